@@ -1,0 +1,265 @@
+package targets
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Driver teaches drctl one kind of store. Every call names its instance, so
+// no handle outlives an activity and any worker may serve any call; every
+// call may be repeated. Errors are *fail.Error and name the instance.
+type Driver interface {
+	Kind() Kind
+	Capabilities() Capabilities
+	// Probe reports role, lag, version, size and reachability. An unreachable
+	// server is an error of code unavailable (denied for a refused login).
+	Probe(ctx context.Context, in Instance) (Status, error)
+	// Base takes a full image into the sink and returns its record, which the
+	// caller stores last: a base without a record does not exist.
+	Base(ctx context.Context, in Instance, req BaseRequest, to Sink) (Artifact, error)
+	// Restore lays the shard down and brings it to the point. It refuses a
+	// running or non-empty instance with code conflict.
+	Restore(ctx context.Context, in Instance, req RestoreRequest, from Source) (Outcome, error)
+	// Verify checks a running instance against expectations. Failed checks are
+	// findings; an error means that the checking itself could not be done.
+	Verify(ctx context.Context, in Instance, want Expectation) ([]Finding, error)
+}
+
+// Capabilities says which optional parts a driver has.
+type Capabilities struct {
+	Fence   bool // implements Fencer
+	Follow  bool // implements Follower
+	Objects bool // implements Snapshotter
+}
+
+// Fencer is the part of a driver that joins a cut.
+type Fencer interface {
+	// Join does everything that can be done before writers are stopped:
+	// connects to the instance directly, checks that it is writable, refuses
+	// with code stalled when a write transaction older than the budget or a
+	// vacuum would block the lock.
+	Join(ctx context.Context, in Instance, req JoinRequest) (Member, error)
+}
+
+// JoinRequest is what a fence asks of a member.
+type JoinRequest struct {
+	CutID string
+	Group string
+	// Lease is how long the server lets a silent fence live: past it the
+	// server itself ends the transaction and with it every lock.
+	Lease time.Duration
+	// Budget is the longest time one attempt may stall writers.
+	Budget time.Duration
+	// Gate asks this member to be able to hold the group's gate.
+	Gate bool
+}
+
+// Member is one shard inside one fence. It is used by one goroutine at a time.
+type Member interface {
+	// LockGate takes the group's gate exclusively within wait; stalled when it
+	// is not granted. Only for the member joined with Gate.
+	LockGate(ctx context.Context, wait time.Duration) error
+	// Lock stops writers within wait, or fails with stalled and leaves nothing
+	// locked on this member but the gate. A no-op where nothing is to lock.
+	Lock(ctx context.Context, wait time.Duration) error
+	// Mark names the position. Called only while every member is locked.
+	Mark(ctx context.Context) (Position, error)
+	// Release lets go of every lock, the gate too. It may be repeated.
+	Release(ctx context.Context) error
+	// Settle runs after every member has released: it makes the mark durable
+	// on the server, so that it reaches the stream without waiting for traffic.
+	Settle(ctx context.Context) error
+	// Close ends the connection, and with it whatever the server still held.
+	Close()
+}
+
+// Follower is the part of a driver that streams a shard's own log.
+type Follower interface {
+	// Follow sends the log to the archive from where the archive ends until
+	// ctx ends or the log cannot go on. It acknowledges to the server only
+	// what archive.Durable reports. It returns ctx's error after a clean stop.
+	Follow(ctx context.Context, in Instance, archive Archive) error
+}
+
+// Archive receives one shard's log. Implemented by the archiver.
+type Archive interface {
+	// Tail is the newest archived position; ok is false when nothing is.
+	Tail() (at Position, ok bool)
+	// Begin opens a lineage at an offset. Beginning a lineage that exists, at
+	// or before its tail, resumes it. Parent is the position where it left
+	// another lineage; zero when it left none. History is a file to keep with
+	// it (PostgreSQL: the timeline history file), or nil.
+	Begin(ctx context.Context, lineage string, offset uint64, parent Position, history []byte) error
+	// Write appends bytes that begin at offset. Bytes that the archive has
+	// already are dropped; a hole is an error of code corrupt. It blocks while
+	// too many bytes wait for the vaults: this is the back pressure. The
+	// archive copies p.
+	Write(ctx context.Context, offset uint64, p []byte) error
+	// Durable is the offset up to which the lineage is safe in as many vaults
+	// as the policy asks for.
+	Durable() uint64
+	// Advanced is signalled (capacity 1) whenever Durable may have grown.
+	Advanced() <-chan struct{}
+	// Base saves a full image that the protocol delivered on the way (a Redis
+	// full resync) as the base at the given position.
+	Base(ctx context.Context, at Position, image io.Reader, settings map[string]string) error
+}
+
+// Snapshotter is the part of a driver whose store has no log but objects.
+type Snapshotter interface {
+	// Snapshot records every object as of the instant, storing what the vault
+	// does not have, and returns the position with Manifest set.
+	Snapshot(ctx context.Context, in Instance, asOf time.Time, to ObjectSink) (Position, SnapshotStats, error)
+}
+
+// SnapshotStats counts what a snapshot did.
+type SnapshotStats struct {
+	Objects, Bytes           int64 // in the snapshot
+	NewObjects, NewBytes     int64 // moved
+	ReusedObjects            int64
+	DeletedSinceLast, Failed int64
+}
+
+// BaseRequest asks for a base.
+type BaseRequest struct {
+	ID   string
+	Full bool // read every byte again instead of trusting size and time
+	// Follow reports that the stream is archived in Lineage up to Tail; a base
+	// needs a stream that reaches it.
+	Progress Progress
+}
+
+// Progress is called with bytes done and in total (total 0 when unknown) in a
+// named phase. Calls are cheap and may be frequent. May be nil.
+type Progress func(phase string, done, total int64)
+
+// Report calls p unless it is nil.
+func (p Progress) Report(phase string, done, total int64) {
+	if p != nil {
+		p(phase, done, total)
+	}
+}
+
+// RestoreRequest asks for a shard at a point.
+type RestoreRequest struct {
+	Base  Artifact
+	Point Position
+	// Path is the chain of lineages from the base to the point, oldest first.
+	Path []Span
+	// Until, for a point in time instead of a position (PostgreSQL replays up
+	// to it by commit time). Zero when Point is exact.
+	Until time.Time
+	// WorkDir is scratch space on the volume of the instance's DataDir.
+	WorkDir string
+	// Delta allows an existing directory of the same shard to be rewritten in place.
+	Delta    bool
+	Progress Progress
+}
+
+// Span is a part [From, To) of one lineage.
+type Span struct {
+	Lineage string `json:"lineage"`
+	From    uint64 `json:"from"`
+	To      uint64 `json:"to"`
+}
+
+// Outcome is what a restore did.
+type Outcome struct {
+	Reached Position                 `json:"reached"`
+	Bytes   int64                    `json:"bytes"`
+	Phases  map[string]time.Duration `json:"phases_ns"`
+	Pid     int                      `json:"pid,omitempty"`
+}
+
+// Expectation is what a verification checks.
+type Expectation struct {
+	// Quick leaves out checks that read every byte.
+	Quick      bool
+	Assertions []Assertion
+	// BinDir-independent checks that need the data directory use it when set.
+	DataDir string
+	// Manifest opens the object manifest to compare with (S3).
+	Manifest func(ctx context.Context) (io.ReadCloser, error)
+	Progress Progress
+}
+
+// Assertion is a configured check: a query and what it must return.
+type Assertion struct {
+	Name string `json:"name"`
+	// Query is SQL (PostgreSQL) or a Redis command line.
+	Query string `json:"query"`
+	// Want is the expected first column of the first row, as text; a leading
+	// operator (=, !=, <, <=, >, >=) compares as numbers where both are.
+	Want string `json:"want"`
+}
+
+// Sink takes a base. Implemented by the vault; every call may be repeated.
+type Sink interface {
+	// SaveTree backs up a directory.
+	SaveTree(ctx context.Context, req TreeRequest) (Saved, error)
+	// SaveStream saves bytes of unknown length under a file name. A reader
+	// that fails leaves no snapshot.
+	SaveStream(ctx context.Context, name string, r io.Reader, p Progress) (Saved, error)
+	// SaveFile keeps a small file beside the base and returns its SHA-256 in hex.
+	SaveFile(ctx context.Context, base, name string, content []byte) (string, error)
+}
+
+// TreeRequest is what SaveTree backs up.
+type TreeRequest struct {
+	Dir     string   // absolute
+	Exclude []string // absolute paths or restic patterns
+	Full    bool     // read every file again
+	// Vanishing files are expected: a file that disappears between listing and
+	// reading is not an error (PostgreSQL drops files during a backup).
+	Vanishing bool
+	Progress  Progress
+}
+
+// Saved is what a sink stored.
+type Saved struct {
+	Snapshot   string
+	Path       string // of the tree or file inside the snapshot
+	Bytes      int64
+	BytesAdded int64
+	Files      int64
+}
+
+// Source gives back what a vault holds of one shard.
+type Source interface {
+	// RestoreTree writes the snapshot's path to dir (which becomes its root).
+	// With delta, files that are equal already are left.
+	RestoreTree(ctx context.Context, a Artifact, dir string, delta bool, p Progress) error
+	// OpenStream reads a file saved by SaveStream.
+	OpenStream(ctx context.Context, a Artifact) (io.ReadCloser, error)
+	// File reads a file saved by SaveFile and checks it against the artifact.
+	File(ctx context.Context, a Artifact, name string) ([]byte, error)
+	// Log reads bytes of a lineage, every byte checked, prefetching in
+	// parallel. A missing chunk is an error of code not-found that names the range.
+	Log(ctx context.Context, span Span) (io.ReadCloser, error)
+	// History returns the file kept with the lineage, or nil.
+	History(ctx context.Context, lineage string) ([]byte, error)
+	ObjectSource
+}
+
+// ObjectSink stores objects once under their content.
+type ObjectSink interface {
+	// HasObject reports whether the content is stored in every vault asked for.
+	HasObject(ctx context.Context, sha256 string) (bool, error)
+	// PutObject stores content whose SHA-256 is not known before, and returns
+	// it in hex with the size. It reads r once and writes every vault.
+	PutObject(ctx context.Context, r io.Reader) (sha256 string, size int64, err error)
+	// PutManifest stores a finished manifest and returns its SHA-256 in hex.
+	PutManifest(ctx context.Context, r io.Reader) (string, error)
+	// LastManifest opens the newest manifest, or returns nil without error
+	// when there is none.
+	LastManifest(ctx context.Context) (io.ReadCloser, error)
+}
+
+// ObjectSource gives objects back.
+type ObjectSource interface {
+	// Object opens stored content; reading to the end checks it.
+	Object(ctx context.Context, sha256 string) (io.ReadCloser, error)
+	// Manifest opens a stored manifest; reading to the end checks it.
+	Manifest(ctx context.Context, sha256 string) (io.ReadCloser, error)
+}
