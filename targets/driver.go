@@ -170,6 +170,12 @@ type Outcome struct {
 	Bytes   int64                    `json:"bytes"`
 	Phases  map[string]time.Duration `json:"phases_ns"`
 	Pid     int                      `json:"pid,omitempty"`
+	// Address, User, Password and Database reach a sandbox server that was left
+	// running; the password never crosses a process boundary.
+	Address  string `json:"address,omitempty"`
+	User     string `json:"user,omitempty"`
+	Password Secret `json:"-"`
+	Database string `json:"database,omitempty"`
 }
 
 // Expectation is what a verification checks.

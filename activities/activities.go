@@ -1,0 +1,173 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/worker"
+
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/targets"
+)
+
+// Activities serves every activity of one worker.
+type Activities struct {
+	Platform Platform
+	Drivers  map[targets.Kind]targets.Driver
+	Tools    sandbox.Tools
+	// SandboxRoot is the folder of this host's sandboxes, StateDir the one for
+	// reports and scratch files.
+	SandboxRoot, StateDir string
+	// HostQueue is the task queue that only this host serves.
+	HostQueue string
+	Version   string
+	Commit    string
+	Log       *slog.Logger
+}
+
+// Register registers every activity under its constant name.
+func (a *Activities) Register(r worker.ActivityRegistry) {
+	for name, f := range map[string]any{
+		DescribeGroupName: a.DescribeGroup,
+		FollowShardName:   a.FollowShard,
+		FenceCutName:      a.FenceCut,
+		SnapshotName:      a.SnapshotObjects,
+		SealCutName:       a.SealCut,
+		AbandonCutName:    a.AbandonCut,
+		TakeBaseName:      a.TakeBase,
+		CopyVaultName:     a.CopyVault,
+		PlanRestoreName:   a.PlanRestore,
+		OpenSandboxName:   a.OpenSandbox,
+		CloseSandboxName:  a.CloseSandbox,
+		RestoreShardName:  a.RestoreShard,
+		VerifyShardName:   a.VerifyShard,
+		PickDrillName:     a.PickDrill,
+		CrossCheckName:    a.CrossCheck,
+		FinishDrillName:   a.FinishDrill,
+		CheckVaultName:    a.CheckVault,
+		RetainName:        a.Retain,
+	} {
+		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
+	}
+}
+
+// DescribeGroup returns the group as this worker's configuration has it.
+func (a *Activities) DescribeGroup(_ context.Context, in GroupIn) (Group, error) {
+	g, err := a.Platform.Group(in.Group)
+	return g, engine.EncodeError(err)
+}
+
+// driver returns the driver of a kind.
+func (a *Activities) driver(k targets.Kind) (targets.Driver, error) {
+	if d, ok := a.Drivers[k]; ok {
+		return d, nil
+	}
+	return nil, fail.Newf(fail.Unsupported, "driver", string(k), "this build knows no such kind of store")
+}
+
+// Writable resolves the shard's instance that accepts writes: the configured
+// primary, or the one that was promoted since. It returns the configured
+// primary's error when no instance accepts writes.
+func (a *Activities) writable(ctx context.Context, shard targets.ShardID) (targets.Instance, targets.Driver, error) {
+	regions := a.Platform.Regions(shard)
+	if len(regions) == 0 {
+		return targets.Instance{}, nil, fail.Newf(fail.NotFound, "find the primary", shard.String(), "the configuration names no instance of this shard")
+	}
+	var first error
+	for _, r := range regions {
+		in, err := a.Platform.Instance(ctx, shard, r)
+		if err != nil {
+			return in, nil, err
+		}
+		d, err := a.driver(in.Kind)
+		if err != nil {
+			return in, nil, err
+		}
+		if len(regions) == 1 {
+			return in, d, nil
+		}
+		pctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		st, err := d.Probe(pctx, in)
+		cancel()
+		if err == nil && st.Writable {
+			in.Role = targets.Primary
+			return in, d, nil
+		}
+		if err == nil {
+			err = fail.New(fail.Unavailable, "find the primary", in.String(), "promote a standby, or mend the configuration", errors.New("the instance does not accept writes"))
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return targets.Instance{}, nil, first
+}
+
+// beater turns frequent progress reports into heartbeats, at most two a second.
+type beater struct {
+	ctx   context.Context
+	shard string
+	mu    sync.Mutex
+	last  time.Time
+	beat  Beat
+}
+
+func newBeater(ctx context.Context, shard targets.ShardID) *beater {
+	return &beater{ctx: ctx, shard: shard.String()}
+}
+
+func (b *beater) progress(phase string, done, total int64) {
+	b.send(Beat{Shard: b.shard, Phase: phase, Done: done, Total: total})
+}
+
+func (b *beater) send(x Beat) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if x.Phase == b.beat.Phase && time.Since(b.last) < 500*time.Millisecond {
+		return
+	}
+	b.last, b.beat = time.Now(), x
+	activity.RecordHeartbeat(b.ctx, x)
+}
+
+// beatEvery beats by the clock until the returned function is called. Only for
+// calls whose own time-outs are far shorter than the activity's, so that a
+// beat cannot hide a stall.
+func beatEvery(ctx context.Context, every time.Duration, beat func() Beat) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		for {
+			activity.RecordHeartbeat(ctx, beat())
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+		}
+	}()
+	return cancel
+}
+
+// stoppable ends the returned context when the worker is asked to stop.
+func stoppable(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := activity.GetWorkerStopChannel(ctx)
+	go func() {
+		select {
+		case <-stop:
+			cancel(errStopping)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+var errStopping = fail.Newf(fail.Unavailable, "worker", "", "the worker is stopping; another goes on")

@@ -1,0 +1,208 @@
+package activities
+
+import (
+	"context"
+	"time"
+
+	"drctl/internal/vault"
+	"drctl/restore"
+	"drctl/targets"
+)
+
+// The names under which activities are registered. Histories hold them, so a
+// name never changes its meaning.
+const (
+	FollowShardName   = "FollowShard"
+	FenceCutName      = "FenceCut"
+	SnapshotName      = "SnapshotObjects"
+	SealCutName       = "SealCut"
+	AbandonCutName    = "AbandonCut"
+	TakeBaseName      = "TakeBase"
+	CopyVaultName     = "CopyVault"
+	PlanRestoreName   = "PlanRestore"
+	OpenSandboxName   = "OpenSandbox"
+	CloseSandboxName  = "CloseSandbox"
+	RestoreShardName  = "RestoreShard"
+	VerifyShardName   = "VerifyShard"
+	PickDrillName     = "PickDrill"
+	CrossCheckName    = "CrossCheck"
+	FinishDrillName   = "FinishDrill"
+	CheckVaultName    = "CheckVault"
+	RetainName        = "Retain"
+	DescribeGroupName = "DescribeGroup"
+)
+
+// Platform resolves names to what the worker can reach. It is built from the
+// configuration, or from a vault alone on the worst day.
+type Platform interface {
+	// Group returns a group's plain description.
+	Group(name string) (Group, error)
+	// Instance resolves a shard's instance in a region, secrets included.
+	Instance(ctx context.Context, shard targets.ShardID, region string) (targets.Instance, error)
+	// Regions lists the regions that have an instance of the shard, the
+	// configured primary's first.
+	Regions(shard targets.ShardID) []string
+	// Vault opens a region's vault.
+	Vault(ctx context.Context, region string) (*vault.Vault, error)
+	// Set opens the vaults that the group's policy writes, the given region's
+	// first when it is among them.
+	Set(ctx context.Context, group, region string) (vault.Set, error)
+	// GroupOf names the group that a shard belongs to.
+	GroupOf(shard targets.ShardID) (string, error)
+}
+
+// Group is what a workflow needs to know of a group.
+type Group struct {
+	Name   string       `json:"name"`
+	Home   string       `json:"home"` // the region whose worker takes the cuts
+	Gate   string       `json:"gate"` // shard that holds the gate
+	Shards []GroupShard `json:"shards"`
+	Policy Policy       `json:"policy"`
+}
+
+// GroupShard is one shard of a group with the region of its configured primary.
+type GroupShard struct {
+	Shard  targets.ShardID `json:"shard"`
+	Kind   targets.Kind    `json:"kind"`
+	Region string          `json:"region"`
+	Queue  string          `json:"queue"`
+}
+
+// Policy is the part of the configuration's policy that activities follow.
+type Policy struct {
+	Mode        targets.FenceMode     `json:"mode"`
+	Lease       time.Duration         `json:"lease_ns"`
+	Budget      time.Duration         `json:"budget_ns"`
+	LockTimeout time.Duration         `json:"lock_timeout_ns"`
+	Attempts    int                   `json:"attempts"`
+	SealWithin  time.Duration         `json:"seal_within_ns"`
+	ChunkAge    time.Duration         `json:"chunk_age_ns"`
+	ChunkSize   int                   `json:"chunk_size"`
+	Vaults      []string              `json:"vaults"`
+	Durability  int                   `json:"durability"`
+	FullEvery   int                   `json:"full_every"`
+	ReadData    string                `json:"read_data"`
+	RPO         time.Duration         `json:"rpo_ns"`
+	RTO         time.Duration         `json:"rto_ns"`
+	Retention   vault.RetentionPolicy `json:"retention"`
+}
+
+// ShardIn names a shard.
+type ShardIn struct {
+	Shard targets.ShardID `json:"shard"`
+}
+
+// GroupIn names a group.
+type GroupIn struct {
+	Group string `json:"group"`
+}
+
+// CutIn carries a cut between the steps that make it.
+type CutIn struct {
+	Cut    targets.Cut `json:"cut"`
+	Reason string      `json:"reason,omitempty"`
+}
+
+// SnapshotIn asks for an object snapshot.
+type SnapshotIn struct {
+	Shard targets.ShardID `json:"shard"`
+	AsOf  time.Time       `json:"as_of"`
+}
+
+// SnapshotOut is a finished snapshot.
+type SnapshotOut struct {
+	Position targets.Position      `json:"position"`
+	Stats    targets.SnapshotStats `json:"stats"`
+}
+
+// BaseIn asks for a base; the id makes a repeat recognisable.
+type BaseIn struct {
+	Shard targets.ShardID `json:"shard"`
+	ID    string          `json:"id"`
+	Full  bool            `json:"full"`
+}
+
+// BaseOut is a base and the region of the vault that holds it.
+type BaseOut struct {
+	Base  targets.Artifact `json:"base"`
+	Vault string           `json:"vault"`
+}
+
+// CopyIn asks for a shard's vault content to be copied to another region.
+type CopyIn struct {
+	Shard    targets.ShardID `json:"shard"`
+	From, To string
+}
+
+// PlanIn asks for a plan.
+type PlanIn struct {
+	Goal restore.Goal `json:"goal"`
+	Now  time.Time    `json:"now"`
+}
+
+// SandboxIn asks for a sandbox; the id makes a repeat find the first one.
+type SandboxIn struct {
+	ID      string `json:"id"`
+	Purpose string `json:"purpose"`
+}
+
+// SandboxRef names a sandbox and the queue of the one host that has it.
+type SandboxRef struct {
+	ID    string `json:"id"`
+	Dir   string `json:"dir"`
+	Queue string `json:"queue"`
+}
+
+// StepIn is one plan step with its surroundings.
+type StepIn struct {
+	PlanID  string       `json:"plan_id"`
+	Vault   string       `json:"vault"`
+	Delta   bool         `json:"delta,omitempty"`
+	Step    restore.Step `json:"step"`
+	Sandbox SandboxRef   `json:"sandbox,omitzero"`
+	// Quick and Assertions are for verification.
+	Quick      bool                `json:"quick,omitempty"`
+	Assertions []targets.Assertion `json:"assertions,omitempty"`
+}
+
+// StepOut is what a step did.
+type StepOut struct {
+	StepID   string            `json:"step_id"`
+	Shard    targets.ShardID   `json:"shard"`
+	Op       restore.Op        `json:"op"`
+	Started  time.Time         `json:"started"`
+	Finished time.Time         `json:"finished"`
+	Attempt  int               `json:"attempt"`
+	Address  string            `json:"address,omitempty"`
+	Outcome  targets.Outcome   `json:"outcome,omitzero"`
+	Findings []targets.Finding `json:"findings,omitempty"`
+	// Error is set when the step failed and the plan went on to report it.
+	Error string `json:"error,omitempty"`
+}
+
+// CheckIn asks for a vault to be verified.
+type CheckIn struct {
+	Region   string `json:"region"`
+	Group    string `json:"group"`
+	ReadData string `json:"read_data"`
+}
+
+// CheckOut is the outcome of a vault's verification.
+type CheckOut struct {
+	Region   string            `json:"region"`
+	Objects  int64             `json:"objects"`
+	Findings []targets.Finding `json:"findings"`
+	Failed   int               `json:"failed"`
+	Took     time.Duration     `json:"took_ns"`
+}
+
+// Beat is the progress that an activity reports with its heartbeat.
+type Beat struct {
+	Shard  string  `json:"shard,omitempty"`
+	Phase  string  `json:"phase"`
+	Done   int64   `json:"done"`
+	Total  int64   `json:"total,omitempty"`
+	Detail string  `json:"detail,omitempty"`
+	Offset uint64  `json:"offset,omitempty"`
+	Lag    float64 `json:"lag_seconds,omitempty"`
+}

@@ -1,0 +1,109 @@
+package activities
+
+import (
+	"context"
+	"time"
+
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/stream"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// baseWait bounds the wait for the stream to reach a finished base: a base
+// that its stream does not reach cannot be recovered from.
+const baseWait = 5 * time.Minute
+
+// TakeBase takes a base into the first vault of the policy and returns once
+// the stream is durable up to it. A repeat under the same id returns the first.
+func (a *Activities) TakeBase(ctx context.Context, in BaseIn) (BaseOut, error) {
+	out, err := a.takeBase(ctx, in)
+	return out, engine.EncodeError(err)
+}
+
+func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error) {
+	ctx, cancel := stoppable(parent)
+	defer cancel(nil)
+	inst, d, err := a.writable(ctx, in.Shard)
+	if err != nil {
+		return BaseOut{}, err
+	}
+	group, err := a.Platform.GroupOf(in.Shard)
+	if err != nil {
+		return BaseOut{}, err
+	}
+	set, pol, err := a.set(ctx, group, inst.Region)
+	if err != nil {
+		return BaseOut{}, err
+	}
+	home := set.Vaults[0]
+	done, err := home.Bases(ctx, in.Shard)
+	if err != nil && len(done) == 0 {
+		return BaseOut{}, err
+	}
+	for _, b := range done {
+		if b.ID == in.ID {
+			return BaseOut{Base: b, Vault: home.Region()}, a.reached(ctx, set, b)
+		}
+	}
+	// Equal size and time can hide a change, so every Nth base reads everything.
+	full := in.Full || pol.FullEvery > 0 && len(done)%pol.FullEvery == 0
+	beat := newBeater(ctx, in.Shard)
+	// restic opens its repository and PostgreSQL makes its checkpoint without
+	// a report of progress; both have time-outs of their own.
+	stop := beatEvery(ctx, 5*time.Second, func() Beat { beat.mu.Lock(); defer beat.mu.Unlock(); return beat.beat })
+	defer stop()
+	art, err := d.Base(ctx, inst, targets.BaseRequest{ID: in.ID, Full: full, Progress: beat.progress}, set.Shard(in.Shard))
+	if err != nil {
+		return BaseOut{}, err
+	}
+	beat.progress("record", art.Bytes, art.Bytes)
+	// The record goes to the vault that has the data; the copy brings data and
+	// record to the others, in this order.
+	if err := (vault.Set{Vaults: set.Vaults[:1], Durability: 1}).SaveBase(ctx, art); err != nil {
+		return BaseOut{}, err
+	}
+	beat.progress("stream", art.Bytes, art.Bytes)
+	return BaseOut{Base: art, Vault: home.Region()}, a.reached(ctx, set, art)
+}
+
+// reached waits until the stream is durable up to the base's end.
+func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artifact) error {
+	wctx, cancel := context.WithTimeout(ctx, baseWait)
+	defer cancel()
+	if _, err := stream.WaitDurable(wctx, set, b.Shard, b.Until, 200*time.Millisecond); err != nil {
+		return fail.New(fail.CodeOf(err), "backup: wait for the stream", b.Shard.String(),
+			"the base is stored but its stream does not reach it; is the shard's archiver running? see: drctl status", err)
+	}
+	return nil
+}
+
+// CopyVault brings a shard's bases from one vault to another, every byte
+// checked on the way.
+func (a *Activities) CopyVault(ctx context.Context, in CopyIn) error {
+	return engine.EncodeError(a.copyVault(ctx, in))
+}
+
+func (a *Activities) copyVault(parent context.Context, in CopyIn) error {
+	ctx, cancel := stoppable(parent)
+	defer cancel(nil)
+	from, err := a.Platform.Vault(ctx, in.From)
+	if err != nil {
+		return err
+	}
+	to, err := a.Platform.Vault(ctx, in.To)
+	if err != nil {
+		return err
+	}
+	beat := newBeater(ctx, in.Shard)
+	stop := beatEvery(ctx, 5*time.Second, func() Beat { beat.mu.Lock(); defer beat.mu.Unlock(); return beat.beat })
+	defer stop()
+	for _, prefix := range []string{vault.ResticPrefix(in.Shard), vault.BasesPrefix(in.Shard)} {
+		opt := vault.MirrorOptions{Progress: func(done, total int64) { beat.progress("copy to "+in.To, done, total) }}
+		if _, err := vault.Mirror(ctx, from, to, prefix, opt); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/fence"
+	"drctl/internal/stream"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// FenceCut takes a cut: the only activity that stops writers. All connections
+// live in this one call, so that no dead worker can leave a barrier behind.
+func (a *Activities) FenceCut(ctx context.Context, in GroupIn) (targets.Cut, error) {
+	cut, err := a.fenceCut(ctx, in.Group)
+	return cut, engine.EncodeError(err)
+}
+
+func (a *Activities) fenceCut(ctx context.Context, group string) (targets.Cut, error) {
+	g, err := a.Platform.Group(group)
+	if err != nil {
+		return targets.Cut{}, err
+	}
+	stop := beatEvery(ctx, time.Second, func() Beat { return Beat{Phase: "fence"} })
+	defer stop()
+	parties := make([]fence.Party, len(g.Shards))
+	errs := make([]error, len(g.Shards))
+	var wg sync.WaitGroup
+	for i, s := range g.Shards {
+		wg.Go(func() {
+			inst, d, err := a.writable(ctx, s.Shard)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			f, ok := d.(targets.Fencer)
+			if !ok {
+				errs[i] = fail.Newf(fail.Unsupported, "cut: fence", inst.String(), "a store of kind %s cannot join a cut", inst.Kind)
+				return
+			}
+			parties[i] = fence.Party{Fencer: f, Instance: inst}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return targets.Cut{}, err
+		}
+	}
+	var gate targets.ShardID
+	if g.Policy.Mode == targets.Gate {
+		if gate, err = targets.ParseShardID(g.Gate); err != nil {
+			return targets.Cut{}, fail.New(fail.Invalid, "cut: fence", group, "name the gate's shard in the group's configuration", err)
+		}
+	}
+	return fence.Take(ctx, parties, fence.Options{Group: group, Mode: g.Policy.Mode, Gate: gate,
+		Lease: g.Policy.Lease, Budget: g.Policy.Budget, LockTimeout: g.Policy.LockTimeout,
+		Attempts: g.Policy.Attempts, Tool: "drctl " + a.Version, Log: a.Log})
+}
+
+// SnapshotObjects records an object store as of a cut's instant.
+func (a *Activities) SnapshotObjects(ctx context.Context, in SnapshotIn) (SnapshotOut, error) {
+	out, err := a.snapshot(ctx, in)
+	return out, engine.EncodeError(err)
+}
+
+func (a *Activities) snapshot(ctx context.Context, in SnapshotIn) (SnapshotOut, error) {
+	inst, d, err := a.writable(ctx, in.Shard)
+	if err != nil {
+		return SnapshotOut{}, err
+	}
+	s, ok := d.(targets.Snapshotter)
+	if !ok {
+		return SnapshotOut{}, fail.Newf(fail.Unsupported, "snapshot", inst.String(), "a store of kind %s has no objects", inst.Kind)
+	}
+	group, err := a.Platform.GroupOf(in.Shard)
+	if err != nil {
+		return SnapshotOut{}, err
+	}
+	set, _, err := a.set(ctx, group, inst.Region)
+	if err != nil {
+		return SnapshotOut{}, err
+	}
+	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Shard: in.Shard.String(), Phase: "objects"} })
+	defer stop()
+	pos, stats, err := s.Snapshot(ctx, inst, in.AsOf, set.Shard(in.Shard))
+	if err == nil && stats.Failed > 0 {
+		err = fail.Newf(fail.Unavailable, "snapshot", inst.String(), "%d objects could not be read", stats.Failed)
+	}
+	return SnapshotOut{Position: pos, Stats: stats}, err
+}
+
+// SealCut waits until every stream is durable up to the cut and writes its
+// manifest. A cut that is sealed already is returned as it is.
+func (a *Activities) SealCut(ctx context.Context, in CutIn) (targets.Cut, error) {
+	cut, err := a.seal(ctx, in.Cut)
+	return cut, engine.EncodeError(err)
+}
+
+func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, error) {
+	g, err := a.Platform.Group(cut.Group)
+	if err != nil {
+		return cut, err
+	}
+	set, _, err := a.set(ctx, cut.Group, g.Home)
+	if err != nil {
+		return cut, err
+	}
+	for _, v := range set.Vaults {
+		if done, err := v.Cut(ctx, cut.Group, cut.ID); err == nil && !done.SealedAt.IsZero() {
+			cut = done
+			return cut, set.SaveCut(ctx, cut) // a repeat completes the other vaults
+		}
+	}
+	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "seal", Detail: cut.ID} })
+	defer stop()
+	held := make([][]string, len(cut.Shards))
+	errs := make([]error, len(cut.Shards))
+	var wg sync.WaitGroup
+	for i, p := range cut.Shards {
+		wg.Go(func() {
+			if p.Kind == targets.S3 {
+				held[i], errs[i] = holders(ctx, set, p)
+				return
+			}
+			held[i], errs[i] = stream.WaitDurable(ctx, set, p.Shard, p.Position, 100*time.Millisecond)
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return cut, fail.New(fail.CodeOf(err), "cut: seal", cut.Shards[i].Shard.String(), "is the shard's archiver running? see: drctl status", err)
+		}
+	}
+	cut.SealedIn = everywhere(held)
+	if len(cut.SealedIn) < set.Durability {
+		return cut, fail.Newf(fail.Unavailable, "cut: seal", cut.ID, "only %d of the %d vaults asked for hold the whole cut", len(cut.SealedIn), set.Durability)
+	}
+	cut.SealedAt = time.Now().UTC()
+	return cut, set.SaveCut(ctx, cut)
+}
+
+// holders lists the regions whose vaults hold the object manifest.
+func holders(ctx context.Context, set vault.Set, p targets.ShardPoint) ([]string, error) {
+	if p.Position.Manifest == "" {
+		return nil, fail.Newf(fail.Invalid, "cut: seal", p.Shard.String(), "the object snapshot is missing")
+	}
+	var in []string
+	for _, v := range set.Vaults {
+		r, err := vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}.Shard(p.Shard).Manifest(ctx, p.Position.Manifest)
+		if err != nil {
+			if fail.Is(err, fail.NotFound) || fail.Retryable(err) {
+				continue
+			}
+			return nil, err
+		}
+		_ = r.Close()
+		in = append(in, v.Region())
+	}
+	return in, nil
+}
+
+// everywhere returns the regions that are in every list.
+func everywhere(held [][]string) []string {
+	if len(held) == 0 {
+		return nil
+	}
+	var out []string
+	for _, r := range held[0] {
+		all := true
+		for _, h := range held[1:] {
+			all = all && slices.Contains(h, r)
+		}
+		if all {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// AbandonCut records a cut that could not be sealed in time, so that it is
+// reported and not forgotten.
+func (a *Activities) AbandonCut(ctx context.Context, in CutIn) error {
+	return engine.EncodeError(a.abandon(ctx, in))
+}
+
+func (a *Activities) abandon(ctx context.Context, in CutIn) error {
+	g, err := a.Platform.Group(in.Cut.Group)
+	if err != nil {
+		return err
+	}
+	set, _, err := a.set(ctx, in.Cut.Group, g.Home)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(map[string]any{"cut": in.Cut, "reason": in.Reason, "abandoned_at": time.Now().UTC(), "workflow": activity.GetInfo(ctx).WorkflowExecution.RunID})
+	if err != nil {
+		return fail.New(fail.Internal, "cut: abandon", in.Cut.ID, "", err)
+	}
+	set.Durability = 1 // the vault that could not be reached may be why
+	_, err = set.PutSealed(ctx, vault.ReportKey("abandoned-cut", in.Cut.ID), nil, body)
+	if fail.Is(err, fail.Conflict) {
+		return nil // a repeat
+	}
+	return err
+}

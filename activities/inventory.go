@@ -1,0 +1,140 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/stream"
+	"drctl/internal/vault"
+	"drctl/restore"
+	"drctl/targets"
+)
+
+// Inventory reads what a vault holds of a goal. Without a configuration the
+// shards come from the cut itself: a vault is self-describing.
+func Inventory(ctx context.Context, v *vault.Vault, goal restore.Goal, group *Group) (restore.Inventory, error) {
+	inv := restore.Inventory{Vault: v.Region()}
+	cuts, err := v.Cuts(ctx, goal.Group)
+	if err != nil {
+		inv.Damaged = append(inv.Damaged, err.Error())
+		if len(cuts) == 0 {
+			return inv, err
+		}
+	}
+	kinds := map[targets.ShardID]targets.Kind{}
+	var ids []targets.ShardID
+	add := func(id targets.ShardID, k targets.Kind) {
+		if _, ok := kinds[id]; !ok {
+			kinds[id] = k
+			ids = append(ids, id)
+		}
+	}
+	if group != nil {
+		for _, s := range group.Shards {
+			add(s.Shard, s.Kind)
+		}
+	}
+	for _, c := range cuts {
+		if c.SealedAt.IsZero() {
+			continue
+		}
+		inv.Cuts = append(inv.Cuts, c)
+		if group == nil && (goal.Cut == c.ID || goal.Cut == restore.Latest || !goal.At.IsZero()) {
+			for _, p := range c.Shards {
+				add(p.Shard, p.Kind)
+			}
+		}
+	}
+	for _, id := range ids {
+		sh, err := shardInventory(ctx, v, id, kinds[id], goal.At)
+		if err != nil && !fail.Is(err, fail.NotFound) && !fail.Is(err, fail.Corrupt) {
+			return inv, err
+		}
+		if err != nil {
+			inv.Damaged = append(inv.Damaged, err.Error())
+		}
+		inv.Shards = append(inv.Shards, sh)
+	}
+	return inv, nil
+}
+
+func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, at time.Time) (restore.ShardInventory, error) {
+	sh := restore.ShardInventory{Shard: id, Kind: kind}
+	if kind == targets.S3 {
+		if at.IsZero() {
+			return sh, nil // the cut names its manifest
+		}
+		ms, err := v.Manifests(ctx, id)
+		for _, m := range ms {
+			sh.Manifests = append(sh.Manifests, restore.Manifest{AsOf: m.Stored, SHA256: m.SHA256})
+		}
+		return sh, err
+	}
+	var errs []error
+	var err error
+	if sh.Bases, err = v.Bases(ctx, id); err != nil {
+		errs = append(errs, err)
+	}
+	if sh.Lineages, err = stream.Load(ctx, v, id); err != nil {
+		errs = append(errs, err)
+	}
+	if !at.IsZero() {
+		if sh.At, err = positionAt(ctx, v, id, kind, sh.Lineages, at); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return sh, errors.Join(errs...)
+}
+
+// positionAt finds where a shard's stream stood at an instant. PostgreSQL
+// stops by commit time on its own, so it only needs enough stream: up to a
+// chunk that was closed a little after the instant, or the newest one.
+func positionAt(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, ls []stream.Lineage, at time.Time) (targets.Position, error) {
+	const margin = 2 * time.Second // clocks of the server and of the archiver
+	var end targets.Position
+	var closed time.Time
+	for _, l := range ls {
+		for _, c := range l.Chunks {
+			enough := closed.After(at.Add(margin))
+			if better := enough && c.Closed.After(at.Add(margin)) && c.Closed.Before(closed) || !enough && c.Closed.After(closed); better {
+				closed, end = c.Closed, targets.Position{Kind: kind, Lineage: l.ID, Offset: c.To}
+			}
+		}
+	}
+	if end.Lineage == "" {
+		return end, fail.Newf(fail.NotFound, "restore: plan", id.String(), "the vault holds no stream")
+	}
+	if kind == targets.Redis {
+		off, err := stream.OffsetAt(ctx, v, id, end.Lineage, at)
+		if err != nil {
+			return targets.Position{}, err
+		}
+		end.Offset = off
+	}
+	return end, nil
+}
+
+// PlanRestore builds a plan from what the goal's vault holds now.
+func (a *Activities) PlanRestore(ctx context.Context, in PlanIn) (restore.Plan, error) {
+	p, err := a.plan(ctx, in)
+	return p, engine.EncodeError(err)
+}
+
+func (a *Activities) plan(ctx context.Context, in PlanIn) (restore.Plan, error) {
+	v, err := a.Platform.Vault(ctx, in.Goal.Vault)
+	if err != nil {
+		return restore.Plan{}, err
+	}
+	var group *Group
+	if g, err := a.Platform.Group(in.Goal.Group); err == nil {
+		group = &g
+	}
+	inv, err := Inventory(ctx, v, in.Goal, group)
+	if err != nil {
+		return restore.Plan{}, err
+	}
+	return restore.Build(in.Goal, inv, in.Now)
+}

@@ -1,0 +1,247 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/internal/stream"
+	"drctl/restore"
+	"drctl/targets"
+)
+
+// OpenSandbox makes a sandbox on this host, or finds it again.
+func (a *Activities) OpenSandbox(ctx context.Context, in SandboxIn) (SandboxRef, error) {
+	ref, err := a.openSandbox(ctx, in)
+	return ref, engine.EncodeError(err)
+}
+
+func (a *Activities) openSandbox(ctx context.Context, in SandboxIn) (SandboxRef, error) {
+	box, err := sandbox.Create(ctx, sandbox.Options{Root: a.SandboxRoot, ID: in.ID, Tools: a.Tools, Purpose: in.Purpose})
+	if fail.Is(err, fail.Conflict) { // a repeat
+		box, err = sandbox.Open(filepath.Join(a.SandboxRoot, in.ID))
+	}
+	if err != nil {
+		return SandboxRef{}, err
+	}
+	return SandboxRef{ID: in.ID, Dir: box.Dir(), Queue: a.HostQueue}, nil
+}
+
+// CloseSandbox stops and removes a sandbox; one that is gone is fine.
+func (a *Activities) CloseSandbox(ctx context.Context, ref SandboxRef) error {
+	box, err := sandbox.Open(ref.Dir)
+	if fail.Is(err, fail.NotFound) {
+		return nil
+	}
+	if err == nil {
+		err = box.Remove(ctx)
+	}
+	return engine.EncodeError(err)
+}
+
+// RestoreShard lays one shard down and brings it to its point.
+func (a *Activities) RestoreShard(ctx context.Context, in StepIn) (StepOut, error) {
+	out, err := a.restoreShard(ctx, in)
+	return out, engine.EncodeError(err)
+}
+
+func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, error) {
+	ctx, cancel := stoppable(parent)
+	defer cancel(nil)
+	out := stepOut(ctx, in)
+	d, err := a.driver(in.Step.Kind)
+	if err != nil {
+		return out, err
+	}
+	v, err := a.Platform.Vault(ctx, in.Vault)
+	if err != nil {
+		return out, err
+	}
+	inst, work, err := a.destination(ctx, in)
+	if err != nil {
+		return out, err
+	}
+	beat := newBeater(ctx, in.Step.Shard)
+	stop := beatEvery(ctx, 5*time.Second, func() Beat { beat.mu.Lock(); defer beat.mu.Unlock(); return beat.beat })
+	defer stop()
+	out.Outcome, err = d.Restore(ctx, inst, targets.RestoreRequest{Base: in.Step.Base, Point: in.Step.Point,
+		Path: in.Step.Path, Until: in.Step.Until, WorkDir: work, Delta: in.Delta, Progress: beat.progress},
+		stream.NewSource(v, in.Step.Shard))
+	if err != nil {
+		return out, err
+	}
+	out.Address = out.Outcome.Address
+	out.Finished = time.Now().UTC()
+	return out, a.remember(in, inst, out.Outcome)
+}
+
+func stepOut(ctx context.Context, in StepIn) StepOut {
+	return StepOut{StepID: in.Step.ID, Shard: in.Step.Shard, Op: in.Step.Op, Started: time.Now().UTC(),
+		Attempt: int(activity.GetInfo(ctx).Attempt)}
+}
+
+// destination resolves where a step restores to: a folder of the sandbox, or
+// the instance that the plan names.
+func (a *Activities) destination(ctx context.Context, in StepIn) (targets.Instance, string, error) {
+	id := in.Step.Shard
+	if in.Sandbox.Dir == "" {
+		inst, err := a.Platform.Instance(ctx, id, in.Step.Into.Region)
+		if err != nil {
+			// A destination need not be one of the shard's usual instances.
+			inst = targets.Instance{Kind: in.Step.Kind, Shard: id, Region: in.Step.Into.Region}
+		}
+		inst.Role = targets.Primary
+		inst.Address, inst.DataDir = in.Step.Into.Address, in.Step.Into.DataDir
+		if in.Step.Into.Bucket != "" {
+			inst.Database = in.Step.Into.Bucket
+		}
+		work := inst.DataDir + ".drctl-restore"
+		if inst.DataDir == "" {
+			work = filepath.Join(a.StateDir, "restore", in.PlanID, id.Target+"-"+id.Shard)
+		}
+		return inst, work, nil
+	}
+	box, err := sandbox.Open(in.Sandbox.Dir)
+	if err != nil {
+		return targets.Instance{}, "", err
+	}
+	work := shardDir(box, id)
+	if in.Step.Op == restore.OpRestore && activity.GetInfo(ctx).Attempt > 1 {
+		// An earlier attempt died half way: its servers and files go first.
+		if err := box.Reset(ctx, filepath.Base(work)); err != nil {
+			return targets.Instance{}, "", err
+		}
+	}
+	if err := box.MkdirAll(work); err != nil {
+		return targets.Instance{}, "", err
+	}
+	inst := targets.Instance{Kind: in.Step.Kind, Shard: id, Region: "sandbox", Role: targets.Sandbox, DataDir: filepath.Join(work, "data")}
+	inst.Database, inst.Tables = a.database(ctx, id)
+	return inst, work, nil
+}
+
+// database finds the name of the database or bucket of the original, which the
+// restored copy has too.
+func (a *Activities) database(ctx context.Context, id targets.ShardID) (string, []string) {
+	for _, r := range a.Platform.Regions(id) {
+		if in, err := a.Platform.Instance(ctx, id, r); err == nil && in.Database != "" {
+			return in.Database, in.Tables
+		}
+	}
+	return "", nil
+}
+
+func shardDir(box *sandbox.Box, id targets.ShardID) string {
+	return filepath.Join(box.Dir(), id.Target+"-"+id.Shard)
+}
+
+// Access is how a restored sandbox instance is reached; it stays in a file
+// that only its owner reads.
+type Access struct {
+	Kind     targets.Kind    `json:"kind"`
+	Shard    targets.ShardID `json:"shard"`
+	Address  string          `json:"address"`
+	User     string          `json:"user"`
+	Password string          `json:"password"`
+	Database string          `json:"database"`
+	DataDir  string          `json:"data_dir"`
+}
+
+const accessFile = "access.json"
+
+// remember keeps how the sandbox instance is reached.
+func (a *Activities) remember(in StepIn, inst targets.Instance, o targets.Outcome) error {
+	if in.Sandbox.Dir == "" {
+		return nil
+	}
+	acc := Access{Kind: inst.Kind, Shard: inst.Shard, Address: o.Address, User: o.User,
+		Password: o.Password.Reveal(), Database: inst.Database, DataDir: inst.DataDir}
+	if o.Database != "" {
+		acc.Database = o.Database
+	}
+	b, err := json.MarshalIndent(acc, "", "  ")
+	if err != nil {
+		return fail.New(fail.Internal, "sandbox: remember", inst.String(), "", err)
+	}
+	p := filepath.Join(in.Sandbox.Dir, inst.Shard.Target+"-"+inst.Shard.Shard, accessFile)
+	if err := os.WriteFile(p, b, 0o600); err != nil {
+		return fail.New(fail.Exhausted, "sandbox: remember", p, "", err)
+	}
+	return nil
+}
+
+// SandboxInstance reads back how a restored shard in a sandbox is reached.
+func SandboxInstance(dir string, id targets.ShardID) (targets.Instance, error) {
+	p := filepath.Join(dir, id.Target+"-"+id.Shard, accessFile)
+	b, err := os.ReadFile(p)
+	if err != nil {
+		code := fail.Internal
+		if errors.Is(err, os.ErrNotExist) {
+			code = fail.NotFound
+		}
+		return targets.Instance{}, fail.New(code, "sandbox: open", p, "the shard was not restored into this sandbox", err)
+	}
+	var acc Access
+	if err := json.Unmarshal(b, &acc); err != nil {
+		return targets.Instance{}, fail.New(fail.Corrupt, "sandbox: open", p, "", err)
+	}
+	return targets.Instance{Kind: acc.Kind, Shard: acc.Shard, Region: "sandbox", Role: targets.Sandbox, Address: acc.Address,
+		User: acc.User, Password: targets.NewSecret(acc.Password), Database: acc.Database, DataDir: acc.DataDir}, nil
+}
+
+// VerifyShard runs the driver's checks on a restored shard.
+func (a *Activities) VerifyShard(ctx context.Context, in StepIn) (StepOut, error) {
+	out, err := a.verifyShard(ctx, in)
+	return out, engine.EncodeError(err)
+}
+
+func (a *Activities) verifyShard(parent context.Context, in StepIn) (StepOut, error) {
+	ctx, cancel := stoppable(parent)
+	defer cancel(nil)
+	out := stepOut(ctx, in)
+	d, err := a.driver(in.Step.Kind)
+	if err != nil {
+		return out, err
+	}
+	var inst targets.Instance
+	if in.Sandbox.Dir != "" {
+		inst, err = SandboxInstance(in.Sandbox.Dir, in.Step.Shard)
+	} else {
+		inst, _, err = a.destination(ctx, in)
+	}
+	if err != nil {
+		return out, err
+	}
+	if in.Sandbox.Dir == "" && in.Step.Kind != targets.S3 {
+		// The restore itself started the server, proved that it reached the
+		// point and stopped it again; the operator starts it for good.
+		out.Findings = []targets.Finding{{Check: "reached the point", Subject: inst.String(), Severity: targets.Passed,
+			Detail: "proved by the restore, which leaves the server stopped"}}
+		out.Finished = time.Now().UTC()
+		return out, nil
+	}
+	want := targets.Expectation{Quick: in.Quick, Assertions: in.Assertions, DataDir: inst.DataDir}
+	if in.Step.Kind == targets.S3 {
+		v, err := a.Platform.Vault(ctx, in.Vault)
+		if err != nil {
+			return out, err
+		}
+		src := stream.NewSource(v, in.Step.Shard)
+		want.Manifest = manifestOf(src, in.Step.Point.Manifest)
+	}
+	beat := newBeater(ctx, in.Step.Shard)
+	want.Progress = beat.progress
+	stop := beatEvery(ctx, 5*time.Second, func() Beat { beat.mu.Lock(); defer beat.mu.Unlock(); return beat.beat })
+	defer stop()
+	out.Findings, err = d.Verify(ctx, inst, want)
+	out.Finished = time.Now().UTC()
+	return out, err
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"drctl/config"
+	"drctl/internal/fail"
+)
+
+// app is what every command shares: where it prints, and the global flags.
+type app struct {
+	out, err   io.Writer
+	configPath string
+	json       bool
+	noColor    bool
+	logLevel   string
+}
+
+func newApp(out, errw io.Writer) *app { return &app{out: out, err: errw} }
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "drctl",
+		Short: "Consistent recovery points of a sharded platform, proven",
+		Long: `drctl takes consistent recovery points across sharded PostgreSQL, Redis and
+object stores, keeps checking that they are whole, rehearses their recovery and
+recovers them.
+
+Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 partly done,
+4 a check failed or an objective was missed, 130 interrupted.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version + " (" + commit + ")",
+	}
+	f := root.PersistentFlags()
+	f.StringVarP(&a.configPath, "config", "c", "", "configuration file (default $DRCTL_CONFIG, ./drctl.yaml, /etc/drctl/drctl.yaml)")
+	f.BoolVar(&a.json, "json", false, "print JSON")
+	f.BoolVar(&a.noColor, "no-color", os.Getenv("NO_COLOR") != "", "no colour (also NO_COLOR)")
+	f.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
+	root.AddCommand(a.configCmd(), a.vaultCmd(), a.upCmd(), a.workerCmd(), a.applyCmd(), a.statusCmd(),
+		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.labCmd())
+	return root
+}
+
+// load reads the configuration.
+func (a *app) load() (*config.Config, error) {
+	path, err := a.findConfig()
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(path, os.LookupEnv)
+}
+
+func (a *app) findConfig() (string, error) {
+	if a.configPath != "" {
+		return a.configPath, nil
+	}
+	if p := os.Getenv("DRCTL_CONFIG"); p != "" {
+		return p, nil
+	}
+	for _, p := range []string{"drctl.yaml", "/etc/drctl/drctl.yaml"} {
+		if _, err := os.Stat(p); err == nil {
+			return filepath.Abs(p)
+		}
+	}
+	return "", fail.New(fail.NotFound, "configuration", "drctl.yaml", "name one with --config; config/example.yaml is an annotated start", errors.New("no configuration file was found"))
+}
+
+func (a *app) logger() (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(a.logLevel)); err != nil {
+		return nil, fail.New(fail.Invalid, "flags", "--log-level", "use debug, info, warn or error", err)
+	}
+	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: l})), nil
+}
+
+// tty reports whether w is a terminal.
+func tty(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// printJSON prints v, indented.
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.out)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// printError prints what failed, on what, why and what to do next.
+func (a *app) printError(err error) {
+	var fe *fail.Error
+	if a.json {
+		out := map[string]string{"error": err.Error(), "code": string(fail.CodeOf(err))}
+		if errors.As(err, &fe) {
+			out["op"], out["subject"], out["hint"] = fe.Op, fe.Subject, fe.Hint
+		}
+		b, _ := json.Marshal(out)
+		fmt.Fprintln(a.err, string(b))
+		return
+	}
+	fmt.Fprintf(a.err, "drctl: %v\n", err)
+}

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drctl/activities"
+	"drctl/internal/progress"
+	"drctl/targets"
+	"drctl/workflows"
+)
+
+func (a *app) backupCmd() *cobra.Command {
+	c := &cobra.Command{Use: "backup", Short: "Take, list and verify bases"}
+	var group, region, readData string
+	var wait, full bool
+	var shards []string
+	now := &cobra.Command{
+		Use: "now", Short: "Take a base of every shard", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.backupNow(cmd.Context(), group, shards, full, wait)
+		},
+	}
+	now.Flags().BoolVar(&wait, "wait", true, "wait for the end")
+	now.Flags().BoolVar(&full, "full", false, "read every byte again instead of trusting size and time")
+	now.Flags().StringSliceVar(&shards, "shard", nil, "only these shards (target/shard)")
+	list := &cobra.Command{
+		Use: "list", Short: "List the bases", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.backupList(cmd.Context(), group, region, shards) },
+	}
+	list.Flags().StringSliceVar(&shards, "shard", nil, "only these shards (target/shard)")
+	show := &cobra.Command{
+		Use: "show BASE", Short: "Show one base", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.backupShow(cmd.Context(), group, region, args[0]) },
+	}
+	verify := &cobra.Command{
+		Use: "verify", Short: "Check that everything stored is whole",
+		Long: `Reads every sealed object of the group, checks the streams for gaps and the
+restic repositories, in one region's vault or in all of them. Exit status 4 when
+something is damaged. It needs no engine.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.backupVerify(cmd.Context(), group, region, readData) },
+	}
+	verify.Flags().StringVar(&readData, "read-data", "1/1", "part of the base data to read: n/t, or empty for none")
+	for _, x := range []*cobra.Command{list, show, verify} {
+		x.Flags().StringVar(&region, "vault", "", "region whose vault is read")
+	}
+	c.PersistentFlags().StringVarP(&group, "group", "g", "", "group (default: the only one)")
+	c.AddCommand(now, list, show, verify)
+	return c
+}
+
+func (a *app) backupNow(ctx context.Context, group string, names []string, full, wait bool) error {
+	shards, err := shardsFlag(names)
+	if err != nil {
+		return err
+	}
+	s, err := a.online(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	g, err := s.group(group)
+	if err != nil {
+		return err
+	}
+	run, err := start(ctx, s.engine, workflows.BackupID(g.Name), workflows.TakeBackupName, workflows.Queue(g.Home), false,
+		workflows.TakeBackupIn{Group: g, Shards: shards, Full: full})
+	if err != nil {
+		return err
+	}
+	if !wait {
+		fmt.Fprintf(a.out, "started %s; follow it with: drctl status\n", run.GetID())
+		return nil
+	}
+	var out workflows.BackupOut
+	if err := s.wait(ctx, run, true, &out); err != nil {
+		return err
+	}
+	if a.json {
+		if err := a.printJSON(out); err != nil {
+			return err
+		}
+	}
+	var rows [][]string
+	failed := 0
+	for _, b := range out.Bases {
+		if b.Error != "" {
+			failed++
+			fmt.Fprintf(a.err, "drctl: backup of %s failed: %s\n", b.Shard, b.Error)
+			continue
+		}
+		rows = append(rows, baseRow(b.Base))
+	}
+	if !a.json {
+		progress.Table(a.out, baseHeaders, rows)
+	}
+	switch {
+	case failed == 0:
+		return nil
+	case failed < len(out.Bases):
+		return exitCode{3, fmt.Sprintf("%d of %d bases failed", failed, len(out.Bases))}
+	}
+	return exitCode{1, "every base failed"}
+}
+
+var baseHeaders = []string{"BASE", "SHARD", "FINISHED", "TOOK", "READ", "ADDED", "METHOD", "USABLE FROM"}
+
+func baseRow(b targets.Artifact) []string {
+	method := b.Method
+	if b.Full {
+		method += ", full"
+	}
+	return []string{b.ID, b.Shard.String(), b.Finished.Local().Format(time.DateTime), progress.Duration(b.Finished.Sub(b.Started)),
+		progress.Bytes(b.Bytes), progress.Bytes(b.BytesAdded), method, describe(b.Until)}
+}
+
+func (a *app) bases(ctx context.Context, group, region string, names []string) (list []targets.Artifact, damaged, err error) {
+	want, err := shardsFlag(names)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := a.offline()
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := s.group(group)
+	if err != nil {
+		return nil, nil, err
+	}
+	if region, err = s.vaultOf(ctx, region, g.Name); err != nil {
+		return nil, nil, err
+	}
+	v, err := s.p.Vault(ctx, region)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(want) == 0 {
+		for _, sh := range g.Shards {
+			if sh.Kind != targets.S3 {
+				want = append(want, sh.Shard)
+			}
+		}
+	}
+	for _, id := range want {
+		bs, err := v.Bases(ctx, id)
+		if err != nil {
+			damaged = err
+		}
+		list = append(list, bs...)
+	}
+	return list, damaged, nil
+}
+
+func (a *app) backupList(ctx context.Context, group, region string, names []string) error {
+	list, damaged, err := a.bases(ctx, group, region, names)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		if err := a.printJSON(list); err != nil {
+			return err
+		}
+		return damaged
+	}
+	rows := make([][]string, len(list))
+	for i, b := range list {
+		rows[i] = baseRow(b)
+	}
+	progress.Table(a.out, baseHeaders, rows)
+	return damaged
+}
+
+func (a *app) backupShow(ctx context.Context, group, region, id string) error {
+	list, _, err := a.bases(ctx, group, region, nil)
+	if err != nil {
+		return err
+	}
+	for _, b := range list {
+		if b.ID == id {
+			return a.printJSON(b)
+		}
+	}
+	return exitCode{1, "backup show: " + id + ": there is no such base (list them with: drctl backup list)"}
+}
+
+func (a *app) backupVerify(ctx context.Context, group, region, readData string) error {
+	s, err := a.offline()
+	if err != nil {
+		return err
+	}
+	g, err := s.group(group)
+	if err != nil {
+		return err
+	}
+	regions := g.Policy.Vaults
+	if region != "" {
+		regions = []string{region}
+	}
+	var outs []activities.CheckOut
+	failed := 0
+	for _, r := range regions {
+		v, err := s.p.Vault(ctx, r)
+		if err != nil {
+			return err
+		}
+		begin := time.Now()
+		findings, err := activities.VerifyVault(ctx, v, g, readData)
+		if err != nil {
+			return err
+		}
+		out := activities.CheckOut{Region: r, Findings: findings, Took: time.Since(begin)}
+		for _, f := range findings {
+			if f.Severity == targets.Failed {
+				out.Failed++
+			}
+		}
+		failed += out.Failed
+		outs = append(outs, out)
+		if !a.json {
+			printFindings(a, findings)
+			fmt.Fprintf(a.out, "vault %s: %d checks, %d failed, took %s\n", r, len(findings), out.Failed, progress.Duration(out.Took))
+		}
+	}
+	if a.json {
+		if err := a.printJSON(outs); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return exitCode{4, fmt.Sprintf("verification failed: %d findings; restore from another region's vault and take a new base (drctl backup now --full)", failed)}
+	}
+	return nil
+}
+
+// printFindings prints what failed or was left out first.
+func printFindings(a *app, fs []targets.Finding) {
+	for _, sev := range []targets.Severity{targets.Failed, targets.Warned, targets.Skipped, targets.Passed} {
+		for _, f := range fs {
+			if f.Severity != sev {
+				continue
+			}
+			line := fmt.Sprintf("%-7s %s: %s", strings.ToUpper(string(sev)), f.Subject, f.Check)
+			if f.Expected != "" || f.Got != "" {
+				line += fmt.Sprintf(" (expected %s, got %s)", f.Expected, f.Got)
+			}
+			if f.Detail != "" {
+				line += ": " + f.Detail
+			}
+			fmt.Fprintln(a.out, line)
+		}
+	}
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drctl/internal/fail"
+	"drctl/internal/progress"
+	"drctl/targets"
+	"drctl/workflows"
+)
+
+func (a *app) cutCmd() *cobra.Command {
+	c := &cobra.Command{Use: "cut", Short: "Take and list consistent recovery points"}
+	var group, region string
+	var wait, all, stats bool
+	var limit int
+	now := &cobra.Command{
+		Use: "now", Short: "Take a cut", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.cutNow(cmd.Context(), group, wait) },
+	}
+	now.Flags().BoolVar(&wait, "wait", true, "wait until the cut is sealed")
+	list := &cobra.Command{
+		Use: "list", Short: "List the sealed cuts, newest first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.cutList(cmd.Context(), group, region, all, stats, limit)
+		},
+	}
+	list.Flags().BoolVar(&all, "all", false, "abandoned cuts too")
+	list.Flags().BoolVar(&stats, "stats", false, "percentiles of the fence's timings over the cuts listed")
+	list.Flags().IntVar(&limit, "limit", 20, "newest cuts to list; 0 for all")
+	show := &cobra.Command{
+		Use: "show CUT", Short: "Show one cut: positions and timings per shard", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.cutShow(cmd.Context(), group, region, args[0]) },
+	}
+	for _, x := range []*cobra.Command{list, show} {
+		x.Flags().StringVar(&region, "vault", "", "region whose vault is read (default: the group's home)")
+	}
+	c.PersistentFlags().StringVarP(&group, "group", "g", "", "group (default: the only one)")
+	c.AddCommand(now, list, show)
+	return c
+}
+
+func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
+	s, err := a.online(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	g, err := s.group(group)
+	if err != nil {
+		return err
+	}
+	run, err := start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, workflows.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
+	if fail.Is(err, fail.Conflict) {
+		// A scheduled cut is under way: it takes less than a second as a rule.
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(2 * time.Second):
+		}
+		run, err = start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, workflows.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
+	}
+	if err != nil {
+		return err
+	}
+	if !wait {
+		fmt.Fprintf(a.out, "started %s; follow it with: drctl cut list\n", run.GetID())
+		return nil
+	}
+	var cut targets.Cut
+	if err := s.wait(ctx, run, false, &cut); err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(cut)
+	}
+	fmt.Fprintf(a.out, "sealed %s in %s: writers stalled for %s at most, attempt %d\n", cut.ID,
+		strings.Join(cut.SealedIn, " and "), progress.Duration(cut.Stall), cut.Attempts)
+	return nil
+}
+
+// AbandonedCut is the record of a cut that could not be sealed.
+type abandonedCut struct {
+	Cut         targets.Cut `json:"cut"`
+	Reason      string      `json:"reason"`
+	AbandonedAt time.Time   `json:"abandoned_at"`
+}
+
+func (a *app) cutList(ctx context.Context, group, region string, all, stats bool, limit int) error {
+	s, err := a.offline()
+	if err != nil {
+		return err
+	}
+	g, err := s.group(group)
+	if err != nil {
+		return err
+	}
+	if region, err = s.vaultOf(ctx, region, g.Name); err != nil {
+		return err
+	}
+	v, err := s.p.Vault(ctx, region)
+	if err != nil {
+		return err
+	}
+	cuts, damaged := v.Cuts(ctx, g.Name)
+	if damaged != nil && len(cuts) == 0 {
+		return damaged
+	}
+	slices.Reverse(cuts)
+	if limit > 0 && len(cuts) > limit {
+		cuts = cuts[:limit]
+	}
+	var abandoned []abandonedCut
+	if all {
+		ids, err := v.Reports(ctx, "abandoned-cut")
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			var x abandonedCut
+			if err := v.Report(ctx, "abandoned-cut", id, &x); err != nil {
+				return err
+			}
+			if x.Cut.Group == g.Name {
+				abandoned = append(abandoned, x)
+			}
+		}
+	}
+	if a.json {
+		out := map[string]any{"vault": region, "cuts": cuts}
+		if all {
+			out["abandoned"] = abandoned
+		}
+		if stats {
+			out["stats"] = fenceStats(cuts)
+		}
+		if err := a.printJSON(out); err != nil {
+			return err
+		}
+		return damaged
+	}
+	rows := make([][]string, 0, len(cuts))
+	for _, c := range cuts {
+		rows = append(rows, []string{c.ID, c.FencedAt.Local().Format(time.DateTime), string(c.Mode),
+			fmt.Sprint(c.Attempts), progress.Duration(c.Stall), progress.Duration(c.SealedAt.Sub(c.FencedAt)), strings.Join(c.SealedIn, ",")})
+	}
+	progress.Table(a.out, []string{"CUT", "TAKEN", "MODE", "ATTEMPTS", "STALL", "SEALED AFTER", "SEALED IN"}, rows)
+	for _, x := range abandoned {
+		fmt.Fprintf(a.out, "abandoned %s: %s\n", x.Cut.ID, x.Reason)
+	}
+	if stats && len(cuts) > 0 {
+		printFenceStats(a, fenceStats(cuts))
+	}
+	return damaged
+}
+
+// fenceFigures are percentiles in nanoseconds.
+type fenceFigures struct {
+	Cuts                                        int
+	StallP50, StallP90, StallP99, StallMax      time.Duration
+	GateP50, LockP50, HoldP50, SealP50, SealP99 time.Duration
+	AttemptsMax                                 int
+}
+
+func fenceStats(cuts []targets.Cut) fenceFigures {
+	var stall, gate, lock, hold, seal []time.Duration
+	f := fenceFigures{Cuts: len(cuts)}
+	for _, c := range cuts {
+		stall = append(stall, c.Stall)
+		seal = append(seal, c.SealedAt.Sub(c.FencedAt))
+		f.AttemptsMax = max(f.AttemptsMax, c.Attempts)
+		for _, p := range c.Shards {
+			if p.Kind == targets.Postgres {
+				gate, lock, hold = append(gate, p.Timings.Gate), append(lock, p.Timings.Lock), append(hold, p.Timings.Hold)
+			}
+		}
+	}
+	f.StallP50, f.StallP90, f.StallP99, f.StallMax = percentile(stall, 50), percentile(stall, 90), percentile(stall, 99), percentile(stall, 100)
+	f.GateP50, f.LockP50, f.HoldP50 = percentile(gate, 50), percentile(lock, 50), percentile(hold, 50)
+	f.SealP50, f.SealP99 = percentile(seal, 50), percentile(seal, 99)
+	return f
+}
+
+// percentile is the nearest-rank percentile.
+func percentile(d []time.Duration, p int) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(d))
+	return s[max(0, (len(s)*p+99)/100-1)]
+}
+
+func printFenceStats(a *app, f fenceFigures) {
+	fmt.Fprintf(a.out, "fence over %d cuts: stall p50 %s, p90 %s, p99 %s, max %s; gate wait p50 %s, lock wait p50 %s, hold p50 %s; at most %d attempts\n",
+		f.Cuts, progress.Duration(f.StallP50), progress.Duration(f.StallP90), progress.Duration(f.StallP99), progress.Duration(f.StallMax),
+		progress.Duration(f.GateP50), progress.Duration(f.LockP50), progress.Duration(f.HoldP50), f.AttemptsMax)
+	fmt.Fprintf(a.out, "sealed after: p50 %s, p99 %s\n", progress.Duration(f.SealP50), progress.Duration(f.SealP99))
+}
+
+func (a *app) cutShow(ctx context.Context, group, region, id string) error {
+	s, err := a.offline()
+	if err != nil {
+		return err
+	}
+	g, err := s.group(group)
+	if err != nil {
+		return err
+	}
+	if region, err = s.vaultOf(ctx, region, g.Name); err != nil {
+		return err
+	}
+	v, err := s.p.Vault(ctx, region)
+	if err != nil {
+		return err
+	}
+	cut, err := v.Cut(ctx, g.Name, id)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(cut)
+	}
+	fmt.Fprintf(a.out, "cut %s of %s, mode %s, by %s\nfenced %s, released %s, sealed %s in %s\n", cut.ID, cut.Group, cut.Mode, cut.Tool,
+		cut.FencedAt.Format(time.RFC3339Nano), cut.ReleasedAt.Format(time.RFC3339Nano), cut.SealedAt.Format(time.RFC3339Nano), strings.Join(cut.SealedIn, ", "))
+	var rows [][]string
+	for _, p := range cut.Shards {
+		t := p.Timings
+		rows = append(rows, []string{p.Shard.String(), p.Region, describe(p.Position), progress.Duration(t.Gate), progress.Duration(t.Lock), progress.Duration(t.Hold), progress.Duration(t.Total)})
+	}
+	progress.Table(a.out, []string{"SHARD", "REGION", "POSITION", "GATE", "LOCK", "HOLD", "TOTAL"}, rows)
+	return nil
+}
+
+// describe renders a position for people.
+func describe(p targets.Position) string {
+	switch p.Kind {
+	case targets.Postgres:
+		return p.Lineage + " " + targets.FormatLSN(p.Offset)
+	case targets.Redis:
+		return fmt.Sprintf("%.8s… %d", p.Lineage, p.Offset)
+	default:
+		return p.AsOf.Format(time.RFC3339Nano)
+	}
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"drctl/activities"
+	"drctl/config"
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// platform resolves names through the configuration. It implements
+// activities.Platform.
+type platform struct {
+	cfg   *config.Config
+	tools sandbox.Tools
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	vaults map[string]*vault.Vault
+}
+
+func newPlatform(cfg *config.Config, tools sandbox.Tools, log *slog.Logger) *platform {
+	return &platform{cfg: cfg, tools: tools, log: log, vaults: map[string]*vault.Vault{}}
+}
+
+// Group returns a group's plain description.
+func (p *platform) Group(name string) (activities.Group, error) {
+	g, ok := p.cfg.Groups[name]
+	if !ok {
+		return activities.Group{}, fail.Newf(fail.NotFound, "configuration", name, "there is no group of this name")
+	}
+	pol, err := p.cfg.Policy(name)
+	if err != nil {
+		return activities.Group{}, err
+	}
+	out := activities.Group{Name: name, Home: g.Home, Gate: g.Gate, Policy: activities.Policy{
+		Mode: targets.FenceMode(pol.Cut.Mode), Lease: pol.Cut.Lease, Budget: pol.Cut.Budget,
+		LockTimeout: pol.Cut.LockTimeout, Attempts: pol.Cut.Attempts, SealWithin: pol.Cut.SealWithin,
+		ChunkAge: pol.Stream.ChunkAge, ChunkSize: int(pol.Stream.ChunkSize),
+		Vaults: pol.Stream.Vaults, Durability: pol.Stream.Durability,
+		FullEvery: pol.Base.FullEvery, ReadData: pol.Check.ReadData,
+		RPO: pol.Objectives.RPO, RTO: pol.Objectives.RTO,
+		Retention: vault.RetentionPolicy{Cuts: pol.Retention.Cuts, CutsMin: pol.Retention.CutsMin,
+			Bases: pol.Retention.Bases, BasesMin: pol.Retention.BasesMin},
+	}}
+	for _, id := range p.cfg.Shards(name) {
+		region, _ := p.cfg.Primary(id)
+		out.Shards = append(out.Shards, activities.GroupShard{Shard: id, Kind: targets.Kind(p.cfg.Targets[id.Target].Kind),
+			Region: region, Queue: p.cfg.Regions[region].Queue})
+	}
+	return out, nil
+}
+
+// Instance resolves a shard's instance in a region, secrets included.
+func (p *platform) Instance(ctx context.Context, shard targets.ShardID, region string) (targets.Instance, error) {
+	return p.cfg.Instance(ctx, shard, region)
+}
+
+// Regions lists the regions that have an instance of the shard, the
+// configured primary's first.
+func (p *platform) Regions(shard targets.ShardID) []string {
+	t, ok := p.cfg.Targets[shard.Target]
+	if !ok {
+		return nil
+	}
+	first, _ := p.cfg.Primary(shard)
+	var out []string
+	for _, r := range p.cfg.RegionNames() {
+		if _, ok := t.Shards[shard.Shard][r]; ok && r != first {
+			out = append(out, r)
+		}
+	}
+	if first != "" {
+		out = append([]string{first}, out...)
+	}
+	return out
+}
+
+// GroupOf names the group that a shard belongs to.
+func (p *platform) GroupOf(shard targets.ShardID) (string, error) {
+	for _, name := range p.cfg.GroupNames() {
+		if slices.Contains(p.cfg.Groups[name].Targets, shard.Target) {
+			return name, nil
+		}
+	}
+	return "", fail.Newf(fail.NotFound, "configuration", shard.String(), "no group holds this target")
+}
+
+// Vault opens a region's vault, once.
+func (p *platform) Vault(ctx context.Context, region string) (*vault.Vault, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if v, ok := p.vaults[region]; ok {
+		return v, nil
+	}
+	opt, err := p.vaultOptions(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	v, err := vault.Open(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
+	p.vaults[region] = v
+	return v, nil
+}
+
+func (p *platform) vaultOptions(ctx context.Context, region string) (vault.Options, error) {
+	key, err := p.key(ctx)
+	if err != nil {
+		return vault.Options{}, err
+	}
+	opt, err := p.vaultPlace(ctx, region)
+	opt.Key = key
+	return opt, err
+}
+
+func (p *platform) vaultPlace(ctx context.Context, region string) (vault.Options, error) {
+	r, ok := p.cfg.Regions[region]
+	if !ok {
+		return vault.Options{}, fail.Newf(fail.NotFound, "configuration", region, "there is no region of this name")
+	}
+	loc := vault.Location{URL: r.Vault.URL, Endpoint: r.Vault.Endpoint, Region: r.Vault.Region, AccessKey: r.Vault.AccessKey}
+	if !r.Vault.SecretKey.IsZero() {
+		s, err := p.cfg.Secret(ctx, r.Vault.SecretKey)
+		if err != nil {
+			return vault.Options{}, err
+		}
+		loc.SecretKey = s
+	}
+	return vault.Options{Region: region, Location: loc, ResticBin: p.tools.ResticBin, Log: p.log,
+		CacheDir: filepath.Join(p.cfg.StateDir, "cache", region)}, nil
+}
+
+func (p *platform) key(ctx context.Context) (vault.Key, error) {
+	s, err := p.cfg.Secret(ctx, p.cfg.Key)
+	if err != nil {
+		return vault.Key{}, err
+	}
+	return vault.ParseKey(s)
+}
+
+// Set opens the vaults that the group's policy writes, the region's own first.
+// A vault that cannot be reached is left out as long as enough remain: the
+// archiver brings it up to date when it is back.
+func (p *platform) Set(ctx context.Context, group, region string) (vault.Set, error) {
+	pol, err := p.cfg.Policy(group)
+	if err != nil {
+		return vault.Set{}, err
+	}
+	names := slices.Clone(pol.Stream.Vaults)
+	if i := slices.Index(names, region); i > 0 {
+		names[0], names[i] = names[i], names[0]
+	}
+	set := vault.Set{Durability: pol.Stream.Durability}
+	var errs []error
+	for _, n := range names {
+		v, err := p.Vault(ctx, n)
+		if err != nil {
+			errs = append(errs, err)
+			if !fail.Is(err, fail.Unavailable) {
+				return vault.Set{}, err
+			}
+			p.log.Warn("a vault is out of reach", "region", n, "err", err)
+			continue
+		}
+		set.Vaults = append(set.Vaults, v)
+	}
+	if len(set.Vaults) < max(1, set.Durability) {
+		return vault.Set{}, fail.New(fail.Unavailable, "open the vaults", group, "the policy asks for more vaults than can be reached", errors.Join(errs...))
+	}
+	return set, nil
+}
+
+// toolsOf finds the programs that sandboxes need.
+func toolsOf(cfg *config.Config) (sandbox.Tools, error) {
+	t := cfg.Sandbox.Tools
+	return sandbox.FindTools(sandbox.Tools{PostgresBin: t.PostgresBin, RedisServer: t.RedisServer, S3Server: t.S3Server,
+		ResticBin: t.Restic, RunAs: cfg.Sandbox.RunAs})
+}

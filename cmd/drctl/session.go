@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"drctl/activities"
+	"drctl/config"
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// session is one command's connection to the platform and its engine.
+type session struct {
+	app    *app
+	cfg    *config.Config
+	p      *platform
+	log    *slog.Logger
+	engine client.Client
+}
+
+// offline loads the configuration without dialling the engine.
+func (a *app) offline() (*session, error) {
+	cfg, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	log, err := a.logger()
+	if err != nil {
+		return nil, err
+	}
+	tools, err := toolsOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &session{app: a, cfg: cfg, log: log, p: newPlatform(cfg, tools, log)}, nil
+}
+
+// online dials the engine too.
+func (a *app) online(ctx context.Context) (*session, error) {
+	s, err := a.offline()
+	if err != nil {
+		return nil, err
+	}
+	s.engine, err = dial(ctx, s.cfg, s.log)
+	return s, err
+}
+
+func (s *session) close() {
+	if s.engine != nil {
+		s.engine.Close()
+	}
+}
+
+func dial(ctx context.Context, cfg *config.Config, log *slog.Logger) (client.Client, error) {
+	opt := engine.Options{Address: cfg.Engine.Address, Namespace: cfg.Engine.Namespace, Log: log}
+	if t := cfg.Engine.TLS; t != nil {
+		opt.TLS = &engine.TLS{CAFile: t.CAFile, CertFile: t.CertFile, KeyFile: t.KeyFile, ServerName: t.ServerName}
+	}
+	if !cfg.Engine.APIKey.IsZero() {
+		k, err := cfg.Secret(ctx, cfg.Engine.APIKey)
+		if err != nil {
+			return nil, err
+		}
+		opt.APIKey = k
+	}
+	c, err := engine.Dial(ctx, opt)
+	if err != nil {
+		hint := "is the engine up, and is engine.address right?"
+		if cfg.Engine.Mode == config.Embedded {
+			hint = "start it with: drctl up; or recover without it: drctl restore run --engine embedded"
+		}
+		return nil, fail.New(fail.Unavailable, "engine", cfg.Engine.Address, hint, err)
+	}
+	return c, nil
+}
+
+// group resolves the group's name: the only one when none is given.
+func (s *session) group(name string) (activities.Group, error) {
+	if name == "" {
+		names := s.cfg.GroupNames()
+		if len(names) != 1 {
+			return activities.Group{}, fail.New(fail.Invalid, "flags", "--group", fmt.Sprintf("name one of %v", names), errors.New("there is more than one group"))
+		}
+		name = names[0]
+	}
+	return s.p.Group(name)
+}
+
+// start starts a workflow. One that runs already under this id is joined when
+// the caller may, else it is a conflict.
+func start(ctx context.Context, c client.Client, id, name, queue string, join bool, arg any) (client.WorkflowRun, error) {
+	opt := client.StartWorkflowOptions{ID: id, TaskQueue: queue,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
+		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		// A person waits: before scheduled work.
+		Priority:                                 temporal.Priority{PriorityKey: 1},
+		WorkflowExecutionErrorWhenAlreadyStarted: true,
+	}
+	run, err := c.ExecuteWorkflow(ctx, opt, name, arg)
+	var running *serviceerror.WorkflowExecutionAlreadyStarted
+	if errors.As(err, &running) {
+		if join {
+			return c.GetWorkflow(ctx, id, running.RunId), nil
+		}
+		return nil, fail.New(fail.Conflict, "start", id, "wait for it to end, then repeat", errors.New("it is running already"))
+	}
+	if err != nil {
+		return nil, fail.New(fail.Unavailable, "engine: start", id, "", err)
+	}
+	return run, nil
+}
+
+// wait waits for a run, showing its activities' progress, and decodes its
+// result and its error. When the command is interrupted and stop is set, the
+// run is cancelled and its clean-up awaited.
+func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, result any) error {
+	view := s.app.progressView()
+	done := make(chan error, 1)
+	go func() { done <- run.Get(context.WithoutCancel(ctx), result) }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	interrupted := false
+	for {
+		select {
+		case err := <-done:
+			view.finish()
+			if interrupted {
+				return errors.Join(context.Canceled, engine.DecodeError(err))
+			}
+			return engine.DecodeError(err)
+		case <-ctx.Done():
+			if interrupted {
+				continue
+			}
+			if !stop {
+				view.finish()
+				fmt.Fprintf(s.app.err, "drctl: %s goes on in the engine\n", run.GetID())
+				return ctx.Err()
+			}
+			interrupted = true
+			fmt.Fprintf(s.app.err, "drctl: cancelling %s and cleaning up\n", run.GetID())
+			cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			err := s.engine.CancelWorkflow(cctx, run.GetID(), run.GetRunID())
+			cancel()
+			if err != nil {
+				return fail.New(fail.Unavailable, "engine: cancel", run.GetID(), "", err)
+			}
+			ctx = context.WithoutCancel(ctx)
+		case <-tick.C:
+			if ps, err := engine.Progress(ctx, s.engine, run.GetID()); err == nil {
+				view.update(ps)
+			}
+		}
+	}
+}
+
+// homeVault opens the vault that lists are read from.
+func (s *session) vaultOf(ctx context.Context, region, group string) (string, error) {
+	if region != "" {
+		return region, nil
+	}
+	g, err := s.group(group)
+	if err != nil {
+		return "", err
+	}
+	if _, err := s.p.Vault(ctx, g.Home); err == nil {
+		return g.Home, nil
+	}
+	for _, r := range g.Policy.Vaults {
+		if _, err := s.p.Vault(ctx, r); err == nil {
+			fmt.Fprintf(s.app.err, "drctl: the vault of %s is out of reach; reading that of %s\n", g.Home, r)
+			return r, nil
+		}
+	}
+	return g.Home, nil // its own error follows
+}
+
+func shardsFlag(names []string) ([]targets.ShardID, error) {
+	var out []targets.ShardID
+	for _, n := range names {
+		id, err := targets.ParseShardID(n)
+		if err != nil {
+			return nil, fail.New(fail.Invalid, "flags", "--shard", "write it as target/shard, for example orders/0", err)
+		}
+		out = append(out, id)
+	}
+	return out, nil
+}

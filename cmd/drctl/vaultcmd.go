@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/internal/vault"
+)
+
+func (a *app) vaultCmd() *cobra.Command {
+	c := &cobra.Command{Use: "vault", Short: "Make and look at the vaults"}
+	c.AddCommand(&cobra.Command{
+		Use: "init", Short: "Make the key and every region's vault",
+		Long: `Makes the age identity in the file that the configuration names under key, or
+takes the one that is there, and makes every region's vault with it. Repeating it
+is harmless; a vault that was made with another key is refused.
+
+Keep a copy of the key away from every region: without it no vault can be opened.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.vaultInit(cmd.Context()) },
+	})
+	return c
+}
+
+type vaultMade struct {
+	Region    string `json:"region"`
+	URL       string `json:"url"`
+	Set       string `json:"set"`
+	Recipient string `json:"recipient"`
+}
+
+func (a *app) vaultInit(ctx context.Context) error {
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	log, err := a.logger()
+	if err != nil {
+		return err
+	}
+	if cfg.Key.File != "" {
+		made, err := makeKey(cfg.Key.File)
+		if err != nil {
+			return err
+		}
+		if made && !a.json {
+			fmt.Fprintf(a.out, "key: made %s; keep a copy away from every region\n", cfg.Key.File)
+		}
+	}
+	tools, err := toolsOf(cfg)
+	if err != nil {
+		return err
+	}
+	p := newPlatform(cfg, tools, log)
+	var made []vaultMade
+	// A vault that exists already names the set that the others join.
+	set := ""
+	for _, region := range cfg.RegionNames() {
+		opt, err := p.vaultOptions(ctx, region)
+		if err != nil {
+			return err
+		}
+		if _, id, _, err := vault.Describe(ctx, opt.Location); err == nil && set == "" {
+			set = id
+		}
+	}
+	for _, region := range cfg.RegionNames() {
+		opt, err := p.vaultOptions(ctx, region)
+		if err != nil {
+			return err
+		}
+		opt.Set = set
+		v, err := vault.Init(ctx, opt)
+		if err != nil {
+			return err
+		}
+		set = v.SetID()
+		made = append(made, vaultMade{Region: region, URL: v.Store().URL(), Set: set, Recipient: v.Recipient()})
+		if !a.json {
+			fmt.Fprintf(a.out, "vault: %s ready at %s\n", region, v.Store().URL())
+		}
+	}
+	if a.json {
+		return a.printJSON(made)
+	}
+	return nil
+}
+
+// makeKey makes the identity unless the file exists.
+func makeKey(path string) (made bool, err error) {
+	if _, err := os.Stat(path); err == nil {
+		return false, nil
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return false, fail.New(fail.Denied, "vault init", path, "the key's file must be readable by the user of drctl", err)
+	}
+	k, err := vault.GenerateKey()
+	if err != nil {
+		return false, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return false, fail.New(fail.Denied, "vault init", path, "", err)
+	}
+	// Exclusive: a key that another process has just made must not be lost.
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return false, fail.New(fail.Conflict, "vault init", path, "", err)
+	}
+	_, werr := f.WriteString("# recipient: " + k.Recipient() + "\n" + k.Secret().Reveal() + "\n")
+	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
+		return false, errors.Join(fail.New(fail.Exhausted, "vault init", path, "", err), os.Remove(path))
+	}
+	return true, nil
+}
+
+// sandboxTools is for commands that have no configuration.
+func sandboxTools() (sandbox.Tools, error) { return sandbox.FindTools(sandbox.Tools{}) }

@@ -1,0 +1,262 @@
+package config
+
+import "time"
+
+// The struct tags are the grammar: `yaml` is the key, `req` a mandatory key,
+// `enum` the allowed words, `format` a check from formats.go, `min` the
+// smallest number or duration, `quiet` keeps what was written out of messages
+// (somebody may have put the secret itself there), `only` the kinds of target
+// to which a key belongs, `lax` text that may be written as a number, `doc`
+// the text in the JSON Schema. Parser, schema and Show are driven by them.
+
+// Config is a whole configuration file after defaults. Read-only once loaded.
+type Config struct {
+	Version  int                  `yaml:"version" req:"true" enum:"1" doc:"Version of the file format."`
+	Name     string               `yaml:"name" req:"true" format:"name" doc:"Name of the platform; it appears in reports and notifications."`
+	StateDir string               `yaml:"state_dir" format:"path" doc:"Directory for the embedded engine's database and scratch space. Everything that matters is in the vaults."`
+	Key      Ref                  `yaml:"key" req:"true" doc:"The age identity that opens every vault of this platform."`
+	Engine   Engine               `yaml:"engine" doc:"The workflow engine."`
+	Regions  map[string]*Region   `yaml:"regions" req:"true" key:"name" doc:"Places that can be lost as a whole."`
+	Targets  map[string]*Target   `yaml:"targets" req:"true" key:"name" doc:"The platform's data stores."`
+	Groups   map[string]*Group    `yaml:"groups" req:"true" key:"name" doc:"Targets that must be recovered to one common point."`
+	Policies map[string]*Policy   `yaml:"policies" key:"name" doc:"How often and how safely. The policy \"standard\" always exists."`
+	Sandbox  Sandbox              `yaml:"sandbox" doc:"Where drills and sandbox restores run."`
+	Drills   map[string]*Drill    `yaml:"drills" key:"name" doc:"Rehearsals."`
+	Recovery map[string]*Recovery `yaml:"recovery" key:"name" doc:"How a group comes back, by group."`
+
+	source
+}
+
+// Ref says where a secret is; exactly one field is set.
+type Ref struct {
+	Env     string   `yaml:"env" format:"envname" quiet:"true" doc:"Name of an environment variable."`
+	File    string   `yaml:"file" format:"path" quiet:"true" doc:"File that holds the secret; one trailing line end is dropped."`
+	Command []string `yaml:"command" doc:"Program and arguments that print the secret; run without a shell, at most 10 s."`
+}
+
+// IsZero reports whether nothing is referred to.
+func (r Ref) IsZero() bool { return r.Env == "" && r.File == "" && len(r.Command) == 0 }
+
+// The engine modes.
+const (
+	Embedded = "embedded"
+	External = "external"
+)
+
+// Engine is the Temporal server that drctl uses.
+type Engine struct {
+	Mode      string     `yaml:"mode" enum:"embedded|external" doc:"embedded: drctl up runs a Temporal server with SQLite. external: your own cluster or a cloud namespace."`
+	Address   string     `yaml:"address" format:"addr" doc:"host:port of the frontend; for the embedded engine the loopback address that it listens on."`
+	Namespace string     `yaml:"namespace" format:"word" doc:"Temporal namespace."`
+	TLS       *EngineTLS `yaml:"tls" doc:"TLS to an external engine; given and empty uses the system's authorities."`
+	APIKey    Ref        `yaml:"api_key" doc:"API key of a cloud namespace; implies TLS."`
+}
+
+// EngineTLS is how an external engine is reached with TLS.
+type EngineTLS struct {
+	CAFile     string `yaml:"ca_file" format:"path" doc:"Certificate authority that signed the server."`
+	CertFile   string `yaml:"cert_file" format:"path" doc:"Client certificate."`
+	KeyFile    string `yaml:"key_file" format:"path" doc:"Key of the client certificate."`
+	ServerName string `yaml:"server_name" doc:"Name expected in the server's certificate."`
+}
+
+// Region is a place with workers and a vault.
+type Region struct {
+	Queue string `yaml:"queue" format:"queue" doc:"Task queue of the region's workers; drctl.<region> when left out."`
+	Vault Vault  `yaml:"vault" req:"true" doc:"Where the region keeps what is needed to recover."`
+}
+
+// Vault is where a region's vault is.
+type Vault struct {
+	URL       string `yaml:"url" req:"true" format:"vaulturl" doc:"file:///absolute/path or s3://bucket/prefix."`
+	Endpoint  string `yaml:"endpoint" format:"httpurl" doc:"URL of an S3 service that is not AWS."`
+	Region    string `yaml:"region" format:"word" doc:"S3 region."`
+	AccessKey string `yaml:"access_key" doc:"S3 access key id; without it the worker's own AWS credentials are used."`
+	SecretKey Ref    `yaml:"secret_key" doc:"S3 secret access key."`
+}
+
+// Target is a logical data store of the platform. Which keys apply depends on
+// Kind; the parser refuses those that do not.
+type Target struct {
+	Kind      string   `yaml:"kind" req:"true" enum:"postgres|redis|s3" doc:"Kind of store."`
+	Database  string   `yaml:"database" only:"postgres" doc:"Database that holds the group's tables."`
+	User      string   `yaml:"user" only:"postgres|redis" doc:"User with the replication privilege (PostgreSQL) or ACL user (Redis)."`
+	Password  Ref      `yaml:"password" only:"postgres|redis" doc:"The user's password."`
+	Tables    []string `yaml:"tables" only:"postgres" format:"table" doc:"Schema-qualified tables that a cut locks; empty means all."`
+	AccessKey string   `yaml:"access_key" only:"s3" doc:"S3 access key id."`
+	SecretKey Ref      `yaml:"secret_key" only:"s3" doc:"S3 secret access key."`
+	TLS       string   `yaml:"tls" only:"postgres|redis" enum:"disable|require|verify-full" doc:"Encryption of connections; disable when left out."`
+	CAFile    string   `yaml:"ca_file" format:"path" doc:"Certificate authority of the servers, in PEM."`
+
+	Shards map[string]Shard `yaml:"shards" req:"true" key:"shard" doc:"The parts of the store, each with its instances by region."`
+}
+
+// Shard is the instances of one shard by region.
+type Shard map[string]*Instance
+
+// Instance is a shard's copy in one region.
+type Instance struct {
+	Address  string `yaml:"address" only:"postgres|redis" format:"addr" doc:"host:port of the server itself, never of a pooler."`
+	Endpoint string `yaml:"endpoint" only:"s3" format:"httpurl" doc:"URL of the S3 service."`
+	Bucket   string `yaml:"bucket" only:"s3" format:"bucket" doc:"Name of the bucket."`
+	Prefix   string `yaml:"prefix" only:"s3" doc:"Limits the shard to keys that begin with it."`
+	Role     string `yaml:"role" req:"true" enum:"primary|standby" doc:"What the instance is when all is well."`
+	DataDir  string `yaml:"data_dir" only:"postgres" format:"path" doc:"The data directory where the region's worker can read it; bases are then taken file by file."`
+
+	User      string `yaml:"user" only:"postgres|redis" doc:"Overrides the target's user."`
+	Password  Ref    `yaml:"password" only:"postgres|redis" doc:"Overrides the target's password."`
+	AccessKey string `yaml:"access_key" only:"s3" doc:"Overrides the target's access key."`
+	SecretKey Ref    `yaml:"secret_key" only:"s3" doc:"Overrides the target's secret key."`
+}
+
+// Group is a consistency group.
+type Group struct {
+	Targets []string `yaml:"targets" req:"true" doc:"Targets of the group; a target belongs to one group."`
+	Policy  string   `yaml:"policy" doc:"Policy of the group."`
+	Gate    string   `yaml:"gate" format:"shardid" doc:"PostgreSQL shard (target/shard) whose database holds the gate that cross-shard transactions share."`
+	Home    string   `yaml:"home" doc:"Region whose workers take the cuts; that of the gate's primary when left out."`
+}
+
+// Policy is how often and how safely a group is protected.
+type Policy struct {
+	Cut        Cut           `yaml:"cut" doc:"Consistent recovery points."`
+	Base       Base          `yaml:"base" doc:"Full images from which streams are replayed."`
+	Stream     Stream        `yaml:"stream" doc:"The continuous archive of every shard's log."`
+	Check      Check         `yaml:"check" doc:"Verification of the vaults."`
+	Retention  Retention     `yaml:"retention" doc:"What is kept. Nothing that a kept cut needs is ever removed."`
+	Objectives Objectives    `yaml:"objectives" doc:"What the business was promised."`
+	Jitter     time.Duration `yaml:"jitter" min:"0s" doc:"Spread of scheduled starts."`
+}
+
+// Cut is how recovery points are taken.
+type Cut struct {
+	Every       time.Duration `yaml:"every" min:"0s" doc:"Interval; 0s takes cuts by hand only."`
+	Mode        string        `yaml:"mode" enum:"gate|share" doc:"gate: cross-shard writers hold the gate. share: table locks alone, with retries."`
+	Lease       time.Duration `yaml:"lease" min:"100ms" doc:"After it every server lets go by itself, whoever died."`
+	Budget      time.Duration `yaml:"budget" min:"1ms" doc:"Longest time that one attempt may stall writers."`
+	LockTimeout time.Duration `yaml:"lock_timeout" min:"1ms" doc:"Longest wait for the table locks of one attempt."`
+	Attempts    int           `yaml:"attempts" min:"1" doc:"Attempts before the cut fails."`
+	SealWithin  time.Duration `yaml:"seal_within" min:"1s" doc:"A cut that is not durable by then is abandoned and reported."`
+}
+
+// Base is how full images are taken.
+type Base struct {
+	Every     time.Duration `yaml:"every" min:"0s" doc:"Interval; 0s takes bases by hand only."`
+	FullEvery int           `yaml:"full_every" min:"1" doc:"Every Nth base rereads every byte instead of trusting size and time."`
+}
+
+// Stream is how logs are archived.
+type Stream struct {
+	ChunkAge   time.Duration `yaml:"chunk_age" min:"50ms" doc:"A chunk is closed at this age."`
+	ChunkSize  Size          `yaml:"chunk_size" min:"64KiB" doc:"A chunk is closed at this size."`
+	Vaults     []string      `yaml:"vaults" doc:"Regions whose vaults are written; all when left out."`
+	Durability int           `yaml:"durability" min:"1" doc:"Vaults that must hold a byte before it counts as safe and the server may drop it."`
+}
+
+// Check is how the vaults are verified.
+type Check struct {
+	Every    time.Duration `yaml:"every" min:"0s" doc:"Interval; 0s checks by hand only."`
+	ReadData string        `yaml:"read_data" format:"fraction" doc:"Part of the base data read per check: n/t, or \"\" for none."`
+}
+
+// Retention is what is kept. Durations count from now, the minima hold whatever the age.
+type Retention struct {
+	Cuts     time.Duration `yaml:"cuts" min:"1m" doc:"Age up to which cuts are kept."`
+	CutsMin  int           `yaml:"cuts_min" min:"1" doc:"Newest cuts that are kept whatever their age."`
+	Bases    time.Duration `yaml:"bases" min:"1m" doc:"Age up to which bases are kept."`
+	BasesMin int           `yaml:"bases_min" min:"1" doc:"Newest bases of a shard that are kept whatever their age."`
+}
+
+// Objectives are the promised limits.
+type Objectives struct {
+	RPO time.Duration `yaml:"rpo" min:"0s" doc:"Longest tolerated data loss; 0s sets none."`
+	RTO time.Duration `yaml:"rto" min:"0s" doc:"Longest tolerated time to recover; 0s sets none."`
+}
+
+// Sandbox is where drills and sandbox restores run.
+type Sandbox struct {
+	Dir      string        `yaml:"dir" format:"path" doc:"Root of all sandboxes, on a volume with room for the restored data."`
+	RunAs    string        `yaml:"run_as" format:"word" doc:"User that runs the servers when drctl runs as root."`
+	Tools    Tools         `yaml:"tools" doc:"Programs; found by themselves when left out."`
+	MaxBytes Size          `yaml:"max_bytes" min:"0" doc:"Largest sandbox; 0 sets no limit."`
+	Keep     time.Duration `yaml:"keep" min:"0s" doc:"How long a failed drill's sandbox is left for inspection."`
+}
+
+// Tools are the programs that sandboxes need.
+type Tools struct {
+	PostgresBin string `yaml:"postgres_bin" format:"path" doc:"Directory of the PostgreSQL programs."`
+	RedisServer string `yaml:"redis_server" format:"path" doc:"The redis-server program."`
+	S3Server    string `yaml:"s3_server" format:"path" doc:"The versitygw program."`
+	Restic      string `yaml:"restic" format:"path" doc:"The restic program, 0.19.1 or later."`
+}
+
+// The choices of a drill's cut.
+const (
+	Latest = "latest"
+	Random = "random"
+)
+
+// Drill is a rehearsal of a restore.
+type Drill struct {
+	Group        string        `yaml:"group" req:"true" doc:"Group that is restored."`
+	Cut          string        `yaml:"cut" enum:"latest|random" doc:"latest: the newest sealed cut. random: any sealed cut of the window, the seed recorded."`
+	Window       time.Duration `yaml:"window" min:"1s" doc:"Age of the oldest cut that random may choose."`
+	Seed         int64         `yaml:"seed" min:"0" doc:"Seed of the choice; 0 draws one and records it."`
+	Vault        string        `yaml:"vault" doc:"Region whose vault alone is read; another than the group's home when left out."`
+	Every        time.Duration `yaml:"every" min:"0s" doc:"Interval; 0s runs by hand only."`
+	Jitter       time.Duration `yaml:"jitter" min:"0s" doc:"Spread of scheduled starts."`
+	Scenario     string        `yaml:"scenario" doc:"What is supposed to have happened, and why it is severe but plausible."`
+	Hypothesis   string        `yaml:"hypothesis" doc:"What the drill is expected to show."`
+	Participants []string      `yaml:"participants" doc:"Who takes part."`
+	Objectives   Objectives    `yaml:"objectives" doc:"Limits of this drill; the policy's when left out."`
+	Checks       Checks        `yaml:"checks" doc:"What must hold in the restored data."`
+}
+
+// Checks are a drill's expectations.
+type Checks struct {
+	Quick      bool                   `yaml:"quick" doc:"Leaves out the checks that read every byte."`
+	Assertions map[string][]Assertion `yaml:"assertions" doc:"Queries and what they must return, by target."`
+	Objects    []ObjectCheck          `yaml:"objects" doc:"Objects that rows name must exist and hash right."`
+	Sums       []Sum                  `yaml:"sums" doc:"Invariants that span shards."`
+}
+
+// All is the shard of an assertion that runs on every shard.
+const All = "all"
+
+// Assertion is a query that every named shard must answer as expected.
+type Assertion struct {
+	Name  string `yaml:"name" req:"true" doc:"Shown in reports."`
+	Query string `yaml:"query" req:"true" doc:"SQL, or a Redis command line."`
+	Want  string `yaml:"want" req:"true" lax:"true" doc:"First column of the first row; a leading =, !=, <, <=, > or >= compares."`
+	Shard string `yaml:"shard" lax:"true" doc:"One shard, or all."`
+}
+
+// ObjectCheck compares the objects of a bucket with the rows that name them.
+type ObjectCheck struct {
+	Target string `yaml:"target" req:"true" doc:"The s3 target."`
+	From   string `yaml:"from" req:"true" doc:"The postgres target; the query runs on all its shards."`
+	Query  string `yaml:"query" req:"true" doc:"SQL that returns the key and, as a second column, the SHA-256 in hex."`
+}
+
+// Sum is an invariant over all shards of a target.
+type Sum struct {
+	Name   string `yaml:"name" req:"true" doc:"Shown in reports."`
+	Target string `yaml:"target" req:"true" doc:"The postgres target."`
+	Query  string `yaml:"query" req:"true" doc:"SQL whose first column is added over all shards."`
+	Want   string `yaml:"want" req:"true" lax:"true" doc:"The sum; a leading =, !=, <, <=, > or >= compares."`
+}
+
+// Recovery is how a group comes back.
+type Recovery struct {
+	Order        []string                          `yaml:"order" doc:"Targets in the order in which they come back; the rest comes last, together."`
+	Parallel     int                               `yaml:"parallel" min:"1" doc:"Shards restored at the same time."`
+	Destinations map[string]map[string]Destination `yaml:"destinations" doc:"Empty instances to restore into, by target and shard."`
+}
+
+// Destination is an empty instance that a shard is restored into.
+type Destination struct {
+	Region  string `yaml:"region" doc:"Region whose worker does it; the group's home when left out."`
+	Address string `yaml:"address" format:"address" doc:"host:port on which it will listen, or the URL of the S3 service."`
+	DataDir string `yaml:"data_dir" format:"path" doc:"Empty or absent directory (postgres, redis)."`
+	Bucket  string `yaml:"bucket" format:"bucket" doc:"Empty or absent bucket (s3)."`
+}

@@ -1,0 +1,90 @@
+package drills
+
+import (
+	"fmt"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/internal/progress"
+	"drctl/internal/report/evidence"
+	"drctl/targets"
+)
+
+// Judge says whether a drill passed. It is pure. It fails for every failed
+// check, step or objective; for an objective that could not be measured; and
+// for a drill in which no check passed, because it has shown nothing. A
+// measurement equal to its objective meets it.
+func Judge(findings []targets.Finding, want Objectives, got Measured) Verdict {
+	v := Verdict{Failures: []string{}, Warnings: []string{}}
+	passed := 0
+	for _, f := range findings {
+		switch f.Severity {
+		case targets.Passed:
+			passed++
+		case targets.Warned, targets.Skipped:
+			v.Warnings = append(v.Warnings, sentence(f))
+		default: // failed, and whatever a newer driver may say
+			v.Failures = append(v.Failures, sentence(f))
+		}
+	}
+	if passed == 0 {
+		v.Failures = append(v.Failures, fmt.Sprintf("no check passed (%d ran): a drill that confirmed nothing is no evidence", len(findings)))
+	}
+	for _, s := range got.Incomplete {
+		v.Failures = append(v.Failures, "step "+s+" failed or did not run")
+	}
+	v.Failures = append(v.Failures, objective("RTO", want.RTO, got.RTO)...)
+	v.Failures = append(v.Failures, objective("RPO", want.RPO, got.RPO)...)
+	if want.RTO == 0 && want.RPO == 0 {
+		v.Warnings = append(v.Warnings, "no objective is set for RTO or RPO")
+	}
+	v.Passed = len(v.Failures) == 0
+	return v
+}
+
+func objective(name string, want time.Duration, got evidence.Span) []string {
+	d, ok := got.Get()
+	switch {
+	case want <= 0:
+		return nil
+	case !ok:
+		return []string{fmt.Sprintf("%s objective %s could not be judged: %s", name, progress.Duration(want), got.Reason())}
+	case d > want:
+		return []string{fmt.Sprintf("%s objective missed: %s measured, %s allowed", name, progress.Duration(d), progress.Duration(want))}
+	}
+	return nil
+}
+
+func sentence(f targets.Finding) string {
+	s := fmt.Sprintf("check %q on %s: %s", f.Check, f.Subject, f.Severity)
+	if f.Expected != "" || f.Got != "" {
+		s += fmt.Sprintf(": expected %s, got %s", orNothing(f.Expected), orNothing(f.Got))
+	}
+	if f.Detail != "" {
+		s += ": " + f.Detail
+	}
+	return s
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return "nothing"
+	}
+	return s
+}
+
+// VerdictError turns a verdict that is not passed into an error of code
+// unverified, which ends a command with status 4; nil when it passed.
+func VerdictError(subject string, v Verdict) error {
+	if v.Passed {
+		return nil
+	}
+	first := "it failed"
+	if len(v.Failures) > 0 {
+		first = v.Failures[0]
+	}
+	if n := len(v.Failures); n > 1 {
+		first += fmt.Sprintf(" (and %d more)", n-1)
+	}
+	return fail.New(fail.Unverified, "drill", subject, "the report lists every failure", fmt.Errorf("%s", first))
+}

@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	sdklog "go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/worker"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// DefaultNamespace is drctl's namespace where none is configured.
+const DefaultNamespace = "drctl"
+
+// Options say how to reach an engine.
+type Options struct {
+	Address   string // host:port
+	Namespace string // "" is DefaultNamespace
+	TLS       *TLS   // nil is plain text, unless an API key is set
+	// APIKey is sent with every call; it needs TLS, which it switches on.
+	APIKey targets.Secret
+	// Identity names this client in histories; "" is pid@host.
+	Identity string
+	// Timeout bounds the dialling; 0 is 10 seconds.
+	Timeout time.Duration
+	Log     *slog.Logger // nil discards
+}
+
+// TLS says how a connection is secured. Zero fields mean the system's roots,
+// no client certificate, and the name in the address.
+type TLS struct {
+	CAFile, CertFile, KeyFile string
+	ServerName                string
+}
+
+func (t TLS) config() (*tls.Config, error) {
+	const op = "engine: read TLS files"
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fail.New(fail.Invalid, op, t.CAFile, "", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fail.Newf(fail.Invalid, op, t.CAFile, "no PEM certificate in it")
+		}
+	}
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		return nil, fail.New(fail.Invalid, op, t.CertFile+t.KeyFile, "give both the certificate and its key", errors.New("one is missing"))
+	}
+	if t.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, fail.New(fail.Invalid, op, t.CertFile, "", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// Dial connects to an engine and checks that the namespace can be used:
+// unavailable when nothing answers, denied when the caller is refused,
+// not-found when the namespace does not exist. The caller closes the client.
+func Dial(ctx context.Context, o Options) (client.Client, error) {
+	const op = "engine: dial"
+	if o.Address == "" {
+		return nil, fail.Newf(fail.Invalid, op, "address", "it is empty")
+	}
+	if o.Namespace == "" {
+		o.Namespace = DefaultNamespace
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 10 * time.Second
+	}
+	opt := client.Options{
+		HostPort: o.Address, Namespace: o.Namespace, Identity: o.Identity, Logger: Logger(o.Log),
+		FailureConverter: failures{},
+	}
+	if !o.APIKey.IsZero() {
+		opt.Credentials = client.NewAPIKeyStaticCredentials(o.APIKey.Reveal())
+		if o.TLS == nil {
+			o.TLS = &TLS{}
+		}
+	}
+	if o.TLS != nil {
+		c, err := o.TLS.config()
+		if err != nil {
+			return nil, err
+		}
+		opt.ConnectionOptions.TLS = c
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	c, err := client.DialContext(ctx, opt)
+	if err != nil {
+		return nil, dialError(op, o, err)
+	}
+	if err := checkNamespace(ctx, c, o.Namespace); err != nil {
+		c.Close()
+		return nil, dialError(op, o, err)
+	}
+	return c, nil
+}
+
+func dialError(op string, o Options, err error) error {
+	code, hint := serviceCode(err), ""
+	switch code {
+	case fail.NotFound:
+		hint = "create the namespace, or name another"
+	case fail.Denied:
+		hint = "check the API key or the client certificate, and what it may do in the namespace"
+	case fail.Internal, fail.Stalled, fail.Unavailable:
+		code, hint = fail.Unavailable, "check the address and whether the server runs and speaks TLS or not as configured"
+	}
+	return fail.New(code, op, fmt.Sprintf("%s (namespace %s)", o.Address, o.Namespace), hint, err)
+}
+
+// Logger hands the SDK's log lines to slog; nil discards them.
+func Logger(log *slog.Logger) sdklog.Logger {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return sdklog.NewStructuredLogger(log)
+}
+
+// WorkerOptions bound a worker. Zero fields take the defaults named.
+type WorkerOptions struct {
+	Identity string // "" is that of the client
+	// MaxActivities is how many activities run at once (100). Archiving holds
+	// one for each shard for ever, so it must be well above their number.
+	MaxActivities int
+	// MaxWorkflowTasks is how many workflow tasks run at once (50).
+	MaxWorkflowTasks int
+	// StopTimeout is how long Stop waits for running activities, which see
+	// activity.GetWorkerStopChannel close (20 s).
+	StopTimeout time.Duration
+	// OnFatal is called when the worker cannot go on, such as when the
+	// namespace disappears.
+	OnFatal func(error)
+}
+
+// heartbeatEvery bounds how old the progress that others see can be, and how
+// late a cancellation arrives. The SDK's own limit is 80 % of the heartbeat
+// timeout, which is too long for a person who watches.
+const heartbeatEvery = time.Second
+
+// NewWorker makes a worker for a task queue; the caller registers workflows
+// and activities, starts and stops it.
+func NewWorker(c client.Client, queue string, o WorkerOptions) worker.Worker {
+	if o.MaxActivities <= 0 {
+		o.MaxActivities = 100
+	}
+	if o.MaxWorkflowTasks <= 0 {
+		o.MaxWorkflowTasks = 50
+	}
+	if o.StopTimeout <= 0 {
+		o.StopTimeout = 20 * time.Second
+	}
+	return worker.New(c, queue, worker.Options{
+		Identity:                               o.Identity,
+		MaxConcurrentActivityExecutionSize:     o.MaxActivities,
+		MaxConcurrentWorkflowTaskExecutionSize: o.MaxWorkflowTasks,
+		WorkerStopTimeout:                      o.StopTimeout,
+		MaxHeartbeatThrottleInterval:           heartbeatEvery,
+		DefaultHeartbeatThrottleInterval:       heartbeatEvery,
+		// A cached workflow of a worker that died is looked for this long.
+		StickyScheduleToStartTimeout: 2 * time.Second,
+		OnFatalError:                 o.OnFatal,
+	})
+}
+
+// SetWorkflowCache sets how many workflows all workers of this process keep
+// in memory together. Call it before the first worker starts.
+func SetWorkflowCache(n int) { worker.SetStickyWorkflowCacheSize(n) }

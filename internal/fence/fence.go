@@ -1,0 +1,328 @@
+package fence
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"sync"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// Party is one shard that joins the cut.
+type Party struct {
+	Fencer   targets.Fencer
+	Instance targets.Instance
+}
+
+// Options bound a cut. Zero durations and counts take the defaults below.
+type Options struct {
+	Group string
+	Mode  targets.FenceMode
+	// Gate is the PostgreSQL shard that holds the group's gate (mode gate).
+	Gate targets.ShardID
+	// Lease is how long a server keeps the fence of a silent coordinator. Default 3 s.
+	Lease time.Duration
+	// Budget bounds the stall of one attempt. Default 250 ms.
+	Budget time.Duration
+	// LockTimeout bounds the wait for the table locks in one attempt (mode
+	// share only; in mode gate nothing can deadlock and the budget bounds it).
+	// Default 20 ms.
+	LockTimeout time.Duration
+	// Attempts is how often the fence is tried. Default 50.
+	Attempts int
+	// Patience bounds the waiting for members that refuse to join because of a
+	// long transaction or a vacuum. Default 20 s.
+	Patience time.Duration
+	Tool     string
+	Log      *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&o.Lease, 3*time.Second)
+	def(&o.Budget, 250*time.Millisecond)
+	def(&o.LockTimeout, 20*time.Millisecond)
+	def(&o.Patience, 20*time.Second)
+	if o.Attempts <= 0 {
+		o.Attempts = 50
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// NewID makes a cut id that sorts by time: "20261123T192531.123Z-9f3a".
+func NewID(now time.Time) string {
+	var b [2]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return now.UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:])
+}
+
+// Take takes one cut over all parties. The cut is not sealed. Errors: stalled
+// when every attempt ran over its budget or a member stayed busy for longer
+// than Patience, else the first member's own error; each names the shard.
+func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error) {
+	opt = opt.withDefaults()
+	if err := check(parties, opt); err != nil {
+		return targets.Cut{}, err
+	}
+	patience := time.Now().Add(opt.Patience)
+	var last error
+	attempts := 0
+	for joins := 1; attempts < opt.Attempts; joins++ {
+		b, err := join(ctx, NewID(time.Now()), parties, opt)
+		if err != nil {
+			if !fail.Is(err, fail.Stalled) || time.Now().After(patience) || ctx.Err() != nil {
+				return targets.Cut{}, err
+			}
+			opt.Log.Debug("fence: a member is busy", "group", opt.Group, "err", err)
+			if err := pause(ctx, 100*time.Millisecond, joins); err != nil {
+				return targets.Cut{}, err
+			}
+			continue
+		}
+		cut, err := b.try(ctx, &attempts)
+		b.close()
+		if err == nil {
+			return cut, nil
+		}
+		last = err
+		if ctx.Err() != nil {
+			return targets.Cut{}, last
+		}
+	}
+	return targets.Cut{}, fail.New(fail.Stalled, "cut: fence", opt.Group,
+		fmt.Sprintf("gave up after %d attempts and every lock is released; look for long write transactions on the shard named, raise the policy's budget or attempts, or use mode gate", opt.Attempts), last)
+}
+
+func check(parties []Party, opt Options) error {
+	if len(parties) == 0 {
+		return fail.Newf(fail.Invalid, "cut: fence", opt.Group, "the group has no shards")
+	}
+	if opt.Mode != targets.Gate && opt.Mode != targets.Share {
+		return fail.Newf(fail.Invalid, "cut: fence", opt.Group, "unknown mode %q", opt.Mode)
+	}
+	if opt.Lease < opt.Budget {
+		return fail.Newf(fail.Invalid, "cut: fence", opt.Group, "the lease (%s) is shorter than the budget (%s)", opt.Lease, opt.Budget)
+	}
+	if opt.Mode == targets.Gate {
+		for _, p := range parties {
+			if p.Instance.Shard == opt.Gate {
+				return nil
+			}
+		}
+		return fail.Newf(fail.Invalid, "cut: fence", opt.Group, "the gate's shard %s is not in the group", opt.Gate)
+	}
+	return nil
+}
+
+// pause waits a jittered time that grows with n, up to 10 times the unit.
+func pause(ctx context.Context, unit time.Duration, n int) error {
+	d := time.Duration(float64(unit) * (0.5 + mathrand.Float64()) * float64(min(n, 10)))
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// try makes attempts over one set of connections until one succeeds, the id is
+// spent, a connection is lost or none is left.
+func (b *barrier) try(ctx context.Context, attempts *int) (targets.Cut, error) {
+	for {
+		*attempts++
+		cut, spent, err := b.attempt(ctx, *attempts)
+		if err == nil {
+			b.settle(ctx)
+			return cut, nil
+		}
+		b.opt.Log.Debug("fence: attempt gave up", "group", b.opt.Group, "attempt", *attempts, "err", err)
+		if *attempts >= b.opt.Attempts {
+			return targets.Cut{}, err
+		}
+		if perr := pause(ctx, b.opt.LockTimeout, *attempts); perr != nil {
+			return targets.Cut{}, perr
+		}
+		if spent || !fail.Is(err, fail.Stalled) {
+			return targets.Cut{}, err
+		}
+	}
+}
+
+// barrier is one set of joined members.
+type barrier struct {
+	id      string
+	opt     Options
+	parties []Party
+	members []targets.Member
+	gate    int // index of the gate's member, -1 without a gate
+}
+
+func join(ctx context.Context, id string, parties []Party, opt Options) (*barrier, error) {
+	b := &barrier{id: id, opt: opt, parties: parties, members: make([]targets.Member, len(parties)), gate: -1}
+	err := b.each(func(i int) error {
+		gate := opt.Mode == targets.Gate && parties[i].Instance.Shard == opt.Gate
+		m, err := parties[i].Fencer.Join(ctx, parties[i].Instance, targets.JoinRequest{
+			CutID: id, Group: opt.Group, Lease: opt.Lease, Budget: opt.Budget, Gate: gate})
+		b.members[i] = m
+		return err
+	})
+	if err != nil {
+		b.close()
+		return nil, err
+	}
+	for i, p := range parties {
+		if opt.Mode == targets.Gate && p.Instance.Shard == opt.Gate {
+			b.gate = i
+		}
+	}
+	return b, nil
+}
+
+// each runs f for every party at once and returns the first error in shard
+// order that is not merely a consequence of the context's end.
+func (b *barrier) each(f func(i int) error) error {
+	errs := make([]error, len(b.parties))
+	var wg sync.WaitGroup
+	for i := range b.parties {
+		wg.Go(func() { errs[i] = f(i) })
+	}
+	wg.Wait()
+	return first(errs)
+}
+
+func first(errs []error) error {
+	var ended error
+	for _, err := range errs {
+		switch {
+		case err == nil:
+		case errors.Is(err, context.Canceled):
+			ended = err
+		default:
+			return err
+		}
+	}
+	return ended
+}
+
+// attempt tries once. spent says that a position was named under this id.
+func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bool, err error) {
+	n0 := len(b.parties)
+	locked := make([]time.Time, n0)
+	lockWait := make([]time.Duration, n0)
+	released := make([]time.Time, n0)
+	positions := make([]targets.Position, n0)
+
+	start := time.Now()
+	// The deadline covers everything that can block a writer. The context ends
+	// with it, and a member whose context ends drops its connection.
+	actx, cancel := context.WithDeadline(ctx, start.Add(b.opt.Budget))
+	defer cancel()
+	release := func(fence *time.Time) error {
+		// Letting go must not depend on the caller's patience: the lease is
+		// the outer bound.
+		rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.opt.Lease)
+		defer cancel()
+		*fence = time.Now()
+		return b.each(func(i int) error {
+			err := b.members[i].Release(rctx)
+			released[i] = time.Now()
+			return err
+		})
+	}
+	var letGo time.Time
+	abandon := func(cause error) (targets.Cut, bool, error) {
+		if rerr := release(&letGo); rerr != nil {
+			// The connection is gone and the server ends the lease: not usable again.
+			spent = true
+		}
+		return targets.Cut{}, spent, b.overrun(ctx, actx, cause)
+	}
+
+	var gateWait time.Duration
+	lockLimit := b.opt.LockTimeout
+	if b.gate >= 0 {
+		// The servers' own time-outs must fire before the context does, because
+		// a context that ends costs the connection.
+		if err := b.members[b.gate].LockGate(actx, b.opt.Budget*6/10); err != nil {
+			return abandon(err)
+		}
+		gateWait = time.Since(start)
+		lockLimit = (b.opt.Budget - gateWait) * 8 / 10
+	}
+	lockStart := time.Now()
+	err = b.each(func(i int) error {
+		err := b.members[i].Lock(actx, max(lockLimit, time.Millisecond))
+		locked[i] = time.Now()
+		lockWait[i] = locked[i].Sub(lockStart)
+		return err
+	})
+	if err != nil {
+		return abandon(err)
+	}
+	fenced := time.Now()
+	spent = true
+	if err := b.each(func(i int) (err error) {
+		positions[i], err = b.members[i].Mark(actx)
+		return err
+	}); err != nil {
+		return abandon(err)
+	}
+	if time.Since(start) > b.opt.Budget {
+		return abandon(fail.Newf(fail.Stalled, "cut: fence", b.opt.Group, "the attempt took longer than its budget of %s", b.opt.Budget))
+	}
+	if err := release(&letGo); err != nil {
+		// A release that was not answered proves nothing about the locks while
+		// the positions were named: the cut does not exist.
+		return targets.Cut{}, true, err
+	}
+
+	cut = targets.Cut{ID: b.id, Group: b.opt.Group, Mode: b.opt.Mode, FencedAt: fenced.UTC(),
+		ReleasedAt: letGo.UTC(), Attempts: n, Tool: b.opt.Tool}
+	for i, p := range b.parties {
+		t := targets.FenceTimings{Gate: gateWait, Lock: lockWait[i], Hold: released[i].Sub(locked[i]), Total: released[i].Sub(start)}
+		cut.Stall = max(cut.Stall, t.Total)
+		cut.Shards = append(cut.Shards, targets.ShardPoint{Shard: p.Instance.Shard, Kind: p.Instance.Kind,
+			Region: p.Instance.Region, Instance: p.Instance.Address, Position: positions[i], Timings: t})
+	}
+	return cut, true, nil
+}
+
+// overrun tells the end of the budget from the caller's own end.
+func (b *barrier) overrun(ctx, attempt context.Context, cause error) error {
+	if ctx.Err() == nil && attempt.Err() != nil && !fail.Is(cause, fail.Stalled) {
+		return fail.New(fail.Stalled, "cut: fence", b.opt.Group, "", fmt.Errorf("over the budget of %s: %w", b.opt.Budget, cause))
+	}
+	return cause
+}
+
+// settle makes the marks durable on the servers. The cut exists already, so a
+// failure here only delays its sealing until the shard's next commit.
+func (b *barrier) settle(ctx context.Context) {
+	sctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := b.each(func(i int) error { return b.members[i].Settle(sctx) }); err != nil {
+		b.opt.Log.Warn("fence: the mark is not flushed yet; sealing waits for the next commit", "group", b.opt.Group, "cut", b.id, "err", err)
+	}
+}
+
+func (b *barrier) close() {
+	for _, m := range b.members {
+		if m != nil {
+			m.Close()
+		}
+	}
+}

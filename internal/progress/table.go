@@ -1,0 +1,127 @@
+package progress
+
+import (
+	"io"
+	"strings"
+
+	"drctl/internal/fail"
+)
+
+// Style says how text is decorated.
+type Style struct {
+	// NoColor leaves every escape sequence out (NO_COLOR, or not a terminal).
+	NoColor bool
+}
+
+const (
+	reset  = "\x1b[0m"
+	bold   = "\x1b[1m"
+	dim    = "\x1b[2m"
+	red    = "\x1b[31m"
+	green  = "\x1b[32m"
+	yellow = "\x1b[33m"
+)
+
+func (s Style) paint(code, text string) string {
+	if s.NoColor || text == "" {
+		return text
+	}
+	return code + text + reset
+}
+
+// Bold, Dim, Good, Bad and Warn decorate text, or leave it when colour is off.
+// The text itself must say what the colour says.
+func (s Style) Bold(t string) string { return s.paint(bold, t) }
+
+// Dim is for what matters less.
+func (s Style) Dim(t string) string { return s.paint(dim, t) }
+
+// Good is for what passed.
+func (s Style) Good(t string) string { return s.paint(green, t) }
+
+// Bad is for what failed.
+func (s Style) Bad(t string) string { return s.paint(red+bold, t) }
+
+// Warn is for what needs a look.
+func (s Style) Warn(t string) string { return s.paint(yellow, t) }
+
+// Table writes plain aligned columns under headers, without colour. Cells are
+// cleaned; columns whose cells are all numbers or sizes are right-aligned.
+func Table(w io.Writer, headers []string, rows [][]string) error {
+	return Style{NoColor: true}.Table(w, headers, rows)
+}
+
+// Table writes aligned columns under bold headers; two spaces part the
+// columns, no line ends in spaces. Missing cells are empty, surplus ones are
+// left out.
+func (s Style) Table(w io.Writer, headers []string, rows [][]string) error {
+	n := len(headers)
+	widths := make([]int, n)
+	right := make([]bool, n)
+	cells := make([][]string, len(rows))
+	for i, h := range headers {
+		widths[i] = width(Clean(h))
+		right[i] = len(rows) > 0
+	}
+	for r, row := range rows {
+		cells[r] = make([]string, n)
+		for i := range min(n, len(row)) {
+			c := Clean(row[i])
+			cells[r][i] = c
+			widths[i] = max(widths[i], width(c))
+			right[i] = right[i] && numeric(c)
+		}
+	}
+	var b strings.Builder
+	line := func(row []string, paint func(string) string) {
+		var l strings.Builder
+		for i, c := range row {
+			pad := strings.Repeat(" ", widths[i]-width(c))
+			switch {
+			case right[i]:
+				l.WriteString(pad + paint(c))
+			case i == n-1:
+				l.WriteString(paint(c))
+			default:
+				l.WriteString(paint(c) + pad)
+			}
+			if i < n-1 {
+				l.WriteString("  ")
+			}
+		}
+		b.WriteString(strings.TrimRight(l.String(), " ") + "\n")
+	}
+	head := make([]string, n)
+	for i, h := range headers {
+		head[i] = Clean(h)
+	}
+	line(head, s.Bold)
+	for _, row := range cells {
+		line(row, func(t string) string { return t })
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fail.New(fail.Unavailable, "write table", "", "", err)
+	}
+	return nil
+}
+
+// numeric reports whether a cell is a number, perhaps with a unit; an empty
+// cell or a dash goes with either alignment.
+func numeric(c string) bool {
+	if c == "" || c == "-" {
+		return true
+	}
+	d := strings.TrimLeft(c, "-+<>~≤≥ ")
+	if d == "" || d[0] < '0' || d[0] > '9' {
+		return false
+	}
+	for i, f := range strings.Fields(d) {
+		if i%2 == 0 && (f[0] < '0' || f[0] > '9') {
+			return false
+		}
+		if strings.ContainsAny(f, ":T") || strings.Count(f, "-") > 0 {
+			return false // a time or an id, not an amount
+		}
+	}
+	return true
+}

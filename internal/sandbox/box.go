@@ -1,0 +1,309 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"drctl/internal/fail"
+)
+
+const recordName = "sandbox.json"
+
+// Options describe a new Box.
+type Options struct {
+	Root    string // directory of all boxes
+	ID      string
+	Tools   Tools
+	Purpose string
+	// Owner is the process whose end makes the box an orphan for Sweep; 0
+	// means that nobody but Remove ends it.
+	Owner int
+}
+
+// record is what sandbox.json holds.
+type record struct {
+	Format  int       `json:"format"`
+	ID      string    `json:"id"`
+	Purpose string    `json:"purpose"`
+	Created time.Time `json:"created"`
+	Owner   Proc      `json:"owner,omitzero"`
+	Procs   []Proc    `json:"procs"`
+}
+
+// Box is one sandbox: a directory with a record of all that runs in it. It is
+// safe for concurrent use within one process.
+type Box struct {
+	dir string
+	mu  sync.Mutex
+	rec record
+}
+
+var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
+// Create makes a sandbox. One that exists already is a conflict.
+func Create(_ context.Context, o Options) (*Box, error) {
+	if !validID.MatchString(o.ID) {
+		return nil, fail.Newf(fail.Invalid, "sandbox: create", o.ID, "a sandbox id holds letters, digits, dot, dash and underscore only")
+	}
+	root, err := filepath.Abs(o.Root)
+	if err != nil {
+		return nil, ioError("sandbox: create", o.Root, err)
+	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return nil, ioError("sandbox: create", root, err)
+	}
+	dir := filepath.Join(root, o.ID)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		if errors.Is(err, os.ErrExist) {
+			return nil, fail.New(fail.Conflict, "sandbox: create", dir, "remove it with: drctl sandbox rm "+o.ID, err)
+		}
+		return nil, ioError("sandbox: create", dir, err)
+	}
+	b := &Box{dir: dir, rec: record{Format: 1, ID: o.ID, Purpose: o.Purpose, Created: time.Now().UTC(), Procs: []Proc{}}}
+	if o.Owner != 0 {
+		start, err := StartTicks(o.Owner)
+		if err != nil {
+			return nil, ioError("sandbox: create", dir, err)
+		}
+		b.rec.Owner = Proc{Name: "owner", Pid: o.Owner, Start: start}
+	}
+	return b, b.save()
+}
+
+// Open opens a sandbox by its directory. A directory without a record is not
+// a sandbox: not-found.
+func Open(dir string) (*Box, error) {
+	b, err := os.ReadFile(filepath.Join(dir, recordName))
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fail.New(fail.NotFound, "sandbox: open", dir, "list the sandboxes with: drctl sandbox list", err)
+		}
+		return nil, ioError("sandbox: open", dir, err)
+	}
+	x := &Box{dir: dir}
+	if err := json.Unmarshal(b, &x.rec); err != nil || x.rec.ID != filepath.Base(dir) {
+		return nil, fail.New(fail.Corrupt, "sandbox: open", dir, "the record does not name this directory; remove it by hand if it is yours", err)
+	}
+	return x, nil
+}
+
+// List opens every sandbox below root, oldest first.
+func List(root string) ([]*Box, error) {
+	es, err := os.ReadDir(root)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, ioError("sandbox: list", root, err)
+	}
+	var out []*Box
+	for _, e := range es {
+		if b, err := Open(filepath.Join(root, e.Name())); err == nil {
+			out = append(out, b)
+		}
+	}
+	slices.SortFunc(out, func(a, b *Box) int { return a.rec.Created.Compare(b.rec.Created) })
+	return out, nil
+}
+
+// Dir is the sandbox's directory.
+func (b *Box) Dir() string { return b.dir }
+
+// ID is the sandbox's id.
+func (b *Box) ID() string { return b.rec.ID }
+
+// Purpose says what it was made for.
+func (b *Box) Purpose() string { return b.rec.Purpose }
+
+// Created is when it was made, UTC.
+func (b *Box) Created() time.Time { return b.rec.Created }
+
+// Procs are the recorded servers.
+func (b *Box) Procs() []Proc {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.rec.Procs)
+}
+
+// Add records a server, durably.
+func (b *Box) Add(p Proc) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	// Another activity of this host may have added its own since.
+	if fresh, err := Open(b.dir); err == nil {
+		b.rec.Procs = fresh.rec.Procs
+	}
+	b.rec.Procs = append(b.rec.Procs, p)
+	return b.save()
+}
+
+// MkdirAll makes a directory inside the sandbox that servers can traverse.
+func (b *Box) MkdirAll(dir string) error {
+	if !b.inside(dir) {
+		return fail.Newf(fail.Invalid, "sandbox: make directory", dir, "it is not inside %s", b.dir)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return ioError("sandbox: make directory", dir, err)
+	}
+	return nil
+}
+
+func (b *Box) inside(dir string) bool {
+	rel, err := filepath.Rel(b.dir, dir)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// Reset ends what runs in one subdirectory and removes its files, so that an
+// attempt that died half way can be repeated.
+func (b *Box) Reset(_ context.Context, name string) error {
+	dir := filepath.Join(b.dir, name)
+	if name == "" || !b.inside(dir) {
+		return fail.Newf(fail.Invalid, "sandbox: reset", name, "not a directory of the sandbox")
+	}
+	if err := b.end(dir); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return ioError("sandbox: reset", dir, err)
+	}
+	return nil
+}
+
+// Remove ends every server of the sandbox and removes its directory. It works
+// from the record and the directory alone, may be repeated, and refuses
+// directories that hold no record.
+func (b *Box) Remove(_ context.Context) error {
+	if _, err := Open(b.dir); err != nil {
+		if fail.Is(err, fail.NotFound) && !exists(b.dir) {
+			return nil
+		}
+		return err
+	}
+	if err := b.end(b.dir); err != nil {
+		return err
+	}
+	// The record goes last, so that a removal cut short can be repeated.
+	es, err := os.ReadDir(b.dir)
+	if err != nil {
+		return ioError("sandbox: remove", b.dir, err)
+	}
+	for _, e := range es {
+		if e.Name() == recordName {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(b.dir, e.Name())); err != nil {
+			return ioError("sandbox: remove", b.dir, err)
+		}
+	}
+	if err := os.RemoveAll(b.dir); err != nil {
+		return ioError("sandbox: remove", b.dir, err)
+	}
+	return nil
+}
+
+// end kills the recorded servers whose directory is below dir, and whatever
+// runs there without a record: a server that was started a moment before its
+// owner was killed. Those are known by their working directory, which lies in
+// this sandbox, never by name.
+func (b *Box) end(dir string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if fresh, err := Open(b.dir); err == nil {
+		b.rec.Procs = fresh.rec.Procs
+	}
+	var keep []Proc
+	for _, p := range append(slices.Clone(b.rec.Procs), resident(dir)...) {
+		if p.Dir != dir && !strings.HasPrefix(p.Dir, dir+"/") {
+			keep = append(keep, p)
+			continue
+		}
+		if err := p.Kill(); err != nil {
+			return err
+		}
+	}
+	b.rec.Procs = keep
+	return b.save()
+}
+
+// resident lists processes whose working directory is below dir.
+func resident(dir string) []Proc {
+	var out []Proc
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		cwd, err := os.Readlink(d + "/cwd")
+		if err != nil || cwd != dir && !strings.HasPrefix(cwd, dir+"/") {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(d))
+		if pid == os.Getpid() {
+			continue
+		}
+		if start, err := StartTicks(pid); err == nil {
+			out = append(out, Proc{Name: "unrecorded", Pid: pid, Start: start, Dir: strings.TrimSuffix(cwd, " (deleted)")})
+		}
+	}
+	return out
+}
+
+// save writes the record durably: whole or not at all.
+func (b *Box) save() error {
+	js, err := json.MarshalIndent(b.rec, "", "  ")
+	if err != nil {
+		return fail.New(fail.Internal, "sandbox: record", b.dir, "", err)
+	}
+	return WriteFileSync(filepath.Join(b.dir, recordName), js, 0o644)
+}
+
+// WriteFileSync replaces a file durably: whole or not at all.
+func WriteFileSync(path string, content []byte, mode os.FileMode) error {
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+	if err != nil {
+		return ioError("write", tmp, err)
+	}
+	_, werr := f.Write(content)
+	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
+		return ioError("write", tmp, err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return ioError("rename", path, err)
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return ioError("open", filepath.Dir(path), err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return ioError("sync", filepath.Dir(path), err)
+	}
+	return nil
+}
+
+// Sweep removes the sandboxes below root whose owner process is gone.
+func Sweep(ctx context.Context, root string) (removed []string, err error) {
+	boxes, err := List(root)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, b := range boxes {
+		if b.rec.Owner.Pid == 0 || b.rec.Owner.Alive() {
+			continue
+		}
+		if err := b.Remove(ctx); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		removed = append(removed, b.rec.ID)
+	}
+	return removed, errors.Join(errs...)
+}

@@ -1,0 +1,190 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// PostgresSpec describes a PostgreSQL server.
+type PostgresSpec struct {
+	Name      string // for messages
+	Dir       string // data directory
+	Port      int    // 0: a free one
+	SocketDir string // "": none
+	// Settings override postgresql.conf; they are visible in the process list.
+	Settings map[string]string
+	// HBA replaces pg_hba.conf unless empty.
+	HBA []string
+	// User and Password are the superuser of a new cluster (InitPostgres).
+	User     string
+	Password targets.Secret
+	LogFile  string        // "": Dir + ".log"
+	Wait     time.Duration // for readiness; 0: a minute
+	NoWait   bool          // return as soon as the process runs
+	Detached bool          // outlive this process
+	NoSync   bool          // initdb without fsync: tests only
+}
+
+func (s PostgresSpec) name() string {
+	if s.Name != "" {
+		return s.Name
+	}
+	return "postgres " + s.Dir
+}
+
+// command runs a PostgreSQL program to its end as the server's user.
+func (t Tools) command(ctx context.Context, env []string, program string, args ...string) ([]byte, error) {
+	path, err := t.PG(program)
+	if err != nil {
+		return nil, err
+	}
+	cred, err := t.Credential()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Dir = "/"
+	cmd.Env = append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}, env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		text := strings.TrimSpace(string(out))
+		code := fail.Unavailable
+		switch {
+		case ctx.Err() != nil:
+			return out, ctx.Err()
+		case strings.Contains(text, "No space left"):
+			code = fail.Exhausted
+		case strings.Contains(text, "exists but is not empty"):
+			code = fail.Conflict
+		}
+		return out, fail.New(code, "run "+program, strings.Join(args, " "), "", fmt.Errorf("%w: %s", err, text))
+	}
+	return out, nil
+}
+
+// Run runs a PostgreSQL program (pg_checksums, pg_amcheck ...) to its end as
+// the servers' user and returns what it printed. Passwords go through env.
+func (t Tools) Run(ctx context.Context, env []string, program string, args ...string) ([]byte, error) {
+	return t.command(ctx, env, program, args...)
+}
+
+// InitPostgres makes a new cluster with page checksums.
+func (t Tools) InitPostgres(ctx context.Context, s PostgresSpec) error {
+	if err := t.mkdir(s.Dir, 0o700); err != nil {
+		return err
+	}
+	pw := s.Dir + ".pw"
+	if err := t.writeFile(pw, s.Password.Reveal()+"\n"); err != nil {
+		return err
+	}
+	defer os.Remove(pw)
+	args := []string{"-D", s.Dir, "-U", s.User, "--pwfile", pw, "-A", "scram-sha-256", "-k", "-E", "UTF8", "--locale", "C"}
+	if s.NoSync {
+		args = append(args, "-N")
+	}
+	_, err := t.command(ctx, nil, "initdb", args...)
+	return err
+}
+
+// BaseBackup makes Dir a streaming standby of a running primary, through a
+// slot that it makes when slot is not empty.
+func (t Tools) BaseBackup(ctx context.Context, from targets.Instance, s PostgresSpec, slot string) error {
+	if err := t.mkdir(s.Dir, 0o700); err != nil {
+		return err
+	}
+	host, port, _ := strings.Cut(from.Address, ":")
+	args := []string{"-D", s.Dir, "-h", host, "-p", port, "-U", from.User, "-X", "stream", "-c", "fast", "-R", "-w"}
+	if slot != "" {
+		args = append(args, "-C", "-S", slot)
+	}
+	if s.NoSync {
+		args = append(args, "-N")
+	}
+	_, err := t.command(ctx, []string{"PGPASSWORD=" + from.Password.Reveal()}, "pg_basebackup", args...)
+	return err
+}
+
+// StartPostgres starts a server and waits until it accepts connections, or is
+// a standby in recovery. A port that somebody else took is tried again when
+// the caller left the choice.
+func (t Tools) StartPostgres(ctx context.Context, s PostgresSpec) (Proc, error) {
+	bin, err := t.PG("postgres")
+	if err != nil {
+		return Proc{}, err
+	}
+	if len(s.HBA) > 0 {
+		if err := t.writeFile(filepath.Join(s.Dir, "pg_hba.conf"), strings.Join(s.HBA, "\n")+"\n"); err != nil {
+			return Proc{}, err
+		}
+	}
+	if s.SocketDir != "" {
+		if err := t.mkdir(s.SocketDir, 0o700); err != nil {
+			return Proc{}, err
+		}
+	}
+	log := s.LogFile
+	if log == "" {
+		log = s.Dir + ".log"
+	}
+	for try := 1; ; try++ {
+		port := s.Port
+		if port == 0 {
+			if port, err = FreePort(); err != nil {
+				return Proc{}, err
+			}
+		}
+		args := []string{"-D", s.Dir, "-c", "listen_addresses=127.0.0.1", "-c", "port=" + strconv.Itoa(port),
+			"-c", "unix_socket_directories=" + s.SocketDir, "-c", "logging_collector=off", "-c", "log_destination=stderr"}
+		for _, k := range slices.Sorted(maps.Keys(s.Settings)) {
+			args = append(args, "-c", k+"="+s.Settings[k])
+		}
+		l := launch{name: s.name(), kind: targets.Postgres, path: bin, args: args, dir: s.Dir,
+			address: fmt.Sprintf("127.0.0.1:%d", port), logFile: log, detached: s.Detached, timeout: s.Wait}
+		if !s.NoWait {
+			l.ready = func() error { return PostgresState(s.Dir) }
+		}
+		p, err := t.start(ctx, l)
+		if fail.Is(err, fail.Conflict) && s.Port == 0 && try < 5 {
+			continue
+		}
+		return p, err
+	}
+}
+
+// PostgresState returns nil when the server of a data directory is ready or a
+// standby, by the status that it writes to postmaster.pid.
+func PostgresState(dir string) error {
+	b, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return errNotYet
+		}
+		return ioError("read", filepath.Join(dir, "postmaster.pid"), err)
+	}
+	lines := strings.Split(string(b), "\n")
+	if len(lines) < 8 {
+		return errNotYet
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(lines[0]))
+	if _, _, _, err := stat(pid); err != nil {
+		return errNotYet // left over by a server that was killed
+	}
+	if st := strings.TrimSpace(lines[7]); st == "ready" || st == "standby" {
+		return nil
+	}
+	return errNotYet
+}

@@ -1,0 +1,199 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"drctl/internal/fail"
+)
+
+// Tools are the programs that sandboxes need, and the user that runs them
+// when drctl itself runs as root.
+type Tools struct {
+	PostgresBin string // directory of initdb, postgres, pg_basebackup ...
+	RedisServer string
+	S3Server    string // versitygw
+	ResticBin   string
+	RunAs       string
+}
+
+// FindTools completes the hint: what it does not name is looked for beside
+// the running program, in bin/ of the working directory and those above it,
+// in PATH, and in Debian's directories. A tool that is nowhere stays empty;
+// using it is an error that names the package to install. A tool that the
+// hint names and that does not exist is an error here.
+func FindTools(hint Tools) (Tools, error) {
+	t := hint
+	if t.RunAs == "" {
+		t.RunAs = "postgres"
+	}
+	for _, x := range []struct {
+		into *string
+		name string
+	}{{&t.RedisServer, "redis-server"}, {&t.S3Server, "versitygw"}, {&t.ResticBin, "restic"}} {
+		if *x.into != "" {
+			if _, err := os.Stat(*x.into); err != nil {
+				return t, fail.New(fail.NotFound, "find tools", *x.into, "correct sandbox.tools in the configuration", err)
+			}
+			continue
+		}
+		*x.into = find(x.name)
+	}
+	if t.PostgresBin != "" {
+		if _, err := os.Stat(filepath.Join(t.PostgresBin, "postgres")); err != nil {
+			return t, fail.New(fail.NotFound, "find tools", t.PostgresBin, "name the directory of the PostgreSQL programs", err)
+		}
+		return t, nil
+	}
+	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
+	slices.SortFunc(dirs, func(a, b string) int { return major(b) - major(a) })
+	for _, d := range dirs {
+		if _, err := os.Stat(filepath.Join(d, "postgres")); err == nil {
+			t.PostgresBin = d
+			return t, nil
+		}
+	}
+	if p, err := exec.LookPath("postgres"); err == nil {
+		if p, err = filepath.EvalSymlinks(p); err == nil {
+			t.PostgresBin = filepath.Dir(p)
+		}
+	}
+	return t, nil
+}
+
+func major(dir string) int {
+	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(dir)))
+	return n
+}
+
+func find(name string) string {
+	var dirs []string
+	if exe, err := os.Executable(); err == nil {
+		dirs = append(dirs, filepath.Dir(exe))
+	}
+	if wd, err := os.Getwd(); err == nil {
+		for d := wd; ; d = filepath.Dir(d) {
+			dirs = append(dirs, filepath.Join(d, "bin"))
+			if d == filepath.Dir(d) || exists(filepath.Join(d, "go.mod")) {
+				break
+			}
+		}
+	}
+	for _, d := range dirs {
+		if p := filepath.Join(d, name); exists(p) {
+			return p
+		}
+	}
+	if p, err := exec.LookPath(name); err == nil {
+		return p
+	}
+	return ""
+}
+
+func exists(p string) bool {
+	_, err := os.Stat(p)
+	return err == nil
+}
+
+// PG returns the path of a PostgreSQL program.
+func (t Tools) PG(name string) (string, error) {
+	if t.PostgresBin == "" {
+		return "", missing(name, "postgresql")
+	}
+	p := filepath.Join(t.PostgresBin, name)
+	if !exists(p) {
+		return "", missing(name, "postgresql")
+	}
+	return p, nil
+}
+
+func missing(program, pkg string) error {
+	return fail.New(fail.NotFound, "find tools", program, "install Debian's package "+pkg+", or name the path under sandbox.tools", errors.New("the program is not installed"))
+}
+
+// Credential is the user that servers run as: RunAs when this process is
+// root, else nil (the same user).
+func (t Tools) Credential() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	u, err := user.Lookup(t.RunAs)
+	if err != nil {
+		return nil, fail.New(fail.NotFound, "find user", t.RunAs, "PostgreSQL refuses to run as root; install postgresql or set sandbox.run_as", err)
+	}
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, fail.New(fail.Internal, "find user", t.RunAs, "", err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
+// Own gives path (and everything below it) to the user that servers run as.
+func (t Tools) Own(path string) error {
+	c, err := t.Credential()
+	if err != nil || c == nil {
+		return err
+	}
+	err = filepath.WalkDir(path, func(p string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(p, int(c.Uid), int(c.Gid))
+	})
+	if err != nil {
+		return fail.New(fail.Denied, "chown", path, "", err)
+	}
+	return nil
+}
+
+// mkdir makes a directory for a server: owned by its user, mode as given.
+// Parents that are made on the way can be traversed by it.
+func (t Tools) mkdir(dir string, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return ioError("make directory", dir, err)
+	}
+	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, os.ErrExist) {
+		return ioError("make directory", dir, err)
+	}
+	c, err := t.Credential()
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		return nil
+	}
+	if err := os.Chown(dir, int(c.Uid), int(c.Gid)); err != nil {
+		return ioError("chown", dir, err)
+	}
+	return nil
+}
+
+// writeFile writes a file for a server: owned by its user, mode 0600.
+func (t Tools) writeFile(path, content string) error {
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		return ioError("write", path, err)
+	}
+	return t.Own(path)
+}
+
+// ioError maps an error of the local file system.
+func ioError(op, path string, err error) error {
+	code, hint := fail.Internal, ""
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		code, hint = fail.Exhausted, "free space, or put the sandbox on a larger volume"
+	case errors.Is(err, os.ErrPermission):
+		code, hint = fail.Denied, "run as a user that may write there"
+	case errors.Is(err, os.ErrNotExist):
+		code = fail.NotFound
+	}
+	return fail.New(code, op, path, hint, fmt.Errorf("%w", err))
+}

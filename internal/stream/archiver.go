@@ -1,0 +1,453 @@
+package stream
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// Options are an archiver's settings; zero values are the defaults.
+type Options struct {
+	Set   vault.Set
+	Shard targets.ShardID
+	// Kind is the kind of the positions that Tail reports for a stream whose
+	// origin does not say.
+	Kind targets.Kind
+	// Region is where the followed instance is; recorded in bases.
+	Region string
+
+	ChunkAge    time.Duration // a chunk is closed this long after its first byte; 1 s
+	ChunkSize   int           // or when it holds so many bytes; 16 MiB
+	MaxBuffered int           // bytes in memory before Write blocks; 128 MiB
+	// RetryFor is how long a vault that is needed may fail before the
+	// archiver gives up with the vault's error; 1 minute.
+	RetryFor time.Duration
+
+	Clock      func() time.Time // for the marks in the chunks; time.Now
+	Log        *slog.Logger
+	OnProgress func(Progress) // called after every chunk, not concurrently; may be nil
+
+	wrap func(*vault.Vault) vault.Store // tests put faults here
+}
+
+// Progress is where an archiver stands.
+type Progress struct {
+	Lineage  string `json:"lineage"`
+	Received uint64 `json:"received"` // offset up to which bytes came in
+	Durable  uint64 `json:"durable"`
+	// Chunks and Bytes count what this archiver wrote since it started.
+	Chunks int64           `json:"chunks"`
+	Bytes  int64           `json:"bytes"`
+	Stored int64           `json:"stored"` // Bytes after compression and sealing
+	Vaults []VaultProgress `json:"vaults"`
+}
+
+// VaultProgress is one vault's part.
+type VaultProgress struct {
+	Region string `json:"region"`
+	Live   bool   `json:"live"`   // gets every chunk at once
+	Behind int    `json:"behind"` // objects that it lacks and the others have
+	Error  string `json:"error,omitempty"`
+}
+
+func (o *Options) defaults() {
+	if o.ChunkAge <= 0 {
+		o.ChunkAge = time.Second
+	}
+	if o.ChunkSize <= 0 {
+		o.ChunkSize = 16 << 20
+	}
+	if o.MaxBuffered <= 0 {
+		o.MaxBuffered = 128 << 20
+	}
+	if o.RetryFor <= 0 {
+		o.RetryFor = time.Minute
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.wrap == nil {
+		o.wrap = func(v *vault.Vault) vault.Store { return v.Store() }
+	}
+}
+
+// Archiver writes one shard's stream into a set of vaults; it implements
+// targets.Archive. It is safe for concurrent use, though one follower at a
+// time writes. Close or Abort ends it and every goroutine it started.
+type Archiver struct {
+	opt       Options
+	log       *slog.Logger
+	maxFlight int // chunks on their way
+
+	bg   context.Context // ends with Close or Abort
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+
+	advanced chan struct{}
+	events   chan struct{} // wakes the goroutine that reports progress
+
+	mu       sync.Mutex
+	changed  chan struct{} // closed and replaced whenever something moved
+	known    map[string]standing
+	lineage  string
+	kind     targets.Kind
+	begun    bool
+	declared bool   // the next chunk follows a declared hole
+	epoch    int    // counts jumps: lineages and holes
+	tail     uint64 // offset after the last accepted byte
+	durable  uint64
+	cur      *building
+	flying   []*parcel
+	members  []*member
+	chunks   int64
+	bytes    int64
+	stored   int64
+	err      error
+	closed   bool
+}
+
+var _ targets.Archive = (*Archiver)(nil)
+
+// standing is what is remembered of a lineage that is not current.
+type standing struct {
+	tail   uint64
+	origin bool
+	kind   targets.Kind
+}
+
+// building is the chunk that takes bytes now.
+type building struct {
+	from   uint64
+	buf    []byte
+	opened time.Time
+	last   time.Time // when the newest byte came
+	marks  []mark
+	begin  bool
+	due    bool // old enough, waits for a free place
+	timer  *time.Timer
+}
+
+// Tail is the newest archived position, bytes on their way included.
+func (a *Archiver) Tail() (targets.Position, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.begun {
+		return targets.Position{}, false
+	}
+	return targets.Position{Kind: a.kind, Lineage: a.lineage, Offset: a.tail}, true
+}
+
+// Durable is the offset up to which each of as many vaults as the policy asks
+// for holds the current lineage, everything before it included. It is 0 while
+// too many vaults still lack older parts.
+func (a *Archiver) Durable() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.durable
+}
+
+// Advanced is signalled whenever Durable may have grown.
+func (a *Archiver) Advanced() <-chan struct{} { return a.advanced }
+
+// Progress reports where the archiver stands.
+func (a *Archiver) Progress() Progress {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := Progress{Lineage: a.lineage, Received: a.tail, Durable: a.durable, Chunks: a.chunks, Bytes: a.bytes, Stored: a.stored}
+	for _, m := range a.members {
+		v := VaultProgress{Region: m.v.Region(), Live: m.live, Behind: len(m.missing)}
+		if m.lastErr != nil {
+			v.Error = m.lastErr.Error()
+		}
+		p.Vaults = append(p.Vaults, v)
+	}
+	return p
+}
+
+// Err is why the archiver gave up, or nil.
+func (a *Archiver) Err() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}
+
+// signal wakes all waiters. Callers hold mu.
+func (a *Archiver) signal() {
+	close(a.changed)
+	a.changed = make(chan struct{})
+	select {
+	case a.events <- struct{}{}:
+	default:
+	}
+}
+
+// giveUp records the error that ends the archiver. Callers hold mu.
+func (a *Archiver) giveUp(err error) {
+	if a.err == nil && err != nil {
+		a.err = err
+		a.signal()
+	}
+}
+
+// wait blocks until cond, called with mu held, is true.
+func (a *Archiver) wait(ctx context.Context, cond func() bool) error {
+	a.mu.Lock()
+	for {
+		if a.err != nil {
+			a.mu.Unlock()
+			return a.err
+		}
+		if cond() {
+			a.mu.Unlock()
+			return nil
+		}
+		ch := a.changed
+		a.mu.Unlock()
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-a.bg.Done():
+			return a.ended()
+		}
+		a.mu.Lock()
+	}
+}
+
+func (a *Archiver) ended() error {
+	return fail.Newf(fail.Conflict, "stream: archive", a.opt.Shard.String(), "the archiver is closed")
+}
+
+// Begin opens a lineage at an offset, after everything written before is in
+// the vaults. Beginning the current lineage, or one that the vaults hold
+// already, at or before its tail resumes it there; after its tail it declares
+// a hole.
+func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, parent targets.Position, history []byte) error {
+	if err := vault.ValidName(lineage); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	same := a.begun && a.lineage == lineage && a.known[lineage].origin
+	if same && offset <= a.tail {
+		err := a.err
+		a.mu.Unlock()
+		return err
+	}
+	a.mu.Unlock()
+	if err := a.Flush(ctx); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	old, known := a.known[lineage]
+	if a.begun && a.lineage == lineage {
+		old.tail = a.tail
+	}
+	a.mu.Unlock()
+	kind := parent.Kind
+	if kind == "" {
+		kind = a.opt.Kind
+	}
+	if !old.origin {
+		if err := a.putOrigin(ctx, origin{Lineage: lineage, Kind: kind, Offset: offset, Parent: parent, History: history, Began: a.opt.Clock().UTC()}); err != nil {
+			return err
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.begun {
+		s := a.known[a.lineage]
+		s.tail = a.tail
+		a.known[a.lineage] = s
+	}
+	hole := known && offset > old.tail
+	at := max(offset, old.tail)
+	if !known {
+		at = offset
+	}
+	if old.kind != "" {
+		kind = old.kind
+	}
+	a.known[lineage] = standing{tail: at, origin: true, kind: kind}
+	sameLineage := a.begun && a.lineage == lineage
+	a.lineage, a.kind, a.tail, a.declared, a.begun = lineage, kind, at, hole, true
+	if !sameLineage {
+		a.durable = 0
+	}
+	a.epoch++
+	for _, m := range a.members {
+		m.jump(at)
+	}
+	a.recount()
+	a.log.Info("lineage begun", "lineage", lineage, "offset", at, "parent", parent.Lineage, "hole", hole)
+	return nil
+}
+
+// Write appends bytes that begin at offset; see targets.Archive.
+func (a *Archiver) Write(ctx context.Context, offset uint64, p []byte) error {
+	for {
+		a.mu.Lock()
+		switch {
+		case a.err != nil:
+			a.mu.Unlock()
+			return a.err
+		case a.closed:
+			a.mu.Unlock()
+			return a.ended()
+		case !a.begun:
+			a.mu.Unlock()
+			return fail.Newf(fail.Internal, "stream: write", a.opt.Shard.String(), "write before begin")
+		case offset > a.tail:
+			tail := a.tail
+			a.mu.Unlock()
+			return fail.New(fail.Corrupt, "stream: write", a.opt.Shard.String(), "begin the lineage again at the later offset to declare the hole",
+				errorf("lineage %s bytes [%d,%d) were never received", a.lineage, tail, offset))
+		}
+		if skip := a.tail - offset; skip >= uint64(len(p)) {
+			a.mu.Unlock()
+			return nil
+		} else {
+			p, offset = p[skip:], a.tail
+		}
+		n := a.take(p)
+		p, offset = p[n:], offset+uint64(n)
+		a.mu.Unlock()
+		if len(p) == 0 {
+			return nil
+		}
+		if err := a.wait(ctx, func() bool { return a.cur == nil || len(a.cur.buf) < a.opt.ChunkSize || a.closed }); err != nil {
+			return err
+		}
+	}
+}
+
+// take appends what fits into the current chunk and closes full ones. It
+// returns how much it took: less than all means that the window is full.
+// Callers hold mu.
+func (a *Archiver) take(p []byte) (n int) {
+	now := a.opt.Clock()
+	for len(p) > 0 {
+		if a.cur == nil {
+			a.open(now)
+		}
+		room := a.opt.ChunkSize - len(a.cur.buf)
+		if room <= 0 {
+			if !a.rotate() {
+				return n
+			}
+			continue
+		}
+		k := min(room, len(p))
+		c := a.cur
+		c.buf = append(c.buf, p[:k]...)
+		c.last = now
+		a.tail += uint64(k)
+		p, n = p[k:], n+k
+		if len(c.marks) == 0 || now.Sub(c.marks[len(c.marks)-1].at) >= markEvery {
+			c.marks = append(c.marks, mark{at: now, offset: a.tail})
+			if len(c.marks) > maxMarks {
+				thin := c.marks[:0]
+				for i := 1; i < len(c.marks); i += 2 {
+					thin = append(thin, c.marks[i])
+				}
+				c.marks = thin
+			}
+		}
+		if len(c.buf) >= a.opt.ChunkSize {
+			a.rotate()
+		}
+	}
+	return n
+}
+
+func (a *Archiver) open(now time.Time) {
+	c := &building{from: a.tail, opened: now, last: now, begin: a.declared}
+	a.cur, a.declared = c, false
+	c.timer = time.AfterFunc(a.opt.ChunkAge, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.cur == c {
+			c.due = true
+			a.rotate()
+		}
+	})
+}
+
+// rotate closes the current chunk and sends it off, unless too many are on
+// their way: then the chunk goes on growing up to its size. Callers hold mu.
+func (a *Archiver) rotate() bool {
+	c := a.cur
+	if c == nil || len(c.buf) == 0 {
+		return true
+	}
+	if a.closed || a.bg.Err() != nil {
+		return false
+	}
+	if len(a.flying) >= a.maxFlight {
+		a.dropSlow()
+		return false
+	}
+	c.timer.Stop()
+	closed := a.opt.Clock()
+	if closed.Before(c.opened) {
+		closed = c.opened
+	}
+	to := c.from + uint64(len(c.buf))
+	if m := c.marks[len(c.marks)-1]; m.offset != to {
+		c.marks = append(c.marks, mark{at: c.last, offset: to})
+	}
+	h := header{shard: a.opt.Shard, lineage: a.lineage, from: c.from, to: to,
+		opened: c.opened, closed: closed, marks: c.marks, begin: c.begin}
+	a.cur = nil
+	a.send(&parcel{
+		item:    item{key: vault.ChunkKey(a.opt.Shard, a.lineage, c.from, to, closed), epoch: a.epoch, from: c.from, to: to},
+		meta:    h.meta(),
+		content: c.buf,
+	})
+	return true
+}
+
+// Flush closes the current chunk and waits until at least one vault holds
+// everything and the others hold it or are catching up.
+func (a *Archiver) Flush(ctx context.Context) error {
+	return a.wait(ctx, func() bool {
+		a.rotate()
+		return a.cur == nil && len(a.flying) == 0
+	})
+}
+
+// Close writes out what is buffered and ends the archiver. What a vault still
+// lacks of older parts is left to the next archiver. It returns the error
+// that kept bytes from the vaults. It may be repeated.
+func (a *Archiver) Close(ctx context.Context) error {
+	a.mu.Lock()
+	done := a.closed
+	a.mu.Unlock()
+	if done {
+		return nil
+	}
+	err := a.Flush(ctx)
+	a.Abort()
+	return err
+}
+
+// Abort ends the archiver at once; bytes that were not durable are dropped,
+// as by a crash.
+func (a *Archiver) Abort() {
+	a.mu.Lock()
+	a.closed = true
+	if a.cur != nil {
+		a.cur.timer.Stop()
+	}
+	a.signal()
+	a.mu.Unlock()
+	a.stop()
+	a.wg.Wait()
+}

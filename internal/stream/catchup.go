@@ -1,0 +1,225 @@
+package stream
+
+import (
+	"context"
+	"io"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"drctl/internal/fail"
+	"drctl/internal/vault"
+)
+
+// copyAtOnce is how many objects a vault that catches up gets at a time.
+const copyAtOnce = 4
+
+// leave takes a vault off the live path, unless it is the last one there, and
+// brings it up. Callers hold mu.
+func (a *Archiver) leave(m *member) {
+	if m.live && slices.ContainsFunc(a.members, func(o *member) bool { return o != m && o.live }) {
+		a.log.Warn("vault is behind, catching up", "vault", m.v.Region())
+		m.live = false
+	}
+	if !m.catching && a.bg.Err() == nil {
+		m.catching = true
+		a.wg.Go(func() { a.catchUp(a.bg, m) })
+	}
+}
+
+// catchUp copies what one vault lacks until it lacks nothing.
+func (a *Archiver) catchUp(ctx context.Context, m *member) {
+	wait := minBackoff
+	for {
+		a.mu.Lock()
+		if !m.scan && len(m.missing) == 0 || a.err != nil || ctx.Err() != nil {
+			m.catching = false
+			if a.err == nil && ctx.Err() == nil {
+				a.join(m)
+			}
+			a.mu.Unlock()
+			return
+		}
+		scan := m.scan
+		batch := slices.Clone(m.missing[:min(copyAtOnce, len(m.missing))])
+		a.mu.Unlock()
+		var err error
+		if scan {
+			err = a.rescan(ctx, m)
+		} else {
+			err = a.copyBatch(ctx, m, batch)
+		}
+		a.mu.Lock()
+		a.note(m, err, time.Now())
+		a.mu.Unlock()
+		if err == nil {
+			wait = minBackoff
+			continue
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+		wait = min(2*wait, maxBackoff)
+	}
+}
+
+// join puts a vault that lacks nothing on the live path again, and gives it
+// what is on its way to the others. Callers hold mu.
+func (a *Archiver) join(m *member) {
+	m.live = true
+	for _, p := range a.flying {
+		if p.sealed != nil && p.ctx.Err() == nil && !slices.Contains(p.asked, m) {
+			a.startPut(p, m)
+		}
+	}
+	a.log.Info("vault is up to date", "vault", m.v.Region())
+	a.recount()
+	a.signal()
+}
+
+// rescan lists a vault and the live ones and notes what it lacks.
+func (a *Archiver) rescan(ctx context.Context, m *member) error {
+	mine, err := keysOf(ctx, m.st, vault.StreamPrefix(a.opt.Shard))
+	if err != nil {
+		return err
+	}
+	has := make(map[string]bool, len(mine))
+	for _, k := range mine {
+		has[k] = true
+	}
+	var lack []string
+	for _, o := range a.members {
+		a.mu.Lock()
+		skip := o == m || !o.live
+		a.mu.Unlock()
+		if skip {
+			continue
+		}
+		keys, err := keysOf(ctx, o.st, vault.StreamPrefix(a.opt.Shard))
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if !has[k] {
+				has[k] = true
+				lack = append(lack, k)
+			}
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	items := make([]item, 0, len(lack))
+	for _, k := range lack {
+		items = append(items, item{key: k, epoch: -1})
+	}
+	m.older += len(items)
+	m.missing = append(items, m.missing...)
+	m.scan = false
+	a.recount()
+	return nil
+}
+
+func keysOf(ctx context.Context, st vault.Store, prefix string) ([]string, error) {
+	var keys []string
+	for info, err := range st.List(ctx, prefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, info.Key)
+	}
+	return keys, nil
+}
+
+// copyBatch copies some of what a vault lacks and notes what it got. Only a
+// failure of the vault itself is an error of its own; one of the vaults that
+// it copies from is noted with them.
+func (a *Archiver) copyBatch(ctx context.Context, m *member, batch []item) error {
+	done := make([]bool, len(batch))
+	var g errgroup.Group
+	for i, it := range batch {
+		g.Go(func() (err error) {
+			done[i], err = a.copyOne(ctx, m, it.key)
+			return err
+		})
+	}
+	err := g.Wait()
+	var got []item
+	for i, it := range batch {
+		if done[i] {
+			got = append(got, it)
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m.got(got, a.epoch)
+	a.recount()
+	a.signal()
+	return err
+}
+
+// copyOne brings one object from any other vault that has it whole. What no
+// vault has whole any more (retention took it, or it is damaged everywhere) is
+// done, too: waiting for it would hold up everything after it for ever, and
+// Check and the vault's own check name it.
+func (a *Archiver) copyOne(ctx context.Context, m *member, key string) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, putLimit)
+	defer cancel()
+	lost := 0
+	for _, o := range a.members {
+		if o == m {
+			continue
+		}
+		body, err := checkedCopy(ctx, o, key)
+		if err == nil {
+			if err := m.st.Put(ctx, key, body); err != nil && !fail.Is(err, fail.Conflict) {
+				return false, err
+			}
+			return true, nil
+		}
+		if fail.Is(err, fail.NotFound) || fail.Is(err, fail.Corrupt) {
+			lost++
+			if fail.Is(err, fail.Corrupt) {
+				a.log.Error("object is damaged, not copied", "vault", o.v.Region(), "key", key, "error", err)
+			}
+			continue
+		}
+		a.mu.Lock()
+		a.note(o, err, time.Now())
+		a.mu.Unlock()
+	}
+	if lost == len(a.members)-1 {
+		a.log.Error("no vault holds this object whole; take a new base", "vault", m.v.Region(), "key", key)
+		return true, nil
+	}
+	select { // the sources fail: do not spin
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+	}
+	return false, nil
+}
+
+// checkedCopy reads a sealed object as it is stored, after unsealing it to its
+// end to check every byte.
+func checkedCopy(ctx context.Context, from *member, key string) ([]byte, error) {
+	check, _, err := from.v.Unseal(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(io.Discard, check)
+	_ = check.Close()
+	if err != nil {
+		return nil, err
+	}
+	r, err := from.st.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fail.New(fail.Unavailable, "stream: copy", key, "", err)
+	}
+	return b, nil
+}

@@ -1,0 +1,266 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// Check reports whether a vault holds the whole stream from one position to
+// another: one finding per range, "FOUND" (passed) or "MISSING" (failed), in
+// order. It looks at names only; reading the bytes is the reader's and the
+// vault check's part. An error means that the vault could not be listed.
+func Check(ctx context.Context, v *vault.Vault, shard targets.ShardID, from, to targets.Position) ([]targets.Finding, error) {
+	ls, err := Load(ctx, v, shard)
+	if err != nil {
+		return nil, err
+	}
+	return check(ls, v.Region(), shard, from, to), nil
+}
+
+// check is the pure part of Check.
+func check(ls []Lineage, region string, shard targets.ShardID, from, to targets.Position) []targets.Finding {
+	subject := shard.String() + "@" + region
+	finding := func(lineage string, a, b uint64, sev targets.Severity, got, detail string) targets.Finding {
+		return targets.Finding{Check: "stream-contiguous", Subject: subject, Severity: sev,
+			Expected: fmt.Sprintf("lineage %s bytes [%d,%d)", lineage, a, b), Got: got, Detail: detail}
+	}
+	if from.Lineage == to.Lineage && from.Offset == to.Offset {
+		return []targets.Finding{finding(to.Lineage, to.Offset, to.Offset, targets.Passed, "FOUND", "no stream needed")}
+	}
+	spans, err := walk(ls, from, to)
+	if err != nil {
+		return []targets.Finding{finding(to.Lineage, from.Offset, to.Offset, targets.Failed, "MISSING", err.Error())}
+	}
+	byID := index(ls)
+	var out []targets.Finding
+	for _, s := range spans {
+		use, gaps := Cover(byID[s.Lineage].Chunks, s.From, s.To)
+		pos := s.From
+		for _, g := range gaps {
+			if g.From > pos {
+				out = append(out, finding(s.Lineage, pos, g.From, targets.Passed, "FOUND", ""))
+			}
+			out = append(out, finding(s.Lineage, g.From, g.To, targets.Failed, "MISSING", "no chunk holds these bytes"))
+			pos = g.To
+		}
+		if pos < s.To {
+			out = append(out, finding(s.Lineage, pos, s.To, targets.Passed, "FOUND", fmt.Sprintf("%d chunks", len(use))))
+		}
+	}
+	return out
+}
+
+// relistEvery is after how many polls a watch lists everything again: a chunk
+// of a second archiver can sort before the last known one.
+const relistEvery = 10
+
+// watch follows how far one vault holds a lineage without a hole.
+type watch struct {
+	v       *vault.Vault
+	st      vault.Store
+	shard   targets.ShardID
+	at      targets.Position
+	headers headerCache
+	polls   int
+	chunks  []Chunk // of the lineage, from the run that matters on
+	after   string
+	chained bool // parents hold everything up to where their child left
+}
+
+// reached reports whether the vault holds the position and everything before
+// it back to where the lineage, or the last declared hole in it, begins.
+func (w *watch) reached(ctx context.Context) (bool, error) {
+	full := w.polls%relistEvery == 0
+	w.polls++
+	if !full && w.chained {
+		fresh, err := listChunks(ctx, w.st, w.shard, w.at.Lineage, w.after)
+		if err != nil {
+			return false, err
+		}
+		w.chunks = append(w.chunks, fresh...)
+		return w.holds(ctx, w.chunks, w.at.Offset, true)
+	}
+	ls, err := load(ctx, w.v, w.st, w.shard)
+	if err != nil {
+		return false, err
+	}
+	byID := index(ls)
+	l, ok := byID[w.at.Lineage]
+	if !ok || !l.Origin {
+		return false, nil
+	}
+	w.chunks = l.Chunks
+	if w.chained, err = w.parents(ctx, byID, l); err != nil || !w.chained {
+		return false, err
+	}
+	if w.at.Offset <= l.Offset {
+		return true, nil
+	}
+	return w.holds(ctx, l.Chunks, w.at.Offset, true)
+}
+
+// parents checks the lineages that this one descends from.
+func (w *watch) parents(ctx context.Context, byID map[string]Lineage, l Lineage) (bool, error) {
+	for range len(byID) {
+		if l.Parent.Lineage == "" {
+			return true, nil
+		}
+		p, ok := byID[l.Parent.Lineage]
+		if !ok || len(p.Chunks) == 0 {
+			return true, nil // retention took it, or it never had a byte of its own
+		}
+		if l.Parent.Offset > p.Offset {
+			ok, err := w.holds(ctx, p.Chunks, l.Parent.Offset, false)
+			if err != nil || !ok {
+				return false, err
+			}
+		}
+		l = p
+	}
+	return true, nil
+}
+
+// holds reports whether offset is inside, or at the end of, a run that no
+// open gap comes before.
+func (w *watch) holds(ctx context.Context, chunks []Chunk, offset uint64, remember bool) (bool, error) {
+	closed, err := openRuns(chunks, func(c Chunk) (bool, error) { return w.headers.declared(ctx, w.v, c.Key) })
+	if err != nil {
+		return false, err
+	}
+	if n := len(closed); n > 0 && remember {
+		// The next listing needs nothing before the chunk that ends the run.
+		for _, c := range chunks {
+			if c.To == closed[n-1].to {
+				w.after = c.Key
+			}
+		}
+	}
+	return slices.ContainsFunc(closed, func(r run) bool { return r.from <= offset && offset <= r.to }), nil
+}
+
+// WaitDurable waits until a position is durable: until as many vaults as the
+// set's Durability each hold everything of its lineage up to it. It returns
+// the regions of all vaults that hold it by then, and ctx's end as an error
+// of code stalled that names the vaults that lag. It lists each vault once,
+// then every poll only what is new. A vault that cannot be reached is tried
+// again.
+func WaitDurable(ctx context.Context, set vault.Set, shard targets.ShardID, at targets.Position, poll time.Duration) ([]string, error) {
+	watches := make([]*watch, len(set.Vaults))
+	for i, v := range set.Vaults {
+		watches[i] = &watch{v: v, st: v.Store(), shard: shard, at: at}
+	}
+	return waitDurable(ctx, set, watches, poll)
+}
+
+func waitDurable(ctx context.Context, set vault.Set, watches []*watch, poll time.Duration) ([]string, error) {
+	if poll <= 0 {
+		poll = 200 * time.Millisecond
+	}
+	done := make([]bool, len(watches))
+	last := make([]error, len(watches))
+	for {
+		type result struct {
+			i   int
+			ok  bool
+			err error
+		}
+		results := make(chan result, len(watches))
+		asked := 0
+		for i, w := range watches {
+			if !done[i] {
+				asked++
+				go func() {
+					ok, err := w.reached(ctx)
+					results <- result{i, ok, err}
+				}()
+			}
+		}
+		for range asked {
+			r := <-results
+			done[r.i], last[r.i] = r.ok, r.err
+		}
+		var have, lack []string
+		for i, w := range watches {
+			switch {
+			case done[i]:
+				have = append(have, w.v.Region())
+			case last[i] != nil:
+				lack = append(lack, w.v.Region()+" ("+last[i].Error()+")")
+			default:
+				lack = append(lack, w.v.Region())
+			}
+		}
+		if len(have) >= max(set.Durability, 1) {
+			return have, nil
+		}
+		select {
+		case <-time.After(poll):
+		case <-ctx.Done():
+			w := watches[0]
+			return have, fail.New(fail.Stalled, "stream: wait until durable", w.shard.String(),
+				"see whether the shard's archiver runs and the vaults answer",
+				errorf("lineage %s is not yet held up to %d by %v: %w", w.at.Lineage, w.at.Offset, lack, ctx.Err()))
+		}
+	}
+}
+
+// OffsetAt turns a wall-clock time of the archiver's host into an offset: the
+// greatest offset of the lineage such that every byte below it had been
+// received at or before t (to about 100 ms, never late). Bytes received after
+// the last chunk in the vault are not known to it. fail.NotFound when nothing
+// had been received by then.
+func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, lineage string, t time.Time) (uint64, error) {
+	chunks, err := listChunks(ctx, v.Store(), shard, lineage, "")
+	if err != nil {
+		return 0, err
+	}
+	slices.SortFunc(chunks, compareChunks)
+	var best uint64
+	found := false
+	t = t.Truncate(time.Millisecond)
+	// All of a chunk that was closed by t had been received by t.
+	for _, c := range chunks {
+		if !c.Closed.After(t) && c.To >= best {
+			best, found = c.To, true
+		}
+	}
+	// Of those that were closed later only the ones open at t matter; they
+	// follow directly, and one that was opened after t ends the search.
+	later := 0
+	for _, c := range chunks {
+		if !c.Closed.After(t) || c.To <= best || found && c.From > best {
+			continue
+		}
+		if later++; later > prefetch {
+			break
+		}
+		r, meta, err := v.Unseal(ctx, c.Key)
+		if err != nil {
+			return 0, err
+		}
+		_ = r.Close()
+		h, err := parseHeader(c.Key, meta)
+		if err != nil {
+			return 0, err
+		}
+		if h.opened.After(t) {
+			break
+		}
+		for _, m := range h.marks {
+			if !m.at.After(t) && m.offset >= best {
+				best, found = m.offset, true
+			}
+		}
+	}
+	if !found {
+		return 0, fail.New(fail.NotFound, "stream: offset at a time", shard.String()+" lineage "+lineage,
+			"choose a later time, or an older lineage", errorf("nothing had been archived at %s", t.UTC().Format(time.RFC3339Nano)))
+	}
+	return best, nil
+}

@@ -1,0 +1,132 @@
+package stream
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Chunk is one immutable vault object with the bytes [From, To) of a lineage.
+type Chunk struct {
+	From, To uint64
+	Closed   time.Time // when the archiver closed it, millisecond precision
+	Key      string    // in the vault
+}
+
+// Gap is a range [From, To) that no chunk holds.
+type Gap struct {
+	From, To uint64
+}
+
+// String renders "[from,to)".
+func (g Gap) String() string { return fmt.Sprintf("[%d,%d)", g.From, g.To) }
+
+// compareChunks sorts by where a chunk begins, the longest first, then by key.
+func compareChunks(a, b Chunk) int {
+	if c := cmp.Compare(a.From, b.From); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(b.To, a.To); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Key, b.Key)
+}
+
+// Cover chooses as few chunks as possible that together hold [from, to), in
+// order of their offsets, and names what none holds. Overlaps and duplicates
+// are fine: the reader trims them. Chunks need not be sorted; they are not
+// changed. Empty chunks are ignored.
+func Cover(chunks []Chunk, from, to uint64) (use []Chunk, gaps []Gap) {
+	if from >= to {
+		return nil, nil
+	}
+	sorted := chunks
+	if !slices.IsSortedFunc(chunks, compareChunks) {
+		sorted = slices.Clone(chunks)
+		slices.SortFunc(sorted, compareChunks)
+	}
+	pos, i := from, 0
+	for pos < to {
+		// The best of all that begin at or before pos reaches farthest.
+		best := -1
+		for ; i < len(sorted) && sorted[i].From <= pos; i++ {
+			c := sorted[i]
+			if c.To > c.From && c.To > pos && (best < 0 || c.To > sorted[best].To) {
+				best = i
+			}
+		}
+		if best >= 0 {
+			use = append(use, sorted[best])
+			pos = sorted[best].To
+			continue
+		}
+		next := to
+		for j := i; j < len(sorted); j++ {
+			if sorted[j].To > sorted[j].From {
+				next = min(next, sorted[j].From)
+				break
+			}
+		}
+		gaps = append(gaps, Gap{From: pos, To: next})
+		pos = next
+	}
+	return use, gaps
+}
+
+// run is a maximal range that chunks hold without a gap. first indexes the
+// chunk that begins it.
+type run struct {
+	from, to uint64
+	first    Chunk
+}
+
+// runs merges chunks into maximal contiguous ranges, in order.
+func runs(chunks []Chunk) []run {
+	sorted := slices.Clone(chunks)
+	slices.SortFunc(sorted, compareChunks)
+	var out []run
+	for _, c := range sorted {
+		if c.To <= c.From {
+			continue
+		}
+		if n := len(out); n > 0 && c.From <= out[n-1].to {
+			out[n-1].to = max(out[n-1].to, c.To)
+			continue
+		}
+		out = append(out, run{from: c.From, to: c.To, first: c})
+	}
+	return out
+}
+
+// crashReach is how far beyond an unfinished chunk an archiver can have
+// written when it is killed. A gap that is farther than this behind the tip
+// of its lineage was not left by a crash: it was declared, or retention or
+// damage made it, and going back to it would not fill it.
+const crashReach = 1 << 30
+
+// openRuns merges the runs whose gaps are final and returns the run at whose
+// end an archiver must resume, with all whole runs before it. A gap is open,
+// that is a crash left it and the sender still has its bytes, when it is
+// within crashReach of the tip and declared does not say that the chunk
+// behind it began after a declared hole.
+func openRuns(chunks []Chunk, declared func(Chunk) (bool, error)) (closed []run, err error) {
+	all := runs(chunks)
+	if len(all) == 0 {
+		return nil, nil
+	}
+	tip := all[len(all)-1].to
+	for i := 1; i < len(all); i++ {
+		if tip-all[i-1].to > crashReach {
+			continue
+		}
+		ok, err := declared(all[i].first)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return all[:i], nil
+		}
+	}
+	return all, nil
+}

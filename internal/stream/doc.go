@@ -1,0 +1,21 @@
+// Package stream keeps the byte-exact archive of a shard's own log: chunks in
+// vaults, the archiver that writes them, the reader that gives them back, and
+// the contiguity of it all.
+//
+// It promises:
+//   - bytes count as durable only once as many vaults as the policy asks for
+//     hold everything of the stream up to them, without a hole;
+//   - a reader returns exactly the bytes asked for, every byte checked, or an
+//     error that names the range that is missing or the object that is damaged;
+//   - the archiver keeps no local state: killed at any moment, the next one
+//     resumes from what the vaults hold, and two at once do no harm;
+//   - a vault that was away catches up from the others, oldest first, and
+//     counts again only when it holds everything;
+//   - bounded memory, whatever the sender does: Write blocks.
+//
+// It knows no protocol: lineages and offsets are opaque. It never deletes.
+//
+// A lineage may have holes. They are declared by Begin at an offset after the
+// tail and recorded in the header of the chunk that follows ("begin"), so
+// that a resume can tell them from chunks that a crash kept from the vault.
+package stream

@@ -1,0 +1,194 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"drctl/internal/fail"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// origin is the content of a lineage's origin object.
+type origin struct {
+	Lineage string           `json:"lineage"`
+	Kind    targets.Kind     `json:"kind,omitempty"`
+	Offset  uint64           `json:"offset"`
+	Parent  targets.Position `json:"parent,omitzero"`
+	History []byte           `json:"history,omitempty"`
+	Began   time.Time        `json:"began"`
+}
+
+// maxOrigin bounds what is read of an origin: a history file is a few lines.
+const maxOrigin = 16 << 20
+
+// Load reads what a vault holds of a shard's streams: one listing, and every
+// lineage's origin. A vault that holds nothing is not an error. Lineages are
+// sorted by age.
+func Load(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]Lineage, error) {
+	return load(ctx, v, v.Store(), shard)
+}
+
+func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.ShardID) ([]Lineage, error) {
+	byID := map[string]*Lineage{}
+	get := func(id string) *Lineage {
+		l := byID[id]
+		if l == nil {
+			l = &Lineage{ID: id}
+			byID[id] = l
+		}
+		return l
+	}
+	for info, err := range st.List(ctx, vault.StreamPrefix(shard), "") {
+		if err != nil {
+			return nil, err
+		}
+		if c, ok := vault.ParseChunkKey(info.Key); ok {
+			l := get(c.Lineage)
+			l.Chunks = append(l.Chunks, Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
+		} else if _, id, ok := vault.ParseOriginKey(info.Key); ok {
+			get(id).Origin = true
+		}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for _, l := range byID {
+		if !l.Origin {
+			l.setBegan()
+			continue
+		}
+		g.Go(func() error {
+			o, err := readOrigin(gctx, v, shard, l.ID)
+			if err != nil {
+				return err
+			}
+			l.Kind, l.Offset, l.Parent, l.Began, l.History = o.Kind, o.Offset, o.Parent, o.Began, len(o.History) > 0
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	out := make([]Lineage, 0, len(byID))
+	for _, l := range byID {
+		slices.SortFunc(l.Chunks, compareChunks)
+		out = append(out, *l)
+	}
+	sortLineages(out)
+	return out, nil
+}
+
+// setBegan dates a lineage without an origin by its oldest chunk.
+func (l *Lineage) setBegan() {
+	for _, c := range l.Chunks {
+		if l.Began.IsZero() || c.Closed.Before(l.Began) {
+			l.Began = c.Closed
+		}
+	}
+}
+
+func readOrigin(ctx context.Context, v *vault.Vault, shard targets.ShardID, lineage string) (origin, error) {
+	key := vault.OriginKey(shard, lineage)
+	r, _, err := v.Unseal(ctx, key)
+	if err != nil {
+		return origin{}, err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, maxOrigin))
+	if err != nil {
+		return origin{}, err
+	}
+	var o origin
+	if err := json.Unmarshal(b, &o); err != nil || o.Lineage != lineage {
+		return origin{}, fail.New(fail.Corrupt, "stream: origin", key, "", errorf("not the origin of %s (%v)", lineage, err))
+	}
+	return o, nil
+}
+
+// listChunks lists the chunks of one lineage whose keys sort after the key after.
+func listChunks(ctx context.Context, st vault.Store, shard targets.ShardID, lineage, after string) ([]Chunk, error) {
+	var out []Chunk
+	for info, err := range st.List(ctx, vault.LineagePrefix(shard, lineage), after) {
+		if err != nil {
+			return nil, err
+		}
+		if c, ok := vault.ParseChunkKey(info.Key); ok {
+			out = append(out, Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
+		}
+	}
+	return out, nil
+}
+
+// union merges what several vaults hold, as if one vault held it all.
+func union(perVault [][]Lineage) []Lineage {
+	type acc struct {
+		l    Lineage
+		keys map[string]bool
+	}
+	byID := map[string]*acc{}
+	for _, ls := range perVault {
+		for _, l := range ls {
+			a := byID[l.ID]
+			if a == nil {
+				a = &acc{l: l, keys: map[string]bool{}}
+				a.l.Chunks = nil
+				byID[l.ID] = a
+			}
+			if l.Origin && !a.l.Origin {
+				chunks := a.l.Chunks
+				a.l = l
+				a.l.Chunks = chunks
+			}
+			for _, c := range l.Chunks {
+				if !a.keys[c.Key] {
+					a.keys[c.Key] = true
+					a.l.Chunks = append(a.l.Chunks, c)
+				}
+			}
+		}
+	}
+	out := make([]Lineage, 0, len(byID))
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		a := byID[id]
+		slices.SortFunc(a.l.Chunks, compareChunks)
+		out = append(out, a.l)
+	}
+	sortLineages(out)
+	return out
+}
+
+// headerCache remembers which chunks began after a declared hole, so that
+// each header is read once.
+type headerCache struct {
+	mu    sync.Mutex
+	begin map[string]bool
+}
+
+func (h *headerCache) declared(ctx context.Context, v *vault.Vault, key string) (bool, error) {
+	h.mu.Lock()
+	b, ok := h.begin[key]
+	h.mu.Unlock()
+	if ok {
+		return b, nil
+	}
+	r, meta, err := v.Unseal(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	_ = r.Close()
+	b = meta[metaBegin] == "1"
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.begin == nil {
+		h.begin = map[string]bool{}
+	}
+	h.begin[key] = b
+	return b, nil
+}

@@ -1,0 +1,154 @@
+package stream
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// Lineage is one unbroken run of offsets as a vault (or several) hold it.
+type Lineage struct {
+	ID     string
+	Kind   targets.Kind
+	Offset uint64           // where it begins; unknown (0) without Origin
+	Parent targets.Position // where it left another lineage; zero when it left none
+	Began  time.Time        // when the archiver first saw it
+	// Origin is false when the vault has chunks of the lineage but no origin:
+	// its beginning and its parent are unknown.
+	Origin  bool
+	Chunks  []Chunk // sorted by From
+	History bool    // a history file is kept with it
+}
+
+// Tip is the end of the farthest chunk, or the lineage's beginning.
+func (l Lineage) Tip() uint64 {
+	tip := l.Offset
+	for _, c := range l.Chunks {
+		tip = max(tip, c.To)
+	}
+	return tip
+}
+
+// lastSeen is when anything of the lineage was last written.
+func (l Lineage) lastSeen() time.Time {
+	t := l.Began
+	for _, c := range l.Chunks {
+		if c.Closed.After(t) {
+			t = c.Closed
+		}
+	}
+	return t
+}
+
+// Newest returns the lineage that the shard is on: the one written last; of
+// two equally new ones the descendant. ok is false when there is none.
+func Newest(lineages []Lineage) (l Lineage, ok bool) {
+	for _, c := range lineages {
+		if !ok {
+			l, ok = c, true
+			continue
+		}
+		switch cmp := c.lastSeen().Compare(l.lastSeen()); {
+		case cmp > 0, cmp == 0 && c.Parent.Lineage == l.ID:
+			l = c
+		}
+	}
+	return l, ok
+}
+
+// Path finds the spans of stream that lead from a base to a point, oldest
+// first, walking from the point's lineage through its parents to the base's.
+// It fails with not-found, naming "lineage bytes [a,b)", when a chunk on the
+// way is missing, with not-found when the base is not on the way to the point
+// (another branch), and with invalid when the point is before the base. A
+// base exactly at the point needs no stream: its path is empty.
+func Path(lineages []Lineage, base, point targets.Position) ([]targets.Span, error) {
+	const op = "stream: path"
+	if base.Lineage == point.Lineage && base.Offset == point.Offset {
+		return nil, nil
+	}
+	spans, err := walk(lineages, base, point)
+	if err != nil {
+		return nil, err
+	}
+	byID := index(lineages)
+	var missing []string
+	for _, s := range spans {
+		_, gaps := Cover(byID[s.Lineage].Chunks, s.From, s.To)
+		for _, g := range gaps {
+			missing = append(missing, s.Lineage+" bytes "+g.String())
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fail.New(fail.NotFound, op, strings.Join(missing, ", "),
+			"look in the other region's vault, or choose a base after the gap or a point before it", nil)
+	}
+	return spans, nil
+}
+
+func index(lineages []Lineage) map[string]Lineage {
+	m := make(map[string]Lineage, len(lineages))
+	for _, l := range lineages {
+		m[l.ID] = l
+	}
+	return m
+}
+
+// walk finds the spans without looking at the chunks.
+func walk(lineages []Lineage, base, point targets.Position) ([]targets.Span, error) {
+	const op = "stream: path"
+	byID := index(lineages)
+	var spans []targets.Span
+	at := point
+	for range len(lineages) + 1 { // a chain longer than that is a loop
+		if at.Lineage == base.Lineage {
+			if at.Offset < base.Offset {
+				if at.Lineage == point.Lineage {
+					return nil, fail.Newf(fail.Invalid, op, point.Lineage, "the point at %d is before the base at %d", point.Offset, base.Offset)
+				}
+				return nil, fail.New(fail.NotFound, op, point.Lineage,
+					"choose a base taken before the branches parted",
+					errorf("the base at %s %d is after the place (%d) where the point's lineage left it", base.Lineage, base.Offset, at.Offset))
+			}
+			if at.Offset > base.Offset {
+				spans = append(spans, targets.Span{Lineage: at.Lineage, From: base.Offset, To: at.Offset})
+			}
+			slices.Reverse(spans)
+			return spans, nil
+		}
+		l, ok := byID[at.Lineage]
+		if !ok {
+			return nil, fail.New(fail.NotFound, op, at.Lineage, "the stream of this lineage was never archived in this vault", errorf("unknown lineage"))
+		}
+		if !l.Origin || l.Parent.Lineage == "" {
+			return nil, fail.New(fail.NotFound, op, point.Lineage,
+				"choose a base of the same lineage", errorf("no way from the base's lineage %s: lineage %s has no known parent", base.Lineage, l.ID))
+		}
+		if at.Offset < l.Offset {
+			return nil, fail.Newf(fail.Invalid, op, l.ID, "the position %d is before the lineage's beginning %d", at.Offset, l.Offset)
+		}
+		if l.Offset > l.Parent.Offset {
+			return nil, fail.New(fail.NotFound, op, l.ID+" bytes "+Gap{l.Parent.Offset, l.Offset}.String(),
+				"choose a base of this lineage", errorf("the lineage was archived only from %d, it left %s at %d", l.Offset, l.Parent.Lineage, l.Parent.Offset))
+		}
+		if at.Offset > l.Offset {
+			spans = append(spans, targets.Span{Lineage: l.ID, From: l.Offset, To: at.Offset})
+		}
+		at = l.Parent
+	}
+	return nil, fail.Newf(fail.Corrupt, op, point.Lineage, "the lineages' parents form a loop")
+}
+
+// sortLineages orders by age, parents before children.
+func sortLineages(ls []Lineage) {
+	slices.SortFunc(ls, func(a, b Lineage) int {
+		if c := a.Began.Compare(b.Began); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.ID, b.ID)
+	})
+}

@@ -1,0 +1,260 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"drctl/internal/fail"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// prefetch is how many chunks a reader holds or fetches at once.
+const prefetch = 4
+
+// Reader gives a shard's streams back from one vault: the Log and History
+// half of targets.Source. It is safe for concurrent use.
+type Reader struct {
+	vault *vault.Vault
+	shard targets.ShardID
+
+	mu     sync.Mutex
+	listed map[string][]Chunk // per lineage, as of the last listing
+}
+
+// NewReader makes a reader of one shard's streams in a vault.
+func NewReader(v *vault.Vault, shard targets.ShardID) *Reader {
+	return &Reader{vault: v, shard: shard, listed: map[string][]Chunk{}}
+}
+
+// Source is all that a vault holds of one shard: implements targets.Source.
+type Source struct {
+	*vault.ShardVault
+	*Reader
+}
+
+var _ targets.Source = Source{}
+
+// NewSource joins a vault's bases, files and objects of a shard with its streams.
+func NewSource(v *vault.Vault, shard targets.ShardID) targets.Source {
+	s := vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}
+	return Source{ShardVault: s.Shard(shard), Reader: NewReader(v, shard)}
+}
+
+// Open reads a span from a vault; see Reader.Log.
+func Open(ctx context.Context, v *vault.Vault, shard targets.ShardID, span targets.Span) (io.ReadCloser, error) {
+	return NewReader(v, shard).Log(ctx, span)
+}
+
+// History returns the file kept with the lineage, or nil when none is.
+func (r *Reader) History(ctx context.Context, lineage string) ([]byte, error) {
+	o, err := readOrigin(ctx, r.vault, r.shard, lineage)
+	if err != nil {
+		return nil, err
+	}
+	return o.History, nil
+}
+
+// Log reads exactly the span's bytes, prefetching a few chunks in parallel.
+// Every chunk is decrypted and checked whole before its first byte is given
+// out: its own key, shard, lineage, range and length. A span that the vault
+// does not hold whole is fail.NotFound naming "lineage bytes [a,b)", before
+// the first byte; a damaged chunk is fail.Corrupt naming its key, unless
+// other chunks hold the same bytes. Memory: a few chunks.
+func (r *Reader) Log(ctx context.Context, span targets.Span) (io.ReadCloser, error) {
+	if span.To < span.From {
+		return nil, fail.Newf(fail.Invalid, "stream: read", span.Lineage, "the range [%d,%d) runs backwards", span.From, span.To)
+	}
+	use, err := r.cover(ctx, span, nil)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	l := &logReader{r: r, span: span, pos: span.From, cancel: cancel, ctx: ctx}
+	l.plan(use)
+	return l, nil
+}
+
+// cover lists the lineage when the known chunks do not suffice.
+func (r *Reader) cover(ctx context.Context, span targets.Span, without map[string]bool) ([]Chunk, error) {
+	r.mu.Lock()
+	known := r.listed[span.Lineage]
+	r.mu.Unlock()
+	if use, gaps := Cover(drop(known, without), span.From, span.To); len(gaps) == 0 {
+		return use, nil
+	}
+	fresh, err := listChunks(ctx, r.vault.Store(), r.shard, span.Lineage, "")
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(fresh, compareChunks)
+	r.mu.Lock()
+	r.listed[span.Lineage] = fresh
+	r.mu.Unlock()
+	use, gaps := Cover(drop(fresh, without), span.From, span.To)
+	if len(gaps) > 0 {
+		names := make([]string, len(gaps))
+		for i, g := range gaps {
+			names[i] = g.String()
+		}
+		return nil, fail.New(fail.NotFound, "stream: read", r.shard.String(),
+			"look in the other region's vault, or choose another point or base",
+			errorf("vault %s has no chunk with %s bytes %s", r.vault.Region(), span.Lineage, strings.Join(names, ", ")))
+	}
+	return use, nil
+}
+
+func drop(chunks []Chunk, without map[string]bool) []Chunk {
+	if len(without) == 0 {
+		return chunks
+	}
+	return slices.DeleteFunc(slices.Clone(chunks), func(c Chunk) bool { return without[c.Key] })
+}
+
+// fetch reads one chunk whole and checks everything about it.
+func (r *Reader) fetch(ctx context.Context, c Chunk, lineage string) ([]byte, error) {
+	body, meta, err := r.vault.Unseal(ctx, c.Key)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	h, err := parseHeader(c.Key, meta)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.check(c, r.shard, lineage); err != nil {
+		return nil, err
+	}
+	want := c.To - c.From
+	b := make([]byte, want)
+	if n, err := io.ReadFull(body, b); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, fail.Newf(fail.Corrupt, "stream: chunk", c.Key, "holds %d bytes, its name says %d", n, want)
+		}
+		return nil, err
+	}
+	// Reading to the end is what checks the last bytes, too.
+	switch n, err := io.Copy(io.Discard, body); {
+	case err != nil:
+		return nil, err
+	case n > 0:
+		return nil, fail.Newf(fail.Corrupt, "stream: chunk", c.Key, "holds %d bytes more than its name says", n)
+	}
+	return b, nil
+}
+
+type fetched struct {
+	chunk Chunk
+	body  []byte
+	err   error
+}
+
+// logReader is one Log call. It is used by one goroutine at a time.
+type logReader struct {
+	r      *Reader
+	span   targets.Span
+	ctx    context.Context // of the fetches; lives as long as this reader
+	cancel context.CancelFunc
+	pos    uint64
+	queue  []chan fetched
+	next   []Chunk
+	buf    []byte
+	bad    map[string]bool
+	err    error
+}
+
+func (l *logReader) plan(use []Chunk) {
+	l.queue, l.next = nil, use
+	l.fill()
+}
+
+// fill keeps up to prefetch fetches under way.
+func (l *logReader) fill() {
+	for len(l.queue) < prefetch && len(l.next) > 0 {
+		c := l.next[0]
+		l.next = l.next[1:]
+		ch := make(chan fetched, 1)
+		l.queue = append(l.queue, ch)
+		go func() {
+			b, err := l.r.fetch(l.ctx, c, l.span.Lineage)
+			ch <- fetched{chunk: c, body: b, err: err}
+		}()
+	}
+}
+
+// Read gives out the next bytes; io.EOF exactly at the end of the span.
+func (l *logReader) Read(p []byte) (int, error) {
+	for len(l.buf) == 0 {
+		if l.err != nil {
+			return 0, l.err
+		}
+		if l.pos >= l.span.To {
+			return 0, io.EOF
+		}
+		if l.err = l.advance(); l.err != nil {
+			return 0, l.err
+		}
+	}
+	n := copy(p, l.buf)
+	l.buf = l.buf[n:]
+	l.pos += uint64(n)
+	return n, nil
+}
+
+func (l *logReader) advance() error {
+	if len(l.queue) == 0 {
+		return fail.Newf(fail.Internal, "stream: read", l.span.Lineage, "the plan ended at %d of %d", l.pos, l.span.To)
+	}
+	var f fetched
+	select {
+	case f = <-l.queue[0]:
+	case <-l.ctx.Done():
+		return l.ctx.Err()
+	}
+	l.queue = l.queue[1:]
+	if f.err != nil {
+		return l.around(f)
+	}
+	l.fill()
+	if f.chunk.From > l.pos || f.chunk.To <= l.pos {
+		return fail.Newf(fail.Internal, "stream: read", f.chunk.Key, "does not continue at %d", l.pos)
+	}
+	l.buf = f.body[l.pos-f.chunk.From:]
+	if rest := l.span.To - l.pos; uint64(len(l.buf)) > rest {
+		l.buf = l.buf[:rest]
+	}
+	return nil
+}
+
+// around looks for other chunks that hold what a damaged or vanished one
+// does; overlapping archivers leave such copies. Without them the damage is
+// the answer.
+func (l *logReader) around(f fetched) error {
+	if !fail.Is(f.err, fail.Corrupt) && !fail.Is(f.err, fail.NotFound) {
+		return f.err
+	}
+	if l.bad == nil {
+		l.bad = map[string]bool{}
+	}
+	l.bad[f.chunk.Key] = true
+	use, err := l.r.cover(l.ctx, targets.Span{Lineage: l.span.Lineage, From: l.pos, To: l.span.To}, l.bad)
+	if err != nil {
+		return f.err
+	}
+	l.plan(use)
+	return nil
+}
+
+// Close stops the prefetching. It may be repeated.
+func (l *logReader) Close() error {
+	l.cancel()
+	if l.err == nil {
+		l.err = fail.Newf(fail.Invalid, "stream: read", l.span.Lineage, "read after close")
+		l.buf = nil
+	}
+	return nil
+}

@@ -1,0 +1,298 @@
+package stream
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"slices"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// startGrace is how long a vault that is not needed may take to answer at the start.
+const startGrace = 5 * time.Second
+
+// NewArchiver starts the archiver of one shard. It lists the vaults, resumes
+// at the end of the newest lineage that all of them together hold, and copies
+// what one has and another lacks. Vaults that do not answer are left out as
+// long as enough do; they catch up when they come back. Ctx bounds the start
+// only: Close or Abort ends the archiver.
+func NewArchiver(ctx context.Context, opt Options) (*Archiver, error) {
+	opt.defaults()
+	const op = "stream: archive"
+	if len(opt.Set.Vaults) == 0 || opt.Set.Durability > len(opt.Set.Vaults) {
+		return nil, fail.Newf(fail.Invalid, op, opt.Shard.String(), "durability %d with %d vaults", opt.Set.Durability, len(opt.Set.Vaults))
+	}
+	for _, n := range []string{opt.Shard.Target, opt.Shard.Shard} {
+		if err := vault.ValidName(n); err != nil {
+			return nil, err
+		}
+	}
+	a := &Archiver{
+		opt: opt, log: opt.Log.With("shard", opt.Shard.String()),
+		maxFlight: max(1, opt.MaxBuffered/opt.ChunkSize-1),
+		advanced:  make(chan struct{}, 1), events: make(chan struct{}, 1),
+		changed: make(chan struct{}), known: map[string]standing{}, epoch: 1,
+	}
+	a.bg, a.stop = context.WithCancel(context.WithoutCancel(ctx))
+	for _, v := range opt.Set.Vaults {
+		a.members = append(a.members, &member{v: v, st: opt.wrap(v)})
+	}
+	if err := a.start(ctx); err != nil {
+		a.Abort()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *Archiver) start(ctx context.Context) error {
+	held, err := a.listAll(ctx)
+	if err != nil {
+		return err
+	}
+	all := union(held)
+	if err := a.resume(ctx, all, held); err != nil {
+		return err
+	}
+	if err := a.settle(ctx, all, held); err != nil {
+		return err
+	}
+	if a.opt.OnProgress != nil {
+		a.wg.Go(func() {
+			for {
+				select {
+				case <-a.events:
+					a.opt.OnProgress(a.Progress())
+				case <-a.bg.Done():
+					return
+				}
+			}
+		})
+	}
+	return nil
+}
+
+// listAll loads every vault in parallel. The result of one that did not answer
+// is nil.
+func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
+	type result struct {
+		i   int
+		ls  []Lineage
+		err error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan result, len(a.members))
+	for i, m := range a.members {
+		go func() {
+			deadline := time.Now().Add(a.opt.RetryFor)
+			for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
+				ls, err := load(ctx, m.v, m.st, a.opt.Shard)
+				if err == nil || !fail.Retryable(err) || ctx.Err() != nil || time.Now().Add(wait).After(deadline) {
+					if ls == nil && err == nil {
+						ls = []Lineage{}
+					}
+					results <- result{i, ls, err}
+					return
+				}
+				select {
+				case <-time.After(wait):
+				case <-ctx.Done():
+				}
+			}
+		}()
+	}
+	held := make([][]Lineage, len(a.members))
+	good := 0
+	var last error
+	var grace <-chan time.Time
+	for n := 0; n < len(a.members); n++ {
+		select {
+		case r := <-results:
+			if r.err != nil {
+				last = r.err
+				a.log.Warn("vault left out at the start", "vault", a.members[r.i].v.Region(), "error", r.err)
+				continue
+			}
+			held[r.i] = r.ls
+			if good++; good == a.opt.Set.Need() {
+				t := time.NewTimer(startGrace)
+				defer t.Stop()
+				grace = t.C
+			}
+		case <-grace:
+			return held, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if good < a.opt.Set.Need() {
+		code := fail.CodeOf(last)
+		if code == fail.Internal {
+			code = fail.Unavailable
+		}
+		return nil, fail.New(code, "stream: archive", a.opt.Shard.String(), "make the vaults reachable",
+			errorf("%d vaults answer, the policy asks for %d: %w", good, a.opt.Set.Need(), last))
+	}
+	return held, nil
+}
+
+// resume finds where each lineage ends and which one is current.
+func (a *Archiver) resume(ctx context.Context, all []Lineage, held [][]Lineage) error {
+	var headers headerCache
+	declared := func(c Chunk) (bool, error) {
+		var last error
+		for i, m := range a.members {
+			if !holdsKey(held[i], c.Key) {
+				continue
+			}
+			ok, err := headers.declared(ctx, m.v, c.Key)
+			if err == nil {
+				return ok, nil
+			}
+			last = err
+		}
+		return false, last
+	}
+	ends := func(l Lineage) (uint64, error) {
+		closed, err := openRuns(l.Chunks, declared)
+		if err != nil {
+			return 0, err
+		}
+		end := l.Offset
+		if n := len(closed); n > 0 {
+			end = max(end, closed[n-1].to)
+		}
+		return end, nil
+	}
+	for _, l := range all {
+		end, err := ends(l)
+		if err != nil {
+			return err
+		}
+		a.known[l.ID] = standing{tail: end, origin: l.Origin, kind: cmp.Or(l.Kind, a.opt.Kind)}
+	}
+	newest, ok := Newest(all)
+	if !ok {
+		return nil
+	}
+	s := a.known[newest.ID]
+	a.lineage, a.kind, a.tail, a.begun = newest.ID, s.kind, s.tail, true
+	for i, m := range a.members {
+		m.held = contig{end: a.tail}
+		for _, l := range held[i] {
+			if l.ID == newest.ID {
+				end, err := ends(l)
+				if err != nil {
+					return err
+				}
+				m.base = min(end, a.tail)
+			}
+		}
+	}
+	return nil
+}
+
+func holdsKey(ls []Lineage, key string) bool {
+	return slices.ContainsFunc(ls, func(l Lineage) bool {
+		_, ok := slices.BinarySearchFunc(l.Chunks, key, func(c Chunk, k string) int { return cmp.Compare(c.Key, k) })
+		return ok || slices.ContainsFunc(l.Chunks, func(c Chunk) bool { return c.Key == key })
+	})
+}
+
+// settle works out what each vault lacks and makes at least one live.
+func (a *Archiver) settle(ctx context.Context, all []Lineage, held [][]Lineage) error {
+	a.mu.Lock()
+	var best *member
+	for i, m := range a.members {
+		if held[i] == nil {
+			m.scan = true
+			continue
+		}
+		for _, key := range lacking(a.opt.Shard, all, held[i]) {
+			m.missing = append(m.missing, item{key: key})
+		}
+		m.older = len(m.missing)
+		m.live = m.older == 0
+		if best == nil || len(m.missing) < len(best.missing) {
+			best = m
+		}
+	}
+	// Divergent vaults: the one that lacks least is brought up before anything
+	// else, so that there is always one that holds everything.
+	if !best.live {
+		a.leave(best)
+	}
+	a.recount()
+	a.mu.Unlock()
+	if err := a.wait(ctx, func() bool { return best.live }); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range a.members {
+		if !m.live {
+			a.leave(m)
+		}
+	}
+	return nil
+}
+
+// lacking lists, oldest first, the keys of all that are not in mine. Origins
+// come before their chunks.
+func lacking(shard targets.ShardID, all, mine []Lineage) []string {
+	has := map[string]bool{}
+	for _, l := range mine {
+		if l.Origin {
+			has[vault.OriginKey(shard, l.ID)] = true
+		}
+		for _, c := range l.Chunks {
+			has[c.Key] = true
+		}
+	}
+	var out []string
+	for _, l := range all {
+		if k := vault.OriginKey(shard, l.ID); l.Origin && !has[k] {
+			out = append(out, k)
+		}
+		for _, c := range l.Chunks {
+			if !has[c.Key] {
+				out = append(out, c.Key)
+			}
+		}
+	}
+	return out
+}
+
+// Base saves an image that the protocol delivered inside the stream as the
+// base at a position, and writes its record last.
+func (a *Archiver) Base(ctx context.Context, at targets.Position, image io.Reader, settings map[string]string) error {
+	started := a.opt.Clock().UTC()
+	id := newID(started)
+	saved, err := a.opt.Set.Shard(a.opt.Shard).ForBase(id).SaveStream(ctx, "dump.rdb", image, nil)
+	if err != nil {
+		return err
+	}
+	kind := cmp.Or(at.Kind, a.opt.Kind)
+	_, err = a.opt.Set.SaveBase(ctx, targets.Artifact{
+		ID: id, Shard: a.opt.Shard, Kind: kind, Region: a.opt.Region, From: at, Until: at,
+		Started: started, Finished: a.opt.Clock().UTC(), Snapshot: saved.Snapshot, Path: saved.Path,
+		Settings: settings, Bytes: saved.Bytes, BytesAdded: saved.BytesAdded, Method: "resync", Full: true,
+	})
+	if err == nil {
+		a.log.Info("base saved", "base", id, "lineage", at.Lineage, "offset", at.Offset, "bytes", saved.Bytes)
+	}
+	return err
+}
+
+// newID names a base: by time, so that names sort, and at random.
+func newID(now time.Time) string {
+	var b [2]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return now.UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:])
+}

@@ -1,0 +1,283 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"drctl/internal/fail"
+)
+
+// fileStore keeps each object in a file of the same name under root. An object
+// is written to root/.tmp, synced, and linked to its name, so that a name never
+// shows half an object and link(2) decides between writers.
+type fileStore struct{ root string }
+
+const tmpDir = ".tmp"
+
+func (s *fileStore) URL() string { return "file://" + s.root }
+
+func (s *fileStore) path(key string) (string, error) {
+	if err := validKey(key); err != nil {
+		return "", err
+	}
+	return filepath.Join(s.root, filepath.FromSlash(key)), nil
+}
+
+func (s *fileStore) Put(ctx context.Context, key string, body []byte) error {
+	return s.put(ctx, key, func(f *os.File) error {
+		_, err := f.Write(body)
+		return err
+	})
+}
+
+func (s *fileStore) PutFile(ctx context.Context, key, file string) error {
+	return s.put(ctx, key, func(f *os.File) error {
+		src, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer src.Close()
+		_, err = io.Copy(f, ctxReader{ctx, src})
+		return err
+	})
+}
+
+func (s *fileStore) put(ctx context.Context, key string, write func(*os.File) error) error {
+	dst, err := s.path(key)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return s.fail("write", key, err)
+	}
+	if _, err := os.Lstat(dst); err == nil {
+		return s.fail("write", key, fs.ErrExist)
+	}
+	if err := s.mkdir(filepath.Dir(dst)); err != nil {
+		return s.fail("write", key, err)
+	}
+	if err := s.mkdir(filepath.Join(s.root, tmpDir)); err != nil {
+		return s.fail("write", key, err)
+	}
+	tmp, err := os.CreateTemp(filepath.Join(s.root, tmpDir), "put-*")
+	if err != nil {
+		return s.fail("write", key, err)
+	}
+	defer os.Remove(tmp.Name())
+	err = write(tmp)
+	if err == nil {
+		err = tmp.Chmod(0o600)
+	}
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if e := tmp.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Link(tmp.Name(), dst)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(dst))
+	}
+	if err != nil {
+		return s.fail("write", key, err)
+	}
+	return nil
+}
+
+// mkdir makes dir and its missing parents, and makes their names durable.
+func (s *fileStore) mkdir(dir string) error {
+	if st, err := os.Stat(dir); err == nil && st.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := s.mkdir(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	}
+	return syncDir(parent)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+func (s *fileStore) Get(_ context.Context, key string) (io.ReadCloser, error) {
+	p, err := s.path(key)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(p)
+	if err != nil {
+		return nil, s.fail("read", key, err)
+	}
+	if st, err := f.Stat(); err != nil || st.IsDir() {
+		f.Close()
+		return nil, s.fail("read", key, fs.ErrNotExist)
+	}
+	return f, nil
+}
+
+func (s *fileStore) Stat(_ context.Context, key string) (Info, error) {
+	p, err := s.path(key)
+	if err != nil {
+		return Info{}, err
+	}
+	st, err := os.Stat(p)
+	if err == nil && st.IsDir() {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return Info{}, s.fail("look up", key, err)
+	}
+	return Info{Key: key, Size: st.Size(), Modified: st.ModTime()}, nil
+}
+
+func (s *fileStore) List(ctx context.Context, prefix, after string) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		// Start in the deepest folder that the prefix names whole.
+		dir := ""
+		if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
+			dir = prefix[:i+1]
+			if err := validKey(prefix[:i]); err != nil {
+				yield(Info{}, err)
+				return
+			}
+		}
+		s.walk(ctx, dir, prefix, after, yield)
+	}
+}
+
+// walk yields the files under dir ("" or ending in "/") and reports whether to
+// go on. A folder sorts as its name and a slash, which makes the order of a
+// walk the bytewise order of the keys.
+func (s *fileStore) walk(ctx context.Context, dir, prefix, after string, yield func(Info, error) bool) bool {
+	if err := ctx.Err(); err != nil {
+		yield(Info{}, s.fail("list", prefix, err))
+		return false
+	}
+	entries, err := os.ReadDir(filepath.Join(s.root, filepath.FromSlash(dir)))
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return true
+		}
+		yield(Info{}, s.fail("list", dir, err))
+		return false
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		switch {
+		case strings.HasPrefix(e.Name(), "."):
+		case e.IsDir():
+			names = append(names, e.Name()+"/")
+		case e.Type().IsRegular():
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		key := dir + n
+		if strings.HasSuffix(n, "/") {
+			related := strings.HasPrefix(key, prefix) || strings.HasPrefix(prefix, key)
+			passed := key < after && !strings.HasPrefix(after, key)
+			if related && !passed && !s.walk(ctx, key, prefix, after, yield) {
+				return false
+			}
+			continue
+		}
+		if !strings.HasPrefix(key, prefix) || key <= after {
+			continue
+		}
+		st, err := os.Stat(filepath.Join(s.root, filepath.FromSlash(key)))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			yield(Info{}, s.fail("list", key, err))
+			return false
+		}
+		if !yield(Info{Key: key, Size: st.Size(), Modified: st.ModTime()}, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *fileStore) Delete(_ context.Context, key string) error {
+	p, err := s.path(key)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s.fail("delete", key, err)
+	}
+	if err := syncDir(filepath.Dir(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s.fail("delete", key, err)
+	}
+	return nil
+}
+
+func (s *fileStore) fail(op, key string, err error) error {
+	code, hint := fail.Unavailable, ""
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		code = fail.Conflict
+	case errors.Is(err, fs.ErrNotExist):
+		code = fail.NotFound
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		code, hint = fail.Denied, "check the owner and the mode of "+s.root
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EMFILE):
+		code, hint = fail.Exhausted, "make room on the volume of "+s.root
+	case errors.Is(err, context.DeadlineExceeded):
+		code = fail.Stalled
+	}
+	return fail.New(code, "vault: "+op, s.URL()+"/"+key, hint, err)
+}
+
+// ctxReader ends a copy when ctx ends.
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c ctxReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+// asFail keeps an *fail.Error in err's tree and wraps anything else.
+func asFail(code fail.Code, op, subject string, err error) error {
+	var e *fail.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		code = fail.Stalled
+	} else if errors.Is(err, context.Canceled) {
+		code = fail.Unavailable
+	}
+	return fail.New(code, op, subject, "", err)
+}

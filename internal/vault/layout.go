@@ -1,0 +1,271 @@
+package vault
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// This file is the only place that knows the names of a vault's objects.
+
+// Names at the root of a vault.
+const (
+	descriptorKey = "vault.json"
+	canaryKey     = "keys/canary.zst.age"
+	passwordKey   = "keys/restic-password.zst.age"
+
+	seedPrefix    = "keys/restic/"
+	streamsRoot   = "streams/"
+	basesRoot     = "bases/"
+	resticRoot    = "restic/"
+	objectsRoot   = "objects/"
+	cutsRoot      = "cuts/"
+	reportsRoot   = "reports/"
+	sealedSuffix  = ".zst.age"
+	originName    = "origin" + sealedSuffix
+	recordName    = "record.json" + sealedSuffix
+	maxKeyBytes   = 900 // S3 allows 1024, prefix included
+	maxClosedMS   = 1<<48 - 1
+	chunkNameSize = 16 + 1 + 16 + 1 + 12
+)
+
+var nameRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:@+=-]*$`)
+
+// ValidName reports whether s can be a part of a key: a target, shard, group,
+// lineage, base, cut or report name. The error is fail.Invalid.
+func ValidName(s string) error {
+	if len(s) > 200 || !nameRE.MatchString(s) {
+		return fail.New(fail.Invalid, "vault: name", strconv.Quote(s),
+			"use letters, digits, '_', '-', '.', at most 200; begin with a letter, a digit or '_'", nil)
+	}
+	return nil
+}
+
+// validKey refuses keys that could leave the vault's root or that a file
+// system and a bucket would not treat alike.
+func validKey(key string) error {
+	if key == "" || len(key) > maxKeyBytes {
+		return fail.Newf(fail.Invalid, "vault: key", strconv.Quote(key), "empty or longer than %d bytes", maxKeyBytes)
+	}
+	for part := range strings.SplitSeq(key, "/") {
+		if !nameRE.MatchString(part) {
+			return fail.Newf(fail.Invalid, "vault: key", strconv.Quote(key), "%q cannot be a part of a key", part)
+		}
+	}
+	return nil
+}
+
+func shardPath(s targets.ShardID) string { return s.Target + "/" + s.Shard + "/" }
+
+// StreamPrefix is where a shard's lineages are.
+func StreamPrefix(s targets.ShardID) string { return streamsRoot + shardPath(s) }
+
+// LineagePrefix is where a lineage's origin and chunks are.
+func LineagePrefix(s targets.ShardID, lineage string) string {
+	return StreamPrefix(s) + lineage + "/"
+}
+
+// OriginKey names the record of where a lineage begins.
+func OriginKey(s targets.ShardID, lineage string) string {
+	return LineagePrefix(s, lineage) + originName
+}
+
+// ParseOriginKey is the inverse of OriginKey.
+func ParseOriginKey(key string) (s targets.ShardID, lineage string, ok bool) {
+	p := strings.Split(key, "/")
+	if len(p) != 5 || p[0]+"/" != streamsRoot || p[4] != originName || validKey(key) != nil {
+		return s, "", false
+	}
+	return targets.ShardID{Target: p[1], Shard: p[2]}, p[3], true
+}
+
+// ChunkName is what the key of a chunk says: bytes [From, To) of a lineage,
+// cut off at Closed (UTC, milliseconds).
+type ChunkName struct {
+	Shard    targets.ShardID
+	Lineage  string
+	From, To uint64
+	Closed   time.Time
+}
+
+// Len is the number of bytes in the chunk.
+func (c ChunkName) Len() uint64 { return c.To - c.From }
+
+// Key is the inverse of ParseChunkKey.
+func (c ChunkName) Key() string { return ChunkKey(c.Shard, c.Lineage, c.From, c.To, c.Closed) }
+
+// ChunkKey names the chunk with bytes [from, to). Keys of a lineage sort by
+// from, then to, then closed. Closed counts in milliseconds from 1970.
+func ChunkKey(s targets.ShardID, lineage string, from, to uint64, closed time.Time) string {
+	ms := min(max(closed.UnixMilli(), 0), maxClosedMS)
+	return fmt.Sprintf("%s%016X-%016X-%012X%s", LineagePrefix(s, lineage), from, to, ms, sealedSuffix)
+}
+
+// ParseChunkKey is the inverse of ChunkKey; ok is false for any other key,
+// an empty range included.
+func ParseChunkKey(key string) (c ChunkName, ok bool) {
+	p := strings.Split(key, "/")
+	if len(p) != 5 || p[0]+"/" != streamsRoot || validKey(key) != nil {
+		return ChunkName{}, false
+	}
+	name, found := strings.CutSuffix(p[4], sealedSuffix)
+	if !found || len(name) != chunkNameSize || name[16] != '-' || name[33] != '-' {
+		return ChunkName{}, false
+	}
+	from, ok1 := upperHex(name[:16])
+	to, ok2 := upperHex(name[17:33])
+	ms, ok3 := upperHex(name[34:])
+	if !ok1 || !ok2 || !ok3 || from >= to {
+		return ChunkName{}, false
+	}
+	return ChunkName{
+		Shard: targets.ShardID{Target: p[1], Shard: p[2]}, Lineage: p[3],
+		From: from, To: to, Closed: time.UnixMilli(int64(ms)).UTC(),
+	}, true
+}
+
+// upperHex reads digits 0-9A-F only, so that every chunk has exactly one name.
+func upperHex(s string) (uint64, bool) {
+	for _, r := range []byte(s) {
+		if (r < '0' || r > '9') && (r < 'A' || r > 'F') {
+			return 0, false
+		}
+	}
+	n, err := strconv.ParseUint(s, 16, 64)
+	return n, err == nil
+}
+
+// BasesPrefix is where a shard's bases are.
+func BasesPrefix(s targets.ShardID) string { return basesRoot + shardPath(s) }
+
+// BaseRecordKey names the record of a base, written after everything else of it.
+func BaseRecordKey(s targets.ShardID, id string) string {
+	return BasesPrefix(s) + id + "/" + recordName
+}
+
+// ParseBaseRecordKey is the inverse of BaseRecordKey.
+func ParseBaseRecordKey(key string) (s targets.ShardID, id string, ok bool) {
+	p := strings.Split(key, "/")
+	if len(p) != 5 || p[0]+"/" != basesRoot || p[4] != recordName || validKey(key) != nil {
+		return s, "", false
+	}
+	return targets.ShardID{Target: p[1], Shard: p[2]}, p[3], true
+}
+
+// BaseFileKey names a small file kept beside a base.
+func BaseFileKey(s targets.ShardID, id, name string) string {
+	return BasesPrefix(s) + id + "/" + name + sealedSuffix
+}
+
+// ResticPrefix is the root of a shard's restic repository.
+func ResticPrefix(s targets.ShardID) string { return resticRoot + shardPath(s) }
+
+// seedKey names the sealed beginning of a shard's repository: its config and
+// key file. Creating it decides who makes the repository.
+func seedKey(s targets.ShardID) string { return seedPrefix + s.Target + "/" + s.Shard + sealedSuffix }
+
+func parseSeedKey(key string) (s targets.ShardID, ok bool) {
+	p := strings.Split(key, "/")
+	if len(p) != 4 || !strings.HasPrefix(key, seedPrefix) {
+		return s, false
+	}
+	shard, ok := strings.CutSuffix(p[3], sealedSuffix)
+	return targets.ShardID{Target: p[2], Shard: shard}, ok
+}
+
+// ObjectsPrefix is where a shard's object data is, folded by the first two
+// digits of the hash so that no folder grows too large.
+func ObjectsPrefix(s targets.ShardID) string { return objectsRoot + shardPath(s) + "data/" }
+
+// ObjectKey names content by its SHA-256 (64 lower-case hex digits).
+func ObjectKey(s targets.ShardID, sha string) string {
+	if !isSHA(sha) {
+		return ObjectsPrefix(s) + "invalid hash" // refused by every store
+	}
+	return ObjectsPrefix(s) + sha[:2] + "/" + sha + sealedSuffix
+}
+
+// ParseObjectKey is the inverse of ObjectKey.
+func ParseObjectKey(key string) (s targets.ShardID, sha string, ok bool) {
+	p := strings.Split(key, "/")
+	if len(p) != 6 || p[0]+"/" != objectsRoot || p[3] != "data" || validKey(key) != nil {
+		return s, "", false
+	}
+	sha, found := strings.CutSuffix(p[5], sealedSuffix)
+	if !found || !isSHA(sha) || p[4] != sha[:2] {
+		return s, "", false
+	}
+	return targets.ShardID{Target: p[1], Shard: p[2]}, sha, true
+}
+
+// ManifestsPrefix is where a shard's object manifests are.
+func ManifestsPrefix(s targets.ShardID) string { return objectsRoot + shardPath(s) + "manifests/" }
+
+// ManifestKey names a manifest by when it was stored and its SHA-256, so that
+// the newest sorts last.
+func ManifestKey(s targets.ShardID, stored time.Time, sha string) string {
+	return ManifestsPrefix(s) + msName(stored) + "-" + sha + sealedSuffix
+}
+
+func msName(t time.Time) string {
+	return fmt.Sprintf("%012X", min(max(t.UnixMilli(), 0), maxClosedMS))
+}
+
+// ParseManifestKey is the inverse of ManifestKey.
+func ParseManifestKey(key string) (s targets.ShardID, stored time.Time, sha string, ok bool) {
+	p := strings.Split(key, "/")
+	if len(p) != 5 || p[0]+"/" != objectsRoot || p[3] != "manifests" || validKey(key) != nil {
+		return s, stored, "", false
+	}
+	name, found := strings.CutSuffix(p[4], sealedSuffix)
+	if !found || len(name) != 12+1+64 || name[12] != '-' || !isSHA(name[13:]) {
+		return s, stored, "", false
+	}
+	ms, okMS := upperHex(name[:12])
+	if !okMS {
+		return s, stored, "", false
+	}
+	return targets.ShardID{Target: p[1], Shard: p[2]}, time.UnixMilli(int64(ms)).UTC(), name[13:], true
+}
+
+// CutsPrefix is where a group's cuts are.
+func CutsPrefix(group string) string { return cutsRoot + group + "/" }
+
+// CutKey names a sealed cut.
+func CutKey(group, id string) string { return CutsPrefix(group) + id + ".json" + sealedSuffix }
+
+// ParseCutKey is the inverse of CutKey.
+func ParseCutKey(key string) (group, id string, ok bool) {
+	p := strings.Split(key, "/")
+	if len(p) != 3 || p[0]+"/" != cutsRoot || validKey(key) != nil {
+		return "", "", false
+	}
+	id, ok = strings.CutSuffix(p[2], ".json"+sealedSuffix)
+	return p[1], id, ok && id != ""
+}
+
+// ReportsPrefix is where the reports of a kind are.
+func ReportsPrefix(kind string) string { return reportsRoot + kind + "/" }
+
+// ReportKey names a report.
+func ReportKey(kind, id string) string { return ReportsPrefix(kind) + id + ".json" + sealedSuffix }
+
+func isSHA(s string) bool {
+	if len(s) != 64 {
+		return false
+	}
+	for _, r := range []byte(s) {
+		if (r < '0' || r > '9') && (r < 'a' || r > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// isSealed reports whether the key holds a sealed object.
+func isSealed(key string) bool { return strings.HasSuffix(key, sealedSuffix) }

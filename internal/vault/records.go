@@ -1,0 +1,282 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+const readsAtOnce = 16
+
+// Cuts lists the sealed cuts of a group, oldest first. A damaged record does
+// not hide the others: the good ones come with an error that names the bad.
+func (v *Vault) Cuts(ctx context.Context, group string) ([]targets.Cut, error) {
+	keys, err := v.keys(ctx, CutsPrefix(group), func(k string) bool { _, _, ok := ParseCutKey(k); return ok })
+	if err != nil {
+		return nil, err
+	}
+	return readRecords(ctx, v, keys, checkCut)
+}
+
+// Cut reads one cut.
+func (v *Vault) Cut(ctx context.Context, group, id string) (targets.Cut, error) {
+	return readRecord(ctx, v, CutKey(group, id), checkCut)
+}
+
+// Groups lists the groups that have cuts.
+func (v *Vault) Groups(ctx context.Context) ([]string, error) {
+	return v.folders(ctx, cutsRoot, 1)
+}
+
+func checkCut(key string, c targets.Cut) error {
+	if CutKey(c.Group, c.ID) != key {
+		return fmt.Errorf("the record is of cut %s of group %s", c.ID, c.Group)
+	}
+	return nil
+}
+
+// Bases lists the bases of a shard, oldest first by the time they finished; a
+// base without a record does not exist. Damaged records as in Cuts.
+func (v *Vault) Bases(ctx context.Context, shard targets.ShardID) ([]targets.Artifact, error) {
+	keys, err := v.keys(ctx, BasesPrefix(shard), func(k string) bool { _, _, ok := ParseBaseRecordKey(k); return ok })
+	if err != nil {
+		return nil, err
+	}
+	all, err := readRecords(ctx, v, keys, checkBase)
+	slices.SortStableFunc(all, func(a, b targets.Artifact) int { return a.Finished.Compare(b.Finished) })
+	return all, err
+}
+
+// Base reads one base's record.
+func (v *Vault) Base(ctx context.Context, shard targets.ShardID, id string) (targets.Artifact, error) {
+	return readRecord(ctx, v, BaseRecordKey(shard, id), checkBase)
+}
+
+func checkBase(key string, a targets.Artifact) error {
+	if BaseRecordKey(a.Shard, a.ID) != key {
+		return fmt.Errorf("the record is of base %s of shard %s", a.ID, a.Shard)
+	}
+	return nil
+}
+
+// Shards lists the shards that the vault holds anything of.
+func (v *Vault) Shards(ctx context.Context) ([]targets.ShardID, error) {
+	seen := map[targets.ShardID]bool{}
+	for _, root := range []string{streamsRoot, basesRoot, objectsRoot, resticRoot} {
+		names, err := v.folders(ctx, root, 2)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range names {
+			if id, err := targets.ParseShardID(n); err == nil {
+				seen[id] = true
+			}
+		}
+	}
+	ids := make([]targets.ShardID, 0, len(seen))
+	for id := range seen {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, targets.ShardID.Compare)
+	return ids, nil
+}
+
+// folders lists the distinct first depth parts of keys under root without
+// listing what is inside them: after each it jumps to the next.
+func (v *Vault) folders(ctx context.Context, root string, depth int) ([]string, error) {
+	var out []string
+	after := ""
+	for {
+		found := ""
+		for i, err := range v.store.List(ctx, root, after) {
+			if err != nil {
+				return nil, err
+			}
+			if n := cutParts(i.Key[len(root):], depth); n != "" {
+				found = n
+				break
+			}
+		}
+		if found == "" {
+			return out, nil
+		}
+		out = append(out, found)
+		after = root + found + "/\xff"
+	}
+}
+
+func cutParts(s string, depth int) string {
+	for i := range len(s) {
+		if s[i] == '/' {
+			if depth--; depth == 0 {
+				return s[:i]
+			}
+		}
+	}
+	return ""
+}
+
+// keys lists the keys under prefix that match.
+func (v *Vault) keys(ctx context.Context, prefix string, match func(string) bool) ([]string, error) {
+	var keys []string
+	for i, err := range v.store.List(ctx, prefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		if match(i.Key) {
+			keys = append(keys, i.Key)
+		}
+	}
+	return keys, nil
+}
+
+// readRecord reads a sealed JSON value and checks that it is the one its key names.
+func readRecord[T any](ctx context.Context, v *Vault, key string, check func(string, T) error) (T, error) {
+	var x T
+	b, _, err := v.ReadSealed(ctx, key)
+	if err != nil {
+		return x, err
+	}
+	if err = json.Unmarshal(b, &x); err == nil {
+		err = check(key, x)
+	}
+	if err != nil {
+		return x, fail.New(fail.Corrupt, "vault: record", v.store.URL()+"/"+key, "restore it from another region's vault", err)
+	}
+	return x, nil
+}
+
+// readRecords reads records in parallel, keeping the order of keys. What is
+// gone since the listing is left out; what is bad is joined into the error.
+func readRecords[T any](ctx context.Context, v *Vault, keys []string, check func(string, T) error) ([]T, error) {
+	got := make([]*T, len(keys))
+	var mu sync.Mutex
+	var bad []error
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(readsAtOnce)
+	for i, key := range keys {
+		g.Go(func() error {
+			x, err := readRecord(gctx, v, key, check)
+			switch {
+			case err == nil:
+				got[i] = &x
+			case fail.Is(err, fail.NotFound):
+			case fail.Is(err, fail.Corrupt):
+				mu.Lock()
+				bad = append(bad, err)
+				mu.Unlock()
+			default:
+				return err
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		bad = append(bad, err)
+	}
+	out := make([]T, 0, len(keys))
+	for _, x := range got {
+		if x != nil {
+			out = append(out, *x)
+		}
+	}
+	return out, errors.Join(bad...)
+}
+
+// SaveCut writes the record of a sealed cut: into the vaults of the regions in
+// SealedIn, or into all when that is empty.
+func (s Set) SaveCut(ctx context.Context, c targets.Cut) (done int, err error) {
+	key := CutKey(c.Group, c.ID)
+	if c.SealedAt.IsZero() {
+		return 0, fail.New(fail.Invalid, "vault: save cut", c.ID, "only a sealed cut has a record", nil)
+	}
+	to := s
+	if len(c.SealedIn) > 0 {
+		to = Set{Durability: s.Need()}
+		for _, v := range s.Vaults {
+			if slices.Contains(c.SealedIn, v.Region()) {
+				to.Vaults = append(to.Vaults, v)
+			}
+		}
+	}
+	return to.putRecord(ctx, key, c)
+}
+
+// SaveBase writes the record of a base: into every vault that holds all of it.
+// A vault that lacks something is mirrored to first.
+func (s Set) SaveBase(ctx context.Context, a targets.Artifact) (done int, err error) {
+	if err := s.check(); err != nil {
+		return 0, err
+	}
+	key := BaseRecordKey(a.Shard, a.ID)
+	body, err := marshalRecord(a)
+	if err != nil {
+		return 0, err
+	}
+	sealed, err := s.Vaults[0].Seal(key, nil, body)
+	if err != nil {
+		return 0, err
+	}
+	return s.durable(key, s.each(ctx, func(ctx context.Context, v *Vault) error {
+		if err := s.Shard(a.Shard).holdsBase(ctx, v, a); err != nil {
+			return err
+		}
+		return v.putOrSame(ctx, key, nil, body, sealed)
+	}))
+}
+
+// SaveReport writes a report (a JSON value) into every vault.
+func (s Set) SaveReport(ctx context.Context, kind, id string, report any) (done int, err error) {
+	return s.putRecord(ctx, ReportKey(kind, id), report)
+}
+
+// Report reads a report into out.
+func (v *Vault) Report(ctx context.Context, kind, id string, out any) error {
+	key := ReportKey(kind, id)
+	b, _, err := v.ReadSealed(ctx, key)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, out); err != nil {
+		return fail.New(fail.Corrupt, "vault: report", v.store.URL()+"/"+key, "", err)
+	}
+	return nil
+}
+
+// Reports lists the ids of the reports of a kind, in bytewise order.
+func (v *Vault) Reports(ctx context.Context, kind string) ([]string, error) {
+	prefix, suffix := ReportsPrefix(kind), ".json"+sealedSuffix
+	keys, err := v.keys(ctx, prefix, func(k string) bool { return isSealed(k) })
+	for i, k := range keys {
+		keys[i] = k[len(prefix):max(len(prefix), len(k)-len(suffix))]
+	}
+	return keys, err
+}
+
+func (s Set) putRecord(ctx context.Context, key string, x any) (int, error) {
+	body, err := marshalRecord(x)
+	if err != nil {
+		return 0, err
+	}
+	return s.PutSealed(ctx, key, nil, body)
+}
+
+func marshalRecord(x any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", " ")
+	if err := e.Encode(x); err != nil {
+		return nil, fail.New(fail.Internal, "vault: record", "", "", err)
+	}
+	return b.Bytes(), nil
+}

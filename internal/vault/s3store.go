@@ -1,0 +1,341 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"golang.org/x/sync/errgroup"
+
+	"drctl/internal/fail"
+)
+
+// s3Store keeps objects in a bucket of any S3 server that honours
+// If-None-Match on PutObject and CompleteMultipartUpload.
+type s3Store struct {
+	c              *s3.Client
+	bucket, prefix string
+}
+
+const (
+	singlePut     = 16 << 20 // larger files go up in parts
+	partSize      = 16 << 20
+	partsAtOnce   = 3
+	maxParts      = 10000
+	defaultRegion = "us-east-1"
+)
+
+func newS3Store(ctx context.Context, l Location, p place) (*s3Store, error) {
+	client := &http.Client{Transport: &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 60 * time.Second,
+		MaxIdleConnsPerHost:   64,
+		IdleConnTimeout:       30 * time.Second,
+	}}
+	region := l.Region
+	if region == "" {
+		region = defaultRegion
+	}
+	o := s3.Options{Region: region, UsePathStyle: true, HTTPClient: client}
+	if l.AccessKey != "" {
+		o.Credentials = credentials.NewStaticCredentialsProvider(l.AccessKey, l.SecretKey.Reveal(), "")
+	} else {
+		cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(region))
+		if err != nil {
+			return nil, fail.New(fail.Denied, "vault: credentials", l.URL, "give an access key and a secret key", err)
+		}
+		o.Credentials = cfg.Credentials
+	}
+	if l.Endpoint != "" {
+		o.BaseEndpoint = aws.String(l.Endpoint)
+	} else {
+		o.UsePathStyle = false
+	}
+	// Servers other than AWS do not all know the newer checksum headers; the
+	// signature covers the payload's SHA-256 anyway.
+	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
+		r.MaxAttempts = 4
+		r.MaxBackoff = 4 * time.Second
+		// Every call is repeatable; the limiter would turn an outage of one
+		// object into failures of all.
+		r.RateLimiter = noLimit{}
+	})
+	return &s3Store{c: s3.New(o), bucket: p.bucket, prefix: p.prefix}, nil
+}
+
+type noLimit struct{}
+
+func (noLimit) GetToken(context.Context, uint) (func() error, error) {
+	return func() error { return nil }, nil
+}
+func (noLimit) AddTokens(uint) error { return nil }
+
+func (s *s3Store) URL() string {
+	return strings.TrimSuffix("s3://"+s.bucket+"/"+s.prefix, "/")
+}
+
+func (s *s3Store) name(key string) (*string, error) {
+	if err := validKey(key); err != nil {
+		return nil, err
+	}
+	return aws.String(s.prefix + key), nil
+}
+
+func (s *s3Store) Put(ctx context.Context, key string, body []byte) error {
+	name, err := s.name(key)
+	if err != nil {
+		return err
+	}
+	_, err = s.c.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &s.bucket, Key: name, Body: bytes.NewReader(body),
+		ContentLength: aws.Int64(int64(len(body))), IfNoneMatch: aws.String("*"),
+	})
+	return s.fail("write", key, err)
+}
+
+func (s *s3Store) PutFile(ctx context.Context, key, file string) error {
+	name, err := s.name(key)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return asFail(fail.Exhausted, "vault: write", key, err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return asFail(fail.Exhausted, "vault: write", key, err)
+	}
+	if st.Size() <= singlePut {
+		_, err = s.c.PutObject(ctx, &s3.PutObjectInput{
+			Bucket: &s.bucket, Key: name, Body: f,
+			ContentLength: aws.Int64(st.Size()), IfNoneMatch: aws.String("*"),
+		})
+		return s.fail("write", key, err)
+	}
+	// Ask first: a conflict found at completion would cost the whole upload.
+	if _, err := s.Stat(ctx, key); err == nil {
+		return fail.New(fail.Conflict, "vault: write", s.URL()+"/"+key, "", os.ErrExist)
+	}
+	return s.fail("write", key, s.putParts(ctx, name, f, st.Size()))
+}
+
+// putParts uploads f in parts; the object appears at completion, if its key is
+// still free.
+func (s *s3Store) putParts(ctx context.Context, name *string, f *os.File, size int64) error {
+	up, err := s.c.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &s.bucket, Key: name})
+	if err != nil {
+		return err
+	}
+	step := int64(partSize)
+	for size > step*maxParts {
+		step *= 2
+	}
+	parts := make([]types.CompletedPart, (size+step-1)/step)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(partsAtOnce)
+	for i := range parts {
+		g.Go(func() error {
+			off := int64(i) * step
+			n := min(step, size-off)
+			number := aws.Int32(int32(i + 1))
+			out, err := s.c.UploadPart(gctx, &s3.UploadPartInput{
+				Bucket: &s.bucket, Key: name, UploadId: up.UploadId, PartNumber: number,
+				Body: io.NewSectionReader(f, off, n), ContentLength: aws.Int64(n),
+			})
+			if err == nil {
+				parts[i] = types.CompletedPart{PartNumber: number, ETag: out.ETag}
+			}
+			return err
+		})
+	}
+	err = g.Wait()
+	if err == nil {
+		_, err = s.c.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+			Bucket: &s.bucket, Key: name, UploadId: up.UploadId, IfNoneMatch: aws.String("*"),
+			MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+		})
+	}
+	if err != nil {
+		// Also after ctx has ended: parts left behind cost money.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		_, _ = s.c.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: name, UploadId: up.UploadId})
+	}
+	return err
+}
+
+func (s *s3Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
+	name, err := s.name(key)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.c.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: name})
+	if err != nil {
+		return nil, s.fail("read", key, err)
+	}
+	return &s3Body{ctx: ctx, s: s, name: name, key: key, etag: out.ETag, body: out.Body, size: aws.ToInt64(out.ContentLength)}, nil
+}
+
+// s3Body goes on where a broken connection left off, as long as the object is
+// still the one that was opened.
+type s3Body struct {
+	ctx       context.Context // of the Get: the body belongs to that call
+	s         *s3Store
+	name      *string
+	key       string
+	etag      *string
+	body      io.ReadCloser
+	off, size int64
+	resumed   int
+	mu        sync.Mutex // Close may come from another goroutine than Read
+}
+
+func (b *s3Body) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	b.off += int64(n)
+	if err == io.EOF && b.off < b.size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	if b.ctx.Err() != nil || b.resumed >= 3 {
+		return n, b.s.fail("read", b.key, err)
+	}
+	b.resumed++
+	out, rerr := b.s.c.GetObject(b.ctx, &s3.GetObjectInput{
+		Bucket: &b.s.bucket, Key: b.name, IfMatch: b.etag, Range: aws.String(fmt.Sprintf("bytes=%d-", b.off)),
+	})
+	if rerr != nil {
+		return n, b.s.fail("read", b.key, errors.Join(err, rerr))
+	}
+	b.mu.Lock()
+	b.body.Close()
+	b.body = out.Body
+	b.mu.Unlock()
+	return n, nil
+}
+
+func (b *s3Body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.body.Close()
+}
+
+func (s *s3Store) Stat(ctx context.Context, key string) (Info, error) {
+	name, err := s.name(key)
+	if err != nil {
+		return Info{}, err
+	}
+	out, err := s.c.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: name})
+	if err != nil {
+		return Info{}, s.fail("look up", key, err)
+	}
+	return Info{Key: key, Size: aws.ToInt64(out.ContentLength), Modified: aws.ToTime(out.LastModified)}, nil
+}
+
+func (s *s3Store) List(ctx context.Context, prefix, after string) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: aws.String(s.prefix + prefix)}
+		if after != "" {
+			in.StartAfter = aws.String(s.prefix + after)
+		}
+		for {
+			out, err := s.c.ListObjectsV2(ctx, in)
+			if err != nil {
+				yield(Info{}, s.fail("list", prefix, err))
+				return
+			}
+			for _, o := range out.Contents {
+				key, ok := strings.CutPrefix(aws.ToString(o.Key), s.prefix)
+				if !ok || key <= after || validKey(key) != nil {
+					continue // folder markers and what others put there
+				}
+				if !yield(Info{Key: key, Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified)}, nil) {
+					return
+				}
+			}
+			if !aws.ToBool(out.IsTruncated) || out.NextContinuationToken == nil {
+				return
+			}
+			in.ContinuationToken = out.NextContinuationToken
+		}
+	}
+}
+
+func (s *s3Store) Delete(ctx context.Context, key string) error {
+	name, err := s.name(key)
+	if err != nil {
+		return err
+	}
+	_, err = s.c.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: name})
+	if err = s.fail("delete", key, err); fail.Is(err, fail.NotFound) {
+		return nil
+	}
+	return err
+}
+
+// fail maps what the SDK reports to a code; nil stays nil.
+func (s *s3Store) fail(op, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	code, hint := fail.Unavailable, "check that the S3 endpoint is up and reachable from here"
+	var api smithy.APIError
+	var resp *smithyhttp.ResponseError
+	status, name := 0, ""
+	if errors.As(err, &resp) {
+		status = resp.HTTPStatusCode()
+	}
+	if errors.As(err, &api) {
+		name = api.ErrorCode()
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		code, hint = fail.Stalled, ""
+	case errors.Is(err, context.Canceled):
+		hint = ""
+	case name == "NoSuchBucket":
+		code, hint = fail.NotFound, "make the bucket, or correct the vault's URL"
+	case name == "InvalidAccessKeyId", name == "SignatureDoesNotMatch":
+		code, hint = fail.Denied, "check the access key and the secret key of the vault"
+	case status == http.StatusForbidden, status == http.StatusUnauthorized:
+		code, hint = fail.Denied, "allow this access key to list, read and write the vault's prefix"
+	case status == http.StatusNotFound:
+		code, hint = fail.NotFound, ""
+	case status == http.StatusPreconditionFailed, status == http.StatusConflict && op == "write":
+		code, hint = fail.Conflict, ""
+	case name == "NotImplemented", status == http.StatusNotImplemented:
+		code, hint = fail.Unsupported, "the S3 server must honour If-None-Match on puts"
+	case name == "SlowDown", status == http.StatusTooManyRequests:
+		hint = "the S3 server asks to slow down; lower the concurrency or raise its limits"
+	case status == http.StatusInsufficientStorage:
+		code, hint = fail.Exhausted, "make room on the S3 server"
+	case status >= 400 && status < 500:
+		code, hint = fail.Invalid, ""
+	}
+	return fail.New(code, "vault: "+op, s.URL()+"/"+key, hint, err)
+}

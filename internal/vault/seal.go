@@ -1,0 +1,244 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"filippo.io/age"
+	"github.com/klauspost/compress/zstd"
+
+	"drctl/internal/fail"
+)
+
+// A sealed object is
+//
+//	age( skippable zstd frame holding a JSON header || zstd frames of the content )
+//
+// so that `age -d | zstd -d` gives the content. The header names the object's
+// own key, which is what finds an object that was copied over another.
+const (
+	skippableMagic = 0x184D2A50
+	sealVersion    = 1
+	maxHeader      = 64 << 10
+)
+
+type header struct {
+	V    int               `json:"v"`
+	Key  string            `json:"key"`
+	Meta map[string]string `json:"meta,omitempty"`
+}
+
+// encodeHeader renders the skippable frame.
+func encodeHeader(key string, meta map[string]string) ([]byte, error) {
+	js, err := json.Marshal(header{V: sealVersion, Key: key, Meta: meta})
+	if err != nil || len(js) > maxHeader {
+		return nil, fail.Newf(fail.Invalid, "vault: seal", key, "header of %d bytes is over the limit of %d", len(js), maxHeader)
+	}
+	b := binary.LittleEndian.AppendUint32(nil, skippableMagic)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(js)))
+	return append(b, js...), nil
+}
+
+// readHeader reads the skippable frame and leaves r at the content.
+func readHeader(r io.Reader) (header, error) {
+	var h header
+	var fixed [8]byte
+	if _, err := io.ReadFull(r, fixed[:]); err != nil {
+		return h, fmt.Errorf("header: %w", err)
+	}
+	if m := binary.LittleEndian.Uint32(fixed[:]); m != skippableMagic {
+		return h, fmt.Errorf("header: magic %08X is not that of a sealed object", m)
+	}
+	n := binary.LittleEndian.Uint32(fixed[4:])
+	if n > maxHeader {
+		return h, fmt.Errorf("header: %d bytes is over the limit of %d", n, maxHeader)
+	}
+	js := make([]byte, n)
+	if _, err := io.ReadFull(r, js); err != nil {
+		return h, fmt.Errorf("header: %w", err)
+	}
+	if err := json.Unmarshal(js, &h); err != nil {
+		return h, fmt.Errorf("header: %w", err)
+	}
+	if h.V != sealVersion {
+		return h, fmt.Errorf("header: version %d is not known to this program", h.V)
+	}
+	return h, nil
+}
+
+// Coders are pooled: making one costs more than sealing a small chunk.
+var encoders = sync.Pool{New: func() any {
+	// The options are constant and valid, so there is no error to see.
+	e, _ := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithEncoderCRC(true), zstd.WithZeroFrames(true), zstd.WithLowerEncoderMem(true))
+	return e
+}}
+
+var decoders = sync.Pool{New: func() any {
+	d, _ := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(128<<20))
+	return d
+}}
+
+// SealTo seals what r gives, to its end, for the key. The output is whole
+// only when the error is nil.
+func (v *Vault) SealTo(w io.Writer, key string, meta map[string]string, r io.Reader) error {
+	head, err := encodeHeader(key, meta)
+	if err != nil {
+		return err
+	}
+	aw, err := age.Encrypt(w, v.key.id.Recipient())
+	if err != nil {
+		return asFail(fail.Internal, "vault: seal", key, err)
+	}
+	if _, err := aw.Write(head); err != nil {
+		return asFail(fail.Internal, "vault: seal", key, err)
+	}
+	enc := encoders.Get().(*zstd.Encoder)
+	enc.Reset(aw)
+	_, err = io.Copy(enc, r)
+	if e := enc.Close(); err == nil {
+		err = e
+	}
+	enc.Reset(nil)
+	encoders.Put(enc)
+	if err == nil {
+		err = aw.Close()
+	}
+	if err != nil {
+		return asFail(fail.Internal, "vault: seal", key, err)
+	}
+	return nil
+}
+
+// Seal is SealTo in memory.
+func (v *Vault) Seal(key string, meta map[string]string, content []byte) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(len(content)/2 + 1024)
+	if err := v.SealTo(&b, key, meta, bytes.NewReader(content)); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// Unseal opens the sealed object under key and returns its content and meta.
+// When Read has returned io.EOF, every byte has been authenticated and belongs
+// to this key; until then content may be cut short. An error of code corrupt
+// names the key and the damage.
+func (v *Vault) Unseal(ctx context.Context, key string) (io.ReadCloser, map[string]string, error) {
+	src, err := v.store.Get(ctx, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, meta, err := v.unsealFrom(key, src)
+	if err != nil {
+		src.Close()
+		return nil, nil, err
+	}
+	return r, meta, nil
+}
+
+// ReadSealed unseals a small object whole.
+func (v *Vault) ReadSealed(ctx context.Context, key string) ([]byte, map[string]string, error) {
+	r, meta, err := v.Unseal(ctx, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	return b, meta, nil
+}
+
+// unsealFrom reads a sealed object from src, which the result closes.
+func (v *Vault) unsealFrom(key string, src io.ReadCloser) (*unsealer, map[string]string, error) {
+	u := &unsealer{subject: v.store.URL() + "/" + key, src: src, from: &sourceReader{r: src}}
+	plain, err := age.Decrypt(u.from, v.key.id)
+	if err != nil {
+		var other *age.NoIdentityMatchError
+		if errors.As(err, &other) {
+			err = errors.New("sealed to another key than the vault's")
+		}
+		return nil, nil, u.fail(err)
+	}
+	h, err := readHeader(plain)
+	if err != nil {
+		return nil, nil, u.fail(err)
+	}
+	if h.Key != key {
+		return nil, nil, u.fail(fmt.Errorf("holds the object of %q: it was copied or moved here", h.Key))
+	}
+	u.plain = plain
+	u.dec = decoders.Get().(*zstd.Decoder)
+	if err := u.dec.Reset(plain); err != nil {
+		return nil, nil, u.fail(err)
+	}
+	return u, h.Meta, nil
+}
+
+// sourceReader remembers an error of the transport, which is no damage.
+type sourceReader struct {
+	r   io.Reader
+	err error
+}
+
+func (s *sourceReader) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+type unsealer struct {
+	subject string
+	src     io.Closer
+	from    *sourceReader
+	plain   io.Reader
+	dec     *zstd.Decoder
+	err     error
+}
+
+func (u *unsealer) Read(p []byte) (int, error) {
+	if u.err != nil {
+		return 0, u.err
+	}
+	n, err := u.dec.Read(p)
+	if err == io.EOF {
+		// The decoder stopped between frames; the last authenticated byte must
+		// have been reached as well.
+		var one [1]byte
+		if k, e := io.ReadFull(u.plain, one[:]); k != 0 || e != io.EOF {
+			err = u.fail(fmt.Errorf("bytes after the end: %v", e))
+		}
+	} else if err != nil {
+		err = u.fail(err)
+	}
+	u.err = err
+	return n, err
+}
+
+func (u *unsealer) Close() error {
+	if u.dec != nil {
+		_ = u.dec.Reset(nil)
+		decoders.Put(u.dec)
+		u.dec = nil
+	}
+	u.err = errors.Join(u.err, errors.New("read after close"))
+	return u.src.Close()
+}
+
+func (u *unsealer) fail(err error) error {
+	if u.from.err != nil {
+		return asFail(fail.Unavailable, "vault: read", u.subject, u.from.err)
+	}
+	return fail.New(fail.Corrupt, "vault: unseal", u.subject,
+		"the object is damaged or was replaced; mirror it back from another region's vault or from an older version of the bucket", err)
+}

@@ -1,0 +1,163 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// Set is the vaults that one policy writes, and how many must hold a byte
+// before it counts as durable. All belong to one vault set.
+type Set struct {
+	Vaults []*Vault
+	// Durability is how many vaults must hold a byte; 0 means all.
+	Durability int
+}
+
+// Need is how many vaults must hold a byte before it is durable.
+func (s Set) Need() int {
+	if s.Durability <= 0 || s.Durability > len(s.Vaults) {
+		return len(s.Vaults)
+	}
+	return s.Durability
+}
+
+// check refuses a set that could never do what it promises.
+func (s Set) check() error {
+	if len(s.Vaults) == 0 {
+		return fail.New(fail.Invalid, "vault: set", "", "name at least one vault", errors.New("no vaults"))
+	}
+	if s.Durability > len(s.Vaults) {
+		return fail.Newf(fail.Invalid, "vault: set", s.String(), "durability %d with %d vaults", s.Durability, len(s.Vaults))
+	}
+	a := s.Vaults[0]
+	for _, b := range s.Vaults[1:] {
+		if err := sameSet(a, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sameSet(a, b *Vault) error {
+	if a.set != b.set || a.Recipient() != b.Recipient() {
+		return fail.New(fail.Conflict, "vault: set", a.String()+" and "+b.String(),
+			"init the vaults of one platform with the same key and the same set id",
+			fmt.Errorf("they belong to different sets, %s and %s", a.set, b.set))
+	}
+	return nil
+}
+
+// String lists the regions.
+func (s Set) String() string {
+	names := make([]string, len(s.Vaults))
+	for i, v := range s.Vaults {
+		names[i] = v.Region()
+	}
+	return strings.Join(names, "+")
+}
+
+// straggle is how long a vault may take longer than those that already made a
+// write durable. Past it the write goes on without it, and mirroring brings it up.
+const straggle = 3 * time.Second
+
+// PutSealed seals content once and puts the same bytes into every vault in
+// parallel. It returns how many hold them, and nil once Durability is reached:
+// vaults that are still busy then get a few seconds more. A key that holds the
+// same content already counts as done.
+func (s Set) PutSealed(ctx context.Context, key string, meta map[string]string, content []byte) (done int, err error) {
+	errs, err := s.PutSealedEach(ctx, key, meta, content)
+	if err != nil {
+		return 0, err
+	}
+	return s.durable(key, errs)
+}
+
+// PutSealedEach is PutSealed with the outcome per vault, in the order of
+// Vaults. The second error is set when nothing was tried.
+func (s Set) PutSealedEach(ctx context.Context, key string, meta map[string]string, content []byte) ([]error, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	sealed, err := s.Vaults[0].Seal(key, meta, content)
+	if err != nil {
+		return nil, err
+	}
+	return s.each(ctx, func(ctx context.Context, v *Vault) error {
+		return v.putOrSame(ctx, key, meta, content, sealed)
+	}), nil
+}
+
+// each runs f on every vault in parallel and waits for all, but for the
+// stragglers only as long as straggle once enough are done.
+func (s Set) each(ctx context.Context, f func(context.Context, *Vault) error) []error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(s.Vaults))
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	done := 0
+	var timer *time.Timer
+	for i, v := range s.Vaults {
+		wg.Go(func() {
+			err := f(ctx, v)
+			mu.Lock()
+			defer mu.Unlock()
+			if errs[i] = err; err == nil {
+				if done++; done == s.Need() && timer == nil {
+					timer = time.AfterFunc(straggle, cancel)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if timer != nil {
+		timer.Stop()
+	}
+	return errs
+}
+
+// durable counts what is done. An error of code conflict or corrupt is
+// reported even when enough vaults are done: it will not heal by itself.
+func (s Set) durable(what string, errs []error) (int, error) {
+	done := 0
+	var bad, fatal []error
+	for i, err := range errs {
+		if err == nil {
+			done++
+			continue
+		}
+		err = fmt.Errorf("vault %s: %w", s.Vaults[i].Region(), err)
+		bad = append(bad, err)
+		if fail.Is(err, fail.Conflict) || fail.Is(err, fail.Corrupt) {
+			fatal = append(fatal, err)
+		}
+	}
+	if len(fatal) > 0 {
+		return done, errors.Join(fatal...)
+	}
+	if done < s.Need() {
+		return done, fail.New(fail.CodeOf(bad[0]), "vault: write", what, "",
+			fmt.Errorf("durable in %d of the %d vaults that the policy asks for: %w", done, s.Need(), errors.Join(bad...)))
+	}
+	for i, err := range errs {
+		if err != nil {
+			s.Vaults[i].log.Warn("vault is behind, mirroring will bring it up", "key", what, "error", err)
+		}
+	}
+	return done, nil
+}
+
+// Shard opens one shard's door to the vaults.
+func (s Set) Shard(id targets.ShardID) *ShardVault { return &ShardVault{set: s, id: id} }
+
+// Shard opens one shard's door to this vault alone.
+func (v *Vault) Shard(id targets.ShardID) *ShardVault {
+	return Set{Vaults: []*Vault{v}}.Shard(id)
+}

@@ -1,0 +1,299 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// FormatVersion is the version of the layout that this program writes.
+const FormatVersion = 1
+
+// Options say which vault to make or open.
+type Options struct {
+	Region   string
+	Location Location
+	Key      Key
+	// ResticBin is the path of restic 0.19.1 or later; needed for bases only.
+	ResticBin string
+	// Set is the id of the vault set; every region's vault of one platform has
+	// the same. Init makes one when it is empty; Open checks it when it is not.
+	Set string
+	// CacheDir is for restic's cache of a remote repository; empty means none.
+	CacheDir string
+	// TempDir is for spooling objects over 8 MiB; empty means the system's.
+	TempDir string
+	// Now is the clock for names of manifests; nil means time.Now.
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Vault is one region's vault. It is safe for concurrent use.
+type Vault struct {
+	opt      Options
+	set      string
+	store    Store
+	key      Key
+	password targets.Secret // restic
+	log      *slog.Logger
+}
+
+// descriptor is vault.json.
+type descriptor struct {
+	Format    int       `json:"format"`
+	Set       string    `json:"set"`
+	Region    string    `json:"region"`
+	Recipient string    `json:"recipient"`
+	Created   time.Time `json:"created"`
+}
+
+// canary proves that a key opens the vault and that vault.json is the one
+// written with it.
+type canary struct {
+	Set       string `json:"set"`
+	Region    string `json:"region"`
+	Recipient string `json:"recipient"`
+}
+
+func newVault(ctx context.Context, o Options) (*Vault, error) {
+	if o.Key.IsZero() {
+		return nil, fail.New(fail.Invalid, "vault: open", o.Location.URL, "give the vault's key", nil)
+	}
+	if err := ValidName(o.Region); err != nil {
+		return nil, err
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s, err := OpenStore(ctx, o.Location)
+	if err != nil {
+		return nil, err
+	}
+	return &Vault{opt: o, set: o.Set, store: s, key: o.Key, log: o.Log.With("vault", o.Region)}, nil
+}
+
+// Init makes a vault in an empty location. It refuses to overwrite
+// (fail.Conflict); repeating it with the same key, region and set is no error
+// and finishes an interrupted Init.
+func Init(ctx context.Context, o Options) (*Vault, error) {
+	v, err := newVault(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	d, err := v.describe(ctx)
+	switch {
+	case fail.Is(err, fail.NotFound):
+		if err := v.refuseForeign(ctx); err != nil {
+			return nil, err
+		}
+		if v.set == "" {
+			v.set = uuid.NewString()
+		}
+		d = descriptor{FormatVersion, v.set, o.Region, o.Key.Recipient(), o.Now().UTC().Truncate(time.Second)}
+		js, _ := json.MarshalIndent(d, "", "  ")
+		if err := v.store.Put(ctx, descriptorKey, append(js, '\n')); err != nil && !fail.Is(err, fail.Conflict) {
+			return nil, err
+		}
+		if d, err = v.describe(ctx); err != nil { // another Init may have won
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	}
+	if d.Recipient != o.Key.Recipient() || d.Region != o.Region || v.set != "" && d.Set != v.set {
+		return nil, fail.New(fail.Conflict, "vault: init", v.store.URL(),
+			"choose an empty location, or open this vault with its own key",
+			fmt.Errorf("a vault of region %s, set %s, is there already", d.Region, d.Set))
+	}
+	v.set = d.Set
+	c, _ := json.Marshal(canary{d.Set, d.Region, d.Recipient})
+	if err := v.PutSealed(ctx, canaryKey, nil, c); err != nil {
+		return nil, err
+	}
+	if err := v.PutSealed(ctx, passwordKey, nil, []byte(o.Key.resticPassword(d.Set).Reveal())); err != nil {
+		return nil, err
+	}
+	return v, v.unlock(ctx, d)
+}
+
+// refuseForeign fails when the location holds anything.
+func (v *Vault) refuseForeign(ctx context.Context) error {
+	for i, err := range v.store.List(ctx, "", "") {
+		if err != nil {
+			return err
+		}
+		if i.Key == descriptorKey {
+			continue // made meanwhile by another Init
+		}
+		return fail.New(fail.Conflict, "vault: init", v.store.URL(), "choose an empty location",
+			fmt.Errorf("not empty and not a vault: it holds %q", i.Key))
+	}
+	return nil
+}
+
+// Open opens a vault. A wrong key is fail.Denied and said plainly; a location
+// without a vault is fail.NotFound.
+func Open(ctx context.Context, o Options) (*Vault, error) {
+	v, err := newVault(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	d, err := v.describe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if d.Recipient != o.Key.Recipient() {
+		return nil, fail.New(fail.Denied, "vault: open", v.store.URL(), "use the key that this vault was made with",
+			fmt.Errorf("wrong key: the vault is sealed to %s, the key given opens %s", d.Recipient, o.Key.Recipient()))
+	}
+	if d.Region != o.Region {
+		return nil, fail.New(fail.Conflict, "vault: open", v.store.URL(), "correct the region or the location",
+			fmt.Errorf("this is the vault of region %s, not of %s", d.Region, o.Region))
+	}
+	if o.Set != "" && d.Set != o.Set {
+		return nil, fail.New(fail.Conflict, "vault: open", v.store.URL(), "",
+			fmt.Errorf("this vault belongs to set %s, not to %s", d.Set, o.Set))
+	}
+	v.set = d.Set
+	return v, v.unlock(ctx, d)
+}
+
+// Describe reads the region of the vault at a location, for a person who has
+// nothing but the location.
+func Describe(ctx context.Context, l Location) (region, set, recipient string, err error) {
+	s, err := OpenStore(ctx, l)
+	if err != nil {
+		return "", "", "", err
+	}
+	d, err := (&Vault{store: s}).describe(ctx)
+	return d.Region, d.Set, d.Recipient, err
+}
+
+func (v *Vault) describe(ctx context.Context) (descriptor, error) {
+	var d descriptor
+	b, err := get(ctx, v.store, descriptorKey)
+	if fail.Is(err, fail.NotFound) {
+		return d, fail.New(fail.NotFound, "vault: open", v.store.URL(), "check the location, or make a vault there with drctl vault init",
+			errors.New("there is no vault here"))
+	}
+	if err != nil {
+		return d, err
+	}
+	if err := json.Unmarshal(b, &d); err != nil || d.Recipient == "" {
+		return d, fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+descriptorKey, "restore the file from another copy of the vault", err)
+	}
+	if d.Format != FormatVersion {
+		return d, fail.New(fail.Unsupported, "vault: open", v.store.URL(), "use a newer drctl",
+			fmt.Errorf("format %d is not known to this program", d.Format))
+	}
+	return d, nil
+}
+
+// unlock proves the key and reads the restic password.
+func (v *Vault) unlock(ctx context.Context, d descriptor) error {
+	b, _, err := v.ReadSealed(ctx, canaryKey)
+	if err != nil {
+		return err
+	}
+	var c canary
+	if err := json.Unmarshal(b, &c); err != nil || c != (canary{d.Set, d.Region, d.Recipient}) {
+		return fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+canaryKey, "vault.json or the canary was replaced; restore both from another copy", err)
+	}
+	p, _, err := v.ReadSealed(ctx, passwordKey)
+	if err != nil {
+		return err
+	}
+	v.password = targets.NewSecret(string(p))
+	return nil
+}
+
+// Region is the vault's region.
+func (v *Vault) Region() string { return v.opt.Region }
+
+// SetID names the set that the vault belongs to.
+func (v *Vault) SetID() string { return v.set }
+
+// Recipient is the public half of the vault's key.
+func (v *Vault) Recipient() string { return v.key.Recipient() }
+
+// Store is the store underneath.
+func (v *Vault) Store() Store { return v.store }
+
+// Key is the key that the vault was opened with.
+func (v *Vault) Key() Key { return v.key }
+
+// String names the vault without secrets.
+func (v *Vault) String() string { return v.opt.Region + " (" + v.store.URL() + ")" }
+
+// PutSealed seals content under key. A key that holds the same content and
+// meta already is done; any other is fail.Conflict.
+func (v *Vault) PutSealed(ctx context.Context, key string, meta map[string]string, content []byte) error {
+	sealed, err := v.Seal(key, meta, content)
+	if err != nil {
+		return err
+	}
+	return v.putOrSame(ctx, key, meta, content, sealed)
+}
+
+// putOrSame stores sealed bytes, or finds that the same content is there.
+func (v *Vault) putOrSame(ctx context.Context, key string, meta map[string]string, content, sealed []byte) error {
+	err := v.store.Put(ctx, key, sealed)
+	if !fail.Is(err, fail.Conflict) {
+		return err
+	}
+	r, m, rerr := v.Unseal(ctx, key)
+	if rerr != nil {
+		return rerr
+	}
+	defer r.Close()
+	if len(m) != len(meta) {
+		return err
+	}
+	for k, x := range meta {
+		if m[k] != x {
+			return err
+		}
+	}
+	same, rerr := equalContent(r, content)
+	if rerr != nil {
+		return rerr
+	}
+	if !same {
+		return err
+	}
+	return nil
+}
+
+// equalContent reads r to its end and compares.
+func equalContent(r io.Reader, want []byte) (bool, error) {
+	buf := make([]byte, 64<<10)
+	same := true
+	for {
+		n, err := r.Read(buf)
+		if n > len(want) || !bytes.Equal(buf[:n], want[:min(n, len(want))]) {
+			same = false
+			want = nil
+		} else {
+			want = want[n:]
+		}
+		if err == io.EOF {
+			return same && len(want) == 0, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+}

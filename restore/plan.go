@@ -1,0 +1,353 @@
+package restore
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/internal/stream"
+	"drctl/targets"
+)
+
+// Latest asks for the newest sealed cut.
+const Latest = "latest"
+
+// Goal is what somebody wants back.
+type Goal struct {
+	Group string `json:"group"`
+	// Shards limits the goal; empty means every shard of the cut.
+	Shards []targets.ShardID `json:"shards,omitempty"`
+	// Cut is Latest or the id of a sealed cut. Exactly one of Cut and At counts.
+	Cut string `json:"cut,omitempty"`
+	// At is a wall-clock instant. Shards are restored to it each by its own
+	// log: a point in time is not consistent across shards.
+	At time.Time `json:"at,omitzero"`
+	// Vault is the region whose vault alone is read.
+	Vault string `json:"vault"`
+	// Into is Sandbox or Instances.
+	Into string `json:"into"`
+	// Destinations are the data directories or buckets of Instances, by shard.
+	Destinations map[string]Destination `json:"destinations,omitempty"`
+	// Order lists targets in the order in which they come back; targets that
+	// are not listed come last, together.
+	Order []string `json:"order,omitempty"`
+	// Delta allows existing directories to be rewritten in place.
+	Delta bool `json:"delta,omitempty"`
+}
+
+// Where a plan restores to.
+const (
+	Sandbox   = "sandbox"
+	Instances = "instances"
+)
+
+// Destination is where one shard is restored to when it is not a sandbox.
+type Destination struct {
+	Region  string `json:"region"`
+	Address string `json:"address"`
+	DataDir string `json:"data_dir,omitempty"`
+	Bucket  string `json:"bucket,omitempty"`
+}
+
+// ShardInventory is what a vault holds of one shard.
+type ShardInventory struct {
+	Shard     targets.ShardID
+	Kind      targets.Kind
+	Bases     []targets.Artifact
+	Lineages  []stream.Lineage
+	Manifests []Manifest // object stores
+	// Offsets are the stream positions of the goal's instant, found by reading
+	// the stream's time marks (Redis); only for goals with At.
+	At targets.Position
+}
+
+// Manifest is one stored object snapshot.
+type Manifest struct {
+	AsOf   time.Time
+	SHA256 string
+}
+
+// Inventory is what a vault holds of a group.
+type Inventory struct {
+	Vault  string
+	Cuts   []targets.Cut // sealed ones only
+	Shards []ShardInventory
+	// Damaged says what could not be read; a plan that needs it will fail.
+	Damaged []string
+}
+
+// Op is what a step does.
+type Op string
+
+// The operations of a restore plan.
+const (
+	OpRestore Op = "restore" // base + stream up to the point
+	OpVerify  Op = "verify"  // the driver's checks
+)
+
+// Step is one operation on one shard.
+type Step struct {
+	ID    string           `json:"id"`
+	Op    Op               `json:"op"`
+	Shard targets.ShardID  `json:"shard"`
+	Kind  targets.Kind     `json:"kind"`
+	Needs []string         `json:"needs,omitempty"`
+	Base  targets.Artifact `json:"base,omitzero"`
+	Point targets.Position `json:"point,omitzero"`
+	Path  []targets.Span   `json:"path,omitempty"`
+	Until time.Time        `json:"until,omitzero"`
+	// Into is empty for a sandbox.
+	Into Destination `json:"into,omitzero"`
+	// BaseBytes and StreamBytes are what the step reads, before compression.
+	BaseBytes   int64         `json:"base_bytes"`
+	StreamBytes int64         `json:"stream_bytes"`
+	Limit       time.Duration `json:"limit_ns"`
+}
+
+// Plan is how a goal is reached.
+type Plan struct {
+	ID      string      `json:"id"`
+	Goal    Goal        `json:"goal"`
+	Cut     targets.Cut `json:"cut,omitzero"`
+	Steps   []Step      `json:"steps"`
+	Created time.Time   `json:"created"`
+	// Warnings are shown with the plan.
+	Warnings []string `json:"warnings,omitempty"`
+	// Hash is the SHA-256 of the plan's JSON with Hash empty.
+	Hash string `json:"hash"`
+}
+
+// Bytes is what the whole plan reads, before compression.
+func (p Plan) Bytes() (n int64) {
+	for _, s := range p.Steps {
+		n += s.BaseBytes + s.StreamBytes
+	}
+	return n
+}
+
+// Sum computes the hash of a plan's content.
+func (p Plan) Sum() string {
+	p.Hash = ""
+	b, err := json.Marshal(p)
+	if err != nil {
+		return "" // plain data always marshals
+	}
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:])
+}
+
+// stepLimit bounds one step whatever its size: a restore that needs longer is
+// stuck, and beats are watched besides.
+const stepLimit = 24 * time.Hour
+
+// Build plans a goal. It is pure. Errors: not-found when there is no such cut
+// or no base and unbroken stream for a shard (it says why for every base that
+// it tried), invalid for a contradictory goal.
+func Build(goal Goal, inv Inventory, now time.Time) (Plan, error) {
+	op := "restore: plan"
+	if (goal.Cut == "") == goal.At.IsZero() {
+		return Plan{}, fail.Newf(fail.Invalid, op, goal.Group, "a goal names either a cut or an instant")
+	}
+	if goal.Into != Sandbox && goal.Into != Instances {
+		return Plan{}, fail.Newf(fail.Invalid, op, goal.Group, "a goal restores into %q or %q, not %q", Sandbox, Instances, goal.Into)
+	}
+	plan := Plan{ID: "restore-" + goal.Group + "-" + now.UTC().Format("20060102T150405.000"), Goal: goal, Created: now.UTC()}
+	if goal.Cut != "" {
+		cut, err := pickCut(goal, inv)
+		if err != nil {
+			return Plan{}, err
+		}
+		plan.Cut = cut
+	} else {
+		plan.Warnings = append(plan.Warnings, "a wall-clock instant is not consistent across shards; only a cut is")
+	}
+	shards, err := chosen(goal, inv, plan.Cut)
+	if err != nil {
+		return Plan{}, err
+	}
+	var errs []error
+	for _, sh := range shards {
+		s, err := restoreStep(goal, sh, plan.Cut)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		plan.Steps = append(plan.Steps, s)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return Plan{}, fail.New(fail.CodeOf(errs[0]), op, goal.Group+" from the vault of "+inv.Vault,
+			"try an older cut (drctl cut list), another region's vault (--vault), or take a new base (drctl backup now)", err)
+	}
+	order(plan.Steps, goal.Order)
+	for _, s := range slices.Clone(plan.Steps) {
+		plan.Steps = append(plan.Steps, Step{ID: "verify-" + s.Shard.String(), Op: OpVerify, Shard: s.Shard, Kind: s.Kind,
+			Needs: []string{s.ID}, Into: s.Into, Point: s.Point, Limit: stepLimit})
+	}
+	plan.Hash = plan.Sum()
+	return plan, nil
+}
+
+func pickCut(goal Goal, inv Inventory) (targets.Cut, error) {
+	var best targets.Cut
+	for _, c := range inv.Cuts {
+		if c.Group != goal.Group || c.SealedAt.IsZero() {
+			continue
+		}
+		if goal.Cut == c.ID || goal.Cut == Latest && c.ID > best.ID {
+			best = c
+		}
+	}
+	if best.ID == "" {
+		hint := "take one with: drctl cut now --group " + goal.Group
+		if goal.Cut != Latest {
+			hint = "list the sealed cuts with: drctl cut list --group " + goal.Group
+		}
+		return best, fail.New(fail.NotFound, "restore: plan", goal.Group, hint,
+			fmt.Errorf("the vault of %s holds no sealed cut %q of this group", inv.Vault, goal.Cut))
+	}
+	return best, nil
+}
+
+// chosen returns the inventories of the goal's shards, sorted.
+func chosen(goal Goal, inv Inventory, cut targets.Cut) ([]ShardInventory, error) {
+	want := slices.Clone(goal.Shards)
+	if len(want) == 0 {
+		for _, p := range cut.Shards {
+			want = append(want, p.Shard)
+		}
+		if cut.ID == "" {
+			for _, s := range inv.Shards {
+				want = append(want, s.Shard)
+			}
+		}
+	}
+	slices.SortFunc(want, targets.ShardID.Compare)
+	want = slices.Compact(want)
+	var out []ShardInventory
+	for _, id := range want {
+		i := slices.IndexFunc(inv.Shards, func(s ShardInventory) bool { return s.Shard == id })
+		if i < 0 {
+			return nil, fail.Newf(fail.NotFound, "restore: plan", id.String(), "the vault of %s holds nothing of this shard", inv.Vault)
+		}
+		out = append(out, inv.Shards[i])
+	}
+	if len(out) == 0 {
+		return nil, fail.Newf(fail.NotFound, "restore: plan", goal.Group, "no shards to restore")
+	}
+	return out, nil
+}
+
+func restoreStep(goal Goal, sh ShardInventory, cut targets.Cut) (Step, error) {
+	s := Step{ID: "restore-" + sh.Shard.String(), Op: OpRestore, Shard: sh.Shard, Kind: sh.Kind, Limit: stepLimit}
+	if goal.Into == Instances {
+		d, ok := goal.Destinations[sh.Shard.String()]
+		if !ok {
+			return s, fail.New(fail.Invalid, "restore: plan", sh.Shard.String(),
+				"name one under recovery.destinations in the configuration", errors.New("no destination is configured for this shard"))
+		}
+		s.Into = d
+	}
+	if cut.ID != "" {
+		p, ok := cut.Point(sh.Shard)
+		if !ok {
+			return s, fail.Newf(fail.NotFound, "restore: plan", sh.Shard.String(), "cut %s has no point for this shard", cut.ID)
+		}
+		s.Point = p.Position
+	} else {
+		at, err := pointAt(goal.At, sh)
+		if err != nil {
+			return s, err
+		}
+		s.Point, s.Until = at, goal.At
+	}
+	if sh.Kind == targets.S3 {
+		if s.Point.Manifest == "" {
+			return s, fail.Newf(fail.NotFound, "restore: plan", sh.Shard.String(), "the point names no object manifest")
+		}
+		return s, nil
+	}
+	base, path, err := pickBase(sh, s.Point, s.Until)
+	if err != nil {
+		return s, err
+	}
+	s.Base, s.Path, s.BaseBytes = base, path, base.Bytes
+	for _, sp := range path {
+		s.StreamBytes += int64(sp.To - sp.From)
+	}
+	return s, nil
+}
+
+// pickBase returns the newest base from which an unbroken stream leads to the point.
+func pickBase(sh ShardInventory, point targets.Position, until time.Time) (targets.Artifact, []targets.Span, error) {
+	bases := slices.Clone(sh.Bases)
+	slices.SortFunc(bases, func(a, b targets.Artifact) int { return b.Finished.Compare(a.Finished) })
+	var why []error
+	for _, b := range bases {
+		if !until.IsZero() && b.Finished.After(until) {
+			why = append(why, fmt.Errorf("base %s was finished after the instant", b.ID))
+			continue
+		}
+		// The image is whole only from Until on, so the point must not lie before it.
+		if _, err := stream.Path(sh.Lineages, b.Until, point); err != nil {
+			why = append(why, fmt.Errorf("base %s: %w", b.ID, err))
+			continue
+		}
+		path, err := stream.Path(sh.Lineages, b.From, point)
+		if err != nil {
+			why = append(why, fmt.Errorf("base %s: %w", b.ID, err))
+			continue
+		}
+		return b, path, nil
+	}
+	if len(bases) == 0 {
+		why = append(why, errors.New("there is no base"))
+	}
+	return targets.Artifact{}, nil, fail.New(fail.NotFound, "restore: plan", sh.Shard.String(), "", errors.Join(why...))
+}
+
+// pointAt turns an instant into a position of the shard.
+func pointAt(at time.Time, sh ShardInventory) (targets.Position, error) {
+	switch sh.Kind {
+	case targets.S3:
+		var best Manifest
+		for _, m := range sh.Manifests {
+			if !m.AsOf.After(at) && m.AsOf.After(best.AsOf) {
+				best = m
+			}
+		}
+		if best.SHA256 == "" {
+			return targets.Position{}, fail.Newf(fail.NotFound, "restore: plan", sh.Shard.String(), "there is no object snapshot at or before %s", at.UTC().Format(time.RFC3339))
+		}
+		return targets.Position{Kind: targets.S3, AsOf: best.AsOf, Manifest: best.SHA256}, nil
+	default:
+		if sh.At.Lineage == "" {
+			return targets.Position{}, fail.Newf(fail.NotFound, "restore: plan", sh.Shard.String(), "the archived stream does not cover %s", at.UTC().Format(time.RFC3339))
+		}
+		return sh.At, nil
+	}
+}
+
+// order sorts the steps by the configured order of targets and makes each
+// target wait for the one before it. Without an order nothing waits.
+func order(steps []Step, byTarget []string) {
+	rank := func(s Step) int {
+		if i := slices.Index(byTarget, s.Shard.Target); i >= 0 {
+			return i
+		}
+		return len(byTarget)
+	}
+	slices.SortStableFunc(steps, func(a, b Step) int { return rank(a) - rank(b) })
+	var before, same []string // ids of the rank before, and of the current one
+	for i := range steps {
+		if i > 0 && rank(steps[i]) != rank(steps[i-1]) {
+			before, same = same, nil
+		}
+		steps[i].Needs = before
+		same = append(same, steps[i].ID)
+	}
+}

@@ -1,0 +1,298 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+const (
+	applicationName = "drctl"
+	connectTimeout  = 5 * time.Second
+)
+
+// config builds the connection settings from values alone: whatever the
+// process environment says about PostgreSQL is overwritten.
+func config(op string, in targets.Instance) (*pgx.ConnConfig, error) {
+	host, port, err := splitAddress(in.Address)
+	if err != nil {
+		return nil, fail.New(fail.Invalid, op, in.String(), "write the address as host:port", err)
+	}
+	cfg, err := pgx.ParseConfig("host=localhost sslmode=disable passfile=/nonexistent user=drctl dbname=postgres")
+	if err != nil {
+		return nil, fail.New(fail.Internal, op, in.String(), "unset the PG* variables of the environment", err)
+	}
+	cfg.Host, cfg.Port = host, port
+	cfg.User, cfg.Password, cfg.Database = in.User, in.Password.Reveal(), in.Database
+	if cfg.Database == "" {
+		cfg.Database = "postgres"
+	}
+	cfg.Fallbacks, cfg.ValidateConnect, cfg.AfterConnect = nil, nil, nil
+	cfg.ConnectTimeout = connectTimeout
+	cfg.RuntimeParams = map[string]string{"application_name": applicationName}
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
+	dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 5 * time.Second, Interval: 3 * time.Second, Count: 3}}
+	cfg.DialFunc = dialer.DialContext
+	cfg.TLSConfig, err = tlsConfig(in, host)
+	if err != nil {
+		return nil, fail.New(fail.Invalid, op, in.String(), "tls is disable, require or verify-full; ca_file is a PEM file", err)
+	}
+	return cfg, nil
+}
+
+func splitAddress(address string) (host string, port uint16, err error) {
+	if strings.HasPrefix(address, "/") { // a socket directory, with ":port" behind it
+		i := strings.LastIndexByte(address, ':')
+		if i < 0 {
+			return address, 5432, nil
+		}
+		n, err := strconv.ParseUint(address[i+1:], 10, 16)
+		return address[:i], uint16(n), err
+	}
+	h, p, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	if err != nil || n == 0 {
+		return "", 0, fmt.Errorf("%q is not a port", p)
+	}
+	return h, uint16(n), nil
+}
+
+func tlsConfig(in targets.Instance, host string) (*tls.Config, error) {
+	var pool *x509.CertPool
+	if in.CAFile != "" {
+		pem, err := os.ReadFile(in.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		pool = x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate", in.CAFile)
+		}
+	}
+	switch in.TLS {
+	case "", "disable":
+		return nil, nil
+	case "require":
+		return &tls.Config{InsecureSkipVerify: true, ServerName: host}, nil
+	case "verify-full":
+		return &tls.Config{RootCAs: pool, ServerName: host}, nil
+	}
+	return nil, fmt.Errorf("unknown tls mode %q", in.TLS)
+}
+
+// connect opens a direct session with the system catalogues first in line.
+func connect(ctx context.Context, op string, in targets.Instance) (*pgx.Conn, error) {
+	cfg, err := config(op, in)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, connectError(ctx, op, in, err)
+	}
+	return conn, nil
+}
+
+// walsender opens a physical replication session.
+func walsender(ctx context.Context, op string, in targets.Instance) (*pgconn.PgConn, error) {
+	cfg, err := config(op, in)
+	if err != nil {
+		return nil, err
+	}
+	cfg.RuntimeParams["replication"] = "true"
+	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
+	if err != nil {
+		return nil, connectError(ctx, op, in, err)
+	}
+	return conn, nil
+}
+
+// direct tells a session with the server from one through a pooler: a pooler
+// invents the process id of the cancel key, the server does not.
+func direct(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn) error {
+	var pid uint32
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_backend_pid()").Scan(&pid); err != nil {
+		return queryError(op, in, "", err)
+	}
+	if pid != conn.PgConn().PID() {
+		return pooled(op, in, fmt.Errorf("the session's server process is %d, the address answered as %d", pid, conn.PgConn().PID()))
+	}
+	return nil
+}
+
+func pooled(op string, in targets.Instance, cause error) error {
+	return fail.New(fail.Invalid, op, in.String(),
+		"the address leads to a connection pooler (PgBouncer or alike); drctl needs the server's own port", cause)
+}
+
+// connectError says why a session could not be opened.
+func connectError(ctx context.Context, op string, in targets.Instance, err error) error {
+	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return fail.New(fail.Unavailable, op, in.String(), "", ctx.Err())
+	}
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) {
+		return serverRefusal(op, in, pe)
+	}
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "unknown message type"), strings.Contains(text, "unexpected message"),
+		strings.Contains(text, "invalid message"), strings.Contains(text, "unknown authentication"),
+		strings.Contains(text, "invalid body length"), strings.Contains(text, "expected msg"):
+		return fail.New(fail.Invalid, op, in.String(), "another kind of server answers there; check the address", err)
+	case strings.Contains(text, "server refused TLS"):
+		return fail.New(fail.Invalid, op, in.String(), "the server has no TLS; switch it on there, or set tls: disable", err)
+	case strings.Contains(text, "x509:") || strings.Contains(text, "tls:"):
+		return fail.New(fail.Denied, op, in.String(), "check ca_file, the server's certificate and the host name in the address", err)
+	}
+	if kind := otherKind(in.Address, err); kind != "" {
+		return fail.New(fail.Invalid, op, in.String(), "check the address", fmt.Errorf("a %s server answers there, not PostgreSQL", kind))
+	}
+	return fail.New(fail.Unavailable, op, in.String(),
+		"check that the server runs, listens on this address and that no firewall is between", err)
+}
+
+// otherKind finds out whether a server that took the connection but never
+// answered a PostgreSQL greeting speaks Redis: Redis waits for a line's end.
+func otherKind(address string, err error) string {
+	var ne net.Error
+	if !errors.As(err, &ne) || !ne.Timeout() {
+		return ""
+	}
+	c, derr := net.DialTimeout("tcp", address, time.Second)
+	if derr != nil {
+		return ""
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Second))
+	if _, err := c.Write([]byte("PING\r\n")); err != nil {
+		return ""
+	}
+	buf := make([]byte, 16)
+	n, _ := c.Read(buf)
+	if s := string(buf[:n]); strings.HasPrefix(s, "+PONG") || strings.HasPrefix(s, "-NOAUTH") || strings.HasPrefix(s, "-DENIED") {
+		return "Redis"
+	}
+	return ""
+}
+
+func serverRefusal(op string, in targets.Instance, pe *pgconn.PgError) error {
+	code, hint := fail.Unavailable, ""
+	switch {
+	case pe.Code == "28P01":
+		code, hint = fail.Denied, fmt.Sprintf("the password of user %q is wrong", in.User)
+	case pe.Code == "28000":
+		code, hint = fail.Denied, fmt.Sprintf("pg_hba.conf does not admit user %q from here, or the user may not do this (for the stream: ALTER ROLE %s REPLICATION and a pg_hba line for database replication)", in.User, quoteIdent(in.User))
+	case pe.Code == "3D000":
+		code, hint = fail.NotFound, "check the database name of the instance"
+	case pe.Code == "53300":
+		hint = "the server has no free connection; raise max_connections or superuser_reserved_connections"
+	case pe.Code == "57P03":
+		hint = "the server is starting, recovering or stopping; try again"
+	case pe.Code == "42501":
+		code, hint = fail.Denied, fmt.Sprintf("grant the missing right to %q", in.User)
+	case pe.Code == "08P01" && strings.Contains(pe.Message, "startup parameter"):
+		return pooled(op, in, pe)
+	case pe.Code == "0A000":
+		code, hint = fail.Unsupported, "the server's version is too old"
+	}
+	return fail.New(code, op, in.String(), hint, bare(pe))
+}
+
+// queryError turns the error of a statement into a fail.Error. grant is the
+// statement that a lacking privilege needs; it may be empty.
+func queryError(op string, in targets.Instance, grant string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var fe *fail.Error
+	if errors.As(err, &fe) {
+		return err
+	}
+	var pe *pgconn.PgError
+	if !errors.As(err, &pe) {
+		if errors.Is(err, context.Canceled) {
+			return fail.New(fail.Unavailable, op, in.String(), "", err)
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fail.New(fail.Stalled, op, in.String(), "", err)
+		}
+		if strings.HasPrefix(err.Error(), "can't scan") {
+			return fail.New(fail.Internal, op, in.String(), "", err)
+		}
+		return fail.New(fail.Unavailable, op, in.String(), "the connection broke; check the server and its log", err)
+	}
+	code, hint := fail.Internal, ""
+	switch {
+	case pe.Code == "42501":
+		code, hint = fail.Denied, fmt.Sprintf("user %q lacks a privilege; as a superuser run: %s", in.User, grant)
+		if grant == "" {
+			hint = fmt.Sprintf("user %q lacks a privilege", in.User)
+		}
+	case pe.Code == "55P03" || pe.Code == "57014" || pe.Code == "40P01" || pe.Code == "25P03" || pe.Code == "25P02":
+		code = fail.Stalled
+	case pe.Code == "55006":
+		code = fail.Conflict
+	case pe.Code == "42P01" || pe.Code == "3F000" || pe.Code == "42704":
+		code, hint = fail.NotFound, "check the names in the configuration"
+	case pe.Code == "25006":
+		code, hint = fail.Conflict, "the server is a standby or read-only; point the instance at the primary"
+	case strings.HasPrefix(pe.Code, "57P") || strings.HasPrefix(pe.Code, "08"):
+		code, hint = fail.Unavailable, "the server ended the session; look at its log"
+	case strings.HasPrefix(pe.Code, "53"):
+		code, hint = fail.Exhausted, "the server ran out of a resource; look at its log"
+	case pe.Code == "XX001" || pe.Code == "XX002":
+		code, hint = fail.Corrupt, "the server reports damaged data"
+	case strings.HasPrefix(pe.Code, "42") || strings.HasPrefix(pe.Code, "22"):
+		code = fail.Invalid
+	}
+	return fail.New(code, op, in.String(), hint, bare(pe))
+}
+
+// bare keeps the server's words and code and drops the rest.
+func bare(pe *pgconn.PgError) error {
+	s := pe.Message
+	if pe.Detail != "" {
+		s += ": " + pe.Detail
+	}
+	return &serverError{code: pe.Code, text: s}
+}
+
+type serverError struct{ code, text string }
+
+func (e *serverError) Error() string { return e.text + " (SQLSTATE " + e.code + ")" }
+
+// sqlstate returns the server's error code inside err, or "".
+func sqlstate(err error) string {
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) {
+		return pe.Code
+	}
+	var se *serverError
+	if errors.As(err, &se) {
+		return se.code
+	}
+	return ""
+}
+
+func quoteIdent(s string) string { return pgx.Identifier{s}.Sanitize() }
+
+// quoteLiteral needs standard_conforming_strings, which is the default since 9.1.
+func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

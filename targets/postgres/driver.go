@@ -1,0 +1,63 @@
+package postgres
+
+import (
+	"log/slog"
+
+	"drctl/internal/sandbox"
+	"drctl/targets"
+)
+
+// Options configure the driver.
+type Options struct {
+	// Tools finds the PostgreSQL programs for restores, verification and bases
+	// over the wire. Zero: looked for when first needed.
+	Tools sandbox.Tools
+	Log   *slog.Logger
+	// SlotName is the physical replication slot of the stream. Default "drctl".
+	SlotName string
+	// Detached lets the servers of sandboxes outlive this process.
+	Detached bool
+}
+
+// Driver implements targets.Driver, targets.Fencer and targets.Follower. It
+// holds no connection between calls and is safe for concurrent use.
+type Driver struct {
+	tools sandbox.Tools
+	log   *slog.Logger
+	slot  string
+
+	detached bool
+}
+
+var (
+	_ targets.Driver   = (*Driver)(nil)
+	_ targets.Fencer   = (*Driver)(nil)
+	_ targets.Follower = (*Driver)(nil)
+)
+
+// New makes a driver.
+func New(opt Options) *Driver {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.SlotName == "" {
+		opt.SlotName = "drctl"
+	}
+	return &Driver{tools: opt.Tools, log: opt.Log, slot: opt.SlotName, detached: opt.Detached}
+}
+
+// Kind returns targets.Postgres.
+func (d *Driver) Kind() targets.Kind { return targets.Postgres }
+
+// Capabilities: PostgreSQL joins fences and streams its log.
+func (d *Driver) Capabilities() targets.Capabilities {
+	return targets.Capabilities{Fence: true, Follow: true}
+}
+
+// findTools returns the programs, looking for them when none were given.
+func (d *Driver) findTools() (sandbox.Tools, error) {
+	if d.tools.PostgresBin != "" {
+		return d.tools, nil
+	}
+	return sandbox.FindTools(d.tools)
+}

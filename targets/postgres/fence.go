@@ -1,0 +1,337 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// GateKey is the text whose hashtextextended(key, 0) is the advisory lock key
+// of a group's gate.
+func GateKey(group string) string { return "drctl/gate/" + group }
+
+// RestorePoint is the name of a cut's restore point on every server.
+func RestorePoint(cutID string) string { return "drctl:" + cutID }
+
+var cutIDPattern = regexp.MustCompile(`^[0-9A-Za-z._-]{1,56}$`)
+
+// member is one server inside one fence: one session, and at most one
+// transaction in it, which holds the gate below a savepoint and the table
+// locks above it.
+type member struct {
+	in     targets.Instance
+	req    targets.JoinRequest
+	conn   *pgx.Conn
+	tables []table
+	at     targets.Position // lineage and restore point, prepared
+
+	lockSQL string // LOCK TABLE ..., "" when the shard has no table
+	open    bool   // a transaction is open
+	locked  bool   // the table locks are held
+	gate    bool   // the gate is held
+	dropped atomic.Bool
+	lease   *time.Timer // the client's own end of the lease
+}
+
+// Join connects and prepares. See targets.Fencer.
+func (d *Driver) Join(ctx context.Context, in targets.Instance, req targets.JoinRequest) (targets.Member, error) {
+	const op = "cut: join"
+	if req.Lease <= 0 || req.Budget <= 0 || !cutIDPattern.MatchString(req.CutID) {
+		return nil, fail.Newf(fail.Invalid, op, in.String(), "cut id %q, lease %s and budget %s must be set", req.CutID, req.Lease, req.Budget)
+	}
+	conn, err := connect(ctx, op, in)
+	if err != nil {
+		return nil, err
+	}
+	m := &member{in: in, req: req, conn: conn}
+	if err := m.prepare(ctx); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *member) prepare(ctx context.Context) error {
+	const op = "cut: join"
+	if err := direct(ctx, op, m.in, m.conn); err != nil {
+		return err
+	}
+	var standby, readOnly bool
+	var walLevel, user string
+	var version int
+	var mayMark, maySee bool
+	err := m.conn.QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool,
+current_setting('wal_level'), current_setting('server_version_num')::int, current_user::text,
+has_function_privilege('pg_catalog.pg_create_restore_point(text)', 'EXECUTE'), pg_has_role('pg_read_all_stats', 'USAGE')`).
+		Scan(&standby, &readOnly, &walLevel, &version, &user, &mayMark, &maySee)
+	if err != nil {
+		return queryError(op, m.in, "", err)
+	}
+	switch {
+	case standby || readOnly:
+		return fail.New(fail.Conflict, op, m.in.String(), "point the instance at the writable primary", fmt.Errorf("the server is a standby or read-only"))
+	case walLevel == "minimal":
+		return fail.New(fail.Unsupported, op, m.in.String(), "set wal_level = replica and restart the server", fmt.Errorf("wal_level is minimal"))
+	case !mayMark:
+		return fail.New(fail.Denied, op, m.in.String(), "as a superuser run: GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO "+quoteIdent(user),
+			fmt.Errorf("user %q may not name restore points", user))
+	case !maySee:
+		return fail.New(fail.Denied, op, m.in.String(), "as a superuser run: GRANT pg_monitor TO "+quoteIdent(user),
+			fmt.Errorf("user %q cannot see other sessions, so long transactions would not be noticed", user))
+	}
+	var sys, tli string
+	err = m.conn.QueryRow(ctx, `SELECT system_identifier::text, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) FROM pg_control_system()`).Scan(&sys, &tli)
+	if err != nil {
+		return queryError(op, m.in, "GRANT pg_monitor TO "+quoteIdent(user), err)
+	}
+	m.at = targets.Position{Kind: targets.Postgres, Lineage: sys + "-" + tli, RestorePoint: RestorePoint(m.req.CutID)}
+	if m.tables, err = fenceTables(ctx, op, m.in, m.conn); err != nil {
+		return err
+	}
+	if len(m.tables) > 0 {
+		names := make([]string, len(m.tables))
+		for i, t := range m.tables {
+			names[i] = t.name
+		}
+		m.lockSQL = "LOCK TABLE " + strings.Join(names, ", ") + " IN SHARE MODE"
+	}
+	if err := m.sessionSettings(ctx, version); err != nil {
+		return err
+	}
+	return m.refuse(ctx)
+}
+
+// sessionSettings makes the server notice a client that is gone: while the
+// client is silent (keepalive), while an answer is under way
+// (tcp_user_timeout) and while the server itself waits for a lock
+// (client_connection_check_interval).
+func (m *member) sessionSettings(ctx context.Context, version int) error {
+	user := max(int(m.req.Lease.Milliseconds()), 1000)
+	sql := fmt.Sprintf(`SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2;
+SET tcp_user_timeout = %d; SET search_path = pg_catalog; SET default_transaction_isolation = 'read committed'`, user)
+	if version >= 140000 {
+		sql += fmt.Sprintf("; SET client_connection_check_interval = %d", max(user/2, 100))
+	}
+	return queryError("cut: join", m.in, "", m.exec(ctx, sql))
+}
+
+// exec runs statements in one round trip, without a transaction of their own
+// where they open one.
+func (m *member) exec(ctx context.Context, sql string) error {
+	_, err := m.conn.PgConn().Exec(ctx, sql).ReadAll()
+	return err
+}
+
+// begin is the head of the leased transaction: whatever the client does from
+// here on, the server ends it after a statement that waits for longer than
+// the lease, or after the lease without a statement.
+func (m *member) begin() string {
+	if m.open {
+		return ""
+	}
+	ms := max(m.req.Lease.Milliseconds(), 1)
+	return fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d; SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d; ", ms, ms, ms)
+}
+
+func limits(wait time.Duration) string {
+	ms := max(wait.Milliseconds(), 1)
+	// lock_timeout counts for each table alone, statement_timeout for all.
+	return fmt.Sprintf("SET LOCAL lock_timeout = %d; SET LOCAL statement_timeout = %d; ", ms, ms)
+}
+
+func (m *member) restoreLimits() string { return limits(m.req.Lease) }
+
+// watch drops the connection hard when the lease ends by the client's clock.
+func (m *member) watch() {
+	if m.lease == nil {
+		m.lease = time.AfterFunc(m.req.Lease, m.drop)
+	}
+}
+
+func (m *member) drop() {
+	if !m.dropped.Swap(true) {
+		_ = m.conn.PgConn().Conn().Close()
+	}
+}
+
+func (m *member) unwatch() {
+	if m.lease != nil {
+		m.lease.Stop()
+		m.lease = nil
+	}
+}
+
+// step runs one request of the fence; on an error that leaves the session
+// alive, undo is run and the member stays usable.
+func (m *member) step(ctx context.Context, op, sql, undo string) error {
+	if err := m.usable(op); err != nil {
+		return err
+	}
+	m.watch()
+	err := m.exec(ctx, sql)
+	if err == nil {
+		m.open = true
+		return nil
+	}
+	if ctx.Err() != nil || m.conn.IsClosed() {
+		m.drop()
+		return m.lost(op, ctx, err)
+	}
+	if uerr := m.exec(ctx, undo); uerr != nil {
+		m.drop()
+	}
+	if m.conn.PgConn().TxStatus() == 'I' {
+		m.open = false
+		m.unwatch()
+	}
+	return queryError(op, m.in, m.grant(), err)
+}
+
+func (m *member) grant() string {
+	return "GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO " + quoteIdent(m.in.User) + " (LOCK TABLE needs UPDATE, DELETE or TRUNCATE on each table)"
+}
+
+func (m *member) usable(op string) error {
+	if m.dropped.Load() || m.conn.IsClosed() {
+		return fail.New(fail.Stalled, op, m.in.String(), "the fence is gone; the server has let go of it", fmt.Errorf("the lease ended or the connection broke"))
+	}
+	return nil
+}
+
+func (m *member) lost(op string, ctx context.Context, err error) error {
+	if m.dropped.Load() || ctx.Err() != nil {
+		cause := ctx.Err()
+		if cause == nil {
+			cause = fmt.Errorf("the lease of %s ended", m.req.Lease)
+		}
+		return fail.New(fail.Stalled, op, m.in.String(), "the connection was dropped, the server lets go of every lock", cause)
+	}
+	return queryError(op, m.in, "", err)
+}
+
+// LockGate takes the group's advisory lock exclusively.
+func (m *member) LockGate(ctx context.Context, wait time.Duration) error {
+	const op = "cut: gate"
+	if !m.req.Gate {
+		return fail.Newf(fail.Invalid, op, m.in.String(), "the member was not joined for the gate")
+	}
+	if m.gate {
+		return nil
+	}
+	if m.open {
+		return fail.Newf(fail.Internal, op, m.in.String(), "the gate comes before the tables")
+	}
+	sql := m.begin() + limits(wait) + "SELECT pg_advisory_xact_lock(hashtextextended(" + quoteLiteral(GateKey(m.req.Group)) + ", 0)); " + m.restoreLimits()
+	if err := m.step(ctx, op, sql, "ROLLBACK"); err != nil {
+		return err
+	}
+	m.gate = true
+	return nil
+}
+
+// Lock stops writers of the group's tables.
+func (m *member) Lock(ctx context.Context, wait time.Duration) error {
+	const op = "cut: lock tables"
+	if m.locked {
+		return nil
+	}
+	undo := "ROLLBACK"
+	sql := m.begin()
+	if m.open {
+		undo = "ROLLBACK TO SAVEPOINT drctl"
+		sql = "SAVEPOINT drctl; "
+	}
+	if m.lockSQL != "" {
+		sql += limits(wait) + m.lockSQL + "; " + m.restoreLimits()
+	}
+	if err := m.step(ctx, op, sql, undo); err != nil {
+		return err
+	}
+	m.locked = true
+	return nil
+}
+
+// Mark names the restore point.
+func (m *member) Mark(ctx context.Context) (targets.Position, error) {
+	const op = "cut: name the position"
+	if !m.locked {
+		return targets.Position{}, fail.Newf(fail.Internal, op, m.in.String(), "not locked")
+	}
+	if err := m.usable(op); err != nil {
+		return targets.Position{}, err
+	}
+	res, err := m.conn.PgConn().Exec(ctx, "SELECT pg_create_restore_point("+quoteLiteral(m.at.RestorePoint)+")").ReadAll()
+	if err != nil {
+		m.drop()
+		return targets.Position{}, m.lost(op, ctx, err)
+	}
+	if len(res) != 1 || len(res[0].Rows) != 1 || len(res[0].Rows[0]) != 1 {
+		return targets.Position{}, fail.Newf(fail.Internal, op, m.in.String(), "unexpected answer to pg_create_restore_point")
+	}
+	at := m.at
+	if at.Offset, err = targets.ParseLSN(string(res[0].Rows[0][0])); err != nil {
+		return targets.Position{}, fail.New(fail.Internal, op, m.in.String(), "", err)
+	}
+	return at, nil
+}
+
+// Release ends the transaction, and with it every lock. It fails when the
+// locks cannot be shown to have been held until now.
+func (m *member) Release(ctx context.Context) error {
+	const op = "cut: release"
+	m.unwatch()
+	if !m.open {
+		if m.dropped.Load() {
+			return m.usable(op)
+		}
+		return nil
+	}
+	held := m.conn.PgConn().TxStatus() == 'T'
+	wasLocked := m.locked
+	m.open, m.locked, m.gate = false, false, false
+	if err := m.usable(op); err != nil {
+		return err
+	}
+	if err := m.exec(ctx, "ROLLBACK"); err != nil {
+		m.drop()
+		return m.lost(op, ctx, err)
+	}
+	if wasLocked && !held {
+		return fail.Newf(fail.Stalled, op, m.in.String(), "the transaction had failed before, so its locks were gone")
+	}
+	return nil
+}
+
+// Settle commits a message of a few bytes: neither a restore point nor a
+// rollback makes the server flush its log, a commit does.
+func (m *member) Settle(ctx context.Context) error {
+	const op = "cut: settle"
+	if err := m.usable(op); err != nil {
+		return err
+	}
+	if m.open {
+		return fail.Newf(fail.Internal, op, m.in.String(), "settled before the release")
+	}
+	// local: flushed here, whatever a synchronous standby does.
+	return queryError(op, m.in, "GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) TO "+quoteIdent(m.in.User),
+		m.exec(ctx, "BEGIN; SET LOCAL synchronous_commit = local; SELECT pg_logical_emit_message(true, 'drctl', "+quoteLiteral(m.req.CutID)+"); COMMIT"))
+}
+
+// Close drops the session without waiting for the server.
+func (m *member) Close() {
+	m.unwatch()
+	if m.dropped.Swap(true) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	_ = m.conn.Close(ctx)
+}

@@ -1,0 +1,347 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+const (
+	opFollow = "stream"
+	// slotWait is how long a slot that another session holds is waited for: the
+	// server needs a moment to notice that the session before is gone.
+	slotWait = 8 * time.Second
+)
+
+var errRemoved = errors.New("the server has removed the log that the archive needs next")
+
+// follower is one run of Follow.
+type follower struct {
+	d       *Driver
+	in      targets.Instance
+	archive targets.Archive
+	repl    *pgconn.PgConn
+	srv     server
+	hist    history // of the server's current timeline
+	files   map[uint32][]byte
+}
+
+// Follow streams the server's WAL into the archive. See targets.Follower.
+//
+// When the server no longer has the bytes that follow the archive's tail, it
+// goes on at the oldest that it has, which leaves a hole in the stream that
+// only a new base closes; that is logged as an error. A server of another
+// cluster than the archived one begins a new lineage, logged as an error too.
+func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive targets.Archive) error {
+	f := &follower{d: d, in: in, archive: archive, files: map[uint32][]byte{}}
+	err := f.run(ctx)
+	if f.repl != nil {
+		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 200*time.Millisecond)
+		defer cancel()
+		_ = f.repl.Close(cctx)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func (f *follower) run(ctx context.Context) error {
+	slot, err := f.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	tli, from, err := f.start(slot)
+	if err != nil {
+		return err
+	}
+	skipped := false
+	for {
+		if err := f.begin(ctx, tli, from); err != nil {
+			return err
+		}
+		next, err := f.stream(ctx, tli, from)
+		if errors.Is(err, errRemoved) && !skipped {
+			if tli, from, err = f.skip(ctx, tli, from); err != nil {
+				return err
+			}
+			skipped = true
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		skipped = false
+		// The old timeline must be safe before the new one is acknowledged:
+		// the server forgets by position, not by timeline.
+		if err := f.awaitDurable(ctx, next.end); err != nil {
+			return err
+		}
+		f.d.log.Info("stream: timeline ended", "instance", f.in.String(), "timeline", tli, "at", targets.FormatLSN(next.end), "next", next.timeline)
+		if err := f.reload(ctx); err != nil {
+			return err
+		}
+		tli, from = next.timeline, segmentStart(next.end, f.srv.segmentSize)
+	}
+}
+
+// prepare connects both sessions, and makes the slot when it is missing.
+func (f *follower) prepare(ctx context.Context) (slotState, error) {
+	conn, err := connect(ctx, opFollow, f.in)
+	if err != nil {
+		return slotState{}, err
+	}
+	defer closeConn(conn)
+	if err := direct(ctx, opFollow, f.in, conn); err != nil {
+		return slotState{}, err
+	}
+	if f.srv, err = readServer(ctx, opFollow, f.in, conn); err != nil {
+		return slotState{}, err
+	}
+	slot, err := readSlot(ctx, opFollow, f.in, conn, f.d.slot)
+	if err != nil {
+		return slot, err
+	}
+	if slot.found && slot.kind != "physical" {
+		return slot, fail.New(fail.Conflict, opFollow, f.in.String(), "configure another slot name, or drop the slot",
+			fmt.Errorf("replication slot %q is %s, not physical", f.d.slot, slot.kind))
+	}
+	if slot.found && slot.status == "lost" {
+		f.d.log.Error("stream: the replication slot is lost and is made again", "instance", f.in.String(), "slot", f.d.slot)
+		if _, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", f.d.slot); err != nil {
+			return slot, queryError(opFollow, f.in, "ALTER ROLE "+quoteIdent(f.in.User)+" REPLICATION", err)
+		}
+		slot.found = false
+	}
+	if !slot.found {
+		_, err := conn.Exec(ctx, "SELECT pg_create_physical_replication_slot($1, true)", f.d.slot)
+		if err != nil && sqlstate(err) != "42710" {
+			return slot, f.slotError(err)
+		}
+		if slot, err = readSlot(ctx, opFollow, f.in, conn, f.d.slot); err != nil {
+			return slot, err
+		}
+		f.d.log.Info("stream: replication slot made", "instance", f.in.String(), "slot", f.d.slot, "from", targets.FormatLSN(slot.restart))
+	}
+	if f.repl, err = walsender(ctx, opFollow, f.in); err != nil {
+		return slot, err
+	}
+	// A client that is gone must free the slot soon.
+	if _, err := f.repl.Exec(ctx, "SET wal_sender_timeout = '10s'").ReadAll(); err != nil {
+		return slot, queryError(opFollow, f.in, "", err)
+	}
+	return slot, f.loadHistory(ctx)
+}
+
+func (f *follower) slotError(err error) error {
+	switch sqlstate(err) {
+	case "53400":
+		return fail.New(fail.Exhausted, opFollow, f.in.String(), "raise max_replication_slots and restart the server, or drop a slot that nobody needs", err)
+	case "55000":
+		return fail.New(fail.Unsupported, opFollow, f.in.String(), "set wal_level = replica and max_replication_slots > 0, and restart the server", err)
+	}
+	return queryError(opFollow, f.in, "ALTER ROLE "+quoteIdent(f.in.User)+" REPLICATION", err)
+}
+
+// reload learns the server's timeline again after a switch.
+func (f *follower) reload(ctx context.Context) error {
+	id, err := pglogrepl.IdentifySystem(ctx, f.repl)
+	if err != nil {
+		return queryError(opFollow, f.in, "", err)
+	}
+	f.srv.timeline = uint32(id.Timeline)
+	return f.loadHistory(ctx)
+}
+
+func (f *follower) loadHistory(ctx context.Context) error {
+	content, err := f.historyFile(ctx, f.srv.timeline)
+	if err != nil {
+		return err
+	}
+	f.hist, err = parseHistory(content)
+	if err != nil {
+		return fail.New(fail.Corrupt, opFollow, f.in.String(), "look at the history files in the server's pg_wal", err)
+	}
+	return nil
+}
+
+// historyFile fetches a timeline's history file; the first timeline has none.
+func (f *follower) historyFile(ctx context.Context, tli uint32) ([]byte, error) {
+	if tli == 1 {
+		return nil, nil
+	}
+	if b, ok := f.files[tli]; ok {
+		return b, nil
+	}
+	r, err := pglogrepl.TimelineHistory(ctx, f.repl, int32(tli))
+	if err != nil {
+		return nil, queryError(opFollow, f.in, "", err)
+	}
+	f.files[tli] = append([]byte(nil), r.Content...)
+	return f.files[tli], nil
+}
+
+// start decides where to go on.
+func (f *follower) start(slot slotState) (tli uint32, from uint64, err error) {
+	fresh := slot.restart
+	if fresh == 0 {
+		fresh = f.srv.lsn
+	}
+	fresh = segmentStart(fresh, f.srv.segmentSize)
+	tail, ok := f.archive.Tail()
+	if !ok {
+		return f.hist.at(fresh, f.srv.timeline), fresh, nil
+	}
+	sys, old, err := targets.ParsePostgresLineage(tail.Lineage)
+	if err != nil {
+		return 0, 0, fail.New(fail.Corrupt, opFollow, f.in.String(), "", err)
+	}
+	log := f.d.log.With("instance", f.in.String(), "archived", tail.Lineage, "server", f.srv.lineage())
+	if sys != f.srv.systemID {
+		log.Error("stream: the server belongs to another cluster than the archived one; a new lineage begins and needs a new base")
+		return f.hist.at(fresh, f.srv.timeline), fresh, nil
+	}
+	if old == f.srv.timeline {
+		return old, tail.Offset, nil
+	}
+	if old > f.srv.timeline {
+		return 0, 0, fail.New(fail.Conflict, opFollow, f.in.String(), "this looks like a former primary that a failover left behind; point the instance at the new primary",
+			fmt.Errorf("the server is on timeline %d, the archive is already on timeline %d", f.srv.timeline, old))
+	}
+	if i := f.hist.find(old); i >= 0 {
+		if tail.Offset < f.hist[i].end {
+			return old, tail.Offset, nil
+		}
+		next := f.srv.timeline
+		if i+1 < len(f.hist) {
+			next = f.hist[i+1].timeline
+		}
+		return next, segmentStart(f.hist[i].end, f.srv.segmentSize), nil
+	}
+	log.Error("stream: the server's timeline does not come from the archived one; it is archived beside it and needs a new base")
+	return f.srv.timeline, max(segmentStart(f.hist.begin(), f.srv.segmentSize), fresh), nil
+}
+
+// skip finds the oldest bytes that the server still keeps for us.
+func (f *follower) skip(ctx context.Context, tli uint32, from uint64) (uint32, uint64, error) {
+	// A walsender that has raised an error in the middle of a copy is closed.
+	cctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	_ = f.repl.Close(cctx)
+	cancel()
+	slot, err := f.prepare(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	oldest := segmentStart(slot.restart, f.srv.segmentSize)
+	if slot.restart == 0 || oldest <= from {
+		// The slot promises what the server does not have: it was moved back by
+		// an earlier acknowledgement. What is flushed now exists.
+		oldest = segmentStart(f.srv.lsn, f.srv.segmentSize)
+	}
+	next := f.hist.at(oldest, f.srv.timeline)
+	if next == tli && oldest <= from {
+		return 0, 0, fail.New(fail.NotFound, opFollow, f.in.String(), "look at pg_wal on the server", errRemoved)
+	}
+	f.d.log.Error("stream: the server has removed log that was not archived; the stream has a hole, take a new base",
+		"instance", f.in.String(), "timeline", tli, "hole_from", targets.FormatLSN(from), "hole_to", targets.FormatLSN(oldest), "goes_on_timeline", next)
+	return next, oldest, nil
+}
+
+// begin opens the lineage of a timeline in the archive.
+func (f *follower) begin(ctx context.Context, tli uint32, from uint64) error {
+	content, err := f.historyFile(ctx, tli)
+	if err != nil {
+		return err
+	}
+	var parent targets.Position
+	if content != nil {
+		h, err := parseHistory(content)
+		if err != nil {
+			return fail.New(fail.Corrupt, opFollow, f.in.String(), "look at the history files in the server's pg_wal", err)
+		}
+		parent, _ = h.parent(f.srv.systemID)
+	}
+	return f.archive.Begin(ctx, targets.PostgresLineage(f.srv.systemID, tli), from, parent, content)
+}
+
+func (f *follower) awaitDurable(ctx context.Context, offset uint64) error {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for f.archive.Durable() < offset {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-f.archive.Advanced():
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// stream runs one START_REPLICATION until the timeline ends.
+func (f *follower) stream(ctx context.Context, tli uint32, from uint64) (switchPoint, error) {
+	deadline := time.Now().Add(slotWait)
+	for {
+		err := pglogrepl.StartReplication(ctx, f.repl, f.d.slot, pglogrepl.LSN(from),
+			pglogrepl.StartReplicationOptions{Timeline: int32(tli), Mode: pglogrepl.PhysicalReplication})
+		if err == nil {
+			break
+		}
+		if next, at, ok := pglogrepl.IsErrEndTimeline(err); ok {
+			return switchPoint{uint32(next), uint64(at)}, nil
+		}
+		if sqlstate(err) == "55006" && time.Now().Before(deadline) && ctx.Err() == nil {
+			if err := f.idle(ctx); err != nil {
+				return switchPoint{}, err
+			}
+			continue
+		}
+		return switchPoint{}, f.streamError(err)
+	}
+	s := newSender(f.repl, f.archive, from)
+	next, err := s.run(ctx)
+	if err != nil {
+		return next, f.streamError(err)
+	}
+	return next, nil
+}
+
+// idle brings the session back to rest after a refused command, and waits.
+func (f *follower) idle(ctx context.Context) error {
+	// StartReplication returns at the error, before the server's ReadyForQuery.
+	if _, err := f.repl.ReceiveMessage(ctx); err != nil {
+		return queryError(opFollow, f.in, "", err)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(250 * time.Millisecond):
+		return nil
+	}
+}
+
+func (f *follower) streamError(err error) error {
+	var fe *fail.Error
+	if errors.As(err, &fe) {
+		return err
+	}
+	code, text := sqlstate(err), err.Error()
+	switch {
+	case code == "58P01" || strings.Contains(text, "has already been removed"):
+		return fail.New(fail.NotFound, opFollow, f.in.String(), "take a new base: the stream has a hole", fmt.Errorf("%w: %w", errRemoved, err))
+	case code == "55006":
+		return fail.New(fail.Conflict, opFollow, f.in.String(),
+			fmt.Sprintf("another archiver reads replication slot %q; stop it, or end its dead session with pg_terminate_backend(active_pid)", f.d.slot), err)
+	case code == "55000" && strings.Contains(text, "lost"), strings.Contains(text, "can no longer get changes"), strings.Contains(text, "invalidated"):
+		return fail.New(fail.NotFound, opFollow, f.in.String(), "take a new base: the stream has a hole", fmt.Errorf("%w: %w", errRemoved, err))
+	}
+	return queryError(opFollow, f.in, "ALTER ROLE "+quoteIdent(f.in.User)+" REPLICATION", err)
+}

@@ -1,0 +1,261 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/targets"
+)
+
+const opRestore = "restore"
+
+// restoreRun is one restore.
+type restoreRun struct {
+	d     *Driver
+	in    targets.Instance
+	req   targets.RestoreRequest
+	from  targets.Source
+	tools sandbox.Tools
+
+	dir, work string // absolute
+	segSize   uint64
+	systemID  string
+	out       targets.Outcome
+	port      int
+	marker    string
+}
+
+// Restore lays a shard down and replays it to the point. See targets.Driver.
+//
+// A sandbox is left running, with one superuser whose password is in the
+// outcome and in the file "password" of the work directory. Any other role is
+// stopped again and left with its own configuration, ready to be started.
+//
+// A repeat after a crash takes up its own half-written directory; the work
+// directory tells it from anybody else's.
+func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.RestoreRequest, from targets.Source) (targets.Outcome, error) {
+	r := &restoreRun{d: d, in: in, req: req, from: from, out: targets.Outcome{Phases: map[string]time.Duration{}}}
+	if err := r.check(ctx); err != nil {
+		return targets.Outcome{}, err
+	}
+	if err := r.claim(); err != nil {
+		return targets.Outcome{}, err
+	}
+	err := r.phase("lay down", func() error {
+		g, gctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return r.layBase(gctx) })
+		g.Go(func() error { return r.layLog(gctx) })
+		return g.Wait()
+	})
+	if err == nil {
+		err = r.phase("prepare", func() error { return r.prepareDir(ctx) })
+	}
+	if err == nil {
+		err = r.recover(ctx)
+	}
+	if err != nil {
+		return targets.Outcome{}, err
+	}
+	if err := os.Remove(r.marker); err != nil {
+		return targets.Outcome{}, fail.New(fail.Internal, opRestore, r.marker, "", err)
+	}
+	return r.out, nil
+}
+
+func (r *restoreRun) phase(name string, f func() error) error {
+	start := time.Now()
+	r.req.Progress.Report(name, 0, 0)
+	err := f()
+	r.out.Phases[name] += time.Since(start)
+	return err
+}
+
+func (r *restoreRun) refuse(code fail.Code, hint, format string, args ...any) error {
+	return fail.New(code, opRestore, r.in.String(), hint, fmt.Errorf(format, args...))
+}
+
+// check refuses whatever cannot or must not be restored, before a byte is written.
+func (r *restoreRun) check(ctx context.Context) (err error) {
+	if r.in.DataDir == "" || r.req.WorkDir == "" {
+		return r.refuse(fail.Invalid, "set data_dir of the instance", "a restore needs a data directory and a work directory")
+	}
+	if r.dir, err = filepath.Abs(r.in.DataDir); err == nil {
+		r.work, err = filepath.Abs(r.req.WorkDir)
+	}
+	if err != nil || strings.ContainsAny(r.dir+r.work, "\n\r") {
+		return r.refuse(fail.Invalid, "", "unusable directory name")
+	}
+	if r.work == r.dir || strings.HasPrefix(r.work, r.dir+"/") {
+		return r.refuse(fail.Invalid, "choose a work directory beside the data directory", "the work directory is inside the data directory")
+	}
+	var baseTLI uint32
+	if r.systemID, baseTLI, err = targets.ParsePostgresLineage(r.req.Base.From.Lineage); err != nil || baseTLI == 0 {
+		return r.refuse(fail.Corrupt, "choose another base", "the base's record has no usable lineage: %v", err)
+	}
+	if r.segSize, err = strconv.ParseUint(r.req.Base.Settings["wal_segment_size"], 10, 64); err != nil || r.segSize < 1<<20 || r.segSize&(r.segSize-1) != 0 {
+		return r.refuse(fail.Corrupt, "choose another base", "the base's record has no usable wal_segment_size")
+	}
+	if err := r.checkPath(); err != nil {
+		return err
+	}
+	if r.tools, err = r.d.findTools(); err != nil {
+		return err
+	}
+	if err := r.checkVersion(ctx); err != nil {
+		return err
+	}
+	if _, err := r.tools.Credential(); err != nil {
+		return err
+	}
+	r.marker = filepath.Join(r.work, "restoring-postgres")
+	if err := r.checkEmpty(); err != nil {
+		return err
+	}
+	return r.choosePort(ctx)
+}
+
+// checkPath makes sure that the spans lead from the base to the point.
+func (r *restoreRun) checkPath() error {
+	base, point := r.req.Base, r.req.Point
+	if len(r.req.Path) == 0 {
+		return r.refuse(fail.Invalid, "", "no path from the base to the point")
+	}
+	first, last := r.req.Path[0], r.req.Path[len(r.req.Path)-1]
+	if first.Lineage != base.From.Lineage || segmentStart(first.From, r.segSize) > base.From.Offset {
+		return r.refuse(fail.NotFound, "choose another base", "the stream begins at %s %s, the base needs it from %s %s",
+			first.Lineage, targets.FormatLSN(first.From), base.From.Lineage, targets.FormatLSN(base.From.Offset))
+	}
+	if r.req.Until.IsZero() && (last.Lineage != point.Lineage || last.To < point.Offset) {
+		return r.refuse(fail.NotFound, "wait until the stream reaches the point, or choose an older one", "the stream ends at %s %s, before the point %s %s",
+			last.Lineage, targets.FormatLSN(last.To), point.Lineage, targets.FormatLSN(point.Offset))
+	}
+	if last.Lineage == base.Until.Lineage && last.To < base.Until.Offset {
+		return r.refuse(fail.Invalid, "choose a base that ended before the point", "the base is consistent at %s only, the point is %s before it",
+			targets.FormatLSN(base.Until.Offset), targets.FormatLSN(last.To))
+	}
+	for _, s := range r.req.Path {
+		if sys, _, err := targets.ParsePostgresLineage(s.Lineage); err != nil || sys != r.systemID {
+			return r.refuse(fail.Invalid, "", "the path leads through %q, which is not of cluster %s", s.Lineage, r.systemID)
+		}
+	}
+	return nil
+}
+
+// checkEmpty refuses a directory that holds anything but our own unfinished work.
+func (r *restoreRun) checkEmpty() error {
+	entries, err := os.ReadDir(r.dir)
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && len(entries) == 0) {
+		return nil
+	}
+	if err != nil {
+		return r.refuse(fail.Denied, "give the worker access to the data directory", "%v", err)
+	}
+	pm, pmErr := readPostmaster(r.dir)
+	running := pmErr == nil && processIn(pm.pid, r.dir)
+	if claimed, err := os.ReadFile(r.marker); err == nil && string(claimed) == r.dir {
+		if running {
+			return r.stopLeftover(pm.pid)
+		}
+		return nil
+	}
+	if running {
+		return r.refuse(fail.Conflict, "stop it first; a restore never touches a running server", "a server (pid %d) runs in %s", pm.pid, r.dir)
+	}
+	if !r.req.Delta {
+		return r.refuse(fail.Conflict, "empty or move the directory, or ask for a delta restore", "%s is not empty", r.dir)
+	}
+	_, sys, err := readControl(r.dir)
+	if err != nil {
+		return r.refuse(fail.Conflict, "a delta restore needs a data directory of the same cluster", "%s: %v", r.dir, err)
+	}
+	if sys != r.systemID {
+		return r.refuse(fail.Conflict, "a delta restore needs a data directory of the same cluster", "%s holds cluster %s, the base is of cluster %s", r.dir, sys, r.systemID)
+	}
+	return nil
+}
+
+// processIn reports whether the process works in the directory, as a
+// postmaster does, so that a reused pid is not mistaken for it.
+func processIn(pid int, dir string) bool {
+	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	if err != nil {
+		return false
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	return err == nil && cwd == real
+}
+
+// stopLeftover ends the server of a restore that was killed before.
+func (r *restoreRun) stopLeftover(pid int) error {
+	p, err := os.FindProcess(pid)
+	if err == nil {
+		err = p.Signal(os.Interrupt)
+	}
+	for range 200 {
+		if !processIn(pid, r.dir) {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return r.refuse(fail.Conflict, "stop it by hand", "the server of an interrupted restore (pid %d) does not stop: %v", pid, err)
+}
+
+// choosePort takes the instance's port, or a free one for a sandbox, and
+// refuses when something answers there.
+func (r *restoreRun) choosePort(ctx context.Context) error {
+	if _, port, err := splitAddress(r.in.Address); err == nil && port != 0 && !strings.HasPrefix(r.in.Address, "/") {
+		dctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		var nd net.Dialer
+		if c, err := nd.DialContext(dctx, "tcp", r.in.Address); err == nil {
+			_ = c.Close()
+			return r.refuse(fail.Conflict, "stop it first; a restore never touches a running server", "something answers at %s", r.in.Address)
+		}
+		if r.in.Role == targets.Sandbox {
+			r.port = int(port)
+			return nil
+		}
+	}
+	port, err := sandbox.FreePort()
+	if err != nil {
+		return err
+	}
+	r.port = port
+	return nil
+}
+
+// claim writes the marker by which a repeat knows its own unfinished work.
+func (r *restoreRun) claim() error {
+	if err := os.MkdirAll(r.work, 0o755); err != nil {
+		return diskError(r.work, err)
+	}
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		return diskError(r.dir, err)
+	}
+	return diskError(r.marker, os.WriteFile(r.marker, []byte(r.dir), 0o600))
+}
+
+// diskError names a file and tells a full disk from the rest.
+func diskError(path string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isDiskFull(err):
+		return fail.New(fail.Exhausted, opRestore, path, "free space or choose another work directory", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fail.New(fail.Denied, opRestore, path, "give the worker access to the directory", err)
+	}
+	return fail.New(fail.Internal, opRestore, path, "", err)
+}

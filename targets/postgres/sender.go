@@ -1,0 +1,227 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"drctl/targets"
+)
+
+const (
+	statusEvery = time.Second
+	// askEvery is how often the server is asked for a sign of life, deadAfter
+	// how long it may owe one.
+	askEvery  = 5 * time.Second
+	deadAfter = 20 * time.Second
+)
+
+// sender is the client side of one running START_REPLICATION. One goroutine
+// reads from the server and writes into the archive, which may block it; the
+// other one acknowledges, so that back pressure never looks like silence.
+type sender struct {
+	conn    net.Conn
+	front   *pgproto3.Frontend
+	archive targets.Archive
+	start   uint64
+	pos     uint64 // next byte expected; reading goroutine only
+
+	mu     sync.Mutex // guards writes to conn
+	asked  chan struct{}
+	server uint64
+}
+
+func newSender(repl *pgconn.PgConn, archive targets.Archive, from uint64) *sender {
+	return &sender{conn: repl.Conn(), front: repl.Frontend(), archive: archive, start: from, pos: from, asked: make(chan struct{}, 1)}
+}
+
+// run returns the next timeline and where it begins, or an error.
+func (s *sender) run(ctx context.Context) (switchPoint, error) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { s.acknowledge(ctx, done) })
+	next, err := s.read(ctx)
+	close(done)
+	wg.Wait()
+	if ctx.Err() != nil {
+		// The last acknowledgement; the server keeps less for us.
+		_ = s.status(false)
+		return switchPoint{}, ctx.Err()
+	}
+	_ = s.conn.SetDeadline(time.Time{})
+	return next, err
+}
+
+// acknowledge reports what is durable, at once and at least every second, and
+// wakes the reader when the context ends.
+func (s *sender) acknowledge(ctx context.Context, done <-chan struct{}) {
+	tick := time.NewTicker(statusEvery)
+	defer tick.Stop()
+	lastAsk := time.Now()
+	for {
+		select {
+		case <-done:
+			return
+		case <-ctx.Done():
+			_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+			return
+		case <-tick.C:
+		case <-s.archive.Advanced():
+		case <-s.asked:
+		}
+		ask := time.Since(lastAsk) >= askEvery
+		if ask {
+			lastAsk = time.Now()
+		}
+		if s.status(ask) != nil {
+			// The reader meets the same broken connection and reports it.
+			_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+			return
+		}
+	}
+}
+
+// status sends a standby status update that claims only what is durable.
+func (s *sender) status(ask bool) error {
+	safe := s.archive.Durable()
+	msg := make([]byte, 34)
+	msg[0] = pglogrepl.StandbyStatusUpdateByteID
+	for _, off := range []int{1, 9, 17} {
+		binary.BigEndian.PutUint64(msg[off:], safe)
+	}
+	y2k := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	binary.BigEndian.PutUint64(msg[25:], uint64(time.Since(y2k).Microseconds()))
+	if ask {
+		msg[33] = 1
+	}
+	buf, err := (&pgproto3.CopyData{Data: msg}).Encode(nil)
+	if err != nil {
+		return err
+	}
+	return s.write(buf)
+}
+
+func (s *sender) write(buf []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.conn.SetWriteDeadline(time.Now().Add(deadAfter))
+	_, err := s.conn.Write(buf)
+	return err
+}
+
+func (s *sender) receive(ctx context.Context) (pgproto3.BackendMessage, error) {
+	_ = s.conn.SetReadDeadline(time.Now().Add(deadAfter))
+	// The context may have ended between its goroutine's deadline and ours.
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	msg, err := s.front.Receive()
+	var ne net.Error
+	if errors.As(err, &ne) && ne.Timeout() && ctx.Err() == nil {
+		return nil, fmt.Errorf("the server has been silent for %s: %w", deadAfter, err)
+	}
+	return msg, err
+}
+
+func (s *sender) read(ctx context.Context) (switchPoint, error) {
+	for {
+		msg, err := s.receive(ctx)
+		if err != nil {
+			return switchPoint{}, err
+		}
+		switch msg := msg.(type) {
+		case *pgproto3.CopyData:
+			if err := s.copyData(ctx, msg.Data); err != nil {
+				return switchPoint{}, err
+			}
+		case *pgproto3.CopyDone:
+			return s.end(ctx)
+		case *pgproto3.ErrorResponse:
+			return switchPoint{}, pgconn.ErrorResponseToPgError(msg)
+		case *pgproto3.CommandComplete:
+			return switchPoint{}, fmt.Errorf("the server is shutting down and ended the stream")
+		case *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
+		default:
+			return switchPoint{}, fmt.Errorf("unexpected %T in the stream", msg)
+		}
+	}
+}
+
+func (s *sender) copyData(ctx context.Context, data []byte) error {
+	if len(data) == 0 {
+		return fmt.Errorf("empty message in the stream")
+	}
+	switch data[0] {
+	case pglogrepl.XLogDataByteID:
+		if len(data) < 25 {
+			return fmt.Errorf("short message in the stream")
+		}
+		at := binary.BigEndian.Uint64(data[1:])
+		if at != s.pos {
+			return fmt.Errorf("the server sent %s when %s was due", targets.FormatLSN(at), targets.FormatLSN(s.pos))
+		}
+		if err := s.archive.Write(ctx, at, data[25:]); err != nil {
+			return err
+		}
+		s.pos += uint64(len(data) - 25)
+	case pglogrepl.PrimaryKeepaliveMessageByteID:
+		k, err := pglogrepl.ParsePrimaryKeepaliveMessage(data[1:])
+		if err != nil {
+			return err
+		}
+		if k.ReplyRequested {
+			select {
+			case s.asked <- struct{}{}:
+			default:
+			}
+		}
+	default:
+		return fmt.Errorf("unknown message %q in the stream", data[0])
+	}
+	return nil
+}
+
+// end answers the server's CopyDone and reads which timeline comes next.
+func (s *sender) end(ctx context.Context) (switchPoint, error) {
+	buf, err := (&pgproto3.CopyDone{}).Encode(nil)
+	if err != nil {
+		return switchPoint{}, err
+	}
+	if err := s.write(buf); err != nil {
+		return switchPoint{}, err
+	}
+	var next switchPoint
+	for {
+		msg, err := s.receive(ctx)
+		if err != nil {
+			return next, err
+		}
+		switch msg := msg.(type) {
+		case *pgproto3.DataRow:
+			if len(msg.Values) == 2 {
+				tli, terr := strconv.ParseUint(string(msg.Values[0]), 10, 32)
+				lsn, lerr := targets.ParseLSN(string(msg.Values[1]))
+				if err := errors.Join(terr, lerr); err != nil {
+					return next, err
+				}
+				next = switchPoint{uint32(tli), lsn}
+			}
+		case *pgproto3.ErrorResponse:
+			return next, pgconn.ErrorResponseToPgError(msg)
+		case *pgproto3.ReadyForQuery:
+			if next.timeline == 0 {
+				return next, fmt.Errorf("the server ended the stream without naming the next timeline")
+			}
+			return next, nil
+		}
+	}
+}

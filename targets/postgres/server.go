@@ -1,0 +1,494 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/targets"
+)
+
+const (
+	// sandboxUser is the superuser that a sandbox gets.
+	sandboxUser = "drctl_sandbox"
+	// maxSocketPath is what fits into a socket address, less the file's name.
+	maxSocketPath = 107 - len("/.s.PGSQL.65535")
+	keptSuffix    = ".source"
+)
+
+// keptFiles are replaced while the server recovers.
+var keptFiles = []string{"postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf"}
+
+// neededDirs exist in every data directory, but a base leaves them out or empty.
+var neededDirs = []string{"pg_wal", "pg_wal/archive_status", "pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_stat_tmp",
+	"pg_subtrans", "pg_stat", "pg_logical", "pg_logical/snapshots", "pg_logical/mappings", "pg_twophase", "pg_commit_ts", "pg_tblspc", "pg_multixact/members", "pg_multixact/offsets"}
+
+// prepareDir makes the laid-down files a data directory that recovers to the
+// point under our own settings.
+func (r *restoreRun) prepareDir(_ context.Context) error {
+	// What must not come from the base, nor from the directory's past: a link
+	// out of it, another server's log and slots, an order to be a standby.
+	for _, name := range []string{"pg_wal", "pg_replslot", "pg_stat_tmp", "pg_subtrans", "pg_notify", "pg_serial", "pg_snapshots", "pg_dynshmem"} {
+		if err := os.RemoveAll(filepath.Join(r.dir, name)); err != nil {
+			return diskError(r.dir, err)
+		}
+	}
+	for _, name := range []string{"standby.signal", "postmaster.pid", "postmaster.opts", "backup_label.old", "tablespace_map.old"} {
+		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return diskError(r.dir, err)
+		}
+	}
+	if err := r.dropLinks(); err != nil {
+		return err
+	}
+	for _, name := range neededDirs {
+		if err := os.MkdirAll(filepath.Join(r.dir, name), 0o700); err != nil {
+			return diskError(r.dir, err)
+		}
+	}
+	if err := r.keepConfig(); err != nil {
+		return err
+	}
+	files := map[string]string{"postgresql.conf": r.recoveryConf(true), "postgresql.auto.conf": "", "pg_ident.conf": "", "recovery.signal": "",
+		"pg_hba.conf": "local all all trust\nhost all " + sandboxUser + " 127.0.0.1/32 scram-sha-256\n"}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o600); err != nil {
+			return diskError(r.dir, err)
+		}
+	}
+	if err := os.Chmod(r.dir, 0o700); err != nil {
+		return diskError(r.dir, err)
+	}
+	if len(r.socketDir()) > maxSocketPath {
+		return r.refuse(fail.Invalid, "choose a work directory with a shorter name", "the socket in %s would have too long a name", r.socketDir())
+	}
+	if err := r.mkdir(r.socketDir()); err != nil {
+		return err
+	}
+	// A log of an attempt before would be taken for this one's.
+	if err := os.Remove(r.logFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return diskError(r.logFile(), err)
+	}
+	return r.tools.Own(r.dir)
+}
+
+// dropLinks removes links of the top level that lead out of the directory,
+// such as a log directory elsewhere: a server here must not write there.
+func (r *restoreRun) dropLinks() error {
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return diskError(r.dir, err)
+	}
+	for _, e := range entries {
+		if e.Type()&os.ModeSymlink != 0 {
+			if err := os.Remove(filepath.Join(r.dir, e.Name())); err != nil {
+				return diskError(r.dir, err)
+			}
+		}
+	}
+	return nil
+}
+
+// keepConfig sets the source's own configuration aside.
+func (r *restoreRun) keepConfig() error {
+	for _, name := range keptFiles {
+		path := filepath.Join(r.dir, name)
+		if _, err := os.Stat(path + keptSuffix); err == nil {
+			continue // set aside by an attempt before
+		}
+		if err := os.Rename(path, path+keptSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return diskError(path, err)
+		}
+	}
+	return nil
+}
+
+// giveBackConfig makes the directory ready to start as what it was. Without a
+// configuration of its own (it may live elsewhere, as on Debian) the server
+// gets an empty one, which means defaults.
+func (r *restoreRun) giveBackConfig() error {
+	for _, name := range keptFiles {
+		path := filepath.Join(r.dir, name)
+		err := os.Rename(path+keptSuffix, path)
+		if errors.Is(err, fs.ErrNotExist) {
+			content := "# The base held no " + name + ".\n"
+			if name == "pg_hba.conf" {
+				content += "local all all peer\n"
+			}
+			err = r.writeFile(path, []byte(content))
+		}
+		if err != nil {
+			return diskError(path, err)
+		}
+	}
+	return nil
+}
+
+func (r *restoreRun) socketDir() string { return filepath.Join(r.work, "socket") }
+func (r *restoreRun) logFile() string   { return filepath.Join(r.work, "postgres.log") }
+
+// confQuote writes a value of a configuration file.
+func confQuote(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(s) + "'"
+}
+
+// restoreCommand fetches a file from the laid-out log. The shell sees the
+// directory quoted, the server sees its percent signs doubled.
+func (r *restoreRun) restoreCommand() string {
+	dir := strings.ReplaceAll(strings.ReplaceAll(r.walDir(), "'", `'\''`), "%", "%%")
+	return `cp '` + dir + `/'%f "%p"`
+}
+
+// recoveryConf is the whole configuration of the recovering server. Without a
+// target the whole log is replayed.
+func (r *restoreRun) recoveryConf(target bool) string {
+	set := r.req.Base.Settings
+	var b strings.Builder
+	put := func(k, v string) { fmt.Fprintf(&b, "%s = %s\n", k, confQuote(v)) }
+	b.WriteString("# Written by drctl for a restore.\n")
+	put("listen_addresses", "127.0.0.1")
+	put("port", strconv.Itoa(r.port))
+	put("unix_socket_directories", r.socketDir())
+	for _, k := range replaySettings {
+		if set[k] != "" {
+			put(k, set[k])
+		}
+	}
+	put("wal_level", "replica")
+	// Nobody looks in before the point is reached, and a setting that the
+	// source raised on the way cannot stop the replay.
+	put("hot_standby", "off")
+	put("shared_preload_libraries", "")
+	put("archive_mode", "off")
+	put("synchronous_standby_names", "")
+	put("ssl", "off")
+	put("logging_collector", "off")
+	put("log_destination", "stderr")
+	put("log_line_prefix", "%m [%p] ")
+	put("lc_messages", "C")
+	put("log_min_messages", "warning") // LOG ranks above it
+	put("restart_after_crash", "off")
+	put("max_wal_size", "8GB")
+	put("checkpoint_timeout", "30min")
+	put("shared_buffers", "256MB")
+	if r.in.Role == targets.Sandbox {
+		put("fsync", "off")
+		put("full_page_writes", "off")
+		put("synchronous_commit", "off")
+		put("autovacuum", "off") // a sandbox shows what was restored
+	}
+	put("restore_command", r.restoreCommand())
+	put("recovery_target_action", "promote")
+	put("recovery_target_timeline", strconv.FormatUint(uint64(r.targetTimeline()), 10))
+	switch {
+	case !target:
+	case !r.req.Until.IsZero():
+		put("recovery_target_time", r.req.Until.UTC().Format("2006-01-02 15:04:05.000000+00"))
+	case r.req.Point.RestorePoint != "":
+		put("recovery_target_name", r.req.Point.RestorePoint)
+	}
+	return b.String()
+}
+
+func (r *restoreRun) targetTimeline() uint32 {
+	_, tli, _ := targets.ParsePostgresLineage(r.req.Path[len(r.req.Path)-1].Lineage) // checked by checkPath
+	return tli
+}
+
+// checkVersion compares the major version of the programs with the base's.
+func (r *restoreRun) checkVersion(ctx context.Context) error {
+	num, err := strconv.Atoi(r.req.Base.Settings["server_version_num"])
+	if err != nil {
+		return r.refuse(fail.Corrupt, "choose another base", "the base's record has no usable server_version_num")
+	}
+	out, err := r.tools.Run(ctx, nil, "postgres", "--version")
+	if err != nil {
+		return err
+	}
+	m := regexp.MustCompile(`\) (\d+)`).FindSubmatch(out)
+	if m == nil {
+		return r.refuse(fail.Internal, "", "unknown version %q", strings.TrimSpace(string(out)))
+	}
+	have, _ := strconv.Atoi(string(m[1]))
+	if have != num/10000 {
+		return r.refuse(fail.Unsupported, fmt.Sprintf("install postgresql-%d and name its programs in the configuration", num/10000),
+			"the base is of PostgreSQL %d, the programs in %s are version %d", num/10000, r.tools.PostgresBin, have)
+	}
+	return nil
+}
+
+// recover starts the server, waits until it has reached the point, proves it
+// and leaves it as the role asks.
+func (r *restoreRun) recover(ctx context.Context) (err error) {
+	proc, err := r.start(ctx)
+	if err != nil {
+		return err
+	}
+	stop := func() error {
+		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		return proc.Stop(sctx)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, stop())
+		}
+	}()
+	err = r.phase("replay", func() error {
+		err := r.await(ctx, proc)
+		if err == nil || r.req.Until.IsZero() || !errors.Is(err, errNotReached) {
+			return err
+		}
+		// The stream reaches beyond the instant, but nothing was committed
+		// between: its end is the state at the instant.
+		if err := r.writeFile(filepath.Join(r.dir, "postgresql.conf"), []byte(r.recoveryConf(false))); err != nil {
+			return err
+		}
+		if proc, err = r.start(ctx); err != nil {
+			return err
+		}
+		return r.await(ctx, proc)
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.phase("prove", func() error { return r.prove(ctx) }); err != nil {
+		return err
+	}
+	r.out.Bytes = r.req.Base.Bytes
+	for _, s := range r.req.Path {
+		r.out.Bytes += int64(s.To - s.From)
+	}
+	if r.in.Role == targets.Sandbox {
+		return r.open(ctx, proc)
+	}
+	return r.phase("stop", func() error {
+		if err := stop(); err != nil {
+			return err
+		}
+		return r.giveBackConfig()
+	})
+}
+
+func (r *restoreRun) start(ctx context.Context) (sandbox.Proc, error) {
+	return r.tools.StartPostgres(ctx, sandbox.PostgresSpec{Name: "restore of " + r.in.Shard.String(), Dir: r.dir, Port: r.port,
+		SocketDir: r.socketDir(), LogFile: r.logFile(), NoWait: true, Detached: r.d.detached && r.in.Role == targets.Sandbox})
+}
+
+var errNotReached = errors.New("the log ends before the point")
+
+// await waits for the end of recovery, reporting the log replayed.
+func (r *restoreRun) await(ctx context.Context, proc sandbox.Proc) error {
+	total := int64(0)
+	for _, s := range r.req.Path {
+		total += int64(s.To - s.From)
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		if serverStatus(r.dir, proc.Pid) == "ready" {
+			return nil
+		}
+		if !proc.Alive() {
+			return r.explain()
+		}
+		if n%10 == 0 {
+			r.req.Progress.Report("replay", r.replayed(total), total)
+		}
+		select {
+		case <-ctx.Done():
+			return fail.New(fail.CodeOf(ctx.Err()), opRestore, r.in.String(), "", ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// serverStatus is what the postmaster says of itself in postmaster.pid:
+// starting, standby, ready, stopping, or "".
+func serverStatus(dir string, pid int) string {
+	b, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(string(b), "\n")
+	if len(lines) < 8 || strings.TrimSpace(lines[0]) != strconv.Itoa(pid) {
+		return ""
+	}
+	return strings.TrimSpace(lines[7])
+}
+
+// replayed estimates the bytes replayed from the last segment that the server
+// asked for.
+func (r *restoreRun) replayed(total int64) int64 {
+	log := readTail(r.logFile(), 64<<10)
+	i := strings.LastIndex(log, `restored log file "`)
+	if i < 0 {
+		return 0
+	}
+	name, _, ok := strings.Cut(log[i+len(`restored log file "`):], `"`)
+	if !ok || len(name) != 24 {
+		return 0
+	}
+	hi, err1 := strconv.ParseUint(name[8:16], 16, 32)
+	lo, err2 := strconv.ParseUint(name[16:], 16, 32)
+	at := hi<<32 + lo*r.segSize
+	if err1 != nil || err2 != nil || at < r.req.Base.From.Offset {
+		return 0
+	}
+	return min(int64(at-r.req.Base.From.Offset), total)
+}
+
+func readTail(path string, n int64) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.Size() > n {
+		_, _ = f.Seek(-n, 2)
+	}
+	b := make([]byte, n)
+	got, _ := f.Read(b)
+	return string(b[:got])
+}
+
+// explain says why the server ended during recovery.
+func (r *restoreRun) explain() error {
+	log := readTail(r.logFile(), 64<<10)
+	last := r.req.Path[len(r.req.Path)-1]
+	span := fmt.Sprintf("stream %s from %s to %s", last.Lineage, targets.FormatLSN(max(r.req.Base.From.Offset, last.From)), targets.FormatLSN(last.To))
+	if strings.Contains(log, "recovery ended before configured recovery target was reached") {
+		why := logLine(log, `invalid|incorrect|unexpected|could not|mismatch|out of sequence|record with`)
+		return fail.New(fail.Corrupt, opRestore, r.in.String(), "verify the vault; another vault or another base may do",
+			fmt.Errorf("%w %s %s (%s): the server stopped reading: %s", errNotReached, r.req.Point.RestorePoint, r.req.Until.Format(time.RFC3339), span, why))
+	}
+	if strings.Contains(log, "No space left on device") {
+		return r.refuse(fail.Exhausted, "free space or restore elsewhere", "the disk is full: %s", logLine(log, "No space left"))
+	}
+	if strings.Contains(log, "could not bind") {
+		return r.refuse(fail.Conflict, "try again", "port %d was taken", r.port)
+	}
+	code := fail.Unavailable
+	if strings.Contains(log, "invalid checkpoint record") || strings.Contains(log, "could not locate") || strings.Contains(log, "WAL ends before") || strings.Contains(log, "PANIC") || strings.Contains(log, "invalid page") {
+		code = fail.Corrupt
+	}
+	return r.refuse(code, "the whole log of the server is "+r.logFile(), "the server ended during recovery (%s): %s", span, logLine(log, "FATAL|PANIC|ERROR"))
+}
+
+// logLine returns the last line of a log that matches, else the last line.
+func logLine(log, pattern string) string {
+	re := regexp.MustCompile(pattern)
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	for i := len(lines) - 1; i >= 0; i-- {
+		if re.MatchString(lines[i]) && !strings.Contains(lines[i], "before configured recovery target") && !strings.Contains(lines[i], "cp: ") {
+			return lines[i]
+		}
+	}
+	return lines[len(lines)-1]
+}
+
+// prove asks the server how far it replayed, and compares with the point.
+func (r *restoreRun) prove(ctx context.Context) error {
+	conn, err := r.superuser(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	var standby bool
+	var lsn, sys string
+	err = conn.QueryRow(ctx, "SELECT pg_is_in_recovery(), coalesce(pg_last_wal_replay_lsn(), '0/0')::text, system_identifier::text FROM pg_control_system()").Scan(&standby, &lsn, &sys)
+	if err != nil {
+		return queryError(opRestore, r.in, "", err)
+	}
+	at, err := targets.ParseLSN(lsn)
+	if err != nil || standby || sys != r.systemID {
+		return r.refuse(fail.Internal, "", "the restored server is in recovery (%t) or of cluster %s, not %s", standby, sys, r.systemID)
+	}
+	last := r.req.Path[len(r.req.Path)-1]
+	r.out.Reached = targets.Position{Kind: targets.Postgres, Lineage: last.Lineage, Offset: at}
+	log := readTail(r.logFile(), 1<<20)
+	switch name := r.req.Point.RestorePoint; {
+	case !r.req.Until.IsZero():
+		if at < r.req.Base.Until.Offset || at > last.To {
+			return r.refuse(fail.Corrupt, "verify the vault", "replay ended at %s, outside of the stream given", lsn)
+		}
+	case name != "":
+		if !strings.Contains(log, fmt.Sprintf("recovery stopping at restore point %q", name)) || at != r.req.Point.Offset {
+			return r.refuse(fail.Corrupt, "verify the vault", "replay ended at %s, the restore point %s is at %s", lsn, name, targets.FormatLSN(r.req.Point.Offset))
+		}
+		r.out.Reached.RestorePoint = name
+	default:
+		// A position without a name: everything up to it, less a record that
+		// is cut off there.
+		if at < r.req.Base.Until.Offset || at > last.To || last.To-at > r.segSize {
+			return r.refuse(fail.Corrupt, "verify the vault", "replay ended at %s, the stream at %s", lsn, targets.FormatLSN(last.To))
+		}
+	}
+	return nil
+}
+
+// superuser opens a session through the socket that only the server's user
+// (and root) can reach, as the superuser that made the cluster.
+func (r *restoreRun) superuser(ctx context.Context) (*pgx.Conn, error) {
+	in := targets.Instance{Kind: targets.Postgres, Shard: r.in.Shard, Address: fmt.Sprintf("%s:%d", r.socketDir(), r.port)}
+	var err error
+	for _, user := range []string{sandboxUser, r.in.User, "postgres"} {
+		if user == "" {
+			continue
+		}
+		in.User = user
+		var conn *pgx.Conn
+		if conn, err = connect(ctx, opRestore, in); err != nil {
+			continue
+		}
+		var name string
+		if err = conn.QueryRow(ctx, "SELECT rolname FROM pg_roles WHERE oid = 10").Scan(&name); err != nil {
+			closeConn(conn)
+			return nil, queryError(opRestore, r.in, "", err)
+		}
+		if name == user {
+			return conn, nil
+		}
+		closeConn(conn)
+		in.User = name
+		return connect(ctx, opRestore, in)
+	}
+	return nil, err
+}
+
+// open gives a sandbox its one login with a password that exists nowhere else.
+func (r *restoreRun) open(ctx context.Context, proc sandbox.Proc) error {
+	conn, err := r.superuser(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	var raw [24]byte
+	_, _ = rand.Read(raw[:]) // never fails
+	password := hex.EncodeToString(raw[:])
+	sql := "SET password_encryption = 'scram-sha-256'; DROP ROLE IF EXISTS " + sandboxUser +
+		"; CREATE ROLE " + sandboxUser + " SUPERUSER LOGIN PASSWORD " + quoteLiteral(password)
+	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		return queryError(opRestore, r.in, "", err)
+	}
+	path := filepath.Join(r.work, "password")
+	if err := os.WriteFile(path, []byte(password+"\n"), 0o600); err != nil {
+		return diskError(path, err)
+	}
+	r.out.Pid, r.out.Address = proc.Pid, fmt.Sprintf("127.0.0.1:%d", r.port)
+	r.out.User, r.out.Password, r.out.Database = sandboxUser, targets.NewSecret(password), r.in.Database
+	return nil
+}

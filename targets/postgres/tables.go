@@ -1,0 +1,122 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// table is one relation that a fence locks.
+type table struct {
+	oid  uint32
+	name string // quoted and schema-qualified
+}
+
+// fenceTables resolves the instance's tables, with the partitions and
+// children of each, in a fixed order.
+func fenceTables(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn) ([]table, error) {
+	const list = `
+SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND `
+	var rows pgx.Rows
+	var err error
+	if len(in.Tables) == 0 {
+		rows, err = conn.Query(ctx, list+`n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast\_temp\_%'`)
+	} else {
+		var missing []string
+		if missing, err = missingTables(ctx, conn, in.Tables); err == nil && len(missing) > 0 {
+			return nil, fail.New(fail.NotFound, op, in.String(), "correct the tables of the target in the configuration",
+				fmt.Errorf("no such table in database %s: %s", in.Database, strings.Join(missing, ", ")))
+		}
+		if err == nil {
+			rows, err = conn.Query(ctx, `WITH RECURSIVE want(oid) AS (
+SELECT to_regclass(t)::oid FROM unnest($1::text[]) t
+UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN want w ON w.oid = i.inhparent)`+list+`c.oid IN (SELECT oid FROM want)`, in.Tables)
+		}
+	}
+	if err != nil {
+		return nil, queryError(op, in, "", err)
+	}
+	tables, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (t table, err error) {
+		err = r.Scan(&t.oid, &t.name)
+		return t, err
+	})
+	if err != nil {
+		return nil, queryError(op, in, "", err)
+	}
+	slices.SortFunc(tables, func(a, b table) int { return strings.Compare(a.name, b.name) })
+	return tables, nil
+}
+
+func missingTables(ctx context.Context, conn *pgx.Conn, names []string) ([]string, error) {
+	rows, err := conn.Query(ctx, `SELECT t FROM unnest($1::text[]) t LEFT JOIN pg_catalog.pg_class c ON c.oid = to_regclass(t)
+WHERE c.oid IS NULL OR c.relkind NOT IN ('r', 'p')`, names)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// refuse looks for whoever would make the lock wait longer than the budget.
+func (m *member) refuse(ctx context.Context) error {
+	oids := make([]uint32, len(m.tables))
+	for i, t := range m.tables {
+		oids[i] = t.oid
+	}
+	rows, err := m.conn.Query(ctx, blockersSQL, oids, m.req.Budget.Seconds())
+	if err != nil {
+		return queryError("cut: join", m.in, "", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var kind, who, what, rel, mode string
+		if err := rows.Scan(&kind, &who, &what, &rel, &mode); err != nil {
+			return queryError("cut: join", m.in, "", err)
+		}
+		var hint string
+		switch kind {
+		case "prepared":
+			hint = "commit or roll back the prepared transaction named, and have the transaction manager watched"
+		case "maintenance":
+			hint = "wait for it to end, or plan VACUUM, index builds and schema changes away from the cuts"
+		default:
+			hint = "wait for it, shorten it, or end it with pg_terminate_backend"
+		}
+		return fail.New(fail.Stalled, "cut: join", m.in.String(), hint, fmt.Errorf("%s holds %s on %s: %s", who, mode, rel, what))
+	}
+	return queryError("cut: join", m.in, "", rows.Err())
+}
+
+// blockersSQL lists holders of locks that conflict with SHARE: transactions
+// and prepared transactions older than the budget, and vacuum or schema
+// changes of any age, because their end cannot be foreseen.
+const blockersSQL = `
+WITH held AS (
+  SELECT l.pid, l.virtualtransaction AS vxid, l.mode, l.relation::regclass::text AS rel
+  FROM pg_catalog.pg_locks l
+  WHERE l.locktype = 'relation' AND (l.granted OR l.mode <> 'RowExclusiveLock') AND l.relation = ANY($1::oid[])
+    AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+    AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+SELECT 'prepared', format('prepared transaction %L of %s', p.gid, p.owner),
+  format('prepared %s s ago', round(extract(epoch FROM clock_timestamp() - p.prepared)::numeric, 1)), h.rel, h.mode
+FROM held h JOIN pg_catalog.pg_prepared_xacts p ON h.vxid = '-1/' || p.transaction
+WHERE h.pid IS NULL AND clock_timestamp() - p.prepared > make_interval(secs => $2)
+UNION ALL
+SELECT CASE WHEN h.mode = 'RowExclusiveLock' THEN 'transaction' ELSE 'maintenance' END,
+  format('pid %s (%s)', h.pid, coalesce(nullif(a.application_name, ''), a.backend_type, 'unknown')),
+  format('transaction is %s s old, its %s statement began %s s ago: %s',
+    coalesce(round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1)::text, '?'), coalesce(a.state, 'current'),
+    coalesce(round(extract(epoch FROM clock_timestamp() - a.query_start)::numeric, 1)::text, '?'),
+    left(regexp_replace(coalesce(a.query, ''), '\s+', ' ', 'g'), 60)), h.rel, h.mode
+FROM held h JOIN pg_catalog.pg_stat_activity a ON a.pid = h.pid
+WHERE h.pid <> pg_catalog.pg_backend_pid()
+  AND (h.mode <> 'RowExclusiveLock' OR clock_timestamp() - a.xact_start > make_interval(secs => $2))
+LIMIT 1`

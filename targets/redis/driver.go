@@ -1,0 +1,202 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/targets"
+)
+
+const (
+	dialTimeout    = 5 * time.Second
+	commandTimeout = 10 * time.Second
+	minVersion     = 7 // multi-part AOF, effects replication of scripts
+)
+
+// Options are what the driver needs.
+type Options struct {
+	// Tools finds redis-server for restores. Without it everything else works.
+	Tools sandbox.Tools
+	Log   *slog.Logger
+}
+
+// Driver teaches drctl Redis. It holds no connection.
+type Driver struct {
+	tools sandbox.Tools
+	log   *slog.Logger
+}
+
+var (
+	_ targets.Driver   = (*Driver)(nil)
+	_ targets.Fencer   = (*Driver)(nil)
+	_ targets.Follower = (*Driver)(nil)
+)
+
+// New makes the driver.
+func New(o Options) *Driver {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Driver{tools: o.Tools, log: o.Log}
+}
+
+// Kind is targets.Redis.
+func (d *Driver) Kind() targets.Kind { return targets.Redis }
+
+// Capabilities says that Redis joins cuts and streams.
+func (d *Driver) Capabilities() targets.Capabilities {
+	return targets.Capabilities{Fence: true, Follow: true}
+}
+
+// tlsConfig is nil for a plain connection.
+func tlsConfig(in targets.Instance) (*tls.Config, error) {
+	const op = "redis: tls"
+	if in.TLS == "" || in.TLS == "disable" {
+		return nil, nil
+	}
+	host, _, err := net.SplitHostPort(in.Address)
+	if err != nil {
+		return nil, fail.New(fail.Invalid, op, in.String(), "write the address as host:port", err)
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	switch in.TLS {
+	case "require":
+		c.InsecureSkipVerify = true // encrypts, proves nothing: what "require" means everywhere
+	case "verify-full":
+		if in.CAFile == "" {
+			return c, nil
+		}
+		pem, err := os.ReadFile(in.CAFile)
+		if err != nil {
+			return nil, fail.New(fail.Invalid, op, in.CAFile, "", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fail.New(fail.Invalid, op, in.CAFile, "give a PEM file with certificates", nil)
+		}
+	default:
+		return nil, fail.New(fail.Invalid, op, in.String(), "use disable, require or verify-full", errors.New("unknown mode "+strconv.Quote(in.TLS)))
+	}
+	return c, nil
+}
+
+// dial opens a plain or TLS connection.
+func dial(ctx context.Context, in targets.Instance) (net.Conn, error) {
+	tc, err := tlsConfig(in)
+	if err != nil {
+		return nil, err
+	}
+	nd := net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
+	if tc == nil {
+		return nd.DialContext(ctx, "tcp", in.Address)
+	}
+	td := tls.Dialer{NetDialer: &nd, Config: tc}
+	return td.DialContext(ctx, "tcp", in.Address)
+}
+
+// client makes a client of one connection. Nothing is retried: every call's
+// outcome is known. The caller closes it.
+func client(in targets.Instance, db int) (*goredis.Client, error) {
+	tc, err := tlsConfig(in)
+	if err != nil {
+		return nil, err
+	}
+	return goredis.NewClient(&goredis.Options{
+		Addr: in.Address, Username: in.User, Password: in.Password.Reveal(), DB: db,
+		Protocol: 2, DisableIdentity: true, MaxRetries: -1, PoolSize: 1,
+		DialTimeout: dialTimeout, ReadTimeout: commandTimeout, WriteTimeout: commandTimeout,
+		ContextTimeoutEnabled: true, TLSConfig: tc,
+	}), nil
+}
+
+// wrap turns an error of a server or of the network into a *fail.Error that
+// names the instance.
+func wrap(op string, in targets.Instance, err error) error {
+	if err == nil {
+		return nil
+	}
+	var fe *fail.Error
+	if errors.As(err, &fe) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	code, hint := classify(err)
+	return fail.New(code, op, in.String(), hint, err)
+}
+
+// classify reads the first word of a server's error, or knows the network's.
+func classify(err error) (fail.Code, string) {
+	var ne net.Error
+	var oe *net.OpError
+	if errors.As(err, &oe) || errors.As(err, &ne) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
+		return fail.Unavailable, "see whether the server runs and the address is right"
+	}
+	word, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "-"), " ")
+	switch word {
+	case "NOAUTH", "WRONGPASS", "DENIED":
+		return fail.Denied, "check the user and the password"
+	case "NOPERM":
+		return fail.Denied, "give the user what it lacks: " + neededACL
+	case "LOADING", "MASTERDOWN", "NOMASTERLINK", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF", "OOM":
+		return fail.Unavailable, ""
+	case "READONLY":
+		return fail.Conflict, "this is a replica: name the primary"
+	}
+	return fail.Unsupported, ""
+}
+
+// neededACL is the least that a user of drctl needs.
+const neededACL = "ACL SETUSER <name> on ><password> resetkeys ~drctl:cut:* +ping +hello +info +select +dbsize +psync +replconf +eval +set +config|get +client|setname"
+
+// info reads sections of INFO as one map.
+func info(ctx context.Context, c goredis.Cmdable, sections ...string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, s := range sections {
+		text, err := c.Info(ctx, s).Result()
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(text) {
+			if k, v, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok && !strings.HasPrefix(k, "#") {
+				m[k] = v
+			}
+		}
+	}
+	return m, nil
+}
+
+func num(m map[string]string, key string) int64 {
+	n, _ := strconv.ParseInt(m[key], 10, 64)
+	return n
+}
+
+// serverPosition is where an instance's log stands, by INFO replication.
+func serverPosition(m map[string]string) targets.Position {
+	off, _ := strconv.ParseUint(m["master_repl_offset"], 10, 64)
+	return targets.Position{Kind: targets.Redis, Lineage: m["master_replid"], Offset: off}
+}
+
+// checkVersion refuses servers whose log this driver cannot use.
+func checkVersion(op string, in targets.Instance, m map[string]string) error {
+	v := m["redis_version"]
+	major, _, _ := strings.Cut(v, ".")
+	if n, err := strconv.Atoi(major); err != nil || n < minVersion {
+		return fail.New(fail.Unsupported, op, in.String(), "upgrade to Redis 7 or later", errors.New("Redis "+strconv.Quote(v)+" has no multi-part AOF"))
+	}
+	if m["cluster_enabled"] == "1" {
+		return fail.New(fail.Unsupported, op, in.String(), "use masters without cluster mode, one shard each", errors.New("Redis Cluster is not supported"))
+	}
+	return nil
+}

@@ -1,0 +1,251 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+const (
+	ackEvery = time.Second
+	// reconnectFor is how long Follow tries to get its connection back before
+	// it returns the error; the caller then resolves the instance again.
+	reconnectFor = 15 * time.Second
+)
+
+// Follow archives the replication stream. It resumes at the archive's tail
+// when the server still has the bytes after it; else it takes a full resync,
+// whose image becomes a base and whose offset begins the lineage. A lost
+// connection is taken up again for some seconds.
+func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive targets.Archive) error {
+	const op = "redis: follow"
+	lastGood := time.Now()
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		f := &follower{d: d, in: in, archive: archive}
+		err := f.session(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if f.moved {
+			lastGood, wait = time.Now(), 100*time.Millisecond
+		}
+		err = wrap(op, in, err)
+		if !fail.Is(err, fail.Unavailable) || time.Since(lastGood) > reconnectFor {
+			return err
+		}
+		d.log.Info("replication interrupted", "instance", in.String(), "error", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// follower is one connection's worth of following.
+type follower struct {
+	d       *Driver
+	in      targets.Instance
+	archive targets.Archive
+	r       *replica
+	offset  uint64 // of the next byte of the stream
+	moved   bool
+	// next, when set, is a lineage that begins at switchAt.
+	next     string
+	lineage  string
+	switchAt uint64
+}
+
+func (f *follower) session(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	version, err := f.hello(ctx)
+	if err != nil {
+		return err
+	}
+	if f.r, err = connectReplica(ctx, f.in); err != nil {
+		return err
+	}
+	defer f.r.close()
+	tail, _ := f.archive.Tail()
+	o, err := f.r.psync(tail)
+	if err != nil {
+		return err
+	}
+	if o.full {
+		err = f.fullResync(ctx, o, tail, version)
+	} else {
+		err = f.resume(ctx, o, tail)
+	}
+	if err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := f.acknowledge(ctx); err != nil {
+			cancel(err)
+		}
+	}()
+	err = f.pump(ctx)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	cancel(nil)
+	<-ended
+	return err
+}
+
+// hello checks the server before any replication.
+func (f *follower) hello(ctx context.Context) (version string, err error) {
+	c, err := client(f.in, 0)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	m, err := info(ctx, c, "server")
+	if err != nil {
+		return "", err
+	}
+	m["cluster_enabled"] = map[bool]string{true: "1", false: "0"}[m["redis_mode"] == "cluster"]
+	return m["redis_version"], checkVersion("redis: follow", f.in, m)
+}
+
+// fullResync saves the image as a base, then begins the lineage: in this
+// order, so that a lineage that has begun has its base.
+func (f *follower) fullResync(ctx context.Context, o offer, tail targets.Position, version string) error {
+	if o.id == tail.Lineage && o.offset < tail.Offset {
+		return fail.New(fail.Unavailable, "redis: follow", f.in.String(), "name the primary, or wait until this replica has caught up",
+			errors.New("the server is behind what is archived of the same replication id"))
+	}
+	at := targets.Position{Kind: targets.Redis, Lineage: o.id, Offset: o.offset}
+	f.d.log.Info("full resync", "instance", f.in.String(), "lineage", o.id, "offset", o.offset, "archived", tail.Offset)
+	image, err := f.r.image()
+	if err != nil {
+		return err
+	}
+	if err := f.archive.Base(ctx, at, imageReader{image, f.in}, map[string]string{"version": version}); err != nil {
+		return err
+	}
+	if err := f.archive.Begin(ctx, o.id, o.offset, targets.Position{}, nil); err != nil {
+		return err
+	}
+	f.lineage, f.offset, f.moved = o.id, o.offset, true
+	// A server that sent the image without a file waits for this before it
+	// sends the stream. Nothing above the base is promised.
+	return f.r.ack(o.offset)
+}
+
+// imageReader names the instance in the errors of the transfer.
+type imageReader struct {
+	io.Reader
+	in targets.Instance
+}
+
+func (r imageReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = wrap("redis: image", r.in, err)
+	}
+	return n, err
+}
+
+// resume goes on at the tail. A server that was promoted continues the old
+// lineage under a new id; both ids share the bytes up to where it took over.
+func (f *follower) resume(ctx context.Context, o offer, tail targets.Position) error {
+	f.lineage, f.offset = tail.Lineage, tail.Offset
+	if err := f.archive.Begin(ctx, tail.Lineage, tail.Offset, targets.Position{}, nil); err != nil {
+		return err
+	}
+	if o.id == tail.Lineage {
+		return nil
+	}
+	c, err := client(f.in, 0)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	m, err := info(ctx, c, "replication")
+	if err != nil {
+		return err
+	}
+	if m["master_replid"] != o.id || m["master_replid2"] != tail.Lineage {
+		return fail.Newf(fail.Unavailable, "redis: follow", f.in.String(), "the replication id changed during the handshake")
+	}
+	second := num(m, "second_repl_offset")
+	if second < 1 || uint64(second-1) < tail.Offset {
+		return fail.Newf(fail.Corrupt, "redis: follow", f.in.String(), "the server continues %s at %d, but says it left it at %d", tail.Lineage, tail.Offset, second-1)
+	}
+	f.next, f.switchAt = o.id, uint64(second-1)
+	f.d.log.Info("replication id changed", "instance", f.in.String(), "from", tail.Lineage, "to", o.id, "at", f.switchAt)
+	return f.maybeSwitch(ctx)
+}
+
+// maybeSwitch begins the next lineage when the stream has reached it.
+func (f *follower) maybeSwitch(ctx context.Context) error {
+	if f.next == "" || f.offset < f.switchAt {
+		return nil
+	}
+	parent := targets.Position{Kind: targets.Redis, Lineage: f.lineage, Offset: f.switchAt}
+	if err := f.archive.Begin(ctx, f.next, f.switchAt, parent, nil); err != nil {
+		return err
+	}
+	f.lineage, f.next = f.next, ""
+	return nil
+}
+
+// pump hands the stream to the archive until something ends it.
+func (f *follower) pump(ctx context.Context) error {
+	buf := make([]byte, readBuffer)
+	for {
+		n, err := f.r.br.Read(buf)
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return err
+		}
+		for p := buf[:n]; len(p) > 0; {
+			part := p
+			if f.next != "" && f.offset < f.switchAt {
+				part = p[:min(uint64(len(p)), f.switchAt-f.offset)]
+			}
+			if err := f.archive.Write(ctx, f.offset, part); err != nil {
+				return err
+			}
+			f.offset += uint64(len(part))
+			f.moved = true
+			p = p[len(part):]
+			if err := f.maybeSwitch(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// acknowledge tells the server what is durable, whenever that grows and at
+// least every second: a silent replica is dropped.
+func (f *follower) acknowledge(ctx context.Context) error {
+	t := time.NewTicker(ackEvery)
+	defer t.Stop()
+	var acked uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		case <-f.archive.Advanced():
+		}
+		acked = max(acked, f.archive.Durable())
+		if err := f.r.ack(acked); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+}

@@ -1,0 +1,49 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"drctl/activities"
+)
+
+// CheckAllIn asks for vaults to be verified.
+type CheckAllIn struct {
+	Group activities.Group `json:"group"`
+	// Regions limits the check; empty means every vault of the policy.
+	Regions  []string `json:"regions,omitempty"`
+	ReadData string   `json:"read_data"`
+}
+
+// Check verifies the vaults of a group, each on its own region's worker.
+func Check(ctx workflow.Context, in CheckAllIn) ([]activities.CheckOut, error) {
+	regions := in.Regions
+	if len(regions) == 0 {
+		regions = in.Group.Policy.Vaults
+	}
+	futures := make([]workflow.Future, len(regions))
+	for i, r := range regions {
+		futures[i] = workflow.ExecuteActivity(long(ctx, Queue(r), 24*time.Hour, 3), activities.CheckVaultName,
+			activities.CheckIn{Region: r, Group: in.Group.Name, ReadData: in.ReadData})
+	}
+	out := make([]activities.CheckOut, len(regions))
+	for i, f := range futures {
+		if err := f.Get(ctx, &out[i]); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// Retain applies the group's retention to every vault of its policy.
+func Retain(ctx workflow.Context, in CheckAllIn) ([]activities.RetainOut, error) {
+	out := make([]activities.RetainOut, len(in.Group.Policy.Vaults))
+	for i, r := range in.Group.Policy.Vaults {
+		if err := workflow.ExecuteActivity(long(ctx, Queue(r), 24*time.Hour, 3), activities.RetainName,
+			activities.CheckIn{Region: r, Group: in.Group.Name}).Get(ctx, &out[i]); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,73 @@
+package workflows
+
+import (
+	"errors"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"drctl/activities"
+	"drctl/targets"
+)
+
+// TakeCutIn asks for a cut of a group.
+type TakeCutIn struct {
+	Group activities.Group `json:"group"`
+}
+
+// TakeCut fences, snapshots the object stores and seals. A cut that cannot be
+// sealed in time is recorded as abandoned and fails the workflow.
+func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
+	home := Queue(in.Group.Home)
+	// A fence that died with its worker is tried anew under a new id; the
+	// server's lease has ended the old one long before the heartbeat is missed.
+	fctx := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue: home, StartToCloseTimeout: 2 * time.Minute, HeartbeatTimeout: 15 * time.Second,
+		ScheduleToStartTimeout: time.Minute,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
+	})
+	var cut targets.Cut
+	if err := workflow.ExecuteActivity(fctx, activities.FenceCutName, activities.GroupIn{Group: in.Group.Name}).Get(ctx, &cut); err != nil {
+		return targets.Cut{}, err
+	}
+	sealed, err := seal(ctx, in.Group, cut)
+	if err != nil {
+		dctx, cancel := workflow.NewDisconnectedContext(ctx)
+		defer cancel()
+		aerr := workflow.ExecuteActivity(quick(dctx, home), activities.AbandonCutName,
+			activities.CutIn{Cut: cut, Reason: err.Error()}).Get(dctx, nil)
+		return cut, errors.Join(err, aerr)
+	}
+	return sealed, nil
+}
+
+func seal(ctx workflow.Context, g activities.Group, cut targets.Cut) (targets.Cut, error) {
+	within := g.Policy.SealWithin
+	ctx, cancel := workflow.WithCancel(ctx)
+	defer cancel()
+	deadline := func(queue string) workflow.Context {
+		return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+			TaskQueue: queue, ScheduleToCloseTimeout: within, HeartbeatTimeout: 15 * time.Second, WaitForCancellation: true,
+			RetryPolicy: &temporal.RetryPolicy{InitialInterval: 500 * time.Millisecond, MaximumInterval: 5 * time.Second},
+		})
+	}
+	snapshots := map[int]workflow.Future{}
+	for i, p := range cut.Shards {
+		if p.Kind == targets.S3 {
+			snapshots[i] = workflow.ExecuteActivity(deadline(Queue(p.Region)), activities.SnapshotName,
+				activities.SnapshotIn{Shard: p.Shard, AsOf: p.Position.AsOf})
+		}
+	}
+	for i := range cut.Shards { // in order: maps have none
+		if f, ok := snapshots[i]; ok {
+			var out activities.SnapshotOut
+			if err := f.Get(ctx, &out); err != nil {
+				return cut, err
+			}
+			cut.Shards[i].Position = out.Position
+		}
+	}
+	err := workflow.ExecuteActivity(deadline(Queue(g.Home)), activities.SealCutName, activities.CutIn{Cut: cut}).Get(ctx, &cut)
+	return cut, err
+}
