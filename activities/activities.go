@@ -126,6 +126,13 @@ func (b *beater) progress(phase string, done, total int64) {
 	b.send(Beat{Shard: b.shard, Phase: phase, Done: done, Total: total})
 }
 
+// current is the last beat, for work that reports no progress of its own for a while.
+func (b *beater) current() Beat {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.beat
+}
+
 func (b *beater) send(x Beat) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

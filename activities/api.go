@@ -58,7 +58,12 @@ type Group struct {
 	Gate   string       `json:"gate"` // shard that holds the gate
 	Shards []GroupShard `json:"shards"`
 	Policy Policy       `json:"policy"`
+	// Queues are the task queues by region.
+	Queues map[string]string `json:"queues"`
 }
+
+// Queue is the task queue of a region's workers.
+func (g Group) Queue(region string) string { return g.Queues[region] }
 
 // GroupShard is one shard of a group with the region of its configured primary.
 type GroupShard struct {
@@ -85,6 +90,7 @@ type Policy struct {
 	RPO         time.Duration         `json:"rpo_ns"`
 	RTO         time.Duration         `json:"rto_ns"`
 	Retention   vault.RetentionPolicy `json:"retention"`
+	KeepCutsMin int                   `json:"keep_cuts_min"` // newest cuts kept whatever their age
 }
 
 // ShardIn names a shard.

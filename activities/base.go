@@ -52,16 +52,15 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	beat := newBeater(ctx, in.Shard)
 	// restic opens its repository and PostgreSQL makes its checkpoint without
 	// a report of progress; both have time-outs of their own.
-	stop := beatEvery(ctx, 5*time.Second, func() Beat { beat.mu.Lock(); defer beat.mu.Unlock(); return beat.beat })
+	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
 	art, err := d.Base(ctx, inst, targets.BaseRequest{ID: in.ID, Full: full, Progress: beat.progress}, set.Shard(in.Shard))
 	if err != nil {
 		return BaseOut{}, err
 	}
 	beat.progress("record", art.Bytes, art.Bytes)
-	// The record goes to the vault that has the data; the copy brings data and
-	// record to the others, in this order.
-	if err := (vault.Set{Vaults: set.Vaults[:1], Durability: 1}).SaveBase(ctx, art); err != nil {
+	// The record goes last, to every vault that has the data.
+	if _, err := set.SaveBase(ctx, art); err != nil {
 		return BaseOut{}, err
 	}
 	beat.progress("stream", art.Bytes, art.Bytes)
@@ -97,7 +96,7 @@ func (a *Activities) copyVault(parent context.Context, in CopyIn) error {
 		return err
 	}
 	beat := newBeater(ctx, in.Shard)
-	stop := beatEvery(ctx, 5*time.Second, func() Beat { beat.mu.Lock(); defer beat.mu.Unlock(); return beat.beat })
+	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
 	for _, prefix := range []string{vault.ResticPrefix(in.Shard), vault.BasesPrefix(in.Shard)} {
 		opt := vault.MirrorOptions{Progress: func(done, total int64) { beat.progress("copy to "+in.To, done, total) }}

@@ -91,7 +91,44 @@ func VerifyVault(ctx context.Context, v *vault.Vault, g Group, readData string) 
 
 // RetainOut says what retention removed.
 type RetainOut struct {
-	Region  string   `json:"region"`
-	Removed []string `json:"removed"`
-	Kept    int      `json:"kept_cuts"`
+	Region string                `json:"region"`
+	Plan   vault.RetentionPlan   `json:"plan"`
+	Result vault.RetentionResult `json:"result"`
+}
+
+// Retain applies a group's retention to one region's vault: the only place
+// where anything is deleted from it.
+func (a *Activities) Retain(ctx context.Context, in CheckIn) (RetainOut, error) {
+	out, err := a.retain(ctx, in)
+	return out, engine.EncodeError(err)
+}
+
+func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, error) {
+	ctx, cancel := stoppable(parent)
+	defer cancel(nil)
+	out := RetainOut{Region: in.Region}
+	g, err := a.Platform.Group(in.Group)
+	if err != nil {
+		return out, err
+	}
+	v, err := a.Platform.Vault(ctx, in.Region)
+	if err != nil {
+		return out, err
+	}
+	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "retain", Detail: in.Region} })
+	defer stop()
+	inv, err := v.Inventory(ctx, []string{g.Name})
+	if err != nil {
+		return out, err
+	}
+	now := time.Now().UTC()
+	pol := g.Policy.Retention
+	if n := g.Policy.KeepCutsMin; n > 0 && len(inv.Cuts) > 0 {
+		// Cuts are sorted by age: the Nth newest one widens the window.
+		nth := inv.Cuts[max(0, len(inv.Cuts)-n)]
+		pol.KeepCuts = max(pol.KeepCuts, now.Sub(nth.FencedAt)+time.Minute)
+	}
+	out.Plan = vault.PlanRetention(inv, pol, now)
+	out.Result, err = v.Retain(ctx, out.Plan, vault.RetainOptions{})
+	return out, err
 }

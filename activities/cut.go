@@ -2,7 +2,6 @@ package activities
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"sync"
 	"time"
@@ -117,7 +116,8 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 	for _, v := range set.Vaults {
 		if done, err := v.Cut(ctx, cut.Group, cut.ID); err == nil && !done.SealedAt.IsZero() {
 			cut = done
-			return cut, set.SaveCut(ctx, cut) // a repeat completes the other vaults
+			_, err = set.SaveCut(ctx, cut) // a repeat completes the other vaults
+			return cut, err
 		}
 	}
 	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "seal", Detail: cut.ID} })
@@ -145,7 +145,8 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 		return cut, fail.Newf(fail.Unavailable, "cut: seal", cut.ID, "only %d of the %d vaults asked for hold the whole cut", len(cut.SealedIn), set.Durability)
 	}
 	cut.SealedAt = time.Now().UTC()
-	return cut, set.SaveCut(ctx, cut)
+	_, err = set.SaveCut(ctx, cut)
+	return cut, err
 }
 
 // holders lists the regions whose vaults hold the object manifest.
@@ -186,6 +187,14 @@ func everywhere(held [][]string) []string {
 	return out
 }
 
+// AbandonedCut is the record of a cut that could not be sealed in time.
+type AbandonedCut struct {
+	Cut         targets.Cut `json:"cut"`
+	Reason      string      `json:"reason"`
+	AbandonedAt time.Time   `json:"abandoned_at"`
+	Run         string      `json:"run"`
+}
+
 // AbandonCut records a cut that could not be sealed in time, so that it is
 // reported and not forgotten.
 func (a *Activities) AbandonCut(ctx context.Context, in CutIn) error {
@@ -201,12 +210,9 @@ func (a *Activities) abandon(ctx context.Context, in CutIn) error {
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(map[string]any{"cut": in.Cut, "reason": in.Reason, "abandoned_at": time.Now().UTC(), "workflow": activity.GetInfo(ctx).WorkflowExecution.RunID})
-	if err != nil {
-		return fail.New(fail.Internal, "cut: abandon", in.Cut.ID, "", err)
-	}
 	set.Durability = 1 // the vault that could not be reached may be why
-	_, err = set.PutSealed(ctx, vault.ReportKey("abandoned-cut", in.Cut.ID), nil, body)
+	_, err = set.SaveReport(ctx, "abandoned-cut", in.Cut.ID, AbandonedCut{Cut: in.Cut, Reason: in.Reason,
+		AbandonedAt: time.Now().UTC(), Run: activity.GetInfo(ctx).WorkflowExecution.RunID})
 	if fail.Is(err, fail.Conflict) {
 		return nil // a repeat
 	}

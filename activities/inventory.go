@@ -67,11 +67,15 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 		if at.IsZero() {
 			return sh, nil // the cut names its manifest
 		}
-		ms, err := v.Manifests(ctx, id)
-		for _, m := range ms {
-			sh.Manifests = append(sh.Manifests, restore.Manifest{AsOf: m.Stored, SHA256: m.SHA256})
+		for i, err := range v.Store().List(ctx, vault.ManifestsPrefix(id), "") {
+			if err != nil {
+				return sh, err
+			}
+			if _, stored, sum, ok := vault.ParseManifestKey(i.Key); ok {
+				sh.Manifests = append(sh.Manifests, restore.Manifest{AsOf: stored, SHA256: sum})
+			}
 		}
-		return sh, err
+		return sh, nil
 	}
 	var errs []error
 	var err error

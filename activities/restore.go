@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -70,7 +71,7 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, e
 		return out, err
 	}
 	beat := newBeater(ctx, in.Step.Shard)
-	stop := beatEvery(ctx, 5*time.Second, func() Beat { beat.mu.Lock(); defer beat.mu.Unlock(); return beat.beat })
+	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
 	out.Outcome, err = d.Restore(ctx, inst, targets.RestoreRequest{Base: in.Step.Base, Point: in.Step.Point,
 		Path: in.Step.Path, Until: in.Step.Until, WorkDir: work, Delta: in.Delta, Progress: beat.progress},
@@ -178,20 +179,29 @@ func (a *Activities) remember(in StepIn, inst targets.Instance, o targets.Outcom
 	return nil
 }
 
-// SandboxInstance reads back how a restored shard in a sandbox is reached.
-func SandboxInstance(dir string, id targets.ShardID) (targets.Instance, error) {
-	p := filepath.Join(dir, id.Target+"-"+id.Shard, accessFile)
+// ReadAccess reads how the restored shard in a sandbox's folder is reached.
+func ReadAccess(dir string) (Access, error) {
+	p := filepath.Join(dir, accessFile)
 	b, err := os.ReadFile(p)
 	if err != nil {
 		code := fail.Internal
 		if errors.Is(err, os.ErrNotExist) {
 			code = fail.NotFound
 		}
-		return targets.Instance{}, fail.New(code, "sandbox: open", p, "the shard was not restored into this sandbox", err)
+		return Access{}, fail.New(code, "sandbox: open", p, "the shard was not restored into this sandbox", err)
 	}
 	var acc Access
 	if err := json.Unmarshal(b, &acc); err != nil {
-		return targets.Instance{}, fail.New(fail.Corrupt, "sandbox: open", p, "", err)
+		return Access{}, fail.New(fail.Corrupt, "sandbox: open", p, "", err)
+	}
+	return acc, nil
+}
+
+// SandboxInstance resolves a restored shard in a sandbox.
+func SandboxInstance(dir string, id targets.ShardID) (targets.Instance, error) {
+	acc, err := ReadAccess(filepath.Join(dir, id.Target+"-"+id.Shard))
+	if err != nil {
+		return targets.Instance{}, err
 	}
 	return targets.Instance{Kind: acc.Kind, Shard: acc.Shard, Region: "sandbox", Role: targets.Sandbox, Address: acc.Address,
 		User: acc.User, Password: targets.NewSecret(acc.Password), Database: acc.Database, DataDir: acc.DataDir}, nil
@@ -235,11 +245,11 @@ func (a *Activities) verifyShard(parent context.Context, in StepIn) (StepOut, er
 			return out, err
 		}
 		src := stream.NewSource(v, in.Step.Shard)
-		want.Manifest = manifestOf(src, in.Step.Point.Manifest)
+		want.Manifest = func(ctx context.Context) (io.ReadCloser, error) { return src.Manifest(ctx, in.Step.Point.Manifest) }
 	}
 	beat := newBeater(ctx, in.Step.Shard)
 	want.Progress = beat.progress
-	stop := beatEvery(ctx, 5*time.Second, func() Beat { beat.mu.Lock(); defer beat.mu.Unlock(); return beat.beat })
+	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
 	out.Findings, err = d.Verify(ctx, inst, want)
 	out.Finished = time.Now().UTC()

@@ -266,8 +266,8 @@ type Artifact struct {
 	// Settings are the server's settings that a replay must match or exceed
 	// (PostgreSQL: max_connections ...), with server_version_num and wal_segment_size.
 	Settings map[string]string `json:"settings,omitempty"`
-	// Tablespaces maps a tablespace oid to its location and to its folder in
-	// the snapshot, separated by "=".
+	// Tablespaces maps a tablespace oid to "<location>=<snapshot id>:<path in
+	// it>": each is a snapshot of its own, tagged with the base's id.
 	Tablespaces map[string]string `json:"tablespaces,omitempty"`
 	Bytes       int64             `json:"bytes"`       // bytes read
 	BytesAdded  int64             `json:"bytes_added"` // bytes new to the vault

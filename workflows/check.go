@@ -24,7 +24,7 @@ func Check(ctx workflow.Context, in CheckAllIn) ([]activities.CheckOut, error) {
 	}
 	futures := make([]workflow.Future, len(regions))
 	for i, r := range regions {
-		futures[i] = workflow.ExecuteActivity(long(ctx, Queue(r), 24*time.Hour, 3), activities.CheckVaultName,
+		futures[i] = workflow.ExecuteActivity(long(ctx, in.Group.Queue(r), 24*time.Hour, 3), activities.CheckVaultName,
 			activities.CheckIn{Region: r, Group: in.Group.Name, ReadData: in.ReadData})
 	}
 	out := make([]activities.CheckOut, len(regions))
@@ -40,7 +40,7 @@ func Check(ctx workflow.Context, in CheckAllIn) ([]activities.CheckOut, error) {
 func Retain(ctx workflow.Context, in CheckAllIn) ([]activities.RetainOut, error) {
 	out := make([]activities.RetainOut, len(in.Group.Policy.Vaults))
 	for i, r := range in.Group.Policy.Vaults {
-		if err := workflow.ExecuteActivity(long(ctx, Queue(r), 24*time.Hour, 3), activities.RetainName,
+		if err := workflow.ExecuteActivity(long(ctx, in.Group.Queue(r), 24*time.Hour, 3), activities.RetainName,
 			activities.CheckIn{Region: r, Group: in.Group.Name}).Get(ctx, &out[i]); err != nil {
 			return out, err
 		}

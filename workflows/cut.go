@@ -19,7 +19,7 @@ type TakeCutIn struct {
 // TakeCut fences, snapshots the object stores and seals. A cut that cannot be
 // sealed in time is recorded as abandoned and fails the workflow.
 func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
-	home := Queue(in.Group.Home)
+	home := in.Group.Queue(in.Group.Home)
 	// A fence that died with its worker is tried anew under a new id; the
 	// server's lease has ended the old one long before the heartbeat is missed.
 	fctx := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
@@ -55,7 +55,7 @@ func seal(ctx workflow.Context, g activities.Group, cut targets.Cut) (targets.Cu
 	snapshots := map[int]workflow.Future{}
 	for i, p := range cut.Shards {
 		if p.Kind == targets.S3 {
-			snapshots[i] = workflow.ExecuteActivity(deadline(Queue(p.Region)), activities.SnapshotName,
+			snapshots[i] = workflow.ExecuteActivity(deadline(g.Queue(p.Region)), activities.SnapshotName,
 				activities.SnapshotIn{Shard: p.Shard, AsOf: p.Position.AsOf})
 		}
 	}
@@ -68,6 +68,6 @@ func seal(ctx workflow.Context, g activities.Group, cut targets.Cut) (targets.Cu
 			cut.Shards[i].Position = out.Position
 		}
 	}
-	err := workflow.ExecuteActivity(deadline(Queue(g.Home)), activities.SealCutName, activities.CutIn{Cut: cut}).Get(ctx, &cut)
+	err := workflow.ExecuteActivity(deadline(g.Queue(g.Home)), activities.SealCutName, activities.CutIn{Cut: cut}).Get(ctx, &cut)
 	return cut, err
 }

@@ -47,7 +47,7 @@ func CheckID(region string) string { return "check/" + region }
 // RetainID is the workflow id of a group's retention.
 func RetainID(group string) string { return "retain/" + group }
 
-// Queue is the task queue of a region's workers.
+// Queue is the task queue of a region's workers unless the configuration names another.
 func Queue(region string) string { return "drctl." + region }
 
 // quick is for calls of a few seconds.

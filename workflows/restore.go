@@ -15,13 +15,15 @@ type RestoreIn struct {
 	Plan restore.Plan `json:"plan"`
 	// Queue serves the region that restores: the vault's.
 	Queue string `json:"queue"`
+	// Queues are the task queues by region, for steps that run elsewhere.
+	Queues map[string]string `json:"queues,omitempty"`
 	// Window is how many shards are restored at once; 0 means 4.
 	Window int `json:"window"`
 	// Quick leaves out the checks that read every byte.
 	Quick bool `json:"quick"`
 	// Discard removes the sandbox at the end whatever happened.
 	Discard bool `json:"discard"`
-	// Assertions are checked on every shard of a target.
+	// Assertions are checked by "target" (every shard of it) or "target/shard".
 	Assertions map[string][]targets.Assertion `json:"assertions,omitempty"`
 }
 
@@ -142,13 +144,17 @@ func runStep(ctx workflow.Context, in RestoreIn, step restore.Step, box activiti
 		queue = box.Queue
 	}
 	if step.Into.Region != "" {
-		queue = Queue(step.Into.Region)
+		queue = in.Queues[step.Into.Region]
 	}
 	if step.Op == restore.OpVerify {
 		name = activities.VerifyShardName
 	}
 	arg := activities.StepIn{PlanID: in.Plan.ID, Vault: in.Plan.Goal.Vault, Delta: in.Plan.Goal.Delta, Step: step,
-		Sandbox: box, Quick: in.Quick, Assertions: in.Assertions[step.Shard.Target]}
+		Sandbox: box, Quick: in.Quick}
+	if step.Op == restore.OpVerify {
+		arg.Assertions = append(arg.Assertions, in.Assertions[step.Shard.Target]...)
+		arg.Assertions = append(arg.Assertions, in.Assertions[step.Shard.String()]...)
+	}
 	res := activities.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: workflow.Now(ctx).UTC()}
 	started := res.Started
 	err := workflow.ExecuteActivity(long(ctx, queue, step.Limit, 3), name, arg).Get(ctx, &res)

@@ -14,6 +14,7 @@ import (
 
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/progress"
 )
 
 // app is what every command shares: where it prints, and the global flags.
@@ -57,7 +58,14 @@ func (a *app) load() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return config.Load(path, os.LookupEnv)
+	cfg, err := config.Load(path, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range cfg.Warnings() {
+		fmt.Fprintf(a.err, "drctl: warning: %s\n", w)
+	}
+	return cfg, nil
 }
 
 func (a *app) findConfig() (string, error) {
@@ -88,6 +96,9 @@ func tty(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
+
+// style is how text is coloured.
+func (a *app) style() progress.Style { return progress.Style{NoColor: a.noColor || !tty(a.out)} }
 
 // printJSON prints v, indented.
 func (a *app) printJSON(v any) error {

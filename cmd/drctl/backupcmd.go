@@ -35,7 +35,9 @@ func (a *app) backupCmd() *cobra.Command {
 	list.Flags().StringSliceVar(&shards, "shard", nil, "only these shards (target/shard)")
 	show := &cobra.Command{
 		Use: "show BASE", Short: "Show one base", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.backupShow(cmd.Context(), group, region, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.backupShow(cmd.Context(), group, region, args[0])
+		},
 	}
 	verify := &cobra.Command{
 		Use: "verify", Short: "Check that everything stored is whole",
@@ -43,7 +45,9 @@ func (a *app) backupCmd() *cobra.Command {
 restic repositories, in one region's vault or in all of them. Exit status 4 when
 something is damaged. It needs no engine.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.backupVerify(cmd.Context(), group, region, readData) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.backupVerify(cmd.Context(), group, region, readData)
+		},
 	}
 	verify.Flags().StringVar(&readData, "read-data", "1/1", "part of the base data to read: n/t, or empty for none")
 	for _, x := range []*cobra.Command{list, show, verify} {
@@ -68,7 +72,7 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 	if err != nil {
 		return err
 	}
-	run, err := start(ctx, s.engine, workflows.BackupID(g.Name), workflows.TakeBackupName, workflows.Queue(g.Home), false,
+	run, err := start(ctx, s.engine, workflows.BackupID(g.Name), workflows.TakeBackupName, g.Queue(g.Home), false,
 		workflows.TakeBackupIn{Group: g, Shards: shards, Full: full})
 	if err != nil {
 		return err

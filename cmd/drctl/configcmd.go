@@ -19,9 +19,9 @@ func (a *app) configCmd() *cobra.Command {
 					return err
 				}
 				if a.json {
-					return a.printJSON(map[string]any{"valid": true, "file": cfg.Path(), "hash": cfg.Hash()})
+					return a.printJSON(map[string]any{"valid": true, "file": cfg.File(), "hash": cfg.Hash()})
 				}
-				fmt.Fprintf(a.out, "%s: valid\n", cfg.Path())
+				fmt.Fprintf(a.out, "%s: valid\n", cfg.File())
 				return nil
 			}},
 		&cobra.Command{

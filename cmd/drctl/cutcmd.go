@@ -56,7 +56,7 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 	if err != nil {
 		return err
 	}
-	run, err := start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, workflows.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
+	run, err := start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
 	if fail.Is(err, fail.Conflict) {
 		// A scheduled cut is under way: it takes less than a second as a rule.
 		select {
@@ -64,7 +64,7 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 			return ctx.Err()
 		case <-time.After(2 * time.Second):
 		}
-		run, err = start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, workflows.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
+		run, err = start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
 	}
 	if err != nil {
 		return err

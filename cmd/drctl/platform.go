@@ -48,9 +48,14 @@ func (p *platform) Group(name string) (activities.Group, error) {
 		Vaults: pol.Stream.Vaults, Durability: pol.Stream.Durability,
 		FullEvery: pol.Base.FullEvery, ReadData: pol.Check.ReadData,
 		RPO: pol.Objectives.RPO, RTO: pol.Objectives.RTO,
-		Retention: vault.RetentionPolicy{Cuts: pol.Retention.Cuts, CutsMin: pol.Retention.CutsMin,
-			Bases: pol.Retention.Bases, BasesMin: pol.Retention.BasesMin},
+		Retention: vault.RetentionPolicy{KeepCuts: pol.Retention.Cuts, KeepBases: pol.Retention.BasesMin,
+			KeepBasesFor: pol.Retention.Bases},
+		KeepCutsMin: pol.Retention.CutsMin,
 	}}
+	out.Queues = map[string]string{}
+	for _, r := range p.cfg.RegionNames() {
+		out.Queues[r] = p.cfg.Regions[r].Queue
+	}
 	for _, id := range p.cfg.Shards(name) {
 		region, _ := p.cfg.Primary(id)
 		out.Shards = append(out.Shards, activities.GroupShard{Shard: id, Kind: targets.Kind(p.cfg.Targets[id.Target].Kind),
@@ -67,31 +72,18 @@ func (p *platform) Instance(ctx context.Context, shard targets.ShardID, region s
 // Regions lists the regions that have an instance of the shard, the
 // configured primary's first.
 func (p *platform) Regions(shard targets.ShardID) []string {
-	t, ok := p.cfg.Targets[shard.Target]
-	if !ok {
-		return nil
-	}
-	first, _ := p.cfg.Primary(shard)
-	var out []string
-	for _, r := range p.cfg.RegionNames() {
-		if _, ok := t.Shards[shard.Shard][r]; ok && r != first {
-			out = append(out, r)
+	out := slices.Clone(p.cfg.ShardRegions(shard))
+	if first, ok := p.cfg.Primary(shard); ok {
+		if i := slices.Index(out, first); i > 0 {
+			out[0], out[i] = out[i], out[0]
 		}
-	}
-	if first != "" {
-		out = append([]string{first}, out...)
 	}
 	return out
 }
 
 // GroupOf names the group that a shard belongs to.
 func (p *platform) GroupOf(shard targets.ShardID) (string, error) {
-	for _, name := range p.cfg.GroupNames() {
-		if slices.Contains(p.cfg.Groups[name].Targets, shard.Target) {
-			return name, nil
-		}
-	}
-	return "", fail.Newf(fail.NotFound, "configuration", shard.String(), "no group holds this target")
+	return p.cfg.GroupOf(shard)
 }
 
 // Vault opens a region's vault, once.
@@ -124,18 +116,11 @@ func (p *platform) vaultOptions(ctx context.Context, region string) (vault.Optio
 }
 
 func (p *platform) vaultPlace(ctx context.Context, region string) (vault.Options, error) {
-	r, ok := p.cfg.Regions[region]
-	if !ok {
-		return vault.Options{}, fail.Newf(fail.NotFound, "configuration", region, "there is no region of this name")
+	l, err := p.cfg.VaultLocation(ctx, region)
+	if err != nil {
+		return vault.Options{}, err
 	}
-	loc := vault.Location{URL: r.Vault.URL, Endpoint: r.Vault.Endpoint, Region: r.Vault.Region, AccessKey: r.Vault.AccessKey}
-	if !r.Vault.SecretKey.IsZero() {
-		s, err := p.cfg.Secret(ctx, r.Vault.SecretKey)
-		if err != nil {
-			return vault.Options{}, err
-		}
-		loc.SecretKey = s
-	}
+	loc := vault.Location{URL: l.URL, Endpoint: l.Endpoint, Region: l.S3Region, AccessKey: l.AccessKey, SecretKey: l.SecretKey}
 	return vault.Options{Region: region, Location: loc, ResticBin: p.tools.ResticBin, Log: p.log,
 		CacheDir: filepath.Join(p.cfg.StateDir, "cache", region)}, nil
 }

@@ -9,6 +9,8 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+	"google.golang.org/grpc/codes"
 
 	"drctl/internal/fail"
 )
@@ -35,7 +37,7 @@ func EncodeError(err error) error {
 	if err == nil || ofEngine(err) {
 		return err
 	}
-	w := wire{Code: fail.CodeOf(err), Canceled: errors.Is(err, context.Canceled)}
+	w := wire{Code: fail.CodeOf(err), Canceled: errors.Is(err, context.Canceled) || temporal.IsCanceledError(err)}
 	var e *fail.Error
 	if errors.As(err, &e) {
 		w.Op, w.Subject, w.Hint = e.Op, clip(e.Subject), clip(e.Hint)
@@ -65,30 +67,25 @@ func clip(s string) string {
 	return s[:maxText] + " [cut off]"
 }
 
-// ofEngine reports whether the SDK knows how to carry the error already.
+// ofEngine reports whether the SDK knows how to carry the error already. What
+// drctl says about one of them, as a *fail.Error around it, is worth more.
 func ofEngine(err error) bool {
+	if _, own := err.(*fail.Error); own {
+		return false
+	}
 	var (
 		app   *temporal.ApplicationError
 		act   *temporal.ActivityError
 		child *temporal.ChildWorkflowExecutionError
 		exec  *temporal.WorkflowExecutionError
 		can   *temporal.CanceledError
-		panic *temporal.PanicError
+		pan   *temporal.PanicError
 		out   *temporal.TimeoutError
 		term  *temporal.TerminatedError
+		again *workflow.ContinueAsNewError
 	)
-	var own *fail.Error
-	if e, ok := err.(*fail.Error); ok { // what drctl says about it is worth more
-		own = e
-	}
-	return own == nil && (errors.As(err, &app) || errors.As(err, &act) || errors.As(err, &child) || errors.As(err, &exec) ||
-		errors.As(err, &can) || errors.As(err, &panic) || errors.As(err, &out) || errors.As(err, &term)) ||
-		continuesAsNew(err)
-}
-
-func continuesAsNew(err error) bool {
-	var e interface{ error }
-	return errors.As(err, &e) && temporalContinue(err)
+	return errors.As(err, &app) || errors.As(err, &act) || errors.As(err, &child) || errors.As(err, &exec) ||
+		errors.As(err, &can) || errors.As(err, &pan) || errors.As(err, &out) || errors.As(err, &term) || errors.As(err, &again)
 }
 
 // DecodeError is the inverse of EncodeError, through any number of wrappings
@@ -144,8 +141,7 @@ func decodeWire(err error) (error, bool) {
 
 func (w wire) error() error {
 	e := &fail.Error{Op: w.Op, Subject: w.Subject, Code: w.Code, Hint: w.Hint}
-	switch {
-	case w.Op == "" && w.Subject == "": // it never was a *fail.Error
+	if w.Op == "" && w.Subject == "" { // it never was a *fail.Error
 		e.Op, w.Cause, w.Text = "workflow", w.Text, ""
 	}
 	if w.Canceled {
@@ -219,7 +215,7 @@ func serviceCode(err error) fail.Code {
 	case errors.As(err, &gone), errors.As(err, &busy):
 		return fail.Unavailable
 	}
-	if unauthenticated(err) {
+	if serviceerror.ToStatus(err).Code() == codes.Unauthenticated {
 		return fail.Denied
 	}
 	return fail.CodeOf(err)

@@ -61,7 +61,8 @@ type Options struct {
 type row struct {
 	Row
 	est     Estimator
-	printed Row // what the last plain line said
+	printed Row  // what the last plain line said
+	stalled bool // and whether it said that nothing moves
 	began   time.Time
 	ended   time.Time
 }
@@ -217,10 +218,11 @@ func (d *Display) draw() {
 	}
 	var b strings.Builder
 	for _, r := range d.rows {
-		if r.Row == r.printed {
-			continue // nothing to say; a stalled row is silent but once
+		stalled := r.State == Running && r.est.Stalled(now)
+		if r.Row == r.printed && (!stalled || r.stalled) {
+			continue // nothing to say; a stall is said once
 		}
-		r.printed = r.Row
+		r.printed, r.stalled = r.Row, stalled
 		b.WriteString(plain(r, now) + "\n")
 	}
 	d.write(b.String())

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"sync"
 
@@ -55,6 +56,26 @@ func (v *Vault) Bases(ctx context.Context, shard targets.ShardID) ([]targets.Art
 	slices.SortStableFunc(all, func(a, b targets.Artifact) int { return a.Finished.Compare(b.Finished) })
 	return all, err
 }
+
+// SnapshotsOf lists the restic snapshots that a base consists of: its own and
+// those that its tablespaces name.
+func SnapshotsOf(a targets.Artifact) []string {
+	var ids []string
+	if a.Snapshot != "" {
+		ids = append(ids, a.Snapshot)
+	}
+	for _, where := range a.Tablespaces {
+		for _, id := range snapshotRE.FindAllString(where, -1) {
+			if len(id) == 64 && !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	slices.Sort(ids[min(1, len(ids)):])
+	return ids
+}
+
+var snapshotRE = regexp.MustCompile(`[0-9a-f]{64,}`)
 
 // Base reads one base's record.
 func (v *Vault) Base(ctx context.Context, shard targets.ShardID, id string) (targets.Artifact, error) {
@@ -193,7 +214,8 @@ func readRecords[T any](ctx context.Context, v *Vault, keys []string, check func
 }
 
 // SaveCut writes the record of a sealed cut: into the vaults of the regions in
-// SealedIn, or into all when that is empty.
+// SealedIn, which must be as many as the policy asks for, or into all when it
+// is empty.
 func (s Set) SaveCut(ctx context.Context, c targets.Cut) (done int, err error) {
 	key := CutKey(c.Group, c.ID)
 	if c.SealedAt.IsZero() {
@@ -207,6 +229,9 @@ func (s Set) SaveCut(ctx context.Context, c targets.Cut) (done int, err error) {
 				to.Vaults = append(to.Vaults, v)
 			}
 		}
+	}
+	if len(to.Vaults) < s.Need() {
+		return 0, fail.Newf(fail.Invalid, "vault: save cut", c.ID, "sealed in %d of the %d vaults that the policy asks for", len(to.Vaults), s.Need())
 	}
 	return to.putRecord(ctx, key, c)
 }

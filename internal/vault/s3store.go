@@ -103,22 +103,16 @@ func (s *s3Store) name(key string) (*string, error) {
 }
 
 func (s *s3Store) Put(ctx context.Context, key string, body []byte) error {
-	name, err := s.name(key)
-	if err != nil {
+	return s.create(ctx, key, func(name, free *string) error {
+		_, err := s.c.PutObject(ctx, &s3.PutObjectInput{
+			Bucket: &s.bucket, Key: name, Body: bytes.NewReader(body),
+			ContentLength: aws.Int64(int64(len(body))), IfNoneMatch: free,
+		})
 		return err
-	}
-	_, err = s.c.PutObject(ctx, &s3.PutObjectInput{
-		Bucket: &s.bucket, Key: name, Body: bytes.NewReader(body),
-		ContentLength: aws.Int64(int64(len(body))), IfNoneMatch: aws.String("*"),
 	})
-	return s.fail("write", key, err)
 }
 
 func (s *s3Store) PutFile(ctx context.Context, key, file string) error {
-	name, err := s.name(key)
-	if err != nil {
-		return err
-	}
 	f, err := os.Open(file)
 	if err != nil {
 		return asFail(fail.Exhausted, "vault: write", key, err)
@@ -128,23 +122,60 @@ func (s *s3Store) PutFile(ctx context.Context, key, file string) error {
 	if err != nil {
 		return asFail(fail.Exhausted, "vault: write", key, err)
 	}
-	if st.Size() <= singlePut {
-		_, err = s.c.PutObject(ctx, &s3.PutObjectInput{
-			Bucket: &s.bucket, Key: name, Body: f,
-			ContentLength: aws.Int64(st.Size()), IfNoneMatch: aws.String("*"),
+	if st.Size() > singlePut {
+		// Ask first: a conflict found at completion would cost the whole upload.
+		if _, err := s.Stat(ctx, key); err == nil {
+			return fail.New(fail.Conflict, "vault: write", s.URL()+"/"+key, "", os.ErrExist)
+		} else if !fail.Is(err, fail.NotFound) {
+			return err
+		}
+	}
+	return s.create(ctx, key, func(name, free *string) error {
+		if st.Size() > singlePut {
+			return s.putParts(ctx, name, free, f, st.Size())
+		}
+		_, err := s.c.PutObject(ctx, &s3.PutObjectInput{
+			Bucket: &s.bucket, Key: name, Body: io.NewSectionReader(f, 0, st.Size()),
+			ContentLength: aws.Int64(st.Size()), IfNoneMatch: free,
 		})
-		return s.fail("write", key, err)
+		return err
+	})
+}
+
+// create runs put under the condition that the key is free, and makes sure
+// that a refusal means that the object is there.
+func (s *s3Store) create(ctx context.Context, key string, put func(name, free *string) error) error {
+	name, err := s.name(key)
+	if err != nil {
+		return err
 	}
-	// Ask first: a conflict found at completion would cost the whole upload.
-	if _, err := s.Stat(ctx, key); err == nil {
-		return fail.New(fail.Conflict, "vault: write", s.URL()+"/"+key, "", os.ErrExist)
+	free := aws.String("*")
+	for try := 0; ; try++ {
+		err := s.fail("write", key, put(name, free))
+		if !fail.Is(err, fail.Conflict) || try == 3 {
+			return err
+		}
+		if _, e := s.Stat(ctx, key); !fail.Is(e, fail.NotFound) {
+			return err
+		}
+		// Refused and yet absent: another conditional write was under way and
+		// failed, or the server takes a delete marker for an object. In the
+		// second case the key was deleted by retention, so what is put now is
+		// content-named, and the condition protects nothing.
+		if try == 2 {
+			free = nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	return s.fail("write", key, s.putParts(ctx, name, f, st.Size()))
 }
 
 // putParts uploads f in parts; the object appears at completion, if its key is
 // still free.
-func (s *s3Store) putParts(ctx context.Context, name *string, f *os.File, size int64) error {
+func (s *s3Store) putParts(ctx context.Context, name, free *string, f *os.File, size int64) error {
 	up, err := s.c.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &s.bucket, Key: name})
 	if err != nil {
 		return err
@@ -174,7 +205,7 @@ func (s *s3Store) putParts(ctx context.Context, name *string, f *os.File, size i
 	err = g.Wait()
 	if err == nil {
 		_, err = s.c.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
-			Bucket: &s.bucket, Key: name, UploadId: up.UploadId, IfNoneMatch: aws.String("*"),
+			Bucket: &s.bucket, Key: name, UploadId: up.UploadId, IfNoneMatch: free,
 			MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 		})
 	}
@@ -320,7 +351,7 @@ func (s *s3Store) fail(op, key string, err error) error {
 		hint = ""
 	case name == "NoSuchBucket":
 		code, hint = fail.NotFound, "make the bucket, or correct the vault's URL"
-	case name == "InvalidAccessKeyId", name == "SignatureDoesNotMatch":
+	case name == "InvalidAccessKeyId", name == "SignatureDoesNotMatch", name == "XAdminUserNotFound":
 		code, hint = fail.Denied, "check the access key and the secret key of the vault"
 	case status == http.StatusForbidden, status == http.StatusUnauthorized:
 		code, hint = fail.Denied, "allow this access key to list, read and write the vault's prefix"

@@ -139,8 +139,8 @@ func (s *ShardVault) holdsBase(ctx context.Context, v *Vault, a targets.Artifact
 
 func (s *ShardVault) missingOf(ctx context.Context, v *Vault, a targets.Artifact) (string, error) {
 	var keys []string
-	if a.Snapshot != "" {
-		keys = append(keys, ResticPrefix(s.id)+"snapshots/"+a.Snapshot)
+	for _, id := range SnapshotsOf(a) {
+		keys = append(keys, ResticPrefix(s.id)+"snapshots/"+id)
 	}
 	for name := range a.Files {
 		keys = append(keys, BaseFileKey(s.id, a.ID, name))

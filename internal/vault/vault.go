@@ -102,7 +102,7 @@ func Init(ctx context.Context, o Options) (*Vault, error) {
 		if v.set == "" {
 			v.set = uuid.NewString()
 		}
-		d = descriptor{FormatVersion, v.set, o.Region, o.Key.Recipient(), o.Now().UTC().Truncate(time.Second)}
+		d = descriptor{FormatVersion, v.set, o.Region, o.Key.Recipient(), v.opt.Now().UTC().Truncate(time.Second)}
 		js, _ := json.MarshalIndent(d, "", "  ")
 		if err := v.store.Put(ctx, descriptorKey, append(js, '\n')); err != nil && !fail.Is(err, fail.Conflict) {
 			return nil, err

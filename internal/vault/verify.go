@@ -337,9 +337,11 @@ func (c *checker) checkRepo(ctx context.Context, repo *restic.Repo, snapshots ma
 
 // base checks that a base's snapshot can be read and its files are there and right.
 func (c *checker) base(ctx context.Context, key string, a targets.Artifact, snapshots map[string]bool) error {
-	if !snapshots[a.Snapshot] {
-		// It may have been made after the listing.
-		_, err := c.v.store.Stat(ctx, ResticPrefix(a.Shard)+"snapshots/"+a.Snapshot)
+	for _, id := range SnapshotsOf(a) {
+		if snapshots[id] {
+			continue
+		}
+		_, err := c.v.store.Stat(ctx, ResticPrefix(a.Shard)+"snapshots/"+id)
 		if err != nil && !fail.Is(err, fail.NotFound) {
 			return err
 		}
@@ -348,7 +350,7 @@ func (c *checker) base(ctx context.Context, key string, a targets.Artifact, snap
 			got = "unreadable"
 		}
 		c.add(targets.Finding{Check: CheckBases, Subject: c.v.Region() + ": " + key, Severity: targets.Failed,
-			Expected: "restic snapshot " + a.Snapshot, Got: got})
+			Expected: "restic snapshot " + id, Got: got})
 	}
 	for name := range a.Files {
 		if _, err := c.v.Shard(a.Shard).File(ctx, a, name); err != nil {

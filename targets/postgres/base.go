@@ -298,8 +298,11 @@ func (b *baseRun) saveTrees(ctx context.Context) error {
 		return fail.New(fail.Invalid, opBase, b.in.String(), "look at pg_tblspc in the data directory", err)
 	}
 	exclude := excludes(b.dir)
-	for oid := range spaces {
+	for oid, location := range spaces {
 		exclude = append(exclude, filepath.Join(b.dir, "pg_tblspc", oid))
+		if strings.HasPrefix(location, b.dir+"/") { // as a restore leaves it
+			exclude = append(exclude, location)
+		}
 	}
 	saved, err := b.to.SaveTree(ctx, targets.TreeRequest{Dir: b.dir, Exclude: exclude, Full: b.req.Full, Vanishing: true, Progress: b.req.Progress})
 	if err != nil {

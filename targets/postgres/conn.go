@@ -117,6 +117,8 @@ func walsender(ctx context.Context, op string, in targets.Instance) (*pgconn.PgC
 		return nil, err
 	}
 	cfg.RuntimeParams["replication"] = "true"
+	// A client that is gone must free the slot soon.
+	cfg.RuntimeParams["wal_sender_timeout"] = "10s"
 	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
 		return nil, connectError(ctx, op, in, err)
@@ -170,7 +172,7 @@ func connectError(ctx context.Context, op string, in targets.Instance, err error
 }
 
 // otherKind finds out whether a server that took the connection but never
-// answered a PostgreSQL greeting speaks Redis: Redis waits for a line's end.
+// answered a PostgreSQL greeting speaks Redis or HTTP: both wait for a line's end.
 func otherKind(address string, err error) string {
 	var ne net.Error
 	if !errors.As(err, &ne) || !ne.Timeout() {
@@ -182,13 +184,16 @@ func otherKind(address string, err error) string {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(time.Second))
-	if _, err := c.Write([]byte("PING\r\n")); err != nil {
+	if _, err := c.Write([]byte("PING / HTTP/1.0\r\n\r\n")); err != nil {
 		return ""
 	}
 	buf := make([]byte, 16)
 	n, _ := c.Read(buf)
-	if s := string(buf[:n]); strings.HasPrefix(s, "+PONG") || strings.HasPrefix(s, "-NOAUTH") || strings.HasPrefix(s, "-DENIED") {
+	if s := string(buf[:n]); strings.HasPrefix(s, "+PONG") || strings.HasPrefix(s, "-NOAUTH") || strings.HasPrefix(s, "-DENIED") || strings.HasPrefix(s, "-ERR") {
 		return "Redis"
+	}
+	if strings.HasPrefix(string(buf[:n]), "HTTP/") {
+		return "web"
 	}
 	return ""
 }

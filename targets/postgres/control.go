@@ -13,20 +13,27 @@ import (
 const controlFileSize = 8192
 
 // systemIDOf checks the CRC of a pg_control file and returns the cluster's
-// system identifier. The position of the CRC differs between versions; the
-// bytes behind it are zero, so it is found by looking for the one place where
-// it fits.
+// system identifier.
 func systemIDOf(control []byte) (string, error) {
 	if len(control) != controlFileSize {
 		return "", fmt.Errorf("pg_control has %d bytes, want %d", len(control), controlFileSize)
 	}
+	if controlCRC(control) < 0 {
+		return "", fmt.Errorf("pg_control fails its CRC")
+	}
+	return strconv.FormatUint(binary.LittleEndian.Uint64(control), 10), nil
+}
+
+// controlCRC returns where the CRC of a whole pg_control file is, or -1. The
+// place differs between versions; it is the one where the value fits.
+func controlCRC(control []byte) int {
 	table := crc32.MakeTable(crc32.Castagnoli)
-	for off := 128; off+4 <= 1024; off += 4 {
+	for off := 128; off+4 <= min(1024, len(control)); off += 4 {
 		if stored := binary.LittleEndian.Uint32(control[off:]); stored != 0 && stored == crc32.Checksum(control[:off], table) {
-			return strconv.FormatUint(binary.LittleEndian.Uint64(control), 10), nil
+			return off
 		}
 	}
-	return "", fmt.Errorf("pg_control fails its CRC")
+	return -1
 }
 
 // readControl reads global/pg_control until it is whole: a server may be

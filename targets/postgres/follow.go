@@ -134,10 +134,6 @@ func (f *follower) prepare(ctx context.Context) (slotState, error) {
 	if f.repl, err = walsender(ctx, opFollow, f.in); err != nil {
 		return slot, err
 	}
-	// A client that is gone must free the slot soon.
-	if _, err := f.repl.Exec(ctx, "SET wal_sender_timeout = '10s'").ReadAll(); err != nil {
-		return slot, queryError(opFollow, f.in, "", err)
-	}
 	return slot, f.loadHistory(ctx)
 }
 

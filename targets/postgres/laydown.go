@@ -312,3 +312,36 @@ func (r *restoreRun) layHistories(ctx context.Context) error {
 		}
 	}
 }
+
+// refuseNewTablespaces looks in the laid-out log for tablespaces made after
+// the base: replaying that would write where the original one is, which on
+// the same machine is the live server's directory.
+func (r *restoreRun) refuseNewTablespaces(ctx context.Context) error {
+	for i, span := range r.req.Path {
+		_, tli, err := targets.ParsePostgresLineage(span.Lineage)
+		if err != nil {
+			return r.refuse(fail.Invalid, "", "%v", err)
+		}
+		from := segmentStart(span.From, r.segSize)
+		if i == 0 {
+			from = r.req.Base.From.Offset
+		}
+		if from >= span.To {
+			continue
+		}
+		// A log that cannot be read to its end is the replay's to report.
+		text, err := runProgram(ctx, opRestore, r.tools, nil, "pg_waldump", "--rmgr=Tablespace", "--path="+r.walDir(),
+			fmt.Sprintf("--timeline=%d", tli), "--start="+targets.FormatLSN(from), "--end="+targets.FormatLSN(span.To))
+		if fail.Is(err, fail.NotFound) || ctx.Err() != nil {
+			return err
+		}
+		for line := range strings.Lines(text) {
+			_, made, ok := strings.Cut(line, "desc: CREATE ")
+			if ok && strings.Contains(made, `"/`) {
+				return r.refuse(fail.Unsupported, "take a new base, which holds the tablespace, and restore from that",
+					"tablespace %s was made after the base; replaying it would write into that directory", strings.TrimSpace(made))
+			}
+		}
+	}
+	return nil
+}

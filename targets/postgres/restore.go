@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,7 +57,12 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 	err := r.phase("lay down", func() error {
 		g, gctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return r.layBase(gctx) })
-		g.Go(func() error { return r.layLog(gctx) })
+		g.Go(func() error {
+			if err := r.layLog(gctx); err != nil {
+				return err
+			}
+			return r.refuseNewTablespaces(gctx)
+		})
 		return g.Wait()
 	})
 	if err == nil {
@@ -141,6 +147,12 @@ func (r *restoreRun) checkPath() error {
 		return r.refuse(fail.NotFound, "wait until the stream reaches the point, or choose an older one", "the stream ends at %s %s, before the point %s %s",
 			last.Lineage, targets.FormatLSN(last.To), point.Lineage, targets.FormatLSN(point.Offset))
 	}
+	if r.req.Until.IsZero() && point.RestorePoint == "" {
+		// Nothing tells the server where to stop but the end of the log.
+		r.req.Path = slices.Clone(r.req.Path)
+		r.req.Path[len(r.req.Path)-1].To = point.Offset
+		last.To = point.Offset
+	}
 	if last.Lineage == base.Until.Lineage && last.To < base.Until.Offset {
 		return r.refuse(fail.Invalid, "choose a base that ended before the point", "the base is consistent at %s only, the point is %s before it",
 			targets.FormatLSN(base.Until.Offset), targets.FormatLSN(last.To))
@@ -191,10 +203,11 @@ func (r *restoreRun) checkEmpty() error {
 func processIn(pid int, dir string) bool {
 	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
 	if err != nil {
-		return false
+		// Somebody else's process that cannot be looked into may be the server.
+		return !errors.Is(err, fs.ErrNotExist)
 	}
 	real, err := filepath.EvalSymlinks(dir)
-	return err == nil && cwd == real
+	return err != nil || cwd == real
 }
 
 // stopLeftover ends the server of a restore that was killed before.

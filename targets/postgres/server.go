@@ -62,8 +62,7 @@ func (r *restoreRun) prepareDir(_ context.Context) error {
 	if err := r.keepConfig(); err != nil {
 		return err
 	}
-	files := map[string]string{"postgresql.conf": r.recoveryConf(true), "postgresql.auto.conf": "", "pg_ident.conf": "", "recovery.signal": "",
-		"pg_hba.conf": "local all all trust\nhost all " + sandboxUser + " 127.0.0.1/32 scram-sha-256\n"}
+	files := map[string]string{"postgresql.conf": r.recoveryConf(true), "postgresql.auto.conf": "", "pg_ident.conf": "", "recovery.signal": "", "pg_hba.conf": ""}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o600); err != nil {
 			return diskError(r.dir, err)
@@ -77,10 +76,6 @@ func (r *restoreRun) prepareDir(_ context.Context) error {
 	}
 	if err := r.mkdir(r.socketDir()); err != nil {
 		return err
-	}
-	// A log of an attempt before would be taken for this one's.
-	if err := os.Remove(r.logFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return diskError(r.logFile(), err)
 	}
 	return r.tools.Own(r.dir)
 }
@@ -120,6 +115,11 @@ func (r *restoreRun) keepConfig() error {
 // configuration of its own (it may live elsewhere, as on Debian) the server
 // gets an empty one, which means defaults.
 func (r *restoreRun) giveBackConfig() error {
+	for _, name := range []string{"drctl.conf", "drctl_hba.conf"} { // what the start may have written
+		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return diskError(r.dir, err)
+		}
+	}
 	for _, name := range keptFiles {
 		path := filepath.Join(r.dir, name)
 		err := os.Rename(path+keptSuffix, path)
@@ -183,7 +183,7 @@ func (r *restoreRun) recoveryConf(target bool) string {
 	put("restart_after_crash", "off")
 	put("max_wal_size", "8GB")
 	put("checkpoint_timeout", "30min")
-	put("shared_buffers", "256MB")
+	put("shared_buffers", "128MB")
 	if r.in.Role == targets.Sandbox {
 		put("fsync", "off")
 		put("full_page_writes", "off")
@@ -214,15 +214,15 @@ func (r *restoreRun) checkVersion(ctx context.Context) error {
 	if err != nil {
 		return r.refuse(fail.Corrupt, "choose another base", "the base's record has no usable server_version_num")
 	}
-	out, err := r.tools.Run(ctx, nil, "postgres", "--version")
+	out, err := runProgram(ctx, opRestore, r.tools, nil, "postgres", "--version")
 	if err != nil {
 		return err
 	}
-	m := regexp.MustCompile(`\) (\d+)`).FindSubmatch(out)
+	m := regexp.MustCompile(`\) (\d+)`).FindStringSubmatch(out)
 	if m == nil {
-		return r.refuse(fail.Internal, "", "unknown version %q", strings.TrimSpace(string(out)))
+		return r.refuse(fail.Internal, "", "unknown version %q", out)
 	}
-	have, _ := strconv.Atoi(string(m[1]))
+	have, _ := strconv.Atoi(m[1])
 	if have != num/10000 {
 		return r.refuse(fail.Unsupported, fmt.Sprintf("install postgresql-%d and name its programs in the configuration", num/10000),
 			"the base is of PostgreSQL %d, the programs in %s are version %d", num/10000, r.tools.PostgresBin, have)
@@ -233,22 +233,9 @@ func (r *restoreRun) checkVersion(ctx context.Context) error {
 // recover starts the server, waits until it has reached the point, proves it
 // and leaves it as the role asks.
 func (r *restoreRun) recover(ctx context.Context) (err error) {
-	proc, err := r.start(ctx)
-	if err != nil {
-		return err
-	}
-	stop := func() error {
-		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-		defer cancel()
-		return proc.Stop(sctx)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, stop())
-		}
-	}()
-	err = r.phase("replay", func() error {
-		err := r.await(ctx, proc)
+	var proc sandbox.Proc
+	err = r.phase("replay", func() (err error) {
+		proc, err = r.replay(ctx)
 		if err == nil || r.req.Until.IsZero() || !errors.Is(err, errNotReached) {
 			return err
 		}
@@ -257,36 +244,70 @@ func (r *restoreRun) recover(ctx context.Context) (err error) {
 		if err := r.writeFile(filepath.Join(r.dir, "postgresql.conf"), []byte(r.recoveryConf(false))); err != nil {
 			return err
 		}
-		if proc, err = r.start(ctx); err != nil {
-			return err
-		}
-		return r.await(ctx, proc)
+		proc, err = r.replay(ctx)
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := r.phase("prove", func() error { return r.prove(ctx) }); err != nil {
-		return err
-	}
+	err = r.phase("prove", func() error { return r.prove(ctx) })
 	r.out.Bytes = r.req.Base.Bytes
 	for _, s := range r.req.Path {
 		r.out.Bytes += int64(s.To - s.From)
 	}
+	if err == nil && r.in.Role == targets.Sandbox {
+		err = r.open(ctx, proc)
+	}
+	if err != nil {
+		return errors.Join(err, stopProc(ctx, proc))
+	}
 	if r.in.Role == targets.Sandbox {
-		return r.open(ctx, proc)
+		return nil
 	}
 	return r.phase("stop", func() error {
-		if err := stop(); err != nil {
+		if err := stopProc(ctx, proc); err != nil {
 			return err
 		}
 		return r.giveBackConfig()
 	})
 }
 
-func (r *restoreRun) start(ctx context.Context) (sandbox.Proc, error) {
-	return r.tools.StartPostgres(ctx, sandbox.PostgresSpec{Name: "restore of " + r.in.Shard.String(), Dir: r.dir, Port: r.port,
-		SocketDir: r.socketDir(), LogFile: r.logFile(), NoWait: true, Detached: r.d.detached && r.in.Role == targets.Sandbox})
+// replay starts the server and waits for the end of recovery; a server that
+// does not get there is stopped.
+func (r *restoreRun) replay(ctx context.Context) (sandbox.Proc, error) {
+	proc, err := r.start(ctx)
+	if err != nil {
+		return proc, err
+	}
+	if err := r.await(ctx, proc); err != nil {
+		return proc, errors.Join(err, stopProc(ctx, proc))
+	}
+	return proc, nil
 }
+
+func stopProc(ctx context.Context, proc sandbox.Proc) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	return proc.Stop(ctx)
+}
+
+// start starts the server; one that ends at once has said why in its log.
+func (r *restoreRun) start(ctx context.Context) (sandbox.Proc, error) {
+	// A log of an attempt before would be taken for this one's.
+	if err := os.Remove(r.logFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return sandbox.Proc{}, diskError(r.logFile(), err)
+	}
+	proc, err := r.tools.StartPostgres(ctx, sandbox.PostgresSpec{Name: "restore of " + r.in.Shard.String(), Dir: r.dir, Port: r.port,
+		SocketDir: r.socketDir(), LogFile: r.logFile(), HBA: recoveryHBA, Detached: r.d.detached && r.in.Role == targets.Sandbox})
+	if err != nil && ctx.Err() == nil && strings.Contains(readTail(r.logFile(), 64<<10), "FATAL") {
+		return proc, r.explain()
+	}
+	return proc, err
+}
+
+// recoveryHBA admits whoever reaches the socket, whose directory only the
+// server's user can enter, and one login with a password over loopback.
+var recoveryHBA = []string{"local all all trust", "host all " + sandboxUser + " 127.0.0.1/32 scram-sha-256"}
 
 var errNotReached = errors.New("the log ends before the point")
 
@@ -479,7 +500,8 @@ func (r *restoreRun) open(ctx context.Context, proc sandbox.Proc) error {
 	var raw [24]byte
 	_, _ = rand.Read(raw[:]) // never fails
 	password := hex.EncodeToString(raw[:])
-	sql := "SET password_encryption = 'scram-sha-256'; DROP ROLE IF EXISTS " + sandboxUser +
+	// No statement with the password in it reaches the server's log.
+	sql := "SET log_statement = none; SET log_min_error_statement = panic; SET password_encryption = 'scram-sha-256'; DROP ROLE IF EXISTS " + sandboxUser +
 		"; CREATE ROLE " + sandboxUser + " SUPERUSER LOGIN PASSWORD " + quoteLiteral(password)
 	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
 		return queryError(opRestore, r.in, "", err)

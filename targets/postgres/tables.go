@@ -107,7 +107,9 @@ WITH held AS (
     AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
 SELECT 'prepared', format('prepared transaction %L of %s', p.gid, p.owner),
   format('prepared %s s ago', round(extract(epoch FROM clock_timestamp() - p.prepared)::numeric, 1)), h.rel, h.mode
-FROM held h JOIN pg_catalog.pg_prepared_xacts p ON h.vxid = '-1/' || p.transaction
+FROM held h
+JOIN pg_catalog.pg_locks x ON x.virtualtransaction = h.vxid AND x.pid IS NULL AND x.locktype = 'transactionid' AND x.mode = 'ExclusiveLock'
+JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
 WHERE h.pid IS NULL AND clock_timestamp() - p.prepared > make_interval(secs => $2)
 UNION ALL
 SELECT CASE WHEN h.mode = 'RowExclusiveLock' THEN 'transaction' ELSE 'maintenance' END,

@@ -37,6 +37,7 @@ type Options struct {
 type Driver struct {
 	tools sandbox.Tools
 	log   *slog.Logger
+	extra map[string]string // settings that tests add to a restored server
 }
 
 var (

@@ -212,7 +212,7 @@ type ShardPoint struct {
 	ReplicationID string `json:"replication_id,omitempty"`
 	Offset        string `json:"offset,omitempty"`
 	// AsOf and Manifest belong to object stores.
-	AsOf     time.Time `json:"as_of,omitzero"`
+	AsOf     time.Time `json:"as_of,omitempty,omitzero"`
 	Manifest string    `json:"manifest_sha256,omitempty"`
 	// Base is the image from which the shard was brought to the point.
 	Base       Text    `json:"base"`
@@ -232,10 +232,10 @@ type Sample struct {
 	// Seed is what the draw was made with, as decimal text; "0" where none is used.
 	Seed string `json:"seed"`
 	// From and To bound the window; zero where there is none.
-	From time.Time `json:"from,omitzero"`
-	To   time.Time `json:"to,omitzero"`
+	From time.Time `json:"from,omitempty,omitzero"`
+	To   time.Time `json:"to,omitempty,omitzero"`
 	// Next is when the next cut after the chosen one was sealed; zero for the newest.
-	Next time.Time `json:"next_sealed_at,omitzero"`
+	Next time.Time `json:"next_sealed_at,omitempty,omitzero"`
 }
 
 // Objectives are promised limits; zero sets none.
@@ -266,8 +266,8 @@ type Measured struct {
 // Phase is one part of the way back: detect, decide, restore, verify, cut over.
 type Phase struct {
 	Name     string    `json:"name"`
-	Started  time.Time `json:"started,omitzero"`
-	Finished time.Time `json:"finished,omitzero"`
+	Started  time.Time `json:"started,omitempty,omitzero"`
+	Finished time.Time `json:"finished,omitempty,omitzero"`
 	Took     Span      `json:"took_ns"`
 }
 

@@ -31,6 +31,10 @@ func Seal(r Record) (Record, []byte, error) {
 	if err == nil {
 		b, err = marshal(r)
 	}
+	if err == nil {
+		// What is returned is what a reader will see.
+		r, err = Verify(b)
+	}
 	if err != nil {
 		return r, nil, fail.New(fail.Internal, "evidence: seal", r.ID, "", err)
 	}

@@ -1,0 +1,68 @@
+# drctl. `make help` lists the targets.
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+# Tests start real servers: few packages at a time.
+PARALLEL ?= 2
+TIMEOUT  ?= 40m
+FUZZTIME ?= 10s
+BENCH    ?= .
+
+export PATH := $(CURDIR)/bin:$(PATH)
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install the Debian packages that are missing (PostgreSQL, Redis, age, zstd ...)
+	@tools/setup.sh
+
+.PHONY: tools
+tools: ## build restic, versitygw, drctl-engine and the linters into bin/, once
+	@GO="$(GO)" tools/build.sh
+
+.PHONY: build
+build: ## build bin/drctl
+	@mkdir -p bin
+	$(GO) build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/drctl ./cmd/drctl
+
+.PHONY: test
+test: setup tools build lint ## everything that must pass: set-up, build, lint, all tests on real servers
+	cd tools/engine && $(GO) test -trimpath -buildvcs=false -timeout 10m ./...
+	$(GO) test -p $(PARALLEL) ./... -timeout $(TIMEOUT)
+
+.PHONY: race
+race: setup tools build ## all tests with the race detector (needs gcc)
+	$(GO) test -race -p $(PARALLEL) ./... -timeout 60m
+
+.PHONY: bench
+bench: setup tools ## benchmarks; BENCH=regexp chooses
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m ./...
+
+.PHONY: lint
+lint: tools ## gofmt, go vet, staticcheck, import rules, determinism of workflows
+	@bad=$$(gofmt -l $$($(GO) list -f '{{.Dir}}' ./...) tools/engine); \
+	if [ -n "$$bad" ]; then echo "not formatted (run gofmt -w on them):"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	bin/staticcheck ./...
+	tools/lint-imports.sh .
+	tools/lint-imports-selftest.sh
+	bin/workflowcheck ./workflows/...
+
+.PHONY: demo
+demo: setup tools build ## the whole story on one machine: two regions, disaster, recovery, proof
+	./tools/demo.sh
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## run every fuzz test for FUZZTIME (10s)
+	@GO="$(GO)" FUZZTIME="$(FUZZTIME)" tools/fuzz-smoke.sh
+
+.PHONY: clean
+clean: ## remove what was built (bin/)
+	rm -rf bin

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"drctl/activities"
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/internal/vault"
+	"drctl/targets"
+	"drctl/workflows"
+)
+
+// vaultFlags locate one vault without a configuration: all that is left on the
+// worst day.
+type vaultFlags struct {
+	url, endpoint, region, accessKey, secretFile, keyFile string
+}
+
+// secretEnv is where the S3 secret key comes from when no file is named.
+const secretEnv = "DRCTL_VAULT_SECRET_KEY"
+
+func (f vaultFlags) open(ctx context.Context, tools sandbox.Tools, cache string, log *slog.Logger) (*vault.Vault, error) {
+	key, err := readSecretFile(f.keyFile, "--key")
+	if err != nil {
+		return nil, err
+	}
+	k, err := vault.ParseKey(key)
+	if err != nil {
+		return nil, err
+	}
+	loc := vault.Location{URL: f.url, Endpoint: f.endpoint, Region: f.region, AccessKey: f.accessKey}
+	if f.secretFile != "" {
+		if loc.SecretKey, err = readSecretFile(f.secretFile, "--vault-secret-file"); err != nil {
+			return nil, err
+		}
+	} else if s := os.Getenv(secretEnv); s != "" {
+		loc.SecretKey = targets.NewSecret(s)
+	}
+	// The vault says itself which region it is.
+	name, _, _, err := vault.Describe(ctx, loc)
+	if err != nil {
+		return nil, err
+	}
+	return vault.Open(ctx, vault.Options{Region: name, Location: loc, Key: k, ResticBin: tools.ResticBin, CacheDir: cache, Log: log})
+}
+
+func readSecretFile(path, flag string) (targets.Secret, error) {
+	if path == "" {
+		return targets.Secret{}, fail.New(fail.Invalid, "flags", flag, "name the file", errors.New("it is missing"))
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return targets.Secret{}, fail.New(fail.NotFound, "read secret", path, "", err)
+	}
+	return targets.NewSecret(strings.TrimSpace(string(b))), nil
+}
+
+// vaultPlatform is a platform of which only a vault is left.
+type vaultPlatform struct{ v *vault.Vault }
+
+func (p vaultPlatform) gone(what string) error {
+	return fail.New(fail.NotFound, "configuration", what, "there is only the vault of "+p.v.Region(), errors.New("no configuration was given"))
+}
+
+// Group is not known.
+func (p vaultPlatform) Group(name string) (activities.Group, error) {
+	return activities.Group{}, p.gone(name)
+}
+
+// Instance knows no instance.
+func (p vaultPlatform) Instance(_ context.Context, s targets.ShardID, _ string) (targets.Instance, error) {
+	return targets.Instance{}, p.gone(s.String())
+}
+
+// Regions knows none.
+func (vaultPlatform) Regions(targets.ShardID) []string { return nil }
+
+// Vault is the one that is left.
+func (p vaultPlatform) Vault(_ context.Context, region string) (*vault.Vault, error) {
+	if region != p.v.Region() {
+		return nil, p.gone("the vault of " + region)
+	}
+	return p.v, nil
+}
+
+// Set is the one vault that is left.
+func (p vaultPlatform) Set(context.Context, string, string) (vault.Set, error) {
+	return vault.Set{Vaults: []*vault.Vault{p.v}, Durability: 1}, nil
+}
+
+// GroupOf knows no group.
+func (p vaultPlatform) GroupOf(s targets.ShardID) (string, error) { return "", p.gone(s.String()) }
+
+// breakGlass starts an engine of its own and serves the queues with workers
+// inside this process: the same workflows, without anything that was lost.
+func (a *app) breakGlass(ctx context.Context, bin, sandboxes, state string, p activities.Platform, regions map[string]string, tools sandbox.Tools, log *slog.Logger) (s *session, stop func(), err error) {
+	exe, err := findEngine(bin)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := os.MkdirAll(state, 0o755); err != nil {
+		return nil, nil, fail.New(fail.Denied, "engine: make state directory", state, "", err)
+	}
+	dir, err := os.MkdirTemp(state, "engine-")
+	if err != nil {
+		return nil, nil, fail.New(fail.Denied, "engine: make state directory", state, "", err)
+	}
+	fmt.Fprintf(a.err, "drctl: starting an engine of its own\n")
+	quiet := slog.New(slog.DiscardHandler)
+	e, err := engine.StartEmbedded(ctx, engine.EmbeddedOptions{Bin: exe, Dir: filepath.Join(dir, "db"), Log: quiet})
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	down := func() {
+		_ = e.Stop(context.WithoutCancel(ctx))
+		_ = os.RemoveAll(dir)
+	}
+	c, err := engine.Dial(ctx, engine.Options{Address: e.Address, Namespace: e.Namespace, Log: quiet})
+	if err != nil {
+		down()
+		return nil, nil, err
+	}
+	var queues []string
+	for _, q := range regions {
+		queues = append(queues, q)
+	}
+	workers, err := startWorkers(c, workerOptions{platform: p, tools: tools, log: log, queues: queues, host: workflows.Queue("local") + "@" + hostname(),
+		sandboxes: sandboxes, state: state, fatal: make(chan error, 8)})
+	if err != nil {
+		c.Close()
+		down()
+		return nil, nil, err
+	}
+	return &session{app: a, engine: c, log: log}, func() {
+		workers()
+		c.Close()
+		down()
+	}, nil
+}

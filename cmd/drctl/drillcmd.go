@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drctl/activities"
+	"drctl/drills"
+	"drctl/internal/fail"
+	"drctl/internal/progress"
+	"drctl/internal/report"
+	"drctl/internal/report/evidence"
+	"drctl/workflows"
+)
+
+func (a *app) drillCmd() *cobra.Command {
+	c := &cobra.Command{Use: "drill", Short: "Rehearse a recovery and prove it"}
+	var f restoreFlags
+	var disaster, trigger string
+	var keep bool
+	run := &cobra.Command{
+		Use: "run NAME", Short: "Restore a cut into a sandbox, check it, measure, write the report", Args: cobra.ExactArgs(1),
+		Long: `Restores a cut into a sandbox, checks it, measures RTO and RPO against the
+objectives, removes the sandbox and writes a report (JSON and one HTML page).
+Exit status 4 when a check fails or an objective is missed.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.drillRun(cmd.Context(), f, args[0], disaster, trigger, keep)
+		},
+	}
+	f.glass(run)
+	fl := run.Flags()
+	fl.StringVar(&f.vault, "vault", "", "region whose vault alone is read (default: the drill's)")
+	fl.BoolVar(&keep, "keep", false, "keep the sandbox")
+	fl.StringVar(&disaster, "disaster-at", "", "instant of the (simulated) disaster, RFC 3339: RTO and RPO count from it")
+	fl.StringVar(&trigger, "trigger", "manual", "manual, change or incident: stands in the report")
+	list := &cobra.Command{
+		Use: "list", Short: "List the drills and their last outcome", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.drillList(cmd.Context()) },
+	}
+	var vaultRegion, html string
+	show := &cobra.Command{
+		Use: "show REPORT", Short: "Show a report from a vault, and check that it is unchanged", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.drillShow(cmd.Context(), vaultRegion, args[0], html)
+		},
+	}
+	show.Flags().StringVar(&vaultRegion, "vault", "", "region whose vault is read")
+	show.Flags().StringVar(&html, "html", "", "write the HTML page to this file")
+	c.AddCommand(run, list, show)
+	return c
+}
+
+func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trigger string, keep bool) error {
+	s, err := a.offline()
+	if err != nil {
+		return err
+	}
+	def, err := definition(s.cfg, name)
+	if err != nil {
+		return err
+	}
+	def.Trigger = trigger
+	if f.vault != "" {
+		def.Vault = f.vault
+	}
+	region, ok := s.cfg.Regions[def.Vault]
+	if !ok {
+		return fail.New(fail.Invalid, "flags", "--vault", fmt.Sprintf("name one of %v", s.cfg.RegionNames()), fmt.Errorf("there is no region %q", def.Vault))
+	}
+	in := workflows.RunDrillIn{Drill: def, Queue: region.Queue, By: who(), Keep: keep, Window: 4}
+	if rec := s.cfg.Recovery[def.Group]; rec != nil {
+		in.Window = rec.Parallel
+	}
+	if disaster != "" {
+		if in.Disaster, err = time.Parse(time.RFC3339Nano, disaster); err != nil {
+			return fail.New(fail.Invalid, "flags", "--disaster-at", "write it like 2026-11-23T03:04:05Z", err)
+		}
+	}
+	switch f.engine {
+	case "embedded":
+		e, stop, err := a.breakGlass(ctx, f.engineBin, s.cfg.Sandbox.Dir, s.cfg.StateDir, s.p, map[string]string{def.Vault: region.Queue}, s.p.tools, s.log)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		s = e
+	case "configured":
+		if s.engine, err = dial(ctx, s.cfg, s.log); err != nil {
+			return err
+		}
+		defer s.close()
+	default:
+		return fail.New(fail.Invalid, "flags", "--engine", "use configured or embedded", errors.New(f.engine))
+	}
+	run, err := start(ctx, s.engine, workflows.DrillID(name), workflows.RunDrillName, in.Queue, false, in)
+	if err != nil {
+		return err
+	}
+	var out activities.DrillOut
+	if err := s.wait(ctx, run, true, &out); err != nil {
+		return err
+	}
+	return a.printDrill(out)
+}
+
+func who() string {
+	name := os.Getenv("SUDO_USER")
+	if u, err := user.Current(); name == "" && err == nil {
+		name = u.Username
+	}
+	return name + "@" + hostname()
+}
+
+func (a *app) printDrill(out activities.DrillOut) error {
+	var rec evidence.Record
+	if err := json.Unmarshal(out.Record, &rec); err != nil {
+		return fail.New(fail.Corrupt, "drill", out.ID, "", err)
+	}
+	if a.json {
+		if err := a.printJSON(out); err != nil {
+			return err
+		}
+	} else {
+		if err := report.Text(a.out, rec, a.style()); err != nil {
+			return err
+		}
+		fmt.Fprintf(a.out, "report: %s\n        %s\n        and in the vault of %v\n", out.HTML, out.JSON, out.Vaults)
+		if out.Sandbox != "" {
+			fmt.Fprintf(a.out, "sandbox kept: %s; remove it with: drctl sandbox rm %s\n", out.Sandbox, out.Sandbox)
+		}
+	}
+	return drills.VerdictError(rec.Name, rec.Verdict)
+}
+
+type drillRow struct {
+	Name     string        `json:"name"`
+	Group    string        `json:"group"`
+	Vault    string        `json:"vault"`
+	Every    time.Duration `json:"every_ns"`
+	Last     string        `json:"last_report,omitempty"`
+	LastAt   time.Time     `json:"last_at,omitzero"`
+	Passed   *bool         `json:"passed,omitempty"`
+	RTO, RPO string
+}
+
+func (a *app) drillList(ctx context.Context) error {
+	s, err := a.offline()
+	if err != nil {
+		return err
+	}
+	var out []drillRow
+	for _, name := range s.cfg.DrillNames() {
+		d := s.cfg.Drills[name]
+		row := drillRow{Name: name, Group: d.Group, Vault: d.Vault, Every: d.Every}
+		v, err := s.p.Vault(ctx, d.Vault)
+		if err != nil {
+			return err
+		}
+		ids, err := v.Reports(ctx, "drill")
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			var rec evidence.Record
+			if err := v.Report(ctx, "drill", id, &rec); err != nil {
+				return err
+			}
+			if rec.Name == name && rec.Started.After(row.LastAt) {
+				row.Last, row.LastAt, row.Passed = rec.ID, rec.Started, &rec.Verdict.Passed
+				row.RTO, row.RPO = spanText(rec.Measured.RTO), spanText(rec.Measured.RPO)
+			}
+		}
+		out = append(out, row)
+	}
+	if a.json {
+		return a.printJSON(out)
+	}
+	var rows [][]string
+	for _, r := range out {
+		last, verdict := "never", ""
+		if r.Passed != nil {
+			last, verdict = r.LastAt.Local().Format(time.DateTime), "FAILED"
+			if *r.Passed {
+				verdict = "passed"
+			}
+		}
+		rows = append(rows, []string{r.Name, r.Group, r.Vault, last, verdict, r.RTO, r.RPO, r.Last})
+	}
+	return progress.Table(a.out, []string{"DRILL", "GROUP", "VAULT", "LAST", "VERDICT", "RTO", "RPO", "REPORT"}, rows)
+}
+
+func spanText(s evidence.Span) string {
+	if d, ok := s.Get(); ok {
+		return progress.Duration(d)
+	}
+	return "not measured"
+}
+
+func (a *app) drillShow(ctx context.Context, region, id, html string) error {
+	s, err := a.offline()
+	if err != nil {
+		return err
+	}
+	regions := s.cfg.RegionNames()
+	if region != "" {
+		regions = []string{region}
+	}
+	var last error
+	for _, r := range regions {
+		v, err := s.p.Vault(ctx, r)
+		if err != nil {
+			last = err
+			continue
+		}
+		var doc json.RawMessage
+		if err := v.Report(ctx, "drill", id, &doc); err != nil {
+			last = err
+			continue
+		}
+		rec, err := evidence.Verify(doc)
+		if err != nil {
+			return err
+		}
+		if html != "" {
+			f, err := os.Create(html)
+			if err != nil {
+				return fail.New(fail.Denied, "drill show", html, "", err)
+			}
+			if err := errors.Join(report.HTML(f, rec), f.Close()); err != nil {
+				return err
+			}
+		}
+		if a.json {
+			_, err := a.out.Write(append(doc, '\n'))
+			return err
+		}
+		return report.Text(a.out, rec, a.style())
+	}
+	return last
+}

@@ -1,0 +1,373 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drctl/activities"
+	"drctl/config"
+	"drctl/internal/fail"
+	"drctl/internal/progress"
+	"drctl/internal/sandbox"
+	"drctl/internal/vault"
+	"drctl/restore"
+	"drctl/targets"
+	"drctl/workflows"
+)
+
+// restoreFlags are shared by plan, run and drill run.
+type restoreFlags struct {
+	group, cut, at, vault, into, engine, engineBin, sandboxDir string
+	shards, only                                               []string
+	delta, yes, quick                                          bool
+	place                                                      vaultFlags
+}
+
+func (f *restoreFlags) glass(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&f.engine, "engine", "configured", "configured, or embedded: an engine of its own, for when the platform's is lost")
+	fl.StringVar(&f.engineBin, "engine-bin", "", "path of drctl-engine (default: beside drctl, then PATH)")
+}
+
+func (f *restoreFlags) goal(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVarP(&f.group, "group", "g", "", "group (default: the only one)")
+	fl.StringVar(&f.cut, "cut", "", "id of a sealed cut, or latest (the default)")
+	fl.StringVar(&f.at, "at", "", "instant instead of a cut, RFC 3339; not consistent across shards")
+	fl.StringVar(&f.vault, "vault", "", "region whose vault alone is read")
+	fl.StringVar(&f.into, "into", restore.Sandbox, "sandbox, or instances: the empty ones under recovery.destinations")
+	fl.StringSliceVar(&f.shards, "shard", nil, "only these shards (target/shard)")
+	fl.StringSliceVar(&f.only, "target", nil, "only these targets")
+	fl.BoolVar(&f.delta, "delta", false, "rewrite existing directories of the same shard in place, taking what is equal already")
+	fl.StringVar(&f.place.url, "vault-url", "", "without a configuration: file:///path or s3://bucket/prefix")
+	fl.StringVar(&f.place.endpoint, "vault-endpoint", "", "without a configuration: URL of an S3 service that is not AWS")
+	fl.StringVar(&f.place.region, "vault-s3-region", "us-east-1", "without a configuration: S3 region")
+	fl.StringVar(&f.place.accessKey, "vault-access-key", "", "without a configuration: S3 access key id")
+	fl.StringVar(&f.place.secretFile, "vault-secret-file", "", "without a configuration: file with the S3 secret key (or $"+secretEnv+")")
+	fl.StringVar(&f.place.keyFile, "key", "", "without a configuration: file with the vault's age identity")
+	fl.StringVar(&f.sandboxDir, "sandbox-dir", "", "directory of the sandboxes")
+}
+
+func (a *app) restoreCmd() *cobra.Command {
+	c := &cobra.Command{Use: "restore", Short: "Plan and run a restore"}
+	var f restoreFlags
+	plan := &cobra.Command{
+		Use: "plan", Short: "Show what would be restored, from where, and how much", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := a.plan(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			return a.showPlan(r.plan)
+		},
+	}
+	run := &cobra.Command{
+		Use: "run", Short: "Restore", Args: cobra.NoArgs,
+		Long: `Restores a group, a target or a shard to a cut: into a sandbox on this host (the
+default), or into the empty instances that the configuration names. A running or
+non-empty instance is refused.
+
+With --engine embedded it needs no engine; with --vault-url and --key it needs no
+configuration either: nothing but the vault, the key and the programs.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.restoreRun(cmd.Context(), f) },
+	}
+	f.goal(plan)
+	f.goal(run)
+	f.glass(run)
+	run.Flags().BoolVar(&f.yes, "yes", false, "do not ask before writing into instances")
+	run.Flags().BoolVar(&f.quick, "quick", false, "leave out the checks that read every byte")
+	c.AddCommand(plan, run)
+	return c
+}
+
+// planned is a plan with what is needed to run it.
+type planned struct {
+	plan      restore.Plan
+	platform  activities.Platform
+	tools     sandbox.Tools
+	cfg       *config.Config // nil without a configuration
+	log       *slog.Logger
+	queues    map[string]string
+	sandboxes string
+	state     string
+	parallel  int
+}
+
+func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
+	r, v, group, err := a.vaultFor(ctx, &f)
+	if err != nil {
+		return r, err
+	}
+	goal, err := a.goal(ctx, f, r, v, group)
+	if err != nil {
+		return r, err
+	}
+	inv, err := activities.Inventory(ctx, v, goal, group)
+	if err != nil {
+		return r, err
+	}
+	for _, d := range inv.Damaged {
+		fmt.Fprintf(a.err, "drctl: warning: damaged in the vault of %s: %s\n", v.Region(), d)
+	}
+	if len(f.only) > 0 {
+		for _, s := range inv.Shards {
+			if slices.Contains(f.only, s.Shard.Target) {
+				goal.Shards = append(goal.Shards, s.Shard)
+			}
+		}
+		if len(goal.Shards) == 0 {
+			return r, fail.Newf(fail.NotFound, "restore: plan", strings.Join(f.only, ","), "the group has no such target")
+		}
+	}
+	r.plan, err = restore.Build(goal, inv, time.Now().UTC())
+	return r, err
+}
+
+// vaultFor opens the vault that is to be read, with or without a configuration.
+func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Vault, *activities.Group, error) {
+	if f.place.url != "" {
+		log, err := a.logger()
+		if err != nil {
+			return planned{}, nil, nil, err
+		}
+		tools, err := sandboxTools()
+		if err != nil {
+			return planned{}, nil, nil, err
+		}
+		work := f.sandboxDir
+		if work == "" {
+			work = filepath.Join(os.TempDir(), "drctl")
+		}
+		v, err := f.place.open(ctx, tools, "", log)
+		if err != nil {
+			return planned{}, nil, nil, err
+		}
+		f.engine = "embedded"
+		return planned{platform: vaultPlatform{v}, tools: tools, log: log, queues: map[string]string{v.Region(): workflows.Queue(v.Region())},
+			sandboxes: filepath.Join(work, "sandbox"), state: filepath.Join(work, "state"), parallel: 4}, v, nil, nil
+	}
+	s, err := a.offline()
+	if err != nil {
+		return planned{}, nil, nil, err
+	}
+	g, err := s.group(f.group)
+	if err != nil {
+		return planned{}, nil, nil, err
+	}
+	f.group = g.Name
+	if f.vault, err = s.vaultOf(ctx, f.vault, g.Name); err != nil {
+		return planned{}, nil, nil, err
+	}
+	v, err := s.p.Vault(ctx, f.vault)
+	if err != nil {
+		return planned{}, nil, nil, err
+	}
+	r := planned{platform: s.p, tools: s.p.tools, cfg: s.cfg, log: s.log, queues: g.Queues, sandboxes: s.cfg.Sandbox.Dir, state: s.cfg.StateDir, parallel: 4}
+	if f.sandboxDir != "" {
+		r.sandboxes = f.sandboxDir
+	}
+	if rec := s.cfg.Recovery[g.Name]; rec != nil {
+		r.parallel = rec.Parallel
+	}
+	return r, v, &g, nil
+}
+
+func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vault, group *activities.Group) (restore.Goal, error) {
+	goal := restore.Goal{Group: f.group, Cut: f.cut, Vault: v.Region(), Into: f.into, Delta: f.delta}
+	if goal.Group == "" {
+		gs, err := v.Groups(ctx)
+		if err != nil {
+			return goal, err
+		}
+		if len(gs) != 1 {
+			return goal, fail.New(fail.Invalid, "flags", "--group", fmt.Sprintf("name one of %v", gs), errors.New("the vault does not hold exactly one group"))
+		}
+		goal.Group = gs[0]
+	}
+	if f.at != "" {
+		t, err := time.Parse(time.RFC3339, f.at)
+		if err != nil {
+			return goal, fail.New(fail.Invalid, "flags", "--at", "write it like 2026-11-23T03:04:05Z", err)
+		}
+		if f.cut != "" {
+			return goal, fail.Newf(fail.Invalid, "flags", "--at", "give either --cut or --at")
+		}
+		goal.At = t
+	} else if goal.Cut == "" {
+		goal.Cut = restore.Latest
+	}
+	var err error
+	if goal.Shards, err = shardsFlag(f.shards); err != nil {
+		return goal, err
+	}
+	if f.into != restore.Instances {
+		return goal, nil
+	}
+	if r.cfg == nil || r.cfg.Recovery[goal.Group] == nil {
+		return goal, fail.New(fail.Invalid, "restore: plan", goal.Group, "name the empty instances under recovery."+goal.Group+".destinations", errors.New("no destinations are configured"))
+	}
+	rec := r.cfg.Recovery[goal.Group]
+	goal.Order, goal.Destinations = rec.Order, map[string]restore.Destination{}
+	for target, byShard := range rec.Destinations {
+		for sh, d := range byShard {
+			goal.Destinations[target+"/"+sh] = restore.Destination{Region: d.Region, Address: d.Address, DataDir: d.DataDir, Bucket: d.Bucket}
+		}
+	}
+	return goal, nil
+}
+
+func (a *app) showPlan(p restore.Plan) error {
+	if a.json {
+		return a.printJSON(p)
+	}
+	what := "cut " + p.Cut.ID
+	if p.Cut.ID == "" {
+		what = "the state at " + p.Goal.At.UTC().Format(time.RFC3339)
+	} else {
+		what += " of " + p.Cut.FencedAt.Local().Format(time.DateTime) + " (" + progress.Duration(time.Since(p.Cut.FencedAt)) + " ago)"
+	}
+	fmt.Fprintf(a.out, "restore %s to %s\nfrom the vault of %s into %s, %s to read\n", p.Goal.Group, what, p.Goal.Vault, p.Goal.Into, progress.Bytes(p.Bytes()))
+	var rows [][]string
+	for _, s := range p.Steps {
+		if s.Op != restore.OpRestore {
+			continue
+		}
+		base, to := s.Base.ID, "sandbox"
+		if s.Kind == targets.S3 {
+			base = "manifest " + s.Point.Manifest[:min(12, len(s.Point.Manifest))]
+		}
+		if s.Into.Region != "" {
+			to = strings.TrimSpace(s.Into.Region + " " + s.Into.Address + " " + s.Into.DataDir + s.Into.Bucket)
+		}
+		rows = append(rows, []string{s.Shard.String(), base, progress.Bytes(s.BaseBytes), progress.Bytes(s.StreamBytes), describe(s.Point), to})
+	}
+	if err := progress.Table(a.out, []string{"SHARD", "BASE", "BASE BYTES", "STREAM BYTES", "TO POINT", "INTO"}, rows); err != nil {
+		return err
+	}
+	for _, w := range p.Warnings {
+		fmt.Fprintln(a.out, "warning: "+w)
+	}
+	fmt.Fprintf(a.out, "plan %s, SHA-256 %s\n", p.ID, p.Hash)
+	return nil
+}
+
+func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
+	if f.engine != "configured" && f.engine != "embedded" {
+		return fail.New(fail.Invalid, "flags", "--engine", "use configured or embedded", errors.New(f.engine))
+	}
+	glass := f.engine == "embedded" || f.place.url != ""
+	r, err := a.plan(ctx, f)
+	if err != nil {
+		return err
+	}
+	if !a.json {
+		if err := a.showPlan(r.plan); err != nil {
+			return err
+		}
+	}
+	if f.into == restore.Instances && !f.yes {
+		if err := confirm(a, r.plan.Goal.Group); err != nil {
+			return err
+		}
+	}
+	var s *session
+	if glass {
+		var stop func()
+		s, stop, err = a.breakGlass(ctx, f.engineBin, r.sandboxes, r.state, r.platform, r.queues, r.tools, r.log)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	} else {
+		if s, err = a.online(ctx); err != nil {
+			return err
+		}
+		defer s.close()
+	}
+	id := workflows.SandboxID(r.plan.ID)
+	if f.into == restore.Instances {
+		id = workflows.RecoverID(r.plan.Goal.Group)
+	}
+	queue := r.queues[r.plan.Goal.Vault]
+	run, err := start(ctx, s.engine, id, workflows.RestoreName, queue, false, workflows.RestoreIn{Plan: r.plan, Queue: queue, Queues: r.queues, Window: r.parallel, Quick: f.quick})
+	if err != nil {
+		return err
+	}
+	var out workflows.RestoreOut
+	if err := s.wait(ctx, run, true, &out); err != nil {
+		return err
+	}
+	return a.printRestore(out)
+}
+
+// confirm asks for the group's name before a dangerous act.
+func confirm(a *app, name string) error {
+	if !tty(os.Stdin) {
+		return fail.New(fail.Invalid, "restore: confirm", name, "add --yes", errors.New("nobody is there to confirm"))
+	}
+	fmt.Fprintf(a.err, "Type the group's name (%s) to go on: ", name)
+	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+	if strings.TrimSpace(line) != name {
+		return exitCode{1, "not confirmed; nothing was done"}
+	}
+	return nil
+}
+
+func (a *app) printRestore(out workflows.RestoreOut) error {
+	if a.json {
+		if err := a.printJSON(out); err != nil {
+			return err
+		}
+	} else {
+		var rows [][]string
+		for _, s := range out.Steps {
+			res := "done"
+			if s.Error != "" {
+				res = "FAILED"
+			}
+			rows = append(rows, []string{s.StepID, res, progress.Duration(s.Finished.Sub(s.Started)), progress.Bytes(s.Outcome.Bytes), s.Address})
+		}
+		if err := progress.Table(a.out, []string{"STEP", "RESULT", "TOOK", "BYTES", "ADDRESS"}, rows); err != nil {
+			return err
+		}
+		for _, s := range out.Steps {
+			if s.Error != "" {
+				fmt.Fprintf(a.out, "%s: %s\n", s.StepID, s.Error)
+			}
+			for _, x := range s.Findings {
+				if x.Severity != targets.Passed {
+					printFindings(a, []targets.Finding{x})
+				}
+			}
+		}
+		if out.Sandbox.ID != "" && out.LeftOver == "" {
+			fmt.Fprintf(a.out, "sandbox %s (how to connect: drctl sandbox show %s); remove it with: drctl sandbox rm %s\n", out.Sandbox.Dir, out.Sandbox.Dir, out.Sandbox.Dir)
+		}
+		fmt.Fprintf(a.out, "took %s\n", progress.Duration(out.Finished.Sub(out.Started)))
+	}
+	broken := 0
+	for _, s := range out.Steps {
+		if s.Op == restore.OpRestore && s.Error != "" {
+			broken++
+		}
+	}
+	switch n := len(out.Failed) + len(out.NotRun); {
+	case n == 0:
+		return nil
+	case broken == 0:
+		return exitCode{4, fmt.Sprintf("restored, but %d checks failed", len(out.Failed))}
+	case broken < len(out.Steps):
+		return exitCode{3, fmt.Sprintf("%d steps failed, %d did not run", len(out.Failed), len(out.NotRun))}
+	}
+	return exitCode{1, "nothing was restored"}
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drctl/activities"
+	"drctl/internal/progress"
+	"drctl/internal/sandbox"
+	"drctl/targets"
+)
+
+func (a *app) sandboxCmd() *cobra.Command {
+	c := &cobra.Command{Use: "sandbox", Short: "List, look into and remove sandboxes"}
+	var root string
+	list := &cobra.Command{
+		Use: "list", Short: "List the sandboxes on this host", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.sandboxList(root) },
+	}
+	list.Flags().StringVar(&root, "dir", "", "directory of the sandboxes (default: the configuration's)")
+	show := &cobra.Command{
+		Use: "show SANDBOX", Short: "Print how the restored servers are reached, passwords included", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			dir, err := a.sandboxDir(args[0])
+			if err != nil {
+				return err
+			}
+			acc, err := readAccess(dir)
+			if err != nil {
+				return err
+			}
+			return a.printJSON(acc)
+		},
+	}
+	rm := &cobra.Command{
+		Use: "rm SANDBOX...", Short: "Stop a sandbox's servers and remove it", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, x := range args {
+				dir, err := a.sandboxDir(x)
+				if err != nil {
+					return err
+				}
+				box, err := sandbox.Open(dir)
+				if err != nil {
+					return err
+				}
+				if err := box.Remove(cmd.Context()); err != nil {
+					return err
+				}
+				fmt.Fprintf(a.out, "removed %s\n", dir)
+			}
+			return nil
+		},
+	}
+	c.AddCommand(list, show, rm)
+	return c
+}
+
+// sandboxDir takes a path or an id.
+func (a *app) sandboxDir(x string) (string, error) {
+	if filepath.IsAbs(x) {
+		return x, nil
+	}
+	cfg, err := a.load()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(cfg.Sandbox.Dir, x), nil
+}
+
+func readAccess(dir string) ([]activities.Access, error) {
+	if _, err := sandbox.Open(dir); err != nil {
+		return nil, err
+	}
+	es, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []activities.Access
+	for _, e := range es {
+		if acc, err := activities.ReadAccess(filepath.Join(dir, e.Name())); err == nil {
+			out = append(out, acc)
+		}
+	}
+	return out, nil
+}
+
+func (a *app) sandboxList(root string) error {
+	if root == "" {
+		cfg, err := a.load()
+		if err != nil {
+			return err
+		}
+		root = cfg.Sandbox.Dir
+	}
+	boxes, err := sandbox.List(root)
+	if err != nil {
+		return err
+	}
+	type row struct {
+		ID      string    `json:"id"`
+		Dir     string    `json:"dir"`
+		Purpose string    `json:"purpose"`
+		Created time.Time `json:"created"`
+	}
+	out := []row{}
+	var rows [][]string
+	for _, b := range boxes {
+		out = append(out, row{b.ID(), b.Dir(), b.Purpose(), b.Created()})
+		rows = append(rows, []string{b.ID(), b.Purpose(), b.Created().Local().Format(time.DateTime), b.Dir()})
+	}
+	if a.json {
+		return a.printJSON(out)
+	}
+	return progress.Table(a.out, []string{"SANDBOX", "PURPOSE", "CREATED", "DIRECTORY"}, rows)
+}
+
+// instanceOf turns a sandbox's access record into an instance.
+func instanceOf(acc activities.Access) targets.Instance {
+	return targets.Instance{Kind: acc.Kind, Shard: acc.Shard, Region: "sandbox", Role: targets.Sandbox, Address: acc.Address, User: acc.User,
+		Password: targets.NewSecret(acc.Password), Database: acc.Database, DataDir: acc.DataDir}
+}

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drctl/activities"
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/progress"
+	"drctl/targets"
+	"drctl/targets/all"
+	"drctl/workflows"
+)
+
+func (a *app) statusCmd() *cobra.Command {
+	var group string
+	c := &cobra.Command{
+		Use: "status", Short: "Every shard: role, lag, newest base, newest sealed cut, RPO against objective", Args: cobra.NoArgs,
+		Long: `Asks every instance and every vault, and the engine for what is running. It goes
+on when some of them do not answer and says so. Exit status 4 when the measured
+RPO is over its objective or nothing is archiving a shard.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), group) },
+	}
+	c.Flags().StringVarP(&group, "group", "g", "", "group (default: all)")
+	return c
+}
+
+type instanceStatus struct {
+	Shard  targets.ShardID `json:"shard"`
+	Region string          `json:"region"`
+	Status targets.Status  `json:"status"`
+	Error  string          `json:"error,omitempty"`
+}
+
+type shardStatus struct {
+	Shard     targets.ShardID `json:"shard"`
+	Archiving bool            `json:"archiving"`
+	Archived  uint64          `json:"archived_offset"`
+	// Behind is how many bytes of the primary's log are not durable yet.
+	Behind     int64     `json:"behind_bytes"`
+	NewestBase time.Time `json:"newest_base,omitzero"`
+	Problem    string    `json:"problem,omitempty"`
+}
+
+type groupStatus struct {
+	Group     string           `json:"group"`
+	Engine    string           `json:"engine"`
+	Instances []instanceStatus `json:"instances"`
+	Shards    []shardStatus    `json:"shards"`
+	// NewestCut is the newest cut that any vault offers; RPO is its age.
+	NewestCut    string        `json:"newest_cut,omitempty"`
+	CutVaults    []string      `json:"cut_in_vaults,omitempty"`
+	RPO          time.Duration `json:"rpo_ns"`
+	RPOObjective time.Duration `json:"rpo_objective_ns"`
+	Running      []string      `json:"running"`
+	Problems     []string      `json:"problems"`
+}
+
+func (a *app) status(ctx context.Context, only string) error {
+	s, err := a.offline()
+	if err != nil {
+		return err
+	}
+	engineState := "running"
+	ectx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	c, err := dial(ectx, s.cfg, s.log)
+	cancel()
+	if err != nil {
+		engineState = "unreachable: " + err.Error()
+	} else {
+		s.engine = c
+		defer s.close()
+	}
+	drivers := map[targets.Kind]targets.Driver{}
+	for _, d := range all.Drivers(all.Options{Tools: s.p.tools, Log: s.log}) {
+		drivers[d.Kind()] = d
+	}
+	var out []groupStatus
+	for _, name := range s.cfg.GroupNames() {
+		if only != "" && only != name {
+			continue
+		}
+		g, err := s.p.Group(name)
+		if err != nil {
+			return err
+		}
+		out = append(out, s.groupStatus(ctx, g, engineState, drivers))
+	}
+	if len(out) == 0 {
+		return fail.New(fail.NotFound, "status", only, "", errNoGroup)
+	}
+	if a.json {
+		if err := a.printJSON(out); err != nil {
+			return err
+		}
+	} else {
+		for _, g := range out {
+			a.printStatus(g)
+		}
+	}
+	for _, g := range out {
+		if len(g.Problems) > 0 {
+			return exitCode{4, fmt.Sprintf("%s: %d problems", g.Group, len(g.Problems))}
+		}
+	}
+	return nil
+}
+
+func (s *session) groupStatus(ctx context.Context, g activities.Group, engineState string, drivers map[targets.Kind]targets.Driver) groupStatus {
+	st := groupStatus{Group: g.Name, Engine: engineState, RPOObjective: g.Policy.RPO, Running: []string{}, Problems: []string{}}
+	problem := func(format string, args ...any) { st.Problems = append(st.Problems, fmt.Sprintf(format, args...)) }
+	if s.engine == nil {
+		problem("the engine is %s", engineState)
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, sh := range g.Shards {
+		for _, region := range s.p.Regions(sh.Shard) {
+			wg.Go(func() {
+				i := instanceStatus{Shard: sh.Shard, Region: region}
+				in, err := s.p.Instance(ctx, sh.Shard, region)
+				if err == nil {
+					pctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+					defer cancel()
+					i.Status, err = drivers[sh.Kind].Probe(pctx, in)
+				}
+				if err != nil {
+					i.Error = err.Error()
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				st.Instances = append(st.Instances, i)
+			})
+		}
+	}
+	wg.Wait()
+	slices.SortFunc(st.Instances, func(x, y instanceStatus) int {
+		if c := x.Shard.Compare(y.Shard); c != 0 {
+			return c
+		}
+		return strings.Compare(x.Region, y.Region)
+	})
+	for _, i := range st.Instances {
+		if i.Error != "" {
+			problem("%s@%s: %s", i.Shard, i.Region, i.Error)
+		}
+		for _, w := range i.Status.Warnings {
+			problem("%s@%s: %s", i.Shard, i.Region, w)
+		}
+	}
+	for _, sh := range g.Shards {
+		if sh.Kind != targets.S3 {
+			st.Shards = append(st.Shards, s.shardStatus(ctx, sh, &st))
+		}
+	}
+	for _, x := range st.Shards {
+		if x.Problem != "" {
+			problem("%s: %s", x.Shard, x.Problem)
+		}
+	}
+	s.cutStatus(ctx, g, &st)
+	if s.engine != nil {
+		if rs, err := engine.Running(ctx, s.engine, ""); err == nil {
+			for _, r := range rs {
+				if !strings.HasPrefix(r.ID, "archive/") {
+					st.Running = append(st.Running, r.ID)
+				}
+			}
+		}
+	}
+	return st
+}
+
+func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, st *groupStatus) shardStatus {
+	out := shardStatus{Shard: sh.Shard}
+	if s.engine != nil {
+		ps, err := engine.Progress(ctx, s.engine, workflows.ArchiveID(sh.Shard))
+		if err != nil || len(ps) == 0 {
+			out.Problem = "no archiver runs; start them with: drctl apply"
+		}
+		for _, p := range ps {
+			var b activities.Beat
+			if json.Unmarshal(p.Details, &b) == nil && b.Offset > 0 {
+				out.Archiving, out.Archived = true, b.Offset
+			}
+			if p.LastFailure != "" && p.State != "started" {
+				out.Archiving, out.Problem = false, "archiving failed: "+p.LastFailure
+			}
+		}
+	}
+	for _, i := range st.Instances {
+		if i.Shard == sh.Shard && i.Status.Writable && out.Archiving {
+			out.Behind = max(0, int64(i.Status.Position.Offset)-int64(out.Archived))
+		}
+	}
+	for _, r := range s.cfg.RegionNames() {
+		v, err := s.p.Vault(ctx, r)
+		if err != nil {
+			continue // cutStatus reports it
+		}
+		bases, _ := v.Bases(ctx, sh.Shard) // damage is the check's to report
+		for _, b := range bases {
+			if b.Finished.After(out.NewestBase) {
+				out.NewestBase = b.Finished
+			}
+		}
+	}
+	if out.NewestBase.IsZero() && out.Problem == "" {
+		out.Problem = "there is no base; take one with: drctl backup now"
+	}
+	return out
+}
+
+func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupStatus) {
+	var newest targets.Cut
+	for _, r := range g.Policy.Vaults {
+		v, err := s.p.Vault(ctx, r)
+		if err != nil {
+			st.Problems = append(st.Problems, err.Error())
+			continue
+		}
+		cuts, err := v.Cuts(ctx, g.Name)
+		if err != nil {
+			st.Problems = append(st.Problems, err.Error())
+		}
+		if len(cuts) == 0 {
+			continue
+		}
+		last := cuts[len(cuts)-1]
+		if last.ID > newest.ID {
+			newest, st.CutVaults = last, nil
+		}
+		if last.ID == newest.ID {
+			st.CutVaults = append(st.CutVaults, r)
+		}
+	}
+	if newest.ID == "" {
+		st.Problems = append(st.Problems, "there is no sealed cut; take one with: drctl cut now")
+		return
+	}
+	st.NewestCut, st.RPO = newest.ID, time.Since(newest.FencedAt)
+	if g.Policy.RPO > 0 && st.RPO > g.Policy.RPO {
+		st.Problems = append(st.Problems, fmt.Sprintf("RPO objective missed: the newest sealed cut is %s old, %s allowed", progress.Duration(st.RPO), progress.Duration(g.Policy.RPO)))
+	}
+}
+
+func (a *app) printStatus(g groupStatus) {
+	fmt.Fprintf(a.out, "group %s, engine %s\n", g.Group, g.Engine)
+	if g.NewestCut != "" {
+		fmt.Fprintf(a.out, "newest sealed cut %s in %s: RPO %s, objective %s\n", g.NewestCut, strings.Join(g.CutVaults, " and "), progress.Duration(g.RPO), progress.Duration(g.RPOObjective))
+	}
+	byShard := map[targets.ShardID]shardStatus{}
+	for _, s := range g.Shards {
+		byShard[s.Shard] = s
+	}
+	var rows [][]string
+	for _, i := range g.Instances {
+		role, behind, base := string(i.Status.Role), "", ""
+		if i.Error != "" {
+			role = "unreachable"
+		}
+		lag := ""
+		if i.Status.Role == targets.Standby {
+			lag = progress.Duration(i.Status.Lag)
+		}
+		if s, ok := byShard[i.Shard]; ok && i.Status.Writable {
+			behind, base = "not archiving", "none"
+			if s.Archiving {
+				behind = progress.Bytes(s.Behind)
+			}
+			if !s.NewestBase.IsZero() {
+				base = progress.Duration(time.Since(s.NewestBase)) + " ago"
+			}
+		}
+		rows = append(rows, []string{i.Shard.String(), i.Region, role, i.Status.Version, progress.Bytes(i.Status.Bytes), lag, behind, base})
+	}
+	_ = progress.Table(a.out, []string{"SHARD", "REGION", "ROLE", "VERSION", "SIZE", "LAG", "ARCHIVE BEHIND", "NEWEST BASE"}, rows)
+	if len(g.Running) > 0 {
+		fmt.Fprintf(a.out, "running: %s\n", strings.Join(g.Running, ", "))
+	}
+	for _, p := range g.Problems {
+		fmt.Fprintln(a.out, "PROBLEM "+p)
+	}
+}

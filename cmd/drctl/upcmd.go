@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drctl/config"
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/internal/supervise"
+)
+
+func (a *app) upCmd() *cobra.Command {
+	var engineBin string
+	c := &cobra.Command{
+		Use: "up", Short: "Run everything on this machine: engine, workers, archivers, schedules", Args: cobra.NoArgs,
+		Long: `Runs the embedded engine (unless the configuration names your own), a worker for
+every region, and keeps archivers and schedules as the configuration has them.
+What dies is started again; when drctl up itself is killed nothing is left
+behind, and the next drctl up goes on where it stopped.
+
+The embedded engine keeps its state in SQLite and is meant for one machine. In
+production point drctl at a Temporal cluster (engine.mode: external) and run
+drctl worker in every region.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), engineBin) },
+	}
+	c.Flags().StringVar(&engineBin, "engine-bin", "", "path of drctl-engine (default: beside drctl, then PATH)")
+	return c
+}
+
+func (a *app) up(ctx context.Context, engineBin string) error {
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	log, err := a.logger()
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fail.New(fail.Internal, "up", "", "", err)
+	}
+	if removed, err := sandbox.Sweep(ctx, cfg.Sandbox.Dir); err != nil {
+		log.Warn("up: a sandbox of an earlier run could not be removed", "err", err)
+	} else if len(removed) > 0 {
+		log.Info("up: removed sandboxes whose owner is gone", "ids", removed)
+	}
+	children, err := a.children(cfg, self, engineBin)
+	if err != nil {
+		return err
+	}
+	sup, err := supervise.New(supervise.Options{StateDir: cfg.StateDir, Children: children, Log: log})
+	if err != nil {
+		return err
+	}
+	go a.announce(ctx, cfg, sup, log)
+	return sup.Run(ctx)
+}
+
+// announce applies the configuration once everything is ready.
+func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.Supervisor, log *slog.Logger) {
+	begin := time.Now()
+	if err := sup.WaitReady(ctx); err != nil {
+		return // Run returns the reason
+	}
+	for try := 1; ; try++ {
+		err := a.applyOnce(ctx, cfg, log)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		log.Warn("up: the configuration could not be applied; trying again", "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Duration(min(try, 10)) * time.Second):
+		}
+	}
+	fmt.Fprintf(a.out, "drctl: up after %.1f s (engine %s, %d regions)\n", time.Since(begin).Seconds(), cfg.Engine.Address, len(cfg.Regions))
+}
+
+func (a *app) applyOnce(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	c, err := dial(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	tools, err := toolsOf(cfg)
+	if err != nil {
+		return err
+	}
+	s := &session{app: a, cfg: cfg, log: log, engine: c, p: newPlatform(cfg, tools, log)}
+	changes, err := s.apply(ctx)
+	for _, ch := range changes {
+		if ch.Action != "kept" {
+			log.Info("apply", "what", ch.ID, "action", ch.Action)
+		}
+	}
+	return err
+}
+
+func (a *app) children(cfg *config.Config, self, engineBin string) ([]supervise.Child, error) {
+	var out []supervise.Child
+	var after []string
+	if cfg.Engine.Mode == config.Embedded {
+		bin, err := findEngine(engineBin)
+		if err != nil {
+			return nil, err
+		}
+		host, p, err := net.SplitHostPort(cfg.Engine.Address)
+		if err != nil || host != "127.0.0.1" && host != "localhost" {
+			return nil, fail.New(fail.Invalid, "up", "engine.address", "the embedded engine has no authentication: give it 127.0.0.1:PORT", errors.Join(err, errors.New(cfg.Engine.Address+" is not a loopback address")))
+		}
+		port, err := strconv.Atoi(p)
+		if err != nil {
+			return nil, fail.New(fail.Invalid, "up", "engine.address", "", err)
+		}
+		args := engine.EmbeddedOptions{Dir: filepath.Join(cfg.StateDir, "engine"), Port: port, Namespace: cfg.Engine.Namespace}.Args()
+		out = append(out, supervise.Child{
+			Name:    "engine",
+			Command: func(func(string) string) (*exec.Cmd, error) { return exec.Command(bin, args...), nil },
+			ReadyLine: func(line string) (bool, string, error) {
+				var r struct {
+					Address string `json:"address"`
+				}
+				if json.Unmarshal([]byte(line), &r) != nil || r.Address == "" {
+					return false, "", nil
+				}
+				return true, r.Address, nil
+			},
+		})
+		after = []string{"engine"}
+	}
+	for _, region := range cfg.RegionNames() {
+		out = append(out, supervise.Child{
+			Name:  "worker-" + region,
+			After: after,
+			Command: func(func(string) string) (*exec.Cmd, error) {
+				return exec.Command(self, "--config", cfg.File(), "--log-level", a.logLevel, "worker", "--region", region), nil
+			},
+		})
+	}
+	return out, nil
+}
+
+// findEngine finds the engine's program.
+func findEngine(hint string) (string, error) {
+	if hint != "" {
+		return hint, nil
+	}
+	if self, err := os.Executable(); err == nil {
+		if p := filepath.Join(filepath.Dir(self), "drctl-engine"); fileExists(p) {
+			return p, nil
+		}
+	}
+	if p, err := exec.LookPath("drctl-engine"); err == nil {
+		return p, nil
+	}
+	return "", fail.New(fail.NotFound, "engine", "drctl-engine", "build it with make tools, or name it with --engine-bin", errors.New("the program is neither beside drctl nor in PATH"))
+}
+
+func fileExists(p string) bool {
+	_, err := os.Stat(p)
+	return err == nil
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"drctl/activities"
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/targets"
+	"drctl/targets/all"
+	"drctl/workflows"
+)
+
+func (a *app) workerCmd() *cobra.Command {
+	var region string
+	c := &cobra.Command{
+		Use: "worker", Short: "Serve one region's task queue", Args: cobra.NoArgs,
+		Long: `Serves a region's task queue until it is stopped. Run one or more in each
+region, where the region's stores and vault are near. Needs an engine: your own
+Temporal (engine.mode external), or the one that drctl up runs.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.work(cmd.Context(), region) },
+	}
+	c.Flags().StringVar(&region, "region", "", "region to serve")
+	_ = c.MarkFlagRequired("region")
+	return c
+}
+
+func (a *app) work(ctx context.Context, region string) error {
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(cfg.RegionNames(), region) {
+		return fail.New(fail.Invalid, "flags", "--region", fmt.Sprintf("name one of %v", cfg.RegionNames()), fmt.Errorf("there is no region %q", region))
+	}
+	log, err := a.logger()
+	if err != nil {
+		return err
+	}
+	log = log.With("region", region)
+	tools, err := toolsOf(cfg)
+	if err != nil {
+		return err
+	}
+	var c client.Client
+	for { // the engine may come up after its workers, and come back after a crash
+		if c, err = dial(ctx, cfg, slog.New(slog.DiscardHandler)); err == nil {
+			break
+		}
+		if !fail.Retryable(err) {
+			return err
+		}
+		log.Warn("the engine does not answer; trying again", "address", cfg.Engine.Address, "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+	defer c.Close()
+	fatal := make(chan error, 4)
+	stop, err := startWorkers(c, workerOptions{platform: newPlatform(cfg, tools, log), tools: tools, log: log,
+		queues: []string{cfg.Regions[region].Queue}, host: cfg.Regions[region].Queue + "@" + hostname(),
+		sandboxes: cfg.Sandbox.Dir, state: cfg.StateDir, fatal: fatal})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	log.Info("worker serves", "queue", cfg.Regions[region].Queue, "engine", cfg.Engine.Address)
+	select {
+	case <-ctx.Done():
+		log.Info("worker stops")
+		return nil
+	case err := <-fatal:
+		return fail.New(fail.Unavailable, "worker", region, "", err)
+	}
+}
+
+type workerOptions struct {
+	platform         activities.Platform
+	tools            sandbox.Tools
+	log              *slog.Logger
+	queues           []string
+	host             string // queue of this host
+	sandboxes, state string
+	fatal            chan<- error
+}
+
+// startWorkers serves the queues and this host's own.
+func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
+	if err := os.MkdirAll(filepath.Join(o.state), 0o755); err != nil {
+		return nil, fail.New(fail.Denied, "worker: make state directory", o.state, "set state_dir to a directory that this user may write", err)
+	}
+	drivers := map[targets.Kind]targets.Driver{}
+	for _, d := range all.Drivers(all.Options{Tools: o.tools, Log: o.log}) {
+		drivers[d.Kind()] = d
+	}
+	acts := &activities.Activities{Platform: o.platform, Drivers: drivers, Tools: o.tools, SandboxRoot: o.sandboxes,
+		StateDir: o.state, HostQueue: o.host, Version: version, Commit: commit, Log: o.log}
+	var ws []worker.Worker
+	stop = func() {
+		for _, w := range ws {
+			w.Stop()
+		}
+	}
+	for _, q := range append(slices.Clone(o.queues), o.host) {
+		w := engine.NewWorker(c, q, engine.WorkerOptions{OnFatal: func(err error) {
+			select {
+			case o.fatal <- err:
+			default:
+			}
+		}})
+		registerWorkflows(w)
+		acts.Register(w)
+		if err := w.Start(); err != nil {
+			stop()
+			return nil, fail.New(fail.Unavailable, "worker: start", q, "", err)
+		}
+		ws = append(ws, w)
+	}
+	return stop, nil
+}
+
+func registerWorkflows(w worker.WorkflowRegistry) {
+	for name, f := range map[string]any{
+		workflows.TakeCutName:    workflows.TakeCut,
+		workflows.TakeBackupName: workflows.TakeBackup,
+		workflows.ArchiveName:    workflows.Archive,
+		workflows.RestoreName:    workflows.Restore,
+		workflows.RunDrillName:   workflows.RunDrill,
+		workflows.CheckName:      workflows.Check,
+		workflows.RetainName:     workflows.Retain,
+	} {
+		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
+	}
+}
+
+func hostname() string {
+	h, err := os.Hostname()
+	if err != nil || strings.TrimSpace(h) == "" {
+		return "localhost"
+	}
+	return h
+}
+
+var errNoGroup = errors.New("there is no such group")

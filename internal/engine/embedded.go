@@ -1,0 +1,191 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/internal/supervise"
+)
+
+// EmbeddedOptions say how to start the embedded engine.
+type EmbeddedOptions struct {
+	Bin       string // path of drctl-engine
+	Dir       string // its database; made when missing
+	Port      int    // 0 takes the port of the last run, else any free one
+	Namespace string // "" is DefaultNamespace
+	// ReadyTimeout bounds the wait for it to be usable; 0 is a minute.
+	ReadyTimeout time.Duration
+	Log          *slog.Logger // gets the engine's own log lines; nil discards
+}
+
+// Args are the arguments of drctl-engine for these options, for those who
+// start it themselves (a supervisor).
+func (o EmbeddedOptions) Args() []string {
+	if o.Namespace == "" {
+		o.Namespace = DefaultNamespace
+	}
+	return []string{"--dir", o.Dir, "--port", strconv.Itoa(o.Port), "--namespace", o.Namespace}
+}
+
+// Embedded is a running engine on this machine. It ends with this process,
+// however that ends.
+type Embedded struct {
+	Address   string // host:port for Dial
+	Namespace string
+	Proc      *os.Process
+
+	stdin io.Closer
+	done  chan struct{}
+	err   error // of Wait; read it after done
+}
+
+// StartEmbedded starts the engine and waits until its namespace can be used.
+// Conflict when another engine serves the directory or another process has the
+// port, unsupported when a newer engine wrote the database.
+func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
+	var err error
+	for range 3 {
+		var e *Embedded
+		if e, err = startOnce(ctx, o); err == nil {
+			return e, nil
+		}
+		// The inner services listen on ports that were free a moment before.
+		if !fail.Is(err, fail.Unavailable) || ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, err
+}
+
+func startOnce(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
+	const op = "engine: start"
+	if o.ReadyTimeout <= 0 {
+		o.ReadyTimeout = time.Minute
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	cmd := exec.Command(o.Bin, o.Args()...)
+	// Its own group, so that a Ctrl-C at a terminal reaches it through us, in order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fail.New(fail.Exhausted, op, o.Bin, "", err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, fail.New(fail.Exhausted, op, o.Bin, "", err)
+	}
+	tail := &tailLog{log: o.Log}
+	cmd.Stderr = tail
+	if err := supervise.StartCmd(cmd); err != nil {
+		return nil, fail.New(fail.NotFound, op, o.Bin, "build it with: make tools", err)
+	}
+	e := &Embedded{Proc: cmd.Process, stdin: stdin, done: make(chan struct{})}
+	lines := make(chan string, 1)
+	go func() {
+		r := bufio.NewReader(stdout)
+		line, _ := r.ReadString('\n')
+		lines <- line
+		_, _ = io.Copy(io.Discard, r)
+		e.err = cmd.Wait()
+		close(e.done)
+	}()
+	ctx, cancel := context.WithTimeout(ctx, o.ReadyTimeout)
+	defer cancel()
+	select {
+	case line := <-lines:
+		err = e.readReady(line, o, tail)
+	case <-ctx.Done():
+		err = fail.New(fail.Stalled, op, o.Dir, "look at the engine's log", fmt.Errorf("it is not ready: %w", ctx.Err()))
+	}
+	if err != nil {
+		_ = e.Proc.Kill()
+		<-e.done
+		return nil, err
+	}
+	return e, nil
+}
+
+// readReady understands the engine's first line.
+func (e *Embedded) readReady(line string, o EmbeddedOptions, tail *tailLog) error {
+	m, err := parseReady(line)
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		return fail.New(fail.Unavailable, "engine: start", o.Dir, "", fmt.Errorf("it ended before it was ready: %s", tail.last()))
+	}
+	e.Address, e.Namespace = m.Address, m.Namespace
+	return nil
+}
+
+// Done is closed when the engine has ended, asked or not.
+func (e *Embedded) Done() <-chan struct{} { return e.done }
+
+// Stop ends the engine: politely until ctx ends or 15 seconds have passed,
+// then by force. It is safe by force too. It may be repeated.
+func (e *Embedded) Stop(ctx context.Context) error {
+	_ = e.stdin.Close()
+	_ = e.Proc.Signal(syscall.SIGTERM)
+	select {
+	case <-e.done:
+		return nil
+	case <-ctx.Done():
+	case <-time.After(15 * time.Second):
+	}
+	_ = e.Proc.Kill()
+	<-e.done
+	return nil
+}
+
+// tailLog hands the engine's JSON log lines on and keeps the newest, for the
+// error when it does not start.
+type tailLog struct {
+	log  *slog.Logger
+	mu   sync.Mutex
+	part []byte
+	keep []string
+}
+
+const tailLines = 5
+
+func (t *tailLog) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.part = append(t.part, p...)
+	for {
+		i := bytes.IndexByte(t.part, '\n')
+		if i < 0 {
+			return len(p), nil
+		}
+		line := string(t.part[:i])
+		t.part = t.part[i+1:]
+		if len(t.keep) == tailLines {
+			t.keep = t.keep[1:]
+		}
+		t.keep = append(t.keep, clip(line))
+		supervise.Forward(t.log, line)
+	}
+}
+
+func (t *tailLog) last() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.keep) == 0 {
+		return "it said nothing"
+	}
+	return strings.Join(t.keep, " | ")
+}

@@ -1,0 +1,67 @@
+// Package enginetest starts real embedded engines for tests. A test that
+// cannot find the drctl-engine binary fails; it never skips.
+package enginetest
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.temporal.io/sdk/client"
+
+	"drctl/internal/engine"
+)
+
+// Bin finds bin/drctl-engine in the folders above the test's own.
+func Bin(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := dir; ; d = filepath.Dir(d) {
+		bin := filepath.Join(d, "bin", "drctl-engine")
+		if _, err := os.Stat(bin); err == nil {
+			return bin
+		}
+		if d == filepath.Dir(d) {
+			t.Fatalf("no bin/drctl-engine above %s; build it with: make tools", dir)
+		}
+	}
+}
+
+// Options are those of an engine on a fresh directory of the test.
+func Options(t testing.TB) engine.EmbeddedOptions {
+	t.Helper()
+	return engine.EmbeddedOptions{Bin: Bin(t), Dir: t.TempDir(), Log: Log(t)}
+}
+
+// Start starts an engine and stops it at the end of the test.
+func Start(t testing.TB, o engine.EmbeddedOptions) *engine.Embedded {
+	t.Helper()
+	e, err := engine.StartEmbedded(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Stop(context.Background()) })
+	return e
+}
+
+// Client dials an engine and closes the client at the end of the test.
+func Client(t testing.TB, e *engine.Embedded) client.Client {
+	t.Helper()
+	c, err := engine.Dial(context.Background(), engine.Options{Address: e.Address, Namespace: e.Namespace, Timeout: 20 * time.Second, Log: Log(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Log writes errors to the test's standard error.
+func Log(testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+}

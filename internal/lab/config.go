@@ -1,0 +1,58 @@
+package lab
+
+import (
+	_ "embed"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/targets"
+)
+
+//go:embed drctl.yaml.tmpl
+var configTemplate string
+
+// Settings vary the lab's configuration.
+type Settings struct {
+	CutEvery string // "" means 5s
+	Mode     string // "" means gate
+}
+
+// WriteConfig writes drctl.yaml for this lab and returns its path.
+func (l *Lab) WriteConfig(s Settings) (string, error) {
+	if s.CutEvery == "" {
+		s.CutEvery = "5s"
+	}
+	if s.Mode == "" {
+		s.Mode = "gate"
+	}
+	t, err := template.New("drctl.yaml").Funcs(template.FuncMap{
+		"at": func(region string, id targets.ShardID) (targets.Instance, error) { return l.Instance(region, id) },
+	}).Parse(configTemplate)
+	if err != nil {
+		return "", fail.New(fail.Internal, "lab: configuration", "template", "", err)
+	}
+	media := targets.ShardID{Target: "media", Shard: "0"}
+	east, err := l.Instance(East, media)
+	if err != nil {
+		return "", err
+	}
+	west, err := l.Instance(West, media)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	err = t.Execute(&b, map[string]any{"Dir": l.dir, "Engine": l.st.Engine, "Settings": s, "Tools": l.tools, "East": east, "West": west,
+		"Orders": l.Shards("orders"), "Carts": l.Shards("carts")})
+	if err != nil {
+		return "", fail.New(fail.Internal, "lab: configuration", "template", "", err)
+	}
+	path := filepath.Join(l.dir, "drctl.yaml")
+	if err := sandbox.WriteFileSync(path, []byte(b.String()), 0o644); err != nil {
+		return "", err
+	}
+	return path, os.MkdirAll(filepath.Join(l.dir, "state"), 0o755)
+}

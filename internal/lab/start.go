@@ -1,0 +1,185 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/jackc/pgx/v5"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/targets"
+)
+
+// postgresSettings keep eight clusters small and give drctl what it needs.
+var postgresSettings = map[string]string{
+	"wal_level": "replica", "max_wal_senders": "10", "max_replication_slots": "10", "hot_standby": "on",
+	"max_prepared_transactions": "200", "max_connections": "120", "shared_buffers": "32MB", "max_wal_size": "1GB",
+	"wal_keep_size": "64MB", "max_slot_wal_keep_size": "4GB", "checkpoint_timeout": "5min",
+	"autovacuum_naptime": "30s", "log_min_messages": "warning",
+}
+
+func (l *Lab) start(ctx context.Context, i int) error {
+	s := l.Servers()[i]
+	var proc sandbox.Proc
+	var err error
+	switch s.Kind {
+	case targets.Postgres:
+		proc, err = l.startPostgres(ctx, i, s)
+	case targets.Redis:
+		proc, err = l.startRedis(ctx, s)
+	case targets.S3:
+		secret, serr := l.secret("s3")
+		if serr != nil {
+			return serr
+		}
+		proc, err = l.tools.StartS3(ctx, sandbox.S3Spec{Name: s.Name, Dir: s.Dir, Port: s.Port, AccessKey: "lab", SecretKey: secret, Detached: true})
+	}
+	if proc.Pid != 0 {
+		err = errors.Join(err, l.update(i, func(x *Server) { x.Proc, x.Made = proc, x.Made || err == nil }))
+	}
+	return err
+}
+
+func (l *Lab) startRedis(ctx context.Context, s Server) (sandbox.Proc, error) {
+	secret, err := l.secret("redis")
+	if err != nil {
+		return sandbox.Proc{}, err
+	}
+	spec := sandbox.RedisSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, Password: secret, Detached: true,
+		Settings: map[string]string{"appendonly": "yes", "appendfsync": "everysec", "save": "", "repl-backlog-size": "16mb",
+			"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0"}}
+	if s.Role == targets.Standby {
+		m, err := l.Instance(East, s.Shard)
+		if err != nil {
+			return sandbox.Proc{}, err
+		}
+		spec.ReplicaOf = m.Address
+	}
+	return l.tools.StartRedis(ctx, spec)
+}
+
+func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (sandbox.Proc, error) {
+	secret, err := l.secret("postgres")
+	if err != nil {
+		return sandbox.Proc{}, err
+	}
+	spec := sandbox.PostgresSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, User: "drctl", Password: secret, Settings: postgresSettings, Detached: true,
+		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}}
+	if !s.Made {
+		// A half-made directory of an earlier attempt goes first.
+		if err := os.RemoveAll(s.Dir); err != nil {
+			return sandbox.Proc{}, fail.New(fail.Denied, "lab: make", s.Name, "", err)
+		}
+		if s.Role == targets.Primary {
+			err = l.tools.InitPostgres(ctx, spec)
+		} else {
+			err = l.standby(ctx, s, spec)
+		}
+		if err != nil {
+			return sandbox.Proc{}, err
+		}
+	}
+	p, err := l.tools.StartPostgres(ctx, spec)
+	if err != nil || s.Made || s.Role != targets.Primary {
+		return p, err
+	}
+	if err := l.initDatabase(ctx, s); err != nil {
+		return p, err
+	}
+	in, err := l.Instance(East, s.Shard)
+	if err != nil {
+		return p, err
+	}
+	if in.Password, err = l.secret("shop"); err != nil {
+		return p, err
+	}
+	in.User = "shop" // the owner of the tables
+	return p, createSchema(ctx, in, l.schema)
+}
+
+func (l *Lab) standby(ctx context.Context, s Server, spec sandbox.PostgresSpec) error {
+	from, err := l.Instance(East, s.Shard)
+	if err != nil {
+		return err
+	}
+	// A slot of an attempt that died would be in the way.
+	err = l.exec(ctx, from, "postgres", "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'west' AND NOT active")
+	if err != nil {
+		return err
+	}
+	return l.tools.BaseBackup(ctx, from, spec, "west")
+}
+
+func (l *Lab) initDatabase(ctx context.Context, s Server) error {
+	in, err := l.Instance(East, s.Shard)
+	if err != nil {
+		return err
+	}
+	shop, err := l.secret("shop")
+	if err != nil {
+		return err
+	}
+	for _, q := range []string{"CREATE DATABASE shop", "CREATE ROLE shop LOGIN PASSWORD '" + shop.Reveal() + "'", "ALTER DATABASE shop OWNER TO shop"} {
+		if err := l.exec(ctx, in, "postgres", q); err != nil && !strings.Contains(err.Error(), "already exists") {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Lab) exec(ctx context.Context, in targets.Instance, database, sql string) error {
+	cfg, err := pgx.ParseConfig("sslmode=disable")
+	if err != nil {
+		return fail.New(fail.Internal, "lab: connect", in.String(), "", err)
+	}
+	host, port, err := hostPort(in.Address)
+	if err != nil {
+		return err
+	}
+	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = host, port, in.User, in.Password.Reveal(), database
+	c, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return fail.New(fail.Unavailable, "lab: connect", in.String(), "", err)
+	}
+	defer c.Close(context.WithoutCancel(ctx))
+	if _, err := c.Exec(ctx, sql); err != nil {
+		return fail.New(fail.Unavailable, "lab: set up", in.String(), "", err)
+	}
+	return nil
+}
+
+// buckets makes the media and vault buckets, with versioning.
+func (l *Lab) buckets(ctx context.Context) error {
+	for _, region := range []string{East, West} {
+		in, err := l.Instance(region, targets.ShardID{Target: "media", Shard: "0"})
+		if err != nil {
+			return err
+		}
+		c := s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: aws.String(in.Address), UsePathStyle: true,
+			Credentials: credentials.NewStaticCredentialsProvider(in.User, in.Password.Reveal(), "")})
+		for _, b := range []string{"media", "vault"} {
+			_, err := c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &b})
+			var mine *types.BucketAlreadyOwnedByYou
+			var there *types.BucketAlreadyExists
+			if err != nil && !errors.As(err, &mine) && !errors.As(err, &there) {
+				return fail.New(fail.Unavailable, "lab: make bucket", region+"/"+b, "", err)
+			}
+			if _, err := c.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{Bucket: &b,
+				VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}}); err != nil {
+				return fail.New(fail.Unavailable, "lab: switch versioning on", region+"/"+b, "", err)
+			}
+		}
+	}
+	return nil
+}
+
+// regionDir holds every disk of a region.
+func (l *Lab) regionDir(region string) string { return filepath.Join(l.dir, region) }

@@ -1,0 +1,219 @@
+package shop
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// The rules of Check.
+const (
+	RuleAcked    = "acked-is-there"   // (a) every operation acknowledged before the fence is wholly there
+	RuleLater    = "later-is-not"     // (b) no operation whose commit was sent after the release is there
+	RuleWhole    = "all-or-nothing"   // (c) every transfer is on both shards or on none, journaled or not
+	RuleSums     = "sums-hold"        // (d) balances and stock add up to the first sums; sold rows match the orders
+	RulePrepared = "nothing-prepared" // (e) no prepared transaction is left
+	RuleCarts    = "carts-in-range"   // (f) each cart is between the last acknowledged and the last begun change
+	RuleImages   = "images-complete"  // (g) each row has its object, byte for byte
+)
+
+// Rules lists all rules in order.
+var Rules = []string{RuleAcked, RuleLater, RuleWhole, RuleSums, RulePrepared, RuleCarts, RuleImages}
+
+// CheckOptions say what is held against what.
+type CheckOptions struct {
+	Cut      targets.Cut // FencedAt and ReleasedAt count
+	Journal  string      // of the generator; it may still be written
+	Platform             // the recovered instances, shards in the journal's order
+	// FenceOnly checks what the fence promises about PostgreSQL alone, and
+	// leaves out carts and images.
+	FenceOnly bool
+	// Parallel bounds the objects read at once. Default 8.
+	Parallel int
+}
+
+// Violation is one thing that is not as it must be.
+type Violation struct {
+	Rule    string `json:"rule"`
+	Subject string `json:"subject"`
+	Detail  string `json:"detail"`
+}
+
+// maxViolations bounds the violations that a report lists.
+const maxViolations = 50
+
+// Report is what Check found.
+type Report struct {
+	OK         bool             `json:"ok"`
+	Cut        string           `json:"cut"`
+	Checked    map[string]int64 `json:"checked"`               // things looked at, by rule
+	NotChecked []string         `json:"not_checked,omitempty"` // rules without a store to check
+	ByRule     map[string]int   `json:"violations_by_rule,omitempty"`
+	Violations []Violation      `json:"violations,omitempty"` // the first 50
+	Total      int              `json:"violations_total"`
+
+	// The measured loss: what the customers had been told was done, and the
+	// cut does not hold.
+	LastAcked    time.Time     `json:"last_acked,omitzero"` // newest acknowledgement in the journal
+	LostAfterCut int64         `json:"lost_after_cut"`      // operations acknowledged after FencedAt
+	LossWindow   time.Duration `json:"loss_window_ns"`      // from FencedAt to LastAcked; 0 when nothing is lost
+	Took         time.Duration `json:"took_ns"`
+}
+
+// checker collects findings from several goroutines.
+type checker struct {
+	CheckOptions
+	fenced, released int64
+	ops              *history
+
+	mu  sync.Mutex
+	rep Report
+}
+
+// Check holds recovered instances against the journal. What is wrong is in the
+// report; an error means that the checking itself could not be done.
+func Check(ctx context.Context, o CheckOptions) (Report, error) {
+	begin := time.Now()
+	if err := o.Platform.check(); err != nil {
+		return Report{}, err
+	}
+	if o.Cut.FencedAt.IsZero() || o.Cut.ReleasedAt.Before(o.Cut.FencedAt) {
+		return Report{}, fail.Newf(fail.Invalid, "shop: check", o.Cut.ID, "the cut has no times of its fence, or in the wrong order")
+	}
+	if o.Parallel <= 0 {
+		o.Parallel = 8
+	}
+	k := &checker{CheckOptions: o, fenced: o.Cut.FencedAt.UnixNano(), released: o.Cut.ReleasedAt.UnixNano()}
+	k.rep = Report{Cut: o.Cut.ID, Checked: map[string]int64{}, ByRule: map[string]int{}}
+	var err error
+	if k.ops, err = readHistory(o.Journal, len(o.Postgres)); err != nil {
+		return Report{}, err
+	}
+	k.loss()
+	found, err := k.readShards(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	k.checkPresence(found)
+	k.checkWhole(found)
+	k.checkSums(found)
+	if err := k.checkStores(ctx, found); err != nil {
+		return Report{}, err
+	}
+	k.rep.OK, k.rep.Took = k.rep.Total == 0, time.Since(begin)
+	return k.rep, nil
+}
+
+func (k *checker) checkStores(ctx context.Context, found []*shardState) error {
+	g, gctx := errgroup.WithContext(ctx)
+	if k.FenceOnly || len(k.Redis) == 0 {
+		k.rep.NotChecked = append(k.rep.NotChecked, RuleCarts)
+	} else {
+		g.Go(func() error { return k.checkCarts(gctx) })
+	}
+	if k.FenceOnly || !k.hasMedia() {
+		k.rep.NotChecked = append(k.rep.NotChecked, RuleImages)
+	} else {
+		g.Go(func() error { return k.checkImages(gctx, found) })
+	}
+	return g.Wait()
+}
+
+func (k *checker) violation(rule, subject, format string, args ...any) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rep.Total++
+	k.rep.ByRule[rule]++
+	if len(k.rep.Violations) < maxViolations {
+		k.rep.Violations = append(k.rep.Violations, Violation{Rule: rule, Subject: subject, Detail: fmt.Sprintf(format, args...)})
+	}
+}
+
+func (k *checker) checked(rule string, n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rep.Checked[rule] += int64(n)
+}
+
+// history is the journal by operation.
+type history struct {
+	sql   map[uuid.UUID]*Record // transfers, orders and images
+	carts map[int][]cartWrite
+	last  int64
+	acks  []int64
+}
+
+type cartWrite struct{ seq, commit, ack int64 }
+
+// readHistory reads the journal; the last record of each operation counts. A
+// shard that the platform does not have is an error: the journal is another's.
+func readHistory(path string, shards int) (*history, error) {
+	h := &history{sql: map[uuid.UUID]*Record{}, carts: map[int][]cartWrite{}}
+	carts := map[string]*Record{}
+	for r, err := range ReadJournal(path) {
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range r.Shards {
+			if s < 0 || s >= shards {
+				return nil, fail.Newf(fail.Invalid, "shop: check", path, "the journal names shard %d, and the platform has %d", s, shards)
+			}
+		}
+		if r.Kind == KindCart {
+			carts[r.ID] = &r
+			continue
+		}
+		id, err := uuid.Parse(r.ID)
+		if err != nil {
+			return nil, fail.New(fail.Corrupt, "shop: check", path, "", err)
+		}
+		h.sql[id] = &r
+	}
+	for _, r := range carts {
+		h.ack(r)
+		if r.CommitNS > 0 {
+			h.carts[r.Cart] = append(h.carts[r.Cart], cartWrite{r.Seq, r.CommitNS, r.acked()})
+		}
+	}
+	for _, r := range h.sql {
+		h.ack(r)
+	}
+	return h, nil
+}
+
+// acked is when the operation was acknowledged, or 0.
+func (r *Record) acked() int64 {
+	if r.Status != Acked {
+		return 0
+	}
+	return r.AckNS
+}
+
+func (h *history) ack(r *Record) {
+	if at := r.acked(); at > 0 {
+		h.acks = append(h.acks, at)
+		h.last = max(h.last, at)
+	}
+}
+
+// loss measures what was acknowledged and is not in the cut.
+func (k *checker) loss() {
+	for _, at := range k.ops.acks {
+		if at >= k.fenced {
+			k.rep.LostAfterCut++
+		}
+	}
+	if k.ops.last > 0 {
+		k.rep.LastAcked = time.Unix(0, k.ops.last).UTC()
+	}
+	if k.rep.LostAfterCut > 0 {
+		k.rep.LossWindow = time.Duration(k.ops.last - k.fenced)
+	}
+}

@@ -1,0 +1,181 @@
+package shop
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/redis/go-redis/v9"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// Platform is a plain list of the instances that the shop runs on.
+type Platform struct {
+	Postgres []targets.Instance // one per shard, in shard order
+	Redis    []targets.Instance // one per master, in shard order; may be empty
+	Media    targets.Instance   // the bucket of product images; zero when there is none
+	Group    string             // names the gate's lock
+	Gate     int                // index in Postgres of the shard that holds the gate
+}
+
+func (p Platform) hasMedia() bool { return p.Media.Address != "" }
+
+func (p Platform) check() error {
+	if len(p.Postgres) == 0 {
+		return fail.Newf(fail.Invalid, "shop", p.Group, "the platform has no PostgreSQL shard")
+	}
+	if p.Gate < 0 || p.Gate >= len(p.Postgres) {
+		return fail.Newf(fail.Invalid, "shop", p.Group, "the gate's shard %d does not exist", p.Gate)
+	}
+	return nil
+}
+
+// gateKey is the text that the group's gate lock is hashed from.
+func (p Platform) gateKey() string { return "drctl/gate/" + p.Group }
+
+const (
+	connectTimeout = 5 * time.Second
+	// lockTimeout ends a wait that is no longer a stall but a failure.
+	lockTimeout = 2 * time.Second
+)
+
+// connectPostgres opens one connection. No statement waits for a lock for
+// longer than lockTimeout.
+func connectPostgres(ctx context.Context, in targets.Instance) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig("sslmode=disable")
+	if err != nil {
+		return nil, fail.New(fail.Internal, "shop: connect", in.String(), "", err)
+	}
+	host, port, err := net.SplitHostPort(in.Address)
+	if err != nil {
+		return nil, fail.New(fail.Invalid, "shop: connect", in.String(), "", err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, fail.New(fail.Invalid, "shop: connect", in.String(), "", err)
+	}
+	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = host, uint16(n), in.User, in.Password.Reveal(), in.Database
+	cfg.Fallbacks, cfg.ConnectTimeout = nil, connectTimeout
+	if cfg.TLSConfig, err = tlsConfig(in, host); err != nil {
+		return nil, err
+	}
+	cfg.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockTimeout.Milliseconds(), 10)
+	cfg.RuntimeParams["application_name"] = "shop"
+	c, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, failure("shop: connect", in, err)
+	}
+	return c, nil
+}
+
+// tlsConfig follows the instance's TLS setting; nil means plain text.
+func tlsConfig(in targets.Instance, host string) (*tls.Config, error) {
+	switch in.TLS {
+	case "", "disable":
+		return nil, nil
+	case "require", "verify-full":
+	default:
+		return nil, fail.Newf(fail.Invalid, "shop: connect", in.String(), "unknown TLS mode %q", in.TLS)
+	}
+	cfg := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, InsecureSkipVerify: in.TLS == "require"}
+	if in.CAFile != "" {
+		pem, err := os.ReadFile(in.CAFile)
+		if err != nil {
+			return nil, fail.New(fail.NotFound, "shop: connect", in.CAFile, "", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fail.Newf(fail.Invalid, "shop: connect", in.CAFile, "no certificate in the file")
+		}
+	}
+	return cfg, nil
+}
+
+func openRedis(in targets.Instance) (*redis.Client, error) {
+	host, _, err := net.SplitHostPort(in.Address)
+	if err != nil {
+		return nil, fail.New(fail.Invalid, "shop: connect", in.String(), "", err)
+	}
+	cfg, err := tlsConfig(in, host)
+	if err != nil {
+		return nil, err
+	}
+	// A write is never repeated by the client: its outcome would be lost.
+	return redis.NewClient(&redis.Options{Addr: in.Address, Username: in.User, Password: in.Password.Reveal(), TLSConfig: cfg,
+		DialTimeout: connectTimeout, ReadTimeout: opTimeout, WriteTimeout: opTimeout, MaxRetries: -1, DisableIdentity: true}), nil
+}
+
+// openMedia makes a client that asks up to tries times.
+func openMedia(in targets.Instance, tries int) *s3.Client {
+	return s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: aws.String(in.Address), UsePathStyle: true,
+		Credentials:      credentials.NewStaticCredentialsProvider(in.User, in.Password.Reveal(), ""),
+		RetryMaxAttempts: tries})
+}
+
+// failure turns a server's answer into an error that names the instance.
+func failure(op string, in targets.Instance, err error) error {
+	if err == nil {
+		return nil
+	}
+	var done *fail.Error
+	if errors.As(err, &done) {
+		return err
+	}
+	code := fail.Unavailable
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch {
+		case len(pg.Code) < 2:
+		case pg.Code[:2] == "28":
+			code = fail.Denied
+		case pg.Code[:2] == "42" || pg.Code[:2] == "3D":
+			code = fail.NotFound
+		case pg.Code == "55P03" || pg.Code == "57014":
+			code = fail.Stalled
+		case pg.Code[:2] == "53":
+			code = fail.Exhausted
+		}
+	}
+	return fail.New(code, op, in.String(), "", err)
+}
+
+// reason is a short, countable name of why an operation failed.
+func reason(err error) string {
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg):
+		switch pg.Code {
+		case "55P03":
+			return "lock timeout"
+		case "40P01":
+			return "deadlock"
+		case "25006":
+			return "read-only server"
+		case "57P01", "57P02", "57P03":
+			return "server going down"
+		}
+		return fmt.Sprintf("sqlstate %s", pg.Code)
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer"
+	case errors.Is(err, errNotCommitted):
+		return "rolled back by the server"
+	}
+	var ne net.Error
+	if errors.As(err, &ne) && ne.Timeout() {
+		return "no answer"
+	}
+	return "connection"
+}

@@ -1,0 +1,454 @@
+package shop
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/sandboxtest"
+	"drctl/targets"
+)
+
+// platform starts two shards, a Redis master and a bucket, and sets them up.
+func platform(t *testing.T, procs ...*sandbox.Proc) Platform {
+	t.Helper()
+	p := Platform{Group: "shop", Gate: 1}
+	for i := range 2 {
+		o := sandboxtest.PostgresOptions{Shard: fmt.Sprintf("orders/%d", i)}
+		if i < len(procs) {
+			o.Proc = procs[i]
+		}
+		p.Postgres = append(p.Postgres, sandboxtest.Postgres(t, o))
+	}
+	p.Redis = []targets.Instance{sandboxtest.Redis(t, sandboxtest.RedisOptions{})}
+	p.Media = sandboxtest.S3(t, true)
+	for range 2 { // twice: it is idempotent
+		if err := Setup(t.Context(), p, SetupOptions{Accounts: 200, SKUs: 200, PayloadBytes: 100 << 10}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+func traffic1(p Platform, journal string) TrafficOptions {
+	return TrafficOptions{Platform: p, Rate: 150, Clients: 4, Gate: true, Journal: journal, Duration: 2 * time.Second}
+}
+
+// quiet runs the traffic and fails the test when any operation failed.
+func quiet(t *testing.T, o TrafficOptions) Summary {
+	t.Helper()
+	sum, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum.Failed+sum.Unknown > 0 || sum.Acked == 0 || sum.Resolved != (Resolved{}) {
+		t.Errorf("the traffic was disturbed: %+v", sum)
+	}
+	return sum
+}
+
+func now() targets.Cut {
+	at := time.Now().UTC()
+	return targets.Cut{ID: "test", Group: "shop", FencedAt: at, ReleasedAt: at}
+}
+
+func check(t *testing.T, p Platform, cut targets.Cut, journal string) Report {
+	t.Helper()
+	rep, err := Check(t.Context(), CheckOptions{Cut: cut, Journal: journal, Platform: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rep
+}
+
+func exec(t *testing.T, in targets.Instance, sql string) {
+	t.Helper()
+	c, err := pgx.Connect(context.Background(), sandboxtest.DSN(in, in.Database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(context.Background())
+	if _, err := c.PgConn().Exec(context.Background(), sql).ReadAll(); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func scan[T any](t *testing.T, in targets.Instance, sql string) (v T) {
+	t.Helper()
+	c, err := pgx.Connect(context.Background(), sandboxtest.DSN(in, in.Database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(context.Background())
+	if err := c.QueryRow(context.Background(), sql).Scan(&v); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return v
+}
+
+// lastOf returns the last acknowledged record of a kind.
+func lastOf(t *testing.T, journal string, kinds ...string) (last Record) {
+	t.Helper()
+	for r, err := range ReadJournal(journal) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Status == Acked && slices.Contains(kinds, r.Kind) {
+			last = r
+		}
+	}
+	if last.ID == "" {
+		t.Fatalf("no %v in the journal", kinds)
+	}
+	return last
+}
+
+func TestCheckFindsEveryViolation(t *testing.T) {
+	p := platform(t)
+	journal := filepath.Join(t.TempDir(), "journal")
+	var seconds int
+	o := traffic1(p, journal)
+	o.Progress = func(s Second) { seconds++ }
+	sum := quiet(t, o)
+	if seconds == 0 || len(sum.Kinds) != 5 {
+		t.Errorf("%d seconds reported, kinds %v", seconds, sum.Kinds)
+	}
+	cut := now()
+	rep := check(t, p, cut, journal)
+	if !rep.OK || len(rep.NotChecked) > 0 || rep.LostAfterCut != 0 || rep.Checked[RuleAcked] == 0 || rep.Checked[RuleImages] == 0 || rep.Checked[RuleCarts] == 0 {
+		t.Fatalf("quiet platform: %+v", rep)
+	}
+	move := lastOf(t, journal, KindMoney, KindStock)
+	order := lastOf(t, journal, KindOrder)
+	cart := lastOf(t, journal, KindCart)
+	image := lastOf(t, journal, KindImage)
+	rdb, err := openRedis(p.Redis[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rdb.Close()
+	media := sandboxtest.Client(p.Media)
+	put := func(body []byte) {
+		if _, err := media.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &p.Media.Database, Key: &image.Key, Body: bytes.NewReader(body)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := media.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &p.Media.Database, Key: &image.Key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(got.Body); err != nil {
+		t.Fatal(err)
+	}
+	setSeq := func(key string, v int64) func() {
+		return func() {
+			if err := rdb.Set(t.Context(), key, v, 0).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	last, _ := rdb.Get(t.Context(), cartKey(cart.Cart)+":seq").Int64()
+	debit := p.Postgres[move.Shards[0]]
+	legRow := fmt.Sprintf("id = '%s' AND leg = 0", move.ID)
+	sql := func(in targets.Instance, format string, args ...any) func() {
+		return func() { exec(t, in, fmt.Sprintf(format, args...)) }
+	}
+	orphan := uuid.NewString()
+	flipped := bytes.Clone(body.Bytes())
+	flipped[len(flipped)/2] ^= 1
+	for _, c := range []struct {
+		name        string
+		rules       []string
+		plant, undo func()
+	}{
+		{"half a transfer", []string{RuleAcked, RuleWhole}, sql(debit, "DELETE FROM transfers WHERE %s", legRow),
+			sql(debit, "INSERT INTO transfers VALUES ('%s', 0, %d, '%s')", move.ID, -move.Amount, move.Kind)},
+		{"unjournaled half", []string{RuleWhole}, sql(debit, "INSERT INTO transfers VALUES ('%s', 1, 3, 'money')", orphan),
+			sql(debit, "DELETE FROM transfers WHERE id = '%s'", orphan)},
+		{"halves that differ", []string{RuleWhole}, sql(debit, "UPDATE transfers SET amount = amount - 1 WHERE %s", legRow),
+			sql(debit, "UPDATE transfers SET amount = amount + 1 WHERE %s", legRow)},
+		{"lost order", []string{RuleAcked, RuleSums}, sql(p.Postgres[order.Shards[0]], "DELETE FROM orders WHERE id = '%s'", order.ID),
+			sql(p.Postgres[order.Shards[0]], "INSERT INTO orders VALUES ('%s', 1, 1, now())", order.ID)},
+		{"balance", []string{RuleSums}, sql(debit, "UPDATE accounts SET balance = balance + 1 WHERE id = 7"),
+			sql(debit, "UPDATE accounts SET balance = balance - 1 WHERE id = 7")},
+		{"stock", []string{RuleSums}, sql(debit, "UPDATE stock SET qty = qty - 1 WHERE sku = 7"),
+			sql(debit, "UPDATE stock SET qty = qty + 1 WHERE sku = 7")},
+		{"prepared", []string{RulePrepared}, sql(debit, "BEGIN; UPDATE accounts SET balance = 0 WHERE id = 7; PREPARE TRANSACTION 'other'"),
+			sql(debit, "ROLLBACK PREPARED 'other'")},
+		{"old cart", []string{RuleCarts}, setSeq(cartKey(cart.Cart)+":seq", last-1), setSeq(cartKey(cart.Cart)+":seq", last)},
+		{"cart ahead", []string{RuleCarts}, setSeq(cartKey(cart.Cart)+":seq", last+1), setSeq(cartKey(cart.Cart)+":seq", last)},
+		{"cart contents", []string{RuleCarts}, func() { rdb.HSet(t.Context(), cartKey(cart.Cart), "seq", last+1) },
+			func() { rdb.HSet(t.Context(), cartKey(cart.Cart), "seq", last) }},
+		{"altered object", []string{RuleImages}, func() { put(flipped) }, func() { put(body.Bytes()) }},
+		{"missing object", []string{RuleImages}, func() {
+			if _, err := media.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &p.Media.Database, Key: &image.Key}); err != nil {
+				t.Fatal(err)
+			}
+		}, func() { put(body.Bytes()) }},
+		{"lost image row", []string{RuleAcked}, sql(p.Postgres[image.Shards[0]], "DELETE FROM product_images WHERE key = '%s'", image.Key),
+			sql(p.Postgres[image.Shards[0]], "INSERT INTO product_images VALUES ('%s', '%s', %d)", image.Key, image.SHA, image.Size)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.plant()
+			rep := check(t, p, cut, journal)
+			if rep.OK || len(rep.ByRule) != len(c.rules) || len(rep.Violations) != rep.Total {
+				t.Errorf("want violations of %v, got %+v", c.rules, rep)
+			}
+			for _, rule := range c.rules {
+				if rep.ByRule[rule] == 0 {
+					t.Errorf("%s was not found: %+v", rule, rep.Violations)
+				}
+			}
+			c.undo()
+		})
+	}
+	if rep := check(t, p, cut, journal); !rep.OK {
+		t.Fatalf("after undoing: %+v", rep)
+	}
+	// Traffic that went on after the cut: everything of it is surplus.
+	o = traffic1(p, journal)
+	o.Duration, o.Seed = time.Second, 7
+	after := quiet(t, o)
+	rep = check(t, p, cut, journal)
+	if rep.OK || rep.ByRule[RuleLater] == 0 || rep.ByRule[RuleCarts] == 0 || rep.LostAfterCut != after.Acked || rep.LossWindow <= 0 {
+		t.Errorf("operations after the cut: %+v; the traffic %+v", rep, after)
+	}
+	if rep := check(t, p, now(), journal); !rep.OK {
+		t.Errorf("a later cut: %+v", rep)
+	}
+	fence, err := Check(t.Context(), CheckOptions{Cut: now(), Journal: journal, Platform: p, FenceOnly: true})
+	if err != nil || !slices.Equal(fence.NotChecked, []string{RuleCarts, RuleImages}) {
+		t.Errorf("fence only: %+v, %v", fence, err)
+	}
+}
+
+func TestStylesAndGateTogether(t *testing.T) {
+	p := platform(t)
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	var journals []string
+	for lane := range 4 {
+		o := traffic1(p, filepath.Join(dir, fmt.Sprint(lane)))
+		journals = append(journals, o.Journal)
+		o.Style, o.Gate, o.Lane, o.Lanes = []string{TwoPhase, Plain}[lane%2], lane < 2, lane, 4
+		o.Rate, o.Clients, o.Duration = 60, 3, 3*time.Second
+		wg.Go(func() { quiet(t, o) })
+	}
+	wg.Wait()
+	for _, j := range journals {
+		if rep := check(t, p, now(), j); !rep.OK {
+			t.Errorf("%+v", rep)
+		}
+	}
+}
+
+// A fence's exclusive gate is a stall, never a failure.
+func TestGateHoldsTransfersUp(t *testing.T) {
+	p := platform(t)
+	o := traffic1(p, filepath.Join(t.TempDir(), "journal"))
+	o.Duration = 3 * time.Second
+	done := make(chan Summary)
+	go func() { done <- quiet(t, o) }()
+	time.Sleep(time.Second)
+	exec(t, p.Postgres[p.Gate], "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('drctl/gate/shop', 0))")
+	c, err := pgx.Connect(t.Context(), sandboxtest.DSN(p.Postgres[p.Gate], "shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(t.Context())
+	const count = "SELECT count(*) FROM transfers"
+	if _, err := c.Exec(t.Context(), "SELECT pg_advisory_lock(hashtextextended('drctl/gate/shop', 0))"); err != nil {
+		t.Fatal(err)
+	}
+	before := scan[int](t, p.Postgres[0], count)
+	time.Sleep(300 * time.Millisecond)
+	if after := scan[int](t, p.Postgres[0], count); after != before {
+		t.Errorf("%d transfers went past the gate", after-before)
+	}
+	if _, err := c.Exec(t.Context(), "SELECT pg_advisory_unlock_all()"); err != nil {
+		t.Fatal(err)
+	}
+	if sum := <-done; sum.Max < 250*time.Millisecond {
+		t.Errorf("the wait for the gate is not in the latency: %+v", sum)
+	}
+}
+
+func TestSurvivesDyingServer(t *testing.T) {
+	var proc sandbox.Proc
+	p := platform(t, &proc)
+	dir := p.Postgres[0].DataDir
+	o := traffic1(p, filepath.Join(t.TempDir(), "journal"))
+	o.Duration, o.Rate = 6*time.Second, 300
+	type result struct {
+		Summary
+		error
+	}
+	done := make(chan result)
+	go func() { s, err := Run(t.Context(), o); done <- result{s, err} }()
+	time.Sleep(1500 * time.Millisecond)
+	if err := proc.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond)
+	var port int
+	if _, err := fmt.Sscanf(proc.Address, "127.0.0.1:%d", &port); err != nil {
+		t.Fatal(err)
+	}
+	again, err := sandboxtest.Tools(t).StartPostgres(t.Context(), sandbox.PostgresSpec{Dir: dir, Port: port,
+		Settings: map[string]string{"max_prepared_transactions": "64", "max_connections": "60"},
+		HBA:      []string{"host all all 127.0.0.1/32 scram-sha-256"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = again.Kill() })
+	r := <-done
+	if r.error != nil || r.Failed == 0 || r.Resolved.Left != 0 {
+		t.Errorf("%+v, %v", r.Summary, r.error)
+	}
+	t.Logf("%+v", r.Summary)
+	if rep := check(t, p, now(), o.Journal); !rep.OK {
+		t.Errorf("%+v", rep)
+	}
+}
+
+// What a killed generator leaves is settled by the next one, from the journal.
+func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
+	p := platform(t)
+	path := filepath.Join(t.TempDir(), "journal")
+	j, err := openJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := func(style string, commitSent bool, states ...string) string {
+		r := &Record{ID: uuid.NewString(), Kind: KindMoney, Style: style, Shards: []int{0, 1}, Rows: []int{5, 6}, Amount: 9, BeginNS: 1, Status: Begun}
+		if commitSent {
+			r.CommitNS = 2
+		}
+		if err := j.write(r); err != nil {
+			t.Fatal(err)
+		}
+		for n, state := range states {
+			switch state {
+			case "prepared":
+				exec(t, p.Postgres[n], "BEGIN; "+fmt.Sprintf("INSERT INTO transfers VALUES ('%s', %d, %d, 'money'); PREPARE TRANSACTION '%s'", r.ID, n, 18*n-9, gid(r.ID, n)))
+			case "committed":
+				exec(t, p.Postgres[n], "BEGIN; "+r.leg(n)+"; COMMIT")
+			}
+		}
+		return r.ID
+	}
+	want := map[string]int{
+		left(TwoPhase, false, "prepared"):              0,
+		left(TwoPhase, false, "prepared", "prepared"):  0,
+		left(TwoPhase, true, "prepared", "prepared"):   2,
+		left(TwoPhase, true, "committed", "prepared"):  2,
+		left(Plain, true, "committed"):                 2,
+		left(Plain, true, "committed", "committed"):    2,
+		left(Plain, true):                              0,
+		left(TwoPhase, true, "", "prepared"):           0,
+		left(TwoPhase, true, "committed", "committed"): 2,
+	}
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	o := traffic1(p, path)
+	o.Duration = time.Second
+	sum, err := Run(t.Context(), o)
+	if err != nil || sum.Resolved.Committed != 5 || sum.Resolved.Repaired != 1 || sum.Resolved.RolledBack != 3 || sum.Resolved.Left != 0 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	status := map[string]Record{}
+	for r, err := range ReadJournal(path) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		status[r.ID] = r
+	}
+	for id, legs := range want {
+		got := 0
+		for _, in := range p.Postgres {
+			got += scan[int](t, in, "SELECT count(*) FROM transfers WHERE id = '"+id+"'")
+		}
+		if got != legs || (status[id].Status == Acked) != (legs == 2) {
+			t.Errorf("%s: %d legs, want %d; %+v", id, got, legs, status[id])
+		}
+	}
+	for _, in := range p.Postgres {
+		if n := scan[int](t, in, "SELECT count(*) FROM pg_prepared_xacts"); n != 0 {
+			t.Errorf("%d prepared transactions are left", n)
+		}
+	}
+}
+
+func TestJournalTruncation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j, err := openJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openJournal(path); err == nil {
+		t.Error("two writers had the same journal")
+	}
+	for n := range 100 {
+		if err := j.write(&Record{ID: fmt.Sprint(n), Kind: KindCart, Status: Begun, Reason: strings.Repeat("x", n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func() (n int, err error) {
+		for _, e := range ReadJournal(path) {
+			if e != nil {
+				return n, e
+			}
+			n++
+		}
+		return n, nil
+	}
+	for size := len(whole); size >= 0; size -= 37 {
+		if err := os.WriteFile(path, whole[:size], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		want := bytes.Count(whole[:size], []byte("\n"))
+		if n, err := count(); n != want || err != nil {
+			t.Fatalf("cut to %d bytes: %d records, want %d; %v", size, n, want, err)
+		}
+		j, err := openJournal(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := j.write(&Record{ID: "after", Status: Begun}); err != nil {
+			t.Fatal(err)
+		}
+		_ = j.close()
+		if n, err := count(); n != want+1 || err != nil {
+			t.Fatalf("appended after a cut to %d bytes: %d records, want %d; %v", size, n, want+1, err)
+		}
+	}
+	broken := bytes.Clone(whole)
+	broken[bytes.IndexByte(broken, '\n')+3] = 0
+	if err := os.WriteFile(path, broken, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := count(); err == nil || !strings.Contains(err.Error(), "line 2") {
+		t.Errorf("a broken line in the middle: %v", err)
+	}
+}

@@ -1,0 +1,318 @@
+package shop
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+
+	"drctl/internal/fail"
+)
+
+// The styles in which a transfer commits on its two shards.
+const (
+	// TwoPhase: PREPARE TRANSACTION on both, then COMMIT PREPARED on both.
+	TwoPhase = "2pc"
+	// Plain: both shards written, then two ordinary commits.
+	Plain = "plain"
+	// Mix: either, by chance.
+	Mix = "mix"
+)
+
+// opTimeout is the longest an operation waits for its servers.
+const opTimeout = 10 * time.Second
+
+// cartsPerClient bounds the carts; each is written by one client only, so its
+// sequence numbers are in order.
+const cartsPerClient = 8
+
+// TrafficOptions describe the traffic. Zero numbers take the defaults.
+type TrafficOptions struct {
+	Platform
+	Rate    float64 // operations per second of all clients together; default 100
+	Clients int     // default 8
+	Style   string  // TwoPhase, Plain or Mix (default)
+	// Gate: hold the group's gate around each transfer.
+	Gate     bool
+	Journal  string        // file; appended to
+	Duration time.Duration // 0: until ctx ends
+	Seed     int64         // of what the clients choose; 0: by chance
+	// Lane of Lanes is this generator's own part of the rows and carts, for
+	// several generators on one platform. Lanes 0 is 1.
+	Lane, Lanes int
+	// Progress is called once per second. May be nil.
+	Progress func(Second)
+	Log      *slog.Logger
+}
+
+func (o TrafficOptions) withDefaults() (TrafficOptions, error) {
+	if err := o.Platform.check(); err != nil {
+		return o, err
+	}
+	if o.Rate <= 0 {
+		o.Rate = 100
+	}
+	if o.Clients <= 0 {
+		o.Clients = 8
+	}
+	o.Lanes = max(o.Lanes, 1)
+	if o.Lane < 0 || o.Lane >= o.Lanes {
+		return o, fail.Newf(fail.Invalid, "shop: traffic", o.Group, "lane %d of %d does not exist", o.Lane, o.Lanes)
+	}
+	switch o.Style {
+	case "":
+		o.Style = Mix
+	case TwoPhase, Plain, Mix:
+	default:
+		return o, fail.Newf(fail.Invalid, "shop: traffic", o.Group, "unknown style %q; use 2pc, plain or mix", o.Style)
+	}
+	if o.Journal == "" {
+		return o, fail.Newf(fail.Invalid, "shop: traffic", o.Group, "no journal is named")
+	}
+	if o.Seed == 0 {
+		o.Seed = rand.Int64()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+// traffic is one run.
+type traffic struct {
+	TrafficOptions
+	journal *journal
+	meter   *meter
+	redis   []*redis.Client
+	media   *s3.Client
+	rows    int           // accounts and SKUs to choose from, on every shard
+	seqs    map[int]int64 // highest journaled sequence per cart
+	doubt   *doubt
+}
+
+// Run is the shop's customers: it works until ctx ends or Duration is over. It
+// survives servers that die or hang: it reconnects with growing pauses and
+// counts what failed. It settles its own prepared transactions and half-done
+// transfers at the start, while it runs and at the end. An error means that
+// the traffic could not be made at all or that the journal could not be written.
+func Run(ctx context.Context, o TrafficOptions) (Summary, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return Summary{}, err
+	}
+	j, err := openJournal(o.Journal)
+	if err != nil {
+		return Summary{}, err
+	}
+	t := &traffic{TrafficOptions: o, journal: j, meter: newMeter(), seqs: map[int]int64{}}
+	t.doubt = newDoubt(o.Platform, j, o.Log)
+	if o.Duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.Duration)
+		defer cancel()
+	}
+	err = t.open(ctx)
+	if err == nil {
+		err = t.work(ctx)
+	}
+	for _, c := range t.redis {
+		_ = c.Close()
+	}
+	if cerr := j.close(); err == nil {
+		err = cerr
+	}
+	sum := t.meter.summary()
+	sum.Resolved = t.doubt.counts()
+	return sum, err
+}
+
+// open reads the journal of earlier runs and makes the clients' connections
+// ready to be made.
+func (t *traffic) open(ctx context.Context) error {
+	for r, err := range ReadJournal(t.Journal) {
+		if err != nil {
+			return err
+		}
+		if r.Kind == KindCart {
+			t.seqs[r.Cart] = max(t.seqs[r.Cart], r.Seq)
+		}
+		t.doubt.learn(r)
+	}
+	for _, in := range t.Redis {
+		c, err := openRedis(in)
+		if err != nil {
+			return err
+		}
+		t.redis = append(t.redis, c)
+	}
+	if t.hasMedia() {
+		t.media = openMedia(t.Media, 1)
+	}
+	t.rows = t.countRows(ctx)
+	return nil
+}
+
+// countRows returns how many accounts and SKUs every shard has, asking until
+// it is told; 0 when ctx ends before.
+func (t *traffic) countRows(ctx context.Context) int {
+	least := 0
+	for i := 0; i < len(t.Postgres) && ctx.Err() == nil; {
+		n := 0
+		c, err := connectPostgres(ctx, t.Postgres[i])
+		if err == nil {
+			err = c.QueryRow(ctx, "SELECT least((SELECT count(*) FROM accounts), (SELECT count(*) FROM stock WHERE sku > 0))").Scan(&n)
+			_ = c.Close(context.WithoutCancel(ctx))
+		}
+		if err != nil || n == 0 {
+			t.Log.Warn("shop: waiting for a shard that is set up", "shard", t.Postgres[i].String(), "err", err)
+			sleep(ctx, 500*time.Millisecond)
+			continue
+		}
+		if least == 0 || n < least {
+			least = n
+		}
+		i++
+	}
+	if ctx.Err() != nil {
+		return 0
+	}
+	return least
+}
+
+func (t *traffic) work(ctx context.Context) error {
+	if t.rows == 0 {
+		return nil // the time was over before the shards answered
+	}
+	if err := t.doubt.settle(ctx, true); err != nil {
+		t.Log.Warn("shop: earlier transactions are not settled yet", "err", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t.meter.start(time.Now())
+	var wg, aux sync.WaitGroup
+	auxCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	aux.Go(func() { t.tick(auxCtx, cancel) })
+	aux.Go(func() { t.doubt.run(auxCtx) })
+	for n := range t.Clients {
+		wg.Go(func() { newClient(t, n).run(ctx) })
+	}
+	wg.Wait()
+	stop()
+	aux.Wait()
+	t.meter.end(time.Now())
+	ectx, ecancel := context.WithTimeout(context.WithoutCancel(ctx), 2*opTimeout)
+	defer ecancel()
+	for range 3 {
+		err := t.doubt.settle(ectx, true)
+		if err == nil {
+			break
+		}
+		t.Log.Warn("shop: some transactions are in doubt at the end", "err", err)
+		sleep(ectx, 300*time.Millisecond)
+	}
+	return t.journal.failed()
+}
+
+// tick reports and flushes once per second, and ends the traffic when the
+// journal cannot be written.
+func (t *traffic) tick(ctx context.Context, stop func()) {
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-every.C:
+			if s := t.meter.second(now); t.Progress != nil {
+				t.Progress(s)
+			}
+			t.journal.flush()
+			if t.journal.failed() != nil {
+				stop()
+			}
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// client is one customer: one goroutine with its own connections.
+type client struct {
+	*traffic
+	lane, lanes int // over all generators
+	rng         *rand.Rand
+	conns       []*pgx.Conn // per shard, nil when not connected
+	gate        *pgx.Conn
+	carts       map[int]int64 // last sequence number used
+}
+
+func newClient(t *traffic, n int) *client {
+	c := &client{traffic: t, lane: t.Lane*t.Clients + n, lanes: t.Lanes * t.Clients,
+		conns: make([]*pgx.Conn, len(t.Postgres)), carts: map[int]int64{}}
+	c.rng = rand.New(rand.NewPCG(uint64(t.Seed), uint64(c.lane)))
+	return c
+}
+
+// run makes operations at the client's share of the rate. One that has begun
+// when ctx ends is finished.
+func (c *client) run(ctx context.Context) {
+	defer c.close()
+	every := time.Duration(float64(c.Clients) / c.Rate * float64(time.Second))
+	next := time.Now().Add(time.Duration(c.rng.Float64() * float64(every)))
+	failures := 0
+	for {
+		sleep(ctx, time.Until(next))
+		if ctx.Err() != nil {
+			return
+		}
+		// After a stall the lost operations are not made up for.
+		if next = next.Add(every); time.Since(next) > time.Second {
+			next = time.Now()
+		}
+		octx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
+		begin := time.Now()
+		rec, err := c.operate(octx)
+		cancel()
+		c.meter.add(rec, time.Since(begin))
+		if err != nil {
+			c.Log.Debug("shop: operation", "kind", rec.Kind, "status", rec.Status, "err", err)
+		}
+		if rec.Status == Acked {
+			failures = 0
+			continue
+		}
+		sleep(ctx, min(50*time.Millisecond<<min(failures, 4), 500*time.Millisecond))
+		failures++
+	}
+}
+
+func (c *client) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for _, conn := range append(c.conns, c.gate) {
+		if conn != nil {
+			_ = conn.Close(ctx)
+		}
+	}
+}
+
+// row chooses a row that no other client touches, as long as there are at
+// least as many rows as clients.
+func (c *client) row() int {
+	if c.rows < c.lanes {
+		return 1 + c.lane%c.rows
+	}
+	return 1 + c.lane + c.lanes*c.rng.IntN(c.rows/c.lanes)
+}

@@ -1,0 +1,355 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// Inventory reads what retention needs to know: the cuts of the groups, other
+// groups' cuts of the same shards as pinned, and the bases, lineages and
+// manifests of the shards. It fails on any damaged record: retention must not
+// decide on half of what there is.
+func (v *Vault) Inventory(ctx context.Context, groups []string) (Inventory, error) {
+	var inv Inventory
+	known, err := v.Groups(ctx)
+	if err != nil {
+		return inv, err
+	}
+	var others []targets.Cut
+	for _, g := range known {
+		cuts, err := v.Cuts(ctx, g)
+		if err != nil {
+			return Inventory{}, err
+		}
+		if slices.Contains(groups, g) {
+			inv.Cuts = append(inv.Cuts, cuts...)
+		} else {
+			others = append(others, cuts...)
+		}
+	}
+	shards := map[targets.ShardID]bool{}
+	for _, c := range inv.Cuts {
+		for _, p := range c.Shards {
+			shards[p.Shard] = true
+		}
+	}
+	for _, c := range others {
+		if slices.ContainsFunc(c.Shards, func(p targets.ShardPoint) bool { return shards[p.Shard] }) {
+			inv.Pinned = append(inv.Pinned, c)
+		}
+	}
+	for id := range shards {
+		s, err := v.shardInventory(ctx, id)
+		if err != nil {
+			return Inventory{}, err
+		}
+		inv.Shards = append(inv.Shards, s)
+	}
+	slices.SortFunc(inv.Shards, func(a, b ShardInventory) int { return a.Shard.Compare(b.Shard) })
+	return inv, nil
+}
+
+func (v *Vault) shardInventory(ctx context.Context, id targets.ShardID) (ShardInventory, error) {
+	s := ShardInventory{Shard: id}
+	var err error
+	if s.Bases, err = v.Bases(ctx, id); err != nil {
+		return s, err
+	}
+	lineages, err := v.folders(ctx, StreamPrefix(id), 1)
+	if err != nil {
+		return s, err
+	}
+	for _, l := range lineages {
+		b, _, err := v.ReadSealed(ctx, OriginKey(id, l))
+		if fail.Is(err, fail.NotFound) {
+			continue // not known, so never removed
+		}
+		if err != nil {
+			return s, err
+		}
+		var info LineageInfo
+		if err := json.Unmarshal(b, &info); err != nil || info.ID != l {
+			return s, fail.New(fail.Corrupt, "vault: inventory", v.store.URL()+"/"+OriginKey(id, l), "mirror it back from another region's vault", err)
+		}
+		s.Lineages = append(s.Lineages, info)
+	}
+	for i, err := range v.store.List(ctx, ManifestsPrefix(id), "") {
+		if err != nil {
+			return s, err
+		}
+		if _, at, sha, ok := ParseManifestKey(i.Key); ok {
+			s.Manifests = append(s.Manifests, ManifestInfo{i.Key, sha, at})
+		}
+	}
+	return s, nil
+}
+
+// RetainOptions tune a Retain.
+type RetainOptions struct {
+	// DryRun counts what would be removed and removes nothing.
+	DryRun   bool
+	Progress targets.Progress
+}
+
+// RetentionResult says what was removed (or, of a dry run, would be).
+type RetentionResult struct {
+	Region string           `json:"region"`
+	DryRun bool             `json:"dry_run,omitempty"`
+	Cuts   []CutRef         `json:"cuts"`
+	Shards []ShardRetention `json:"shards"` // bases, stream ranges and manifests that went
+
+	Chunks      int64    `json:"chunks"`
+	ChunkBytes  int64    `json:"chunk_bytes"` // as stored
+	Objects     int64    `json:"objects"`
+	ObjectBytes int64    `json:"object_bytes"`
+	Snapshots   []string `json:"snapshots"` // restic
+}
+
+// Retain removes what the plan names from this vault: records first, then the
+// data that only they needed, so that an interruption leaves nothing that
+// looks whole and is not, and a repeat finishes. It must not run while a base
+// or an object snapshot of the same shards or a Mirror with this vault runs.
+func (v *Vault) Retain(ctx context.Context, plan RetentionPlan, o RetainOptions) (RetentionResult, error) {
+	res := RetentionResult{Region: v.Region(), DryRun: o.DryRun}
+	r := &retainer{v: v, o: o, plan: plan, res: &res}
+	for _, c := range plan.Cuts {
+		if err := r.remove(ctx, CutKey(c.Group, c.ID)); err != nil {
+			return res, err
+		}
+		res.Cuts = append(res.Cuts, c)
+	}
+	for _, s := range plan.Shards {
+		if err := r.shard(ctx, s); err != nil {
+			return res, err
+		}
+		res.Shards = append(res.Shards, s)
+	}
+	return res, nil
+}
+
+type retainer struct {
+	v    *Vault
+	o    RetainOptions
+	plan RetentionPlan
+	res  *RetentionResult
+}
+
+func (r *retainer) remove(ctx context.Context, key string) error {
+	if r.o.DryRun {
+		return nil
+	}
+	return r.v.store.Delete(ctx, key)
+}
+
+func (r *retainer) shard(ctx context.Context, s ShardRetention) error {
+	if len(s.KeptBases) == 0 && len(s.Bases) > 0 {
+		return fail.New(fail.Internal, "vault: retain", s.Shard.String(), "", errors.New("the plan keeps no base"))
+	}
+	for _, b := range s.Bases {
+		if err := r.remove(ctx, BaseRecordKey(s.Shard, b.ID)); err != nil {
+			return err
+		}
+	}
+	if err := r.baseFiles(ctx, s); err != nil {
+		return err
+	}
+	if err := r.repository(ctx, s); err != nil {
+		return err
+	}
+	for _, m := range s.Manifests {
+		if err := r.remove(ctx, m); err != nil {
+			return err
+		}
+	}
+	if err := r.chunks(ctx, s); err != nil {
+		return err
+	}
+	if s.Objects {
+		return r.objects(ctx, s)
+	}
+	return nil
+}
+
+// young is the instant from which on things are left that nothing names yet.
+func (r *retainer) young() time.Time {
+	return r.v.opt.Now().Add(-max(r.plan.Policy.Grace, time.Minute))
+}
+
+// baseFiles removes the small files of bases that have no record.
+func (r *retainer) baseFiles(ctx context.Context, s ShardRetention) error {
+	gone := map[string]bool{}
+	for _, b := range s.Bases {
+		gone[b.ID] = true
+	}
+	recorded := map[string]bool{}
+	var files []Info
+	prefix := BasesPrefix(s.Shard)
+	for i, err := range r.v.store.List(ctx, prefix, "") {
+		if err != nil {
+			return err
+		}
+		if _, id, ok := ParseBaseRecordKey(i.Key); ok {
+			recorded[id] = !gone[id] // a dry run still sees the record
+		} else {
+			files = append(files, i)
+		}
+	}
+	for _, f := range files {
+		id, _, _ := strings.Cut(f.Key[len(prefix):], "/")
+		if recorded[id] || !gone[id] && !f.Modified.Before(r.young()) {
+			continue
+		}
+		if err := r.remove(ctx, f.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repository forgets the snapshots that no record names and prunes.
+func (r *retainer) repository(ctx context.Context, s ShardRetention) error {
+	_, err := r.v.store.Stat(ctx, ResticPrefix(s.Shard)+"config")
+	if fail.Is(err, fail.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	repo, err := r.v.openRepo(ctx, s.Shard)
+	if err != nil {
+		return err
+	}
+	bases, err := r.v.Bases(ctx, s.Shard)
+	if err != nil {
+		return err
+	}
+	named := map[string]bool{}
+	gone := map[string]bool{}
+	for _, b := range s.Bases {
+		for _, id := range b.Snapshots {
+			gone[id] = true
+		}
+	}
+	for _, b := range bases {
+		if r.o.DryRun && slices.ContainsFunc(s.Bases, func(x BaseRef) bool { return x.ID == b.ID }) {
+			continue // its record is still there
+		}
+		for _, id := range SnapshotsOf(b) {
+			named[id] = true
+		}
+	}
+	list, err := repo.Snapshots(ctx)
+	if err != nil {
+		return err
+	}
+	var forget []string
+	for _, sn := range list {
+		if !named[sn.ID] && (gone[sn.ID] || sn.Time.Before(r.young())) {
+			forget = append(forget, sn.ID)
+		}
+	}
+	r.res.Snapshots = append(r.res.Snapshots, forget...)
+	if len(forget) == 0 || r.o.DryRun {
+		return nil
+	}
+	r.o.Progress.Report("prune "+s.Shard.String(), 0, 0)
+	return repo.Forget(ctx, forget, true, r.plan.Policy.MaxUnused)
+}
+
+func (r *retainer) chunks(ctx context.Context, s ShardRetention) error {
+	return r.sweep(ctx, func(yield func(Info, error) bool) {
+		for _, rng := range s.Streams {
+			for i, err := range r.v.store.List(ctx, LineagePrefix(s.Shard, rng.Lineage), "") {
+				if err != nil {
+					yield(i, err)
+					return
+				}
+				c, ok := ParseChunkKey(i.Key)
+				if !ok {
+					continue
+				}
+				if !rng.All && c.From >= rng.Before {
+					break // sorted by From
+				}
+				if rng.Covers(c) && !yield(i, nil) {
+					return
+				}
+			}
+		}
+	}, &r.res.Chunks, &r.res.ChunkBytes)
+}
+
+// objects removes object data that no manifest names any more.
+func (r *retainer) objects(ctx context.Context, s ShardRetention) error {
+	named := map[hash32]struct{}{}
+	keys, err := r.v.manifestKeys(ctx, s.Shard)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if slices.Contains(s.Manifests, key) {
+			continue // of a dry run
+		}
+		if err := r.v.manifestHashes(ctx, key, func(h hash32) { named[h] = struct{}{} }); err != nil {
+			return err
+		}
+	}
+	return r.sweep(ctx, func(yield func(Info, error) bool) {
+		for i, err := range r.v.store.List(ctx, ObjectsPrefix(s.Shard), "") {
+			if err != nil {
+				yield(i, err)
+				return
+			}
+			h, ok := objectHash(i.Key)
+			if _, keep := named[h]; !ok || keep || !i.Modified.Before(r.young()) {
+				continue
+			}
+			if !yield(i, nil) {
+				return
+			}
+		}
+	}, &r.res.Objects, &r.res.ObjectBytes)
+}
+
+// sweep removes what todo yields, several at once, and counts it.
+func (r *retainer) sweep(ctx context.Context, todo func(func(Info, error) bool), count, bytes *int64) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	var mu sync.Mutex
+	var listErr error
+	todo(func(i Info, err error) bool {
+		if err != nil {
+			listErr = err
+			return false
+		}
+		if gctx.Err() != nil {
+			return false
+		}
+		g.Go(func() error {
+			if err := r.remove(gctx, i.Key); err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			*count++
+			*bytes += i.Size
+			r.o.Progress.Report("remove", *bytes, 0)
+			return nil
+		})
+		return true
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return listErr
+}

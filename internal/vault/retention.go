@@ -1,0 +1,328 @@
+package vault
+
+import (
+	"slices"
+	"time"
+
+	"drctl/targets"
+)
+
+// RetentionPolicy says what to keep. The newest sealed cut and each shard's
+// newest base are always kept.
+type RetentionPolicy struct {
+	// KeepCuts is how far back every cut is kept.
+	KeepCuts time.Duration `json:"keep_cuts_ns"`
+	// KeepBases is how many of a shard's newest bases are kept, at least one.
+	KeepBases int `json:"keep_bases"`
+	// KeepBasesFor is how far back every base is kept.
+	KeepBasesFor time.Duration `json:"keep_bases_for_ns"`
+	// Grace protects what is young and named by nothing yet (a snapshot or a
+	// base in the making); 0 means 24 hours.
+	Grace time.Duration `json:"grace_ns"`
+	// MaxUnused is how much unused data restic may leave in packs instead of
+	// rewriting them ("20%" when empty).
+	MaxUnused string `json:"max_unused"`
+}
+
+// Inventory is what a vault holds, as far as retention cares.
+type Inventory struct {
+	// Cuts are those that the policy decides on; Pinned are kept whatever
+	// their age (other groups' cuts of the same shards).
+	Cuts   []targets.Cut
+	Pinned []targets.Cut
+	Shards []ShardInventory
+}
+
+// ShardInventory is one shard's part of an inventory.
+type ShardInventory struct {
+	Shard     targets.ShardID
+	Bases     []targets.Artifact
+	Lineages  []LineageInfo
+	Manifests []ManifestInfo
+}
+
+// LineageInfo is a lineage and where it left its parent.
+type LineageInfo struct {
+	ID     string           `json:"lineage"`
+	Offset uint64           `json:"offset"`
+	Parent targets.Position `json:"parent"`
+}
+
+// ManifestInfo is a stored object manifest.
+type ManifestInfo struct {
+	Key    string
+	SHA256 string
+	Stored time.Time
+}
+
+// RetentionPlan is what a retention will remove. It is plain data.
+type RetentionPlan struct {
+	Made      time.Time        `json:"made"`
+	Policy    RetentionPolicy  `json:"policy"`
+	Cuts      []CutRef         `json:"remove_cuts"`
+	KeptCuts  int              `json:"kept_cuts"`
+	OldestCut time.Time        `json:"oldest_kept_cut,omitzero"`
+	Shards    []ShardRetention `json:"shards"`
+}
+
+// CutRef names a cut.
+type CutRef struct {
+	Group string `json:"group"`
+	ID    string `json:"id"`
+}
+
+// BaseRef names a base and its restic snapshots.
+type BaseRef struct {
+	ID        string   `json:"id"`
+	Snapshots []string `json:"snapshots"`
+}
+
+// ShardRetention is what will be removed of one shard.
+type ShardRetention struct {
+	Shard     targets.ShardID `json:"shard"`
+	Bases     []BaseRef       `json:"remove_bases"`
+	KeptBases []BaseRef       `json:"kept_bases"`
+	// Streams say which chunks go; a lineage without an entry keeps all.
+	Streams []StreamRange `json:"remove_stream"`
+	// Manifests are the keys of the manifests that go. Object data that no
+	// other manifest names goes with them, when it is older than the grace.
+	Manifests []string `json:"remove_manifests"`
+	Objects   bool     `json:"collect_objects"`
+}
+
+// StreamRange covers the chunks of a lineage that end at or before Before (any
+// offset when All) and were closed before ClosedBefore.
+type StreamRange struct {
+	Lineage      string    `json:"lineage"`
+	Before       uint64    `json:"before"`
+	All          bool      `json:"all"`
+	ClosedBefore time.Time `json:"closed_before"`
+}
+
+// Covers reports whether the range removes the chunk.
+func (r StreamRange) Covers(c ChunkName) bool {
+	return c.Lineage == r.Lineage && (r.All || c.To <= r.Before) && c.Closed.Before(r.ClosedBefore)
+}
+
+// Removes reports whether the plan removes the chunk.
+func (s ShardRetention) Removes(c ChunkName) bool {
+	return slices.ContainsFunc(s.Streams, func(r StreamRange) bool { return r.Covers(c) })
+}
+
+// Empty reports whether nothing would be removed but unreferenced objects.
+func (p RetentionPlan) Empty() bool {
+	if len(p.Cuts) > 0 {
+		return false
+	}
+	for _, s := range p.Shards {
+		if len(s.Bases)+len(s.Streams)+len(s.Manifests) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// PlanRetention decides what to remove. It never removes what a kept cut
+// needs: a base from which its point can be reached and the stream from there
+// to the point, or its manifest with the objects; nor what is needed to reach
+// any point after the oldest kept base. It is pure.
+func PlanRetention(inv Inventory, policy RetentionPolicy, now time.Time) RetentionPlan {
+	if policy.Grace <= 0 {
+		policy.Grace = 24 * time.Hour
+	}
+	if policy.MaxUnused == "" {
+		policy.MaxUnused = "20%"
+	}
+	plan := RetentionPlan{Made: now.UTC(), Policy: policy}
+	cuts := slices.Clone(inv.Cuts)
+	slices.SortStableFunc(cuts, func(a, b targets.Cut) int { return a.FencedAt.Compare(b.FencedAt) })
+	kept := slices.Clone(inv.Pinned)
+	newest := map[string]int{} // of each group
+	for i, c := range cuts {
+		newest[c.Group] = i
+	}
+	horizon := now.Add(-policy.KeepCuts)
+	for i, c := range cuts {
+		if i != newest[c.Group] && c.FencedAt.Before(horizon) {
+			plan.Cuts = append(plan.Cuts, CutRef{c.Group, c.ID})
+			continue
+		}
+		kept = append(kept, c)
+		plan.KeptCuts++
+		if plan.OldestCut.IsZero() {
+			plan.OldestCut = c.FencedAt
+		}
+	}
+	young := now.Add(-max(policy.KeepCuts, policy.Grace))
+	for _, s := range inv.Shards {
+		plan.Shards = append(plan.Shards, planShard(s, kept, policy, now, young))
+	}
+	return plan
+}
+
+func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now, young time.Time) ShardRetention {
+	out := ShardRetention{Shard: s.Shard}
+	g := lineageGraph(s.Lineages)
+	bases := slices.Clone(s.Bases)
+	slices.SortStableFunc(bases, func(a, b targets.Artifact) int { return a.Finished.Compare(b.Finished) })
+	keep := make([]bool, len(bases))
+	for i, b := range bases {
+		keep[i] = len(bases)-i <= max(policy.KeepBases, 1) || !b.Finished.Before(now.Add(-policy.KeepBasesFor)) ||
+			!b.Finished.Before(now.Add(-policy.Grace))
+	}
+	neededManifests, protected := map[string]bool{}, map[string]bool{}
+	for _, c := range kept {
+		p, ok := c.Point(s.Shard)
+		if !ok {
+			continue
+		}
+		if p.Position.Manifest != "" {
+			neededManifests[p.Position.Manifest] = true
+		}
+		if p.Kind != targets.S3 && !g.keepFor(bases, keep, p.Position, c.FencedAt) {
+			g.ancestry(p.Position.Lineage, p.Position.Offset, func(lineage string, _ uint64) bool {
+				protected[lineage] = true
+				return true
+			})
+		}
+	}
+	var keptBases []targets.Artifact
+	for i, b := range bases {
+		if keep[i] {
+			keptBases = append(keptBases, b)
+			out.KeptBases = append(out.KeptBases, BaseRef{b.ID, SnapshotsOf(b)})
+		} else {
+			out.Bases = append(out.Bases, BaseRef{b.ID, SnapshotsOf(b)})
+		}
+	}
+	for _, r := range g.removable(keptBases, young) {
+		if !protected[r.Lineage] {
+			out.Streams = append(out.Streams, r)
+		}
+	}
+	out.Manifests, out.Objects = planManifests(s.Manifests, neededManifests, young)
+	return out
+}
+
+func planManifests(all []ManifestInfo, needed map[string]bool, young time.Time) (remove []string, collect bool) {
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(a, b ManifestInfo) int { return a.Stored.Compare(b.Stored) })
+	for i, m := range all {
+		if i < len(all)-1 && !needed[m.SHA256] && m.Stored.Before(young) {
+			remove = append(remove, m.Key)
+		}
+	}
+	return remove, len(all) > 0
+}
+
+// graph is how lineages descend from each other.
+type graph map[string]LineageInfo
+
+func lineageGraph(ls []LineageInfo) graph {
+	g := graph{}
+	for _, l := range ls {
+		g[l.ID] = l
+	}
+	return g
+}
+
+// ancestry calls f with each lineage from which (lineage, offset) can be
+// reached and the last offset of it that is on the way, nearest first, until f
+// returns false.
+func (g graph) ancestry(lineage string, offset uint64, f func(lineage string, upTo uint64) bool) {
+	for range len(g) + 1 { // a damaged origin must not loop
+		if !f(lineage, offset) {
+			return
+		}
+		l, ok := g[lineage]
+		if !ok || l.Parent.Lineage == "" {
+			return
+		}
+		lineage, offset = l.Parent.Lineage, min(l.Parent.Offset, offset)
+	}
+}
+
+// keepFor keeps the newest base from which the point can be reached and
+// returns true. When the origins do not tell, it keeps the newest that finished
+// before the cut, or else all, and returns false.
+func (g graph) keepFor(bases []targets.Artifact, keep []bool, at targets.Position, fenced time.Time) bool {
+	found := false
+	g.ancestry(at.Lineage, at.Offset, func(lineage string, upTo uint64) bool {
+		best := -1
+		for i, b := range bases {
+			if b.Until.Lineage == lineage && b.Until.Offset <= upTo &&
+				(best < 0 || b.Until.Offset >= bases[best].Until.Offset) {
+				best = i
+			}
+		}
+		if best >= 0 {
+			keep[best], found = true, true
+		}
+		return best < 0
+	})
+	if found {
+		return true
+	}
+	for i := len(bases) - 1; i >= 0; i-- {
+		if bases[i].Finished.Before(fenced) {
+			keep[i] = true
+			return false
+		}
+	}
+	// Nothing is known to serve the cut: give up nothing that might.
+	for i := range keep {
+		keep[i] = true
+	}
+	return false
+}
+
+// removable says which parts of the lineages no kept base needs. Every kept
+// base needs its own lineage from From on, and all that descends from it.
+func (g graph) removable(kept []targets.Artifact, young time.Time) []StreamRange {
+	if len(kept) == 0 {
+		return nil
+	}
+	var out []StreamRange
+	for _, id := range sortedIDs(g) {
+		from, needed := uint64(0), false
+		descends := false
+		for _, b := range kept {
+			if b.From.Lineage == id {
+				if !needed || b.From.Offset < from {
+					from, needed = b.From.Offset, true
+				}
+				continue
+			}
+			g.ancestry(id, ^uint64(0), func(lineage string, upTo uint64) bool {
+				if lineage == b.From.Lineage && lineage != id && b.From.Offset <= upTo {
+					descends = true
+				}
+				return !descends
+			})
+			// A base may begin in one lineage and become consistent in another.
+			g.ancestry(b.Until.Lineage, b.Until.Offset, func(lineage string, _ uint64) bool {
+				if lineage == id && b.From.Lineage != b.Until.Lineage {
+					descends = true
+				}
+				return lineage != b.From.Lineage
+			})
+		}
+		switch {
+		case descends:
+		case needed && from > 0:
+			out = append(out, StreamRange{Lineage: id, Before: from, ClosedBefore: young})
+		case !needed:
+			out = append(out, StreamRange{Lineage: id, All: true, ClosedBefore: young})
+		}
+	}
+	return out
+}
+
+func sortedIDs(g graph) []string {
+	ids := make([]string, 0, len(g))
+	for id := range g {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}

@@ -1,0 +1,228 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// faulty is a store whose writes fail or hang.
+type faulty struct {
+	Store
+	put  error
+	hang bool
+}
+
+func (f *faulty) Put(ctx context.Context, key string, b []byte) error {
+	if f.hang {
+		<-ctx.Done()
+		return fail.New(fail.Unavailable, "vault: write", key, "", ctx.Err())
+	}
+	if f.put != nil {
+		return f.put
+	}
+	return f.Store.Put(ctx, key, b)
+}
+
+func (f *faulty) PutFile(ctx context.Context, key, file string) error {
+	if f.put != nil {
+		return f.put
+	}
+	return f.Store.PutFile(ctx, key, file)
+}
+
+func TestSetDurability(t *testing.T) {
+	ctx := context.Background()
+	east, west := twoVaults(t)
+	down := &faulty{Store: west.store, put: fail.New(fail.Unavailable, "vault: write", "west", "", errors.New("connection refused"))}
+	both, one := Set{Vaults: []*Vault{east, west}}, Set{Vaults: []*Vault{east, west}, Durability: 1}
+
+	if n, err := both.PutSealed(ctx, "t/a", nil, []byte("x")); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	if !bytes.Equal(must(get(ctx, east.store, "t/a")), must(get(ctx, west.store, "t/a"))) {
+		t.Fatal("sealed twice")
+	}
+	if n, err := both.PutSealed(ctx, "t/a", nil, []byte("x")); n != 2 || err != nil { // sealed anew, the same content
+		t.Fatal(n, err)
+	}
+	_, err := both.PutSealed(ctx, "t/a", nil, []byte("y"))
+	wantCode(t, err, fail.Conflict, "t/a")
+
+	west.store = down
+	n, err := both.PutSealed(ctx, "t/b", nil, []byte("x"))
+	if n != 1 {
+		t.Fatal(n)
+	}
+	wantCode(t, err, fail.Unavailable, "west", "1 of the 2")
+	if n, err := one.PutSealed(ctx, "t/c", nil, []byte("x")); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	west.store = &faulty{Store: down.Store, hang: true}
+	start := time.Now()
+	if n, err := one.PutSealed(ctx, "t/d", nil, []byte("x")); n != 1 || err != nil || time.Since(start) > 2*straggle {
+		t.Fatal(n, err, time.Since(start))
+	}
+
+	wantCode(t, second(Set{}.PutSealed(ctx, "t/x", nil, nil)), fail.Invalid)
+	wantCode(t, second(Set{Vaults: []*Vault{east, fileVault(t, "other", testKey(t))}}.PutSealed(ctx, "t/x", nil, nil)), fail.Conflict, "different sets")
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestRecords(t *testing.T) {
+	ctx := context.Background()
+	east, west := twoVaults(t)
+	set := Set{Vaults: []*Vault{east, west}, Durability: 1}
+	var want []string
+	for i := range 20 {
+		at := time.Date(2026, 1, 2, 3, 4, i, 0, time.UTC)
+		c := targets.Cut{ID: at.Format("20060102T150405.000Z") + "-00ab", Group: "shop", FencedAt: at, SealedAt: at}
+		if i%2 == 1 {
+			c.SealedIn = []string{"west"}
+		}
+		want = append(want, c.ID)
+		if _, err := set.SaveCut(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		wantCode(t, second(Set{Vaults: set.Vaults}.SaveCut(ctx, targets.Cut{ID: "x", Group: "shop", SealedAt: at, SealedIn: []string{"west"}})), fail.Invalid, "1 of the 2")
+	}
+	_, err := set.SaveCut(ctx, targets.Cut{ID: "x", Group: "shop"})
+	wantCode(t, err, fail.Invalid, "sealed")
+	if got := must(east.Cuts(ctx, "shop")); len(got) != 10 {
+		t.Fatal(len(got))
+	}
+	got := must(west.Cuts(ctx, "shop"))
+	for i := range got {
+		if got[i].ID != want[i] {
+			t.Fatal("order")
+		}
+	}
+	if g := must(west.Groups(ctx)); len(g) != 1 || g[0] != "shop" {
+		t.Fatal(g)
+	}
+	if c := must(west.Cut(ctx, "shop", want[3])); c.ID != want[3] {
+		t.Fatal(c)
+	}
+	// A damaged record and one copied over another do not hide the others.
+	flip(t, onDisk(west, CutKey("shop", want[5])), -3)
+	overwrite(t, onDisk(west, CutKey("shop", want[7])), must(os.ReadFile(onDisk(west, CutKey("shop", want[8])))))
+	got, err = west.Cuts(ctx, "shop")
+	wantCode(t, err, fail.Corrupt, want[5], want[7])
+	if len(got) != 18 {
+		t.Fatalf("%d good cuts", len(got))
+	}
+	if _, err := set.SaveReport(ctx, "drill", "r1", map[string]int{"a": 1}); err != nil {
+		t.Fatal(err)
+	}
+	var rep map[string]int
+	if err := west.Report(ctx, "drill", "r1", &rep); err != nil || rep["a"] != 1 {
+		t.Fatal(err, rep)
+	}
+	if ids := must(west.Reports(ctx, "drill")); len(ids) != 1 || ids[0] != "r1" {
+		t.Fatal(ids)
+	}
+}
+
+func TestObjects(t *testing.T) {
+	ctx := context.Background()
+	for _, b := range backends(t) {
+		t.Run(b.name, func(t *testing.T) {
+			k := testKey(t)
+			east, west := initVault(t, "east", b.loc("o-east"), k), initVault(t, "west", b.loc("o-west"), k)
+			sv := Set{Vaults: []*Vault{east, west}}.Shard(media)
+			var shas []string
+			for i, n := range []int{0, 10, 100000, spoolLimit + 5, 20 << 20} {
+				content := noise(n)
+				sha, size, err := sv.PutObject(ctx, bytes.NewReader(content))
+				if err != nil || size != int64(n) {
+					t.Fatal(i, err)
+				}
+				shas = append(shas, sha)
+				if s2, _, err := sv.PutObject(ctx, bytes.NewReader(content)); err != nil || s2 != sha {
+					t.Fatal("again", err)
+				}
+				for _, v := range []*Vault{east, west} {
+					r := must(v.Shard(media).Object(ctx, sha))
+					got, err := io.ReadAll(r)
+					if err != nil || !bytes.Equal(got, content) {
+						t.Fatal(v, err)
+					}
+					r.Close()
+				}
+			}
+			if n := len(keysOf(t, west.store, ObjectsPrefix(media))); n != len(shas) {
+				t.Fatalf("%d objects", n)
+			}
+			for range 30 { // past the point where folders are listed
+				for _, s := range shas {
+					if !must(sv.HasObject(ctx, s)) || must(sv.HasObject(ctx, strings.Repeat("0", 60)+s[:4])) {
+						t.Fatal("HasObject")
+					}
+				}
+			}
+			sha, _, err := sv.PutObject(ctx, strings.NewReader("late"))
+			if err != nil || !must(sv.HasObject(ctx, sha)) {
+				t.Fatal("an object put after its folder was listed", err)
+			}
+			if left := must(filepath.Glob(east.opt.TempDir + "/*")); len(left) != 0 {
+				t.Fatalf("left: %q", left)
+			}
+			testManifests(t, sv)
+		})
+	}
+}
+
+func testManifests(t *testing.T, sv *ShardVault) {
+	ctx := context.Background()
+	if r, err := sv.LastManifest(ctx); r != nil || err != nil {
+		t.Fatal(r, err)
+	}
+	now := time.Now().Add(-100 * time.Hour)
+	sv.Vault().opt.Now = func() time.Time { return now }
+	defer func() { sv.Vault().opt.Now = time.Now }()
+	var shas []string
+	for _, m := range []string{"one\n", "two\n", "two\n", "three\n"} {
+		now = now.Add(time.Minute)
+		shas = append(shas, must(sv.PutManifest(ctx, strings.NewReader(m))))
+	}
+	now = time.Now()
+	if n := len(keysOf(t, sv.Vault().store, ManifestsPrefix(media))); n != 3 {
+		t.Fatalf("%d manifests", n)
+	}
+	r := must(sv.LastManifest(ctx))
+	defer r.Close()
+	if b := must(io.ReadAll(r)); string(b) != "three\n" {
+		t.Fatalf("%q", b)
+	}
+	r2 := must(sv.Manifest(ctx, shas[0]))
+	defer r2.Close()
+	if b := must(io.ReadAll(r2)); string(b) != "one\n" {
+		t.Fatalf("%q", b)
+	}
+	_, err := sv.Manifest(ctx, strings.Repeat("0", 64))
+	wantCode(t, err, fail.NotFound, "no manifest")
+}
+
+// TestForgedContent: a sealed object of the right key whose content does not
+// have the hash of its name.
+func TestForgedContent(t *testing.T) {
+	ctx := context.Background()
+	v := fileVault(t, "east", testKey(t))
+	sha := strings.Repeat("ab", 32)
+	if err := v.PutSealed(ctx, ObjectKey(media, sha), nil, []byte("forged")); err != nil {
+		t.Fatal(err)
+	}
+	r := must(v.Shard(media).Object(ctx, sha))
+	_, err := io.ReadAll(r)
+	wantCode(t, err, fail.Corrupt, sha)
+}

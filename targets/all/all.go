@@ -1,0 +1,28 @@
+// Package all is the explicit registry of the drivers: the only place that
+// imports them besides tests. Nothing registers itself.
+package all
+
+import (
+	"log/slog"
+
+	"drctl/internal/sandbox"
+	"drctl/targets"
+	"drctl/targets/postgres"
+	"drctl/targets/redis"
+	"drctl/targets/s3"
+)
+
+// Options are what the drivers share.
+type Options struct {
+	Tools sandbox.Tools
+	Log   *slog.Logger
+}
+
+// Drivers returns one driver for each kind of store.
+func Drivers(o Options) []targets.Driver {
+	return []targets.Driver{
+		postgres.New(postgres.Options{Tools: o.Tools, Log: o.Log}),
+		redis.New(redis.Options{Tools: o.Tools, Log: o.Log}),
+		s3.New(s3.Options{Tools: o.Tools, Log: o.Log}),
+	}
+}

@@ -1,0 +1,119 @@
+package postgres
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/big"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"drctl/targets"
+)
+
+// assertTimeout bounds one configured query on the server.
+const assertTimeout = 5 * time.Minute
+
+// assertions runs the configured queries, each alone in a read-only transaction.
+func (v *verification) assertions(ctx context.Context) error {
+	for _, a := range v.want.Assertions {
+		start := time.Now()
+		sum := sha256.Sum256([]byte(a.Query))
+		f := targets.Finding{Check: "assertion " + a.Name, Subject: v.in.String(), Expected: a.Want, Query: hex.EncodeToString(sum[:])}
+		got, err := v.ask(ctx, a.Query)
+		switch {
+		case err != nil && (v.conn.IsClosed() || ctx.Err() != nil):
+			return queryError(opVerify, v.in, "", err)
+		case err != nil:
+			f.Severity, f.Got = targets.Failed, queryError(opVerify, v.in, "", err).Error()
+		default:
+			f.Got, f.Severity = got, targets.Failed
+			ok, err := compare(got, a.Want)
+			if err != nil {
+				f.Detail = err.Error()
+			} else if ok {
+				f.Severity = targets.Passed
+			}
+		}
+		f.Took = time.Since(start)
+		v.out = append(v.out, f)
+	}
+	return nil
+}
+
+// ask returns the first column of the first row as text. The extended
+// protocol admits one statement only, so a query cannot leave its transaction
+// and go on.
+func (v *verification) ask(ctx context.Context, query string) (string, error) {
+	pg := v.conn.PgConn()
+	begin := fmt.Sprintf("BEGIN READ ONLY; SET LOCAL statement_timeout = %d", assertTimeout.Milliseconds())
+	if _, err := pg.Exec(ctx, begin).ReadAll(); err != nil {
+		return "", err
+	}
+	got, err := firstValue(pg.ExecParams(ctx, query, nil, nil, nil, nil))
+	if !pg.IsClosed() {
+		if _, rerr := pg.Exec(ctx, "ROLLBACK").ReadAll(); err == nil {
+			err = rerr
+		}
+	}
+	return got, err
+}
+
+func firstValue(r *pgconn.ResultReader) (string, error) {
+	got, rows := "", 0
+	for r.NextRow() {
+		if rows++; rows == 1 && len(r.Values()) > 0 {
+			got = "NULL"
+			if b := r.Values()[0]; b != nil {
+				got = string(b)
+			}
+		}
+	}
+	if _, err := r.Close(); err != nil {
+		return "", err
+	}
+	if rows == 0 {
+		return "", fmt.Errorf("the query returned no row")
+	}
+	return got, nil
+}
+
+// compare judges a value against an expectation with an optional leading
+// operator: as numbers when both are, else as text.
+func compare(got, want string) (bool, error) {
+	op, rest := "=", want
+	for _, o := range []string{"!=", "<=", ">=", "=", "<", ">"} {
+		if v, ok := strings.CutPrefix(want, o); ok {
+			op, rest = o, strings.TrimSpace(v)
+			break
+		}
+	}
+	c := strings.Compare(got, rest)
+	a, okA := new(big.Rat).SetString(got)
+	b, okB := new(big.Rat).SetString(rest)
+	numbers := okA && okB
+	if numbers {
+		c = a.Cmp(b)
+	}
+	switch op {
+	case "=":
+		return c == 0, nil
+	case "!=":
+		return c != 0, nil
+	}
+	if !numbers && got == "NULL" {
+		return false, fmt.Errorf("NULL cannot be ordered")
+	}
+	switch op {
+	case "<":
+		return c < 0, nil
+	case "<=":
+		return c <= 0, nil
+	case ">":
+		return c > 0, nil
+	}
+	return c >= 0, nil
+}

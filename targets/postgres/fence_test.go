@@ -1,0 +1,381 @@
+package postgres_test
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox/sandboxtest"
+	"drctl/targets"
+	"drctl/targets/postgres"
+)
+
+func request(id string) targets.JoinRequest {
+	return targets.JoinRequest{CutID: id, Group: "shop", Lease: time.Second, Budget: 300 * time.Millisecond, Gate: true}
+}
+
+func join(t *testing.T, d *postgres.Driver, in targets.Instance, req targets.JoinRequest) targets.Member {
+	t.Helper()
+	m, err := d.Join(ctxFor(t, 10*time.Second), in, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return m
+}
+
+func fenced(t *testing.T) (*postgres.Driver, targets.Instance, *pgx.Conn) {
+	t.Helper()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	c := open(t, in)
+	run(t, c, "CREATE TABLE account (id int PRIMARY KEY, balance int NOT NULL)")
+	run(t, c, `CREATE TABLE "Odd ""Name" (id int)`)
+	run(t, c, "CREATE TABLE parted (id int) PARTITION BY RANGE (id)")
+	run(t, c, "CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (100)")
+	run(t, c, "INSERT INTO account SELECT g, 100 FROM generate_series(1, 10) g")
+	return d, in, c
+}
+
+// writes reports whether an update gets through within the limit.
+func writes(t *testing.T, in targets.Instance, limit time.Duration) bool {
+	t.Helper()
+	c := open(t, in)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	_, err := c.Exec(ctx, "UPDATE account SET balance = balance + 1 WHERE id = 1")
+	return err == nil
+}
+
+func gateFree(t *testing.T, in targets.Instance) bool {
+	t.Helper()
+	c := open(t, in)
+	return value[bool](t, c, "SELECT pg_try_advisory_lock_shared(hashtextextended('drctl/gate/shop', 0))")
+}
+
+func TestFenceStopsWritersAndNamesThePosition(t *testing.T) {
+	t.Parallel()
+	d, in, c := fenced(t)
+	ctx := context.Background()
+	m := join(t, d, in, request("20260101T000000.000Z-0001"))
+	if err := m.LockGate(ctx, 100*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if gateFree(t, in) {
+		t.Fatal("the gate is not held")
+	}
+	if !writes(t, in, time.Second) {
+		t.Fatal("the gate alone stops a writer of one shard")
+	}
+	if err := m.Lock(ctx, 100*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if n := value[int](t, c, "SELECT count(*)::int FROM pg_locks WHERE mode = 'ShareLock' AND locktype = 'relation' AND granted AND relation::regclass::text IN ('account', '\"Odd \"\"Name\"', 'parted', 'parted_1')"); n != 4 {
+		t.Fatalf("%d tables are locked, want 4", n)
+	}
+	if writes(t, in, 100*time.Millisecond) {
+		t.Fatal("a writer got through the fence")
+	}
+	at, err := m.Mark(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at.RestorePoint != "drctl:20260101T000000.000Z-0001" || at.Offset == 0 || !strings.HasSuffix(at.Lineage, "-00000001") {
+		t.Fatalf("position %+v", at)
+	}
+	if err := m.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Release(ctx); err != nil {
+		t.Fatalf("the second release: %v", err)
+	}
+	if !writes(t, in, time.Second) || !gateFree(t, in) {
+		t.Fatal("still locked after the release")
+	}
+	if err := m.Settle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if flushed := lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"); flushed < at.Offset {
+		t.Fatalf("the mark at %s is not flushed, the server is at %s", targets.FormatLSN(at.Offset), targets.FormatLSN(flushed))
+	}
+}
+
+func TestFenceLockHeldBySomebodyElse(t *testing.T) {
+	t.Parallel()
+	d, in, _ := fenced(t)
+	ctx := context.Background()
+	m := join(t, d, in, request("20260101T000000.000Z-0002"))
+	holder := open(t, in)
+	run(t, holder, "BEGIN")
+	run(t, holder, "UPDATE parted SET id = id")
+	if err := m.LockGate(ctx, 100*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	wantCode(t, m.Lock(ctx, 50*time.Millisecond), fail.Stalled, "orders/0@east")
+	if took := time.Since(start); took > 500*time.Millisecond {
+		t.Fatalf("the lock gave up after %s, the wait was 50ms", took)
+	}
+	if !writes(t, in, time.Second) {
+		t.Fatal("a failed lock left a table locked")
+	}
+	if gateFree(t, in) {
+		t.Fatal("a failed lock let go of the gate")
+	}
+	run(t, holder, "COMMIT")
+	if err := m.Lock(ctx, 200*time.Millisecond); err != nil {
+		t.Fatalf("the retry: %v", err)
+	}
+	if _, err := m.Mark(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFenceGateHeldShared(t *testing.T) {
+	t.Parallel()
+	d, in, _ := fenced(t)
+	ctx := context.Background()
+	app := open(t, in)
+	run(t, app, "SELECT pg_advisory_lock_shared(hashtextextended($1, 0))", postgres.GateKey("shop"))
+	m := join(t, d, in, request("20260101T000000.000Z-0003"))
+	wantCode(t, m.LockGate(ctx, 50*time.Millisecond), fail.Stalled)
+	run(t, app, "SELECT pg_advisory_unlock_all()")
+	if err := m.LockGate(ctx, 200*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestJoinRefusesEarly(t *testing.T) {
+	t.Parallel()
+	d, in, c := fenced(t)
+	req := request("20260101T000000.000Z-0004")
+	try := func() error {
+		m, err := d.Join(ctxFor(t, 5*time.Second), in, req)
+		if m != nil {
+			m.Close()
+		}
+		return err
+	}
+	long := open(t, in)
+	run(t, long, "SET application_name = 'batch'")
+	run(t, long, "BEGIN")
+	run(t, long, "UPDATE account SET balance = 0 WHERE id = 3")
+	if err := try(); err != nil {
+		t.Fatalf("a young transaction: %v", err)
+	}
+	time.Sleep(400 * time.Millisecond)
+	wantCode(t, try(), fail.Stalled, "batch", "account", "idle in transaction")
+	run(t, long, "ROLLBACK")
+
+	run(t, long, "BEGIN")
+	run(t, long, "UPDATE account SET balance = 0 WHERE id = 3")
+	run(t, long, "PREPARE TRANSACTION 'orphan-17'")
+	time.Sleep(400 * time.Millisecond)
+	wantCode(t, try(), fail.Stalled, "orphan-17")
+	run(t, long, "ROLLBACK PREPARED 'orphan-17'")
+
+	run(t, long, "BEGIN")
+	run(t, long, "LOCK TABLE account IN SHARE UPDATE EXCLUSIVE MODE") // what VACUUM takes
+	wantCode(t, try(), fail.Stalled, "ShareUpdateExclusiveLock")
+	run(t, long, "ROLLBACK")
+
+	bad := in
+	bad.Tables = []string{"public.account", "public.nowhere"}
+	_, err := d.Join(ctxFor(t, 5*time.Second), bad, req)
+	wantCode(t, err, fail.NotFound, "public.nowhere")
+
+	run(t, c, "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'")
+	bad = in
+	bad.User = "weak"
+	_, err = d.Join(ctxFor(t, 5*time.Second), bad, req)
+	wantCode(t, err, fail.Denied, "GRANT EXECUTE ON FUNCTION pg_create_restore_point")
+	run(t, c, "GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO weak")
+	run(t, c, "GRANT pg_monitor TO weak")
+	m, err := d.Join(ctxFor(t, 5*time.Second), bad, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	wantCode(t, m.Lock(context.Background(), 100*time.Millisecond), fail.Denied, "GRANT SELECT, UPDATE")
+}
+
+func TestFenceEndsWithItsLease(t *testing.T) {
+	t.Parallel()
+	d, in, _ := fenced(t)
+	link := newLink(t, in.Address, false)
+	cut := in
+	cut.Address = link.address()
+	m := join(t, d, cut, request("20260101T000000.000Z-0005"))
+	ctx := context.Background()
+	if err := m.LockGate(ctx, 100*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Lock(ctx, 100*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	// The network goes silent: the server hears nothing, not even a reset.
+	link.freeze()
+	start := time.Now()
+	if !writes(t, in, 5*time.Second) {
+		t.Fatal("the fence outlived its lease")
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Fatalf("writers waited for %s, the lease was 1s", took)
+	}
+	rctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := m.Release(rctx); err == nil {
+		t.Fatal("the release of a lost fence reported success")
+	}
+	if !gateFree(t, in) {
+		t.Fatal("the gate is still held")
+	}
+}
+
+func TestFenceCoordinatorGone(t *testing.T) {
+	t.Parallel()
+	d, in, _ := fenced(t)
+	link := newLink(t, in.Address, false)
+	cut := in
+	cut.Address = link.address()
+	req := request("20260101T000000.000Z-0006")
+	req.Lease = 30 * time.Second
+	m := join(t, d, cut, req)
+	if err := m.Lock(context.Background(), 100*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	link.reset() // the coordinator's process died: the kernel closes its sockets
+	if !writes(t, in, 2*time.Second) {
+		t.Fatal("writers still wait")
+	}
+	// While the server waits for a lock it looks after the client too.
+	holder := open(t, in)
+	link2 := newLink(t, in.Address, false)
+	cut.Address = link2.address()
+	m = join(t, d, cut, request("20260101T000000.000Z-0007"))
+	run(t, holder, "BEGIN")
+	run(t, holder, "UPDATE account SET balance = 1 WHERE id = 9")
+	done := make(chan error, 1)
+	go func() { done <- m.Lock(context.Background(), 900*time.Millisecond) }()
+	time.Sleep(100 * time.Millisecond)
+	link2.reset()
+	if err := <-done; err == nil {
+		t.Fatal("the lock was reported as held")
+	}
+	if !writes(t, in, 2*time.Second) {
+		t.Fatal("writers queue behind a lock that nobody waits for")
+	}
+}
+
+func TestFenceContextEnds(t *testing.T) {
+	t.Parallel()
+	d, in, _ := fenced(t)
+	m := join(t, d, in, request("20260101T000000.000Z-0008"))
+	holder := open(t, in)
+	run(t, holder, "BEGIN")
+	run(t, holder, "UPDATE account SET balance = 1 WHERE id = 9")
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	wantCode(t, m.Lock(ctx, 900*time.Millisecond), fail.Stalled)
+	if err := m.Release(context.Background()); err == nil {
+		t.Fatal("the release reported success on a dropped connection")
+	}
+	if !writes(t, in, time.Second) {
+		t.Fatal("writers still wait")
+	}
+}
+
+func TestJoinRefusesStandbyAndPooler(t *testing.T) {
+	t.Parallel()
+	d, in, _ := fenced(t)
+	standby := sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{})
+	_, err := d.Join(ctxFor(t, 10*time.Second), standby, request("20260101T000000.000Z-0009"))
+	wantCode(t, err, fail.Conflict, "standby")
+	pool := newLink(t, in.Address, true)
+	pooled := in
+	pooled.Address = pool.address()
+	_, err = d.Join(ctxFor(t, 10*time.Second), pooled, request("20260101T000000.000Z-0010"))
+	wantCode(t, err, fail.Invalid, "pooler")
+}
+
+// link is a TCP relay that can be cut.
+type link struct {
+	l             net.Listener
+	to            string
+	pretendPooler bool
+	frozen, cut   chan struct{}
+}
+
+func newLink(t *testing.T, to string, pretendPooler bool) *link {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &link{l: l, to: to, pretendPooler: pretendPooler, frozen: make(chan struct{}), cut: make(chan struct{})}
+	t.Cleanup(func() { _ = l.Close(); k.reset() })
+	go func() {
+		for {
+			a, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = a.Close()
+				return
+			}
+			go k.pipe(a, b, false)
+			go k.pipe(b, a, k.pretendPooler)
+			go func() { <-k.cut; _ = a.Close(); _ = b.Close() }()
+		}
+	}()
+	return k
+}
+
+func (k *link) address() string { return k.l.Addr().String() }
+func (k *link) freeze()         { close(k.frozen) }
+
+func (k *link) reset() {
+	select {
+	case <-k.cut:
+	default:
+		close(k.cut)
+	}
+}
+
+// pipe relays; as a pooler it invents the key of the session, as PgBouncer does.
+func (k *link) pipe(from, to net.Conn, forge bool) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		select {
+		case <-k.frozen:
+			return // the bytes vanish, the sockets stay open
+		default:
+		}
+		if err != nil {
+			_ = to.Close()
+			return
+		}
+		if forge {
+			if i := strings.Index(string(buf[:n]), "K\x00\x00\x00\x0c"); i >= 0 {
+				buf[i+8] ^= 0x55
+			}
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}

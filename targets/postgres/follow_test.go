@@ -1,0 +1,316 @@
+package postgres_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/sandboxtest"
+	"drctl/targets"
+)
+
+const segment = 16 << 20
+
+// fill writes about n bytes of log.
+func fill(t testing.TB, c *pgx.Conn, n int) {
+	t.Helper()
+	run(t, c, "CREATE TABLE IF NOT EXISTS filler (b text)")
+	run(t, c, "ALTER TABLE filler ALTER b SET STORAGE EXTERNAL")
+	for n > 0 {
+		k := min(n, 4<<20)
+		run(t, c, "INSERT INTO filler SELECT repeat(md5(random()::text), 250) FROM generate_series(1, $1::int)", k/8000+1)
+		n -= k
+	}
+	run(t, c, "TRUNCATE filler")
+}
+
+// sameAsServer compares the archive with the server's own WAL files and
+// returns how many bytes were compared.
+func sameAsServer(t *testing.T, a *archive, id string, in targets.Instance) int {
+	t.Helper()
+	_, tli, err := targets.ParsePostgresLineage(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.mu.Lock()
+	l := a.lineages[id]
+	a.mu.Unlock()
+	n := 0
+	for _, p := range l.parts {
+		end := p.from + uint64(len(p.data))
+		for at := p.from; at < end; {
+			stop := min(at-at%segment+segment, end)
+			name := filepath.Join(in.DataDir, "pg_wal", segmentFile(tli, at))
+			file, err := os.ReadFile(name)
+			if errors.Is(err, os.ErrNotExist) {
+				at = stop
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := a.bytes(id, at, stop)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, file[at%segment:at%segment+(stop-at)]) {
+				t.Fatalf("%s differs from the archive between %s and %s", name, targets.FormatLSN(at), targets.FormatLSN(stop))
+			}
+			n += len(got)
+			at = stop
+		}
+	}
+	return n
+}
+
+func segmentFile(tli uint32, at uint64) string {
+	const hex = "0123456789ABCDEF"
+	put := func(n uint64) string {
+		b := make([]byte, 8)
+		for i := 7; i >= 0; i-- {
+			b[i], n = hex[n&15], n>>4
+		}
+		return string(b)
+	}
+	return put(uint64(tli)) + put(at>>32) + put(at%(1<<32)/segment)
+}
+
+func TestFollowIsByteIdenticalAndResumes(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}})
+	c := open(t, in)
+	id := lineageOf(t, d, in)
+	a := newArchive()
+	const seed = 7
+	rng := rand.New(rand.NewPCG(seed, seed))
+	errStop := errors.New("killed")
+	for round := range 12 {
+		// The archiver dies at a random byte, in the middle of the stream.
+		stopAt := a.total + 1 + rng.IntN(5<<20)
+		a.onWrite = func(total int) error {
+			if total >= stopAt {
+				return errStop
+			}
+			return nil
+		}
+		done := make(chan error, 1)
+		go func() { done <- d.Follow(ctxFor(t, 30*time.Second), in, a) }()
+		for n := 0; ; n++ {
+			if n == 40 {
+				t.Fatalf("seed %d round %d: nothing streamed", seed, round)
+			}
+			fill(t, c, 1<<20)
+			select {
+			case err := <-done:
+				if !errors.Is(err, errStop) {
+					t.Fatalf("seed %d round %d: %v", seed, round, err)
+				}
+			case <-time.After(20 * time.Millisecond):
+				continue
+			}
+			break
+		}
+	}
+	a.onWrite = nil
+	stop := follow(t, d, in, a)
+	fill(t, c, 1<<20)
+	end := lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text")
+	a.reach(t, id, end)
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Fatalf("a clean stop returned %v", err)
+	}
+	l := a.lineages[id]
+	if l.start%segment != 0 || len(l.holes) != 0 || len(a.order) != 1 {
+		t.Fatalf("start %s, holes %v, lineages %v", targets.FormatLSN(l.start), l.holes, a.order)
+	}
+	if n := sameAsServer(t, a, id, in); n != int(l.end()-l.start) || n < 2*segment {
+		t.Fatalf("compared %d of %d bytes", n, l.end()-l.start)
+	}
+}
+
+func TestFollowAcknowledgesOnlyWhatIsDurable(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	c := open(t, in)
+	id := lineageOf(t, d, in)
+	a := newArchive()
+	a.auto = false
+	follow(t, d, in, a)
+	fill(t, c, 2<<20)
+	end := lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text")
+	a.reach(t, id, end)
+	const flushed = "SELECT coalesce((SELECT flush_lsn FROM pg_stat_replication WHERE application_name = 'drctl'), '0/0')::text"
+	time.Sleep(1500 * time.Millisecond)
+	if at := lsn(t, c, flushed); at > a.lineages[id].start {
+		t.Fatalf("the server was told %s, nothing was durable beyond %s", targets.FormatLSN(at), targets.FormatLSN(a.lineages[id].start))
+	}
+	half := a.lineages[id].start + (end-a.lineages[id].start)/2
+	a.mu.Lock()
+	a.durable[id] = half
+	a.mu.Unlock()
+	a.signal()
+	for try := 0; lsn(t, c, flushed) != half; try++ {
+		if try == 40 {
+			t.Fatalf("the server was told %s, want %s", targets.FormatLSN(lsn(t, c, flushed)), targets.FormatLSN(half))
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	if at := lsn(t, c, "SELECT restart_lsn::text FROM pg_replication_slots WHERE slot_name = 'drctl'"); at > half {
+		t.Fatalf("the slot lets go of %s", targets.FormatLSN(at))
+	}
+}
+
+func TestFollowSlotInUse(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	a := newArchive()
+	follow(t, d, in, a)
+	c := open(t, in)
+	for try := 0; !value[bool](t, c, "SELECT coalesce((SELECT active FROM pg_replication_slots), false)"); try++ {
+		if try == 100 {
+			t.Fatal("the slot is not active")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	wantCode(t, d.Follow(ctxFor(t, 20*time.Second), in, newArchive()), fail.Conflict, "another archiver")
+}
+
+func promote(t *testing.T, standby targets.Instance) *pgx.Conn {
+	t.Helper()
+	c := open(t, standby)
+	run(t, c, "SELECT pg_promote(true, 30)")
+	return c
+}
+
+// caughtUp waits until a standby has replayed what its primary has written.
+func caughtUp(t *testing.T, primary, standby *pgx.Conn) {
+	t.Helper()
+	at := lsn(t, primary, "SELECT pg_current_wal_flush_lsn()::text")
+	for try := 0; lsn(t, standby, "SELECT coalesce(pg_last_wal_replay_lsn(), '0/0')::text") < at; try++ {
+		if try == 500 {
+			t.Fatal("the standby does not catch up")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func TestFollowThroughPromotion(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	var proc sandbox.Proc
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc})
+	standby := sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}})
+	c, sc := open(t, in), open(t, standby)
+	one := lineageOf(t, d, in)
+	two := strings.TrimSuffix(one, "1") + "2"
+
+	// a follows the standby and is there when it is promoted; b follows the
+	// primary, stops before its end, and meets the new primary later.
+	a, b := newArchive(), newArchive()
+	stopB := follow(t, d, in, b)
+	fill(t, c, 3<<20)
+	caughtUp(t, c, sc)
+	b.reach(t, one, lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
+	_ = stopB()
+	stopA := follow(t, d, standby, a)
+	fill(t, c, 3<<20)
+	caughtUp(t, c, sc)
+	if err := proc.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	nc := promote(t, standby)
+	fill(t, nc, 20<<20)
+	end := lsn(t, nc, "SELECT pg_current_wal_flush_lsn()::text")
+	a.reach(t, two, end)
+	_ = stopA() // they share the slot
+	follow(t, d, standby, b)
+	b.reach(t, two, end)
+	for name, x := range map[string]*archive{"a": a, "b": b} {
+		l := x.lineages[two]
+		sw := l.parent.Offset
+		if l.parent.Lineage != one || sw == 0 || l.start != sw-sw%segment || !bytes.Contains(l.history, []byte(targets.FormatLSN(sw))) {
+			t.Fatalf("%s: timeline 2 begins at %s, parent %+v, history %q", name, targets.FormatLSN(l.start), l.parent, l.history)
+		}
+		if got := x.lineages[one].end(); got != sw {
+			t.Fatalf("%s: timeline 1 ends at %s, the switch is at %s", name, targets.FormatLSN(got), targets.FormatLSN(sw))
+		}
+		if sameAsServer(t, x, two, standby) < segment || len(l.holes)+len(x.lineages[one].holes) > 0 {
+			t.Fatalf("%s: too little compared, or holes", name)
+		}
+	}
+	// A former primary that comes back is refused.
+	old := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	wantCode(t, d.Follow(ctxFor(t, 10*time.Second), old, b), fail.Conflict, "former primary")
+}
+
+func TestFollowSlotLost(t *testing.T) {
+	t.Parallel()
+	d, log := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"max_slot_wal_keep_size": "16MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})
+	c := open(t, in)
+	id := lineageOf(t, d, in)
+	a := newArchive()
+	stop := follow(t, d, in, a)
+	fill(t, c, 1<<20)
+	a.reach(t, id, lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
+	_ = stop()
+	was := a.lineages[id].end()
+	warned := false
+	for range 8 {
+		fill(t, c, 12<<20)
+		st, err := d.Probe(ctxFor(t, 10*time.Second), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		warned = warned || (st.Held < 80<<20 && strings.Contains(strings.Join(st.Warnings, "\n"), "until it is lost"))
+		run(t, c, "SELECT pg_switch_wal()")
+		run(t, c, "CHECKPOINT")
+	}
+	if s := value[string](t, c, "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'drctl'"); s != "lost" {
+		t.Fatalf("the slot is %s, the test wants it lost", s)
+	}
+	if !warned {
+		t.Fatal("the probe did not warn before the slot was lost")
+	}
+	follow(t, d, in, a)
+	fill(t, c, 1<<20)
+	a.reach(t, id, lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
+	l := a.lineages[id]
+	if len(l.holes) != 1 || l.holes[0].From != was || l.holes[0].To%segment != 0 {
+		t.Fatalf("holes %+v", l.holes)
+	}
+	if s := log.String(); !strings.Contains(s, "level=ERROR") || !strings.Contains(s, "take a new base") {
+		t.Fatalf("the hole was not logged as an error: %s", s)
+	}
+	sameAsServer(t, a, id, in)
+}
+
+func TestFollowOtherCluster(t *testing.T) {
+	t.Parallel()
+	d, log := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	a := newArchive()
+	if err := a.Begin(context.Background(), "42-00000001", 0, targets.Position{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	follow(t, d, in, a)
+	c := open(t, in)
+	run(t, c, "CREATE TABLE x ()")
+	a.reach(t, lineageOf(t, d, in), lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
+	if !strings.Contains(log.String(), "another cluster") || !strings.Contains(log.String(), "level=ERROR") {
+		t.Fatalf("log: %s", log.String())
+	}
+}

@@ -1,0 +1,41 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+)
+
+// runProgram runs a PostgreSQL program to its end as the servers' user and
+// returns what it printed. The environment is env and nothing else; passwords
+// go through it, never through args.
+func runProgram(ctx context.Context, op string, tools sandbox.Tools, env []string, program string, args ...string) (string, error) {
+	cred, err := tools.Credential()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(tools.PostgresBin, program)
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Dir, cmd.Env, cmd.WaitDelay = "/", append([]string{"LC_ALL=C", "PATH=/usr/bin:/bin"}, env...), 2*time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+	out, err := cmd.CombinedOutput()
+	text := strings.TrimSpace(string(out))
+	switch {
+	case err == nil:
+		return text, nil
+	case ctx.Err() != nil:
+		return text, fail.New(fail.CodeOf(ctx.Err()), op, program, "", ctx.Err())
+	case tools.PostgresBin == "" || errors.Is(err, fs.ErrNotExist):
+		return text, fail.New(fail.NotFound, op, program, "install the PostgreSQL server programs (Debian: postgresql), or name their directory in the configuration", err)
+	}
+	return text, fail.New(fail.Internal, op, program, "", fmt.Errorf("%w: %s", err, clip(text)))
+}

@@ -1,0 +1,490 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/sandboxtest"
+	"drctl/targets"
+	"drctl/targets/postgres"
+)
+
+// world is a primary under load with its archive and store.
+type world struct {
+	d    *postgres.Driver
+	log  *logBuffer
+	in   targets.Instance
+	c    *pgx.Conn
+	a    *archive
+	s    *store
+	id   string
+	dir  string
+	stop func() error
+}
+
+func newWorld(t *testing.T, o sandboxtest.PostgresOptions) *world {
+	t.Helper()
+	w := &world{}
+	w.d, w.log = driver(t)
+	w.in = sandboxtest.Postgres(t, o)
+	w.c = open(t, w.in)
+	run(t, w.c, "CREATE TABLE account (id int PRIMARY KEY, balance int NOT NULL)")
+	run(t, w.c, "INSERT INTO account SELECT g, 100 FROM generate_series(1, 100) g")
+	run(t, w.c, "CREATE TABLE journal (n bigserial PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())")
+	w.a = newArchive()
+	w.s = newStore(t, w.a)
+	w.id = lineageOf(t, w.d, w.in)
+	w.stop = follow(t, w.d, w.in, w.a)
+	w.a.reach(t, w.id, lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text"))
+	w.dir = sandboxtest.Dir(t)
+	return w
+}
+
+// load moves money and counts until it is stopped; it returns the highest
+// journal number that was acknowledged.
+func (w *world) load(t *testing.T) (stop func() int64) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var top int64
+	for i := range 2 {
+		c := open(t, w.in)
+		wg.Go(func() {
+			for k := i; ctx.Err() == nil; k += 7 {
+				var n int64
+				err := c.QueryRow(context.Background(), `WITH a AS (UPDATE account SET balance = balance - 1 WHERE id = $1 RETURNING 1),
+b AS (UPDATE account SET balance = balance + 1 WHERE id = $2 RETURNING 1) INSERT INTO journal DEFAULT VALUES RETURNING n`, k%50+1, k%50+51).Scan(&n)
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				top = max(top, n)
+				mu.Unlock()
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	return func() int64 { cancel(); wg.Wait(); mu.Lock(); defer mu.Unlock(); return top }
+}
+
+func (w *world) base(t *testing.T, in targets.Instance, id string) targets.Artifact {
+	t.Helper()
+	a, err := w.d.Base(ctxFor(t, time.Minute), in, targets.BaseRequest{ID: id}, w.s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// request asks for a restore of the base to a point on its own lineage.
+func (w *world) request(base targets.Artifact, at targets.Position) targets.RestoreRequest {
+	return targets.RestoreRequest{Base: base, Point: at, WorkDir: filepath.Join(w.dir, "work"),
+		Path: []targets.Span{{Lineage: base.From.Lineage, From: base.From.Offset, To: at.Offset}}}
+}
+
+func (w *world) sandbox() targets.Instance {
+	in := w.in
+	in.Role, in.Address, in.DataDir = targets.Sandbox, "", filepath.Join(w.dir, "data")
+	return in
+}
+
+// restore restores into a sandbox and connects to it.
+func (w *world) restore(t *testing.T, req targets.RestoreRequest) (targets.Instance, targets.Outcome) {
+	t.Helper()
+	in := w.sandbox()
+	out, err := w.d.Restore(ctxFor(t, 2*time.Minute), in, req, w.s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stopPid(t, out.Pid) })
+	in.Address, in.User, in.Password, in.Database = out.Address, out.User, out.Password, out.Database
+	return in, out
+}
+
+// stopPid ends a sandbox's server.
+func stopPid(t *testing.T, pid int) {
+	t.Helper()
+	start, err := sandbox.StartTicks(pid)
+	if err != nil {
+		return
+	}
+	_ = sandbox.Proc{Kind: targets.Postgres, Pid: pid, Start: start}.Kill()
+}
+
+func sandboxOpen(t *testing.T, in targets.Instance) *pgx.Conn {
+	t.Helper()
+	if in.Database == "" || in.Password.IsZero() || in.Address == "" {
+		t.Fatalf("the outcome does not lead to the sandbox: %+v", in)
+	}
+	c, err := pgx.Connect(context.Background(), fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", in.User, in.Password.Reveal(), in.Address, in.Database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close(context.Background()) })
+	return c
+}
+
+// exact checks that the sandbox holds what was acknowledged before the cut
+// and nothing that was begun after it.
+func exact(t *testing.T, c *pgx.Conn, before int64, after int64) {
+	t.Helper()
+	if got := value[int64](t, c, "SELECT max(n) FROM journal"); got < before || got >= after {
+		t.Fatalf("the newest entry is %d, want %d to %d", got, before, after-1)
+	}
+	if sum := value[int](t, c, "SELECT sum(balance)::int FROM account"); sum != 10000 {
+		t.Fatalf("the balances sum to %d", sum)
+	}
+}
+
+func TestBaseAndRestoreToACut(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"files", "wire"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, sandboxtest.PostgresOptions{Durable: method == "files"})
+			run(t, w.c, "CREATE UNLOGGED TABLE scratch AS SELECT g FROM generate_series(1, 1000) g")
+			in := w.in
+			if method == "wire" {
+				in.DataDir = ""
+			}
+			stop := w.load(t)
+			time.Sleep(200 * time.Millisecond)
+			base := w.base(t, in, "base-1")
+			if base.Method != method || base.From.Lineage != w.id || base.From.Offset%segment != 0 || base.Until.Offset <= base.From.Offset || base.Settings["server_version_num"] == "" {
+				t.Fatalf("base %+v", base)
+			}
+			time.Sleep(300 * time.Millisecond)
+			before := value[int64](t, w.c, "SELECT max(n) FROM journal")
+			at := mark(t, w.d, in, "20260101T000000.000Z-aaaa")
+			time.Sleep(200 * time.Millisecond)
+			after := stop()
+			w.a.reach(t, w.id, at.Offset)
+
+			sb, out := w.restore(t, w.request(base, at))
+			if out.Reached != at || out.Pid == 0 {
+				t.Fatalf("reached %+v, want %+v", out.Reached, at)
+			}
+			c := sandboxOpen(t, sb)
+			exact(t, c, before, after)
+			if n := value[int](t, c, "SELECT count(*)::int FROM scratch"); n != 0 {
+				t.Fatalf("the unlogged table holds %d rows after a recovery", n)
+			}
+			if pw, err := os.ReadFile(filepath.Join(w.dir, "work", "password")); err != nil || strings.TrimSpace(string(pw)) != sb.Password.Reveal() {
+				t.Fatalf("password file: %v", err)
+			}
+			if _, err := pgx.Connect(ctxFor(t, time.Second), fmt.Sprintf("postgres://%s:wrong@%s/shop?sslmode=disable", sb.User, sb.Address)); err == nil {
+				t.Fatal("the sandbox takes any password")
+			}
+			// A second restore there must not touch it.
+			again := w.sandbox()
+			_, err := w.d.Restore(ctxFor(t, 20*time.Second), again, w.request(base, at), w.s)
+			wantCode(t, err, fail.Conflict, "pid")
+			if b, err := os.ReadFile(filepath.Join(w.dir, "work", "postgres.log")); err != nil || strings.Contains(string(b), sb.Password.Reveal()) {
+				t.Fatalf("the server's log: %v", err)
+			}
+			if strings.Contains(w.log.String(), sandboxtest.Password) {
+				t.Fatal("the log holds the password")
+			}
+		})
+	}
+}
+
+func TestRestoreInPlaceOfAnInstance(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandboxtest.PostgresOptions{})
+	run(t, w.c, "ALTER SYSTEM SET work_mem = '7MB'")
+	base := w.base(t, w.in, "base-1")
+	at := mark(t, w.d, w.in, "20260101T000000.000Z-bbbb")
+	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
+	w.a.reach(t, w.id, at.Offset)
+	in := w.sandbox()
+	in.Role = targets.Primary
+	ctx := ctxFor(t, time.Minute)
+
+	running := in
+	running.Address = w.in.Address
+	_, err := w.d.Restore(ctx, running, w.request(base, at), w.s)
+	wantCode(t, err, fail.Conflict, "something answers at")
+
+	if err := os.MkdirAll(in.DataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	precious := filepath.Join(in.DataDir, "precious")
+	if err := os.WriteFile(precious, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.d.Restore(ctx, in, w.request(base, at), w.s)
+	wantCode(t, err, fail.Conflict, "not empty")
+	delta := w.request(base, at)
+	delta.Delta = true
+	_, err = w.d.Restore(ctx, in, delta, w.s)
+	wantCode(t, err, fail.Conflict, "same cluster")
+	if _, err := os.Stat(precious); err != nil {
+		t.Fatal("a refused restore touched the directory")
+	}
+	_ = os.Remove(precious)
+
+	out, err := w.d.Restore(ctx, in, w.request(base, at), w.s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.Reached != at || out.Pid != 0 {
+		t.Fatalf("outcome %+v", out)
+	}
+	for _, gone := range []string{"postmaster.pid", "recovery.signal", "postgresql.conf.source", "backup_label"} {
+		if _, err := os.Stat(filepath.Join(in.DataDir, gone)); !errors.Is(err, os.ErrNotExist) {
+			t.Fatalf("%s is left: %v", gone, err)
+		}
+	}
+	p, err := sandboxtest.Tools(t).StartPostgres(ctx, sandbox.PostgresSpec{Dir: in.DataDir, LogFile: filepath.Join(w.dir, "own.log"),
+		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Kill() })
+	in.Address = p.Address
+	c := open(t, in) // with the original role and password
+	if got := value[string](t, c, "SHOW work_mem"); got != "7MB" {
+		t.Fatalf("work_mem is %s: the instance lost its own configuration", got)
+	}
+	if n := value[int](t, c, "SELECT count(*)::int FROM journal"); n != 0 {
+		t.Fatalf("%d entries, want those before the cut: 0", n)
+	}
+	// A repeat with Delta refuses while it runs and works when it is stopped.
+	_, err = w.d.Restore(ctx, w.deltaInstance(in), delta, w.s)
+	wantCode(t, err, fail.Conflict, "runs in")
+	if err := p.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.d.Restore(ctx, w.deltaInstance(in), delta, w.s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) deltaInstance(in targets.Instance) targets.Instance {
+	in.Address = ""
+	return in
+}
+
+func TestRestoreFindsDamagedLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandboxtest.PostgresOptions{})
+	base := w.base(t, w.in, "base-1")
+	fill(t, w.c, 2<<20)
+	at := mark(t, w.d, w.in, "20260101T000000.000Z-cccc")
+	w.a.reach(t, w.id, at.Offset)
+	_ = w.stop()
+	l := w.a.lineages[w.id]
+	mid := at.Offset - 1<<20 // in the middle of the filling, which is 2 MiB
+	l.parts[0].data[mid-l.start] ^= 0x10
+	_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
+	wantCode(t, err, fail.Corrupt, w.id, "checksum", targets.FormatLSN(at.Offset))
+	// The repeat takes up its own unfinished directory, and works once the
+	// log is whole.
+	l.parts[0].data[mid-l.start] ^= 0x10
+	_, out := w.restore(t, w.request(base, at))
+	if out.Reached != at {
+		t.Fatalf("reached %+v", out.Reached)
+	}
+}
+
+func TestRestoreRefusesAMissingRange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandboxtest.PostgresOptions{})
+	base := w.base(t, w.in, "base-1")
+	at := mark(t, w.d, w.in, "20260101T000000.000Z-dddd")
+	w.a.reach(t, w.id, at.Offset)
+	req := w.request(base, at)
+	req.Path[0].To = at.Offset - 8
+	_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), req, w.s)
+	wantCode(t, err, fail.NotFound, "before the point")
+	old := w.request(base, at)
+	old.Base.Settings = map[string]string{"wal_segment_size": base.Settings["wal_segment_size"], "server_version_num": "120004"}
+	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), old, w.s)
+	wantCode(t, err, fail.Unsupported, "postgresql-12")
+	// A restore point that is not in the log.
+	wrong := w.request(base, at)
+	wrong.Point.RestorePoint = "drctl:nowhere"
+	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), wrong, w.s)
+	wantCode(t, err, fail.Corrupt, "drctl:nowhere")
+}
+
+func TestRestoreToATimeAndToAnOffset(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandboxtest.PostgresOptions{})
+	base := w.base(t, w.in, "base-1")
+	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
+	time.Sleep(50 * time.Millisecond)
+	until := value[time.Time](t, w.c, "SELECT clock_timestamp()")
+	time.Sleep(50 * time.Millisecond)
+	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
+	end := lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text")
+	w.a.reach(t, w.id, end)
+	at := targets.Position{Kind: targets.Postgres, Lineage: w.id, Offset: end}
+	for i, x := range []struct {
+		until time.Time
+		want  int
+	}{{until, 1}, {until.Add(time.Hour), 2}, {time.Time{}, 2}} {
+		w.dir = sandboxtest.Dir(t)
+		req := w.request(base, at)
+		req.Until = x.until
+		sb, _ := w.restore(t, req)
+		if n := value[int](t, sandboxOpen(t, sb), "SELECT count(*)::int FROM journal"); n != x.want {
+			t.Fatalf("case %d: %d entries, want %d", i, n, x.want)
+		}
+	}
+}
+
+// linkLog moves a server's pg_wal elsewhere, behind a link.
+func linkLog(t *testing.T, w *world, proc *sandbox.Proc) (elsewhere string) {
+	t.Helper()
+	ctx := ctxFor(t, time.Minute)
+	_ = w.stop()
+	if err := proc.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	tools := sandboxtest.Tools(t)
+	elsewhere = filepath.Join(sandboxtest.Dir(t), "wal")
+	inside := filepath.Join(w.in.DataDir, "pg_wal")
+	if err := errors.Join(os.Rename(inside, elsewhere), os.Symlink(elsewhere, inside), tools.Own(inside)); err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := strings.Cut(w.in.Address, ":")
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := tools.StartPostgres(ctx, sandbox.PostgresSpec{Dir: w.in.DataDir, Port: n, Settings: map[string]string{"max_prepared_transactions": "64"},
+		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Kill() })
+	w.c = open(t, w.in)
+	w.stop = follow(t, w.d, w.in, w.a)
+	return elsewhere
+}
+
+func TestTablespaceAndLinkedLog(t *testing.T) {
+	t.Parallel()
+	var proc sandbox.Proc
+	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc})
+	elsewhere := linkLog(t, w, &proc)
+	space := filepath.Join(sandboxtest.Dir(t), "space")
+	if err := os.Mkdir(space, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := sandboxtest.Tools(t).Own(space); err != nil {
+		t.Fatal(err)
+	}
+	run(t, w.c, "CREATE TABLESPACE fast LOCATION '"+space+"'")
+	run(t, w.c, "CREATE TABLE hot TABLESPACE fast AS SELECT g AS id FROM generate_series(1, 1000) g")
+	wire := w.in
+	wire.DataDir = ""
+	_, err := w.d.Base(ctxFor(t, time.Minute), wire, targets.BaseRequest{ID: "base-0"}, w.s)
+	wantCode(t, err, fail.Unsupported, "tablespaces")
+	base := w.base(t, w.in, "base-1")
+	if len(base.Tablespaces) != 1 {
+		t.Fatalf("tablespaces %v", base.Tablespaces)
+	}
+	run(t, w.c, "INSERT INTO hot SELECT g FROM generate_series(1001, 1500) g")
+	at := mark(t, w.d, w.in, "20260101T000000.000Z-eeee")
+	w.a.reach(t, w.id, at.Offset)
+	sb, _ := w.restore(t, w.request(base, at))
+	c := sandboxOpen(t, sb)
+	if n := value[int](t, c, "SELECT count(*)::int FROM hot"); n != 1500 {
+		t.Fatalf("%d rows, want 1500", n)
+	}
+	loc := value[string](t, c, "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = 'fast'")
+	if !strings.HasPrefix(loc, sb.DataDir+"/") {
+		t.Fatalf("the sandbox uses the tablespace at %s", loc)
+	}
+	if to, err := filepath.EvalSymlinks(filepath.Join(sb.DataDir, "pg_wal")); err != nil || to == elsewhere || to != filepath.Join(sb.DataDir, "pg_wal") {
+		t.Fatalf("the sandbox writes its log to %s: %v", to, err)
+	}
+
+	// A tablespace made after the base: its replay would reach into the live one.
+	late := filepath.Join(filepath.Dir(space), "late")
+	if err := errors.Join(os.Mkdir(late, 0o700), sandboxtest.Tools(t).Own(late)); err != nil {
+		t.Fatal(err)
+	}
+	run(t, w.c, "CREATE TABLESPACE late LOCATION '"+late+"'")
+	at = mark(t, w.d, w.in, "20260101T000000.000Z-eeef")
+	w.a.reach(t, w.id, at.Offset)
+	w.dir = sandboxtest.Dir(t)
+	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
+	wantCode(t, err, fail.Unsupported, late)
+}
+
+func TestBaseOfAServerThatFailsOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandboxtest.PostgresOptions{})
+	standby := sandboxtest.Standby(t, w.in, sandboxtest.PostgresOptions{})
+	w.s.onTree = func() { promote(t, standby) }
+	_, err := w.d.Base(ctxFor(t, time.Minute), standby, targets.BaseRequest{ID: "base-1"}, w.s)
+	var fe *fail.Error
+	if !errors.As(err, &fe) || !strings.Contains(err.Error(), "no base was taken") {
+		t.Fatalf("got %v", err)
+	}
+	w.s.onTree = func() {
+		c := open(t, w.in)
+		run(t, c, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'drctl' AND backend_type = 'client backend'")
+	}
+	_, err = w.d.Base(ctxFor(t, time.Minute), w.in, targets.BaseRequest{ID: "base-2"}, w.s)
+	if !errors.As(err, &fe) || !strings.Contains(err.Error(), "no base was taken") {
+		t.Fatalf("got %v", err)
+	}
+	w.s.onTree = nil
+	// A directory that is another server's is not mistaken for this one's.
+	other := w.in
+	other.DataDir = standby.DataDir
+	if a := w.base(t, other, "base-3"); a.Method != "wire" || !strings.Contains(w.log.String(), "not usable from here") {
+		t.Fatalf("method %s", a.Method)
+	}
+}
+
+func TestRestoreAcrossAPromotion(t *testing.T) {
+	t.Parallel()
+	var proc sandbox.Proc
+	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc})
+	standby := sandboxtest.Standby(t, w.in, sandboxtest.PostgresOptions{})
+	base := w.base(t, w.in, "base-1")
+	fill(t, w.c, 18<<20)
+	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
+	caughtUp(t, w.c, open(t, standby))
+	if err := proc.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.stop()
+	nc := promote(t, standby)
+	w.stop = follow(t, w.d, standby, w.a)
+	run(t, nc, "INSERT INTO journal DEFAULT VALUES")
+	at := mark(t, w.d, standby, "20260101T000000.000Z-ffff")
+	run(t, nc, "INSERT INTO journal DEFAULT VALUES")
+	two := strings.TrimSuffix(w.id, "1") + "2"
+	w.a.reach(t, two, at.Offset)
+	sw := w.a.lineages[two].parent.Offset
+	req := w.request(base, at)
+	req.Path = []targets.Span{{Lineage: w.id, From: base.From.Offset, To: sw}, {Lineage: two, From: sw, To: at.Offset}}
+	sb, out := w.restore(t, req)
+	c := sandboxOpen(t, sb)
+	if n := value[int](t, c, "SELECT count(*)::int FROM journal"); n != 2 || out.Reached != at {
+		t.Fatalf("%d entries, reached %+v", n, out.Reached)
+	}
+	if tli := value[int](t, c, "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"); tli != 3 {
+		t.Fatalf("the restored server is on timeline %s", strconv.Itoa(tli))
+	}
+}

@@ -1,0 +1,233 @@
+package postgres_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/sandboxtest"
+	"drctl/targets"
+	"drctl/targets/postgres"
+)
+
+// finding returns the finding of a check.
+func finding(t *testing.T, fs []targets.Finding, check string) targets.Finding {
+	t.Helper()
+	for _, f := range fs {
+		if f.Check == check {
+			return f
+		}
+	}
+	t.Fatalf("no finding of %s in %+v", check, fs)
+	return targets.Finding{}
+}
+
+func verify(t *testing.T, d *postgres.Driver, in targets.Instance, want targets.Expectation) []targets.Finding {
+	t.Helper()
+	fs, err := d.Verify(ctxFor(t, time.Minute), in, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fs
+}
+
+func TestVerifyFindsPlantedDamage(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	var proc sandbox.Proc
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc, Settings: map[string]string{"autovacuum": "off"}})
+	in.Role = targets.Sandbox
+	c := open(t, in)
+	run(t, c, "CREATE TABLE account (id int PRIMARY KEY, balance int NOT NULL)")
+	run(t, c, "INSERT INTO account SELECT g, 100 FROM generate_series(1, 5000) g")
+	run(t, c, "CREATE TABLE other AS SELECT g, md5(g::text) AS h FROM generate_series(1, 5000) g")
+	run(t, c, "CREATE INDEX other_h ON other (h)")
+
+	// All is well.
+	all := targets.Expectation{Assertions: []targets.Assertion{
+		{Name: "sum", Query: "SELECT sum(balance) FROM account", Want: "500000"},
+		{Name: "count", Query: "SELECT count(*) FROM account", Want: ">= 5000"},
+	}}
+	fs := verify(t, d, in, all)
+	for _, f := range fs {
+		if f.Severity != targets.Passed {
+			t.Fatalf("%+v", f)
+		}
+	}
+	if !strings.Contains(finding(t, fs, "checksums").Detail, "Bad checksums: 0") || len(finding(t, fs, "assertion sum").Query) != 64 {
+		t.Fatalf("%+v", fs)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(in.DataDir), ".drctl-checksums-*")); len(left) > 0 {
+		t.Fatalf("left behind: %v", left)
+	}
+
+	// An index that lacks entries: every page is sound, the index is not.
+	run(t, c, "UPDATE pg_index SET indisready = false, indislive = true WHERE indexrelid = 'other_h'::regclass")
+	c2 := open(t, in)
+	run(t, c2, "INSERT INTO other VALUES (0, 'not in the index')")
+	run(t, c, "UPDATE pg_index SET indisready = true WHERE indexrelid = 'other_h'::regclass")
+	fs = verify(t, d, in, targets.Expectation{})
+	if f := finding(t, fs, "amcheck"); f.Severity != targets.Failed || !strings.Contains(f.Detail, "other_h") {
+		t.Fatalf("amcheck: %+v", f)
+	}
+	if f := finding(t, fs, "checksums"); f.Severity != targets.Passed {
+		t.Fatalf("checksums: %+v", f)
+	}
+	run(t, c, "REINDEX INDEX other_h")
+	if f := finding(t, verify(t, d, in, targets.Expectation{}), "amcheck"); f.Severity != targets.Passed {
+		t.Fatalf("amcheck: %+v", f)
+	}
+
+	// A flipped byte in a table's file.
+	rel := value[string](t, c, "SELECT pg_relation_filepath('account')")
+	run(t, c, "CHECKPOINT")
+	flip(t, filepath.Join(in.DataDir, rel), 8192*3+4000)
+	fs = verify(t, d, in, targets.Expectation{})
+	if f := finding(t, fs, "checksums"); f.Severity != targets.Failed || !strings.Contains(f.Detail, filepath.Base(rel)) || !strings.Contains(f.Detail, "block 3") {
+		t.Fatalf("checksums: %+v", f)
+	}
+	if f := finding(t, verify(t, d, in, targets.Expectation{Quick: true}), "checksums"); f.Severity != targets.Skipped || f.Detail == "" {
+		t.Fatalf("quick: %+v", f)
+	}
+	in.Role = targets.Primary
+	for _, check := range []string{"checksums", "amcheck"} {
+		if f := finding(t, verify(t, d, in, targets.Expectation{Quick: check == "amcheck"}), check); f.Severity != targets.Skipped || f.Detail == "" {
+			t.Fatalf("on a primary: %+v", f)
+		}
+	}
+	if err := proc.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if f := finding(t, verify(t, d, in, targets.Expectation{}), "server"); f.Severity != targets.Failed {
+		t.Fatalf("a dead server: %+v", f)
+	}
+}
+
+func flip(t *testing.T, path string, at int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1
+	if _, err := f.WriteAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestVerifyAssertionsThatFail(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	in.Role = targets.Sandbox
+	c := open(t, in)
+	run(t, c, "CREATE TABLE account (id int PRIMARY KEY, balance numeric)")
+	run(t, c, "INSERT INTO account VALUES (1, 10.50)")
+	run(t, c, "BEGIN")
+	run(t, c, "INSERT INTO account VALUES (2, 1)")
+	run(t, c, "PREPARE TRANSACTION 'left-over'")
+	as := []targets.Assertion{
+		{Name: "0", Query: "SELECT balance FROM account", Want: "10.5"},
+		{Name: "1", Query: "SELECT balance FROM account", Want: "> 10.5"},
+		{Name: "2", Query: "SELECT balance FROM account", Want: "!=10.50"},
+		{Name: "3", Query: "DELETE FROM account RETURNING 1", Want: "1"},
+		{Name: "4", Query: "SELECT 1; COMMIT; DELETE FROM account", Want: "1"},
+		{Name: "5", Query: "SELECT 1 FROM nowhere", Want: "1"},
+		{Name: "6", Query: "SELECT balance FROM account WHERE id = 7", Want: ""},
+		{Name: "7", Query: "SELECT NULL", Want: "<1"},
+		{Name: "8", Query: "SELECT 'b'", Want: ">=a"},
+		{Name: "9", Query: "SELECT 9", Want: "<10"},
+	}
+	fs := verify(t, d, in, targets.Expectation{Quick: true, Assertions: as})
+	for i, want := range []targets.Severity{"passed", "failed", "failed", "failed", "failed", "failed", "failed", "failed", "passed", "passed"} {
+		if f := finding(t, fs, fmt.Sprintf("assertion %d", i)); f.Severity != want {
+			t.Errorf("%+v, want %s", f, want)
+		}
+	}
+	if n := value[int](t, c, "SELECT count(*)::int FROM account"); n != 1 {
+		t.Fatal("an assertion changed the data")
+	}
+	if f := finding(t, fs, "prepared-transactions"); f.Severity != targets.Failed || !strings.Contains(f.Detail, "left-over") {
+		t.Fatalf("%+v", f)
+	}
+}
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	standby := sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{})
+	ctx := ctxFor(t, 30*time.Second)
+	st, err := d.Probe(ctx, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !st.Reachable || !st.Writable || st.Role != targets.Primary || st.Bytes < 1<<20 || st.Position.Offset == 0 || !strings.HasPrefix(st.Version, "15") ||
+		!strings.Contains(strings.Join(st.Warnings, "\n"), "not being archived") {
+		t.Fatalf("%+v", st)
+	}
+	ss, err := d.Probe(ctx, standby)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ss.Role != targets.Standby || ss.Writable || ss.Position.Lineage != st.Position.Lineage {
+		t.Fatalf("%+v", ss)
+	}
+	c := open(t, in)
+	run(t, c, "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'")
+	weak := in
+	weak.User = "weak"
+	if st, err := d.Probe(ctx, weak); err != nil || !st.Writable {
+		t.Fatalf("%+v %v", st, err)
+	}
+	minimal := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_level": "minimal", "max_wal_senders": "0"}})
+	if st, err = d.Probe(ctx, minimal); err != nil || !strings.Contains(strings.Join(st.Warnings, "\n"), "wal_level is minimal") {
+		t.Fatalf("%+v %v", st, err)
+	}
+}
+
+func TestConnectionErrors(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	port, err := sandbox.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, x := range map[string]struct {
+		change func(*targets.Instance)
+		code   fail.Code
+		words  string
+	}{
+		"nobody":   {func(i *targets.Instance) { i.Address = fmt.Sprintf("127.0.0.1:%d", port) }, fail.Unavailable, "check that the server runs"},
+		"password": {func(i *targets.Instance) { i.Password = targets.NewSecret("not-the-secret") }, fail.Denied, "password"},
+		"database": {func(i *targets.Instance) { i.Database = "nowhere" }, fail.NotFound, "database name"},
+		"redis":    {func(i *targets.Instance) { i.Address = sandboxtest.Redis(t, sandboxtest.RedisOptions{}).Address }, fail.Invalid, "Redis"},
+		"s3": {func(i *targets.Instance) {
+			i.Address = strings.TrimPrefix(sandboxtest.S3(t, false).Address, "http://")
+		}, fail.Invalid, "a web server answers"},
+		"address": {func(i *targets.Instance) { i.Address = "nonsense" }, fail.Invalid, "host:port"},
+		"tls":     {func(i *targets.Instance) { i.TLS = "require" }, fail.Invalid, "TLS"},
+		"badtls":  {func(i *targets.Instance) { i.TLS = "perhaps" }, fail.Invalid, "perhaps"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := in
+			x.change(&bad)
+			_, err := d.Probe(ctxFor(t, 20*time.Second), bad)
+			wantCode(t, err, x.code, x.words)
+			if strings.Contains(err.Error(), "not-the-secret") {
+				t.Fatal("the error holds the password")
+			}
+		})
+	}
+}

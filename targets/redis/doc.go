@@ -1,0 +1,53 @@
+// Package redis teaches drctl Redis 7 and later: it follows the replication
+// stream, takes bases, marks cuts, restores to any replication offset and
+// verifies.
+//
+// It promises:
+//   - the archived stream is byte for byte what a replica receives, and its
+//     offsets are the server's master_repl_offset;
+//   - the server is told (REPLCONF ACK) only what the archive says is durable.
+//     A side effect that some will like: WAIT counts drctl as a replica, so a
+//     client can wait until its write is in the vaults;
+//   - a restore loads into a real server with aof-load-truncated off, or
+//     fails: a command or a transaction is there whole or not at all;
+//   - a restore refuses a directory that is not empty and an address that
+//     answers.
+//
+// It never writes to a server but for the marker key of a cut, and never
+// starts, stops or reconfigures one but the server of a restore.
+//
+// # Lineages
+//
+// A lineage is a replication id. A server that is promoted goes on under a new
+// id and remembers the old one with the offset where it took over: the new
+// lineage begins exactly there, with the old one as its parent. When a server
+// has lost the bytes after the archive's tail (its backlog was too small, it
+// was restarted, another server took over without them), it sends a full
+// resync: its image is kept as a base and the lineage begins at its offset.
+//
+// # What a restored server holds
+//
+// Exactly the keys of the server at the offset, with one exception that no
+// restore can avoid: times to live are instants. A key whose time had passed
+// by the wall clock of the restore, but not yet at the cut, is loaded and then
+// expires at once, as it would have on the server by now. While the files are
+// loaded nothing expires, so the outcome of every command in the stream is as
+// it was. A key that had expired at the cut, but that the server had not yet
+// removed, is treated the same. To look at such keys, copy the restored
+// directory and start a server under faketime.
+//
+// # What an administrator should know
+//
+//   - repl-backlog-size bounds how long drctl may be away without a full
+//     resync. The default of 1 MiB is small; 256mb is a good value. Probe
+//     warns.
+//   - client-output-buffer-limit replica: when the vaults are slow, drctl stops
+//     reading (its memory is bounded) and the server drops it past this limit.
+//     The stream is then resumed from the backlog.
+//   - min-replicas-to-write and WAIT count drctl; Sentinel lists it as a
+//     replica with port 0, which it cannot reach and does not promote.
+//   - A user for drctl needs +ping +hello +info +select +dbsize +psync +replconf
+//     +eval +set +config|get +client|setname on the keys drctl:cut:*, and what
+//     the configured assertions read.
+//   - Redis Cluster and Redis before 7 are refused.
+package redis

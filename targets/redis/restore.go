@@ -1,0 +1,239 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/targets"
+)
+
+const opRestore = "redis: restore"
+
+// PasswordFile is where a restore into a sandbox keeps the password that it
+// made up, when the instance named none. Readable by the owner only.
+const PasswordFile = "drctl.password"
+
+const logName = "redis.log"
+
+// Restore lays the image and the stream up to the point down as an
+// append-only file of several parts and lets a real server load it, with
+// aof-load-truncated off: whatever is not whole stops it. A sandbox is left
+// running; for any other instance the server is stopped again and the
+// directory is left ready to be started with appendonly yes.
+//
+// With Until the stream is cut after the last whole command or transaction
+// before the point, which Reached then names; without it the point itself
+// must be such a place.
+func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.RestoreRequest, from targets.Source) (targets.Outcome, error) {
+	out := targets.Outcome{Phases: map[string]time.Duration{}}
+	path, err := restorePath(req)
+	if err != nil {
+		return out, err
+	}
+	if err := refuse(ctx, in, req); err != nil {
+		return out, err
+	}
+	phase := func(name string, f func() error) error {
+		start := time.Now()
+		err := f()
+		out.Phases[name] = time.Since(start)
+		return err
+	}
+	l := &layout{dir: filepath.Join(in.DataDir, aofDir), tools: d.tools}
+	if err := phase("base", func() error { return l.writeBase(ctx, req, from) }); err != nil {
+		return out, d.clean(in, l, err)
+	}
+	if err := phase("stream", func() error { return l.writeStream(ctx, req, path, from) }); err != nil {
+		return out, d.clean(in, l, err)
+	}
+	if err := phase("manifest", l.finish); err != nil {
+		return out, d.clean(in, l, err)
+	}
+	out.Bytes = l.baseBytes + int64(l.streamBytes)
+	out.Reached = l.reached
+	if err := phase("load", func() error { return d.load(ctx, in, req, l, &out) }); err != nil {
+		return out, err
+	}
+	return out, nil
+}
+
+// restorePath checks that the spans lead from the base to the point.
+func restorePath(req targets.RestoreRequest) ([]targets.Span, error) {
+	b, p := req.Base.From, req.Point
+	if req.Base.Kind != targets.Redis || b.Lineage == "" || p.Lineage == "" {
+		return nil, fail.Newf(fail.Invalid, opRestore, req.Base.ID, "the base and the point must name a replication id")
+	}
+	path := req.Path
+	if len(path) == 0 && b.Lineage == p.Lineage && p.Offset > b.Offset {
+		path = []targets.Span{{Lineage: b.Lineage, From: b.Offset, To: p.Offset}}
+	}
+	at := b.Offset
+	for _, s := range path {
+		if s.From != at || s.To < s.From {
+			return nil, fail.Newf(fail.Invalid, opRestore, req.Base.ID, "the path has [%d,%d) of %s where %d must continue", s.From, s.To, s.Lineage, at)
+		}
+		at = s.To
+	}
+	if at != p.Offset {
+		return nil, fail.Newf(fail.Invalid, opRestore, req.Base.ID, "the path ends at %d, the point is at %d", at, p.Offset)
+	}
+	return path, nil
+}
+
+// refuse fails when anything is in the way.
+func refuse(ctx context.Context, in targets.Instance, req targets.RestoreRequest) error {
+	if in.DataDir == "" {
+		return fail.New(fail.Invalid, opRestore, in.String(), "name the data directory that this worker can write", errors.New("no data directory"))
+	}
+	if req.Delta {
+		return fail.New(fail.Unsupported, opRestore, in.String(), "restore into an empty directory", errors.New("Redis has no delta restore: its files change as a whole"))
+	}
+	if in.Address != "" {
+		nd := net.Dialer{Timeout: 2 * time.Second}
+		if c, err := nd.DialContext(ctx, "tcp", in.Address); err == nil {
+			_ = c.Close()
+			return fail.New(fail.Conflict, opRestore, in.String(), "stop the server, or restore elsewhere", errors.New("something answers at the address"))
+		}
+	}
+	es, err := os.ReadDir(in.DataDir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fail.New(fail.Denied, opRestore, in.DataDir, "", err)
+	}
+	if len(es) > 0 {
+		return fail.New(fail.Conflict, opRestore, in.DataDir, "empty it, or restore elsewhere", fmt.Errorf("not empty: it holds %q", es[0].Name()))
+	}
+	return nil
+}
+
+// clean removes what a failed restore laid down, so that a repeat works.
+func (d *Driver) clean(in targets.Instance, l *layout, err error) error {
+	if e := os.RemoveAll(l.dir); e != nil {
+		err = errors.Join(err, fail.New(fail.Denied, opRestore, l.dir, "remove it by hand before the next try", e))
+	}
+	return wrap(opRestore, in, err)
+}
+
+// load lets a server read the files and proves that it read them all.
+func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.RestoreRequest, l *layout, out *targets.Outcome) error {
+	password, port := in.Password, 0
+	keep := in.Role == targets.Sandbox
+	if keep {
+		if _, p, err := net.SplitHostPort(in.Address); err == nil {
+			port, _ = strconv.Atoi(p)
+		}
+	}
+	if password.IsZero() {
+		var b [24]byte
+		_, _ = rand.Read(b[:]) // never fails
+		password = targets.NewSecret(hex.EncodeToString(b[:]))
+		if keep {
+			if err := l.write(filepath.Join(in.DataDir, PasswordFile), []byte(password.Reveal())); err != nil {
+				return err
+			}
+		}
+	}
+	settings := map[string]string{
+		"appendonly": "yes", "appenddirname": aofDir, "appendfilename": strconv.Quote(aofName),
+		"aof-load-truncated": "no", "aof-use-rdb-preamble": "yes", "auto-aof-rewrite-percentage": "0", "save": "",
+		"databases": "1024", // the source may have more than the default of 16
+	}
+	maps.Copy(settings, d.extra)
+	req.Progress.Report("load", 0, 0)
+	proc, err := d.tools.StartRedis(ctx, sandbox.RedisSpec{
+		Name: "redis " + in.Shard.String(), Dir: in.DataDir, Port: port, Password: password, Detached: keep,
+		LogFile: filepath.Join(in.DataDir, logName), Wait: 6 * time.Hour, // loading is bounded by ctx
+		Settings: settings,
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fail.New(fail.Corrupt, opRestore, in.String(), "the files are left in "+in.DataDir+" to be looked at; choose another base or point", err)
+	}
+	out.Pid = proc.Pid
+	at := in
+	at.Address, at.Password, at.User, at.TLS = proc.Address, password, "", ""
+	keys, err := d.loaded(ctx, at, l)
+	if err != nil {
+		return errors.Join(err, proc.Kill())
+	}
+	d.log.Info("redis restored", "instance", in.String(), "address", proc.Address, "keys", keys, "commands", l.commands,
+		"lineage", l.reached.Lineage, "offset", l.reached.Offset)
+	req.Progress.Report("keys", keys, keys)
+	if keep {
+		return nil
+	}
+	out.Pid = 0
+	if err := proc.Stop(ctx); err != nil {
+		return err
+	}
+	// The server may have appended the end of keys whose time had passed; the
+	// directory is to hold the point exactly.
+	if err := l.truncate(); err != nil {
+		return err
+	}
+	for _, name := range []string{"redis.conf", logName} {
+		if err := os.Remove(filepath.Join(in.DataDir, name)); err != nil {
+			return ioFail(opRestore, in.DataDir, err)
+		}
+	}
+	return nil
+}
+
+// loaded checks what the server says of its loading, and counts the keys.
+func (d *Driver) loaded(ctx context.Context, in targets.Instance, l *layout) (int64, error) {
+	c, err := client(in, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	m, err := info(ctx, c, "persistence", "keyspace")
+	if err != nil {
+		return 0, wrap(opRestore, in, err)
+	}
+	if m["loading"] != "0" || m["aof_enabled"] != "1" {
+		return 0, fail.Newf(fail.Unverified, opRestore, in.String(), "the server did not load the append-only file (loading:%s aof_enabled:%s)", m["loading"], m["aof_enabled"])
+	}
+	// A server that repaired a file would have cut it.
+	if err := l.notShorter(); err != nil {
+		return 0, err
+	}
+	return keyCount(m), nil
+}
+
+// copyTo copies with the context's end as an error.
+func copyTo(ctx context.Context, w io.Writer, r io.Reader, f func(int64)) (int64, error) {
+	n := int64(0)
+	buf := make([]byte, 256<<10)
+	for {
+		if err := ctx.Err(); err != nil {
+			return n, err
+		}
+		k, err := r.Read(buf)
+		if k > 0 {
+			if _, werr := w.Write(buf[:k]); werr != nil {
+				return n, werr
+			}
+			n += int64(k)
+			f(n)
+		}
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}

@@ -1,0 +1,274 @@
+package redis
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// Verify checks a running server: that it answers, has loaded everything and
+// can write its files; how many keys it has; the configured assertions; and,
+// where its directory can be read, the append-only file by redis-check-aof
+// and the files of a restore by their hashes.
+func (d *Driver) Verify(ctx context.Context, in targets.Instance, want targets.Expectation) ([]targets.Finding, error) {
+	const op = "redis: verify"
+	c, err := client(in, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	start := time.Now()
+	if err := c.Ping(ctx).Err(); err != nil {
+		return nil, wrap(op, in, err)
+	}
+	subject := in.String()
+	out := []targets.Finding{{Check: "ping", Subject: subject, Severity: targets.Passed, Expected: "PONG", Got: "PONG", Took: time.Since(start)}}
+	m, err := info(ctx, c, "persistence", "keyspace", "replication")
+	if err != nil {
+		return nil, wrap(op, in, err)
+	}
+	out = append(out, compare("loading", subject, "0", m["loading"], ""))
+	if m["aof_enabled"] == "1" {
+		out = append(out, compare("aof-last-write", subject, "ok", m["aof_last_write_status"], ""))
+	}
+	out = append(out, targets.Finding{Check: "keys", Subject: subject, Severity: targets.Passed, Got: strconv.FormatInt(keyCount(m), 10), Detail: "in all databases"})
+	for _, a := range want.Assertions {
+		f, err := assert(ctx, in, a)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, f)
+	}
+	dir := want.DataDir
+	if dir == "" {
+		dir = in.DataDir
+	}
+	if dir != "" && !want.Quick {
+		fs, err := d.verifyFiles(ctx, dir, m["aof_enabled"] == "1", want.Progress)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, fs...)
+	}
+	return out, nil
+}
+
+func compare(check, subject, want, got, detail string) targets.Finding {
+	f := targets.Finding{Check: check, Subject: subject, Severity: targets.Passed, Expected: want, Got: got, Detail: detail}
+	if want != got {
+		f.Severity = targets.Failed
+	}
+	return f
+}
+
+// assert runs one configured command. A command that the server refuses is a
+// failed check: the expectation was not met.
+func assert(ctx context.Context, in targets.Instance, a targets.Assertion) (targets.Finding, error) {
+	const op = "redis: assertion"
+	sum := sha256.Sum256([]byte(a.Query))
+	f := targets.Finding{Check: "assertion " + a.Name, Subject: in.String(), Expected: a.Want, Query: hex.EncodeToString(sum[:])}
+	args, err := splitCommand(a.Query)
+	if err != nil {
+		return f, fail.New(fail.Invalid, op, a.Name, "write a Redis command line", err)
+	}
+	db := 0
+	if len(args) > 2 && args[0] == "-n" {
+		if db, err = strconv.Atoi(args[1]); err != nil {
+			return f, fail.New(fail.Invalid, op, a.Name, "write -n <database number>", err)
+		}
+		args = args[2:]
+	}
+	if len(args) == 0 {
+		return f, fail.New(fail.Invalid, op, a.Name, "write a Redis command line", errors.New("the query is empty"))
+	}
+	c, err := client(in, db)
+	if err != nil {
+		return f, err
+	}
+	defer c.Close()
+	start := time.Now()
+	cmd := make([]any, len(args))
+	for i, s := range args {
+		cmd[i] = s
+	}
+	v, err := c.Do(ctx, cmd...).Result()
+	f.Took = time.Since(start)
+	switch code, _ := classify(errOr(err)); {
+	case errors.Is(err, goredis.Nil):
+		f.Got = "(nil)"
+	case err != nil && (code == fail.Unavailable || ctx.Err() != nil):
+		return f, wrap(op, in, err)
+	case err != nil:
+		f.Severity, f.Detail = targets.Failed, err.Error()
+		return f, nil
+	default:
+		f.Got = firstText(v)
+	}
+	f.Severity = targets.Failed
+	if meets(f.Got, a.Want) {
+		f.Severity = targets.Passed
+	}
+	return f, nil
+}
+
+func errOr(err error) error {
+	if err == nil {
+		return errors.New("")
+	}
+	return err
+}
+
+// firstText is the first element of a reply as text.
+func firstText(v any) string {
+	switch x := v.(type) {
+	case nil:
+		return "(nil)"
+	case []any:
+		if len(x) == 0 {
+			return "(empty)"
+		}
+		return firstText(x[0])
+	case string:
+		return x
+	}
+	return fmt.Sprint(v)
+}
+
+// meets compares a reply with what is wanted: a leading operator compares as
+// numbers where both sides are numbers, else as text.
+func meets(got, want string) bool {
+	op := "="
+	for _, o := range []string{"!=", "<=", ">=", "=", "<", ">"} {
+		if rest, ok := strings.CutPrefix(want, o); ok {
+			op, want = o, strings.TrimSpace(rest)
+			break
+		}
+	}
+	c := strings.Compare(got, want)
+	if a, errA := strconv.ParseFloat(strings.TrimSpace(got), 64); errA == nil {
+		if b, errB := strconv.ParseFloat(want, 64); errB == nil {
+			switch {
+			case a < b:
+				c = -1
+			case a > b:
+				c = 1
+			default:
+				c = 0
+			}
+		} else if op != "=" && op != "!=" {
+			return false
+		}
+	} else if op != "=" && op != "!=" {
+		if _, errB := strconv.ParseFloat(want, 64); errB == nil {
+			return false // "(nil)" is not less than 5
+		}
+	}
+	switch op {
+	case "!=":
+		return c != 0
+	case "<":
+		return c < 0
+	case "<=":
+		return c <= 0
+	case ">":
+		return c > 0
+	case ">=":
+		return c >= 0
+	}
+	return c == 0
+}
+
+// splitCommand splits at white space; single and double quotes keep it, and
+// inside double quotes a backslash keeps the next byte.
+func splitCommand(s string) ([]string, error) {
+	var out []string
+	var cur strings.Builder
+	in, quote := false, byte(0)
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case quote == 0 && (c == ' ' || c == '\t' || c == '\n' || c == '\r'):
+			if in {
+				out = append(out, cur.String())
+				cur.Reset()
+				in = false
+			}
+		case quote == 0 && (c == '"' || c == '\''):
+			quote, in = c, true
+		case c == quote && quote != 0:
+			quote = 0
+		case quote == '"' && c == '\\' && i+1 < len(s):
+			i++
+			cur.WriteByte(s[i])
+		default:
+			cur.WriteByte(c)
+			in = true
+		}
+	}
+	if quote != 0 {
+		return nil, fmt.Errorf("a quote %c is not closed", quote)
+	}
+	if in {
+		out = append(out, cur.String())
+	}
+	return out, nil
+}
+
+// verifyFiles checks the files in a data directory.
+func (d *Driver) verifyFiles(ctx context.Context, dir string, aof bool, p targets.Progress) ([]targets.Finding, error) {
+	var out []targets.Finding
+	f, ok, err := checkRestored(ctx, dir, p)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		out = append(out, f)
+	}
+	if !aof {
+		return out, nil
+	}
+	manifests, _ := filepath.Glob(filepath.Join(dir, "*", "*.manifest"))
+	if len(manifests) == 0 {
+		return append(out, targets.Finding{Check: "redis-check-aof", Subject: dir, Severity: targets.Skipped, Detail: "no manifest of an append-only file here"}), nil
+	}
+	tool := ""
+	if d.tools.RedisServer != "" {
+		tool = filepath.Join(filepath.Dir(d.tools.RedisServer), "redis-check-aof")
+	}
+	if tool == "" || !executable(tool) {
+		if tool, err = exec.LookPath("redis-check-aof"); err != nil {
+			return append(out, targets.Finding{Check: "redis-check-aof", Subject: dir, Severity: targets.Skipped, Detail: "redis-check-aof is not installed"}), nil
+		}
+	}
+	for _, m := range manifests {
+		p.Report("redis-check-aof", 0, 0)
+		start := time.Now()
+		text, err := exec.CommandContext(ctx, tool, m).CombinedOutput()
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		f := targets.Finding{Check: "redis-check-aof", Subject: m, Severity: targets.Passed, Expected: "valid", Got: "valid", Took: time.Since(start)}
+		if err != nil {
+			f.Severity, f.Got, f.Detail = targets.Failed, "not valid", lastLines(string(text), 4)
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+func lastLines(s string, n int) string {
+	l := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(l[max(0, len(l)-n):], " | ")
+}

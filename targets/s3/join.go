@@ -1,0 +1,60 @@
+package s3
+
+import "iter"
+
+// pair is a key that the left side, the right side or both have.
+type pair[L, R any] struct {
+	left  *L
+	right *R
+}
+
+// join merges two sequences that ascend strictly by key, without holding more
+// than one element of each. It ends with the first error of either side.
+func join[L, R any](left iter.Seq2[L, error], right iter.Seq2[R, error], leftKey func(*L) string, rightKey func(*R) string) iter.Seq2[pair[L, R], error] {
+	return func(yield func(pair[L, R], error) bool) {
+		nextL, stopL := iter.Pull2(left)
+		defer stopL()
+		nextR, stopR := iter.Pull2(right)
+		defer stopR()
+		l, errL := advance(nextL)
+		r, errR := advance(nextR)
+		for {
+			if errL != nil {
+				yield(pair[L, R]{}, errL)
+				return
+			}
+			if errR != nil {
+				yield(pair[L, R]{}, errR)
+				return
+			}
+			var p pair[L, R]
+			switch {
+			case l == nil && r == nil:
+				return
+			case r == nil || l != nil && leftKey(l) < rightKey(r):
+				p.left = l
+			case l == nil || rightKey(r) < leftKey(l):
+				p.right = r
+			default:
+				p.left, p.right = l, r
+			}
+			if !yield(p, nil) {
+				return
+			}
+			if p.left != nil {
+				l, errL = advance(nextL)
+			}
+			if p.right != nil {
+				r, errR = advance(nextR)
+			}
+		}
+	}
+}
+
+func advance[T any](next func() (T, error, bool)) (*T, error) {
+	v, err, ok := next()
+	if !ok || err != nil {
+		return nil, err
+	}
+	return &v, nil
+}

@@ -1,0 +1,283 @@
+package s3
+
+import (
+	"context"
+	"iter"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"drctl/internal/fail"
+)
+
+// Slack is how close to the instant of a snapshot LastModified is not trusted.
+const Slack = 2 * time.Second
+
+// listed is an object as a listing shows it.
+type listed struct {
+	Key       string
+	VersionID string // "" without versioning
+	ETag      string
+	Size      int64
+	Modified  time.Time
+}
+
+func listedKey(l *listed) string { return l.Key }
+func entryKey(e *Entry) string   { return e.Key }
+
+// ordered passes a listing on and refuses one that does not ascend: everything
+// here merges sorted sequences, and would silently lose objects otherwise.
+func (b *bucket) ordered(seq iter.Seq2[listed, error]) iter.Seq2[listed, error] {
+	return func(yield func(listed, error) bool) {
+		last, first := "", true
+		for l, err := range seq {
+			if err == nil {
+				err = b.checkKey(l.Key, last, first)
+			}
+			if err != nil {
+				yield(listed{}, err)
+				return
+			}
+			last, first = l.Key, false
+			if !yield(l, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (b *bucket) checkKey(key, last string, first bool) error {
+	const op = "s3: list"
+	switch {
+	case !utf8.ValidString(key) || strings.ContainsRune(key, utf8.RuneError):
+		return fail.New(fail.Unsupported, op, b.subject(key), "rename the object", errKey("the server cannot name this key in a listing, so it cannot be saved"))
+	case !first && key == last:
+		return fail.New(fail.Unsupported, op, b.subject(key), "", errKey("the server lists a key twice"))
+	case !first && key < last:
+		return fail.New(fail.Unsupported, op, b.subject(key), "use a server that lists keys in ascending order of their bytes", errKey("the server lists it after "+last))
+	}
+	return nil
+}
+
+type errKey string
+
+func (e errKey) Error() string { return string(e) }
+
+// decoder undoes the encoding that was asked for, if the server applied it.
+func decoder(encoding types.EncodingType) func(*string) string {
+	if encoding != types.EncodingTypeUrl {
+		return aws.ToString
+	}
+	return func(s *string) string {
+		if d, err := url.QueryUnescape(aws.ToString(s)); err == nil {
+			return d
+		}
+		return aws.ToString(s)
+	}
+}
+
+// current lists the objects that are there now.
+func (b *bucket) current(ctx context.Context) iter.Seq2[listed, error] {
+	return b.ordered(func(yield func(listed, error) bool) {
+		in := &awss3.ListObjectsV2Input{Bucket: b.name, EncodingType: types.EncodingTypeUrl}
+		if b.in.Prefix != "" {
+			in.Prefix = aws.String(b.in.Prefix)
+		}
+		for {
+			out, err := b.ListObjectsV2(ctx, in)
+			if err != nil {
+				yield(listed{}, b.fail("list", "", err))
+				return
+			}
+			key := decoder(out.EncodingType)
+			for _, o := range out.Contents {
+				l := listed{Key: key(o.Key), ETag: aws.ToString(o.ETag), Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified).UTC()}
+				if !yield(l, nil) {
+					return
+				}
+			}
+			if !aws.ToBool(out.IsTruncated) {
+				return
+			}
+			next := aws.ToString(out.NextContinuationToken)
+			if next == "" || next == aws.ToString(in.ContinuationToken) {
+				yield(listed{}, fail.Newf(fail.Unsupported, "s3: list", b.subject(""), "the server cuts the listing short and does not say where it goes on"))
+				return
+			}
+			in.ContinuationToken = aws.String(next)
+		}
+	})
+}
+
+// asOf lists what a versioned bucket held at an instant of the server's clock.
+func (b *bucket) asOf(ctx context.Context, at time.Time) iter.Seq2[listed, error] {
+	return b.ordered(func(yield func(listed, error) bool) {
+		in := &awss3.ListObjectVersionsInput{Bucket: b.name, EncodingType: types.EncodingTypeUrl}
+		if b.in.Prefix != "" {
+			in.Prefix = aws.String(b.in.Prefix)
+		}
+		if b.pageSize > 0 {
+			in.MaxKeys = &b.pageSize
+		}
+		open := history{at: at}
+		emit := func() bool {
+			l, ok := open.pick()
+			return !ok || yield(l, nil)
+		}
+		for {
+			out, err := b.ListObjectVersions(ctx, in)
+			if err != nil {
+				yield(listed{}, b.fail("list versions", "", err))
+				return
+			}
+			for ev := range events(out) {
+				if ev.Key != open.key {
+					if open.key != "" && !emit() {
+						return
+					}
+					// An older key again would begin a second history and win
+					// or lose by chance: ordered refuses it only when picked.
+					if ev.Key < open.key {
+						yield(listed{}, b.checkKey(ev.Key, open.key, false))
+						return
+					}
+					open = history{at: at, key: ev.Key}
+				}
+				open.add(ev)
+			}
+			if !aws.ToBool(out.IsTruncated) {
+				break
+			}
+			key, version := decoder(out.EncodingType)(out.NextKeyMarker), aws.ToString(out.NextVersionIdMarker)
+			if key == "" || key == aws.ToString(in.KeyMarker) && version == aws.ToString(in.VersionIdMarker) {
+				yield(listed{}, fail.Newf(fail.Unsupported, "s3: list versions", b.subject(""), "the server cuts the listing short and does not say where it goes on"))
+				return
+			}
+			in.KeyMarker, in.VersionIdMarker = aws.String(key), nil
+			if version != "" {
+				in.VersionIdMarker = aws.String(version)
+			}
+		}
+		if open.key != "" {
+			emit()
+		}
+	})
+}
+
+// event is a version or a deletion of a key.
+type event struct {
+	listed
+	deleted bool
+	latest  bool
+}
+
+// events merges a page's versions and delete markers by key.
+func events(out *awss3.ListObjectVersionsOutput) iter.Seq[event] {
+	key := decoder(out.EncodingType)
+	return func(yield func(event) bool) {
+		vs, ds := out.Versions, out.DeleteMarkers
+		for len(vs) > 0 || len(ds) > 0 {
+			var e event
+			if len(ds) == 0 || len(vs) > 0 && key(vs[0].Key) <= key(ds[0].Key) {
+				v := vs[0]
+				vs = vs[1:]
+				e = event{listed: listed{Key: key(v.Key), VersionID: aws.ToString(v.VersionId), ETag: aws.ToString(v.ETag),
+					Size: aws.ToInt64(v.Size), Modified: created(v.VersionId, v.LastModified)}, latest: aws.ToBool(v.IsLatest)}
+			} else {
+				m := ds[0]
+				ds = ds[1:]
+				e = event{listed: listed{Key: key(m.Key), Modified: created(m.VersionId, m.LastModified)}, deleted: true, latest: aws.ToBool(m.IsLatest)}
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// created is when a version or a deletion came to be. On S3 that is
+// LastModified. A gateway to a file system (versitygw) changes LastModified
+// when a version stops being the current one, but its version ids are ULIDs,
+// which hold the time of creation in milliseconds.
+func created(version *string, modified *time.Time) time.Time {
+	if t, ok := ulidTime(aws.ToString(version)); ok {
+		return t
+	}
+	return aws.ToTime(modified).UTC()
+}
+
+// ulidTime reads the time of a ULID: 26 digits of Crockford's base 32, the
+// first 10 of them milliseconds. No other server known to us has version ids
+// of that length.
+func ulidTime(s string) (time.Time, bool) {
+	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	if len(s) != 26 || s[0] > '7' {
+		return time.Time{}, false
+	}
+	var ms int64
+	for i := range len(s) {
+		d := strings.IndexByte(digits, s[i])
+		if d < 0 {
+			return time.Time{}, false
+		}
+		if i < 10 {
+			ms = ms<<5 | int64(d)
+		}
+	}
+	t := time.UnixMilli(ms).UTC()
+	return t, t.Year() >= 2016 && t.Year() < 2200
+}
+
+// history is what is known of one key. It holds one candidate of each kind,
+// however many versions there are.
+type history struct {
+	at   time.Time
+	key  string
+	best *event // the newest version at or before the instant
+	late *event // the oldest version within Slack after it
+	gone *event // the newest deletion that is surely before it
+}
+
+// add takes a key's events in the order of the listing, newest first.
+func (h *history) add(e event) {
+	switch {
+	case e.deleted:
+		if !e.Modified.Add(Slack).After(h.at) && (h.gone == nil || e.newer(h.gone)) {
+			h.gone = &e
+		}
+	case !e.Modified.After(h.at):
+		if h.best == nil || e.newer(h.best) {
+			h.best = &e
+		}
+	case !e.Modified.After(h.at.Add(Slack)) || e.VersionID == "null" && !e.latest:
+		// A version from before versioning has no time that a gateway keeps.
+		if h.late == nil || !e.newer(h.late) {
+			h.late = &e
+		}
+	}
+}
+
+// newer compares by time; of two in one instant the current one is newer, and
+// otherwise the one that is listed first.
+func (e *event) newer(o *event) bool {
+	if !e.Modified.Equal(o.Modified) {
+		return e.Modified.After(o.Modified)
+	}
+	return e.latest
+}
+
+// pick is the version of the instant; see the package's text for the reasons.
+func (h *history) pick() (listed, bool) {
+	if h.best != nil && (h.gone == nil || !h.gone.newer(h.best)) {
+		return h.best.listed, true
+	}
+	if h.late != nil {
+		return h.late.listed, true
+	}
+	return listed{}, false
+}

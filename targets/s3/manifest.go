@@ -1,0 +1,104 @@
+package s3
+
+import (
+	"bufio"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+	"unicode/utf8"
+
+	"drctl/internal/fail"
+)
+
+// Entry is one line of a manifest: an object as of the snapshot's instant. A
+// manifest is JSON lines in strictly ascending bytewise order of Key.
+type Entry struct {
+	Key       string    `json:"key"`
+	VersionID string    `json:"version_id,omitempty"`
+	Size      int64     `json:"size"` // bytes
+	ETag      string    `json:"etag,omitempty"`
+	SHA256    string    `json:"sha256"` // of the content, in hex; its name in the vault
+	Modified  time.Time `json:"modified"`
+
+	ContentType        string            `json:"content_type,omitempty"`
+	Metadata           map[string]string `json:"metadata,omitempty"` // user metadata, without x-amz-meta-
+	CacheControl       string            `json:"cache_control,omitempty"`
+	ContentEncoding    string            `json:"content_encoding,omitempty"`
+	ContentLanguage    string            `json:"content_language,omitempty"`
+	ContentDisposition string            `json:"content_disposition,omitempty"`
+	Expires            string            `json:"expires,omitempty"` // the header as it was sent
+}
+
+// check says what makes an entry unusable.
+func (e Entry) check() error {
+	raw, err := hex.DecodeString(e.SHA256)
+	switch {
+	case e.Key == "" || !utf8.ValidString(e.Key):
+		return fmt.Errorf("the key %q is not valid", e.Key)
+	case err != nil || len(raw) != 32:
+		return fmt.Errorf("object %q has the SHA-256 %q", e.Key, e.SHA256)
+	case e.Size < 0:
+		return fmt.Errorf("object %q has the size %d", e.Key, e.Size)
+	}
+	return nil
+}
+
+// Entries reads a manifest. A malformed or unsorted one ends with an error of
+// code corrupt that names subject; an error of r is passed on.
+func Entries(r io.Reader, subject string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		corrupt := func(line int, err error) {
+			yield(Entry{}, fail.Newf(fail.Corrupt, "s3: read manifest", subject, "line %d: %w", line, err))
+		}
+		dec := json.NewDecoder(bufio.NewReaderSize(r, 64<<10))
+		last := ""
+		for line := 1; ; line++ {
+			var e Entry
+			err := dec.Decode(&e)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				var known *fail.Error
+				if errors.As(err, &known) {
+					yield(Entry{}, err)
+				} else {
+					corrupt(line, err)
+				}
+				return
+			}
+			if err := e.check(); err != nil {
+				corrupt(line, err)
+				return
+			}
+			if e.Key <= last {
+				corrupt(line, fmt.Errorf("key %q does not follow %q", e.Key, last))
+				return
+			}
+			last = e.Key
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// manifestWriter writes entries as JSON lines.
+type manifestWriter struct {
+	buf *bufio.Writer
+	enc *json.Encoder
+}
+
+func newManifestWriter(w io.Writer) *manifestWriter {
+	buf := bufio.NewWriterSize(w, 64<<10)
+	enc := json.NewEncoder(buf)
+	enc.SetEscapeHTML(false)
+	return &manifestWriter{buf: buf, enc: enc}
+}
+
+func (w *manifestWriter) add(e Entry) error { return w.enc.Encode(e) }
+func (w *manifestWriter) flush() error      { return w.buf.Flush() }

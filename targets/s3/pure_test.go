@@ -1,0 +1,219 @@
+package s3
+
+import (
+	"bytes"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+func sequence[T any](xs []T, err error) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, x := range xs {
+			if !yield(x, nil) {
+				return
+			}
+		}
+		if err != nil {
+			var zero T
+			yield(zero, err)
+		}
+	}
+}
+
+func keys(t *rapid.T, name string) []string {
+	ks := rapid.SliceOfDistinct(rapid.StringMatching(`[a-c/\n-]{1,4}`), func(s string) string { return s }).Draw(t, name)
+	slices.Sort(ks)
+	return ks
+}
+
+// TestJoin compares the merge with sets.
+func TestJoin(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		left, right := keys(t, "left"), keys(t, "right")
+		var l []listed
+		var r []Entry
+		want := map[string]string{}
+		for _, k := range left {
+			l = append(l, listed{Key: k})
+			want[k] += "l"
+		}
+		for _, k := range right {
+			r = append(r, Entry{Key: k})
+			want[k] += "r"
+		}
+		got, last := map[string]string{}, ""
+		for p, err := range join(sequence(l, nil), sequence(r, nil), listedKey, entryKey) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			k := ""
+			if p.left != nil {
+				k = p.left.Key
+			}
+			if p.right != nil {
+				if k != "" && k != p.right.Key {
+					t.Fatalf("%q is paired with %q", k, p.right.Key)
+				}
+				k = p.right.Key
+			}
+			if k <= last {
+				t.Fatalf("%q comes after %q", k, last)
+			}
+			last = k
+			if p.left != nil {
+				got[k] += "l"
+			}
+			if p.right != nil {
+				got[k] += "r"
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("%v, want %v", got, want)
+		}
+	})
+}
+
+func TestJoinErrors(t *testing.T) {
+	boom := fail.Newf(fail.Unavailable, "x", "", "boom")
+	for _, c := range [][2]error{{boom, nil}, {nil, boom}} {
+		n, seen := 0, error(nil)
+		for _, err := range join(sequence([]listed{{Key: "a"}}, c[0]), sequence([]Entry{{Key: "a"}, {Key: "b"}}, c[1]), listedKey, entryKey) {
+			if err != nil {
+				seen = err
+				break
+			}
+			n++
+		}
+		if seen == nil || n == 0 {
+			t.Errorf("%v: %d pairs, %v", c, n, seen)
+		}
+	}
+}
+
+// TestPick: for any history, the version of the instant is the newest at or
+// before it, unless a deletion surely lies between; near the instant a surplus
+// object is allowed, a missing one is not.
+func TestPick(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	rapid.Check(t, func(t *rapid.T) {
+		offsets := rapid.SliceOfDistinct(rapid.IntRange(-100, 100), func(i int) int { return i }).Draw(t, "tenths")
+		slices.SortFunc(offsets, func(a, b int) int { return b - a }) // newest first
+		h := history{at: at, key: "k"}
+		alive, state := "", map[int]bool{}
+		for i, o := range offsets {
+			deleted := rapid.Bool().Draw(t, "deleted")
+			state[o] = deleted
+			when := at.Add(time.Duration(o) * 100 * time.Millisecond)
+			h.add(event{listed: listed{Key: "k", VersionID: fmt.Sprint(o), Modified: when}, deleted: deleted, latest: i == 0})
+		}
+		clear := true // nothing happens within Slack of the instant
+		for o := range state {
+			if d := time.Duration(o) * 100 * time.Millisecond; d > -Slack && d <= Slack {
+				clear = false
+			}
+		}
+		for _, o := range offsets {
+			if o <= 0 {
+				if !state[o] {
+					alive = fmt.Sprint(o)
+				}
+				break
+			}
+		}
+		got, ok := h.pick()
+		if alive != "" && (!ok || got.VersionID != alive) {
+			t.Fatalf("the object of the instant is %s, got %+v", alive, got)
+		}
+		if clear && ok != (alive != "") {
+			t.Fatalf("alive %q, got %+v", alive, got)
+		}
+	})
+}
+
+func TestEntries(t *testing.T) {
+	sha := strings.Repeat("ab", 32)
+	var b bytes.Buffer
+	w := newManifestWriter(&b)
+	in := []Entry{{Key: "a\nb", SHA256: sha, Size: 3, Modified: time.Unix(5, 0).UTC(), Metadata: map[string]string{"x": "<&>"}}, {Key: "ä", SHA256: sha}}
+	for _, e := range in {
+		if err := w.add(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.flush(); err != nil || strings.Count(b.String(), "\n") != 2 {
+		t.Fatal(b.String(), err)
+	}
+	var out []Entry
+	for e, err := range Entries(&b, "m") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, e)
+	}
+	if fmt.Sprint(in) != fmt.Sprint(out) {
+		t.Errorf("%v", out)
+	}
+	line := func(k, s string) string { return fmt.Sprintf("{\"key\":%q,\"sha256\":%q}\n", k, s) }
+	for name, bad := range map[string]string{
+		"unsorted": line("b", sha) + line("a", sha), "twice": line("b", sha) + line("b", sha), "no key": line("", sha), "bad sha": line("a", "xyz"),
+		"short": line("a", sha)[:20], "not json": "hello", "size": "{\"key\":\"a\",\"sha256\":\"" + sha + "\",\"size\":-1}",
+	} {
+		var err error
+		for _, e := range Entries(strings.NewReader(bad), "m") {
+			err = e
+		}
+		if !fail.Is(err, fail.Corrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestOrdered(t *testing.T) {
+	b := &bucket{in: targets.Instance{Database: "media"}}
+	for name, keys := range map[string][]string{"descending": {"b", "a"}, "twice": {"a", "a"}, "unnameable": {"a\uFFFD"}} {
+		var ls []listed
+		for _, k := range keys {
+			ls = append(ls, listed{Key: k})
+		}
+		var err error
+		for _, e := range b.ordered(sequence(ls, nil)) {
+			err = e
+		}
+		if !fail.Is(err, fail.Unsupported) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestClock(t *testing.T) {
+	for _, c := range []struct {
+		k    clock
+		want time.Duration
+	}{{clock{}, 0}, {clock{-500 * time.Millisecond, 600 * time.Millisecond}, 0}, {clock{10 * time.Second, 11 * time.Second}, 10500 * time.Millisecond},
+		{clock{-5 * time.Second, -3 * time.Second}, -4 * time.Second}, {clock{time.Second, 2 * time.Second}, 0}} {
+		if got := c.k.skew(); got != c.want {
+			t.Errorf("%+v: %s", c.k, got)
+		}
+	}
+}
+
+func TestULID(t *testing.T) {
+	at, ok := ulidTime("01M851DNVSERH0DBJ1PJ2CYEGX")
+	if !ok || at.Format(time.RFC3339Nano) != "2026-11-23T20:26:38.841Z" {
+		t.Errorf("%s %v", at, ok)
+	}
+	for _, s := range []string{"", "null", "01M851DNVSERH0DBJ1PJ2CYEG", "01M851DNVSERH0DBJ1PJ2CYEGI", "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrH", "00000000000000000000000000"} {
+		if _, ok := ulidTime(s); ok {
+			t.Errorf("%q is taken", s)
+		}
+	}
+}

@@ -1,0 +1,410 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/targets"
+)
+
+const (
+	// partSize is the least size of parts; objects up to it go up in one piece.
+	partSize = 8 << 20
+	maxParts = 10_000
+	// uploadMemory bounds the bytes that uploads hold.
+	uploadMemory = 128 << 20
+	// mark is the bucket tag under which a restore that was broken off is
+	// known again; it is removed at the end.
+	mark = "drctl-restore"
+)
+
+// Restore fills an absent or empty bucket from the manifest that
+// req.Point.Manifest names. A sandbox instance with a DataDir gets an S3
+// server of its own there; the outcome says how it is reached. It runs on when
+// the restore succeeds and is stopped when it does not.
+//
+// It refuses a bucket that holds objects with code conflict, unless it is one
+// that an earlier call for the same manifest did not finish. With req.Delta an
+// existing bucket is made equal to the manifest: equal objects are left (their
+// content is read to be sure) and surplus ones are deleted.
+func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.RestoreRequest, from targets.Source) (out targets.Outcome, err error) {
+	const op = "s3: restore"
+	out = targets.Outcome{Phases: map[string]time.Duration{}}
+	if req.Point.Manifest == "" {
+		return out, fail.New(fail.Invalid, op, in.String(), "choose a sealed cut", errors.New("the point names no object manifest"))
+	}
+	phase := func(name string, f func() error) error {
+		begin := d.opt.Now()
+		err := f()
+		out.Phases[name] += d.opt.Now().Sub(begin)
+		return err
+	}
+	if in.Role == targets.Sandbox && in.DataDir != "" {
+		var server sandbox.Proc
+		if err := phase("start", func() (err error) { in, server, err = d.startServer(ctx, in); return err }); err != nil {
+			return out, err
+		}
+		defer func() {
+			if err != nil { // nobody would know of it
+				stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+				defer cancel()
+				if serr := server.Stop(stop); serr != nil {
+					err = errors.Join(err, serr)
+				}
+			}
+		}()
+		out.Pid, out.Address, out.User, out.Password, out.Database = server.Pid, in.Address, in.User, in.Password, in.Database
+	}
+	b, err := open(ctx, in)
+	if err != nil {
+		return out, err
+	}
+	defer b.close()
+	r := &restoration{bucket: b, from: from, req: req, memory: semaphore.NewWeighted(uploadMemory)}
+	if err := phase("prepare", func() error { return r.prepare(ctx) }); err != nil {
+		return out, err
+	}
+	if err := phase("objects", func() error { return r.run(ctx) }); err != nil {
+		return out, err
+	}
+	if err := phase("finish", func() error { return r.unmark(ctx) }); err != nil {
+		return out, err
+	}
+	out.Bytes = r.bytes.Load()
+	out.Reached = targets.Position{Kind: targets.S3, AsOf: req.Point.AsOf, Manifest: req.Point.Manifest}
+	return out, nil
+}
+
+// startServer starts an S3 server in the instance's DataDir and returns how it
+// is reached. Address and keys are made up where the instance names none.
+func (d *Driver) startServer(ctx context.Context, in targets.Instance) (targets.Instance, sandbox.Proc, error) {
+	const op = "s3: start sandbox server"
+	port := 0
+	if in.Address != "" {
+		var err error
+		var host string
+		if host, port, err = hostPort(in.Address); err != nil || host != "127.0.0.1" && host != "localhost" {
+			return in, sandbox.Proc{}, fail.Newf(fail.Invalid, op, in.String(), "a sandbox listens on 127.0.0.1 and a port")
+		}
+	}
+	entries, err := os.ReadDir(in.DataDir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return in, sandbox.Proc{}, fail.New(fail.Denied, op, in.DataDir, "", err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() || e.Name() != "data" && e.Name() != "versions" && e.Name() != "meta" {
+			return in, sandbox.Proc{}, fail.New(fail.Conflict, op, in.DataDir, "name an empty directory", fmt.Errorf("not empty: it holds %q", e.Name()))
+		}
+	}
+	if in.User == "" {
+		secret := make([]byte, 24)
+		if _, err := rand.Read(secret); err != nil {
+			return in, sandbox.Proc{}, fail.New(fail.Internal, op, in.DataDir, "", err)
+		}
+		in.User, in.Password = "drctl", targets.NewSecret(hex.EncodeToString(secret))
+	}
+	p, err := d.opt.Tools.StartS3(ctx, sandbox.S3Spec{Name: in.Shard.String(), Dir: in.DataDir, Port: port, AccessKey: in.User, SecretKey: in.Password, Detached: d.opt.Detached})
+	in.Address = "http://" + p.Address
+	return in, p, err
+}
+
+func hostPort(address string) (string, int, error) {
+	u, err := url.Parse(endpoint(address))
+	if err != nil {
+		return "", 0, err
+	}
+	host, p, err := net.SplitHostPort(u.Host)
+	if err != nil {
+		return "", 0, err
+	}
+	port, err := strconv.Atoi(p)
+	return host, port, err
+}
+
+// restoration is one run of Restore.
+type restoration struct {
+	*bucket
+	from   targets.Source
+	req    targets.RestoreRequest
+	memory *semaphore.Weighted
+	bytes  atomic.Int64
+	// resume says that the bucket's objects were put by an earlier call.
+	resume, marked bool
+}
+
+// prepare makes the bucket, or checks that it may be written to.
+func (r *restoration) prepare(ctx context.Context) error {
+	_, err := r.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: r.name})
+	if code, _ := status(err); code == http.StatusNotFound {
+		_, err = r.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: r.name})
+	}
+	if err != nil {
+		return r.fail("prepare bucket", "", err)
+	}
+	if !r.req.Delta {
+		for _, err := range r.current(ctx) {
+			if err != nil {
+				return err
+			}
+			if r.resume, err = r.isMarked(ctx); err != nil {
+				return err
+			}
+			if !r.resume {
+				return fail.New(fail.Conflict, "s3: restore", r.subject(""), "name an empty bucket, or ask for a delta restore",
+					errors.New("the bucket is not empty"))
+			}
+			break
+		}
+	}
+	_, err = r.PutBucketTagging(ctx, &awss3.PutBucketTaggingInput{Bucket: r.name, Tagging: &types.Tagging{
+		TagSet: []types.Tag{{Key: aws.String(mark), Value: aws.String(r.req.Point.Manifest)}}}})
+	// Without tags a restore that breaks off has to begin with an empty bucket again.
+	if code, _ := classify(err); err != nil && code != fail.Unsupported && code != fail.Denied {
+		return r.fail("mark bucket", "", err)
+	}
+	r.marked = err == nil
+	return nil
+}
+
+func (r *restoration) isMarked(ctx context.Context) (bool, error) {
+	out, err := r.GetBucketTagging(ctx, &awss3.GetBucketTaggingInput{Bucket: r.name})
+	if err != nil {
+		if code, _ := classify(err); code == fail.NotFound || code == fail.Unsupported || code == fail.Denied {
+			return false, nil
+		}
+		return false, r.fail("read tags", "", err)
+	}
+	for _, t := range out.TagSet {
+		if aws.ToString(t.Key) == mark && aws.ToString(t.Value) == r.req.Point.Manifest {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (r *restoration) unmark(ctx context.Context) error {
+	if !r.marked {
+		return nil
+	}
+	_, err := r.DeleteBucketTagging(ctx, &awss3.DeleteBucketTaggingInput{Bucket: r.name})
+	return r.fail("unmark bucket", "", err)
+}
+
+// run puts every entry of the manifest, in parallel.
+func (r *restoration) run(ctx context.Context) error {
+	total, err := r.total(ctx)
+	if err != nil {
+		return err
+	}
+	m, err := r.from.Manifest(ctx, r.req.Point.Manifest)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	present := iter.Seq2[listed, error](func(func(listed, error) bool) {})
+	if r.req.Delta || r.resume {
+		present = r.current(ctx)
+	}
+	var done atomic.Int64
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for p, err := range join(present, Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
+		if err != nil {
+			g.Go(func() error { return err })
+			break
+		}
+		if gctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			if p.right == nil {
+				return r.surplus(gctx, p.left.Key)
+			}
+			if err := r.entry(gctx, *p.right, p.left); err != nil {
+				return err
+			}
+			r.req.Progress.Report("restore objects", done.Add(p.right.Size), total)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// total reads the manifest through: its end is where damage shows, and nothing
+// is written from a damaged one.
+func (r *restoration) total(ctx context.Context) (int64, error) {
+	m, err := r.from.Manifest(ctx, r.req.Point.Manifest)
+	if err != nil {
+		return 0, err
+	}
+	defer m.Close()
+	var total int64
+	for e, err := range Entries(m, "manifest "+r.req.Point.Manifest) {
+		if err != nil {
+			return 0, err
+		}
+		total += e.Size
+	}
+	return total, nil
+}
+
+func (r *restoration) surplus(ctx context.Context, key string) error {
+	if !r.req.Delta {
+		return fail.New(fail.Conflict, "s3: restore", r.subject(key), "name an empty bucket", errors.New("somebody else writes to the bucket"))
+	}
+	_, err := r.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: r.name, Key: &key})
+	return r.fail("delete surplus object", key, err)
+}
+
+// entry makes one object of the bucket what the manifest says.
+func (r *restoration) entry(ctx context.Context, e Entry, have *listed) error {
+	if have != nil && have.Size == e.Size {
+		if r.resume {
+			return nil // put whole and checked by the call that this one goes on from
+		}
+		f, err := r.compare(ctx, e)
+		if err != nil || f == "" {
+			return err
+		}
+	}
+	body, err := r.from.Object(ctx, e.SHA256)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	checked := &checkedReader{r: body, h: sha256.New(), want: e, subject: r.subject(e.Key)}
+	if e.Size <= partSize {
+		err = r.putWhole(ctx, e, checked)
+	} else {
+		err = r.putParts(ctx, e, checked)
+	}
+	if checked.err != nil {
+		return r.asFail(e.Key, checked.err) // says more than the upload's error
+	}
+	if err != nil {
+		return r.fail("write", e.Key, err)
+	}
+	r.bytes.Add(e.Size)
+	return nil
+}
+
+func (r *restoration) asFail(key string, err error) error {
+	return r.fail("read from vault", key, err)
+}
+
+func (r *restoration) putWhole(ctx context.Context, e Entry, body io.Reader) error {
+	if err := r.memory.Acquire(ctx, max(e.Size, 1)); err != nil {
+		return err
+	}
+	defer r.memory.Release(max(e.Size, 1))
+	var buf bytes.Buffer
+	buf.Grow(int(e.Size) + bytes.MinRead)
+	if _, err := buf.ReadFrom(body); err != nil {
+		return err
+	}
+	in := e.put(r.name)
+	in.Body = bytes.NewReader(buf.Bytes())
+	in.ContentLength = aws.Int64(int64(buf.Len()))
+	_, err := r.PutObject(ctx, in)
+	return err
+}
+
+func (r *restoration) putParts(ctx context.Context, e Entry, body io.Reader) error {
+	size := int64(partSize)
+	for size*maxParts < e.Size {
+		size *= 2
+	}
+	const ahead = 2
+	held := min((ahead+1)*size, uploadMemory)
+	if err := r.memory.Acquire(ctx, held); err != nil {
+		return err
+	}
+	defer r.memory.Release(held)
+	up := manager.NewUploader(r.Client, func(u *manager.Uploader) {
+		u.PartSize = size
+		u.Concurrency = ahead
+		u.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+	})
+	in := e.put(r.name)
+	in.Body = body
+	_, err := up.Upload(ctx, in)
+	return err
+}
+
+// put is a request with everything but the content.
+func (e Entry) put(bucket *string) *awss3.PutObjectInput {
+	opt := func(s string) *string {
+		if s == "" {
+			return nil
+		}
+		return &s
+	}
+	in := &awss3.PutObjectInput{Bucket: bucket, Key: aws.String(e.Key), ContentType: opt(e.ContentType), Metadata: e.Metadata,
+		CacheControl: opt(e.CacheControl), ContentEncoding: opt(e.ContentEncoding), ContentLanguage: opt(e.ContentLanguage),
+		ContentDisposition: opt(e.ContentDisposition)}
+	if t, err := http.ParseTime(e.Expires); err == nil {
+		in.Expires = &t
+	}
+	return in
+}
+
+// checkedReader ends in an error of code corrupt unless the bytes are those of
+// the entry. An upload that reads it never completes with others.
+type checkedReader struct {
+	r       io.Reader
+	h       hash.Hash
+	n       int64
+	want    Entry
+	subject string
+	err     error
+}
+
+func (c *checkedReader) Read(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.r.Read(p)
+	c.h.Write(p[:n])
+	c.n += int64(n)
+	switch {
+	case c.n > c.want.Size:
+		c.err = fail.Newf(fail.Corrupt, "s3: restore", c.subject, "the vault's object %s is longer than %d bytes", c.want.SHA256, c.want.Size)
+	case errors.Is(err, io.EOF):
+		if got := hex.EncodeToString(c.h.Sum(nil)); c.n != c.want.Size || got != c.want.SHA256 {
+			c.err = fail.Newf(fail.Corrupt, "s3: restore", c.subject, "the vault gave %d bytes with SHA-256 %s, the manifest says %d and %s", c.n, got, c.want.Size, c.want.SHA256)
+		}
+	case err != nil:
+		c.err = err
+	}
+	if c.err != nil {
+		return n, c.err
+	}
+	return n, err
+}

@@ -1,0 +1,577 @@
+package s3
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox/sandboxtest"
+	"drctl/targets"
+)
+
+// strange keys that a server must list, name and give back unharmed.
+var strange = []string{"a b", "a+b", "a%20b", "a-b", "a/b/c", "a0", "ä/日本.png", "line\nbreak", "quote\"&<>", "🙂", "tab\tkey"}
+
+func TestSnapshotAndRestore(t *testing.T) {
+	for _, versioned := range []bool{true, false} {
+		t.Run(fmt.Sprintf("versioned=%v", versioned), func(t *testing.T) {
+			t.Parallel()
+			f, s := newFixture(t, versioned), newStore(t)
+			for i, k := range strange {
+				f.putObject(t, k, fmt.Sprintf("content %d", i))
+			}
+			f.putObject(t, "empty", "")
+			f.putObject(t, "image.png", "an image", func(in *awss3.PutObjectInput) {
+				expires := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+				in.ContentType, in.CacheControl, in.ContentLanguage = ptr("image/png"), ptr("max-age=60"), ptr("fr")
+				in.ContentDisposition, in.ContentEncoding, in.Expires = ptr("attachment; filename=\"x.png\""), ptr("identity"), &expires
+				in.Metadata = map[string]string{"owner": "shop", "sha": "abc"}
+			})
+			big := random(20<<20+17, 3)
+			up := manager.NewUploader(f.Client)
+			_, err := up.Upload(context.Background(), &awss3.PutObjectInput{Bucket: f.name, Key: ptr("big/multi.bin"), Body: strings.NewReader(big), ContentType: ptr("application/x-big")})
+			f.must(t, err)
+
+			p, st := f.snapshot(s, time.Now())
+			if n := int64(len(strange) + 3); st.Objects != n || st.NewObjects != n || st.ReusedObjects != 0 || st.Failed != 0 {
+				t.Fatalf("stats: %+v", st)
+			}
+			es := s.entries(t, p.Manifest)
+			if e := es["image.png"]; e.ContentType != "image/png" || e.Metadata["owner"] != "shop" || e.CacheControl != "max-age=60" || e.ContentLanguage != "fr" || e.Expires == "" {
+				t.Errorf("entry: %+v", e)
+			}
+
+			in := f.restore(s, p)
+			r := openTest(t, in)
+			for i, k := range strange {
+				if got := r.read(t, k); got != fmt.Sprintf("content %d", i) {
+					t.Errorf("%q: %q", k, got)
+				}
+			}
+			if r.read(t, "big/multi.bin") != big || r.read(t, "empty") != "" {
+				t.Error("contents differ")
+			}
+			fs, err := f.d.Verify(context.Background(), in, expectation(s, p))
+			if err != nil || len(failed(fs)) > 0 || len(fs) != 3 {
+				t.Errorf("verify: %+v %v", fs, err)
+			}
+			// The restored bucket, taken again, has the same contents.
+			s2 := newStore(t)
+			p2, _, err := f.d.Snapshot(context.Background(), in, time.Now(), s2)
+			f.must(t, err)
+			for k, e := range s2.entries(t, p2.Manifest) {
+				want := es[k]
+				if e.SHA256 != want.SHA256 || e.ContentType != want.ContentType || fmt.Sprint(e.Metadata) != fmt.Sprint(want.Metadata) || e.Expires != want.Expires || e.ContentDisposition != want.ContentDisposition {
+					t.Errorf("%q: %+v, was %+v", k, e, want)
+				}
+			}
+		})
+	}
+}
+
+func TestIncremental(t *testing.T) {
+	for _, versioned := range []bool{true, false} {
+		t.Run(fmt.Sprintf("versioned=%v", versioned), func(t *testing.T) {
+			t.Parallel()
+			f, s := newFixture(t, versioned), newStore(t)
+			for i := range 50 {
+				f.putObject(t, fmt.Sprintf("k/%03d", i), fmt.Sprintf("v%d", i))
+			}
+			first, _ := f.snapshot(s, time.Now())
+			again, st := f.snapshot(s, time.Now())
+			if st.ReusedObjects != 50 || st.NewObjects != 0 || again.Manifest != first.Manifest || s.puts.Load() != 50 {
+				t.Fatalf("nothing changed: %+v, %d puts", st, s.puts.Load())
+			}
+			f.putObject(t, "k/010", "changed")
+			f.putObject(t, "k/0105", "new")
+			f.remove(t, "k/020")
+			// Retention dropped an object that the last manifest names.
+			f.must(t, os.Remove(s.path(s.entries(t, first.Manifest)["k/030"].SHA256)))
+			p, st := f.snapshot(s, time.Now().Add(2*Slack)) // past the time in which a deletion may be younger than it looks
+			if st.Objects != 50 || st.NewObjects != 3 || st.ReusedObjects != 47 || st.DeletedSinceLast != 1 {
+				t.Fatalf("stats: %+v", st)
+			}
+			es := s.entries(t, p.Manifest)
+			if _, ok := es["k/020"]; ok || s.content(t, es["k/010"]) != "changed" || s.content(t, es["k/030"]) != "v30" {
+				t.Error("the manifest is wrong")
+			}
+			// A damaged last manifest costs work, nothing else.
+			f.must(t, os.WriteFile(s.path(p.Manifest), []byte("{\"key\":\"k/000\",\n"), 0o600))
+			p2, st := f.snapshot(s, time.Now().Add(2*Slack))
+			if st.Objects != 50 || st.NewObjects != 50 || p2.Manifest != p.Manifest {
+				t.Errorf("after damage: %+v", st)
+			}
+		})
+	}
+}
+
+// TestAsOf: what was overwritten, deleted or made after the instant is as it
+// was at the instant.
+func TestAsOf(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, true), newStore(t)
+	f.putObject(t, "kept", "kept")
+	f.putObject(t, "overwritten", "old")
+	f.putObject(t, "deleted-after", "still there")
+	f.putObject(t, "deleted-before", "gone")
+	f.putObject(t, "remade", "first")
+	f.remove(t, "deleted-before")
+	f.remove(t, "remade")
+	time.Sleep(Slack + 100*time.Millisecond)
+	asOf := time.Now()
+	time.Sleep(Slack + 1100*time.Millisecond)
+	f.putObject(t, "overwritten", "new")
+	f.putObject(t, "overwritten", "newer")
+	f.putObject(t, "made-after", "too late")
+	f.putObject(t, "remade", "second")
+	f.remove(t, "deleted-after")
+	f.remove(t, "kept")
+	f.putObject(t, "kept", "kept again")
+
+	p, _ := f.snapshot(s, asOf)
+	got := map[string]string{}
+	for k, e := range s.entries(t, p.Manifest) {
+		got[k] = s.content(t, e)
+	}
+	want := map[string]string{"kept": "kept", "overwritten": "old", "deleted-after": "still there"}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("as of: %v, want %v", got, want)
+	}
+	now, _ := f.snapshot(s, time.Now().Add(2*Slack))
+	got = map[string]string{}
+	for k, e := range s.entries(t, now.Manifest) {
+		got[k] = s.content(t, e)
+	}
+	want = map[string]string{"kept": "kept again", "overwritten": "newer", "made-after": "too late", "remade": "second"}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("now: %v, want %v", got, want)
+	}
+}
+
+// TestMany: memory does not grow with the number of keys or objects' size, and
+// listings of many pages keep their order.
+func TestMany(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, true), newStore(t)
+	const n = 5000
+	var keys []string
+	for i := range n {
+		keys = append(keys, fmt.Sprintf("d%d/%s-%05d", i%37, strings.Repeat("x", i%5), i))
+	}
+	work := make(chan string)
+	done := make(chan error)
+	for range 8 {
+		go func() {
+			for k := range work {
+				if _, err := f.Client.PutObject(context.Background(), &awss3.PutObjectInput{Bucket: f.name, Key: ptr(k), Body: strings.NewReader(k)}); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for _, k := range keys {
+		work <- k
+	}
+	close(work)
+	for range 8 {
+		f.must(t, <-done)
+	}
+	p, st := f.snapshot(s, time.Now())
+	if st.Objects != n {
+		t.Fatalf("%+v", st)
+	}
+	// The second run holds no contents: what it holds is bookkeeping alone.
+	var before, m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	peak := make(chan uint64)
+	stop := make(chan struct{})
+	go func() {
+		var most uint64
+		for {
+			select {
+			case <-stop:
+				peak <- most
+				return
+			case <-time.After(20 * time.Millisecond):
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				most = max(most, m.HeapAlloc)
+			}
+		}
+	}()
+	_, st = f.snapshot(s, time.Now())
+	close(stop)
+	most := <-peak
+	if st.ReusedObjects != n {
+		t.Fatalf("%+v", st)
+	}
+	if grown := int64(most) - int64(before.HeapAlloc); grown > 16<<20 {
+		t.Errorf("the heap grew by %d bytes", grown)
+	}
+	in := f.restore(s, p)
+	fs, err := f.d.Verify(context.Background(), in, expectation(s, p))
+	if err != nil || len(failed(fs)) > 0 {
+		t.Errorf("%+v %v", fs, err)
+	}
+	var listed []string
+	for l, err := range openTest(t, in).current(context.Background()) {
+		f.must(t, err)
+		listed = append(listed, l.Key)
+	}
+	sort.Strings(keys)
+	if fmt.Sprint(listed) != fmt.Sprint(keys) {
+		t.Error("the keys differ")
+	}
+}
+
+// TestDamageIsFound alters a restored bucket behind the server's back.
+func TestDamageIsFound(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, false), newStore(t)
+	for i := range 20 {
+		f.putObject(t, fmt.Sprintf("k%02d", i), fmt.Sprintf("content %02d", i), func(in *awss3.PutObjectInput) { in.Metadata = map[string]string{"n": fmt.Sprint(i)} })
+	}
+	p, _ := f.snapshot(s, time.Now())
+	in := f.restore(s, p)
+	verify := func(quick bool) []targets.Finding {
+		t.Helper()
+		want := expectation(s, p)
+		want.Quick = quick
+		fs, err := f.d.Verify(context.Background(), in, want)
+		f.must(t, err)
+		return failed(fs)
+	}
+	if fs := verify(false); len(fs) > 0 {
+		t.Fatalf("before: %+v", fs)
+	}
+	file := filepath.Join(in.DataDir, "data", "media", "k07")
+	raw, err := os.OpenFile(file, os.O_WRONLY, 0)
+	f.must(t, err)
+	_, err = raw.WriteAt([]byte("X"), 3) // one byte, the size stays
+	f.must(t, err)
+	f.must(t, raw.Close())
+	if fs := verify(true); len(fs) > 0 {
+		t.Errorf("a quick check reads no contents: %+v", fs)
+	}
+	if fs := verify(false); len(fs) != 2 || fs[0].Check != CheckContent || !strings.Contains(fs[1].Subject, "k07") {
+		t.Errorf("flipped byte: %+v", fs)
+	}
+	b := openTest(t, in)
+	b.putObject(t, "k08", "content 08", func(in *awss3.PutObjectInput) { in.Metadata = map[string]string{"n": "9"} })
+	b.putObject(t, "k09", "content 09 and more")
+	b.remove(t, "k10")
+	b.putObject(t, "surplus", "x")
+	all := fmt.Sprint(verify(false))
+	for _, k := range []string{"k07", "k08", "k09", "k10", "surplus"} {
+		if !strings.Contains(all, "key "+k) {
+			t.Errorf("%s is not named: %s", k, all)
+		}
+	}
+	if strings.Contains(all, "key k11") {
+		t.Error("k11 is whole")
+	}
+	all = fmt.Sprint(verify(true))
+	for _, k := range []string{"k09", "k10", "surplus"} {
+		if !strings.Contains(all, "key "+k) {
+			t.Errorf("quick: %s is not named: %s", k, all)
+		}
+	}
+}
+
+// TestRestoreRefusesDamage: content that is not what the manifest says never
+// becomes an object.
+func TestRestoreRefusesDamage(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, false), newStore(t)
+	big := random(9<<20, 1)
+	f.putObject(t, "big", big)
+	f.putObject(t, "small", "small")
+	p, _ := f.snapshot(s, time.Now())
+	for _, k := range []string{"big", "small"} {
+		path := s.path(s.entries(t, p.Manifest)[k].SHA256)
+		whole, err := os.ReadFile(path)
+		f.must(t, err)
+		for name, bad := range map[string][]byte{"flipped": append([]byte{whole[0] ^ 1}, whole[1:]...), "short": whole[:len(whole)-1], "long": append(append([]byte{}, whole...), 'x')} {
+			f.must(t, os.WriteFile(path, bad, 0o600))
+			to := f.in
+			to.Database = "to-" + k + "-" + name
+			_, err := f.d.Restore(context.Background(), to, targets.RestoreRequest{Point: p}, s)
+			wantCode(t, err, fail.Corrupt)
+			if !strings.Contains(err.Error(), "key "+k) {
+				t.Errorf("the key is not named: %v", err)
+			}
+			for l, err := range openTest(t, to).current(context.Background()) {
+				f.must(t, err)
+				if l.Key == k {
+					t.Errorf("%s %s appeared", name, k)
+				}
+			}
+		}
+		f.must(t, os.WriteFile(path, whole, 0o600))
+	}
+}
+
+func TestRestoreIntoBuckets(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, true), newStore(t)
+	for i := range 30 {
+		f.putObject(t, fmt.Sprintf("k%02d", i), fmt.Sprintf("content %02d", i))
+	}
+	p, _ := f.snapshot(s, time.Now())
+	req := targets.RestoreRequest{Point: p}
+	ctx := context.Background()
+
+	_, err := f.d.Restore(ctx, f.in, req, s)
+	wantCode(t, err, fail.Conflict)
+
+	// Broken off half way, then repeated: it goes on, and only then is it done.
+	to := f.in
+	to.Database = "restored"
+	n := 0
+	s.broken = func(string) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if n++; n > 10 {
+			return fail.Newf(fail.Unavailable, "test", "", "the vault is gone")
+		}
+		return nil
+	}
+	_, err = f.d.Restore(ctx, to, req, s)
+	wantCode(t, err, fail.Unavailable)
+	s.broken = nil
+	before := s.opens.Load()
+	_, err = f.d.Restore(ctx, to, req, s)
+	f.must(t, err)
+	if again := s.opens.Load() - before; again == 0 || again >= 30 {
+		t.Errorf("%d objects were put again", again)
+	}
+	if fs, err := f.d.Verify(ctx, to, expectation(s, p)); err != nil || len(failed(fs)) > 0 {
+		t.Errorf("%+v %v", fs, err)
+	}
+	_, err = f.d.Restore(ctx, to, req, s) // done is done
+	wantCode(t, err, fail.Conflict)
+
+	// A delta makes the bucket equal and writes only what differs.
+	b := openTest(t, to)
+	b.putObject(t, "k05", "content XX")
+	b.putObject(t, "surplus", "x")
+	b.remove(t, "k06")
+	before = s.opens.Load()
+	_, err = f.d.Restore(ctx, to, targets.RestoreRequest{Point: p, Delta: true}, s)
+	f.must(t, err)
+	if again := s.opens.Load() - before; again != 2 {
+		t.Errorf("%d objects were put again", again)
+	}
+	if fs, err := f.d.Verify(ctx, to, expectation(s, p)); err != nil || len(failed(fs)) > 0 {
+		t.Errorf("%+v %v", fs, err)
+	}
+
+	full := sandboxOf(t)
+	f.must(t, os.MkdirAll(filepath.Join(full.DataDir, "other"), 0o755))
+	_, err = f.d.Restore(ctx, full, req, s)
+	wantCode(t, err, fail.Conflict)
+	_, err = f.d.Restore(ctx, sandboxOf(t), targets.RestoreRequest{}, s)
+	wantCode(t, err, fail.Invalid)
+}
+
+// TestPages: the size of the server's pages changes nothing, wherever they end.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, true)
+	for i, k := range []string{"a", "b", "c/x", "c-x", "d", "e", "f"} {
+		for v := range 1 + i%3 {
+			f.putObject(t, k, fmt.Sprint(v))
+		}
+		if i%2 == 0 {
+			f.remove(t, k)
+		}
+		if i%4 == 0 {
+			f.putObject(t, k, "again")
+		}
+	}
+	var want string
+	for _, size := range []int32{1000, 2, 3, 4, 5, 7} {
+		f.pageSize = size
+		var got string
+		for l, err := range f.asOf(context.Background(), time.Now().Add(2*Slack)) {
+			f.must(t, err)
+			got += fmt.Sprintln(l)
+		}
+		if want == "" {
+			want = got
+		}
+		if got != want || !strings.Contains(got, "c-x") {
+			t.Errorf("pages of %d:\n%swant\n%s", size, got, want)
+		}
+	}
+}
+
+// TestVersioningTurnedOn: objects from before have the version "null".
+func TestVersioningTurnedOn(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, false), newStore(t)
+	f.putObject(t, "before", "1")
+	f.putObject(t, "overwritten", "1")
+	_, err := f.PutBucketVersioning(context.Background(), &awss3.PutBucketVersioningInput{Bucket: f.name,
+		VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}})
+	f.must(t, err)
+	asOf := time.Now()
+	time.Sleep(Slack + 1100*time.Millisecond)
+	f.putObject(t, "overwritten", "2")
+	p, _ := f.snapshot(s, asOf)
+	es := s.entries(t, p.Manifest)
+	if len(es) != 2 || s.content(t, es["before"]) != "1" || s.content(t, es["overwritten"]) != "1" {
+		t.Errorf("%+v", es)
+	}
+	if _, st := f.snapshot(s, asOf); st.ReusedObjects != 2 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestUnnameableKey: a key that the server cannot list is refused by name and
+// not lost in silence.
+func TestUnnameableKey(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, true), newStore(t)
+	f.putObject(t, "ctl\x01key", "x")
+	p, _, err := f.d.Snapshot(context.Background(), f.in, time.Now(), s)
+	if err == nil {
+		if es := s.entries(t, p.Manifest); es["ctl\x01key"].Size != 1 {
+			t.Errorf("lost: %+v", es)
+		}
+		return
+	}
+	wantCode(t, err, fail.Unsupported)
+}
+
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, true), newStore(t)
+	f.putObject(t, "a/1", "1")
+	f.putObject(t, "b/1", "2")
+	f.in.Prefix = "a/"
+	p, _ := f.snapshot(s, time.Now())
+	if es := s.entries(t, p.Manifest); len(es) != 1 || es["a/1"].Size != 1 {
+		t.Errorf("%+v", es)
+	}
+}
+
+// TestUnversionedRaces: objects vanish and change between listing and reading.
+func TestUnversionedRaces(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, false), newStore(t)
+	for i := range 40 {
+		f.putObject(t, fmt.Sprintf("k%02d", i), "before")
+	}
+	var once bool
+	listing := f.current(context.Background())
+	raced := func(yield func(listed, error) bool) {
+		var all []listed
+		for l, err := range listing {
+			f.must(t, err)
+			all = append(all, l)
+		}
+		if !once {
+			once = true
+			f.remove(t, "k03")
+			f.putObject(t, "k04", "after, and longer")
+		}
+		for _, l := range all {
+			if !yield(l, nil) {
+				return
+			}
+		}
+	}
+	out, err := os.Create(filepath.Join(t.TempDir(), "m"))
+	f.must(t, err)
+	run := &snapshot{bucket: f.bucket, to: s, stats: &targets.SnapshotStats{}}
+	f.must(t, run.run(context.Background(), raced, f.d.last(context.Background(), f.bucket, s), out))
+	_, err = out.Seek(0, 0)
+	f.must(t, err)
+	sha, err := s.PutManifest(context.Background(), out)
+	f.must(t, err)
+	es := s.entries(t, sha)
+	if _, ok := es["k03"]; ok || len(es) != 39 || s.content(t, es["k04"]) != "after, and longer" || es["k04"].Size != 17 {
+		t.Errorf("%d entries, k04 %+v", len(es), es["k04"])
+	}
+	// The next snapshot agrees with what was recorded of the changed object.
+	if _, st := f.snapshot(s, time.Now()); st.ReusedObjects != 39 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, true), newStore(t)
+	ctx := context.Background()
+	bad := f.in
+	bad.Password = targets.NewSecret("wrong-secret-value")
+	_, err := f.d.Probe(ctx, bad)
+	wantCode(t, err, fail.Denied)
+	if strings.Contains(err.Error(), "wrong-secret-value") {
+		t.Errorf("leak: %v", err)
+	}
+	bad = f.in
+	bad.Database = "absent"
+	_, _, err = f.d.Snapshot(ctx, bad, time.Now(), s)
+	wantCode(t, err, fail.NotFound)
+	fs, err := f.d.Verify(ctx, bad, targets.Expectation{})
+	if err != nil || len(failed(fs)) != 1 {
+		t.Errorf("%+v %v", fs, err)
+	}
+	bad = f.in
+	bad.Address = "http://127.0.0.1:1"
+	_, err = f.d.Join(ctx, bad, targets.JoinRequest{})
+	wantCode(t, err, fail.Unavailable)
+	_, err = f.d.Base(ctx, f.in, targets.BaseRequest{}, nil)
+	wantCode(t, err, fail.Unsupported)
+	_, err = f.d.Join(ctx, f.in, targets.JoinRequest{Gate: true})
+	wantCode(t, err, fail.Unsupported)
+	bad = f.in
+	bad.Kind = targets.Redis
+	_, err = f.d.Probe(ctx, bad)
+	wantCode(t, err, fail.Invalid)
+	short, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, _, err = f.d.Snapshot(short, f.in, time.Now(), s); err == nil {
+		t.Error("a cancelled snapshot succeeded")
+	}
+}
+
+func TestProbeAndJoin(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, false)
+	ctx := context.Background()
+	f.putObject(t, "a", "12345")
+	st, err := f.d.Probe(ctx, f.in)
+	if err != nil || !st.Reachable || !st.Writable || st.Bytes != 5 || len(st.Warnings) != 1 {
+		t.Errorf("%+v %v", st, err)
+	}
+	// A clock of ours that is wrong by a minute shows.
+	skewed := New(Options{Tools: sandboxtest.Tools(t), Now: func() time.Time { return time.Now().Add(-time.Minute) }})
+	if st, err = skewed.Probe(ctx, f.in); err != nil || len(st.Warnings) != 2 {
+		t.Errorf("%+v %v", st.Warnings, err)
+	}
+	m, err := f.d.Join(ctx, f.in, targets.JoinRequest{})
+	f.must(t, err)
+	defer m.Close()
+	before := time.Now()
+	p, err := m.Mark(ctx)
+	if err != nil || p.Kind != targets.S3 || p.AsOf.Before(before.Add(-time.Second)) || m.Lock(ctx, time.Second) != nil || m.Release(ctx) != nil || m.Settle(ctx) != nil {
+		t.Errorf("%+v %v", p, err)
+	}
+}
