@@ -125,19 +125,21 @@ func (a *Activities) destination(ctx context.Context, in StepIn) (targets.Instan
 		return targets.Instance{}, "", err
 	}
 	inst := targets.Instance{Kind: in.Step.Kind, Shard: id, Region: "sandbox", Role: targets.Sandbox, DataDir: filepath.Join(work, "data")}
-	inst.Database, inst.Tables = a.database(ctx, id)
-	return inst, work, nil
-}
-
-// database finds the name of the database or bucket of the original, which the
-// restored copy has too.
-func (a *Activities) database(ctx context.Context, id targets.ShardID) (string, []string) {
+	// The copy has the database or bucket of the original and its user. Without
+	// a configuration the driver takes them from the base's record.
 	for _, r := range a.Platform.Regions(id) {
-		if in, err := a.Platform.Instance(ctx, id, r); err == nil && in.Database != "" {
-			return in.Database, in.Tables
+		if of, err := a.Platform.Instance(ctx, id, r); err == nil {
+			inst.Database, inst.Tables, inst.User = of.Database, of.Tables, of.User
+			break
 		}
 	}
-	return "", nil
+	if inst.Kind == targets.S3 {
+		inst.User = "" // the sandbox's server gets a key of its own
+		if inst.Database == "" {
+			inst.Database = id.Target
+		}
+	}
+	return inst, work, nil
 }
 
 func shardDir(box *sandbox.Box, id targets.ShardID) string {
@@ -162,6 +164,19 @@ const accessFile = "access.json"
 func (a *Activities) remember(in StepIn, inst targets.Instance, o targets.Outcome) error {
 	if in.Sandbox.Dir == "" {
 		return nil
+	}
+	if o.Pid != 0 {
+		box, err := sandbox.Open(in.Sandbox.Dir)
+		if err != nil {
+			return err
+		}
+		start, err := sandbox.StartTicks(o.Pid)
+		if err != nil {
+			return fail.New(fail.Unavailable, "sandbox: record server", inst.String(), "", err)
+		}
+		if err := box.Add(sandbox.Proc{Name: inst.Shard.String(), Kind: inst.Kind, Pid: o.Pid, Start: start, Dir: inst.DataDir, Address: o.Address}); err != nil {
+			return err
+		}
 	}
 	acc := Access{Kind: inst.Kind, Shard: inst.Shard, Address: o.Address, User: o.User,
 		Password: o.Password.Reveal(), Database: inst.Database, DataDir: inst.DataDir}

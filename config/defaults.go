@@ -44,14 +44,11 @@ func (r *Retention) setDefaults() {
 	*r = Retention{Cuts: 7 * 24 * time.Hour, CutsMin: 10, Bases: 30 * 24 * time.Hour, BasesMin: 2}
 }
 
-func (p *Policy) setDefaults() { p.Jitter = 2 * time.Second }
-
 func (s *Sandbox) setDefaults() { s.RunAs = "postgres" }
 
 func (d *Drill) setDefaults() {
 	d.Cut = Latest
 	d.Window = 24 * time.Hour
-	d.Jitter = 5 * time.Minute
 }
 
 func (a *Assertion) setDefaults() { a.Shard = All }
@@ -87,6 +84,9 @@ func (c *Config) derive() {
 		}
 		if p.Stream.Durability == 0 && !c.wrote(at+".stream.durability") {
 			p.Stream.Durability = max(1, min(2, len(p.Stream.Vaults)))
+		}
+		if !c.wrote(at + ".jitter") {
+			p.Jitter = spread(2*time.Second, p.Cut.Every)
 		}
 		if p.Objectives.RPO == 0 && !c.wrote(at+".objectives.rpo") {
 			p.Objectives.RPO = 2 * p.Cut.Every // a missed cut is tolerated once
@@ -130,7 +130,18 @@ func (c *Config) defaultHome(g *Group) string {
 	return ""
 }
 
+// spread is the default jitter, no more than a tenth of a short interval.
+func spread(most, every time.Duration) time.Duration {
+	if every > 0 {
+		return min(most, every/10)
+	}
+	return most
+}
+
 func (c *Config) deriveDrill(at string, d *Drill) {
+	if !c.wrote(at + ".jitter") {
+		d.Jitter = spread(5*time.Minute, d.Every)
+	}
 	g := c.Groups[d.Group]
 	if g == nil {
 		return

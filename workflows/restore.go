@@ -157,7 +157,7 @@ func runStep(ctx workflow.Context, in RestoreIn, step restore.Step, box activiti
 	}
 	res := activities.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: workflow.Now(ctx).UTC()}
 	started := res.Started
-	err := workflow.ExecuteActivity(long(ctx, queue, step.Limit, 3), name, arg).Get(ctx, &res)
+	err := workflow.ExecuteActivity(long(ctx, queue, step.Limit, 10), name, arg).Get(ctx, &res)
 	if err != nil {
 		res.Error = err.Error()
 		res.Started, res.Finished = started, workflow.Now(ctx).UTC()

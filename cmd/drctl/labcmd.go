@@ -21,7 +21,7 @@ func (a *app) labCmd() *cobra.Command {
 	var dir string
 	c := &cobra.Command{Use: "lab", Short: "A two-region platform on this machine, with traffic and faults"}
 	c.PersistentFlags().StringVar(&dir, "dir", "lab", "directory of the lab")
-	c.AddCommand(a.labUp(&dir), a.labDown(&dir), a.labStatus(&dir), a.labBreak(&dir), a.labTraffic(&dir))
+	c.AddCommand(a.labUp(&dir), a.labDown(&dir), a.labStatus(&dir), a.labBreak(&dir), a.labTraffic(&dir), a.labCheck(&dir))
 	return c
 }
 

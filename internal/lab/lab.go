@@ -30,7 +30,6 @@ type Options struct {
 	Shards int    // PostgreSQL shards; 0 means 4
 	Redis  int    // Redis masters; 0 means 2
 	Tools  sandbox.Tools
-	Schema SchemaOptions // size of the shop, when it is made
 	// Progress is told what is being started.
 	Progress func(string)
 }
@@ -66,8 +65,6 @@ type Lab struct {
 	tools sandbox.Tools
 	mu    sync.Mutex
 	st    state
-
-	schema SchemaOptions
 }
 
 const recordName = "lab.json"
@@ -98,7 +95,6 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.schema = o.Schema
 	say := o.Progress
 	if say == nil {
 		say = func(string) {}

@@ -91,18 +91,7 @@ func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (sandbox.Proc,
 	if err != nil || s.Made || s.Role != targets.Primary {
 		return p, err
 	}
-	if err := l.initDatabase(ctx, s); err != nil {
-		return p, err
-	}
-	in, err := l.Instance(East, s.Shard)
-	if err != nil {
-		return p, err
-	}
-	if in.Password, err = l.secret("shop"); err != nil {
-		return p, err
-	}
-	in.User = "shop" // the owner of the tables
-	return p, createSchema(ctx, in, l.schema)
+	return p, l.initDatabase(ctx, s)
 }
 
 func (l *Lab) standby(ctx context.Context, s Server, spec sandbox.PostgresSpec) error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"time"
 
 	"drctl/internal/fail"
 	"drctl/internal/progress"
@@ -21,7 +22,7 @@ var styleSheet string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"text": textCell, "instant": instantCell, "span": spanCell, "size": sizeCell, "number": countCell,
-	"stamp": stamp, "dur": progress.Duration, "bytes": progress.Bytes, "bar": newBar,
+	"stamp": stamp, "clock": clock, "when": when, "dur": progress.Duration, "bytes": progress.Bytes, "bar": newBar,
 	"loss": lossBar, "gaps": stepGaps, "store": storePoint,
 }).Parse(pageSource))
 
@@ -81,4 +82,20 @@ func stepGaps(steps []evidence.Step) []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(seen))
+}
+
+// clock writes an instant without its date when that is the drill's.
+func clock(t, start time.Time) string {
+	if !t.IsZero() && t.UTC().Format(time.DateOnly) == start.UTC().Format(time.DateOnly) {
+		return t.UTC().Format("15:04:05.000")
+	}
+	return stamp(t)
+}
+
+// when is clock, or a dash whose reason stands in the caption.
+func when(m evidence.Instant, start time.Time) string {
+	if t, ok := m.Get(); ok {
+		return clock(t, start)
+	}
+	return "–"
 }

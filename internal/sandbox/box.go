@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"drctl/internal/fail"
@@ -40,11 +41,36 @@ type record struct {
 }
 
 // Box is one sandbox: a directory with a record of all that runs in it. It is
-// safe for concurrent use within one process.
+// safe for concurrent use, by several processes and by several Boxes of one
+// directory: changes of the record are serialised by a lock on the directory.
 type Box struct {
 	dir string
 	mu  sync.Mutex
 	rec record
+}
+
+// change reads the record anew, lets f change it and writes it, all under the
+// directory's lock.
+func (b *Box) change(f func(*record) error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	d, err := os.Open(b.dir)
+	if err != nil {
+		return ioError("sandbox: lock", b.dir, err)
+	}
+	defer d.Close() // lets go of the lock
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX); err != nil {
+		return ioError("sandbox: lock", b.dir, err)
+	}
+	fresh, err := Open(b.dir)
+	if err != nil {
+		return err
+	}
+	b.rec = fresh.rec
+	if err := f(&b.rec); err != nil {
+		return err
+	}
+	return b.save()
 }
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
@@ -136,14 +162,10 @@ func (b *Box) Procs() []Proc {
 
 // Add records a server, durably.
 func (b *Box) Add(p Proc) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	// Another activity of this host may have added its own since.
-	if fresh, err := Open(b.dir); err == nil {
-		b.rec.Procs = fresh.rec.Procs
-	}
-	b.rec.Procs = append(b.rec.Procs, p)
-	return b.save()
+	return b.change(func(r *record) error {
+		r.Procs = append(r.Procs, p)
+		return nil
+	})
 }
 
 // MkdirAll makes a directory inside the sandbox that servers can traverse.
@@ -212,29 +234,31 @@ func (b *Box) Remove(_ context.Context) error {
 
 // end kills the recorded servers whose directory is below dir, and whatever
 // runs there without a record: a server that was started a moment before its
-// owner was killed. Those are known by their working directory, which lies in
-// this sandbox, never by name.
+// owner was killed, or the orphans of one that was killed alone. Those are
+// known by their working directory, which lies in this sandbox.
 func (b *Box) end(dir string) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if fresh, err := Open(b.dir); err == nil {
-		b.rec.Procs = fresh.rec.Procs
-	}
-	var keep []Proc
-	for _, p := range append(slices.Clone(b.rec.Procs), resident(dir)...) {
-		if p.Dir != dir && !strings.HasPrefix(p.Dir, dir+"/") {
-			keep = append(keep, p)
-			continue
+	return b.change(func(r *record) error {
+		var keep []Proc
+		for _, p := range append(slices.Clone(r.Procs), resident(dir)...) {
+			if p.Dir != dir && !strings.HasPrefix(p.Dir, dir+"/") {
+				keep = append(keep, p)
+				continue
+			}
+			if err := p.Kill(); err != nil {
+				return err
+			}
 		}
-		if err := p.Kill(); err != nil {
-			return err
-		}
-	}
-	b.rec.Procs = keep
-	return b.save()
+		r.Procs = keep
+		return nil
+	})
 }
 
-// resident lists processes whose working directory is below dir.
+// serverNames are the names of the processes that resident takes for servers:
+// somebody's shell that happens to stand in the directory is none.
+var serverNames = map[string]bool{"postgres": true, "redis-server": true, "versitygw": true}
+
+// resident lists servers whose working directory is below dir. PostgreSQL and
+// all its children, Redis and the S3 server work in their own directories.
 func resident(dir string) []Proc {
 	var out []Proc
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
@@ -244,7 +268,8 @@ func resident(dir string) []Proc {
 			continue
 		}
 		pid, _ := strconv.Atoi(filepath.Base(d))
-		if pid == os.Getpid() {
+		comm, err := os.ReadFile(d + "/comm")
+		if err != nil || !serverNames[strings.TrimSpace(string(comm))] {
 			continue
 		}
 		if start, err := StartTicks(pid); err == nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"drctl/internal/fail"
 	"drctl/targets"
@@ -61,12 +64,30 @@ func (p Proc) Alive() bool {
 }
 
 // Signal sends a signal to this very process; none is sent to another that
-// took its pid.
+// took its pid: a handle pins the process before its start time is compared.
+// A process that is gone is os.ErrProcessDone.
 func (p Proc) Signal(s syscall.Signal) error {
+	if p.Pid <= 1 {
+		return os.ErrProcessDone
+	}
+	fd, err := unix.PidfdOpen(p.Pid, 0)
+	switch {
+	case errors.Is(err, syscall.ESRCH):
+		return os.ErrProcessDone
+	case err != nil: // a kernel without handles
+		if !p.Alive() {
+			return os.ErrProcessDone
+		}
+		return syscall.Kill(p.Pid, s)
+	}
+	defer func() { _ = unix.Close(fd) }()
 	if !p.Alive() {
 		return os.ErrProcessDone
 	}
-	return syscall.Kill(p.Pid, s)
+	if err := unix.PidfdSendSignal(fd, s, nil, 0); !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return os.ErrProcessDone
 }
 
 // Stop asks the server to stop, waits, and kills it when it does not. Stopping
@@ -100,6 +121,10 @@ func (p Proc) Stop(ctx context.Context) error {
 // Kill sends SIGKILL to the process and all its descendants and waits until
 // they are gone.
 func (p Proc) Kill() error {
+	// Frozen first, so that it starts no child behind the listing.
+	if err := p.Signal(syscall.SIGSTOP); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fail.New(fail.Denied, "kill server", p.String(), "run as root or as the user that started it", err)
+	}
 	all := descendants(p)
 	for _, c := range all {
 		_ = c.Signal(syscall.SIGKILL)
@@ -150,13 +175,20 @@ func descendants(p Proc) []Proc {
 
 // FreePort returns a free TCP port on loopback. Somebody else may take it
 // before it is used: callers that start servers try again.
+//
+// Ports are taken from below the range that the kernel gives to outgoing
+// connections, so that a server that is started again finds its own.
 func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fail.New(fail.Exhausted, "find a free port", "127.0.0.1", "", err)
+	const first, last = 14000, 31999
+	var err error
+	for range 500 {
+		port := first + rand.IntN(last-first+1)
+		var l net.Listener
+		if l, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, fail.New(fail.Exhausted, "find a free port", "127.0.0.1", "stop servers that are not needed", err)
 }
 
 // launch is how a server process is started.
@@ -198,6 +230,9 @@ func (t Tools) start(ctx context.Context, l launch) (Proc, error) {
 	cmd.Env = append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "HOME=" + l.dir, "TZ=UTC"}, l.env...)
 	if l.asSelf {
 		cred = nil
+	}
+	if err := reachable(l.dir, cred); err != nil {
+		return Proc{}, err
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Setsid: true}
 	if !l.detached {
@@ -252,6 +287,10 @@ func (t Tools) died(l launch, cause error) error {
 		code = fail.Exhausted
 	case strings.Contains(last, "in use") || strings.Contains(last, "could not bind"):
 		code = fail.Conflict
+	case strings.Contains(last, "Cannot allocate memory"), strings.Contains(last, "could not map anonymous shared memory"):
+		code = fail.Exhausted
+	case strings.Contains(last, "Permission denied"):
+		code = fail.Denied
 	}
 	if cause == nil {
 		cause = errors.New("the server ended while starting")

@@ -197,3 +197,32 @@ func ioError(op, path string, err error) error {
 	}
 	return fail.New(code, op, path, hint, fmt.Errorf("%w", err))
 }
+
+// reachable checks that the identity can enter every parent of a directory:
+// when it cannot, servers fail with a message that helps nobody.
+func reachable(dir string, cred *syscall.Credential) error {
+	if cred == nil {
+		return nil
+	}
+	for d := filepath.Dir(dir); ; d = filepath.Dir(d) {
+		var st syscall.Stat_t
+		if err := syscall.Stat(d, &st); err != nil {
+			return ioError("start server", d, err)
+		}
+		bit := uint32(0o001)
+		switch {
+		case st.Uid == cred.Uid:
+			bit = 0o100
+		case st.Gid == cred.Gid:
+			bit = 0o010
+		}
+		if st.Mode&bit == 0 {
+			return fail.New(fail.Denied, "start server", dir,
+				fmt.Sprintf("chmod o+x %s, or choose a directory that every user can enter, such as one under /var/tmp", d),
+				fmt.Errorf("%s cannot be entered by user %d, which servers run as", d, cred.Uid))
+		}
+		if d == filepath.Dir(d) {
+			return nil
+		}
+	}
+}

@@ -6,5 +6,6 @@
 // after a recovery what must be there, what must not, and what was lost.
 // It never imports a driver or the vault: the checker must not share the code
 // that it checks. One generator works on a platform at a time, unless each has
-// a lane of its own (TrafficOptions.Lane).
+// a lane of its own (TrafficOptions.Lane). After a recovery the traffic goes on
+// with a new journal: the old one speaks of operations that are lost on purpose.
 package shop

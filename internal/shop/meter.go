@@ -65,7 +65,9 @@ func (m *meter) add(r *Record, took time.Duration) {
 	case Acked:
 		m.sum.Acked++
 		m.sum.Kinds[r.Kind]++
-		m.sum.LastAck = time.Unix(0, r.AckNS).UTC()
+		if at := time.Unix(0, r.AckNS).UTC(); at.After(m.sum.LastAck) {
+			m.sum.LastAck = at
+		}
 		m.sum.Max = max(m.sum.Max, took)
 		m.times = append(m.times, took)
 		m.hist[bucket(took)]++

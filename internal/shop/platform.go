@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -104,6 +105,14 @@ func tlsConfig(in targets.Instance, host string) (*tls.Config, error) {
 	return cfg, nil
 }
 
+// quietRedis drops what the client library would write to the standard error
+// about lost connections: every such failure is an operation's error already.
+type quietRedis struct{}
+
+func (quietRedis) Printf(context.Context, string, ...any) {}
+
+var silenceRedis = sync.OnceFunc(func() { redis.SetLogger(quietRedis{}) })
+
 func openRedis(in targets.Instance) (*redis.Client, error) {
 	host, _, err := net.SplitHostPort(in.Address)
 	if err != nil {
@@ -113,6 +122,7 @@ func openRedis(in targets.Instance) (*redis.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	silenceRedis()
 	// A write is never repeated by the client: its outcome would be lost.
 	return redis.NewClient(&redis.Options{Addr: in.Address, Username: in.User, Password: in.Password.Reveal(), TLSConfig: cfg,
 		DialTimeout: connectTimeout, ReadTimeout: opTimeout, WriteTimeout: opTimeout, MaxRetries: -1, DisableIdentity: true}), nil

@@ -42,7 +42,7 @@ func platform(t *testing.T, procs ...*sandbox.Proc) Platform {
 	return p
 }
 
-func traffic1(p Platform, journal string) TrafficOptions {
+func options(p Platform, journal string) TrafficOptions {
 	return TrafficOptions{Platform: p, Rate: 150, Clients: 4, Gate: true, Journal: journal, Duration: 2 * time.Second}
 }
 
@@ -119,7 +119,7 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 	p := platform(t)
 	journal := filepath.Join(t.TempDir(), "journal")
 	var seconds int
-	o := traffic1(p, journal)
+	o := options(p, journal)
 	o.Progress = func(s Second) { seconds++ }
 	sum := quiet(t, o)
 	if seconds == 0 || len(sum.Kinds) != 5 {
@@ -219,7 +219,7 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 		t.Fatalf("after undoing: %+v", rep)
 	}
 	// Traffic that went on after the cut: everything of it is surplus.
-	o = traffic1(p, journal)
+	o = options(p, journal)
 	o.Duration, o.Seed = time.Second, 7
 	after := quiet(t, o)
 	rep = check(t, p, cut, journal)
@@ -241,7 +241,7 @@ func TestStylesAndGateTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	var journals []string
 	for lane := range 4 {
-		o := traffic1(p, filepath.Join(dir, fmt.Sprint(lane)))
+		o := options(p, filepath.Join(dir, fmt.Sprint(lane)))
 		journals = append(journals, o.Journal)
 		o.Style, o.Gate, o.Lane, o.Lanes = []string{TwoPhase, Plain}[lane%2], lane < 2, lane, 4
 		o.Rate, o.Clients, o.Duration = 60, 3, 3*time.Second
@@ -258,12 +258,11 @@ func TestStylesAndGateTogether(t *testing.T) {
 // A fence's exclusive gate is a stall, never a failure.
 func TestGateHoldsTransfersUp(t *testing.T) {
 	p := platform(t)
-	o := traffic1(p, filepath.Join(t.TempDir(), "journal"))
+	o := options(p, filepath.Join(t.TempDir(), "journal"))
 	o.Duration = 3 * time.Second
 	done := make(chan Summary)
 	go func() { done <- quiet(t, o) }()
 	time.Sleep(time.Second)
-	exec(t, p.Postgres[p.Gate], "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('drctl/gate/shop', 0))")
 	c, err := pgx.Connect(t.Context(), sandboxtest.DSN(p.Postgres[p.Gate], "shop"))
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +289,7 @@ func TestSurvivesDyingServer(t *testing.T) {
 	var proc sandbox.Proc
 	p := platform(t, &proc)
 	dir := p.Postgres[0].DataDir
-	o := traffic1(p, filepath.Join(t.TempDir(), "journal"))
+	o := options(p, filepath.Join(t.TempDir(), "journal"))
 	o.Duration, o.Rate = 6*time.Second, 300
 	type result struct {
 		Summary
@@ -364,7 +363,7 @@ func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
 	if err := j.close(); err != nil {
 		t.Fatal(err)
 	}
-	o := traffic1(p, path)
+	o := options(p, path)
 	o.Duration = time.Second
 	sum, err := Run(t.Context(), o)
 	if err != nil || sum.Resolved.Committed != 5 || sum.Resolved.Repaired != 1 || sum.Resolved.RolledBack != 3 || sum.Resolved.Left != 0 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -332,4 +333,81 @@ func (c *countdown) Put(ctx context.Context, key string, b []byte) error {
 		return fail.New(fail.Unavailable, "vault: write", key, "", context.Canceled)
 	}
 	return c.Store.Put(ctx, key, b)
+}
+
+func TestRepair(t *testing.T) {
+	ctx := context.Background()
+	k := testKey(t)
+	east, west := fileVault(t, "east", k), fileVault(t, "west", k)
+	set := Set{Vaults: []*Vault{east, west}}
+	whole(t, set)
+	chunks := keysOf(t, east.store, LineagePrefix(shardA, "L"))
+	pack := largestPack(t, east)
+	flip(t, onDisk(east, chunks[2]), 400)
+	flip(t, onDisk(east, pack), 4000)
+	_ = os.Remove(onDisk(east, chunks[3]))
+	keys := []string{chunks[1], chunks[2], chunks[3], pack}
+	flip(t, onDisk(west, chunks[2]), 500) // both damaged
+	got, err := Repair(ctx, west, east, keys)
+	wantCode(t, err, fail.Corrupt, chunks[2])
+	if fmt.Sprint(got) != fmt.Sprint([]string{chunks[3], pack}) {
+		t.Fatalf("%q", got)
+	}
+	if _, err := os.Stat(onDisk(east, chunks[2])); err != nil {
+		t.Fatal("what cannot be repaired must stay as it is")
+	}
+	flip(t, onDisk(west, chunks[2]), 500)
+	if got := must(Repair(ctx, west, east, keys)); len(got) != 1 || got[0] != chunks[2] {
+		t.Fatalf("%q", got)
+	}
+	if fs := must(east.Verify(ctx, VerifyOptions{ReadData: "100%"})); Damaged(fs) {
+		t.Fatalf("%+v", fs)
+	}
+	_, err = Repair(ctx, west, east, []string{descriptorKey})
+	wantCode(t, err, fail.Unsupported)
+}
+
+// TestBaseWithVaultDown: once a shard has its repository, a base needs only as
+// many vaults as the policy asks for, and the other is brought up later.
+func TestBaseWithVaultDown(t *testing.T) {
+	ctx := context.Background()
+	east, west := twoVaults(t)
+	set := Set{Vaults: []*Vault{east, west}, Durability: 1}
+	real := west.store
+	west.store = unreachable{real}
+	_, err := set.Shard(shardA).SaveStream(ctx, "s", strings.NewReader("x"), nil)
+	wantCode(t, err, fail.Unavailable, "first base")
+	west.store = real
+	saveBase(t, set, "b0", tree(t, someFiles))
+	west.store = unreachable{real}
+	saved, err := set.Shard(shardA).SaveStream(ctx, "s", strings.NewReader("x"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := targets.Artifact{ID: "b1", Shard: shardA, Snapshot: saved.Snapshot, Path: saved.Path}
+	if n, err := set.SaveBase(ctx, a); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	_, err = Set{Vaults: set.Vaults}.Shard(shardA).SaveStream(ctx, "s", strings.NewReader("x"), nil)
+	wantCode(t, err, fail.Unavailable, "west")
+	west.store = real
+	must(Mirror(ctx, east, west, "", MirrorOptions{}))
+	r := must(west.Shard(shardA).OpenStream(ctx, must(west.Base(ctx, shardA, "b1"))))
+	defer r.Close()
+	if b := must(io.ReadAll(r)); string(b) != "x" {
+		t.Fatalf("%q", b)
+	}
+}
+
+type unreachable struct{ Store }
+
+func (unreachable) down(key string) error {
+	return fail.New(fail.Unavailable, "vault: reach", key, "", io.ErrUnexpectedEOF)
+}
+func (u unreachable) Put(_ context.Context, k string, _ []byte) error        { return u.down(k) }
+func (u unreachable) PutFile(_ context.Context, k string, _ string) error    { return u.down(k) }
+func (u unreachable) Get(_ context.Context, k string) (io.ReadCloser, error) { return nil, u.down(k) }
+func (u unreachable) Stat(_ context.Context, k string) (Info, error)         { return Info{}, u.down(k) }
+func (u unreachable) List(_ context.Context, p, _ string) iter.Seq2[Info, error] {
+	return func(y func(Info, error) bool) { y(Info{}, u.down(p)) }
 }

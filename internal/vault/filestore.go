@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"drctl/internal/fail"
 )
@@ -222,6 +223,23 @@ func (s *fileStore) walk(ctx context.Context, dir, prefix, after string, yield f
 		}
 	}
 	return true
+}
+
+// sweep removes what writers that were killed left unfinished.
+func (s *fileStore) sweep(_ context.Context, before time.Time) error {
+	dir := filepath.Join(s.root, tmpDir)
+	left, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s.fail("sweep", tmpDir, err)
+	}
+	for _, e := range left {
+		if i, err := e.Info(); err == nil && i.ModTime().Before(before) {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return s.fail("sweep", tmpDir, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (s *fileStore) Delete(_ context.Context, key string) error {

@@ -281,7 +281,7 @@ func (m *mirror) note(f func()) {
 func (m *mirror) copy(ctx context.Context, p pending) error {
 	sp := &spool{dir: m.to.opt.TempDir}
 	defer sp.close()
-	err := m.fetch(ctx, p.Key, sp)
+	_, err := m.fetchTo(ctx, p.Key, sp)
 	if err == nil {
 		var hold bool
 		if hold, err = m.holdBack(p, sp); hold {
@@ -309,27 +309,28 @@ func (m *mirror) copy(ctx context.Context, p pending) error {
 	return nil
 }
 
-// fetch reads an object of the source into sp and verifies it.
-func (m *mirror) fetch(ctx context.Context, key string, sp *spool) error {
+// fetchTo reads an object of the source into w and verifies it. It returns the
+// length of the content, or of the file where it is not sealed.
+func (m *mirror) fetchTo(ctx context.Context, key string, w io.Writer) (int64, error) {
 	src, err := m.from.store.Get(ctx, key)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer src.Close()
 	if isSealed(key) {
-		_, err := m.from.readThrough(key, teeCloser{io.TeeReader(src, sp), src})
-		return err
+		return m.from.readThrough(key, teeCloser{io.TeeReader(src, w), src})
 	}
 	h := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(sp, h), src); err != nil {
-		return asFail(fail.Unavailable, "vault: mirror", m.from.store.URL()+"/"+key, err)
+	n, err := io.Copy(io.MultiWriter(w, h), src)
+	if err != nil {
+		return n, asFail(fail.Unavailable, "vault: mirror", m.from.store.URL()+"/"+key, err)
 	}
 	name := key[strings.LastIndexByte(key, '/')+1:]
 	if got := hex.EncodeToString(h.Sum(nil)); name != "config" && name != got {
-		return fail.New(fail.Corrupt, "vault: mirror", m.from.store.URL()+"/"+key, "mirror it back from another region's vault",
+		return n, fail.New(fail.Corrupt, "vault: mirror", m.from.store.URL()+"/"+key, "repair it from another region's vault",
 			fmt.Errorf("SHA-256 of the file is %s", got))
 	}
-	return nil
+	return n, nil
 }
 
 type teeCloser struct {

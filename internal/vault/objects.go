@@ -215,7 +215,7 @@ func (c *contentCheck) finish(subject string) error {
 		err = errors.New("the content does not have the length that the key says")
 	}
 	if err != nil {
-		return fail.New(fail.Corrupt, "vault: content", subject, "mirror it back from another region's vault", err)
+		return fail.New(fail.Corrupt, "vault: content", subject, "repair it from another region's vault", err)
 	}
 	return nil
 }

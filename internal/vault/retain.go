@@ -79,7 +79,7 @@ func (v *Vault) shardInventory(ctx context.Context, id targets.ShardID) (ShardIn
 		}
 		var info LineageInfo
 		if err := json.Unmarshal(b, &info); err != nil || info.ID != l {
-			return s, fail.New(fail.Corrupt, "vault: inventory", v.store.URL()+"/"+OriginKey(id, l), "mirror it back from another region's vault", err)
+			return s, fail.New(fail.Corrupt, "vault: inventory", v.store.URL()+"/"+OriginKey(id, l), "repair it from another region's vault", err)
 		}
 		s.Lineages = append(s.Lineages, info)
 	}
@@ -133,6 +133,11 @@ func (v *Vault) Retain(ctx context.Context, plan RetentionPlan, o RetainOptions)
 			return res, err
 		}
 		res.Shards = append(res.Shards, s)
+	}
+	if st, ok := v.store.(interface {
+		sweep(ctx context.Context, before time.Time) error
+	}); ok && !o.DryRun {
+		return res, st.sweep(ctx, r.young())
 	}
 	return res, nil
 }

@@ -317,6 +317,31 @@ func (s *s3Store) List(ctx context.Context, prefix, after string) iter.Seq2[Info
 	}
 }
 
+// sweep ends multipart uploads that writers that were killed left open: they
+// are not visible and cost money.
+func (s *s3Store) sweep(ctx context.Context, before time.Time) error {
+	in := &s3.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: &s.prefix}
+	for {
+		out, err := s.c.ListMultipartUploads(ctx, in)
+		if err != nil {
+			return s.fail("sweep", "", err)
+		}
+		for _, u := range out.Uploads {
+			if !aws.ToTime(u.Initiated).Before(before) {
+				continue
+			}
+			_, err := s.c.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: u.Key, UploadId: u.UploadId})
+			if err = s.fail("sweep", aws.ToString(u.Key), err); err != nil && !fail.Is(err, fail.NotFound) {
+				return err
+			}
+		}
+		if !aws.ToBool(out.IsTruncated) {
+			return nil
+		}
+		in.KeyMarker, in.UploadIdMarker = out.NextKeyMarker, out.NextUploadIdMarker
+	}
+}
+
 func (s *s3Store) Delete(ctx context.Context, key string) error {
 	name, err := s.name(key)
 	if err != nil {

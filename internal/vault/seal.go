@@ -240,5 +240,5 @@ func (u *unsealer) fail(err error) error {
 		return asFail(fail.Unavailable, "vault: read", u.subject, u.from.err)
 	}
 	return fail.New(fail.Corrupt, "vault: unseal", u.subject,
-		"the object is damaged or was replaced; mirror it back from another region's vault or from an older version of the bucket", err)
+		"the object is damaged or was replaced; repair it from another region's vault or from an older version of the bucket", err)
 }

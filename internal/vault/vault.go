@@ -96,6 +96,7 @@ func Init(ctx context.Context, o Options) (*Vault, error) {
 	d, err := v.describe(ctx)
 	switch {
 	case fail.Is(err, fail.NotFound):
+		// A bucket that does not exist is reported by the listing.
 		if err := v.refuseForeign(ctx); err != nil {
 			return nil, err
 		}
@@ -185,7 +186,8 @@ func Describe(ctx context.Context, l Location) (region, set, recipient string, e
 func (v *Vault) describe(ctx context.Context) (descriptor, error) {
 	var d descriptor
 	b, err := get(ctx, v.store, descriptorKey)
-	if fail.Is(err, fail.NotFound) {
+	var missing *fail.Error
+	if fail.Is(err, fail.NotFound) && errors.As(err, &missing) && missing.Hint == "" { // with a hint it is the bucket
 		return d, fail.New(fail.NotFound, "vault: open", v.store.URL(), "check the location, or make a vault there with drctl vault init",
 			errors.New("there is no vault here"))
 	}

@@ -23,6 +23,6 @@ func Drivers(o Options) []targets.Driver {
 	return []targets.Driver{
 		postgres.New(postgres.Options{Tools: o.Tools, Log: o.Log}),
 		redis.New(redis.Options{Tools: o.Tools, Log: o.Log}),
-		s3.New(s3.Options{Tools: o.Tools, Log: o.Log}),
+		s3.New(s3.Options{Tools: o.Tools, Log: o.Log, Detached: true}), // a sandbox may outlive its worker,
 	}
 }

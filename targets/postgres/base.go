@@ -74,9 +74,18 @@ func (d *Driver) Base(ctx context.Context, in targets.Instance, req targets.Base
 	return a, nil
 }
 
+// What a restore needs to know when there is no configuration any more: the
+// superuser that made the cluster, and the database with the group's tables.
+const (
+	settingSuperuser = "drctl.superuser"
+	settingDatabase  = "drctl.database"
+)
+
 func readSettings(ctx context.Context, in targets.Instance, conn *pgx.Conn) (map[string]string, error) {
 	out := map[string]string{}
-	rows, err := conn.Query(ctx, "SELECT name, setting FROM pg_settings WHERE name = ANY($1)", append(append([]string{}, replaySettings...), noteSettings...))
+	rows, err := conn.Query(ctx, `SELECT name, setting FROM pg_settings WHERE name = ANY($1)
+		UNION ALL SELECT '`+settingSuperuser+`', rolname FROM pg_roles WHERE oid = 10
+		UNION ALL SELECT '`+settingDatabase+`', current_database()`, append(append([]string{}, replaySettings...), noteSettings...))
 	if err == nil {
 		var name, value string
 		_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error { out[name] = value; return nil })

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -97,116 +98,8 @@ func (r *restoreRun) dropLinks() error {
 	return nil
 }
 
-// keepConfig sets the source's own configuration aside.
-func (r *restoreRun) keepConfig() error {
-	for _, name := range keptFiles {
-		path := filepath.Join(r.dir, name)
-		if _, err := os.Stat(path + keptSuffix); err == nil {
-			continue // set aside by an attempt before
-		}
-		if err := os.Rename(path, path+keptSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return diskError(path, err)
-		}
-	}
-	return nil
-}
-
-// giveBackConfig makes the directory ready to start as what it was. Without a
-// configuration of its own (it may live elsewhere, as on Debian) the server
-// gets an empty one, which means defaults.
-func (r *restoreRun) giveBackConfig() error {
-	for _, name := range []string{"drctl.conf", "drctl_hba.conf"} { // what the start may have written
-		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return diskError(r.dir, err)
-		}
-	}
-	for _, name := range keptFiles {
-		path := filepath.Join(r.dir, name)
-		err := os.Rename(path+keptSuffix, path)
-		if errors.Is(err, fs.ErrNotExist) {
-			content := "# The base held no " + name + ".\n"
-			if name == "pg_hba.conf" {
-				content += "local all all peer\n"
-			}
-			err = r.writeFile(path, []byte(content))
-		}
-		if err != nil {
-			return diskError(path, err)
-		}
-	}
-	return nil
-}
-
 func (r *restoreRun) socketDir() string { return filepath.Join(r.work, "socket") }
 func (r *restoreRun) logFile() string   { return filepath.Join(r.work, "postgres.log") }
-
-// confQuote writes a value of a configuration file.
-func confQuote(s string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(s) + "'"
-}
-
-// restoreCommand fetches a file from the laid-out log. The shell sees the
-// directory quoted, the server sees its percent signs doubled.
-func (r *restoreRun) restoreCommand() string {
-	dir := strings.ReplaceAll(strings.ReplaceAll(r.walDir(), "'", `'\''`), "%", "%%")
-	return `cp '` + dir + `/'%f "%p"`
-}
-
-// recoveryConf is the whole configuration of the recovering server. Without a
-// target the whole log is replayed.
-func (r *restoreRun) recoveryConf(target bool) string {
-	set := r.req.Base.Settings
-	var b strings.Builder
-	put := func(k, v string) { fmt.Fprintf(&b, "%s = %s\n", k, confQuote(v)) }
-	b.WriteString("# Written by drctl for a restore.\n")
-	put("listen_addresses", "127.0.0.1")
-	put("port", strconv.Itoa(r.port))
-	put("unix_socket_directories", r.socketDir())
-	for _, k := range replaySettings {
-		if set[k] != "" {
-			put(k, set[k])
-		}
-	}
-	put("wal_level", "replica")
-	// Nobody looks in before the point is reached, and a setting that the
-	// source raised on the way cannot stop the replay.
-	put("hot_standby", "off")
-	put("shared_preload_libraries", "")
-	put("archive_mode", "off")
-	put("synchronous_standby_names", "")
-	put("ssl", "off")
-	put("logging_collector", "off")
-	put("log_destination", "stderr")
-	put("log_line_prefix", "%m [%p] ")
-	put("lc_messages", "C")
-	put("log_min_messages", "warning") // LOG ranks above it
-	put("restart_after_crash", "off")
-	put("max_wal_size", "8GB")
-	put("checkpoint_timeout", "30min")
-	put("shared_buffers", "128MB")
-	if r.in.Role == targets.Sandbox {
-		put("fsync", "off")
-		put("full_page_writes", "off")
-		put("synchronous_commit", "off")
-		put("autovacuum", "off") // a sandbox shows what was restored
-	}
-	put("restore_command", r.restoreCommand())
-	put("recovery_target_action", "promote")
-	put("recovery_target_timeline", strconv.FormatUint(uint64(r.targetTimeline()), 10))
-	switch {
-	case !target:
-	case !r.req.Until.IsZero():
-		put("recovery_target_time", r.req.Until.UTC().Format("2006-01-02 15:04:05.000000+00"))
-	case r.req.Point.RestorePoint != "":
-		put("recovery_target_name", r.req.Point.RestorePoint)
-	}
-	return b.String()
-}
-
-func (r *restoreRun) targetTimeline() uint32 {
-	_, tli, _ := targets.ParsePostgresLineage(r.req.Path[len(r.req.Path)-1].Lineage) // checked by checkPath
-	return tli
-}
 
 // checkVersion compares the major version of the programs with the base's.
 func (r *restoreRun) checkVersion(ctx context.Context) error {
@@ -466,7 +359,7 @@ func (r *restoreRun) prove(ctx context.Context) error {
 func (r *restoreRun) superuser(ctx context.Context) (*pgx.Conn, error) {
 	in := targets.Instance{Kind: targets.Postgres, Shard: r.in.Shard, Address: fmt.Sprintf("%s:%d", r.socketDir(), r.port)}
 	var err error
-	for _, user := range []string{sandboxUser, r.in.User, "postgres"} {
+	for _, user := range []string{sandboxUser, r.req.Base.Settings[settingSuperuser], r.in.User, "postgres"} {
 		if user == "" {
 			continue
 		}
@@ -511,6 +404,6 @@ func (r *restoreRun) open(ctx context.Context, proc sandbox.Proc) error {
 		return diskError(path, err)
 	}
 	r.out.Pid, r.out.Address = proc.Pid, fmt.Sprintf("127.0.0.1:%d", r.port)
-	r.out.User, r.out.Password, r.out.Database = sandboxUser, targets.NewSecret(password), r.in.Database
+	r.out.User, r.out.Password, r.out.Database = sandboxUser, targets.NewSecret(password), cmp.Or(r.in.Database, r.req.Base.Settings[settingDatabase])
 	return nil
 }

@@ -173,6 +173,7 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 		"lineage", l.reached.Lineage, "offset", l.reached.Offset)
 	req.Progress.Report("keys", keys, keys)
 	if keep {
+		out.Address, out.Password = proc.Address, password
 		return nil
 	}
 	out.Pid = 0

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
@@ -341,20 +340,52 @@ func (r *restoration) putParts(ctx context.Context, e Entry, body io.Reader) err
 	for size*maxParts < e.Size {
 		size *= 2
 	}
-	const ahead = 2
-	held := min((ahead+1)*size, uploadMemory)
+	held := min(size, uploadMemory)
 	if err := r.memory.Acquire(ctx, held); err != nil {
 		return err
 	}
 	defer r.memory.Release(held)
-	up := manager.NewUploader(r.Client, func(u *manager.Uploader) {
-		u.PartSize = size
-		u.Concurrency = ahead
-		u.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
-	})
-	in := e.put(r.name)
-	in.Body = body
-	_, err := up.Upload(ctx, in)
+	return r.multipart(ctx, e.put(r.name), body, size)
+}
+
+// multipart uploads a body of any length in parts, holding one of them. The
+// object appears only when the body has ended well.
+func (b *bucket) multipart(ctx context.Context, in *awss3.PutObjectInput, body io.Reader, size int64) (err error) {
+	up, err := b.CreateMultipartUpload(ctx, &awss3.CreateMultipartUploadInput{Bucket: in.Bucket, Key: in.Key, ContentType: in.ContentType,
+		Metadata: in.Metadata, CacheControl: in.CacheControl, ContentEncoding: in.ContentEncoding, ContentLanguage: in.ContentLanguage,
+		ContentDisposition: in.ContentDisposition, Expires: in.Expires})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil { // also after ctx has ended: parts left behind cost money
+			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			_, _ = b.AbortMultipartUpload(stop, &awss3.AbortMultipartUploadInput{Bucket: in.Bucket, Key: in.Key, UploadId: up.UploadId})
+		}
+	}()
+	var parts []types.CompletedPart
+	part := make([]byte, size)
+	for more := true; more; {
+		n, rerr := io.ReadFull(body, part)
+		if errors.Is(rerr, io.EOF) || errors.Is(rerr, io.ErrUnexpectedEOF) {
+			more = false
+		} else if rerr != nil {
+			return rerr
+		}
+		if n == 0 && len(parts) > 0 {
+			break
+		}
+		number := aws.Int32(int32(len(parts) + 1))
+		out, err := b.UploadPart(ctx, &awss3.UploadPartInput{Bucket: in.Bucket, Key: in.Key, UploadId: up.UploadId, PartNumber: number,
+			Body: bytes.NewReader(part[:n]), ContentLength: aws.Int64(int64(n))})
+		if err != nil {
+			return err
+		}
+		parts = append(parts, types.CompletedPart{PartNumber: number, ETag: out.ETag})
+	}
+	_, err = b.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{Bucket: in.Bucket, Key: in.Key, UploadId: up.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts}})
 	return err
 }
 

@@ -50,7 +50,7 @@ var signs = []struct {
 	{"no such host", fail.Unavailable, "check the S3 endpoint's name"},
 }
 
-const damaged = "the repository is damaged; find the extent with drctl backup verify and mirror it back from another region"
+const damaged = "the repository is damaged; find the extent with drctl backup verify and repair it from another region's vault"
 
 // check turns a non-zero exit into an error that carries restic's own words.
 func (r *Repo) check(op string, res result) error {

@@ -1,0 +1,105 @@
+package postgres
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"drctl/targets"
+)
+
+func TestHistory(t *testing.T) {
+	h, err := parseHistory([]byte("1\t0/3000158\tno recovery target specified\n\n# remark\n2\t1/16B6C50\tbefore 2026-01-01\n"))
+	if err != nil || len(h) != 2 {
+		t.Fatal(h, err)
+	}
+	for _, x := range []struct {
+		lsn  uint64
+		want uint32
+	}{{0, 1}, {0x3000157, 1}, {0x3000158, 2}, {0x1016B6C4F, 2}, {0x1016B6C50, 3}, {1 << 60, 3}} {
+		if got := h.at(x.lsn, 3); got != x.want {
+			t.Errorf("at(%X) = %d, want %d", x.lsn, got, x.want)
+		}
+	}
+	p, ok := h.parent("77")
+	if !ok || p.Lineage != "77-00000002" || p.Offset != 0x1016B6C50 || h.begin() != p.Offset || h.find(2) != 1 || h.find(3) != -1 {
+		t.Fatalf("%+v", p)
+	}
+	for _, bad := range []string{"1", "x\t0/1\t", "1\tzz\t"} {
+		if _, err := parseHistory([]byte(bad)); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+	if n := segmentName(0x1A, 0x2_FF000010, 16<<20); n != "0000001A00000002000000FF" {
+		t.Fatal(n)
+	}
+	if n := segmentName(1, 0x2_FF000010, 64<<20); n != "00000001000000020000003F" {
+		t.Fatal(n)
+	}
+}
+
+func TestParseLabel(t *testing.T) {
+	l, err := parseLabel([]byte("START WAL LOCATION: 0/9000028 (file 000000010000000000000009)\nCHECKPOINT LOCATION: 0/9000060\nSTART TIMELINE: 4\n"))
+	if err != nil || l.start != 0x9000028 || l.timeline != 4 {
+		t.Fatal(l, err)
+	}
+	if _, err := parseLabel([]byte("LABEL: x\n")); err == nil {
+		t.Fatal("a label without a start was accepted")
+	}
+}
+
+func TestSlotWarnings(t *testing.T) {
+	const gib = 1 << 30
+	for name, x := range map[string]struct {
+		slot slotState
+		want string
+	}{
+		"fine":       {slotState{kind: "physical", active: true, status: "reserved", held: gib / 8, keepSize: gib, safe: gib}, ""},
+		"quarter":    {slotState{kind: "physical", active: true, status: "reserved", held: gib / 3, keepSize: gib, safe: gib / 2}, "until it is lost"},
+		"unreserved": {slotState{kind: "physical", active: true, status: "unreserved", held: 2 * gib, keepSize: gib}, "about to be lost"},
+		"lost":       {slotState{kind: "physical", status: "lost", keepSize: gib}, "take a new base"},
+		"unlimited":  {slotState{kind: "physical", active: true, status: "reserved", held: 8 * gib, keepSize: -1}, "disk fills up"},
+		"idle":       {slotState{kind: "physical", status: "reserved", held: 1, keepSize: gib}, "nobody reads"},
+		"logical":    {slotState{kind: "logical"}, "not physical"},
+	} {
+		got := strings.Join(x.slot.warnings("drctl"), "\n")
+		if x.want == "" && got != "" || !strings.Contains(got, x.want) {
+			t.Errorf("%s: %q, want %q", name, got, x.want)
+		}
+	}
+}
+
+func TestTornControlFileIsFound(t *testing.T) {
+	whole := make([]byte, controlFileSize)
+	for i := range 280 {
+		whole[i] = byte(i * 7)
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "global"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "global", "pg_control"), whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := readControl(dir); err == nil || !strings.Contains(err.Error(), "CRC") {
+		t.Fatalf("a torn control file was accepted: %v", err)
+	}
+}
+
+func TestRecoveryConfQuoting(t *testing.T) {
+	r := &restoreRun{work: `/w/it's 100%`, req: targets.RestoreRequest{Point: targets.Position{RestorePoint: "drctl:x"}, Path: []targets.Span{{Lineage: "7-0000000A"}}}}
+	conf := r.recoveryConf(true)
+	for _, want := range []string{
+		`restore_command = 'cp ''/w/it''\\''''s 100%%/wal/''%f "%p"'`,
+		"recovery_target_name = 'drctl:x'", "recovery_target_timeline = '10'", "archive_mode = 'off'"} {
+		if !strings.Contains(conf, want) {
+			t.Errorf("no %s in\n%s", want, conf)
+		}
+	}
+	r.req.Until = time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
+	if conf := r.recoveryConf(true); !strings.Contains(conf, "recovery_target_time = '2026-01-02 03:04:05.000006+00'") || strings.Contains(conf, "recovery_target_name") {
+		t.Error(conf)
+	}
+}

@@ -1,0 +1,121 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"drctl/targets"
+)
+
+// keepConfig sets the source's own configuration aside.
+func (r *restoreRun) keepConfig() error {
+	for _, name := range keptFiles {
+		path := filepath.Join(r.dir, name)
+		if _, err := os.Stat(path + keptSuffix); err == nil {
+			continue // set aside by an attempt before
+		}
+		if err := os.Rename(path, path+keptSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return diskError(path, err)
+		}
+	}
+	return nil
+}
+
+// giveBackConfig makes the directory ready to start as what it was. Without a
+// configuration of its own (it may live elsewhere, as on Debian) the server
+// gets an empty one, which means defaults.
+func (r *restoreRun) giveBackConfig() error {
+	for _, name := range []string{"drctl.conf", "drctl_hba.conf"} { // what the start may have written
+		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return diskError(r.dir, err)
+		}
+	}
+	for _, name := range keptFiles {
+		path := filepath.Join(r.dir, name)
+		err := os.Rename(path+keptSuffix, path)
+		if errors.Is(err, fs.ErrNotExist) {
+			content := "# The base held no " + name + ".\n"
+			if name == "pg_hba.conf" {
+				content += "local all all peer\n"
+			}
+			err = r.writeFile(path, []byte(content))
+		}
+		if err != nil {
+			return diskError(path, err)
+		}
+	}
+	return nil
+}
+
+// confQuote writes a value of a configuration file.
+func confQuote(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(s) + "'"
+}
+
+// restoreCommand fetches a file from the laid-out log. The shell sees the
+// directory quoted, the server sees its percent signs doubled.
+func (r *restoreRun) restoreCommand() string {
+	dir := strings.ReplaceAll(strings.ReplaceAll(r.walDir(), "'", `'\''`), "%", "%%")
+	return `cp '` + dir + `/'%f "%p"`
+}
+
+// recoveryConf is the whole configuration of the recovering server. Without a
+// target the whole log is replayed.
+func (r *restoreRun) recoveryConf(target bool) string {
+	set := r.req.Base.Settings
+	var b strings.Builder
+	put := func(k, v string) { fmt.Fprintf(&b, "%s = %s\n", k, confQuote(v)) }
+	b.WriteString("# Written by drctl for a restore.\n")
+	put("listen_addresses", "127.0.0.1")
+	put("port", strconv.Itoa(r.port))
+	put("unix_socket_directories", r.socketDir())
+	for _, k := range replaySettings {
+		if set[k] != "" {
+			put(k, set[k])
+		}
+	}
+	put("wal_level", "replica")
+	// Nobody looks in before the point is reached, and a setting that the
+	// source raised on the way cannot stop the replay.
+	put("hot_standby", "off")
+	put("shared_preload_libraries", "")
+	put("archive_mode", "off")
+	put("synchronous_standby_names", "")
+	put("ssl", "off")
+	put("logging_collector", "off")
+	put("log_destination", "stderr")
+	put("log_line_prefix", "%m [%p] ")
+	put("lc_messages", "C")
+	put("log_min_messages", "warning") // LOG ranks above it
+	put("restart_after_crash", "off")
+	put("max_wal_size", "8GB")
+	put("checkpoint_timeout", "30min")
+	put("shared_buffers", "128MB")
+	if r.in.Role == targets.Sandbox {
+		put("fsync", "off")
+		put("full_page_writes", "off")
+		put("synchronous_commit", "off")
+		put("autovacuum", "off") // a sandbox shows what was restored
+	}
+	put("restore_command", r.restoreCommand())
+	put("recovery_target_action", "promote")
+	put("recovery_target_timeline", strconv.FormatUint(uint64(r.targetTimeline()), 10))
+	switch {
+	case !target:
+	case !r.req.Until.IsZero():
+		put("recovery_target_time", r.req.Until.UTC().Format("2006-01-02 15:04:05.000000+00"))
+	case r.req.Point.RestorePoint != "":
+		put("recovery_target_name", r.req.Point.RestorePoint)
+	}
+	return b.String()
+}
+
+func (r *restoreRun) targetTimeline() uint32 {
+	_, tli, _ := targets.ParsePostgresLineage(r.req.Path[len(r.req.Path)-1].Lineage) // checked by checkPath
+	return tli
+}
