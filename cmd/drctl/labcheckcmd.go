@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"drctl/internal/fail"
 	"drctl/internal/lab"
+	"drctl/internal/progress"
 	"drctl/internal/shop"
 	"drctl/targets"
 )
@@ -90,10 +92,31 @@ func (a *app) labCheckRun(ctx context.Context, dir, box, cutID, journal, region 
 			return err
 		}
 	} else {
-		fmt.Fprint(a.out, rep)
+		printCheck(a, rep)
 	}
 	if !rep.OK {
 		return exitCode{4, fmt.Sprintf("the recovered shop is not what the journal says: %d violations", rep.Total)}
 	}
 	return nil
+}
+
+// printCheck prints what was compared and what did not hold.
+func printCheck(a *app, r shop.Report) {
+	var rows [][]string
+	for _, rule := range shop.Rules {
+		n, looked := r.Checked[rule]
+		verdict := "holds"
+		switch {
+		case slices.Contains(r.NotChecked, rule) || !looked:
+			verdict = "not checked"
+		case r.ByRule[rule] > 0:
+			verdict = fmt.Sprintf("VIOLATED %d times", r.ByRule[rule])
+		}
+		rows = append(rows, []string{rule, progress.Count(n), verdict})
+	}
+	_ = progress.Table(a.out, []string{"RULE", "COMPARED", "VERDICT"}, rows)
+	for _, v := range r.Violations {
+		fmt.Fprintf(a.out, "VIOLATION %s: %s: %s\n", v.Rule, v.Subject, v.Detail)
+	}
+	fmt.Fprintf(a.out, "acknowledged after the cut, and so lost with the region: %d operations in %s\n", r.LostAfterCut, progress.Duration(r.LossWindow))
 }

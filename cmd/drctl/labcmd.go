@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -195,7 +197,10 @@ func (a *app) labTraffic(dir *string) *cobra.Command {
 				o.Journal = filepath.Join(l.Dir(), "journal.jsonl")
 			}
 			if !quiet && !a.json {
-				o.Progress = func(s shop.Second) { fmt.Fprintln(a.err, s) }
+				o.Progress = func(s shop.Second) {
+					fmt.Fprintf(a.err, "%s %4d ops, %d failed, %d unknown; p50 %s, p99 %s, max %s\n", s.At.Local().Format(time.TimeOnly), s.Ops, s.Failed, s.Unknown,
+						progress.Duration(s.P50), progress.Duration(s.P99), progress.Duration(s.Max))
+				}
 			}
 			sum, err := shop.Run(cmd.Context(), o)
 			if err != nil && !errors.Is(err, context.Canceled) {
@@ -204,7 +209,11 @@ func (a *app) labTraffic(dir *string) *cobra.Command {
 			if a.json {
 				return a.printJSON(sum)
 			}
-			fmt.Fprintln(a.out, sum)
+			fmt.Fprintf(a.out, "%d operations acknowledged, %d failed, %d unknown; p50 %s, p99 %s, max %s\n", sum.Acked, sum.Failed, sum.Unknown,
+				progress.Duration(sum.P50), progress.Duration(sum.P99), progress.Duration(sum.Max))
+			for _, why := range slices.Sorted(maps.Keys(sum.Reasons)) {
+				fmt.Fprintf(a.out, "%6d %s\n", sum.Reasons[why], why)
+			}
 			return nil
 		},
 	}

@@ -152,7 +152,7 @@ type WorkerOptions struct {
 // heartbeatEvery bounds how old the progress that others see can be, and how
 // late a cancellation arrives. The SDK's own limit is 80 % of the heartbeat
 // timeout, which is too long for a person who watches.
-const heartbeatEvery = time.Second
+const heartbeatEvery = 2 * time.Second
 
 // NewWorker makes a worker for a task queue; the caller registers workflows
 // and activities, starts and stops it.

@@ -188,7 +188,7 @@ func (b *Box) inside(dir string) bool {
 // attempt that died half way can be repeated.
 func (b *Box) Reset(_ context.Context, name string) error {
 	dir := filepath.Join(b.dir, name)
-	if name == "" || !b.inside(dir) {
+	if name == "" || dir == b.dir || !b.inside(dir) {
 		return fail.Newf(fail.Invalid, "sandbox: reset", name, "not a directory of the sandbox")
 	}
 	if err := b.end(dir); err != nil {

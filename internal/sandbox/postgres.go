@@ -136,6 +136,9 @@ func (t Tools) StartPostgres(ctx context.Context, s PostgresSpec) (Proc, error) 
 			return Proc{}, err
 		}
 	}
+	if err := clearLock(s); err != nil {
+		return Proc{}, err
+	}
 	log := s.LogFile
 	if log == "" {
 		log = s.Dir + ".log"
@@ -163,6 +166,41 @@ func (t Tools) StartPostgres(ctx context.Context, s PostgresSpec) (Proc, error) 
 		}
 		return p, err
 	}
+}
+
+// clearLock refuses a data directory on which a server runs, and removes the
+// lock file that a killed one left: its pid may be somebody else's by now,
+// which PostgreSQL would take for a running server, and PostgresState for readiness.
+func clearLock(s PostgresSpec) error {
+	path := filepath.Join(s.Dir, "postmaster.pid")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return ioError("read", path, err)
+	}
+	real, err := filepath.EvalSymlinks(s.Dir)
+	if err != nil {
+		return ioError("read", s.Dir, err)
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	for try := 0; ; try++ {
+		left := resident(real)
+		if len(left) == 0 {
+			break
+		}
+		// The children of a killed server end by themselves in a moment; as long
+		// as one lives, a second server would ruin the data.
+		if main := slices.ContainsFunc(left, func(p Proc) bool { return strconv.Itoa(p.Pid) == strings.TrimSpace(first) }); main || try == 50 {
+			return fail.New(fail.Conflict, "start server", s.name(), "stop it first", fmt.Errorf("a server with pid %d runs on %s", left[0].Pid, s.Dir))
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return ioError("remove", path, err)
+	}
+	return nil
 }
 
 // PostgresState returns nil when the server of a data directory is ready or a

@@ -169,15 +169,6 @@ func ResticPrefix(s targets.ShardID) string { return resticRoot + shardPath(s) }
 // key file. Creating it decides who makes the repository.
 func seedKey(s targets.ShardID) string { return seedPrefix + s.Target + "/" + s.Shard + sealedSuffix }
 
-func parseSeedKey(key string) (s targets.ShardID, ok bool) {
-	p := strings.Split(key, "/")
-	if len(p) != 4 || !strings.HasPrefix(key, seedPrefix) {
-		return s, false
-	}
-	shard, ok := strings.CutSuffix(p[3], sealedSuffix)
-	return targets.ShardID{Target: p[2], Shard: shard}, ok
-}
-
 // ObjectsPrefix is where a shard's object data is, folded by the first two
 // digits of the hash so that no folder grows too large.
 func ObjectsPrefix(s targets.ShardID) string { return objectsRoot + shardPath(s) + "data/" }

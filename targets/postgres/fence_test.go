@@ -16,7 +16,7 @@ import (
 )
 
 func request(id string) targets.JoinRequest {
-	return targets.JoinRequest{CutID: id, Group: "shop", Lease: time.Second, Budget: 300 * time.Millisecond, Gate: true}
+	return targets.JoinRequest{CutID: id, Group: "shop", Lease: 20 * time.Second, Budget: 3 * time.Second, Gate: true}
 }
 
 func join(t *testing.T, d *postgres.Driver, in targets.Instance, req targets.JoinRequest) targets.Member {
@@ -174,14 +174,14 @@ func TestJoinRefusesEarly(t *testing.T) {
 	if err := try(); err != nil {
 		t.Fatalf("a young transaction: %v", err)
 	}
-	time.Sleep(400 * time.Millisecond)
+	time.Sleep(3200 * time.Millisecond)
 	wantCode(t, try(), fail.Stalled, "batch", "account", "idle in transaction")
 	run(t, long, "ROLLBACK")
 
 	run(t, long, "BEGIN")
 	run(t, long, "UPDATE account SET balance = 0 WHERE id = 3")
 	run(t, long, "PREPARE TRANSACTION 'orphan-17'")
-	time.Sleep(400 * time.Millisecond)
+	time.Sleep(3200 * time.Millisecond)
 	wantCode(t, try(), fail.Stalled, "orphan-17")
 	run(t, long, "ROLLBACK PREPARED 'orphan-17'")
 
@@ -216,7 +216,9 @@ func TestFenceEndsWithItsLease(t *testing.T) {
 	link := newLink(t, in.Address, false)
 	cut := in
 	cut.Address = link.address()
-	m := join(t, d, cut, request("20260101T000000.000Z-0005"))
+	req := request("20260101T000000.000Z-0005")
+	req.Lease = time.Second
+	m := join(t, d, cut, req)
 	ctx := context.Background()
 	if err := m.LockGate(ctx, 100*time.Millisecond); err != nil {
 		t.Fatal(err)
@@ -230,7 +232,7 @@ func TestFenceEndsWithItsLease(t *testing.T) {
 	if !writes(t, in, 5*time.Second) {
 		t.Fatal("the fence outlived its lease")
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > 4*time.Second {
 		t.Fatalf("writers waited for %s, the lease was 1s", took)
 	}
 	rctx, cancel := context.WithTimeout(ctx, 2*time.Second)

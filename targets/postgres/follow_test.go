@@ -124,7 +124,7 @@ func TestFollowIsByteIdenticalAndResumes(t *testing.T) {
 	}
 	a.onWrite = nil
 	stop := follow(t, d, in, a)
-	fill(t, c, 1<<20)
+	fill(t, c, 2*segment) // over several segments, however short the rounds were
 	end := lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text")
 	a.reach(t, id, end)
 	if err := stop(); !errors.Is(err, context.Canceled) {
@@ -251,9 +251,16 @@ func TestFollowThroughPromotion(t *testing.T) {
 			t.Fatalf("%s: too little compared, or holes", name)
 		}
 	}
-	// A former primary that comes back is refused.
-	old := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
-	wantCode(t, d.Follow(ctxFor(t, 10*time.Second), old, b), fail.Conflict, "former primary")
+	// The former primary comes back and is refused.
+	back, err := sandboxtest.Tools(t).StartPostgres(ctxFor(t, time.Minute), sandbox.PostgresSpec{Dir: in.DataDir,
+		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = back.Kill() })
+	old := in
+	old.Address = back.Address
+	wantCode(t, d.Follow(ctxFor(t, time.Minute), old, b), fail.Conflict, "former primary")
 }
 
 func TestFollowSlotLost(t *testing.T) {

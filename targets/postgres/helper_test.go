@@ -224,7 +224,7 @@ func (a *archive) Base(context.Context, targets.Position, io.Reader, map[string]
 
 func (a *archive) reach(t testing.TB, id string, offset uint64) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		a.mu.Lock()
 		l := a.lineages[id]
 		ok := l != nil && l.end() >= offset
@@ -406,7 +406,13 @@ func follow(t testing.TB, d *postgres.Driver, in targets.Instance, a targets.Arc
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- d.Follow(ctx, in, a) }()
+	go func() {
+		err := d.Follow(ctx, in, a)
+		if ctx.Err() == nil {
+			fmt.Fprintf(os.Stderr, "%s: Follow ended: %v\n", t.Name(), err)
+		}
+		done <- err
+	}()
 	var once sync.Once
 	var err error
 	stop = func() error {

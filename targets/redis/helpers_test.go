@@ -165,7 +165,7 @@ func (w *writer) step() error {
 		return c.Expire(ctx, "s:"+k, time.Hour).Err()
 	default:
 		if w.rng.IntN(60) == 0 {
-			return c.FlushDB(ctx).Err()
+			return w.c[2].FlushDB(ctx).Err() // the markers are in database 0
 		}
 		return c.Del(ctx, "s:"+k).Err()
 	}

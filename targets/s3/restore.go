@@ -368,7 +368,8 @@ func (b *bucket) multipart(ctx context.Context, in *awss3.PutObjectInput, body i
 	part := make([]byte, size)
 	for more := true; more; {
 		n, rerr := io.ReadFull(body, part)
-		if errors.Is(rerr, io.EOF) || errors.Is(rerr, io.ErrUnexpectedEOF) {
+		// Compared, not unwrapped: a body that breaks off must not look like one that ends.
+		if rerr == io.EOF || rerr == io.ErrUnexpectedEOF {
 			more = false
 		} else if rerr != nil {
 			return rerr
@@ -432,7 +433,7 @@ func (c *checkedReader) Read(p []byte) (int, error) {
 			c.err = fail.Newf(fail.Corrupt, "s3: restore", c.subject, "the vault gave %d bytes with SHA-256 %s, the manifest says %d and %s", c.n, got, c.want.Size, c.want.SHA256)
 		}
 	case err != nil:
-		c.err = err
+		c.err = fmt.Errorf("read %s: %w", c.want.SHA256, err) // never a bare unexpected EOF
 	}
 	if c.err != nil {
 		return n, c.err

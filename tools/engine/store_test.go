@@ -139,7 +139,7 @@ func TestSteps(t *testing.T) {
 	if _, err := steps(hole, "s", "0.1", "0.3"); err == nil {
 		t.Error("steps that do not reach the version were taken")
 	}
-	if !newer("0.10", "0.9") || newer("0.9", "0.10") || newer("1", "1.0") || !newer("0.x", "9.9") {
+	if !newer("0.10", "0.9") || newer("0.9", "0.10") || newer("1", "1.0") || !newer("0.x", "0.9") {
 		t.Error("versions compare wrongly")
 	}
 }

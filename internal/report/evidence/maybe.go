@@ -66,6 +66,6 @@ func (m *Maybe[T]) UnmarshalJSON(b []byte) error {
 	if (j.Value == nil) == (j.NotRecorded == "") {
 		return errors.New(`exactly one of "value" and "not_recorded" must be there`)
 	}
-	*m = Maybe[T]{Value: j.Value, NotRecorded: j.NotRecorded}
+	*m = Maybe[T](j)
 	return nil
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/sandbox"
 	"drctl/targets"
@@ -77,7 +76,7 @@ func cluster(t testing.TB, tools sandbox.Tools) string {
 	if template.dir != "" {
 		return template.dir
 	}
-	sum := sha256.Sum256([]byte(tools.PostgresBin + tools.RunAs + "v1"))
+	sum := sha256.Sum256([]byte(tools.PostgresBin + tools.RunAs + "v2"))
 	root := filepath.Join(os.TempDir(), fmt.Sprintf("drctl-pgtemplate-%d-%s", os.Geteuid(), hex.EncodeToString(sum[:6])))
 	dir := filepath.Join(root, "data")
 	if _, err := os.Stat(filepath.Join(root, "done")); err != nil {
@@ -88,6 +87,9 @@ func cluster(t testing.TB, tools sandbox.Tools) string {
 		}
 		_ = os.Chmod(tmp, 0o755)
 		if err := tools.InitPostgres(context.Background(), sandbox.PostgresSpec{Dir: filepath.Join(tmp, "data"), User: "drctl", Password: targets.NewSecret(Password), NoSync: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := createShop(tools, filepath.Join(tmp, "data")); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(tmp, "done"), nil, 0o644); err != nil {
@@ -109,19 +111,10 @@ func Postgres(t testing.TB, o PostgresOptions) targets.Instance {
 	if out, err := exec.Command("cp", "-a", "--reflink=auto", cluster(t, tools), dir).CombinedOutput(); err != nil {
 		t.Fatalf("copy the template: %v: %s", err, out)
 	}
-	// Each cluster needs a system identifier of its own only when tests compare
-	// them; copies share one, as standbys do.
-	p := startPostgres(t, tools, dir, o)
-	in := instance(o.Shard, dir, p)
-	c, err := pgx.Connect(context.Background(), DSN(in, "postgres"))
-	if err != nil {
+	if err := newSystemID(tools, dir); err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close(context.Background())
-	if _, err := c.Exec(context.Background(), "CREATE DATABASE shop"); err != nil {
-		t.Fatal(err)
-	}
-	return in
+	return instance(o.Shard, dir, startPostgres(t, tools, dir, o))
 }
 
 func startPostgres(t testing.TB, tools sandbox.Tools, dir string, o PostgresOptions) sandbox.Proc {
