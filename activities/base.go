@@ -54,7 +54,7 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	// a report of progress; both have time-outs of their own.
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
-	art, err := d.Base(ctx, inst, targets.BaseRequest{ID: in.ID, Full: full, Progress: beat.progress}, set.Shard(in.Shard))
+	art, err := d.Base(ctx, inst, targets.BaseRequest{ID: in.ID, Full: full, Progress: beat.progress}, set.Shard(in.Shard).ForBase(in.ID))
 	if err != nil {
 		return BaseOut{}, err
 	}

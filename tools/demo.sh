@@ -17,11 +17,19 @@ export DRCTL_CONFIG=$LAB/drctl.yaml NO_COLOR=${NO_COLOR:-}
 up= traffic= ok=
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+# bg OUT ERR ARGS starts drctl itself in the background, so that its pid is known.
+bg() {
+	local out=$1 err=$2
+	shift 2
+	printf '$ drctl %s &\n' "$*" >&2
+	"$DRCTL" "$@" >"$out" 2>"$err" &
+	pid=$!
+}
 run() { printf '$ drctl %s\n' "$*" >&2; "$DRCTL" "$@"; }
 
 cleanup() {
 	set +e
-	[ -n "$traffic" ] && kill -INT "$traffic" 2>/dev/null && wait "$traffic" 2>/dev/null
+	[ -n "$traffic" ] && kill "$traffic" 2>/dev/null && wait "$traffic" 2>/dev/null
 	[ -n "$up" ] && kill "$up" 2>/dev/null && wait "$up" 2>/dev/null
 	for box in "$LAB"/sandbox/*/; do
 		[ -f "$box/sandbox.json" ] && "$DRCTL" sandbox rm "${box%/}" >/dev/null
@@ -40,15 +48,15 @@ run lab up --dir "$LAB" --size "$SIZE" 2>"$WORK/lab.log"
 run vault init
 
 say "2. Customers buy: $RATE operations per second; money and stock move between shards"
-run lab traffic --dir "$LAB" --rate "$RATE" --json --journal "$WORK/journal.jsonl" >"$WORK/traffic.json" 2>"$WORK/traffic.log" &
-traffic=$!
+bg "$WORK/traffic.json" "$WORK/traffic.log" lab traffic --dir "$LAB" --rate "$RATE" --json --journal "$WORK/journal.jsonl"
+traffic=$pid
 
 say "3. drctl up: engine, workers, archivers, schedules (a cut every 5 s)"
-run up >"$WORK/up.log" 2>&1 &
-up=$!
+bg "$WORK/up.log" "$WORK/up.err" up
+up=$pid
 for _ in $(seq 120); do
 	grep -q '^drctl: up after' "$WORK/up.log" && break
-	kill -0 "$up" 2>/dev/null || { tail -5 "$WORK/up.log"; exit 1; }
+	kill -0 "$up" 2>/dev/null || { tail -5 "$WORK/up.err"; exit 1; }
 	sleep 0.5
 done
 grep '^drctl: up after' "$WORK/up.log"
@@ -71,7 +79,7 @@ up=
 disaster=$(run lab break --dir "$LAB" region east)
 echo "lost at $disaster"
 sleep 3
-kill -INT "$traffic" 2>/dev/null || true
+kill "$traffic" 2>/dev/null || true
 wait "$traffic" || true
 traffic=
 

@@ -18,11 +18,13 @@ type Options struct {
 	Log   *slog.Logger
 }
 
-// Drivers returns one driver for each kind of store.
+// Drivers returns one driver for each kind of store. Sandbox servers are
+// detached: a sandbox that is kept outlives the worker that made it, and the
+// sandbox's own record ends them.
 func Drivers(o Options) []targets.Driver {
 	return []targets.Driver{
-		postgres.New(postgres.Options{Tools: o.Tools, Log: o.Log}),
+		postgres.New(postgres.Options{Tools: o.Tools, Log: o.Log, Detached: true}),
 		redis.New(redis.Options{Tools: o.Tools, Log: o.Log}),
-		s3.New(s3.Options{Tools: o.Tools, Log: o.Log, Detached: true}), // a sandbox may outlive its worker,
+		s3.New(s3.Options{Tools: o.Tools, Log: o.Log, Detached: true}),
 	}
 }
