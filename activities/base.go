@@ -25,6 +25,8 @@ func (a *Activities) TakeBase(ctx context.Context, in BaseIn) (BaseOut, error) {
 func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
+	beat := newBeater(ctx, in.Shard)
+	beat.progress("start", 0, 0)
 	inst, d, err := a.writable(ctx, in.Shard)
 	if err != nil {
 		return BaseOut{}, err
@@ -49,7 +51,6 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	}
 	// Equal size and time can hide a change, so every Nth base reads everything.
 	full := in.Full || pol.FullEvery > 0 && len(done)%pol.FullEvery == 0
-	beat := newBeater(ctx, in.Shard)
 	// restic opens its repository and PostgreSQL makes its checkpoint without
 	// a report of progress; both have time-outs of their own.
 	stop := beatEvery(ctx, 5*time.Second, beat.current)

@@ -117,11 +117,17 @@ func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, erro
 	}
 	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "retain", Detail: in.Region} })
 	defer stop()
+	return ApplyRetention(ctx, v, g, time.Now().UTC(), false)
+}
+
+// ApplyRetention removes from a vault what the group's policy no longer keeps,
+// or with dry only says what that would be.
+func ApplyRetention(ctx context.Context, v *vault.Vault, g Group, now time.Time, dry bool) (RetainOut, error) {
+	out := RetainOut{Region: v.Region()}
 	inv, err := v.Inventory(ctx, []string{g.Name})
 	if err != nil {
 		return out, err
 	}
-	now := time.Now().UTC()
 	pol := g.Policy.Retention
 	if n := g.Policy.KeepCutsMin; n > 0 && len(inv.Cuts) > 0 {
 		// Cuts are sorted by age: the Nth newest one widens the window.
@@ -129,6 +135,6 @@ func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, erro
 		pol.KeepCuts = max(pol.KeepCuts, now.Sub(nth.FencedAt)+time.Minute)
 	}
 	out.Plan = vault.PlanRetention(inv, pol, now)
-	out.Result, err = v.Retain(ctx, out.Plan, vault.RetainOptions{})
+	out.Result, err = v.Retain(ctx, out.Plan, vault.RetainOptions{DryRun: dry})
 	return out, err
 }

@@ -58,6 +58,8 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, e
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
 	out := stepOut(ctx, in)
+	beat := newBeater(ctx, in.Step.Shard)
+	beat.progress("start", 0, 0)
 	d, err := a.driver(in.Step.Kind)
 	if err != nil {
 		return out, err
@@ -70,7 +72,6 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, e
 	if err != nil {
 		return out, err
 	}
-	beat := newBeater(ctx, in.Step.Shard)
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
 	out.Outcome, err = d.Restore(ctx, inst, targets.RestoreRequest{Base: in.Step.Base, Point: in.Step.Point,

@@ -22,7 +22,7 @@ func Archive(ctx workflow.Context, in ArchiveIn) error {
 		TaskQueue: in.Shard.Queue,
 		// The activity returns after an hour; the limit only catches a stuck one.
 		StartToCloseTimeout: 2 * time.Hour,
-		HeartbeatTimeout:    10 * time.Second,
+		HeartbeatTimeout:    20 * time.Second,
 		WaitForCancellation: true,
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 1.5,
 			MaximumInterval: 10 * time.Second},

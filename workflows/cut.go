@@ -23,7 +23,7 @@ func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 	// A fence that died with its worker is tried anew under a new id; the
 	// server's lease has ended the old one long before the heartbeat is missed.
 	fctx := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		TaskQueue: home, StartToCloseTimeout: 2 * time.Minute, HeartbeatTimeout: 15 * time.Second,
+		TaskQueue: home, StartToCloseTimeout: 2 * time.Minute, HeartbeatTimeout: 20 * time.Second,
 		ScheduleToStartTimeout: time.Minute,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
 	})
@@ -48,7 +48,7 @@ func seal(ctx workflow.Context, g activities.Group, cut targets.Cut) (targets.Cu
 	defer cancel()
 	deadline := func(queue string) workflow.Context {
 		return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-			TaskQueue: queue, ScheduleToCloseTimeout: within, HeartbeatTimeout: 15 * time.Second, WaitForCancellation: true,
+			TaskQueue: queue, ScheduleToCloseTimeout: within, HeartbeatTimeout: 20 * time.Second, WaitForCancellation: true,
 			RetryPolicy: &temporal.RetryPolicy{InitialInterval: 500 * time.Millisecond, MaximumInterval: 5 * time.Second},
 		})
 	}

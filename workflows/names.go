@@ -18,6 +18,7 @@ const (
 	RunDrillName   = "RunDrill"
 	CheckName      = "Check"
 	RetainName     = "Retain"
+	ScheduledName  = "Scheduled"
 )
 
 // Workflow ids are the mutual exclusion: two cuts of one group cannot run at
@@ -26,7 +27,8 @@ const (
 // CutID is the workflow id of a group's cuts.
 func CutID(group string) string { return "cut/" + group }
 
-// BackupID is the workflow id of a group's backups.
+// BackupID is the workflow id of a group's backups, and of its retention: what
+// is being written must not be judged for removal.
 func BackupID(group string) string { return "backup/" + group }
 
 // ArchiveID is the workflow id of a shard's archiver.
@@ -41,11 +43,8 @@ func SandboxID(plan string) string { return "restore/" + plan }
 // DrillID is the workflow id of a drill.
 func DrillID(name string) string { return "drill/" + name }
 
-// CheckID is the workflow id of the check of a region's vault.
-func CheckID(region string) string { return "check/" + region }
-
-// RetainID is the workflow id of a group's retention.
-func RetainID(group string) string { return "retain/" + group }
+// CheckID is the workflow id of the check of a group's vaults.
+func CheckID(group string) string { return "check/" + group }
 
 // Queue is the task queue of a region's workers unless the configuration names another.
 func Queue(region string) string { return "drctl." + region }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/config"
 	"drctl/drills"
 	"drctl/internal/engine"
@@ -72,16 +72,23 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 			return nil, err
 		}
 		home := s.cfg.Regions[g.Home].Queue
-		add := func(id string, every time.Duration, workflow string, arg any) {
-			if every > 0 {
-				out = append(out, engine.Schedule{ID: id, Every: every, Jitter: min(pol.Jitter, every/2), WorkflowName: workflow, WorkflowID: id,
-					TaskQueue: home, Args: []any{arg}})
+		add := func(id, runID string, every time.Duration, workflow string, arg any) error {
+			if every <= 0 {
+				return nil
 			}
+			x, err := schedule(id, runID, workflow, home, every, min(pol.Jitter, every/2), arg)
+			out = append(out, x)
+			return err
 		}
-		add(workflows.CutID(name), pol.Cut.Every, workflows.TakeCutName, workflows.TakeCutIn{Group: g})
-		add(workflows.BackupID(name), pol.Base.Every, workflows.TakeBackupName, workflows.TakeBackupIn{Group: g})
-		add("check/"+name, pol.Check.Every, workflows.CheckName, workflows.CheckAllIn{Group: g, ReadData: pol.Check.ReadData})
-		add(workflows.RetainID(name), 24*time.Hour, workflows.RetainName, workflows.CheckAllIn{Group: g})
+		err = errors.Join(
+			add(workflows.CutID(name), workflows.CutID(name), pol.Cut.Every, workflows.TakeCutName, workflows.TakeCutIn{Group: g}),
+			add(workflows.BackupID(name), workflows.BackupID(name), pol.Base.Every, workflows.TakeBackupName, workflows.TakeBackupIn{Group: g}),
+			add(workflows.CheckID(name), workflows.CheckID(name), pol.Check.Every, workflows.CheckName, workflows.CheckAllIn{Group: g, ReadData: pol.Check.ReadData}),
+			add("retain/"+name, workflows.BackupID(name), retainEvery, workflows.RetainName, workflows.CheckAllIn{Group: g}),
+		)
+		if err != nil {
+			return nil, err
+		}
 	}
 	for _, name := range s.cfg.DrillNames() {
 		d := s.cfg.Drills[name]
@@ -94,11 +101,29 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 		}
 		def.Trigger = "schedule"
 		queue := s.cfg.Regions[d.Vault].Queue
-		out = append(out, engine.Schedule{ID: workflows.DrillID(name), Every: d.Every, Jitter: min(d.Jitter, d.Every/2), WorkflowName: workflows.RunDrillName,
-			WorkflowID: workflows.DrillID(name), TaskQueue: queue,
-			Args: []any{workflows.RunDrillIn{Drill: def, Queue: queue, By: "the schedule " + workflows.DrillID(name)}}})
+		id := workflows.DrillID(name)
+		x, err := schedule(id, id, workflows.RunDrillName, queue, d.Every, min(d.Jitter, d.Every/2),
+			workflows.RunDrillIn{Drill: def, Queue: queue, By: "the schedule " + id})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, x)
 	}
 	return out, nil
+}
+
+// retainEvery is how often retention runs. What it removes is decided by age
+// in hours and days, so more often would change nothing.
+const retainEvery = 24 * time.Hour
+
+// schedule makes a schedule whose runs carry runID, which excludes others.
+func schedule(id, runID, workflow, queue string, every, jitter time.Duration, arg any) (engine.Schedule, error) {
+	input, err := json.Marshal(arg)
+	if err != nil {
+		return engine.Schedule{}, fail.New(fail.Internal, "apply", id, "", err)
+	}
+	return engine.Schedule{ID: id, Every: every, Jitter: jitter, WorkflowName: workflows.ScheduledName, WorkflowID: "scheduled/" + id, TaskQueue: queue,
+		Args: []any{workflows.ScheduledIn{ID: runID, Workflow: workflow, Queue: queue, Input: input}}}, nil
 }
 
 // archivers starts one archiver for every shard that has a log and stops those
@@ -171,5 +196,3 @@ func definition(cfg *config.Config, name string) (drills.Definition, error) {
 	}
 	return def, def.Validate()
 }
-
-var _ = activities.Group{}

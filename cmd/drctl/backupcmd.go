@@ -17,7 +17,7 @@ import (
 func (a *app) backupCmd() *cobra.Command {
 	c := &cobra.Command{Use: "backup", Short: "Take, list and verify bases"}
 	var group, region, readData string
-	var wait, full bool
+	var wait, full, yes bool
 	var shards []string
 	now := &cobra.Command{
 		Use: "now", Short: "Take a base of every shard", Args: cobra.NoArgs,
@@ -53,8 +53,15 @@ something is damaged. It needs no engine.`,
 	for _, x := range []*cobra.Command{list, show, verify} {
 		x.Flags().StringVar(&region, "vault", "", "region whose vault is read")
 	}
+	prune := &cobra.Command{
+		Use: "prune", Short: "Show what the policy's retention would remove now, or remove it", Args: cobra.NoArgs,
+		Long: `Retention runs daily by itself. This shows what it would remove from each vault
+now; with --yes it removes it. Nothing that a kept cut needs is ever removed.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.backupPrune(cmd.Context(), group, yes) },
+	}
+	prune.Flags().BoolVar(&yes, "yes", false, "remove")
 	c.PersistentFlags().StringVarP(&group, "group", "g", "", "group (default: the only one)")
-	c.AddCommand(now, list, show, verify)
+	c.AddCommand(now, list, show, verify, prune)
 	return c
 }
 
@@ -258,4 +265,63 @@ func printFindings(a *app, fs []targets.Finding) {
 			fmt.Fprintln(a.out, line)
 		}
 	}
+}
+
+func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
+	var outs []activities.RetainOut
+	if yes {
+		// Through the engine, under the id that excludes backups.
+		s, err := a.online(ctx)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		g, err := s.group(group)
+		if err != nil {
+			return err
+		}
+		run, err := start(ctx, s.engine, workflows.BackupID(g.Name), workflows.RetainName, g.Queue(g.Home), false, workflows.CheckAllIn{Group: g})
+		if err != nil {
+			return err
+		}
+		if err := s.wait(ctx, run, true, &outs); err != nil {
+			return err
+		}
+	} else {
+		s, err := a.offline()
+		if err != nil {
+			return err
+		}
+		g, err := s.group(group)
+		if err != nil {
+			return err
+		}
+		for _, r := range g.Policy.Vaults {
+			v, err := s.p.Vault(ctx, r)
+			if err != nil {
+				return err
+			}
+			out, err := activities.ApplyRetention(ctx, v, g, time.Now().UTC(), true)
+			if err != nil {
+				return err
+			}
+			outs = append(outs, out)
+		}
+	}
+	if a.json {
+		return a.printJSON(outs)
+	}
+	verb := "would remove"
+	if yes {
+		verb = "removed"
+	}
+	for _, o := range outs {
+		bases := 0
+		for _, s := range o.Result.Shards {
+			bases += len(s.Bases)
+		}
+		fmt.Fprintf(a.out, "vault %s: %s %d cuts, %d bases, %d chunks (%s), %d objects (%s); %d cuts stay\n", o.Region, verb, len(o.Result.Cuts), bases,
+			o.Result.Chunks, progress.Bytes(o.Result.ChunkBytes), o.Result.Objects, progress.Bytes(o.Result.ObjectBytes), o.Plan.KeptCuts)
+	}
+	return nil
 }

@@ -170,7 +170,7 @@ func (s *session) groupStatus(ctx context.Context, g activities.Group, engineSta
 	if s.engine != nil {
 		if rs, err := engine.Running(ctx, s.engine, ""); err == nil {
 			for _, r := range rs {
-				if !strings.HasPrefix(r.ID, "archive/") {
+				if !strings.HasPrefix(r.ID, "archive/") && !strings.HasPrefix(r.ID, "scheduled/") {
 					st.Running = append(st.Running, r.ID)
 				}
 			}

@@ -144,6 +144,7 @@ func registerWorkflows(w worker.WorkflowRegistry) {
 		workflows.RunDrillName:   workflows.RunDrill,
 		workflows.CheckName:      workflows.Check,
 		workflows.RetainName:     workflows.Retain,
+		workflows.ScheduledName:  workflows.Scheduled,
 	} {
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
 	}

@@ -151,8 +151,11 @@ type WorkerOptions struct {
 
 // heartbeatEvery bounds how old the progress that others see can be, and how
 // late a cancellation arrives. The SDK's own limit is 80 % of the heartbeat
-// timeout, which is too long for a person who watches.
-const heartbeatEvery = 2 * time.Second
+// timeout, which is too long for a person who watches. It must not be short
+// either: the SDK gives the call that reports a heartbeat exactly this long
+// and cancels the activity when the engine takes longer, as one with a busy
+// disk does (seen: at 1 s, backups cancelled over and over under load).
+const heartbeatEvery = 5 * time.Second
 
 // NewWorker makes a worker for a task queue; the caller registers workflows
 // and activities, starts and stops it.

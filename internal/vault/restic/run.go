@@ -212,6 +212,12 @@ func (r *Repo) start(ctx context.Context, c command, wait string) (*proc, io.Rea
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
+		if err == nil && c.op != "restore" && c.op != "dump" {
+			// A base must not slow the platform down; a restore is the platform's
+			// only hope. The group is set, not the process, because nice values
+			// belong to threads. Where it is not allowed nothing is lost.
+			_ = syscall.Setpriority(syscall.PRIO_PGRP, cmd.Process.Pid, 10)
+		}
 		outW.Close()
 		errW.Close()
 		started <- err
