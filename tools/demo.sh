@@ -62,7 +62,8 @@ done
 grep '^drctl: up after' "$WORK/up.log"
 
 say "4. The first backup"
-run backup now
+run backup now --json >"$WORK/backup.json"
+jq -r '.bases[] | "\(.base.id)  \(.base.bytes / 1048576 | floor) MiB read, \(.base.bytes_added / 1048576 | floor) MiB new, in \(["\(.copied_to[])"] | join(", ")) too"' "$WORK/backup.json"
 
 say "5. Cuts go on for $WARM s"
 sleep "$WARM"
@@ -102,9 +103,13 @@ run lab check --dir "$LAB" --sandbox "$box" --cut "$cut" --journal "$WORK/journa
 run sandbox rm "$box"
 
 say "Summary"
-jq -r '.stats | "fence        \(.Cuts) cuts, stall p50 \(.StallP50/1e6*10|round/10) ms, p99 \(.StallP99/1e6*10|round/10) ms, worst \(.StallMax/1e6*10|round/10) ms, at most \(.AttemptsMax) attempts\nsealed       p50 \(.SealP50/1e9*100|round/100) s, p99 \(.SealP99/1e9*100|round/100) s after the fence, in both vaults"' "$WORK/cuts.json"
+backed=$(jq -r '[.bases[].base.finished] | max' "$WORK/backup.json")
+jq -r --arg t "$backed" '[.cuts[] | select(.fenced_at > $t) | .stall_ns / 1e6] | sort | "fence        \(length) cuts after the backup, stall p50 \(.[(length - 1) / 2 | floor] * 10 | round / 10) ms, p99 \(.[((length * 99 + 99) / 100 | floor) - 1] * 10 | round / 10) ms"' "$WORK/cuts.json"
+jq -r '.stats | "fence, all   \(.Cuts) cuts, stall p50 \(.StallP50/1e6*10|round/10) ms, p99 \(.StallP99/1e6*10|round/10) ms, worst \(.StallMax/1e6*10|round/10) ms, at most \(.AttemptsMax) attempts\nsealed       p50 \(.SealP50/1e9*100|round/100) s, p99 \(.SealP99/1e9*100|round/100) s after the fence, in both vaults"' "$WORK/cuts.json"
 jq -r '"customers    \(.Acked) operations acknowledged, \(.Failed) failed, \(.Unknown) without an answer (all counted to the end, the disaster included)\nlatency      p50 \(.P50/1e6*10|round/10) ms, p99 \(.P99/1e6*10|round/10) ms"' "$WORK/traffic.json"
 jq -r '.record | "RPO          \((.measured.rpo_ns.value // 0)/1e9*100|round/100) s (objective \(.objectives.rpo_ns/1e9) s)\nRTO          \((.measured.rto_ns.value // 0)/1e9*100|round/100) s (objective \(.objectives.rto_ns/1e9) s)\nrestored     \([.recovery_point.shards[].bytes_restored.value // 0]|add/1048576|round) MiB\ndrill        \(if .verdict.passed then "passed" else "FAILED" end), \(.checks|length) checks"' "$WORK/drill.json"
+lost=$(date -d "$disaster" +%s%N)
+jq -rn --argjson lost "$lost" 'reduce (inputs | select(.status == "failed" or .status == "unknown")) as $r ({before: 0, after: 0}; if $r.begin_ns < $lost - 3000000000 then .before += 1 else .after += 1 end) | "no success   \(.before) operations before the disaster, \(.after) in it"' "$WORK/journal.jsonl"
 echo "report       $WORK/$(basename "$report")"
 echo "took         $(($(date +%s) - begin)) s"
 ok=1

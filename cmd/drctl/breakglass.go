@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -22,6 +24,17 @@ import (
 // worst day.
 type vaultFlags struct {
 	url, endpoint, region, accessKey, secretFile, keyFile string
+}
+
+// flags adds the flags that locate a vault without a configuration.
+func (f *vaultFlags) flags(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&f.url, "vault-url", "", "without a configuration: file:///path or s3://bucket/prefix")
+	fl.StringVar(&f.endpoint, "vault-endpoint", "", "without a configuration: URL of an S3 service that is not AWS")
+	fl.StringVar(&f.region, "vault-s3-region", "us-east-1", "without a configuration: S3 region")
+	fl.StringVar(&f.accessKey, "vault-access-key", "", "without a configuration: S3 access key id")
+	fl.StringVar(&f.secretFile, "vault-secret-file", "", "without a configuration: file with the S3 secret key (or $"+secretEnv+")")
+	fl.StringVar(&f.keyFile, "key", "", "without a configuration: file with the vault's age identity")
 }
 
 // secretEnv is where the S3 secret key comes from when no file is named.

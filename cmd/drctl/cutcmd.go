@@ -9,8 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/internal/progress"
+	"drctl/internal/vault"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -20,6 +22,7 @@ func (a *app) cutCmd() *cobra.Command {
 	var group, region string
 	var wait, all, stats bool
 	var limit int
+	var place vaultFlags
 	now := &cobra.Command{
 		Use: "now", Short: "Take a cut", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.cutNow(cmd.Context(), group, wait) },
@@ -28,7 +31,7 @@ func (a *app) cutCmd() *cobra.Command {
 	list := &cobra.Command{
 		Use: "list", Short: "List the sealed cuts, newest first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.cutList(cmd.Context(), group, region, all, stats, limit)
+			return a.cutList(cmd.Context(), place, group, region, all, stats, limit)
 		},
 	}
 	list.Flags().BoolVar(&all, "all", false, "abandoned cuts too")
@@ -36,10 +39,13 @@ func (a *app) cutCmd() *cobra.Command {
 	list.Flags().IntVar(&limit, "limit", 20, "newest cuts to list; 0 for all")
 	show := &cobra.Command{
 		Use: "show CUT", Short: "Show one cut: positions and timings per shard", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.cutShow(cmd.Context(), group, region, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.cutShow(cmd.Context(), place, group, region, args[0])
+		},
 	}
 	for _, x := range []*cobra.Command{list, show} {
 		x.Flags().StringVar(&region, "vault", "", "region whose vault is read (default: the group's home)")
+		place.flags(x)
 	}
 	c.PersistentFlags().StringVarP(&group, "group", "g", "", "group (default: the only one)")
 	c.AddCommand(now, list, show)
@@ -85,30 +91,12 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 	return nil
 }
 
-// AbandonedCut is the record of a cut that could not be sealed.
-type abandonedCut struct {
-	Cut         targets.Cut `json:"cut"`
-	Reason      string      `json:"reason"`
-	AbandonedAt time.Time   `json:"abandoned_at"`
-}
-
-func (a *app) cutList(ctx context.Context, group, region string, all, stats bool, limit int) error {
-	s, err := a.offline()
+func (a *app) cutList(ctx context.Context, place vaultFlags, group, region string, all, stats bool, limit int) error {
+	v, group, err := a.vaultOrPlace(ctx, place, group, region)
 	if err != nil {
 		return err
 	}
-	g, err := s.group(group)
-	if err != nil {
-		return err
-	}
-	if region, err = s.vaultOf(ctx, region, g.Name); err != nil {
-		return err
-	}
-	v, err := s.p.Vault(ctx, region)
-	if err != nil {
-		return err
-	}
-	cuts, damaged := v.Cuts(ctx, g.Name)
+	cuts, damaged := v.Cuts(ctx, group)
 	if damaged != nil && len(cuts) == 0 {
 		return damaged
 	}
@@ -116,24 +104,24 @@ func (a *app) cutList(ctx context.Context, group, region string, all, stats bool
 	if limit > 0 && len(cuts) > limit {
 		cuts = cuts[:limit]
 	}
-	var abandoned []abandonedCut
+	var abandoned []activities.AbandonedCut
 	if all {
 		ids, err := v.Reports(ctx, "abandoned-cut")
 		if err != nil {
 			return err
 		}
 		for _, id := range ids {
-			var x abandonedCut
+			var x activities.AbandonedCut
 			if err := v.Report(ctx, "abandoned-cut", id, &x); err != nil {
 				return err
 			}
-			if x.Cut.Group == g.Name {
+			if x.Cut.Group == group {
 				abandoned = append(abandoned, x)
 			}
 		}
 	}
 	if a.json {
-		out := map[string]any{"vault": region, "cuts": cuts}
+		out := map[string]any{"vault": v.Region(), "cuts": cuts}
 		if all {
 			out["abandoned"] = abandoned
 		}
@@ -203,23 +191,12 @@ func printFenceStats(a *app, f fenceFigures) {
 	fmt.Fprintf(a.out, "sealed after: p50 %s, p99 %s\n", progress.Duration(f.SealP50), progress.Duration(f.SealP99))
 }
 
-func (a *app) cutShow(ctx context.Context, group, region, id string) error {
-	s, err := a.offline()
+func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id string) error {
+	v, group, err := a.vaultOrPlace(ctx, place, group, region)
 	if err != nil {
 		return err
 	}
-	g, err := s.group(group)
-	if err != nil {
-		return err
-	}
-	if region, err = s.vaultOf(ctx, region, g.Name); err != nil {
-		return err
-	}
-	v, err := s.p.Vault(ctx, region)
-	if err != nil {
-		return err
-	}
-	cut, err := v.Cut(ctx, g.Name, id)
+	cut, err := v.Cut(ctx, group, id)
 	if err != nil {
 		return err
 	}
@@ -247,4 +224,38 @@ func describe(p targets.Position) string {
 	default:
 		return p.AsOf.Format(time.RFC3339Nano)
 	}
+}
+
+// vaultOrPlace opens the vault that a listing reads and resolves the group:
+// through the configuration, or without one from the vault itself.
+func (a *app) vaultOrPlace(ctx context.Context, place vaultFlags, group, region string) (*vault.Vault, string, error) {
+	if place.url == "" {
+		s, err := a.offline()
+		if err != nil {
+			return nil, "", err
+		}
+		g, err := s.group(group)
+		if err != nil {
+			return nil, "", err
+		}
+		if region, err = s.vaultOf(ctx, region, g.Name); err != nil {
+			return nil, "", err
+		}
+		v, err := s.p.Vault(ctx, region)
+		return v, g.Name, err
+	}
+	log, err := a.logger()
+	if err != nil {
+		return nil, "", err
+	}
+	tools, err := sandboxTools()
+	if err != nil {
+		return nil, "", err
+	}
+	v, err := place.open(ctx, tools, "", log)
+	if err != nil {
+		return nil, "", err
+	}
+	group, err = onlyGroup(ctx, v, group)
+	return v, group, err
 }

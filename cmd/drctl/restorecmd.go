@@ -49,12 +49,7 @@ func (f *restoreFlags) goal(c *cobra.Command) {
 	fl.StringSliceVar(&f.shards, "shard", nil, "only these shards (target/shard)")
 	fl.StringSliceVar(&f.only, "target", nil, "only these targets")
 	fl.BoolVar(&f.delta, "delta", false, "rewrite existing directories of the same shard in place, taking what is equal already")
-	fl.StringVar(&f.place.url, "vault-url", "", "without a configuration: file:///path or s3://bucket/prefix")
-	fl.StringVar(&f.place.endpoint, "vault-endpoint", "", "without a configuration: URL of an S3 service that is not AWS")
-	fl.StringVar(&f.place.region, "vault-s3-region", "us-east-1", "without a configuration: S3 region")
-	fl.StringVar(&f.place.accessKey, "vault-access-key", "", "without a configuration: S3 access key id")
-	fl.StringVar(&f.place.secretFile, "vault-secret-file", "", "without a configuration: file with the S3 secret key (or $"+secretEnv+")")
-	fl.StringVar(&f.place.keyFile, "key", "", "without a configuration: file with the vault's age identity")
+	f.place.flags(c)
 	fl.StringVar(&f.sandboxDir, "sandbox-dir", "", "directory of the sandboxes")
 }
 
@@ -184,15 +179,9 @@ func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Va
 
 func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vault, group *activities.Group) (restore.Goal, error) {
 	goal := restore.Goal{Group: f.group, Cut: f.cut, Vault: v.Region(), Into: f.into, Delta: f.delta}
-	if goal.Group == "" {
-		gs, err := v.Groups(ctx)
-		if err != nil {
-			return goal, err
-		}
-		if len(gs) != 1 {
-			return goal, fail.New(fail.Invalid, "flags", "--group", fmt.Sprintf("name one of %v", gs), errors.New("the vault does not hold exactly one group"))
-		}
-		goal.Group = gs[0]
+	var err error
+	if goal.Group, err = onlyGroup(ctx, v, f.group); err != nil {
+		return goal, err
 	}
 	if f.at != "" {
 		t, err := time.Parse(time.RFC3339, f.at)
@@ -206,7 +195,6 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 	} else if goal.Cut == "" {
 		goal.Cut = restore.Latest
 	}
-	var err error
 	if goal.Shards, err = shardsFlag(f.shards); err != nil {
 		return goal, err
 	}
@@ -224,6 +212,21 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 		}
 	}
 	return goal, nil
+}
+
+// onlyGroup returns the name, or that of the only group in the vault.
+func onlyGroup(ctx context.Context, v *vault.Vault, name string) (string, error) {
+	if name != "" {
+		return name, nil
+	}
+	gs, err := v.Groups(ctx)
+	if err != nil {
+		return "", err
+	}
+	if len(gs) != 1 {
+		return "", fail.New(fail.Invalid, "flags", "--group", fmt.Sprintf("name one of %v", gs), errors.New("the vault does not hold exactly one group"))
+	}
+	return gs[0], nil
 }
 
 func (a *app) showPlan(p restore.Plan) error {

@@ -64,6 +64,21 @@ func newGantt(r evidence.Record) gantt {
 			to = t
 		}
 	}
+	// The RTO may count from a disaster before the first step: what is measured
+	// ends with the last step before the clean-up, so that is where it begins.
+	origin := r.Started
+	if d, ok := r.Measured.RTO.Get(); ok {
+		var end time.Time
+		for _, s := range r.Steps {
+			if t, ok := s.Finished.Get(); ok && s.Phase != "clean-up" && t.After(end) {
+				end = t
+			}
+		}
+		if o := end.Add(-d); !end.IsZero() && o.Before(origin) {
+			origin = o
+			from = o
+		}
+	}
 	var marks []mark
 	at := func(t time.Time, label, class string) {
 		if t.After(to) {
@@ -72,12 +87,12 @@ func newGantt(r evidence.Record) gantt {
 		marks = append(marks, mark{Label: label, Class: class, X: int(t.Sub(from))})
 	}
 	if d, ok := r.Measured.RTO.Get(); ok {
-		at(r.Started.Add(d), "recovered after "+progress.Duration(d), "mark-got")
+		at(origin.Add(d), "recovered after "+progress.Duration(d), "mark-got")
 	}
 	// An objective far beyond the drill would squeeze everything else.
 	span := to.Sub(from)
 	if o := r.Objectives.RTO; o > 0 && o <= 2*span {
-		at(r.Started.Add(o), "RTO objective "+progress.Duration(o), "mark-want")
+		at(origin.Add(o), "RTO objective "+progress.Duration(o), "mark-want")
 	}
 	span = max(to.Sub(from), time.Millisecond)
 	x := func(d time.Duration) int { return labelWidth + int(float64(plotWidth)*float64(d)/float64(span)) }
