@@ -148,12 +148,19 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	return damaged
 }
 
-// fenceFigures are percentiles in nanoseconds.
+// fenceFigures are percentiles over cuts.
 type fenceFigures struct {
-	Cuts                                        int
-	StallP50, StallP90, StallP99, StallMax      time.Duration
-	GateP50, LockP50, HoldP50, SealP50, SealP99 time.Duration
-	AttemptsMax                                 int
+	Cuts        int           `json:"cuts"`
+	AttemptsMax int           `json:"attempts_max"`
+	StallP50    time.Duration `json:"stall_p50_ns"`
+	StallP90    time.Duration `json:"stall_p90_ns"`
+	StallP99    time.Duration `json:"stall_p99_ns"`
+	StallMax    time.Duration `json:"stall_max_ns"`
+	GateP50     time.Duration `json:"gate_p50_ns"`
+	LockP50     time.Duration `json:"lock_p50_ns"`
+	HoldP50     time.Duration `json:"hold_p50_ns"`
+	SealP50     time.Duration `json:"seal_p50_ns"`
+	SealP99     time.Duration `json:"seal_p99_ns"`
 }
 
 func fenceStats(cuts []targets.Cut) fenceFigures {

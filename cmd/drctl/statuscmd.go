@@ -15,6 +15,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/progress"
+	"drctl/restore"
 	"drctl/targets"
 	"drctl/targets/all"
 	"drctl/workflows"
@@ -56,12 +57,15 @@ type groupStatus struct {
 	Instances []instanceStatus `json:"instances"`
 	Shards    []shardStatus    `json:"shards"`
 	// NewestCut is the newest cut that any vault offers; RPO is its age.
-	NewestCut    string        `json:"newest_cut,omitempty"`
-	CutVaults    []string      `json:"cut_in_vaults,omitempty"`
-	RPO          time.Duration `json:"rpo_ns"`
-	RPOObjective time.Duration `json:"rpo_objective_ns"`
-	Running      []string      `json:"running"`
-	Problems     []string      `json:"problems"`
+	NewestCut string   `json:"newest_cut,omitempty"`
+	CutVaults []string `json:"cut_in_vaults,omitempty"`
+	// RecoverableIn are the vaults whose own newest cut a restore plan can be
+	// made for.
+	RecoverableIn []string      `json:"recoverable_in"`
+	RPO           time.Duration `json:"rpo_ns"`
+	RPOObjective  time.Duration `json:"rpo_objective_ns"`
+	Running       []string      `json:"running"`
+	Problems      []string      `json:"problems"`
 }
 
 func (a *app) status(ctx context.Context, only string) error {
@@ -115,7 +119,7 @@ func (a *app) status(ctx context.Context, only string) error {
 }
 
 func (s *session) groupStatus(ctx context.Context, g activities.Group, engineState string, drivers map[targets.Kind]targets.Driver) groupStatus {
-	st := groupStatus{Group: g.Name, Engine: engineState, RPOObjective: g.Policy.RPO, Running: []string{}, Problems: []string{}}
+	st := groupStatus{Group: g.Name, Engine: engineState, RPOObjective: g.Policy.RPO, Running: []string{}, Problems: []string{}, RecoverableIn: []string{}}
 	problem := func(format string, args ...any) { st.Problems = append(st.Problems, fmt.Sprintf(format, args...)) }
 	if s.engine == nil {
 		problem("the engine is %s", engineState)
@@ -241,6 +245,18 @@ func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupSt
 		if last.ID == newest.ID {
 			st.CutVaults = append(st.CutVaults, r)
 		}
+		// A cut is worth what can be recovered from it: the whole plan is made,
+		// base and unbroken stream of every shard, and thrown away.
+		goal := restore.Goal{Group: g.Name, Cut: last.ID, Vault: r, Into: restore.Sandbox}
+		inv, err := activities.Inventory(ctx, v, goal, &g)
+		if err == nil {
+			_, err = restore.Build(goal, inv, time.Now().UTC())
+		}
+		if err != nil {
+			st.Problems = append(st.Problems, fmt.Sprintf("the newest cut in the vault of %s cannot be recovered: %v", r, err))
+			continue
+		}
+		st.RecoverableIn = append(st.RecoverableIn, r)
 	}
 	if newest.ID == "" {
 		st.Problems = append(st.Problems, "there is no sealed cut; take one with: drctl cut now")
@@ -256,6 +272,9 @@ func (a *app) printStatus(g groupStatus) {
 	fmt.Fprintf(a.out, "group %s, engine %s\n", g.Group, g.Engine)
 	if g.NewestCut != "" {
 		fmt.Fprintf(a.out, "newest sealed cut %s in %s: RPO %s, objective %s\n", g.NewestCut, strings.Join(g.CutVaults, " and "), progress.Duration(g.RPO), progress.Duration(g.RPOObjective))
+		if len(g.RecoverableIn) > 0 {
+			fmt.Fprintf(a.out, "a plan to recover it can be made from the vault of %s\n", strings.Join(g.RecoverableIn, " and of "))
+		}
 	}
 	byShard := map[targets.ShardID]shardStatus{}
 	for _, s := range g.Shards {

@@ -18,24 +18,28 @@ type Second struct {
 
 // Summary is what a run did.
 type Summary struct {
-	Started, Ended time.Time
-	Ops            int64 // Acked + Failed + Unknown
-	Acked          int64
-	Failed         int64
-	Unknown        int64
-	Kinds          map[string]int64 // acknowledged, by kind of operation
-	Reasons        map[string]int64 // failed and unknown, as "failed: lock timeout"
-	P50, P99, Max  time.Duration    // of acknowledged operations, gate included
-	LastAck        time.Time
-	Resolved       Resolved
+	Started time.Time        `json:"started"`
+	Ended   time.Time        `json:"ended"`
+	Ops     int64            `json:"ops"` // Acked + Failed + Unknown
+	Acked   int64            `json:"acked"`
+	Failed  int64            `json:"failed"`
+	Unknown int64            `json:"unknown"`
+	Kinds   map[string]int64 `json:"kinds"`   // acknowledged, by kind of operation
+	Reasons map[string]int64 `json:"reasons"` // failed and unknown, as "failed: lock timeout"
+	// Latencies of acknowledged operations, gate included.
+	P50      time.Duration `json:"p50_ns"`
+	P99      time.Duration `json:"p99_ns"`
+	Max      time.Duration `json:"max_ns"`
+	LastAck  time.Time     `json:"last_ack"`
+	Resolved Resolved      `json:"resolved"`
 }
 
 // Resolved counts what was settled after the operation itself had ended.
 type Resolved struct {
-	Committed  int // by COMMIT PREPARED, or found whole
-	RolledBack int
-	Repaired   int // plain transfers of which one half was missing
-	Left       int // still in doubt
+	Committed  int `json:"committed"` // by COMMIT PREPARED, or found whole
+	RolledBack int `json:"rolled_back"`
+	Repaired   int `json:"repaired"` // plain transfers of which one half was missing
+	Left       int `json:"left"`     // still in doubt
 }
 
 // buckets of the histogram grow by 5 % from 10 microseconds.
