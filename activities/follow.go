@@ -44,7 +44,7 @@ func (a *Activities) follow(parent context.Context, shard targets.ShardID) error
 	// An idle log makes no progress and is not stalled: its liveness is the
 	// protocol's own keep-alive, without which the follower returns an error.
 	// So this activity may beat by the clock.
-	arch, err := stream.NewArchiver(ctx, stream.Options{Set: set, Shard: shard,
+	arch, err := stream.NewArchiver(ctx, stream.Options{Set: set, Shard: shard, Kind: inst.Kind, Region: inst.Region,
 		ChunkAge: pol.ChunkAge, ChunkSize: pol.ChunkSize, Log: a.Log})
 	if err != nil {
 		return err
@@ -55,7 +55,11 @@ func (a *Activities) follow(parent context.Context, shard targets.ShardID) error
 	}
 	stop := beatEvery(ctx, 2*time.Second, beat)
 	defer stop()
-	fctx, done := context.WithTimeout(ctx, followFor)
+	limit := followFor
+	if len(set.Vaults) < len(pol.Vaults) {
+		limit = time.Minute // look again for the vault that is out of reach
+	}
+	fctx, done := context.WithTimeout(ctx, limit)
 	defer done()
 	err = follower.Follow(fctx, inst, arch)
 	// What was received is flushed even when the caller is gone, within reason.

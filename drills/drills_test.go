@@ -246,24 +246,29 @@ func TestJudge(t *testing.T) {
 	limits := Objectives{RTO: time.Minute, RPO: time.Minute}
 	for name, c := range map[string]struct {
 		fs   []targets.Finding
+		s    []evidence.Step
 		o    Objectives
 		m    Measured
 		fail string // "" passes
 	}{
-		"good":                       {[]targets.Finding{good}, limits, met, ""},
-		"no objectives":              {[]targets.Finding{good}, Objectives{}, Measured{}, ""},
-		"warned and skipped":         {[]targets.Finding{good, {Severity: targets.Warned}, {Severity: targets.Skipped}}, limits, met, ""},
-		"a failed check":             {[]targets.Finding{good, bad}, limits, met, `check "sum" on orders: failed: expected =5, got 4`},
-		"an unknown severity":        {[]targets.Finding{good, {Check: "x", Severity: "odd"}}, limits, met, `"x"`},
-		"no check":                   {nil, limits, met, "no check passed (0 ran)"},
-		"skipped only":               {[]targets.Finding{{Severity: targets.Skipped}}, limits, met, "no check passed (1 ran)"},
-		"RTO missed by a hair":       {[]targets.Finding{good}, limits, Measured{RTO: evidence.Known(time.Minute + 1), RPO: met.RPO}, "RTO objective missed"},
-		"RPO missed":                 {[]targets.Finding{good}, limits, Measured{RTO: met.RTO, RPO: evidence.Known(time.Hour)}, "RPO objective missed: 1 h measured, 1 min allowed"},
-		"RTO not measured":           {[]targets.Finding{good}, limits, Measured{RPO: met.RPO, RTO: evidence.Unknown[time.Duration]("why")}, "could not be judged: why"},
-		"a step failed":              {[]targets.Finding{good}, Objectives{}, Measured{Incomplete: []string{"restore-orders/0"}}, "step restore-orders/0 failed"},
-		"all of it at the same time": {[]targets.Finding{bad}, limits, Measured{Incomplete: []string{"s"}}, "no check passed"},
+		"good":                 {[]targets.Finding{good}, nil, limits, met, ""},
+		"no objectives":        {[]targets.Finding{good}, nil, Objectives{}, Measured{}, ""},
+		"warned and skipped":   {[]targets.Finding{good, {Severity: targets.Warned}, {Severity: targets.Skipped}}, nil, limits, met, ""},
+		"a failed check":       {[]targets.Finding{good, bad}, nil, limits, met, `check "sum" on orders: failed: expected =5, got 4`},
+		"an unknown severity":  {[]targets.Finding{good, {Check: "x", Severity: "odd"}}, nil, limits, met, `"x"`},
+		"no check":             {nil, nil, limits, met, "no check passed (0 ran)"},
+		"skipped only":         {[]targets.Finding{{Severity: targets.Skipped}}, nil, limits, met, "no check passed (1 ran)"},
+		"RTO missed by a hair": {[]targets.Finding{good}, nil, limits, Measured{RTO: evidence.Known(time.Minute + 1), RPO: met.RPO}, "RTO objective missed"},
+		"RPO missed":           {[]targets.Finding{good}, nil, limits, Measured{RTO: met.RTO, RPO: evidence.Known(time.Hour)}, "RPO objective missed: 1 h measured, 1 min allowed"},
+		"RTO not measured":     {[]targets.Finding{good}, nil, limits, Measured{RPO: met.RPO, RTO: evidence.Unknown[time.Duration]("why")}, "could not be judged: why"},
+		"a step failed":        {[]targets.Finding{good}, nil, Objectives{}, Measured{Incomplete: []string{"restore-orders/0"}}, "step restore-orders/0 failed"},
+		"a step failed, and why": {[]targets.Finding{good}, []evidence.Step{{ID: "restore-orders/0", Outcome: evidence.StepFailed, Error: "chunk x is damaged"}}, Objectives{},
+			Measured{Incomplete: []string{"restore-orders/0"}}, "step restore-orders/0 failed: chunk x is damaged"},
+		"a step did not run": {[]targets.Finding{good}, []evidence.Step{{ID: "cross-check", Outcome: evidence.StepNotRun, NotRunReason: "restore-orders/0 failed"}}, Objectives{},
+			Measured{Incomplete: []string{"cross-check"}}, "step cross-check did not run: restore-orders/0 failed"},
+		"all of it at the same time": {[]targets.Finding{bad}, nil, limits, Measured{Incomplete: []string{"s"}}, "no check passed"},
 	} {
-		v := Judge(c.fs, c.o, c.m)
+		v := Judge(c.fs, c.s, c.o, c.m)
 		if v.Passed != (c.fail == "") || !strings.Contains(strings.Join(v.Failures, "\n"), c.fail) {
 			t.Errorf("%s: %+v", name, v)
 		}
@@ -388,6 +393,25 @@ func TestRecordOfAFailedGateFails(t *testing.T) {
 	f.Gates = []evidence.Gate{{Name: "free space", Detail: "no room"}}
 	if r := Record(f); r.Verdict.Passed || len(r.Findings) == 0 {
 		t.Errorf("%+v", r.Verdict)
+	}
+}
+
+func TestNextDueIsTheSchedulesNextRun(t *testing.T) {
+	for _, c := range []struct {
+		started time.Time
+		every   time.Duration
+		want    time.Time
+	}{
+		{t0, time.Hour, t0.Add(time.Hour)}, // exactly on time: the one after
+		{at(130.5), time.Hour, t0.Add(time.Hour)},
+		{at(130.5), 24 * time.Hour, time.Date(2026, 3, 15, 0, 0, 0, 0, time.UTC)},
+		{at(130.5), 7 * 24 * time.Hour, time.Date(2026, 3, 19, 0, 0, 0, 0, time.UTC)}, // weeks since 1970 begin on Thursdays
+	} {
+		f := facts()
+		f.Started, f.Finished, f.Def.Every = c.started, c.started.Add(time.Minute), c.every
+		if got, ok := Record(f).Test.NextDue.Get(); !ok || !got.Equal(c.want) {
+			t.Errorf("%v every %v: %v, want %v", c.started, c.every, got, c.want)
+		}
 	}
 }
 

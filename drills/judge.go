@@ -1,7 +1,9 @@
 package drills
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"drctl/internal/fail"
@@ -13,8 +15,9 @@ import (
 // Judge says whether a drill passed. It is pure. It fails for every failed
 // check, step or objective; for an objective that could not be measured; and
 // for a drill in which no check passed, because it has shown nothing. A
-// measurement equal to its objective meets it.
-func Judge(findings []targets.Finding, want Objectives, got Measured) Verdict {
+// measurement equal to its objective meets it. The steps give the reasons of
+// those that got.Incomplete names.
+func Judge(findings []targets.Finding, steps []evidence.Step, want Objectives, got Measured) Verdict {
 	v := Verdict{Failures: []string{}, Warnings: []string{}}
 	passed := 0
 	for _, f := range findings {
@@ -30,8 +33,8 @@ func Judge(findings []targets.Finding, want Objectives, got Measured) Verdict {
 	if passed == 0 {
 		v.Failures = append(v.Failures, fmt.Sprintf("no check passed (%d ran): a drill that confirmed nothing is no evidence", len(findings)))
 	}
-	for _, s := range got.Incomplete {
-		v.Failures = append(v.Failures, "step "+s+" failed or did not run")
+	for _, id := range got.Incomplete {
+		v.Failures = append(v.Failures, unfinished(id, steps))
 	}
 	v.Failures = append(v.Failures, objective("RTO", want.RTO, got.RTO)...)
 	v.Failures = append(v.Failures, objective("RPO", want.RPO, got.RPO)...)
@@ -40,6 +43,18 @@ func Judge(findings []targets.Finding, want Objectives, got Measured) Verdict {
 	}
 	v.Passed = len(v.Failures) == 0
 	return v
+}
+
+// unfinished says why a step did not come to its end.
+func unfinished(id string, steps []evidence.Step) string {
+	i := slices.IndexFunc(steps, func(s evidence.Step) bool { return s.ID == id })
+	switch {
+	case i < 0:
+		return "step " + id + " failed or did not run"
+	case steps[i].Outcome == evidence.StepNotRun:
+		return "step " + id + " did not run: " + cmp.Or(steps[i].NotRunReason, "no reason was recorded")
+	}
+	return "step " + id + " failed: " + cmp.Or(steps[i].Error, "no reason was recorded")
 }
 
 func objective(name string, want time.Duration, got evidence.Span) []string {

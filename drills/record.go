@@ -53,7 +53,7 @@ func Record(f Facts) Evidence {
 	if f.LostWhy != "" {
 		m.Lost = evidence.Unknown[int64](f.LostWhy)
 	}
-	v := Judge(f.Findings, f.Def.Objectives, m)
+	v := Judge(f.Findings, f.Steps, f.Def.Objectives, m)
 	if len(f.CleanUp.LeftOver) > 0 {
 		v.Warnings = append(v.Warnings, "left over: "+strings.Join(f.CleanUp.LeftOver, ", "))
 	}
@@ -106,9 +106,16 @@ func test(f Facts) evidence.Test {
 		Previous: evidence.KnownIf(f.Previous, cmp.Or(f.PreviousUnknown, "no earlier record of this drill was found")),
 		NextDue:  evidence.KnownIf(f.NextDue, "the drill has no schedule")}
 	if f.NextDue.IsZero() && f.Def.Every > 0 {
-		t.NextDue = evidence.Known(f.Started.Add(f.Def.Every))
+		t.NextDue = evidence.Known(nextDue(f.Started, f.Def.Every))
 	}
 	return t
+}
+
+// nextDue is when the schedule runs next: schedules run on multiples of their
+// interval since 1970, whenever somebody runs the drill by hand in between.
+func nextDue(started time.Time, every time.Duration) time.Time {
+	since := started.Sub(time.Unix(0, 0))
+	return started.Add(every - since%every).UTC()
 }
 
 var nameRole = regexp.MustCompile(`^(.+?)\s*\(([^()]+)\)$`)

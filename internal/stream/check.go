@@ -71,6 +71,7 @@ type watch struct {
 	chunks  []Chunk // of the lineage, from the run that matters on
 	after   string
 	chained bool // parents hold everything up to where their child left
+	from    beginning
 }
 
 // reached reports whether the vault holds the position and everything before
@@ -84,7 +85,7 @@ func (w *watch) reached(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		w.chunks = append(w.chunks, fresh...)
-		return w.holds(ctx, w.chunks, w.at.Offset, true)
+		return w.holds(ctx, w.from, w.chunks, w.at.Offset, true)
 	}
 	ls, err := load(ctx, w.v, w.st, w.shard)
 	if err != nil {
@@ -102,7 +103,8 @@ func (w *watch) reached(ctx context.Context) (bool, error) {
 	if w.at.Offset <= l.Offset {
 		return true, nil
 	}
-	return w.holds(ctx, l.Chunks, w.at.Offset, true)
+	w.from = startOf(l, time.Now())
+	return w.holds(ctx, w.from, l.Chunks, w.at.Offset, true)
 }
 
 // parents checks the lineages that this one descends from.
@@ -116,7 +118,7 @@ func (w *watch) parents(ctx context.Context, byID map[string]Lineage, l Lineage)
 			return true, nil // retention took it, or it never had a byte of its own
 		}
 		if l.Parent.Offset > p.Offset {
-			ok, err := w.holds(ctx, p.Chunks, l.Parent.Offset, false)
+			ok, err := w.holds(ctx, startOf(p, time.Now()), p.Chunks, l.Parent.Offset, false)
 			if err != nil || !ok {
 				return false, err
 			}
@@ -128,8 +130,8 @@ func (w *watch) parents(ctx context.Context, byID map[string]Lineage, l Lineage)
 
 // holds reports whether offset is inside, or at the end of, a run that no
 // open gap comes before.
-func (w *watch) holds(ctx context.Context, chunks []Chunk, offset uint64, remember bool) (bool, error) {
-	closed, err := openRuns(chunks, func(c Chunk) (bool, error) { return w.headers.declared(ctx, w.v, c.Key) })
+func (w *watch) holds(ctx context.Context, from beginning, chunks []Chunk, offset uint64, remember bool) (bool, error) {
+	closed, err := openRuns(from, chunks, func(c Chunk) (bool, error) { return w.headers.declared(ctx, w.v, c.Key) })
 	if err != nil {
 		return false, err
 	}

@@ -105,17 +105,41 @@ func runs(chunks []Chunk) []run {
 // damage made it, and going back to it would not fill it.
 const crashReach = 1 << 30
 
+// youngFor is for how long after its beginning a lineage must still have its
+// first chunk: retention removes nothing that is younger. Before that, a
+// missing beginning was left by a crash.
+const youngFor = 24 * time.Hour
+
+// beginning is where a lineage began, by its origin.
+type beginning struct {
+	offset uint64
+	young  bool // it began less than youngFor ago
+}
+
+// startOf tells where a lineage began.
+func startOf(l Lineage, now time.Time) beginning {
+	return beginning{offset: l.Offset, young: l.Origin && now.Sub(l.Began) < youngFor}
+}
+
 // openRuns merges the runs whose gaps are final and returns the run at whose
-// end an archiver must resume, with all whole runs before it. A gap is open,
-// that is a crash left it and the sender still has its bytes, when it is
-// within crashReach of the tip and declared does not say that the chunk
-// behind it began after a declared hole.
-func openRuns(chunks []Chunk, declared func(Chunk) (bool, error)) (closed []run, err error) {
+// end an archiver must resume, with all whole runs before it; none, when the
+// beginning itself is missing. A gap is open, that is a crash left it and the
+// sender still has its bytes, when it is within crashReach of the tip and
+// declared does not say that the chunk behind it began after a declared hole.
+func openRuns(from beginning, chunks []Chunk, declared func(Chunk) (bool, error)) (closed []run, err error) {
 	all := runs(chunks)
 	if len(all) == 0 {
 		return nil, nil
 	}
 	tip := all[len(all)-1].to
+	if from.young && all[0].from > from.offset {
+		// Several chunks fly at once: the first may have been lost, and its
+		// bytes are still the sender's, when later ones have arrived.
+		ok, err := declared(all[0].first)
+		if err != nil || !ok {
+			return nil, err
+		}
+	}
 	for i := 1; i < len(all); i++ {
 		if tip-all[i-1].to > crashReach {
 			continue

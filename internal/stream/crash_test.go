@@ -73,6 +73,11 @@ func TestKilledArchiversLoseNothing(t *testing.T) {
 	a := start(t, Options{Set: set, wrap: wrap})
 	tail, _ := a.Tail()
 	must(t, a.Write(ctx, tail.Offset, streamBytes("L", tail.Offset, tail.Offset+5000)))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%+v, tail %d", a.Progress(), tail.Offset)
+		}
+	})
 	waitFor(t, "all durable", func() bool { return a.Durable() == tail.Offset+5000 })
 	must(t, a.Close(ctx))
 	t.Logf("%d bytes in %d rounds", tail.Offset+5000, rounds)

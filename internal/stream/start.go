@@ -159,8 +159,9 @@ func (a *Archiver) resume(ctx context.Context, all []Lineage, held [][]Lineage) 
 		}
 		return false, last
 	}
+	now := a.opt.Clock()
 	ends := func(l Lineage) (uint64, error) {
-		closed, err := openRuns(l.Chunks, declared)
+		closed, err := openRuns(startOf(l, now), l.Chunks, declared)
 		if err != nil {
 			return 0, err
 		}
@@ -185,13 +186,23 @@ func (a *Archiver) resume(ctx context.Context, all []Lineage, held [][]Lineage) 
 	a.lineage, a.kind, a.tail, a.begun = newest.ID, s.kind, s.tail, true
 	for i, m := range a.members {
 		m.held = contig{end: a.tail}
+		// What this vault alone holds without a hole ends at the first chunk
+		// that another one has and it lacks.
 		for _, l := range held[i] {
-			if l.ID == newest.ID {
-				end, err := ends(l)
-				if err != nil {
-					return err
+			if l.ID != newest.ID {
+				continue
+			}
+			mine := newest
+			mine.Chunks = l.Chunks
+			end, err := ends(mine)
+			if err != nil {
+				return err
+			}
+			m.base = min(end, a.tail)
+			for _, c := range newest.Chunks {
+				if c.From < m.base && !holdsKey(held[i], c.Key) {
+					m.base = c.From
 				}
-				m.base = min(end, a.tail)
 			}
 		}
 	}
