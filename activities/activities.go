@@ -24,6 +24,8 @@ type Activities struct {
 	// SandboxRoot is the folder of this host's sandboxes, StateDir the one for
 	// reports and scratch files.
 	SandboxRoot, StateDir string
+	// SandboxMax is the largest sandbox in bytes; 0 sets no limit.
+	SandboxMax int64
 	// HostQueue is the task queue that only this host serves.
 	HostQueue string
 	Version   string
@@ -44,6 +46,8 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 		CopyVaultName:     a.CopyVault,
 		PlanRestoreName:   a.PlanRestore,
 		OpenSandboxName:   a.OpenSandbox,
+		CheckSpaceName:    a.CheckSpace,
+		KeepSandboxName:   a.KeepSandbox,
 		CloseSandboxName:  a.CloseSandbox,
 		RestoreShardName:  a.RestoreShard,
 		VerifyShardName:   a.VerifyShard,

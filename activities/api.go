@@ -21,6 +21,8 @@ const (
 	CopyVaultName     = "CopyVault"
 	PlanRestoreName   = "PlanRestore"
 	OpenSandboxName   = "OpenSandbox"
+	CheckSpaceName    = "CheckSpace"
+	KeepSandboxName   = "KeepSandbox"
 	CloseSandboxName  = "CloseSandbox"
 	RestoreShardName  = "RestoreShard"
 	VerifyShardName   = "VerifyShard"
@@ -91,6 +93,10 @@ type Policy struct {
 	RTO         time.Duration         `json:"rto_ns"`
 	Retention   vault.RetentionPolicy `json:"retention"`
 	KeepCutsMin int                   `json:"keep_cuts_min"` // newest cuts kept whatever their age
+	// The intervals of the schedules; 0 runs by hand only.
+	CutEvery   time.Duration `json:"cut_every_ns"`
+	BaseEvery  time.Duration `json:"base_every_ns"`
+	CheckEvery time.Duration `json:"check_every_ns"`
 }
 
 // ShardIn names a shard.
@@ -159,6 +165,21 @@ type SandboxRef struct {
 	Queue string `json:"queue"`
 }
 
+// SpaceIn asks whether a plan fits into a sandbox.
+type SpaceIn struct {
+	Sandbox SandboxRef `json:"sandbox"`
+	// Need is what the plan will write, in bytes, as far as it is known.
+	Need int64 `json:"need"`
+	// Uncounted are shards whose size the plan does not know.
+	Uncounted []string `json:"uncounted,omitempty"`
+}
+
+// KeepIn asks that a sandbox be left until an instant.
+type KeepIn struct {
+	Sandbox SandboxRef `json:"sandbox"`
+	Until   time.Time  `json:"until"`
+}
+
 // StepIn is one plan step with its surroundings.
 type StepIn struct {
 	PlanID  string       `json:"plan_id"`
@@ -182,8 +203,26 @@ type StepOut struct {
 	Address  string            `json:"address,omitempty"`
 	Outcome  targets.Outcome   `json:"outcome,omitzero"`
 	Findings []targets.Finding `json:"findings,omitempty"`
-	// Error is set when the step failed and the plan went on to report it.
+	// Error is set when the step could not be done and the plan went on to
+	// report it. A check that was done and found something wrong is a finding.
 	Error string `json:"error,omitempty"`
+}
+
+// FailedChecks are the findings that say that something is wrong.
+func (s StepOut) FailedChecks() []targets.Finding {
+	var out []targets.Finding
+	for _, f := range s.Findings {
+		if f.Severity != targets.Passed && f.Severity != targets.Warned && f.Severity != targets.Skipped {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// NotRun is a step that never began.
+type NotRun struct {
+	StepID string `json:"step_id"`
+	Why    string `json:"why"`
 }
 
 // CheckIn asks for a vault to be verified.

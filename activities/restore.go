@@ -19,35 +19,6 @@ import (
 	"drctl/targets"
 )
 
-// OpenSandbox makes a sandbox on this host, or finds it again.
-func (a *Activities) OpenSandbox(ctx context.Context, in SandboxIn) (SandboxRef, error) {
-	ref, err := a.openSandbox(ctx, in)
-	return ref, engine.EncodeError(err)
-}
-
-func (a *Activities) openSandbox(ctx context.Context, in SandboxIn) (SandboxRef, error) {
-	box, err := sandbox.Create(ctx, sandbox.Options{Root: a.SandboxRoot, ID: in.ID, Tools: a.Tools, Purpose: in.Purpose})
-	if fail.Is(err, fail.Conflict) { // a repeat
-		box, err = sandbox.Open(filepath.Join(a.SandboxRoot, in.ID))
-	}
-	if err != nil {
-		return SandboxRef{}, err
-	}
-	return SandboxRef{ID: in.ID, Dir: box.Dir(), Queue: a.HostQueue}, nil
-}
-
-// CloseSandbox stops and removes a sandbox; one that is gone is fine.
-func (a *Activities) CloseSandbox(ctx context.Context, ref SandboxRef) error {
-	box, err := sandbox.Open(ref.Dir)
-	if fail.Is(err, fail.NotFound) {
-		return nil
-	}
-	if err == nil {
-		err = box.Remove(ctx)
-	}
-	return engine.EncodeError(err)
-}
-
 // RestoreShard lays one shard down and brings it to its point.
 func (a *Activities) RestoreShard(ctx context.Context, in StepIn) (StepOut, error) {
 	out, err := a.restoreShard(ctx, in)

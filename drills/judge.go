@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"drctl/internal/fail"
@@ -33,9 +34,7 @@ func Judge(findings []targets.Finding, steps []evidence.Step, want Objectives, g
 	if passed == 0 {
 		v.Failures = append(v.Failures, fmt.Sprintf("no check passed (%d ran): a drill that confirmed nothing is no evidence", len(findings)))
 	}
-	for _, id := range got.Incomplete {
-		v.Failures = append(v.Failures, unfinished(id, steps))
-	}
+	v.Failures = append(v.Failures, unfinished(got.Incomplete, steps)...)
 	v.Failures = append(v.Failures, objective("RTO", want.RTO, got.RTO)...)
 	v.Failures = append(v.Failures, objective("RPO", want.RPO, got.RPO)...)
 	if want.RTO == 0 && want.RPO == 0 {
@@ -45,16 +44,34 @@ func Judge(findings []targets.Finding, steps []evidence.Step, want Objectives, g
 	return v
 }
 
-// unfinished says why a step did not come to its end.
-func unfinished(id string, steps []evidence.Step) string {
-	i := slices.IndexFunc(steps, func(s evidence.Step) bool { return s.ID == id })
-	switch {
-	case i < 0:
-		return "step " + id + " failed or did not run"
-	case steps[i].Outcome == evidence.StepNotRun:
-		return "step " + id + " did not run: " + cmp.Or(steps[i].NotRunReason, "no reason was recorded")
+// unfinished says why steps did not come to their end: a line for each that
+// failed, and one for all that did not run for the same reason.
+func unfinished(ids []string, steps []evidence.Step) []string {
+	var failed, reasons []string
+	notRun := map[string][]string{}
+	for _, id := range ids {
+		i := slices.IndexFunc(steps, func(s evidence.Step) bool { return s.ID == id })
+		switch {
+		case i < 0:
+			failed = append(failed, "step "+id+" failed or did not run")
+		case steps[i].Outcome == evidence.StepNotRun:
+			why := cmp.Or(steps[i].NotRunReason, "no reason was recorded")
+			if notRun[why] == nil {
+				reasons = append(reasons, why)
+			}
+			notRun[why] = append(notRun[why], id)
+		default:
+			failed = append(failed, "step "+id+" failed: "+cmp.Or(steps[i].Error, "no reason was recorded"))
+		}
 	}
-	return "step " + id + " failed: " + cmp.Or(steps[i].Error, "no reason was recorded")
+	for _, why := range reasons {
+		word := "step "
+		if len(notRun[why]) > 1 {
+			word = "steps "
+		}
+		failed = append(failed, word+strings.Join(notRun[why], ", ")+" did not run: "+why)
+	}
+	return failed
 }
 
 func objective(name string, want time.Duration, got evidence.Span) []string {

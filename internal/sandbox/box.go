@@ -37,6 +37,8 @@ type record struct {
 	Purpose string    `json:"purpose"`
 	Created time.Time `json:"created"`
 	Owner   Proc      `json:"owner,omitzero"`
+	// Expires is when SweepExpired may remove it; zero means never.
+	Expires time.Time `json:"expires,omitzero"`
 	Procs   []Proc    `json:"procs"`
 }
 
@@ -152,6 +154,21 @@ func (b *Box) Purpose() string { return b.rec.Purpose }
 
 // Created is when it was made, UTC.
 func (b *Box) Created() time.Time { return b.rec.Created }
+
+// Expires is when it is removed by itself, UTC; zero means never.
+func (b *Box) Expires() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rec.Expires
+}
+
+// Expire records, durably, when SweepExpired may remove the sandbox.
+func (b *Box) Expire(at time.Time) error {
+	return b.change(func(r *record) error {
+		r.Expires = at.UTC()
+		return nil
+	})
+}
 
 // Procs are the recorded servers.
 func (b *Box) Procs() []Proc {
@@ -315,17 +332,29 @@ func WriteFileSync(path string, content []byte, mode os.FileMode) error {
 
 // Sweep removes the sandboxes below root whose owner process is gone.
 func Sweep(ctx context.Context, root string) (removed []string, err error) {
+	return sweep(ctx, root, func(r record) bool { return r.Owner.Pid != 0 && !r.Owner.Alive() })
+}
+
+// SweepExpired removes the sandboxes below root whose recorded time is up.
+// Several processes may sweep the same root.
+func SweepExpired(ctx context.Context, root string, now time.Time) (removed []string, err error) {
+	return sweep(ctx, root, func(r record) bool { return !r.Expires.IsZero() && !r.Expires.After(now) })
+}
+
+func sweep(ctx context.Context, root string, gone func(record) bool) (removed []string, err error) {
 	boxes, err := List(root)
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
 	for _, b := range boxes {
-		if b.rec.Owner.Pid == 0 || b.rec.Owner.Alive() {
+		if !gone(b.rec) {
 			continue
 		}
 		if err := b.Remove(ctx); err != nil {
-			errs = append(errs, err)
+			if exists(b.dir) { // else another sweep was faster
+				errs = append(errs, err)
+			}
 			continue
 		}
 		removed = append(removed, b.rec.ID)

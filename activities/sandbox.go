@@ -1,0 +1,90 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/progress"
+	"drctl/internal/report/evidence"
+	"drctl/internal/sandbox"
+)
+
+// OpenSandbox makes a sandbox on this host, or finds it again.
+func (a *Activities) OpenSandbox(ctx context.Context, in SandboxIn) (SandboxRef, error) {
+	ref, err := a.openSandbox(ctx, in)
+	return ref, engine.EncodeError(err)
+}
+
+func (a *Activities) openSandbox(ctx context.Context, in SandboxIn) (SandboxRef, error) {
+	box, err := sandbox.Create(ctx, sandbox.Options{Root: a.SandboxRoot, ID: in.ID, Tools: a.Tools, Purpose: in.Purpose})
+	if fail.Is(err, fail.Conflict) { // a repeat
+		box, err = sandbox.Open(filepath.Join(a.SandboxRoot, in.ID))
+	}
+	if err != nil {
+		return SandboxRef{}, err
+	}
+	return SandboxRef{ID: in.ID, Dir: box.Dir(), Queue: a.HostQueue}, nil
+}
+
+// CheckSpace says whether what a plan will write fits into the sandbox: into
+// the free space of its volume and under the configured limit. A gate that
+// does not pass is an answer, not an error.
+func (a *Activities) CheckSpace(ctx context.Context, in SpaceIn) (evidence.Gate, error) {
+	g, err := a.checkSpace(in)
+	return g, engine.EncodeError(err)
+}
+
+func (a *Activities) checkSpace(in SpaceIn) (evidence.Gate, error) {
+	g := evidence.Gate{Name: "free space", At: time.Now().UTC()}
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(in.Sandbox.Dir, &st); err != nil {
+		return g, fail.New(fail.Unavailable, "sandbox: free space", in.Sandbox.Dir, "", err)
+	}
+	free := int64(st.Bavail) * st.Bsize
+	g.Passed, g.Detail = fits(in.Need, free, a.SandboxMax)
+	if len(in.Uncounted) > 0 {
+		g.Detail += "; not counted: " + strings.Join(in.Uncounted, ", ")
+	}
+	return g, nil
+}
+
+// fits compares what a plan writes with what there is and what is allowed.
+func fits(need, free, limit int64) (bool, string) {
+	detail := fmt.Sprintf("%s free, %s needed", progress.Bytes(free), progress.Bytes(need))
+	if limit > 0 {
+		detail += fmt.Sprintf(", %s allowed (sandbox.max_bytes)", progress.Bytes(limit))
+	}
+	return need <= free && (limit == 0 || need <= limit), detail
+}
+
+// KeepSandbox records until when a sandbox is left. The workers of its host
+// remove it after that, whatever has become of the engine.
+func (a *Activities) KeepSandbox(_ context.Context, in KeepIn) error {
+	box, err := sandbox.Open(in.Sandbox.Dir)
+	if err == nil {
+		err = box.Expire(in.Until)
+	}
+	return engine.EncodeError(err)
+}
+
+// CloseSandbox stops and removes a sandbox; one that is gone is fine.
+func (a *Activities) CloseSandbox(ctx context.Context, ref SandboxRef) error {
+	// Removing many files reports no progress of its own; every call in it is
+	// one of the local file system.
+	stop := beatEvery(ctx, 5*time.Second, func() Beat { return Beat{Phase: "remove the sandbox", Detail: ref.ID} })
+	defer stop()
+	box, err := sandbox.Open(ref.Dir)
+	if fail.Is(err, fail.NotFound) {
+		return nil
+	}
+	if err == nil {
+		err = box.Remove(ctx)
+	}
+	return engine.EncodeError(err)
+}
