@@ -69,7 +69,7 @@ func backupShard(ctx workflow.Context, in TakeBackupIn, s activities.GroupShard,
 	id := stamp + "-" + s.Shard.Target + "-" + s.Shard.Shard
 	var taken activities.BaseOut
 	if err := workflow.ExecuteActivity(lctx, activities.TakeBaseName, activities.BaseIn{Shard: s.Shard, ID: id, Full: in.Full}).Get(ctx, &taken); err != nil {
-		b.Error = err.Error()
+		b.Error = text(err)
 		return b
 	}
 	b.Base = taken.Base
@@ -79,7 +79,7 @@ func backupShard(ctx workflow.Context, in TakeBackupIn, s activities.GroupShard,
 			continue
 		}
 		if err := workflow.ExecuteActivity(lctx, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: from, To: to}).Get(ctx, nil); err != nil {
-			b.Error = "copy to " + to + ": " + err.Error()
+			b.Error = "copy to " + to + ": " + text(err)
 			continue
 		}
 		b.CopiedTo = append(b.CopiedTo, to)

@@ -16,7 +16,9 @@ type CheckAllIn struct {
 	ReadData string   `json:"read_data"`
 }
 
-// Check verifies the vaults of a group, each on its own region's worker.
+// Check verifies the vaults of a group, each on its own region's worker, all
+// at once. One that cannot be checked does not stop the others, but fails the
+// whole in the end.
 func Check(ctx workflow.Context, in CheckAllIn) ([]activities.CheckOut, error) {
 	regions := in.Regions
 	if len(regions) == 0 {
@@ -28,22 +30,29 @@ func Check(ctx workflow.Context, in CheckAllIn) ([]activities.CheckOut, error) {
 			activities.CheckIn{Region: r, Group: in.Group.Name, ReadData: in.ReadData})
 	}
 	out := make([]activities.CheckOut, len(regions))
+	var first error
 	for i, f := range futures {
-		if err := f.Get(ctx, &out[i]); err != nil {
-			return out, err
+		if err := f.Get(ctx, &out[i]); err != nil && first == nil {
+			first = err
 		}
 	}
-	return out, nil
+	return out, first
 }
 
-// Retain applies the group's retention to every vault of its policy.
+// Retain applies the group's retention to every vault of its policy, one after
+// the other. One that cannot be reached does not stop the others.
 func Retain(ctx workflow.Context, in CheckAllIn) ([]activities.RetainOut, error) {
 	out := make([]activities.RetainOut, len(in.Group.Policy.Vaults))
+	var first error
 	for i, r := range in.Group.Policy.Vaults {
-		if err := workflow.ExecuteActivity(long(ctx, in.Group.Queue(r), 24*time.Hour, 3), activities.RetainName,
-			activities.CheckIn{Region: r, Group: in.Group.Name}).Get(ctx, &out[i]); err != nil {
-			return out, err
+		err := workflow.ExecuteActivity(long(ctx, in.Group.Queue(r), 24*time.Hour, 3), activities.RetainName,
+			activities.CheckIn{Region: r, Group: in.Group.Name}).Get(ctx, &out[i])
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		if err != nil && first == nil {
+			first = err
 		}
 	}
-	return out, nil
+	return out, first
 }

@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"errors"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -36,8 +35,11 @@ func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 		dctx, cancel := workflow.NewDisconnectedContext(ctx)
 		defer cancel()
 		aerr := workflow.ExecuteActivity(quick(dctx, home), activities.AbandonCutName,
-			activities.CutIn{Cut: cut, Reason: err.Error()}).Get(dctx, nil)
-		return cut, errors.Join(err, aerr)
+			activities.CutIn{Cut: cut, Reason: text(err)}).Get(dctx, nil)
+		if aerr != nil {
+			workflow.GetLogger(ctx).Error("an abandoned cut could not be recorded", "cut", cut.ID, "err", aerr.Error())
+		}
+		return cut, because("cut: seal", cut.ID, "the cut is abandoned, and that could not be recorded; see: drctl status", err, aerr)
 	}
 	return sealed, nil
 }

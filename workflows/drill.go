@@ -7,6 +7,7 @@ import (
 
 	"drctl/activities"
 	"drctl/drills"
+	"drctl/restore"
 	"drctl/targets"
 )
 
@@ -22,6 +23,9 @@ type RunDrillIn struct {
 	Window int    `json:"window"`
 	// Keep leaves the sandbox for inspection.
 	Keep bool `json:"keep"`
+	// KeepFailed is how long the sandbox is left when a step or a check
+	// failed; it removes itself after that. A cancelled drill leaves none.
+	KeepFailed time.Duration `json:"keep_failed_ns"`
 }
 
 // RunDrill restores a cut into a sandbox, checks it, measures, removes the
@@ -31,14 +35,14 @@ func RunDrill(ctx workflow.Context, in RunDrillIn) (activities.DrillOut, error) 
 	fin := activities.FinishIn{Drill: in.Drill, Disaster: in.Disaster, By: in.By, Started: workflow.Now(ctx).UTC(), Keep: in.Keep,
 		Run: workflow.GetInfo(ctx).WorkflowExecution.RunID}
 	drillSteps(ctx, in, &fin)
-	fin.Finished = workflow.Now(ctx).UTC()
-	if fin.Sandbox.ID != "" && !in.Keep {
-		if left := closeSandbox(ctx, fin.Sandbox); left != "" {
-			fin.LeftOver = append(fin.LeftOver, left)
-		} else {
-			fin.RemovedAt = workflow.Now(ctx).UTC()
-		}
+	if ctx.Err() != nil {
+		fin.Errors = append(fin.Errors, "the drill was cancelled")
 	}
+	fin.Ended = workflow.Now(ctx).UTC()
+	if fin.Sandbox.ID != "" && !in.Keep {
+		leaveOrRemove(ctx, in, &fin)
+	}
+	fin.Finished = workflow.Now(ctx).UTC()
 	// A cancelled drill leaves a report too.
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
@@ -49,45 +53,116 @@ func RunDrill(ctx workflow.Context, in RunDrillIn) (activities.DrillOut, error) 
 	return out, ctx.Err()
 }
 
+// leaveOrRemove removes the sandbox, or has it remove itself later when there
+// is something in it to look at.
+func leaveOrRemove(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
+	if in.KeepFailed > 0 && ctx.Err() == nil && worthALook(*fin) {
+		until := fin.Ended.Add(in.KeepFailed)
+		err := workflow.ExecuteActivity(awaited(ctx, fin.Sandbox.Queue), activities.KeepSandboxName,
+			activities.KeepIn{Sandbox: fin.Sandbox, Until: until}).Get(ctx, nil)
+		if err == nil && ctx.Err() == nil {
+			fin.KeptUntil = until
+			return
+		}
+		// What nobody will remove later goes now.
+	}
+	if left := closeSandbox(ctx, fin.Sandbox); left != "" {
+		fin.LeftOver = append(fin.LeftOver, left)
+	} else {
+		fin.RemovedAt = workflow.Now(ctx).UTC()
+	}
+}
+
+// worthALook reports whether a step or a check failed in the sandbox. A missed
+// objective alone leaves nothing to be seen there.
+func worthALook(fin activities.FinishIn) bool {
+	steps := append([]activities.StepOut{fin.Cross}, fin.Steps...)
+	for _, s := range steps {
+		if s.Error != "" || len(s.FailedChecks()) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // drillSteps does the work; what went wrong is recorded in fin.
 func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
-	fail := func(what string, err error) { fin.Errors = append(fin.Errors, what+": "+err.Error()) }
+	skip := func(why string, ids ...string) {
+		for _, id := range ids {
+			fin.NotRun = append(fin.NotRun, activities.NotRun{StepID: id, Why: why})
+		}
+	}
 	var picked activities.PickOut
 	err := workflow.ExecuteActivity(long(ctx, in.Queue, 30*time.Minute, 3), activities.PickDrillName,
 		activities.PickIn{Drill: in.Drill, Now: fin.Started}).Get(ctx, &picked)
+	fin.Planned = workflow.Now(ctx).UTC()
 	if err != nil {
-		fail("plan", err)
+		fin.PlanError = text(err)
+		skip("there is no plan", "open-sandbox", activities.CrossCheckStep)
 		return
 	}
 	fin.Plan, fin.Sample = picked.Plan, picked.Sample
-	fin.Planned = workflow.Now(ctx).UTC()
+	all := append(stepIDs(picked.Plan), activities.CrossCheckStep)
 	box, err := openSandbox(ctx, in.Queue, "drill-"+in.Drill.Name+"-"+fin.Started.Format("20060102T150405"), "drill "+in.Drill.Name)
+	fin.Opened = workflow.Now(ctx).UTC()
 	if err != nil {
-		fail("sandbox", err)
+		fin.OpenError = text(err)
+		skip("there is no sandbox", all...)
 		return
 	}
 	fin.Sandbox = box
-	fin.Opened = workflow.Now(ctx).UTC()
-	assertions := map[string][]targets.Assertion{}
-	for _, s := range picked.Plan.Steps {
-		assertions[s.Shard.Target] = in.Drill.Checks.Assertions[s.Shard.Target]
-		if own := in.Drill.Checks.Assertions[s.Shard.String()]; len(own) > 0 {
-			assertions[s.Shard.String()] = own
-		}
-	}
-	run := runPlan(ctx, RestoreIn{Plan: picked.Plan, Queue: in.Queue, Window: in.Window, Quick: in.Drill.Checks.Quick, Assertions: assertions}, box)
-	fin.Steps, fin.NotRun = run.done, run.notRun
-	if len(run.failed) > 0 || ctx.Err() != nil {
-		if ctx.Err() != nil {
-			fail("drill", ctx.Err())
-		}
+	gate, err := checkSpace(ctx, picked.Plan, box)
+	if err != nil {
+		fin.OpenError = text(err)
+		skip("the free space is not known", all...)
 		return
 	}
-	var cross activities.StepOut
-	if err := workflow.ExecuteActivity(long(ctx, box.Queue, 6*time.Hour, 2), activities.CrossCheckName,
-		activities.CrossIn{Drill: in.Drill, Plan: picked.Plan, Sandbox: box}).Get(ctx, &cross); err != nil {
-		fail("checks across stores", err)
-		cross = activities.StepOut{StepID: "cross-check", Error: err.Error(), Finished: workflow.Now(ctx).UTC()}
+	fin.Gates = append(fin.Gates, gate)
+	if !gate.Passed {
+		skip("the plan does not fit into the sandbox", all...)
+		return
 	}
-	fin.Cross = cross
+	run := runPlan(ctx, RestoreIn{Plan: picked.Plan, Queue: in.Queue, Window: in.Window, Quick: in.Drill.Checks.Quick,
+		Assertions: assertions(in.Drill, picked.Plan)}, box)
+	fin.Steps, fin.NotRun = run.done, run.notRun
+	switch {
+	case ctx.Err() != nil:
+		skip("it was cancelled", activities.CrossCheckStep)
+	case !run.restored(picked.Plan):
+		skip("not every shard was restored", activities.CrossCheckStep)
+	default:
+		fin.Cross = crossCheck(ctx, in, picked.Plan, box)
+	}
+}
+
+// crossCheck compares the restored stores with each other. A check that failed
+// on one store alone is no reason to leave it out.
+func crossCheck(ctx workflow.Context, in RunDrillIn, plan restore.Plan, box activities.SandboxRef) activities.StepOut {
+	started := workflow.Now(ctx).UTC()
+	var out activities.StepOut
+	if err := workflow.ExecuteActivity(long(ctx, box.Queue, 6*time.Hour, 2), activities.CrossCheckName,
+		activities.CrossIn{Drill: in.Drill, Plan: plan, Sandbox: box}).Get(ctx, &out); err != nil {
+		return activities.StepOut{StepID: activities.CrossCheckStep, Started: started, Finished: workflow.Now(ctx).UTC(), Error: text(err)}
+	}
+	return out
+}
+
+func stepIDs(p restore.Plan) []string {
+	var ids []string
+	for _, s := range p.Steps {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}
+
+// assertions are those of the plan's targets and shards.
+func assertions(d drills.Definition, p restore.Plan) map[string][]targets.Assertion {
+	out := map[string][]targets.Assertion{}
+	for _, s := range p.Steps {
+		out[s.Shard.Target] = d.Checks.Assertions[s.Shard.Target]
+		if own := d.Checks.Assertions[s.Shard.String()]; len(own) > 0 {
+			out[s.Shard.String()] = own
+		}
+	}
+	return out
 }

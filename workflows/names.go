@@ -59,6 +59,14 @@ func quick(ctx workflow.Context, queue string) workflow.Context {
 	})
 }
 
+// awaited is quick for calls whose outcome must be known even when the
+// workflow is cancelled meanwhile: what they made has to be undone.
+func awaited(ctx workflow.Context, queue string) workflow.Context {
+	opt := workflow.GetActivityOptions(quick(ctx, queue))
+	opt.WaitForCancellation = true
+	return workflow.WithActivityOptions(ctx, opt)
+}
+
 // long is for work that beats; limit bounds one attempt.
 func long(ctx workflow.Context, queue string, limit time.Duration, attempts int32) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{

@@ -6,6 +6,9 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/report/evidence"
 	"drctl/restore"
 	"drctl/targets"
 )
@@ -29,19 +32,23 @@ type RestoreIn struct {
 
 // RestoreOut is what a plan did, step by step.
 type RestoreOut struct {
-	Sandbox  activities.SandboxRef `json:"sandbox,omitzero"`
-	Steps    []activities.StepOut  `json:"steps"`
-	NotRun   []string              `json:"not_run,omitempty"`
-	Failed   []string              `json:"failed,omitempty"` // ids of failed steps
-	Started  time.Time             `json:"started"`
-	Finished time.Time             `json:"finished"`
+	Sandbox activities.SandboxRef `json:"sandbox,omitzero"`
+	Steps   []activities.StepOut  `json:"steps"`
+	NotRun  []activities.NotRun   `json:"not_run,omitempty"`
+	// Failed are the ids of the steps that could not be done, Unverified those
+	// of the steps that were done and found something wrong.
+	Failed     []string  `json:"failed,omitempty"`
+	Unverified []string  `json:"unverified,omitempty"`
+	Started    time.Time `json:"started"`
+	Finished   time.Time `json:"finished"`
 	// LeftOver says why the sandbox is still there although it was to go.
 	LeftOver string `json:"left_over,omitempty"`
 }
 
 // Restore interprets a plan. A failed step stops what needs it and nothing
-// else; the outcome lists every step. A cancelled or failed sandbox restore
-// removes its sandbox.
+// else; the outcome lists every step. A check that finds something wrong stops
+// nothing. A sandbox restore that is cancelled, or that was refused, removes
+// its sandbox; when that fails, the error says what is left over.
 func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 	out.Started = workflow.Now(ctx).UTC()
 	if in.Plan.Goal.Into == restore.Sandbox {
@@ -53,19 +60,59 @@ func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 			if !in.Discard && err == nil {
 				return
 			}
-			out.LeftOver = closeSandbox(ctx, out.Sandbox)
+			if out.LeftOver = closeSandbox(ctx, out.Sandbox); out.LeftOver != "" && err != nil {
+				err = leftOver(ctx, out, err)
+			}
 		}()
+		gate, gerr := checkSpace(ctx, in.Plan, out.Sandbox)
+		if gerr != nil {
+			return out, gerr
+		}
+		if !gate.Passed {
+			return out, refused(in.Plan, gate)
+		}
 	}
 	r := runPlan(ctx, in, out.Sandbox)
-	out.Steps, out.NotRun, out.Failed = r.done, r.notRun, r.failed
+	out.Steps, out.NotRun, out.Failed, out.Unverified = r.done, r.notRun, r.failed, r.unverified
 	out.Finished = workflow.Now(ctx).UTC()
 	return out, ctx.Err()
 }
 
+// leftOver says with the error that a sandbox could not be removed: the result
+// of a workflow that fails is lost. A cancelled one ends as cancelled, and the
+// log has it.
+func leftOver(ctx workflow.Context, out RestoreOut, err error) error {
+	workflow.GetLogger(ctx).Error("left over", "what", out.LeftOver)
+	if ctx.Err() != nil {
+		return temporalCanceled(out.LeftOver)
+	}
+	return engine.EncodeError(fail.New(fail.CodeOf(engine.DecodeError(err)), "restore", out.LeftOver,
+		"remove it with: drctl sandbox rm "+out.Sandbox.ID, engine.DecodeError(err)))
+}
+
 func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.SandboxRef, error) {
 	var box activities.SandboxRef
-	err := workflow.ExecuteActivity(quick(ctx, queue), activities.OpenSandboxName, activities.SandboxIn{ID: id, Purpose: purpose}).Get(ctx, &box)
+	err := workflow.ExecuteActivity(awaited(ctx, queue), activities.OpenSandboxName, activities.SandboxIn{ID: id, Purpose: purpose}).Get(ctx, &box)
 	return box, err
+}
+
+// checkSpace asks the sandbox's host whether the plan fits.
+func checkSpace(ctx workflow.Context, plan restore.Plan, box activities.SandboxRef) (evidence.Gate, error) {
+	in := activities.SpaceIn{Sandbox: box, Need: plan.Bytes()}
+	for _, s := range plan.Steps {
+		if s.Op == restore.OpRestore && s.Kind == targets.S3 && s.BaseBytes == 0 {
+			in.Uncounted = append(in.Uncounted, s.Shard.String())
+		}
+	}
+	var gate evidence.Gate
+	err := workflow.ExecuteActivity(quick(ctx, box.Queue), activities.CheckSpaceName, in).Get(ctx, &gate)
+	return gate, err
+}
+
+// refused is the error of a plan that does not fit.
+func refused(plan restore.Plan, g evidence.Gate) error {
+	return engine.EncodeError(fail.New(fail.Exhausted, "restore: "+g.Name, plan.ID,
+		"make room, put sandbox.dir on a larger volume, raise sandbox.max_bytes, or restore fewer shards", errorText(g.Detail)))
 }
 
 // closeSandbox removes a sandbox even when the workflow is being cancelled,
@@ -73,16 +120,31 @@ func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.Sa
 func closeSandbox(ctx workflow.Context, box activities.SandboxRef) string {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
-	if err := workflow.ExecuteActivity(quick(dctx, box.Queue), activities.CloseSandboxName, box).Get(dctx, nil); err != nil {
-		return "sandbox " + box.ID + " (" + box.Dir + "): " + err.Error()
+	if err := workflow.ExecuteActivity(long(dctx, box.Queue, time.Hour, 5), activities.CloseSandboxName, box).Get(dctx, nil); err != nil {
+		return "sandbox " + box.ID + " (" + box.Dir + "): " + text(err)
 	}
 	return ""
 }
 
 type planRun struct {
-	done   []activities.StepOut
-	notRun []string
-	failed []string
+	done       []activities.StepOut
+	notRun     []activities.NotRun
+	failed     []string
+	unverified []string
+}
+
+// restored reports whether every restore of the plan came to its end.
+func (r planRun) restored(plan restore.Plan) bool {
+	ok := map[string]bool{}
+	for _, s := range r.done {
+		ok[s.StepID] = s.Error == ""
+	}
+	for _, s := range plan.Steps {
+		if s.Op == restore.OpRestore && !ok[s.ID] {
+			return false
+		}
+	}
+	return true
 }
 
 // runPlan runs every step as soon as its needs are met, at most window at once.
@@ -99,6 +161,10 @@ func runPlan(ctx workflow.Context, in RestoreIn, box activities.SandboxRef) plan
 		wg.Add(1)
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			defer wg.Done()
+			skip := func(why string) {
+				state[step.ID] = "failed"
+				run.notRun = append(run.notRun, activities.NotRun{StepID: step.ID, Why: why})
+			}
 			ready := func() bool {
 				for _, n := range step.Needs {
 					if state[n] == "" {
@@ -108,20 +174,17 @@ func runPlan(ctx workflow.Context, in RestoreIn, box activities.SandboxRef) plan
 				return true
 			}
 			if err := workflow.Await(ctx, ready); err != nil {
-				state[step.ID] = "failed"
-				run.notRun = append(run.notRun, step.ID)
+				skip("it was cancelled")
 				return
 			}
 			for _, n := range step.Needs {
 				if state[n] == "failed" {
-					state[step.ID] = "failed"
-					run.notRun = append(run.notRun, step.ID)
+					skip(n + " was not done")
 					return
 				}
 			}
 			if err := sem.Acquire(ctx, 1); err != nil {
-				state[step.ID] = "failed"
-				run.notRun = append(run.notRun, step.ID)
+				skip("it was cancelled")
 				return
 			}
 			defer sem.Release(1)
@@ -131,6 +194,8 @@ func runPlan(ctx workflow.Context, in RestoreIn, box activities.SandboxRef) plan
 			if res.Error != "" {
 				state[step.ID] = "failed"
 				run.failed = append(run.failed, step.ID)
+			} else if len(res.FailedChecks()) > 0 {
+				run.unverified = append(run.unverified, step.ID)
 			}
 		})
 	}
@@ -155,17 +220,10 @@ func runStep(ctx workflow.Context, in RestoreIn, step restore.Step, box activiti
 		arg.Assertions = append(arg.Assertions, in.Assertions[step.Shard.Target]...)
 		arg.Assertions = append(arg.Assertions, in.Assertions[step.Shard.String()]...)
 	}
-	res := activities.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: workflow.Now(ctx).UTC()}
-	started := res.Started
-	err := workflow.ExecuteActivity(long(ctx, queue, step.Limit, 10), name, arg).Get(ctx, &res)
-	if err != nil {
-		res.Error = err.Error()
-		res.Started, res.Finished = started, workflow.Now(ctx).UTC()
-	}
-	for _, f := range res.Findings {
-		if f.Severity == targets.Failed && res.Error == "" {
-			res.Error = "check failed: " + f.Check + " on " + f.Subject
-		}
+	started := workflow.Now(ctx).UTC()
+	var res activities.StepOut
+	if err := workflow.ExecuteActivity(long(ctx, queue, step.Limit, 10), name, arg).Get(ctx, &res); err != nil {
+		return activities.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Error: text(err)}
 	}
 	return res
 }

@@ -350,11 +350,11 @@ func TestWriteBlocksWhenTooMuchIsOnItsWay(t *testing.T) {
 	set, _ := testSet(t, 1, 1)
 	fs, wrap := faults(set)
 	hold := make(chan struct{})
-	fs[0].put = func(key string) (error, error, time.Duration) {
+	fs[0].put = func(key string) (time.Duration, error, error) {
 		if _, ok := vault.ParseChunkKey(key); ok {
 			<-hold
 		}
-		return nil, nil, 0
+		return 0, nil, nil
 	}
 	a := start(t, Options{Set: set, ChunkSize: 100, MaxBuffered: 400, wrap: wrap})
 	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))

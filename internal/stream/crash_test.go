@@ -24,7 +24,7 @@ func TestKilledArchiversLoseNothing(t *testing.T) {
 	fs, wrap := faults(set)
 	var mu sync.Mutex
 	for _, f := range fs {
-		f.put = func(string) (before, after error, delay time.Duration) {
+		f.put = func(string) (delay time.Duration, before, after error) {
 			mu.Lock()
 			defer mu.Unlock()
 			switch rng.IntN(8) {
@@ -33,7 +33,7 @@ func TestKilledArchiversLoseNothing(t *testing.T) {
 			case 1:
 				after = errFault
 			}
-			return before, after, time.Duration(rng.IntN(4)) * time.Millisecond
+			return time.Duration(rng.IntN(4)) * time.Millisecond, before, after
 		}
 	}
 	src := source{lineage: "L"}
@@ -187,7 +187,7 @@ func TestALostFirstChunkIsNotSkipped(t *testing.T) {
 		}
 		fs, wrap := faults(set)
 		hold := make(chan struct{})
-		fs[1].put = func(string) (error, error, time.Duration) { <-hold; return nil, nil, 0 }
+		fs[1].put = func(string) (time.Duration, error, error) { <-hold; return 0, nil, nil }
 		b := start(t, Options{Set: set, ChunkSize: 1000, wrap: wrap})
 		tail, _ := b.Tail()
 		if d := b.Durable(); d != 0 {

@@ -52,7 +52,7 @@ func testSet(t testing.TB, n, durability int) (vault.Set, []string) {
 type faulty struct {
 	vault.Store
 	mu  sync.Mutex
-	put func(key string) (before, after error, delay time.Duration)
+	put func(key string) (delay time.Duration, before, after error)
 	off bool // unreachable
 }
 
@@ -83,7 +83,7 @@ func (f *faulty) Put(ctx context.Context, key string, body []byte) error {
 	if put == nil {
 		return f.Store.Put(ctx, key, body)
 	}
-	before, after, delay := put(key)
+	delay, before, after := put(key)
 	select {
 	case <-time.After(delay):
 	case <-ctx.Done():

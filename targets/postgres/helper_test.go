@@ -123,14 +123,12 @@ type archive struct {
 	auto     bool
 	durable  map[string]uint64
 	advanced chan struct{}
-	limit    int // bytes that may wait; 0 unlimited
 	onWrite  func(total int) error
 	total    int
 }
 
 type lineage struct {
 	start   uint64
-	data    []byte
 	parent  targets.Position
 	history []byte
 	holes   []targets.Span

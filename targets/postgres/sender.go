@@ -35,9 +35,8 @@ type sender struct {
 	start   uint64
 	pos     uint64 // next byte expected; reading goroutine only
 
-	mu     sync.Mutex // guards writes to conn
-	asked  chan struct{}
-	server uint64
+	mu    sync.Mutex // guards writes to conn
+	asked chan struct{}
 }
 
 func newSender(repl *pgconn.PgConn, archive targets.Archive, from uint64) *sender {

@@ -76,7 +76,7 @@ func (m *member) refuse(ctx context.Context) error {
 		return queryError("cut: join", m.in, "", err)
 	}
 	defer rows.Close()
-	for rows.Next() {
+	if rows.Next() { // the first one is reason enough
 		var kind, who, what, rel, mode string
 		if err := rows.Scan(&kind, &who, &what, &rel, &mode); err != nil {
 			return queryError("cut: join", m.in, "", err)

@@ -194,10 +194,10 @@ func checkVersion(op string, in targets.Instance, m map[string]string) error {
 	v := m["redis_version"]
 	major, _, _ := strings.Cut(v, ".")
 	if n, err := strconv.Atoi(major); err != nil || n < minVersion {
-		return fail.New(fail.Unsupported, op, in.String(), "upgrade to Redis 7 or later", errors.New("Redis "+strconv.Quote(v)+" has no multi-part AOF"))
+		return fail.New(fail.Unsupported, op, in.String(), "upgrade to Redis 7 or later", errors.New("version "+strconv.Quote(v)+" has no multi-part AOF"))
 	}
 	if m["cluster_enabled"] == "1" {
-		return fail.New(fail.Unsupported, op, in.String(), "use masters without cluster mode, one shard each", errors.New("Redis Cluster is not supported"))
+		return fail.New(fail.Unsupported, op, in.String(), "use masters without cluster mode, one shard each", errors.New("a Redis Cluster is not supported"))
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func MarkerKey(group string) string { return "drctl:cut:" + group }
 func (d *Driver) Join(ctx context.Context, in targets.Instance, req targets.JoinRequest) (targets.Member, error) {
 	const op = "redis: join cut"
 	if req.Gate {
-		return nil, fail.New(fail.Unsupported, op, in.String(), "name a PostgreSQL shard as the gate", errors.New("Redis cannot hold a gate"))
+		return nil, fail.New(fail.Unsupported, op, in.String(), "name a PostgreSQL shard as the gate", errors.New("a Redis server cannot hold a gate"))
 	}
 	c, err := client(in, 0)
 	if err != nil {

@@ -98,7 +98,7 @@ func refuse(ctx context.Context, in targets.Instance, req targets.RestoreRequest
 		return fail.New(fail.Invalid, opRestore, in.String(), "name the data directory that this worker can write", errors.New("no data directory"))
 	}
 	if req.Delta {
-		return fail.New(fail.Unsupported, opRestore, in.String(), "restore into an empty directory", errors.New("Redis has no delta restore: its files change as a whole"))
+		return fail.New(fail.Unsupported, opRestore, in.String(), "restore into an empty directory", errors.New("there is no delta restore of Redis: its files change as a whole"))
 	}
 	if in.Address != "" {
 		nd := net.Dialer{Timeout: 2 * time.Second}

@@ -1,0 +1,216 @@
+package activities
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"drctl/drills"
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/report"
+	"drctl/internal/report/evidence"
+	"drctl/internal/sandbox"
+	"drctl/internal/vault"
+)
+
+// The kinds of reports in a vault that a drill leaves.
+const (
+	drillReport = "drill"
+	planReport  = "drill-plan"
+)
+
+// planFile is the name under which the plan is attached.
+const planFile = "plan.json"
+
+// storeAttempts is how often storing a report is tried before the files on the
+// worker's host have to do: a drill whose vaults are gone leaves a report too.
+const storeAttempts = 3
+
+// FinishDrill writes the record of a drill, whatever came of it, to this
+// worker's state directory and to every vault that can be reached. A repeat
+// finds the record that the first call stored.
+func (a *Activities) FinishDrill(ctx context.Context, in FinishIn) (DrillOut, error) {
+	out, err := a.finishDrill(ctx, in, int(activity.GetInfo(ctx).Attempt))
+	return out, engine.EncodeError(err)
+}
+
+func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int) (DrillOut, error) {
+	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "report"} })
+	defer stop()
+	set, vaultErr := a.reportSet(ctx, in)
+	var read *vault.Vault // the vault that the drill read, when it is there
+	if vaultErr == nil && set.Vaults[0].Region() == in.Drill.Vault {
+		read = set.Vaults[0]
+	}
+	plan, err := planDoc(in)
+	if err != nil {
+		return DrillOut{}, err
+	}
+	rec, doc, err := evidence.Seal(drills.Record(a.facts(ctx, in, read, plan)))
+	if err != nil {
+		return DrillOut{}, err
+	}
+	out := DrillOut{}
+	err = vaultErr
+	if err == nil {
+		rec, doc, err = saveRecord(ctx, set, rec, doc, plan)
+	}
+	switch {
+	case err == nil:
+		for _, v := range set.Vaults {
+			out.Vaults = append(out.Vaults, v.Region())
+		}
+	case fail.Retryable(err) && attempt < storeAttempts:
+		return out, err
+	case fail.Is(err, fail.Conflict):
+		return out, err // somebody else's record lies under this name
+	default:
+		a.Log.Error("a drill's report is in no vault", "report", rec.ID, "err", err)
+		out.Problem = err.Error()
+	}
+	out.ID, out.Passed, out.Record = rec.ID, rec.Verdict.Passed, doc
+	if in.Sandbox.Dir != "" && (in.Keep || !in.KeptUntil.IsZero()) {
+		out.Sandbox = in.Sandbox.Dir
+	}
+	return out, a.writeReport(&out, rec, plan)
+}
+
+// writeReport writes the record, the page and the plan to the state directory.
+func (a *Activities) writeReport(out *DrillOut, rec evidence.Record, plan []byte) error {
+	dir := filepath.Join(a.StateDir, "reports")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fail.New(fail.Denied, "drill: write report", dir, "", err)
+	}
+	out.JSON, out.HTML = filepath.Join(dir, rec.ID+".json"), filepath.Join(dir, rec.ID+".html")
+	if err := sandbox.WriteFileSync(out.JSON, out.Record, 0o644); err != nil {
+		return err
+	}
+	if plan != nil {
+		if err := sandbox.WriteFileSync(filepath.Join(dir, rec.ID+"-"+planFile), plan, 0o644); err != nil {
+			return err
+		}
+	}
+	return writeFile(out.HTML, func(w io.Writer) error { return report.HTML(w, rec) })
+}
+
+// reportSet is the vault that was read, first, and those of the other regions
+// when they are there. Without the vault that was read the others have to do.
+func (a *Activities) reportSet(ctx context.Context, in FinishIn) (vault.Set, error) {
+	set := vault.Set{Durability: 1}
+	v, err := a.Platform.Vault(ctx, in.Drill.Vault)
+	if err == nil {
+		set.Vaults = []*vault.Vault{v}
+	}
+	if more, merr := a.Platform.Set(ctx, in.Drill.Group, in.Drill.Vault); merr == nil {
+		for _, o := range more.Vaults {
+			if v == nil || o.Region() != v.Region() {
+				set.Vaults = append(set.Vaults, o)
+			}
+		}
+	}
+	if len(set.Vaults) == 0 {
+		return set, err
+	}
+	return set, nil
+}
+
+// planDoc is the plan as it is attached and stored; nil when there is none.
+func planDoc(in FinishIn) ([]byte, error) {
+	if in.Plan.ID == "" {
+		return nil, nil
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", " ") // as the vault writes its records: the hash holds for both
+	if err := e.Encode(in.Plan); err != nil {
+		return nil, fail.New(fail.Internal, "drill: attach the plan", in.Plan.ID, "", err)
+	}
+	return b.Bytes(), nil
+}
+
+// saveRecord stores the plan and then the record that refers to it. When an
+// earlier attempt stored a record already, that one counts.
+func saveRecord(ctx context.Context, set vault.Set, rec evidence.Record, doc, plan []byte) (evidence.Record, []byte, error) {
+	if plan != nil {
+		if _, err := set.SaveReport(ctx, planReport, rec.ID, json.RawMessage(plan)); err != nil {
+			return rec, doc, err
+		}
+	}
+	_, err := set.SaveReport(ctx, drillReport, rec.ID, json.RawMessage(doc))
+	if !fail.Is(err, fail.Conflict) {
+		return rec, doc, err
+	}
+	stored, old, rerr := readRecord(ctx, set, rec)
+	if rerr != nil {
+		return rec, doc, errors.Join(err, rerr)
+	}
+	// The other vaults get the same one.
+	_, err = set.SaveReport(ctx, drillReport, rec.ID, json.RawMessage(old))
+	return stored, old, err
+}
+
+// readRecord reads back what an earlier attempt stored of the same drill.
+func readRecord(ctx context.Context, set vault.Set, rec evidence.Record) (evidence.Record, []byte, error) {
+	var errs []error
+	for _, v := range set.Vaults {
+		var doc json.RawMessage
+		err := v.Report(ctx, drillReport, rec.ID, &doc)
+		if fail.Is(err, fail.NotFound) {
+			continue
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		old, err := evidence.Verify(doc)
+		if err == nil && (old.Name != rec.Name || !old.Started.Equal(rec.Started) || old.Plan.ID != rec.Plan.ID || old.Plan.SHA256 != rec.Plan.SHA256) {
+			err = fail.Newf(fail.Conflict, "drill: write report", rec.ID, "the vault of %s holds another drill's record under this name", v.Region())
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		return old, doc, nil
+	}
+	return rec, nil, errors.Join(errs...)
+}
+
+func writeFile(path string, f func(io.Writer) error) error {
+	w, err := os.Create(path)
+	if err != nil {
+		return fail.New(fail.Exhausted, "write", path, "", err)
+	}
+	if err := f(w); err != nil {
+		_ = w.Close()
+		return fail.New(fail.Internal, "write", path, "", err)
+	}
+	if err := w.Close(); err != nil {
+		return fail.New(fail.Exhausted, "write", path, "", err)
+	}
+	return nil
+}
+
+// frequency puts the policy's intervals into words.
+func frequency(p Policy) string {
+	every := func(what string, d time.Duration) string {
+		if d <= 0 {
+			return what + " by hand only"
+		}
+		return fmt.Sprintf("%s every %s", what, d)
+	}
+	s := every("a cut", p.CutEvery) + ", " + every("a base", p.BaseEvery) + ", " + every("a check of the vaults", p.CheckEvery)
+	if p.ChunkAge > 0 {
+		s += fmt.Sprintf("; logs are streamed without a pause, in chunks of at most %s", p.ChunkAge)
+	}
+	return s
+}
