@@ -2,7 +2,11 @@ package activities
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
+
+	"go.temporal.io/sdk/activity"
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -45,9 +49,15 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 		return BaseOut{}, err
 	}
 	for _, b := range done {
-		if b.ID == in.ID {
+		if b.ID == in.ID || strings.HasPrefix(b.ID, in.ID+"-r") {
 			return BaseOut{Base: b, Vault: home.Region()}, a.reached(ctx, set, b)
 		}
+	}
+	// An attempt that died may have left files under its id, which are never
+	// overwritten: each attempt has an id of its own.
+	id := in.ID
+	if n := activity.GetInfo(ctx).Attempt; n > 1 {
+		id += fmt.Sprintf("-r%d", n)
 	}
 	// Equal size and time can hide a change, so every Nth base reads everything.
 	full := in.Full || pol.FullEvery > 0 && len(done)%pol.FullEvery == 0
@@ -55,7 +65,7 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	// a report of progress; both have time-outs of their own.
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
-	art, err := d.Base(ctx, inst, targets.BaseRequest{ID: in.ID, Full: full, Progress: beat.progress}, set.Shard(in.Shard).ForBase(in.ID))
+	art, err := d.Base(ctx, inst, targets.BaseRequest{ID: id, Full: full, Progress: beat.progress}, set.Shard(in.Shard).ForBase(id))
 	if err != nil {
 		return BaseOut{}, err
 	}

@@ -178,8 +178,8 @@ type Sandbox struct {
 	Dir      string        `yaml:"dir" format:"path" doc:"Root of all sandboxes, on a volume with room for the restored data."`
 	RunAs    string        `yaml:"run_as" format:"word" doc:"User that runs the servers when drctl runs as root."`
 	Tools    Tools         `yaml:"tools" doc:"Programs; found by themselves when left out."`
-	MaxBytes Size          `yaml:"max_bytes" min:"0" doc:"Largest sandbox; 0 sets no limit."`
-	Keep     time.Duration `yaml:"keep" min:"0s" doc:"How long a failed drill's sandbox is left for inspection."`
+	MaxBytes Size          `yaml:"max_bytes" min:"0" doc:"Largest sandbox: a plan that reads more is refused before it begins; 0 sets no limit."`
+	Keep     time.Duration `yaml:"keep" min:"0s" doc:"How long the sandbox of a drill with a failed step or check is left for inspection; the host's worker removes it then. A missed objective alone or a cancellation leaves none."`
 }
 
 // Tools are the programs that sandboxes need.
@@ -236,6 +236,8 @@ type ObjectCheck struct {
 	Target string `yaml:"target" req:"true" doc:"The s3 target."`
 	From   string `yaml:"from" req:"true" doc:"The postgres target; the query runs on all its shards."`
 	Query  string `yaml:"query" req:"true" doc:"SQL that returns the key and, as a second column, the SHA-256 in hex."`
+
+	AllowEmpty bool `yaml:"allow_empty" doc:"Accepts that no row names an object; without it that is a failure, because nothing was looked at."`
 }
 
 // Sum is an invariant over all shards of a target.

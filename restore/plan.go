@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -285,7 +286,11 @@ func restoreStep(goal Goal, sh ShardInventory, cut targets.Cut) (Step, error) {
 // pickBase returns the newest base from which an unbroken stream leads to the point.
 func pickBase(sh ShardInventory, point targets.Position, until time.Time) (targets.Artifact, []targets.Span, error) {
 	bases := slices.Clone(sh.Bases)
-	slices.SortFunc(bases, func(a, b targets.Artifact) int { return b.Finished.Compare(a.Finished) })
+	// Of two finished at once the greater id, so that a plan and its hash do not
+	// depend on the order in which a vault lists them.
+	slices.SortFunc(bases, func(a, b targets.Artifact) int {
+		return cmp.Or(b.Finished.Compare(a.Finished), cmp.Compare(b.ID, a.ID))
+	})
 	var why []error
 	for _, b := range bases {
 		if !until.IsZero() && b.Finished.After(until) {
@@ -316,7 +321,7 @@ func pointAt(at time.Time, sh ShardInventory) (targets.Position, error) {
 	case targets.S3:
 		var best Manifest
 		for _, m := range sh.Manifests {
-			if !m.AsOf.After(at) && m.AsOf.After(best.AsOf) {
+			if !m.AsOf.After(at) && cmp.Or(m.AsOf.Compare(best.AsOf), cmp.Compare(m.SHA256, best.SHA256)) > 0 {
 				best = m
 			}
 		}

@@ -12,8 +12,6 @@ import (
 // text words an activity's error as drctl meant it, without the engine's frame.
 func text(err error) string { return engine.DecodeError(err).Error() }
 
-func errorText(s string) error { return errors.New(s) }
-
 // temporalCanceled ends a workflow as cancelled, with a word about it.
 func temporalCanceled(detail string) error { return temporal.NewCanceledError(detail) }
 

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"errors"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -112,7 +113,7 @@ func checkSpace(ctx workflow.Context, plan restore.Plan, box activities.SandboxR
 // refused is the error of a plan that does not fit.
 func refused(plan restore.Plan, g evidence.Gate) error {
 	return engine.EncodeError(fail.New(fail.Exhausted, "restore: "+g.Name, plan.ID,
-		"make room, put sandbox.dir on a larger volume, raise sandbox.max_bytes, or restore fewer shards", errorText(g.Detail)))
+		"make room, put sandbox.dir on a larger volume, raise sandbox.max_bytes, or restore fewer shards", errors.New(g.Detail)))
 }
 
 // closeSandbox removes a sandbox even when the workflow is being cancelled,

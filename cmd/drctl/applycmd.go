@@ -103,7 +103,7 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 		queue := s.cfg.Regions[d.Vault].Queue
 		id := workflows.DrillID(name)
 		x, err := schedule(id, id, workflows.RunDrillName, queue, d.Every, min(d.Jitter, d.Every/2),
-			workflows.RunDrillIn{Drill: def, Queue: queue, By: "the schedule " + id})
+			workflows.RunDrillIn{Drill: def, Queue: queue, By: "the schedule " + id, KeepFailed: s.cfg.Sandbox.Keep})
 		if err != nil {
 			return nil, err
 		}
@@ -189,7 +189,7 @@ func definition(cfg *config.Config, name string) (drills.Definition, error) {
 		}
 	}
 	for _, o := range d.Checks.Objects {
-		def.Checks.Objects = append(def.Checks.Objects, drills.ObjectCheck{Target: o.Target, From: o.From, Query: o.Query})
+		def.Checks.Objects = append(def.Checks.Objects, drills.ObjectCheck{Target: o.Target, From: o.From, Query: o.Query, AllowEmpty: o.AllowEmpty})
 	}
 	for _, x := range d.Checks.Sums {
 		def.Checks.Sums = append(def.Checks.Sums, drills.Sum{Name: x.Name, Target: x.Target, Query: x.Query, Want: x.Want})

@@ -114,7 +114,7 @@ func (p vaultPlatform) GroupOf(s targets.ShardID) (string, error) { return "", p
 
 // breakGlass starts an engine of its own and serves the queues with workers
 // inside this process: the same workflows, without anything that was lost.
-func (a *app) breakGlass(ctx context.Context, bin, sandboxes, state string, p activities.Platform, regions map[string]string, tools sandbox.Tools, log *slog.Logger) (s *session, stop func(), err error) {
+func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax int64, state string, p activities.Platform, regions map[string]string, tools sandbox.Tools, log *slog.Logger) (s *session, stop func(), err error) {
 	exe, err := findEngine(bin)
 	if err != nil {
 		return nil, nil, err
@@ -146,7 +146,7 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes, state string, p ac
 		queues = append(queues, q)
 	}
 	workers, err := startWorkers(c, workerOptions{platform: p, tools: tools, log: log, queues: queues, host: workflows.Queue("local") + "@" + hostname(),
-		sandboxes: sandboxes, state: state, fatal: make(chan error, 8)})
+		sandboxes: sandboxes, sandboxMax: sandboxMax, state: state, fatal: make(chan error, 8)})
 	if err != nil {
 		c.Close()
 		down()

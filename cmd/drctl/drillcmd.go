@@ -74,7 +74,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	if !ok {
 		return fail.New(fail.Invalid, "flags", "--vault", fmt.Sprintf("name one of %v", s.cfg.RegionNames()), fmt.Errorf("there is no region %q", def.Vault))
 	}
-	in := workflows.RunDrillIn{Drill: def, Queue: region.Queue, By: who(), Keep: keep, Window: 4}
+	in := workflows.RunDrillIn{Drill: def, Queue: region.Queue, By: who(), Keep: keep, KeepFailed: s.cfg.Sandbox.Keep, Window: 4}
 	if rec := s.cfg.Recovery[def.Group]; rec != nil {
 		in.Window = rec.Parallel
 	}
@@ -85,7 +85,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	}
 	switch f.engine {
 	case "embedded":
-		e, stop, err := a.breakGlass(ctx, f.engineBin, s.cfg.Sandbox.Dir, s.cfg.StateDir, s.p, map[string]string{def.Vault: region.Queue}, s.p.tools, s.log)
+		e, stop, err := a.breakGlass(ctx, f.engineBin, s.cfg.Sandbox.Dir, int64(s.cfg.Sandbox.MaxBytes), s.cfg.StateDir, s.p, map[string]string{def.Vault: region.Queue}, s.p.tools, s.log)
 		if err != nil {
 			return err
 		}
@@ -131,7 +131,12 @@ func (a *app) printDrill(out activities.DrillOut) error {
 		if err := report.Text(a.out, rec, a.style()); err != nil {
 			return err
 		}
-		fmt.Fprintf(a.out, "report: %s\n        %s\n        and in the vault of %v\n", out.HTML, out.JSON, out.Vaults)
+		fmt.Fprintf(a.out, "report: %s\n        %s\n", out.HTML, out.JSON)
+		if out.Problem == "" {
+			fmt.Fprintf(a.out, "        and in the vault of %v\n", out.Vaults)
+		} else {
+			fmt.Fprintf(a.err, "drctl: warning: the report is in no vault: %s\n", out.Problem)
+		}
 		if out.Sandbox != "" {
 			fmt.Fprintf(a.out, "sandbox kept: %s; remove it with: drctl sandbox rm %s\n", out.Sandbox, out.Sandbox)
 		}

@@ -51,6 +51,7 @@ func (p *platform) Group(name string) (activities.Group, error) {
 		Retention: vault.RetentionPolicy{KeepCuts: pol.Retention.Cuts, KeepBases: pol.Retention.BasesMin,
 			KeepBasesFor: pol.Retention.Bases},
 		KeepCutsMin: pol.Retention.CutsMin,
+		CutEvery:    pol.Cut.Every, BaseEvery: pol.Base.Every, CheckEvery: pol.Check.Every,
 	}}
 	out.Queues = map[string]string{}
 	for _, r := range p.cfg.RegionNames() {

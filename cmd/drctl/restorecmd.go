@@ -94,8 +94,10 @@ type planned struct {
 	log       *slog.Logger
 	queues    map[string]string
 	sandboxes string
-	state     string
-	parallel  int
+	// sandboxMax is the largest sandbox in bytes; 0 sets no limit.
+	sandboxMax int64
+	state      string
+	parallel   int
 }
 
 func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
@@ -167,7 +169,7 @@ func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Va
 	if err != nil {
 		return planned{}, nil, nil, err
 	}
-	r := planned{platform: s.p, tools: s.p.tools, cfg: s.cfg, log: s.log, queues: g.Queues, sandboxes: s.cfg.Sandbox.Dir, state: s.cfg.StateDir, parallel: 4}
+	r := planned{platform: s.p, tools: s.p.tools, cfg: s.cfg, log: s.log, queues: g.Queues, sandboxes: s.cfg.Sandbox.Dir, sandboxMax: int64(s.cfg.Sandbox.MaxBytes), state: s.cfg.StateDir, parallel: 4}
 	if f.sandboxDir != "" {
 		r.sandboxes = f.sandboxDir
 	}
@@ -286,7 +288,7 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	var s *session
 	if glass {
 		var stop func()
-		s, stop, err = a.breakGlass(ctx, f.engineBin, r.sandboxes, r.state, r.platform, r.queues, r.tools, r.log)
+		s, stop, err = a.breakGlass(ctx, f.engineBin, r.sandboxes, r.sandboxMax, r.state, r.platform, r.queues, r.tools, r.log)
 		if err != nil {
 			return err
 		}
@@ -335,6 +337,9 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 		var rows [][]string
 		for _, s := range out.Steps {
 			res := "done"
+			if len(s.FailedChecks()) > 0 {
+				res = "WRONG"
+			}
 			if s.Error != "" {
 				res = "FAILED"
 			}
@@ -353,24 +358,37 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 				}
 			}
 		}
+		for _, n := range out.NotRun {
+			fmt.Fprintf(a.out, "%s did not run: %s\n", n.StepID, n.Why)
+		}
 		if out.Sandbox.ID != "" && out.LeftOver == "" {
 			fmt.Fprintf(a.out, "sandbox %s (how to connect: drctl sandbox show %s); remove it with: drctl sandbox rm %s\n", out.Sandbox.Dir, out.Sandbox.Dir, out.Sandbox.Dir)
 		}
 		fmt.Fprintf(a.out, "took %s\n", progress.Duration(out.Finished.Sub(out.Started)))
 	}
-	broken := 0
+	return restoreStatus(out)
+}
+
+// restoreStatus is the exit status of a restore: 4 when everything was done and
+// a check found something wrong, 3 when part of it could not be done.
+func restoreStatus(out workflows.RestoreOut) error {
+	restored := 0
 	for _, s := range out.Steps {
-		if s.Op == restore.OpRestore && s.Error != "" {
-			broken++
+		if s.Op == restore.OpRestore && s.Error == "" {
+			restored++
 		}
 	}
-	switch n := len(out.Failed) + len(out.NotRun); {
-	case n == 0:
-		return nil
-	case broken == 0:
-		return exitCode{4, fmt.Sprintf("restored, but %d checks failed", len(out.Failed))}
-	case broken < len(out.Steps):
-		return exitCode{3, fmt.Sprintf("%d steps failed, %d did not run", len(out.Failed), len(out.NotRun))}
+	switch {
+	case len(out.Failed)+len(out.NotRun) > 0 && restored == 0:
+		return exitCode{1, "nothing was restored"}
+	case len(out.Failed)+len(out.NotRun) > 0:
+		msg := fmt.Sprintf("%d steps failed, %d did not run", len(out.Failed), len(out.NotRun))
+		if n := len(out.Unverified); n > 0 {
+			msg += fmt.Sprintf(", %d found something wrong", n)
+		}
+		return exitCode{3, msg}
+	case len(out.Unverified) > 0:
+		return exitCode{4, fmt.Sprintf("restored, but the checks of %s failed", strings.Join(out.Unverified, ", "))}
 	}
-	return exitCode{1, "nothing was restored"}
+	return nil
 }

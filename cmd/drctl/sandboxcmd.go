@@ -106,17 +106,22 @@ func (a *app) sandboxList(root string) error {
 		Dir     string    `json:"dir"`
 		Purpose string    `json:"purpose"`
 		Created time.Time `json:"created"`
+		Expires time.Time `json:"expires,omitzero"`
 	}
 	out := []row{}
 	var rows [][]string
 	for _, b := range boxes {
-		out = append(out, row{b.ID(), b.Dir(), b.Purpose(), b.Created()})
-		rows = append(rows, []string{b.ID(), b.Purpose(), b.Created().Local().Format(time.DateTime), b.Dir()})
+		out = append(out, row{b.ID(), b.Dir(), b.Purpose(), b.Created(), b.Expires()})
+		expires := "never"
+		if e := b.Expires(); !e.IsZero() {
+			expires = e.Local().Format(time.DateTime)
+		}
+		rows = append(rows, []string{b.ID(), b.Purpose(), b.Created().Local().Format(time.DateTime), expires, b.Dir()})
 	}
 	if a.json {
 		return a.printJSON(out)
 	}
-	return progress.Table(a.out, []string{"SANDBOX", "PURPOSE", "CREATED", "DIRECTORY"}, rows)
+	return progress.Table(a.out, []string{"SANDBOX", "PURPOSE", "CREATED", "EXPIRES", "DIRECTORY"}, rows)
 }
 
 // instanceOf turns a sandbox's access record into an instance.

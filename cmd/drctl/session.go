@@ -16,6 +16,7 @@ import (
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/supervise"
 	"drctl/targets"
 )
 
@@ -51,9 +52,25 @@ func (a *app) online(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.engine, err = dial(ctx, s.cfg, s.log)
-	return s, err
+	// While drctl up brings the engine back after a crash, a command waits for
+	// it instead of failing.
+	for end := time.Now().Add(engineGrace); ; {
+		if s.engine, err = dial(ctx, s.cfg, s.log); err == nil || !fail.Retryable(err) || time.Now().After(end) {
+			return s, err
+		}
+		if st, serr := supervise.ReadState(s.cfg.StateDir); serr != nil || !st.Alive() {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return s, ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
 }
+
+// engineGrace is how long a command waits for an engine that is being restarted.
+const engineGrace = 20 * time.Second
 
 func (s *session) close() {
 	if s.engine != nil {

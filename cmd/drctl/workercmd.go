@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,7 +76,7 @@ func (a *app) work(ctx context.Context, region string) error {
 	fatal := make(chan error, 4)
 	stop, err := startWorkers(c, workerOptions{platform: newPlatform(cfg, tools, log), tools: tools, log: log,
 		queues: []string{cfg.Regions[region].Queue}, host: cfg.Regions[region].Queue + "@" + hostname(),
-		sandboxes: cfg.Sandbox.Dir, state: cfg.StateDir, fatal: fatal})
+		sandboxes: cfg.Sandbox.Dir, sandboxMax: int64(cfg.Sandbox.MaxBytes), state: cfg.StateDir, fatal: fatal})
 	if err != nil {
 		return err
 	}
@@ -97,6 +98,7 @@ type workerOptions struct {
 	queues           []string
 	host             string // queue of this host
 	sandboxes, state string
+	sandboxMax       int64 // bytes; 0 sets no limit
 	fatal            chan<- error
 }
 
@@ -109,10 +111,15 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 	for _, d := range all.Drivers(all.Options{Tools: o.tools, Log: o.log}) {
 		drivers[d.Kind()] = d
 	}
-	acts := &activities.Activities{Platform: o.platform, Drivers: drivers, Tools: o.tools, SandboxRoot: o.sandboxes,
+	acts := &activities.Activities{Platform: o.platform, Drivers: drivers, Tools: o.tools, SandboxRoot: o.sandboxes, SandboxMax: o.sandboxMax,
 		StateDir: o.state, HostQueue: o.host, Version: version, Commit: commit, Log: o.log}
 	var ws []worker.Worker
+	sctx, cancel := context.WithCancel(context.Background())
+	var sweeper sync.WaitGroup
+	sweeper.Go(func() { sweepSandboxes(sctx, o.sandboxes, sweepEvery, o.log) })
 	stop = func() {
+		cancel()
+		sweeper.Wait()
 		for _, w := range ws {
 			w.Stop()
 		}
@@ -133,6 +140,29 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 		ws = append(ws, w)
 	}
 	return stop, nil
+}
+
+// sweepEvery is how often a worker looks for sandboxes whose time is up.
+const sweepEvery = time.Minute
+
+// sweepSandboxes removes what was kept for inspection when its recorded time is
+// up: at once, because no worker may have been there, and then time and again.
+func sweepSandboxes(ctx context.Context, root string, every time.Duration, log *slog.Logger) {
+	for t := time.NewTicker(every); ; {
+		removed, err := sandbox.SweepExpired(ctx, root, time.Now())
+		if err != nil {
+			log.Warn("a kept sandbox could not be removed; trying again", "err", err)
+		}
+		for _, id := range removed {
+			log.Info("removed a kept sandbox, its time was up", "sandbox", id)
+		}
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+	}
 }
 
 func registerWorkflows(w worker.WorkflowRegistry) {

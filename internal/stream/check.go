@@ -212,6 +212,9 @@ func waitDurable(ctx context.Context, set vault.Set, watches []*watch, poll time
 	}
 }
 
+// lookAhead is how many chunks closed after an instant can have been open at it.
+const lookAhead = 4
+
 // OffsetAt turns a wall-clock time of the archiver's host into an offset: the
 // greatest offset of the lineage such that every byte below it had been
 // received at or before t (to about 100 ms, never late). Bytes received after
@@ -239,7 +242,7 @@ func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, lineag
 		if !c.Closed.After(t) || c.To <= best || found && c.From > best {
 			continue
 		}
-		if later++; later > prefetch {
+		if later++; later > lookAhead {
 			break
 		}
 		r, meta, err := v.Unseal(ctx, c.Key)

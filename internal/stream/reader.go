@@ -13,8 +13,14 @@ import (
 	"drctl/targets"
 )
 
-// prefetch is how many chunks a reader holds or fetches at once.
-const prefetch = 4
+// A reader holds or fetches at most this many chunks at once, and this many
+// bytes of them (or one chunk, whatever its size). An idle store's stream is a
+// small chunk every second, 86,400 a day: only many requests at once read those
+// in good time from a store that takes milliseconds to answer each.
+const (
+	prefetchChunks = 32
+	prefetchBytes  = 64 << 20
+)
 
 // Reader gives a shard's streams back from one vault: the Log and History
 // half of targets.Source. It is safe for concurrent use.
@@ -59,12 +65,13 @@ func (r *Reader) History(ctx context.Context, lineage string) ([]byte, error) {
 	return o.History, nil
 }
 
-// Log reads exactly the span's bytes, prefetching a few chunks in parallel.
+// Log reads exactly the span's bytes, prefetching chunks in parallel.
 // Every chunk is decrypted and checked whole before its first byte is given
 // out: its own key, shard, lineage, range and length. A span that the vault
 // does not hold whole is fail.NotFound naming "lineage bytes [a,b)", before
 // the first byte; a damaged chunk is fail.Corrupt naming its key, unless
-// other chunks hold the same bytes. Memory: a few chunks.
+// other chunks hold the same bytes. Memory: up to 64 MiB of chunks, or one
+// chunk that is larger.
 func (r *Reader) Log(ctx context.Context, span targets.Span) (io.ReadCloser, error) {
 	if span.To < span.From {
 		return nil, fail.Newf(fail.Invalid, "stream: read", span.Lineage, "the range [%d,%d) runs backwards", span.From, span.To)
@@ -74,7 +81,7 @@ func (r *Reader) Log(ctx context.Context, span targets.Span) (io.ReadCloser, err
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	l := &logReader{r: r, span: span, pos: span.From, cancel: cancel, ctx: ctx}
+	l := &logReader{r: r, fetch: r.fetch, span: span, pos: span.From, cancel: cancel, ctx: ctx}
 	l.plan(use)
 	return l, nil
 }
@@ -156,11 +163,13 @@ type fetched struct {
 // logReader is one Log call. It is used by one goroutine at a time.
 type logReader struct {
 	r      *Reader
+	fetch  func(ctx context.Context, c Chunk, lineage string) ([]byte, error)
 	span   targets.Span
 	ctx    context.Context // of the fetches; lives as long as this reader
 	cancel context.CancelFunc
 	pos    uint64
 	queue  []chan fetched
+	flight uint64 // bytes of the chunks in queue
 	next   []Chunk
 	buf    []byte
 	bad    map[string]bool
@@ -168,19 +177,24 @@ type logReader struct {
 }
 
 func (l *logReader) plan(use []Chunk) {
-	l.queue, l.next = nil, use
+	l.queue, l.flight, l.next = nil, 0, use
 	l.fill()
 }
 
-// fill keeps up to prefetch fetches under way.
+// fill keeps fetches under way within the limits.
 func (l *logReader) fill() {
-	for len(l.queue) < prefetch && len(l.next) > 0 {
+	for len(l.next) > 0 {
 		c := l.next[0]
+		size := c.To - c.From
+		if n := len(l.queue); n >= prefetchChunks || n > 0 && l.flight+size > prefetchBytes {
+			return
+		}
 		l.next = l.next[1:]
+		l.flight += size
 		ch := make(chan fetched, 1)
 		l.queue = append(l.queue, ch)
 		go func() {
-			b, err := l.r.fetch(l.ctx, c, l.span.Lineage)
+			b, err := l.fetch(l.ctx, c, l.span.Lineage)
 			ch <- fetched{chunk: c, body: b, err: err}
 		}()
 	}
@@ -216,6 +230,7 @@ func (l *logReader) advance() error {
 		return l.ctx.Err()
 	}
 	l.queue = l.queue[1:]
+	l.flight -= f.chunk.To - f.chunk.From
 	if f.err != nil {
 		return l.around(f)
 	}

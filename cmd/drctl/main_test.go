@@ -1,0 +1,387 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The tests of this package drive the built command as a user would: one
+// binary, one small lab, real servers. TestMain makes and removes both.
+
+// cmdTimeout bounds one command; none should need it.
+const cmdTimeout = 4 * time.Minute
+
+var shared *world
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "drctl-cmd-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	// PostgreSQL runs under another user when the tests run as root.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	shared = &world{dir: dir, lab: filepath.Join(dir, "lab"), drctl: filepath.Join(dir, "bin", "drctl")}
+	defer func() {
+		if err := shared.remove(); err != nil {
+			fmt.Fprintln(os.Stderr, "tests left something behind:", err)
+		}
+	}()
+	return m.Run()
+}
+
+// world is the lab that the tests share, and all that was ever printed in it.
+type world struct {
+	dir, lab, drctl string
+
+	built, labbed sync.Once
+	err           error
+
+	mu      sync.Mutex
+	printed bytes.Buffer // every output but those that show passwords on purpose
+	up      *process
+	traffic *process
+}
+
+// build builds drctl beside the programs that it needs.
+func (w *world) build(t *testing.T) {
+	t.Helper()
+	w.built.Do(func() {
+		w.err = func() error {
+			bin := filepath.Dir(w.drctl)
+			if err := os.MkdirAll(bin, 0o755); err != nil {
+				return err
+			}
+			out, err := exec.Command("go", "build", "-buildvcs=false", "-o", w.drctl, ".").CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("go build: %w\n%s", err, out)
+			}
+			for _, tool := range []string{"drctl-engine", "restic", "versitygw"} {
+				p, err := filepath.Abs(filepath.Join("..", "..", "bin", tool))
+				if err == nil {
+					_, err = os.Stat(p)
+				}
+				if err != nil {
+					if p, err = exec.LookPath(tool); err != nil {
+						return fmt.Errorf("%s is not built (make tools): %w", tool, err)
+					}
+				}
+				if err := os.Symlink(p, filepath.Join(bin, tool)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}()
+	})
+	if w.err != nil {
+		t.Fatal(w.err)
+	}
+}
+
+// ready makes the lab, its vaults, a backup and a cut, once.
+func (w *world) ready(t *testing.T) {
+	t.Helper()
+	w.build(t)
+	w.labbed.Do(func() {
+		w.err = func() error {
+			r := w.run(t, "lab", "up", "--dir", w.lab, "--shards", "2", "--redis", "1", "--cut-every", "5s", "--size", "16MiB")
+			if r.code != 0 {
+				return fmt.Errorf("lab up: exit %d\n%s", r.code, r.err)
+			}
+			return nil
+		}()
+	})
+	if w.err != nil {
+		t.Fatal(w.err)
+	}
+}
+
+func (w *world) config() string { return filepath.Join(w.lab, "drctl.yaml") }
+
+// env is all that the commands see of the environment.
+func (w *world) env(config string) []string {
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TMPDIR=" + w.dir, "NO_COLOR=1", "LC_ALL=C.UTF-8"}
+	if config != "" {
+		env = append(env, "DRCTL_CONFIG="+config)
+	}
+	return env
+}
+
+// result is what a command printed and how it ended.
+type result struct {
+	args     []string
+	out, err string
+	code     int
+}
+
+func (r result) String() string {
+	return fmt.Sprintf("drctl %s: exit %d\nstdout:\n%s\nstderr:\n%s", strings.Join(r.args, " "), r.code, tail(r.out), tail(r.err))
+}
+
+func tail(s string) string {
+	if len(s) > 6000 {
+		return "[...] " + s[len(s)-6000:]
+	}
+	return s
+}
+
+// process is a command that runs.
+type process struct {
+	w        *world
+	cmd      *exec.Cmd
+	args     []string
+	out, err *lockedBuffer
+	ended    chan struct{}
+	werr     error
+	hide     bool
+}
+
+type runOptions struct {
+	config string // "-" for none
+	dir    string
+	hide   bool // shows passwords on purpose
+	env    []string
+	wrap   []string // program and arguments before drctl
+}
+
+// start starts a command.
+func (w *world) start(t *testing.T, o runOptions, args ...string) *process {
+	t.Helper()
+	config := o.config
+	switch config {
+	case "":
+		config = w.config()
+	case "-":
+		config = ""
+	}
+	argv := append(append(o.wrap, w.drctl), args...)
+	p := &process{w: w, cmd: exec.Command(argv[0], argv[1:]...), args: args, out: &lockedBuffer{}, err: &lockedBuffer{}, ended: make(chan struct{}), hide: o.hide}
+	p.cmd.Env, p.cmd.Dir = append(w.env(config), o.env...), o.dir
+	if o.dir == "" {
+		p.cmd.Dir = w.dir
+	}
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
+	// Nothing outlives the tests, however they end.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	p.cmd.WaitDelay = 5 * time.Second
+	if err := p.cmd.Start(); err != nil {
+		t.Fatalf("drctl %s: %v", strings.Join(args, " "), err)
+	}
+	go func() {
+		p.werr = p.cmd.Wait()
+		if !p.hide {
+			w.mu.Lock()
+			w.printed.WriteString(p.out.String() + p.err.String())
+			w.mu.Unlock()
+		}
+		close(p.ended)
+	}()
+	return p
+}
+
+// wait waits for the command's end.
+func (p *process) wait(t *testing.T) result {
+	t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(cmdTimeout):
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+		t.Errorf("drctl %s did not end within %s\n%s\n%s", strings.Join(p.args, " "), cmdTimeout, tail(p.out.String()), tail(p.err.String()))
+	}
+	return result{args: p.args, out: p.out.String(), err: p.err.String(), code: p.cmd.ProcessState.ExitCode()}
+}
+
+func (p *process) running() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+func (p *process) signal(sig syscall.Signal) { _ = p.cmd.Process.Signal(sig) }
+
+// run runs a command to its end.
+func (w *world) run(t *testing.T, args ...string) result {
+	t.Helper()
+	return w.start(t, runOptions{}, args...).wait(t)
+}
+
+// must runs a command that has to succeed and returns what it printed.
+func (w *world) must(t *testing.T, args ...string) string {
+	t.Helper()
+	r := w.run(t, args...)
+	if r.code != 0 {
+		t.Fatal(r)
+	}
+	return r.out
+}
+
+// expect runs a command and checks its exit status and that its output holds
+// every one of the texts.
+func (w *world) expect(t *testing.T, code int, texts []string, args ...string) result {
+	t.Helper()
+	r := w.run(t, args...)
+	r.expect(t, code, texts...)
+	return r
+}
+
+func (r result) expect(t *testing.T, code int, texts ...string) {
+	t.Helper()
+	if r.code != code {
+		t.Errorf("exit %d, want %d: %s", r.code, code, r)
+		return
+	}
+	for _, x := range texts {
+		if !strings.Contains(r.out+r.err, x) {
+			t.Errorf("the output does not hold %q: %s", x, r)
+		}
+	}
+}
+
+// decode decodes what a command printed as JSON.
+func decode[T any](t *testing.T, out string) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal([]byte(out), &v); err != nil {
+		t.Fatalf("not JSON: %v\n%s", err, tail(out))
+	}
+	return v
+}
+
+// startUp starts drctl up and waits until it is up.
+func (w *world) startUp(t *testing.T) {
+	t.Helper()
+	if w.up != nil && w.up.running() {
+		return
+	}
+	w.up = w.start(t, runOptions{}, "up")
+	waitUp(t, w.up)
+}
+
+func waitUp(t *testing.T, p *process) {
+	t.Helper()
+	eventually(t, 90*time.Second, "drctl up is up", func() error {
+		if !p.running() {
+			t.Fatal(p.wait(t))
+		}
+		if !strings.Contains(p.out.String(), "drctl: up after") {
+			return errors.New(tail(p.err.String()))
+		}
+		return nil
+	})
+}
+
+// stopUp stops drctl up as an operator would.
+func (w *world) stopUp(t *testing.T) {
+	t.Helper()
+	if w.up == nil || !w.up.running() {
+		return
+	}
+	w.up.signal(syscall.SIGTERM)
+	w.up.wait(t)
+}
+
+// startTraffic lets customers buy, slowly.
+func (w *world) startTraffic(t *testing.T) {
+	t.Helper()
+	if w.traffic != nil && w.traffic.running() {
+		return
+	}
+	w.traffic = w.start(t, runOptions{}, "lab", "traffic", "--dir", w.lab, "--rate", "25", "--clients", "3", "--quiet", "--json")
+}
+
+func (w *world) stopTraffic(t *testing.T) result {
+	t.Helper()
+	if w.traffic == nil {
+		return result{}
+	}
+	w.traffic.signal(syscall.SIGTERM)
+	return w.traffic.wait(t)
+}
+
+// eventually tries until it succeeds.
+func eventually(t *testing.T, within time.Duration, what string, f func() error) {
+	t.Helper()
+	end := time.Now().Add(within)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %s: %v", what, within, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// remove ends everything and removes the lab.
+func (w *world) remove() error {
+	for _, p := range []*process{w.traffic, w.up} {
+		if p == nil || !p.running() {
+			continue
+		}
+		p.signal(syscall.SIGTERM)
+		select {
+		case <-p.ended:
+		case <-time.After(30 * time.Second):
+			_ = p.cmd.Process.Kill()
+			<-p.ended
+		}
+	}
+	var errs []error
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	command := func(args ...string) {
+		c := exec.CommandContext(ctx, w.drctl, args...)
+		c.Env = w.env(w.config())
+		if out, err := c.CombinedOutput(); err != nil {
+			errs = append(errs, fmt.Errorf("drctl %v: %w: %s", args, err, out))
+		}
+	}
+	boxes, _ := filepath.Glob(filepath.Join(w.lab, "sandbox", "*", "sandbox.json"))
+	for _, b := range boxes {
+		command("sandbox", "rm", filepath.Dir(b))
+	}
+	if _, err := os.Stat(filepath.Join(w.lab, "lab.json")); err == nil {
+		command("lab", "down", "--dir", w.lab, "--destroy")
+	}
+	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
+}
+
+// lockedBuffer is a buffer that a running command writes and a test reads.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
