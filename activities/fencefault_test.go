@@ -350,7 +350,7 @@ func TestShardDiesInTheMiddle(t *testing.T) {
 	opt := options(w)
 	opt.Lease, opt.Budget = 20*time.Second, 20*time.Second
 	cut, err := fence.Take(t.Context(), halt(w, kill), opt)
-	wantFault(t, w, err, fail.CodeOf(err), w.shop.Postgres[1].String())
+	wantFault(t, w, err, fail.Unavailable, w.shop.Postgres[1].String())
 	if err == nil {
 		t.Errorf("a cut without a shard: %+v", cut)
 	}

@@ -49,6 +49,13 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 partly done,
 	f.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
 	root.AddCommand(a.configCmd(), a.vaultCmd(), a.upCmd(), a.workerCmd(), a.applyCmd(), a.statusCmd(),
 		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.labCmd())
+	for _, c := range root.Commands() {
+		if c.HasSubCommands() && c.RunE == nil {
+			// A mistyped subcommand is wrong usage, not a call for help.
+			c.Args = cobra.NoArgs
+			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 	return root
 }
 

@@ -103,8 +103,28 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 			return targets.Cut{}, last
 		}
 	}
+	if !fail.Is(last, fail.Stalled) {
+		return targets.Cut{}, last // a member is broken, not busy
+	}
+	last = whoIsInTheWay(ctx, parties, opt, last)
 	return targets.Cut{}, fail.New(fail.Stalled, "cut: fence", opt.Group,
 		fmt.Sprintf("gave up after %d attempts and every lock is released; look for long write transactions on the shard named, raise the policy's budget or attempts, or use mode gate", opt.Attempts), last)
+}
+
+// whoIsInTheWay asks once more for whoever a lock time-out did not name: what
+// has been in the way of the last attempts is old enough by now for a member
+// to refuse to join because of it, and that refusal names it.
+func whoIsInTheWay(ctx context.Context, parties []Party, opt Options, last error) error {
+	opt.Budget /= 2
+	b, err := join(ctx, NewID(time.Now()), parties, opt)
+	if err == nil {
+		b.close()
+		return last
+	}
+	if !fail.Is(err, fail.Stalled) {
+		return last
+	}
+	return fmt.Errorf("%w; last attempt: %w", err, last)
 }
 
 func check(parties []Party, opt Options) error {

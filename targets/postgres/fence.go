@@ -231,10 +231,33 @@ func (m *member) LockGate(ctx context.Context, wait time.Duration) error {
 	}
 	sql := m.begin() + limits(wait) + "SELECT pg_advisory_xact_lock(hashtextextended(" + quoteLiteral(GateKey(m.req.Group)) + ", 0)); " + m.restoreLimits()
 	if err := m.step(ctx, op, sql, "ROLLBACK"); err != nil {
-		return err
+		return m.nameHolder(ctx, op, err)
 	}
 	m.gate = true
 	return nil
+}
+
+// gateHolderSQL names the session that has held the gate for longest.
+const gateHolderSQL = `
+SELECT format('pid %s (%s), %s since %s s', l.pid, coalesce(nullif(a.application_name, ''), 'unknown'), coalesce(a.state, 'current'),
+  round(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.state_change))::numeric, 1))
+FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_catalog.pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+  AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended($1, 0)
+ORDER BY coalesce(a.xact_start, a.state_change) LIMIT 1`
+
+// nameHolder adds to a gate that was not granted who holds it. Nothing is
+// locked by then, so the question stalls nobody.
+func (m *member) nameHolder(ctx context.Context, op string, err error) error {
+	if !fail.Is(err, fail.Stalled) || m.usable(op) != nil || ctx.Err() != nil {
+		return err
+	}
+	var who string
+	if m.conn.QueryRow(ctx, gateHolderSQL, GateKey(m.req.Group)).Scan(&who) != nil {
+		return err // it has let go since, or the time is up
+	}
+	return fail.New(fail.Stalled, op, m.in.String(), "wait for it, or end it with pg_terminate_backend", fmt.Errorf("the gate is held by %s: %w", who, err))
 }
 
 // Lock stops writers of the group's tables.
