@@ -66,13 +66,12 @@ func stepOut(ctx context.Context, in StepIn) StepOut {
 func (a *Activities) destination(ctx context.Context, in StepIn) (targets.Instance, string, error) {
 	id := in.Step.Shard
 	if in.Sandbox.Dir == "" {
-		inst, err := a.Platform.Instance(ctx, id, in.Step.Into.Region)
+		inst, err := a.credentials(ctx, in.Step)
 		if err != nil {
-			// A destination need not be one of the shard's usual instances.
-			inst = targets.Instance{Kind: in.Step.Kind, Shard: id, Region: in.Step.Into.Region}
+			return inst, "", err
 		}
-		inst.Role = targets.Primary
-		inst.Address, inst.DataDir = in.Step.Into.Address, in.Step.Into.DataDir
+		inst.Region, inst.Role = in.Step.Into.Region, targets.Primary
+		inst.Address, inst.DataDir, inst.Prefix = in.Step.Into.Address, in.Step.Into.DataDir, ""
 		if in.Step.Into.Bucket != "" {
 			inst.Database = in.Step.Into.Bucket
 		}
@@ -112,6 +111,19 @@ func (a *Activities) destination(ctx context.Context, in StepIn) (targets.Instan
 		}
 	}
 	return inst, work, nil
+}
+
+// credentials resolves how an instance that the plan names is entered: as the
+// shard's own instance in that region, or in any other when it has none there.
+// Where there is no configuration nothing is known but its kind.
+func (a *Activities) credentials(ctx context.Context, step restore.Step) (targets.Instance, error) {
+	for _, r := range append([]string{step.Into.Region}, a.Platform.Regions(step.Shard)...) {
+		inst, err := a.Platform.Instance(ctx, step.Shard, r)
+		if !fail.Is(err, fail.NotFound) {
+			return inst, err
+		}
+	}
+	return targets.Instance{Kind: step.Kind, Shard: step.Shard}, nil
 }
 
 func shardDir(box *sandbox.Box, id targets.ShardID) string {

@@ -182,7 +182,6 @@ func (m *member) step(ctx context.Context, op, sql, undo string) error {
 		return nil
 	}
 	if ctx.Err() != nil || m.conn.IsClosed() {
-		m.drop()
 		return m.lost(op, ctx, err)
 	}
 	if uerr := m.exec(ctx, undo); uerr != nil {
@@ -206,8 +205,12 @@ func (m *member) usable(op string) error {
 	return nil
 }
 
+// lost drops the connection and says why it is of no use any more: the lease
+// or the context ended, or the server or the network went away.
 func (m *member) lost(op string, ctx context.Context, err error) error {
-	if m.dropped.Load() || ctx.Err() != nil {
+	ended := m.dropped.Load() || ctx.Err() != nil
+	m.drop()
+	if ended {
 		cause := ctx.Err()
 		if cause == nil {
 			cause = fmt.Errorf("the lease of %s ended", m.req.Lease)
@@ -293,7 +296,6 @@ func (m *member) Mark(ctx context.Context) (targets.Position, error) {
 	}
 	res, err := m.conn.PgConn().Exec(ctx, "SELECT pg_create_restore_point("+quoteLiteral(m.at.RestorePoint)+")").ReadAll()
 	if err != nil {
-		m.drop()
 		return targets.Position{}, m.lost(op, ctx, err)
 	}
 	if len(res) != 1 || len(res[0].Rows) != 1 || len(res[0].Rows[0]) != 1 {
@@ -324,7 +326,6 @@ func (m *member) Release(ctx context.Context) error {
 		return err
 	}
 	if err := m.exec(ctx, "ROLLBACK"); err != nil {
-		m.drop()
 		return m.lost(op, ctx, err)
 	}
 	if wasLocked && !held {

@@ -1,0 +1,150 @@
+package workflows_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+	"drctl/workflows"
+)
+
+func TestTakeBackup(t *testing.T) {
+	w := newWorld()
+	e := env(t, w)
+	e.ExecuteWorkflow(workflows.TakeBackup, workflows.TakeBackupIn{Group: group()})
+	var out workflows.BackupOut
+	if err := e.GetWorkflowResult(&out); err != nil {
+		t.Fatal(err)
+	}
+	if len(out.Bases) != 4 || w.count("TakeBase media") != 0 {
+		t.Fatalf("%d bases: an object store has none, everything else has one: %v", len(out.Bases), w.calls)
+	}
+	for _, b := range out.Bases {
+		if b.Error != "" || b.Base.ID == "" || len(b.CopiedTo) != 1 || b.CopiedTo[0] != "west" {
+			t.Errorf("%+v", b)
+		}
+		if w.index(t, "TakeBase "+b.Shard.String()) > w.index(t, "CopyVault "+b.Shard.String()+" east>west") {
+			t.Errorf("%s was copied before it was taken", b.Shard)
+		}
+	}
+	if out.Bases[0].Base.ID == out.Bases[1].Base.ID {
+		t.Error("two bases have one id")
+	}
+}
+
+func TestTakeBackupOfSomeShards(t *testing.T) {
+	w := newWorld()
+	e := env(t, w)
+	e.ExecuteWorkflow(workflows.TakeBackup, workflows.TakeBackupIn{Group: group(), Shards: []targets.ShardID{id("orders/2"), id("carts/0")}})
+	if err := e.GetWorkflowError(); err != nil || w.count("TakeBase") != 2 || w.count("TakeBase orders/2") != 1 || w.count("TakeBase carts/0") != 1 {
+		t.Fatalf("%v %v", err, w.calls)
+	}
+}
+
+func TestTakeBackupOneShardFails(t *testing.T) {
+	w := newWorld()
+	w.fail["TakeBase orders/1"] = broken("orders/1@east")
+	w.fail["CopyVault carts/0 east>west"] = broken("vault of west")
+	e := env(t, w)
+	e.ExecuteWorkflow(workflows.TakeBackup, workflows.TakeBackupIn{Group: group()})
+	var out workflows.BackupOut
+	if err := e.GetWorkflowResult(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range out.Bases {
+		switch s := b.Shard.String(); s {
+		case "orders/1":
+			if !strings.Contains(b.Error, "orders/1@east") || b.Base.ID != "" || w.count("CopyVault orders/1") != 0 {
+				t.Errorf("%+v", b)
+			}
+		case "carts/0":
+			if !strings.Contains(b.Error, "copy to west") || !strings.Contains(b.Error, "planted") || b.Base.ID == "" {
+				t.Errorf("%+v", b)
+			}
+		default:
+			if b.Error != "" || len(b.CopiedTo) != 1 {
+				t.Errorf("%s suffers from the others: %+v", s, b)
+			}
+		}
+	}
+}
+
+func TestTakeBackupKeepsItsWindow(t *testing.T) {
+	for _, window := range []int{1, 2, 3} {
+		w := newWorld()
+		w.hook = func(context.Context, string) error { time.Sleep(15 * time.Millisecond); return nil }
+		e := env(t, w)
+		e.ExecuteWorkflow(workflows.TakeBackup, workflows.TakeBackupIn{Group: group(), Window: window})
+		if err := e.GetWorkflowError(); err != nil || w.count("TakeBase") != 4 {
+			t.Fatal(err, w.calls)
+		}
+		if w.most > window || window == 2 && w.most < 2 {
+			t.Errorf("window %d: %d at once", window, w.most)
+		}
+	}
+}
+
+func TestTakeBackupCancelled(t *testing.T) {
+	for n := 1; n <= 3; n++ {
+		w := newWorld()
+		e := env(t, w)
+		w.cancelAt(e, n)
+		e.ExecuteWorkflow(workflows.TakeBackup, workflows.TakeBackupIn{Group: group(), Window: 1})
+		wantCanceled(t, e.GetWorkflowError())
+		if w.count("TakeBase") > n {
+			t.Errorf("cancelled at call %d: %v", n, w.calls)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	w := newWorld()
+	e := env(t, w)
+	e.ExecuteWorkflow(workflows.Check, workflows.CheckAllIn{Group: group(), ReadData: "1/7"})
+	if err := e.GetWorkflowError(); err != nil || w.count("CheckVault") != 2 {
+		t.Fatal(err, w.calls)
+	}
+	w = newWorld()
+	e = env(t, w)
+	e.ExecuteWorkflow(workflows.Check, workflows.CheckAllIn{Group: group(), Regions: []string{"west"}})
+	if err := e.GetWorkflowError(); err != nil || len(w.calls) != 1 || w.calls[0] != "CheckVault west" {
+		t.Fatal(err, w.calls)
+	}
+}
+
+func TestCheckOfAVaultThatIsGone(t *testing.T) {
+	for _, run := range []struct {
+		activity string
+		workflow any
+	}{{"CheckVault", workflows.Check}, {"Retain", workflows.Retain}} {
+		w := newWorld()
+		w.fail[run.activity+" east"] = fail.New(fail.Denied, "vault: open", "vault of east", "", errors.New("wrong key"))
+		e := env(t, w)
+		e.ExecuteWorkflow(run.workflow, workflows.CheckAllIn{Group: group()})
+		wantCode(t, e.GetWorkflowError(), fail.Denied, "vault of east", "wrong key")
+		if w.count(run.activity+" west") != 1 {
+			t.Errorf("%s: the other vault suffers: %v", run.activity, w.calls)
+		}
+	}
+}
+
+func TestCheckAndRetainCancelled(t *testing.T) {
+	for _, run := range []any{workflows.Check, workflows.Retain} {
+		w := newWorld()
+		e := env(t, w)
+		w.cancelAt(e, 1)
+		e.ExecuteWorkflow(run, workflows.CheckAllIn{Group: group()})
+		wantCanceled(t, e.GetWorkflowError())
+	}
+	w := newWorld()
+	e := env(t, w)
+	w.cancelAt(e, 1)
+	e.ExecuteWorkflow(workflows.Retain, workflows.CheckAllIn{Group: group()})
+	if len(w.calls) != 1 {
+		t.Errorf("a cancelled retention goes on to the next vault: %v", w.calls)
+	}
+}
