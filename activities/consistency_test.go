@@ -3,9 +3,7 @@ package activities_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -154,7 +152,6 @@ func (w *world) sealedEverywhere(t *testing.T, all []targets.Cut) {
 func (w *world) checkSample(t *testing.T, sample []targets.Cut, journal string, all []targets.Cut) {
 	var g errgroup.Group
 	g.SetLimit(2)
-	var bad atomic.Int32
 	for i, cut := range sample {
 		g.Go(func() error {
 			v := w.set.Vaults[(i+1)%2] // the other region's first
@@ -170,7 +167,6 @@ func (w *world) checkSample(t *testing.T, sample []targets.Cut, journal string, 
 				return nil
 			}
 			if !rep.OK {
-				bad.Add(1)
 				t.Errorf("cut %s (%s) from the vault of %s: %d violations: %+v", cut.ID, cut.Mode, v.Region(), rep.Total, rep.Violations)
 			}
 			// A check that looked at nothing proves nothing.
@@ -275,7 +271,7 @@ func TestCheckerCatchesAMissingFence(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rep, err := shop.Check(t.Context(), shop.CheckOptions{Cut: r.cut, Journal: filepath.Clean(journal), Platform: r.shop, FenceOnly: true})
+		rep, err := shop.Check(t.Context(), shop.CheckOptions{Cut: r.cut, Journal: journal, Platform: r.shop, FenceOnly: true})
 		if err != nil {
 			t.Fatal(err)
 		}

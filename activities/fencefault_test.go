@@ -84,8 +84,9 @@ func halt(w *world, locked func()) []fence.Party {
 	return parties(w, h)
 }
 
+// options have a lease so long that no test can mistake its end for a release.
 func options(w *world) fence.Options {
-	return fence.Options{Group: group, Mode: targets.Gate, Gate: w.shop.Postgres[0].Shard, Attempts: 1, Patience: time.Millisecond}
+	return fence.Options{Group: group, Mode: targets.Gate, Gate: w.shop.Postgres[0].Shard, Attempts: 1, Patience: time.Millisecond, Lease: time.Minute}
 }
 
 // coordinate takes a cut, says "locked" when every shard is, and goes on when
@@ -306,7 +307,7 @@ func TestCoordinatorGoesOn(t *testing.T) {
 // fenceCut runs the activity with little patience.
 func fenceCut(w *world, attempts int) (targets.Cut, error) {
 	p := policy(targets.Gate)
-	p.Attempts, p.Budget = attempts, 200*time.Millisecond
+	p.Attempts, p.Budget, p.Lease = attempts, 200*time.Millisecond, time.Minute
 	return execute[targets.Cut](w.activities(platform{w, p}), activities.FenceCutName, activities.GroupIn{Group: group}, nil)
 }
 
@@ -348,7 +349,7 @@ func TestShardDiesInTheMiddle(t *testing.T) {
 		}
 	})
 	opt := options(w)
-	opt.Lease, opt.Budget = 20*time.Second, 20*time.Second
+	opt.Budget = 20 * time.Second
 	cut, err := fence.Take(t.Context(), halt(w, kill), opt)
 	wantFault(t, w, err, fail.Unavailable, w.shop.Postgres[1].String())
 	if err == nil {

@@ -51,6 +51,12 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, e
 	if err != nil {
 		return out, err
 	}
+	if in.Sandbox.Dir == "" {
+		// The log of a large restore is not left beside somebody's data.
+		if err := os.RemoveAll(work); err != nil {
+			a.Log.Warn("the work directory of a restore could not be removed", "dir", work, "err", err)
+		}
+	}
 	out.Address = out.Outcome.Address
 	out.Finished = time.Now().UTC()
 	return out, a.remember(in, inst, out.Outcome)

@@ -106,7 +106,6 @@ func servers(t *testing.T, shards int) *world {
 	w.shop.Group = group
 	for i := range shards {
 		proc := &sandbox.Proc{}
-		// The log of a small database must be archived whole before it is recycled.
 		in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: fmt.Sprintf("orders/%d", i), Proc: proc})
 		w.shop.Postgres = append(w.shop.Postgres, in)
 		w.add(in, proc)

@@ -229,7 +229,7 @@ func TestRunDrillKeepsWhatFailed(t *testing.T) {
 	}
 }
 
-func TestScheduledSkipsWhatRuns(t *testing.T) {
+func TestScheduledRunsAChild(t *testing.T) {
 	w := newWorld()
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.Scheduled, workflows.ScheduledIn{ID: "check/shop", Workflow: workflows.CheckName, Queue: queueOf("east"), Input: []byte(`{"group":{"policy":{"vaults":["east"]}}}`)})

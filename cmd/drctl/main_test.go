@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -180,7 +181,7 @@ func (w *world) start(t *testing.T, o runOptions, args ...string) *process {
 	// Nothing outlives the tests, however they end.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	p.cmd.WaitDelay = 5 * time.Second
-	if err := p.cmd.Start(); err != nil {
+	if err := startLocked(p.cmd); err != nil {
 		t.Fatalf("drctl %s: %v", strings.Join(args, " "), err)
 	}
 	go func() {
@@ -193,6 +194,25 @@ func (w *world) start(t *testing.T, o runOptions, args ...string) *process {
 		close(p.ended)
 	}()
 	return p
+}
+
+// spawner is one thread that never ends: the signal at a parent's death comes
+// when the thread that started the child ends.
+var spawner = sync.OnceValue(func() chan<- func() {
+	c := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range c {
+			f()
+		}
+	}()
+	return c
+})
+
+func startLocked(c *exec.Cmd) error {
+	done := make(chan error, 1)
+	spawner() <- func() { done <- c.Start() }
+	return <-done
 }
 
 // wait waits for the command's end.

@@ -96,7 +96,7 @@ func testRefused(t *testing.T, w *world) {
 		}
 	}
 	list := []wrongTarget{
-		{"pgdown", "postgres", nobody[0], "drctl", secret("postgres"), "shop", "public.accounts", []string{nobody[0], "refused", "(is "}},
+		{"pgdown", "postgres", nobody[0], "drctl", secret("postgres"), "shop", "public.accounts", []string{nobody[0], "refused", "(check that"}},
 		{"pgpassword", "postgres", pg0, "drctl", wrong, "shop", "public.accounts", []string{pg0, "the password of user"}},
 		{"pgrights", "postgres", pg1, "powerless", powerless, "shop", "public.accounts", []string{pg1, "powerless"}},
 		{"pgname", "postgres", pg2, "drctl", secret("postgres"), "absent", "public.accounts", []string{pg2, "absent", "check the database name"}},
@@ -120,12 +120,16 @@ func testRefused(t *testing.T, w *world) {
 	var wg sync.WaitGroup
 	for _, x := range list {
 		wg.Go(func() {
-			must(4, append([]string{x.name + "/0"}, x.backup...), "status", "-g", x.name)
+			must(4, []string{x.name + "/0", "PROBLEM"}, "status", "-g", x.name)
 			r := w.start(t, runOptions{config: config}, "backup", "now", "-g", x.name).wait(t)
 			r.expect(t, 1, append([]string{x.name + "/0", "every base failed"}, x.backup...)...)
 			plain(t, r)
 			r = w.start(t, runOptions{config: config}, "cut", "now", "-g", x.name).wait(t)
-			r.expect(t, 1, append([]string{x.name + "/0"}, x.backup...)...)
+			code := 1
+			if x.name == "pgkind" { // the configuration is wrong, and known to be
+				code = 2
+			}
+			r.expect(t, code, append([]string{x.name + "/0"}, x.backup...)...)
 			plain(t, r)
 		})
 	}

@@ -151,9 +151,11 @@ func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, r
 		select {
 		case err := <-done:
 			view.finish()
-			if interrupted {
+			if interrupted && err != nil {
 				return errors.Join(context.Canceled, engine.DecodeError(err))
 			}
+			// A run that had come to its end before it was cancelled is done, and
+			// what it made is there: the caller reports it.
 			return engine.DecodeError(err)
 		case <-ctx.Done():
 			if interrupted {

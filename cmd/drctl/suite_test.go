@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"drctl/activities"
-	"drctl/internal/sandbox"
 	"drctl/restore"
 	"drctl/targets"
 	"drctl/workflows"
@@ -52,6 +51,9 @@ func (w *world) running(t *testing.T) {
 	w.startUp(t)
 	if bs := decode[[]targets.Artifact](t, w.must(t, "backup", "list", "--json")); len(bs) == 0 {
 		w.must(t, "backup", "now")
+	}
+	if _, err := os.Stat(filepath.Join(w.lab, "journal.jsonl")); err != nil {
+		w.must(t, "lab", "traffic", "--dir", w.lab, "--rate", "50", "--quiet", "--duration", "4s")
 	}
 	w.must(t, "cut", "now")
 }
@@ -332,6 +334,11 @@ func processes() (out []procInfo) {
 // testSecrets looks for the lab's secrets wherever they must not be.
 func testSecrets(t *testing.T, w *world) {
 	w.running(t)
+	w.searchSecrets(t)
+}
+
+func (w *world) searchSecrets(t *testing.T) {
+	t.Helper()
 	secrets := map[string]string{}
 	files, _ := filepath.Glob(filepath.Join(w.lab, "secrets", "*"))
 	for _, f := range append(files, filepath.Join(w.lab, "key.txt")) {
@@ -359,9 +366,6 @@ func testSecrets(t *testing.T, w *world) {
 	}
 	w.mu.Lock()
 	look("the output of a command", w.printed.Bytes())
-	if w.printed.Len() < 10_000 && t.Failed() {
-		t.Error("the commands printed next to nothing: is the search blind?")
-	}
 	w.mu.Unlock()
 	if w.up != nil {
 		look("the log of drctl up", []byte(w.up.out.String()+w.up.err.String()))
@@ -403,5 +407,3 @@ func encodings(s string) []string {
 	}
 	return out
 }
-
-var _ = sandbox.FreePort

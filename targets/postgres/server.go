@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -290,7 +291,7 @@ func (r *restoreRun) explain() error {
 			fmt.Errorf("%w %s %s (%s): the server stopped reading: %s", errNotReached, r.req.Point.RestorePoint, r.req.Until.Format(time.RFC3339), span, why))
 	}
 	if strings.Contains(log, "No space left on device") {
-		return r.refuse(fail.Exhausted, "free space or restore elsewhere", "the disk is full: %s", logLine(log, "No space left"))
+		return r.refuse(fail.Exhausted, "free space or restore elsewhere", "the disk is full: %s", lastWith(log, "No space left on device"))
 	}
 	if strings.Contains(log, "could not bind") {
 		return r.refuse(fail.Conflict, "try again", "port %d was taken", r.port)
@@ -312,6 +313,18 @@ func logLine(log, pattern string) string {
 		}
 	}
 	return lines[len(lines)-1]
+}
+
+// lastWith returns the last line of a log that holds the text; the programs
+// that the server starts write there too.
+func lastWith(log, text string) string {
+	lines := strings.Split(log, "\n")
+	for _, l := range slices.Backward(lines) {
+		if strings.Contains(l, text) {
+			return strings.TrimSpace(l)
+		}
+	}
+	return ""
 }
 
 // prove asks the server how far it replayed, and compares with the point.

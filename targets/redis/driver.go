@@ -142,7 +142,7 @@ func classify(err error) (fail.Code, string) {
 	var ne net.Error
 	var oe *net.OpError
 	if errors.As(err, &oe) || errors.As(err, &ne) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
-		return fail.Unavailable, "see whether the server runs and the address is right"
+		return fail.Unavailable, "check that a Redis server runs there, check the address"
 	}
 	word, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "-"), " ")
 	switch word {

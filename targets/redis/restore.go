@@ -45,6 +45,9 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 	if err := refuse(ctx, in, req); err != nil {
 		return out, err
 	}
+	if err := claim(in, req); err != nil {
+		return out, err
+	}
 	phase := func(name string, f func() error) error {
 		start := time.Now()
 		err := f()
@@ -53,20 +56,20 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 	}
 	l := &layout{dir: filepath.Join(in.DataDir, aofDir), tools: d.tools}
 	if err := phase("base", func() error { return l.writeBase(ctx, req, from) }); err != nil {
-		return out, d.clean(in, l, err)
+		return out, d.clean(in, req, l, err)
 	}
 	if err := phase("stream", func() error { return l.writeStream(ctx, req, path, from) }); err != nil {
-		return out, d.clean(in, l, err)
+		return out, d.clean(in, req, l, err)
 	}
 	if err := phase("manifest", l.finish); err != nil {
-		return out, d.clean(in, l, err)
+		return out, d.clean(in, req, l, err)
 	}
 	out.Bytes = l.baseBytes + int64(l.streamBytes)
 	out.Reached = l.reached
 	if err := phase("load", func() error { return d.load(ctx, in, req, l, &out) }); err != nil {
 		return out, err
 	}
-	return out, nil
+	return out, unclaim(req)
 }
 
 // restorePath checks that the spans lead from the base to the point.
@@ -111,16 +114,66 @@ func refuse(ctx context.Context, in targets.Instance, req targets.RestoreRequest
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fail.New(fail.Denied, opRestore, in.DataDir, "", err)
 	}
-	if len(es) > 0 {
+	if len(es) > 0 && !claimed(in, req) {
 		return fail.New(fail.Conflict, opRestore, in.DataDir, "empty it, or restore elsewhere", fmt.Errorf("not empty: it holds %q", es[0].Name()))
 	}
 	return nil
 }
 
+// markName is the file in the work directory by which a repeat after a crash
+// knows its own half-written directory from anybody else's.
+const markName = "restoring-redis"
+
+func claimed(in targets.Instance, req targets.RestoreRequest) bool {
+	if req.WorkDir == "" {
+		return false
+	}
+	b, err := os.ReadFile(filepath.Join(req.WorkDir, markName))
+	return err == nil && string(b) == in.DataDir
+}
+
+// claim marks the directory as being written, after it has emptied one that an
+// attempt which was killed left behind. Without a work directory there is no
+// mark, and only an empty directory will do.
+func claim(in targets.Instance, req targets.RestoreRequest) error {
+	if req.WorkDir == "" {
+		return nil
+	}
+	if claimed(in, req) {
+		es, err := os.ReadDir(in.DataDir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return ioFail(opRestore, in.DataDir, err)
+		}
+		for _, e := range es {
+			if err := os.RemoveAll(filepath.Join(in.DataDir, e.Name())); err != nil {
+				return ioFail(opRestore, in.DataDir, err)
+			}
+		}
+		return nil
+	}
+	if err := os.MkdirAll(req.WorkDir, 0o755); err != nil {
+		return ioFail(opRestore, req.WorkDir, err)
+	}
+	return ioFail(opRestore, req.WorkDir, sandbox.WriteFileSync(filepath.Join(req.WorkDir, markName), []byte(in.DataDir), 0o600))
+}
+
+// unclaim ends the claim: what is there now is not drctl's to remove.
+func unclaim(req targets.RestoreRequest) error {
+	if req.WorkDir == "" {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(req.WorkDir, markName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return ioFail(opRestore, req.WorkDir, err)
+	}
+	return nil
+}
+
 // clean removes what a failed restore laid down, so that a repeat works.
-func (d *Driver) clean(in targets.Instance, l *layout, err error) error {
+func (d *Driver) clean(in targets.Instance, req targets.RestoreRequest, l *layout, err error) error {
 	if e := os.RemoveAll(l.dir); e != nil {
 		err = errors.Join(err, fail.New(fail.Denied, opRestore, l.dir, "remove it by hand before the next try", e))
+	} else {
+		err = errors.Join(err, unclaim(req))
 	}
 	return wrap(opRestore, in, err)
 }

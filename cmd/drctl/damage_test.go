@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"drctl/internal/stream"
+	"drctl/internal/vault"
+	"drctl/restore"
+	"drctl/targets"
+)
+
+// damage is one kind of damage to one object of a vault.
+type damage struct {
+	name string
+	key  string
+	// spoil returns what lies there afterwards; nil for nothing.
+	spoil func(content []byte) []byte
+}
+
+// testDamage plants each kind of damage in the vault of west, one at a time:
+// the verification and a drill must find it and name it, and pass again when
+// it is healed. drctl up rests meanwhile, so that nothing heals by itself.
+func testDamage(t *testing.T, w *world) {
+	w.running(t)
+	w.stopUp(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	v := w.openVault(t, "west")
+	for _, d := range w.damages(t, ctx, v) {
+		t.Run(d.name, func(t *testing.T) {
+			heal := plant(t, ctx, v.Store(), d)
+			defer heal()
+			r := w.run(t, "backup", "verify", "--vault", "west", "--json")
+			r.expect(t, 4, d.key, `"failed"`)
+			w.expect(t, 4, []string{"FAILED", d.key, "verification failed"}, "backup", "verify", "--vault", "west", "--read-data", "1/1")
+			w.expect(t, 0, nil, "backup", "verify", "--vault", "east", "--read-data", "")
+			r = w.run(t, "drill", "run", "region-loss", "--engine", "embedded")
+			if r.code != 4 && r.code != 1 {
+				t.Errorf("a drill of a damaged vault: %s", r)
+			}
+			// restic names a pack by its file name alone.
+			if !strings.Contains(r.out+r.err, d.key) && !strings.Contains(r.out+r.err, path.Base(d.key)[:8]) {
+				t.Errorf("the drill does not name %s: %s", d.key, r)
+			}
+			plain(t, r)
+			w.nothingLeft(t)
+		})
+	}
+	w.wrongKey(t)
+	w.expect(t, 0, nil, "backup", "verify")
+	w.expect(t, 0, nil, "drill", "run", "region-loss", "--engine", "embedded")
+}
+
+// damages picks what the newest cut needs.
+func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []damage {
+	t.Helper()
+	p := decode[restore.Plan](t, w.must(t, "restore", "plan", "--json", "--vault", "west"))
+	chunks := map[string][]stream.Chunk{}
+	var manifest string
+	for _, s := range p.Steps {
+		switch {
+		case s.Op != restore.OpRestore:
+		case s.Kind == targets.S3:
+			manifest = s.Point.Manifest
+		default:
+			chunks[s.Shard.String()] = chunksOf(t, ctx, v, s)
+		}
+	}
+	cuts, err := v.Cuts(ctx, "shop")
+	if err != nil || len(cuts) < 2 {
+		t.Fatalf("%d cuts: %v", len(cuts), err)
+	}
+	newest, older := vault.CutKey("shop", cuts[len(cuts)-1].ID), vault.CutKey("shop", cuts[len(cuts)-2].ID)
+	pg := chunks["orders/0"]
+	if len(pg) < 2 || len(chunks["carts/0"]) == 0 {
+		t.Fatalf("too few chunks: %d and %d", len(pg), len(chunks["carts/0"]))
+	}
+	last := pg[len(pg)-1].Key
+	pack := largest(t, ctx, v, vault.ResticPrefix(targets.ShardID{Target: "orders", Shard: "1"})+"data/")
+	other, err := vault.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []damage{
+		{"flipped byte in a chunk", last, func(b []byte) []byte { b[len(b)/2] ^= 1; return b }},
+		{"missing chunk", chunks["carts/0"][0].Key, func([]byte) []byte { return nil }},
+		{"truncated restic pack", pack, func(b []byte) []byte { return b[:len(b)/2] }},
+		{"chunk sealed with another key", last, func([]byte) []byte { return sealedBy(t, other, last) }},
+		{"older cut over a newer", newest, func([]byte) []byte { return fetch(t, ctx, v.Store(), older) }},
+		{"older chunk over a newer", last, func([]byte) []byte { return fetch(t, ctx, v.Store(), pg[0].Key) }},
+		{"flipped byte in an object manifest", manifestKey(t, ctx, v, manifest), func(b []byte) []byte { b[len(b)-1] ^= 0x80; return b }},
+	}
+}
+
+// chunksOf are the chunks that a step reads.
+func chunksOf(t *testing.T, ctx context.Context, v *vault.Vault, s restore.Step) (out []stream.Chunk) {
+	t.Helper()
+	ls, err := stream.Load(ctx, v, s.Shard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, span := range s.Path {
+		for _, l := range ls {
+			if l.ID == span.Lineage {
+				use, gaps := stream.Cover(l.Chunks, max(span.From, s.Base.From.Offset), s.Point.Offset)
+				if len(gaps) > 0 {
+					t.Fatalf("%s: gaps %v", s.Shard, gaps)
+				}
+				out = append(out, use...)
+			}
+		}
+	}
+	return out
+}
+
+func largest(t *testing.T, ctx context.Context, v *vault.Vault, prefix string) string {
+	t.Helper()
+	var best vault.Info
+	for i, err := range v.Store().List(ctx, prefix, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i.Size > best.Size {
+			best = i
+		}
+	}
+	if best.Key == "" {
+		t.Fatalf("nothing below %s", prefix)
+	}
+	return best.Key
+}
+
+func manifestKey(t *testing.T, ctx context.Context, v *vault.Vault, sum string) string {
+	t.Helper()
+	for i, err := range v.Store().List(ctx, vault.ManifestsPrefix(targets.ShardID{Target: "media", Shard: "0"}), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, s, ok := vault.ParseManifestKey(i.Key); ok && s == sum {
+			return i.Key
+		}
+	}
+	t.Fatalf("no manifest %s", sum)
+	return ""
+}
+
+// sealedBy is an object that a vault with another key would hold under the key.
+func sealedBy(t *testing.T, k vault.Key, key string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	tools, err := sandboxTools()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := vault.Init(t.Context(), vault.Options{Region: "other", Location: vault.Location{URL: "file://" + dir}, Key: k, ResticBin: tools.ResticBin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := v.Seal(key, nil, []byte("not of this vault"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func fetch(t *testing.T, ctx context.Context, s vault.Store, key string) []byte {
+	t.Helper()
+	r, err := s.Get(ctx, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(r)
+	if err := errors.Join(err, r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// plant damages an object and returns the way back.
+func plant(t *testing.T, ctx context.Context, s vault.Store, d damage) (heal func()) {
+	t.Helper()
+	good := fetch(t, ctx, s, d.key)
+	put := func(b []byte) {
+		t.Helper()
+		if _, err := s.Stat(ctx, d.key); err == nil {
+			if err := s.Delete(ctx, d.key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if b == nil {
+			return
+		}
+		if err := s.Put(ctx, d.key, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(d.spoil(append([]byte(nil), good...)))
+	return func() { put(good) }
+}
+
+// wrongKey has the right vaults and another identity.
+func (w *world) wrongKey(t *testing.T) {
+	t.Helper()
+	k, err := vault.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(w.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(w.lab, "wrong-key.txt")
+	config := filepath.Join(w.lab, "wrong-key.yaml")
+	text := strings.Replace(string(b), filepath.Join(w.lab, "key.txt"), key, 1)
+	if err := errors.Join(os.WriteFile(key, []byte(k.Secret().Reveal()+"\n"), 0o600), os.WriteFile(config, []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"backup", "verify", "--vault", "west"}, {"cut", "list"}, {"restore", "plan"}, {"vault", "init"},
+		{"restore", "run", "--engine", "embedded"},
+	} {
+		r := w.start(t, runOptions{config: config}, args...).wait(t)
+		r.expect(t, 1, "key")
+		plain(t, r)
+	}
+	// A drill leaves a report of its failure, or says plainly why it cannot.
+	r := w.start(t, runOptions{config: config}, "drill", "run", "region-loss", "--engine", "embedded").wait(t)
+	if r.code != 1 && r.code != 4 || !strings.Contains(r.out+r.err, "key") {
+		t.Error(r)
+	}
+	plain(t, r)
+}

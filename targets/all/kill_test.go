@@ -1,0 +1,592 @@
+package all_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	goredis "github.com/redis/go-redis/v9"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/stream"
+	"drctl/internal/vault"
+	"drctl/targets"
+	"drctl/targets/all"
+)
+
+// archiverEnv makes the test binary an archiver: a process that can be killed.
+const archiverEnv = "DRCTL_TEST_ARCHIVER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(archiverEnv) != "" {
+		archiverProcess()
+	}
+	os.Exit(m.Run())
+}
+
+// archiverJob is what the archiver process reads from its standard input.
+type archiverJob struct {
+	Key       string
+	Vaults    []vaultPlace
+	Instances []archivedInstance
+}
+
+type vaultPlace struct{ Region, URL, Endpoint, AccessKey, Secret string }
+
+// archivedInstance is an instance in full: a targets.Secret hides itself.
+type archivedInstance struct {
+	Kind                                       targets.Kind
+	Shard                                      targets.ShardID
+	Address, User, Password, Database, DataDir string
+}
+
+func (x archivedInstance) instance() targets.Instance {
+	return targets.Instance{Kind: x.Kind, Shard: x.Shard, Region: "east", Role: targets.Primary, Address: x.Address, User: x.User,
+		Password: targets.NewSecret(x.Password), Database: x.Database, DataDir: x.DataDir}
+}
+
+func (j archiverJob) set(ctx context.Context, open func(context.Context, vault.Options) (*vault.Vault, error)) (vault.Set, error) {
+	set := vault.Set{Durability: len(j.Vaults)}
+	key, err := vault.ParseKey(targets.NewSecret(j.Key))
+	if err != nil {
+		return set, err
+	}
+	tools, err := sandbox.FindTools(sandbox.Tools{})
+	if err != nil {
+		return set, err
+	}
+	id := ""
+	for _, p := range j.Vaults {
+		v, err := open(ctx, vault.Options{Region: p.Region, Key: key, Set: id, ResticBin: tools.ResticBin, Log: slog.New(slog.DiscardHandler),
+			Location: vault.Location{URL: p.URL, Endpoint: p.Endpoint, Region: "us-east-1", AccessKey: p.AccessKey, SecretKey: targets.NewSecret(p.Secret)}})
+		if err != nil {
+			return set, err
+		}
+		id = v.SetID()
+		set.Vaults = append(set.Vaults, v)
+	}
+	return set, nil
+}
+
+// archiverProcess archives until it is killed. What ends on the way is begun
+// again, as the engine does with the activity.
+func archiverProcess() {
+	ctx := context.Background()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	var job archiverJob
+	if err := json.NewDecoder(os.Stdin).Decode(&job); err != nil {
+		log.Error("no job", "err", err)
+		os.Exit(1)
+	}
+	var set vault.Set
+	for {
+		var err error
+		if set, err = job.set(ctx, vault.Open); err == nil {
+			break
+		}
+		log.Error("open the vaults", "err", err)
+		time.Sleep(100 * time.Millisecond)
+	}
+	tools, err := sandbox.FindTools(sandbox.Tools{})
+	if err != nil {
+		log.Error("tools", "err", err)
+		os.Exit(1)
+	}
+	followers := map[targets.Kind]targets.Follower{}
+	for _, d := range all.Drivers(all.Options{Tools: tools, Log: log}) {
+		if f, ok := d.(targets.Follower); ok {
+			followers[d.Kind()] = f
+		}
+	}
+	for _, x := range job.Instances {
+		go func() {
+			in := x.instance()
+			for {
+				err := archiveOnce(ctx, set, followers[in.Kind], in)
+				log.Warn("archiver ended", "shard", in.Shard.String(), "err", err)
+				time.Sleep(50 * time.Millisecond)
+			}
+		}()
+	}
+	select {}
+}
+
+func archiveOnce(ctx context.Context, set vault.Set, f targets.Follower, in targets.Instance) error {
+	a, err := stream.NewArchiver(ctx, stream.Options{Set: set, Shard: in.Shard, Kind: in.Kind, Region: in.Region,
+		ChunkAge: 60 * time.Millisecond, ChunkSize: 1 << 20, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	defer a.Abort()
+	return f.Follow(ctx, in, a)
+}
+
+// killers is the platform under fire.
+type killers struct {
+	t         *testing.T
+	ctx       context.Context
+	rng       *rand.Rand
+	job       archiverJob
+	set       vault.Set
+	archiver  *exec.Cmd
+	log       *os.File
+	pg, redis targets.Instance
+	replica   targets.Instance
+	pgProc    sandbox.Proc
+	redisProc sandbox.Proc
+
+	stop     chan struct{}
+	load     sync.WaitGroup
+	pause    sync.RWMutex // held by Redis's writer while it writes
+	pgDown   sync.RWMutex // held by PostgreSQL's writers while they write
+	wrote    [2]int
+	wroteMu  sync.Mutex
+	failures int
+}
+
+var pgKillSettings = map[string]string{"wal_keep_size": "8GB", "wal_level": "replica", "max_prepared_transactions": "64", "shared_buffers": "16MB",
+	"max_wal_senders": "10", "max_replication_slots": "10", "hot_standby": "on", "max_connections": "60", "fsync": "off", "wal_sender_timeout": "5s"}
+
+var redisKillSettings = map[string]string{"appendonly": "yes", "appendfsync": "everysec", "save": "", "repl-diskless-sync": "yes",
+	"repl-diskless-sync-delay": "0", "repl-backlog-size": "8mb"}
+
+func (k *killers) must(err error) {
+	k.t.Helper()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+func newKillers(t *testing.T, ctx context.Context, seed uint64) *killers {
+	k := &killers{t: t, ctx: ctx, rng: rand.New(rand.NewPCG(seed, 1)), stop: make(chan struct{})}
+	k.pg = sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &k.pgProc, Settings: pgKillSettings})
+	k.redis = sandboxtest.Redis(t, sandboxtest.RedisOptions{Proc: &k.redisProc, Settings: redisKillSettings})
+	k.replica = sandboxtest.RedisReplica(t, k.redis, sandboxtest.RedisOptions{})
+	s3 := sandboxtest.S3(t, true)
+	key, err := vault.GenerateKey()
+	k.must(err)
+	k.job = archiverJob{Key: key.Secret().Reveal(), Vaults: []vaultPlace{
+		{Region: "east", URL: "file://" + filepath.Join(sandboxtest.Dir(t), "vault")},
+		{Region: "west", URL: "s3://" + s3.Database + "/vault", Endpoint: s3.Address, AccessKey: s3.User, Secret: s3.Password.Reveal()}}}
+	for _, in := range []targets.Instance{k.pg, k.redis} {
+		k.job.Instances = append(k.job.Instances, archivedInstance{Kind: in.Kind, Shard: in.Shard, Address: in.Address, User: in.User,
+			Password: in.Password.Reveal(), Database: in.Database, DataDir: in.DataDir})
+	}
+	k.set, err = k.job.set(ctx, vault.Init)
+	k.must(err)
+	k.log, err = os.Create(filepath.Join(t.TempDir(), "archiver.log"))
+	k.must(err)
+	t.Cleanup(func() {
+		k.killArchiver()
+		if b, err := os.ReadFile(k.log.Name()); err == nil && t.Failed() {
+			t.Logf("the archivers said:\n%s", b[max(0, len(b)-6000):])
+		}
+		_ = k.log.Close()
+	})
+	return k
+}
+
+func (k *killers) startArchiver() {
+	k.t.Helper()
+	in, err := json.Marshal(k.job)
+	k.must(err)
+	exe, err := os.Executable()
+	k.must(err)
+	k.archiver = exec.Command(exe)
+	k.archiver.Env = append(os.Environ(), archiverEnv+"=1")
+	k.archiver.Stdin, k.archiver.Stdout, k.archiver.Stderr = bytes.NewReader(in), k.log, k.log
+	k.must(k.archiver.Start())
+}
+
+// killArchiver sends SIGKILL; the process gets no chance to do anything.
+func (k *killers) killArchiver() {
+	if k.archiver == nil {
+		return
+	}
+	_ = k.archiver.Process.Kill()
+	err := k.archiver.Wait()
+	var ended *exec.ExitError
+	if ws, ok := syscall.WaitStatus(0), errors.As(err, &ended); ok {
+		if ws, ok = ended.Sys().(syscall.WaitStatus); ok && ws.Signal() != syscall.SIGKILL {
+			k.t.Errorf("the archiver ended by itself: %v", err)
+		}
+	}
+	k.archiver = nil
+}
+
+// writes keeps both servers busy until stop. Errors are what a client sees
+// when its server is killed; they do not count.
+func (k *killers) writes() {
+	for range 2 {
+		k.load.Go(func() {
+			for !k.stopped() {
+				k.pgDown.RLock()
+				n := k.pgWrites()
+				k.pgDown.RUnlock()
+				k.count(0, n)
+			}
+		})
+	}
+	seed := k.rng.Uint64()
+	k.load.Go(func() {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		c := goredis.NewClient(&goredis.Options{Addr: k.redis.Address, Password: k.redis.Password.Reveal(), MaxRetries: -1})
+		defer c.Close()
+		for n := 0; !k.stopped(); n++ {
+			k.pause.RLock()
+			err := redisWrite(k.ctx, c, rng, n)
+			k.pause.RUnlock()
+			if err == nil {
+				k.count(1, 1)
+			}
+			time.Sleep(time.Duration(rng.IntN(1500)) * time.Microsecond)
+		}
+	})
+}
+
+func (k *killers) stopped() bool {
+	select {
+	case <-k.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func (k *killers) count(i, n int) {
+	k.wroteMu.Lock()
+	defer k.wroteMu.Unlock()
+	k.wrote[i] += n
+}
+
+// pgWrites makes a burst of transactions on one connection.
+func (k *killers) pgWrites() (n int) {
+	c, err := pgx.Connect(k.ctx, sandboxtest.DSN(k.pg, k.pg.Database))
+	if err != nil {
+		time.Sleep(20 * time.Millisecond)
+		return 0
+	}
+	defer func() { _ = c.Close(context.Background()) }()
+	for range 25 {
+		if _, err := c.Exec(k.ctx, "INSERT INTO filler SELECT i, repeat(md5(random()::text), 20) FROM generate_series(1, 40) i"); err != nil {
+			return n
+		}
+		n++
+		time.Sleep(4 * time.Millisecond)
+	}
+	_, _ = c.Exec(k.ctx, "DELETE FROM filler WHERE ctid IN (SELECT ctid FROM filler LIMIT 500)")
+	return n
+}
+
+func redisWrite(ctx context.Context, c *goredis.Client, rng *rand.Rand, n int) error {
+	key := strconv.Itoa(rng.IntN(60))
+	switch rng.IntN(6) {
+	case 0:
+		return c.Set(ctx, "s:"+key, strings.Repeat(key+"x", rng.IntN(400)), 0).Err()
+	case 1:
+		return c.HSet(ctx, "h:"+key, strconv.Itoa(rng.IntN(300)), n).Err()
+	case 2:
+		return c.ZIncrBy(ctx, "z:"+key, 1, strconv.Itoa(rng.IntN(50))).Err()
+	case 3:
+		return c.Set(ctx, "ttl:"+key, n, time.Hour).Err()
+	case 4:
+		return c.Eval(ctx, `redis.call('INCR', KEYS[1]); return redis.call('RPUSH', KEYS[2], ARGV[1])`, []string{"i:" + key, "l:" + key}, n).Err()
+	}
+	_, err := c.TxPipelined(ctx, func(p goredis.Pipeliner) error {
+		p.IncrBy(ctx, "a:"+key, 5)
+		p.DecrBy(ctx, "b:"+key, 5)
+		return nil
+	})
+	return err
+}
+
+// killPostgres kills the sender at whatever it does and starts it again.
+func (k *killers) killPostgres() {
+	k.t.Helper()
+	k.must(k.pgProc.Kill())
+	k.pgDown.Lock() // its clients have seen it by now
+	defer k.pgDown.Unlock()
+	p, err := sandboxtest.Tools(k.t).StartPostgres(k.ctx, sandbox.PostgresSpec{Dir: k.pg.DataDir, Port: portOf(k.t, k.pg.Address), Settings: pgKillSettings})
+	k.must(err)
+	k.pgProc = p
+	k.t.Cleanup(func() { _ = p.Kill() })
+}
+
+func (k *killers) killRedis() {
+	k.t.Helper()
+	k.must(k.redisProc.Kill())
+	set := map[string]string{"enable-debug-command": "local"}
+	for n, v := range redisKillSettings {
+		set[n] = v
+	}
+	var p sandbox.Proc
+	var err error
+	for range 50 { // the port is free when the last thread of the killed server is gone
+		p, err = sandboxtest.Tools(k.t).StartRedis(k.ctx, sandbox.RedisSpec{Dir: k.redis.DataDir, Port: portOf(k.t, k.redis.Address), Password: k.redis.Password, Settings: set})
+		if !fail.Is(err, fail.Conflict) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	k.must(err)
+	k.redisProc = p
+	k.t.Cleanup(func() { _ = p.Kill() })
+}
+
+func portOf(t *testing.T, address string) int {
+	t.Helper()
+	_, p, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// truth is what a real replica held at a position.
+type truth struct {
+	at     targets.Position
+	digest string
+	keys   int64
+}
+
+// replicaStops lets Redis's writer pause, waits until the replica has all, and
+// notes what it holds and where. The position must become durable.
+func (k *killers) replicaStops() truth {
+	k.t.Helper()
+	k.pause.Lock()
+	defer k.pause.Unlock()
+	m, r := k.client(k.redis), k.client(k.replica)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		a, b := replication(k.ctx, m), replication(k.ctx, r)
+		off, err := strconv.ParseUint(a["master_repl_offset"], 10, 64)
+		if err == nil && b["master_link_status"] == "up" && a["master_replid"] == b["master_replid"] && a["master_repl_offset"] == b["slave_repl_offset"] {
+			x := truth{at: targets.Position{Kind: targets.Redis, Lineage: a["master_replid"], Offset: off}, digest: digestOf(k.t, k.ctx, r)}
+			x.keys, err = r.DBSize(k.ctx).Result()
+			k.must(err)
+			k.durable(k.redis.Shard, x.at)
+			return x
+		}
+		if time.Now().After(end) {
+			k.t.Fatalf("the replica does not catch up: %v %v", a, b)
+		}
+	}
+}
+
+func (k *killers) client(in targets.Instance) *goredis.Client {
+	c := goredis.NewClient(&goredis.Options{Addr: in.Address, Password: in.Password.Reveal()})
+	k.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func replication(ctx context.Context, c *goredis.Client) map[string]string {
+	out := map[string]string{}
+	s, _ := c.Info(ctx, "replication").Result()
+	for line := range strings.SplitSeq(s, "\r\n") {
+		if n, v, ok := strings.Cut(line, ":"); ok {
+			out[n] = v
+		}
+	}
+	return out
+}
+
+func digestOf(t *testing.T, ctx context.Context, c *goredis.Client) string {
+	t.Helper()
+	s, err := c.Do(ctx, "DEBUG", "DIGEST").Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (k *killers) durable(id targets.ShardID, at targets.Position) {
+	k.t.Helper()
+	ctx, cancel := context.WithTimeout(k.ctx, 30*time.Second)
+	defer cancel()
+	if in, err := stream.WaitDurable(ctx, k.set, id, at, 50*time.Millisecond); err != nil || len(in) != len(k.set.Vaults) {
+		k.t.Fatalf("%s: %+v is durable in %v: %v", id, at, in, err)
+	}
+}
+
+// TestKilledAtRandomMoments kills the archiver process, PostgreSQL and Redis
+// with SIGKILL at seeded random moments under write load. What the vaults hold
+// then is byte for byte what the server's own log files hold, without a gap or
+// a byte twice, and what a real replica holds.
+func TestKilledAtRandomMoments(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("DRCTL_SEED"); s != "" {
+		seed, _ = strconv.ParseUint(s, 10, 64)
+	}
+	t.Logf("DRCTL_SEED=%d", seed)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	k := newKillers(t, ctx, seed)
+	c, err := pgx.Connect(ctx, sandboxtest.DSN(k.pg, k.pg.Database))
+	k.must(err)
+	_, err = c.Exec(ctx, "CREATE TABLE filler (i int, b text); ALTER TABLE filler ALTER b SET STORAGE EXTERNAL")
+	k.must(err)
+	k.must(c.Close(ctx))
+	k.writes()
+	var truths []truth
+	const rounds = 18
+	for round := range rounds {
+		k.startArchiver()
+		switch round {
+		case 3, 8, 13: // the sender dies while it sends
+			k.nap(1200)
+			k.killPostgres()
+		case 6, 11: // the position before must be kept; what comes after may be lost with the server
+			truths = append(truths, k.replicaStops())
+			k.nap(400)
+			k.killRedis()
+		}
+		k.nap(900)
+		k.killArchiver()
+	}
+	k.startArchiver()
+	k.nap(300)
+	truths = append(truths, k.replicaStops())
+	close(k.stop)
+	k.load.Wait()
+	end := k.postgresEnd()
+	k.durable(k.pg.Shard, end)
+	k.killArchiver()
+	t.Logf("%d archivers killed, %d bursts in PostgreSQL, %d commands in Redis", rounds+1, k.wrote[0], k.wrote[1])
+	if k.wrote[0] < 100 || k.wrote[1] < 500 {
+		t.Error("there was hardly any load")
+	}
+	for _, v := range k.set.Vaults {
+		k.sameAsPostgres(v, end)
+	}
+	for _, x := range truths {
+		k.sameAsReplica(x)
+	}
+}
+
+// nap waits up to so many milliseconds.
+func (k *killers) nap(most int) { time.Sleep(time.Duration(k.rng.IntN(most*1000)) * time.Microsecond) }
+
+func (k *killers) postgresEnd() targets.Position {
+	k.t.Helper()
+	c, err := pgx.Connect(k.ctx, sandboxtest.DSN(k.pg, k.pg.Database))
+	k.must(err)
+	defer func() { _ = c.Close(k.ctx) }()
+	var at, system string
+	k.must(c.QueryRow(k.ctx, "SELECT pg_current_wal_flush_lsn()::text, (SELECT system_identifier::text FROM pg_control_system())").Scan(&at, &system))
+	off, err := targets.ParseLSN(at)
+	k.must(err)
+	return targets.Position{Kind: targets.Postgres, Lineage: targets.PostgresLineage(system, 1), Offset: off}
+}
+
+// sameAsPostgres compares everything that a vault holds of PostgreSQL's log
+// with the files in pg_wal.
+func (k *killers) sameAsPostgres(v *vault.Vault, end targets.Position) {
+	k.t.Helper()
+	const segment = 16 << 20
+	ls, err := stream.Load(k.ctx, v, k.pg.Shard)
+	k.must(err)
+	if len(ls) != 1 || ls[0].ID != end.Lineage {
+		k.t.Fatalf("%s: lineages %+v", v.Region(), ls)
+	}
+	chunks := slices.Clone(ls[0].Chunks)
+	slices.SortFunc(chunks, func(a, b stream.Chunk) int { return int(int64(a.From) - int64(b.From)) })
+	at := chunks[0].From
+	if at%segment != 0 || at != ls[0].Offset {
+		k.t.Errorf("%s: the stream begins at %s", v.Region(), targets.FormatLSN(at))
+	}
+	for _, c := range chunks {
+		if c.From != at {
+			k.t.Errorf("%s: after byte %d comes %s", v.Region(), at, c.Key)
+		}
+		at = c.To
+	}
+	r, err := stream.NewReader(v, k.pg.Shard).Log(k.ctx, targets.Span{Lineage: end.Lineage, From: chunks[0].From, To: end.Offset})
+	k.must(err)
+	defer r.Close()
+	files := 0
+	for at := chunks[0].From; at < end.Offset; {
+		n := min(at-at%segment+segment, end.Offset) - at
+		got := make([]byte, n)
+		if _, err := io.ReadFull(r, got); err != nil {
+			k.t.Fatal(err)
+		}
+		name := fmt.Sprintf("%08X%08X%08X", 1, at>>32, at%(1<<32)/segment)
+		want, err := os.ReadFile(filepath.Join(k.pg.DataDir, "pg_wal", name))
+		k.must(err)
+		if !bytes.Equal(got, want[at%segment:at%segment+n]) {
+			k.t.Fatalf("%s: %s differs", v.Region(), name)
+		}
+		at += n
+		files++
+	}
+	k.t.Logf("%s: %d bytes in %d chunks are those of %d segment files", v.Region(), end.Offset-chunks[0].From, len(chunks), files)
+}
+
+// sameAsReplica restores a position from each vault alone and compares.
+func (k *killers) sameAsReplica(x truth) {
+	k.t.Helper()
+	for _, v := range k.set.Vaults {
+		ls, err := stream.Load(k.ctx, v, k.redis.Shard)
+		k.must(err)
+		bases, err := v.Bases(k.ctx, k.redis.Shard)
+		k.must(err)
+		slices.SortFunc(bases, func(a, b targets.Artifact) int { return b.Finished.Compare(a.Finished) })
+		req := targets.RestoreRequest{Point: x.at, WorkDir: sandboxtest.Dir(k.t)}
+		for _, b := range bases {
+			if path, err := stream.Path(ls, b.From, x.at); err == nil {
+				req.Base, req.Path = b, path
+				break
+			}
+		}
+		if req.Base.ID == "" {
+			k.t.Fatalf("%s: no base leads to %+v", v.Region(), x.at)
+		}
+		in := targets.Instance{Kind: targets.Redis, Shard: k.redis.Shard, Role: targets.Sandbox, Password: targets.NewSecret(sandboxtest.Password),
+			DataDir: filepath.Join(req.WorkDir, "data")}
+		var out targets.Outcome
+		for _, d := range all.Drivers(all.Options{Tools: sandboxtest.Tools(k.t), Log: slog.New(slog.DiscardHandler)}) {
+			if d.Kind() == targets.Redis {
+				out, err = d.Restore(k.ctx, in, req, stream.NewSource(v, k.redis.Shard))
+			}
+		}
+		if start, serr := sandbox.StartTicks(out.Pid); serr == nil {
+			k.t.Cleanup(func() { _ = sandbox.Proc{Pid: out.Pid, Start: start, Kind: targets.Redis}.Kill() })
+		}
+		k.must(err)
+		in.Address, in.Password = out.Address, out.Password
+		// The restored server has no DEBUG command; a replica of it has.
+		copied := k.client(sandboxtest.RedisReplica(k.t, in, sandboxtest.RedisOptions{}))
+		for end := time.Now().Add(20 * time.Second); replication(k.ctx, copied)["master_link_status"] != "up"; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				k.t.Fatal("the restored server cannot be looked into")
+			}
+		}
+		keys, err := copied.DBSize(k.ctx).Result()
+		k.must(err)
+		if got := digestOf(k.t, k.ctx, copied); got != x.digest || keys != x.keys || keys == 0 {
+			k.t.Errorf("%s: restored at %s:%d are %d keys with digest %s, the replica held %d with %s", v.Region(), x.at.Lineage, x.at.Offset, keys, got, x.keys, x.digest)
+		}
+	}
+}

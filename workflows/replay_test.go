@@ -1,0 +1,266 @@
+package workflows_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/history/v1"
+	"go.temporal.io/api/temporalproto"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+
+	"drctl/internal/engine"
+	"drctl/internal/engine/enginetest"
+	"drctl/internal/fail"
+	"drctl/targets"
+	"drctl/workflows"
+)
+
+var update = flag.Bool("update", false, "record the histories in testdata/replay again")
+
+const replayDir = "testdata/replay"
+
+// scenario is a run whose history is kept.
+type scenario struct {
+	name     string // of the file
+	workflow string
+	in       any
+	prepare  func(*world)
+	cancelAt string // the call during which it is cancelled
+	fails    bool
+}
+
+func scenarios() []scenario {
+	finding := []targets.Finding{{Check: "pg_amcheck", Subject: "orders/0", Severity: targets.Failed}}
+	kept := drillIn()
+	kept.KeepFailed = time.Hour
+	discard := restoreIn(planOf("orders/0", "orders/1"))
+	discard.Discard = true
+	g := group()
+	g.Policy.SealWithin = 2 * time.Second
+	none := func(*world) {}
+	return []scenario{
+		{"cut-sealed", workflows.TakeCutName, workflows.TakeCutIn{Group: group()}, none, "", false},
+		{"cut-abandoned", workflows.TakeCutName, workflows.TakeCutIn{Group: g}, func(w *world) {
+			w.fail["SealCut"] = fail.New(fail.Unavailable, "cut: seal", "orders/1", "", errors.New("the stream ends before the point"))
+		}, "", true},
+		{"cut-fence-failed", workflows.TakeCutName, workflows.TakeCutIn{Group: group()}, func(w *world) { w.fail["FenceCut"] = broken("orders/1") }, "", true},
+		{"cut-cancelled", workflows.TakeCutName, workflows.TakeCutIn{Group: group()}, none, "SealCut", true},
+		{"backup-one-shard-failed", workflows.TakeBackupName, workflows.TakeBackupIn{Group: group(), Window: 2}, func(w *world) { w.fail["TakeBase orders/1"] = broken("orders/1") }, "", false},
+		{"backup-cancelled", workflows.TakeBackupName, workflows.TakeBackupIn{Group: group(), Window: 1}, none, "CopyVault", true},
+		{"archive-cancelled", workflows.ArchiveName, archiveIn(), func(w *world) {
+			n := 0
+			w.hook = func(context.Context, string) error {
+				if n++; n == 2 {
+					return fail.New(fail.Unavailable, "follow", "orders/0", "", errors.New("connection refused"))
+				}
+				return nil
+			}
+		}, "FollowShard#6", true},
+		{"archive-cancelled-while-waiting", workflows.ArchiveName, archiveIn(), func(w *world) { w.fail["FollowShard"] = broken("orders/0") }, "wait", true},
+		{"restore", workflows.RestoreName, restoreIn(planOf("orders/0", "orders/1", "carts/0")), func(w *world) { w.findings["orders/0"] = finding }, "", false},
+		{"restore-step-failed", workflows.RestoreName, discard, func(w *world) { w.fail["RestoreShard orders/1"] = broken("chunk x") }, "", false},
+		{"restore-refused", workflows.RestoreName, restoreIn(planOf("orders/0")), func(w *world) { w.noRoom = true }, "", true},
+		{"restore-cancelled", workflows.RestoreName, restoreIn(planOf("orders/0", "orders/1")), none, "RestoreShard", true},
+		{"drill-passed", workflows.RunDrillName, drillIn(), none, "", false},
+		{"drill-finding-kept", workflows.RunDrillName, kept, func(w *world) { w.findings["cross"] = finding }, "", false},
+		{"drill-no-plan", workflows.RunDrillName, drillIn(), func(w *world) { w.fail["PickDrill"] = broken("cut x") }, "", false},
+		{"drill-cancelled", workflows.RunDrillName, drillIn(), none, "VerifyShard", true},
+		{"check", workflows.CheckName, workflows.CheckAllIn{Group: group(), ReadData: "1/7"}, none, "", false},
+		{"check-failed", workflows.CheckName, workflows.CheckAllIn{Group: group()}, func(w *world) { w.fail["CheckVault west"] = broken("vault of west") }, "", true},
+		{"retain", workflows.RetainName, workflows.CheckAllIn{Group: group()}, none, "", false},
+		{"scheduled", workflows.ScheduledName, workflows.ScheduledIn{ID: "check/shop", Workflow: workflows.CheckName, Queue: queueOf("east"),
+			Input: json.RawMessage(`{"group":{"name":"shop","policy":{"vaults":["east"]},"queues":{"east":"drctl.east"}}}`)}, none, "", false},
+	}
+}
+
+// TestRecordHistories runs every scenario on a real engine. With -update the
+// histories become those that TestReplay replays.
+func TestRecordHistories(t *testing.T) {
+	r := newRealEngine(t)
+	seen := map[string]bool{}
+	for _, s := range scenarios() {
+		w := newWorld()
+		if strings.HasPrefix(s.workflow, "Restore") {
+			w.plan = s.in.(workflows.RestoreIn).Plan
+		}
+		s.prepare(w)
+		h, err := r.run(t, w, s)
+		if (err != nil) != s.fails {
+			t.Errorf("%s: %v", s.name, err)
+		}
+		if strings.Contains(s.name, "cancelled") {
+			wantCanceled(t, err)
+		}
+		if len(w.leftOpen()) > 0 && s.name != "restore" && s.name != "drill-finding-kept" {
+			t.Errorf("%s: a sandbox is left over: %v", s.name, w.calls)
+		}
+		seen[s.workflow] = true
+		if err := replay(h); err != nil {
+			t.Errorf("%s: what was just recorded does not replay: %v", s.name, err)
+		}
+		if *update {
+			write(t, filepath.Join(replayDir, s.name+".json"), h)
+		}
+	}
+	for _, name := range []string{workflows.TakeCutName, workflows.TakeBackupName, workflows.ArchiveName, workflows.RestoreName, workflows.RunDrillName,
+		workflows.CheckName, workflows.RetainName, workflows.ScheduledName} {
+		if !seen[name] {
+			t.Errorf("no history of %s is recorded", name)
+		}
+	}
+}
+
+func write(t *testing.T, path string, h *history.History) {
+	t.Helper()
+	b, err := temporalproto.CustomJSONMarshalOptions{}.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, b, "", " "); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(out.Bytes(), '\n'), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func replayer() worker.WorkflowReplayer {
+	r := worker.NewWorkflowReplayer()
+	registerWorkflows(r)
+	return r
+}
+
+func replay(h *history.History) error { return replayer().ReplayWorkflowHistory(engine.Logger(nil), h) }
+
+// TestReplay replays the recorded histories with the workflows as they are
+// now. When one fails, runs that an older drctl began would be stuck after an
+// upgrade: keep the old path with workflow.GetVersion, or, while no release
+// holds it, record again with -update.
+func TestReplay(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(replayDir, "*.json"))
+	if err != nil || len(files) < len(scenarios()) {
+		t.Fatalf("%d histories for %d scenarios (%v); record them with -run TestRecordHistories -update", len(files), len(scenarios()), err)
+	}
+	for _, f := range files {
+		if err := replayer().ReplayWorkflowHistoryFromJSONFile(engine.Logger(nil), f); err != nil {
+			t.Errorf("%s: %v", f, err)
+		}
+	}
+}
+
+// A history in which another activity ran, or a step is missing, is refused:
+// the replay looks at what it says it does.
+func TestReplayFindsAChangedWorkflow(t *testing.T) {
+	for file, swap := range map[string][2]string{
+		"cut-sealed":   {`"SealCut"`, `"SealCutV2"`},
+		"drill-passed": {`"CrossCheck"`, `"VerifyShard"`},
+		"restore":      {`"CheckSpace"`, `"RestoreShard"`},
+	} {
+		b, err := os.ReadFile(filepath.Join(replayDir, file+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(b, []byte(swap[0])) {
+			t.Fatalf("%s does not hold %s", file, swap[0])
+		}
+		h, err := client.HistoryFromJSON(bytes.NewReader(bytes.Replace(b, []byte(swap[0]), []byte(swap[1]), 1)), client.HistoryJSONOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := replay(h); err == nil {
+			t.Errorf("%s with %s replays", file, swap[1])
+		}
+	}
+}
+
+// realEngine is an engine of its own with workers of every queue.
+type realEngine struct{ c client.Client }
+
+func newRealEngine(t *testing.T) realEngine {
+	t.Helper()
+	e := enginetest.Start(t, enginetest.Options(t))
+	c, err := engine.Dial(context.Background(), engine.Options{Address: e.Address, Namespace: e.Namespace, Identity: "recorder", Timeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return realEngine{c}
+}
+
+// run runs a scenario to its end and returns its history and outcome.
+func (r realEngine) run(t *testing.T, w *world, s scenario) (*history.History, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	begun := make(chan struct{})
+	prepared := w.hook
+	name, nth := s.cancelAt, 1
+	if s.cancelAt == "FollowShard#6" {
+		name, nth = "FollowShard", 6
+	}
+	w.hook = func(ctx context.Context, call string) error {
+		if prepared != nil {
+			if err := prepared(ctx, call); err != nil {
+				return err
+			}
+		}
+		if name == "" || !strings.HasPrefix(call, name) || w.count(name) != nth {
+			return nil
+		}
+		close(begun)
+		return beatUntil(ctx)
+	}
+	for _, q := range []string{"east", "west", "host"} {
+		// Heartbeats that are not held back: cancellations arrive with them.
+		wk := worker.New(r.c, queueOf(q), worker.Options{MaxHeartbeatThrottleInterval: 20 * time.Millisecond, DefaultHeartbeatThrottleInterval: 20 * time.Millisecond})
+		registerWorkflows(wk)
+		w.register(wk)
+		if err := wk.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer wk.Stop()
+	}
+	run, err := r.c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: "scenario/" + s.name, TaskQueue: queueOf("east")}, s.workflow, s.in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.cancelAt != "" {
+		if s.cancelAt == "wait" {
+			time.Sleep(700 * time.Millisecond)
+		} else {
+			select {
+			case <-begun:
+			case <-ctx.Done():
+				t.Fatalf("%s: %s never began: %v", s.name, s.cancelAt, w.calls)
+			}
+		}
+		if err := r.c.CancelWorkflow(ctx, run.GetID(), run.GetRunID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = run.Get(ctx, nil)
+	if ctx.Err() != nil {
+		t.Fatalf("%s does not end: %v", s.name, w.calls)
+	}
+	h := &history.History{}
+	it := r.c.GetWorkflowHistory(ctx, run.GetID(), run.GetRunID(), false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for it.HasNext() {
+		ev, herr := it.Next()
+		if herr != nil {
+			t.Fatal(herr)
+		}
+		h.Events = append(h.Events, ev)
+	}
+	return h, err
+}
