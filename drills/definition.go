@@ -22,6 +22,8 @@ type (
 	Objectives = evidence.Objectives
 	// Measured is what was measured, and how.
 	Measured = evidence.Measured
+	// Gate is a condition that was evaluated before going on.
+	Gate = evidence.Gate
 	// Verdict is what a drill comes to.
 	Verdict = evidence.Verdict
 )

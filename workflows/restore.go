@@ -7,9 +7,9 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
-	"drctl/internal/report/evidence"
 	"drctl/restore"
 	"drctl/targets"
 )
@@ -98,20 +98,20 @@ func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.Sa
 }
 
 // checkSpace asks the sandbox's host whether the plan fits.
-func checkSpace(ctx workflow.Context, plan restore.Plan, box activities.SandboxRef) (evidence.Gate, error) {
+func checkSpace(ctx workflow.Context, plan restore.Plan, box activities.SandboxRef) (drills.Gate, error) {
 	in := activities.SpaceIn{Sandbox: box, Need: plan.Bytes()}
 	for _, s := range plan.Steps {
 		if s.Op == restore.OpRestore && s.Kind == targets.S3 && s.BaseBytes == 0 {
 			in.Uncounted = append(in.Uncounted, s.Shard.String())
 		}
 	}
-	var gate evidence.Gate
+	var gate drills.Gate
 	err := workflow.ExecuteActivity(quick(ctx, box.Queue), activities.CheckSpaceName, in).Get(ctx, &gate)
 	return gate, err
 }
 
 // refused is the error of a plan that does not fit.
-func refused(plan restore.Plan, g evidence.Gate) error {
+func refused(plan restore.Plan, g drills.Gate) error {
 	return engine.EncodeError(fail.New(fail.Exhausted, "restore: "+g.Name, plan.ID,
 		"make room, put sandbox.dir on a larger volume, raise sandbox.max_bytes, or restore fewer shards", errors.New(g.Detail)))
 }
