@@ -9,7 +9,9 @@ import (
 
 	"drctl/drills"
 	"drctl/internal/engine"
+	"drctl/internal/fail"
 	"drctl/internal/report/evidence"
+	"drctl/internal/vault"
 	"drctl/restore"
 	"drctl/targets"
 )
@@ -109,9 +111,31 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 	if err != nil {
 		return PickOut{}, err
 	}
+	if in.Drill.Cut != drills.Random {
+		if err := newestIs(ctx, v, cut); err != nil {
+			return PickOut{}, err
+		}
+	}
 	goal.Cut = cut.ID
 	plan, err := restore.Build(goal, inv, in.Now)
 	return PickOut{Plan: plan, Sample: sample}, err
+}
+
+// newestIs fails when the vault has a newer cut than the one picked, whose
+// record cannot be read: a drill of the newest cut that quietly took the one
+// before would hide just what it is there to find.
+func newestIs(ctx context.Context, v *vault.Vault, cut targets.Cut) error {
+	for i, err := range v.Store().List(ctx, vault.CutsPrefix(cut.Group), vault.CutKey(cut.Group, cut.ID)) {
+		if err != nil {
+			return err
+		}
+		if _, id, ok := vault.ParseCutKey(i.Key); ok {
+			if _, err := v.Cut(ctx, cut.Group, id); fail.Is(err, fail.Corrupt) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // CrossCheck runs the sums and object checks of a drill in its sandbox.

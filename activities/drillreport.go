@@ -146,21 +146,22 @@ func saveRecord(ctx context.Context, set vault.Set, rec evidence.Record, doc, pl
 			return rec, doc, err
 		}
 	}
-	_, err := set.SaveReport(ctx, drillReport, rec.ID, json.RawMessage(doc))
-	if !fail.Is(err, fail.Conflict) {
+	// Looked for first, so that no vault that lacks it gets another one.
+	stored, old, err := storedRecord(ctx, set, rec)
+	if err != nil {
 		return rec, doc, err
 	}
-	stored, old, rerr := readRecord(ctx, set, rec)
-	if rerr != nil {
-		return rec, doc, errors.Join(err, rerr)
+	if old != nil {
+		rec, doc = stored, old
 	}
-	// The other vaults get the same one.
-	_, err = set.SaveReport(ctx, drillReport, rec.ID, json.RawMessage(old))
-	return stored, old, err
+	_, err = set.SaveReport(ctx, drillReport, rec.ID, json.RawMessage(doc))
+	return rec, doc, err
 }
 
-// readRecord reads back what an earlier attempt stored of the same drill.
-func readRecord(ctx context.Context, set vault.Set, rec evidence.Record) (evidence.Record, []byte, error) {
+// storedRecord reads back what an earlier attempt stored of the same drill; nil
+// when none did. A vault that cannot be read is as one that lacks it, unless
+// all are like that.
+func storedRecord(ctx context.Context, set vault.Set, rec evidence.Record) (evidence.Record, []byte, error) {
 	var errs []error
 	for _, v := range set.Vaults {
 		var doc json.RawMessage
@@ -168,21 +169,26 @@ func readRecord(ctx context.Context, set vault.Set, rec evidence.Record) (eviden
 		if fail.Is(err, fail.NotFound) {
 			continue
 		}
-		if err != nil {
+		if err != nil && fail.Retryable(err) {
 			errs = append(errs, err)
 			continue
 		}
-		old, err := evidence.Verify(doc)
+		var old evidence.Record
+		if err == nil {
+			old, err = evidence.Verify(doc)
+		}
 		if err == nil && (old.Name != rec.Name || !old.Started.Equal(rec.Started) || old.Plan.ID != rec.Plan.ID || old.Plan.SHA256 != rec.Plan.SHA256) {
 			err = fail.Newf(fail.Conflict, "drill: write report", rec.ID, "the vault of %s holds another drill's record under this name", v.Region())
 		}
 		if err != nil {
-			errs = append(errs, err)
-			continue
+			return rec, nil, err
 		}
 		return old, doc, nil
 	}
-	return rec, nil, errors.Join(errs...)
+	if len(errs) == len(set.Vaults) {
+		return rec, nil, errors.Join(errs...)
+	}
+	return rec, nil, nil
 }
 
 func writeFile(path string, f func(io.Writer) error) error {

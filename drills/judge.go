@@ -31,10 +31,12 @@ func Judge(findings []targets.Finding, steps []evidence.Step, want Objectives, g
 			v.Failures = append(v.Failures, sentence(f))
 		}
 	}
+	// What went wrong comes before what followed from it: the first failure is
+	// what a command ends with.
+	v.Failures = append(v.Failures, unfinished(got.Incomplete, steps)...)
 	if passed == 0 {
 		v.Failures = append(v.Failures, fmt.Sprintf("no check passed (%d ran): a drill that confirmed nothing is no evidence", len(findings)))
 	}
-	v.Failures = append(v.Failures, unfinished(got.Incomplete, steps)...)
 	v.Failures = append(v.Failures, objective("RTO", want.RTO, got.RTO)...)
 	v.Failures = append(v.Failures, objective("RPO", want.RPO, got.RPO)...)
 	if want.RTO == 0 && want.RPO == 0 {

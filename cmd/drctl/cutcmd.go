@@ -62,17 +62,15 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 	if err != nil {
 		return err
 	}
-	in := workflows.TakeCutIn{Group: g}
-	run, err := start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, in)
-	// A scheduled cut is under way: a second as a rule, on a busy machine until
-	// it is sealed or abandoned. Ours comes after it.
-	for end := time.Now().Add(g.Policy.SealWithin + 10*time.Second); fail.Is(err, fail.Conflict) && time.Now().Before(end); {
+	run, err := start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
+	// A scheduled cut may be under way: its turn ends with its sealing.
+	for end := time.Now().Add(g.Policy.SealWithin + 30*time.Second); fail.Is(err, fail.Conflict) && time.Now().Before(end); {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond):
 		}
-		run, err = start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, in)
+		run, err = start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
 	}
 	if err != nil {
 		return err

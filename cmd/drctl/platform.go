@@ -100,7 +100,7 @@ func (p *platform) Vault(ctx context.Context, region string) (*vault.Vault, erro
 	}
 	v, err := vault.Open(ctx, opt)
 	if err != nil {
-		return nil, err
+		return nil, fail.New(fail.CodeOf(err), "open the vault of "+region, "", "", err)
 	}
 	p.vaults[region] = v
 	return v, nil

@@ -46,7 +46,8 @@ func check(ls []Lineage, region string, shard targets.ShardID, from, to targets.
 			if g.From > pos {
 				out = append(out, finding(s.Lineage, pos, g.From, targets.Passed, "FOUND", ""))
 			}
-			out = append(out, finding(s.Lineage, g.From, g.To, targets.Failed, "MISSING", "no chunk holds these bytes"))
+			out = append(out, finding(s.Lineage, g.From, g.To, targets.Failed, "MISSING",
+				fmt.Sprintf("no chunk holds these bytes: %s%016X-%016X-...", vault.LineagePrefix(shard, s.Lineage), g.From, g.To)))
 			pos = g.To
 		}
 		if pos < s.To {

@@ -15,6 +15,11 @@
 //
 // It knows no protocol: lineages and offsets are opaque. It never deletes.
 //
+// Not yet: compaction. An idle store leaves a small chunk a second, 86,400
+// objects a day; readers make up for that with many reads at once, listings
+// and request prices do not. Merging old chunks needs a rule by which archiver,
+// mirror and retention agree on what a merged chunk replaces.
+//
 // A lineage may have holes. They are declared by Begin at an offset after the
 // tail and recorded in the header of the chunk that follows ("begin"), so
 // that a resume can tell them from chunks that a crash kept from the vault.

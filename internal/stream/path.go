@@ -85,7 +85,7 @@ func Path(lineages []Lineage, base, point targets.Position) ([]targets.Span, err
 	}
 	if len(missing) > 0 {
 		return nil, fail.New(fail.NotFound, op, strings.Join(missing, ", "),
-			"look in the other region's vault, or choose a base after the gap or a point before it", nil)
+			"look in the other region's vault, or choose a base after the gap or a point before it", errorf("no chunk holds these bytes"))
 	}
 	return spans, nil
 }

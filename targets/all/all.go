@@ -24,7 +24,7 @@ type Options struct {
 func Drivers(o Options) []targets.Driver {
 	return []targets.Driver{
 		postgres.New(postgres.Options{Tools: o.Tools, Log: o.Log, Detached: true}),
-		redis.New(redis.Options{Tools: o.Tools, Log: o.Log}),
+		redis.New(redis.Options{Tools: o.Tools, Log: o.Log, Detached: true}),
 		s3.New(s3.Options{Tools: o.Tools, Log: o.Log, Detached: true}),
 	}
 }

@@ -31,6 +31,7 @@ import (
 	"drctl/internal/vault"
 	"drctl/targets"
 	"drctl/targets/all"
+	"drctl/targets/redis"
 )
 
 // archiverEnv makes the test binary an archiver: a process that can be killed.
@@ -154,13 +155,12 @@ type killers struct {
 	pgProc    sandbox.Proc
 	redisProc sandbox.Proc
 
-	stop     chan struct{}
-	load     sync.WaitGroup
-	pause    sync.RWMutex // held by Redis's writer while it writes
-	pgDown   sync.RWMutex // held by PostgreSQL's writers while they write
-	wrote    [2]int
-	wroteMu  sync.Mutex
-	failures int
+	stop    chan struct{}
+	load    sync.WaitGroup
+	pause   sync.RWMutex // held by Redis's writer while it writes
+	pgDown  sync.RWMutex // held by PostgreSQL's writers while they write
+	wrote   [2]int
+	wroteMu sync.Mutex
 }
 
 var pgKillSettings = map[string]string{"wal_keep_size": "8GB", "wal_level": "replica", "max_prepared_transactions": "64", "shared_buffers": "16MB",
@@ -565,12 +565,8 @@ func (k *killers) sameAsReplica(x truth) {
 		}
 		in := targets.Instance{Kind: targets.Redis, Shard: k.redis.Shard, Role: targets.Sandbox, Password: targets.NewSecret(sandboxtest.Password),
 			DataDir: filepath.Join(req.WorkDir, "data")}
-		var out targets.Outcome
-		for _, d := range all.Drivers(all.Options{Tools: sandboxtest.Tools(k.t), Log: slog.New(slog.DiscardHandler)}) {
-			if d.Kind() == targets.Redis {
-				out, err = d.Restore(k.ctx, in, req, stream.NewSource(v, k.redis.Shard))
-			}
-		}
+		// Not detached: the server ends with this process.
+		out, err := redis.New(redis.Options{Tools: sandboxtest.Tools(k.t)}).Restore(k.ctx, in, req, stream.NewSource(v, k.redis.Shard))
 		if start, serr := sandbox.StartTicks(out.Pid); serr == nil {
 			k.t.Cleanup(func() { _ = sandbox.Proc{Pid: out.Pid, Start: start, Kind: targets.Redis}.Kill() })
 		}

@@ -31,13 +31,17 @@ type Options struct {
 	// Tools finds redis-server for restores. Without it everything else works.
 	Tools sandbox.Tools
 	Log   *slog.Logger
+	// Detached lets the servers of sandboxes outlive this process.
+	Detached bool
 }
 
 // Driver teaches drctl Redis. It holds no connection.
 type Driver struct {
 	tools sandbox.Tools
 	log   *slog.Logger
-	extra map[string]string // settings that tests add to a restored server
+	// detached lets the servers of sandboxes outlive this process.
+	detached bool
+	extra    map[string]string // settings that tests add to a restored server
 }
 
 var (
@@ -51,7 +55,7 @@ func New(o Options) *Driver {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Driver{tools: o.Tools, log: o.Log}
+	return &Driver{tools: o.Tools, log: o.Log, detached: o.Detached}
 }
 
 // Kind is targets.Redis.

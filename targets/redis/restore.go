@@ -205,7 +205,7 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 	maps.Copy(settings, d.extra)
 	req.Progress.Report("load", 0, 0)
 	proc, err := d.tools.StartRedis(ctx, sandbox.RedisSpec{
-		Name: "redis " + in.Shard.String(), Dir: in.DataDir, Port: port, Password: password, Detached: keep,
+		Name: "redis " + in.Shard.String(), Dir: in.DataDir, Port: port, Password: password, Detached: keep && d.detached,
 		LogFile: filepath.Join(in.DataDir, logName), Wait: 6 * time.Hour, // loading is bounded by ctx
 		Settings: settings,
 	})

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"drctl/activities"
+	"drctl/internal/sandbox"
+	"drctl/restore"
+	"drctl/targets"
+	"drctl/workflows"
+)
+
+// A worker removes kept sandboxes whose time was up before it began and those
+// whose time comes while it runs, and no others.
+func TestWorkerSweepsKeptSandboxes(t *testing.T) {
+	root := t.TempDir()
+	now := time.Now()
+	for id, expires := range map[string]time.Time{"long-gone": now.Add(-time.Hour), "soon": now.Add(400 * time.Millisecond), "later": now.Add(time.Hour), "never": {}} {
+		b, err := sandbox.Create(context.Background(), sandbox.Options{Root: root, ID: id, Purpose: "drill"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if expires.IsZero() {
+			continue
+		}
+		if err := b.Expire(expires); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	// Two workers of one host share the directory.
+	for range 2 {
+		go func() {
+			sweepSandboxes(ctx, root, 20*time.Millisecond, slog.New(slog.DiscardHandler))
+			done <- struct{}{}
+		}()
+	}
+	left := func() map[string]bool {
+		out := map[string]bool{}
+		bs, err := sandbox.List(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range bs {
+			out[b.ID()] = true
+		}
+		return out
+	}
+	for end := time.Now().Add(10 * time.Second); len(left()) > 2; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("left: %v", left())
+		}
+		if time.Since(now) < 300*time.Millisecond && !left()["soon"] {
+			t.Fatal("removed before its time")
+		}
+	}
+	cancel()
+	<-done
+	<-done
+	if l := left(); !l["later"] || !l["never"] {
+		t.Fatalf("left: %v", l)
+	}
+}
+
+func TestRestoreStatus(t *testing.T) {
+	step := func(id string, op restore.Op, err string, fs ...targets.Finding) activities.StepOut {
+		return activities.StepOut{StepID: id, Op: op, Error: err, Findings: fs}
+	}
+	restored, lost := step("r", restore.OpRestore, ""), step("r2", restore.OpRestore, "damaged")
+	for name, c := range map[string]struct {
+		out  workflows.RestoreOut
+		code int
+	}{
+		"all well":             {workflows.RestoreOut{Steps: []activities.StepOut{restored, step("v", restore.OpVerify, "")}}, 0},
+		"a finding":            {workflows.RestoreOut{Steps: []activities.StepOut{restored, step("v", restore.OpVerify, "", targets.Finding{Severity: targets.Failed})}, Unverified: []string{"v"}}, 4},
+		"a check did not run":  {workflows.RestoreOut{Steps: []activities.StepOut{restored, step("v", restore.OpVerify, "refused")}, Failed: []string{"v"}}, 3},
+		"a finding and a loss": {workflows.RestoreOut{Steps: []activities.StepOut{restored, lost}, Failed: []string{"r2"}, Unverified: []string{"v"}, NotRun: []activities.NotRun{{StepID: "v2"}}}, 3},
+		"nothing restored":     {workflows.RestoreOut{Steps: []activities.StepOut{lost}, Failed: []string{"r2"}, NotRun: []activities.NotRun{{StepID: "v2"}}}, 1},
+		"nothing began":        {workflows.RestoreOut{NotRun: []activities.NotRun{{StepID: "r"}}}, 1},
+	} {
+		err := restoreStatus(c.out)
+		var e exitCode
+		if c.code == 0 && err == nil {
+			continue
+		}
+		if !errors.As(err, &e) || e.code != c.code {
+			t.Errorf("%s: %v, want %d", name, err, c.code)
+		}
+	}
+}
