@@ -17,7 +17,7 @@ export PATH := $(CURDIR)/bin:$(PATH)
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## install the Debian packages that are missing (PostgreSQL, Redis, age, zstd ...)
@@ -37,6 +37,10 @@ test: setup tools build lint ## everything that must pass: set-up, build, lint, 
 	@# -trimpath shares the cache with tools/build.sh; vet would read 1,500 packages for facts
 	cd tools/engine && $(GO) test -vet=off -trimpath -buildvcs=false -timeout 10m ./...
 	$(GO) test -p $(PARALLEL) ./... -timeout $(TIMEOUT)
+
+.PHONY: e2e
+e2e: setup tools build ## the whole-command suite on a lab of its own: kills, damage, bad input (about 10 minutes)
+	$(GO) test -tags e2e ./cmd/drctl -timeout 30m
 
 .PHONY: race
 race: setup tools build ## all tests with the race detector (needs gcc)

@@ -77,6 +77,7 @@ say "6. The east region is destroyed: every server killed with SIGKILL, every di
 kill -9 "$up" 2>/dev/null || true
 wait "$up" 2>/dev/null || true
 up=
+breaking=$(date +%s%N) # lost-at below is when the last disk was gone
 disaster=$(run lab break --dir "$LAB" region east)
 echo "lost at $disaster"
 sleep 3
@@ -109,8 +110,7 @@ jq -r --arg t "$backed" 'def t: (sub("\\.[0-9]+Z$"; "Z") | fromdate) + ((capture
 jq -r '.stats | "fence, all   \(.cuts) cuts, stall p50 \(.stall_p50_ns/1e6*10|round/10) ms, p99 \(.stall_p99_ns/1e6*10|round/10) ms, worst \(.stall_max_ns/1e6*10|round/10) ms, at most \(.attempts_max) attempts\nsealed       p50 \(.seal_p50_ns/1e9*100|round/100) s, p99 \(.seal_p99_ns/1e9*100|round/100) s after the fence, in both vaults"' "$WORK/cuts.json"
 jq -r '"customers    \(.acked) operations acknowledged, \(.failed) failed, \(.unknown) without an answer (all counted to the end, the disaster included)\nlatency      p50 \(.p50_ns/1e6*10|round/10) ms, p99 \(.p99_ns/1e6*10|round/10) ms"' "$WORK/traffic.json"
 jq -r '.record | "RPO          \((.measured.rpo_ns.value // 0)/1e9*100|round/100) s (objective \(.objectives.rpo_ns/1e9) s)\nRTO          \((.measured.rto_ns.value // 0)/1e9*100|round/100) s (objective \(.objectives.rto_ns/1e9) s)\nrestored     \([.recovery_point.shards[].bytes_restored.value // 0]|add/1048576|round) MiB\ndrill        \(if .verdict.passed then "passed" else "FAILED" end), \(.checks|length) checks"' "$WORK/drill.json"
-lost=$(date -d "$disaster" +%s%N)
-jq -rn --argjson lost "$lost" 'reduce (inputs | select(.status == "failed" or .status == "unknown")) as $r ({before: 0, after: 0}; if $r.begin_ns < $lost - 3000000000 then .before += 1 else .after += 1 end) | "no success   \(.before) operations before the disaster, \(.after) in it"' "$WORK/journal.jsonl"
+jq -rn --argjson breaking "$breaking" 'reduce (inputs | select(.status == "failed" or .status == "unknown")) as $r ({before: 0, after: 0}; if $r.begin_ns < $breaking - 1000000000 then .before += 1 else .after += 1 end) | "no success   \(.before) operations before the disaster, \(.after) in it"' "$WORK/journal.jsonl"
 echo "report       $WORK/$(basename "$report")"
 echo "took         $(($(date +%s) - begin)) s"
 ok=1
