@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"drctl/internal/engine"
@@ -45,8 +46,9 @@ func (a *Activities) check(parent context.Context, in CheckIn) (CheckOut, error)
 	return out, nil
 }
 
-// VerifyVault checks every stored byte of a group in one vault, and that the
-// streams are contiguous from each shard's oldest base to its newest cut.
+// VerifyVault checks every stored byte of a group in one vault, that a base
+// leads to every cut since the first base, and that the streams are contiguous
+// from the oldest base to the newest cut of every branch of a shard's log.
 func VerifyVault(ctx context.Context, v *vault.Vault, g Group, readData string) ([]targets.Finding, error) {
 	shards := make([]targets.ShardID, len(g.Shards))
 	for i, s := range g.Shards {
@@ -64,29 +66,70 @@ func VerifyVault(ctx context.Context, v *vault.Vault, g Group, readData string) 
 		if s.Kind == targets.S3 {
 			continue
 		}
-		bases, _ := v.Bases(ctx, s.Shard) // likewise
-		var to targets.Position
-		for _, c := range cuts {
-			if p, ok := c.Point(s.Shard); ok && !c.SealedAt.IsZero() {
-				to = p.Position
-			}
-		}
-		if len(bases) == 0 || to.Lineage == "" {
-			continue
-		}
-		from := bases[0]
-		for _, b := range bases {
-			if b.Finished.Before(from.Finished) {
-				from = b
-			}
-		}
-		fs, err := stream.Check(ctx, v, s.Shard, from.From, to)
+		fs, err := verifyStream(ctx, v, s.Shard, cuts)
 		if err != nil {
 			return findings, err
 		}
 		findings = append(findings, fs...)
 	}
 	return findings, nil
+}
+
+// verifyStream checks one shard's log. A log may have branches: the timelines
+// of a promoted PostgreSQL, or the replication ids of a Redis that lost its own
+// with its memory, which has nothing to do with the one before.
+func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cuts []targets.Cut) ([]targets.Finding, error) {
+	bases, _ := v.Bases(ctx, shard) // damaged records are findings of the vault's own check; oldest first
+	if len(bases) == 0 {
+		return nil, nil
+	}
+	ls, err := stream.Load(ctx, v, shard)
+	if err != nil {
+		return nil, err
+	}
+	var findings []targets.Finding
+	var branches []string
+	ends := map[string]targets.Position{}
+	for _, c := range cuts {
+		p, ok := c.Point(shard)
+		if !ok || c.SealedAt.IsZero() || c.FencedAt.Before(bases[0].Finished) {
+			continue // what was cut before there was a base was never recoverable
+		}
+		if oldestBase(ls, bases, p.Position) < 0 {
+			findings = append(findings, targets.Finding{Check: "base-for-cut", Subject: shard.String() + "@" + v.Region(), Severity: targets.Failed,
+				Expected: "a base that leads to cut " + c.ID, Got: "none", Detail: "its lineage is " + p.Position.Lineage})
+			continue
+		}
+		if _, ok := ends[p.Position.Lineage]; !ok {
+			branches = append(branches, p.Position.Lineage)
+		}
+		ends[p.Position.Lineage] = p.Position // the newest of each branch
+	}
+	for _, b := range branches {
+		fs, err := stream.Check(ctx, v, shard, bases[oldestBase(ls, bases, ends[b])].From, ends[b])
+		if err != nil {
+			return findings, err
+		}
+		findings = append(findings, fs...)
+	}
+	return findings, nil
+}
+
+// oldestBase is the index of the first base from which the position can be
+// reached, through the lineages that its own descends from; -1 when none is.
+func oldestBase(ls []stream.Lineage, bases []targets.Artifact, to targets.Position) int {
+	way := []targets.Position{to}
+	for range ls {
+		at := way[len(way)-1]
+		i := slices.IndexFunc(ls, func(l stream.Lineage) bool { return l.ID == at.Lineage })
+		if i < 0 || ls[i].Parent.Lineage == "" {
+			break
+		}
+		way = append(way, ls[i].Parent)
+	}
+	return slices.IndexFunc(bases, func(b targets.Artifact) bool {
+		return slices.ContainsFunc(way, func(p targets.Position) bool { return p.Lineage == b.From.Lineage && b.Until.Offset <= p.Offset })
+	})
 }
 
 // RetainOut says what retention removed.

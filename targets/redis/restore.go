@@ -67,6 +67,9 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 	out.Bytes = l.baseBytes + int64(l.streamBytes)
 	out.Reached = l.reached
 	if err := phase("load", func() error { return d.load(ctx, in, req, l, &out) }); err != nil {
+		if ctx.Err() == nil { // what is left to be looked at is not for a repeat to remove
+			err = errors.Join(err, unclaim(req))
+		}
 		return out, err
 	}
 	return out, unclaim(req)
