@@ -1,7 +1,9 @@
 package stream
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -94,33 +96,35 @@ type Archiver struct {
 	advanced chan struct{}
 	events   chan struct{} // wakes the goroutine that reports progress
 
-	mu       sync.Mutex
-	changed  chan struct{} // closed and replaced whenever something moved
-	known    map[string]standing
-	lineage  string
-	kind     targets.Kind
-	begun    bool
-	declared bool   // the next chunk follows a declared hole
-	epoch    int    // counts jumps: lineages and holes
-	tail     uint64 // offset after the last accepted byte
-	durable  uint64
-	cur      *building
-	flying   []*parcel
-	members  []*member
-	chunks   int64
-	bytes    int64
-	stored   int64
-	err      error
-	closed   bool
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced whenever something moved
+	known   map[string]standing
+	lineage string
+	kind    targets.Kind
+	begun   bool
+	epoch   int    // counts jumps: lineages and holes
+	tail    uint64 // offset after the last accepted byte
+	durable uint64
+	cur     *building
+	flying  []*parcel
+	members []*member
+	chunks  int64
+	bytes   int64
+	stored  int64
+	err     error
+	closed  bool
 }
 
 var _ targets.Archive = (*Archiver)(nil)
 
-// standing is what is remembered of a lineage that is not current.
+// standing is what is remembered of a lineage; the tail is that of one that is
+// not current.
 type standing struct {
-	tail   uint64
-	origin bool
-	kind   targets.Kind
+	tail    uint64
+	origin  bool
+	kind    targets.Kind
+	parent  targets.Position
+	history []byte
 }
 
 // building is the chunk that takes bytes now.
@@ -130,7 +134,6 @@ type building struct {
 	opened time.Time
 	last   time.Time // when the newest byte came
 	marks  []mark
-	begin  bool
 	due    bool // old enough, waits for a free place
 	timer  *time.Timer
 }
@@ -228,13 +231,20 @@ func (a *Archiver) ended() error {
 
 // Begin opens a lineage at an offset, after everything written before is in
 // the vaults. Beginning the current lineage, or one that the vaults hold
-// already, at or before its tail resumes it there; after its tail it declares
-// a hole.
+// already, at or before its tail resumes it there. What is passed over is
+// recorded as a declared hole: from the tail to a later offset, and from the
+// tail of an archived parent to the place where a new lineage left it. A
+// lineage that the vaults hold with another history or parent is an error of
+// code corrupt: two streams must not be mixed under one name.
 func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, parent targets.Position, history []byte) error {
 	if err := vault.ValidName(lineage); err != nil {
 		return err
 	}
 	a.mu.Lock()
+	if err := a.samePast(lineage, parent, history); err != nil {
+		a.mu.Unlock()
+		return err
+	}
 	same := a.begun && a.lineage == lineage && a.known[lineage].origin
 	if same && offset <= a.tail {
 		err := a.err
@@ -246,38 +256,57 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 		return err
 	}
 	a.mu.Lock()
-	old, known := a.known[lineage]
-	if a.begun && a.lineage == lineage {
-		old.tail = a.tail
-	}
-	a.mu.Unlock()
-	kind := parent.Kind
-	if kind == "" {
-		kind = a.opt.Kind
-	}
-	if !old.origin {
-		if err := a.putOrigin(ctx, origin{Lineage: lineage, Kind: kind, Offset: offset, Parent: parent, History: history, Began: a.opt.Clock().UTC()}); err != nil {
-			return err
-		}
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if a.begun {
 		s := a.known[a.lineage]
 		s.tail = a.tail
 		a.known[a.lineage] = s
 	}
-	hole := known && offset > old.tail
-	at := max(offset, old.tail)
-	if !known {
-		at = offset
+	old, known := a.known[lineage]
+	up, hasUp := a.known[parent.Lineage]
+	a.mu.Unlock()
+	kind := parent.Kind
+	if kind == "" {
+		kind = a.opt.Kind
 	}
+	holed := false
+	if !old.origin {
+		// The hole before the origin: once the origin is there, nobody looks
+		// for the rest of the parent any more.
+		if hasUp && up.tail < parent.Offset && parent.Offset <= offset {
+			holed = true
+			if err := a.putHole(ctx, parent.Lineage, up.tail, parent.Offset); err != nil {
+				return err
+			}
+		}
+		o := origin{Lineage: lineage, Kind: kind, Offset: offset, Parent: parent, History: history, Began: a.opt.Clock().UTC()}
+		if err := a.putRecord(ctx, vault.OriginKey(a.opt.Shard, lineage), o); err != nil {
+			return err
+		}
+		old.parent, old.history = parent, history
+	}
+	at := offset
+	if known {
+		at = max(offset, old.tail)
+		if offset > old.tail {
+			holed = true
+			if err := a.putHole(ctx, lineage, old.tail, offset); err != nil {
+				return err
+			}
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if old.kind != "" {
 		kind = old.kind
 	}
-	a.known[lineage] = standing{tail: at, origin: true, kind: kind}
+	if holed && hasUp {
+		up.tail = max(up.tail, parent.Offset)
+		a.known[parent.Lineage] = up
+	}
+	old.tail, old.origin, old.kind = at, true, kind
+	a.known[lineage] = old
 	sameLineage := a.begun && a.lineage == lineage
-	a.lineage, a.kind, a.tail, a.declared, a.begun = lineage, kind, at, hole, true
+	a.lineage, a.kind, a.tail, a.begun = lineage, kind, at, true
 	if !sameLineage {
 		a.durable = 0
 	}
@@ -286,8 +315,29 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 		m.jump(at)
 	}
 	a.recount()
-	a.log.Info("lineage begun", "lineage", lineage, "offset", at, "parent", parent.Lineage, "hole", hole)
+	a.log.Info("lineage begun", "lineage", lineage, "offset", at, "parent", parent.Lineage, "hole", holed)
 	return nil
+}
+
+// samePast refuses a lineage that the vaults hold with another past.
+// Callers hold mu.
+func (a *Archiver) samePast(lineage string, parent targets.Position, history []byte) error {
+	old := a.known[lineage]
+	if !old.origin {
+		return nil
+	}
+	what := ""
+	switch was := old.parent; {
+	case parent.Lineage != "" && was.Lineage != "" && (parent.Lineage != was.Lineage || parent.Offset != was.Offset):
+		what = fmt.Sprintf("it left %s at %d, the archived one left %s at %d", parent.Lineage, parent.Offset, was.Lineage, was.Offset)
+	case len(history) > 0 && len(old.history) > 0 && !bytes.Equal(history, old.history):
+		what = "its history is not the archived one"
+	default:
+		return nil
+	}
+	return fail.New(fail.Corrupt, "stream: begin", a.opt.Shard.String()+" lineage "+lineage,
+		"two servers went their own ways under one name (two standbys promoted at the same time?): promote the right one once more, so that it gets a name of its own, and take a new base",
+		errorf("the server's lineage %s is not the archived one of this name: %s", lineage, what))
 }
 
 // Write appends bytes that begin at offset; see targets.Archive.
@@ -368,8 +418,8 @@ func (a *Archiver) take(p []byte) (n int) {
 }
 
 func (a *Archiver) open(now time.Time) {
-	c := &building{from: a.tail, opened: now, last: now, begin: a.declared}
-	a.cur, a.declared = c, false
+	c := &building{from: a.tail, opened: now, last: now}
+	a.cur = c
 	c.timer = time.AfterFunc(a.opt.ChunkAge, func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -404,7 +454,7 @@ func (a *Archiver) rotate() bool {
 		c.marks = append(c.marks, mark{at: c.last, offset: to})
 	}
 	h := header{shard: a.opt.Shard, lineage: a.lineage, from: c.from, to: to,
-		opened: c.opened, closed: closed, marks: c.marks, begin: c.begin}
+		opened: c.opened, closed: closed, marks: c.marks}
 	a.cur = nil
 	a.send(&parcel{
 		item:    item{key: vault.ChunkKey(a.opt.Shard, a.lineage, c.from, to, closed), epoch: a.epoch, from: c.from, to: to},

@@ -67,7 +67,6 @@ type watch struct {
 	st      vault.Store
 	shard   targets.ShardID
 	at      targets.Position
-	headers headerCache
 	polls   int
 	chunks  []Chunk // of the lineage, from the run that matters on
 	after   string
@@ -76,17 +75,19 @@ type watch struct {
 }
 
 // reached reports whether the vault holds the position and everything before
-// it back to where the lineage, or the last declared hole in it, begins.
+// it back to where the lineage, or the last declared hole before it, begins.
+// A position before all of that is an error of code not-found: it will never
+// be held.
 func (w *watch) reached(ctx context.Context) (bool, error) {
 	full := w.polls%relistEvery == 0
 	w.polls++
 	if !full && w.chained {
-		fresh, err := listChunks(ctx, w.st, w.shard, w.at.Lineage, w.after)
+		fresh, holes, err := listLineage(ctx, w.st, w.shard, w.at.Lineage, w.after)
 		if err != nil {
 			return false, err
 		}
 		w.chunks = append(w.chunks, fresh...)
-		return w.holds(ctx, w.from, w.chunks, w.at.Offset, true)
+		return w.holds(holes), nil
 	}
 	ls, err := load(ctx, w.v, w.st, w.shard)
 	if err != nil {
@@ -97,54 +98,58 @@ func (w *watch) reached(ctx context.Context) (bool, error) {
 	if !ok || !l.Origin {
 		return false, nil
 	}
-	w.chunks = l.Chunks
-	if w.chained, err = w.parents(ctx, byID, l); err != nil || !w.chained {
-		return false, err
+	if w.at.Offset < l.Offset {
+		return false, fail.Newf(fail.NotFound, "stream: wait until durable", w.shard.String(),
+			"lineage %s was archived only from %d", l.ID, l.Offset)
 	}
-	if w.at.Offset <= l.Offset {
-		return true, nil
+	w.chunks, w.from = l.Chunks, startOf(l, time.Now())
+	if w.chained = parents(byID, l, w.at.Offset); !w.chained {
+		return false, nil
 	}
-	w.from = startOf(l, time.Now())
-	return w.holds(ctx, w.from, l.Chunks, w.at.Offset, true)
+	return w.at.Offset == l.Offset || w.holds(l.Holes), nil
 }
 
-// parents checks the lineages that this one descends from.
-func (w *watch) parents(ctx context.Context, byID map[string]Lineage, l Lineage) (bool, error) {
+// parents checks the lineages that this one descends from, up to the last
+// declared hole before the offset: what was lost cannot be waited for, and
+// only a base behind the hole leads to the offset.
+func parents(byID map[string]Lineage, l Lineage, offset uint64) bool {
 	for range len(byID) {
-		if l.Parent.Lineage == "" {
-			return true, nil
+		if slices.ContainsFunc(l.Holes, func(h Gap) bool { return h.To <= offset }) {
+			return true
+		}
+		if l.Parent.Lineage == "" || l.Offset > l.Parent.Offset {
+			return true // no parent, or it began behind a hole
 		}
 		p, ok := byID[l.Parent.Lineage]
-		if !ok || len(p.Chunks) == 0 {
-			return true, nil // retention took it, or it never had a byte of its own
+		if !ok || len(p.Chunks) == 0 && len(p.Holes) == 0 {
+			return true // retention took it, or it never had a byte of its own
 		}
-		if l.Parent.Offset > p.Offset {
-			ok, err := w.holds(ctx, startOf(p, time.Now()), p.Chunks, l.Parent.Offset, false)
-			if err != nil || !ok {
-				return false, err
-			}
+		offset = l.Parent.Offset
+		if offset > p.Offset && !inside(openRuns(startOf(p, time.Now()), p.Chunks, p.Holes), offset) {
+			return false
 		}
 		l = p
 	}
-	return true, nil
+	return true
 }
 
-// holds reports whether offset is inside, or at the end of, a run that no
-// open gap comes before.
-func (w *watch) holds(ctx context.Context, from beginning, chunks []Chunk, offset uint64, remember bool) (bool, error) {
-	closed, err := openRuns(from, chunks, func(c Chunk) (bool, error) { return w.headers.declared(ctx, w.v, c.Key) })
-	if err != nil {
-		return false, err
-	}
-	if n := len(closed); n > 0 && remember {
+// holds reports whether the position is inside, or at the end of, a run that
+// no open gap comes before.
+func (w *watch) holds(holes []Gap) bool {
+	closed := openRuns(w.from, w.chunks, holes)
+	if n := len(closed); n > 0 {
 		// The next listing needs nothing before the chunk that ends the run.
-		for _, c := range chunks {
+		for _, c := range w.chunks {
 			if c.To == closed[n-1].to {
 				w.after = c.Key
 			}
 		}
 	}
-	return slices.ContainsFunc(closed, func(r run) bool { return r.from <= offset && offset <= r.to }), nil
+	return inside(closed, w.at.Offset)
+}
+
+func inside(rs []run, offset uint64) bool {
+	return slices.ContainsFunc(rs, func(r run) bool { return r.from <= offset && offset <= r.to })
 }
 
 // WaitDurable waits until a position is durable: until as many vaults as the
@@ -222,7 +227,7 @@ const lookAhead = 4
 // the last chunk in the vault are not known to it. fail.NotFound when nothing
 // had been received by then.
 func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, lineage string, t time.Time) (uint64, error) {
-	chunks, err := listChunks(ctx, v.Store(), shard, lineage, "")
+	chunks, _, err := listLineage(ctx, v.Store(), shard, lineage, "")
 	if err != nil {
 		return 0, err
 	}

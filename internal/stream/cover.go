@@ -74,11 +74,9 @@ func Cover(chunks []Chunk, from, to uint64) (use []Chunk, gaps []Gap) {
 	return use, gaps
 }
 
-// run is a maximal range that chunks hold without a gap. first indexes the
-// chunk that begins it.
+// run is a maximal range that chunks hold without a gap.
 type run struct {
 	from, to uint64
-	first    Chunk
 }
 
 // runs merges chunks into maximal contiguous ranges, in order.
@@ -94,7 +92,7 @@ func runs(chunks []Chunk) []run {
 			out[n-1].to = max(out[n-1].to, c.To)
 			continue
 		}
-		out = append(out, run{from: c.From, to: c.To, first: c})
+		out = append(out, run{from: c.From, to: c.To})
 	}
 	return out
 }
@@ -125,32 +123,32 @@ func startOf(l Lineage, now time.Time) beginning {
 // end an archiver must resume, with all whole runs before it; none, when the
 // beginning itself is missing. A gap is open, that is a crash left it and the
 // sender still has its bytes, when it is within crashReach of the tip and
-// declared does not say that the chunk behind it began after a declared hole.
-func openRuns(from beginning, chunks []Chunk, declared func(Chunk) (bool, error)) (closed []run, err error) {
+// begins after the last declared hole: an archiver resumes at the first open
+// gap, so when it declared a hole there, the sender had lost what came before
+// the hole's end. Where a hole ends a run begins, even an empty one.
+func openRuns(from beginning, chunks []Chunk, holes []Gap) []run {
 	all := runs(chunks)
-	if len(all) == 0 {
-		return nil, nil
+	given := uint64(0) // what begins below is archived or given up
+	for _, h := range holes {
+		given = max(given, h.To)
 	}
-	tip := all[len(all)-1].to
-	if from.young && all[0].from > from.offset {
+	if given > 0 && !slices.ContainsFunc(all, func(r run) bool { return r.from <= given && given <= r.to }) {
+		i, _ := slices.BinarySearchFunc(all, given, func(r run, at uint64) int { return cmp.Compare(r.from, at) })
+		all = slices.Insert(all, i, run{from: given, to: given})
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	if from.young && all[0].from > from.offset && from.offset >= given {
 		// Several chunks fly at once: the first may have been lost, and its
 		// bytes are still the sender's, when later ones have arrived.
-		ok, err := declared(all[0].first)
-		if err != nil || !ok {
-			return nil, err
-		}
+		return nil
 	}
+	tip := all[len(all)-1].to
 	for i := 1; i < len(all); i++ {
-		if tip-all[i-1].to > crashReach {
-			continue
-		}
-		ok, err := declared(all[i].first)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			return all[:i], nil
+		if end := all[i-1].to; end >= given && tip-end <= crashReach {
+			return all[:i]
 		}
 	}
-	return all, nil
+	return all
 }

@@ -210,7 +210,7 @@ func TestHeaderRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		opened := time.UnixMilli(rapid.Int64Range(0, 1<<40).Draw(t, "opened")).UTC()
 		h := header{shard: targets.ShardID{Target: "t", Shard: "s"}, lineage: "L", from: rapid.Uint64Range(0, 1<<62).Draw(t, "from"),
-			opened: opened, closed: opened.Add(time.Second), begin: rapid.Bool().Draw(t, "begin")}
+			opened: opened, closed: opened.Add(time.Second)}
 		h.to = h.from + rapid.Uint64Range(1, 1<<30).Draw(t, "len")
 		for range rapid.IntRange(0, 5).Draw(t, "marks") {
 			h.marks = append(h.marks, mark{opened.Add(time.Duration(rapid.IntRange(0, 2000).Draw(t, "ms")) * time.Millisecond), h.from + rapid.Uint64Range(0, h.to-h.from).Draw(t, "off")})

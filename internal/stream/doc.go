@@ -21,6 +21,9 @@
 // mirror and retention agree on what a merged chunk replaces.
 //
 // A lineage may have holes. They are declared by Begin at an offset after the
-// tail and recorded in the header of the chunk that follows ("begin"), so
-// that a resume can tell them from chunks that a crash kept from the vault.
+// tail, or in a lineage that was left after its tail, and recorded as objects
+// of their own ("hole-<from>-<to>"), so that a resume can tell them from chunks
+// that a crash kept from the vault. A hole that was declared is not waited for:
+// behind it bytes count as durable when everything after it is held. One that
+// was not declared is.
 package stream

@@ -19,7 +19,6 @@ const (
 	metaOpened  = "opened" // unix ms when the first byte came
 	metaClosed  = "closed" // unix ms when the chunk was closed
 	metaMarks   = "marks"  // "<ms after opened>:<bytes received by then>,...", ascending
-	metaBegin   = "begin"  // "1": a hole before this chunk was declared
 )
 
 // mark says that all bytes below Offset had been received at At.
@@ -41,7 +40,6 @@ type header struct {
 	from, to       uint64
 	opened, closed time.Time
 	marks          []mark
-	begin          bool
 }
 
 func (h header) meta() map[string]string {
@@ -60,9 +58,6 @@ func (h header) meta() map[string]string {
 		b.WriteString(strconv.FormatUint(k.offset-h.from, 10))
 	}
 	m[metaMarks] = b.String()
-	if h.begin {
-		m[metaBegin] = "1"
-	}
 	return m
 }
 
@@ -71,7 +66,7 @@ func parseHeader(key string, m map[string]string) (header, error) {
 	bad := func(what string) (header, error) {
 		return header{}, fail.Newf(fail.Corrupt, "stream: chunk header", key, "bad %s %q", what, m[what])
 	}
-	h := header{shard: targets.ShardID{Target: m[metaTarget], Shard: m[metaShard]}, lineage: m[metaLineage], begin: m[metaBegin] == "1"}
+	h := header{shard: targets.ShardID{Target: m[metaTarget], Shard: m[metaShard]}, lineage: m[metaLineage]}
 	var err error
 	if h.from, err = strconv.ParseUint(m[metaFrom], 10, 64); err != nil {
 		return bad(metaFrom)

@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,6 +23,14 @@ type origin struct {
 	Parent  targets.Position `json:"parent,omitzero"`
 	History []byte           `json:"history,omitempty"`
 	Began   time.Time        `json:"began"`
+}
+
+// hole is the content of the record of a declared hole.
+type hole struct {
+	Lineage  string    `json:"lineage"`
+	From     uint64    `json:"from"`
+	To       uint64    `json:"to"`
+	Declared time.Time `json:"declared"`
 }
 
 // maxOrigin bounds what is read of an origin: a history file is a few lines.
@@ -55,6 +62,9 @@ func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.Sha
 			l.Chunks = append(l.Chunks, Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
 		} else if _, id, ok := vault.ParseOriginKey(info.Key); ok {
 			get(id).Origin = true
+		} else if id, from, to, ok := vault.ParseHoleKey(info.Key); ok {
+			l := get(id)
+			l.Holes = append(l.Holes, Gap{From: from, To: to})
 		}
 	}
 	g, gctx := errgroup.WithContext(ctx)
@@ -69,7 +79,7 @@ func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.Sha
 			if err != nil {
 				return err
 			}
-			l.Kind, l.Offset, l.Parent, l.Began, l.History = o.Kind, o.Offset, o.Parent, o.Began, len(o.History) > 0
+			l.Kind, l.Offset, l.Parent, l.Began, l.History = o.Kind, o.Offset, o.Parent, o.Began, o.History
 			return nil
 		})
 	}
@@ -112,18 +122,20 @@ func readOrigin(ctx context.Context, v *vault.Vault, shard targets.ShardID, line
 	return o, nil
 }
 
-// listChunks lists the chunks of one lineage whose keys sort after the key after.
-func listChunks(ctx context.Context, st vault.Store, shard targets.ShardID, lineage, after string) ([]Chunk, error) {
-	var out []Chunk
+// listLineage lists the chunks of one lineage whose keys sort after the key
+// after, and its declared holes: their keys sort after every chunk's.
+func listLineage(ctx context.Context, st vault.Store, shard targets.ShardID, lineage, after string) (chunks []Chunk, holes []Gap, err error) {
 	for info, err := range st.List(ctx, vault.LineagePrefix(shard, lineage), after) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if c, ok := vault.ParseChunkKey(info.Key); ok {
-			out = append(out, Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
+			chunks = append(chunks, Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
+		} else if _, from, to, ok := vault.ParseHoleKey(info.Key); ok {
+			holes = append(holes, Gap{From: from, To: to})
 		}
 	}
-	return out, nil
+	return chunks, holes, nil
 }
 
 // union merges what several vaults hold, as if one vault held it all.
@@ -138,13 +150,18 @@ func union(perVault [][]Lineage) []Lineage {
 			a := byID[l.ID]
 			if a == nil {
 				a = &acc{l: l, keys: map[string]bool{}}
-				a.l.Chunks = nil
+				a.l.Chunks, a.l.Holes = nil, nil
 				byID[l.ID] = a
 			}
 			if l.Origin && !a.l.Origin {
-				chunks := a.l.Chunks
+				chunks, holes := a.l.Chunks, a.l.Holes
 				a.l = l
-				a.l.Chunks = chunks
+				a.l.Chunks, a.l.Holes = chunks, holes
+			}
+			for _, h := range l.Holes {
+				if !slices.Contains(a.l.Holes, h) {
+					a.l.Holes = append(a.l.Holes, h)
+				}
 			}
 			for _, c := range l.Chunks {
 				if !a.keys[c.Key] {
@@ -162,33 +179,4 @@ func union(perVault [][]Lineage) []Lineage {
 	}
 	sortLineages(out)
 	return out
-}
-
-// headerCache remembers which chunks began after a declared hole, so that
-// each header is read once.
-type headerCache struct {
-	mu    sync.Mutex
-	begin map[string]bool
-}
-
-func (h *headerCache) declared(ctx context.Context, v *vault.Vault, key string) (bool, error) {
-	h.mu.Lock()
-	b, ok := h.begin[key]
-	h.mu.Unlock()
-	if ok {
-		return b, nil
-	}
-	r, meta, err := v.Unseal(ctx, key)
-	if err != nil {
-		return false, err
-	}
-	_ = r.Close()
-	b = meta[metaBegin] == "1"
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.begin == nil {
-		h.begin = map[string]bool{}
-	}
-	h.begin[key] = b
-	return b, nil
 }

@@ -21,7 +21,8 @@ type Lineage struct {
 	// its beginning and its parent are unknown.
 	Origin  bool
 	Chunks  []Chunk // sorted by From
-	History bool    // a history file is kept with it
+	Holes   []Gap   // declared: bytes that the server had lost before they were archived
+	History []byte  // the file kept with it, or nil
 }
 
 // Tip is the end of the farthest chunk, or the lineage's beginning.

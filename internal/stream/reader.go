@@ -94,7 +94,7 @@ func (r *Reader) cover(ctx context.Context, span targets.Span, without map[strin
 	if use, gaps := Cover(drop(known, without), span.From, span.To); len(gaps) == 0 {
 		return use, nil
 	}
-	fresh, err := listChunks(ctx, r.vault.Store(), r.shard, span.Lineage, "")
+	fresh, _, err := listLineage(ctx, r.vault.Store(), r.shard, span.Lineage, "")
 	if err != nil {
 		return nil, err
 	}

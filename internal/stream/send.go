@@ -252,18 +252,25 @@ func (a *Archiver) recount() {
 	}
 }
 
-// putOrigin stores a lineage's origin; one that exists stays as it is.
-func (a *Archiver) putOrigin(ctx context.Context, o origin) error {
-	b, err := json.MarshalIndent(o, "", " ")
+// putHole records bytes of a lineage that are given up.
+func (a *Archiver) putHole(ctx context.Context, lineage string, from, to uint64) error {
+	a.log.Error("the stream has a hole: no recovery leads over it but from a newer base", "lineage", lineage, "from", from, "to", to)
+	return a.putRecord(ctx, vault.HoleKey(a.opt.Shard, lineage, from, to), hole{Lineage: lineage, From: from, To: to, Declared: a.opt.Clock().UTC()})
+}
+
+// putRecord stores the record of an origin or a hole; one that exists stays as
+// it is. It returns when a vault holds it, and the others do or catch up.
+func (a *Archiver) putRecord(ctx context.Context, key string, content any) error {
+	b, err := json.MarshalIndent(content, "", " ")
 	if err != nil {
-		return fail.New(fail.Internal, "stream: origin", o.Lineage, "", err)
+		return fail.New(fail.Internal, "stream: record", key, "", err)
 	}
 	a.mu.Lock()
 	if a.closed {
 		a.mu.Unlock()
 		return a.ended()
 	}
-	a.send(&parcel{item: item{key: vault.OriginKey(a.opt.Shard, o.Lineage), epoch: a.epoch}, content: append(b, '\n'), anyContent: true})
+	a.send(&parcel{item: item{key: key, epoch: a.epoch}, content: append(b, '\n'), anyContent: true})
 	a.mu.Unlock()
 	return a.wait(ctx, func() bool { return len(a.flying) == 0 })
 }

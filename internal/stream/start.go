@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"io"
-	"slices"
 	"time"
 
 	"drctl/internal/fail"
@@ -56,9 +55,7 @@ func (a *Archiver) start(ctx context.Context) error {
 		return err
 	}
 	all := union(held)
-	if err := a.resume(ctx, all, held); err != nil {
-		return err
-	}
+	a.resume(all, held)
 	if err := a.settle(ctx, all, held); err != nil {
 		return err
 	}
@@ -143,44 +140,21 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 }
 
 // resume finds where each lineage ends and which one is current.
-func (a *Archiver) resume(ctx context.Context, all []Lineage, held [][]Lineage) error {
-	var headers headerCache
-	declared := func(c Chunk) (bool, error) {
-		var last error
-		for i, m := range a.members {
-			if !holdsKey(held[i], c.Key) {
-				continue
-			}
-			ok, err := headers.declared(ctx, m.v, c.Key)
-			if err == nil {
-				return ok, nil
-			}
-			last = err
-		}
-		return false, last
-	}
+func (a *Archiver) resume(all []Lineage, held [][]Lineage) {
 	now := a.opt.Clock()
-	ends := func(l Lineage) (uint64, error) {
-		closed, err := openRuns(startOf(l, now), l.Chunks, declared)
-		if err != nil {
-			return 0, err
-		}
+	ends := func(l Lineage) uint64 {
 		end := l.Offset
-		if n := len(closed); n > 0 {
-			end = max(end, closed[n-1].to)
+		if closed := openRuns(startOf(l, now), l.Chunks, l.Holes); len(closed) > 0 {
+			end = max(end, closed[len(closed)-1].to)
 		}
-		return end, nil
+		return end
 	}
 	for _, l := range all {
-		end, err := ends(l)
-		if err != nil {
-			return err
-		}
-		a.known[l.ID] = standing{tail: end, origin: l.Origin, kind: cmp.Or(l.Kind, a.opt.Kind)}
+		a.known[l.ID] = standing{tail: ends(l), origin: l.Origin, kind: cmp.Or(l.Kind, a.opt.Kind), parent: l.Parent, history: l.History}
 	}
 	newest, ok := Newest(all)
 	if !ok {
-		return nil
+		return
 	}
 	s := a.known[newest.ID]
 	a.lineage, a.kind, a.tail, a.begun = newest.ID, s.kind, s.tail, true
@@ -193,27 +167,19 @@ func (a *Archiver) resume(ctx context.Context, all []Lineage, held [][]Lineage) 
 				continue
 			}
 			mine := newest
-			mine.Chunks = l.Chunks
-			end, err := ends(mine)
-			if err != nil {
-				return err
+			mine.Chunks, mine.Holes = l.Chunks, l.Holes
+			m.base = min(ends(mine), a.tail)
+			has := make(map[string]bool, len(l.Chunks))
+			for _, c := range l.Chunks {
+				has[c.Key] = true
 			}
-			m.base = min(end, a.tail)
 			for _, c := range newest.Chunks {
-				if c.From < m.base && !holdsKey(held[i], c.Key) {
+				if c.From < m.base && !has[c.Key] {
 					m.base = c.From
 				}
 			}
 		}
 	}
-	return nil
-}
-
-func holdsKey(ls []Lineage, key string) bool {
-	return slices.ContainsFunc(ls, func(l Lineage) bool {
-		_, ok := slices.BinarySearchFunc(l.Chunks, key, func(c Chunk, k string) int { return cmp.Compare(c.Key, k) })
-		return ok || slices.ContainsFunc(l.Chunks, func(c Chunk) bool { return c.Key == key })
-	})
 }
 
 // settle works out what each vault lacks and makes at least one live.
@@ -255,12 +221,15 @@ func (a *Archiver) settle(ctx context.Context, all []Lineage, held [][]Lineage) 
 }
 
 // lacking lists, oldest first, the keys of all that are not in mine. Origins
-// come before their chunks.
+// and holes come before their chunks.
 func lacking(shard targets.ShardID, all, mine []Lineage) []string {
 	has := map[string]bool{}
 	for _, l := range mine {
 		if l.Origin {
 			has[vault.OriginKey(shard, l.ID)] = true
+		}
+		for _, h := range l.Holes {
+			has[vault.HoleKey(shard, l.ID, h.From, h.To)] = true
 		}
 		for _, c := range l.Chunks {
 			has[c.Key] = true
@@ -270,6 +239,11 @@ func lacking(shard targets.ShardID, all, mine []Lineage) []string {
 	for _, l := range all {
 		if k := vault.OriginKey(shard, l.ID); l.Origin && !has[k] {
 			out = append(out, k)
+		}
+		for _, h := range l.Holes {
+			if k := vault.HoleKey(shard, l.ID, h.From, h.To); !has[k] {
+				out = append(out, k)
+			}
 		}
 		for _, c := range l.Chunks {
 			if !has[c.Key] {

@@ -28,6 +28,7 @@ const (
 	reportsRoot   = "reports/"
 	sealedSuffix  = ".zst.age"
 	originName    = "origin" + sealedSuffix
+	holePrefix    = "hole-"
 	recordName    = "record.json" + sealedSuffix
 	maxKeyBytes   = 900 // S3 allows 1024, prefix included
 	maxClosedMS   = 1<<48 - 1
@@ -82,6 +83,27 @@ func ParseOriginKey(key string) (s targets.ShardID, lineage string, ok bool) {
 		return s, "", false
 	}
 	return targets.ShardID{Target: p[1], Shard: p[2]}, p[3], true
+}
+
+// HoleKey names the record of bytes [from, to) of a lineage that were given up:
+// the server had lost them, and the archive went on at to.
+func HoleKey(s targets.ShardID, lineage string, from, to uint64) string {
+	return fmt.Sprintf("%s%s%016X-%016X%s", LineagePrefix(s, lineage), holePrefix, from, to, sealedSuffix)
+}
+
+// ParseHoleKey is the inverse of HoleKey.
+func ParseHoleKey(key string) (lineage string, from, to uint64, ok bool) {
+	p := strings.Split(key, "/")
+	if len(p) != 5 || p[0]+"/" != streamsRoot || validKey(key) != nil {
+		return "", 0, 0, false
+	}
+	name, found := strings.CutPrefix(strings.TrimSuffix(p[4], sealedSuffix), holePrefix)
+	if !found || len(name) != 33 || name[16] != '-' {
+		return "", 0, 0, false
+	}
+	from, ok1 := upperHex(name[:16])
+	to, ok2 := upperHex(name[17:])
+	return p[3], from, to, ok1 && ok2 && from < to && strings.HasSuffix(key, sealedSuffix)
 }
 
 // ChunkName is what the key of a chunk says: bytes [From, To) of a lineage,

@@ -21,6 +21,14 @@ func TestLayoutRoundTrips(t *testing.T) {
 	if c, ok := ParseChunkKey(key); !ok || c.From != 0xABC || c.To != 0x1000ABC || !c.Closed.Equal(at) || c.Shard != shardA || c.Key() != key {
 		t.Fatalf("%+v %v", c, ok)
 	}
+	if l, from, to, ok := ParseHoleKey(HoleKey(shardA, "L", 0xABC, 0xDEF)); !ok || l != "L" || from != 0xABC || to != 0xDEF {
+		t.Fatalf("hole %q %d %d %v", l, from, to, ok)
+	}
+	for _, k := range []string{key, OriginKey(shardA, "L"), HoleKey(shardA, "L", 5, 5), strings.TrimSuffix(HoleKey(shardA, "L", 1, 2), sealedSuffix)} {
+		if _, _, _, ok := ParseHoleKey(k); ok {
+			t.Fatalf("%s is taken for a hole", k)
+		}
+	}
 	if s, l, ok := ParseOriginKey(OriginKey(shardA, "L")); !ok || s != shardA || l != "L" {
 		t.Fatal("origin")
 	}
