@@ -65,13 +65,16 @@ func (a *Activities) fenceCut(ctx context.Context, group string) (targets.Cut, e
 		Attempts: g.Policy.Attempts, Tool: "drctl " + a.Version, Log: a.Log})
 }
 
-// SnapshotObjects records an object store as of a cut's instant.
+// SnapshotObjects records an object store as of an instant: that of a cut, or
+// the start of a backup.
 func (a *Activities) SnapshotObjects(ctx context.Context, in SnapshotIn) (SnapshotOut, error) {
 	out, err := a.snapshot(ctx, in)
 	return out, engine.EncodeError(err)
 }
 
-func (a *Activities) snapshot(ctx context.Context, in SnapshotIn) (SnapshotOut, error) {
+func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOut, error) {
+	ctx, cancel := stoppable(parent)
+	defer cancel(nil)
 	inst, d, err := a.writable(ctx, in.Shard)
 	if err != nil {
 		return SnapshotOut{}, err

@@ -115,10 +115,13 @@ type Snapshotter interface {
 
 // SnapshotStats counts what a snapshot did.
 type SnapshotStats struct {
-	Objects, Bytes           int64 // in the snapshot
-	NewObjects, NewBytes     int64 // moved
-	ReusedObjects            int64
-	DeletedSinceLast, Failed int64
+	Objects          int64 `json:"objects"` // in the snapshot
+	Bytes            int64 `json:"bytes"`
+	NewObjects       int64 `json:"new_objects"` // moved
+	NewBytes         int64 `json:"new_bytes"`
+	ReusedObjects    int64 `json:"reused_objects"`
+	DeletedSinceLast int64 `json:"deleted_since_last"`
+	Failed           int64 `json:"failed"`
 }
 
 // BaseRequest asks for a base.
