@@ -253,12 +253,14 @@ type Source interface {
 
 // ObjectSink stores objects once under their content.
 type ObjectSink interface {
-	// HasObject reports whether the content is stored in every vault asked for.
+	// HasObject reports whether the content is stored in every vault that keeps
+	// up, bringing up those that lack it.
 	HasObject(ctx context.Context, sha256 string) (bool, error)
 	// PutObject stores content whose SHA-256 is not known before, and returns
-	// it in hex with the size. It reads r once and writes every vault.
+	// it in hex with the size. It reads r once and writes every vault that keeps up.
 	PutObject(ctx context.Context, r io.Reader) (sha256 string, size int64, err error)
-	// PutManifest stores a finished manifest and returns its SHA-256 in hex.
+	// PutManifest stores a finished manifest, which names only objects that
+	// HasObject confirmed or PutObject stored, and returns its SHA-256 in hex.
 	PutManifest(ctx context.Context, r io.Reader) (string, error)
 	// LastManifest opens the newest manifest, or returns nil without error
 	// when there is none.

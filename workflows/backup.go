@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -23,6 +24,8 @@ type TakeBackupIn struct {
 type BackupOut struct {
 	Bases   []BaseOut    `json:"bases"`
 	Objects []ObjectsOut `json:"objects"`
+	// CutsError is why some vaults may lack records of cuts that they missed.
+	CutsError string `json:"cuts_error,omitempty"`
 }
 
 // BaseOut is one shard's outcome: a base or an error.
@@ -38,6 +41,7 @@ type ObjectsOut struct {
 	Shard    targets.ShardID       `json:"shard"`
 	Position targets.Position      `json:"position,omitzero"`
 	Stats    targets.SnapshotStats `json:"stats"`
+	StoredIn []string              `json:"stored_in,omitempty"` // regions
 	Error    string                `json:"error,omitempty"`
 }
 
@@ -45,7 +49,8 @@ type ObjectsOut struct {
 // takes a snapshot of each object store. A cut's own snapshot moves only what
 // has changed since the last one, so the first, which moves everything, has to
 // be one without the limit that a cut sets. One shard's failure does not stop
-// the others; the caller sees each.
+// the others; the caller sees each. In the end every vault gets the cuts that
+// it missed while it could not be reached.
 func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 	stamp := workflow.Now(ctx).UTC().Format("20060102T150405Z")
 	if in.Window <= 0 {
@@ -54,7 +59,7 @@ func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 	var logs, stores []activities.GroupShard
 	for _, s := range in.Group.Shards {
 		switch {
-		case len(in.Shards) > 0 && !contains(in.Shards, s.Shard):
+		case len(in.Shards) > 0 && !slices.Contains(in.Shards, s.Shard):
 		case s.Kind == targets.S3:
 			stores = append(stores, s)
 		default:
@@ -76,24 +81,43 @@ func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 			if i < len(logs) {
 				out.Bases[i] = backupShard(ctx, in, logs[i], stamp)
 			} else {
-				out.Objects[i-len(logs)] = backupObjects(ctx, stores[i-len(logs)])
+				out.Objects[i-len(logs)] = backupObjects(ctx, in, stores[i-len(logs)])
 			}
 		})
 	}
 	wg.Wait(ctx)
+	if ctx.Err() == nil && len(in.Group.Policy.Vaults) > 1 {
+		err := workflow.ExecuteActivity(long(ctx, in.Group.Queue(in.Group.Home), time.Hour, 3), activities.ShareCutsName,
+			activities.GroupIn{Group: in.Group.Name}).Get(ctx, nil)
+		if err != nil {
+			out.CutsError = text(err)
+		}
+	}
 	return out, ctx.Err()
 }
 
-func backupObjects(ctx workflow.Context, s activities.GroupShard) ObjectsOut {
+func backupObjects(ctx workflow.Context, in TakeBackupIn, s activities.GroupShard) ObjectsOut {
 	o := ObjectsOut{Shard: s.Shard}
+	lctx := long(ctx, s.Queue, 24*time.Hour, 4)
 	var taken activities.SnapshotOut
-	err := workflow.ExecuteActivity(long(ctx, s.Queue, 24*time.Hour, 4), activities.SnapshotName,
-		activities.SnapshotIn{Shard: s.Shard, AsOf: workflow.Now(ctx).UTC()}).Get(ctx, &taken)
-	if err != nil {
+	if err := workflow.ExecuteActivity(lctx, activities.SnapshotName,
+		activities.SnapshotIn{Shard: s.Shard, AsOf: workflow.Now(ctx).UTC()}).Get(ctx, &taken); err != nil {
 		o.Error = text(err)
 		return o
 	}
-	o.Position, o.Stats = taken.Position, taken.Stats
+	o.Position, o.Stats, o.StoredIn = taken.Position, taken.Stats, taken.Vaults
+	// A vault that was too slow for the snapshot, or missed earlier ones.
+	for _, to := range in.Group.Policy.Vaults {
+		from := taken.Vaults[0]
+		if to == from {
+			continue
+		}
+		if err := workflow.ExecuteActivity(lctx, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: from, To: to}).Get(ctx, nil); err != nil {
+			o.Error = "copy to " + to + ": " + text(err)
+		} else if !slices.Contains(o.StoredIn, to) {
+			o.StoredIn = append(o.StoredIn, to)
+		}
+	}
 	return o
 }
 
@@ -119,13 +143,4 @@ func backupShard(ctx workflow.Context, in TakeBackupIn, s activities.GroupShard,
 		b.CopiedTo = append(b.CopiedTo, to)
 	}
 	return b
-}
-
-func contains(ids []targets.ShardID, id targets.ShardID) bool {
-	for _, x := range ids {
-		if x == id {
-			return true
-		}
-	}
-	return false
 }

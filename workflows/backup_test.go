@@ -39,6 +39,12 @@ func TestTakeBackup(t *testing.T) {
 	if len(out.Objects) != 1 || out.Objects[0].Shard != id("media/0") || out.Objects[0].Position.Manifest == "" || out.Objects[0].Stats.Objects == 0 {
 		t.Errorf("the object store has no snapshot: %+v", out.Objects)
 	}
+	if w.index(t, "SnapshotObjects media/0") > w.index(t, "CopyVault media/0 east>west") || strings.Join(out.Objects[0].StoredIn, ",") != "east,west" {
+		t.Errorf("the vault that lagged is not brought up: %+v", out.Objects[0])
+	}
+	if w.index(t, "ShareCuts shop") != len(w.calls)-1 {
+		t.Errorf("cuts are shared before what they need is copied: %v", w.calls)
+	}
 }
 
 // The first snapshot of a large bucket takes as long as it takes: it must not

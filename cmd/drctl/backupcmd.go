@@ -116,15 +116,17 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 			continue
 		}
 		objects = append(objects, []string{o.Shard.String(), o.Position.AsOf.Local().Format(time.DateTime), progress.Count(o.Stats.Objects),
-			progress.Bytes(o.Stats.Bytes), progress.Count(o.Stats.NewObjects), progress.Bytes(o.Stats.NewBytes)})
+			progress.Bytes(o.Stats.Bytes), progress.Count(o.Stats.NewObjects), progress.Bytes(o.Stats.NewBytes), strings.Join(o.StoredIn, ",")})
 	}
 	if !a.json && len(bases) > 0 {
 		progress.Table(a.out, baseHeaders, bases)
 	}
 	if !a.json && len(objects) > 0 {
-		progress.Table(a.out, []string{"OBJECTS OF", "AS OF", "OBJECTS", "BYTES", "NEW", "NEW BYTES"}, objects)
+		progress.Table(a.out, []string{"OBJECTS OF", "AS OF", "OBJECTS", "BYTES", "NEW", "NEW BYTES", "STORED IN"}, objects)
 	}
 	switch {
+	case failed == 0 && out.CutsError != "":
+		return exitCode{3, "the backup is done; some vaults may lack cuts that they missed: " + out.CutsError}
 	case failed == 0:
 		return nil
 	case failed < all:
