@@ -42,6 +42,7 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 		SnapshotName:      a.SnapshotObjects,
 		SealCutName:       a.SealCut,
 		AbandonCutName:    a.AbandonCut,
+		ShareCutsName:     a.ShareCuts,
 		TakeBaseName:      a.TakeBase,
 		CopyVaultName:     a.CopyVault,
 		PlanRestoreName:   a.PlanRestore,

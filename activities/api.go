@@ -17,6 +17,7 @@ const (
 	SnapshotName      = "SnapshotObjects"
 	SealCutName       = "SealCut"
 	AbandonCutName    = "AbandonCut"
+	ShareCutsName     = "ShareCuts"
 	TakeBaseName      = "TakeBase"
 	CopyVaultName     = "CopyVault"
 	PlanRestoreName   = "PlanRestore"
@@ -121,10 +122,11 @@ type SnapshotIn struct {
 	AsOf  time.Time       `json:"as_of"`
 }
 
-// SnapshotOut is a finished snapshot.
+// SnapshotOut is a finished snapshot and the regions whose vaults hold it whole.
 type SnapshotOut struct {
 	Position targets.Position      `json:"position"`
 	Stats    targets.SnapshotStats `json:"stats"`
+	Vaults   []string              `json:"vaults"`
 }
 
 // BaseIn asks for a base; the id makes a repeat recognisable.

@@ -89,8 +89,8 @@ func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artif
 	return nil
 }
 
-// CopyVault brings a shard's bases from one vault to another, every byte
-// checked on the way.
+// CopyVault brings a shard's bases and object snapshots from one vault to
+// another, every byte checked on the way.
 func (a *Activities) CopyVault(ctx context.Context, in CopyIn) error {
 	return engine.EncodeError(a.copyVault(ctx, in))
 }
@@ -109,7 +109,7 @@ func (a *Activities) copyVault(parent context.Context, in CopyIn) error {
 	beat := newBeater(ctx, in.Shard)
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
-	for _, prefix := range []string{vault.ResticPrefix(in.Shard), vault.BasesPrefix(in.Shard)} {
+	for _, prefix := range []string{vault.ResticPrefix(in.Shard), vault.BasesPrefix(in.Shard), vault.SnapshotsPrefix(in.Shard)} {
 		opt := vault.MirrorOptions{Progress: func(done, total int64) { beat.progress("copy to "+in.To, done, total) }}
 		if _, err := vault.Mirror(ctx, from, to, prefix, opt); err != nil {
 			return err

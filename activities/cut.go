@@ -65,13 +65,16 @@ func (a *Activities) fenceCut(ctx context.Context, group string) (targets.Cut, e
 		Attempts: g.Policy.Attempts, Tool: "drctl " + a.Version, Log: a.Log})
 }
 
-// SnapshotObjects records an object store as of a cut's instant.
+// SnapshotObjects records an object store as of an instant: that of a cut, or
+// the start of a backup.
 func (a *Activities) SnapshotObjects(ctx context.Context, in SnapshotIn) (SnapshotOut, error) {
 	out, err := a.snapshot(ctx, in)
 	return out, engine.EncodeError(err)
 }
 
-func (a *Activities) snapshot(ctx context.Context, in SnapshotIn) (SnapshotOut, error) {
+func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOut, error) {
+	ctx, cancel := stoppable(parent)
+	defer cancel(nil)
 	inst, d, err := a.writable(ctx, in.Shard)
 	if err != nil {
 		return SnapshotOut{}, err
@@ -94,7 +97,14 @@ func (a *Activities) snapshot(ctx context.Context, in SnapshotIn) (SnapshotOut, 
 	if err == nil && stats.Failed > 0 {
 		err = fail.Newf(fail.Unavailable, "snapshot", inst.String(), "%d objects could not be read", stats.Failed)
 	}
-	return SnapshotOut{Position: pos, Stats: stats}, err
+	if err != nil {
+		return SnapshotOut{}, err
+	}
+	held, err := holders(ctx, set, in.Shard, pos)
+	if err == nil && len(held) < set.Need() {
+		err = fail.Newf(fail.Unavailable, "snapshot", inst.String(), "only %d of the %d vaults asked for hold it", len(held), set.Need())
+	}
+	return SnapshotOut{Position: pos, Stats: stats, Vaults: held}, err
 }
 
 // SealCut waits until every stream is durable up to the cut and writes its
@@ -128,7 +138,7 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 	for i, p := range cut.Shards {
 		wg.Go(func() {
 			if p.Kind == targets.S3 {
-				held[i], errs[i] = holders(ctx, set, p)
+				held[i], errs[i] = holders(ctx, set, p.Shard, p.Position)
 				return
 			}
 			held[i], errs[i] = stream.WaitDurable(ctx, set, p.Shard, p.Position, 100*time.Millisecond)
@@ -141,22 +151,23 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 		}
 	}
 	cut.SealedIn = everywhere(held)
-	if len(cut.SealedIn) < set.Durability {
-		return cut, fail.Newf(fail.Unavailable, "cut: seal", cut.ID, "only %d of the %d vaults asked for hold the whole cut", len(cut.SealedIn), set.Durability)
+	if len(cut.SealedIn) < set.Need() {
+		return cut, fail.Newf(fail.Unavailable, "cut: seal", cut.ID, "only %d of the %d vaults asked for hold the whole cut", len(cut.SealedIn), set.Need())
 	}
 	cut.SealedAt = time.Now().UTC()
 	_, err = set.SaveCut(ctx, cut)
 	return cut, err
 }
 
-// holders lists the regions whose vaults hold the object manifest.
-func holders(ctx context.Context, set vault.Set, p targets.ShardPoint) ([]string, error) {
-	if p.Position.Manifest == "" {
-		return nil, fail.Newf(fail.Invalid, "cut: seal", p.Shard.String(), "the object snapshot is missing")
+// holders lists the regions whose vaults hold the object manifest, and with it
+// every object that it names: no other vault gets one.
+func holders(ctx context.Context, set vault.Set, shard targets.ShardID, at targets.Position) ([]string, error) {
+	if at.Manifest == "" {
+		return nil, fail.Newf(fail.Invalid, "cut: seal", shard.String(), "the object snapshot is missing")
 	}
 	var in []string
 	for _, v := range set.Vaults {
-		r, err := vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}.Shard(p.Shard).Manifest(ctx, p.Position.Manifest)
+		r, err := v.Shard(shard).Manifest(ctx, at.Manifest)
 		if err != nil {
 			if fail.Is(err, fail.NotFound) || fail.Retryable(err) {
 				continue
@@ -185,6 +196,90 @@ func everywhere(held [][]string) []string {
 		}
 	}
 	return out
+}
+
+// ShareCuts gives the records of a group's sealed cuts to the vaults that could
+// not be reached when they were sealed and hold all that the cuts need by now.
+func (a *Activities) ShareCuts(ctx context.Context, in GroupIn) error {
+	return engine.EncodeError(a.shareCuts(ctx, in.Group))
+}
+
+func (a *Activities) shareCuts(parent context.Context, group string) error {
+	ctx, cancel := stoppable(parent)
+	defer cancel(nil)
+	g, err := a.Platform.Group(group)
+	if err != nil {
+		return err
+	}
+	set, pol, err := a.set(ctx, group, g.Home)
+	if err != nil {
+		return err
+	}
+	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "share cuts"} })
+	defer stop()
+	known := map[*vault.Vault]map[targets.ShardID]*holding{}
+	// Older cuts are retention's: one that it has removed must not come back.
+	n, err := set.ShareCuts(ctx, group, time.Now().Add(-pol.Retention.KeepCuts), func(ctx context.Context, v *vault.Vault, c targets.Cut) (bool, error) {
+		if known[v] == nil {
+			known[v] = map[targets.ShardID]*holding{}
+		}
+		for _, p := range c.Shards {
+			h := known[v][p.Shard]
+			if h == nil {
+				var err error
+				if h, err = holdingOf(ctx, v, p.Shard); err != nil {
+					return false, err
+				}
+				known[v][p.Shard] = h
+			}
+			if ok, err := h.leadsTo(ctx, p); !ok || err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	})
+	if n > 0 {
+		a.Log.InfoContext(ctx, "vaults got cuts that they had missed", "group", group, "records", n)
+	}
+	return err
+}
+
+// holding is what one vault holds of one shard.
+type holding struct {
+	bases []targets.Artifact
+	log   []stream.Lineage
+	door  *vault.ShardVault
+}
+
+func holdingOf(ctx context.Context, v *vault.Vault, shard targets.ShardID) (*holding, error) {
+	h := &holding{door: v.Shard(shard)}
+	var err error
+	if h.bases, err = v.Bases(ctx, shard); err != nil {
+		return nil, err
+	}
+	h.log, err = stream.Load(ctx, v, shard)
+	return h, err
+}
+
+// leadsTo reports whether the point can be recovered from the vault.
+func (h *holding) leadsTo(ctx context.Context, p targets.ShardPoint) (bool, error) {
+	if p.Kind == targets.S3 {
+		r, err := h.door.Manifest(ctx, p.Position.Manifest)
+		if err != nil {
+			if fail.Is(err, fail.NotFound) {
+				err = nil
+			}
+			return false, err
+		}
+		return true, r.Close()
+	}
+	return slices.ContainsFunc(h.bases, func(b targets.Artifact) bool {
+		if _, err := stream.Path(h.log, b.Until, p.Position); err != nil {
+			return false
+		}
+		_, err := stream.Path(h.log, b.From, p.Position)
+		return err == nil
+	}), nil
 }
 
 // AbandonedCut is the record of a cut that could not be sealed in time.

@@ -115,10 +115,13 @@ type Snapshotter interface {
 
 // SnapshotStats counts what a snapshot did.
 type SnapshotStats struct {
-	Objects, Bytes           int64 // in the snapshot
-	NewObjects, NewBytes     int64 // moved
-	ReusedObjects            int64
-	DeletedSinceLast, Failed int64
+	Objects          int64 `json:"objects"` // in the snapshot
+	Bytes            int64 `json:"bytes"`
+	NewObjects       int64 `json:"new_objects"` // moved
+	NewBytes         int64 `json:"new_bytes"`
+	ReusedObjects    int64 `json:"reused_objects"`
+	DeletedSinceLast int64 `json:"deleted_since_last"`
+	Failed           int64 `json:"failed"`
 }
 
 // BaseRequest asks for a base.
@@ -250,12 +253,14 @@ type Source interface {
 
 // ObjectSink stores objects once under their content.
 type ObjectSink interface {
-	// HasObject reports whether the content is stored in every vault asked for.
+	// HasObject reports whether the content is stored in every vault that keeps
+	// up, bringing up those that lack it.
 	HasObject(ctx context.Context, sha256 string) (bool, error)
 	// PutObject stores content whose SHA-256 is not known before, and returns
-	// it in hex with the size. It reads r once and writes every vault.
+	// it in hex with the size. It reads r once and writes every vault that keeps up.
 	PutObject(ctx context.Context, r io.Reader) (sha256 string, size int64, err error)
-	// PutManifest stores a finished manifest and returns its SHA-256 in hex.
+	// PutManifest stores a finished manifest, which names only objects that
+	// HasObject confirmed or PutObject stored, and returns its SHA-256 in hex.
 	PutManifest(ctx context.Context, r io.Reader) (string, error)
 	// LastManifest opens the newest manifest, or returns nil without error
 	// when there is none.

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -9,18 +10,22 @@ import (
 	"drctl/targets"
 )
 
-// TakeBackupIn asks for a base of every shard of a group that has a log.
+// TakeBackupIn asks for a base of every shard of a group that has a log, and
+// for a snapshot of every object store.
 type TakeBackupIn struct {
 	Group  activities.Group  `json:"group"`
 	Shards []targets.ShardID `json:"shards,omitempty"` // empty: all
 	Full   bool              `json:"full"`
-	// Window is how many bases are taken at once; 0 means 4.
+	// Window is how many are taken at once; 0 means 4.
 	Window int `json:"window"`
 }
 
 // BackupOut is the outcome of a backup.
 type BackupOut struct {
-	Bases []BaseOut `json:"bases"`
+	Bases   []BaseOut    `json:"bases"`
+	Objects []ObjectsOut `json:"objects"`
+	// CutsError is why some vaults may lack records of cuts that they missed.
+	CutsError string `json:"cuts_error,omitempty"`
 }
 
 // BaseOut is one shard's outcome: a base or an error.
@@ -31,23 +36,40 @@ type BaseOut struct {
 	Error    string           `json:"error,omitempty"`
 }
 
-// TakeBackup takes the bases and copies each to the policy's other vaults. One
-// shard's failure does not stop the others; the caller sees each.
+// ObjectsOut is one object store's outcome: a snapshot or an error.
+type ObjectsOut struct {
+	Shard    targets.ShardID       `json:"shard"`
+	Position targets.Position      `json:"position,omitzero"`
+	Stats    targets.SnapshotStats `json:"stats"`
+	StoredIn []string              `json:"stored_in,omitempty"` // regions
+	Error    string                `json:"error,omitempty"`
+}
+
+// TakeBackup takes the bases and copies each to the policy's other vaults, and
+// takes a snapshot of each object store. A cut's own snapshot moves only what
+// has changed since the last one, so the first, which moves everything, has to
+// be one without the limit that a cut sets. One shard's failure does not stop
+// the others; the caller sees each. In the end every vault gets the cuts that
+// it missed while it could not be reached.
 func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 	stamp := workflow.Now(ctx).UTC().Format("20060102T150405Z")
 	if in.Window <= 0 {
 		in.Window = 4
 	}
-	var todo []activities.GroupShard
+	var logs, stores []activities.GroupShard
 	for _, s := range in.Group.Shards {
-		if s.Kind != targets.S3 && (len(in.Shards) == 0 || contains(in.Shards, s.Shard)) {
-			todo = append(todo, s)
+		switch {
+		case len(in.Shards) > 0 && !slices.Contains(in.Shards, s.Shard):
+		case s.Kind == targets.S3:
+			stores = append(stores, s)
+		default:
+			logs = append(logs, s)
 		}
 	}
-	out := BackupOut{Bases: make([]BaseOut, len(todo))}
+	out := BackupOut{Bases: make([]BaseOut, len(logs)), Objects: make([]ObjectsOut, len(stores))}
 	sem := workflow.NewSemaphore(ctx, int64(in.Window))
 	wg := workflow.NewWaitGroup(ctx)
-	for i, s := range todo {
+	for i := range len(logs) + len(stores) {
 		if err := sem.Acquire(ctx, 1); err != nil {
 			wg.Wait(ctx)
 			return out, err
@@ -56,11 +78,47 @@ func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			defer wg.Done()
 			defer sem.Release(1)
-			out.Bases[i] = backupShard(ctx, in, s, stamp)
+			if i < len(logs) {
+				out.Bases[i] = backupShard(ctx, in, logs[i], stamp)
+			} else {
+				out.Objects[i-len(logs)] = backupObjects(ctx, in, stores[i-len(logs)])
+			}
 		})
 	}
 	wg.Wait(ctx)
+	if ctx.Err() == nil && len(in.Group.Policy.Vaults) > 1 {
+		err := workflow.ExecuteActivity(long(ctx, in.Group.Queue(in.Group.Home), time.Hour, 3), activities.ShareCutsName,
+			activities.GroupIn{Group: in.Group.Name}).Get(ctx, nil)
+		if err != nil {
+			out.CutsError = text(err)
+		}
+	}
 	return out, ctx.Err()
+}
+
+func backupObjects(ctx workflow.Context, in TakeBackupIn, s activities.GroupShard) ObjectsOut {
+	o := ObjectsOut{Shard: s.Shard}
+	lctx := long(ctx, s.Queue, 24*time.Hour, 4)
+	var taken activities.SnapshotOut
+	if err := workflow.ExecuteActivity(lctx, activities.SnapshotName,
+		activities.SnapshotIn{Shard: s.Shard, AsOf: workflow.Now(ctx).UTC()}).Get(ctx, &taken); err != nil {
+		o.Error = text(err)
+		return o
+	}
+	o.Position, o.Stats, o.StoredIn = taken.Position, taken.Stats, taken.Vaults
+	// A vault that was too slow for the snapshot, or missed earlier ones.
+	for _, to := range in.Group.Policy.Vaults {
+		from := taken.Vaults[0]
+		if to == from {
+			continue
+		}
+		if err := workflow.ExecuteActivity(lctx, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: from, To: to}).Get(ctx, nil); err != nil {
+			o.Error = "copy to " + to + ": " + text(err)
+		} else if !slices.Contains(o.StoredIn, to) {
+			o.StoredIn = append(o.StoredIn, to)
+		}
+	}
+	return o
 }
 
 func backupShard(ctx workflow.Context, in TakeBackupIn, s activities.GroupShard, stamp string) BaseOut {
@@ -85,13 +143,4 @@ func backupShard(ctx workflow.Context, in TakeBackupIn, s activities.GroupShard,
 		b.CopiedTo = append(b.CopiedTo, to)
 	}
 	return b
-}
-
-func contains(ids []targets.ShardID, id targets.ShardID) bool {
-	for _, x := range ids {
-		if x == id {
-			return true
-		}
-	}
-	return false
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"go.temporal.io/sdk/activity"
+
 	"drctl/internal/fail"
 	"drctl/targets"
 	"drctl/workflows"
@@ -33,6 +35,47 @@ func TestTakeBackup(t *testing.T) {
 	}
 	if out.Bases[0].Base.ID == out.Bases[1].Base.ID {
 		t.Error("two bases have one id")
+	}
+	if len(out.Objects) != 1 || out.Objects[0].Shard != id("media/0") || out.Objects[0].Position.Manifest == "" || out.Objects[0].Stats.Objects == 0 {
+		t.Errorf("the object store has no snapshot: %+v", out.Objects)
+	}
+	if w.index(t, "SnapshotObjects media/0") > w.index(t, "CopyVault media/0 east>west") || strings.Join(out.Objects[0].StoredIn, ",") != "east,west" {
+		t.Errorf("the vault that lagged is not brought up: %+v", out.Objects[0])
+	}
+	if w.index(t, "ShareCuts shop") != len(w.calls)-1 {
+		t.Errorf("cuts are shared before what they need is copied: %v", w.calls)
+	}
+}
+
+// The first snapshot of a large bucket takes as long as it takes: it must not
+// end with what a cut allows.
+func TestTakeBackupGivesObjectsTheirTime(t *testing.T) {
+	w := newWorld()
+	var limit time.Duration
+	w.hook = func(ctx context.Context, call string) error {
+		if call == "SnapshotObjects media/0" {
+			info := activity.GetInfo(ctx)
+			limit = info.Deadline.Sub(info.StartedTime)
+		}
+		return nil
+	}
+	e := env(t, w)
+	g := group()
+	g.Policy.SealWithin = time.Second
+	e.ExecuteWorkflow(workflows.TakeBackup, workflows.TakeBackupIn{Group: g, Shards: []targets.ShardID{id("media/0")}})
+	if err := e.GetWorkflowError(); err != nil || w.count("TakeBase") != 0 || limit < 23*time.Hour {
+		t.Fatalf("%v %v, limit %v", err, w.calls, limit)
+	}
+}
+
+func TestTakeBackupObjectsFail(t *testing.T) {
+	w := newWorld()
+	w.fail["SnapshotObjects media/0"] = broken("media/0@east")
+	e := env(t, w)
+	e.ExecuteWorkflow(workflows.TakeBackup, workflows.TakeBackupIn{Group: group()})
+	var out workflows.BackupOut
+	if err := e.GetWorkflowResult(&out); err != nil || len(out.Bases) != 4 || len(out.Objects) != 1 || !strings.Contains(out.Objects[0].Error, "media/0@east") {
+		t.Fatalf("%v %+v", err, out)
 	}
 }
 

@@ -128,7 +128,8 @@ func (w *world) activities() map[string]any {
 			return w.cut, w.call(ctx, activities.FenceCutName, in.Group)
 		},
 		activities.SnapshotName: func(ctx context.Context, in activities.SnapshotIn) (activities.SnapshotOut, error) {
-			return activities.SnapshotOut{Position: targets.Position{Kind: targets.S3, AsOf: in.AsOf, Manifest: "m-" + in.Shard.Shard}},
+			return activities.SnapshotOut{Position: targets.Position{Kind: targets.S3, AsOf: in.AsOf, Manifest: "m-" + in.Shard.Shard},
+					Stats: targets.SnapshotStats{Objects: 3, Bytes: 300}, Vaults: []string{"east"}},
 				w.call(ctx, activities.SnapshotName, in.Shard.String())
 		},
 		activities.SealCutName: func(ctx context.Context, in activities.CutIn) (targets.Cut, error) {
@@ -140,6 +141,9 @@ func (w *world) activities() map[string]any {
 			w.abandons = append(w.abandons, in)
 			w.mu.Unlock()
 			return w.call(ctx, activities.AbandonCutName, in.Cut.ID)
+		},
+		activities.ShareCutsName: func(ctx context.Context, in activities.GroupIn) error {
+			return w.call(ctx, activities.ShareCutsName, in.Group)
 		},
 		activities.TakeBaseName: func(ctx context.Context, in activities.BaseIn) (activities.BaseOut, error) {
 			return activities.BaseOut{Base: targets.Artifact{ID: in.ID, Shard: in.Shard}, Vault: "east"}, w.call(ctx, activities.TakeBaseName, in.Shard.String())

@@ -15,12 +15,12 @@ import (
 )
 
 func (a *app) backupCmd() *cobra.Command {
-	c := &cobra.Command{Use: "backup", Short: "Take, list and verify bases"}
+	c := &cobra.Command{Use: "backup", Short: "Take, list and verify bases and object snapshots"}
 	var group, region, readData string
 	var wait, full, yes bool
 	var shards []string
 	now := &cobra.Command{
-		Use: "now", Short: "Take a base of every shard", Args: cobra.NoArgs,
+		Use: "now", Short: "Take a base of every shard and a snapshot of every object store", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.backupNow(cmd.Context(), group, shards, full, wait)
 		},
@@ -97,26 +97,42 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 			return err
 		}
 	}
-	var rows [][]string
-	failed := 0
+	var bases, objects [][]string
+	failed, all := 0, len(out.Bases)+len(out.Objects)
+	note := func(shard targets.ShardID, why string) {
+		failed++
+		fmt.Fprintf(a.err, "drctl: backup of %s failed: %s\n", shard, why)
+	}
 	for _, b := range out.Bases {
 		if b.Error != "" {
-			failed++
-			fmt.Fprintf(a.err, "drctl: backup of %s failed: %s\n", b.Shard, b.Error)
+			note(b.Shard, b.Error)
 			continue
 		}
-		rows = append(rows, baseRow(b.Base))
+		bases = append(bases, baseRow(b.Base))
 	}
-	if !a.json {
-		progress.Table(a.out, baseHeaders, rows)
+	for _, o := range out.Objects {
+		if o.Error != "" {
+			note(o.Shard, o.Error)
+			continue
+		}
+		objects = append(objects, []string{o.Shard.String(), o.Position.AsOf.Local().Format(time.DateTime), progress.Count(o.Stats.Objects),
+			progress.Bytes(o.Stats.Bytes), progress.Count(o.Stats.NewObjects), progress.Bytes(o.Stats.NewBytes), strings.Join(o.StoredIn, ",")})
+	}
+	if !a.json && len(bases) > 0 {
+		progress.Table(a.out, baseHeaders, bases)
+	}
+	if !a.json && len(objects) > 0 {
+		progress.Table(a.out, []string{"OBJECTS OF", "AS OF", "OBJECTS", "BYTES", "NEW", "NEW BYTES", "STORED IN"}, objects)
 	}
 	switch {
+	case failed == 0 && out.CutsError != "":
+		return exitCode{3, "the backup is done; some vaults may lack cuts that they missed: " + out.CutsError}
 	case failed == 0:
 		return nil
-	case failed < len(out.Bases):
-		return exitCode{3, fmt.Sprintf("%d of %d bases failed", failed, len(out.Bases))}
+	case failed < all:
+		return exitCode{3, fmt.Sprintf("%d of %d shards failed", failed, all)}
 	}
-	return exitCode{1, "every base failed"}
+	return exitCode{1, "every shard failed"}
 }
 
 var baseHeaders = []string{"BASE", "SHARD", "FINISHED", "TOOK", "READ", "ADDED", "METHOD", "USABLE FROM"}

@@ -290,6 +290,20 @@ func TestMirrorStopsDamage(t *testing.T) {
 	}
 }
 
+// TestMirrorHoldsBackManifests: a vault that lacks an object gets no manifest.
+func TestMirrorHoldsBackManifests(t *testing.T) {
+	ctx := context.Background()
+	east, west := twoVaults(t)
+	whole(t, Set{Vaults: []*Vault{east}})
+	bad := keysOf(t, east.store, ObjectsPrefix(media))[2]
+	flip(t, onDisk(east, bad), -3)
+	_, err := Mirror(ctx, east, west, SnapshotsPrefix(media), MirrorOptions{})
+	wantCode(t, err, fail.Corrupt, bad)
+	if n, m := len(keysOf(t, west.store, ObjectsPrefix(media))), keysOf(t, west.store, ManifestsPrefix(media)); n != 4 || len(m) > 0 {
+		t.Fatalf("%d objects, manifests %q", n, m)
+	}
+}
+
 // TestMirrorOrder: at any moment of an interrupted mirror, whatever record is
 // there has what it needs.
 func TestMirrorOrder(t *testing.T) {

@@ -191,9 +191,12 @@ func ResticPrefix(s targets.ShardID) string { return resticRoot + shardPath(s) }
 // key file. Creating it decides who makes the repository.
 func seedKey(s targets.ShardID) string { return seedPrefix + s.Target + "/" + s.Shard + sealedSuffix }
 
+// SnapshotsPrefix is where a shard's object data and manifests are.
+func SnapshotsPrefix(s targets.ShardID) string { return objectsRoot + shardPath(s) }
+
 // ObjectsPrefix is where a shard's object data is, folded by the first two
 // digits of the hash so that no folder grows too large.
-func ObjectsPrefix(s targets.ShardID) string { return objectsRoot + shardPath(s) + "data/" }
+func ObjectsPrefix(s targets.ShardID) string { return SnapshotsPrefix(s) + "data/" }
 
 // ObjectKey names content by its SHA-256 (64 lower-case hex digits).
 func ObjectKey(s targets.ShardID, sha string) string {
@@ -217,7 +220,7 @@ func ParseObjectKey(key string) (s targets.ShardID, sha string, ok bool) {
 }
 
 // ManifestsPrefix is where a shard's object manifests are.
-func ManifestsPrefix(s targets.ShardID) string { return objectsRoot + shardPath(s) + "manifests/" }
+func ManifestsPrefix(s targets.ShardID) string { return SnapshotsPrefix(s) + "manifests/" }
 
 // ManifestKey names a manifest by when it was stored and its SHA-256, so that
 // the newest sorts last.

@@ -42,7 +42,7 @@ type MirrorStats struct {
 // it must not run while Retain runs on either vault.
 //
 // A damaged source object does not stop the others: it is named in the error,
-// and the bases and cuts that need its shard are held back.
+// and the bases, object manifests and cuts that need its shard are held back.
 func Mirror(ctx context.Context, from, to *Vault, prefix string, opt MirrorOptions) (MirrorStats, error) {
 	if from == to {
 		return MirrorStats{}, nil
@@ -109,12 +109,11 @@ func (m *mirror) run(ctx context.Context) error {
 		data = append(data,
 			section{r + "config", s, func(k string) bool { return k == r+"config" }},
 			section{r + "keys/", s, resticName}, section{r + "data/", s, resticName},
-			section{ObjectsPrefix(s), s, isSealed}, section{ManifestsPrefix(s), s, isSealed},
-			section{StreamPrefix(s), s, isSealed},
+			section{ObjectsPrefix(s), s, isSealed}, section{StreamPrefix(s), s, isSealed},
 			section{BasesPrefix(s), s, func(k string) bool { return isSealed(k) && !isRecord(k) }})
 		index = append(index, section{r + "index/", s, resticName})
 		closers = append(closers, section{r + "snapshots/", s, resticName})
-		records = append(records, section{BasesPrefix(s), s, isRecord})
+		records = append(records, section{BasesPrefix(s), s, isRecord}, section{ManifestsPrefix(s), s, isSealed})
 	}
 	cuts := section{prefix: cutsRoot, match: isSealed}
 	reports := section{prefix: reportsRoot, match: isSealed}
@@ -346,6 +345,9 @@ func (m *mirror) holdBack(p pending, sp *spool) (bool, error) {
 	dirty := len(m.tainted) > 0
 	m.mu.Unlock()
 	if _, _, isRecord := ParseBaseRecordKey(p.Key); isRecord {
+		return tainted, nil
+	}
+	if _, _, _, isManifest := ParseManifestKey(p.Key); isManifest {
 		return tainted, nil
 	}
 	if strings.Contains(p.Key, "/snapshots/") && strings.HasPrefix(p.Key, resticRoot) {

@@ -14,34 +14,134 @@ import (
 	"drctl/targets"
 )
 
-// HasObject reports whether the content is stored in as many vaults as the
-// policy asks for. It is cheap for many objects: past a few questions it lists
-// one of the 256 folders of a shard and remembers it for ten minutes.
+// catchUp is how long one snapshot waits in all for a vault that lags, while
+// enough others hold everything.
+const catchUp = 10 * time.Second
+
+// follow knows which of a door's vaults keep up: those that hold every object
+// that HasObject has confirmed and PutObject has stored. As a manifest goes to
+// no other, a vault that has a manifest has every object that it names.
+type follow struct {
+	mu     sync.Mutex
+	behind map[*Vault]bool
+	until  map[*Vault]time.Time // when catching up ends
+}
+
+// keepUp is the vaults that have not fallen behind. They are as many as the
+// policy asks for, or more.
+func (s *ShardVault) keepUp() Set {
+	s.follow.mu.Lock()
+	defer s.follow.mu.Unlock()
+	set := Set{Durability: s.set.Need()}
+	for _, v := range s.set.Vaults {
+		if !s.follow.behind[v] {
+			set.Vaults = append(set.Vaults, v)
+		}
+	}
+	return set
+}
+
+// leave goes on without a vault, for the life of this door. It refuses, and
+// returns err, when the policy needs the vault or the call itself has ended.
+func (s *ShardVault) leave(ctx context.Context, v *Vault, err error) error {
+	s.follow.mu.Lock()
+	defer s.follow.mu.Unlock()
+	if s.follow.behind[v] {
+		return nil
+	}
+	if ctx.Err() != nil || len(s.set.Vaults)-len(s.follow.behind) <= s.set.Need() {
+		return err
+	}
+	if s.follow.behind == nil {
+		s.follow.behind = map[*Vault]bool{}
+	}
+	s.follow.behind[v] = true
+	v.log.Warn("vault is behind: it gets no manifest of this snapshot, the next one brings it up", "shard", s.id.String(), "error", err)
+	return nil
+}
+
+// patience bounds the copying to a vault that the policy can do without.
+func (s *ShardVault) patience(ctx context.Context, v *Vault) (context.Context, context.CancelFunc) {
+	s.follow.mu.Lock()
+	defer s.follow.mu.Unlock()
+	if len(s.set.Vaults)-len(s.follow.behind) <= s.set.Need() {
+		return context.WithCancel(ctx)
+	}
+	if s.follow.until == nil {
+		s.follow.until = map[*Vault]time.Time{}
+	}
+	if s.follow.until[v].IsZero() {
+		s.follow.until[v] = time.Now().Add(catchUp)
+	}
+	return context.WithDeadline(ctx, s.follow.until[v])
+}
+
+// HasObject reports whether the content is stored in every vault that keeps
+// up, at least in as many as the policy asks for. A vault that lacks it gets it
+// from another; one that cannot be brought up in time falls behind. It is cheap
+// for many objects: past a few questions it lists one of the 256 folders of a
+// shard and remembers it for ten minutes.
 func (s *ShardVault) HasObject(ctx context.Context, sha string) (bool, error) {
 	if !isSHA(sha) {
 		return false, fail.Newf(fail.Invalid, "vault: object", s.id.String(), "%q is not a SHA-256", sha)
 	}
-	have := 0
-	var bad error
-	for _, v := range s.set.Vaults {
+	var have, lack []*Vault
+	for _, v := range s.keepUp().Vaults {
 		ok, err := s.objects.has(ctx, v, s.id, sha)
-		if err != nil {
-			bad = err
-		} else if ok {
-			have++
+		switch {
+		case err != nil:
+			if err := s.leave(ctx, v, err); err != nil {
+				return false, err
+			}
+		case ok:
+			have = append(have, v)
+		default:
+			lack = append(lack, v)
 		}
 	}
-	if have >= s.set.Need() {
-		return true, nil
+	if len(have) == 0 {
+		return false, nil
 	}
-	if bad != nil && have+1 >= s.set.Need() {
-		return false, bad // the answer is with the vault that cannot be asked
+	for _, v := range lack {
+		whole, err := s.bringUp(ctx, have[0], v, sha)
+		if !whole {
+			return false, nil // to be read from the store again
+		}
+		if err != nil {
+			if err := s.leave(ctx, v, err); err != nil {
+				return false, err
+			}
+		}
 	}
-	return false, nil
+	return true, nil
+}
+
+// bringUp copies an object from one vault to another. Whole is false when the
+// source could not give it; err is the other vault's.
+func (s *ShardVault) bringUp(parent context.Context, from, to *Vault, sha string) (whole bool, err error) {
+	ctx, cancel := s.patience(parent, to)
+	defer cancel()
+	key := ObjectKey(s.id, sha)
+	sp := &spool{dir: to.opt.TempDir}
+	defer sp.close()
+	m := &mirror{from: from, to: to}
+	if _, err := m.fetchTo(ctx, key, sp); err != nil {
+		if ctx.Err() != nil {
+			return true, err
+		}
+		from.log.Warn("an object cannot be copied to another vault", "key", key, "error", err)
+		return false, nil
+	}
+	if err := sp.put(ctx, to.store, key); err != nil {
+		return true, err
+	}
+	s.objects.add([]*Vault{to}, sha)
+	return true, nil
 }
 
 // PutObject stores content whose SHA-256 is not known before, reading r once.
-// Vaults that hold the content already are left alone.
+// Vaults that hold the content already are left alone; one that does not take
+// it in time falls behind.
 func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64, error) {
 	if err := s.set.check(); err != nil {
 		return "", 0, err
@@ -54,23 +154,29 @@ func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64,
 	}
 	sha := hex.EncodeToString(h.Sum(nil))
 	key := ObjectKey(s.id, sha)
-	done, err := s.putContent(ctx, key, sp, func(ctx context.Context, v *Vault) (bool, error) {
+	to := s.keepUp()
+	errs := s.putContent(ctx, to, key, sp, func(ctx context.Context, v *Vault) (bool, error) {
 		return s.objects.has(ctx, v, s.id, sha)
 	})
-	s.objects.add(done, sha)
-	if err != nil {
+	if _, err := to.durable(key, errs); err != nil {
 		return "", 0, err
+	}
+	for i, v := range to.Vaults {
+		if errs[i] == nil {
+			s.objects.add([]*Vault{v}, sha)
+		} else if err := s.leave(ctx, v, errs[i]); err != nil {
+			return "", 0, err
+		}
 	}
 	return sha, sp.size, nil
 }
 
 // putContent seals what sp holds once and stores it in the vaults that lack it.
-// It returns the vaults that have it now.
-func (s *ShardVault) putContent(ctx context.Context, key string, sp *spool, has func(context.Context, *Vault) (bool, error)) (done []*Vault, err error) {
+func (s *ShardVault) putContent(ctx context.Context, to Set, key string, sp *spool, has func(context.Context, *Vault) (bool, error)) []error {
 	sealed := &spool{dir: s.Vault().opt.TempDir}
 	defer sealed.close()
 	seal := sync.OnceValue(func() error { return s.Vault().SealTo(sealed, key, nil, sp.reader()) })
-	errs := s.set.each(ctx, func(ctx context.Context, v *Vault) error {
+	return to.each(ctx, func(ctx context.Context, v *Vault) error {
 		if ok, err := has(ctx, v); ok || err != nil {
 			return err
 		}
@@ -79,17 +185,12 @@ func (s *ShardVault) putContent(ctx context.Context, key string, sp *spool, has 
 		}
 		return sealed.put(ctx, v.store, key)
 	})
-	for i, err := range errs {
-		if err == nil {
-			done = append(done, s.set.Vaults[i])
-		}
-	}
-	_, err = s.set.durable(key, errs)
-	return done, err
 }
 
-// PutManifest stores a finished manifest and returns its SHA-256 in hex. A
-// manifest equal to the newest is not stored again.
+// PutManifest stores a finished manifest in the vaults that hold every object
+// it names, and returns its SHA-256 in hex. It may name only objects that this
+// same door has confirmed (HasObject) or stored (PutObject). A manifest equal to
+// a vault's newest is not stored again.
 func (s *ShardVault) PutManifest(ctx context.Context, r io.Reader) (string, error) {
 	if err := s.set.check(); err != nil {
 		return "", err
@@ -102,14 +203,15 @@ func (s *ShardVault) PutManifest(ctx context.Context, r io.Reader) (string, erro
 	}
 	sha := hex.EncodeToString(h.Sum(nil))
 	key := ManifestKey(s.id, s.Vault().opt.Now(), sha)
-	_, err := s.putContent(ctx, key, sp, func(ctx context.Context, v *Vault) (bool, error) {
+	to := s.keepUp()
+	_, err := to.durable(key, s.putContent(ctx, to, key, sp, func(ctx context.Context, v *Vault) (bool, error) {
 		last, err := v.lastManifest(ctx, s.id)
 		if err != nil {
 			return false, err
 		}
 		_, _, have, ok := ParseManifestKey(last)
 		return ok && have == sha, nil
-	})
+	}))
 	return sha, err
 }
 
@@ -137,15 +239,25 @@ func (v *Vault) lastManifest(ctx context.Context, id targets.ShardID) (string, e
 	return "", nil
 }
 
-// LastManifest opens the newest manifest, or returns nil without error when
-// there is none.
+// LastManifest opens the newest manifest of any of the vaults, or returns nil
+// without error when there is none.
 func (s *ShardVault) LastManifest(ctx context.Context) (io.ReadCloser, error) {
-	v := s.Vault()
-	key, err := v.lastManifest(ctx, s.id)
-	if err != nil || key == "" {
-		return nil, err
+	var from *Vault
+	newest := ""
+	for _, v := range s.keepUp().Vaults {
+		key, err := v.lastManifest(ctx, s.id)
+		if err != nil {
+			if err := s.leave(ctx, v, err); err != nil {
+				return nil, err
+			}
+		} else if key > newest {
+			from, newest = v, key
+		}
 	}
-	return v.openContent(ctx, key)
+	if from == nil {
+		return nil, nil
+	}
+	return from.openContent(ctx, newest)
 }
 
 // Object opens stored content; reading to the end checks it.

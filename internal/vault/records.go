@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,7 +23,7 @@ const readsAtOnce = 16
 // Cuts lists the sealed cuts of a group, oldest first. A damaged record does
 // not hide the others: the good ones come with an error that names the bad.
 func (v *Vault) Cuts(ctx context.Context, group string) ([]targets.Cut, error) {
-	keys, err := v.keys(ctx, CutsPrefix(group), func(k string) bool { _, _, ok := ParseCutKey(k); return ok })
+	keys, err := v.keys(ctx, CutsPrefix(group), "", func(k string) bool { _, _, ok := ParseCutKey(k); return ok })
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +50,7 @@ func checkCut(key string, c targets.Cut) error {
 // Bases lists the bases of a shard, oldest first by the time they finished; a
 // base without a record does not exist. Damaged records as in Cuts.
 func (v *Vault) Bases(ctx context.Context, shard targets.ShardID) ([]targets.Artifact, error) {
-	keys, err := v.keys(ctx, BasesPrefix(shard), func(k string) bool { _, _, ok := ParseBaseRecordKey(k); return ok })
+	keys, err := v.keys(ctx, BasesPrefix(shard), "", func(k string) bool { _, _, ok := ParseBaseRecordKey(k); return ok })
 	if err != nil {
 		return nil, err
 	}
@@ -146,10 +148,10 @@ func cutParts(s string, depth int) string {
 	return ""
 }
 
-// keys lists the keys under prefix that match.
-func (v *Vault) keys(ctx context.Context, prefix string, match func(string) bool) ([]string, error) {
+// keys lists the keys under prefix and after after ("" for all) that match.
+func (v *Vault) keys(ctx context.Context, prefix, after string, match func(string) bool) ([]string, error) {
 	var keys []string
-	for i, err := range v.store.List(ctx, prefix, "") {
+	for i, err := range v.store.List(ctx, prefix, after) {
 		if err != nil {
 			return nil, err
 		}
@@ -236,6 +238,68 @@ func (s Set) SaveCut(ctx context.Context, c targets.Cut) (done int, err error) {
 	return to.putRecord(ctx, key, c)
 }
 
+// ShareCuts writes the records of a group's cuts that were fenced at since or
+// later into the vaults that missed them. The holds function says whether a
+// vault has everything that a cut needs; one that has not goes without the
+// record. It returns how many were written; a vault that fails does not stop
+// the others.
+func (s Set) ShareCuts(ctx context.Context, group string, since time.Time, holds func(context.Context, *Vault, targets.Cut) (bool, error)) (written int, err error) {
+	if err := s.check(); err != nil {
+		return 0, err
+	}
+	after := CutsPrefix(group) + since.UTC().Format("20060102T150405") // ids begin with the time
+	has := map[string][]bool{}
+	listed := make([]bool, len(s.Vaults))
+	var bad []error
+	for i, v := range s.Vaults {
+		keys, err := v.keys(ctx, CutsPrefix(group), after, func(k string) bool { _, _, ok := ParseCutKey(k); return ok })
+		if err != nil {
+			bad = append(bad, err)
+			continue
+		}
+		listed[i] = true
+		for _, k := range keys {
+			if has[k] == nil {
+				has[k] = make([]bool, len(s.Vaults))
+			}
+			has[k][i] = true
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(has)) {
+		from := s.Vaults[slices.Index(has[key], true)]
+		for i, to := range s.Vaults {
+			if has[key][i] || !listed[i] {
+				continue
+			}
+			wrote, err := shareCut(ctx, from, to, key, holds)
+			if err != nil {
+				bad = append(bad, err)
+			} else if wrote {
+				written++
+			}
+			if ctx.Err() != nil {
+				return written, errors.Join(bad...)
+			}
+		}
+	}
+	return written, errors.Join(bad...)
+}
+
+func shareCut(ctx context.Context, from, to *Vault, key string, holds func(context.Context, *Vault, targets.Cut) (bool, error)) (bool, error) {
+	cut, err := readRecord(ctx, from, key, checkCut)
+	if err != nil {
+		return false, err
+	}
+	if ok, err := holds(ctx, to, cut); !ok || err != nil {
+		return false, err
+	}
+	body, err := marshalRecord(cut)
+	if err != nil {
+		return false, err
+	}
+	return true, to.PutSealed(ctx, key, nil, body)
+}
+
 // SaveBase writes the record of a base: into every vault that holds all of it.
 // A vault that lacks something is mirrored to first.
 func (s Set) SaveBase(ctx context.Context, a targets.Artifact) (done int, err error) {
@@ -280,7 +344,7 @@ func (v *Vault) Report(ctx context.Context, kind, id string, out any) error {
 // Reports lists the ids of the reports of a kind, in bytewise order.
 func (v *Vault) Reports(ctx context.Context, kind string) ([]string, error) {
 	prefix, suffix := ReportsPrefix(kind), ".json"+sealedSuffix
-	keys, err := v.keys(ctx, prefix, func(k string) bool { return isSealed(k) })
+	keys, err := v.keys(ctx, prefix, "", func(k string) bool { return isSealed(k) })
 	for i, k := range keys {
 		keys[i] = k[len(prefix):max(len(prefix), len(k)-len(suffix))]
 	}

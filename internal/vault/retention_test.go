@@ -327,3 +327,18 @@ func TestPutAfterDeleteS3(t *testing.T) {
 		}
 	}
 }
+
+// TestRetentionKeepsTheNewestManifest: the snapshot of a backup is what the
+// next cut's is compared with, and no cut names it yet.
+func TestRetentionKeepsTheNewestManifest(t *testing.T) {
+	at := func(days int) time.Time { return epoch.Add(time.Duration(days) * 24 * time.Hour) }
+	inv := Inventory{
+		Cuts: []targets.Cut{{ID: "c", Group: "g", FencedAt: at(1), Shards: []targets.ShardPoint{
+			{Shard: media, Kind: targets.S3, Position: targets.Position{Manifest: "named"}}}}},
+		Shards: []ShardInventory{{Shard: media, Manifests: []ManifestInfo{{"k0", "older", at(0)}, {"k1", "named", at(1)}, {"k2", "seed", at(2)}}}},
+	}
+	p := PlanRetention(inv, RetentionPolicy{KeepCuts: time.Hour, Grace: time.Hour}, at(30))
+	if got := p.Shards[0].Manifests; !slices.Equal(got, []string{"k0"}) {
+		t.Fatalf("%q go", got)
+	}
+}

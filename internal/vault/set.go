@@ -64,7 +64,8 @@ func (s Set) String() string {
 }
 
 // straggle is how long a vault may take longer than those that already made a
-// write durable. Past it the write goes on without it, and mirroring brings it up.
+// write durable. Past it the write goes on without it. Archivers, snapshots and
+// backups bring up what a vault has missed.
 const straggle = 3 * time.Second
 
 // PutSealed seals content once and puts the same bytes into every vault in
@@ -148,7 +149,7 @@ func (s Set) durable(what string, errs []error) (int, error) {
 	}
 	for i, err := range errs {
 		if err != nil {
-			s.Vaults[i].log.Warn("vault is behind, mirroring will bring it up", "key", what, "error", err)
+			s.Vaults[i].log.Warn("vault is behind: the next backup brings it up", "key", what, "error", err)
 		}
 	}
 	return done, nil

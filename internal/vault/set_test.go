@@ -133,6 +133,51 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+// TestShareCuts: a vault that missed records gets them, when it holds what they need.
+func TestShareCuts(t *testing.T) {
+	ctx := context.Background()
+	k := testKey(t)
+	set := Set{Vaults: []*Vault{fileVault(t, "east", k), fileVault(t, "west", k), fileVault(t, "south", k)}, Durability: 1}
+	base := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	name := func(i int) string {
+		return base.Add(time.Duration(i)*time.Hour).Format("20060102T150405.000Z") + "-00ab"
+	}
+	for i, in := range [][]string{{"east"}, {"east"}, {"west"}, {"east", "south"}, {"east", "west", "south"}} {
+		at := base.Add(time.Duration(i) * time.Hour)
+		if _, err := set.SaveCut(ctx, targets.Cut{ID: name(i), Group: "shop", FencedAt: at, SealedAt: at, SealedIn: in}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds := func(_ context.Context, v *Vault, c targets.Cut) (bool, error) {
+		return v.Region() != "south" || c.ID != name(2), nil
+	}
+	n, err := set.ShareCuts(ctx, "shop", base.Add(time.Hour), holds)
+	if err != nil || n != 4 { // 1 in west and south, 2 in east, 3 in west
+		t.Fatal(n, err)
+	}
+	for region, want := range map[string][]int{"east": {0, 1, 2, 3, 4}, "west": {1, 2, 3, 4}, "south": {1, 3, 4}} {
+		for _, v := range set.Vaults {
+			if v.Region() != region {
+				continue
+			}
+			var got []string
+			for _, c := range must(v.Cuts(ctx, "shop")) {
+				got = append(got, c.ID)
+			}
+			var ids []string
+			for _, i := range want {
+				ids = append(ids, name(i))
+			}
+			if strings.Join(got, " ") != strings.Join(ids, " ") {
+				t.Errorf("%s has %q", region, got)
+			}
+		}
+	}
+	if n, err := set.ShareCuts(ctx, "shop", base, func(context.Context, *Vault, targets.Cut) (bool, error) { return false, nil }); n != 0 || err != nil {
+		t.Fatal(n, err)
+	}
+}
+
 func TestObjects(t *testing.T) {
 	ctx := context.Background()
 	for _, b := range backends(t) {
@@ -179,6 +224,104 @@ func TestObjects(t *testing.T) {
 			}
 			testManifests(t, sv)
 		})
+	}
+}
+
+// TestLaggingVault: a manifest is only where every object is that it names. A
+// vault that could not be written goes without, and the next snapshot brings it up.
+func TestLaggingVault(t *testing.T) {
+	ctx := context.Background()
+	k := testKey(t)
+	set := Set{Vaults: []*Vault{fileVault(t, "east", k), fileVault(t, "west", k), fileVault(t, "south", k)}, Durability: 2}
+	south := set.Vaults[2]
+	var manifest strings.Builder
+	var shas []string
+	put := func(sv *ShardVault, content []byte) {
+		t.Helper()
+		sha, _, err := sv.PutObject(ctx, bytes.NewReader(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		shas = append(shas, sha)
+		manifest.WriteString("{\"sha256\":\"" + sha + "\"}\n")
+	}
+	holders := func(sha string) (in []string) {
+		for _, v := range set.Vaults {
+			if _, err := v.Shard(media).Manifest(ctx, sha); err == nil {
+				in = append(in, v.Region())
+			}
+		}
+		return in
+	}
+	disk := south.store
+	first := set.Shard(media)
+	put(first, []byte("before the fault"))
+	south.store = &faulty{Store: disk, put: fail.New(fail.Unavailable, "vault: write", "south", "", errors.New("no space left on device"))}
+	for i := range 100 {
+		put(first, noise(10+i))
+	}
+	put(first, noise(spoolLimit+1))
+	south.store = disk // healed too late for this snapshot
+	put(first, []byte("after the fault"))
+	sha := must(first.PutManifest(ctx, strings.NewReader(manifest.String())))
+	if in := holders(sha); strings.Join(in, ",") != "east,west" {
+		t.Fatalf("the manifest is in %v, south lacks objects", in)
+	}
+
+	// Still unwritable at the next, which finds that out by itself.
+	south.store = &faulty{Store: disk, put: fail.New(fail.Unavailable, "vault: write", "south", "", errors.New("no space left on device"))}
+	second := set.Shard(media)
+	for _, sha := range shas {
+		if !must(second.HasObject(ctx, sha)) {
+			t.Fatal("two vaults are enough")
+		}
+	}
+	put(second, []byte("second"))
+	sha = must(second.PutManifest(ctx, strings.NewReader(manifest.String())))
+	if in := holders(sha); strings.Join(in, ",") != "east,west" {
+		t.Fatalf("the second manifest is in %v", in)
+	}
+
+	// Healed: brought up without the source. What east has damaged is read again.
+	south.store = disk
+	flip(t, onDisk(set.Vaults[0], ObjectKey(media, shas[50])), -3)
+	third := set.Shard(media)
+	r := must(third.LastManifest(ctx))
+	if b := must(io.ReadAll(r)); string(b) != manifest.String() {
+		t.Fatal("not the newest manifest")
+	}
+	for i, sha := range shas {
+		if ok := must(third.HasObject(ctx, sha)); ok == (i == 50) {
+			t.Fatal(i, ok)
+		}
+	}
+	if _, _, err := third.PutObject(ctx, bytes.NewReader(noise(10+49))); err != nil {
+		t.Fatal(err)
+	}
+	sha = must(third.PutManifest(ctx, strings.NewReader(manifest.String())))
+	if in := holders(sha); len(in) != 3 {
+		t.Fatalf("the third manifest is in %v", in)
+	}
+	if fs := must(south.Verify(ctx, VerifyOptions{})); Damaged(fs) {
+		t.Fatalf("%+v", fs)
+	}
+	for _, sha := range shas {
+		r := must(south.Shard(media).Object(ctx, sha))
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+	}
+
+	// A vault that the policy needs is never gone without.
+	set.Durability = 3
+	south.store = &faulty{Store: disk, put: fail.New(fail.Unavailable, "vault: write", "south", "", errors.New("no space left on device"))}
+	fourth := set.Shard(media)
+	_, _, err := fourth.PutObject(ctx, strings.NewReader("fourth"))
+	wantCode(t, err, fail.Unavailable, "2 of the 3")
+	south.store = disk
+	if _, _, err := fourth.PutObject(ctx, strings.NewReader("fourth")); err != nil {
+		t.Fatal(err)
 	}
 }
 

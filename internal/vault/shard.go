@@ -17,7 +17,8 @@ import (
 // targets.Sink and targets.ObjectSink, and of targets.Source all but the
 // stream (Log, History). Writes of trees and streams go to the first vault and
 // are mirrored to the others; the rest is written to all. Reads come from the
-// first vault. It is safe for concurrent use.
+// first vault. An object snapshot takes a door of its own, as a door remembers
+// which vaults have fallen behind. It is safe for concurrent use.
 type ShardVault struct {
 	set  Set
 	id   targets.ShardID
@@ -27,6 +28,7 @@ type ShardVault struct {
 	ready   bool // the repository exists in every vault
 	objects objectIndex
 	manis   manifestIndex
+	follow  follow
 }
 
 var (

@@ -134,7 +134,7 @@ func (c *checker) run(ctx context.Context) error {
 		}
 	}
 	for _, s := range shards {
-		for _, prefix := range []string{StreamPrefix(s), BasesPrefix(s), objectsRoot + shardPath(s)} {
+		for _, prefix := range []string{StreamPrefix(s), BasesPrefix(s), SnapshotsPrefix(s)} {
 			if err := c.sealed(ctx, prefix); err != nil {
 				return err
 			}
@@ -206,7 +206,7 @@ func (c *checker) read(ctx context.Context, i Info) error {
 // of the cuts are added to the list.
 func (c *checker) cuts(ctx context.Context, group string, shards *[]targets.ShardID) error {
 	return c.section(CheckCuts, CutsPrefix(group), func() (string, error) {
-		keys, err := c.v.keys(ctx, CutsPrefix(group), isSealed)
+		keys, err := c.v.keys(ctx, CutsPrefix(group), "", isSealed)
 		if err != nil {
 			return "", err
 		}
@@ -272,7 +272,7 @@ func (v *Vault) manifestKeys(ctx context.Context, s targets.ShardID) (map[string
 
 // bases checks the shard's repository and that every base's content exists.
 func (c *checker) bases(ctx context.Context, s targets.ShardID) error {
-	keys, err := c.v.keys(ctx, BasesPrefix(s), func(k string) bool { _, _, ok := ParseBaseRecordKey(k); return ok })
+	keys, err := c.v.keys(ctx, BasesPrefix(s), "", func(k string) bool { _, _, ok := ParseBaseRecordKey(k); return ok })
 	if err != nil {
 		return err
 	}
