@@ -2,6 +2,8 @@ package activities
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"drctl/internal/vault"
@@ -235,10 +237,19 @@ type CheckIn struct {
 // CheckOut is the outcome of a vault's verification.
 type CheckOut struct {
 	Region   string            `json:"region"`
-	Objects  int64             `json:"objects"`
 	Findings []targets.Finding `json:"findings"`
 	Failed   int               `json:"failed"`
 	Took     time.Duration     `json:"took_ns"`
+}
+
+// String says what was found wrong: "vault of east: 2 of 40 checks failed, the
+// first: orders/0@east: stream".
+func (c CheckOut) String() string {
+	s := fmt.Sprintf("vault of %s: %d of %d checks failed", c.Region, c.Failed, len(c.Findings))
+	if i := slices.IndexFunc(c.Findings, func(f targets.Finding) bool { return f.Severity == targets.Failed }); i >= 0 {
+		s += fmt.Sprintf(", the first: %s: %s", c.Findings[i].Subject, c.Findings[i].Check)
+	}
+	return s
 }
 
 // Beat is the progress that an activity reports with its heartbeat.

@@ -55,7 +55,7 @@ something is damaged. It needs no engine.`,
 	}
 	prune := &cobra.Command{
 		Use: "prune", Short: "Show what the policy's retention would remove now, or remove it", Args: cobra.NoArgs,
-		Long: `Retention runs daily by itself. This shows what it would remove from each vault
+		Long: `Retention runs daily by itself, between the bases. This shows what it would remove from each vault
 now; with --yes it removes it. Nothing that a kept cut needs is ever removed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.backupPrune(cmd.Context(), group, yes) },
 	}
