@@ -234,9 +234,12 @@ type CheckIn struct {
 	ReadData string `json:"read_data"`
 }
 
-// CheckOut is the outcome of a vault's verification.
+// CheckOut is the outcome of a vault's verification, and its report in the vaults.
 type CheckOut struct {
+	Group    string            `json:"group"`
 	Region   string            `json:"region"`
+	Started  time.Time         `json:"started"`
+	ReadData string            `json:"read_data"`
 	Findings []targets.Finding `json:"findings"`
 	Failed   int               `json:"failed"`
 	Took     time.Duration     `json:"took_ns"`
