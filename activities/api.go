@@ -2,6 +2,8 @@ package activities
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"drctl/internal/vault"
@@ -234,13 +236,25 @@ type CheckIn struct {
 	ReadData string `json:"read_data"`
 }
 
-// CheckOut is the outcome of a vault's verification.
+// CheckOut is the outcome of a vault's verification, and its report in the vaults.
 type CheckOut struct {
+	Group    string            `json:"group"`
 	Region   string            `json:"region"`
-	Objects  int64             `json:"objects"`
+	Started  time.Time         `json:"started"`
+	ReadData string            `json:"read_data"`
 	Findings []targets.Finding `json:"findings"`
 	Failed   int               `json:"failed"`
 	Took     time.Duration     `json:"took_ns"`
+}
+
+// String says what was found wrong: "vault of east: 2 of 40 checks failed, the
+// first: orders/0@east: stream".
+func (c CheckOut) String() string {
+	s := fmt.Sprintf("vault of %s: %d of %d checks failed", c.Region, c.Failed, len(c.Findings))
+	if i := slices.IndexFunc(c.Findings, func(f targets.Finding) bool { return f.Severity == targets.Failed }); i >= 0 {
+		s += fmt.Sprintf(", the first: %s: %s", c.Findings[i].Subject, c.Findings[i].Check)
+	}
+	return s
 }
 
 // Beat is the progress that an activity reports with its heartbeat.

@@ -59,8 +59,7 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	if n := activity.GetInfo(ctx).Attempt; n > 1 {
 		id += fmt.Sprintf("-r%d", n)
 	}
-	// Equal size and time can hide a change, so every Nth base reads everything.
-	full := in.Full || pol.FullEvery > 0 && len(done)%pol.FullEvery == 0
+	full := in.Full || fullDue(done, inst.Region, pol.FullEvery)
 	// restic opens its repository and PostgreSQL makes its checkpoint without
 	// a report of progress; both have time-outs of their own.
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
@@ -69,6 +68,9 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	if err != nil {
 		return BaseOut{}, err
 	}
+	if !art.Full {
+		art.SinceFull = 1 + done[len(done)-1].SinceFull // the first of all is full
+	}
 	beat.progress("record", art.Bytes, art.Bytes)
 	// The record goes last, to every vault that has the data.
 	if _, err := set.SaveBase(ctx, art); err != nil {
@@ -76,6 +78,19 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	}
 	beat.progress("stream", art.Bytes, art.Bytes)
 	return BaseOut{Base: art, Vault: home.Region()}, a.reached(ctx, set, art)
+}
+
+// fullDue says whether the next base must read every byte instead of trusting
+// size and time, which can hide a change: every Nth must, and so must one whose
+// parent is uncertain: there is none, or another server's directory was read.
+// done are the bases that are still there, oldest first: retention removes
+// some, so they say nothing by their number.
+func fullDue(done []targets.Artifact, region string, every int) bool {
+	if len(done) == 0 {
+		return true
+	}
+	last := done[len(done)-1]
+	return last.Region != region || every > 0 && last.SinceFull+1 >= every
 }
 
 // reached waits until the stream is durable up to the base's end.

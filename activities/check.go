@@ -20,41 +20,45 @@ func (a *Activities) CheckVault(ctx context.Context, in CheckIn) (CheckOut, erro
 func (a *Activities) check(parent context.Context, in CheckIn) (CheckOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
-	start := time.Now()
-	out := CheckOut{Region: in.Region}
 	g, err := a.Platform.Group(in.Group)
 	if err != nil {
-		return out, err
+		return CheckOut{Region: in.Region}, err
 	}
 	v, err := a.Platform.Vault(ctx, in.Region)
 	if err != nil {
-		return out, err
+		return CheckOut{Region: in.Region}, err
 	}
-	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "check", Detail: in.Region, Done: int64(time.Since(start).Seconds())} })
+	beat := &beater{ctx: ctx, shard: "vault of " + in.Region}
+	beat.progress("check", 0, 0)
+	// Reading one large object and restic's own check report nothing meanwhile.
+	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
-	findings, err := VerifyVault(ctx, v, g, in.ReadData)
+	out, err := CheckGroup(ctx, v, g, in.ReadData, beat.progress)
 	if err != nil {
 		return out, err
 	}
-	out.Findings = findings
-	for _, f := range findings {
-		if f.Severity == targets.Failed {
-			out.Failed++
-		}
-	}
-	out.Took = time.Since(start)
-	return out, nil
+	return out, SaveCheck(ctx, a.Platform, g, out)
 }
 
-// VerifyVault checks every stored byte of a group in one vault, that a base
+// CheckGroup checks every stored byte of a group in one vault, that a base
 // leads to every cut since the first base, and that the streams are contiguous
-// from the oldest base to the newest cut of every branch of a shard's log.
-func VerifyVault(ctx context.Context, v *vault.Vault, g Group, readData string) ([]targets.Finding, error) {
+// from the oldest base to the newest cut of every branch of a shard's log. An
+// error means that it could not be checked. Progress gets the bytes read.
+func CheckGroup(ctx context.Context, v *vault.Vault, g Group, readData string, p targets.Progress) (CheckOut, error) {
+	start := time.Now()
+	out := CheckOut{Group: g.Name, Region: v.Region(), Started: start.UTC(), ReadData: readData}
+	var err error
+	out.Findings, err = verifyVault(ctx, v, g, readData, p)
+	out.Failed, out.Took = failures(out.Findings), time.Since(start)
+	return out, err
+}
+
+func verifyVault(ctx context.Context, v *vault.Vault, g Group, readData string, p targets.Progress) ([]targets.Finding, error) {
 	shards := make([]targets.ShardID, len(g.Shards))
 	for i, s := range g.Shards {
 		shards[i] = s.Shard
 	}
-	findings, err := v.Verify(ctx, vault.VerifyOptions{ReadData: readData, Shards: shards, Groups: []string{g.Name}})
+	findings, err := v.Verify(ctx, vault.VerifyOptions{ReadData: readData, Shards: shards, Groups: []string{g.Name}, Progress: p})
 	if err != nil {
 		return findings, err
 	}
@@ -66,6 +70,7 @@ func VerifyVault(ctx context.Context, v *vault.Vault, g Group, readData string) 
 		if s.Kind == targets.S3 {
 			continue
 		}
+		p.Report("stream of "+s.Shard.String(), 0, 0)
 		fs, err := verifyStream(ctx, v, s.Shard, cuts)
 		if err != nil {
 			return findings, err

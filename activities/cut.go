@@ -301,12 +301,7 @@ func (a *Activities) abandon(ctx context.Context, in CutIn) error {
 	if err != nil {
 		return err
 	}
-	set, _, err := a.set(ctx, in.Cut.Group, g.Home)
-	if err != nil {
-		return err
-	}
-	set.Durability = 1 // the vault that could not be reached may be why
-	_, err = set.SaveReport(ctx, "abandoned-cut", in.Cut.ID, AbandonedCut{Cut: in.Cut, Reason: in.Reason,
+	err = saveReport(ctx, a.Platform, g, AbandonedReports, in.Cut.ID, AbandonedCut{Cut: in.Cut, Reason: in.Reason,
 		AbandonedAt: time.Now().UTC(), Run: activity.GetInfo(ctx).WorkflowExecution.RunID})
 	if fail.Is(err, fail.Conflict) {
 		return nil // a repeat

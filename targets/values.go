@@ -273,6 +273,9 @@ type Artifact struct {
 	BytesAdded  int64             `json:"bytes_added"` // bytes new to the vault
 	Method      string            `json:"method"`      // "files", "wire", "resync"
 	Full        bool              `json:"full"`        // every byte was read again
+	// SinceFull is how many bases there have been since the last that read every
+	// byte, this one included; 0 for such a one. Retention does not change it.
+	SinceFull int `json:"since_full,omitempty"`
 }
 
 // Status is what a probe saw.

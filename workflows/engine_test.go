@@ -2,10 +2,12 @@ package workflows_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 
@@ -80,6 +82,55 @@ func TestCancelledAtEveryStepOnARealEngine(t *testing.T) {
 				t.Errorf("%s: the report does not say that it was cancelled: %+v", s.name, f.Errors)
 			}
 		}
+	}
+}
+
+// While one runs under the fixed id, a scheduled one that may wait runs after it.
+func TestScheduledWaitsForWhatRuns(t *testing.T) {
+	r := newRealEngine(t)
+	w := newWorld()
+	busy, second := make(chan struct{}), make(chan error, 1)
+	w.hook = func(ctx context.Context, call string) error {
+		if call != "CheckVault west" || w.count("CheckVault west") > 1 {
+			return nil
+		}
+		in := workflows.ScheduledIn{ID: "scenario/held", Workflow: workflows.RetainName, Queue: queueOf("east"), Wait: time.Minute,
+			Input: []byte(`{"group":{"name":"shop","policy":{"vaults":["east"]},"queues":{"east":"drctl.east"}}}`)}
+		c, err := r.c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: "scheduled/again", TaskQueue: queueOf("east")}, workflows.ScheduledName, in)
+		if err != nil {
+			return err
+		}
+		go func() { second <- c.Get(context.Background(), nil) }()
+		// It has found the id busy: its start is refused and it sleeps.
+		for it := r.c.GetWorkflowHistory(ctx, c.GetID(), c.GetRunID(), true, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
+			e, err := it.Next()
+			if err != nil {
+				return err
+			}
+			if e.GetEventType() == enums.EVENT_TYPE_TIMER_STARTED {
+				close(busy)
+				return nil
+			}
+		}
+		return errors.New("it did not wait")
+	}
+	defer r.serve(t, w)()
+	run, err := r.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "scenario/held", TaskQueue: queueOf("east")}, workflows.CheckName,
+		workflows.CheckAllIn{Group: group(), Regions: []string{"west"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := run.Get(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	err = <-second
+	select {
+	case <-busy:
+	default:
+		t.Error("the id was never busy")
+	}
+	if err != nil || w.count("Retain east") != 1 {
+		t.Fatalf("%v %v", err, w.calls)
 	}
 }
 

@@ -198,6 +198,27 @@ func newRealEngine(t *testing.T) realEngine {
 	return realEngine{c}
 }
 
+// serve runs workers of every queue until the returned function is called.
+func (r realEngine) serve(t *testing.T, w *world) (stop func()) {
+	t.Helper()
+	var ws []worker.Worker
+	for _, q := range []string{"east", "west", "host"} {
+		// Heartbeats that are not held back: cancellations arrive with them.
+		wk := worker.New(r.c, queueOf(q), worker.Options{MaxHeartbeatThrottleInterval: 20 * time.Millisecond, DefaultHeartbeatThrottleInterval: 20 * time.Millisecond})
+		registerWorkflows(wk)
+		w.register(wk)
+		if err := wk.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ws = append(ws, wk)
+	}
+	return func() {
+		for _, wk := range ws {
+			wk.Stop()
+		}
+	}
+}
+
 // run runs a scenario to its end and returns its history and outcome.
 func (r realEngine) run(t *testing.T, w *world, s scenario) (*history.History, error) {
 	t.Helper()
@@ -221,16 +242,7 @@ func (r realEngine) run(t *testing.T, w *world, s scenario) (*history.History, e
 		close(begun)
 		return beatUntil(ctx)
 	}
-	for _, q := range []string{"east", "west", "host"} {
-		// Heartbeats that are not held back: cancellations arrive with them.
-		wk := worker.New(r.c, queueOf(q), worker.Options{MaxHeartbeatThrottleInterval: 20 * time.Millisecond, DefaultHeartbeatThrottleInterval: 20 * time.Millisecond})
-		registerWorkflows(wk)
-		w.register(wk)
-		if err := wk.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer wk.Stop()
-	}
+	defer r.serve(t, w)()
 	run, err := r.c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: "scenario/" + s.name, TaskQueue: queueOf("east")}, s.workflow, s.in)
 	if err != nil {
 		t.Fatal(err)

@@ -72,19 +72,29 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 			return nil, err
 		}
 		home := s.cfg.Regions[g.Home].Queue
-		add := func(id, runID string, every time.Duration, workflow string, arg any) error {
+		add := func(id string, every, offset time.Duration, run workflows.ScheduledIn, arg any) error {
 			if every <= 0 {
 				return nil
 			}
-			x, err := schedule(id, runID, workflow, home, every, min(pol.Jitter, every/2), arg)
+			run.Queue = home
+			x, err := schedule(id, every, offset, min(pol.Jitter, every/2), run, arg)
 			out = append(out, x)
 			return err
 		}
+		// Runs fall on multiples of the intervals, so base, check and retention
+		// meet again and again unless each has a part of their common measure
+		// for itself. What still finds its id busy waits; a cut does not: the
+		// next is as good.
+		part := (measure(pol.Base.Every, pol.Check.Every, retainEvery) / 4).Truncate(time.Second)
+		check := workflows.CheckAllIn{Group: g, ReadData: pol.Check.ReadData}
 		err = errors.Join(
-			add(workflows.CutID(name), workflows.CutID(name), pol.Cut.Every, workflows.TakeCutName, workflows.TakeCutIn{Group: g}),
-			add(workflows.BackupID(name), workflows.BackupID(name), pol.Base.Every, workflows.TakeBackupName, workflows.TakeBackupIn{Group: g}),
-			add(workflows.CheckID(name), workflows.CheckID(name), pol.Check.Every, workflows.CheckName, workflows.CheckAllIn{Group: g, ReadData: pol.Check.ReadData}),
-			add("retain/"+name, workflows.BackupID(name), retainEvery, workflows.RetainName, workflows.CheckAllIn{Group: g}),
+			add(workflows.CutID(name), pol.Cut.Every, 0, workflows.ScheduledIn{ID: workflows.CutID(name), Workflow: workflows.TakeCutName}, workflows.TakeCutIn{Group: g}),
+			add(workflows.BackupID(name), pol.Base.Every, 0, workflows.ScheduledIn{ID: workflows.BackupID(name), Workflow: workflows.TakeBackupName,
+				Wait: pol.Base.Every / 2}, workflows.TakeBackupIn{Group: g}),
+			add(workflows.CheckID(name), pol.Check.Every, part, workflows.ScheduledIn{ID: workflows.CheckID(name), Workflow: workflows.CheckName,
+				Wait: pol.Check.Every / 2}, check),
+			add("retain/"+name, retainEvery, 2*part, workflows.ScheduledIn{ID: workflows.BackupID(name), Workflow: workflows.RetainName,
+				Wait: retainEvery / 2}, workflows.CheckAllIn{Group: g}),
 		)
 		if err != nil {
 			return nil, err
@@ -102,7 +112,7 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 		def.Trigger = "schedule"
 		queue := s.cfg.Regions[d.Vault].Queue
 		id := workflows.DrillID(name)
-		x, err := schedule(id, id, workflows.RunDrillName, queue, d.Every, min(d.Jitter, d.Every/2),
+		x, err := schedule(id, d.Every, 0, min(d.Jitter, d.Every/2), workflows.ScheduledIn{ID: id, Workflow: workflows.RunDrillName, Queue: queue},
 			workflows.RunDrillIn{Drill: def, Queue: queue, By: "the schedule " + id, KeepFailed: s.cfg.Sandbox.Keep})
 		if err != nil {
 			return nil, err
@@ -116,14 +126,27 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 // in hours and days, so more often would change nothing.
 const retainEvery = 24 * time.Hour
 
-// schedule makes a schedule whose runs carry runID, which excludes others.
-func schedule(id, runID, workflow, queue string, every, jitter time.Duration, arg any) (engine.Schedule, error) {
+// measure is the longest time of which all the intervals are multiples; those
+// that are 0 do not count.
+func measure(intervals ...time.Duration) time.Duration {
+	m := time.Duration(0)
+	for _, x := range intervals {
+		for x > 0 {
+			m, x = x, m%x
+		}
+	}
+	return m
+}
+
+// schedule makes a schedule of run with the argument.
+func schedule(id string, every, offset, jitter time.Duration, run workflows.ScheduledIn, arg any) (engine.Schedule, error) {
 	input, err := json.Marshal(arg)
 	if err != nil {
 		return engine.Schedule{}, fail.New(fail.Internal, "apply", id, "", err)
 	}
-	return engine.Schedule{ID: id, Every: every, Jitter: jitter, WorkflowName: workflows.ScheduledName, WorkflowID: "scheduled/" + id, TaskQueue: queue,
-		Args: []any{workflows.ScheduledIn{ID: runID, Workflow: workflow, Queue: queue, Input: input}}}, nil
+	run.Input = input
+	return engine.Schedule{ID: id, Every: every, Offset: offset, Jitter: jitter, WorkflowName: workflows.ScheduledName, WorkflowID: "scheduled/" + id,
+		TaskQueue: run.Queue, Args: []any{run}}, nil
 }
 
 // archivers starts one archiver for every shard that has a log and stops those

@@ -43,7 +43,8 @@ func (a *app) backupCmd() *cobra.Command {
 		Use: "verify", Short: "Check that everything stored is whole",
 		Long: `Reads every sealed object of the group, checks the streams for gaps and the
 restic repositories, in one region's vault or in all of them. Exit status 4 when
-something is damaged. It needs no engine.`,
+something is damaged. It needs no engine. The outcome is kept in the vaults for
+drctl status.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.backupVerify(cmd.Context(), group, region, readData)
@@ -55,7 +56,7 @@ something is damaged. It needs no engine.`,
 	}
 	prune := &cobra.Command{
 		Use: "prune", Short: "Show what the policy's retention would remove now, or remove it", Args: cobra.NoArgs,
-		Long: `Retention runs daily by itself. This shows what it would remove from each vault
+		Long: `Retention runs daily by itself, between the bases. This shows what it would remove from each vault
 now; with --yes it removes it. Nothing that a kept cut needs is ever removed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.backupPrune(cmd.Context(), group, yes) },
 	}
@@ -235,22 +236,20 @@ func (a *app) backupVerify(ctx context.Context, group, region, readData string) 
 		if err != nil {
 			return err
 		}
-		begin := time.Now()
-		findings, err := activities.VerifyVault(ctx, v, g, readData)
+		d := a.display()
+		out, err := activities.CheckGroup(ctx, v, g, readData, d.Reporter("vault of "+r, progress.Octets))
+		d.Close()
 		if err != nil {
 			return err
 		}
-		out := activities.CheckOut{Region: r, Findings: findings, Took: time.Since(begin)}
-		for _, f := range findings {
-			if f.Severity == targets.Failed {
-				out.Failed++
-			}
+		if err := activities.SaveCheck(ctx, s.p, g, out); err != nil {
+			fmt.Fprintf(a.err, "drctl: warning: the report could not be saved, so drctl status does not know of this check: %v\n", err)
 		}
 		failed += out.Failed
 		outs = append(outs, out)
 		if !a.json {
-			printFindings(a, findings)
-			fmt.Fprintf(a.out, "vault %s: %d checks, %d failed, took %s\n", r, len(findings), out.Failed, progress.Duration(out.Took))
+			printFindings(a, out.Findings)
+			fmt.Fprintf(a.out, "vault %s: %d checks, %d failed, took %s\n", r, len(out.Findings), out.Failed, progress.Duration(out.Took))
 		}
 	}
 	if a.json {

@@ -38,7 +38,7 @@ func (a *app) cutCmd() *cobra.Command {
 	list.Flags().BoolVar(&stats, "stats", false, "percentiles of the fence's timings over the cuts listed")
 	list.Flags().IntVar(&limit, "limit", 20, "newest cuts to list; 0 for all")
 	show := &cobra.Command{
-		Use: "show CUT", Short: "Show one cut: positions and timings per shard", Args: cobra.ExactArgs(1),
+		Use: "show CUT", Short: "Show one cut, sealed or abandoned: positions and timings per shard", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.cutShow(cmd.Context(), place, group, region, args[0])
 		},
@@ -106,18 +106,8 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	}
 	var abandoned []activities.AbandonedCut
 	if all {
-		ids, err := v.Reports(ctx, "abandoned-cut")
-		if err != nil {
+		if abandoned, err = activities.Abandoned(ctx, v, group, ""); err != nil {
 			return err
-		}
-		for _, id := range ids {
-			var x activities.AbandonedCut
-			if err := v.Report(ctx, "abandoned-cut", id, &x); err != nil {
-				return err
-			}
-			if x.Cut.Group == group {
-				abandoned = append(abandoned, x)
-			}
 		}
 	}
 	if a.json {
@@ -204,14 +194,30 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 		return err
 	}
 	cut, err := v.Cut(ctx, group, id)
+	var gone activities.AbandonedCut
+	if fail.Is(err, fail.NotFound) {
+		if rerr := v.Report(ctx, activities.AbandonedReports, id, &gone); rerr == nil && gone.Cut.Group == group {
+			cut, err = gone.Cut, nil
+		} else if rerr != nil && !fail.Is(rerr, fail.NotFound) {
+			err = rerr
+		}
+	}
 	if err != nil {
 		return err
 	}
+	abandoned := !gone.AbandonedAt.IsZero()
 	if a.json {
+		if abandoned {
+			return a.printJSON(gone)
+		}
 		return a.printJSON(cut)
 	}
-	fmt.Fprintf(a.out, "cut %s of %s, mode %s, by %s\nfenced %s, released %s, sealed %s in %s\n", cut.ID, cut.Group, cut.Mode, cut.Tool,
-		cut.FencedAt.Format(time.RFC3339Nano), cut.ReleasedAt.Format(time.RFC3339Nano), cut.SealedAt.Format(time.RFC3339Nano), strings.Join(cut.SealedIn, ", "))
+	end := fmt.Sprintf("sealed %s in %s", cut.SealedAt.Format(time.RFC3339Nano), strings.Join(cut.SealedIn, ", "))
+	if abandoned {
+		end = fmt.Sprintf("abandoned %s, it cannot be recovered: %s", gone.AbandonedAt.Format(time.RFC3339Nano), gone.Reason)
+	}
+	fmt.Fprintf(a.out, "cut %s of %s, mode %s, by %s\nfenced %s, released %s, %s\n", cut.ID, cut.Group, cut.Mode, cut.Tool,
+		cut.FencedAt.Format(time.RFC3339Nano), cut.ReleasedAt.Format(time.RFC3339Nano), end)
 	var rows [][]string
 	for _, p := range cut.Shards {
 		t := p.Timings

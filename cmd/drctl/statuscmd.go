@@ -26,8 +26,10 @@ func (a *app) statusCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "status", Short: "Every shard: role, lag, newest base, newest sealed cut, RPO against objective", Args: cobra.NoArgs,
 		Long: `Asks every instance and every vault, and the engine for what is running. It goes
-on when some of them do not answer and says so. Exit status 4 when the measured
-RPO is over its objective or nothing is archiving a shard.`,
+on when some of them do not answer and says so. Exit status 4 when it lists a
+problem: an objective missed, a shard that is not archived or whose base is
+overdue, cuts abandoned since the newest sealed one, a vault that falls behind
+or whose newest check found damage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), group) },
 	}
 	c.Flags().StringVarP(&group, "group", "g", "", "group (default: all)")
@@ -61,11 +63,21 @@ type groupStatus struct {
 	CutVaults []string `json:"cut_in_vaults,omitempty"`
 	// RecoverableIn are the vaults whose own newest cut a restore plan can be
 	// made for.
-	RecoverableIn []string      `json:"recoverable_in"`
-	RPO           time.Duration `json:"rpo_ns"`
-	RPOObjective  time.Duration `json:"rpo_objective_ns"`
-	Running       []string      `json:"running"`
-	Problems      []string      `json:"problems"`
+	RecoverableIn []string `json:"recoverable_in"`
+	// Checks are the newest checks of the vaults.
+	Checks       []checkStatus `json:"checks"`
+	RPO          time.Duration `json:"rpo_ns"`
+	RPOObjective time.Duration `json:"rpo_objective_ns"`
+	Running      []string      `json:"running"`
+	Problems     []string      `json:"problems"`
+}
+
+// checkStatus is the newest check of one vault.
+type checkStatus struct {
+	Region  string    `json:"region"`
+	Started time.Time `json:"started"`
+	Checks  int       `json:"checks"`
+	Failed  int       `json:"failed"`
 }
 
 func (a *app) status(ctx context.Context, only string) error {
@@ -119,7 +131,7 @@ func (a *app) status(ctx context.Context, only string) error {
 }
 
 func (s *session) groupStatus(ctx context.Context, g activities.Group, engineState string, drivers map[targets.Kind]targets.Driver) groupStatus {
-	st := groupStatus{Group: g.Name, Engine: engineState, RPOObjective: g.Policy.RPO, Running: []string{}, Problems: []string{}, RecoverableIn: []string{}}
+	st := groupStatus{Group: g.Name, Engine: engineState, RPOObjective: g.Policy.RPO, Running: []string{}, Problems: []string{}, RecoverableIn: []string{}, Checks: []checkStatus{}}
 	problem := func(format string, args ...any) { st.Problems = append(st.Problems, fmt.Sprintf(format, args...)) }
 	if s.engine == nil {
 		problem("the engine is %s", engineState)
@@ -162,7 +174,7 @@ func (s *session) groupStatus(ctx context.Context, g activities.Group, engineSta
 	}
 	for _, sh := range g.Shards {
 		if sh.Kind != targets.S3 {
-			st.Shards = append(st.Shards, s.shardStatus(ctx, sh, &st))
+			st.Shards = append(st.Shards, s.shardStatus(ctx, sh, g.Policy.BaseEvery, &st))
 		}
 	}
 	for _, x := range st.Shards {
@@ -171,6 +183,7 @@ func (s *session) groupStatus(ctx context.Context, g activities.Group, engineSta
 		}
 	}
 	s.cutStatus(ctx, g, &st)
+	s.checkStatus(ctx, g, &st)
 	if s.engine != nil {
 		if rs, err := engine.Running(ctx, s.engine, ""); err == nil {
 			for _, r := range rs {
@@ -183,7 +196,7 @@ func (s *session) groupStatus(ctx context.Context, g activities.Group, engineSta
 	return st
 }
 
-func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, st *groupStatus) shardStatus {
+func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, baseEvery time.Duration, st *groupStatus) shardStatus {
 	out := shardStatus{Shard: sh.Shard}
 	if s.engine != nil {
 		ps, err := engine.Progress(ctx, s.engine, workflows.ArchiveID(sh.Shard))
@@ -217,14 +230,20 @@ func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, st 
 			}
 		}
 	}
-	if out.NewestBase.IsZero() && out.Problem == "" {
+	switch age := time.Since(out.NewestBase); {
+	case out.Problem != "":
+	case out.NewestBase.IsZero():
 		out.Problem = "there is no base; take one with: drctl backup now"
+	case baseEvery > 0 && age > 2*baseEvery:
+		out.Problem = fmt.Sprintf("the newest base is %s old, one is due every %s; see why with: drctl backup now", progress.Duration(age), progress.Duration(baseEvery))
 	}
 	return out
 }
 
 func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupStatus) {
 	var newest targets.Cut
+	newestIn := map[string]time.Time{} // by region, of the vaults that answer
+	var abandoned []activities.AbandonedCut
 	for _, r := range g.Policy.Vaults {
 		v, err := s.p.Vault(ctx, r)
 		if err != nil {
@@ -235,9 +254,16 @@ func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupSt
 		if err != nil {
 			st.Problems = append(st.Problems, err.Error())
 		}
+		if xs, err := activities.Abandoned(ctx, v, g.Name, newestID(cuts)); err != nil {
+			st.Problems = append(st.Problems, err.Error())
+		} else {
+			abandoned = append(abandoned, xs...)
+		}
+		newestIn[r] = time.Time{}
 		if len(cuts) == 0 {
 			continue
 		}
+		newestIn[r] = cuts[len(cuts)-1].FencedAt
 		last := cuts[len(cuts)-1]
 		if last.ID > newest.ID {
 			newest, st.CutVaults = last, nil
@@ -258,13 +284,72 @@ func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupSt
 		}
 		st.RecoverableIn = append(st.RecoverableIn, r)
 	}
+	abandoned = slices.DeleteFunc(abandoned, func(x activities.AbandonedCut) bool { return x.Cut.ID < newest.ID })
+	slices.SortFunc(abandoned, func(x, y activities.AbandonedCut) int { return strings.Compare(x.Cut.ID, y.Cut.ID) })
+	abandoned = slices.CompactFunc(abandoned, func(x, y activities.AbandonedCut) bool { return x.Cut.ID == y.Cut.ID })
+	if n := len(abandoned); n > 0 {
+		last := abandoned[n-1]
+		st.Problems = append(st.Problems, fmt.Sprintf("%d cuts were abandoned since the newest sealed one, the last at %s: %s; see: drctl cut show %s", n,
+			last.AbandonedAt.Local().Format(time.DateTime), last.Reason, last.Cut.ID))
+	}
 	if newest.ID == "" {
 		st.Problems = append(st.Problems, "there is no sealed cut; take one with: drctl cut now")
 		return
 	}
 	st.NewestCut, st.RPO = newest.ID, time.Since(newest.FencedAt)
+	// A cut is sealed when enough vaults hold it: the others may fall behind
+	// for a while, but not unseen.
+	for _, r := range g.Policy.Vaults {
+		at, ok := newestIn[r]
+		switch behind := newest.FencedAt.Sub(at); {
+		case !ok:
+		case at.IsZero():
+			st.Problems = append(st.Problems, fmt.Sprintf("the vault of %s holds no cut", r))
+		case behind > max(2*g.Policy.CutEvery, g.Policy.RPO, time.Minute):
+			st.Problems = append(st.Problems, fmt.Sprintf("the newest cut in the vault of %s is %s older than the newest of all", r, progress.Duration(behind)))
+		}
+	}
 	if g.Policy.RPO > 0 && st.RPO > g.Policy.RPO {
 		st.Problems = append(st.Problems, fmt.Sprintf("RPO objective missed: the newest sealed cut is %s old, %s allowed", progress.Duration(st.RPO), progress.Duration(g.Policy.RPO)))
+	}
+}
+
+func newestID(cuts []targets.Cut) string {
+	if len(cuts) == 0 {
+		return ""
+	}
+	return cuts[len(cuts)-1].ID
+}
+
+// checkStatus looks for the newest check of every vault in all of them.
+func (s *session) checkStatus(ctx context.Context, g activities.Group, st *groupStatus) {
+	problem := func(format string, args ...any) { st.Problems = append(st.Problems, fmt.Sprintf(format, args...)) }
+	for _, region := range g.Policy.Vaults {
+		var newest activities.CheckOut
+		for _, r := range g.Policy.Vaults {
+			v, err := s.p.Vault(ctx, r)
+			if err != nil {
+				continue // cutStatus reports it
+			}
+			out, err := activities.NewestCheck(ctx, v, g.Name, region)
+			switch {
+			case err == nil && out.Started.After(newest.Started):
+				newest = out
+			case err != nil && !fail.Is(err, fail.NotFound):
+				problem("%v", err)
+			}
+		}
+		if newest.Started.IsZero() {
+			continue
+		}
+		st.Checks = append(st.Checks, checkStatus{Region: region, Started: newest.Started, Checks: len(newest.Findings), Failed: newest.Failed})
+		at := newest.Started.Local().Format(time.DateTime)
+		if newest.Failed > 0 {
+			problem("the check at %s found damage: %s; see: drctl backup verify --vault %s", at, newest, region)
+		}
+		if every := g.Policy.CheckEvery; every > 0 && time.Since(newest.Started) > 2*every {
+			problem("the vault of %s was last checked at %s, a check is due every %s", region, at, progress.Duration(every))
+		}
 	}
 }
 
@@ -275,6 +360,9 @@ func (a *app) printStatus(g groupStatus) {
 		if len(g.RecoverableIn) > 0 {
 			fmt.Fprintf(a.out, "a plan to recover it can be made from the vault of %s\n", strings.Join(g.RecoverableIn, " and of "))
 		}
+	}
+	for _, c := range g.Checks {
+		fmt.Fprintf(a.out, "vault of %s checked %s ago: %d checks, %d failed\n", c.Region, progress.Duration(time.Since(c.Started)), c.Checks, c.Failed)
 	}
 	byShard := map[targets.ShardID]shardStatus{}
 	for _, s := range g.Shards {

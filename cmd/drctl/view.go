@@ -16,7 +16,12 @@ type view struct {
 }
 
 func (a *app) progressView() *view {
-	return &view{seen: map[string]bool{}, d: progress.New(a.err, progress.Options{TTY: tty(a.err), NoColor: a.noColor, JSON: a.json})}
+	return &view{seen: map[string]bool{}, d: a.display()}
+}
+
+// display shows progress on standard error.
+func (a *app) display() *progress.Display {
+	return progress.New(a.err, progress.Options{TTY: tty(a.err), NoColor: a.noColor, JSON: a.json})
 }
 
 // update shows what the activities said with their last beats. An activity

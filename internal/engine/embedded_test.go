@@ -1,12 +1,14 @@
 package engine_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -254,6 +256,46 @@ func TestEmbeddedRefusals(t *testing.T) {
 	}
 	if err := e.Stop(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(o.Dir, "engine.json")); !os.IsNotExist(err) {
+		t.Errorf("the ready file after an orderly stop: %v", err)
+	}
+}
+
+// A parent that stops the engine closes its input and sends SIGTERM, and the
+// engine may see the first long before the second: it ends in order all the same.
+func TestEngineStopsInOrderWhenItsInputClosesBeforeTheSignal(t *testing.T) {
+	o := enginetest.Options(t)
+	cmd := exec.Command(o.Bin, append(o.Args(), "--log-level", "info")...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := supervise.StartCmd(cmd); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }()
+	for r := bufio.NewReader(stderr); ; {
+		line, err := r.ReadString('\n')
+		if strings.Contains(line, "engine ready") {
+			_ = stdin.Close()
+		}
+		if strings.Contains(line, "engine stopping") {
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it did not end in order: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(o.Dir, "engine.json")); !os.IsNotExist(err) {
 		t.Errorf("the ready file after an orderly stop: %v", err)

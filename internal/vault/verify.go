@@ -290,7 +290,7 @@ func (c *checker) bases(ctx context.Context, s targets.ShardID) error {
 	}
 	snapshots := map[string]bool{}
 	err = c.section(CheckRestic, ResticPrefix(s), func() (string, error) {
-		rep, err := c.checkRepo(ctx, repo, snapshots)
+		rep, err := c.checkRepo(ctx, s, repo, snapshots)
 		if err != nil {
 			return "", c.bad(CheckRestic, ResticPrefix(s), err)
 		}
@@ -323,8 +323,8 @@ func (c *checker) bases(ctx context.Context, s targets.ShardID) error {
 	})
 }
 
-func (c *checker) checkRepo(ctx context.Context, repo *restic.Repo, snapshots map[string]bool) (restic.Report, error) {
-	c.o.Progress.Report("restic check", 0, 0)
+func (c *checker) checkRepo(ctx context.Context, s targets.ShardID, repo *restic.Repo, snapshots map[string]bool) (restic.Report, error) {
+	c.o.Progress.Report("restic check of "+s.String(), 0, 0)
 	list, err := repo.Snapshots(ctx)
 	if err != nil {
 		return restic.Report{}, err

@@ -79,10 +79,14 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	level := &slog.LevelVar{}
 	level.Set(o.level)
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	sctx, ignore := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer ignore()
+	ctx, cancel := context.WithCancel(sctx)
 	defer cancel()
 	if !o.detached {
-		// A parent that dies closes our standard input, whatever killed it.
+		// A parent that dies closes our standard input, whatever killed it. The
+		// signals stay caught: a parent that stops us closes the input and sends
+		// SIGTERM, which must not end us in the middle of an orderly stop.
 		go func() {
 			_, _ = io.Copy(io.Discard, stdin)
 			cancel()
