@@ -85,40 +85,28 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 	if sh.Lineages, err = stream.Load(ctx, v, id); err != nil {
 		errs = append(errs, err)
 	}
-	if !at.IsZero() {
-		if sh.At, err = positionAt(ctx, v, id, kind, sh.Lineages, at); err != nil {
-			errs = append(errs, err)
+	if !at.IsZero() && kind == targets.Redis && err == nil {
+		sh.At, sh.NotAt = positionAt(ctx, v, id, sh.Lineages, at)
+		if sh.NotAt != nil && fail.Retryable(sh.NotAt) {
+			errs = append(errs, sh.NotAt)
 		}
 	}
 	return sh, errors.Join(errs...)
 }
 
-// positionAt finds where a shard's stream stood at an instant. PostgreSQL
-// stops by commit time on its own, so it only needs enough stream: up to a
-// chunk that was closed a little after the instant, or the newest one.
-func positionAt(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, ls []stream.Lineage, at time.Time) (targets.Position, error) {
-	const margin = 2 * time.Second // clocks of the server and of the archiver
-	var end targets.Position
-	var closed time.Time
-	for _, l := range ls {
-		for _, c := range l.Chunks {
-			enough := closed.After(at.Add(margin))
-			if better := enough && c.Closed.After(at.Add(margin)) && c.Closed.Before(closed) || !enough && c.Closed.After(closed); better {
-				closed, end = c.Closed, targets.Position{Kind: kind, Lineage: l.ID, Offset: c.To}
-			}
-		}
+// positionAt finds where a Redis shard's stream stood at an instant, by when
+// the archiver received it. (PostgreSQL's log holds the times of its commits:
+// there the plan only chooses enough of it.)
+func positionAt(ctx context.Context, v *vault.Vault, id targets.ShardID, ls []stream.Lineage, at time.Time) (targets.Position, error) {
+	l, ok := restore.Live(ls, at)
+	if !ok {
+		return targets.Position{}, fail.Newf(fail.NotFound, "restore: plan", id.String(), "the vault holds no stream")
 	}
-	if end.Lineage == "" {
-		return end, fail.Newf(fail.NotFound, "restore: plan", id.String(), "the vault holds no stream")
+	off, err := stream.OffsetAt(ctx, v, id, l.ID, at)
+	if err != nil {
+		return targets.Position{}, err
 	}
-	if kind == targets.Redis {
-		off, err := stream.OffsetAt(ctx, v, id, end.Lineage, at)
-		if err != nil {
-			return targets.Position{}, err
-		}
-		end.Offset = off
-	}
-	return end, nil
+	return targets.Position{Kind: targets.Redis, Lineage: l.ID, Offset: off}, nil
 }
 
 // PlanRestore builds a plan from what the goal's vault holds now.

@@ -18,6 +18,8 @@ import (
 // Latest asks for the newest sealed cut.
 const Latest = "latest"
 
+const opPlan = "restore: plan"
+
 // Goal is what somebody wants back.
 type Goal struct {
 	Group string `json:"group"`
@@ -62,9 +64,11 @@ type ShardInventory struct {
 	Bases     []targets.Artifact
 	Lineages  []stream.Lineage
 	Manifests []Manifest // object stores
-	// Offsets are the stream positions of the goal's instant, found by reading
-	// the stream's time marks (Redis); only for goals with At.
-	At targets.Position
+	// At is where the log stood at the goal's instant, found by reading the
+	// stream's time marks (Redis); only for goals with At. NotAt says why the
+	// archive cannot tell.
+	At    targets.Position
+	NotAt error
 }
 
 // Manifest is one stored object snapshot.
@@ -150,7 +154,7 @@ const stepLimit = 24 * time.Hour
 // or no base and unbroken stream for a shard (it says why for every base that
 // it tried), invalid for a contradictory goal.
 func Build(goal Goal, inv Inventory, now time.Time) (Plan, error) {
-	op := "restore: plan"
+	const op = opPlan
 	if (goal.Cut == "") == goal.At.IsZero() {
 		return Plan{}, fail.Newf(fail.Invalid, op, goal.Group, "a goal names either a cut or an instant")
 	}
@@ -165,6 +169,10 @@ func Build(goal Goal, inv Inventory, now time.Time) (Plan, error) {
 		}
 		plan.Cut = cut
 	} else {
+		if goal.At.After(now.Add(ClockAllowance)) {
+			return Plan{}, fail.New(fail.NotFound, op, goal.Group, "choose an instant in the past, or a named cut (drctl cut list)",
+				fmt.Errorf("the instant %s is still to come", goal.At.UTC().Format(time.RFC3339)))
+		}
 		plan.Warnings = append(plan.Warnings, "a wall-clock instant is not consistent across shards; only a cut is")
 	}
 	shards, err := chosen(goal, inv, plan.Cut)
@@ -173,16 +181,22 @@ func Build(goal Goal, inv Inventory, now time.Time) (Plan, error) {
 	}
 	var errs []error
 	for _, sh := range shards {
-		s, err := restoreStep(goal, sh, plan.Cut)
+		s, err := restoreStep(goal, sh, plan.Cut, inv.Cuts)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
+		if sh.Kind == targets.S3 && !goal.At.IsZero() {
+			plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s: the newest snapshot of objects at or before the instant is of %s", sh.Shard, s.Point.AsOf.UTC().Format(time.RFC3339)))
+		}
 		plan.Steps = append(plan.Steps, s)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return Plan{}, fail.New(fail.CodeOf(errs[0]), op, goal.Group+" from the vault of "+inv.Vault,
-			"try an older cut (drctl cut list), another region's vault (--vault), or take a new base (drctl backup now)", err)
+		hint := "try an older cut (drctl cut list), another region's vault (--vault), or take a new base (drctl backup now)"
+		if !goal.At.IsZero() {
+			hint = "choose an earlier instant, a named cut (drctl cut list), or another region's vault (--vault)"
+		}
+		return Plan{}, fail.New(fail.CodeOf(errs[0]), op, goal.Group+" from the vault of "+inv.Vault, hint, err)
 	}
 	order(plan.Steps, goal.Order)
 	for _, s := range slices.Clone(plan.Steps) {
@@ -208,7 +222,7 @@ func pickCut(goal Goal, inv Inventory) (targets.Cut, error) {
 		if goal.Cut != Latest {
 			hint = "list the sealed cuts with: drctl cut list --group " + goal.Group
 		}
-		return best, fail.New(fail.NotFound, "restore: plan", goal.Group, hint,
+		return best, fail.New(fail.NotFound, opPlan, goal.Group, hint,
 			fmt.Errorf("the vault of %s holds no sealed cut %q of this group", inv.Vault, goal.Cut))
 	}
 	return best, nil
@@ -233,58 +247,65 @@ func chosen(goal Goal, inv Inventory, cut targets.Cut) ([]ShardInventory, error)
 	for _, id := range want {
 		i := slices.IndexFunc(inv.Shards, func(s ShardInventory) bool { return s.Shard == id })
 		if i < 0 {
-			return nil, fail.Newf(fail.NotFound, "restore: plan", id.String(), "the vault of %s holds nothing of this shard", inv.Vault)
+			return nil, fail.Newf(fail.NotFound, opPlan, id.String(), "the vault of %s holds nothing of this shard", inv.Vault)
 		}
 		out = append(out, inv.Shards[i])
 	}
 	if len(out) == 0 {
-		return nil, fail.Newf(fail.NotFound, "restore: plan", goal.Group, "no shards to restore")
+		return nil, fail.Newf(fail.NotFound, opPlan, goal.Group, "no shards to restore")
 	}
 	return out, nil
 }
 
-func restoreStep(goal Goal, sh ShardInventory, cut targets.Cut) (Step, error) {
-	s := Step{ID: "restore-" + sh.Shard.String(), Op: OpRestore, Shard: sh.Shard, Kind: sh.Kind, Limit: stepLimit}
+func restoreStep(goal Goal, sh ShardInventory, cut targets.Cut, cuts []targets.Cut) (s Step, err error) {
+	var into Destination
 	if goal.Into == Instances {
-		d, ok := goal.Destinations[sh.Shard.String()]
-		if !ok {
-			return s, fail.New(fail.Invalid, "restore: plan", sh.Shard.String(),
+		var ok bool
+		if into, ok = goal.Destinations[sh.Shard.String()]; !ok {
+			return s, fail.New(fail.Invalid, opPlan, sh.Shard.String(),
 				"name one under recovery.destinations in the configuration", errors.New("no destination is configured for this shard"))
 		}
-		s.Into = d
 	}
-	if cut.ID != "" {
+	switch {
+	case cut.ID != "":
 		p, ok := cut.Point(sh.Shard)
 		if !ok {
-			return s, fail.Newf(fail.NotFound, "restore: plan", sh.Shard.String(), "cut %s has no point for this shard", cut.ID)
+			return s, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "cut %s has no point for this shard", cut.ID)
 		}
-		s.Point = p.Position
-	} else {
-		at, err := pointAt(goal.At, sh)
-		if err != nil {
-			return s, err
+		s, err = stepTo(sh, p.Position, time.Time{})
+	case sh.Kind == targets.Postgres:
+		s, err = baseForInstant(sh, cuts, goal.At)
+	default:
+		var at targets.Position
+		if at, err = pointAt(goal.At, sh); err == nil {
+			s, err = stepTo(sh, at, goal.At)
 		}
-		s.Point, s.Until = at, goal.At
 	}
-	if sh.Kind == targets.S3 {
-		if s.Point.Manifest == "" {
-			return s, fail.Newf(fail.NotFound, "restore: plan", sh.Shard.String(), "the point names no object manifest")
-		}
-		return s, nil
-	}
-	base, path, err := pickBase(sh, s.Point, s.Until)
-	if err != nil {
-		return s, err
-	}
-	s.Base, s.Path, s.BaseBytes = base, path, base.Bytes
-	for _, sp := range path {
-		s.StreamBytes += int64(sp.To - sp.From)
-	}
-	return s, nil
+	s.ID, s.Op, s.Shard, s.Kind, s.Limit = "restore-"+sh.Shard.String(), OpRestore, sh.Shard, sh.Kind, stepLimit
+	s.Into, s.Until = into, goal.At
+	return s, err
 }
 
-// pickBase returns the newest base from which an unbroken stream leads to the point.
-func pickBase(sh ShardInventory, point targets.Position, until time.Time) (targets.Artifact, []targets.Span, error) {
+// stepTo leads to an exact position. A base that was finished after until is
+// not used, so that what it holds is not later.
+func stepTo(sh ShardInventory, point targets.Position, until time.Time) (Step, error) {
+	if sh.Kind == targets.S3 {
+		if point.Manifest == "" {
+			return Step{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "the point names no object manifest")
+		}
+		return Step{Point: point}, nil
+	}
+	return pickBase(sh, func(b targets.Artifact) (targets.Position, error) {
+		if !until.IsZero() && b.Finished.After(until) {
+			return point, errors.New("it was finished after the instant")
+		}
+		return point, nil
+	})
+}
+
+// pickBase takes the newest base from which an unbroken stream leads to the
+// end that the function names for it, or says for every base why not.
+func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position, error)) (Step, error) {
 	bases := slices.Clone(sh.Bases)
 	// Of two finished at once the greater id, so that a plan and its hash do not
 	// depend on the order in which a vault lists them.
@@ -293,48 +314,55 @@ func pickBase(sh ShardInventory, point targets.Position, until time.Time) (targe
 	})
 	var why []error
 	for _, b := range bases {
-		if !until.IsZero() && b.Finished.After(until) {
-			why = append(why, fmt.Errorf("base %s was finished after the instant", b.ID))
-			continue
+		end, err := endFor(b)
+		if err == nil {
+			// The image is whole only from Until on, so the end must not lie before it.
+			_, err = stream.Path(sh.Lineages, b.Until, end)
 		}
-		// The image is whole only from Until on, so the point must not lie before it.
-		if _, err := stream.Path(sh.Lineages, b.Until, point); err != nil {
-			why = append(why, fmt.Errorf("base %s: %w", b.ID, err))
-			continue
+		var path []targets.Span
+		if err == nil {
+			path, err = stream.Path(sh.Lineages, b.From, end)
 		}
-		path, err := stream.Path(sh.Lineages, b.From, point)
 		if err != nil {
 			why = append(why, fmt.Errorf("base %s: %w", b.ID, err))
 			continue
 		}
-		return b, path, nil
+		s := Step{Base: b, Point: end, Path: path, BaseBytes: b.Bytes}
+		for _, sp := range path {
+			s.StreamBytes += int64(sp.To - sp.From)
+		}
+		return s, nil
 	}
 	if len(bases) == 0 {
 		why = append(why, errors.New("there is no base"))
 	}
-	return targets.Artifact{}, nil, fail.New(fail.NotFound, "restore: plan", sh.Shard.String(), "", errors.Join(why...))
+	return Step{}, fail.New(fail.NotFound, opPlan, sh.Shard.String(), "", errors.Join(why...))
 }
 
-// pointAt turns an instant into a position of the shard.
+// pointAt turns an instant into a position of a shard whose log has no times
+// in it: an object store's newest snapshot by then, or what the time marks of
+// the stream say.
 func pointAt(at time.Time, sh ShardInventory) (targets.Position, error) {
-	switch sh.Kind {
-	case targets.S3:
-		var best Manifest
-		for _, m := range sh.Manifests {
-			if !m.AsOf.After(at) && cmp.Or(m.AsOf.Compare(best.AsOf), cmp.Compare(m.SHA256, best.SHA256)) > 0 {
-				best = m
-			}
-		}
-		if best.SHA256 == "" {
-			return targets.Position{}, fail.Newf(fail.NotFound, "restore: plan", sh.Shard.String(), "there is no object snapshot at or before %s", at.UTC().Format(time.RFC3339))
-		}
-		return targets.Position{Kind: targets.S3, AsOf: best.AsOf, Manifest: best.SHA256}, nil
-	default:
+	if sh.Kind != targets.S3 {
 		if sh.At.Lineage == "" {
-			return targets.Position{}, fail.Newf(fail.NotFound, "restore: plan", sh.Shard.String(), "the archived stream does not cover %s", at.UTC().Format(time.RFC3339))
+			why := sh.NotAt
+			if why == nil {
+				why = fmt.Errorf("the archived stream does not cover %s", at.UTC().Format(time.RFC3339))
+			}
+			return targets.Position{}, fail.New(fail.NotFound, opPlan, sh.Shard.String(), "", why)
 		}
 		return sh.At, nil
 	}
+	var best Manifest
+	for _, m := range sh.Manifests {
+		if !m.AsOf.After(at) && cmp.Or(m.AsOf.Compare(best.AsOf), cmp.Compare(m.SHA256, best.SHA256)) > 0 {
+			best = m
+		}
+	}
+	if best.SHA256 == "" {
+		return targets.Position{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "there is no object snapshot at or before %s", at.UTC().Format(time.RFC3339))
+	}
+	return targets.Position{Kind: targets.S3, AsOf: best.AsOf, Manifest: best.SHA256}, nil
 }
 
 // order sorts the steps by the configured order of targets and makes each

@@ -150,8 +150,11 @@ type RestoreRequest struct {
 	Point Position
 	// Path is the chain of lineages from the base to the point, oldest first.
 	Path []Span
-	// Until, for a point in time instead of a position (PostgreSQL replays up
-	// to it by commit time). Zero when Point is exact.
+	// Until, for an instant instead of a position; zero when Point is exact.
+	// PostgreSQL stops before the first commit later than it. When Point names a
+	// restore point, that is one of a cut fenced after the instant, and may be
+	// reached instead; otherwise Point is where the archive ends, and a replay
+	// that meets no later commit fails with not-found.
 	Until time.Time
 	// WorkDir is scratch space on the volume of the instance's DataDir.
 	WorkDir string

@@ -457,7 +457,7 @@ func TestOffsetAt(t *testing.T) {
 	if _, err := OffsetAt(ctx, v, shard, "L", t0.Add(-time.Millisecond)); !fail.Is(err, fail.NotFound) {
 		t.Fatalf("before the beginning: %v", err)
 	}
-	for ms := 0; ms < 7000; ms += 37 {
+	for ms := 0; ms < 5850; ms += 37 {
 		at, err := OffsetAt(ctx, v, shard, "L", t0.Add(time.Duration(ms)*time.Millisecond))
 		must(t, err)
 		if want := uint64(min(40, ms/150+1) * 100); at != want {

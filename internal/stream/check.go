@@ -218,39 +218,61 @@ func waitDurable(ctx context.Context, set vault.Set, watches []*watch, poll time
 	}
 }
 
-// lookAhead is how many chunks closed after an instant can have been open at it.
-const lookAhead = 4
+const (
+	// lookAhead is how many chunks closed after an instant can have been open at it.
+	lookAhead = 4
+	// mostQuiet is how long an archiver that is connected receives nothing at the
+	// most: a Redis master pings its replicas every 10 s.
+	mostQuiet = 15 * time.Second
+	// pause and burst tell an archiver that caught up from a store with little
+	// traffic: more than burst bytes at once after more than pause of silence
+	// were not all written in that moment.
+	pause = 2 * time.Second
+	burst = 4 << 10
+)
 
 // OffsetAt turns a wall-clock time of the archiver's host into an offset: the
 // greatest offset of the lineage such that every byte below it had been
-// received at or before t (to about 100 ms, never late). Bytes received after
-// the last chunk in the vault are not known to it. fail.NotFound when nothing
-// had been received by then.
+// received at or before t (to about 100 ms, never late).
+//
+// Receipt is only a bound for when bytes were written, so it refuses where the
+// archiver was not receiving at t: fail.NotFound when nothing had been received
+// by then or nothing was received after it, fail.Conflict in a silence that no
+// connected store makes or that a burst of bytes ended. An outage of less than
+// mostQuiet in which the store wrote less than burst looks like idleness.
 func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, lineage string, t time.Time) (uint64, error) {
+	const op, choose = "stream: offset at a time", "choose another instant, or a named cut (drctl cut list)"
+	subject := shard.String() + " lineage " + lineage
 	chunks, _, err := listLineage(ctx, v.Store(), shard, lineage, "")
 	if err != nil {
 		return 0, err
 	}
 	slices.SortFunc(chunks, compareChunks)
-	var best uint64
-	found := false
 	t = t.Truncate(time.Millisecond)
-	// All of a chunk that was closed by t had been received by t.
-	for _, c := range chunks {
-		if !c.Closed.After(t) && c.To >= best {
-			best, found = c.To, true
+	// All of a chunk that was closed by t had been received by t. Of those that
+	// were closed later only the ones open at t matter, and the one after them.
+	done := -1
+	for i, c := range chunks {
+		if !c.Closed.After(t) && (done < 0 || c.To >= chunks[done].To) {
+			done = i
 		}
 	}
-	// Of those that were closed later only the ones open at t matter; they
-	// follow directly, and one that was opened after t ends the search.
-	later := 0
-	for _, c := range chunks {
-		if !c.Closed.After(t) || c.To <= best || found && c.From > best {
+	look := chunks
+	if done >= 0 {
+		look = chunks[done:]
+	}
+	var before, after mark // the last receipt by t, the first one later
+	end := uint64(0)
+	for i, seen := 0, 0; i < len(look) && seen < lookAhead && after.at.IsZero(); i++ {
+		c := look[i]
+		if i > 0 && c.To <= end {
 			continue
 		}
-		if later++; later > lookAhead {
-			break
+		if i > 0 && c.From > end {
+			return 0, fail.New(fail.NotFound, op, subject, choose, errorf("no chunk holds bytes %s", Gap{end, c.From}))
 		}
+		seen++
+		end = c.To
 		r, meta, err := v.Unseal(ctx, c.Key)
 		if err != nil {
 			return 0, err
@@ -260,18 +282,27 @@ func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, lineag
 		if err != nil {
 			return 0, err
 		}
-		if h.opened.After(t) {
-			break
-		}
 		for _, m := range h.marks {
-			if !m.at.After(t) && m.offset >= best {
-				best, found = m.offset, true
+			if m.at.After(t) {
+				if m.offset > before.offset {
+					after = m
+					break
+				}
+			} else if m.offset >= before.offset {
+				before = m
 			}
 		}
 	}
-	if !found {
-		return 0, fail.New(fail.NotFound, "stream: offset at a time", shard.String()+" lineage "+lineage,
-			"choose a later time, or an older lineage", errorf("nothing had been archived at %s", t.UTC().Format(time.RFC3339Nano)))
+	stamp := func(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
+	switch quiet := after.at.Sub(before.at); {
+	case before.at.IsZero():
+		return 0, fail.New(fail.NotFound, op, subject, "choose a later instant", errorf("nothing had been archived at %s", stamp(t)))
+	case after.at.IsZero():
+		return 0, fail.New(fail.NotFound, op, subject, choose, errorf("the archive ends at %s, before %s", stamp(before.at), stamp(t)))
+	case quiet > mostQuiet, quiet > pause && after.offset-before.offset > burst:
+		return 0, fail.New(fail.Conflict, op, subject, choose,
+			errorf("the archiver received nothing from %s to %s, then %d bytes: which of them were written by %s is not known",
+				stamp(before.at), stamp(after.at), after.offset-before.offset, stamp(t)))
 	}
-	return best, nil
+	return before.offset, nil
 }

@@ -90,7 +90,7 @@ func TestTornControlFileIsFound(t *testing.T) {
 
 func TestRecoveryConfQuoting(t *testing.T) {
 	r := &restoreRun{work: `/w/it's 100%`, req: targets.RestoreRequest{Point: targets.Position{RestorePoint: "drctl:x"}, Path: []targets.Span{{Lineage: "7-0000000A"}}}}
-	conf := r.recoveryConf(true)
+	conf := r.recoveryConf()
 	for _, want := range []string{
 		`restore_command = 'cp ''/w/it''\\''''s 100%%/wal/''%f "%p"'`,
 		"recovery_target_name = 'drctl:x'", "recovery_target_timeline = '10'", "archive_mode = 'off'"} {
@@ -99,7 +99,7 @@ func TestRecoveryConfQuoting(t *testing.T) {
 		}
 	}
 	r.req.Until = time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
-	if conf := r.recoveryConf(true); !strings.Contains(conf, "recovery_target_time = '2026-01-02 03:04:05.000006+00'") || strings.Contains(conf, "recovery_target_name") {
+	if conf := r.recoveryConf(); !strings.Contains(conf, "recovery_target_time = '2026-01-02 03:04:05.000006+00'") || strings.Contains(conf, "recovery_target_name") {
 		t.Error(conf)
 	}
 }

@@ -66,7 +66,7 @@ func (r *restoreRun) restoreCommand() string {
 
 // recoveryConf is the whole configuration of the recovering server. Without a
 // target the whole log is replayed.
-func (r *restoreRun) recoveryConf(target bool) string {
+func (r *restoreRun) recoveryConf() string {
 	set := r.req.Base.Settings
 	var b strings.Builder
 	put := func(k, v string) { fmt.Fprintf(&b, "%s = %s\n", k, confQuote(v)) }
@@ -106,8 +106,7 @@ func (r *restoreRun) recoveryConf(target bool) string {
 	put("recovery_target_action", "promote")
 	put("recovery_target_timeline", strconv.FormatUint(uint64(r.targetTimeline()), 10))
 	switch {
-	case !target:
-	case !r.req.Until.IsZero():
+	case !r.req.Until.IsZero() && !r.atCut:
 		put("recovery_target_time", r.req.Until.UTC().Format("2006-01-02 15:04:05.000000+00"))
 	case r.req.Point.RestorePoint != "":
 		put("recovery_target_name", r.req.Point.RestorePoint)

@@ -36,6 +36,7 @@ type restoreRun struct {
 	out       targets.Outcome
 	port      int
 	marker    string
+	atCut     bool // for an instant: the end of the log, a cut's restore point, is replayed to
 }
 
 // Restore lays a shard down and replays it to the point. See targets.Driver.

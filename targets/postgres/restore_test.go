@@ -326,25 +326,46 @@ func TestRestoreToATimeAndToAnOffset(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, sandboxtest.PostgresOptions{})
 	base := w.base(t, w.in, "base-1")
-	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
-	time.Sleep(50 * time.Millisecond)
-	until := value[time.Time](t, w.c, "SELECT clock_timestamp()")
-	time.Sleep(50 * time.Millisecond)
-	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
-	end := lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text")
-	w.a.reach(t, w.id, end)
-	at := targets.Position{Kind: targets.Postgres, Lineage: w.id, Offset: end}
-	for i, x := range []struct {
+	entry := func() time.Time { // an instant after the entry's commit
+		run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
+		return value[time.Time](t, w.c, "SELECT clock_timestamp()")
+	}
+	first := entry()
+	second := entry()
+	cut := mark(t, w.d, w.in, "20260101T000000.000Z-1111") // commits a message after its restore point
+	third := entry()
+	end := targets.Position{Kind: targets.Postgres, Lineage: w.id, Offset: lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text")}
+	w.a.reach(t, w.id, end.Offset)
+	for _, x := range []struct {
+		name  string
 		until time.Time
+		to    targets.Position
 		want  int
-	}{{until, 1}, {until.Add(time.Hour), 2}, {time.Time{}, 2}} {
+	}{
+		{"stops before the second commit", first, end, 1},
+		{"stops before the message of the cut", second, end, 2},
+		{"ends at a cut that is later", second, cut, 2},
+		{"a position without a name", time.Time{}, end, 3},
+	} {
 		w.dir = sandboxtest.Dir(t)
-		req := w.request(base, at)
+		req := w.request(base, x.to)
 		req.Until = x.until
-		sb, _ := w.restore(t, req)
+		sb, out := w.restore(t, req)
 		if n := value[int](t, sandboxOpen(t, sb), "SELECT count(*)::int FROM journal"); n != x.want {
-			t.Fatalf("case %d: %d entries, want %d", i, n, x.want)
+			t.Fatalf("%s: %d entries, want %d", x.name, n, x.want)
 		}
+		if x.to == cut && out.Reached != cut {
+			t.Fatalf("%s: reached %+v", x.name, out.Reached)
+		}
+	}
+	// Whether something was committed between the end of the log and the instant
+	// nobody knows, even when the log is right up to now.
+	for _, until := range []time.Time{third, third.Add(time.Hour)} {
+		w.dir = sandboxtest.Dir(t)
+		req := w.request(base, end)
+		req.Until = until
+		_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), req, w.s)
+		wantCode(t, err, fail.NotFound, "no commit later than "+until.UTC().Format(time.RFC3339Nano), "its newest is of "+third.UTC().Format(time.DateOnly), "drctl cut list")
 	}
 }
 

@@ -64,7 +64,7 @@ func (r *restoreRun) prepareDir(_ context.Context) error {
 	if err := r.keepConfig(); err != nil {
 		return err
 	}
-	files := map[string]string{"postgresql.conf": r.recoveryConf(true), "postgresql.auto.conf": "", "pg_ident.conf": "", "recovery.signal": "", "pg_hba.conf": ""}
+	files := map[string]string{"postgresql.conf": r.recoveryConf(), "postgresql.auto.conf": "", "pg_ident.conf": "", "recovery.signal": "", "pg_hba.conf": ""}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o600); err != nil {
 			return diskError(r.dir, err)
@@ -130,12 +130,16 @@ func (r *restoreRun) recover(ctx context.Context) (err error) {
 	var proc sandbox.Proc
 	err = r.phase("replay", func() (err error) {
 		proc, err = r.replay(ctx)
-		if err == nil || r.req.Until.IsZero() || !errors.Is(err, errNotReached) {
+		if r.req.Until.IsZero() || !errors.Is(err, errNotReached) {
 			return err
 		}
-		// The stream reaches beyond the instant, but nothing was committed
-		// between: its end is the state at the instant.
-		if err := r.writeFile(filepath.Join(r.dir, "postgresql.conf"), []byte(r.recoveryConf(false))); err != nil {
+		if r.req.Point.RestorePoint == "" {
+			return r.notCovered(err)
+		}
+		// Nothing was committed after the instant up to a cut that was fenced
+		// after it: the state at the cut is the state at the instant.
+		r.atCut = true
+		if err := r.writeFile(filepath.Join(r.dir, "postgresql.conf"), []byte(r.recoveryConf())); err != nil {
 			return err
 		}
 		proc, err = r.replay(ctx)
@@ -204,6 +208,34 @@ func (r *restoreRun) start(ctx context.Context) (sandbox.Proc, error) {
 var recoveryHBA = []string{"local all all trust", "host all " + sandboxUser + " 127.0.0.1/32 scram-sha-256"}
 
 var errNotReached = errors.New("the log ends before the point")
+
+var (
+	// stoppedBefore is what the server says when it stops at an instant.
+	stoppedBefore = regexp.MustCompile(`recovery stopping before (commit|abort)`)
+	// These two it says at the end of a log, whatever the target was.
+	redoDone   = regexp.MustCompile(`redo done at ([0-9A-F]+/[0-9A-F]+)`)
+	lastCommit = regexp.MustCompile(`last completed transaction was at log time (\S+ \S+)`)
+)
+
+// notCovered is the error of a replay that came to the end of the log without
+// meeting a commit later than the instant: whether there were others before it
+// is not known. A log that ended early is a matter of damage instead.
+func (r *restoreRun) notCovered(err error) error {
+	log := readTail(r.logFile(), 1<<20)
+	last := r.req.Path[len(r.req.Path)-1]
+	if m := redoDone.FindStringSubmatch(log); m != nil {
+		if at, perr := targets.ParseLSN(m[1]); perr != nil || last.To > at+r.segSize {
+			return err
+		}
+	}
+	newest := "it holds no commit at all"
+	if m := lastCommit.FindStringSubmatch(log); m != nil {
+		newest = "its newest is of " + m[1]
+	}
+	return fail.New(fail.NotFound, opRestore, r.in.String(), "choose an instant before that, or a named cut (drctl cut list)",
+		fmt.Errorf("the archived log (%s up to %s) holds no commit later than %s, so what was committed by then may be missing: %s",
+			last.Lineage, targets.FormatLSN(last.To), r.req.Until.UTC().Format(time.RFC3339Nano), newest))
+}
 
 // await waits for the end of recovery, reporting the log replayed.
 func (r *restoreRun) await(ctx context.Context, proc sandbox.Proc) error {
@@ -348,9 +380,17 @@ func (r *restoreRun) prove(ctx context.Context) error {
 	r.out.Reached = targets.Position{Kind: targets.Postgres, Lineage: last.Lineage, Offset: at}
 	log := readTail(r.logFile(), 1<<20)
 	switch name := r.req.Point.RestorePoint; {
-	case !r.req.Until.IsZero():
-		if at < r.req.Base.Until.Offset || at > last.To {
-			return r.refuse(fail.Corrupt, "verify the vault", "replay ended at %s, outside of the stream given", lsn)
+	case !r.req.Until.IsZero() && !r.atCut:
+		// Only a later commit or abort, which the server met and did not replay,
+		// shows that everything of the instant is there.
+		if !stoppedBefore.MatchString(log) || at < r.req.Base.Until.Offset || at > last.To {
+			return r.refuse(fail.Corrupt, "verify the vault", "replay ended at %s, and not before a commit later than %s", lsn, r.req.Until.UTC().Format(time.RFC3339Nano))
+		}
+		for _, s := range r.req.Path {
+			if at > s.From && at <= s.To {
+				r.out.Reached.Lineage = s.Lineage
+				break
+			}
 		}
 	case name != "":
 		if !strings.Contains(log, fmt.Sprintf("recovery stopping at restore point %q", name)) || at != r.req.Point.Offset {

@@ -1,0 +1,189 @@
+package restore
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/internal/stream"
+	"drctl/targets"
+)
+
+// ClockAllowance is by how much the clocks of the servers, the archiver and the
+// coordinator of cuts may differ. It decides only how far the stream is read
+// and which instants are refused early: where a PostgreSQL replay stops is
+// decided, and proved, by the commit times in the log itself.
+const ClockAllowance = 30 * time.Second
+
+// branch is the way of a shard's log that was live at an instant: lineages from
+// the oldest ancestor on, each left where the next one begins.
+type branch []stream.Lineage
+
+// exit is where the branch leaves its i-th lineage.
+func (b branch) exit(i int) uint64 {
+	if i+1 < len(b) {
+		return b[i+1].Parent.Offset
+	}
+	return b[i].Tip()
+}
+
+// Live returns the lineage that the archiver followed at an instant of its own
+// clock: the one that it began last by then, of two equally old ones the
+// descendant; without any, the one from which the others come. ok is false when
+// there is none at all.
+func Live(lineages []stream.Lineage, at time.Time) (live stream.Lineage, ok bool) {
+	depth := func(l stream.Lineage) int { return len(ancestors(lineages, l)) }
+	for _, l := range lineages {
+		order := cmp.Or(l.Began.Compare(live.Began), cmp.Compare(depth(l), depth(live)), cmp.Compare(l.ID, live.ID))
+		switch begun := !l.Began.After(at); {
+		case !ok:
+		case begun && live.Began.After(at), begun && order > 0:
+		case !begun && live.Began.After(at) && cmp.Or(cmp.Compare(depth(l), depth(live)), order) < 0:
+		default:
+			continue
+		}
+		live, ok = l, true
+	}
+	return live, ok
+}
+
+// ancestors are the lineages that lead to one, the oldest first.
+func ancestors(lineages []stream.Lineage, of stream.Lineage) (out branch) {
+	for l := of; l.Origin && l.Parent.Lineage != "" && len(out) < len(lineages); {
+		i := slices.IndexFunc(lineages, func(x stream.Lineage) bool { return x.ID == l.Parent.Lineage })
+		if i < 0 {
+			break
+		}
+		l = lineages[i]
+		out = append(out, l)
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// liveBranch is the branch on which the shard was at the instant. Where one
+// lineage follows another without a byte on a branch that nobody went on with,
+// the branch is followed on: nothing of the instant can be lost by that. It ends
+// before a lineage that left bytes behind: whether those were written before the
+// instant only a replay can tell.
+func liveBranch(sh ShardInventory, cuts []targets.Cut, at time.Time) branch {
+	// A lineage also was live when a cut was taken on it: an archiver that had
+	// stopped sees it only later.
+	ls := slices.Clone(sh.Lineages)
+	for i := range ls {
+		for _, c := range cuts {
+			if p, ok := c.Point(sh.Shard); ok && p.Position.Lineage == ls[i].ID && c.FencedAt.Before(ls[i].Began) {
+				ls[i].Began = c.FencedAt
+			}
+		}
+	}
+	l, ok := Live(ls, at.Add(-ClockAllowance))
+	if !ok {
+		return nil
+	}
+	b := append(ancestors(ls, l), l)
+	for {
+		last := b[len(b)-1]
+		var next []stream.Lineage
+		for _, x := range ls {
+			if x.Origin && x.Parent.Lineage == last.ID && x.Parent.Offset >= last.Tip() && len(b) < len(ls) {
+				next = append(next, x)
+			}
+		}
+		if len(next) != 1 { // of two nobody knows which one was gone on with
+			return b
+		}
+		b = append(b, next[0])
+	}
+}
+
+// firstCut is the position of the first sealed cut on the branch that was
+// certainly fenced after the instant, if there is one.
+func (b branch) firstCut(shard targets.ShardID, cuts []targets.Cut, at time.Time) (end targets.Position, ok bool) {
+	var first targets.Cut
+	for _, c := range cuts {
+		p, has := c.Point(shard)
+		if !has || c.SealedAt.IsZero() || !c.FencedAt.After(at.Add(ClockAllowance)) || ok && cmp.Or(c.FencedAt.Compare(first.FencedAt), cmp.Compare(c.ID, first.ID)) > 0 {
+			continue
+		}
+		i := slices.IndexFunc(b, func(l stream.Lineage) bool { return l.ID == p.Position.Lineage })
+		if i < 0 || p.Position.Offset > b.exit(i) {
+			continue
+		}
+		end, first, ok = p.Position, c, true
+	}
+	return end, ok
+}
+
+// reach follows the stream from a base along the branch to the limit, or to the
+// first hole before it. closed is when the newest chunk on the way was closed:
+// nothing in it is later than that by the archiver's clock.
+func (b branch) reach(base, limit targets.Position) (end targets.Position, closed time.Time, err error) {
+	begin := slices.IndexFunc(b, func(l stream.Lineage) bool { return l.ID == base.Lineage })
+	if begin < 0 {
+		return end, closed, errors.New("it is not on the branch of the log that was live at the instant")
+	}
+	for i := begin; i < len(b); i++ {
+		from, to := b[i].Offset, b.exit(i)
+		if i == begin {
+			from = base.Offset
+		}
+		if b[i].ID == limit.Lineage {
+			to = limit.Offset
+		}
+		use, gaps := stream.Cover(b[i].Chunks, from, to)
+		if len(gaps) > 0 {
+			to = gaps[0].From
+		}
+		if i > begin && to <= b[i].Parent.Offset {
+			return end, closed, nil // it has nothing yet that its parent has not
+		}
+		end = targets.Position{Kind: limit.Kind, Lineage: b[i].ID, Offset: max(from, to)}
+		for _, c := range use {
+			if c.From < end.Offset && c.Closed.After(closed) {
+				closed = c.Closed
+			}
+		}
+		if len(gaps) > 0 {
+			return end, closed, nil
+		}
+		if b[i].ID == limit.Lineage {
+			return limit, closed, nil
+		}
+	}
+	return end, closed, nil
+}
+
+// baseForInstant chooses the base and the stream for an instant of a store whose
+// replay stops by itself, by the commit times in its log (PostgreSQL). The
+// stream ends at a place that is known to be after the instant: the restore
+// point of a cut that was fenced later, or else where the archive ends; then
+// the replay has to meet a later commit, or the restore fails.
+func baseForInstant(sh ShardInventory, cuts []targets.Cut, at time.Time) (Step, error) {
+	b := liveBranch(sh, cuts, at)
+	if len(b) == 0 {
+		return Step{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "the vault holds no stream")
+	}
+	limit, cut := b.firstCut(sh.Shard, cuts, at)
+	if !cut {
+		last := b[len(b)-1]
+		limit = targets.Position{Kind: sh.Kind, Lineage: last.ID, Offset: last.Tip()}
+	}
+	return pickBase(sh, func(base targets.Artifact) (targets.Position, error) {
+		if base.Finished.After(at) {
+			return targets.Position{}, errors.New("it was finished after the instant")
+		}
+		end, closed, err := b.reach(base.From, limit)
+		switch {
+		case err != nil || cut && end == limit || !at.After(closed.Add(ClockAllowance)):
+		case closed.IsZero():
+			err = errors.New("no stream that follows it is archived yet")
+		default:
+			err = fmt.Errorf("the stream that follows it was archived up to %s only: choose an earlier instant, or a named cut", closed.UTC().Format(time.RFC3339))
+		}
+		return end, err
+	})
+}
