@@ -418,6 +418,7 @@ func TestCheckSpaceLooksAtTheVolume(t *testing.T) {
 
 func TestKeepSandboxRecordsItsEnd(t *testing.T) {
 	f := newFinisher(t)
+	f.a.SandboxOwner = os.Getpid()
 	ref, err := f.a.openSandbox(context.Background(), SandboxIn{ID: "drill-x", Purpose: "drill x"})
 	if err != nil {
 		t.Fatal(err)
@@ -429,10 +430,10 @@ func TestKeepSandboxRecordsItsEnd(t *testing.T) {
 	if err != nil || !box.Expires().Equal(at(100)) {
 		t.Fatalf("%v %v", box.Expires(), err)
 	}
-	if removed, err := sandbox.SweepExpired(context.Background(), f.a.SandboxRoot, at(99)); err != nil || len(removed) != 0 {
+	if removed, err := sandbox.Sweep(context.Background(), f.a.SandboxRoot, at(99), nil); err != nil || len(removed) != 0 {
 		t.Fatal(removed, err)
 	}
-	if removed, err := sandbox.SweepExpired(context.Background(), f.a.SandboxRoot, at(100)); err != nil || len(removed) != 1 {
+	if removed, err := sandbox.Sweep(context.Background(), f.a.SandboxRoot, at(100), nil); err != nil || len(removed) != 1 {
 		t.Fatal(removed, err)
 	}
 	if err := f.a.KeepSandbox(context.Background(), KeepIn{Sandbox: ref, Until: at(100)}); err == nil {

@@ -83,6 +83,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 			return fail.New(fail.Invalid, "flags", "--disaster-at", "write it like 2026-11-23T03:04:05Z", err)
 		}
 	}
+	a.sweep(ctx, s.cfg.Sandbox.Dir)
 	switch f.engine {
 	case "embedded":
 		e, stop, err := a.breakGlass(ctx, f.engineBin, s.cfg.Sandbox.Dir, int64(s.cfg.Sandbox.MaxBytes), s.cfg.StateDir, s.p, map[string]string{def.Vault: region.Queue}, s.p.tools, s.log)
