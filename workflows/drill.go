@@ -96,7 +96,7 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 	}
 	var picked activities.PickOut
 	err := workflow.ExecuteActivity(long(ctx, in.Queue, 30*time.Minute, 3), activities.PickDrillName,
-		activities.PickIn{Drill: in.Drill, Now: fin.Started}).Get(ctx, &picked)
+		activities.PickIn{Drill: in.Drill, Now: fin.Started, Disaster: in.Disaster}).Get(ctx, &picked)
 	fin.Planned = workflow.Now(ctx).UTC()
 	if err != nil {
 		fin.PlanError = text(err)
