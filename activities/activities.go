@@ -24,6 +24,9 @@ type Activities struct {
 	// SandboxRoot is the folder of this host's sandboxes, StateDir the one for
 	// reports and scratch files.
 	SandboxRoot, StateDir string
+	// SandboxOwner is the process that sandboxes belong to until they are kept;
+	// 0: each belongs to the workflow that opened it.
+	SandboxOwner int
 	// SandboxMax is the largest sandbox in bytes; 0 sets no limit.
 	SandboxMax int64
 	// HostQueue is the task queue that only this host serves.

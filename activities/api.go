@@ -178,10 +178,10 @@ type SpaceIn struct {
 	Uncounted []string `json:"uncounted,omitempty"`
 }
 
-// KeepIn asks that a sandbox be left until an instant.
+// KeepIn asks that a sandbox be left until an instant; the zero time sets no end.
 type KeepIn struct {
 	Sandbox SandboxRef `json:"sandbox"`
-	Until   time.Time  `json:"until"`
+	Until   time.Time  `json:"until,omitzero"`
 }
 
 // StepIn is one plan step with its surroundings.

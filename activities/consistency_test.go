@@ -161,7 +161,7 @@ func (w *world) checkSample(t *testing.T, sample []targets.Cut, journal string, 
 				t.Errorf("cut %s from the vault of %s: %v", cut.ID, v.Region(), err)
 				return nil
 			}
-			rep, err := shop.Check(t.Context(), shop.CheckOptions{Cut: r.cut, Journal: journal, Platform: r.shop})
+			rep, err := shop.Check(t.Context(), shop.CheckOptions{Cut: r.cut, Journals: []string{journal}, Platform: r.shop})
 			if err != nil {
 				t.Errorf("cut %s: %v", cut.ID, err)
 				return nil
@@ -193,7 +193,7 @@ func (w *world) checkNeighbours(t *testing.T, r recovered, journal string, all [
 		if other < 0 || other >= len(all) {
 			continue
 		}
-		rep, err := shop.Check(t.Context(), shop.CheckOptions{Cut: all[other], Journal: journal, Platform: r.shop, FenceOnly: true})
+		rep, err := shop.Check(t.Context(), shop.CheckOptions{Cut: all[other], Journals: []string{journal}, Platform: r.shop, FenceOnly: true})
 		if err != nil {
 			t.Error(err)
 		} else if rep.ByRule[rule] == 0 {
@@ -271,7 +271,7 @@ func TestCheckerCatchesAMissingFence(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rep, err := shop.Check(t.Context(), shop.CheckOptions{Cut: r.cut, Journal: journal, Platform: r.shop, FenceOnly: true})
+		rep, err := shop.Check(t.Context(), shop.CheckOptions{Cut: r.cut, Journals: []string{journal}, Platform: r.shop, FenceOnly: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/fence"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
 	"drctl/restore"
@@ -20,6 +21,8 @@ import (
 type PickIn struct {
 	Drill drills.Definition `json:"drill"`
 	Now   time.Time         `json:"now"`
+	// Disaster is the instant of a (simulated) disaster: nothing later exists.
+	Disaster time.Time `json:"disaster,omitzero"`
 }
 
 // PickOut is a drill's cut and plan.
@@ -107,12 +110,12 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 	}
 	var seed [8]byte
 	_, _ = rand.Read(seed[:]) // never fails
-	cut, sample, err := drills.PickCut(inv.Cuts, in.Drill, in.Now, int64(binary.BigEndian.Uint64(seed[:])>>1))
+	cut, sample, err := drills.PickCut(inv.Cuts, in.Drill, in.Now, in.Disaster, int64(binary.BigEndian.Uint64(seed[:])>>1))
 	if err != nil {
 		return PickOut{}, err
 	}
 	if in.Drill.Cut != drills.Random {
-		if err := newestIs(ctx, v, cut); err != nil {
+		if err := newestIs(ctx, v, cut, in.Disaster); err != nil {
 			return PickOut{}, err
 		}
 	}
@@ -121,15 +124,19 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 	return PickOut{Plan: plan, Sample: sample}, err
 }
 
-// newestIs fails when the vault has a newer cut than the one picked, whose
-// record cannot be read: a drill of the newest cut that quietly took the one
-// before would hide just what it is there to find.
-func newestIs(ctx context.Context, v *vault.Vault, cut targets.Cut) error {
+// newestIs fails when the vault has a newer cut than the one picked, from before
+// the disaster if there was one, whose record cannot be read: a drill of the
+// newest cut that quietly took the one before would hide just what it is there
+// to find.
+func newestIs(ctx context.Context, v *vault.Vault, cut targets.Cut, disaster time.Time) error {
 	for i, err := range v.Store().List(ctx, vault.CutsPrefix(cut.Group), vault.CutKey(cut.Group, cut.ID)) {
 		if err != nil {
 			return err
 		}
 		if _, id, ok := vault.ParseCutKey(i.Key); ok {
+			if !disaster.IsZero() && id >= fence.NewID(disaster) {
+				break // listed in order of time: taken after the disaster
+			}
 			if _, err := v.Cut(ctx, cut.Group, id); fail.Is(err, fail.Corrupt) {
 				return err
 			}

@@ -24,7 +24,7 @@ func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, pla
 	f := drills.Facts{Def: in.Drill, Tool: evidence.Tool{Name: "drctl", Version: a.Version, Commit: evidence.KnownIf(a.Commit, "the build does not say")},
 		ClockSource: "system clock of host " + host, Generated: in.Finished, Started: in.Started, Finished: in.Finished,
 		Disaster: in.Disaster, By: in.By, Cut: in.Plan.Cut, Sample: in.Sample, Gates: in.Gates, Decisions: decisions(in),
-		Bases: map[string]targets.Artifact{}, Outcomes: map[string]targets.Outcome{},
+		Bases: map[string]targets.Artifact{}, Outcomes: map[string]targets.Outcome{}, Checked: map[string][]targets.Finding{},
 		CleanUp: cleanUp(in), Plan: evidence.Plan{ID: in.Plan.ID, SHA256: in.Plan.Hash},
 		LostWhy: "the drill compares no journal from outside the stores; the cut's own age bounds the loss"}
 	if plan != nil {
@@ -39,6 +39,9 @@ func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, pla
 	for _, s := range in.Steps {
 		if s.Op == restore.OpRestore && s.Error == "" {
 			f.Outcomes[s.Shard.String()] = s.Outcome
+		}
+		if s.Op == restore.OpVerify && s.Error == "" {
+			f.Checked[s.Shard.String()] = s.Findings
 		}
 		f.Findings = append(f.Findings, s.Findings...)
 	}

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.temporal.io/sdk/activity"
+
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/progress"
@@ -22,7 +24,12 @@ func (a *Activities) OpenSandbox(ctx context.Context, in SandboxIn) (SandboxRef,
 }
 
 func (a *Activities) openSandbox(ctx context.Context, in SandboxIn) (SandboxRef, error) {
-	box, err := sandbox.Create(ctx, sandbox.Options{Root: a.SandboxRoot, ID: in.ID, Tools: a.Tools, Purpose: in.Purpose})
+	opt := sandbox.Options{Root: a.SandboxRoot, ID: in.ID, Tools: a.Tools, Purpose: in.Purpose, Owner: a.SandboxOwner}
+	if opt.Owner == 0 {
+		of := activity.GetInfo(ctx).WorkflowExecution
+		opt.Run = sandbox.Run{Workflow: of.ID, ID: of.RunID}
+	}
+	box, err := sandbox.Create(ctx, opt)
 	if fail.Is(err, fail.Conflict) { // a repeat
 		box, err = sandbox.Open(filepath.Join(a.SandboxRoot, in.ID))
 	}
@@ -63,12 +70,13 @@ func fits(need, free, limit int64) (bool, string) {
 	return need <= free && (limit == 0 || need <= limit), detail
 }
 
-// KeepSandbox records until when a sandbox is left. The workers of its host
-// remove it after that, whatever has become of the engine.
+// KeepSandbox records that a sandbox is left although its workflow ends. The
+// workers of its host remove it when its time is up, whatever has become of the
+// engine; one without a time is left until somebody removes it.
 func (a *Activities) KeepSandbox(_ context.Context, in KeepIn) error {
 	box, err := sandbox.Open(in.Sandbox.Dir)
 	if err == nil {
-		err = box.Expire(in.Until)
+		err = box.Keep(in.Until)
 	}
 	return engine.EncodeError(err)
 }

@@ -56,8 +56,12 @@ func first(ctx context.Context, q Querier, sql string) (value *string, rows bool
 	return nil, false, nil
 }
 
+// null is how NULL is written in findings, and in an assertion that wants it.
+const null = "NULL"
+
 // RunAssertion asks one instance one question. A wrong answer, and a server
-// that refuses the query, are failed findings.
+// that refuses the query, are failed findings. NULL is wrong unless the
+// assertion wants NULL.
 func RunAssertion(ctx context.Context, q Querier, a targets.Assertion) (targets.Finding, error) {
 	start := time.Now()
 	f := targets.Finding{Check: a.Name, Subject: q.String(), Severity: targets.Failed, Expected: a.Want, Query: QueryHash(a.Query)}
@@ -72,7 +76,10 @@ func RunAssertion(ctx context.Context, q Querier, a targets.Assertion) (targets.
 	case !rows:
 		f.Got = "no row"
 	case v == nil:
-		f.Got = "NULL"
+		f.Got = null
+		if a.Want == null {
+			f.Severity = targets.Passed
+		}
 	default:
 		f.Got = *v
 		if Matches(a.Want, *v) {
@@ -83,7 +90,8 @@ func RunAssertion(ctx context.Context, q Querier, a targets.Assertion) (targets.
 }
 
 // RunSum adds one number of every shard and compares the sum, exactly. A shard
-// whose answer is no number, or that refuses the query, is a failed finding.
+// whose answer is no number, that returns nothing (no row or NULL: its tables may
+// be empty), or that refuses the query, is a failed finding.
 func RunSum(ctx context.Context, s Sum, shards []Querier) (targets.Finding, error) {
 	start := time.Now()
 	f := targets.Finding{Check: s.Name, Subject: s.Target, Severity: targets.Failed, Expected: s.Want, Query: QueryHash(s.Query)}
@@ -93,7 +101,7 @@ func RunSum(ctx context.Context, s Sum, shards []Querier) (targets.Finding, erro
 	}
 	total := new(big.Rat)
 	for _, q := range shards {
-		v, _, err := first(ctx, q, s.Query)
+		v, rows, err := first(ctx, q, s.Query)
 		f.Took = time.Since(start)
 		switch {
 		case err != nil && answered(err):
@@ -102,7 +110,11 @@ func RunSum(ctx context.Context, s Sum, shards []Querier) (targets.Finding, erro
 		case err != nil:
 			return f, err
 		case v == nil:
-			continue
+			f.Got, f.Detail = "no row", q.String()+" returned nothing"
+			if rows {
+				f.Got = null
+			}
+			return f, nil
 		}
 		n, ok := parseDecimal(*v)
 		if !ok {

@@ -131,6 +131,10 @@ func TestCrossCheck(t *testing.T) {
 			func() { execSQL(t, p.shards[1], "UPDATE account SET cents = cents + 0.01 WHERE id = 1") }, []string{"money", "999.99"}, 1},
 		{"a table gone", func() { execSQL(t, p.shards[1], "ALTER TABLE product RENAME TO gone") },
 			func() { execSQL(t, p.shards[1], "ALTER TABLE gone RENAME TO product") }, []string{"does not exist"}, 1},
+		{"a shard without money", func() {
+			execSQL(t, p.shards[1], "ALTER TABLE account RENAME TO full_account; CREATE TABLE account (LIKE full_account)")
+		},
+			func() { execSQL(t, p.shards[1], "DROP TABLE account; ALTER TABLE full_account RENAME TO account") }, []string{"money", "NULL", "orders/1", "returned nothing"}, 1},
 		{"every row gone", func() {
 			for _, s := range p.shards {
 				execSQL(t, s, "ALTER TABLE product RENAME TO full_product; CREATE TABLE product (LIKE full_product)")
@@ -158,6 +162,26 @@ func TestCrossCheck(t *testing.T) {
 	}
 }
 
+// A sum that wants 0 is no proof when there is nothing to add.
+func TestSumOfNothingFails(t *testing.T) {
+	p := newPlatform(t)
+	sum := Sum{Name: "conserved", Target: "orders", Query: "SELECT (SELECT sum(cents) FROM account) - 500", Want: "0"}
+	d := Definition{Name: "d", Group: "shop", Cut: Latest, Checks: Checks{Sums: []Sum{sum}}}
+	if _, failed := cross(t, p, d); failed != "" {
+		t.Fatal(failed)
+	}
+	for _, s := range p.shards {
+		execSQL(t, s, "DELETE FROM account")
+	}
+	if _, failed := cross(t, p, d); !strings.Contains(failed, "returned nothing") {
+		t.Errorf("empty tables: %q", failed)
+	}
+	d.Checks.Sums[0].Query = "SELECT id FROM account"
+	if _, failed := cross(t, p, d); !strings.Contains(failed, "no row") {
+		t.Errorf("no row: %q", failed)
+	}
+}
+
 func TestAssertions(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	in.Role = targets.Sandbox
@@ -178,6 +202,7 @@ func TestAssertions(t *testing.T) {
 		{"SELECT count(*) FROM account", ">5000", false, "5000"},
 		{"SELECT id FROM account ORDER BY id", "1", true, "1"}, // rows left unread
 		{"SELECT max(id) FROM account WHERE id < 0", "0", false, "NULL"},
+		{"SELECT max(id) FROM account WHERE id < 0", "NULL", true, "NULL"},
 		{"SELECT id FROM account WHERE id < 0", "0", false, "no row"},
 		{"SELECT * FROM nothing", "0", false, "an error"},
 		{"SELECT 1/0", "0", false, "an error"},

@@ -24,11 +24,16 @@ const (
 		"the index is the first 8 bytes (big endian) of SHA-256(seed in decimal, LF, then every id followed by LF) modulo the population"
 )
 
+// beforeDisaster follows the method of a drill that simulates a disaster.
+const beforeDisaster = "; only cuts that were fenced and sealed before the disaster"
+
 // PickCut chooses the cut that a drill recovers, from sealed cuts of the
-// group only. def.Seed, or seed when that is 0, decides a random draw: the
-// same cuts, window and seed always give the same cut. It is pure. The error
-// has code not-found when there is nothing to choose from.
-func PickCut(cuts []targets.Cut, def Definition, now time.Time, seed int64) (targets.Cut, Sample, error) {
+// group only. What was fenced after now, or was not sealed yet when the disaster
+// came (zero: there was none), is no candidate. def.Seed, or seed when that is 0,
+// decides a random draw: the same cuts, window and seed always give the same
+// cut. It is pure. The error has code not-found when there is nothing to choose
+// from.
+func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed int64) (targets.Cut, Sample, error) {
 	if err := def.Validate(); err != nil {
 		return targets.Cut{}, Sample{}, err
 	}
@@ -45,16 +50,19 @@ func PickCut(cuts []targets.Cut, def Definition, now time.Time, seed int64) (tar
 	}
 	slices.SortFunc(sealed, func(a, b targets.Cut) int { return strings.Compare(a.ID, b.ID) })
 	sealed = slices.CompactFunc(sealed, func(a, b targets.Cut) bool { return a.ID == b.ID })
-	pop := sealed
 	s := Sample{Method: methodLatest, Seed: "0"}
 	if def.Cut == Random {
 		s.From, s.To, s.Method = now.Add(-def.Window).UTC(), now.UTC(), methodRandom
-		pop = slices.DeleteFunc(slices.Clone(sealed), func(c targets.Cut) bool {
-			return c.FencedAt.Before(s.From) || c.FencedAt.After(s.To)
-		})
 	}
+	usable := slices.DeleteFunc(slices.Clone(sealed), func(c targets.Cut) bool {
+		return c.FencedAt.After(now) || !disaster.IsZero() && !(c.FencedAt.Before(disaster) && c.SealedAt.Before(disaster))
+	})
+	if !disaster.IsZero() {
+		s.Method += beforeDisaster
+	}
+	pop := slices.DeleteFunc(slices.Clone(usable), func(c targets.Cut) bool { return c.FencedAt.Before(s.From) })
 	if len(pop) == 0 {
-		return targets.Cut{}, s, noCut(def, len(sealed), unsealed)
+		return targets.Cut{}, s, noCut(def, disaster, len(sealed), len(usable), unsealed)
 	}
 	s.Population = len(pop)
 	s.PopulationSHA256 = digest(pop, "")
@@ -86,13 +94,19 @@ func digest(cuts []targets.Cut, prefix string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-func noCut(def Definition, sealed, unsealed int) error {
+func noCut(def Definition, disaster time.Time, sealed, usable, unsealed int) error {
 	cause := errors.New("the vault holds no sealed cut of this group")
 	hint := "take one with: drctl cut now --group " + def.Group
 	switch {
-	case sealed > 0:
+	case sealed > 0 && usable == 0 && !disaster.IsZero():
+		cause = fmt.Errorf("none of %d sealed cuts was fenced and sealed before the disaster at %s", sealed, disaster.UTC().Format(time.RFC3339))
+		hint = "is the instant right? drctl cut list --group " + def.Group + " shows the cuts; what was lost cannot be recovered from later ones"
+	case sealed > 0 && def.Cut == Random:
 		cause = fmt.Errorf("none of %d sealed cuts was fenced in the last %s", sealed, def.Window)
 		hint = "widen the drill's window, or find out why no cuts are taken: drctl cut list --group " + def.Group
+	case sealed > 0:
+		cause = fmt.Errorf("all of %d sealed cuts were fenced after the drill began", sealed)
+		hint = "do the clocks of the hosts agree?"
 	case unsealed > 0:
 		cause = fmt.Errorf("none of %d cuts is sealed", unsealed)
 		hint = "find out why cuts are not sealed: drctl status"

@@ -73,8 +73,8 @@ type Checks struct {
 type Sum struct {
 	Name   string `json:"name"`
 	Target string `json:"target"` // a postgres target
-	// Query returns one number in the first column of its first row; no row or
-	// NULL counts as 0, as in SUM over an empty table.
+	// Query returns one number in the first column of its first row. No row or
+	// NULL, as from SUM over an empty table, fails the check.
 	Query string `json:"query"`
 	// Want is the sum over all shards, with the operators of targets.Assertion.
 	Want string `json:"want"`

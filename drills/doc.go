@@ -4,7 +4,8 @@
 // objectives, and puts the evidence together.
 //
 // It promises that picking, measuring, judging and recording are pure (time and
-// seed are parameters), that a drill which checked nothing fails, and that a
+// seed are parameters), that a drill which confirmed nothing of a store fails,
+// and that a
 // field which nobody recorded says so in the evidence. The checks connect to
 // sandbox instances only: an instance of any other role is refused before a
 // connection is opened. It never restores, never removes and never claims

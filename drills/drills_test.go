@@ -47,9 +47,28 @@ func TestPickLatest(t *testing.T) {
 	cuts := append(minutely(5), cutAt(t0.Add(-time.Second), false))
 	other := cutAt(t0, true)
 	other.Group = "blog"
-	c, s, err := PickCut(append(cuts, other), def(Latest), t0, 7)
+	c, s, err := PickCut(append(cuts, other), def(Latest), t0, time.Time{}, 7)
 	if err != nil || c.ID != cuts[0].ID || s.Population != 5 || s.Seed != "0" || !s.Next.IsZero() || s.Method != methodLatest {
 		t.Errorf("%s %+v %v", c.ID, s, err)
+	}
+}
+
+// A drill of a disaster recovers what there was before it.
+func TestPickBeforeTheDisaster(t *testing.T) {
+	cuts := minutely(30)
+	c, s, err := PickCut(cuts, def(Latest), t0, at(-590), 7)
+	if err != nil || c.ID != cuts[9].ID || s.Population != 21 || !strings.Contains(s.Method, "before the disaster") {
+		t.Errorf("%s %+v %v", c.ID, s, err)
+	}
+	for seed := range int64(200) {
+		c, s, err := PickCut(cuts, def(Random), t0, at(-590), seed)
+		if err != nil || !c.SealedAt.Before(at(-590)) || s.Population != 21 {
+			t.Fatalf("%s %+v %v", c.ID, s, err)
+		}
+	}
+	m := Measure(Timing{Ordered: t0, Disaster: at(-590), Cut: timing().Cut, Steps: timing().Steps})
+	if !strings.Contains(m.RPO.Reason(), "after the instant") {
+		t.Errorf("a cut from after the disaster gives the RPO %+v", m.RPO)
 	}
 }
 
@@ -64,7 +83,7 @@ func TestPickRandomIsRepeatableAndStaysInItsWindow(t *testing.T) {
 		d := def(Random)
 		d.Window = time.Duration(rapid.IntRange(3, 300).Draw(rt, "minutes")) * time.Minute
 		seed := rapid.Int64().Draw(rt, "seed")
-		c, s, err := PickCut(cuts, d, t0, seed)
+		c, s, err := PickCut(cuts, d, t0, time.Time{}, seed)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -73,12 +92,12 @@ func TestPickRandomIsRepeatableAndStaysInItsWindow(t *testing.T) {
 		}
 		shuffled := slices.Clone(cuts)
 		slices.Reverse(shuffled)
-		again, s2, err := PickCut(append(shuffled, cuts[0]), d, t0, seed)
+		again, s2, err := PickCut(append(shuffled, cuts[0]), d, t0, time.Time{}, seed)
 		if err != nil || again.ID != c.ID || s2 != s {
 			rt.Fatalf("the same draw gives %s and %s", c.ID, again.ID)
 		}
 		if d.Seed = seed + 1; d.Seed != 0 {
-			if _, s, _ := PickCut(cuts, d, t0, seed); s.Seed != fmt.Sprint(seed+1) {
+			if _, s, _ := PickCut(cuts, d, t0, time.Time{}, seed); s.Seed != fmt.Sprint(seed+1) {
 				rt.Fatalf("the definition's seed is not used: %s", s.Seed)
 			}
 		}
@@ -88,7 +107,7 @@ func TestPickRandomIsRepeatableAndStaysInItsWindow(t *testing.T) {
 func TestPickRandomReachesEveryCut(t *testing.T) {
 	hits := map[string]int{}
 	for seed := range int64(4000) {
-		c, _, err := PickCut(minutely(20), def(Random), t0, seed)
+		c, _, err := PickCut(minutely(20), def(Random), t0, time.Time{}, seed)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +126,7 @@ func TestPickRandomReachesEveryCut(t *testing.T) {
 // TestDrawByHand repeats a draw as the documentation says, with sha256sum.
 func TestDrawByHand(t *testing.T) {
 	cuts := minutely(30)
-	c, s, err := PickCut(cuts, def(Random), t0, 42)
+	c, s, err := PickCut(cuts, def(Random), t0, time.Time{}, 42)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,19 +154,26 @@ func TestDrawByHand(t *testing.T) {
 }
 
 func TestPickFailures(t *testing.T) {
+	var none time.Time
 	for name, c := range map[string]struct {
-		cuts []targets.Cut
-		def  Definition
-		code fail.Code
-		say  string
+		cuts     []targets.Cut
+		def      Definition
+		disaster time.Time
+		code     fail.Code
+		say      string
 	}{
-		"none":           {nil, def(Latest), fail.NotFound, "no sealed cut"},
-		"unsealed only":  {[]targets.Cut{cutAt(t0, false)}, def(Latest), fail.NotFound, "none of 1 cuts is sealed"},
-		"too old":        {[]targets.Cut{cutAt(t0.Add(-2*time.Hour), true)}, def(Random), fail.NotFound, "none of 1 sealed cuts was fenced in the last 1h"},
-		"from tomorrow":  {[]targets.Cut{cutAt(t0.Add(time.Hour), true)}, def(Random), fail.NotFound, "none of 1"},
-		"bad definition": {minutely(1), Definition{Cut: "newest"}, fail.Invalid, `"newest"`},
+		"none":                               {nil, def(Latest), none, fail.NotFound, "no sealed cut"},
+		"unsealed only":                      {[]targets.Cut{cutAt(t0, false)}, def(Latest), none, fail.NotFound, "none of 1 cuts is sealed"},
+		"too old":                            {[]targets.Cut{cutAt(t0.Add(-2*time.Hour), true)}, def(Random), none, fail.NotFound, "none of 1 sealed cuts was fenced in the last 1h"},
+		"from tomorrow":                      {[]targets.Cut{cutAt(t0.Add(time.Hour), true)}, def(Random), none, fail.NotFound, "none of 1"},
+		"a latest from tomorrow":             {[]targets.Cut{cutAt(t0.Add(time.Hour), true)}, def(Latest), none, fail.NotFound, "after the drill began"},
+		"fenced after the disaster":          {minutely(3), def(Latest), at(-3600), fail.NotFound, "none of 3 sealed cuts was fenced and sealed before the disaster at 2026-03-14T02:00:00Z"},
+		"sealed after the disaster":          {minutely(1), def(Latest), at(-59), fail.NotFound, "before the disaster"},
+		"none in the window, for a disaster": {[]targets.Cut{cutAt(t0.Add(-2*time.Hour), true)}, def(Random), at(-60), fail.NotFound, "in the last 1h"},
+		"random, and all after the disaster": {minutely(3), def(Random), at(-3600), fail.NotFound, "before the disaster"},
+		"bad definition":                     {minutely(1), Definition{Cut: "newest"}, none, fail.Invalid, `"newest"`},
 	} {
-		_, _, err := PickCut(c.cuts, c.def, t0, 1)
+		_, _, err := PickCut(c.cuts, c.def, t0, c.disaster, 1)
 		if !fail.Is(err, c.code) || !strings.Contains(fmt.Sprint(err), c.say) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -240,7 +266,7 @@ func TestMeasureClaimsNothingItDoesNotKnow(t *testing.T) {
 }
 
 func TestJudge(t *testing.T) {
-	good := targets.Finding{Check: "starts", Subject: "orders/0", Severity: targets.Passed}
+	good := targets.Finding{Check: "starts", Subject: "orders/0", Severity: targets.Passed, Expected: "answers"}
 	bad := targets.Finding{Check: "sum", Subject: "orders", Severity: targets.Failed, Expected: "=5", Got: "4"}
 	met := Measured{RTO: evidence.Known(time.Minute), RPO: evidence.Known(time.Second)}
 	limits := Objectives{RTO: time.Minute, RPO: time.Minute}
@@ -253,11 +279,14 @@ func TestJudge(t *testing.T) {
 	}{
 		"good":                 {[]targets.Finding{good}, nil, limits, met, ""},
 		"no objectives":        {[]targets.Finding{good}, nil, Objectives{}, Measured{}, ""},
-		"warned and skipped":   {[]targets.Finding{good, {Severity: targets.Warned}, {Severity: targets.Skipped}}, nil, limits, met, ""},
+		"warned":               {[]targets.Finding{good, {Severity: targets.Warned}}, nil, limits, met, ""},
+		"skipped":              {[]targets.Finding{good, {Check: "amcheck", Subject: "orders/0", Severity: targets.Skipped, Detail: "not installed"}}, nil, limits, met, `check "amcheck" on orders/0: skipped: not installed`},
+		"informed only":        {[]targets.Finding{{Check: "keys", Severity: targets.Passed, Got: "0"}}, nil, limits, met, "no check of orders/0 passed (1 ran)"},
+		"a sandbox left over":  {[]targets.Finding{good}, []evidence.Step{{ID: "remove-sandbox", Phase: CleanUp, Outcome: evidence.StepFailed, Error: "sandbox x (/box/x): busy"}}, limits, met, "left over: sandbox x (/box/x): busy"},
 		"a failed check":       {[]targets.Finding{good, bad}, nil, limits, met, `check "sum" on orders: failed: expected =5, got 4`},
 		"an unknown severity":  {[]targets.Finding{good, {Check: "x", Severity: "odd"}}, nil, limits, met, `"x"`},
-		"no check":             {nil, nil, limits, met, "no check passed (0 ran)"},
-		"skipped only":         {[]targets.Finding{{Severity: targets.Skipped}}, nil, limits, met, "no check passed (1 ran)"},
+		"no check":             {nil, nil, limits, met, "no check of orders/0 passed (0 ran)"},
+		"skipped only":         {[]targets.Finding{{Severity: targets.Skipped}}, nil, limits, met, "no check of orders/0 passed (1 ran)"},
 		"RTO missed by a hair": {[]targets.Finding{good}, nil, limits, Measured{RTO: evidence.Known(time.Minute + 1), RPO: met.RPO}, "RTO objective missed"},
 		"RPO missed":           {[]targets.Finding{good}, nil, limits, Measured{RTO: met.RTO, RPO: evidence.Known(time.Hour)}, "RPO objective missed: 1 h measured, 1 min allowed"},
 		"RTO not measured":     {[]targets.Finding{good}, nil, limits, Measured{RPO: met.RPO, RTO: evidence.Unknown[time.Duration]("why")}, "could not be judged: why"},
@@ -266,15 +295,39 @@ func TestJudge(t *testing.T) {
 			Measured{Incomplete: []string{"restore-orders/0"}}, "step restore-orders/0 failed: chunk x is damaged"},
 		"a step did not run": {[]targets.Finding{good}, []evidence.Step{{ID: "cross-check", Outcome: evidence.StepNotRun, NotRunReason: "restore-orders/0 failed"}}, Objectives{},
 			Measured{Incomplete: []string{"cross-check"}}, "step cross-check did not run: restore-orders/0 failed"},
-		"all of it at the same time": {[]targets.Finding{bad}, nil, limits, Measured{Incomplete: []string{"s"}}, "no check passed"},
+		"all of it at the same time": {[]targets.Finding{bad}, nil, limits, Measured{Incomplete: []string{"s"}}, "no check of orders/0 passed"},
 	} {
-		v := Judge(c.fs, c.s, c.o, c.m)
+		f := Facts{Findings: c.fs, Steps: c.s, Def: Definition{Objectives: c.o}, Checked: map[string][]targets.Finding{"orders/0": c.fs}}
+		for _, s := range c.s {
+			if s.Phase == CleanUp {
+				f.CleanUp.LeftOver = []string{s.Error}
+			}
+		}
+		v := Judge(f, c.m)
 		if v.Passed != (c.fail == "") || !strings.Contains(strings.Join(v.Failures, "\n"), c.fail) {
 			t.Errorf("%s: %+v", name, v)
 		}
 		if err := VerdictError("drill", v); (err == nil) != v.Passed || err != nil && fail.ExitCode(err) != 4 {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A store that only informed, another that confirmed something, and a quick drill.
+func TestJudgeByStore(t *testing.T) {
+	good := targets.Finding{Check: "recovery", Severity: targets.Passed, Expected: "finished", Got: "finished"}
+	keys := targets.Finding{Check: "keys", Severity: targets.Passed, Got: "0"}
+	skipped := targets.Finding{Check: "content", Severity: targets.Skipped}
+	f := Facts{Findings: []targets.Finding{good, keys, skipped}, Checked: map[string][]targets.Finding{"orders/0": {good}, "carts/0": {keys, skipped}}, Def: Definition{Checks: Checks{Quick: true}}}
+	if v := Judge(f, Measured{}); v.Passed || len(v.Failures) != 1 || !strings.Contains(v.Failures[0], "no check of carts/0 passed (2 ran)") {
+		t.Errorf("%+v", v)
+	}
+	f.Checked["carts/0"] = append(f.Checked["carts/0"], good)
+	if v := Judge(f, Measured{}); !v.Passed || len(v.Warnings) != 2 {
+		t.Errorf("%+v", v)
+	}
+	if v := Judge(Facts{Findings: f.Findings}, Measured{}); v.Passed {
+		t.Errorf("a drill without a store: %+v", v)
 	}
 }
 
@@ -324,7 +377,7 @@ func TestProveIsolation(t *testing.T) {
 	if iso, _ := ProveIsolation("b1", "/box", nil, prod); iso.Proven {
 		t.Error("isolation of nothing is proven")
 	}
-	if _, f := ProveIsolation("b1", "/box", good, nil); f.Severity != targets.Warned {
+	if iso, f := ProveIsolation("b1", "/box", good, nil); iso.Proven || f.Severity != targets.Warned {
 		t.Errorf("a comparison with nothing passes: %+v", f)
 	}
 }
@@ -337,6 +390,7 @@ func facts() Facts {
 	return Facts{Def: d, Tool: evidence.Tool{Name: "drctl", Version: "0.1.0"}, Generated: at(91), Started: t0, Finished: at(90), Cut: x.Cut, Sample: x.Sample, Steps: x.Steps,
 		Plan:     evidence.Plan{ID: "p", SHA256: "00"},
 		Findings: []targets.Finding{{Check: "starts", Subject: "orders/9", Severity: targets.Passed}},
+		Checked:  map[string][]targets.Finding{"orders/9": {{Check: "starts", Subject: "orders/9", Severity: targets.Passed, Expected: "answers"}}},
 		Outcomes: map[string]targets.Outcome{"orders/10": {Reached: x.Cut.Shards[0].Position, Bytes: 7}},
 		Bases:    map[string]targets.Artifact{"orders/10": {ID: "b1", Finished: at(-3600)}}}
 }

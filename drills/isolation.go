@@ -16,7 +16,8 @@ import (
 // pure: it sees addresses and directories, not packets, and its basis says so.
 // A restored instance that is no sandbox, listens beyond this host, has its
 // data outside the sandbox or shares an address with production is listed and
-// fails the second result, a finding for Judge.
+// fails the second result, a finding for Judge. With no production to compare
+// with nothing is proven, and the finding warns.
 func ProveIsolation(id, dir string, restored, production []targets.Instance) (evidence.Isolation, targets.Finding) {
 	iso := evidence.Isolation{SandboxID: id, Directory: dir}
 	var bad []string
@@ -57,7 +58,7 @@ func ProveIsolation(id, dir string, restored, production []targets.Instance) (ev
 		known = "no production instance is known here, so there was none to compare with"
 		f.Severity, f.Got = targets.Warned, known
 	}
-	iso.Proven = true
+	iso.Proven = len(production) > 0
 	iso.Basis = []string{
 		"every restored instance has the role sandbox, and the checks refuse any other role before they connect",
 		"every restored instance listens on a loopback address or a socket of the drill's host",

@@ -3,6 +3,7 @@ package drills
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -14,36 +15,61 @@ import (
 )
 
 // Judge says whether a drill passed. It is pure. It fails for every failed
-// check, step or objective; for an objective that could not be measured; and
-// for a drill in which no check passed, because it has shown nothing. A
-// measurement equal to its objective meets it. The steps give the reasons of
-// those that got.Incomplete names.
-func Judge(findings []targets.Finding, steps []evidence.Step, want Objectives, got Measured) Verdict {
+// check, step, gate or objective; for an objective that could not be measured;
+// for a check that was asked for and could not be run, unless the drill is quick;
+// for a restored store of which no check confirmed anything; and for a sandbox
+// that could not be removed. A measurement equal to its objective meets it.
+func Judge(f Facts, got Measured) Verdict {
 	v := Verdict{Failures: []string{}, Warnings: []string{}}
-	passed := 0
-	for _, f := range findings {
-		switch f.Severity {
-		case targets.Passed:
-			passed++
-		case targets.Warned, targets.Skipped:
-			v.Warnings = append(v.Warnings, sentence(f))
-		default: // failed, and whatever a newer driver may say
-			v.Failures = append(v.Failures, sentence(f))
+	for _, x := range f.Findings {
+		switch {
+		case x.Severity == targets.Passed:
+		case x.Severity == targets.Warned, x.Severity == targets.Skipped && f.Def.Checks.Quick:
+			v.Warnings = append(v.Warnings, sentence(x))
+		default: // failed, not run, and whatever a newer driver may say
+			v.Failures = append(v.Failures, sentence(x))
 		}
 	}
 	// What went wrong comes before what followed from it: the first failure is
 	// what a command ends with.
-	v.Failures = append(v.Failures, unfinished(got.Incomplete, steps)...)
-	if passed == 0 {
-		v.Failures = append(v.Failures, fmt.Sprintf("no check passed (%d ran): a drill that confirmed nothing is no evidence", len(findings)))
+	for _, g := range f.Gates {
+		if !g.Passed {
+			v.Failures = append(v.Failures, fmt.Sprintf("gate %q did not pass: %s", g.Name, g.Detail))
+		}
 	}
-	v.Failures = append(v.Failures, objective("RTO", want.RTO, got.RTO)...)
-	v.Failures = append(v.Failures, objective("RPO", want.RPO, got.RPO)...)
-	if want.RTO == 0 && want.RPO == 0 {
+	v.Failures = append(v.Failures, unfinished(got.Incomplete, f.Steps)...)
+	v.Failures = append(v.Failures, unproven(f)...)
+	v.Failures = append(v.Failures, objective("RTO", f.Def.Objectives.RTO, got.RTO)...)
+	v.Failures = append(v.Failures, objective("RPO", f.Def.Objectives.RPO, got.RPO)...)
+	if f.Def.Objectives == (Objectives{}) {
 		v.Warnings = append(v.Warnings, "no objective is set for RTO or RPO")
+	}
+	if left := f.CleanUp.LeftOver; len(left) > 0 {
+		say := "left over: " + strings.Join(left, ", ")
+		if slices.ContainsFunc(f.Steps, func(s evidence.Step) bool { return s.Phase == CleanUp && s.Outcome == evidence.StepFailed }) {
+			v.Failures = append(v.Failures, say) // nobody asked for it
+		} else {
+			v.Warnings = append(v.Warnings, say)
+		}
 	}
 	v.Passed = len(v.Failures) == 0
 	return v
+}
+
+// unproven names the restored stores of which no check confirmed anything. A
+// check that expected nothing only informs, and a store that was not restored is
+// told elsewhere.
+func unproven(f Facts) (out []string) {
+	confirmed := func(x targets.Finding) bool { return x.Severity == targets.Passed && x.Expected != "" }
+	if len(f.Checked) == 0 {
+		return []string{fmt.Sprintf("no check passed (%d ran): a drill that confirmed nothing is no evidence", len(f.Findings))}
+	}
+	for _, id := range slices.Sorted(maps.Keys(f.Checked)) {
+		if fs := f.Checked[id]; !slices.ContainsFunc(fs, confirmed) {
+			out = append(out, fmt.Sprintf("no check of %s passed (%d ran): a store of which nothing was confirmed is not proven", id, len(fs)))
+		}
+	}
+	return out
 }
 
 // unfinished says why steps did not come to their end: a line for each that

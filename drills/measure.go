@@ -3,6 +3,7 @@ package drills
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"drctl/internal/progress"
@@ -130,11 +131,11 @@ func measureLoss(m *Measured, t Timing) {
 	case !t.Disaster.IsZero():
 		ref = t.Disaster
 		m.RPOMethod = "per store: instant of the simulated disaster, minus the instant before which every acknowledged write is inside the cut"
-	case !t.Sample.Next.IsZero() && t.Sample.Method == methodRandom:
+	case !t.Sample.Next.IsZero() && strings.HasPrefix(t.Sample.Method, methodRandom):
 		ref = t.Sample.Next
 		m.RPOMethod = "per store: the worst case for this cut, the instant at which the next cut was sealed, minus the instant before which every acknowledged write is inside the cut"
 	}
-	worst := time.Duration(-1)
+	worst, after := time.Duration(-1), false
 	for _, p := range t.Cut.Shards {
 		at := t.Cut.FencedAt
 		// An object store's instant may lie a little off the fence; the earlier
@@ -142,7 +143,8 @@ func measureLoss(m *Measured, t Timing) {
 		if as := p.Position.AsOf; !as.IsZero() && as.Before(at) {
 			at = as
 		}
-		loss := max(0, ref.Sub(at))
+		loss := ref.Sub(at)
+		after = after || loss < 0
 		m.Stores = append(m.Stores, evidence.StoreRPO{Shard: p.Shard.String(), RecoveredTo: at, Reference: ref, Loss: loss})
 		worst = max(worst, loss)
 	}
@@ -158,6 +160,9 @@ func measureLoss(m *Measured, t Timing) {
 		m.RPO = evidence.Unknown[time.Duration]("the cut names no shard")
 	case t.Cut.FencedAt.IsZero():
 		m.RPO = evidence.Unknown[time.Duration]("the cut does not say when it was fenced")
+	case after:
+		m.Stores = nil
+		m.RPO = evidence.Unknown[time.Duration]("the cut lies after the instant to which loss is measured")
 	default:
 		m.RPO = evidence.Known(worst)
 	}

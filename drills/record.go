@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"drctl/internal/report/evidence"
@@ -16,27 +15,30 @@ import (
 // zero is recorded as not recorded, with the reason. Facts hold no secrets:
 // instances stay outside, only Isolation and the cut's own names come in.
 type Facts struct {
-	ID                       string // "" makes one from name and start
-	Def                      Definition
-	Tool                     evidence.Tool
-	ClockSource              string // "system clock of host ..."
-	ClockSync                string // "chrony, offset 12 µs"; "" is not recorded
-	Generated                time.Time
-	Started, Finished        time.Time
-	Disaster, Declared       time.Time // of a simulated disaster; zero when there is none
-	By                       string    // who or what set it off
-	Previous, NextDue        time.Time
-	Absent                   string
-	Plan                     evidence.Plan
-	Cut                      targets.Cut
-	Sample                   Sample
-	Bases                    map[string]targets.Artifact // by shard "target/shard"
-	Outcomes                 map[string]targets.Outcome  // likewise
-	VaultURL, KeyID          string
-	LockedUntil              time.Time
-	Exclusions               []evidence.Exclusion
-	Steps                    []evidence.Step
-	Findings                 []targets.Finding
+	ID                 string // "" makes one from name and start
+	Def                Definition
+	Tool               evidence.Tool
+	ClockSource        string // "system clock of host ..."
+	ClockSync          string // "chrony, offset 12 µs"; "" is not recorded
+	Generated          time.Time
+	Started, Finished  time.Time
+	Disaster, Declared time.Time // of a simulated disaster; zero when there is none
+	By                 string    // who or what set it off
+	Previous, NextDue  time.Time
+	Absent             string
+	Plan               evidence.Plan
+	Cut                targets.Cut
+	Sample             Sample
+	Bases              map[string]targets.Artifact // by shard "target/shard"
+	Outcomes           map[string]targets.Outcome  // likewise
+	VaultURL, KeyID    string
+	LockedUntil        time.Time
+	Exclusions         []evidence.Exclusion
+	Steps              []evidence.Step
+	Findings           []targets.Finding
+	// Checked are those of Findings that are about one store, by the shard of
+	// every store that was to be verified.
+	Checked                  map[string][]targets.Finding
 	Isolation                evidence.Isolation
 	Gates                    []evidence.Gate
 	Decisions                []evidence.Decision
@@ -53,16 +55,7 @@ func Record(f Facts) Evidence {
 	if f.LostWhy != "" {
 		m.Lost = evidence.Unknown[int64](f.LostWhy)
 	}
-	v := Judge(f.Findings, f.Steps, f.Def.Objectives, m)
-	if len(f.CleanUp.LeftOver) > 0 {
-		v.Warnings = append(v.Warnings, "left over: "+strings.Join(f.CleanUp.LeftOver, ", "))
-	}
-	for _, g := range f.Gates {
-		if !g.Passed {
-			v.Passed = false
-			v.Failures = append(v.Failures, fmt.Sprintf("gate %q did not pass: %s", g.Name, g.Detail))
-		}
-	}
+	v := Judge(f, m)
 	r := Evidence{
 		Schema: evidence.Version, ID: f.ID, Kind: evidence.RestoreDrill, Name: f.Def.Name,
 		GeneratedAt: f.Generated, Started: f.Started, Finished: f.Finished,

@@ -21,10 +21,11 @@ type RunDrillIn struct {
 	// By is who asked.
 	By     string `json:"by"`
 	Window int    `json:"window"`
-	// Keep leaves the sandbox for inspection.
+	// Keep leaves the sandbox for inspection, until somebody removes it.
 	Keep bool `json:"keep"`
 	// KeepFailed is how long the sandbox is left when a step or a check
-	// failed; it removes itself after that. A cancelled drill leaves none.
+	// failed; it removes itself after that. A cancelled drill leaves none,
+	// whatever was asked for.
 	KeepFailed time.Duration `json:"keep_failed_ns"`
 }
 
@@ -32,14 +33,14 @@ type RunDrillIn struct {
 // sandbox and writes the report: whatever happens in between, a report says
 // what did and what did not.
 func RunDrill(ctx workflow.Context, in RunDrillIn) (activities.DrillOut, error) {
-	fin := activities.FinishIn{Drill: in.Drill, Disaster: in.Disaster, By: in.By, Started: workflow.Now(ctx).UTC(), Keep: in.Keep,
+	fin := activities.FinishIn{Drill: in.Drill, Disaster: in.Disaster, By: in.By, Started: workflow.Now(ctx).UTC(),
 		Run: workflow.GetInfo(ctx).WorkflowExecution.RunID}
 	drillSteps(ctx, in, &fin)
 	if ctx.Err() != nil {
 		fin.Errors = append(fin.Errors, "the drill was cancelled")
 	}
 	fin.Ended = workflow.Now(ctx).UTC()
-	if fin.Sandbox.ID != "" && !in.Keep {
+	if fin.Sandbox.ID != "" {
 		leaveOrRemove(ctx, in, &fin)
 	}
 	fin.Finished = workflow.Now(ctx).UTC()
@@ -53,18 +54,19 @@ func RunDrill(ctx workflow.Context, in RunDrillIn) (activities.DrillOut, error) 
 	return out, ctx.Err()
 }
 
-// leaveOrRemove removes the sandbox, or has it remove itself later when there
-// is something in it to look at.
+// leaveOrRemove removes the sandbox, or leaves it: for good when that was asked
+// for, for a while when there is something in it to look at.
 func leaveOrRemove(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
-	if in.KeepFailed > 0 && ctx.Err() == nil && worthALook(*fin) {
-		until := fin.Ended.Add(in.KeepFailed)
-		err := workflow.ExecuteActivity(awaited(ctx, fin.Sandbox.Queue), activities.KeepSandboxName,
-			activities.KeepIn{Sandbox: fin.Sandbox, Until: until}).Get(ctx, nil)
-		if err == nil && ctx.Err() == nil {
-			fin.KeptUntil = until
+	var until time.Time
+	if !in.Keep {
+		until = fin.Ended.Add(in.KeepFailed)
+	}
+	if (in.Keep || in.KeepFailed > 0 && worthALook(*fin)) && ctx.Err() == nil {
+		// What is not on record as kept is removed with the end of this workflow.
+		if err := keepSandbox(ctx, fin.Sandbox, until); err == nil && ctx.Err() == nil {
+			fin.Keep, fin.KeptUntil = in.Keep, until
 			return
 		}
-		// What nobody will remove later goes now.
 	}
 	if left := closeSandbox(ctx, fin.Sandbox); left != "" {
 		fin.LeftOver = append(fin.LeftOver, left)
@@ -94,7 +96,7 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 	}
 	var picked activities.PickOut
 	err := workflow.ExecuteActivity(long(ctx, in.Queue, 30*time.Minute, 3), activities.PickDrillName,
-		activities.PickIn{Drill: in.Drill, Now: fin.Started}).Get(ctx, &picked)
+		activities.PickIn{Drill: in.Drill, Now: fin.Started, Disaster: in.Disaster}).Get(ctx, &picked)
 	fin.Planned = workflow.Now(ctx).UTC()
 	if err != nil {
 		fin.PlanError = text(err)

@@ -151,7 +151,7 @@ func TestRunDrillCancelledAtEveryStep(t *testing.T) {
 		e := env(t, w)
 		at := w.cancelAt(e, n)
 		in := drillIn()
-		in.KeepFailed = time.Hour // a cancelled drill leaves nothing all the same
+		in.Keep, in.KeepFailed = n%2 == 0, time.Hour // a cancelled drill leaves nothing all the same
 		e.ExecuteWorkflow(workflows.RunDrill, in)
 		if *at == "" {
 			t.Fatalf("there is no call %d: %v", n, w.calls)
@@ -201,14 +201,15 @@ func TestRunDrillKeepsWhatFailed(t *testing.T) {
 		kept    bool // until a recorded time
 		open    int  // sandboxes in the end
 	}{
-		"a check failed":        {func(w *world) { w.findings["orders/0"] = finding }, nil, true, 1},
-		"a cross-check failed":  {func(w *world) { w.findings["cross"] = finding }, nil, true, 1},
-		"a step failed":         {func(w *world) { w.fail["RestoreShard orders/0"] = broken("x") }, nil, true, 1},
-		"nothing failed":        {func(*world) {}, nil, false, 0},
-		"there is no plan":      {func(w *world) { w.fail["PickDrill"] = broken("x") }, nil, false, 0},
-		"it does not fit":       {func(w *world) { w.noRoom = true }, nil, false, 0},
-		"keep is not set":       {func(w *world) { w.findings["cross"] = finding }, func(in *workflows.RunDrillIn) { in.KeepFailed = 0 }, false, 0},
-		"kept by hand for good": {func(w *world) { w.findings["cross"] = finding }, func(in *workflows.RunDrillIn) { in.Keep = true }, false, 1},
+		"a check failed":                          {func(w *world) { w.findings["orders/0"] = finding }, nil, true, 1},
+		"a cross-check failed":                    {func(w *world) { w.findings["cross"] = finding }, nil, true, 1},
+		"a step failed":                           {func(w *world) { w.fail["RestoreShard orders/0"] = broken("x") }, nil, true, 1},
+		"nothing failed":                          {func(*world) {}, nil, false, 0},
+		"there is no plan":                        {func(w *world) { w.fail["PickDrill"] = broken("x") }, nil, false, 0},
+		"it does not fit":                         {func(w *world) { w.noRoom = true }, nil, false, 0},
+		"keep is not set":                         {func(w *world) { w.findings["cross"] = finding }, func(in *workflows.RunDrillIn) { in.KeepFailed = 0 }, false, 0},
+		"kept by hand for good":                   {func(w *world) { w.findings["cross"] = finding }, func(in *workflows.RunDrillIn) { in.Keep = true }, false, 1},
+		"kept by hand, and it cannot be recorded": {func(w *world) { w.fail["KeepSandbox"] = broken("x") }, func(in *workflows.RunDrillIn) { in.Keep = true }, false, 0},
 		// What nobody will remove later goes at once.
 		"the time cannot be recorded": {func(w *world) { w.findings["cross"] = finding; w.fail["KeepSandbox"] = broken("x") }, nil, false, 0},
 	} {

@@ -76,6 +76,9 @@ func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 	r := runPlan(ctx, in, out.Sandbox)
 	out.Steps, out.NotRun, out.Failed, out.Unverified = r.done, r.notRun, r.failed, r.unverified
 	out.Finished = workflow.Now(ctx).UTC()
+	if ctx.Err() == nil && out.Sandbox.ID != "" && !in.Discard {
+		return out, keepSandbox(ctx, out.Sandbox, time.Time{})
+	}
 	return out, ctx.Err()
 }
 
@@ -95,6 +98,12 @@ func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.Sa
 	var box activities.SandboxRef
 	err := workflow.ExecuteActivity(awaited(ctx, queue), activities.OpenSandboxName, activities.SandboxIn{ID: id, Purpose: purpose}).Get(ctx, &box)
 	return box, err
+}
+
+// keepSandbox puts on record that a sandbox outlives this workflow: until an
+// instant, or with the zero time until somebody removes it.
+func keepSandbox(ctx workflow.Context, box activities.SandboxRef, until time.Time) error {
+	return workflow.ExecuteActivity(awaited(ctx, box.Queue), activities.KeepSandboxName, activities.KeepIn{Sandbox: box, Until: until}).Get(ctx, nil)
 }
 
 // checkSpace asks the sandbox's host whether the plan fits.

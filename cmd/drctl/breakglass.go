@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -119,22 +120,23 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax 
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := os.MkdirAll(state, 0o755); err != nil {
-		return nil, nil, fail.New(fail.Denied, "engine: make state directory", state, "", err)
+	if err := startGuard(sandboxes); err != nil {
+		return nil, nil, err
 	}
-	dir, err := os.MkdirTemp(state, "engine-")
+	// The engine's database goes the way of the sandboxes when this process is killed.
+	box, err := sandbox.Create(ctx, sandbox.Options{Root: sandboxes, ID: fmt.Sprintf("engine-%d-%d", os.Getpid(), time.Now().UnixMilli()), Purpose: "engine of one command", Owner: os.Getpid()})
 	if err != nil {
-		return nil, nil, fail.New(fail.Denied, "engine: make state directory", state, "", err)
+		return nil, nil, err
 	}
 	fmt.Fprintf(a.err, "drctl: starting an engine of its own\n")
 	quiet := slog.New(slog.DiscardHandler)
-	e, err := engine.StartEmbedded(ctx, engine.EmbeddedOptions{Bin: exe, Dir: filepath.Join(dir, "db"), Log: quiet})
+	e, err := engine.StartEmbedded(ctx, engine.EmbeddedOptions{Bin: exe, Dir: filepath.Join(box.Dir(), "db"), Log: quiet})
 	if err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, nil, errors.Join(err, box.Remove(ctx))
 	}
 	down := func() {
 		_ = e.Stop(context.WithoutCancel(ctx))
-		_ = os.RemoveAll(dir)
+		_ = box.Remove(context.WithoutCancel(ctx)) // else the guard does it
 	}
 	c, err := engine.Dial(ctx, engine.Options{Address: e.Address, Namespace: e.Namespace, Log: quiet})
 	if err != nil {
@@ -146,7 +148,7 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax 
 		queues = append(queues, q)
 	}
 	workers, err := startWorkers(c, workerOptions{platform: p, tools: tools, log: log, queues: queues, host: workflows.Queue("local") + "@" + hostname(),
-		sandboxes: sandboxes, sandboxMax: sandboxMax, state: state, fatal: make(chan error, 8)})
+		sandboxes: sandboxes, sandboxMax: sandboxMax, owner: os.Getpid(), state: state, fatal: make(chan error, 8)})
 	if err != nil {
 		c.Close()
 		down()

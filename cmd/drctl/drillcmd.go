@@ -29,7 +29,8 @@ func (a *app) drillCmd() *cobra.Command {
 		Use: "run NAME", Short: "Restore a cut into a sandbox, check it, measure, write the report", Args: cobra.ExactArgs(1),
 		Long: `Restores a cut into a sandbox, checks it, measures RTO and RPO against the
 objectives, removes the sandbox and writes a report (JSON and one HTML page).
-Exit status 4 when a check fails or an objective is missed.`,
+Exit status 4 when a step or check fails, an objective is missed, or the sandbox
+could not be removed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.drillRun(cmd.Context(), f, args[0], disaster, trigger, keep)
 		},
@@ -38,7 +39,7 @@ Exit status 4 when a check fails or an objective is missed.`,
 	fl := run.Flags()
 	fl.StringVar(&f.vault, "vault", "", "region whose vault alone is read (default: the drill's)")
 	fl.BoolVar(&keep, "keep", false, "keep the sandbox")
-	fl.StringVar(&disaster, "disaster-at", "", "instant of the (simulated) disaster, RFC 3339: RTO and RPO count from it")
+	fl.StringVar(&disaster, "disaster-at", "", "instant of the (simulated) disaster, RFC 3339: a cut from before it is recovered, RTO and RPO count from it")
 	fl.StringVar(&trigger, "trigger", "manual", "manual, change or incident: stands in the report")
 	list := &cobra.Command{
 		Use: "list", Short: "List the drills and their last outcome", Args: cobra.NoArgs,
@@ -82,7 +83,11 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 		if in.Disaster, err = time.Parse(time.RFC3339Nano, disaster); err != nil {
 			return fail.New(fail.Invalid, "flags", "--disaster-at", "write it like 2026-11-23T03:04:05Z", err)
 		}
+		if in.Disaster.After(time.Now()) {
+			return fail.New(fail.Invalid, "flags", "--disaster-at", "name an instant that has passed", fmt.Errorf("%s lies ahead", disaster))
+		}
 	}
+	a.sweep(ctx, s.cfg.Sandbox.Dir)
 	switch f.engine {
 	case "embedded":
 		e, stop, err := a.breakGlass(ctx, f.engineBin, s.cfg.Sandbox.Dir, int64(s.cfg.Sandbox.MaxBytes), s.cfg.StateDir, s.p, map[string]string{def.Vault: region.Queue}, s.p.tools, s.log)

@@ -193,7 +193,7 @@ func (w *world) interruptRestore(t *testing.T, args []string) {
 	for range 3 {
 		p := w.start(t, runOptions{}, append([]string{"restore", "run", "--vault", "west"}, args...)...)
 		for p.running() {
-			if es, _ := os.ReadDir(filepath.Join(w.lab, "sandbox")); len(es) > 0 {
+			if es, _ := filepath.Glob(filepath.Join(w.lab, "sandbox", "restore-*")); len(es) > 0 {
 				break
 			}
 			time.Sleep(10 * time.Millisecond)

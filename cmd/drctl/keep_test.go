@@ -27,7 +27,7 @@ func TestWorkerSweepsKeptSandboxes(t *testing.T) {
 		if expires.IsZero() {
 			continue
 		}
-		if err := b.Expire(expires); err != nil {
+		if err := b.Keep(expires); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,7 +36,7 @@ func TestWorkerSweepsKeptSandboxes(t *testing.T) {
 	// Two workers of one host share the directory.
 	for range 2 {
 		go func() {
-			sweepSandboxes(ctx, root, 20*time.Millisecond, slog.New(slog.DiscardHandler))
+			sweepSandboxes(ctx, root, nil, 20*time.Millisecond, slog.New(slog.DiscardHandler))
 			done <- struct{}{}
 		}()
 	}

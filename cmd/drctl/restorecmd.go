@@ -285,6 +285,7 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 			return err
 		}
 	}
+	a.sweep(ctx, r.sandboxes)
 	var s *session
 	if glass {
 		var stop func()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,7 +20,7 @@ func (a *app) sandboxCmd() *cobra.Command {
 	var root string
 	list := &cobra.Command{
 		Use: "list", Short: "List the sandboxes on this host", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.sandboxList(root) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.sandboxList(cmd.Context(), root) },
 	}
 	list.Flags().StringVar(&root, "dir", "", "directory of the sandboxes (default: the configuration's)")
 	show := &cobra.Command{
@@ -56,7 +57,7 @@ func (a *app) sandboxCmd() *cobra.Command {
 			return nil
 		},
 	}
-	c.AddCommand(list, show, rm)
+	c.AddCommand(list, show, rm, guardCmd())
 	return c
 }
 
@@ -89,7 +90,7 @@ func readAccess(dir string) ([]activities.Access, error) {
 	return out, nil
 }
 
-func (a *app) sandboxList(root string) error {
+func (a *app) sandboxList(ctx context.Context, root string) error {
 	if root == "" {
 		cfg, err := a.load()
 		if err != nil {
@@ -97,6 +98,7 @@ func (a *app) sandboxList(root string) error {
 		}
 		root = cfg.Sandbox.Dir
 	}
+	a.sweep(ctx, root)
 	boxes, err := sandbox.List(root)
 	if err != nil {
 		return err

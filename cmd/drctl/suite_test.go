@@ -35,6 +35,7 @@ func TestCommands(t *testing.T) {
 		{"refused", testRefused},
 		{"instances", testInstances},
 		{"interrupted", testInterrupted},
+		{"killed", testKilled},
 		{"disk full", testDiskFull},
 		{"kill", testKill},
 		{"damage", testDamage},

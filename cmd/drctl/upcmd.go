@@ -18,7 +18,6 @@ import (
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/supervise"
 )
 
@@ -53,11 +52,7 @@ func (a *app) up(ctx context.Context, engineBin string) error {
 	if err != nil {
 		return fail.New(fail.Internal, "up", "", "", err)
 	}
-	if removed, err := sandbox.Sweep(ctx, cfg.Sandbox.Dir); err != nil {
-		log.Warn("up: a sandbox of an earlier run could not be removed", "err", err)
-	} else if len(removed) > 0 {
-		log.Info("up: removed sandboxes whose owner is gone", "ids", removed)
-	}
+	a.sweep(ctx, cfg.Sandbox.Dir)
 	children, err := a.children(cfg, self, engineBin)
 	if err != nil {
 		return err

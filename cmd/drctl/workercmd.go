@@ -99,6 +99,7 @@ type workerOptions struct {
 	host             string // queue of this host
 	sandboxes, state string
 	sandboxMax       int64 // bytes; 0 sets no limit
+	owner            int   // process that sandboxes belong to; 0: to their workflows
 	fatal            chan<- error
 }
 
@@ -111,12 +112,12 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 	for _, d := range all.Drivers(all.Options{Tools: o.tools, Log: o.log}) {
 		drivers[d.Kind()] = d
 	}
-	acts := &activities.Activities{Platform: o.platform, Drivers: drivers, Tools: o.tools, SandboxRoot: o.sandboxes, SandboxMax: o.sandboxMax,
+	acts := &activities.Activities{Platform: o.platform, Drivers: drivers, Tools: o.tools, SandboxRoot: o.sandboxes, SandboxMax: o.sandboxMax, SandboxOwner: o.owner,
 		StateDir: o.state, HostQueue: o.host, Version: version, Commit: commit, Log: o.log}
 	var ws []worker.Worker
 	sctx, cancel := context.WithCancel(context.Background())
 	var sweeper sync.WaitGroup
-	sweeper.Go(func() { sweepSandboxes(sctx, o.sandboxes, sweepEvery, o.log) })
+	sweeper.Go(func() { sweepSandboxes(sctx, o.sandboxes, ended(sctx, c), sweepEvery, o.log) })
 	stop = func() {
 		cancel()
 		sweeper.Wait()
@@ -142,19 +143,20 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 	return stop, nil
 }
 
-// sweepEvery is how often a worker looks for sandboxes whose time is up.
+// sweepEvery is how often a worker looks for sandboxes that nobody needs.
 const sweepEvery = time.Minute
 
 // sweepSandboxes removes what was kept for inspection when its recorded time is
-// up: at once, because no worker may have been there, and then time and again.
-func sweepSandboxes(ctx context.Context, root string, every time.Duration, log *slog.Logger) {
+// up, and what a drill or a restore left that ended while this host was away:
+// at once, because no worker may have been there, and then time and again.
+func sweepSandboxes(ctx context.Context, root string, ended func(sandbox.Run) bool, every time.Duration, log *slog.Logger) {
 	for t := time.NewTicker(every); ; {
-		removed, err := sandbox.SweepExpired(ctx, root, time.Now())
+		removed, err := sandbox.Sweep(ctx, root, time.Now(), ended)
 		if err != nil {
-			log.Warn("a kept sandbox could not be removed; trying again", "err", err)
+			log.Warn("a sandbox that nobody needs could not be removed; trying again", "err", err)
 		}
 		for _, id := range removed {
-			log.Info("removed a kept sandbox, its time was up", "sandbox", id)
+			log.Info("removed a sandbox that nobody needs", "sandbox", id)
 		}
 		select {
 		case <-ctx.Done():
@@ -162,6 +164,15 @@ func sweepSandboxes(ctx context.Context, root string, every time.Duration, log *
 			return
 		case <-t.C:
 		}
+	}
+}
+
+// ended asks the engine whether a workflow run is closed. A run that the engine
+// does not know may be another engine's: its sandbox is left.
+func ended(ctx context.Context, c client.Client) func(sandbox.Run) bool {
+	return func(r sandbox.Run) bool {
+		d, err := c.DescribeWorkflowExecution(ctx, r.Workflow, r.ID)
+		return err == nil && d.GetWorkflowExecutionInfo().GetCloseTime() != nil
 	}
 }
 

@@ -25,9 +25,16 @@ type Options struct {
 	ID      string
 	Tools   Tools
 	Purpose string
-	// Owner is the process whose end makes the box an orphan for Sweep; 0
-	// means that nobody but Remove ends it.
-	Owner int
+	// Until Keep is called the box belongs to a process or to a workflow, and
+	// Sweep removes it when that has ended. With neither nobody but Remove ends it.
+	Owner int // a process id on this host; 0 is none
+	Run   Run
+}
+
+// Run names one run of a workflow in the engine of this host's workers.
+type Run struct {
+	Workflow string `json:"workflow"`
+	ID       string `json:"id"`
 }
 
 // record is what sandbox.json holds.
@@ -37,7 +44,8 @@ type record struct {
 	Purpose string    `json:"purpose"`
 	Created time.Time `json:"created"`
 	Owner   Proc      `json:"owner,omitzero"`
-	// Expires is when SweepExpired may remove it; zero means never.
+	Run     Run       `json:"run,omitzero"`
+	// Expires is when Sweep may remove it; zero means never.
 	Expires time.Time `json:"expires,omitzero"`
 	Procs   []Proc    `json:"procs"`
 }
@@ -96,7 +104,7 @@ func Create(_ context.Context, o Options) (*Box, error) {
 		}
 		return nil, ioError("sandbox: create", dir, err)
 	}
-	b := &Box{dir: dir, rec: record{Format: 1, ID: o.ID, Purpose: o.Purpose, Created: time.Now().UTC(), Procs: []Proc{}}}
+	b := &Box{dir: dir, rec: record{Format: 1, ID: o.ID, Purpose: o.Purpose, Created: time.Now().UTC(), Run: o.Run, Procs: []Proc{}}}
 	if o.Owner != 0 {
 		start, err := StartTicks(o.Owner)
 		if err != nil {
@@ -162,10 +170,14 @@ func (b *Box) Expires() time.Time {
 	return b.rec.Expires
 }
 
-// Expire records, durably, when SweepExpired may remove the sandbox.
-func (b *Box) Expire(at time.Time) error {
+// Keep records, durably, that the sandbox outlives what it was made for: until
+// an instant, after which Sweep removes it, or with the zero time until Remove.
+func (b *Box) Keep(until time.Time) error {
 	return b.change(func(r *record) error {
-		r.Expires = at.UTC()
+		r.Owner, r.Run, r.Expires = Proc{}, Run{}, until
+		if !until.IsZero() {
+			r.Expires = until.UTC()
+		}
 		return nil
 	})
 }
@@ -330,25 +342,18 @@ func WriteFileSync(path string, content []byte, mode os.FileMode) error {
 	return nil
 }
 
-// Sweep removes the sandboxes below root whose owner process is gone.
-func Sweep(ctx context.Context, root string) (removed []string, err error) {
-	return sweep(ctx, root, func(r record) bool { return r.Owner.Pid != 0 && !r.Owner.Alive() })
-}
-
-// SweepExpired removes the sandboxes below root whose recorded time is up.
-// Several processes may sweep the same root.
-func SweepExpired(ctx context.Context, root string, now time.Time) (removed []string, err error) {
-	return sweep(ctx, root, func(r record) bool { return !r.Expires.IsZero() && !r.Expires.After(now) })
-}
-
-func sweep(ctx context.Context, root string, gone func(record) bool) (removed []string, err error) {
+// Sweep removes the sandboxes below root that nobody needs: their owner is
+// gone, the time for which they were kept is up, or their run has ended without
+// keeping them. A nil ended knows of no run. Several processes may sweep the
+// same root. The error lists what could not be removed; the rest is done.
+func Sweep(ctx context.Context, root string, now time.Time, ended func(Run) bool) (removed []string, err error) {
 	boxes, err := List(root)
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
 	for _, b := range boxes {
-		if !gone(b.rec) {
+		if !b.rec.over(now, ended) {
 			continue
 		}
 		if err := b.Remove(ctx); err != nil {
@@ -360,4 +365,11 @@ func sweep(ctx context.Context, root string, gone func(record) bool) (removed []
 		removed = append(removed, b.rec.ID)
 	}
 	return removed, errors.Join(errs...)
+}
+
+// over reports whether a sandbox is to be swept.
+func (r record) over(now time.Time, ended func(Run) bool) bool {
+	return r.Owner.Pid != 0 && !r.Owner.Alive() ||
+		!r.Expires.IsZero() && !r.Expires.After(now) ||
+		r.Run != (Run{}) && ended != nil && ended(r.Run)
 }

@@ -91,7 +91,7 @@ func TestBoxOfAKilledOwner(t *testing.T) {
 	if len(procs) != 3 {
 		t.Fatalf("the owner started %d servers", len(procs))
 	}
-	if removed, err := sandbox.Sweep(ctx, root); err != nil || len(removed) != 0 {
+	if removed, err := sandbox.Sweep(ctx, root, time.Now(), nil); err != nil || len(removed) != 0 {
 		t.Fatalf("the box of a living owner: %v %v", removed, err)
 	}
 	if err := owner.Process.Kill(); err != nil {
@@ -102,7 +102,7 @@ func TestBoxOfAKilledOwner(t *testing.T) {
 	if !procs[1].Alive() || !procs[2].Alive() {
 		t.Fatal("a detached server did not outlive its owner")
 	}
-	removed, err := sandbox.Sweep(ctx, root)
+	removed, err := sandbox.Sweep(ctx, root, time.Now(), nil)
 	if err != nil || len(removed) != 1 {
 		t.Fatal(removed, err)
 	}
@@ -113,6 +113,38 @@ func TestBoxOfAKilledOwner(t *testing.T) {
 	}
 	if es, err := os.ReadDir(root); err != nil || len(es) != 0 {
 		t.Errorf("left: %v %v", es, err)
+	}
+}
+
+// A sandbox of a workflow goes when that has ended, unless it was kept.
+func TestSweepOfEndedRuns(t *testing.T) {
+	ctx := context.Background()
+	root := t.TempDir()
+	now := time.Now()
+	make := func(id, run string) *sandbox.Box {
+		b, err := sandbox.Create(ctx, sandbox.Options{Root: root, ID: id, Run: sandbox.Run{Workflow: "drill/nightly", ID: run}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	make("ended", "1")
+	make("running", "2")
+	for id, until := range map[string]time.Time{"kept": {}, "kept-for-an-hour": now.Add(time.Hour)} {
+		if err := make(id, "1").Keep(until); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := func(r sandbox.Run) bool { return r == sandbox.Run{Workflow: "drill/nightly", ID: "1"} }
+	for _, c := range []struct {
+		at    time.Time
+		ended func(sandbox.Run) bool
+		want  string
+	}{{now, nil, "[]"}, {now, ended, "[ended]"}, {now, ended, "[]"}, {now.Add(time.Hour), ended, "[kept-for-an-hour]"}} {
+		removed, err := sandbox.Sweep(ctx, root, c.at, c.ended)
+		if err != nil || fmt.Sprint(removed) != c.want {
+			t.Errorf("removed %v, want %s; %v", removed, c.want, err)
+		}
 	}
 }
 
@@ -201,7 +233,7 @@ func TestRemoveRefusesWhatItDidNotMake(t *testing.T) {
 	if _, err := sandbox.Open(moved); err == nil {
 		t.Error("a box that was renamed was opened")
 	}
-	if _, err := sandbox.Sweep(context.Background(), dir); err != nil {
+	if _, err := sandbox.Sweep(context.Background(), dir, time.Now(), nil); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(mine); err != nil {

@@ -15,23 +15,31 @@ import (
 
 // The rules of Check.
 const (
-	RuleAcked    = "acked-is-there"   // (a) every operation acknowledged before the fence is wholly there
-	RuleLater    = "later-is-not"     // (b) no operation whose commit was sent after the release is there
-	RuleWhole    = "all-or-nothing"   // (c) every transfer is on both shards or on none, journaled or not
-	RuleSums     = "sums-hold"        // (d) balances and stock add up to the first sums; sold rows match the orders
-	RulePrepared = "nothing-prepared" // (e) no prepared transaction is left
-	RuleCarts    = "carts-in-range"   // (f) each cart is between the last acknowledged and the last begun change
-	RuleImages   = "images-complete"  // (g) each row has its object, byte for byte
+	RuleAcked     = "acked-is-there"   // (a) every operation acknowledged before the fence is wholly there
+	RuleLater     = "later-is-not"     // (b) no operation whose commit was sent after the release is there
+	RuleJournaled = "as-journaled"     // (c) every row is of a journaled operation that did not fail, on its shard, with its values
+	RuleWhole     = "all-or-nothing"   // (d) every transfer is on both shards or on none, journaled or not
+	RuleRows      = "rows-reconcile"   // (e) each account and SKU holds its first amount and what the operations that are there moved
+	RuleSums      = "sums-hold"        // (f) balances and stock add up to the first sums; sold rows match the orders
+	RulePrepared  = "nothing-prepared" // (g) no prepared transaction is left
+	RuleCarts     = "carts-in-range"   // (h) each cart is between the last acknowledged and the last begun change; there is no other
+	RuleImages    = "images-complete"  // (i) each row has its object, byte for byte
+	RuleFence     = "fence-is-short"   // (j) the fence held for no longer than a fence can: between its ends anything passes
 )
 
 // Rules lists all rules in order.
-var Rules = []string{RuleAcked, RuleLater, RuleWhole, RuleSums, RulePrepared, RuleCarts, RuleImages}
+var Rules = []string{RuleAcked, RuleLater, RuleJournaled, RuleWhole, RuleRows, RuleSums, RulePrepared, RuleCarts, RuleImages, RuleFence}
+
+// longestFence is more than any lease that holds writers up is set to.
+const longestFence = 10 * time.Second
 
 // CheckOptions say what is held against what.
 type CheckOptions struct {
-	Cut      targets.Cut // FencedAt and ReleasedAt count
-	Journal  string      // of the generator; it may still be written
-	Platform             // the recovered instances, shards in the journal's order
+	Cut targets.Cut // FencedAt and ReleasedAt count
+	// Journals are those of all traffic since Setup: an operation that is in
+	// none of them must not be in the stores. They may still be written.
+	Journals []string
+	Platform // the recovered instances, shards in the journals' order
 	// FenceOnly checks what the fence promises about PostgreSQL alone, and
 	// leaves out carts and images.
 	FenceOnly bool
@@ -51,6 +59,7 @@ const maxViolations = 50
 
 // Report is what Check found.
 type Report struct {
+	// OK: no rule is violated, and none was left out but by FenceOnly.
 	OK         bool             `json:"ok"`
 	Cut        string           `json:"cut"`
 	Checked    map[string]int64 `json:"checked"`               // things looked at, by rule
@@ -78,7 +87,8 @@ type checker struct {
 }
 
 // Check holds recovered instances against the journal. What is wrong is in the
-// report; an error means that the checking itself could not be done.
+// report; an error means that the checking itself could not be done. Having
+// compared nothing is a violation.
 func Check(ctx context.Context, o CheckOptions) (Report, error) {
 	begin := time.Now()
 	if err := o.Platform.check(); err != nil {
@@ -93,7 +103,7 @@ func Check(ctx context.Context, o CheckOptions) (Report, error) {
 	k := &checker{CheckOptions: o, fenced: o.Cut.FencedAt.UnixNano(), released: o.Cut.ReleasedAt.UnixNano()}
 	k.rep = Report{Cut: o.Cut.ID, Checked: map[string]int64{}, ByRule: map[string]int{}}
 	var err error
-	if k.ops, err = readHistory(o.Journal, len(o.Postgres)); err != nil {
+	if k.ops, err = readHistory(o.Journals, len(o.Postgres)); err != nil {
 		return Report{}, err
 	}
 	k.loss()
@@ -101,14 +111,26 @@ func Check(ctx context.Context, o CheckOptions) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	k.checkFence()
 	k.checkPresence(found)
+	k.checkJournaled(found)
 	k.checkWhole(found)
+	k.checkRows(found)
 	k.checkSums(found)
 	if err := k.checkStores(ctx, found); err != nil {
 		return Report{}, err
 	}
-	k.rep.OK, k.rep.Took = k.rep.Total == 0, time.Since(begin)
+	k.rep.OK = k.rep.Total == 0 && (k.FenceOnly || len(k.rep.NotChecked) == 0)
+	k.rep.Took = time.Since(begin)
 	return k.rep, nil
+}
+
+// checkFence is rule (j).
+func (k *checker) checkFence() {
+	k.checked(RuleFence, 1)
+	if held := time.Duration(k.released - k.fenced); held > longestFence {
+		k.violation(RuleFence, "cut "+k.Cut.ID, "its record says that the fence held for %s, and no fence holds for longer than %s", held, longestFence)
+	}
 }
 
 func (k *checker) checkStores(ctx context.Context, found []*shardState) error {
@@ -152,18 +174,30 @@ type history struct {
 
 type cartWrite struct{ seq, commit, ack int64 }
 
-// readHistory reads the journal; the last record of each operation counts. A
+// readHistory reads the journals; the last record of each operation counts. A
 // shard that the platform does not have is an error: the journal is another's.
-func readHistory(path string, shards int) (*history, error) {
+func readHistory(paths []string, shards int) (*history, error) {
 	h := &history{sql: map[uuid.UUID]*Record{}, carts: map[int][]cartWrite{}}
+	for _, path := range paths {
+		if err := h.read(path, shards); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range h.sql {
+		h.ack(r)
+	}
+	return h, nil
+}
+
+func (h *history) read(path string, shards int) error {
 	carts := map[string]*Record{}
 	for r, err := range ReadJournal(path) {
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, s := range r.Shards {
 			if s < 0 || s >= shards {
-				return nil, fail.Newf(fail.Invalid, "shop: check", path, "the journal names shard %d, and the platform has %d", s, shards)
+				return fail.Newf(fail.Invalid, "shop: check", path, "the journal names shard %d, and the platform has %d", s, shards)
 			}
 		}
 		if r.Kind == KindCart {
@@ -172,7 +206,7 @@ func readHistory(path string, shards int) (*history, error) {
 		}
 		id, err := uuid.Parse(r.ID)
 		if err != nil {
-			return nil, fail.New(fail.Corrupt, "shop: check", path, "", err)
+			return fail.New(fail.Corrupt, "shop: check", path, "", err)
 		}
 		h.sql[id] = &r
 	}
@@ -182,10 +216,7 @@ func readHistory(path string, shards int) (*history, error) {
 			h.carts[r.Cart] = append(h.carts[r.Cart], cartWrite{r.Seq, r.CommitNS, r.acked()})
 		}
 	}
-	for _, r := range h.sql {
-		h.ack(r)
-	}
-	return h, nil
+	return nil
 }
 
 // acked is when the operation was acknowledged, or 0.

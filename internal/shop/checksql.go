@@ -16,9 +16,11 @@ import (
 // shardState is what one recovered shard holds.
 type shardState struct {
 	legs     map[uuid.UUID][2]*legRow
-	orders   map[uuid.UUID]bool
+	orders   map[uuid.UUID]int // the SKU
 	images   map[string]imageRow
 	prepared []string
+	// accounts and stock are the rows: balances by account, pieces by SKU.
+	accounts, stock map[int]int64
 	// now and first are the sums of balances and stock; sold is of the sold rows.
 	now, first map[string]int64
 	sold       int64
@@ -54,7 +56,8 @@ func readShard(ctx context.Context, in targets.Instance) (*shardState, error) {
 		return nil, err
 	}
 	defer c.Close(context.WithoutCancel(ctx))
-	s := &shardState{legs: map[uuid.UUID][2]*legRow{}, orders: map[uuid.UUID]bool{}, images: map[string]imageRow{}}
+	s := &shardState{legs: map[uuid.UUID][2]*legRow{}, orders: map[uuid.UUID]int{}, images: map[string]imageRow{},
+		accounts: map[int]int64{}, stock: map[int]int64{}}
 	err = pgx.BeginTxFunc(ctx, c, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var id [16]byte
 		var leg int
@@ -70,7 +73,13 @@ func readShard(ctx context.Context, in targets.Instance) (*shardState, error) {
 			return nil
 		})
 		if err == nil {
-			err = each(ctx, tx, "SELECT id FROM orders", []any{&id}, func() error { s.orders[id] = true; return nil })
+			err = each(ctx, tx, "SELECT id, sku FROM orders", []any{&id, &leg}, func() error { s.orders[id] = leg; return nil })
+		}
+		if err == nil {
+			err = each(ctx, tx, "SELECT id, balance FROM accounts", []any{&leg, &n}, func() error { s.accounts[leg] = n; return nil })
+		}
+		if err == nil {
+			err = each(ctx, tx, "SELECT sku, qty FROM stock", []any{&leg, &n}, func() error { s.stock[leg] = n; return nil })
 		}
 		if err == nil {
 			err = each(ctx, tx, "SELECT key, sha256, size FROM product_images", []any{&text, &kind, &n}, func() error {
@@ -133,7 +142,8 @@ func (k *checker) parts(id uuid.UUID, r *Record, found []*shardState) (there, of
 			legs := found[shard].legs[id]
 			note(n < 2 && legs[n] != nil, shard, fmt.Sprintf("leg %d", n))
 		case r.Kind == KindOrder:
-			note(found[shard].orders[id], shard, "order")
+			_, ok := found[shard].orders[id]
+			note(ok, shard, "order")
 		case r.Kind == KindImage:
 			_, ok := found[shard].images[r.Key]
 			note(ok, shard, "row")
@@ -142,7 +152,8 @@ func (k *checker) parts(id uuid.UUID, r *Record, found []*shardState) (there, of
 	return there, of, strings.Join(at, ", ")
 }
 
-// checkPresence is rules (a) and (b).
+// checkPresence is rules (a) and (b). A journal that says nothing about the time
+// before the fence would let everything pass.
 func (k *checker) checkPresence(found []*shardState) {
 	for id, r := range k.ops.sql {
 		there, of, where := k.parts(id, r, found)
@@ -159,11 +170,135 @@ func (k *checker) checkPresence(found []*shardState) {
 			}
 		}
 	}
+	if k.rep.Checked[RuleAcked] == 0 {
+		k.violation(RuleAcked, "the journal", "it holds no operation that was acknowledged before the fence: nothing was compared")
+	}
+}
+
+// checkJournaled is rule (c), from the rows to the journal. A row of the shop is
+// journaled before its commit is sent, so each has its record.
+func (k *checker) checkJournaled(found []*shardState) {
+	images := map[string]*Record{}
+	for _, r := range k.ops.sql {
+		if r.Kind == KindImage && r.Key != "" {
+			images[r.Key] = r
+		}
+	}
+	for i, s := range found {
+		at := " on " + k.Postgres[i].String()
+		for id, legs := range s.legs {
+			for n, row := range legs {
+				if row == nil {
+					continue
+				}
+				r := k.ops.sql[id]
+				if r != nil && r.transfer() && r.Shards[n] == i {
+					amount := r.Amount
+					if n == 0 {
+						amount = -amount
+					}
+					k.same(r, fmt.Sprintf("leg %d of transfer %s%s", n, id, at), legRow{amount, r.Kind}, *row)
+					continue
+				}
+				k.unknown(r, fmt.Sprintf("leg %d of transfer %s%s", n, id, at))
+			}
+		}
+		for id, sku := range s.orders {
+			if r := k.ops.sql[id]; r != nil && r.Kind == KindOrder && r.Shards[0] == i {
+				k.same(r, "order "+id.String()+at, r.Rows[0], sku)
+			} else {
+				k.unknown(r, "order "+id.String()+at)
+			}
+		}
+		for key, row := range s.images {
+			if r := images[key]; r != nil && r.Shards[0] == i {
+				k.same(r, "image row "+key+at, imageRow{r.SHA, r.Size}, row)
+			} else {
+				k.unknown(r, "image row "+key+at)
+			}
+		}
+	}
+}
+
+// unknown reports a row that no record accounts for.
+func (k *checker) unknown(r *Record, row string) {
+	k.checked(RuleJournaled, 1)
+	if r == nil {
+		k.violation(RuleJournaled, row, "no journal has it, although everything is journaled before its commit is sent")
+	} else {
+		k.violation(RuleJournaled, row, "the journal has the %s %s on shards %v", r.Kind, r.ID, r.Shards)
+	}
+}
+
+// same holds a row against its record.
+func (k *checker) same(r *Record, row string, want, got any) {
+	k.checked(RuleJournaled, 1)
+	switch {
+	case want != got:
+		k.violation(RuleJournaled, row, "it holds %v, and the journal says %v", got, want)
+	case r.Status == Failed || r.CommitNS == 0:
+		k.violation(RuleJournaled, row, "it is there, and the journal says that it was never committed")
+	}
+}
+
+// checkRows is rule (e): the rows that operations changed against the operations
+// that are there, row by row, so that one row's surplus cannot make up for
+// another's loss.
+func (k *checker) checkRows(found []*shardState) {
+	for i, s := range found {
+		accounts, stock := firstRows(s.first["balance"]/startBalance, startBalance), firstRows(s.first["stock"]/startQty, startQty)
+		for sku := range len(stock) {
+			stock[-1-sku] = 0 // sold
+		}
+		for id, legs := range s.legs {
+			r := k.ops.sql[id]
+			for n, row := range legs {
+				switch {
+				case row == nil || r == nil || len(r.Rows) != 2: // told by other rules
+				case row.kind == KindMoney:
+					accounts[r.Rows[n]] += row.amount
+				default:
+					stock[r.Rows[n]] += row.amount
+				}
+			}
+		}
+		for _, sku := range s.orders {
+			stock[sku]--
+			stock[-sku]++
+		}
+		k.reconcile(fmt.Sprintf("account %%d on %s", k.Postgres[i]), accounts, s.accounts)
+		k.reconcile(fmt.Sprintf("stock of SKU %%d on %s", k.Postgres[i]), stock, s.stock)
+	}
+}
+
+// firstRows are n rows from 1 as Setup makes them.
+func firstRows(n, each int64) map[int]int64 {
+	out := map[int]int64{}
+	for i := range n {
+		out[int(i)+1] = each
+	}
+	return out
+}
+
+func (k *checker) reconcile(name string, want, got map[int]int64) {
+	k.checked(RuleRows, len(want))
+	for row, v := range want {
+		if have, ok := got[row]; !ok {
+			k.violation(RuleRows, fmt.Sprintf(name, row), "the row is missing; it should hold %d", v)
+		} else if have != v {
+			k.violation(RuleRows, fmt.Sprintf(name, row), "it holds %d, and the operations that are there make it %d (%+d)", have, v, have-v)
+		}
+	}
+	for row, have := range got {
+		if _, ok := want[row]; !ok {
+			k.violation(RuleRows, fmt.Sprintf(name, row), "no such row was made; it holds %d", have)
+		}
+	}
 }
 
 func ago(ns int64) time.Duration { return time.Duration(ns).Round(time.Microsecond) }
 
-// checkWhole is rules (c) and (e).
+// checkWhole is rules (d) and (g).
 func (k *checker) checkWhole(found []*shardState) {
 	type transfer struct {
 		rows   [2]*legRow
@@ -207,7 +342,7 @@ func (k *checker) checkWhole(found []*shardState) {
 	}
 }
 
-// checkSums is rule (d).
+// checkSums is rule (f).
 func (k *checker) checkSums(found []*shardState) {
 	for _, name := range []string{"balance", "stock"} {
 		var now, begin int64

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -32,7 +33,7 @@ func (k *checker) cartBounds(writes []cartWrite) (low, high int64) {
 	return low, high
 }
 
-// checkCarts is rule (f), with the hash against its own sequence number: both
+// checkCarts is rule (h), with the hash against its own sequence number: both
 // are written in one MULTI.
 func (k *checker) checkCarts(ctx context.Context) error {
 	clients := make([]*redis.Client, len(k.Redis))
@@ -70,7 +71,31 @@ func (k *checker) checkCarts(ctx context.Context) error {
 			k.violation(RuleCarts, subject, "its contents are of change %q and its number is %q", hash.Val(), seq.Val())
 		}
 	}
+	for i, c := range clients {
+		if err := k.strayKeys(ctx, i, c); err != nil {
+			return failure("shop: check carts", k.Redis[i], err)
+		}
+	}
 	return nil
+}
+
+// strayKeys looks for keys that are of no journaled cart of this master. The
+// marks of cuts are not the shop's.
+func (k *checker) strayKeys(ctx context.Context, master int, c *redis.Client) error {
+	it := c.Scan(ctx, 0, "*", 1000).Iterator()
+	seen := map[string]bool{} // a scan may give a key twice
+	for it.Next(ctx) {
+		key := it.Val()
+		if seen[key] || strings.HasPrefix(key, "drctl:") {
+			continue
+		}
+		seen[key] = true
+		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(key, "cart:"), ":seq"))
+		if err != nil || len(k.ops.carts[n]) == 0 || (n-1)%len(k.Redis) != master || key != cartKey(n) && key != cartKey(n)+":seq" {
+			k.violation(RuleCarts, key+" on "+k.Redis[master].String(), "no journal has a change of it")
+		}
+	}
+	return it.Err()
 }
 
 // number is a value as a number; 0 when there is none.
@@ -84,7 +109,7 @@ func number(c *redis.StringCmd) (int64, error) {
 	return strconv.ParseInt(c.Val(), 10, 64)
 }
 
-// checkImages is rule (g).
+// checkImages is rule (i).
 func (k *checker) checkImages(ctx context.Context, found []*shardState) error {
 	c := openMedia(k.Media, 3)
 	g, gctx := errgroup.WithContext(ctx)

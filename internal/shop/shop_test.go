@@ -64,9 +64,9 @@ func now() targets.Cut {
 	return targets.Cut{ID: "test", Group: "shop", FencedAt: at, ReleasedAt: at}
 }
 
-func check(t *testing.T, p Platform, cut targets.Cut, journal string) Report {
+func check(t *testing.T, p Platform, cut targets.Cut, journals ...string) Report {
 	t.Helper()
-	rep, err := Check(t.Context(), CheckOptions{Cut: cut, Journal: journal, Platform: p})
+	rep, err := Check(t.Context(), CheckOptions{Cut: cut, Journals: journals, Platform: p})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,22 +169,44 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 	orphan := uuid.NewString()
 	flipped := bytes.Clone(body.Bytes())
 	flipped[len(flipped)/2] ^= 1
+	credit := p.Postgres[move.Shards[1]]
+	surplus := func(amount int) func() {
+		insert := func(in targets.Instance, leg, amount int) {
+			if amount*(2*leg-1) > 0 {
+				exec(t, in, fmt.Sprintf("INSERT INTO transfers VALUES ('%s', %d, %d, 'money')", orphan, leg, amount))
+			} else {
+				exec(t, in, fmt.Sprintf("DELETE FROM transfers WHERE id = '%s'", orphan))
+			}
+			exec(t, in, fmt.Sprintf("UPDATE accounts SET balance = balance + %d WHERE id = 3", amount))
+		}
+		return func() { insert(debit, 0, -amount); insert(credit, 1, amount) }
+	}
+	// amounts makes a transfer larger, with the rows that it changed.
+	amounts := func(by int) func() {
+		table := map[string]string{KindMoney: "accounts SET balance = balance + %d WHERE id = %d", KindStock: "stock SET qty = qty + %d WHERE sku = %d"}[move.Kind]
+		return func() {
+			for n, in := range []targets.Instance{debit, credit} {
+				d := (2*n - 1) * by
+				exec(t, in, fmt.Sprintf("UPDATE transfers SET amount = amount + %d WHERE id = '%s'; UPDATE "+table, d, move.ID, d, move.Rows[n]))
+			}
+		}
+	}
 	for _, c := range []struct {
 		name        string
 		rules       []string
 		plant, undo func()
 	}{
-		{"half a transfer", []string{RuleAcked, RuleWhole}, sql(debit, "DELETE FROM transfers WHERE %s", legRow),
+		{"half a transfer", []string{RuleAcked, RuleRows, RuleWhole}, sql(debit, "DELETE FROM transfers WHERE %s", legRow),
 			sql(debit, "INSERT INTO transfers VALUES ('%s', 0, %d, '%s')", move.ID, -move.Amount, move.Kind)},
-		{"unjournaled half", []string{RuleWhole}, sql(debit, "INSERT INTO transfers VALUES ('%s', 1, 3, 'money')", orphan),
+		{"unjournaled half", []string{RuleJournaled, RuleWhole}, sql(debit, "INSERT INTO transfers VALUES ('%s', 1, 3, 'money')", orphan),
 			sql(debit, "DELETE FROM transfers WHERE id = '%s'", orphan)},
-		{"halves that differ", []string{RuleWhole}, sql(debit, "UPDATE transfers SET amount = amount - 1 WHERE %s", legRow),
+		{"halves that differ", []string{RuleJournaled, RuleRows, RuleWhole}, sql(debit, "UPDATE transfers SET amount = amount - 1 WHERE %s", legRow),
 			sql(debit, "UPDATE transfers SET amount = amount + 1 WHERE %s", legRow)},
-		{"lost order", []string{RuleAcked, RuleSums}, sql(p.Postgres[order.Shards[0]], "DELETE FROM orders WHERE id = '%s'", order.ID),
-			sql(p.Postgres[order.Shards[0]], "INSERT INTO orders VALUES ('%s', 1, 1, now())", order.ID)},
-		{"balance", []string{RuleSums}, sql(debit, "UPDATE accounts SET balance = balance + 1 WHERE id = 7"),
+		{"lost order", []string{RuleAcked, RuleRows, RuleSums}, sql(p.Postgres[order.Shards[0]], "DELETE FROM orders WHERE id = '%s'", order.ID),
+			sql(p.Postgres[order.Shards[0]], "INSERT INTO orders VALUES ('%s', 1, %d, now())", order.ID, order.Rows[0])},
+		{"balance", []string{RuleRows, RuleSums}, sql(debit, "UPDATE accounts SET balance = balance + 1 WHERE id = 7"),
 			sql(debit, "UPDATE accounts SET balance = balance - 1 WHERE id = 7")},
-		{"stock", []string{RuleSums}, sql(debit, "UPDATE stock SET qty = qty - 1 WHERE sku = 7"),
+		{"stock", []string{RuleRows, RuleSums}, sql(debit, "UPDATE stock SET qty = qty - 1 WHERE sku = 7"),
 			sql(debit, "UPDATE stock SET qty = qty + 1 WHERE sku = 7")},
 		{"prepared", []string{RulePrepared}, sql(debit, "BEGIN; UPDATE accounts SET balance = 0 WHERE id = 7; PREPARE TRANSACTION 'other'"),
 			sql(debit, "ROLLBACK PREPARED 'other'")},
@@ -198,6 +220,31 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, func() { put(body.Bytes()) }},
+		// What follows keeps every sum, and both halves of every transfer.
+		{"surplus transfer", []string{RuleJournaled, RuleRows}, surplus(9), surplus(-9)},
+		{"surplus order", []string{RuleJournaled}, sql(debit, "INSERT INTO orders VALUES ('%s', 1, 7, now()); UPDATE stock SET qty = qty - 1 WHERE sku = 7; UPDATE stock SET qty = qty + 1 WHERE sku = -7", orphan),
+			sql(debit, "DELETE FROM orders WHERE id = '%s'; UPDATE stock SET qty = qty + 1 WHERE sku = 7; UPDATE stock SET qty = qty - 1 WHERE sku = -7", orphan)},
+		{"surplus image", []string{RuleJournaled}, func() {
+			key := image.Key + "-copy"
+			if _, err := media.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &p.Media.Database, Key: &key, Body: bytes.NewReader(body.Bytes())}); err != nil {
+				t.Fatal(err)
+			}
+			exec(t, debit, fmt.Sprintf("INSERT INTO product_images VALUES ('%s', '%s', %d)", key, image.SHA, image.Size))
+		}, sql(debit, "DELETE FROM product_images WHERE key LIKE '%%-copy'")},
+		{"surplus cart", []string{RuleCarts}, func() { rdb.HSet(t.Context(), "cart:999", "seq", 1); setSeq("cart:999:seq", 1)() },
+			func() { rdb.Del(t.Context(), "cart:999", "cart:999:seq") }},
+		{"a key that is no cart", []string{RuleCarts}, setSeq("session", 1), func() { rdb.Del(t.Context(), "session") }},
+		{"other amounts on both shards", []string{RuleJournaled}, amounts(5), amounts(-5)},
+		{"money from shard to shard", []string{RuleRows}, func() {
+			sql(p.Postgres[0], "UPDATE accounts SET balance = balance + 5 WHERE id = 7")()
+			sql(p.Postgres[1], "UPDATE accounts SET balance = balance - 5 WHERE id = 7")()
+		}, func() {
+			sql(p.Postgres[0], "UPDATE accounts SET balance = balance - 5 WHERE id = 7")()
+			sql(p.Postgres[1], "UPDATE accounts SET balance = balance + 5 WHERE id = 7")()
+		}},
+		{"an order of another product", []string{RuleJournaled, RuleRows}, sql(p.Postgres[order.Shards[0]], "UPDATE orders SET sku = sku %% 200 + 1 WHERE id = '%s'", order.ID),
+			sql(p.Postgres[order.Shards[0]], "UPDATE orders SET sku = %d WHERE id = '%s'", order.Rows[0], order.ID)},
+		{"an account for another", []string{RuleRows}, sql(debit, "UPDATE accounts SET id = 1000 WHERE id = 7"), sql(debit, "UPDATE accounts SET id = 7 WHERE id = 1000")},
 		{"lost image row", []string{RuleAcked}, sql(p.Postgres[image.Shards[0]], "DELETE FROM product_images WHERE key = '%s'", image.Key),
 			sql(p.Postgres[image.Shards[0]], "INSERT INTO product_images VALUES ('%s', '%s', %d)", image.Key, image.SHA, image.Size)},
 	} {
@@ -218,6 +265,7 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 	if rep := check(t, p, cut, journal); !rep.OK {
 		t.Fatalf("after undoing: %+v", rep)
 	}
+	checkShowsNothing(t, p, cut, journal)
 	// Traffic that went on after the cut: everything of it is surplus.
 	o = options(p, journal)
 	o.Duration, o.Seed = time.Second, 7
@@ -229,9 +277,36 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 	if rep := check(t, p, now(), journal); !rep.OK {
 		t.Errorf("a later cut: %+v", rep)
 	}
-	fence, err := Check(t.Context(), CheckOptions{Cut: now(), Journal: journal, Platform: p, FenceOnly: true})
+	fence, err := Check(t.Context(), CheckOptions{Cut: now(), Journals: []string{journal}, Platform: p, FenceOnly: true})
 	if err != nil || !slices.Equal(fence.NotChecked, []string{RuleCarts, RuleImages}) {
 		t.Errorf("fence only: %+v, %v", fence, err)
+	}
+}
+
+// checkShowsNothing asks in ways in which nothing, or not everything, is compared.
+func checkShowsNothing(t *testing.T, p Platform, cut targets.Cut, journal string) {
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if rep := check(t, p, cut, empty); rep.OK || rep.ByRule[RuleAcked] == 0 {
+		t.Errorf("an empty journal: %+v", rep)
+	}
+	early := cut
+	early.FencedAt = cut.FencedAt.Add(-time.Hour)
+	early.ReleasedAt = early.FencedAt
+	if rep := check(t, p, early, journal); rep.OK || rep.ByRule[RuleAcked] == 0 {
+		t.Errorf("a journal of later: %+v", rep)
+	}
+	early.ReleasedAt = cut.ReleasedAt.Add(time.Hour)
+	early.FencedAt = cut.FencedAt
+	if rep := check(t, p, early, journal); rep.OK || rep.ByRule[RuleFence] != 1 || rep.Total != 1 {
+		t.Errorf("a fence of an hour: %+v", rep)
+	}
+	part := p
+	part.Redis, part.Media = nil, targets.Instance{}
+	if rep := check(t, part, cut, journal); rep.OK || rep.Total != 0 || !slices.Equal(rep.NotChecked, []string{RuleCarts, RuleImages}) {
+		t.Errorf("PostgreSQL alone: %+v", rep)
 	}
 }
 
@@ -248,10 +323,11 @@ func TestStylesAndGateTogether(t *testing.T) {
 		wg.Go(func() { quiet(t, o) })
 	}
 	wg.Wait()
-	for _, j := range journals {
-		if rep := check(t, p, now(), j); !rep.OK {
-			t.Errorf("%+v", rep)
-		}
+	if rep := check(t, p, now(), journals...); !rep.OK {
+		t.Errorf("%+v", rep)
+	}
+	if rep := check(t, p, now(), journals[1:]...); rep.OK || rep.ByRule[RuleJournaled] == 0 || rep.ByRule[RuleCarts] == 0 {
+		t.Errorf("without one journal: %+v", rep)
 	}
 }
 

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drctl/internal/fail"
+	"drctl/internal/sandbox"
+)
+
+// A command with an engine of its own owns its sandboxes, whose servers outlive
+// it. The guard is a process beside it that removes them when it is killed. When
+// the guard is gone too, as after a reboot, the next command sweeps.
+
+// startGuard starts the guard of this process's sandboxes below root. It is in
+// a session of its own, so that what ends this process leaves it alone, and it
+// ends by itself soon after this process.
+func startGuard(root string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fail.New(fail.Internal, "sandbox: guard", root, "", err)
+	}
+	start, err := sandbox.StartTicks(os.Getpid())
+	if err == nil {
+		root, err = filepath.Abs(root)
+	}
+	if err != nil {
+		return fail.New(fail.Internal, "sandbox: guard", root, "", err)
+	}
+	cmd := exec.Command(self, "sandbox", "guard", "--dir", root, "--pid", strconv.Itoa(os.Getpid()), "--start", strconv.FormatUint(start, 10))
+	cmd.Env = []string{} // no secrets of ours
+	cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fail.New(fail.Unavailable, "sandbox: guard", self, "", err)
+	}
+	go func() { _ = cmd.Wait() }() // it outlives us, unless somebody ends it
+	return nil
+}
+
+func guardCmd() *cobra.Command {
+	var root string
+	var owner sandbox.Proc
+	c := &cobra.Command{
+		Use: "guard", Short: "Remove a process's sandboxes when it ends", Args: cobra.NoArgs, Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { return guard(cmd.Context(), root, owner) },
+	}
+	c.Flags().StringVar(&root, "dir", "", "directory of the sandboxes")
+	c.Flags().IntVar(&owner.Pid, "pid", 0, "the process")
+	c.Flags().Uint64Var(&owner.Start, "start", 0, "its start time in clock ticks since boot")
+	return c
+}
+
+// guard waits for the owner's end and sweeps. What the owner's own children
+// still write while they end is why it tries more than once.
+func guard(ctx context.Context, root string, owner sandbox.Proc) error {
+	const every, tries = 200 * time.Millisecond, 150
+	for owner.Alive() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(every):
+		}
+	}
+	var err error
+	for range tries {
+		if _, err = sandbox.Sweep(ctx, root, time.Now(), nil); err == nil {
+			return nil
+		}
+		time.Sleep(every)
+	}
+	return err
+}
+
+// sweep removes the sandboxes below root that killed commands left and those
+// whose time is up. What cannot be removed is a warning: it is not what the
+// command was asked for.
+func (a *app) sweep(ctx context.Context, root string) {
+	removed, err := sandbox.Sweep(ctx, root, time.Now(), nil)
+	for _, id := range removed {
+		fmt.Fprintf(a.err, "drctl: removed sandbox %s: its time was up, or the command that it belonged to is gone\n", id)
+	}
+	if err != nil {
+		fmt.Fprintf(a.err, "drctl: warning: a sandbox that nobody needs could not be removed: %v\n", err)
+	}
+}
