@@ -239,7 +239,9 @@ func (b *Box) Remove(_ context.Context) error {
 		}
 		return err
 	}
-	if err := b.end(b.dir); err != nil {
+	// A full volume keeps the record from being written, and removing is the way
+	// out of that: the servers are ended by then, and the record goes too.
+	if err := b.end(b.dir); err != nil && !fail.Is(err, fail.Exhausted) {
 		return err
 	}
 	// The record goes last, so that a removal cut short can be repeated.

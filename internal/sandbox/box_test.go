@@ -344,6 +344,46 @@ func TestFullDisk(t *testing.T) {
 	if !fail.Is(err, fail.Exhausted) || strings.Contains(err.Error(), "hidden-secret") {
 		t.Error(err)
 	}
+	_ = os.RemoveAll(filepath.Join(dir, "pg"))
+	// A sandbox that filled its volume can be removed all the same, and its
+	// server with it.
+	tools := sandboxtest.Tools(t)
+	b, err := sandbox.Create(context.Background(), sandbox.Options{Root: filepath.Join(dir, "boxes"), ID: "full", Tools: tools, Purpose: "restore"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := tools.StartRedis(context.Background(), sandbox.RedisSpec{Dir: filepath.Join(b.Dir(), "r", "data"), Detached: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Kill() })
+	if err := b.Add(p); err != nil {
+		t.Fatal(err)
+	}
+	fillUp(t, filepath.Join(b.Dir(), "filler"))
+	if err := b.Remove(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(b.Dir()); !errors.Is(err, os.ErrNotExist) || p.Alive() {
+		t.Errorf("left: %v, server alive: %v", err, p.Alive())
+	}
+}
+
+// fillUp writes until the volume is full.
+func fillUp(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; {
+		if _, err := f.Write(make([]byte, size)); errors.Is(err, syscall.ENOSPC) {
+			size /= 2
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestStopAndKill(t *testing.T) {
