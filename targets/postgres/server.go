@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -312,11 +313,31 @@ func readTail(path string, n int64) string {
 	return string(b[:got])
 }
 
+// fullVolume names the volume of the restore that has no room for one more
+// segment of log; "" when there is none.
+func (r *restoreRun) fullVolume() string {
+	for _, dir := range []string{r.dir, r.work} {
+		var st syscall.Statfs_t
+		if err := syscall.Statfs(dir, &st); err != nil {
+			continue
+		}
+		if free := st.Bavail * uint64(st.Bsize); free < r.segSize {
+			return fmt.Sprintf("%d bytes are left at %s", free, dir)
+		}
+	}
+	return ""
+}
+
 // explain says why the server ended during recovery.
 func (r *restoreRun) explain() error {
 	log := readTail(r.logFile(), 64<<10)
 	last := r.req.Path[len(r.req.Path)-1]
 	span := fmt.Sprintf("stream %s from %s to %s", last.Lineage, targets.FormatLSN(max(r.req.Base.From.Offset, last.From)), targets.FormatLSN(last.To))
+	if full := r.fullVolume(); full != "" {
+		// The server's log is on a volume that is full, too: it may not say so, and
+		// a segment that could not be copied looks like the end of the log to it.
+		return r.refuse(fail.Exhausted, "free space or restore elsewhere", "No space left on device: %s; the server's last words: %s", full, logLine(log, `No space left|could not|FATAL|PANIC`))
+	}
 	if strings.Contains(log, "recovery ended before configured recovery target was reached") {
 		why := logLine(log, `invalid|incorrect|unexpected|could not|mismatch|out of sequence|record with`)
 		return fail.New(fail.Corrupt, opRestore, r.in.String(), "verify the vault; another vault or another base may do",
