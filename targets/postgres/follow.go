@@ -272,6 +272,9 @@ func (f *follower) awaitDurable(ctx context.Context, offset uint64) error {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for f.archive.Durable() < offset {
+		if err := f.archive.Err(); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
