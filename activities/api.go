@@ -107,6 +107,22 @@ type ShardIn struct {
 	Shard targets.ShardID `json:"shard"`
 }
 
+// FollowIn names the shard to follow.
+type FollowIn struct {
+	Shard targets.ShardID `json:"shard"`
+	// BaseAsked says that the caller knows of the interruption and has asked
+	// for a base.
+	BaseAsked bool `json:"base_asked,omitempty"`
+}
+
+// FollowOut says why following ended before its time.
+type FollowOut struct {
+	Group string `json:"group"` // that the shard belongs to
+	// Break, when set, says where the log is interrupted: only a base taken
+	// from now on leads to what is archived behind it.
+	Break string `json:"break,omitempty"`
+}
+
 // GroupIn names a group.
 type GroupIn struct {
 	Group string `json:"group"`

@@ -3,6 +3,8 @@ package activities
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"drctl/internal/engine"
@@ -12,69 +14,134 @@ import (
 	"drctl/targets"
 )
 
-// followFor is how long one activity follows before it hands over to the
-// next, so that histories stay short and configuration changes are noticed.
-const followFor = time.Hour
+const (
+	// followFor is how long one activity follows before it hands over to the
+	// next, so that histories stay short and configuration changes are noticed.
+	followFor = time.Hour
+	// holeAgain is how long it follows when a base was asked for, before it says
+	// again that there is none.
+	holeAgain = 5 * time.Minute
+)
+
+// errBroken ends the following so that the caller can start a base.
+var errBroken = errors.New("the log is interrupted")
 
 // FollowShard streams one shard's log into the vaults until its time is up,
-// the worker stops or the log cannot go on.
-func (a *Activities) FollowShard(ctx context.Context, in ShardIn) error {
-	return engine.EncodeError(a.follow(ctx, in.Shard))
+// the worker stops, the log cannot go on, or it was interrupted so that only a
+// new base leads to what is archived now. A caller that has seen to the base
+// says so, and following goes on: a base needs it.
+func (a *Activities) FollowShard(ctx context.Context, in FollowIn) (FollowOut, error) {
+	out, err := a.follow(ctx, in)
+	return out, engine.EncodeError(err)
 }
 
-func (a *Activities) follow(parent context.Context, shard targets.ShardID) error {
+func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
-	inst, d, err := a.writable(ctx, shard)
+	// An idle log makes no progress and is not stalled: its liveness is the
+	// protocol's own keep-alive, without which the follower returns an error.
+	// Nor is a start that lists and joins large vaults: each of their calls has a
+	// time-out of its own. So this activity may beat by the clock.
+	type following struct {
+		arch *stream.Archiver
+		inst targets.Instance
+	}
+	var now atomic.Pointer[following]
+	stop := beatEvery(ctx, 2*time.Second, func() Beat {
+		f := now.Load()
+		if f == nil {
+			return Beat{Shard: in.Shard.String(), Phase: "starting"}
+		}
+		at, _ := f.arch.Tail()
+		durable := f.arch.Durable()
+		return Beat{Shard: in.Shard.String(), Phase: "following", Offset: durable, Done: int64(durable), Total: int64(at.Offset), Detail: f.inst.String()}
+	})
+	defer stop()
+	inst, d, err := a.writable(ctx, in.Shard)
 	if err != nil {
-		return err
+		return FollowOut{}, err
 	}
 	follower, ok := d.(targets.Follower)
 	if !ok {
-		return fail.Newf(fail.Unsupported, "follow", inst.String(), "a store of kind %s has no log to follow", inst.Kind)
+		return FollowOut{}, fail.Newf(fail.Unsupported, "follow", inst.String(), "a store of kind %s has no log to follow", inst.Kind)
 	}
-	group, err := a.Platform.GroupOf(shard)
+	group, err := a.Platform.GroupOf(in.Shard)
 	if err != nil {
-		return err
+		return FollowOut{}, err
 	}
 	set, pol, err := a.set(ctx, group, inst.Region)
 	if err != nil {
-		return err
+		return FollowOut{}, err
 	}
-	// An idle log makes no progress and is not stalled: its liveness is the
-	// protocol's own keep-alive, without which the follower returns an error.
-	// So this activity may beat by the clock.
-	arch, err := stream.NewArchiver(ctx, stream.Options{Set: set, Shard: shard, Kind: inst.Kind, Region: inst.Region,
+	arch, err := stream.NewArchiver(ctx, stream.Options{Set: set, Shard: in.Shard, Kind: inst.Kind, Region: inst.Region,
 		ChunkAge: pol.ChunkAge, ChunkSize: pol.ChunkSize, Log: a.Log})
 	if err != nil {
-		return err
+		return FollowOut{}, err
 	}
-	beat := func() Beat {
-		at, _ := arch.Tail()
-		return Beat{Shard: shard.String(), Phase: "following", Offset: arch.Durable(), Done: int64(arch.Durable()), Total: int64(at.Offset), Detail: inst.String()}
+	defer arch.Abort()
+	now.Store(&following{arch, inst})
+	broken := func() string {
+		if b, yes := stream.NeedsBase(arch.Lineages(), basesOf(ctx, set, in.Shard)); yes {
+			return b.String()
+		}
+		return ""
 	}
-	stop := beatEvery(ctx, 2*time.Second, beat)
-	defer stop()
+	out := FollowOut{Group: group, Break: broken()}
+	if out.Break != "" && !in.BaseAsked {
+		return out, nil
+	}
 	limit := followFor
 	if len(set.Vaults) < len(pol.Vaults) {
 		limit = time.Minute // look again for the vault that is out of reach
 	}
-	fctx, done := context.WithTimeout(ctx, limit)
+	if out.Break != "" {
+		limit = min(limit, holeAgain)
+	}
+	tctx, done := context.WithTimeout(ctx, limit)
 	defer done()
+	fctx, end := context.WithCancelCause(tctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for {
+			select {
+			case <-fctx.Done():
+				return
+			case <-arch.Interrupted():
+				if broken() != "" {
+					end(errBroken)
+				}
+			}
+		}
+	})
 	err = follower.Follow(fctx, inst, arch)
 	// What was received is flushed even when the caller is gone, within reason.
 	cctx, ccancel := context.WithTimeout(context.WithoutCancel(parent), 20*time.Second)
 	defer ccancel()
 	cerr := arch.Close(cctx)
+	cause := context.Cause(fctx)
+	end(nil)
+	watch.Wait()
 	switch {
 	case context.Cause(ctx) == errStopping:
-		return errStopping
+		return out, errStopping
 	case parent.Err() != nil:
-		return parent.Err()
-	case errors.Is(err, context.DeadlineExceeded) && fctx.Err() != nil:
+		return out, parent.Err()
+	case errors.Is(cause, errBroken), errors.Is(err, context.DeadlineExceeded) && tctx.Err() != nil:
 		err = nil // its time is up
 	}
-	return errors.Join(err, cerr)
+	out.Break = broken()
+	return out, errors.Join(err, cerr)
+}
+
+// basesOf lists the bases that any of the vaults holds. Damage, and a vault
+// that does not answer, are for others to report.
+func basesOf(ctx context.Context, set vault.Set, shard targets.ShardID) []targets.Artifact {
+	var out []targets.Artifact
+	for _, v := range set.Vaults {
+		bases, _ := v.Bases(ctx, shard)
+		out = append(out, bases...)
+	}
+	return out
 }
 
 // set opens the vaults of a group's policy, the region's own first.

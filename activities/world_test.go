@@ -141,15 +141,22 @@ func newWorld(t *testing.T, shards int) *world {
 	w.add(w.shop.Media, nil)
 	w.setup(t)
 
+	store := sandboxtest.S3(t, true)
+	w.vaults(t, map[string]vault.Location{
+		"east": {URL: "file://" + filepath.Join(w.dir, "vault")},
+		"west": {URL: "s3://media/vault", Endpoint: store.Address, AccessKey: store.User, SecretKey: store.Password},
+	})
+	return w
+}
+
+// vaults makes the vaults of the regions; all must hold what counts as durable.
+func (w *world) vaults(t *testing.T, at map[string]vault.Location) {
+	t.Helper()
 	key, err := vault.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := sandboxtest.S3(t, true)
-	for region, loc := range map[string]vault.Location{
-		"east": {URL: "file://" + filepath.Join(w.dir, "vault")},
-		"west": {URL: "s3://media/vault", Endpoint: store.Address, AccessKey: store.User, SecretKey: store.Password},
-	} {
+	for region, loc := range at {
 		v, err := vault.Init(t.Context(), vault.Options{Region: region, Location: loc, Key: key, Set: "11111111-2222-3333-4444-555555555555",
 			ResticBin: w.tools.ResticBin, CacheDir: filepath.Join(w.dir, "cache", region), TempDir: t.TempDir(), Log: quiet})
 		if err != nil {
@@ -158,8 +165,7 @@ func newWorld(t *testing.T, shards int) *world {
 		w.set.Vaults = append(w.set.Vaults, v)
 	}
 	slices.SortFunc(w.set.Vaults, func(a, b *vault.Vault) int { return strings.Compare(a.Region(), b.Region()) })
-	w.set.Durability = 2
-	return w
+	w.set.Durability = len(at)
 }
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -209,7 +215,7 @@ func (w *world) follow(t *testing.T, a *activities.Activities) (stop func()) {
 			continue
 		}
 		wg.Go(func() {
-			_, err := execute[any](a, activities.FollowShardName, activities.ShardIn{Shard: s.Shard}, ch)
+			_, err := execute[activities.FollowOut](a, activities.FollowShardName, activities.FollowIn{Shard: s.Shard}, ch)
 			select {
 			case <-ch:
 			default:

@@ -101,6 +101,9 @@ type Archive interface {
 	Durable() uint64
 	// Advanced is signalled (capacity 1) whenever Durable may have grown.
 	Advanced() <-chan struct{}
+	// Err is why the archive has given up (its vaults cannot be reached), or nil:
+	// nothing that it holds becomes durable any more, and a follower returns it.
+	Err() error
 	// Base saves a full image that the protocol delivered on the way (a Redis
 	// full resync) as the base at the given position.
 	Base(ctx context.Context, at Position, image io.Reader, settings map[string]string) error

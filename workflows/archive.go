@@ -1,12 +1,15 @@
 package workflows
 
 import (
+	"errors"
 	"time"
 
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/targets"
 )
 
 // ArchiveIn names the shard to archive.
@@ -16,7 +19,9 @@ type ArchiveIn struct {
 
 // Archive keeps one shard's log flowing into the vaults for ever. The activity
 // is long-lived and ends by itself from time to time, so that the history
-// stays short; whatever ends it otherwise, it is started again.
+// stays short; whatever ends it otherwise, it is started again. When the log
+// was interrupted, so that no base leads to what is archived now, a backup of
+// the shard is started while following goes on.
 func Archive(ctx workflow.Context, in ArchiveIn) error {
 	actx := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue: in.Shard.Queue,
@@ -27,8 +32,10 @@ func Archive(ctx workflow.Context, in ArchiveIn) error {
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 1.5,
 			MaximumInterval: 10 * time.Second},
 	})
+	asked := false
 	for range 100 {
-		if err := workflow.ExecuteActivity(actx, activities.FollowShardName, activities.ShardIn{Shard: in.Shard.Shard}).Get(ctx, nil); err != nil {
+		var out activities.FollowOut
+		if err := workflow.ExecuteActivity(actx, activities.FollowShardName, activities.FollowIn{Shard: in.Shard.Shard, BaseAsked: asked}).Get(ctx, &out); err != nil {
 			if temporal.IsCanceledError(err) {
 				return err
 			}
@@ -39,7 +46,42 @@ func Archive(ctx workflow.Context, in ArchiveIn) error {
 			if err := workflow.Sleep(ctx, 30*time.Second); err != nil {
 				return err
 			}
+			continue
+		}
+		if asked = out.Break != ""; asked {
+			askForBase(ctx, in, out)
 		}
 	}
 	return workflow.NewContinueAsNewError(ctx, ArchiveName, in)
+}
+
+// askForBase starts a backup of the shard under the id that excludes others,
+// and does not wait for it. When one runs already, or the start fails, a later
+// round tries again if it is still needed.
+func askForBase(ctx workflow.Context, in ArchiveIn, out activities.FollowOut) {
+	shard := in.Shard.Shard.String()
+	log := workflow.GetLogger(ctx)
+	log.Error("the log is interrupted; taking a new base", "shard", shard, "what", out.Break)
+	var g activities.Group
+	if err := workflow.ExecuteActivity(quick(ctx, in.Shard.Queue), activities.DescribeGroupName, activities.GroupIn{Group: out.Group}).Get(ctx, &g); err != nil {
+		log.Error("no base was started", "shard", shard, "err", err.Error())
+		return
+	}
+	// The backup goes on when this archiver is stopped.
+	cctx, _ := workflow.NewDisconnectedContext(ctx)
+	cctx = workflow.WithChildOptions(cctx, workflow.ChildWorkflowOptions{
+		// The shard's own queue: its workers are there, the home region's may be lost.
+		WorkflowID: BackupID(g.Name), TaskQueue: in.Shard.Queue,
+		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
+	})
+	err := workflow.ExecuteChildWorkflow(cctx, TakeBackupName, TakeBackupIn{Group: g, Shards: []targets.ShardID{in.Shard.Shard}}).
+		GetChildWorkflowExecution().Get(cctx, nil)
+	var running *temporal.ChildWorkflowExecutionAlreadyStartedError
+	switch {
+	case errors.As(err, &running):
+		log.Info("another backup runs; the base is tried again after it", "shard", shard)
+	case err != nil:
+		log.Error("no base was started", "shard", shard, "err", err.Error())
+	}
 }

@@ -6,10 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/targets"
 	"drctl/workflows"
 )
 
@@ -89,5 +91,94 @@ func TestArchiveCancelled(t *testing.T) {
 	wantCanceled(t, e.GetWorkflowError())
 	if len(w.calls) != 1 {
 		t.Fatalf("%d calls", len(w.calls))
+	}
+}
+
+// An interrupted log gets a base of that one shard, and following goes on.
+func TestArchiveAsksForABase(t *testing.T) {
+	w := newWorld()
+	w.broken = 1
+	e := env(t, w)
+	e.ExecuteWorkflow(workflows.Archive, archiveIn())
+	var again *workflow.ContinueAsNewError
+	if err := e.GetWorkflowError(); !errors.As(err, &again) {
+		t.Fatal(err)
+	}
+	if w.count("TakeBase") != 1 || w.count("TakeBase orders/0") != 1 || w.count("CopyVault orders/0 east>west") != 1 {
+		t.Fatalf("calls %v", w.calls)
+	}
+	if w.asked[0] || !w.asked[1] || w.asked[len(w.asked)-1] || len(w.asked) != 100 {
+		t.Fatalf("asked %v", w.asked)
+	}
+}
+
+// A configuration that does not know the group, or an engine that starts no
+// child, does not stop the archiving.
+func TestArchiveGoesOnWithoutABase(t *testing.T) {
+	w := newWorld()
+	w.broken = 1
+	w.fail["DescribeGroup"] = broken("shop")
+	e := env(t, w)
+	e.ExecuteWorkflow(workflows.Archive, archiveIn())
+	var again *workflow.ContinueAsNewError
+	if err := e.GetWorkflowError(); !errors.As(err, &again) || w.count("FollowShard") != 100 || w.count("TakeBase") != 0 {
+		t.Fatalf("%v, %d rounds", err, w.count("FollowShard"))
+	}
+}
+
+// While another backup of the group runs the base waits for it; it outlives
+// the archiver that asked for it.
+func TestArchiveWaitsForAnotherBackup(t *testing.T) {
+	r := newRealEngine(t)
+	w := newWorld()
+	w.broken = 1 << 20 // no base ends it
+	other := make(chan struct{})
+	mine := make(chan struct{})
+	end := make(chan struct{})
+	w.hook = func(_ context.Context, call string) error {
+		switch call {
+		case "TakeBase orders/1":
+			close(other)
+			for w.count("FollowShard") < 4 {
+				time.Sleep(10 * time.Millisecond)
+			}
+		case "TakeBase orders/0":
+			close(mine)
+			<-end
+		case "FollowShard orders/0":
+			time.Sleep(50 * time.Millisecond)
+		}
+		return nil
+	}
+	ctx, c := context.WithTimeout(t.Context(), time.Minute)
+	defer c()
+	wk := r.worker(t, w, "east")
+	defer wk.Stop()
+	start := func(id, name string, in any) client.WorkflowRun {
+		run, err := r.c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: id, TaskQueue: queueOf("east")}, name, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return run
+	}
+	first := start(workflows.BackupID("shop"), workflows.TakeBackupName, workflows.TakeBackupIn{Group: group(), Shards: []targets.ShardID{id("orders/1")}})
+	<-other
+	arch := start(workflows.ArchiveID(id("orders/0")), workflows.ArchiveName, archiveIn())
+	if err := first.Get(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-mine:
+	case <-ctx.Done():
+		t.Fatalf("no base was taken after the other backup: %v", w.calls)
+	}
+	if err := r.c.CancelWorkflow(ctx, arch.GetID(), arch.GetRunID()); err != nil {
+		t.Fatal(err)
+	}
+	wantCanceled(t, arch.Get(ctx, nil))
+	close(end)
+	var out workflows.BackupOut
+	if err := r.c.GetWorkflow(ctx, workflows.BackupID("shop"), "").Get(ctx, &out); err != nil || len(out.Bases) != 1 || out.Bases[0].Error != "" {
+		t.Fatalf("the backup ended with the archiver: %+v %v", out, err)
 	}
 }

@@ -40,13 +40,17 @@ type world struct {
 	// findings are the answer of a verification or of the cross-check.
 	findings map[string][]targets.Finding
 	noRoom   bool
-	running  int
-	most     int // activities at the same time
-	finished []activities.FinishIn
-	abandons []activities.CutIn
-	kept     []activities.KeepIn
-	plan     restore.Plan
-	cut      targets.Cut
+	// broken is how many bases the log needs, based how many were taken; asked
+	// is what each FollowShard was told.
+	broken, based int
+	asked         []bool
+	running       int
+	most          int // activities at the same time
+	finished      []activities.FinishIn
+	abandons      []activities.CutIn
+	kept          []activities.KeepIn
+	plan          restore.Plan
+	cut           targets.Cut
 	// open are the sandboxes that exist.
 	open map[string]bool
 }
@@ -146,13 +150,27 @@ func (w *world) activities() map[string]any {
 			return w.call(ctx, activities.ShareCutsName, in.Group)
 		},
 		activities.TakeBaseName: func(ctx context.Context, in activities.BaseIn) (activities.BaseOut, error) {
+			w.mu.Lock()
+			w.based++
+			w.mu.Unlock()
 			return activities.BaseOut{Base: targets.Artifact{ID: in.ID, Shard: in.Shard}, Vault: "east"}, w.call(ctx, activities.TakeBaseName, in.Shard.String())
 		},
 		activities.CopyVaultName: func(ctx context.Context, in activities.CopyIn) error {
 			return w.call(ctx, activities.CopyVaultName, in.Shard.String()+" "+in.From+">"+in.To)
 		},
-		activities.FollowShardName: func(ctx context.Context, in activities.ShardIn) error {
-			return w.call(ctx, activities.FollowShardName, in.Shard.String())
+		activities.FollowShardName: func(ctx context.Context, in activities.FollowIn) (activities.FollowOut, error) {
+			out := activities.FollowOut{Group: "shop"}
+			err := w.call(ctx, activities.FollowShardName, in.Shard.String())
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.asked = append(w.asked, in.BaseAsked)
+			if w.based < w.broken {
+				out.Break = "a hole of 7 bytes"
+			}
+			return out, err
+		},
+		activities.DescribeGroupName: func(ctx context.Context, in activities.GroupIn) (activities.Group, error) {
+			return group(), w.call(ctx, activities.DescribeGroupName, in.Group)
 		},
 		activities.OpenSandboxName: func(ctx context.Context, in activities.SandboxIn) (activities.SandboxRef, error) {
 			err := w.call(ctx, activities.OpenSandboxName, "")

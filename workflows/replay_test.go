@@ -67,6 +67,7 @@ func scenarios() []scenario {
 			}
 		}, "FollowShard#6", true},
 		{"archive-cancelled-while-waiting", workflows.ArchiveName, archiveIn(), func(w *world) { w.fail["FollowShard"] = broken("orders/0") }, "wait", true},
+		{"archive-interrupted", workflows.ArchiveName, archiveIn(), func(w *world) { w.broken = 1 }, "FollowShard#6", true},
 		{"restore", workflows.RestoreName, restoreIn(planOf("orders/0", "orders/1", "carts/0")), func(w *world) { w.findings["orders/0"] = finding }, "", false},
 		{"restore-step-failed", workflows.RestoreName, discard, func(w *world) { w.fail["RestoreShard orders/1"] = broken("chunk x") }, "", false},
 		{"restore-refused", workflows.RestoreName, restoreIn(planOf("orders/0")), func(w *world) { w.noRoom = true }, "", true},
@@ -198,19 +199,25 @@ func newRealEngine(t *testing.T) realEngine {
 	return realEngine{c}
 }
 
+// worker serves a region's queue.
+func (r realEngine) worker(t *testing.T, w *world, region string) worker.Worker {
+	t.Helper()
+	// Heartbeats that are not held back: cancellations arrive with them.
+	wk := worker.New(r.c, queueOf(region), worker.Options{MaxHeartbeatThrottleInterval: 20 * time.Millisecond, DefaultHeartbeatThrottleInterval: 20 * time.Millisecond})
+	registerWorkflows(wk)
+	w.register(wk)
+	if err := wk.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return wk
+}
+
 // serve runs workers of every queue until the returned function is called.
 func (r realEngine) serve(t *testing.T, w *world) (stop func()) {
 	t.Helper()
 	var ws []worker.Worker
 	for _, q := range []string{"east", "west", "host"} {
-		// Heartbeats that are not held back: cancellations arrive with them.
-		wk := worker.New(r.c, queueOf(q), worker.Options{MaxHeartbeatThrottleInterval: 20 * time.Millisecond, DefaultHeartbeatThrottleInterval: 20 * time.Millisecond})
-		registerWorkflows(wk)
-		w.register(wk)
-		if err := wk.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ws = append(ws, wk)
+		ws = append(ws, r.worker(t, w, q))
 	}
 	return func() {
 		for _, wk := range ws {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/activities"
 	"drctl/config"
 	"drctl/drills"
 	"drctl/internal/engine"
@@ -149,8 +150,9 @@ func schedule(id string, every, offset, jitter time.Duration, run workflows.Sche
 		TaskQueue: run.Queue, Args: []any{run}}, nil
 }
 
-// archivers starts one archiver for every shard that has a log and stops those
-// of shards that are gone.
+// archivers starts one archiver for every shard that has a log, replaces those
+// that run for another configuration (a primary that moved to another region is
+// archived by that region's workers), and stops those of shards that are gone.
 func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
 	running, err := engine.Running(ctx, s.engine, "archive/")
 	if err != nil {
@@ -169,13 +171,8 @@ func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
 			}
 			id := workflows.ArchiveID(sh.Shard)
 			want[id] = true
-			action := "kept"
-			// Starting is the check: a list may be older than the engine's truth.
-			_, err := start(ctx, s.engine, id, workflows.ArchiveName, sh.Queue, false, workflows.ArchiveIn{Shard: sh})
-			switch {
-			case err == nil:
-				action = "created"
-			case !fail.Is(err, fail.Conflict):
+			action, err := s.archiver(ctx, id, sh)
+			if err != nil {
 				return changes, err
 			}
 			changes = append(changes, engine.Change{ID: id, Action: action})
@@ -183,13 +180,34 @@ func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
 	}
 	for _, r := range running {
 		if !want[r.ID] && strings.HasPrefix(r.ID, "archive/") {
-			if err := s.engine.CancelWorkflow(ctx, r.ID, ""); err != nil {
-				return changes, fail.New(fail.Unavailable, "apply: stop archiver", r.ID, "", err)
+			if err := engine.End(ctx, s.engine, r.ID, "the configuration has no such shard any more"); err != nil {
+				return changes, err
 			}
 			changes = append(changes, engine.Change{ID: r.ID, Action: "deleted"})
 		}
 	}
 	return changes, nil
+}
+
+// archiver sees to one shard's archiver and says what it did.
+func (s *session) archiver(ctx context.Context, id string, sh activities.GroupShard) (action string, err error) {
+	want := workflows.ArchiveIn{Shard: sh}
+	begin := func() error {
+		_, err := start(ctx, s.engine, id, workflows.ArchiveName, sh.Queue, false, want)
+		return err
+	}
+	// Starting is the check: a list may be older than the engine's truth.
+	if err := begin(); err == nil || !fail.Is(err, fail.Conflict) {
+		return "created", err
+	}
+	var is workflows.ArchiveIn
+	if err := engine.Input(ctx, s.engine, id, &is); err != nil || is == want {
+		return "kept", err
+	}
+	if err := engine.End(ctx, s.engine, id, "the configuration of the shard has changed"); err != nil {
+		return "", err
+	}
+	return "updated", begin()
 }
 
 // definition turns a configured drill into plain data.

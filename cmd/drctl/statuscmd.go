@@ -15,6 +15,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/progress"
+	"drctl/internal/stream"
 	"drctl/restore"
 	"drctl/targets"
 	"drctl/targets/all"
@@ -172,9 +173,20 @@ func (s *session) groupStatus(ctx context.Context, g activities.Group, engineSta
 			problem("%s@%s: %s", i.Shard, i.Region, w)
 		}
 	}
+	taking := false
+	if s.engine != nil {
+		if rs, err := engine.Running(ctx, s.engine, ""); err == nil {
+			for _, r := range rs {
+				taking = taking || r.ID == workflows.BackupID(g.Name) && r.Workflow == workflows.TakeBackupName
+				if !strings.HasPrefix(r.ID, "archive/") && !strings.HasPrefix(r.ID, "scheduled/") {
+					st.Running = append(st.Running, r.ID)
+				}
+			}
+		}
+	}
 	for _, sh := range g.Shards {
 		if sh.Kind != targets.S3 {
-			st.Shards = append(st.Shards, s.shardStatus(ctx, sh, g.Policy.BaseEvery, &st))
+			st.Shards = append(st.Shards, s.shardStatus(ctx, sh, g.Policy.BaseEvery, &st, taking))
 		}
 	}
 	for _, x := range st.Shards {
@@ -184,19 +196,10 @@ func (s *session) groupStatus(ctx context.Context, g activities.Group, engineSta
 	}
 	s.cutStatus(ctx, g, &st)
 	s.checkStatus(ctx, g, &st)
-	if s.engine != nil {
-		if rs, err := engine.Running(ctx, s.engine, ""); err == nil {
-			for _, r := range rs {
-				if !strings.HasPrefix(r.ID, "archive/") && !strings.HasPrefix(r.ID, "scheduled/") {
-					st.Running = append(st.Running, r.ID)
-				}
-			}
-		}
-	}
 	return st
 }
 
-func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, baseEvery time.Duration, st *groupStatus) shardStatus {
+func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, baseEvery time.Duration, st *groupStatus, taking bool) shardStatus {
 	out := shardStatus{Shard: sh.Shard}
 	if s.engine != nil {
 		ps, err := engine.Progress(ctx, s.engine, workflows.ArchiveID(sh.Shard))
@@ -218,17 +221,25 @@ func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, bas
 			out.Behind = max(0, int64(i.Status.Position.Offset)-int64(out.Archived))
 		}
 	}
+	var bases []targets.Artifact
+	var held [][]stream.Lineage
 	for _, r := range s.cfg.RegionNames() {
 		v, err := s.p.Vault(ctx, r)
 		if err != nil {
 			continue // cutStatus reports it
 		}
-		bases, _ := v.Bases(ctx, sh.Shard) // damage is the check's to report
-		for _, b := range bases {
-			if b.Finished.After(out.NewestBase) {
-				out.NewestBase = b.Finished
-			}
+		bs, _ := v.Bases(ctx, sh.Shard) // damage is the check's to report
+		bases = append(bases, bs...)
+		ls, _ := stream.Load(ctx, v, sh.Shard)
+		held = append(held, ls)
+	}
+	for _, b := range bases {
+		if b.Finished.After(out.NewestBase) {
+			out.NewestBase = b.Finished
 		}
+	}
+	if b, broken := stream.NeedsBase(stream.Union(held), bases); broken {
+		out.Problem = joinProblems(out.Problem, b.String()+"; "+baseOnTheWay(taking, out.Archiving))
 	}
 	switch age := time.Since(out.NewestBase); {
 	case out.Problem != "":
@@ -238,6 +249,21 @@ func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, bas
 		out.Problem = fmt.Sprintf("the newest base is %s old, one is due every %s; see why with: drctl backup now", progress.Duration(age), progress.Duration(baseEvery))
 	}
 	return out
+}
+
+// baseOnTheWay says what becomes of a log that needs a new base.
+func baseOnTheWay(taking, archiving bool) string {
+	switch {
+	case taking:
+		return "a new base is being taken"
+	case archiving:
+		return "the archiver takes a new base within minutes"
+	}
+	return "take a new base with: drctl backup now"
+}
+
+func joinProblems(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), "; ")
 }
 
 func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupStatus) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,6 +95,7 @@ type Archiver struct {
 	wg   sync.WaitGroup
 
 	advanced chan struct{}
+	broken   chan struct{} // signalled when the log was interrupted
 	events   chan struct{} // wakes the goroutine that reports progress
 
 	mu      sync.Mutex
@@ -123,8 +125,11 @@ type standing struct {
 	tail    uint64
 	origin  bool
 	kind    targets.Kind
+	offset  uint64
 	parent  targets.Position
 	history []byte
+	holes   []Gap
+	seen    time.Time // when anything of it was last written, as of its beginning here
 }
 
 // building is the chunk that takes bytes now.
@@ -159,6 +164,23 @@ func (a *Archiver) Durable() uint64 {
 
 // Advanced is signalled whenever Durable may have grown.
 func (a *Archiver) Advanced() <-chan struct{} { return a.advanced }
+
+// Interrupted is signalled (capacity 1) when a hole was declared, or a log
+// began that left no archived one: see NeedsBase.
+func (a *Archiver) Interrupted() <-chan struct{} { return a.broken }
+
+// Lineages describes what the vaults hold, without the chunks: Holes are those
+// whose bytes no vault has.
+func (a *Archiver) Lineages() []Lineage {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := make([]Lineage, 0, len(a.known))
+	for id, s := range a.known {
+		out = append(out, Lineage{ID: id, Kind: s.kind, Offset: s.offset, Parent: s.parent, Began: s.seen, Origin: s.origin,
+			Holes: slices.Clone(s.holes), History: s.history})
+	}
+	return out
+}
 
 // Progress reports where the archiver stands.
 func (a *Archiver) Progress() Progress {
@@ -269,6 +291,7 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 		kind = a.opt.Kind
 	}
 	holed := false
+	anew := !known && !hasUp && len(a.Lineages()) > 0
 	if !old.origin {
 		// The hole before the origin: once the origin is there, nobody looks
 		// for the rest of the parent any more.
@@ -277,12 +300,14 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 			if err := a.putHole(ctx, parent.Lineage, up.tail, parent.Offset); err != nil {
 				return err
 			}
+			up.holes = append(up.holes, Gap{up.tail, parent.Offset})
+			up.tail = parent.Offset
 		}
 		o := origin{Lineage: lineage, Kind: kind, Offset: offset, Parent: parent, History: history, Began: a.opt.Clock().UTC()}
 		if err := a.putRecord(ctx, vault.OriginKey(a.opt.Shard, lineage), o); err != nil {
 			return err
 		}
-		old.parent, old.history = parent, history
+		old.offset, old.parent, old.history = offset, parent, history
 	}
 	at := offset
 	if known {
@@ -292,6 +317,7 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 			if err := a.putHole(ctx, lineage, old.tail, offset); err != nil {
 				return err
 			}
+			old.holes = append(old.holes, Gap{old.tail, offset})
 		}
 	}
 	a.mu.Lock()
@@ -299,11 +325,10 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 	if old.kind != "" {
 		kind = old.kind
 	}
-	if holed && hasUp {
-		up.tail = max(up.tail, parent.Offset)
+	if hasUp {
 		a.known[parent.Lineage] = up
 	}
-	old.tail, old.origin, old.kind = at, true, kind
+	old.tail, old.origin, old.kind, old.seen = at, true, kind, a.opt.Clock()
 	a.known[lineage] = old
 	sameLineage := a.begun && a.lineage == lineage
 	a.lineage, a.kind, a.tail, a.begun = lineage, kind, at, true
@@ -315,6 +340,12 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 		m.jump(at)
 	}
 	a.recount()
+	if holed || anew {
+		select {
+		case a.broken <- struct{}{}:
+		default:
+		}
+	}
 	a.log.Info("lineage begun", "lineage", lineage, "offset", at, "parent", parent.Lineage, "hole", holed)
 	return nil
 }

@@ -138,8 +138,8 @@ func listLineage(ctx context.Context, st vault.Store, shard targets.ShardID, lin
 	return chunks, holes, nil
 }
 
-// union merges what several vaults hold, as if one vault held it all.
-func union(perVault [][]Lineage) []Lineage {
+// Union merges what several vaults hold, as if one vault held it all.
+func Union(perVault [][]Lineage) []Lineage {
 	type acc struct {
 		l    Lineage
 		keys map[string]bool

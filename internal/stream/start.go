@@ -35,7 +35,7 @@ func NewArchiver(ctx context.Context, opt Options) (*Archiver, error) {
 	a := &Archiver{
 		opt: opt, log: opt.Log.With("shard", opt.Shard.String()),
 		maxFlight: max(1, opt.MaxBuffered/opt.ChunkSize-1),
-		advanced:  make(chan struct{}, 1), events: make(chan struct{}, 1),
+		advanced:  make(chan struct{}, 1), broken: make(chan struct{}, 1), events: make(chan struct{}, 1),
 		changed: make(chan struct{}), known: map[string]standing{}, epoch: 1,
 	}
 	a.bg, a.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -54,7 +54,7 @@ func (a *Archiver) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all := union(held)
+	all := Union(held)
 	a.resume(all, held)
 	if err := a.settle(ctx, all, held); err != nil {
 		return err
@@ -150,7 +150,8 @@ func (a *Archiver) resume(all []Lineage, held [][]Lineage) {
 		return end
 	}
 	for _, l := range all {
-		a.known[l.ID] = standing{tail: ends(l), origin: l.Origin, kind: cmp.Or(l.Kind, a.opt.Kind), parent: l.Parent, history: l.History}
+		a.known[l.ID] = standing{tail: ends(l), origin: l.Origin, kind: cmp.Or(l.Kind, a.opt.Kind), offset: l.Offset, parent: l.Parent,
+			history: l.History, holes: l.unfilled(), seen: l.lastSeen()}
 	}
 	newest, ok := Newest(all)
 	if !ok {

@@ -37,8 +37,8 @@ type follower struct {
 // Follow streams the server's WAL into the archive. See targets.Follower.
 //
 // When the server no longer has the bytes that follow the archive's tail, it
-// goes on at the oldest that it has, which leaves a hole in the stream that
-// only a new base closes; that is logged as an error. A server of another
+// goes on at the oldest that it has, which leaves a hole in the stream: only a
+// base behind it leads to what follows. That is logged as an error. A server of another
 // cluster than the archived one begins a new lineage, logged as an error too.
 func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive targets.Archive) error {
 	f := &follower{d: d, in: in, archive: archive, files: map[uint32][]byte{}}
@@ -272,6 +272,9 @@ func (f *follower) awaitDurable(ctx context.Context, offset uint64) error {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for f.archive.Durable() < offset {
+		if err := f.archive.Err(); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -321,3 +321,52 @@ func TestFollowOtherCluster(t *testing.T) {
 		t.Fatalf("log: %s", log.String())
 	}
 }
+
+// An archive that has given up ends the following: while a timeline that ended
+// waits to be durable, and while an idle server sends nothing.
+func TestFollowReturnsWhyTheArchiveGaveUp(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	var proc sandbox.Proc
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc})
+	standby := sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}})
+	c, sc := open(t, in), open(t, standby)
+	id := lineageOf(t, d, in)
+	fill(t, c, 1<<20)
+	caughtUp(t, c, sc)
+	ends := func(a *archive, what string, done <-chan error) {
+		t.Helper()
+		a.mu.Lock()
+		a.gaveUp = fail.Newf(fail.Unavailable, "archive", "vault", "no vault answers")
+		a.mu.Unlock()
+		select {
+		case err := <-done:
+			wantCode(t, err, fail.Unavailable, "no vault answers")
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: Follow goes on without an archive", what)
+		}
+	}
+	begin := func(a *archive) <-chan error {
+		done := make(chan error, 1)
+		go func() { done <- d.Follow(ctxFor(t, time.Minute), standby, a) }()
+		a.reach(t, id, lsn(t, sc, "SELECT pg_last_wal_replay_lsn()::text"))
+		return done
+	}
+	idle := newArchive()
+	ends(idle, "idle", begin(idle))
+
+	stuck := newArchive()
+	stuck.auto = false
+	done := begin(stuck)
+	if err := proc.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	promote(t, standby)
+	for try := 0; value[bool](t, sc, "SELECT coalesce((SELECT active FROM pg_stat_replication r JOIN pg_replication_slots s ON s.active_pid = r.pid WHERE state = 'streaming'), false)"); try++ {
+		if try == 500 {
+			t.Fatal("the timeline does not end")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	ends(stuck, "waiting for the end of the timeline", done)
+}

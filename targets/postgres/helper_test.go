@@ -125,6 +125,7 @@ type archive struct {
 	advanced chan struct{}
 	onWrite  func(total int) error
 	total    int
+	gaveUp   error
 }
 
 type lineage struct {
@@ -212,6 +213,12 @@ func (a *archive) Durable() uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.durable[a.cur]
+}
+
+func (a *archive) Err() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.gaveUp
 }
 
 func (a *archive) Advanced() <-chan struct{} { return a.advanced }

@@ -57,11 +57,15 @@ func (s *sender) run(ctx context.Context) (switchPoint, error) {
 		return switchPoint{}, ctx.Err()
 	}
 	_ = s.conn.SetDeadline(time.Time{})
+	// An archive that has given up is why acknowledge woke the reader.
+	if aerr := s.archive.Err(); aerr != nil && err != nil {
+		return switchPoint{}, aerr
+	}
 	return next, err
 }
 
 // acknowledge reports what is durable, at once and at least every second, and
-// wakes the reader when the context ends.
+// wakes the reader when the context ends or the archive has given up.
 func (s *sender) acknowledge(ctx context.Context, done <-chan struct{}) {
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
@@ -76,6 +80,10 @@ func (s *sender) acknowledge(ctx context.Context, done <-chan struct{}) {
 		case <-tick.C:
 		case <-s.archive.Advanced():
 		case <-s.asked:
+		}
+		if s.archive.Err() != nil {
+			_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+			return
 		}
 		ask := time.Since(lastAsk) >= askEvery
 		if ask {

@@ -30,6 +30,9 @@ func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive target
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if aerr := archive.Err(); aerr != nil {
+			return aerr
+		}
 		if f.moved {
 			lastGood, wait = time.Now(), 100*time.Millisecond
 		}
@@ -228,7 +231,8 @@ func (f *follower) pump(ctx context.Context) error {
 }
 
 // acknowledge tells the server what is durable, whenever that grows and at
-// least every second: a silent replica is dropped.
+// least every second: a silent replica is dropped. It returns the error of an
+// archive that has given up.
 func (f *follower) acknowledge(ctx context.Context) error {
 	t := time.NewTicker(ackEvery)
 	defer t.Stop()
@@ -239,6 +243,9 @@ func (f *follower) acknowledge(ctx context.Context) error {
 			return nil
 		case <-t.C:
 		case <-f.archive.Advanced():
+		}
+		if err := f.archive.Err(); err != nil {
+			return err
 		}
 		acked = max(acked, f.archive.Durable())
 		if err := f.r.ack(acked); err != nil {

@@ -318,3 +318,22 @@ func (s *slowReader) Read(p []byte) (int, error) {
 	s.b = s.b[n:]
 	return n, nil
 }
+
+// An archive that has given up ends the following, though an idle server sends
+// nothing.
+func TestFollowReturnsWhyTheArchiveGaveUp(t *testing.T) {
+	d := driver(t)
+	in := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
+	m := newMemory(t)
+	done := make(chan error, 1)
+	fctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	go func() { done <- d.Follow(fctx, in, m) }()
+	waitFor(t, "start", func() bool { _, ok := m.Tail(); return ok })
+	m.mu.Lock()
+	m.gaveUp = fail.Newf(fail.Unavailable, "archive", "vault", "no vault answers")
+	m.mu.Unlock()
+	if err := <-done; !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "no vault answers") {
+		t.Fatalf("Follow ended with %v", err)
+	}
+}

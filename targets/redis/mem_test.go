@@ -26,6 +26,7 @@ type memory struct {
 	bases    []targets.Artifact
 	images   map[string][]byte
 	manual   bool // Durable moves only by settle
+	gaveUp   error
 }
 
 type memLineage struct {
@@ -101,6 +102,12 @@ func (m *memory) Durable() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.durable
+}
+
+func (m *memory) Err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.gaveUp
 }
 
 func (m *memory) Advanced() <-chan struct{} { return m.advanced }

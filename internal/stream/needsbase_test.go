@@ -1,0 +1,78 @@
+package stream
+
+import (
+	"testing"
+
+	"drctl/targets"
+)
+
+func TestNeedsBase(t *testing.T) {
+	base := func(l string, at uint64) targets.Artifact { return targets.Artifact{From: pos(l, at)} }
+	l := Lineage{ID: "L", Origin: true, Chunks: []Chunk{{From: 0, To: 100}, {From: 300, To: 400}}, Holes: []Gap{{100, 300}}}
+	m := Lineage{ID: "M", Origin: true, Offset: 400, Parent: pos("L", 400), Chunks: []Chunk{{From: 400, To: 500}}}
+	late := Lineage{ID: "M", Origin: true, Offset: 450, Parent: pos("L", 420), Chunks: m.Chunks}
+	lost := l
+	lost.Holes = append([]Gap{{400, 420}}, l.Holes...)
+	filled := l
+	filled.Chunks = append([]Chunk{{From: 90, To: 310}}, l.Chunks...)
+	for name, c := range map[string]struct {
+		ls    []Lineage
+		bases []targets.Artifact
+		want  Break
+	}{
+		"no base at all":              {[]Lineage{l}, nil, Break{}},
+		"base before the hole":        {[]Lineage{l}, []targets.Artifact{base("L", 50)}, Break{"L", Gap{100, 300}}},
+		"base behind the hole":        {[]Lineage{l}, []targets.Artifact{base("L", 50), base("L", 300)}, Break{}},
+		"the hole was filled":         {[]Lineage{filled}, []targets.Artifact{base("L", 50)}, Break{}},
+		"hole in the parent":          {[]Lineage{l, m}, []targets.Artifact{base("L", 50)}, Break{"L", Gap{100, 300}}},
+		"base of the parent":          {[]Lineage{l, m}, []targets.Artifact{base("L", 350)}, Break{}},
+		"base of another branch":      {[]Lineage{l, m}, []targets.Artifact{base("L", 410)}, Break{"L", Gap{100, 300}}},
+		"only another branch's base":  {[]Lineage{filled, m}, []targets.Artifact{base("L", 410)}, Break{"M", Gap{400, 400}}},
+		"base of the child":           {[]Lineage{l, m}, []targets.Artifact{base("M", 410)}, Break{}},
+		"hole over the switch":        {[]Lineage{lost, late}, []targets.Artifact{base("L", 350)}, Break{"M", Gap{400, 450}}},
+		"another log":                 {[]Lineage{l, {ID: "X", Origin: true, Offset: 7, Began: l.Began.Add(1)}}, []targets.Artifact{base("L", 350)}, Break{"X", Gap{7, 7}}},
+		"another log with a base":     {[]Lineage{l, {ID: "X", Origin: true, Offset: 7, Began: l.Began.Add(1)}}, []targets.Artifact{base("X", 8)}, Break{}},
+		"parents that form a loop":    {[]Lineage{{ID: "X", Parent: pos("X", 0)}}, []targets.Artifact{base("L", 1)}, Break{}},
+		"nothing archived but a base": {nil, []targets.Artifact{base("L", 1)}, Break{}},
+	} {
+		got, ok := NeedsBase(c.ls, c.bases)
+		if got != c.want || ok != (c.want != Break{}) {
+			t.Errorf("%s: %+v %v, want %+v", name, got, ok, c.want)
+		}
+	}
+}
+
+// The archiver says what its log lacks without a listing of its own.
+func TestTheArchiverKnowsItsHoles(t *testing.T) {
+	set, _ := testSet(t, 2, 2)
+	bases := []targets.Artifact{{From: pos("L", 50)}}
+	a := start(t, Options{Set: set})
+	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes("L", 0, 100)))
+	if b, ok := NeedsBase(a.Lineages(), bases); ok {
+		t.Fatalf("%v", b)
+	}
+	select {
+	case <-a.Interrupted():
+		t.Fatal("interrupted by its beginning")
+	default:
+	}
+	must(t, a.Begin(ctx, "L", 300, targets.Position{}, nil))
+	<-a.Interrupted()
+	want := Break{"L", Gap{100, 300}}
+	if b, ok := NeedsBase(a.Lineages(), bases); !ok || b != want {
+		t.Fatalf("%v", b)
+	}
+	must(t, a.Write(ctx, 300, streamBytes("L", 300, 400)))
+	must(t, a.Begin(ctx, "M", 400, pos("L", 400), nil))
+	must(t, a.Close(ctx))
+	b := start(t, Options{Set: set})
+	if got, ok := NeedsBase(b.Lineages(), bases); !ok || got != want {
+		t.Fatalf("after a resume: %v", got)
+	}
+	must(t, b.Begin(ctx, "X", 0, targets.Position{}, nil)) // another cluster
+	<-b.Interrupted()
+	if got, ok := NeedsBase(b.Lineages(), bases); !ok || got.Lineage != "X" {
+		t.Fatalf("another log: %v", got)
+	}
+}
