@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"drctl/activities"
 	"drctl/config"
@@ -23,9 +26,13 @@ type platform struct {
 	tools sandbox.Tools
 	log   *slog.Logger
 
-	mu     sync.Mutex
-	vaults map[string]*vault.Vault
+	opening singleflight.Group // by region
+	mu      sync.Mutex
+	vaults  map[string]*vault.Vault
 }
+
+// openLimit is how long a vault may take to answer when it is opened.
+const openLimit = 10 * time.Second
 
 func newPlatform(cfg *config.Config, tools sandbox.Tools, log *slog.Logger) *platform {
 	return &platform{cfg: cfg, tools: tools, log: log, vaults: map[string]*vault.Vault{}}
@@ -87,13 +94,34 @@ func (p *platform) GroupOf(shard targets.ShardID) (string, error) {
 	return p.cfg.GroupOf(shard)
 }
 
-// Vault opens a region's vault, once.
+// Vault opens a region's vault, once. Those who ask for it meanwhile wait for
+// the same answer; a vault that does not answer holds up no other.
 func (p *platform) Vault(ctx context.Context, region string) (*vault.Vault, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if v, ok := p.vaults[region]; ok {
+	v := p.vaults[region]
+	p.mu.Unlock()
+	if v != nil {
 		return v, nil
 	}
+	answer := p.opening.DoChan(region, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openLimit)
+		defer cancel()
+		v, err := p.open(ctx, region)
+		if err != nil && ctx.Err() != nil {
+			return nil, fail.New(fail.Unavailable, "open the vault of "+region, "", "check that its endpoint is up and reachable from here", err)
+		}
+		return v, err
+	})
+	select {
+	case r := <-answer:
+		v, _ := r.Val.(*vault.Vault)
+		return v, r.Err
+	case <-ctx.Done():
+		return nil, fail.New(fail.CodeOf(ctx.Err()), "open the vault of "+region, "", "", ctx.Err())
+	}
+}
+
+func (p *platform) open(ctx context.Context, region string) (*vault.Vault, error) {
 	opt, err := p.vaultOptions(ctx, region)
 	if err != nil {
 		return nil, err
@@ -102,6 +130,8 @@ func (p *platform) Vault(ctx context.Context, region string) (*vault.Vault, erro
 	if err != nil {
 		return nil, fail.New(fail.CodeOf(err), "open the vault of "+region, "", "", err)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.vaults[region] = v
 	return v, nil
 }
@@ -147,18 +177,21 @@ func (p *platform) Set(ctx context.Context, group, region string) (vault.Set, er
 		names[0], names[i] = names[i], names[0]
 	}
 	set := vault.Set{Durability: pol.Stream.Durability}
-	var errs []error
-	for _, n := range names {
-		v, err := p.Vault(ctx, n)
-		if err != nil {
-			errs = append(errs, err)
-			if !fail.Is(err, fail.Unavailable) {
-				return vault.Set{}, err
-			}
-			p.log.Warn("a vault is out of reach", "region", n, "err", err)
+	vaults, errs := make([]*vault.Vault, len(names)), make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, n := range names {
+		wg.Go(func() { vaults[i], errs[i] = p.Vault(ctx, n) })
+	}
+	wg.Wait()
+	for i, n := range names {
+		if errs[i] == nil {
+			set.Vaults = append(set.Vaults, vaults[i])
 			continue
 		}
-		set.Vaults = append(set.Vaults, v)
+		if !fail.Is(errs[i], fail.Unavailable) {
+			return vault.Set{}, errs[i]
+		}
+		p.log.Warn("a vault is out of reach", "region", n, "err", errs[i])
 	}
 	if len(set.Vaults) < max(1, set.Durability) {
 		return vault.Set{}, fail.New(fail.Unavailable, "open the vaults", group, "the policy asks for more vaults than can be reached", errors.Join(errs...))

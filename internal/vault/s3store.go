@@ -151,7 +151,7 @@ func (s *s3Store) create(ctx context.Context, key string, put func(name, free *s
 	}
 	free := aws.String("*")
 	for try := 0; ; try++ {
-		err := s.fail("write", key, put(name, free))
+		err := s.fail(ctx, "write", key, put(name, free))
 		if !fail.Is(err, fail.Conflict) || try == 3 {
 			return err
 		}
@@ -225,7 +225,7 @@ func (s *s3Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	}
 	out, err := s.c.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: name})
 	if err != nil {
-		return nil, s.fail("read", key, err)
+		return nil, s.fail(ctx, "read", key, err)
 	}
 	return &s3Body{ctx: ctx, s: s, name: name, key: key, etag: out.ETag, body: out.Body, size: aws.ToInt64(out.ContentLength)}, nil
 }
@@ -254,14 +254,14 @@ func (b *s3Body) Read(p []byte) (int, error) {
 		return n, err
 	}
 	if b.ctx.Err() != nil || b.resumed >= 3 {
-		return n, b.s.fail("read", b.key, err)
+		return n, b.s.fail(b.ctx, "read", b.key, err)
 	}
 	b.resumed++
 	out, rerr := b.s.c.GetObject(b.ctx, &s3.GetObjectInput{
 		Bucket: &b.s.bucket, Key: b.name, IfMatch: b.etag, Range: aws.String(fmt.Sprintf("bytes=%d-", b.off)),
 	})
 	if rerr != nil {
-		return n, b.s.fail("read", b.key, errors.Join(err, rerr))
+		return n, b.s.fail(b.ctx, "read", b.key, errors.Join(err, rerr))
 	}
 	b.mu.Lock()
 	b.body.Close()
@@ -283,7 +283,7 @@ func (s *s3Store) Stat(ctx context.Context, key string) (Info, error) {
 	}
 	out, err := s.c.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: name})
 	if err != nil {
-		return Info{}, s.fail("look up", key, err)
+		return Info{}, s.fail(ctx, "look up", key, err)
 	}
 	return Info{Key: key, Size: aws.ToInt64(out.ContentLength), Modified: aws.ToTime(out.LastModified)}, nil
 }
@@ -297,7 +297,7 @@ func (s *s3Store) List(ctx context.Context, prefix, after string) iter.Seq2[Info
 		for {
 			out, err := s.c.ListObjectsV2(ctx, in)
 			if err != nil {
-				yield(Info{}, s.fail("list", prefix, err))
+				yield(Info{}, s.fail(ctx, "list", prefix, err))
 				return
 			}
 			for _, o := range out.Contents {
@@ -324,14 +324,14 @@ func (s *s3Store) sweep(ctx context.Context, before time.Time) error {
 	for {
 		out, err := s.c.ListMultipartUploads(ctx, in)
 		if err != nil {
-			return s.fail("sweep", "", err)
+			return s.fail(ctx, "sweep", "", err)
 		}
 		for _, u := range out.Uploads {
 			if !aws.ToTime(u.Initiated).Before(before) {
 				continue
 			}
 			_, err := s.c.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: u.Key, UploadId: u.UploadId})
-			if err = s.fail("sweep", aws.ToString(u.Key), err); err != nil && !fail.Is(err, fail.NotFound) {
+			if err = s.fail(ctx, "sweep", aws.ToString(u.Key), err); err != nil && !fail.Is(err, fail.NotFound) {
 				return err
 			}
 		}
@@ -348,14 +348,16 @@ func (s *s3Store) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	_, err = s.c.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: name})
-	if err = s.fail("delete", key, err); fail.Is(err, fail.NotFound) {
+	if err = s.fail(ctx, "delete", key, err); fail.Is(err, fail.NotFound) {
 		return nil
 	}
 	return err
 }
 
-// fail maps what the SDK reports to a code; nil stays nil.
-func (s *s3Store) fail(op, key string, err error) error {
+// fail maps what the SDK reports to a code; nil stays nil. Only ctx tells a
+// caller that has no more time from a server that does not answer: the time-outs
+// of a dial and of a response are context.DeadlineExceeded too.
+func (s *s3Store) fail(ctx context.Context, op, key string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -370,9 +372,9 @@ func (s *s3Store) fail(op, key string, err error) error {
 		name = api.ErrorCode()
 	}
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		code, hint = fail.Stalled, ""
-	case errors.Is(err, context.Canceled):
+	case ctx.Err() != nil:
 		hint = ""
 	case name == "NoSuchBucket":
 		code, hint = fail.NotFound, "make the bucket, or correct the vault's URL"

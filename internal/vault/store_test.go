@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -225,4 +228,27 @@ func TestLocations(t *testing.T) {
 		_, err := OpenStore(context.Background(), Location{URL: u})
 		wantCode(t, err, fail.Invalid)
 	}
+}
+
+// TestSilentServer: a server that does not answer is out of reach; only a
+// caller whose own time is over has stalled.
+func TestSilentServer(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // the kernel connects, nobody answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	url := "http://" + l.Addr().String()
+	client := http.Client{Transport: &http.Transport{ResponseHeaderTimeout: 50 * time.Millisecond}}
+	_, silence := client.Get(url)
+	if !errors.Is(silence, context.DeadlineExceeded) {
+		t.Fatalf("not the trap that this is about: %v", silence)
+	}
+	s := must(OpenStore(t.Context(), Location{URL: "s3://b/v", Endpoint: url, AccessKey: "a", SecretKey: targets.NewSecret("b")})).(*s3Store)
+	wantCode(t, s.fail(t.Context(), "read", "k", silence), fail.Unavailable)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = s.Get(ctx, "k")
+	wantCode(t, err, fail.Stalled)
 }

@@ -5,5 +5,6 @@
 // that the child dies with the context and with this process, that a stream
 // whose reader fails leaves no snapshot, and that an incomplete backup is an
 // error unless every file missing from it had vanished and the caller expected
-// that. It never makes a repository in place: see Seed.
+// that. Calls that only read take no lock and write nothing. It never makes a
+// repository in place: see Seed.
 package restic

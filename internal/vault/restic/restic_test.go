@@ -2,9 +2,12 @@ package restic
 
 import (
 	"context"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -111,30 +114,98 @@ func TestStaleLock(t *testing.T) {
 	if _, err := r.Backup(ctx, Backup{Dir: dir}); err != nil {
 		t.Fatal(err)
 	}
-	// prune takes the exclusive lock; kill it while it holds it.
-	for try := 0; ; try++ {
+	prune := holdLock(t, r)
+	_ = prune.Process.Kill()
+	_ = prune.Wait()
+	if _, err := r.Backup(ctx, Backup{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// holdLock is a prune that stands still while it holds the exclusive lock.
+func holdLock(t *testing.T, r *Repo) *exec.Cmd {
+	t.Helper()
+	locks := func() int { // whole ones
+		l, _ := filepath.Glob(filepath.Join(r.Location, "locks", strings.Repeat("[0-9a-f]", 64)))
+		return len(l)
+	}
+	for range 10 {
 		cmd := exec.Command(r.Bin, append(r.base(), "prune", "--repack-cacheable-only=false")...)
 		cmd.Env = r.env()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		held := false
-		for end := time.Now().Add(10 * time.Second); !held && time.Now().Before(end); time.Sleep(time.Millisecond) {
-			locks, _ := os.ReadDir(filepath.Join(r.Location, "locks"))
-			held = len(locks) > 0
+		for end := time.Now().Add(10 * time.Second); locks() == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		}
+		_ = cmd.Process.Signal(syscall.SIGSTOP)
+		if locks() > 0 {
+			t.Cleanup(func() {
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+			})
+			return cmd
 		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if locks, _ := os.ReadDir(filepath.Join(r.Location, "locks")); len(locks) > 0 {
-			break
-		}
-		if try == 10 {
-			t.Fatal("no lock was left")
-		}
 	}
-	if _, err := r.Backup(ctx, Backup{Dir: dir}); err != nil {
+	t.Fatal("no prune could be stopped while it held its lock")
+	return nil
+}
+
+// TestReadsPassLocks: an exclusive lock that cannot be told from a live one,
+// such as that of a prune on a host that is gone, does not stop a recovery, and
+// reading leaves nothing in the repository.
+func TestReadsPassLocks(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	r := newRepo(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/f", []byte("content"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	sum, err := r.Backup(ctx, Backup{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	holdLock(t, r)
+	before := files(t, r.Location)
+	out := filepath.Join(t.TempDir(), "out")
+	if err := r.Restore(ctx, Restore{Snapshot: sum.Snapshot, Path: dir, Dir: out}); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(out + "/f"); err != nil || string(b) != "content" {
+		t.Fatal(b, err)
+	}
+	d, err := r.Dump(ctx, sum.Snapshot, dir+"/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(d); err != nil || string(b) != "content" {
+		t.Fatal(b, err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := r.Snapshots(ctx); err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	if rep, err := r.Check(ctx, Check{ReadData: "100%"}); err != nil || len(rep.Problems) > 0 {
+		t.Fatal(rep, err)
+	}
+	if after := files(t, r.Location); !slices.Equal(before, after) {
+		t.Fatalf("reading wrote: %q, then %q", before, after)
+	}
+}
+
+func files(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	if err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		names = append(names, p)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return names
 }
 
 // TestChildDiesWithParent kills the process that runs restic.

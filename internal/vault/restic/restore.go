@@ -30,6 +30,14 @@ type Restore struct {
 
 // Restore writes a folder of a snapshot to a directory. Every blob is checked
 // against its SHA-256 on the way.
+//
+// No call that only reads takes a lock. An exclusive lock that a prune left
+// behind on a host that is gone would block a recovery for half an hour, and
+// who may only read could not recover at all. It is safe: the files of a
+// repository never change and are named by their content, and each blob is
+// checked. What a prune under way can do at worst is to remove a file that is
+// about to be read, which is an error and never a wrong restore; and it does not
+// remove what a snapshot that stays needs before its replacement is stored.
 func (r *Repo) Restore(ctx context.Context, o Restore) error {
 	args := []string{"restore", o.Snapshot + ":" + o.Path, "--target", o.Dir}
 	if o.Delta {
@@ -38,7 +46,7 @@ func (r *Repo) Restore(ctx context.Context, o Restore) error {
 		args = append(args, "--delete", "--overwrite", "always")
 	}
 	var done, total int64
-	res, err := r.run(ctx, command{op: "restore", args: args, on: func(m message) {
+	res, err := r.run(ctx, command{op: "restore", args: args, noLock: true, on: func(m message) {
 		if m.Type == "status" || m.Type == "summary" {
 			if done, total = m.BytesRestored, m.TotalBytes; o.Progress != nil {
 				o.Progress(done, total)
@@ -59,7 +67,7 @@ func (r *Repo) Dump(ctx context.Context, snapshot, path string) (io.ReadCloser, 
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		res, err := r.run(ctx, command{op: "dump", args: []string{"dump", snapshot, path}, raw: pw})
+		res, err := r.run(ctx, command{op: "dump", args: []string{"dump", snapshot, path}, raw: pw, noLock: true})
 		if err == nil {
 			err = r.check("dump", res)
 		}
