@@ -90,8 +90,8 @@ func (c *checker) checkEngine() {
 		}
 	} else if e.TLS != nil || !e.APIKey.IsZero() {
 		c.fail("engine.mode", "set mode: external", "tls and api_key are for an external engine; this one is embedded")
-	} else if host, _, ok := cutLast(e.Address, ":"); ok && host != "localhost" && host != "[::1]" && !strings.HasPrefix(host, "127.") {
-		c.fail("engine.address", "use a loopback address such as 127.0.0.1:7233", "the embedded engine has no access control and listens on loopback alone")
+	} else if host, _, ok := cutLast(e.Address, ":"); ok && host != "localhost" && host != "127.0.0.1" {
+		c.fail("engine.address", "use 127.0.0.1:7233 or another port", "the embedded engine has no access control and listens on 127.0.0.1 alone")
 	}
 	if e.TLS != nil && (e.TLS.CertFile == "") != (e.TLS.KeyFile == "") {
 		c.fail("engine.tls", "", "cert_file and key_file are given together or not at all")

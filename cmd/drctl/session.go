@@ -91,14 +91,10 @@ func dial(ctx context.Context, cfg *config.Config, log *slog.Logger) (client.Cli
 		opt.APIKey = k
 	}
 	c, err := engine.Dial(ctx, opt)
-	if err != nil {
-		hint := "is the engine up, and is engine.address right?"
-		if cfg.Engine.Mode == config.Embedded {
-			hint = "start it with: drctl up; or recover without it: drctl restore run --engine embedded"
-		}
-		return nil, fail.New(fail.Unavailable, "engine", cfg.Engine.Address, hint, err)
+	if fail.Is(err, fail.Unavailable) && cfg.Engine.Mode == config.Embedded {
+		return nil, fail.New(fail.Unavailable, "engine", cfg.Engine.Address, "start it with: drctl up; or recover without it: drctl restore run --engine embedded", err)
 	}
-	return c, nil
+	return c, err // its code says whether trying again can help
 }
 
 // group resolves the group's name: the only one when none is given.

@@ -21,8 +21,9 @@ import (
 	"drctl/targets/all"
 )
 
-// vaultsOnly is a configured platform of which nothing answers but its two vaults.
-func vaultsOnly(t *testing.T) (file string, s *session) {
+// vaultsOnly is a configured platform of which nothing answers but its two
+// vaults and, when it is given, the engine.
+func vaultsOnly(t *testing.T, engine string) (file string, s *session) {
 	t.Helper()
 	dir := t.TempDir()
 	key, err := vault.GenerateKey()
@@ -33,7 +34,7 @@ func vaultsOnly(t *testing.T) (file string, s *session) {
 name: small
 state_dir: %[1]s/state
 key: {file: %[1]s/key}
-engine: {address: 127.0.0.1:1}
+engine: %[2]s
 regions:
   east: {vault: {url: "file://%[1]s/east"}}
   west: {vault: {url: "file://%[1]s/west"}}
@@ -45,7 +46,7 @@ targets:
     shards: {"0": {east: {address: "127.0.0.1:2", role: primary}}}
 groups:
   shop: {targets: [orders], gate: orders/0}
-`, dir)
+`, dir, engine)
 	file = filepath.Join(dir, "drctl.yaml")
 	for name, body := range map[string]string{"drctl.yaml": text, "key": key.Secret().Reveal() + "\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(body), 0o600); err != nil {
@@ -76,7 +77,7 @@ groups:
 }
 
 func TestStatusTellsWhatSchedulesFound(t *testing.T) {
-	file, s := vaultsOnly(t)
+	file, s := vaultsOnly(t, "{address: 127.0.0.1:1}")
 	ctx := t.Context()
 	g, err := s.p.Group("shop")
 	if err != nil {
@@ -192,7 +193,7 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 
 // A check by hand is a check: status knows of it, and of what it found.
 func TestVerifyByHandIsKept(t *testing.T) {
-	file, s := vaultsOnly(t)
+	file, s := vaultsOnly(t, "{address: 127.0.0.1:1}")
 	if _, err := command(t.Context(), file, "backup", "verify"); err != nil {
 		t.Fatal(err)
 	}

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -117,28 +117,15 @@ func (a *app) children(cfg *config.Config, self, engineBin string) ([]supervise.
 		if err != nil {
 			return nil, err
 		}
-		host, p, err := net.SplitHostPort(cfg.Engine.Address)
-		if err != nil || host != "127.0.0.1" && host != "localhost" {
-			return nil, fail.New(fail.Invalid, "up", "engine.address", "the embedded engine has no authentication: give it 127.0.0.1:PORT", errors.Join(err, errors.New(cfg.Engine.Address+" is not a loopback address")))
+		_, p, err := net.SplitHostPort(cfg.Engine.Address) // the configuration lets loopback alone through
+		if err != nil {
+			return nil, fail.New(fail.Invalid, "up", "engine.address", "", err)
 		}
 		port, err := strconv.Atoi(p)
 		if err != nil {
 			return nil, fail.New(fail.Invalid, "up", "engine.address", "", err)
 		}
-		args := engine.EmbeddedOptions{Dir: filepath.Join(cfg.StateDir, "engine"), Port: port, Namespace: cfg.Engine.Namespace}.Args()
-		out = append(out, supervise.Child{
-			Name:    "engine",
-			Command: func(func(string) string) (*exec.Cmd, error) { return exec.Command(bin, args...), nil },
-			ReadyLine: func(line string) (bool, string, error) {
-				var r struct {
-					Address string `json:"address"`
-				}
-				if json.Unmarshal([]byte(line), &r) != nil || r.Address == "" {
-					return false, "", nil
-				}
-				return true, r.Address, nil
-			},
-		})
+		out = append(out, engine.Child("engine", engine.EmbeddedOptions{Bin: bin, Dir: filepath.Join(cfg.StateDir, "engine"), Port: port, Namespace: cfg.Engine.Namespace}))
 		after = []string{"engine"}
 	}
 	for _, region := range cfg.RegionNames() {
@@ -146,8 +133,11 @@ func (a *app) children(cfg *config.Config, self, engineBin string) ([]supervise.
 			Name:  "worker-" + region,
 			After: after,
 			Command: func(func(string) string) (*exec.Cmd, error) {
-				return exec.Command(self, "--config", cfg.File(), "--log-level", a.logLevel, "worker", "--region", region), nil
+				return exec.Command(self, "--config", cfg.File(), "--log-level", a.logLevel, "--json", "worker", "--region", region), nil
 			},
+			ReadyLine: supervise.ParseReport,
+			// It waits for an engine of the platform's own as long as that takes.
+			ReadyTimeout: math.MaxInt64,
 		})
 	}
 	return out, nil

@@ -21,6 +21,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
+	"drctl/internal/supervise"
 	"drctl/targets"
 	"drctl/targets/all"
 	"drctl/workflows"
@@ -32,8 +33,15 @@ func (a *app) workerCmd() *cobra.Command {
 		Use: "worker", Short: "Serve one region's task queue", Args: cobra.NoArgs,
 		Long: `Serves a region's task queue until it is stopped. Run one or more in each
 region, where the region's stores and vault are near. Needs an engine: your own
-Temporal (engine.mode external), or the one that drctl up runs.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.work(cmd.Context(), region) },
+Temporal (engine.mode external), or the one that drctl up runs. With --json it
+says in one line when it serves, or why it cannot.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := a.work(cmd.Context(), region)
+			if a.json && err != nil {
+				supervise.Report(a.out, "", err)
+			}
+			return err
+		},
 	}
 	c.Flags().StringVar(&region, "region", "", "region to serve")
 	_ = c.MarkFlagRequired("region")
@@ -81,6 +89,9 @@ func (a *app) work(ctx context.Context, region string) error {
 		return err
 	}
 	defer stop()
+	if a.json {
+		supervise.Report(a.out, cfg.Regions[region].Queue, nil)
+	}
 	log.Info("worker serves", "queue", cfg.Regions[region].Queue, "engine", cfg.Engine.Address)
 	select {
 	case <-ctx.Done():

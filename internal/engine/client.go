@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
@@ -69,8 +70,8 @@ func (t TLS) config() (*tls.Config, error) {
 }
 
 // Dial connects to an engine and checks that the namespace can be used:
-// unavailable when nothing answers, denied when the caller is refused,
-// not-found when the namespace does not exist. The caller closes the client.
+// unavailable when nothing answers, denied when the caller is refused or does
+// not trust the server, invalid when the TLS files cannot be used, not-found when the namespace does not exist. The caller closes the client.
 func Dial(ctx context.Context, o Options) (client.Client, error) {
 	const op = "engine: dial"
 	if o.Address == "" {
@@ -99,21 +100,27 @@ func Dial(ctx context.Context, o Options) (client.Client, error) {
 		}
 		opt.ConnectionOptions.TLS = c
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	dctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	c, err := client.DialContext(ctx, opt)
-	if err != nil {
-		return nil, dialError(op, o, err)
-	}
-	if err := checkNamespace(ctx, c, o.Namespace); err != nil {
+	c, err := client.DialContext(dctx, opt)
+	if err == nil {
+		if err = checkNamespace(dctx, c, o.Namespace); err == nil {
+			return c, nil
+		}
 		c.Close()
-		return nil, dialError(op, o, err)
 	}
-	return c, nil
+	return nil, dialError(ctx, op, o, opt.ConnectionOptions.TLS, err)
 }
 
-func dialError(op string, o Options, err error) error {
+// dialError grades why dialling failed.
+func dialError(ctx context.Context, op string, o Options, c *tls.Config, err error) error {
 	code, hint := serviceCode(err), ""
+	if code != fail.NotFound && code != fail.Denied && c != nil {
+		if why := refusal(ctx, o.Address, c); why != nil {
+			return fail.New(fail.Denied, op, fmt.Sprintf("%s (namespace %s)", o.Address, o.Namespace),
+				"check the CA file, the server name and the client certificate", why)
+		}
+	}
 	switch code {
 	case fail.NotFound:
 		hint = "create the namespace, or name another"
@@ -123,6 +130,33 @@ func dialError(op string, o Options, err error) error {
 		code, hint = fail.Unavailable, "check the address and whether the server runs and speaks TLS or not as configured"
 	}
 	return fail.New(code, op, fmt.Sprintf("%s (namespace %s)", o.Address, o.Namespace), hint, err)
+}
+
+// refusalTimeout bounds how long refusal asks.
+const refusalTimeout = 2 * time.Second
+
+// refusal finds out whether the two sides refuse each other's certificates;
+// nil when they do not, or it cannot be told. gRPC reports that like a server
+// that is down, as something that may pass, with the reason as mere text or
+// without one.
+func refusal(ctx context.Context, address string, c *tls.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, refusalTimeout)
+	defer cancel()
+	c = c.Clone()
+	c.NextProtos = []string{"h2"}
+	conn, err := (&tls.Dialer{Config: c}).DialContext(ctx, "tcp", address)
+	if err == nil {
+		// The server judges the client's certificate after the handshake.
+		_ = conn.SetReadDeadline(time.Now().Add(refusalTimeout))
+		_, err = conn.Read(make([]byte, 1))
+		_ = conn.Close()
+	}
+	var ours *tls.CertificateVerificationError
+	var theirs *net.OpError
+	if errors.As(err, &ours) || errors.As(err, &theirs) && theirs.Op == "remote error" {
+		return err
+	}
+	return nil
 }
 
 // Logger hands the SDK's log lines to slog; nil discards them.

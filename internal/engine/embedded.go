@@ -33,10 +33,14 @@ type EmbeddedOptions struct {
 // Args are the arguments of drctl-engine for these options, for those who
 // start it themselves (a supervisor).
 func (o EmbeddedOptions) Args() []string {
+	return []string{"--dir", o.Dir, "--port", strconv.Itoa(o.Port), "--namespace", o.namespace()}
+}
+
+func (o EmbeddedOptions) namespace() string {
 	if o.Namespace == "" {
-		o.Namespace = DefaultNamespace
+		return DefaultNamespace
 	}
-	return []string{"--dir", o.Dir, "--port", strconv.Itoa(o.Port), "--namespace", o.Namespace}
+	return o.Namespace
 }
 
 // Embedded is a running engine on this machine. It ends with this process,
@@ -121,14 +125,14 @@ func startOnce(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 
 // readReady understands the engine's first line.
 func (e *Embedded) readReady(line string, o EmbeddedOptions, tail *tailLog) error {
-	m, err := parseReady(line)
+	ready, address, err := supervise.ParseReport(line)
 	if err != nil {
 		return err
 	}
-	if m == nil {
+	if !ready {
 		return fail.New(fail.Unavailable, "engine: start", o.Dir, "", fmt.Errorf("it ended before it was ready: %s", tail.last()))
 	}
-	e.Address, e.Namespace = m.Address, m.Namespace
+	e.Address, e.Namespace = address, o.namespace()
 	return nil
 }
 

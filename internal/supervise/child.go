@@ -98,7 +98,9 @@ func (c *child) run() {
 			st.Restarts++
 		})
 		var coded *fail.Error
-		forGood := errors.As(err, &coded) && !fail.Retryable(err)
+		// What is in the way may be on its way out: a child of a supervisor that
+		// was killed a moment ago.
+		forGood := errors.As(err, &coded) && !fail.Retryable(err) && coded.Code != fail.Conflict
 		if !everReady && (forGood || failures >= c.s.o.GiveUp) {
 			if coded == nil {
 				err = fail.New(fail.Unavailable, "up: start", c.spec.Name, "look at its log", err)

@@ -27,7 +27,7 @@ type Child struct {
 	// ReadyLine looks at lines of standard output until it says ready; the
 	// address is what other children and the state file get. A line that it
 	// does not want is forwarded to the log. An error that no retry can mend
-	// ends the supervisor. Nil: ready when Health first passes, or at once.
+	// ends the supervisor when the child has never been ready. Nil: ready when Health first passes, or at once.
 	ReadyLine func(line string) (ready bool, address string, err error)
 	// Health is asked every HealthEvery (5 s) while ready; after 3 failures in
 	// a row the child is killed and started again. Nil is always healthy.

@@ -46,6 +46,9 @@ func childMain(mode, arg string) int {
 	case "refuse":
 		fmt.Println("refused")
 		return 1
+	case "blocked":
+		Report(os.Stdout, "", fail.New(fail.Conflict, "listen", "127.0.0.1:7233", "choose another port", errors.New("address already in use")))
+		return 1
 	case "silent": // never ready
 		<-term
 		return 0
@@ -97,8 +100,10 @@ func readyLine(line string) (bool, string, error) {
 	if line == "refused" {
 		return false, "", fail.Newf(fail.Unsupported, "child", "it", "made by a newer one")
 	}
-	a, ok := strings.CutPrefix(line, "ready ")
-	return ok, a, nil
+	if a, ok := strings.CutPrefix(line, "ready "); ok {
+		return ok, a, nil
+	}
+	return ParseReport(line)
 }
 
 func spawn(name, mode, arg string, after ...string) Child {
@@ -284,7 +289,7 @@ func TestGivesUpOnAChildThatNeverWorks(t *testing.T) {
 		mode string
 		code fail.Code
 		runs int
-	}{{"crash", fail.Unavailable, 3}, {"usage", fail.Invalid, 1}, {"refuse", fail.Unsupported, 1}} {
+	}{{"crash", fail.Unavailable, 3}, {"usage", fail.Invalid, 1}, {"refuse", fail.Unsupported, 1}, {"blocked", fail.Conflict, 3}} {
 		t.Run(tc.mode, func(t *testing.T) {
 			s, err := New(Options{StateDir: t.TempDir(), MinBackoff: time.Millisecond, GiveUp: 3,
 				Children: []Child{serve("good"), spawn("bad", tc.mode, "")}})
@@ -400,4 +405,26 @@ func (s *syncBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+func TestReportComesBackWhole(t *testing.T) {
+	var b bytes.Buffer
+	Report(&b, "drctl.east", nil)
+	if ready, address, err := ParseReport(b.String()); !ready || address != "drctl.east" || err != nil {
+		t.Errorf("%s: %v %q %v", &b, ready, address, err)
+	}
+	coded := fail.New(fail.NotFound, "find tools", "/none/restic", "correct sandbox.tools", errors.New("no such file"))
+	for _, want := range []error{coded, fail.New(fail.Denied, "a", "", "", nil), fmt.Errorf("while starting: %w", coded), errors.New("bare")} {
+		b.Reset()
+		Report(&b, "", want)
+		ready, _, err := ParseReport(b.String())
+		if ready || err == nil || fail.CodeOf(err) != fail.CodeOf(want) || !strings.Contains(err.Error(), want.Error()) {
+			t.Errorf("%s: %v, want %v", &b, err, want)
+		}
+	}
+	for _, line := range []string{"", "noise", "{}", `{"msg":"hello"}`, "[1]", `"address"`} {
+		if ready, address, err := ParseReport(line); ready || address != "" || err != nil {
+			t.Errorf("%q: %v %q %v", line, ready, address, err)
+		}
+	}
 }
