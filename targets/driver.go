@@ -240,10 +240,16 @@ type Saved struct {
 	Files      int64
 }
 
+// ClaimFile is the file in a directory that is being restored by which the
+// restore knows it again. Whoever empties the directory, or makes another in
+// its place, ends the claim.
+const ClaimFile = "drctl.restoring"
+
 // Source gives back what a vault holds of one shard.
 type Source interface {
 	// RestoreTree writes the snapshot's path to dir (which becomes its root).
-	// With delta, files that are equal already are left.
+	// With delta, files that are equal already are left, others go; a ClaimFile
+	// stays.
 	RestoreTree(ctx context.Context, a Artifact, dir string, delta bool, p Progress) error
 	// OpenStream reads a file saved by SaveStream.
 	OpenStream(ctx context.Context, a Artifact) (io.ReadCloser, error)

@@ -48,7 +48,7 @@ func (f *restoreFlags) goal(c *cobra.Command) {
 	fl.StringVar(&f.into, "into", restore.Sandbox, "sandbox, or instances: the empty ones under recovery.destinations")
 	fl.StringSliceVar(&f.shards, "shard", nil, "only these shards (target/shard)")
 	fl.StringSliceVar(&f.only, "target", nil, "only these targets")
-	fl.BoolVar(&f.delta, "delta", false, "rewrite existing directories of the same shard in place, taking what is equal already")
+	fl.BoolVar(&f.delta, "delta", false, "rewrite existing directories and buckets of the same shard in place, taking what is equal already (Redis is restored into an empty directory all the same)")
 	f.place.flags(c)
 	fl.StringVar(&f.sandboxDir, "sandbox-dir", "", "directory of the sandboxes")
 }

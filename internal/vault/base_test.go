@@ -120,8 +120,13 @@ func testDelta(t *testing.T, v *Vault, a targets.Artifact, want, out string) {
 	}
 	overwrite(t, filepath.Join(out, "surplus"), []byte("x"))
 	_ = os.Remove(filepath.Join(out, "empty"))
+	claim := filepath.Join(out, targets.ClaimFile)
+	overwrite(t, claim, []byte("x"))
 	if err := v.Shard(shardA).RestoreTree(context.Background(), a, out, true, nil); err != nil {
 		t.Fatal(err)
+	}
+	if err := os.Remove(claim); err != nil {
+		t.Fatalf("the restore's claim did not stay: %v", err)
 	}
 	sameTree(t, want, out)
 }

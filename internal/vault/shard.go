@@ -191,7 +191,7 @@ func (s *ShardVault) RestoreTree(ctx context.Context, a targets.Artifact, dir st
 		return err
 	}
 	return repo.Restore(ctx, restic.Restore{
-		Snapshot: a.Snapshot, Path: a.Path, Dir: dir, Delta: delta,
+		Snapshot: a.Snapshot, Path: a.Path, Dir: dir, Delta: delta, Keep: targets.ClaimFile,
 		Progress: func(done, total int64) { p.Report("restore", done, total) },
 	})
 }

@@ -11,8 +11,9 @@
 //   - a base has a record only when the server was the same primary, on the
 //     same timeline, from its first byte to its last, and a torn control file
 //     never enters it;
-//   - a restore writes only into an empty directory (or, with Delta, into one
-//     of the same cluster whose server is down), and reports success only when
+//   - a restore writes only into an empty directory (or into its own that broke
+//     off, or, with Delta, into one of the same cluster whose server is down),
+//     stops only a server that it has started, and reports success only when
 //     the server itself says that replay stopped at the point asked for.
 //
 // It never goes through a pooler, never puts a secret into an argument list, a

@@ -363,7 +363,7 @@ func (s *store) SaveFile(_ context.Context, base, name string, content []byte) (
 
 func (s *store) RestoreTree(_ context.Context, a targets.Artifact, dir string, delta bool, _ targets.Progress) error {
 	if delta {
-		if out, err := exec.Command("find", dir, "-mindepth", "1", "-delete").CombinedOutput(); err != nil {
+		if out, err := exec.Command("find", dir, "-mindepth", "1", "!", "-name", targets.ClaimFile, "-delete").CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
 	}

@@ -25,7 +25,7 @@ const spacesDir = "drctl_tablespaces"
 func (r *restoreRun) layBase(ctx context.Context) error {
 	a := r.req.Base
 	resume := r.req.Delta
-	if entries, err := os.ReadDir(r.dir); err == nil && len(entries) > 0 {
+	if entries, err := os.ReadDir(r.dir); err == nil && len(entries) > 1 { // one is the claim
 		resume = true // only our own unfinished work gets this far
 	}
 	switch a.Method {
@@ -112,6 +112,9 @@ func emptyDir(dir string) error {
 		return err
 	}
 	for _, e := range entries {
+		if e.Name() == targets.ClaimFile {
+			continue
+		}
 		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}

@@ -35,7 +35,8 @@ type restoreRun struct {
 	systemID  string
 	out       targets.Outcome
 	port      int
-	marker    string
+	record    string // of the claim
+	claim     sandbox.Claim
 	atCut     bool // for an instant: the end of the log, a cut's restore point, is replayed to
 }
 
@@ -45,14 +46,15 @@ type restoreRun struct {
 // outcome and in the file "password" of the work directory. Any other role is
 // stopped again and left with its own configuration, ready to be started.
 //
-// A repeat after a crash takes up its own half-written directory; the work
-// directory tells it from anybody else's.
+// A repeat after a crash takes up its own half-written directory, and stops the
+// server that the restore had started there. A record in the work directory and
+// a file in the data directory tell both from anybody else's, which are refused.
 func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.RestoreRequest, from targets.Source) (targets.Outcome, error) {
 	r := &restoreRun{d: d, in: in, req: req, from: from, out: targets.Outcome{Phases: map[string]time.Duration{}}}
 	if err := r.check(ctx); err != nil {
 		return targets.Outcome{}, err
 	}
-	if err := r.claim(); err != nil {
+	if err := r.takeUp(ctx); err != nil {
 		return targets.Outcome{}, err
 	}
 	err := r.phase("lay down", func() error {
@@ -75,8 +77,8 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 	if err != nil {
 		return targets.Outcome{}, err
 	}
-	if err := os.Remove(r.marker); err != nil {
-		return targets.Outcome{}, fail.New(fail.Internal, opRestore, r.marker, "", err)
+	if err := r.claim.End(); err != nil {
+		return targets.Outcome{}, err
 	}
 	return r.out, nil
 }
@@ -126,7 +128,7 @@ func (r *restoreRun) check(ctx context.Context) (err error) {
 	if _, err := r.tools.Credential(); err != nil {
 		return err
 	}
-	r.marker = filepath.Join(r.work, "restoring-postgres")
+	r.record = filepath.Join(r.work, "restoring-postgres")
 	if err := r.checkEmpty(); err != nil {
 		return err
 	}
@@ -166,28 +168,39 @@ func (r *restoreRun) checkPath() error {
 	return nil
 }
 
-// checkEmpty refuses a directory that holds anything but our own unfinished work.
+// checkEmpty refuses a directory that holds anything but our own unfinished
+// work, and a server that is not proved to be the one of that.
 func (r *restoreRun) checkEmpty() error {
-	entries, err := os.ReadDir(r.dir)
-	if errors.Is(err, fs.ErrNotExist) || (err == nil && len(entries) == 0) {
-		return nil
-	}
+	empty, err := sandbox.Empty(r.dir)
 	if err != nil {
 		return r.refuse(fail.Denied, "give the worker access to the data directory", "%v", err)
 	}
-	pm, pmErr := readPostmaster(r.dir)
-	running := pmErr == nil && processIn(pm.pid, r.dir)
-	if claimed, err := os.ReadFile(r.marker); err == nil && string(claimed) == r.dir {
-		if running {
-			return r.stopLeftover(pm.pid)
-		}
+	if empty {
 		return nil
 	}
-	if running {
-		return r.refuse(fail.Conflict, "stop it first; a restore never touches a running server", "a server (pid %d) runs in %s", pm.pid, r.dir)
+	claim, found, held, err := sandbox.ReadClaim(r.record, r.dir)
+	if err != nil {
+		return err
+	}
+	if pm, err := readPostmaster(r.dir); err == nil && processIn(pm.pid, r.dir) {
+		if !held || pm.pid != claim.Server.Pid || !claim.Server.Alive() {
+			return r.refuse(fail.Conflict, "stop it first; a restore never touches a running server", "a server (pid %d) runs in %s", pm.pid, r.dir)
+		}
+	}
+	// Every start of a server leaves its command line there; ours names our socket.
+	if opts, err := os.ReadFile(filepath.Join(r.dir, "postmaster.opts")); err == nil && !strings.Contains(string(opts), r.socketDir()) {
+		held = false
+	}
+	if held {
+		r.claim = claim
+		return nil
 	}
 	if !r.req.Delta {
-		return r.refuse(fail.Conflict, "empty or move the directory, or ask for a delta restore", "%s is not empty", r.dir)
+		what := "is not empty"
+		if found {
+			what = "is not what the restore that broke off left there, and not empty"
+		}
+		return r.refuse(fail.Conflict, "empty or move the directory, or ask for a delta restore", "%s %s", r.dir, what)
 	}
 	_, sys, err := readControl(r.dir)
 	if err != nil {
@@ -211,21 +224,6 @@ func processIn(pid int, dir string) bool {
 	return err != nil || cwd == real
 }
 
-// stopLeftover ends the server of a restore that was killed before.
-func (r *restoreRun) stopLeftover(pid int) error {
-	p, err := os.FindProcess(pid)
-	if err == nil {
-		err = p.Signal(os.Interrupt)
-	}
-	for range 200 {
-		if !processIn(pid, r.dir) {
-			return nil
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return r.refuse(fail.Conflict, "stop it by hand", "the server of an interrupted restore (pid %d) does not stop: %v", pid, err)
-}
-
 // choosePort takes the instance's port, or a free one for a sandbox, and
 // refuses when something answers there.
 func (r *restoreRun) choosePort(ctx context.Context) error {
@@ -233,7 +231,9 @@ func (r *restoreRun) choosePort(ctx context.Context) error {
 		dctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		var nd net.Dialer
-		if c, err := nd.DialContext(dctx, "tcp", r.in.Address); err == nil {
+		if c, err := nd.DialContext(dctx, "tcp", r.in.Address); err == nil && r.claim.Server.Address == r.in.Address && r.claim.Server.Alive() {
+			_ = c.Close() // our own server, which is stopped
+		} else if err == nil {
 			_ = c.Close()
 			return r.refuse(fail.Conflict, "stop it first; a restore never touches a running server", "something answers at %s", r.in.Address)
 		}
@@ -250,15 +250,20 @@ func (r *restoreRun) choosePort(ctx context.Context) error {
 	return nil
 }
 
-// claim writes the marker by which a repeat knows its own unfinished work.
-func (r *restoreRun) claim() error {
+// takeUp claims the directory, or goes on with the claim that it is under: its
+// server is stopped. Nothing has been touched before.
+func (r *restoreRun) takeUp(ctx context.Context) (err error) {
 	if err := os.MkdirAll(r.work, 0o755); err != nil {
 		return diskError(r.work, err)
 	}
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return diskError(r.dir, err)
 	}
-	return diskError(r.marker, os.WriteFile(r.marker, []byte(r.dir), 0o600))
+	if r.claim.Token != "" {
+		return r.claim.Server.Stop(ctx)
+	}
+	r.claim, err = sandbox.NewClaim(r.record, r.dir)
+	return err
 }
 
 // diskError names a file and tells a full disk from the rest.

@@ -301,6 +301,104 @@ func TestRestoreFindsDamagedLog(t *testing.T) {
 	}
 }
 
+// A restore that broke off is repeated into its own directory alone, and stops
+// its own server alone.
+func TestRestoreTakesUpOnlyItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandboxtest.PostgresOptions{})
+	base := w.base(t, w.in, "base-1")
+	at := mark(t, w.d, w.in, "20260101T000000.000Z-dada")
+	w.a.reach(t, w.id, at.Offset)
+	in := w.sandbox()
+	in.Role = targets.Primary
+	tools := sandboxtest.Tools(t)
+	ctx := ctxFor(t, 2*time.Minute)
+	req := w.request(base, at)
+	breakOff := func() {
+		t.Helper()
+		late := w.request(base, at)
+		late.Point.RestorePoint, late.Until = "", time.Now().Add(time.Hour)
+		_, err := w.d.Restore(ctx, in, late, w.s)
+		wantCode(t, err, fail.NotFound, "no commit later")
+	}
+	refused := func(words ...string) {
+		t.Helper()
+		_, err := w.d.Restore(ctx, in, req, w.s)
+		wantCode(t, err, fail.Conflict, words...)
+	}
+
+	// A server in the directory that the restore has not started.
+	breakOff()
+	if err := os.Rename(filepath.Join(in.DataDir, "recovery.signal"), filepath.Join(in.DataDir, "standby.signal")); err != nil {
+		t.Fatal(err)
+	}
+	left, err := tools.StartPostgres(ctx, sandbox.PostgresSpec{Dir: in.DataDir, SocketDir: filepath.Join(req.WorkDir, "socket"), LogFile: filepath.Join(w.dir, "left.log")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = left.Kill() })
+	refused("pid "+strconv.Itoa(left.Pid), "runs in")
+	if !left.Alive() {
+		t.Fatal("a server that the restore has not started was stopped")
+	}
+	// Recorded by the restore it is its own.
+	claim, _, held, err := sandbox.ReadClaim(filepath.Join(req.WorkDir, "restoring-postgres"), in.DataDir)
+	if err != nil || !held {
+		t.Fatalf("held %t: %v", held, err)
+	}
+	if err := claim.Started(left); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := w.d.Restore(ctx, in, req, w.s); err != nil || out.Reached != at || left.Alive() {
+		t.Fatalf("%+v, alive %t: %v", out, left.Alive(), err)
+	}
+	if _, err := os.Stat(filepath.Join(in.DataDir, targets.ClaimFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("the claim is still there: %v", err)
+	}
+	refused("not empty")
+
+	// Somebody gave up and made another database there.
+	if err := os.RemoveAll(in.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	breakOff()
+	if err := os.RemoveAll(in.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	spec := sandbox.PostgresSpec{Dir: in.DataDir, User: "else", Password: targets.NewSecret("else"), NoSync: true, LogFile: filepath.Join(w.dir, "else.log")}
+	if err := tools.InitPostgres(ctx, spec); err != nil {
+		t.Fatal(err)
+	}
+	other, err := tools.StartPostgres(ctx, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.Kill() })
+	refused("pid "+strconv.Itoa(other.Pid), "runs in")
+	if !other.Alive() {
+		t.Fatal("somebody else's server was stopped")
+	}
+	if err := other.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	refused("not what the restore that broke off left")
+	if again, err := tools.StartPostgres(ctx, spec); err != nil {
+		t.Fatalf("somebody else's directory was touched: %v", err)
+	} else if err := again.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+
+	// Somebody made do with what the restore left, and used it.
+	if err := os.RemoveAll(in.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	breakOff()
+	if err := os.WriteFile(filepath.Join(in.DataDir, "postmaster.opts"), []byte("postgres \"-D\" \"/srv\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused("not what", "not empty")
+}
+
 func TestRestoreRefusesAMissingRange(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, sandboxtest.PostgresOptions{})

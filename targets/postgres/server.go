@@ -190,18 +190,22 @@ func stopProc(ctx context.Context, proc sandbox.Proc) error {
 	return proc.Stop(ctx)
 }
 
-// start starts the server; one that ends at once has said why in its log.
+// start starts the server and records it with the claim, so that a repeat may
+// stop it. One that ends at once has said why in its log.
 func (r *restoreRun) start(ctx context.Context) (sandbox.Proc, error) {
 	// A log of an attempt before would be taken for this one's.
 	if err := os.Remove(r.logFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return sandbox.Proc{}, diskError(r.logFile(), err)
 	}
-	proc, err := r.tools.StartPostgres(ctx, sandbox.PostgresSpec{Name: "restore of " + r.in.Shard.String(), Dir: r.dir, Port: r.port,
+	proc, err := r.tools.StartPostgres(ctx, sandbox.PostgresSpec{Name: "restore of " + r.in.Shard.String(), Dir: r.dir, Port: r.port, NoWait: true,
 		SocketDir: r.socketDir(), LogFile: r.logFile(), HBA: recoveryHBA, Detached: r.d.detached && r.in.Role == targets.Sandbox})
-	if err != nil && ctx.Err() == nil && strings.Contains(readTail(r.logFile(), 64<<10), "FATAL") {
-		return proc, r.explain()
+	if err != nil {
+		return proc, err
 	}
-	return proc, err
+	if err := r.claim.Started(proc); err != nil {
+		return proc, errors.Join(err, stopProc(ctx, proc))
+	}
+	return proc, nil
 }
 
 // recoveryHBA admits whoever reaches the socket, whose directory only the

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"drctl/internal/fail"
+	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
 )
@@ -21,30 +23,55 @@ func TestRestoreTakesUpItsOwn(t *testing.T) {
 	in := targets.Instance{Shard: targets.ShardID{Target: "carts", Shard: "0"}, Role: targets.Primary, DataDir: filepath.Join(top, "data")}
 	req := targets.RestoreRequest{Base: base, Point: end, Path: path, WorkDir: filepath.Join(top, "data.work")}
 	half := filepath.Join(in.DataDir, aofDir, incrFile)
+	record := filepath.Join(req.WorkDir, recordName)
 	must(t, os.MkdirAll(filepath.Dir(half), 0o755))
-	must(t, os.WriteFile(half, []byte("half of it"), 0o644))
-	mark := filepath.Join(req.WorkDir, markName)
 	must(t, os.MkdirAll(req.WorkDir, 0o755))
-
-	for _, other := range []string{"", filepath.Join(top, "other")} {
-		if other != "" {
-			must(t, os.WriteFile(mark, []byte(other), 0o600))
-		}
-		if _, err := d.Restore(ctx, in, req, m); !fail.Is(err, fail.Conflict) {
-			t.Fatalf("with the mark %q: %v", other, err)
+	must(t, os.WriteFile(half, []byte("half of it"), 0o644))
+	refused := func(what string) {
+		t.Helper()
+		if _, err := d.Restore(ctx, in, req, m); !fail.Is(err, fail.Conflict) || !strings.Contains(err.Error(), what) {
+			t.Fatal(err)
 		}
 		if b, err := os.ReadFile(half); err != nil || string(b) != "half of it" {
 			t.Fatalf("a refused restore wrote: %q %v", b, err)
 		}
 	}
-	must(t, os.WriteFile(mark, []byte(in.DataDir), 0o600))
+	refused("not empty")
+	other := filepath.Join(top, "other")
+	must(t, os.MkdirAll(other, 0o755))
+	_, err := sandbox.NewClaim(record, other)
+	must(t, err)
+	refused("not empty")
+
+	_, err = sandbox.NewClaim(record, in.DataDir)
+	must(t, err)
+	// A server in the directory: not the restore's to stop, nor its files to remove.
+	server, err := d.tools.StartRedis(ctx, sandbox.RedisSpec{Name: "other", Dir: in.DataDir, Password: targets.NewSecret("x"), LogFile: filepath.Join(top, "log")})
+	must(t, err)
+	t.Cleanup(func() { _ = server.Kill() })
+	refused("runs there")
+	if !server.Alive() {
+		t.Fatal("somebody else's server was stopped")
+	}
+	must(t, server.Kill())
+	// The directory was made anew.
+	must(t, os.Remove(filepath.Join(in.DataDir, targets.ClaimFile)))
+	refused("not what the restore that broke off left")
+	req.Delta = true
+	refused("there is no delta restore of Redis")
+
+	_, err = sandbox.NewClaim(record, in.DataDir)
+	must(t, err)
 	out, err := d.Restore(ctx, in, req, m)
 	must(t, err)
 	if out.Reached != end {
 		t.Errorf("%+v", out)
 	}
-	if _, err := os.Stat(mark); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the mark is still there: %v", err)
+	if _, err := os.Stat(record); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the record is still there: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(in.DataDir, targets.ClaimFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the claim is still there: %v", err)
 	}
 	// Done, it is not drctl's to remove.
 	if _, err := d.Restore(ctx, in, req, m); !fail.Is(err, fail.Conflict) {

@@ -10,8 +10,8 @@
 //     client can wait until its write is in the vaults;
 //   - a restore loads into a real server with aof-load-truncated off, or
 //     fails: a command or a transaction is there whole or not at all;
-//   - a restore refuses a directory that is not empty and an address that
-//     answers.
+//   - a restore refuses a directory that is not empty, unless it is its own
+//     that broke off, one in which a server runs, and an address that answers.
 //
 // It never writes to a server but for the marker key of a cut, and never
 // starts, stops or reconfigures one but the server of a restore.

@@ -42,10 +42,12 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 	if err != nil {
 		return out, err
 	}
-	if err := refuse(ctx, in, req); err != nil {
+	held, err := refuse(ctx, in, req)
+	if err != nil {
 		return out, err
 	}
-	if err := claim(in, req); err != nil {
+	hold, err := takeUp(in, req, held)
+	if err != nil {
 		return out, err
 	}
 	phase := func(name string, f func() error) error {
@@ -56,23 +58,23 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 	}
 	l := &layout{dir: filepath.Join(in.DataDir, aofDir), tools: d.tools}
 	if err := phase("base", func() error { return l.writeBase(ctx, req, from) }); err != nil {
-		return out, d.clean(in, req, l, err)
+		return out, d.clean(in, hold, l, err)
 	}
 	if err := phase("stream", func() error { return l.writeStream(ctx, req, path, from) }); err != nil {
-		return out, d.clean(in, req, l, err)
+		return out, d.clean(in, hold, l, err)
 	}
 	if err := phase("manifest", l.finish); err != nil {
-		return out, d.clean(in, req, l, err)
+		return out, d.clean(in, hold, l, err)
 	}
 	out.Bytes = l.baseBytes + int64(l.streamBytes)
 	out.Reached = l.reached
 	if err := phase("load", func() error { return d.load(ctx, in, req, l, &out) }); err != nil {
 		if ctx.Err() == nil { // what is left to be looked at is not for a repeat to remove
-			err = errors.Join(err, unclaim(req))
+			err = errors.Join(err, hold.End())
 		}
 		return out, err
 	}
-	return out, unclaim(req)
+	return out, hold.End()
 }
 
 // restorePath checks that the spans lead from the base to the point.
@@ -98,85 +100,82 @@ func restorePath(req targets.RestoreRequest) ([]targets.Span, error) {
 	return path, nil
 }
 
-// refuse fails when anything is in the way.
-func refuse(ctx context.Context, in targets.Instance, req targets.RestoreRequest) error {
+// refuse fails when anything is in the way. It returns the claim of a restore
+// that broke off in the directory, if it is under one.
+func refuse(ctx context.Context, in targets.Instance, req targets.RestoreRequest) (held sandbox.Claim, err error) {
 	if in.DataDir == "" {
-		return fail.New(fail.Invalid, opRestore, in.String(), "name the data directory that this worker can write", errors.New("no data directory"))
-	}
-	if req.Delta {
-		return fail.New(fail.Unsupported, opRestore, in.String(), "restore into an empty directory", errors.New("there is no delta restore of Redis: its files change as a whole"))
+		return held, fail.New(fail.Invalid, opRestore, in.String(), "name the data directory that this worker can write", errors.New("no data directory"))
 	}
 	if in.Address != "" {
 		nd := net.Dialer{Timeout: 2 * time.Second}
 		if c, err := nd.DialContext(ctx, "tcp", in.Address); err == nil {
 			_ = c.Close()
-			return fail.New(fail.Conflict, opRestore, in.String(), "stop the server, or restore elsewhere", errors.New("something answers at the address"))
+			return held, fail.New(fail.Conflict, opRestore, in.String(), "stop the server, or restore elsewhere", errors.New("something answers at the address"))
 		}
+	}
+	empty, err := sandbox.Empty(in.DataDir)
+	if err != nil {
+		return held, fail.New(fail.Denied, opRestore, in.DataDir, "", err)
+	}
+	if empty {
+		return held, nil
+	}
+	if ps := sandbox.Residents(in.DataDir); len(ps) > 0 {
+		return held, fail.New(fail.Conflict, opRestore, in.DataDir, "stop it first", fmt.Errorf("a server (pid %d) runs there", ps[0].Pid))
+	}
+	why := "not empty"
+	if req.WorkDir != "" {
+		c, found, ok, err := sandbox.ReadClaim(filepath.Join(req.WorkDir, recordName), in.DataDir)
+		if err != nil || ok {
+			return c, err
+		}
+		if found {
+			why = "not what the restore that broke off left there, and not empty"
+		}
+	}
+	hint := "empty it, or restore elsewhere"
+	if req.Delta {
+		hint = "empty it: there is no delta restore of Redis, its files change as a whole"
+	}
+	return held, fail.New(fail.Conflict, opRestore, in.DataDir, hint, errors.New(why))
+}
+
+// recordName is the file in the work directory that holds the claim.
+const recordName = "restoring-redis"
+
+// takeUp claims the directory; one that is under a claim is emptied. Without a
+// work directory there is no claim, and only an empty directory will do.
+func takeUp(in targets.Instance, req targets.RestoreRequest, held sandbox.Claim) (sandbox.Claim, error) {
+	if req.WorkDir == "" {
+		return sandbox.Claim{}, nil
+	}
+	if held.Token == "" {
+		if err := errors.Join(os.MkdirAll(req.WorkDir, 0o755), os.MkdirAll(in.DataDir, 0o700)); err != nil {
+			return held, ioFail(opRestore, in.DataDir, err)
+		}
+		return sandbox.NewClaim(filepath.Join(req.WorkDir, recordName), in.DataDir)
 	}
 	es, err := os.ReadDir(in.DataDir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fail.New(fail.Denied, opRestore, in.DataDir, "", err)
+	if err != nil {
+		return held, ioFail(opRestore, in.DataDir, err)
 	}
-	if len(es) > 0 && !claimed(in, req) {
-		return fail.New(fail.Conflict, opRestore, in.DataDir, "empty it, or restore elsewhere", fmt.Errorf("not empty: it holds %q", es[0].Name()))
-	}
-	return nil
-}
-
-// markName is the file in the work directory by which a repeat after a crash
-// knows its own half-written directory from anybody else's.
-const markName = "restoring-redis"
-
-func claimed(in targets.Instance, req targets.RestoreRequest) bool {
-	if req.WorkDir == "" {
-		return false
-	}
-	b, err := os.ReadFile(filepath.Join(req.WorkDir, markName))
-	return err == nil && string(b) == in.DataDir
-}
-
-// claim marks the directory as being written, after it has emptied one that an
-// attempt which was killed left behind. Without a work directory there is no
-// mark, and only an empty directory will do.
-func claim(in targets.Instance, req targets.RestoreRequest) error {
-	if req.WorkDir == "" {
-		return nil
-	}
-	if claimed(in, req) {
-		es, err := os.ReadDir(in.DataDir)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return ioFail(opRestore, in.DataDir, err)
+	for _, e := range es {
+		if e.Name() == targets.ClaimFile {
+			continue
 		}
-		for _, e := range es {
-			if err := os.RemoveAll(filepath.Join(in.DataDir, e.Name())); err != nil {
-				return ioFail(opRestore, in.DataDir, err)
-			}
+		if err := os.RemoveAll(filepath.Join(in.DataDir, e.Name())); err != nil {
+			return held, ioFail(opRestore, in.DataDir, err)
 		}
-		return nil
 	}
-	if err := os.MkdirAll(req.WorkDir, 0o755); err != nil {
-		return ioFail(opRestore, req.WorkDir, err)
-	}
-	return ioFail(opRestore, req.WorkDir, sandbox.WriteFileSync(filepath.Join(req.WorkDir, markName), []byte(in.DataDir), 0o600))
-}
-
-// unclaim ends the claim: what is there now is not drctl's to remove.
-func unclaim(req targets.RestoreRequest) error {
-	if req.WorkDir == "" {
-		return nil
-	}
-	if err := os.Remove(filepath.Join(req.WorkDir, markName)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return ioFail(opRestore, req.WorkDir, err)
-	}
-	return nil
+	return held, nil
 }
 
 // clean removes what a failed restore laid down, so that a repeat works.
-func (d *Driver) clean(in targets.Instance, req targets.RestoreRequest, l *layout, err error) error {
+func (d *Driver) clean(in targets.Instance, hold sandbox.Claim, l *layout, err error) error {
 	if e := os.RemoveAll(l.dir); e != nil {
 		err = errors.Join(err, fail.New(fail.Denied, opRestore, l.dir, "remove it by hand before the next try", e))
 	} else {
-		err = errors.Join(err, unclaim(req))
+		err = errors.Join(err, hold.End())
 	}
 	return wrap(opRestore, in, err)
 }

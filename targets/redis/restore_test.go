@@ -108,6 +108,8 @@ func TestRestoreRefuses(t *testing.T) {
 	short.Point.Offset++
 	delta := ok
 	delta.Delta = true
+	full := fresh()
+	must(t, os.MkdirAll(filepath.Join(full, aofDir), 0o755))
 	for _, c := range []struct {
 		name string
 		in   targets.Instance
@@ -116,7 +118,7 @@ func TestRestoreRefuses(t *testing.T) {
 	}{
 		{"running", targets.Instance{Address: running.Address, DataDir: fresh()}, ok, fail.Conflict},
 		{"no directory", targets.Instance{}, ok, fail.Invalid},
-		{"delta", targets.Instance{DataDir: fresh()}, delta, fail.Unsupported},
+		{"delta over files", targets.Instance{DataDir: full}, delta, fail.Conflict},
 		{"gap in the path", targets.Instance{DataDir: fresh()}, gap, fail.Invalid},
 		{"path too short", targets.Instance{DataDir: fresh()}, short, fail.Invalid},
 	} {

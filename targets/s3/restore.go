@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -47,9 +48,10 @@ const (
 // the restore succeeds and is stopped when it does not.
 //
 // It refuses a bucket that holds objects with code conflict, unless it is one
-// that an earlier call for the same manifest did not finish. With req.Delta an
-// existing bucket is made equal to the manifest: equal objects are left (their
-// content is read to be sure) and surplus ones are deleted.
+// that an earlier call for the same manifest, without req.Delta, did not finish
+// and that holds nothing but what that call put there. With req.Delta an
+// existing bucket is made equal to the manifest: surplus objects are deleted.
+// Objects that are equal already are left; they are read to be sure.
 func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.RestoreRequest, from targets.Source) (out targets.Outcome, err error) {
 	const op = "s3: restore"
 	out = targets.Outcome{Phases: map[string]time.Duration{}}
@@ -153,6 +155,7 @@ type restoration struct {
 	bytes  atomic.Int64
 	// resume says that the bucket's objects were put by an earlier call.
 	resume, marked bool
+	tags           []types.Tag // the bucket's own
 }
 
 // prepare makes the bucket, or checks that it may be written to.
@@ -164,23 +167,25 @@ func (r *restoration) prepare(ctx context.Context) error {
 	if err != nil {
 		return r.fail("prepare bucket", "", err)
 	}
-	if !r.req.Delta {
-		for _, err := range r.current(ctx) {
-			if err != nil {
-				return err
-			}
-			if r.resume, err = r.isMarked(ctx); err != nil {
-				return err
-			}
-			if !r.resume {
-				return fail.New(fail.Conflict, "s3: restore", r.subject(""), "name an empty bucket, or ask for a delta restore",
-					errors.New("the bucket is not empty"))
-			}
-			break
+	taggable, err := r.readTags(ctx)
+	if err != nil || r.req.Delta {
+		return err // a delta may always be repeated, and nothing else goes on from one
+	}
+	for _, err := range r.current(ctx) {
+		if err != nil {
+			return err
 		}
+		if r.resume = r.marked; !r.resume {
+			return fail.New(fail.Conflict, "s3: restore", r.subject(""), "name an empty bucket, or ask for a delta restore",
+				errors.New("the bucket is not empty"))
+		}
+		break
+	}
+	if !taggable || r.marked {
+		return nil
 	}
 	_, err = r.PutBucketTagging(ctx, &awss3.PutBucketTaggingInput{Bucket: r.name, Tagging: &types.Tagging{
-		TagSet: []types.Tag{{Key: aws.String(mark), Value: aws.String(r.req.Point.Manifest)}}}})
+		TagSet: append(slices.Clone(r.tags), types.Tag{Key: aws.String(mark), Value: aws.String(r.req.Point.Manifest)})}})
 	// Without tags a restore that breaks off has to begin with an empty bucket again.
 	if code, _ := classify(err); err != nil && code != fail.Unsupported && code != fail.Denied {
 		return r.fail("mark bucket", "", err)
@@ -189,27 +194,37 @@ func (r *restoration) prepare(ctx context.Context) error {
 	return nil
 }
 
-func (r *restoration) isMarked(ctx context.Context) (bool, error) {
+// readTags keeps the bucket's own tags and looks for the mark of an earlier
+// call for the same manifest. ok is false when the store has no tags for us.
+func (r *restoration) readTags(ctx context.Context) (ok bool, err error) {
 	out, err := r.GetBucketTagging(ctx, &awss3.GetBucketTaggingInput{Bucket: r.name})
 	if err != nil {
-		if code, _ := classify(err); code == fail.NotFound || code == fail.Unsupported || code == fail.Denied {
+		switch code, _ := classify(err); code {
+		case fail.NotFound: // there are none
+			return true, nil
+		case fail.Unsupported, fail.Denied:
 			return false, nil
 		}
 		return false, r.fail("read tags", "", err)
 	}
 	for _, t := range out.TagSet {
-		if aws.ToString(t.Key) == mark && aws.ToString(t.Value) == r.req.Point.Manifest {
-			return true, nil
+		if aws.ToString(t.Key) != mark {
+			r.tags = append(r.tags, t)
+		} else if aws.ToString(t.Value) == r.req.Point.Manifest {
+			r.marked = true
 		}
 	}
-	return false, nil
+	return true, nil
 }
 
-func (r *restoration) unmark(ctx context.Context) error {
-	if !r.marked {
-		return nil
+func (r *restoration) unmark(ctx context.Context) (err error) {
+	switch {
+	case !r.marked:
+	case len(r.tags) > 0:
+		_, err = r.PutBucketTagging(ctx, &awss3.PutBucketTaggingInput{Bucket: r.name, Tagging: &types.Tagging{TagSet: r.tags}})
+	default:
+		_, err = r.DeleteBucketTagging(ctx, &awss3.DeleteBucketTaggingInput{Bucket: r.name})
 	}
-	_, err := r.DeleteBucketTagging(ctx, &awss3.DeleteBucketTaggingInput{Bucket: r.name})
 	return r.fail("unmark bucket", "", err)
 }
 
@@ -284,13 +299,17 @@ func (r *restoration) surplus(ctx context.Context, key string) error {
 
 // entry makes one object of the bucket what the manifest says.
 func (r *restoration) entry(ctx context.Context, e Entry, have *listed) error {
-	if have != nil && have.Size == e.Size {
-		if r.resume {
-			return nil // put whole and checked by the call that this one goes on from
+	if have != nil {
+		diff := fmt.Sprintf("it has %d bytes", have.Size)
+		if have.Size == e.Size {
+			var err error
+			if diff, err = r.compare(ctx, e); err != nil || diff == "" {
+				return err
+			}
 		}
-		f, err := r.compare(ctx, e)
-		if err != nil || f == "" {
-			return err
+		if !r.req.Delta { // what the call that this one goes on from put is whole
+			return fail.New(fail.Conflict, "s3: restore", r.subject(e.Key), "name an empty bucket, or ask for a delta restore",
+				fmt.Errorf("somebody else wrote the object: %s", diff))
 		}
 	}
 	body, err := r.from.Object(ctx, e.SHA256)

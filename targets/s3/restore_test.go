@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"drctl/internal/fail"
 	"drctl/targets"
@@ -168,6 +170,45 @@ func TestRestoreIntoBuckets(t *testing.T) {
 	}
 	if fs, err := f.d.Verify(ctx, to, expectation(s, p)); err != nil || len(failed(fs)) > 0 {
 		t.Errorf("%+v %v", fs, err)
+	}
+
+	// A delta that broke off is no restore that others go on from, and an object
+	// that somebody wrote into a restore that broke off is not overwritten.
+	tags := []types.Tag{{Key: aws.String("team"), Value: aws.String("shop")}}
+	for _, delta := range []bool{true, false} {
+		to := f.in
+		to.Database = fmt.Sprintf("stale-%t", delta)
+		b := openTest(t, to)
+		_, err = b.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: b.name})
+		f.must(t, err)
+		_, err = b.PutBucketTagging(ctx, &awss3.PutBucketTaggingInput{Bucket: b.name, Tagging: &types.Tagging{TagSet: tags}})
+		f.must(t, err)
+		stale := func() { b.putObject(t, "k05", "content XX") } // of the size that k05 has in the manifest
+		if delta {
+			stale()
+		}
+		s.broken = func(string) error { return fail.Newf(fail.Unavailable, "test", "", "the vault is gone") }
+		_, err = f.d.Restore(ctx, to, targets.RestoreRequest{Point: p, Delta: delta}, s)
+		wantCode(t, err, fail.Unavailable)
+		s.broken = nil
+		if !delta {
+			stale()
+		}
+		_, err = f.d.Restore(ctx, to, req, s)
+		wantCode(t, err, fail.Conflict)
+		if got := b.read(t, "k05"); got != "content XX" {
+			t.Errorf("delta %t: a refused restore wrote %q", delta, got)
+		}
+		_, err = f.d.Restore(ctx, to, targets.RestoreRequest{Point: p, Delta: true}, s)
+		f.must(t, err)
+		if fs, err := f.d.Verify(ctx, to, expectation(s, p)); err != nil || len(failed(fs)) > 0 {
+			t.Errorf("delta %t: %+v %v", delta, fs, err)
+		}
+		got, err := b.GetBucketTagging(ctx, &awss3.GetBucketTaggingInput{Bucket: b.name})
+		f.must(t, err)
+		if len(got.TagSet) != 1 || aws.ToString(got.TagSet[0].Key) != "team" {
+			t.Errorf("delta %t: the bucket's tags are %v", delta, got.TagSet)
+		}
 	}
 
 	full := sandboxOf(t)

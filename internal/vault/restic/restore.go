@@ -23,8 +23,9 @@ type Restore struct {
 	Path     string // in the snapshot; becomes Dir
 	Dir      string
 	// Delta rewrites in place what differs by content, and deletes what the
-	// snapshot does not have.
+	// snapshot does not have, except files called Keep.
 	Delta    bool
+	Keep     string
 	Progress func(done, total int64)
 }
 
@@ -44,6 +45,9 @@ func (r *Repo) Restore(ctx context.Context, o Restore) error {
 		// "always" compares contents block by block and writes only what
 		// differs; "if-changed" would trust an equal size and time.
 		args = append(args, "--delete", "--overwrite", "always")
+		if o.Keep != "" {
+			args = append(args, "--exclude", o.Keep)
+		}
 	}
 	var done, total int64
 	res, err := r.run(ctx, command{op: "restore", args: args, noLock: true, on: func(m message) {

@@ -1,0 +1,102 @@
+package sandbox
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// Claim says that a directory is half-written by a restore, which may be
+// repeated into it: a record beside the directory, and a file in it that holds
+// the record's token.
+type Claim struct {
+	Dir   string `json:"dir"`
+	Token string `json:"token"`
+	// Server is the process that the restore started in the directory.
+	Server Proc `json:"server,omitzero"`
+
+	record string
+}
+
+// ReadClaim reads the record of a directory's claim. found is false when there
+// is none; held says that the directory still is what the restore left.
+func ReadClaim(record, dir string) (c Claim, found, held bool, err error) {
+	b, err := os.ReadFile(record)
+	if errors.Is(err, os.ErrNotExist) {
+		return c, false, false, nil
+	}
+	if err != nil {
+		return c, false, false, ioError("read", record, err)
+	}
+	if err := json.Unmarshal(b, &c); err != nil || c.Dir != dir || c.Token == "" {
+		return Claim{}, false, false, nil // another directory's, or half-written
+	}
+	c.record = record
+	token, err := os.ReadFile(filepath.Join(dir, targets.ClaimFile))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return c, true, false, ioError("read", dir, err)
+	}
+	return c, true, string(token) == c.Token, nil
+}
+
+// Empty reports whether there is no directory, or nothing in it but a claim,
+// whole or half-written: nothing that could be lost.
+func Empty(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	return !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !strings.HasPrefix(e.Name(), targets.ClaimFile) }), err
+}
+
+// NewClaim claims an existing directory. The record is durable before the file.
+func NewClaim(record, dir string) (Claim, error) {
+	c := Claim{Dir: dir, Token: rand.Text(), record: record}
+	if err := c.save(); err != nil {
+		return c, err
+	}
+	return c, WriteFileSync(filepath.Join(dir, targets.ClaimFile), []byte(c.Token), 0o600)
+}
+
+// Started records the server that the restore started in the directory.
+func (c *Claim) Started(p Proc) error {
+	c.Server = p
+	return c.save()
+}
+
+func (c Claim) save() error {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return fail.New(fail.Internal, "restore: claim", c.Dir, "", err)
+	}
+	return WriteFileSync(c.record, b, 0o600)
+}
+
+// End gives the directory up: what is in it is not the restore's to remove.
+func (c Claim) End() error {
+	if c.record == "" {
+		return nil // there was no claim
+	}
+	for _, path := range []string{filepath.Join(c.Dir, targets.ClaimFile), c.record} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return ioError("remove", path, err)
+		}
+	}
+	return nil
+}
+
+// Residents lists the servers that run in a directory or below it.
+func Residents(dir string) []Proc {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil // there is no such directory
+	}
+	return resident(real)
+}
