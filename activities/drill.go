@@ -52,6 +52,9 @@ type FinishIn struct {
 	Keep      bool      `json:"keep"`
 	KeptUntil time.Time `json:"kept_until,omitzero"`
 	Disaster  time.Time `json:"disaster,omitzero"`
+	// Ordered is when the recovery was ordered, when that was before Started: the
+	// command started an engine first.
+	Ordered time.Time `json:"ordered,omitzero"`
 	// The workflow's clock: Planned and Opened are the ends of planning and of
 	// opening the sandbox, however they ended; Ended is when the clean-up began.
 	Started  time.Time `json:"started"`
@@ -70,6 +73,14 @@ type FinishIn struct {
 	// RemovedAt is when the sandbox was gone; LeftOver names what was not.
 	RemovedAt time.Time `json:"removed_at,omitzero"`
 	LeftOver  []string  `json:"left_over,omitempty"`
+}
+
+// ordered is the order to recover.
+func (in FinishIn) ordered() time.Time {
+	if in.Ordered.IsZero() || in.Ordered.After(in.Started) {
+		return in.Started
+	}
+	return in.Ordered
 }
 
 // DrillOut is a drill's outcome and where its report is.

@@ -82,6 +82,7 @@ type finisher struct {
 	a    *Activities
 	p    *drillPlatform
 	dirs map[string]string
+	ran  map[string]engine.ActivityRun
 }
 
 func newFinisher(t *testing.T) finisher {
@@ -112,7 +113,7 @@ func (f finisher) finish(t *testing.T, in FinishIn, attempt int) (DrillOut, erro
 	s.SetLogger(engine.Logger(nil))
 	e := s.NewTestActivityEnvironment()
 	run := func(ctx context.Context) (DrillOut, error) {
-		out, err := f.a.finishDrill(ctx, in, attempt)
+		out, err := f.a.finishDrill(ctx, in, attempt, f.ran)
 		return out, engine.EncodeError(err)
 	}
 	e.RegisterActivity(run)
@@ -166,6 +167,7 @@ func outcome(r evidence.Record, id string) evidence.Step {
 
 func TestFinishDrillFillsTheRecord(t *testing.T) {
 	f := newFinisher(t)
+	f.ran = map[string]engine.ActivityRun{"restore-orders/0": {Attempts: 3, Worker: "7@west-1"}}
 	in := ran()
 	out, err := f.finish(t, in, 1)
 	if err != nil {
@@ -180,6 +182,12 @@ func TestFinishDrillFillsTheRecord(t *testing.T) {
 	}
 	if s := outcome(r, "remove-sandbox"); s.Outcome != evidence.StepDone || !s.Started.Value.Equal(at(30)) || !s.Finished.Value.Equal(at(33)) {
 		t.Errorf("the removal: %+v", s)
+	}
+	if s := outcome(r, "restore-orders/0"); s.Attempts != 3 || s.Actor != "drctl worker 7@west-1" {
+		t.Errorf("the restore: %+v", s)
+	}
+	if s := outcome(r, "verify-orders/0"); s.Attempts != 0 || !strings.Contains(s.Actor, "not recorded") {
+		t.Errorf("a step of which nothing is known: %+v", s)
 	}
 	if rto, _ := r.Measured.RTO.Get(); rto != 30*time.Second {
 		t.Errorf("RTO %v", rto)
@@ -228,6 +236,26 @@ func TestFinishDrillFillsTheRecord(t *testing.T) {
 		if b, err := os.ReadFile(p); err != nil || len(b) == 0 {
 			t.Error(p, err)
 		}
+	}
+}
+
+// An engine that the command started first is on the way back.
+func TestFinishDrillCountsTheEnginesStart(t *testing.T) {
+	f := newFinisher(t)
+	in := ran()
+	in.Ordered = at(-4)
+	out, err := f.finish(t, in, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := record(t, out)
+	rto, _ := r.Measured.RTO.Get()
+	rpo, _ := r.Measured.RPO.Get()
+	if rto != 34*time.Second || rpo != 8*time.Second || !r.Started.Equal(at(-4)) {
+		t.Errorf("RTO %v, RPO %v, started %v", rto, rpo, r.Started)
+	}
+	if s := outcome(r, "start-engine"); s.Outcome != evidence.StepDone || !s.Finished.Value.Equal(t0) || !strings.Contains(s.Actor, "somebody") {
+		t.Errorf("%+v", s)
 	}
 }
 

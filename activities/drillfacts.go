@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drctl/drills"
+	"drctl/internal/engine"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
 	"drctl/restore"
@@ -18,11 +19,11 @@ import (
 )
 
 // facts turns what the workflow saw into what the record needs. The vault is
-// nil when none can be reached.
-func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, plan []byte) drills.Facts {
+// nil when none can be reached; ran says who ran which step, where that is known.
+func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, plan []byte, ran map[string]engine.ActivityRun) drills.Facts {
 	host, _ := os.Hostname()
 	f := drills.Facts{Def: in.Drill, Tool: evidence.Tool{Name: "drctl", Version: a.Version, Commit: evidence.KnownIf(a.Commit, "the build does not say")},
-		ClockSource: "system clock of host " + host, Generated: in.Finished, Started: in.Started, Finished: in.Finished,
+		ClockSource: "system clock of host " + host, Generated: in.Finished, Started: in.ordered(), Finished: in.Finished,
 		Disaster: in.Disaster, By: in.By, Cut: in.Plan.Cut, Sample: in.Sample, Gates: in.Gates, Decisions: decisions(in),
 		Bases: map[string]targets.Artifact{}, Outcomes: map[string]targets.Outcome{}, Checked: map[string][]targets.Finding{},
 		CleanUp: cleanUp(in), Plan: evidence.Plan{ID: in.Plan.ID, SHA256: in.Plan.Hash},
@@ -35,7 +36,7 @@ func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, pla
 			f.Bases[s.Shard.String()] = s.Base
 		}
 	}
-	f.Steps = a.evidenceSteps(in)
+	f.Steps = evidenceSteps(in, ran)
 	for _, s := range in.Steps {
 		if s.Op == restore.OpRestore && s.Error == "" {
 			f.Outcomes[s.Shard.String()] = s.Outcome
@@ -108,7 +109,7 @@ func decisions(in FinishIn) []evidence.Decision {
 	rule := func(at time.Time, what, by, why string) evidence.Decision {
 		return evidence.Decision{At: at, What: what, By: evidence.Known("rule: " + by), Reason: evidence.KnownIf(why, "the rule gives none")}
 	}
-	out := []evidence.Decision{{At: in.Started, What: "declared", By: evidence.KnownIf(in.By, "the engine was not told who"),
+	out := []evidence.Decision{{At: in.ordered(), What: "declared", By: evidence.KnownIf(in.By, "the engine was not told who"),
 		Reason: evidence.KnownIf(in.Drill.Trigger, "the drill's definition names no trigger")}}
 	if id := in.Plan.Cut.ID; id != "" {
 		out = append(out, rule(in.Planned, "recover cut "+id, in.Sample.Method, fmt.Sprintf("one of %d that could be chosen", in.Sample.Population)))
@@ -149,19 +150,58 @@ func (a *Activities) addressesOf(in FinishIn) []targets.Instance {
 	return out
 }
 
-// stepLog writes evidence steps with one actor.
-type stepLog struct {
-	actor string
-	out   []evidence.Step
+// The steps of a drill that are not steps of its plan, beside CrossCheckStep.
+const (
+	startEngineStep   = "start-engine"
+	planStep          = "plan"
+	openSandboxStep   = "open-sandbox"
+	removeSandboxStep = "remove-sandbox"
+)
+
+// whoRan maps a drill's steps to the activities that did them.
+func whoRan(runs []engine.ActivityRun) map[string]engine.ActivityRun {
+	out := map[string]engine.ActivityRun{}
+	for _, r := range runs {
+		switch r.Name {
+		case PickDrillName:
+			out[planStep] = r
+		case OpenSandboxName:
+			out[openSandboxStep] = r
+		case CrossCheckName:
+			out[CrossCheckStep] = r
+		case CloseSandboxName:
+			out[removeSandboxStep] = r
+		case RestoreShardName, VerifyShardName:
+			var in StepIn
+			if r.Input(&in) == nil {
+				out[in.Step.ID] = r
+			}
+		}
+	}
+	return out
 }
 
-func (l *stepLog) add(id, phase string, from, to time.Time, attempts int, problem string) *evidence.Step {
+// stepLog writes evidence steps with those who ran them.
+type stepLog struct {
+	ran map[string]engine.ActivityRun
+	out []evidence.Step
+}
+
+// actor names who ran a step.
+func (l *stepLog) actor(id string) string {
+	if r := l.ran[id]; r.Worker != "" {
+		return "drctl worker " + r.Worker
+	}
+	return "not recorded: no worker is known to have taken it"
+}
+
+func (l *stepLog) add(id, phase string, from, to time.Time, problem string) *evidence.Step {
 	if to.Before(from) && !to.IsZero() {
 		to = from // the clock of the host was set back in between
 	}
 	known := func(t time.Time) evidence.Instant { return evidence.KnownIf(t, "it did not happen") }
-	s := evidence.Step{ID: id, Phase: phase, Actor: l.actor, PlannedStart: noPlan(), PlannedFinish: noPlan(),
-		Started: known(from), Finished: known(to), Attempts: max(1, attempts), Outcome: evidence.StepDone, Error: problem}
+	s := evidence.Step{ID: id, Phase: phase, Actor: l.actor(id), PlannedStart: noPlan(), PlannedFinish: noPlan(),
+		Started: known(from), Finished: known(to), Attempts: l.ran[id].Attempts, Outcome: evidence.StepDone, Error: problem}
 	if problem != "" || to.IsZero() {
 		s.Outcome = evidence.StepFailed
 	}
@@ -170,7 +210,7 @@ func (l *stepLog) add(id, phase string, from, to time.Time, attempts int, proble
 }
 
 func (l *stepLog) notRun(id, phase, why string) {
-	l.out = append(l.out, evidence.Step{ID: id, Phase: phase, Actor: l.actor, PlannedStart: noPlan(), PlannedFinish: noPlan(),
+	l.out = append(l.out, evidence.Step{ID: id, Phase: phase, Actor: "nobody", PlannedStart: noPlan(), PlannedFinish: noPlan(),
 		Started: evidence.Unknown[time.Time]("the step did not run"), Finished: evidence.Unknown[time.Time]("the step did not run"),
 		Outcome: evidence.StepNotRun, NotRunReason: why})
 }
@@ -179,12 +219,15 @@ func noPlan() evidence.Instant {
 	return evidence.Unknown[time.Time]("the plan sets an order and limits, not times")
 }
 
-func (a *Activities) evidenceSteps(in FinishIn) []evidence.Step {
-	host, _ := os.Hostname()
-	l := &stepLog{actor: "drctl worker on " + host}
-	l.add("plan", drills.Prepare, in.Started, in.Planned, 1, in.PlanError)
+func evidenceSteps(in FinishIn, ran map[string]engine.ActivityRun) []evidence.Step {
+	l := &stepLog{ran: ran}
+	if !in.Ordered.IsZero() {
+		s := l.add(startEngineStep, drills.Prepare, in.Ordered, in.Started, "")
+		s.Actor, s.Attempts = "drctl drill run, by "+in.By, 1
+	}
+	l.add(planStep, drills.Prepare, in.Started, in.Planned, in.PlanError)
 	if in.PlanError == "" {
-		l.add("open-sandbox", drills.Prepare, in.Planned, in.Opened, 1, in.OpenError)
+		l.add(openSandboxStep, drills.Prepare, in.Planned, in.Opened, in.OpenError)
 	}
 	planned := map[string]restore.Step{}
 	for _, p := range in.Plan.Steps {
@@ -197,7 +240,7 @@ func (a *Activities) evidenceSteps(in FinishIn) []evidence.Step {
 		return drills.Restore
 	}
 	for _, s := range in.Steps {
-		e := l.add(s.StepID, phase(s.Op), s.Started, s.Finished, s.Attempt, s.Error)
+		e := l.add(s.StepID, phase(s.Op), s.Started, s.Finished, s.Error)
 		e.Shard = s.Shard.String()
 		if p, ok := planned[s.StepID]; ok {
 			e.InputSHA256 = evidence.Known(digest(p))
@@ -205,7 +248,7 @@ func (a *Activities) evidenceSteps(in FinishIn) []evidence.Step {
 		e.OutputSHA256 = evidence.Known(digest(s))
 	}
 	if in.Cross.StepID != "" {
-		l.add(CrossCheckStep, drills.Verify, in.Cross.Started, in.Cross.Finished, in.Cross.Attempt, in.Cross.Error)
+		l.add(CrossCheckStep, drills.Verify, in.Cross.Started, in.Cross.Finished, in.Cross.Error)
 	}
 	for _, n := range in.NotRun {
 		p, ok := planned[n.StepID]
@@ -222,11 +265,11 @@ func (a *Activities) evidenceSteps(in FinishIn) []evidence.Step {
 	switch {
 	case in.Sandbox.ID == "":
 	case in.Keep || !in.KeptUntil.IsZero():
-		l.notRun("remove-sandbox", drills.CleanUp, "the sandbox is kept for inspection")
+		l.notRun(removeSandboxStep, drills.CleanUp, "the sandbox is kept for inspection")
 	case len(in.LeftOver) > 0:
-		l.add("remove-sandbox", drills.CleanUp, in.Ended, in.Finished, 1, in.LeftOver[0])
+		l.add(removeSandboxStep, drills.CleanUp, in.Ended, in.Finished, in.LeftOver[0])
 	default:
-		l.add("remove-sandbox", drills.CleanUp, in.Ended, in.RemovedAt, 1, "")
+		l.add(removeSandboxStep, drills.CleanUp, in.Ended, in.RemovedAt, "")
 	}
 	return l.out
 }

@@ -39,11 +39,16 @@ const storeAttempts = 3
 // worker's state directory and to every vault that can be reached. A repeat
 // finds the record that the first call stored.
 func (a *Activities) FinishDrill(ctx context.Context, in FinishIn) (DrillOut, error) {
-	out, err := a.finishDrill(ctx, in, int(activity.GetInfo(ctx).Attempt))
+	info := activity.GetInfo(ctx)
+	runs, err := engine.ActivityRuns(ctx, activity.GetClient(ctx), info.WorkflowExecution.ID, info.WorkflowExecution.RunID)
+	if err != nil && info.Attempt < storeAttempts {
+		return DrillOut{}, engine.EncodeError(err)
+	}
+	out, err := a.finishDrill(ctx, in, int(info.Attempt), whoRan(runs))
 	return out, engine.EncodeError(err)
 }
 
-func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int) (DrillOut, error) {
+func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, ran map[string]engine.ActivityRun) (DrillOut, error) {
 	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "report"} })
 	defer stop()
 	set, vaultErr := a.reportSet(ctx, in)
@@ -55,7 +60,7 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int) 
 	if err != nil {
 		return DrillOut{}, err
 	}
-	rec, doc, err := evidence.Seal(drills.Record(a.facts(ctx, in, read, plan)))
+	rec, doc, err := evidence.Seal(drills.Record(a.facts(ctx, in, read, plan, ran)))
 	if err != nil {
 		return DrillOut{}, err
 	}

@@ -14,7 +14,7 @@ RATE=${DEMO_RATE:-150}
 WARM=${DEMO_SECONDS:-40}
 chmod 755 "$WORK"
 export DRCTL_CONFIG=$LAB/drctl.yaml NO_COLOR=${NO_COLOR:-}
-up= traffic= ok=
+up= traffic= ok= status=0
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 # bg OUT ERR ARGS starts drctl itself in the background, so that its pid is known.
@@ -25,6 +25,8 @@ bg() {
 	"$DRCTL" "$@" >"$out" 2>"$err" &
 	pid=$!
 }
+# broken says what did not hold; the demo goes on and fails at its end.
+broken() { printf 'DID NOT HOLD: %s\n' "$*" >&2; status=1; }
 run() { printf '$ drctl %s\n' "$*" >&2; "$DRCTL" "$@"; }
 
 cleanup() {
@@ -73,6 +75,10 @@ run cut list --limit 0 --stats >"$WORK/cuts.txt"
 tail -2 "$WORK/cuts.txt"
 run cut list --limit 0 --stats --json >"$WORK/cuts.json"
 
+if ! kill -0 "$traffic" 2>/dev/null; then
+	tail -5 "$WORK/traffic.log"
+	broken "the customers went away before the disaster"
+fi
 say "6. The east region is destroyed: every server killed with SIGKILL, every disk deleted, the engine too, while customers buy"
 kill -9 "$up" 2>/dev/null || true
 wait "$up" 2>/dev/null || true
@@ -82,11 +88,10 @@ disaster=$(run lab break --dir "$LAB" region east)
 echo "lost at $disaster"
 sleep 3
 kill "$traffic" 2>/dev/null || true
-wait "$traffic" || true
+wait "$traffic" || broken "the traffic ended with status $?: $(tail -1 "$WORK/traffic.log")"
 traffic=
 
 say "7. Recovery from the west vault alone, with an engine of its own, as a drill: restore, check, measure, report"
-status=0
 run drill run region-loss --engine embedded --disaster-at "$disaster" --trigger incident --keep --json >"$WORK/drill.json" 2>"$WORK/drill.log" || status=$?
 if [ ! -s "$WORK/drill.json" ]; then
 	tail -5 "$WORK/drill.log"
@@ -100,7 +105,8 @@ cp "$report" "$(jq -r .json_file "$WORK/drill.json")" "$WORK/"
 run drill show "$id" --vault west
 
 say "8. The checker compares the recovered shop with the journal that was kept outside the stores"
-run lab check --dir "$LAB" --sandbox "$box" --cut "$cut" --journal "$WORK/journal.jsonl" || status=$?
+run lab check --dir "$LAB" --sandbox "$box" --cut "$cut" --journal "$WORK/journal.jsonl" | tee "$WORK/check.txt" || status=$?
+! grep -E 'NOT CHECKED|nothing to compare' "$WORK/check.txt" >&2 || broken "a rule of the checker was not checked"
 run sandbox rm "$box"
 
 say "Summary"
@@ -110,7 +116,10 @@ jq -r --arg t "$backed" 'def t: (sub("\\.[0-9]+Z$"; "Z") | fromdate) + ((capture
 jq -r '.stats | "fence, all   \(.cuts) cuts, stall p50 \(.stall_p50_ns/1e6*10|round/10) ms, p99 \(.stall_p99_ns/1e6*10|round/10) ms, worst \(.stall_max_ns/1e6*10|round/10) ms, at most \(.attempts_max) attempts\nsealed       p50 \(.seal_p50_ns/1e9*100|round/100) s, p99 \(.seal_p99_ns/1e9*100|round/100) s after the fence, in both vaults"' "$WORK/cuts.json"
 jq -r '"customers    \(.acked) operations acknowledged, \(.failed) failed, \(.unknown) without an answer (all counted to the end, the disaster included)\nlatency      p50 \(.p50_ns/1e6*10|round/10) ms, p99 \(.p99_ns/1e6*10|round/10) ms"' "$WORK/traffic.json"
 jq -r '.record | "RPO          \((.measured.rpo_ns.value // 0)/1e9*100|round/100) s (objective \(.objectives.rpo_ns/1e9) s)\nRTO          \((.measured.rto_ns.value // 0)/1e9*100|round/100) s (objective \(.objectives.rto_ns/1e9) s)\nrestored     \([.recovery_point.shards[].bytes_restored.value // 0]|add/1048576|round) MiB\ndrill        \(if .verdict.passed then "passed" else "FAILED" end), \(.checks|length) checks"' "$WORK/drill.json"
-jq -rn --argjson breaking "$breaking" 'reduce (inputs | select(.status == "failed" or .status == "unknown")) as $r ({before: 0, after: 0}; if $r.begin_ns < $breaking - 1000000000 then .before += 1 else .after += 1 end) | "no success   \(.before) operations before the disaster, \(.after) in it"' "$WORK/journal.jsonl"
+failed() { jq -n --argjson breaking "$breaking" '[inputs | select((.status == "failed" or .status == "unknown") and ((.begin_ns < $breaking - 1000000000) == '"$1"'))] | length' "$WORK/journal.jsonl"; }
+before=$(failed true)
+echo "no success   $before operations before the disaster, $(failed false) in it"
+[ "$before" = 0 ] || broken "$before operations failed before the disaster"
 echo "report       $WORK/$(basename "$report")"
 echo "took         $(($(date +%s) - begin)) s"
 ok=1

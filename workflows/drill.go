@@ -18,6 +18,9 @@ type RunDrillIn struct {
 	Queue string `json:"queue"`
 	// Disaster is the instant of a (simulated) disaster, when there was one.
 	Disaster time.Time `json:"disaster,omitzero"`
+	// Ordered is when the recovery was ordered, for a command that started the
+	// engine first; else the drill's own start is.
+	Ordered time.Time `json:"ordered,omitzero"`
 	// By is who asked.
 	By     string `json:"by"`
 	Window int    `json:"window"`
@@ -33,7 +36,7 @@ type RunDrillIn struct {
 // sandbox and writes the report: whatever happens in between, a report says
 // what did and what did not.
 func RunDrill(ctx workflow.Context, in RunDrillIn) (activities.DrillOut, error) {
-	fin := activities.FinishIn{Drill: in.Drill, Disaster: in.Disaster, By: in.By, Started: workflow.Now(ctx).UTC(),
+	fin := activities.FinishIn{Drill: in.Drill, Disaster: in.Disaster, Ordered: in.Ordered, By: in.By, Started: workflow.Now(ctx).UTC(),
 		Run: workflow.GetInfo(ctx).WorkflowExecution.RunID}
 	drillSteps(ctx, in, &fin)
 	if ctx.Err() != nil {

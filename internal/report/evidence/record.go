@@ -299,7 +299,7 @@ type Step struct {
 	PlannedFinish Instant `json:"planned_finish"`
 	Started       Instant `json:"started"`
 	Finished      Instant `json:"finished"`
-	Attempts      int     `json:"attempts"`
+	Attempts      int     `json:"attempts"` // 0: it did not run, or no worker is known to have taken it
 	Outcome       string  `json:"outcome"`
 	InputSHA256   Text    `json:"input_sha256"`
 	OutputSHA256  Text    `json:"output_sha256"`
