@@ -14,9 +14,9 @@ import (
 	"drctl/internal/vault"
 )
 
-// twoRegions is the platform of a worker that has just started; the vault of
+// regionsIn is the platform of a worker that has just started; the vault of
 // east is a directory, that of west a bucket at the endpoint.
-func twoRegions(t *testing.T, endpoint string) *platform {
+func regionsIn(t *testing.T, endpoint string) *platform {
 	t.Helper()
 	dir := t.TempDir()
 	text := fmt.Sprintf(`version: 1
@@ -72,7 +72,7 @@ func TestVaultThatNeverAnswers(t *testing.T) {
 			}
 		}
 	}()
-	p := twoRegions(t, "http://"+l.Addr().String())
+	p := regionsIn(t, "http://"+l.Addr().String())
 	opt, err := p.vaultOptions(t.Context(), "east")
 	if err != nil {
 		t.Fatal(err)
