@@ -2,7 +2,6 @@ package activities
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -77,44 +76,6 @@ func (a *Activities) driver(k targets.Kind) (targets.Driver, error) {
 		return d, nil
 	}
 	return nil, fail.Newf(fail.Unsupported, "driver", string(k), "this build knows no such kind of store")
-}
-
-// Writable resolves the shard's instance that accepts writes: the configured
-// primary, or the one that was promoted since. It returns the configured
-// primary's error when no instance accepts writes.
-func (a *Activities) writable(ctx context.Context, shard targets.ShardID) (targets.Instance, targets.Driver, error) {
-	regions := a.Platform.Regions(shard)
-	if len(regions) == 0 {
-		return targets.Instance{}, nil, fail.Newf(fail.NotFound, "find the primary", shard.String(), "the configuration names no instance of this shard")
-	}
-	var first error
-	for _, r := range regions {
-		in, err := a.Platform.Instance(ctx, shard, r)
-		if err != nil {
-			return in, nil, err
-		}
-		d, err := a.driver(in.Kind)
-		if err != nil {
-			return in, nil, err
-		}
-		if len(regions) == 1 {
-			return in, d, nil
-		}
-		pctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		st, err := d.Probe(pctx, in)
-		cancel()
-		if err == nil && st.Writable {
-			in.Role = targets.Primary
-			return in, d, nil
-		}
-		if err == nil {
-			err = fail.New(fail.Unavailable, "find the primary", in.String(), "promote a standby, or mend the configuration", errors.New("the instance does not accept writes"))
-		}
-		if first == nil {
-			first = err
-		}
-	}
-	return targets.Instance{}, nil, first
 }
 
 // beater turns frequent progress reports into heartbeats, at most two a second.

@@ -44,6 +44,9 @@
 //   - client-output-buffer-limit replica: when the vaults are slow, drctl stops
 //     reading (its memory is bounded) and the server drops it past this limit.
 //     The stream is then resumed from the backlog.
+//   - While the image of a full resync is being stored, what the server writes
+//     is kept in a file in TMPDIR, so that repl-timeout and the backlog do not
+//     bound how long that takes. The file has no name and ends with drctl.
 //   - min-replicas-to-write and WAIT count drctl; Sentinel lists it as a
 //     replica with port 0, which it cannot reach and does not promote.
 //   - A user for drctl needs +ping +hello +info +select +dbsize +psync +replconf

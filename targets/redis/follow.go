@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"drctl/internal/fail"
@@ -57,6 +58,7 @@ type follower struct {
 	r       *replica
 	offset  uint64 // of the next byte of the stream
 	moved   bool
+	held    *hold // of a full resync
 	// next, when set, is a lineage that begins at switchAt.
 	next     string
 	lineage  string
@@ -74,6 +76,11 @@ func (f *follower) session(ctx context.Context) error {
 		return err
 	}
 	defer f.r.close()
+	defer func() {
+		if f.held != nil {
+			f.held.close()
+		}
+	}()
 	tail, _ := f.archive.Tail()
 	o, err := f.r.psync(tail)
 	if err != nil {
@@ -131,16 +138,46 @@ func (f *follower) fullResync(ctx context.Context, o offer, tail targets.Positio
 	if err != nil {
 		return err
 	}
-	if err := f.archive.Base(ctx, at, imageReader{image, f.in}, map[string]string{"version": version}); err != nil {
+	var mu sync.Mutex // an archive that failed may leave a reader behind
+	stored := false
+	err = f.archive.Base(ctx, at, &endReader{imageReader{image, f.in}, sync.OnceFunc(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !stored {
+			f.held = newHold(f.r, o.offset)
+		}
+	})}, map[string]string{"version": version})
+	mu.Lock()
+	stored = true
+	mu.Unlock()
+	if f.held != nil {
+		defer f.held.stop()
+	}
+	if err != nil {
 		return err
+	}
+	if f.held == nil {
+		return fail.Newf(fail.Internal, "redis: follow", f.in.String(), "a base was stored before its image had ended")
 	}
 	if err := f.archive.Begin(ctx, o.id, o.offset, targets.Position{}, nil); err != nil {
 		return err
 	}
 	f.lineage, f.offset, f.moved = o.id, o.offset, true
-	// A server that sent the image without a file waits for this before it
-	// sends the stream. Nothing above the base is promised.
-	return f.r.ack(o.offset)
+	return nil
+}
+
+// endReader calls a function when the end has been read.
+type endReader struct {
+	io.Reader
+	ended func()
+}
+
+func (r *endReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err == io.EOF {
+		r.ended()
+	}
+	return n, err
 }
 
 // imageReader names the instance in the errors of the transfer.
@@ -201,17 +238,24 @@ func (f *follower) maybeSwitch(ctx context.Context) error {
 	return nil
 }
 
-// pump hands the stream to the archive until something ends it.
+// pump hands the stream to the archive until something ends it: first what
+// came in while the image was being stored.
 func (f *follower) pump(ctx context.Context) error {
-	buf := make([]byte, readBuffer)
-	for {
-		n, err := f.r.br.Read(buf)
-		if err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
+	if f.held != nil {
+		if err := f.feed(ctx, f.held.stream()); err != io.EOF {
 			return err
 		}
+		if f.held.err != nil {
+			return f.held.err
+		}
+	}
+	return f.feed(ctx, f.r.br)
+}
+
+func (f *follower) feed(ctx context.Context, from io.Reader) error {
+	buf := make([]byte, readBuffer)
+	for {
+		n, err := from.Read(buf)
 		for p := buf[:n]; len(p) > 0; {
 			part := p
 			if f.next != "" && f.offset < f.switchAt {
@@ -226,6 +270,12 @@ func (f *follower) pump(ctx context.Context) error {
 			if err := f.maybeSwitch(ctx); err != nil {
 				return err
 			}
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return err
 		}
 	}
 }

@@ -337,3 +337,39 @@ func TestFollowReturnsWhyTheArchiveGaveUp(t *testing.T) {
 		t.Fatalf("Follow ended with %v", err)
 	}
 }
+
+// Storing an image can take longer than the server waits for a replica, and the
+// server writes more meanwhile than its backlog holds.
+func TestSlowBaseKeepsTheLink(t *testing.T) {
+	for _, diskless := range []string{"yes", "no"} {
+		t.Run("diskless "+diskless, func(t *testing.T) {
+			t.Parallel()
+			d := driver(t)
+			in := sandboxtest.Redis(t, sandboxtest.RedisOptions{Settings: map[string]string{"repl-diskless-sync": diskless, "repl-timeout": "5", "repl-ping-replica-period": "1", "repl-backlog-size": "16kb"}})
+			w := newWriter(t, in, seeded(t))
+			must(t, w.prepare())
+			w.steps(t, 200)
+			m := newMemory(t)
+			m.onBase = func() {
+				c := dbClient(t, in, 0)
+				for i := range 60 {
+					if err := c.Set(ctx, fmt.Sprint("meanwhile:", i), strings.Repeat("z", 20000), 0).Err(); err != nil {
+						t.Error(err)
+					}
+					time.Sleep(200 * time.Millisecond) // twice repl-timeout in all
+				}
+			}
+			stop := follow(t, d, in, m)
+			waitFor(t, "the base", func() bool { _, ok := m.Tail(); return ok })
+			w.steps(t, 200)
+			end := caughtUp(t, in, m)
+			if err := stop(); !errors.Is(err, context.Canceled) {
+				t.Fatalf("Follow ended with %v", err)
+			}
+			if len(m.bases) != 1 || len(m.lineages) != 1 {
+				t.Fatalf("%d bases: the server dropped the link while the first was stored", len(m.bases))
+			}
+			sameKeys(t, "after a slow base", keySpace(t, in), keySpace(t, sandboxAt(t, d, m, end)))
+		})
+	}
+}

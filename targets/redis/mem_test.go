@@ -27,6 +27,7 @@ type memory struct {
 	images   map[string][]byte
 	manual   bool // Durable moves only by settle
 	gaveUp   error
+	onBase   func() // runs when an image has been read, before its base is there
 }
 
 type memLineage struct {
@@ -116,6 +117,9 @@ func (m *memory) Base(_ context.Context, at targets.Position, image io.Reader, s
 	b, err := io.ReadAll(image)
 	if err != nil {
 		return err
+	}
+	if m.onBase != nil {
+		m.onBase()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -30,6 +30,7 @@ const (
 type replica struct {
 	in     targets.Instance
 	conn   net.Conn
+	idle   *idleConn // what br reads from
 	br     *bufio.Reader
 	unhook func() bool
 	wmu    sync.Mutex
@@ -43,10 +44,13 @@ type offer struct {
 }
 
 // idleConn gives every read a deadline.
-type idleConn struct{ net.Conn }
+type idleConn struct {
+	net.Conn
+	limit time.Duration // belongs to who reads
+}
 
-func (c idleConn) Read(p []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(idleLimit)); err != nil {
+func (c *idleConn) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(p)
@@ -59,7 +63,8 @@ func connectReplica(ctx context.Context, in targets.Instance) (*replica, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := &replica{in: in, conn: conn, br: bufio.NewReaderSize(idleConn{conn}, readBuffer)}
+	idle := &idleConn{conn, idleLimit}
+	r := &replica{in: in, conn: conn, idle: idle, br: bufio.NewReaderSize(idle, readBuffer)}
 	r.unhook = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	if err := r.handshake(); err != nil {
 		r.close()
