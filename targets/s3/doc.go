@@ -21,7 +21,8 @@
 // within Slack of the instant either may be taken. A skew that the Date header
 // proves (more than Slack) is compensated. Without versioning, a snapshot
 // holds what each object was when it was read, at or after the instant:
-// objects overwritten or deleted since then are lost to it.
+// objects overwritten or deleted since then are lost to it. So are objects that
+// were written while versioning is suspended: the newest stands for them.
 //
 // It keeps content, content type, user metadata and the cache, encoding,
 // language, disposition and expiry headers. It does not keep tags, access

@@ -74,16 +74,19 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 	if err != nil {
 		return targets.Status{}, err
 	}
-	versioned, err := b.versioned(ctx)
+	versioning, err := b.versioning(ctx)
 	if err != nil {
 		return targets.Status{}, err
 	}
 	now := d.opt.Now().UTC()
 	st := targets.Status{Reachable: true, Writable: in.Role != targets.Standby, Role: in.Role, Version: "S3",
 		Position: targets.Position{Kind: targets.S3, AsOf: now}, Checked: now}
-	if versioned {
+	switch versioning {
+	case types.BucketVersioningStatusEnabled:
 		st.Version = "S3, versioned"
-	} else {
+	case types.BucketVersioningStatusSuspended:
+		st.Warnings = append(st.Warnings, "versioning of the bucket is suspended: a snapshot holds what objects written since then are when they are read, not what they were at the cut")
+	default:
 		st.Warnings = append(st.Warnings, "the bucket is not versioned: a snapshot holds what objects are when they are read, not what they were at the cut")
 	}
 	if s := clk.skew(); s != 0 {
@@ -116,17 +119,18 @@ func skewText(s time.Duration) string {
 	return fmt.Sprintf("the server's clock is %s %s this host's", s.Round(time.Second), way)
 }
 
-// versioned reports whether the bucket keeps or has kept versions.
-func (b *bucket) versioned(ctx context.Context) (bool, error) {
+// versioning reports whether the bucket keeps versions (enabled), has kept them
+// (suspended), or neither ("").
+func (b *bucket) versioning(ctx context.Context) (types.BucketVersioningStatus, error) {
 	out, err := b.GetBucketVersioning(ctx, &awss3.GetBucketVersioningInput{Bucket: b.name})
 	if err != nil {
 		// Servers without versioning say so in several ways.
 		if code, name := status(err); code == 501 || code == 405 || name == "VersioningNotConfigured" {
-			return false, nil
+			return "", nil
 		}
-		return false, b.fail("read versioning", "", err)
+		return "", b.fail("read versioning", "", err)
 	}
-	return out.Status == types.BucketVersioningStatusEnabled || out.Status == types.BucketVersioningStatusSuspended, nil
+	return out.Status, nil
 }
 
 // Join checks that the bucket answers. Nothing of an object store is locked: the

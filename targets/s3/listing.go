@@ -27,6 +27,10 @@ type listed struct {
 	Modified  time.Time
 }
 
+// mutable reports whether a put replaces this very version: without versioning,
+// or while it is suspended.
+func (l listed) mutable() bool { return l.VersionID == "" || l.VersionID == "null" }
+
 func listedKey(l *listed) string { return l.Key }
 func entryKey(e *Entry) string   { return e.Key }
 
@@ -239,31 +243,33 @@ type history struct {
 	at   time.Time
 	key  string
 	best *event // the newest version at or before the instant
-	late *event // the oldest version within Slack after it
+	late *event // the oldest version within Slack after it, or one whose time says nothing
 	gone *event // the newest deletion that is surely before it
 }
 
-// add takes a key's events in the order of the listing, newest first.
+// add takes a key's events in the order of the listing: versions newest first,
+// and so are deletions. That order is the server's own; LastModified is not always
+// (of an object that came in parts it is when the first was begun).
 func (h *history) add(e event) {
 	switch {
 	case e.deleted:
-		if !e.Modified.Add(Slack).After(h.at) && (h.gone == nil || e.newer(h.gone)) {
+		if !e.Modified.Add(Slack).After(h.at) && h.gone == nil {
 			h.gone = &e
 		}
 	case !e.Modified.After(h.at):
-		if h.best == nil || e.newer(h.best) {
+		if h.best == nil {
 			h.best = &e
 		}
-	case !e.Modified.After(h.at.Add(Slack)) || e.VersionID == "null" && !e.latest:
-		// A version from before versioning has no time that a gateway keeps.
-		if h.late == nil || !e.newer(h.late) {
-			h.late = &e
-		}
+	case !e.Modified.After(h.at.Add(Slack)) || e.VersionID == "null":
+		// A version from before versioning has no time that a gateway keeps,
+		// and one written while versioning is suspended has taken the place of
+		// what was there at the instant.
+		h.late = &e
 	}
 }
 
-// newer compares by time; of two in one instant the current one is newer, and
-// otherwise the one that is listed first.
+// newer compares a version with a deletion, which are listed apart; of two in
+// one instant the current one is newer.
 func (e *event) newer(o *event) bool {
 	if !e.Modified.Equal(o.Modified) {
 		return e.Modified.After(o.Modified)

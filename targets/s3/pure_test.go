@@ -142,6 +142,22 @@ func TestPick(t *testing.T) {
 	})
 }
 
+// TestPickTrustsTheOrder: LastModified of an object that came in parts can be
+// before that of the one it replaced.
+func TestPickTrustsTheOrder(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	version := func(id string, before time.Duration) event {
+		return event{listed: listed{Key: "k", VersionID: id, Modified: at.Add(-before)}, latest: id == "parts"}
+	}
+	h := history{at: at, key: "k"}
+	h.add(version("parts", 2*time.Hour)) // begun first, finished last
+	h.add(version("whole", time.Hour))
+	h.add(version("older", 3*time.Hour))
+	if got, ok := h.pick(); !ok || got.VersionID != "parts" {
+		t.Fatalf("%+v", got)
+	}
+}
+
 func TestEntries(t *testing.T) {
 	sha := strings.Repeat("ab", 32)
 	var b bytes.Buffer

@@ -291,6 +291,34 @@ func TestVersioningTurnedOn(t *testing.T) {
 	}
 }
 
+// TestVersioningSuspended: what is overwritten after the instant takes the place
+// of what was there, and stands for it: a row may name the object.
+func TestVersioningSuspended(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, true), newStore(t)
+	f.putObject(t, "versioned", "kept")
+	_, err := f.PutBucketVersioning(context.Background(), &awss3.PutBucketVersioningInput{Bucket: f.name,
+		VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusSuspended}})
+	f.must(t, err)
+	f.putObject(t, "overwritten", "old")
+	time.Sleep(Slack + 100*time.Millisecond)
+	asOf := time.Now()
+	time.Sleep(Slack + 1100*time.Millisecond)
+	f.putObject(t, "overwritten", "new, and longer")
+	p, _ := f.snapshot(s, asOf)
+	got := map[string]string{}
+	for k, e := range s.entries(t, p.Manifest) {
+		got[k] = s.content(t, e)
+	}
+	if want := map[string]string{"versioned": "kept", "overwritten": "new, and longer"}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	st, err := f.d.Probe(context.Background(), f.in)
+	if err != nil || len(st.Warnings) != 1 || !strings.Contains(st.Warnings[0], "suspended") {
+		t.Errorf("%v %+v", err, st)
+	}
+}
+
 // TestUnnameableKey: a key that the server cannot list is refused by name and
 // not lost in silence.
 func TestUnnameableKey(t *testing.T) {

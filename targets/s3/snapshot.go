@@ -39,11 +39,11 @@ func (d *Driver) Snapshot(ctx context.Context, in targets.Instance, asOf time.Ti
 	if err != nil {
 		return targets.Position{}, stats, err
 	}
-	versioned, err := b.versioned(ctx)
+	versioning, err := b.versioning(ctx)
 	if err != nil {
 		return targets.Position{}, stats, err
 	}
-	listing := b.current(ctx)
+	listing, versioned := b.current(ctx), versioning != ""
 	if versioned {
 		listing = b.asOf(ctx, asOf.Add(clk.skew()))
 	}
@@ -174,7 +174,7 @@ func (s *snapshot) plan(ctx context.Context, listing iter.Seq2[listed, error], l
 
 // same reports whether a listed object is surely the one in the manifest.
 func same(l listed, e Entry) bool {
-	if l.VersionID != "" && l.VersionID != "null" {
+	if !l.mutable() {
 		return l.VersionID == e.VersionID // a version never changes
 	}
 	return l.ETag != "" && l.ETag == e.ETag && l.Size == e.Size && l.Modified.Equal(e.Modified) && l.VersionID == e.VersionID
@@ -206,7 +206,7 @@ func (s *snapshot) settle(ctx context.Context, j *job) error {
 		switch fail.CodeOf(err) {
 		case fail.Unavailable, fail.Stalled:
 		case fail.Conflict, fail.NotFound:
-			if s.versioned {
+			if s.versioned && !now.mutable() {
 				return fail.New(fail.Conflict, "s3: snapshot", s.subject(now.Key),
 					"repeat the cut; if it happens again, a lifecycle rule removes noncurrent versions too soon",
 					fmt.Errorf("version %s was removed while the snapshot was read: %w", now.VersionID, err))
@@ -252,13 +252,14 @@ func (s *snapshot) look(ctx context.Context, key string) (listed, bool, error) {
 	return listed{Key: key, ETag: aws.ToString(out.ETag), Size: aws.ToInt64(out.ContentLength), Modified: aws.ToTime(out.LastModified).UTC()}, true, nil
 }
 
-// fetch reads one object into the vault. Without versioning it is read only
-// while it is still the listed one.
+// fetch reads one object into the vault. One that can be overwritten is read
+// only while it is still the listed one.
 func (s *snapshot) fetch(ctx context.Context, l listed) (Entry, error) {
 	in := &awss3.GetObjectInput{Bucket: s.name, Key: &l.Key}
 	if l.VersionID != "" {
 		in.VersionId = &l.VersionID
-	} else if l.ETag != "" {
+	}
+	if l.mutable() && l.ETag != "" {
 		in.IfMatch = &l.ETag
 	}
 	out, err := s.GetObject(ctx, in)
@@ -276,7 +277,7 @@ func (s *snapshot) fetch(ctx context.Context, l listed) (Entry, error) {
 	}
 	if size != l.Size {
 		code := fail.Corrupt
-		if in.VersionId == nil && in.IfMatch == nil {
+		if l.mutable() && in.IfMatch == nil {
 			code = fail.Conflict // it may have been overwritten in between
 		}
 		return Entry{}, fail.Newf(code, "s3: read", s.subject(l.Key), "the listing says %d bytes, %d were read", l.Size, size)
