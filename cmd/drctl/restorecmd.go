@@ -337,6 +337,9 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 		var rows [][]string
 		for _, s := range out.Steps {
 			res := "done"
+			if slices.Contains(out.Unchecked, s.StepID) {
+				res = "NOT VERIFIED"
+			}
 			if len(s.FailedChecks()) > 0 {
 				res = "WRONG"
 			}
@@ -365,12 +368,17 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 			fmt.Fprintf(a.out, "sandbox %s (how to connect: drctl sandbox show %s); remove it with: drctl sandbox rm %s\n", out.Sandbox.Dir, out.Sandbox.Dir, out.Sandbox.Dir)
 		}
 		fmt.Fprintf(a.out, "took %s\n", progress.Duration(out.Finished.Sub(out.Started)))
+		if len(out.Unchecked) > 0 {
+			fmt.Fprintf(a.out, "not verified: no check ran in %s\n", strings.Join(out.Unchecked, ", "))
+		}
 	}
 	return restoreStatus(out)
 }
 
 // restoreStatus is the exit status of a restore: 4 when everything was done and
-// a check found something wrong, 3 when part of it could not be done.
+// a check found something wrong, 3 when part of it could not be done. 0 says
+// that everything was restored to the point and that no check failed, not that
+// there was one: servers that are left stopped are not checked.
 func restoreStatus(out workflows.RestoreOut) error {
 	restored := 0
 	for _, s := range out.Steps {
