@@ -103,7 +103,7 @@ func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.Sa
 func checkSpace(ctx workflow.Context, plan restore.Plan, box activities.SandboxRef) (drills.Gate, error) {
 	in := activities.SpaceIn{Sandbox: box, Need: plan.Bytes()}
 	for _, s := range plan.Steps {
-		if s.Op == restore.OpRestore && s.Kind == targets.S3 && s.BaseBytes == 0 {
+		if s.Op == restore.OpRestore && s.Kind == targets.S3 && s.Objects == 0 {
 			in.Uncounted = append(in.Uncounted, s.Shard.String())
 		}
 	}

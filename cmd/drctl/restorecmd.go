@@ -254,9 +254,18 @@ func (a *app) showPlan(p restore.Plan) error {
 		if s.Into.Region != "" {
 			to = strings.TrimSpace(s.Into.Region + " " + s.Into.Address + " " + s.Into.DataDir + s.Into.Bucket)
 		}
-		rows = append(rows, []string{s.Shard.String(), base, progress.Bytes(s.BaseBytes), progress.Bytes(s.StreamBytes), describe(s.Point), to})
+		// Of a store with a log there are chunks, of a bucket objects.
+		stream, pieces := progress.Bytes(s.StreamBytes), fmt.Sprintf("%d chunks", s.Chunks)
+		size := progress.Bytes(s.BaseBytes)
+		if s.Kind == targets.S3 {
+			stream, pieces = "-", fmt.Sprintf("%d objects", s.Objects)
+			if s.Objects == 0 {
+				size, pieces = "not counted", "-"
+			}
+		}
+		rows = append(rows, []string{s.Shard.String(), p.Goal.Vault, base, size, stream, pieces, describe(s.Point), to})
 	}
-	if err := progress.Table(a.out, []string{"SHARD", "BASE", "BASE BYTES", "STREAM BYTES", "TO POINT", "INTO"}, rows); err != nil {
+	if err := progress.Table(a.out, []string{"SHARD", "VAULT", "BASE", "BASE BYTES", "STREAM BYTES", "IN", "TO POINT", "INTO"}, rows); err != nil {
 		return err
 	}
 	for _, w := range p.Warnings {
