@@ -50,7 +50,7 @@ func (f *restoreFlags) goal(c *cobra.Command) {
 	fl.StringSliceVar(&f.only, "target", nil, "only these targets")
 	fl.BoolVar(&f.delta, "delta", false, "rewrite existing directories and buckets of the same shard in place, taking what is equal already (Redis is restored into an empty directory all the same)")
 	f.place.flags(c)
-	fl.StringVar(&f.sandboxDir, "sandbox-dir", "", "directory of the sandboxes")
+	fl.StringVar(&f.sandboxDir, "sandbox-dir", "", "directory of the sandboxes, with --engine embedded or --vault-url")
 }
 
 func (a *app) restoreCmd() *cobra.Command {
@@ -280,6 +280,10 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 		return fail.New(fail.Invalid, "flags", "--engine", "use configured or embedded", errors.New(f.engine))
 	}
 	glass := f.engine == "embedded" || f.place.url != ""
+	if f.sandboxDir != "" && !glass {
+		return fail.New(fail.Invalid, "flags", "--sandbox-dir", "add --engine embedded, or set sandbox.dir where the worker runs",
+			errors.New("the worker of the configured engine chooses where its sandboxes are"))
+	}
 	r, err := a.plan(ctx, f)
 	if err != nil {
 		return err
