@@ -239,6 +239,13 @@ func (s StepOut) FailedChecks() []targets.Finding {
 	return out
 }
 
+// Verified reports whether a check of the step passed and none failed: one in
+// which all were skipped has shown nothing.
+func (s StepOut) Verified() bool {
+	return s.Error == "" && len(s.FailedChecks()) == 0 &&
+		slices.ContainsFunc(s.Findings, func(f targets.Finding) bool { return f.Severity == targets.Passed })
+}
+
 // NotRun is a step that never began.
 type NotRun struct {
 	StepID string `json:"step_id"`

@@ -282,7 +282,7 @@ func finish(a *activities.Activities, cut targets.Cut) (targets.Cut, error) {
 		if err != nil {
 			return cut, err
 		}
-		cut.Shards[i].Position = out.Position
+		cut.Shards[i].Position, cut.Shards[i].Objects, cut.Shards[i].Bytes = out.Position, out.Stats.Objects, out.Stats.Bytes
 	}
 	return execute[targets.Cut](a, activities.SealCutName, activities.CutIn{Cut: cut}, nil)
 }

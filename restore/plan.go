@@ -108,9 +108,13 @@ type Step struct {
 	Until time.Time        `json:"until,omitzero"`
 	// Into is empty for a sandbox.
 	Into Destination `json:"into,omitzero"`
-	// BaseBytes and StreamBytes are what the step reads, before compression.
+	// BaseBytes (of an object store: of its objects) and StreamBytes are what the
+	// step reads, before compression. Chunks is in how many pieces the stream is
+	// stored. Objects is 0 when nobody counted them.
 	BaseBytes   int64         `json:"base_bytes"`
 	StreamBytes int64         `json:"stream_bytes"`
+	Chunks      int           `json:"chunks,omitempty"`
+	Objects     int64         `json:"objects,omitempty"`
 	Limit       time.Duration `json:"limit_ns"`
 }
 
@@ -283,7 +287,21 @@ func restoreStep(goal Goal, sh ShardInventory, cut targets.Cut, cuts []targets.C
 	}
 	s.ID, s.Op, s.Shard, s.Kind, s.Limit = "restore-"+sh.Shard.String(), OpRestore, sh.Shard, sh.Kind, stepLimit
 	s.Into, s.Until = into, goal.At
+	if sh.Kind == targets.S3 && err == nil {
+		s.Objects, s.BaseBytes = objects(sh.Shard, s.Point.Manifest, append([]targets.Cut{cut}, cuts...))
+	}
 	return s, err
+}
+
+// objects is how much a manifest names, which a cut that was sealed with it
+// knows; zeros when none does.
+func objects(shard targets.ShardID, manifest string, cuts []targets.Cut) (n, bytes int64) {
+	for _, c := range cuts {
+		if p, ok := c.Point(shard); ok && p.Position.Manifest == manifest && p.Objects > 0 {
+			return p.Objects, p.Bytes
+		}
+	}
+	return 0, 0
 }
 
 // stepTo leads to an exact position. A base that was finished after until is
@@ -330,6 +348,12 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 		s := Step{Base: b, Point: end, Path: path, BaseBytes: b.Bytes}
 		for _, sp := range path {
 			s.StreamBytes += int64(sp.To - sp.From)
+			for _, l := range sh.Lineages {
+				if l.ID == sp.Lineage {
+					use, _ := stream.Cover(l.Chunks, sp.From, sp.To)
+					s.Chunks += len(use)
+				}
+			}
 		}
 		return s, nil
 	}

@@ -423,7 +423,8 @@ func example() restore.Inventory {
 	cut := targets.Cut{ID: "20261123T120000.000Z-0001", Group: "shop", Mode: targets.Gate, FencedAt: epoch, ReleasedAt: epoch.Add(3 * time.Millisecond),
 		Attempts: 1, SealedAt: epoch.Add(time.Second), SealedIn: []string{"east", "west"}, Tool: "drctl test", Shards: []targets.ShardPoint{
 			{Shard: carts, Kind: targets.Redis, Region: "east", Position: rd(900)},
-			{Shard: media, Kind: targets.S3, Region: "east", Position: targets.Position{Kind: targets.S3, AsOf: epoch, Manifest: strings.Repeat("ab", 32)}},
+			{Shard: media, Kind: targets.S3, Region: "east", Objects: 12, Bytes: 34567,
+				Position: targets.Position{Kind: targets.S3, AsOf: epoch, Manifest: strings.Repeat("ab", 32)}},
 			{Shard: orders, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Lineage: line(2),
 				Offset: 0x3000100, RestorePoint: "drctl:20261123T120000.000Z-0001"}},
 		}}
@@ -439,6 +440,32 @@ func example() restore.Inventory {
 			Bases: []targets.Artifact{{ID: "rdb", Shard: carts, Kind: targets.Redis, Region: "east", From: rd(100), Until: rd(100), Started: epoch.Add(-time.Hour), Finished: epoch.Add(-time.Hour), Bytes: 4096, Method: "resync"}}},
 		{Shard: media, Kind: targets.S3},
 	}}
+}
+
+// What a plan reads: base and stream of each log with its chunks, and objects
+// as the cut that was sealed with the manifest counted them.
+func TestPlanCounts(t *testing.T) {
+	inv := example()
+	inv.Shards[2].Manifests = []restore.Manifest{{AsOf: epoch, SHA256: strings.Repeat("ab", 32)}}
+	for _, g := range []restore.Goal{{Cut: restore.Latest}, {At: epoch, Shards: []targets.ShardID{inv.Shards[2].Shard}}} {
+		g.Group, g.Vault, g.Into = "shop", "west", restore.Sandbox
+		plan, err := restore.Build(g, inv, later)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var total int64
+		for _, s := range plan.Steps {
+			total += s.BaseBytes + s.StreamBytes
+			switch {
+			case s.Op != restore.OpRestore:
+			case s.Kind == targets.S3 && (s.Objects != 12 || s.BaseBytes != 34567), s.Kind != targets.S3 && s.Chunks != 2:
+				t.Errorf("%+v", s)
+			}
+		}
+		if total != plan.Bytes() || total < 34567 {
+			t.Errorf("%d bytes, %d in the steps", plan.Bytes(), total)
+		}
+	}
 }
 
 func TestGoldenPlan(t *testing.T) {

@@ -212,6 +212,9 @@ type ShardPoint struct {
 	Instance string       `json:"instance"`
 	Position Position     `json:"position"`
 	Timings  FenceTimings `json:"timings"`
+	// Objects and Bytes count what the object snapshot holds, once it is taken (S3).
+	Objects int64 `json:"objects,omitempty"`
+	Bytes   int64 `json:"bytes,omitempty"`
 }
 
 // Cut is a named, consistent recovery point of a group: one position per shard.

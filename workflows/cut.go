@@ -67,7 +67,7 @@ func seal(ctx workflow.Context, g activities.Group, cut targets.Cut) (targets.Cu
 			if err := f.Get(ctx, &out); err != nil {
 				return cut, err
 			}
-			cut.Shards[i].Position = out.Position
+			cut.Shards[i].Position, cut.Shards[i].Objects, cut.Shards[i].Bytes = out.Position, out.Stats.Objects, out.Stats.Bytes
 		}
 	}
 	err := workflow.ExecuteActivity(deadline(g.Queue(g.Home)), activities.SealCutName, activities.CutIn{Cut: cut}).Get(ctx, &cut)

@@ -19,7 +19,7 @@ func TestTakeCut(t *testing.T) {
 	if err := e.GetWorkflowResult(&c); err != nil {
 		t.Fatal(err)
 	}
-	if p, _ := c.Point(id("media/0")); c.SealedAt.IsZero() || p.Position.Manifest != "m-0" || len(w.abandons) > 0 {
+	if p, _ := c.Point(id("media/0")); c.SealedAt.IsZero() || p.Position.Manifest != "m-0" || p.Objects != 7 || p.Bytes != 70 || len(w.abandons) > 0 {
 		t.Fatalf("%+v %v", c, w.calls)
 	}
 	if w.index(t, "SnapshotObjects media/0") > w.index(t, "SealCut "+c.ID) {

@@ -37,9 +37,11 @@ type RestoreOut struct {
 	Steps   []activities.StepOut  `json:"steps"`
 	NotRun  []activities.NotRun   `json:"not_run,omitempty"`
 	// Failed are the ids of the steps that could not be done, Unverified those
-	// of the steps that were done and found something wrong.
+	// of the steps that were done and found something wrong, Unchecked those of
+	// verifications in which no check could run.
 	Failed     []string  `json:"failed,omitempty"`
 	Unverified []string  `json:"unverified,omitempty"`
+	Unchecked  []string  `json:"unchecked,omitempty"`
 	Started    time.Time `json:"started"`
 	Finished   time.Time `json:"finished"`
 	// LeftOver says why the sandbox is still there although it was to go.
@@ -74,7 +76,7 @@ func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 		}
 	}
 	r := runPlan(ctx, in, out.Sandbox)
-	out.Steps, out.NotRun, out.Failed, out.Unverified = r.done, r.notRun, r.failed, r.unverified
+	out.Steps, out.NotRun, out.Failed, out.Unverified, out.Unchecked = r.done, r.notRun, r.failed, r.unverified, r.unchecked
 	out.Finished = workflow.Now(ctx).UTC()
 	if ctx.Err() == nil && out.Sandbox.ID != "" && !in.Discard {
 		return out, keepSandbox(ctx, out.Sandbox, time.Time{})
@@ -110,7 +112,7 @@ func keepSandbox(ctx workflow.Context, box activities.SandboxRef, until time.Tim
 func checkSpace(ctx workflow.Context, plan restore.Plan, box activities.SandboxRef) (drills.Gate, error) {
 	in := activities.SpaceIn{Sandbox: box, Need: plan.Bytes()}
 	for _, s := range plan.Steps {
-		if s.Op == restore.OpRestore && s.Kind == targets.S3 && s.BaseBytes == 0 {
+		if s.Op == restore.OpRestore && s.Kind == targets.S3 && s.Objects == 0 {
 			in.Uncounted = append(in.Uncounted, s.Shard.String())
 		}
 	}
@@ -141,6 +143,7 @@ type planRun struct {
 	notRun     []activities.NotRun
 	failed     []string
 	unverified []string
+	unchecked  []string
 }
 
 // restored reports whether every restore of the plan came to its end.
@@ -206,6 +209,8 @@ func runPlan(ctx workflow.Context, in RestoreIn, box activities.SandboxRef) plan
 				run.failed = append(run.failed, step.ID)
 			} else if len(res.FailedChecks()) > 0 {
 				run.unverified = append(run.unverified, step.ID)
+			} else if step.Op == restore.OpVerify && !res.Verified() {
+				run.unchecked = append(run.unchecked, step.ID)
 			}
 		})
 	}

@@ -142,6 +142,10 @@ func TestRestoreTellsAFindingFromAFailure(t *testing.T) {
 	if !slices.Equal(out.Unverified, []string{"verify-orders/0"}) || !slices.Equal(out.Failed, []string{"verify-orders/1"}) || len(out.NotRun) != 0 {
 		t.Fatalf("unverified %v, failed %v, not run %v", out.Unverified, out.Failed, out.NotRun)
 	}
+	// Skipped checks show nothing.
+	if !slices.Equal(out.Unchecked, []string{"verify-carts/0"}) {
+		t.Fatalf("unchecked %v", out.Unchecked)
+	}
 	for _, s := range out.Steps {
 		if (s.Error != "") != (s.StepID == "verify-orders/1") {
 			t.Errorf("%s: error %q", s.StepID, s.Error)

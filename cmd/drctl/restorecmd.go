@@ -50,7 +50,7 @@ func (f *restoreFlags) goal(c *cobra.Command) {
 	fl.StringSliceVar(&f.only, "target", nil, "only these targets")
 	fl.BoolVar(&f.delta, "delta", false, "rewrite existing directories and buckets of the same shard in place, taking what is equal already (Redis is restored into an empty directory all the same)")
 	f.place.flags(c)
-	fl.StringVar(&f.sandboxDir, "sandbox-dir", "", "directory of the sandboxes")
+	fl.StringVar(&f.sandboxDir, "sandbox-dir", "", "directory of the sandboxes, with --engine embedded or --vault-url")
 }
 
 func (a *app) restoreCmd() *cobra.Command {
@@ -254,9 +254,18 @@ func (a *app) showPlan(p restore.Plan) error {
 		if s.Into.Region != "" {
 			to = strings.TrimSpace(s.Into.Region + " " + s.Into.Address + " " + s.Into.DataDir + s.Into.Bucket)
 		}
-		rows = append(rows, []string{s.Shard.String(), base, progress.Bytes(s.BaseBytes), progress.Bytes(s.StreamBytes), describe(s.Point), to})
+		// Of a store with a log there are chunks, of a bucket objects.
+		stream, pieces := progress.Bytes(s.StreamBytes), fmt.Sprintf("%d chunks", s.Chunks)
+		size := progress.Bytes(s.BaseBytes)
+		if s.Kind == targets.S3 {
+			stream, pieces = "-", fmt.Sprintf("%d objects", s.Objects)
+			if s.Objects == 0 {
+				size, pieces = "not counted", "-"
+			}
+		}
+		rows = append(rows, []string{s.Shard.String(), p.Goal.Vault, base, size, stream, pieces, describe(s.Point), to})
 	}
-	if err := progress.Table(a.out, []string{"SHARD", "BASE", "BASE BYTES", "STREAM BYTES", "TO POINT", "INTO"}, rows); err != nil {
+	if err := progress.Table(a.out, []string{"SHARD", "VAULT", "BASE", "BASE BYTES", "STREAM BYTES", "IN", "TO POINT", "INTO"}, rows); err != nil {
 		return err
 	}
 	for _, w := range p.Warnings {
@@ -271,6 +280,10 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 		return fail.New(fail.Invalid, "flags", "--engine", "use configured or embedded", errors.New(f.engine))
 	}
 	glass := f.engine == "embedded" || f.place.url != ""
+	if f.sandboxDir != "" && !glass {
+		return fail.New(fail.Invalid, "flags", "--sandbox-dir", "add --engine embedded, or set sandbox.dir where the worker runs",
+			errors.New("the worker of the configured engine chooses where its sandboxes are"))
+	}
 	r, err := a.plan(ctx, f)
 	if err != nil {
 		return err
@@ -338,6 +351,9 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 		var rows [][]string
 		for _, s := range out.Steps {
 			res := "done"
+			if slices.Contains(out.Unchecked, s.StepID) {
+				res = "NOT VERIFIED"
+			}
 			if len(s.FailedChecks()) > 0 {
 				res = "WRONG"
 			}
@@ -366,12 +382,17 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 			fmt.Fprintf(a.out, "sandbox %s (how to connect: drctl sandbox show %s); remove it with: drctl sandbox rm %s\n", out.Sandbox.Dir, out.Sandbox.Dir, out.Sandbox.Dir)
 		}
 		fmt.Fprintf(a.out, "took %s\n", progress.Duration(out.Finished.Sub(out.Started)))
+		if len(out.Unchecked) > 0 {
+			fmt.Fprintf(a.out, "not verified: no check ran in %s\n", strings.Join(out.Unchecked, ", "))
+		}
 	}
 	return restoreStatus(out)
 }
 
 // restoreStatus is the exit status of a restore: 4 when everything was done and
-// a check found something wrong, 3 when part of it could not be done.
+// a check found something wrong, 3 when part of it could not be done. 0 says
+// that everything was restored to the point and that no check failed, not that
+// there was one: servers that are left stopped are not checked.
 func restoreStatus(out workflows.RestoreOut) error {
 	restored := 0
 	for _, s := range out.Steps {

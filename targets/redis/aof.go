@@ -40,6 +40,15 @@ type restored struct {
 	IncrBytes int64            `json:"incr_bytes"`
 	IncrSHA   string           `json:"incr_sha256"`
 	Reached   targets.Position `json:"reached"`
+	// Loaded is what the server held when it had loaded the files; only for a
+	// sandbox, whose server runs on with nobody else writing.
+	Loaded *keyCounts `json:"loaded,omitempty"`
+}
+
+// keyCounts are keys in all databases; Expiring of them have a time to live.
+type keyCounts struct {
+	Keys     int64 `json:"keys"`
+	Expiring int64 `json:"expiring"`
 }
 
 // layout writes the parts into a directory.
@@ -52,6 +61,7 @@ type layout struct {
 	streamSHA   string
 	commands    uint64
 	reached     targets.Position
+	loaded      *keyCounts
 }
 
 func ioFail(op, path string, err error) error {
@@ -203,15 +213,21 @@ func (l *layout) write(path string, content []byte) error {
 
 // finish writes the manifest last: without it a server does not see the files.
 func (l *layout) finish() error {
-	rec, err := json.MarshalIndent(restored{BaseBytes: l.baseBytes, BaseSHA: l.baseSHA, IncrBytes: int64(l.streamBytes), IncrSHA: l.streamSHA, Reached: l.reached}, "", " ")
-	if err != nil {
-		return fail.New(fail.Internal, opRestore, l.dir, "", err)
-	}
-	if err := l.write(filepath.Join(filepath.Dir(l.dir), restoredFile), append(rec, '\n')); err != nil {
+	if err := l.writeRecord(); err != nil {
 		return err
 	}
 	m := "file " + baseFile + " seq 1 type b\nfile " + incrFile + " seq 1 type i\n"
 	return l.write(filepath.Join(l.dir, manifestFile), []byte(m))
+}
+
+// writeRecord keeps what was restored, for Verify.
+func (l *layout) writeRecord() error {
+	rec, err := json.MarshalIndent(restored{BaseBytes: l.baseBytes, BaseSHA: l.baseSHA, IncrBytes: int64(l.streamBytes), IncrSHA: l.streamSHA,
+		Reached: l.reached, Loaded: l.loaded}, "", " ")
+	if err != nil {
+		return fail.New(fail.Internal, opRestore, l.dir, "", err)
+	}
+	return l.write(filepath.Join(filepath.Dir(l.dir), restoredFile), append(rec, '\n'))
 }
 
 func (l *layout) incrSize() (int64, error) {
@@ -240,20 +256,26 @@ func (l *layout) truncate() error {
 	return ioFail(opRestore, l.dir, os.Truncate(filepath.Join(l.dir, incrFile), int64(l.streamBytes)))
 }
 
+// readRecord reads what a restore wrote; ok is false when the directory is not
+// of one.
+func readRecord(dir string) (rec restored, ok bool, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, restoredFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return rec, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &rec)
+	}
+	return rec, err == nil, ioFail("redis: verify", dir, err)
+}
+
 // checkRestored compares the files of a restore with what was written. ok is
 // false when the directory is not of a restore, or its files have been
 // rewritten since.
 func checkRestored(ctx context.Context, dir string, p targets.Progress) (f targets.Finding, ok bool, err error) {
-	b, err := os.ReadFile(filepath.Join(dir, restoredFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return f, false, nil
-	}
-	var rec restored
-	if err == nil {
-		err = json.Unmarshal(b, &rec)
-	}
-	if err != nil {
-		return f, false, ioFail("redis: verify", dir, err)
+	rec, ok, err := readRecord(dir)
+	if err != nil || !ok {
+		return f, false, err
 	}
 	p.Report("hash", 0, rec.BaseBytes+rec.IncrBytes)
 	start := time.Now()
@@ -298,14 +320,22 @@ func executable(path string) bool {
 	return err == nil && st.Mode()&0o111 != 0
 }
 
-func keyCount(m map[string]string) int64 {
-	n := int64(0)
+// countKeys adds up the key space that INFO lists: "db0:keys=3,expires=1,...".
+func countKeys(m map[string]string) (c keyCounts) {
 	for k, v := range m {
-		if strings.HasPrefix(k, "db") {
-			s, _, _ := strings.Cut(strings.TrimPrefix(v, "keys="), ",")
-			x, _ := strconv.ParseInt(s, 10, 64)
-			n += x
+		if !strings.HasPrefix(k, "db") {
+			continue
+		}
+		for part := range strings.SplitSeq(v, ",") {
+			name, n, _ := strings.Cut(part, "=")
+			x, _ := strconv.ParseInt(n, 10, 64)
+			switch name {
+			case "keys":
+				c.Keys += x
+			case "expires":
+				c.Expiring += x
+			}
 		}
 	}
-	return n
+	return c
 }

@@ -224,10 +224,14 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 	if err != nil {
 		return errors.Join(err, proc.Kill())
 	}
-	d.log.Info("redis restored", "instance", in.String(), "address", proc.Address, "keys", keys, "commands", l.commands,
+	d.log.Info("redis restored", "instance", in.String(), "address", proc.Address, "keys", keys.Keys, "commands", l.commands,
 		"lineage", l.reached.Lineage, "offset", l.reached.Offset)
-	req.Progress.Report("keys", keys, keys)
+	req.Progress.Report("keys", keys.Keys, keys.Keys)
 	if keep {
+		l.loaded = &keys
+		if err := l.writeRecord(); err != nil {
+			return errors.Join(err, proc.Kill())
+		}
 		out.Address, out.Password = proc.Address, password
 		return nil
 	}
@@ -249,24 +253,24 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 }
 
 // loaded checks what the server says of its loading, and counts the keys.
-func (d *Driver) loaded(ctx context.Context, in targets.Instance, l *layout) (int64, error) {
+func (d *Driver) loaded(ctx context.Context, in targets.Instance, l *layout) (keyCounts, error) {
 	c, err := client(in, 0)
 	if err != nil {
-		return 0, err
+		return keyCounts{}, err
 	}
 	defer c.Close()
 	m, err := info(ctx, c, "persistence", "keyspace")
 	if err != nil {
-		return 0, wrap(opRestore, in, err)
+		return keyCounts{}, wrap(opRestore, in, err)
 	}
 	if m["loading"] != "0" || m["aof_enabled"] != "1" {
-		return 0, fail.Newf(fail.Unverified, opRestore, in.String(), "the server did not load the append-only file (loading:%s aof_enabled:%s)", m["loading"], m["aof_enabled"])
+		return keyCounts{}, fail.Newf(fail.Unverified, opRestore, in.String(), "the server did not load the append-only file (loading:%s aof_enabled:%s)", m["loading"], m["aof_enabled"])
 	}
 	// A server that repaired a file would have cut it.
 	if err := l.notShorter(); err != nil {
-		return 0, err
+		return keyCounts{}, err
 	}
-	return keyCount(m), nil
+	return countKeys(m), nil
 }
 
 // copyTo copies with the context's end as an error.

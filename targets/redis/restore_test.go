@@ -228,6 +228,14 @@ func TestVerify(t *testing.T) {
 	if f := verify(targets.Expectation{}); f["restored-files"].Severity != targets.Passed || f["redis-check-aof"].Severity != targets.Passed {
 		t.Errorf("%+v", f)
 	}
+	must(t, dbClient(t, in, 3).Del(ctx, "left").Err())
+	if f := verify(targets.Expectation{Quick: true})["keys"]; f.Severity != targets.Failed || f.Got == f.Expected {
+		t.Errorf("a lost key was not found: %+v", f)
+	}
+	in.Role = targets.Primary // of which nobody says how many keys it must hold
+	if f := verify(targets.Expectation{Quick: true})["keys"]; f.Severity != targets.Skipped || f.Got == "" {
+		t.Errorf("a number without an expectation passed: %+v", f)
+	}
 }
 
 func TestJoinRefuses(t *testing.T) {
