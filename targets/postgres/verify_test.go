@@ -3,8 +3,10 @@ package postgres_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,6 +36,38 @@ func verify(t *testing.T, d *postgres.Driver, in targets.Instance, want targets.
 		t.Fatal(err)
 	}
 	return fs
+}
+
+// A cluster without data checksums is the platform's own choice: a warning, and
+// no check that somebody forgot to make possible.
+func TestVerifyWithoutChecksumsWarns(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	tools := sandboxtest.Tools(t)
+	var proc sandbox.Proc
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc})
+	in.Role = targets.Sandbox
+	if err := proc.Stop(ctxFor(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	cred, err := tools.Credential()
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := exec.Command(filepath.Join(tools.PostgresBin, "pg_checksums"), "--disable", "--pgdata="+in.DataDir)
+	off.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+	if text, err := off.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	again, err := tools.StartPostgres(ctxFor(t, time.Minute), sandbox.PostgresSpec{Dir: in.DataDir, HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = again.Kill() })
+	in.Address = again.Address
+	if f := finding(t, verify(t, d, in, targets.Expectation{}), "checksums"); f.Severity != targets.Warned || f.Expected == "" || f.Got == "" {
+		t.Fatalf("%+v", f)
+	}
 }
 
 func TestVerifyFindsPlantedDamage(t *testing.T) {
