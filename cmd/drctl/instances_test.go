@@ -253,7 +253,7 @@ func testDiskFull(t *testing.T, w *world) {
 					t.Error(err)
 				}
 			}()
-			r := w.run(t, "restore", "run", "--engine", "embedded", "--target", "orders", "--sandbox-dir", filepath.Join(mnt, "sandbox"))
+			r := w.run(t, "restore", "run", "--engine", "embedded", "--target", "orders", "--cut", plan.Cut.ID, "--sandbox-dir", filepath.Join(mnt, "sandbox"))
 			r.expect(t, 1, c.texts...)
 			plain(t, r)
 			boxes, _ := sandbox.List(filepath.Join(mnt, "sandbox"))

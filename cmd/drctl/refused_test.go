@@ -124,7 +124,7 @@ func testRefused(t *testing.T, w *world) {
 		wg.Go(func() {
 			must(4, []string{x.name + "/0", "PROBLEM"}, "status", "-g", x.name)
 			r := w.start(t, runOptions{config: config}, "backup", "now", "-g", x.name).wait(t)
-			r.expect(t, 1, append([]string{x.name + "/0", "every base failed"}, x.backup...)...)
+			r.expect(t, 1, append([]string{x.name + "/0", "every shard failed"}, x.backup...)...)
 			plain(t, r)
 			r = w.start(t, runOptions{config: config}, "cut", "now", "-g", x.name).wait(t)
 			code := 1
