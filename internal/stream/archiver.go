@@ -367,7 +367,7 @@ func (a *Archiver) samePast(lineage string, parent targets.Position, history []b
 		return nil
 	}
 	return fail.New(fail.Corrupt, "stream: begin", a.opt.Shard.String()+" lineage "+lineage,
-		"two servers went their own ways under one name (two standbys promoted at the same time?): promote the right one once more, so that it gets a name of its own, and take a new base",
+		"two servers went their own ways under one name (two standbys promoted, each by itself?): follow the one that was archived, or archive the other into vaults of its own",
 		errorf("the server's lineage %s is not the archived one of this name: %s", lineage, what))
 }
 

@@ -59,7 +59,7 @@ func (f *follower) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tli, from, err := f.start(slot)
+	tli, from, err := f.start(ctx, slot)
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func (f *follower) historyFile(ctx context.Context, tli uint32) ([]byte, error) 
 }
 
 // start decides where to go on.
-func (f *follower) start(slot slotState) (tli uint32, from uint64, err error) {
+func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from uint64, err error) {
 	fresh := slot.restart
 	if fresh == 0 {
 		fresh = f.srv.lsn
@@ -215,6 +215,11 @@ func (f *follower) start(slot slotState) (tli uint32, from uint64, err error) {
 	if i := f.hist.find(old); i >= 0 {
 		if tail.Offset < f.hist[i].end {
 			return old, tail.Offset, nil
+		}
+		// The archived timeline must be the server's own of this number before
+		// the next one is taken for its child.
+		if err := f.begin(ctx, old, tail.Offset); err != nil {
+			return 0, 0, err
 		}
 		next := f.srv.timeline
 		if i+1 < len(f.hist) {
