@@ -159,10 +159,13 @@ func (s *s3Store) create(ctx context.Context, key string, put func(name, free *s
 			return err
 		}
 		// Refused and yet absent: another conditional write was under way and
-		// failed, or the server takes a delete marker for an object. In the
-		// second case the key was deleted by retention, so what is put now is
-		// content-named, and the condition protects nothing.
-		if try == 2 {
+		// failed, or the server takes a delete marker for an object. What is
+		// named by its content may be written without the condition then; for
+		// anything else the condition is all that keeps two writers apart.
+		if try == 2 && !contentNamed(key) {
+			return fail.New(fail.Unsupported, "vault: write", s.URL()+"/"+key,
+				"the S3 server must honour If-None-Match for a key whose object was deleted; by hand, remove the key's versions and repeat", err)
+		} else if try == 2 {
 			free = nil
 		}
 		select {
