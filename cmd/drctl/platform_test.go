@@ -1,16 +1,22 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/vault"
 )
 
@@ -26,15 +32,15 @@ key: {file: %[1]q}
 state_dir: %[2]q
 regions:
   east: {vault: {url: %[3]q}}
-  west: {vault: {url: "s3://vault/west", endpoint: %[4]q, access_key: a, secret_key: {file: %[1]q}}}
+  west: {vault: {url: "s3://vault/west", endpoint: %[4]q, access_key: a, secret_key: {file: %[5]q}}}
 targets:
   orders: {kind: postgres, database: shop, user: drctl, shards: {"0": {east: {address: "127.0.0.1:5432", role: primary}}}}
 groups:
   shop: {targets: [orders], home: east, gate: orders/0, policy: standard}
 policies:
   standard: {stream: {vaults: [east, west], durability: 1}}
-`, filepath.Join(dir, "key"), dir, "file://"+filepath.Join(dir, "east"), endpoint)
-	if _, err := makeKey(filepath.Join(dir, "key")); err != nil {
+`, filepath.Join(dir, "key"), dir, "file://"+filepath.Join(dir, "east"), endpoint, filepath.Join(dir, "secret"))
+	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte("s"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "drctl.yaml")
@@ -73,6 +79,9 @@ func TestVaultThatNeverAnswers(t *testing.T) {
 		}
 	}()
 	p := regionsIn(t, "http://"+l.Addr().String())
+	if _, err := makeKey(p.cfg.Key.File); err != nil {
+		t.Fatal(err)
+	}
 	opt, err := p.vaultOptions(t.Context(), "east")
 	if err != nil {
 		t.Fatal(err)
@@ -100,5 +109,68 @@ func TestVaultThatNeverAnswers(t *testing.T) {
 	}
 	if err := <-west; !fail.Is(err, fail.Unavailable) || !fail.Retryable(err) {
 		t.Fatal(err)
+	}
+}
+
+// A vault that cannot be asked may exist and name the set: init writes nothing,
+// not even the key.
+func TestInitStopsBeforeItWrites(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer server.Close()
+	p := regionsIn(t, server.URL)
+	a := &app{configPath: filepath.Join(p.cfg.StateDir, "drctl.yaml"), out: io.Discard, err: io.Discard, logLevel: "error"}
+	if err := a.vaultInit(t.Context()); !fail.Is(err, fail.Denied) || !strings.Contains(err.Error(), "west") {
+		t.Fatal(err)
+	}
+	for _, path := range []string{p.cfg.Key.File, filepath.Join(p.cfg.StateDir, "east")} {
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s was made: %v", path, err)
+		}
+	}
+}
+
+// A vault that exists is not joined with a new key, and east gets no set of its own.
+func TestInitJoinsWhatExists(t *testing.T) {
+	t.Parallel()
+	in := sandboxtest.S3(t, true)
+	p := regionsIn(t, in.Address)
+	opt, err := p.vaultPlace(t.Context(), "west")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt.Location.URL, opt.Location.AccessKey, opt.Location.SecretKey = "s3://"+in.Database+"/west", in.User, in.Password
+	if opt.Key, err = vault.GenerateKey(); err != nil {
+		t.Fatal(err)
+	}
+	west, err := vault.Init(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(p.cfg.StateDir, "drctl.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(p.cfg.StateDir, "joined.yaml")
+	out := strings.NewReplacer("s3://vault/west", opt.Location.URL, "access_key: a", "access_key: "+in.User).Replace(string(text))
+	if err := errors.Join(os.WriteFile(path, []byte(out), 0o600), os.WriteFile(filepath.Join(p.cfg.StateDir, "secret"), []byte(in.Password.Reveal()), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	a := &app{configPath: path, out: io.Discard, err: io.Discard, logLevel: "error"}
+	if err := a.vaultInit(t.Context()); err == nil || !strings.Contains(err.Error(), west.Recipient()) {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(p.cfg.Key.File); !errors.Is(err, os.ErrNotExist) {
+		t.Fatal("a key was made that opens nothing")
+	}
+	if err := os.WriteFile(p.cfg.Key.File, []byte(opt.Key.Secret().Reveal()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.vaultInit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, set, _, err := vault.Describe(t.Context(), vault.Location{URL: "file://" + filepath.Join(p.cfg.StateDir, "east")})
+	if err != nil || set != west.SetID() {
+		t.Fatalf("east has set %s, west %s: %v", set, west.SetID(), err)
 	}
 }

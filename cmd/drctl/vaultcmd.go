@@ -45,7 +45,18 @@ func (a *app) vaultInit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Key.File != "" {
+	tools, err := toolsOf(cfg)
+	if err != nil {
+		return err
+	}
+	p := newPlatform(cfg, tools, log)
+	// Look before anything is written: a vault that exists names the key and
+	// the set that the others join, and one that cannot be asked may exist.
+	set, err := existing(ctx, p)
+	if err != nil {
+		return err
+	}
+	if cfg.Key.File != "" && set == "" {
 		made, err := makeKey(cfg.Key.File)
 		if err != nil {
 			return err
@@ -54,23 +65,7 @@ func (a *app) vaultInit(ctx context.Context) error {
 			fmt.Fprintf(a.out, "key: made %s; keep a copy away from every region\n", cfg.Key.File)
 		}
 	}
-	tools, err := toolsOf(cfg)
-	if err != nil {
-		return err
-	}
-	p := newPlatform(cfg, tools, log)
 	var made []vaultMade
-	// A vault that exists already names the set that the others join.
-	set := ""
-	for _, region := range cfg.RegionNames() {
-		opt, err := p.vaultOptions(ctx, region)
-		if err != nil {
-			return err
-		}
-		if _, id, _, err := vault.Describe(ctx, opt.Location); err == nil && set == "" {
-			set = id
-		}
-	}
 	for _, region := range cfg.RegionNames() {
 		opt, err := p.vaultOptions(ctx, region)
 		if err != nil {
@@ -91,6 +86,39 @@ func (a *app) vaultInit(ctx context.Context) error {
 		return a.printJSON(made)
 	}
 	return nil
+}
+
+// existing is the set of the vaults that exist; "" when there are none. The
+// configured key must open them all.
+func existing(ctx context.Context, p *platform) (set string, err error) {
+	for _, region := range p.cfg.RegionNames() {
+		opt, err := p.vaultPlace(ctx, region)
+		if err != nil {
+			return "", err
+		}
+		_, id, recipient, err := vault.Describe(ctx, opt.Location)
+		if errors.Is(err, vault.ErrNoVault) {
+			continue
+		}
+		if err != nil {
+			return "", fail.New(fail.CodeOf(err), "vault init: look at the vault of "+region, "", "", err)
+		}
+		key, err := p.key(ctx)
+		if err != nil {
+			return "", fail.New(fail.CodeOf(err), "vault init", opt.Location.URL, "there is a vault: put the key that it was made with in its place",
+				fmt.Errorf("the vault is sealed to %s: %w", recipient, err))
+		}
+		if key.Recipient() != recipient {
+			return "", fail.New(fail.Conflict, "vault init", opt.Location.URL, "configure the key that this vault was made with, or choose an empty location",
+				fmt.Errorf("the vault is sealed to %s, the key given opens %s", recipient, key.Recipient()))
+		}
+		if set != "" && id != set {
+			return "", fail.New(fail.Conflict, "vault init", opt.Location.URL, "configure the vaults of one platform",
+				fmt.Errorf("the vault of %s belongs to set %s, another to %s", region, id, set))
+		}
+		set = id
+	}
+	return set, nil
 }
 
 // makeKey makes the identity unless the file exists.

@@ -283,5 +283,17 @@ func isSHA(s string) bool {
 	return true
 }
 
+// contentNamed reports whether the key names its content, so that writing it
+// again changes nothing.
+func contentNamed(key string) bool {
+	if _, _, ok := ParseObjectKey(key); ok {
+		return true
+	}
+	if _, _, _, ok := ParseManifestKey(key); ok {
+		return true
+	}
+	return strings.HasPrefix(key, resticRoot) && resticName(key)
+}
+
 // isSealed reports whether the key holds a sealed object.
 func isSealed(key string) bool { return strings.HasSuffix(key, sealedSuffix) }

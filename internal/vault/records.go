@@ -133,7 +133,7 @@ func (v *Vault) folders(ctx context.Context, root string, depth int) ([]string, 
 			return out, nil
 		}
 		out = append(out, found)
-		after = root + found + "/\xff"
+		after = root + found + "0" // '0' follows '/': after all that is inside, and UTF-8
 	}
 }
 

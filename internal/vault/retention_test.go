@@ -326,6 +326,19 @@ func TestPutAfterDeleteS3(t *testing.T) {
 			t.Fatal("stored again, and absent:", err)
 		}
 	}
+	// A record is never written without the condition, whatever the server thinks.
+	for _, key := range []string{CutKey("shop", "c"), "t/vault.json", ChunkKey(shardA, "L", 0, 1, epoch)} {
+		if err := v.store.Put(ctx, key, []byte("one")); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.store.Delete(ctx, key); err != nil {
+			t.Fatal(err)
+		}
+		wantCode(t, v.store.Put(ctx, key, []byte("two")), fail.Unsupported, key, "If-None-Match")
+		if _, err := v.store.Stat(ctx, key); !fail.Is(err, fail.NotFound) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestRetentionKeepsTheNewestManifest: the snapshot of a backup is what the

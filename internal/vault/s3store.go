@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -152,17 +153,29 @@ func (s *s3Store) create(ctx context.Context, key string, put func(name, free *s
 	free := aws.String("*")
 	for try := 0; ; try++ {
 		err := s.fail(ctx, "write", key, put(name, free))
-		if !fail.Is(err, fail.Conflict) || try == 3 {
+		// A server that refuses before it has read a large body may cut the
+		// connection, and its answer is lost.
+		cut := free != nil && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
+		if !fail.Is(err, fail.Conflict) && !cut || try == 3 {
 			return err
 		}
-		if _, e := s.Stat(ctx, key); !fail.Is(e, fail.NotFound) {
+		switch _, e := s.Stat(ctx, key); {
+		case fail.Is(e, fail.NotFound):
+		case e == nil && cut:
+			return fail.New(fail.Conflict, "vault: write", s.URL()+"/"+key, "", os.ErrExist)
+		default:
 			return err
 		}
 		// Refused and yet absent: another conditional write was under way and
-		// failed, or the server takes a delete marker for an object. In the
-		// second case the key was deleted by retention, so what is put now is
-		// content-named, and the condition protects nothing.
-		if try == 2 {
+		// failed, or the server takes a delete marker for an object. What is
+		// named by its content may be written without the condition then; for
+		// anything else the condition is all that keeps two writers apart.
+		if try == 2 && cut && !contentNamed(key) {
+			return err
+		} else if try == 2 && !contentNamed(key) {
+			return fail.New(fail.Unsupported, "vault: write", s.URL()+"/"+key,
+				"the S3 server must honour If-None-Match for a key whose object was deleted; by hand, remove the key's versions and repeat", err)
+		} else if try == 2 {
 			free = nil
 		}
 		select {

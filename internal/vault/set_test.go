@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"drctl/internal/fail"
 	"drctl/targets"
@@ -130,6 +133,37 @@ func TestRecords(t *testing.T) {
 	}
 	if ids := must(west.Reports(ctx, "drill")); len(ids) != 1 || ids[0] != "r1" {
 		t.Fatal(ids)
+	}
+}
+
+// plain refuses what is not UTF-8, as a server may.
+type plain struct{ Store }
+
+func (p plain) List(ctx context.Context, prefix, after string) iter.Seq2[Info, error] {
+	if !utf8.ValidString(after) {
+		return func(yield func(Info, error) bool) {
+			yield(Info{}, fail.Newf(fail.Invalid, "vault: list", prefix, "start-after %q is not UTF-8", after))
+		}
+	}
+	return p.Store.List(ctx, prefix, after)
+}
+
+func TestFolders(t *testing.T) {
+	ctx := context.Background()
+	v := fileVault(t, "east", testKey(t))
+	v.store = plain{v.store}
+	want := []string{"shop", "shop-a", "shop.b", "shop0", "shop00", "shopA", "zoo"}
+	for _, g := range want {
+		for _, id := range []string{"a", "z"} {
+			if err := v.PutSealed(ctx, CutKey(g, id), nil, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got := must(v.Groups(ctx))
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Fatalf("%q", got)
 	}
 }
 

@@ -172,6 +172,10 @@ func Open(ctx context.Context, o Options) (*Vault, error) {
 	return v, v.unlock(ctx, d)
 }
 
+// ErrNoVault is in the error of a location that surely holds no vault. A
+// bucket that does not exist, or that cannot be asked, is another error.
+var ErrNoVault = errors.New("there is no vault here")
+
 // Describe reads the region of the vault at a location, for a person who has
 // nothing but the location.
 func Describe(ctx context.Context, l Location) (region, set, recipient string, err error) {
@@ -189,7 +193,7 @@ func (v *Vault) describe(ctx context.Context) (descriptor, error) {
 	var missing *fail.Error
 	if fail.Is(err, fail.NotFound) && errors.As(err, &missing) && missing.Hint == "" { // with a hint it is the bucket
 		return d, fail.New(fail.NotFound, "vault: open", v.store.URL(), "check the location, or make a vault there with drctl vault init",
-			errors.New("there is no vault here"))
+			ErrNoVault)
 	}
 	if err != nil {
 		return d, err
