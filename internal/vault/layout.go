@@ -228,6 +228,28 @@ func ManifestKey(s targets.ShardID, stored time.Time, sha string) string {
 	return ManifestsPrefix(s) + msName(stored) + "-" + sha + sealedSuffix
 }
 
+const decisionSuffix = ".decision" + sealedSuffix
+
+// condemnedPrefix is where the lists of a shard's condemned objects are.
+func condemnedPrefix(s targets.ShardID) string { return SnapshotsPrefix(s) + "condemned/" }
+
+// condemnedKey names a list by when it was made.
+func condemnedKey(s targets.ShardID, made time.Time) string {
+	return condemnedPrefix(s) + msName(made) + sealedSuffix
+}
+
+// decisionKey names what was decided about a list.
+func decisionKey(list string) string { return strings.TrimSuffix(list, sealedSuffix) + decisionSuffix }
+
+// parseCondemnedKey is the inverse of condemnedKey. Of a decision's key it gives
+// the time of the list, and false.
+func parseCondemnedKey(key string) (made time.Time, ok bool) {
+	name, _ := strings.CutSuffix(key[strings.LastIndexByte(key, '/')+1:], sealedSuffix)
+	name, decision := strings.CutSuffix(name, ".decision")
+	ms, ok := upperHex(name)
+	return time.UnixMilli(int64(ms)).UTC(), ok && !decision
+}
+
 func msName(t time.Time) string {
 	return fmt.Sprintf("%012X", min(max(t.UnixMilli(), 0), maxClosedMS))
 }

@@ -87,7 +87,7 @@ func (s *ShardVault) HasObject(ctx context.Context, sha string) (bool, error) {
 	}
 	var have, lack []*Vault
 	for _, v := range s.keepUp().Vaults {
-		ok, err := s.objects.has(ctx, v, s.id, sha)
+		ok, err := s.holds(ctx, v, sha)
 		switch {
 		case err != nil:
 			if err := s.leave(ctx, v, err); err != nil {
@@ -156,7 +156,7 @@ func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64,
 	key := ObjectKey(s.id, sha)
 	to := s.keepUp()
 	errs := s.putContent(ctx, to, key, sp, func(ctx context.Context, v *Vault) (bool, error) {
-		return s.objects.has(ctx, v, s.id, sha)
+		return s.holds(ctx, v, sha)
 	})
 	if _, err := to.durable(key, errs); err != nil {
 		return "", 0, err
@@ -189,8 +189,9 @@ func (s *ShardVault) putContent(ctx context.Context, to Set, key string, sp *spo
 
 // PutManifest stores a finished manifest in the vaults that hold every object
 // it names, and returns its SHA-256 in hex. It may name only objects that this
-// same door has confirmed (HasObject) or stored (PutObject). A manifest equal to
-// a vault's newest is not stored again.
+// same door has confirmed (HasObject) or stored (PutObject), in the 24 hours
+// since it was first asked. A manifest equal to a vault's newest is not stored
+// again.
 func (s *ShardVault) PutManifest(ctx context.Context, r io.Reader) (string, error) {
 	if err := s.set.check(); err != nil {
 		return "", err
@@ -203,6 +204,9 @@ func (s *ShardVault) PutManifest(ctx context.Context, r io.Reader) (string, erro
 	}
 	sha := hex.EncodeToString(h.Sum(nil))
 	key := ManifestKey(s.id, s.Vault().opt.Now(), sha)
+	if s.doomed.expired() {
+		return "", fail.Newf(fail.Stalled, "vault: put manifest", s.id.String(), "the snapshot took longer than %s: retention may have deleted what it found", snapshotLimit)
+	}
 	to := s.keepUp()
 	_, err := to.durable(key, s.putContent(ctx, to, key, sp, func(ctx context.Context, v *Vault) (bool, error) {
 		last, err := v.lastManifest(ctx, s.id)

@@ -112,13 +112,14 @@ type RetentionResult struct {
 	ChunkBytes  int64    `json:"chunk_bytes"` // as stored
 	Objects     int64    `json:"objects"`
 	ObjectBytes int64    `json:"object_bytes"`
-	Snapshots   []string `json:"snapshots"` // restic
+	Condemned   int64    `json:"condemned_objects"` // named by nothing; a retention 25 h later or more removes them
+	Snapshots   []string `json:"snapshots"`         // restic
 }
 
 // Retain removes what the plan names from this vault: records first, then the
 // data that only they needed, so that an interruption leaves nothing that
-// looks whole and is not, and a repeat finishes. It must not run while a base
-// or an object snapshot of the same shards or a Mirror with this vault runs.
+// looks whole and is not, and a repeat finishes. It must not run while a base of
+// the same shards or a Mirror with this vault runs; object snapshots may.
 func (v *Vault) Retain(ctx context.Context, plan RetentionPlan, o RetainOptions) (RetentionResult, error) {
 	res := RetentionResult{Region: v.Region(), DryRun: o.DryRun}
 	r := &retainer{v: v, o: o, plan: plan, res: &res}
@@ -294,7 +295,8 @@ func (r *retainer) chunks(ctx context.Context, s ShardRetention) error {
 	}, &r.res.Chunks, &r.res.ChunkBytes)
 }
 
-// objects removes object data that no manifest names any more.
+// objects executes the lists of condemned objects that are old enough and
+// condemns what no manifest names now; see condemn.go.
 func (r *retainer) objects(ctx context.Context, s ShardRetention) error {
 	named := map[hash32]struct{}{}
 	keys, err := r.v.manifestKeys(ctx, s.Shard)
@@ -309,7 +311,32 @@ func (r *retainer) objects(ctx context.Context, s ShardRetention) error {
 			return err
 		}
 	}
-	return r.sweep(ctx, func(yield func(Info, error) bool) {
+	lists, decided, err := r.v.condemned(ctx, s.Shard)
+	if err != nil {
+		return err
+	}
+	now := r.v.opt.Now()
+	var wait, execute []*condemned
+	for _, c := range lists {
+		ripe := now.Sub(c.made) >= condemnedFor
+		switch word, err := r.decision(ctx, c, ripe); {
+		case err != nil:
+			return err
+		case word == spared:
+			if err := r.remove(ctx, c.key); err != nil {
+				return err
+			}
+		case word == executed || ripe:
+			execute = append(execute, c)
+		default:
+			wait = append(wait, c)
+		}
+	}
+	in := func(lists []*condemned, h hash32) bool {
+		return slices.ContainsFunc(lists, func(c *condemned) bool { return c.holds(h) })
+	}
+	var fresh []hash32 // in the order of the listing, which is theirs
+	err = r.sweep(ctx, func(yield func(Info, error) bool) {
 		for i, err := range r.v.store.List(ctx, ObjectsPrefix(s.Shard), "") {
 			if err != nil {
 				yield(i, err)
@@ -319,11 +346,49 @@ func (r *retainer) objects(ctx context.Context, s ShardRetention) error {
 			if _, keep := named[h]; !ok || keep || !i.Modified.Before(r.young()) {
 				continue
 			}
-			if !yield(i, nil) {
-				return
+			switch {
+			case in(execute, h):
+				if !yield(i, nil) {
+					return
+				}
+			case !in(wait, h) && len(fresh) < condemnAtOnce:
+				fresh = append(fresh, h)
 			}
 		}
 	}, &r.res.Objects, &r.res.ObjectBytes)
+	if err != nil {
+		return err
+	}
+	for _, c := range execute {
+		if err := r.remove(ctx, c.key); err != nil {
+			return err
+		}
+	}
+	for _, d := range decided {
+		if made, _ := parseCondemnedKey(d); now.Sub(made) > condemnedFor+decisionsKept {
+			if err := r.remove(ctx, d); err != nil {
+				return err
+			}
+		}
+	}
+	r.res.Condemned += int64(len(fresh))
+	if len(fresh) == 0 || r.o.DryRun {
+		return nil
+	}
+	return r.v.condemn(ctx, s.Shard, fresh)
+}
+
+// decision is what was decided about a list, "" when nothing was. A ripe one
+// is decided now.
+func (r *retainer) decision(ctx context.Context, c *condemned, ripe bool) (string, error) {
+	if ripe && !r.o.DryRun {
+		return r.v.decide(ctx, c.key, executed)
+	}
+	b, _, err := r.v.ReadSealed(ctx, decisionKey(c.key))
+	if fail.Is(err, fail.NotFound) {
+		return "", nil
+	}
+	return string(b), err
 }
 
 // sweep removes what todo yields, several at once, and counts it.

@@ -85,7 +85,8 @@ type ShardRetention struct {
 	// Streams say which chunks go; a lineage without an entry keeps all.
 	Streams []StreamRange `json:"remove_stream"`
 	// Manifests are the keys of the manifests that go. Object data that no
-	// other manifest names goes with them, when it is older than the grace.
+	// other manifest names follows them, when it is older than the grace, in
+	// two steps: it is condemned, and removed by a retention 25 hours later.
 	Manifests []string `json:"remove_manifests"`
 	Objects   bool     `json:"collect_objects"`
 }

@@ -241,9 +241,24 @@ func TestRetain(t *testing.T) {
 		t.Fatalf("dry run %+v, run %+v", dry, res)
 	}
 	// c2 is within 72 h, c1 and c0 are not.
-	if len(res.Cuts) != 2 || res.Chunks == 0 || res.Objects != 2 || len(res.Snapshots) != 4 {
+	if len(res.Cuts) != 2 || res.Chunks == 0 || res.Objects != 0 || res.Condemned != 2 || len(res.Snapshots) != 4 {
 		t.Fatalf("%+v", res)
 	}
+	// Objects go with a later run.
+	later := func(hours int) RetentionResult {
+		t.Helper()
+		v.opt.Now = func() time.Time { return now.Add(time.Duration(hours) * time.Hour) }
+		defer func() { v.opt.Now = time.Now }()
+		p := RetentionPolicy{KeepCuts: 72 * time.Hour, KeepBases: 1, Grace: time.Duration(hours+1) * time.Hour}
+		return must(v.Retain(ctx, PlanRetention(must(v.Inventory(ctx, []string{"shop"})), p, now), RetainOptions{}))
+	}
+	if r := later(24); r.Objects != 0 || r.Condemned != 0 {
+		t.Fatalf("too soon: %+v", r)
+	}
+	if r := later(26); r.Objects != 2 || r.Condemned != 0 {
+		t.Fatalf("%+v", r)
+	}
+	sv = set.Shard(media) // sees what is there now
 	if got := must(v.Bases(ctx, shardA)); len(got) != 1 || got[0].ID != "b2" {
 		t.Fatalf("%+v", got)
 	}
@@ -304,13 +319,102 @@ func saveBaseAt(t *testing.T, set Set, id, dir string, off uint64, finished time
 	return a
 }
 
+// TestRetentionBesideSnapshots: whatever the order in which a snapshot and the
+// two steps of a retention take turns, a manifest that is stored has its objects.
+func TestRetentionBesideSnapshots(t *testing.T) {
+	ctx := context.Background()
+	for _, b := range backends(t) {
+		t.Run(b.name, func(t *testing.T) {
+			v := initVault(t, "east", b.loc("beside"), testKey(t))
+			set := Set{Vaults: []*Vault{v}}
+			now := time.Now()
+			retain := func(hours int) (res RetentionResult) {
+				t.Helper()
+				v.opt.Now = func() time.Time { return now.Add(time.Duration(hours) * time.Hour) }
+				defer func() { v.opt.Now = time.Now }()
+				r := &retainer{v: v, res: &res, plan: RetentionPlan{Policy: RetentionPolicy{Grace: time.Minute}}}
+				if err := r.objects(ctx, ShardRetention{Shard: media}); err != nil {
+					t.Fatal(err)
+				}
+				return res
+			}
+			old := func(name string) string { return must3(set.Shard(media).PutObject(ctx, strings.NewReader(name))) }
+			again := func(sv *ShardVault, name string) error { // a key with the same content appears
+				sha, _, err := sv.PutObject(ctx, strings.NewReader(name))
+				if err == nil {
+					_, err = sv.PutManifest(ctx, strings.NewReader("{\"sha256\":\""+sha+"\"}\n"))
+				}
+				return err
+			}
+			whole := func() {
+				t.Helper()
+				if fs := must(v.Verify(ctx, VerifyOptions{})); Damaged(fs) {
+					t.Fatalf("%+v", fs)
+				}
+			}
+			// The snapshot sees the list: it spares it.
+			old("a")
+			if r := retain(1); r.Condemned != 1 {
+				t.Fatalf("%+v", r)
+			}
+			if err := again(set.Shard(media), "a"); err != nil {
+				t.Fatal(err)
+			}
+			retain(100)
+			whole()
+			// It began before the list, and ends before it is executed.
+			old("b")
+			early := set.Shard(media)
+			must(early.HasObject(ctx, strings.Repeat("0", 64)))
+			if r := retain(101); r.Condemned != 1 {
+				t.Fatalf("%+v", r)
+			}
+			if err := again(early, "b"); err != nil {
+				t.Fatal(err)
+			}
+			if r := retain(200); r.Objects != 0 {
+				t.Fatalf("%+v", r)
+			}
+			whole()
+			// It asks after the execution has begun: it must not count on the
+			// object, and can store it when that has ended.
+			old("c")
+			if r := retain(201); r.Condemned != 1 {
+				t.Fatalf("%+v", r)
+			}
+			late := set.Shard(media)
+			must(late.HasObject(ctx, strings.Repeat("0", 64)))
+			lists, _, err := v.condemned(ctx, media)
+			if err != nil || len(lists) != 1 || must(v.decide(ctx, lists[0].key, executed)) != executed {
+				t.Fatal(lists, err)
+			}
+			wantCode(t, again(late, "c"), fail.Unavailable, "retention")
+			if r := retain(202); r.Objects != 1 { // goes on, whatever the hour
+				t.Fatalf("%+v", r)
+			}
+			if err := again(set.Shard(media), "c"); err != nil {
+				t.Fatal(err)
+			}
+			whole()
+			// It took too long to know of every list.
+			slow := set.Shard(media)
+			must(slow.HasObject(ctx, strings.Repeat("0", 64)))
+			slow.doomed.since = time.Now().Add(-snapshotLimit - time.Second)
+			wantCode(t, again(slow, "d"), fail.Stalled, "24h")
+		})
+	}
+}
+
+func must3(s string, _ int64, err error) string { return must(s, err) }
+
 // TestPutAfterDeleteS3: a bucket with versions keeps a delete marker, which
 // must not pass for the object.
 func TestPutAfterDeleteS3(t *testing.T) {
 	ctx := context.Background()
 	v := initVault(t, "east", backends(t)[1].loc("deleted"), testKey(t))
 	sv := v.Shard(media)
-	for _, n := range []int{100, singlePut + 1000} {
+	// 9 MiB: more than fits into a connection that the server cuts off unread.
+	for _, n := range []int{100, 9 << 20, singlePut + 1000} {
 		content := noise(n)
 		sha, _, err := sv.PutObject(ctx, bytes.NewReader(content))
 		if err != nil {

@@ -29,6 +29,7 @@ type ShardVault struct {
 	objects objectIndex
 	manis   manifestIndex
 	follow  follow
+	doomed  doomed
 }
 
 var (
