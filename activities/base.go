@@ -50,7 +50,7 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	}
 	for _, b := range done {
 		if b.ID == in.ID || strings.HasPrefix(b.ID, in.ID+"-r") {
-			return BaseOut{Base: b, Vault: home.Region()}, a.reached(ctx, set, b)
+			return BaseOut{Base: b, Vault: home.Region()}, a.reached(ctx, set, b, beat)
 		}
 	}
 	// An attempt that died may have left files under its id, which are never
@@ -76,8 +76,7 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	if _, err := set.SaveBase(ctx, art); err != nil {
 		return BaseOut{}, err
 	}
-	beat.progress("stream", art.Bytes, art.Bytes)
-	return BaseOut{Base: art, Vault: home.Region()}, a.reached(ctx, set, art)
+	return BaseOut{Base: art, Vault: home.Region()}, a.reached(ctx, set, art, beat)
 }
 
 // fullDue says whether the next base must read every byte instead of trusting
@@ -94,10 +93,16 @@ func fullDue(done []targets.Artifact, region string, every int) bool {
 }
 
 // reached waits until the stream is durable up to the base's end.
-func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artifact) error {
+func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artifact, beat *beater) error {
 	wctx, cancel := context.WithTimeout(ctx, baseWait)
 	defer cancel()
-	if _, err := stream.WaitDurable(wctx, set, b.Shard, b.Until, 200*time.Millisecond); err != nil {
+	beat.progress("stream", 0, 0)
+	most := uint64(0)
+	missing := func(n uint64) {
+		most = max(most, n)
+		beat.progress("stream", int64(most-n), int64(most))
+	}
+	if _, err := stream.AwaitDurable(wctx, set, b.Shard, b.Until, 200*time.Millisecond, missing); err != nil {
 		return fail.New(fail.CodeOf(err), "backup: wait for the stream", b.Shard.String(),
 			"the base is stored but its stream does not reach it; is the shard's archiver running? see: drctl status", err)
 	}

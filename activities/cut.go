@@ -2,8 +2,10 @@ package activities
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -11,6 +13,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/fence"
+	"drctl/internal/progress"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -28,7 +31,7 @@ func (a *Activities) fenceCut(ctx context.Context, group string) (targets.Cut, e
 	if err != nil {
 		return targets.Cut{}, err
 	}
-	stop := beatEvery(ctx, time.Second, func() Beat { return Beat{Phase: "fence"} })
+	stop := beatEvery(ctx, time.Second, func() Beat { return Beat{Phase: "fence", Detail: fmt.Sprintf("%d shards", len(g.Shards))} })
 	defer stop()
 	parties := make([]fence.Party, len(g.Shards))
 	errs := make([]error, len(g.Shards))
@@ -91,9 +94,15 @@ func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOu
 	if err != nil {
 		return SnapshotOut{}, err
 	}
-	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Shard: in.Shard.String(), Phase: "objects"} })
+	var sofar atomic.Pointer[targets.SnapshotStats]
+	sofar.Store(&targets.SnapshotStats{})
+	stop := beatEvery(ctx, 2*time.Second, func() Beat {
+		st := sofar.Load()
+		return Beat{Shard: in.Shard.String(), Phase: "objects", Done: st.Bytes,
+			Detail: fmt.Sprintf("%d objects, %d new (%s)", st.Objects, st.NewObjects, progress.Bytes(st.NewBytes))}
+	})
 	defer stop()
-	pos, stats, err := s.Snapshot(ctx, inst, in.AsOf, set.Shard(in.Shard))
+	pos, stats, err := s.Snapshot(ctx, inst, in.AsOf, set.Shard(in.Shard), func(st targets.SnapshotStats) { sofar.Store(&st) })
 	if err == nil && stats.Failed > 0 {
 		err = fail.Newf(fail.Unavailable, "snapshot", inst.String(), "%d objects could not be read", stats.Failed)
 	}
@@ -130,18 +139,20 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 			return cut, err
 		}
 	}
-	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "seal", Detail: cut.ID} })
+	lag := newLag(cut)
+	stop := beatEvery(ctx, 2*time.Second, lag.beat)
 	defer stop()
 	held := make([][]string, len(cut.Shards))
 	errs := make([]error, len(cut.Shards))
 	var wg sync.WaitGroup
 	for i, p := range cut.Shards {
 		wg.Go(func() {
+			defer lag.done(p.Shard)
 			if p.Kind == targets.S3 {
 				held[i], errs[i] = holders(ctx, set, p.Shard, p.Position)
 				return
 			}
-			held[i], errs[i] = stream.WaitDurable(ctx, set, p.Shard, p.Position, 100*time.Millisecond)
+			held[i], errs[i] = stream.AwaitDurable(ctx, set, p.Shard, p.Position, 100*time.Millisecond, func(n uint64) { lag.note(p.Shard, n) })
 		})
 	}
 	wg.Wait()

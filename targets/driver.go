@@ -112,8 +112,9 @@ type Archive interface {
 // Snapshotter is the part of a driver whose store has no log but objects.
 type Snapshotter interface {
 	// Snapshot records every object as of the instant, storing what the vault
-	// does not have, and returns the position with Manifest set.
-	Snapshot(ctx context.Context, in Instance, asOf time.Time, to ObjectSink) (Position, SnapshotStats, error)
+	// does not have, and returns the position with Manifest set. Progress, which
+	// may be nil, gets the counts so far; calls are cheap and may be frequent.
+	Snapshot(ctx context.Context, in Instance, asOf time.Time, to ObjectSink, progress func(SnapshotStats)) (Position, SnapshotStats, error)
 }
 
 // SnapshotStats counts what a snapshot did.

@@ -63,16 +63,29 @@ const (
 
 // Secret is a value that never prints: every formatting, JSON and log form is
 // a fixed text. Only Reveal gives the content.
-type Secret struct{ value string }
+//
+// The value is behind a pointer because fmt calls no method of a field that is
+// not exported, and follows no pointer in one.
+type Secret struct{ value *string }
 
 // NewSecret wraps a value.
-func NewSecret(v string) Secret { return Secret{v} }
+func NewSecret(v string) Secret {
+	if v == "" {
+		return Secret{}
+	}
+	return Secret{&v}
+}
 
 // Reveal returns the secret itself; call it only where it is handed to a server.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
 
 // IsZero reports whether there is no secret.
-func (s Secret) IsZero() bool { return s.value == "" }
+func (s Secret) IsZero() bool { return s.value == nil }
 
 const redacted = "[redacted]"
 

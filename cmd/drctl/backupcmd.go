@@ -86,8 +86,7 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 		return err
 	}
 	if !wait {
-		fmt.Fprintf(a.out, "started %s; follow it with: drctl status\n", run.GetID())
-		return nil
+		return a.started(run, "drctl status")
 	}
 	var out workflows.BackupOut
 	if err := s.wait(ctx, run, true, &out); err != nil {
@@ -237,7 +236,9 @@ func (a *app) backupVerify(ctx context.Context, group, region, readData string) 
 			return err
 		}
 		d := a.display()
-		out, err := activities.CheckGroup(ctx, v, g, readData, d.Reporter("vault of "+r, progress.Octets))
+		row := "vault of " + r
+		out, err := activities.CheckGroup(ctx, v, g, readData, d.Reporter(row, progress.Octets))
+		d.Finish(row, err)
 		d.Close()
 		if err != nil {
 			return err

@@ -64,6 +64,9 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 	}
 	run, err := start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
 	// A scheduled cut may be under way: its turn ends with its sealing.
+	if fail.Is(err, fail.Conflict) {
+		fmt.Fprintln(a.err, "drctl: another cut is under way; this one follows it")
+	}
 	for end := time.Now().Add(g.Policy.SealWithin + 30*time.Second); fail.Is(err, fail.Conflict) && time.Now().Before(end); {
 		select {
 		case <-ctx.Done():
@@ -76,8 +79,7 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 		return err
 	}
 	if !wait {
-		fmt.Fprintf(a.out, "started %s; follow it with: drctl cut list\n", run.GetID())
-		return nil
+		return a.started(run, "drctl cut list")
 	}
 	var cut targets.Cut
 	if err := s.wait(ctx, run, false, &cut); err != nil {

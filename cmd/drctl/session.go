@@ -54,12 +54,17 @@ func (a *app) online(ctx context.Context) (*session, error) {
 	}
 	// While drctl up brings the engine back after a crash, a command waits for
 	// it instead of failing.
+	said := false
 	for end := time.Now().Add(engineGrace); ; {
 		if s.engine, err = dial(ctx, s.cfg, s.log); err == nil || !fail.Retryable(err) || time.Now().After(end) {
 			return s, err
 		}
 		if st, serr := supervise.ReadState(s.cfg.StateDir); serr != nil || !st.Alive() {
 			return s, err
+		}
+		if !said {
+			said = true
+			fmt.Fprintln(a.err, "drctl: waiting for the engine, which drctl up starts again")
 		}
 		select {
 		case <-ctx.Done():
@@ -133,11 +138,20 @@ func start(ctx context.Context, c client.Client, id, name, queue string, join bo
 	return run, nil
 }
 
+// started says which run a command leaves to the engine.
+func (a *app) started(run client.WorkflowRun, follow string) error {
+	if a.json {
+		return a.printJSON(map[string]string{"workflow_id": run.GetID(), "run_id": run.GetRunID()})
+	}
+	fmt.Fprintf(a.out, "started %s; follow it with: %s\n", run.GetID(), follow)
+	return nil
+}
+
 // wait waits for a run, showing its activities' progress, and decodes its
 // result and its error. When the command is interrupted and stop is set, the
 // run is cancelled and its clean-up awaited.
 func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, result any) error {
-	view := s.app.progressView()
+	view := s.progressView()
 	done := make(chan error, 1)
 	go func() { done <- run.Get(context.WithoutCancel(ctx), result) }()
 	tick := time.NewTicker(time.Second)
@@ -146,7 +160,9 @@ func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, r
 	for {
 		select {
 		case err := <-done:
-			view.finish()
+			fctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			view.finish(fctx)
+			cancel()
 			if interrupted && err != nil {
 				return errors.Join(context.Canceled, engine.DecodeError(err))
 			}
@@ -158,7 +174,7 @@ func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, r
 				continue
 			}
 			if !stop {
-				view.finish()
+				view.d.Close()
 				fmt.Fprintf(s.app.err, "drctl: %s goes on in the engine\n", run.GetID())
 				return ctx.Err()
 			}
@@ -173,7 +189,7 @@ func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, r
 			ctx = context.WithoutCancel(ctx)
 		case <-tick.C:
 			if ps, err := engine.Progress(ctx, s.engine, run.GetID()); err == nil {
-				view.update(ps)
+				view.update(ctx, ps)
 			}
 		}
 	}

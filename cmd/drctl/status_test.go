@@ -194,8 +194,14 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 // A check by hand is a check: status knows of it, and of what it found.
 func TestVerifyByHandIsKept(t *testing.T) {
 	file, s := vaultsOnly(t, "{address: 127.0.0.1:1}")
-	if _, err := command(t.Context(), file, "backup", "verify"); err != nil {
+	var out, errs bytes.Buffer
+	root := newApp(&out, &errs).root()
+	root.SetArgs([]string{"--config", file, "backup", "verify"})
+	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(errs.String(), "done: vault of east") || !strings.Contains(out.String(), "vault east: ") {
+		t.Errorf("progress:\n%s\n%s", &errs, &out)
 	}
 	for _, region := range []string{"east", "west"} {
 		v, err := s.p.Vault(t.Context(), "west")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
@@ -11,12 +12,17 @@ import (
 
 // view shows the pending activities of a run on standard error.
 type view struct {
-	d    *progress.Display
-	seen map[string]bool
+	d *progress.Display
+	// outcome says how an activity ended that is no longer pending, when that
+	// is known.
+	outcome func(context.Context, engine.Pending) (known bool, err error)
+	seen    map[string]engine.Pending // by row
 }
 
-func (a *app) progressView() *view {
-	return &view{seen: map[string]bool{}, d: a.display()}
+func (s *session) progressView() *view {
+	return &view{seen: map[string]engine.Pending{}, d: s.app.display(), outcome: func(ctx context.Context, p engine.Pending) (bool, error) {
+		return engine.Outcome(ctx, s.engine, p)
+	}}
 }
 
 // display shows progress on standard error.
@@ -24,9 +30,10 @@ func (a *app) display() *progress.Display {
 	return progress.New(a.err, progress.Options{TTY: tty(a.err), NoColor: a.noColor, JSON: a.json})
 }
 
-// update shows what the activities said with their last beats. An activity
-// that is no longer pending is done; the result says how it ended.
-func (v *view) update(ps []engine.Pending) {
+// update shows what the activities said with their last beats, and how those
+// ended that are no longer pending. One whose end is not known yet stays as it
+// was until the next update.
+func (v *view) update(ctx context.Context, ps []engine.Pending) {
 	now := map[string]bool{}
 	for _, p := range ps {
 		var b activities.Beat
@@ -40,15 +47,22 @@ func (v *view) update(ps []engine.Pending) {
 		if p.Attempt > 1 {
 			row.Detail = fmt.Sprintf("attempt %d after: %s", p.Attempt, p.LastFailure)
 		}
-		v.seen[name] = true
+		v.seen[name] = p
 		v.d.Set(row)
 	}
-	for name := range v.seen {
-		if !now[name] {
+	for name, p := range v.seen {
+		if now[name] {
+			continue
+		}
+		if known, err := v.outcome(ctx, p); known {
 			delete(v.seen, name)
-			v.d.Finish(name, nil)
+			v.d.Finish(name, err)
 		}
 	}
 }
 
-func (v *view) finish() { v.d.Close() }
+// finish shows the last: the run has ended, and all that belonged to it.
+func (v *view) finish(ctx context.Context) {
+	v.update(ctx, nil)
+	v.d.Close()
+}

@@ -205,6 +205,53 @@ func TestProgressAndRunning(t *testing.T) {
 	}
 }
 
+func TestOutcomeOfAnActivity(t *testing.T) {
+	e := enginetest.Start(t, enginetest.Options(t))
+	c := enginetest.Client(t, e)
+	end := make(chan error)
+	startWorker(t, c, func(ctx context.Context, i int) (int, error) {
+		for {
+			activity.RecordHeartbeat(ctx, i)
+			select {
+			case err := <-end:
+				return i, engine.EncodeError(err)
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	})
+	for name, give := range map[string]error{"done": nil, "failed": fail.Newf(fail.Corrupt, "verify", "x", "checksum"), "cancelled": context.Canceled} {
+		run := execute(t, c, name, "count", 1)
+		var p engine.Pending
+		waitFor(t, "a pending activity", func() bool {
+			ps, err := engine.Progress(t.Context(), c, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(ps) == 1 {
+				p = ps[0]
+			}
+			return len(ps) == 1 && p.State == "started"
+		})
+		if known, err := engine.Outcome(t.Context(), c, p); known {
+			t.Errorf("%s: it has ended already: %v", name, err)
+		}
+		if name == "cancelled" {
+			if err := c.CancelWorkflow(t.Context(), name, ""); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			end <- give
+		}
+		_ = run.Get(t.Context(), nil)
+		known, err := engine.Outcome(t.Context(), c, p)
+		if !known || (err == nil) != (give == nil) || give != nil && fail.CodeOf(err) != fail.CodeOf(give) {
+			t.Errorf("%s: %v, known %v", name, err, known)
+		}
+	}
+}
+
 func TestDialErrors(t *testing.T) {
 	e := enginetest.Start(t, enginetest.Options(t))
 	_, err := engine.Dial(t.Context(), engine.Options{Address: e.Address, Namespace: "nobody"})

@@ -89,6 +89,35 @@ func pending(id string, a *workflowpb.PendingActivityInfo) Pending {
 	return p
 }
 
+// Outcome says how an activity that is no longer pending ended: nil when it was
+// done, its error otherwise. Known is false when the history does not tell (yet).
+func Outcome(ctx context.Context, c client.Client, p Pending) (known bool, err error) {
+	it := c.GetWorkflowHistory(ctx, p.Workflow, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	id := int64(-1)
+	for it.HasNext() {
+		e, herr := it.Next()
+		if herr != nil {
+			return false, nil
+		}
+		if a := e.GetActivityTaskScheduledEventAttributes(); a != nil && a.GetActivityId() == p.ID {
+			id = e.GetEventId()
+		}
+		if a := e.GetActivityTaskCompletedEventAttributes(); a != nil && a.GetScheduledEventId() == id {
+			return true, nil
+		}
+		if a := e.GetActivityTaskFailedEventAttributes(); a != nil && a.GetScheduledEventId() == id {
+			return true, DecodeError(failures{}.FailureToError(a.GetFailure()))
+		}
+		if a := e.GetActivityTaskTimedOutEventAttributes(); a != nil && a.GetScheduledEventId() == id {
+			return true, DecodeError(failures{}.FailureToError(a.GetFailure()))
+		}
+		if a := e.GetActivityTaskCanceledEventAttributes(); a != nil && a.GetScheduledEventId() == id {
+			return true, context.Canceled
+		}
+	}
+	return false, nil
+}
+
 func instant(t *timestamppb.Timestamp) time.Time {
 	if t == nil {
 		return time.Time{}

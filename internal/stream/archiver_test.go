@@ -125,6 +125,42 @@ func TestDeclaredHoleIsKept(t *testing.T) {
 	}
 }
 
+// What is missing counts for the vault that the durability waits for, up to
+// its first open gap.
+func TestAwaitDurableTellsWhatIsMissing(t *testing.T) {
+	set, dirs := testSet(t, 2, 2)
+	a := start(t, Options{Set: set, ChunkSize: 100})
+	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes("L", 0, 500)))
+	must(t, a.Close(ctx))
+	remove(t, dirs[1], 200)
+	missing := func(durability int, offset uint64) uint64 {
+		t.Helper()
+		wctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		set := set
+		set.Durability = durability
+		got := uint64(1 << 60)
+		_, err := AwaitDurable(wctx, set, shard, pos("L", offset), time.Millisecond, func(n uint64) {
+			got = n
+			cancel() // once is enough
+		})
+		if err != nil && !fail.Is(err, fail.Stalled) {
+			t.Fatal(err)
+		}
+		return got
+	}
+	for _, c := range []struct {
+		durability int
+		offset     uint64
+		want       uint64
+	}{{1, 600, 100}, {2, 600, 400}, {1, 500, 0}, {2, 450, 250}, {2, 150, 0}} {
+		if got := missing(c.durability, c.offset); got != c.want {
+			t.Errorf("durable in %d up to %d: %d bytes missing, want %d", c.durability, c.offset, got, c.want)
+		}
+	}
+}
+
 // An open gap, as a crash leaves it, is where the next archiver resumes; what
 // is behind it does not count as durable.
 func TestOpenGapIsWhereItResumes(t *testing.T) {

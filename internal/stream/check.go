@@ -70,7 +70,8 @@ type watch struct {
 	polls   int
 	chunks  []Chunk // of the lineage, from the run that matters on
 	after   string
-	chained bool // parents hold everything up to where their child left
+	held    uint64 // offset up to which it is known to hold everything; 0 is not known
+	chained bool   // parents hold everything up to where their child left
 	from    beginning
 }
 
@@ -106,7 +107,11 @@ func (w *watch) reached(ctx context.Context) (bool, error) {
 	if w.chained = parents(byID, l, w.at.Offset); !w.chained {
 		return false, nil
 	}
-	return w.at.Offset == l.Offset || w.holds(l.Holes), nil
+	if w.at.Offset == l.Offset {
+		w.held = w.at.Offset
+		return true, nil
+	}
+	return w.holds(l.Holes), nil
 }
 
 // parents checks the lineages that this one descends from, up to the last
@@ -144,6 +149,11 @@ func (w *watch) holds(holes []Gap) bool {
 				w.after = c.Key
 			}
 		}
+		for _, r := range closed {
+			if r.from <= w.at.Offset {
+				w.held = min(r.to, w.at.Offset)
+			}
+		}
 	}
 	return inside(closed, w.at.Offset)
 }
@@ -159,14 +169,20 @@ func inside(rs []run, offset uint64) bool {
 // then every poll only what is new. A vault that cannot be reached is tried
 // again.
 func WaitDurable(ctx context.Context, set vault.Set, shard targets.ShardID, at targets.Position, poll time.Duration) ([]string, error) {
+	return AwaitDurable(ctx, set, shard, at, poll, nil)
+}
+
+// AwaitDurable is WaitDurable with a word, after every poll, about how many
+// bytes are missing still, as far as the vaults show it.
+func AwaitDurable(ctx context.Context, set vault.Set, shard targets.ShardID, at targets.Position, poll time.Duration, missing func(bytes uint64)) ([]string, error) {
 	watches := make([]*watch, len(set.Vaults))
 	for i, v := range set.Vaults {
 		watches[i] = &watch{v: v, st: v.Store(), shard: shard, at: at}
 	}
-	return waitDurable(ctx, set, watches, poll)
+	return waitDurable(ctx, set, watches, poll, missing)
 }
 
-func waitDurable(ctx context.Context, set vault.Set, watches []*watch, poll time.Duration) ([]string, error) {
+func waitDurable(ctx context.Context, set vault.Set, watches []*watch, poll time.Duration, missing func(bytes uint64)) ([]string, error) {
 	if poll <= 0 {
 		poll = 200 * time.Millisecond
 	}
@@ -202,6 +218,16 @@ func waitDurable(ctx context.Context, set vault.Set, watches []*watch, poll time
 				lack = append(lack, w.v.Region()+" ("+last[i].Error()+")")
 			default:
 				lack = append(lack, w.v.Region())
+			}
+		}
+		if n := min(max(set.Durability, 1), len(watches)); missing != nil && n > 0 {
+			held := make([]uint64, len(watches))
+			for i, w := range watches {
+				held[i] = w.held
+			}
+			slices.Sort(held)
+			if enough := held[len(held)-n]; enough > 0 {
+				missing(watches[0].at.Offset - enough)
 			}
 		}
 		if len(have) >= max(set.Durability, 1) {

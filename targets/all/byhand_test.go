@@ -145,7 +145,7 @@ func (p *platform) cut(ins ...targets.Instance) targets.Cut {
 	for i, s := range cut.Shards {
 		if s.Kind == targets.S3 {
 			in := ins[slices.IndexFunc(ins, func(in targets.Instance) bool { return in.Shard == s.Shard })]
-			cut.Shards[i].Position, _, err = p.drivers[targets.S3].(targets.Snapshotter).Snapshot(p.ctx, in, s.Position.AsOf, p.set.Shard(s.Shard))
+			cut.Shards[i].Position, _, err = p.drivers[targets.S3].(targets.Snapshotter).Snapshot(p.ctx, in, s.Position.AsOf, p.set.Shard(s.Shard), nil)
 			p.must(err)
 			continue
 		}

@@ -183,8 +183,17 @@ func (b *bucket) read(t testing.TB, key string) string {
 
 func (f *fixture) snapshot(s *store, asOf time.Time) (targets.Position, targets.SnapshotStats) {
 	f.t.Helper()
-	p, st, err := f.d.Snapshot(context.Background(), f.in, asOf, s)
+	var last targets.SnapshotStats
+	p, st, err := f.d.Snapshot(context.Background(), f.in, asOf, s, func(now targets.SnapshotStats) {
+		if now.Objects <= last.Objects || now.Bytes < last.Bytes {
+			f.t.Errorf("progress went from %+v to %+v", last, now)
+		}
+		last = now
+	})
 	f.must(f.t, err)
+	if last.DeletedSinceLast, last.Failed = st.DeletedSinceLast, st.Failed; last != st {
+		f.t.Errorf("the last progress is %+v, the outcome %+v", last, st)
+	}
 	return p, st
 }
 

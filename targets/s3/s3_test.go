@@ -65,7 +65,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 			}
 			// The restored bucket, taken again, has the same contents.
 			s2 := newStore(t)
-			p2, _, err := f.d.Snapshot(context.Background(), in, time.Now(), s2)
+			p2, _, err := f.d.Snapshot(context.Background(), in, time.Now(), s2, nil)
 			f.must(t, err)
 			for k, e := range s2.entries(t, p2.Manifest) {
 				want := es[k]
@@ -325,7 +325,7 @@ func TestUnnameableKey(t *testing.T) {
 	t.Parallel()
 	f, s := newFixture(t, true), newStore(t)
 	f.putObject(t, "ctl\x01key", "x")
-	p, _, err := f.d.Snapshot(context.Background(), f.in, time.Now(), s)
+	p, _, err := f.d.Snapshot(context.Background(), f.in, time.Now(), s, nil)
 	if err == nil {
 		if es := s.entries(t, p.Manifest); es["ctl\x01key"].Size != 1 {
 			t.Errorf("lost: %+v", es)
@@ -404,7 +404,7 @@ func TestErrors(t *testing.T) {
 	}
 	bad = f.in
 	bad.Database = "absent"
-	_, _, err = f.d.Snapshot(ctx, bad, time.Now(), s)
+	_, _, err = f.d.Snapshot(ctx, bad, time.Now(), s, nil)
 	wantCode(t, err, fail.NotFound)
 	fs, err := f.d.Verify(ctx, bad, targets.Expectation{})
 	if err != nil || len(failed(fs)) != 1 {
@@ -424,7 +424,7 @@ func TestErrors(t *testing.T) {
 	wantCode(t, err, fail.Invalid)
 	short, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, _, err = f.d.Snapshot(short, f.in, time.Now(), s); err == nil {
+	if _, _, err = f.d.Snapshot(short, f.in, time.Now(), s, nil); err == nil {
 		t.Error("a cancelled snapshot succeeded")
 	}
 }

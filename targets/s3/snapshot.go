@@ -28,7 +28,7 @@ const (
 // Snapshot records every object as of the instant. See the package's text for
 // what that means. It may be repeated; objects stored by a broken attempt are
 // not stored again.
-func (d *Driver) Snapshot(ctx context.Context, in targets.Instance, asOf time.Time, to targets.ObjectSink) (targets.Position, targets.SnapshotStats, error) {
+func (d *Driver) Snapshot(ctx context.Context, in targets.Instance, asOf time.Time, to targets.ObjectSink, progress func(targets.SnapshotStats)) (targets.Position, targets.SnapshotStats, error) {
 	var stats targets.SnapshotStats
 	b, err := open(ctx, in)
 	if err != nil {
@@ -54,7 +54,7 @@ func (d *Driver) Snapshot(ctx context.Context, in targets.Instance, asOf time.Ti
 	defer os.Remove(f.Name())
 	defer f.Close()
 
-	s := &snapshot{bucket: b, to: to, versioned: versioned, stats: &stats}
+	s := &snapshot{bucket: b, to: to, versioned: versioned, stats: &stats, progress: progress}
 	if err := s.run(ctx, listing, d.last(ctx, b, to), f); err != nil {
 		return targets.Position{}, stats, err
 	}
@@ -105,6 +105,7 @@ type snapshot struct {
 	to        targets.ObjectSink
 	versioned bool
 	stats     *targets.SnapshotStats
+	progress  func(targets.SnapshotStats) // may be nil
 }
 
 // job is one key on its way to the manifest.
@@ -332,6 +333,10 @@ func (s *snapshot) write(ctx context.Context, queue <-chan *job, w io.Writer) er
 		} else {
 			s.stats.NewObjects++
 			s.stats.NewBytes += j.entry.Size
+		}
+		if s.progress != nil { // what is deleted is counted elsewhere, at the same time
+			s.progress(targets.SnapshotStats{Objects: s.stats.Objects, Bytes: s.stats.Bytes, NewObjects: s.stats.NewObjects,
+				NewBytes: s.stats.NewBytes, ReusedObjects: s.stats.ReusedObjects})
 		}
 		if err := m.add(j.entry); err != nil {
 			return local(err)
