@@ -108,6 +108,7 @@ func (b *beater) send(x Beat) {
 	if x.Phase == b.beat.Phase && time.Since(b.last) < 500*time.Millisecond {
 		return
 	}
+	x.Attempt = int(activity.GetInfo(b.ctx).Attempt)
 	b.last, b.beat = time.Now(), x
 	activity.RecordHeartbeat(b.ctx, x)
 }

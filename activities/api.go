@@ -212,7 +212,8 @@ type StepIn struct {
 	Assertions []targets.Assertion `json:"assertions,omitempty"`
 }
 
-// StepOut is what a step did.
+// StepOut is what a step did. Attempt counts its attempts; Started is when the
+// first of them was asked for, once there was more than one.
 type StepOut struct {
 	StepID   string            `json:"step_id"`
 	Shard    targets.ShardID   `json:"shard"`
@@ -289,4 +290,6 @@ type Beat struct {
 	Detail string  `json:"detail,omitempty"`
 	Offset uint64  `json:"offset,omitempty"`
 	Lag    float64 `json:"lag_seconds,omitempty"`
+	// Attempt outlives an activity whose worker died.
+	Attempt int `json:"attempt,omitempty"`
 }

@@ -22,7 +22,7 @@ import (
 // RestoreShard lays one shard down and brings it to its point.
 func (a *Activities) RestoreShard(ctx context.Context, in StepIn) (StepOut, error) {
 	out, err := a.restoreShard(ctx, in)
-	return out, engine.EncodeError(err)
+	return out, engine.EncodeAttempt(err, int(activity.GetInfo(ctx).Attempt))
 }
 
 func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, error) {
@@ -229,7 +229,7 @@ func notVerified(in targets.Instance) targets.Finding {
 // VerifyShard runs the driver's checks on a restored shard.
 func (a *Activities) VerifyShard(ctx context.Context, in StepIn) (StepOut, error) {
 	out, err := a.verifyShard(ctx, in)
-	return out, engine.EncodeError(err)
+	return out, engine.EncodeAttempt(err, int(activity.GetInfo(ctx).Attempt))
 }
 
 func (a *Activities) verifyShard(parent context.Context, in StepIn) (StepOut, error) {

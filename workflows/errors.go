@@ -5,12 +5,26 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 
+	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 )
 
 // text words an activity's error as drctl meant it, without the engine's frame.
 func text(err error) string { return engine.DecodeError(err).Error() }
+
+// attempts is how often a failed activity was tried, as far as it could say: a
+// worker that died tells it by its last sign of life. 0 is not known.
+func attempts(err error) int {
+	var out *temporal.TimeoutError
+	if errors.As(err, &out) && out.HasLastHeartbeatDetails() {
+		var b activities.Beat
+		if out.LastHeartbeatDetails(&b) == nil {
+			return b.Attempt
+		}
+	}
+	return engine.Attempt(err)
+}
 
 // temporalCanceled ends a workflow as cancelled, with a word about it.
 func temporalCanceled(detail string) error { return temporal.NewCanceledError(detail) }

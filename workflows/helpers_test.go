@@ -118,14 +118,17 @@ func (w *world) leftOpen() (ids []string) {
 // activitiesOf are trivial activities under the real names.
 func (w *world) activities() map[string]any {
 	step := func(ctx context.Context, name string, in activities.StepIn) (activities.StepOut, error) {
-		out := activities.StepOut{StepID: in.Step.ID, Shard: in.Step.Shard, Op: in.Step.Op, Started: t0, Finished: t0.Add(time.Second), Attempt: 1}
-		err := w.call(ctx, name, in.Step.Shard.String())
+		attempt := int(activity.GetInfo(ctx).Attempt)
+		out := activities.StepOut{StepID: in.Step.ID, Shard: in.Step.Shard, Op: in.Step.Op, Attempt: attempt}
+		out.Started = t0.Add(time.Duration(attempt-1) * time.Hour) // as the worker of this attempt has it
+		out.Finished = out.Started.Add(time.Second)
+		err := engine.DecodeError(w.call(ctx, name, in.Step.Shard.String()))
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if in.Step.Op == restore.OpVerify {
 			out.Findings = w.findings[in.Step.Shard.String()]
 		}
-		return out, err
+		return out, engine.EncodeAttempt(err, attempt)
 	}
 	return map[string]any{
 		activities.FenceCutName: func(ctx context.Context, in activities.GroupIn) (targets.Cut, error) {

@@ -235,10 +235,14 @@ func runStep(ctx workflow.Context, in RestoreIn, step restore.Step, box activiti
 		arg.Assertions = append(arg.Assertions, in.Assertions[step.Shard.Target]...)
 		arg.Assertions = append(arg.Assertions, in.Assertions[step.Shard.String()]...)
 	}
+	// A step begins when it is first asked for, however often it is tried.
 	started := workflow.Now(ctx).UTC()
 	var res activities.StepOut
 	if err := workflow.ExecuteActivity(long(ctx, queue, step.Limit, 10), name, arg).Get(ctx, &res); err != nil {
-		return activities.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Error: text(err)}
+		return activities.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Attempt: attempts(err), Error: text(err)}
+	}
+	if res.Attempt > 1 {
+		res.Started = started
 	}
 	return res
 }

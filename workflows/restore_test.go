@@ -132,6 +132,39 @@ func TestRestoreFailedStepStopsOnlyItsDependants(t *testing.T) {
 	}
 }
 
+// A step counts all its attempts, whether the last one succeeds or fails, and
+// its time begins with the first.
+func TestRestoreCountsAttempts(t *testing.T) {
+	again := fail.New(fail.Unavailable, "test", "", "", errors.New("connection refused"))
+	for name, last := range map[string]error{"done": nil, "failed": broken("orders/0")} {
+		p := planOf("orders/0")
+		w := newWorld()
+		n := 0
+		w.hook = func(_ context.Context, call string) error {
+			if !strings.HasPrefix(call, "RestoreShard") {
+				return nil
+			}
+			if n++; n < 3 {
+				return again
+			}
+			return last
+		}
+		e := env(t, w)
+		e.ExecuteWorkflow(workflows.Restore, restoreIn(p))
+		var out workflows.RestoreOut
+		if err := e.GetWorkflowResult(&out); err != nil {
+			t.Fatal(err)
+		}
+		s := out.Steps[0]
+		if s.Attempt != 3 || (s.Error != "") != (last != nil) || s.Started.Before(out.Started) || s.Started.After(t0.Add(time.Minute)) {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if last != nil && s.Finished.Sub(s.Started) < 3*time.Second { // of the workflow's clock: the pauses between the attempts
+			t.Errorf("%s: the step is said to have taken %s", name, s.Finished.Sub(s.Started))
+		}
+	}
+}
+
 // A check that finds something is a finding of a step that was done.
 func TestRestoreTellsAFindingFromAFailure(t *testing.T) {
 	w := newWorld()

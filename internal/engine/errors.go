@@ -27,17 +27,22 @@ type wire struct {
 	Cause    string    `json:"cause,omitempty"`
 	Text     string    `json:"text,omitempty"`     // of an error around or beside the coded one
 	Canceled bool      `json:"canceled,omitempty"` // context.Canceled is in the tree
+	Attempt  int       `json:"attempt,omitempty"`  // of the activity that failed, from 1; 0 is not known
 }
 
 // EncodeError turns an error of drctl into one that the engine carries whole:
 // its type is the code, and it is retried only when fail.Retryable says so, or
 // when it came of a cancelled context (a worker that stops). Errors of the
 // engine itself pass unchanged. Nil stays nil.
-func EncodeError(err error) error {
+func EncodeError(err error) error { return EncodeAttempt(err, 0) }
+
+// EncodeAttempt is EncodeError with the number of the attempt that failed,
+// which the engine itself does not tell the workflow. See Attempt.
+func EncodeAttempt(err error, attempt int) error {
 	if err == nil || ofEngine(err) {
 		return err
 	}
-	w := wire{Code: fail.CodeOf(err), Canceled: errors.Is(err, context.Canceled) || temporal.IsCanceledError(err)}
+	w := wire{Code: fail.CodeOf(err), Canceled: errors.Is(err, context.Canceled) || temporal.IsCanceledError(err), Attempt: attempt}
 	var e *fail.Error
 	if errors.As(err, &e) {
 		w.Op, w.Subject, w.Hint = e.Op, clip(e.Subject), clip(e.Hint)
@@ -96,8 +101,8 @@ func DecodeError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if own, ok := decodeWire(err); ok {
-		return own
+	if w, ok := decodeWire(err); ok {
+		return w.error()
 	}
 	var e *fail.Error
 	if errors.As(err, &e) {
@@ -123,20 +128,27 @@ func DecodeError(err error) error {
 	return fail.New(serviceCode(err), "engine", subject, "", err)
 }
 
+// Attempt is the number of the attempt that failed with an error that
+// EncodeAttempt encoded; 0 when it is not known.
+func Attempt(err error) int {
+	w, _ := decodeWire(err)
+	return w.Attempt
+}
+
 // decodeWire finds the outermost error that drctl encoded.
-func decodeWire(err error) (error, bool) {
+func decodeWire(err error) (wire, bool) {
 	for err != nil {
 		var app *temporal.ApplicationError
 		if !errors.As(err, &app) {
-			return nil, false
+			return wire{}, false
 		}
 		var w wire
 		if app.HasDetails() && app.Details(&w) == nil && string(w.Code) == app.Type() && w.Code != "" {
-			return w.error(), true
+			return w, true
 		}
 		err = app.Unwrap()
 	}
-	return nil, false
+	return wire{}, false
 }
 
 func (w wire) error() error {
