@@ -56,39 +56,6 @@ func first(ctx context.Context, q Querier, sql string) (value *string, rows bool
 	return nil, false, nil
 }
 
-// null is how NULL is written in findings, and in an assertion that wants it.
-const null = "NULL"
-
-// RunAssertion asks one instance one question. A wrong answer, and a server
-// that refuses the query, are failed findings. NULL is wrong unless the
-// assertion wants NULL.
-func RunAssertion(ctx context.Context, q Querier, a targets.Assertion) (targets.Finding, error) {
-	start := time.Now()
-	f := targets.Finding{Check: a.Name, Subject: q.String(), Severity: targets.Failed, Expected: a.Want, Query: QueryHash(a.Query)}
-	v, rows, err := first(ctx, q, a.Query)
-	f.Took = time.Since(start)
-	switch {
-	case err != nil && answered(err):
-		f.Got, f.Detail = "an error", err.Error()
-		return f, nil
-	case err != nil:
-		return f, err
-	case !rows:
-		f.Got = "no row"
-	case v == nil:
-		f.Got = null
-		if a.Want == null {
-			f.Severity = targets.Passed
-		}
-	default:
-		f.Got = *v
-		if Matches(a.Want, *v) {
-			f.Severity = targets.Passed
-		}
-	}
-	return f, nil
-}
-
 // RunSum adds one number of every shard and compares the sum, exactly. A shard
 // whose answer is no number, that returns nothing (no row or NULL: its tables may
 // be empty), or that refuses the query, is a failed finding.
@@ -112,7 +79,7 @@ func RunSum(ctx context.Context, s Sum, shards []Querier) (targets.Finding, erro
 		case v == nil:
 			f.Got, f.Detail = "no row", q.String()+" returned nothing"
 			if rows {
-				f.Got = null
+				f.Got = "NULL"
 			}
 			return f, nil
 		}

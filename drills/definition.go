@@ -3,7 +3,6 @@ package drills
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -89,12 +88,6 @@ type ObjectCheck struct {
 	// AllowEmpty accepts that no row names an object; else that is a failure,
 	// because a check which looked at nothing has shown nothing.
 	AllowEmpty bool `json:"allow_empty,omitempty"`
-}
-
-// AssertionsFor returns what a shard must answer: the target's assertions and
-// then its own.
-func (d Definition) AssertionsFor(id targets.ShardID) []targets.Assertion {
-	return slices.Concat(d.Checks.Assertions[id.Target], d.Checks.Assertions[id.String()])
 }
 
 // Validate finds every contradiction at once; the error has code invalid.

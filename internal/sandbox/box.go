@@ -44,6 +44,7 @@ type record struct {
 	Purpose string    `json:"purpose"`
 	Created time.Time `json:"created"`
 	Owner   Proc      `json:"owner,omitzero"`
+	Host    string    `json:"host,omitempty"` // the owner's: a process of another host cannot be seen
 	Run     Run       `json:"run,omitzero"`
 	// Expires is when Sweep may remove it; zero means never.
 	Expires time.Time `json:"expires,omitzero"`
@@ -111,6 +112,9 @@ func Create(_ context.Context, o Options) (*Box, error) {
 			return nil, ioError("sandbox: create", dir, err)
 		}
 		b.rec.Owner = Proc{Name: "owner", Pid: o.Owner, Start: start}
+		if b.rec.Host, err = os.Hostname(); err != nil {
+			return nil, ioError("sandbox: create", dir, err)
+		}
 	}
 	return b, b.save()
 }
@@ -174,7 +178,7 @@ func (b *Box) Expires() time.Time {
 // an instant, after which Sweep removes it, or with the zero time until Remove.
 func (b *Box) Keep(until time.Time) error {
 	return b.change(func(r *record) error {
-		r.Owner, r.Run, r.Expires = Proc{}, Run{}, until
+		r.Owner, r.Host, r.Run, r.Expires = Proc{}, "", Run{}, until
 		if !until.IsZero() {
 			r.Expires = until.UTC()
 		}
@@ -371,7 +375,8 @@ func Sweep(ctx context.Context, root string, now time.Time, ended func(Run) bool
 
 // over reports whether a sandbox is to be swept.
 func (r record) over(now time.Time, ended func(Run) bool) bool {
-	return r.Owner.Pid != 0 && !r.Owner.Alive() ||
+	host, err := os.Hostname()
+	return r.Owner.Pid != 0 && err == nil && r.Host == host && !r.Owner.Alive() ||
 		!r.Expires.IsZero() && !r.Expires.After(now) ||
 		r.Run != (Run{}) && ended != nil && ended(r.Run)
 }

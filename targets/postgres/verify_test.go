@@ -181,9 +181,11 @@ func TestVerifyAssertionsThatFail(t *testing.T) {
 		{Name: "7", Query: "SELECT NULL", Want: "<1"},
 		{Name: "8", Query: "SELECT 'b'", Want: ">=a"},
 		{Name: "9", Query: "SELECT 9", Want: "<10"},
+		{Name: "10", Query: "SELECT max(balance) FROM account WHERE id = 7", Want: "!= 0"},
+		{Name: "11", Query: "SELECT max(balance) FROM account WHERE id = 7", Want: "NULL"},
 	}
 	fs := verify(t, d, in, targets.Expectation{Quick: true, Assertions: as})
-	for i, want := range []targets.Severity{"passed", "failed", "failed", "failed", "failed", "failed", "failed", "failed", "passed", "passed"} {
+	for i, want := range []targets.Severity{"passed", "failed", "failed", "failed", "failed", "failed", "failed", "failed", "passed", "passed", "failed", "passed"} {
 		if f := finding(t, fs, fmt.Sprintf("assertion %d", i)); f.Severity != want {
 			t.Errorf("%+v, want %s", f, want)
 		}

@@ -120,7 +120,7 @@ func TestSplitCommandAndMeets(t *testing.T) {
 		ok        bool
 	}{
 		{"10", "10", true}, {"10", "=10.0", true}, {"10", ">9", true}, {"10", "> 10", false}, {"10", ">= 10", true}, {"9", "<10", true},
-		{"10", "!=10", false}, {"abc", "abc", true}, {"abc", "!=abd", true}, {"(nil)", "<5", false}, {"(nil)", "(nil)", true}, {"abc", ">5", false}, {"", "", true},
+		{"10", "!=10", false}, {"abc", "abc", true}, {"abc", "!=abd", true}, {"(nil)", "<5", false}, {"(nil)", "(nil)", true}, {"(nil)", "!=5", false}, {"(nil)", "!=", false}, {"(nil)", ">=", false}, {"abc", ">5", false}, {"", "", true},
 		{"10", "<abc", false}, {"b", ">a", true},
 	} {
 		if meets(c.got, c.want) != c.ok {

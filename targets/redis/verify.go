@@ -137,7 +137,7 @@ func assert(ctx context.Context, in targets.Instance, a targets.Assertion) (targ
 	f.Took = time.Since(start)
 	switch code, _ := classify(errOr(err)); {
 	case errors.Is(err, goredis.Nil):
-		f.Got = "(nil)"
+		f.Got = nothing
 	case err != nil && (code == fail.Unavailable || ctx.Err() != nil):
 		return f, wrap(op, in, err)
 	case err != nil:
@@ -153,6 +153,9 @@ func assert(ctx context.Context, in targets.Instance, a targets.Assertion) (targ
 	return f, nil
 }
 
+// nothing is how the answer to a key that is not there is written.
+const nothing = "(nil)"
+
 func errOr(err error) error {
 	if err == nil {
 		return errors.New("")
@@ -164,7 +167,7 @@ func errOr(err error) error {
 func firstText(v any) string {
 	switch x := v.(type) {
 	case nil:
-		return "(nil)"
+		return nothing
 	case []any:
 		if len(x) == 0 {
 			return "(empty)"
@@ -177,7 +180,8 @@ func firstText(v any) string {
 }
 
 // meets compares a reply with what is wanted: a leading operator compares as
-// numbers where both sides are numbers, else as text.
+// numbers where both sides are numbers, else as text. An answer of
+// nothing meets only an expectation of nothing.
 func meets(got, want string) bool {
 	op := "="
 	for _, o := range []string{"!=", "<=", ">=", "=", "<", ">"} {
@@ -185,6 +189,9 @@ func meets(got, want string) bool {
 			op, want = o, strings.TrimSpace(rest)
 			break
 		}
+	}
+	if got == nothing {
+		return op == "=" && want == nothing
 	}
 	c := strings.Compare(got, want)
 	if a, errA := strconv.ParseFloat(strings.TrimSpace(got), 64); errA == nil {
