@@ -1,8 +1,7 @@
-//go:build e2e
-
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -15,6 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/restore"
@@ -53,7 +56,7 @@ func testDamage(t *testing.T, w *world) {
 	}
 	for _, d := range w.damages(t, ctx, v) {
 		t.Run(d.name, func(t *testing.T) {
-			heal := plant(t, ctx, v.Store(), d)
+			heal := w.plant(t, ctx, v.Store(), d)
 			defer heal()
 			w.expect(t, 4, []string{"FAILED", cmp.Or(d.verify, d.key), "verification failed"}, "backup", "verify", "--vault", "west")
 			r := w.run(t, "drill", "run", "region-loss", "--engine", "embedded", "-c", config)
@@ -200,21 +203,21 @@ func fetch(t *testing.T, ctx context.Context, s vault.Store, key string) []byte 
 	return b
 }
 
-// plant damages an object and returns the way back.
-func plant(t *testing.T, ctx context.Context, s vault.Store, d damage) (heal func()) {
+// plant damages an object and returns the way back. It writes past the vault,
+// which would never put a record over another.
+func (w *world) plant(t *testing.T, ctx context.Context, s vault.Store, d damage) (heal func()) {
 	t.Helper()
 	good := fetch(t, ctx, s, d.key)
+	raw := sandboxtest.Client(w.instance(t, "west", "media/0"))
 	put := func(b []byte) {
 		t.Helper()
-		if _, err := s.Stat(ctx, d.key); err == nil {
-			if err := s.Delete(ctx, d.key); err != nil {
-				t.Fatal(err)
-			}
-		}
+		var err error
 		if b == nil {
-			return
+			_, err = raw.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: aws.String("vault"), Key: &d.key})
+		} else {
+			_, err = raw.PutObject(ctx, &awss3.PutObjectInput{Bucket: aws.String("vault"), Key: &d.key, Body: bytes.NewReader(b)})
 		}
-		if err := s.Put(ctx, d.key, b); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
