@@ -237,8 +237,8 @@ type CheckIn struct {
 // CheckOut is the outcome of a vault's verification.
 type CheckOut struct {
 	Region   string            `json:"region"`
-	Objects  int64             `json:"objects"`
-	Findings []targets.Finding `json:"findings"`
+	Findings []targets.Finding `json:"findings"` // an activity returns the first of them, the worst first
+	Checks   int               `json:"checks"`   // findings in all
 	Failed   int               `json:"failed"`
 	Took     time.Duration     `json:"took_ns"`
 }

@@ -205,7 +205,7 @@ func (w *world) activities() map[string]any {
 			return activities.DrillOut{ID: "report"}, w.call(ctx, activities.FinishDrillName, "")
 		},
 		activities.CheckVaultName: func(ctx context.Context, in activities.CheckIn) (activities.CheckOut, error) {
-			return activities.CheckOut{Region: in.Region, Objects: 7}, w.call(ctx, activities.CheckVaultName, in.Region)
+			return activities.CheckOut{Region: in.Region, Checks: 7}, w.call(ctx, activities.CheckVaultName, in.Region)
 		},
 		activities.RetainName: func(ctx context.Context, in activities.CheckIn) (activities.RetainOut, error) {
 			return activities.RetainOut{Region: in.Region}, w.call(ctx, activities.RetainName, in.Region)
