@@ -37,7 +37,44 @@ func (a *Activities) check(parent context.Context, in CheckIn) (CheckOut, error)
 	if err != nil {
 		return out, err
 	}
-	return out, SaveCheck(ctx, a.Platform, g, out)
+	for _, f := range out.Findings {
+		if f.Severity == targets.Failed || f.Severity == targets.Warned {
+			a.Log.WarnContext(ctx, "check", "vault", in.Region, "severity", string(f.Severity), "check", f.Check, "subject", f.Subject,
+				"expected", f.Expected, "got", f.Got, "detail", f.Detail)
+		}
+	}
+	err = SaveCheck(ctx, a.Platform, g, out) // whole
+	out.Findings = worst(out.Findings)
+	return out, err
+}
+
+// What crosses the boundary is bounded, as the engine refuses more than 2 MB:
+// so many of a list, and so many bytes of a text.
+const (
+	maxListed = 100
+	maxText   = 1024
+)
+
+// worst are the findings that cross the boundary, the failed ones first.
+func worst(all []targets.Finding) []targets.Finding {
+	rank := map[targets.Severity]int{targets.Failed: 0, targets.Warned: 1}
+	of := func(f targets.Finding) int {
+		if r, ok := rank[f.Severity]; ok {
+			return r
+		}
+		return len(rank)
+	}
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b targets.Finding) int { return of(a) - of(b) })
+	all = all[:min(len(all), maxListed)]
+	for i := range all {
+		for _, text := range []*string{&all[i].Expected, &all[i].Got, &all[i].Detail} {
+			if len(*text) > maxText {
+				*text = (*text)[:maxText] + " [cut off]"
+			}
+		}
+	}
+	return all
 }
 
 // CheckGroup checks every stored byte of a group in one vault, that a base
@@ -49,7 +86,7 @@ func CheckGroup(ctx context.Context, v *vault.Vault, g Group, readData string, p
 	out := CheckOut{Group: g.Name, Region: v.Region(), Started: start.UTC(), ReadData: readData}
 	var err error
 	out.Findings, err = verifyVault(ctx, v, g, readData, p)
-	out.Failed, out.Took = failures(out.Findings), time.Since(start)
+	out.Checks, out.Failed, out.Took = len(out.Findings), failures(out.Findings), time.Since(start)
 	return out, err
 }
 
@@ -139,9 +176,40 @@ func oldestBase(ls []stream.Lineage, bases []targets.Artifact, to targets.Positi
 
 // RetainOut says what retention removed.
 type RetainOut struct {
-	Region string                `json:"region"`
-	Plan   vault.RetentionPlan   `json:"plan"`
-	Result vault.RetentionResult `json:"result"`
+	Region string `json:"region"`
+	// How many went; the lists in Plan and Result may be cut off.
+	Cuts      int                   `json:"cuts"`
+	Bases     int                   `json:"bases"`
+	Manifests int                   `json:"manifests"`
+	Plan      vault.RetentionPlan   `json:"plan"`
+	Result    vault.RetentionResult `json:"result"`
+	// Report is the id of the vault's report of kind "retention" that has all.
+	Report string `json:"report,omitempty"`
+}
+
+// RetentionReport is the kind of the reports of what was removed.
+const RetentionReport = "retention"
+
+// bounded is what crosses the boundary: the counts, and the first of each list.
+func (o RetainOut) bounded() RetainOut {
+	o.Plan.Cuts, o.Plan.Shards = nil, nil // the result has them
+	r := &o.Result
+	r.Cuts, r.Snapshots = r.Cuts[:min(len(r.Cuts), maxListed)], r.Snapshots[:min(len(r.Snapshots), maxListed)]
+	r.Shards = slices.Clone(r.Shards)
+	bases, kept, streams, manifests := maxListed, maxListed, maxListed, maxListed
+	for i := range r.Shards {
+		s := &r.Shards[i]
+		s.Bases, s.KeptBases = first(s.Bases, &bases), first(s.KeptBases, &kept)
+		s.Streams, s.Manifests = first(s.Streams, &streams), first(s.Manifests, &manifests)
+	}
+	return o
+}
+
+// first takes what is left of an allowance.
+func first[T any](list []T, left *int) []T {
+	n := min(len(list), *left)
+	*left -= n
+	return list[:n]
 }
 
 // Retain applies a group's retention to one region's vault: the only place
@@ -165,7 +233,21 @@ func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, erro
 	}
 	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "retain", Detail: in.Region} })
 	defer stop()
-	return ApplyRetention(ctx, v, g, time.Now().UTC(), false)
+	now := time.Now().UTC()
+	out, err = ApplyRetention(ctx, v, g, now, false)
+	if err != nil {
+		return RetainOut{Region: in.Region}, err
+	}
+	r := out.Result
+	if out.Cuts+out.Bases+out.Manifests+len(r.Snapshots) > 0 || r.Chunks+r.Objects+r.Condemned > 0 {
+		out.Report = now.Format("20060102T150405.000Z") + "-" + in.Group
+		if _, err := (vault.Set{Vaults: []*vault.Vault{v}}).SaveReport(ctx, RetentionReport, out.Report, out); err != nil {
+			return RetainOut{Region: in.Region}, err
+		}
+	}
+	a.Log.InfoContext(ctx, "retention", "vault", in.Region, "group", in.Group, "cuts", out.Cuts, "bases", out.Bases, "manifests", out.Manifests,
+		"chunks", r.Chunks, "objects", r.Objects, "condemned", r.Condemned, "report", out.Report)
+	return out.bounded(), nil
 }
 
 // ApplyRetention removes from a vault what the group's policy no longer keeps,
@@ -184,5 +266,10 @@ func ApplyRetention(ctx context.Context, v *vault.Vault, g Group, now time.Time,
 	}
 	out.Plan = vault.PlanRetention(inv, pol, now)
 	out.Result, err = v.Retain(ctx, out.Plan, vault.RetainOptions{DryRun: dry})
+	out.Cuts = len(out.Result.Cuts)
+	for _, s := range out.Result.Shards {
+		out.Bases += len(s.Bases)
+		out.Manifests += len(s.Manifests)
+	}
 	return out, err
 }

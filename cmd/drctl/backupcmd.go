@@ -332,11 +332,7 @@ func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
 		verb = "removed"
 	}
 	for _, o := range outs {
-		bases := 0
-		for _, s := range o.Result.Shards {
-			bases += len(s.Bases)
-		}
-		fmt.Fprintf(a.out, "vault %s: %s %d cuts, %d bases, %d chunks (%s), %d objects (%s), %d more later; %d cuts stay\n", o.Region, verb, len(o.Result.Cuts), bases,
+		fmt.Fprintf(a.out, "vault %s: %s %d cuts, %d bases, %d chunks (%s), %d objects (%s), %d more later; %d cuts stay\n", o.Region, verb, o.Cuts, o.Bases,
 			o.Result.Chunks, progress.Bytes(o.Result.ChunkBytes), o.Result.Objects, progress.Bytes(o.Result.ObjectBytes), o.Result.Condemned, o.Plan.KeptCuts)
 	}
 	return nil
