@@ -305,16 +305,17 @@ func isSHA(s string) bool {
 	return true
 }
 
-// contentNamed reports whether the key names its content, so that writing it
-// again changes nothing.
-func contentNamed(key string) bool {
-	if _, _, ok := ParseObjectKey(key); ok {
-		return true
+// comesBack reports whether the key is of the kind that retention deletes and
+// that a copy from another vault may bring back: it names its content, or a
+// place in a log, or carries an id that was made once. Nothing else is ever
+// stored under it.
+func comesBack(key string) bool {
+	for _, root := range []string{streamsRoot, basesRoot, objectsRoot, resticRoot, cutsRoot, reportsRoot} {
+		if strings.HasPrefix(key, root) {
+			return true
+		}
 	}
-	if _, _, _, ok := ParseManifestKey(key); ok {
-		return true
-	}
-	return strings.HasPrefix(key, resticRoot) && resticName(key)
+	return false
 }
 
 // isSealed reports whether the key holds a sealed object.

@@ -430,11 +430,24 @@ func TestPutAfterDeleteS3(t *testing.T) {
 			t.Fatal("stored again, and absent:", err)
 		}
 	}
-	// A record is never written without the condition, whatever the server thinks.
-	for _, key := range []string{CutKey("shop", "c"), "t/vault.json", ChunkKey(shardA, "L", 0, 1, epoch)} {
-		if err := v.store.Put(ctx, key, []byte("one")); err != nil {
+	// What retention deleted comes back from another vault.
+	for _, key := range []string{CutKey("shop", "c"), ChunkKey(shardA, "L", 0, 1, epoch)} {
+		for range 2 {
+			if err := v.store.Put(ctx, key, []byte("one")); err != nil {
+				t.Fatal(err)
+			}
+			wantCode(t, v.store.Put(ctx, key, []byte("one")), fail.Conflict, key)
+			if err := v.store.Delete(ctx, key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// The root records are never written without the condition, whatever the server thinks.
+	for _, key := range []string{passwordKey, "t/vault.json"} {
+		if err := v.store.Delete(ctx, key); err != nil {
 			t.Fatal(err)
 		}
+		_ = v.store.Put(ctx, key, []byte("one"))
 		if err := v.store.Delete(ctx, key); err != nil {
 			t.Fatal(err)
 		}

@@ -167,12 +167,13 @@ func (s *s3Store) create(ctx context.Context, key string, put func(name, free *s
 			return err
 		}
 		// Refused and yet absent: another conditional write was under way and
-		// failed, or the server takes a delete marker for an object. What is
-		// named by its content may be written without the condition then; for
-		// anything else the condition is all that keeps two writers apart.
-		if try == 2 && cut && !contentNamed(key) {
-			return err
-		} else if try == 2 && !contentNamed(key) {
+		// failed, or the server takes a delete marker for an object. What
+		// retention deleted may come back from another vault, and is the same;
+		// for anything else the condition is all that keeps two writers apart.
+		if try == 2 && !comesBack(key) {
+			if cut {
+				return err
+			}
 			return fail.New(fail.Unsupported, "vault: write", s.URL()+"/"+key,
 				"the S3 server must honour If-None-Match for a key whose object was deleted; by hand, remove the key's versions and repeat", err)
 		} else if try == 2 {
