@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -110,8 +111,14 @@ func testStore(t *testing.T, s Store) {
 		}
 		_, err := s.Stat(ctx, "a/one")
 		wantCode(t, err, fail.NotFound)
-		if err := s.Put(ctx, "a/one", []byte("again")); err != nil { // a delete marker is no object
-			t.Fatal(err)
+		object := ObjectKey(media, strings.Repeat("ab", 32))
+		for range 2 { // a delete marker is no object
+			if err := s.Put(ctx, object, []byte("again")); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Delete(ctx, object); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
