@@ -120,11 +120,12 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax 
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := startGuard(sandboxes); err != nil {
+	if err := startGuard(sandboxes, enginesDir(state)); err != nil {
 		return nil, nil, err
 	}
-	// The engine's database goes the way of the sandboxes when this process is killed.
-	box, err := sandbox.Create(ctx, sandbox.Options{Root: sandboxes, ID: fmt.Sprintf("engine-%d-%d", os.Getpid(), time.Now().UnixMilli()), Purpose: "engine of one command", Owner: os.Getpid()})
+	// The engine's database goes the way of the sandboxes when this process is
+	// killed, but is not among them: they may fill their volume.
+	box, err := sandbox.Create(ctx, sandbox.Options{Root: enginesDir(state), ID: fmt.Sprintf("engine-%d-%d", os.Getpid(), time.Now().UnixMilli()), Purpose: "engine of one command", Owner: os.Getpid()})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -52,7 +52,7 @@ func testDisaster(t *testing.T, w *world) {
 	if es, _ := os.ReadDir(filepath.Join(away, "sandbox")); len(es) != 0 {
 		t.Errorf("left: %v", es)
 	}
-	if es, _ := filepath.Glob(filepath.Join(away, "state", "engine-*")); len(es) != 0 {
+	if es, _ := filepath.Glob(filepath.Join(away, "state", "engines", "*")); len(es) != 0 {
 		t.Errorf("the engine of its own left %v", es)
 	}
 	w.expect(t, 4, []string{"open the vault of east", "orders/0@east", "recover it can be made from the vault of west"}, "status")

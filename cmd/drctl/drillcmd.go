@@ -87,7 +87,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 			return fail.New(fail.Invalid, "flags", "--disaster-at", "name an instant that has passed", fmt.Errorf("%s lies ahead", disaster))
 		}
 	}
-	a.sweep(ctx, s.cfg.Sandbox.Dir)
+	a.sweep(ctx, s.cfg.Sandbox.Dir, enginesDir(s.cfg.StateDir))
 	switch f.engine {
 	case "embedded":
 		in.Ordered = time.Now().UTC() // the engine's start is part of the way back

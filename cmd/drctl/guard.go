@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,22 +21,27 @@ import (
 // it. The guard is a process beside it that removes them when it is killed. When
 // the guard is gone too, as after a reboot, the next command sweeps.
 
-// startGuard starts the guard of this process's sandboxes below root. It is in
-// a session of its own, so that what ends this process leaves it alone, and it
-// ends by itself soon after this process.
-func startGuard(root string) error {
+// startGuard starts the guard of this process's sandboxes below the roots. It
+// is in a session of its own, so that what ends this process leaves it alone,
+// and it ends by itself soon after this process.
+func startGuard(roots ...string) error {
+	const op = "sandbox: guard"
 	self, err := os.Executable()
 	if err != nil {
-		return fail.New(fail.Internal, "sandbox: guard", root, "", err)
+		return fail.New(fail.Internal, op, "drctl", "", err)
 	}
 	start, err := sandbox.StartTicks(os.Getpid())
-	if err == nil {
-		root, err = filepath.Abs(root)
-	}
 	if err != nil {
-		return fail.New(fail.Internal, "sandbox: guard", root, "", err)
+		return fail.New(fail.Internal, op, "drctl", "", err)
 	}
-	cmd := exec.Command(self, "sandbox", "guard", "--dir", root, "--pid", strconv.Itoa(os.Getpid()), "--start", strconv.FormatUint(start, 10))
+	args := []string{"sandbox", "guard", "--pid", strconv.Itoa(os.Getpid()), "--start", strconv.FormatUint(start, 10)}
+	for _, root := range roots {
+		if root, err = filepath.Abs(root); err != nil {
+			return fail.New(fail.Internal, op, root, "", err)
+		}
+		args = append(args, "--dir", root)
+	}
+	cmd := exec.Command(self, args...)
 	cmd.Env = []string{} // no secrets of ours
 	cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -46,13 +52,13 @@ func startGuard(root string) error {
 }
 
 func guardCmd() *cobra.Command {
-	var root string
+	var roots []string
 	var owner sandbox.Proc
 	c := &cobra.Command{
 		Use: "guard", Short: "Remove a process's sandboxes when it ends", Args: cobra.NoArgs, Hidden: true,
-		RunE: func(cmd *cobra.Command, _ []string) error { return guard(cmd.Context(), root, owner) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return guard(cmd.Context(), roots, owner) },
 	}
-	c.Flags().StringVar(&root, "dir", "", "directory of the sandboxes")
+	c.Flags().StringArrayVar(&roots, "dir", nil, "directory of sandboxes; may be repeated")
 	c.Flags().IntVar(&owner.Pid, "pid", 0, "the process")
 	c.Flags().Uint64Var(&owner.Start, "start", 0, "its start time in clock ticks since boot")
 	return c
@@ -60,7 +66,7 @@ func guardCmd() *cobra.Command {
 
 // guard waits for the owner's end and sweeps. What the owner's own children
 // still write while they end is why it tries more than once.
-func guard(ctx context.Context, root string, owner sandbox.Proc) error {
+func guard(ctx context.Context, roots []string, owner sandbox.Proc) error {
 	const every, tries = 200 * time.Millisecond, 150
 	for owner.Alive() {
 		select {
@@ -71,7 +77,12 @@ func guard(ctx context.Context, root string, owner sandbox.Proc) error {
 	}
 	var err error
 	for range tries {
-		if _, err = sandbox.Sweep(ctx, root, time.Now(), nil); err == nil {
+		err = nil
+		for _, root := range roots {
+			_, e := sandbox.Sweep(ctx, root, time.Now(), nil)
+			err = errors.Join(err, e)
+		}
+		if err == nil {
 			return nil
 		}
 		time.Sleep(every)
@@ -79,15 +90,21 @@ func guard(ctx context.Context, root string, owner sandbox.Proc) error {
 	return err
 }
 
-// sweep removes the sandboxes below root that killed commands left and those
-// whose time is up. What cannot be removed is a warning: it is not what the
-// command was asked for.
-func (a *app) sweep(ctx context.Context, root string) {
-	removed, err := sandbox.Sweep(ctx, root, time.Now(), nil)
-	for _, id := range removed {
-		fmt.Fprintf(a.err, "drctl: removed sandbox %s: its time was up, or the command that it belonged to is gone\n", id)
-	}
-	if err != nil {
-		fmt.Fprintf(a.err, "drctl: warning: a sandbox that nobody needs could not be removed: %v\n", err)
+// enginesDir is where commands with an engine of their own keep its database,
+// away from the sandboxes, which may fill their volume.
+func enginesDir(state string) string { return filepath.Join(state, "engines") }
+
+// sweep removes the sandboxes below the roots that killed commands left and
+// those whose time is up. What cannot be removed is a warning: it is not what
+// the command was asked for.
+func (a *app) sweep(ctx context.Context, roots ...string) {
+	for _, root := range roots {
+		removed, err := sandbox.Sweep(ctx, root, time.Now(), nil)
+		for _, id := range removed {
+			fmt.Fprintf(a.err, "drctl: removed sandbox %s: its time was up, or the command that it belonged to is gone\n", id)
+		}
+		if err != nil {
+			fmt.Fprintf(a.err, "drctl: warning: a sandbox that nobody needs could not be removed: %v\n", err)
+		}
 	}
 }

@@ -235,7 +235,7 @@ func testDiskFull(t *testing.T, w *world) {
 		what  string
 	}{
 		{plan.Bytes() / 2, []string{"free space", "make room"}, "too small for the plan"},
-		{plan.Bytes() + 1<<20, []string{"o space left on device"}, "too small for what recovery writes besides"},
+		{plan.Bytes() + 4<<20, []string{"o space left on device"}, "too small for what recovery writes besides"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			if err := syscall.Mount("tmpfs", mnt, "tmpfs", 0, fmt.Sprintf("size=%d,mode=755", c.size)); err != nil {

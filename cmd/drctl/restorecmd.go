@@ -298,7 +298,7 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 			return err
 		}
 	}
-	a.sweep(ctx, r.sandboxes)
+	a.sweep(ctx, r.sandboxes, enginesDir(r.state))
 	var s *session
 	if glass {
 		var stop func()

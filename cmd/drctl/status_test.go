@@ -168,7 +168,7 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 	// Checks: the newest one of each vault counts, in whichever vault it is told.
 	check := func(region string, age time.Duration, findings ...targets.Finding) {
 		t.Helper()
-		out := activities.CheckOut{Group: "shop", Region: region, Started: now.Add(-age), Findings: findings}
+		out := activities.CheckOut{Group: "shop", Region: region, Started: now.Add(-age), Checks: len(findings), Findings: findings}
 		for _, f := range findings {
 			if f.Severity == targets.Failed {
 				out.Failed++

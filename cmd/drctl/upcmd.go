@@ -52,7 +52,7 @@ func (a *app) up(ctx context.Context, engineBin string) error {
 	if err != nil {
 		return fail.New(fail.Internal, "up", "", "", err)
 	}
-	a.sweep(ctx, cfg.Sandbox.Dir)
+	a.sweep(ctx, cfg.Sandbox.Dir, enginesDir(cfg.StateDir))
 	children, err := a.children(cfg, self, engineBin)
 	if err != nil {
 		return err
