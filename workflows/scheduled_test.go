@@ -39,7 +39,7 @@ func TestScheduledFailsWithWhatAPersonWouldBeTold(t *testing.T) {
 	}
 	w = newWorld()
 	w.findings["check west"] = []targets.Finding{{Check: "vault: sealed objects", Subject: "west: streams/x", Severity: targets.Failed}, {Severity: targets.Passed}}
-	wantCode(t, scheduled(t, w, workflows.CheckName, workflows.CheckAllIn{Group: group()}), fail.Unverified, "vault of west: 1 of 2", "streams/x")
+	wantCode(t, scheduled(t, w, workflows.CheckName, workflows.CheckAllIn{Group: group()}), fail.Unverified, "vault of west: 1 of 7 checks failed", "streams/x")
 
 	w = newWorld()
 	wantCode(t, scheduled(t, w, workflows.RunDrillName, drillIn()), fail.Unverified, "drill show report")
