@@ -127,15 +127,21 @@ func TestShowIsStable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := Parse(shown, name+" shown")
-		if err != nil {
-			t.Fatalf("%s: what Show printed is refused: %v\n%s", name, err, shown)
+		asJSON, err := c.ShowJSON()
+		if err != nil || !json.Valid(asJSON) {
+			t.Fatalf("%s: no JSON: %v\n%s", name, err, asJSON)
 		}
-		if c.Hash() != again.Hash() {
-			t.Errorf("%s: the hash changed", name)
-		}
-		if err := validate(t, shown); err != nil {
-			t.Errorf("%s: the schema refuses what Show printed: %v", name, err)
+		for _, shown := range [][]byte{shown, asJSON} {
+			again, err := Parse(shown, name+" shown")
+			if err != nil {
+				t.Fatalf("%s: what Show printed is refused: %v\n%s", name, err, shown)
+			}
+			if c.Hash() != again.Hash() {
+				t.Errorf("%s: the hash changed", name)
+			}
+			if err := validate(t, shown); err != nil {
+				t.Errorf("%s: the schema refuses what Show printed: %v", name, err)
+			}
 		}
 	}
 }

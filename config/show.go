@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"reflect"
 	"slices"
 	"strconv"
@@ -19,6 +20,23 @@ import (
 // redacted: people put tokens there.
 func (c *Config) Show() ([]byte, error) {
 	return c.render(true)
+}
+
+// ShowJSON is Show as JSON. It can be read as a configuration too: JSON is YAML.
+func (c *Config) ShowJSON() ([]byte, error) {
+	b, err := c.render(true)
+	if err != nil {
+		return nil, err
+	}
+	var v any
+	if err := yaml.Unmarshal(b, &v); err != nil {
+		return nil, fail.New(fail.Internal, "config: show", c.file, "", err)
+	}
+	out, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return nil, fail.New(fail.Internal, "config: show", c.file, "", err)
+	}
+	return append(out, '\n'), nil
 }
 
 // Hash identifies the resolved configuration: two files that mean the same

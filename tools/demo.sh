@@ -7,6 +7,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 DRCTL=$PWD/bin/drctl
+MODE=${DEMO_MODE:-gate} # share: the shop's customers know nothing of the gate
+case $MODE in gate | share) ;; *) echo "demo: DEMO_MODE is gate or share, not $MODE" >&2; exit 2 ;; esac
 WORK=${DEMO_DIR:-$(mktemp -d /var/tmp/drctl-demo.XXXXXX)}
 LAB=$WORK/lab
 SIZE=${DEMO_SIZE:-200MiB}
@@ -46,11 +48,11 @@ trap 'exit 130' INT TERM
 
 begin=$(date +%s)
 say "1. Two regions: 4 PostgreSQL shards with standbys, 2 Redis masters with replicas, an S3 server each ($SIZE of data)"
-run lab up --dir "$LAB" --size "$SIZE" 2>"$WORK/lab.log"
+run lab up --dir "$LAB" --size "$SIZE" --mode "$MODE" 2>"$WORK/lab.log"
 run vault init
 
 say "2. Customers buy: $RATE operations per second; money and stock move between shards"
-bg "$WORK/traffic.json" "$WORK/traffic.log" lab traffic --dir "$LAB" --rate "$RATE" --json --journal "$WORK/journal.jsonl"
+bg "$WORK/traffic.json" "$WORK/traffic.log" lab traffic --dir "$LAB" --rate "$RATE" --gate="$([ "$MODE" = gate ] && echo true || echo false)" --json --journal "$WORK/journal.jsonl"
 traffic=$pid
 
 say "3. drctl up: engine, workers, archivers, schedules (a cut every 5 s)"
@@ -111,7 +113,8 @@ run sandbox rm "$box"
 
 say "Summary"
 backed=$(jq -r '[.bases[].base.finished] | max' "$WORK/backup.json")
-jq -r --arg t "$backed" '[.cuts[] | select(.fenced_at > $t) | .stall_ns / 1e6] | sort | "fence        \(length) cuts after the backup, stall p50 \(.[(length - 1) / 2 | floor] * 10 | round / 10) ms, p99 \(.[((length * 99 + 99) / 100 | floor) - 1] * 10 | round / 10) ms"' "$WORK/cuts.json"
+budget=$("$DRCTL" config show --json | jq -r .policies.standard.cut.budget)
+jq -r --arg t "$backed" --arg mode "$MODE" --arg budget "$budget" '[.cuts[] | select(.fenced_at > $t) | .stall_ns / 1e6] | sort | "fence        mode \($mode), budget \($budget): \(length) cuts after the backup, stall p50 \(.[(length - 1) / 2 | floor] * 10 | round / 10) ms, p99 \(.[((length * 99 + 99) / 100 | floor) - 1] * 10 | round / 10) ms"' "$WORK/cuts.json"
 jq -r --arg t "$backed" 'def t: (sub("\\.[0-9]+Z$"; "Z") | fromdate) + ((capture("(?<f>\\.[0-9]+)Z$").f // "0") | tonumber); [.cuts[] | select(.fenced_at > $t) | ((.sealed_at | t) - (.fenced_at | t))] | sort | "streams      every byte up to a cut durable in both vaults, after the backup: p50 \(.[(length - 1) / 2 | floor] * 100 | round / 100) s, worst \(.[-1] * 100 | round / 100) s"' "$WORK/cuts.json"
 jq -r '.stats | "fence, all   \(.cuts) cuts, stall p50 \(.stall_p50_ns/1e6*10|round/10) ms, p99 \(.stall_p99_ns/1e6*10|round/10) ms, worst \(.stall_max_ns/1e6*10|round/10) ms, at most \(.attempts_max) attempts\nsealed       p50 \(.seal_p50_ns/1e9*100|round/100) s, p99 \(.seal_p99_ns/1e9*100|round/100) s after the fence, in both vaults"' "$WORK/cuts.json"
 jq -r '"customers    \(.acked) operations acknowledged, \(.failed) failed, \(.unknown) without an answer (all counted to the end, the disaster included)\nlatency      p50 \(.p50_ns/1e6*10|round/10) ms, p99 \(.p99_ns/1e6*10|round/10) ms"' "$WORK/traffic.json"

@@ -31,7 +31,11 @@ func (a *app) configCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				b, err := cfg.Show()
+				show := cfg.Show
+				if a.json {
+					show = cfg.ShowJSON
+				}
+				b, err := show()
 				if err == nil {
 					_, err = a.out.Write(b)
 				}

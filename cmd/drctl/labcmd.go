@@ -130,7 +130,18 @@ func (a *app) labDown(dir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return l.Down(cmd.Context(), destroy)
+			if err := l.Down(cmd.Context(), destroy); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(map[string]any{"dir": l.Dir(), "stopped": len(l.Servers()), "destroyed": destroy})
+			}
+			what := "its data is in " + l.Dir()
+			if destroy {
+				what = l.Dir() + " is removed"
+			}
+			fmt.Fprintf(a.out, "lab: %d servers are stopped; %s\n", len(l.Servers()), what)
+			return nil
 		},
 	}
 	c.Flags().BoolVar(&destroy, "destroy", false, "remove the directory too")
@@ -145,16 +156,23 @@ func (a *app) labStatus(dir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return a.printJSON(l.Servers())
+			type server struct {
+				lab.Server
+				Address string `json:"address"`
+				Running bool   `json:"running"`
 			}
+			var out []server
 			var rows [][]string
 			for _, s := range l.Servers() {
 				state := "down"
 				if s.Proc.Alive() {
 					state = "running"
 				}
+				out = append(out, server{s, s.Address(), s.Proc.Alive()})
 				rows = append(rows, []string{s.Name, string(s.Kind), string(s.Role), s.Address(), fmt.Sprint(s.Proc.Pid), state})
+			}
+			if a.json {
+				return a.printJSON(out)
 			}
 			return progress.Table(a.out, []string{"SERVER", "KIND", "ROLE", "ADDRESS", "PID", "STATE"}, rows)
 		},
@@ -173,8 +191,11 @@ func (a *app) labBreak(dir *string) *cobra.Command {
 			if err := l.Break(cmd.Context(), args[0], args[1]); err != nil {
 				return err
 			}
-			// To the nanosecond: drills count from it.
-			fmt.Fprintln(a.out, time.Now().UTC().Format(time.RFC3339Nano))
+			at := time.Now().UTC().Format(time.RFC3339Nano) // to the nanosecond: drills count from it
+			if a.json {
+				return a.printJSON(map[string]any{"fault": args[0], "what": args[1], "at": at})
+			}
+			fmt.Fprintln(a.out, at)
 			return nil
 		},
 	}

@@ -40,6 +40,7 @@ func (a *app) sandboxCmd() *cobra.Command {
 	rm := &cobra.Command{
 		Use: "rm SANDBOX...", Short: "Stop a sandbox's servers and remove it", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			removed := []string{}
 			for _, x := range args {
 				dir, err := a.sandboxDir(x)
 				if err != nil {
@@ -52,7 +53,13 @@ func (a *app) sandboxCmd() *cobra.Command {
 				if err := box.Remove(cmd.Context()); err != nil {
 					return err
 				}
-				fmt.Fprintf(a.out, "removed %s\n", dir)
+				removed = append(removed, dir)
+				if !a.json {
+					fmt.Fprintf(a.out, "removed %s\n", dir)
+				}
+			}
+			if a.json {
+				return a.printJSON(map[string]any{"removed": removed})
 			}
 			return nil
 		},

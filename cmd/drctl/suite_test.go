@@ -269,7 +269,10 @@ func testSandboxes(t *testing.T, w *world, cut targets.Cut) {
 	// One shard to an instant.
 	r = w.run(t, "restore", "run", "--json", "--at", cut.FencedAt.Format(time.RFC3339Nano), "--shard", "orders/0", "--shard", "carts/0", "--quick")
 	r.expect(t, 0)
-	w.must(t, "sandbox", "rm", decode[workflows.RestoreOut](t, r.out).Sandbox.Dir)
+	box = decode[workflows.RestoreOut](t, r.out).Sandbox.Dir
+	if got := decode[map[string][]string](t, w.must(t, "sandbox", "rm", "--json", box)); !slices.Equal(got["removed"], []string{box}) {
+		t.Errorf("sandbox rm --json: %v", got)
+	}
 	w.nothingLeft(t)
 }
 

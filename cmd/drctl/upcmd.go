@@ -86,7 +86,12 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 		case <-time.After(time.Duration(min(try, 10)) * time.Second):
 		}
 	}
-	fmt.Fprintf(a.out, "drctl: up after %.1f s (engine %s, %d regions)\n", time.Since(begin).Seconds(), cfg.Engine.Address, len(cfg.Regions))
+	took := time.Since(begin)
+	if a.json {
+		_ = a.printJSON(map[string]any{"up": true, "took_ns": took, "engine": cfg.Engine.Address, "regions": cfg.RegionNames()})
+		return
+	}
+	fmt.Fprintf(a.out, "drctl: up after %.1f s (engine %s, %d regions)\n", took.Seconds(), cfg.Engine.Address, len(cfg.Regions))
 }
 
 func (a *app) applyOnce(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
