@@ -215,14 +215,17 @@ type StepIn struct {
 // StepOut is what a step did. Attempt counts its attempts; Started is when the
 // first of them was asked for, once there was more than one.
 type StepOut struct {
-	StepID   string            `json:"step_id"`
-	Shard    targets.ShardID   `json:"shard"`
-	Op       restore.Op        `json:"op"`
-	Started  time.Time         `json:"started"`
-	Finished time.Time         `json:"finished"`
-	Attempt  int               `json:"attempt"`
-	Address  string            `json:"address,omitempty"`
-	Outcome  targets.Outcome   `json:"outcome,omitzero"`
+	StepID   string          `json:"step_id"`
+	Shard    targets.ShardID `json:"shard"`
+	Op       restore.Op      `json:"op"`
+	Started  time.Time       `json:"started"`
+	Finished time.Time       `json:"finished"`
+	Attempt  int             `json:"attempt"`
+	Address  string          `json:"address,omitempty"`
+	Outcome  targets.Outcome `json:"outcome,omitzero"`
+	// Before is when an earlier run of the same restore into the same instance
+	// had done the step, whose outcome this is; nothing has changed there since.
+	Before   time.Time         `json:"before,omitzero"`
 	Findings []targets.Finding `json:"findings,omitempty"`
 	// Error is set when the step could not be done and the plan went on to
 	// report it. A check that was done and found something wrong is a finding.
@@ -255,8 +258,10 @@ type NotRun struct {
 
 // CheckIn asks for a vault to be verified.
 type CheckIn struct {
-	Region   string `json:"region"`
-	Group    string `json:"group"`
+	Region string `json:"region"`
+	Group  string `json:"group"`
+	// ReadData is how much of the base data is read: "n/t" is one part of t, of
+	// which repeats take one after the other; "" is none.
 	ReadData string `json:"read_data"`
 }
 

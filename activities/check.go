@@ -33,7 +33,11 @@ func (a *Activities) check(parent context.Context, in CheckIn) (CheckOut, error)
 	// Reading one large object and restic's own check report nothing meanwhile.
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
-	out, err := CheckGroup(ctx, v, g, in.ReadData, beat.progress)
+	readData, err := nextPart(ctx, v, in.Group, in.Region, in.ReadData)
+	if err != nil {
+		return CheckOut{Region: in.Region}, err
+	}
+	out, err := CheckGroup(ctx, v, g, readData, beat.progress)
 	if err != nil {
 		return out, err
 	}

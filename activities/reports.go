@@ -3,12 +3,9 @@ package activities
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 
 	"drctl/internal/fail"
 	"drctl/internal/vault"
-	"drctl/targets"
 )
 
 // The kinds of the reports in a vault that activities write and status reads.
@@ -37,35 +34,6 @@ func saveReport(ctx context.Context, p Platform, g Group, kind, id string, repor
 	return err
 }
 
-// SaveCheck keeps the outcome of a check where status finds it.
-func SaveCheck(ctx context.Context, p Platform, g Group, out CheckOut) error {
-	return saveReport(ctx, p, g, CheckReports, out.Started.UTC().Format("20060102T150405.000Z")+checkSuffix(g.Name, out.Region), out)
-}
-
-func checkSuffix(group, region string) string { return "-" + group + "-" + region }
-
-// NewestCheck reads the newest report that a vault has of the check of a
-// region's vault; not-found when there is none.
-func NewestCheck(ctx context.Context, v *vault.Vault, group, region string) (CheckOut, error) {
-	ids, err := v.Reports(ctx, CheckReports)
-	if err != nil {
-		return CheckOut{}, err
-	}
-	for _, id := range slices.Backward(ids) {
-		if !strings.HasSuffix(id, checkSuffix(group, region)) {
-			continue
-		}
-		var out CheckOut
-		if err := v.Report(ctx, CheckReports, id, &out); err != nil {
-			return CheckOut{}, err
-		}
-		if out.Group == group && out.Region == region {
-			return out, nil
-		}
-	}
-	return CheckOut{}, fail.Newf(fail.NotFound, "report of a check", group+" in "+region, "the vault of %s has none", v.Region())
-}
-
 // Abandoned lists the cuts of a group that were abandoned after the cut of the
 // given id ("" is all), oldest first.
 func Abandoned(ctx context.Context, v *vault.Vault, group, after string) ([]AbandonedCut, error) {
@@ -87,14 +55,4 @@ func Abandoned(ctx context.Context, v *vault.Vault, group, after string) ([]Aban
 		}
 	}
 	return out, nil
-}
-
-// failures counts the findings that say that something is wrong.
-func failures(fs []targets.Finding) (n int) {
-	for _, f := range fs {
-		if f.Severity == targets.Failed {
-			n++
-		}
-	}
-	return n
 }

@@ -49,12 +49,12 @@ func TestReportsOfWhatWentWrong(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, v := range w.set.Vaults {
-			kept, err := activities.NewestCheck(t.Context(), v, group, "west")
-			if err != nil || !kept.Started.Equal(out.Started) || kept.Failed != out.Failed || len(kept.Findings) != len(out.Findings) {
+			checks, err := activities.CheckHistory(t.Context(), []*vault.Vault{v}, group, "west")
+			if kept := checks.Newest; err != nil || !kept.Started.Equal(out.Started) || kept.Failed != out.Failed || len(kept.Findings) != len(out.Findings) {
 				t.Errorf("the vault of %s: %+v, %v", v.Region(), kept, err)
 			}
-			if _, err := activities.NewestCheck(t.Context(), v, group, "east"); !fail.Is(err, fail.NotFound) {
-				t.Errorf("a check of the other vault: %v", err)
+			if checks, err := activities.CheckHistory(t.Context(), []*vault.Vault{v}, group, "east"); err != nil || !checks.Newest.Started.IsZero() {
+				t.Errorf("a check of the other vault: %+v, %v", checks, err)
 			}
 		}
 		return out
@@ -79,6 +79,17 @@ func TestReportsOfWhatWentWrong(t *testing.T) {
 	for phase, bytes := range map[string]int64{"verify": 1000, "restic check of orders/0": 0, "stream of orders/0": 0} {
 		if n, ok := most[phase]; !ok || n < bytes {
 			t.Errorf("progress: %v", most)
+		}
+	}
+	// A part at a time, one after the other, and whatever else was read between.
+	for _, want := range []string{"2/3", "3/3", "1/1", "1/3", "2/3"} {
+		configured := "2/3"
+		if want == "1/1" {
+			configured = want
+		}
+		out, err := execute[activities.CheckOut](a, activities.CheckVaultName, activities.CheckIn{Region: "west", Group: group, ReadData: configured}, nil)
+		if err != nil || out.ReadData != want || out.Failed != 0 {
+			t.Fatalf("read %s, want %s: %+v %v", out.ReadData, want, out, err)
 		}
 	}
 	key := vault.BaseFileKey(w.shards[0].Shard, "one-orders-0", "backup_label")

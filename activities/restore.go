@@ -2,6 +2,8 @@ package activities
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -45,21 +47,52 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, e
 	}
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
+	intoDir := in.Sandbox.Dir == "" && inst.DataDir != ""
+	if intoDir && !in.Delta {
+		if done, ok, err := sandbox.ReadDone(work, inst.DataDir, what(in.Step)); err != nil {
+			return out, err
+		} else if ok && json.Unmarshal(done.Outcome, &out.Outcome) == nil {
+			out.Before, out.Finished = done.At, time.Now().UTC()
+			return out, nil
+		}
+	}
 	out.Outcome, err = d.Restore(ctx, inst, targets.RestoreRequest{Base: in.Step.Base, Point: in.Step.Point,
 		Path: in.Step.Path, Until: in.Step.Until, WorkDir: work, Delta: in.Delta, Progress: beat.progress},
 		stream.NewSource(v, in.Step.Shard))
 	if err != nil {
 		return out, err
 	}
-	if in.Sandbox.Dir == "" {
-		// The log of a large restore is not left beside somebody's data.
-		if err := os.RemoveAll(work); err != nil {
-			a.Log.Warn("the work directory of a restore could not be removed", "dir", work, "err", err)
-		}
-	}
 	out.Address = out.Outcome.Address
 	out.Finished = time.Now().UTC()
-	return out, a.remember(in, inst, out.Outcome)
+	switch {
+	case in.Sandbox.Dir != "":
+		return out, a.remember(in, inst, out.Outcome)
+	case intoDir:
+		// The log of a large restore is not left beside somebody's data, but a
+		// record by which a repeat sees that there is nothing to do.
+		err = finished(work, inst.DataDir, in.Step, out)
+	default:
+		err = os.RemoveAll(work)
+	}
+	if err != nil {
+		a.Log.Warn("the work directory of a restore could not be cleared", "dir", work, "err", err)
+	}
+	return out, nil
+}
+
+func finished(work, dir string, s restore.Step, out StepOut) error {
+	outcome, err := json.Marshal(out.Outcome)
+	if err != nil {
+		return err
+	}
+	return sandbox.WriteDone(work, sandbox.Done{Dir: dir, What: what(s), At: out.Finished, Outcome: outcome})
+}
+
+// what identifies what a step restores and where to.
+func what(s restore.Step) string {
+	b, _ := json.Marshal([]any{s.Shard, s.Base, s.Point, s.Path, s.Until, s.Into}) // plain values: it cannot fail
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:])
 }
 
 func stepOut(ctx context.Context, in StepIn) StepOut {

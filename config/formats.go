@@ -215,8 +215,8 @@ func checkFraction(s string) (string, string) {
 	n, t, _ := strings.Cut(s, "/")
 	a, errA := strconv.Atoi(n)
 	b, errB := strconv.Atoi(t)
-	if errA != nil || errB != nil || a < 1 || b < a {
-		return fmt.Sprintf("%q is not a part", s), "write n/t with n from 1 to t, for example 1/20"
+	if errA != nil || errB != nil || a < 1 || b < a || b > 256 { // restic knows no more
+		return fmt.Sprintf("%q is not a part", s), "write n/t with n from 1 to t and t up to 256, for example 1/20"
 	}
 	return "", ""
 }

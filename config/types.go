@@ -156,7 +156,7 @@ type Stream struct {
 // Check is how the vaults are verified.
 type Check struct {
 	Every    time.Duration `yaml:"every" min:"0s" doc:"Interval; 0s checks by hand only."`
-	ReadData string        `yaml:"read_data" format:"fraction" doc:"Part of the base data read per check: n/t, or \"\" for none."`
+	ReadData string        `yaml:"read_data" format:"fraction" doc:"Part of the base data read per check, n/t with t up to 256, or \"\" for none. Checks take one part after the other, so t of them read everything."`
 }
 
 // Retention is what is kept. Durations count from now, the minima hold whatever the age.

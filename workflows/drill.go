@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -66,7 +67,7 @@ func leaveOrRemove(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn
 	}
 	if (in.Keep || in.KeepFailed > 0 && worthALook(*fin)) && ctx.Err() == nil {
 		// What is not on record as kept is removed with the end of this workflow.
-		if err := keepSandbox(ctx, fin.Sandbox, until); err == nil && ctx.Err() == nil {
+		if err := keepSandbox(ctx, fin.Sandbox, until, 5); err == nil && ctx.Err() == nil {
 			fin.Keep, fin.KeptUntil = in.Keep, until
 			return
 		}
@@ -78,12 +79,16 @@ func leaveOrRemove(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn
 	}
 }
 
-// worthALook reports whether a step or a check failed in the sandbox. A missed
-// objective alone leaves nothing to be seen there.
+// worthALook reports whether a step or a check failed in the sandbox, or a check
+// that was asked for could not run. A missed objective alone leaves nothing to
+// be seen there.
 func worthALook(fin activities.FinishIn) bool {
 	steps := append([]activities.StepOut{fin.Cross}, fin.Steps...)
 	for _, s := range steps {
 		if s.Error != "" || len(s.FailedChecks()) > 0 {
+			return true
+		}
+		if !fin.Drill.Checks.Quick && slices.ContainsFunc(s.Findings, func(f targets.Finding) bool { return f.Severity == targets.Skipped }) {
 			return true
 		}
 	}
@@ -97,9 +102,14 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 			fin.NotRun = append(fin.NotRun, activities.NotRun{StepID: id, Why: why})
 		}
 	}
+	// Nothing from after the order to recover is recovered: loss is measured to it.
+	now := fin.Started
+	if !in.Ordered.IsZero() && in.Ordered.Before(now) {
+		now = in.Ordered
+	}
 	var picked activities.PickOut
 	err := workflow.ExecuteActivity(long(ctx, in.Queue, 30*time.Minute, 3), activities.PickDrillName,
-		activities.PickIn{Drill: in.Drill, Now: fin.Started, Disaster: in.Disaster}).Get(ctx, &picked)
+		activities.PickIn{Drill: in.Drill, Now: now, Disaster: in.Disaster}).Get(ctx, &picked)
 	fin.Planned = workflow.Now(ctx).UTC()
 	if err != nil {
 		fin.PlanError = text(err)

@@ -193,6 +193,27 @@ func TestRunDrillCancelledAtEveryStep(t *testing.T) {
 	}
 }
 
+// Loss is measured to when the recovery was ordered: a cut that was taken while
+// the engine started comes too late.
+func TestRunDrillPicksACutFromBeforeTheOrder(t *testing.T) {
+	for name, c := range map[string]struct {
+		ordered time.Duration // after the start
+		want    time.Duration
+	}{"before the start": {-3 * time.Second, -3 * time.Second}, "not told": {0, 0}, "after the start": {time.Second, 0}} {
+		w, in := newWorld(), drillIn()
+		now := time.Now().UTC()
+		if c.ordered != 0 {
+			in.Ordered = now.Add(c.ordered)
+		}
+		e := env(t, w)
+		e.SetStartTime(now)
+		e.ExecuteWorkflow(workflows.RunDrill, in)
+		if got := w.picked; e.GetWorkflowError() != nil || len(got) != 1 || !got[0].Now.Equal(now.Add(c.want)) {
+			t.Errorf("ordered %s: %v of %v; %v", name, got, now, e.GetWorkflowError())
+		}
+	}
+}
+
 func TestRunDrillKeepsWhatFailed(t *testing.T) {
 	finding := []targets.Finding{{Check: "sum", Severity: targets.Failed}}
 	for name, c := range map[string]struct {
@@ -201,9 +222,15 @@ func TestRunDrillKeepsWhatFailed(t *testing.T) {
 		kept    bool // until a recorded time
 		open    int  // sandboxes in the end
 	}{
-		"a check failed":                          {func(w *world) { w.findings["orders/0"] = finding }, nil, true, 1},
-		"a cross-check failed":                    {func(w *world) { w.findings["cross"] = finding }, nil, true, 1},
-		"a step failed":                           {func(w *world) { w.fail["RestoreShard orders/0"] = broken("x") }, nil, true, 1},
+		"a check failed":       {func(w *world) { w.findings["orders/0"] = finding }, nil, true, 1},
+		"a cross-check failed": {func(w *world) { w.findings["cross"] = finding }, nil, true, 1},
+		"a step failed":        {func(w *world) { w.fail["RestoreShard orders/0"] = broken("x") }, nil, true, 1},
+		"a check could not run": {func(w *world) {
+			w.findings["cross"] = []targets.Finding{{Check: "pg_amcheck", Severity: targets.Skipped}}
+		}, nil, true, 1},
+		"a check was left out": {func(w *world) {
+			w.findings["cross"] = []targets.Finding{{Check: "pg_amcheck", Severity: targets.Skipped}}
+		}, func(in *workflows.RunDrillIn) { in.Drill.Checks.Quick = true }, false, 0},
 		"nothing failed":                          {func(*world) {}, nil, false, 0},
 		"there is no plan":                        {func(w *world) { w.fail["PickDrill"] = broken("x") }, nil, false, 0},
 		"it does not fit":                         {func(w *world) { w.noRoom = true }, nil, false, 0},

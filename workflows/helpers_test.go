@@ -47,6 +47,7 @@ type world struct {
 	running       int
 	most          int // activities at the same time
 	finished      []activities.FinishIn
+	picked        []activities.PickIn
 	abandons      []activities.CutIn
 	kept          []activities.KeepIn
 	plan          restore.Plan
@@ -210,7 +211,10 @@ func (w *world) activities() map[string]any {
 		activities.VerifyShardName: func(ctx context.Context, in activities.StepIn) (activities.StepOut, error) {
 			return step(ctx, activities.VerifyShardName, in)
 		},
-		activities.PickDrillName: func(ctx context.Context, _ activities.PickIn) (activities.PickOut, error) {
+		activities.PickDrillName: func(ctx context.Context, in activities.PickIn) (activities.PickOut, error) {
+			w.mu.Lock()
+			w.picked = append(w.picked, in)
+			w.mu.Unlock()
 			return activities.PickOut{Plan: w.plan}, w.call(ctx, activities.PickDrillName, "")
 		},
 		activities.CrossCheckName: func(ctx context.Context, _ activities.CrossIn) (activities.StepOut, error) {

@@ -79,7 +79,9 @@ func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 	out.Steps, out.NotRun, out.Failed, out.Unverified, out.Unchecked = r.done, r.notRun, r.failed, r.unverified, r.unchecked
 	out.Finished = workflow.Now(ctx).UTC()
 	if ctx.Err() == nil && out.Sandbox.ID != "" && !in.Discard {
-		return out, keepSandbox(ctx, out.Sandbox, time.Time{})
+		// It comes after hours of work, which a host that is away for a while must
+		// not cost.
+		return out, keepSandbox(ctx, out.Sandbox, time.Time{}, 360)
 	}
 	return out, ctx.Err()
 }
@@ -104,8 +106,10 @@ func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.Sa
 
 // keepSandbox puts on record that a sandbox outlives this workflow: until an
 // instant, or with the zero time until somebody removes it.
-func keepSandbox(ctx workflow.Context, box activities.SandboxRef, until time.Time) error {
-	return workflow.ExecuteActivity(awaited(ctx, box.Queue), activities.KeepSandboxName, activities.KeepIn{Sandbox: box, Until: until}).Get(ctx, nil)
+func keepSandbox(ctx workflow.Context, box activities.SandboxRef, until time.Time, attempts int32) error {
+	opt := workflow.GetActivityOptions(awaited(ctx, box.Queue))
+	opt.ScheduleToStartTimeout, opt.RetryPolicy.MaximumAttempts = 10*time.Minute, attempts
+	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, opt), activities.KeepSandboxName, activities.KeepIn{Sandbox: box, Until: until}).Get(ctx, nil)
 }
 
 // checkSpace asks the sandbox's host whether the plan fits.

@@ -46,6 +46,21 @@ func TestRestoreIntoASandbox(t *testing.T) {
 	}
 }
 
+// What took hours is not thrown away because its host is away for some minutes.
+func TestRestoreWaitsForItsSandboxToBeKept(t *testing.T) {
+	w := newWorld()
+	w.hook = func(_ context.Context, call string) error {
+		if strings.HasPrefix(call, "KeepSandbox") && w.count("KeepSandbox") < 30 {
+			return fail.Newf(fail.Unavailable, "sandbox: keep", "box", "the host is away")
+		}
+		return nil
+	}
+	out := runRestore(t, w, restoreIn(w.plan))
+	if len(out.Failed)+len(out.NotRun) != 0 || len(w.kept) == 0 || len(w.leftOpen()) != 1 {
+		t.Fatalf("%+v, kept %v", out, w.kept)
+	}
+}
+
 func TestRestoreIntoInstancesOpensNoSandbox(t *testing.T) {
 	w := newWorld()
 	p := planOf("orders/0")

@@ -98,6 +98,14 @@ func (b *BackupOut) wrong() (code fail.Code, what []string) {
 			code, what = fail.Unavailable, append(what, x.Shard.String()+": "+x.Error)
 		}
 	}
+	for _, x := range b.Objects {
+		if x.Error != "" {
+			code, what = fail.Unavailable, append(what, x.Shard.String()+": "+x.Error)
+		}
+	}
+	if b.CutsError != "" {
+		code, what = fail.Unavailable, append(what, "cuts: "+b.CutsError)
+	}
 	return code, what
 }
 

@@ -32,6 +32,12 @@ func TestScheduledFailsWithWhatAPersonWouldBeTold(t *testing.T) {
 	w.fail["TakeBase orders/1"] = broken("orders/1@east")
 	w.fail["CopyVault carts/0 east>west"] = broken("vault of west")
 	wantCode(t, scheduled(t, w, workflows.TakeBackupName, workflows.TakeBackupIn{Group: group()}), fail.Unavailable, "orders/1: ", "carts/0: copy to west", "planted")
+	w = newWorld()
+	w.fail["SnapshotObjects media/0"] = broken("media/0@east")
+	wantCode(t, scheduled(t, w, workflows.TakeBackupName, workflows.TakeBackupIn{Group: group()}), fail.Unavailable, "media/0: ", "planted")
+	w = newWorld()
+	w.fail["ShareCuts"] = broken("vault of west")
+	wantCode(t, scheduled(t, w, workflows.TakeBackupName, workflows.TakeBackupIn{Group: group()}), fail.Unavailable, "cuts: ", "planted")
 
 	w = newWorld()
 	if err := scheduled(t, w, workflows.CheckName, workflows.CheckAllIn{Group: group()}); err != nil || w.count("CheckVault") != 2 {

@@ -36,6 +36,14 @@ func (f *vaultFlags) flags(c *cobra.Command) {
 	fl.StringVar(&f.accessKey, "vault-access-key", "", "without a configuration: S3 access key id")
 	fl.StringVar(&f.secretFile, "vault-secret-file", "", "without a configuration: file with the S3 secret key (or $"+secretEnv+")")
 	fl.StringVar(&f.keyFile, "key", "", "without a configuration: file with the vault's age identity")
+	c.PreRunE = func(*cobra.Command, []string) error {
+		for _, name := range []string{"vault-endpoint", "vault-s3-region", "vault-access-key", "vault-secret-file", "key"} {
+			if f.url == "" && fl.Changed(name) {
+				return fail.New(fail.Invalid, "flags", "--"+name, "add --vault-url, or leave the flag out", errors.New("without --vault-url the configuration says where the vault is and what opens it"))
+			}
+		}
+		return nil
+	}
 }
 
 // secretEnv is where the S3 secret key comes from when no file is named.

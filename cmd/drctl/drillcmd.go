@@ -67,6 +67,9 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	if err != nil {
 		return err
 	}
+	if err := f.engineBinHasEffect(f.engine == "embedded"); err != nil {
+		return err
+	}
 	def.Trigger = trigger
 	if f.vault != "" {
 		def.Vault = f.vault

@@ -10,7 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/sandboxtest"
 	"drctl/restore"
 	"drctl/workflows"
 )
@@ -73,14 +77,32 @@ func testInstances(t *testing.T, w *world) {
 		t.Errorf("an unconfirmed restore made %v", es)
 	}
 	// Into an empty place, by the workers of drctl up, which know nothing of it.
-	r := run("--yes", "--json")
+	cut := decode[restore.Plan](t, w.must(t, "restore", "plan", "--json")).Cut.ID
+	r := run("--yes", "--json", "--cut", cut)
 	r.expect(t, 0)
 	out := decode[workflows.RestoreOut](t, r.out)
 	if out.Sandbox.Dir != "" || len(out.Failed)+len(out.NotRun)+len(out.Unverified) != 0 {
 		t.Fatalf("restore into instances: %s", r)
 	}
+	// One shard is lost again: a repeat finds the others done.
+	if err := os.RemoveAll(dir + "/orders1"); err != nil {
+		t.Fatal(err)
+	}
+	r = run("--yes", "--json", "--cut", cut)
+	r.expect(t, 0)
+	for _, s := range decode[workflows.RestoreOut](t, r.out).Steps {
+		before := s.Op == restore.OpRestore && s.Shard.String() != "orders/1" && s.Shard.String() != "media/0"
+		if s.Before.IsZero() == before {
+			t.Errorf("%s: done before at %v", s.StepID, s.Before)
+		}
+	}
 	w.startRecovered(t, dir, at)
-	// Again: what is there is not touched.
+	// Once somebody has used it, what is there is not touched.
+	if _, err := sandboxtest.Client(w.instance(t, "east", "media/0")).PutObject(t.Context(), &awss3.PutObjectInput{
+		Bucket: aws.String("media"), Key: aws.String("one-more"), Body: strings.NewReader("x")}); err != nil {
+		t.Fatal(err)
+	}
+	w.must(t, "cut", "now")
 	r = run("--yes")
 	r.expect(t, 1, "nothing was restored", "orders/0", "not empty", "carts/0", "media/0", "the bucket is not empty")
 	plain(t, r)
@@ -144,9 +166,9 @@ func (w *world) startRecovered(t *testing.T, dir string, at map[string]string) {
 			t.Errorf("recovered orders/%s: %d accounts, in recovery %v: %v", n, accounts, recovery, err)
 		}
 	}
-	for _, name := range []string{"orders0.drctl-restore", "orders1.drctl-restore", "carts0.drctl-restore"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("the restore left its work directory %s", name)
+	for _, name := range []string{"orders0", "orders1", "carts0"} {
+		if es, _ := os.ReadDir(filepath.Join(dir, name+".drctl-restore")); len(es) != 1 || es[0].Name() != "restored.json" {
+			t.Errorf("the restore left %v beside %s", es, name)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "carts0", "appendonlydir")); err != nil {

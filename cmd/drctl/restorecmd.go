@@ -39,6 +39,13 @@ func (f *restoreFlags) glass(c *cobra.Command) {
 	fl.StringVar(&f.engineBin, "engine-bin", "", "path of drctl-engine (default: beside drctl, then PATH)")
 }
 
+func (f *restoreFlags) engineBinHasEffect(embedded bool) error {
+	if f.engineBin != "" && !embedded {
+		return fail.New(fail.Invalid, "flags", "--engine-bin", "add --engine embedded", errors.New("the configured engine runs already"))
+	}
+	return nil
+}
+
 func (f *restoreFlags) goal(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringVarP(&f.group, "group", "g", "", "group (default: the only one)")
@@ -50,7 +57,6 @@ func (f *restoreFlags) goal(c *cobra.Command) {
 	fl.StringSliceVar(&f.only, "target", nil, "only these targets")
 	fl.BoolVar(&f.delta, "delta", false, "rewrite existing directories and buckets of the same shard in place, taking what is equal already (Redis is restored into an empty directory all the same)")
 	f.place.flags(c)
-	fl.StringVar(&f.sandboxDir, "sandbox-dir", "", "directory of the sandboxes, with --engine embedded or --vault-url")
 }
 
 func (a *app) restoreCmd() *cobra.Command {
@@ -79,6 +85,7 @@ configuration either: nothing but the vault, the key and the programs.`,
 	f.goal(plan)
 	f.goal(run)
 	f.glass(run)
+	run.Flags().StringVar(&f.sandboxDir, "sandbox-dir", "", "directory of the sandboxes, with --engine embedded or --vault-url")
 	run.Flags().BoolVar(&f.yes, "yes", false, "do not ask before writing into instances")
 	run.Flags().BoolVar(&f.quick, "quick", false, "leave out the checks that read every byte")
 	c.AddCommand(plan, run)
@@ -284,6 +291,9 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 		return fail.New(fail.Invalid, "flags", "--sandbox-dir", "add --engine embedded, or set sandbox.dir where the worker runs",
 			errors.New("the worker of the configured engine chooses where its sandboxes are"))
 	}
+	if err := f.engineBinHasEffect(glass); err != nil {
+		return err
+	}
 	r, err := a.plan(ctx, f)
 	if err != nil {
 		return err
@@ -351,6 +361,9 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 		var rows [][]string
 		for _, s := range out.Steps {
 			res := "done"
+			if !s.Before.IsZero() {
+				res = "done before"
+			}
 			if slices.Contains(out.Unchecked, s.StepID) {
 				res = "NOT VERIFIED"
 			}

@@ -69,6 +69,7 @@ groups:
 			t.Fatal(err)
 		}
 		opt.Set = "11111111-2222-3333-4444-555555555555"
+		opt.Now = func() time.Time { return time.Now().Add(-13 * time.Hour) }
 		if _, err := vault.Init(t.Context(), opt); err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +131,7 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 			}
 		}
 	}
-	want(true, "there is no sealed cut")
+	want(true, "there is no sealed cut", "the vault of east was made at", "has never been checked")
 	base("old", 50*time.Hour)
 	want(true, "the newest base is 2 d 2 h old")
 	base("new", 30*time.Hour) // a little late is not twice
@@ -166,9 +167,10 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 	}
 
 	// Checks: the newest one of each vault counts, in whichever vault it is told.
+	readData := "1/1"
 	check := func(region string, age time.Duration, findings ...targets.Finding) {
 		t.Helper()
-		out := activities.CheckOut{Group: "shop", Region: region, Started: now.Add(-age), Checks: len(findings), Findings: findings}
+		out := activities.CheckOut{Group: "shop", Region: region, Started: now.Add(-age), Checks: len(findings), Findings: findings, ReadData: readData}
 		for _, f := range findings {
 			if f.Severity == targets.Failed {
 				out.Failed++
@@ -189,6 +191,33 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 	want(false, "found damage")
 	check("east", 13*time.Hour, good)
 	want(true, "the vault of east was last checked at")
+	want(false, "never been checked")
+
+	// Damage stays until a check that reads as much finds nothing.
+	at = now.Add(-50 * time.Minute).Local().Format(time.DateTime)
+	said := "the check at " + at + " found damage, and none since has read as much and found nothing: vault of west: 1 of 1"
+	check("west", 50*time.Minute, bad)
+	for i, c := range []struct {
+		read string
+		said bool
+	}{{"", true}, {"1/3", true}, {"3/3", true}, {"1/3", true}, {"1/2", true}, {"5%", true}, {"2/3", false}} {
+		readData = c.read
+		check("west", 49*time.Minute-time.Duration(i)*time.Minute, good)
+		want(c.said, said)
+	}
+	readData = "2/3"
+	check("west", 30*time.Minute, bad)
+	readData = "3/3"
+	check("west", 29*time.Minute, good)
+	want(true, "found damage")
+	readData = "2/3"
+	check("west", 28*time.Minute, good)
+	want(false, "found damage")
+	readData = "1/3"
+	check("west", 20*time.Minute, bad)
+	readData = "100%"
+	check("west", 19*time.Minute, good)
+	want(false, "found damage")
 }
 
 // A check by hand is a check: status knows of it, and of what it found.
@@ -208,7 +237,8 @@ func TestVerifyByHandIsKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out, err := activities.NewestCheck(t.Context(), v, "shop", region); err != nil || out.Failed != 0 || len(out.Findings) == 0 || out.ReadData != "1/1" {
+		checks, err := activities.CheckHistory(t.Context(), []*vault.Vault{v}, "shop", region)
+		if out := checks.Newest; err != nil || out.Failed != 0 || len(out.Findings) == 0 || out.ReadData != "1/1" {
 			t.Errorf("check of %s: %+v, %v", region, out, err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/progress"
 	"drctl/internal/stream"
+	"drctl/internal/vault"
 	"drctl/restore"
 	"drctl/targets"
 	"drctl/targets/all"
@@ -347,34 +348,45 @@ func newestID(cuts []targets.Cut) string {
 	return cuts[len(cuts)-1].ID
 }
 
-// checkStatus looks for the newest check of every vault in all of them.
+// checkStatus looks at the checks of every vault, whose reports are in all of them.
 func (s *session) checkStatus(ctx context.Context, g activities.Group, st *groupStatus) {
 	problem := func(format string, args ...any) { st.Problems = append(st.Problems, fmt.Sprintf(format, args...)) }
-	for _, region := range g.Policy.Vaults {
-		var newest activities.CheckOut
-		for _, r := range g.Policy.Vaults {
-			v, err := s.p.Vault(ctx, r)
-			if err != nil {
-				continue // cutStatus reports it
-			}
-			out, err := activities.NewestCheck(ctx, v, g.Name, region)
-			switch {
-			case err == nil && out.Started.After(newest.Started):
-				newest = out
-			case err != nil && !fail.Is(err, fail.NotFound):
-				problem("%v", err)
-			}
+	var vaults []*vault.Vault
+	for _, r := range g.Policy.Vaults {
+		if v, err := s.p.Vault(ctx, r); err == nil { // else cutStatus reports it
+			vaults = append(vaults, v)
 		}
+	}
+	if len(vaults) == 0 {
+		return
+	}
+	every := g.Policy.CheckEvery
+	overdue := func(since time.Time) bool { return every > 0 && time.Since(since) > 2*every }
+	for _, region := range g.Policy.Vaults {
+		checks, err := activities.CheckHistory(ctx, vaults, g.Name, region)
+		if err != nil {
+			problem("%v", err)
+		}
+		newest, damaged := checks.Newest, checks.Damaged
 		if newest.Started.IsZero() {
+			for _, v := range vaults {
+				if v.Region() == region && err == nil && overdue(v.Created()) {
+					problem("the vault of %s was made at %s and has never been checked, a check is due every %s; see why with: drctl backup verify --vault %s", region,
+						v.Created().Local().Format(time.DateTime), progress.Duration(every), region)
+				}
+			}
 			continue
 		}
-		st.Checks = append(st.Checks, checkStatus{Region: region, Started: newest.Started, Checks: len(newest.Findings), Failed: newest.Failed})
-		at := newest.Started.Local().Format(time.DateTime)
-		if newest.Failed > 0 {
-			problem("the check at %s found damage: %s; see: drctl backup verify --vault %s", at, newest, region)
+		st.Checks = append(st.Checks, checkStatus{Region: region, Started: newest.Started, Checks: newest.Checks, Failed: newest.Failed})
+		if !damaged.Started.IsZero() {
+			since := ""
+			if damaged.Started.Before(newest.Started) {
+				since = ", and none since has read as much and found nothing"
+			}
+			problem("the check at %s found damage%s: %s; see: drctl backup verify --vault %s", damaged.Started.Local().Format(time.DateTime), since, damaged, region)
 		}
-		if every := g.Policy.CheckEvery; every > 0 && time.Since(newest.Started) > 2*every {
-			problem("the vault of %s was last checked at %s, a check is due every %s", region, at, progress.Duration(every))
+		if overdue(newest.Started) {
+			problem("the vault of %s was last checked at %s, a check is due every %s", region, newest.Started.Local().Format(time.DateTime), progress.Duration(every))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -314,13 +315,37 @@ func resident(dir string) []Proc {
 	return out
 }
 
-// save writes the record durably: whole or not at all.
+// save writes the record durably: whole or not at all. On a full volume, which
+// is what a restore may leave, a record that has not grown is written over the
+// old one.
 func (b *Box) save() error {
 	js, err := json.MarshalIndent(b.rec, "", "  ")
 	if err != nil {
 		return fail.New(fail.Internal, "sandbox: record", b.dir, "", err)
 	}
-	return WriteFileSync(filepath.Join(b.dir, recordName), js, 0o644)
+	path := filepath.Join(b.dir, recordName)
+	err = WriteFileSync(path, js, 0o644)
+	if !fail.Is(err, fail.Exhausted) {
+		return err
+	}
+	_ = os.Remove(path + ".new")
+	f, oerr := os.OpenFile(path, os.O_WRONLY, 0)
+	if oerr != nil {
+		return err
+	}
+	defer f.Close()
+	info, oerr := f.Stat()
+	if oerr != nil || info.Size() < int64(len(js)) {
+		return err
+	}
+	js = append(js, bytes.Repeat([]byte("\n"), int(info.Size())-len(js))...)
+	if _, err := f.WriteAt(js, 0); err != nil {
+		return ioError("write", path, err)
+	}
+	if err := f.Sync(); err != nil {
+		return ioError("sync", path, err)
+	}
+	return nil
 }
 
 // WriteFileSync replaces a file durably: whole or not at all.
@@ -360,6 +385,11 @@ func Sweep(ctx context.Context, root string, now time.Time, ended func(Run) bool
 	var errs []error
 	for _, b := range boxes {
 		if !b.rec.over(now, ended) {
+			continue
+		}
+		// It may have been kept since it was listed. Keeping comes before the end
+		// of the run and of the owner, so what is over by now stays over.
+		if fresh, err := Open(b.dir); err == nil && !fresh.rec.over(now, ended) {
 			continue
 		}
 		if err := b.Remove(ctx); err != nil {

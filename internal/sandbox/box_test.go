@@ -167,6 +167,19 @@ func TestSweepOfEndedRuns(t *testing.T) {
 			t.Errorf("removed %v, want %s; %v", removed, c.want, err)
 		}
 	}
+	// Its run keeps a sandbox, then ends, between the listing and the question.
+	late := make("kept-late", "3")
+	removed, err := sandbox.Sweep(ctx, root, now, func(r sandbox.Run) bool {
+		if r.ID == "3" {
+			if err := late.Keep(time.Time{}); err != nil {
+				t.Error(err)
+			}
+		}
+		return r.ID == "3"
+	})
+	if err != nil || len(removed) > 0 {
+		t.Errorf("removed %v, which has been kept; %v", removed, err)
+	}
 }
 
 func waitGone(t *testing.T, p sandbox.Proc) {
@@ -369,7 +382,8 @@ func TestFullDisk(t *testing.T) {
 	// A sandbox that filled its volume can be removed all the same, and its
 	// server with it.
 	tools := sandboxtest.Tools(t)
-	b, err := sandbox.Create(context.Background(), sandbox.Options{Root: filepath.Join(dir, "boxes"), ID: "full", Tools: tools, Purpose: "restore"})
+	b, err := sandbox.Create(context.Background(), sandbox.Options{Root: filepath.Join(dir, "boxes"), ID: "full", Tools: tools, Purpose: "restore",
+		Run: sandbox.Run{Workflow: "restore/20261125T000000Z-abcdef0123456789", ID: "00000000-0000-0000-0000-000000000000"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,6 +396,13 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	fillUp(t, filepath.Join(b.Dir(), "filler"))
+	// So it can be kept: what was restored is not lost for want of a kilobyte.
+	if err := b.Keep(time.Now().Add(time.Hour)); err != nil {
+		t.Error(err)
+	}
+	if again, err := sandbox.Open(b.Dir()); err != nil || again.Expires().IsZero() || len(again.Procs()) != 1 {
+		t.Errorf("%+v %v", again, err)
+	}
 	if err := b.Remove(context.Background()); err != nil {
 		t.Error(err)
 	}

@@ -43,6 +43,7 @@ type Vault struct {
 	opt      Options
 	set      string
 	store    Store
+	created  time.Time
 	key      Key
 	password targets.Secret // restic
 	log      *slog.Logger
@@ -222,7 +223,7 @@ func (v *Vault) unlock(ctx context.Context, d descriptor) error {
 	if err != nil {
 		return err
 	}
-	v.password = targets.NewSecret(string(p))
+	v.password, v.created = targets.NewSecret(string(p)), d.Created
 	return nil
 }
 
@@ -231,6 +232,9 @@ func (v *Vault) Region() string { return v.opt.Region }
 
 // SetID names the set that the vault belongs to.
 func (v *Vault) SetID() string { return v.set }
+
+// Created is when the vault was made.
+func (v *Vault) Created() time.Time { return v.created }
 
 // Recipient is the public half of the vault's key.
 func (v *Vault) Recipient() string { return v.key.Recipient() }

@@ -49,7 +49,8 @@ const (
 //
 // It refuses a bucket that holds objects with code conflict, unless it is one
 // that an earlier call for the same manifest, without req.Delta, did not finish
-// and that holds nothing but what that call put there. With req.Delta an
+// and that holds nothing but what that call put there, or one that is equal to
+// the manifest already. With req.Delta an
 // existing bucket is made equal to the manifest: surplus objects are deleted.
 // Objects that are equal already are left; they are read to be sure.
 func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.RestoreRequest, from targets.Source) (out targets.Outcome, err error) {
@@ -175,11 +176,14 @@ func (r *restoration) prepare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if r.resume = r.marked; !r.resume {
-			return fail.New(fail.Conflict, "s3: restore", r.subject(""), "name an empty bucket, or ask for a delta restore",
-				errors.New("the bucket is not empty"))
+		if r.resume = r.marked; r.resume {
+			break
 		}
-		break
+		if r.resume, err = r.looksEqual(ctx); err != nil || r.resume {
+			return err
+		}
+		return fail.New(fail.Conflict, "s3: restore", r.subject(""), "name an empty bucket, or ask for a delta restore",
+			errors.New("the bucket is not empty"))
 	}
 	if !taggable || r.marked {
 		return nil
@@ -192,6 +196,25 @@ func (r *restoration) prepare(ctx context.Context) error {
 	}
 	r.marked = err == nil
 	return nil
+}
+
+// looksEqual reports whether the bucket has the manifest's keys in their sizes,
+// no more and no less. Contents are compared later, object by object.
+func (r *restoration) looksEqual(ctx context.Context) (bool, error) {
+	m, err := r.from.Manifest(ctx, r.req.Point.Manifest)
+	if err != nil {
+		return false, err
+	}
+	defer m.Close()
+	for p, err := range join(r.current(ctx), Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
+		if err != nil {
+			return false, err
+		}
+		if p.left == nil || p.right == nil || p.left.Size != p.right.Size {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // readTags keeps the bucket's own tags and looks for the mark of an earlier

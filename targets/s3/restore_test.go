@@ -114,6 +114,7 @@ func TestRestoreIntoBuckets(t *testing.T) {
 	req := targets.RestoreRequest{Point: p}
 	ctx := context.Background()
 
+	f.putObject(t, "later", "x")
 	_, err := f.d.Restore(ctx, f.in, req, s)
 	wantCode(t, err, fail.Conflict)
 
@@ -154,12 +155,24 @@ func TestRestoreIntoBuckets(t *testing.T) {
 	if fs, err := f.d.Verify(ctx, to, expectation(s, p)); err != nil || len(failed(fs)) > 0 {
 		t.Errorf("%+v %v", fs, err)
 	}
-	_, err = f.d.Restore(ctx, to, req, s) // done is done
-	wantCode(t, err, fail.Conflict)
+	before = s.opens.Load()
+	_, err = f.d.Restore(ctx, to, req, s) // once more: it is as it is to be
+	f.must(t, err)
+	b := openTest(t, to)
+	if tags, err := b.GetBucketTagging(ctx, &awss3.GetBucketTaggingInput{Bucket: b.name}); err == nil && len(tags.TagSet) > 0 {
+		t.Errorf("a restore that had nothing to do left the tags %v", tags.TagSet)
+	}
+	if again := s.opens.Load() - before; again != 0 {
+		t.Errorf("%d objects were put again", again)
+	}
 
 	// A delta makes the bucket equal and writes only what differs.
-	b := openTest(t, to)
 	b.putObject(t, "k05", "content XX")
+	_, err = f.d.Restore(ctx, to, req, s) // equal in names and sizes alone
+	wantCode(t, err, fail.Conflict)
+	if got := b.read(t, "k05"); got != "content XX" {
+		t.Errorf("a refused restore wrote %q", got)
+	}
 	b.putObject(t, "surplus", "x")
 	b.remove(t, "k06")
 	before = s.opens.Load()

@@ -1,0 +1,154 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"drctl/internal/fail"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// SaveCheck keeps the outcome of a check where status finds it.
+func SaveCheck(ctx context.Context, p Platform, g Group, out CheckOut) error {
+	return saveReport(ctx, p, g, CheckReports, out.Started.UTC().Format("20060102T150405.000Z")+checkSuffix(g.Name, out.Region), out)
+}
+
+func checkSuffix(group, region string) string { return "-" + group + "-" + region }
+
+// Checks is what is known of one vault from the reports of its checks.
+type Checks struct {
+	Newest CheckOut // not started when there is none
+	// Damaged is the newest check that found damage which no later one has shown
+	// to be gone: one that read at least as much and found nothing. Not started
+	// when there is none.
+	Damaged CheckOut
+}
+
+// maxReports bounds how far back reports are read: restic knows at most 256
+// parts, and a vault whose every part has been read without a finding since
+// needs no older reports.
+const maxReports = 300
+
+// CheckHistory reads the reports of a region's checks from every vault that may
+// hold some.
+func CheckHistory(ctx context.Context, vaults []*vault.Vault, group, region string) (Checks, error) {
+	var out Checks
+	var sound coverage
+	err := eachReport(ctx, vaults, group, region, func(c CheckOut) bool {
+		if out.Newest.Started.IsZero() {
+			out.Newest = c
+		}
+		switch {
+		case c.Failed == 0:
+			sound.add(c.ReadData)
+		case !sound.covers(c.ReadData):
+			out.Damaged = c
+		}
+		return out.Damaged.Started.IsZero() && !sound.all
+	})
+	return out, err
+}
+
+// eachReport gives the reports of a region's checks, the newest first.
+func eachReport(ctx context.Context, vaults []*vault.Vault, group, region string, f func(CheckOut) (more bool)) error {
+	in := map[string]*vault.Vault{}
+	for _, v := range vaults {
+		ids, err := v.Reports(ctx, CheckReports)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if strings.HasSuffix(id, checkSuffix(group, region)) {
+				in[id] = v
+			}
+		}
+	}
+	ids := slices.Sorted(maps.Keys(in)) // they begin with the time
+	for _, id := range slices.Backward(ids[max(0, len(ids)-maxReports):]) {
+		var out CheckOut
+		if err := in[id].Report(ctx, CheckReports, id, &out); err != nil {
+			return err
+		}
+		if out.Group == group && out.Region == region && !f(out) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// coverage is what of the base data a number of checks have read. All checks
+// read everything else.
+type coverage struct {
+	any, all bool
+	parts    map[int]map[int]bool // by the number of parts
+}
+
+func (c *coverage) add(readData string) {
+	c.any = true
+	n, t, ok := part(readData)
+	if !ok {
+		return
+	}
+	if c.parts == nil {
+		c.parts = map[int]map[int]bool{}
+	}
+	if c.parts[t] == nil {
+		c.parts[t] = map[int]bool{}
+	}
+	c.parts[t][n] = true
+	c.all = c.all || len(c.parts[t]) == t
+}
+
+func (c *coverage) covers(readData string) bool {
+	if n, t, ok := part(readData); ok {
+		return c.all || c.parts[t][n]
+	}
+	return c.all || c.any && readData == ""
+}
+
+// part reads restic's "n/t", of which "100%" is another way to write "1/1".
+func part(readData string) (n, t int, ok bool) {
+	if readData == "100%" {
+		return 1, 1, true
+	}
+	if _, err := fmt.Sscanf(readData, "%d/%d", &n, &t); err != nil || n < 1 || t < n {
+		return 0, 0, false
+	}
+	return n, t, true
+}
+
+// nextPart is the part that a scheduled check reads, which is configured as one
+// of t: the one after that which was read last, so that t checks read all.
+func nextPart(ctx context.Context, v *vault.Vault, group, region, configured string) (string, error) {
+	_, t, ok := part(configured)
+	if !ok || t == 1 {
+		return configured, nil
+	}
+	next := configured
+	err := eachReport(ctx, []*vault.Vault{v}, group, region, func(c CheckOut) bool {
+		n, of, ok := part(c.ReadData)
+		if !ok || of != t {
+			return true
+		}
+		next = fmt.Sprintf("%d/%d", n%t+1, t)
+		return false
+	})
+	if fail.Is(err, fail.Corrupt) { // a damaged report must not stop the checks, which name it
+		return next, nil
+	}
+	return next, err
+}
+
+// failures counts the findings that say that something is wrong.
+func failures(fs []targets.Finding) (n int) {
+	for _, f := range fs {
+		if f.Severity == targets.Failed {
+			n++
+		}
+	}
+	return n
+}
