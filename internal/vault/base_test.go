@@ -335,7 +335,12 @@ func TestNoSecretsInArguments(t *testing.T) {
 		done <- err
 	}()
 	seen := false
-	for deadline := time.Now().Add(20 * time.Second); !seen && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !seen && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		select {
+		case err := <-done:
+			t.Fatalf("the backup ended: %v", err)
+		default:
+		}
 		lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 		for _, f := range lines {
 			b, _ := os.ReadFile(f)

@@ -314,10 +314,9 @@ func (m *member) Release(ctx context.Context) error {
 	const op = "cut: release"
 	m.unwatch()
 	if !m.open {
-		if m.dropped.Load() {
-			return m.usable(op)
-		}
-		return nil
+		// With nothing to let go of: whoever tries again has to know that this
+		// member is of no use. A question that the context's end cut off leaves it so.
+		return m.usable(op)
 	}
 	held := m.conn.PgConn().TxStatus() == 'T'
 	wasLocked := m.locked

@@ -156,6 +156,22 @@ func TestFenceGateHeldShared(t *testing.T) {
 	}
 }
 
+// The question of who holds the gate is cut off: the release says that the
+// member is of no use, so that the next attempt joins again.
+func TestFenceQuestionCutOff(t *testing.T) {
+	t.Parallel()
+	d, in, c := fenced(t)
+	m := join(t, d, in, request("20260101T000000.000Z-0001"))
+	holder := open(t, in)
+	run(t, holder, "SELECT pg_advisory_lock_shared(hashtextextended('drctl/gate/shop', 0))")
+	run(t, c, "BEGIN")
+	run(t, c, "LOCK TABLE pg_catalog.pg_database IN ACCESS EXCLUSIVE MODE") // the question waits for it
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	wantCode(t, m.LockGate(ctx, 50*time.Millisecond), fail.Stalled, "orders/0")
+	wantCode(t, m.Release(t.Context()), fail.Stalled, "orders/0")
+}
+
 func TestJoinRefusesEarly(t *testing.T) {
 	t.Parallel()
 	d, in, c := fenced(t)

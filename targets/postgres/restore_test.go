@@ -169,7 +169,11 @@ func TestBaseAndRestoreToACut(t *testing.T) {
 			time.Sleep(300 * time.Millisecond)
 			before := value[int64](t, w.c, "SELECT max(n) FROM journal")
 			at := mark(t, w.d, in, "20260101T000000.000Z-aaaa")
-			time.Sleep(200 * time.Millisecond)
+			// Two clients write: from the third entry on they began after the mark.
+			marked := value[int64](t, w.c, "SELECT max(n) FROM journal")
+			for end := time.Now().Add(time.Minute); value[int64](t, w.c, "SELECT max(n) FROM journal") < marked+3 && time.Now().Before(end); {
+				time.Sleep(20 * time.Millisecond)
+			}
 			after := stop()
 			w.a.reach(t, w.id, at.Offset)
 
