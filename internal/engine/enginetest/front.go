@@ -139,6 +139,20 @@ func (a Authority) KeyFront(t testing.TB, e *engine.Embedded, key string) (addre
 	plain := &http.Transport{Protocols: &http.Protocols{}}
 	plain.Protocols.SetUnencryptedHTTP2(true)
 	proxy.Transport, proxy.FlushInterval, proxy.ErrorLog = plain, -1, log.New(io.Discard, "", 0)
+	// An answer of trailers alone reads as headers. Passed on as such it may lose
+	// the flag that ends the stream, which makes it an answer without trailers.
+	proxy.ModifyResponse = func(r *http.Response) error {
+		if r.Header.Get("Grpc-Status") != "" {
+			r.Trailer = http.Header{}
+			for _, k := range []string{"Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin"} {
+				if v, ok := r.Header[k]; ok {
+					r.Trailer[k] = v
+					delete(r.Header, k)
+				}
+			}
+		}
+		return nil
+	}
 	s := &http.Server{Protocols: &http.Protocols{}, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 10 * time.Second,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+key)) != 1 {
