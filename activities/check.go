@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -226,28 +227,27 @@ func (a *Activities) Retain(ctx context.Context, in CheckIn) (RetainOut, error) 
 func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
-	out := RetainOut{Region: in.Region}
 	g, err := a.Platform.Group(in.Group)
 	if err != nil {
-		return out, err
+		return RetainOut{Region: in.Region}, err
 	}
 	v, err := a.Platform.Vault(ctx, in.Region)
 	if err != nil {
-		return out, err
+		return RetainOut{Region: in.Region}, err
 	}
 	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "retain", Detail: in.Region} })
 	defer stop()
 	now := time.Now().UTC()
-	out, err = ApplyRetention(ctx, v, g, now, false)
-	if err != nil {
-		return RetainOut{Region: in.Region}, err
-	}
-	r := out.Result
+	out, rerr := ApplyRetention(ctx, v, g, now, false)
+	r := out.Result // of one that broke off: what it removed before
 	if out.Cuts+out.Bases+out.Manifests+len(r.Snapshots) > 0 || r.Chunks+r.Objects+r.Condemned > 0 {
 		out.Report = now.Format("20060102T150405.000Z") + "-" + in.Group
 		if _, err := (vault.Set{Vaults: []*vault.Vault{v}}).SaveReport(ctx, RetentionReport, out.Report, out); err != nil {
-			return RetainOut{Region: in.Region}, err
+			return RetainOut{Region: in.Region}, errors.Join(rerr, err)
 		}
+	}
+	if rerr != nil {
+		return RetainOut{Region: in.Region}, rerr
 	}
 	a.Log.InfoContext(ctx, "retention", "vault", in.Region, "group", in.Group, "cuts", out.Cuts, "bases", out.Bases, "manifests", out.Manifests,
 		"chunks", r.Chunks, "objects", r.Objects, "condemned", r.Condemned, "report", out.Report)

@@ -133,7 +133,10 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 		return cut, err
 	}
 	for _, v := range set.Vaults {
-		if done, err := v.Cut(ctx, cut.Group, cut.ID); err == nil && !done.SealedAt.IsZero() {
+		vctx, cancel := context.WithTimeout(ctx, grace)
+		done, err := v.Cut(vctx, cut.Group, cut.ID)
+		cancel()
+		if err == nil && !done.SealedAt.IsZero() {
 			cut = done
 			_, err = set.SaveCut(ctx, cut) // a repeat completes the other vaults
 			return cut, err
@@ -170,25 +173,50 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 	return cut, err
 }
 
+// grace is how long a vault that does not answer is waited for once enough
+// others have.
+const grace = 3 * time.Second
+
 // holders lists the regions whose vaults hold the object manifest, and with it
 // every object that it names: no other vault gets one.
-func holders(ctx context.Context, set vault.Set, shard targets.ShardID, at targets.Position) ([]string, error) {
+func holders(parent context.Context, set vault.Set, shard targets.ShardID, at targets.Position) ([]string, error) {
 	if at.Manifest == "" {
 		return nil, fail.Newf(fail.Invalid, "cut: seal", shard.String(), "the object snapshot is missing")
 	}
-	var in []string
-	for _, v := range set.Vaults {
-		r, err := v.Shard(shard).Manifest(ctx, at.Manifest)
-		if err != nil {
-			if fail.Is(err, fail.NotFound) || fail.Retryable(err) {
-				continue
-			}
-			return nil, err
-		}
-		_ = r.Close()
-		in = append(in, v.Region())
+	ctx, cancel := context.WithCancel(parent)
+	defer cancel()
+	type answer struct {
+		region string
+		err    error
 	}
-	return in, nil
+	answers := make(chan answer, len(set.Vaults))
+	for _, v := range set.Vaults {
+		go func() {
+			r, err := v.Shard(shard).Manifest(ctx, at.Manifest)
+			if err == nil {
+				_ = r.Close()
+			}
+			answers <- answer{v.Region(), err}
+		}()
+	}
+	var in []string
+	var late <-chan time.Time
+	for range set.Vaults {
+		select {
+		case a := <-answers:
+			switch {
+			case a.err == nil:
+				if in = append(in, a.region); len(in) == set.Need() {
+					late = time.After(grace)
+				}
+			case !fail.Is(a.err, fail.NotFound) && !fail.Retryable(a.err):
+				return nil, a.err
+			}
+		case <-late:
+			return in, nil
+		}
+	}
+	return in, parent.Err()
 }
 
 // everywhere returns the regions that are in every list.
@@ -229,8 +257,12 @@ func (a *Activities) shareCuts(parent context.Context, group string) error {
 	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "share cuts"} })
 	defer stop()
 	known := map[*vault.Vault]map[targets.ShardID]*holding{}
+	broken := map[*vault.Vault]error{}
 	// Older cuts are retention's: one that it has removed must not come back.
 	n, err := set.ShareCuts(ctx, group, time.Now().Add(-pol.Retention.KeepCuts), func(ctx context.Context, v *vault.Vault, c targets.Cut) (bool, error) {
+		if broken[v] != nil {
+			return false, nil // said once
+		}
 		if known[v] == nil {
 			known[v] = map[targets.ShardID]*holding{}
 		}
@@ -239,6 +271,7 @@ func (a *Activities) shareCuts(parent context.Context, group string) error {
 			if h == nil {
 				var err error
 				if h, err = holdingOf(ctx, v, p.Shard); err != nil {
+					broken[v] = err
 					return false, err
 				}
 				known[v][p.Shard] = h

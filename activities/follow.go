@@ -3,6 +3,8 @@ package activities
 import (
 	"context"
 	"errors"
+	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,10 +23,16 @@ const (
 	// holeAgain is how long it follows when a base was asked for, before it says
 	// again that there is none.
 	holeAgain = 5 * time.Minute
+	// resyncFor is how long a log may take to begin: a full resync of Redis
+	// delivers its image first. The activity itself may take two hours.
+	resyncFor = 100 * time.Minute
 )
 
 // errBroken ends the following so that the caller can start a base.
 var errBroken = errors.New("the log is interrupted")
+
+// errTime ends it when it is time to hand over.
+var errTime = errors.New("its time is up")
 
 // FollowShard streams one shard's log into the vaults until its time is up,
 // the worker stops, the log cannot go on, or it was interrupted so that only a
@@ -97,10 +105,14 @@ func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, err
 	if out.Break != "" {
 		limit = min(limit, holeAgain)
 	}
-	tctx, done := context.WithTimeout(ctx, limit)
-	defer done()
-	fctx, end := context.WithCancelCause(tctx)
+	fctx, end := context.WithCancelCause(ctx)
+	to := &paced{Archiver: arch, begun: make(chan struct{})}
 	var watch sync.WaitGroup
+	watch.Go(func() {
+		if to.wait(fctx, limit) {
+			end(errTime)
+		}
+	})
 	watch.Go(func() {
 		for {
 			select {
@@ -113,7 +125,7 @@ func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, err
 			}
 		}
 	})
-	err = follower.Follow(fctx, inst, arch)
+	err = follower.Follow(fctx, inst, to)
 	// What was received is flushed even when the caller is gone, within reason.
 	cctx, ccancel := context.WithTimeout(context.WithoutCancel(parent), 20*time.Second)
 	defer ccancel()
@@ -126,22 +138,67 @@ func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, err
 		return out, errStopping
 	case parent.Err() != nil:
 		return out, parent.Err()
-	case errors.Is(cause, errBroken), errors.Is(err, context.DeadlineExceeded) && tctx.Err() != nil:
-		err = nil // its time is up
+	case cause == errBroken, cause == errTime && errors.Is(err, context.Canceled):
+		err = nil
 	}
 	out.Break = broken()
 	return out, errors.Join(err, cerr)
 }
 
+// paced tells when an archive's time is up: a limit after its log has begun,
+// and never while an image is stored, which would begin again from nothing.
+type paced struct {
+	*stream.Archiver
+	once  sync.Once
+	begun chan struct{}
+	image atomic.Int32
+}
+
+func (p *paced) Begin(ctx context.Context, lineage string, offset uint64, parent targets.Position, history []byte) error {
+	err := p.Archiver.Begin(ctx, lineage, offset, parent, history)
+	p.once.Do(func() { close(p.begun) })
+	return err
+}
+
+func (p *paced) Base(ctx context.Context, at targets.Position, image io.Reader, settings map[string]string) error {
+	p.image.Add(1)
+	defer p.image.Add(-1)
+	return p.Archiver.Base(ctx, at, image, settings)
+}
+
+// wait returns true when the time is up, false when ctx ends.
+func (p *paced) wait(ctx context.Context, limit time.Duration) bool {
+	select {
+	case <-p.begun:
+	case <-time.After(resyncFor):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+	for until := time.After(limit); ; until = time.After(time.Second) {
+		select {
+		case <-until:
+			if p.image.Load() == 0 {
+				return true
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
 // basesOf lists the bases that any of the vaults holds. Damage, and a vault
 // that does not answer, are for others to report.
 func basesOf(ctx context.Context, set vault.Set, shard targets.ShardID) []targets.Artifact {
-	var out []targets.Artifact
-	for _, v := range set.Vaults {
-		bases, _ := v.Bases(ctx, shard)
-		out = append(out, bases...)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // archiving waits for it
+	defer cancel()
+	found := make([][]targets.Artifact, len(set.Vaults))
+	var wg sync.WaitGroup
+	for i, v := range set.Vaults {
+		wg.Go(func() { found[i], _ = v.Bases(ctx, shard) })
 	}
-	return out
+	wg.Wait()
+	return slices.Concat(found...)
 }
 
 // set opens the vaults of a group's policy, the region's own first.

@@ -295,7 +295,7 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 	if !old.origin {
 		// The hole before the origin: once the origin is there, nobody looks
 		// for the rest of the parent any more.
-		if hasUp && up.tail < parent.Offset && parent.Offset <= offset {
+		if hasUp && up.tail < parent.Offset {
 			holed = true
 			if err := a.putHole(ctx, parent.Lineage, up.tail, parent.Offset); err != nil {
 				return err

@@ -182,66 +182,122 @@ func AwaitDurable(ctx context.Context, set vault.Set, shard targets.ShardID, at 
 	return waitDurable(ctx, set, watches, poll, missing)
 }
 
-func waitDurable(ctx context.Context, set vault.Set, watches []*watch, poll time.Duration, missing func(bytes uint64)) ([]string, error) {
+// grace is how long a vault that does not answer is waited for once enough
+// others hold the position.
+const grace = 3 * time.Second
+
+// heard is what a vault has shown last.
+type heard struct {
+	any  bool
+	done bool
+	held uint64
+	err  error
+}
+
+func waitDurable(parent context.Context, set vault.Set, watches []*watch, poll time.Duration, missing func(bytes uint64)) ([]string, error) {
 	if poll <= 0 {
 		poll = 200 * time.Millisecond
 	}
-	done := make([]bool, len(watches))
-	last := make([]error, len(watches))
+	ctx, cancel := context.WithCancel(parent)
+	defer cancel()
+	// Each vault is asked for itself: one that is silent must not keep the
+	// others from being heard.
+	type answer struct {
+		i int
+		heard
+	}
+	answers := make(chan answer)
+	for i, w := range watches {
+		go func() {
+			for {
+				ok, err := w.reached(ctx)
+				if ctx.Err() != nil {
+					return // the end says nothing of the vault
+				}
+				select {
+				case answers <- answer{i, heard{true, ok, w.held, err}}:
+				case <-ctx.Done():
+					return
+				}
+				if ok {
+					return
+				}
+				select {
+				case <-time.After(poll):
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	}
+	need, begin := max(set.Durability, 1), time.Now()
+	known := make([]heard, len(watches))
+	asked := make([]bool, len(watches)) // since enough vaults hold it
+	var late <-chan time.Time
+	have := func() (regions []string) {
+		for i, w := range watches {
+			if known[i].done {
+				regions = append(regions, w.v.Region())
+			}
+		}
+		return regions
+	}
 	for {
-		type result struct {
-			i   int
-			ok  bool
-			err error
-		}
-		results := make(chan result, len(watches))
-		asked := 0
-		for i, w := range watches {
-			if !done[i] {
-				asked++
-				go func() {
-					ok, err := w.reached(ctx)
-					results <- result{i, ok, err}
-				}()
-			}
-		}
-		for range asked {
-			r := <-results
-			done[r.i], last[r.i] = r.ok, r.err
-		}
-		var have, lack []string
-		for i, w := range watches {
-			switch {
-			case done[i]:
-				have = append(have, w.v.Region())
-			case last[i] != nil:
-				lack = append(lack, w.v.Region()+" ("+last[i].Error()+")")
-			default:
-				lack = append(lack, w.v.Region())
-			}
-		}
-		if n := min(max(set.Durability, 1), len(watches)); missing != nil && n > 0 {
-			held := make([]uint64, len(watches))
-			for i, w := range watches {
-				held[i] = w.held
-			}
-			slices.Sort(held)
-			if enough := held[len(held)-n]; enough > 0 {
-				missing(watches[0].at.Offset - enough)
-			}
-		}
-		if len(have) >= max(set.Durability, 1) {
-			return have, nil
-		}
 		select {
-		case <-time.After(poll):
-		case <-ctx.Done():
+		case a := <-answers:
+			known[a.i] = a.heard
+			enough := len(have()) >= need
+			silent := slices.ContainsFunc(known, func(h heard) bool { return !h.any }) && time.Since(begin) < grace
+			if n := min(need, len(watches)); missing != nil && !silent {
+				held := make([]uint64, len(watches))
+				for i := range watches {
+					held[i] = known[i].held
+				}
+				slices.Sort(held)
+				if least := held[len(held)-n]; least > 0 {
+					missing(watches[0].at.Offset - least)
+				}
+			}
+			if !enough {
+				continue
+			}
+			if late == nil {
+				late = time.After(grace)
+			} else {
+				asked[a.i] = true
+			}
+			if !slices.ContainsFunc(known, func(h heard) bool { return !h.done }) || allAsked(known, asked) {
+				return have(), nil
+			}
+		case <-late:
+			return have(), nil
+		case <-parent.Done():
+			var lack []string
+			for i, w := range watches {
+				switch h := known[i]; {
+				case h.done:
+				case h.err != nil:
+					lack = append(lack, w.v.Region()+" ("+h.err.Error()+")")
+				default:
+					lack = append(lack, w.v.Region())
+				}
+			}
 			w := watches[0]
-			return have, fail.New(fail.Stalled, "stream: wait until durable", w.shard.String(),
+			return have(), fail.New(fail.Stalled, "stream: wait until durable", w.shard.String(),
 				"see whether the shard's archiver runs and the vaults answer",
-				errorf("lineage %s is not yet held up to %d by %v: %w", w.at.Lineage, w.at.Offset, lack, ctx.Err()))
+				errorf("lineage %s is not yet held up to %d by %v: %w", w.at.Lineage, w.at.Offset, lack, parent.Err()))
 		}
 	}
+}
+
+// allAsked reports whether every vault that is not done has answered once more.
+func allAsked(known []heard, asked []bool) bool {
+	for i, h := range known {
+		if !h.done && !asked[i] {
+			return false
+		}
+	}
+	return true
 }
 
 const (

@@ -45,7 +45,7 @@ func TestBeforeTheBeginningIsNotDurable(t *testing.T) {
 // After a failover whose old tail was lost, what comes behind the hole is
 // durable: the hole cannot be waited for.
 func TestDurableBehindAHoleAtAFailover(t *testing.T) {
-	for _, begin := range []uint64{200, 300} { // at the switch itself, and behind it
+	for _, begin := range []uint64{150, 200, 300} { // before the switch, as a segment does, at it, and behind it
 		set, _ := testSet(t, 2, 2)
 		a := start(t, Options{Set: set})
 		must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))

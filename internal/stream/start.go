@@ -208,7 +208,12 @@ func (a *Archiver) settle(ctx context.Context, all []Lineage, held [][]Lineage) 
 	}
 	a.recount()
 	a.mu.Unlock()
-	if err := a.wait(ctx, func() bool { return best.live }); err != nil {
+	sctx, cancel := context.WithTimeout(ctx, settleFor)
+	defer cancel()
+	if err := a.wait(sctx, func() bool { return best.live }); err != nil {
+		if ctx.Err() == nil && sctx.Err() != nil {
+			return fail.Newf(fail.Unavailable, "stream: start", a.opt.Shard.String(), "no vault holds all of the stream, and the vault of %s could not be brought up in %s", best.v.Region(), settleFor)
+		}
 		return err
 	}
 	a.mu.Lock()
@@ -220,6 +225,10 @@ func (a *Archiver) settle(ctx context.Context, all []Lineage, held [][]Lineage) 
 	}
 	return nil
 }
+
+// settleFor is how long a start may take to bring a vault up. What has been
+// copied stays; the next start goes on, without a vault that has stopped answering.
+const settleFor = 10 * time.Minute
 
 // lacking lists, oldest first, the keys of all that are not in mine. Origins
 // and holes come before their chunks.

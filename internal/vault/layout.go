@@ -308,8 +308,12 @@ func isSHA(s string) bool {
 // comesBack reports whether the key is of the kind that retention deletes and
 // that a copy from another vault may bring back: it names its content, or a
 // place in a log, or carries an id that was made once. Nothing else is ever
-// stored under it.
+// stored under it. The decision on a condemned list is the exception: there the
+// first of two different ones is to stand.
 func comesBack(key string) bool {
+	if strings.HasSuffix(key, decisionSuffix) {
+		return false
+	}
 	for _, root := range []string{streamsRoot, basesRoot, objectsRoot, resticRoot, cutsRoot, reportsRoot} {
 		if strings.HasPrefix(key, root) {
 			return true

@@ -62,6 +62,16 @@ func TestLayoutRoundTrips(t *testing.T) {
 }
 
 // TestChunkOrder: keys of a lineage sort as their offsets.
+// Of two decisions on a list the first stands: neither may be written over.
+func TestOnlyWhatIsTheSameComesBack(t *testing.T) {
+	list := condemnedKey(shardA, time.UnixMilli(1_700_000_000_000))
+	for key, want := range map[string]bool{list: true, decisionKey(list): false, ObjectKey(shardA, strings.Repeat("a", 64)): true, descriptorKey: false} {
+		if comesBack(key) != want {
+			t.Errorf("%s: %v", key, !want)
+		}
+	}
+}
+
 func TestChunkOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var keys []string

@@ -76,6 +76,16 @@ func (s *ShardVault) patience(ctx context.Context, v *Vault) (context.Context, c
 	return context.WithDeadline(ctx, s.follow.until[v])
 }
 
+// question bounds what a vault is asked that the policy can do without.
+func (s *ShardVault) question(ctx context.Context) (context.Context, context.CancelFunc) {
+	s.follow.mu.Lock()
+	defer s.follow.mu.Unlock()
+	if len(s.set.Vaults)-len(s.follow.behind) <= s.set.Need() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, catchUp)
+}
+
 // HasObject reports whether the content is stored in every vault that keeps
 // up, at least in as many as the policy asks for. A vault that lacks it gets it
 // from another; one that cannot be brought up in time falls behind. It is cheap
@@ -87,7 +97,9 @@ func (s *ShardVault) HasObject(ctx context.Context, sha string) (bool, error) {
 	}
 	var have, lack []*Vault
 	for _, v := range s.keepUp().Vaults {
-		ok, err := s.holds(ctx, v, sha)
+		qctx, cancel := s.question(ctx)
+		ok, err := s.holds(qctx, v, sha)
+		cancel()
 		switch {
 		case err != nil:
 			if err := s.leave(ctx, v, err); err != nil {
@@ -249,7 +261,9 @@ func (s *ShardVault) LastManifest(ctx context.Context) (io.ReadCloser, error) {
 	var from *Vault
 	newest := ""
 	for _, v := range s.keepUp().Vaults {
-		key, err := v.lastManifest(ctx, s.id)
+		qctx, cancel := s.question(ctx)
+		key, err := v.lastManifest(qctx, s.id)
+		cancel()
 		if err != nil {
 			if err := s.leave(ctx, v, err); err != nil {
 				return nil, err

@@ -298,6 +298,8 @@ func (r *retainer) chunks(ctx context.Context, s ShardRetention) error {
 // objects executes the lists of condemned objects that are old enough and
 // condemns what no manifest names now; see condemn.go.
 func (r *retainer) objects(ctx context.Context, s ShardRetention) error {
+	// Before the manifests are listed: a list is ripe by what they said then.
+	now := r.v.opt.Now()
 	named := map[hash32]struct{}{}
 	keys, err := r.v.manifestKeys(ctx, s.Shard)
 	if err != nil {
@@ -315,7 +317,6 @@ func (r *retainer) objects(ctx context.Context, s ShardRetention) error {
 	if err != nil {
 		return err
 	}
-	now := r.v.opt.Now()
 	var wait, execute []*condemned
 	for _, c := range lists {
 		ripe := now.Sub(c.made) >= condemnedFor

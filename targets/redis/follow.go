@@ -248,6 +248,7 @@ func (f *follower) pump(ctx context.Context) error {
 		if f.held.err != nil {
 			return f.held.err
 		}
+		f.held.close() // its space is not needed for the hours to come
 	}
 	return f.feed(ctx, f.r.br)
 }

@@ -106,5 +106,6 @@ func (h *hold) stream() io.Reader {
 func (h *hold) close() {
 	if h.file != nil {
 		_ = h.file.Close()
+		h.file = nil
 	}
 }
