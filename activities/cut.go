@@ -186,37 +186,45 @@ func holders(parent context.Context, set vault.Set, shard targets.ShardID, at ta
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	type answer struct {
-		region string
-		err    error
+		i   int
+		err error
 	}
 	answers := make(chan answer, len(set.Vaults))
-	for _, v := range set.Vaults {
+	for i, v := range set.Vaults {
 		go func() {
 			r, err := v.Shard(shard).Manifest(ctx, at.Manifest)
 			if err == nil {
 				_ = r.Close()
 			}
-			answers <- answer{v.Region(), err}
+			answers <- answer{i, err}
 		}()
 	}
-	var in []string
+	holds := make([]bool, len(set.Vaults))
+	in := func() (regions []string) {
+		for i, v := range set.Vaults {
+			if holds[i] {
+				regions = append(regions, v.Region())
+			}
+		}
+		return regions
+	}
 	var late <-chan time.Time
 	for range set.Vaults {
 		select {
 		case a := <-answers:
 			switch {
 			case a.err == nil:
-				if in = append(in, a.region); len(in) == set.Need() {
+				if holds[a.i] = true; len(in()) == set.Need() {
 					late = time.After(grace)
 				}
 			case !fail.Is(a.err, fail.NotFound) && !fail.Retryable(a.err):
 				return nil, a.err
 			}
 		case <-late:
-			return in, nil
+			return in(), nil
 		}
 	}
-	return in, parent.Err()
+	return in(), parent.Err()
 }
 
 // everywhere returns the regions that are in every list.
