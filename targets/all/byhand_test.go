@@ -164,10 +164,14 @@ func (p *platform) shell(script string) string {
 	p.t.Helper()
 	tools := sandboxtest.Tools(p.t)
 	home := sandboxtest.Dir(p.t)
+	// The user of the servers may not enter the checkout, in root's home say.
+	restic, err := os.ReadFile(tools.ResticBin)
+	p.must(err)
+	p.must(os.WriteFile(home+"/restic", restic, 0o755))
 	cmd := exec.CommandContext(p.ctx, "sh", "-eu", "-c", script)
 	cmd.Dir = home
 	cmd.Env = []string{"HOME=" + home, "LC_ALL=C.UTF-8", "V=" + p.dir, "KEY=" + p.key, "PGUSER=drctl",
-		"PATH=" + strings.Join([]string{filepath.Dir(tools.ResticBin), tools.PostgresBin, filepath.Dir(tools.RedisServer), "/usr/local/bin", "/usr/bin", "/bin"}, ":")}
+		"PATH=" + strings.Join([]string{home, tools.PostgresBin, filepath.Dir(tools.RedisServer), "/usr/local/bin", "/usr/bin", "/bin"}, ":")}
 	cred, err := tools.Credential()
 	p.must(err)
 	if cred != nil {
