@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -133,7 +134,7 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 		return cut, err
 	}
 	for _, v := range set.Vaults {
-		vctx, cancel := context.WithTimeout(ctx, grace)
+		vctx, cancel := context.WithTimeout(ctx, vault.Straggle)
 		done, err := v.Cut(vctx, cut.Group, cut.ID)
 		cancel()
 		if err == nil && !done.SealedAt.IsZero() {
@@ -173,58 +174,30 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 	return cut, err
 }
 
-// grace is how long a vault that does not answer is waited for once enough
-// others have.
-const grace = 3 * time.Second
-
 // holders lists the regions whose vaults hold the object manifest, and with it
-// every object that it names: no other vault gets one.
-func holders(parent context.Context, set vault.Set, shard targets.ShardID, at targets.Position) ([]string, error) {
+// every object that it names: no other vault gets one. One that does not answer
+// is not waited for once enough others hold it.
+func holders(ctx context.Context, set vault.Set, shard targets.ShardID, at targets.Position) ([]string, error) {
 	if at.Manifest == "" {
 		return nil, fail.Newf(fail.Invalid, "cut: seal", shard.String(), "the object snapshot is missing")
 	}
-	ctx, cancel := context.WithCancel(parent)
-	defer cancel()
-	type answer struct {
-		i   int
-		err error
-	}
-	answers := make(chan answer, len(set.Vaults))
-	for i, v := range set.Vaults {
-		go func() {
-			r, err := v.Shard(shard).Manifest(ctx, at.Manifest)
-			if err == nil {
-				_ = r.Close()
-			}
-			answers <- answer{i, err}
-		}()
-	}
-	holds := make([]bool, len(set.Vaults))
-	in := func() (regions []string) {
-		for i, v := range set.Vaults {
-			if holds[i] {
-				regions = append(regions, v.Region())
-			}
+	var in []string
+	for i, err := range set.Each(ctx, func(ctx context.Context, v *vault.Vault) error {
+		r, err := v.Shard(shard).Manifest(ctx, at.Manifest)
+		if err != nil {
+			return err
 		}
-		return regions
-	}
-	var late <-chan time.Time
-	for range set.Vaults {
-		select {
-		case a := <-answers:
-			switch {
-			case a.err == nil:
-				if holds[a.i] = true; len(in()) == set.Need() {
-					late = time.After(grace)
-				}
-			case !fail.Is(a.err, fail.NotFound) && !fail.Retryable(a.err):
-				return nil, a.err
-			}
-		case <-late:
-			return in(), nil
+		return r.Close()
+	}) {
+		switch {
+		case err == nil:
+			in = append(in, set.Vaults[i].Region())
+		case fail.Is(err, fail.NotFound), fail.Retryable(err), errors.Is(err, context.Canceled):
+		default:
+			return nil, err
 		}
 	}
-	return in(), parent.Err()
+	return in, ctx.Err()
 }
 
 // everywhere returns the regions that are in every list.

@@ -182,10 +182,6 @@ func AwaitDurable(ctx context.Context, set vault.Set, shard targets.ShardID, at 
 	return waitDurable(ctx, set, watches, poll, missing)
 }
 
-// grace is how long a vault that does not answer is waited for once enough
-// others hold the position.
-const grace = 3 * time.Second
-
 // heard is what a vault has shown last.
 type heard struct {
 	any  bool
@@ -247,7 +243,7 @@ func waitDurable(parent context.Context, set vault.Set, watches []*watch, poll t
 		case a := <-answers:
 			known[a.i] = a.heard
 			enough := len(have()) >= need
-			silent := slices.ContainsFunc(known, func(h heard) bool { return !h.any }) && time.Since(begin) < grace
+			silent := slices.ContainsFunc(known, func(h heard) bool { return !h.any }) && time.Since(begin) < vault.Straggle
 			if n := min(need, len(watches)); missing != nil && !silent {
 				held := make([]uint64, len(watches))
 				for i := range watches {
@@ -262,7 +258,7 @@ func waitDurable(parent context.Context, set vault.Set, watches []*watch, poll t
 				continue
 			}
 			if late == nil {
-				late = time.After(grace)
+				late = time.After(vault.Straggle)
 			} else {
 				asked[a.i] = true
 			}

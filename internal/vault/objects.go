@@ -188,7 +188,7 @@ func (s *ShardVault) putContent(ctx context.Context, to Set, key string, sp *spo
 	sealed := &spool{dir: s.Vault().opt.TempDir}
 	defer sealed.close()
 	seal := sync.OnceValue(func() error { return s.Vault().SealTo(sealed, key, nil, sp.reader()) })
-	return to.each(ctx, func(ctx context.Context, v *Vault) error {
+	return to.Each(ctx, func(ctx context.Context, v *Vault) error {
 		if ok, err := has(ctx, v); ok || err != nil {
 			return err
 		}

@@ -315,7 +315,7 @@ func (s Set) SaveBase(ctx context.Context, a targets.Artifact) (done int, err er
 	if err != nil {
 		return 0, err
 	}
-	return s.durable(key, s.each(ctx, func(ctx context.Context, v *Vault) error {
+	return s.durable(key, s.Each(ctx, func(ctx context.Context, v *Vault) error {
 		if err := s.Shard(a.Shard).holdsBase(ctx, v, a); err != nil {
 			return err
 		}

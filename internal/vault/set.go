@@ -63,10 +63,10 @@ func (s Set) String() string {
 	return strings.Join(names, "+")
 }
 
-// straggle is how long a vault may take longer than those that already made a
-// write durable. Past it the write goes on without it. Archivers, snapshots and
-// backups bring up what a vault has missed.
-const straggle = 3 * time.Second
+// Straggle is how long a vault may take longer than those that already did what
+// the policy needs, such as making a write durable. Past it things go on without
+// it. Archivers, snapshots and backups bring up what a vault has missed.
+const Straggle = 3 * time.Second
 
 // PutSealed seals content once and puts the same bytes into every vault in
 // parallel. It returns how many hold them, and nil once Durability is reached:
@@ -90,14 +90,15 @@ func (s Set) PutSealedEach(ctx context.Context, key string, meta map[string]stri
 	if err != nil {
 		return nil, err
 	}
-	return s.each(ctx, func(ctx context.Context, v *Vault) error {
+	return s.Each(ctx, func(ctx context.Context, v *Vault) error {
 		return v.putOrSame(ctx, key, meta, content, sealed)
 	}), nil
 }
 
-// each runs f on every vault in parallel and waits for all, but for the
-// stragglers only as long as straggle once enough are done.
-func (s Set) each(ctx context.Context, f func(context.Context, *Vault) error) []error {
+// Each runs f on every vault in parallel and waits for all, but for the
+// stragglers only as long as Straggle once as many as the policy needs are done:
+// their context ends then. It returns the outcome per vault, in the order of Vaults.
+func (s Set) Each(ctx context.Context, f func(context.Context, *Vault) error) []error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	errs := make([]error, len(s.Vaults))
@@ -112,7 +113,7 @@ func (s Set) each(ctx context.Context, f func(context.Context, *Vault) error) []
 			defer mu.Unlock()
 			if errs[i] = err; err == nil {
 				if done++; done == s.Need() && timer == nil {
-					timer = time.AfterFunc(straggle, cancel)
+					timer = time.AfterFunc(Straggle, cancel)
 				}
 			}
 		})

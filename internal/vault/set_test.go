@@ -72,7 +72,7 @@ func TestSetDurability(t *testing.T) {
 	}
 	west.store = &faulty{Store: down.Store, hang: true}
 	start := time.Now()
-	if n, err := one.PutSealed(ctx, "t/d", nil, []byte("x")); n != 1 || err != nil || time.Since(start) > 2*straggle {
+	if n, err := one.PutSealed(ctx, "t/d", nil, []byte("x")); n != 1 || err != nil || time.Since(start) > 2*Straggle {
 		t.Fatal(n, err, time.Since(start))
 	}
 

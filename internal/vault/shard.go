@@ -103,10 +103,10 @@ func (s *ShardVault) save(ctx context.Context, f func(*restic.Repo) (restic.Summ
 	return saved, err
 }
 
-// each is Set.each without the limit for stragglers: copying a base takes what it takes.
+// each is Set.Each without the limit for stragglers: copying a base takes what it takes.
 func (s *ShardVault) each(ctx context.Context, f func(context.Context, *Vault) error) []error {
 	all := Set{Vaults: s.set.Vaults}
-	return all.each(ctx, f)
+	return all.Each(ctx, f)
 }
 
 // mirrorRepository copies the repository from the first vault to v.
