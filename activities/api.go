@@ -3,9 +3,11 @@ package activities
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
+	"drctl/internal/fail"
 	"drctl/internal/vault"
 	"drctl/restore"
 	"drctl/targets"
@@ -183,6 +185,22 @@ type SandboxRef struct {
 	ID    string `json:"id"`
 	Dir   string `json:"dir"`
 	Queue string `json:"queue"`
+}
+
+// check refuses a reference that names no directory of a sandbox; the zero value
+// is none. That the directory is a sandbox is for sandbox.Open to say.
+func (r SandboxRef) check() error {
+	if r == (SandboxRef{}) {
+		return nil
+	}
+	err := targets.CheckPath("directory", r.Dir)
+	if err == nil && (filepath.Base(r.Dir) != r.ID || !targets.IsName(r.ID)) {
+		err = fmt.Errorf("the directory %.80q is not that of sandbox %.80q", r.Dir, r.ID)
+	}
+	if err != nil {
+		return fail.New(fail.Invalid, "sandbox: open", r.ID, "", err)
+	}
+	return nil
 }
 
 // SpaceIn asks whether a plan fits into a sandbox.

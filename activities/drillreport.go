@@ -64,6 +64,9 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, 
 	if err != nil {
 		return DrillOut{}, err
 	}
+	if err := vault.ValidName(rec.ID); err != nil { // it becomes the name of files
+		return DrillOut{}, err
+	}
 	out := DrillOut{}
 	err = vaultErr
 	if err == nil {
@@ -182,7 +185,7 @@ func storedRecord(ctx context.Context, set vault.Set, rec evidence.Record) (evid
 		if err == nil {
 			old, err = evidence.Verify(doc)
 		}
-		if err == nil && (old.Name != rec.Name || !old.Started.Equal(rec.Started) || old.Plan.ID != rec.Plan.ID || old.Plan.SHA256 != rec.Plan.SHA256) {
+		if err == nil && (old.ID != rec.ID || old.Name != rec.Name || !old.Started.Equal(rec.Started) || old.Plan.ID != rec.Plan.ID || old.Plan.SHA256 != rec.Plan.SHA256) {
 			err = fail.Newf(fail.Conflict, "drill: write report", rec.ID, "the vault of %s holds another drill's record under this name", v.Region())
 		}
 		if err != nil {

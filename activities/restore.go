@@ -17,6 +17,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
 	"drctl/internal/stream"
+	"drctl/internal/vault"
 	"drctl/restore"
 	"drctl/targets"
 )
@@ -31,6 +32,9 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, e
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
 	out := stepOut(ctx, in)
+	if err := in.check(); err != nil {
+		return out, err
+	}
 	beat := newBeater(ctx, in.Step.Shard)
 	beat.progress("start", 0, 0)
 	d, err := a.driver(in.Step.Kind)
@@ -80,6 +84,20 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, e
 	return out, nil
 }
 
+// check refuses a payload whose values must not become paths or arguments. A
+// plan is data: nothing but this stands between who can start a workflow and
+// the programs of this host.
+func (in StepIn) check() error {
+	const op = "restore: check the step"
+	if in.PlanID != "" && vault.ValidName(in.PlanID) != nil {
+		return fail.Newf(fail.Invalid, op, in.Step.Shard.String(), "plan %.80q is not a name", in.PlanID)
+	}
+	if err := in.Step.Check(time.Now()); err != nil {
+		return fail.New(fail.Invalid, op, in.Step.Shard.String(), "make a new plan", err)
+	}
+	return in.Sandbox.check()
+}
+
 func finished(work, dir string, s restore.Step, out StepOut) error {
 	outcome, err := json.Marshal(out.Outcome)
 	if err != nil {
@@ -116,6 +134,9 @@ func (a *Activities) destination(ctx context.Context, in StepIn) (targets.Instan
 		}
 		work := inst.DataDir + ".drctl-restore"
 		if inst.DataDir == "" {
+			if in.PlanID == "" { // the directory is removed in the end
+				return inst, "", fail.Newf(fail.Invalid, "restore: destination", id.String(), "the plan has no id")
+			}
 			work = filepath.Join(a.StateDir, "restore", in.PlanID, id.Target+"-"+id.Shard)
 		}
 		return inst, work, nil
@@ -269,6 +290,9 @@ func (a *Activities) verifyShard(parent context.Context, in StepIn) (StepOut, er
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
 	out := stepOut(ctx, in)
+	if err := in.check(); err != nil {
+		return out, err
+	}
 	d, err := a.driver(in.Step.Kind)
 	if err != nil {
 		return out, err

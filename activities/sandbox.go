@@ -31,7 +31,7 @@ func (a *Activities) openSandbox(ctx context.Context, in SandboxIn) (SandboxRef,
 	}
 	box, err := sandbox.Create(ctx, opt)
 	if fail.Is(err, fail.Conflict) { // a repeat
-		box, err = sandbox.Open(filepath.Join(a.SandboxRoot, in.ID))
+		box, err = sandbox.Open(filepath.Join(a.SandboxRoot, in.ID)) // Create has checked the id
 	}
 	if err != nil {
 		return SandboxRef{}, err
@@ -49,6 +49,9 @@ func (a *Activities) CheckSpace(ctx context.Context, in SpaceIn) (evidence.Gate,
 
 func (a *Activities) checkSpace(in SpaceIn) (evidence.Gate, error) {
 	g := evidence.Gate{Name: "free space", At: time.Now().UTC()}
+	if err := in.Sandbox.check(); err != nil {
+		return g, err
+	}
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(in.Sandbox.Dir, &st); err != nil {
 		return g, fail.New(fail.Unavailable, "sandbox: free space", in.Sandbox.Dir, "", err)
@@ -74,6 +77,9 @@ func fits(need, free, limit int64) (bool, string) {
 // workers of its host remove it when its time is up, whatever has become of the
 // engine; one without a time is left until somebody removes it.
 func (a *Activities) KeepSandbox(_ context.Context, in KeepIn) error {
+	if err := in.Sandbox.check(); err != nil {
+		return engine.EncodeError(err)
+	}
 	box, err := sandbox.Open(in.Sandbox.Dir)
 	if err == nil {
 		err = box.Keep(in.Until)
@@ -87,6 +93,9 @@ func (a *Activities) CloseSandbox(ctx context.Context, ref SandboxRef) error {
 	// one of the local file system.
 	stop := beatEvery(ctx, 5*time.Second, func() Beat { return Beat{Phase: "remove the sandbox", Detail: ref.ID} })
 	defer stop()
+	if err := ref.check(); err != nil {
+		return engine.EncodeError(err)
+	}
 	box, err := sandbox.Open(ref.Dir)
 	if fail.Is(err, fail.NotFound) {
 		return nil

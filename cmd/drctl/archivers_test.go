@@ -178,7 +178,7 @@ func TestStatusNamesAHole(t *testing.T) {
 		}
 		from := targets.Position{Kind: targets.Postgres, Lineage: lineage, Offset: at}
 		if _, err := set.SaveBase(t.Context(), targets.Artifact{ID: n, Shard: shard, Kind: targets.Postgres, Region: "east", From: from, Until: from,
-			Started: time.Now().UTC(), Finished: time.Now().UTC(), Snapshot: saved.Snapshot, Path: saved.Path}); err != nil {
+			Started: time.Now().UTC(), Finished: time.Now().UTC(), Snapshot: saved.Snapshot, Path: saved.Path, Method: "wire"}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -207,8 +207,15 @@ func checkedCopy(ctx context.Context, from *member, key string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	_, err = io.Copy(io.Discard, check)
+	most := int64(maxOrigin) // of the content
+	if c, ok := vault.ParseChunkKey(key); ok {
+		most = int64(c.Len())
+	}
+	n, err := io.Copy(io.Discard, io.LimitReader(check, most+1))
 	_ = check.Close()
+	if err == nil && n > most {
+		err = fail.Newf(fail.Corrupt, "stream: copy", key, "holds more than %d bytes", most)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -217,9 +224,13 @@ func checkedCopy(ctx context.Context, from *member, key string) ([]byte, error) 
 		return nil, err
 	}
 	defer r.Close()
-	b, err := io.ReadAll(r)
+	stored := most + most/1000 + 1<<20 // sealing adds less than that
+	b, err := io.ReadAll(io.LimitReader(r, stored+1))
 	if err != nil {
 		return nil, fail.New(fail.Unavailable, "stream: copy", key, "", err)
+	}
+	if int64(len(b)) > stored {
+		return nil, fail.Newf(fail.Corrupt, "stream: copy", key, "is longer than %d bytes as it is stored", stored)
 	}
 	return b, nil
 }

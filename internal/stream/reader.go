@@ -1,8 +1,8 @@
 package stream
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -136,22 +136,30 @@ func (r *Reader) fetch(ctx context.Context, c Chunk, lineage string) ([]byte, er
 	if err := h.check(c, r.shard, lineage); err != nil {
 		return nil, err
 	}
-	want := c.To - c.From
-	b := make([]byte, want)
-	if n, err := io.ReadFull(body, b); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, fail.Newf(fail.Corrupt, "stream: chunk", c.Key, "holds %d bytes, its name says %d", n, want)
-		}
-		return nil, err
+	return readChunk(body, c.Key, c.To-c.From)
+}
+
+// allocAtOnce is how much memory is taken on the word of a chunk's name: the
+// usual size of a chunk. More is taken as bytes come.
+const allocAtOnce = 16 << 20
+
+// readChunk reads the content of a chunk, which must have the length that its
+// name says. Reading to the end is what checks the last bytes, too.
+func readChunk(body io.Reader, key string, want uint64) ([]byte, error) {
+	if want > vault.MaxChunk {
+		return nil, fail.Newf(fail.Corrupt, "stream: chunk", key, "its name says %d bytes, which no archiver writes", want)
 	}
-	// Reading to the end is what checks the last bytes, too.
-	switch n, err := io.Copy(io.Discard, body); {
+	b := bytes.NewBuffer(make([]byte, 0, min(want, allocAtOnce)+bytes.MinRead))
+	n, err := b.ReadFrom(io.LimitReader(body, int64(want)+1))
+	switch {
 	case err != nil:
 		return nil, err
-	case n > 0:
-		return nil, fail.Newf(fail.Corrupt, "stream: chunk", c.Key, "holds %d bytes more than its name says", n)
+	case uint64(n) > want:
+		return nil, fail.Newf(fail.Corrupt, "stream: chunk", key, "holds more than the %d bytes that its name says", want)
+	case uint64(n) < want:
+		return nil, fail.Newf(fail.Corrupt, "stream: chunk", key, "holds %d bytes, its name says %d", n, want)
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 type fetched struct {

@@ -165,7 +165,7 @@ func (a *Archiver) sameContent(ctx context.Context, p *parcel, m *member) error 
 		return err
 	}
 	defer r.Close()
-	b, err := io.ReadAll(r)
+	b, err := io.ReadAll(io.LimitReader(r, int64(len(p.content))+1)) // longer is other content
 	if err != nil {
 		return err
 	}

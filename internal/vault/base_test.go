@@ -56,9 +56,8 @@ func saveBase(t testing.TB, s Set, id, dir string) targets.Artifact {
 		t.Fatal(err)
 	}
 	sha := must(sv.SaveFile(ctx, id, "backup_label", []byte("label "+id)))
-	a := targets.Artifact{ID: id, Shard: shardA, Kind: targets.Postgres, Snapshot: saved.Snapshot, Path: saved.Path,
-		Files: map[string]string{"backup_label": sha}, Finished: time.Now().UTC(),
-		From: targets.Position{Lineage: "L", Offset: 16}, Until: targets.Position{Lineage: "L", Offset: 32}}
+	a := testBase(id, 16, saved)
+	a.Files, a.Until.Offset = map[string]string{"backup_label": sha}, 32
 	if n, err := s.SaveBase(ctx, a); err != nil || n != len(s.Vaults) {
 		t.Fatal(n, err)
 	}
@@ -278,7 +277,7 @@ func TestSaveBaseNeedsItsContent(t *testing.T) {
 	ctx := context.Background()
 	east, west := twoVaults(t)
 	set := Set{Vaults: []*Vault{east, west}}
-	_, err := set.SaveBase(ctx, targets.Artifact{ID: "b", Shard: shardA, Snapshot: strings.Repeat("a", 64)})
+	_, err := set.SaveBase(ctx, testBase("b", 16, targets.Saved{Snapshot: strings.Repeat("a", 64), Path: "/x"}))
 	wantCode(t, err, fail.NotFound, "snapshots/aaa")
 	// A vault that missed the base is brought up before it gets the record.
 	a := saveBase(t, Set{Vaults: []*Vault{east}}, "b1", tree(t, someFiles))

@@ -64,7 +64,7 @@ func TestByHand(t *testing.T) {
 			}
 			chunk := noise(1000)
 			want := append(bytes.Clone(chunk[10:]), append(bytes.Clone(chunk), chunk[:5]...)...)
-			if got := byHand(t, v, dir, "log_bytes orders/1 L 1010 3005"); !bytes.Equal(got, want) {
+			if got := byHand(t, v, dir, "log_bytes orders/1 7000000000000000001-00000001 1010 3005"); !bytes.Equal(got, want) {
 				t.Fatalf("%d bytes of log", len(got))
 			}
 			if got := byHand(t, v, dir, "if log_bytes orders/1 L 5000 6001 2>/dev/null >/dev/null; then echo whole; else echo hole; fi"); string(got) != "hole\n" {

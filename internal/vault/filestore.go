@@ -207,8 +207,8 @@ func (s *fileStore) walk(ctx context.Context, dir, prefix, after string, yield f
 			}
 			continue
 		}
-		if !strings.HasPrefix(key, prefix) || key <= after {
-			continue
+		if !strings.HasPrefix(key, prefix) || key <= after || validKey(key) != nil {
+			continue // the last: what others put there
 		}
 		st, err := os.Stat(filepath.Join(s.root, filepath.FromSlash(key)))
 		if errors.Is(err, fs.ErrNotExist) {

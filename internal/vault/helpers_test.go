@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
@@ -15,6 +16,10 @@ import (
 )
 
 var shardA = targets.ShardID{Target: "orders", Shard: "1"}
+
+// testLineage is the log of shardA.
+const testLineage = "7000000000000000001-00000001"
+
 var media = targets.ShardID{Target: "media", Shard: "main"}
 
 // places makes locations of one kind of store.
@@ -75,6 +80,13 @@ func fileVault(t testing.TB, region string, k Key) *Vault {
 func twoVaults(t testing.TB) (east, west *Vault) {
 	k := testKey(t)
 	return fileVault(t, "east", k), fileVault(t, "west", k)
+}
+
+// testBase is the record of a base of shardA that begins and ends at an offset.
+func testBase(id string, at uint64, saved targets.Saved) targets.Artifact {
+	pos := targets.Position{Kind: targets.Postgres, Lineage: testLineage, Offset: at}
+	return targets.Artifact{ID: id, Shard: shardA, Kind: targets.Postgres, Region: "east", Method: "files", From: pos, Until: pos,
+		Snapshot: saved.Snapshot, Path: saved.Path, Started: time.Now().UTC(), Finished: time.Now().UTC()}
 }
 
 // onDisk is the file that holds a key of a file vault.

@@ -2,7 +2,6 @@ package vault
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -35,12 +34,10 @@ const (
 	chunkNameSize = 16 + 1 + 16 + 1 + 12
 )
 
-var nameRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:@+=-]*$`)
-
 // ValidName reports whether s can be a part of a key: a target, shard, group,
 // lineage, base, cut or report name. The error is fail.Invalid.
 func ValidName(s string) error {
-	if len(s) > 200 || !nameRE.MatchString(s) {
+	if len(s) > 200 || !targets.IsName(s) {
 		return fail.New(fail.Invalid, "vault: name", strconv.Quote(s),
 			"use letters, digits, '_', '-', '.', at most 200; begin with a letter, a digit or '_'", nil)
 	}
@@ -54,7 +51,7 @@ func validKey(key string) error {
 		return fail.Newf(fail.Invalid, "vault: key", strconv.Quote(key), "empty or longer than %d bytes", maxKeyBytes)
 	}
 	for part := range strings.SplitSeq(key, "/") {
-		if !nameRE.MatchString(part) {
+		if !targets.IsName(part) {
 			return fail.Newf(fail.Invalid, "vault: key", strconv.Quote(key), "%q cannot be a part of a key", part)
 		}
 	}
@@ -103,8 +100,15 @@ func ParseHoleKey(key string) (lineage string, from, to uint64, ok bool) {
 	}
 	from, ok1 := upperHex(name[:16])
 	to, ok2 := upperHex(name[17:])
-	return p[3], from, to, ok1 && ok2 && from < to && strings.HasSuffix(key, sealedSuffix)
+	return p[3], from, to, ok1 && ok2 && from < to && to <= maxOffset && strings.HasSuffix(key, sealedSuffix)
 }
+
+// MaxChunk is how long a chunk can be, in bytes: chunks are held in memory, so
+// that no archiver writes longer ones, and a name that says more is not a chunk's.
+const MaxChunk = 1 << 30
+
+// maxOffset is beyond any log; differences of offsets stay inside an int64.
+const maxOffset = 1 << 62
 
 // ChunkName is what the key of a chunk says: bytes [From, To) of a lineage,
 // cut off at Closed (UTC, milliseconds).
@@ -129,7 +133,7 @@ func ChunkKey(s targets.ShardID, lineage string, from, to uint64, closed time.Ti
 }
 
 // ParseChunkKey is the inverse of ChunkKey; ok is false for any other key,
-// an empty range included.
+// an empty range and one longer than MaxChunk included.
 func ParseChunkKey(key string) (c ChunkName, ok bool) {
 	p := strings.Split(key, "/")
 	if len(p) != 5 || p[0]+"/" != streamsRoot || validKey(key) != nil {
@@ -142,7 +146,7 @@ func ParseChunkKey(key string) (c ChunkName, ok bool) {
 	from, ok1 := upperHex(name[:16])
 	to, ok2 := upperHex(name[17:33])
 	ms, ok3 := upperHex(name[34:])
-	if !ok1 || !ok2 || !ok3 || from >= to {
+	if !ok1 || !ok2 || !ok3 || from >= to || to-from > MaxChunk || to > maxOffset {
 		return ChunkName{}, false
 	}
 	return ChunkName{
@@ -160,6 +164,15 @@ func upperHex(s string) (uint64, bool) {
 	}
 	n, err := strconv.ParseUint(s, 16, 64)
 	return n, err == nil
+}
+
+// InStream reports whether the key is one that an archiver can have written: of
+// an origin, a declared hole or a chunk.
+func InStream(key string) bool {
+	_, chunk := ParseChunkKey(key)
+	_, _, origin := ParseOriginKey(key)
+	_, _, _, hole := ParseHoleKey(key)
+	return chunk || origin || hole
 }
 
 // BasesPrefix is where a shard's bases are.
@@ -200,7 +213,7 @@ func ObjectsPrefix(s targets.ShardID) string { return SnapshotsPrefix(s) + "data
 
 // ObjectKey names content by its SHA-256 (64 lower-case hex digits).
 func ObjectKey(s targets.ShardID, sha string) string {
-	if !isSHA(sha) {
+	if !targets.IsSHA256(sha) {
 		return ObjectsPrefix(s) + "invalid hash" // refused by every store
 	}
 	return ObjectsPrefix(s) + sha[:2] + "/" + sha + sealedSuffix
@@ -213,7 +226,7 @@ func ParseObjectKey(key string) (s targets.ShardID, sha string, ok bool) {
 		return s, "", false
 	}
 	sha, found := strings.CutSuffix(p[5], sealedSuffix)
-	if !found || !isSHA(sha) || p[4] != sha[:2] {
+	if !found || !targets.IsSHA256(sha) || p[4] != sha[:2] {
 		return s, "", false
 	}
 	return targets.ShardID{Target: p[1], Shard: p[2]}, sha, true
@@ -261,7 +274,7 @@ func ParseManifestKey(key string) (s targets.ShardID, stored time.Time, sha stri
 		return s, stored, "", false
 	}
 	name, found := strings.CutSuffix(p[4], sealedSuffix)
-	if !found || len(name) != 12+1+64 || name[12] != '-' || !isSHA(name[13:]) {
+	if !found || len(name) != 12+1+64 || name[12] != '-' || !targets.IsSHA256(name[13:]) {
 		return s, stored, "", false
 	}
 	ms, okMS := upperHex(name[:12])
@@ -292,18 +305,6 @@ func ReportsPrefix(kind string) string { return reportsRoot + kind + "/" }
 
 // ReportKey names a report.
 func ReportKey(kind, id string) string { return ReportsPrefix(kind) + id + ".json" + sealedSuffix }
-
-func isSHA(s string) bool {
-	if len(s) != 64 {
-		return false
-	}
-	for _, r := range []byte(s) {
-		if (r < '0' || r > '9') && (r < 'a' || r > 'f') {
-			return false
-		}
-	}
-	return true
-}
 
 // comesBack reports whether the key is of the kind that retention deletes and
 // that a copy from another vault may bring back: it names its content, or a

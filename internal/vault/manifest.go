@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"drctl/internal/fail"
+	"drctl/targets"
 )
 
 // maxLine bounds one line of a manifest: a key of 1 KiB and its metadata.
@@ -38,7 +39,7 @@ func (v *Vault) manifestRefs(ctx context.Context, key string, f func(hash32)) er
 			continue
 		}
 		var h hash32
-		if !isSHA(line.SHA) {
+		if !targets.IsSHA256(line.SHA) {
 			return fail.Newf(fail.Corrupt, "vault: manifest", v.store.URL()+"/"+key, "%q is not a SHA-256", line.SHA)
 		}
 		_, _ = hex.Decode(h[:], []byte(line.SHA))

@@ -392,4 +392,4 @@ func (v *Vault) readThrough(key string, src io.ReadCloser) (int64, error) {
 
 // resticName reports whether the key is a content-named file of a repository:
 // not a lock, not a temporary file.
-func resticName(key string) bool { return isSHA(key[strings.LastIndexByte(key, '/')+1:]) }
+func resticName(key string) bool { return targets.IsSHA256(key[strings.LastIndexByte(key, '/')+1:]) }

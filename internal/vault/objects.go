@@ -92,7 +92,7 @@ func (s *ShardVault) question(ctx context.Context) (context.Context, context.Can
 // for many objects: past a few questions it lists one of the 256 folders of a
 // shard and remembers it for ten minutes.
 func (s *ShardVault) HasObject(ctx context.Context, sha string) (bool, error) {
-	if !isSHA(sha) {
+	if !targets.IsSHA256(sha) {
 		return false, fail.Newf(fail.Invalid, "vault: object", s.id.String(), "%q is not a SHA-256", sha)
 	}
 	var have, lack []*Vault
@@ -280,7 +280,7 @@ func (s *ShardVault) LastManifest(ctx context.Context) (io.ReadCloser, error) {
 
 // Object opens stored content; reading to the end checks it.
 func (s *ShardVault) Object(ctx context.Context, sha string) (io.ReadCloser, error) {
-	if !isSHA(sha) {
+	if !targets.IsSHA256(sha) {
 		return nil, fail.Newf(fail.Invalid, "vault: object", s.id.String(), "%q is not a SHA-256", sha)
 	}
 	return s.Vault().openContent(ctx, ObjectKey(s.id, sha))

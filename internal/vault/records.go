@@ -9,6 +9,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,12 +28,12 @@ func (v *Vault) Cuts(ctx context.Context, group string) ([]targets.Cut, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readRecords(ctx, v, keys, checkCut)
+	return readRecords(ctx, v, keys, v.checkCut)
 }
 
 // Cut reads one cut.
 func (v *Vault) Cut(ctx context.Context, group, id string) (targets.Cut, error) {
-	return readRecord(ctx, v, CutKey(group, id), checkCut)
+	return readRecord(ctx, v, CutKey(group, id), v.checkCut)
 }
 
 // Groups lists the groups that have cuts.
@@ -40,11 +41,11 @@ func (v *Vault) Groups(ctx context.Context) ([]string, error) {
 	return v.folders(ctx, cutsRoot, 1)
 }
 
-func checkCut(key string, c targets.Cut) error {
+func (v *Vault) checkCut(key string, c targets.Cut) error {
 	if CutKey(c.Group, c.ID) != key {
-		return fmt.Errorf("the record is of cut %s of group %s", c.ID, c.Group)
+		return fmt.Errorf("the record is of cut %.80q of group %.80q", c.ID, c.Group)
 	}
-	return nil
+	return c.Check(v.opt.Now())
 }
 
 // Bases lists the bases of a shard, oldest first by the time they finished; a
@@ -54,7 +55,7 @@ func (v *Vault) Bases(ctx context.Context, shard targets.ShardID) ([]targets.Art
 	if err != nil {
 		return nil, err
 	}
-	all, err := readRecords(ctx, v, keys, checkBase)
+	all, err := readRecords(ctx, v, keys, v.checkBase)
 	slices.SortStableFunc(all, func(a, b targets.Artifact) int { return a.Finished.Compare(b.Finished) })
 	return all, err
 }
@@ -81,14 +82,14 @@ var snapshotRE = regexp.MustCompile(`[0-9a-f]{64,}`)
 
 // Base reads one base's record.
 func (v *Vault) Base(ctx context.Context, shard targets.ShardID, id string) (targets.Artifact, error) {
-	return readRecord(ctx, v, BaseRecordKey(shard, id), checkBase)
+	return readRecord(ctx, v, BaseRecordKey(shard, id), v.checkBase)
 }
 
-func checkBase(key string, a targets.Artifact) error {
+func (v *Vault) checkBase(key string, a targets.Artifact) error {
 	if BaseRecordKey(a.Shard, a.ID) != key {
-		return fmt.Errorf("the record is of base %s of shard %s", a.ID, a.Shard)
+		return fmt.Errorf("the record is of base %.80q of shard %.80q", a.ID, a.Shard)
 	}
-	return nil
+	return a.Check(v.opt.Now())
 }
 
 // Shards lists the shards that the vault holds anything of.
@@ -220,6 +221,9 @@ func readRecords[T any](ctx context.Context, v *Vault, keys []string, check func
 // is empty.
 func (s Set) SaveCut(ctx context.Context, c targets.Cut) (done int, err error) {
 	key := CutKey(c.Group, c.ID)
+	if err := c.Check(time.Now()); err != nil { // it could not be read again
+		return 0, fail.New(fail.Invalid, "vault: save cut", c.ID, "", err)
+	}
 	if c.SealedAt.IsZero() {
 		return 0, fail.New(fail.Invalid, "vault: save cut", c.ID, "only a sealed cut has a record", nil)
 	}
@@ -286,7 +290,7 @@ func (s Set) ShareCuts(ctx context.Context, group string, since time.Time, holds
 }
 
 func shareCut(ctx context.Context, from, to *Vault, key string, holds func(context.Context, *Vault, targets.Cut) (bool, error)) (bool, error) {
-	cut, err := readRecord(ctx, from, key, checkCut)
+	cut, err := readRecord(ctx, from, key, from.checkCut)
 	if err != nil {
 		return false, err
 	}
@@ -307,6 +311,9 @@ func (s Set) SaveBase(ctx context.Context, a targets.Artifact) (done int, err er
 		return 0, err
 	}
 	key := BaseRecordKey(a.Shard, a.ID)
+	if err := a.Check(time.Now()); err != nil { // it could not be read again
+		return 0, fail.New(fail.Invalid, "vault: save base", key, "", err)
+	}
 	body, err := marshalRecord(a)
 	if err != nil {
 		return 0, err
@@ -345,16 +352,23 @@ func (v *Vault) Report(ctx context.Context, kind, id string, out any) error {
 func (v *Vault) Reports(ctx context.Context, kind string) ([]string, error) {
 	prefix, suffix := ReportsPrefix(kind), ".json"+sealedSuffix
 	keys, err := v.keys(ctx, prefix, "", func(k string) bool { return isSealed(k) })
-	for i, k := range keys {
-		keys[i] = k[len(prefix):max(len(prefix), len(k)-len(suffix))]
+	var ids []string
+	for _, k := range keys {
+		// Ids become names of files; what others put there does not.
+		if id, ok := strings.CutSuffix(k[len(prefix):], suffix); ok && ValidName(id) == nil {
+			ids = append(ids, id)
+		}
 	}
-	return keys, err
+	return ids, err
 }
 
 func (s Set) putRecord(ctx context.Context, key string, x any) (int, error) {
 	body, err := marshalRecord(x)
 	if err != nil {
 		return 0, err
+	}
+	if len(body) > maxRecord { // it could not be read again
+		return 0, fail.Newf(fail.Invalid, "vault: write", key, "%d bytes are over the limit of %d MiB for a record", len(body), maxRecord>>20)
 	}
 	return s.PutSealed(ctx, key, nil, body)
 }

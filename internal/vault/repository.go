@@ -178,10 +178,14 @@ func conflictingSeeds(id targets.ShardID, a, b *Vault) error {
 // plant writes a repository's beginning into the vault.
 func (v *Vault) plant(ctx context.Context, id targets.ShardID, seed []byte) error {
 	var s restic.Seed
-	if err := json.Unmarshal(seed, &s); err != nil {
+	err := json.Unmarshal(seed, &s)
+	if err == nil && !targets.IsSHA256(s.KeyName) {
+		err = fmt.Errorf("the key's name %.80q is not a SHA-256", s.KeyName)
+	}
+	if err != nil {
 		return fail.New(fail.Corrupt, "vault: repository", v.store.URL()+"/"+seedKey(id), "", err)
 	}
-	if err := v.PutSealed(ctx, seedKey(id), nil, seed); fail.Is(err, fail.Conflict) {
+	if err = v.PutSealed(ctx, seedKey(id), nil, seed); fail.Is(err, fail.Conflict) {
 		return fail.New(fail.Conflict, "vault: repository", v.String()+" "+id.String(),
 			"another process made a different repository at the same moment; repeat", err)
 	} else if err != nil {

@@ -197,12 +197,12 @@ func TestRetain(t *testing.T) {
 		a := saveBaseAt(t, set, fmt.Sprint("b", i), dir, off, now.Add(time.Duration(i-3)*48*time.Hour))
 		bases[i] = a
 	}
-	if _, err := set.PutSealed(ctx, OriginKey(shardA, "L"), nil, []byte(`{"lineage":"L","offset":0}`)); err != nil {
+	if _, err := set.PutSealed(ctx, OriginKey(shardA, testLineage), nil, []byte(`{"lineage":"`+testLineage+`","offset":0}`)); err != nil {
 		t.Fatal(err)
 	}
 	for i := range uint64(30) {
 		closed := now.Add(time.Duration(i)*5*time.Hour - 144*time.Hour)
-		if _, err := set.PutSealed(ctx, ChunkKey(shardA, "L", i*10, i*10+10, closed), nil, noise(10)); err != nil {
+		if _, err := set.PutSealed(ctx, ChunkKey(shardA, testLineage, i*10, i*10+10, closed), nil, noise(10)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -218,8 +218,8 @@ func TestRetain(t *testing.T) {
 		manifests = append(manifests, must(sv.PutManifest(ctx, strings.NewReader(fmt.Sprintf("{\"sha256\":%q}\n", sha)))))
 		at := now.Add(time.Duration(i-3)*48*time.Hour + time.Hour).UTC()
 		c := targets.Cut{ID: fmt.Sprint("c", i), Group: "shop", FencedAt: at, SealedAt: at, Shards: []targets.ShardPoint{
-			{Shard: shardA, Kind: targets.Postgres, Position: targets.Position{Lineage: "L", Offset: uint64(i)*100 + 40}},
-			{Shard: media, Kind: targets.S3, Position: targets.Position{Manifest: manifests[i]}}}}
+			{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Lineage: testLineage, Offset: uint64(i)*100 + 40}},
+			{Shard: media, Kind: targets.S3, Region: "east", Position: targets.Position{Kind: targets.S3, Manifest: manifests[i]}}}}
 		if _, err := set.SaveCut(ctx, c); err != nil {
 			t.Fatal(err)
 		}
@@ -278,7 +278,7 @@ func TestRetain(t *testing.T) {
 	}
 	for i := range uint64(30) {
 		closed := now.Add(time.Duration(i)*5*time.Hour - 144*time.Hour)
-		_, err := v.store.Stat(ctx, ChunkKey(shardA, "L", i*10, i*10+10, closed))
+		_, err := v.store.Stat(ctx, ChunkKey(shardA, testLineage, i*10, i*10+10, closed))
 		if (i >= 20) != (err == nil) && i >= 20 {
 			t.Fatalf("chunk %d: %v", i, err)
 		}
@@ -309,10 +309,9 @@ func saveBaseAt(t *testing.T, set Set, id, dir string, off uint64, finished time
 	saved := must(sv.SaveTree(ctx, targets.TreeRequest{Dir: dir}))
 	space := must(sv.SaveTree(ctx, targets.TreeRequest{Dir: dir + "/base"}))
 	sha := must(sv.SaveFile(ctx, id, "label", []byte(id)))
-	pos := targets.Position{Lineage: "L", Offset: off}
-	a := targets.Artifact{ID: id, Shard: shardA, Kind: targets.Postgres, From: pos, Until: pos, Finished: finished.UTC(),
-		Snapshot: saved.Snapshot, Path: saved.Path, Files: map[string]string{"label": sha},
-		Tablespaces: map[string]string{"16400": "/srv/space=" + space.Snapshot + ":" + space.Path}}
+	a := testBase(id, off, saved)
+	a.Started, a.Finished, a.Files = finished.UTC(), finished.UTC(), map[string]string{"label": sha}
+	a.Tablespaces = map[string]string{"16400": targets.Tablespace{Location: "/srv/space", Snapshot: space.Snapshot, Path: space.Path}.String()}
 	if _, err := set.SaveBase(ctx, a); err != nil {
 		t.Fatal(err)
 	}

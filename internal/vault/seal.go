@@ -26,6 +26,15 @@ const (
 	skippableMagic = 0x184D2A50
 	sealVersion    = 1
 	maxHeader      = 64 << 10
+	// maxEnvelope bounds the part of age before the content: one recipient is
+	// 200 bytes.
+	maxEnvelope = 64 << 10
+	// maxWindow is how far back a zstd frame may refer, which is memory in the
+	// reader. It is what RFC 8878 asks decoders to support; drctl writes 4 MiB.
+	maxWindow = 8 << 20
+	// maxRecord bounds what is read whole: records, reports, small files. What is
+	// compressed can be ten thousand times its size in the store.
+	maxRecord = 16 << 20
 )
 
 type header struct {
@@ -81,7 +90,7 @@ var encoders = sync.Pool{New: func() any {
 }}
 
 var decoders = sync.Pool{New: func() any {
-	d, _ := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(128<<20))
+	d, _ := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 	return d
 }}
 
@@ -143,24 +152,29 @@ func (v *Vault) Unseal(ctx context.Context, key string) (io.ReadCloser, map[stri
 	return r, meta, nil
 }
 
-// ReadSealed unseals a small object whole.
+// ReadSealed unseals a small object whole: one of more than 16 MiB is corrupt,
+// whatever it holds.
 func (v *Vault) ReadSealed(ctx context.Context, key string) ([]byte, map[string]string, error) {
 	r, meta, err := v.Unseal(ctx, key)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer r.Close()
-	b, err := io.ReadAll(r)
+	b, err := io.ReadAll(io.LimitReader(r, maxRecord+1))
 	if err != nil {
 		return nil, nil, err
+	}
+	if len(b) > maxRecord {
+		return nil, nil, fail.Newf(fail.Corrupt, "vault: unseal", v.store.URL()+"/"+key, "holds more than %d MiB, which no record does", maxRecord>>20)
 	}
 	return b, meta, nil
 }
 
 // unsealFrom reads a sealed object from src, which the result closes.
 func (v *Vault) unsealFrom(key string, src io.ReadCloser) (*unsealer, map[string]string, error) {
-	u := &unsealer{subject: v.store.URL() + "/" + key, src: src, from: &sourceReader{r: src}}
+	u := &unsealer{subject: v.store.URL() + "/" + key, src: src, from: &sourceReader{r: src, left: maxEnvelope}}
 	plain, err := age.Decrypt(u.from, v.key.id)
+	u.from.left = -1
 	if err != nil {
 		var other *age.NoIdentityMatchError
 		if errors.As(err, &other) {
@@ -185,12 +199,22 @@ func (v *Vault) unsealFrom(key string, src io.ReadCloser) (*unsealer, map[string
 
 // sourceReader remembers an error of the transport, which is no damage.
 type sourceReader struct {
-	r   io.Reader
-	err error
+	r    io.Reader
+	left int // bytes that may be read; -1 is all
+	err  error
 }
 
 func (s *sourceReader) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		return 0, fmt.Errorf("the header of age is longer than %d bytes", maxEnvelope)
+	}
+	if s.left > 0 {
+		p = p[:min(len(p), s.left)]
+	}
 	n, err := s.r.Read(p)
+	if s.left > 0 {
+		s.left -= n
+	}
 	if err != nil && err != io.EOF {
 		s.err = err
 	}

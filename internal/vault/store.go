@@ -106,6 +106,10 @@ func OpenStore(ctx context.Context, l Location) (Store, error) {
 	return newS3Store(ctx, l, p)
 }
 
+// maxPlain bounds what is read whole and is not sealed: vault.json and the two
+// first files of a repository.
+const maxPlain = 1 << 20
+
 // get reads a small object whole.
 func get(ctx context.Context, s Store, key string) ([]byte, error) {
 	r, err := s.Get(ctx, key)
@@ -113,9 +117,12 @@ func get(ctx context.Context, s Store, key string) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	b, err := io.ReadAll(r)
+	b, err := io.ReadAll(io.LimitReader(r, maxPlain+1))
 	if err != nil {
 		return nil, asFail(fail.Unavailable, "vault: read", s.URL()+"/"+key, err)
+	}
+	if len(b) > maxPlain {
+		return nil, fail.Newf(fail.Corrupt, "vault: read", s.URL()+"/"+key, "holds more than %d MiB", maxPlain>>20)
 	}
 	return b, nil
 }

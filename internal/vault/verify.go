@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -169,6 +170,11 @@ func (c *checker) sealed(ctx context.Context, prefix string) error {
 					Detail: "drctl does not write such a name"})
 				continue
 			}
+			if strings.HasPrefix(i.Key, streamsRoot) && !InStream(i.Key) {
+				c.add(targets.Finding{Check: CheckSealed, Subject: c.v.Region() + ": " + i.Key, Severity: targets.Failed,
+					Detail: "no archiver writes such a name: it is not read as a part of the log"})
+				continue
+			}
 			if i.Modified.Before(c.o.Since) {
 				skipped++
 				continue
@@ -220,7 +226,7 @@ func (c *checker) cuts(ctx context.Context, group string, shards *[]targets.Shar
 		g.SetLimit(readsAtOnce)
 		for _, key := range keys {
 			g.Go(func() error {
-				cut, err := readRecord(gctx, c.v, key, checkCut)
+				cut, err := readRecord(gctx, c.v, key, c.v.checkCut)
 				if err != nil {
 					return c.bad(CheckCuts, key, err)
 				}
@@ -308,7 +314,7 @@ func (c *checker) bases(ctx context.Context, s targets.ShardID) error {
 	}
 	return c.section(CheckBases, BasesPrefix(s), func() (string, error) {
 		for _, key := range keys {
-			a, err := readRecord(ctx, c.v, key, checkBase)
+			a, err := readRecord(ctx, c.v, key, c.v.checkBase)
 			if err != nil {
 				if err := c.bad(CheckBases, key, err); err != nil {
 					return "", err

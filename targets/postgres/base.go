@@ -329,7 +329,7 @@ func (b *baseRun) saveTrees(ctx context.Context) error {
 		if b.a.Tablespaces == nil {
 			b.a.Tablespaces = map[string]string{}
 		}
-		b.a.Tablespaces[oid] = location + "=" + s.Snapshot + ":" + s.Path
+		b.a.Tablespaces[oid] = targets.Tablespace{OID: oid, Location: location, Snapshot: s.Snapshot, Path: s.Path}.String()
 		b.a.Bytes += s.Bytes
 		b.a.BytesAdded += s.BytesAdded
 	}
@@ -355,7 +355,7 @@ func tablespaces(dir string) (map[string]string, error) {
 		if !filepath.IsAbs(location) {
 			location = filepath.Join(dir, "pg_tblspc", location)
 		}
-		out[e.Name()] = location
+		out[e.Name()] = filepath.Clean(location)
 	}
 	return out, nil
 }

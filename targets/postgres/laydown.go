@@ -72,13 +72,12 @@ func (r *restoreRun) layTablespaces(ctx context.Context) error {
 	}
 	var lines strings.Builder
 	for oid, where := range r.req.Base.Tablespaces {
-		_, folder, ok := strings.Cut(where, "=")
-		snapshot, path, ok2 := strings.Cut(folder, ":")
-		if !ok || !ok2 || oid == "" || strings.Trim(oid, "0123456789") != "" {
-			return r.refuse(fail.Corrupt, "choose another base", "the base's record of tablespace %q is not readable", oid)
+		ts, err := targets.ParseTablespace(oid, where)
+		if err != nil {
+			return r.refuse(fail.Corrupt, "choose another base", "the base's record: %w", err)
 		}
 		a := r.req.Base
-		a.Snapshot, a.Path = snapshot, path
+		a.Snapshot, a.Path = ts.Snapshot, ts.Path
 		dir := filepath.Join(r.dir, spacesDir, oid)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return diskError(dir, err)

@@ -81,7 +81,7 @@ func TestExitCodes(t *testing.T) {
 		{exitError("wrong password"), 12, fail.Denied},
 		{"interrupted", 130, fail.Unavailable},
 	} {
-		err := fake(t, "", c.stderr, c.exit).Restore(ctx, Restore{Snapshot: "s", Path: "/p", Dir: t.TempDir()})
+		err := fake(t, "", c.stderr, c.exit).Restore(ctx, Restore{Snapshot: strings.Repeat("5", 64), Path: "/p", Dir: t.TempDir()})
 		if !fail.Is(err, c.code) || !strings.Contains(err.Error(), "/repo") {
 			t.Fatalf("exit %d, %s: %v", c.exit, c.stderr, err)
 		}

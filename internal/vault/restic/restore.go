@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"syscall"
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/targets"
 )
 
 type readerError struct{ err error }
@@ -40,7 +42,10 @@ type Restore struct {
 // about to be read, which is an error and never a wrong restore; and it does not
 // remove what a snapshot that stays needs before its replacement is stored.
 func (r *Repo) Restore(ctx context.Context, o Restore) error {
-	args := []string{"restore", o.Snapshot + ":" + o.Path, "--target", o.Dir}
+	if err := r.checkWhere("restore", o.Snapshot, o.Path); err != nil {
+		return err
+	}
+	args := []string{"restore", "--target", o.Dir}
 	if o.Delta {
 		// "always" compares contents block by block and writes only what
 		// differs; "if-changed" would trust an equal size and time.
@@ -49,6 +54,7 @@ func (r *Repo) Restore(ctx context.Context, o Restore) error {
 			args = append(args, "--exclude", o.Keep)
 		}
 	}
+	args = append(args, "--", o.Snapshot+":"+o.Path)
 	var done, total int64
 	res, err := r.run(ctx, command{op: "restore", args: args, noLock: true, on: func(m message) {
 		if m.Type == "status" || m.Type == "summary" {
@@ -63,15 +69,32 @@ func (r *Repo) Restore(ctx context.Context, o Restore) error {
 	return r.check("restore", res)
 }
 
+// checkWhere refuses what cannot be a place in a snapshot. Both come from
+// records in the vault: restic would take one that begins with a dash for an
+// option, and has options that run commands.
+func (r *Repo) checkWhere(op, snapshot, path string) error {
+	err := targets.CheckPath("path", path)
+	if !targets.IsSHA256(snapshot) {
+		err = fmt.Errorf("%.80q is not the id of a snapshot", snapshot)
+	}
+	if err == nil {
+		return nil
+	}
+	return r.fail(op, fail.Corrupt, "the base's record is damaged or forged; choose another base", err)
+}
+
 // Dump opens a file of a snapshot. Reading ends in io.EOF only when restic has
 // delivered all of it. Close stops an unfinished dump.
 func (r *Repo) Dump(ctx context.Context, snapshot, path string) (io.ReadCloser, error) {
+	if err := r.checkWhere("dump", snapshot, path); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	pr, pw := io.Pipe()
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		res, err := r.run(ctx, command{op: "dump", args: []string{"dump", snapshot, path}, raw: pw, noLock: true})
+		res, err := r.run(ctx, command{op: "dump", args: []string{"dump", "--", snapshot, path}, raw: pw, noLock: true})
 		if err == nil {
 			err = r.check("dump", res)
 		}
@@ -210,7 +233,7 @@ func (r *Repo) Forget(ctx context.Context, ids []string, prune bool, maxUnused s
 			args = append(args, "--max-unused", maxUnused)
 		}
 	}
-	res, err := r.run(ctx, command{op: "forget", args: append(args, ids...)})
+	res, err := r.run(ctx, command{op: "forget", args: append(append(args, "--"), ids...)})
 	if err != nil {
 		return err
 	}
