@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -112,5 +113,33 @@ func TestWireBaseBesideABrokenArchive(t *testing.T) {
 	sb, _ := w.restore(t, w.request(base, at))
 	if n := value[int](t, sandboxOpen(t, sb), "SELECT count(*)::int FROM journal"); n != 1 {
 		t.Fatalf("%d rows, want 1", n)
+	}
+}
+
+// Time-outs that the platform sets for its own sessions do not end drctl's: that
+// of a backup is idle as long as the data is read.
+func TestPlatformTimeoutsDoNotEndASession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sandboxtest.PostgresOptions{})
+	_ = w.stop()
+	run(t, w.c, "SET idle_session_timeout = 0")
+	run(t, w.c, "ALTER SYSTEM SET idle_session_timeout = '200ms'")
+	for _, n := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
+		run(t, w.c, "ALTER ROLE drctl SET "+n+" = '1ms'")
+	}
+	run(t, w.c, "SELECT pg_reload_conf()")
+	stop := follow(t, w.d, w.in, w.a)
+	w.s.onTree = func() { time.Sleep(time.Second) }
+	wire := w.in
+	wire.DataDir = ""
+	for method, in := range map[string]targets.Instance{"files": w.in, "wire": wire} {
+		if base := w.base(t, in, "base-"+method); base.Method != method {
+			t.Fatalf("method %s, want %s", base.Method, method)
+		}
+	}
+	at := mark(t, w.d, w.in, "20260101T000000.000Z-abce")
+	w.a.reach(t, w.id, at.Offset)
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Fatalf("the archiver ended: %v", err)
 	}
 }

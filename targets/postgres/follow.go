@@ -141,7 +141,7 @@ func (f *follower) prepare(ctx context.Context) (slotState, error) {
 		}
 		f.d.log.Info("stream: replication slot made", "instance", f.in.String(), "slot", f.d.slot, "from", targets.FormatLSN(slot.restart))
 	}
-	if f.repl, err = walsender(ctx, opFollow, f.in); err != nil {
+	if f.repl, err = walsender(ctx, opFollow, f.in, f.srv.version); err != nil {
 		return slot, err
 	}
 	return slot, f.loadHistory(ctx)

@@ -39,7 +39,7 @@ func (b *baseRun) wire(ctx context.Context) error {
 			fmt.Errorf("the server has %d tablespaces outside its data directory, which cannot be sent in one stream", spaces))
 	}
 
-	conn, err := walsender(ctx, opBase, b.in)
+	conn, err := walsender(ctx, opBase, b.in, b.srv.version)
 	if err != nil {
 		return err
 	}
