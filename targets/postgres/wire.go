@@ -167,6 +167,7 @@ func (s *sentBase) next() error {
 		err = s.position(msg.Values)
 	case *pgproto3.NoticeResponse:
 		s.notice(msg)
+		err = s.skipped.check(s.in) // at once, before the rest is moved
 	case *pgproto3.ErrorResponse:
 		err = pgconn.ErrorResponseToPgError(msg)
 	case *pgproto3.ReadyForQuery:
@@ -238,9 +239,6 @@ func (s *sentBase) notice(n *pgproto3.NoticeResponse) {
 func (s *sentBase) finish() error {
 	if s.positions != 2 || s.archives != 1 || s.copying {
 		return s.failed(fmt.Errorf("the server ended the base before its end"))
-	}
-	if err := s.skipped.check(s.in); err != nil {
-		return err
 	}
 	return io.EOF
 }
