@@ -167,6 +167,9 @@ func (b *baseRun) grant() string { return grantBackup + quoteIdent(b.in.User) }
 
 // files saves the data directory between the start and the stop of a backup.
 func (b *baseRun) files(ctx context.Context) error {
+	if err := b.inspect(); err != nil {
+		return err
+	}
 	start := "SELECT pg_backup_start($1, true)::text"
 	if b.srv.version < 150000 {
 		start = "SELECT pg_start_backup($1, true, false)::text"
@@ -318,11 +321,17 @@ func (b *baseRun) saveTrees(ctx context.Context) error {
 		return err
 	}
 	b.a.Snapshot, b.a.Path, b.a.Bytes, b.a.BytesAdded = saved.Snapshot, saved.Path, saved.Bytes, saved.BytesAdded
+
 	for oid, location := range spaces {
 		if strings.Contains(location, "=") {
 			return fail.Newf(fail.Unsupported, opBase, b.in.String(), "tablespace %s at %q: a location with = in its name cannot be recorded", oid, location)
 		}
-		s, err := b.to.SaveTree(ctx, targets.TreeRequest{Dir: location, Exclude: []string{"pgsql_tmp*"}, Full: b.req.Full, Vanishing: true, Progress: b.req.Progress})
+		// A location that is itself a link would be saved as that link.
+		real, err := filepath.EvalSymlinks(location)
+		if err != nil {
+			return fail.New(fail.Invalid, opBase, b.in.String(), "look at pg_tblspc in the data directory", err)
+		}
+		s, err := b.to.SaveTree(ctx, targets.TreeRequest{Dir: real, Exclude: []string{"pgsql_tmp*"}, Full: b.req.Full, Vanishing: true, Progress: b.req.Progress})
 		if err != nil {
 			return err
 		}
@@ -336,6 +345,44 @@ func (b *baseRun) saveTrees(ctx context.Context) error {
 	return nil
 }
 
+// inspect refuses trees of which a base would lack a part of the database.
+func (b *baseRun) inspect() error {
+	spaces, err := tablespaces(b.dir)
+	if err != nil {
+		return fail.New(fail.Invalid, opBase, b.in.String(), "look at pg_tblspc in the data directory", err)
+	}
+	found, err := inspectTree(b.dir, inSystem, spaces)
+	for oid, location := range spaces {
+		if err != nil {
+			break
+		}
+		var real string
+		if real, err = filepath.EvalSymlinks(location); err != nil {
+			break
+		}
+		var s strays
+		s, err = inspectTree(real, inSpace, nil)
+		for _, v := range s.vital {
+			found.vital = append(found.vital, "pg_tblspc/"+oid+"/"+v)
+		}
+	}
+	if err != nil {
+		return fail.New(fail.Denied, opBase, b.in.String(), "the worker must be able to read the whole data directory", err)
+	}
+	if err := found.check(b.in); err != nil {
+		return err
+	}
+	b.leftOut(found.other)
+	return nil
+}
+
+// leftOut tells what is no part of the database and not in the base either.
+func (b *baseRun) leftOut(names []string) {
+	if len(names) > 0 {
+		b.d.log.Warn("backup: the base does not hold what these links of the data directory lead to; a recovery does not need it", "instance", b.in.String(), "links", strings.Join(names, ", "))
+	}
+}
+
 // tablespaces maps the oid of each tablespace outside the data directory to
 // its location. In-place tablespaces are ordinary directories of the tree.
 func tablespaces(dir string) (map[string]string, error) {
@@ -345,7 +392,7 @@ func tablespaces(dir string) (map[string]string, error) {
 	}
 	out := map[string]string{}
 	for _, e := range entries {
-		if e.Type()&os.ModeSymlink == 0 {
+		if e.Type()&os.ModeSymlink == 0 || strings.Trim(e.Name(), "0123456789") != "" {
 			continue
 		}
 		location, err := os.Readlink(filepath.Join(dir, "pg_tblspc", e.Name()))

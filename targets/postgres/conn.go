@@ -43,6 +43,9 @@ func config(op string, in targets.Instance) (*pgx.ConnConfig, error) {
 	cfg.Fallbacks, cfg.ValidateConnect, cfg.AfterConnect = nil, nil, nil
 	cfg.ConnectTimeout = connectTimeout
 	cfg.RuntimeParams = map[string]string{"application_name": applicationName}
+	for _, name := range noLimits {
+		cfg.RuntimeParams[name] = "0"
+	}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
 	dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 5 * time.Second, Interval: 3 * time.Second, Count: 3}}
@@ -97,6 +100,18 @@ func tlsConfig(in targets.Instance, host string) (*tls.Config, error) {
 	return nil, fmt.Errorf("unknown tls mode %q", in.TLS)
 }
 
+// noLimits switches off what a platform may limit its own sessions by: those of
+// drctl live as long as a base takes, and bound what they do themselves.
+// default_transaction_read_only is not among them: it tells a primary that was
+// made read-only on purpose. All supported versions know these settings.
+var noLimits = []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"}
+
+// newLimits are those of later versions, which earlier ones refuse.
+var newLimits = []struct {
+	name  string
+	since int
+}{{"idle_session_timeout", 140000}, {"transaction_timeout", 170000}}
+
 // connect opens a direct session with the system catalogues first in line.
 func connect(ctx context.Context, op string, in targets.Instance) (*pgx.Conn, error) {
 	cfg, err := config(op, in)
@@ -107,11 +122,38 @@ func connect(ctx context.Context, op string, in targets.Instance) (*pgx.Conn, er
 	if err != nil {
 		return nil, connectError(ctx, op, in, err)
 	}
+	var sql strings.Builder
+	for _, l := range newLimits {
+		if l.since <= versionOf(conn.PgConn()) {
+			sql.WriteString("SET " + l.name + " = 0; ")
+		}
+	}
+	if sql.Len() == 0 {
+		return conn, nil
+	}
+	if _, err := conn.PgConn().Exec(ctx, sql.String()).ReadAll(); err != nil {
+		closeConn(conn)
+		return nil, queryError(op, in, "", err)
+	}
 	return conn, nil
 }
 
-// walsender opens a physical replication session.
-func walsender(ctx context.Context, op string, in targets.Instance) (*pgconn.PgConn, error) {
+// versionOf reads a server's version from its greeting, as server_version_num
+// with the minor number 0; 0 when that cannot be read.
+func versionOf(conn *pgconn.PgConn) int {
+	text := conn.ParameterStatus("server_version") // "15.18 (Debian ...)", "18beta1"
+	if i := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
+		text = text[:i]
+	}
+	major, err := strconv.Atoi(text)
+	if err != nil {
+		return 0
+	}
+	return major * 10000
+}
+
+// walsender opens a physical replication session with a server of a version.
+func walsender(ctx context.Context, op string, in targets.Instance, version int) (*pgconn.PgConn, error) {
 	cfg, err := config(op, in)
 	if err != nil {
 		return nil, err
@@ -119,6 +161,11 @@ func walsender(ctx context.Context, op string, in targets.Instance) (*pgconn.PgC
 	cfg.RuntimeParams["replication"] = "true"
 	// A client that is gone must free the slot soon.
 	cfg.RuntimeParams["wal_sender_timeout"] = "10s"
+	for _, l := range newLimits { // such a session knows no SET
+		if l.since <= version {
+			cfg.RuntimeParams[l.name] = "0"
+		}
+	}
 	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
 		return nil, connectError(ctx, op, in, err)

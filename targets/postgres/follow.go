@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"drctl/internal/fail"
@@ -19,6 +20,8 @@ const (
 	// slotWait is how long a slot that another session holds is waited for: the
 	// server needs a moment to notice that the session before is gone.
 	slotWait = 8 * time.Second
+	// moveWait bounds the moving of the slot, for which the stream rests.
+	moveWait = 10 * time.Second
 )
 
 var errRemoved = errors.New("the server has removed the log that the archive needs next")
@@ -28,6 +31,7 @@ type follower struct {
 	d       *Driver
 	in      targets.Instance
 	archive targets.Archive
+	sql     *pgx.Conn // moves the slot
 	repl    *pgconn.PgConn
 	srv     server
 	hist    history // of the server's current timeline
@@ -43,15 +47,22 @@ type follower struct {
 func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive targets.Archive) error {
 	f := &follower{d: d, in: in, archive: archive, files: map[uint32][]byte{}}
 	err := f.run(ctx)
-	if f.repl != nil {
-		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 200*time.Millisecond)
-		defer cancel()
-		_ = f.repl.Close(cctx)
-	}
+	f.close()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return err
+}
+
+func (f *follower) close() {
+	if f.repl != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+		defer cancel()
+		_ = f.repl.Close(ctx)
+	}
+	if f.sql != nil {
+		closeConn(f.sql)
+	}
 }
 
 func (f *follower) run(ctx context.Context) error {
@@ -95,11 +106,10 @@ func (f *follower) run(ctx context.Context) error {
 
 // prepare connects both sessions, and makes the slot when it is missing.
 func (f *follower) prepare(ctx context.Context) (slotState, error) {
-	conn, err := connect(ctx, opFollow, f.in)
+	conn, err := f.session(ctx)
 	if err != nil {
 		return slotState{}, err
 	}
-	defer closeConn(conn)
 	if err := direct(ctx, opFollow, f.in, conn); err != nil {
 		return slotState{}, err
 	}
@@ -114,8 +124,8 @@ func (f *follower) prepare(ctx context.Context) (slotState, error) {
 		return slot, fail.New(fail.Conflict, opFollow, f.in.String(), "configure another slot name, or drop the slot",
 			fmt.Errorf("replication slot %q is %s, not physical", f.d.slot, slot.kind))
 	}
-	if slot.found && slot.status == "lost" {
-		f.d.log.Error("stream: the replication slot is lost and is made again", "instance", f.in.String(), "slot", f.d.slot)
+	if slot.found && (slot.status == "lost" || slot.restart == 0) {
+		f.d.log.Error("stream: the replication slot is lost, or keeps nothing, and is made again", "instance", f.in.String(), "slot", f.d.slot)
 		if _, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", f.d.slot); err != nil {
 			return slot, queryError(opFollow, f.in, "ALTER ROLE "+quoteIdent(f.in.User)+" REPLICATION", err)
 		}
@@ -131,10 +141,22 @@ func (f *follower) prepare(ctx context.Context) (slotState, error) {
 		}
 		f.d.log.Info("stream: replication slot made", "instance", f.in.String(), "slot", f.d.slot, "from", targets.FormatLSN(slot.restart))
 	}
-	if f.repl, err = walsender(ctx, opFollow, f.in); err != nil {
+	if f.repl, err = walsender(ctx, opFollow, f.in, f.srv.version); err != nil {
 		return slot, err
 	}
 	return slot, f.loadHistory(ctx)
+}
+
+// session returns the session for SQL, a new one when it broke.
+func (f *follower) session(ctx context.Context) (*pgx.Conn, error) {
+	if f.sql != nil && !f.sql.IsClosed() {
+		return f.sql, nil
+	}
+	conn, err := connect(ctx, opFollow, f.in)
+	if err == nil {
+		f.sql = conn
+	}
+	return conn, err
 }
 
 func (f *follower) slotError(err error) error {
@@ -234,9 +256,7 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 // skip finds the oldest bytes that the server still keeps for us.
 func (f *follower) skip(ctx context.Context, tli uint32, from uint64) (uint32, uint64, error) {
 	// A walsender that has raised an error in the middle of a copy is closed.
-	cctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
-	_ = f.repl.Close(cctx)
-	cancel()
+	f.close()
 	slot, err := f.prepare(ctx)
 	if err != nil {
 		return 0, 0, err
@@ -290,49 +310,83 @@ func (f *follower) awaitDurable(ctx context.Context, offset uint64) error {
 	return nil
 }
 
-// stream runs one START_REPLICATION until the timeline ends.
+// stream follows a timeline until it ends. The slot is moved before it begins
+// and whenever more of the log may go.
 func (f *follower) stream(ctx context.Context, tli uint32, from uint64) (switchPoint, error) {
-	deadline := time.Now().Add(slotWait)
 	for {
-		err := pglogrepl.StartReplication(ctx, f.repl, f.d.slot, pglogrepl.LSN(from),
-			pglogrepl.StartReplicationOptions{Timeline: int32(tli), Mode: pglogrepl.PhysicalReplication})
-		if err == nil {
-			break
+		moved, next, err := f.open(ctx, tli, from)
+		if err != nil || next.timeline != 0 {
+			return next, err
 		}
-		if next, at, ok := pglogrepl.IsErrEndTimeline(err); ok {
-			return switchPoint{uint32(next), uint64(at)}, nil
+		s := newSender(f.repl, f.archive, from, segmentStart(moved, f.srv.segmentSize)+f.srv.segmentSize)
+		next, err = s.run(ctx)
+		if !errors.Is(err, errSlotDue) {
+			return next, f.streamError(err)
 		}
-		if sqlstate(err) == "55006" && time.Now().Before(deadline) && ctx.Err() == nil {
-			if err := f.idle(ctx); err != nil {
-				return switchPoint{}, err
-			}
-			continue
-		}
-		return switchPoint{}, f.streamError(err)
+		from = s.pos
 	}
-	s := newSender(f.repl, f.archive, from)
-	next, err := s.run(ctx)
-	if err != nil {
-		return next, f.streamError(err)
-	}
-	return next, nil
 }
 
-// idle brings the session back to rest after a refused command, and waits.
-func (f *follower) idle(ctx context.Context) error {
-	// StartReplication returns at the error, before the server's ReadyForQuery.
-	if _, err := f.repl.ReceiveMessage(ctx); err != nil {
-		return queryError(opFollow, f.in, "", err)
+// open moves the slot to what is durable, which it returns, and begins to
+// stream. The timeline that comes next is returned instead when there is
+// nothing to stream any more. A slot that a session before still holds is
+// waited for.
+func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uint64, next switchPoint, err error) {
+	for deadline := time.Now().Add(slotWait); ; {
+		moved = f.archive.Durable()
+		err := f.moveSlot(ctx, moved)
+		if sqlstate(err) != "55006" {
+			if err != nil && ctx.Err() == nil {
+				f.d.log.Warn("stream: the server keeps more log than needed: the slot could not be moved, which is tried again", "instance", f.in.String(), "error", err)
+			}
+			err = pglogrepl.StartReplication(ctx, f.repl, f.d.slot, pglogrepl.LSN(from),
+				pglogrepl.StartReplicationOptions{Timeline: int32(tli), Mode: pglogrepl.PhysicalReplication})
+			if err == nil {
+				return moved, next, nil
+			}
+			if tli, at, ok := pglogrepl.IsErrEndTimeline(err); ok {
+				return moved, switchPoint{uint32(tli), uint64(at)}, nil
+			}
+			if sqlstate(err) == "55006" {
+				// StartReplication returns at the error, before the server's ReadyForQuery.
+				if _, err := f.repl.ReceiveMessage(ctx); err != nil {
+					return moved, next, queryError(opFollow, f.in, "", err)
+				}
+			}
+		}
+		if sqlstate(err) != "55006" || time.Now().After(deadline) || ctx.Err() != nil {
+			return moved, next, f.streamError(err)
+		}
+		select {
+		case <-ctx.Done():
+			return moved, next, ctx.Err()
+		case <-time.After(250 * time.Millisecond):
+		}
 	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(250 * time.Millisecond):
-		return nil
+}
+
+// moveSlot lets the server remove its log before a position. It never moves
+// the slot back.
+func (f *follower) moveSlot(ctx context.Context, to uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, moveWait)
+	defer cancel()
+	for try := 1; ; try++ {
+		conn, err := f.session(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = conn.Exec(ctx, "SELECT pg_replication_slot_advance(slot_name, $2::pg_lsn) FROM pg_replication_slots WHERE slot_name = $1 AND restart_lsn < $2::pg_lsn",
+			f.d.slot, targets.FormatLSN(to))
+		if err == nil || !conn.IsClosed() || try == 2 { // an idle session may have been ended
+			return err
+		}
 	}
 }
 
 func (f *follower) streamError(err error) error {
+	if err == nil {
+		return nil
+	}
 	var fe *fail.Error
 	if errors.As(err, &fe) {
 		return err

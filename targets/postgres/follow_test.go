@@ -151,9 +151,9 @@ func TestFollowAcknowledgesOnlyWhatIsDurable(t *testing.T) {
 	fill(t, c, 2<<20)
 	end := lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text")
 	a.reach(t, id, end)
-	const flushed = "SELECT coalesce((SELECT flush_lsn FROM pg_stat_replication WHERE application_name = 'drctl'), '0/0')::text"
+	const told = "SELECT coalesce((SELECT write_lsn FROM pg_stat_replication WHERE application_name = 'drctl'), '0/0')::text"
 	time.Sleep(1500 * time.Millisecond)
-	if at := lsn(t, c, flushed); at > a.lineages[id].start {
+	if at := lsn(t, c, told); at > a.lineages[id].start {
 		t.Fatalf("the server was told %s, nothing was durable beyond %s", targets.FormatLSN(at), targets.FormatLSN(a.lineages[id].start))
 	}
 	half := a.lineages[id].start + (end-a.lineages[id].start)/2
@@ -161,15 +161,144 @@ func TestFollowAcknowledgesOnlyWhatIsDurable(t *testing.T) {
 	a.durable[id] = half
 	a.mu.Unlock()
 	a.signal()
-	for try := 0; lsn(t, c, flushed) != half; try++ {
+	for try := 0; lsn(t, c, told) != half; try++ {
 		if try == 40 {
-			t.Fatalf("the server was told %s, want %s", targets.FormatLSN(lsn(t, c, flushed)), targets.FormatLSN(half))
+			t.Fatalf("the server was told %s, want %s", targets.FormatLSN(lsn(t, c, told)), targets.FormatLSN(half))
 		}
 		time.Sleep(25 * time.Millisecond)
 	}
 	if at := lsn(t, c, "SELECT restart_lsn::text FROM pg_replication_slots WHERE slot_name = 'drctl'"); at > half {
 		t.Fatalf("the slot lets go of %s", targets.FormatLSN(at))
 	}
+}
+
+// The slot moves while the stream goes on, never beyond what is durable, and
+// the stream stays byte-identical over every interruption.
+func TestFollowMovesTheSlot(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}})
+	c := open(t, in)
+	id := lineageOf(t, d, in)
+	a := newArchive()
+	follow(t, d, in, a)
+	const slot = "SELECT coalesce((SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = 'drctl'), '0/0')::text"
+	for range 3 {
+		fill(t, c, 2*segment)
+		end := lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text")
+		a.reach(t, id, end)
+		for try := 0; lsn(t, c, slot) < end-end%segment; try++ {
+			if try == 1000 {
+				t.Fatalf("the slot is at %s, durable is %s", targets.FormatLSN(lsn(t, c, slot)), targets.FormatLSN(end))
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		if at := lsn(t, c, slot); at > a.Durable() {
+			t.Fatalf("the slot lets go of %s, durable is %s", targets.FormatLSN(at), targets.FormatLSN(a.Durable()))
+		}
+	}
+	// What is durable no more (a vault was emptied) moves nothing back.
+	was, low := lsn(t, c, slot), a.lineages[id].start
+	a.mu.Lock()
+	a.auto, a.durable[id] = false, low
+	a.mu.Unlock()
+	a.signal()
+	for try := 0; lsn(t, c, "SELECT coalesce((SELECT write_lsn FROM pg_stat_replication WHERE application_name = 'drctl'), '0/0')::text") != low; try++ {
+		if try == 500 {
+			t.Fatal("the archiver does not report what is durable")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if at := lsn(t, c, slot); at < was {
+		t.Fatalf("the slot went back from %s to %s", targets.FormatLSN(was), targets.FormatLSN(at))
+	}
+	if n := sameAsServer(t, a, id, in); n < 6*segment || len(a.lineages[id].holes) != 0 {
+		t.Fatalf("compared %d bytes, holes %v", n, a.lineages[id].holes)
+	}
+}
+
+// Commits never wait for the archive nor count as replicated because of it,
+// whatever synchronous_standby_names says, and whenever it begins to say so.
+func TestFollowIsNoSynchronousStandby(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	c := open(t, in)
+	run(t, c, "CREATE TABLE entry (n int)")
+	id := lineageOf(t, d, in)
+	a := newArchive()
+	follow(t, d, in, a) // before any standby: the first of equals is preferred
+	a.reach(t, id, lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
+
+	var proc sandbox.Proc
+	sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{Proc: &proc})
+	const state = "SELECT coalesce((SELECT sync_state FROM pg_stat_replication WHERE application_name = 'drctl' AND state = 'streaming'), '')"
+	names := []string{"*", "FIRST 1 (*)", "ANY 1 (*)", "drctl", "FIRST 2 (drctl, *)"}
+	for _, n := range names[:3] {
+		setNames(t, c, n)
+		a.mu.Lock()
+		a.auto = false // a commit that waits for the vaults waits for ever
+		a.mu.Unlock()
+		if _, err := c.Exec(ctxFor(t, 20*time.Second), "INSERT INTO entry VALUES (1)"); err != nil {
+			t.Fatalf("%s: a commit waits for the vaults: %v", n, err)
+		}
+		if s := value[string](t, c, state); s != "async" {
+			t.Fatalf("%s: the archiver is %q", n, s)
+		}
+	}
+
+	// Without the standby no commit is acknowledged, however durable it is in the vaults.
+	if err := proc.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		setNames(t, c, n)
+		a.mu.Lock()
+		a.auto = true
+		a.mu.Unlock()
+		client := open(t, in)
+		done := make(chan error, 1)
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() { _, err := client.Exec(ctx, "INSERT INTO entry VALUES (2)"); done <- err }()
+		for try := 0; value[int](t, c, "SELECT count(*)::int FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == 0; try++ {
+			if try == 500 {
+				t.Fatalf("%s: the commit does not wait", n)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		end := lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text")
+		for try := 0; lsn(t, c, "SELECT coalesce((SELECT write_lsn FROM pg_stat_replication WHERE application_name = 'drctl'), '0/0')::text") < end; try++ {
+			if try == 500 {
+				t.Fatalf("%s: the archiver has not reported %s", n, targets.FormatLSN(end))
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		select {
+		case err := <-done:
+			t.Fatalf("%s: the archiver acknowledged a commit in place of a standby: %v", n, err)
+		default:
+		}
+		if s := value[string](t, c, state); s != "async" {
+			t.Fatalf("%s: the archiver is %q", n, s)
+		}
+		cancel()
+		<-done
+	}
+}
+
+// setNames sets synchronous_standby_names while the servers run.
+func setNames(t *testing.T, c *pgx.Conn, names string) {
+	t.Helper()
+	run(t, c, "SET synchronous_commit = local")
+	run(t, c, "ALTER SYSTEM SET synchronous_standby_names = '"+names+"'")
+	run(t, c, "SELECT pg_reload_conf()")
+	for try := 0; value[string](t, c, "SHOW synchronous_standby_names") != names; try++ {
+		if try == 500 {
+			t.Fatalf("%s is not set", names)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	run(t, c, "RESET synchronous_commit")
 }
 
 func TestFollowSlotInUse(t *testing.T) {

@@ -274,7 +274,7 @@ type store struct {
 	*archive
 	mu sync.Mutex
 	n  int
-	// onTree runs before a tree is copied.
+	// onTree runs before a tree is copied or a stream is read.
 	onTree func()
 }
 
@@ -342,6 +342,9 @@ func (s *store) SaveTree(_ context.Context, req targets.TreeRequest) (targets.Sa
 }
 
 func (s *store) SaveStream(_ context.Context, name string, r io.Reader, _ targets.Progress) (targets.Saved, error) {
+	if s.onTree != nil {
+		s.onTree()
+	}
 	id := s.next()
 	f, err := os.Create(filepath.Join(s.dir, id))
 	if err != nil {

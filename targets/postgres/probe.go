@@ -177,7 +177,7 @@ WHERE clock_timestamp() - prepared > make_interval(secs => $1) ORDER BY prepared
 type slotState struct {
 	found    bool
 	kind     string
-	active   bool
+	active   bool // somebody reads it
 	pid      int
 	restart  uint64 // 0 when nothing is reserved
 	status   string // reserved, extended, unreserved, lost, "" unknown
@@ -189,7 +189,8 @@ type slotState struct {
 func readSlot(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn, name string) (slotState, error) {
 	s := slotState{found: true}
 	var restart string
-	err := conn.QueryRow(ctx, `SELECT slot_type, active, coalesce(active_pid, 0), coalesce(restart_lsn, '0/0')::text, coalesce(wal_status, ''), coalesce(safe_wal_size, -1),
+	// The archiver leaves the slot for a moment when it moves it.
+	err := conn.QueryRow(ctx, `SELECT slot_type, active OR EXISTS (SELECT FROM pg_stat_replication WHERE application_name = '`+applicationName+`'), coalesce(active_pid, 0), coalesce(restart_lsn, '0/0')::text, coalesce(wal_status, ''), coalesce(safe_wal_size, -1),
 coalesce(greatest(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn), 0), 0)::bigint,
 (SELECT CASE WHEN setting::bigint < 0 THEN -1 ELSE setting::bigint * 1048576 END FROM pg_settings WHERE name = 'max_slot_wal_keep_size')
 FROM pg_replication_slots WHERE slot_name = $1`, name).

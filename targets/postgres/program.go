@@ -13,6 +13,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
+	"drctl/targets"
 )
 
 // runProgram runs a PostgreSQL program to its end as the servers' user and
@@ -38,4 +39,20 @@ func runProgram(ctx context.Context, op string, tools sandbox.Tools, env []strin
 		return text, fail.New(fail.NotFound, op, program, "install the PostgreSQL server programs (Debian: postgresql), or name their directory in the configuration", err)
 	}
 	return text, fail.New(fail.Internal, op, program, "", fmt.Errorf("%w: %s", err, clip(text)))
+}
+
+// clientEnv is the whole environment of a libpq program: nothing of ours
+// leaks in, and the password is not an argument.
+func clientEnv(in targets.Instance) []string {
+	env := []string{"PGPASSWORD=" + in.Password.Reveal(), "PGAPPNAME=" + applicationName, "PGCONNECT_TIMEOUT=10", "LC_ALL=C", "PATH=/usr/bin:/bin"}
+	switch in.TLS {
+	case "", "disable":
+		env = append(env, "PGSSLMODE=disable")
+	default:
+		env = append(env, "PGSSLMODE="+in.TLS)
+		if in.CAFile != "" {
+			env = append(env, "PGSSLROOTCERT="+in.CAFile)
+		}
+	}
+	return env
 }

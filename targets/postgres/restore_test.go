@@ -507,10 +507,8 @@ func TestTablespaceAndLinkedLog(t *testing.T) {
 	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc})
 	elsewhere := linkLog(t, w, &proc)
 	space := filepath.Join(sandboxtest.Dir(t), "space")
-	if err := os.Mkdir(space, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := sandboxtest.Tools(t).Own(space); err != nil {
+	disk := space + "-disk" // the location is a link, as that of a mounted disk may be
+	if err := errors.Join(os.Mkdir(disk, 0o700), sandboxtest.Tools(t).Own(disk), os.Symlink(disk, space)); err != nil {
 		t.Fatal(err)
 	}
 	run(t, w.c, "CREATE TABLESPACE fast LOCATION '"+space+"'")
@@ -522,6 +520,11 @@ func TestTablespaceAndLinkedLog(t *testing.T) {
 	base := w.base(t, w.in, "base-1")
 	if len(base.Tablespaces) != 1 {
 		t.Fatalf("tablespaces %v", base.Tablespaces)
+	}
+	for _, where := range base.Tablespaces {
+		if !strings.HasPrefix(where, space+"=") || !strings.HasSuffix(where, ":"+disk) {
+			t.Fatalf("the base has the tablespace as %q: a link is saved as a link", where)
+		}
 	}
 	run(t, w.c, "INSERT INTO hot SELECT g FROM generate_series(1001, 1500) g")
 	at := mark(t, w.d, w.in, "20260101T000000.000Z-eeee")

@@ -23,24 +23,40 @@ const (
 	// how long it may owe one.
 	askEvery  = 5 * time.Second
 	deadAfter = 20 * time.Second
+	// slotEvery is the shortest time between two interruptions of the stream in
+	// which the slot is moved.
+	slotEvery = 5 * time.Second
 )
+
+// errSlotDue ends a stream whose slot is to be moved.
+var errSlotDue = errors.New("the slot is to be moved")
 
 // sender is the client side of one running START_REPLICATION. One goroutine
 // reads from the server and writes into the archive, which may block it; the
 // other one acknowledges, so that back pressure never looks like silence.
+//
+// It never reports a flush position. A client that does is a candidate for
+// synchronous_standby_names = '*' or ANY n (*): commits would wait for the
+// vaults, and count as replicated while no standby has them. No application
+// name is safe from '*'. But only a flush position moves the slot that the
+// stream uses, so the slot is moved in between, by SQL: the stream is ended for
+// a moment when that lets the server remove another segment.
 type sender struct {
 	conn    net.Conn
 	front   *pgproto3.Frontend
 	archive targets.Archive
-	start   uint64
 	pos     uint64 // next byte expected; reading goroutine only
+	due     uint64 // the slot is to be moved once this is durable
 
 	mu    sync.Mutex // guards writes to conn
+	ended bool       // CopyDone was sent: nothing may follow it; guarded by mu
 	asked chan struct{}
 }
 
-func newSender(repl *pgconn.PgConn, archive targets.Archive, from uint64) *sender {
-	return &sender{conn: repl.Conn(), front: repl.Frontend(), archive: archive, start: from, pos: from, asked: make(chan struct{}, 1)}
+// newSender follows a stream from a position. due is the durable position at
+// which the stream is ended with errSlotDue.
+func newSender(repl *pgconn.PgConn, archive targets.Archive, from, due uint64) *sender {
+	return &sender{conn: repl.Conn(), front: repl.Frontend(), archive: archive, pos: from, due: due, asked: make(chan struct{}, 1)}
 }
 
 // run returns the next timeline and where it begins, or an error.
@@ -70,6 +86,7 @@ func (s *sender) acknowledge(ctx context.Context, done <-chan struct{}) {
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
 	lastAsk := time.Now()
+	notBefore := lastAsk.Add(slotEvery)
 	for {
 		select {
 		case <-done:
@@ -89,7 +106,11 @@ func (s *sender) acknowledge(ctx context.Context, done <-chan struct{}) {
 		if ask {
 			lastAsk = time.Now()
 		}
-		if s.status(ask) != nil {
+		err := s.status(ask)
+		if err == nil && s.archive.Durable() >= s.due && time.Now().After(notBefore) {
+			err = s.finish()
+		}
+		if err != nil {
 			// The reader meets the same broken connection and reports it.
 			_ = s.conn.SetReadDeadline(time.Unix(1, 0))
 			return
@@ -97,14 +118,12 @@ func (s *sender) acknowledge(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// status sends a standby status update that claims only what is durable.
+// status sends a standby status update that claims only what is durable, as
+// written: a server that is stopped waits until all of its log is.
 func (s *sender) status(ask bool) error {
-	safe := s.archive.Durable()
-	msg := make([]byte, 34)
+	msg := make([]byte, 34) // flushed and applied stay 0: not valid
 	msg[0] = pglogrepl.StandbyStatusUpdateByteID
-	for _, off := range []int{1, 9, 17} {
-		binary.BigEndian.PutUint64(msg[off:], safe)
-	}
+	binary.BigEndian.PutUint64(msg[1:], s.archive.Durable())
 	y2k := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	binary.BigEndian.PutUint64(msg[25:], uint64(time.Since(y2k).Microseconds()))
 	if ask {
@@ -114,12 +133,31 @@ func (s *sender) status(ask bool) error {
 	if err != nil {
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil
+	}
 	return s.write(buf)
 }
 
-func (s *sender) write(buf []byte) error {
+// finish ends the stream from this side, unless it has been.
+func (s *sender) finish() error {
+	buf, err := (&pgproto3.CopyDone{}).Encode(nil)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended {
+		return nil
+	}
+	s.ended = true
+	return s.write(buf)
+}
+
+// write needs mu.
+func (s *sender) write(buf []byte) error {
 	_ = s.conn.SetWriteDeadline(time.Now().Add(deadAfter))
 	_, err := s.conn.Write(buf)
 	return err
@@ -197,13 +235,13 @@ func (s *sender) copyData(ctx context.Context, data []byte) error {
 	return nil
 }
 
-// end answers the server's CopyDone and reads which timeline comes next.
+// end answers the server's CopyDone and reads which timeline comes next. There
+// is none when the stream ended because the slot is to be moved.
 func (s *sender) end(ctx context.Context) (switchPoint, error) {
-	buf, err := (&pgproto3.CopyDone{}).Encode(nil)
-	if err != nil {
-		return switchPoint{}, err
-	}
-	if err := s.write(buf); err != nil {
+	s.mu.Lock()
+	ours := s.ended
+	s.mu.Unlock()
+	if err := s.finish(); err != nil {
 		return switchPoint{}, err
 	}
 	var next switchPoint
@@ -225,6 +263,9 @@ func (s *sender) end(ctx context.Context) (switchPoint, error) {
 		case *pgproto3.ErrorResponse:
 			return next, pgconn.ErrorResponseToPgError(msg)
 		case *pgproto3.ReadyForQuery:
+			if next.timeline == 0 && ours {
+				return next, errSlotDue
+			}
 			if next.timeline == 0 {
 				return next, fmt.Errorf("the server ended the stream without naming the next timeline")
 			}

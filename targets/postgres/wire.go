@@ -4,21 +4,28 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"os/exec"
-	"path/filepath"
+	"regexp"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"drctl/internal/fail"
 	"drctl/targets"
 )
 
-// headLimit is how much of the tar stream is looked at for the backup label,
-// which is its first member.
-const headLimit = 64 << 10
+const (
+	// headLimit is how much of the tar stream is looked at for the backup label,
+	// which is its first member.
+	headLimit = 64 << 10
+	// tarEnd ends an archive: two empty blocks.
+	tarEnd = 1024
+)
 
 // wire lets the server send the base as one tar stream.
 func (b *baseRun) wire(ctx context.Context) error {
@@ -31,23 +38,27 @@ func (b *baseRun) wire(ctx context.Context) error {
 		return fail.New(fail.Unsupported, opBase, b.in.String(), "set data_dir of the instance and run the worker where it can be read",
 			fmt.Errorf("the server has %d tablespaces outside its data directory, which cannot be sent in one stream", spaces))
 	}
-	tools, err := b.d.findTools()
+
+	conn, err := walsender(ctx, opBase, b.in, b.srv.version)
 	if err != nil {
 		return err
 	}
-	src, err := startBaseBackup(ctx, filepath.Join(tools.PostgresBin, "pg_basebackup"), b.in, b.req.ID)
-	if err != nil {
+	src := newSentBase(ctx, conn, b.in, b.srv.version)
+	defer src.close()
+	b.req.Progress.Report("checkpoint", 0, 0)
+	if err := src.start(b.req.ID); err != nil {
 		return err
 	}
-	defer src.abort()
 	saved, err := b.to.SaveStream(ctx, wireName, src, b.req.Progress)
-	if src.failed() != nil {
-		return src.failed()
+	if v := src.verdict.Load(); v != nil && *v != io.EOF {
+		return *v
 	}
 	if err != nil {
 		return err
 	}
 	b.a.Snapshot, b.a.Path, b.a.Bytes, b.a.BytesAdded = saved.Snapshot, saved.Path, saved.Bytes, saved.BytesAdded
+	b.leftOut(src.skipped.other)
+
 	if err := b.sameServer(ctx); err != nil {
 		return err
 	}
@@ -55,121 +66,201 @@ func (b *baseRun) wire(ctx context.Context) error {
 	if err != nil {
 		return fail.New(fail.Internal, opBase, b.in.String(), "", err)
 	}
-	// pg_basebackup keeps the stop position to itself; the server's flushed
-	// position now is at or behind it, and replay to it is enough.
-	now, err := readServer(ctx, opBase, b.in, b.conn)
-	if err != nil {
-		return err
-	}
-	return b.positions(l, now.lsn)
+	return b.positions(l, src.end)
 }
 
-// backupStream is the output of pg_basebackup; it ends with io.EOF only when
-// the program reported success.
-type backupStream struct {
-	cmd    *exec.Cmd
-	in     targets.Instance
-	ctx    context.Context //nolint:containedctx // lives as long as the call
-	out    io.ReadCloser
-	stderr tailBuffer
-	head   []byte
+// sentBase is a base that the server sends, as a reader of its tar stream. It
+// speaks BASE_BACKUP itself because pg_basebackup without the log waits until
+// the server's own archive has it, for ever when that is broken, and tells in
+// the server's language only what the server left out.
+//
+// It ends with io.EOF only when the server has reported success and left
+// nothing of the database out.
+type sentBase struct {
+	ctx     context.Context //nolint:containedctx // lives as long as the call
+	in      targets.Instance
+	version int
+	conn    *pgconn.PgConn
+	wake    func() bool
 
-	once sync.Once
-	err  error
-	done bool
+	rest      []byte // of the message at hand; valid until the next is received
+	copying   bool
+	archives  int
+	positions int // of the start and the end
+	skipped   strays
+
+	head []byte
+	end  uint64 // where the backup ended, once it has
+	err  error  // io.EOF at the end; of the reading goroutine
+
+	verdict atomic.Pointer[error] // err, for others
 }
 
-func startBaseBackup(ctx context.Context, program string, in targets.Instance, id string) (*backupStream, error) {
-	host, port, err := splitAddress(in.Address)
-	if err != nil {
-		return nil, fail.New(fail.Invalid, opBase, in.String(), "write the address as host:port", err)
-	}
-	s := &backupStream{in: in, ctx: ctx}
-	s.cmd = exec.CommandContext(ctx, program, "--pgdata=-", "--format=tar", "--wal-method=none", "--checkpoint=fast", "--no-manifest",
-		"--no-password", "--label=drctl "+id, "--host="+host, fmt.Sprintf("--port=%d", port), "--username="+in.User)
-	s.cmd.Env = clientEnv(in)
-	s.cmd.Stderr = &s.stderr
-	s.cmd.WaitDelay = 2 * time.Second
-	if s.out, err = s.cmd.StdoutPipe(); err == nil {
-		err = s.cmd.Start()
-	}
-	if err != nil {
-		return nil, fail.New(fail.NotFound, opBase, in.String(), "install the PostgreSQL client programs of the server's version", err)
-	}
-	return s, nil
+func newSentBase(ctx context.Context, conn *pgconn.PgConn, in targets.Instance, version int) *sentBase {
+	s := &sentBase{ctx: ctx, in: in, version: version, conn: conn}
+	s.wake = context.AfterFunc(ctx, func() { _ = conn.Conn().SetDeadline(time.Unix(1, 0)) })
+	return s
 }
 
-// clientEnv is the whole environment of a libpq program: nothing of ours
-// leaks in, and the password is not an argument.
-func clientEnv(in targets.Instance) []string {
-	env := []string{"PGPASSWORD=" + in.Password.Reveal(), "PGAPPNAME=" + applicationName, "PGCONNECT_TIMEOUT=10", "LC_ALL=C", "PATH=/usr/bin:/bin"}
-	switch in.TLS {
-	case "", "disable":
-		env = append(env, "PGSSLMODE=disable")
-	default:
-		env = append(env, "PGSSLMODE="+in.TLS)
-		if in.CAFile != "" {
-			env = append(env, "PGSSLROOTCERT="+in.CAFile)
+func (s *sentBase) close() {
+	s.wake()
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	_ = s.conn.Close(ctx) // the server ends an unfinished backup
+}
+
+// start asks for the base and waits for its first bytes: before them comes a
+// checkpoint, which may be refused.
+func (s *sentBase) start(id string) error {
+	command := "BASE_BACKUP (LABEL " + quoteLiteral("drctl "+id) + ", CHECKPOINT 'fast', WAIT false)"
+	if s.version < 150000 {
+		command = "BASE_BACKUP LABEL " + quoteLiteral("drctl "+id) + " FAST NOWAIT"
+	}
+	front := s.conn.Frontend()
+	front.SendQuery(&pgproto3.Query{String: command})
+	if err := front.Flush(); err != nil {
+		return s.failed(err)
+	}
+	for len(s.rest) == 0 && s.err == nil {
+		s.err = s.next()
+	}
+	return s.err
+}
+
+func (s *sentBase) Read(p []byte) (int, error) {
+	for len(s.rest) == 0 && s.err == nil {
+		if s.err = s.next(); s.err != nil {
+			s.verdict.Store(&s.err)
 		}
 	}
-	return env
-}
-
-func (s *backupStream) Read(p []byte) (int, error) {
-	if s.done {
-		return 0, s.final()
+	if len(s.rest) == 0 {
+		return 0, s.err
 	}
-	n, err := s.out.Read(p)
+	n := copy(p, s.rest)
+	s.rest = s.rest[n:]
 	if len(s.head) < headLimit {
 		s.head = append(s.head, p[:min(n, headLimit-len(s.head))]...)
-	}
-	if err != nil {
-		s.wait()
-		s.done = true
-		if n > 0 {
-			return n, nil
-		}
-		return 0, s.final()
 	}
 	return n, nil
 }
 
-func (s *backupStream) final() error {
-	if s.err != nil {
-		return s.err
+// next takes one message in. It leaves bytes in rest, or returns how the base ended.
+func (s *sentBase) next() error {
+	msg, err := s.conn.Frontend().Receive()
+	if err != nil {
+		return s.failed(err)
+	}
+	switch msg := msg.(type) {
+	case *pgproto3.CopyOutResponse:
+		s.copying = true
+		if s.version < 150000 { // later ones name each archive
+			s.archives++
+		}
+	case *pgproto3.CopyData:
+		err = s.copyData(msg.Data)
+	case *pgproto3.CopyDone:
+		s.copying = false
+		if s.version < 150000 { // later ones send it themselves
+			s.rest = make([]byte, tarEnd)
+		}
+	case *pgproto3.DataRow:
+		err = s.position(msg.Values)
+	case *pgproto3.NoticeResponse:
+		s.notice(msg)
+		err = s.skipped.check(s.in) // at once, before the rest is moved
+	case *pgproto3.ErrorResponse:
+		err = pgconn.ErrorResponseToPgError(msg)
+	case *pgproto3.ReadyForQuery:
+		return s.finish()
+	case *pgproto3.RowDescription, *pgproto3.CommandComplete, *pgproto3.ParameterStatus:
+	default:
+		err = fmt.Errorf("unexpected %T in a base", msg)
+	}
+	if err == nil && s.archives > 1 {
+		err = fmt.Errorf("the server sends %d archives: a tablespace was made meanwhile", s.archives)
+	}
+	if err != nil {
+		return s.failed(err)
+	}
+	return nil
+}
+
+// copyData takes in what an archive consists of. From version 15 on a first
+// byte tells what it is.
+func (s *sentBase) copyData(data []byte) error {
+	if s.version < 150000 {
+		s.rest = data
+		return nil
+	}
+	if len(data) == 0 {
+		return fmt.Errorf("empty message in a base")
+	}
+	switch data[0] {
+	case 'n':
+		s.archives++
+	case 'd':
+		s.rest = data[1:]
+	case 'p', 'm': // progress and manifest, not asked for
+	default:
+		return fmt.Errorf("unknown message %q in a base", data[0])
+	}
+	return nil
+}
+
+// position takes in the position at which the backup began or ended. The rows
+// of the result between them, the tablespaces, have three columns.
+func (s *sentBase) position(row [][]byte) (err error) {
+	if len(row) != 2 {
+		return nil
+	}
+	s.positions++
+	s.end, err = targets.ParseLSN(string(row[0]))
+	return err
+}
+
+// skippedPath finds the path in a warning, in whatever language that is.
+var skippedPath = regexp.MustCompile(`\./([^"»«“”„]+)`)
+
+// notice looks for what the server leaves out of a base, which it only warns of.
+func (s *sentBase) notice(n *pgproto3.NoticeResponse) {
+	if n.Routine != "sendDir" {
+		return
+	}
+	m := skippedPath.FindStringSubmatch(n.Message)
+	switch {
+	case m == nil:
+		s.skipped.add(n.Message, "left out by the server", true)
+	case !strings.HasPrefix(m[1], ".s.PGSQL."):
+		s.skipped.add(m[1], "a symbolic link or a special file", inSystem(m[1]))
+	}
+}
+
+// finish judges a base that has arrived.
+func (s *sentBase) finish() error {
+	if s.positions != 2 || s.archives != 1 || s.copying {
+		return s.failed(fmt.Errorf("the server ended the base before its end"))
 	}
 	return io.EOF
 }
 
-func (s *backupStream) wait() {
-	s.once.Do(func() {
-		if err := s.cmd.Wait(); err != nil {
-			code, hint := fail.Unavailable, "no base was taken; look at the server's log"
-			text := s.stderr.String()
-			switch {
-			case strings.Contains(text, "password authentication failed"), strings.Contains(text, "no pg_hba.conf entry"), strings.Contains(text, "must be superuser or replication role"):
-				code, hint = fail.Denied, "ALTER ROLE "+quoteIdent(s.in.User)+" REPLICATION, and a pg_hba.conf line for database replication"
-			case s.ctx.Err() != nil:
-				err = s.ctx.Err()
-			}
-			s.err = fail.New(code, opBase, s.in.String(), hint, fmt.Errorf("pg_basebackup: %w: %s", err, strings.TrimSpace(text)))
-		}
-	})
-}
-
-// failed returns why the program failed, nil when it did not or still runs.
-func (s *backupStream) failed() error { return s.err }
-
-// abort ends the program when the sink did not read to the end.
-func (s *backupStream) abort() {
-	if !s.done {
-		_ = s.cmd.Process.Kill()
-		s.wait()
+// failed says why there is no base.
+func (s *sentBase) failed(err error) error {
+	if s.ctx.Err() != nil {
+		return fail.New(fail.CodeOf(s.ctx.Err()), opBase, s.in.String(), "", s.ctx.Err())
 	}
+	var fe *fail.Error
+	if errors.As(err, &fe) {
+		return err
+	}
+	refused := queryError(opBase, s.in, "ALTER ROLE "+quoteIdent(s.in.User)+" REPLICATION", err)
+	if errors.As(refused, &fe) && fe.Hint == "" {
+		fe.Hint = "no base was taken; look at the server's log"
+	}
+	return refused
 }
 
 // label returns the backup label from the head of the stream.
-func (s *backupStream) label() ([]byte, error) {
+func (s *sentBase) label() ([]byte, error) {
 	r := tar.NewReader(bytes.NewReader(s.head))
 	for {
 		h, err := r.Next()
@@ -180,26 +271,4 @@ func (s *backupStream) label() ([]byte, error) {
 			return io.ReadAll(r)
 		}
 	}
-}
-
-// tailBuffer keeps the last 4 KiB written to it.
-type tailBuffer struct {
-	mu  sync.Mutex
-	buf []byte
-}
-
-func (t *tailBuffer) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	if len(t.buf) > 4096 {
-		t.buf = append([]byte(nil), t.buf[len(t.buf)-4096:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tailBuffer) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.buf)
 }
