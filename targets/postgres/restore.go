@@ -32,12 +32,14 @@ type restoreRun struct {
 
 	dir, work string // absolute
 	segSize   uint64
+	major     int // of the base's server
 	systemID  string
 	out       targets.Outcome
 	port      int
 	record    string // of the claim
 	claim     sandbox.Claim
-	atCut     bool // for an instant: the end of the log, a cut's restore point, is replayed to
+	made      string // a role that was made because no other may log in
+	atCut     bool   // for an instant: the end of the log, a cut's restore point, is replayed to
 }
 
 // Restore lays a shard down and replays it to the point. See targets.Driver.

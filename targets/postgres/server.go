@@ -17,8 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
 	"drctl/targets"
@@ -109,6 +107,7 @@ func (r *restoreRun) checkVersion(ctx context.Context) error {
 	if err != nil {
 		return r.refuse(fail.Corrupt, "choose another base", "the base's record has no usable server_version_num")
 	}
+	r.major = num / 10000
 	out, err := runProgram(ctx, opRestore, r.tools, nil, "postgres", "--version")
 	if err != nil {
 		return err
@@ -118,9 +117,9 @@ func (r *restoreRun) checkVersion(ctx context.Context) error {
 		return r.refuse(fail.Internal, "", "unknown version %q", out)
 	}
 	have, _ := strconv.Atoi(m[1])
-	if have != num/10000 {
-		return r.refuse(fail.Unsupported, fmt.Sprintf("install postgresql-%d and name its programs in the configuration", num/10000),
-			"the base is of PostgreSQL %d, the programs in %s are version %d", num/10000, r.tools.PostgresBin, have)
+	if have != r.major {
+		return r.refuse(fail.Unsupported, fmt.Sprintf("install postgresql-%d and name its programs in the configuration", r.major),
+			"the base is of PostgreSQL %d, the programs in %s are version %d", r.major, r.tools.PostgresBin, have)
 	}
 	return nil
 }
@@ -149,13 +148,16 @@ func (r *restoreRun) recover(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	err = r.phase("prove", func() error { return r.prove(ctx) })
+	err = r.phase("prove", r.prove)
 	r.out.Bytes = r.req.Base.Bytes
 	for _, s := range r.req.Path {
 		r.out.Bytes += int64(s.To - s.From)
 	}
 	if err == nil && r.in.Role == targets.Sandbox {
-		err = r.open(ctx, proc)
+		proc, err = r.open(ctx, proc)
+	}
+	if err == nil {
+		err = r.phase("survey", func() error { return r.survey(ctx) })
 	}
 	if err != nil {
 		return errors.Join(err, stopProc(ctx, proc))
@@ -384,23 +386,19 @@ func lastWith(log, text string) string {
 	return ""
 }
 
-// prove asks the server how far it replayed, and compares with the point.
-func (r *restoreRun) prove(ctx context.Context) error {
-	conn, err := r.superuser(ctx)
+// prove reads how far the server replayed, and compares with the point. It asks
+// no session for it, which the database itself could refuse: the server has
+// written where and why it stopped into the history file of its new timeline.
+func (r *restoreRun) prove() error {
+	_, sys, err := readControl(r.dir)
+	if err != nil || sys != r.systemID {
+		return r.refuse(fail.Internal, "", "the restored server is of cluster %q, not %s: %v", sys, r.systemID, err)
+	}
+	at, err := r.replayEnd()
 	if err != nil {
-		return err
+		return r.refuse(fail.Internal, "look at pg_wal in the data directory", "the restored server does not say where its replay ended: %v", err)
 	}
-	defer closeConn(conn)
-	var standby bool
-	var lsn, sys string
-	err = conn.QueryRow(ctx, "SELECT pg_is_in_recovery(), coalesce(pg_last_wal_replay_lsn(), '0/0')::text, system_identifier::text FROM pg_control_system()").Scan(&standby, &lsn, &sys)
-	if err != nil {
-		return queryError(opRestore, r.in, "", err)
-	}
-	at, err := targets.ParseLSN(lsn)
-	if err != nil || standby || sys != r.systemID {
-		return r.refuse(fail.Internal, "", "the restored server is in recovery (%t) or of cluster %s, not %s", standby, sys, r.systemID)
-	}
+	lsn := targets.FormatLSN(at)
 	last := r.req.Path[len(r.req.Path)-1]
 	r.out.Reached = targets.Position{Kind: targets.Postgres, Lineage: last.Lineage, Offset: at}
 	log := readTail(r.logFile(), 1<<20)
@@ -432,56 +430,53 @@ func (r *restoreRun) prove(ctx context.Context) error {
 	return nil
 }
 
-// superuser opens a session through the socket that only the server's user
-// (and root) can reach, as the superuser that made the cluster.
-func (r *restoreRun) superuser(ctx context.Context) (*pgx.Conn, error) {
-	in := targets.Instance{Kind: targets.Postgres, Shard: r.in.Shard, Address: fmt.Sprintf("%s:%d", r.socketDir(), r.port)}
-	var err error
-	for _, user := range []string{sandboxUser, r.req.Base.Settings[settingSuperuser], r.in.User, "postgres"} {
-		if user == "" {
-			continue
-		}
-		in.User = user
-		var conn *pgx.Conn
-		if conn, err = connect(ctx, opRestore, in); err != nil {
-			continue
-		}
-		var name string
-		if err = conn.QueryRow(ctx, "SELECT rolname FROM pg_roles WHERE oid = 10").Scan(&name); err != nil {
-			closeConn(conn)
-			return nil, queryError(opRestore, r.in, "", err)
-		}
-		if name == user {
-			return conn, nil
-		}
-		closeConn(conn)
-		in.User = name
-		return connect(ctx, opRestore, in)
+// replayEnd is where the server left the log that it replayed.
+func (r *restoreRun) replayEnd() (uint64, error) {
+	names, err := filepath.Glob(filepath.Join(r.dir, "pg_wal", "*.history"))
+	if err != nil || len(names) == 0 {
+		return 0, fmt.Errorf("it began no timeline of its own: %w", err)
 	}
-	return nil, err
+	content, err := os.ReadFile(slices.Max(names)) // the newest: its own
+	if err != nil {
+		return 0, err
+	}
+	h, err := parseHistory(content)
+	if err != nil || len(h) == 0 {
+		return 0, fmt.Errorf("%s: %w", slices.Max(names), err)
+	}
+	return h.begin(), nil
 }
 
 // open gives a sandbox its one login with a password that exists nowhere else.
-func (r *restoreRun) open(ctx context.Context, proc sandbox.Proc) error {
+func (r *restoreRun) open(ctx context.Context, proc sandbox.Proc) (sandbox.Proc, error) {
 	conn, err := r.superuser(ctx)
+	if errors.Is(err, errNoLogin) {
+		if proc, err = r.ownRole(ctx, proc); err == nil {
+			conn, err = r.superuser(ctx)
+		}
+	}
 	if err != nil {
-		return err
+		return proc, err
 	}
 	defer closeConn(conn)
 	var raw [24]byte
 	_, _ = rand.Read(raw[:]) // never fails
 	password := hex.EncodeToString(raw[:])
 	// No statement with the password in it reaches the server's log.
-	sql := "SET log_statement = none; SET log_min_error_statement = panic; SET password_encryption = 'scram-sha-256'; DROP ROLE IF EXISTS " + sandboxUser +
-		"; CREATE ROLE " + sandboxUser + " SUPERUSER LOGIN PASSWORD " + quoteLiteral(password)
-	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
-		return queryError(opRestore, r.in, "", err)
+	sql := "SET log_statement = none; SET log_min_error_statement = panic; SET password_encryption = 'scram-sha-256'; "
+	if r.made == "" {
+		sql += "DROP ROLE IF EXISTS " + sandboxUser + "; CREATE ROLE " + sandboxUser + " SUPERUSER LOGIN; "
 	}
+	sql += "ALTER ROLE " + sandboxUser + " PASSWORD " + quoteLiteral(password)
+	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		return proc, queryError(opRestore, r.in, "", err)
+	}
+	r.made = sandboxUser
 	path := filepath.Join(r.work, "password")
 	if err := os.WriteFile(path, []byte(password+"\n"), 0o600); err != nil {
-		return diskError(path, err)
+		return proc, diskError(path, err)
 	}
 	r.out.Pid, r.out.Address = proc.Pid, fmt.Sprintf("127.0.0.1:%d", r.port)
 	r.out.User, r.out.Password, r.out.Database = sandboxUser, targets.NewSecret(password), cmp.Or(r.in.Database, r.req.Base.Settings[settingDatabase])
-	return nil
+	return proc, nil
 }
