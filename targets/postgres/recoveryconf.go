@@ -153,7 +153,9 @@ func replayValues(base map[string]string, segment uint64) map[string]string {
 		have, _ := strconv.Atoi(base[name])
 		set[name] = strconv.Itoa(max(have, least))
 	}
-	floor("max_prepared_transactions", 1000)
+	// Each one reserves memory for max_locks_per_transaction locks.
+	locks, _ := strconv.Atoi(base["max_locks_per_transaction"])
+	floor("max_prepared_transactions", min(1000, max(50, 256_000/max(locks, 1))))
 	// The log tells how far each subscription came, in as many places as these.
 	floor("max_replication_slots", 1000)
 	if version, _ := strconv.Atoi(base["server_version_num"]); version >= 180000 {

@@ -40,9 +40,9 @@ var neededDirs = []string{"pg_wal", "pg_wal/archive_status", "pg_replslot", "pg_
 // prepareDir makes the laid-down files a data directory that recovers to the
 // point under our own settings.
 func (r *restoreRun) prepareDir(_ context.Context) error {
-	// What must not come from the base, nor from the directory's past: a link
-	// out of it, another server's log and slots, an order to be a standby.
-	for _, name := range []string{"pg_wal", "pg_replslot", "pg_stat_tmp", "pg_subtrans", "pg_notify", "pg_serial", "pg_snapshots", "pg_dynshmem"} {
+	// What must not come from the base, nor from the directory's past: another
+	// server's log and slots, an order to be a standby.
+	for _, name := range emptied {
 		if err := os.RemoveAll(filepath.Join(r.dir, name)); err != nil {
 			return diskError(r.dir, err)
 		}
@@ -51,9 +51,6 @@ func (r *restoreRun) prepareDir(_ context.Context) error {
 		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return diskError(r.dir, err)
 		}
-	}
-	if err := r.dropLinks(); err != nil {
-		return err
 	}
 	for _, name := range neededDirs {
 		if err := os.MkdirAll(filepath.Join(r.dir, name), 0o700); err != nil {
@@ -78,24 +75,10 @@ func (r *restoreRun) prepareDir(_ context.Context) error {
 	if err := r.mkdir(r.socketDir()); err != nil {
 		return err
 	}
+	if err := r.linkSpaces(); err != nil {
+		return err
+	}
 	return r.tools.Own(r.dir)
-}
-
-// dropLinks removes links of the top level that lead out of the directory,
-// such as a log directory elsewhere: a server here must not write there.
-func (r *restoreRun) dropLinks() error {
-	entries, err := os.ReadDir(r.dir)
-	if err != nil {
-		return diskError(r.dir, err)
-	}
-	for _, e := range entries {
-		if e.Type()&os.ModeSymlink != 0 {
-			if err := os.Remove(filepath.Join(r.dir, e.Name())); err != nil {
-				return diskError(r.dir, err)
-			}
-		}
-	}
-	return nil
 }
 
 func (r *restoreRun) socketDir() string { return filepath.Join(r.work, "socket") }
@@ -148,7 +131,9 @@ func (r *restoreRun) recover(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	err = r.phase("prove", r.prove)
+	if err = r.phase("prove", r.prove); err == nil {
+		err = r.settleSpaces()
+	}
 	r.out.Bytes = r.req.Base.Bytes
 	for _, s := range r.req.Path {
 		r.out.Bytes += int64(s.To - s.From)
@@ -355,11 +340,43 @@ func (r *restoreRun) explain() error {
 	if strings.Contains(log, "could not bind") {
 		return r.refuse(fail.Conflict, "try again", "port %d was taken", r.port)
 	}
-	code := fail.Unavailable
-	if strings.Contains(log, "invalid checkpoint record") || strings.Contains(log, "could not locate") || strings.Contains(log, "WAL ends before") || strings.Contains(log, "PANIC") || strings.Contains(log, "invalid page") {
-		code = fail.Corrupt
+	code, hint := endOf(log)
+	return r.refuse(code, hint, "the server ended during recovery (%s): %s", span, lastWords(log))
+}
+
+var (
+	damaged = regexp.MustCompile(`invalid checkpoint record|could not locate|WAL ends before|PANIC|invalid page`)
+	// passing are ends that are of the host and the moment.
+	passing = regexp.MustCompile(`Cannot allocate memory|could not fork|out of memory|could not create (shared memory|semaphores)|too many open files|` +
+		`was terminated by signal|received (fast|immediate|smart) shutdown|terminating connection|the database system is shutting down`)
+	fatal = regexp.MustCompile(`(FATAL|PANIC): `)
+)
+
+// endOf judges a server that ended during recovery by its log. Only what may be
+// otherwise the next time is worth another try: a configuration that the server
+// refuses, or a limit that the log goes past, stays.
+func endOf(log string) (fail.Code, string) {
+	switch {
+	case damaged.MatchString(log):
+		return fail.Corrupt, "verify the vault; another vault or another base may do"
+	case passing.MatchString(log) || !fatal.MatchString(log):
+		return fail.Unavailable, "look at the memory and the limits of this host"
 	}
-	return r.refuse(code, "the whole log of the server is "+r.logFile(), "the server ended during recovery (%s): %s", span, logLine(log, "FATAL|PANIC|ERROR"))
+	return fail.Unsupported, "trying again does not help: see what the server says"
+}
+
+// lastWords are the lines of a server's log around its first fatal one, because
+// the log itself goes with the sandbox. Of its configuration the server
+// complains before that.
+func lastWords(log string) string {
+	const before, most = 3, 8
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	if i := slices.IndexFunc(lines, fatal.MatchString); i >= 0 {
+		lines = lines[max(0, i-before):min(len(lines), i+most)]
+	} else {
+		lines = lines[max(0, len(lines)-most):]
+	}
+	return strings.Join(lines, "\n")
 }
 
 // logLine returns the last line of a log that matches, else the last line.
