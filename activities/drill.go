@@ -178,7 +178,7 @@ func (a *Activities) crossCheck(parent context.Context, in CrossIn) (StepOut, er
 	if err != nil {
 		return out, err
 	}
-	_, isolated := drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, a.production(ctx, in.Plan))
+	_, isolated := drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, a.production(ctx, in.Plan), nil)
 	out.Findings = append(out.Findings, isolated)
 	out.Finished = time.Now().UTC()
 	return out, nil

@@ -52,7 +52,7 @@ func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, pla
 	}
 	if in.Sandbox.Dir != "" {
 		restored := a.addressesOf(in)
-		f.Isolation, _ = drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, a.production(ctx, in.Plan))
+		f.Isolation, _ = drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, a.production(ctx, in.Plan), f.Findings)
 	}
 	if g, err := a.Platform.Group(in.Drill.Group); err == nil {
 		f.Posture = posture(g)

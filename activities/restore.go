@@ -57,6 +57,7 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, e
 			return out, err
 		} else if ok && json.Unmarshal(done.Outcome, &out.Outcome) == nil {
 			out.Before, out.Finished = done.At, time.Now().UTC()
+			out.Findings, out.Outcome.Findings = out.Outcome.Findings, nil
 			return out, nil
 		}
 	}
@@ -70,7 +71,9 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, e
 	out.Finished = time.Now().UTC()
 	switch {
 	case in.Sandbox.Dir != "":
-		return out, a.remember(in, inst, out.Outcome)
+		err := a.remember(in, inst, out.Outcome)
+		out.Findings, out.Outcome.Findings = out.Outcome.Findings, nil
+		return out, err
 	case intoDir:
 		// The log of a large restore is not left beside somebody's data, but a
 		// record by which a repeat sees that there is nothing to do.
@@ -78,6 +81,7 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, e
 	default:
 		err = os.RemoveAll(work)
 	}
+	out.Findings, out.Outcome.Findings = out.Outcome.Findings, nil
 	if err != nil {
 		a.Log.Warn("the work directory of a restore could not be cleared", "dir", work, "err", err)
 	}
@@ -171,6 +175,17 @@ func (a *Activities) destination(ctx context.Context, in StepIn) (targets.Instan
 		}
 	}
 	return inst, work, nil
+}
+
+// tables are those that a cut of the shard fences; none means all of them, also
+// where there is no configuration.
+func (a *Activities) tables(ctx context.Context, id targets.ShardID) []string {
+	for _, r := range a.Platform.Regions(id) {
+		if of, err := a.Platform.Instance(ctx, id, r); err == nil {
+			return of.Tables
+		}
+	}
+	return nil
 }
 
 // credentials resolves how an instance that the plan names is entered: as the
@@ -300,6 +315,7 @@ func (a *Activities) verifyShard(parent context.Context, in StepIn) (StepOut, er
 	var inst targets.Instance
 	if in.Sandbox.Dir != "" {
 		inst, err = SandboxInstance(in.Sandbox.Dir, in.Step.Shard)
+		inst.Tables = a.tables(ctx, in.Step.Shard)
 	} else {
 		inst, _, err = a.destination(ctx, in)
 	}
@@ -311,7 +327,7 @@ func (a *Activities) verifyShard(parent context.Context, in StepIn) (StepOut, er
 		out.Finished = time.Now().UTC()
 		return out, nil
 	}
-	want := targets.Expectation{Quick: in.Quick, Assertions: in.Assertions, DataDir: inst.DataDir}
+	want := targets.Expectation{Quick: in.Quick, Assertions: in.Assertions, Instant: !in.Step.Until.IsZero(), DataDir: inst.DataDir}
 	if in.Step.Kind == targets.S3 {
 		v, err := a.Platform.Vault(ctx, in.Vault)
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"drctl/internal/fail"
+	"drctl/internal/sandbox"
 	"drctl/targets"
 )
 
@@ -71,9 +72,15 @@ func ConnectPostgres(ctx context.Context, in targets.Instance) (*Postgres, error
 	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = host, uint16(n), in.User, in.Password.Reveal(), in.Database
 	cfg.Fallbacks, cfg.TLSConfig, cfg.ConnectTimeout = nil, nil, connectLimit
 	cfg.ValidateConnect, cfg.AfterConnect = nil, nil
-	cfg.RuntimeParams = map[string]string{"application_name": "drctl drill", "default_transaction_read_only": "on"}
+	cfg.RuntimeParams = sandbox.PostgresSession(sandbox.PostgresMajor(in.DataDir))
+	cfg.RuntimeParams["application_name"] = "drctl drill"
+	cfg.RuntimeParams["default_transaction_read_only"] = "on"
 	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
+		return nil, postgresError(op, in.String(), err)
+	}
+	if _, err := conn.Exec(ctx, sandbox.RefuseForeignTables).ReadAll(); err != nil {
+		_ = conn.Close(ctx) // the error is what counts
 		return nil, postgresError(op, in.String(), err)
 	}
 	return &Postgres{conn: conn, name: in.String()}, nil

@@ -357,9 +357,20 @@ func TestProveIsolation(t *testing.T) {
 		{Kind: targets.S3, Shard: targets.ShardID{Target: "media", Shard: "0"}, Region: "east", Address: "http://localhost:9000"}}
 	good := []targets.Instance{sandboxInstance(targets.Postgres, "orders/0", "127.0.0.1:41001", "/box/orders-0/data"), sandboxInstance(targets.S3, "media/0", "http://127.0.0.1:41002", ""),
 		sandboxInstance(targets.Postgres, "orders/1", "/box/orders-1/socket:5432", "/box/orders-1/data")}
-	iso, f := ProveIsolation("b1", "/box", good, prod)
+	off := []targets.Finding{{Check: targets.CheckReplicationOff, Subject: good[0].String(), Severity: targets.Passed},
+		{Check: targets.CheckReplicationOff, Subject: good[2].String(), Severity: targets.Passed}}
+	iso, f := ProveIsolation("b1", "/box", good, prod, off)
 	if !iso.Proven || f.Severity != targets.Passed || len(iso.ProductionTouched) != 0 || len(iso.Addresses) != 3 {
 		t.Errorf("%+v %+v", iso, f)
+	}
+	if !strings.Contains(iso.Network, "not isolated") {
+		t.Errorf("the network is said to be %q", iso.Network)
+	}
+	for name, seen := range map[string][]targets.Finding{"nobody looked": nil, "one was not looked at": off[:1],
+		"one replicates": {off[0], {Check: targets.CheckReplicationOff, Subject: good[2].String(), Severity: targets.Failed}}} {
+		if iso, _ := ProveIsolation("b1", "/box", good, prod, seen); iso.Proven {
+			t.Errorf("%s: %+v", name, iso)
+		}
 	}
 	for name, in := range map[string]targets.Instance{
 		"production's address":           sandboxInstance(targets.Postgres, "orders/0", "127.0.0.1:5433", "/box/x"),
@@ -371,14 +382,14 @@ func TestProveIsolation(t *testing.T) {
 		"a name that is not this host's": sandboxInstance(targets.Postgres, "orders/0", "db.example:5432", "/box/x"),
 		"a primary":                      {Kind: targets.Postgres, Role: targets.Primary, Address: "127.0.0.1:41001", DataDir: "/box/x"},
 	} {
-		if iso, f := ProveIsolation("b1", "/box", append(slices.Clone(good), in), prod); iso.Proven || f.Severity != targets.Failed {
+		if iso, f := ProveIsolation("b1", "/box", append(slices.Clone(good), in), prod, off); iso.Proven || f.Severity != targets.Failed {
 			t.Errorf("%s: %+v", name, iso)
 		}
 	}
-	if iso, _ := ProveIsolation("b1", "/box", nil, prod); iso.Proven {
+	if iso, _ := ProveIsolation("b1", "/box", nil, prod, off); iso.Proven {
 		t.Error("isolation of nothing is proven")
 	}
-	if iso, f := ProveIsolation("b1", "/box", good, nil); iso.Proven || f.Severity != targets.Warned {
+	if iso, f := ProveIsolation("b1", "/box", good, nil, off); iso.Proven || f.Severity != targets.Warned {
 		t.Errorf("a comparison with nothing passes: %+v", f)
 	}
 }

@@ -17,9 +17,11 @@ import (
 // A restored instance that is no sandbox, listens beyond this host, has its
 // data outside the sandbox or shares an address with production is listed and
 // fails the second result, a finding for Judge. With no production to compare
-// with nothing is proven, and the finding warns.
-func ProveIsolation(id, dir string, restored, production []targets.Instance) (evidence.Isolation, targets.Finding) {
-	iso := evidence.Isolation{SandboxID: id, Directory: dir}
+// with nothing is proven, and the finding warns. Nor is it while the findings of
+// the checks do not show of every restored PostgreSQL server that it takes no
+// part in logical replication. The network is never proven: a sandbox has its host's.
+func ProveIsolation(id, dir string, restored, production []targets.Instance, findings []targets.Finding) (evidence.Isolation, targets.Finding) {
+	iso := evidence.Isolation{SandboxID: id, Directory: dir, Network: evidence.NetworkNotIsolated}
 	var bad []string
 	for _, in := range restored {
 		iso.Addresses = append(iso.Addresses, in.Address)
@@ -44,7 +46,7 @@ func ProveIsolation(id, dir string, restored, production []targets.Instance) (ev
 	slices.Sort(iso.Addresses)
 	iso.Addresses = slices.Compact(iso.Addresses)
 	f := targets.Finding{Check: "isolation from production", Subject: "sandbox " + id, Severity: targets.Passed,
-		Expected: "no production instance touched", Got: "none of " + fmt.Sprint(len(production)) + " known production instances touched"}
+		Expected: "no address or directory of production", Got: "none of those of " + fmt.Sprint(len(production)) + " known production instances"}
 	if len(restored) == 0 {
 		bad = append(bad, "nothing was restored")
 	}
@@ -58,15 +60,40 @@ func ProveIsolation(id, dir string, restored, production []targets.Instance) (ev
 		known = "no production instance is known here, so there was none to compare with"
 		f.Severity, f.Got = targets.Warned, known
 	}
-	iso.Proven = len(production) > 0
+	off, quiet := replicationOff(restored, findings)
+	iso.Proven = len(production) > 0 && quiet
 	iso.Basis = []string{
 		"every restored instance has the role sandbox, and the checks refuse any other role before they connect",
 		"every restored instance listens on a loopback address or a socket of the drill's host",
 		"the data directory of every restored instance that has one lies inside the sandbox's directory",
 		known,
-		"the restore read the vault and nothing else; this is by design of the restore and was not observed on the network",
+		off,
 	}
 	return iso, f
+}
+
+// replicationOff says what the checks showed of the logical replication of the
+// restored PostgreSQL servers, and whether that is that it is off on all.
+func replicationOff(restored []targets.Instance, findings []targets.Finding) (string, bool) {
+	servers, unknown := 0, []string(nil)
+	for _, in := range restored {
+		if in.Kind != targets.Postgres {
+			continue
+		}
+		servers++
+		if !slices.ContainsFunc(findings, func(f targets.Finding) bool {
+			return f.Check == targets.CheckReplicationOff && f.Subject == in.String() && f.Severity == targets.Passed
+		}) {
+			unknown = append(unknown, in.Shard.String())
+		}
+	}
+	switch {
+	case servers == 0:
+		return "no PostgreSQL server was restored, which could take part in logical replication", true
+	case len(unknown) > 0:
+		return "not shown that logical replication is off on " + strings.Join(unknown, ", "), false
+	}
+	return "logical replication is off on every restored PostgreSQL server, as the checks saw there", true
 }
 
 // endpoint is host:port whatever the form of the address.

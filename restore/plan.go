@@ -205,7 +205,7 @@ func Build(goal Goal, inv Inventory, now time.Time) (Plan, error) {
 	order(plan.Steps, goal.Order)
 	for _, s := range slices.Clone(plan.Steps) {
 		plan.Steps = append(plan.Steps, Step{ID: "verify-" + s.Shard.String(), Op: OpVerify, Shard: s.Shard, Kind: s.Kind,
-			Needs: []string{s.ID}, Into: s.Into, Point: s.Point, Limit: stepLimit})
+			Needs: []string{s.ID}, Into: s.Into, Point: s.Point, Until: s.Until, Limit: stepLimit})
 	}
 	plan.Hash = plan.Sum()
 	return plan, nil

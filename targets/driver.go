@@ -186,6 +186,9 @@ type Outcome struct {
 	User     string `json:"user,omitempty"`
 	Password Secret `json:"-"`
 	Database string `json:"database,omitempty"`
+	// Findings are what a person must know of the restored instance before it is
+	// used for good.
+	Findings []Finding `json:"findings,omitempty"`
 }
 
 // Expectation is what a verification checks.
@@ -193,6 +196,9 @@ type Expectation struct {
 	// Quick leaves out checks that read every byte.
 	Quick      bool
 	Assertions []Assertion
+	// Instant says that the instance was restored to an instant rather than to a
+	// cut: nothing was fenced then, and transactions may have been in flight.
+	Instant bool
 	// BinDir-independent checks that need the data directory use it when set.
 	DataDir string
 	// Manifest opens the object manifest to compare with (S3).

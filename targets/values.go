@@ -320,6 +320,10 @@ const (
 	Skipped Severity = "skipped"
 )
 
+// CheckReplicationOff is the check of a sandbox that shows that the restored
+// server has no logical replication workers, so that it reads from no publisher.
+const CheckReplicationOff = "logical replication is off"
+
 // Finding is the outcome of one check: what was expected and what was got.
 type Finding struct {
 	Check    string        `json:"check"`

@@ -50,7 +50,7 @@ func sample(t testing.TB, passed bool) evidence.Record {
 			KeyID: evidence.Known("age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq"), LockedUntil: evidence.Unknown[time.Time]("drctl did not ask the vault's store for an object lock")},
 		Sample:     evidence.Sample{Population: 1440, PopulationSHA256: strings.Repeat("7c", 32), Method: "newest sealed cut of the group", Seed: "0"},
 		Objectives: evidence.Objectives{RTO: time.Minute, RPO: 30 * time.Second},
-		Isolation: evidence.Isolation{SandboxID: "drill-nightly-1", Directory: "/var/lib/drctl/sandbox/drill-nightly-1", Addresses: []string{"127.0.0.1:41001", "127.0.0.1:41002"}, Proven: true,
+		Isolation: evidence.Isolation{Network: evidence.NetworkNotIsolated, SandboxID: "drill-nightly-1", Directory: "/var/lib/drctl/sandbox/drill-nightly-1", Addresses: []string{"127.0.0.1:41001", "127.0.0.1:41002"}, Proven: true,
 			Basis: []string{"every restored instance listens on a loopback address"}},
 		CleanUp: evidence.CleanUp{RemovedAt: evidence.Known(at(41.5))},
 		Posture: evidence.Posture{Coverage: evidence.Known("6 of 6 shards"), Frequency: evidence.Known("cut every minute, base every day"), Retention: evidence.Known("cuts 7 days, bases 30 days"),

@@ -125,7 +125,10 @@ func textEnd(b *bytes.Buffer, r evidence.Record, st progress.Style) {
 	case len(r.Isolation.ProductionTouched) > 0:
 		iso = "TOUCHED: " + strings.Join(r.Isolation.ProductionTouched, ", ")
 	case r.Isolation.Proven:
-		iso = "none touched"
+		iso = "no address or directory of it used"
+	}
+	if net, _, _ := strings.Cut(r.Isolation.Network, ":"); net != "" {
+		iso += "; network " + net
 	}
 	fmt.Fprintf(b, "%s  %s\n", st.Bold("Production"), iso)
 	removed := instantCell(r.CleanUp.RemovedAt)

@@ -33,6 +33,9 @@ func (r *restoreRun) layBase(ctx context.Context) error {
 		if err := r.from.RestoreTree(ctx, a, r.dir, resume, r.req.Progress); err != nil {
 			return err
 		}
+		if err := r.plainTree(r.dir, true); err != nil {
+			return err
+		}
 		return r.layFiles(ctx)
 	case methodWire:
 		if err := emptyDir(r.dir); err != nil {
@@ -89,6 +92,9 @@ func (r *restoreRun) layTablespaces(ctx context.Context) error {
 		if err := r.from.RestoreTree(ctx, a, dir, len(entries) > 0, r.req.Progress); err != nil {
 			return err
 		}
+		if err := r.plainTree(dir, false); err != nil {
+			return err
+		}
 		link := filepath.Join(links, oid)
 		if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return diskError(link, err)
@@ -99,6 +105,10 @@ func (r *restoreRun) layTablespaces(ctx context.Context) error {
 		fmt.Fprintf(&lines, "%s %s\n", oid, strings.ReplaceAll(dir, `\`, `\\`))
 	}
 	if lines.Len() == 0 {
+		// One from elsewhere would have the server link the original ones.
+		if err := os.Remove(filepath.Join(r.dir, fileTblMap)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return diskError(r.dir, err)
+		}
 		return nil
 	}
 	return diskError(r.dir, os.WriteFile(filepath.Join(r.dir, fileTblMap), []byte(lines.String()), 0o600))
@@ -145,12 +155,14 @@ func (r *restoreRun) untar(ctx context.Context) (err error) {
 			return r.streamFault(err)
 		}
 		name := filepath.Clean(h.Name)
-		switch h.Typeflag {
-		case tar.TypeDir:
+		switch odd := name == fileTblMap || h.Typeflag == tar.TypeSymlink && name != "pg_wal"; {
+		case odd:
+			err = r.refuse(fail.Unsupported, "choose a base that was taken from the files (method files)", "the base holds %s, and so not the data that this leads to", name)
+		case h.Typeflag == tar.TypeDir:
 			err = root.MkdirAll(name, 0o700)
-		case tar.TypeReg:
+		case h.Typeflag == tar.TypeReg:
 			err = r.untarFile(root, name, t, buf)
-		case tar.TypeSymlink:
+		case h.Typeflag == tar.TypeSymlink:
 			// pg_wal elsewhere; it is made as a directory instead.
 		default:
 			err = r.refuse(fail.Corrupt, "choose another base", "%s in the base has unexpected type %q", h.Name, h.Typeflag)
@@ -313,37 +325,4 @@ func (r *restoreRun) layHistories(ctx context.Context) error {
 			return err
 		}
 	}
-}
-
-// refuseNewTablespaces looks in the laid-out log for tablespaces made after
-// the base: replaying that would write where the original one is, which on
-// the same machine is the live server's directory.
-func (r *restoreRun) refuseNewTablespaces(ctx context.Context) error {
-	for i, span := range r.req.Path {
-		_, tli, err := targets.ParsePostgresLineage(span.Lineage)
-		if err != nil {
-			return r.refuse(fail.Invalid, "", "%v", err)
-		}
-		from := segmentStart(span.From, r.segSize)
-		if i == 0 {
-			from = r.req.Base.From.Offset
-		}
-		if from >= span.To {
-			continue
-		}
-		// A log that cannot be read to its end is the replay's to report.
-		text, err := runProgram(ctx, opRestore, r.tools, nil, "pg_waldump", "--rmgr=Tablespace", "--path="+r.walDir(),
-			fmt.Sprintf("--timeline=%d", tli), "--start="+targets.FormatLSN(from), "--end="+targets.FormatLSN(span.To))
-		if fail.Is(err, fail.NotFound) || ctx.Err() != nil {
-			return err
-		}
-		for line := range strings.Lines(text) {
-			_, made, ok := strings.Cut(line, "desc: CREATE ")
-			if ok && strings.Contains(made, `"/`) {
-				return r.refuse(fail.Unsupported, "take a new base, which holds the tablespace, and restore from that",
-					"tablespace %s was made after the base; replaying it would write into that directory", strings.TrimSpace(made))
-			}
-		}
-	}
-	return nil
 }

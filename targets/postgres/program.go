@@ -20,6 +20,11 @@ import (
 // returns what it printed. The environment is env and nothing else; passwords
 // go through it, never through args.
 func runProgram(ctx context.Context, op string, tools sandbox.Tools, env []string, program string, args ...string) (string, error) {
+	return runInput(ctx, op, tools, env, "", program, args...)
+}
+
+// runInput is runProgram with something to read on its standard input.
+func runInput(ctx context.Context, op string, tools sandbox.Tools, env []string, input, program string, args ...string) (string, error) {
 	cred, err := tools.Credential()
 	if err != nil {
 		return "", err
@@ -27,6 +32,7 @@ func runProgram(ctx context.Context, op string, tools sandbox.Tools, env []strin
 	path := filepath.Join(tools.PostgresBin, program)
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = "/", append([]string{"LC_ALL=C", "PATH=/usr/bin:/bin"}, env...), 2*time.Second
+	cmd.Stdin = strings.NewReader(input)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 	out, err := cmd.CombinedOutput()
 	text := strings.TrimSpace(string(out))

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"drctl/internal/fail"
 	"drctl/targets"
 )
 
@@ -101,5 +102,41 @@ func TestRecoveryConfQuoting(t *testing.T) {
 	r.req.Until = time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	if conf := r.recoveryConf(); !strings.Contains(conf, "recovery_target_time = '2026-01-02 03:04:05.000006+00'") || strings.Contains(conf, "recovery_target_name") {
 		t.Error(conf)
+	}
+}
+
+// A check that was ended is no damage.
+func TestSortReports(t *testing.T) {
+	t.Parallel()
+	text := `btree index "shop.public.pair_pkey":
+    ERROR:  canceling statement due to statement timeout
+heap table "shop.public.t", block 0, offset 2:
+    xmin 7 precedes oldest valid transaction ID 0:700
+btree index "shop.public.other_h":
+    ERROR:  heap tuple (0,1) from table "other" lacks matching index tuple within index "other_h"
+    HINT:  Retrying verification using the function bt_index_parent_check() might provide a more specific error.
+pg_amcheck: checked`
+	damage, unchecked := sortReports(text)
+	if len(damage) != 2 || len(unchecked) != 1 || !strings.Contains(damage[0], "oldest valid") || !strings.Contains(damage[1], "HINT") || !strings.Contains(unchecked[0], "pair_pkey") {
+		t.Fatalf("damage %q, unchecked %q", damage, unchecked)
+	}
+}
+
+func TestEndOfAServer(t *testing.T) {
+	t.Parallel()
+	for log, want := range map[string]fail.Code{
+		`FATAL:  "min_wal_size" must be at least twice "wal_segment_size"`:                                   fail.Unsupported,
+		"FATAL:  maximum number of prepared transactions reached\nHINT:  Increase max_prepared_transactions": fail.Unsupported,
+		"LOG:  startup process (PID 7) was terminated by signal 9: Killed":                                   fail.Unavailable,
+		"FATAL:  could not fork new process for connection: Resource temporarily unavailable":                fail.Unavailable,
+		"LOG:  restored log file":                            fail.Unavailable,
+		"PANIC:  could not locate a valid checkpoint record": fail.Corrupt,
+		"FATAL:  database files are incompatible with server\nDETAIL:  initialized by PostgreSQL version 14":     fail.Unsupported,
+		`FATAL:  configuration file "/data/postgresql.conf" contains errors`:                                     fail.Unsupported,
+		"FATAL:  could not map anonymous shared memory: Cannot allocate memory\nHINT:  reduce its shared memory": fail.Unavailable,
+	} {
+		if got, _ := endOf(log); got != want {
+			t.Errorf("%q: %s, want %s", log, got, want)
+		}
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -74,16 +76,18 @@ func (r *restoreRun) recoveryConf() string {
 	put("listen_addresses", "127.0.0.1")
 	put("port", strconv.Itoa(r.port))
 	put("unix_socket_directories", r.socketDir())
-	for _, k := range replaySettings {
-		if set[k] != "" {
+	putAll := func(set map[string]string) {
+		for _, k := range slices.Sorted(maps.Keys(set)) {
 			put(k, set[k])
 		}
 	}
+	putAll(replayValues(set, r.segSize))
 	put("wal_level", "replica")
 	// Nobody looks in before the point is reached, and a setting that the
-	// source raised on the way cannot stop the replay.
+	// source raised on the way cannot stop the replay: the server compares them
+	// for a hot standby only, and has floors for those that it runs out of.
 	put("hot_standby", "off")
-	put("shared_preload_libraries", "")
+	putAll(quietSettings(r.major))
 	put("archive_mode", "off")
 	put("synchronous_standby_names", "")
 	put("ssl", "off")
@@ -93,7 +97,6 @@ func (r *restoreRun) recoveryConf() string {
 	put("lc_messages", "C")
 	put("log_min_messages", "warning") // LOG ranks above it
 	put("restart_after_crash", "off")
-	put("max_wal_size", "8GB")
 	put("checkpoint_timeout", "30min")
 	put("shared_buffers", "128MB")
 	if r.in.Role == targets.Sandbox {
@@ -112,6 +115,55 @@ func (r *restoreRun) recoveryConf() string {
 		put("recovery_target_name", r.req.Point.RestorePoint)
 	}
 	return b.String()
+}
+
+// quietSettings keep a restored server from doing anything by itself: after its
+// promotion it would go on as what it was, with the stored logins, and take
+// from a publisher what the live subscriber needs.
+func quietSettings(major int) map[string]string {
+	set := map[string]string{
+		"max_logical_replication_workers":   "0",
+		"max_sync_workers_per_subscription": "0",
+		// No library starts workers of its own (pg_cron, timescaledb), or is loaded
+		// into a session.
+		"shared_preload_libraries":  "",
+		"session_preload_libraries": "",
+		"local_preload_libraries":   "",
+	}
+	if major >= 17 {
+		set["event_triggers"] = "off"
+	} else {
+		// The only way before: triggers of the usual kind do not fire for anybody.
+		set["session_replication_role"] = "replica"
+	}
+	return set
+}
+
+// replayValues are the settings that a replay depends on: those of the base,
+// with a floor under what it runs out of when the source raised it later, and
+// what must fit the size of a segment. A floor that is too high costs memory.
+func replayValues(base map[string]string, segment uint64) map[string]string {
+	set := map[string]string{}
+	for _, k := range replaySettings {
+		if base[k] != "" {
+			set[k] = base[k]
+		}
+	}
+	floor := func(name string, least int) {
+		have, _ := strconv.Atoi(base[name])
+		set[name] = strconv.Itoa(max(have, least))
+	}
+	// Each one reserves memory for max_locks_per_transaction locks.
+	locks, _ := strconv.Atoi(base["max_locks_per_transaction"])
+	floor("max_prepared_transactions", min(1000, max(50, 256_000/max(locks, 1))))
+	// The log tells how far each subscription came, in as many places as these.
+	floor("max_replication_slots", 1000)
+	if version, _ := strconv.Atoi(base["server_version_num"]); version >= 180000 {
+		floor("max_active_replication_origins", 1000)
+	}
+	set["min_wal_size"] = fmt.Sprintf("%dMB", max(80, 5*segment>>20))
+	set["max_wal_size"] = fmt.Sprintf("%dMB", max(8<<10, 10*segment>>20))
+	return set
 }
 
 func (r *restoreRun) targetTimeline() uint32 {

@@ -32,12 +32,15 @@ type restoreRun struct {
 
 	dir, work string // absolute
 	segSize   uint64
+	major     int // of the base's server
 	systemID  string
 	out       targets.Outcome
 	port      int
 	record    string // of the claim
 	claim     sandbox.Claim
-	atCut     bool // for an instant: the end of the log, a cut's restore point, is replayed to
+	spaces    []newSpace
+	made      string // a role that was made because no other may log in
+	atCut     bool   // for an instant: the end of the log, a cut's restore point, is replayed to
 }
 
 // Restore lays a shard down and replays it to the point. See targets.Driver.
@@ -64,7 +67,7 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 			if err := r.layLog(gctx); err != nil {
 				return err
 			}
-			return r.refuseNewTablespaces(gctx)
+			return r.findNewSpaces(gctx)
 		})
 		return g.Wait()
 	})
@@ -73,6 +76,11 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 	}
 	if err == nil {
 		err = r.recover(ctx)
+	}
+	if err != nil {
+		if left := r.settleSpaces(); left != nil {
+			err = errors.Join(err, left)
+		}
 	}
 	if err != nil {
 		return targets.Outcome{}, err

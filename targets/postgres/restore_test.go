@@ -548,11 +548,38 @@ func TestTablespaceAndLinkedLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, w.c, "CREATE TABLESPACE late LOCATION '"+late+"'")
+	run(t, w.c, "CREATE TABLE cold TABLESPACE late AS SELECT g AS id FROM generate_series(1, 700) g")
 	at = mark(t, w.d, w.in, "20260101T000000.000Z-eeef")
 	w.a.reach(t, w.id, at.Offset)
+	_ = w.stop()
+	was := content(t, late)
 	w.dir = sandboxtest.Dir(t)
 	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
-	wantCode(t, err, fail.Unsupported, late)
+	wantCode(t, err, fail.Conflict, late)
+	if content(t, late) != was {
+		t.Fatal("the refused restore wrote to the live tablespace")
+	}
+
+	// On a host where nothing is at that path the tablespace is kept inside, and
+	// nothing is left at the path.
+	if err := os.Rename(late, late+".live"); err != nil {
+		t.Fatal(err)
+	}
+	w.dir = sandboxtest.Dir(t)
+	sb, out := w.restore(t, w.request(base, at))
+	c = sandboxOpen(t, sb)
+	if n := value[int](t, c, "SELECT count(*)::int FROM cold"); n != 700 || out.Reached != at {
+		t.Fatalf("%d rows, want 700", n)
+	}
+	run(t, c, "CREATE TABLE more TABLESPACE late AS SELECT 1")
+	run(t, c, "CHECKPOINT")
+	loc = value[string](t, c, "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = 'late'")
+	if !strings.HasPrefix(loc, sb.DataDir+"/") {
+		t.Fatalf("the sandbox uses the tablespace at %s", loc)
+	}
+	if _, err := os.Lstat(late); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("something is left at %s: %v", late, err)
+	}
 }
 
 func TestBaseOfAServerThatFailsOver(t *testing.T) {

@@ -17,8 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
 	"drctl/targets"
@@ -42,9 +40,9 @@ var neededDirs = []string{"pg_wal", "pg_wal/archive_status", "pg_replslot", "pg_
 // prepareDir makes the laid-down files a data directory that recovers to the
 // point under our own settings.
 func (r *restoreRun) prepareDir(_ context.Context) error {
-	// What must not come from the base, nor from the directory's past: a link
-	// out of it, another server's log and slots, an order to be a standby.
-	for _, name := range []string{"pg_wal", "pg_replslot", "pg_stat_tmp", "pg_subtrans", "pg_notify", "pg_serial", "pg_snapshots", "pg_dynshmem"} {
+	// What must not come from the base, nor from the directory's past: another
+	// server's log and slots, an order to be a standby.
+	for _, name := range emptied {
 		if err := os.RemoveAll(filepath.Join(r.dir, name)); err != nil {
 			return diskError(r.dir, err)
 		}
@@ -53,9 +51,6 @@ func (r *restoreRun) prepareDir(_ context.Context) error {
 		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return diskError(r.dir, err)
 		}
-	}
-	if err := r.dropLinks(); err != nil {
-		return err
 	}
 	for _, name := range neededDirs {
 		if err := os.MkdirAll(filepath.Join(r.dir, name), 0o700); err != nil {
@@ -80,24 +75,10 @@ func (r *restoreRun) prepareDir(_ context.Context) error {
 	if err := r.mkdir(r.socketDir()); err != nil {
 		return err
 	}
+	if err := r.linkSpaces(); err != nil {
+		return err
+	}
 	return r.tools.Own(r.dir)
-}
-
-// dropLinks removes links of the top level that lead out of the directory,
-// such as a log directory elsewhere: a server here must not write there.
-func (r *restoreRun) dropLinks() error {
-	entries, err := os.ReadDir(r.dir)
-	if err != nil {
-		return diskError(r.dir, err)
-	}
-	for _, e := range entries {
-		if e.Type()&os.ModeSymlink != 0 {
-			if err := os.Remove(filepath.Join(r.dir, e.Name())); err != nil {
-				return diskError(r.dir, err)
-			}
-		}
-	}
-	return nil
 }
 
 func (r *restoreRun) socketDir() string { return filepath.Join(r.work, "socket") }
@@ -109,6 +90,7 @@ func (r *restoreRun) checkVersion(ctx context.Context) error {
 	if err != nil {
 		return r.refuse(fail.Corrupt, "choose another base", "the base's record has no usable server_version_num")
 	}
+	r.major = num / 10000
 	out, err := runProgram(ctx, opRestore, r.tools, nil, "postgres", "--version")
 	if err != nil {
 		return err
@@ -118,9 +100,9 @@ func (r *restoreRun) checkVersion(ctx context.Context) error {
 		return r.refuse(fail.Internal, "", "unknown version %q", out)
 	}
 	have, _ := strconv.Atoi(m[1])
-	if have != num/10000 {
-		return r.refuse(fail.Unsupported, fmt.Sprintf("install postgresql-%d and name its programs in the configuration", num/10000),
-			"the base is of PostgreSQL %d, the programs in %s are version %d", num/10000, r.tools.PostgresBin, have)
+	if have != r.major {
+		return r.refuse(fail.Unsupported, fmt.Sprintf("install postgresql-%d and name its programs in the configuration", r.major),
+			"the base is of PostgreSQL %d, the programs in %s are version %d", r.major, r.tools.PostgresBin, have)
 	}
 	return nil
 }
@@ -149,13 +131,18 @@ func (r *restoreRun) recover(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	err = r.phase("prove", func() error { return r.prove(ctx) })
+	if err = r.phase("prove", r.prove); err == nil {
+		err = r.settleSpaces()
+	}
 	r.out.Bytes = r.req.Base.Bytes
 	for _, s := range r.req.Path {
 		r.out.Bytes += int64(s.To - s.From)
 	}
 	if err == nil && r.in.Role == targets.Sandbox {
-		err = r.open(ctx, proc)
+		proc, err = r.open(ctx, proc)
+	}
+	if err == nil {
+		err = r.phase("survey", func() error { return r.survey(ctx) })
 	}
 	if err != nil {
 		return errors.Join(err, stopProc(ctx, proc))
@@ -353,11 +340,43 @@ func (r *restoreRun) explain() error {
 	if strings.Contains(log, "could not bind") {
 		return r.refuse(fail.Conflict, "try again", "port %d was taken", r.port)
 	}
-	code := fail.Unavailable
-	if strings.Contains(log, "invalid checkpoint record") || strings.Contains(log, "could not locate") || strings.Contains(log, "WAL ends before") || strings.Contains(log, "PANIC") || strings.Contains(log, "invalid page") {
-		code = fail.Corrupt
+	code, hint := endOf(log)
+	return r.refuse(code, hint, "the server ended during recovery (%s): %s", span, lastWords(log))
+}
+
+var (
+	damaged = regexp.MustCompile(`invalid checkpoint record|could not locate|WAL ends before|PANIC|invalid page`)
+	// passing are ends that are of the host and the moment.
+	passing = regexp.MustCompile(`Cannot allocate memory|could not fork|out of memory|could not create (shared memory|semaphores)|too many open files|` +
+		`was terminated by signal|received (fast|immediate|smart) shutdown|terminating connection|the database system is shutting down`)
+	fatal = regexp.MustCompile(`(FATAL|PANIC): `)
+)
+
+// endOf judges a server that ended during recovery by its log. Only what may be
+// otherwise the next time is worth another try: a configuration that the server
+// refuses, or a limit that the log goes past, stays.
+func endOf(log string) (fail.Code, string) {
+	switch {
+	case damaged.MatchString(log):
+		return fail.Corrupt, "verify the vault; another vault or another base may do"
+	case passing.MatchString(log) || !fatal.MatchString(log):
+		return fail.Unavailable, "look at the memory and the limits of this host"
 	}
-	return r.refuse(code, "the whole log of the server is "+r.logFile(), "the server ended during recovery (%s): %s", span, logLine(log, "FATAL|PANIC|ERROR"))
+	return fail.Unsupported, "trying again does not help: see what the server says"
+}
+
+// lastWords are the lines of a server's log around its first fatal one, because
+// the log itself goes with the sandbox. Of its configuration the server
+// complains before that.
+func lastWords(log string) string {
+	const before, most = 3, 8
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	if i := slices.IndexFunc(lines, fatal.MatchString); i >= 0 {
+		lines = lines[max(0, i-before):min(len(lines), i+most)]
+	} else {
+		lines = lines[max(0, len(lines)-most):]
+	}
+	return strings.Join(lines, "\n")
 }
 
 // logLine returns the last line of a log that matches, else the last line.
@@ -384,23 +403,19 @@ func lastWith(log, text string) string {
 	return ""
 }
 
-// prove asks the server how far it replayed, and compares with the point.
-func (r *restoreRun) prove(ctx context.Context) error {
-	conn, err := r.superuser(ctx)
+// prove reads how far the server replayed, and compares with the point. It asks
+// no session for it, which the database itself could refuse: the server has
+// written where and why it stopped into the history file of its new timeline.
+func (r *restoreRun) prove() error {
+	_, sys, err := readControl(r.dir)
+	if err != nil || sys != r.systemID {
+		return r.refuse(fail.Internal, "", "the restored server is of cluster %q, not %s: %v", sys, r.systemID, err)
+	}
+	at, err := r.replayEnd()
 	if err != nil {
-		return err
+		return r.refuse(fail.Internal, "look at pg_wal in the data directory", "the restored server does not say where its replay ended: %v", err)
 	}
-	defer closeConn(conn)
-	var standby bool
-	var lsn, sys string
-	err = conn.QueryRow(ctx, "SELECT pg_is_in_recovery(), coalesce(pg_last_wal_replay_lsn(), '0/0')::text, system_identifier::text FROM pg_control_system()").Scan(&standby, &lsn, &sys)
-	if err != nil {
-		return queryError(opRestore, r.in, "", err)
-	}
-	at, err := targets.ParseLSN(lsn)
-	if err != nil || standby || sys != r.systemID {
-		return r.refuse(fail.Internal, "", "the restored server is in recovery (%t) or of cluster %s, not %s", standby, sys, r.systemID)
-	}
+	lsn := targets.FormatLSN(at)
 	last := r.req.Path[len(r.req.Path)-1]
 	r.out.Reached = targets.Position{Kind: targets.Postgres, Lineage: last.Lineage, Offset: at}
 	log := readTail(r.logFile(), 1<<20)
@@ -432,56 +447,53 @@ func (r *restoreRun) prove(ctx context.Context) error {
 	return nil
 }
 
-// superuser opens a session through the socket that only the server's user
-// (and root) can reach, as the superuser that made the cluster.
-func (r *restoreRun) superuser(ctx context.Context) (*pgx.Conn, error) {
-	in := targets.Instance{Kind: targets.Postgres, Shard: r.in.Shard, Address: fmt.Sprintf("%s:%d", r.socketDir(), r.port)}
-	var err error
-	for _, user := range []string{sandboxUser, r.req.Base.Settings[settingSuperuser], r.in.User, "postgres"} {
-		if user == "" {
-			continue
-		}
-		in.User = user
-		var conn *pgx.Conn
-		if conn, err = connect(ctx, opRestore, in); err != nil {
-			continue
-		}
-		var name string
-		if err = conn.QueryRow(ctx, "SELECT rolname FROM pg_roles WHERE oid = 10").Scan(&name); err != nil {
-			closeConn(conn)
-			return nil, queryError(opRestore, r.in, "", err)
-		}
-		if name == user {
-			return conn, nil
-		}
-		closeConn(conn)
-		in.User = name
-		return connect(ctx, opRestore, in)
+// replayEnd is where the server left the log that it replayed.
+func (r *restoreRun) replayEnd() (uint64, error) {
+	names, err := filepath.Glob(filepath.Join(r.dir, "pg_wal", "*.history"))
+	if err != nil || len(names) == 0 {
+		return 0, fmt.Errorf("it began no timeline of its own: %w", err)
 	}
-	return nil, err
+	content, err := os.ReadFile(slices.Max(names)) // the newest: its own
+	if err != nil {
+		return 0, err
+	}
+	h, err := parseHistory(content)
+	if err != nil || len(h) == 0 {
+		return 0, fmt.Errorf("%s: %w", slices.Max(names), err)
+	}
+	return h.begin(), nil
 }
 
 // open gives a sandbox its one login with a password that exists nowhere else.
-func (r *restoreRun) open(ctx context.Context, proc sandbox.Proc) error {
+func (r *restoreRun) open(ctx context.Context, proc sandbox.Proc) (sandbox.Proc, error) {
 	conn, err := r.superuser(ctx)
+	if errors.Is(err, errNoLogin) {
+		if proc, err = r.ownRole(ctx, proc); err == nil {
+			conn, err = r.superuser(ctx)
+		}
+	}
 	if err != nil {
-		return err
+		return proc, err
 	}
 	defer closeConn(conn)
 	var raw [24]byte
 	_, _ = rand.Read(raw[:]) // never fails
 	password := hex.EncodeToString(raw[:])
 	// No statement with the password in it reaches the server's log.
-	sql := "SET log_statement = none; SET log_min_error_statement = panic; SET password_encryption = 'scram-sha-256'; DROP ROLE IF EXISTS " + sandboxUser +
-		"; CREATE ROLE " + sandboxUser + " SUPERUSER LOGIN PASSWORD " + quoteLiteral(password)
-	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
-		return queryError(opRestore, r.in, "", err)
+	sql := "SET log_statement = none; SET log_min_error_statement = panic; SET password_encryption = 'scram-sha-256'; "
+	if r.made == "" {
+		sql += "DROP ROLE IF EXISTS " + sandboxUser + "; CREATE ROLE " + sandboxUser + " SUPERUSER LOGIN; "
 	}
+	sql += "ALTER ROLE " + sandboxUser + " PASSWORD " + quoteLiteral(password)
+	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		return proc, queryError(opRestore, r.in, "", err)
+	}
+	r.made = sandboxUser
 	path := filepath.Join(r.work, "password")
 	if err := os.WriteFile(path, []byte(password+"\n"), 0o600); err != nil {
-		return diskError(path, err)
+		return proc, diskError(path, err)
 	}
 	r.out.Pid, r.out.Address = proc.Pid, fmt.Sprintf("127.0.0.1:%d", r.port)
 	r.out.User, r.out.Password, r.out.Database = sandboxUser, targets.NewSecret(password), cmp.Or(r.in.Database, r.req.Base.Settings[settingDatabase])
-	return nil
+	return proc, nil
 }

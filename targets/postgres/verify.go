@@ -3,8 +3,8 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,7 +33,7 @@ type verification struct {
 func (d *Driver) Verify(ctx context.Context, in targets.Instance, want targets.Expectation) ([]targets.Finding, error) {
 	v := &verification{d: d, in: in, want: want}
 	start := time.Now()
-	conn, err := connect(ctx, opVerify, in)
+	conn, err := v.session(ctx, false)
 	if fail.Is(err, fail.Unavailable) && ctx.Err() == nil {
 		return []targets.Finding{{Check: "server", Subject: in.String(), Severity: targets.Failed, Expected: "answers", Got: err.Error(), Took: time.Since(start)}}, nil
 	}
@@ -49,7 +49,7 @@ func (d *Driver) Verify(ctx context.Context, in targets.Instance, want targets.E
 	for _, c := range []struct {
 		name string
 		f    func(context.Context) error
-	}{{"recovery", v.recovery}, {"prepared-transactions", v.prepared}, {"checksums", v.checksums}, {"amcheck", v.amcheck}, {"assertions", v.assertions}} {
+	}{{"recovery", v.recovery}, {"workers", v.workers}, {"prepared-transactions", v.prepared}, {"checksums", v.checksums}, {"amcheck", v.amcheck}, {"assertions", v.assertions}} {
 		want.Progress.Report(c.name, 0, 0)
 		if err := c.f(ctx); err != nil {
 			return v.out, err
@@ -86,77 +86,24 @@ func (v *verification) recovery(context.Context) error {
 	return nil
 }
 
-// prepared looks for two-phase transactions that nobody will end: a cut holds none.
-func (v *verification) prepared(ctx context.Context) error {
+// workers makes sure that a sandbox takes no part in the platform's replication.
+func (v *verification) workers(ctx context.Context) error {
+	if v.in.Role != targets.Sandbox {
+		return nil
+	}
 	start := time.Now()
-	rows, err := v.conn.Query(ctx, "SELECT gid FROM pg_prepared_xacts ORDER BY prepared")
+	var limit string
+	var running int
+	err := v.conn.QueryRow(ctx, `SELECT current_setting('max_logical_replication_workers'),
+(SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'logical replication%')`).Scan(&limit, &running)
 	if err != nil {
 		return queryError(opVerify, v.in, "", err)
 	}
-	gids, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return queryError(opVerify, v.in, "", err)
+	sev, got := targets.Passed, "off"
+	if limit != "0" || running > 0 {
+		sev, got = targets.Failed, fmt.Sprintf("%d run, %s may", running, limit)
 	}
-	sev := targets.Passed
-	switch {
-	case len(gids) > 0 && v.in.Role == targets.Sandbox:
-		sev = targets.Failed
-	case len(gids) > 0:
-		sev = targets.Warned
-	}
-	v.add("prepared-transactions", start, sev, "none", strconv.Itoa(len(gids)), strings.Join(gids[:min(len(gids), 5)], ", "))
-	return nil
-}
-
-// amcheck runs pg_amcheck over every database.
-func (v *verification) amcheck(ctx context.Context) error {
-	const check = "amcheck"
-	if v.want.Quick {
-		v.skip(check, "left out of a quick verification")
-		return nil
-	}
-	if v.srv.standby {
-		v.skip(check, "needs a server that is not in recovery")
-		return nil
-	}
-	tools, err := v.d.findTools()
-	if err != nil {
-		return err
-	}
-	host, port, err := splitAddress(v.in.Address)
-	if err != nil {
-		return fail.New(fail.Invalid, opVerify, v.in.String(), "write the address as host:port", err)
-	}
-	args := []string{"--all", "--no-password", "--heapallindexed", "--jobs=2", "--host=" + host, "--port=" + strconv.Itoa(int(port)), "--username=" + v.in.User}
-	if v.in.Role == targets.Sandbox {
-		args = append(args, "--parent-check", "--install-missing")
-	}
-	start := time.Now()
-	text, err := runProgram(ctx, opVerify, tools, clientEnv(v.in), "pg_amcheck", args...)
-	var skipped []string
-	for line := range strings.Lines(text) {
-		if strings.Contains(line, "amcheck is not installed") || strings.Contains(line, `extension "amcheck" is not available`) {
-			skipped = append(skipped, strings.TrimSpace(line))
-		}
-	}
-	switch {
-	case err == nil && len(skipped) > 0:
-		v.add(check, start, targets.Passed, "every table and index of the other databases is sound", "nothing found", "")
-	case err == nil:
-		v.add(check, start, targets.Passed, "every table and index is sound", "nothing found", "")
-	case exitCode(err) == 2:
-		v.add(check, start, targets.Failed, "every table and index is sound", "damage found", clip(text))
-	case len(skipped) > 0:
-	case fail.Is(err, fail.NotFound) && v.srv.version < 140000:
-		v.add(check, start, targets.Warned, "every table and index is sound", "not looked at", "pg_amcheck came with PostgreSQL 14")
-	case fail.Is(err, fail.NotFound):
-		v.skip(check, "pg_amcheck is not installed beside the server programs: install postgresql-contrib of the server's version")
-	default:
-		return err
-	}
-	if len(skipped) > 0 {
-		v.skip(check, clip(strings.Join(skipped, "; "))+": CREATE EXTENSION amcheck, or check in a sandbox")
-	}
+	v.add(targets.CheckReplicationOff, start, sev, "off", got, "")
 	return nil
 }
 

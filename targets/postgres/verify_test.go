@@ -74,7 +74,7 @@ func TestVerifyFindsPlantedDamage(t *testing.T) {
 	t.Parallel()
 	d, _ := driver(t)
 	var proc sandbox.Proc
-	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc, Settings: map[string]string{"autovacuum": "off"}})
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc, Settings: map[string]string{"autovacuum": "off", "max_logical_replication_workers": "0"}})
 	in.Role = targets.Sandbox
 	c := open(t, in)
 	run(t, c, "CREATE TABLE account (id int PRIMARY KEY, balance int NOT NULL)")

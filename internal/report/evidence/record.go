@@ -71,7 +71,7 @@ type Record struct {
 	Steps []Step `json:"steps"`
 	// Checks are everything that was compared.
 	Checks []Check `json:"checks"`
-	// Isolation is how it is known that production was not touched.
+	// Isolation is how far it is known that production was not touched.
 	Isolation Isolation `json:"isolation"`
 	CleanUp   CleanUp   `json:"clean_up"`
 	// Findings are what has to be followed up.
@@ -321,18 +321,24 @@ type Check struct {
 	Took    time.Duration `json:"took_ns"`
 }
 
-// Isolation is how it is known that production was not touched.
+// NetworkNotIsolated is what is known of a sandbox's network.
+const NetworkNotIsolated = "not isolated: the servers of the sandbox share the network of its host, and no packet was watched"
+
+// Isolation is how far it is known that production was not touched.
 type Isolation struct {
 	SandboxID string   `json:"sandbox_id"`
 	Directory string   `json:"directory"`
 	Addresses []string `json:"addresses"`
-	// ProductionTouched lists production instances that the drill wrote to or
-	// connected to.
+	// ProductionTouched lists production instances whose address or directory is
+	// that of a restored one.
 	ProductionTouched []string `json:"production_touched"`
 	// Proven is true when every statement of Basis was checked and held.
 	Proven bool `json:"proven"`
-	// Basis are the statements on which that rests.
+	// Basis are the statements on which that rests. None is about the network.
 	Basis []string `json:"basis"`
+	// Network says whether the sandbox's network was isolated; empty in records
+	// from before it was told.
+	Network string `json:"network"`
 }
 
 // CleanUp is what was removed and what is still there.

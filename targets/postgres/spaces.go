@@ -1,0 +1,152 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// newSpace is a tablespace that was made after the base. Replaying that writes
+// to its location, which the log names as it was on the source. For the time of
+// the replay the location is a link to dir, which is inside the data directory
+// as the tablespaces of the base are.
+type newSpace struct {
+	location, dir string
+	parents       []string // directories made for the link, the innermost first
+}
+
+// spaceMade is how pg_waldump shows the making of a tablespace outside of the
+// data directory.
+var spaceMade = regexp.MustCompile(`desc: CREATE (\d+) "(/.*)"$`)
+
+// findNewSpaces looks in the laid-out log for tablespaces made after the base,
+// and refuses a location at which anything is: on the same machine it is the
+// live server's directory.
+func (r *restoreRun) findNewSpaces(ctx context.Context) error {
+	r.spaces = nil
+	for i, span := range r.req.Path {
+		_, tli, err := targets.ParsePostgresLineage(span.Lineage)
+		if err != nil {
+			return r.refuse(fail.Invalid, "", "%v", err)
+		}
+		from := segmentStart(span.From, r.segSize)
+		if i == 0 {
+			from = r.req.Base.From.Offset
+		}
+		if from >= span.To {
+			continue
+		}
+		// A log that cannot be read to its end is the replay's to report.
+		text, err := runProgram(ctx, opRestore, r.tools, nil, "pg_waldump", "--rmgr=Tablespace", "--path="+r.walDir(),
+			fmt.Sprintf("--timeline=%d", tli), "--start="+targets.FormatLSN(from), "--end="+targets.FormatLSN(span.To))
+		if fail.Is(err, fail.NotFound) || ctx.Err() != nil {
+			return err
+		}
+		for line := range strings.Lines(text) {
+			m := spaceMade.FindStringSubmatch(strings.TrimSpace(line))
+			if m == nil || slices.ContainsFunc(r.spaces, func(s newSpace) bool { return s.location == m[2] }) {
+				continue // one place, one directory, however often it was made anew
+			}
+			s := newSpace{location: m[2], dir: filepath.Join(r.dir, spacesDir, m[1])}
+			if err := r.checkSpace(s); err != nil {
+				return err
+			}
+			r.spaces = append(r.spaces, s)
+		}
+	}
+	return nil
+}
+
+// checkSpace admits a location at which nothing is, or a link of ours that an
+// attempt before has left.
+func (r *restoreRun) checkSpace(s newSpace) error {
+	_, err := os.Lstat(s.location)
+	to, _ := os.Readlink(s.location) // "" when it is no link
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || to == s.dir:
+		return nil
+	case err != nil:
+		return diskError(s.location, err)
+	}
+	if _, gone := os.Stat(to); filepath.Base(filepath.Dir(to)) == spacesDir && errors.Is(gone, fs.ErrNotExist) {
+		return diskError(s.location, os.Remove(s.location)) // of a restore that was killed and removed
+	}
+	return r.refuse(fail.Conflict, "restore on a host where that path does not exist (the tablespace is then kept inside the data directory); "+
+		"if nobody needs what is there, move it away; or choose a cut from before the tablespace was made, or one after the next base",
+		"tablespace %s was made after the base, and something is at its location on this host: replaying that would write there", s.location)
+}
+
+// linkSpaces makes the locations lead into the data directory.
+func (r *restoreRun) linkSpaces() error {
+	for i := range r.spaces {
+		s := &r.spaces[i]
+		if err := os.MkdirAll(s.dir, 0o700); err != nil {
+			return diskError(s.dir, err)
+		}
+		if to, _ := os.Readlink(s.location); to == s.dir {
+			continue
+		}
+		for p := filepath.Dir(s.location); ; p = filepath.Dir(p) {
+			if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			s.parents = append(s.parents, p)
+		}
+		err := os.MkdirAll(filepath.Dir(s.location), 0o755)
+		if err == nil {
+			err = os.Symlink(s.dir, s.location) // never over anything
+		}
+		if err != nil {
+			return r.refuse(fail.Denied, "let the worker make it, or make it by hand: ln -s "+s.dir+" "+s.location,
+				"tablespace %s was made after the base, and its replay needs a link there: %v", s.location, err)
+		}
+	}
+	return nil
+}
+
+// settleSpaces has the restored directory name its tablespaces where they are,
+// and takes the locations away again. A server that runs looks names up anew.
+func (r *restoreRun) settleSpaces() error {
+	links := filepath.Join(r.dir, "pg_tblspc")
+	entries, err := os.ReadDir(links)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return diskError(links, err)
+	}
+	for _, s := range r.spaces {
+		for _, e := range entries {
+			link := filepath.Join(links, e.Name())
+			if to, _ := os.Readlink(link); to != s.location {
+				continue
+			}
+			fresh := filepath.Join(r.dir, spacesDir, e.Name()+".link")
+			err := os.Symlink(s.dir, fresh)
+			if err == nil {
+				err = r.tools.Own(fresh)
+			}
+			if err == nil {
+				err = os.Rename(fresh, link)
+			}
+			if err != nil {
+				return diskError(link, err)
+			}
+		}
+		if to, _ := os.Readlink(s.location); to == s.dir {
+			if err := os.Remove(s.location); err != nil {
+				return diskError(s.location, err)
+			}
+		}
+		for _, p := range s.parents {
+			_ = os.Remove(p) // stays when somebody has begun to use it
+		}
+	}
+	return nil
+}
