@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"drctl/internal/fail"
 	"drctl/targets"
@@ -169,10 +170,18 @@ func (c *Config) Instance(ctx context.Context, id targets.ShardID, region string
 	return in, err
 }
 
+func lowerKeys(m map[string]string) map[string]string {
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		out[strings.ToLower(k)] = v
+	}
+	return out
+}
+
 // access is what all instances of a target have in common, secrets aside.
 func (c *Config) access(t *Target, id targets.ShardID) targets.Instance {
 	return targets.Instance{Kind: targets.Kind(t.Kind), Shard: id, Database: t.Database,
-		TLS: t.TLS, CAFile: t.CAFile, Tables: slices.Clone(t.Tables)}
+		TLS: t.TLS, CAFile: t.CAFile, Tables: slices.Clone(t.Tables), Renamed: lowerKeys(t.RenamedCommands)}
 }
 
 // Destination returns where a recovery of the shard's group restores it to.

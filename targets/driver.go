@@ -186,6 +186,9 @@ type Outcome struct {
 	User     string `json:"user,omitempty"`
 	Password Secret `json:"-"`
 	Database string `json:"database,omitempty"`
+	// Notes say what a person has to know of what was restored; for a server
+	// that was left stopped, how it is started so that it finds its data.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Expectation is what a verification checks.

@@ -382,6 +382,9 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 			if s.Error != "" {
 				fmt.Fprintf(a.out, "%s: %s\n", s.StepID, s.Error)
 			}
+			for _, n := range s.Outcome.Notes {
+				fmt.Fprintf(a.out, "%s: %s\n", s.Shard, n)
+			}
 			for _, x := range s.Findings {
 				if x.Severity != targets.Passed {
 					printFindings(a, []targets.Finding{x})

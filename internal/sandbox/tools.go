@@ -136,6 +136,15 @@ func (t Tools) Credential() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
+// Owner names the user that the files of servers belong to, or "" when that is
+// the user of this process.
+func (t Tools) Owner() string {
+	if os.Geteuid() != 0 {
+		return ""
+	}
+	return t.RunAs
+}
+
 // Own gives path (and everything below it) to the user that servers run as.
 func (t Tools) Own(path string) error {
 	c, err := t.Credential()
