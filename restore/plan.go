@@ -139,6 +139,16 @@ func (p Plan) Bytes() (n int64) {
 	return n
 }
 
+// Warn adds warnings. They are part of what is shown, and so of the hash.
+func (p Plan) Warn(warnings ...string) Plan {
+	if len(warnings) == 0 {
+		return p
+	}
+	p.Warnings = append(slices.Clone(p.Warnings), warnings...)
+	p.Hash = p.Sum()
+	return p
+}
+
 // Sum computes the hash of a plan's content.
 func (p Plan) Sum() string {
 	p.Hash = ""

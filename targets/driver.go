@@ -33,6 +33,15 @@ type Capabilities struct {
 	Objects bool // implements Snapshotter
 }
 
+// Fitter is the part of a driver that can say, before anything is restored,
+// whether the programs of this host can restore a base.
+type Fitter interface {
+	// Fits is nil when they can, or when the base's record does not say of what
+	// version it is; else an error, mostly of code unsupported, that says what
+	// to install.
+	Fits(ctx context.Context, base Artifact) error
+}
+
 // Fencer is the part of a driver that joins a cut.
 type Fencer interface {
 	// Join does everything that can be done before writers are stopped:

@@ -18,7 +18,7 @@ import (
 // when drctl itself runs as root.
 type Tools struct {
 	PostgresBin string // directory of initdb, postgres, pg_basebackup ...
-	RedisServer string
+	RedisServer string // redis-server or valkey-server
 	S3Server    string // versitygw
 	ResticBin   string
 	RunAs       string
@@ -45,6 +45,9 @@ func FindTools(hint Tools) (Tools, error) {
 			continue
 		}
 		*x.into = find(x.name)
+	}
+	if t.RedisServer == "" {
+		t.RedisServer = find("valkey-server")
 	}
 	if t.PostgresBin != "" {
 		if _, err := os.Stat(filepath.Join(t.PostgresBin, "postgres")); err != nil {
