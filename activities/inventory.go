@@ -67,15 +67,15 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 		if at.IsZero() {
 			return sh, nil // the cut names its manifest
 		}
-		for i, err := range v.Store().List(ctx, vault.ManifestsPrefix(id), "") {
-			if err != nil {
-				return sh, err
+		ms, err := v.ManifestsAround(ctx, id, at)
+		for _, m := range ms {
+			known := !m.AsOf.IsZero()
+			if !known {
+				m.AsOf = m.Stored
 			}
-			if _, stored, sum, ok := vault.ParseManifestKey(i.Key); ok {
-				sh.Manifests = append(sh.Manifests, restore.Manifest{AsOf: stored, SHA256: sum})
-			}
+			sh.Manifests = append(sh.Manifests, restore.Manifest{AsOf: m.AsOf, OrBefore: !known, SHA256: m.SHA256})
 		}
-		return sh, nil
+		return sh, err
 	}
 	var errs []error
 	var err error

@@ -286,7 +286,8 @@ type ObjectSink interface {
 	PutObject(ctx context.Context, r io.Reader) (sha256 string, size int64, err error)
 	// PutManifest stores a finished manifest, which names only objects that
 	// HasObject confirmed or PutObject stored, and returns its SHA-256 in hex.
-	PutManifest(ctx context.Context, r io.Reader) (string, error)
+	// AsOf is the instant whose state it holds; it is kept beside the content.
+	PutManifest(ctx context.Context, asOf time.Time, r io.Reader) (string, error)
 	// LastManifest opens the newest manifest, or returns nil without error
 	// when there is none.
 	LastManifest(ctx context.Context) (io.ReadCloser, error)
