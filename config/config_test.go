@@ -304,3 +304,16 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestPorts(t *testing.T) {
+	c := &Config{
+		Targets: map[string]*Target{
+			"orders": {Shards: map[string]Shard{"0": {"east": {Address: "pg.example.com:5432"}, "west": {Address: "127.0.0.1:15432"}}}},
+			"media":  {Shards: map[string]Shard{"0": {"east": {Endpoint: "http://127.0.0.1:9000"}}}},
+		},
+		Recovery: map[string]*Recovery{"shop": {Destinations: map[string]map[string]Destination{"orders": {"0": {Address: "pg2:6543"}}}}},
+	}
+	if got, want := c.Ports(), []int{5432, 6543, 9000, 15432}; !slices.Equal(got, want) {
+		t.Errorf("ports %v, want %v", got, want)
+	}
+}

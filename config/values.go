@@ -2,7 +2,10 @@ package config
 
 import (
 	"context"
+	"net"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"drctl/internal/fail"
@@ -71,6 +74,38 @@ func (c *Config) Kind(id targets.ShardID) targets.Kind {
 		return targets.Kind(t.Kind)
 	}
 	return ""
+}
+
+// Ports lists the ports of all instances and destinations, sorted.
+func (c *Config) Ports() []int {
+	var out []int
+	add := func(address string) {
+		if u, err := url.Parse(address); err == nil && u.Host != "" {
+			address = u.Host
+		}
+		_, port, err := net.SplitHostPort(address)
+		if n, e := strconv.Atoi(port); err == nil && e == nil {
+			out = append(out, n)
+		}
+	}
+
+	for _, t := range c.Targets {
+		for _, sh := range t.Shards {
+			for _, i := range sh {
+				add(i.Address)
+				add(i.Endpoint)
+			}
+		}
+	}
+	for _, r := range c.Recovery {
+		for _, shards := range r.Destinations {
+			for _, d := range shards {
+				add(d.Address)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // GroupOf names the group of a shard.

@@ -22,6 +22,10 @@ type Tools struct {
 	S3Server    string // versitygw
 	ResticBin   string
 	RunAs       string
+	// Taken are ports that no sandbox gets, free or not: those of the platform's
+	// own instances, which may be down just now and must not be mistaken for
+	// what was restored.
+	Taken []int
 }
 
 // FindTools completes the hint: what it does not name is looked for beside
