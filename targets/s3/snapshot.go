@@ -288,6 +288,7 @@ func (s *snapshot) fetch(ctx context.Context, l listed) (Entry, error) {
 		ContentType: aws.ToString(out.ContentType), Metadata: out.Metadata, CacheControl: aws.ToString(out.CacheControl),
 		ContentEncoding: aws.ToString(out.ContentEncoding), ContentLanguage: aws.ToString(out.ContentLanguage),
 		ContentDisposition: aws.ToString(out.ContentDisposition), Expires: aws.ToString(out.ExpiresString),
+		NotKept: notKept(out),
 	}, nil
 }
 
