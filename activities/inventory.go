@@ -67,15 +67,15 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 		if at.IsZero() {
 			return sh, nil // the cut names its manifest
 		}
-		for i, err := range v.Store().List(ctx, vault.ManifestsPrefix(id), "") {
-			if err != nil {
-				return sh, err
+		ms, err := v.ManifestsAround(ctx, id, at)
+		for _, m := range ms {
+			known := !m.AsOf.IsZero()
+			if !known {
+				m.AsOf = m.Stored
 			}
-			if _, stored, sum, ok := vault.ParseManifestKey(i.Key); ok {
-				sh.Manifests = append(sh.Manifests, restore.Manifest{AsOf: stored, SHA256: sum})
-			}
+			sh.Manifests = append(sh.Manifests, restore.Manifest{AsOf: m.AsOf, OrBefore: !known, SHA256: m.SHA256})
 		}
-		return sh, nil
+		return sh, err
 	}
 	var errs []error
 	var err error
@@ -128,5 +128,29 @@ func (a *Activities) plan(ctx context.Context, in PlanIn) (restore.Plan, error) 
 	if err != nil {
 		return restore.Plan{}, err
 	}
-	return restore.Build(in.Goal, inv, in.Now)
+	p, err := restore.Build(in.Goal, inv, in.Now)
+	if err != nil {
+		return restore.Plan{}, err
+	}
+	return p.Warn(Unfit(ctx, a.driver, p)...), nil
+}
+
+// Unfit says which bases of a plan the programs of this host may not be able to
+// restore, and what to install: better now than in the middle of the restore.
+func Unfit(ctx context.Context, driver func(targets.Kind) (targets.Driver, error), p restore.Plan) []string {
+	var out []string
+	for _, s := range p.Steps {
+		d, err := driver(s.Kind)
+		if err != nil || s.Op != restore.OpRestore {
+			continue
+		}
+		f, ok := d.(targets.Fitter)
+		if !ok {
+			continue
+		}
+		if err := f.Fits(ctx, s.Base); err != nil {
+			out = append(out, "on this host: "+err.Error())
+		}
+	}
+	return out
 }

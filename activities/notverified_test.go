@@ -14,7 +14,7 @@ import (
 // nothing says that it is.
 func TestAStoppedInstanceIsNotVerified(t *testing.T) {
 	a := (&world{tools: sandboxtest.Tools(t), dir: t.TempDir()}).activities(vaultAlone{})
-	for kind, command := range map[targets.Kind]string{targets.Postgres: "pg_checksums --check -D /srv/data", targets.Redis: "redis-check-aof /srv/data/appendonlydir/"} {
+	for kind, command := range map[targets.Kind]string{targets.Postgres: "pg_checksums --check -D /srv/data", targets.Redis: "redis-check-rdb on the image, that lies in /srv/data"} {
 		step := restore.Step{ID: "verify-x/0", Op: restore.OpVerify, Shard: targets.ShardID{Target: "x", Shard: "0"}, Kind: kind, Into: restore.Destination{Region: "west", DataDir: "/srv/data"}}
 		out, err := execute[activities.StepOut](a, activities.VerifyShardName, activities.StepIn{Step: step}, nil)
 		if err != nil {

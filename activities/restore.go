@@ -289,7 +289,7 @@ func notVerified(in targets.Instance) targets.Finding {
 	case targets.Postgres:
 		do = "before the server is started: pg_checksums --check -D " + in.DataDir + "; after: pg_amcheck --all --heapallindexed --parent-check --install-missing"
 	case targets.Redis:
-		do = "redis-check-aof " + filepath.Join(in.DataDir, "appendonlydir", "appendonly.aof.manifest")
+		do = "redis-check-aof on the manifest, or redis-check-rdb on the image, that lies in " + in.DataDir + "; then start the server as the restore says"
 	}
 	return targets.Finding{Check: "verification", Subject: in.String(), Severity: targets.Skipped,
 		Detail: "not verified: the restore proved that replay came to the point and left the server stopped. To do: " + do}

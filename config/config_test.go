@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -303,4 +304,17 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("what Show printed is refused: %v\n%s", err, shown)
 		}
 	})
+}
+
+func TestPorts(t *testing.T) {
+	c := &Config{
+		Targets: map[string]*Target{
+			"orders": {Shards: map[string]Shard{"0": {"east": {Address: "pg.example.com:5432"}, "west": {Address: "127.0.0.1:15432"}}}},
+			"media":  {Shards: map[string]Shard{"0": {"east": {Endpoint: "http://127.0.0.1:9000"}}}},
+		},
+		Recovery: map[string]*Recovery{"shop": {Destinations: map[string]map[string]Destination{"orders": {"0": {Address: "pg2:6543"}}}}},
+	}
+	if got, want := c.Ports(), []int{5432, 6543, 9000, 15432}; !slices.Equal(got, want) {
+		t.Errorf("ports %v, want %v", got, want)
+	}
 }

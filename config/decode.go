@@ -279,15 +279,17 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string, tag reflec
 				d.fail(p.key, at, hint, "%s", msg)
 			}
 		}
-		e := reflect.New(v.Type().Elem()).Elem()
+		e, etag := reflect.New(v.Type().Elem()).Elem(), reflect.StructTag("")
 		switch e.Kind() {
+		case reflect.String:
+			etag = tag // its format is that of the values
 		case reflect.Pointer:
 			e.Set(reflect.New(e.Type().Elem()))
 			setDefaults(e.Elem())
 		case reflect.Struct:
 			setDefaults(e)
 		}
-		d.decode(p.value, e, at, "")
+		d.decode(p.value, e, at, etag)
 		v.SetMapIndex(reflect.ValueOf(p.key.Value), e)
 	}
 }

@@ -78,15 +78,18 @@ type Vault struct {
 // Target is a logical data store of the platform. Which keys apply depends on
 // Kind; the parser refuses those that do not.
 type Target struct {
-	Kind      string   `yaml:"kind" req:"true" enum:"postgres|redis|s3" doc:"Kind of store."`
-	Database  string   `yaml:"database" only:"postgres" doc:"Database that holds the group's tables."`
-	User      string   `yaml:"user" only:"postgres|redis" doc:"User with the replication privilege (PostgreSQL) or ACL user (Redis)."`
-	Password  Ref      `yaml:"password" only:"postgres|redis" doc:"The user's password."`
-	Tables    []string `yaml:"tables" only:"postgres" format:"table" doc:"Schema-qualified tables that a cut locks; empty means all."`
-	AccessKey string   `yaml:"access_key" only:"s3" doc:"S3 access key id."`
-	SecretKey Ref      `yaml:"secret_key" only:"s3" doc:"S3 secret access key."`
-	TLS       string   `yaml:"tls" only:"postgres|redis" enum:"disable|require|verify-full" doc:"Encryption of connections; disable when left out."`
-	CAFile    string   `yaml:"ca_file" format:"path" doc:"Certificate authority of the servers, in PEM."`
+	Kind     string   `yaml:"kind" req:"true" enum:"postgres|redis|s3" doc:"Kind of store."`
+	Database string   `yaml:"database" only:"postgres" doc:"Database that holds the group's tables."`
+	User     string   `yaml:"user" only:"postgres|redis" doc:"User with the replication privilege (PostgreSQL) or ACL user (Redis)."`
+	Password Ref      `yaml:"password" only:"postgres|redis" doc:"The user's password."`
+	Tables   []string `yaml:"tables" only:"postgres" format:"table" doc:"Schema-qualified tables that a cut locks; empty means all."`
+	// RenamedCommands goes into the record of every base: the log holds the new names.
+	RenamedCommands map[string]string `yaml:"renamed_commands" only:"redis" key:"word" format:"word" doc:"Write commands that the servers know by another name (rename-command): their own name, and what the servers call them. A restore needs both."`
+
+	AccessKey string `yaml:"access_key" only:"s3" doc:"S3 access key id."`
+	SecretKey Ref    `yaml:"secret_key" only:"s3" doc:"S3 secret access key."`
+	TLS       string `yaml:"tls" only:"postgres|redis" enum:"disable|require|verify-full" doc:"Encryption of connections; disable when left out."`
+	CAFile    string `yaml:"ca_file" format:"path" doc:"Certificate authority of the servers, in PEM."`
 
 	Shards map[string]Shard `yaml:"shards" req:"true" key:"shard" doc:"The parts of the store, each with its instances by region."`
 }

@@ -2,7 +2,11 @@ package config
 
 import (
 	"context"
+	"net"
+	"net/url"
 	"slices"
+	"strconv"
+	"strings"
 
 	"drctl/internal/fail"
 	"drctl/targets"
@@ -70,6 +74,38 @@ func (c *Config) Kind(id targets.ShardID) targets.Kind {
 		return targets.Kind(t.Kind)
 	}
 	return ""
+}
+
+// Ports lists the ports of all instances and destinations, sorted.
+func (c *Config) Ports() []int {
+	var out []int
+	add := func(address string) {
+		if u, err := url.Parse(address); err == nil && u.Host != "" {
+			address = u.Host
+		}
+		_, port, err := net.SplitHostPort(address)
+		if n, e := strconv.Atoi(port); err == nil && e == nil {
+			out = append(out, n)
+		}
+	}
+
+	for _, t := range c.Targets {
+		for _, sh := range t.Shards {
+			for _, i := range sh {
+				add(i.Address)
+				add(i.Endpoint)
+			}
+		}
+	}
+	for _, r := range c.Recovery {
+		for _, shards := range r.Destinations {
+			for _, d := range shards {
+				add(d.Address)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // GroupOf names the group of a shard.
@@ -169,10 +205,18 @@ func (c *Config) Instance(ctx context.Context, id targets.ShardID, region string
 	return in, err
 }
 
+func lowerKeys(m map[string]string) map[string]string {
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		out[strings.ToLower(k)] = v
+	}
+	return out
+}
+
 // access is what all instances of a target have in common, secrets aside.
 func (c *Config) access(t *Target, id targets.ShardID) targets.Instance {
 	return targets.Instance{Kind: targets.Kind(t.Kind), Shard: id, Database: t.Database,
-		TLS: t.TLS, CAFile: t.CAFile, Tables: slices.Clone(t.Tables)}
+		TLS: t.TLS, CAFile: t.CAFile, Tables: slices.Clone(t.Tables), Renamed: lowerKeys(t.RenamedCommands)}
 }
 
 // Destination returns where a recovery of the shard's group restores it to.

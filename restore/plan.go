@@ -73,8 +73,11 @@ type ShardInventory struct {
 
 // Manifest is one stored object snapshot.
 type Manifest struct {
-	AsOf   time.Time
-	SHA256 string
+	AsOf time.Time
+	// OrBefore says that the vault only knows when the snapshot was stored: it
+	// holds a state of AsOf or of some time before.
+	OrBefore bool
+	SHA256   string
 }
 
 // Inventory is what a vault holds of a group.
@@ -139,6 +142,16 @@ func (p Plan) Bytes() (n int64) {
 	return n
 }
 
+// Warn adds warnings. They are part of what is shown, and so of the hash.
+func (p Plan) Warn(warnings ...string) Plan {
+	if len(warnings) == 0 {
+		return p
+	}
+	p.Warnings = append(slices.Clone(p.Warnings), warnings...)
+	p.Hash = p.Sum()
+	return p
+}
+
 // Sum computes the hash of a plan's content.
 func (p Plan) Sum() string {
 	p.Hash = ""
@@ -191,7 +204,8 @@ func Build(goal Goal, inv Inventory, now time.Time) (Plan, error) {
 			continue
 		}
 		if sh.Kind == targets.S3 && !goal.At.IsZero() {
-			plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s: the newest snapshot of objects at or before the instant is of %s", sh.Shard, s.Point.AsOf.UTC().Format(time.RFC3339)))
+			plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s: the newest snapshot of objects at or before the instant is of %s%s", sh.Shard,
+				s.Point.AsOf.UTC().Format(time.RFC3339), orBefore(sh, s.Point)))
 		}
 		plan.Steps = append(plan.Steps, s)
 	}
@@ -387,6 +401,16 @@ func pointAt(at time.Time, sh ShardInventory) (targets.Position, error) {
 		return targets.Position{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "there is no object snapshot at or before %s", at.UTC().Format(time.RFC3339))
 	}
 	return targets.Position{Kind: targets.S3, AsOf: best.AsOf, Manifest: best.SHA256}, nil
+}
+
+// orBefore says of a snapshot whose instant the vault does not know what is known.
+func orBefore(sh ShardInventory, at targets.Position) string {
+	for _, m := range sh.Manifests {
+		if m.SHA256 == at.Manifest && m.AsOf.Equal(at.AsOf) && m.OrBefore {
+			return ", when it was stored: it was begun before"
+		}
+	}
+	return ""
 }
 
 // order sorts the steps by the configured order of targets and makes each

@@ -33,6 +33,15 @@ type Capabilities struct {
 	Objects bool // implements Snapshotter
 }
 
+// Fitter is the part of a driver that can say, before anything is restored,
+// whether the programs of this host can restore a base.
+type Fitter interface {
+	// Fits is nil when they can, or when the base's record does not say of what
+	// version it is; else an error, mostly of code unsupported, that says what
+	// to install.
+	Fits(ctx context.Context, base Artifact) error
+}
+
 // Fencer is the part of a driver that joins a cut.
 type Fencer interface {
 	// Join does everything that can be done before writers are stopped:
@@ -280,7 +289,8 @@ type ObjectSink interface {
 	PutObject(ctx context.Context, r io.Reader) (sha256 string, size int64, err error)
 	// PutManifest stores a finished manifest, which names only objects that
 	// HasObject confirmed or PutObject stored, and returns its SHA-256 in hex.
-	PutManifest(ctx context.Context, r io.Reader) (string, error)
+	// AsOf is the instant whose state it holds; it is kept beside the content.
+	PutManifest(ctx context.Context, asOf time.Time, r io.Reader) (string, error)
 	// LastManifest opens the newest manifest, or returns nil without error
 	// when there is none.
 	LastManifest(ctx context.Context) (io.ReadCloser, error)

@@ -124,6 +124,9 @@ type Instance struct {
 	// DataDir is where this worker can read the server's data directory
 	// (PostgreSQL) or where a restore lays down files; "" when out of reach.
 	DataDir string
+	// Renamed maps a Redis command, in lower case, to the name that the server
+	// knows it by (rename-command).
+	Renamed map[string]string
 	// Prefix limits an S3 shard to the keys that begin with it.
 	Prefix string
 	// Tables are the PostgreSQL tables that a fence locks, schema-qualified;

@@ -203,5 +203,5 @@ func (p *platform) Set(ctx context.Context, group, region string) (vault.Set, er
 func toolsOf(cfg *config.Config) (sandbox.Tools, error) {
 	t := cfg.Sandbox.Tools
 	return sandbox.FindTools(sandbox.Tools{PostgresBin: t.PostgresBin, RedisServer: t.RedisServer, S3Server: t.S3Server,
-		ResticBin: t.Restic, RunAs: cfg.Sandbox.RunAs})
+		ResticBin: t.Restic, RunAs: cfg.Sandbox.RunAs, Taken: cfg.Ports()})
 }

@@ -22,6 +22,7 @@ import (
 	"drctl/internal/vault"
 	"drctl/restore"
 	"drctl/targets"
+	"drctl/targets/all"
 	"drctl/workflows"
 )
 
@@ -133,8 +134,24 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 			return r, fail.Newf(fail.NotFound, "restore: plan", strings.Join(f.only, ","), "the group has no such target")
 		}
 	}
-	r.plan, err = restore.Build(goal, inv, time.Now().UTC())
-	return r, err
+	if r.plan, err = restore.Build(goal, inv, time.Now().UTC()); err != nil {
+		return r, err
+	}
+	r.plan = r.plan.Warn(activities.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
+	return r, nil
+}
+
+// driversOf finds a kind's driver with the programs of this host.
+func driversOf(tools sandbox.Tools, log *slog.Logger) func(targets.Kind) (targets.Driver, error) {
+	ds := all.Drivers(all.Options{Tools: tools, Log: log})
+	return func(k targets.Kind) (targets.Driver, error) {
+		for _, d := range ds {
+			if d.Kind() == k {
+				return d, nil
+			}
+		}
+		return nil, fail.Newf(fail.Unsupported, "find driver", string(k), "there is no driver for this kind of store")
+	}
 }
 
 // vaultFor opens the vault that is to be read, with or without a configuration.

@@ -146,7 +146,7 @@ func (t Tools) StartPostgres(ctx context.Context, s PostgresSpec) (Proc, error) 
 	for try := 1; ; try++ {
 		port := s.Port
 		if port == 0 {
-			if port, err = FreePort(); err != nil {
+			if port, err = t.FreePort(); err != nil {
 				return Proc{}, err
 			}
 		}

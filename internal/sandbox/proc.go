@@ -178,11 +178,17 @@ func descendants(p Proc) []Proc {
 //
 // Ports are taken from below the range that the kernel gives to outgoing
 // connections, so that a server that is started again finds its own.
-func FreePort() (int, error) {
+func FreePort() (int, error) { return Tools{}.FreePort() }
+
+// FreePort is FreePort, but for the ports that are Taken.
+func (t Tools) FreePort() (int, error) {
 	const first, last = 14000, 31999
 	var err error
 	for range 500 {
 		port := first + rand.IntN(last-first+1)
+		if slices.Contains(t.Taken, port) {
+			continue
+		}
 		var l net.Listener
 		if l, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			return port, l.Close()

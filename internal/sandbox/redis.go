@@ -45,7 +45,7 @@ func (t Tools) StartRedis(ctx context.Context, s RedisSpec) (Proc, error) {
 		port := s.Port
 		if port == 0 {
 			var err error
-			if port, err = FreePort(); err != nil {
+			if port, err = t.FreePort(); err != nil {
 				return Proc{}, err
 			}
 		}

@@ -42,7 +42,7 @@ func (t Tools) StartS3(ctx context.Context, s S3Spec) (Proc, error) {
 		port := s.Port
 		if port == 0 {
 			var err error
-			if port, err = FreePort(); err != nil {
+			if port, err = t.FreePort(); err != nil {
 				return Proc{}, err
 			}
 		}

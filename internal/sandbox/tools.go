@@ -18,10 +18,14 @@ import (
 // when drctl itself runs as root.
 type Tools struct {
 	PostgresBin string // directory of initdb, postgres, pg_basebackup ...
-	RedisServer string
+	RedisServer string // redis-server or valkey-server
 	S3Server    string // versitygw
 	ResticBin   string
 	RunAs       string
+	// Taken are ports that no sandbox gets, free or not: those of the platform's
+	// own instances, which may be down just now and must not be mistaken for
+	// what was restored.
+	Taken []int
 }
 
 // FindTools completes the hint: what it does not name is looked for beside
@@ -45,6 +49,9 @@ func FindTools(hint Tools) (Tools, error) {
 			continue
 		}
 		*x.into = find(x.name)
+	}
+	if t.RedisServer == "" {
+		t.RedisServer = find("valkey-server")
 	}
 	if t.PostgresBin != "" {
 		if _, err := os.Stat(filepath.Join(t.PostgresBin, "postgres")); err != nil {
@@ -134,6 +141,15 @@ func (t Tools) Credential() (*syscall.Credential, error) {
 		return nil, fail.New(fail.Internal, "find user", t.RunAs, "", err)
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
+// Owner names the user that the files of servers belong to, or "" when that is
+// the user of this process.
+func (t Tools) Owner() string {
+	if os.Geteuid() != 0 {
+		return ""
+	}
+	return t.RunAs
 }
 
 // Own gives path (and everything below it) to the user that servers run as.

@@ -167,7 +167,7 @@ func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64,
 	sha := hex.EncodeToString(h.Sum(nil))
 	key := ObjectKey(s.id, sha)
 	to := s.keepUp()
-	errs := s.putContent(ctx, to, key, sp, func(ctx context.Context, v *Vault) (bool, error) {
+	errs := s.putContent(ctx, to, key, nil, sp, func(ctx context.Context, v *Vault) (bool, error) {
 		return s.holds(ctx, v, sha)
 	})
 	if _, err := to.durable(key, errs); err != nil {
@@ -184,10 +184,10 @@ func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64,
 }
 
 // putContent seals what sp holds once and stores it in the vaults that lack it.
-func (s *ShardVault) putContent(ctx context.Context, to Set, key string, sp *spool, has func(context.Context, *Vault) (bool, error)) []error {
+func (s *ShardVault) putContent(ctx context.Context, to Set, key string, meta map[string]string, sp *spool, has func(context.Context, *Vault) (bool, error)) []error {
 	sealed := &spool{dir: s.Vault().opt.TempDir}
 	defer sealed.close()
-	seal := sync.OnceValue(func() error { return s.Vault().SealTo(sealed, key, nil, sp.reader()) })
+	seal := sync.OnceValue(func() error { return s.Vault().SealTo(sealed, key, meta, sp.reader()) })
 	return to.Each(ctx, func(ctx context.Context, v *Vault) error {
 		if ok, err := has(ctx, v); ok || err != nil {
 			return err
@@ -203,8 +203,8 @@ func (s *ShardVault) putContent(ctx context.Context, to Set, key string, sp *spo
 // it names, and returns its SHA-256 in hex. It may name only objects that this
 // same door has confirmed (HasObject) or stored (PutObject), in the 24 hours
 // since it was first asked. A manifest equal to a vault's newest is not stored
-// again.
-func (s *ShardVault) PutManifest(ctx context.Context, r io.Reader) (string, error) {
+// again. AsOf, the instant whose state it holds, is kept in its header.
+func (s *ShardVault) PutManifest(ctx context.Context, asOf time.Time, r io.Reader) (string, error) {
 	if err := s.set.check(); err != nil {
 		return "", err
 	}
@@ -220,7 +220,7 @@ func (s *ShardVault) PutManifest(ctx context.Context, r io.Reader) (string, erro
 		return "", fail.Newf(fail.Stalled, "vault: put manifest", s.id.String(), "the snapshot took longer than %s: retention may have deleted what it found", snapshotLimit)
 	}
 	to := s.keepUp()
-	_, err := to.durable(key, s.putContent(ctx, to, key, sp, func(ctx context.Context, v *Vault) (bool, error) {
+	_, err := to.durable(key, s.putContent(ctx, to, key, map[string]string{metaAsOf: asOf.UTC().Format(time.RFC3339Nano)}, sp, func(ctx context.Context, v *Vault) (bool, error) {
 		last, err := v.lastManifest(ctx, s.id)
 		if err != nil {
 			return false, err

@@ -297,7 +297,7 @@ func TestLaggingVault(t *testing.T) {
 	put(first, noise(spoolLimit+1))
 	south.store = disk // healed too late for this snapshot
 	put(first, []byte("after the fault"))
-	sha := must(first.PutManifest(ctx, strings.NewReader(manifest.String())))
+	sha := must(first.PutManifest(ctx, time.Now(), strings.NewReader(manifest.String())))
 	if in := holders(sha); strings.Join(in, ",") != "east,west" {
 		t.Fatalf("the manifest is in %v, south lacks objects", in)
 	}
@@ -311,7 +311,7 @@ func TestLaggingVault(t *testing.T) {
 		}
 	}
 	put(second, []byte("second"))
-	sha = must(second.PutManifest(ctx, strings.NewReader(manifest.String())))
+	sha = must(second.PutManifest(ctx, time.Now(), strings.NewReader(manifest.String())))
 	if in := holders(sha); strings.Join(in, ",") != "east,west" {
 		t.Fatalf("the second manifest is in %v", in)
 	}
@@ -332,7 +332,7 @@ func TestLaggingVault(t *testing.T) {
 	if _, _, err := third.PutObject(ctx, bytes.NewReader(noise(10+49))); err != nil {
 		t.Fatal(err)
 	}
-	sha = must(third.PutManifest(ctx, strings.NewReader(manifest.String())))
+	sha = must(third.PutManifest(ctx, time.Now(), strings.NewReader(manifest.String())))
 	if in := holders(sha); len(in) != 3 {
 		t.Fatalf("the third manifest is in %v", in)
 	}
@@ -370,7 +370,7 @@ func testManifests(t *testing.T, sv *ShardVault) {
 	var shas []string
 	for _, m := range []string{"one\n", "two\n", "two\n", "three\n"} {
 		now = now.Add(time.Minute)
-		shas = append(shas, must(sv.PutManifest(ctx, strings.NewReader(m))))
+		shas = append(shas, must(sv.PutManifest(ctx, time.Now(), strings.NewReader(m))))
 	}
 	now = time.Now()
 	if n := len(keysOf(t, sv.Vault().store, ManifestsPrefix(media))); n != 3 {

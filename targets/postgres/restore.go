@@ -250,7 +250,7 @@ func (r *restoreRun) choosePort(ctx context.Context) error {
 			return nil
 		}
 	}
-	port, err := sandbox.FreePort()
+	port, err := r.tools.FreePort()
 	if err != nil {
 		return err
 	}

@@ -86,25 +86,9 @@ func (r *restoreRun) logFile() string   { return filepath.Join(r.work, "postgres
 
 // checkVersion compares the major version of the programs with the base's.
 func (r *restoreRun) checkVersion(ctx context.Context) error {
-	num, err := strconv.Atoi(r.req.Base.Settings["server_version_num"])
-	if err != nil {
-		return r.refuse(fail.Corrupt, "choose another base", "the base's record has no usable server_version_num")
-	}
-	r.major = num / 10000
-	out, err := runProgram(ctx, opRestore, r.tools, nil, "postgres", "--version")
-	if err != nil {
-		return err
-	}
-	m := regexp.MustCompile(`\) (\d+)`).FindStringSubmatch(out)
-	if m == nil {
-		return r.refuse(fail.Internal, "", "unknown version %q", out)
-	}
-	have, _ := strconv.Atoi(m[1])
-	if have != r.major {
-		return r.refuse(fail.Unsupported, fmt.Sprintf("install postgresql-%d and name its programs in the configuration", r.major),
-			"the base is of PostgreSQL %d, the programs in %s are version %d", r.major, r.tools.PostgresBin, have)
-	}
-	return nil
+	r.major, _ = strconv.Atoi(r.req.Base.Settings["server_version_num"])
+	r.major /= 10000
+	return fits(ctx, r.tools, r.req.Base)
 }
 
 // recover starts the server, waits until it has reached the point, proves it

@@ -49,6 +49,7 @@ type restored struct {
 type keyCounts struct {
 	Keys     int64 `json:"keys"`
 	Expiring int64 `json:"expiring"`
+	highest  int   // number of the highest database that has keys
 }
 
 // layout writes the parts into a directory.
@@ -116,8 +117,8 @@ func (l *layout) writeBase(ctx context.Context, req targets.RestoreRequest, from
 	if err != nil {
 		return ioFail(opRestore, f.Name(), err)
 	}
-	var magic [5]byte
-	if _, err := f.ReadAt(magic[:], 0); err != nil || string(magic[:]) != "REDIS" {
+	var magic [magicLen]byte
+	if _, err := f.ReadAt(magic[:], 0); err != nil || !imageMagic(magic[:]) {
 		return fail.New(fail.Corrupt, opRestore, "base "+req.Base.ID, "choose another base", errors.New("the image is not an RDB file"))
 	}
 	if req.Base.Bytes > 0 && n != req.Base.Bytes {
@@ -216,8 +217,7 @@ func (l *layout) finish() error {
 	if err := l.writeRecord(); err != nil {
 		return err
 	}
-	m := "file " + baseFile + " seq 1 type b\nfile " + incrFile + " seq 1 type i\n"
-	return l.write(filepath.Join(l.dir, manifestFile), []byte(m))
+	return l.write(filepath.Join(l.dir, manifestFile), manifest(aofName))
 }
 
 // writeRecord keeps what was restored, for Verify.
@@ -325,6 +325,9 @@ func countKeys(m map[string]string) (c keyCounts) {
 	for k, v := range m {
 		if !strings.HasPrefix(k, "db") {
 			continue
+		}
+		if n, err := strconv.Atoi(k[2:]); err == nil {
+			c.highest = max(c.highest, n)
 		}
 		for part := range strings.SplitSeq(v, ",") {
 			name, n, _ := strings.Cut(part, "=")

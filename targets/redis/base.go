@@ -22,12 +22,16 @@ func (d *Driver) Base(ctx context.Context, in targets.Instance, req targets.Base
 	if err != nil {
 		return targets.Artifact{}, err
 	}
+	defer c.Close()
 	m, err := info(ctx, c, "server", "cluster", "replication", "memory")
-	_ = c.Close()
 	if err != nil {
 		return targets.Artifact{}, wrap(op, in, err)
 	}
 	if err := checkVersion(op, in, m); err != nil {
+		return targets.Artifact{}, err
+	}
+	settings, err := sourceSettings(ctx, op, in, c)
+	if err != nil {
 		return targets.Artifact{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -53,7 +57,7 @@ func (d *Driver) Base(ctx context.Context, in targets.Instance, req targets.Base
 	if e, ok := image.(*exactReader); ok {
 		total = e.left
 	}
-	counted := &countingReader{r: imageReader{image, in}, f: func(n int64) { req.Progress.Report("copy", n, total) }}
+	counted := &countingReader{r: &magicReader{Reader: imageReader{image, in}, in: in}, f: func(n int64) { req.Progress.Report("copy", n, total) }}
 	saved, err := to.SaveStream(ctx, imageName, counted, nil)
 	if err != nil {
 		return targets.Artifact{}, wrap(op, in, err)
@@ -62,8 +66,7 @@ func (d *Driver) Base(ctx context.Context, in targets.Instance, req targets.Base
 	return targets.Artifact{
 		ID: req.ID, Shard: in.Shard, Kind: targets.Redis, Region: in.Region, From: at, Until: at,
 		Started: started, Finished: time.Now().UTC(), Snapshot: saved.Snapshot, Path: saved.Path,
-		Settings: map[string]string{"version": m["redis_version"]},
-		Bytes:    counted.n, BytesAdded: saved.BytesAdded, Method: "resync", Full: true,
+		Settings: settings, Bytes: counted.n, BytesAdded: saved.BytesAdded, Method: "resync", Full: true,
 	}, nil
 }
 

@@ -163,7 +163,7 @@ func classify(err error) (fail.Code, string) {
 }
 
 // neededACL is the least that a user of drctl needs.
-const neededACL = "ACL SETUSER <name> on ><password> resetkeys ~drctl:cut:* +ping +hello +info +select +dbsize +psync +replconf +eval +set +config|get +client|setname"
+const neededACL = "ACL SETUSER <name> on ><password> resetkeys ~drctl:cut:* +ping +hello +info +select +dbsize +psync +replconf +eval +set +command +config|get +client|setname"
 
 // info reads sections of INFO as one map.
 func info(ctx context.Context, c goredis.Cmdable, sections ...string) (map[string]string, error) {

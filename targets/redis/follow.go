@@ -68,7 +68,7 @@ type follower struct {
 func (f *follower) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	version, err := f.hello(ctx)
+	err := f.hello(ctx)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (f *follower) session(ctx context.Context) error {
 		return err
 	}
 	if o.full {
-		err = f.fullResync(ctx, o, tail, version)
+		err = f.fullResync(ctx, o, tail)
 	} else {
 		err = f.resume(ctx, o, tail)
 	}
@@ -111,42 +111,56 @@ func (f *follower) session(ctx context.Context) error {
 }
 
 // hello checks the server before any replication.
-func (f *follower) hello(ctx context.Context) (version string, err error) {
+func (f *follower) hello(ctx context.Context) error {
 	c, err := client(f.in, 0)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer c.Close()
 	m, err := info(ctx, c, "server")
 	if err != nil {
-		return "", err
+		return err
 	}
 	m["cluster_enabled"] = map[bool]string{true: "1", false: "0"}[m["redis_mode"] == "cluster"]
-	return m["redis_version"], checkVersion("redis: follow", f.in, m)
+	return checkVersion("redis: follow", f.in, m)
+}
+
+// settings are those of the base that a full resync makes.
+func (f *follower) settings(ctx context.Context) (map[string]string, error) {
+	c, err := client(f.in, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return sourceSettings(ctx, "redis: follow", f.in, c)
 }
 
 // fullResync saves the image as a base, then begins the lineage: in this
 // order, so that a lineage that has begun has its base.
-func (f *follower) fullResync(ctx context.Context, o offer, tail targets.Position, version string) error {
+func (f *follower) fullResync(ctx context.Context, o offer, tail targets.Position) error {
 	if o.id == tail.Lineage && o.offset < tail.Offset {
 		return fail.New(fail.Unavailable, "redis: follow", f.in.String(), "name the primary, or wait until this replica has caught up",
 			errors.New("the server is behind what is archived of the same replication id"))
 	}
 	at := targets.Position{Kind: targets.Redis, Lineage: o.id, Offset: o.offset}
 	f.d.log.Info("full resync", "instance", f.in.String(), "lineage", o.id, "offset", o.offset, "archived", tail.Offset)
+	settings, err := f.settings(ctx)
+	if err != nil {
+		return err
+	}
 	image, err := f.r.image()
 	if err != nil {
 		return err
 	}
 	var mu sync.Mutex // an archive that failed may leave a reader behind
 	stored := false
-	err = f.archive.Base(ctx, at, &endReader{imageReader{image, f.in}, sync.OnceFunc(func() {
+	err = f.archive.Base(ctx, at, &endReader{&magicReader{Reader: imageReader{image, f.in}, in: f.in}, sync.OnceFunc(func() {
 		mu.Lock()
 		defer mu.Unlock()
 		if !stored {
 			f.held = newHold(f.r, o.offset)
 		}
-	})}, map[string]string{"version": version})
+	})}, settings)
 	mu.Lock()
 	stored = true
 	mu.Unlock()

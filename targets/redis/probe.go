@@ -63,6 +63,10 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 		w = []string{"cannot read client-output-buffer-limit: " + err.Error()}
 	}
 	s.Warnings = append(s.Warnings, w...)
+	if w, err = renamedWarnings(ctx, in, c); err != nil {
+		return s, wrap(op, in, err)
+	}
+	s.Warnings = append(s.Warnings, w...)
 	return s, nil
 }
 

@@ -31,7 +31,8 @@ const logName = "redis.log"
 // append-only file of several parts and lets a real server load it, with
 // aof-load-truncated off: whatever is not whole stops it. A sandbox is left
 // running; for any other instance the server is stopped again and the
-// directory is left ready to be started with appendonly yes.
+// directory is left in the form that the source's own configuration reads;
+// Outcome.Findings say how it is started.
 //
 // With Until the stream is cut after the last whole command or transaction
 // before the point, which Reached then names; without it the point itself
@@ -183,6 +184,7 @@ func (d *Driver) clean(in targets.Instance, hold sandbox.Claim, l *layout, err e
 // load lets a server read the files and proves that it read them all.
 func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.RestoreRequest, l *layout, out *targets.Outcome) error {
 	password, port := in.Password, 0
+	src := sourceOf(req.Base)
 	keep := in.Role == targets.Sandbox
 	if keep {
 		if _, p, err := net.SplitHostPort(in.Address); err == nil {
@@ -201,8 +203,11 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 	}
 	settings := map[string]string{
 		"appendonly": "yes", "appenddirname": aofDir, "appendfilename": strconv.Quote(aofName),
-		"aof-load-truncated": "no", "aof-use-rdb-preamble": "yes", "auto-aof-rewrite-percentage": "0", "save": "",
+		"aof-load-truncated": "no", "aof-use-rdb-preamble": "yes", "auto-aof-rewrite-percentage": "0", "save": "", "dbfilename": src.dbFile,
 		"databases": "1024", // the source may have more than the default of 16
+	}
+	for name, to := range src.renames {
+		settings["rename-command "+name] = to // as the stream has it
 	}
 	maps.Copy(settings, d.extra)
 	req.Progress.Report("load", 0, 0)
@@ -236,13 +241,17 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 		return nil
 	}
 	out.Pid = 0
+	if err := d.saveImage(ctx, at, src); err != nil {
+		return errors.Join(err, proc.Kill())
+	}
 	if err := proc.Stop(ctx); err != nil {
 		return err
 	}
-	// The server may have appended the end of keys whose time had passed; the
-	// directory is to hold the point exactly.
-	if err := l.truncate(); err != nil {
+	if err := l.leave(src); err != nil {
 		return err
+	}
+	for _, note := range startNotes(in, src, keys.highest, d.tools.Owner()) {
+		out.Findings = append(out.Findings, targets.Finding{Check: "before the server is started", Subject: in.String(), Severity: targets.Warned, Detail: note})
 	}
 	for _, name := range []string{"redis.conf", logName} {
 		if err := os.Remove(filepath.Join(in.DataDir, name)); err != nil {

@@ -18,7 +18,7 @@ import (
 // two counters.
 func archived(t testing.TB, d *Driver) (*memory, targets.Position) {
 	t.Helper()
-	in := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
+	in := sandboxtest.Redis(t, sandboxtest.RedisOptions{Settings: map[string]string{"appendonly": "yes"}})
 	m := newMemory(t)
 	stop := follow(t, d, in, m)
 	waitFor(t, "start", func() bool { _, ok := m.Tail(); return ok })

@@ -21,8 +21,8 @@ import (
 // Verify checks a running server: that it answers, has loaded everything and
 // can write its files; that a sandbox holds as many keys as the restore loaded;
 // the configured assertions; and,
-// where its directory can be read, the append-only file by redis-check-aof
-// and the files of a restore by their hashes.
+// where its directory can be read, the append-only file by the server's own
+// check tool // and the files of a restore by their hashes.
 func (d *Driver) Verify(ctx context.Context, in targets.Instance, want targets.Expectation) ([]targets.Finding, error) {
 	const op = "redis: verify"
 	c, err := client(in, 0)
@@ -277,26 +277,21 @@ func (d *Driver) verifyFiles(ctx context.Context, dir string, aof bool, p target
 		return out, nil
 	}
 	manifests, _ := filepath.Glob(filepath.Join(dir, "*", "*.manifest"))
+	tool, name, ok := d.checkTool()
 	if len(manifests) == 0 {
-		return append(out, targets.Finding{Check: "redis-check-aof", Subject: dir, Severity: targets.Skipped, Detail: "no manifest of an append-only file here"}), nil
+		return append(out, targets.Finding{Check: name, Subject: dir, Severity: targets.Skipped, Detail: "no manifest of an append-only file here"}), nil
 	}
-	tool := ""
-	if d.tools.RedisServer != "" {
-		tool = filepath.Join(filepath.Dir(d.tools.RedisServer), "redis-check-aof")
-	}
-	if tool == "" || !executable(tool) {
-		if tool, err = exec.LookPath("redis-check-aof"); err != nil {
-			return append(out, targets.Finding{Check: "redis-check-aof", Subject: dir, Severity: targets.Skipped, Detail: "redis-check-aof is not installed"}), nil
-		}
+	if !ok {
+		return append(out, targets.Finding{Check: name, Subject: dir, Severity: targets.Skipped, Detail: name + " is not installed"}), nil
 	}
 	for _, m := range manifests {
-		p.Report("redis-check-aof", 0, 0)
+		p.Report(name, 0, 0)
 		start := time.Now()
 		text, err := exec.CommandContext(ctx, tool, m).CombinedOutput()
 		if ctx.Err() != nil {
 			return out, ctx.Err()
 		}
-		f := targets.Finding{Check: "redis-check-aof", Subject: m, Severity: targets.Passed, Expected: "valid", Got: "valid", Took: time.Since(start)}
+		f := targets.Finding{Check: name, Subject: m, Severity: targets.Passed, Expected: "valid", Got: "valid", Took: time.Since(start)}
 		if err != nil {
 			f.Severity, f.Got, f.Detail = targets.Failed, "not valid", lastLines(string(text), 4)
 		}

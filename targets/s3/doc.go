@@ -26,5 +26,7 @@
 //
 // It keeps content, content type, user metadata and the cache, encoding,
 // language, disposition and expiry headers. It does not keep tags, access
-// control lists, storage classes, retention locks or older versions.
+// control lists, storage classes, website redirects, retention locks, an expiry
+// header that is no date, or older versions; a restore lists what of these the
+// server told when the object was read (access control lists it does not tell).
 package s3

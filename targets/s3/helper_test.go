@@ -68,7 +68,7 @@ func (s *store) PutObject(_ context.Context, r io.Reader) (string, int64, error)
 	return s.save(r)
 }
 
-func (s *store) PutManifest(_ context.Context, r io.Reader) (string, error) {
+func (s *store) PutManifest(_ context.Context, _ time.Time, r io.Reader) (string, error) {
 	sha, _, err := s.save(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()

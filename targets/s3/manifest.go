@@ -31,6 +31,8 @@ type Entry struct {
 	ContentLanguage    string            `json:"content_language,omitempty"`
 	ContentDisposition string            `json:"content_disposition,omitempty"`
 	Expires            string            `json:"expires,omitempty"` // the header as it was sent
+	// NotKept names what the object had and a restore does not give back.
+	NotKept []string `json:"not_kept,omitempty"`
 }
 
 // check says what makes an entry unusable.

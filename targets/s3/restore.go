@@ -86,7 +86,7 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 		return out, err
 	}
 	defer b.close()
-	r := &restoration{bucket: b, from: from, req: req, memory: semaphore.NewWeighted(uploadMemory)}
+	r := &restoration{bucket: b, from: from, req: req, lost: losses{}, memory: semaphore.NewWeighted(uploadMemory)}
 	if err := phase("prepare", func() error { return r.prepare(ctx) }); err != nil {
 		return out, err
 	}
@@ -96,7 +96,7 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 	if err := phase("finish", func() error { return r.unmark(ctx) }); err != nil {
 		return out, err
 	}
-	out.Bytes = r.bytes.Load()
+	out.Bytes, out.Findings = r.bytes.Load(), append(r.lost.findings(in.String()), r.keepVersions(ctx)...)
 	out.Reached = targets.Position{Kind: targets.S3, AsOf: req.Point.AsOf, Manifest: req.Point.Manifest}
 	return out, nil
 }
@@ -156,7 +156,11 @@ type restoration struct {
 	bytes  atomic.Int64
 	// resume says that the bucket's objects were put by an earlier call.
 	resume, marked bool
-	tags           []types.Tag // the bucket's own
+	// made says that this call made the bucket, versioned that the source kept
+	// versions; lost counts what the objects had and do not get back.
+	made, versioned bool
+	lost            losses
+	tags            []types.Tag // the bucket's own
 }
 
 // prepare makes the bucket, or checks that it may be written to.
@@ -164,6 +168,7 @@ func (r *restoration) prepare(ctx context.Context) error {
 	_, err := r.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: r.name})
 	if code, _ := status(err); code == http.StatusNotFound {
 		_, err = r.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: r.name})
+		r.made = err == nil
 	}
 	if err != nil {
 		return r.fail("prepare bucket", "", err)
@@ -308,6 +313,8 @@ func (r *restoration) total(ctx context.Context) (int64, error) {
 			return 0, err
 		}
 		total += e.Size
+		r.lost.add(e)
+		r.versioned = r.versioned || e.VersionID != ""
 	}
 	return total, nil
 }

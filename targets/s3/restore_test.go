@@ -231,3 +231,37 @@ func TestRestoreIntoBuckets(t *testing.T) {
 	_, err = f.d.Restore(ctx, sandboxOf(t), targets.RestoreRequest{}, s)
 	wantCode(t, err, fail.Invalid)
 }
+
+// What an object had and a snapshot does not keep is listed when it is restored;
+// a bucket that a restore makes keeps versions where the source did.
+func TestAttributesThatAreNotKept(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, true), newStore(t)
+	f.putObject(t, "plain", "x")
+	for _, k := range []string{"tagged", "tagged too"} {
+		f.putObject(t, k, "x", func(in *awss3.PutObjectInput) { in.Tagging = aws.String("class=cold&n=1") })
+	}
+	p, _ := f.snapshot(s, time.Now())
+
+	to := f.in
+	to.Database = "made-by-the-restore"
+	out, err := f.d.Restore(context.Background(), to, targets.RestoreRequest{Point: p}, s)
+	f.must(t, err)
+	if len(out.Findings) != 1 || !strings.Contains(out.Findings[0].Detail, "tags (of 2 objects") || !strings.Contains(out.Findings[0].Detail, `"tagged"`) {
+		t.Errorf("findings: %+v", out.Findings)
+	}
+	if state, err := openTest(t, to).versioning(context.Background()); err != nil || state != "Enabled" {
+		t.Errorf("versioning of the bucket that was made: %q, %v", state, err)
+	}
+}
+
+func TestNotKept(t *testing.T) {
+	out := &awss3.GetObjectOutput{StorageClass: types.StorageClassStandardIa, WebsiteRedirectLocation: aws.String("/other"),
+		ExpiresString: aws.String("0"), ObjectLockLegalHoldStatus: types.ObjectLockLegalHoldStatusOn}
+	if got := fmt.Sprint(notKept(out)); got != "[storage class STANDARD_IA website redirect object lock expiry header that is no date]" {
+		t.Error(got)
+	}
+	if got := notKept(&awss3.GetObjectOutput{StorageClass: types.StorageClassStandard, ExpiresString: aws.String("Fri, 27 Nov 2026 00:00:00 GMT")}); len(got) > 0 {
+		t.Error(got)
+	}
+}

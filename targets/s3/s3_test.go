@@ -379,7 +379,7 @@ func TestUnversionedRaces(t *testing.T) {
 	f.must(t, run.run(context.Background(), raced, f.d.last(context.Background(), f.bucket, s), out))
 	_, err = out.Seek(0, 0)
 	f.must(t, err)
-	sha, err := s.PutManifest(context.Background(), out)
+	sha, err := s.PutManifest(context.Background(), time.Now(), out)
 	f.must(t, err)
 	es := s.entries(t, sha)
 	if _, ok := es["k03"]; ok || len(es) != 39 || s.content(t, es["k04"]) != "after, and longer" || es["k04"].Size != 17 {

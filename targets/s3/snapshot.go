@@ -61,7 +61,7 @@ func (d *Driver) Snapshot(ctx context.Context, in targets.Instance, asOf time.Ti
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return targets.Position{}, stats, fail.New(fail.Exhausted, "s3: snapshot", in.String(), "", err)
 	}
-	sha, err := to.PutManifest(ctx, f)
+	sha, err := to.PutManifest(ctx, asOf, f)
 	if err != nil {
 		return targets.Position{}, stats, err
 	}
@@ -288,6 +288,7 @@ func (s *snapshot) fetch(ctx context.Context, l listed) (Entry, error) {
 		ContentType: aws.ToString(out.ContentType), Metadata: out.Metadata, CacheControl: aws.ToString(out.CacheControl),
 		ContentEncoding: aws.ToString(out.ContentEncoding), ContentLanguage: aws.ToString(out.ContentLanguage),
 		ContentDisposition: aws.ToString(out.ContentDisposition), Expires: aws.ToString(out.ExpiresString),
+		NotKept: notKept(out),
 	}, nil
 }
 

@@ -1,0 +1,17 @@
+package sandbox
+
+import "testing"
+
+// A port of the platform's own instances is no sandbox's, free or not.
+func TestFreePortLeavesTakenOnes(t *testing.T) {
+	var tools Tools
+	for p := 14000; p < 31900; p++ {
+		tools.Taken = append(tools.Taken, p)
+	}
+	for range 5 {
+		// Of the range only the last hundred are left: a choice may find none.
+		if port, err := tools.FreePort(); err == nil && port < 31900 {
+			t.Fatalf("port %d is taken", port)
+		}
+	}
+}
