@@ -78,7 +78,7 @@ groups:
   shop: {targets: [orders], policy: standard, gate: orders/0, home: west}
 policies:
   standard: {stream: {vaults: [east, west], durability: 2}}
-`, p.dir, p.engine.Address, p.engine.Namespace, p.vault("east").URL, p.vault("west").URL, role["east"], role["west"]), 0o600); err != nil {
+`, p.dir, enginetest.PlainFront(t, p.engine), p.engine.Namespace, p.vault("east").URL, p.vault("west").URL, role["east"], role["west"]), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	a := newApp(new(bytes.Buffer), new(bytes.Buffer))

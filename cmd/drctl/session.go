@@ -85,6 +85,9 @@ func (s *session) close() {
 
 func dial(ctx context.Context, cfg *config.Config, log *slog.Logger) (client.Client, error) {
 	opt := engine.Options{Address: cfg.Engine.Address, Namespace: cfg.Engine.Namespace, Log: log}
+	if cfg.Engine.Mode == config.Embedded {
+		opt.Dir = engineDir(cfg)
+	}
 	if t := cfg.Engine.TLS; t != nil {
 		opt.TLS = &engine.TLS{CAFile: t.CAFile, CertFile: t.CertFile, KeyFile: t.KeyFile, ServerName: t.ServerName}
 	}
