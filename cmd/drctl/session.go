@@ -18,6 +18,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/supervise"
 	"drctl/targets"
+	"drctl/workflows"
 )
 
 // session is one command's connection to the platform and its engine.
@@ -76,6 +77,14 @@ func (a *app) online(ctx context.Context) (*session, error) {
 
 // engineGrace is how long a command waits for an engine that is being restarted.
 const engineGrace = 20 * time.Second
+
+// ids makes the platform's workflow ids.
+func (s *session) ids() workflows.IDs {
+	if s.cfg == nil { // only a vault is left
+		return ""
+	}
+	return workflows.IDs(s.cfg.Name)
+}
 
 func (s *session) close() {
 	if s.engine != nil {

@@ -105,10 +105,10 @@ func (a *app) applyOnce(ctx context.Context, cfg *config.Config, log *slog.Logge
 		return err
 	}
 	s := &session{app: a, cfg: cfg, log: log, engine: c, p: newPlatform(cfg, tools, log)}
-	changes, err := s.apply(ctx)
+	changes, err := s.apply(ctx, false)
 	for _, ch := range changes {
 		if ch.Action != "kept" {
-			log.Info("apply", "what", ch.ID, "action", ch.Action)
+			log.Info("apply", "what", ch.ID, "action", ch.Action, "note", ch.Note)
 		}
 	}
 	return err
