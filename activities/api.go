@@ -60,11 +60,12 @@ type Platform interface {
 
 // Group is what a workflow needs to know of a group.
 type Group struct {
-	Name   string       `json:"name"`
-	Home   string       `json:"home"` // the region whose worker takes the cuts
-	Gate   string       `json:"gate"` // shard that holds the gate
-	Shards []GroupShard `json:"shards"`
-	Policy Policy       `json:"policy"`
+	Platform string       `json:"platform,omitempty"` // the platform's name, with which workflow ids begin
+	Name     string       `json:"name"`
+	Home     string       `json:"home"` // the region whose worker takes the cuts
+	Gate     string       `json:"gate"` // shard that holds the gate
+	Shards   []GroupShard `json:"shards"`
+	Policy   Policy       `json:"policy"`
 	// Queues are the task queues by region.
 	Queues map[string]string `json:"queues"`
 }

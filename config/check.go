@@ -91,7 +91,7 @@ func (c *checker) checkEngine() {
 	} else if e.TLS != nil || !e.APIKey.IsZero() {
 		c.fail("engine.mode", "set mode: external", "tls and api_key are for an external engine; this one is embedded")
 	} else if host, _, ok := cutLast(e.Address, ":"); ok && host != "localhost" && host != "127.0.0.1" {
-		c.fail("engine.address", "use 127.0.0.1:7233 or another port", "the embedded engine has no access control and listens on 127.0.0.1 alone")
+		c.fail("engine.address", "use 127.0.0.1:7233 or another port", "the embedded engine is for its own user on this machine and listens on 127.0.0.1 alone")
 	}
 	if e.TLS != nil && (e.TLS.CertFile == "") != (e.TLS.KeyFile == "") {
 		c.fail("engine.tls", "", "cert_file and key_file are given together or not at all")

@@ -63,7 +63,8 @@ func (c *Config) derive() {
 	}
 	for name, r := range c.Regions {
 		if r.Queue == "" {
-			r.Queue = "drctl." + name
+			// With the platform's name, so that platforms may share a namespace.
+			r.Queue = "drctl." + c.Name + "." + name
 		}
 	}
 	for _, t := range c.Targets {

@@ -12,7 +12,7 @@ import "time"
 // Config is a whole configuration file after defaults. Read-only once loaded.
 type Config struct {
 	Version  int                  `yaml:"version" req:"true" enum:"1" doc:"Version of the file format."`
-	Name     string               `yaml:"name" req:"true" format:"name" doc:"Name of the platform; it appears in reports and notifications."`
+	Name     string               `yaml:"name" req:"true" format:"name" doc:"Name of the platform; it appears in reports, and workflow ids and task queues begin with it, so platforms that share a namespace need different ones."`
 	StateDir string               `yaml:"state_dir" format:"path" doc:"Directory for the embedded engine's database and scratch space. Everything that matters is in the vaults."`
 	Key      Ref                  `yaml:"key" req:"true" doc:"The age identity that opens every vault of this platform."`
 	Engine   Engine               `yaml:"engine" doc:"The workflow engine."`
@@ -62,7 +62,7 @@ type EngineTLS struct {
 
 // Region is a place with workers and a vault.
 type Region struct {
-	Queue string `yaml:"queue" format:"queue" doc:"Task queue of the region's workers; drctl.<region> when left out."`
+	Queue string `yaml:"queue" format:"queue" doc:"Task queue of the region's workers; drctl.<name>.<region> when left out, with the platform's name."`
 	Vault Vault  `yaml:"vault" req:"true" doc:"Where the region keeps what is needed to recover."`
 }
 

@@ -71,7 +71,7 @@ func askForBase(ctx workflow.Context, in ArchiveIn, out activities.FollowOut) {
 	cctx, _ := workflow.NewDisconnectedContext(ctx)
 	cctx = workflow.WithChildOptions(cctx, workflow.ChildWorkflowOptions{
 		// The shard's own queue: its workers are there, the home region's may be lost.
-		WorkflowID: BackupID(g.Name), TaskQueue: in.Shard.Queue,
+		WorkflowID: IDs(g.Platform).Backup(g.Name), TaskQueue: in.Shard.Queue,
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
 	})

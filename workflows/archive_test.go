@@ -161,9 +161,9 @@ func TestArchiveWaitsForAnotherBackup(t *testing.T) {
 		}
 		return run
 	}
-	first := start(workflows.BackupID("shop"), workflows.TakeBackupName, workflows.TakeBackupIn{Group: group(), Shards: []targets.ShardID{id("orders/1")}})
+	first := start(workflows.IDs("").Backup("shop"), workflows.TakeBackupName, workflows.TakeBackupIn{Group: group(), Shards: []targets.ShardID{id("orders/1")}})
 	<-other
-	arch := start(workflows.ArchiveID(id("orders/0")), workflows.ArchiveName, archiveIn())
+	arch := start(workflows.IDs("").Archive(id("orders/0")), workflows.ArchiveName, archiveIn())
 	if err := first.Get(ctx, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestArchiveWaitsForAnotherBackup(t *testing.T) {
 	wantCanceled(t, arch.Get(ctx, nil))
 	close(end)
 	var out workflows.BackupOut
-	if err := r.c.GetWorkflow(ctx, workflows.BackupID("shop"), "").Get(ctx, &out); err != nil || len(out.Bases) != 1 || out.Bases[0].Error != "" {
+	if err := r.c.GetWorkflow(ctx, workflows.IDs("").Backup("shop"), "").Get(ctx, &out); err != nil || len(out.Bases) != 1 || out.Bases[0].Error != "" {
 		t.Fatalf("the backup ended with the archiver: %+v %v", out, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/engine"
+	"drctl/internal/fail"
 	"drctl/workflows"
 )
 
@@ -131,6 +132,16 @@ func TestScheduledWaitsForWhatRuns(t *testing.T) {
 	}
 	if err != nil || w.count("Retain east") != 1 {
 		t.Fatalf("%v %v", err, w.calls)
+	}
+}
+
+// What a schedule started on a queue that nobody serves gives its id back.
+func TestScheduledEndsAtItsLimit(t *testing.T) {
+	r := newRealEngine(t)
+	_, err := r.run(t, newWorld(), scenario{name: "limit", workflow: workflows.ScheduledName, in: workflows.ScheduledIn{
+		ID: "scenario/limited", Workflow: workflows.CheckName, Queue: "nobody", Input: []byte(`{}`), Limit: time.Second}})
+	if !fail.Is(engine.DecodeError(err), fail.Stalled) {
+		t.Fatalf("got %v", err)
 	}
 }
 

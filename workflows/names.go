@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -21,32 +22,67 @@ const (
 	ScheduledName  = "Scheduled"
 )
 
-// Workflow ids are the mutual exclusion: two cuts of one group cannot run at
-// the same time, whoever starts them.
+// IDs makes the workflow ids of the platform whose name it is. They are the
+// mutual exclusion: two cuts of one group cannot run at the same time, whoever
+// starts them. They begin with the platform's name and a colon, which no name
+// holds, so that platforms may share a namespace; without a name, as where a
+// vault alone is left and in runs begun by a drctl before names were in ids,
+// they begin with the kind.
+type IDs string
 
-// CutID is the workflow id of a group's cuts.
-func CutID(group string) string { return "cut/" + group }
+func (p IDs) id(kind, name string) string { return p.Prefix() + kind + "/" + name }
 
-// BackupID is the workflow id of a group's backups, and of its retention: what
+// Prefix is what all ids of the platform begin with.
+func (p IDs) Prefix() string {
+	if p == "" {
+		return ""
+	}
+	return string(p) + ":"
+}
+
+// Cut is the workflow id of a group's cuts.
+func (p IDs) Cut(group string) string { return p.id("cut", group) }
+
+// Backup is the workflow id of a group's backups, and of its retention: what
 // is being written must not be judged for removal.
-func BackupID(group string) string { return "backup/" + group }
+func (p IDs) Backup(group string) string { return p.id("backup", group) }
 
-// ArchiveID is the workflow id of a shard's archiver.
-func ArchiveID(s targets.ShardID) string { return "archive/" + s.String() }
+// Retain is the id of the schedule of a group's retention.
+func (p IDs) Retain(group string) string { return p.id("retain", group) }
 
-// RecoverID is the workflow id of recoveries of a group into instances.
-func RecoverID(group string) string { return "recover/" + group }
+// Archive is the workflow id of a shard's archiver.
+func (p IDs) Archive(s targets.ShardID) string { return p.id("archive", s.String()) }
 
-// SandboxID is the workflow id of a restore into a sandbox.
-func SandboxID(plan string) string { return "restore/" + plan }
+// Recover is the workflow id of recoveries of a group into instances.
+func (p IDs) Recover(group string) string { return p.id("recover", group) }
 
-// DrillID is the workflow id of a drill.
-func DrillID(name string) string { return "drill/" + name }
+// Sandbox is the workflow id of a restore into a sandbox.
+func (p IDs) Sandbox(plan string) string { return p.id("restore", plan) }
 
-// CheckID is the workflow id of the check of a group's vaults.
-func CheckID(group string) string { return "check/" + group }
+// Drill is the workflow id of a drill.
+func (p IDs) Drill(name string) string { return p.id("drill", name) }
 
-// Queue is the task queue of a region's workers unless the configuration names another.
+// Check is the workflow id of the check of a group's vaults.
+func (p IDs) Check(group string) string { return p.id("check", group) }
+
+// Scheduled is the beginning of the ids of a schedule's runs, to which the
+// engine appends the time.
+func (p IDs) Scheduled(schedule string) string {
+	return p.id("scheduled", strings.TrimPrefix(schedule, p.Prefix()))
+}
+
+// Kind is the part of one of the platform's ids that says what runs, such as
+// "archive"; "" is another platform's id, or nobody's of drctl.
+func (p IDs) Kind(id string) string {
+	rest, ours := strings.CutPrefix(id, p.Prefix())
+	kind, _, ok := strings.Cut(rest, "/")
+	if !ours || !ok || strings.Contains(kind, ":") {
+		return ""
+	}
+	return kind
+}
+
+// Queue is the task queue of a region's workers where no configuration names one.
 func Queue(region string) string { return "drctl." + region }
 
 // quick is for calls of a few seconds.

@@ -192,7 +192,7 @@ type realEngine struct{ c client.Client }
 func newRealEngine(t *testing.T) realEngine {
 	t.Helper()
 	e := enginetest.Start(t, enginetest.Options(t))
-	c, err := engine.Dial(context.Background(), engine.Options{Address: e.Address, Namespace: e.Namespace, Identity: "recorder", Timeout: 20 * time.Second})
+	c, err := engine.Dial(context.Background(), engine.Options{Address: e.Address, Namespace: e.Namespace, Dir: e.Dir, Identity: "recorder", Timeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

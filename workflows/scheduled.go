@@ -24,6 +24,9 @@ type ScheduledIn struct {
 	// Wait is how long to wait for the id while something else has it; 0 skips
 	// this time.
 	Wait time.Duration `json:"wait_ns,omitempty"`
+	// Limit is how long the workflow may run before the engine ends it, so that
+	// one whose queue nobody serves does not hold its id for ever; 0 sets none.
+	Limit time.Duration `json:"limit_ns,omitempty"`
 }
 
 // How often a busy id is tried again: soon at first, never more than some
@@ -40,7 +43,7 @@ const (
 // without a base, a finding, a failed drill) fails the run.
 func Scheduled(ctx workflow.Context, in ScheduledIn) error {
 	cctx := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
-		WorkflowID: in.ID, TaskQueue: in.Queue, WaitForCancellation: true,
+		WorkflowID: in.ID, TaskQueue: in.Queue, WaitForCancellation: true, WorkflowRunTimeout: in.Limit,
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_REQUEST_CANCEL,
 		Priority:              temporal.Priority{PriorityKey: 5}, // behind what people wait for

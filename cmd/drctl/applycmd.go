@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,18 +20,25 @@ import (
 )
 
 func (a *app) applyCmd() *cobra.Command {
-	return &cobra.Command{
+	var takeOver bool
+	c := &cobra.Command{
 		Use: "apply", Short: "Make schedules and archivers what the configuration says", Args: cobra.NoArgs,
 		Long: `Creates, updates and removes schedules and archivers so that they are what the
 configuration says, and prints what it changed. A schedule that an operator has
-paused stays paused.`,
+paused stays paused. Runs that wait for a worker of a region that nobody serves
+any more are ended when the configuration has their work done elsewhere now.
+
+Only the platform's own are touched, which begin with its name: platforms may
+share a namespace. What a drctl older than that left under ids without a name
+is taken over in an embedded engine; in a namespace of your own Temporal only
+with --take-over, because it cannot be told whose it is.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := a.online(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer s.close()
-			changes, err := s.apply(cmd.Context())
+			changes, err := s.apply(cmd.Context(), takeOver)
 			if err != nil {
 				return err
 			}
@@ -45,61 +51,43 @@ paused stays paused.`,
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&takeOver, "take-over", false, "end what an older drctl, which did not record whose it was, runs for this platform")
+	return c
 }
 
 // apply reconciles schedules and archivers.
-func (s *session) apply(ctx context.Context) ([]engine.Change, error) {
+func (s *session) apply(ctx context.Context, takeOver bool) ([]engine.Change, error) {
 	want, err := s.schedules()
 	if err != nil {
 		return nil, err
 	}
-	changes, err := engine.ReconcileSchedules(ctx, s.engine, want, true)
+	changes, err := s.takeOver(ctx, want, takeOver)
 	if err != nil {
 		return changes, err
 	}
-	more, err := s.archivers(ctx)
+	more, err := engine.ReconcileSchedules(ctx, s.engine, s.cfg.Name, want, true)
+	changes = append(changes, more...)
+	if err != nil {
+		return changes, err
+	}
+	more, err = s.endStranded(ctx, want)
+	changes = append(changes, more...)
+	if err != nil {
+		return changes, err
+	}
+	more, err = s.archivers(ctx)
 	return append(changes, more...), err
 }
 
+// schedules are those of the configuration.
 func (s *session) schedules() ([]engine.Schedule, error) {
 	var out []engine.Schedule
 	for _, name := range s.cfg.GroupNames() {
-		g, err := s.p.Group(name)
+		ss, err := s.groupSchedules(name)
 		if err != nil {
 			return nil, err
 		}
-		pol, err := s.cfg.Policy(name)
-		if err != nil {
-			return nil, err
-		}
-		home := s.cfg.Regions[g.Home].Queue
-		add := func(id string, every, offset time.Duration, run workflows.ScheduledIn, arg any) error {
-			if every <= 0 {
-				return nil
-			}
-			run.Queue = home
-			x, err := schedule(id, every, offset, min(pol.Jitter, every/2), run, arg)
-			out = append(out, x)
-			return err
-		}
-		// Runs fall on multiples of the intervals, so base, check and retention
-		// meet again and again unless each has a part of their common measure
-		// for itself. What still finds its id busy waits; a cut does not: the
-		// next is as good.
-		part := (measure(pol.Base.Every, pol.Check.Every, retainEvery) / 4).Truncate(time.Second)
-		check := workflows.CheckAllIn{Group: g, ReadData: pol.Check.ReadData}
-		err = errors.Join(
-			add(workflows.CutID(name), pol.Cut.Every, 0, workflows.ScheduledIn{ID: workflows.CutID(name), Workflow: workflows.TakeCutName}, workflows.TakeCutIn{Group: g}),
-			add(workflows.BackupID(name), pol.Base.Every, 0, workflows.ScheduledIn{ID: workflows.BackupID(name), Workflow: workflows.TakeBackupName,
-				Wait: pol.Base.Every / 2}, workflows.TakeBackupIn{Group: g}),
-			add(workflows.CheckID(name), pol.Check.Every, part, workflows.ScheduledIn{ID: workflows.CheckID(name), Workflow: workflows.CheckName,
-				Wait: pol.Check.Every / 2}, check),
-			add("retain/"+name, retainEvery, 2*part, workflows.ScheduledIn{ID: workflows.BackupID(name), Workflow: workflows.RetainName,
-				Wait: retainEvery / 2}, workflows.CheckAllIn{Group: g}),
-		)
-		if err != nil {
-			return nil, err
-		}
+		out = append(out, ss...)
 	}
 	for _, name := range s.cfg.DrillNames() {
 		d := s.cfg.Drills[name]
@@ -112,8 +100,8 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 		}
 		def.Trigger = "schedule"
 		queue := s.cfg.Regions[d.Vault].Queue
-		id := workflows.DrillID(name)
-		x, err := schedule(id, d.Every, 0, min(d.Jitter, d.Every/2), workflows.ScheduledIn{ID: id, Workflow: workflows.RunDrillName, Queue: queue},
+		id := s.ids().Drill(name)
+		x, err := s.schedule(id, d.Every, 0, min(d.Jitter, d.Every/2), workflows.ScheduledIn{ID: id, Workflow: workflows.RunDrillName, Queue: queue, Limit: limitOf(d.Every)},
 			workflows.RunDrillIn{Drill: def, Queue: queue, By: "the schedule " + id, KeepFailed: s.cfg.Sandbox.Keep})
 		if err != nil {
 			return nil, err
@@ -121,6 +109,63 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 		out = append(out, x)
 	}
 	return out, nil
+}
+
+// groupSchedules are those of a group: its cuts, bases, checks and retention.
+func (s *session) groupSchedules(name string) (out []engine.Schedule, err error) {
+	g, err := s.p.Group(name)
+	if err != nil {
+		return nil, err
+	}
+	pol, err := s.cfg.Policy(name)
+	if err != nil {
+		return nil, err
+	}
+	add := func(id string, every, offset time.Duration, run workflows.ScheduledIn, arg any) error {
+		if every <= 0 {
+			return nil
+		}
+		run.Queue = g.Queue(g.Home)
+		if run.Limit == 0 {
+			run.Limit = limitOf(every)
+		}
+		x, err := s.schedule(id, every, offset, min(pol.Jitter, every/2), run, arg)
+		out = append(out, x)
+		return err
+	}
+	// Runs fall on multiples of the intervals, so base, check and retention
+	// meet again and again unless each has a part of their common measure
+	// for itself. What still finds its id busy waits; a cut does not: the
+	// next is as good.
+	part := (measure(pol.Base.Every, pol.Check.Every, retainEvery) / 4).Truncate(time.Second)
+	ids := s.ids()
+	cut, backup, check := ids.Cut(name), ids.Backup(name), ids.Check(name)
+	err = errors.Join(
+		add(cut, pol.Cut.Every, 0, workflows.ScheduledIn{ID: cut, Workflow: workflows.TakeCutName,
+			Limit: cutLimit + pol.Cut.SealWithin}, workflows.TakeCutIn{Group: g}),
+		add(backup, pol.Base.Every, 0, workflows.ScheduledIn{ID: backup, Workflow: workflows.TakeBackupName,
+			Wait: pol.Base.Every / 2}, workflows.TakeBackupIn{Group: g}),
+		add(check, pol.Check.Every, part, workflows.ScheduledIn{ID: check, Workflow: workflows.CheckName,
+			Wait: pol.Check.Every / 2}, workflows.CheckAllIn{Group: g, ReadData: pol.Check.ReadData}),
+		add(ids.Retain(name), retainEvery, 2*part, workflows.ScheduledIn{ID: backup, Workflow: workflows.RetainName,
+			Wait: retainEvery / 2}, workflows.CheckAllIn{Group: g}),
+	)
+	return out, err
+}
+
+// A run has a time limit, because one whose queue nobody serves would hold its
+// id and its schedule for ever. It is far above what the work may take: at the
+// limit the engine ends the run without its clean-up.
+const (
+	// cutLimit is for a cut without its sealing, all attempts and pauses of its
+	// activities together.
+	cutLimit = 30 * time.Minute
+	// Other work is given four intervals within these bounds.
+	leastLimit, mostLimit = 3 * 24 * time.Hour, 7 * 24 * time.Hour
+)
+
+func limitOf(every time.Duration) time.Duration {
+	return min(max(4*every, leastLimit), mostLimit)
 }
 
 // retainEvery is how often retention runs. What it removes is decided by age
@@ -140,21 +185,21 @@ func measure(intervals ...time.Duration) time.Duration {
 }
 
 // schedule makes a schedule of run with the argument.
-func schedule(id string, every, offset, jitter time.Duration, run workflows.ScheduledIn, arg any) (engine.Schedule, error) {
+func (s *session) schedule(id string, every, offset, jitter time.Duration, run workflows.ScheduledIn, arg any) (engine.Schedule, error) {
 	input, err := json.Marshal(arg)
 	if err != nil {
 		return engine.Schedule{}, fail.New(fail.Internal, "apply", id, "", err)
 	}
 	run.Input = input
-	return engine.Schedule{ID: id, Every: every, Offset: offset, Jitter: jitter, WorkflowName: workflows.ScheduledName, WorkflowID: "scheduled/" + id,
-		TaskQueue: run.Queue, Args: []any{run}}, nil
+	return engine.Schedule{ID: id, Every: every, Offset: offset, Jitter: jitter, WorkflowName: workflows.ScheduledName, WorkflowID: s.ids().Scheduled(id),
+		TaskQueue: run.Queue, Args: []any{run}, RunTimeout: run.Wait + run.Limit + time.Minute}, nil
 }
 
 // archivers starts one archiver for every shard that has a log, replaces those
 // that run for another configuration (a primary that moved to another region is
 // archived by that region's workers), and stops those of shards that are gone.
 func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
-	running, err := engine.Running(ctx, s.engine, "archive/")
+	running, err := engine.Running(ctx, s.engine, s.ids().Prefix()+"archive/")
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +214,7 @@ func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
 			if sh.Kind == targets.S3 {
 				continue
 			}
-			id := workflows.ArchiveID(sh.Shard)
+			id := s.ids().Archive(sh.Shard)
 			want[id] = true
 			action, err := s.archiver(ctx, id, sh)
 			if err != nil {
@@ -179,7 +224,7 @@ func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
 		}
 	}
 	for _, r := range running {
-		if !want[r.ID] && strings.HasPrefix(r.ID, "archive/") {
+		if !want[r.ID] {
 			if err := engine.End(ctx, s.engine, r.ID, "the configuration has no such shard any more"); err != nil {
 				return changes, err
 			}

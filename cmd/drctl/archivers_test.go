@@ -32,11 +32,17 @@ type twoRegions struct {
 	dir    string
 	engine *engine.Embedded
 	key    vault.Key
+
+	platform, home, target, policy string
+	embedded                       bool // the engine is that of the state directory
 }
 
 func newTwoRegions(t *testing.T) *twoRegions {
 	t.Helper()
-	p := &twoRegions{dir: t.TempDir(), engine: enginetest.Start(t, enginetest.Options(t))}
+	p := &twoRegions{dir: t.TempDir(), platform: "small", home: "west", target: "orders", policy: "{stream: {vaults: [east, west], durability: 2}}"}
+	o := enginetest.Options(t)
+	o.Dir = filepath.Join(p.dir, "state", "engine")
+	p.engine = enginetest.Start(t, o)
 	var err error
 	if p.key, err = vault.GenerateKey(); err != nil {
 		t.Fatal(err)
@@ -51,22 +57,26 @@ func (p *twoRegions) vault(region string) vault.Location {
 	return vault.Location{URL: "file://" + filepath.Join(p.dir, region)}
 }
 
-// session is a command's, with the primary in the region.
-func (p *twoRegions) session(t *testing.T, primary string) *session {
+// config writes the configuration with the primary in the region.
+func (p *twoRegions) config(t *testing.T, primary string) (path string) {
 	t.Helper()
 	role := map[string]string{"east": "standby", "west": "standby"}
 	role[primary] = "primary"
-	path := filepath.Join(p.dir, primary+".yaml")
+	path = filepath.Join(p.dir, primary+".yaml")
+	where := fmt.Sprintf("{mode: external, address: %q, namespace: %q}", enginetest.PlainFront(t, p.engine), p.engine.Namespace)
+	if p.embedded {
+		where = fmt.Sprintf("{address: %q, namespace: %q}", p.engine.Address, p.engine.Namespace)
+	}
 	if err := os.WriteFile(path, fmt.Appendf(nil, `version: 1
-name: small
+name: %[2]s
 state_dir: %[1]s/state
 key: {file: %[1]s/key.txt}
-engine: {mode: external, address: %[2]q, namespace: %[3]q}
+engine: %[3]s
 regions:
   east: {vault: {url: "%[4]s"}}
   west: {vault: {url: "%[5]s"}}
 targets:
-  orders:
+  %[9]s:
     kind: postgres
     database: shop
     user: drctl
@@ -75,12 +85,19 @@ targets:
         east: {address: "127.0.0.1:1", role: %[6]s}
         west: {address: "127.0.0.1:2", role: %[7]s}
 groups:
-  shop: {targets: [orders], policy: standard, gate: orders/0, home: west}
+  shop: {targets: [%[9]s], policy: standard, gate: %[9]s/0, home: %[8]s}
 policies:
-  standard: {stream: {vaults: [east, west], durability: 2}}
-`, p.dir, p.engine.Address, p.engine.Namespace, p.vault("east").URL, p.vault("west").URL, role["east"], role["west"]), 0o600); err != nil {
+  standard: %[10]s
+`, p.dir, p.platform, where, p.vault("east").URL, p.vault("west").URL, role["east"], role["west"], p.home, p.target, p.policy), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// session is a command's, with the primary in the region.
+func (p *twoRegions) session(t *testing.T, primary string) *session {
+	t.Helper()
+	path := p.config(t, primary)
 	a := newApp(new(bytes.Buffer), new(bytes.Buffer))
 	a.configPath, a.logLevel = path, "error"
 	s, err := a.online(t.Context())
@@ -95,7 +112,7 @@ policies:
 // whether anybody still serves the region that it left or not.
 func TestApplyReplacesAnArchiverOfALostRegion(t *testing.T) {
 	p := newTwoRegions(t)
-	const id = "archive/orders/0"
+	const id = "small:archive/orders/0"
 	apply := func(primary, want string) (run string) {
 		t.Helper()
 		s := p.session(t, primary)
@@ -108,7 +125,7 @@ func TestApplyReplacesAnArchiverOfALostRegion(t *testing.T) {
 			t.Fatal(err)
 		}
 		i := d.GetWorkflowExecutionInfo()
-		if i.GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_RUNNING || i.GetTaskQueue() != "drctl."+primary {
+		if i.GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_RUNNING || i.GetTaskQueue() != "drctl.small."+primary {
 			t.Fatalf("primary in %s: the archiver is %v on %s", primary, i.GetStatus(), i.GetTaskQueue())
 		}
 		return i.GetExecution().GetRunId()
@@ -131,7 +148,7 @@ func TestApplyReplacesAnArchiverOfALostRegion(t *testing.T) {
 	west := apply("west", "updated")
 	ended(east, enums.WORKFLOW_EXECUTION_STATUS_TERMINATED)
 	// The west's workers live: their archiver ends by itself.
-	wk := worker.New(enginetest.Client(t, p.engine), "drctl.west", worker.Options{MaxHeartbeatThrottleInterval: 20 * time.Millisecond, DefaultHeartbeatThrottleInterval: 20 * time.Millisecond})
+	wk := worker.New(enginetest.Client(t, p.engine), "drctl.small.west", worker.Options{MaxHeartbeatThrottleInterval: 20 * time.Millisecond, DefaultHeartbeatThrottleInterval: 20 * time.Millisecond})
 	wk.RegisterWorkflowWithOptions(workflows.Archive, workflow.RegisterOptions{Name: workflows.ArchiveName})
 	following := make(chan struct{}, 1)
 	wk.RegisterActivityWithOptions(func(ctx context.Context, in activities.FollowIn) (activities.FollowOut, error) {
@@ -216,7 +233,7 @@ func TestStatusNamesAHole(t *testing.T) {
 		t.Fatalf("exit %d:\n%s", code, text)
 	}
 	// Nobody serves it, so it runs for as long as the test needs it.
-	if _, err := enginetest.Client(t, p.engine).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: workflows.BackupID("shop"), TaskQueue: "drctl.east"}, workflows.TakeBackupName); err != nil {
+	if _, err := enginetest.Client(t, p.engine).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: workflows.IDs("small").Backup("shop"), TaskQueue: "drctl.small.east"}, workflows.TakeBackupName); err != nil {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) { // the engine's list is behind

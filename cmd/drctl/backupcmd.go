@@ -80,7 +80,7 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 	if err != nil {
 		return err
 	}
-	run, err := start(ctx, s.engine, workflows.BackupID(g.Name), workflows.TakeBackupName, g.Queue(g.Home), false,
+	run, err := start(ctx, s.engine, s.ids().Backup(g.Name), workflows.TakeBackupName, g.Queue(g.Home), false,
 		workflows.TakeBackupIn{Group: g, Shards: shards, Full: full})
 	if err != nil {
 		return err
@@ -296,7 +296,7 @@ func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
 		if err != nil {
 			return err
 		}
-		run, err := start(ctx, s.engine, workflows.BackupID(g.Name), workflows.RetainName, g.Queue(g.Home), false, workflows.CheckAllIn{Group: g})
+		run, err := start(ctx, s.engine, s.ids().Backup(g.Name), workflows.RetainName, g.Queue(g.Home), false, workflows.CheckAllIn{Group: g})
 		if err != nil {
 			return err
 		}

@@ -147,7 +147,9 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax 
 		_ = e.Stop(context.WithoutCancel(ctx))
 		_ = box.Remove(context.WithoutCancel(ctx)) // else the guard does it
 	}
-	c, err := engine.Dial(ctx, engine.Options{Address: e.Address, Namespace: e.Namespace, Log: quiet})
+	opt := e.Options()
+	opt.Log = quiet
+	c, err := engine.Dial(ctx, opt)
 	if err != nil {
 		down()
 		return nil, nil, err

@@ -62,7 +62,7 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 	if err != nil {
 		return err
 	}
-	run, err := start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
+	run, err := start(ctx, s.engine, s.ids().Cut(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
 	// A scheduled cut may be under way: its turn ends with its sealing.
 	if fail.Is(err, fail.Conflict) {
 		fmt.Fprintln(a.err, "drctl: another cut is under way; this one follows it")
@@ -73,7 +73,7 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 			return ctx.Err()
 		case <-time.After(200 * time.Millisecond):
 		}
-		run, err = start(ctx, s.engine, workflows.CutID(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
+		run, err = start(ctx, s.engine, s.ids().Cut(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
 	}
 	if err != nil {
 		return err

@@ -108,7 +108,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	default:
 		return fail.New(fail.Invalid, "flags", "--engine", "use configured or embedded", errors.New(f.engine))
 	}
-	run, err := start(ctx, s.engine, workflows.DrillID(name), workflows.RunDrillName, in.Queue, false, in)
+	run, err := start(ctx, s.engine, s.ids().Drill(name), workflows.RunDrillName, in.Queue, false, in)
 	if err != nil {
 		return err
 	}

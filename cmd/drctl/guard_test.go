@@ -85,7 +85,7 @@ func testEndedWhileAway(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.TerminateWorkflow(context.Background(), workflows.DrillID("region-loss"), "", "its host was away"); err != nil {
+	if err := c.TerminateWorkflow(context.Background(), workflows.IDs(cfg.Name).Drill("region-loss"), "", "its host was away"); err != nil {
 		t.Fatal(err)
 	}
 	w.stopUp(t)

@@ -48,7 +48,7 @@ func (p *platform) Group(name string) (activities.Group, error) {
 	if err != nil {
 		return activities.Group{}, err
 	}
-	out := activities.Group{Name: name, Home: g.Home, Gate: g.Gate, Policy: activities.Policy{
+	out := activities.Group{Platform: p.cfg.Name, Name: name, Home: g.Home, Gate: g.Gate, Policy: activities.Policy{
 		Mode: targets.FenceMode(pol.Cut.Mode), Lease: pol.Cut.Lease, Budget: pol.Cut.Budget,
 		LockTimeout: pol.Cut.LockTimeout, Attempts: pol.Cut.Attempts, SealWithin: pol.Cut.SealWithin,
 		ChunkAge: pol.Stream.ChunkAge, ChunkSize: int(pol.Stream.ChunkSize),

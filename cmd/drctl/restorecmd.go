@@ -340,9 +340,9 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 		}
 		defer s.close()
 	}
-	id := workflows.SandboxID(r.plan.ID)
+	id := s.ids().Sandbox(r.plan.ID)
 	if f.into == restore.Instances {
-		id = workflows.RecoverID(r.plan.Goal.Group)
+		id = s.ids().Recover(r.plan.Goal.Group)
 	}
 	queue := r.queues[r.plan.Goal.Vault]
 	run, err := start(ctx, s.engine, id, workflows.RestoreName, queue, false, workflows.RestoreIn{Plan: r.plan, Queue: queue, Queues: r.queues, Window: r.parallel, Quick: f.quick})

@@ -18,6 +18,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/supervise"
 	"drctl/targets"
+	"drctl/workflows"
 )
 
 // session is one command's connection to the platform and its engine.
@@ -77,6 +78,14 @@ func (a *app) online(ctx context.Context) (*session, error) {
 // engineGrace is how long a command waits for an engine that is being restarted.
 const engineGrace = 20 * time.Second
 
+// ids makes the platform's workflow ids.
+func (s *session) ids() workflows.IDs {
+	if s.cfg == nil { // only a vault is left
+		return ""
+	}
+	return workflows.IDs(s.cfg.Name)
+}
+
 func (s *session) close() {
 	if s.engine != nil {
 		s.engine.Close()
@@ -85,6 +94,9 @@ func (s *session) close() {
 
 func dial(ctx context.Context, cfg *config.Config, log *slog.Logger) (client.Client, error) {
 	opt := engine.Options{Address: cfg.Engine.Address, Namespace: cfg.Engine.Namespace, Log: log}
+	if cfg.Engine.Mode == config.Embedded {
+		opt.Dir = engineDir(cfg)
+	}
 	if t := cfg.Engine.TLS; t != nil {
 		opt.TLS = &engine.TLS{CAFile: t.CAFile, CertFile: t.CertFile, KeyFile: t.KeyFile, ServerName: t.ServerName}
 	}

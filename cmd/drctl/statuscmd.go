@@ -176,10 +176,10 @@ func (s *session) groupStatus(ctx context.Context, g activities.Group, engineSta
 	}
 	taking := false
 	if s.engine != nil {
-		if rs, err := engine.Running(ctx, s.engine, ""); err == nil {
+		if rs, err := engine.Running(ctx, s.engine, s.ids().Prefix()); err == nil {
 			for _, r := range rs {
-				taking = taking || r.ID == workflows.BackupID(g.Name) && r.Workflow == workflows.TakeBackupName
-				if !strings.HasPrefix(r.ID, "archive/") && !strings.HasPrefix(r.ID, "scheduled/") {
+				taking = taking || r.ID == s.ids().Backup(g.Name) && r.Workflow == workflows.TakeBackupName
+				if kind := s.ids().Kind(r.ID); kind != "archive" && kind != "scheduled" {
 					st.Running = append(st.Running, r.ID)
 				}
 			}
@@ -203,7 +203,7 @@ func (s *session) groupStatus(ctx context.Context, g activities.Group, engineSta
 func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, baseEvery time.Duration, st *groupStatus, taking bool) shardStatus {
 	out := shardStatus{Shard: sh.Shard}
 	if s.engine != nil {
-		ps, err := engine.Progress(ctx, s.engine, workflows.ArchiveID(sh.Shard))
+		ps, err := engine.Progress(ctx, s.engine, s.ids().Archive(sh.Shard))
 		if err != nil || len(ps) == 0 {
 			out.Problem = "no archiver runs; start them with: drctl apply"
 		}

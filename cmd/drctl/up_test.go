@@ -93,7 +93,7 @@ func TestUpIsReadyWhenItsWorkersServe(t *testing.T) {
 	case err := <-done:
 		t.Fatal(err)
 	}
-	for _, want := range []struct{ child, address string }{{"engine", address}, {"worker-east", "drctl.east"}, {"worker-west", "drctl.west"}} {
+	for _, want := range []struct{ child, address string }{{"engine", address}, {"worker-east", "drctl.small.east"}, {"worker-west", "drctl.small.west"}} {
 		if c, _ := sup.State().Child(want.child); c.Phase != supervise.Ready || c.Address != want.address {
 			t.Errorf("%+v, want %s", c, want.address)
 		}

@@ -105,10 +105,10 @@ func (a *app) applyOnce(ctx context.Context, cfg *config.Config, log *slog.Logge
 		return err
 	}
 	s := &session{app: a, cfg: cfg, log: log, engine: c, p: newPlatform(cfg, tools, log)}
-	changes, err := s.apply(ctx)
+	changes, err := s.apply(ctx, false)
 	for _, ch := range changes {
 		if ch.Action != "kept" {
-			log.Info("apply", "what", ch.ID, "action", ch.Action)
+			log.Info("apply", "what", ch.ID, "action", ch.Action, "note", ch.Note)
 		}
 	}
 	return err
@@ -130,7 +130,7 @@ func (a *app) children(cfg *config.Config, self, engineBin string) ([]supervise.
 		if err != nil {
 			return nil, fail.New(fail.Invalid, "up", "engine.address", "", err)
 		}
-		out = append(out, engine.Child("engine", engine.EmbeddedOptions{Bin: bin, Dir: filepath.Join(cfg.StateDir, "engine"), Port: port, Namespace: cfg.Engine.Namespace}))
+		out = append(out, engine.Child("engine", engine.EmbeddedOptions{Bin: bin, Dir: engineDir(cfg), Port: port, Namespace: cfg.Engine.Namespace}))
 		after = []string{"engine"}
 	}
 	for _, region := range cfg.RegionNames() {
@@ -147,6 +147,10 @@ func (a *app) children(cfg *config.Config, self, engineBin string) ([]supervise.
 	}
 	return out, nil
 }
+
+// engineDir is where the embedded engine of drctl up keeps its database and the
+// certificate that lets its user in.
+func engineDir(cfg *config.Config) string { return filepath.Join(cfg.StateDir, "engine") }
 
 // findEngine finds the engine's program.
 func findEngine(hint string) (string, error) {

@@ -61,7 +61,7 @@ func TestWorkerOfAnExternalEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := start(t.Context(), c, workflows.CheckID("shop"), workflows.CheckName, g.Queue("east"), false, workflows.CheckAllIn{Group: g, Regions: []string{"east"}})
+	run, err := start(t.Context(), c, s.ids().Check("shop"), workflows.CheckName, g.Queue("east"), false, workflows.CheckAllIn{Group: g, Regions: []string{"east"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
+	"google.golang.org/grpc"
 
 	"drctl/internal/fail"
 	"drctl/targets"
@@ -26,7 +27,10 @@ const DefaultNamespace = "drctl"
 type Options struct {
 	Address   string // host:port
 	Namespace string // "" is DefaultNamespace
-	TLS       *TLS   // nil is plain text, unless an API key is set
+	// Dir is the directory of an embedded engine, which lets in those alone who
+	// can read its certificate there; TLS and APIKey are then of no use.
+	Dir string
+	TLS *TLS // nil is plain text, unless an API key is set
 	// APIKey is sent with every call; it needs TLS, which it switches on.
 	APIKey targets.Secret
 	// Identity names this client in histories; "" is pid@host.
@@ -71,7 +75,9 @@ func (t TLS) config() (*tls.Config, error) {
 
 // Dial connects to an engine and checks that the namespace can be used:
 // unavailable when nothing answers, denied when the caller is refused or does
-// not trust the server, invalid when the TLS files cannot be used, not-found when the namespace does not exist. The caller closes the client.
+// not trust the server, or the embedded engine is another user's, invalid when
+// the TLS files cannot be used, not-found when the namespace does not exist. The
+// caller closes the client.
 func Dial(ctx context.Context, o Options) (client.Client, error) {
 	const op = "engine: dial"
 	if o.Address == "" {
@@ -93,7 +99,15 @@ func Dial(ctx context.Context, o Options) (client.Client, error) {
 			o.TLS = &TLS{}
 		}
 	}
-	if o.TLS != nil {
+	switch {
+	case o.Dir != "":
+		c, err := Identity(o.Dir)
+		if err != nil {
+			return nil, err
+		}
+		opt.ConnectionOptions.TLS = c
+		opt.ConnectionOptions.DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(newIdentityCredentials(o.Dir, c))}
+	case o.TLS != nil:
 		c, err := o.TLS.config()
 		if err != nil {
 			return nil, err

@@ -46,8 +46,9 @@ func (o EmbeddedOptions) namespace() string {
 // Embedded is a running engine on this machine. It ends with this process,
 // however that ends.
 type Embedded struct {
-	Address   string // host:port for Dial
+	Address   string // host:port
 	Namespace string
+	Dir       string // its database and what opens it
 	Proc      *os.Process
 
 	stdin io.Closer
@@ -132,8 +133,13 @@ func (e *Embedded) readReady(line string, o EmbeddedOptions, tail *tailLog) erro
 	if !ready {
 		return fail.New(fail.Unavailable, "engine: start", o.Dir, "", fmt.Errorf("it ended before it was ready: %s", tail.last()))
 	}
-	e.Address, e.Namespace = address, o.namespace()
+	e.Address, e.Namespace, e.Dir = address, o.namespace(), o.Dir
 	return nil
+}
+
+// Options are how this process and others of the same user dial it.
+func (e *Embedded) Options() Options {
+	return Options{Address: e.Address, Namespace: e.Namespace, Dir: e.Dir}
 }
 
 // Done is closed when the engine has ended, asked or not.

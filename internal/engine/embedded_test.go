@@ -254,7 +254,9 @@ func TestOutcomeOfAnActivity(t *testing.T) {
 
 func TestDialErrors(t *testing.T) {
 	e := enginetest.Start(t, enginetest.Options(t))
-	_, err := engine.Dial(t.Context(), engine.Options{Address: e.Address, Namespace: "nobody"})
+	nobody := e.Options()
+	nobody.Namespace = "nobody"
+	_, err := engine.Dial(t.Context(), nobody)
 	if !fail.Is(err, fail.NotFound) || !strings.Contains(err.Error(), "nobody") {
 		t.Errorf("unknown namespace: %v", err)
 	}
@@ -263,7 +265,7 @@ func TestDialErrors(t *testing.T) {
 		t.Errorf("nobody listens: %v", err)
 	}
 	key := targets.NewSecret("sesame")
-	_, err = engine.Dial(t.Context(), engine.Options{Address: e.Address, APIKey: key, Timeout: time.Second})
+	_, err = engine.Dial(t.Context(), engine.Options{Address: enginetest.PlainFront(t, e), APIKey: key, Timeout: time.Second})
 	if !fail.Is(err, fail.Unavailable) || strings.Contains(err.Error(), "sesame") {
 		t.Errorf("an API key without TLS at the other end: %v", err)
 	}
@@ -372,7 +374,7 @@ func TestEngineUnderASupervisor(t *testing.T) {
 	if now.Address != was.Address {
 		t.Errorf("it moved from %s to %s", was.Address, now.Address)
 	}
-	c, err := engine.Dial(t.Context(), engine.Options{Address: now.Address})
+	c, err := engine.Dial(t.Context(), engine.Options{Address: now.Address, Dir: o.Dir})
 	if err != nil {
 		t.Fatal(err)
 	}

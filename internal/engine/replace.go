@@ -7,6 +7,7 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
 )
@@ -19,6 +20,8 @@ const (
 	// pollerAge is how old the last sign of a living worker can be: it asks for
 	// work at least once a minute.
 	pollerAge = 75 * time.Second
+	// endAtOnce is how many workflows EndAll waits for at a time.
+	endAtOnce = 16
 )
 
 // Input decodes the argument that the newest run of a workflow was started with.
@@ -37,6 +40,16 @@ func Input(ctx context.Context, c client.Client, id string, out any) error {
 		return fail.New(fail.Corrupt, op, id, "", err)
 	}
 	return nil
+}
+
+// EndAll ends workflows, some at a time.
+func EndAll(ctx context.Context, c client.Client, ids []string, why string) error {
+	var g errgroup.Group
+	g.SetLimit(endAtOnce)
+	for _, id := range ids {
+		g.Go(func() error { return End(ctx, c, id, why) })
+	}
+	return g.Wait()
 }
 
 // End cancels a running workflow and waits for its end. One that does not end
@@ -61,7 +74,7 @@ func End(ctx context.Context, c client.Client, id, why string) error {
 			return nil
 		}
 		took := time.Since(began)
-		if took > endWithin || took > orphanWithin && !served(ctx, c, info.GetTaskQueue()) {
+		if took > endWithin || took > orphanWithin && !Served(ctx, c, info.GetTaskQueue()) {
 			err := c.TerminateWorkflow(ctx, id, info.GetExecution().GetRunId(), why)
 			if err != nil && serviceCode(err) != fail.NotFound {
 				return fail.New(serviceCode(err), op, id, "", err)
@@ -76,9 +89,9 @@ func End(ctx context.Context, c client.Client, id, why string) error {
 	}
 }
 
-// served reports whether a worker has asked the queue for work lately. When
-// that cannot be found out, it says yes.
-func served(ctx context.Context, c client.Client, queue string) bool {
+// Served reports whether a worker has asked the queue for work within the last
+// 75 seconds. When that cannot be found out, it says yes.
+func Served(ctx context.Context, c client.Client, queue string) bool {
 	d, err := c.DescribeTaskQueue(ctx, queue, enums.TASK_QUEUE_TYPE_WORKFLOW)
 	if err != nil {
 		return true

@@ -41,6 +41,9 @@ type Schedule struct {
 	WorkflowID string
 	TaskQueue  string
 	Args       []any // plain data, no secrets
+	// RunTimeout is how long a run may take before the engine ends it; 0 sets no
+	// limit, and a run whose queue nobody serves then keeps others from starting.
+	RunTimeout time.Duration
 	// Hash is anything else whose change must update the schedule; may be empty.
 	Hash string
 	// Paused creates it paused. An operator's own pause is never lifted.
@@ -50,25 +53,30 @@ type Schedule struct {
 // Change is what ReconcileSchedules did with one schedule.
 type Change struct {
 	ID     string `json:"id"`
-	Action string `json:"action"` // "created", "updated", "deleted", "kept"
+	Action string `json:"action"` // "created", "updated", "deleted", "kept"; of a run "ended", "left"
 	Paused bool   `json:"paused"`
-	Note   string `json:"note,omitempty"` // of the pause
+	Note   string `json:"note,omitempty"` // of the pause, or why a run was ended or left
 }
 
 const (
-	memoHash  = "drctl.hash"  // on the action: it is replaced with it
-	memoOwner = "drctl.owner" // on the schedule: it is drctl's to delete
-	pauseNote = "paused by the configuration"
-	minWindow = 10 * time.Second
+	memoHash = "drctl.hash" // on the action: it is replaced with it
+	// On the schedule: the platform whose it is to delete.
+	memoPlatform = "drctl.platform"
+	// On the schedules of a drctl that did not tell platforms apart, which
+	// deletes all that have it.
+	memoOldOwner = "drctl.owner"
+	pauseNote    = "paused by the configuration"
+	minWindow    = 10 * time.Second
 )
 
 // ReconcileSchedules makes the engine's schedules those given: missing ones
 // are created, those whose definition changed are updated, and with prune
-// those that drctl made and that are no longer wanted are deleted. Whether a
+// those that drctl made for this platform and that are no longer wanted are
+// deleted. Other platforms' schedules are left alone. Whether a
 // definition changed is told by a hash kept in the action's memo. It does what
 // it can: after an error the changes already made are returned beside it, and
 // calling it again goes on.
-func ReconcileSchedules(ctx context.Context, c client.Client, want []Schedule, prune bool) ([]Change, error) {
+func ReconcileSchedules(ctx context.Context, c client.Client, platform string, want []Schedule, prune bool) ([]Change, error) {
 	wanted := map[string]bool{}
 	for i := range want {
 		if err := want[i].check(); err != nil {
@@ -82,7 +90,7 @@ func ReconcileSchedules(ctx context.Context, c client.Client, want []Schedule, p
 	var changes []Change
 	var errs []error
 	for _, s := range want {
-		ch, err := reconcile(ctx, c, s)
+		ch, err := reconcile(ctx, c, platform, s)
 		if err != nil {
 			errs = append(errs, fail.New(serviceCode(err), "engine: reconcile schedule", s.ID, "", err))
 			continue
@@ -90,7 +98,7 @@ func ReconcileSchedules(ctx context.Context, c client.Client, want []Schedule, p
 		changes = append(changes, ch)
 	}
 	if prune {
-		gone, err := pruneSchedules(ctx, c, wanted)
+		gone, err := pruneSchedules(ctx, c, platform, wanted)
 		changes = append(changes, gone...)
 		if err != nil {
 			errs = append(errs, err)
@@ -111,6 +119,8 @@ func (s *Schedule) check() error {
 		return bad("the interval %s is below a second", s.Every)
 	case s.Offset < 0 || s.Every > 0 && s.Offset >= s.Every:
 		return bad("the offset %s is not within the interval %s", s.Offset, s.Every)
+	case s.RunTimeout < 0:
+		return bad("the time limit %s is negative", s.RunTimeout)
 	case s.Jitter < 0 || s.Every > 0 && s.Jitter >= s.Every:
 		return bad("the jitter %s is not below the interval %s", s.Jitter, s.Every)
 	}
@@ -163,11 +173,11 @@ func (s Schedule) spec() client.ScheduleSpec {
 func (s Schedule) action(hash string) *client.ScheduleWorkflowAction {
 	return &client.ScheduleWorkflowAction{
 		ID: s.WorkflowID, Workflow: s.WorkflowName, TaskQueue: s.TaskQueue, Args: s.Args,
-		Memo: map[string]any{memoHash: hash},
+		Memo: map[string]any{memoHash: hash}, WorkflowRunTimeout: s.RunTimeout,
 	}
 }
 
-func reconcile(ctx context.Context, c client.Client, s Schedule) (Change, error) {
+func reconcile(ctx context.Context, c client.Client, platform string, s Schedule) (Change, error) {
 	hash, err := s.hash()
 	if err != nil {
 		return Change{}, err
@@ -177,7 +187,7 @@ func reconcile(ctx context.Context, c client.Client, s Schedule) (Change, error)
 	if serviceCode(err) == fail.NotFound {
 		o := client.ScheduleOptions{
 			ID: s.ID, Spec: s.spec(), Action: s.action(hash), Overlap: overlaps[s.Overlap],
-			CatchupWindow: s.CatchupWindow, Paused: s.Paused, Memo: map[string]any{memoOwner: "drctl"},
+			CatchupWindow: s.CatchupWindow, Paused: s.Paused, Memo: map[string]any{memoPlatform: platform},
 		}
 		if s.Paused {
 			o.Note = pauseNote
@@ -215,54 +225,88 @@ func hashOf(a client.ScheduleAction) string {
 	if !ok {
 		return ""
 	}
-	p, ok := w.Memo[memoHash].(*commonpb.Payload)
-	if !ok {
-		return ""
-	}
+	p, _ := w.Memo[memoHash].(*commonpb.Payload)
+	return memoText(p)
+}
+
+// memoText is the text in a memo's field; "" when there is none.
+func memoText(p *commonpb.Payload) string {
 	var s string
-	if converter.GetDefaultDataConverter().FromPayload(p, &s) != nil {
+	if p == nil || converter.GetDefaultDataConverter().FromPayload(p, &s) != nil {
 		return ""
 	}
 	return s
 }
 
-func pruneSchedules(ctx context.Context, c client.Client, wanted map[string]bool) ([]Change, error) {
-	const op = "engine: prune schedules"
+// OldSchedules lists the ids of the schedules of a drctl that did not tell
+// platforms apart. DeleteSchedule deletes one.
+func OldSchedules(ctx context.Context, c client.Client) ([]string, error) {
+	var out []string
+	err := eachSchedule(ctx, c, func(e *client.ScheduleListEntry) error {
+		if e.Memo.GetFields()[memoOldOwner] != nil {
+			out = append(out, e.ID)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// DeleteSchedule deletes a schedule and reports whether it was there: the list
+// of schedules is behind by a second or so.
+func DeleteSchedule(ctx context.Context, c client.Client, id string) (was bool, err error) {
+	err = c.ScheduleClient().GetHandle(ctx, id).Delete(ctx)
+	if serviceCode(err) == fail.NotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, fail.New(serviceCode(err), "engine: delete schedule", id, "", err)
+	}
+	return true, nil
+}
+
+func eachSchedule(ctx context.Context, c client.Client, do func(*client.ScheduleListEntry) error) error {
+	const op = "engine: list schedules"
 	list, err := c.ScheduleClient().List(ctx, client.ScheduleListOptions{PageSize: 200})
 	if err != nil {
-		return nil, fail.New(serviceCode(err), op, "", "", err)
+		return fail.New(serviceCode(err), op, "", "", err)
 	}
-	var out []Change
 	for list.HasNext() {
 		e, err := list.Next()
 		if err != nil {
-			return out, fail.New(serviceCode(err), op, "", "", err)
+			return fail.New(serviceCode(err), op, "", "", err)
 		}
-		if wanted[e.ID] || e.Memo.GetFields()[memoOwner] == nil {
-			continue
+		if err := do(e); err != nil {
+			return err
 		}
-		err = c.ScheduleClient().GetHandle(ctx, e.ID).Delete(ctx)
-		if serviceCode(err) == fail.NotFound {
-			continue // the list is behind
-		}
-		if err != nil {
-			return out, fail.New(serviceCode(err), op, e.ID, "", err)
-		}
-		out = append(out, Change{ID: e.ID, Action: "deleted"})
 	}
-	return out, nil
+	return nil
+}
+
+func pruneSchedules(ctx context.Context, c client.Client, platform string, wanted map[string]bool) (out []Change, err error) {
+	err = eachSchedule(ctx, c, func(e *client.ScheduleListEntry) error {
+		if wanted[e.ID] || memoText(e.Memo.GetFields()[memoPlatform]) != platform {
+			return nil
+		}
+		was, err := DeleteSchedule(ctx, c, e.ID)
+		if was {
+			out = append(out, Change{ID: e.ID, Action: "deleted"})
+		}
+		return err
+	})
+	return out, err
 }
 
 // String renders the change for people: "cut/shop: updated (paused: maintenance)".
 func (c Change) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s", c.ID, c.Action)
-	if c.Paused {
-		b.WriteString(" (paused")
-		if c.Note != "" {
-			b.WriteString(": " + c.Note)
-		}
-		b.WriteString(")")
+	switch {
+	case c.Paused && c.Note != "":
+		fmt.Fprintf(&b, " (paused: %s)", c.Note)
+	case c.Paused:
+		b.WriteString(" (paused)")
+	case c.Note != "":
+		fmt.Fprintf(&b, " (%s)", c.Note)
 	}
 	return b.String()
 }

@@ -20,7 +20,7 @@ func TestReconcileSchedules(t *testing.T) {
 	base := engine.Schedule{ID: "backup/shop", Cron: "0 3 * * *", WorkflowName: "TakeBackup", WorkflowID: "backup/shop", TaskQueue: queue}
 	do := func(want string, prune bool, s ...engine.Schedule) {
 		t.Helper()
-		got, err := engine.ReconcileSchedules(ctx, c, s, prune)
+		got, err := engine.ReconcileSchedules(ctx, c, "small", s, prune)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +71,7 @@ func TestReconcileSchedules(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "pruned", func() bool { // the list of schedules is behind
-		got, err := engine.ReconcileSchedules(ctx, c, []engine.Schedule{base}, true)
+		got, err := engine.ReconcileSchedules(ctx, c, "small", []engine.Schedule{base}, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,6 +80,26 @@ func TestReconcileSchedules(t *testing.T) {
 	if _, err := c.ScheduleClient().GetHandle(ctx, "foreign").Describe(ctx); err != nil {
 		t.Errorf("a schedule that is not drctl's: %v", err)
 	}
+}
+
+// A run whose queue nobody serves ends at its limit, and the next one starts.
+func TestScheduledRunsEndAtTheirLimit(t *testing.T) {
+	c := enginetest.Client(t, enginetest.Start(t, enginetest.Options(t)))
+	s := engine.Schedule{ID: "cut/shop", Every: time.Second, WorkflowName: "TakeCut", WorkflowID: "scheduled/cut/shop", TaskQueue: "nobody", RunTimeout: 2 * time.Second}
+	if _, err := engine.ReconcileSchedules(t.Context(), c, "small", []engine.Schedule{s}, true); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	waitFor(t, "a second run", func() bool {
+		rs, err := engine.Running(t.Context(), c, "scheduled/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rs {
+			seen[r.ID] = true
+		}
+		return len(seen) > 1
+	})
 }
 
 func TestScheduleMistakes(t *testing.T) {
@@ -92,15 +112,16 @@ func TestScheduleMistakes(t *testing.T) {
 		"offset too large": func(s *engine.Schedule) { s.Offset = time.Minute },
 		"jitter too large": func(s *engine.Schedule) { s.Jitter = time.Hour },
 		"overlap":          func(s *engine.Schedule) { s.Overlap = "sometimes" },
+		"negative limit":   func(s *engine.Schedule) { s.RunTimeout = -1 },
 		"no queue":         func(s *engine.Schedule) { s.TaskQueue = "" },
 	} {
 		s := good
 		change(&s)
-		if _, err := engine.ReconcileSchedules(t.Context(), nil, []engine.Schedule{s}, false); !fail.Is(err, fail.Invalid) {
+		if _, err := engine.ReconcileSchedules(t.Context(), nil, "small", []engine.Schedule{s}, false); !fail.Is(err, fail.Invalid) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	if _, err := engine.ReconcileSchedules(t.Context(), nil, []engine.Schedule{good, good}, false); !fail.Is(err, fail.Invalid) {
+	if _, err := engine.ReconcileSchedules(t.Context(), nil, "small", []engine.Schedule{good, good}, false); !fail.Is(err, fail.Invalid) {
 		t.Errorf("twice: got %v", err)
 	}
 }

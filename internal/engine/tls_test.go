@@ -42,7 +42,7 @@ func TestDialThroughTLS(t *testing.T) {
 		{"no API key", keyed, &trust, "", fail.Denied},
 		{"a wrong API key", keyed, &trust, "sesame-shut-77c1", fail.Denied},
 		{"plain text to TLS", front, nil, "", fail.Unavailable},
-		{"TLS to plain text", e.Address, &trust, "", fail.Unavailable},
+		{"TLS to plain text", enginetest.PlainFront(t, e), &trust, "", fail.Unavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cl, err := engine.Dial(t.Context(), engine.Options{Address: c.address, Namespace: e.Namespace, TLS: c.tls, APIKey: targets.NewSecret(c.key)})

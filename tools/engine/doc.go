@@ -8,10 +8,11 @@
 //     loses nothing;
 //   - a database written by a newer schema is refused, and one of an older
 //     schema is copied before it is upgraded;
-//   - it ends when its standard input closes, unless it runs --detached.
+//   - it ends when its standard input closes, unless it runs --detached;
+//   - nobody but its user gets a word with it: all its ports speak TLS alone and
+//     demand the certificate in engine.pem, which that user alone can read.
 //
-// It never listens outside the loopback interface, never authenticates (who
-// can reach the loopback interface is trusted) and never phones home.
+// It never listens outside the loopback interface and never phones home.
 //
 // The first line on standard output is JSON: either
 // {"address":...,"pid":...} once the namespace can be used, or {"error":{...}}.

@@ -143,8 +143,8 @@ func parse(args []string, stderr io.Writer) (o options, show bool, err error) {
 }
 
 func serve(ctx context.Context, o options, stdout io.Writer, log *slog.Logger, level *slog.LevelVar) error {
-	if err := os.MkdirAll(o.dir, 0o700); err != nil {
-		return &problem{Code: "invalid", Op: "engine: make directory", Subject: o.dir, Message: err.Error()}
+	if err := ownDir(o.dir); err != nil {
+		return err
 	}
 	unlock, err := lockDir(o.dir)
 	if err != nil {
@@ -158,7 +158,11 @@ func serve(ctx context.Context, o options, stdout io.Writer, log *slog.Logger, l
 	if err != nil {
 		return err
 	}
-	s, err := newServer(o, ports, log)
+	id, err := newIdentity(o.dir)
+	if err != nil {
+		return err
+	}
+	s, err := newServer(o, ports, id, log)
 	if err != nil {
 		return err
 	}
@@ -176,7 +180,7 @@ func serve(ctx context.Context, o options, stdout io.Writer, log *slog.Logger, l
 		Address: ports.address(), Namespace: o.namespace, Pid: os.Getpid(), Started: time.Now().UTC(),
 		Version: version, Server: headers.ServerVersion, Schema: sqlite.Version,
 	}
-	if err := settle(ctx, o, line.Address); err != nil {
+	if err := settle(ctx, o, line.Address, id); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -25,7 +25,7 @@ import (
 	"go.temporal.io/server/schema/sqlite"
 	"go.temporal.io/server/temporal"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -158,7 +158,7 @@ func serverConfig(o options, p ports) *config.Config {
 	return c
 }
 
-func newServer(o options, p ports, log *slog.Logger) (temporal.Server, error) {
+func newServer(o options, p ports, id identity, log *slog.Logger) (temporal.Server, error) {
 	c := serverConfig(o, p)
 	ns, err := sqlite.NewNamespaceConfig(cluster0, o.namespace, false, nil)
 	if err != nil {
@@ -187,6 +187,8 @@ func newServer(o options, p ports, log *slog.Logger) (temporal.Server, error) {
 			primitives.WorkerService:   static.SingleLocalHost(p.host(3)),
 		}),
 		temporal.WithLogger(logger),
+		// Who got through the handshake is the owner and may do everything.
+		temporal.WithTLSConfigFactory(id.provider()),
 		temporal.WithAuthorizer(authorizer),
 		temporal.WithClaimMapper(func(*config.Config) authorization.ClaimMapper { return mapper }),
 		temporal.WithDynamicConfigClient(dynamicconfig.StaticClient{
@@ -211,10 +213,10 @@ func startError(o options, err error) error {
 
 // settle waits until the namespace answers, then sets its retention when the
 // one asked for is another than the one it was made with.
-func settle(ctx context.Context, o options, address string) error {
+func settle(ctx context.Context, o options, address string, id identity) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
-	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(credentials.NewTLS(id.client())))
 	if err != nil {
 		return err
 	}

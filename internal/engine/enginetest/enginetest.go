@@ -53,7 +53,9 @@ func Start(t testing.TB, o engine.EmbeddedOptions) *engine.Embedded {
 // Client dials an engine and closes the client at the end of the test.
 func Client(t testing.TB, e *engine.Embedded) client.Client {
 	t.Helper()
-	c, err := engine.Dial(context.Background(), engine.Options{Address: e.Address, Namespace: e.Namespace, Timeout: 20 * time.Second, Log: Log(t)})
+	o := e.Options()
+	o.Timeout, o.Log = 20*time.Second, Log(t)
+	c, err := engine.Dial(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

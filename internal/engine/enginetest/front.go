@@ -102,11 +102,25 @@ func (a Authority) listen(t testing.TB, mutual bool) net.Listener {
 	return l
 }
 
-// Front puts TLS before an engine and returns its address: with mutual it
-// demands a client certificate of the authority.
+// Front puts another TLS before an engine, as a cluster of one's own has it, and
+// returns its address: with mutual it demands a client certificate of the authority.
 func (a Authority) Front(t testing.TB, e *engine.Embedded, mutual bool) (address string) {
 	t.Helper()
-	l := a.listen(t, mutual)
+	return forward(t, a.listen(t, mutual), e)
+}
+
+// PlainFront speaks plain text, as a cluster inside a private network does.
+func PlainFront(t testing.TB, e *engine.Embedded) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return forward(t, l, e)
+}
+
+// forward hands what comes to the listener to the engine until the test ends.
+func forward(t testing.TB, l net.Listener, e *engine.Embedded) (address string) {
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
@@ -116,10 +130,15 @@ func (a Authority) Front(t testing.TB, e *engine.Embedded, mutual bool) (address
 			}
 			go func() {
 				defer func() { _ = in.Close() }()
-				if in.(*tls.Conn).Handshake() != nil {
+				if secure, ok := in.(*tls.Conn); ok && secure.Handshake() != nil {
 					return
 				}
-				out, err := net.Dial("tcp4", e.Address)
+				behind, err := engine.Identity(e.Dir)
+				if err != nil {
+					return
+				}
+				behind.NextProtos = []string{"h2"}
+				out, err := tls.Dial("tcp4", e.Address, behind)
 				if err != nil {
 					return
 				}
@@ -135,10 +154,14 @@ func (a Authority) Front(t testing.TB, e *engine.Embedded, mutual bool) (address
 // KeyFront is a front that demands an API key, as a cloud service does.
 func (a Authority) KeyFront(t testing.TB, e *engine.Embedded, key string) (address string) {
 	t.Helper()
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: e.Address})
-	plain := &http.Transport{Protocols: &http.Protocols{}}
-	plain.Protocols.SetUnencryptedHTTP2(true)
-	proxy.Transport, proxy.FlushInterval, proxy.ErrorLog = plain, -1, log.New(io.Discard, "", 0)
+	behind, err := engine.Identity(e.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "https", Host: e.Address})
+	inner := &http.Transport{TLSClientConfig: behind, Protocols: &http.Protocols{}}
+	inner.Protocols.SetHTTP2(true)
+	proxy.Transport, proxy.FlushInterval, proxy.ErrorLog = inner, -1, log.New(io.Discard, "", 0)
 	// An answer of trailers alone reads as headers. Passed on as such it may lose
 	// the flag that ends the stream, which makes it an answer without trailers.
 	proxy.ModifyResponse = func(r *http.Response) error {
