@@ -160,11 +160,13 @@ func Union(perVault [][]Lineage) []Lineage {
 				a.l.Chunks, a.l.Holes = nil, nil
 				byID[l.ID] = a
 			}
+			cutOff := max(a.l.cutOff, l.cutOff)
 			if l.Origin && !a.l.Origin {
 				chunks, holes := a.l.Chunks, a.l.Holes
 				a.l = l
 				a.l.Chunks, a.l.Holes = chunks, holes
 			}
+			a.l.cutOff = cutOff
 			for _, h := range l.Holes {
 				if !slices.Contains(a.l.Holes, h) {
 					a.l.Holes = append(a.l.Holes, h)

@@ -109,11 +109,16 @@ func TestLastNames(t *testing.T) {
 // plantBase puts the record of a base into a vault.
 func plantBase(t testing.TB, v *vault.Vault, id string, from, until targets.Position) targets.Artifact {
 	t.Helper()
-	b := targets.Artifact{ID: id, Shard: shard, Kind: targets.Redis, From: from, Until: until, Finished: time.Now()}
+	b := targets.Artifact{ID: id, Shard: shard, Kind: targets.Redis, From: from, Until: until, Started: time.Now(), Finished: time.Now()}
+	plantRecord(t, v, b)
+	return b
+}
+
+func plantRecord(t testing.TB, v *vault.Vault, b targets.Artifact) {
+	t.Helper()
 	body, err := json.Marshal(b)
 	must(t, err)
-	must(t, v.PutSealed(ctx, vault.BaseRecordKey(shard, id), nil, body))
-	return b
+	must(t, v.PutSealed(ctx, vault.BaseRecordKey(b.Shard, b.ID), nil, body))
 }
 
 // plantNames puts the names of chunks of 10 bytes [from, to) of a lineage into

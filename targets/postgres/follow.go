@@ -32,6 +32,7 @@ type follower struct {
 	srv     server
 	hist    history // of the server's current timeline
 	files   map[uint32][]byte
+	least   uint64 // what the server has been told is safe, by whomever
 }
 
 // Follow streams the server's WAL into the archive. See targets.Follower.
@@ -131,6 +132,7 @@ func (f *follower) prepare(ctx context.Context) (slotState, error) {
 		}
 		f.d.log.Info("stream: replication slot made", "instance", f.in.String(), "slot", f.d.slot, "from", targets.FormatLSN(slot.restart))
 	}
+	f.least = slot.restart
 	if f.repl, err = walsender(ctx, opFollow, f.in); err != nil {
 		return slot, err
 	}
@@ -310,8 +312,9 @@ func (f *follower) stream(ctx context.Context, tli uint32, from uint64) (switchP
 		}
 		return switchPoint{}, f.streamError(err)
 	}
-	s := newSender(f.repl, f.archive, from)
+	s := newSender(f.repl, f.archive, from, f.least)
 	next, err := s.run(ctx)
+	f.least = s.least // a timeline begins before the place where the last one ended
 	if err != nil {
 		return next, f.streamError(err)
 	}

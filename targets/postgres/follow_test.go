@@ -172,6 +172,52 @@ func TestFollowAcknowledgesOnlyWhatIsDurable(t *testing.T) {
 	}
 }
 
+// An archive that begins again with less that is durable, as when one of its
+// vaults has to be brought up, does not move the slot back.
+func TestFollowNeverAcknowledgesLessThanBefore(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	c := open(t, in)
+	id := lineageOf(t, d, in)
+	slot := func() uint64 {
+		return lsn(t, c, "SELECT restart_lsn::text FROM pg_replication_slots WHERE slot_name = 'drctl'")
+	}
+	flush := func() uint64 {
+		return lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text")
+	}
+	a := newArchive()
+	stop := follow(t, d, in, a)
+	fill(t, c, 2<<20)
+	a.reach(t, id, flush())
+	_ = stop()
+	before, start := slot(), a.lineages[id].start
+	if before <= start {
+		t.Fatalf("the slot is at %s, nothing was acknowledged", targets.FormatLSN(before))
+	}
+	a.mu.Lock()
+	a.auto, a.durable[id] = false, start+1
+	a.mu.Unlock()
+	follow(t, d, in, a)
+	fill(t, c, 1<<20)
+	end := flush()
+	a.reach(t, id, end)
+	time.Sleep(1500 * time.Millisecond) // more than a status of each second
+	if at := slot(); at < before {
+		t.Fatalf("the slot went back from %s to %s", targets.FormatLSN(before), targets.FormatLSN(at))
+	}
+	a.mu.Lock()
+	a.durable[id] = end
+	a.mu.Unlock()
+	a.signal()
+	for try := 0; slot() < end; try++ {
+		if try == 80 {
+			t.Fatalf("the slot is at %s, %s is durable", targets.FormatLSN(slot()), targets.FormatLSN(end))
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+}
+
 func TestFollowSlotInUse(t *testing.T) {
 	t.Parallel()
 	d, _ := driver(t)

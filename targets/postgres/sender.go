@@ -34,13 +34,14 @@ type sender struct {
 	archive targets.Archive
 	start   uint64
 	pos     uint64 // next byte expected; reading goroutine only
+	least   uint64 // what the slot was told before
 
 	mu    sync.Mutex // guards writes to conn
 	asked chan struct{}
 }
 
-func newSender(repl *pgconn.PgConn, archive targets.Archive, from uint64) *sender {
-	return &sender{conn: repl.Conn(), front: repl.Frontend(), archive: archive, start: from, pos: from, asked: make(chan struct{}, 1)}
+func newSender(repl *pgconn.PgConn, archive targets.Archive, from, least uint64) *sender {
+	return &sender{conn: repl.Conn(), front: repl.Frontend(), archive: archive, start: from, pos: from, least: least, asked: make(chan struct{}, 1)}
 }
 
 // run returns the next timeline and where it begins, or an error.
@@ -97,9 +98,15 @@ func (s *sender) acknowledge(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// status sends a standby status update that claims only what is durable.
+// status sends a standby status update that claims only what is durable. What
+// is less than the slot was told before is not said (0 claims nothing): the
+// server would move the slot back to log that it may have removed.
 func (s *sender) status(ask bool) error {
 	safe := s.archive.Durable()
+	if safe < s.least {
+		safe = 0
+	}
+	s.least = max(s.least, safe)
 	msg := make([]byte, 34)
 	msg[0] = pglogrepl.StandbyStatusUpdateByteID
 	for _, off := range []int{1, 9, 17} {
