@@ -92,7 +92,7 @@ func fullDue(done []targets.Artifact, region string, every int) bool {
 	return last.Region != region || every > 0 && last.SinceFull+1 >= every
 }
 
-// reached waits until the stream is durable up to the base's end.
+// reached waits until the stream is durable from the base's beginning to its end.
 func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artifact, beat *beater) error {
 	wctx, cancel := context.WithTimeout(ctx, baseWait)
 	defer cancel()
@@ -102,7 +102,7 @@ func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artif
 		most = max(most, n)
 		beat.progress("stream", int64(most-n), int64(most))
 	}
-	if _, err := stream.AwaitDurable(wctx, set, b.Shard, b.Until, 200*time.Millisecond, missing); err != nil {
+	if _, err := stream.AwaitDurable(wctx, set, b.Shard, b.From, b.Until, 200*time.Millisecond, missing); err != nil {
 		return fail.New(fail.CodeOf(err), "backup: wait for the stream", b.Shard.String(),
 			"the base is stored but its stream does not reach it; is the shard's archiver running? see: drctl status", err)
 	}

@@ -117,8 +117,10 @@ func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOu
 	return SnapshotOut{Position: pos, Stats: stats, Vaults: held}, err
 }
 
-// SealCut waits until every stream is durable up to the cut and writes its
-// manifest. A cut that is sealed already is returned as it is.
+// SealCut waits until every shard can be recovered to the cut from as many
+// vaults as the policy asks for, a base and an unbroken durable stream of each
+// leading there, and writes the cut's record into them. A cut that is sealed
+// already is returned as it is.
 func (a *Activities) SealCut(ctx context.Context, in CutIn) (targets.Cut, error) {
 	cut, err := a.seal(ctx, in.Cut)
 	return cut, engine.EncodeError(err)
@@ -148,6 +150,7 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 	defer stop()
 	held := make([][]string, len(cut.Shards))
 	errs := make([]error, len(cut.Shards))
+	before := newestSealed{group: cut.Group}
 	var wg sync.WaitGroup
 	for i, p := range cut.Shards {
 		wg.Go(func() {
@@ -156,11 +159,15 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 				held[i], errs[i] = holders(ctx, set, p.Shard, p.Position)
 				return
 			}
-			held[i], errs[i] = stream.AwaitDurable(ctx, set, p.Shard, p.Position, 100*time.Millisecond, func(n uint64) { lag.note(p.Shard, n) })
+			held[i], errs[i] = stream.AwaitRecoverable(ctx, set, p.Shard, p.Position, before.point(p.Shard), 100*time.Millisecond,
+				func(n uint64) { lag.note(p.Shard, n) })
 		})
 	}
 	wg.Wait()
 	for i, err := range errs {
+		if fail.Is(err, fail.NotFound) {
+			return cut, err // says itself what is missing
+		}
 		if err != nil {
 			return cut, fail.New(fail.CodeOf(err), "cut: seal", cut.Shards[i].Shard.String(), "is the shard's archiver running? see: drctl status", err)
 		}
@@ -172,6 +179,39 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 	cut.SealedAt = time.Now().UTC()
 	_, err = set.SaveCut(ctx, cut)
 	return cut, err
+}
+
+// newestSealed finds the newest cut that was sealed in each vault, once: what is
+// held up to there need not be looked for again.
+type newestSealed struct {
+	group string
+	mu    sync.Mutex
+	cuts  map[*vault.Vault]*targets.Cut
+}
+
+// point tells one shard's point of the newest cut that was sealed in a vault;
+// the zero position when there is none.
+func (n *newestSealed) point(shard targets.ShardID) func(context.Context, *vault.Vault) (targets.Position, error) {
+	return func(ctx context.Context, v *vault.Vault) (targets.Position, error) {
+		n.mu.Lock()
+		cut := n.cuts[v]
+		n.mu.Unlock()
+		if cut == nil {
+			newest, _, err := NewestCut(ctx, v, n.group)
+			if err != nil && !fail.Is(err, fail.NotFound) {
+				return targets.Position{}, err
+			}
+			cut = &newest
+			n.mu.Lock()
+			if n.cuts == nil {
+				n.cuts = map[*vault.Vault]*targets.Cut{}
+			}
+			n.cuts[v] = cut
+			n.mu.Unlock()
+		}
+		p, _ := cut.Point(shard)
+		return p.Position, nil
+	}
 }
 
 // holders lists the regions whose vaults hold the object manifest, and with it
@@ -237,27 +277,27 @@ func (a *Activities) shareCuts(parent context.Context, group string) error {
 	}
 	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "share cuts"} })
 	defer stop()
-	known := map[*vault.Vault]map[targets.ShardID]*holding{}
+	trails := map[*vault.Vault]map[targets.ShardID]*stream.Trail{}
 	broken := map[*vault.Vault]error{}
 	// Older cuts are retention's: one that it has removed must not come back.
 	n, err := set.ShareCuts(ctx, group, time.Now().Add(-pol.Retention.KeepCuts), func(ctx context.Context, v *vault.Vault, c targets.Cut) (bool, error) {
 		if broken[v] != nil {
 			return false, nil // said once
 		}
-		if known[v] == nil {
-			known[v] = map[targets.ShardID]*holding{}
+		if trails[v] == nil {
+			trails[v] = map[targets.ShardID]*stream.Trail{}
 		}
 		for _, p := range c.Shards {
-			h := known[v][p.Shard]
-			if h == nil {
-				var err error
-				if h, err = holdingOf(ctx, v, p.Shard); err != nil {
-					broken[v] = err
-					return false, err
-				}
-				known[v][p.Shard] = h
+			t := trails[v][p.Shard]
+			if t == nil {
+				t = stream.NewTrail(v, p.Shard)
+				trails[v][p.Shard] = t
 			}
-			if ok, err := h.leadsTo(ctx, p); !ok || err != nil {
+			ok, err := leadsTo(ctx, v, t, p)
+			if err != nil {
+				broken[v] = err
+			}
+			if !ok || err != nil {
 				return false, err
 			}
 		}
@@ -269,27 +309,10 @@ func (a *Activities) shareCuts(parent context.Context, group string) error {
 	return err
 }
 
-// holding is what one vault holds of one shard.
-type holding struct {
-	bases []targets.Artifact
-	log   []stream.Lineage
-	door  *vault.ShardVault
-}
-
-func holdingOf(ctx context.Context, v *vault.Vault, shard targets.ShardID) (*holding, error) {
-	h := &holding{door: v.Shard(shard)}
-	var err error
-	if h.bases, err = v.Bases(ctx, shard); err != nil {
-		return nil, err
-	}
-	h.log, err = stream.Load(ctx, v, shard)
-	return h, err
-}
-
 // leadsTo reports whether the point can be recovered from the vault.
-func (h *holding) leadsTo(ctx context.Context, p targets.ShardPoint) (bool, error) {
+func leadsTo(ctx context.Context, v *vault.Vault, t *stream.Trail, p targets.ShardPoint) (bool, error) {
 	if p.Kind == targets.S3 {
-		r, err := h.door.Manifest(ctx, p.Position.Manifest)
+		r, err := v.Shard(p.Shard).Manifest(ctx, p.Position.Manifest)
 		if err != nil {
 			if fail.Is(err, fail.NotFound) {
 				err = nil
@@ -298,13 +321,8 @@ func (h *holding) leadsTo(ctx context.Context, p targets.ShardPoint) (bool, erro
 		}
 		return true, r.Close()
 	}
-	return slices.ContainsFunc(h.bases, func(b targets.Artifact) bool {
-		if _, err := stream.Path(h.log, b.Until, p.Position); err != nil {
-			return false
-		}
-		_, err := stream.Path(h.log, b.From, p.Position)
-		return err == nil
-	}), nil
+	lead, err := t.To(ctx, p.Position)
+	return lead.Held(), err
 }
 
 // AbandonedCut is the record of a cut that could not be sealed in time.

@@ -113,15 +113,13 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 	if err != nil {
 		return PickOut{}, err
 	}
-	goal := restore.Goal{Group: in.Drill.Group, Cut: restore.Latest, Vault: in.Drill.Vault, Into: restore.Sandbox}
-	// The group comes from the vault alone: a drill must not need the rest.
-	inv, err := Inventory(ctx, v, goal, nil)
-	if err != nil {
+	cuts, err := v.Cuts(ctx, in.Drill.Group) // newestIs looks for damage
+	if err != nil && len(cuts) == 0 {
 		return PickOut{}, err
 	}
 	var seed [8]byte
 	_, _ = rand.Read(seed[:]) // never fails
-	cut, sample, err := drills.PickCut(inv.Cuts, in.Drill, in.Now, in.Disaster, int64(binary.BigEndian.Uint64(seed[:])>>1))
+	cut, sample, err := drills.PickCut(cuts, in.Drill, in.Now, in.Disaster, int64(binary.BigEndian.Uint64(seed[:])>>1))
 	if err != nil {
 		return PickOut{}, err
 	}
@@ -130,7 +128,12 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 			return PickOut{}, err
 		}
 	}
-	goal.Cut = cut.ID
+	goal := restore.Goal{Group: in.Drill.Group, Cut: cut.ID, Vault: in.Drill.Vault, Into: restore.Sandbox}
+	// The group comes from the vault alone: a drill must not need the rest.
+	inv, err := Inventory(ctx, v, goal, nil)
+	if err != nil {
+		return PickOut{}, err
+	}
 	plan, err := restore.Build(goal, inv, in.Now)
 	return PickOut{Plan: plan, Sample: sample}, err
 }

@@ -80,7 +80,9 @@ func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if _, err := stream.WaitDurable(ctx, w.set, in.Shard, st.Position, 50*time.Millisecond); err != nil {
+		last := st.Position
+		last.Offset--
+		if _, err := stream.AwaitDurable(ctx, w.set, in.Shard, last, st.Position, 50*time.Millisecond, nil); err != nil {
 			t.Fatal(err)
 		}
 		return st.Position

@@ -17,12 +17,12 @@ import (
 // shards come from the cut itself: a vault is self-describing.
 func Inventory(ctx context.Context, v *vault.Vault, goal restore.Goal, group *Group) (restore.Inventory, error) {
 	inv := restore.Inventory{Vault: v.Region()}
-	cuts, err := v.Cuts(ctx, goal.Group)
+	cuts, damaged, err := goalCuts(ctx, v, goal)
+	for _, d := range damaged {
+		inv.Damaged = append(inv.Damaged, d.Error())
+	}
 	if err != nil {
-		inv.Damaged = append(inv.Damaged, err.Error())
-		if len(cuts) == 0 {
-			return inv, err
-		}
+		return inv, err
 	}
 	kinds := map[targets.ShardID]targets.Kind{}
 	var ids []targets.ShardID
@@ -49,7 +49,12 @@ func Inventory(ctx context.Context, v *vault.Vault, goal restore.Goal, group *Gr
 		}
 	}
 	for _, id := range ids {
-		sh, err := shardInventory(ctx, v, id, kinds[id], goal.At)
+		var sh restore.ShardInventory
+		if goal.At.IsZero() {
+			sh, err = shardToCut(ctx, v, id, kinds[id], inv.Cuts)
+		} else {
+			sh, err = shardInventory(ctx, v, id, kinds[id], goal.At)
+		}
 		if err != nil && !fail.Is(err, fail.NotFound) && !fail.Is(err, fail.Corrupt) {
 			return inv, err
 		}
@@ -61,12 +66,58 @@ func Inventory(ctx context.Context, v *vault.Vault, goal restore.Goal, group *Gr
 	return inv, nil
 }
 
+// goalCuts reads the cuts that a goal is about: one, or for an instant all. An
+// error is one of the vault, or the damage when nothing else can be read.
+func goalCuts(ctx context.Context, v *vault.Vault, goal restore.Goal) (cuts []targets.Cut, damaged []error, err error) {
+	switch {
+	case !goal.At.IsZero():
+		if cuts, err = v.Cuts(ctx, goal.Group); err != nil {
+			damaged = []error{err}
+		}
+		if len(cuts) > 0 {
+			err = nil
+		}
+		return cuts, damaged, err
+	case goal.Cut == restore.Latest:
+		c, damaged, err := NewestCut(ctx, v, goal.Group)
+		if fail.Is(err, fail.NotFound) {
+			return nil, damaged, errors.Join(damaged...) // that there is none the plan says
+		}
+		return []targets.Cut{c}, damaged, err
+	}
+	c, err := v.Cut(ctx, goal.Group, goal.Cut)
+	if fail.Is(err, fail.NotFound) || fail.Is(err, fail.Invalid) {
+		return nil, nil, nil // likewise
+	}
+	return []targets.Cut{c}, nil, err
+}
+
+// shardToCut reads what leads to one cut: the newest base from which the log
+// leads there, and that log alone.
+func shardToCut(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, cuts []targets.Cut) (restore.ShardInventory, error) {
+	sh := restore.ShardInventory{Shard: id, Kind: kind}
+	if kind == targets.S3 || len(cuts) == 0 {
+		return sh, nil // the cut names its manifest
+	}
+	p, ok := cuts[0].Point(id)
+	if !ok {
+		return sh, nil
+	}
+	trail := stream.NewTrail(v, id)
+	lead, err := trail.To(ctx, p.Position)
+	if err != nil {
+		return sh, err
+	}
+	if sh.NoBase = lead.Why; lead.Base.ID != "" {
+		sh.Bases = []targets.Artifact{lead.Base}
+		sh.Lineages, err = trail.Load(ctx, lead)
+	}
+	return sh, errors.Join(append(lead.Damaged, err)...)
+}
+
 func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, at time.Time) (restore.ShardInventory, error) {
 	sh := restore.ShardInventory{Shard: id, Kind: kind}
 	if kind == targets.S3 {
-		if at.IsZero() {
-			return sh, nil // the cut names its manifest
-		}
 		ms, err := v.ManifestsAround(ctx, id, at)
 		for _, m := range ms {
 			known := !m.AsOf.IsZero()
@@ -85,7 +136,7 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 	if sh.Lineages, err = stream.Load(ctx, v, id); err != nil {
 		errs = append(errs, err)
 	}
-	if !at.IsZero() && kind == targets.Redis && err == nil {
+	if kind == targets.Redis && err == nil {
 		sh.At, sh.NotAt = positionAt(ctx, v, id, sh.Lineages, at)
 		if sh.NotAt != nil && fail.Retryable(sh.NotAt) {
 			errs = append(errs, sh.NotAt)
@@ -107,6 +158,24 @@ func positionAt(ctx context.Context, v *vault.Vault, id targets.ShardID, ls []st
 		return targets.Position{}, err
 	}
 	return targets.Position{Kind: targets.Redis, Lineage: l.ID, Offset: off}, nil
+}
+
+// NewestCut reads the newest sealed cut that the vault has a readable record of.
+// The errors name damaged records that are newer. It is not-found when there is
+// no cut that could be read.
+func NewestCut(ctx context.Context, v *vault.Vault, group string) (newest targets.Cut, damaged []error, err error) {
+	for c, err := range v.CutsNewest(ctx, group) {
+		switch {
+		case fail.Is(err, fail.Corrupt):
+			damaged = append(damaged, err)
+		case err != nil:
+			return newest, damaged, err
+		case !c.SealedAt.IsZero():
+			return c, damaged, nil
+		}
+	}
+	return newest, damaged, fail.New(fail.NotFound, "vault: newest cut", group, "take one with: drctl cut now",
+		errors.Join(append(damaged, errors.New("the vault of "+v.Region()+" holds no sealed cut of the group that can be read"))...))
 }
 
 // PlanRestore builds a plan from what the goal's vault holds now.

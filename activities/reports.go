@@ -37,15 +37,12 @@ func saveReport(ctx context.Context, p Platform, g Group, kind, id string, repor
 // Abandoned lists the cuts of a group that were abandoned after the cut of the
 // given id ("" is all), oldest first.
 func Abandoned(ctx context.Context, v *vault.Vault, group, after string) ([]AbandonedCut, error) {
-	ids, err := v.Reports(ctx, AbandonedReports)
+	ids, err := v.ReportsAfter(ctx, AbandonedReports, after)
 	if err != nil {
 		return nil, err
 	}
 	var out []AbandonedCut
 	for _, id := range ids {
-		if id <= after {
-			continue
-		}
 		var x AbandonedCut
 		if err := v.Report(ctx, AbandonedReports, id, &x); err != nil {
 			return out, err

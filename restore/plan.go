@@ -64,6 +64,9 @@ type ShardInventory struct {
 	Bases     []targets.Artifact
 	Lineages  []stream.Lineage
 	Manifests []Manifest // object stores
+	// NoBase says why no base leads to the goal's cut, when that is known and
+	// the bases are not listed.
+	NoBase string
 	// At is where the log stood at the goal's instant, found by reading the
 	// stream's time marks (Redis); only for goals with At. NotAt says why the
 	// archive cannot tell.
@@ -372,7 +375,7 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 		return s, nil
 	}
 	if len(bases) == 0 {
-		why = append(why, errors.New("there is no base"))
+		why = append(why, errors.New(cmp.Or(sh.NoBase, "there is no base")))
 	}
 	return Step{}, fail.New(fail.NotFound, opPlan, sh.Shard.String(), "", errors.Join(why...))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,13 +99,9 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	if err != nil {
 		return err
 	}
-	cuts, damaged := v.Cuts(ctx, group)
+	cuts, damaged := newestCuts(ctx, v, group, limit)
 	if damaged != nil && len(cuts) == 0 {
 		return damaged
-	}
-	slices.Reverse(cuts)
-	if limit > 0 && len(cuts) > limit {
-		cuts = cuts[:limit]
 	}
 	var abandoned []activities.AbandonedCut
 	if all {
@@ -138,6 +135,28 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 		printFenceStats(a, fenceStats(cuts))
 	}
 	return damaged
+}
+
+// newestCuts reads the newest cuts of a group, all when the limit is 0. What is
+// damaged among them is joined into the error.
+func newestCuts(ctx context.Context, v *vault.Vault, group string, limit int) ([]targets.Cut, error) {
+	if limit <= 0 {
+		cuts, err := v.Cuts(ctx, group)
+		slices.Reverse(cuts)
+		return cuts, err
+	}
+	cuts := []targets.Cut{}
+	var damaged []error
+	for c, err := range v.CutsNewest(ctx, group) {
+		if err != nil {
+			damaged = append(damaged, err)
+			continue
+		}
+		if cuts = append(cuts, c); len(cuts) == limit {
+			break
+		}
+	}
+	return cuts, errors.Join(damaged...)
 }
 
 // fenceFigures are percentiles over cuts.

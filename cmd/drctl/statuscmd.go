@@ -231,7 +231,7 @@ func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, bas
 		}
 		bs, _ := v.Bases(ctx, sh.Shard) // damage is the check's to report
 		bases = append(bases, bs...)
-		ls, _ := stream.Load(ctx, v, sh.Shard)
+		ls, _ := stream.Outline(ctx, v, sh.Shard)
 		held = append(held, ls)
 	}
 	for _, b := range bases {
@@ -277,21 +277,23 @@ func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupSt
 			st.Problems = append(st.Problems, err.Error())
 			continue
 		}
-		cuts, err := v.Cuts(ctx, g.Name)
-		if err != nil {
+		last, damaged, err := activities.NewestCut(ctx, v, g.Name)
+		for _, d := range damaged {
+			st.Problems = append(st.Problems, d.Error())
+		}
+		if err != nil && !fail.Is(err, fail.NotFound) {
 			st.Problems = append(st.Problems, err.Error())
 		}
-		if xs, err := activities.Abandoned(ctx, v, g.Name, newestID(cuts)); err != nil {
+		if xs, err := activities.Abandoned(ctx, v, g.Name, last.ID); err != nil {
 			st.Problems = append(st.Problems, err.Error())
 		} else {
 			abandoned = append(abandoned, xs...)
 		}
 		newestIn[r] = time.Time{}
-		if len(cuts) == 0 {
+		if last.ID == "" {
 			continue
 		}
-		newestIn[r] = cuts[len(cuts)-1].FencedAt
-		last := cuts[len(cuts)-1]
+		newestIn[r] = last.FencedAt
 		if last.ID > newest.ID {
 			newest, st.CutVaults = last, nil
 		}
@@ -339,13 +341,6 @@ func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupSt
 	if g.Policy.RPO > 0 && st.RPO > g.Policy.RPO {
 		st.Problems = append(st.Problems, fmt.Sprintf("RPO objective missed: the newest sealed cut is %s old, %s allowed", progress.Duration(st.RPO), progress.Duration(g.Policy.RPO)))
 	}
-}
-
-func newestID(cuts []targets.Cut) string {
-	if len(cuts) == 0 {
-		return ""
-	}
-	return cuts[len(cuts)-1].ID
 }
 
 // checkStatus looks at the checks of every vault, whose reports are in all of them.

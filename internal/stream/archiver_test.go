@@ -117,16 +117,15 @@ func TestDeclaredHoleIsKept(t *testing.T) {
 	if len(fs) != 3 || fs[0].Got != "FOUND" || fs[1].Got != "MISSING" || !contains(fs[1].Expected, "[100,300)") || fs[2].Got != "FOUND" {
 		t.Fatalf("check %+v", fs)
 	}
-	if regions, err := WaitDurable(ctx, set, shard, pos("L", 400), time.Millisecond); err != nil || len(regions) != 1 {
+	if regions, err := AwaitDurable(ctx, set, shard, pos("L", 300), pos("L", 400), time.Millisecond, nil); err != nil || len(regions) != 1 {
 		t.Fatalf("%v %v", regions, err)
 	}
-	if regions, err := WaitDurable(ctx, set, shard, pos("L", 50), time.Millisecond); err != nil || len(regions) != 1 {
+	if regions, err := AwaitDurable(ctx, set, shard, pos("L", 0), pos("L", 50), time.Millisecond, nil); err != nil || len(regions) != 1 {
 		t.Fatalf("%v %v", regions, err)
 	}
 }
 
-// What is missing counts for the vault that the durability waits for, up to
-// its first open gap.
+// What is missing is counted for the vault that the durability waits for.
 func TestAwaitDurableTellsWhatIsMissing(t *testing.T) {
 	set, dirs := testSet(t, 2, 2)
 	a := start(t, Options{Set: set, ChunkSize: 100})
@@ -141,7 +140,7 @@ func TestAwaitDurableTellsWhatIsMissing(t *testing.T) {
 		set := set
 		set.Durability = durability
 		got := uint64(1 << 60)
-		_, err := AwaitDurable(wctx, set, shard, pos("L", offset), time.Millisecond, func(n uint64) {
+		_, err := AwaitDurable(wctx, set, shard, pos("L", 0), pos("L", offset), time.Millisecond, func(n uint64) {
 			got = n
 			cancel() // once is enough
 		})
@@ -154,7 +153,7 @@ func TestAwaitDurableTellsWhatIsMissing(t *testing.T) {
 		durability int
 		offset     uint64
 		want       uint64
-	}{{1, 600, 100}, {2, 600, 400}, {1, 500, 0}, {2, 450, 250}, {2, 150, 0}} {
+	}{{1, 600, 100}, {2, 600, 200}, {1, 500, 0}, {2, 450, 100}, {2, 150, 0}} {
 		if got := missing(c.durability, c.offset); got != c.want {
 			t.Errorf("durable in %d up to %d: %d bytes missing, want %d", c.durability, c.offset, got, c.want)
 		}
@@ -172,10 +171,10 @@ func TestOpenGapIsWhereItResumes(t *testing.T) {
 	remove(t, dirs[0], 200)
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	if _, err := WaitDurable(short, set, shard, pos("L", 400), 10*time.Millisecond); !fail.Is(err, fail.Stalled) || !contains(err.Error(), "east") {
+	if _, err := AwaitDurable(short, set, shard, pos("L", 0), pos("L", 400), 10*time.Millisecond, nil); !fail.Is(err, fail.Stalled) || !contains(err.Error(), "east") {
 		t.Fatalf("a position behind a gap is durable: %v", err)
 	}
-	if _, err := WaitDurable(ctx, set, shard, pos("L", 200), 10*time.Millisecond); err != nil {
+	if _, err := AwaitDurable(ctx, set, shard, pos("L", 0), pos("L", 200), 10*time.Millisecond, nil); err != nil {
 		t.Fatal(err)
 	}
 	b := start(t, Options{Set: set, ChunkSize: 100})

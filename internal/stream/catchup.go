@@ -81,55 +81,36 @@ func (a *Archiver) join(m *member) {
 
 // rescan lists a vault and the live ones and notes what it lacks.
 func (a *Archiver) rescan(ctx context.Context, m *member) error {
-	mine, err := keysOf(ctx, m.st, vault.StreamPrefix(a.opt.Shard))
+	members := []*member{m}
+	a.mu.Lock()
+	for _, o := range a.members {
+		if o != m && o.live {
+			members = append(members, o)
+		}
+	}
+	a.mu.Unlock()
+	held := make([][]Lineage, len(members))
+	for i, o := range members {
+		var err error
+		if held[i], err = outline(ctx, o.v, o.st, a.opt.Shard); err != nil {
+			return err
+		}
+	}
+	_, missing, err := a.compare(ctx, members, held)
 	if err != nil {
 		return err
 	}
-	has := make(map[string]bool, len(mine))
-	for _, k := range mine {
-		has[k] = true
-	}
-	var lack []string
-	for _, o := range a.members {
-		a.mu.Lock()
-		skip := o == m || !o.live
-		a.mu.Unlock()
-		if skip {
-			continue
-		}
-		keys, err := keysOf(ctx, o.st, vault.StreamPrefix(a.opt.Shard))
-		if err != nil {
-			return err
-		}
-		for _, k := range keys {
-			if !has[k] {
-				has[k] = true
-				lack = append(lack, k)
-			}
-		}
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	items := make([]item, 0, len(lack))
-	for _, k := range lack {
-		items = append(items, item{key: k, epoch: -1})
+	items := missing[0]
+	for i := range items {
+		items[i].epoch = -1
 	}
 	m.older += len(items)
 	m.missing = append(items, m.missing...)
 	m.scan = false
 	a.recount()
 	return nil
-}
-
-func keysOf(ctx context.Context, st vault.Store, prefix string) ([]string, error) {
-	var keys []string
-	for info, err := range st.List(ctx, prefix, "") {
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, info.Key)
-	}
-	return keys, nil
 }
 
 // copyBatch copies some of what a vault lacks and notes what it got. Only a

@@ -97,16 +97,30 @@ func runs(chunks []Chunk) []run {
 	return out
 }
 
-// crashReach is how far beyond an unfinished chunk an archiver can have
-// written when it is killed. A gap that is farther than this behind the tip
-// of its lineage was not left by a crash: it was declared, or retention or
-// damage made it, and going back to it would not fill it.
-const crashReach = 1 << 30
+// crashReach and mostFlying are how far beyond an unfinished chunk an archiver
+// can have written when it is killed, in bytes and in chunks. A gap that is
+// farther than this behind the tip of its lineage (of chunks twice as many, as
+// two archivers may have written at once) was not left by a crash: it was declared, or retention or damage made it, and going back to it would not
+// fill it.
+const (
+	crashReach = 1 << 30
+	mostFlying = 128
+)
 
 // youngFor is for how long after its beginning a lineage must still have its
 // first chunk: retention removes nothing that is younger. Before that, a
 // missing beginning was left by a crash.
 const youngFor = 24 * time.Hour
+
+// behind counts the chunks that end after an offset.
+func behind(chunks []Chunk, offset uint64) (n int) {
+	for _, c := range chunks {
+		if c.To > offset {
+			n++
+		}
+	}
+	return n
+}
 
 // beginning is where a lineage began, by its origin.
 type beginning struct {
@@ -116,13 +130,13 @@ type beginning struct {
 
 // startOf tells where a lineage began.
 func startOf(l Lineage, now time.Time) beginning {
-	return beginning{offset: l.Offset, young: l.Origin && now.Sub(l.Began) < youngFor}
+	return beginning{offset: l.Offset, young: l.Origin && l.cutOff == 0 && now.Sub(l.Began) < youngFor}
 }
 
 // openRuns merges the runs whose gaps are final and returns the run at whose
 // end an archiver must resume, with all whole runs before it; none, when the
 // beginning itself is missing. A gap is open, that is a crash left it and the
-// sender still has its bytes, when it is within crashReach of the tip and
+// sender still has its bytes, when it is that near to the tip and
 // begins after the last declared hole: an archiver resumes at the first open
 // gap, so when it declared a hole there, the sender had lost what came before
 // the hole's end. Where a hole ends a run begins, even an empty one.
@@ -146,7 +160,7 @@ func openRuns(from beginning, chunks []Chunk, holes []Gap) []run {
 	}
 	tip := all[len(all)-1].to
 	for i := 1; i < len(all); i++ {
-		if end := all[i-1].to; end >= given && tip-end <= crashReach {
+		if end := all[i-1].to; end >= given && tip-end <= crashReach && behind(chunks, end) <= 2*mostFlying {
 			return all[:i]
 		}
 	}

@@ -131,20 +131,20 @@ func TestTwoArchiversAtOnce(t *testing.T) {
 			t.Fatalf("lineages %v", ls)
 		}
 	}
-	if got, err := WaitDurable(ctx, set, shard, pos("L", end), time.Millisecond); err != nil || len(got) != 2 {
+	if got, err := AwaitDurable(ctx, set, shard, pos("L", 0), pos("L", end), time.Millisecond, nil); err != nil || len(got) != 2 {
 		t.Fatalf("%v %v", got, err)
 	}
 }
 
-// WaitDurable sees a position become durable while the archive grows, with
+// AwaitDurable sees a position become durable while the archive grows, with
 // listings of what is new only.
-func TestWaitDurableFollowsTheArchive(t *testing.T) {
+func TestAwaitDurableFollowsTheArchive(t *testing.T) {
 	set, _ := testSet(t, 2, 2)
 	a := start(t, Options{Set: set, ChunkSize: 500, ChunkAge: 5 * time.Millisecond})
 	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
 	done := make(chan error, 1)
 	go func() {
-		_, err := WaitDurable(ctx, set, shard, pos("L", 20000), 2*time.Millisecond)
+		_, err := AwaitDurable(ctx, set, shard, pos("L", 0), pos("L", 20000), 2*time.Millisecond, nil)
 		done <- err
 	}()
 	for at := uint64(0); at < 19500; at += 500 {
@@ -182,7 +182,7 @@ func TestALostFirstChunkIsNotSkipped(t *testing.T) {
 			must(t, err)
 			must(t, set.Vaults[i].Store().Delete(ctx, ls[0].Chunks[0].Key))
 		}
-		if _, err := WaitDurable(withTimeout(t, 300*time.Millisecond), set, shard, pos("L", 5000), 50*time.Millisecond); err == nil {
+		if _, err := AwaitDurable(withTimeout(t, 300*time.Millisecond), set, shard, pos("L", 0), pos("L", 5000), 50*time.Millisecond, nil); err == nil {
 			t.Fatalf("lost in %v: the end counts as durable although the beginning is missing", lostIn)
 		}
 		fs, wrap := faults(set)

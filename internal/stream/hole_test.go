@@ -11,9 +11,9 @@ import (
 )
 
 // notDurable fails the test when a position becomes durable within a moment.
-func notDurable(t *testing.T, set vault.Set, at targets.Position, words string) {
+func notDurable(t *testing.T, set vault.Set, from, at targets.Position, words string) {
 	t.Helper()
-	regions, err := WaitDurable(withTimeout(t, 200*time.Millisecond), set, shard, at, 20*time.Millisecond)
+	regions, err := AwaitDurable(withTimeout(t, 200*time.Millisecond), set, shard, from, at, 20*time.Millisecond, nil)
 	if err == nil {
 		t.Fatalf("%+v is durable in %v", at, regions)
 	}
@@ -22,9 +22,9 @@ func notDurable(t *testing.T, set vault.Set, at targets.Position, words string) 
 	}
 }
 
-func durable(t *testing.T, set vault.Set, at targets.Position) {
+func durable(t *testing.T, set vault.Set, from, at targets.Position) {
 	t.Helper()
-	if _, err := WaitDurable(withTimeout(t, 10*time.Second), set, shard, at, 20*time.Millisecond); err != nil {
+	if _, err := AwaitDurable(withTimeout(t, 10*time.Second), set, shard, from, at, 20*time.Millisecond, nil); err != nil {
 		t.Fatalf("%+v: %v", at, err)
 	}
 }
@@ -37,9 +37,8 @@ func TestBeforeTheBeginningIsNotDurable(t *testing.T) {
 	must(t, a.Begin(ctx, "L", 500, targets.Position{}, nil))
 	must(t, a.Write(ctx, 500, streamBytes("L", 500, 900)))
 	must(t, a.Close(ctx))
-	notDurable(t, set, pos("L", 499), "archived only from 500")
-	durable(t, set, pos("L", 500))
-	durable(t, set, pos("L", 900))
+	notDurable(t, set, pos("L", 400), pos("L", 499), "99 bytes missing")
+	durable(t, set, pos("L", 500), pos("L", 900))
 }
 
 // After a failover whose old tail was lost, what comes behind the hole is
@@ -53,8 +52,13 @@ func TestDurableBehindAHoleAtAFailover(t *testing.T) {
 		must(t, a.Begin(ctx, "M", begin, pos("L", 200), nil))
 		must(t, a.Write(ctx, begin, streamBytes("M", begin, 400)))
 		must(t, a.Close(ctx))
-		durable(t, set, pos("M", 400))
-		notDurable(t, set, pos("L", 150), "not yet held")
+		durable(t, set, pos("M", begin), pos("M", 400))
+		notDurable(t, set, pos("L", 0), pos("L", 150), "no base behind the hole at L [100,200)")
+		why := "no base behind the hole at L [100,200)"
+		if begin > 200 {
+			why = "archived only from 300"
+		}
+		notDurable(t, set, pos("L", 0), pos("M", 400), why)
 		ls, err := Load(ctx, set.Vaults[0], shard)
 		must(t, err)
 		if i := slices.IndexFunc(ls, func(l Lineage) bool { return l.ID == "L" }); !slices.Equal(ls[i].Holes, []Gap{{100, 200}}) {
@@ -76,9 +80,9 @@ func TestAnOpenTailOfTheParentIsWaitedFor(t *testing.T) {
 	must(t, a.Begin(ctx, "M", 300, pos("L", 300), nil))
 	must(t, a.Write(ctx, 300, streamBytes("M", 300, 400)))
 	must(t, a.Close(ctx))
-	durable(t, set, pos("M", 400))
+	durable(t, set, pos("L", 0), pos("M", 400))
 	remove(t, dirs[0], 200)
-	notDurable(t, set, pos("M", 400), "not yet held")
+	notDurable(t, set, pos("L", 0), pos("M", 400), "100 bytes missing")
 }
 
 // A chunk that every vault lost is an open gap until the archiver finds that
@@ -92,7 +96,7 @@ func TestALostChunkStopsHoldingUpWhenDeclared(t *testing.T) {
 	for _, d := range dirs {
 		remove(t, d, 200)
 	}
-	notDurable(t, set, pos("L", 500), "not yet held")
+	notDurable(t, set, pos("L", 0), pos("L", 500), "100 bytes missing")
 	b := start(t, Options{Set: set, ChunkSize: 100})
 	if at, _ := b.Tail(); at.Offset != 200 {
 		t.Fatalf("resumes at %d", at.Offset)
@@ -102,7 +106,8 @@ func TestALostChunkStopsHoldingUpWhenDeclared(t *testing.T) {
 	must(t, b.Write(ctx, 450, streamBytes("L", 450, 800)))
 	waitFor(t, "durable", func() bool { return b.Durable() == 800 })
 	b.Abort()
-	durable(t, set, pos("L", 800))
+	durable(t, set, pos("L", 450), pos("L", 800))
+	notDurable(t, set, pos("L", 0), pos("L", 800), "no base behind the hole at L [200,450)")
 	c := start(t, Options{Set: set, ChunkSize: 100})
 	if at, _ := c.Tail(); at.Offset != 800 {
 		t.Fatalf("resumes at %d", at.Offset)
@@ -113,8 +118,8 @@ func TestALostChunkStopsHoldingUpWhenDeclared(t *testing.T) {
 	for _, d := range dirs {
 		remove(t, d, 800)
 	}
-	notDurable(t, set, pos("L", 1000), "not yet held")
-	durable(t, set, pos("L", 800))
+	notDurable(t, set, pos("L", 450), pos("L", 1000), "100 bytes missing")
+	durable(t, set, pos("L", 450), pos("L", 800))
 }
 
 // Killed between the record of a hole and the first chunk behind it, the
@@ -132,7 +137,7 @@ func TestAHoleWithNothingBehindIt(t *testing.T) {
 	}
 	must(t, b.Write(ctx, 300, streamBytes("L", 300, 400)))
 	must(t, b.Close(ctx))
-	durable(t, set, pos("L", 400))
+	durable(t, set, pos("L", 300), pos("L", 400))
 }
 
 // The record of a hole reaches a vault that was away when it was declared.
@@ -152,7 +157,7 @@ func TestAHoleCatchesUp(t *testing.T) {
 	waitFor(t, "catching up", func() bool { return b.Progress().Vaults[1].Live })
 	must(t, b.Close(ctx))
 	set.Durability = 2
-	durable(t, set, pos("L", 400))
+	durable(t, set, pos("L", 300), pos("L", 400))
 }
 
 // Two servers that were promoted to the same timeline at different places must

@@ -25,6 +25,11 @@ type origin struct {
 	Began   time.Time        `json:"began"`
 }
 
+// lineage is what an origin says of its lineage.
+func (o origin) lineage() Lineage {
+	return Lineage{ID: o.Lineage, Origin: true, Kind: o.Kind, Offset: o.Offset, Parent: o.Parent, Began: o.Began, History: o.History}
+}
+
 // hole is the content of the record of a declared hole.
 type hole struct {
 	Lineage  string    `json:"lineage"`
@@ -79,7 +84,9 @@ func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.Sha
 			if err != nil {
 				return err
 			}
-			l.Kind, l.Offset, l.Parent, l.Began, l.History = o.Kind, o.Offset, o.Parent, o.Began, o.History
+			chunks, holes := l.Chunks, l.Holes
+			*l = o.lineage()
+			l.Chunks, l.Holes = chunks, holes
 			return nil
 		})
 	}
@@ -153,11 +160,13 @@ func Union(perVault [][]Lineage) []Lineage {
 				a.l.Chunks, a.l.Holes = nil, nil
 				byID[l.ID] = a
 			}
+			cutOff := max(a.l.cutOff, l.cutOff)
 			if l.Origin && !a.l.Origin {
 				chunks, holes := a.l.Chunks, a.l.Holes
 				a.l = l
 				a.l.Chunks, a.l.Holes = chunks, holes
 			}
+			a.l.cutOff = cutOff
 			for _, h := range l.Holes {
 				if !slices.Contains(a.l.Holes, h) {
 					a.l.Holes = append(a.l.Holes, h)

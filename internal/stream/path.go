@@ -23,6 +23,8 @@ type Lineage struct {
 	Chunks  []Chunk // sorted by From
 	Holes   []Gap   // declared: bytes that the server had lost before they were archived
 	History []byte  // the file kept with it, or nil
+
+	cutOff uint64 // of an Outline: what begins before it was not looked at
 }
 
 // Tip is the end of the farthest chunk, or the lineage's beginning.

@@ -34,11 +34,11 @@ func TestASilentVaultHoldsUpNoOther(t *testing.T) {
 		set.Durability = 2
 		ws := make([]*watch, 3)
 		for i, v := range set.Vaults {
-			ws[i] = &watch{v: v, st: v.Store(), shard: shard, at: pos("L", offset)}
+			ws[i] = &watch{trail: given(v, shard, pos("L", 0)), at: pos("L", offset)}
 		}
-		ws[0].st = silent{ws[0].st}
+		ws[0].trail.st = silent{ws[0].trail.st}
 		begin := time.Now()
-		in, err := waitDurable(withTimeout(t, 2*time.Minute), set, ws, 10*time.Millisecond, nil)
+		in, err := await(withTimeout(t, 2*time.Minute), set, ws, 10*time.Millisecond, nil)
 		must(t, err)
 		return in, time.Since(begin)
 	}

@@ -34,7 +34,7 @@ func NewArchiver(ctx context.Context, opt Options) (*Archiver, error) {
 	}
 	a := &Archiver{
 		opt: opt, log: opt.Log.With("shard", opt.Shard.String()),
-		maxFlight: max(1, opt.MaxBuffered/opt.ChunkSize-1),
+		maxFlight: min(max(1, opt.MaxBuffered/opt.ChunkSize-1), mostFlying),
 		advanced:  make(chan struct{}, 1), broken: make(chan struct{}, 1), events: make(chan struct{}, 1),
 		changed: make(chan struct{}), known: map[string]standing{}, epoch: 1,
 	}
@@ -54,9 +54,12 @@ func (a *Archiver) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all := Union(held)
-	a.resume(all, held)
-	if err := a.settle(ctx, all, held); err != nil {
+	all, missing, err := a.compare(ctx, a.members, held)
+	if err != nil {
+		return err
+	}
+	a.resume(all, held, missing)
+	if err := a.settle(ctx, held, missing); err != nil {
 		return err
 	}
 	if a.opt.OnProgress != nil {
@@ -74,8 +77,8 @@ func (a *Archiver) start(ctx context.Context) error {
 	return nil
 }
 
-// listAll loads every vault in parallel. The result of one that did not answer
-// is nil.
+// listAll reads the outline of every vault in parallel. That of one that did not
+// answer is nil.
 func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 	type result struct {
 		i   int
@@ -89,7 +92,7 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 		go func() {
 			deadline := time.Now().Add(a.opt.RetryFor)
 			for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
-				ls, err := load(ctx, m.v, m.st, a.opt.Shard)
+				ls, err := outline(ctx, m.v, m.st, a.opt.Shard)
 				if err == nil || !fail.Retryable(err) || ctx.Err() != nil || time.Now().Add(wait).After(deadline) {
 					if ls == nil && err == nil {
 						ls = []Lineage{}
@@ -140,7 +143,7 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 }
 
 // resume finds where each lineage ends and which one is current.
-func (a *Archiver) resume(all []Lineage, held [][]Lineage) {
+func (a *Archiver) resume(all []Lineage, held [][]Lineage, missing [][]item) {
 	now := a.opt.Clock()
 	ends := func(l Lineage) uint64 {
 		end := l.Offset
@@ -170,13 +173,9 @@ func (a *Archiver) resume(all []Lineage, held [][]Lineage) {
 			mine := newest
 			mine.Chunks, mine.Holes = l.Chunks, l.Holes
 			m.base = min(ends(mine), a.tail)
-			has := make(map[string]bool, len(l.Chunks))
-			for _, c := range l.Chunks {
-				has[c.Key] = true
-			}
-			for _, c := range newest.Chunks {
-				if c.From < m.base && !has[c.Key] {
-					m.base = c.From
+			for _, it := range missing[i] {
+				if c, ok := vault.ParseChunkKey(it.key); ok && c.Lineage == newest.ID {
+					m.base = min(m.base, c.From)
 				}
 			}
 		}
@@ -184,7 +183,7 @@ func (a *Archiver) resume(all []Lineage, held [][]Lineage) {
 }
 
 // settle works out what each vault lacks and makes at least one live.
-func (a *Archiver) settle(ctx context.Context, all []Lineage, held [][]Lineage) error {
+func (a *Archiver) settle(ctx context.Context, held [][]Lineage, missing [][]item) error {
 	a.mu.Lock()
 	var best *member
 	for i, m := range a.members {
@@ -192,9 +191,7 @@ func (a *Archiver) settle(ctx context.Context, all []Lineage, held [][]Lineage) 
 			m.scan = true
 			continue
 		}
-		for _, key := range lacking(a.opt.Shard, all, held[i]) {
-			m.missing = append(m.missing, item{key: key})
-		}
+		m.missing = missing[i]
 		m.older = len(m.missing)
 		m.live = m.older == 0
 		if best == nil || len(m.missing) < len(best.missing) {
@@ -229,40 +226,6 @@ func (a *Archiver) settle(ctx context.Context, all []Lineage, held [][]Lineage) 
 // settleFor is how long a start may take to bring a vault up. What has been
 // copied stays; the next start goes on, without a vault that has stopped answering.
 const settleFor = 10 * time.Minute
-
-// lacking lists, oldest first, the keys of all that are not in mine. Origins
-// and holes come before their chunks.
-func lacking(shard targets.ShardID, all, mine []Lineage) []string {
-	has := map[string]bool{}
-	for _, l := range mine {
-		if l.Origin {
-			has[vault.OriginKey(shard, l.ID)] = true
-		}
-		for _, h := range l.Holes {
-			has[vault.HoleKey(shard, l.ID, h.From, h.To)] = true
-		}
-		for _, c := range l.Chunks {
-			has[c.Key] = true
-		}
-	}
-	var out []string
-	for _, l := range all {
-		if k := vault.OriginKey(shard, l.ID); l.Origin && !has[k] {
-			out = append(out, k)
-		}
-		for _, h := range l.Holes {
-			if k := vault.HoleKey(shard, l.ID, h.From, h.To); !has[k] {
-				out = append(out, k)
-			}
-		}
-		for _, c := range l.Chunks {
-			if !has[c.Key] {
-				out = append(out, c.Key)
-			}
-		}
-	}
-	return out
-}
 
 // Base saves an image that the protocol delivered inside the stream as the
 // base at a position, and writes its record last.

@@ -178,23 +178,14 @@ func (s *fileStore) walk(ctx context.Context, dir, prefix, after string, yield f
 		yield(Info{}, s.fail("list", prefix, err))
 		return false
 	}
-	entries, err := os.ReadDir(filepath.Join(s.root, filepath.FromSlash(dir)))
+	names, err := s.names(dir, func(name string) bool {
+		key := dir + name
+		related := strings.HasPrefix(key, prefix) || strings.HasPrefix(prefix, key)
+		return related && (key > after || strings.HasPrefix(after, key))
+	})
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return true
-		}
 		yield(Info{}, s.fail("list", dir, err))
 		return false
-	}
-	names := make([]string, 0, len(entries))
-	for _, e := range entries {
-		switch {
-		case strings.HasPrefix(e.Name(), "."):
-		case e.IsDir():
-			names = append(names, e.Name()+"/")
-		case e.Type().IsRegular():
-			names = append(names, e.Name())
-		}
 	}
 	slices.Sort(names)
 	for _, n := range names {
@@ -223,6 +214,89 @@ func (s *fileStore) walk(ctx context.Context, dir, prefix, after string, yield f
 		}
 	}
 	return true
+}
+
+// names lists what is in a folder and passes the filter, in no order; folders
+// end in "/". What a filter refuses costs no more than reading its name: a
+// shard's log has some hundred thousand names and a listing wants the last few.
+func (s *fileStore) names(dir string, want func(name string) bool) ([]string, error) {
+	d, err := os.Open(filepath.Join(s.root, filepath.FromSlash(dir)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	var names []string
+	for {
+		entries, err := d.ReadDir(4096)
+		for _, e := range entries {
+			name := e.Name()
+			switch {
+			case strings.HasPrefix(name, "."):
+				continue
+			case e.IsDir():
+				name += "/"
+			case !e.Type().IsRegular():
+				continue
+			}
+			if want(name) {
+				names = append(names, name)
+			}
+		}
+		if err == io.EOF {
+			return names, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Folders lists the folders directly under prefix, which is "" or ends in "/".
+func (s *fileStore) Folders(ctx context.Context, prefix string) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, s.fail("list", prefix, err)
+	}
+	names, err := s.names(prefix, func(name string) bool { return strings.HasSuffix(name, "/") })
+	if err != nil {
+		return nil, s.fail("list", prefix, err)
+	}
+	slices.Sort(names)
+	for i, n := range names {
+		names[i] = strings.TrimSuffix(n, "/")
+	}
+	return names, nil
+}
+
+// Last lists the last n keys of the folder dir, which ends in "/", that sort
+// before the key before, in order. It reads the folder once, where a search
+// by listings would read it for each.
+func (s *fileStore) Last(ctx context.Context, dir, before string, n int) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, s.fail("list", dir, err)
+	}
+	var last []string // unordered, at most 2n
+	keep := func() {
+		slices.Sort(last)
+		last = last[max(0, len(last)-n):]
+	}
+	least := ""
+	_, err := s.names(dir, func(name string) bool {
+		if key := dir + name; key < before && key > least && !strings.HasSuffix(name, "/") {
+			if last = append(last, key); len(last) >= 2*n {
+				keep()
+				least = last[0]
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return nil, s.fail("list", dir, err)
+	}
+	keep()
+	return last, nil
 }
 
 // sweep removes what writers that were killed left unfinished.

@@ -38,7 +38,7 @@ func (v *Vault) Cut(ctx context.Context, group, id string) (targets.Cut, error) 
 
 // Groups lists the groups that have cuts.
 func (v *Vault) Groups(ctx context.Context) ([]string, error) {
-	return v.folders(ctx, cutsRoot, 1)
+	return v.store.Folders(ctx, cutsRoot)
 }
 
 func (v *Vault) checkCut(key string, c targets.Cut) error {
@@ -96,13 +96,19 @@ func (v *Vault) checkBase(key string, a targets.Artifact) error {
 func (v *Vault) Shards(ctx context.Context) ([]targets.ShardID, error) {
 	seen := map[targets.ShardID]bool{}
 	for _, root := range []string{streamsRoot, basesRoot, objectsRoot, resticRoot} {
-		names, err := v.folders(ctx, root, 2)
+		byTarget, err := v.store.Folders(ctx, root)
 		if err != nil {
 			return nil, err
 		}
-		for _, n := range names {
-			if id, err := targets.ParseShardID(n); err == nil {
-				seen[id] = true
+		for _, t := range byTarget {
+			shards, err := v.store.Folders(ctx, root+t+"/")
+			if err != nil {
+				return nil, err
+			}
+			for _, s := range shards {
+				if id, err := targets.ParseShardID(t + "/" + s); err == nil {
+					seen[id] = true
+				}
 			}
 		}
 	}
@@ -112,41 +118,6 @@ func (v *Vault) Shards(ctx context.Context) ([]targets.ShardID, error) {
 	}
 	slices.SortFunc(ids, targets.ShardID.Compare)
 	return ids, nil
-}
-
-// folders lists the distinct first depth parts of keys under root without
-// listing what is inside them: after each it jumps to the next.
-func (v *Vault) folders(ctx context.Context, root string, depth int) ([]string, error) {
-	var out []string
-	after := ""
-	for {
-		found := ""
-		for i, err := range v.store.List(ctx, root, after) {
-			if err != nil {
-				return nil, err
-			}
-			if n := cutParts(i.Key[len(root):], depth); n != "" {
-				found = n
-				break
-			}
-		}
-		if found == "" {
-			return out, nil
-		}
-		out = append(out, found)
-		after = root + found + "0" // '0' follows '/': after all that is inside, and UTF-8
-	}
-}
-
-func cutParts(s string, depth int) string {
-	for i := range len(s) {
-		if s[i] == '/' {
-			if depth--; depth == 0 {
-				return s[:i]
-			}
-		}
-	}
-	return ""
 }
 
 // keys lists the keys under prefix and after after ("" for all) that match.
@@ -350,8 +321,17 @@ func (v *Vault) Report(ctx context.Context, kind, id string, out any) error {
 
 // Reports lists the ids of the reports of a kind, in bytewise order.
 func (v *Vault) Reports(ctx context.Context, kind string) ([]string, error) {
+	return v.ReportsAfter(ctx, kind, "")
+}
+
+// ReportsAfter lists those whose ids are greater than the id after.
+func (v *Vault) ReportsAfter(ctx context.Context, kind, after string) ([]string, error) {
 	prefix, suffix := ReportsPrefix(kind), ".json"+sealedSuffix
-	keys, err := v.keys(ctx, prefix, "", func(k string) bool { return isSealed(k) })
+	from := ""
+	if after != "" {
+		from = ReportKey(kind, after)
+	}
+	keys, err := v.keys(ctx, prefix, from, func(k string) bool { return isSealed(k) })
 	var ids []string
 	for _, k := range keys {
 		// Ids become names of files; what others put there does not.

@@ -65,7 +65,7 @@ func (v *Vault) shardInventory(ctx context.Context, id targets.ShardID) (ShardIn
 	if s.Bases, err = v.Bases(ctx, id); err != nil {
 		return s, err
 	}
-	lineages, err := v.folders(ctx, StreamPrefix(id), 1)
+	lineages, err := v.store.Folders(ctx, StreamPrefix(id))
 	if err != nil {
 		return s, err
 	}

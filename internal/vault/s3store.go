@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -328,6 +329,29 @@ func (s *s3Store) List(ctx context.Context, prefix, after string) iter.Seq2[Info
 			}
 			in.ContinuationToken = out.NextContinuationToken
 		}
+	}
+}
+
+// Folders asks the server to fold what is in a folder into one answer.
+func (s *s3Store) Folders(ctx context.Context, prefix string) ([]string, error) {
+	in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: aws.String(s.prefix + prefix), Delimiter: aws.String("/")}
+	var out []string
+	for {
+		page, err := s.c.ListObjectsV2(ctx, in)
+		if err != nil {
+			return nil, s.fail(ctx, "list", prefix, err)
+		}
+		for _, p := range page.CommonPrefixes {
+			name, ok := strings.CutPrefix(strings.TrimSuffix(aws.ToString(p.Prefix), "/"), s.prefix+prefix)
+			if ok && validKey(name) == nil {
+				out = append(out, name)
+			}
+		}
+		if !aws.ToBool(page.IsTruncated) || page.NextContinuationToken == nil {
+			slices.Sort(out) // the server sorts "a/" and "a-/" by their slashes
+			return out, nil
+		}
+		in.ContinuationToken = page.NextContinuationToken
 	}
 }
 

@@ -29,6 +29,9 @@ type Store interface {
 	// List yields what begins with prefix and sorts after the key after (""
 	// for all), in bytewise order. It ends at the first error.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
+	// Folders lists the distinct parts that follow prefix ("" or ending in "/")
+	// up to the next "/", in order, without listing what is in them.
+	Folders(ctx context.Context, prefix string) ([]string, error)
 	// Delete removes an object; one that does not exist is no error. Only
 	// retention calls it.
 	Delete(ctx context.Context, key string) error

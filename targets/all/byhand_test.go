@@ -149,7 +149,7 @@ func (p *platform) cut(ins ...targets.Instance) targets.Cut {
 			p.must(err)
 			continue
 		}
-		_, err := stream.WaitDurable(p.ctx, p.set, s.Shard, s.Position, 50*time.Millisecond)
+		_, err := stream.AwaitRecoverable(p.ctx, p.set, s.Shard, s.Position, nil, 50*time.Millisecond, nil)
 		p.must(err)
 	}
 	cut.SealedAt, cut.SealedIn = time.Now().UTC(), []string{"east"}

@@ -425,7 +425,9 @@ func (k *killers) durable(id targets.ShardID, at targets.Position) {
 	k.t.Helper()
 	ctx, cancel := context.WithTimeout(k.ctx, 30*time.Second)
 	defer cancel()
-	if in, err := stream.WaitDurable(ctx, k.set, id, at, 50*time.Millisecond); err != nil || len(in) != len(k.set.Vaults) {
+	last := at
+	last.Offset--
+	if in, err := stream.AwaitDurable(ctx, k.set, id, last, at, 50*time.Millisecond, nil); err != nil || len(in) != len(k.set.Vaults) {
 		k.t.Fatalf("%s: %+v is durable in %v: %v", id, at, in, err)
 	}
 }

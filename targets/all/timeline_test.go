@@ -85,7 +85,9 @@ func TestTwoServersOfOneTimelineAreNotMixed(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- archive(fctx, one) }()
 	end := at(one)
-	if _, err := stream.WaitDurable(ctx, set, old.Shard, end, 50*time.Millisecond); err != nil {
+	last := end
+	last.Offset--
+	if _, err := stream.AwaitDurable(ctx, set, old.Shard, last, end, 50*time.Millisecond, nil); err != nil {
 		t.Fatal(err)
 	}
 	stop()

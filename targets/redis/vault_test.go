@@ -39,7 +39,7 @@ func TestThroughTheVaults(t *testing.T) {
 	cut := mark(t, d, in, "cut-1")
 	want := keySpace(t, in) // holds the marker, which the cut does not
 	delete(want, "0 "+MarkerKey("shop"))
-	regions, err := stream.WaitDurable(ctx, set, in.Shard, cut, 20*time.Millisecond)
+	regions, err := stream.AwaitRecoverable(ctx, set, in.Shard, cut, nil, 20*time.Millisecond, nil)
 	if err != nil || len(regions) != 2 {
 		t.Fatalf("sealed in %v: %v", regions, err)
 	}

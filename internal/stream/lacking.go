@@ -1,0 +1,167 @@
+package stream
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// What a vault lacks is found at the ends of what the vaults hold, not by
+// comparing all of it. A vault gets the oldest first, so what it holds has no
+// hole but among the last chunks, where a crash left it, and at its end. What
+// lies before the first chunk that it has was removed by its retention.
+
+// compare lists what the vaults hold, so far as to tell what each of them lacks:
+// all is their union, missing the keys per vault, oldest first. It completes
+// the outlines in held. A vault without one (nil) lacks nothing that is known.
+func (a *Archiver) compare(ctx context.Context, members []*member, held [][]Lineage) (all []Lineage, missing [][]item, err error) {
+	needs := make([]map[string]uint64, len(held))
+	for i := range held {
+		needs[i] = map[string]uint64{}
+	}
+	for _, l := range Union(held) {
+		floor := uint64(math.MaxUint64)
+		for i, m := range members {
+			if held[i] == nil {
+				continue
+			}
+			mine := find(held[i], l.ID)
+			need, err := a.needed(ctx, m, members, l, mine)
+			if err != nil {
+				return nil, nil, err
+			}
+			needs[i][l.ID], floor = need, min(floor, need)
+		}
+		for i, m := range members {
+			if mine := find(held[i], l.ID); mine != nil && mine.cutOff > floor {
+				if err := a.extend(ctx, m, mine, floor); err != nil {
+					return nil, nil, err
+				}
+			}
+		}
+	}
+	all = Union(held)
+	missing = make([][]item, len(held))
+	for i := range held {
+		if held[i] != nil {
+			missing[i] = lacking(a.opt.Shard, all, held[i], needs[i])
+		}
+	}
+	return all, missing, nil
+}
+
+func find(ls []Lineage, id string) *Lineage {
+	if i := slices.IndexFunc(ls, func(l Lineage) bool { return l.ID == id }); i >= 0 {
+		return &ls[i]
+	}
+	return nil
+}
+
+// needed is the offset of a lineage from which on a vault has to hold it.
+// Mine is what it holds of it, or nil.
+func (a *Archiver) needed(ctx context.Context, m *member, members []*member, l Lineage, mine *Lineage) (uint64, error) {
+	if mine != nil {
+		for _, c := range mine.Chunks {
+			switch {
+			case c.From < mine.cutOff: // fills a hole
+			case mine.cutOff == 0 && startOf(l, a.opt.Clock()).young:
+				return l.Offset, nil // a crash may have kept the first chunk from it
+			default:
+				return c.From, nil
+			}
+		}
+	}
+	if len(l.Chunks) == 0 {
+		return math.MaxUint64, nil
+	}
+	// It has nothing of it: it is new, was away all the time, or its retention
+	// has removed it all.
+	own, err := m.v.Bases(ctx, a.opt.Shard)
+	if len(own) > 0 {
+		if l.lastSeen().Before(own[0].Started.Add(-clockSlack)) {
+			return math.MaxUint64, nil
+		}
+		return firstBase(own, l.ID, 0), nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	least := uint64(math.MaxUint64)
+	for _, o := range members {
+		bases, err := o.v.Bases(ctx, a.opt.Shard)
+		if err != nil {
+			return 0, err
+		}
+		least = firstBase(bases, l.ID, least)
+	}
+	if least == math.MaxUint64 {
+		least = l.Offset
+	}
+	return least, nil
+}
+
+// clockSlack is by how much the clocks of an archiver and of one that takes
+// bases may differ.
+const clockSlack = time.Minute
+
+// firstBase is where the first base of a lineage begins, or otherwise the
+// offset when there is none.
+func firstBase(bases []targets.Artifact, lineage string, otherwise uint64) uint64 {
+	found := false
+	for _, b := range bases {
+		if b.From.Lineage == lineage && (!found || b.From.Offset < otherwise) {
+			otherwise, found = b.From.Offset, true
+		}
+	}
+	return otherwise
+}
+
+// extend lists what a vault holds of a lineage from an earlier offset on.
+func (a *Archiver) extend(ctx context.Context, m *member, l *Lineage, from uint64) error {
+	chunks, _, err := names{m.st, a.opt.Shard, l.ID}.between(ctx, from, math.MaxUint64)
+	if err != nil {
+		return err
+	}
+	l.Chunks = append(l.Chunks, chunks...)
+	slices.SortFunc(l.Chunks, compareChunks)
+	l.Chunks, l.cutOff = slices.Compact(l.Chunks), from
+	return nil
+}
+
+// lacking lists, oldest first, the keys of all that are not in mine but needed
+// there: of each lineage all from an offset on. Origins and holes come before
+// their chunks.
+func lacking(shard targets.ShardID, all, mine []Lineage, needs map[string]uint64) (out []item) {
+	has := map[string]bool{}
+	for _, l := range mine {
+		if l.Origin {
+			has[vault.OriginKey(shard, l.ID)] = true
+		}
+		for _, h := range l.Holes {
+			has[vault.HoleKey(shard, l.ID, h.From, h.To)] = true
+		}
+		for _, c := range l.Chunks {
+			has[c.Key] = true
+		}
+	}
+	for _, l := range all {
+		if k := vault.OriginKey(shard, l.ID); l.Origin && !has[k] {
+			out = append(out, item{key: k})
+		}
+		for _, h := range l.Holes {
+			if k := vault.HoleKey(shard, l.ID, h.From, h.To); !has[k] {
+				out = append(out, item{key: k})
+			}
+		}
+		for _, c := range l.Chunks {
+			if !has[c.Key] && c.To > needs[l.ID] {
+				out = append(out, item{key: c.Key})
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,141 @@
+package stream
+
+import (
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// later is the clock of an archiver two days after the test's own: retention
+// removes nothing that is younger than one.
+func later() time.Time { return time.Now().Add(48 * time.Hour) }
+
+// What one vault's retention has removed before another's is not copied back,
+// keeps no vault from being live, and moves nothing back.
+func TestWhatRetentionRemovedIsNotCopiedBack(t *testing.T) {
+	set, dirs := testSet(t, 2, 2)
+	a := start(t, Options{Set: set, ChunkSize: 100})
+	must(t, a.Begin(ctx, "L", 1000, targets.Position{}, nil))
+	must(t, a.Write(ctx, 1000, streamBytes("L", 1000, 2000)))
+	must(t, a.Close(ctx))
+	if a.Durable() != 2000 {
+		t.Fatalf("durable %d", a.Durable())
+	}
+	var gone []string
+	for _, from := range []uint64{1000, 1100, 1200} {
+		gone = append(gone, chunkFile(t, dirs[0], from))
+		remove(t, dirs[0], from)
+	}
+	fs, wrap := faults(set)
+	fs[0].put = func(string) (time.Duration, error, error) { return 200 * time.Millisecond, nil, nil }
+	b := start(t, Options{Set: set, ChunkSize: 100, wrap: wrap, Clock: later})
+	if d := b.Durable(); d != 2000 {
+		t.Errorf("durable %d at the start, 2000 was before", d)
+	}
+	for _, v := range b.Progress().Vaults {
+		if !v.Live || v.Behind > 0 {
+			t.Errorf("%+v", v)
+		}
+	}
+	must(t, b.Write(ctx, 2000, streamBytes("L", 2000, 2100)))
+	must(t, b.Close(ctx))
+	for _, f := range gone {
+		if _, err := os.Stat(f); !os.IsNotExist(err) {
+			t.Errorf("%s is back (%v)", filepath.Base(f), err)
+		}
+	}
+	mustEqual(t, set.Vaults[0], "L", 1300, 2100)
+}
+
+// A dead lineage that one vault's retention has removed whole does not come
+// back either; one that a vault without bases of its own lacks does, from the
+// first base of any vault on.
+func TestALineageIsNeededFromItsFirstBaseOn(t *testing.T) {
+	set, dirs := testSet(t, 3, 1)
+	old := time.Now().Add(-72 * time.Hour)
+	a := start(t, Options{Set: set, ChunkSize: 100, Clock: func() time.Time { return old }})
+	must(t, a.Begin(ctx, "D", 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes("D", 0, 500)))
+	must(t, a.Close(ctx))
+	b := start(t, Options{Set: set, ChunkSize: 100})
+	must(t, b.Begin(ctx, "L", 0, targets.Position{}, nil))
+	must(t, b.Write(ctx, 0, streamBytes("L", 0, 500)))
+	must(t, b.Close(ctx))
+	dead := vault.LineagePrefix(shard, "D")
+	for i := range 2 { // east by retention, west because it is new
+		files, err := filepath.Glob(filepath.Join(dirs[i], dead, "0*"))
+		must(t, err)
+		for _, f := range files {
+			must(t, os.Remove(f))
+		}
+	}
+	plant := func(i int, lineage string, from uint64, started time.Time) {
+		plantRecord(t, set.Vaults[i], targets.Artifact{ID: "b-" + lineage, Shard: shard, From: pos(lineage, from), Until: pos(lineage, from), Started: started})
+	}
+	plant(0, "L", 100, old.Add(10*time.Hour))
+	plant(2, "D", 250, old)
+	c := start(t, Options{Set: set, ChunkSize: 100, Clock: later})
+	waitFor(t, "catching up", func() bool { return c.Progress().Vaults[1].Live })
+	must(t, c.Close(ctx))
+	for i, want := range []int{0, 3, 5} {
+		if files, _ := filepath.Glob(filepath.Join(dirs[i], dead, "0*")); len(files) != want {
+			t.Errorf("%s has %d chunks of the dead lineage, want %d", set.Vaults[i].Region(), len(files), want)
+		}
+	}
+}
+
+// A quiet shard: one vault was away for longer than the other keeps. What lies
+// between is nowhere, and not where the archive goes on.
+func TestAnOldGapIsNotTheTail(t *testing.T) {
+	set, dirs := testSet(t, 2, 1)
+	plantOrigin(t, set, "L")
+	plantNames(t, dirs[0], "L", 20_000, 30_000)
+	plantNames(t, dirs[1], "L", 0, 10_000)
+	a := start(t, Options{Set: set, Clock: later})
+	if at, _ := a.Tail(); at.Offset != 30_000 {
+		t.Errorf("resumes at %d", at.Offset)
+	}
+	a.Abort()
+}
+
+// What an archiver's start lists does not depend on what is kept; nor does an
+// outline, from which status tells what it tells.
+func TestStartListsTheEnd(t *testing.T) {
+	for _, kept := range []uint64{300_000, 50_000} {
+		set, dirs := testSet(t, 2, 2)
+		plantOrigin(t, set, "L")
+		for _, d := range dirs {
+			plantNames(t, d, "L", 0, kept)
+		}
+		var keys atomic.Int64
+		count := func(v *vault.Vault) vault.Store { return counting{v.Store(), &keys} }
+		a := start(t, Options{Set: set, wrap: count, Clock: later})
+		if at, _ := a.Tail(); at.Offset != kept || a.Durable() != kept {
+			t.Errorf("resumes at %d, durable %d", at.Offset, a.Durable())
+		}
+		a.Abort()
+		if n := keys.Swap(0); n > 2*12*page {
+			t.Errorf("%d keys listed at a start with %d chunks in each vault", n, kept/10)
+		}
+		ls, err := outline(ctx, set.Vaults[0], count(set.Vaults[0]), shard)
+		if err != nil || len(ls) != 1 || ls[0].Tip() != kept {
+			t.Fatalf("%+v %v", ls, err)
+		}
+		if n := keys.Load(); n > 12*page {
+			t.Errorf("%d keys listed for an outline of %d chunks", n, kept/10)
+		}
+	}
+}
+
+// plantOrigin begins a lineage in every vault that was begun two days ago.
+func plantOrigin(t testing.TB, set vault.Set, lineage string) {
+	t.Helper()
+	a := start(t, Options{Set: set, Clock: func() time.Time { return time.Now().Add(-48 * time.Hour) }})
+	must(t, a.Begin(ctx, lineage, 0, targets.Position{}, nil))
+	must(t, a.Close(ctx))
+}

@@ -1,0 +1,83 @@
+package stream
+
+import (
+	"context"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"drctl/internal/fail"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// tailWanted is how many of a lineage's last chunks an Outline has at least,
+// if there are so many. It is more than an archiver has on their way at once,
+// so that what a crash kept from a vault lies among them.
+const tailWanted = 300
+
+// Outline reads what a vault holds of a shard's streams as Load does, but of
+// each lineage only the last chunks, and those inside declared holes: enough to
+// tell where the log ends and what it is that leads there. What it costs does
+// not depend on how much is kept.
+func Outline(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]Lineage, error) {
+	return outline(ctx, v, v.Store(), shard)
+}
+
+func outline(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.ShardID) ([]Lineage, error) {
+	ids, err := st.Folders(ctx, vault.StreamPrefix(shard))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Lineage, len(ids))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for i, id := range ids {
+		g.Go(func() (err error) {
+			out[i], err = outlineOf(gctx, v, names{st, shard, id})
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	sortLineages(out)
+	return out, nil
+}
+
+func outlineOf(ctx context.Context, v *vault.Vault, n names) (Lineage, error) {
+	l := Lineage{ID: n.lineage}
+	o, err := readOrigin(ctx, v, n.shard, n.lineage)
+	switch {
+	case err == nil:
+		l = o.lineage()
+	case !fail.Is(err, fail.NotFound):
+		return l, err
+	}
+	whole := false
+	if l.Chunks, whole, err = n.last(ctx, l.Offset, tailWanted); err != nil {
+		return l, err
+	}
+	if !whole && len(l.Chunks) > 0 {
+		l.cutOff = l.Chunks[0].From
+	}
+	if l.Holes, err = n.holes(ctx); err != nil {
+		return l, err
+	}
+	for _, h := range l.Holes {
+		if h.From >= l.cutOff {
+			continue
+		}
+		inside, _, _, err := n.holding(ctx, h.From, min(h.To, l.cutOff))
+		if err != nil {
+			return l, err
+		}
+		l.Chunks = append(l.Chunks, inside...)
+	}
+	slices.SortFunc(l.Chunks, compareChunks)
+	l.Chunks = slices.Compact(l.Chunks)
+	if !l.Origin {
+		l.setBegan()
+	}
+	return l, nil
+}
