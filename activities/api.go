@@ -121,8 +121,8 @@ type FollowIn struct {
 // FollowOut says why following ended before its time.
 type FollowOut struct {
 	Group string `json:"group"` // that the shard belongs to
-	// Break, when set, says where the log is interrupted: only a base taken
-	// from now on leads to what is archived behind it.
+	// Break, when set, says where the log is interrupted, or what the newest base
+	// lacks: only a base taken from now on leads to what is archived behind it.
 	Break string `json:"break,omitempty"`
 }
 

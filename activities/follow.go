@@ -35,8 +35,8 @@ var errBroken = errors.New("the log is interrupted")
 var errTime = errors.New("its time is up")
 
 // FollowShard streams one shard's log into the vaults until its time is up,
-// the worker stops, the log cannot go on, or it was interrupted so that only a
-// new base leads to what is archived now. A caller that has seen to the base
+// the worker stops, the log cannot go on, or only a new base leads to what is
+// archived now: the log was interrupted, or the server has outgrown its bases. A caller that has seen to the base
 // says so, and following goes on: a base needs it.
 func (a *Activities) FollowShard(ctx context.Context, in FollowIn) (FollowOut, error) {
 	out, err := a.follow(ctx, in)
@@ -89,10 +89,11 @@ func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, err
 	defer arch.Abort()
 	now.Store(&following{arch, inst})
 	broken := func() string {
-		if b, yes := stream.NeedsBase(arch.Lineages(), basesOf(ctx, set, in.Shard)); yes {
+		bases := basesOf(ctx, set, in.Shard)
+		if b, yes := stream.NeedsBase(arch.Lineages(), bases); yes {
 			return b.String()
 		}
-		return ""
+		return outgrown(ctx, d, inst, bases)
 	}
 	out := FollowOut{Group: group, Break: broken()}
 	if out.Break != "" && !in.BaseAsked {
@@ -123,6 +124,11 @@ func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, err
 					end(errBroken)
 				}
 			}
+		}
+	})
+	watch.Go(func() {
+		if out.Break == "" && outgrows(fctx, d, inst, set) {
+			end(errBroken)
 		}
 	})
 	err = follower.Follow(fctx, inst, to)

@@ -61,7 +61,7 @@ func Archive(ctx workflow.Context, in ArchiveIn) error {
 func askForBase(ctx workflow.Context, in ArchiveIn, out activities.FollowOut) {
 	shard := in.Shard.Shard.String()
 	log := workflow.GetLogger(ctx)
-	log.Error("the log is interrupted; taking a new base", "shard", shard, "what", out.Break)
+	log.Error("no base leads to what is archived now; taking a new one", "shard", shard, "what", out.Break)
 	var g activities.Group
 	if err := workflow.ExecuteActivity(quick(ctx, in.Shard.Queue), activities.DescribeGroupName, activities.GroupIn{Group: out.Group}).Get(ctx, &g); err != nil {
 		log.Error("no base was started", "shard", shard, "err", err.Error())

@@ -242,6 +242,9 @@ func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, bas
 	if b, broken := stream.NeedsBase(stream.Union(held), bases); broken {
 		out.Problem = joinProblems(out.Problem, b.String()+"; "+baseOnTheWay(taking, out.Archiving))
 	}
+	if lack := outgrown(st.Instances, sh.Shard, bases); lack != "" {
+		out.Problem = joinProblems(out.Problem, lack+"; "+baseOnTheWay(taking, out.Archiving))
+	}
 	switch age := time.Since(out.NewestBase); {
 	case out.Problem != "":
 	case out.NewestBase.IsZero():
@@ -250,6 +253,18 @@ func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, bas
 		out.Problem = fmt.Sprintf("the newest base is %s old, one is due every %s; see why with: drctl backup now", progress.Duration(age), progress.Duration(baseEvery))
 	}
 	return out
+}
+
+// outgrown says what the newest base lacks of a shard's primary, "" when nothing.
+func outgrown(instances []instanceStatus, shard targets.ShardID, bases []targets.Artifact) string {
+	for _, i := range instances {
+		if i.Shard == shard && i.Status.Writable {
+			if lack := targets.Outgrown(bases, i.Status.Tablespaces); lack != "" {
+				return lack
+			}
+		}
+	}
+	return ""
 }
 
 // baseOnTheWay says what becomes of a log that needs a new base.

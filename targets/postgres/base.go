@@ -54,6 +54,9 @@ func (d *Driver) Base(ctx context.Context, in targets.Instance, req targets.Base
 	if a.Settings, err = readSettings(ctx, in, conn); err != nil {
 		return a, err
 	}
+	if files := a.Settings[settingConfig]; files != "" {
+		d.log.Warn("backup: the base does not hold the server's configuration, which lies outside its data directory: save it by other means", "instance", in.String(), "files", files)
+	}
 	b := &baseRun{d: d, in: in, req: req, to: to, conn: conn, srv: srv, a: &a}
 	dir, why := localDataDir(in, srv)
 	if dir != "" {
@@ -79,13 +82,19 @@ func (d *Driver) Base(ctx context.Context, in targets.Instance, req targets.Base
 const (
 	settingSuperuser = "drctl.superuser"
 	settingDatabase  = "drctl.database"
+	// settingConfig names the configuration files outside the data directory,
+	// which a base does not hold.
+	settingConfig = "drctl.configuration_elsewhere"
 )
 
 func readSettings(ctx context.Context, in targets.Instance, conn *pgx.Conn) (map[string]string, error) {
 	out := map[string]string{}
 	rows, err := conn.Query(ctx, `SELECT name, setting FROM pg_settings WHERE name = ANY($1)
 		UNION ALL SELECT '`+settingSuperuser+`', rolname FROM pg_roles WHERE oid = 10
-		UNION ALL SELECT '`+settingDatabase+`', current_database()`, append(append([]string{}, replaySettings...), noteSettings...))
+		UNION ALL SELECT '`+settingDatabase+`', current_database()
+		UNION ALL SELECT '`+settingConfig+`', string_agg(setting, ', ' ORDER BY name) FROM pg_settings
+			WHERE name IN ('config_file', 'hba_file', 'ident_file') AND NOT starts_with(setting, (SELECT setting || '/' FROM pg_settings WHERE name = 'data_directory'))
+			HAVING count(*) > 0`, append(append([]string{}, replaySettings...), noteSettings...))
 	if err == nil {
 		var name, value string
 		_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error { out[name] = value; return nil })

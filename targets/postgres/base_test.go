@@ -78,8 +78,10 @@ func TestBaseRefusesWhatItCannotHold(t *testing.T) {
 		}
 	}
 
-	// What is no part of the database may be elsewhere.
-	w.changed(t, &proc, nil, func() {
+	// What is no part of the database may be elsewhere, and the base says so.
+	hba := filepath.Join(sandboxtest.Dir(t), "pg_hba.conf")
+	w.changed(t, &proc, map[string]string{"hba_file": hba}, func() {
+		shell(t, "cp", "-a", filepath.Join(w.in.DataDir, "pg_hba.conf"), hba)
 		for _, name := range []string{database, "pg_xact"} {
 			link := filepath.Join(w.in.DataDir, name)
 			to, err := os.Readlink(link)
@@ -94,11 +96,15 @@ func TestBaseRefusesWhatItCannotHold(t *testing.T) {
 		moved(t, report)
 	})
 	for method, in := range map[string]targets.Instance{"files": w.in, "wire": wire} {
-		if base := w.base(t, in, "base-with-"+method); base.Method != method {
+		base := w.base(t, in, "base-with-"+method)
+		if base.Method != method {
 			t.Fatalf("method %s, want %s", base.Method, method)
 		}
 		if !strings.Contains(w.log.String(), "reports") {
 			t.Fatalf("%s: nothing says that the base leaves out what the link leads to", method)
+		}
+		if got := base.Settings["drctl.configuration_elsewhere"]; got != hba || !strings.Contains(w.log.String(), hba) {
+			t.Fatalf("%s: the record has %q as the configuration that the base lacks, want %s", method, got, hba)
 		}
 	}
 }

@@ -33,6 +33,7 @@ var (
 	_ targets.Driver   = (*Driver)(nil)
 	_ targets.Fencer   = (*Driver)(nil)
 	_ targets.Follower = (*Driver)(nil)
+	_ targets.Spacer   = (*Driver)(nil)
 )
 
 // New makes a driver.

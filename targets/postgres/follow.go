@@ -227,6 +227,13 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 		log.Error("stream: the server belongs to another cluster than the archived one; a new lineage begins and needs a new base")
 		return f.hist.at(fresh, f.srv.timeline), fresh, nil
 	}
+	if old == f.srv.timeline && !f.srv.standby && f.srv.lsn < tail.Offset {
+		// A primary sends only what it has flushed. What it writes now is not what
+		// is archived, and would be joined to it in the middle of a record.
+		return 0, 0, fail.New(fail.Conflict, opFollow, f.in.String(),
+			"it was put back to an earlier state, or this is an old copy of it; if it is the primary to go on with, give it a timeline of its own: stop it, put an empty standby.signal into its data directory, start it and run SELECT pg_promote()",
+			fmt.Errorf("the server's log ends at %s, the archive has it up to %s on the same timeline %d", targets.FormatLSN(f.srv.lsn), targets.FormatLSN(tail.Offset), old))
+	}
 	if old == f.srv.timeline {
 		return old, tail.Offset, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -498,4 +499,53 @@ func TestFollowReturnsWhyTheArchiveGaveUp(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	ends(stuck, "waiting for the end of the timeline", done)
+}
+
+// A primary that was put back to an earlier state writes another log at the
+// same positions. It is refused until it has a timeline of its own.
+func TestFollowRefusesAServerThatWentBack(t *testing.T) {
+	t.Parallel()
+	var proc sandbox.Proc
+	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc})
+	earlier := w.in.DataDir + "-earlier"
+	w.changed(t, &proc, nil, func() { shell(t, "cp", "-a", w.in.DataDir, earlier) })
+	fill(t, w.c, 3<<20)
+	w.a.reach(t, w.id, lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text"))
+	was := w.a.lineages[w.id].end()
+
+	back := func(standby bool) {
+		shell(t, "rm", "-rf", w.in.DataDir)
+		shell(t, "cp", "-a", earlier, w.in.DataDir)
+		if standby {
+			signal := filepath.Join(w.in.DataDir, "standby.signal")
+			if err := errors.Join(os.WriteFile(signal, nil, 0o600), sandboxtest.Tools(t).Own(signal)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w.changed(t, &proc, nil, func() { back(false) })
+	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
+	wantCode(t, w.d.Follow(ctxFor(t, 20*time.Second), w.in, w.a), fail.Conflict, "earlier state", "pg_promote")
+	if end := w.a.lineages[w.id].end(); end != was {
+		t.Fatalf("the archive went on from %s to %s", targets.FormatLSN(was), targets.FormatLSN(end))
+	}
+
+	// What the error says to do works.
+	w.changed(t, &proc, map[string]string{"hot_standby": "on"}, func() { back(true) })
+	run(t, w.c, "SELECT pg_promote(true, 30)")
+	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
+	two := lineageOf(t, w.d, w.in)
+	_ = w.stop()
+	w.stop = follow(t, w.d, w.in, w.a)
+	w.a.reach(t, two, lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text"))
+	if l := w.a.lineages[two]; two == w.id || l.parent.Lineage != w.id || l.parent.Offset >= was {
+		t.Fatalf("lineage %s, parent %+v", two, l.parent)
+	}
+}
+
+func shell(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v: %s", name, args, err, out)
+	}
 }

@@ -86,7 +86,7 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 		warn("the address leads to a connection pooler: cuts and the stream need the server's own port")
 	}
 	for _, f := range []func(context.Context, targets.Instance, *pgx.Conn, server, *targets.Status, func(string, ...any)) error{
-		probeSize, probeLag, probeSettings, d.probeSlot} {
+		probeSize, probeLag, probeSettings, probeSpaces, d.probeSlot} {
 		if err := f(ctx, in, conn, s, &st, warn); err != nil {
 			return st, err
 		}
@@ -130,6 +130,33 @@ EXISTS (SELECT FROM pg_stat_wal_receiver)`).Scan(&readOnly, &lag, &receiving)
 		warn("the standby does not receive from a primary: check primary_conninfo and the primary")
 	}
 	return nil
+}
+
+// Tablespaces maps the oid of each tablespace outside the data directory to its
+// location. See targets.Spacer.
+func (d *Driver) Tablespaces(ctx context.Context, in targets.Instance) (map[string]string, error) {
+	conn, err := connect(ctx, "probe", in)
+	if err != nil {
+		return nil, err
+	}
+	defer closeConn(conn)
+	return readSpaces(ctx, "probe", in, conn)
+}
+
+func readSpaces(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn) (map[string]string, error) {
+	spaces := map[string]string{}
+	// One inside the data directory (allow_in_place_tablespaces) has a relative location.
+	rows, err := conn.Query(ctx, "SELECT oid::text, pg_tablespace_location(oid) FROM pg_tablespace WHERE pg_tablespace_location(oid) LIKE '/%'")
+	if err == nil {
+		var oid, location string
+		_, err = pgx.ForEachRow(rows, []any{&oid, &location}, func() error { spaces[oid] = location; return nil })
+	}
+	return spaces, queryError(op, in, "", err)
+}
+
+func probeSpaces(ctx context.Context, in targets.Instance, conn *pgx.Conn, _ server, st *targets.Status, _ func(string, ...any)) (err error) {
+	st.Tablespaces, err = readSpaces(ctx, "probe", in, conn)
+	return err
 }
 
 func probeSettings(ctx context.Context, in targets.Instance, conn *pgx.Conn, _ server, _ *targets.Status, warn func(string, ...any)) error {

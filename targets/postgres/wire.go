@@ -29,14 +29,13 @@ const (
 
 // wire lets the server send the base as one tar stream.
 func (b *baseRun) wire(ctx context.Context) error {
-	var spaces int
-	err := b.conn.QueryRow(ctx, "SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global') AND pg_tablespace_location(oid) LIKE '/%'").Scan(&spaces)
+	spaces, err := readSpaces(ctx, opBase, b.in, b.conn)
 	if err != nil {
-		return queryError(opBase, b.in, "", err)
+		return err
 	}
-	if spaces > 0 {
+	if len(spaces) > 0 {
 		return fail.New(fail.Unsupported, opBase, b.in.String(), "set data_dir of the instance and run the worker where it can be read",
-			fmt.Errorf("the server has %d tablespaces outside its data directory, which cannot be sent in one stream", spaces))
+			fmt.Errorf("the server has %d tablespaces outside its data directory, which cannot be sent in one stream", len(spaces)))
 	}
 
 	conn, err := walsender(ctx, opBase, b.in, b.srv.version)
