@@ -281,11 +281,11 @@ func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupSt
 		if err != nil {
 			st.Problems = append(st.Problems, err.Error())
 		}
-		if xs, err := activities.Abandoned(ctx, v, g.Name, newestID(cuts)); err != nil {
+		xs, err := activities.Abandoned(ctx, v, g.Name, newestID(cuts))
+		if err != nil {
 			st.Problems = append(st.Problems, err.Error())
-		} else {
-			abandoned = append(abandoned, xs...)
 		}
+		abandoned = append(abandoned, xs...)
 		newestIn[r] = time.Time{}
 		if len(cuts) == 0 {
 			continue
