@@ -45,7 +45,7 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	}
 	home := set.Vaults[0]
 	done, err := home.Bases(ctx, in.Shard)
-	if err != nil && len(done) == 0 {
+	if err != nil && !fail.Is(err, fail.Corrupt) { // a damaged record is the check's to report
 		return BaseOut{}, err
 	}
 	for _, b := range done {

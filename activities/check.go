@@ -152,14 +152,40 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 		}
 		ends[p.Position.Lineage] = p.Position // the newest of each branch
 	}
+	said := map[string]bool{} // branches have their beginning in common
 	for _, b := range branches {
 		fs, err := stream.Check(ctx, v, shard, bases[oldestBase(ls, bases, ends[b])].From, ends[b])
 		if err != nil {
 			return findings, err
 		}
-		findings = append(findings, fs...)
+		for _, f := range fs {
+			if key := f.Expected + f.Got; !said[key] {
+				said[key] = true
+				findings = append(findings, f)
+			}
+		}
+		findings = append(findings, behindHole(ls, bases, ends[b], fs, shard.String()+"@"+v.Region())...)
 	}
 	return findings, nil
+}
+
+// behindHole makes sure that a base leads to the end of a branch that has a
+// declared hole: what lies behind it is lost without one.
+func behindHole(ls []stream.Lineage, bases []targets.Artifact, end targets.Position, fs []targets.Finding, subject string) []targets.Finding {
+	hole := slices.ContainsFunc(fs, func(f targets.Finding) bool { return f.Severity == targets.Warned })
+	missing := slices.ContainsFunc(fs, func(f targets.Finding) bool { return f.Severity == targets.Failed })
+	if !hole || missing { // what is missing is said already
+		return nil
+	}
+	if slices.ContainsFunc(bases, func(b targets.Artifact) bool {
+		_, from := stream.Path(ls, b.From, end)
+		_, until := stream.Path(ls, b.Until, end)
+		return from == nil && until == nil
+	}) {
+		return nil
+	}
+	return []targets.Finding{{Check: "base-for-cut", Subject: subject, Severity: targets.Failed,
+		Expected: "a base behind the hole in the log that leads to the newest cut", Got: "none", Detail: "take one with: drctl backup now"}}
 }
 
 // oldestBase is the index of the first base from which the position can be

@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -53,7 +54,8 @@ func CheckHistory(ctx context.Context, vaults []*vault.Vault, group, region stri
 	return out, err
 }
 
-// eachReport gives the reports of a region's checks, the newest first.
+// eachReport gives the reports of a region's checks, the newest first. A damaged
+// one does not hide the others; it is named in the error.
 func eachReport(ctx context.Context, vaults []*vault.Vault, group, region string, f func(CheckOut) (more bool)) error {
 	in := map[string]*vault.Vault{}
 	for _, v := range vaults {
@@ -68,16 +70,20 @@ func eachReport(ctx context.Context, vaults []*vault.Vault, group, region string
 		}
 	}
 	ids := slices.Sorted(maps.Keys(in)) // they begin with the time
+	var bad []error
 	for _, id := range slices.Backward(ids[max(0, len(ids)-maxReports):]) {
 		var out CheckOut
-		if err := in[id].Report(ctx, CheckReports, id, &out); err != nil {
+		if err := in[id].Report(ctx, CheckReports, id, &out); fail.Is(err, fail.Corrupt) {
+			bad = append(bad, err)
+			continue
+		} else if err != nil {
 			return err
 		}
 		if out.Group == group && out.Region == region && !f(out) {
-			return nil
+			break
 		}
 	}
-	return nil
+	return errors.Join(bad...)
 }
 
 // coverage is what of the base data a number of checks have read. All checks

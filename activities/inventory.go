@@ -131,10 +131,16 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 	var errs []error
 	var err error
 	if sh.Bases, err = v.Bases(ctx, id); err != nil {
-		errs = append(errs, err)
+		if !fail.Is(err, fail.Corrupt) {
+			return sh, err
+		}
+		errs = append(errs, err) // the others are there
 	}
 	if sh.Lineages, err = stream.Load(ctx, v, id); err != nil {
-		errs = append(errs, err)
+		return sh, err
+	}
+	for _, l := range sh.Lineages {
+		errs = append(errs, l.Damage...)
 	}
 	if kind == targets.Redis && err == nil {
 		sh.At, sh.NotAt = positionAt(ctx, v, id, sh.Lineages, at)

@@ -35,21 +35,26 @@ func saveReport(ctx context.Context, p Platform, g Group, kind, id string, repor
 }
 
 // Abandoned lists the cuts of a group that were abandoned after the cut of the
-// given id ("" is all), oldest first.
+// given id ("" is all), oldest first. A damaged report does not hide the others:
+// the good ones come with an error that names the bad.
 func Abandoned(ctx context.Context, v *vault.Vault, group, after string) ([]AbandonedCut, error) {
 	ids, err := v.ReportsAfter(ctx, AbandonedReports, after)
 	if err != nil {
 		return nil, err
 	}
 	var out []AbandonedCut
+	var bad []error
 	for _, id := range ids {
 		var x AbandonedCut
-		if err := v.Report(ctx, AbandonedReports, id, &x); err != nil {
+		if err := v.Report(ctx, AbandonedReports, id, &x); fail.Is(err, fail.Corrupt) {
+			bad = append(bad, err)
+			continue
+		} else if err != nil {
 			return out, err
 		}
 		if x.Cut.Group == group {
 			out = append(out, x)
 		}
 	}
-	return out, nil
+	return out, errors.Join(bad...)
 }

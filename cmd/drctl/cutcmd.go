@@ -105,9 +105,10 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	}
 	var abandoned []activities.AbandonedCut
 	if all {
-		if abandoned, err = activities.Abandoned(ctx, v, group, ""); err != nil {
+		if abandoned, err = activities.Abandoned(ctx, v, group, ""); err != nil && !fail.Is(err, fail.Corrupt) {
 			return err
 		}
+		damaged = errors.Join(damaged, err)
 	}
 	if a.json {
 		out := map[string]any{"vault": v.Region(), "cuts": cuts}

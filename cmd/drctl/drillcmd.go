@@ -170,6 +170,7 @@ func (a *app) drillList(ctx context.Context) error {
 		return err
 	}
 	var out []drillRow
+	var damaged []error
 	for _, name := range s.cfg.DrillNames() {
 		d := s.cfg.Drills[name]
 		row := drillRow{Name: name, Group: d.Group, Vault: d.Vault, Every: d.Every}
@@ -183,7 +184,10 @@ func (a *app) drillList(ctx context.Context) error {
 		}
 		for _, id := range ids {
 			var rec evidence.Record
-			if err := v.Report(ctx, "drill", id, &rec); err != nil {
+			if err := v.Report(ctx, "drill", id, &rec); fail.Is(err, fail.Corrupt) {
+				damaged = append(damaged, err)
+				continue
+			} else if err != nil {
 				return err
 			}
 			if rec.Name == name && rec.Started.After(row.LastAt) {
@@ -194,7 +198,7 @@ func (a *app) drillList(ctx context.Context) error {
 		out = append(out, row)
 	}
 	if a.json {
-		return a.printJSON(out)
+		return errors.Join(append(damaged, a.printJSON(out))...)
 	}
 	var rows [][]string
 	for _, r := range out {
@@ -207,7 +211,8 @@ func (a *app) drillList(ctx context.Context) error {
 		}
 		rows = append(rows, []string{r.Name, r.Group, r.Vault, last, verdict, r.RTO, r.RPO, r.Last})
 	}
-	return progress.Table(a.out, []string{"DRILL", "GROUP", "VAULT", "LAST", "VERDICT", "RTO", "RPO", "REPORT"}, rows)
+	err = progress.Table(a.out, []string{"DRILL", "GROUP", "VAULT", "LAST", "VERDICT", "RTO", "RPO", "REPORT"}, rows)
+	return errors.Join(append(damaged, err)...)
 }
 
 func spanText(s evidence.Span) string {

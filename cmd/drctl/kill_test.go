@@ -203,7 +203,8 @@ func (w *world) noGap(t *testing.T) {
 				continue
 			}
 			fs, err := stream.Check(ctx, v, p.Shard, bases[0].From, p.Position)
-			if err != nil || len(fs) == 0 || vault.Damaged(fs) {
+			whole := !slices.ContainsFunc(fs, func(f targets.Finding) bool { return f.Severity != targets.Passed })
+			if err != nil || len(fs) == 0 || !whole {
 				t.Errorf("stream of %s in %s: %v %v", p.Shard, region, fs, err)
 			}
 		}

@@ -299,11 +299,11 @@ func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupSt
 		if err != nil && !fail.Is(err, fail.NotFound) {
 			st.Problems = append(st.Problems, err.Error())
 		}
-		if xs, err := activities.Abandoned(ctx, v, g.Name, last.ID); err != nil {
+		xs, err := activities.Abandoned(ctx, v, g.Name, last.ID)
+		if err != nil {
 			st.Problems = append(st.Problems, err.Error())
-		} else {
-			abandoned = append(abandoned, xs...)
 		}
+		abandoned = append(abandoned, xs...)
 		newestIn[r] = time.Time{}
 		if last.ID == "" {
 			continue

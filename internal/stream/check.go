@@ -12,9 +12,11 @@ import (
 )
 
 // Check reports whether a vault holds the whole stream from one position to
-// another: one finding per range, "FOUND" (passed) or "MISSING" (failed), in
-// order. It looks at names only; reading the bytes is the reader's and the
-// vault check's part. An error means that the vault could not be listed.
+// another: one finding per range, "FOUND" (passed), "MISSING" (failed) or "HOLE"
+// (warned), in order. A hole is what the server had lost before it was archived,
+// as the archive says itself: it is no damage, but only a base behind it leads to
+// what follows. Check looks at names only; reading the bytes is the reader's and
+// the vault check's part. An error means that the vault could not be listed.
 func Check(ctx context.Context, v *vault.Vault, shard targets.ShardID, from, to targets.Position) ([]targets.Finding, error) {
 	ls, err := Load(ctx, v, shard)
 	if err != nil {
@@ -33,7 +35,7 @@ func check(ls []Lineage, region string, shard targets.ShardID, from, to targets.
 	if from.Lineage == to.Lineage && from.Offset == to.Offset {
 		return []targets.Finding{finding(to.Lineage, to.Offset, to.Offset, targets.Passed, "FOUND", "no stream needed")}
 	}
-	spans, err := walk(ls, from, to)
+	spans, err := walkOver(ls, from, to, true)
 	if err != nil {
 		return []targets.Finding{finding(to.Lineage, from.Offset, to.Offset, targets.Failed, "MISSING", err.Error())}
 	}
@@ -46,8 +48,15 @@ func check(ls []Lineage, region string, shard targets.ShardID, from, to targets.
 			if g.From > pos {
 				out = append(out, finding(s.Lineage, pos, g.From, targets.Passed, "FOUND", ""))
 			}
-			out = append(out, finding(s.Lineage, g.From, g.To, targets.Failed, "MISSING",
-				fmt.Sprintf("no chunk holds these bytes: %s%016X-%016X-...", vault.LineagePrefix(shard, s.Lineage), g.From, g.To)))
+			for _, part := range byID[s.Lineage].split(g) {
+				if part.declared {
+					out = append(out, finding(s.Lineage, part.From, part.To, targets.Warned, "HOLE",
+						"the server had lost these bytes before they were archived; a base behind them leads on"))
+					continue
+				}
+				out = append(out, finding(s.Lineage, part.From, part.To, targets.Failed, "MISSING",
+					fmt.Sprintf("no chunk holds these bytes: %s%016X-%016X-...", vault.LineagePrefix(shard, s.Lineage), part.From, part.To)))
+			}
 			pos = g.To
 		}
 		if pos < s.To {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -42,8 +43,8 @@ type hole struct {
 const maxOrigin = 16 << 20
 
 // Load reads what a vault holds of a shard's streams: one listing, and every
-// lineage's origin. A vault that holds nothing is not an error. Lineages are
-// sorted by age.
+// lineage's origin. A vault that holds nothing is not an error, and neither is
+// what is damaged: see Lineage.Damage. Lineages are sorted by age.
 func Load(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]Lineage, error) {
 	return load(ctx, v, v.Store(), shard)
 }
@@ -70,6 +71,8 @@ func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.Sha
 		} else if id, from, to, ok := vault.ParseHoleKey(info.Key); ok {
 			l := get(id)
 			l.Holes = append(l.Holes, Gap{From: from, To: to})
+		} else if p := strings.Split(info.Key, "/"); len(p) == 5 { // streams/target/shard/lineage/name
+			get(p[3]).passOver(fail.Newf(fail.Corrupt, "stream: list", info.Key, "no archiver writes such a name"))
 		}
 	}
 	g, gctx := errgroup.WithContext(ctx)
@@ -81,6 +84,12 @@ func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.Sha
 		}
 		g.Go(func() error {
 			o, err := readOrigin(gctx, v, shard, l.ID)
+			if fail.Is(err, fail.Corrupt) {
+				l.Origin = false
+				l.passOver(err)
+				l.setBegan()
+				return nil
+			}
 			if err != nil {
 				return err
 			}
@@ -100,6 +109,15 @@ func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.Sha
 	}
 	sortLineages(out)
 	return out, nil
+}
+
+// maxDamage bounds how much is said of one lineage.
+const maxDamage = 20
+
+func (l *Lineage) passOver(err error) {
+	if len(l.Damage) < maxDamage {
+		l.Damage = append(l.Damage, err)
+	}
 }
 
 // setBegan dates a lineage without an origin by its oldest chunk.
@@ -123,10 +141,29 @@ func readOrigin(ctx context.Context, v *vault.Vault, shard targets.ShardID, line
 		return origin{}, err
 	}
 	var o origin
-	if err := json.Unmarshal(b, &o); err != nil || o.Lineage != lineage {
+	if err = json.Unmarshal(b, &o); err == nil {
+		err = o.check(lineage)
+	}
+	if err != nil {
 		return origin{}, fail.New(fail.Corrupt, "stream: origin", key, "", errorf("not the origin of %s (%v)", lineage, err))
 	}
 	return o, nil
+}
+
+// check reports what is wrong with what an origin says.
+func (o origin) check(lineage string) error {
+	const most = 1 << 62 // differences of offsets stay inside an int64
+	switch {
+	case o.Lineage != lineage:
+		return errorf("it is of lineage %.80q", o.Lineage)
+	case o.Parent.Lineage != "" && vault.ValidName(o.Parent.Lineage) != nil:
+		return errorf("its parent is %.80q", o.Parent.Lineage)
+	case o.Offset > most || o.Parent.Offset > most:
+		return errorf("it begins at %d, its parent ends at %d", o.Offset, o.Parent.Offset)
+	case o.Kind != "":
+		return o.Kind.Check()
+	}
+	return nil
 }
 
 // listLineage lists the chunks of one lineage whose keys sort after the key

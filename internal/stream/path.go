@@ -23,6 +23,9 @@ type Lineage struct {
 	Chunks  []Chunk // sorted by From
 	Holes   []Gap   // declared: bytes that the server had lost before they were archived
 	History []byte  // the file kept with it, or nil
+	// Damage says what of it could not be read and was passed over; the rest is
+	// here. Origin is false when the origin is among it.
+	Damage []error
 
 	cutOff uint64 // of an Outline: what begins before it was not looked at
 }
@@ -34,6 +37,39 @@ func (l Lineage) Tip() uint64 {
 		tip = max(tip, c.To)
 	}
 	return tip
+}
+
+// part is a piece of a gap: of a declared hole, or not.
+type part struct {
+	Gap
+	declared bool
+}
+
+// split tells which parts of a gap the archive itself declares: by the records
+// of holes, and by an origin behind the end of its parent.
+func (l Lineage) split(g Gap) []part {
+	holes := slices.Clone(l.Holes)
+	if l.Origin && l.Parent.Lineage != "" && l.Offset > l.Parent.Offset {
+		holes = append(holes, Gap{From: l.Parent.Offset, To: l.Offset})
+	}
+	slices.SortFunc(holes, func(a, b Gap) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To)) })
+	var out []part
+	at := g.From
+	for _, h := range holes {
+		from, to := max(h.From, at), min(h.To, g.To)
+		if from >= to {
+			continue
+		}
+		if from > at {
+			out = append(out, part{Gap{at, from}, false})
+		}
+		out = append(out, part{Gap{from, to}, true})
+		at = to
+	}
+	if at < g.To {
+		out = append(out, part{Gap{at, g.To}, false})
+	}
+	return out
 }
 
 // lastSeen is when anything of the lineage was last written.
@@ -103,6 +139,12 @@ func index(lineages []Lineage) map[string]Lineage {
 
 // walk finds the spans without looking at the chunks.
 func walk(lineages []Lineage, base, point targets.Position) ([]targets.Span, error) {
+	return walkOver(lineages, base, point, false)
+}
+
+// walkOver is walk, and with over goes on where a lineage was archived only from
+// a place behind its parent's end: its span begins at that end.
+func walkOver(lineages []Lineage, base, point targets.Position, over bool) ([]targets.Span, error) {
 	const op = "stream: path"
 	byID := index(lineages)
 	var spans []targets.Span
@@ -134,12 +176,16 @@ func walk(lineages []Lineage, base, point targets.Position) ([]targets.Span, err
 		if at.Offset < l.Offset {
 			return nil, fail.Newf(fail.Invalid, op, l.ID, "the position %d is before the lineage's beginning %d", at.Offset, l.Offset)
 		}
+		begins := l.Offset
 		if l.Offset > l.Parent.Offset {
+			begins = l.Parent.Offset
+		}
+		if begins < l.Offset && !over {
 			return nil, fail.New(fail.NotFound, op, l.ID+" bytes "+Gap{l.Parent.Offset, l.Offset}.String(),
 				"choose a base of this lineage", errorf("the lineage was archived only from %d, it left %s at %d", l.Offset, l.Parent.Lineage, l.Parent.Offset))
 		}
-		if at.Offset > l.Offset {
-			spans = append(spans, targets.Span{Lineage: l.ID, From: l.Offset, To: at.Offset})
+		if at.Offset > begins {
+			spans = append(spans, targets.Span{Lineage: l.ID, From: begins, To: at.Offset})
 		}
 		at = l.Parent
 	}

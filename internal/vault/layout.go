@@ -15,6 +15,7 @@ import (
 // Names at the root of a vault.
 const (
 	descriptorKey = "vault.json"
+	keysRoot      = "keys/"
 	canaryKey     = "keys/canary.zst.age"
 	passwordKey   = "keys/restic-password.zst.age"
 

@@ -176,7 +176,7 @@ func readRecords[T any](ctx context.Context, v *Vault, keys []string, check func
 		})
 	}
 	if err := g.Wait(); err != nil {
-		bad = append(bad, err)
+		bad = append([]error{err}, bad...) // first: its code is that of the whole
 	}
 	out := make([]T, 0, len(keys))
 	for _, x := range got {

@@ -3,6 +3,8 @@ package vault
 import (
 	"bytes"
 	"context"
+	"crypto/md5" //nolint:gosec // a checksum that S3 asks for, not a protection
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -72,8 +74,13 @@ func newS3Store(ctx context.Context, l Location, p place) (*s3Store, error) {
 	} else {
 		o.UsePathStyle = false
 	}
-	// Servers other than AWS do not all know the newer checksum headers; the
-	// signature covers the payload's SHA-256 anyway.
+	// Every write carries Content-MD5 instead of the SDK's own checksum. Over
+	// HTTPS the signature does not cover the payload, so that without a checksum
+	// nothing shows that a server stores what was sent, and a bucket with object
+	// lock refuses the write. Content-MD5 is what every S3 server has known from
+	// the beginning; the SDK's CRC32 comes in a trailer of a body in chunks, which
+	// many do not take. The bodies are in memory or in a file, so that the sum is
+	// known beforehand. It is no protection against an attacker: the seal is.
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
@@ -105,13 +112,27 @@ func (s *s3Store) name(key string) (*string, error) {
 }
 
 func (s *s3Store) Put(ctx context.Context, key string, body []byte) error {
+	sum, err := contentMD5(bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
 	return s.create(ctx, key, func(name, free *string) error {
 		_, err := s.c.PutObject(ctx, &s3.PutObjectInput{
-			Bucket: &s.bucket, Key: name, Body: bytes.NewReader(body),
+			Bucket: &s.bucket, Key: name, Body: bytes.NewReader(body), ContentMD5: sum,
 			ContentLength: aws.Int64(int64(len(body))), IfNoneMatch: free,
 		})
 		return err
 	})
+}
+
+// contentMD5 is the value of a Content-MD5 header, by which the server checks
+// what arrives.
+func contentMD5(r io.Reader) (*string, error) {
+	h := md5.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return nil, asFail(fail.Exhausted, "vault: write", "", err)
+	}
+	return aws.String(base64.StdEncoding.EncodeToString(h.Sum(nil))), nil
 }
 
 func (s *s3Store) PutFile(ctx context.Context, key, file string) error {
@@ -136,8 +157,12 @@ func (s *s3Store) PutFile(ctx context.Context, key, file string) error {
 		if st.Size() > singlePut {
 			return s.putParts(ctx, name, free, f, st.Size())
 		}
-		_, err := s.c.PutObject(ctx, &s3.PutObjectInput{
-			Bucket: &s.bucket, Key: name, Body: io.NewSectionReader(f, 0, st.Size()),
+		sum, err := contentMD5(io.NewSectionReader(f, 0, st.Size()))
+		if err != nil {
+			return err
+		}
+		_, err = s.c.PutObject(ctx, &s3.PutObjectInput{
+			Bucket: &s.bucket, Key: name, Body: io.NewSectionReader(f, 0, st.Size()), ContentMD5: sum,
 			ContentLength: aws.Int64(st.Size()), IfNoneMatch: free,
 		})
 		return err
@@ -207,8 +232,12 @@ func (s *s3Store) putParts(ctx context.Context, name, free *string, f *os.File, 
 			off := int64(i) * step
 			n := min(step, size-off)
 			number := aws.Int32(int32(i + 1))
+			sum, err := contentMD5(io.NewSectionReader(f, off, n))
+			if err != nil {
+				return err
+			}
 			out, err := s.c.UploadPart(gctx, &s3.UploadPartInput{
-				Bucket: &s.bucket, Key: name, UploadId: up.UploadId, PartNumber: number,
+				Bucket: &s.bucket, Key: name, UploadId: up.UploadId, PartNumber: number, ContentMD5: sum,
 				Body: io.NewSectionReader(f, off, n), ContentLength: aws.Int64(n),
 			})
 			if err == nil {

@@ -1,14 +1,24 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"filippo.io/age"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/klauspost/compress/zstd"
+
 	"drctl/internal/fail"
+	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
 )
 
@@ -141,4 +151,214 @@ func TestRecordsAreChecked(t *testing.T) {
 			wantCode(t, err, fail.Invalid)
 		})
 	}
+}
+
+// TestWritesCarryAChecksum: a bucket with object lock takes what is written, and
+// what is changed on the way is refused, behind TLS too, where the signature
+// says nothing of the content.
+func TestWritesCarryAChecksum(t *testing.T) {
+	ctx := context.Background()
+	in := sandboxtest.S3(t, true)
+	large := filepath.Join(t.TempDir(), "large")
+	overwrite(t, large, noise(singlePut+partSize/2))
+	small := filepath.Join(t.TempDir(), "small")
+	overwrite(t, small, noise(1000))
+	for name, secure := range map[string]bool{"http": false, "https": true} {
+		t.Run(name, func(t *testing.T) {
+			front := sandboxtest.NewLockFront(t, in, secure)
+			behind := in
+			behind.Address = front.URL
+			o := options(t, "east", s3Location(behind, name), testKey(t))
+			v := must(newVault(ctx, o))
+			st := v.store.(*s3Store)
+			trusting := st.c.Options()
+			trusting.HTTPClient = front.Client()
+			st.c = s3.New(trusting)
+
+			if err := v.init(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if err := v.PutSealed(ctx, CutKey("shop", "c"), nil, []byte("{}")); err != nil {
+				t.Fatal(err)
+			}
+			for key, file := range map[string]string{"objects/small": small, "objects/large": large} {
+				if err := st.PutFile(ctx, key, file); err != nil {
+					t.Fatal(err)
+				}
+				r := must(st.Get(ctx, key))
+				if got := must(io.ReadAll(r)); !bytes.Equal(got, must(os.ReadFile(file))) {
+					t.Errorf("%s came back otherwise", key)
+				}
+				r.Close()
+			}
+			if n := front.Writes.Load(); n != 3+1+1+2 { // vault.json, canary and password, a cut, a file, two parts
+				t.Errorf("%d writes came through the front", n)
+			}
+
+			front.Spoil.Store(true)
+			for key, file := range map[string]string{"objects/small2": small, "objects/large2": large} {
+				if err := st.PutFile(ctx, key, file); err == nil {
+					t.Errorf("%s was stored although it had been changed on the way", key)
+				}
+			}
+			if err := st.Put(ctx, "objects/x", []byte("content")); err == nil {
+				t.Error("content was stored although it had been changed on the way")
+			}
+		})
+	}
+}
+
+// TestVerifyReadsTheKeys: the check of a group and its shards, as it is
+// scheduled, reads what belongs to all of them too.
+func TestVerifyReadsTheKeys(t *testing.T) {
+	ctx := context.Background()
+	good := fileVault(t, "east", testKey(t))
+	set := Set{Vaults: []*Vault{good}}
+	must(set.Shard(shardA).SaveStream(ctx, "s", strings.NewReader("x"), nil))
+	must(set.SaveReport(ctx, "check", "r1", "sound"))
+	o := VerifyOptions{Shards: []targets.ShardID{shardA}, Groups: []string{"shop"}}
+	if fs := must(good.Verify(ctx, o)); Damaged(fs) {
+		t.Fatalf("a sound vault: %+v", fs)
+	}
+	for _, key := range []string{canaryKey, passwordKey, seedKey(shardA), ReportKey("check", "r1"), descriptorKey} {
+		v := copyVault(t, good)
+		flip(t, onDisk(v, key), -30)
+		fs, err := v.Verify(ctx, o)
+		if err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+		named := false
+		for _, f := range fs {
+			named = named || f.Severity == targets.Failed && strings.Contains(f.Subject+f.Detail, key)
+		}
+		if !named {
+			t.Errorf("a flipped byte in %s is not found: %+v", key, fs)
+		}
+	}
+}
+
+// TestDamagedDescription: a byte of vault.json that has changed is damage, and
+// is never taken for a wrong key or for another vault.
+func TestDamagedDescription(t *testing.T) {
+	ctx := context.Background()
+	v := fileVault(t, "east", testKey(t))
+	file := onDisk(v, descriptorKey)
+	whole := must(os.ReadFile(file))
+	found := 0
+	for i := range whole {
+		overwrite(t, file, whole)
+		flip(t, file, i)
+		switch _, err := Open(ctx, v.opt); {
+		case fail.Is(err, fail.Corrupt):
+			found++
+			if fail.ExitCode(err) != 4 || !strings.Contains(err.Error(), "vault.json") {
+				t.Errorf("byte %d: %v", i, err)
+			}
+		case err == nil: // white space, a letter's case, a second of the time of creation
+		case fail.Is(err, fail.Unsupported): // the format says another number
+		default:
+			t.Errorf("byte %d (%q): %v", i, whole[i], err)
+		}
+	}
+	if found < len(whole)/2 {
+		t.Errorf("%d of %d changes were found", found, len(whole))
+	}
+
+	overwrite(t, file, whole)
+	other := v.opt
+	other.Key = testKey(t)
+	_, err := Open(ctx, other)
+	wantCode(t, err, fail.Denied, "wrong key")
+	other = v.opt
+	other.Region = "west"
+	_, err = Open(ctx, other)
+	wantCode(t, err, fail.Conflict, "east")
+}
+
+// TestForeignResticPassword: who can write to a vault cannot choose the password
+// under which the next base is encrypted.
+func TestForeignResticPassword(t *testing.T) {
+	ctx := context.Background()
+	v := fileVault(t, "east", testKey(t))
+	if err := v.store.Delete(ctx, passwordKey); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.PutSealed(ctx, passwordKey, nil, []byte("chosen by somebody else")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(ctx, v.opt)
+	wantCode(t, err, fail.Corrupt, passwordKey)
+}
+
+// TestBombs: what is small in the store and large when it is opened takes
+// bounded memory, is named, and hides nothing beside it.
+func TestBombs(t *testing.T) {
+	ctx := context.Background()
+	v := fileVault(t, "east", testKey(t))
+	now := time.Now().UTC()
+	sealInto := func(key string, content io.Reader) {
+		t.Helper()
+		var b bytes.Buffer
+		if err := v.SealTo(&b, key, nil, content); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.store.Put(ctx, key, b.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good := targets.Cut{ID: "c1", Group: "shop", FencedAt: now, SealedAt: now, Shards: []targets.ShardPoint{
+		{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Lineage: testLineage, Offset: 1}}}}
+	must((Set{Vaults: []*Vault{v}}).SaveCut(ctx, good))
+	bomb, short, odd := CutKey("shop", "c2"), CutKey("shop", "c3"), CutKey("shop", "c4")
+	sealInto(bomb, io.LimitReader(spaces{}, 512<<20))
+	sealInto(short, strings.NewReader(`{"id":"c3","group":"shop"`))
+	c := good
+	c.ID, c.Shards = "c4", []targets.ShardPoint{good.Shards[0]}
+	c.Shards[0].Shard.Shard = "-x"
+	plant(t, v, odd, c)
+
+	var cuts []targets.Cut
+	var err error
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	cuts, err = v.Cuts(ctx, "shop")
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 200<<20 {
+		t.Errorf("%d MiB of memory", took>>20)
+	}
+	wantCode(t, err, fail.Corrupt, bomb, short, odd)
+	if len(cuts) != 1 || cuts[0].ID != "c1" {
+		t.Errorf("%+v", cuts)
+	}
+	// Retention must not decide on half of what there is.
+	_, err = v.Inventory(ctx, []string{"shop"})
+	wantCode(t, err, fail.Corrupt, bomb)
+
+	// An envelope without end, and a frame that asks for a large window.
+	endless := CutKey("bad", "e")
+	if err := v.store.Put(ctx, endless, append([]byte("age-encryption.org/v1\n"), bytes.Repeat([]byte("-> x\n\n"), 1<<20)...)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = v.Cut(ctx, "bad", "e")
+	wantCode(t, err, fail.Corrupt, endless)
+	wide := CutKey("bad", "w")
+	var b bytes.Buffer
+	aw := must(age.Encrypt(&b, v.key.id.Recipient()))
+	enc := must(zstd.NewWriter(aw, zstd.WithWindowSize(64<<20)))
+	must(aw.Write(must(encodeHeader(wide, nil))))
+	must(io.Copy(enc, io.LimitReader(spaces{}, 65<<20)))
+	if err := errors.Join(enc.Close(), aw.Close(), v.store.Put(ctx, wide, b.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	_, err = v.Cut(ctx, "bad", "w")
+	wantCode(t, err, fail.Corrupt, wide, "window")
+}
+
+type spaces struct{}
+
+func (spaces) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"time"
 
+	"filippo.io/age"
 	"github.com/google/uuid"
 
 	"drctl/internal/fail"
@@ -94,41 +95,48 @@ func Init(ctx context.Context, o Options) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := v.init(ctx); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func (v *Vault) init(ctx context.Context) error {
 	d, err := v.describe(ctx)
 	switch {
 	case fail.Is(err, fail.NotFound):
 		// A bucket that does not exist is reported by the listing.
 		if err := v.refuseForeign(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		if v.set == "" {
 			v.set = uuid.NewString()
 		}
-		d = descriptor{FormatVersion, v.set, o.Region, o.Key.Recipient(), v.opt.Now().UTC().Truncate(time.Second)}
+		d = descriptor{FormatVersion, v.set, v.opt.Region, v.Recipient(), v.opt.Now().UTC().Truncate(time.Second)}
 		js, _ := json.MarshalIndent(d, "", "  ")
 		if err := v.store.Put(ctx, descriptorKey, append(js, '\n')); err != nil && !fail.Is(err, fail.Conflict) {
-			return nil, err
+			return err
 		}
 		if d, err = v.describe(ctx); err != nil { // another Init may have won
-			return nil, err
+			return err
 		}
 	case err != nil:
-		return nil, err
+		return err
 	}
-	if d.Recipient != o.Key.Recipient() || d.Region != o.Region || v.set != "" && d.Set != v.set {
-		return nil, fail.New(fail.Conflict, "vault: init", v.store.URL(),
+	if d.Recipient != v.Recipient() || d.Region != v.opt.Region || v.set != "" && d.Set != v.set {
+		return fail.New(fail.Conflict, "vault: init", v.store.URL(),
 			"choose an empty location, or open this vault with its own key",
 			fmt.Errorf("a vault of region %s, set %s, is there already", d.Region, d.Set))
 	}
 	v.set = d.Set
 	c, _ := json.Marshal(canary{d.Set, d.Region, d.Recipient})
 	if err := v.PutSealed(ctx, canaryKey, nil, c); err != nil {
-		return nil, err
+		return err
 	}
-	if err := v.PutSealed(ctx, passwordKey, nil, []byte(o.Key.resticPassword(d.Set).Reveal())); err != nil {
-		return nil, err
+	if err := v.PutSealed(ctx, passwordKey, nil, []byte(v.key.resticPassword(d.Set).Reveal())); err != nil {
+		return err
 	}
-	return v, v.unlock(ctx, d)
+	return v.unlock(ctx, d)
 }
 
 // refuseForeign fails when the location holds anything.
@@ -155,6 +163,9 @@ func Open(ctx context.Context, o Options) (*Vault, error) {
 	}
 	d, err := v.describe(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := v.believe(ctx, d); err != nil {
 		return nil, err
 	}
 	if d.Recipient != o.Key.Recipient() {
@@ -199,8 +210,11 @@ func (v *Vault) describe(ctx context.Context) (descriptor, error) {
 	if err != nil {
 		return d, err
 	}
-	if err := json.Unmarshal(b, &d); err != nil || d.Recipient == "" {
-		return d, fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+descriptorKey, "restore the file from another copy of the vault", err)
+	if err = json.Unmarshal(b, &d); err == nil {
+		err = d.check()
+	}
+	if err != nil {
+		return d, fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+descriptorKey, hintDescriptor, err)
 	}
 	if d.Format != FormatVersion {
 		return d, fail.New(fail.Unsupported, "vault: open", v.store.URL(), "use a newer drctl",
@@ -209,22 +223,79 @@ func (v *Vault) describe(ctx context.Context) (descriptor, error) {
 	return d, nil
 }
 
-// unlock proves the key and reads the restic password.
-func (v *Vault) unlock(ctx context.Context, d descriptor) error {
+const hintDescriptor = "restore the file from another copy of the vault"
+
+// check reports what cannot be in vault.json. A recipient has a checksum of its own.
+func (d descriptor) check() error {
+	if err := errors.Join(ValidName(d.Set), ValidName(d.Region)); err != nil {
+		return err
+	}
+	if _, err := age.ParseX25519Recipient(d.Recipient); err != nil {
+		return fmt.Errorf("the recipient: %w", err)
+	}
+	if d.Format < 1 || d.Created.IsZero() {
+		return errors.New("the format or the time of creation is missing")
+	}
+	return nil
+}
+
+// believe says whether vault.json, which nothing seals, may be believed where it
+// is not what the caller expects. The sealed canary, which holds the same, tells
+// damage from a wrong key, region or set.
+func (v *Vault) believe(ctx context.Context, d descriptor) error {
+	if d.Recipient == v.Recipient() && d.Region == v.opt.Region && (v.set == "" || d.Set == v.set) {
+		return nil // unlock compares
+	}
+	c, err := v.readCanary(ctx)
+	if err != nil || c == (canary{d.Set, d.Region, d.Recipient}) {
+		return nil // with another key the canary does not open
+	}
+	return fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+descriptorKey, hintDescriptor,
+		fmt.Errorf("it says region %s, set %s, recipient %s; the sealed canary says %s, %s, %s", d.Region, d.Set, d.Recipient, c.Region, c.Set, c.Recipient))
+}
+
+func (v *Vault) readCanary(ctx context.Context) (c canary, err error) {
 	b, _, err := v.ReadSealed(ctx, canaryKey)
+	if err != nil {
+		return c, err
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return c, fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+canaryKey, "restore it from another copy of the vault", err)
+	}
+	return c, nil
+}
+
+// unlock proves the key and takes the restic password.
+func (v *Vault) unlock(ctx context.Context, d descriptor) error {
+	password, err := v.prove(ctx, d)
 	if err != nil {
 		return err
 	}
-	var c canary
-	if err := json.Unmarshal(b, &c); err != nil || c != (canary{d.Set, d.Region, d.Recipient}) {
-		return fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+canaryKey, "vault.json or the canary was replaced; restore both from another copy", err)
+	v.password, v.created = password, d.Created
+	return nil
+}
+
+// prove makes sure that vault.json, the canary and the restic password belong
+// together and to the key. The password follows from the key: one that does not
+// would let somebody else read what is backed up from now on.
+func (v *Vault) prove(ctx context.Context, d descriptor) (password targets.Secret, err error) {
+	c, err := v.readCanary(ctx)
+	if err != nil {
+		return password, err
+	}
+	if c != (canary{d.Set, d.Region, d.Recipient}) {
+		return password, fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+canaryKey, "vault.json or the canary was replaced; restore both from another copy", nil)
 	}
 	p, _, err := v.ReadSealed(ctx, passwordKey)
 	if err != nil {
-		return err
+		return password, err
 	}
-	v.password, v.created = targets.NewSecret(string(p)), d.Created
-	return nil
+	password = v.key.resticPassword(d.Set)
+	if string(p) != password.Reveal() {
+		return password, fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+passwordKey, "restore it from another region's vault, and find out who wrote this one",
+			errors.New("the stored restic password is not the one that follows from the key"))
+	}
+	return password, nil
 }
 
 // Region is the vault's region.

@@ -18,6 +18,7 @@ import (
 // VerifyOptions say what to verify and how deep.
 type VerifyOptions struct {
 	// Shards and Groups limit the verification; both empty means everything.
+	// vault.json, keys/ and reports/ are always read.
 	Shards []targets.ShardID
 	Groups []string
 	// ReadData is restic's --read-data-subset ("1/10", "5%", "100%"); empty
@@ -36,6 +37,7 @@ type VerifyOptions struct {
 
 // Names of the checks in findings.
 const (
+	CheckIdentity = "vault: vault.json and its keys"
 	CheckSealed   = "vault: sealed objects"
 	CheckCuts     = "vault: cuts"
 	CheckBases    = "vault: bases"
@@ -123,10 +125,13 @@ func (c *checker) run(ctx context.Context) error {
 		if groups, err = c.v.Groups(ctx); err != nil {
 			return err
 		}
-		for _, prefix := range []string{"keys/", reportsRoot} {
-			if err := c.sealed(ctx, prefix); err != nil {
-				return err
-			}
+	}
+	if err := c.identity(ctx); err != nil {
+		return err
+	}
+	for _, prefix := range []string{keysRoot, reportsRoot} {
+		if err := c.sealed(ctx, prefix); err != nil {
+			return err
 		}
 	}
 	for _, g := range groups {
@@ -148,6 +153,23 @@ func (c *checker) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// identity checks what Open checks, which a worker did long ago.
+func (c *checker) identity(ctx context.Context) error {
+	return c.section(CheckIdentity, descriptorKey, func() (string, error) {
+		d, err := c.v.describe(ctx)
+		if err == nil {
+			err = c.v.believe(ctx, d)
+		}
+		if err == nil {
+			_, err = c.v.prove(ctx, d)
+		}
+		if err != nil {
+			return "", c.bad(CheckIdentity, descriptorKey, err)
+		}
+		return "region, set, recipient and restic password belong together", nil
+	})
 }
 
 // sealed reads every sealed object under prefix.

@@ -286,7 +286,7 @@ func (s *store) next() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.n++
-	return fmt.Sprintf("snap%d", s.n)
+	return fmt.Sprintf("%064x", s.n) // as restic names its snapshots
 }
 
 func (s *store) SaveTree(_ context.Context, req targets.TreeRequest) (targets.Saved, error) {

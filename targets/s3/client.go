@@ -80,7 +80,9 @@ func open(ctx context.Context, in targets.Instance) (*bucket, error) {
 		}
 	}
 	o.BaseEndpoint = aws.String(endpoint(in.Address))
-	// Servers other than AWS do not all know the newer checksum headers.
+	// Every write carries Content-MD5 instead of the SDK's own checksum: a bucket
+	// with object lock refuses writes without any, every S3 server knows it, and
+	// not all take the SDK's, which comes behind a body in chunks.
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	o.DisableLogOutputChecksumValidationSkipped = true

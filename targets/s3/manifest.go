@@ -2,16 +2,19 @@ package s3
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"time"
 	"unicode/utf8"
 
 	"drctl/internal/fail"
+	"drctl/targets"
 )
 
 // Entry is one line of a manifest: an object as of the snapshot's instant. A
@@ -43,11 +46,20 @@ func (e Entry) check() error {
 		return fmt.Errorf("the key %q is not valid", e.Key)
 	case err != nil || len(raw) != 32:
 		return fmt.Errorf("object %q has the SHA-256 %q", e.Key, e.SHA256)
-	case e.Size < 0:
+	case len(e.Key) > maxKey || strings.ContainsRune(e.Key, 0):
+		return fmt.Errorf("the key %.80q is not one of an object", e.Key)
+	case e.Size < 0 || e.Size > maxSize:
 		return fmt.Errorf("object %q has the size %d", e.Key, e.Size)
 	}
-	return nil
+	return cmp.Or(targets.CheckText("version", e.VersionID), targets.CheckText("etag", e.ETag))
 }
+
+const (
+	maxKey  = 1024    // bytes; the limit of S3
+	maxSize = 1 << 46 // bytes; S3 stores less than that
+	// maxLine bounds one line of a manifest: a key of 1 KiB and its headers.
+	maxLine = 1 << 20
+)
 
 // Entries reads a manifest. A malformed or unsorted one ends with an error of
 // code corrupt that names subject; an error of r is passed on.
@@ -56,21 +68,17 @@ func Entries(r io.Reader, subject string) iter.Seq2[Entry, error] {
 		corrupt := func(line int, err error) {
 			yield(Entry{}, fail.Newf(fail.Corrupt, "s3: read manifest", subject, "line %d: %w", line, err))
 		}
-		dec := json.NewDecoder(bufio.NewReaderSize(r, 64<<10))
+		lines := bufio.NewScanner(r)
+		lines.Buffer(make([]byte, 64<<10), maxLine)
 		last := ""
-		for line := 1; ; line++ {
+		line := 0
+		for lines.Scan() {
+			line++
 			var e Entry
-			err := dec.Decode(&e)
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			if err != nil {
-				var known *fail.Error
-				if errors.As(err, &known) {
-					yield(Entry{}, err)
-				} else {
-					corrupt(line, err)
-				}
+			if err := json.Unmarshal(lines.Bytes(), &e); err != nil && lines.Err() != nil {
+				break // the line is short because reading failed
+			} else if err != nil {
+				corrupt(line, err)
 				return
 			}
 			if err := e.check(); err != nil {
@@ -85,6 +93,12 @@ func Entries(r io.Reader, subject string) iter.Seq2[Entry, error] {
 			if !yield(e, nil) {
 				return
 			}
+		}
+		var known *fail.Error
+		if err := lines.Err(); errors.As(err, &known) {
+			yield(Entry{}, err)
+		} else if err != nil {
+			corrupt(line+1, err)
 		}
 	}
 }

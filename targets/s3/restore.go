@@ -3,8 +3,10 @@ package s3
 import (
 	"bytes"
 	"context"
+	"crypto/md5" //nolint:gosec // a checksum that S3 asks for, not a protection
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -380,8 +382,16 @@ func (r *restoration) putWhole(ctx context.Context, e Entry, body io.Reader) err
 	in := e.put(r.name)
 	in.Body = bytes.NewReader(buf.Bytes())
 	in.ContentLength = aws.Int64(int64(buf.Len()))
+	in.ContentMD5 = contentMD5(buf.Bytes())
 	_, err := r.PutObject(ctx, in)
 	return err
+}
+
+// contentMD5 is the value of a Content-MD5 header, by which the server checks
+// what arrives.
+func contentMD5(b []byte) *string {
+	sum := md5.Sum(b)
+	return aws.String(base64.StdEncoding.EncodeToString(sum[:]))
 }
 
 func (r *restoration) putParts(ctx context.Context, e Entry, body io.Reader) error {
@@ -428,7 +438,7 @@ func (b *bucket) multipart(ctx context.Context, in *awss3.PutObjectInput, body i
 		}
 		number := aws.Int32(int32(len(parts) + 1))
 		out, err := b.UploadPart(ctx, &awss3.UploadPartInput{Bucket: in.Bucket, Key: in.Key, UploadId: up.UploadId, PartNumber: number,
-			Body: bytes.NewReader(part[:n]), ContentLength: aws.Int64(int64(n))})
+			Body: bytes.NewReader(part[:n]), ContentLength: aws.Int64(int64(n)), ContentMD5: contentMD5(part[:n])})
 		if err != nil {
 			return err
 		}
