@@ -143,6 +143,17 @@ func (n names) last(ctx context.Context, least uint64, want int) (chunks []Chunk
 	return chunks, whole, err
 }
 
+// over lists the chunks that hold bytes of a range, and some before it: of what
+// is damaged an earlier and longer one may hold the same bytes.
+func (n names) over(ctx context.Context, from, to uint64) ([]Chunk, error) {
+	near, err := n.before(ctx, from, page/10)
+	if err != nil {
+		return nil, err
+	}
+	more, _, err := n.between(ctx, from, to)
+	return append(near, more...), err
+}
+
 // holding lists the chunks from the one on that holds the byte before an
 // offset, up to another, and all declared holes. Start is where the first one
 // begins, the offset itself when none holds that byte.
