@@ -61,8 +61,8 @@ func (a *Archiver) start(ctx context.Context) error {
 		if err = verr; err != nil || bad == "" {
 			break
 		}
-		for _, ls := range held {
-			forget(ls, bad)
+		for i := range held {
+			held[i] = forget(held[i], bad)
 		}
 		all, missing, err = a.compare(ctx, a.members, held)
 	}
@@ -194,11 +194,13 @@ func (a *Archiver) unreadable(ctx context.Context, all []Lineage, held [][]Linea
 	return l.Chunks[i].Key, nil
 }
 
-// forget takes a chunk out of what was listed.
-func forget(ls []Lineage, key string) {
+// forget takes a chunk out of what was listed, and its lineage when nothing else
+// tells of it.
+func forget(ls []Lineage, key string) []Lineage {
 	for i := range ls {
 		ls[i].Chunks = slices.DeleteFunc(ls[i].Chunks, func(c Chunk) bool { return c.Key == key })
 	}
+	return slices.DeleteFunc(ls, func(l Lineage) bool { return !l.Origin && len(l.Chunks)+len(l.Holes) == 0 })
 }
 
 // resume finds where each lineage ends and which one is current.
