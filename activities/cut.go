@@ -165,16 +165,17 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 	}
 	wg.Wait()
 	for i, err := range errs {
-		if fail.Is(err, fail.NotFound) {
-			return cut, err // says itself what is missing
-		}
 		if err != nil {
-			return cut, fail.New(fail.CodeOf(err), "cut: seal", cut.Shards[i].Shard.String(), "is the shard's archiver running? see: drctl status", err)
+			hint := "is the shard's archiver running? see: drctl status"
+			if fail.Is(err, fail.NotFound) {
+				hint = "" // the error says itself what is missing
+			}
+			return cut, fail.New(fail.CodeOf(err), "cut: seal", cut.Shards[i].Shard.String(), hint, fmt.Errorf("cut %s is taken, not sealed: %w", cut.ID, err))
 		}
 	}
 	cut.SealedIn = everywhere(held)
 	if len(cut.SealedIn) < set.Need() {
-		return cut, fail.Newf(fail.Unavailable, "cut: seal", cut.ID, "only %d of the %d vaults asked for hold the whole cut", len(cut.SealedIn), set.Need())
+		return cut, fail.Newf(fail.Unavailable, "cut: seal", cut.ID, "taken, not sealed: only %d of the %d vaults asked for hold the whole cut", len(cut.SealedIn), set.Need())
 	}
 	cut.SealedAt = time.Now().UTC()
 	_, err = set.SaveCut(ctx, cut)

@@ -246,9 +246,11 @@ type Cut struct {
 	Attempts   int           `json:"attempts"`
 	Stall      time.Duration `json:"stall_ns"` // longest time any writer can have waited in the successful attempt
 	Shards     []ShardPoint  `json:"shards"`
-	// SealedAt is when every byte of the cut was durable; zero before.
+	// SealedAt is when the cut could be recovered from as many vaults as the
+	// policy asks for; zero before.
 	SealedAt time.Time `json:"sealed_at,omitzero"`
-	// SealedIn lists the regions whose vaults held every byte then.
+	// SealedIn lists the regions from whose vaults it could be recovered then: a
+	// base and an unbroken, durable stream of every shard led to it.
 	SealedIn []string `json:"sealed_in,omitempty"`
 	Tool     string   `json:"tool"` // version of drctl that took it
 }

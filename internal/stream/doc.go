@@ -8,7 +8,13 @@
 //   - a reader returns exactly the bytes asked for, every byte checked, or an
 //     error that names the range that is missing or the object that is damaged;
 //   - the archiver keeps no local state: killed at any moment, the next one
-//     resumes from what the vaults hold, and two at once do no harm;
+//     resumes from what the vaults hold (the last chunk is read: a name alone does
+//     not move the end), and two at once do no harm;
+//   - a position is recoverable from a vault only where a base and an unbroken
+//     stream in that vault lead to it (Trail);
+//   - what it costs to seal, to plan and to start follows what is new: the log is
+//     listed from the last sealed cut, the base, or its end, never as a whole;
+//   - what a vault's retention removed is not copied back;
 //   - a vault that was away catches up from the others, oldest first, and
 //     counts again only when it holds everything;
 //   - bounded memory, whatever the sender does: Write blocks.
@@ -24,6 +30,7 @@
 // tail, or in a lineage that was left after its tail, and recorded as objects
 // of their own ("hole-<from>-<to>"), so that a resume can tell them from chunks
 // that a crash kept from the vault. A hole that was declared is not waited for:
-// behind it bytes count as durable when everything after it is held. One that
-// was not declared is.
+// behind it bytes count as durable when everything after it is held, and can be
+// recovered once there is a base behind it. One that was not declared is waited
+// for.
 package stream

@@ -94,7 +94,8 @@ func TestALineageIsNeededFromItsFirstBaseOn(t *testing.T) {
 func TestAnOldGapIsNotTheTail(t *testing.T) {
 	set, dirs := testSet(t, 2, 1)
 	plantOrigin(t, set, "L")
-	plantNames(t, dirs[0], "L", 20_000, 30_000)
+	plantNames(t, dirs[0], "L", 20_000, 29_990)
+	plantChunk(t, set.Vaults[0], "L", 29_990, 30_000)
 	plantNames(t, dirs[1], "L", 0, 10_000)
 	a := start(t, Options{Set: set, Clock: later})
 	if at, _ := a.Tail(); at.Offset != 30_000 {
@@ -109,8 +110,9 @@ func TestStartListsTheEnd(t *testing.T) {
 	for _, kept := range []uint64{300_000, 50_000} {
 		set, dirs := testSet(t, 2, 2)
 		plantOrigin(t, set, "L")
-		for _, d := range dirs {
-			plantNames(t, d, "L", 0, kept)
+		for i, d := range dirs {
+			plantNames(t, d, "L", 0, kept-10)
+			plantChunk(t, set.Vaults[i], "L", kept-10, kept)
 		}
 		var keys atomic.Int64
 		count := func(v *vault.Vault) vault.Store { return counting{v.Store(), &keys} }
@@ -129,6 +131,65 @@ func TestStartListsTheEnd(t *testing.T) {
 		if n := keys.Load(); n > 12*page {
 			t.Errorf("%d keys listed for an outline of %d chunks", n, kept/10)
 		}
+	}
+}
+
+// plantChunk puts one whole chunk into a vault.
+func plantChunk(t testing.TB, v *vault.Vault, lineage string, from, to uint64) {
+	t.Helper()
+	at := time.UnixMilli(int64(from))
+	h := header{shard: shard, lineage: lineage, from: from, to: to, opened: at, closed: at, marks: []mark{{at: at, offset: to}}}
+	must(t, v.PutSealed(ctx, vault.ChunkKey(shard, lineage, from, to, at), h.meta(), streamBytes(lineage, from, to)))
+}
+
+// A chunk that no vault has whole, forged or damaged, does not move the end of
+// the archive: nothing that nobody can give back counts as durable.
+func TestANameIsNotTheTail(t *testing.T) {
+	for _, only := range []bool{true, false} {
+		set, dirs := testSet(t, 2, 2)
+		a := start(t, Options{Set: set, ChunkSize: 100})
+		must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
+		must(t, a.Write(ctx, 0, streamBytes("L", 0, 500)))
+		must(t, a.Close(ctx))
+		must(t, set.Vaults[0].Store().Put(ctx, vault.ChunkKey(shard, "L", 500, 5000, time.Now()), []byte("garbage")))
+		forged := vault.ChunkKey(shard, "X", 0, 10, time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC)) // of a lineage of its own
+		must(t, set.Vaults[1].Store().Put(ctx, forged, []byte("garbage")))
+		end := uint64(500)
+		if !only { // and the last one is damaged in both
+			for _, d := range dirs {
+				overwrite(t, chunkFile(t, d, 400), []byte("x"))
+			}
+			end = 400
+		}
+		b := start(t, Options{Set: set, ChunkSize: 100})
+		if at, _ := b.Tail(); at.Lineage != "L" || at.Offset != end || b.Durable() != end {
+			t.Fatalf("the archive ends at %s %d, durable to %d, want %d", at.Lineage, at.Offset, b.Durable(), end)
+		}
+		must(t, b.Begin(ctx, "L", 600, targets.Position{}, nil)) // what the server has yet
+		must(t, b.Write(ctx, 600, streamBytes("L", 600, 700)))
+		must(t, b.Close(ctx))
+		for _, v := range set.Vaults {
+			ls, err := Load(ctx, v, shard)
+			must(t, err)
+			if l := find(ls, "L"); len(l.Holes) != 1 || l.Holes[0] != (Gap{end, 600}) {
+				t.Errorf("holes %v", l.Holes)
+			}
+			mustEqual(t, v, "L", 600, 700)
+		}
+	}
+}
+
+// One vault's damage alone is no reason to go back.
+func TestATailThatOneVaultHasIsTheTail(t *testing.T) {
+	set, dirs := testSet(t, 2, 1)
+	a := start(t, Options{Set: set, ChunkSize: 100})
+	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes("L", 0, 500)))
+	must(t, a.Close(ctx))
+	overwrite(t, chunkFile(t, dirs[0], 400), []byte("x"))
+	b := start(t, Options{Set: set, ChunkSize: 100})
+	if at, _ := b.Tail(); at.Offset != 500 {
+		t.Fatalf("the archive ends at %d", at.Offset)
 	}
 }
 

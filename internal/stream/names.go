@@ -15,7 +15,7 @@ import (
 // no store lists backwards, so that what lies just before a place is searched
 // for in steps, each of which looks at page names at most.
 const (
-	page      = 1000
+	page      = 999     // S3 answers with 1,000: one more tells that more follow
 	firstStep = 4 << 10 // bytes of log
 	growth    = 8
 )
@@ -141,6 +141,17 @@ func (n names) last(ctx context.Context, least uint64, want int) (chunks []Chunk
 		low = next
 	}
 	return chunks, whole, err
+}
+
+// over lists the chunks that hold bytes of a range, and some before it: of what
+// is damaged an earlier and longer one may hold the same bytes.
+func (n names) over(ctx context.Context, from, to uint64) ([]Chunk, error) {
+	near, err := n.before(ctx, from, page/10)
+	if err != nil {
+		return nil, err
+	}
+	more, _, err := n.between(ctx, from, to)
+	return append(near, more...), err
 }
 
 // holding lists the chunks from the one on that holds the byte before an

@@ -106,6 +106,37 @@ func TestLastNames(t *testing.T) {
 	})
 }
 
+// A plan lists the log from its base to its cut, wherever in what is kept they
+// lie.
+func TestPlanListsFromTheBase(t *testing.T) {
+	const kept = 500_000
+	set, dirs := testSet(t, 1, 1)
+	v := set.Vaults[0]
+	plantNames(t, dirs[0], "L", 0, kept)
+	for i := range uint64(5) {
+		plantBase(t, v, fmt.Sprintf("b%d", i), pos("L", i*kept/5+5), pos("L", i*kept/5+100))
+	}
+	var keys atomic.Int64
+	for _, at := range []uint64{kept - 3, kept*4/5 + 1000, kept*2/5 + 5000, 500} {
+		keys.Store(0)
+		trail := NewTrail(v, shard)
+		trail.st = counting{v.Store(), &keys}
+		lead, err := trail.To(ctx, pos("L", at))
+		if err != nil || !lead.Held() || lead.Base.ID != fmt.Sprintf("b%d", at/(kept/5)) {
+			t.Fatalf("%+v %v", lead, err)
+		}
+		ls, err := trail.Load(ctx, lead)
+		must(t, err)
+		spans, err := Path(ls, lead.Base.From, pos("L", at))
+		if err != nil || len(spans) != 1 {
+			t.Fatalf("%v %v", spans, err)
+		}
+		if n, way := keys.Load(), int64(at-lead.Base.From.Offset)/10; n > 2*way+6*page {
+			t.Errorf("to %d: %d keys listed for a way of %d chunks", at, n, way)
+		}
+	}
+}
+
 // plantBase puts the record of a base into a vault.
 func plantBase(t testing.TB, v *vault.Vault, id string, from, until targets.Position) targets.Artifact {
 	t.Helper()

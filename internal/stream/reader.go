@@ -86,7 +86,7 @@ func (r *Reader) Log(ctx context.Context, span targets.Span) (io.ReadCloser, err
 	return l, nil
 }
 
-// cover lists the lineage when the known chunks do not suffice.
+// cover lists the span when the known chunks do not suffice.
 func (r *Reader) cover(ctx context.Context, span targets.Span, without map[string]bool) ([]Chunk, error) {
 	r.mu.Lock()
 	known := r.listed[span.Lineage]
@@ -94,7 +94,7 @@ func (r *Reader) cover(ctx context.Context, span targets.Span, without map[strin
 	if use, gaps := Cover(drop(known, without), span.From, span.To); len(gaps) == 0 {
 		return use, nil
 	}
-	fresh, _, err := listLineage(ctx, r.vault.Store(), r.shard, span.Lineage, "")
+	fresh, err := names{r.vault.Store(), r.shard, span.Lineage}.over(ctx, span.From, span.To)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"io"
+	"slices"
 	"time"
 
 	"drctl/internal/fail"
@@ -55,6 +56,16 @@ func (a *Archiver) start(ctx context.Context) error {
 		return err
 	}
 	all, missing, err := a.compare(ctx, a.members, held)
+	for err == nil {
+		bad, verr := a.unreadable(ctx, all, held)
+		if err = verr; err != nil || bad == "" {
+			break
+		}
+		for i := range held {
+			held[i] = forget(held[i], bad)
+		}
+		all, missing, err = a.compare(ctx, a.members, held)
+	}
 	if err != nil {
 		return err
 	}
@@ -142,18 +153,60 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 	return held, nil
 }
 
+// ends is where the archive of a lineage ends, so that it goes on there.
+func (a *Archiver) ends(l Lineage) uint64 {
+	end := l.Offset
+	if closed := openRuns(startOf(l, a.opt.Clock()), l.Chunks, l.Holes); len(closed) > 0 {
+		end = max(end, closed[len(closed)-1].to)
+	}
+	return end
+}
+
+// unreadable is the key of the chunk with which the newest lineage ends, when no
+// vault has it whole: a name alone does not say that the bytes are archived, and
+// the sender may still have them.
+func (a *Archiver) unreadable(ctx context.Context, all []Lineage, held [][]Lineage) (key string, err error) {
+	l, ok := Newest(all)
+	if !ok {
+		return "", nil
+	}
+	end := a.ends(l)
+	i := slices.IndexFunc(l.Chunks, func(c Chunk) bool { return c.To == end })
+	if i < 0 {
+		return "", nil
+	}
+	var bad error
+	for j, m := range a.members {
+		mine := find(held[j], l.ID)
+		if mine == nil || !slices.Contains(mine.Chunks, l.Chunks[i]) {
+			continue
+		}
+		_, err := NewReader(m.v, a.opt.Shard).fetch(ctx, l.Chunks[i], l.ID)
+		if err == nil {
+			return "", nil
+		}
+		if !fail.Is(err, fail.Corrupt) && !fail.Is(err, fail.NotFound) {
+			return "", err
+		}
+		bad = err
+	}
+	a.log.Error("the last chunk is damaged; the archive goes on before it", "key", l.Chunks[i].Key, "error", bad)
+	return l.Chunks[i].Key, nil
+}
+
+// forget takes a chunk out of what was listed, and its lineage when nothing else
+// tells of it.
+func forget(ls []Lineage, key string) []Lineage {
+	for i := range ls {
+		ls[i].Chunks = slices.DeleteFunc(ls[i].Chunks, func(c Chunk) bool { return c.Key == key })
+	}
+	return slices.DeleteFunc(ls, func(l Lineage) bool { return !l.Origin && len(l.Chunks)+len(l.Holes) == 0 })
+}
+
 // resume finds where each lineage ends and which one is current.
 func (a *Archiver) resume(all []Lineage, held [][]Lineage, missing [][]item) {
-	now := a.opt.Clock()
-	ends := func(l Lineage) uint64 {
-		end := l.Offset
-		if closed := openRuns(startOf(l, now), l.Chunks, l.Holes); len(closed) > 0 {
-			end = max(end, closed[len(closed)-1].to)
-		}
-		return end
-	}
 	for _, l := range all {
-		a.known[l.ID] = standing{tail: ends(l), origin: l.Origin, kind: cmp.Or(l.Kind, a.opt.Kind), offset: l.Offset, parent: l.Parent,
+		a.known[l.ID] = standing{tail: a.ends(l), origin: l.Origin, kind: cmp.Or(l.Kind, a.opt.Kind), offset: l.Offset, parent: l.Parent,
 			history: l.History, holes: l.unfilled(), seen: l.lastSeen()}
 	}
 	newest, ok := Newest(all)
@@ -172,7 +225,7 @@ func (a *Archiver) resume(all []Lineage, held [][]Lineage, missing [][]item) {
 			}
 			mine := newest
 			mine.Chunks, mine.Holes = l.Chunks, l.Holes
-			m.base = min(ends(mine), a.tail)
+			m.base = min(a.ends(mine), a.tail)
 			for _, it := range missing[i] {
 				if c, ok := vault.ParseChunkKey(it.key); ok && c.Lineage == newest.ID {
 					m.base = min(m.base, c.From)

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"iter"
@@ -178,10 +179,14 @@ func (s *fileStore) walk(ctx context.Context, dir, prefix, after string, yield f
 		yield(Info{}, s.fail("list", prefix, err))
 		return false
 	}
+	within, _ := strings.CutPrefix(prefix, dir) // what a name must begin with
+	if strings.HasPrefix(dir, prefix) {
+		within = ""
+	}
+	past, deep := strings.CutPrefix(after, dir) // what it must sort after
 	names, err := s.names(dir, func(name string) bool {
-		key := dir + name
-		related := strings.HasPrefix(key, prefix) || strings.HasPrefix(prefix, key)
-		return related && (key > after || strings.HasPrefix(after, key))
+		related := strings.HasPrefix(name, within) || strings.HasPrefix(within, name)
+		return related && (!deep || name > past || strings.HasPrefix(past, name))
 	})
 	if err != nil {
 		yield(Info{}, s.fail("list", dir, err))
@@ -277,6 +282,10 @@ func (s *fileStore) Last(ctx context.Context, dir, before string, n int) ([]stri
 	if err := ctx.Err(); err != nil {
 		return nil, s.fail("list", dir, err)
 	}
+	end, ok := strings.CutPrefix(before, dir)
+	if !ok {
+		return nil, s.fail("list", dir, fmt.Errorf("%q is not in it", before))
+	}
 	var last []string // unordered, at most 2n
 	keep := func() {
 		slices.Sort(last)
@@ -284,8 +293,8 @@ func (s *fileStore) Last(ctx context.Context, dir, before string, n int) ([]stri
 	}
 	least := ""
 	_, err := s.names(dir, func(name string) bool {
-		if key := dir + name; key < before && key > least && !strings.HasSuffix(name, "/") {
-			if last = append(last, key); len(last) >= 2*n {
+		if name < end && name > least && !strings.HasSuffix(name, "/") {
+			if last = append(last, name); len(last) >= 2*n {
 				keep()
 				least = last[0]
 			}
@@ -296,6 +305,9 @@ func (s *fileStore) Last(ctx context.Context, dir, before string, n int) ([]stri
 		return nil, s.fail("list", dir, err)
 	}
 	keep()
+	for i, name := range last {
+		last[i] = dir + name
+	}
 	return last, nil
 }
 

@@ -104,6 +104,7 @@ func testStore(t *testing.T, s Store) {
 		wantCode(t, err, fail.NotFound)
 	})
 	t.Run("order", func(t *testing.T) { testOrder(t, s) })
+	t.Run("folders", func(t *testing.T) { testFolders(t, s) })
 	t.Run("delete", func(t *testing.T) {
 		key := CutKey("a", "one")
 		if err := s.Put(ctx, key, []byte("once")); err != nil {
