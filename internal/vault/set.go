@@ -195,6 +195,9 @@ func (s Set) durable(what string, errs []error) (int, error) {
 	if len(fatal) > 0 {
 		return done, errors.Join(fatal...)
 	}
+	if done < s.Need() && len(bad) == 0 {
+		return done, s.Short("vault: write", what)
+	}
 	if done < s.Need() {
 		return done, fail.New(fail.CodeOf(bad[0]), "vault: write", what, "",
 			fmt.Errorf("durable in %d of the %d vaults that the policy asks for: %w", done, s.Need(), errors.Join(bad...)))
