@@ -85,6 +85,7 @@ type beater struct {
 	mu    sync.Mutex
 	last  time.Time
 	beat  Beat
+	taken *TakenBase
 }
 
 func newBeater(ctx context.Context, shard targets.ShardID) *beater {
@@ -102,13 +103,21 @@ func (b *beater) current() Beat {
 	return b.beat
 }
 
+// stored notes in every beat from now on what the next attempt can go on with;
+// nil is nothing.
+func (b *beater) stored(t *TakenBase) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.taken = t
+}
+
 func (b *beater) send(x Beat) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if x.Phase == b.beat.Phase && time.Since(b.last) < 500*time.Millisecond {
 		return
 	}
-	x.Attempt = int(activity.GetInfo(b.ctx).Attempt)
+	x.Attempt, x.Taken = int(activity.GetInfo(b.ctx).Attempt), b.taken
 	b.last, b.beat = time.Now(), x
 	activity.RecordHeartbeat(b.ctx, x)
 }

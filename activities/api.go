@@ -141,6 +141,9 @@ type CutIn struct {
 type SnapshotIn struct {
 	Shard targets.ShardID `json:"shard"`
 	AsOf  time.Time       `json:"as_of"`
+	// Anywhere takes it into the vaults that answer although the policy asks
+	// for more of them. A cut needs as many as the policy asks for.
+	Anywhere bool `json:"anywhere,omitempty"`
 }
 
 // SnapshotOut is a finished snapshot and the regions whose vaults hold it whole.
@@ -157,10 +160,15 @@ type BaseIn struct {
 	Full  bool            `json:"full"`
 }
 
-// BaseOut is a base and the region of the vault that holds it.
+// BaseOut is a base and the region of the vault that it was taken into.
 type BaseOut struct {
 	Base  targets.Artifact `json:"base"`
 	Vault string           `json:"vault"`
+	// Away are the regions whose vaults did not answer.
+	Away []string `json:"away,omitempty"`
+	// Missed are the regions whose vaults hold a base that Vault lacks: it was
+	// taken while Vault was away.
+	Missed []string `json:"missed,omitempty"`
 }
 
 // CopyIn asks for a shard's vault content to be copied to another region.
@@ -315,6 +323,18 @@ type Beat struct {
 	Detail string  `json:"detail,omitempty"`
 	Offset uint64  `json:"offset,omitempty"`
 	Lag    float64 `json:"lag_seconds,omitempty"`
+	// Trouble is what hinders the work that goes on; may be empty.
+	Trouble string `json:"trouble,omitempty"`
 	// Attempt outlives an activity whose worker died.
 	Attempt int `json:"attempt,omitempty"`
+	// Taken is a base whose data is stored and which waits for its stream: the
+	// next attempt goes on there.
+	Taken *TakenBase `json:"taken,omitempty"`
+}
+
+// TakenBase is a base that has no record yet, and the region of the vault that
+// its data was stored in first.
+type TakenBase struct {
+	Base  targets.Artifact `json:"base"`
+	Vault string           `json:"vault"`
 }

@@ -2,7 +2,9 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,12 +17,23 @@ import (
 	"drctl/targets"
 )
 
-// baseWait bounds the wait for the stream to reach a finished base: a base
-// that its stream does not reach cannot be recovered from.
-const baseWait = 5 * time.Minute
+const (
+	// baseWait bounds the wait for the stream to reach a finished base: a base
+	// that its stream does not reach cannot be recovered from.
+	baseWait = 5 * time.Minute
+	// archiverWait bounds the wait for the archiver to begin the log that a base
+	// belongs to. One that failed comes back within half a minute.
+	archiverWait = 2 * time.Minute
+	// baseTries is how often a base is taken whose log began anew meanwhile.
+	baseTries = 3
+)
 
-// TakeBase takes a base into the first vault of the policy and returns once
-// the stream is durable up to it. A repeat under the same id returns the first.
+// errBehind is that the stream does not lead back to a base's beginning.
+var errBehind = errors.New("its stream begins behind it")
+
+// TakeBase takes a base into the first vault of the policy that answers, and
+// copies it to the others that do. The record that makes it a base is written
+// once its stream reaches it. A repeat under the same id returns the first.
 func (a *Activities) TakeBase(ctx context.Context, in BaseIn) (BaseOut, error) {
 	out, err := a.takeBase(ctx, in)
 	return out, engine.EncodeError(err)
@@ -31,6 +44,11 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	defer cancel(nil)
 	beat := newBeater(ctx, in.Shard)
 	beat.progress("start", 0, 0)
+	// Asking servers and vaults, restic opening its repository and PostgreSQL
+	// making its checkpoint report no progress; all have time-outs of their own.
+	stop := beatEvery(ctx, 5*time.Second, beat.current)
+	defer stop()
+
 	inst, d, err := a.writable(ctx, in.Shard)
 	if err != nil {
 		return BaseOut{}, err
@@ -43,6 +61,11 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	if err != nil {
 		return BaseOut{}, err
 	}
+	if set, err = set.Answering(ctx); err != nil {
+		return BaseOut{}, err
+	}
+	set.Durability = 1 // a base in one vault is one; the caller sees to copies
+
 	home := set.Vaults[0]
 	done, err := home.Bases(ctx, in.Shard)
 	if err != nil && !fail.Is(err, fail.Corrupt) { // a damaged record is the check's to report
@@ -50,33 +73,141 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	}
 	for _, b := range done {
 		if b.ID == in.ID || strings.HasPrefix(b.ID, in.ID+"-r") {
-			return BaseOut{Base: b, Vault: home.Region()}, a.reached(ctx, set, b, beat)
+			return baseOut(ctx, set, b), nil
 		}
 	}
-	// An attempt that died may have left files under its id, which are never
-	// overwritten: each attempt has an id of its own.
-	id := in.ID
-	if n := activity.GetInfo(ctx).Attempt; n > 1 {
-		id += fmt.Sprintf("-r%d", n)
+
+	taken, set := takenBefore(ctx, in.ID, set)
+	t := taking{a: a, in: in, inst: inst, d: d, set: set, beat: beat, done: done, full: in.Full || fullDue(done, inst.Region, pol.FullEvery)}
+	for try := 1; ; try++ {
+		if taken == nil {
+			if taken, err = t.take(ctx, try); err != nil {
+				return BaseOut{}, err
+			}
+		}
+		beat.stored(taken)
+		err := a.reached(ctx, set, taken.Base, beat)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errBehind) || try == baseTries {
+			return BaseOut{}, err
+		}
+		a.Log.WarnContext(ctx, "the base is of no use, another is taken", "shard", in.Shard.String(), "base", taken.Base.ID, "err", err)
+		taken = nil
+		beat.stored(nil)
 	}
-	full := in.Full || fullDue(done, inst.Region, pol.FullEvery)
-	// restic opens its repository and PostgreSQL makes its checkpoint without
-	// a report of progress; both have time-outs of their own.
-	stop := beatEvery(ctx, 5*time.Second, beat.current)
-	defer stop()
-	art, err := d.Base(ctx, inst, targets.BaseRequest{ID: id, Full: full, Progress: beat.progress}, set.Shard(in.Shard).ForBase(id))
-	if err != nil {
+
+	beat.progress("record", taken.Base.Bytes, taken.Base.Bytes)
+	// The record goes last, to every vault that has the data.
+	if _, err := set.SaveBase(ctx, taken.Base); err != nil {
 		return BaseOut{}, err
+	}
+	return baseOut(ctx, set, taken.Base), nil
+}
+
+// taking is what an attempt needs to take a base.
+type taking struct {
+	a    *Activities
+	in   BaseIn
+	inst targets.Instance
+	d    targets.Driver
+	set  vault.Set
+	beat *beater
+	done []targets.Artifact
+	full bool
+}
+
+// take stores a base's data, once the archiver has begun the log.
+func (t *taking) take(ctx context.Context, try int) (*TakenBase, error) {
+	if err := t.awaitArchiver(ctx); err != nil {
+		return nil, err
+	}
+	// What an earlier try has left under its id is never overwritten: each has
+	// an id of its own.
+	id := t.in.ID
+	if n := int(activity.GetInfo(ctx).Attempt); n > 1 || try > 1 {
+		id += fmt.Sprintf("-r%d", (n-1)*baseTries+try)
+	}
+	art, err := t.d.Base(ctx, t.inst, targets.BaseRequest{ID: id, Full: t.full, Progress: t.beat.progress}, t.set.Shard(t.in.Shard).ForBase(id))
+	if err != nil {
+		return nil, err
 	}
 	if !art.Full {
-		art.SinceFull = 1 + done[len(done)-1].SinceFull // the first of all is full
+		art.SinceFull = 1 + t.done[len(t.done)-1].SinceFull // the first of all is full
 	}
-	beat.progress("record", art.Bytes, art.Bytes)
-	// The record goes last, to every vault that has the data.
-	if _, err := set.SaveBase(ctx, art); err != nil {
-		return BaseOut{}, err
+	return &TakenBase{Base: art, Vault: t.set.Vaults[0].Region()}, nil
+}
+
+// awaitArchiver waits until the archiver has begun the log that the server is
+// on: the bytes between a base and a later beginning would be in no vault.
+func (t *taking) awaitArchiver(ctx context.Context) error {
+	var lineage string
+	for end := time.Now().Add(archiverWait); ; {
+		st, err := t.d.Probe(ctx, t.inst)
+		if err != nil {
+			return err
+		}
+		lineage = st.Position.Lineage
+		_, begun, err := stream.Began(ctx, t.set.Vaults, t.in.Shard, lineage)
+		if err != nil || begun {
+			return err
+		}
+		if time.Now().After(end) {
+			break
+		}
+		t.beat.progress("wait for the archiver", 0, 0)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return BaseOut{Base: art, Vault: home.Region()}, a.reached(ctx, set, art, beat)
+	return fail.New(fail.Unavailable, "backup: wait for the archiver", t.inst.String(), "see why the shard is not archived, with: drctl status",
+		fmt.Errorf("no archiver has begun the server's log %s in %s, and a base is of no use without it", lineage, archiverWait))
+}
+
+// takenBefore is what an earlier attempt had stored when it ended, and the set
+// with the vault first that it was stored in; nil when there is none.
+func takenBefore(ctx context.Context, id string, set vault.Set) (*TakenBase, vault.Set) {
+	var last Beat
+	if !activity.HasHeartbeatDetails(ctx) || activity.GetHeartbeatDetails(ctx, &last) != nil {
+		return nil, set
+	}
+	t := last.Taken
+	if t == nil || !strings.HasPrefix(t.Base.ID, id) {
+		return nil, set
+	}
+	i := slices.IndexFunc(set.Vaults, func(v *vault.Vault) bool { return v.Region() == t.Vault })
+	if i < 0 {
+		return nil, set
+	}
+	set.Vaults = slices.Clone(set.Vaults)
+	set.Vaults[0], set.Vaults[i] = set.Vaults[i], set.Vaults[0]
+	return t, set
+}
+
+// baseOut describes a base that has its record. The first vault that holds it
+// is the one that others are to be brought up from.
+func baseOut(ctx context.Context, set vault.Set, b targets.Artifact) BaseOut {
+	out := BaseOut{Base: b, Away: set.Away}
+	held := make([][]targets.Artifact, len(set.Vaults))
+	has := func(i int, id string) bool {
+		return slices.ContainsFunc(held[i], func(x targets.Artifact) bool { return x.ID == id })
+	}
+	from := -1
+	for i, v := range set.Vaults {
+		held[i], _ = v.Bases(ctx, b.Shard) // damage is the check's to report
+		if from < 0 && has(i, b.ID) {
+			from, out.Vault = i, v.Region()
+		}
+	}
+	for i, v := range set.Vaults {
+		if from >= 0 && i != from && slices.ContainsFunc(held[i], func(x targets.Artifact) bool { return !has(from, x.ID) }) {
+			out.Missed = append(out.Missed, v.Region())
+		}
+	}
+	return out
 }
 
 // fullDue says whether the next base must read every byte instead of trusting
@@ -92,19 +223,43 @@ func fullDue(done []targets.Artifact, region string, every int) bool {
 	return last.Region != region || every > 0 && last.SinceFull+1 >= every
 }
 
-// reached waits until the stream is durable from the base's beginning to its end.
+// reached waits until the stream is stored up to the base's end, in one vault
+// at least. It fails at once, with errBehind, when the archive of the base's
+// log begins behind the base: it will never lead back to it.
 func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artifact, beat *beater) error {
 	wctx, cancel := context.WithTimeout(ctx, baseWait)
 	defer cancel()
+	wctx, end := context.WithCancelCause(wctx)
+	defer end(nil)
 	beat.progress("stream", 0, 0)
+	go func() {
+		for {
+			switch at, ok, _ := stream.Began(wctx, set.Vaults, b.Shard, b.From.Lineage); {
+			case ok && at > b.From.Offset:
+				end(fmt.Errorf("%w: it begins at %d, the base at %d, and the bytes between were never archived", errBehind, at, b.From.Offset))
+				return
+			case ok:
+				return
+			}
+			select {
+			case <-time.After(time.Second):
+			case <-wctx.Done():
+				return
+			}
+		}
+	}()
 	most := uint64(0)
 	missing := func(n uint64) {
 		most = max(most, n)
 		beat.progress("stream", int64(most-n), int64(most))
 	}
-	if _, err := stream.AwaitDurable(wctx, set, b.Shard, b.From, b.Until, 200*time.Millisecond, missing); err != nil {
+	_, err := stream.AwaitDurable(wctx, set, b.Shard, b.From, b.Until, 200*time.Millisecond, missing)
+	if cause := context.Cause(wctx); errors.Is(cause, errBehind) {
+		return fail.New(fail.Unavailable, "backup: wait for the stream", b.Shard.String(), "take another base; see with drctl status whether the archiver runs all the time", cause)
+	}
+	if err != nil {
 		return fail.New(fail.CodeOf(err), "backup: wait for the stream", b.Shard.String(),
-			"the base is stored but its stream does not reach it; is the shard's archiver running? see: drctl status", err)
+			"its stream does not reach the base; is the shard's archiver running? see: drctl status", err)
 	}
 	return nil
 }

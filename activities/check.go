@@ -3,7 +3,9 @@ package activities
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"drctl/internal/engine"
@@ -134,7 +136,10 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 	if err != nil {
 		return nil, err
 	}
-	var findings []targets.Finding
+	bases, findings := usable(ls, bases, shard.String()+"@"+v.Region())
+	if len(bases) == 0 {
+		return findings, nil
+	}
 	var branches []string
 	ends := map[string]targets.Position{}
 	for _, c := range cuts {
@@ -188,6 +193,23 @@ func behindHole(ls []stream.Lineage, bases []targets.Artifact, end targets.Posit
 		Expected: "a base behind the hole in the log that leads to the newest cut", Got: "none", Detail: "take one with: drctl backup now"}}
 }
 
+// usable leaves out the bases to which no stream leads back, as the archive of
+// their log began behind them: nothing was ever recoverable from them, so what
+// they lack is no damage. Each is named.
+func usable(ls []stream.Lineage, bases []targets.Artifact, subject string) (good []targets.Artifact, rest []targets.Finding) {
+	for _, b := range bases {
+		i := slices.IndexFunc(ls, func(l stream.Lineage) bool { return l.ID == b.From.Lineage && l.Origin })
+		if i < 0 || b.From.Offset >= ls[i].Offset {
+			good = append(good, b)
+			continue
+		}
+		rest = append(rest, targets.Finding{Check: "base-usable", Subject: subject, Severity: targets.Skipped,
+			Expected: fmt.Sprintf("base %s, at %d, in the archived part of its log", b.ID, b.From.Offset), Got: fmt.Sprintf("archived from %d on", ls[i].Offset),
+			Detail: "the base is of no use, and nothing needs it; retention removes it with its age"})
+	}
+	return good, rest
+}
+
 // oldestBase is the index of the first base from which the position can be
 // reached, through the lineages that its own descends from; -1 when none is.
 func oldestBase(ls []stream.Lineage, bases []targets.Artifact, to targets.Position) int {
@@ -216,6 +238,8 @@ type RetainOut struct {
 	Result    vault.RetentionResult `json:"result"`
 	// Report is the id of the vault's report of kind "retention" that has all.
 	Report string `json:"report,omitempty"`
+	// Error is why it broke off, in the report.
+	Error string `json:"error,omitempty"`
 }
 
 // RetentionReport is the kind of the reports of what was removed.
@@ -266,7 +290,11 @@ func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, erro
 	now := time.Now().UTC()
 	out, rerr := ApplyRetention(ctx, v, g, now, false)
 	r := out.Result // of one that broke off: what it removed before
-	if out.Cuts+out.Bases+out.Manifests+len(r.Snapshots) > 0 || r.Chunks+r.Objects+r.Condemned > 0 {
+	last, lerr := LastRetention(ctx, v, in.Group)
+	if rerr != nil && ctx.Err() == nil {
+		out.Error = rerr.Error()
+	}
+	if out.Cuts+out.Bases+out.Manifests+len(r.Snapshots) > 0 || r.Chunks+r.Objects+r.Condemned > 0 || out.Error != last.Error || lerr != nil {
 		out.Report = now.Format("20060102T150405.000Z") + "-" + in.Group
 		if _, err := (vault.Set{Vaults: []*vault.Vault{v}}).SaveReport(ctx, RetentionReport, out.Report, out); err != nil {
 			return RetainOut{Region: in.Region}, errors.Join(rerr, err)
@@ -278,6 +306,25 @@ func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, erro
 	a.Log.InfoContext(ctx, "retention", "vault", in.Region, "group", in.Group, "cuts", out.Cuts, "bases", out.Bases, "manifests", out.Manifests,
 		"chunks", r.Chunks, "objects", r.Objects, "condemned", r.Condemned, "report", out.Report)
 	return out.bounded(), nil
+}
+
+// LastRetention reads the newest report of a vault's retention: what the last run
+// that removed anything did, or why the last run broke off. It is the zero value
+// when there is none. One that has nothing to remove leaves a report only after
+// one that broke off.
+func LastRetention(ctx context.Context, v *vault.Vault, group string) (RetainOut, error) {
+	ids, err := v.Reports(ctx, RetentionReport)
+	if err != nil {
+		return RetainOut{}, err
+	}
+	for _, id := range slices.Backward(ids) {
+		if _, of, _ := strings.Cut(id, "Z-"); of == group {
+			var out RetainOut
+			err := v.Report(ctx, RetentionReport, id, &out)
+			return out, err
+		}
+	}
+	return RetainOut{}, nil
 }
 
 // ApplyRetention removes from a vault what the group's policy no longer keeps,

@@ -95,6 +95,14 @@ func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOu
 	if err != nil {
 		return SnapshotOut{}, err
 	}
+	if in.Anywhere {
+		if set, err = set.Answering(ctx); err != nil {
+			return SnapshotOut{}, err
+		}
+		set.Durability = min(set.Need(), len(set.Vaults))
+	} else if err := set.Short("snapshot", inst.String()); err != nil {
+		return SnapshotOut{}, err
+	}
 	var sofar atomic.Pointer[targets.SnapshotStats]
 	sofar.Store(&targets.SnapshotStats{})
 	stop := beatEvery(ctx, 2*time.Second, func() Beat {
@@ -133,6 +141,9 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 	}
 	set, _, err := a.set(ctx, cut.Group, g.Home)
 	if err != nil {
+		return cut, err
+	}
+	if err := set.Short("cut: taken, not sealed", cut.ID); err != nil {
 		return cut, err
 	}
 	for _, v := range set.Vaults {

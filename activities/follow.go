@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,8 @@ const (
 	// resyncFor is how long a log may take to begin: a full resync of Redis
 	// delivers its image first. The activity itself may take two hours.
 	resyncFor = 100 * time.Minute
+	// awayAgain is how often a vault that could not be opened is tried again.
+	awayAgain = 15 * time.Second
 )
 
 // errBroken ends the following so that the caller can start a base.
@@ -46,25 +49,66 @@ func (a *Activities) FollowShard(ctx context.Context, in FollowIn) (FollowOut, e
 func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
+	f := &following{a: a, in: in}
 	// An idle log makes no progress and is not stalled: its liveness is the
 	// protocol's own keep-alive, without which the follower returns an error.
 	// Nor is a start that lists and joins large vaults: each of their calls has a
 	// time-out of its own. So this activity may beat by the clock.
-	type following struct {
-		arch *stream.Archiver
-		inst targets.Instance
-	}
-	var now atomic.Pointer[following]
-	stop := beatEvery(ctx, 2*time.Second, func() Beat {
-		f := now.Load()
-		if f == nil {
-			return Beat{Shard: in.Shard.String(), Phase: "starting"}
-		}
-		at, _ := f.arch.Tail()
-		durable := f.arch.Durable()
-		return Beat{Shard: in.Shard.String(), Phase: "following", Offset: durable, Done: int64(durable), Total: int64(at.Offset), Detail: f.inst.String()}
-	})
+	stop := beatEvery(ctx, 2*time.Second, f.beat)
 	defer stop()
+	var lost []string
+	for {
+		out, err := f.run(ctx, parent, lost)
+		var l *stream.Lost
+		if !errors.As(err, &l) || slices.Contains(lost, l.Key) {
+			return out, err
+		}
+		lost = append(lost, l.Key) // go back to it: the server may still have its bytes
+	}
+}
+
+// following is one call of FollowShard.
+type following struct {
+	a  *Activities
+	in FollowIn
+
+	now atomic.Pointer[followed]
+}
+
+// followed is what is being followed now.
+type followed struct {
+	arch *stream.Archiver
+	inst targets.Instance
+	away []string
+}
+
+func (f *following) beat() Beat {
+	now := f.now.Load()
+	if now == nil {
+		return Beat{Shard: f.in.Shard.String(), Phase: "starting"}
+	}
+	p := now.arch.Progress()
+	b := Beat{Shard: f.in.Shard.String(), Phase: "following", Offset: p.Durable, Done: int64(p.Durable), Total: int64(p.Received), Detail: now.inst.String()}
+	var trouble []string
+	for _, region := range now.away {
+		trouble = append(trouble, "the vault of "+region+" is out of reach")
+	}
+	for _, v := range p.Vaults {
+		if v.Error != "" {
+			trouble = append(trouble, "the vault of "+v.Region+" fails: "+v.Error)
+		}
+	}
+	b.Trouble = strings.Join(trouble, "; ")
+	if len(b.Trouble) > maxText {
+		b.Trouble = b.Trouble[:maxText] + " [cut off]"
+	}
+	return b
+}
+
+// run follows until its time is up or something ends it. The chunks of the keys
+// in lost are in no vault.
+func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, error) {
+	a, in := f.a, f.in
 	inst, d, err := a.writable(ctx, in.Shard)
 	if err != nil {
 		return FollowOut{}, err
@@ -82,12 +126,12 @@ func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, err
 		return FollowOut{}, err
 	}
 	arch, err := stream.NewArchiver(ctx, stream.Options{Set: set, Shard: in.Shard, Kind: inst.Kind, Region: inst.Region,
-		ChunkAge: pol.ChunkAge, ChunkSize: pol.ChunkSize, Log: a.Log})
+		ChunkAge: pol.ChunkAge, ChunkSize: pol.ChunkSize, Lost: lost, Log: a.Log})
 	if err != nil {
 		return FollowOut{}, err
 	}
 	defer arch.Abort()
-	now.Store(&following{arch, inst})
+	f.now.Store(&followed{arch, inst, set.Away})
 	broken := func() string {
 		bases := basesOf(ctx, set, in.Shard)
 		if b, yes := stream.NeedsBase(arch.Lineages(), bases); yes {
@@ -100,18 +144,20 @@ func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, err
 		return out, nil
 	}
 	limit := followFor
-	if len(set.Vaults) < len(pol.Vaults) {
-		limit = time.Minute // look again for the vault that is out of reach
-	}
 	if out.Break != "" {
 		limit = min(limit, holeAgain)
 	}
 	fctx, end := context.WithCancelCause(ctx)
-	to := &paced{Archiver: arch, begun: make(chan struct{})}
+	to := &paced{Archiver: arch, begun: make(chan struct{}), sooner: make(chan struct{})}
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		if to.wait(fctx, limit) {
 			end(errTime)
+		}
+	})
+	watch.Go(func() {
+		if a.isBack(fctx, set.Away) {
+			close(to.sooner)
 		}
 	})
 	watch.Go(func() {
@@ -151,13 +197,34 @@ func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, err
 	return out, errors.Join(err, cerr)
 }
 
-// paced tells when an archive's time is up: a limit after its log has begun,
-// and never while an image is stored, which would begin again from nothing.
+// isBack waits until a vault that could not be opened can be, and reports
+// whether that is so.
+func (a *Activities) isBack(ctx context.Context, away []string) bool {
+	if len(away) == 0 {
+		return false
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(awayAgain):
+		}
+		for _, region := range away {
+			if _, err := a.Platform.Vault(ctx, region); err == nil {
+				return true
+			}
+		}
+	}
+}
+
+// paced tells when an archive's time is up: a limit after its log has begun, or
+// sooner, and never while an image is stored, which would begin again from nothing.
 type paced struct {
 	*stream.Archiver
-	once  sync.Once
-	begun chan struct{}
-	image atomic.Int32
+	once   sync.Once
+	begun  chan struct{}
+	sooner chan struct{} // closed when there is a reason not to wait for the limit
+	image  atomic.Int32
 }
 
 func (p *paced) Begin(ctx context.Context, lineage string, offset uint64, parent targets.Position, history []byte) error {
@@ -181,12 +248,18 @@ func (p *paced) wait(ctx context.Context, limit time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-	for until := time.After(limit); ; until = time.After(time.Second) {
+	select {
+	case <-time.After(limit):
+	case <-p.sooner:
+	case <-ctx.Done():
+		return false
+	}
+	for {
+		if p.image.Load() == 0 {
+			return true
+		}
 		select {
-		case <-until:
-			if p.image.Load() == 0 {
-				return true
-			}
+		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return false
 		}

@@ -106,7 +106,8 @@ type Archive interface {
 	// archive copies p.
 	Write(ctx context.Context, offset uint64, p []byte) error
 	// Durable is the offset up to which the lineage is safe in as many vaults
-	// as the policy asks for.
+	// as the policy asks for, with all that came before it in older lineages; 0
+	// while that is not so.
 	Durable() uint64
 	// Advanced is signalled (capacity 1) whenever Durable may have grown.
 	Advanced() <-chan struct{}

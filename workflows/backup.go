@@ -32,8 +32,12 @@ type BackupOut struct {
 type BaseOut struct {
 	Shard    targets.ShardID  `json:"shard"`
 	Base     targets.Artifact `json:"base,omitzero"`
+	Vault    string           `json:"vault,omitempty"` // region; that it was taken into
 	CopiedTo []string         `json:"copied_to,omitempty"`
-	Error    string           `json:"error,omitempty"`
+	// Behind is why other vaults of the policy do not hold the base; the next
+	// backup copies it to them.
+	Behind string `json:"behind,omitempty"`
+	Error  string `json:"error,omitempty"`
 }
 
 // ObjectsOut is one object store's outcome: a snapshot or an error.
@@ -42,7 +46,10 @@ type ObjectsOut struct {
 	Position targets.Position      `json:"position,omitzero"`
 	Stats    targets.SnapshotStats `json:"stats"`
 	StoredIn []string              `json:"stored_in,omitempty"` // regions
-	Error    string                `json:"error,omitempty"`
+	// Behind is why other vaults of the policy do not hold it; the next backup
+	// copies it to them.
+	Behind string `json:"behind,omitempty"`
+	Error  string `json:"error,omitempty"`
 }
 
 // TakeBackup takes the bases and copies each to the policy's other vaults, and
@@ -101,7 +108,7 @@ func backupObjects(ctx workflow.Context, in TakeBackupIn, s activities.GroupShar
 	lctx := long(ctx, s.Queue, 24*time.Hour, 4)
 	var taken activities.SnapshotOut
 	if err := workflow.ExecuteActivity(lctx, activities.SnapshotName,
-		activities.SnapshotIn{Shard: s.Shard, AsOf: workflow.Now(ctx).UTC()}).Get(ctx, &taken); err != nil {
+		activities.SnapshotIn{Shard: s.Shard, AsOf: workflow.Now(ctx).UTC(), Anywhere: true}).Get(ctx, &taken); err != nil {
 		o.Error = text(err)
 		return o
 	}
@@ -113,7 +120,7 @@ func backupObjects(ctx workflow.Context, in TakeBackupIn, s activities.GroupShar
 			continue
 		}
 		if err := workflow.ExecuteActivity(lctx, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: from, To: to}).Get(ctx, nil); err != nil {
-			o.Error = "copy to " + to + ": " + text(err)
+			o.Behind = joined(o.Behind, "copy to "+to+": "+text(err))
 		} else if !slices.Contains(o.StoredIn, to) {
 			o.StoredIn = append(o.StoredIn, to)
 		}
@@ -130,17 +137,37 @@ func backupShard(ctx workflow.Context, in TakeBackupIn, s activities.GroupShard,
 		b.Error = text(err)
 		return b
 	}
-	b.Base = taken.Base
-	from := taken.Vault
+	b.Base, b.Vault = taken.Base, taken.Vault
+	copyTo := func(ctx workflow.Context, from, to string) error {
+		err := workflow.ExecuteActivity(ctx, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: from, To: to}).Get(ctx, nil)
+		if err != nil {
+			b.Behind = joined(b.Behind, "copy to "+to+": "+text(err))
+		}
+		return err
+	}
 	for _, to := range in.Group.Policy.Vaults {
-		if to == from {
+		if to == taken.Vault {
 			continue
 		}
-		if err := workflow.ExecuteActivity(lctx, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: from, To: to}).Get(ctx, nil); err != nil {
-			b.Error = "copy to " + to + ": " + text(err)
-			continue
+		cctx := lctx
+		if slices.Contains(taken.Away, to) {
+			cctx = long(ctx, s.Queue, 24*time.Hour, 1) // it has not answered a moment ago
 		}
-		b.CopiedTo = append(b.CopiedTo, to)
+		if copyTo(cctx, taken.Vault, to) == nil {
+			b.CopiedTo = append(b.CopiedTo, to)
+		}
+	}
+	// Bases that were taken while this vault was away.
+	for _, from := range taken.Missed {
+		_ = copyTo(lctx, from, taken.Vault) // it is in Behind
 	}
 	return b
+}
+
+// joined appends to a list of reasons.
+func joined(list, more string) string {
+	if list == "" {
+		return more
+	}
+	return list + "; " + more
 }

@@ -105,7 +105,7 @@ func TestTakeBackupOneShardFails(t *testing.T) {
 				t.Errorf("%+v", b)
 			}
 		case "carts/0":
-			if !strings.Contains(b.Error, "copy to west") || !strings.Contains(b.Error, "planted") || b.Base.ID == "" {
+			if b.Error != "" || b.Vault != "east" || !strings.Contains(b.Behind, "copy to west") || !strings.Contains(b.Behind, "planted") || b.Base.ID == "" {
 				t.Errorf("%+v", b)
 			}
 		default:

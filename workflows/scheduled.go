@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/targets"
 )
 
 // ScheduledIn names the workflow that a schedule wants.
@@ -96,15 +98,16 @@ func outcomeOf(name string) outcome {
 }
 
 func (b *BackupOut) wrong() (code fail.Code, what []string) {
-	for _, x := range b.Bases {
-		if x.Error != "" {
-			code, what = fail.Unavailable, append(what, x.Shard.String()+": "+x.Error)
+	note := func(shard targets.ShardID, err, behind string) {
+		if why := cmp.Or(err, behind); why != "" {
+			code, what = fail.Unavailable, append(what, shard.String()+": "+why)
 		}
 	}
+	for _, x := range b.Bases {
+		note(x.Shard, x.Error, x.Behind)
+	}
 	for _, x := range b.Objects {
-		if x.Error != "" {
-			code, what = fail.Unavailable, append(what, x.Shard.String()+": "+x.Error)
-		}
+		note(x.Shard, x.Error, x.Behind)
 	}
 	if b.CutsError != "" {
 		code, what = fail.Unavailable, append(what, "cuts: "+b.CutsError)

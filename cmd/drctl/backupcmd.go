@@ -98,16 +98,23 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 		}
 	}
 	var bases, objects [][]string
-	failed, all := 0, len(out.Bases)+len(out.Objects)
+	failed, behind, all := 0, 0, len(out.Bases)+len(out.Objects)
 	note := func(shard targets.ShardID, why string) {
 		failed++
 		fmt.Fprintf(a.err, "drctl: backup of %s failed: %s\n", shard, why)
+	}
+	partly := func(shard targets.ShardID, in []string, why string) {
+		if why != "" {
+			behind++
+			fmt.Fprintf(a.err, "drctl: only the vault of %s holds the backup of %s; the next backup copies it: %s\n", strings.Join(in, " and "), shard, why)
+		}
 	}
 	for _, b := range out.Bases {
 		if b.Error != "" {
 			note(b.Shard, b.Error)
 			continue
 		}
+		partly(b.Shard, append([]string{b.Vault}, b.CopiedTo...), b.Behind)
 		bases = append(bases, baseRow(b.Base))
 	}
 	for _, o := range out.Objects {
@@ -115,6 +122,7 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 			note(o.Shard, o.Error)
 			continue
 		}
+		partly(o.Shard, o.StoredIn, o.Behind)
 		objects = append(objects, []string{o.Shard.String(), o.Position.AsOf.Local().Format(time.DateTime), progress.Count(o.Stats.Objects),
 			progress.Bytes(o.Stats.Bytes), progress.Count(o.Stats.NewObjects), progress.Bytes(o.Stats.NewBytes), strings.Join(o.StoredIn, ",")})
 	}
@@ -125,6 +133,8 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 		progress.Table(a.out, []string{"OBJECTS OF", "AS OF", "OBJECTS", "BYTES", "NEW", "NEW BYTES", "STORED IN"}, objects)
 	}
 	switch {
+	case failed == 0 && behind > 0:
+		return exitCode{3, fmt.Sprintf("the backup is done, but %d of %d shards are not in every vault", behind, all)}
 	case failed == 0 && out.CutsError != "":
 		return exitCode{3, "the backup is done; some vaults may lack cuts that they missed: " + out.CutsError}
 	case failed == 0:

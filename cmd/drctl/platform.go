@@ -165,8 +165,9 @@ func (p *platform) key(ctx context.Context) (vault.Key, error) {
 }
 
 // Set opens the vaults that the group's policy writes, the region's own first.
-// A vault that cannot be reached is left out as long as enough remain: the
-// archiver brings it up to date when it is back.
+// One that cannot be opened is away, and what can do without it goes on: the
+// archiver brings it up to date when it is back. It fails when none can be
+// opened, or when one is not the vault that it should be.
 func (p *platform) Set(ctx context.Context, group, region string) (vault.Set, error) {
 	pol, err := p.cfg.Policy(group)
 	if err != nil {
@@ -184,17 +185,18 @@ func (p *platform) Set(ctx context.Context, group, region string) (vault.Set, er
 	}
 	wg.Wait()
 	for i, n := range names {
-		if errs[i] == nil {
+		switch err := errs[i]; {
+		case err == nil:
 			set.Vaults = append(set.Vaults, vaults[i])
-			continue
+		case fail.Is(err, fail.Invalid), fail.Is(err, fail.Conflict), fail.Is(err, fail.Corrupt), fail.Is(err, fail.Unsupported):
+			return vault.Set{}, err
+		default:
+			p.log.Warn("a vault is out of reach", "region", n, "err", err)
+			set.Away = append(set.Away, n)
 		}
-		if !fail.Is(errs[i], fail.Unavailable) {
-			return vault.Set{}, errs[i]
-		}
-		p.log.Warn("a vault is out of reach", "region", n, "err", errs[i])
 	}
-	if len(set.Vaults) < max(1, set.Durability) {
-		return vault.Set{}, fail.New(fail.Unavailable, "open the vaults", group, "the policy asks for more vaults than can be reached", errors.Join(errs...))
+	if len(set.Vaults) == 0 {
+		return vault.Set{}, fail.New(fail.CodeOf(errs[0]), "open the vaults", group, "make a vault reachable", errors.Join(errs...))
 	}
 	return set, nil
 }

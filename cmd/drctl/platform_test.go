@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -103,9 +104,22 @@ func TestVaultThatNeverAnswers(t *testing.T) {
 		t.Fatalf("east had to wait for west, which says: %v", err)
 	default:
 	}
-	set, err := p.Set(t.Context(), "shop", "west")
-	if err != nil || len(set.Vaults) != 1 || set.Vaults[0].Region() != "east" {
-		t.Fatalf("%v %v", set, err)
+	// The archiver and bases are served whatever the policy asks for; nothing
+	// counts as durable that is not in so many.
+	for _, durability := range []int{1, 2} {
+		pol := p.cfg.Policies["standard"]
+		pol.Stream.Durability = durability
+		p.cfg.Policies["standard"] = pol
+		set, err := p.Set(t.Context(), "shop", "west")
+		if err != nil || len(set.Vaults) != 1 || set.Vaults[0].Region() != "east" || !slices.Equal(set.Away, []string{"west"}) || set.Need() != durability {
+			t.Fatalf("%v %v", set, err)
+		}
+		if _, err := set.PutSealed(t.Context(), fmt.Sprintf("t/%d", durability), nil, []byte("x")); (err == nil) != (durability == 1) {
+			t.Fatalf("durability %d: %v", durability, err)
+		}
+		if err := set.Short("seal", "a cut"); (err == nil) != (durability == 1) {
+			t.Fatalf("durability %d: %v", durability, err)
+		}
 	}
 	if err := <-west; !fail.Is(err, fail.Unavailable) || !fail.Retryable(err) {
 		t.Fatal(err)

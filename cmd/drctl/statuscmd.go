@@ -209,8 +209,10 @@ func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, bas
 		}
 		for _, p := range ps {
 			var b activities.Beat
-			if json.Unmarshal(p.Details, &b) == nil && b.Offset > 0 {
+			// Nothing may be durable yet, while a vault that it needs is away.
+			if json.Unmarshal(p.Details, &b) == nil && (b.Offset > 0 || b.Total > 0) {
 				out.Archiving, out.Archived = true, b.Offset
+				out.Problem = joinProblems(out.Problem, b.Trouble)
 			}
 			if p.LastFailure != "" && p.State != "started" {
 				out.Archiving, out.Problem = false, "archiving failed: "+p.LastFailure
@@ -304,6 +306,9 @@ func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupSt
 			st.Problems = append(st.Problems, err.Error())
 		}
 		abandoned = append(abandoned, xs...)
+		if last, err := activities.LastRetention(ctx, v, g.Name); err == nil && last.Error != "" {
+			st.Problems = append(st.Problems, fmt.Sprintf("retention of the vault of %s breaks off, so nothing is removed from it: %s", r, last.Error))
+		}
 		newestIn[r] = time.Time{}
 		if last.ID == "" {
 			continue

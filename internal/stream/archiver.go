@@ -27,9 +27,11 @@ type Options struct {
 	ChunkAge    time.Duration // a chunk is closed this long after its first byte; 1 s
 	ChunkSize   int           // or when it holds so many bytes; 16 MiB
 	MaxBuffered int           // bytes in memory before Write blocks; 128 MiB
-	// RetryFor is how long a vault that is needed may fail before the
-	// archiver gives up with the vault's error; 1 minute.
+	// RetryFor is how long all vaults may fail before the archiver gives up
+	// with their error; 1 minute.
 	RetryFor time.Duration
+	// Lost are the keys of chunks that no vault holds whole; see Lost.
+	Lost []string
 
 	Clock      func() time.Time // for the marks in the chunks; time.Now
 	Log        *slog.Logger
@@ -129,6 +131,7 @@ type standing struct {
 	parent  targets.Position
 	history []byte
 	holes   []Gap
+	beyond  []Chunk   // behind the tail: archived before what is missing there
 	seen    time.Time // when anything of it was last written, as of its beginning here
 }
 
@@ -296,11 +299,12 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 		// The hole before the origin: once the origin is there, nobody looks
 		// for the rest of the parent any more.
 		if hasUp && up.tail < parent.Offset {
-			holed = true
-			if err := a.putHole(ctx, parent.Lineage, up.tail, parent.Offset); err != nil {
+			gaps, err := a.putHoles(ctx, parent.Lineage, up.beyond, up.tail, parent.Offset)
+			if err != nil {
 				return err
 			}
-			up.holes = append(up.holes, Gap{up.tail, parent.Offset})
+			holed = len(gaps) > 0
+			up.holes = append(up.holes, gaps...)
 			up.tail = parent.Offset
 		}
 		o := origin{Lineage: lineage, Kind: kind, Offset: offset, Parent: parent, History: history, Began: a.opt.Clock().UTC()}
@@ -313,11 +317,12 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 	if known {
 		at = max(offset, old.tail)
 		if offset > old.tail {
-			holed = true
-			if err := a.putHole(ctx, lineage, old.tail, offset); err != nil {
+			gaps, err := a.putHoles(ctx, lineage, old.beyond, old.tail, offset)
+			if err != nil {
 				return err
 			}
-			old.holes = append(old.holes, Gap{old.tail, offset})
+			holed = holed || len(gaps) > 0
+			old.holes = append(old.holes, gaps...)
 		}
 	}
 	a.mu.Lock()
@@ -341,10 +346,7 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 	}
 	a.recount()
 	if holed || anew {
-		select {
-		case a.broken <- struct{}{}:
-		default:
-		}
+		a.interrupt()
 	}
 	a.log.Info("lineage begun", "lineage", lineage, "offset", at, "parent", parent.Lineage, "hole", holed)
 	return nil

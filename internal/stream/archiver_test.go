@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -365,18 +366,107 @@ func TestDurableNeedsEverythingInEnoughVaults(t *testing.T) {
 	}
 }
 
+// A vault that is away for long keeps nothing from the other, and makes nothing
+// durable that the policy wants in both; all of it is when it is back. An
+// archiver that starts meanwhile does the same, whether the vault was ever
+// opened or not.
+func TestAVaultThatIsAwayStopsNothingElse(t *testing.T) {
+	set, _ := testSet(t, 2, 2)
+	fs, wrap := faults(set)
+	opt := Options{Set: set, ChunkSize: 100, MaxBuffered: 400, wrap: wrap, RetryFor: 200 * time.Millisecond}
+	a := start(t, opt)
+	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes("L", 0, 500)))
+	waitFor(t, "both vaults", func() bool { return a.Durable() == 500 })
+	fs[1].down(true)
+	write := func(a *Archiver, lineage string, from, to uint64) {
+		t.Helper()
+		for at := from; at < to; at += 100 {
+			must(t, a.Write(ctx, at, streamBytes(lineage, at, at+100)))
+		}
+		must(t, a.Flush(ctx))
+		mustEqual(t, set.Vaults[0], lineage, from, to)
+	}
+	write(a, "L", 500, 1000)
+	failing := func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return time.Since(a.members[1].failing) > 2*opt.RetryFor
+	}
+	waitFor(t, "west to fail for long", failing)
+	write(a, "L", 1000, 5000)
+	if d := a.Durable(); d != 500 {
+		t.Fatalf("durable is %d, west has 500", d)
+	}
+	if p := a.Progress(); p.Vaults[1].Error == "" || p.Vaults[0].Error != "" {
+		t.Fatalf("%+v", p.Vaults)
+	}
+	must(t, a.Close(ctx))
+
+	alone := opt
+	alone.Set.Vaults, alone.Set.Away = set.Vaults[:1], []string{"west"}
+	b := start(t, alone)
+	if at, _ := b.Tail(); at.Offset != 5000 {
+		t.Fatalf("resumes at %d", at.Offset)
+	}
+	write(b, "L", 5000, 6000)
+	must(t, b.Begin(ctx, "M", 6000, pos("L", 6000), nil)) // a failover meanwhile
+	write(b, "M", 6000, 7000)
+	if d := b.Durable(); d != 0 {
+		t.Fatalf("durable is %d in one vault of two", d)
+	}
+	must(t, b.Close(ctx))
+
+	c := start(t, opt)
+	write(c, "M", 7000, 8000)
+	if d := c.Durable(); d != 0 {
+		t.Fatalf("durable is %d in one vault of two", d)
+	}
+	fs[1].down(false)
+	waitFor(t, "everything in both", func() bool { return c.Durable() == 8000 })
+	must(t, c.Close(ctx))
+	for _, v := range set.Vaults {
+		mustEqual(t, v, "L", 0, 6000)
+		mustEqual(t, v, "M", 6000, 8000)
+	}
+}
+
+// What a vault holds of a lineage is not durable while it lacks the end of the
+// one before: the server forgets by position.
+func TestNothingIsDurableWithoutWhatCameBefore(t *testing.T) {
+	set, dirs := testSet(t, 2, 2)
+	a := start(t, Options{Set: set, ChunkSize: 100})
+	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes("L", 0, 200)))
+	must(t, a.Begin(ctx, "M", 200, pos("L", 200), nil))
+	must(t, a.Write(ctx, 200, streamBytes("M", 200, 400)))
+	must(t, a.Close(ctx))
+	remove(t, dirs[1], 100)
+	fs, wrap := faults(set)
+	fs[1].put = func(string) (time.Duration, error, error) { return 0, errFault, nil }
+	b := start(t, Options{Set: set, ChunkSize: 100, wrap: wrap})
+	if d := b.Durable(); d != 0 {
+		t.Fatalf("durable is %d, west lacks the end of L", d)
+	}
+	fs[1].mu.Lock()
+	fs[1].put = nil
+	fs[1].mu.Unlock()
+	waitFor(t, "west", func() bool { return b.Durable() == 400 })
+}
+
 func TestVaultErrorSurfaces(t *testing.T) {
 	set, _ := testSet(t, 2, 2)
 	fs, wrap := faults(set)
 	a := start(t, Options{Set: set, ChunkSize: 100, MaxBuffered: 400, wrap: wrap, RetryFor: 300 * time.Millisecond})
 	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
+	fs[0].down(true)
 	fs[1].down(true)
 	var err error
 	for at := uint64(0); err == nil && at < 1<<20; at += 100 {
 		err = a.Write(ctx, at, streamBytes("L", at, at+100))
 		time.Sleep(time.Millisecond)
 	}
-	if !fail.Is(err, fail.Unavailable) || !contains(err.Error(), "west") || strings.Contains(err.Error(), "east") {
+	if !fail.Is(err, fail.Unavailable) || !contains(err.Error(), "west") || !contains(err.Error(), "east") {
 		t.Fatalf("error %v", err)
 	}
 }
@@ -430,12 +520,15 @@ func TestDivergentVaultsAreJoined(t *testing.T) {
 	}
 }
 
-// Damage in the only copy must not be spread, and must not hold up the rest.
-func TestCatchUpDoesNotCopyDamage(t *testing.T) {
-	set, dirs := testSet(t, 2, 1)
+// damagedOnce is an archive of which west lacks two chunks, and east's copy of
+// the first is damaged.
+func damagedOnce(t *testing.T, durability int, write func(a *Archiver)) (vault.Set, string) {
+	t.Helper()
+	set, dirs := testSet(t, 2, durability)
 	a := start(t, Options{Set: set, ChunkSize: 100})
 	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
 	must(t, a.Write(ctx, 0, streamBytes("L", 0, 1000)))
+	write(a)
 	must(t, a.Close(ctx))
 	remove(t, dirs[1], 300)
 	remove(t, dirs[1], 400)
@@ -444,12 +537,102 @@ func TestCatchUpDoesNotCopyDamage(t *testing.T) {
 	must(t, err)
 	b[len(b)-5] ^= 1
 	overwrite(t, file, b)
+	return set, strings.TrimPrefix(file, dirs[0]+"/")
+}
+
+// lostOf is the key of the chunk for which the archiver ended.
+func lostOf(t *testing.T, a *Archiver) string {
+	t.Helper()
+	waitFor(t, "the damage", func() bool { return a.Err() != nil })
+	var lost *Lost
+	if !errors.As(a.Err(), &lost) {
+		t.Fatal(a.Err())
+	}
+	return lost.Key
+}
+
+// Damage in the only copy is not spread, and what nobody holds whole does not
+// become durable: the archiver goes back to it, and gets it from the server.
+func TestCatchUpDoesNotCopyDamage(t *testing.T) {
+	for _, durability := range []int{1, 2} {
+		set, key := damagedOnce(t, durability, func(*Archiver) {})
+		a := start(t, Options{Set: set, ChunkSize: 100})
+		if lost := lostOf(t, a); lost != key {
+			t.Fatalf("%s is lost, not %s", key, lost)
+		}
+		if d := a.Durable(); durability == 2 && d > 300 {
+			t.Fatalf("durable is %d, nobody has [300,400)", d)
+		}
+		a.Abort()
+		b := start(t, Options{Set: set, ChunkSize: 100, Lost: []string{key}})
+		if at, _ := b.Tail(); at.Offset != 300 {
+			t.Fatalf("resumes at %d", at.Offset)
+		}
+		must(t, b.Write(ctx, 300, streamBytes("L", 300, 1100)))
+		waitFor(t, "durable", func() bool { return b.Durable() == 1100 })
+		must(t, b.Close(ctx))
+		mustEqual(t, set.Vaults[1], "L", 0, 1100)
+		if _, err := set.Vaults[1].Store().Stat(ctx, key); !fail.Is(err, fail.NotFound) {
+			t.Fatalf("the damaged chunk was copied: %v", err)
+		}
+		// The next one finds the same bytes in another chunk.
+		c := start(t, Options{Set: set, ChunkSize: 100})
+		waitFor(t, "catching up", func() bool { return c.Progress().Vaults[1].Live && c.Durable() == 1100 })
+		must(t, c.Close(ctx))
+	}
+}
+
+// When the server no longer has the bytes of a damaged chunk, they are declared
+// a hole, no more than they.
+func TestALostChunkThatTheServerDropped(t *testing.T) {
+	set, key := damagedOnce(t, 2, func(*Archiver) {})
+	a := start(t, Options{Set: set, ChunkSize: 100})
+	lostOf(t, a)
+	a.Abort()
+	b := start(t, Options{Set: set, ChunkSize: 100, Lost: []string{key}})
+	must(t, b.Begin(ctx, "L", 900, targets.Position{}, nil)) // all that it has
+	select {
+	case <-b.Interrupted():
+	default:
+		t.Fatal("it says nothing of the hole")
+	}
+	if brk, ok := NeedsBase(b.Lineages(), []targets.Artifact{{From: pos("L", 50)}}); !ok || brk.Gap != (Gap{300, 400}) {
+		t.Fatalf("%v %v", brk, ok)
+	}
+	must(t, b.Write(ctx, 900, streamBytes("L", 900, 1200)))
+	waitFor(t, "durable", func() bool { return b.Durable() == 1200 })
+	must(t, b.Close(ctx))
+	mustEqual(t, set.Vaults[1], "L", 400, 1200)
 	c := start(t, Options{Set: set, ChunkSize: 100})
-	waitFor(t, "catching up", func() bool { return c.Progress().Vaults[1].Live })
-	must(t, c.Close(ctx))
+	if at, _ := c.Tail(); at.Offset != 1200 {
+		t.Fatalf("resumes at %d", at.Offset)
+	}
+	waitFor(t, "catching up", func() bool { return c.Progress().Vaults[1].Live && c.Durable() == 1200 })
+}
+
+// Of an older lineage the server has nothing: its lost bytes are given up, and
+// a base is asked for.
+func TestALostChunkOfAnOlderLineage(t *testing.T) {
+	set, _ := damagedOnce(t, 2, func(a *Archiver) {
+		must(t, a.Begin(ctx, "M", 1000, pos("L", 1000), nil))
+		must(t, a.Write(ctx, 1000, streamBytes("M", 1000, 1500)))
+	})
+	a := start(t, Options{Set: set, ChunkSize: 100})
+	waitFor(t, "catching up", func() bool { return a.Progress().Vaults[1].Live && a.Durable() == 1500 })
+	if brk, ok := NeedsBase(a.Lineages(), []targets.Artifact{{From: pos("L", 50)}}); !ok || brk.Lineage != "L" || brk.Gap != (Gap{300, 400}) {
+		t.Fatalf("%v %v", brk, ok)
+	}
+	select {
+	case <-a.Interrupted():
+	default:
+		t.Fatal("it says nothing of the hole")
+	}
+	must(t, a.Close(ctx))
 	mustEqual(t, set.Vaults[1], "L", 400, 1000)
-	if _, err := set.Vaults[1].Store().Stat(ctx, strings.TrimPrefix(file, dirs[0]+"/")); !fail.Is(err, fail.NotFound) {
-		t.Fatalf("the damaged chunk was copied: %v", err)
+	ls, err := Load(ctx, set.Vaults[1], shard)
+	must(t, err)
+	if len(ls[0].Holes) != 1 {
+		t.Fatalf("holes %v", ls[0].Holes)
 	}
 }
 

@@ -117,52 +117,60 @@ func (a *Archiver) rescan(ctx context.Context, m *member) error {
 // failure of the vault itself is an error of its own; one of the vaults that
 // it copies from is noted with them.
 func (a *Archiver) copyBatch(ctx context.Context, m *member, batch []item) error {
-	done := make([]bool, len(batch))
+	outcomes := make([]outcome, len(batch))
 	var g errgroup.Group
 	for i, it := range batch {
 		g.Go(func() (err error) {
-			done[i], err = a.copyOne(ctx, m, it.key)
+			outcomes[i], err = a.copyOne(ctx, m, it)
 			return err
 		})
 	}
 	err := g.Wait()
-	var got []item
+	of := map[outcome][]item{}
 	for i, it := range batch {
-		if done[i] {
-			got = append(got, it)
-		}
+		of[outcomes[i]] = append(of[outcomes[i]], it)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	m.got(got, a.epoch)
+	m.got(of[copied], a.epoch)
+	m.waive(of[waived], a.epoch)
 	a.recount()
 	a.signal()
 	return err
 }
 
+// outcome is what became of something that a vault lacked.
+type outcome int
+
+const (
+	missing outcome = iota
+	copied
+	waived // nobody has it, and the vault can do without
+)
+
 // copyOne brings one object from any other vault that has it whole. What no
-// vault has whole any more (retention took it, or it is damaged everywhere) is
-// done, too: waiting for it would hold up everything after it for ever, and
-// Check and the vault's own check name it.
-func (a *Archiver) copyOne(ctx context.Context, m *member, key string) (done bool, err error) {
+// vault has whole any more must not hold up everything after it for ever, nor
+// count as held: see gone.
+func (a *Archiver) copyOne(ctx context.Context, m *member, it item) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, putLimit)
 	defer cancel()
-	lost := 0
+	lost, damaged := 0, false
 	for _, o := range a.members {
 		if o == m {
 			continue
 		}
-		body, err := checkedCopy(ctx, o, key)
+		body, err := checkedCopy(ctx, o, it.key)
 		if err == nil {
-			if err := m.st.Put(ctx, key, body); err != nil && !fail.Is(err, fail.Conflict) {
-				return false, err
+			if err := m.st.Put(ctx, it.key, body); err != nil && !fail.Is(err, fail.Conflict) {
+				return missing, err
 			}
-			return true, nil
+			return copied, nil
 		}
 		if fail.Is(err, fail.NotFound) || fail.Is(err, fail.Corrupt) {
 			lost++
 			if fail.Is(err, fail.Corrupt) {
-				a.log.Error("object is damaged, not copied", "vault", o.v.Region(), "key", key, "error", err)
+				damaged = true
+				a.log.Error("object is damaged, not copied", "vault", o.v.Region(), "key", it.key, "error", err)
 			}
 			continue
 		}
@@ -171,14 +179,17 @@ func (a *Archiver) copyOne(ctx context.Context, m *member, key string) (done boo
 		a.mu.Unlock()
 	}
 	if lost == len(a.members)-1 {
-		a.log.Error("no vault holds this object whole; take a new base", "vault", m.v.Region(), "key", key)
-		return true, nil
+		ok, err := a.gone(ctx, m, it, damaged)
+		if ok {
+			return waived, nil
+		}
+		return missing, err
 	}
 	select { // the sources fail: do not spin
 	case <-time.After(time.Second):
 	case <-ctx.Done():
 	}
-	return false, nil
+	return missing, nil
 }
 
 // checkedCopy reads a sealed object as it is stored, after unsealing it to its

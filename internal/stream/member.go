@@ -62,6 +62,17 @@ func (m *member) lack(it item, epoch int) {
 
 // got notes that something missing has been copied.
 func (m *member) got(its []item, epoch int) {
+	m.remove(its, epoch, func(it item) { m.held.add(it.from, it.to) })
+}
+
+// waive notes that the vault can do without something missing: it holds no more
+// than before.
+func (m *member) waive(its []item, epoch int) {
+	m.remove(its, epoch, func(item) {})
+}
+
+// remove takes items off the missing; of is told those of this epoch.
+func (m *member) remove(its []item, epoch int, of func(item)) {
 	done := make(map[string]bool, len(its))
 	for _, it := range its {
 		done[it.key] = true
@@ -73,7 +84,7 @@ func (m *member) got(its []item, epoch int) {
 		if it.epoch < epoch {
 			m.older--
 		} else {
-			m.held.add(it.from, it.to)
+			of(it)
 		}
 		return true
 	})

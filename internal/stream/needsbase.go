@@ -41,8 +41,9 @@ func NeedsBase(lineages []Lineage, bases []targets.Artifact) (Break, bool) {
 				last = h
 			}
 		}
+		// A base before the lineage's archived beginning leads nowhere.
 		if slices.ContainsFunc(bases, func(b targets.Artifact) bool {
-			return b.From.Lineage == l.ID && b.From.Offset >= last.To && b.From.Offset <= end
+			return b.From.Lineage == l.ID && b.From.Offset >= max(last.To, l.Offset) && b.From.Offset <= end
 		}) {
 			return Break{}, false
 		}

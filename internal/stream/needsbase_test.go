@@ -32,6 +32,7 @@ func TestNeedsBase(t *testing.T) {
 		"hole over the switch":        {[]Lineage{lost, late}, []targets.Artifact{base("L", 350)}, Break{"M", Gap{400, 450}}},
 		"another log":                 {[]Lineage{l, {ID: "X", Origin: true, Offset: 7, Began: l.Began.Add(1)}}, []targets.Artifact{base("L", 350)}, Break{"X", Gap{7, 7}}},
 		"another log with a base":     {[]Lineage{l, {ID: "X", Origin: true, Offset: 7, Began: l.Began.Add(1)}}, []targets.Artifact{base("X", 8)}, Break{}},
+		"a base before its log":       {[]Lineage{{ID: "X", Origin: true, Offset: 7}}, []targets.Artifact{base("X", 6)}, Break{"X", Gap{7, 7}}},
 		"parents that form a loop":    {[]Lineage{{ID: "X", Parent: pos("X", 0)}}, []targets.Artifact{base("L", 1)}, Break{}},
 		"nothing archived but a base": {nil, []targets.Artifact{base("L", 1)}, Break{}},
 	} {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/vault"
 )
 
 const (
@@ -176,8 +175,10 @@ func (a *Archiver) sameContent(ctx context.Context, p *parcel, m *member) error 
 	return nil
 }
 
-// note keeps a vault's record of failures and ends the archiver when too many
-// vaults have failed for too long. Callers hold mu.
+// note keeps a vault's record of failures and ends the archiver when every
+// vault has failed for too long. As long as one takes what comes, archiving goes
+// on, whatever the policy asks for: less is durable then, not less is kept.
+// Callers hold mu.
 func (a *Archiver) note(m *member, err error, now time.Time) {
 	if err == nil {
 		if !m.failing.IsZero() {
@@ -197,13 +198,7 @@ func (a *Archiver) note(m *member, err error, now time.Time) {
 		m.lastLogged = now
 		a.log.Warn("vault fails, trying again", "vault", m.v.Region(), "since", m.failing.UTC(), "error", err)
 	}
-	good := 0
-	for _, o := range a.members {
-		if o.failing.IsZero() || now.Sub(o.failing) <= a.opt.RetryFor {
-			good++
-		}
-	}
-	if good < a.opt.Set.Need() {
+	if !slices.ContainsFunc(a.members, func(o *member) bool { return o.failing.IsZero() || now.Sub(o.failing) <= a.opt.RetryFor }) {
 		a.giveUp(a.unavailable(err))
 	}
 }
@@ -234,8 +229,12 @@ func (a *Archiver) dropSlow() {
 	}
 }
 
-// recount moves durable. Callers hold mu.
+// recount moves durable. Nothing is while fewer vaults can be reached than the
+// policy asks for. Callers hold mu.
 func (a *Archiver) recount() {
+	if len(a.members) < a.opt.Set.Need() {
+		return
+	}
 	ends := make([]uint64, len(a.members))
 	for i, m := range a.members {
 		ends[i] = m.end()
@@ -252,25 +251,32 @@ func (a *Archiver) recount() {
 	}
 }
 
-// putHole records bytes of a lineage that are given up.
-func (a *Archiver) putHole(ctx context.Context, lineage string, from, to uint64) error {
-	a.log.Error("the stream has a hole: no recovery leads over it but from a newer base", "lineage", lineage, "from", from, "to", to)
-	return a.putRecord(ctx, vault.HoleKey(a.opt.Shard, lineage, from, to), hole{Lineage: lineage, From: from, To: to, Declared: a.opt.Clock().UTC()})
-}
-
 // putRecord stores the record of an origin or a hole; one that exists stays as
 // it is. It returns when a vault holds it, and the others do or catch up.
 func (a *Archiver) putRecord(ctx context.Context, key string, content any) error {
+	a.mu.Lock()
+	err := a.sendRecord(key, content)
+	a.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return a.recorded(ctx)
+}
+
+// sendRecord sends off a record. Callers hold mu.
+func (a *Archiver) sendRecord(key string, content any) error {
 	b, err := json.MarshalIndent(content, "", " ")
 	if err != nil {
 		return fail.New(fail.Internal, "stream: record", key, "", err)
 	}
-	a.mu.Lock()
 	if a.closed {
-		a.mu.Unlock()
 		return a.ended()
 	}
 	a.send(&parcel{item: item{key: key, epoch: a.epoch}, content: append(b, '\n'), anyContent: true})
-	a.mu.Unlock()
+	return nil
+}
+
+// recorded waits until nothing is on its way.
+func (a *Archiver) recorded(ctx context.Context) error {
 	return a.wait(ctx, func() bool { return len(a.flying) == 0 })
 }

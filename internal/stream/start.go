@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"drctl/internal/fail"
@@ -20,13 +21,14 @@ const startGrace = 5 * time.Second
 // NewArchiver starts the archiver of one shard. It lists the vaults, resumes
 // at the end of the newest lineage that all of them together hold, and copies
 // what one has and another lacks. Vaults that do not answer are left out as
-// long as enough do; they catch up when they come back. Ctx bounds the start
-// only: Close or Abort ends the archiver.
+// long as one does; they catch up when they come back, and until then what the
+// policy wants them to hold is not durable. Ctx bounds the start only: Close or
+// Abort ends the archiver.
 func NewArchiver(ctx context.Context, opt Options) (*Archiver, error) {
 	opt.defaults()
 	const op = "stream: archive"
-	if len(opt.Set.Vaults) == 0 || opt.Set.Durability > len(opt.Set.Vaults) {
-		return nil, fail.Newf(fail.Invalid, op, opt.Shard.String(), "durability %d with %d vaults", opt.Set.Durability, len(opt.Set.Vaults))
+	if n := len(opt.Set.Vaults) + len(opt.Set.Away); len(opt.Set.Vaults) == 0 || opt.Set.Durability > n {
+		return nil, fail.Newf(fail.Invalid, op, opt.Shard.String(), "durability %d with %d vaults", opt.Set.Durability, n)
 	}
 	for _, n := range []string{opt.Shard.Target, opt.Shard.Shard} {
 		if err := vault.ValidName(n); err != nil {
@@ -55,6 +57,7 @@ func (a *Archiver) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	absent(held, a.opt.Lost)
 	all, missing, err := a.compare(ctx, a.members, held)
 	for err == nil {
 		bad, verr := a.unreadable(ctx, all, held)
@@ -89,7 +92,8 @@ func (a *Archiver) start(ctx context.Context) error {
 }
 
 // listAll reads the outline of every vault in parallel. That of one that did not
-// answer is nil.
+// answer is nil. One that fails is tried again until another has answered; one
+// that is slow is waited for as long as the policy needs it, and RetryFor at the most.
 func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 	type result struct {
 		i   int
@@ -99,6 +103,7 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan result, len(a.members))
+	answered := make(chan struct{}) // by one
 	for i, m := range a.members {
 		go func() {
 			deadline := time.Now().Add(a.opt.RetryFor)
@@ -113,6 +118,9 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 				}
 				select {
 				case <-time.After(wait):
+				case <-answered:
+					results <- result{i, nil, err}
+					return
 				case <-ctx.Done():
 				}
 			}
@@ -131,10 +139,13 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 				continue
 			}
 			held[r.i] = r.ls
-			if good++; good == a.opt.Set.Need() {
-				t := time.NewTimer(startGrace)
-				defer t.Stop()
-				grace = t.C
+			good++
+			if good == 1 {
+				close(answered)
+				grace = time.After(a.opt.RetryFor)
+			}
+			if good == a.opt.Set.Need() {
+				grace = time.After(startGrace)
 			}
 		case <-grace:
 			return held, nil
@@ -142,13 +153,12 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 			return nil, ctx.Err()
 		}
 	}
-	if good < a.opt.Set.Need() {
+	if good == 0 {
 		code := fail.CodeOf(last)
 		if code == fail.Internal {
 			code = fail.Unavailable
 		}
-		return nil, fail.New(code, "stream: archive", a.opt.Shard.String(), "make the vaults reachable",
-			errorf("%d vaults answer, the policy asks for %d: %w", good, a.opt.Set.Need(), last))
+		return nil, fail.New(code, "stream: archive", a.opt.Shard.String(), "make a vault reachable", errorf("no vault answers: %w", last))
 	}
 	return held, nil
 }
@@ -214,6 +224,13 @@ func (a *Archiver) resume(all []Lineage, held [][]Lineage, missing [][]item) {
 		return
 	}
 	s := a.known[newest.ID]
+	s.tail = firstLost(newest, a.opt.Lost, s.tail)
+	for _, c := range newest.Chunks {
+		if c.To > s.tail {
+			s.beyond = append(s.beyond, c)
+		}
+	}
+	a.known[newest.ID] = s
 	a.lineage, a.kind, a.tail, a.begun = newest.ID, s.kind, s.tail, true
 	for i, m := range a.members {
 		m.held = contig{end: a.tail}
@@ -247,6 +264,10 @@ func (a *Archiver) settle(ctx context.Context, held [][]Lineage, missing [][]ite
 		m.missing = missing[i]
 		m.older = len(m.missing)
 		m.live = m.older == 0
+		// What it holds of this lineage counts only with all of those before.
+		if slices.ContainsFunc(m.missing, func(it item) bool { return !strings.HasPrefix(it.key, vault.LineagePrefix(a.opt.Shard, a.lineage)) }) {
+			m.base = 0
+		}
 		if best == nil || len(m.missing) < len(best.missing) {
 			best = m
 		}
@@ -285,12 +306,19 @@ const settleFor = 10 * time.Minute
 func (a *Archiver) Base(ctx context.Context, at targets.Position, image io.Reader, settings map[string]string) error {
 	started := a.opt.Clock().UTC()
 	id := newID(started)
-	saved, err := a.opt.Set.Shard(a.opt.Shard).ForBase(id).SaveStream(ctx, "dump.rdb", image, nil)
+	// A vault that is away must not keep the server's image from the others: the
+	// next backup copies it there.
+	set, err := a.opt.Set.Answering(ctx)
+	if err != nil {
+		return err
+	}
+	set.Durability = 1
+	saved, err := set.Shard(a.opt.Shard).ForBase(id).SaveStream(ctx, "dump.rdb", image, nil)
 	if err != nil {
 		return err
 	}
 	kind := cmp.Or(at.Kind, a.opt.Kind)
-	_, err = a.opt.Set.SaveBase(ctx, targets.Artifact{
+	_, err = set.SaveBase(ctx, targets.Artifact{
 		ID: id, Shard: a.opt.Shard, Kind: kind, Region: a.opt.Region, From: at, Until: at,
 		Started: started, Finished: a.opt.Clock().UTC(), Snapshot: saved.Snapshot, Path: saved.Path,
 		Settings: settings, Bytes: saved.Bytes, BytesAdded: saved.BytesAdded, Method: "resync", Full: true,

@@ -32,7 +32,7 @@ type follow struct {
 func (s *ShardVault) keepUp() Set {
 	s.follow.mu.Lock()
 	defer s.follow.mu.Unlock()
-	set := Set{Durability: s.set.Need()}
+	set := Set{Durability: s.set.Need(), Away: s.set.Away}
 	for _, v := range s.set.Vaults {
 		if !s.follow.behind[v] {
 			set.Vaults = append(set.Vaults, v)

@@ -200,7 +200,7 @@ func (s Set) SaveCut(ctx context.Context, c targets.Cut) (done int, err error) {
 	}
 	to := s
 	if len(c.SealedIn) > 0 {
-		to = Set{Durability: s.Need()}
+		to = Set{Durability: s.Need(), Away: s.Away}
 		for _, v := range s.Vaults {
 			if slices.Contains(c.SealedIn, v.Region()) {
 				to.Vaults = append(to.Vaults, v)
@@ -293,7 +293,8 @@ func (s Set) SaveBase(ctx context.Context, a targets.Artifact) (done int, err er
 	if err != nil {
 		return 0, err
 	}
-	return s.durable(key, s.Each(ctx, func(ctx context.Context, v *Vault) error {
+	// No limit for stragglers: what a vault lacks is copied to it.
+	return s.durable(key, Set{Vaults: s.Vaults}.Each(ctx, func(ctx context.Context, v *Vault) error {
 		if err := s.Shard(a.Shard).holdsBase(ctx, v, a); err != nil {
 			return err
 		}

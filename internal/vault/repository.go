@@ -141,9 +141,12 @@ func (s *ShardVault) seed(ctx context.Context, r *restic.Repo) ([]byte, error) {
 	if seed != nil {
 		return seed, nil
 	}
+	if unreachable == nil && len(s.set.Away) > 0 {
+		unreachable = fmt.Errorf("the vault of %s is out of reach", strings.Join(s.set.Away, " and "))
+	}
 	if unreachable != nil {
 		return nil, fail.New(fail.Unavailable, "vault: first base", s.id.String(),
-			"the first base of a shard needs every vault of its policy; bring the vault back", unreachable)
+			"the first base of a shard needs every vault of its policy; "+awayHint, unreachable)
 	}
 	made, err := r.NewSeed(ctx)
 	if err != nil {

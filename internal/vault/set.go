@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,23 +19,73 @@ type Set struct {
 	Vaults []*Vault
 	// Durability is how many vaults must hold a byte; 0 means all.
 	Durability int
+	// Away names the regions of the policy's other vaults, which cannot be
+	// reached now. They count for what Durability asks: one that it needs keeps
+	// everything from being durable, and nothing from being written.
+	Away []string
 }
 
-// Need is how many vaults must hold a byte before it is durable.
+// Need is how many vaults must hold a byte before it is durable. That can be
+// more than can be reached.
 func (s Set) Need() int {
-	if s.Durability <= 0 || s.Durability > len(s.Vaults) {
-		return len(s.Vaults)
+	all := len(s.Vaults) + len(s.Away)
+	if s.Durability <= 0 || s.Durability > all {
+		return all
 	}
 	return s.Durability
 }
+
+// Short says that fewer vaults can be reached than the policy asks for: of what
+// is written now nothing is durable before one is back. It is nil otherwise.
+func (s Set) Short(op, subject string) error {
+	if len(s.Vaults) >= s.Need() {
+		return nil
+	}
+	return fail.New(fail.Unavailable, op, subject, awayHint,
+		fmt.Errorf("the policy asks for %d vaults, and that of %s is out of reach: only %s can hold it", s.Need(), strings.Join(s.Away, " and "), s))
+}
+
+const awayHint = "bring the vault back; when it is lost for good, take its region out of stream.vaults, lower stream.durability, restart the workers and run drctl apply"
+
+// Answering is the set without the vaults that do not answer a question within
+// a few seconds: they are away. It fails when none answers.
+func (s Set) Answering(ctx context.Context) (Set, error) {
+	if err := s.check(); err != nil {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	errs := make([]error, len(s.Vaults))
+	var wg sync.WaitGroup
+	for i, v := range s.Vaults {
+		wg.Go(func() { _, errs[i] = v.store.Stat(ctx, descriptorKey) })
+	}
+	wg.Wait()
+	out := Set{Durability: s.Need(), Away: slices.Clone(s.Away)}
+	for i, v := range s.Vaults {
+		if errs[i] == nil {
+			out.Vaults = append(out.Vaults, v)
+			continue
+		}
+		v.log.Warn("the vault does not answer: it is left out", "error", errs[i])
+		out.Away = append(out.Away, v.Region())
+	}
+	if len(out.Vaults) == 0 {
+		return s, fail.New(fail.Unavailable, "vault: set", s.String(), "make a vault reachable", errors.Join(errs...))
+	}
+	return out, nil
+}
+
+// answerLimit is how long a vault may take to answer a question of a few bytes.
+const answerLimit = 5 * time.Second
 
 // check refuses a set that could never do what it promises.
 func (s Set) check() error {
 	if len(s.Vaults) == 0 {
 		return fail.New(fail.Invalid, "vault: set", "", "name at least one vault", errors.New("no vaults"))
 	}
-	if s.Durability > len(s.Vaults) {
-		return fail.Newf(fail.Invalid, "vault: set", s.String(), "durability %d with %d vaults", s.Durability, len(s.Vaults))
+	if s.Durability > len(s.Vaults)+len(s.Away) {
+		return fail.Newf(fail.Invalid, "vault: set", s.String(), "durability %d with %d vaults", s.Durability, len(s.Vaults)+len(s.Away))
 	}
 	a := s.Vaults[0]
 	for _, b := range s.Vaults[1:] {
@@ -143,6 +194,9 @@ func (s Set) durable(what string, errs []error) (int, error) {
 	}
 	if len(fatal) > 0 {
 		return done, errors.Join(fatal...)
+	}
+	if done < s.Need() && len(bad) == 0 {
+		return done, s.Short("vault: write", what)
 	}
 	if done < s.Need() {
 		return done, fail.New(fail.CodeOf(bad[0]), "vault: write", what, "",

@@ -91,11 +91,8 @@ func (f *follower) run(ctx context.Context) error {
 			return err
 		}
 		skipped = false
-		// The old timeline must be safe before the new one is acknowledged:
-		// the server forgets by position, not by timeline.
-		if err := f.awaitDurable(ctx, next.end); err != nil {
-			return err
-		}
+		// The server forgets by position, not by timeline. That is safe: of a new
+		// lineage nothing is durable before all of the older ones is.
 		f.d.log.Info("stream: timeline ended", "instance", f.in.String(), "timeline", tli, "at", targets.FormatLSN(next.end), "next", next.timeline)
 		if err := f.reload(ctx); err != nil {
 			return err
@@ -298,23 +295,6 @@ func (f *follower) begin(ctx context.Context, tli uint32, from uint64) error {
 		parent, _ = h.parent(f.srv.systemID)
 	}
 	return f.archive.Begin(ctx, targets.PostgresLineage(f.srv.systemID, tli), from, parent, content)
-}
-
-func (f *follower) awaitDurable(ctx context.Context, offset uint64) error {
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for f.archive.Durable() < offset {
-		if err := f.archive.Err(); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-f.archive.Advanced():
-		case <-tick.C:
-		}
-	}
-	return nil
 }
 
 // stream follows a timeline until it ends. The slot is moved before it begins

@@ -347,9 +347,11 @@ func TestFollowThroughPromotion(t *testing.T) {
 	one := lineageOf(t, d, in)
 	two := strings.TrimSuffix(one, "1") + "2"
 
-	// a follows the standby and is there when it is promoted; b follows the
-	// primary, stops before its end, and meets the new primary later.
+	// a follows the standby and is there when it is promoted, with a vault away
+	// so that nothing becomes durable; b follows the primary, stops before its
+	// end, and meets the new primary later.
 	a, b := newArchive(), newArchive()
+	a.auto = false
 	stopB := follow(t, d, in, b)
 	fill(t, c, 3<<20)
 	caughtUp(t, c, sc)

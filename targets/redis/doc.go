@@ -39,8 +39,10 @@
 // # What an administrator should know
 //
 //   - repl-backlog-size bounds how long drctl may be away without a full
-//     resync. The default of 1 MiB is small; 256mb is a good value. Probe
-//     warns.
+//     resync: the bytes written per second times the seconds to bridge. The
+//     default of 1 MiB is small. It comes out of maxmemory, for which keys are
+//     evicted or writes refused: keep it below a quarter of that. Probe warns
+//     of both; drctl changes no setting.
 //   - client-output-buffer-limit replica: when the vaults are slow, drctl stops
 //     reading (its memory is bounded) and the server drops it past this limit.
 //     The stream is then resumed from the backlog.

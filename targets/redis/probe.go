@@ -55,6 +55,7 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 		s.Held = int64(s.Position.Offset - off)
 	}
 	s.Warnings = append(s.Warnings, backlogWarnings(m)...)
+	s.Warnings = append(s.Warnings, memoryWarnings(m)...)
 	w, err := outputWarnings(ctx, c)
 	if err != nil {
 		if code, _ := classify(err); code == fail.Unavailable {
@@ -107,9 +108,29 @@ func backlogWarnings(m map[string]string) []string {
 		}
 	}
 	if size <= 1<<20 {
-		return []string{"repl-backlog-size is 1 MiB or less: a short interruption makes a full resync necessary; 256mb is a good value"}
+		return []string{"repl-backlog-size is 1 MiB or less: a short interruption makes a full resync necessary; set it to the bytes written per second times the seconds to bridge (256mb where maxmemory is 1gb or more: it comes out of that)"}
 	}
 	return nil
+}
+
+// memoryShare is the part of maxmemory that the backlog may take before Probe
+// warns: 1/memoryShare.
+const memoryShare = 4
+
+// memoryWarnings compares the backlog with maxmemory. The server counts the
+// backlog as used memory: with one that is large beside maxmemory it evicts
+// keys to make room for it, all of them if need be, or refuses writes.
+func memoryWarnings(m map[string]string) []string {
+	backlog, most := num(m, "repl_backlog_size"), num(m, "maxmemory")
+	if most <= 0 || backlog <= most/memoryShare {
+		return nil
+	}
+	then := "evicts keys for it (" + m["maxmemory_policy"] + ")"
+	if m["maxmemory_policy"] == "noeviction" {
+		then = "refuses writes for it"
+	}
+	return []string{fmt.Sprintf("repl-backlog-size of %d bytes comes out of maxmemory, of which it is %d%%: the server %s; raise maxmemory to %d or more, or set repl-backlog-size to %d or less",
+		backlog, backlog*100/most, then, backlog*memoryShare, most/memoryShare)}
 }
 
 // outputWarnings reads the limit at which the server drops a replica that

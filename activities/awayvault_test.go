@@ -1,0 +1,376 @@
+package activities_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/testsuite"
+
+	"drctl/activities"
+	"drctl/internal/fail"
+	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/stream"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// wire leads to a server until it is cut.
+type wire struct {
+	addr, to string
+	mu       sync.Mutex
+	listener net.Listener
+	conns    []net.Conn
+}
+
+func newWire(t *testing.T, to string) *wire {
+	t.Helper()
+	w := &wire{addr: "127.0.0.1:0", to: strings.TrimPrefix(to, "http://")}
+	w.mend(t)
+	t.Cleanup(w.cut)
+	return w
+}
+
+func (w *wire) mend(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.listener, w.addr = l, l.Addr().String()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("tcp", w.to)
+			if err != nil {
+				_ = c.Close()
+				continue
+			}
+			w.mu.Lock()
+			w.conns = append(w.conns, c, s)
+			w.mu.Unlock()
+			go func() { _, _ = io.Copy(s, c); _ = s.Close() }()
+			go func() { _, _ = io.Copy(c, s); _ = c.Close() }()
+		}
+	}()
+}
+
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_ = w.listener.Close()
+	for _, c := range w.conns {
+		_ = c.Close()
+	}
+	w.conns = nil
+}
+
+// redisWorld is one Redis and two vaults: east is a directory, west a bucket
+// behind a wire. Both must hold what is durable.
+func redisWorld(t *testing.T) (*world, *wire) {
+	t.Helper()
+	w := &world{instances: map[targets.ShardID]targets.Instance{}, tools: sandboxtest.Tools(t), dir: sandboxtest.Dir(t)}
+	w.shop.Postgres = []targets.Instance{{}} // the gate, which nothing here asks for
+	w.add(sandboxtest.Redis(t, sandboxtest.RedisOptions{}), nil)
+	store := sandboxtest.S3(t, true)
+	line := newWire(t, store.Address)
+	w.vaults(t, map[string]vault.Location{
+		"east": {URL: "file://" + filepath.Join(w.dir, "vault")},
+		"west": {URL: "s3://media/vault", Endpoint: "http://" + line.addr, AccessKey: store.User, SecretKey: store.Password},
+	})
+	return w, line
+}
+
+// write makes traffic and returns where the server's log ends.
+func (w *world) write(t *testing.T, a *activities.Activities, n int) targets.Position {
+	t.Helper()
+	in := w.instances[w.shards[0].Shard]
+	c := goredis.NewClient(&goredis.Options{Addr: in.Address, Password: in.Password.Reveal()})
+	defer c.Close()
+	for i := range n {
+		if err := c.Set(t.Context(), fmt.Sprintf("k%d", i), strings.Repeat("x", 100), 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := a.Drivers[targets.Redis].Probe(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st.Position
+}
+
+// begun waits until the archiver has begun the server's log: a Redis gets a new
+// replication id with its first replica.
+func (w *world) begun(t *testing.T, a *activities.Activities) {
+	t.Helper()
+	shard := w.shards[0].Shard
+	for try := 0; ; try++ {
+		st, err := a.Drivers[targets.Redis].Probe(t.Context(), w.instances[shard])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, ok, err := stream.Began(t.Context(), w.set.Vaults, shard, st.Position.Lineage)
+		if ok {
+			return
+		}
+		if try == 600 {
+			t.Fatal("the archiver does not begin: ", err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func heldBy(t *testing.T, set vault.Set, shard targets.ShardID, at targets.Position) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := stream.WaitDurable(ctx, set, shard, at, 50*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// partly is a platform one of whose vaults could not be opened.
+type partly struct {
+	platform
+	away string
+}
+
+func (p partly) Set(context.Context, string, string) (vault.Set, error) {
+	set := vault.Set{Durability: p.set.Durability, Away: []string{p.away}}
+	for _, v := range p.set.Vaults {
+		if v.Region() != p.away {
+			set.Vaults = append(set.Vaults, v)
+		}
+	}
+	return set, nil
+}
+
+func (p partly) Vault(ctx context.Context, region string) (*vault.Vault, error) {
+	if region == p.away {
+		return nil, fail.Newf(fail.Unavailable, "open the vault of "+region, "", "connection refused")
+	}
+	return p.platform.Vault(ctx, region)
+}
+
+// While a vault of the policy is cut off, the other gets the stream and bases,
+// and no cut is called sealed. When it is back it gets all that it missed.
+func TestAVaultThatIsCutOff(t *testing.T) {
+	w, line := redisWorld(t)
+	shard := w.shards[0].Shard
+	opened := w.activities(platform{w, policy(targets.Gate)})
+	east := vault.Set{Vaults: w.set.Vaults[:1], Durability: 1}
+	f := followOne(t, opened, activities.FollowIn{Shard: shard})
+	w.begun(t, opened)
+	heldBy(t, w.set, shard, w.write(t, opened, 10))
+	w.bases(t, opened, "first")
+
+	line.cut()
+	heldBy(t, east, shard, w.write(t, opened, 1000))
+	take := func(a *activities.Activities, name string) activities.BaseOut {
+		t.Helper()
+		out, err := execute[activities.BaseOut](a, activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: name}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if out := take(opened, "opened"); out.Vault != "east" || !slices.Equal(out.Away, []string{"west"}) {
+		t.Fatalf("%+v", out)
+	}
+	// A worker that was restarted meanwhile has never opened the vault.
+	f.stop()
+	<-f.done
+	restarted := w.activities(partly{platform{w, policy(targets.Gate)}, "west"})
+	f = followOne(t, restarted, activities.FollowIn{Shard: shard})
+	at := w.write(t, restarted, 1000)
+	heldBy(t, east, shard, at)
+	if out := take(restarted, "restarted"); out.Vault != "east" {
+		t.Fatalf("%+v", out)
+	}
+	cut := targets.Cut{ID: "20260101T000000.000Z-00ab", Group: group, FencedAt: time.Now(),
+		Shards: []targets.ShardPoint{{Shard: shard, Kind: targets.Redis, Region: "east", Position: at}}}
+	_, err := execute[targets.Cut](restarted, activities.SealCutName, activities.CutIn{Cut: cut}, nil)
+	if !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "taken, not sealed") || !strings.Contains(err.Error(), "only east") {
+		t.Fatalf("sealed in fewer vaults than the policy asks for: %v", err)
+	}
+	f.stop()
+	<-f.done
+
+	line.mend(t)
+	f = followOne(t, opened, activities.FollowIn{Shard: shard})
+	heldBy(t, w.set, shard, w.write(t, opened, 10))
+	w.bases(t, opened, "last")
+	f.stop()
+	for _, v := range w.set.Vaults {
+		if bases, err := v.Bases(t.Context(), shard); err != nil || len(bases) < 4 {
+			t.Errorf("%s holds %d bases: %v", v.Region(), len(bases), err)
+		}
+		g, _ := platform{w, policy(targets.Gate)}.Group(group)
+		if out, err := activities.CheckGroup(t.Context(), v, g, "1/1", nil); err != nil || out.Failed > 0 {
+			t.Errorf("%v %+v", err, out.Findings)
+		}
+	}
+}
+
+// The vault of the region itself may be the one that is away: the base is taken
+// into the other, and told to be missed when the first is back.
+func TestABaseIsTakenIntoTheOtherVault(t *testing.T) {
+	w, line := redisWorld(t)
+	slices.Reverse(w.set.Vaults) // west is the region's own
+	shard := w.shards[0].Shard
+	a := w.activities(platform{w, policy(targets.Gate)})
+	followOne(t, a, activities.FollowIn{Shard: shard})
+	w.begun(t, a)
+	heldBy(t, w.set, shard, w.write(t, a, 10))
+	w.bases(t, a, "first")
+	line.cut()
+	take := func(name string) activities.BaseOut {
+		t.Helper()
+		out, err := execute[activities.BaseOut](a, activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: name}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if out := take("second"); out.Vault != "east" || len(out.Missed) > 0 {
+		t.Fatalf("%+v", out)
+	}
+	line.mend(t)
+	if out := take("third"); out.Vault != "west" || !slices.Equal(out.Missed, []string{"east"}) {
+		t.Fatalf("%+v", out)
+	}
+	if _, err := execute[any](a, activities.CopyVaultName, activities.CopyIn{Shard: shard, From: "east", To: "west"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := w.set.Vaults[0].Base(t.Context(), shard, "second"); err != nil || b.ID != "second" {
+		t.Fatal(err)
+	}
+}
+
+// early hands out a base that was taken before the archiver began.
+type early struct {
+	targets.Driver
+	base  *targets.Artifact
+	asked int
+}
+
+func (e *early) Base(ctx context.Context, in targets.Instance, req targets.BaseRequest, to targets.Sink) (targets.Artifact, error) {
+	if e.asked++; e.asked == 1 {
+		return *e.base, nil
+	}
+	return e.Driver.Base(ctx, in, req, to)
+}
+
+// A base needs the archiver: it waits for one that is in its back-off instead
+// of being taken before it. One that was taken before its log is archived is
+// not recorded, another is taken at once; and a record of such a base, which an
+// earlier drctl wrote, is no damage.
+func TestABaseBeforeItsLog(t *testing.T) {
+	w, _ := redisWorld(t)
+	shard := w.shards[0].Shard
+	in := w.instances[shard]
+	a := w.activities(platform{w, policy(targets.Gate)})
+	before, err := a.Drivers[targets.Redis].Base(t.Context(), in, targets.BaseRequest{ID: "before"}, w.set.Shard(shard).ForBase("before"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write(t, a, 10)
+
+	type result struct {
+		out activities.BaseOut
+		err error
+	}
+	waiting := make(chan result, 1)
+	go func() {
+		out, err := execute[activities.BaseOut](a, activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: "waits"}, nil)
+		waiting <- result{out, err}
+	}()
+	select {
+	case r := <-waiting:
+		t.Fatalf("a base without an archiver: %+v %v", r.out, r.err)
+	case <-time.After(2 * time.Second):
+	}
+	followOne(t, a, activities.FollowIn{Shard: shard})
+	r := <-waiting
+	began, ok, err := stream.Began(t.Context(), w.set.Vaults, shard, r.out.Base.From.Lineage)
+	if r.err != nil || err != nil || !ok || began == 0 || r.out.Base.From.Offset < began || before.From.Offset >= began {
+		t.Fatalf("%+v %v; the log is archived from %d on, the early base is at %d", r.out, r.err, began, before.From.Offset)
+	}
+
+	driver := &early{Driver: a.Drivers[targets.Redis], base: &before}
+	again := w.activities(platform{w, policy(targets.Gate)})
+	again.Drivers[targets.Redis] = driver
+	out, err := execute[activities.BaseOut](again, activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: "again"}, nil)
+	if err != nil || driver.asked != 2 || out.Base.From.Offset < began {
+		t.Fatalf("%d bases, %+v %v", driver.asked, out, err)
+	}
+	if _, err := w.set.Vaults[0].Base(t.Context(), shard, "before"); !fail.Is(err, fail.NotFound) {
+		t.Fatalf("the base of no use is recorded: %v", err)
+	}
+
+	if _, err := w.set.SaveBase(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	at := w.write(t, a, 10)
+	heldBy(t, w.set, shard, at)
+	cut := targets.Cut{ID: "20260101T000000.000Z-00ab", Group: group, FencedAt: time.Now(), SealedAt: time.Now(), SealedIn: []string{"east", "west"},
+		Shards: []targets.ShardPoint{{Shard: shard, Kind: targets.Redis, Region: "east", Position: at}}}
+	if _, err := w.set.SaveCut(t.Context(), cut); err != nil {
+		t.Fatal(err)
+	}
+	g, _ := platform{w, policy(targets.Gate)}.Group(group)
+	for _, v := range w.set.Vaults {
+		checked, err := activities.CheckGroup(t.Context(), v, g, "1/1", nil)
+		if err != nil || checked.Failed > 0 {
+			t.Errorf("%v %+v", err, checked.Findings)
+		}
+		if !slices.ContainsFunc(checked.Findings, func(f targets.Finding) bool {
+			return f.Severity == targets.Skipped && strings.Contains(f.Expected, "base before") && strings.Contains(f.Detail, "of no use")
+		}) {
+			t.Errorf("%s: the base of no use is not named: %+v", v.Region(), checked.Findings)
+		}
+	}
+}
+
+// An attempt whose worker died after the data was stored is gone on with: the
+// next one takes no other base.
+func TestABaseThatWaitedForItsStreamIsNotTakenAgain(t *testing.T) {
+	w, _ := redisWorld(t)
+	shard := w.shards[0].Shard
+	a := w.activities(platform{w, policy(targets.Gate)})
+	followOne(t, a, activities.FollowIn{Shard: shard})
+	w.begun(t, a)
+	stored, err := a.Drivers[targets.Redis].Base(t.Context(), w.instances[shard], targets.BaseRequest{ID: "one"}, w.set.Shard(shard).ForBase("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver := &early{Driver: a.Drivers[targets.Redis], asked: 1}
+	a.Drivers[targets.Redis] = driver
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(quiet))
+	env := suite.NewTestActivityEnvironment()
+	a.Register(env)
+	env.SetHeartbeatDetails(activities.Beat{Taken: &activities.TakenBase{Base: stored, Vault: "east"}})
+	if _, err := env.ExecuteActivity(activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: "one"}); err != nil || driver.asked != 1 {
+		t.Fatalf("%v; it was taken %d times more", err, driver.asked-1)
+	}
+	for _, v := range w.set.Vaults {
+		if b, err := v.Base(t.Context(), shard, "one"); err != nil || b.Snapshot != stored.Snapshot {
+			t.Errorf("%s: %+v %v", v.Region(), b, err)
+		}
+	}
+}
