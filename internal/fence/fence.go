@@ -166,7 +166,9 @@ func (b *barrier) try(ctx context.Context, attempts *int) (targets.Cut, error) {
 		*attempts++
 		cut, spent, err := b.attempt(ctx, *attempts)
 		if err == nil {
-			b.settle(ctx)
+			err = b.settle(ctx)
+		}
+		if err == nil {
 			return cut, nil
 		}
 		b.opt.Log.Debug("fence: attempt gave up", "group", b.opt.Group, "attempt", *attempts, "err", err)
@@ -329,14 +331,14 @@ func (b *barrier) overrun(ctx, attempt context.Context, cause error) error {
 	return cause
 }
 
-// settle makes the marks durable on the servers. The cut exists already, so a
-// failure here only delays its sealing until the shard's next commit.
-func (b *barrier) settle(ctx context.Context) {
+// settle makes the marks durable on the servers, each by the session that named
+// it. Only that proves that no crash came in between: a server that crashed
+// comes back without a mark that it had not flushed, and writes other bytes
+// over its place. Nobody is stalled meanwhile.
+func (b *barrier) settle(ctx context.Context) error {
 	sctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := b.each(func(i int) error { return b.members[i].Settle(sctx) }); err != nil {
-		b.opt.Log.Warn("fence: the mark is not flushed yet; sealing waits for the next commit", "group", b.opt.Group, "cut", b.id, "err", err)
-	}
+	return b.each(func(i int) error { return b.members[i].Settle(sctx) })
 }
 
 func (b *barrier) close() {

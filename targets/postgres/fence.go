@@ -334,7 +334,8 @@ func (m *member) Release(ctx context.Context) error {
 }
 
 // Settle commits a message of a few bytes: neither a restore point nor a
-// rollback makes the server flush its log, a commit does.
+// rollback makes the server flush its log, a commit does. The session is the one
+// that named the restore point, and none outlives a crash of its server.
 func (m *member) Settle(ctx context.Context) error {
 	const op = "cut: settle"
 	if err := m.usable(op); err != nil {
