@@ -296,11 +296,14 @@ type Artifact struct {
 
 // Status is what a probe saw.
 type Status struct {
-	Reachable bool          `json:"reachable"`
-	Writable  bool          `json:"writable"` // a primary that accepts writes
-	Role      Role          `json:"role"`
-	Version   string        `json:"version"`
-	Position  Position      `json:"position"`
+	Reachable bool     `json:"reachable"`
+	Writable  bool     `json:"writable"` // a primary that accepts writes
+	Role      Role     `json:"role"`
+	Version   string   `json:"version"`
+	Position  Position `json:"position"`
+	// Parent is where the server left the lineage of the master that it was
+	// promoted from (Redis); zero when it left none, and for other stores.
+	Parent    Position      `json:"parent,omitzero"`
 	Bytes     int64         `json:"bytes"`      // size of the data
 	Lag       time.Duration `json:"lag_ns"`     // of a standby behind its primary
 	Held      int64         `json:"held_bytes"` // log bytes the server keeps for drctl's slot or backlog
