@@ -61,8 +61,12 @@ type Member interface {
 	// is not granted. Only for the member joined with Gate.
 	LockGate(ctx context.Context, wait time.Duration) error
 	// Lock stops writers within wait, or fails with stalled and leaves nothing
-	// locked on this member but the gate. A no-op where nothing is to lock.
+	// locked on this member but the gate. It may be tried again. A no-op where
+	// nothing is to lock.
 	Lock(ctx context.Context, wait time.Duration) error
+	// Unlock lets go of what Lock took, so that writers get through, and keeps
+	// the gate. A no-op where nothing is locked.
+	Unlock(ctx context.Context) error
 	// Mark names the position. Called only while every member is locked.
 	Mark(ctx context.Context) (Position, error)
 	// Release lets go of every lock, the gate too. It may be repeated.

@@ -212,7 +212,7 @@ const (
 // monotonic clock.
 type FenceTimings struct {
 	Gate  time.Duration `json:"gate_ns"`  // waiting for the gate
-	Lock  time.Duration `json:"lock_ns"`  // waiting for this shard's table locks
+	Lock  time.Duration `json:"lock_ns"`  // waiting for this shard's table locks, the last time
 	Hold  time.Duration `json:"hold_ns"`  // from lock granted to lock released
 	Total time.Duration `json:"total_ns"` // from the first request that can block a writer to the release
 }
@@ -238,11 +238,14 @@ type Cut struct {
 	// FencedAt is when the last lock had been granted; ReleasedAt is when the
 	// first lock was let go. Every write acknowledged before FencedAt is
 	// inside, every transaction begun after ReleasedAt is outside. UTC.
-	FencedAt   time.Time     `json:"fenced_at"`
-	ReleasedAt time.Time     `json:"released_at"`
-	Attempts   int           `json:"attempts"`
-	Stall      time.Duration `json:"stall_ns"` // longest time any writer can have waited in the successful attempt
-	Shards     []ShardPoint  `json:"shards"`
+	FencedAt   time.Time `json:"fenced_at"`
+	ReleasedAt time.Time `json:"released_at"`
+	Attempts   int       `json:"attempts"`
+	// LockTries is how often the table locks were asked for in the successful
+	// attempt: each time but the last they were let go of after a short wait.
+	LockTries int           `json:"lock_tries,omitempty"`
+	Stall     time.Duration `json:"stall_ns"` // longest time any writer can have waited in the successful attempt
+	Shards    []ShardPoint  `json:"shards"`
 	// SealedAt is when every byte of the cut was durable; zero before.
 	SealedAt time.Time `json:"sealed_at,omitzero"`
 	// SealedIn lists the regions whose vaults held every byte then.

@@ -25,6 +25,7 @@ type world struct {
 	open     map[string]bool
 	marks    map[string]int // restore point name + shard -> count
 	settled  map[string]bool
+	waits    []time.Duration // that Lock was given
 	problems []string
 	size     int
 	fault    func(call, shard string) error
@@ -51,7 +52,10 @@ func (w *world) Join(_ context.Context, in targets.Instance, req targets.JoinReq
 }
 
 func (s *scripted) LockGate(context.Context, time.Duration) error { return s.call("gate") }
-func (s *scripted) Lock(context.Context, time.Duration) error {
+func (s *scripted) Lock(_ context.Context, wait time.Duration) error {
+	s.w.mu.Lock()
+	s.w.waits = append(s.w.waits, wait)
+	s.w.mu.Unlock()
 	if err := s.call("lock"); err != nil {
 		return err
 	}
@@ -59,6 +63,12 @@ func (s *scripted) Lock(context.Context, time.Duration) error {
 	defer s.w.mu.Unlock()
 	s.w.locked[s.shard] = true
 	return nil
+}
+func (s *scripted) Unlock(context.Context) error {
+	s.w.mu.Lock()
+	delete(s.w.locked, s.shard)
+	s.w.mu.Unlock()
+	return s.call("unlock")
 }
 func (s *scripted) Mark(context.Context) (targets.Position, error) {
 	s.w.mu.Lock()
@@ -199,6 +209,60 @@ func TestAMarkThatIsNotDurableIsNoCut(t *testing.T) {
 	}
 	if cut.Attempts != 2 || len(w.marks) != 6 {
 		t.Fatalf("the first attempt's mark was lost, but the cut came from attempt %d with the names %v", cut.Attempts, w.marks)
+	}
+}
+
+// What trying again cannot mend is tried once.
+func TestWhatCannotGetBetterIsTriedOnce(t *testing.T) {
+	for _, code := range []fail.Code{fail.Denied, fail.NotFound, fail.Invalid, fail.Exhausted, fail.Unsupported, fail.Internal} {
+		var locks atomic.Int32
+		w, ps := newWorld(3, func(call, shard string) error {
+			if call == "lock" && shard == "1" {
+				locks.Add(1)
+				return fail.Newf(code, call, "orders/1", "scripted")
+			}
+			return nil
+		})
+		_, err := Take(context.Background(), ps, options(targets.Gate))
+		if !fail.Is(err, code) || locks.Load() != 1 {
+			t.Errorf("%s: %d calls of Lock, then %v", code, locks.Load(), err)
+		}
+		if len(w.locked) > 0 || len(w.open) > 0 {
+			t.Errorf("%s: left behind: %v %v", code, w.locked, w.open)
+		}
+	}
+}
+
+// A table that is not granted at once costs short waits, in the pauses between
+// which every shard's tables are free while the gate stays held.
+func TestShortWaitsUnderTheGate(t *testing.T) {
+	var w *world
+	gates, tries := 0, 0
+	w, ps := newWorld(3, func(call, shard string) error {
+		switch {
+		case call == "gate":
+			gates++
+		case call == "lock" && shard == "1":
+			if tries++; tries < 4 {
+				return stalled("lock tables")
+			}
+		}
+		return nil
+	})
+	opt := options(targets.Gate)
+	opt.LockTimeout, opt.Budget = 10*time.Millisecond, time.Second
+	cut, err := Take(context.Background(), ps, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cut.Attempts != 1 || gates != 1 || cut.LockTries != 4 {
+		t.Errorf("%d attempts, the gate was taken %d times, the tables %d times", cut.Attempts, gates, cut.LockTries)
+	}
+	for _, wait := range w.waits {
+		if wait > opt.LockTimeout {
+			t.Errorf("waits of %v with a lock time-out of %s", w.waits, opt.LockTimeout)
+			break
+		}
 	}
 }
 

@@ -89,6 +89,9 @@ func (m *member) LockGate(context.Context, time.Duration) error {
 // Lock does nothing: one command at a time is all that Redis runs.
 func (m *member) Lock(context.Context, time.Duration) error { return nil }
 
+// Unlock does nothing.
+func (m *member) Unlock(context.Context) error { return nil }
+
 // Mark returns the replication offset just before the marker is written.
 func (m *member) Mark(ctx context.Context) (targets.Position, error) {
 	const op = "redis: mark"

@@ -165,6 +165,8 @@ func (m *member) LockGate(context.Context, time.Duration) error {
 
 func (m *member) Lock(context.Context, time.Duration) error { return nil }
 
+func (m *member) Unlock(context.Context) error { return nil }
+
 // Mark is the instant by this host's clock; no I/O happens inside a fence.
 func (m *member) Mark(context.Context) (targets.Position, error) {
 	return targets.Position{Kind: targets.S3, AsOf: m.now().UTC()}, nil
