@@ -80,6 +80,10 @@ type Member interface {
 	Close()
 }
 
+// Warner is a Member that has something to say of the position that it named,
+// in words that name no secret. It is asked after Settle.
+type Warner interface{ Warnings() []string }
+
 // Follower is the part of a driver that streams a shard's own log.
 type Follower interface {
 	// Follow sends the log to the archive from where the archive ends until
@@ -132,6 +136,10 @@ type SnapshotStats struct {
 	ReusedObjects    int64 `json:"reused_objects"`
 	DeletedSinceLast int64 `json:"deleted_since_last"`
 	Failed           int64 `json:"failed"`
+	// Unnamed counts the objects that are not in the snapshot because the server
+	// does not give their keys, and UnnamedKeys are some of them as it shows them.
+	Unnamed     int64    `json:"unnamed,omitempty"`
+	UnnamedKeys []string `json:"unnamed_keys,omitempty"`
 }
 
 // BaseRequest asks for a base.

@@ -228,6 +228,8 @@ type ShardPoint struct {
 	// Objects and Bytes count what the object snapshot holds, once it is taken (S3).
 	Objects int64 `json:"objects,omitempty"`
 	Bytes   int64 `json:"bytes,omitempty"`
+	// Warnings say what the point lacks, or how it was named.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Cut is a named, consistent recovery point of a group: one position per shard.

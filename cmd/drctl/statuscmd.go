@@ -339,6 +339,11 @@ func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupSt
 		return
 	}
 	st.NewestCut, st.RPO = newest.ID, time.Since(newest.FencedAt)
+	for _, p := range newest.Shards {
+		for _, w := range p.Warnings {
+			st.Problems = append(st.Problems, fmt.Sprintf("%s: the newest cut: %s", p.Shard, w))
+		}
+	}
 	// A cut is sealed when enough vaults hold it: the others may fall behind
 	// for a while, but not unseen.
 	for _, r := range g.Policy.Vaults {

@@ -171,6 +171,7 @@ func (b *barrier) try(ctx context.Context, attempts *int) (targets.Cut, error) {
 			err = b.settle(ctx)
 		}
 		if err == nil {
+			b.warn(&cut)
 			return cut, nil
 		}
 		b.opt.Log.Debug("fence: attempt gave up", "group", b.opt.Group, "attempt", *attempts, "err", err)
@@ -367,6 +368,20 @@ func (b *barrier) settle(ctx context.Context) error {
 	sctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	return b.each(func(i int) error { return b.members[i].Settle(sctx) })
+}
+
+// warn puts what the members have to say of their positions into the cut.
+func (b *barrier) warn(cut *targets.Cut) {
+	for i, m := range b.members {
+		w, ok := m.(targets.Warner)
+		if !ok {
+			continue
+		}
+		cut.Shards[i].Warnings = w.Warnings()
+		for _, text := range cut.Shards[i].Warnings {
+			b.opt.Log.Warn("cut: "+text, "cut", cut.ID, "shard", cut.Shards[i].Shard.String())
+		}
+	}
 }
 
 func (b *barrier) close() {
