@@ -83,12 +83,15 @@ type GroupShard struct {
 
 // Policy is the part of the configuration's policy that activities follow.
 type Policy struct {
-	Mode        targets.FenceMode     `json:"mode"`
-	Lease       time.Duration         `json:"lease_ns"`
-	Budget      time.Duration         `json:"budget_ns"`
-	LockTimeout time.Duration         `json:"lock_timeout_ns"`
-	Attempts    int                   `json:"attempts"`
-	SealWithin  time.Duration         `json:"seal_within_ns"`
+	Mode        targets.FenceMode `json:"mode"`
+	Lease       time.Duration     `json:"lease_ns"`
+	Budget      time.Duration     `json:"budget_ns"`
+	LockTimeout time.Duration     `json:"lock_timeout_ns"`
+	Attempts    int               `json:"attempts"`
+	SealWithin  time.Duration     `json:"seal_within_ns"`
+	// Unnameable says what becomes of a cut when a bucket holds objects whose keys
+	// the server does not give: "refuse", or without them.
+	Unnameable  string                `json:"unnameable,omitempty"`
 	ChunkAge    time.Duration         `json:"chunk_age_ns"`
 	ChunkSize   int                   `json:"chunk_size"`
 	Vaults      []string              `json:"vaults"`
@@ -151,6 +154,8 @@ type SnapshotOut struct {
 	Position targets.Position      `json:"position"`
 	Stats    targets.SnapshotStats `json:"stats"`
 	Vaults   []string              `json:"vaults"`
+	// Warnings say what the snapshot lacks.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // BaseIn asks for a base; the id makes a repeat recognisable.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,7 +92,7 @@ func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOu
 	if err != nil {
 		return SnapshotOut{}, err
 	}
-	set, _, err := a.set(ctx, group, inst.Region)
+	set, pol, err := a.set(ctx, group, inst.Region)
 	if err != nil {
 		return SnapshotOut{}, err
 	}
@@ -115,6 +116,11 @@ func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOu
 	if err == nil && stats.Failed > 0 {
 		err = fail.Newf(fail.Unavailable, "snapshot", inst.String(), "%d objects could not be read", stats.Failed)
 	}
+	warnings := unnamed(stats)
+	if err == nil && len(warnings) > 0 && pol.Unnameable == refuseUnnameable {
+		err = fail.New(fail.Unsupported, "snapshot", inst.String(),
+			"rename the objects with the program that made them, or remove them; cut.unnameable: skip in the policy takes cuts without them", errors.New(warnings[0]))
+	}
 	if err != nil {
 		return SnapshotOut{}, err
 	}
@@ -122,7 +128,22 @@ func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOu
 	if err == nil && len(held) < set.Need() {
 		err = fail.Newf(fail.Unavailable, "snapshot", inst.String(), "only %d of the %d vaults asked for hold it", len(held), set.Need())
 	}
-	return SnapshotOut{Position: pos, Stats: stats, Vaults: held}, err
+	return SnapshotOut{Position: pos, Stats: stats, Vaults: held, Warnings: warnings}, err
+}
+
+// refuseUnnameable is the policy's word for no cut without every object.
+const refuseUnnameable = "refuse"
+
+// unnamed says which objects are not in a snapshot.
+func unnamed(st targets.SnapshotStats) []string {
+	if st.Unnamed == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("%d objects are not in it, because the server cannot name their keys in a listing; it shows them as %s", st.Unnamed, strings.Join(st.UnnamedKeys, ", "))
+	if more := st.Unnamed - int64(len(st.UnnamedKeys)); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return []string{text}
 }
 
 // SealCut waits until every shard can be recovered to the cut from as many

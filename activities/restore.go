@@ -341,6 +341,10 @@ func (a *Activities) verifyShard(parent context.Context, in StepIn) (StepOut, er
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
 	out.Findings, err = d.Verify(ctx, inst, want)
+	// The checks compare with what the cut holds; what it lacks is said beside them.
+	for _, w := range in.Step.Warnings {
+		out.Findings = append(out.Findings, targets.Finding{Check: "cut", Subject: in.Step.Shard.String(), Severity: targets.Warned, Detail: w})
+	}
 	out.Finished = time.Now().UTC()
 	return out, err
 }

@@ -38,6 +38,7 @@ func (d unfenced) Join(ctx context.Context, in targets.Instance, req targets.Joi
 
 func (*unlocked) LockGate(context.Context, time.Duration) error { return nil }
 func (*unlocked) Lock(context.Context, time.Duration) error     { return nil }
+func (*unlocked) Unlock(context.Context) error                  { return nil }
 func (*unlocked) Release(context.Context) error                 { return nil }
 
 func (m *unlocked) Mark(ctx context.Context) (targets.Position, error) {

@@ -283,6 +283,7 @@ func finish(a *activities.Activities, cut targets.Cut) (targets.Cut, error) {
 			return cut, err
 		}
 		cut.Shards[i].Position, cut.Shards[i].Objects, cut.Shards[i].Bytes = out.Position, out.Stats.Objects, out.Stats.Bytes
+		cut.Shards[i].Warnings = append(cut.Shards[i].Warnings, out.Warnings...)
 	}
 	return execute[targets.Cut](a, activities.SealCutName, activities.CutIn{Cut: cut}, nil)
 }

@@ -28,10 +28,9 @@ type probed struct {
 }
 
 // writable resolves the shard's instance that accepts writes: the configured
-// primary, or the one that was promoted since. Of several PostgreSQL servers
-// that do, it is the one on the highest timeline of their common cluster: the
-// others are former primaries that came back. It is a conflict when that does
-// not decide. It returns the configured primary's error when no instance
+// primary, or the one that was promoted since. Of several that do, it is the one
+// that was promoted last: the others are former primaries that came back. It is
+// a conflict when their logs do not tell. It returns the configured primary's error when no instance
 // accepts writes.
 func (a *Activities) writable(ctx context.Context, shard targets.ShardID) (targets.Instance, targets.Driver, error) {
 	regions := a.Platform.Regions(shard)
@@ -53,6 +52,9 @@ func (a *Activities) writable(ctx context.Context, shard targets.ShardID) (targe
 	}
 	probeAll(ctx, all)
 	x, err := choose(all)
+	if text := TwoWriters(writersOf(all)); text != "" && err == nil {
+		a.Log.WarnContext(ctx, text, "shard", shard.String())
+	}
 	return x.in, x.d, err
 }
 
@@ -89,8 +91,8 @@ func probeAll(ctx context.Context, all []probed) {
 }
 
 // choose picks the primary; all are in the order of the configuration. Of
-// several that accept writes it is the first, but for PostgreSQL, which knows
-// which one was promoted last.
+// several that accept writes it is the one that was promoted last. A bucket
+// knows nothing of promotions: the first one stands.
 func choose(all []probed) (probed, error) {
 	var writable []probed
 	var first error
@@ -111,39 +113,89 @@ func choose(all []probed) (probed, error) {
 	switch {
 	case len(writable) == 0:
 		return probed{}, first
-	case len(writable) == 1 || writable[0].in.Kind != targets.Postgres:
+	case len(writable) == 1 || writable[0].in.Kind == targets.S3:
 		return writable[0], nil
 	}
-	return promotedLast(writable)
+	i, ok := promotedLast(writersOf(writable))
+	if !ok {
+		return probed{}, fail.New(fail.Conflict, "find the primary", writable[0].in.Shard.String(),
+			"stop the wrong one before anything else is written to it", errors.New("more than one server accepts writes: "+names(writersOf(writable))))
+	}
+	return writable[i], nil
 }
 
-// promotedLast picks the server on the highest timeline.
-func promotedLast(writable []probed) (probed, error) {
-	var system string
-	var best probed
-	var highest uint32
-	decided := true
-	names := make([]string, len(writable))
-	for i, x := range writable {
-		sys, tli, err := targets.ParsePostgresLineage(x.st.Position.Lineage)
-		if err != nil {
-			return probed{}, fail.New(fail.Internal, "find the primary", x.in.String(), "", err)
-		}
-		names[i] = fmt.Sprintf("%s at %s on timeline %d of cluster %s", x.in, x.in.Address, tli, sys)
-		if i > 0 && sys != system {
-			decided, highest = false, ^uint32(0)
-		}
-		system = sys
-		switch {
-		case tli > highest:
-			best, highest, decided = x, tli, true
-		case tli == highest:
-			decided = false
+func writersOf(all []probed) []Writer {
+	var out []Writer
+	for _, x := range all {
+		if x.err == nil && x.st.Writable {
+			out = append(out, Writer{Name: x.in.String(), Position: x.st.Position, Parent: x.st.Parent})
 		}
 	}
-	if !decided {
-		return probed{}, fail.New(fail.Conflict, "find the primary", best.in.Shard.String(),
-			"stop the wrong one before anything else is written to it", errors.New("more than one server accepts writes: "+strings.Join(names, ", ")))
+	return out
+}
+
+// Writer is a server that says of itself that it accepts writes.
+type Writer struct {
+	Name     string
+	Position targets.Position
+	Parent   targets.Position
+}
+
+// TwoWriters says what is wrong when more than one server of a PostgreSQL or
+// Redis shard accepts writes, which of them is followed, and what to do; ""
+// when nothing is wrong.
+func TwoWriters(ws []Writer) string {
+	if len(ws) < 2 || ws[0].Position.Kind == targets.S3 {
+		return ""
 	}
-	return best, nil
+	i, ok := promotedLast(ws)
+	if !ok {
+		return "more than one server takes writes: " + names(ws) + ": neither was promoted from the other, so there are no cuts and no archive; stop the wrong one before anything else is written to it"
+	}
+	return fmt.Sprintf("more than one server takes writes: %s: %s was promoted last, and archive, bases and cuts follow it; what the others take is lost to a recovery: stop them, or make them its standbys",
+		names(ws), ws[i].Name)
+}
+
+// promotedLast returns the server that was promoted, by way of others or
+// directly, from all the others; ok is false when there is none.
+func promotedLast(ws []Writer) (last int, ok bool) {
+	for i := range ws {
+		before := map[int]bool{i: true}
+		for range ws {
+			for x := range before {
+				for y := range ws {
+					if ws[x].promotedFrom(ws[y]) {
+						before[y] = true
+					}
+				}
+			}
+		}
+		if len(before) == len(ws) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// promotedFrom reports whether the server went on where the other's log was
+// left: on a higher timeline of the same cluster (PostgreSQL), or under a new
+// replication id with the other's as its parent (Redis).
+func (w Writer) promotedFrom(o Writer) bool {
+	if w.Position.Kind == targets.Redis {
+		return w.Parent.Lineage != "" && w.Parent.Lineage == o.Position.Lineage
+	}
+	sys, tli, err := targets.ParsePostgresLineage(w.Position.Lineage)
+	other, older, oerr := targets.ParsePostgresLineage(o.Position.Lineage)
+	return err == nil && oerr == nil && sys == other && tli > older
+}
+
+func names(ws []Writer) string {
+	out := make([]string, len(ws))
+	for i, w := range ws {
+		out[i] = w.Name + " with replication id " + w.Position.Lineage
+		if sys, tli, err := targets.ParsePostgresLineage(w.Position.Lineage); err == nil {
+			out[i] = fmt.Sprintf("%s on timeline %d of cluster %s", w.Name, tli, sys)
+		}
+	}
+	return strings.Join(out, ", ")
 }

@@ -31,7 +31,7 @@ func (g *Group) setDefaults() { g.Policy = StandardPolicy }
 
 func (c *Cut) setDefaults() {
 	*c = Cut{Every: time.Minute, Mode: "gate", Lease: 3 * time.Second, Budget: 250 * time.Millisecond,
-		LockTimeout: 20 * time.Millisecond, Attempts: 50, SealWithin: time.Minute}
+		LockTimeout: 20 * time.Millisecond, Attempts: 50, SealWithin: time.Minute, Unnameable: "skip"}
 }
 
 func (b *Base) setDefaults() { *b = Base{Every: 24 * time.Hour, FullEvery: 7} }

@@ -137,9 +137,10 @@ type Cut struct {
 	Mode        string        `yaml:"mode" enum:"gate|share" doc:"gate: cross-shard writers hold the gate. share: table locks alone, with retries."`
 	Lease       time.Duration `yaml:"lease" min:"100ms" doc:"After it every server lets go by itself, whoever died."`
 	Budget      time.Duration `yaml:"budget" min:"1ms" doc:"Longest time that one attempt may stall writers."`
-	LockTimeout time.Duration `yaml:"lock_timeout" min:"1ms" doc:"Longest wait for the table locks of one attempt."`
+	LockTimeout time.Duration `yaml:"lock_timeout" min:"1ms" doc:"One wait for the table locks; under the gate several fit into an attempt, and late attempts wait up to four times as long."`
 	Attempts    int           `yaml:"attempts" min:"1" doc:"Attempts before the cut fails."`
 	SealWithin  time.Duration `yaml:"seal_within" min:"1s" doc:"A cut that is not durable by then is abandoned and reported."`
+	Unnameable  string        `yaml:"unnameable" enum:"skip|refuse" doc:"Objects whose keys the server cannot list. skip: cuts without them, which every cut says. refuse: no cut."`
 }
 
 // Base is how full images are taken.

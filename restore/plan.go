@@ -122,6 +122,8 @@ type Step struct {
 	Chunks      int           `json:"chunks,omitempty"`
 	Objects     int64         `json:"objects,omitempty"`
 	Limit       time.Duration `json:"limit_ns"`
+	// Warnings of a verification say what the cut lacks of the shard.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Plan is how a goal is reached.
@@ -221,8 +223,12 @@ func Build(goal Goal, inv Inventory, now time.Time) (Plan, error) {
 	}
 	order(plan.Steps, goal.Order)
 	for _, s := range slices.Clone(plan.Steps) {
+		at, _ := plan.Cut.Point(s.Shard)
+		for _, w := range at.Warnings {
+			plan.Warnings = append(plan.Warnings, s.Shard.String()+": "+w)
+		}
 		plan.Steps = append(plan.Steps, Step{ID: "verify-" + s.Shard.String(), Op: OpVerify, Shard: s.Shard, Kind: s.Kind,
-			Needs: []string{s.ID}, Into: s.Into, Point: s.Point, Until: s.Until, Limit: stepLimit})
+			Needs: []string{s.ID}, Into: s.Into, Point: s.Point, Until: s.Until, Limit: stepLimit, Warnings: at.Warnings})
 	}
 	plan.Hash = plan.Sum()
 	return plan, nil

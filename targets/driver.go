@@ -70,18 +70,28 @@ type Member interface {
 	// is not granted. Only for the member joined with Gate.
 	LockGate(ctx context.Context, wait time.Duration) error
 	// Lock stops writers within wait, or fails with stalled and leaves nothing
-	// locked on this member but the gate. A no-op where nothing is to lock.
+	// locked on this member but the gate. It may be tried again. A no-op where
+	// nothing is to lock.
 	Lock(ctx context.Context, wait time.Duration) error
+	// Unlock lets go of what Lock took, so that writers get through, and keeps
+	// the gate. A no-op where nothing is locked.
+	Unlock(ctx context.Context) error
 	// Mark names the position. Called only while every member is locked.
 	Mark(ctx context.Context) (Position, error)
 	// Release lets go of every lock, the gate too. It may be repeated.
 	Release(ctx context.Context) error
 	// Settle runs after every member has released: it makes the mark durable
 	// on the server, so that it reaches the stream without waiting for traffic.
+	// It fails when the session that named the mark is gone: the server may have
+	// crashed and lost it.
 	Settle(ctx context.Context) error
 	// Close ends the connection, and with it whatever the server still held.
 	Close()
 }
+
+// Warner is a Member that has something to say of the position that it named,
+// in words that name no secret. It is asked after Settle.
+type Warner interface{ Warnings() []string }
 
 // Follower is the part of a driver that streams a shard's own log.
 type Follower interface {
@@ -136,6 +146,10 @@ type SnapshotStats struct {
 	ReusedObjects    int64 `json:"reused_objects"`
 	DeletedSinceLast int64 `json:"deleted_since_last"`
 	Failed           int64 `json:"failed"`
+	// Unnamed counts the objects that are not in the snapshot because the server
+	// does not give their keys, and UnnamedKeys are some of them as it shows them.
+	Unnamed     int64    `json:"unnamed,omitempty"`
+	UnnamedKeys []string `json:"unnamed_keys,omitempty"`
 }
 
 // BaseRequest asks for a base.

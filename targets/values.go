@@ -215,7 +215,7 @@ const (
 // monotonic clock.
 type FenceTimings struct {
 	Gate  time.Duration `json:"gate_ns"`  // waiting for the gate
-	Lock  time.Duration `json:"lock_ns"`  // waiting for this shard's table locks
+	Lock  time.Duration `json:"lock_ns"`  // waiting for this shard's table locks, the last time
 	Hold  time.Duration `json:"hold_ns"`  // from lock granted to lock released
 	Total time.Duration `json:"total_ns"` // from the first request that can block a writer to the release
 }
@@ -231,6 +231,8 @@ type ShardPoint struct {
 	// Objects and Bytes count what the object snapshot holds, once it is taken (S3).
 	Objects int64 `json:"objects,omitempty"`
 	Bytes   int64 `json:"bytes,omitempty"`
+	// Warnings say what the point lacks, or how it was named.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Cut is a named, consistent recovery point of a group: one position per shard.
@@ -241,11 +243,14 @@ type Cut struct {
 	// FencedAt is when the last lock had been granted; ReleasedAt is when the
 	// first lock was let go. Every write acknowledged before FencedAt is
 	// inside, every transaction begun after ReleasedAt is outside. UTC.
-	FencedAt   time.Time     `json:"fenced_at"`
-	ReleasedAt time.Time     `json:"released_at"`
-	Attempts   int           `json:"attempts"`
-	Stall      time.Duration `json:"stall_ns"` // longest time any writer can have waited in the successful attempt
-	Shards     []ShardPoint  `json:"shards"`
+	FencedAt   time.Time `json:"fenced_at"`
+	ReleasedAt time.Time `json:"released_at"`
+	Attempts   int       `json:"attempts"`
+	// LockTries is how often the table locks were asked for in the successful
+	// attempt: each time but the last they were let go of after a short wait.
+	LockTries int           `json:"lock_tries,omitempty"`
+	Stall     time.Duration `json:"stall_ns"` // longest time any writer can have waited in the successful attempt
+	Shards    []ShardPoint  `json:"shards"`
 	// SealedAt is when the cut could be recovered from as many vaults as the
 	// policy asks for; zero before.
 	SealedAt time.Time `json:"sealed_at,omitzero"`
@@ -301,11 +306,14 @@ type Artifact struct {
 
 // Status is what a probe saw.
 type Status struct {
-	Reachable bool          `json:"reachable"`
-	Writable  bool          `json:"writable"` // a primary that accepts writes
-	Role      Role          `json:"role"`
-	Version   string        `json:"version"`
-	Position  Position      `json:"position"`
+	Reachable bool     `json:"reachable"`
+	Writable  bool     `json:"writable"` // a primary that accepts writes
+	Role      Role     `json:"role"`
+	Version   string   `json:"version"`
+	Position  Position `json:"position"`
+	// Parent is where the server left the lineage of the master that it was
+	// promoted from (Redis); zero when it left none, and for other stores.
+	Parent    Position      `json:"parent,omitzero"`
 	Bytes     int64         `json:"bytes"`      // size of the data
 	Lag       time.Duration `json:"lag_ns"`     // of a standby behind its primary
 	Held      int64         `json:"held_bytes"` // log bytes the server keeps for drctl's slot or backlog

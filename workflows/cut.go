@@ -68,6 +68,7 @@ func seal(ctx workflow.Context, g activities.Group, cut targets.Cut) (targets.Cu
 				return cut, err
 			}
 			cut.Shards[i].Position, cut.Shards[i].Objects, cut.Shards[i].Bytes = out.Position, out.Stats.Objects, out.Stats.Bytes
+			cut.Shards[i].Warnings = append(cut.Shards[i].Warnings, out.Warnings...)
 		}
 	}
 	err := workflow.ExecuteActivity(deadline(g.Queue(g.Home)), activities.SealCutName, activities.CutIn{Cut: cut}).Get(ctx, &cut)

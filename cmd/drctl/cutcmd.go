@@ -91,7 +91,17 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 	}
 	fmt.Fprintf(a.out, "sealed %s in %s: writers stalled for %s at most, attempt %d\n", cut.ID,
 		strings.Join(cut.SealedIn, " and "), progress.Duration(cut.Stall), cut.Attempts)
+	a.cutWarnings(cut)
 	return nil
+}
+
+// cutWarnings prints what the points of a cut lack.
+func (a *app) cutWarnings(cut targets.Cut) {
+	for _, p := range cut.Shards {
+		for _, w := range p.Warnings {
+			fmt.Fprintf(a.out, "warning: %s: %s\n", p.Shard, w)
+		}
+	}
 }
 
 func (a *app) cutList(ctx context.Context, place vaultFlags, group, region string, all, stats bool, limit int) error {
@@ -246,6 +256,7 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 		rows = append(rows, []string{p.Shard.String(), p.Region, describe(p.Position), progress.Duration(t.Gate), progress.Duration(t.Lock), progress.Duration(t.Hold), progress.Duration(t.Total)})
 	}
 	progress.Table(a.out, []string{"SHARD", "REGION", "POSITION", "GATE", "LOCK", "HOLD", "TOTAL"}, rows)
+	a.cutWarnings(cut)
 	return nil
 }
 

@@ -50,7 +50,7 @@ func (p *platform) Group(name string) (activities.Group, error) {
 	}
 	out := activities.Group{Platform: p.cfg.Name, Name: name, Home: g.Home, Gate: g.Gate, Policy: activities.Policy{
 		Mode: targets.FenceMode(pol.Cut.Mode), Lease: pol.Cut.Lease, Budget: pol.Cut.Budget,
-		LockTimeout: pol.Cut.LockTimeout, Attempts: pol.Cut.Attempts, SealWithin: pol.Cut.SealWithin,
+		LockTimeout: pol.Cut.LockTimeout, Attempts: pol.Cut.Attempts, SealWithin: pol.Cut.SealWithin, Unnameable: pol.Cut.Unnameable,
 		ChunkAge: pol.Stream.ChunkAge, ChunkSize: int(pol.Stream.ChunkSize),
 		Vaults: pol.Stream.Vaults, Durability: pol.Stream.Durability,
 		FullEvery: pol.Base.FullEvery, ReadData: pol.Check.ReadData,

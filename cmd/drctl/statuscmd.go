@@ -174,6 +174,11 @@ func (s *session) groupStatus(ctx context.Context, g activities.Group, engineSta
 			problem("%s@%s: %s", i.Shard, i.Region, w)
 		}
 	}
+	for _, sh := range g.Shards {
+		if text := activities.TwoWriters(st.writers(sh.Shard)); text != "" {
+			problem("%s: %s", sh.Shard, text)
+		}
+	}
 	taking := false
 	if s.engine != nil {
 		if rs, err := engine.Running(ctx, s.engine, s.ids().Prefix()); err == nil {
@@ -198,6 +203,16 @@ func (s *session) groupStatus(ctx context.Context, g activities.Group, engineSta
 	s.cutStatus(ctx, g, &st)
 	s.checkStatus(ctx, g, &st)
 	return st
+}
+
+// writers lists the instances of a shard that say that they accept writes.
+func (st *groupStatus) writers(shard targets.ShardID) (ws []activities.Writer) {
+	for _, i := range st.Instances {
+		if i.Shard == shard && i.Error == "" && i.Status.Writable {
+			ws = append(ws, activities.Writer{Name: i.Shard.String() + "@" + i.Region, Position: i.Status.Position, Parent: i.Status.Parent})
+		}
+	}
+	return ws
 }
 
 func (s *session) shardStatus(ctx context.Context, sh activities.GroupShard, baseEvery time.Duration, st *groupStatus, taking bool) shardStatus {
@@ -346,6 +361,11 @@ func (s *session) cutStatus(ctx context.Context, g activities.Group, st *groupSt
 		return
 	}
 	st.NewestCut, st.RPO = newest.ID, time.Since(newest.FencedAt)
+	for _, p := range newest.Shards {
+		for _, w := range p.Warnings {
+			st.Problems = append(st.Problems, fmt.Sprintf("%s: the newest cut: %s", p.Shard, w))
+		}
+	}
 	// A cut is sealed when enough vaults hold it: the others may fall behind
 	// for a while, but not unseen.
 	for _, r := range g.Policy.Vaults {

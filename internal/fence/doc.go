@@ -6,6 +6,8 @@
 //     position had been named (each release is answered by a live transaction);
 //   - no attempt stalls a writer for longer than its budget, and the server
 //     lets go by itself after the lease when the coordinator dies or is cut off;
+//   - every position is durable on its server, by the word of the session that
+//     named it: a crash in between makes the attempt no cut;
 //   - a name is never used for two attempts, so that a recovery to it cannot
 //     stop at an abandoned one.
 //

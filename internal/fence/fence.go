@@ -31,9 +31,10 @@ type Options struct {
 	Lease time.Duration
 	// Budget bounds the stall of one attempt. Default 250 ms.
 	Budget time.Duration
-	// LockTimeout bounds the wait for the table locks in one attempt (mode
-	// share only; in mode gate nothing can deadlock and the budget bounds it).
-	// Default 20 ms.
+	// LockTimeout bounds one wait for the table locks. In mode share an attempt
+	// has one such wait. In mode gate it has as many as fit into its budget, with
+	// pauses in which the tables' writers get through while the gate stays held;
+	// later attempts wait up to maxPatient times as long. Default 20 ms.
 	LockTimeout time.Duration
 	// Attempts is how often the fence is tried. Default 50.
 	Attempts int
@@ -72,7 +73,8 @@ func NewID(now time.Time) string {
 
 // Take takes one cut over all parties. The cut is not sealed. Errors: stalled
 // when every attempt ran over its budget or a member stayed busy for longer
-// than Patience, else the first member's own error; each names the shard.
+// than Patience, else the first member's own error; each names the shard. An
+// error that trying again cannot mend ends it at once.
 func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error) {
 	opt = opt.withDefaults()
 	if err := check(parties, opt); err != nil {
@@ -99,8 +101,8 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 			return cut, nil
 		}
 		last = err
-		if ctx.Err() != nil {
-			return targets.Cut{}, last
+		if ctx.Err() != nil || !fail.Retryable(err) {
+			return targets.Cut{}, last // trying again cannot help
 		}
 	}
 	if !fail.Is(last, fail.Stalled) {
@@ -166,7 +168,10 @@ func (b *barrier) try(ctx context.Context, attempts *int) (targets.Cut, error) {
 		*attempts++
 		cut, spent, err := b.attempt(ctx, *attempts)
 		if err == nil {
-			b.settle(ctx)
+			err = b.settle(ctx)
+		}
+		if err == nil {
+			b.warn(&cut)
 			return cut, nil
 		}
 		b.opt.Log.Debug("fence: attempt gave up", "group", b.opt.Group, "attempt", *attempts, "err", err)
@@ -273,7 +278,6 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 	}
 
 	var gateWait time.Duration
-	lockLimit := b.opt.LockTimeout
 	if b.gate >= 0 {
 		// The servers' own time-outs must fire before the context does, because
 		// a context that ends costs the connection.
@@ -281,15 +285,8 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 			return abandon(err)
 		}
 		gateWait = time.Since(start)
-		lockLimit = (b.opt.Budget - gateWait) * 8 / 10
 	}
-	lockStart := time.Now()
-	err = b.each(func(i int) error {
-		err := b.members[i].Lock(actx, max(lockLimit, time.Millisecond))
-		locked[i] = time.Now()
-		lockWait[i] = locked[i].Sub(lockStart)
-		return err
-	})
+	tries, err := b.lock(actx, n, start.Add(b.opt.Budget*8/10), locked, lockWait)
 	if err != nil {
 		return abandon(err)
 	}
@@ -311,7 +308,7 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 	}
 
 	cut = targets.Cut{ID: b.id, Group: b.opt.Group, Mode: b.opt.Mode, FencedAt: fenced.UTC(),
-		ReleasedAt: letGo.UTC(), Attempts: n, Tool: b.opt.Tool}
+		ReleasedAt: letGo.UTC(), Attempts: n, LockTries: tries, Tool: b.opt.Tool}
 	for i, p := range b.parties {
 		t := targets.FenceTimings{Gate: gateWait, Lock: lockWait[i], Hold: released[i].Sub(locked[i]), Total: released[i].Sub(start)}
 		cut.Stall = max(cut.Stall, t.Total)
@@ -319,6 +316,40 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 			Region: p.Instance.Region, Instance: p.Instance.Address, Position: positions[i], Timings: t})
 	}
 	return cut, true, nil
+}
+
+// maxPatient is how much longer than LockTimeout a late attempt waits for the
+// tables: transactions that are longer than it deserve a cut as well.
+const maxPatient = 4
+
+// lock stops the writers of every shard's tables and notes when each was
+// stopped and after which wait. While the gate is held it is tried again until
+// the time: a deadlock with a transaction of a single shard ends with the short
+// wait on every shard, and not with the budget.
+func (b *barrier) lock(ctx context.Context, attempt int, until time.Time, locked []time.Time, waited []time.Duration) (tries int, err error) {
+	wait := b.opt.LockTimeout
+	if b.gate >= 0 {
+		wait *= time.Duration(min(attempt, maxPatient))
+	}
+	for tries = 1; ; tries++ {
+		begin := time.Now()
+		wait = min(wait, max(until.Sub(begin), time.Millisecond))
+		err := b.each(func(i int) error {
+			err := b.members[i].Lock(ctx, wait)
+			locked[i] = time.Now()
+			waited[i] = locked[i].Sub(begin)
+			return err
+		})
+		if err == nil || b.gate < 0 || !fail.Is(err, fail.Stalled) || ctx.Err() != nil {
+			return tries, err
+		}
+		if uerr := b.each(func(i int) error { return b.members[i].Unlock(ctx) }); uerr != nil {
+			return tries, uerr
+		}
+		if perr := pause(ctx, b.opt.LockTimeout/4, 1); perr != nil || time.Until(until) < b.opt.LockTimeout/2 {
+			return tries, err
+		}
+	}
 }
 
 // overrun tells the end of the budget from the caller's own end.
@@ -329,13 +360,27 @@ func (b *barrier) overrun(ctx, attempt context.Context, cause error) error {
 	return cause
 }
 
-// settle makes the marks durable on the servers. The cut exists already, so a
-// failure here only delays its sealing until the shard's next commit.
-func (b *barrier) settle(ctx context.Context) {
+// settle makes the marks durable on the servers, each by the session that named
+// it. Only that proves that no crash came in between: a server that crashed
+// comes back without a mark that it had not flushed, and writes other bytes
+// over its place. Nobody is stalled meanwhile.
+func (b *barrier) settle(ctx context.Context) error {
 	sctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := b.each(func(i int) error { return b.members[i].Settle(sctx) }); err != nil {
-		b.opt.Log.Warn("fence: the mark is not flushed yet; sealing waits for the next commit", "group", b.opt.Group, "cut", b.id, "err", err)
+	return b.each(func(i int) error { return b.members[i].Settle(sctx) })
+}
+
+// warn puts what the members have to say of their positions into the cut.
+func (b *barrier) warn(cut *targets.Cut) {
+	for i, m := range b.members {
+		w, ok := m.(targets.Warner)
+		if !ok {
+			continue
+		}
+		cut.Shards[i].Warnings = w.Warnings()
+		for _, text := range cut.Shards[i].Warnings {
+			b.opt.Log.Warn("cut: "+text, "cut", cut.ID, "shard", cut.Shards[i].Shard.String())
+		}
 	}
 }
 

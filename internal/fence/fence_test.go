@@ -24,6 +24,8 @@ type world struct {
 	locked   map[string]bool
 	open     map[string]bool
 	marks    map[string]int // restore point name + shard -> count
+	settled  map[string]bool
+	waits    []time.Duration // that Lock was given
 	problems []string
 	size     int
 	fault    func(call, shard string) error
@@ -50,7 +52,10 @@ func (w *world) Join(_ context.Context, in targets.Instance, req targets.JoinReq
 }
 
 func (s *scripted) LockGate(context.Context, time.Duration) error { return s.call("gate") }
-func (s *scripted) Lock(context.Context, time.Duration) error {
+func (s *scripted) Lock(_ context.Context, wait time.Duration) error {
+	s.w.mu.Lock()
+	s.w.waits = append(s.w.waits, wait)
+	s.w.mu.Unlock()
 	if err := s.call("lock"); err != nil {
 		return err
 	}
@@ -58,6 +63,12 @@ func (s *scripted) Lock(context.Context, time.Duration) error {
 	defer s.w.mu.Unlock()
 	s.w.locked[s.shard] = true
 	return nil
+}
+func (s *scripted) Unlock(context.Context) error {
+	s.w.mu.Lock()
+	delete(s.w.locked, s.shard)
+	s.w.mu.Unlock()
+	return s.call("unlock")
 }
 func (s *scripted) Mark(context.Context) (targets.Position, error) {
 	s.w.mu.Lock()
@@ -77,7 +88,13 @@ func (s *scripted) Release(context.Context) error {
 	s.w.mu.Unlock()
 	return s.call("release")
 }
-func (s *scripted) Settle(context.Context) error { return s.call("settle") }
+func (s *scripted) Settle(context.Context) error {
+	err := s.call("settle")
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.w.settled[s.id+"@"+s.shard] = err == nil
+	return err
+}
 func (s *scripted) Close() {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
@@ -91,7 +108,7 @@ func (s *scripted) call(name string) error {
 }
 
 func newWorld(n int, fault func(call, shard string) error) (*world, []Party) {
-	w := &world{locked: map[string]bool{}, open: map[string]bool{}, marks: map[string]int{}, size: n, fault: fault}
+	w := &world{locked: map[string]bool{}, open: map[string]bool{}, marks: map[string]int{}, settled: map[string]bool{}, size: n, fault: fault}
 	var ps []Party
 	for i := range n {
 		ps = append(ps, Party{Fencer: w, Instance: targets.Instance{Kind: targets.Postgres, Shard: targets.ShardID{Target: "orders", Shard: fmt.Sprint(i)}}})
@@ -107,7 +124,8 @@ func options(mode targets.FenceMode) Options {
 func stalled(what string) error { return fail.Newf(fail.Stalled, what, "orders/1", "scripted") }
 
 // Whatever fails wherever, a cut is returned only when every shard has a
-// position under one name, and afterwards nothing is locked or connected.
+// position under one name and has made it durable, and afterwards nothing is
+// locked or connected.
 func TestWhateverFailsNothingStaysLocked(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 5).Draw(t, "shards")
@@ -116,7 +134,7 @@ func TestWhateverFailsNothingStaysLocked(t *testing.T) {
 		calls := 0
 		w, ps := newWorld(n, func(call, _ string) error {
 			calls++
-			if call == "settle" || calls > len(script) {
+			if calls > len(script) {
 				return nil
 			}
 			switch script[calls-1] {
@@ -142,6 +160,9 @@ func TestWhateverFailsNothingStaysLocked(t *testing.T) {
 		for _, p := range cut.Shards {
 			if p.Position.RestorePoint != cut.ID {
 				t.Fatalf("cut %s has a point named %s", cut.ID, p.Position.RestorePoint)
+			}
+			if !w.settled[cut.ID+"@"+p.Shard.Shard] {
+				t.Fatalf("cut %s: shard %s never made its mark durable", cut.ID, p.Shard)
 			}
 		}
 		if len(cut.Shards) != n || cut.ReleasedAt.Before(cut.FencedAt) {
@@ -169,6 +190,79 @@ func TestAnUnansweredReleaseIsNoCut(t *testing.T) {
 	}
 	if len(w.marks) != 6 {
 		t.Fatalf("expected two sets of names, got %v", w.marks)
+	}
+}
+
+// A mark that was not made durable by the session that named it may have been
+// lost in a crash: that attempt must not become a cut either.
+func TestAMarkThatIsNotDurableIsNoCut(t *testing.T) {
+	var settles atomic.Int32
+	w, ps := newWorld(3, func(call, shard string) error {
+		if call == "settle" && shard == "1" && settles.Add(1) == 1 {
+			return fail.Newf(fail.Unavailable, "settle", "orders/1", "the connection broke")
+		}
+		return nil
+	})
+	cut, err := Take(context.Background(), ps, options(targets.Gate))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cut.Attempts != 2 || len(w.marks) != 6 {
+		t.Fatalf("the first attempt's mark was lost, but the cut came from attempt %d with the names %v", cut.Attempts, w.marks)
+	}
+}
+
+// What trying again cannot mend is tried once.
+func TestWhatCannotGetBetterIsTriedOnce(t *testing.T) {
+	for _, code := range []fail.Code{fail.Denied, fail.NotFound, fail.Invalid, fail.Exhausted, fail.Unsupported, fail.Internal} {
+		var locks atomic.Int32
+		w, ps := newWorld(3, func(call, shard string) error {
+			if call == "lock" && shard == "1" {
+				locks.Add(1)
+				return fail.Newf(code, call, "orders/1", "scripted")
+			}
+			return nil
+		})
+		_, err := Take(context.Background(), ps, options(targets.Gate))
+		if !fail.Is(err, code) || locks.Load() != 1 {
+			t.Errorf("%s: %d calls of Lock, then %v", code, locks.Load(), err)
+		}
+		if len(w.locked) > 0 || len(w.open) > 0 {
+			t.Errorf("%s: left behind: %v %v", code, w.locked, w.open)
+		}
+	}
+}
+
+// A table that is not granted at once costs short waits, in the pauses between
+// which every shard's tables are free while the gate stays held.
+func TestShortWaitsUnderTheGate(t *testing.T) {
+	var w *world
+	gates, tries := 0, 0
+	w, ps := newWorld(3, func(call, shard string) error {
+		switch {
+		case call == "gate":
+			gates++
+		case call == "lock" && shard == "1":
+			if tries++; tries < 4 {
+				return stalled("lock tables")
+			}
+		}
+		return nil
+	})
+	opt := options(targets.Gate)
+	opt.LockTimeout, opt.Budget = 10*time.Millisecond, time.Second
+	cut, err := Take(context.Background(), ps, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cut.Attempts != 1 || gates != 1 || cut.LockTries != 4 {
+		t.Errorf("%d attempts, the gate was taken %d times, the tables %d times", cut.Attempts, gates, cut.LockTries)
+	}
+	for _, wait := range w.waits {
+		if wait > opt.LockTimeout {
+			t.Errorf("waits of %v with a lock time-out of %s", w.waits, opt.LockTimeout)
+			break
+		}
 	}
 }
 

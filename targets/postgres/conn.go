@@ -324,10 +324,12 @@ func bare(pe *pgconn.PgError) error {
 	if pe.Detail != "" {
 		s += ": " + pe.Detail
 	}
-	return &serverError{code: pe.Code, text: s}
+	return &serverError{code: pe.Code, text: s, where: pe.Where}
 }
 
-type serverError struct{ code, text string }
+// serverError is what a server said. where is its context, which is not shown:
+// it quotes statements.
+type serverError struct{ code, text, where string }
 
 func (e *serverError) Error() string { return e.text + " (SQLSTATE " + e.code + ")" }
 

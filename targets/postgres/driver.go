@@ -25,6 +25,7 @@ type Driver struct {
 	tools sandbox.Tools
 	log   *slog.Logger
 	slot  string
+	order lockOrder
 
 	detached bool
 }

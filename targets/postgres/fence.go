@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -27,16 +28,19 @@ var cutIDPattern = regexp.MustCompile(`^[0-9A-Za-z._-]{1,56}$`)
 // transaction in it, which holds the gate below a savepoint and the table
 // locks above it.
 type member struct {
-	in     targets.Instance
-	req    targets.JoinRequest
-	conn   *pgx.Conn
-	tables []table
-	at     targets.Position // lineage and restore point, prepared
+	d       *Driver
+	in      targets.Instance
+	req     targets.JoinRequest
+	conn    *pgx.Conn
+	tables  []table          // whose writers are stopped
+	roots   []table          // that are named for it, in the order of their locking
+	at      targets.Position // lineage and restore point, prepared
+	block   bool             // the server runs blocks
+	maxWait time.Duration    // longest wait for locks that cannot make a client the victim of a deadlock
 
-	lockSQL string // LOCK TABLE ..., "" when the shard has no table
-	open    bool   // a transaction is open
-	locked  bool   // the table locks are held
-	gate    bool   // the gate is held
+	open    bool // a transaction is open
+	locked  bool // the table locks are held
+	gate    bool // the gate is held
 	dropped atomic.Bool
 	lease   *time.Timer // the client's own end of the lease
 }
@@ -51,7 +55,7 @@ func (d *Driver) Join(ctx context.Context, in targets.Instance, req targets.Join
 	if err != nil {
 		return nil, err
 	}
-	m := &member{in: in, req: req, conn: conn}
+	m := &member{d: d, in: in, req: req, conn: conn}
 	if err := m.prepare(ctx); err != nil {
 		m.Close()
 		return nil, err
@@ -66,12 +70,15 @@ func (m *member) prepare(ctx context.Context) error {
 	}
 	var standby, readOnly bool
 	var walLevel, user string
-	var version int
+	var version, deadlock, lockTable int
 	var mayMark, maySee bool
 	err := m.conn.QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool,
 current_setting('wal_level'), current_setting('server_version_num')::int, current_user::text,
-has_function_privilege('pg_catalog.pg_create_restore_point(text)', 'EXECUTE'), pg_has_role('pg_read_all_stats', 'USAGE')`).
-		Scan(&standby, &readOnly, &walLevel, &version, &user, &mayMark, &maySee)
+has_function_privilege('pg_catalog.pg_create_restore_point(text)', 'EXECUTE'), pg_has_role('pg_read_all_stats', 'USAGE'),
+coalesce((SELECT has_language_privilege(oid, 'USAGE') FROM pg_catalog.pg_language WHERE lanname = 'plpgsql'), false),
+(SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'),
+current_setting('max_locks_per_transaction')::int * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int)`).
+		Scan(&standby, &readOnly, &walLevel, &version, &user, &mayMark, &maySee, &m.block, &deadlock, &lockTable)
 	if err != nil {
 		return queryError(op, m.in, "", err)
 	}
@@ -80,12 +87,18 @@ has_function_privilege('pg_catalog.pg_create_restore_point(text)', 'EXECUTE'), p
 		return fail.New(fail.Conflict, op, m.in.String(), "point the instance at the writable primary", fmt.Errorf("the server is a standby or read-only"))
 	case walLevel == "minimal":
 		return fail.New(fail.Unsupported, op, m.in.String(), "set wal_level = replica and restart the server", fmt.Errorf("wal_level is minimal"))
-	case !mayMark:
-		return fail.New(fail.Denied, op, m.in.String(), "as a superuser run: GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO "+quoteIdent(user),
-			fmt.Errorf("user %q may not name restore points", user))
-	case !maySee:
-		return fail.New(fail.Denied, op, m.in.String(), "as a superuser run: GRANT pg_monitor TO "+quoteIdent(user),
-			fmt.Errorf("user %q cannot see other sessions, so long transactions would not be noticed", user))
+	}
+	m.maxWait = time.Duration(deadlock) * time.Millisecond / 2
+	if m.tables, err = fenceTables(ctx, op, m.in, m.conn, version); err != nil {
+		return err
+	}
+	m.roots = roots(m.tables)
+	m.d.order.sort(m.server(), m.roots)
+	if err := m.mayFence(op, user, version, mayMark, maySee); err != nil {
+		return err
+	}
+	if err := m.fits(op, lockTable); err != nil {
+		return err
 	}
 	var sys, tli string
 	err = m.conn.QueryRow(ctx, `SELECT system_identifier::text, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) FROM pg_control_system()`).Scan(&sys, &tli)
@@ -93,20 +106,52 @@ has_function_privilege('pg_catalog.pg_create_restore_point(text)', 'EXECUTE'), p
 		return queryError(op, m.in, "GRANT pg_monitor TO "+quoteIdent(user), err)
 	}
 	m.at = targets.Position{Kind: targets.Postgres, Lineage: sys + "-" + tli, RestorePoint: RestorePoint(m.req.CutID)}
-	if m.tables, err = fenceTables(ctx, op, m.in, m.conn); err != nil {
-		return err
-	}
-	if len(m.tables) > 0 {
-		names := make([]string, len(m.tables))
-		for i, t := range m.tables {
-			names[i] = t.name
-		}
-		m.lockSQL = "LOCK TABLE " + strings.Join(names, ", ") + " IN SHARE MODE"
-	}
 	if err := m.sessionSettings(ctx, version); err != nil {
 		return err
 	}
 	return m.refuse(ctx)
+}
+
+// server names the server for what is remembered of it across cuts.
+func (m *member) server() string {
+	return m.in.Shard.String() + " " + m.in.Address + " " + m.in.Database
+}
+
+// mayFence checks every privilege that the fence needs before anything is
+// locked, and names all that are missing at once.
+func (m *member) mayFence(op, user string, version int, mayMark, maySee bool) error {
+	user = quoteIdent(user)
+	var grants []string
+	if !mayMark {
+		grants = append(grants, "GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO "+user)
+	}
+	if !maySee { // long transactions would not be noticed
+		grants = append(grants, "GRANT pg_monitor TO "+user)
+	}
+	tables := lockGrants(m.roots, user, version)
+	hint := "as a superuser run: " + strings.Join(append(grants, tables...), "; ")
+	if len(tables) > 0 {
+		hint += "; for tables that are made later, ALTER DEFAULT PRIVILEGES does the same"
+	}
+	if len(grants)+len(tables) == 0 {
+		return nil
+	}
+	return fail.New(fail.Denied, op, m.in.String(), hint, fmt.Errorf("user %s lacks privileges", user))
+}
+
+// fits refuses to lock so many tables that the customers' own statements would
+// find the server's lock table full.
+func (m *member) fits(op string, lockTable int) error {
+	const hint = "name the tables that cross-shard transactions write in the target's tables, or raise max_locks_per_transaction and restart the server"
+	n := len(m.tables)
+	cause := fmt.Errorf("%d tables are to be locked, and the server's lock table has room for about %d locks of all sessions", n, lockTable)
+	if n > lockTable/2 {
+		return fail.New(fail.Exhausted, op, m.in.String(), hint, cause)
+	}
+	if n > lockTable/4 {
+		m.d.log.Warn("cut: "+cause.Error(), "instance", m.in.String(), "hint", hint)
+	}
+	return nil
 }
 
 // sessionSettings makes the server notice a client that is gone: while the
@@ -119,6 +164,9 @@ func (m *member) sessionSettings(ctx context.Context, version int) error {
 SET tcp_user_timeout = %d; SET search_path = pg_catalog; SET default_transaction_isolation = 'read committed'`, user)
 	if version >= 140000 {
 		sql += fmt.Sprintf("; SET client_connection_check_interval = %d", max(user/2, 100))
+	}
+	if m.block {
+		sql += "; DO 'BEGIN END'" // the first block of a session loads the language: not inside the fence
 	}
 	return queryError("cut: join", m.in, "", m.exec(ctx, sql))
 }
@@ -191,11 +239,7 @@ func (m *member) step(ctx context.Context, op, sql, undo string) error {
 		m.open = false
 		m.unwatch()
 	}
-	return queryError(op, m.in, m.grant(), err)
-}
-
-func (m *member) grant() string {
-	return "GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO " + quoteIdent(m.in.User) + " (LOCK TABLE needs UPDATE, DELETE or TRUNCATE on each table)"
+	return queryError(op, m.in, "", err)
 }
 
 func (m *member) usable(op string) error {
@@ -263,26 +307,69 @@ func (m *member) nameHolder(ctx context.Context, op string, err error) error {
 	return fail.New(fail.Stalled, op, m.in.String(), "wait for it, or end it with pg_terminate_backend", fmt.Errorf("the gate is held by %s: %w", who, err))
 }
 
-// Lock stops writers of the group's tables.
+// Lock stops writers of the group's tables. When it gives up because of one
+// table, that table comes first the next time.
 func (m *member) Lock(ctx context.Context, wait time.Duration) error {
 	const op = "cut: lock tables"
 	if m.locked {
 		return nil
 	}
+	// A client that waits for a fence for as long as deadlock_timeout looks for a
+	// deadlock, and the one who finds it is the victim: that must never be a client.
+	wait = min(wait, m.maxWait)
 	undo := "ROLLBACK"
 	sql := m.begin()
 	if m.open {
-		undo = "ROLLBACK TO SAVEPOINT drctl"
+		undo = toGate
 		sql = "SAVEPOINT drctl; "
 	}
-	if m.lockSQL != "" {
-		sql += limits(wait) + m.lockSQL + "; " + m.restoreLimits()
+	if lock := lockAll(m.roots, m.block); lock != "" {
+		sql += limits(wait) + lock + "; " + m.restoreLimits()
 	}
 	if err := m.step(ctx, op, sql, undo); err != nil {
-		return err
+		return m.notLocked(op, wait, err)
 	}
 	m.locked = true
 	return nil
+}
+
+// toGate ends all locks but the gate's.
+const toGate = "ROLLBACK TO SAVEPOINT drctl; RELEASE SAVEPOINT drctl"
+
+// notLocked says what a wait for the table locks was for, and learns from it.
+func (m *member) notLocked(op string, wait time.Duration, err error) error {
+	var se *serverError
+	if !fail.Is(err, fail.Stalled) || !errors.As(err, &se) {
+		return err
+	}
+	cause := fmt.Errorf("%d tables were not locked within %s: %w", len(m.tables), wait, se)
+	if name := waitedFor(m.roots, se.where); name != "" {
+		cause = fmt.Errorf("%s was not locked within %s, it is being written: %w", name, wait, se)
+		if m.roots[0].name != name {
+			m.d.order.learn(m.server(), name)
+			m.d.order.sort(m.server(), m.roots)
+		}
+	}
+	hint := ""
+	if len(m.tables) > manyTables {
+		hint = fmt.Sprintf("%d tables take their time: name those that cross-shard transactions write in the target's tables, or raise cut.lock_timeout", len(m.tables))
+	}
+	return fail.New(fail.Stalled, op, m.in.String(), hint, cause)
+}
+
+// manyTables is how many tables may well take longer to lock than a short time-out.
+const manyTables = 500
+
+// Unlock lets the writers of the tables go on and keeps the gate.
+func (m *member) Unlock(ctx context.Context) error {
+	if !m.gate {
+		return m.Release(ctx)
+	}
+	if !m.locked {
+		return m.usable("cut: unlock tables")
+	}
+	m.locked = false
+	return m.step(ctx, "cut: unlock tables", toGate, "ROLLBACK")
 }
 
 // Mark names the restore point.
@@ -334,7 +421,8 @@ func (m *member) Release(ctx context.Context) error {
 }
 
 // Settle commits a message of a few bytes: neither a restore point nor a
-// rollback makes the server flush its log, a commit does.
+// rollback makes the server flush its log, a commit does. The session is the one
+// that named the restore point, and none outlives a crash of its server.
 func (m *member) Settle(ctx context.Context) error {
 	const op = "cut: settle"
 	if err := m.usable(op); err != nil {

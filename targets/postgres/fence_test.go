@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -215,15 +216,148 @@ func TestJoinRefusesEarly(t *testing.T) {
 	bad = in
 	bad.User = "weak"
 	_, err = d.Join(ctxFor(t, 5*time.Second), bad, req)
-	wantCode(t, err, fail.Denied, "GRANT EXECUTE ON FUNCTION pg_create_restore_point")
+	// Everything that is missing is named at once, before anything is locked.
+	wantCode(t, err, fail.Denied, `GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO "weak"`, `GRANT pg_monitor TO "weak"`,
+		`GRANT UPDATE ON public."Odd ""Name", public.account, public.parted TO "weak"`)
 	run(t, c, "GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO weak")
 	run(t, c, "GRANT pg_monitor TO weak")
-	m, err := d.Join(ctxFor(t, 5*time.Second), bad, req)
-	if err != nil {
+	run(t, c, `GRANT UPDATE ON public."Odd ""Name", public.account, public.parted TO weak`)
+	join(t, d, bad, req)
+}
+
+// A partition that is made after the grants is locked with its parent, whose
+// privileges it does not inherit.
+func TestNewPartitionNeedsNoGrant(t *testing.T) {
+	t.Parallel()
+	d, in, c := fenced(t)
+	run(t, c, "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'")
+	run(t, c, "GRANT pg_monitor TO weak")
+	run(t, c, "GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO weak")
+	run(t, c, "GRANT UPDATE ON parted TO weak")
+	run(t, c, "CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (100) TO (200)")
+	in.User, in.Tables = "weak", []string{"public.parted"}
+	m := join(t, d, in, request("20260101T000000.000Z-0011"))
+	run(t, c, "CREATE TABLE parted_3 PARTITION OF parted FOR VALUES FROM (200) TO (300)")
+	if err := m.Lock(t.Context(), 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
-	wantCode(t, m.Lock(context.Background(), 100*time.Millisecond), fail.Denied, "GRANT SELECT, UPDATE")
+	if n := value[int](t, c, "SELECT count(*)::int FROM pg_locks WHERE mode = 'ShareLock' AND granted AND relation::regclass::text LIKE 'parted%'"); n != 4 {
+		t.Errorf("%d of the table and its three partitions are locked", n)
+	}
+}
+
+// A transaction that writes the fence's tables in another order is in a
+// deadlock with it. Who must give up is the fence, whatever the server's
+// deadlock_timeout, and the next time it locks in the order of the transaction.
+func TestFenceLearnsTheOrderOfWrites(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"deadlock_timeout": "200ms"}})
+	c := open(t, in)
+	for _, name := range []string{"a", "b", "c"} {
+		run(t, c, "CREATE TABLE "+name+" (id int)")
+	}
+	app := open(t, in)
+	// transaction writes c and then a, with a pause in between; it is in the middle when begun returns.
+	transaction := func() (end chan error) {
+		run(t, app, "BEGIN; INSERT INTO c VALUES (1)")
+		end = make(chan error, 1)
+		go func() {
+			time.Sleep(300 * time.Millisecond) // the fence waits by then
+			_, err := app.Exec(context.Background(), "INSERT INTO a VALUES (1)")
+			if err == nil {
+				_, err = app.Exec(context.Background(), "COMMIT")
+			}
+			end <- err
+		}()
+		return end
+	}
+	m := join(t, d, in, request("20260101T000000.000Z-0012"))
+	if err := m.LockGate(t.Context(), 100*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	end := transaction()
+	wantCode(t, m.Lock(t.Context(), 2*time.Second), fail.Stalled, "public.c", "orders/0@east")
+	if err := <-end; err != nil {
+		t.Fatalf("the application's transaction: %v", err)
+	}
+	// Now c is locked first, with nothing held that the transaction needs. Its
+	// time is longer than this fence may wait, so it takes more than one try.
+	end = transaction()
+	tries := 1
+	for ; m.Lock(t.Context(), 2*time.Second) != nil; tries++ {
+		if n := value[int](t, c, "SELECT count(*)::int FROM pg_locks WHERE mode = 'ShareLock' AND relation IN ('a'::regclass, 'b'::regclass, 'c'::regclass)"); n != 0 {
+			t.Fatalf("%d tables are locked after a failed try", n)
+		}
+		if tries == 20 {
+			t.Fatal("the tables are never locked")
+		}
+	}
+	if err := <-end; err != nil {
+		t.Fatalf("the application's transaction: %v", err)
+	}
+	if err := m.Unlock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if gateFree(t, in) {
+		t.Fatal("the unlock let go of the gate")
+	}
+	run(t, app, "INSERT INTO a VALUES (2)")
+
+	// Another fence of the same driver knows it: it waits for c and holds nothing else.
+	if err := m.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m = join(t, d, in, request("20260101T000000.000Z-0013"))
+	run(t, app, "BEGIN; INSERT INTO c VALUES (1)")
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			if err := m.Lock(context.Background(), 90*time.Millisecond); err == nil {
+				t.Error("c was locked while it was written")
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	for range 1000 {
+		var waiting, holding int
+		err := c.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE NOT granted AND relation = 'c'::regclass), count(*) FILTER (WHERE granted)
+FROM pg_locks WHERE mode = 'ShareLock' AND relation IN ('a'::regclass, 'b'::regclass, 'c'::regclass)`).Scan(&waiting, &holding)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waiting > 0 {
+			if holding > 0 {
+				t.Errorf("%d tables are locked while the fence waits for c", holding)
+			}
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	close(stop)
+	<-ended
+	run(t, app, "ROLLBACK")
+}
+
+// So many tables that the server's lock table would be full are refused before
+// anything is locked.
+func TestTooManyTablesForTheLockTable(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"max_locks_per_transaction": "10", "max_connections": "20", "max_prepared_transactions": "0"}})
+	c := open(t, in)
+	for i := range 11 {
+		run(t, c, fmt.Sprintf("DO 'BEGIN FOR i IN 1..10 LOOP EXECUTE format(''CREATE TABLE t_%d_%%s (id int)'', i); END LOOP; END'", i))
+	}
+	_, err := d.Join(ctxFor(t, 5*time.Second), in, request("20260101T000000.000Z-0014"))
+	wantCode(t, err, fail.Exhausted, "110 tables", "max_locks_per_transaction")
+	in.Tables = []string{"public.t_0_1"}
+	join(t, d, in, request("20260101T000000.000Z-0015"))
 }
 
 func TestFenceEndsWithItsLease(t *testing.T) {

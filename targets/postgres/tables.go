@@ -12,41 +12,49 @@ import (
 	"drctl/targets"
 )
 
-// table is one relation that a fence locks.
+// table is one relation that a fence stops writers of.
 type table struct {
-	oid  uint32
-	name string // quoted and schema-qualified
+	oid    uint32
+	name   string // quoted and schema-qualified
+	schema string // quoted
+	// root: no parent of it is among the tables. Locking a parent locks its
+	// partitions and children, also those that were made since.
+	root      bool
+	mayLock   bool // LOCK TABLE is allowed
+	maySchema bool // the schema may be used
 }
 
 // fenceTables resolves the instance's tables, with the partitions and
 // children of each, in a fixed order.
-func fenceTables(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn) ([]table, error) {
-	const list = `
-SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname)
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND `
-	var rows pgx.Rows
-	var err error
-	if len(in.Tables) == 0 {
-		rows, err = conn.Query(ctx, list+`n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast\_temp\_%'`)
-	} else {
-		var missing []string
-		if missing, err = missingTables(ctx, conn, in.Tables); err == nil && len(missing) > 0 {
+func fenceTables(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn, version int) ([]table, error) {
+	want := `SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast\_temp\_%'`
+	args := []any{lockPrivileges(version)}
+	if len(in.Tables) > 0 {
+		missing, err := missingTables(ctx, conn, in.Tables)
+		if err != nil {
+			return nil, queryError(op, in, "", err)
+		}
+		if len(missing) > 0 {
 			return nil, fail.New(fail.NotFound, op, in.String(), "correct the tables of the target in the configuration",
 				fmt.Errorf("no such table in database %s: %s", in.Database, strings.Join(missing, ", ")))
 		}
-		if err == nil {
-			rows, err = conn.Query(ctx, `WITH RECURSIVE want(oid) AS (
-SELECT to_regclass(t)::oid FROM unnest($1::text[]) t
-UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN want w ON w.oid = i.inhparent)`+list+`c.oid IN (SELECT oid FROM want)`, in.Tables)
-		}
+		want = `SELECT to_regclass(t)::oid FROM unnest($2::text[]) t
+UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN want w ON w.oid = i.inhparent`
+		args = append(args, in.Tables)
 	}
+	rows, err := conn.Query(ctx, `WITH RECURSIVE want(oid) AS (`+want+`)
+SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), quote_ident(n.nspname),
+  NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN want w ON w.oid = i.inhparent JOIN pg_catalog.pg_class p ON p.oid = w.oid
+    WHERE i.inhrelid = c.oid AND p.relkind IN ('r', 'p') AND p.relpersistence <> 't'),
+  has_table_privilege(c.oid, $1), has_schema_privilege(n.oid, 'USAGE')
+FROM want JOIN pg_catalog.pg_class c ON c.oid = want.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'`, args...)
 	if err != nil {
 		return nil, queryError(op, in, "", err)
 	}
 	tables, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (t table, err error) {
-		err = r.Scan(&t.oid, &t.name)
+		err = r.Scan(&t.oid, &t.name, &t.schema, &t.root, &t.mayLock, &t.maySchema)
 		return t, err
 	})
 	if err != nil {
@@ -54,6 +62,52 @@ UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN want w ON w.oid = i.i
 	}
 	slices.SortFunc(tables, func(a, b table) int { return strings.Compare(a.name, b.name) })
 	return tables, nil
+}
+
+// lockPrivileges are the privileges of which LOCK TABLE ... IN SHARE MODE needs
+// any one.
+func lockPrivileges(version int) string {
+	if version >= 170000 {
+		return "MAINTAIN, UPDATE, DELETE, TRUNCATE"
+	}
+	return "UPDATE, DELETE, TRUNCATE"
+}
+
+// roots are the tables that a fence names: the server locks what is below them,
+// and asks for no privilege there.
+func roots(tables []table) []table {
+	return slices.DeleteFunc(slices.Clone(tables), func(t table) bool { return !t.root })
+}
+
+// maxGrants bounds the tables that one error names.
+const maxGrants = 20
+
+// lockGrants are the statements without which the user may not lock the tables.
+func lockGrants(tables []table, user string, version int) (grants []string) {
+	var schemas, names []string
+	for _, t := range tables {
+		if !t.maySchema && !slices.Contains(schemas, t.schema) {
+			schemas = append(schemas, t.schema)
+		}
+		if !t.mayLock {
+			names = append(names, t.name)
+		}
+	}
+	if len(schemas) > 0 {
+		grants = append(grants, "GRANT USAGE ON SCHEMA "+strings.Join(schemas, ", ")+" TO "+user)
+	}
+	if n := len(names); n > 0 {
+		right := "UPDATE"
+		if version >= 170000 {
+			right = "MAINTAIN"
+		}
+		more := ""
+		if n > maxGrants {
+			names, more = names[:maxGrants], fmt.Sprintf(" (and on %d more tables)", n-maxGrants)
+		}
+		grants = append(grants, "GRANT "+right+" ON "+strings.Join(names, ", ")+" TO "+user+more)
+	}
+	return grants
 }
 
 func missingTables(ctx context.Context, conn *pgx.Conn, names []string) ([]string, error) {

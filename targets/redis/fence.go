@@ -16,13 +16,20 @@ import (
 // markScript names the position and writes the marker in one step, so that no
 // other command is between them: the position is before the marker. It
 // refuses on a replica, whose offset is not its own.
+//
+// The position needs no marker: it is read while no other command runs, and what
+// the server has numbered by then is all before it. The marker is for people who
+// look at a server. So one that the server refuses to write (it is full, or may
+// not write without a disk or its replicas) costs only the marker; the third
+// value is that refusal.
 const markScript = `
 local r = redis.call('INFO', 'replication')
 if not string.find(r, 'role:master', 1, true) then return redis.error_reply('READONLY this is a replica') end
 local id = string.match(r, 'master_replid:(%w+)')
 local off = string.match(r, 'master_repl_offset:(%d+)')
-redis.call('SET', KEYS[1], ARGV[1])
-return {id, off}`
+local w = redis.pcall('SET', KEYS[1], ARGV[1])
+if type(w) == 'table' and w.err then return {id, off, w.err} end
+return {id, off, ''}`
 
 // MarkerKey is the key that a cut of the group writes on every Redis master,
 // in database 0. Its value is the newest cut's id.
@@ -75,10 +82,19 @@ func joinChecks(ctx context.Context, op string, in targets.Instance, c *goredis.
 }
 
 type member struct {
-	in  targets.Instance
-	c   *goredis.Client
-	key string
-	cut string
+	in      targets.Instance
+	c       *goredis.Client
+	key     string
+	cut     string
+	refused string // why the server did not write the marker
+}
+
+// Warnings says that the marker could not be written.
+func (m *member) Warnings() []string {
+	if m.refused == "" {
+		return nil
+	}
+	return []string{"the server refuses writes, so the cut has no marker there; its position is as good without: " + m.refused}
 }
 
 // LockGate is refused: Redis has no lock that a server ends by itself.
@@ -88,6 +104,9 @@ func (m *member) LockGate(context.Context, time.Duration) error {
 
 // Lock does nothing: one command at a time is all that Redis runs.
 func (m *member) Lock(context.Context, time.Duration) error { return nil }
+
+// Unlock does nothing.
+func (m *member) Unlock(context.Context) error { return nil }
 
 // Mark returns the replication offset just before the marker is written.
 func (m *member) Mark(ctx context.Context) (targets.Position, error) {
@@ -103,22 +122,37 @@ func (m *member) Mark(ctx context.Context) (targets.Position, error) {
 		}
 		return targets.Position{}, wrap(op, m.in, err)
 	}
-	var s [2]string
-	if len(v) == 2 {
-		s[0], _ = v[0].(string)
-		s[1], _ = v[1].(string)
+	var s [3]string
+	if len(v) == len(s) {
+		for i := range s {
+			s[i], _ = v[i].(string)
+		}
+	}
+	if s[2] != "" && !refusesWrites(s[2]) {
+		if err := errors.New(s[2]); scriptRefused(err) {
+			return targets.Position{}, fail.New(fail.Denied, op, m.in.String(), "give the user what it lacks: "+neededACL, err)
+		}
+		return targets.Position{}, wrap(op, m.in, errors.New(s[2]))
 	}
 	off, err := strconv.ParseUint(s[1], 10, 64)
 	if err != nil || !validID(s[0]) {
 		return targets.Position{}, fail.Newf(fail.Internal, op, m.in.String(), "unexpected answer %v", v)
 	}
+	m.refused = s[2]
 	return targets.Position{Kind: targets.Redis, Lineage: s[0], Offset: off}, nil
+}
+
+// refusesWrites knows the refusals that concern every write for now: no memory
+// is left under maxmemory, the last image could not be saved, too few replicas.
+func refusesWrites(text string) bool {
+	word, _, _ := strings.Cut(text, " ")
+	return word == "OOM" || word == "MISCONF" || word == "NOREPLICAS"
 }
 
 // scriptRefused knows the errors of a user or a server that may not run the
 // script or a command inside it.
 func scriptRefused(err error) bool {
-	for _, p := range []string{"NOPERM", "ERR The user executing the script", "ERR unknown command", "ERR This Redis command is not allowed"} {
+	for _, p := range []string{"NOPERM", "ERR ACL failure", "ERR The user executing the script", "ERR unknown command", "ERR This Redis command is not allowed"} {
 		if strings.HasPrefix(err.Error(), p) {
 			return true
 		}

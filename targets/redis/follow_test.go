@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -86,6 +88,68 @@ func mark(t testing.TB, d *Driver, in targets.Instance, cut string) targets.Posi
 	must(t, mem.Release(ctx))
 	must(t, mem.Settle(ctx))
 	return p
+}
+
+// A server that refuses writes still says where its log stands, and its log can
+// be followed from the beginning. Only the marker is missing, which is said.
+func TestAServerThatRefusesWritesHasAPosition(t *testing.T) {
+	for word, refuse := range map[string]func(t *testing.T, in targets.Instance, c *goredis.Client){
+		"OOM": func(t *testing.T, _ targets.Instance, c *goredis.Client) {
+			must(t, c.ConfigSet(ctx, "maxmemory-policy", "noeviction").Err())
+			must(t, c.ConfigSet(ctx, "maxmemory", "1mb").Err())
+		},
+		"MISCONF": func(t *testing.T, in targets.Instance, c *goredis.Client) {
+			must(t, c.ConfigSet(ctx, "save", "3600 1").Err())
+			name := c.ConfigGet(ctx, "dbfilename").Val()["dbfilename"]
+			must(t, os.RemoveAll(filepath.Join(in.DataDir, name)))
+			must(t, os.Mkdir(filepath.Join(in.DataDir, name), 0o755))
+			must(t, c.BgSave(ctx).Err())
+			waitFor(t, "the image that cannot be saved", func() bool {
+				m, err := info(ctx, c, "persistence")
+				return err == nil && m["rdb_last_bgsave_status"] == "err"
+			})
+		},
+		"NOREPLICAS": func(t *testing.T, _ targets.Instance, c *goredis.Client) {
+			must(t, c.ConfigSet(ctx, "min-replicas-to-write", "3").Err())
+		},
+	} {
+		t.Run(word, func(t *testing.T) {
+			d := driver(t)
+			in := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
+			m := newMemory(t)
+			stop := follow(t, d, in, m)
+			waitFor(t, "start", func() bool { _, ok := m.Tail(); return ok })
+			c := dbClient(t, in, 0)
+			for i := range 50 {
+				must(t, c.Set(ctx, fmt.Sprint("k", i), i, 0).Err())
+			}
+			refuse(t, in, c)
+			if err := c.Set(ctx, "one more", 1, 0).Err(); err == nil || !strings.HasPrefix(err.Error(), word) {
+				t.Fatalf("the server takes writes: %v", err)
+			}
+			mem, err := d.Join(ctx, in, targets.JoinRequest{CutID: "cut-1", Group: "shop"})
+			must(t, err)
+			defer mem.Close()
+			at, err := mem.Mark(ctx)
+			must(t, err)
+			if w := mem.(targets.Warner).Warnings(); len(w) != 1 || !strings.Contains(w[0], word) || !strings.Contains(w[0], "no marker") {
+				t.Errorf("warnings %q", w)
+			}
+			if now := position(t, in); now.Lineage != at.Lineage || now.Offset < at.Offset {
+				t.Errorf("marked %v, the server is at %v", at, now)
+			}
+			if err := stop(); err != context.Canceled {
+				t.Fatal(err)
+			}
+			follow(t, d, in, m)
+			caughtUp(t, in, m)
+			got := sandboxAt(t, d, m, at)
+			sameKeys(t, "restored at the position", keySpace(t, in), keySpace(t, got))
+			if n := dbClient(t, got, 0).DBSize(ctx).Val(); n != 50 {
+				t.Errorf("%d keys", n)
+			}
+		})
+	}
 }
 
 // The server is told only what is durable.

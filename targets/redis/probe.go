@@ -33,7 +33,7 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 		return targets.Status{}, wrap(op, in, err)
 	}
 	s := targets.Status{
-		Reachable: true, Version: m["redis_version"], Position: serverPosition(m), Bytes: num(m, "used_memory"),
+		Reachable: true, Version: m["redis_version"], Position: serverPosition(m), Parent: parentPosition(m), Bytes: num(m, "used_memory"),
 		Role: targets.Primary, Checked: time.Now().UTC(), HeldLimit: num(m, "repl_backlog_size"),
 	}
 	s.Writable = m["role"] == "master" && m["loading"] != "1"
@@ -69,6 +69,16 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 	}
 	s.Warnings = append(s.Warnings, w...)
 	return s, nil
+}
+
+// parentPosition is where the server left the lineage that it went on from;
+// zero when it left none. A promoted replica has the id of its old master.
+func parentPosition(m map[string]string) targets.Position {
+	second := num(m, "second_repl_offset") // the first offset that the old id does not stand for
+	if second <= 0 || !validID(m["master_replid2"]) {
+		return targets.Position{}
+	}
+	return targets.Position{Kind: targets.Redis, Lineage: m["master_replid2"], Offset: uint64(second - 1)}
 }
 
 // followerOffset finds the offset that drctl's follower acknowledged: the

@@ -86,7 +86,9 @@ func (r *replica) handshake() error {
 			return err
 		}
 	}
-	if err := r.call("PING"); err != nil {
+	// A server that refuses writes because it could not save its image refuses
+	// PING too, and streams all the same.
+	if err := r.call("PING"); err != nil && !(isServerError(err) && refusesWrites(err.Error())) {
 		return err
 	}
 	// A name helps a person who reads CLIENT LIST; a user without the right

@@ -35,6 +35,8 @@ type bucket struct {
 	name      *string
 	transport *http.Transport
 	pageSize  int32 // of version listings; 0 is the server's; tests make it small
+	// unnamed is told of objects whose keys the server does not give; nil refuses them.
+	unnamed func(listed)
 }
 
 // open prepares a client; it does not connect.

@@ -24,6 +24,10 @@
 // objects overwritten or deleted since then are lost to it. So are objects that
 // were written while versioning is suspended: the newest stands for them.
 //
+// XML cannot hold every character, and a server that lists keys as they are shows
+// some of them as U+FFFD. An object whose key is not known can be neither read nor
+// restored: a snapshot leaves it out, counts it and says so.
+//
 // It keeps content, content type, user metadata and the cache, encoding,
 // language, disposition and expiry headers. It does not keep tags, access
 // control lists, storage classes, website redirects, retention locks, an expiry

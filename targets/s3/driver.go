@@ -92,7 +92,16 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 	if s := clk.skew(); s != 0 {
 		st.Warnings = append(st.Warnings, skewText(s))
 	}
+	unnamed := 0
+	b.unnamed = func(l listed) {
+		if unnamed++; unnamed == 1 {
+			st.Warnings = append(st.Warnings, "the server cannot name the key of the object that it shows as "+l.shown()+": no cut holds it; rename it with the program that made it")
+		}
+	}
 	st.Bytes, err = b.measure(ctx)
+	if unnamed > 1 {
+		st.Warnings = append(st.Warnings, fmt.Sprintf("the same goes for %d more objects", unnamed-1))
+	}
 	return st, err
 }
 
@@ -164,6 +173,8 @@ func (m *member) LockGate(context.Context, time.Duration) error {
 }
 
 func (m *member) Lock(context.Context, time.Duration) error { return nil }
+
+func (m *member) Unlock(context.Context) error { return nil }
 
 // Mark is the instant by this host's clock; no I/O happens inside a fence.
 func (m *member) Mark(context.Context) (targets.Position, error) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -191,7 +192,8 @@ func (f *fixture) snapshot(s *store, asOf time.Time) (targets.Position, targets.
 		last = now
 	})
 	f.must(f.t, err)
-	if last.DeletedSinceLast, last.Failed = st.DeletedSinceLast, st.Failed; last != st {
+	last.DeletedSinceLast, last.Failed, last.Unnamed, last.UnnamedKeys = st.DeletedSinceLast, st.Failed, st.Unnamed, st.UnnamedKeys
+	if !reflect.DeepEqual(last, st) {
 		f.t.Errorf("the last progress is %+v, the outcome %+v", last, st)
 	}
 	return p, st

@@ -3,7 +3,10 @@ package s3
 import (
 	"context"
 	"iter"
+	"maps"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -25,6 +28,15 @@ type listed struct {
 	ETag      string
 	Size      int64
 	Modified  time.Time
+	unnamed   bool // the server does not give the key; Key is how it shows it
+}
+
+// shown is the key as the server shows it, with what tells the object apart.
+func (l listed) shown() string {
+	if l.VersionID == "" {
+		return strconv.QuoteToASCII(l.Key)
+	}
+	return strconv.QuoteToASCII(l.Key) + " version " + l.VersionID
 }
 
 // mutable reports whether a put replaces this very version: without versioning,
@@ -35,12 +47,20 @@ func listedKey(l *listed) string { return l.Key }
 func entryKey(e *Entry) string   { return e.Key }
 
 // ordered passes a listing on and refuses one that does not ascend: everything
-// here merges sorted sequences, and would silently lose objects otherwise.
+// here merges sorted sequences, and would silently lose objects otherwise. An
+// object without a name is told to the bucket's unnamed, or refused.
 func (b *bucket) ordered(seq iter.Seq2[listed, error]) iter.Seq2[listed, error] {
 	return func(yield func(listed, error) bool) {
 		last, first := "", true
 		for l, err := range seq {
-			if err == nil {
+			switch {
+			case err != nil:
+			case l.unnamed && b.unnamed != nil:
+				b.unnamed(l)
+				continue
+			case l.unnamed:
+				err = b.noName(l.Key)
+			default:
 				err = b.checkKey(l.Key, last, first)
 			}
 			if err != nil {
@@ -55,11 +75,16 @@ func (b *bucket) ordered(seq iter.Seq2[listed, error]) iter.Seq2[listed, error] 
 	}
 }
 
+// noName refuses what the server does not name.
+func (b *bucket) noName(shown string) error {
+	return fail.New(fail.Unsupported, "s3: list", b.subject(shown), unnamedHint, errKey("the server cannot name this key in a listing, so it cannot be saved"))
+}
+
+const unnamedHint = "rename the object with the program that made it, or remove it; or allow cuts without it: cut.unnameable: skip in the policy"
+
 func (b *bucket) checkKey(key, last string, first bool) error {
 	const op = "s3: list"
 	switch {
-	case !utf8.ValidString(key) || strings.ContainsRune(key, utf8.RuneError):
-		return fail.New(fail.Unsupported, op, b.subject(key), "rename the object", errKey("the server cannot name this key in a listing, so it cannot be saved"))
 	case !first && key == last:
 		return fail.New(fail.Unsupported, op, b.subject(key), "", errKey("the server lists a key twice"))
 	case !first && key < last:
@@ -73,16 +98,30 @@ type errKey string
 func (e errKey) Error() string { return string(e) }
 
 // decoder undoes the encoding that was asked for, if the server applied it.
-func decoder(encoding types.EncodingType) func(*string) string {
-	if encoding != types.EncodingTypeUrl {
-		return aws.ToString
-	}
-	return func(s *string) string {
-		if d, err := url.QueryUnescape(aws.ToString(s)); err == nil {
-			return d
+// named is false when the key is not the one that the object has: XML cannot
+// hold every character, and a server that does not encode puts U+FFFD in the
+// place of those. A U+FFFD that was encoded is the key's own. A key that is not
+// UTF-8 has no place in a manifest.
+func decoder(encoding types.EncodingType) func(*string) (key string, named bool) {
+	return func(s *string) (string, bool) {
+		raw := aws.ToString(s)
+		key := raw
+		if encoding == types.EncodingTypeUrl {
+			if d, err := url.QueryUnescape(raw); err == nil {
+				key = d
+			}
 		}
-		return aws.ToString(s)
+		return key, utf8.ValidString(key) && !strings.ContainsRune(raw, utf8.RuneError)
 	}
+}
+
+// goesOn refuses a place to go on at that the server does not name: what is
+// between it and where the server takes it to be would be lost without a word.
+func (b *bucket) goesOn(at string) error {
+	if utf8.ValidString(at) && !strings.ContainsRune(at, utf8.RuneError) {
+		return nil
+	}
+	return fail.New(fail.Unsupported, "s3: list", b.subject(at), "rename or remove the object with this key and its versions", errKey("the listing goes on at a key that the server cannot name, so its rest cannot be read"))
 }
 
 // current lists the objects that are there now.
@@ -100,7 +139,8 @@ func (b *bucket) current(ctx context.Context) iter.Seq2[listed, error] {
 			}
 			key := decoder(out.EncodingType)
 			for _, o := range out.Contents {
-				l := listed{Key: key(o.Key), ETag: aws.ToString(o.ETag), Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified).UTC()}
+				name, named := key(o.Key)
+				l := listed{Key: name, unnamed: !named, ETag: aws.ToString(o.ETag), Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified).UTC()}
 				if !yield(l, nil) {
 					return
 				}
@@ -111,6 +151,10 @@ func (b *bucket) current(ctx context.Context) iter.Seq2[listed, error] {
 			next := aws.ToString(out.NextContinuationToken)
 			if next == "" || next == aws.ToString(in.ContinuationToken) {
 				yield(listed{}, fail.Newf(fail.Unsupported, "s3: list", b.subject(""), "the server cuts the listing short and does not say where it goes on"))
+				return
+			}
+			if err := b.goesOn(next); err != nil {
+				yield(listed{}, err)
 				return
 			}
 			in.ContinuationToken = aws.String(next)
@@ -128,7 +172,7 @@ func (b *bucket) asOf(ctx context.Context, at time.Time) iter.Seq2[listed, error
 		if b.pageSize > 0 {
 			in.MaxKeys = &b.pageSize
 		}
-		open := history{at: at}
+		open, odd := history{at: at}, oddities{at: at, known: map[string]*history{}, told: map[string]bool{}}
 		emit := func() bool {
 			l, ok := open.pick()
 			return !ok || yield(l, nil)
@@ -140,6 +184,12 @@ func (b *bucket) asOf(ctx context.Context, at time.Time) iter.Seq2[listed, error
 				return
 			}
 			for ev := range events(out) {
+				if ev.unnamed {
+					if l, ok := odd.add(ev); ok && !yield(l, nil) {
+						return
+					}
+					continue
+				}
 				if ev.Key != open.key {
 					if open.key != "" && !emit() {
 						return
@@ -157,7 +207,12 @@ func (b *bucket) asOf(ctx context.Context, at time.Time) iter.Seq2[listed, error
 			if !aws.ToBool(out.IsTruncated) {
 				break
 			}
-			key, version := decoder(out.EncodingType)(out.NextKeyMarker), aws.ToString(out.NextVersionIdMarker)
+			key, named := decoder(out.EncodingType)(out.NextKeyMarker)
+			version := aws.ToString(out.NextVersionIdMarker)
+			if !named {
+				yield(listed{}, b.goesOn(string(utf8.RuneError)+key))
+				return
+			}
 			if key == "" || key == aws.ToString(in.KeyMarker) && version == aws.ToString(in.VersionIdMarker) {
 				yield(listed{}, fail.Newf(fail.Unsupported, "s3: list versions", b.subject(""), "the server cuts the listing short and does not say where it goes on"))
 				return
@@ -167,8 +222,13 @@ func (b *bucket) asOf(ctx context.Context, at time.Time) iter.Seq2[listed, error
 				in.VersionIdMarker = aws.String(version)
 			}
 		}
-		if open.key != "" {
-			emit()
+		if open.key != "" && !emit() {
+			return
+		}
+		for _, l := range odd.rest() {
+			if !yield(l, nil) {
+				return
+			}
 		}
 	})
 }
@@ -180,28 +240,87 @@ type event struct {
 	latest  bool
 }
 
-// events merges a page's versions and delete markers by key.
+// events merges a page's versions and delete markers by key. Those without a
+// name come first: their place in the order is not what they show.
 func events(out *awss3.ListObjectVersionsOutput) iter.Seq[event] {
 	key := decoder(out.EncodingType)
+	var vs, ds, odd []event
+	put := func(e event, to *[]event) {
+		if e.unnamed {
+			to = &odd
+		}
+		*to = append(*to, e)
+	}
+	for _, v := range out.Versions {
+		name, named := key(v.Key)
+		put(event{listed: listed{Key: name, unnamed: !named, VersionID: aws.ToString(v.VersionId), ETag: aws.ToString(v.ETag),
+			Size: aws.ToInt64(v.Size), Modified: created(v.VersionId, v.LastModified)}, latest: aws.ToBool(v.IsLatest)}, &vs)
+	}
+	for _, m := range out.DeleteMarkers {
+		name, named := key(m.Key)
+		put(event{listed: listed{Key: name, unnamed: !named, Modified: created(m.VersionId, m.LastModified)}, deleted: true, latest: aws.ToBool(m.IsLatest)}, &ds)
+	}
 	return func(yield func(event) bool) {
-		vs, ds := out.Versions, out.DeleteMarkers
-		for len(vs) > 0 || len(ds) > 0 {
-			var e event
-			if len(ds) == 0 || len(vs) > 0 && key(vs[0].Key) <= key(ds[0].Key) {
-				v := vs[0]
-				vs = vs[1:]
-				e = event{listed: listed{Key: key(v.Key), VersionID: aws.ToString(v.VersionId), ETag: aws.ToString(v.ETag),
-					Size: aws.ToInt64(v.Size), Modified: created(v.VersionId, v.LastModified)}, latest: aws.ToBool(v.IsLatest)}
-			} else {
-				m := ds[0]
-				ds = ds[1:]
-				e = event{listed: listed{Key: key(m.Key), Modified: created(m.VersionId, m.LastModified)}, deleted: true, latest: aws.ToBool(m.IsLatest)}
+		for _, e := range odd {
+			if !yield(e) {
+				return
 			}
+		}
+		for len(vs) > 0 || len(ds) > 0 {
+			from := &ds
+			if len(ds) == 0 || len(vs) > 0 && vs[0].Key <= ds[0].Key {
+				from = &vs
+			}
+			e := (*from)[0]
+			*from = (*from)[1:]
 			if !yield(e) {
 				return
 			}
 		}
 	}
+}
+
+// maxOddities bounds what is remembered of objects without a name.
+const maxOddities = 1000
+
+// oddities finds out which objects without a name were there at an instant.
+// Several can show one key, and then nobody knows which deletion is whose: the
+// newest version of an object counts whatever else shows its key. Of the older
+// ones those count that were there at the instant by all that shows their key:
+// what was deleted before does not matter any more.
+type oddities struct {
+	at    time.Time
+	known map[string]*history
+	told  map[string]bool
+}
+
+// add returns the object when it is sure that it counts.
+func (o *oddities) add(e event) (listed, bool) {
+	h := o.known[e.Key]
+	if h == nil && len(o.known) < maxOddities {
+		h = &history{at: o.at, key: e.Key}
+		o.known[e.Key] = h
+	}
+	if h != nil {
+		h.add(e)
+	}
+	if !e.latest || e.deleted || e.Modified.After(o.at.Add(Slack)) {
+		return listed{}, false
+	}
+	if h != nil {
+		o.told[e.Key] = true
+	}
+	return e.listed, true
+}
+
+// rest returns the others that were there at the instant.
+func (o *oddities) rest() (out []listed) {
+	for _, key := range slices.Sorted(maps.Keys(o.known)) {
+		if l, ok := o.known[key].pick(); ok && !o.told[key] {
+			out = append(out, l)
+		}
+	}
+	return out
 }
 
 // created is when a version or a deletion came to be. On S3 that is

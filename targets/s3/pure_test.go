@@ -12,6 +12,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"pgregory.net/rapid"
 
 	"drctl/internal/fail"
@@ -201,7 +202,7 @@ func TestOrdered(t *testing.T) {
 	for name, keys := range map[string][]string{"descending": {"b", "a"}, "twice": {"a", "a"}, "unnameable": {"a\uFFFD"}} {
 		var ls []listed
 		for _, k := range keys {
-			ls = append(ls, listed{Key: k})
+			ls = append(ls, listed{Key: k, unnamed: name == "unnameable"})
 		}
 		var err error
 		for _, e := range b.ordered(sequence(ls, nil)) {
@@ -209,6 +210,60 @@ func TestOrdered(t *testing.T) {
 		}
 		if !fail.Is(err, fail.Unsupported) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What an answer shows and what it means: U+FFFD that was encoded is the key's
+// own, one that was not stands for something that XML cannot hold.
+func TestDecoder(t *testing.T) {
+	for _, c := range []struct {
+		encoding types.EncodingType
+		raw, key string
+		named    bool
+	}{
+		{types.EncodingTypeUrl, "a%2Fb+c%EF%BF%BD", "a/b c\uFFFD", true},
+		{types.EncodingTypeUrl, "%01ctl", "\x01ctl", true},
+		{types.EncodingTypeUrl, "a\uFFFD", "a\uFFFD", false},
+		{types.EncodingTypeUrl, "a%FF", "a\xff", false},
+		{"", "a%20b", "a%20b", true},
+		{"", "a\uFFFD", "a\uFFFD", false},
+	} {
+		if key, named := decoder(c.encoding)(&c.raw); key != c.key || named != c.named {
+			t.Errorf("%q in encoding %q: %q, named %v", c.raw, c.encoding, key, named)
+		}
+	}
+}
+
+// Which objects without a name count at an instant.
+func TestOddities(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	ev := func(key string, age time.Duration, latest, deleted bool) event {
+		return event{listed: listed{Key: key, unnamed: true, Modified: at.Add(-age)}, latest: latest, deleted: deleted}
+	}
+	const h = time.Hour
+	for name, c := range map[string]struct {
+		events []event
+		want   int
+	}{
+		"there":                          {[]event{ev("x", h, true, false)}, 1},
+		"two that show one key":          {[]event{ev("x", h, true, false), ev("x", 2*h, true, false)}, 2},
+		"overwritten":                    {[]event{ev("x", h, true, false), ev("x", 2*h, false, false)}, 1},
+		"deleted long ago":               {[]event{ev("x", 2*h, false, false), ev("x", h, true, true)}, 0},
+		"deleted since the instant":      {[]event{ev("x", 2*h, false, false), ev("x", -h, true, true)}, 1},
+		"made after the instant":         {[]event{ev("x", -h, true, false)}, 0},
+		"another's deletion hides none":  {[]event{ev("x", h, true, false), ev("x", h/2, true, true)}, 1},
+		"deleted, and another one there": {[]event{ev("x", 2*h, false, false), ev("x", h, true, true), ev("y", h, true, false)}, 1},
+	} {
+		o := oddities{at: at, known: map[string]*history{}, told: map[string]bool{}}
+		n := 0
+		for _, e := range c.events {
+			if _, ok := o.add(e); ok {
+				n++
+			}
+		}
+		if n += len(o.rest()); n != c.want {
+			t.Errorf("%s: %d, want %d", name, n, c.want)
 		}
 	}
 }

@@ -319,22 +319,6 @@ func TestVersioningSuspended(t *testing.T) {
 	}
 }
 
-// TestUnnameableKey: a key that the server cannot list is refused by name and
-// not lost in silence.
-func TestUnnameableKey(t *testing.T) {
-	t.Parallel()
-	f, s := newFixture(t, true), newStore(t)
-	f.putObject(t, "ctl\x01key", "x")
-	p, _, err := f.d.Snapshot(context.Background(), f.in, time.Now(), s, nil)
-	if err == nil {
-		if es := s.entries(t, p.Manifest); es["ctl\x01key"].Size != 1 {
-			t.Errorf("lost: %+v", es)
-		}
-		return
-	}
-	wantCode(t, err, fail.Unsupported)
-}
-
 func TestPrefix(t *testing.T) {
 	t.Parallel()
 	f, s := newFixture(t, true), newStore(t)

@@ -21,12 +21,16 @@ import (
 const (
 	// window bounds the entries that wait for an earlier one to be written.
 	window = 16 * parallel
+	// maxUnnamed bounds the keys that are named although the server does not.
+	maxUnnamed = 10
 	// tries bounds how often one object is read anew.
 	tries = 4
 )
 
 // Snapshot records every object as of the instant. See the package's text for
-// what that means. It may be repeated; objects stored by a broken attempt are
+// what that means. Objects whose keys the server does not give are left out and
+// counted (SnapshotStats.Unnamed): whether that will do is the caller's to say.
+// It may be repeated; objects stored by a broken attempt are
 // not stored again.
 func (d *Driver) Snapshot(ctx context.Context, in targets.Instance, asOf time.Time, to targets.ObjectSink, progress func(targets.SnapshotStats)) (targets.Position, targets.SnapshotStats, error) {
 	var stats targets.SnapshotStats
@@ -42,6 +46,11 @@ func (d *Driver) Snapshot(ctx context.Context, in targets.Instance, asOf time.Ti
 	versioning, err := b.versioning(ctx)
 	if err != nil {
 		return targets.Position{}, stats, err
+	}
+	b.unnamed = func(l listed) {
+		if stats.Unnamed++; len(stats.UnnamedKeys) < maxUnnamed {
+			stats.UnnamedKeys = append(stats.UnnamedKeys, l.shown())
+		}
 	}
 	listing, versioned := b.current(ctx), versioning != ""
 	if versioned {
