@@ -85,6 +85,7 @@ type beater struct {
 	mu    sync.Mutex
 	last  time.Time
 	beat  Beat
+	moved time.Time
 }
 
 func newBeater(ctx context.Context, shard targets.ShardID) *beater {
@@ -105,10 +106,13 @@ func (b *beater) current() Beat {
 func (b *beater) send(x Beat) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if x.Phase != b.beat.Phase || x.Done != b.beat.Done || b.moved.IsZero() {
+		b.moved = time.Now()
+	}
 	if x.Phase == b.beat.Phase && time.Since(b.last) < 500*time.Millisecond {
 		return
 	}
-	x.Attempt = int(activity.GetInfo(b.ctx).Attempt)
+	x.Attempt, x.Moved = int(activity.GetInfo(b.ctx).Attempt), b.moved
 	b.last, b.beat = time.Now(), x
 	activity.RecordHeartbeat(b.ctx, x)
 }

@@ -298,4 +298,9 @@ type Beat struct {
 	Lag    float64 `json:"lag_seconds,omitempty"`
 	// Attempt outlives an activity whose worker died.
 	Attempt int `json:"attempt,omitempty"`
+	// Moved is when phase or count last changed.
+	Moved time.Time `json:"moved,omitzero"`
+	// Failing is since when a log could not be followed; zero when it is, or
+	// when this is the first attempt.
+	Failing time.Time `json:"failing,omitzero"`
 }

@@ -51,18 +51,25 @@ func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, err
 	// Nor is a start that lists and joins large vaults: each of their calls has a
 	// time-out of its own. So this activity may beat by the clock.
 	type following struct {
-		arch *stream.Archiver
-		inst targets.Instance
+		arch  *stream.Archiver
+		inst  targets.Instance
+		begun <-chan struct{}
 	}
 	var now atomic.Pointer[following]
+	failing := failingSince(ctx)
 	stop := beatEvery(ctx, 2*time.Second, func() Beat {
 		f := now.Load()
 		if f == nil {
-			return Beat{Shard: in.Shard.String(), Phase: "starting"}
+			return Beat{Shard: in.Shard.String(), Phase: phaseStarting, Failing: failing}
 		}
 		at, _ := f.arch.Tail()
 		durable := f.arch.Durable()
-		return Beat{Shard: in.Shard.String(), Phase: "following", Offset: durable, Done: int64(durable), Total: int64(at.Offset), Detail: f.inst.String()}
+		select {
+		case <-f.begun:
+		default:
+			return Beat{Shard: in.Shard.String(), Phase: phaseStarting, Failing: failing, Offset: durable, Detail: f.inst.String()}
+		}
+		return Beat{Shard: in.Shard.String(), Phase: PhaseFollowing, Offset: durable, Done: int64(durable), Total: int64(at.Offset), Detail: f.inst.String()}
 	})
 	defer stop()
 	inst, d, err := a.writable(ctx, in.Shard)
@@ -87,7 +94,8 @@ func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, err
 		return FollowOut{}, err
 	}
 	defer arch.Abort()
-	now.Store(&following{arch, inst})
+	to := &paced{Archiver: arch, begun: make(chan struct{})}
+	now.Store(&following{arch, inst, to.begun})
 	broken := func() string {
 		if b, yes := stream.NeedsBase(arch.Lineages(), basesOf(ctx, set, in.Shard)); yes {
 			return b.String()
@@ -106,7 +114,6 @@ func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, err
 		limit = min(limit, holeAgain)
 	}
 	fctx, end := context.WithCancelCause(ctx)
-	to := &paced{Archiver: arch, begun: make(chan struct{})}
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		if to.wait(fctx, limit) {
