@@ -27,7 +27,14 @@ type session struct {
 	p      *platform
 	log    *slog.Logger
 	engine client.Client
+	// engineErr is why there is no engine, when it was asked for.
+	engineErr error
+	// own says that the engine ends with this command.
+	own bool
 }
+
+// embedded reports whether the engine is the one that drctl up runs.
+func (s *session) embedded() bool { return s.cfg != nil && s.cfg.Engine.Mode == config.Embedded }
 
 // offline loads the configuration without dialling the engine.
 func (a *app) offline() (*session, error) {

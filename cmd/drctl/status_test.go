@@ -18,7 +18,6 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/vault"
 	"drctl/targets"
-	"drctl/targets/all"
 )
 
 // vaultsOnly is a configured platform of which nothing answers but its two
@@ -88,12 +87,8 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	drivers := map[targets.Kind]targets.Driver{}
-	for _, d := range all.Drivers(all.Options{Tools: s.p.tools, Log: s.log}) {
-		drivers[d.Kind()] = d
-	}
 	problems := func() string {
-		return strings.Join(s.groupStatus(ctx, g, "running", drivers).Problems, "\n")
+		return strings.Join(s.groupStatus(ctx, g).Problems, "\n")
 	}
 	now := time.Now().UTC()
 	cut := func(age time.Duration) targets.Cut {

@@ -67,7 +67,8 @@ type Streak struct {
 	Err  error // of the newest; decoded
 }
 
-func (s *Streak) add(at time.Time, err error) {
+// Add counts one more failure, older than those before it.
+func (s *Streak) Add(at time.Time, err error) {
 	if s.Failures++; s.Failures == 1 {
 		s.Last, s.Err = at, err
 	}
@@ -91,7 +92,7 @@ func ActivityStreak(ctx context.Context, c client.Client, workflow, run, activit
 			return out, fail.New(serviceCode(err), "engine: read history", workflow, "", err)
 		}
 		for _, f := range part.failures {
-			out.add(f.at, f.err)
+			out.Add(f.at, f.err)
 		}
 		out.More = before != "" && !part.success
 		if part.success {
@@ -231,7 +232,7 @@ func RunStreak(ctx context.Context, c client.Client, w Which, wrong func(context
 		if s.Failures == 0 {
 			last = x
 		}
-		s.add(x.Ended, bad)
+		s.Add(x.Ended, bad)
 		return ctx.Err() == nil
 	})
 	if s.More = more; s.Err == errUnread { // the text of the newest is enough
@@ -249,3 +250,7 @@ func RunStreak(ctx context.Context, c client.Client, w Which, wrong func(context
 }
 
 var errUnread = fmt.Errorf("not read yet")
+
+// NotFound reports whether a call to the engine failed because there is no
+// such thing.
+func NotFound(err error) bool { return serviceCode(err) == fail.NotFound }
