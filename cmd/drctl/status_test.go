@@ -24,6 +24,17 @@ import (
 // vaults and, when it is given, the engine.
 func vaultsOnly(t *testing.T, engine string) (file string, s *session) {
 	t.Helper()
+	return configured(t, engine, `  orders:
+    kind: postgres
+    database: shop
+    user: drctl
+    shards: {"0": {east: {address: "127.0.0.1:2", role: primary}}}
+`)
+}
+
+// configured is a platform of the targets with two vaults, made.
+func configured(t *testing.T, engine, stores string) (file string, s *session) {
+	t.Helper()
 	dir := t.TempDir()
 	key, err := vault.GenerateKey()
 	if err != nil {
@@ -38,14 +49,9 @@ regions:
   east: {vault: {url: "file://%[1]s/east"}}
   west: {vault: {url: "file://%[1]s/west"}}
 targets:
-  orders:
-    kind: postgres
-    database: shop
-    user: drctl
-    shards: {"0": {east: {address: "127.0.0.1:2", role: primary}}}
-groups:
+%[3]sgroups:
   shop: {targets: [orders], gate: orders/0}
-`, dir, engine)
+`, dir, engine, stores)
 	file = filepath.Join(dir, "drctl.yaml")
 	for name, body := range map[string]string{"drctl.yaml": text, "key": key.Secret().Reveal() + "\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(body), 0o600); err != nil {
