@@ -195,6 +195,9 @@ func (f facts) judgeJobs() (out []problem) {
 		b := beatOf(a)
 		what := jobName(a, b)
 		p := problem{Code: "job-failing", Severity: warning, Subject: a.Workflow + " " + what, What: what + " fails"}
+		if a.Activity == activities.FenceCutName || a.Activity == activities.SealCutName {
+			p.Code = "cut-retried"
+		}
 		for _, r := range f.engine.regions {
 			if r.queue == a.Queue {
 				p.Region = r.region
@@ -239,6 +242,9 @@ func jobName(a engine.Pending, b activities.Beat) string {
 	}
 	if b.Shard != "" {
 		return name + " of " + b.Shard
+	}
+	if _, of, ok := strings.Cut(a.Workflow, "/"); ok {
+		return name + " of " + of
 	}
 	return name + " of " + a.Workflow
 }
