@@ -86,6 +86,7 @@ type beater struct {
 	last  time.Time
 	beat  Beat
 	taken *TakenBase
+	moved time.Time
 }
 
 func newBeater(ctx context.Context, shard targets.ShardID) *beater {
@@ -114,10 +115,13 @@ func (b *beater) stored(t *TakenBase) {
 func (b *beater) send(x Beat) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if x.Phase != b.beat.Phase || x.Done != b.beat.Done || b.moved.IsZero() {
+		b.moved = time.Now()
+	}
 	if x.Phase == b.beat.Phase && time.Since(b.last) < 500*time.Millisecond {
 		return
 	}
-	x.Attempt, x.Taken = int(activity.GetInfo(b.ctx).Attempt), b.taken
+	x.Attempt, x.Taken, x.Moved = int(activity.GetInfo(b.ctx).Attempt), b.taken, b.moved
 	b.last, b.beat = time.Now(), x
 	activity.RecordHeartbeat(b.ctx, x)
 }

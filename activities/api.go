@@ -332,6 +332,11 @@ type Beat struct {
 	Trouble string `json:"trouble,omitempty"`
 	// Attempt outlives an activity whose worker died.
 	Attempt int `json:"attempt,omitempty"`
+	// Moved is when phase or count last changed.
+	Moved time.Time `json:"moved,omitzero"`
+	// Failing is since when a log could not be followed; zero when it is, or
+	// when this is the first attempt.
+	Failing time.Time `json:"failing,omitzero"`
 	// Taken is a base whose data is stored and which waits for its stream: the
 	// next attempt goes on there.
 	Taken *TakenBase `json:"taken,omitempty"`

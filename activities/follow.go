@@ -49,7 +49,7 @@ func (a *Activities) FollowShard(ctx context.Context, in FollowIn) (FollowOut, e
 func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
-	f := &following{a: a, in: in}
+	f := &following{a: a, in: in, failing: failingSince(ctx)}
 	// An idle log makes no progress and is not stalled: its liveness is the
 	// protocol's own keep-alive, without which the follower returns an error.
 	// Nor is a start that lists and joins large vaults: each of their calls has a
@@ -72,7 +72,9 @@ type following struct {
 	a  *Activities
 	in FollowIn
 
-	now atomic.Pointer[followed]
+	// failing is since when attempts before this one could not follow.
+	failing time.Time
+	now     atomic.Pointer[followed]
 }
 
 // followed is what is being followed now.
@@ -80,15 +82,22 @@ type followed struct {
 	arch *stream.Archiver
 	inst targets.Instance
 	away []string
+	// begun is closed when the log has begun to come.
+	begun <-chan struct{}
 }
 
 func (f *following) beat() Beat {
 	now := f.now.Load()
 	if now == nil {
-		return Beat{Shard: f.in.Shard.String(), Phase: "starting"}
+		return Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing}
 	}
 	p := now.arch.Progress()
-	b := Beat{Shard: f.in.Shard.String(), Phase: "following", Offset: p.Durable, Done: int64(p.Durable), Total: int64(p.Received), Detail: now.inst.String()}
+	select {
+	case <-now.begun:
+	default:
+		return Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing, Offset: p.Durable, Detail: now.inst.String()}
+	}
+	b := Beat{Shard: f.in.Shard.String(), Phase: PhaseFollowing, Offset: p.Durable, Done: int64(p.Durable), Total: int64(p.Received), Detail: now.inst.String()}
 	var trouble []string
 	for _, region := range now.away {
 		trouble = append(trouble, "the vault of "+region+" is out of reach")
@@ -131,7 +140,8 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 		return FollowOut{}, err
 	}
 	defer arch.Abort()
-	f.now.Store(&followed{arch, inst, set.Away})
+	to := &paced{Archiver: arch, begun: make(chan struct{}), sooner: make(chan struct{})}
+	f.now.Store(&followed{arch, inst, set.Away, to.begun})
 	broken := func() string {
 		bases := basesOf(ctx, set, in.Shard)
 		if b, yes := stream.NeedsBase(arch.Lineages(), bases); yes {
@@ -148,7 +158,6 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 		limit = min(limit, holeAgain)
 	}
 	fctx, end := context.WithCancelCause(ctx)
-	to := &paced{Archiver: arch, begun: make(chan struct{}), sooner: make(chan struct{})}
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		if to.wait(fctx, limit) {

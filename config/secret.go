@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -137,17 +138,44 @@ func runSecretCommand(ctx context.Context, ref Ref) (string, error) {
 }
 
 // warnSecretFiles looks at the secret files that exist here: another
-// region's workers may have the others.
+// region's workers may have the others. Each file is named once, where it is
+// named first.
 func (c *Config) warnSecretFiles() {
+	seen := map[string]bool{}
 	for _, r := range c.refs() {
-		if r.ref.File == "" {
+		if r.ref.File == "" || seen[r.ref.File] {
 			continue
 		}
-		if st, err := os.Stat(r.ref.File); err == nil && st.Mode().Perm()&0o004 != 0 {
+		seen[r.ref.File] = true
+		if readByAll(r.ref.File) {
 			c.warn(r.path, "chmod 600 "+r.ref.File, "the secret file %s can be read by everybody", r.ref.File)
 		}
 	}
 	c.warnings = sortMistakes(c.warnings)
+}
+
+// readByAll reports whether every user may read a file: its mode says so, and
+// that of every directory on the way to it.
+func readByAll(file string) bool {
+	st, err := os.Stat(file)
+	if err != nil || st.Mode().Perm()&0o004 == 0 {
+		return false
+	}
+	real, err := filepath.EvalSymlinks(file)
+	if err == nil {
+		real, err = filepath.Abs(real)
+	}
+	if err != nil {
+		return true // not known to be hidden
+	}
+	for dir := filepath.Dir(real); ; dir = filepath.Dir(dir) {
+		if st, err := os.Stat(dir); err == nil && st.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+		if dir == filepath.Dir(dir) {
+			return true
+		}
+	}
 }
 
 type refAt struct {

@@ -86,8 +86,63 @@ func TestShowRedacts(t *testing.T) {
 	}
 }
 
+// open makes a directory that everybody may enter.
+func open(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "drctl-config-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// A file that many references name is warned of once, and not at all where its
+// directory keeps everybody out.
+func TestSecretFileReadByEverybodyIsSaidOnce(t *testing.T) {
+	dir := open(t)
+	key := filepath.Join(dir, "secret.txt")
+	if err := os.WriteFile(key, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(minimal, "{env: KEY}", fmt.Sprintf("{file: %q}", key), 1)
+	text = strings.Replace(text, "targets:\n", fmt.Sprintf("targets:\n  carts: {kind: redis, password: {file: %q}, shards: {\"0\": {east: {address: \"127.0.0.1:6379\", role: primary}}}}\n", key), 1)
+	path := filepath.Join(dir, "c.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said := func() (n int) {
+		t.Helper()
+		c, err := Load(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range c.Warnings() {
+			if strings.Contains(w.String(), "can be read by everybody") {
+				n++
+			}
+		}
+		return n
+	}
+	if n := said(); n != 1 {
+		t.Errorf("it is said %d times", n)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if n := said(); n != 0 {
+		t.Errorf("it is said %d times of a directory that nobody else may enter", n)
+	}
+}
+
 func TestWarnings(t *testing.T) {
-	dir := t.TempDir()
+	dir := open(t)
 	key := filepath.Join(dir, "key.txt")
 	if err := os.WriteFile(key, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,10 @@ type ArchiveIn struct {
 	Shard activities.GroupShard `json:"shard"`
 }
 
+// ArchiveAgain is how long an archiver waits after an error that no retry can
+// mend before it tries again.
+const ArchiveAgain = 30 * time.Second
+
 // Archive keeps one shard's log flowing into the vaults for ever. The activity
 // is long-lived and ends by itself from time to time, so that the history
 // stays short; whatever ends it otherwise, it is started again. When the log
@@ -43,7 +47,7 @@ func Archive(ctx workflow.Context, in ArchiveIn) error {
 			// configuration) is tried again slowly: archiving must come back by
 			// itself when a person has mended it.
 			workflow.GetLogger(ctx).Error("archiving stopped; trying again in 30 s", "shard", in.Shard.Shard.String(), "err", err.Error())
-			if err := workflow.Sleep(ctx, 30*time.Second); err != nil {
+			if err := workflow.Sleep(ctx, ArchiveAgain); err != nil {
 				return err
 			}
 			continue

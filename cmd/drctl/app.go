@@ -25,6 +25,7 @@ type app struct {
 	json       bool
 	noColor    bool
 	logLevel   string
+	logFormat  string
 }
 
 func newApp(out, errw io.Writer) *app { return &app{out: out, err: errw} }
@@ -48,6 +49,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 partly done,
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	f.BoolVar(&a.noColor, "no-color", os.Getenv("NO_COLOR") != "", "no colour (also NO_COLOR)")
 	f.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&a.logFormat, "log-format", "text", "text or json")
 	root.AddCommand(a.configCmd(), a.vaultCmd(), a.upCmd(), a.workerCmd(), a.applyCmd(), a.statusCmd(),
 		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.labCmd())
 	for _, c := range root.Commands() {
@@ -62,11 +64,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 partly done,
 
 // load reads the configuration.
 func (a *app) load() (*config.Config, error) {
-	path, err := a.findConfig()
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := config.Load(path, os.LookupEnv)
+	cfg, err := a.loadQuietly()
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +72,15 @@ func (a *app) load() (*config.Config, error) {
 		fmt.Fprintf(a.err, "drctl: warning: %s\n", w)
 	}
 	return cfg, nil
+}
+
+// loadQuietly reads the configuration without a word about what deserves a look.
+func (a *app) loadQuietly() (*config.Config, error) {
+	path, err := a.findConfig()
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(path, os.LookupEnv)
 }
 
 func (a *app) findConfig() (string, error) {
@@ -102,7 +109,14 @@ func (a *app) logger() (*slog.Logger, error) {
 	if err := l.UnmarshalText([]byte(a.logLevel)); err != nil {
 		return nil, fail.New(fail.Invalid, "flags", "--log-level", "use debug, info, warn or error", err)
 	}
-	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: l})), nil
+	opt := &slog.HandlerOptions{Level: l}
+	switch a.logFormat {
+	case "json":
+		return slog.New(slog.NewJSONHandler(a.err, opt)), nil
+	case "text", "": // "" is an app that was made without its flags
+		return slog.New(slog.NewTextHandler(a.err, opt)), nil
+	}
+	return nil, fail.New(fail.Invalid, "flags", "--log-format", "use text or json", fmt.Errorf("there is no format %q", a.logFormat))
 }
 
 // tty reports whether w is a terminal.

@@ -228,8 +228,8 @@ func TestStatusNamesAHole(t *testing.T) {
 		}
 		return out.String(), code
 	}
-	const hole = "orders/0: no archiver runs; start them with: drctl apply; a hole of 2000 bytes"
-	if text, code := status(); code != 4 || !strings.Contains(text, hole) || !strings.Contains(text, "drctl backup now") {
+	const none, hole = "orders/0: no archiver runs; start them with: drctl apply", "orders/0: a hole of 2000 bytes"
+	if text, code := status(); code != 4 || !strings.Contains(text, none) || !strings.Contains(text, hole) || !strings.Contains(text, "drctl backup now") {
 		t.Fatalf("exit %d:\n%s", code, text)
 	}
 	// Nobody serves it, so it runs for as long as the test needs it.

@@ -203,7 +203,7 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax 
 		down()
 		return nil, nil, err
 	}
-	return &session{app: a, engine: c, log: log}, func() {
+	return &session{app: a, engine: c, log: log, own: true}, func() {
 		workers()
 		c.Close()
 		down()

@@ -31,6 +31,9 @@ type platform struct {
 	vaults  map[string]*vault.Vault
 }
 
+// openOp is what is being done when a vault is opened.
+func openOp(region string) string { return "open the vault of " + region }
+
 // openLimit is how long a vault may take to answer when it is opened.
 const openLimit = 10 * time.Second
 
@@ -108,7 +111,7 @@ func (p *platform) Vault(ctx context.Context, region string) (*vault.Vault, erro
 		defer cancel()
 		v, err := p.open(ctx, region)
 		if err != nil && ctx.Err() != nil {
-			return nil, fail.New(fail.Unavailable, "open the vault of "+region, "", "check that its endpoint is up and reachable from here", err)
+			return nil, fail.New(fail.Unavailable, openOp(region), "", "check that its endpoint is up and reachable from here", err)
 		}
 		return v, err
 	})
@@ -117,18 +120,21 @@ func (p *platform) Vault(ctx context.Context, region string) (*vault.Vault, erro
 		v, _ := r.Val.(*vault.Vault)
 		return v, r.Err
 	case <-ctx.Done():
-		return nil, fail.New(fail.CodeOf(ctx.Err()), "open the vault of "+region, "", "", ctx.Err())
+		return nil, fail.New(fail.CodeOf(ctx.Err()), openOp(region), "", "", ctx.Err())
 	}
 }
 
 func (p *platform) open(ctx context.Context, region string) (*vault.Vault, error) {
 	opt, err := p.vaultOptions(ctx, region)
+	if fail.Is(err, fail.NotFound) {
+		return nil, fail.New(fail.NotFound, openOp(region), "", "for a new platform make keys and vaults with: drctl vault init", err)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fail.New(fail.CodeOf(err), openOp(region), "", "", err)
 	}
 	v, err := vault.Open(ctx, opt)
 	if err != nil {
-		return nil, fail.New(fail.CodeOf(err), "open the vault of "+region, "", "", err)
+		return nil, fail.New(fail.CodeOf(err), openOp(region), "", "", err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

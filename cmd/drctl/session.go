@@ -28,7 +28,14 @@ type session struct {
 	p      *platform
 	log    *slog.Logger
 	engine client.Client
+	// engineErr is why there is no engine, when it was asked for.
+	engineErr error
+	// own says that the engine ends with this command.
+	own bool
 }
+
+// embedded reports whether the engine is the one that drctl up runs.
+func (s *session) embedded() bool { return s.cfg != nil && s.cfg.Engine.Mode == config.Embedded }
 
 // offline loads the configuration without dialling the engine.
 func (a *app) offline() (*session, error) {
@@ -159,16 +166,29 @@ func (a *app) started(run client.WorkflowRun, follow string) error {
 	return nil
 }
 
+// The limits of wait.
+const (
+	// cancelLimit is how long an interrupted command waits for the run's
+	// clean-up, deadLimit how long when no worker is there to do it.
+	cancelLimit = 5 * time.Minute
+	deadLimit   = 5 * time.Second
+	// askServed is how often it looks whether somebody serves what it waits for.
+	askServed = 5 * time.Second
+)
+
 // wait waits for a run, showing its activities' progress, and decodes its
 // result and its error. When the command is interrupted and stop is set, the
-// run is cancelled and its clean-up awaited.
+// run is cancelled and its clean-up awaited, within a limit. It says at once
+// when no worker serves what the run waits for.
 func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, result any) error {
 	view := s.progressView()
 	done := make(chan error, 1)
 	go func() { done <- run.Get(context.WithoutCancel(ctx), result) }()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	served := s.watchServed(run)
 	interrupted := false
+	var limit <-chan time.Time
 	for {
 		select {
 		case err := <-done:
@@ -182,29 +202,52 @@ func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, r
 			// what it made is there: the caller reports it.
 			return engine.DecodeError(err)
 		case <-ctx.Done():
-			if interrupted {
-				continue
-			}
 			if !stop {
 				view.d.Close()
 				fmt.Fprintf(s.app.err, "drctl: %s goes on in the engine\n", run.GetID())
 				return ctx.Err()
 			}
 			interrupted = true
-			fmt.Fprintf(s.app.err, "drctl: cancelling %s and cleaning up\n", run.GetID())
-			cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-			err := s.engine.CancelWorkflow(cctx, run.GetID(), run.GetRunID())
-			cancel()
-			if err != nil {
-				return fail.New(fail.Unavailable, "engine: cancel", run.GetID(), "", err)
-			}
 			ctx = context.WithoutCancel(ctx)
+			fmt.Fprintf(s.app.err, "drctl: cancelling %s and cleaning up%s\n", run.GetID(), s.again())
+			if err := s.cancel(ctx, run); err != nil {
+				return err
+			}
+			limit = time.After(cancelLimit)
+			if served.dead(ctx) {
+				limit = time.After(deadLimit)
+			}
+		case <-limit:
+			view.d.Close()
+			fmt.Fprintf(s.app.err, "drctl: left %s to the engine: it has been asked to end, and does when %s\n", run.GetID(), served.need())
+			return context.Canceled
 		case <-tick.C:
-			if ps, err := engine.Progress(ctx, s.engine, run.GetID()); err == nil {
+			ps, err := engine.Progress(ctx, s.engine, run.GetID())
+			if err == nil {
 				view.update(ctx, ps)
+			}
+			if !interrupted && err == nil {
+				served.look(ctx, ps)
 			}
 		}
 	}
+}
+
+// again says what a second interrupt does.
+func (s *session) again() string {
+	if s.own {
+		return "; interrupt again to end at once"
+	}
+	return "; press again to leave it to the engine"
+}
+
+func (s *session) cancel(ctx context.Context, run client.WorkflowRun) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := s.engine.CancelWorkflow(ctx, run.GetID(), run.GetRunID()); err != nil {
+		return fail.New(fail.Unavailable, "engine: cancel", run.GetID(), "", err)
+	}
+	return nil
 }
 
 // homeVault opens the vault that lists are read from.

@@ -18,12 +18,22 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/vault"
 	"drctl/targets"
-	"drctl/targets/all"
 )
 
 // vaultsOnly is a configured platform of which nothing answers but its two
 // vaults and, when it is given, the engine.
 func vaultsOnly(t *testing.T, engine string) (file string, s *session) {
+	t.Helper()
+	return configured(t, engine, `  orders:
+    kind: postgres
+    database: shop
+    user: drctl
+    shards: {"0": {east: {address: "127.0.0.1:2", role: primary}}}
+`)
+}
+
+// configured is a platform of the targets with two vaults, made.
+func configured(t *testing.T, engine, stores string) (file string, s *session) {
 	t.Helper()
 	dir := t.TempDir()
 	key, err := vault.GenerateKey()
@@ -39,14 +49,9 @@ regions:
   east: {vault: {url: "file://%[1]s/east"}}
   west: {vault: {url: "file://%[1]s/west"}}
 targets:
-  orders:
-    kind: postgres
-    database: shop
-    user: drctl
-    shards: {"0": {east: {address: "127.0.0.1:2", role: primary}}}
-groups:
+%[3]sgroups:
   shop: {targets: [orders], gate: orders/0}
-`, dir, engine)
+`, dir, engine, stores)
 	file = filepath.Join(dir, "drctl.yaml")
 	for name, body := range map[string]string{"drctl.yaml": text, "key": key.Secret().Reveal() + "\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(body), 0o600); err != nil {
@@ -88,12 +93,8 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	drivers := map[targets.Kind]targets.Driver{}
-	for _, d := range all.Drivers(all.Options{Tools: s.p.tools, Log: s.log}) {
-		drivers[d.Kind()] = d
-	}
 	problems := func() string {
-		return strings.Join(s.groupStatus(ctx, g, "running", drivers).Problems, "\n")
+		return strings.Join(s.groupStatus(ctx, g).Problems, "\n")
 	}
 	now := time.Now().UTC()
 	cut := func(age time.Duration) targets.Cut {

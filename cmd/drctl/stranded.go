@@ -59,7 +59,7 @@ func (s *session) endStranded(ctx context.Context, want []engine.Schedule) ([]en
 			continue
 		}
 		if _, asked := served[r.Queue]; !asked {
-			served[r.Queue] = engine.Served(ctx, s.engine, r.Queue)
+			served[r.Queue] = engine.HasWorker(ctx, s.engine, r.Queue)
 		}
 		if served[r.Queue] {
 			changes = append(changes, engine.Change{ID: r.ID, Action: "left",

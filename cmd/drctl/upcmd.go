@@ -66,9 +66,26 @@ func (a *app) up(ctx context.Context, engineBin string) error {
 	return sup.Run(ctx)
 }
 
+// preflightGrace is how much longer than everything else the look at stores,
+// vaults and grants may take before drctl up says that it is up.
+const preflightGrace = 2 * time.Second
+
 // announce applies the configuration once everything is ready.
 func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.Supervisor, log *slog.Logger) {
 	begin := time.Now()
+	s, err := a.watcher(cfg, log)
+	if err != nil {
+		log.Error("up: nothing can be watched", "err", err)
+		return
+	}
+	w := newWatch(log)
+	// While engine and workers start: secrets, vaults, stores and grants.
+	looked := make(chan []problem, 1)
+	go func() {
+		ps := withoutEngine(s.problems(ctx, ""))
+		w.tell(ctx, ps)
+		looked <- ps
+	}()
 	if err := sup.WaitReady(ctx); err != nil {
 		return // Run returns the reason
 	}
@@ -87,12 +104,55 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 		case <-time.After(time.Duration(min(try, 10)) * time.Second):
 		}
 	}
-	took := time.Since(begin)
-	if a.json {
-		_ = a.printJSON(map[string]any{"up": true, "took_ns": took, "engine": cfg.Engine.Address, "regions": cfg.RegionNames()})
+	var ps []problem
+	all := true
+	select {
+	case ps = <-looked:
+	case <-time.After(preflightGrace):
+		all = false
+	case <-ctx.Done():
 		return
 	}
-	fmt.Fprintf(a.out, "drctl: up after %.1f s (engine %s, %d regions)\n", took.Seconds(), cfg.Engine.Address, len(cfg.Regions))
+	a.sayUp(cfg, time.Since(begin), ps, all)
+	if !all {
+		<-looked
+	}
+	s.watching(ctx, w, "")
+}
+
+// sayUp says that everything runs, and what is wrong all the same.
+func (a *app) sayUp(cfg *config.Config, took time.Duration, ps []problem, all bool) {
+	if a.json {
+		_ = a.printJSON(map[string]any{"up": true, "took_ns": took, "engine": cfg.Engine.Address, "regions": cfg.RegionNames(),
+			"problems": texts(ps), "problem_details": ps, "all_answered": all})
+		return
+	}
+	with := ""
+	switch {
+	case !all:
+		with = "; some stores have not answered yet: see the log and drctl status"
+	case len(ps) > 0:
+		with = ", with " + count(len(ps), "problem") + " (see the log, and drctl status): "
+		for i, p := range ps {
+			if i > 0 {
+				with += "; "
+			}
+			with += p.short()
+		}
+	}
+	fmt.Fprintf(a.out, "drctl: up after %.1f s (engine %s, %s)%s\n", took.Seconds(), cfg.Engine.Address, count(len(cfg.Regions), "region"), with)
+}
+
+// watcher is a session that looks for problems; it has no engine yet.
+func (a *app) watcher(cfg *config.Config, log *slog.Logger) (*session, error) {
+	tools, err := toolsOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	// What it cannot reach is a problem that it tells once; the clients' own
+	// lines about it, each time, are not.
+	quiet := slog.New(slog.DiscardHandler)
+	return &session{app: a, cfg: cfg, log: quiet, p: newPlatform(cfg, tools, quiet)}, nil
 }
 
 func (a *app) applyOnce(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
@@ -139,7 +199,7 @@ func (a *app) children(cfg *config.Config, self, engineBin string) ([]supervise.
 			Name:  "worker-" + region,
 			After: after,
 			Command: func(func(string) string) (*exec.Cmd, error) {
-				return exec.Command(self, "--config", cfg.File(), "--log-level", a.logLevel, "--json", "worker", "--region", region), nil
+				return exec.Command(self, "--config", cfg.File(), "--log-level", a.logLevel, "--log-format", "json", "--json", "worker", "--region", region, "--supervised"), nil
 			},
 			ReadyLine: supervise.ParseReport,
 			// It waits for an engine of the platform's own as long as that takes.

@@ -18,6 +18,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
@@ -29,6 +30,7 @@ import (
 
 func (a *app) workerCmd() *cobra.Command {
 	var region string
+	var supervised bool
 	c := &cobra.Command{
 		Use: "worker", Short: "Serve one region's task queue", Args: cobra.NoArgs,
 		Long: `Serves a region's task queue until it is stopped. Run one or more in each
@@ -36,7 +38,7 @@ region, where the region's stores and vault are near. Needs an engine: your own
 Temporal (engine.mode external), or the one that drctl up runs. With --json it
 says in one line when it serves, or why it cannot.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := a.work(cmd.Context(), region)
+			err := a.work(cmd.Context(), region, supervised)
 			if a.json && err != nil {
 				supervise.Report(a.out, "", err)
 			}
@@ -44,12 +46,18 @@ says in one line when it serves, or why it cannot.`,
 		},
 	}
 	c.Flags().StringVar(&region, "region", "", "region to serve")
+	c.Flags().BoolVar(&supervised, "supervised", false, "leave warnings of the configuration and the watch to drctl up, which started it")
+	_ = c.Flags().MarkHidden("supervised")
 	_ = c.MarkFlagRequired("region")
 	return c
 }
 
-func (a *app) work(ctx context.Context, region string) error {
-	cfg, err := a.load()
+func (a *app) work(ctx context.Context, region string, supervised bool) error {
+	load := a.load
+	if supervised {
+		load = a.loadQuietly
+	}
+	cfg, err := load()
 	if err != nil {
 		return err
 	}
@@ -93,6 +101,9 @@ func (a *app) work(ctx context.Context, region string) error {
 		supervise.Report(a.out, cfg.Regions[region].Queue, nil)
 	}
 	log.Info("worker serves", "queue", cfg.Regions[region].Queue, "engine", cfg.Engine.Address)
+	if !supervised {
+		go a.watchRegion(ctx, cfg, region, log)
+	}
 	select {
 	case <-ctx.Done():
 		log.Info("worker stops")
@@ -100,6 +111,18 @@ func (a *app) work(ctx context.Context, region string) error {
 	case err := <-fatal:
 		return fail.New(fail.Unavailable, "worker", region, "", err)
 	}
+}
+
+// watchRegion logs what is wrong in a region, and what changes of it.
+func (a *app) watchRegion(ctx context.Context, cfg *config.Config, region string, log *slog.Logger) {
+	s, err := a.watcher(cfg, log)
+	if err != nil {
+		log.Error("worker: nothing can be watched", "err", err)
+		return
+	}
+	w := newWatch(log)
+	w.tell(ctx, withoutEngine(s.problems(ctx, region)))
+	s.watching(ctx, w, region)
 }
 
 type workerOptions struct {

@@ -200,7 +200,7 @@ func (t *tailLog) Write(p []byte) (int, error) {
 			t.keep = t.keep[1:]
 		}
 		t.keep = append(t.keep, clip(line))
-		supervise.Forward(t.log, line)
+		supervise.Forward(t.log, slog.LevelInfo, line)
 	}
 }
 

@@ -23,6 +23,7 @@ type Pending struct {
 	Workflow string `json:"workflow"` // id of the workflow that asked for it
 	Activity string `json:"activity"` // its name
 	ID       string `json:"id"`
+	Queue    string `json:"queue,omitempty"`
 	// State is "scheduled" (no worker has it), "started" or "cancelling".
 	State         string    `json:"state"`
 	Attempt       int       `json:"attempt"`
@@ -34,6 +35,8 @@ type Pending struct {
 	// LastFailure is why the attempt before failed; "" when none did.
 	LastFailure string    `json:"last_failure,omitempty"`
 	LastCode    fail.Code `json:"last_code,omitempty"`
+	LastError   error     `json:"-"`                   // the same, decoded
+	LastEnded   time.Time `json:"last_ended,omitzero"` // when the attempt before ended
 	// Details is what the activity reported with its last heartbeat, as JSON;
 	// nil when it has reported nothing.
 	Details json.RawMessage `json:"details,omitempty"`
@@ -68,11 +71,11 @@ func Progress(ctx context.Context, c client.Client, workflowID string) ([]Pendin
 
 func pending(id string, a *workflowpb.PendingActivityInfo) Pending {
 	p := Pending{
-		Workflow: id, Activity: a.GetActivityType().GetName(), ID: a.GetActivityId(),
+		Workflow: id, Activity: a.GetActivityType().GetName(), ID: a.GetActivityId(), Queue: a.GetActivityOptions().GetTaskQueue().GetName(),
 		Attempt: int(a.GetAttempt()), Worker: a.GetLastWorkerIdentity(),
 		Scheduled: instant(a.GetScheduledTime()), Started: instant(a.GetLastStartedTime()),
 		LastHeartbeat: instant(a.GetLastHeartbeatTime()), NextAttempt: instant(a.GetNextAttemptScheduleTime()),
-		Details: details(a.GetHeartbeatDetails()),
+		Details: details(a.GetHeartbeatDetails()), LastEnded: instant(a.GetLastAttemptCompleteTime()),
 	}
 	switch a.GetState() {
 	case enums.PENDING_ACTIVITY_STATE_STARTED:
@@ -84,7 +87,7 @@ func pending(id string, a *workflowpb.PendingActivityInfo) Pending {
 	}
 	if f := a.GetLastFailure(); f != nil {
 		err := DecodeError(failures{}.FailureToError(f))
-		p.LastFailure, p.LastCode = err.Error(), fail.CodeOf(err)
+		p.LastFailure, p.LastCode, p.LastError = err.Error(), fail.CodeOf(err), err
 	}
 	return p
 }

@@ -74,7 +74,7 @@ func End(ctx context.Context, c client.Client, id, why string) error {
 			return nil
 		}
 		took := time.Since(began)
-		if took > endWithin || took > orphanWithin && !Served(ctx, c, info.GetTaskQueue()) {
+		if took > endWithin || took > orphanWithin && !HasWorker(ctx, c, info.GetTaskQueue()) {
 			err := c.TerminateWorkflow(ctx, id, info.GetExecution().GetRunId(), why)
 			if err != nil && serviceCode(err) != fail.NotFound {
 				return fail.New(serviceCode(err), op, id, "", err)
@@ -89,17 +89,9 @@ func End(ctx context.Context, c client.Client, id, why string) error {
 	}
 }
 
-// Served reports whether a worker has asked the queue for work within the last
-// 75 seconds. When that cannot be found out, it says yes.
-func Served(ctx context.Context, c client.Client, queue string) bool {
-	d, err := c.DescribeTaskQueue(ctx, queue, enums.TASK_QUEUE_TYPE_WORKFLOW)
-	if err != nil {
-		return true
-	}
-	for _, p := range d.GetPollers() {
-		if time.Since(instant(p.GetLastAccessTime())) < pollerAge {
-			return true
-		}
-	}
-	return false
+// HasWorker asks whether a queue has a worker. When that cannot be found out, it
+// says yes.
+func HasWorker(ctx context.Context, c client.Client, queue string) bool {
+	polled, err := Polled(ctx, c, queue)
+	return err != nil || Served(polled)
 }

@@ -251,7 +251,7 @@ func (c *child) start() (*process, error) {
 	}
 	want := c.spec.ReadyLine
 	p.output.Add(2)
-	go c.read(p, stdout, func(line string) bool {
+	go c.read(p, stdout, slog.LevelInfo, func(line string) bool {
 		if want == nil {
 			return false
 		}
@@ -263,7 +263,8 @@ func (c *child) start() (*process, error) {
 		}
 		return false
 	})
-	go c.read(p, stderr, func(string) bool { return false })
+	// What is no record there is a complaint, such as the trace of a panic.
+	go c.read(p, stderr, slog.LevelWarn, func(string) bool { return false })
 	go func() {
 		// Learn of the end without reaping, so that the pid stays ours until
 		// its group has been dealt with.
@@ -279,7 +280,7 @@ func (c *child) start() (*process, error) {
 	return p, nil
 }
 
-func (c *child) read(p *process, r io.Reader, taken func(string) bool) {
+func (c *child) read(p *process, r io.Reader, plain slog.Level, taken func(string) bool) {
 	defer p.output.Done()
 	b := bufio.NewReaderSize(r, 64<<10)
 	for {
@@ -288,7 +289,7 @@ func (c *child) read(p *process, r io.Reader, taken func(string) bool) {
 			return
 		}
 		if s := string(line); long || !taken(s) {
-			Forward(c.log, s)
+			Forward(c.log, plain, s)
 		}
 	}
 }

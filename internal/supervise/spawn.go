@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 )
@@ -36,27 +37,23 @@ func StartCmd(cmd *exec.Cmd) error {
 }
 
 // Forward writes one line of a child's output to log. A line that is a JSON
-// record of slog keeps its level, message and attributes; any other is the
-// message itself, at level info.
-func Forward(log *slog.Logger, line string) {
+// record of slog keeps its level, message, time and attributes; any other is
+// the message itself, at the level given.
+func Forward(log *slog.Logger, plain slog.Level, line string) {
 	if line == "" {
 		return
 	}
-	var m map[string]any
-	if line[0] != '{' || json.Unmarshal([]byte(line), &m) != nil {
-		log.Info(line)
-		return
-	}
+	ctx := context.Background()
+	m := record(line)
 	msg, ok := m["msg"].(string)
 	if !ok {
-		log.Info(line)
+		log.Log(ctx, plain, line)
 		return
 	}
-	level := slog.LevelInfo
-	if s, ok := m["level"].(string); ok {
-		_ = level.UnmarshalText([]byte(s))
+	level := plain
+	if s, ok := m["level"].(string); ok && level.UnmarshalText([]byte(s)) != nil {
+		level = plain
 	}
-	ctx := context.Background()
 	if !log.Enabled(ctx, level) {
 		return
 	}
@@ -73,4 +70,19 @@ func Forward(log *slog.Logger, line string) {
 		}
 	}
 	_ = log.Handler().Handle(ctx, r)
+}
+
+// record decodes a line of JSON, its numbers as they are written; nil when it
+// is none.
+func record(line string) map[string]any {
+	if line[0] != '{' {
+		return nil
+	}
+	d := json.NewDecoder(strings.NewReader(line))
+	d.UseNumber()
+	var m map[string]any
+	if d.Decode(&m) != nil {
+		return nil
+	}
+	return m
 }

@@ -187,12 +187,16 @@ func TestJoinRefusesEarly(t *testing.T) {
 	long := open(t, in)
 	run(t, long, "SET application_name = 'batch'")
 	run(t, long, "BEGIN")
-	run(t, long, "UPDATE account SET balance = 0 WHERE id = 3")
+	run(t, long, "UPDATE account /* card 4111-1111 */ SET balance = 0 WHERE id = 3")
 	if err := try(); err != nil {
 		t.Fatalf("a young transaction: %v", err)
 	}
 	time.Sleep(3200 * time.Millisecond)
-	wantCode(t, try(), fail.Stalled, "batch", "account", "idle in transaction")
+	err := try()
+	wantCode(t, err, fail.Stalled, "batch", "account", "of user "+in.User, "idle in transaction since", "last command UPDATE", "query id")
+	if strings.Contains(err.Error(), "4111") || strings.Contains(err.Error(), "SET balance") {
+		t.Errorf("the error holds somebody's statement: %v", err)
+	}
 	run(t, long, "ROLLBACK")
 
 	run(t, long, "BEGIN")
@@ -209,7 +213,7 @@ func TestJoinRefusesEarly(t *testing.T) {
 
 	bad := in
 	bad.Tables = []string{"public.account", "public.nowhere"}
-	_, err := d.Join(ctxFor(t, 5*time.Second), bad, req)
+	_, err = d.Join(ctxFor(t, 5*time.Second), bad, req)
 	wantCode(t, err, fail.NotFound, "public.nowhere")
 
 	run(t, c, "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'")

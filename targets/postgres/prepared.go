@@ -77,7 +77,7 @@ func (v *verification) fenced(ctx context.Context) ([]uint32, error) {
 			return nil, nil
 		}
 	}
-	tables, err := fenceTables(ctx, opVerify, in, v.conn)
+	tables, err := fenceTables(ctx, opVerify, in, v.conn, v.srv.version)
 	if err != nil {
 		return nil, err
 	}

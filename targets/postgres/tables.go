@@ -151,7 +151,8 @@ func (m *member) refuse(ctx context.Context) error {
 
 // blockersSQL lists holders of locks that conflict with SHARE: transactions
 // and prepared transactions older than the budget, and vacuum or schema
-// changes of any age, because their end cannot be foreseen.
+// changes of any age, because their end cannot be foreseen. The text of a
+// statement is other people's data: of it only the command's name is told.
 const blockersSQL = `
 WITH held AS (
   SELECT l.pid, l.virtualtransaction AS vxid, l.mode, l.relation::regclass::text AS rel
@@ -167,11 +168,12 @@ JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
 WHERE h.pid IS NULL AND clock_timestamp() - p.prepared > make_interval(secs => $2)
 UNION ALL
 SELECT CASE WHEN h.mode = 'RowExclusiveLock' THEN 'transaction' ELSE 'maintenance' END,
-  format('pid %s (%s)', h.pid, coalesce(nullif(a.application_name, ''), a.backend_type, 'unknown')),
-  format('transaction is %s s old, its %s statement began %s s ago: %s',
-    coalesce(round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1)::text, '?'), coalesce(a.state, 'current'),
-    coalesce(round(extract(epoch FROM clock_timestamp() - a.query_start)::numeric, 1)::text, '?'),
-    left(regexp_replace(coalesce(a.query, ''), '\s+', ' ', 'g'), 60)), h.rel, h.mode
+  format('pid %s (%s) of user %s', h.pid, coalesce(nullif(a.application_name, ''), a.backend_type, 'unknown'), coalesce(a.usename, 'unknown')),
+  format('transaction is %s s old, %s since %s s; last command %s, query id %s',
+    coalesce(round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1)::text, '?'), coalesce(a.state, 'running'),
+    coalesce(round(extract(epoch FROM clock_timestamp() - a.state_change)::numeric, 1)::text, '?'),
+    coalesce(substring(upper(a.query) FROM '^\s*(SELECT|INSERT|UPDATE|DELETE|MERGE|WITH|COPY|TRUNCATE|LOCK|VACUUM|ANALYZE|REINDEX|CLUSTER|REFRESH|CREATE|ALTER|DROP|BEGIN|START|SAVEPOINT|FETCH|EXECUTE|CALL|DO)\M'), 'unknown'),
+    coalesce(to_jsonb(a)->>'query_id', 'unknown')), h.rel, h.mode
 FROM held h JOIN pg_catalog.pg_stat_activity a ON a.pid = h.pid
 WHERE h.pid <> pg_catalog.pg_backend_pid()
   AND (h.mode <> 'RowExclusiveLock' OR clock_timestamp() - a.xact_start > make_interval(secs => $2))

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"drctl/activities"
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/targets"
+)
+
+// What runs is judged by what it said last.
+func TestJobsAreJudgedByTheirBeats(t *testing.T) {
+	now := time.Now()
+	shard := targets.ShardID{Target: "orders", Shard: "0"}
+	job := func(p engine.Pending, b activities.Beat) string {
+		t.Helper()
+		var err error
+		if p.Details, err = json.Marshal(b); err != nil {
+			t.Fatal(err)
+		}
+		p.Workflow, p.Queue = "backup/shop", "drctl.east"
+		if p.Activity == "" {
+			p.Activity = activities.TakeBaseName
+		}
+		f := facts{now: now, group: activities.Group{Name: "shop"}, engine: engineFacts{pending: []engine.Pending{p}, regions: []regionFacts{{"east", "drctl.east", now}}}}
+		return strings.Join(texts(f.judgeJobs()), "\n")
+	}
+	began := now.Add(-10 * time.Minute)
+	still := activities.Beat{Shard: shard.String(), Phase: "save", Done: 68 << 20, Moved: began}
+	moving := still
+	moving.Moved = now.Add(-time.Second)
+	refused := fail.New(fail.Denied, "base", "orders/0@east", "GRANT it", errors.New("permission denied"))
+	for _, c := range []struct {
+		name, want string
+		p          engine.Pending
+		b          activities.Beat
+	}{
+		{"a base that waits", "base of orders/0 makes no progress since " + clock(began) + " (save, 68 MiB done); see the log of its worker and of the server", engine.Pending{State: "started"}, still},
+		{"a base that moves", "", engine.Pending{State: "started"}, moving},
+		{"a base that is tried again", "base of orders/0 fails since " + clock(began) + " (attempt 3, next in 20 s): base: orders/0@east: permission denied; GRANT it",
+			engine.Pending{State: "scheduled", Attempt: 3, LastFailure: refused.Error(), LastError: refused, LastEnded: began, NextAttempt: now.Add(20 * time.Second)}, moving},
+		{"a base that no worker takes", "base of shop waits for a worker since " + clock(began), engine.Pending{State: "scheduled", Scheduled: began}, activities.Beat{}},
+		{"a check reads for long without a count", "", engine.Pending{Activity: activities.CheckVaultName, State: "started"}, still},
+	} {
+		if got := job(c.p, c.b); got != c.want {
+			t.Errorf("%s:\ngot  %q\nwant %q", c.name, got, c.want)
+		}
+	}
+}
+
+// An archiver is judged by its activity, or by those that the engine gave up.
+func TestArchiversAreJudged(t *testing.T) {
+	now := time.Now()
+	sh := activities.GroupShard{Shard: targets.ShardID{Target: "orders", Shard: "0"}, Kind: targets.Postgres, Region: "east"}
+	refused := fail.New(fail.Denied, "follow", "orders/0@east", "ALTER ROLE drctl REPLICATION", errors.New("must be replication role"))
+	began := now.Add(-10 * time.Minute)
+	pending := func(p engine.Pending, b activities.Beat) archiverFacts {
+		p.Activity = activities.FollowShardName
+		p.Details, _ = json.Marshal(b)
+		return archiverFacts{state: engine.State{Running: true, Run: engine.Run{Started: began}, Pending: []engine.Pending{p}}}
+	}
+	following := activities.Beat{Phase: activities.PhaseFollowing, Offset: 77}
+	for _, c := range []struct {
+		name      string
+		x         archiverFacts
+		archiving bool
+		want      string
+	}{
+		{"it follows", pending(engine.Pending{State: "started", Started: began, LastHeartbeat: now}, following), true, ""},
+		{"it follows again", pending(engine.Pending{State: "started", Attempt: 4, Started: began, LastHeartbeat: now, LastFailure: "x", LastError: refused}, following), true, ""},
+		{"its worker died while it followed", pending(engine.Pending{State: "scheduled", Attempt: 2, Started: began, LastEnded: now.Add(-time.Minute), LastFailure: refused.Error(), LastError: refused}, following), false,
+			"archiver of orders/0 fails since " + clock(now.Add(-time.Minute)) + " (attempt 2): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"},
+		{"it fails again and again", pending(engine.Pending{State: "scheduled", Attempt: 14, NextAttempt: now.Add(20 * time.Second), LastFailure: refused.Error(), LastError: refused}, activities.Beat{Phase: "starting", Failing: began}), false,
+			"archiver of orders/0 fails since " + clock(began) + " (attempt 14, next in 20 s): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"},
+		{"the engine gave it up and the workflow waits", archiverFacts{state: engine.State{Running: true}, streak: engine.Streak{Failures: 3, Since: began, Last: now.Add(-10 * time.Second), Err: refused}}, false,
+			"archiver of orders/0 fails since " + clock(began) + " (attempt 4, next in 20 s): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"},
+		{"there is none", archiverFacts{missing: true}, false, "orders/0: no archiver runs; start them with: drctl apply"},
+		{"it has just begun", pending(engine.Pending{State: "started", Started: now}, activities.Beat{Phase: "starting"}), false, ""},
+		{"it never begins", pending(engine.Pending{State: "started", Started: began}, activities.Beat{Phase: "starting"}), false,
+			"archiver of orders/0 has not begun since " + clock(began) + "; see the log of the worker of east"},
+	} {
+		f := facts{now: now, engine: engineFacts{archivers: map[targets.ShardID]archiverFacts{sh.Shard: c.x}, regions: []regionFacts{{"east", "drctl.east", now}}}}
+		archiving, _, p := f.judgeArchiver(sh)
+		got := ""
+		if p.Code != "" {
+			got = p.String()
+		}
+		if archiving != c.archiving || got != c.want {
+			t.Errorf("%s: archiving %v\ngot  %q\nwant %q", c.name, archiving, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,323 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"drctl/activities"
+	"drctl/internal/fail"
+	"drctl/internal/progress"
+	"drctl/internal/stream"
+	"drctl/targets"
+	"drctl/workflows"
+)
+
+// shardFacts are a shard's line of status and what is wrong with it.
+type shardFacts struct {
+	shardStatus
+	problems []problem
+}
+
+// shards judges the archive and the bases of every shard that has a log.
+func (f facts) shards() []shardFacts {
+	var out []shardFacts
+	for _, sh := range f.group.Shards {
+		var x shardFacts
+		if sh.Kind == targets.S3 {
+			x.problems = append(x.problems, f.judgeBase(sh, time.Now(), "snapshot")...)
+		} else {
+			x = f.shard(sh)
+		}
+		x.Shard = sh.Shard
+		out = append(out, x)
+	}
+	return out
+}
+
+func (f facts) shard(sh activities.GroupShard) (out shardFacts) {
+	var p problem
+	if out.Archiving, out.Archived, p = f.judgeArchiver(sh); p.Code != "" {
+		out.problems = append(out.problems, p)
+	}
+	for _, i := range f.instances {
+		if i.Shard == sh.Shard && i.Status.Writable && out.Archiving {
+			out.Behind = max(0, int64(i.Status.Position.Offset)-int64(out.Archived))
+		}
+	}
+	var bases []targets.Artifact
+	var held [][]stream.Lineage
+	late := false
+	for _, v := range f.vaults {
+		bases = append(bases, v.bases[sh.Shard]...)
+		held = append(held, v.lineages[sh.Shard])
+		late = late || v.late || v.err != nil
+	}
+	for _, b := range bases {
+		if b.Finished.After(out.NewestBase) {
+			out.NewestBase = b.Finished
+		}
+	}
+	if b, broken := stream.NeedsBase(stream.Union(held), bases); f.deep && broken {
+		out.problems = append(out.problems, problem{Code: "log-interrupted", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region,
+			What: sh.Shard.String() + ": " + b.String(), Next: baseOnTheWay(f.takingBase(), out.Archiving)})
+	}
+	if lack := outgrown(f.instances, sh.Shard, bases); f.deep && lack != "" {
+		out.problems = append(out.problems, problem{Code: "base-outgrown", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region,
+			What: sh.Shard.String() + ": " + lack, Next: baseOnTheWay(f.takingBase(), out.Archiving)})
+	}
+	out.problems = append(out.problems, f.judgeBase(sh, out.NewestBase, "base")...)
+	if len(out.problems) == 0 && f.deep && !(late && out.NewestBase.IsZero()) {
+		if p, bad := f.baseDue(sh, out.NewestBase); bad {
+			out.problems = append(out.problems, p)
+		}
+	}
+	var said []string
+	for _, p := range out.problems {
+		said = append(said, strings.TrimPrefix(p.String(), sh.Shard.String()+": "))
+	}
+	out.Problem = strings.Join(said, "; ")
+	return out
+}
+
+// judgeBase says why a shard's bases fail.
+func (f facts) judgeBase(sh activities.GroupShard, newest time.Time, what string) []problem {
+	s := f.engine.bases[sh.Shard]
+	if s.Failures == 0 {
+		return nil
+	}
+	p := problem{Code: "base-failing", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region, What: fmt.Sprintf("%s of %s fails", what, sh.Shard),
+		Since: s.Since, Detail: times(s), Next: "try again with: drctl backup now"}
+	if every := f.group.Policy.BaseEvery; what == "base" && f.deep && (newest.IsZero() || every > 0 && f.now.Sub(newest) > 2*every) {
+		p.What = fmt.Sprintf("there is no base of %s", sh.Shard)
+		if !newest.IsZero() {
+			p.What = fmt.Sprintf("the newest base of %s is %s old, one is due every %s", sh.Shard, progress.Duration(f.now.Sub(newest)), progress.Duration(every))
+		}
+		p.What += "; taking one fails"
+	}
+	return []problem{p.of(s.Err)}
+}
+
+// baseDue says that a base is missing or late, of which nothing failed.
+func (f facts) baseDue(sh activities.GroupShard, newest time.Time) (problem, bool) {
+	p := problem{Code: "base-missing", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region}
+	every := f.group.Policy.BaseEvery
+	switch age := f.now.Sub(newest); {
+	case newest.IsZero() && f.takingBase():
+		p.What = sh.Shard.String() + ": there is no base; one is being taken"
+	case newest.IsZero():
+		p.What, p.Next = sh.Shard.String()+": there is no base", "take one with: drctl backup now"
+	case every > 0 && age > 2*every:
+		p.Code, p.Severity, p.Next = "base-overdue", warning, "see why with: drctl backup now"
+		p.What = fmt.Sprintf("%s: the newest base is %s old, one is due every %s", sh.Shard, progress.Duration(age), progress.Duration(every))
+	default:
+		return p, false
+	}
+	return p, true
+}
+
+// outgrown says what the newest base lacks of a shard's primary, "" when nothing.
+func outgrown(instances []instanceStatus, shard targets.ShardID, bases []targets.Artifact) string {
+	for _, i := range instances {
+		if i.Shard == shard && i.Status.Writable {
+			if lack := targets.Outgrown(bases, i.Status.Tablespaces); lack != "" {
+				return lack
+			}
+		}
+	}
+	return ""
+}
+
+// takingBase reports whether a backup of the group runs.
+func (f facts) takingBase() bool {
+	for _, r := range f.engine.running {
+		if r.ID == f.engine.ids.Backup(f.group.Name) && r.Workflow == workflows.TakeBackupName {
+			return true
+		}
+	}
+	return false
+}
+
+// baseOnTheWay says what becomes of a log that needs a new base.
+func baseOnTheWay(taking, archiving bool) string {
+	switch {
+	case taking:
+		return "a new base is being taken"
+	case archiving:
+		return "the archiver takes a new base within minutes"
+	}
+	return "take a new base with: drctl backup now"
+}
+
+// judgeVaults says which vaults cannot be used: one line for each.
+func (f facts) judgeVaults() (out []problem) {
+	for _, v := range f.vaults {
+		if !v.policy {
+			continue
+		}
+		p := problem{Code: "vault-unavailable", Severity: critical, Subject: v.region, Region: v.region}
+		if v.err != nil {
+			out = append(out, p.vault(v))
+			continue
+		}
+		for _, err := range v.unread {
+			p.What = "the vault of " + v.region + " cannot be read whole"
+			out = append(out, p.of(err))
+		}
+		if why := v.retention.Error; why != "" {
+			out = append(out, problem{Code: "retention-breaks-off", Severity: warning, Subject: v.region, Region: v.region,
+				What: "retention of the vault of " + v.region + " breaks off, so nothing is removed from it", Why: why})
+		}
+	}
+	return out
+}
+
+// vault words why a vault cannot be opened.
+func (p problem) vault(v vaultFacts) problem {
+	p.What = "the vault of " + v.region + " cannot be opened"
+	err := v.err
+	var fe *fail.Error
+	if errors.As(err, &fe) && fe.Op == openOp(v.region) && fe.Err != nil {
+		p.Next, err = fe.Hint, fe.Err
+	}
+	return p.of(err)
+}
+
+// judgeCuts says why there is no new cut.
+func (f facts) judgeCuts() (out []problem) {
+	g := f.group
+	newest, abandoned := f.newestCut(), f.abandonedSince()
+	p := problem{Severity: critical, Subject: g.Name}
+	if n := len(abandoned); n > 0 {
+		last := abandoned[n-1]
+		p.Code, p.Next = "cuts-abandoned", "see: drctl cut show "+last.Cut.ID
+		p.What = fmt.Sprintf("%d cuts were abandoned since the newest sealed one, the last at %s", n, last.AbandonedAt.Local().Format(time.DateTime))
+		p.Why = last.Reason
+		out = append(out, p)
+	}
+	s := f.engine.cuts
+	failing := s.Failures > 0 && !s.Last.Before(newest.FencedAt)
+	// An abandoned cut fails its run too: that is said once.
+	if n := len(abandoned); failing && (n == 0 || s.Last.Sub(abandoned[n-1].AbandonedAt) > 5*time.Second) {
+		out = append(out, problem{Code: "cut-failing", Severity: critical, Subject: g.Name, What: "cuts of " + g.Name + " fail", Since: s.Since, Detail: times(s)}.of(s.Err))
+	}
+	if !f.deep {
+		return out
+	}
+	for _, v := range f.vaults {
+		if v.policy && v.newest.ID != "" && v.planErr != nil && !v.late {
+			out = append(out, problem{Code: "cut-unrecoverable", Severity: critical, Subject: v.region, Region: v.region,
+				What: "the newest cut in the vault of " + v.region + " cannot be recovered"}.of(v.planErr))
+		}
+	}
+	if newest.ID == "" {
+		if f.read() {
+			p = problem{Code: "no-cut", Severity: critical, Subject: g.Name, What: "there is no sealed cut"}
+			if !failing {
+				p.Next = "take one with: drctl cut now"
+			}
+			out = append(out, p)
+		}
+		return out
+	}
+	for _, at := range newest.Shards {
+		for _, w := range at.Warnings {
+			out = append(out, problem{Code: "cut-incomplete", Severity: warning, Subject: at.Shard.String(), What: at.Shard.String() + ": the newest cut: " + w})
+		}
+	}
+	out = append(out, f.behind(newest)...)
+	if age := f.now.Sub(newest.FencedAt); g.Policy.RPO > 0 && age > g.Policy.RPO {
+		out = append(out, problem{Code: "rpo-missed", Severity: critical, Subject: g.Name,
+			What: fmt.Sprintf("RPO objective missed: the newest sealed cut is %s old, %s allowed", progress.Duration(age), progress.Duration(g.Policy.RPO))})
+	}
+	return out
+}
+
+// read reports whether any vault of the policy was read.
+func (f facts) read() bool {
+	return slices.ContainsFunc(f.vaults, func(v vaultFacts) bool { return v.policy && v.err == nil && !v.late })
+}
+
+// newestCut is the newest cut that any vault offers.
+func (f facts) newestCut() (newest targets.Cut) {
+	for _, v := range f.vaults {
+		if v.policy && v.newest.ID > newest.ID {
+			newest = v.newest
+		}
+	}
+	return newest
+}
+
+// abandonedSince are the cuts abandoned after the newest sealed one, each once.
+func (f facts) abandonedSince() []activities.AbandonedCut {
+	newest := f.newestCut()
+	var out []activities.AbandonedCut
+	for _, v := range f.vaults {
+		for _, x := range v.abandoned {
+			if x.Cut.ID >= newest.ID {
+				out = append(out, x)
+			}
+		}
+	}
+	slices.SortFunc(out, func(x, y activities.AbandonedCut) int { return strings.Compare(x.Cut.ID, y.Cut.ID) })
+	return slices.CompactFunc(out, func(x, y activities.AbandonedCut) bool { return x.Cut.ID == y.Cut.ID })
+}
+
+// behind says which vaults fall behind. A cut is sealed when enough vaults hold
+// it: the others may fall behind for a while, but not unseen.
+func (f facts) behind(newest targets.Cut) (out []problem) {
+	for _, v := range f.vaults {
+		if !v.policy || v.err != nil || v.late {
+			continue
+		}
+		p := problem{Code: "vault-behind", Severity: warning, Subject: v.region, Region: v.region}
+		switch lag := newest.FencedAt.Sub(v.newest.FencedAt); {
+		case v.newest.ID == "":
+			p.What = fmt.Sprintf("the vault of %s holds no cut", v.region)
+		case lag > max(2*f.group.Policy.CutEvery, f.group.Policy.RPO, time.Minute):
+			p.What = fmt.Sprintf("the newest cut in the vault of %s is %s older than the newest of all", v.region, progress.Duration(lag))
+		default:
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// judgeChecks says what the vaults' checks found, and which are overdue.
+func (f facts) judgeChecks() (out []problem) {
+	every := f.group.Policy.CheckEvery
+	overdue := func(since time.Time) bool { return every > 0 && f.now.Sub(since) > 2*every }
+	for _, c := range f.checks {
+		p := problem{Severity: warning, Subject: c.region, Region: c.region}
+		if c.err != nil {
+			out = append(out, problem{Code: "checks-unread", Severity: warning, Subject: c.region, What: "the checks of the vault of " + c.region + " cannot be read"}.of(c.err))
+		}
+		newest, damaged := c.checks.Newest, c.checks.Damaged
+		if newest.Started.IsZero() {
+			for _, v := range f.vaults {
+				if v.region == c.region && v.v != nil && c.err == nil && overdue(v.v.Created()) {
+					p.Code, p.Next = "check-overdue", "see why with: drctl backup verify --vault "+c.region
+					p.What = fmt.Sprintf("the vault of %s was made at %s and has never been checked, a check is due every %s", c.region, v.v.Created().Local().Format(time.DateTime), progress.Duration(every))
+					out = append(out, p)
+				}
+			}
+			continue
+		}
+		if !damaged.Started.IsZero() {
+			since := ""
+			if damaged.Started.Before(newest.Started) {
+				since = ", and none since has read as much and found nothing"
+			}
+			out = append(out, problem{Code: "damage", Severity: critical, Subject: c.region, Region: c.region,
+				What: fmt.Sprintf("the check at %s found damage%s", damaged.Started.Local().Format(time.DateTime), since), Why: damaged.String(), Next: "see: drctl backup verify --vault " + c.region})
+		}
+		if overdue(newest.Started) {
+			p.Code, p.What = "check-overdue", fmt.Sprintf("the vault of %s was last checked at %s, a check is due every %s", c.region, newest.Started.Local().Format(time.DateTime), progress.Duration(every))
+			out = append(out, p)
+		}
+	}
+	return out
+}

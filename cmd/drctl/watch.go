@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// watchEvery is how often drctl up and a worker look for problems.
+	watchEvery = 30 * time.Second
+	// watchSoon is how often they look in the first watchBegin, when most that
+	// is wrong shows.
+	watchSoon  = 5 * time.Second
+	watchBegin = time.Minute
+	// mendedAfter is in how many looks in a row a problem must be gone before
+	// that is said: one that comes and goes is not told each time.
+	mendedAfter = 3
+)
+
+// watch keeps what was last said of every problem, so that each is logged when
+// it appears, when its reason changes and when it is gone, and not each time
+// that something is tried again.
+type watch struct {
+	log  *slog.Logger
+	said map[string]*saidProblem // by code and subject
+}
+
+type saidProblem struct {
+	problem problem
+	reasons map[string]bool // that were given for it
+	gone    int             // looks in a row in which it was not there
+}
+
+func newWatch(log *slog.Logger) *watch { return &watch{log: log, said: map[string]*saidProblem{}} }
+
+// tell logs what has changed.
+func (w *watch) tell(ctx context.Context, ps []problem) {
+	now := map[string]bool{}
+	for _, p := range ps {
+		key := p.Code + " " + p.Subject
+		if p.Code == "instance-warning" { // several of one instance
+			key += " " + reason(p)
+		}
+		now[key] = true
+		was := w.said[key]
+		if was == nil {
+			was = &saidProblem{reasons: map[string]bool{}}
+			w.said[key] = was
+		}
+		if !was.reasons[reason(p)] {
+			w.log.Log(ctx, p.level(), p.short(), p.attrs()...)
+		}
+		was.problem, was.gone, was.reasons[reason(p)] = p, 0, true
+	}
+	for key, was := range w.said {
+		if now[key] {
+			continue
+		}
+		if was.gone++; was.gone >= mendedAfter {
+			delete(w.said, key)
+			w.log.Info("no longer: "+was.problem.short(), "code", was.problem.Code, "subject", was.problem.Subject)
+		}
+	}
+}
+
+// reason is a problem's reason without the words that hold numbers, which are
+// others each time: a cut's id, a process, an age.
+func reason(p problem) string {
+	words := strings.Fields(p.Why)
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return strings.ContainsAny(w, "0123456789") }), " ")
+}
+
+// short is a problem in a few words.
+func (p problem) short() string {
+	if p.What == p.Subject {
+		return p.What + ": " + p.Why
+	}
+	return p.What
+}
+
+func (p problem) level() slog.Level {
+	if p.Severity == critical {
+		return slog.LevelError
+	}
+	return slog.LevelWarn
+}
+
+func (p problem) attrs() []any {
+	out := []any{"code", p.Code, "subject", p.Subject}
+	for _, a := range []struct{ key, value string }{{"why", p.Why}, {"detail", p.Detail}, {"next", p.Next}} {
+		if a.value != "" {
+			out = append(out, a.key, a.value)
+		}
+	}
+	if !p.Since.IsZero() {
+		out = append(out, "since", p.Since.UTC().Format(time.RFC3339))
+	}
+	return out
+}
+
+// problems asks what is cheap to ask, of every group, and judges it. With a
+// region it says what concerns that region alone.
+func (s *session) problems(ctx context.Context, region string) []problem {
+	var out []problem
+	seen := map[string]bool{} // what concerns several groups is one problem
+	for _, name := range s.cfg.GroupNames() {
+		g, err := s.p.Group(name)
+		if err != nil {
+			out = append(out, problem{Code: "configuration", Severity: critical, Subject: name, What: "the group " + name + " cannot be described"}.of(err))
+			continue
+		}
+		for _, p := range s.gather(ctx, g, scope{shallow: true, region: region}).judge() {
+			home := p.Region
+			if home == "" {
+				home = g.Home
+			}
+			if p.Code == "cut-retried" {
+				continue // that the cut fails in the end is said, once
+			}
+			if key := p.Code + " " + p.Subject + " " + p.Why; !seen[key] && (region == "" || region == home) {
+				seen[key] = true
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// watching looks for problems until ctx ends. The engine is dialled anew when
+// it has been away.
+func (s *session) watching(ctx context.Context, w *watch, region string) {
+	defer s.close()
+	begin := time.Now()
+	for {
+		every := watchEvery
+		if time.Since(begin) < watchBegin {
+			every = watchSoon
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(every):
+		}
+		if s.engine == nil {
+			s.redial(ctx)
+		}
+		ps := s.problems(ctx, region)
+		if ctx.Err() != nil {
+			return // what did not answer was cut off
+		}
+		w.tell(ctx, ps)
+	}
+}
+
+func (s *session) redial(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, instanceLimit)
+	defer cancel()
+	s.engine, s.engineErr = dial(ctx, s.cfg, slog.New(slog.DiscardHandler))
+}
+
+// withoutEngine are the problems that can be told before there is an engine.
+func withoutEngine(ps []problem) []problem {
+	var out []problem
+	for _, p := range ps {
+		if p.Code != "engine-unreachable" {
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"drctl/config"
+	"drctl/internal/engine/enginetest"
+	"drctl/internal/fail"
+	"drctl/internal/supervise"
+)
+
+// What goes wrong is logged when it begins, when its reason is another, and
+// when it is over: not each time that it is tried again.
+func TestWatchLogsChangesAlone(t *testing.T) {
+	var buf bytes.Buffer
+	w := newWatch(slog.New(slog.NewTextHandler(&buf, nil)))
+	lines := func(ps ...problem) int {
+		t.Helper()
+		buf.Reset()
+		w.tell(t.Context(), ps)
+		return strings.Count(buf.String(), "\n")
+	}
+	failing := func(why string) problem {
+		return problem{Code: "archiver-failing", Severity: critical, Subject: "orders/0", What: "archiver of orders/0 fails"}.of(fail.New(fail.Denied, "follow", "orders/0", "grant it", errors.New(why)))
+	}
+	other := problem{Code: "vault-unavailable", Severity: warning, Subject: "east", What: "the vault of east cannot be opened"}
+	for i, step := range []struct {
+		ps   []problem
+		want int
+	}{
+		{nil, 0},
+		{[]problem{failing("pid 11 is in the way")}, 1},
+		{[]problem{failing("pid 12 is in the way")}, 0}, // the same, tried again
+		{[]problem{failing("connection refused")}, 1},
+		{[]problem{failing("pid 13 is in the way")}, 0}, // said before
+		{[]problem{failing("connection refused"), other}, 1},
+		{[]problem{other}, 0},
+		{[]problem{failing("connection refused"), other}, 0}, // it comes and goes
+		{[]problem{other}, 0},
+		{[]problem{other}, 0},
+		{[]problem{other}, 1}, // it is gone
+		{[]problem{failing("connection refused"), other}, 1},
+	} {
+		if n := lines(step.ps...); n != step.want {
+			t.Errorf("step %d: %d lines, want %d:\n%s", i, n, step.want, &buf)
+		}
+	}
+	for _, want := range []string{"level=ERROR", `msg="archiver of orders/0 fails"`, "code=archiver-failing", "subject=orders/0", `why="follow: orders/0: connection refused"`, `next="grant it"`} {
+		if !strings.Contains(buf.String(), want) {
+			t.Errorf("%s is not in %s", want, &buf)
+		}
+	}
+}
+
+// drctl up says what is wrong when it says that it is up, and logs it at its
+// own level; its workers' lines keep theirs, and are records of their own.
+func TestUpSaysWhatIsWrong(t *testing.T) {
+	l, address := freePort(t)
+	_ = l.Close()
+	file, s := vaultsOnly(t, fmt.Sprintf("{address: %q}", address))
+	if err := os.RemoveAll(filepath.Join(filepath.Dir(file), "west")); err != nil {
+		t.Fatal(err)
+	}
+	var out, logged lockedBuffer
+	a := newApp(&out, &logged)
+	a.logLevel = "warn"
+	log, err := a.logger()
+	if err != nil {
+		t.Fatal(err)
+	}
+	children, err := a.children(s.cfg, asDrctl(t), enginetest.Bin(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sup, err := supervise.New(supervise.Options{StateDir: s.cfg.StateDir, Children: children, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	go func() { done <- sup.Run(ctx) }()
+	go func() { a.announce(ctx, s.cfg, sup, log); done <- nil }()
+	out.eventuallySays(t, "drctl: up after")
+	for _, w := range []string{"2 regions), with 2 problems", "orders/0@east", "the vault of west cannot be opened"} {
+		if !strings.Contains(out.String(), w) {
+			t.Errorf("it does not say %q:\n%s", w, out.String())
+		}
+	}
+	logged.eventuallySays(t, "level=ERROR msg=\"the vault of west cannot be opened\"")
+	logged.eventuallySays(t, "level=ERROR msg=\"orders/0@east: probe: ")
+	logged.eventuallySays(t, "level=ERROR msg=\"archiver of orders/0 fails\"")
+	cancel()
+	<-done
+	<-done
+	if s := logged.String(); strings.Contains(s, `msg="time=`) || strings.Contains(s, `msg="{`) || strings.Contains(s, "level=INFO") {
+		t.Errorf("lines are wrapped, or below the level asked for:\n%s", s)
+	}
+}
+
+// A worker's warnings come through drctl up --log-level warn, with their level
+// and their attributes.
+func TestWorkersWarningsComeThrough(t *testing.T) {
+	file, _ := vaultsOnly(t, "{mode: external, address: 127.0.0.1:1}")
+	cfg, err := config.Load(file, os.LookupEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logged lockedBuffer
+	a := newApp(&logged, &logged)
+	a.logLevel = "warn"
+	children, err := a.children(cfg, asDrctl(t), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := a.logger()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sup, err := supervise.New(supervise.Options{StateDir: cfg.StateDir, Children: children, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- sup.Run(ctx) }()
+	logged.eventuallySays(t, `level=WARN msg="the engine does not answer; trying again" child=worker-east address=127.0.0.1:1`)
+	cancel()
+	<-done
+	if strings.Contains(logged.String(), "level=INFO") {
+		t.Errorf("what is below the level asked for:\n%s", logged.String())
+	}
+}
+
+// Lines for people are made from the same value as those for machines.
+func TestProblemsAsLines(t *testing.T) {
+	at := time.Now().Add(-time.Minute)
+	p := problem{What: "archiver of orders/0 fails", Since: at, Detail: attempts(14, at.Add(80*time.Second), at.Add(time.Minute))}.of(
+		fail.New(fail.Denied, "follow", "orders/0@east", "ALTER ROLE drctl REPLICATION", errors.New("must be replication role")))
+	want := "archiver of orders/0 fails since " + clock(at) + " (attempt 14, next in 20 s): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"
+	if p.String() != want {
+		t.Errorf("got  %s\nwant %s", p, want)
+	}
+	if s := (problem{What: "there is no sealed cut", Next: "take one with: drctl cut now"}).String(); s != "there is no sealed cut; take one with: drctl cut now" {
+		t.Error(s)
+	}
+}

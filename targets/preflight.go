@@ -1,0 +1,24 @@
+package targets
+
+import "context"
+
+// Preflighter is the part of a driver that can say beforehand what its user
+// may not do, instead of one denied call at a time.
+type Preflighter interface {
+	// Preflight lists every right that the instance's user lacks for what
+	// drctl does with it, and changes nothing. An error means that the
+	// instance could not be asked.
+	Preflight(ctx context.Context, in Instance, need Needs) ([]Lack, error)
+}
+
+// Needs say what drctl will do with an instance.
+type Needs struct {
+	Group string // that the shard belongs to
+}
+
+// Lack is a missing right.
+type Lack struct {
+	What string `json:"what"` // "EXECUTE on pg_create_restore_point(text)"
+	For  string `json:"for"`  // what fails without it: "cuts"
+	Fix  string `json:"fix"`  // the statement that grants it
+}
