@@ -31,9 +31,9 @@ type zeroReader struct{}
 
 func (zeroReader) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// plantChunk writes a chunk that says it holds [from, to), sealed as one that an
+// plantSealed writes a chunk that says it holds [from, to), sealed as one that an
 // archiver wrote.
-func plantChunk(t *testing.T, v *vault.Vault, lineage string, from, to uint64, body io.Reader) string {
+func plantSealed(t *testing.T, v *vault.Vault, lineage string, from, to uint64, body io.Reader) string {
 	t.Helper()
 	now := time.Now()
 	key := vault.ChunkKey(shard, lineage, from, to, now)
@@ -55,10 +55,10 @@ func TestPlantedChunks(t *testing.T) {
 	s, _ := testSet(t, 1, 1)
 	v := s.Vaults[0]
 	const lineage = "L"
-	plantChunk(t, v, lineage, 0, 100, zeros(100))
-	huge := plantChunk(t, v, lineage, 50, 1<<62, zeros(10)) // reaches farthest
-	bomb := plantChunk(t, v, lineage, 100, 200, zeros(256<<20))
-	short := plantChunk(t, v, lineage, 200, 200+vault.MaxChunk, zeros(10))
+	plantSealed(t, v, lineage, 0, 100, zeros(100))
+	huge := plantSealed(t, v, lineage, 50, 1<<62, zeros(10)) // reaches farthest
+	bomb := plantSealed(t, v, lineage, 100, 200, zeros(256<<20))
+	short := plantSealed(t, v, lineage, 200, 200+vault.MaxChunk, zeros(10))
 
 	read := func(from, to uint64) (n int64, err error) {
 		r, err := Open(ctx, v, shard, targets.Span{Lineage: lineage, From: from, To: to})
@@ -125,7 +125,7 @@ func TestDamagedOrigin(t *testing.T) {
 		if err := v.PutSealed(ctx, vault.OriginKey(shard, l), nil, body); err != nil {
 			t.Fatal(err)
 		}
-		plantChunk(t, v, l, 1, 5, zeros(4))
+		plantSealed(t, v, l, 1, 5, zeros(4))
 	}
 	ls, err := Load(ctx, v, shard)
 	if err != nil || len(ls) != 4 {
