@@ -155,7 +155,7 @@ func (r *restoreRun) untar(ctx context.Context) (err error) {
 			return r.streamFault(err)
 		}
 		name := filepath.Clean(h.Name)
-		switch odd := name == fileTblMap || h.Typeflag == tar.TypeSymlink && name != "pg_wal"; {
+		switch odd := name == fileTblMap && h.Size > 0 || h.Typeflag == tar.TypeSymlink && name != "pg_wal"; {
 		case odd:
 			err = r.refuse(fail.Unsupported, "choose a base that was taken from the files (method files)", "the base holds %s, and so not the data that this leads to", name)
 		case h.Typeflag == tar.TypeDir:
