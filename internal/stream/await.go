@@ -130,7 +130,7 @@ func await(parent context.Context, set vault.Set, watches []*watch, poll time.Du
 	for i, w := range watches {
 		go w.keepAsking(ctx, i, poll, answers)
 	}
-	q := quorum{watches: watches, need: min(max(set.Durability, 1), len(watches)), begin: time.Now(),
+	q := quorum{watches: watches, need: set.Need(), begin: time.Now(),
 		known: make([]heard, len(watches)), asked: make([]bool, len(watches))}
 	var late, baseless <-chan time.Time
 	for {
