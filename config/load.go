@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"drctl/internal/fail"
+	"drctl/internal/trust"
 )
 
 // maxFile bounds a configuration file.
@@ -22,13 +23,20 @@ const maxFile = 4 << 20
 
 // Load reads, checks and resolves a file. env answers {env: NAME} references
 // and may be nil. The error is a *fail.Error: not-found, denied, or invalid
-// with an Errors as its cause. Warnings are left in the result.
+// with an Errors as its cause. For root a file that another user owns or may
+// write is denied. Warnings are left in the result.
 func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fileError(path, err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && os.Geteuid() == 0 {
+		// It may name commands that are run.
+		if err := trust.Owned("config: read", path, info); err != nil {
+			return nil, err
+		}
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, fileError(path, err)

@@ -15,6 +15,7 @@ import (
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/progress"
+	"drctl/internal/trust"
 )
 
 // app is what every command shares: where it prints, and the global flags.
@@ -82,10 +83,16 @@ func (a *app) findConfig() (string, error) {
 	if p := os.Getenv("DRCTL_CONFIG"); p != "" {
 		return p, nil
 	}
-	for _, p := range []string{"drctl.yaml", "/etc/drctl/drctl.yaml"} {
-		if _, err := os.Stat(p); err == nil {
-			return filepath.Abs(p)
+	const here = "drctl.yaml"
+	if info, err := os.Stat(here); err == nil {
+		// Nobody named it: in a directory of all it may be anybody's.
+		if err := trust.Owned("configuration", here, info); err != nil {
+			return "", err
 		}
+		return filepath.Abs(here)
+	}
+	if p := "/etc/drctl/drctl.yaml"; fileExists(p) {
+		return p, nil
 	}
 	return "", fail.New(fail.NotFound, "configuration", "drctl.yaml", "name one with --config; config/example.yaml is an annotated start", errors.New("no configuration file was found"))
 }

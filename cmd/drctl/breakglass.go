@@ -16,6 +16,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
+	"drctl/internal/trust"
 	"drctl/internal/vault"
 	"drctl/targets"
 	"drctl/workflows"
@@ -83,6 +84,43 @@ func readSecretFile(path, flag string) (targets.Secret, error) {
 		return targets.Secret{}, fail.New(fail.NotFound, "read secret", path, "", err)
 	}
 	return targets.NewSecret(strings.TrimSpace(string(b))), nil
+}
+
+// privateDir is where a command without a configuration works, and the mode of
+// that directory: nobody else may put anything there. Root's can be traversed,
+// because its servers run as another user.
+func privateDir() (dir string, mode os.FileMode, err error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/drctl", 0o711, nil
+	}
+	state := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(state) {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", 0, fail.New(fail.Invalid, "restore: working directory", "", "name one with --sandbox-dir", err)
+		}
+		state = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(state, "drctl"), 0o700, nil
+}
+
+// makePrivateDir makes it, or takes it when it is there and is this user's.
+func makePrivateDir() error {
+	const op, hint = "restore: working directory", "name another with --sandbox-dir"
+	dir, mode, err := privateDir()
+	if err != nil {
+		return err
+	}
+	err = os.MkdirAll(filepath.Dir(dir), 0o755)
+	if err == nil {
+		if err = os.Mkdir(dir, mode); errors.Is(err, os.ErrExist) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return fail.New(fail.Denied, op, dir, hint, err)
+	}
+	return trust.Dir(op, dir)
 }
 
 // vaultPlatform is a platform of which only a vault is left.

@@ -138,7 +138,7 @@ func (w *world) settled(t *testing.T) {
 			Running, Problems []string
 		}](t, r.out)[0]
 		for _, id := range st.Running {
-			if !strings.HasPrefix(id, "cut/") {
+			if !strings.Contains(id, ":cut/") {
 				return errors.New(id + " runs")
 			}
 		}

@@ -85,7 +85,7 @@ configuration either: nothing but the vault, the key and the programs.`,
 	f.goal(plan)
 	f.goal(run)
 	f.glass(run)
-	run.Flags().StringVar(&f.sandboxDir, "sandbox-dir", "", "directory of the sandboxes, with --engine embedded or --vault-url")
+	run.Flags().StringVar(&f.sandboxDir, "sandbox-dir", "", "directory of the sandboxes, with --engine embedded or --vault-url (default then: /var/lib/drctl for root, else ~/.local/state/drctl)")
 	run.Flags().BoolVar(&f.yes, "yes", false, "do not ask before writing into instances")
 	run.Flags().BoolVar(&f.quick, "quick", false, "leave out the checks that read every byte")
 	c.AddCommand(plan, run)
@@ -150,7 +150,9 @@ func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Va
 		}
 		work := f.sandboxDir
 		if work == "" {
-			work = filepath.Join(os.TempDir(), "drctl")
+			if work, _, err = privateDir(); err != nil {
+				return planned{}, nil, nil, err
+			}
 		}
 		v, err := f.place.open(ctx, tools, "", log)
 		if err != nil {
@@ -305,6 +307,11 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	}
 	if f.into == restore.Instances && !f.yes {
 		if err := confirm(a, r.plan.Goal.Group); err != nil {
+			return err
+		}
+	}
+	if f.place.url != "" && f.sandboxDir == "" {
+		if err := makePrivateDir(); err != nil {
 			return err
 		}
 	}

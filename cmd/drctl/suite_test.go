@@ -141,7 +141,7 @@ func testApply(t *testing.T, w *world) {
 		n := map[string]int{}
 		for _, c := range decode[[]struct{ ID, Action string }](t, w.must(t, "apply", "--json", "-c", config)) {
 			n[c.Action]++
-			if strings.HasPrefix(c.ID, "archive/") && c.Action != "kept" {
+			if strings.Contains(c.ID, ":archive/") && c.Action != "kept" {
 				t.Errorf("apply %s %s", c.Action, c.ID)
 			}
 		}

@@ -19,6 +19,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/supervise"
+	"drctl/internal/trust"
 )
 
 func (a *app) upCmd() *cobra.Command {
@@ -159,11 +160,11 @@ func findEngine(hint string) (string, error) {
 	}
 	if self, err := os.Executable(); err == nil {
 		if p := filepath.Join(filepath.Dir(self), "drctl-engine"); fileExists(p) {
-			return p, nil
+			return p, trust.Program("engine", p)
 		}
 	}
 	if p, err := exec.LookPath("drctl-engine"); err == nil {
-		return p, nil
+		return p, trust.Program("engine", p)
 	}
 	return "", fail.New(fail.NotFound, "engine", "drctl-engine", "build it with make tools, or name it with --engine-bin", errors.New("the program is neither beside drctl nor in PATH"))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/trust"
 )
 
 const recordName = "sandbox.json"
@@ -99,6 +101,9 @@ func Create(_ context.Context, o Options) (*Box, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, ioError("sandbox: create", root, err)
 	}
+	if err := trust.Dir("sandbox: create", root); err != nil {
+		return nil, err
+	}
 	dir := filepath.Join(root, o.ID)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		if errors.Is(err, os.ErrExist) {
@@ -121,12 +126,16 @@ func Create(_ context.Context, o Options) (*Box, error) {
 }
 
 // Open opens a sandbox by its directory. A directory without a record is not
-// a sandbox: not-found.
+// a sandbox: not-found. One that another user made is denied: its record names
+// processes to kill.
 func Open(dir string) (*Box, error) {
-	b, err := os.ReadFile(filepath.Join(dir, recordName))
+	b, err := readRecord(dir)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, fail.New(fail.NotFound, "sandbox: open", dir, "list the sandboxes with: drctl sandbox list", err)
+		}
+		if fail.Is(err, fail.Denied) {
+			return nil, err
 		}
 		return nil, ioError("sandbox: open", dir, err)
 	}
@@ -137,12 +146,44 @@ func Open(dir string) (*Box, error) {
 	return x, nil
 }
 
+// readRecord reads the record of a directory, both of which must be of this
+// user or root alone.
+func readRecord(dir string) ([]byte, error) {
+	const op = "sandbox: open"
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() { // a link leads anywhere
+		return nil, os.ErrNotExist
+	}
+	if err := trust.Owned(op, dir, info); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, recordName), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err = f.Stat(); err != nil {
+		return nil, err
+	}
+	if err := trust.Owned(op, f.Name(), info); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(f)
+}
+
 // List opens every sandbox below root, oldest first.
 func List(root string) ([]*Box, error) {
-	es, err := os.ReadDir(root)
+	err := trust.Dir("sandbox: list", root)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
+	if fail.Is(err, fail.Denied) {
+		return nil, err
+	}
+	es, err := os.ReadDir(root)
 	if err != nil {
 		return nil, ioError("sandbox: list", root, err)
 	}

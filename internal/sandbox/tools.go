@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"drctl/internal/fail"
+	"drctl/internal/trust"
 )
 
 // Tools are the programs that sandboxes need, and the user that runs them
@@ -25,10 +26,11 @@ type Tools struct {
 }
 
 // FindTools completes the hint: what it does not name is looked for beside
-// the running program, in bin/ of the working directory and those above it,
-// in PATH, and in Debian's directories. A tool that is nowhere stays empty;
-// using it is an error that names the package to install. A tool that the
-// hint names and that does not exist is an error here.
+// the running program, in PATH, and in Debian's directories, never in the
+// working directory, where others may put things. A tool that is nowhere stays
+// empty; using it is an error that names the package to install. A tool that the
+// hint names and that does not exist is an error here, and so is, for root, one
+// that another user owns or may write.
 func FindTools(hint Tools) (Tools, error) {
 	t := hint
 	if t.RunAs == "" {
@@ -42,30 +44,44 @@ func FindTools(hint Tools) (Tools, error) {
 			if _, err := os.Stat(*x.into); err != nil {
 				return t, fail.New(fail.NotFound, "find tools", *x.into, "correct sandbox.tools in the configuration", err)
 			}
+		} else {
+			*x.into = find(x.name)
+		}
+		if *x.into == "" {
 			continue
 		}
-		*x.into = find(x.name)
+		if err := trust.Program("find tools", *x.into); err != nil {
+			return t, err
+		}
 	}
 	if t.PostgresBin != "" {
 		if _, err := os.Stat(filepath.Join(t.PostgresBin, "postgres")); err != nil {
 			return t, fail.New(fail.NotFound, "find tools", t.PostgresBin, "name the directory of the PostgreSQL programs", err)
 		}
+	} else {
+		t.PostgresBin = findPostgres()
+	}
+	if t.PostgresBin == "" {
 		return t, nil
 	}
+	return t, trust.Program("find tools", filepath.Join(t.PostgresBin, "postgres"))
+}
+
+// findPostgres finds the newest PostgreSQL; "" when there is none.
+func findPostgres() string {
 	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
 	slices.SortFunc(dirs, func(a, b string) int { return major(b) - major(a) })
 	for _, d := range dirs {
 		if _, err := os.Stat(filepath.Join(d, "postgres")); err == nil {
-			t.PostgresBin = d
-			return t, nil
+			return d
 		}
 	}
 	if p, err := exec.LookPath("postgres"); err == nil {
 		if p, err = filepath.EvalSymlinks(p); err == nil {
-			t.PostgresBin = filepath.Dir(p)
+			return filepath.Dir(p)
 		}
 	}
-	return t, nil
+	return ""
 }
 
 func major(dir string) int {
@@ -74,25 +90,18 @@ func major(dir string) int {
 }
 
 func find(name string) string {
-	var dirs []string
 	if exe, err := os.Executable(); err == nil {
-		dirs = append(dirs, filepath.Dir(exe))
-	}
-	if wd, err := os.Getwd(); err == nil {
-		for d := wd; ; d = filepath.Dir(d) {
-			dirs = append(dirs, filepath.Join(d, "bin"))
-			if d == filepath.Dir(d) || exists(filepath.Join(d, "go.mod")) {
-				break
-			}
-		}
-	}
-	for _, d := range dirs {
-		if p := filepath.Join(d, name); exists(p) {
+		if p := filepath.Join(filepath.Dir(exe), name); exists(p) {
 			return p
 		}
 	}
-	if p, err := exec.LookPath(name); err == nil {
+	if p, err := exec.LookPath(name); err == nil { // never a relative one
 		return p
+	}
+	for _, d := range []string{"/usr/local/bin", "/usr/bin"} { // a service's PATH may be short
+		if p := filepath.Join(d, name); exists(p) {
+			return p
+		}
 	}
 	return ""
 }

@@ -27,6 +27,21 @@ import (
 // The password of every test server's users.
 const Password = "test-secret"
 
+// The tools that make builds lie in bin/ of the checkout, where drctl does not
+// look by itself: tests and what they start find them in PATH.
+func init() {
+	dir, err := os.Getwd()
+	for ; err == nil; dir = filepath.Dir(dir) {
+		if _, serr := os.Stat(filepath.Join(dir, "go.mod")); serr == nil {
+			_ = os.Setenv("PATH", filepath.Join(dir, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
+			return
+		}
+		if dir == filepath.Dir(dir) {
+			return
+		}
+	}
+}
+
 // Tools finds the servers and fails the test when one is missing.
 func Tools(t testing.TB) sandbox.Tools {
 	t.Helper()
