@@ -14,7 +14,7 @@ import (
 func Child(name string, o EmbeddedOptions) supervise.Child {
 	return supervise.Child{
 		Name:        name,
-		Command:     func(func(string) string) (*exec.Cmd, error) { return exec.Command(o.Bin, o.Args()...), nil },
+		Command:     func(func(string) string) (*exec.Cmd, error) { return o.command(), nil },
 		StopTimeout: 15 * time.Second,
 		ReadyLine:   supervise.ParseReport,
 		Health: func(ctx context.Context, address string) error {

@@ -36,6 +36,19 @@ func (o EmbeddedOptions) Args() []string {
 	return []string{"--dir", o.Dir, "--port", strconv.Itoa(o.Port), "--namespace", o.namespace()}
 }
 
+// command is the engine's, with as much of the environment as it needs: the
+// rest may hold secrets.
+func (o EmbeddedOptions) command() *exec.Cmd {
+	cmd := exec.Command(o.Bin, o.Args()...)
+	cmd.Env = []string{}
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK"} {
+		if v, ok := os.LookupEnv(name); ok {
+			cmd.Env = append(cmd.Env, name+"="+v)
+		}
+	}
+	return cmd
+}
+
 func (o EmbeddedOptions) namespace() string {
 	if o.Namespace == "" {
 		return DefaultNamespace
@@ -82,7 +95,7 @@ func startOnce(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	cmd := exec.Command(o.Bin, o.Args()...)
+	cmd := o.command()
 	// Its own group, so that a Ctrl-C at a terminal reaches it through us, in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	stdin, err := cmd.StdinPipe()

@@ -10,14 +10,13 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"syscall"
 
 	"google.golang.org/grpc/credentials"
 
 	"drctl/internal/fail"
+	"drctl/internal/trust"
 )
 
 const (
@@ -86,7 +85,7 @@ func notOurs(dir string) error {
 	name := "another user"
 	for at := dir; ; at = filepath.Dir(at) { // the nearest directory that can be looked at
 		if info, err := os.Stat(at); err == nil {
-			name = userName(ownerOf(info))
+			name = trust.UserName(ownerOf(info))
 			break
 		}
 		if at == filepath.Dir(at) {
@@ -95,14 +94,6 @@ func notOurs(dir string) error {
 	}
 	return fail.New(fail.Denied, "engine: open", dir, "run drctl as that user",
 		fmt.Errorf("permission denied: this engine belongs to %s and serves that user alone", name))
-}
-
-func userName(uid int) string {
-	id := strconv.Itoa(uid)
-	if u, err := user.LookupId(id); err == nil {
-		return u.Username
-	}
-	return "user " + id
 }
 
 // identityCredentials read the certificate anew for each connection, so that a

@@ -242,6 +242,21 @@ func TestClientsTakeUpTheCertificateOfARestartedEngine(t *testing.T) {
 	})
 }
 
+// The environment may hold every secret of the platform: the engine needs none.
+func TestEngineGetsNoSecretsOfTheEnvironment(t *testing.T) {
+	t.Setenv("DRCTL_VAULT_SECRET_KEY", "sesame-open-3f9a")
+	o := enginetest.Options(t)
+	e := enginetest.Start(t, o)
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", e.Proc.Pid))
+	if err != nil || len(env) == 0 || strings.Contains(string(env), "sesame") {
+		t.Errorf("started by a command: %q %v", env, err)
+	}
+	cmd, err := engine.Child("engine", o).Command(nil)
+	if err != nil || cmd.Env == nil || strings.Contains(strings.Join(cmd.Env, " "), "sesame") {
+		t.Errorf("started by drctl up: %q %v", cmd.Env, err)
+	}
+}
+
 // A user who may read everything does not work for another's engine.
 func TestEngineOfAnotherUserIsNotUsed(t *testing.T) {
 	if os.Geteuid() != 0 {
