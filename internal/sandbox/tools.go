@@ -51,15 +51,15 @@ func FindTools(hint Tools) (Tools, error) {
 		} else {
 			*x.into = find(x.name)
 		}
+		if *x.into == "" && x.name == "redis-server" {
+			*x.into = find("valkey-server")
+		}
 		if *x.into == "" {
 			continue
 		}
 		if err := trust.Program("find tools", *x.into); err != nil {
 			return t, err
 		}
-	}
-	if t.RedisServer == "" {
-		t.RedisServer = find("valkey-server")
 	}
 	if t.PostgresBin != "" {
 		if _, err := os.Stat(filepath.Join(t.PostgresBin, "postgres")); err != nil {

@@ -16,7 +16,8 @@ import (
 )
 
 // Owned checks that a file or directory belongs to this user or to root, and
-// that neither its group nor others may write it. Denied when it is not so.
+// that neither others nor its group may write it, but for the owner's private
+// group, which has the owner's number. Denied when it is not so.
 func Owned(op, path string, info fs.FileInfo) error { return owned(op, path, info, -1) }
 
 func owned(op, path string, info fs.FileInfo, also int) error {
@@ -29,7 +30,11 @@ func owned(op, path string, info fs.FileInfo, also int) error {
 		return fail.New(fail.Denied, op, path, fmt.Sprintf("run drctl as %s, or give it to %s with chown if you trust it", UserName(uid), UserName(self)),
 			fmt.Errorf("it belongs to %s, and drctl runs as %s", UserName(uid), UserName(self)))
 	}
-	if info.Mode().Perm()&0o022 != 0 {
+	others := fs.FileMode(0o022)
+	if st.Gid == st.Uid { // a group of the owner alone, as many systems give every user
+		others = 0o002
+	}
+	if info.Mode().Perm()&others != 0 {
 		return fail.New(fail.Denied, op, path, "chmod go-w "+path, fmt.Errorf("others than its owner may write it (mode %04o)", info.Mode().Perm()))
 	}
 	return nil

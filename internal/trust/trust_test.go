@@ -31,7 +31,7 @@ func TestOwned(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("ours", "")
-	for _, mode := range []os.FileMode{0o664, 0o646, 0o666} {
+	for _, mode := range []os.FileMode{0o646, 0o666} {
 		if err := os.Chmod(file, mode); err != nil {
 			t.Fatal(err)
 		}
@@ -40,6 +40,14 @@ func TestOwned(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // only root can make another user's file
 	}
+	if err := os.Chmod(file, 0o664); err != nil {
+		t.Fatal(err)
+	}
+	check("writable by the owner's private group", "")
+	if err := os.Chown(file, -1, 65534); err != nil {
+		t.Fatal(err)
+	}
+	check("writable by another group", fail.Denied)
 	if err := os.Chmod(file, 0o600); err != nil {
 		t.Fatal(err)
 	}
