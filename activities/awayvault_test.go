@@ -138,7 +138,12 @@ func heldBy(t *testing.T, set vault.Set, shard targets.ShardID, at targets.Posit
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if _, err := stream.WaitDurable(ctx, set, shard, at, 50*time.Millisecond); err != nil {
+	start, ok, err := stream.Began(ctx, set.Vaults, shard, at.Lineage)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	from := targets.Position{Kind: at.Kind, Lineage: at.Lineage, Offset: start}
+	if _, err := stream.AwaitDurable(ctx, set, shard, from, at, 50*time.Millisecond, nil); err != nil {
 		t.Fatal(err)
 	}
 }
