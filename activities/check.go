@@ -51,7 +51,7 @@ func (a *Activities) check(parent context.Context, in CheckIn) (CheckOut, error)
 		}
 	}
 	err = SaveCheck(ctx, a.Platform, g, out) // whole
-	out.Findings = worst(out.Findings)
+	out.Findings = worst(out.Findings, maxListed)
 	return out, err
 }
 
@@ -62,8 +62,8 @@ const (
 	maxText   = 1024
 )
 
-// worst are the findings that cross the boundary, the failed ones first.
-func worst(all []targets.Finding) []targets.Finding {
+// worst are the first n findings, the failed ones first, with texts cut short.
+func worst(all []targets.Finding, n int) []targets.Finding {
 	rank := map[targets.Severity]int{targets.Failed: 0, targets.Warned: 1}
 	of := func(f targets.Finding) int {
 		if r, ok := rank[f.Severity]; ok {
@@ -73,7 +73,7 @@ func worst(all []targets.Finding) []targets.Finding {
 	}
 	all = slices.Clone(all)
 	slices.SortStableFunc(all, func(a, b targets.Finding) int { return of(a) - of(b) })
-	all = all[:min(len(all), maxListed)]
+	all = all[:min(len(all), n)]
 	for i := range all {
 		for _, text := range []*string{&all[i].Expected, &all[i].Got, &all[i].Detail} {
 			if len(*text) > maxText {

@@ -13,8 +13,15 @@ import (
 	"drctl/targets"
 )
 
+// maxSaved is how many findings a report keeps, the worst ones: a vault that is
+// damaged all over has one for each of its objects, and a report is read whole.
+const maxSaved = 10_000
+
 // SaveCheck keeps the outcome of a check where status finds it.
 func SaveCheck(ctx context.Context, p Platform, g Group, out CheckOut) error {
+	if len(out.Findings) > maxSaved {
+		out.Findings = worst(out.Findings, maxSaved)
+	}
 	return saveReport(ctx, p, g, CheckReports, out.Started.UTC().Format("20060102T150405.000Z")+checkSuffix(g.Name, out.Region), out)
 }
 

@@ -236,7 +236,11 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 	goal.Order, goal.Destinations = rec.Order, map[string]restore.Destination{}
 	for target, byShard := range rec.Destinations {
 		for sh, d := range byShard {
-			goal.Destinations[target+"/"+sh] = restore.Destination{Region: d.Region, Address: d.Address, DataDir: d.DataDir, Bucket: d.Bucket}
+			dir := d.DataDir
+			if dir != "" {
+				dir = filepath.Clean(dir) // a plan holds paths in one form only
+			}
+			goal.Destinations[target+"/"+sh] = restore.Destination{Region: d.Region, Address: d.Address, DataDir: dir, Bucket: d.Bucket}
 		}
 	}
 	return goal, nil

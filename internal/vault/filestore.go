@@ -264,7 +264,10 @@ func (s *fileStore) Folders(ctx context.Context, prefix string) ([]string, error
 	if err := ctx.Err(); err != nil {
 		return nil, s.fail("list", prefix, err)
 	}
-	names, err := s.names(prefix, func(name string) bool { return strings.HasSuffix(name, "/") })
+	names, err := s.names(prefix, func(name string) bool {
+		name, folder := strings.CutSuffix(name, "/")
+		return folder && validKey(name) == nil // not what others put there
+	})
 	if err != nil {
 		return nil, s.fail("list", prefix, err)
 	}

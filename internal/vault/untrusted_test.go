@@ -208,15 +208,15 @@ func TestWritesCarryAChecksum(t *testing.T) {
 	}
 }
 
-// TestVerifyReadsTheKeys: the check of a group and its shards, as it is
-// scheduled, reads what belongs to all of them too.
+// TestVerifyReadsTheKeys: the check of one group, as it is scheduled, reads what
+// belongs to all of them too.
 func TestVerifyReadsTheKeys(t *testing.T) {
 	ctx := context.Background()
 	good := fileVault(t, "east", testKey(t))
 	set := Set{Vaults: []*Vault{good}}
-	must(set.Shard(shardA).SaveStream(ctx, "s", strings.NewReader("x"), nil))
+	plant(t, good, seedKey(shardA), "the beginning of a repository")
 	must(set.SaveReport(ctx, "check", "r1", "sound"))
-	o := VerifyOptions{Shards: []targets.ShardID{shardA}, Groups: []string{"shop"}}
+	o := VerifyOptions{Groups: []string{"shop"}}
 	if fs := must(good.Verify(ctx, o)); Damaged(fs) {
 		t.Fatalf("a sound vault: %+v", fs)
 	}
@@ -361,4 +361,27 @@ func (spaces) Read(p []byte) (int, error) {
 		p[i] = ' '
 	}
 	return len(p), nil
+}
+
+// TestOddNamesAreLeftAlone: files and folders that cannot be drctl's, as a file
+// system or a person leaves them, end neither a listing nor a check.
+func TestOddNamesAreLeftAlone(t *testing.T) {
+	ctx := context.Background()
+	v := fileVault(t, "east", testKey(t))
+	for _, name := range []string{"streams/or ders/1/L/x", "streams/orders/-x/y", "streams/orders/1/L M/origin.zst.age", "cuts/a b/c.json.zst.age", "bases/orders/1/b c/record.json.zst.age"} {
+		file := filepath.Join(v.store.(*fileStore).root, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		overwrite(t, file, []byte("x"))
+	}
+	if s := must(v.Shards(ctx)); len(s) != 1 || s[0] != shardA {
+		t.Errorf("shards %v", s)
+	}
+	if g := must(v.Groups(ctx)); len(g) != 0 {
+		t.Errorf("groups %v", g)
+	}
+	if fs := must(v.Verify(ctx, VerifyOptions{})); Damaged(fs) {
+		t.Errorf("%+v", fs)
+	}
 }

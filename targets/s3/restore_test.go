@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"drctl/internal/fail"
+	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
 )
 
@@ -263,5 +265,35 @@ func TestNotKept(t *testing.T) {
 	}
 	if got := notKept(&awss3.GetObjectOutput{StorageClass: types.StorageClassStandard, ExpiresString: aws.String("Fri, 27 Nov 2026 00:00:00 GMT")}); len(got) > 0 {
 		t.Error(got)
+	}
+}
+
+// TestRestoreCarriesChecksums: a bucket that refuses writes without a checksum,
+// as one with object lock does, takes a restore, in one piece and in parts.
+func TestRestoreCarriesChecksums(t *testing.T) {
+	t.Parallel()
+	f, s := newFixture(t, true), newStore(t)
+	f.putObject(t, "small", "content")
+	f.putObject(t, "large", random(partSize+partSize/2, 7))
+	p, _ := f.snapshot(s, time.Now())
+	for name, secure := range map[string]bool{"http": false, "https": true} {
+		t.Run(name, func(t *testing.T) {
+			front := sandboxtest.NewLockFront(t, f.in, secure)
+			to := f.in
+			to.Address, to.Database = front.URL, "restored-"+name
+			if secure {
+				to.CAFile = filepath.Join(t.TempDir(), "ca.pem")
+				cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw})
+				f.must(t, os.WriteFile(to.CAFile, cert, 0o600))
+			}
+			_, err := f.d.Restore(context.Background(), to, targets.RestoreRequest{Point: p}, s)
+			f.must(t, err)
+			if n := front.Writes.Load(); n != 1+2 {
+				t.Errorf("%d writes came through the front", n)
+			}
+			if fs, err := f.d.Verify(context.Background(), to, expectation(s, p)); err != nil || len(failed(fs)) > 0 {
+				t.Errorf("%+v %v", fs, err)
+			}
+		})
 	}
 }
