@@ -22,6 +22,9 @@ func TestTakeCut(t *testing.T) {
 	if p, _ := c.Point(id("media/0")); c.SealedAt.IsZero() || p.Position.Manifest != "m-0" || p.Objects != 7 || p.Bytes != 70 || len(w.abandons) > 0 {
 		t.Fatalf("%+v %v", c, w.calls)
 	}
+	if p, _ := c.Point(id("media/0")); len(p.Warnings) != 1 {
+		t.Errorf("the cut does not say what it lacks: %+v", p)
+	}
 	if w.index(t, "SnapshotObjects media/0") > w.index(t, "SealCut "+c.ID) {
 		t.Fatalf("sealed before the objects were recorded: %v", w.calls)
 	}

@@ -137,7 +137,7 @@ func (w *world) activities() map[string]any {
 		},
 		activities.SnapshotName: func(ctx context.Context, in activities.SnapshotIn) (activities.SnapshotOut, error) {
 			return activities.SnapshotOut{Position: targets.Position{Kind: targets.S3, AsOf: in.AsOf, Manifest: "m-" + in.Shard.Shard},
-					Stats: targets.SnapshotStats{Objects: 7, Bytes: 70}, Vaults: []string{"east"}},
+					Stats: targets.SnapshotStats{Objects: 7, Bytes: 70}, Vaults: []string{"east"}, Warnings: []string{"1 object is not in it"}},
 				w.call(ctx, activities.SnapshotName, in.Shard.String())
 		},
 		activities.SealCutName: func(ctx context.Context, in activities.CutIn) (targets.Cut, error) {

@@ -103,7 +103,7 @@ func TestAServerThatRefusesWritesHasAPosition(t *testing.T) {
 			name := c.ConfigGet(ctx, "dbfilename").Val()["dbfilename"]
 			must(t, os.RemoveAll(filepath.Join(in.DataDir, name)))
 			must(t, os.Mkdir(filepath.Join(in.DataDir, name), 0o755))
-			must(t, c.BgSave(ctx).Err())
+			waitFor(t, "the image of the full resync", func() bool { return c.BgSave(ctx).Err() == nil })
 			waitFor(t, "the image that cannot be saved", func() bool {
 				m, err := info(ctx, c, "persistence")
 				return err == nil && m["rdb_last_bgsave_status"] == "err"
