@@ -613,7 +613,8 @@ func TestRestoreAcrossAPromotion(t *testing.T) {
 	t.Parallel()
 	var proc sandbox.Proc
 	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc})
-	standby := sandboxtest.Standby(t, w.in, sandboxtest.PostgresOptions{})
+	// The archive may be behind when the primary dies; the rest comes from the standby.
+	standby := sandboxtest.Standby(t, w.in, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}})
 	base := w.base(t, w.in, "base-1")
 	fill(t, w.c, 18<<20)
 	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
