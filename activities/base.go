@@ -229,39 +229,46 @@ func fullDue(done []targets.Artifact, region string, every int) bool {
 func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artifact, beat *beater) error {
 	wctx, cancel := context.WithTimeout(ctx, baseWait)
 	defer cancel()
-	wctx, end := context.WithCancelCause(wctx)
-	defer end(nil)
 	beat.progress("stream", 0, 0)
-	go func() {
-		for {
-			switch at, ok, _ := stream.Began(wctx, set.Vaults, b.Shard, b.From.Lineage); {
-			case ok && at > b.From.Offset:
-				end(fmt.Errorf("%w: it begins at %d, the base at %d, and the bytes between were never archived", errBehind, at, b.From.Offset))
-				return
-			case ok:
-				return
-			}
-			select {
-			case <-time.After(time.Second):
-			case <-wctx.Done():
-				return
-			}
-		}
-	}()
+	if err := beganBefore(wctx, set, b); err != nil {
+		return err
+	}
+
 	most := uint64(0)
 	missing := func(n uint64) {
 		most = max(most, n)
 		beat.progress("stream", int64(most-n), int64(most))
 	}
 	_, err := stream.AwaitDurable(wctx, set, b.Shard, b.From, b.Until, 200*time.Millisecond, missing)
-	if cause := context.Cause(wctx); errors.Is(cause, errBehind) {
-		return fail.New(fail.Unavailable, "backup: wait for the stream", b.Shard.String(), "take another base; see with drctl status whether the archiver runs all the time", cause)
-	}
 	if err != nil {
 		return fail.New(fail.CodeOf(err), "backup: wait for the stream", b.Shard.String(),
 			"its stream does not reach the base; is the shard's archiver running? see: drctl status", err)
 	}
 	return nil
+}
+
+// beganBefore waits until it is known where the archive of the base's log begins,
+// and fails with errBehind when that is behind the base.
+func beganBefore(ctx context.Context, set vault.Set, b targets.Artifact) error {
+	const op, hint = "backup: wait for the stream", "see with drctl status whether the archiver runs all the time"
+	for {
+		at, ok, err := stream.Began(ctx, set.Vaults, b.Shard, b.From.Lineage)
+		if ok && at > b.From.Offset {
+			return fail.New(fail.Unavailable, op, b.Shard.String(), "take another base; "+hint,
+				fmt.Errorf("%w: it begins at %d, the base at %d, and the bytes between were never archived", errBehind, at, b.From.Offset))
+		}
+		if ok {
+			return nil
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			if err == nil {
+				err = fmt.Errorf("the log %s is not archived: %w", b.From.Lineage, ctx.Err())
+			}
+			return fail.New(fail.CodeOf(err), op, b.Shard.String(), hint, err)
+		}
+	}
 }
 
 // CopyVault brings a shard's bases and object snapshots from one vault to

@@ -358,3 +358,29 @@ func TestObjectCheckCorners(t *testing.T) {
 		t.Errorf("two buckets: %+v %v", res, err)
 	}
 }
+
+// An object whose key the sandbox's server cannot hold is read where it lies.
+func TestBucketOpensOddKeys(t *testing.T) {
+	in := sandboxtest.S3(t, false)
+	in.Role = targets.Sandbox
+	b, err := ConnectBucket(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aside := in
+	aside.Database = targets.OddBucket
+	sandboxtest.Bucket(t, aside, false)
+	put(t, in, "p/q", []byte("another"))
+	put(t, aside, targets.OddName("p//q"), []byte("odd"))
+	for key, want := range map[string]string{"p//q": "odd", "p/q": "another"} {
+		r, err := b.Open(context.Background(), key)
+		if err != nil {
+			t.Fatal(key, err)
+		}
+		got, err := io.ReadAll(r)
+		_ = r.Close()
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", key, got, err)
+		}
+	}
+}

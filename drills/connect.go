@@ -172,8 +172,14 @@ func ConnectBucket(in targets.Instance) (*Bucket, error) {
 // String names the instance.
 func (b *Bucket) String() string { return b.name }
 
-// Open reads an object.
+// Open reads an object, wherever the sandbox keeps it.
 func (b *Bucket) Open(ctx context.Context, key string) (io.ReadCloser, error) {
+	// An odd key may reach another object, as "p//q" reaches "p/q" where keys are
+	// paths: what lies aside under the key's own name comes first.
+	odd, name := targets.OddBucket, targets.OddName(key)
+	if out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &odd, Key: &name}); err == nil {
+		return out.Body, nil
+	}
 	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.bucket, Key: &key})
 	if err == nil {
 		return out.Body, nil

@@ -22,8 +22,10 @@ type vaultFacts struct {
 	err    error // it cannot be opened, or does not answer
 	v      *vault.Vault
 	// newest is the newest cut that it offers; its id is "" when there is none.
-	newest    targets.Cut
-	planErr   error // why no plan can be made to recover that
+	newest  targets.Cut
+	planErr error // why no plan can be made to recover that
+	// unfit says which of the plan's bases the programs here may not be able to read.
+	unfit     []string
 	abandoned []activities.AbandonedCut
 	retention activities.RetainOut // the last one that did anything, or broke off
 	bases     map[targets.ShardID][]targets.Artifact
@@ -109,10 +111,13 @@ func (s *session) readVault(ctx context.Context, g activities.Group, f *vaultFac
 	// base and unbroken stream of every shard, and thrown away.
 	goal := restore.Goal{Group: g.Name, Cut: f.newest.ID, Vault: f.region, Into: restore.Sandbox}
 	inv, err := activities.Inventory(ctx, f.v, goal, &g)
+	var plan restore.Plan
 	if err == nil {
-		_, err = restore.Build(goal, inv, time.Now().UTC())
+		plan, err = restore.Build(goal, inv, time.Now().UTC())
 	}
-	f.planErr = err
+	if f.planErr = err; err == nil {
+		f.unfit = activities.Unfit(ctx, driversOf(s.p.tools, s.log), plan)
+	}
 }
 
 // askChecks looks at the checks of every vault, whose reports are in all of them.

@@ -95,3 +95,19 @@ func TestArchiversAreJudged(t *testing.T) {
 		}
 	}
 }
+
+// A program that may be too old for a base is told once, whatever vaults hold it.
+func TestUnfitProgramsAreToldOnce(t *testing.T) {
+	old := "on this host: the base is of redis 8.0.0, the program here is redis 7.0.15"
+	f := facts{deep: true, group: activities.Group{Name: "shop"}, vaults: []vaultFacts{
+		{region: "east", policy: true, newest: targets.Cut{ID: "c"}, unfit: []string{old}}, {region: "west", policy: true, newest: targets.Cut{ID: "c"}, unfit: []string{old}}}}
+	n := 0
+	for _, p := range f.judgeCuts() {
+		if p.Code == "programs-unfit" {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}

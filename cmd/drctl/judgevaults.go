@@ -212,6 +212,15 @@ func (f facts) judgeCuts() (out []problem) {
 				What: "the newest cut in the vault of " + v.region + " cannot be recovered"}.of(v.planErr))
 		}
 	}
+	said := map[string]bool{}
+	for _, v := range f.vaults {
+		for _, text := range v.unfit {
+			if !said[text] {
+				said[text] = true
+				out = append(out, problem{Code: "programs-unfit", Severity: warning, Subject: g.Name, What: "restoring " + text})
+			}
+		}
+	}
 	if newest.ID == "" {
 		if f.read() {
 			p = problem{Code: "no-cut", Severity: critical, Subject: g.Name, What: "there is no sealed cut"}

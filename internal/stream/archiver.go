@@ -103,6 +103,7 @@ type Archiver struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced whenever something moved
 	known   map[string]standing
+	bad     map[string]bool // keys of which a damaged copy was found
 	lineage string
 	kind    targets.Kind
 	begun   bool

@@ -170,6 +170,9 @@ func (a *Archiver) copyOne(ctx context.Context, m *member, it item) (outcome, er
 			lost++
 			if fail.Is(err, fail.Corrupt) {
 				damaged = true
+				a.mu.Lock()
+				a.bad[it.key] = true
+				a.mu.Unlock()
 				a.log.Error("object is damaged, not copied", "vault", o.v.Region(), "key", it.key, "error", err)
 			}
 			continue
@@ -178,7 +181,8 @@ func (a *Archiver) copyOne(ctx context.Context, m *member, it item) (outcome, er
 		a.note(o, err, time.Now())
 		a.mu.Unlock()
 	}
-	if lost == len(a.members)-1 {
+	// A vault that is away may have it whole.
+	if lost == len(a.members)-1 && len(a.opt.Set.Away) == 0 {
 		ok, err := a.gone(ctx, m, it, damaged)
 		if ok {
 			return waived, nil

@@ -19,6 +19,12 @@ import (
 // all is their union, missing the keys per vault, oldest first. It completes
 // the outlines in held. A vault without one (nil) lacks nothing that is known.
 func (a *Archiver) compare(ctx context.Context, members []*member, held [][]Lineage) (all []Lineage, missing [][]item, err error) {
+	var answered []*member
+	for i, m := range members {
+		if held[i] != nil {
+			answered = append(answered, m)
+		}
+	}
 	needs := make([]map[string]uint64, len(held))
 	for i := range held {
 		needs[i] = map[string]uint64{}
@@ -30,7 +36,7 @@ func (a *Archiver) compare(ctx context.Context, members []*member, held [][]Line
 				continue
 			}
 			mine := find(held[i], l.ID)
-			need, err := a.needed(ctx, m, members, l, mine)
+			need, err := a.needed(ctx, m, answered, l, mine)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -62,8 +68,8 @@ func find(ls []Lineage, id string) *Lineage {
 }
 
 // needed is the offset of a lineage from which on a vault has to hold it.
-// Mine is what it holds of it, or nil.
-func (a *Archiver) needed(ctx context.Context, m *member, members []*member, l Lineage, mine *Lineage) (uint64, error) {
+// Mine is what it holds of it, or nil. Others are the vaults that answer.
+func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l Lineage, mine *Lineage) (uint64, error) {
 	if mine != nil {
 		for _, c := range mine.Chunks {
 			switch {
@@ -91,7 +97,7 @@ func (a *Archiver) needed(ctx context.Context, m *member, members []*member, l L
 		return 0, err
 	}
 	least := uint64(math.MaxUint64)
-	for _, o := range members {
+	for _, o := range others {
 		bases, err := o.v.Bases(ctx, a.opt.Shard)
 		if err != nil {
 			return 0, err
@@ -126,6 +132,7 @@ func (a *Archiver) extend(ctx context.Context, m *member, l *Lineage, from uint6
 	if err != nil {
 		return err
 	}
+	chunks = slices.DeleteFunc(chunks, func(c Chunk) bool { return slices.Contains(a.opt.Lost, c.Key) }) // as in absent
 	l.Chunks = append(l.Chunks, chunks...)
 	slices.SortFunc(l.Chunks, compareChunks)
 	l.Chunks, l.cutOff = slices.Compact(l.Chunks), from

@@ -200,3 +200,18 @@ func plantOrigin(t testing.TB, set vault.Set, lineage string) {
 	must(t, a.Begin(ctx, lineage, 0, targets.Position{}, nil))
 	must(t, a.Close(ctx))
 }
+
+// What is known to be lost stays absent when more of a lineage is listed.
+func TestLostStaysAbsentWhenMoreIsListed(t *testing.T) {
+	set, _ := testSet(t, 1, 1)
+	v := set.Vaults[0]
+	plantChunk(t, v, "L", 0, 100)
+	plantChunk(t, v, "L", 100, 200)
+	lost := vault.ChunkKey(shard, "L", 100, 200, time.UnixMilli(100))
+	a := start(t, Options{Set: set, Lost: []string{lost}})
+	l := &Lineage{ID: "L", cutOff: 200}
+	must(t, a.extend(ctx, a.members[0], l, 0))
+	if len(l.Chunks) != 1 || l.Chunks[0].From != 0 {
+		t.Fatalf("listed %v", l.Chunks)
+	}
+}

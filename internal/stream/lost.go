@@ -77,7 +77,10 @@ func (a *Archiver) gone(ctx context.Context, m *member, it item, damaged bool) (
 		}
 		chunks, holes = append(chunks, cs...), append(holes, hs...)
 	}
-	chunks = slices.DeleteFunc(chunks, func(o Chunk) bool { return o.Key == it.key })
+	// What was found damaged holds no bytes either.
+	a.mu.Lock()
+	chunks = slices.DeleteFunc(chunks, func(o Chunk) bool { return o.Key == it.key || a.bad[o.Key] })
+	a.mu.Unlock()
 	gaps := uncovered(chunks, holes, c.From, c.To)
 	if len(gaps) == 0 {
 		log.Warn("no vault holds this chunk whole; its bytes are in others, or given up")

@@ -39,7 +39,7 @@ func NewArchiver(ctx context.Context, opt Options) (*Archiver, error) {
 		opt: opt, log: opt.Log.With("shard", opt.Shard.String()),
 		maxFlight: min(max(1, opt.MaxBuffered/opt.ChunkSize-1), mostFlying),
 		advanced:  make(chan struct{}, 1), broken: make(chan struct{}, 1), events: make(chan struct{}, 1),
-		changed: make(chan struct{}), known: map[string]standing{}, epoch: 1,
+		changed: make(chan struct{}), known: map[string]standing{}, bad: map[string]bool{}, epoch: 1,
 	}
 	a.bg, a.stop = context.WithCancel(context.WithoutCancel(ctx))
 	for _, v := range opt.Set.Vaults {
@@ -185,20 +185,26 @@ func (a *Archiver) unreadable(ctx context.Context, all []Lineage, held [][]Linea
 	if i < 0 {
 		return "", nil
 	}
-	var bad error
+	var bad, silent error
 	for j, m := range a.members {
 		mine := find(held[j], l.ID)
 		if mine == nil || !slices.Contains(mine.Chunks, l.Chunks[i]) {
 			continue
 		}
-		_, err := NewReader(m.v, a.opt.Shard).fetch(ctx, l.Chunks[i], l.ID)
-		if err == nil {
+		fctx, cancel := context.WithTimeout(ctx, putLimit)
+		_, err := NewReader(m.v, a.opt.Shard).fetch(fctx, l.Chunks[i], l.ID)
+		cancel()
+		switch {
+		case err == nil:
 			return "", nil
+		case fail.Is(err, fail.Corrupt), fail.Is(err, fail.NotFound):
+			bad = err
+		default:
+			silent = err // another vault may tell
 		}
-		if !fail.Is(err, fail.Corrupt) && !fail.Is(err, fail.NotFound) {
-			return "", err
-		}
-		bad = err
+	}
+	if silent != nil || bad == nil {
+		return "", silent
 	}
 	a.log.Error("the last chunk is damaged; the archive goes on before it", "key", l.Chunks[i].Key, "error", bad)
 	return l.Chunks[i].Key, nil

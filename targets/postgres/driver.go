@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"log/slog"
+	"time"
 
 	"drctl/internal/sandbox"
 	"drctl/targets"
@@ -28,7 +29,12 @@ type Driver struct {
 	order lockOrder
 
 	detached bool
+	stand    time.Duration // see sender
 }
+
+// standStill is how long the archive may stand still before a server that is
+// being stopped no longer waits for it.
+const standStill = 30 * time.Second
 
 var (
 	_ targets.Driver   = (*Driver)(nil)
@@ -45,7 +51,7 @@ func New(opt Options) *Driver {
 	if opt.SlotName == "" {
 		opt.SlotName = "drctl"
 	}
-	return &Driver{tools: opt.Tools, log: opt.Log, slot: opt.SlotName, detached: opt.Detached}
+	return &Driver{tools: opt.Tools, log: opt.Log, slot: opt.SlotName, detached: opt.Detached, stand: standStill}
 }
 
 // Kind returns targets.Postgres.

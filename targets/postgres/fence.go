@@ -236,7 +236,7 @@ func (m *member) step(ctx context.Context, op, sql, undo string) error {
 		m.drop()
 	}
 	if m.conn.PgConn().TxStatus() == 'I' {
-		m.open = false
+		m.open, m.locked, m.gate = false, false, false // the transaction held them
 		m.unwatch()
 	}
 	return queryError(op, m.in, "", err)

@@ -305,7 +305,7 @@ func (f *follower) stream(ctx context.Context, tli uint32, from uint64) (switchP
 		if err != nil || next.timeline != 0 {
 			return next, err
 		}
-		s := newSender(f.repl, f.archive, from, segmentStart(moved, f.srv.segmentSize)+f.srv.segmentSize)
+		s := newSender(f.repl, f.archive, from, segmentStart(moved, f.srv.segmentSize)+f.srv.segmentSize, f.d.stand)
 		next, err = s.run(ctx)
 		if !errors.Is(err, errSlotDue) {
 			return next, f.streamError(err)

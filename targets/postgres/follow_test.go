@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
+	"drctl/targets/postgres"
 )
 
 const segment = 16 << 20
@@ -284,6 +286,34 @@ func TestFollowIsNoSynchronousStandby(t *testing.T) {
 		}
 		cancel()
 		<-done
+	}
+}
+
+// A server that is stopped while a vault is away does not wait for ever: it
+// keeps its log for the slot.
+func TestFollowLetsAServerStop(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	postgres.StandStill(d, 500*time.Millisecond)
+	var proc sandbox.Proc
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc})
+	c := open(t, in)
+	a := newArchive()
+	follow(t, d, in, a)
+	a.reach(t, lineageOf(t, d, in), lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
+	a.mu.Lock()
+	a.auto = false // nothing becomes durable any more
+	a.mu.Unlock()
+	fill(t, c, 1<<20)
+	_ = c.Close(context.Background())
+	if err := proc.Signal(syscall.SIGINT); err != nil { // a fast shutdown
+		t.Fatal(err)
+	}
+	for try := 0; proc.Alive(); try++ {
+		if try == 1000 {
+			t.Fatal("the server waits for the archive")
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -543,8 +543,9 @@ func TestTablespaceAndLinkedLog(t *testing.T) {
 	}
 
 	// A tablespace made after the base: its replay would reach into the live one.
-	late := filepath.Join(filepath.Dir(space), "late")
-	if err := errors.Join(os.Mkdir(late, 0o700), sandboxtest.Tools(t).Own(late)); err != nil {
+	mount := filepath.Join(filepath.Dir(space), "mount")
+	late := filepath.Join(mount, "late")
+	if err := errors.Join(os.MkdirAll(late, 0o755), sandboxtest.Tools(t).Own(mount)); err != nil {
 		t.Fatal(err)
 	}
 	run(t, w.c, "CREATE TABLESPACE late LOCATION '"+late+"'")
@@ -560,9 +561,20 @@ func TestTablespaceAndLinkedLog(t *testing.T) {
 		t.Fatal("the refused restore wrote to the live tablespace")
 	}
 
-	// On a host where nothing is at that path the tablespace is kept inside, and
-	// nothing is left at the path.
+	// Where only the directory is missing, as when a mount is, a sandbox puts nothing.
 	if err := os.Rename(late, late+".live"); err != nil {
+		t.Fatal(err)
+	}
+	w.dir = sandboxtest.Dir(t)
+	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
+	wantCode(t, err, fail.Conflict, late)
+	if _, err := os.Lstat(late); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("the refused restore left something at %s: %v", late, err)
+	}
+
+	// On a host that has no such place the tablespace is kept inside, and nothing
+	// is left at the path.
+	if err := os.Rename(mount, mount+".live"); err != nil {
 		t.Fatal(err)
 	}
 	w.dir = sandboxtest.Dir(t)

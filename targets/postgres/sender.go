@@ -47,6 +47,12 @@ type sender struct {
 	archive targets.Archive
 	pos     uint64 // next byte expected; reading goroutine only
 	due     uint64 // the slot is to be moved once this is durable
+	// stand is for how long the archive may stand still before a server that is
+	// stopped no longer waits for it. Durable is what was durable last, and moved
+	// when that changed; of the acknowledging goroutine.
+	stand   time.Duration
+	durable uint64
+	moved   time.Time
 
 	mu    sync.Mutex // guards writes to conn
 	ended bool       // CopyDone was sent: nothing may follow it; guarded by mu
@@ -55,8 +61,8 @@ type sender struct {
 
 // newSender follows a stream from a position. due is the durable position at
 // which the stream is ended with errSlotDue.
-func newSender(repl *pgconn.PgConn, archive targets.Archive, from, due uint64) *sender {
-	return &sender{conn: repl.Conn(), front: repl.Frontend(), archive: archive, pos: from, due: due, asked: make(chan struct{}, 1)}
+func newSender(repl *pgconn.PgConn, archive targets.Archive, from, due uint64, stand time.Duration) *sender {
+	return &sender{stand: stand, moved: time.Now(), conn: repl.Conn(), front: repl.Frontend(), archive: archive, pos: from, due: due, asked: make(chan struct{}, 1)}
 }
 
 // run returns the next timeline and where it begins, or an error.
@@ -119,11 +125,20 @@ func (s *sender) acknowledge(ctx context.Context, done <-chan struct{}) {
 }
 
 // status sends a standby status update that claims only what is durable, as
-// written: a server that is stopped waits until all of its log is.
+// written: a server that is stopped waits until all of its log is. While the
+// archive stands still, because a vault is away, that would be for ever: then
+// it is told what was received. Neither moves the slot.
 func (s *sender) status(ask bool) error {
+	written := s.archive.Durable()
+	if written != s.durable {
+		s.durable, s.moved = written, time.Now()
+	}
+	if tail, ok := s.archive.Tail(); ok && tail.Offset > written && time.Since(s.moved) > s.stand {
+		written = tail.Offset
+	}
 	msg := make([]byte, 34) // flushed and applied stay 0: not valid
 	msg[0] = pglogrepl.StandbyStatusUpdateByteID
-	binary.BigEndian.PutUint64(msg[1:], s.archive.Durable())
+	binary.BigEndian.PutUint64(msg[1:], written)
 	y2k := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	binary.BigEndian.PutUint64(msg[25:], uint64(time.Since(y2k).Microseconds()))
 	if ask {

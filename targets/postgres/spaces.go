@@ -72,6 +72,11 @@ func (r *restoreRun) checkSpace(s newSpace) error {
 	_, err := os.Lstat(s.location)
 	to, _ := os.Readlink(s.location) // "" when it is no link
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && r.in.Role == targets.Sandbox && exists(filepath.Dir(s.location)):
+		// A mount that is missing just now looks like this: a drill must not put
+		// anything where a live server may look.
+		return r.refuse(fail.Conflict, "restore on a host that has no "+filepath.Dir(s.location)+", or into instances; or choose a cut from before the tablespace was made, or one after the next base",
+			"tablespace %s was made after the base, and this host may be one that uses that place: a sandbox puts nothing there", s.location)
 	case errors.Is(err, fs.ErrNotExist) || to == s.dir:
 		return nil
 	case err != nil:
@@ -83,6 +88,11 @@ func (r *restoreRun) checkSpace(s newSpace) error {
 	return r.refuse(fail.Conflict, "restore on a host where that path does not exist (the tablespace is then kept inside the data directory); "+
 		"if nobody needs what is there, move it away; or choose a cut from before the tablespace was made, or one after the next base",
 		"tablespace %s was made after the base, and something is at its location on this host: replaying that would write there", s.location)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // linkSpaces makes the locations lead into the data directory.

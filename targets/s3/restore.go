@@ -99,6 +99,10 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 		return out, err
 	}
 	out.Bytes, out.Findings = r.bytes.Load(), append(r.lost.findings(in.String()), r.keepVersions(ctx)...)
+	if r.odd != nil {
+		out.Bytes += r.odd.bytes.Load()
+	}
+	out.Findings = append(out.Findings, r.oddFindings()...)
 	out.Reached = targets.Position{Kind: targets.S3, AsOf: req.Point.AsOf, Manifest: req.Point.Manifest}
 	return out, nil
 }
@@ -162,7 +166,11 @@ type restoration struct {
 	// versions; lost counts what the objects had and do not get back.
 	made, versioned bool
 	lost            losses
-	tags            []types.Tag // the bucket's own
+	// odd restores the objects whose keys a sandbox's server cannot hold.
+	odd        *restoration
+	oddObjects int64
+	oddFirst   string
+	tags       []types.Tag // the bucket's own
 }
 
 // prepare makes the bucket, or checks that it may be written to.
@@ -264,11 +272,15 @@ func (r *restoration) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.putAside(ctx); err != nil {
+		return err
+	}
 	m, err := r.from.Manifest(ctx, r.req.Point.Manifest)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	var placing placer
 	present := iter.Seq2[listed, error](func(func(listed, error) bool) {})
 	if r.req.Delta || r.resume {
 		present = r.current(ctx)
@@ -284,7 +296,13 @@ func (r *restoration) run(ctx context.Context) error {
 		if gctx.Err() != nil {
 			break
 		}
+		odd := r.odd != nil && p.right != nil && placing.odd(*p.right)
 		g.Go(func() error {
+			if odd {
+				err := r.odd.entry(gctx, place(*p.right), nil)
+				r.req.Progress.Report("restore objects", done.Add(p.right.Size), total)
+				return err
+			}
 			if p.right == nil {
 				return r.surplus(gctx, p.left.Key)
 			}
@@ -310,12 +328,18 @@ func (r *restoration) total(ctx context.Context) (int64, error) {
 	}
 	defer m.Close()
 	var total int64
+	var p placer
 	for e, err := range Entries(m, "manifest "+r.req.Point.Manifest) {
 		if err != nil {
 			return 0, err
 		}
 		total += e.Size
 		r.lost.add(e)
+		if r.in.Role == targets.Sandbox && p.odd(e) {
+			if r.oddObjects++; r.oddObjects == 1 {
+				r.oddFirst = e.Key
+			}
+		}
 		r.versioned = r.versioned || e.VersionID != ""
 	}
 	return total, nil

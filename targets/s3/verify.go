@@ -75,6 +75,7 @@ type verification struct {
 	haveObjects, haveBytes         int64
 	listingFailures, contentFailed int64
 	read                           int64
+	oddFound                       int64 // objects in the bucket aside
 }
 
 func (v *verification) run(ctx context.Context) error {
@@ -83,6 +84,7 @@ func (v *verification) run(ctx context.Context) error {
 		return err
 	}
 	defer m.Close()
+	var placing placer
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for p, err := range join(v.current(ctx), Entries(m, "manifest of "+v.in.Shard.String()), listedKey, entryKey) {
@@ -93,6 +95,10 @@ func (v *verification) run(ctx context.Context) error {
 		if gctx.Err() != nil {
 			break
 		}
+		if v.in.Role == targets.Sandbox && p.right != nil && placing.odd(*p.right) {
+			g.Go(func() error { return v.oddObject(gctx, *p.right) })
+			continue
+		}
 		if !v.listing(p) || v.want.Quick {
 			continue
 		}
@@ -101,7 +107,10 @@ func (v *verification) run(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return v.oddSurplus(ctx)
 }
 
 // listing compares what the two sides say of a key, without reading it. It
