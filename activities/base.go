@@ -22,8 +22,10 @@ const (
 	// that its stream does not reach cannot be recovered from.
 	baseWait = 5 * time.Minute
 	// archiverWait bounds the wait for the archiver to begin the log that a base
-	// belongs to. One that failed comes back within half a minute.
-	archiverWait = 2 * time.Minute
+	// belongs to. One that failed comes back within half a minute. Past it the
+	// base is tried all the same: what keeps the archiver from the server may
+	// keep the base from it, too, and then the server says what that is.
+	archiverWait = 45 * time.Second
 	// baseTries is how often a base is taken whose log began anew meanwhile.
 	baseTries = 3
 )
@@ -139,22 +141,17 @@ func (t *taking) take(ctx context.Context, try int) (*TakenBase, error) {
 	return &TakenBase{Base: art, Vault: t.set.Vaults[0].Region()}, nil
 }
 
-// awaitArchiver waits until the archiver has begun the log that the server is
-// on: the bytes between a base and a later beginning would be in no vault.
+// awaitArchiver waits, for a while, until the archiver has begun the log that the
+// server is on: the bytes between a base and a later beginning are in no vault.
 func (t *taking) awaitArchiver(ctx context.Context) error {
-	var lineage string
-	for end := time.Now().Add(archiverWait); ; {
+	for end := time.Now().Add(archiverWait); time.Now().Before(end); {
 		st, err := t.d.Probe(ctx, t.inst)
 		if err != nil {
 			return err
 		}
-		lineage = st.Position.Lineage
-		_, begun, err := stream.Began(ctx, t.set.Vaults, t.in.Shard, lineage)
+		_, begun, err := stream.Began(ctx, t.set.Vaults, t.in.Shard, st.Position.Lineage)
 		if err != nil || begun {
 			return err
-		}
-		if time.Now().After(end) {
-			break
 		}
 		t.beat.progress("wait for the archiver", 0, 0)
 		select {
@@ -163,8 +160,8 @@ func (t *taking) awaitArchiver(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	return fail.New(fail.Unavailable, "backup: wait for the archiver", t.inst.String(), "see why the shard is not archived, with: drctl status",
-		fmt.Errorf("no archiver has begun the server's log %s in %s, and a base is of no use without it", lineage, archiverWait))
+	t.a.Log.WarnContext(ctx, "no archiver has begun the server's log; the base is taken all the same", "instance", t.inst.String())
+	return nil
 }
 
 // takenBefore is what an earlier attempt had stored when it ended, and the set
@@ -242,7 +239,7 @@ func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artif
 	_, err := stream.AwaitDurable(wctx, set, b.Shard, b.From, b.Until, 200*time.Millisecond, missing)
 	if err != nil {
 		return fail.New(fail.CodeOf(err), "backup: wait for the stream", b.Shard.String(),
-			"its stream does not reach the base; is the shard's archiver running? see: drctl status", err)
+			"the base is stored but its stream does not reach it; is the shard's archiver running? see: drctl status", err)
 	}
 	return nil
 }
