@@ -55,6 +55,6 @@ func testDisaster(t *testing.T, w *world) {
 	if es, _ := filepath.Glob(filepath.Join(away, "state", "engines", "*")); len(es) != 0 {
 		t.Errorf("the engine of its own left %v", es)
 	}
-	w.expect(t, 4, []string{"open the vault of east", "orders/0@east", "recover it can be made from the vault of west"}, "status")
+	w.expect(t, 4, []string{"the vault of east cannot be opened", "orders/0@east", "recover it can be made from the vault of west"}, "status")
 	w.searchSecrets(t)
 }

@@ -31,12 +31,12 @@ func TestWaitingForARegionThatNobodyServes(t *testing.T) {
 	root.SetArgs([]string{"--config", file, "backup", "now"})
 	done := make(chan error, 1)
 	go func() { done <- root.ExecuteContext(ctx) }()
-	errs.eventuallySays(t, "nobody serves drctl.east, which backup/shop waits for; start: drctl worker --region east")
+	errs.eventuallySays(t, "nobody serves drctl.small.east, which small:backup/shop waits for; start: drctl worker --region east")
 	interrupt()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
-	for _, w := range []string{"cancelling backup/shop and cleaning up; press again to leave it to the engine", "left backup/shop to the engine", "a worker serves drctl.east"} {
+	for _, w := range []string{"cancelling small:backup/shop and cleaning up; press again to leave it to the engine", "left small:backup/shop to the engine", "a worker serves drctl.small.east"} {
 		if !strings.Contains(errs.String(), w) {
 			t.Errorf("it does not say %q:\n%s", w, errs)
 		}

@@ -97,14 +97,14 @@ func TestStatusSaysWhy(t *testing.T) {
 
 	// Nothing is applied and nobody serves.
 	lines, _ := asked(t, s)
-	for _, w := range []string{"orders/0: no archiver runs; start them with: drctl apply", "there is no schedule cut/shop; make it with: drctl apply",
-		"nobody serves drctl.east; start: drctl worker --region east", "nobody serves drctl.west; start: drctl worker --region west"} {
+	for _, w := range []string{"orders/0: no archiver runs; start them with: drctl apply", "there is no schedule small:cut/shop; make it with: drctl apply",
+		"nobody serves drctl.small.east; start: drctl worker --region east", "nobody serves drctl.small.west; start: drctl worker --region west"} {
 		if !strings.Contains(lines, w) {
 			t.Errorf("%q is not said:\n%s", w, lines)
 		}
 	}
 	// Every right that is missing, before anything failed of it.
-	for _, w := range []string{`ALTER ROLE "weak" REPLICATION`, `GRANT pg_monitor TO "weak"`, "pg_create_restore_point(text)", "GRANT SELECT, UPDATE ON public.account"} {
+	for _, w := range []string{`ALTER ROLE "weak" REPLICATION`, `GRANT pg_monitor TO "weak"`, "pg_create_restore_point(text)", "GRANT UPDATE ON public.account"} {
 		if !strings.Contains(lines, w) {
 			t.Errorf("the right %q is not asked for:\n%s", w, lines)
 		}
@@ -115,7 +115,7 @@ func TestStatusSaysWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines, _ = asked(t, s)
-	if strings.Contains(lines, "no archiver runs") || !strings.Contains(lines, "1 run waiting there, the oldest, archive/orders/0, since") {
+	if strings.Contains(lines, "no archiver runs") || !strings.Contains(lines, "1 run waiting there, the oldest, small:archive/orders/0, since") {
 		t.Errorf("an archiver that nobody serves:\n%s", lines)
 	}
 
@@ -131,7 +131,7 @@ func TestStatusSaysWhy(t *testing.T) {
 		<-done
 	}()
 	lines = until(t, s, true, "archiver of orders/0 fails since "+time.Now().Format("15:"), "(attempt ", "replication")
-	if strings.Contains(lines, "no archiver runs") || strings.Contains(lines, "nobody serves drctl.east") || !strings.Contains(lines, "nobody serves drctl.west") {
+	if strings.Contains(lines, "no archiver runs") || strings.Contains(lines, "nobody serves drctl.small.east") || !strings.Contains(lines, "nobody serves drctl.small.west") {
 		t.Errorf("with a worker in east:\n%s", lines)
 	}
 
@@ -151,7 +151,7 @@ func TestStatusSaysWhy(t *testing.T) {
 	if err := cut(); !fail.Is(err, fail.Denied) {
 		t.Fatalf("a cut without rights: %v", err)
 	}
-	until(t, s, true, "cuts of shop fail since", "may not name restore points", "GRANT EXECUTE ON FUNCTION pg_create_restore_point")
+	until(t, s, true, "cuts of shop fail since", "lacks privileges", "GRANT EXECUTE ON FUNCTION pg_create_restore_point")
 
 	// With the rights status falls silent. (The archiver would come back by
 	// itself; a new one does not let the test wait for that.)
@@ -185,7 +185,7 @@ func TestStatusTellsOfTwoPrimaries(t *testing.T) {
 	_, s := configured(t, "{address: 127.0.0.1:1}", fmt.Sprintf("  orders:\n    kind: postgres\n    database: %s\n    user: %s\n    password: {env: DB_PASSWORD}\n"+
 		"    shards: {\"0\": {east: {address: %q, role: primary}, west: {address: %q, role: standby}}}\n", a.Database, a.User, a.Address, b.Address))
 	lines, details := asked(t, s)
-	if !strings.Contains(lines, "orders/0: two servers take writes: east (") || !strings.Contains(lines, "stop the wrong one") {
+	if !strings.Contains(lines, "orders/0: more than one server takes writes: orders/0@east") || !strings.Contains(lines, "stop the wrong one") {
 		t.Errorf("two primaries:\n%s", lines)
 	}
 	for _, p := range details {

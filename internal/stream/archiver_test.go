@@ -115,7 +115,7 @@ func TestDeclaredHoleIsKept(t *testing.T) {
 	}
 	fs, err := Check(ctx, v, shard, pos("L", 0), pos("L", 400))
 	must(t, err)
-	if len(fs) != 3 || fs[0].Got != "FOUND" || fs[1].Got != "MISSING" || !contains(fs[1].Expected, "[100,300)") || fs[2].Got != "FOUND" {
+	if len(fs) != 3 || fs[0].Got != "FOUND" || fs[1].Got != "HOLE" || !contains(fs[1].Expected, "[100,300)") || fs[2].Got != "FOUND" {
 		t.Fatalf("check %+v", fs)
 	}
 	if regions, err := AwaitDurable(ctx, set, shard, pos("L", 300), pos("L", 400), time.Millisecond, nil); err != nil || len(regions) != 1 {

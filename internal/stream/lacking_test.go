@@ -3,6 +3,7 @@ package stream
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,8 +21,8 @@ func later() time.Time { return time.Now().Add(48 * time.Hour) }
 func TestWhatRetentionRemovedIsNotCopiedBack(t *testing.T) {
 	set, dirs := testSet(t, 2, 2)
 	a := start(t, Options{Set: set, ChunkSize: 100})
-	must(t, a.Begin(ctx, "L", 1000, targets.Position{}, nil))
-	must(t, a.Write(ctx, 1000, streamBytes("L", 1000, 2000)))
+	must(t, a.Begin(ctx, idL, 1000, targets.Position{}, nil))
+	must(t, a.Write(ctx, 1000, streamBytes(idL, 1000, 2000)))
 	must(t, a.Close(ctx))
 	if a.Durable() != 2000 {
 		t.Fatalf("durable %d", a.Durable())
@@ -42,14 +43,14 @@ func TestWhatRetentionRemovedIsNotCopiedBack(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 	}
-	must(t, b.Write(ctx, 2000, streamBytes("L", 2000, 2100)))
+	must(t, b.Write(ctx, 2000, streamBytes(idL, 2000, 2100)))
 	must(t, b.Close(ctx))
 	for _, f := range gone {
 		if _, err := os.Stat(f); !os.IsNotExist(err) {
 			t.Errorf("%s is back (%v)", filepath.Base(f), err)
 		}
 	}
-	mustEqual(t, set.Vaults[0], "L", 1300, 2100)
+	mustEqual(t, set.Vaults[0], idL, 1300, 2100)
 }
 
 // A dead lineage that one vault's retention has removed whole does not come
@@ -59,14 +60,14 @@ func TestALineageIsNeededFromItsFirstBaseOn(t *testing.T) {
 	set, dirs := testSet(t, 3, 1)
 	old := time.Now().Add(-72 * time.Hour)
 	a := start(t, Options{Set: set, ChunkSize: 100, Clock: func() time.Time { return old }})
-	must(t, a.Begin(ctx, "D", 0, targets.Position{}, nil))
-	must(t, a.Write(ctx, 0, streamBytes("D", 0, 500)))
+	must(t, a.Begin(ctx, idD, 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes(idD, 0, 500)))
 	must(t, a.Close(ctx))
 	b := start(t, Options{Set: set, ChunkSize: 100})
-	must(t, b.Begin(ctx, "L", 0, targets.Position{}, nil))
-	must(t, b.Write(ctx, 0, streamBytes("L", 0, 500)))
+	must(t, b.Begin(ctx, idL, 0, targets.Position{}, nil))
+	must(t, b.Write(ctx, 0, streamBytes(idL, 0, 500)))
 	must(t, b.Close(ctx))
-	dead := vault.LineagePrefix(shard, "D")
+	dead := vault.LineagePrefix(shard, idD)
 	for i := range 2 { // east by retention, west because it is new
 		files, err := filepath.Glob(filepath.Join(dirs[i], dead, "0*"))
 		must(t, err)
@@ -75,10 +76,11 @@ func TestALineageIsNeededFromItsFirstBaseOn(t *testing.T) {
 		}
 	}
 	plant := func(i int, lineage string, from uint64, started time.Time) {
-		plantRecord(t, set.Vaults[i], targets.Artifact{ID: "b-" + lineage, Shard: shard, From: pos(lineage, from), Until: pos(lineage, from), Started: started})
+		plantRecord(t, set.Vaults[i], targets.Artifact{ID: "b-" + lineage, Shard: shard, Kind: targets.Redis, Region: "east", Method: "resync", Snapshot: strings.Repeat("0", 64),
+			Path: "/dump.rdb", From: pos(lineage, from), Until: pos(lineage, from), Started: started, Finished: started})
 	}
-	plant(0, "L", 100, old.Add(10*time.Hour))
-	plant(2, "D", 250, old)
+	plant(0, idL, 100, old.Add(10*time.Hour))
+	plant(2, idD, 250, old)
 	c := start(t, Options{Set: set, ChunkSize: 100, Clock: later})
 	waitFor(t, "catching up", func() bool { return c.Progress().Vaults[1].Live })
 	must(t, c.Close(ctx))
@@ -93,10 +95,10 @@ func TestALineageIsNeededFromItsFirstBaseOn(t *testing.T) {
 // between is nowhere, and not where the archive goes on.
 func TestAnOldGapIsNotTheTail(t *testing.T) {
 	set, dirs := testSet(t, 2, 1)
-	plantOrigin(t, set, "L")
-	plantNames(t, dirs[0], "L", 20_000, 29_990)
-	plantChunk(t, set.Vaults[0], "L", 29_990, 30_000)
-	plantNames(t, dirs[1], "L", 0, 10_000)
+	plantOrigin(t, set, idL)
+	plantNames(t, dirs[0], idL, 20_000, 29_990)
+	plantChunk(t, set.Vaults[0], idL, 29_990, 30_000)
+	plantNames(t, dirs[1], idL, 0, 10_000)
 	a := start(t, Options{Set: set, Clock: later})
 	if at, _ := a.Tail(); at.Offset != 30_000 {
 		t.Errorf("resumes at %d", at.Offset)
@@ -109,10 +111,10 @@ func TestAnOldGapIsNotTheTail(t *testing.T) {
 func TestStartListsTheEnd(t *testing.T) {
 	for _, kept := range []uint64{300_000, 50_000} {
 		set, dirs := testSet(t, 2, 2)
-		plantOrigin(t, set, "L")
+		plantOrigin(t, set, idL)
 		for i, d := range dirs {
-			plantNames(t, d, "L", 0, kept-10)
-			plantChunk(t, set.Vaults[i], "L", kept-10, kept)
+			plantNames(t, d, idL, 0, kept-10)
+			plantChunk(t, set.Vaults[i], idL, kept-10, kept)
 		}
 		var keys atomic.Int64
 		count := func(v *vault.Vault) vault.Store { return counting{v.Store(), &keys} }
@@ -148,10 +150,10 @@ func TestANameIsNotTheTail(t *testing.T) {
 	for _, only := range []bool{true, false} {
 		set, dirs := testSet(t, 2, 2)
 		a := start(t, Options{Set: set, ChunkSize: 100})
-		must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
-		must(t, a.Write(ctx, 0, streamBytes("L", 0, 500)))
+		must(t, a.Begin(ctx, idL, 0, targets.Position{}, nil))
+		must(t, a.Write(ctx, 0, streamBytes(idL, 0, 500)))
 		must(t, a.Close(ctx))
-		must(t, set.Vaults[0].Store().Put(ctx, vault.ChunkKey(shard, "L", 500, 5000, time.Now()), []byte("garbage")))
+		must(t, set.Vaults[0].Store().Put(ctx, vault.ChunkKey(shard, idL, 500, 5000, time.Now()), []byte("garbage")))
 		forged := vault.ChunkKey(shard, "X", 0, 10, time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC)) // of a lineage of its own
 		must(t, set.Vaults[1].Store().Put(ctx, forged, []byte("garbage")))
 		end := uint64(500)
@@ -162,19 +164,19 @@ func TestANameIsNotTheTail(t *testing.T) {
 			end = 400
 		}
 		b := start(t, Options{Set: set, ChunkSize: 100})
-		if at, _ := b.Tail(); at.Lineage != "L" || at.Offset != end || b.Durable() != end {
+		if at, _ := b.Tail(); at.Lineage != idL || at.Offset != end || b.Durable() != end {
 			t.Fatalf("the archive ends at %s %d, durable to %d, want %d", at.Lineage, at.Offset, b.Durable(), end)
 		}
-		must(t, b.Begin(ctx, "L", 600, targets.Position{}, nil)) // what the server has yet
-		must(t, b.Write(ctx, 600, streamBytes("L", 600, 700)))
+		must(t, b.Begin(ctx, idL, 600, targets.Position{}, nil)) // what the server has yet
+		must(t, b.Write(ctx, 600, streamBytes(idL, 600, 700)))
 		must(t, b.Close(ctx))
 		for _, v := range set.Vaults {
 			ls, err := Load(ctx, v, shard)
 			must(t, err)
-			if l := find(ls, "L"); len(l.Holes) != 1 || l.Holes[0] != (Gap{end, 600}) {
+			if l := find(ls, idL); len(l.Holes) != 1 || l.Holes[0] != (Gap{end, 600}) {
 				t.Errorf("holes %v", l.Holes)
 			}
-			mustEqual(t, v, "L", 600, 700)
+			mustEqual(t, v, idL, 600, 700)
 		}
 	}
 }
@@ -183,8 +185,8 @@ func TestANameIsNotTheTail(t *testing.T) {
 func TestATailThatOneVaultHasIsTheTail(t *testing.T) {
 	set, dirs := testSet(t, 2, 1)
 	a := start(t, Options{Set: set, ChunkSize: 100})
-	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
-	must(t, a.Write(ctx, 0, streamBytes("L", 0, 500)))
+	must(t, a.Begin(ctx, idL, 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes(idL, 0, 500)))
 	must(t, a.Close(ctx))
 	overwrite(t, chunkFile(t, dirs[0], 400), []byte("x"))
 	b := start(t, Options{Set: set, ChunkSize: 100})
@@ -205,11 +207,11 @@ func plantOrigin(t testing.TB, set vault.Set, lineage string) {
 func TestLostStaysAbsentWhenMoreIsListed(t *testing.T) {
 	set, _ := testSet(t, 1, 1)
 	v := set.Vaults[0]
-	plantChunk(t, v, "L", 0, 100)
-	plantChunk(t, v, "L", 100, 200)
-	lost := vault.ChunkKey(shard, "L", 100, 200, time.UnixMilli(100))
+	plantChunk(t, v, idL, 0, 100)
+	plantChunk(t, v, idL, 100, 200)
+	lost := vault.ChunkKey(shard, idL, 100, 200, time.UnixMilli(100))
 	a := start(t, Options{Set: set, Lost: []string{lost}})
-	l := &Lineage{ID: "L", cutOff: 200}
+	l := &Lineage{ID: idL, cutOff: 200}
 	must(t, a.extend(ctx, a.members[0], l, 0))
 	if len(l.Chunks) != 1 || l.Chunks[0].From != 0 {
 		t.Fatalf("listed %v", l.Chunks)

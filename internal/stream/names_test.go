@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -65,15 +66,15 @@ func TestLastNames(t *testing.T) {
 			size := uint64(1) << rapid.IntRange(0, 24).Draw(t, "size")
 			for range rapid.IntRange(1, 3000).Draw(t, "chunks") {
 				c := Chunk{From: pos, To: pos + size}
-				c.Key = vault.ChunkKey(shard, "L", c.From, c.To, time.UnixMilli(1))
+				c.Key = vault.ChunkKey(shard, idL, c.From, c.To, time.UnixMilli(1))
 				all = append(all, c)
 				m.keys = append(m.keys, c.Key)
 				pos += size
 			}
 		}
-		m.keys = append(m.keys, vault.HoleKey(shard, "L", 1, 2), vault.OriginKey(shard, "L"))
+		m.keys = append(m.keys, vault.HoleKey(shard, idL, 1, 2), vault.OriginKey(shard, idL))
 		var keys atomic.Int64
-		n := names{counting{m, &keys}, shard, "L"}
+		n := names{counting{m, &keys}, shard, idL}
 		want := rapid.IntRange(1, 500).Draw(t, "want")
 		check := func(what string, got []Chunk, end int) {
 			t.Helper()
@@ -112,22 +113,22 @@ func TestPlanListsFromTheBase(t *testing.T) {
 	const kept = 500_000
 	set, dirs := testSet(t, 1, 1)
 	v := set.Vaults[0]
-	plantNames(t, dirs[0], "L", 0, kept)
+	plantNames(t, dirs[0], idL, 0, kept)
 	for i := range uint64(5) {
-		plantBase(t, v, fmt.Sprintf("b%d", i), pos("L", i*kept/5+5), pos("L", i*kept/5+100))
+		plantBase(t, v, fmt.Sprintf("b%d", i), pos(idL, i*kept/5+5), pos(idL, i*kept/5+100))
 	}
 	var keys atomic.Int64
 	for _, at := range []uint64{kept - 3, kept*4/5 + 1000, kept*2/5 + 5000, 500} {
 		keys.Store(0)
 		trail := NewTrail(v, shard)
 		trail.st = counting{v.Store(), &keys}
-		lead, err := trail.To(ctx, pos("L", at))
+		lead, err := trail.To(ctx, pos(idL, at))
 		if err != nil || !lead.Held() || lead.Base.ID != fmt.Sprintf("b%d", at/(kept/5)) {
 			t.Fatalf("%+v %v", lead, err)
 		}
 		ls, err := trail.Load(ctx, lead)
 		must(t, err)
-		spans, err := Path(ls, lead.Base.From, pos("L", at))
+		spans, err := Path(ls, lead.Base.From, pos(idL, at))
 		if err != nil || len(spans) != 1 {
 			t.Fatalf("%v %v", spans, err)
 		}
@@ -140,7 +141,8 @@ func TestPlanListsFromTheBase(t *testing.T) {
 // plantBase puts the record of a base into a vault.
 func plantBase(t testing.TB, v *vault.Vault, id string, from, until targets.Position) targets.Artifact {
 	t.Helper()
-	b := targets.Artifact{ID: id, Shard: shard, Kind: targets.Redis, From: from, Until: until, Started: time.Now(), Finished: time.Now()}
+	b := targets.Artifact{ID: id, Shard: shard, Kind: targets.Redis, Region: "east", Method: "resync", Snapshot: strings.Repeat("0", 64), Path: "/dump.rdb",
+		From: from, Until: until, Started: time.Now(), Finished: time.Now()}
 	plantRecord(t, v, b)
 	return b
 }
@@ -174,18 +176,18 @@ func TestSealListsWhatIsNew(t *testing.T) {
 		t.Run(fmt.Sprint(kept), func(t *testing.T) {
 			set, dirs := testSet(t, 1, 1)
 			v := set.Vaults[0]
-			plantBase(t, v, "b1", pos("L", 0), pos("L", 100))
-			plantNames(t, dirs[0], "L", 0, kept)
+			plantBase(t, v, "b1", pos(idL, 0), pos(idL, 100))
+			plantNames(t, dirs[0], idL, 0, kept)
 			var keys atomic.Int64
-			known := pos("L", kept-25) // inside a chunk
+			known := pos(idL, kept-25) // inside a chunk
 			for cut := range uint64(5) {
-				at := pos("L", kept+10*cut+5)
+				at := pos(idL, kept+10*cut+5)
 				ws := []*watch{{trail: NewTrail(v, shard, known), at: at}}
 				ws[0].trail.st = counting{v.Store(), &keys}
 				keys.Store(0)
 				go func() {
 					time.Sleep(50 * time.Millisecond)
-					plantName(t, dirs[0], "L", kept+10*cut)
+					plantName(t, dirs[0], idL, kept+10*cut)
 				}()
 				in, err := await(withTimeout(t, time.Minute), set, ws, 20*time.Millisecond, nil)
 				if err != nil || len(in) != 1 {
@@ -200,3 +202,12 @@ func TestSealListsWhatIsNew(t *testing.T) {
 		})
 	}
 }
+
+// Ids of logs as the records of bases must have them.
+var (
+	idL = strings.Repeat("a", 40)
+	idM = strings.Repeat("b", 40)
+	idC = strings.Repeat("c", 40)
+	idD = strings.Repeat("d", 40)
+	idP = strings.Repeat("e", 40)
+)

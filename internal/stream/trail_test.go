@@ -40,76 +40,76 @@ func shortGrace(t *testing.T) {
 func TestWithoutABaseNothingIsRecoverable(t *testing.T) {
 	set, _ := testSet(t, 2, 2)
 	a := start(t, Options{Set: set})
-	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
-	must(t, a.Write(ctx, 0, streamBytes("L", 0, 100)))
+	must(t, a.Begin(ctx, idL, 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes(idL, 0, 100)))
 	must(t, a.Close(ctx))
 	begin := time.Now()
-	baseless(t, set, pos("L", 100), "there is no base yet")
+	baseless(t, set, pos(idL, 100), "there is no base yet")
 	if time.Since(begin) >= baseGrace {
 		t.Error("waited for a base although there is none at all")
 	}
 	// A base in one vault only is worth as much.
 	shortGrace(t)
-	plantBase(t, set.Vaults[0], "b1", pos("L", 10), pos("L", 50))
-	baseless(t, set, pos("L", 100), "west (there is no base yet)")
-	recoverable(t, set, pos("L", 100), "east")
-	plantBase(t, set.Vaults[1], "b1", pos("L", 10), pos("L", 50))
-	recoverable(t, set, pos("L", 100), "east", "west")
-	baseless(t, set, pos("L", 40), "before the base") // its image is not whole there
+	plantBase(t, set.Vaults[0], "b1", pos(idL, 10), pos(idL, 50))
+	baseless(t, set, pos(idL, 100), "west (there is no base yet)")
+	recoverable(t, set, pos(idL, 100), "east")
+	plantBase(t, set.Vaults[1], "b1", pos(idL, 10), pos(idL, 50))
+	recoverable(t, set, pos(idL, 100), "east", "west")
+	baseless(t, set, pos(idL, 40), "before the base") // its image is not whole there
 }
 
 // A base that is recorded soon is waited for.
 func TestABaseOnItsWayIsWaitedFor(t *testing.T) {
 	set, _ := testSet(t, 1, 1)
 	a := start(t, Options{Set: set})
-	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
-	must(t, a.Write(ctx, 0, streamBytes("L", 0, 100)))
-	must(t, a.Begin(ctx, "L", 200, targets.Position{}, nil)) // a hole
-	must(t, a.Write(ctx, 200, streamBytes("L", 200, 300)))
+	must(t, a.Begin(ctx, idL, 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes(idL, 0, 100)))
+	must(t, a.Begin(ctx, idL, 200, targets.Position{}, nil)) // a hole
+	must(t, a.Write(ctx, 200, streamBytes(idL, 200, 300)))
 	must(t, a.Close(ctx))
 	v := set.Vaults[0]
-	plantBase(t, v, "b1", pos("L", 10), pos("L", 50))
+	plantBase(t, v, "b1", pos(idL, 10), pos(idL, 50))
 	go func() {
 		time.Sleep(500 * time.Millisecond)
-		plantBase(t, v, "b2", pos("L", 210), pos("L", 250))
+		plantBase(t, v, "b2", pos(idL, 210), pos(idL, 250))
 	}()
-	recoverable(t, set, pos("L", 300), "east")
+	recoverable(t, set, pos(idL, 300), "east")
 }
 
 func TestNothingBehindAHoleIsRecoverableWithoutABase(t *testing.T) {
 	shortGrace(t)
 	set, _ := testSet(t, 1, 1)
 	a := start(t, Options{Set: set, ChunkSize: 50})
-	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
-	must(t, a.Write(ctx, 0, streamBytes("L", 0, 100)))
-	must(t, a.Begin(ctx, "L", 200, targets.Position{}, nil))
-	must(t, a.Write(ctx, 200, streamBytes("L", 200, 300)))
-	must(t, a.Begin(ctx, "M", 300, pos("L", 300), nil))
-	must(t, a.Write(ctx, 300, streamBytes("M", 300, 400)))
+	must(t, a.Begin(ctx, idL, 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes(idL, 0, 100)))
+	must(t, a.Begin(ctx, idL, 200, targets.Position{}, nil))
+	must(t, a.Write(ctx, 200, streamBytes(idL, 200, 300)))
+	must(t, a.Begin(ctx, idM, 300, pos(idL, 300), nil))
+	must(t, a.Write(ctx, 300, streamBytes(idM, 300, 400)))
 	must(t, a.Close(ctx))
 	v := set.Vaults[0]
-	plantBase(t, v, "b1", pos("L", 10), pos("L", 50))
-	recoverable(t, set, pos("L", 100), "east")
-	const why = "no base behind the hole at L [100,200)"
-	baseless(t, set, pos("L", 300), why)
-	baseless(t, set, pos("M", 400), why)
+	plantBase(t, v, "b1", pos(idL, 10), pos(idL, 50))
+	recoverable(t, set, pos(idL, 100), "east")
+	const why = "no base behind the hole at " + idL + " [100,200)"
+	baseless(t, set, pos(idL, 300), why)
+	baseless(t, set, pos(idM, 400), why)
 	// A cut that was sealed there does not make it better.
-	lead, err := NewTrail(v, shard, pos("M", 350)).To(ctx, pos("M", 400))
+	lead, err := NewTrail(v, shard, pos(idM, 350)).To(ctx, pos(idM, 400))
 	if err != nil || lead.Held() || !contains(lead.Why, why) {
 		t.Errorf("from a cut behind the hole: %+v %v", lead, err)
 	}
 	// Another vault's archiver had had the bytes, and they were copied.
 	b := start(t, Options{Set: set})
 	b.Abort()
-	body, err := v.Seal(vault.ChunkKey(shard, "L", 90, 210, time.UnixMilli(1)), nil, nil)
+	body, err := v.Seal(vault.ChunkKey(shard, idL, 90, 210, time.UnixMilli(1)), nil, nil)
 	must(t, err)
-	filler := vault.ChunkKey(shard, "L", 90, 210, time.UnixMilli(1))
+	filler := vault.ChunkKey(shard, idL, 90, 210, time.UnixMilli(1))
 	must(t, v.Store().Put(ctx, filler, body))
-	recoverable(t, set, pos("M", 400), "east")
+	recoverable(t, set, pos(idM, 400), "east")
 	must(t, v.Store().Delete(ctx, filler))
-	baseless(t, set, pos("M", 400), why)
-	plantBase(t, v, "b2", pos("L", 220), pos("L", 280))
-	recoverable(t, set, pos("M", 400), "east")
+	baseless(t, set, pos(idM, 400), why)
+	plantBase(t, v, "b2", pos(idL, 220), pos(idL, 280))
+	recoverable(t, set, pos(idM, 400), "east")
 }
 
 // What was lost without a declaration, by a lifecycle rule or a person, is
@@ -118,18 +118,18 @@ func TestAnOldGapIsMissing(t *testing.T) {
 	shortGrace(t)
 	set, dirs := testSet(t, 1, 1)
 	v := set.Vaults[0]
-	plantBase(t, v, "b1", pos("L", 0), pos("L", 100))
-	must(t, os.MkdirAll(filepath.Join(dirs[0], vault.LineagePrefix(shard, "L")), 0o700))
+	plantBase(t, v, "b1", pos(idL, 0), pos(idL, 100))
+	must(t, os.MkdirAll(filepath.Join(dirs[0], vault.LineagePrefix(shard, idL)), 0o700))
 	const tip = 8 << 30
 	for _, c := range []Gap{{0, 100}, {200, tip / 2}, {tip / 2, tip}} {
-		must(t, v.Store().Put(ctx, vault.ChunkKey(shard, "L", c.From, c.To, time.UnixMilli(1)), nil))
+		must(t, v.Store().Put(ctx, vault.ChunkKey(shard, idL, c.From, c.To, time.UnixMilli(1)), nil))
 	}
-	lead, err := NewTrail(v, shard).To(ctx, pos("L", tip))
+	lead, err := NewTrail(v, shard).To(ctx, pos(idL, tip))
 	if err != nil || lead.Missing != 100 {
 		t.Fatalf("%+v %v", lead, err)
 	}
-	plantBase(t, v, "b2", pos("L", 300), pos("L", 400))
-	recoverable(t, set, pos("L", tip), "east")
+	plantBase(t, v, "b2", pos(idL, 300), pos(idL, 400))
+	recoverable(t, set, pos(idL, tip), "east")
 }
 
 // A vault that has the newest lineage whole and lacks the one before, which
@@ -138,19 +138,19 @@ func TestALineageWithoutItsParentIsNotRecoverable(t *testing.T) {
 	shortGrace(t)
 	set, dirs := testSet(t, 2, 2)
 	a := start(t, Options{Set: set})
-	must(t, a.Begin(ctx, "M", 0, targets.Position{}, nil))
-	must(t, a.Write(ctx, 0, streamBytes("M", 0, 100)))
-	must(t, a.Begin(ctx, "C", 100, pos("M", 100), nil))
-	must(t, a.Write(ctx, 100, streamBytes("C", 100, 200)))
+	must(t, a.Begin(ctx, idM, 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes(idM, 0, 100)))
+	must(t, a.Begin(ctx, idC, 100, pos(idM, 100), nil))
+	must(t, a.Write(ctx, 100, streamBytes(idC, 100, 200)))
 	must(t, a.Close(ctx))
 	for _, v := range set.Vaults {
-		plantBase(t, v, "b1", pos("M", 10), pos("M", 50))
+		plantBase(t, v, "b1", pos(idM, 10), pos(idM, 50))
 	}
-	recoverable(t, set, pos("C", 200), "east", "west")
-	must(t, os.RemoveAll(filepath.Join(dirs[1], vault.LineagePrefix(shard, "M"))))
-	recoverable(t, set, pos("C", 200), "east")
+	recoverable(t, set, pos(idC, 200), "east", "west")
+	must(t, os.RemoveAll(filepath.Join(dirs[1], vault.LineagePrefix(shard, idM))))
+	recoverable(t, set, pos(idC, 200), "east")
 	set.Durability = 2
-	in, err := AwaitRecoverable(withTimeout(t, time.Second), set, shard, pos("C", 200), nil, 20*time.Millisecond, nil)
+	in, err := AwaitRecoverable(withTimeout(t, time.Second), set, shard, pos(idC, 200), nil, 20*time.Millisecond, nil)
 	if !fail.Is(err, fail.Stalled) || !contains(err.Error(), "west (90 bytes missing)") {
 		t.Errorf("in %v: %v", in, err)
 	}

@@ -426,7 +426,9 @@ func (k *killers) durable(id targets.ShardID, at targets.Position) {
 	ctx, cancel := context.WithTimeout(k.ctx, 30*time.Second)
 	defer cancel()
 	last := at
-	last.Offset--
+	if began, ok, err := stream.Began(ctx, k.set.Vaults, id, at.Lineage); err == nil && ok && at.Offset > began {
+		last.Offset--
+	}
 	if in, err := stream.AwaitDurable(ctx, k.set, id, last, at, 50*time.Millisecond, nil); err != nil || len(in) != len(k.set.Vaults) {
 		k.t.Fatalf("%s: %+v is durable in %v: %v", id, at, in, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -60,7 +61,9 @@ func TestRestoreWritesThroughNoLink(t *testing.T) {
 	tree := filepath.Join(w.s.dir, base.Snapshot)
 	var space string
 	for _, where := range base.Tablespaces {
-		space = filepath.Join(w.s.dir, where[len(outside)+1:len(outside)+1+len("snapN")])
+		_, rest, _ := strings.Cut(where, "=")
+		snapshot, _, _ := strings.Cut(rest, ":")
+		space = filepath.Join(w.s.dir, snapshot)
 	}
 	inside, err := filepath.Glob(space + "/PG_*/*")
 	if err != nil || len(inside) != 1 {
