@@ -90,7 +90,7 @@ func TestNothingBehindAHoleIsRecoverableWithoutABase(t *testing.T) {
 	v := set.Vaults[0]
 	plantBase(t, v, "b1", pos(idL, 10), pos(idL, 50))
 	recoverable(t, set, pos(idL, 100), "east")
-	const why = "no base behind the hole at " + idL + " [100,200)"
+	why := "no base behind the hole at " + idL + " [100,200)"
 	baseless(t, set, pos(idL, 300), why)
 	baseless(t, set, pos(idM, 400), why)
 	// A cut that was sealed there does not make it better.
