@@ -91,7 +91,7 @@ func testStore(t *testing.T, s Store) {
 		if err := s.PutFile(ctx, "large/file", f); err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(must(whole(ctx, s, "large/file")), body) {
+		if !bytes.Equal(must(readWhole(ctx, s, "large/file")), body) {
 			t.Fatal("content differs")
 		}
 		wantCode(t, s.PutFile(ctx, "large/file", f), fail.Conflict, "large/file")
@@ -258,8 +258,8 @@ func TestSilentServer(t *testing.T) {
 	wantCode(t, err, fail.Stalled)
 }
 
-// whole reads an object of any size.
-func whole(ctx context.Context, s Store, key string) ([]byte, error) {
+// readWhole reads an object of any size.
+func readWhole(ctx context.Context, s Store, key string) ([]byte, error) {
 	r, err := s.Get(ctx, key)
 	if err != nil {
 		return nil, err
