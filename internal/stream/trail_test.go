@@ -121,7 +121,11 @@ func TestAnOldGapIsMissing(t *testing.T) {
 	plantBase(t, v, "b1", pos(idL, 0), pos(idL, 100))
 	must(t, os.MkdirAll(filepath.Join(dirs[0], vault.LineagePrefix(shard, idL)), 0o700))
 	const tip = 8 << 30
-	for _, c := range []Gap{{0, 100}, {200, tip / 2}, {tip / 2, tip}} {
+	held := []Gap{{0, 100}, {200, 1 << 30}} // a chunk has a GiB at the most
+	for at := uint64(1 << 30); at < tip; at += 1 << 30 {
+		held = append(held, Gap{at, at + 1<<30})
+	}
+	for _, c := range held {
 		must(t, v.Store().Put(ctx, vault.ChunkKey(shard, idL, c.From, c.To, time.UnixMilli(1)), nil))
 	}
 	lead, err := NewTrail(v, shard).To(ctx, pos(idL, tip))

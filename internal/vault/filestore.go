@@ -271,10 +271,10 @@ func (s *fileStore) Folders(ctx context.Context, prefix string) ([]string, error
 	if err != nil {
 		return nil, s.fail("list", prefix, err)
 	}
-	slices.Sort(names)
 	for i, n := range names {
 		names[i] = strings.TrimSuffix(n, "/")
 	}
+	slices.Sort(names) // without the slash, which sorts behind "-"
 	return names, nil
 }
 
