@@ -209,5 +209,4 @@ var (
 	idM = strings.Repeat("b", 40)
 	idC = strings.Repeat("c", 40)
 	idD = strings.Repeat("d", 40)
-	idP = strings.Repeat("e", 40)
 )
