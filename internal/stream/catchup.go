@@ -42,7 +42,7 @@ func (a *Archiver) catchUp(ctx context.Context, m *member) {
 			return
 		}
 		scan := m.scan
-		batch := slices.Clone(m.missing[:min(copyAtOnce, len(m.missing))])
+		batch := nextBatch(m.missing)
 		a.mu.Unlock()
 		var err error
 		if scan {
@@ -63,6 +63,16 @@ func (a *Archiver) catchUp(ctx context.Context, m *member) {
 		}
 		wait = min(2*wait, maxBackoff)
 	}
+}
+
+// nextBatch is what is copied next: the oldest, and nothing together with the
+// first chunk of a lineage that comes after it.
+func nextBatch(missing []item) []item {
+	n := min(copyAtOnce, len(missing))
+	if i := slices.IndexFunc(missing[:n], func(it item) bool { return it.first }); i >= 0 {
+		n = i + 1
+	}
+	return slices.Clone(missing[:n])
 }
 
 // join puts a vault that lacks nothing on the live path again, and gives it

@@ -29,14 +29,16 @@ func (a *Archiver) compare(ctx context.Context, members []*member, held [][]Line
 	for i := range held {
 		needs[i] = map[string]uint64{}
 	}
-	for _, l := range Union(held) {
+	union := Union(held)
+	newest, _ := Newest(union)
+	for _, l := range union {
 		floor := uint64(math.MaxUint64)
 		for i, m := range members {
 			if held[i] == nil {
 				continue
 			}
 			mine := find(held[i], l.ID)
-			need, err := a.needed(ctx, m, answered, l, mine)
+			need, err := a.needed(ctx, m, answered, l, mine, l.ID == newest.ID)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -69,7 +71,9 @@ func find(ls []Lineage, id string) *Lineage {
 
 // needed is the offset of a lineage from which on a vault has to hold it.
 // Mine is what it holds of it, or nil. Others are the vaults that answer.
-func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l Lineage, mine *Lineage) (uint64, error) {
+// Nothing of the lineage that the shard is on counts as removed by retention
+// without a base in the same lineage: a vault that has neither does not hold it.
+func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l Lineage, mine *Lineage, current bool) (uint64, error) {
 	if mine != nil {
 		for _, c := range mine.Chunks {
 			switch {
@@ -88,7 +92,7 @@ func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l Li
 	// has removed it all.
 	own, err := m.v.Bases(ctx, a.opt.Shard)
 	if len(own) > 0 {
-		if l.lastSeen().Before(own[0].Started.Add(-clockSlack)) {
+		if !current && l.lastSeen().Before(own[0].Started.Add(-clockSlack)) {
 			return math.MaxUint64, nil
 		}
 		return firstBase(own, l.ID, 0), nil
@@ -164,9 +168,12 @@ func lacking(shard targets.ShardID, all, mine []Lineage, needs map[string]uint64
 				out = append(out, item{key: k})
 			}
 		}
+		own := find(mine, l.ID)
+		first := own == nil || len(own.Chunks) == 0
 		for _, c := range l.Chunks {
 			if !has[c.Key] && c.To > needs[l.ID] {
-				out = append(out, item{key: c.Key})
+				out = append(out, item{key: c.Key, first: first})
+				first = false
 			}
 		}
 	}

@@ -67,13 +67,8 @@ func TestALineageIsNeededFromItsFirstBaseOn(t *testing.T) {
 	must(t, b.Begin(ctx, idL, 0, targets.Position{}, nil))
 	must(t, b.Write(ctx, 0, streamBytes(idL, 0, 500)))
 	must(t, b.Close(ctx))
-	dead := vault.LineagePrefix(shard, idD)
 	for i := range 2 { // east by retention, west because it is new
-		files, err := filepath.Glob(filepath.Join(dirs[i], dead, "0*"))
-		must(t, err)
-		for _, f := range files {
-			must(t, os.Remove(f))
-		}
+		wipe(t, dirs[i], idD)
 	}
 	plant := func(i int, lineage string, from uint64, started time.Time) {
 		plantRecord(t, set.Vaults[i], targets.Artifact{ID: "b-" + lineage, Shard: shard, Kind: targets.Redis, Region: "east", Method: "resync", Snapshot: strings.Repeat("0", 64),
@@ -85,8 +80,8 @@ func TestALineageIsNeededFromItsFirstBaseOn(t *testing.T) {
 	waitFor(t, "catching up", func() bool { return c.Progress().Vaults[1].Live })
 	must(t, c.Close(ctx))
 	for i, want := range []int{0, 3, 5} {
-		if files, _ := filepath.Glob(filepath.Join(dirs[i], dead, "0*")); len(files) != want {
-			t.Errorf("%s has %d chunks of the dead lineage, want %d", set.Vaults[i].Region(), len(files), want)
+		if n := countChunks(t, dirs[i], idD); n != want {
+			t.Errorf("%s has %d chunks of the dead lineage, want %d", set.Vaults[i].Region(), n, want)
 		}
 	}
 }
@@ -215,5 +210,74 @@ func TestLostStaysAbsentWhenMoreIsListed(t *testing.T) {
 	must(t, a.extend(ctx, a.members[0], l, 0))
 	if len(l.Chunks) != 1 || l.Chunks[0].From != 0 {
 		t.Fatalf("listed %v", l.Chunks)
+	}
+}
+
+// wipe empties a vault of what it holds of a lineage's log.
+func wipe(t *testing.T, dir, lineage string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, vault.LineagePrefix(shard, lineage), "0*"))
+	must(t, err)
+	for _, f := range files {
+		must(t, os.Remove(f))
+	}
+}
+
+func countChunks(t *testing.T, dir, lineage string) int {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, vault.LineagePrefix(shard, lineage), "0*"))
+	must(t, err)
+	return len(files)
+}
+
+// An archiver that dies while it brings up a new vault leaves no later chunk in
+// it without the first: what lies before the first that is there would pass for
+// removed by retention.
+func TestANewVaultBeginsWithItsFirstChunk(t *testing.T) {
+	set, dirs := testSet(t, 2, 1)
+	old := time.Now().Add(-72 * time.Hour)
+	a := start(t, Options{Set: set, ChunkSize: 100, Clock: func() time.Time { return old }})
+	must(t, a.Begin(ctx, idL, 1000, targets.Position{}, nil))
+	must(t, a.Write(ctx, 1000, streamBytes(idL, 1000, 1600)))
+	must(t, a.Close(ctx))
+	first := filepath.Base(chunkFile(t, dirs[0], 1000))
+	wipe(t, dirs[1], idL)
+	fs, wrap := faults(set)
+	var tried atomic.Int64
+	fs[1].put = func(key string) (time.Duration, error, error) {
+		if strings.HasSuffix(key, first) {
+			tried.Add(1)
+			return 0, errFault, nil
+		}
+		return 0, nil, nil
+	}
+	b := start(t, Options{Set: set, ChunkSize: 100, wrap: wrap})
+	waitFor(t, "the first chunk's second try", func() bool { return tried.Load() > 1 })
+	b.Abort()
+	c := start(t, Options{Set: set, ChunkSize: 100})
+	waitFor(t, "catching up", func() bool { return c.Progress().Vaults[1].Live })
+	must(t, c.Close(ctx))
+	if n := countChunks(t, dirs[1], idL); n != 6 {
+		t.Errorf("%d chunks of 6", n)
+	}
+}
+
+// A vault with no chunk and no base of the lineage that the shard is on does not
+// hold it, however young its bases are.
+func TestAYoungBaseOfAnotherLineageHoldsNothing(t *testing.T) {
+	set, dirs := testSet(t, 2, 2)
+	old := time.Now().Add(-72 * time.Hour)
+	a := start(t, Options{Set: set, ChunkSize: 100, Clock: func() time.Time { return old }})
+	must(t, a.Begin(ctx, idL, 0, targets.Position{}, nil))
+	must(t, a.Write(ctx, 0, streamBytes(idL, 0, 500)))
+	must(t, a.Close(ctx))
+	wipe(t, dirs[1], idL)
+	plantRecord(t, set.Vaults[1], targets.Artifact{ID: "b", Shard: shard, Kind: targets.Redis, Region: "east", Method: "resync", Snapshot: strings.Repeat("0", 64),
+		Path: "/dump.rdb", From: pos(idD, 100), Until: pos(idD, 100), Started: old.Add(10 * time.Hour), Finished: old.Add(10 * time.Hour)})
+	b := start(t, Options{Set: set, ChunkSize: 100})
+	waitFor(t, "catching up", func() bool { return b.Progress().Vaults[1].Live })
+	must(t, b.Close(ctx))
+	if n := countChunks(t, dirs[1], idL); n != 5 {
+		t.Errorf("%d chunks of 5, and all of it counts as durable (%d)", n, b.Durable())
 	}
 }

@@ -12,6 +12,9 @@ type item struct {
 	key      string
 	epoch    int
 	from, to uint64
+	// first is set for the chunk with which a vault begins to hold a lineage: it
+	// is there before any later one, which would pass for the beginning.
+	first bool
 }
 
 // member is one vault of the set as the archiver sees it. Its fields are
