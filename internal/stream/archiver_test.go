@@ -636,6 +636,51 @@ func TestALostChunkOfAnOlderLineage(t *testing.T) {
 	}
 }
 
+// While a vault is away nothing is given up: it may hold the chunk whole.
+func TestNothingIsGivenUpWhileAVaultIsAway(t *testing.T) {
+	set, key := damagedOnce(t, 2, func(a *Archiver) {
+		must(t, a.Begin(ctx, "M", 1000, pos("L", 1000), nil))
+		must(t, a.Write(ctx, 1000, streamBytes("M", 1000, 1500)))
+	})
+	set.Away = []string{"north"}
+	a := start(t, Options{Set: set, ChunkSize: 100})
+	waitFor(t, "the damage", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.bad[key]
+	})
+	time.Sleep(1200 * time.Millisecond) // and its next try
+	a.Abort()
+	for _, v := range set.Vaults {
+		ls, err := Load(ctx, v, shard)
+		must(t, err)
+		if len(ls[0].Holes) > 0 {
+			t.Fatalf("%s: holes %v", v.Region(), ls[0].Holes)
+		}
+	}
+}
+
+// Two damaged chunks over the same bytes do not excuse each other.
+func TestDamagedChunksExcuseNoOther(t *testing.T) {
+	set, key := damagedOnce(t, 2, func(*Archiver) {})
+	east := set.Vaults[0].Store()
+	other := vault.ChunkKey(shard, "L", 300, 400, time.UnixMilli(1)) // the same range once more
+	body, err := east.Get(ctx, key)
+	must(t, err)
+	b, err := io.ReadAll(body)
+	must(t, err)
+	must(t, body.Close())
+	must(t, east.Put(ctx, other, b))
+	a := start(t, Options{Set: set, ChunkSize: 100})
+	lost := lostOf(t, a)
+	if lost != key && lost != other {
+		t.Fatal(lost)
+	}
+	if d := a.Durable(); d > 300 {
+		t.Errorf("durable is %d, nobody has [300,400)", d)
+	}
+}
+
 func TestTwoStreamsUnderOneNameAreFound(t *testing.T) {
 	set, _ := testSet(t, 1, 1)
 	now := time.UnixMilli(1700000000000)

@@ -1,7 +1,17 @@
 package postgres
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"drctl/targets"
+)
 
 // StandStill sets how long the archive may stand still before a server that is
 // stopped no longer waits for it.
 func StandStill(d *Driver, limit time.Duration) { d.stand = limit }
+
+// Within runs SQL in a member's own session, behind its back.
+func Within(ctx context.Context, m targets.Member, sql string) error {
+	return m.(*member).exec(ctx, sql)
+}

@@ -56,7 +56,7 @@ func writes(t *testing.T, in targets.Instance, limit time.Duration) bool {
 func gateFree(t *testing.T, in targets.Instance) bool {
 	t.Helper()
 	c := open(t, in)
-	return value[bool](t, c, "SELECT pg_try_advisory_lock_shared(hashtextextended('drctl/gate/shop', 0))")
+	return value[bool](t, c, "SELECT pg_try_advisory_xact_lock_shared(hashtextextended('drctl/gate/shop', 0))")
 }
 
 func TestFenceStopsWritersAndNamesThePosition(t *testing.T) {
@@ -154,6 +154,34 @@ func TestFenceGateHeldShared(t *testing.T) {
 	}
 	if err := m.Release(ctx); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A gate that went with its transaction is taken again, not taken for held.
+func TestALostGateIsNoGate(t *testing.T) {
+	t.Parallel()
+	d, in, _ := fenced(t)
+	ctx := ctxFor(t, 20*time.Second)
+	m := join(t, d, in, request("20260101T000000.000Z-0004"))
+	for _, err := range []error{m.LockGate(ctx, time.Second), m.Lock(ctx, time.Second)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := postgres.Within(ctx, m, "ROLLBACK TO SAVEPOINT drctl; RELEASE SAVEPOINT drctl"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Unlock(ctx); err == nil { // it ends the transaction
+		t.Fatal("let go of what was not held")
+	}
+	if !gateFree(t, in) {
+		t.Fatal("the gate is still held")
+	}
+	if err := m.LockGate(ctx, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if gateFree(t, in) {
+		t.Error("the gate counts as held, and is free")
 	}
 }
 
