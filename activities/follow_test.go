@@ -56,7 +56,7 @@ func (f *following) wait(t *testing.T, what string) activities.FollowOut {
 // at its start, until there is a base behind it.
 func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
 	w := &world{instances: map[targets.ShardID]targets.Instance{}, tools: sandboxtest.Tools(t), dir: sandboxtest.Dir(t)}
-	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"max_slot_wal_keep_size": "16MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"max_slot_wal_keep_size": "48MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})
 	w.shop.Postgres = []targets.Instance{in}
 	w.add(in, nil)
 	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "east")}, "west": {URL: "file://" + filepath.Join(w.dir, "west")}})
