@@ -40,7 +40,7 @@ type TrafficOptions struct {
 	// Gate: hold the group's gate around each transfer.
 	Gate     bool
 	Journal  string        // file; appended to
-	Duration time.Duration // 0: until ctx ends
+	Duration time.Duration // from when every shard answers; 0: until ctx ends
 	Seed     int64         // of what the clients choose; 0: by chance
 	// Lane of Lanes is this generator's own part of the rows and carts, for
 	// several generators on one platform. Lanes 0 is 1.
@@ -111,11 +111,6 @@ func Run(ctx context.Context, o TrafficOptions) (Summary, error) {
 	}
 	t := &traffic{TrafficOptions: o, journal: j, meter: newMeter(), seqs: map[int]int64{}}
 	t.doubt = newDoubt(o.Platform, j, o.Log)
-	if o.Duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.Duration)
-		defer cancel()
-	}
 	err = t.open(ctx)
 	if err == nil {
 		err = t.work(ctx)
@@ -186,13 +181,17 @@ func (t *traffic) countRows(ctx context.Context) int {
 
 func (t *traffic) work(ctx context.Context) error {
 	if t.rows == 0 {
-		return nil // the time was over before the shards answered
+		return nil // the end came before the shards answered
 	}
 	if err := t.doubt.settle(ctx, true); err != nil {
 		t.Log.Warn("shop: earlier transactions are not settled yet", "err", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if t.Duration > 0 {
+		ctx, cancel = context.WithTimeout(ctx, t.Duration)
+		defer cancel()
+	}
 	t.meter.start(time.Now())
 	var wg, aux sync.WaitGroup
 	auxCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
