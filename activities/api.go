@@ -17,7 +17,7 @@ import (
 // name never changes its meaning.
 const (
 	FollowShardName   = "FollowShard"
-	FenceCutName      = "FenceCut"
+	QuiesceCutName    = "FenceCut"
 	SnapshotName      = "SnapshotObjects"
 	SealCutName       = "SealCut"
 	AbandonCutName    = "AbandonCut"
@@ -83,12 +83,12 @@ type GroupShard struct {
 
 // Policy is the part of the configuration's policy that activities follow.
 type Policy struct {
-	Mode        targets.FenceMode `json:"mode"`
-	Lease       time.Duration     `json:"lease_ns"`
-	Budget      time.Duration     `json:"budget_ns"`
-	LockTimeout time.Duration     `json:"lock_timeout_ns"`
-	Attempts    int               `json:"attempts"`
-	SealWithin  time.Duration     `json:"seal_within_ns"`
+	Mode        targets.BarrierMode `json:"mode"`
+	Lease       time.Duration       `json:"lease_ns"`
+	Budget      time.Duration       `json:"budget_ns"`
+	LockTimeout time.Duration       `json:"lock_timeout_ns"`
+	Attempts    int                 `json:"attempts"`
+	SealWithin  time.Duration       `json:"seal_within_ns"`
 	// Unnameable says what becomes of a cut when a bucket holds objects whose keys
 	// the server does not give: "refuse", or without them.
 	Unnameable  string                `json:"unnameable,omitempty"`

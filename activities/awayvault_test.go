@@ -206,7 +206,7 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 	if out := take(restarted, "restarted"); out.Vault != "east" {
 		t.Fatalf("%+v", out)
 	}
-	cut := targets.Cut{ID: "20260101T000000.000Z-00ab", Group: group, FencedAt: time.Now(),
+	cut := targets.Cut{ID: "20260101T000000.000Z-00ab", Group: group, QuiescedAt: time.Now(),
 		Shards: []targets.ShardPoint{{Shard: shard, Kind: targets.Redis, Region: "east", Position: at}}}
 	_, err := execute[targets.Cut](restarted, activities.SealCutName, activities.CutIn{Cut: cut}, nil)
 	if !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "taken, not sealed") || !strings.Contains(err.Error(), "only east") {
@@ -332,7 +332,7 @@ func TestABaseBeforeItsLog(t *testing.T) {
 	}
 	at := w.write(t, a, 10)
 	heldBy(t, w.set, shard, at)
-	cut := targets.Cut{ID: "20260101T000000.000Z-00ab", Group: group, FencedAt: time.Now(), SealedAt: time.Now(), SealedIn: []string{"east", "west"},
+	cut := targets.Cut{ID: "20260101T000000.000Z-00ab", Group: group, QuiescedAt: time.Now(), SealedAt: time.Now(), SealedIn: []string{"east", "west"},
 		Shards: []targets.ShardPoint{{Shard: shard, Kind: targets.Redis, Region: "east", Position: at}}}
 	if _, err := w.set.SaveCut(t.Context(), cut); err != nil {
 		t.Fatal(err)

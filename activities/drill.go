@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"drctl/drills"
+	"drctl/internal/barrier"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
-	"drctl/internal/fence"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
 	"drctl/restore"
@@ -148,7 +148,7 @@ func newestIs(ctx context.Context, v *vault.Vault, cut targets.Cut, disaster tim
 			return err
 		}
 		if _, id, ok := vault.ParseCutKey(i.Key); ok {
-			if !disaster.IsZero() && id >= fence.NewID(disaster) {
+			if !disaster.IsZero() && id >= barrier.NewID(disaster) {
 				break // listed in order of time: taken after the disaster
 			}
 			if _, err := v.Cut(ctx, cut.Group, id); fail.Is(err, fail.Corrupt) {

@@ -140,7 +140,7 @@ func record(t *testing.T, out DrillOut) evidence.Record {
 // ran is a drill of one shard that went well.
 func ran() FinishIn {
 	id := shardOf("orders/0")
-	cut := targets.Cut{ID: "20260314T025948.120Z-3fa9", Group: "shop", FencedAt: at(-12), SealedAt: at(-10), Shards: []targets.ShardPoint{{Shard: id, Kind: targets.Postgres, Region: "east"}}}
+	cut := targets.Cut{ID: "20260314T025948.120Z-3fa9", Group: "shop", QuiescedAt: at(-12), SealedAt: at(-10), Shards: []targets.ShardPoint{{Shard: id, Kind: targets.Postgres, Region: "east"}}}
 	plan := restore.Plan{ID: "restore-shop-1", Hash: "ab", Cut: cut, Goal: restore.Goal{Group: "shop", Vault: "west"}, Steps: []restore.Step{
 		{ID: "restore-orders/0", Op: restore.OpRestore, Shard: id, Kind: targets.Postgres, BaseBytes: 100},
 		{ID: "verify-orders/0", Op: restore.OpVerify, Shard: id, Kind: targets.Postgres, Needs: []string{"restore-orders/0"}}}}

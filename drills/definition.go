@@ -37,7 +37,7 @@ const (
 type Definition struct {
 	Name  string `json:"name"`
 	Group string `json:"group"`
-	// Cut is Latest, or Random for any sealed cut that was fenced within
+	// Cut is Latest, or Random for any sealed cut that was taken within
 	// Window before now.
 	Cut    string        `json:"cut"`
 	Window time.Duration `json:"window_ns,omitempty"`

@@ -26,7 +26,7 @@ var t0 = time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)
 func at(s float64) time.Time { return t0.Add(time.Duration(s * float64(time.Second))) }
 
 func cutAt(when time.Time, sealed bool) targets.Cut {
-	c := targets.Cut{ID: when.Format("20060102T150405.000Z") + "-0000", Group: "shop", Mode: targets.Gate, FencedAt: when, ReleasedAt: when.Add(3 * time.Millisecond), Attempts: 1}
+	c := targets.Cut{ID: when.Format("20060102T150405.000Z") + "-0000", Group: "shop", Mode: targets.Gate, QuiescedAt: when, ReleasedAt: when.Add(3 * time.Millisecond), Attempts: 1}
 	if sealed {
 		c.SealedAt = when.Add(2 * time.Second)
 	}
@@ -88,7 +88,7 @@ func TestPickRandomIsRepeatableAndStaysInItsWindow(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		if c.SealedAt.IsZero() || c.FencedAt.Before(t0.Add(-d.Window)) {
+		if c.SealedAt.IsZero() || c.QuiescedAt.Before(t0.Add(-d.Window)) {
 			rt.Fatalf("%s is not sealed or not in the window", c.ID)
 		}
 		shuffled := slices.Clone(cuts)
@@ -165,10 +165,10 @@ func TestPickFailures(t *testing.T) {
 	}{
 		"none":                               {nil, def(Latest), none, fail.NotFound, "no sealed cut"},
 		"unsealed only":                      {[]targets.Cut{cutAt(t0, false)}, def(Latest), none, fail.NotFound, "none of 1 cuts is sealed"},
-		"too old":                            {[]targets.Cut{cutAt(t0.Add(-2*time.Hour), true)}, def(Random), none, fail.NotFound, "none of 1 sealed cuts was fenced in the last 1h"},
+		"too old":                            {[]targets.Cut{cutAt(t0.Add(-2*time.Hour), true)}, def(Random), none, fail.NotFound, "none of 1 sealed cuts was taken in the last 1h"},
 		"from tomorrow":                      {[]targets.Cut{cutAt(t0.Add(time.Hour), true)}, def(Random), none, fail.NotFound, "none of 1"},
 		"a latest from tomorrow":             {[]targets.Cut{cutAt(t0.Add(time.Hour), true)}, def(Latest), none, fail.NotFound, "after the drill began"},
-		"fenced after the disaster":          {minutely(3), def(Latest), at(-3600), fail.NotFound, "none of 3 sealed cuts was fenced and sealed before the disaster at 2026-03-14T02:00:00Z"},
+		"quiesced after the disaster":        {minutely(3), def(Latest), at(-3600), fail.NotFound, "none of 3 sealed cuts was taken and sealed before the disaster at 2026-03-14T02:00:00Z"},
 		"sealed after the disaster":          {minutely(1), def(Latest), at(-59), fail.NotFound, "before the disaster"},
 		"none in the window, for a disaster": {[]targets.Cut{cutAt(t0.Add(-2*time.Hour), true)}, def(Random), at(-60), fail.NotFound, "in the last 1h"},
 		"random, and all after the disaster": {minutely(3), def(Random), at(-3600), fail.NotFound, "before the disaster"},

@@ -137,8 +137,8 @@ func measureLoss(m *Measured, t Timing) {
 	}
 	worst, after := time.Duration(-1), false
 	for _, p := range t.Cut.Shards {
-		at := t.Cut.FencedAt
-		// An object store's instant may lie a little off the fence; the earlier
+		at := t.Cut.QuiescedAt
+		// An object store's instant may lie a little off the barrier; the earlier
 		// one is the safe statement.
 		if as := p.Position.AsOf; !as.IsZero() && as.Before(at) {
 			at = as
@@ -158,8 +158,8 @@ func measureLoss(m *Measured, t Timing) {
 	switch {
 	case len(m.Stores) == 0:
 		m.RPO = evidence.Unknown[time.Duration]("the cut names no shard")
-	case t.Cut.FencedAt.IsZero():
-		m.RPO = evidence.Unknown[time.Duration]("the cut does not say when it was fenced")
+	case t.Cut.QuiescedAt.IsZero():
+		m.RPO = evidence.Unknown[time.Duration]("the cut does not say when it was taken")
 	case after:
 		m.Stores = nil
 		m.RPO = evidence.Unknown[time.Duration]("the cut lies after the instant to which loss is measured")

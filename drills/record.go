@@ -131,7 +131,7 @@ func sortedShards(c targets.Cut) []targets.ShardPoint {
 
 func recoveryPoint(f Facts) evidence.RecoveryPoint {
 	c := f.Cut
-	r := evidence.RecoveryPoint{CutID: c.ID, Mode: string(c.Mode), FencedAt: c.FencedAt, ReleasedAt: c.ReleasedAt, SealedAt: c.SealedAt,
+	r := evidence.RecoveryPoint{CutID: c.ID, Mode: string(c.Mode), QuiescedAt: c.QuiescedAt, ReleasedAt: c.ReleasedAt, SealedAt: c.SealedAt,
 		SealedIn: c.SealedIn, Attempts: c.Attempts, Stall: c.Stall,
 		Location:    evidence.KnownIf(f.VaultURL, "the vault's address was not passed on"),
 		KeyID:       evidence.KnownIf(f.KeyID, "the vault's public key was not passed on"),

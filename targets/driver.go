@@ -28,7 +28,7 @@ type Driver interface {
 
 // Capabilities says which optional parts a driver has.
 type Capabilities struct {
-	Fence   bool // implements Fencer
+	Barrier bool // implements Quiescer
 	Follow  bool // implements Follower
 	Objects bool // implements Snapshotter
 }
@@ -42,8 +42,8 @@ type Fitter interface {
 	Fits(ctx context.Context, base Artifact) error
 }
 
-// Fencer is the part of a driver that joins a cut.
-type Fencer interface {
+// Quiescer is the part of a driver that joins a cut.
+type Quiescer interface {
 	// Join does everything that can be done before writers are stopped:
 	// connects to the instance directly, checks that it is writable, refuses
 	// with code stalled when a write transaction older than the budget or a
@@ -51,11 +51,11 @@ type Fencer interface {
 	Join(ctx context.Context, in Instance, req JoinRequest) (Member, error)
 }
 
-// JoinRequest is what a fence asks of a member.
+// JoinRequest is what a barrier asks of a member.
 type JoinRequest struct {
 	CutID string
 	Group string
-	// Lease is how long the server lets a silent fence live: past it the
+	// Lease is how long the server lets a silent barrier live: past it the
 	// server itself ends the transaction and with it every lock.
 	Lease time.Duration
 	// Budget is the longest time one attempt may stall writers.
@@ -64,7 +64,7 @@ type JoinRequest struct {
 	Gate bool
 }
 
-// Member is one shard inside one fence. It is used by one goroutine at a time.
+// Member is one shard inside one barrier. It is used by one goroutine at a time.
 type Member interface {
 	// LockGate takes the group's gate exclusively within wait; stalled when it
 	// is not granted. Only for the member joined with Gate.
@@ -180,7 +180,7 @@ type RestoreRequest struct {
 	Path []Span
 	// Until, for an instant instead of a position; zero when Point is exact.
 	// PostgreSQL stops before the first commit later than it. When Point names a
-	// restore point, that is one of a cut fenced after the instant, and may be
+	// restore point, that is one of a cut taken after the instant, and may be
 	// reached instead; otherwise Point is where the archive ends, and a replay
 	// that meets no later commit fails with not-found.
 	Until time.Time
@@ -221,7 +221,7 @@ type Expectation struct {
 	Quick      bool
 	Assertions []Assertion
 	// Instant says that the instance was restored to an instant rather than to a
-	// cut: nothing was fenced then, and transactions may have been in flight.
+	// cut: nothing was taken then, and transactions may have been in flight.
 	Instant bool
 	// BinDir-independent checks that need the data directory use it when set.
 	DataDir string

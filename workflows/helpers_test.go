@@ -132,8 +132,8 @@ func (w *world) activities() map[string]any {
 		return out, engine.EncodeAttempt(err, attempt)
 	}
 	return map[string]any{
-		activities.FenceCutName: func(ctx context.Context, in activities.GroupIn) (targets.Cut, error) {
-			return w.cut, w.call(ctx, activities.FenceCutName, in.Group)
+		activities.QuiesceCutName: func(ctx context.Context, in activities.GroupIn) (targets.Cut, error) {
+			return w.cut, w.call(ctx, activities.QuiesceCutName, in.Group)
 		},
 		activities.SnapshotName: func(ctx context.Context, in activities.SnapshotIn) (activities.SnapshotOut, error) {
 			return activities.SnapshotOut{Position: targets.Position{Kind: targets.S3, AsOf: in.AsOf, Manifest: "m-" + in.Shard.Shard},
@@ -327,7 +327,7 @@ func group() activities.Group {
 }
 
 func cut() targets.Cut {
-	c := targets.Cut{ID: "20260314T025948.120Z-3fa9", Group: "shop", FencedAt: t0}
+	c := targets.Cut{ID: "20260314T025948.120Z-3fa9", Group: "shop", QuiescedAt: t0}
 	for _, s := range group().Shards {
 		c.Shards = append(c.Shards, targets.ShardPoint{Shard: s.Shard, Kind: s.Kind, Region: "east", Position: targets.Position{Kind: s.Kind, AsOf: t0}})
 	}

@@ -155,7 +155,7 @@ func (w *world) settled(t *testing.T) {
 	w.nothingLeft(t)
 	for _, shard := range []string{"orders/0", "orders/1"} {
 		c := w.connect(t, w.instance(t, "east", shard))
-		eventually(t, 10*time.Second, shard+" has no lock of a fence", func() error {
+		eventually(t, 10*time.Second, shard+" has no lock of a barrier", func() error {
 			var n int
 			err := c.QueryRow(t.Context(), `select count(*) from pg_locks where granted and
 				(locktype = 'advisory' and mode = 'ExclusiveLock' or locktype = 'relation' and mode = 'ShareLock')`).Scan(&n)

@@ -52,7 +52,7 @@ func (p *platform) Group(name string) (activities.Group, error) {
 		return activities.Group{}, err
 	}
 	out := activities.Group{Platform: p.cfg.Name, Name: name, Home: g.Home, Gate: g.Gate, Policy: activities.Policy{
-		Mode: targets.FenceMode(pol.Cut.Mode), Lease: pol.Cut.Lease, Budget: pol.Cut.Budget,
+		Mode: targets.BarrierMode(pol.Cut.Mode), Lease: pol.Cut.Lease, Budget: pol.Cut.Budget,
 		LockTimeout: pol.Cut.LockTimeout, Attempts: pol.Cut.Attempts, SealWithin: pol.Cut.SealWithin, Unnameable: pol.Cut.Unnameable,
 		ChunkAge: pol.Stream.ChunkAge, ChunkSize: int(pol.Stream.ChunkSize),
 		Vaults: pol.Stream.Vaults, Durability: pol.Stream.Durability,

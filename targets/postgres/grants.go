@@ -72,7 +72,7 @@ func tableLacks(ctx context.Context, op string, in targets.Instance, conn *pgx.C
 	if err != nil {
 		return nil, err
 	}
-	tables, err := fenceTables(ctx, op, in, conn, srv.version)
+	tables, err := quiesceTables(ctx, op, in, conn, srv.version)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 // statements; after they were run it lacks nothing.
 func TestPreflightNamesEveryLack(t *testing.T) {
 	t.Parallel()
-	d, in, c := fenced(t)
+	d, in, c := quiesced(t)
 	run(t, c, "CREATE SCHEMA inner_circle CREATE TABLE member (id int)")
 	run(t, c, "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'")
 	in.User, in.DataDir = "weak", "/not/read/by/the/preflight"

@@ -93,7 +93,7 @@ func TestRestoreAfterPreparedTransactionsWereAllowed(t *testing.T) {
 	run(t, w.c, "BEGIN; INSERT INTO journal DEFAULT VALUES; PREPARE TRANSACTION 'ended'")
 	run(t, w.c, "COMMIT PREPARED 'ended'")
 
-	// One in another database, which a cut does not fence.
+	// One in another database, which a cut does not quiesce.
 	run(t, w.c, "CREATE DATABASE side")
 	side := w.in
 	side.Database = "side"
@@ -111,7 +111,7 @@ func TestRestoreAfterPreparedTransactionsWereAllowed(t *testing.T) {
 		t.Fatalf("%+v", f)
 	}
 
-	// One in the fenced table is a failure at a cut, and in flight at an instant.
+	// One in the quiesced table is a failure at a cut, and in flight at an instant.
 	run(t, w.c, "BEGIN; INSERT INTO journal DEFAULT VALUES; PREPARE TRANSACTION 'here'")
 	w.dir = sandboxtest.Dir(t)
 	at = restorePoint(t, w, "20260101T000000.000Z-4c4c")
@@ -124,7 +124,7 @@ func TestRestoreAfterPreparedTransactionsWereAllowed(t *testing.T) {
 	}
 	sb.Tables = []string{"public.account", "public.later"}
 	if f := finding(t, verify(t, w.d, sb, targets.Expectation{Quick: true}), "prepared-transactions"); f.Severity != targets.Warned {
-		t.Fatalf("of a table that is not fenced: %+v", f)
+		t.Fatalf("of a table that is not quiesced: %+v", f)
 	}
 }
 

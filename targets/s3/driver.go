@@ -33,7 +33,7 @@ type Driver struct {
 
 var (
 	_ targets.Driver      = (*Driver)(nil)
-	_ targets.Fencer      = (*Driver)(nil)
+	_ targets.Quiescer    = (*Driver)(nil)
 	_ targets.Snapshotter = (*Driver)(nil)
 )
 
@@ -51,9 +51,9 @@ func New(opt Options) *Driver {
 // Kind is targets.S3.
 func (d *Driver) Kind() targets.Kind { return targets.S3 }
 
-// Capabilities: it joins fences and snapshots objects; there is no log.
+// Capabilities: it joins barriers and snapshots objects; there is no log.
 func (d *Driver) Capabilities() targets.Capabilities {
-	return targets.Capabilities{Fence: true, Objects: true}
+	return targets.Capabilities{Barrier: true, Objects: true}
 }
 
 // Base is unsupported: Snapshot takes its place.
@@ -176,7 +176,7 @@ func (m *member) Lock(context.Context, time.Duration) error { return nil }
 
 func (m *member) Unlock(context.Context) error { return nil }
 
-// Mark is the instant by this host's clock; no I/O happens inside a fence.
+// Mark is the instant by this host's clock; no I/O happens inside a barrier.
 func (m *member) Mark(context.Context) (targets.Position, error) {
 	return targets.Position{Kind: targets.S3, AsOf: m.now().UTC()}, nil
 }

@@ -179,11 +179,11 @@ type Verdict struct {
 type RecoveryPoint struct {
 	CutID      string    `json:"cut_id"`
 	Mode       string    `json:"fence_mode"`
-	FencedAt   time.Time `json:"fenced_at"`
+	QuiescedAt time.Time `json:"fenced_at"`
 	ReleasedAt time.Time `json:"released_at"`
 	SealedAt   time.Time `json:"sealed_at"`
 	SealedIn   []string  `json:"sealed_in"`
-	// Attempts and Stall are what the fence cost the platform.
+	// Attempts and Stall are what the barrier cost the platform.
 	Attempts int           `json:"fence_attempts"`
 	Stall    time.Duration `json:"fence_stall_ns"`
 	// Location is the vault's address and KeyID the public name of its key.

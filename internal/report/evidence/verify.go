@@ -120,7 +120,7 @@ func (r Record) consistent() error {
 // normalise makes equal records equal bytes: UTC without a monotonic clock,
 // and lists that are never null.
 func (r *Record) normalise() {
-	for _, t := range []*time.Time{&r.GeneratedAt, &r.Started, &r.Finished, &r.RecoveryPoint.FencedAt,
+	for _, t := range []*time.Time{&r.GeneratedAt, &r.Started, &r.Finished, &r.RecoveryPoint.QuiescedAt,
 		&r.RecoveryPoint.ReleasedAt, &r.RecoveryPoint.SealedAt, &r.Sample.From, &r.Sample.To, &r.Sample.Next} {
 		*t = utc(*t)
 	}
