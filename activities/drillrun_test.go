@@ -67,7 +67,7 @@ func newDriller(t *testing.T, w *world) *driller {
 }
 
 func drillOf(name string) drills.Definition {
-	return drills.Definition{Name: name, Group: group, Cut: drills.Latest, Vault: "west", Objectives: drills.Objectives{RTO: time.Hour, RPO: time.Hour},
+	return drills.Definition{Name: name, Group: group, Cut: drills.Latest, Vault: "west", Objectives: evidence.Objectives{RTO: time.Hour, RPO: time.Hour},
 		Checks: drills.Checks{
 			Assertions: map[string][]targets.Assertion{
 				"orders": {{Name: "accounts are there", Query: "SELECT count(*) FROM accounts", Want: "100"}},

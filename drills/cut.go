@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/report/evidence"
 	"drctl/targets"
 )
 
@@ -33,9 +34,9 @@ const beforeDisaster = "; only cuts that were taken and sealed before the disast
 // decides a random draw: the same cuts, window and seed always give the same
 // cut. It is pure. The error has code not-found when there is nothing to choose
 // from.
-func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed int64) (targets.Cut, Sample, error) {
+func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed int64) (targets.Cut, evidence.Sample, error) {
 	if err := def.Validate(); err != nil {
-		return targets.Cut{}, Sample{}, err
+		return targets.Cut{}, evidence.Sample{}, err
 	}
 	var sealed []targets.Cut
 	unsealed := 0
@@ -50,7 +51,7 @@ func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed i
 	}
 	slices.SortFunc(sealed, func(a, b targets.Cut) int { return strings.Compare(a.ID, b.ID) })
 	sealed = slices.CompactFunc(sealed, func(a, b targets.Cut) bool { return a.ID == b.ID })
-	s := Sample{Method: methodLatest, Seed: "0"}
+	s := evidence.Sample{Method: methodLatest, Seed: "0"}
 	if def.Cut == Random {
 		s.From, s.To, s.Method = now.Add(-def.Window).UTC(), now.UTC(), methodRandom
 	}

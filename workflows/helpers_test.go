@@ -186,8 +186,8 @@ func (w *world) activities() map[string]any {
 			w.open[in.ID] = true
 			return activities.SandboxRef{ID: in.ID, Dir: "/box/" + in.ID, Queue: queueOf("host")}, nil
 		},
-		activities.CheckSpaceName: func(ctx context.Context, in activities.SpaceIn) (evidence.Gate, error) {
-			return evidence.Gate{Name: "free space", At: t0, Passed: !w.noRoom, Detail: fmt.Sprintf("1 KiB free, %d B needed", in.Need)},
+		activities.CheckSpaceName: func(ctx context.Context, in activities.SpaceIn) (evidence.Precheck, error) {
+			return evidence.Precheck{Name: "free space", At: t0, Passed: !w.noRoom, Detail: fmt.Sprintf("1 KiB free, %d B needed", in.Need)},
 				w.call(ctx, activities.CheckSpaceName, "")
 		},
 		activities.KeepSandboxName: func(ctx context.Context, in activities.KeepIn) error {

@@ -58,8 +58,8 @@ type Record struct {
 	Absent Text `json:"experts_absent"`
 	// Decisions were taken by people or by rule; empty when none were.
 	Decisions []Decision `json:"decisions"`
-	// Gates were evaluated before the drill was allowed to run or to pass.
-	Gates []Gate `json:"gates"`
+	// Prechecks were evaluated before the drill was allowed to run or to pass.
+	Prechecks []Precheck `json:"gates"`
 
 	RecoveryPoint RecoveryPoint `json:"recovery_point"`
 	// Sample says how the recovery point was chosen.
@@ -159,8 +159,8 @@ type Decision struct {
 	Reason Text      `json:"reason"`
 }
 
-// Gate is a condition that had to hold for the drill to go on.
-type Gate struct {
+// Precheck is a condition that had to hold for the drill to go on.
+type Precheck struct {
 	Name   string    `json:"name"`
 	At     time.Time `json:"at"`
 	Passed bool      `json:"passed"`
