@@ -117,7 +117,7 @@ type ShardIn struct {
 type FollowIn struct {
 	Shard targets.ShardID `json:"shard"`
 	// BaseAsked says that the caller knows of the interruption and has asked
-	// for a base.
+	// for a base, or for the copies.
 	BaseAsked bool `json:"base_asked,omitempty"`
 }
 
@@ -127,6 +127,8 @@ type FollowOut struct {
 	// Break, when set, says where the log is interrupted, or what the newest base
 	// lacks: only a base taken from now on leads to what is archived behind it.
 	Break string `json:"break,omitempty"`
+	// Copies bring a base that leads there into the vaults that have none.
+	Copies []CopyIn `json:"copies,omitempty"`
 }
 
 // GroupIn names a group.

@@ -231,6 +231,54 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 	}
 }
 
+// A vault that has the log and no base that leads to it, as one that was away
+// when the log began anew, gets the bases of the other; until then no cut is
+// sealed in it, and afterwards following asks no more.
+func TestAVaultWithoutABaseThatLeadsGetsOne(t *testing.T) {
+	w, _ := redisWorld(t)
+	shard := w.shards[0].Shard
+	a := w.activities(platform{w, policy(targets.Gate)})
+	f := followOne(t, a, activities.FollowIn{Shard: shard})
+	w.begun(t, a)
+	at := w.write(t, a, 10)
+	heldBy(t, w.set, shard, at)
+	f.stop()
+	<-f.done
+	west := w.set.Vaults[1]
+	bases, err := west.Bases(t.Context(), shard)
+	if err != nil || len(bases) == 0 {
+		t.Fatalf("%d bases: %v", len(bases), err)
+	}
+	for _, b := range bases {
+		if err := west.Store().Delete(t.Context(), vault.BaseRecordKey(shard, b.ID)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := followOne(t, a, activities.FollowIn{Shard: shard}).wait(t, "west has no base")
+	if len(out.Copies) != 1 || out.Copies[0] != (activities.CopyIn{Shard: shard, From: "east", To: "west"}) || out.Break != "" {
+		t.Fatalf("%+v", out)
+	}
+	f = followOne(t, a, activities.FollowIn{Shard: shard, BaseAsked: true}) // goes on meanwhile
+	heldBy(t, w.set, shard, w.write(t, a, 10))
+	f.stop()
+	<-f.done
+	if _, err := execute[any](a, activities.CopyVaultName, out.Copies[0], nil); err != nil {
+		t.Fatal(err)
+	}
+	f = followOne(t, a, activities.FollowIn{Shard: shard})
+	at = w.write(t, a, 10)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if in, err := stream.AwaitRecoverable(ctx, w.set, shard, at, nil, 50*time.Millisecond, nil); err != nil || len(in) != 2 {
+		t.Fatalf("recoverable from %v: %v", in, err)
+	}
+	f.stop()
+	<-f.done
+	if len(f.out.Copies) > 0 {
+		t.Errorf("it still asks for %v", f.out.Copies)
+	}
+}
+
 // The vault of the region itself may be the one that is away: the base is taken
 // into the other, and told to be missed when the first is back.
 func TestABaseIsTakenIntoTheOtherVault(t *testing.T) {

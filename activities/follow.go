@@ -142,19 +142,25 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 	defer arch.Abort()
 	to := &paced{Archiver: arch, begun: make(chan struct{}), sooner: make(chan struct{})}
 	f.now.Store(&followed{arch, inst, set.Away, to.begun})
-	broken := func() string {
+	broken := func() (string, []CopyIn) {
 		bases := basesOf(ctx, set, in.Shard)
-		if b, yes := stream.NeedsBase(arch.Lineages(), bases); yes {
-			return b.String()
+		all := slices.Concat(bases...)
+		if b, yes := stream.NeedsBase(arch.Lineages(), all); yes {
+			return b.String(), nil
 		}
-		return outgrown(ctx, d, inst, bases)
+		if why := outgrown(ctx, d, inst, all); why != "" {
+			return why, nil
+		}
+		return "", lackBases(in.Shard, set, arch.Lineages(), bases)
 	}
-	out := FollowOut{Group: group, Break: broken()}
-	if out.Break != "" && !in.BaseAsked {
+	out := FollowOut{Group: group}
+	out.Break, out.Copies = broken()
+	lacking := out.Break != "" || len(out.Copies) > 0
+	if lacking && !in.BaseAsked {
 		return out, nil
 	}
 	limit := followFor
-	if out.Break != "" {
+	if lacking {
 		limit = min(limit, holeAgain)
 	}
 	fctx, end := context.WithCancelCause(ctx)
@@ -175,7 +181,7 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 			case <-fctx.Done():
 				return
 			case <-arch.Interrupted():
-				if broken() != "" {
+				if why, _ := broken(); why != "" {
 					end(errBroken)
 				}
 			}
@@ -202,7 +208,7 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 	case cause == errBroken, cause == errTime && errors.Is(err, context.Canceled):
 		err = nil
 	}
-	out.Break = broken()
+	out.Break, out.Copies = broken()
 	return out, errors.Join(err, cerr)
 }
 
@@ -275,18 +281,48 @@ func (p *paced) wait(ctx context.Context, limit time.Duration) bool {
 	}
 }
 
-// basesOf lists the bases that any of the vaults holds. Damage, and a vault
-// that does not answer, are for others to report.
-func basesOf(ctx context.Context, set vault.Set, shard targets.ShardID) []targets.Artifact {
+// basesOf lists the bases that each of the vaults holds; nil where one did not
+// tell. Damage is for others to report.
+func basesOf(ctx context.Context, set vault.Set, shard targets.ShardID) [][]targets.Artifact {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // archiving waits for it
 	defer cancel()
 	found := make([][]targets.Artifact, len(set.Vaults))
 	var wg sync.WaitGroup
 	for i, v := range set.Vaults {
-		wg.Go(func() { found[i], _ = v.Bases(ctx, shard) })
+		wg.Go(func() {
+			bases, err := v.Bases(ctx, shard)
+			if err == nil || fail.Is(err, fail.Corrupt) {
+				found[i] = append([]targets.Artifact{}, bases...)
+			}
+		})
 	}
 	wg.Wait()
-	return slices.Concat(found...)
+	return found
+}
+
+// lackBases are the copies that give each vault a base that leads to what is
+// archived now, where another vault has one: a vault that was away when the log
+// began anew has the log, and nothing that leads to it, so no cut is sealed there.
+func lackBases(shard targets.ShardID, set vault.Set, lineages []stream.Lineage, bases [][]targets.Artifact) (out []CopyIn) {
+	from := ""
+	var lack []string
+	for i, own := range bases {
+		if own == nil {
+			continue
+		}
+		if _, broken := stream.NeedsBase(lineages, own); broken || len(own) == 0 {
+			lack = append(lack, set.Vaults[i].Region())
+		} else if from == "" {
+			from = set.Vaults[i].Region()
+		}
+	}
+	if from == "" {
+		return nil
+	}
+	for _, to := range lack {
+		out = append(out, CopyIn{Shard: shard, From: from, To: to})
+	}
+	return out
 }
 
 // set opens the vaults of a group's policy, the region's own first.

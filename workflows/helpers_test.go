@@ -43,6 +43,7 @@ type world struct {
 	// broken is how many bases the log needs, based how many were taken; asked
 	// is what each FollowShard was told.
 	broken, based int
+	copies        []activities.CopyIn // that FollowShard asks for until there was one
 	asked         []bool
 	running       int
 	most          int // activities at the same time
@@ -170,6 +171,9 @@ func (w *world) activities() map[string]any {
 			w.asked = append(w.asked, in.BaseAsked)
 			if w.based < w.broken {
 				out.Break = "a hole of 7 bytes"
+			}
+			if !slices.ContainsFunc(w.calls, func(c string) bool { return strings.HasPrefix(c, "CopyVault") }) {
+				out.Copies = w.copies
 			}
 			return out, err
 		},
