@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"drctl/internal/fail"
 )
 
 // A manifest equal to the newest is stored once more when the newest cannot be
@@ -34,4 +36,23 @@ func TestADamagedManifestIsStoredAgain(t *testing.T) {
 	if got := must(io.ReadAll(r)); !bytes.Equal(got, []byte("one\n")) {
 		t.Fatalf("%q", got)
 	}
+}
+
+// A damaged manifest does not hide an older one from a plan to an instant.
+func TestADamagedManifestHidesNoOther(t *testing.T) {
+	ctx := context.Background()
+	v := fileVault(t, "east", testKey(t))
+	sv := v.Shard(media)
+	now := time.Now().Add(-time.Hour)
+	v.opt.Now = func() time.Time { now = now.Add(time.Minute); return now }
+	one := must(sv.PutManifest(ctx, now, strings.NewReader("one\n")))
+	must(sv.PutManifest(ctx, now, strings.NewReader("two\n")))
+	keys := keysOf(t, v.store, ManifestsPrefix(media))
+	must(0, v.store.Delete(ctx, keys[1]))
+	must(0, v.store.Put(ctx, keys[1], []byte("junk")))
+	ms, err := v.ManifestsAround(ctx, media, now)
+	if len(ms) != 1 || ms[0].SHA256 != one {
+		t.Errorf("%+v", ms)
+	}
+	wantCode(t, err, fail.Corrupt, keys[1])
 }
