@@ -134,6 +134,8 @@ func quietSettings(major int) map[string]string {
 		set["event_triggers"] = "off"
 	} else {
 		// The only way before: triggers of the usual kind do not fire for anybody.
+		// Those that are enabled ALWAYS or for a REPLICA do, so nothing that would
+		// fire them is run before they are disabled: see stillTriggers.
 		set["session_replication_role"] = "replica"
 	}
 	return set
