@@ -79,11 +79,9 @@ type following struct {
 
 // followed is what is being followed now.
 type followed struct {
-	arch *stream.Archiver
+	arch *paced
 	inst targets.Instance
 	away []string
-	// begun is closed when the log has begun to come.
-	begun <-chan struct{}
 }
 
 func (f *following) beat() Beat {
@@ -93,7 +91,7 @@ func (f *following) beat() Beat {
 	}
 	p := now.arch.Progress()
 	select {
-	case <-now.begun:
+	case <-now.arch.begun:
 	default:
 		return Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing, Offset: p.Durable, Detail: now.inst.String()}
 	}
@@ -106,6 +104,9 @@ func (f *following) beat() Beat {
 		if v.Error != "" {
 			trouble = append(trouble, "the vault of "+v.Region+" fails: "+v.Error)
 		}
+	}
+	if err := now.arch.hindered.Load(); err != nil && *err != nil {
+		trouble = append(trouble, "the server keeps its log: "+(*err).Error())
 	}
 	b.Trouble = strings.Join(trouble, "; ")
 	if len(b.Trouble) > maxText {
@@ -141,7 +142,7 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 	}
 	defer arch.Abort()
 	to := &paced{Archiver: arch, begun: make(chan struct{}), sooner: make(chan struct{})}
-	f.now.Store(&followed{arch, inst, set.Away, to.begun})
+	f.now.Store(&followed{to, inst, set.Away})
 	broken := func() (string, []CopyIn) {
 		bases := basesOf(ctx, set, in.Shard)
 		all := slices.Concat(bases...)
@@ -236,17 +237,19 @@ func (a *Activities) isBack(ctx context.Context, away []string) bool {
 // sooner, and never while an image is stored, which would begin again from nothing.
 type paced struct {
 	*stream.Archiver
-	once   sync.Once
-	begun  chan struct{}
-	sooner chan struct{} // closed when there is a reason not to wait for the limit
-	image  atomic.Int32
+	once     sync.Once
+	begun    chan struct{} // closed when the log has begun to come
+	sooner   chan struct{} // closed when there is a reason not to wait for the limit
+	image    atomic.Int32
+	hindered atomic.Pointer[error]
 }
 
-func (p *paced) Begin(ctx context.Context, lineage string, offset uint64, parent targets.Position, history []byte) error {
-	err := p.Archiver.Begin(ctx, lineage, offset, parent, history)
-	p.once.Do(func() { close(p.begun) })
-	return err
-}
+// Streaming is what the log begins with: a lineage is begun before the server
+// has agreed to send any of it.
+func (p *paced) Streaming() { p.once.Do(func() { close(p.begun) }) }
+
+// Hindered is told with the next beat.
+func (p *paced) Hindered(err error) { p.hindered.Store(&err) }
 
 func (p *paced) Base(ctx context.Context, at targets.Position, image io.Reader, settings map[string]string) error {
 	p.image.Add(1)

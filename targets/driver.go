@@ -129,6 +129,30 @@ type Archive interface {
 	Base(ctx context.Context, at Position, image io.Reader, settings map[string]string) error
 }
 
+// Listener is an Archive that wants to know how its follower does.
+type Listener interface {
+	// Streaming says that the server has agreed to send its log from where the
+	// archive ends. An idle one may send nothing for long.
+	Streaming()
+	// Hindered says what the follower cannot do beside archiving, such as to let
+	// the server remove its log; nil when it can again.
+	Hindered(err error)
+}
+
+// Streaming tells an archive that listens.
+func Streaming(a Archive) {
+	if l, ok := a.(Listener); ok {
+		l.Streaming()
+	}
+}
+
+// Hindered tells an archive that listens.
+func Hindered(a Archive, err error) {
+	if l, ok := a.(Listener); ok {
+		l.Hindered(err)
+	}
+}
+
 // Snapshotter is the part of a driver whose store has no log but objects.
 type Snapshotter interface {
 	// Snapshot records every object as of the instant, storing what the vault

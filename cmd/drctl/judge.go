@@ -147,7 +147,7 @@ func (f facts) judgeArchiver(sh activities.GroupShard) (archiving bool, offset u
 		if b.Trouble == "" {
 			return true, b.Offset, none
 		}
-		p.Code, p.What, p.Why, p.Severity = "archive-hindered", sh.Shard.String()+": archived, but not into every vault", b.Trouble, warning
+		p.Code, p.What, p.Why, p.Severity = "archive-hindered", sh.Shard.String()+": archived, but hindered", b.Trouble, warning
 		return true, b.Offset, p
 	case pending && a.LastFailure != "":
 		p.Since, p.Detail = failingSince(a, b), attempts(a.Attempt, a.NextAttempt, f.now)

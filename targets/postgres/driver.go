@@ -30,6 +30,7 @@ type Driver struct {
 
 	detached bool
 	stand    time.Duration // see sender
+	root     string        // of the host's directories; tests have one of their own
 }
 
 // standStill is how long the archive may stand still before a server that is
@@ -51,7 +52,7 @@ func New(opt Options) *Driver {
 	if opt.SlotName == "" {
 		opt.SlotName = "drctl"
 	}
-	return &Driver{tools: opt.Tools, log: opt.Log, slot: opt.SlotName, detached: opt.Detached, stand: standStill}
+	return &Driver{tools: opt.Tools, log: opt.Log, slot: opt.SlotName, detached: opt.Detached, stand: standStill, root: "/"}
 }
 
 // Kind returns targets.Postgres.
