@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,6 +172,25 @@ func (p partly) Vault(ctx context.Context, region string) (*vault.Vault, error) 
 	return p.platform.Vault(ctx, region)
 }
 
+// joining counts the shards that a barrier has joined.
+type joining struct {
+	targets.Driver
+	n *atomic.Int32
+}
+
+func (j joining) Join(ctx context.Context, in targets.Instance, req targets.JoinRequest) (targets.Member, error) {
+	j.n.Add(1)
+	return j.Driver.(targets.Quiescer).Join(ctx, in, req)
+}
+
+// quiesce takes a cut and tells how many shards were joined for it.
+func (w *world) quiesce(p activities.Platform) (targets.Cut, int32, error) {
+	a, n := w.activities(p), new(atomic.Int32)
+	a.Drivers[targets.Redis] = joining{a.Drivers[targets.Redis], n}
+	cut, err := execute[targets.Cut](a, activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
+	return cut, n.Load(), err
+}
+
 // While a vault of the policy is cut off, the other gets the stream and bases,
 // and no cut is called sealed. When it is back it gets all that it missed.
 func TestAVaultThatIsCutOff(t *testing.T) {
@@ -212,10 +232,20 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 	if !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "taken, not sealed") || !strings.Contains(err.Error(), "only east") {
 		t.Fatalf("sealed in fewer vaults than the policy asks for: %v", err)
 	}
+	// Writers are not stopped for a cut that cannot be sealed.
+	share := platform{w, policy(targets.Share)}
+	for name, p := range map[string]activities.Platform{"opened": share, "restarted": partly{share, "west"}} {
+		if cut, joined, err := w.quiesce(p); joined > 0 || !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "only east") {
+			t.Errorf("%s: %d shards were joined for cut %q: %v", name, joined, cut.ID, err)
+		}
+	}
 	f.stop()
 	<-f.done
 
 	line.mend(t)
+	if cut, joined, err := w.quiesce(share); err != nil || joined == 0 || cut.ID == "" {
+		t.Errorf("%d shards were joined for cut %q: %v", joined, cut.ID, err)
+	}
 	f = followOne(t, opened, activities.FollowIn{Shard: shard})
 	heldBy(t, w.set, shard, w.write(t, opened, 10))
 	w.bases(t, opened, "last")

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,7 +21,6 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
-	"drctl/internal/vault"
 	"drctl/targets"
 	"drctl/targets/postgres"
 )
@@ -334,6 +332,7 @@ func wantFault(t *testing.T, w *world, err error, code fail.Code, parts ...strin
 
 func TestShardDown(t *testing.T) {
 	w := servers(t, 3)
+	w.vault(t)
 	w.setup(t)
 	if err := w.procs[1].Kill(); err != nil {
 		t.Fatal(err)
@@ -344,6 +343,7 @@ func TestShardDown(t *testing.T) {
 
 func TestShardDiesInTheMiddle(t *testing.T) {
 	w := servers(t, 3)
+	w.vault(t)
 	w.setup(t)
 	kill := sync.OnceFunc(func() {
 		mustBeQuiesced(t, w)
@@ -373,6 +373,7 @@ func hold(t *testing.T, in targets.Instance, sql string) (pid int, end func()) {
 // Whoever is in the way is named by shard and pid, and the barrier leaves nothing.
 func TestSomebodyInTheWay(t *testing.T) {
 	w := servers(t, 3)
+	w.vault(t)
 	w.setup(t)
 	second := w.shop.Postgres[1]
 	for name, c := range map[string]struct {
@@ -447,7 +448,7 @@ func TestServerCrashesBeforeTheMarkIsFlushed(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: proc, Settings: map[string]string{"wal_writer_delay": "10s"}})
 	w.shop.Postgres = []targets.Instance{in}
 	w.add(in, proc)
-	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "vault")}})
+	w.vault(t)
 	pol := policy(targets.Gate)
 	pol.Vaults, pol.Durability = []string{"east"}, 1
 	a := w.activities(platform{w, pol})

@@ -35,6 +35,9 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 	}
 	stop := beatEvery(ctx, time.Second, func() Beat { return Beat{Phase: "barrier", Detail: fmt.Sprintf("%d shards", len(g.Shards))} })
 	defer stop()
+	if err := a.sealable(ctx, g); err != nil {
+		return targets.Cut{}, err
+	}
 	parties := make([]barrier.Party, len(g.Shards))
 	errs := make([]error, len(g.Shards))
 	var wg sync.WaitGroup
@@ -68,6 +71,19 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 	return barrier.Take(ctx, parties, barrier.Options{Group: group, Mode: g.Policy.Mode, Gate: gate,
 		Lease: g.Policy.Lease, Budget: g.Policy.Budget, LockTimeout: g.Policy.LockTimeout,
 		Attempts: g.Policy.Attempts, Tool: "drctl " + a.Version, Log: a.Log})
+}
+
+// sealable asks, before writers are stopped, whether enough vaults answer to
+// seal a cut. What is abandoned stays so: the stall would be for nothing.
+func (a *Activities) sealable(ctx context.Context, g Group) error {
+	set, _, err := a.set(ctx, g.Name, g.Home)
+	if err != nil {
+		return err
+	}
+	if set, err = set.Answering(ctx); err != nil {
+		return err
+	}
+	return set.Short("cut: not taken", g.Name)
 }
 
 // SnapshotObjects records an object store as of an instant: that of a cut, or

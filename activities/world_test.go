@@ -168,6 +168,12 @@ func (w *world) vaults(t *testing.T, at map[string]vault.Location) {
 	w.set.Durability = len(at)
 }
 
+// vault is for those who need only one, to take a cut.
+func (w *world) vault(t *testing.T) {
+	t.Helper()
+	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "vault")}})
+}
+
 var quiet = slog.New(slog.DiscardHandler)
 
 func policy(mode targets.BarrierMode) activities.Policy {

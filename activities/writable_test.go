@@ -34,6 +34,7 @@ func (r regional) Instance(_ context.Context, _ targets.ShardID, region string) 
 // decide.
 func TestTheNewestPrimaryIsChosen(t *testing.T) {
 	w := servers(t, 1)
+	w.vault(t)
 	old := w.shop.Postgres[0]
 	promotedFrom := func(from targets.Instance) targets.Instance {
 		in := sandboxtest.Standby(t, from, sandboxtest.PostgresOptions{})
@@ -105,6 +106,7 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 // other are refused by name.
 func TestThePromotedRedisMasterIsChosen(t *testing.T) {
 	w := servers(t, 1)
+	w.vault(t)
 	old := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
 	promoted := promotedReplica(t, old)
 	chained := promotedReplica(t, promoted)

@@ -41,7 +41,7 @@ var (
 	shaRE         = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	oidRE         = regexp.MustCompile(`^[1-9][0-9]{0,9}$`)
 	numberRE      = regexp.MustCompile(`^[0-9]{1,18}$`)
-	settingRE     = regexp.MustCompile(`^[a-z][a-z0-9_.]{0,62}$`)
+	settingRE     = regexp.MustCompile(`^[a-z][a-z0-9_.-]{0,62}$`) // rename-command.restore-asking, max_connections
 	methodRE      = regexp.MustCompile(`^[a-z]{1,32}$`)
 	pgLineageRE   = regexp.MustCompile(`^[0-9]{1,20}-[0-9A-F]{8}$`)
 	replicationRE = regexp.MustCompile(`^[0-9a-f]{40}$`)
