@@ -15,6 +15,9 @@ type Driver interface {
 	// Probe reports role, lag, version, size and reachability. An unreachable
 	// server is an error of code unavailable (denied for a refused login).
 	Probe(ctx context.Context, in Instance) (Status, error)
+	// Reach is Probe for those who ask again and again: it leaves out what takes
+	// the longer the more data there is, the size with what measuring tells.
+	Reach(ctx context.Context, in Instance) (Status, error)
 	// Base takes a full image into the sink and returns its record, which the
 	// caller stores last: a base without a record does not exist.
 	Base(ctx context.Context, in Instance, req BaseRequest, to Sink) (Artifact, error)

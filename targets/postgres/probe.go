@@ -65,6 +65,18 @@ FROM pg_control_system() c, pg_control_checkpoint() p`).
 
 // Probe looks at a server and changes nothing.
 func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status, error) {
+	return d.probe(ctx, in, probeSize)
+}
+
+// Reach is Probe without the size, for which the server looks at every file.
+func (d *Driver) Reach(ctx context.Context, in targets.Instance) (targets.Status, error) {
+	return d.probe(ctx, in)
+}
+
+// prober is a part of a probe.
+type prober = func(context.Context, targets.Instance, *pgx.Conn, server, *targets.Status, func(string, ...any)) error
+
+func (d *Driver) probe(ctx context.Context, in targets.Instance, more ...prober) (targets.Status, error) {
 	const op = "probe"
 	st := targets.Status{Checked: time.Now().UTC()}
 	conn, err := connect(ctx, op, in)
@@ -85,8 +97,7 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 	if err := direct(ctx, op, in, conn); err != nil {
 		warn("the address leads to a connection pooler: cuts and the stream need the server's own port")
 	}
-	for _, f := range []func(context.Context, targets.Instance, *pgx.Conn, server, *targets.Status, func(string, ...any)) error{
-		probeSize, probeLag, probeSettings, probeSpaces, d.probeSlot} {
+	for _, f := range append(more, probeLag, probeSettings, probeSpaces, d.probeSlot) {
 		if err := f(ctx, in, conn, s, &st, warn); err != nil {
 			return st, err
 		}
