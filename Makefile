@@ -38,6 +38,11 @@ test: setup tools build lint ## everything that must pass: set-up, build, lint, 
 	cd tools/engine && $(GO) test -vet=off -trimpath -buildvcs=false -timeout 10m ./...
 	$(GO) test -p $(PARALLEL) ./... -timeout $(TIMEOUT)
 
+.PHONY: nightly
+nightly: export DRCTL_TEST_SIZE = nightly
+nightly: TIMEOUT = 120m
+nightly: test ## make test with the long, seeded tests at full length
+
 .PHONY: race
 race: setup tools build ## all tests with the race detector (needs gcc)
 	$(GO) test -race -p $(PARALLEL) ./... -timeout 60m

@@ -40,7 +40,7 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 	for name, f := range map[string]any{
 		DescribeGroupName: a.DescribeGroup,
 		FollowShardName:   a.FollowShard,
-		FenceCutName:      a.FenceCut,
+		QuiesceCutName:    a.QuiesceCut,
 		SnapshotName:      a.SnapshotObjects,
 		SealCutName:       a.SealCut,
 		AbandonCutName:    a.AbandonCut,

@@ -17,7 +17,7 @@ import (
 // name never changes its meaning.
 const (
 	FollowShardName   = "FollowShard"
-	FenceCutName      = "FenceCut"
+	QuiesceCutName    = "FenceCut"
 	SnapshotName      = "SnapshotObjects"
 	SealCutName       = "SealCut"
 	AbandonCutName    = "AbandonCut"
@@ -83,12 +83,12 @@ type GroupShard struct {
 
 // Policy is the part of the configuration's policy that activities follow.
 type Policy struct {
-	Mode        targets.FenceMode `json:"mode"`
-	Lease       time.Duration     `json:"lease_ns"`
-	Budget      time.Duration     `json:"budget_ns"`
-	LockTimeout time.Duration     `json:"lock_timeout_ns"`
-	Attempts    int               `json:"attempts"`
-	SealWithin  time.Duration     `json:"seal_within_ns"`
+	Mode        targets.BarrierMode `json:"mode"`
+	Lease       time.Duration       `json:"lease_ns"`
+	Budget      time.Duration       `json:"budget_ns"`
+	LockTimeout time.Duration       `json:"lock_timeout_ns"`
+	Attempts    int                 `json:"attempts"`
+	SealWithin  time.Duration       `json:"seal_within_ns"`
 	// Unnameable says what becomes of a cut when a bucket holds objects whose keys
 	// the server does not give: "refuse", or without them.
 	Unnameable  string                `json:"unnameable,omitempty"`
@@ -117,7 +117,7 @@ type ShardIn struct {
 type FollowIn struct {
 	Shard targets.ShardID `json:"shard"`
 	// BaseAsked says that the caller knows of the interruption and has asked
-	// for a base.
+	// for a base, or for the copies.
 	BaseAsked bool `json:"base_asked,omitempty"`
 }
 
@@ -127,6 +127,8 @@ type FollowOut struct {
 	// Break, when set, says where the log is interrupted, or what the newest base
 	// lacks: only a base taken from now on leads to what is archived behind it.
 	Break string `json:"break,omitempty"`
+	// Copies bring a base that leads there into the vaults that have none.
+	Copies []CopyIn `json:"copies,omitempty"`
 }
 
 // GroupIn names a group.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,6 +172,25 @@ func (p partly) Vault(ctx context.Context, region string) (*vault.Vault, error) 
 	return p.platform.Vault(ctx, region)
 }
 
+// joining counts the shards that a barrier has joined.
+type joining struct {
+	targets.Driver
+	n *atomic.Int32
+}
+
+func (j joining) Join(ctx context.Context, in targets.Instance, req targets.JoinRequest) (targets.Member, error) {
+	j.n.Add(1)
+	return j.Driver.(targets.Quiescer).Join(ctx, in, req)
+}
+
+// quiesce takes a cut and tells how many shards were joined for it.
+func (w *world) quiesce(p activities.Platform) (targets.Cut, int32, error) {
+	a, n := w.activities(p), new(atomic.Int32)
+	a.Drivers[targets.Redis] = joining{a.Drivers[targets.Redis], n}
+	cut, err := execute[targets.Cut](a, activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
+	return cut, n.Load(), err
+}
+
 // While a vault of the policy is cut off, the other gets the stream and bases,
 // and no cut is called sealed. When it is back it gets all that it missed.
 func TestAVaultThatIsCutOff(t *testing.T) {
@@ -206,16 +226,26 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 	if out := take(restarted, "restarted"); out.Vault != "east" {
 		t.Fatalf("%+v", out)
 	}
-	cut := targets.Cut{ID: "20260101T000000.000Z-00ab", Group: group, FencedAt: time.Now(),
+	cut := targets.Cut{ID: "20260101T000000.000Z-00ab", Group: group, QuiescedAt: time.Now(),
 		Shards: []targets.ShardPoint{{Shard: shard, Kind: targets.Redis, Region: "east", Position: at}}}
 	_, err := execute[targets.Cut](restarted, activities.SealCutName, activities.CutIn{Cut: cut}, nil)
 	if !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "taken, not sealed") || !strings.Contains(err.Error(), "only east") {
 		t.Fatalf("sealed in fewer vaults than the policy asks for: %v", err)
 	}
+	// Writers are not stopped for a cut that cannot be sealed.
+	share := platform{w, policy(targets.Share)}
+	for name, p := range map[string]activities.Platform{"opened": share, "restarted": partly{share, "west"}} {
+		if cut, joined, err := w.quiesce(p); joined > 0 || !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "only east") {
+			t.Errorf("%s: %d shards were joined for cut %q: %v", name, joined, cut.ID, err)
+		}
+	}
 	f.stop()
 	<-f.done
 
 	line.mend(t)
+	if cut, joined, err := w.quiesce(share); err != nil || joined == 0 || cut.ID == "" {
+		t.Errorf("%d shards were joined for cut %q: %v", joined, cut.ID, err)
+	}
 	f = followOne(t, opened, activities.FollowIn{Shard: shard})
 	heldBy(t, w.set, shard, w.write(t, opened, 10))
 	w.bases(t, opened, "last")
@@ -228,6 +258,54 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 		if out, err := activities.CheckGroup(t.Context(), v, g, "1/1", nil); err != nil || out.Failed > 0 {
 			t.Errorf("%v %+v", err, out.Findings)
 		}
+	}
+}
+
+// A vault that has the log and no base that leads to it, as one that was away
+// when the log began anew, gets the bases of the other; until then no cut is
+// sealed in it, and afterwards following asks no more.
+func TestAVaultWithoutABaseThatLeadsGetsOne(t *testing.T) {
+	w, _ := redisWorld(t)
+	shard := w.shards[0].Shard
+	a := w.activities(platform{w, policy(targets.Gate)})
+	f := followOne(t, a, activities.FollowIn{Shard: shard})
+	w.begun(t, a)
+	at := w.write(t, a, 10)
+	heldBy(t, w.set, shard, at)
+	f.stop()
+	<-f.done
+	west := w.set.Vaults[1]
+	bases, err := west.Bases(t.Context(), shard)
+	if err != nil || len(bases) == 0 {
+		t.Fatalf("%d bases: %v", len(bases), err)
+	}
+	for _, b := range bases {
+		if err := west.Store().Delete(t.Context(), vault.BaseRecordKey(shard, b.ID)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := followOne(t, a, activities.FollowIn{Shard: shard}).wait(t, "west has no base")
+	if len(out.Copies) != 1 || out.Copies[0] != (activities.CopyIn{Shard: shard, From: "east", To: "west"}) || out.Break != "" {
+		t.Fatalf("%+v", out)
+	}
+	f = followOne(t, a, activities.FollowIn{Shard: shard, BaseAsked: true}) // goes on meanwhile
+	heldBy(t, w.set, shard, w.write(t, a, 10))
+	f.stop()
+	<-f.done
+	if _, err := execute[any](a, activities.CopyVaultName, out.Copies[0], nil); err != nil {
+		t.Fatal(err)
+	}
+	f = followOne(t, a, activities.FollowIn{Shard: shard})
+	at = w.write(t, a, 10)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if in, err := stream.AwaitRecoverable(ctx, w.set, shard, at, nil, 50*time.Millisecond, nil); err != nil || len(in) != 2 {
+		t.Fatalf("recoverable from %v: %v", in, err)
+	}
+	f.stop()
+	<-f.done
+	if len(f.out.Copies) > 0 {
+		t.Errorf("it still asks for %v", f.out.Copies)
 	}
 }
 
@@ -332,7 +410,7 @@ func TestABaseBeforeItsLog(t *testing.T) {
 	}
 	at := w.write(t, a, 10)
 	heldBy(t, w.set, shard, at)
-	cut := targets.Cut{ID: "20260101T000000.000Z-00ab", Group: group, FencedAt: time.Now(), SealedAt: time.Now(), SealedIn: []string{"east", "west"},
+	cut := targets.Cut{ID: "20260101T000000.000Z-00ab", Group: group, QuiescedAt: time.Now(), SealedAt: time.Now(), SealedIn: []string{"east", "west"},
 		Shards: []targets.ShardPoint{{Shard: shard, Kind: targets.Redis, Region: "east", Position: at}}}
 	if _, err := w.set.SaveCut(t.Context(), cut); err != nil {
 		t.Fatal(err)

@@ -145,7 +145,7 @@ func (t *taking) take(ctx context.Context, try int) (*TakenBase, error) {
 // server is on: the bytes between a base and a later beginning are in no vault.
 func (t *taking) awaitArchiver(ctx context.Context) error {
 	for end := time.Now().Add(archiverWait); time.Now().Before(end); {
-		st, err := t.d.Probe(ctx, t.inst)
+		st, err := t.d.Reach(ctx, t.inst)
 		if err != nil {
 			return err
 		}

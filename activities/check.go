@@ -144,7 +144,7 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 	ends := map[string]targets.Position{}
 	for _, c := range cuts {
 		p, ok := c.Point(shard)
-		if !ok || c.SealedAt.IsZero() || c.FencedAt.Before(bases[0].Finished) {
+		if !ok || c.SealedAt.IsZero() || c.QuiescedAt.Before(bases[0].Finished) {
 			continue // what was cut before there was a base was never recoverable
 		}
 		if oldestBase(ls, bases, p.Position) < 0 {
@@ -339,7 +339,7 @@ func ApplyRetention(ctx context.Context, v *vault.Vault, g Group, now time.Time,
 	if n := g.Policy.KeepCutsMin; n > 0 && len(inv.Cuts) > 0 {
 		// Cuts are sorted by age: the Nth newest one widens the window.
 		nth := inv.Cuts[max(0, len(inv.Cuts)-n)]
-		pol.KeepCuts = max(pol.KeepCuts, now.Sub(nth.FencedAt)+time.Minute)
+		pol.KeepCuts = max(pol.KeepCuts, now.Sub(nth.QuiescedAt)+time.Minute)
 	}
 	out.Plan = vault.PlanRetention(inv, pol, now)
 	out.Result, err = v.Retain(ctx, out.Plan, vault.RetainOptions{DryRun: dry})

@@ -12,30 +12,33 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
+	"drctl/internal/barrier"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
-	"drctl/internal/fence"
 	"drctl/internal/progress"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
 
-// FenceCut takes a cut: the only activity that stops writers. All connections
+// QuiesceCut takes a cut: the only activity that stops writers. All connections
 // live in this one call, so that no dead worker can leave a barrier behind.
-func (a *Activities) FenceCut(ctx context.Context, in GroupIn) (targets.Cut, error) {
-	cut, err := a.fenceCut(ctx, in.Group)
+func (a *Activities) QuiesceCut(ctx context.Context, in GroupIn) (targets.Cut, error) {
+	cut, err := a.quiesceCut(ctx, in.Group)
 	return cut, engine.EncodeError(err)
 }
 
-func (a *Activities) fenceCut(ctx context.Context, group string) (targets.Cut, error) {
+func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut, error) {
 	g, err := a.Platform.Group(group)
 	if err != nil {
 		return targets.Cut{}, err
 	}
-	stop := beatEvery(ctx, time.Second, func() Beat { return Beat{Phase: "fence", Detail: fmt.Sprintf("%d shards", len(g.Shards))} })
+	stop := beatEvery(ctx, time.Second, func() Beat { return Beat{Phase: "barrier", Detail: fmt.Sprintf("%d shards", len(g.Shards))} })
 	defer stop()
-	parties := make([]fence.Party, len(g.Shards))
+	if err := a.sealable(ctx, g); err != nil {
+		return targets.Cut{}, err
+	}
+	parties := make([]barrier.Party, len(g.Shards))
 	errs := make([]error, len(g.Shards))
 	var wg sync.WaitGroup
 	for i, s := range g.Shards {
@@ -45,12 +48,12 @@ func (a *Activities) fenceCut(ctx context.Context, group string) (targets.Cut, e
 				errs[i] = err
 				return
 			}
-			f, ok := d.(targets.Fencer)
+			f, ok := d.(targets.Quiescer)
 			if !ok {
-				errs[i] = fail.Newf(fail.Unsupported, "cut: fence", inst.String(), "a store of kind %s cannot join a cut", inst.Kind)
+				errs[i] = fail.Newf(fail.Unsupported, "cut: barrier", inst.String(), "a store of kind %s cannot join a cut", inst.Kind)
 				return
 			}
-			parties[i] = fence.Party{Fencer: f, Instance: inst}
+			parties[i] = barrier.Party{Quiescer: f, Instance: inst}
 		})
 	}
 	wg.Wait()
@@ -62,12 +65,25 @@ func (a *Activities) fenceCut(ctx context.Context, group string) (targets.Cut, e
 	var gate targets.ShardID
 	if g.Policy.Mode == targets.Gate {
 		if gate, err = targets.ParseShardID(g.Gate); err != nil {
-			return targets.Cut{}, fail.New(fail.Invalid, "cut: fence", group, "name the gate's shard in the group's configuration", err)
+			return targets.Cut{}, fail.New(fail.Invalid, "cut: barrier", group, "name the gate's shard in the group's configuration", err)
 		}
 	}
-	return fence.Take(ctx, parties, fence.Options{Group: group, Mode: g.Policy.Mode, Gate: gate,
+	return barrier.Take(ctx, parties, barrier.Options{Group: group, Mode: g.Policy.Mode, Gate: gate,
 		Lease: g.Policy.Lease, Budget: g.Policy.Budget, LockTimeout: g.Policy.LockTimeout,
 		Attempts: g.Policy.Attempts, Tool: "drctl " + a.Version, Log: a.Log})
+}
+
+// sealable asks, before writers are stopped, whether enough vaults answer to
+// seal a cut. What is abandoned stays so: the stall would be for nothing.
+func (a *Activities) sealable(ctx context.Context, g Group) error {
+	set, _, err := a.set(ctx, g.Name, g.Home)
+	if err != nil {
+		return err
+	}
+	if set, err = set.Answering(ctx); err != nil {
+		return err
+	}
+	return set.Short("cut: not taken", g.Name)
 }
 
 // SnapshotObjects records an object store as of an instant: that of a cut, or

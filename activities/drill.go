@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"drctl/drills"
+	"drctl/internal/barrier"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
-	"drctl/internal/fence"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
 	"drctl/restore"
@@ -27,8 +27,8 @@ type PickIn struct {
 
 // PickOut is a drill's cut and plan.
 type PickOut struct {
-	Plan   restore.Plan  `json:"plan"`
-	Sample drills.Sample `json:"sample"`
+	Plan   restore.Plan    `json:"plan"`
+	Sample evidence.Sample `json:"sample"`
 }
 
 // CrossIn asks for the checks that span stores.
@@ -40,13 +40,13 @@ type CrossIn struct {
 
 // FinishIn is everything that a drill did, for its record.
 type FinishIn struct {
-	Drill   drills.Definition `json:"drill"`
-	Run     string            `json:"run"`
-	By      string            `json:"by"`
-	Plan    restore.Plan      `json:"plan,omitzero"`
-	Sample  drills.Sample     `json:"sample,omitzero"`
-	Sandbox SandboxRef        `json:"sandbox,omitzero"`
-	Gates   []evidence.Gate   `json:"gates,omitempty"`
+	Drill     drills.Definition   `json:"drill"`
+	Run       string              `json:"run"`
+	By        string              `json:"by"`
+	Plan      restore.Plan        `json:"plan,omitzero"`
+	Sample    evidence.Sample     `json:"sample,omitzero"`
+	Sandbox   SandboxRef          `json:"sandbox,omitzero"`
+	Prechecks []evidence.Precheck `json:"gates,omitempty"`
 	// Keep leaves the sandbox as asked; KeptUntil is the end of a failed
 	// drill's sandbox, which removes itself.
 	Keep      bool      `json:"keep"`
@@ -148,7 +148,7 @@ func newestIs(ctx context.Context, v *vault.Vault, cut targets.Cut, disaster tim
 			return err
 		}
 		if _, id, ok := vault.ParseCutKey(i.Key); ok {
-			if !disaster.IsZero() && id >= fence.NewID(disaster) {
+			if !disaster.IsZero() && id >= barrier.NewID(disaster) {
 				break // listed in order of time: taken after the disaster
 			}
 			if _, err := v.Cut(ctx, cut.Group, id); fail.Is(err, fail.Corrupt) {

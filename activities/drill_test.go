@@ -140,16 +140,16 @@ func record(t *testing.T, out DrillOut) evidence.Record {
 // ran is a drill of one shard that went well.
 func ran() FinishIn {
 	id := shardOf("orders/0")
-	cut := targets.Cut{ID: "20260314T025948.120Z-3fa9", Group: "shop", FencedAt: at(-12), SealedAt: at(-10), Shards: []targets.ShardPoint{{Shard: id, Kind: targets.Postgres, Region: "east"}}}
+	cut := targets.Cut{ID: "20260314T025948.120Z-3fa9", Group: "shop", QuiescedAt: at(-12), SealedAt: at(-10), Shards: []targets.ShardPoint{{Shard: id, Kind: targets.Postgres, Region: "east"}}}
 	plan := restore.Plan{ID: "restore-shop-1", Hash: "ab", Cut: cut, Goal: restore.Goal{Group: "shop", Vault: "west"}, Steps: []restore.Step{
 		{ID: "restore-orders/0", Op: restore.OpRestore, Shard: id, Kind: targets.Postgres, BaseBytes: 100},
 		{ID: "verify-orders/0", Op: restore.OpVerify, Shard: id, Kind: targets.Postgres, Needs: []string{"restore-orders/0"}}}}
 	return FinishIn{Drill: drills.Definition{Name: "nightly", Group: "shop", Cut: drills.Latest, Vault: "west", Trigger: "manual", Every: time.Hour,
-		Objectives: drills.Objectives{RTO: time.Minute, RPO: time.Minute}},
-		Run: "r1", By: "somebody", Plan: plan, Sample: drills.Sample{Method: "newest sealed cut of the group", Population: 3, Seed: "0"},
-		Sandbox: SandboxRef{ID: "box", Dir: "/box", Queue: "host"},
-		Gates:   []evidence.Gate{{Name: "free space", At: at(2), Passed: true, Detail: "9 GiB free, 100 B needed"}},
-		Started: t0, Planned: at(1), Opened: at(2), Ended: at(30), RemovedAt: at(33), Finished: at(33),
+		Objectives: evidence.Objectives{RTO: time.Minute, RPO: time.Minute}},
+		Run: "r1", By: "somebody", Plan: plan, Sample: evidence.Sample{Method: "newest sealed cut of the group", Population: 3, Seed: "0"},
+		Sandbox:   SandboxRef{ID: "box", Dir: "/box", Queue: "host"},
+		Prechecks: []evidence.Precheck{{Name: "free space", At: at(2), Passed: true, Detail: "9 GiB free, 100 B needed"}},
+		Started:   t0, Planned: at(1), Opened: at(2), Ended: at(30), RemovedAt: at(33), Finished: at(33),
 		Steps: []StepOut{
 			{StepID: "restore-orders/0", Shard: id, Op: restore.OpRestore, Started: at(3), Finished: at(20), Attempt: 1, Address: "127.0.0.1:41001", Outcome: targets.Outcome{Bytes: 100}},
 			{StepID: "verify-orders/0", Shard: id, Op: restore.OpVerify, Started: at(20), Finished: at(25), Attempt: 1,
@@ -192,8 +192,8 @@ func TestFinishDrillFillsTheRecord(t *testing.T) {
 	if rto, _ := r.Measured.RTO.Get(); rto != 30*time.Second {
 		t.Errorf("RTO %v", rto)
 	}
-	if len(r.Gates) != 1 || !strings.Contains(r.Posture.Frequency.Reason()+*r.Posture.Frequency.Value, "a cut every 1m0s, a base every 24h0m0s, a check of the vaults by hand only") {
-		t.Errorf("gates %+v, posture %+v", r.Gates, r.Posture)
+	if len(r.Prechecks) != 1 || !strings.Contains(r.Posture.Frequency.Reason()+*r.Posture.Frequency.Value, "a cut every 1m0s, a base every 24h0m0s, a check of the vaults by hand only") {
+		t.Errorf("gates %+v, posture %+v", r.Prechecks, r.Posture)
 	}
 	var what []string
 	for _, d := range r.Decisions {
@@ -369,7 +369,7 @@ func TestFinishDrillSaysWhy(t *testing.T) {
 			in.Sandbox, in.Steps, in.Cross, in.OpenError, in.RemovedAt = SandboxRef{}, nil, StepOut{}, "sandbox: permission denied", time.Time{}
 		}, []string{"step open-sandbox failed: sandbox: permission denied"}, false, "open-sandbox", evidence.StepFailed},
 		"it did not fit": {func(in *FinishIn) {
-			in.Gates[0].Passed, in.Gates[0].Detail = false, "1 KiB free, 9 GiB needed"
+			in.Prechecks[0].Passed, in.Prechecks[0].Detail = false, "1 KiB free, 9 GiB needed"
 			in.Steps, in.Cross = nil, StepOut{}
 			in.NotRun = []NotRun{{"restore-orders/0", "the plan does not fit into the sandbox"}}
 		}, []string{`gate "free space" did not pass: 1 KiB free, 9 GiB needed`}, false, "restore-orders/0", evidence.StepNotRun},

@@ -24,7 +24,7 @@ func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, pla
 	host, _ := os.Hostname()
 	f := drills.Facts{Def: in.Drill, Tool: evidence.Tool{Name: "drctl", Version: a.Version, Commit: evidence.KnownIf(a.Commit, "the build does not say")},
 		ClockSource: "system clock of host " + host, Generated: in.Finished, Started: in.ordered(), Finished: in.Finished,
-		Disaster: in.Disaster, By: in.By, Cut: in.Plan.Cut, Sample: in.Sample, Gates: in.Gates, Decisions: decisions(in),
+		Disaster: in.Disaster, By: in.By, Cut: in.Plan.Cut, Sample: in.Sample, Prechecks: in.Prechecks, Decisions: decisions(in),
 		Bases: map[string]targets.Artifact{}, Outcomes: map[string]targets.Outcome{}, Checked: map[string][]targets.Finding{},
 		CleanUp: cleanUp(in), Plan: evidence.Plan{ID: in.Plan.ID, SHA256: in.Plan.Hash},
 		LostWhy: "the drill compares no journal from outside the stores; the cut's own age bounds the loss"}
@@ -114,7 +114,7 @@ func decisions(in FinishIn) []evidence.Decision {
 	if id := in.Plan.Cut.ID; id != "" {
 		out = append(out, rule(in.Planned, "recover cut "+id, in.Sample.Method, fmt.Sprintf("one of %d that could be chosen", in.Sample.Population)))
 	}
-	for _, g := range in.Gates {
+	for _, g := range in.Prechecks {
 		what := "go"
 		if !g.Passed {
 			what = "no-go"

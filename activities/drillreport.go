@@ -60,7 +60,7 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, 
 	if err != nil {
 		return DrillOut{}, err
 	}
-	rec, doc, err := evidence.Seal(drills.Record(a.facts(ctx, in, read, plan, ran)))
+	rec, doc, err := evidence.Finalize(drills.Record(a.facts(ctx, in, read, plan, ran)))
 	if err != nil {
 		return DrillOut{}, err
 	}

@@ -67,7 +67,7 @@ func newDriller(t *testing.T, w *world) *driller {
 }
 
 func drillOf(name string) drills.Definition {
-	return drills.Definition{Name: name, Group: group, Cut: drills.Latest, Vault: "west", Objectives: drills.Objectives{RTO: time.Hour, RPO: time.Hour},
+	return drills.Definition{Name: name, Group: group, Cut: drills.Latest, Vault: "west", Objectives: evidence.Objectives{RTO: time.Hour, RPO: time.Hour},
 		Checks: drills.Checks{
 			Assertions: map[string][]targets.Assertion{
 				"orders": {{Name: "accounts are there", Query: "SELECT count(*) FROM accounts", Want: "100"}},
@@ -178,7 +178,7 @@ func TestDrills(t *testing.T) {
 	t.Run("recovers what there was before the disaster, and keeps it", func(t *testing.T) {
 		at := cuts[0].SealedAt.Add(time.Millisecond)
 		out, rec := d.run(t, workflows.RunDrillIn{Drill: drillOf("disaster"), Disaster: at, Keep: true})
-		if rpo, _ := rec.Measured.RPO.Get(); !out.Passed || rec.RecoveryPoint.CutID != cuts[0].ID || rpo < at.Sub(cuts[0].FencedAt) {
+		if rpo, _ := rec.Measured.RPO.Get(); !out.Passed || rec.RecoveryPoint.CutID != cuts[0].ID || rpo < at.Sub(cuts[0].QuiescedAt) {
 			t.Errorf("cut %s, RPO %+v, %+v", rec.RecoveryPoint.CutID, rec.Measured.RPO, rec.Verdict)
 		}
 		if left := d.boxes(t); len(left) != 1 || out.Sandbox != left[0] {
@@ -198,8 +198,8 @@ func TestDrills(t *testing.T) {
 		}
 	})
 	t.Run("has no cut from before the disaster", func(t *testing.T) {
-		out, rec := d.run(t, workflows.RunDrillIn{Drill: drillOf("too-early"), Disaster: cuts[0].FencedAt})
-		if out.Passed || !strings.Contains(rec.Verdict.Failures[0], "none of 3 sealed cuts was fenced and sealed before the disaster") {
+		out, rec := d.run(t, workflows.RunDrillIn{Drill: drillOf("too-early"), Disaster: cuts[0].QuiescedAt})
+		if out.Passed || !strings.Contains(rec.Verdict.Failures[0], "none of 3 sealed cuts was taken and sealed before the disaster") {
 			t.Errorf("%+v", rec.Verdict)
 		}
 		if _, ok := rec.Measured.RPO.Get(); ok {

@@ -79,11 +79,9 @@ type following struct {
 
 // followed is what is being followed now.
 type followed struct {
-	arch *stream.Archiver
+	arch *paced
 	inst targets.Instance
 	away []string
-	// begun is closed when the log has begun to come.
-	begun <-chan struct{}
 }
 
 func (f *following) beat() Beat {
@@ -93,7 +91,7 @@ func (f *following) beat() Beat {
 	}
 	p := now.arch.Progress()
 	select {
-	case <-now.begun:
+	case <-now.arch.begun:
 	default:
 		return Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing, Offset: p.Durable, Detail: now.inst.String()}
 	}
@@ -106,6 +104,9 @@ func (f *following) beat() Beat {
 		if v.Error != "" {
 			trouble = append(trouble, "the vault of "+v.Region+" fails: "+v.Error)
 		}
+	}
+	if err := now.arch.hindered.Load(); err != nil && *err != nil {
+		trouble = append(trouble, "the server keeps its log: "+(*err).Error())
 	}
 	b.Trouble = strings.Join(trouble, "; ")
 	if len(b.Trouble) > maxText {
@@ -141,20 +142,26 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 	}
 	defer arch.Abort()
 	to := &paced{Archiver: arch, begun: make(chan struct{}), sooner: make(chan struct{})}
-	f.now.Store(&followed{arch, inst, set.Away, to.begun})
-	broken := func() string {
+	f.now.Store(&followed{to, inst, set.Away})
+	broken := func() (string, []CopyIn) {
 		bases := basesOf(ctx, set, in.Shard)
-		if b, yes := stream.NeedsBase(arch.Lineages(), bases); yes {
-			return b.String()
+		all := slices.Concat(bases...)
+		if b, yes := stream.NeedsBase(arch.Lineages(), all); yes {
+			return b.String(), nil
 		}
-		return outgrown(ctx, d, inst, bases)
+		if why := outgrown(ctx, d, inst, all); why != "" {
+			return why, nil
+		}
+		return "", lackBases(in.Shard, set, arch.Lineages(), bases)
 	}
-	out := FollowOut{Group: group, Break: broken()}
-	if out.Break != "" && !in.BaseAsked {
+	out := FollowOut{Group: group}
+	out.Break, out.Copies = broken()
+	lacking := out.Break != "" || len(out.Copies) > 0
+	if lacking && !in.BaseAsked {
 		return out, nil
 	}
 	limit := followFor
-	if out.Break != "" {
+	if lacking {
 		limit = min(limit, holeAgain)
 	}
 	fctx, end := context.WithCancelCause(ctx)
@@ -175,7 +182,7 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 			case <-fctx.Done():
 				return
 			case <-arch.Interrupted():
-				if broken() != "" {
+				if why, _ := broken(); why != "" {
 					end(errBroken)
 				}
 			}
@@ -202,7 +209,7 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 	case cause == errBroken, cause == errTime && errors.Is(err, context.Canceled):
 		err = nil
 	}
-	out.Break = broken()
+	out.Break, out.Copies = broken()
 	return out, errors.Join(err, cerr)
 }
 
@@ -230,17 +237,19 @@ func (a *Activities) isBack(ctx context.Context, away []string) bool {
 // sooner, and never while an image is stored, which would begin again from nothing.
 type paced struct {
 	*stream.Archiver
-	once   sync.Once
-	begun  chan struct{}
-	sooner chan struct{} // closed when there is a reason not to wait for the limit
-	image  atomic.Int32
+	once     sync.Once
+	begun    chan struct{} // closed when the log has begun to come
+	sooner   chan struct{} // closed when there is a reason not to wait for the limit
+	image    atomic.Int32
+	hindered atomic.Pointer[error]
 }
 
-func (p *paced) Begin(ctx context.Context, lineage string, offset uint64, parent targets.Position, history []byte) error {
-	err := p.Archiver.Begin(ctx, lineage, offset, parent, history)
-	p.once.Do(func() { close(p.begun) })
-	return err
-}
+// Streaming is what the log begins with: a lineage is begun before the server
+// has agreed to send any of it.
+func (p *paced) Streaming() { p.once.Do(func() { close(p.begun) }) }
+
+// Hindered is told with the next beat.
+func (p *paced) Hindered(err error) { p.hindered.Store(&err) }
 
 func (p *paced) Base(ctx context.Context, at targets.Position, image io.Reader, settings map[string]string) error {
 	p.image.Add(1)
@@ -275,18 +284,48 @@ func (p *paced) wait(ctx context.Context, limit time.Duration) bool {
 	}
 }
 
-// basesOf lists the bases that any of the vaults holds. Damage, and a vault
-// that does not answer, are for others to report.
-func basesOf(ctx context.Context, set vault.Set, shard targets.ShardID) []targets.Artifact {
+// basesOf lists the bases that each of the vaults holds; nil where one did not
+// tell. Damage is for others to report.
+func basesOf(ctx context.Context, set vault.Set, shard targets.ShardID) [][]targets.Artifact {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // archiving waits for it
 	defer cancel()
 	found := make([][]targets.Artifact, len(set.Vaults))
 	var wg sync.WaitGroup
 	for i, v := range set.Vaults {
-		wg.Go(func() { found[i], _ = v.Bases(ctx, shard) })
+		wg.Go(func() {
+			bases, err := v.Bases(ctx, shard)
+			if err == nil || fail.Is(err, fail.Corrupt) {
+				found[i] = append([]targets.Artifact{}, bases...)
+			}
+		})
 	}
 	wg.Wait()
-	return slices.Concat(found...)
+	return found
+}
+
+// lackBases are the copies that give each vault a base that leads to what is
+// archived now, where another vault has one: a vault that was away when the log
+// began anew has the log, and nothing that leads to it, so no cut is sealed there.
+func lackBases(shard targets.ShardID, set vault.Set, lineages []stream.Lineage, bases [][]targets.Artifact) (out []CopyIn) {
+	from := ""
+	var lack []string
+	for i, own := range bases {
+		if own == nil {
+			continue
+		}
+		if _, broken := stream.NeedsBase(lineages, own); broken || len(own) == 0 {
+			lack = append(lack, set.Vaults[i].Region())
+		} else if from == "" {
+			from = set.Vaults[i].Region()
+		}
+	}
+	if from == "" {
+		return nil
+	}
+	for _, to := range lack {
+		out = append(out, CopyIn{Shard: shard, From: from, To: to})
+	}
+	return out
 }
 
 // set opens the vaults of a group's policy, the region's own first.

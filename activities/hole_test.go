@@ -55,7 +55,7 @@ func holeVault(t *testing.T, declared vault.ChunkName) (v *vault.Vault, shard ta
 		put(vault.BaseRecordKey(shard, id), b)
 	}
 	base("b1", 10)
-	return v, shard, base, []targets.Cut{{ID: "c", Group: "shop", FencedAt: now, SealedAt: now,
+	return v, shard, base, []targets.Cut{{ID: "c", Group: "shop", QuiescedAt: now, SealedAt: now,
 		Shards: []targets.ShardPoint{{Shard: shard, Kind: targets.Redis, Region: "east", Position: at(350)}}}}
 }
 

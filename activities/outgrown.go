@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"drctl/internal/vault"
@@ -47,7 +48,7 @@ func outgrows(ctx context.Context, d targets.Driver, inst targets.Instance, set 
 		if err != nil || maps.Equal(spaces, covered) {
 			continue
 		}
-		bases := basesOf(ctx, set, inst.Shard)
+		bases := slices.Concat(basesOf(ctx, set, inst.Shard)...)
 		if targets.Outgrown(bases, spaces) != "" {
 			return true
 		}

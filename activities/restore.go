@@ -177,7 +177,7 @@ func (a *Activities) destination(ctx context.Context, in StepIn) (targets.Instan
 	return inst, work, nil
 }
 
-// tables are those that a cut of the shard fences; none means all of them, also
+// tables are those that a cut of the shard quiesces; none means all of them, also
 // where there is no configuration.
 func (a *Activities) tables(ctx context.Context, id targets.ShardID) []string {
 	for _, r := range a.Platform.Regions(id) {

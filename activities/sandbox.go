@@ -42,13 +42,13 @@ func (a *Activities) openSandbox(ctx context.Context, in SandboxIn) (SandboxRef,
 // CheckSpace says whether what a plan will write fits into the sandbox: into
 // the free space of its volume and under the configured limit. A gate that
 // does not pass is an answer, not an error.
-func (a *Activities) CheckSpace(ctx context.Context, in SpaceIn) (evidence.Gate, error) {
+func (a *Activities) CheckSpace(ctx context.Context, in SpaceIn) (evidence.Precheck, error) {
 	g, err := a.checkSpace(in)
 	return g, engine.EncodeError(err)
 }
 
-func (a *Activities) checkSpace(in SpaceIn) (evidence.Gate, error) {
-	g := evidence.Gate{Name: "free space", At: time.Now().UTC()}
+func (a *Activities) checkSpace(in SpaceIn) (evidence.Precheck, error) {
+	g := evidence.Precheck{Name: "free space", At: time.Now().UTC()}
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(in.Sandbox.Dir, &st); err != nil {
 		return g, fail.New(fail.Unavailable, "sandbox: free space", in.Sandbox.Dir, "", err)

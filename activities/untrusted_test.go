@@ -53,7 +53,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	base := targets.Artifact{ID: "good", Shard: shard, Kind: targets.Postgres, Region: "east", From: at(0), Until: at(100), Method: "files",
 		Started: now.Add(-time.Hour), Finished: now.Add(-time.Hour), Snapshot: strings.Repeat("0", 64), Path: "/srv/data"}
 	put(vault.BaseRecordKey(shard, base.ID), base)
-	cut := targets.Cut{ID: "20260101T000000.000Z-0001", Group: "shop", FencedAt: now, SealedAt: now,
+	cut := targets.Cut{ID: "20260101T000000.000Z-0001", Group: "shop", QuiescedAt: now, SealedAt: now,
 		Shards: []targets.ShardPoint{{Shard: shard, Kind: targets.Postgres, Region: "east", Position: at(500)}}}
 	put(vault.CutKey("shop", cut.ID), cut)
 

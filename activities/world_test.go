@@ -99,7 +99,7 @@ func (p vaultAlone) Set(context.Context, string, string) (vault.Set, error) {
 }
 func (vaultAlone) GroupOf(targets.ShardID) (string, error) { return "", errAlone }
 
-// servers starts PostgreSQL shards alone, with the shop on them: enough for fences.
+// servers starts PostgreSQL shards alone, with the shop on them: enough for barriers.
 func servers(t *testing.T, shards int) *world {
 	t.Helper()
 	w := &world{instances: map[targets.ShardID]targets.Instance{}, tools: sandboxtest.Tools(t), dir: sandboxtest.Dir(t)}
@@ -168,9 +168,15 @@ func (w *world) vaults(t *testing.T, at map[string]vault.Location) {
 	w.set.Durability = len(at)
 }
 
+// vault is for those who need only one, to take a cut.
+func (w *world) vault(t *testing.T) {
+	t.Helper()
+	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "vault")}})
+}
+
 var quiet = slog.New(slog.DiscardHandler)
 
-func policy(mode targets.FenceMode) activities.Policy {
+func policy(mode targets.BarrierMode) activities.Policy {
 	return activities.Policy{Mode: mode, Vaults: []string{"east", "west"}, Durability: 2, Attempts: 100}
 }
 
@@ -300,7 +306,7 @@ func (w *world) cuts(t *testing.T, a *activities.Activities, n int, every time.D
 		wg.Go(func() {
 			for cut := range taken {
 				// A chunk lives for a second: asking before is only load.
-				time.Sleep(time.Until(cut.FencedAt.Add(1200 * time.Millisecond)))
+				time.Sleep(time.Until(cut.QuiescedAt.Add(1200 * time.Millisecond)))
 				done, err := finish(a, cut)
 				if err != nil {
 					t.Errorf("cut %s is not sealed: %v", cut.ID, err)
@@ -316,7 +322,7 @@ func (w *world) cuts(t *testing.T, a *activities.Activities, n int, every time.D
 	for range n {
 		time.Sleep(time.Until(next))
 		next = next.Add(every)
-		cut, err := execute[targets.Cut](a, activities.FenceCutName, activities.GroupIn{Group: group}, nil)
+		cut, err := execute[targets.Cut](a, activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
 		if err != nil {
 			t.Errorf("no cut: %v", err)
 			break

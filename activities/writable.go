@@ -72,7 +72,7 @@ func probeAll(ctx context.Context, all []probed) {
 	for i, x := range all {
 		all[i].err = fail.Newf(fail.Unavailable, "find the primary", x.in.String(), "the instance does not answer")
 		go func() {
-			st, err := x.d.Probe(ctx, x.in)
+			st, err := x.d.Reach(ctx, x.in)
 			answers <- answer{i, st, err}
 		}()
 	}

@@ -29,11 +29,12 @@ func (r regional) Instance(_ context.Context, _ targets.ShardID, region string) 
 	return r.instances[region], nil
 }
 
-// With several writable servers the fence is taken on the one on the highest
+// With several writable servers the barrier is taken on the one on the highest
 // timeline, wherever the configuration names it, and on none when that does not
 // decide.
 func TestTheNewestPrimaryIsChosen(t *testing.T) {
 	w := servers(t, 1)
+	w.vault(t)
 	old := w.shop.Postgres[0]
 	promotedFrom := func(from targets.Instance) targets.Instance {
 		in := sandboxtest.Standby(t, from, sandboxtest.PostgresOptions{})
@@ -54,7 +55,7 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 	other := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: "orders/0"})
 	dead := old
 	dead.Address = "127.0.0.1:1"
-	fence := func(ins ...targets.Instance) (targets.Cut, error) {
+	barrier := func(ins ...targets.Instance) (targets.Cut, error) {
 		t.Helper()
 		r := regional{platform{w, policy(targets.Gate)}, nil, map[string]targets.Instance{}}
 		for i, in := range ins {
@@ -63,7 +64,7 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 			r.regions = append(r.regions, region)
 			r.instances[region] = in
 		}
-		return execute[targets.Cut](w.activities(r), activities.FenceCutName, activities.GroupIn{Group: group}, nil)
+		return execute[targets.Cut](w.activities(r), activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
 	}
 	for name, c := range map[string]struct {
 		ins  []targets.Instance
@@ -77,25 +78,25 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 		"two former primaries":         {[]targets.Instance{one, two, three}, "north"},
 		"a server that does not write": {[]targets.Instance{standby, old}, "west"},
 	} {
-		cut, err := fence(c.ins...)
+		cut, err := barrier(c.ins...)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
 		if got := cut.Shards[0].Region; got != c.want {
-			t.Errorf("%s: the fence was taken in %s, want %s", name, got, c.want)
+			t.Errorf("%s: the barrier was taken in %s, want %s", name, got, c.want)
 		}
 	}
 	for name, ins := range map[string][]targets.Instance{
 		"two promoted to one timeline": {one, two},
 		"another cluster":              {old, other},
 	} {
-		_, err := fence(ins...)
+		_, err := barrier(ins...)
 		if !fail.Is(err, fail.Conflict) || slices.ContainsFunc(ins, func(in targets.Instance) bool { return !strings.Contains(err.Error(), in.Address) }) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := fence(dead, standby); !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "@east") {
+	if _, err := barrier(dead, standby); !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "@east") {
 		t.Errorf("nobody writes: %v", err)
 	}
 }
@@ -105,6 +106,7 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 // other are refused by name.
 func TestThePromotedRedisMasterIsChosen(t *testing.T) {
 	w := servers(t, 1)
+	w.vault(t)
 	old := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
 	promoted := promotedReplica(t, old)
 	chained := promotedReplica(t, promoted)
@@ -112,7 +114,7 @@ func TestThePromotedRedisMasterIsChosen(t *testing.T) {
 	for _, in := range []targets.Instance{chained, stranger} {
 		sandboxtest.RedisReplica(t, in, sandboxtest.RedisOptions{}) // without one it does not number its writes
 	}
-	fence := func(ins ...targets.Instance) (targets.Cut, error) {
+	barrier := func(ins ...targets.Instance) (targets.Cut, error) {
 		t.Helper()
 		r := regional{platform{w, policy(targets.Share)}, nil, map[string]targets.Instance{}}
 		for i, in := range ins {
@@ -121,7 +123,7 @@ func TestThePromotedRedisMasterIsChosen(t *testing.T) {
 			r.instances[in.Region] = in
 		}
 		w.shards = []activities.GroupShard{{Shard: old.Shard, Kind: targets.Redis, Region: "east"}}
-		return execute[targets.Cut](w.activities(r), activities.FenceCutName, activities.GroupIn{Group: group}, nil)
+		return execute[targets.Cut](w.activities(r), activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
 	}
 	for name, c := range map[string]struct {
 		ins  []targets.Instance
@@ -131,7 +133,7 @@ func TestThePromotedRedisMasterIsChosen(t *testing.T) {
 		"the promoted one is named":       {[]targets.Instance{promoted, old}, "east"},
 		"a chain of promotions":           {[]targets.Instance{old, chained, promoted}, "west"},
 	} {
-		cut, err := fence(c.ins...)
+		cut, err := barrier(c.ins...)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		} else if got := cut.Shards[0].Region; got != c.want {
@@ -142,7 +144,7 @@ func TestThePromotedRedisMasterIsChosen(t *testing.T) {
 		"a stranger":              {old, stranger},
 		"no link between the two": {old, chained},
 	} {
-		_, err := fence(ins...)
+		_, err := barrier(ins...)
 		if !fail.Is(err, fail.Conflict) || slices.ContainsFunc(ins, func(in targets.Instance) bool { return !strings.Contains(err.Error(), in.Address) }) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -9,16 +9,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"drctl/internal/fence"
+	"drctl/internal/barrier"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
 	"drctl/targets/postgres"
 )
 
-// watchful is a fencer that counts how often the tables are locked, and notes
-// for how long the fence was ready to wait.
+// watchful is a quiescer that counts how often the tables are locked, and notes
+// for how long the barrier was ready to wait.
 type watchful struct {
-	targets.Fencer
+	targets.Quiescer
 	locks   *atomic.Int64
 	longest *atomic.Int64 // nanoseconds
 }
@@ -29,7 +29,7 @@ type watched struct {
 }
 
 func (f watchful) Join(ctx context.Context, in targets.Instance, req targets.JoinRequest) (targets.Member, error) {
-	m, err := f.Fencer.Join(ctx, in, req)
+	m, err := f.Quiescer.Join(ctx, in, req)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func TestCutsAmongWritersOfOneShard(t *testing.T) {
 	const cuts = 20
 	attempts, tries := 0, 0
 	for range cuts {
-		cut, err := fence.Take(t.Context(), parties(w, f), opt)
+		cut, err := barrier.Take(t.Context(), parties(w, f), opt)
 		if err != nil {
 			t.Error(err)
 			break
@@ -111,6 +111,6 @@ func TestCutsAmongWritersOfOneShard(t *testing.T) {
 		t.Errorf("%d cuts took %d attempts, and %d tries in the successful ones", cuts, attempts, tries)
 	}
 	if most := 4 * opt.LockTimeout; time.Duration(f.longest.Load()) > most {
-		t.Errorf("a fence was ready to hold its locks for %s, more than %s, for one that it could not get", time.Duration(f.longest.Load()), most)
+		t.Errorf("a barrier was ready to hold its locks for %s, more than %s, for one that it could not get", time.Duration(f.longest.Load()), most)
 	}
 }

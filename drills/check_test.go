@@ -372,7 +372,9 @@ func TestBucketOpensOddKeys(t *testing.T) {
 	sandboxtest.Bucket(t, aside, false)
 	put(t, in, "p/q", []byte("another"))
 	put(t, aside, targets.OddName("p//q"), []byte("odd"))
-	for key, want := range map[string]string{"p//q": "odd", "p/q": "another"} {
+	put(t, aside, targets.OddName("a\ufffd"), []byte("unnameable"))
+	put(t, aside, targets.OddName("a\x01"), []byte("control"))
+	for key, want := range map[string]string{"p//q": "odd", "p/q": "another", "a\ufffd": "unnameable", "a\x01": "control"} {
 		r, err := b.Open(context.Background(), key)
 		if err != nil {
 			t.Fatal(key, err)

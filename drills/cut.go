@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/report/evidence"
 	"drctl/targets"
 )
 
@@ -20,22 +21,22 @@ import (
 // listing of the cuts and sha256sum.
 const (
 	methodLatest = "newest sealed cut of the group"
-	methodRandom = "random: sealed cuts of the group fenced in the window, sorted by id; " +
+	methodRandom = "random: sealed cuts of the group taken in the window, sorted by id; " +
 		"the index is the first 8 bytes (big endian) of SHA-256(seed in decimal, LF, then every id followed by LF) modulo the population"
 )
 
 // beforeDisaster follows the method of a drill that simulates a disaster.
-const beforeDisaster = "; only cuts that were fenced and sealed before the disaster"
+const beforeDisaster = "; only cuts that were taken and sealed before the disaster"
 
 // PickCut chooses the cut that a drill recovers, from sealed cuts of the
-// group only. What was fenced after now, or was not sealed yet when the disaster
+// group only. What was taken after now, or was not sealed yet when the disaster
 // came (zero: there was none), is no candidate. def.Seed, or seed when that is 0,
 // decides a random draw: the same cuts, window and seed always give the same
 // cut. It is pure. The error has code not-found when there is nothing to choose
 // from.
-func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed int64) (targets.Cut, Sample, error) {
+func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed int64) (targets.Cut, evidence.Sample, error) {
 	if err := def.Validate(); err != nil {
-		return targets.Cut{}, Sample{}, err
+		return targets.Cut{}, evidence.Sample{}, err
 	}
 	var sealed []targets.Cut
 	unsealed := 0
@@ -50,17 +51,17 @@ func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed i
 	}
 	slices.SortFunc(sealed, func(a, b targets.Cut) int { return strings.Compare(a.ID, b.ID) })
 	sealed = slices.CompactFunc(sealed, func(a, b targets.Cut) bool { return a.ID == b.ID })
-	s := Sample{Method: methodLatest, Seed: "0"}
+	s := evidence.Sample{Method: methodLatest, Seed: "0"}
 	if def.Cut == Random {
 		s.From, s.To, s.Method = now.Add(-def.Window).UTC(), now.UTC(), methodRandom
 	}
 	usable := slices.DeleteFunc(slices.Clone(sealed), func(c targets.Cut) bool {
-		return c.FencedAt.After(now) || !disaster.IsZero() && !(c.FencedAt.Before(disaster) && c.SealedAt.Before(disaster))
+		return c.QuiescedAt.After(now) || !disaster.IsZero() && !(c.QuiescedAt.Before(disaster) && c.SealedAt.Before(disaster))
 	})
 	if !disaster.IsZero() {
 		s.Method += beforeDisaster
 	}
-	pop := slices.DeleteFunc(slices.Clone(usable), func(c targets.Cut) bool { return c.FencedAt.Before(s.From) })
+	pop := slices.DeleteFunc(slices.Clone(usable), func(c targets.Cut) bool { return c.QuiescedAt.Before(s.From) })
 	if len(pop) == 0 {
 		return targets.Cut{}, s, noCut(def, disaster, len(sealed), len(usable), unsealed)
 	}
@@ -99,13 +100,13 @@ func noCut(def Definition, disaster time.Time, sealed, usable, unsealed int) err
 	hint := "take one with: drctl cut now --group " + def.Group
 	switch {
 	case sealed > 0 && usable == 0 && !disaster.IsZero():
-		cause = fmt.Errorf("none of %d sealed cuts was fenced and sealed before the disaster at %s", sealed, disaster.UTC().Format(time.RFC3339))
+		cause = fmt.Errorf("none of %d sealed cuts was taken and sealed before the disaster at %s", sealed, disaster.UTC().Format(time.RFC3339))
 		hint = "is the instant right? drctl cut list --group " + def.Group + " shows the cuts; what was lost cannot be recovered from later ones"
 	case sealed > 0 && def.Cut == Random:
-		cause = fmt.Errorf("none of %d sealed cuts was fenced in the last %s", sealed, def.Window)
+		cause = fmt.Errorf("none of %d sealed cuts was taken in the last %s", sealed, def.Window)
 		hint = "widen the drill's window, or find out why no cuts are taken: drctl cut list --group " + def.Group
 	case sealed > 0:
-		cause = fmt.Errorf("all of %d sealed cuts were fenced after the drill began", sealed)
+		cause = fmt.Errorf("all of %d sealed cuts were taken after the drill began", sealed)
 		hint = "do the clocks of the hosts agree?"
 	case unsealed > 0:
 		cause = fmt.Errorf("none of %d cuts is sealed", unsealed)

@@ -11,22 +11,6 @@ import (
 	"drctl/targets"
 )
 
-// The record's values, under the names that drills use.
-type (
-	// Evidence is the record of one drill.
-	Evidence = evidence.Record
-	// Sample says how a recovery point was chosen.
-	Sample = evidence.Sample
-	// Objectives are promised limits; zero sets none.
-	Objectives = evidence.Objectives
-	// Measured is what was measured, and how.
-	Measured = evidence.Measured
-	// Gate is a condition that was evaluated before going on.
-	Gate = evidence.Gate
-	// Verdict is what a drill comes to.
-	Verdict = evidence.Verdict
-)
-
 // The choices of a drill's cut.
 const (
 	Latest = "latest"
@@ -37,16 +21,16 @@ const (
 type Definition struct {
 	Name  string `json:"name"`
 	Group string `json:"group"`
-	// Cut is Latest, or Random for any sealed cut that was fenced within
+	// Cut is Latest, or Random for any sealed cut that was taken within
 	// Window before now.
 	Cut    string        `json:"cut"`
 	Window time.Duration `json:"window_ns,omitempty"`
 	// Seed fixes the draw; 0 takes the one that the caller draws.
 	Seed int64 `json:"seed,omitempty"`
 	// Vault is the region whose vault alone is read.
-	Vault      string     `json:"vault"`
-	Objectives Objectives `json:"objectives"`
-	Checks     Checks     `json:"checks"`
+	Vault      string              `json:"vault"`
+	Objectives evidence.Objectives `json:"objectives"`
+	Checks     Checks              `json:"checks"`
 	// Every is the interval of the schedule, 0 when there is none.
 	Every      time.Duration `json:"every_ns,omitempty"`
 	Scenario   string        `json:"scenario,omitempty"`

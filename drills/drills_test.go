@@ -26,7 +26,7 @@ var t0 = time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)
 func at(s float64) time.Time { return t0.Add(time.Duration(s * float64(time.Second))) }
 
 func cutAt(when time.Time, sealed bool) targets.Cut {
-	c := targets.Cut{ID: when.Format("20060102T150405.000Z") + "-0000", Group: "shop", Mode: targets.Gate, FencedAt: when, ReleasedAt: when.Add(3 * time.Millisecond), Attempts: 1}
+	c := targets.Cut{ID: when.Format("20060102T150405.000Z") + "-0000", Group: "shop", Mode: targets.Gate, QuiescedAt: when, ReleasedAt: when.Add(3 * time.Millisecond), Attempts: 1}
 	if sealed {
 		c.SealedAt = when.Add(2 * time.Second)
 	}
@@ -41,7 +41,7 @@ func minutely(n int) (cuts []targets.Cut) {
 }
 
 func def(cut string) Definition {
-	return Definition{Name: "nightly", Group: "shop", Cut: cut, Window: time.Hour, Vault: "west", Objectives: Objectives{RTO: time.Minute, RPO: 2 * time.Minute}}
+	return Definition{Name: "nightly", Group: "shop", Cut: cut, Window: time.Hour, Vault: "west", Objectives: evidence.Objectives{RTO: time.Minute, RPO: 2 * time.Minute}}
 }
 
 func TestPickLatest(t *testing.T) {
@@ -88,7 +88,7 @@ func TestPickRandomIsRepeatableAndStaysInItsWindow(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		if c.SealedAt.IsZero() || c.FencedAt.Before(t0.Add(-d.Window)) {
+		if c.SealedAt.IsZero() || c.QuiescedAt.Before(t0.Add(-d.Window)) {
 			rt.Fatalf("%s is not sealed or not in the window", c.ID)
 		}
 		shuffled := slices.Clone(cuts)
@@ -165,10 +165,10 @@ func TestPickFailures(t *testing.T) {
 	}{
 		"none":                               {nil, def(Latest), none, fail.NotFound, "no sealed cut"},
 		"unsealed only":                      {[]targets.Cut{cutAt(t0, false)}, def(Latest), none, fail.NotFound, "none of 1 cuts is sealed"},
-		"too old":                            {[]targets.Cut{cutAt(t0.Add(-2*time.Hour), true)}, def(Random), none, fail.NotFound, "none of 1 sealed cuts was fenced in the last 1h"},
+		"too old":                            {[]targets.Cut{cutAt(t0.Add(-2*time.Hour), true)}, def(Random), none, fail.NotFound, "none of 1 sealed cuts was taken in the last 1h"},
 		"from tomorrow":                      {[]targets.Cut{cutAt(t0.Add(time.Hour), true)}, def(Random), none, fail.NotFound, "none of 1"},
 		"a latest from tomorrow":             {[]targets.Cut{cutAt(t0.Add(time.Hour), true)}, def(Latest), none, fail.NotFound, "after the drill began"},
-		"fenced after the disaster":          {minutely(3), def(Latest), at(-3600), fail.NotFound, "none of 3 sealed cuts was fenced and sealed before the disaster at 2026-03-14T02:00:00Z"},
+		"quiesced after the disaster":        {minutely(3), def(Latest), at(-3600), fail.NotFound, "none of 3 sealed cuts was taken and sealed before the disaster at 2026-03-14T02:00:00Z"},
 		"sealed after the disaster":          {minutely(1), def(Latest), at(-59), fail.NotFound, "before the disaster"},
 		"none in the window, for a disaster": {[]targets.Cut{cutAt(t0.Add(-2*time.Hour), true)}, def(Random), at(-60), fail.NotFound, "in the last 1h"},
 		"random, and all after the disaster": {minutely(3), def(Random), at(-3600), fail.NotFound, "before the disaster"},
@@ -191,7 +191,7 @@ func timing() Timing {
 		{Shard: targets.ShardID{Target: "orders", Shard: "10"}, Kind: targets.Postgres},
 		{Shard: targets.ShardID{Target: "orders", Shard: "9"}, Kind: targets.Postgres},
 		{Shard: targets.ShardID{Target: "media", Shard: "0"}, Kind: targets.S3, Position: targets.Position{Kind: targets.S3, AsOf: at(-12.5)}}}
-	return Timing{Ordered: t0, Cut: c, Sample: Sample{Method: methodLatest},
+	return Timing{Ordered: t0, Cut: c, Sample: evidence.Sample{Method: methodLatest},
 		Steps: []evidence.Step{step("box", Prepare, 0, 1), step("r1", Restore, 1, 20), step("r2", Restore, 2, 25), step("v1", Verify, 20, 31), step("v2", Verify, 25, 30), step("rm", CleanUp, 31, 90)}}
 }
 
@@ -239,7 +239,7 @@ func TestMeasureReferences(t *testing.T) {
 		t.Error(why)
 	}
 	x = timing()
-	x.Sample = Sample{Method: methodRandom, Next: at(48)}
+	x.Sample = evidence.Sample{Method: methodRandom, Next: at(48)}
 	if d, _ := Measure(x).RPO.Get(); d != 60500*time.Millisecond {
 		t.Errorf("a drawn cut's worst case is %v", d)
 	}
@@ -269,17 +269,17 @@ func TestMeasureClaimsNothingItDoesNotKnow(t *testing.T) {
 func TestJudge(t *testing.T) {
 	good := targets.Finding{Check: "starts", Subject: "orders/0", Severity: targets.Passed, Expected: "answers"}
 	bad := targets.Finding{Check: "sum", Subject: "orders", Severity: targets.Failed, Expected: "=5", Got: "4"}
-	met := Measured{RTO: evidence.Known(time.Minute), RPO: evidence.Known(time.Second)}
-	limits := Objectives{RTO: time.Minute, RPO: time.Minute}
+	met := evidence.Measured{RTO: evidence.Known(time.Minute), RPO: evidence.Known(time.Second)}
+	limits := evidence.Objectives{RTO: time.Minute, RPO: time.Minute}
 	for name, c := range map[string]struct {
 		fs   []targets.Finding
 		s    []evidence.Step
-		o    Objectives
-		m    Measured
+		o    evidence.Objectives
+		m    evidence.Measured
 		fail string // "" passes
 	}{
 		"good":                 {[]targets.Finding{good}, nil, limits, met, ""},
-		"no objectives":        {[]targets.Finding{good}, nil, Objectives{}, Measured{}, ""},
+		"no objectives":        {[]targets.Finding{good}, nil, evidence.Objectives{}, evidence.Measured{}, ""},
 		"warned":               {[]targets.Finding{good, {Severity: targets.Warned}}, nil, limits, met, ""},
 		"skipped":              {[]targets.Finding{good, {Check: "amcheck", Subject: "orders/0", Severity: targets.Skipped, Detail: "not installed"}}, nil, limits, met, `check "amcheck" on orders/0: skipped: not installed`},
 		"informed only":        {[]targets.Finding{{Check: "keys", Severity: targets.Passed, Got: "0"}}, nil, limits, met, "no check of orders/0 passed (1 ran)"},
@@ -288,15 +288,15 @@ func TestJudge(t *testing.T) {
 		"an unknown severity":  {[]targets.Finding{good, {Check: "x", Severity: "odd"}}, nil, limits, met, `"x"`},
 		"no check":             {nil, nil, limits, met, "no check of orders/0 passed (0 ran)"},
 		"skipped only":         {[]targets.Finding{{Severity: targets.Skipped}}, nil, limits, met, "no check of orders/0 passed (1 ran)"},
-		"RTO missed by a hair": {[]targets.Finding{good}, nil, limits, Measured{RTO: evidence.Known(time.Minute + 1), RPO: met.RPO}, "RTO objective missed"},
-		"RPO missed":           {[]targets.Finding{good}, nil, limits, Measured{RTO: met.RTO, RPO: evidence.Known(time.Hour)}, "RPO objective missed: 1 h measured, 1 min allowed"},
-		"RTO not measured":     {[]targets.Finding{good}, nil, limits, Measured{RPO: met.RPO, RTO: evidence.Unknown[time.Duration]("why")}, "could not be judged: why"},
-		"a step failed":        {[]targets.Finding{good}, nil, Objectives{}, Measured{Incomplete: []string{"restore-orders/0"}}, "step restore-orders/0 failed"},
-		"a step failed, and why": {[]targets.Finding{good}, []evidence.Step{{ID: "restore-orders/0", Outcome: evidence.StepFailed, Error: "chunk x is damaged"}}, Objectives{},
-			Measured{Incomplete: []string{"restore-orders/0"}}, "step restore-orders/0 failed: chunk x is damaged"},
-		"a step did not run": {[]targets.Finding{good}, []evidence.Step{{ID: "cross-check", Outcome: evidence.StepNotRun, NotRunReason: "restore-orders/0 failed"}}, Objectives{},
-			Measured{Incomplete: []string{"cross-check"}}, "step cross-check did not run: restore-orders/0 failed"},
-		"all of it at the same time": {[]targets.Finding{bad}, nil, limits, Measured{Incomplete: []string{"s"}}, "no check of orders/0 passed"},
+		"RTO missed by a hair": {[]targets.Finding{good}, nil, limits, evidence.Measured{RTO: evidence.Known(time.Minute + 1), RPO: met.RPO}, "RTO objective missed"},
+		"RPO missed":           {[]targets.Finding{good}, nil, limits, evidence.Measured{RTO: met.RTO, RPO: evidence.Known(time.Hour)}, "RPO objective missed: 1 h measured, 1 min allowed"},
+		"RTO not measured":     {[]targets.Finding{good}, nil, limits, evidence.Measured{RPO: met.RPO, RTO: evidence.Unknown[time.Duration]("why")}, "could not be judged: why"},
+		"a step failed":        {[]targets.Finding{good}, nil, evidence.Objectives{}, evidence.Measured{Incomplete: []string{"restore-orders/0"}}, "step restore-orders/0 failed"},
+		"a step failed, and why": {[]targets.Finding{good}, []evidence.Step{{ID: "restore-orders/0", Outcome: evidence.StepFailed, Error: "chunk x is damaged"}}, evidence.Objectives{},
+			evidence.Measured{Incomplete: []string{"restore-orders/0"}}, "step restore-orders/0 failed: chunk x is damaged"},
+		"a step did not run": {[]targets.Finding{good}, []evidence.Step{{ID: "cross-check", Outcome: evidence.StepNotRun, NotRunReason: "restore-orders/0 failed"}}, evidence.Objectives{},
+			evidence.Measured{Incomplete: []string{"cross-check"}}, "step cross-check did not run: restore-orders/0 failed"},
+		"all of it at the same time": {[]targets.Finding{bad}, nil, limits, evidence.Measured{Incomplete: []string{"s"}}, "no check of orders/0 passed"},
 	} {
 		f := Facts{Findings: c.fs, Steps: c.s, Def: Definition{Objectives: c.o}, Checked: map[string][]targets.Finding{"orders/0": c.fs}}
 		for _, s := range c.s {
@@ -320,14 +320,14 @@ func TestJudgeByStore(t *testing.T) {
 	keys := targets.Finding{Check: "keys", Severity: targets.Passed, Got: "0"}
 	skipped := targets.Finding{Check: "content", Severity: targets.Skipped}
 	f := Facts{Findings: []targets.Finding{good, keys, skipped}, Checked: map[string][]targets.Finding{"orders/0": {good}, "carts/0": {keys, skipped}}, Def: Definition{Checks: Checks{Quick: true}}}
-	if v := Judge(f, Measured{}); v.Passed || len(v.Failures) != 1 || !strings.Contains(v.Failures[0], "no check of carts/0 passed (2 ran)") {
+	if v := Judge(f, evidence.Measured{}); v.Passed || len(v.Failures) != 1 || !strings.Contains(v.Failures[0], "no check of carts/0 passed (2 ran)") {
 		t.Errorf("%+v", v)
 	}
 	f.Checked["carts/0"] = append(f.Checked["carts/0"], good)
-	if v := Judge(f, Measured{}); !v.Passed || len(v.Warnings) != 2 {
+	if v := Judge(f, evidence.Measured{}); !v.Passed || len(v.Warnings) != 2 {
 		t.Errorf("%+v", v)
 	}
-	if v := Judge(Facts{Findings: f.Findings}, Measured{}); v.Passed {
+	if v := Judge(Facts{Findings: f.Findings}, evidence.Measured{}); v.Passed {
 		t.Errorf("a drill without a store: %+v", v)
 	}
 }
@@ -412,7 +412,7 @@ func TestRecordIsWholeAndSealsAndValidates(t *testing.T) {
 	if !r.Verdict.Passed {
 		t.Fatalf("%+v", r.Verdict)
 	}
-	sealed, doc, err := evidence.Seal(r)
+	sealed, doc, err := evidence.Finalize(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -445,18 +445,18 @@ func TestRecordIsWholeAndSealsAndValidates(t *testing.T) {
 
 func TestRecordOfADrillThatNeverBegan(t *testing.T) {
 	r := Record(Facts{Def: def(Latest), Started: t0, Finished: at(1), Generated: at(1),
-		Gates: []evidence.Gate{{Name: "free space", Passed: false, Detail: "no room"}}})
+		Prechecks: []evidence.Precheck{{Name: "free space", Passed: false, Detail: "no room"}}})
 	if r.Verdict.Passed || len(r.Findings) < 2 {
 		t.Errorf("%+v", r.Verdict)
 	}
-	if _, _, err := evidence.Seal(r); err != nil {
+	if _, _, err := evidence.Finalize(r); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestRecordOfAFailedGateFails(t *testing.T) {
+func TestRecordOfAFailedPrecheckFails(t *testing.T) {
 	f := facts()
-	f.Gates = []evidence.Gate{{Name: "free space", Detail: "no room"}}
+	f.Prechecks = []evidence.Precheck{{Name: "free space", Detail: "no room"}}
 	if r := Record(f); r.Verdict.Passed || len(r.Findings) == 0 {
 		t.Errorf("%+v", r.Verdict)
 	}
@@ -504,7 +504,7 @@ func TestDefinitionSurvivesJSON(t *testing.T) {
 	if !reflect.DeepEqual(got, d) {
 		t.Errorf("%+v", got)
 	}
-	err = Definition{Cut: Random, Objectives: Objectives{RTO: -1}, Checks: Checks{Sums: []Sum{{}}, Objects: []ObjectCheck{{}}, Assertions: map[string][]targets.Assertion{"x": {{}}}}}.Validate()
+	err = Definition{Cut: Random, Objectives: evidence.Objectives{RTO: -1}, Checks: Checks{Sums: []Sum{{}}, Objects: []ObjectCheck{{}}, Assertions: map[string][]targets.Assertion{"x": {{}}}}}.Validate()
 	var e *fail.Error
 	if !errors.As(err, &e) || strings.Count(e.Err.Error(), "\n") != 6 {
 		t.Errorf("not every mistake at once: %v", err)

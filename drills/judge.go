@@ -19,8 +19,8 @@ import (
 // for a check that was asked for and could not be run, unless the drill is quick;
 // for a restored store of which no check confirmed anything; and for a sandbox
 // that could not be removed. A measurement equal to its objective meets it.
-func Judge(f Facts, got Measured) Verdict {
-	v := Verdict{Failures: []string{}, Warnings: []string{}}
+func Judge(f Facts, got evidence.Measured) evidence.Verdict {
+	v := evidence.Verdict{Failures: []string{}, Warnings: []string{}}
 	for _, x := range f.Findings {
 		switch {
 		case x.Severity == targets.Passed:
@@ -32,7 +32,7 @@ func Judge(f Facts, got Measured) Verdict {
 	}
 	// What went wrong comes before what followed from it: the first failure is
 	// what a command ends with.
-	for _, g := range f.Gates {
+	for _, g := range f.Prechecks {
 		if !g.Passed {
 			v.Failures = append(v.Failures, fmt.Sprintf("gate %q did not pass: %s", g.Name, g.Detail))
 		}
@@ -41,7 +41,7 @@ func Judge(f Facts, got Measured) Verdict {
 	v.Failures = append(v.Failures, unproven(f)...)
 	v.Failures = append(v.Failures, objective("RTO", f.Def.Objectives.RTO, got.RTO)...)
 	v.Failures = append(v.Failures, objective("RPO", f.Def.Objectives.RPO, got.RPO)...)
-	if f.Def.Objectives == (Objectives{}) {
+	if f.Def.Objectives == (evidence.Objectives{}) {
 		v.Warnings = append(v.Warnings, "no objective is set for RTO or RPO")
 	}
 	if left := f.CleanUp.LeftOver; len(left) > 0 {
@@ -135,7 +135,7 @@ func orNothing(s string) string {
 
 // VerdictError turns a verdict that is not passed into an error of code
 // unverified, which ends a command with status 4; nil when it passed.
-func VerdictError(subject string, v Verdict) error {
+func VerdictError(subject string, v evidence.Verdict) error {
 	if v.Passed {
 		return nil
 	}

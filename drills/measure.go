@@ -34,14 +34,14 @@ type Timing struct {
 	Disaster, Declared time.Time
 	Steps              []evidence.Step
 	Cut                targets.Cut
-	Sample             Sample
+	Sample             evidence.Sample
 }
 
 // Measure computes RTO and RPO from what happened. It is pure. What cannot be
 // told is not recorded, with the reason; steps that failed or did not run are
 // listed in Incomplete and leave the RTO open.
-func Measure(t Timing) Measured {
-	m := Measured{Lost: evidence.Unknown[int64]("no journal from outside the stores was compared")}
+func Measure(t Timing) evidence.Measured {
+	m := evidence.Measured{Lost: evidence.Unknown[int64]("no journal from outside the stores was compared")}
 	m.Phases = measurePhases(t)
 	end, done := time.Time{}, 0
 	for _, s := range t.Steps {
@@ -124,7 +124,7 @@ func measurePhases(t Timing) []evidence.Phase {
 // reference is the disaster; without one, the order to recover for the newest
 // cut, and for a drawn one the moment just before the next cut could have been
 // used: the worst that a disaster in that interval could have cost.
-func measureLoss(m *Measured, t Timing) {
+func measureLoss(m *evidence.Measured, t Timing) {
 	ref := t.Ordered
 	m.RPOMethod = "per store: instant of the order to recover, minus the instant before which every acknowledged write is inside the cut"
 	switch {
@@ -137,8 +137,8 @@ func measureLoss(m *Measured, t Timing) {
 	}
 	worst, after := time.Duration(-1), false
 	for _, p := range t.Cut.Shards {
-		at := t.Cut.FencedAt
-		// An object store's instant may lie a little off the fence; the earlier
+		at := t.Cut.QuiescedAt
+		// An object store's instant may lie a little off the barrier; the earlier
 		// one is the safe statement.
 		if as := p.Position.AsOf; !as.IsZero() && as.Before(at) {
 			at = as
@@ -158,8 +158,8 @@ func measureLoss(m *Measured, t Timing) {
 	switch {
 	case len(m.Stores) == 0:
 		m.RPO = evidence.Unknown[time.Duration]("the cut names no shard")
-	case t.Cut.FencedAt.IsZero():
-		m.RPO = evidence.Unknown[time.Duration]("the cut does not say when it was fenced")
+	case t.Cut.QuiescedAt.IsZero():
+		m.RPO = evidence.Unknown[time.Duration]("the cut does not say when it was taken")
 	case after:
 		m.Stores = nil
 		m.RPO = evidence.Unknown[time.Duration]("the cut lies after the instant to which loss is measured")

@@ -28,7 +28,7 @@ type Facts struct {
 	Absent             string
 	Plan               evidence.Plan
 	Cut                targets.Cut
-	Sample             Sample
+	Sample             evidence.Sample
 	Bases              map[string]targets.Artifact // by shard "target/shard"
 	Outcomes           map[string]targets.Outcome  // likewise
 	VaultURL, KeyID    string
@@ -40,7 +40,7 @@ type Facts struct {
 	// every store that was to be verified.
 	Checked                  map[string][]targets.Finding
 	Isolation                evidence.Isolation
-	Gates                    []evidence.Gate
+	Prechecks                []evidence.Precheck
 	Decisions                []evidence.Decision
 	CleanUp                  evidence.CleanUp
 	Posture                  evidence.Posture
@@ -49,14 +49,14 @@ type Facts struct {
 }
 
 // Record measures, judges and writes down a drill. It is pure. The record is
-// not sealed yet: evidence.Seal hashes it.
-func Record(f Facts) Evidence {
+// not sealed yet: evidence.Finalize hashes it.
+func Record(f Facts) evidence.Record {
 	m := Measure(Timing{Ordered: f.Started, Disaster: f.Disaster, Declared: f.Declared, Steps: f.Steps, Cut: f.Cut, Sample: f.Sample})
 	if f.LostWhy != "" {
 		m.Lost = evidence.Unknown[int64](f.LostWhy)
 	}
 	v := Judge(f, m)
-	r := Evidence{
+	r := evidence.Record{
 		Schema: evidence.Version, ID: f.ID, Kind: evidence.RestoreDrill, Name: f.Def.Name,
 		GeneratedAt: f.Generated, Started: f.Started, Finished: f.Finished,
 		Tool:  f.Tool,
@@ -66,7 +66,7 @@ func Record(f Facts) Evidence {
 		Hypothesis:   evidence.KnownIf(f.Def.Hypothesis, "the drill's definition gives none"),
 		Participants: participants(f.Def.Participants),
 		Absent:       evidence.KnownIf(f.Absent, "nobody said who should have taken part"),
-		Decisions:    f.Decisions, Gates: f.Gates,
+		Decisions:    f.Decisions, Prechecks: f.Prechecks,
 		RecoveryPoint: recoveryPoint(f), Sample: f.Sample,
 		Objectives: f.Def.Objectives, Measured: m, Steps: slices.Clone(f.Steps), Checks: checks(f.Findings),
 		Isolation: f.Isolation, CleanUp: f.CleanUp, Posture: f.Posture, Attachments: f.Attachments,
@@ -131,7 +131,7 @@ func sortedShards(c targets.Cut) []targets.ShardPoint {
 
 func recoveryPoint(f Facts) evidence.RecoveryPoint {
 	c := f.Cut
-	r := evidence.RecoveryPoint{CutID: c.ID, Mode: string(c.Mode), FencedAt: c.FencedAt, ReleasedAt: c.ReleasedAt, SealedAt: c.SealedAt,
+	r := evidence.RecoveryPoint{CutID: c.ID, Mode: string(c.Mode), QuiescedAt: c.QuiescedAt, ReleasedAt: c.ReleasedAt, SealedAt: c.SealedAt,
 		SealedIn: c.SealedIn, Attempts: c.Attempts, Stall: c.Stall,
 		Location:    evidence.KnownIf(f.VaultURL, "the vault's address was not passed on"),
 		KeyID:       evidence.KnownIf(f.KeyID, "the vault's public key was not passed on"),
@@ -204,7 +204,7 @@ func checks(fs []targets.Finding) []evidence.Check {
 
 // issues opens one finding for every failure and warning. Who owns it, and by
 // when it must be closed, is for people to say.
-func issues(id string, v Verdict) []evidence.Issue {
+func issues(id string, v evidence.Verdict) []evidence.Issue {
 	out := []evidence.Issue{}
 	open := func(severity string, titles []string) {
 		for _, t := range titles {
@@ -221,7 +221,7 @@ func issues(id string, v Verdict) []evidence.Issue {
 
 // fillReasons gives every gap that the caller left without a reason one that
 // says where the value should have come from.
-func fillReasons(r *Evidence) {
+func fillReasons(r *evidence.Record) {
 	say := func(m *evidence.Text, why string) {
 		if m.Value == nil && m.NotRecorded == "" {
 			m.NotRecorded = why

@@ -75,8 +75,8 @@ func liveBranch(sh ShardInventory, cuts []targets.Cut, at time.Time) branch {
 	ls := slices.Clone(sh.Lineages)
 	for i := range ls {
 		for _, c := range cuts {
-			if p, ok := c.Point(sh.Shard); ok && p.Position.Lineage == ls[i].ID && c.FencedAt.Before(ls[i].Began) {
-				ls[i].Began = c.FencedAt
+			if p, ok := c.Point(sh.Shard); ok && p.Position.Lineage == ls[i].ID && c.QuiescedAt.Before(ls[i].Began) {
+				ls[i].Began = c.QuiescedAt
 			}
 		}
 	}
@@ -101,12 +101,12 @@ func liveBranch(sh ShardInventory, cuts []targets.Cut, at time.Time) branch {
 }
 
 // firstCut is the position of the first sealed cut on the branch that was
-// certainly fenced after the instant, if there is one.
+// certainly taken after the instant, if there is one.
 func (b branch) firstCut(shard targets.ShardID, cuts []targets.Cut, at time.Time) (end targets.Position, ok bool) {
 	var first targets.Cut
 	for _, c := range cuts {
 		p, has := c.Point(shard)
-		if !has || c.SealedAt.IsZero() || !c.FencedAt.After(at.Add(ClockAllowance)) || ok && cmp.Or(c.FencedAt.Compare(first.FencedAt), cmp.Compare(c.ID, first.ID)) > 0 {
+		if !has || c.SealedAt.IsZero() || !c.QuiescedAt.After(at.Add(ClockAllowance)) || ok && cmp.Or(c.QuiescedAt.Compare(first.QuiescedAt), cmp.Compare(c.ID, first.ID)) > 0 {
 			continue
 		}
 		i := slices.IndexFunc(b, func(l stream.Lineage) bool { return l.ID == p.Position.Lineage })
@@ -160,7 +160,7 @@ func (b branch) reach(base, limit targets.Position) (end targets.Position, close
 // baseForInstant chooses the base and the stream for an instant of a store whose
 // replay stops by itself, by the commit times in its log (PostgreSQL). The
 // stream ends at a place that is known to be after the instant: the restore
-// point of a cut that was fenced later, or else where the archive ends; then
+// point of a cut that was taken later, or else where the archive ends; then
 // the replay has to meet a later commit, or the restore fails.
 func baseForInstant(sh ShardInventory, cuts []targets.Cut, at time.Time) (Step, error) {
 	b := liveBranch(sh, cuts, at)

@@ -28,7 +28,7 @@ func TestInstant(t *testing.T) {
 	cut := func(m int, lineage string, offset uint64) targets.Cut {
 		p := at(lineage, offset)
 		p.RestorePoint = "drctl:x"
-		return targets.Cut{ID: minute(m).Format(time.RFC3339), Group: "shop", FencedAt: minute(m), SealedAt: minute(m),
+		return targets.Cut{ID: minute(m).Format(time.RFC3339), Group: "shop", QuiescedAt: minute(m), SealedAt: minute(m),
 			Shards: []targets.ShardPoint{{Shard: id, Kind: targets.Postgres, Position: p}}}
 	}
 	base := targets.Artifact{ID: "b", Shard: id, Kind: targets.Postgres, From: at("L1", 100), Until: at("L1", 110), Finished: minute(1)}
@@ -107,9 +107,9 @@ func TestInstantIsSound(t *testing.T) {
 		for i := range rapid.IntRange(0, 3).Draw(t, "cuts") {
 			p := point(t, sh)
 			p.RestorePoint = "x"
-			c := targets.Cut{ID: fmt.Sprint(i), Group: "shop", FencedAt: instant("fenced"), SealedAt: later, Shards: []targets.ShardPoint{{Shard: sh.Shard, Kind: sh.Kind, Position: p}}}
-			if b := began[p.Lineage]; c.FencedAt.Before(b) {
-				began[p.Lineage] = c.FencedAt
+			c := targets.Cut{ID: fmt.Sprint(i), Group: "shop", QuiescedAt: instant("quiesced"), SealedAt: later, Shards: []targets.ShardPoint{{Shard: sh.Shard, Kind: sh.Kind, Position: p}}}
+			if b := began[p.Lineage]; c.QuiescedAt.Before(b) {
+				began[p.Lineage] = c.QuiescedAt
 			}
 			inv.Cuts = append(inv.Cuts, c)
 		}
@@ -129,7 +129,7 @@ func TestInstantIsSound(t *testing.T) {
 		}
 		if s.Point.RestorePoint != "" {
 			if !slices.ContainsFunc(inv.Cuts, func(c targets.Cut) bool {
-				return c.Shards[0].Position == s.Point && c.FencedAt.After(g.At.Add(restore.ClockAllowance))
+				return c.Shards[0].Position == s.Point && c.QuiescedAt.After(g.At.Add(restore.ClockAllowance))
 			}) {
 				t.Fatalf("no cut later than %s ends at %+v", g.At, s.Point)
 			}

@@ -420,7 +420,7 @@ func example() restore.Inventory {
 	rd := func(off uint64) targets.Position {
 		return targets.Position{Kind: targets.Redis, Lineage: "f00d", Offset: off}
 	}
-	cut := targets.Cut{ID: "20261123T120000.000Z-0001", Group: "shop", Mode: targets.Gate, FencedAt: epoch, ReleasedAt: epoch.Add(3 * time.Millisecond),
+	cut := targets.Cut{ID: "20261123T120000.000Z-0001", Group: "shop", Mode: targets.Gate, QuiescedAt: epoch, ReleasedAt: epoch.Add(3 * time.Millisecond),
 		Attempts: 1, SealedAt: epoch.Add(time.Second), SealedIn: []string{"east", "west"}, Tool: "drctl test", Shards: []targets.ShardPoint{
 			{Shard: carts, Kind: targets.Redis, Region: "east", Position: rd(900)},
 			{Shard: media, Kind: targets.S3, Region: "east", Objects: 12, Bytes: 34567,

@@ -41,7 +41,7 @@ var (
 	shaRE         = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	oidRE         = regexp.MustCompile(`^[1-9][0-9]{0,9}$`)
 	numberRE      = regexp.MustCompile(`^[0-9]{1,18}$`)
-	settingRE     = regexp.MustCompile(`^[a-z][a-z0-9_.]{0,62}$`)
+	settingRE     = regexp.MustCompile(`^[a-z][a-z0-9_.-]{0,62}$`) // rename-command.restore-asking, max_connections
 	methodRE      = regexp.MustCompile(`^[a-z]{1,32}$`)
 	pgLineageRE   = regexp.MustCompile(`^[0-9]{1,20}-[0-9A-F]{8}$`)
 	replicationRE = regexp.MustCompile(`^[0-9a-f]{40}$`)
@@ -174,7 +174,7 @@ func (c Cut) Check(now time.Time) error {
 	err := cmp.Or(checkName("cut", c.ID), checkName("group", c.Group), CheckText("mode", string(c.Mode)), CheckText("tool", c.Tool),
 		checkRange("number of attempts", int64(c.Attempts), maxCount), checkRange("number of shards", int64(len(c.Shards)), maxList),
 		checkRange("number of vaults", int64(len(c.SealedIn)), maxList),
-		checkPast("the cut was fenced at", c.FencedAt, now), checkPast("the cut was sealed at", c.SealedAt, now))
+		checkPast("the cut was taken at", c.QuiescedAt, now), checkPast("the cut was sealed at", c.SealedAt, now))
 	if err != nil {
 		return err
 	}

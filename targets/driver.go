@@ -15,6 +15,9 @@ type Driver interface {
 	// Probe reports role, lag, version, size and reachability. An unreachable
 	// server is an error of code unavailable (denied for a refused login).
 	Probe(ctx context.Context, in Instance) (Status, error)
+	// Reach is Probe for those who ask again and again: it leaves out what takes
+	// the longer the more data there is, the size with what measuring tells.
+	Reach(ctx context.Context, in Instance) (Status, error)
 	// Base takes a full image into the sink and returns its record, which the
 	// caller stores last: a base without a record does not exist.
 	Base(ctx context.Context, in Instance, req BaseRequest, to Sink) (Artifact, error)
@@ -28,7 +31,7 @@ type Driver interface {
 
 // Capabilities says which optional parts a driver has.
 type Capabilities struct {
-	Fence   bool // implements Fencer
+	Barrier bool // implements Quiescer
 	Follow  bool // implements Follower
 	Objects bool // implements Snapshotter
 }
@@ -42,8 +45,8 @@ type Fitter interface {
 	Fits(ctx context.Context, base Artifact) error
 }
 
-// Fencer is the part of a driver that joins a cut.
-type Fencer interface {
+// Quiescer is the part of a driver that joins a cut.
+type Quiescer interface {
 	// Join does everything that can be done before writers are stopped:
 	// connects to the instance directly, checks that it is writable, refuses
 	// with code stalled when a write transaction older than the budget or a
@@ -51,11 +54,11 @@ type Fencer interface {
 	Join(ctx context.Context, in Instance, req JoinRequest) (Member, error)
 }
 
-// JoinRequest is what a fence asks of a member.
+// JoinRequest is what a barrier asks of a member.
 type JoinRequest struct {
 	CutID string
 	Group string
-	// Lease is how long the server lets a silent fence live: past it the
+	// Lease is how long the server lets a silent barrier live: past it the
 	// server itself ends the transaction and with it every lock.
 	Lease time.Duration
 	// Budget is the longest time one attempt may stall writers.
@@ -64,7 +67,7 @@ type JoinRequest struct {
 	Gate bool
 }
 
-// Member is one shard inside one fence. It is used by one goroutine at a time.
+// Member is one shard inside one barrier. It is used by one goroutine at a time.
 type Member interface {
 	// LockGate takes the group's gate exclusively within wait; stalled when it
 	// is not granted. Only for the member joined with Gate.
@@ -129,6 +132,30 @@ type Archive interface {
 	Base(ctx context.Context, at Position, image io.Reader, settings map[string]string) error
 }
 
+// Listener is an Archive that wants to know how its follower does.
+type Listener interface {
+	// Streaming says that the server has agreed to send its log from where the
+	// archive ends. An idle one may send nothing for long.
+	Streaming()
+	// Hindered says what the follower cannot do beside archiving, such as to let
+	// the server remove its log; nil when it can again.
+	Hindered(err error)
+}
+
+// Streaming tells an archive that listens.
+func Streaming(a Archive) {
+	if l, ok := a.(Listener); ok {
+		l.Streaming()
+	}
+}
+
+// Hindered tells an archive that listens.
+func Hindered(a Archive, err error) {
+	if l, ok := a.(Listener); ok {
+		l.Hindered(err)
+	}
+}
+
 // Snapshotter is the part of a driver whose store has no log but objects.
 type Snapshotter interface {
 	// Snapshot records every object as of the instant, storing what the vault
@@ -180,7 +207,7 @@ type RestoreRequest struct {
 	Path []Span
 	// Until, for an instant instead of a position; zero when Point is exact.
 	// PostgreSQL stops before the first commit later than it. When Point names a
-	// restore point, that is one of a cut fenced after the instant, and may be
+	// restore point, that is one of a cut taken after the instant, and may be
 	// reached instead; otherwise Point is where the archive ends, and a replay
 	// that meets no later commit fails with not-found.
 	Until time.Time
@@ -221,7 +248,7 @@ type Expectation struct {
 	Quick      bool
 	Assertions []Assertion
 	// Instant says that the instance was restored to an instant rather than to a
-	// cut: nothing was fenced then, and transactions may have been in flight.
+	// cut: nothing was taken then, and transactions may have been in flight.
 	Instant bool
 	// BinDir-independent checks that need the data directory use it when set.
 	DataDir string

@@ -129,7 +129,7 @@ type Instance struct {
 	Renamed map[string]string
 	// Prefix limits an S3 shard to the keys that begin with it.
 	Prefix string
-	// Tables are the PostgreSQL tables that a fence locks, schema-qualified;
+	// Tables are the PostgreSQL tables that a barrier locks, schema-qualified;
 	// empty means every ordinary and partitioned table outside the system schemas.
 	Tables []string
 }
@@ -202,18 +202,18 @@ func ParsePostgresLineage(lineage string) (systemID string, timeline uint32, err
 	return sys, uint32(n), nil
 }
 
-// FenceMode is how a cut stops cross-shard writers.
-type FenceMode string
+// BarrierMode is how a cut stops cross-shard writers.
+type BarrierMode string
 
-// The modes of the fence.
+// The modes of the barrier.
 const (
-	Gate  FenceMode = "gate"
-	Share FenceMode = "share"
+	Gate  BarrierMode = "gate"
+	Share BarrierMode = "share"
 )
 
-// FenceTimings is what one cut cost, in nanoseconds of the coordinator's
+// BarrierTimings is what one cut cost, in nanoseconds of the coordinator's
 // monotonic clock.
-type FenceTimings struct {
+type BarrierTimings struct {
 	Gate  time.Duration `json:"gate_ns"`  // waiting for the gate
 	Lock  time.Duration `json:"lock_ns"`  // waiting for this shard's table locks, the last time
 	Hold  time.Duration `json:"hold_ns"`  // from lock granted to lock released
@@ -222,12 +222,12 @@ type FenceTimings struct {
 
 // ShardPoint is one shard's part of a cut.
 type ShardPoint struct {
-	Shard    ShardID      `json:"shard"`
-	Kind     Kind         `json:"kind"`
-	Region   string       `json:"region"`
-	Instance string       `json:"instance"`
-	Position Position     `json:"position"`
-	Timings  FenceTimings `json:"timings"`
+	Shard    ShardID        `json:"shard"`
+	Kind     Kind           `json:"kind"`
+	Region   string         `json:"region"`
+	Instance string         `json:"instance"`
+	Position Position       `json:"position"`
+	Timings  BarrierTimings `json:"timings"`
 	// Objects and Bytes count what the object snapshot holds, once it is taken (S3).
 	Objects int64 `json:"objects,omitempty"`
 	Bytes   int64 `json:"bytes,omitempty"`
@@ -237,13 +237,13 @@ type ShardPoint struct {
 
 // Cut is a named, consistent recovery point of a group: one position per shard.
 type Cut struct {
-	ID    string    `json:"id"`
-	Group string    `json:"group"`
-	Mode  FenceMode `json:"mode"`
-	// FencedAt is when the last lock had been granted; ReleasedAt is when the
-	// first lock was let go. Every write acknowledged before FencedAt is
+	ID    string      `json:"id"`
+	Group string      `json:"group"`
+	Mode  BarrierMode `json:"mode"`
+	// QuiescedAt is when the last lock had been granted; ReleasedAt is when the
+	// first lock was let go. Every write acknowledged before QuiescedAt is
 	// inside, every transaction begun after ReleasedAt is outside. UTC.
-	FencedAt   time.Time `json:"fenced_at"`
+	QuiescedAt time.Time `json:"fenced_at"`
 	ReleasedAt time.Time `json:"released_at"`
 	Attempts   int       `json:"attempts"`
 	// LockTries is how often the table locks were asked for in the successful

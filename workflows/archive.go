@@ -25,7 +25,8 @@ const ArchiveAgain = 30 * time.Second
 // is long-lived and ends by itself from time to time, so that the history
 // stays short; whatever ends it otherwise, it is started again. When the log
 // was interrupted, so that no base leads to what is archived now, a backup of
-// the shard is started while following goes on.
+// the shard is started while following goes on; when only some vaults lack a
+// base that leads there, they get it from the others.
 func Archive(ctx workflow.Context, in ArchiveIn) error {
 	actx := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue: in.Shard.Queue,
@@ -37,6 +38,7 @@ func Archive(ctx workflow.Context, in ArchiveIn) error {
 			MaximumInterval: 10 * time.Second},
 	})
 	asked := false
+	var copying workflow.Future
 	for range 100 {
 		var out activities.FollowOut
 		if err := workflow.ExecuteActivity(actx, activities.FollowShardName, activities.FollowIn{Shard: in.Shard.Shard, BaseAsked: asked}).Get(ctx, &out); err != nil {
@@ -52,11 +54,36 @@ func Archive(ctx workflow.Context, in ArchiveIn) error {
 			}
 			continue
 		}
-		if asked = out.Break != ""; asked {
+		asked = out.Break != "" || len(out.Copies) > 0
+		switch {
+		case out.Break != "":
 			askForBase(ctx, in, out)
+		case len(out.Copies) > 0 && (copying == nil || copying.IsReady()):
+			copying = copyBases(ctx, in, out.Copies)
 		}
 	}
+	if copying != nil {
+		_ = copying.Get(ctx, nil) // a new run would begin the copy once more
+	}
 	return workflow.NewContinueAsNewError(ctx, ArchiveName, in)
+}
+
+// copyBases starts to bring bases into vaults that have the log and nothing that
+// leads to it. What fails is tried again by a later round, if it is still needed.
+func copyBases(ctx workflow.Context, in ArchiveIn, copies []activities.CopyIn) workflow.Future {
+	done, set := workflow.NewFuture(ctx)
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		var failed error
+		for _, c := range copies {
+			workflow.GetLogger(ctx).Warn("a vault has the log and no base that leads to it; copying", "shard", in.Shard.Shard.String(), "from", c.From, "to", c.To)
+			if err := workflow.ExecuteActivity(long(ctx, in.Shard.Queue, 24*time.Hour, 1), activities.CopyVaultName, c).Get(ctx, nil); err != nil {
+				workflow.GetLogger(ctx).Error("the bases were not copied", "shard", in.Shard.Shard.String(), "to", c.To, "err", err.Error())
+				failed = err
+			}
+		}
+		set.Set(nil, failed)
+	})
+	return done
 }
 
 // askForBase starts a backup of the shard under the id that excludes others,

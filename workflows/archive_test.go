@@ -112,6 +112,25 @@ func TestArchiveAsksForABase(t *testing.T) {
 	}
 }
 
+// A vault that has the log and no base that leads to it gets the bases of
+// another, once at a time, and following goes on meanwhile.
+func TestArchiveCopiesBases(t *testing.T) {
+	w := newWorld()
+	w.copies = []activities.CopyIn{{Shard: id("orders/0"), From: "east", To: "west"}}
+	e := env(t, w)
+	e.ExecuteWorkflow(workflows.Archive, archiveIn())
+	var again *workflow.ContinueAsNewError
+	if err := e.GetWorkflowError(); !errors.As(err, &again) {
+		t.Fatal(err)
+	}
+	if w.count("TakeBase") != 0 || w.count("CopyVault") != 1 || w.count("CopyVault orders/0 east>west") != 1 || w.count("FollowShard") != 100 {
+		t.Fatalf("calls %v", w.calls)
+	}
+	if w.asked[0] || !w.asked[1] || w.asked[len(w.asked)-1] {
+		t.Fatalf("asked %v", w.asked)
+	}
+}
+
 // A configuration that does not know the group, or an engine that starts no
 // child, does not stop the archiving.
 func TestArchiveGoesOnWithoutABase(t *testing.T) {

@@ -15,11 +15,11 @@ type TakeCutIn struct {
 	Group activities.Group `json:"group"`
 }
 
-// TakeCut fences, snapshots the object stores and seals. A cut that cannot be
+// TakeCut takes the barrier, snapshots the object stores and seals. A cut that cannot be
 // sealed in time is recorded as abandoned and fails the workflow.
 func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 	home := in.Group.Queue(in.Group.Home)
-	// A fence that died with its worker is tried anew under a new id; the
+	// A barrier that died with its worker is tried anew under a new id; the
 	// server's lease has ended the old one long before the heartbeat is missed.
 	fctx := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue: home, StartToCloseTimeout: 2 * time.Minute, HeartbeatTimeout: 20 * time.Second,
@@ -27,7 +27,7 @@ func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
 	})
 	var cut targets.Cut
-	if err := workflow.ExecuteActivity(fctx, activities.FenceCutName, activities.GroupIn{Group: in.Group.Name}).Get(ctx, &cut); err != nil {
+	if err := workflow.ExecuteActivity(fctx, activities.QuiesceCutName, activities.GroupIn{Group: in.Group.Name}).Get(ctx, &cut); err != nil {
 		return targets.Cut{}, err
 	}
 	sealed, err := seal(ctx, in.Group, cut)

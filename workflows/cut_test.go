@@ -30,9 +30,9 @@ func TestTakeCut(t *testing.T) {
 	}
 }
 
-func TestTakeCutFenceFails(t *testing.T) {
+func TestTakeCutBarrierFails(t *testing.T) {
 	w := newWorld()
-	w.fail["FenceCut"] = fail.New(fail.Denied, "cut: fence", "orders/1@east", "", errors.New("permission denied for function pg_create_restore_point"))
+	w.fail["FenceCut"] = fail.New(fail.Denied, "cut: barrier", "orders/1@east", "", errors.New("permission denied for function pg_create_restore_point"))
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.TakeCut, workflows.TakeCutIn{Group: group()})
 	wantCode(t, e.GetWorkflowError(), fail.Denied, "orders/1@east", "pg_create_restore_point")
@@ -42,13 +42,13 @@ func TestTakeCutFenceFails(t *testing.T) {
 	}
 }
 
-func TestTakeCutFenceIsTriedAgain(t *testing.T) {
+func TestTakeCutBarrierIsTriedAgain(t *testing.T) {
 	w := newWorld()
 	n := 0
 	w.hook = func(_ context.Context, call string) error {
 		if strings.HasPrefix(call, "FenceCut") {
 			if n++; n < 3 {
-				return fail.New(fail.Unavailable, "cut: fence", "orders/1", "", errors.New("connection refused"))
+				return fail.New(fail.Unavailable, "cut: barrier", "orders/1", "", errors.New("connection refused"))
 			}
 		}
 		return nil

@@ -132,7 +132,7 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 		skip("the free space is not known", all...)
 		return
 	}
-	fin.Gates = append(fin.Gates, gate)
+	fin.Prechecks = append(fin.Prechecks, gate)
 	if !gate.Passed {
 		skip("the plan does not fit into the sandbox", all...)
 		return

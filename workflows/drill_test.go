@@ -60,8 +60,8 @@ func TestRunDrill(t *testing.T) {
 	if len(w.leftOpen()) != 0 || f.RemovedAt.IsZero() || f.RemovedAt.Before(f.Ended) || f.Finished.Before(f.RemovedAt) {
 		t.Fatalf("ended %v, removed %v, finished %v", f.Ended, f.RemovedAt, f.Finished)
 	}
-	if len(f.Gates) != 1 || !f.Gates[0].Passed || f.Planned.IsZero() || f.Opened.IsZero() {
-		t.Fatalf("%+v", f.Gates)
+	if len(f.Prechecks) != 1 || !f.Prechecks[0].Passed || f.Planned.IsZero() || f.Opened.IsZero() {
+		t.Fatalf("%+v", f.Prechecks)
 	}
 	if w.index(t, "CloseSandbox") > w.index(t, "FinishDrill") || w.index(t, "CrossCheck") > w.index(t, "CloseSandbox") {
 		t.Fatalf("%v", w.calls)
@@ -114,7 +114,7 @@ func TestRunDrillRefusedForWantOfSpace(t *testing.T) {
 	w := newWorld()
 	w.noRoom = true
 	f := runDrill(t, w, drillIn())
-	if len(f.Gates) != 1 || f.Gates[0].Passed || len(f.Steps) != 0 || len(f.NotRun) != 7 || len(w.leftOpen()) != 0 || w.count("RestoreShard") != 0 {
+	if len(f.Prechecks) != 1 || f.Prechecks[0].Passed || len(f.Steps) != 0 || len(f.NotRun) != 7 || len(w.leftOpen()) != 0 || w.count("RestoreShard") != 0 {
 		t.Fatalf("%+v %v", f, w.calls)
 	}
 }

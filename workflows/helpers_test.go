@@ -43,6 +43,7 @@ type world struct {
 	// broken is how many bases the log needs, based how many were taken; asked
 	// is what each FollowShard was told.
 	broken, based int
+	copies        []activities.CopyIn // that FollowShard asks for until there was one
 	asked         []bool
 	running       int
 	most          int // activities at the same time
@@ -132,8 +133,8 @@ func (w *world) activities() map[string]any {
 		return out, engine.EncodeAttempt(err, attempt)
 	}
 	return map[string]any{
-		activities.FenceCutName: func(ctx context.Context, in activities.GroupIn) (targets.Cut, error) {
-			return w.cut, w.call(ctx, activities.FenceCutName, in.Group)
+		activities.QuiesceCutName: func(ctx context.Context, in activities.GroupIn) (targets.Cut, error) {
+			return w.cut, w.call(ctx, activities.QuiesceCutName, in.Group)
 		},
 		activities.SnapshotName: func(ctx context.Context, in activities.SnapshotIn) (activities.SnapshotOut, error) {
 			return activities.SnapshotOut{Position: targets.Position{Kind: targets.S3, AsOf: in.AsOf, Manifest: "m-" + in.Shard.Shard},
@@ -171,6 +172,9 @@ func (w *world) activities() map[string]any {
 			if w.based < w.broken {
 				out.Break = "a hole of 7 bytes"
 			}
+			if !slices.ContainsFunc(w.calls, func(c string) bool { return strings.HasPrefix(c, "CopyVault") }) {
+				out.Copies = w.copies
+			}
 			return out, err
 		},
 		activities.DescribeGroupName: func(ctx context.Context, in activities.GroupIn) (activities.Group, error) {
@@ -186,8 +190,8 @@ func (w *world) activities() map[string]any {
 			w.open[in.ID] = true
 			return activities.SandboxRef{ID: in.ID, Dir: "/box/" + in.ID, Queue: queueOf("host")}, nil
 		},
-		activities.CheckSpaceName: func(ctx context.Context, in activities.SpaceIn) (evidence.Gate, error) {
-			return evidence.Gate{Name: "free space", At: t0, Passed: !w.noRoom, Detail: fmt.Sprintf("1 KiB free, %d B needed", in.Need)},
+		activities.CheckSpaceName: func(ctx context.Context, in activities.SpaceIn) (evidence.Precheck, error) {
+			return evidence.Precheck{Name: "free space", At: t0, Passed: !w.noRoom, Detail: fmt.Sprintf("1 KiB free, %d B needed", in.Need)},
 				w.call(ctx, activities.CheckSpaceName, "")
 		},
 		activities.KeepSandboxName: func(ctx context.Context, in activities.KeepIn) error {
@@ -327,7 +331,7 @@ func group() activities.Group {
 }
 
 func cut() targets.Cut {
-	c := targets.Cut{ID: "20260314T025948.120Z-3fa9", Group: "shop", FencedAt: t0}
+	c := targets.Cut{ID: "20260314T025948.120Z-3fa9", Group: "shop", QuiescedAt: t0}
 	for _, s := range group().Shards {
 		c.Shards = append(c.Shards, targets.ShardPoint{Shard: s.Shard, Kind: s.Kind, Region: "east", Position: targets.Position{Kind: s.Kind, AsOf: t0}})
 	}

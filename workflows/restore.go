@@ -7,9 +7,9 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
-	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/report/evidence"
 	"drctl/restore"
 	"drctl/targets"
 )
@@ -113,20 +113,20 @@ func keepSandbox(ctx workflow.Context, box activities.SandboxRef, until time.Tim
 }
 
 // checkSpace asks the sandbox's host whether the plan fits.
-func checkSpace(ctx workflow.Context, plan restore.Plan, box activities.SandboxRef) (drills.Gate, error) {
+func checkSpace(ctx workflow.Context, plan restore.Plan, box activities.SandboxRef) (evidence.Precheck, error) {
 	in := activities.SpaceIn{Sandbox: box, Need: plan.Bytes()}
 	for _, s := range plan.Steps {
 		if s.Op == restore.OpRestore && s.Kind == targets.S3 && s.Objects == 0 {
 			in.Uncounted = append(in.Uncounted, s.Shard.String())
 		}
 	}
-	var gate drills.Gate
+	var gate evidence.Precheck
 	err := workflow.ExecuteActivity(quick(ctx, box.Queue), activities.CheckSpaceName, in).Get(ctx, &gate)
 	return gate, err
 }
 
 // refused is the error of a plan that does not fit.
-func refused(plan restore.Plan, g drills.Gate) error {
+func refused(plan restore.Plan, g evidence.Precheck) error {
 	return engine.EncodeError(fail.New(fail.Exhausted, "restore: "+g.Name, plan.ID,
 		"make room, put sandbox.dir on a larger volume, raise sandbox.max_bytes, or restore fewer shards", errors.New(g.Detail)))
 }

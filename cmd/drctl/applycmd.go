@@ -15,6 +15,7 @@ import (
 	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/report/evidence"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -263,7 +264,7 @@ func definition(cfg *config.Config, name string) (drills.Definition, error) {
 	}
 	def := drills.Definition{Name: name, Group: d.Group, Cut: d.Cut, Window: d.Window, Seed: d.Seed, Vault: d.Vault, Every: d.Every,
 		Scenario: d.Scenario, Hypothesis: d.Hypothesis, Participants: slices.Clone(d.Participants),
-		Objectives: drills.Objectives{RTO: d.Objectives.RTO, RPO: d.Objectives.RPO},
+		Objectives: evidence.Objectives{RTO: d.Objectives.RTO, RPO: d.Objectives.RPO},
 		Checks:     drills.Checks{Quick: d.Checks.Quick, Assertions: map[string][]targets.Assertion{}}}
 	for target, as := range d.Checks.Assertions {
 		for _, x := range as {

@@ -36,7 +36,7 @@ func (a *app) cutCmd() *cobra.Command {
 		},
 	}
 	list.Flags().BoolVar(&all, "all", false, "abandoned cuts too")
-	list.Flags().BoolVar(&stats, "stats", false, "percentiles of the fence's timings over the cuts listed")
+	list.Flags().BoolVar(&stats, "stats", false, "percentiles of the barrier's timings over the cuts listed")
 	list.Flags().IntVar(&limit, "limit", 20, "newest cuts to list; 0 for all")
 	show := &cobra.Command{
 		Use: "show CUT", Short: "Show one cut, sealed or abandoned: positions and timings per shard", Args: cobra.ExactArgs(1),
@@ -126,7 +126,7 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 			out["abandoned"] = abandoned
 		}
 		if stats {
-			out["stats"] = fenceStats(cuts)
+			out["stats"] = barrierStats(cuts)
 		}
 		if err := a.printJSON(out); err != nil {
 			return err
@@ -135,15 +135,15 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	}
 	rows := make([][]string, 0, len(cuts))
 	for _, c := range cuts {
-		rows = append(rows, []string{c.ID, c.FencedAt.Local().Format(time.DateTime), string(c.Mode),
-			fmt.Sprint(c.Attempts), progress.Duration(c.Stall), progress.Duration(c.SealedAt.Sub(c.FencedAt)), strings.Join(c.SealedIn, ",")})
+		rows = append(rows, []string{c.ID, c.QuiescedAt.Local().Format(time.DateTime), string(c.Mode),
+			fmt.Sprint(c.Attempts), progress.Duration(c.Stall), progress.Duration(c.SealedAt.Sub(c.QuiescedAt)), strings.Join(c.SealedIn, ",")})
 	}
 	progress.Table(a.out, []string{"CUT", "TAKEN", "MODE", "ATTEMPTS", "STALL", "SEALED AFTER", "SEALED IN"}, rows)
 	for _, x := range abandoned {
 		fmt.Fprintf(a.out, "abandoned %s: %s\n", x.Cut.ID, x.Reason)
 	}
 	if stats && len(cuts) > 0 {
-		printFenceStats(a, fenceStats(cuts))
+		printBarrierStats(a, barrierStats(cuts))
 	}
 	return damaged
 }
@@ -170,8 +170,8 @@ func newestCuts(ctx context.Context, v *vault.Vault, group string, limit int) ([
 	return cuts, errors.Join(damaged...)
 }
 
-// fenceFigures are percentiles over cuts.
-type fenceFigures struct {
+// barrierFigures are percentiles over cuts.
+type barrierFigures struct {
 	Cuts        int           `json:"cuts"`
 	AttemptsMax int           `json:"attempts_max"`
 	StallP50    time.Duration `json:"stall_p50_ns"`
@@ -185,12 +185,12 @@ type fenceFigures struct {
 	SealP99     time.Duration `json:"seal_p99_ns"`
 }
 
-func fenceStats(cuts []targets.Cut) fenceFigures {
+func barrierStats(cuts []targets.Cut) barrierFigures {
 	var stall, gate, lock, hold, seal []time.Duration
-	f := fenceFigures{Cuts: len(cuts)}
+	f := barrierFigures{Cuts: len(cuts)}
 	for _, c := range cuts {
 		stall = append(stall, c.Stall)
-		seal = append(seal, c.SealedAt.Sub(c.FencedAt))
+		seal = append(seal, c.SealedAt.Sub(c.QuiescedAt))
 		f.AttemptsMax = max(f.AttemptsMax, c.Attempts)
 		for _, p := range c.Shards {
 			if p.Kind == targets.Postgres {
@@ -213,8 +213,8 @@ func percentile(d []time.Duration, p int) time.Duration {
 	return s[max(0, (len(s)*p+99)/100-1)]
 }
 
-func printFenceStats(a *app, f fenceFigures) {
-	fmt.Fprintf(a.out, "fence over %d cuts: stall p50 %s, p90 %s, p99 %s, max %s; gate wait p50 %s, lock wait p50 %s, hold p50 %s; at most %d attempts\n",
+func printBarrierStats(a *app, f barrierFigures) {
+	fmt.Fprintf(a.out, "barrier over %d cuts: stall p50 %s, p90 %s, p99 %s, max %s; gate wait p50 %s, lock wait p50 %s, hold p50 %s; at most %d attempts\n",
 		f.Cuts, progress.Duration(f.StallP50), progress.Duration(f.StallP90), progress.Duration(f.StallP99), progress.Duration(f.StallMax),
 		progress.Duration(f.GateP50), progress.Duration(f.LockP50), progress.Duration(f.HoldP50), f.AttemptsMax)
 	fmt.Fprintf(a.out, "sealed after: p50 %s, p99 %s\n", progress.Duration(f.SealP50), progress.Duration(f.SealP99))
@@ -248,8 +248,8 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 	if abandoned {
 		end = fmt.Sprintf("abandoned %s, it cannot be recovered: %s", gone.AbandonedAt.Format(time.RFC3339Nano), gone.Reason)
 	}
-	fmt.Fprintf(a.out, "cut %s of %s, mode %s, by %s\nfenced %s, released %s, %s\n", cut.ID, cut.Group, cut.Mode, cut.Tool,
-		cut.FencedAt.Format(time.RFC3339Nano), cut.ReleasedAt.Format(time.RFC3339Nano), end)
+	fmt.Fprintf(a.out, "cut %s of %s, mode %s, by %s\ntaken %s, released %s, %s\n", cut.ID, cut.Group, cut.Mode, cut.Tool,
+		cut.QuiescedAt.Format(time.RFC3339Nano), cut.ReleasedAt.Format(time.RFC3339Nano), end)
 	var rows [][]string
 	for _, p := range cut.Shards {
 		t := p.Timings

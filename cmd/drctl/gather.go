@@ -38,8 +38,8 @@ type facts struct {
 
 // scope limits what is asked.
 type scope struct {
-	// shallow leaves the vaults' content unread: cheap enough to be asked
-	// again and again.
+	// shallow leaves the vaults' content unread and the instances unmeasured:
+	// cheap enough to be asked again and again.
 	shallow bool
 	// region leaves out the instances and vaults of others; "" asks all.
 	region string
@@ -88,7 +88,7 @@ func (s *session) askInstances(ctx context.Context, g activities.Group, o scope)
 				continue
 			}
 			wg.Go(func() {
-				i := s.askInstance(ctx, g, drivers[sh.Kind], sh.Shard, region)
+				i := s.askInstance(ctx, g, drivers[sh.Kind], sh.Shard, region, o.shallow)
 				mu.Lock()
 				defer mu.Unlock()
 				out = append(out, i)
@@ -102,7 +102,7 @@ func (s *session) askInstances(ctx context.Context, g activities.Group, o scope)
 	return out
 }
 
-func (s *session) askInstance(ctx context.Context, g activities.Group, d targets.Driver, shard targets.ShardID, region string) instanceStatus {
+func (s *session) askInstance(ctx context.Context, g activities.Group, d targets.Driver, shard targets.ShardID, region string, shallow bool) instanceStatus {
 	ctx, cancel := context.WithTimeout(ctx, instanceLimit)
 	defer cancel()
 	i := instanceStatus{Shard: shard, Region: region}
@@ -118,7 +118,11 @@ func (s *session) askInstance(ctx context.Context, g activities.Group, d targets
 			i.Lacks, i.lacksErr = p.Preflight(ctx, in, targets.Needs{Group: g.Name})
 		})
 	}
-	i.Status, err = d.Probe(ctx, in)
+	if shallow {
+		i.Status, err = d.Reach(ctx, in)
+	} else {
+		i.Status, err = d.Probe(ctx, in)
+	}
 	wg.Wait()
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fail.New(fail.Stalled, "probe", in.String(), "check that the server is up and reachable from here", errors.New("it did not answer within "+instanceLimit.String()))

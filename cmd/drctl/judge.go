@@ -147,7 +147,7 @@ func (f facts) judgeArchiver(sh activities.GroupShard) (archiving bool, offset u
 		if b.Trouble == "" {
 			return true, b.Offset, none
 		}
-		p.Code, p.What, p.Why, p.Severity = "archive-hindered", sh.Shard.String()+": archived, but not into every vault", b.Trouble, warning
+		p.Code, p.What, p.Why, p.Severity = "archive-hindered", sh.Shard.String()+": archived, but hindered", b.Trouble, warning
 		return true, b.Offset, p
 	case pending && a.LastFailure != "":
 		p.Since, p.Detail = failingSince(a, b), attempts(a.Attempt, a.NextAttempt, f.now)
@@ -194,7 +194,7 @@ func (f facts) judgeJobs() (out []problem) {
 		b := beatOf(a)
 		what := jobName(a, b)
 		p := problem{Code: "job-failing", Severity: warning, Subject: a.Workflow + " " + what, What: what + " fails"}
-		if a.Activity == activities.FenceCutName || a.Activity == activities.SealCutName {
+		if a.Activity == activities.QuiesceCutName || a.Activity == activities.SealCutName {
 			p.Code = "cut-retried"
 		}
 		for _, r := range f.engine.regions {
@@ -233,7 +233,7 @@ func moves(activity string) bool {
 // jobName says what an activity does, for people: "base of orders/0".
 func jobName(a engine.Pending, b activities.Beat) string {
 	name, ok := map[string]string{
-		activities.TakeBaseName: "base", activities.CopyVaultName: "copy of the bases", activities.SnapshotName: "snapshot", activities.FenceCutName: "cut",
+		activities.TakeBaseName: "base", activities.CopyVaultName: "copy of the bases", activities.SnapshotName: "snapshot", activities.QuiesceCutName: "cut",
 		activities.SealCutName: "sealing of the cut", activities.CheckVaultName: "check", activities.RetainName: "retention", activities.ShareCutsName: "sharing of cuts",
 	}[a.Activity]
 	if !ok {

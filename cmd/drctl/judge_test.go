@@ -72,6 +72,8 @@ func TestArchiversAreJudged(t *testing.T) {
 		want      string
 	}{
 		{"it follows", pending(engine.Pending{State: "started", Started: began, LastHeartbeat: now}, following), true, ""},
+		{"it follows and the server keeps its log", pending(engine.Pending{State: "started", Started: began, LastHeartbeat: now},
+			activities.Beat{Phase: activities.PhaseFollowing, Offset: 77, Trouble: "the server keeps its log: no right"}), true, "orders/0: archived, but hindered: the server keeps its log: no right"},
 		{"it follows again", pending(engine.Pending{State: "started", Attempt: 4, Started: began, LastHeartbeat: now, LastFailure: "x", LastError: refused}, following), true, ""},
 		{"its worker died while it followed", pending(engine.Pending{State: "scheduled", Attempt: 2, Started: began, LastEnded: now.Add(-time.Minute), LastFailure: refused.Error(), LastError: refused}, following), false,
 			"archiver of orders/0 fails since " + clock(now.Add(-time.Minute)) + " (attempt 2): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"},

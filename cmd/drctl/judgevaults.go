@@ -198,7 +198,7 @@ func (f facts) judgeCuts() (out []problem) {
 		out = append(out, p)
 	}
 	s := f.engine.cuts
-	failing := s.Failures > 0 && !s.Last.Before(newest.FencedAt)
+	failing := s.Failures > 0 && !s.Last.Before(newest.QuiescedAt)
 	// An abandoned cut fails its run too: that is said once.
 	if n := len(abandoned); failing && (n == 0 || s.Last.Sub(abandoned[n-1].AbandonedAt) > 5*time.Second) {
 		out = append(out, problem{Code: "cut-failing", Severity: critical, Subject: g.Name, What: "cuts of " + g.Name + " fail", Since: s.Since, Detail: times(s)}.of(s.Err))
@@ -237,7 +237,7 @@ func (f facts) judgeCuts() (out []problem) {
 		}
 	}
 	out = append(out, f.behind(newest)...)
-	if age := f.now.Sub(newest.FencedAt); g.Policy.RPO > 0 && age > g.Policy.RPO {
+	if age := f.now.Sub(newest.QuiescedAt); g.Policy.RPO > 0 && age > g.Policy.RPO {
 		out = append(out, problem{Code: "rpo-missed", Severity: critical, Subject: g.Name,
 			What: fmt.Sprintf("RPO objective missed: the newest sealed cut is %s old, %s allowed", progress.Duration(age), progress.Duration(g.Policy.RPO))})
 	}
@@ -282,7 +282,7 @@ func (f facts) behind(newest targets.Cut) (out []problem) {
 			continue
 		}
 		p := problem{Code: "vault-behind", Severity: warning, Subject: v.region, Region: v.region}
-		switch lag := newest.FencedAt.Sub(v.newest.FencedAt); {
+		switch lag := newest.QuiescedAt.Sub(v.newest.QuiescedAt); {
 		case v.newest.ID == "":
 			p.What = fmt.Sprintf("the vault of %s holds no cut", v.region)
 		case lag > max(2*f.group.Policy.CutEvery, f.group.Policy.RPO, time.Minute):

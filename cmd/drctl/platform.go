@@ -34,6 +34,10 @@ type platform struct {
 // openOp is what is being done when a vault is opened.
 func openOp(region string) string { return "open the vault of " + region }
 
+// errNotAsked is in the error of a vault that failed before it was asked: its
+// key or its credentials could not be had.
+var errNotAsked = errors.New("the vault was not asked")
+
 // openLimit is how long a vault may take to answer when it is opened.
 const openLimit = 10 * time.Second
 
@@ -52,7 +56,7 @@ func (p *platform) Group(name string) (activities.Group, error) {
 		return activities.Group{}, err
 	}
 	out := activities.Group{Platform: p.cfg.Name, Name: name, Home: g.Home, Gate: g.Gate, Policy: activities.Policy{
-		Mode: targets.FenceMode(pol.Cut.Mode), Lease: pol.Cut.Lease, Budget: pol.Cut.Budget,
+		Mode: targets.BarrierMode(pol.Cut.Mode), Lease: pol.Cut.Lease, Budget: pol.Cut.Budget,
 		LockTimeout: pol.Cut.LockTimeout, Attempts: pol.Cut.Attempts, SealWithin: pol.Cut.SealWithin, Unnameable: pol.Cut.Unnameable,
 		ChunkAge: pol.Stream.ChunkAge, ChunkSize: int(pol.Stream.ChunkSize),
 		Vaults: pol.Stream.Vaults, Durability: pol.Stream.Durability,
@@ -130,7 +134,7 @@ func (p *platform) open(ctx context.Context, region string) (*vault.Vault, error
 		return nil, fail.New(fail.NotFound, openOp(region), "", "for a new platform make keys and vaults with: drctl vault init", err)
 	}
 	if err != nil {
-		return nil, fail.New(fail.CodeOf(err), openOp(region), "", "", err)
+		return nil, fail.New(fail.CodeOf(err), openOp(region), "", "", errors.Join(errNotAsked, err))
 	}
 	v, err := vault.Open(ctx, opt)
 	if err != nil {
@@ -171,9 +175,9 @@ func (p *platform) key(ctx context.Context) (vault.Key, error) {
 }
 
 // Set opens the vaults that the group's policy writes, the region's own first.
-// One that cannot be opened is away, and what can do without it goes on: the
-// archiver brings it up to date when it is back. It fails when none can be
-// opened, or when one is not the vault that it should be.
+// One that cannot be opened is away, damaged or silent, and what can do without
+// it goes on: the archiver brings it up to date when it is back. It fails when
+// none can be opened, or when the configuration is wrong.
 func (p *platform) Set(ctx context.Context, group, region string) (vault.Set, error) {
 	pol, err := p.cfg.Policy(group)
 	if err != nil {
@@ -194,10 +198,14 @@ func (p *platform) Set(ctx context.Context, group, region string) (vault.Set, er
 		switch err := errs[i]; {
 		case err == nil:
 			set.Vaults = append(set.Vaults, vaults[i])
-		case fail.Is(err, fail.Invalid), fail.Is(err, fail.Conflict), fail.Is(err, fail.Corrupt), fail.Is(err, fail.Unsupported):
-			return vault.Set{}, err
+		case fail.Is(err, fail.Conflict), fail.Is(err, fail.Invalid) && errors.Is(err, errNotAsked):
+			return vault.Set{}, err // a person has to correct the configuration
 		default:
-			p.log.Warn("a vault is out of reach", "region", n, "err", err)
+			level := slog.LevelWarn
+			if !fail.Retryable(err) {
+				level = slog.LevelError
+			}
+			p.log.Log(ctx, level, "a vault cannot be used", "region", n, "err", err)
 			set.Away = append(set.Away, n)
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -186,5 +187,99 @@ func TestInitJoinsWhatExists(t *testing.T) {
 	_, set, _, err := vault.Describe(t.Context(), vault.Location{URL: "file://" + filepath.Join(p.cfg.StateDir, "east")})
 	if err != nil || set != west.SetID() {
 		t.Fatalf("east has set %s, west %s: %v", set, west.SetID(), err)
+	}
+}
+
+// A damaged vault stops no other: who writes junk into west's does not keep the
+// workers of east from starting, and west counts for nothing.
+func TestDamagedVaultIsAway(t *testing.T) {
+	t.Parallel()
+	refuse := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }))
+	defer refuse.Close()
+	damage := map[string]func(t *testing.T, p *platform, west *vault.Vault){
+		"the gateway refuses": func(_ *testing.T, p *platform, _ *vault.Vault) { p.cfg.Regions["west"].Vault.URL = "s3://vault/west" },
+		"another format": func(t *testing.T, _ *platform, west *vault.Vault) {
+			overwrite(t, west, "vault.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`"format": 1`), []byte(`"format": 9`), 1) })
+		},
+		"another region, no canary": func(t *testing.T, _ *platform, west *vault.Vault) {
+			overwrite(t, west, "vault.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`"west"`), []byte(`"north"`), 1) })
+			overwrite(t, west, "keys/canary.zst.age", junk)
+		},
+		"vault.json": func(t *testing.T, _ *platform, west *vault.Vault) { overwrite(t, west, "vault.json", junk) },
+		"the canary": func(t *testing.T, _ *platform, west *vault.Vault) { overwrite(t, west, "keys/canary.zst.age", junk) },
+		"the restic password": func(t *testing.T, _ *platform, west *vault.Vault) {
+			overwrite(t, west, "keys/restic-password.zst.age", junk)
+		},
+	}
+	for name, damaged := range damage {
+		t.Run(name, func(t *testing.T) {
+			p := vaultsIn(t, refuse.URL)
+			opt, err := p.vaultOptions(t.Context(), "west")
+			if err != nil {
+				t.Fatal(err)
+			}
+			west, err := vault.Open(t.Context(), opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			damaged(t, p, west)
+			set, err := p.Set(t.Context(), "shop", "west")
+			if err != nil || len(set.Vaults) != 1 || set.Vaults[0].Region() != "east" || !slices.Equal(set.Away, []string{"west"}) {
+				t.Fatalf("%v, away %v: %v", set, set.Away, err)
+			}
+		})
+	}
+	t.Run("a mistake of the configuration", func(t *testing.T) {
+		p := vaultsIn(t, refuse.URL)
+		p.cfg.Regions["west"].Vault.URL, p.cfg.Regions["east"].Vault.URL = p.cfg.Regions["east"].Vault.URL, p.cfg.Regions["west"].Vault.URL
+		if set, err := p.Set(t.Context(), "shop", "west"); !fail.Is(err, fail.Conflict) {
+			t.Errorf("a vault of another region: %v %v", set, err)
+		}
+		p = vaultsIn(t, refuse.URL)
+		if err := os.WriteFile(filepath.Join(p.cfg.StateDir, "secret"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if set, err := p.Set(t.Context(), "shop", "west"); !fail.Is(err, fail.Invalid) {
+			t.Errorf("an empty secret: %v %v", set, err)
+		}
+	})
+}
+
+// vaultsIn is a platform whose two vaults are directories.
+func vaultsIn(t *testing.T, endpoint string) *platform {
+	t.Helper()
+	p := regionsIn(t, endpoint)
+	p.cfg.Regions["west"].Vault.URL = "file://" + filepath.Join(p.cfg.StateDir, "west")
+	if _, err := makeKey(p.cfg.Key.File); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []string{"east", "west"} {
+		opt, err := p.vaultOptions(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := vault.Init(t.Context(), opt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+func junk([]byte) []byte { return []byte("junk") }
+
+// overwrite replaces an object of a vault that is a directory.
+func overwrite(t *testing.T, v *vault.Vault, key string, change func([]byte) []byte) {
+	t.Helper()
+	path := filepath.Join(strings.TrimPrefix(v.Store().URL(), "file://"), key)
+	old, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := change(old)
+	if bytes.Equal(b, old) {
+		t.Fatalf("%s is not changed", key)
+	}
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, b, 0o600)); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -269,7 +269,7 @@ func (a *app) showPlan(p restore.Plan) error {
 	if p.Cut.ID == "" {
 		what = "the state at " + p.Goal.At.UTC().Format(time.RFC3339)
 	} else {
-		what += " of " + p.Cut.FencedAt.Local().Format(time.DateTime) + " (" + progress.Duration(time.Since(p.Cut.FencedAt)) + " ago)"
+		what += " of " + p.Cut.QuiescedAt.Local().Format(time.DateTime) + " (" + progress.Duration(time.Since(p.Cut.QuiescedAt)) + " ago)"
 	}
 	fmt.Fprintf(a.out, "restore %s to %s\nfrom the vault of %s into %s, %s to read\n", p.Goal.Group, what, p.Goal.Vault, p.Goal.Into, progress.Bytes(p.Bytes()))
 	var rows [][]string

@@ -99,11 +99,11 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 	now := time.Now().UTC()
 	cut := func(age time.Duration) targets.Cut {
 		at := now.Add(-age)
-		return targets.Cut{ID: at.Format("20060102T150405.000Z") + "-abcd", Group: "shop", FencedAt: at}
+		return targets.Cut{ID: at.Format("20060102T150405.000Z") + "-abcd", Group: "shop", QuiescedAt: at}
 	}
 	seal := func(c targets.Cut, regions ...string) {
 		t.Helper()
-		c.SealedAt, c.SealedIn = c.FencedAt, regions
+		c.SealedAt, c.SealedIn = c.QuiescedAt, regions
 		if _, err := (vault.Set{Vaults: set.Vaults, Durability: len(regions)}).SaveCut(ctx, c); err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 	// Abandoned cuts, in one vault alone, before and after the newest sealed one.
 	abandon := func(c targets.Cut, reason string) {
 		t.Helper()
-		x := activities.AbandonedCut{Cut: c, Reason: reason, AbandonedAt: c.FencedAt.Add(time.Second)}
+		x := activities.AbandonedCut{Cut: c, Reason: reason, AbandonedAt: c.QuiescedAt.Add(time.Second)}
 		if _, err := (vault.Set{Vaults: set.Vaults[1:]}).SaveReport(ctx, activities.AbandonedReports, c.ID, x); err != nil {
 			t.Fatal(err)
 		}

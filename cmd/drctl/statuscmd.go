@@ -157,7 +157,7 @@ func (f facts) status() groupStatus {
 		}
 	}
 	if newest.ID != "" {
-		st.NewestCut, st.RPO = newest.ID, f.now.Sub(newest.FencedAt)
+		st.NewestCut, st.RPO = newest.ID, f.now.Sub(newest.QuiescedAt)
 	}
 	for _, c := range f.checks {
 		if n := c.checks.Newest; !n.Started.IsZero() {

@@ -234,7 +234,7 @@ func testPlans(t *testing.T, w *world, cut targets.Cut) {
 	if p := plan("--target", "carts"); !slices.Equal(shards(p), []string{"carts/0"}) {
 		t.Errorf("plan of one target: %v", shards(p))
 	}
-	if p := plan("--at", cut.FencedAt.Format(time.RFC3339Nano)); p.Cut.ID != "" || len(p.Warnings) == 0 || !slices.Equal(shards(p), all) {
+	if p := plan("--at", cut.QuiescedAt.Format(time.RFC3339Nano)); p.Cut.ID != "" || len(p.Warnings) == 0 || !slices.Equal(shards(p), all) {
 		t.Errorf("plan of an instant: %v, warnings %v", shards(p), p.Warnings)
 	}
 	w.expect(t, 0, []string{cut.ID, "orders/0", "SHA-256"}, "restore", "plan", "--cut", cut.ID)
@@ -267,7 +267,7 @@ func testSandboxes(t *testing.T, w *world, cut targets.Cut) {
 	w.nothingLeft(t)
 	w.expect(t, 1, []string{"drctl sandbox list"}, "sandbox", "rm", out.Sandbox.ID)
 	// One shard to an instant.
-	r = w.run(t, "restore", "run", "--json", "--at", cut.FencedAt.Format(time.RFC3339Nano), "--shard", "orders/0", "--shard", "carts/0", "--quick")
+	r = w.run(t, "restore", "run", "--json", "--at", cut.QuiescedAt.Format(time.RFC3339Nano), "--shard", "orders/0", "--shard", "carts/0", "--quick")
 	r.expect(t, 0)
 	box = decode[workflows.RestoreOut](t, r.out).Sandbox.Dir
 	if got := decode[map[string][]string](t, w.must(t, "sandbox", "rm", "--json", box)); !slices.Equal(got["removed"], []string{box}) {

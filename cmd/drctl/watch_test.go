@@ -12,9 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"drctl/config"
 	"drctl/internal/engine/enginetest"
 	"drctl/internal/fail"
+	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/supervise"
 )
 
@@ -151,5 +154,40 @@ func TestProblemsAsLines(t *testing.T) {
 	}
 	if s := (problem{What: "there is no sealed cut", Next: "take one with: drctl cut now"}).String(); s != "there is no sealed cut; take one with: drctl cut now" {
 		t.Error(s)
+	}
+}
+
+// What is asked every few seconds does not depend on how much data there is:
+// sizes, for which a server looks at each of its files, are for status.
+func TestTheWatchMeasuresNothing(t *testing.T) {
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	c, err := pgx.Connect(t.Context(), sandboxtest.DSN(in, in.Database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.Background()) }()
+	if _, err := c.Exec(t.Context(), "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'; REVOKE EXECUTE ON FUNCTION pg_database_size(oid) FROM PUBLIC, pg_read_all_stats"); err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(secret, []byte(sandboxtest.Password), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, s := configured(t, "{mode: embedded}", fmt.Sprintf(`  orders:
+    kind: postgres
+    database: %s
+    user: weak
+    password: {file: %q}
+    shards: {"0": {east: {address: %q, role: primary}}}
+`, in.Database, secret, in.Address))
+	g, err := s.p.Group("shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shallow := range []bool{false, true} {
+		is := s.askInstances(t.Context(), g, scope{shallow: shallow})
+		if len(is) != 1 || !is[0].Status.Reachable || fail.Is(is[0].err, fail.Denied) == shallow || shallow && is[0].err != nil {
+			t.Errorf("shallow %t: %+v", shallow, is)
+		}
 	}
 }

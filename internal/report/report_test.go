@@ -44,8 +44,8 @@ func sample(t testing.TB, passed bool) evidence.Record {
 		Scenario:     evidence.Known("The east region is lost as a whole, engine included. Severe but plausible: the provider lost a region for 14 hours in 2021."),
 		Hypothesis:   evidence.Known("The shop comes back in west within a minute, with at most 30 s of orders lost."),
 		Participants: []evidence.Participant{{Name: "R. Okafor", Role: evidence.Known("duty engineer")}}, Absent: evidence.Unknown[string]("nobody said who should have taken part"),
-		Gates: []evidence.Gate{{Name: "free space", At: t0, Passed: true, Detail: "41 GiB free, 3 GiB needed"}},
-		RecoveryPoint: evidence.RecoveryPoint{CutID: "20260314T025948.120Z-3fa9", Mode: "gate", FencedAt: at(-11.88), ReleasedAt: at(-11.876), SealedAt: at(-10.4),
+		Prechecks: []evidence.Precheck{{Name: "free space", At: t0, Passed: true, Detail: "41 GiB free, 3 GiB needed"}},
+		RecoveryPoint: evidence.RecoveryPoint{CutID: "20260314T025948.120Z-3fa9", Mode: "gate", QuiescedAt: at(-11.88), ReleasedAt: at(-11.876), SealedAt: at(-10.4),
 			SealedIn: []string{"east", "west"}, Attempts: 1, Stall: 3400 * time.Microsecond, Location: evidence.Known("s3://drctl-west/vault"),
 			KeyID: evidence.Known("age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq"), LockedUntil: evidence.Unknown[time.Time]("drctl did not ask the vault's store for an object lock")},
 		Sample:     evidence.Sample{Population: 1440, PopulationSHA256: strings.Repeat("7c", 32), Method: "newest sealed cut of the group", Seed: "0"},
@@ -94,7 +94,7 @@ func sample(t testing.TB, passed bool) evidence.Record {
 		r.Findings = []evidence.Issue{{ID: r.ID + "-01", Severity: evidence.Major, Title: r.Verdict.Failures[0], Owner: evidence.Unknown[string]("to be filled in at the review"),
 			Due: evidence.Unknown[time.Time]("to be filled in at the review"), Closed: evidence.Unknown[string]("the finding is open")}}
 	}
-	sealed, _, err := evidence.Seal(r)
+	sealed, _, err := evidence.Finalize(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func textFigures(b *bytes.Buffer, r evidence.Record, st progress.Style) {
 		}
 		fmt.Fprintf(b, "%s  %s (objective %s: %s)\n", st.Bold(x.Name), got, x.Want, state(x.State, st))
 	}
-	fmt.Fprintf(b, "%s  %s, fenced %s\n", st.Bold("Cut"), r.RecoveryPoint.CutID, stamp(r.RecoveryPoint.FencedAt))
+	fmt.Fprintf(b, "%s  %s, quiesced %s\n", st.Bold("Cut"), r.RecoveryPoint.CutID, stamp(r.RecoveryPoint.QuiescedAt))
 	var ph []string
 	for _, p := range r.Measured.Phases {
 		if d, ok := p.Took.Get(); ok {

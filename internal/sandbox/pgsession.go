@@ -14,7 +14,9 @@ import (
 // database has stored for its databases and roles: no limit ends a check, no
 // preference hides damage or forbids a statement, and nothing of the platform's
 // runs by itself, such as a trigger that writes an audit log elsewhere or a
-// library that is loaded into each session.
+// library that is loaded into each session. Before PostgreSQL 17 there are event
+// triggers that no such parameter stops: who creates or alters anything disables
+// them first.
 func PostgresSession(major int) map[string]string {
 	set := map[string]string{
 		"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
@@ -22,7 +24,8 @@ func PostgresSession(major int) map[string]string {
 		"default_transaction_read_only": "off", "default_transaction_deferrable": "off", "default_transaction_isolation": "read committed",
 		"session_preload_libraries": "", "local_preload_libraries": "",
 		"ignore_checksum_failure": "off", "zero_damaged_pages": "off",
-		// Triggers and event triggers of the usual kind do not fire.
+		// Triggers and event triggers of the usual kind do not fire; those that are
+		// enabled ALWAYS or for a REPLICA do.
 		"session_replication_role": "replica",
 	}
 	if major >= 14 {

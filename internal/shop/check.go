@@ -15,7 +15,7 @@ import (
 
 // The rules of Check.
 const (
-	RuleAcked     = "acked-is-there"   // (a) every operation acknowledged before the fence is wholly there
+	RuleAcked     = "acked-is-there"   // (a) every operation acknowledged before the barrier is wholly there
 	RuleLater     = "later-is-not"     // (b) no operation whose commit was sent after the release is there
 	RuleJournaled = "as-journaled"     // (c) every row is of a journaled operation that did not fail, on its shard, with its values
 	RuleWhole     = "all-or-nothing"   // (d) every transfer is on both shards or on none, journaled or not
@@ -24,25 +24,25 @@ const (
 	RulePrepared  = "nothing-prepared" // (g) no prepared transaction is left
 	RuleCarts     = "carts-in-range"   // (h) each cart is between the last acknowledged and the last begun change; there is no other
 	RuleImages    = "images-complete"  // (i) each row has its object, byte for byte
-	RuleFence     = "fence-is-short"   // (j) the fence held for no longer than a fence can: between its ends anything passes
+	RuleBarrier   = "fence-is-short"   // (j) the barrier held for no longer than a barrier can: between its ends anything passes
 )
 
 // Rules lists all rules in order.
-var Rules = []string{RuleAcked, RuleLater, RuleJournaled, RuleWhole, RuleRows, RuleSums, RulePrepared, RuleCarts, RuleImages, RuleFence}
+var Rules = []string{RuleAcked, RuleLater, RuleJournaled, RuleWhole, RuleRows, RuleSums, RulePrepared, RuleCarts, RuleImages, RuleBarrier}
 
-// longestFence is more than any lease that holds writers up is set to.
-const longestFence = 10 * time.Second
+// longestBarrier is more than any lease that holds writers up is set to.
+const longestBarrier = 10 * time.Second
 
 // CheckOptions say what is held against what.
 type CheckOptions struct {
-	Cut targets.Cut // FencedAt and ReleasedAt count
+	Cut targets.Cut // QuiescedAt and ReleasedAt count
 	// Journals are those of all traffic since Setup: an operation that is in
 	// none of them must not be in the stores. They may still be written.
 	Journals []string
 	Platform // the recovered instances, shards in the journals' order
-	// FenceOnly checks what the fence promises about PostgreSQL alone, and
+	// BarrierOnly checks what the barrier promises about PostgreSQL alone, and
 	// leaves out carts and images.
-	FenceOnly bool
+	BarrierOnly bool
 	// Parallel bounds the objects read at once. Default 8.
 	Parallel int
 }
@@ -59,7 +59,7 @@ const maxViolations = 50
 
 // Report is what Check found.
 type Report struct {
-	// OK: no rule is violated, and none was left out but by FenceOnly.
+	// OK: no rule is violated, and none was left out but by BarrierOnly.
 	OK         bool             `json:"ok"`
 	Cut        string           `json:"cut"`
 	Checked    map[string]int64 `json:"checked"`               // things looked at, by rule
@@ -71,16 +71,16 @@ type Report struct {
 	// The measured loss: what the customers had been told was done, and the
 	// cut does not hold.
 	LastAcked    time.Time     `json:"last_acked,omitzero"` // newest acknowledgement in the journal
-	LostAfterCut int64         `json:"lost_after_cut"`      // operations acknowledged after FencedAt
-	LossWindow   time.Duration `json:"loss_window_ns"`      // from FencedAt to LastAcked; 0 when nothing is lost
+	LostAfterCut int64         `json:"lost_after_cut"`      // operations acknowledged after QuiescedAt
+	LossWindow   time.Duration `json:"loss_window_ns"`      // from QuiescedAt to LastAcked; 0 when nothing is lost
 	Took         time.Duration `json:"took_ns"`
 }
 
 // checker collects findings from several goroutines.
 type checker struct {
 	CheckOptions
-	fenced, released int64
-	ops              *history
+	quiesced, released int64
+	ops                *history
 
 	mu  sync.Mutex
 	rep Report
@@ -94,13 +94,13 @@ func Check(ctx context.Context, o CheckOptions) (Report, error) {
 	if err := o.Platform.check(); err != nil {
 		return Report{}, err
 	}
-	if o.Cut.FencedAt.IsZero() || o.Cut.ReleasedAt.Before(o.Cut.FencedAt) {
-		return Report{}, fail.Newf(fail.Invalid, "shop: check", o.Cut.ID, "the cut has no times of its fence, or in the wrong order")
+	if o.Cut.QuiescedAt.IsZero() || o.Cut.ReleasedAt.Before(o.Cut.QuiescedAt) {
+		return Report{}, fail.Newf(fail.Invalid, "shop: check", o.Cut.ID, "the cut has no times of its barrier, or in the wrong order")
 	}
 	if o.Parallel <= 0 {
 		o.Parallel = 8
 	}
-	k := &checker{CheckOptions: o, fenced: o.Cut.FencedAt.UnixNano(), released: o.Cut.ReleasedAt.UnixNano()}
+	k := &checker{CheckOptions: o, quiesced: o.Cut.QuiescedAt.UnixNano(), released: o.Cut.ReleasedAt.UnixNano()}
 	k.rep = Report{Cut: o.Cut.ID, Checked: map[string]int64{}, ByRule: map[string]int{}}
 	var err error
 	if k.ops, err = readHistory(o.Journals, len(o.Postgres)); err != nil {
@@ -111,7 +111,7 @@ func Check(ctx context.Context, o CheckOptions) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	k.checkFence()
+	k.checkBarrier()
 	k.checkPresence(found)
 	k.checkJournaled(found)
 	k.checkWhole(found)
@@ -120,27 +120,27 @@ func Check(ctx context.Context, o CheckOptions) (Report, error) {
 	if err := k.checkStores(ctx, found); err != nil {
 		return Report{}, err
 	}
-	k.rep.OK = k.rep.Total == 0 && (k.FenceOnly || len(k.rep.NotChecked) == 0)
+	k.rep.OK = k.rep.Total == 0 && (k.BarrierOnly || len(k.rep.NotChecked) == 0)
 	k.rep.Took = time.Since(begin)
 	return k.rep, nil
 }
 
-// checkFence is rule (j).
-func (k *checker) checkFence() {
-	k.checked(RuleFence, 1)
-	if held := time.Duration(k.released - k.fenced); held > longestFence {
-		k.violation(RuleFence, "cut "+k.Cut.ID, "its record says that the fence held for %s, and no fence holds for longer than %s", held, longestFence)
+// checkBarrier is rule (j).
+func (k *checker) checkBarrier() {
+	k.checked(RuleBarrier, 1)
+	if held := time.Duration(k.released - k.quiesced); held > longestBarrier {
+		k.violation(RuleBarrier, "cut "+k.Cut.ID, "its record says that the barrier held for %s, and no barrier holds for longer than %s", held, longestBarrier)
 	}
 }
 
 func (k *checker) checkStores(ctx context.Context, found []*shardState) error {
 	g, gctx := errgroup.WithContext(ctx)
-	if k.FenceOnly || len(k.Redis) == 0 {
+	if k.BarrierOnly || len(k.Redis) == 0 {
 		k.rep.NotChecked = append(k.rep.NotChecked, RuleCarts)
 	} else {
 		g.Go(func() error { return k.checkCarts(gctx) })
 	}
-	if k.FenceOnly || !k.hasMedia() {
+	if k.BarrierOnly || !k.hasMedia() {
 		k.rep.NotChecked = append(k.rep.NotChecked, RuleImages)
 	} else {
 		g.Go(func() error { return k.checkImages(gctx, found) })
@@ -237,7 +237,7 @@ func (h *history) ack(r *Record) {
 // loss measures what was acknowledged and is not in the cut.
 func (k *checker) loss() {
 	for _, at := range k.ops.acks {
-		if at >= k.fenced {
+		if at >= k.quiesced {
 			k.rep.LostAfterCut++
 		}
 	}
@@ -245,6 +245,6 @@ func (k *checker) loss() {
 		k.rep.LastAcked = time.Unix(0, k.ops.last).UTC()
 	}
 	if k.rep.LostAfterCut > 0 {
-		k.rep.LossWindow = time.Duration(k.ops.last - k.fenced)
+		k.rep.LossWindow = time.Duration(k.ops.last - k.quiesced)
 	}
 }

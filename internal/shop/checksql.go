@@ -153,14 +153,14 @@ func (k *checker) parts(id uuid.UUID, r *Record, found []*shardState) (there, of
 }
 
 // checkPresence is rules (a) and (b). A journal that says nothing about the time
-// before the fence would let everything pass.
+// before the barrier would let everything pass.
 func (k *checker) checkPresence(found []*shardState) {
 	for id, r := range k.ops.sql {
 		there, of, where := k.parts(id, r, found)
-		if at := r.acked(); at > 0 && at < k.fenced {
+		if at := r.acked(); at > 0 && at < k.quiesced {
 			k.checked(RuleAcked, 1)
 			if there < of {
-				k.violation(RuleAcked, r.Kind+" "+r.ID, "acknowledged %s before the fence; %d of %d parts are there (%s)", ago(k.fenced-at), there, of, where)
+				k.violation(RuleAcked, r.Kind+" "+r.ID, "acknowledged %s before the barrier; %d of %d parts are there (%s)", ago(k.quiesced-at), there, of, where)
 			}
 		}
 		if r.CommitNS > k.released {
@@ -171,7 +171,7 @@ func (k *checker) checkPresence(found []*shardState) {
 		}
 	}
 	if k.rep.Checked[RuleAcked] == 0 {
-		k.violation(RuleAcked, "the journal", "it holds no operation that was acknowledged before the fence: nothing was compared")
+		k.violation(RuleAcked, "the journal", "it holds no operation that was acknowledged before the barrier: nothing was compared")
 	}
 }
 

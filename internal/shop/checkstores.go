@@ -20,7 +20,7 @@ func (k *checker) cartBounds(writes []cartWrite) (low, high int64) {
 	begun, first := false, writes[0].seq
 	for _, w := range writes {
 		first = min(first, w.seq)
-		if w.ack > 0 && w.ack < k.fenced {
+		if w.ack > 0 && w.ack < k.quiesced {
 			low = max(low, w.seq)
 		}
 		if w.commit <= k.released {
@@ -64,7 +64,7 @@ func (k *checker) checkCarts(ctx context.Context) error {
 		k.checked(RuleCarts, 1)
 		switch {
 		case at < low:
-			k.violation(RuleCarts, subject, "it is at change %d, and change %d was acknowledged before the fence", at, low)
+			k.violation(RuleCarts, subject, "it is at change %d, and change %d was acknowledged before the barrier", at, low)
 		case at > high:
 			k.violation(RuleCarts, subject, "it is at change %d, and the last one begun before the release is %d", at, high)
 		case hash.Val() != seq.Val():

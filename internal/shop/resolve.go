@@ -76,7 +76,7 @@ func (d *doubt) counts() Resolved {
 }
 
 // run settles twice a second what is in doubt: a prepared transaction holds
-// its locks, and would hold up every fence.
+// its locks, and would hold up every barrier.
 func (d *doubt) run(ctx context.Context) {
 	every := time.NewTicker(500 * time.Millisecond)
 	defer every.Stop()

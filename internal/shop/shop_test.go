@@ -61,7 +61,7 @@ func quiet(t *testing.T, o TrafficOptions) Summary {
 
 func now() targets.Cut {
 	at := time.Now().UTC()
-	return targets.Cut{ID: "test", Group: "shop", FencedAt: at, ReleasedAt: at}
+	return targets.Cut{ID: "test", Group: "shop", QuiescedAt: at, ReleasedAt: at}
 }
 
 func check(t *testing.T, p Platform, cut targets.Cut, journals ...string) Report {
@@ -282,9 +282,9 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 	if rep := check(t, p, now(), journal); !rep.OK {
 		t.Errorf("a later cut: %+v", rep)
 	}
-	fence, err := Check(t.Context(), CheckOptions{Cut: now(), Journals: []string{journal}, Platform: p, FenceOnly: true})
-	if err != nil || !slices.Equal(fence.NotChecked, []string{RuleCarts, RuleImages}) {
-		t.Errorf("fence only: %+v, %v", fence, err)
+	barrier, err := Check(t.Context(), CheckOptions{Cut: now(), Journals: []string{journal}, Platform: p, BarrierOnly: true})
+	if err != nil || !slices.Equal(barrier.NotChecked, []string{RuleCarts, RuleImages}) {
+		t.Errorf("barrier only: %+v, %v", barrier, err)
 	}
 }
 
@@ -298,15 +298,15 @@ func checkShowsNothing(t *testing.T, p Platform, cut targets.Cut, journal string
 		t.Errorf("an empty journal: %+v", rep)
 	}
 	early := cut
-	early.FencedAt = cut.FencedAt.Add(-time.Hour)
-	early.ReleasedAt = early.FencedAt
+	early.QuiescedAt = cut.QuiescedAt.Add(-time.Hour)
+	early.ReleasedAt = early.QuiescedAt
 	if rep := check(t, p, early, journal); rep.OK || rep.ByRule[RuleAcked] == 0 {
 		t.Errorf("a journal of later: %+v", rep)
 	}
 	early.ReleasedAt = cut.ReleasedAt.Add(time.Hour)
-	early.FencedAt = cut.FencedAt
-	if rep := check(t, p, early, journal); rep.OK || rep.ByRule[RuleFence] != 1 || rep.Total != 1 {
-		t.Errorf("a fence of an hour: %+v", rep)
+	early.QuiescedAt = cut.QuiescedAt
+	if rep := check(t, p, early, journal); rep.OK || rep.ByRule[RuleBarrier] != 1 || rep.Total != 1 {
+		t.Errorf("a barrier of an hour: %+v", rep)
 	}
 	part := p
 	part.Redis, part.Media = nil, targets.Instance{}
@@ -343,7 +343,7 @@ func TestStylesAndGateTogether(t *testing.T) {
 	}
 }
 
-// A fence's exclusive gate is a stall, never a failure.
+// A barrier's exclusive gate is a stall, never a failure.
 func TestGateHoldsTransfersUp(t *testing.T) {
 	p := platform(t)
 	o := options(p, filepath.Join(t.TempDir(), "journal"))

@@ -9,7 +9,7 @@ import (
 )
 
 // Began tells from where on a lineage is archived, by its origin in any of the
-// vaults; ok is false when none of those that answer has it. It reads one small
+// vaults, or by its first chunk where that is damaged; ok is false when none of those that answer has it. It reads one small
 // object of each, whatever is kept. It fails when no vault answers.
 func Began(ctx context.Context, vaults []*vault.Vault, shard targets.ShardID, lineage string) (offset uint64, ok bool, err error) {
 	answers := 0
@@ -20,6 +20,11 @@ func Began(ctx context.Context, vaults []*vault.Vault, shard targets.ShardID, li
 			return o.Offset, true, nil
 		case fail.Is(rerr, fail.NotFound):
 			answers++
+		case fail.Is(rerr, fail.Corrupt):
+			if offset, ok := firstChunk(ctx, v, shard, lineage); ok {
+				return offset, true, nil
+			}
+			err = rerr
 		default:
 			err = rerr
 		}
@@ -28,4 +33,17 @@ func Began(ctx context.Context, vaults []*vault.Vault, shard targets.ShardID, li
 		err = nil
 	}
 	return 0, false, err
+}
+
+// firstChunk is where the oldest chunk of a lineage begins. Names sort by offset.
+func firstChunk(ctx context.Context, v *vault.Vault, shard targets.ShardID, lineage string) (offset uint64, ok bool) {
+	for info, err := range v.Store().List(ctx, vault.LineagePrefix(shard, lineage), "") {
+		if err != nil {
+			return 0, false
+		}
+		if c, ok := vault.ParseChunkKey(info.Key); ok {
+			return c.From, true
+		}
+	}
+	return 0, false
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"drctl/internal/fail"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -90,7 +91,7 @@ func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l Li
 	}
 	// It has nothing of it: it is new, was away all the time, or its retention
 	// has removed it all.
-	own, err := m.v.Bases(ctx, a.opt.Shard)
+	own, err := basesIn(ctx, m.v, a.opt.Shard)
 	if len(own) > 0 {
 		if !current && l.lastSeen().Before(own[0].Started.Add(-clockSlack)) {
 			return math.MaxUint64, nil
@@ -102,7 +103,7 @@ func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l Li
 	}
 	least := uint64(math.MaxUint64)
 	for _, o := range others {
-		bases, err := o.v.Bases(ctx, a.opt.Shard)
+		bases, err := basesIn(ctx, o.v, a.opt.Shard)
 		if err != nil {
 			return 0, err
 		}
@@ -112,6 +113,16 @@ func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l Li
 		least = l.Offset
 	}
 	return least, nil
+}
+
+// basesIn lists the bases of a vault whose records can be read: a damaged one is
+// the check's to report, and must not end archiving.
+func basesIn(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]targets.Artifact, error) {
+	bases, err := v.Bases(ctx, shard)
+	if fail.Is(err, fail.Corrupt) {
+		err = nil
+	}
+	return bases, err
 }
 
 // clockSlack is by how much the clocks of an archiver and of one that takes

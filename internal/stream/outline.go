@@ -19,7 +19,7 @@ const tailWanted = 300
 // Outline reads what a vault holds of a shard's streams as Load does, but of
 // each lineage only the last chunks, and those inside declared holes: enough to
 // tell where the log ends and what it is that leads there. What it costs does
-// not depend on how much is kept.
+// not depend on how much is kept. A damaged origin is passed over, as in Load.
 func Outline(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]Lineage, error) {
 	return outline(ctx, v, v.Store(), shard)
 }
@@ -51,6 +51,8 @@ func outlineOf(ctx context.Context, v *vault.Vault, n names) (Lineage, error) {
 	switch {
 	case err == nil:
 		l = o.lineage()
+	case fail.Is(err, fail.Corrupt): // one bad object must not end archiving
+		l.passOver(err)
 	case !fail.Is(err, fail.NotFound):
 		return l, err
 	}

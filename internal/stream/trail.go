@@ -27,6 +27,7 @@ type Trail struct {
 	found   *targets.Artifact // led there at the last question, which was
 	asked   targets.Position
 	again   int // how often since the bases were listed
+	blind   int // how often the log's beginning was not there
 }
 
 // listBasesEvery is at how many questions about one position a base that came
@@ -86,6 +87,7 @@ func (t *Trail) To(ctx context.Context, at targets.Position) (Lead, error) {
 	}
 	t.found, t.asked, t.again = nil, at, 0
 	var whys, damaged []error
+	blind := false
 	for b, err := range t.bases(ctx) {
 		if fail.Is(err, fail.Corrupt) {
 			whys, damaged = append(whys, err), append(damaged, err)
@@ -99,10 +101,17 @@ func (t *Trail) To(ctx context.Context, at targets.Position) (Lead, error) {
 			return Lead{}, err
 		}
 		lead.Damaged = damaged
-		if lead.Why == "" {
-			if lead.Base.ID != "" {
-				t.found = &b
+		if lead.Why == "" && lead.Base.ID == "" {
+			// The way to this base is not known (yet); one of the position's own
+			// lineage needs none. It is not looked for at every question.
+			blind = true
+			if t.blind++; t.blind%listBasesEvery == 1 {
+				continue
 			}
+			return lead, nil
+		}
+		if lead.Why == "" {
+			t.found = &b
 			return lead, nil
 		}
 		if hole {
@@ -110,7 +119,10 @@ func (t *Trail) To(ctx context.Context, at targets.Position) (Lead, error) {
 		}
 		whys = append(whys, errorf("base %s: %s", b.ID, lead.Why))
 	}
-	if len(whys) == 0 {
+	switch {
+	case blind:
+		return Lead{Damaged: damaged}, nil
+	case len(whys) == 0:
 		return Lead{Why: noBaseYet}, nil
 	}
 	return Lead{Why: "no base leads there: " + errors.Join(whys...).Error(), Damaged: damaged}, nil
@@ -127,6 +139,9 @@ func (t *Trail) bases(ctx context.Context) func(func(targets.Artifact, error) bo
 // declared hole lies between them.
 func (t *Trail) from(ctx context.Context, b targets.Artifact, at targets.Position) (lead Lead, hole bool, err error) {
 	ways, whole, err := t.ancestry(ctx, at.Lineage, b.From.Lineage)
+	if fail.Is(err, fail.Corrupt) {
+		return Lead{Why: err.Error()}, false, nil // a base of the lineage itself needs no origin
+	}
 	if err != nil || !whole {
 		return lead, false, err
 	}

@@ -43,7 +43,7 @@ func whole(t testing.TB, set Set) (targets.Artifact, targets.Cut) {
 	}
 	must(sv.PutManifest(ctx, time.Now(), strings.NewReader("{\"older\":true}\n")))
 	m := must(sv.PutManifest(ctx, time.Now(), &manifest))
-	c := targets.Cut{ID: "20260101T000000.000Z-0001", Group: "shop", FencedAt: now, SealedAt: now, Shards: []targets.ShardPoint{
+	c := targets.Cut{ID: "20260101T000000.000Z-0001", Group: "shop", QuiescedAt: now, SealedAt: now, Shards: []targets.ShardPoint{
 		{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Lineage: testLineage, Offset: 5000}},
 		{Shard: media, Kind: targets.S3, Region: "east", Position: targets.Position{Kind: targets.S3, Manifest: m}}}}
 	if _, err := set.SaveCut(ctx, c); err != nil {

@@ -2,9 +2,11 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
+	"drctl/internal/fail"
 	"drctl/targets"
 )
 
@@ -30,7 +32,8 @@ const headersAround = 8
 // ManifestsAround returns the manifests of a shard that may hold the newest
 // state at or before the instant: some of those stored last by then, and of
 // those stored later the ones that were begun by then. Its cost does not grow
-// with what is kept before the instant.
+// with what is kept before the instant. Damaged ones are passed over: an error
+// of code corrupt names them, and the others are there.
 func (v *Vault) ManifestsAround(ctx context.Context, id targets.ShardID, at time.Time) ([]StoredManifest, error) {
 	for _, back := range []time.Duration{time.Hour, 48 * time.Hour, 0} {
 		after := ""
@@ -38,7 +41,7 @@ func (v *Vault) ManifestsAround(ctx context.Context, id targets.ShardID, at time
 			after = ManifestsPrefix(id) + msName(at.Add(-back))
 		}
 		found, err := v.manifestsFrom(ctx, id, after, at)
-		if err != nil || back == 0 || anyBegunSince(found, at.Add(-back)) {
+		if err != nil && !fail.Is(err, fail.Corrupt) || back == 0 || anyBegunSince(found, at.Add(-back)) {
 			return found, err
 		}
 	}
@@ -55,6 +58,7 @@ func anyBegunSince(ms []StoredManifest, t time.Time) bool {
 func (v *Vault) manifestsFrom(ctx context.Context, id targets.ShardID, after string, at time.Time) ([]StoredManifest, error) {
 	var early []string // the last ones stored by the instant
 	var out []StoredManifest
+	var damaged []error
 	later := 0
 	for i, err := range v.store.List(ctx, ManifestsPrefix(id), after) {
 		if err != nil {
@@ -73,6 +77,10 @@ func (v *Vault) manifestsFrom(ctx context.Context, id targets.ShardID, after str
 		}
 
 		m, err := v.manifestHeader(ctx, i.Key)
+		if fail.Is(err, fail.Corrupt) {
+			damaged = append(damaged, err)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -86,12 +94,16 @@ func (v *Vault) manifestsFrom(ctx context.Context, id targets.ShardID, after str
 
 	for _, key := range early {
 		m, err := v.manifestHeader(ctx, key)
+		if fail.Is(err, fail.Corrupt) {
+			damaged = append(damaged, err)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, m)
 	}
-	return out, nil
+	return out, errors.Join(damaged...)
 }
 
 // manifestHeader reads what a manifest says of itself, without its content.

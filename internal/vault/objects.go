@@ -203,7 +203,7 @@ func (s *ShardVault) putContent(ctx context.Context, to Set, key string, meta ma
 // it names, and returns its SHA-256 in hex. It may name only objects that this
 // same door has confirmed (HasObject) or stored (PutObject), in the 24 hours
 // since it was first asked. A manifest equal to a vault's newest is not stored
-// again. AsOf, the instant whose state it holds, is kept in its header.
+// again, unless that is damaged at its beginning. AsOf, the instant whose state it holds, is kept in its header.
 func (s *ShardVault) PutManifest(ctx context.Context, asOf time.Time, r io.Reader) (string, error) {
 	if err := s.set.check(); err != nil {
 		return "", err
@@ -226,9 +226,24 @@ func (s *ShardVault) PutManifest(ctx context.Context, asOf time.Time, r io.Reade
 			return false, err
 		}
 		_, _, have, ok := ParseManifestKey(last)
-		return ok && have == sha, nil
+		if !ok || have != sha {
+			return false, nil
+		}
+		return v.opens(ctx, last)
 	}))
 	return sha, err
+}
+
+// opens reports whether a sealed object is there and its header can be read.
+func (v *Vault) opens(ctx context.Context, key string) (bool, error) {
+	r, _, err := v.Unseal(ctx, key)
+	switch {
+	case fail.Is(err, fail.Corrupt), fail.Is(err, fail.NotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return true, r.Close()
 }
 
 // lastManifest is the key of the newest manifest, "" when there is none. It

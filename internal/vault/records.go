@@ -213,7 +213,7 @@ func (s Set) SaveCut(ctx context.Context, c targets.Cut) (done int, err error) {
 	return to.putRecord(ctx, key, c)
 }
 
-// ShareCuts writes the records of a group's cuts that were fenced at since or
+// ShareCuts writes the records of a group's cuts that were taken at since or
 // later into the vaults that missed them. The holds function says whether a
 // vault has everything that a cut needs; one that has not goes without the
 // record. It returns how many were written; a vault that fails does not stop

@@ -136,7 +136,7 @@ func PlanRetention(inv Inventory, policy RetentionPolicy, now time.Time) Retenti
 	}
 	plan := RetentionPlan{Made: now.UTC(), Policy: policy}
 	cuts := slices.Clone(inv.Cuts)
-	slices.SortStableFunc(cuts, func(a, b targets.Cut) int { return a.FencedAt.Compare(b.FencedAt) })
+	slices.SortStableFunc(cuts, func(a, b targets.Cut) int { return a.QuiescedAt.Compare(b.QuiescedAt) })
 	kept := slices.Clone(inv.Pinned)
 	newest := map[string]int{} // of each group
 	for i, c := range cuts {
@@ -144,14 +144,14 @@ func PlanRetention(inv Inventory, policy RetentionPolicy, now time.Time) Retenti
 	}
 	horizon := now.Add(-policy.KeepCuts)
 	for i, c := range cuts {
-		if i != newest[c.Group] && c.FencedAt.Before(horizon) {
+		if i != newest[c.Group] && c.QuiescedAt.Before(horizon) {
 			plan.Cuts = append(plan.Cuts, CutRef{c.Group, c.ID})
 			continue
 		}
 		kept = append(kept, c)
 		plan.KeptCuts++
 		if plan.OldestCut.IsZero() {
-			plan.OldestCut = c.FencedAt
+			plan.OldestCut = c.QuiescedAt
 		}
 	}
 	young := now.Add(-max(policy.KeepCuts, policy.Grace))
@@ -180,7 +180,7 @@ func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now
 		if p.Position.Manifest != "" {
 			neededManifests[p.Position.Manifest] = true
 		}
-		if p.Kind != targets.S3 && !g.keepFor(bases, keep, p.Position, c.FencedAt) {
+		if p.Kind != targets.S3 && !g.keepFor(bases, keep, p.Position, c.QuiescedAt) {
 			g.ancestry(p.Position.Lineage, p.Position.Offset, func(lineage string, _ uint64) bool {
 				protected[lineage] = true
 				return true
@@ -246,7 +246,7 @@ func (g graph) ancestry(lineage string, offset uint64, f func(lineage string, up
 // keepFor keeps the newest base from which the point can be reached and
 // returns true. When the origins do not tell, it keeps the newest that finished
 // before the cut, or else all, and returns false.
-func (g graph) keepFor(bases []targets.Artifact, keep []bool, at targets.Position, fenced time.Time) bool {
+func (g graph) keepFor(bases []targets.Artifact, keep []bool, at targets.Position, quiesced time.Time) bool {
 	found := false
 	g.ancestry(at.Lineage, at.Offset, func(lineage string, upTo uint64) bool {
 		best := -1
@@ -265,7 +265,7 @@ func (g graph) keepFor(bases []targets.Artifact, keep []bool, at targets.Positio
 		return true
 	}
 	for i := len(bases) - 1; i >= 0; i-- {
-		if bases[i].Finished.Before(fenced) {
+		if bases[i].Finished.Before(quiesced) {
 			keep[i] = true
 			return false
 		}

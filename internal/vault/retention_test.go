@@ -47,7 +47,7 @@ func drawWorld(t *rapid.T) world {
 				Snapshot: fmt.Sprint("s", i), Finished: at})
 		case 2, 3, 4:
 			w.inv.Cuts = append(w.inv.Cuts, targets.Cut{ID: fmt.Sprint("c", i), Group: rapid.SampledFrom([]string{"g", "h"}).Draw(t, "group"),
-				FencedAt: at, Shards: []targets.ShardPoint{{Shard: shardA, Kind: targets.Postgres, Position: pos}}})
+				QuiescedAt: at, Shards: []targets.ShardPoint{{Shard: shardA, Kind: targets.Postgres, Position: pos}}})
 		case 5:
 			if rapid.Bool().Draw(t, "fork") { // a promotion, maybe at an earlier offset
 				back := min(offset-line.Offset, uint64(rapid.IntRange(0, 20).Draw(t, "lost")))
@@ -140,11 +140,11 @@ func checkRetention(t *rapid.T) {
 	}
 	newest := map[string]time.Time{}
 	for _, c := range w.inv.Cuts {
-		newest[c.Group] = c.FencedAt
+		newest[c.Group] = c.QuiescedAt
 	}
 	for _, c := range append(slices.Clone(w.inv.Pinned), w.inv.Cuts...) {
 		if removed[CutRef{c.Group, c.ID}] {
-			if c.FencedAt.After(w.now.Add(-policy.KeepCuts)) || newest[c.Group].Equal(c.FencedAt) {
+			if c.QuiescedAt.After(w.now.Add(-policy.KeepCuts)) || newest[c.Group].Equal(c.QuiescedAt) {
 				t.Fatalf("cut %s is young or the newest and is removed", c.ID)
 			}
 			continue
@@ -170,7 +170,7 @@ func TestRetentionRemoves(t *testing.T) {
 		pos := targets.Position{Lineage: "L", Offset: uint64(i) * 100}
 		s.Bases = append(s.Bases, targets.Artifact{ID: fmt.Sprint("b", i), From: pos, Until: pos, Finished: at})
 		pos.Offset += 50
-		inv.Cuts = append(inv.Cuts, targets.Cut{ID: fmt.Sprint("c", i), Group: "g", FencedAt: at.Add(time.Hour),
+		inv.Cuts = append(inv.Cuts, targets.Cut{ID: fmt.Sprint("c", i), Group: "g", QuiescedAt: at.Add(time.Hour),
 			Shards: []targets.ShardPoint{{Shard: shardA, Kind: targets.Postgres, Position: pos}}})
 	}
 	inv.Shards = []ShardInventory{s}
@@ -217,7 +217,7 @@ func TestRetain(t *testing.T) {
 		v.opt.Now = func() time.Time { return now.Add(time.Duration(i-3) * 48 * time.Hour) }
 		manifests = append(manifests, must(sv.PutManifest(ctx, time.Now(), strings.NewReader(fmt.Sprintf("{\"sha256\":%q}\n", sha)))))
 		at := now.Add(time.Duration(i-3)*48*time.Hour + time.Hour).UTC()
-		c := targets.Cut{ID: fmt.Sprint("c", i), Group: "shop", FencedAt: at, SealedAt: at, Shards: []targets.ShardPoint{
+		c := targets.Cut{ID: fmt.Sprint("c", i), Group: "shop", QuiescedAt: at, SealedAt: at, Shards: []targets.ShardPoint{
 			{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Lineage: testLineage, Offset: uint64(i)*100 + 40}},
 			{Shard: media, Kind: targets.S3, Region: "east", Position: targets.Position{Kind: targets.S3, Manifest: manifests[i]}}}}
 		if _, err := set.SaveCut(ctx, c); err != nil {
@@ -462,7 +462,7 @@ func TestPutAfterDeleteS3(t *testing.T) {
 func TestRetentionKeepsTheNewestManifest(t *testing.T) {
 	at := func(days int) time.Time { return epoch.Add(time.Duration(days) * 24 * time.Hour) }
 	inv := Inventory{
-		Cuts: []targets.Cut{{ID: "c", Group: "g", FencedAt: at(1), Shards: []targets.ShardPoint{
+		Cuts: []targets.Cut{{ID: "c", Group: "g", QuiescedAt: at(1), Shards: []targets.ShardPoint{
 			{Shard: media, Kind: targets.S3, Position: targets.Position{Manifest: "named"}}}}},
 		Shards: []ShardInventory{{Shard: media, Manifests: []ManifestInfo{{"k0", "older", at(0)}, {"k1", "named", at(1)}, {"k2", "seed", at(2)}}}},
 	}

@@ -89,7 +89,7 @@ func TestRecords(t *testing.T) {
 	var want []string
 	for i := range 20 {
 		at := time.Date(2026, 1, 2, 3, 4, i, 0, time.UTC)
-		c := targets.Cut{ID: at.Format("20060102T150405.000Z") + "-00ab", Group: "shop", FencedAt: at, SealedAt: at}
+		c := targets.Cut{ID: at.Format("20060102T150405.000Z") + "-00ab", Group: "shop", QuiescedAt: at, SealedAt: at}
 		if i%2 == 1 {
 			c.SealedIn = []string{"west"}
 		}
@@ -178,7 +178,7 @@ func TestShareCuts(t *testing.T) {
 	}
 	for i, in := range [][]string{{"east"}, {"east"}, {"west"}, {"east", "south"}, {"east", "west", "south"}} {
 		at := base.Add(time.Duration(i) * time.Hour)
-		if _, err := set.SaveCut(ctx, targets.Cut{ID: name(i), Group: "shop", FencedAt: at, SealedAt: at, SealedIn: in}); err != nil {
+		if _, err := set.SaveCut(ctx, targets.Cut{ID: name(i), Group: "shop", QuiescedAt: at, SealedAt: at, SealedIn: in}); err != nil {
 			t.Fatal(err)
 		}
 	}

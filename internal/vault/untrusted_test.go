@@ -136,10 +136,10 @@ func TestRecordsAreChecked(t *testing.T) {
 		"lineage":  func(c *targets.Cut) { c.Shards[0].Position.Lineage = "L" },
 		"manifest": func(c *targets.Cut) { c.Shards[0].Position.Manifest = "x" },
 		"vaults":   func(c *targets.Cut) { c.SealedIn = []string{"a b"} },
-		"future":   func(c *targets.Cut) { c.FencedAt = now.Add(time.Hour) },
+		"future":   func(c *targets.Cut) { c.QuiescedAt = now.Add(time.Hour) },
 	} {
 		t.Run("cut: "+name, func(t *testing.T) {
-			c := targets.Cut{ID: name, Group: "shop", FencedAt: now, SealedAt: now, Shards: []targets.ShardPoint{point}}
+			c := targets.Cut{ID: name, Group: "shop", QuiescedAt: now, SealedAt: now, Shards: []targets.ShardPoint{point}}
 			if err := c.Check(time.Now()); err != nil {
 				t.Fatalf("before: %v", err)
 			}
@@ -306,7 +306,7 @@ func TestBombs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	good := targets.Cut{ID: "c1", Group: "shop", FencedAt: now, SealedAt: now, Shards: []targets.ShardPoint{
+	good := targets.Cut{ID: "c1", Group: "shop", QuiescedAt: now, SealedAt: now, Shards: []targets.ShardPoint{
 		{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Lineage: testLineage, Offset: 1}}}}
 	must((Set{Vaults: []*Vault{v}}).SaveCut(ctx, good))
 	bomb, short, odd := CutKey("shop", "c2"), CutKey("shop", "c3"), CutKey("shop", "c4")

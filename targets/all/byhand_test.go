@@ -21,7 +21,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/jackc/pgx/v5"
 
-	"drctl/internal/fence"
+	"drctl/internal/barrier"
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
@@ -136,11 +136,11 @@ func (p *platform) base(in targets.Instance, id string) targets.Artifact {
 // cut takes and seals a cut, as the workflow does.
 func (p *platform) cut(ins ...targets.Instance) targets.Cut {
 	p.t.Helper()
-	var parties []fence.Party
+	var parties []barrier.Party
 	for _, in := range ins {
-		parties = append(parties, fence.Party{Fencer: p.drivers[in.Kind].(targets.Fencer), Instance: in})
+		parties = append(parties, barrier.Party{Quiescer: p.drivers[in.Kind].(targets.Quiescer), Instance: in})
 	}
-	cut, err := fence.Take(p.ctx, parties, fence.Options{Group: "shop", Mode: targets.Gate, Gate: ins[0].Shard})
+	cut, err := barrier.Take(p.ctx, parties, barrier.Options{Group: "shop", Mode: targets.Gate, Gate: ins[0].Shard})
 	p.must(err)
 	for i, s := range cut.Shards {
 		if s.Kind == targets.S3 {

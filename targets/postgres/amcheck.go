@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
 	"drctl/targets"
@@ -34,6 +36,9 @@ func (v *verification) amcheck(ctx context.Context) error {
 	args := []string{"--all", "--no-password", "--heapallindexed", "--jobs=2", "--host=" + host, "--port=" + strconv.Itoa(int(port)), "--username=" + v.in.User}
 	env := clientEnv(v.in)
 	if v.in.Role == targets.Sandbox {
+		if err := v.stillTriggers(ctx); err != nil {
+			return err
+		}
 		args = append(args, "--parent-check", "--install-missing")
 		env = append(env, "PGOPTIONS="+sandbox.PostgresOptions(v.srv.version/10000))
 	}
@@ -71,6 +76,52 @@ func (v *verification) amcheck(ctx context.Context) error {
 		v.skip(check, clip(strings.Join(skipped, "; "))+": CREATE EXTENSION amcheck, or check in a sandbox")
 	}
 	return nil
+}
+
+// stillTriggers disables, in every database of a sandbox before PostgreSQL 17,
+// the event triggers that fire in a session of drctl's, too: pg_amcheck creates
+// an extension. Disabling them fires none. A database with a limit of -2 is left
+// over from a DROP DATABASE and admits nobody.
+func (v *verification) stillTriggers(ctx context.Context) error {
+	if v.srv.version >= 170000 {
+		return nil // drctl's sessions have a setting for it
+	}
+	databases, err := names(ctx, v.conn, "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND datconnlimit <> -2")
+	if err != nil {
+		return queryError(opVerify, v.in, "", err)
+	}
+	for _, database := range databases {
+		if err := v.stillTriggersOf(ctx, database); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *verification) stillTriggersOf(ctx context.Context, database string) error {
+	in := v.in
+	in.Database = database
+	conn, err := connectRestored(ctx, opVerify, in, v.srv.version/10000, false)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	triggers, err := names(ctx, conn, "SELECT evtname FROM pg_event_trigger WHERE evtenabled IN ('A', 'R')")
+	for _, t := range triggers {
+		if err == nil {
+			_, err = conn.Exec(ctx, "ALTER EVENT TRIGGER "+quoteIdent(t)+" DISABLE")
+		}
+	}
+	return queryError(opVerify, in, "", err)
+}
+
+// names runs a query for a list of names.
+func names(ctx context.Context, conn *pgx.Conn, query string) ([]string, error) {
+	rows, err := conn.Query(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 var (

@@ -1,8 +1,8 @@
-// Package postgres teaches drctl PostgreSQL: probing, the fence, the WAL
+// Package postgres teaches drctl PostgreSQL: probing, the barrier, the WAL
 // stream, bases, restores to a restore point, and verification.
 //
 // It promises that
-//   - a fence ends by itself: the server drops it after the lease when the
+//   - a barrier ends by itself: the server drops it after the lease when the
 //     coordinator dies or is cut off, the client drops the connection when its
 //     own clock says so;
 //   - WAL is acknowledged to the server only after the archive reports it

@@ -20,7 +20,7 @@ type Options struct {
 	Detached bool
 }
 
-// Driver implements targets.Driver, targets.Fencer and targets.Follower. It
+// Driver implements targets.Driver, targets.Quiescer and targets.Follower. It
 // holds no connection between calls and is safe for concurrent use.
 type Driver struct {
 	tools sandbox.Tools
@@ -30,6 +30,7 @@ type Driver struct {
 
 	detached bool
 	stand    time.Duration // see sender
+	root     string        // of the host's directories; tests have one of their own
 }
 
 // standStill is how long the archive may stand still before a server that is
@@ -38,7 +39,7 @@ const standStill = 30 * time.Second
 
 var (
 	_ targets.Driver   = (*Driver)(nil)
-	_ targets.Fencer   = (*Driver)(nil)
+	_ targets.Quiescer = (*Driver)(nil)
 	_ targets.Follower = (*Driver)(nil)
 	_ targets.Spacer   = (*Driver)(nil)
 )
@@ -51,15 +52,15 @@ func New(opt Options) *Driver {
 	if opt.SlotName == "" {
 		opt.SlotName = "drctl"
 	}
-	return &Driver{tools: opt.Tools, log: opt.Log, slot: opt.SlotName, detached: opt.Detached, stand: standStill}
+	return &Driver{tools: opt.Tools, log: opt.Log, slot: opt.SlotName, detached: opt.Detached, stand: standStill, root: "/"}
 }
 
 // Kind returns targets.Postgres.
 func (d *Driver) Kind() targets.Kind { return targets.Postgres }
 
-// Capabilities: PostgreSQL joins fences and streams its log.
+// Capabilities: PostgreSQL joins barriers and streams its log.
 func (d *Driver) Capabilities() targets.Capabilities {
-	return targets.Capabilities{Fence: true, Follow: true}
+	return targets.Capabilities{Barrier: true, Follow: true}
 }
 
 // findTools returns the programs, looking for them when none were given.

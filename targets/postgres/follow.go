@@ -22,6 +22,8 @@ const (
 	slotWait = 8 * time.Second
 	// moveWait bounds the moving of the slot, for which the stream rests.
 	moveWait = 10 * time.Second
+	// advanceFunction moves it.
+	advanceFunction = "pg_replication_slot_advance(name, pg_lsn)"
 )
 
 var errRemoved = errors.New("the server has removed the log that the archive needs next")
@@ -323,12 +325,14 @@ func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uin
 		moved = f.archive.Durable()
 		err := f.moveSlot(ctx, moved)
 		if sqlstate(err) != "55006" {
-			if err != nil && ctx.Err() == nil {
-				f.d.log.Warn("stream: the server keeps more log than needed: the slot could not be moved, which is tried again", "instance", f.in.String(), "error", err)
+			if ctx.Err() == nil {
+				err = f.slotStays(err)
+				targets.Hindered(f.archive, err)
 			}
 			err = pglogrepl.StartReplication(ctx, f.repl, f.d.slot, pglogrepl.LSN(from),
 				pglogrepl.StartReplicationOptions{Timeline: int32(tli), Mode: pglogrepl.PhysicalReplication})
 			if err == nil {
+				targets.Streaming(f.archive)
 				return moved, next, nil
 			}
 			if tli, at, ok := pglogrepl.IsErrEndTimeline(err); ok {
@@ -368,6 +372,16 @@ func (f *follower) moveSlot(ctx context.Context, to uint64) error {
 			return err
 		}
 	}
+}
+
+// slotStays is the error of a slot that could not be moved.
+func (f *follower) slotStays(err error) error {
+	if err == nil {
+		return nil
+	}
+	err = queryError(opFollow, f.in, "GRANT EXECUTE ON FUNCTION "+advanceFunction+" TO "+quoteIdent(f.in.User), err)
+	f.d.log.Warn("stream: the server keeps more log than needed: the slot could not be moved, which is tried again", "instance", f.in.String(), "error", err)
+	return err
 }
 
 func (f *follower) streamError(err error) error {

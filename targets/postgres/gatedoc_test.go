@@ -28,7 +28,7 @@ func crossShard(ctx context.Context, gate *pgxpool.Pool, f func() error) error {
 	return f() // begin, write and commit on every shard in here
 }
 
-// What docs/gate.md tells a platform's developers is the lock that the fence
+// What docs/gate.md tells a platform's developers is the lock that the barrier
 // takes: the Go snippet is the function above, word for word, and the others
 // hold the same statement.
 func TestGateAsDocumented(t *testing.T) {
@@ -47,14 +47,14 @@ func TestGateAsDocumented(t *testing.T) {
 			t.Fatalf("docs/gate.md has no snippet for %s", language)
 		}
 		if !strings.Contains(snippet, "pg_advisory_xact_lock_shared(hashtextextended('"+postgres.GateKey("shop")+"', 0))") {
-			t.Errorf("the snippet for %s takes another lock than the fence:\n%s", language, snippet)
+			t.Errorf("the snippet for %s takes another lock than the barrier:\n%s", language, snippet)
 		}
 		if language == "go" && !strings.Contains(string(self), snippet) {
 			t.Errorf("the snippet for Go is not the function that this test runs:\n%s", snippet)
 		}
 	}
 
-	d, in, _ := fenced(t)
+	d, in, _ := quiesced(t)
 	ctx := ctxFor(t, 30*time.Second)
 	pool, err := pgxpool.New(ctx, sandboxtest.DSN(in, in.Database))
 	if err != nil {
@@ -74,7 +74,7 @@ func TestGateAsDocumented(t *testing.T) {
 		id := []string{"done", "failed"}[i]
 		err := crossShard(ctx, pool, func() error {
 			if err := closedGate(id + "-inside"); !fail.Is(err, fail.Stalled) {
-				t.Errorf("the fence has the gate in the middle of the work: %v", err)
+				t.Errorf("the barrier has the gate in the middle of the work: %v", err)
 			}
 			return result
 		})

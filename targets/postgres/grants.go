@@ -45,7 +45,8 @@ pg_has_role('pg_monitor', 'USAGE') FROM pg_catalog.pg_roles r WHERE r.rolname = 
 	}
 	lack(replication, "REPLICATION", "the archiver and bases over the wire", "ALTER ROLE "+quoteIdent(user)+" REPLICATION")
 	lack(monitor, "membership in pg_monitor", "cuts and status", "GRANT pg_monitor TO "+quoteIdent(user))
-	rights := []right{{"pg_create_restore_point(text)", "cuts"}, {"pg_logical_emit_message(boolean, text, text)", "cuts"}}
+	rights := []right{{"pg_create_restore_point(text)", "cuts"}, {"pg_logical_emit_message(boolean, text, text)", "cuts"},
+		{advanceFunction, "the archiver: without it the server never removes its log"}}
 	if in.DataDir != "" {
 		start, stop := right{"pg_backup_start(text, boolean)", "bases"}, right{"pg_backup_stop(boolean)", "bases"}
 		if version < 150000 {
@@ -72,7 +73,7 @@ func tableLacks(ctx context.Context, op string, in targets.Instance, conn *pgx.C
 	if err != nil {
 		return nil, err
 	}
-	tables, err := fenceTables(ctx, op, in, conn, srv.version)
+	tables, err := quiesceTables(ctx, op, in, conn, srv.version)
 	if err != nil {
 		return nil, err
 	}

@@ -13,9 +13,10 @@ import (
 // statements; after they were run it lacks nothing.
 func TestPreflightNamesEveryLack(t *testing.T) {
 	t.Parallel()
-	d, in, c := fenced(t)
+	d, in, c := quiesced(t)
 	run(t, c, "CREATE SCHEMA inner_circle CREATE TABLE member (id int)")
 	run(t, c, "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'")
+	run(t, c, "REVOKE EXECUTE ON FUNCTION pg_replication_slot_advance(name, pg_lsn) FROM PUBLIC") // as on hardened clusters
 	in.User, in.DataDir = "weak", "/not/read/by/the/preflight"
 	lacks := func() (fixes []string, what string) {
 		t.Helper()
@@ -30,7 +31,7 @@ func TestPreflightNamesEveryLack(t *testing.T) {
 	}
 	fixes, _ := lacks()
 	all := strings.Join(fixes, "\n")
-	for _, want := range []string{"ALTER ROLE \"weak\" REPLICATION", "GRANT pg_monitor TO \"weak\"", "pg_create_restore_point(text)", "pg_backup_start(text, boolean)",
+	for _, want := range []string{"ALTER ROLE \"weak\" REPLICATION", "GRANT pg_monitor TO \"weak\"", "pg_create_restore_point(text)", "pg_replication_slot_advance(name, pg_lsn)", "pg_backup_start(text, boolean)",
 		"pg_backup_stop(boolean)", "GRANT USAGE ON SCHEMA inner_circle", `public."Odd ""Name"`, "public.account", "inner_circle.member"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%s is not asked for:\n%s", want, all)

@@ -448,7 +448,7 @@ func lineageOf(t testing.TB, d *postgres.Driver, in targets.Instance) string {
 	return st.Position.Lineage
 }
 
-// mark takes a restore point through the fence, as a cut does.
+// mark takes a restore point through the barrier, as a cut does.
 func mark(t testing.TB, d *postgres.Driver, in targets.Instance, id string) targets.Position {
 	t.Helper()
 	ctx := ctxFor(t, 20*time.Second)

@@ -12,10 +12,10 @@ const maxOrdered = 64
 
 // lockOrder remembers across cuts, for each server, which tables to lock first.
 //
-// Locks are taken one after the other. A fence that has one table and waits for
+// Locks are taken one after the other. A barrier that has one table and waits for
 // another, whose writer waits for the first, is in a deadlock that only its own
 // time-out ends. That writer has shown in which order the platform writes: the
-// table that was waited for comes first from then on. A fence that locks in the
+// table that was waited for comes first from then on. A barrier that locks in the
 // order in which transactions write lets them drain.
 type lockOrder struct {
 	mu    sync.Mutex

@@ -22,8 +22,11 @@ func TestRestoreOfAHardenedCluster(t *testing.T) {
 	w := newWorld(t, sandboxtest.PostgresOptions{})
 	run(t, w.c, "CREATE ROLE auditor")
 	run(t, w.c, "CREATE TABLE audit (what text)")
-	run(t, w.c, "CREATE FUNCTION audit() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit VALUES (tg_tag); END $$")
-	run(t, w.c, "CREATE EVENT TRIGGER audit ON ddl_command_start EXECUTE FUNCTION audit()")
+	run(t, w.c, "CREATE FUNCTION audit() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.audit VALUES (tg_tag); END $$")
+	for name, fires := range map[string]string{"audit": "ENABLE", `"On ""a"" replica"`: "ENABLE REPLICA", "always": "ENABLE ALWAYS"} {
+		run(t, w.c, "CREATE EVENT TRIGGER "+name+" ON ddl_command_start EXECUTE FUNCTION audit()")
+		run(t, w.c, "ALTER EVENT TRIGGER "+name+" "+fires)
+	}
 	base := w.base(t, w.in, "base-1") // while a session of the usual kind can be opened
 	for _, set := range []string{"default_transaction_read_only = on", "statement_timeout = 1", "lock_timeout = 1", "role = auditor",
 		"session_preload_libraries = 'no_such_library'", "ignore_checksum_failure = on"} {
@@ -39,7 +42,8 @@ func TestRestoreOfAHardenedCluster(t *testing.T) {
 	if out.Reached != at {
 		t.Fatalf("reached %+v", out.Reached)
 	}
-	all := targets.Expectation{Assertions: []targets.Assertion{{Name: "rows", Query: "SELECT count(*) FROM account", Want: "100"}}}
+	all := targets.Expectation{Assertions: []targets.Assertion{{Name: "rows", Query: "SELECT count(*) FROM account", Want: "100"},
+		{Name: "event triggers that fired", Query: "SELECT count(*) FROM public.audit", Want: "0"}}}
 	for _, f := range verify(t, w.d, sb, all) {
 		if f.Severity != targets.Passed {
 			t.Errorf("%+v", f)
@@ -62,9 +66,9 @@ func TestRestoreOfAHardenedCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	single.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
-	single.Stdin = strings.NewReader("SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_'\n")
+	single.Stdin = strings.NewReader("SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_'\nSELECT evtname FROM pg_event_trigger WHERE evtenabled = 'A'\n")
 	text, err := single.CombinedOutput()
-	if err != nil || !strings.Contains(string(text), `"auditor"`) || strings.Contains(string(text), "drctl_sandbox") {
+	if err != nil || !strings.Contains(string(text), `"auditor"`) || !strings.Contains(string(text), `"always"`) || strings.Contains(string(text), "drctl_sandbox") {
 		t.Fatalf("%v: the instance's roles: %s", err, text)
 	}
 }
@@ -93,7 +97,7 @@ func TestRestoreAfterPreparedTransactionsWereAllowed(t *testing.T) {
 	run(t, w.c, "BEGIN; INSERT INTO journal DEFAULT VALUES; PREPARE TRANSACTION 'ended'")
 	run(t, w.c, "COMMIT PREPARED 'ended'")
 
-	// One in another database, which a cut does not fence.
+	// One in another database, which a cut does not quiesce.
 	run(t, w.c, "CREATE DATABASE side")
 	side := w.in
 	side.Database = "side"
@@ -111,7 +115,7 @@ func TestRestoreAfterPreparedTransactionsWereAllowed(t *testing.T) {
 		t.Fatalf("%+v", f)
 	}
 
-	// One in the fenced table is a failure at a cut, and in flight at an instant.
+	// One in the quiesced table is a failure at a cut, and in flight at an instant.
 	run(t, w.c, "BEGIN; INSERT INTO journal DEFAULT VALUES; PREPARE TRANSACTION 'here'")
 	w.dir = sandboxtest.Dir(t)
 	at = restorePoint(t, w, "20260101T000000.000Z-4c4c")
@@ -124,7 +128,7 @@ func TestRestoreAfterPreparedTransactionsWereAllowed(t *testing.T) {
 	}
 	sb.Tables = []string{"public.account", "public.later"}
 	if f := finding(t, verify(t, w.d, sb, targets.Expectation{Quick: true}), "prepared-transactions"); f.Severity != targets.Warned {
-		t.Fatalf("of a table that is not fenced: %+v", f)
+		t.Fatalf("of a table that is not quiesced: %+v", f)
 	}
 }
 

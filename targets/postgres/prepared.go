@@ -13,7 +13,7 @@ import (
 )
 
 // preparedSQL lists two-phase transactions that nobody has ended: whether each
-// holds a lock that a fence over the tables excludes, and how to name it.
+// holds a lock that a barrier over the tables excludes, and how to name it.
 const preparedSQL = `
 SELECT format('%s in %s', p.gid, p.database), EXISTS (SELECT 1 FROM pg_catalog.pg_locks x
   JOIN pg_catalog.pg_locks l ON l.virtualtransaction = x.virtualtransaction AND l.pid IS NULL
@@ -22,7 +22,7 @@ SELECT format('%s in %s', p.gid, p.database), EXISTS (SELECT 1 FROM pg_catalog.p
     AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
 FROM pg_catalog.pg_prepared_xacts p ORDER BY p.prepared`
 
-// prepared looks for two-phase transactions that are in doubt. A cut fences the
+// prepared looks for two-phase transactions that are in doubt. A cut quiesces the
 // tables of its own database, so that none has written there. Elsewhere in the
 // cluster, and at an instant, one may have been in flight: it is told, because
 // it holds its locks until somebody ends it.
@@ -31,7 +31,7 @@ func (v *verification) prepared(ctx context.Context) error {
 	var oids []uint32
 	if v.in.Role == targets.Sandbox && !v.want.Instant {
 		var err error
-		if oids, err = v.fenced(ctx); err != nil {
+		if oids, err = v.quiesced(ctx); err != nil {
 			return err
 		}
 	}
@@ -39,12 +39,12 @@ func (v *verification) prepared(ctx context.Context) error {
 	if err != nil {
 		return queryError(opVerify, v.in, "", err)
 	}
-	var all, fenced []string
+	var all, quiesced []string
 	var name string
 	var inside bool
 	if _, err = pgx.ForEachRow(rows, []any{&name, &inside}, func() error {
 		if all = append(all, name); inside {
-			fenced = append(fenced, name)
+			quiesced = append(quiesced, name)
 		}
 		return nil
 	}); err != nil {
@@ -53,8 +53,8 @@ func (v *verification) prepared(ctx context.Context) error {
 	const check = "prepared-transactions"
 	end := "; each holds its locks until it is ended: COMMIT PREPARED or ROLLBACK PREPARED, as its transaction manager says"
 	switch {
-	case len(fenced) > 0:
-		v.add(check, start, targets.Failed, "none that wrote to the fenced tables", strconv.Itoa(len(fenced)), listed(fenced))
+	case len(quiesced) > 0:
+		v.add(check, start, targets.Failed, "none that wrote to the quiesced tables", strconv.Itoa(len(quiesced)), listed(quiesced))
 	case len(all) > 0:
 		v.add(check, start, targets.Warned, "none", fmt.Sprintf("%d in doubt", len(all)), listed(all)+end)
 	default:
@@ -63,9 +63,9 @@ func (v *verification) prepared(ctx context.Context) error {
 	return nil
 }
 
-// fenced are the tables that a cut fences, of those that are there: one of the
+// quiesced are the tables that a cut quiesces, of those that are there: one of the
 // configured list may be younger than the cut.
-func (v *verification) fenced(ctx context.Context) ([]uint32, error) {
+func (v *verification) quiesced(ctx context.Context) ([]uint32, error) {
 	in := v.in
 	if len(in.Tables) > 0 {
 		missing, err := missingTables(ctx, v.conn, in.Tables)
@@ -77,7 +77,7 @@ func (v *verification) fenced(ctx context.Context) ([]uint32, error) {
 			return nil, nil
 		}
 	}
-	tables, err := fenceTables(ctx, opVerify, in, v.conn, v.srv.version)
+	tables, err := quiesceTables(ctx, opVerify, in, v.conn, v.srv.version)
 	if err != nil {
 		return nil, err
 	}

@@ -65,6 +65,18 @@ FROM pg_control_system() c, pg_control_checkpoint() p`).
 
 // Probe looks at a server and changes nothing.
 func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status, error) {
+	return d.probe(ctx, in, probeSize)
+}
+
+// Reach is Probe without the size, for which the server looks at every file.
+func (d *Driver) Reach(ctx context.Context, in targets.Instance) (targets.Status, error) {
+	return d.probe(ctx, in)
+}
+
+// prober is a part of a probe.
+type prober = func(context.Context, targets.Instance, *pgx.Conn, server, *targets.Status, func(string, ...any)) error
+
+func (d *Driver) probe(ctx context.Context, in targets.Instance, more ...prober) (targets.Status, error) {
 	const op = "probe"
 	st := targets.Status{Checked: time.Now().UTC()}
 	conn, err := connect(ctx, op, in)
@@ -85,8 +97,7 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 	if err := direct(ctx, op, in, conn); err != nil {
 		warn("the address leads to a connection pooler: cuts and the stream need the server's own port")
 	}
-	for _, f := range []func(context.Context, targets.Instance, *pgx.Conn, server, *targets.Status, func(string, ...any)) error{
-		probeSize, probeLag, probeSettings, probeSpaces, d.probeSlot} {
+	for _, f := range append(more, probeLag, probeSettings, probeSpaces, d.probeSlot) {
 		if err := f(ctx, in, conn, s, &st, warn); err != nil {
 			return st, err
 		}
@@ -216,8 +227,9 @@ type slotState struct {
 func readSlot(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn, name string) (slotState, error) {
 	s := slotState{found: true}
 	var restart string
-	// The archiver leaves the slot for a moment when it moves it.
-	err := conn.QueryRow(ctx, `SELECT slot_type, active OR EXISTS (SELECT FROM pg_stat_replication WHERE application_name = '`+applicationName+`'), coalesce(active_pid, 0), coalesce(restart_lsn, '0/0')::text, coalesce(wal_status, ''), coalesce(safe_wal_size, -1),
+	// Who holds it reads it only while its session streams; the state of another
+	// user's session may be hidden.
+	err := conn.QueryRow(ctx, `SELECT slot_type, coalesce((SELECT coalesce(state IN ('streaming', 'catchup'), true) FROM pg_stat_replication WHERE pid = active_pid), false), coalesce(active_pid, 0), coalesce(restart_lsn, '0/0')::text, coalesce(wal_status, ''), coalesce(safe_wal_size, -1),
 coalesce(greatest(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn), 0), 0)::bigint,
 (SELECT CASE WHEN setting::bigint < 0 THEN -1 ELSE setting::bigint * 1048576 END FROM pg_settings WHERE name = 'max_slot_wal_keep_size')
 FROM pg_replication_slots WHERE slot_name = $1`, name).
@@ -237,6 +249,14 @@ FROM pg_replication_slots WHERE slot_name = $1`, name).
 
 func (d *Driver) probeSlot(ctx context.Context, in targets.Instance, conn *pgx.Conn, srv server, st *targets.Status, warn func(string, ...any)) error {
 	s, err := readSlot(ctx, "probe", in, conn, d.slot)
+	// The archiver leaves the slot for a moment when it moves it.
+	for try := 0; err == nil && s.found && !s.active && try < 5; try++ {
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+		s, err = readSlot(ctx, "probe", in, conn, d.slot)
+	}
 	if err != nil {
 		return err
 	}
@@ -267,16 +287,20 @@ func (s slotState) warnings(name string) (out []string) {
 	if !s.active {
 		warn("nobody reads replication slot %q, which keeps %s of log: start the archiver, or drop the slot if this server is no longer protected", name, mib(s.held))
 	}
+	next := "get the archiver going"
+	if s.active {
+		next = "see what keeps the archiver, which reads it, from storing the log or moving the slot"
+	}
 	switch {
 	case s.keepSize < 0 && s.held > warnHeld:
-		warn("replication slot %q keeps %s of log and nothing limits it: the server's disk fills up; get the archiver going and set max_slot_wal_keep_size", name, mib(s.held))
+		warn("replication slot %q keeps %s of log and nothing limits it: the server's disk fills up; %s and set max_slot_wal_keep_size", name, mib(s.held), next)
 	case s.keepSize < 0:
 		warn("max_slot_wal_keep_size is unlimited: a stopped archiver would fill the server's disk; set it to what the disk can spare")
 	case s.status == "unreserved":
-		warn("replication slot %q is about to be lost: the server removes its log at the next checkpoint; get the archiver going now", name)
+		warn("replication slot %q is about to be lost: the server removes its log at the next checkpoint; %s now", name, next)
 	case s.keepSize > 0 && s.held*4 > s.keepSize:
-		warn("replication slot %q keeps %s of log of at most %s, %s are left until it is lost: get the archiver going or raise max_slot_wal_keep_size",
-			name, mib(s.held), mib(s.keepSize), mib(max(s.safe, 0)))
+		warn("replication slot %q keeps %s of log of at most %s, %s are left until it is lost: %s, or raise max_slot_wal_keep_size",
+			name, mib(s.held), mib(s.keepSize), mib(max(s.safe, 0)), next)
 	}
 	return out
 }

@@ -30,13 +30,14 @@ func (r *restoreRun) keepConfig() error {
 
 // giveBackConfig makes the directory ready to start as what it was. Without a
 // configuration of its own (it may live elsewhere, as on Debian) the server
-// gets an empty one, which means defaults.
+// gets an empty one, which means defaults, and a finding says so.
 func (r *restoreRun) giveBackConfig() error {
 	for _, name := range []string{"drctl.conf", "drctl_hba.conf"} { // what the start may have written
 		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return diskError(r.dir, err)
 		}
 	}
+	var made []string
 	for _, name := range keptFiles {
 		path := filepath.Join(r.dir, name)
 		err := os.Rename(path+keptSuffix, path)
@@ -46,10 +47,14 @@ func (r *restoreRun) giveBackConfig() error {
 				content += "local all all peer\n"
 			}
 			err = r.writeFile(path, []byte(content))
+			made = append(made, name)
 		}
 		if err != nil {
 			return diskError(path, err)
 		}
+	}
+	if note := startNote(r.tools, r.dir, r.req.Base.Settings[settingConfig], made); note != "" {
+		r.out.Findings = append(r.out.Findings, targets.Finding{Check: "before the server is started", Subject: r.in.String(), Severity: targets.Warned, Detail: note})
 	}
 	return nil
 }
@@ -134,6 +139,8 @@ func quietSettings(major int) map[string]string {
 		set["event_triggers"] = "off"
 	} else {
 		// The only way before: triggers of the usual kind do not fire for anybody.
+		// Those that are enabled ALWAYS or for a REPLICA do, so nothing that would
+		// fire them is run before they are disabled: see stillTriggers.
 		set["session_replication_role"] = "replica"
 	}
 	return set

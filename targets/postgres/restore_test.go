@@ -572,11 +572,32 @@ func TestTablespaceAndLinkedLog(t *testing.T) {
 		t.Fatalf("the refused restore left something at %s: %v", late, err)
 	}
 
-	// On a host that has no such place the tablespace is kept inside, and nothing
-	// is left at the path.
+	// Nor where a directory farther up is all that is there: it may be the mount point.
 	if err := os.Rename(mount, mount+".live"); err != nil {
 		t.Fatal(err)
 	}
+	w.dir = sandboxtest.Dir(t)
+	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
+	wantCode(t, err, fail.Conflict, late)
+	if _, err := os.Lstat(mount); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("the refused restore left something at %s: %v", mount, err)
+	}
+
+	// A pg_waldump that is killed has not said that there is no tablespace.
+	w.dir = sandboxtest.Dir(t)
+	into := w.sandbox()
+	into.Role = targets.Primary
+	_, err = brokenDump(t, "kill -9 $$").Restore(ctxFor(t, time.Minute), into, w.request(base, at), w.s)
+	wantCode(t, err, fail.Internal, "killed")
+	w.dir = sandboxtest.Dir(t)
+	into = w.sandbox()
+	into.Role = targets.Primary
+	_, err = brokenDump(t, "echo 'pg_waldump: error: out of memory' >&2; exit 1").Restore(ctxFor(t, time.Minute), into, w.request(base, at), w.s)
+	wantCode(t, err, fail.Internal, "out of memory")
+
+	// On a host that has no such place the tablespace is kept inside, and nothing
+	// is left at the path.
+	postgres.HostRoot(w.d, filepath.Dir(mount))
 	w.dir = sandboxtest.Dir(t)
 	sb, out := w.restore(t, w.request(base, at))
 	c = sandboxOpen(t, sb)

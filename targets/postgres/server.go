@@ -103,7 +103,7 @@ func (r *restoreRun) recover(ctx context.Context) (err error) {
 		if r.req.Point.RestorePoint == "" {
 			return r.notCovered(err)
 		}
-		// Nothing was committed after the instant up to a cut that was fenced
+		// Nothing was committed after the instant up to a cut that was taken
 		// after it: the state at the cut is the state at the instant.
 		r.atCut = true
 		if err := r.writeFile(filepath.Join(r.dir, "postgresql.conf"), []byte(r.recoveryConf())); err != nil {

@@ -45,10 +45,8 @@ func (r *restoreRun) findNewSpaces(ctx context.Context) error {
 		if from >= span.To {
 			continue
 		}
-		// A log that cannot be read to its end is the replay's to report.
-		text, err := runProgram(ctx, opRestore, r.tools, nil, "pg_waldump", "--rmgr=Tablespace", "--path="+r.walDir(),
-			fmt.Sprintf("--timeline=%d", tli), "--start="+targets.FormatLSN(from), "--end="+targets.FormatLSN(span.To))
-		if fail.Is(err, fail.NotFound) || ctx.Err() != nil {
+		text, err := r.dumpSpaces(ctx, tli, from, span.To)
+		if err != nil {
 			return err
 		}
 		for line := range strings.Lines(text) {
@@ -66,17 +64,46 @@ func (r *restoreRun) findNewSpaces(ctx context.Context) error {
 	return nil
 }
 
+// logEnds is how pg_waldump ends where the log is not valid any more, and after
+// which record that is.
+var logEnds = regexp.MustCompile(`(?m)^pg_waldump: .*(?:error in WAL record at|could not find a valid record after) ([0-9A-F]+/[0-9A-F]+)`)
+
+// dumpSpaces prints the records of a part of the log that are about tablespaces.
+// It ends where the log cannot be read on: there the replay ends, too, and
+// reports it. Only when that is before the base was complete may the replay
+// begin behind the place. A pg_waldump that ended for another reason has told
+// nothing of the log behind.
+func (r *restoreRun) dumpSpaces(ctx context.Context, tli uint32, from, to uint64) (string, error) {
+	text, err := runProgram(ctx, opRestore, r.tools, nil, "pg_waldump", "--rmgr=Tablespace", "--path="+r.walDir(),
+		fmt.Sprintf("--timeline=%d", tli), "--start="+targets.FormatLSN(from), "--end="+targets.FormatLSN(to))
+	if err == nil || ctx.Err() != nil || fail.Is(err, fail.NotFound) {
+		return text, err
+	}
+	m := logEnds.FindStringSubmatch(text)
+	if exitCode(err) != 1 || m == nil {
+		return "", r.refuse(fail.CodeOf(err), "look at the memory and the limits of this host, and try again",
+			"whether tablespaces were made after the base is not known, and their replay could write where live ones are: %w", err)
+	}
+	if at, perr := targets.ParseLSN(m[1]); perr != nil || at < r.req.Base.Until.Offset {
+		return "", r.refuse(fail.Corrupt, "verify the vault; another vault or another base may do", "the log is damaged before the base is complete at %s: %s",
+			targets.FormatLSN(r.req.Base.Until.Offset), logLine(text, logEnds.String()))
+	}
+	return text, nil
+}
+
 // checkSpace admits a location at which nothing is, or a link of ours that an
 // attempt before has left.
 func (r *restoreRun) checkSpace(s newSpace) error {
 	_, err := os.Lstat(s.location)
 	to, _ := os.Readlink(s.location) // "" when it is no link
+	used := above(r.d.root, s.location)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && r.in.Role == targets.Sandbox && exists(filepath.Dir(s.location)):
-		// A mount that is missing just now looks like this: a drill must not put
-		// anything where a live server may look.
-		return r.refuse(fail.Conflict, "restore on a host that has no "+filepath.Dir(s.location)+", or into instances; or choose a cut from before the tablespace was made, or one after the next base",
-			"tablespace %s was made after the base, and this host may be one that uses that place: a sandbox puts nothing there", s.location)
+	case errors.Is(err, fs.ErrNotExist) && r.in.Role == targets.Sandbox && used != "":
+		// Where a mount is missing just now it looks like this, from the mount
+		// point on, and it may come back over the link while the log is replayed: a
+		// drill must not put anything where a live server may look.
+		return r.refuse(fail.Conflict, "take a base (drctl backup now) and choose a cut from after it, or one from before the tablespace was made; or restore on a host that has no "+used+", or into instances",
+			"tablespace %s was made after the base, and this host may be one that uses that place, because it has %s: a sandbox puts nothing there", s.location, used)
 	case errors.Is(err, fs.ErrNotExist) || to == s.dir:
 		return nil
 	case err != nil:
@@ -90,9 +117,15 @@ func (r *restoreRun) checkSpace(s newSpace) error {
 		"tablespace %s was made after the base, and something is at its location on this host: replaying that would write there", s.location)
 }
 
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
+// above is the outermost directory over a location, below the root, that is
+// there or cannot be looked for; "" when there is none.
+func above(root, location string) (outermost string) {
+	for p := filepath.Dir(location); p != root && p != "/"; p = filepath.Dir(p) {
+		if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
+			outermost = p
+		}
+	}
+	return outermost
 }
 
 // linkSpaces makes the locations lead into the data directory.

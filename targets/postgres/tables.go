@@ -12,7 +12,7 @@ import (
 	"drctl/targets"
 )
 
-// table is one relation that a fence stops writers of.
+// table is one relation that a barrier stops writers of.
 type table struct {
 	oid    uint32
 	name   string // quoted and schema-qualified
@@ -24,9 +24,9 @@ type table struct {
 	maySchema bool // the schema may be used
 }
 
-// fenceTables resolves the instance's tables, with the partitions and
+// quiesceTables resolves the instance's tables, with the partitions and
 // children of each, in a fixed order.
-func fenceTables(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn, version int) ([]table, error) {
+func quiesceTables(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn, version int) ([]table, error) {
 	want := `SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast\_temp\_%'`
 	args := []any{lockPrivileges(version)}
@@ -73,7 +73,7 @@ func lockPrivileges(version int) string {
 	return "UPDATE, DELETE, TRUNCATE"
 }
 
-// roots are the tables that a fence names: the server locks what is below them,
+// roots are the tables that a barrier names: the server locks what is below them,
 // and asks for no privilege there.
 func roots(tables []table) []table {
 	return slices.DeleteFunc(slices.Clone(tables), func(t table) bool { return !t.root })

@@ -46,7 +46,7 @@ type Driver struct {
 
 var (
 	_ targets.Driver   = (*Driver)(nil)
-	_ targets.Fencer   = (*Driver)(nil)
+	_ targets.Quiescer = (*Driver)(nil)
 	_ targets.Follower = (*Driver)(nil)
 )
 
@@ -63,7 +63,7 @@ func (d *Driver) Kind() targets.Kind { return targets.Redis }
 
 // Capabilities says that Redis joins cuts and streams.
 func (d *Driver) Capabilities() targets.Capabilities {
-	return targets.Capabilities{Fence: true, Follow: true}
+	return targets.Capabilities{Barrier: true, Follow: true}
 }
 
 // tlsConfig is nil for a plain connection.

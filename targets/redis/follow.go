@@ -255,6 +255,7 @@ func (f *follower) maybeSwitch(ctx context.Context) error {
 // pump hands the stream to the archive until something ends it: first what
 // came in while the image was being stored.
 func (f *follower) pump(ctx context.Context) error {
+	targets.Streaming(f.archive)
 	if f.held != nil {
 		if err := f.feed(ctx, f.held.stream()); err != io.EOF {
 			return err

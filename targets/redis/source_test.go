@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
@@ -20,7 +21,7 @@ import (
 func TestRenamedCommands(t *testing.T) {
 	d := driver(t)
 	in := sandboxtest.Redis(t, sandboxtest.RedisOptions{Settings: map[string]string{
-		"rename-command FLUSHDB": "ops-flushdb", "rename-command FLUSHALL": `""`, "rename-command CONFIG": "CONFIG"}})
+		"rename-command FLUSHDB": "ops-flushdb", "rename-command RESTORE-ASKING": "ops-asking", "rename-command FLUSHALL": `""`, "rename-command CONFIG": "CONFIG"}})
 
 	m := newMemory(t)
 	_, err := d.Base(ctx, in, targets.BaseRequest{ID: "b"}, m)
@@ -35,12 +36,12 @@ func TestRenamedCommands(t *testing.T) {
 	if !strings.Contains(strings.Join(s.Warnings, "\n"), "FLUSHDB is renamed") {
 		t.Errorf("warnings: %q", s.Warnings)
 	}
-	in.Renamed = map[string]string{"flushdb": "some-other-name"}
+	in.Renamed = map[string]string{"flushdb": "some-other-name", "restore-asking": "ops-asking"}
 	if _, err := d.Base(ctx, in, targets.BaseRequest{ID: "b"}, m); !fail.Is(err, fail.Invalid) {
 		t.Fatalf("a wrong name: %v", err)
 	}
 
-	in.Renamed = map[string]string{"flushdb": "ops-flushdb"}
+	in.Renamed = map[string]string{"flushdb": "ops-flushdb", "restore-asking": "ops-asking"}
 	follow(t, d, in, m)
 	waitFor(t, "start", func() bool { _, ok := m.Tail(); return ok })
 	c := dbClient(t, in, 7)
@@ -49,6 +50,10 @@ func TestRenamedCommands(t *testing.T) {
 	must(t, c.Set(ctx, "after", 1, 0).Err())
 	end := caughtUp(t, in, m)
 	base, path := m.path(end)
+	record := base // what the sink and the caller add is made up
+	record.Path, record.Method = "/dump.rdb", "full"
+	record.Shard, record.Region, record.Snapshot = targets.ShardID{Target: "cart", Shard: "0"}, "east", strings.Repeat("0", 64)
+	must(t, record.Check(time.Now()))
 	to := restoreTo(t, d, m, targets.RestoreRequest{Base: base, Point: end, Path: path})
 	keys, err := dbClient(t, to, 7).Keys(ctx, "*").Result()
 	must(t, err)

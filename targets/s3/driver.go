@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -33,7 +34,7 @@ type Driver struct {
 
 var (
 	_ targets.Driver      = (*Driver)(nil)
-	_ targets.Fencer      = (*Driver)(nil)
+	_ targets.Quiescer    = (*Driver)(nil)
 	_ targets.Snapshotter = (*Driver)(nil)
 )
 
@@ -51,9 +52,9 @@ func New(opt Options) *Driver {
 // Kind is targets.S3.
 func (d *Driver) Kind() targets.Kind { return targets.S3 }
 
-// Capabilities: it joins fences and snapshots objects; there is no log.
+// Capabilities: it joins barriers and snapshots objects; there is no log.
 func (d *Driver) Capabilities() targets.Capabilities {
-	return targets.Capabilities{Fence: true, Objects: true}
+	return targets.Capabilities{Barrier: true, Objects: true}
 }
 
 // Base is unsupported: Snapshot takes its place.
@@ -65,6 +66,15 @@ func (d *Driver) Base(_ context.Context, in targets.Instance, _ targets.BaseRequ
 // Probe reports whether the bucket answers, its versioning and its clock. Size
 // is known for buckets of up to 10,000 objects; counting more costs too much.
 func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status, error) {
+	return d.probe(ctx, in, (*bucket).measure)
+}
+
+// Reach is Probe without the size: one object is listed, because that may be denied.
+func (d *Driver) Reach(ctx context.Context, in targets.Instance) (targets.Status, error) {
+	return d.probe(ctx, in, (*bucket).listOne)
+}
+
+func (d *Driver) probe(ctx context.Context, in targets.Instance, list func(*bucket, context.Context, *targets.Status) error) (targets.Status, error) {
 	b, err := open(ctx, in)
 	if err != nil {
 		return targets.Status{}, err
@@ -92,32 +102,45 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 	if s := clk.skew(); s != 0 {
 		st.Warnings = append(st.Warnings, skewText(s))
 	}
+	err = list(b, ctx, &st)
+	return st, err
+}
+
+func (b *bucket) listOne(ctx context.Context, _ *targets.Status) error {
+	in := &awss3.ListObjectsV2Input{Bucket: b.name, MaxKeys: aws.Int32(1)}
+	if b.in.Prefix != "" {
+		in.Prefix = aws.String(b.in.Prefix)
+	}
+	_, err := b.ListObjectsV2(ctx, in)
+	return b.fail("list", "", err)
+}
+
+// measure adds up the sizes of a small bucket, 0 for a large one, and warns of
+// objects that no cut holds.
+func (b *bucket) measure(ctx context.Context, st *targets.Status) error {
 	unnamed := 0
 	b.unnamed = func(l listed) {
 		if unnamed++; unnamed == 1 {
 			st.Warnings = append(st.Warnings, "the server cannot name the key of the object that it shows as "+l.shown()+": no cut holds it; rename it with the program that made it")
 		}
 	}
-	st.Bytes, err = b.measure(ctx)
-	if unnamed > 1 {
-		st.Warnings = append(st.Warnings, fmt.Sprintf("the same goes for %d more objects", unnamed-1))
-	}
-	return st, err
-}
-
-// measure adds up the sizes of a small bucket; 0 for a large one.
-func (b *bucket) measure(ctx context.Context) (total int64, err error) {
-	n := 0
+	defer func() {
+		if unnamed > 1 {
+			st.Warnings = append(st.Warnings, fmt.Sprintf("the same goes for %d more objects", unnamed-1))
+		}
+	}()
+	n, total := 0, int64(0)
 	for o, err := range b.current(ctx) {
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if n++; n > 10_000 {
-			return 0, nil
+			return nil
 		}
 		total += o.Size
 	}
-	return total, nil
+	st.Bytes = total
+	return nil
 }
 
 func skewText(s time.Duration) string {
@@ -176,7 +199,7 @@ func (m *member) Lock(context.Context, time.Duration) error { return nil }
 
 func (m *member) Unlock(context.Context) error { return nil }
 
-// Mark is the instant by this host's clock; no I/O happens inside a fence.
+// Mark is the instant by this host's clock; no I/O happens inside a barrier.
 func (m *member) Mark(context.Context) (targets.Position, error) {
 	return targets.Position{Kind: targets.S3, AsOf: m.now().UTC()}, nil
 }

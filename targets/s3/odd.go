@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
@@ -14,7 +15,8 @@ import (
 
 // The server of a sandbox keeps objects as files, and a file system holds less
 // than S3: no "a" beside "a/b", no empty or dotted parts of a path, no part of
-// more than 255 bytes, no content in a folder. Objects with such keys go into a
+// more than 255 bytes, no content in a folder. Its listings are XML and do not
+// name every key. Objects with such keys go into a
 // bucket of their own beside the other, under names that any server holds. Which
 // ones follows from the manifest alone, so that whoever has it finds them again.
 
@@ -48,6 +50,9 @@ func (p *placer) odd(e Entry) bool {
 }
 
 func unplaceable(e Entry) bool {
+	if strings.ContainsFunc(e.Key, unlistable) {
+		return true
+	}
 	parts := strings.Split(e.Key, "/")
 	if folder := len(parts) - 1; parts[folder] == "" {
 		if e.Size > 0 || e.ContentType != folderType || len(e.Metadata) > 0 {
@@ -61,6 +66,12 @@ func unplaceable(e Entry) bool {
 		}
 	}
 	return false
+}
+
+// unlistable reports a character that XML 1.0 cannot hold, or the one that a
+// listing has in the place of those.
+func unlistable(c rune) bool {
+	return c < ' ' && c != '\t' && c != '\n' && c != '\r' || c >= utf8.RuneError && c <= '\uffff'
 }
 
 // place is how an odd object is kept.

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -14,8 +15,10 @@ import (
 	"drctl/targets"
 )
 
-// oddKeys are keys that S3 has and a file system cannot hold beside each other.
-var oddKeys = []string{"../up", "./rel", "/lead", ".sgwtmp/x", "a", "a!", "a/b", "a/b/c", "data/", "p//q", "p/q", "rel", "x/./y", strings.Repeat("l", 300) + "/z", "plain"}
+// oddKeys are keys that S3 has and a file system cannot hold beside each other,
+// or that a listing which is XML cannot name.
+var oddKeys = []string{"../up", "./rel", "/lead", ".sgwtmp/x", "a", "a!", "a/b", "a/b/c", "data/", "p//q", "p/q", "rel", "x/./y", strings.Repeat("l", 300) + "/z", "plain",
+	"replaced\ufffd", "control\x01", "control\x1b/z", "last\uffff", "line\nfeed\rtab\t", "\x7f\u0085"}
 
 // A sandbox holds every key that the vault holds, and verification finds each,
 // or says that it is gone.
@@ -29,7 +32,8 @@ func TestSandboxHoldsOddKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lines = append(lines, fmt.Sprintf(`{"key":%q,"size":%d,"sha256":%q,"modified":"2026-11-01T00:00:00Z","content_type":"text/plain","metadata":{"n":"1"}}`, k, n, sha))
+		key, _ := json.Marshal(k)
+		lines = append(lines, fmt.Sprintf(`{"key":%s,"size":%d,"sha256":%q,"modified":"2026-11-01T00:00:00Z","content_type":"text/plain","metadata":{"n":"1"}}`, key, n, sha))
 	}
 	sha, err := s.PutManifest(context.Background(), time.Now(), strings.NewReader(strings.Join(lines, "\n")+"\n"))
 	if err != nil {

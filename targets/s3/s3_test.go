@@ -3,11 +3,16 @@ package s3
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -422,6 +427,19 @@ func TestProbeAndJoin(t *testing.T) {
 	if err != nil || !st.Reachable || !st.Writable || st.Bytes != 5 || len(st.Warnings) != 1 {
 		t.Errorf("%+v %v", st, err)
 	}
+	// Who only wants to reach it has one object listed, and no more measured.
+	asked := counting(t, f.in)
+	for name, probe := range map[string]func(context.Context, targets.Instance) (targets.Status, error){"probe": f.d.Probe, "reach": f.d.Reach} {
+		asked.whole.Store(0)
+		st, err := probe(ctx, asked.in)
+		if reach := name == "reach"; err != nil || !st.Reachable || !st.Writable || (st.Bytes == 0) != reach || (asked.whole.Load() == 0) != reach {
+			t.Errorf("%s: %d listings, %+v %v", name, asked.whole.Load(), st, err)
+		}
+	}
+	denied := f.in
+	denied.Password = targets.NewSecret("not-the-secret")
+	_, err = f.d.Reach(ctx, denied)
+	wantCode(t, err, fail.Denied)
 	// A clock of ours that is wrong by a minute shows.
 	skewed := New(Options{Tools: sandboxtest.Tools(t), Now: func() time.Time { return time.Now().Add(-time.Minute) }})
 	if st, err = skewed.Probe(ctx, f.in); err != nil || len(st.Warnings) != 2 {
@@ -435,4 +453,29 @@ func TestProbeAndJoin(t *testing.T) {
 	if err != nil || p.Kind != targets.S3 || p.AsOf.Before(before.Add(-time.Second)) || m.Lock(ctx, time.Second) != nil || m.Release(ctx) != nil || m.Settle(ctx) != nil {
 		t.Errorf("%+v %v", p, err)
 	}
+}
+
+// counted is a bucket behind a front that counts the listings without a limit.
+type counted struct {
+	in    targets.Instance
+	whole *atomic.Int32
+}
+
+func counting(t *testing.T, in targets.Instance) counted {
+	t.Helper()
+	u, err := url.Parse(in.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := counted{in, new(atomic.Int32)}
+	behind := httputil.NewSingleHostReverseProxy(u)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if q := r.URL.Query(); q.Has("list-type") && q.Get("max-keys") != "1" {
+			c.whole.Add(1)
+		}
+		behind.ServeHTTP(w, r)
+	}))
+	t.Cleanup(front.Close)
+	c.in.Address = front.URL
+	return c
 }

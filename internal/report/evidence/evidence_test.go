@@ -27,7 +27,7 @@ func example() Record {
 }
 
 func TestSealAndVerify(t *testing.T) {
-	r, doc, err := Seal(example())
+	r, doc, err := Finalize(example())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestSealAndVerify(t *testing.T) {
 	if !reflect.DeepEqual(got, r) {
 		t.Errorf("read back\n%+v\nwrote\n%+v", got, r)
 	}
-	again, doc2, err := Seal(got)
+	again, doc2, err := Finalize(got)
 	if err != nil || again.ContentSHA256 != r.ContentSHA256 || !bytes.Equal(doc, doc2) {
 		t.Error("sealing again changes the record")
 	}
@@ -53,7 +53,7 @@ func TestSealAndVerify(t *testing.T) {
 func TestSealLeavesTheCallersListsAlone(t *testing.T) {
 	in := example()
 	before := *in.Steps[0].Started.Value
-	if _, _, err := Seal(in); err != nil {
+	if _, _, err := Finalize(in); err != nil {
 		t.Fatal(err)
 	}
 	if in.Steps[0].Started.Value.Location() != before.Location() {
@@ -62,7 +62,7 @@ func TestSealLeavesTheCallersListsAlone(t *testing.T) {
 }
 
 func TestVerifyAcceptsAnotherLayoutOfTheSameRecord(t *testing.T) {
-	_, doc, err := Seal(example())
+	_, doc, err := Finalize(example())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestVerifyAcceptsAnotherLayoutOfTheSameRecord(t *testing.T) {
 }
 
 func TestReviewCanBeFilledInAfterwards(t *testing.T) {
-	r, _, err := Seal(example())
+	r, _, err := Finalize(example())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestReviewCanBeFilledInAfterwards(t *testing.T) {
 // TestVerifyFindsEveryChange changes every single scalar of the record, one at
 // a time, and expects each change to be found.
 func TestVerifyFindsEveryChange(t *testing.T) {
-	_, doc, err := Seal(example())
+	_, doc, err := Finalize(example())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestVerifyFindsEveryChange(t *testing.T) {
 }
 
 func TestVerifyCodes(t *testing.T) {
-	r, doc, err := Seal(example())
+	r, doc, err := Finalize(example())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestVerifyFindsContradictions(t *testing.T) {
 	} {
 		r := example()
 		spoil(&r)
-		if _, _, err := Seal(r); err == nil {
+		if _, _, err := Finalize(r); err == nil {
 			t.Errorf("%s: sealed", name)
 		}
 		r.normalise()

@@ -58,8 +58,8 @@ type Record struct {
 	Absent Text `json:"experts_absent"`
 	// Decisions were taken by people or by rule; empty when none were.
 	Decisions []Decision `json:"decisions"`
-	// Gates were evaluated before the drill was allowed to run or to pass.
-	Gates []Gate `json:"gates"`
+	// Prechecks were evaluated before the drill was allowed to run or to pass.
+	Prechecks []Precheck `json:"gates"`
 
 	RecoveryPoint RecoveryPoint `json:"recovery_point"`
 	// Sample says how the recovery point was chosen.
@@ -159,8 +159,8 @@ type Decision struct {
 	Reason Text      `json:"reason"`
 }
 
-// Gate is a condition that had to hold for the drill to go on.
-type Gate struct {
+// Precheck is a condition that had to hold for the drill to go on.
+type Precheck struct {
 	Name   string    `json:"name"`
 	At     time.Time `json:"at"`
 	Passed bool      `json:"passed"`
@@ -179,11 +179,11 @@ type Verdict struct {
 type RecoveryPoint struct {
 	CutID      string    `json:"cut_id"`
 	Mode       string    `json:"fence_mode"`
-	FencedAt   time.Time `json:"fenced_at"`
+	QuiescedAt time.Time `json:"fenced_at"`
 	ReleasedAt time.Time `json:"released_at"`
 	SealedAt   time.Time `json:"sealed_at"`
 	SealedIn   []string  `json:"sealed_in"`
-	// Attempts and Stall are what the fence cost the platform.
+	// Attempts and Stall are what the barrier cost the platform.
 	Attempts int           `json:"fence_attempts"`
 	Stall    time.Duration `json:"fence_stall_ns"`
 	// Location is the vault's address and KeyID the public name of its key.

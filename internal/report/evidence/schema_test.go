@@ -130,7 +130,7 @@ func TestSchemaAcceptsRecordsAndRefusesOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, doc, err := Seal(example())
+	_, doc, err := Finalize(example())
 	if err != nil {
 		t.Fatal(err)
 	}

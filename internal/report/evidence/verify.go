@@ -15,14 +15,14 @@ import (
 	"drctl/internal/fail"
 )
 
-// Seal normalises the record (UTC, no nil lists), sets its content hash and
+// Finalize normalises the record (UTC, no nil lists), sets its content hash and
 // returns it with its JSON, indented for people. It refuses a record that
 // contradicts itself with code internal, because only a defect makes one.
-func Seal(r Record) (Record, []byte, error) {
+func Finalize(r Record) (Record, []byte, error) {
 	r.normalise()
 	r.ContentSHA256 = ""
 	if err := r.consistent(); err != nil {
-		return r, nil, fail.New(fail.Internal, "evidence: seal", r.ID, "", err)
+		return r, nil, fail.New(fail.Internal, "evidence: finalize", r.ID, "", err)
 	}
 	b, err := marshal(r)
 	if err == nil {
@@ -36,7 +36,7 @@ func Seal(r Record) (Record, []byte, error) {
 		r, err = Verify(b)
 	}
 	if err != nil {
-		return r, nil, fail.New(fail.Internal, "evidence: seal", r.ID, "", err)
+		return r, nil, fail.New(fail.Internal, "evidence: finalize", r.ID, "", err)
 	}
 	return r, b, nil
 }
@@ -120,7 +120,7 @@ func (r Record) consistent() error {
 // normalise makes equal records equal bytes: UTC without a monotonic clock,
 // and lists that are never null.
 func (r *Record) normalise() {
-	for _, t := range []*time.Time{&r.GeneratedAt, &r.Started, &r.Finished, &r.RecoveryPoint.FencedAt,
+	for _, t := range []*time.Time{&r.GeneratedAt, &r.Started, &r.Finished, &r.RecoveryPoint.QuiescedAt,
 		&r.RecoveryPoint.ReleasedAt, &r.RecoveryPoint.SealedAt, &r.Sample.From, &r.Sample.To, &r.Sample.Next} {
 		*t = utc(*t)
 	}
@@ -128,12 +128,12 @@ func (r *Record) normalise() {
 		m.utc()
 	}
 	// The lists are copied, so that the caller's are left alone.
-	r.Decisions, r.Gates = list(r.Decisions), list(r.Gates)
+	r.Decisions, r.Prechecks = list(r.Decisions), list(r.Prechecks)
 	for i := range r.Decisions {
 		r.Decisions[i].At = utc(r.Decisions[i].At)
 	}
-	for i := range r.Gates {
-		r.Gates[i].At = utc(r.Gates[i].At)
+	for i := range r.Prechecks {
+		r.Prechecks[i].At = utc(r.Prechecks[i].At)
 	}
 	r.RecoveryPoint.Shards = list(r.RecoveryPoint.Shards)
 	for i := range r.RecoveryPoint.Shards {

@@ -30,7 +30,7 @@ func join(t *testing.T, d *postgres.Driver, in targets.Instance, req targets.Joi
 	return m
 }
 
-func fenced(t *testing.T) (*postgres.Driver, targets.Instance, *pgx.Conn) {
+func quiesced(t *testing.T) (*postgres.Driver, targets.Instance, *pgx.Conn) {
 	t.Helper()
 	d, _ := driver(t)
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
@@ -59,9 +59,9 @@ func gateFree(t *testing.T, in targets.Instance) bool {
 	return value[bool](t, c, "SELECT pg_try_advisory_xact_lock_shared(hashtextextended('drctl/gate/shop', 0))")
 }
 
-func TestFenceStopsWritersAndNamesThePosition(t *testing.T) {
+func TestBarrierStopsWritersAndNamesThePosition(t *testing.T) {
 	t.Parallel()
-	d, in, c := fenced(t)
+	d, in, c := quiesced(t)
 	ctx := context.Background()
 	m := join(t, d, in, request("20260101T000000.000Z-0001"))
 	if err := m.LockGate(ctx, 100*time.Millisecond); err != nil {
@@ -80,7 +80,7 @@ func TestFenceStopsWritersAndNamesThePosition(t *testing.T) {
 		t.Fatalf("%d tables are locked, want 4", n)
 	}
 	if writes(t, in, 100*time.Millisecond) {
-		t.Fatal("a writer got through the fence")
+		t.Fatal("a writer got through the barrier")
 	}
 	at, err := m.Mark(ctx)
 	if err != nil {
@@ -106,9 +106,9 @@ func TestFenceStopsWritersAndNamesThePosition(t *testing.T) {
 	}
 }
 
-func TestFenceLockHeldBySomebodyElse(t *testing.T) {
+func TestBarrierLockHeldBySomebodyElse(t *testing.T) {
 	t.Parallel()
-	d, in, _ := fenced(t)
+	d, in, _ := quiesced(t)
 	ctx := context.Background()
 	m := join(t, d, in, request("20260101T000000.000Z-0002"))
 	holder := open(t, in)
@@ -140,9 +140,9 @@ func TestFenceLockHeldBySomebodyElse(t *testing.T) {
 	}
 }
 
-func TestFenceGateHeldShared(t *testing.T) {
+func TestBarrierGateHeldShared(t *testing.T) {
 	t.Parallel()
-	d, in, _ := fenced(t)
+	d, in, _ := quiesced(t)
 	ctx := context.Background()
 	app := open(t, in)
 	run(t, app, "SELECT pg_advisory_lock_shared(hashtextextended($1, 0))", postgres.GateKey("shop"))
@@ -160,7 +160,7 @@ func TestFenceGateHeldShared(t *testing.T) {
 // A gate that went with its transaction is taken again, not taken for held.
 func TestALostGateIsNoGate(t *testing.T) {
 	t.Parallel()
-	d, in, _ := fenced(t)
+	d, in, _ := quiesced(t)
 	ctx := ctxFor(t, 20*time.Second)
 	m := join(t, d, in, request("20260101T000000.000Z-0004"))
 	for _, err := range []error{m.LockGate(ctx, time.Second), m.Lock(ctx, time.Second)} {
@@ -187,9 +187,9 @@ func TestALostGateIsNoGate(t *testing.T) {
 
 // The question of who holds the gate is cut off: the release says that the
 // member is of no use, so that the next attempt joins again.
-func TestFenceQuestionCutOff(t *testing.T) {
+func TestBarrierQuestionCutOff(t *testing.T) {
 	t.Parallel()
-	d, in, c := fenced(t)
+	d, in, c := quiesced(t)
 	m := join(t, d, in, request("20260101T000000.000Z-0001"))
 	holder := open(t, in)
 	run(t, holder, "SELECT pg_advisory_lock_shared(hashtextextended('drctl/gate/shop', 0))")
@@ -203,7 +203,7 @@ func TestFenceQuestionCutOff(t *testing.T) {
 
 func TestJoinRefusesEarly(t *testing.T) {
 	t.Parallel()
-	d, in, c := fenced(t)
+	d, in, c := quiesced(t)
 	req := request("20260101T000000.000Z-0004")
 	try := func() error {
 		m, err := d.Join(ctxFor(t, 5*time.Second), in, req)
@@ -261,7 +261,7 @@ func TestJoinRefusesEarly(t *testing.T) {
 // privileges it does not inherit.
 func TestNewPartitionNeedsNoGrant(t *testing.T) {
 	t.Parallel()
-	d, in, c := fenced(t)
+	d, in, c := quiesced(t)
 	run(t, c, "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'")
 	run(t, c, "GRANT pg_monitor TO weak")
 	run(t, c, "GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO weak")
@@ -278,10 +278,10 @@ func TestNewPartitionNeedsNoGrant(t *testing.T) {
 	}
 }
 
-// A transaction that writes the fence's tables in another order is in a
-// deadlock with it. Who must give up is the fence, whatever the server's
+// A transaction that writes the barrier's tables in another order is in a
+// deadlock with it. Who must give up is the barrier, whatever the server's
 // deadlock_timeout, and the next time it locks in the order of the transaction.
-func TestFenceLearnsTheOrderOfWrites(t *testing.T) {
+func TestBarrierLearnsTheOrderOfWrites(t *testing.T) {
 	t.Parallel()
 	d, _ := driver(t)
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"deadlock_timeout": "200ms"}})
@@ -295,7 +295,7 @@ func TestFenceLearnsTheOrderOfWrites(t *testing.T) {
 		run(t, app, "BEGIN; INSERT INTO c VALUES (1)")
 		end = make(chan error, 1)
 		go func() {
-			time.Sleep(300 * time.Millisecond) // the fence waits by then
+			time.Sleep(300 * time.Millisecond) // the barrier waits by then
 			_, err := app.Exec(context.Background(), "INSERT INTO a VALUES (1)")
 			if err == nil {
 				_, err = app.Exec(context.Background(), "COMMIT")
@@ -314,7 +314,7 @@ func TestFenceLearnsTheOrderOfWrites(t *testing.T) {
 		t.Fatalf("the application's transaction: %v", err)
 	}
 	// Now c is locked first, with nothing held that the transaction needs. Its
-	// time is longer than this fence may wait, so it takes more than one try.
+	// time is longer than this barrier may wait, so it takes more than one try.
 	end = transaction()
 	tries := 1
 	for ; m.Lock(t.Context(), 2*time.Second) != nil; tries++ {
@@ -336,7 +336,7 @@ func TestFenceLearnsTheOrderOfWrites(t *testing.T) {
 	}
 	run(t, app, "INSERT INTO a VALUES (2)")
 
-	// Another fence of the same driver knows it: it waits for c and holds nothing else.
+	// Another barrier of the same driver knows it: it waits for c and holds nothing else.
 	if err := m.Release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +365,7 @@ FROM pg_locks WHERE mode = 'ShareLock' AND relation IN ('a'::regclass, 'b'::regc
 		}
 		if waiting > 0 {
 			if holding > 0 {
-				t.Errorf("%d tables are locked while the fence waits for c", holding)
+				t.Errorf("%d tables are locked while the barrier waits for c", holding)
 			}
 			break
 		}
@@ -392,9 +392,9 @@ func TestTooManyTablesForTheLockTable(t *testing.T) {
 	join(t, d, in, request("20260101T000000.000Z-0015"))
 }
 
-func TestFenceEndsWithItsLease(t *testing.T) {
+func TestBarrierEndsWithItsLease(t *testing.T) {
 	t.Parallel()
-	d, in, _ := fenced(t)
+	d, in, _ := quiesced(t)
 	link := newLink(t, in.Address, false)
 	cut := in
 	cut.Address = link.address()
@@ -412,7 +412,7 @@ func TestFenceEndsWithItsLease(t *testing.T) {
 	link.freeze()
 	start := time.Now()
 	if !writes(t, in, 5*time.Second) {
-		t.Fatal("the fence outlived its lease")
+		t.Fatal("the barrier outlived its lease")
 	}
 	if took := time.Since(start); took > 4*time.Second {
 		t.Fatalf("writers waited for %s, the lease was 1s", took)
@@ -420,16 +420,16 @@ func TestFenceEndsWithItsLease(t *testing.T) {
 	rctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if err := m.Release(rctx); err == nil {
-		t.Fatal("the release of a lost fence reported success")
+		t.Fatal("the release of a lost barrier reported success")
 	}
 	if !gateFree(t, in) {
 		t.Fatal("the gate is still held")
 	}
 }
 
-func TestFenceCoordinatorGone(t *testing.T) {
+func TestBarrierCoordinatorGone(t *testing.T) {
 	t.Parallel()
-	d, in, _ := fenced(t)
+	d, in, _ := quiesced(t)
 	link := newLink(t, in.Address, false)
 	cut := in
 	cut.Address = link.address()
@@ -462,9 +462,9 @@ func TestFenceCoordinatorGone(t *testing.T) {
 	}
 }
 
-func TestFenceContextEnds(t *testing.T) {
+func TestBarrierContextEnds(t *testing.T) {
 	t.Parallel()
-	d, in, _ := fenced(t)
+	d, in, _ := quiesced(t)
 	m := join(t, d, in, request("20260101T000000.000Z-0008"))
 	holder := open(t, in)
 	run(t, holder, "BEGIN")
@@ -482,7 +482,7 @@ func TestFenceContextEnds(t *testing.T) {
 
 func TestJoinRefusesStandbyAndPooler(t *testing.T) {
 	t.Parallel()
-	d, in, _ := fenced(t)
+	d, in, _ := quiesced(t)
 	standby := sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{})
 	_, err := d.Join(ctxFor(t, 10*time.Second), standby, request("20260101T000000.000Z-0009"))
 	wantCode(t, err, fail.Conflict, "standby")

@@ -1,4 +1,4 @@
-// Package fence takes a cut: it stops the writers of every shard of a group
+// Package barrier takes a cut: it stops the writers of every shard of a group
 // for a few milliseconds, names one position in each shard's log, and lets go.
 //
 // It promises that
@@ -13,4 +13,4 @@
 //
 // It never leaves a lock behind on purpose, never goes through a pooler (the
 // drivers refuse them) and knows nothing of any particular store.
-package fence
+package barrier

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,11 +17,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/activities"
+	"drctl/internal/barrier"
 	"drctl/internal/fail"
-	"drctl/internal/fence"
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
-	"drctl/internal/vault"
 	"drctl/targets"
 	"drctl/targets/postgres"
 )
@@ -45,10 +43,10 @@ type order struct {
 	Lease, Budget time.Duration
 }
 
-// halting is a fencer that stops when every shard is locked: all calls of
+// halting is a quiescer that stops when every shard is locked: all calls of
 // locked come before the first position is named.
 type halting struct {
-	targets.Fencer
+	targets.Quiescer
 	arrived *sync.WaitGroup
 	locked  func() // called once by each member, after all have arrived
 }
@@ -59,7 +57,7 @@ type halted struct {
 }
 
 func (h halting) Join(ctx context.Context, in targets.Instance, req targets.JoinRequest) (targets.Member, error) {
-	m, err := h.Fencer.Join(ctx, in, req)
+	m, err := h.Quiescer.Join(ctx, in, req)
 	if err != nil {
 		return nil, err
 	}
@@ -73,23 +71,23 @@ func (h halted) Mark(ctx context.Context) (targets.Position, error) {
 	return h.Member.Mark(ctx)
 }
 
-func parties(w *world, f targets.Fencer) (ps []fence.Party) {
+func parties(w *world, f targets.Quiescer) (ps []barrier.Party) {
 	for _, in := range w.shop.Postgres {
-		ps = append(ps, fence.Party{Fencer: f, Instance: in})
+		ps = append(ps, barrier.Party{Quiescer: f, Instance: in})
 	}
 	return ps
 }
 
 // halt makes parties of all shards that call locked when everything is locked.
-func halt(w *world, locked func()) []fence.Party {
-	h := halting{Fencer: postgres.New(postgres.Options{}), arrived: &sync.WaitGroup{}, locked: locked}
+func halt(w *world, locked func()) []barrier.Party {
+	h := halting{Quiescer: postgres.New(postgres.Options{}), arrived: &sync.WaitGroup{}, locked: locked}
 	h.arrived.Add(len(w.shop.Postgres))
 	return parties(w, h)
 }
 
 // options have a lease so long that no test can mistake its end for a release.
-func options(w *world) fence.Options {
-	return fence.Options{Group: group, Mode: targets.Gate, Gate: w.shop.Postgres[0].Shard, Attempts: 1, Patience: time.Millisecond, Lease: time.Minute}
+func options(w *world) barrier.Options {
+	return barrier.Options{Group: group, Mode: targets.Gate, Gate: w.shop.Postgres[0].Shard, Attempts: 1, Patience: time.Millisecond, Lease: time.Minute}
 }
 
 // coordinate takes a cut, says "locked" when every shard is, and goes on when
@@ -116,7 +114,7 @@ func coordinate(in io.Reader, out io.Writer) {
 	})
 	opt := options(w)
 	opt.Lease, opt.Budget = o.Lease, o.Budget
-	cut, err := fence.Take(context.Background(), halt(w, wait), opt)
+	cut, err := barrier.Take(context.Background(), halt(w, wait), opt)
 	if err != nil {
 		fmt.Fprintln(out, "error:", err)
 		return
@@ -124,7 +122,7 @@ func coordinate(in io.Reader, out io.Writer) {
 	fmt.Fprintln(out, "cut", cut.ID)
 }
 
-// coordinator is a process that holds the fence on every shard.
+// coordinator is a process that holds the barrier on every shard.
 type coordinator struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -232,13 +230,13 @@ func writeAll(t *testing.T, w *world, within time.Duration) time.Duration {
 	return time.Since(begin)
 }
 
-// mustBeFenced proves that there is something to let go of.
-func mustBeFenced(t *testing.T, w *world) {
+// mustBeQuiesced proves that there is something to let go of.
+func mustBeQuiesced(t *testing.T, w *world) {
 	t.Helper()
 	for i, in := range w.shop.Postgres {
 		locks := strings.Join(held(t, in), "; ")
 		if !strings.Contains(locks, "ShareLock accounts") || i == 0 && !strings.Contains(locks, "advisory ExclusiveLock") {
-			t.Fatalf("%s is not fenced: %s", in, locks)
+			t.Fatalf("%s is not quiesced: %s", in, locks)
 		}
 	}
 }
@@ -248,7 +246,7 @@ func TestCoordinatorKilled(t *testing.T) {
 	w := servers(t, 3)
 	w.setup(t)
 	c := startCoordinator(t, w, time.Minute, 50*time.Second)
-	mustBeFenced(t, w)
+	mustBeQuiesced(t, w)
 	if err := c.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -259,8 +257,8 @@ func TestCoordinatorKilled(t *testing.T) {
 }
 
 // A coordinator that is frozen (or cut off: its sockets stay open and silent)
-// loses the fence when the lease ends, by the servers' clocks. When it thaws,
-// what it holds for a fence does not become a cut.
+// loses the barrier when the lease ends, by the servers' clocks. When it thaws,
+// what it holds for a barrier does not become a cut.
 func TestCoordinatorFrozen(t *testing.T) {
 	w := servers(t, 3)
 	w.setup(t)
@@ -269,7 +267,7 @@ func TestCoordinatorFrozen(t *testing.T) {
 	if err := c.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	mustBeFenced(t, w)
+	mustBeQuiesced(t, w)
 	t.Logf("writers went on after %s of a lease of %s", writeAll(t, w, lease+5*time.Second), lease)
 	for _, in := range w.shop.Postgres {
 		free(t, in, 3*time.Second)
@@ -307,11 +305,11 @@ func TestCoordinatorGoesOn(t *testing.T) {
 	}
 }
 
-// fenceCut runs the activity with little patience.
-func fenceCut(w *world, attempts int) (targets.Cut, error) {
+// quiesceCut runs the activity with little patience.
+func quiesceCut(w *world, attempts int) (targets.Cut, error) {
 	p := policy(targets.Gate)
 	p.Attempts, p.Budget, p.Lease = attempts, 200*time.Millisecond, time.Minute
-	return execute[targets.Cut](w.activities(platform{w, p}), activities.FenceCutName, activities.GroupIn{Group: group}, nil)
+	return execute[targets.Cut](w.activities(platform{w, p}), activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
 }
 
 // wantFault checks the error and that nothing is locked on the shards that live.
@@ -334,26 +332,28 @@ func wantFault(t *testing.T, w *world, err error, code fail.Code, parts ...strin
 
 func TestShardDown(t *testing.T) {
 	w := servers(t, 3)
+	w.vault(t)
 	w.setup(t)
 	if err := w.procs[1].Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := fenceCut(w, 5)
+	_, err := quiesceCut(w, 5)
 	wantFault(t, w, err, fail.Unavailable, w.shop.Postgres[1].String())
 }
 
 func TestShardDiesInTheMiddle(t *testing.T) {
 	w := servers(t, 3)
+	w.vault(t)
 	w.setup(t)
 	kill := sync.OnceFunc(func() {
-		mustBeFenced(t, w)
+		mustBeQuiesced(t, w)
 		if err := w.procs[1].Kill(); err != nil {
 			t.Error(err)
 		}
 	})
 	opt := options(w)
 	opt.Budget = 20 * time.Second
-	cut, err := fence.Take(t.Context(), halt(w, kill), opt)
+	cut, err := barrier.Take(t.Context(), halt(w, kill), opt)
 	wantFault(t, w, err, fail.Unavailable, w.shop.Postgres[1].String())
 	if err == nil {
 		t.Errorf("a cut without a shard: %+v", cut)
@@ -370,9 +370,10 @@ func hold(t *testing.T, in targets.Instance, sql string) (pid int, end func()) {
 	return int(c.PgConn().PID()), func() { _ = c.Close(context.Background()) }
 }
 
-// Whoever is in the way is named by shard and pid, and the fence leaves nothing.
+// Whoever is in the way is named by shard and pid, and the barrier leaves nothing.
 func TestSomebodyInTheWay(t *testing.T) {
 	w := servers(t, 3)
+	w.vault(t)
 	w.setup(t)
 	second := w.shop.Postgres[1]
 	for name, c := range map[string]struct {
@@ -398,18 +399,18 @@ func TestSomebodyInTheWay(t *testing.T) {
 	}
 }
 
-// takeImpatiently is FenceCut without the 20 s in which it waits for a busy member.
+// takeImpatiently is QuiesceCut without the 20 s in which it waits for a busy member.
 func takeImpatiently(t *testing.T, w *world) (targets.Cut, error) {
 	t.Helper()
 	opt := options(w)
 	opt.Attempts, opt.Budget, opt.Patience = 8, 200*time.Millisecond, 300*time.Millisecond
-	return fence.Take(t.Context(), parties(w, postgres.New(postgres.Options{})), opt)
+	return barrier.Take(t.Context(), parties(w, postgres.New(postgres.Options{})), opt)
 }
 
-// crashing is a fencer whose server crashes, once, when everything has been
+// crashing is a quiescer whose server crashes, once, when everything has been
 // released and before the mark is made durable.
 type crashing struct {
-	targets.Fencer
+	targets.Quiescer
 	crash func(marked targets.Position)
 }
 
@@ -420,7 +421,7 @@ type crashed struct {
 }
 
 func (c crashing) Join(ctx context.Context, in targets.Instance, req targets.JoinRequest) (targets.Member, error) {
-	m, err := c.Fencer.Join(ctx, in, req)
+	m, err := c.Quiescer.Join(ctx, in, req)
 	if err != nil {
 		return nil, err
 	}
@@ -447,7 +448,7 @@ func TestServerCrashesBeforeTheMarkIsFlushed(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: proc, Settings: map[string]string{"wal_writer_delay": "10s"}})
 	w.shop.Postgres = []targets.Instance{in}
 	w.add(in, proc)
-	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "vault")}})
+	w.vault(t)
 	pol := policy(targets.Gate)
 	pol.Vaults, pol.Durability = []string{"east"}, 1
 	a := w.activities(platform{w, pol})
@@ -461,11 +462,11 @@ func TestServerCrashesBeforeTheMarkIsFlushed(t *testing.T) {
 	fencing := w.activities(platform{w, pol})
 	fencing.Drivers[targets.Postgres] = struct {
 		targets.Driver
-		targets.Fencer
-	}{a.Drivers[targets.Postgres], crashing{a.Drivers[targets.Postgres].(targets.Fencer), func(at targets.Position) {
+		targets.Quiescer
+	}{a.Drivers[targets.Postgres], crashing{a.Drivers[targets.Postgres].(targets.Quiescer), func(at targets.Position) {
 		once.Do(func() { lost = at; crashServer(t, in, at) })
 	}}}
-	cut, err := execute[targets.Cut](fencing, activities.FenceCutName, activities.GroupIn{Group: group}, nil)
+	cut, err := execute[targets.Cut](fencing, activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package fence
+package barrier
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"drctl/targets"
 )
 
-// world is a set of scripted members that watches the fence's own rules: no
+// world is a set of scripted members that watches the barrier's own rules: no
 // position is named unless every member is locked, and nothing stays locked.
 // Real servers are in the drivers' tests and in the consistency test.
 type world struct {
@@ -111,12 +111,12 @@ func newWorld(n int, fault func(call, shard string) error) (*world, []Party) {
 	w := &world{locked: map[string]bool{}, open: map[string]bool{}, marks: map[string]int{}, settled: map[string]bool{}, size: n, fault: fault}
 	var ps []Party
 	for i := range n {
-		ps = append(ps, Party{Fencer: w, Instance: targets.Instance{Kind: targets.Postgres, Shard: targets.ShardID{Target: "orders", Shard: fmt.Sprint(i)}}})
+		ps = append(ps, Party{Quiescer: w, Instance: targets.Instance{Kind: targets.Postgres, Shard: targets.ShardID{Target: "orders", Shard: fmt.Sprint(i)}}})
 	}
 	return w, ps
 }
 
-func options(mode targets.FenceMode) Options {
+func options(mode targets.BarrierMode) Options {
 	return Options{Group: "shop", Mode: mode, Gate: targets.ShardID{Target: "orders", Shard: "0"},
 		LockTimeout: time.Millisecond, Patience: 300 * time.Millisecond, Attempts: 6}
 }
@@ -129,7 +129,7 @@ func stalled(what string) error { return fail.Newf(fail.Stalled, what, "orders/1
 func TestWhateverFailsNothingStaysLocked(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 5).Draw(t, "shards")
-		mode := rapid.SampledFrom([]targets.FenceMode{targets.Gate, targets.Share}).Draw(t, "mode")
+		mode := rapid.SampledFrom([]targets.BarrierMode{targets.Gate, targets.Share}).Draw(t, "mode")
 		script := rapid.SliceOfN(rapid.IntRange(0, 11), 0, 60).Draw(t, "faults")
 		calls := 0
 		w, ps := newWorld(n, func(call, _ string) error {
@@ -165,7 +165,7 @@ func TestWhateverFailsNothingStaysLocked(t *testing.T) {
 				t.Fatalf("cut %s: shard %s never made its mark durable", cut.ID, p.Shard)
 			}
 		}
-		if len(cut.Shards) != n || cut.ReleasedAt.Before(cut.FencedAt) {
+		if len(cut.Shards) != n || cut.ReleasedAt.Before(cut.QuiescedAt) {
 			t.Fatalf("bad cut %+v", cut)
 		}
 	})

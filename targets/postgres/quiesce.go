@@ -24,7 +24,7 @@ func RestorePoint(cutID string) string { return "drctl:" + cutID }
 
 var cutIDPattern = regexp.MustCompile(`^[0-9A-Za-z._-]{1,56}$`)
 
-// member is one server inside one fence: one session, and at most one
+// member is one server inside one barrier: one session, and at most one
 // transaction in it, which holds the gate below a savepoint and the table
 // locks above it.
 type member struct {
@@ -45,7 +45,7 @@ type member struct {
 	lease   *time.Timer // the client's own end of the lease
 }
 
-// Join connects and prepares. See targets.Fencer.
+// Join connects and prepares. See targets.Quiescer.
 func (d *Driver) Join(ctx context.Context, in targets.Instance, req targets.JoinRequest) (targets.Member, error) {
 	const op = "cut: join"
 	if req.Lease <= 0 || req.Budget <= 0 || !cutIDPattern.MatchString(req.CutID) {
@@ -89,12 +89,12 @@ current_setting('max_locks_per_transaction')::int * (current_setting('max_connec
 		return fail.New(fail.Unsupported, op, m.in.String(), "set wal_level = replica and restart the server", fmt.Errorf("wal_level is minimal"))
 	}
 	m.maxWait = time.Duration(deadlock) * time.Millisecond / 2
-	if m.tables, err = fenceTables(ctx, op, m.in, m.conn, version); err != nil {
+	if m.tables, err = quiesceTables(ctx, op, m.in, m.conn, version); err != nil {
 		return err
 	}
 	m.roots = roots(m.tables)
 	m.d.order.sort(m.server(), m.roots)
-	if err := m.mayFence(op, user, version, mayMark, maySee); err != nil {
+	if err := m.mayQuiesce(op, user, version, mayMark, maySee); err != nil {
 		return err
 	}
 	if err := m.fits(op, lockTable); err != nil {
@@ -117,9 +117,9 @@ func (m *member) server() string {
 	return m.in.Shard.String() + " " + m.in.Address + " " + m.in.Database
 }
 
-// mayFence checks every privilege that the fence needs before anything is
+// mayQuiesce checks every privilege that the barrier needs before anything is
 // locked, and names all that are missing at once.
-func (m *member) mayFence(op, user string, version int, mayMark, maySee bool) error {
+func (m *member) mayQuiesce(op, user string, version int, mayMark, maySee bool) error {
 	user = quoteIdent(user)
 	var grants []string
 	if !mayMark {
@@ -166,7 +166,7 @@ SET tcp_user_timeout = %d; SET search_path = pg_catalog; SET default_transaction
 		sql += fmt.Sprintf("; SET client_connection_check_interval = %d", max(user/2, 100))
 	}
 	if m.block {
-		sql += "; DO 'BEGIN END'" // the first block of a session loads the language: not inside the fence
+		sql += "; DO 'BEGIN END'" // the first block of a session loads the language: not inside the barrier
 	}
 	return queryError("cut: join", m.in, "", m.exec(ctx, sql))
 }
@@ -217,7 +217,7 @@ func (m *member) unwatch() {
 	}
 }
 
-// step runs one request of the fence; on an error that leaves the session
+// step runs one request of the barrier; on an error that leaves the session
 // alive, undo is run and the member stays usable.
 func (m *member) step(ctx context.Context, op, sql, undo string) error {
 	if err := m.usable(op); err != nil {
@@ -244,7 +244,7 @@ func (m *member) step(ctx context.Context, op, sql, undo string) error {
 
 func (m *member) usable(op string) error {
 	if m.dropped.Load() || m.conn.IsClosed() {
-		return fail.New(fail.Stalled, op, m.in.String(), "the fence is gone; the server has let go of it", fmt.Errorf("the lease ended or the connection broke"))
+		return fail.New(fail.Stalled, op, m.in.String(), "the barrier is gone; the server has let go of it", fmt.Errorf("the lease ended or the connection broke"))
 	}
 	return nil
 }
@@ -314,7 +314,7 @@ func (m *member) Lock(ctx context.Context, wait time.Duration) error {
 	if m.locked {
 		return nil
 	}
-	// A client that waits for a fence for as long as deadlock_timeout looks for a
+	// A client that waits for a barrier for as long as deadlock_timeout looks for a
 	// deadlock, and the one who finds it is the victim: that must never be a client.
 	wait = min(wait, m.maxWait)
 	undo := "ROLLBACK"

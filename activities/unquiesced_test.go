@@ -11,9 +11,9 @@ import (
 	"drctl/targets/postgres"
 )
 
-// unfenced is a driver whose fence locks nothing: positions are named while
+// unquiesced is a driver whose barrier locks nothing: positions are named while
 // the writers write, on one shard a little later than on the one before.
-type unfenced struct{ targets.Driver }
+type unquiesced struct{ targets.Driver }
 
 type unlocked struct {
 	targets.Member
@@ -22,8 +22,8 @@ type unlocked struct {
 	delay time.Duration
 }
 
-func (d unfenced) Join(ctx context.Context, in targets.Instance, req targets.JoinRequest) (targets.Member, error) {
-	m, err := d.Driver.(targets.Fencer).Join(ctx, in, req)
+func (d unquiesced) Join(ctx context.Context, in targets.Instance, req targets.JoinRequest) (targets.Member, error) {
+	m, err := d.Driver.(targets.Quiescer).Join(ctx, in, req)
 	if err != nil {
 		return nil, err
 	}

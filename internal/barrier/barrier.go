@@ -1,4 +1,4 @@
-package fence
+package barrier
 
 import (
 	"context"
@@ -17,17 +17,17 @@ import (
 
 // Party is one shard that joins the cut.
 type Party struct {
-	Fencer   targets.Fencer
+	Quiescer targets.Quiescer
 	Instance targets.Instance
 }
 
 // Options bound a cut. Zero durations and counts take the defaults below.
 type Options struct {
 	Group string
-	Mode  targets.FenceMode
+	Mode  targets.BarrierMode
 	// Gate is the PostgreSQL shard that holds the group's gate (mode gate).
 	Gate targets.ShardID
-	// Lease is how long a server keeps the fence of a silent coordinator. Default 3 s.
+	// Lease is how long a server keeps the barrier of a silent coordinator. Default 3 s.
 	Lease time.Duration
 	// Budget bounds the stall of one attempt. Default 250 ms.
 	Budget time.Duration
@@ -36,7 +36,7 @@ type Options struct {
 	// pauses in which the tables' writers get through while the gate stays held;
 	// later attempts wait up to maxPatient times as long. Default 20 ms.
 	LockTimeout time.Duration
-	// Attempts is how often the fence is tried. Default 50.
+	// Attempts is how often the barrier is tried. Default 50.
 	Attempts int
 	// Patience bounds the waiting for members that refuse to join because of a
 	// long transaction or a vacuum. Default 20 s.
@@ -89,7 +89,7 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 			if !fail.Is(err, fail.Stalled) || time.Now().After(patience) || ctx.Err() != nil {
 				return targets.Cut{}, err
 			}
-			opt.Log.Debug("fence: a member is busy", "group", opt.Group, "err", err)
+			opt.Log.Debug("barrier: a member is busy", "group", opt.Group, "err", err)
 			if err := pause(ctx, 100*time.Millisecond, joins); err != nil {
 				return targets.Cut{}, err
 			}
@@ -109,7 +109,7 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 		return targets.Cut{}, last // a member is broken, not busy
 	}
 	last = whoIsInTheWay(ctx, parties, opt, last)
-	return targets.Cut{}, fail.New(fail.Stalled, "cut: fence", opt.Group,
+	return targets.Cut{}, fail.New(fail.Stalled, "cut: barrier", opt.Group,
 		fmt.Sprintf("gave up after %d attempts and every lock is released; look for long write transactions on the shard named, raise the policy's budget or attempts, or use mode gate", opt.Attempts), last)
 }
 
@@ -131,13 +131,13 @@ func whoIsInTheWay(ctx context.Context, parties []Party, opt Options, last error
 
 func check(parties []Party, opt Options) error {
 	if len(parties) == 0 {
-		return fail.Newf(fail.Invalid, "cut: fence", opt.Group, "the group has no shards")
+		return fail.Newf(fail.Invalid, "cut: barrier", opt.Group, "the group has no shards")
 	}
 	if opt.Mode != targets.Gate && opt.Mode != targets.Share {
-		return fail.Newf(fail.Invalid, "cut: fence", opt.Group, "unknown mode %q", opt.Mode)
+		return fail.Newf(fail.Invalid, "cut: barrier", opt.Group, "unknown mode %q", opt.Mode)
 	}
 	if opt.Lease < opt.Budget {
-		return fail.Newf(fail.Invalid, "cut: fence", opt.Group, "the lease (%s) is shorter than the budget (%s)", opt.Lease, opt.Budget)
+		return fail.Newf(fail.Invalid, "cut: barrier", opt.Group, "the lease (%s) is shorter than the budget (%s)", opt.Lease, opt.Budget)
 	}
 	if opt.Mode == targets.Gate {
 		for _, p := range parties {
@@ -145,7 +145,7 @@ func check(parties []Party, opt Options) error {
 				return nil
 			}
 		}
-		return fail.Newf(fail.Invalid, "cut: fence", opt.Group, "the gate's shard %s is not in the group", opt.Gate)
+		return fail.Newf(fail.Invalid, "cut: barrier", opt.Group, "the gate's shard %s is not in the group", opt.Gate)
 	}
 	return nil
 }
@@ -174,7 +174,7 @@ func (b *barrier) try(ctx context.Context, attempts *int) (targets.Cut, error) {
 			b.warn(&cut)
 			return cut, nil
 		}
-		b.opt.Log.Debug("fence: attempt gave up", "group", b.opt.Group, "attempt", *attempts, "err", err)
+		b.opt.Log.Debug("barrier: attempt gave up", "group", b.opt.Group, "attempt", *attempts, "err", err)
 		if *attempts >= b.opt.Attempts {
 			return targets.Cut{}, err
 		}
@@ -200,7 +200,7 @@ func join(ctx context.Context, id string, parties []Party, opt Options) (*barrie
 	b := &barrier{id: id, opt: opt, parties: parties, members: make([]targets.Member, len(parties)), gate: -1}
 	err := b.each(func(i int) error {
 		gate := opt.Mode == targets.Gate && parties[i].Instance.Shard == opt.Gate
-		m, err := parties[i].Fencer.Join(ctx, parties[i].Instance, targets.JoinRequest{
+		m, err := parties[i].Quiescer.Join(ctx, parties[i].Instance, targets.JoinRequest{
 			CutID: id, Group: opt.Group, Lease: opt.Lease, Budget: opt.Budget, Gate: gate})
 		b.members[i] = m
 		return err
@@ -256,12 +256,12 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 	// with it, and a member whose context ends drops its connection.
 	actx, cancel := context.WithDeadline(ctx, start.Add(b.opt.Budget))
 	defer cancel()
-	release := func(fence *time.Time) error {
+	release := func(barrier *time.Time) error {
 		// Letting go must not depend on the caller's patience: the lease is
 		// the outer bound.
 		rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.opt.Lease)
 		defer cancel()
-		*fence = time.Now()
+		*barrier = time.Now()
 		return b.each(func(i int) error {
 			err := b.members[i].Release(rctx)
 			released[i] = time.Now()
@@ -290,7 +290,7 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 	if err != nil {
 		return abandon(err)
 	}
-	fenced := time.Now()
+	quiesced := time.Now()
 	spent = true
 	if err := b.each(func(i int) (err error) {
 		positions[i], err = b.members[i].Mark(actx)
@@ -299,7 +299,7 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 		return abandon(err)
 	}
 	if time.Since(start) > b.opt.Budget {
-		return abandon(fail.Newf(fail.Stalled, "cut: fence", b.opt.Group, "the attempt took longer than its budget of %s", b.opt.Budget))
+		return abandon(fail.Newf(fail.Stalled, "cut: barrier", b.opt.Group, "the attempt took longer than its budget of %s", b.opt.Budget))
 	}
 	if err := release(&letGo); err != nil {
 		// A release that was not answered proves nothing about the locks while
@@ -307,10 +307,10 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 		return targets.Cut{}, true, err
 	}
 
-	cut = targets.Cut{ID: b.id, Group: b.opt.Group, Mode: b.opt.Mode, FencedAt: fenced.UTC(),
+	cut = targets.Cut{ID: b.id, Group: b.opt.Group, Mode: b.opt.Mode, QuiescedAt: quiesced.UTC(),
 		ReleasedAt: letGo.UTC(), Attempts: n, LockTries: tries, Tool: b.opt.Tool}
 	for i, p := range b.parties {
-		t := targets.FenceTimings{Gate: gateWait, Lock: lockWait[i], Hold: released[i].Sub(locked[i]), Total: released[i].Sub(start)}
+		t := targets.BarrierTimings{Gate: gateWait, Lock: lockWait[i], Hold: released[i].Sub(locked[i]), Total: released[i].Sub(start)}
 		cut.Stall = max(cut.Stall, t.Total)
 		cut.Shards = append(cut.Shards, targets.ShardPoint{Shard: p.Instance.Shard, Kind: p.Instance.Kind,
 			Region: p.Instance.Region, Instance: p.Instance.Address, Position: positions[i], Timings: t})
@@ -355,7 +355,7 @@ func (b *barrier) lock(ctx context.Context, attempt int, until time.Time, locked
 // overrun tells the end of the budget from the caller's own end.
 func (b *barrier) overrun(ctx, attempt context.Context, cause error) error {
 	if ctx.Err() == nil && attempt.Err() != nil && !fail.Is(cause, fail.Stalled) {
-		return fail.New(fail.Stalled, "cut: fence", b.opt.Group, "", fmt.Errorf("over the budget of %s: %w", b.opt.Budget, cause))
+		return fail.New(fail.Stalled, "cut: barrier", b.opt.Group, "", fmt.Errorf("over the budget of %s: %w", b.opt.Budget, cause))
 	}
 	return cause
 }

@@ -52,7 +52,7 @@ func (d *Driver) Join(ctx context.Context, in targets.Instance, req targets.Join
 		_ = c.Close()
 		return nil, err
 	}
-	// Loading the script now saves the time in the fence.
+	// Loading the script now saves the time in the barrier.
 	if err := c.ScriptLoad(ctx, markScript).Err(); err != nil && !scriptRefused(err) {
 		_ = c.Close()
 		return nil, wrap(op, in, err)

@@ -5,28 +5,28 @@ import (
 	"testing"
 	"time"
 
-	"drctl/internal/fence"
+	"drctl/internal/barrier"
 	"drctl/targets"
 	"drctl/targets/postgres"
 )
 
 // Cuts stall the shop and fail nothing, in both modes and both styles.
-func TestFenceFailsNoOperation(t *testing.T) {
+func TestBarrierFailsNoOperation(t *testing.T) {
 	p := platform(t)
-	for _, mode := range []targets.FenceMode{targets.Gate, targets.Share} {
+	for _, mode := range []targets.BarrierMode{targets.Gate, targets.Share} {
 		o := options(p, filepath.Join(t.TempDir(), "journal"))
 		o.Gate, o.Duration = mode == targets.Gate, 4*time.Second
 		done := make(chan Summary)
 		go func() { done <- quiet(t, o) }()
-		var parties []fence.Party
+		var parties []barrier.Party
 		for _, in := range p.Postgres {
 			in.Tables = []string{"public.accounts", "public.orders", "public.product_images", "public.stock", "public.transfers"}
-			parties = append(parties, fence.Party{Fencer: postgres.New(postgres.Options{}), Instance: in})
+			parties = append(parties, barrier.Party{Quiescer: postgres.New(postgres.Options{}), Instance: in})
 		}
 		time.Sleep(500 * time.Millisecond)
 		cuts := 0
 		for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-			cut, err := fence.Take(t.Context(), parties, fence.Options{Group: p.Group, Mode: mode, Gate: p.Postgres[p.Gate].Shard, Budget: time.Second})
+			cut, err := barrier.Take(t.Context(), parties, barrier.Options{Group: p.Group, Mode: mode, Gate: p.Postgres[p.Gate].Shard, Budget: time.Second})
 			if err != nil {
 				t.Error(err)
 				continue
