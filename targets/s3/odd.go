@@ -16,9 +16,9 @@ import (
 // The server of a sandbox keeps objects as files, and a file system holds less
 // than S3: no "a" beside "a/b", no empty or dotted parts of a path, no part of
 // more than 255 bytes, no content in a folder. Its listings are XML and do not
-// name every key. Objects with such keys go into a
-// bucket of their own beside the other, under names that any server holds. Which
-// ones follows from the manifest alone, so that whoever has it finds them again.
+// name every key. Objects with such keys go into a bucket of their own beside the
+// other, under names that any server holds. Which ones follows from the manifest
+// alone, so that whoever has it finds them again.
 
 // maxName is the longest name of a file, in bytes.
 const maxName = 255
