@@ -30,6 +30,14 @@ import (
 	"drctl/targets/all"
 )
 
+// quietByHand shows that a subscription is there and nothing works for it, and
+// that DDL fires no event trigger.
+const quietByHand = `psql -h "$WAL" -d shop -Atc "SELECT (SELECT count(*) FROM pg_subscription WHERE subenabled) || ' ' ||
+  (SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'logical replication%')"
+psql -h "$WAL" -d shop -Atc 'CREATE TABLE by_hand ()'
+psql -h "$WAL" -d shop -Atc 'SELECT count(*) FROM fired'
+`
+
 // page is what a person has on the worst day: docs/vault-format.md, whose sh
 // blocks are run here as they stand, by section number.
 func page(t *testing.T) map[string]string {
@@ -259,6 +267,12 @@ func TestRecoverByHand(t *testing.T) {
 
 	for _, in := range []targets.Instance{one, two} {
 		p.sql(in, "CREATE TABLE ledger (n int PRIMARY KEY, note text)")
+		// What must not come to life again: a subscription and an event trigger.
+		p.sql(in, "CREATE TABLE fired (tag text); CREATE FUNCTION fire() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO fired VALUES (tg_tag); END'; "+
+			"CREATE EVENT TRIGGER fires ON ddl_command_end EXECUTE FUNCTION fire()")
+		p.sql(in, "CREATE SUBSCRIPTION feed CONNECTION 'host=127.0.0.1 port=1 dbname=none' PUBLICATION p WITH (connect = false, slot_name = feed)")
+		p.sql(in, "ALTER SUBSCRIPTION feed ENABLE")
+		p.sql(in, "DELETE FROM fired")
 		p.archive(in)
 		p.base(in, "base-1")
 		p.sql(in, "INSERT INTO ledger SELECT g, repeat('x', 1000) FROM generate_series(1, 100) g")
@@ -307,10 +321,10 @@ func TestRecoverByHand(t *testing.T) {
 			p := &platform{t: t, ctx: ctx, dir: p.dir, key: p.key}
 			p.ends(targets.Postgres, dir+"/data/postmaster.pid")
 			out := p.shell(start + fmt.Sprintf("S=%s DATA=%[2]s/data WAL=%[2]s/wal\n", c.shard, own(p, dir)) + blocks["6"] +
-				"field .method; psql -h \"$WAL\" -d shop -Atc 'SELECT count(*) FROM ledger'; psql -h \"$WAL\" -d shop -Atc \"SELECT note FROM ledger WHERE n > 1000\"")
+				quietByHand + "field .method; psql -h \"$WAL\" -d shop -Atc 'SELECT count(*) FROM ledger'; psql -h \"$WAL\" -d shop -Atc \"SELECT note FROM ledger WHERE n > 1000\"")
 			note := map[string]string{"orders/1": "in doubt", "orders/2": "after the promotion"}[c.shard]
 			if !strings.Contains(out, `recovery stopping at restore point "drctl:`+cut.ID) ||
-				!strings.HasSuffix(out, c.method+"\n"+c.rows+"\n"+note+"\n") {
+				!strings.HasSuffix(out, "1 0\nCREATE TABLE\n0\n"+c.method+"\n"+c.rows+"\n"+note+"\n") {
 				t.Fatalf("recovered by hand:\n%s", out)
 			}
 		})
