@@ -426,7 +426,7 @@ func digestOf(t *testing.T, ctx context.Context, c *goredis.Client) string {
 // log from its beginning.
 func (k *killers) durable(id targets.ShardID, at targets.Position) {
 	k.t.Helper()
-	ctx, cancel := context.WithTimeout(k.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(k.ctx, time.Minute)
 	defer cancel()
 	for ; ; time.Sleep(50 * time.Millisecond) {
 		in, err := k.lead(ctx, id, at)
@@ -465,7 +465,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 		seed, _ = strconv.ParseUint(s, 10, 64)
 	}
 	t.Logf("DRCTL_SEED=%d", seed)
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	k := newKillers(t, ctx, seed)
 	c, err := pgx.Connect(ctx, sandboxtest.DSN(k.pg, k.pg.Database))
