@@ -131,6 +131,26 @@ func TestArchiveCopiesBases(t *testing.T) {
 	}
 }
 
+// Archiving goes on in a new run although a copy does not end.
+func TestArchiveDoesNotWaitForACopy(t *testing.T) {
+	w := newWorld()
+	w.copies = []activities.CopyIn{{Shard: id("orders/0"), From: "east", To: "west"}}
+	end := make(chan struct{})
+	defer close(end)
+	w.hook = func(_ context.Context, call string) error {
+		if call == "CopyVault orders/0 east>west" {
+			<-end
+		}
+		return nil
+	}
+	e := env(t, w)
+	e.ExecuteWorkflow(workflows.Archive, archiveIn())
+	var again *workflow.ContinueAsNewError
+	if err := e.GetWorkflowError(); !errors.As(err, &again) || w.count("FollowShard") != 100 {
+		t.Fatalf("%v after %d rounds", err, w.count("FollowShard"))
+	}
+}
+
 // A configuration that does not know the group, or an engine that starts no
 // child, does not stop the archiving.
 func TestArchiveGoesOnWithoutABase(t *testing.T) {

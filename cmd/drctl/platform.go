@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -134,7 +135,7 @@ func (p *platform) open(ctx context.Context, region string) (*vault.Vault, error
 		return nil, fail.New(fail.NotFound, openOp(region), "", "for a new platform make keys and vaults with: drctl vault init", err)
 	}
 	if err != nil {
-		return nil, fail.New(fail.CodeOf(err), openOp(region), "", "", errors.Join(errNotAsked, err))
+		return nil, fail.New(fail.CodeOf(err), openOp(region), "", "", fmt.Errorf("%w: %w", errNotAsked, err))
 	}
 	v, err := vault.Open(ctx, opt)
 	if err != nil {

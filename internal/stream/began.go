@@ -9,7 +9,8 @@ import (
 )
 
 // Began tells from where on a lineage is archived, by its origin in any of the
-// vaults, or by its first chunk where that is damaged; ok is false when none of those that answer has it. It reads one small
+// vaults, or by its first chunk where that is damaged; ok is false when none of
+// those that answer has it. It reads one small
 // object of each, whatever is kept. It fails when no vault answers.
 func Began(ctx context.Context, vaults []*vault.Vault, shard targets.ShardID, lineage string) (offset uint64, ok bool, err error) {
 	answers := 0

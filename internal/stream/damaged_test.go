@@ -90,10 +90,14 @@ func TestABaseOfTheSameLineageNeedsNoOrigin(t *testing.T) {
 		v := set.Vaults[0]
 		plantBase(t, v, "b1", pos(idL, 10), pos(idL, 50))
 		plantBase(t, v, "b2", pos(idM, 310), pos(idM, 350))
+		plantBase(t, v, "b3", pos(idM, 360), pos(idM, 370))
 		if damaged {
 			junkOrigin(t, v, dirs[0], idL)
 		} else {
 			must(t, v.Store().Delete(ctx, vault.OriginKey(shard, idL)))
+		}
+		if lead, err := NewTrail(v, shard).To(ctx, pos(idL, 300)); err != nil || !lead.Held() || lead.Base.ID != "b1" {
+			t.Errorf("asked once, as by a plan: %+v %v", lead, err)
 		}
 		recoverable(t, set, pos(idL, 300), "east")
 		recoverable(t, set, pos(idM, 400), "east")

@@ -87,7 +87,7 @@ func (t *Trail) To(ctx context.Context, at targets.Position) (Lead, error) {
 	}
 	t.found, t.asked, t.again = nil, at, 0
 	var whys, damaged []error
-	blind := false
+	blind, search := false, t.blind%listBasesEvery == 0
 	for b, err := range t.bases(ctx) {
 		if fail.Is(err, fail.Corrupt) {
 			whys, damaged = append(whys, err), append(damaged, err)
@@ -104,10 +104,10 @@ func (t *Trail) To(ctx context.Context, at targets.Position) (Lead, error) {
 		if lead.Why == "" && lead.Base.ID == "" {
 			// The way to this base is not known (yet); one of the position's own
 			// lineage needs none. It is not looked for at every question.
-			blind = true
-			if t.blind++; t.blind%listBasesEvery == 1 {
+			if blind = true; search {
 				continue
 			}
+			t.blind++
 			return lead, nil
 		}
 		if lead.Why == "" {
@@ -121,6 +121,7 @@ func (t *Trail) To(ctx context.Context, at targets.Position) (Lead, error) {
 	}
 	switch {
 	case blind:
+		t.blind++
 		return Lead{Damaged: damaged}, nil
 	case len(whys) == 0:
 		return Lead{Why: noBaseYet}, nil
