@@ -124,7 +124,7 @@ func (w *world) begun(t *testing.T, a *activities.Activities) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, ok, err := stream.Began(t.Context(), w.set.Vaults, shard, st.Position.Lineage)
+		_, ok, err := stream.Began(t.Context(), w.set.Vaults, shard, st.Position.Timeline)
 		if ok {
 			return
 		}
@@ -139,11 +139,11 @@ func heldBy(t *testing.T, set vault.Set, shard targets.ShardID, at targets.Posit
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	start, ok, err := stream.Began(ctx, set.Vaults, shard, at.Lineage)
+	start, ok, err := stream.Began(ctx, set.Vaults, shard, at.Timeline)
 	if err != nil || !ok {
 		t.Fatal(ok, err)
 	}
-	from := targets.Position{Kind: at.Kind, Lineage: at.Lineage, Offset: start}
+	from := targets.Position{Kind: at.Kind, Timeline: at.Timeline, Offset: start}
 	if _, err := stream.AwaitDurable(ctx, set, shard, from, at, 50*time.Millisecond, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +389,7 @@ func TestABaseBeforeItsLog(t *testing.T) {
 	}
 	followOne(t, a, activities.FollowIn{Shard: shard})
 	r := <-waiting
-	began, ok, err := stream.Began(t.Context(), w.set.Vaults, shard, r.out.Base.From.Lineage)
+	began, ok, err := stream.Began(t.Context(), w.set.Vaults, shard, r.out.Base.From.Timeline)
 	if r.err != nil || err != nil || !ok || began == 0 || r.out.Base.From.Offset < began || before.From.Offset >= began {
 		t.Fatalf("%+v %v; the log is archived from %d on, the early base is at %d", r.out, r.err, began, before.From.Offset)
 	}

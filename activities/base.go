@@ -149,7 +149,7 @@ func (t *taking) awaitArchiver(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		_, begun, err := stream.Began(ctx, t.set.Vaults, t.in.Shard, st.Position.Lineage)
+		_, begun, err := stream.Began(ctx, t.set.Vaults, t.in.Shard, st.Position.Timeline)
 		if err != nil || begun {
 			return err
 		}
@@ -249,7 +249,7 @@ func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artif
 func beganBefore(ctx context.Context, set vault.Set, b targets.Artifact) error {
 	const op, hint = "backup: wait for the stream", "see with drctl status whether the archiver runs all the time"
 	for {
-		at, ok, err := stream.Began(ctx, set.Vaults, b.Shard, b.From.Lineage)
+		at, ok, err := stream.Began(ctx, set.Vaults, b.Shard, b.From.Timeline)
 		if ok && at > b.From.Offset {
 			return fail.New(fail.Unavailable, op, b.Shard.String(), "take another base; "+hint,
 				fmt.Errorf("%w: it begins at %d, the base at %d, and the bytes between were never archived", errBehind, at, b.From.Offset))
@@ -261,7 +261,7 @@ func beganBefore(ctx context.Context, set vault.Set, b targets.Artifact) error {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 			if err == nil {
-				err = fmt.Errorf("the log %s is not archived: %w", b.From.Lineage, ctx.Err())
+				err = fmt.Errorf("the log %s is not archived: %w", b.From.Timeline, ctx.Err())
 			}
 			return fail.New(fail.CodeOf(err), op, b.Shard.String(), hint, err)
 		}

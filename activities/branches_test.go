@@ -8,14 +8,14 @@ import (
 )
 
 func TestOldestBase(t *testing.T) {
-	at := func(lineage string, offset uint64) targets.Position {
-		return targets.Position{Lineage: lineage, Offset: offset}
+	at := func(timeline string, offset uint64) targets.Position {
+		return targets.Position{Timeline: timeline, Offset: offset}
 	}
-	base := func(lineage string, from, until uint64) targets.Artifact {
-		return targets.Artifact{From: at(lineage, from), Until: at(lineage, until)}
+	base := func(timeline string, from, until uint64) targets.Artifact {
+		return targets.Artifact{From: at(timeline, from), Until: at(timeline, until)}
 	}
 	// Two timelines of one server, and the life after of one that lost its memory.
-	ls := []stream.Lineage{
+	ls := []stream.Timeline{
 		{ID: "one", Origin: true},
 		{ID: "two", Origin: true, Offset: 50, Parent: at("one", 50)},
 		{ID: "other", Origin: true},
@@ -41,7 +41,7 @@ func TestOldestBase(t *testing.T) {
 		}
 	}
 	// A record that names itself as its parent ends the walk.
-	if got := oldestBase([]stream.Lineage{{ID: "x", Parent: at("x", 5)}}, bases, at("x", 9)); got != -1 {
+	if got := oldestBase([]stream.Timeline{{ID: "x", Parent: at("x", 5)}}, bases, at("x", 9)); got != -1 {
 		t.Errorf("a loop: %d", got)
 	}
 }

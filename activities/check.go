@@ -149,13 +149,13 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 		}
 		if oldestBase(ls, bases, p.Position) < 0 {
 			findings = append(findings, targets.Finding{Check: "base-for-cut", Subject: shard.String() + "@" + v.Region(), Severity: targets.Failed,
-				Expected: "a base that leads to cut " + c.ID, Got: "none", Detail: "its lineage is " + p.Position.Lineage})
+				Expected: "a base that leads to cut " + c.ID, Got: "none", Detail: "its timeline is " + p.Position.Timeline})
 			continue
 		}
-		if _, ok := ends[p.Position.Lineage]; !ok {
-			branches = append(branches, p.Position.Lineage)
+		if _, ok := ends[p.Position.Timeline]; !ok {
+			branches = append(branches, p.Position.Timeline)
 		}
-		ends[p.Position.Lineage] = p.Position // the newest of each branch
+		ends[p.Position.Timeline] = p.Position // the newest of each branch
 	}
 	said := map[string]bool{} // branches have their beginning in common
 	for _, b := range branches {
@@ -176,7 +176,7 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 
 // behindHole makes sure that a base leads to the end of a branch that has a
 // declared hole: what lies behind it is lost without one.
-func behindHole(ls []stream.Lineage, bases []targets.Artifact, end targets.Position, fs []targets.Finding, subject string) []targets.Finding {
+func behindHole(ls []stream.Timeline, bases []targets.Artifact, end targets.Position, fs []targets.Finding, subject string) []targets.Finding {
 	hole := slices.ContainsFunc(fs, func(f targets.Finding) bool { return f.Severity == targets.Warned })
 	missing := slices.ContainsFunc(fs, func(f targets.Finding) bool { return f.Severity == targets.Failed })
 	if !hole || missing { // what is missing is said already
@@ -196,9 +196,9 @@ func behindHole(ls []stream.Lineage, bases []targets.Artifact, end targets.Posit
 // usable leaves out the bases to which no stream leads back, as the archive of
 // their log began behind them: nothing was ever recoverable from them, so what
 // they lack is no damage. Each is named.
-func usable(ls []stream.Lineage, bases []targets.Artifact, subject string) (good []targets.Artifact, rest []targets.Finding) {
+func usable(ls []stream.Timeline, bases []targets.Artifact, subject string) (good []targets.Artifact, rest []targets.Finding) {
 	for _, b := range bases {
-		i := slices.IndexFunc(ls, func(l stream.Lineage) bool { return l.ID == b.From.Lineage && l.Origin })
+		i := slices.IndexFunc(ls, func(l stream.Timeline) bool { return l.ID == b.From.Timeline && l.Origin })
 		if i < 0 || b.From.Offset >= ls[i].Offset {
 			good = append(good, b)
 			continue
@@ -211,19 +211,19 @@ func usable(ls []stream.Lineage, bases []targets.Artifact, subject string) (good
 }
 
 // oldestBase is the index of the first base from which the position can be
-// reached, through the lineages that its own descends from; -1 when none is.
-func oldestBase(ls []stream.Lineage, bases []targets.Artifact, to targets.Position) int {
+// reached, through the timelines that its own descends from; -1 when none is.
+func oldestBase(ls []stream.Timeline, bases []targets.Artifact, to targets.Position) int {
 	way := []targets.Position{to}
 	for range ls {
 		at := way[len(way)-1]
-		i := slices.IndexFunc(ls, func(l stream.Lineage) bool { return l.ID == at.Lineage })
-		if i < 0 || ls[i].Parent.Lineage == "" {
+		i := slices.IndexFunc(ls, func(l stream.Timeline) bool { return l.ID == at.Timeline })
+		if i < 0 || ls[i].Parent.Timeline == "" {
 			break
 		}
 		way = append(way, ls[i].Parent)
 	}
 	return slices.IndexFunc(bases, func(b targets.Artifact) bool {
-		return slices.ContainsFunc(way, func(p targets.Position) bool { return p.Lineage == b.From.Lineage && b.Until.Offset <= p.Offset })
+		return slices.ContainsFunc(way, func(p targets.Position) bool { return p.Timeline == b.From.Timeline && b.Until.Offset <= p.Offset })
 	})
 }
 

@@ -146,13 +146,13 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 	broken := func() (string, []CopyIn) {
 		bases := basesOf(ctx, set, in.Shard)
 		all := slices.Concat(bases...)
-		if b, yes := stream.NeedsBase(arch.Lineages(), all); yes {
+		if b, yes := stream.NeedsBase(arch.Timelines(), all); yes {
 			return b.String(), nil
 		}
 		if why := outgrown(ctx, d, inst, all); why != "" {
 			return why, nil
 		}
-		return "", lackBases(in.Shard, set, arch.Lineages(), bases)
+		return "", lackBases(in.Shard, set, arch.Timelines(), bases)
 	}
 	out := FollowOut{Group: group}
 	out.Break, out.Copies = broken()
@@ -244,7 +244,7 @@ type paced struct {
 	hindered atomic.Pointer[error]
 }
 
-// Streaming is what the log begins with: a lineage is begun before the server
+// Streaming is what the log begins with: a timeline is begun before the server
 // has agreed to send any of it.
 func (p *paced) Streaming() { p.once.Do(func() { close(p.begun) }) }
 
@@ -306,14 +306,14 @@ func basesOf(ctx context.Context, set vault.Set, shard targets.ShardID) [][]targ
 // lackBases are the copies that give each vault a base that leads to what is
 // archived now, where another vault has one: a vault that was away when the log
 // began anew has the log, and nothing that leads to it, so no cut is sealed there.
-func lackBases(shard targets.ShardID, set vault.Set, lineages []stream.Lineage, bases [][]targets.Artifact) (out []CopyIn) {
+func lackBases(shard targets.ShardID, set vault.Set, timelines []stream.Timeline, bases [][]targets.Artifact) (out []CopyIn) {
 	from := ""
 	var lack []string
 	for i, own := range bases {
 		if own == nil {
 			continue
 		}
-		if _, broken := stream.NeedsBase(lineages, own); broken || len(own) == 0 {
+		if _, broken := stream.NeedsBase(timelines, own); broken || len(own) == 0 {
 			lack = append(lack, set.Vaults[i].Region())
 		} else if from == "" {
 			from = set.Vaults[i].Region()

@@ -41,7 +41,7 @@ func holeVault(t *testing.T, declared vault.ChunkName) (v *vault.Vault, shard ta
 		put(vault.HoleKey(shard, holeLog, declared.From, declared.To), []byte("{}"))
 	}
 	at := func(n uint64) targets.Position {
-		return targets.Position{Kind: targets.Redis, Lineage: holeLog, Offset: n}
+		return targets.Position{Kind: targets.Redis, Timeline: holeLog, Offset: n}
 	}
 	started := now.Add(-time.Hour)
 	base = func(id string, n uint64) {

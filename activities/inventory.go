@@ -110,7 +110,7 @@ func shardToCut(ctx context.Context, v *vault.Vault, id targets.ShardID, kind ta
 	}
 	if sh.NoBase = lead.Why; lead.Base.ID != "" {
 		sh.Bases = []targets.Artifact{lead.Base}
-		sh.Lineages, err = trail.Load(ctx, lead)
+		sh.Timelines, err = trail.Load(ctx, lead)
 	}
 	return sh, errors.Join(append(lead.Damaged, err)...)
 }
@@ -136,14 +136,14 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 		}
 		errs = append(errs, err) // the others are there
 	}
-	if sh.Lineages, err = stream.Load(ctx, v, id); err != nil {
+	if sh.Timelines, err = stream.Load(ctx, v, id); err != nil {
 		return sh, err
 	}
-	for _, l := range sh.Lineages {
+	for _, l := range sh.Timelines {
 		errs = append(errs, l.Damage...)
 	}
 	if kind == targets.Redis && err == nil {
-		sh.At, sh.NotAt = positionAt(ctx, v, id, sh.Lineages, at)
+		sh.At, sh.NotAt = positionAt(ctx, v, id, sh.Timelines, at)
 		if sh.NotAt != nil && fail.Retryable(sh.NotAt) {
 			errs = append(errs, sh.NotAt)
 		}
@@ -154,7 +154,7 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 // positionAt finds where a Redis shard's stream stood at an instant, by when
 // the archiver received it. (PostgreSQL's log holds the times of its commits:
 // there the plan only chooses enough of it.)
-func positionAt(ctx context.Context, v *vault.Vault, id targets.ShardID, ls []stream.Lineage, at time.Time) (targets.Position, error) {
+func positionAt(ctx context.Context, v *vault.Vault, id targets.ShardID, ls []stream.Timeline, at time.Time) (targets.Position, error) {
 	l, ok := restore.Live(ls, at)
 	if !ok {
 		return targets.Position{}, fail.Newf(fail.NotFound, "restore: plan", id.String(), "the vault holds no stream")
@@ -163,7 +163,7 @@ func positionAt(ctx context.Context, v *vault.Vault, id targets.ShardID, ls []st
 	if err != nil {
 		return targets.Position{}, err
 	}
-	return targets.Position{Kind: targets.Redis, Lineage: l.ID, Offset: off}, nil
+	return targets.Position{Kind: targets.Redis, Timeline: l.ID, Offset: off}, nil
 }
 
 // NewestCut reads the newest sealed cut that the vault has a readable record of.

@@ -32,7 +32,7 @@ func (d unquiesced) Join(ctx context.Context, in targets.Instance, req targets.J
 		m.Close()
 		return nil, err
 	}
-	at := targets.Position{Kind: in.Kind, Lineage: st.Position.Lineage, RestorePoint: postgres.RestorePoint(req.CutID)}
+	at := targets.Position{Kind: in.Kind, Timeline: st.Position.Timeline, RestorePoint: postgres.RestorePoint(req.CutID)}
 	return &unlocked{Member: m, in: in, at: at, delay: 40 * time.Millisecond * time.Duration(in.Shard.Shard[0]-'0')}, nil
 }
 

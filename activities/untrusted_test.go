@@ -33,7 +33,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	shard := targets.ShardID{Target: "orders", Shard: "0"}
 	now := time.Now().UTC()
 	at := func(n uint64) targets.Position {
-		return targets.Position{Kind: targets.Postgres, Lineage: log, Offset: n}
+		return targets.Position{Kind: targets.Postgres, Timeline: log, Offset: n}
 	}
 	put := func(key string, content any) string {
 		t.Helper()
@@ -107,7 +107,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 		"snapshot":  func(in *activities.StepIn) { in.Step.Base.Snapshot = "--password-command=touch /nowhere" },
 		"base path": func(in *activities.StepIn) { in.Step.Base.Path = "--help" },
 		"span":      func(in *activities.StepIn) { in.Step.Path[0].To = 1 << 63 },
-		"lineage":   func(in *activities.StepIn) { in.Step.Path[0].Lineage = "../x" },
+		"timeline":  func(in *activities.StepIn) { in.Step.Path[0].Timeline = "../x" },
 		"point":     func(in *activities.StepIn) { in.Step.Point.RestorePoint = "drctl:x'\nfsync = off" },
 		"directory": func(in *activities.StepIn) { in.Step.Into.DataDir = precious + "/../../etc" },
 		"root":      func(in *activities.StepIn) { in.Step.Into.DataDir = "/" },

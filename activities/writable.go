@@ -182,18 +182,18 @@ func promotedLast(ws []Writer) (last int, ok bool) {
 // replication id with the other's as its parent (Redis).
 func (w Writer) promotedFrom(o Writer) bool {
 	if w.Position.Kind == targets.Redis {
-		return w.Parent.Lineage != "" && w.Parent.Lineage == o.Position.Lineage
+		return w.Parent.Timeline != "" && w.Parent.Timeline == o.Position.Timeline
 	}
-	sys, tli, err := targets.ParsePostgresLineage(w.Position.Lineage)
-	other, older, oerr := targets.ParsePostgresLineage(o.Position.Lineage)
+	sys, tli, err := targets.ParsePostgresTimeline(w.Position.Timeline)
+	other, older, oerr := targets.ParsePostgresTimeline(o.Position.Timeline)
 	return err == nil && oerr == nil && sys == other && tli > older
 }
 
 func names(ws []Writer) string {
 	out := make([]string, len(ws))
 	for i, w := range ws {
-		out[i] = w.Name + " with replication id " + w.Position.Lineage
-		if sys, tli, err := targets.ParsePostgresLineage(w.Position.Lineage); err == nil {
+		out[i] = w.Name + " with replication id " + w.Position.Timeline
+		if sys, tli, err := targets.ParsePostgresTimeline(w.Position.Timeline); err == nil {
 			out[i] = fmt.Sprintf("%s on timeline %d of cluster %s", w.Name, tli, sys)
 		}
 	}

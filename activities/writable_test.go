@@ -175,7 +175,7 @@ func promotedReplica(t *testing.T, master targets.Instance) targets.Instance {
 // What status says of servers that take writes side by side.
 func TestTwoWritersAreAProblem(t *testing.T) {
 	pg := func(name string, tli uint32) activities.Writer {
-		return activities.Writer{Name: name, Position: targets.Position{Kind: targets.Postgres, Lineage: targets.PostgresLineage("7001", tli)}}
+		return activities.Writer{Name: name, Position: targets.Position{Kind: targets.Postgres, Timeline: targets.PostgresTimeline("7001", tli)}}
 	}
 	for name, c := range map[string]struct {
 		ws    []activities.Writer

@@ -396,7 +396,7 @@ func TestProveIsolation(t *testing.T) {
 
 func facts() Facts {
 	x := timing()
-	x.Cut.Shards[0].Position = targets.Position{Kind: targets.Postgres, Lineage: targets.PostgresLineage("7412000000000000001", 3), Offset: 0x16B374D848, RestorePoint: "drctl:x"}
+	x.Cut.Shards[0].Position = targets.Position{Kind: targets.Postgres, Timeline: targets.PostgresTimeline("7412000000000000001", 3), Offset: 0x16B374D848, RestorePoint: "drctl:x"}
 	d := def(Latest)
 	d.Participants = []string{"R. Okafor (duty engineer)", "cron"}
 	return Facts{Def: d, Tool: evidence.Tool{Name: "drctl", Version: "0.1.0"}, Generated: at(91), Started: t0, Finished: at(90), Cut: x.Cut, Sample: x.Sample, Steps: x.Steps,

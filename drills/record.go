@@ -149,11 +149,11 @@ func shardPoint(f Facts, p targets.ShardPoint) evidence.ShardPoint {
 	switch p.Kind {
 	case targets.Postgres:
 		s.LSN = targets.FormatLSN(p.Position.Offset)
-		if sys, tl, err := targets.ParsePostgresLineage(p.Position.Lineage); err == nil {
+		if sys, tl, err := targets.ParsePostgresTimeline(p.Position.Timeline); err == nil {
 			s.SystemID, s.Timeline = sys, tl
 		}
 	case targets.Redis:
-		s.ReplicationID, s.Offset = p.Position.Lineage, fmt.Sprint(p.Position.Offset)
+		s.ReplicationID, s.Offset = p.Position.Timeline, fmt.Sprint(p.Position.Offset)
 	}
 	s.Base = evidence.Unknown[string]("no base was reported for this shard")
 	s.BaseTaken = evidence.Unknown[time.Time]("no base was reported for this shard")
@@ -177,12 +177,12 @@ func shardPoint(f Facts, p targets.ShardPoint) evidence.ShardPoint {
 func FormatPosition(p targets.Position) string {
 	switch p.Kind {
 	case targets.Postgres:
-		if sys, tl, err := targets.ParsePostgresLineage(p.Lineage); err == nil {
+		if sys, tl, err := targets.ParsePostgresTimeline(p.Timeline); err == nil {
 			return fmt.Sprintf("%s on timeline %d of system %s", targets.FormatLSN(p.Offset), tl, sys)
 		}
 		return targets.FormatLSN(p.Offset)
 	case targets.Redis:
-		return fmt.Sprintf("offset %d of %s", p.Offset, p.Lineage)
+		return fmt.Sprintf("offset %d of %s", p.Offset, p.Timeline)
 	case targets.S3:
 		return "as of " + p.AsOf.UTC().Format(time.RFC3339Nano)
 	}

@@ -18,11 +18,11 @@ import (
 // decided, and proved, by the commit times in the log itself.
 const ClockAllowance = 30 * time.Second
 
-// branch is the way of a shard's log that was live at an instant: lineages from
+// branch is the way of a shard's log that was live at an instant: timelines from
 // the oldest ancestor on, each left where the next one begins.
-type branch []stream.Lineage
+type branch []stream.Timeline
 
-// exit is where the branch leaves its i-th lineage.
+// exit is where the branch leaves its i-th timeline.
 func (b branch) exit(i int) uint64 {
 	if i+1 < len(b) {
 		return b[i+1].Parent.Offset
@@ -30,13 +30,13 @@ func (b branch) exit(i int) uint64 {
 	return b[i].Tip()
 }
 
-// Live returns the lineage that the archiver followed at an instant of its own
+// Live returns the timeline that the archiver followed at an instant of its own
 // clock: the one that it began last by then, of two equally old ones the
 // descendant; without any, the one from which the others come. ok is false when
 // there is none at all.
-func Live(lineages []stream.Lineage, at time.Time) (live stream.Lineage, ok bool) {
-	depth := func(l stream.Lineage) int { return len(ancestors(lineages, l)) }
-	for _, l := range lineages {
+func Live(timelines []stream.Timeline, at time.Time) (live stream.Timeline, ok bool) {
+	depth := func(l stream.Timeline) int { return len(ancestors(timelines, l)) }
+	for _, l := range timelines {
 		order := cmp.Or(l.Began.Compare(live.Began), cmp.Compare(depth(l), depth(live)), cmp.Compare(l.ID, live.ID))
 		switch begun := !l.Began.After(at); {
 		case !ok:
@@ -50,14 +50,14 @@ func Live(lineages []stream.Lineage, at time.Time) (live stream.Lineage, ok bool
 	return live, ok
 }
 
-// ancestors are the lineages that lead to one, the oldest first.
-func ancestors(lineages []stream.Lineage, of stream.Lineage) (out branch) {
-	for l := of; l.Origin && l.Parent.Lineage != "" && len(out) < len(lineages); {
-		i := slices.IndexFunc(lineages, func(x stream.Lineage) bool { return x.ID == l.Parent.Lineage })
+// ancestors are the timelines that lead to one, the oldest first.
+func ancestors(timelines []stream.Timeline, of stream.Timeline) (out branch) {
+	for l := of; l.Origin && l.Parent.Timeline != "" && len(out) < len(timelines); {
+		i := slices.IndexFunc(timelines, func(x stream.Timeline) bool { return x.ID == l.Parent.Timeline })
 		if i < 0 {
 			break
 		}
-		l = lineages[i]
+		l = timelines[i]
 		out = append(out, l)
 	}
 	slices.Reverse(out)
@@ -65,17 +65,17 @@ func ancestors(lineages []stream.Lineage, of stream.Lineage) (out branch) {
 }
 
 // liveBranch is the branch on which the shard was at the instant. Where one
-// lineage follows another without a byte on a branch that nobody went on with,
+// timeline follows another without a byte on a branch that nobody went on with,
 // the branch is followed on: nothing of the instant can be lost by that. It ends
-// before a lineage that left bytes behind: whether those were written before the
+// before a timeline that left bytes behind: whether those were written before the
 // instant only a replay can tell.
 func liveBranch(sh ShardInventory, cuts []targets.Cut, at time.Time) branch {
-	// A lineage also was live when a cut was taken on it: an archiver that had
+	// A timeline also was live when a cut was taken on it: an archiver that had
 	// stopped sees it only later.
-	ls := slices.Clone(sh.Lineages)
+	ls := slices.Clone(sh.Timelines)
 	for i := range ls {
 		for _, c := range cuts {
-			if p, ok := c.Point(sh.Shard); ok && p.Position.Lineage == ls[i].ID && c.QuiescedAt.Before(ls[i].Began) {
+			if p, ok := c.Point(sh.Shard); ok && p.Position.Timeline == ls[i].ID && c.QuiescedAt.Before(ls[i].Began) {
 				ls[i].Began = c.QuiescedAt
 			}
 		}
@@ -87,9 +87,9 @@ func liveBranch(sh ShardInventory, cuts []targets.Cut, at time.Time) branch {
 	b := append(ancestors(ls, l), l)
 	for {
 		last := b[len(b)-1]
-		var next []stream.Lineage
+		var next []stream.Timeline
 		for _, x := range ls {
-			if x.Origin && x.Parent.Lineage == last.ID && x.Parent.Offset >= last.Tip() && len(b) < len(ls) {
+			if x.Origin && x.Parent.Timeline == last.ID && x.Parent.Offset >= last.Tip() && len(b) < len(ls) {
 				next = append(next, x)
 			}
 		}
@@ -109,7 +109,7 @@ func (b branch) firstCut(shard targets.ShardID, cuts []targets.Cut, at time.Time
 		if !has || c.SealedAt.IsZero() || !c.QuiescedAt.After(at.Add(ClockAllowance)) || ok && cmp.Or(c.QuiescedAt.Compare(first.QuiescedAt), cmp.Compare(c.ID, first.ID)) > 0 {
 			continue
 		}
-		i := slices.IndexFunc(b, func(l stream.Lineage) bool { return l.ID == p.Position.Lineage })
+		i := slices.IndexFunc(b, func(l stream.Timeline) bool { return l.ID == p.Position.Timeline })
 		if i < 0 || p.Position.Offset > b.exit(i) {
 			continue
 		}
@@ -122,7 +122,7 @@ func (b branch) firstCut(shard targets.ShardID, cuts []targets.Cut, at time.Time
 // first hole before it. closed is when the newest chunk on the way was closed:
 // nothing in it is later than that by the archiver's clock.
 func (b branch) reach(base, limit targets.Position) (end targets.Position, closed time.Time, err error) {
-	begin := slices.IndexFunc(b, func(l stream.Lineage) bool { return l.ID == base.Lineage })
+	begin := slices.IndexFunc(b, func(l stream.Timeline) bool { return l.ID == base.Timeline })
 	if begin < 0 {
 		return end, closed, errors.New("it is not on the branch of the log that was live at the instant")
 	}
@@ -131,7 +131,7 @@ func (b branch) reach(base, limit targets.Position) (end targets.Position, close
 		if i == begin {
 			from = base.Offset
 		}
-		if b[i].ID == limit.Lineage {
+		if b[i].ID == limit.Timeline {
 			to = limit.Offset
 		}
 		use, gaps := stream.Cover(b[i].Chunks, from, to)
@@ -141,7 +141,7 @@ func (b branch) reach(base, limit targets.Position) (end targets.Position, close
 		if i > begin && to <= b[i].Parent.Offset {
 			return end, closed, nil // it has nothing yet that its parent has not
 		}
-		end = targets.Position{Kind: limit.Kind, Lineage: b[i].ID, Offset: max(from, to)}
+		end = targets.Position{Kind: limit.Kind, Timeline: b[i].ID, Offset: max(from, to)}
 		for _, c := range use {
 			if c.From < end.Offset && c.Closed.After(closed) {
 				closed = c.Closed
@@ -150,7 +150,7 @@ func (b branch) reach(base, limit targets.Position) (end targets.Position, close
 		if len(gaps) > 0 {
 			return end, closed, nil
 		}
-		if b[i].ID == limit.Lineage {
+		if b[i].ID == limit.Timeline {
 			return limit, closed, nil
 		}
 	}
@@ -170,7 +170,7 @@ func baseForInstant(sh ShardInventory, cuts []targets.Cut, at time.Time) (Step, 
 	limit, cut := b.firstCut(sh.Shard, cuts, at)
 	if !cut {
 		last := b[len(b)-1]
-		limit = targets.Position{Kind: sh.Kind, Lineage: last.ID, Offset: last.Tip()}
+		limit = targets.Position{Kind: sh.Kind, Timeline: last.ID, Offset: last.Tip()}
 	}
 	return pickBase(sh, func(base targets.Artifact) (targets.Position, error) {
 		if base.Finished.After(at) {

@@ -25,22 +25,22 @@ func chunk(from, to uint64, minute int) stream.Chunk {
 func TestInstant(t *testing.T) {
 	id := targets.ShardID{Target: "orders", Shard: "0"}
 	minute := func(m int) time.Time { return epoch.Add(time.Duration(m) * time.Minute) }
-	cut := func(m int, lineage string, offset uint64) targets.Cut {
-		p := at(lineage, offset)
+	cut := func(m int, timeline string, offset uint64) targets.Cut {
+		p := at(timeline, offset)
 		p.RestorePoint = "drctl:x"
 		return targets.Cut{ID: minute(m).Format(time.RFC3339), Group: "shop", QuiescedAt: minute(m), SealedAt: minute(m),
 			Shards: []targets.ShardPoint{{Shard: id, Kind: targets.Postgres, Position: p}}}
 	}
 	base := targets.Artifact{ID: "b", Shard: id, Kind: targets.Postgres, From: at("L1", 100), Until: at("L1", 110), Finished: minute(1)}
-	one := stream.Lineage{ID: "L1", Offset: 0, Origin: true, Began: minute(0), Chunks: []stream.Chunk{chunk(0, 200, 2), chunk(200, 300, 10), chunk(300, 400, 20)}}
+	one := stream.Timeline{ID: "L1", Offset: 0, Origin: true, Began: minute(0), Chunks: []stream.Chunk{chunk(0, 200, 2), chunk(200, 300, 10), chunk(300, 400, 20)}}
 	holed := one
 	holed.Chunks = []stream.Chunk{chunk(0, 200, 2), chunk(200, 300, 10), chunk(350, 400, 20)}
-	next := func(left uint64, began int) stream.Lineage {
-		return stream.Lineage{ID: "L2", Offset: left - 20, Origin: true, Parent: at("L1", left), Began: minute(began), Chunks: []stream.Chunk{chunk(left-20, 600, 30)}}
+	next := func(left uint64, began int) stream.Timeline {
+		return stream.Timeline{ID: "L2", Offset: left - 20, Origin: true, Parent: at("L1", left), Began: minute(began), Chunks: []stream.Chunk{chunk(left-20, 600, 30)}}
 	}
 	for _, x := range []struct {
 		name   string
-		ls     []stream.Lineage
+		ls     []stream.Timeline
 		cuts   []targets.Cut
 		at     int
 		end    targets.Position
@@ -49,22 +49,22 @@ func TestInstant(t *testing.T) {
 	}{
 		// The chunk of minute 10 holds what an archiver that was away read late:
 		// that it was closed after the instant does not end the stream.
-		{"to the end of the archive", []stream.Lineage{one}, nil, 5, at("L1", 400), false, ""},
-		{"to the first later cut", []stream.Lineage{one}, []targets.Cut{cut(15, "L1", 380), cut(4, "L1", 210), cut(12, "L1", 350)}, 5, at("L1", 350), true, ""},
-		{"a cut within the allowance is not later", []stream.Lineage{one}, []targets.Cut{cut(5, "L1", 350)}, 5, at("L1", 400), false, ""},
-		{"later than everything archived", []stream.Lineage{one}, nil, 25, targets.Position{}, false, "archived up to 2026-11-23T12:20:00Z only"},
-		{"up to a hole", []stream.Lineage{holed}, nil, 5, at("L1", 300), false, ""},
-		{"behind a hole", []stream.Lineage{holed}, []targets.Cut{cut(19, "L1", 390)}, 15, targets.Position{}, false, "archived up to 2026-11-23T12:10:00Z only"},
-		{"after a failover that lost nothing", []stream.Lineage{one, next(400, 22)}, nil, 21, at("L2", 600), false, ""},
-		{"before a failover that lost something", []stream.Lineage{one, next(340, 22)}, nil, 15, at("L1", 400), false, ""},
-		{"long after a failover that lost something", []stream.Lineage{one, next(340, 22)}, nil, 28, at("L2", 600), false, ""},
-		{"a cut shows that the failover came before", []stream.Lineage{one, next(340, 30)}, []targets.Cut{cut(24, "L2", 500)}, 28, at("L2", 600), false, ""},
-		{"a later cut on another branch", []stream.Lineage{one, next(340, 22)}, []targets.Cut{cut(24, "L2", 500)}, 15, at("L1", 400), false, ""},
-		{"a later cut after the failover", []stream.Lineage{one, next(400, 22)}, []targets.Cut{cut(24, "L2", 500)}, 15, at("L2", 500), true, ""},
-		{"before every base", []stream.Lineage{one}, nil, 0, targets.Position{}, false, "finished after the instant"},
-		{"still to come", []stream.Lineage{one}, nil, 48 * 60, targets.Position{}, false, "still to come"},
+		{"to the end of the archive", []stream.Timeline{one}, nil, 5, at("L1", 400), false, ""},
+		{"to the first later cut", []stream.Timeline{one}, []targets.Cut{cut(15, "L1", 380), cut(4, "L1", 210), cut(12, "L1", 350)}, 5, at("L1", 350), true, ""},
+		{"a cut within the allowance is not later", []stream.Timeline{one}, []targets.Cut{cut(5, "L1", 350)}, 5, at("L1", 400), false, ""},
+		{"later than everything archived", []stream.Timeline{one}, nil, 25, targets.Position{}, false, "archived up to 2026-11-23T12:20:00Z only"},
+		{"up to a hole", []stream.Timeline{holed}, nil, 5, at("L1", 300), false, ""},
+		{"behind a hole", []stream.Timeline{holed}, []targets.Cut{cut(19, "L1", 390)}, 15, targets.Position{}, false, "archived up to 2026-11-23T12:10:00Z only"},
+		{"after a failover that lost nothing", []stream.Timeline{one, next(400, 22)}, nil, 21, at("L2", 600), false, ""},
+		{"before a failover that lost something", []stream.Timeline{one, next(340, 22)}, nil, 15, at("L1", 400), false, ""},
+		{"long after a failover that lost something", []stream.Timeline{one, next(340, 22)}, nil, 28, at("L2", 600), false, ""},
+		{"a cut shows that the failover came before", []stream.Timeline{one, next(340, 30)}, []targets.Cut{cut(24, "L2", 500)}, 28, at("L2", 600), false, ""},
+		{"a later cut on another branch", []stream.Timeline{one, next(340, 22)}, []targets.Cut{cut(24, "L2", 500)}, 15, at("L1", 400), false, ""},
+		{"a later cut after the failover", []stream.Timeline{one, next(400, 22)}, []targets.Cut{cut(24, "L2", 500)}, 15, at("L2", 500), true, ""},
+		{"before every base", []stream.Timeline{one}, nil, 0, targets.Position{}, false, "finished after the instant"},
+		{"still to come", []stream.Timeline{one}, nil, 48 * 60, targets.Position{}, false, "still to come"},
 	} {
-		inv := restore.Inventory{Vault: "west", Cuts: x.cuts, Shards: []restore.ShardInventory{{Shard: id, Kind: targets.Postgres, Bases: []targets.Artifact{base}, Lineages: x.ls}}}
+		inv := restore.Inventory{Vault: "west", Cuts: x.cuts, Shards: []restore.ShardInventory{{Shard: id, Kind: targets.Postgres, Bases: []targets.Artifact{base}, Timelines: x.ls}}}
 		plan, err := restore.Build(restore.Goal{Group: "shop", At: minute(x.at), Vault: "west", Into: restore.Sandbox}, inv, later)
 		if x.refuse != "" {
 			if !fail.Is(err, fail.NotFound) || !strings.Contains(err.Error(), x.refuse) || !strings.Contains(err.Error(), "cut list") {
@@ -86,7 +86,7 @@ func TestInstant(t *testing.T) {
 
 // Whatever a vault holds: an end that is no later cut's is at the archive's end
 // and not known to be before the instant, and no branch with bytes of its own
-// is left for a lineage that began later.
+// is left for a timeline that began later.
 func TestInstantIsSound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sh := restore.ShardInventory{Shard: targets.ShardID{Target: "orders", Shard: "0"}, Kind: targets.Postgres}
@@ -95,8 +95,8 @@ func TestInstantIsSound(t *testing.T) {
 			return epoch.Add(time.Duration(rapid.IntRange(0, 10).Draw(t, label)) * time.Hour / 2)
 		}
 		began := map[string]time.Time{}
-		for i := range sh.Lineages {
-			l := &sh.Lineages[i]
+		for i := range sh.Timelines {
+			l := &sh.Timelines[i]
 			l.Began = instant("began")
 			began[l.ID] = l.Began
 			for k := range l.Chunks {
@@ -108,8 +108,8 @@ func TestInstantIsSound(t *testing.T) {
 			p := point(t, sh)
 			p.RestorePoint = "x"
 			c := targets.Cut{ID: fmt.Sprint(i), Group: "shop", QuiescedAt: instant("quiesced"), SealedAt: later, Shards: []targets.ShardPoint{{Shard: sh.Shard, Kind: sh.Kind, Position: p}}}
-			if b := began[p.Lineage]; c.QuiescedAt.Before(b) {
-				began[p.Lineage] = c.QuiescedAt
+			if b := began[p.Timeline]; c.QuiescedAt.Before(b) {
+				began[p.Timeline] = c.QuiescedAt
 			}
 			inv.Cuts = append(inv.Cuts, c)
 		}
@@ -124,8 +124,8 @@ func TestInstantIsSound(t *testing.T) {
 		checkHash(t, g, inv, plan)
 		s := plan.Steps[0]
 		checkLog(t, g, sh, s)
-		line := func(id string) stream.Lineage {
-			return sh.Lineages[slices.IndexFunc(sh.Lineages, func(l stream.Lineage) bool { return l.ID == id })]
+		line := func(id string) stream.Timeline {
+			return sh.Timelines[slices.IndexFunc(sh.Timelines, func(l stream.Timeline) bool { return l.ID == id })]
 		}
 		if s.Point.RestorePoint != "" {
 			if !slices.ContainsFunc(inv.Cuts, func(c targets.Cut) bool {
@@ -134,27 +134,27 @@ func TestInstantIsSound(t *testing.T) {
 				t.Fatalf("no cut later than %s ends at %+v", g.At, s.Point)
 			}
 		} else if !slices.ContainsFunc(s.Path, func(sp targets.Span) bool {
-			return slices.ContainsFunc(line(sp.Lineage).Chunks, func(c stream.Chunk) bool {
+			return slices.ContainsFunc(line(sp.Timeline).Chunks, func(c stream.Chunk) bool {
 				return c.From < sp.To && sp.From < c.To && !g.At.After(c.Closed.Add(restore.ClockAllowance))
 			})
 		}) {
 			t.Fatalf("nothing on the way was archived after %s: %+v", g.At, s)
 		}
 		for i, sp := range s.Path[:max(0, len(s.Path)-1)] {
-			if line(sp.Lineage).Tip() <= sp.To {
+			if line(sp.Timeline).Tip() <= sp.To {
 				continue
 			}
-			next := s.Path[i+1].Lineage
-			if !slices.ContainsFunc(sh.Lineages, func(l stream.Lineage) bool {
+			next := s.Path[i+1].Timeline
+			if !slices.ContainsFunc(sh.Timelines, func(l stream.Timeline) bool {
 				if began[l.ID].Add(restore.ClockAllowance).After(g.At) {
 					return false
 				}
-				for l.ID != next && l.Parent.Lineage != "" {
-					l = line(l.Parent.Lineage)
+				for l.ID != next && l.Parent.Timeline != "" {
+					l = line(l.Parent.Timeline)
 				}
 				return l.ID == next
 			}) {
-				t.Fatalf("%s was left at %d of %d for a lineage that began after %s: %+v", sp.Lineage, sp.To, line(sp.Lineage).Tip(), g.At, s)
+				t.Fatalf("%s was left at %d of %d for a timeline that began after %s: %+v", sp.Timeline, sp.To, line(sp.Timeline).Tip(), g.At, s)
 			}
 		}
 	})

@@ -62,7 +62,7 @@ type ShardInventory struct {
 	Shard     targets.ShardID
 	Kind      targets.Kind
 	Bases     []targets.Artifact
-	Lineages  []stream.Lineage
+	Timelines []stream.Timeline
 	Manifests []Manifest // object stores
 	// NoBase says why no base leads to the goal's cut, when that is known and
 	// the bases are not listed.
@@ -358,11 +358,11 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 		end, err := endFor(b)
 		if err == nil {
 			// The image is whole only from Until on, so the end must not lie before it.
-			_, err = stream.Path(sh.Lineages, b.Until, end)
+			_, err = stream.Path(sh.Timelines, b.Until, end)
 		}
 		var path []targets.Span
 		if err == nil {
-			path, err = stream.Path(sh.Lineages, b.From, end)
+			path, err = stream.Path(sh.Timelines, b.From, end)
 		}
 		if err != nil {
 			why = append(why, fmt.Errorf("base %s: %w", b.ID, err))
@@ -371,8 +371,8 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 		s := Step{Base: b, Point: end, Path: path, BaseBytes: b.Bytes}
 		for _, sp := range path {
 			s.StreamBytes += int64(sp.To - sp.From)
-			for _, l := range sh.Lineages {
-				if l.ID == sp.Lineage {
+			for _, l := range sh.Timelines {
+				if l.ID == sp.Timeline {
 					use, _ := stream.Cover(l.Chunks, sp.From, sp.To)
 					s.Chunks += len(use)
 				}
@@ -391,7 +391,7 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 // the stream say.
 func pointAt(at time.Time, sh ShardInventory) (targets.Position, error) {
 	if sh.Kind != targets.S3 {
-		if sh.At.Lineage == "" {
+		if sh.At.Timeline == "" {
 			why := sh.NotAt
 			if why == nil {
 				why = fmt.Errorf("the archived stream does not cover %s", at.UTC().Format(time.RFC3339))

@@ -29,17 +29,17 @@ var (
 	later = epoch.Add(24 * time.Hour)
 )
 
-func at(lineage string, offset uint64) targets.Position {
-	return targets.Position{Kind: targets.Postgres, Lineage: lineage, Offset: offset}
+func at(timeline string, offset uint64) targets.Position {
+	return targets.Position{Kind: targets.Postgres, Timeline: timeline, Offset: offset}
 }
 
-// history draws what a vault holds of one shard's log: a tree of lineages, of
+// history draws what a vault holds of one shard's log: a tree of timelines, of
 // which pieces are missing, overlap or are there twice, and bases anywhere.
 func history(t *rapid.T, sh *restore.ShardInventory) {
-	for i := range rapid.IntRange(0, 3).Draw(t, "lineages") {
-		l := stream.Lineage{ID: fmt.Sprintf("L%d", i), Kind: sh.Kind, Origin: rapid.IntRange(0, 9).Draw(t, "origin") > 0}
+	for i := range rapid.IntRange(0, 3).Draw(t, "timelines") {
+		l := stream.Timeline{ID: fmt.Sprintf("L%d", i), Kind: sh.Kind, Origin: rapid.IntRange(0, 9).Draw(t, "origin") > 0}
 		if i > 0 && rapid.IntRange(0, 3).Draw(t, "child") > 0 {
-			p := sh.Lineages[rapid.IntRange(0, i-1).Draw(t, "parent")]
+			p := sh.Timelines[rapid.IntRange(0, i-1).Draw(t, "parent")]
 			left := rapid.Uint64Range(p.Offset, p.Tip()).Draw(t, "left")
 			l.Parent = at(p.ID, left)
 			// A timeline is archived from the beginning of its segment; one
@@ -58,7 +58,7 @@ func history(t *rapid.T, sh *restore.ShardInventory) {
 			}
 			pos = to
 		}
-		sh.Lineages = append(sh.Lineages, l)
+		sh.Timelines = append(sh.Timelines, l)
 	}
 	for i := range rapid.IntRange(0, 4).Draw(t, "bases") {
 		from := rapid.Uint64Range(0, 90).Draw(t, "from")
@@ -75,10 +75,10 @@ func point(t *rapid.T, sh restore.ShardInventory) targets.Position {
 	if sh.Kind == targets.S3 {
 		return targets.Position{Kind: targets.S3, AsOf: epoch, Manifest: rapid.SampledFrom([]string{"", "aa", "bb", "cc"}).Draw(t, "manifest")}
 	}
-	if len(sh.Lineages) == 0 {
+	if len(sh.Timelines) == 0 {
 		return at("L0", rapid.Uint64Range(0, 90).Draw(t, "point"))
 	}
-	l := sh.Lineages[rapid.IntRange(0, len(sh.Lineages)-1).Draw(t, "on")]
+	l := sh.Timelines[rapid.IntRange(0, len(sh.Timelines)-1).Draw(t, "on")]
 	low := max(l.Offset, l.Parent.Offset)
 	return at(l.ID, rapid.Uint64Range(low, max(low, l.Tip())).Draw(t, "point"))
 }
@@ -144,12 +144,12 @@ func goal(t *rapid.T, inv restore.Inventory) restore.Goal {
 }
 
 // reaches is the promise, byte by byte: the vault holds everything between the
-// base and the point, on the way back through the lineages' parents.
+// base and the point, on the way back through the timelines' parents.
 func reaches(sh restore.ShardInventory, base, point targets.Position) bool {
-	if base.Lineage == point.Lineage && base.Offset == point.Offset {
+	if base.Timeline == point.Timeline && base.Offset == point.Offset {
 		return true
 	}
-	whole := func(l *stream.Lineage, from, to uint64) bool {
+	whole := func(l *stream.Timeline, from, to uint64) bool {
 		for b := from; b < to; b++ {
 			if l == nil || !slices.ContainsFunc(l.Chunks, func(c stream.Chunk) bool { return c.From <= b && b < c.To }) {
 				return false
@@ -158,16 +158,16 @@ func reaches(sh restore.ShardInventory, base, point targets.Position) bool {
 		return true
 	}
 	for p := point; ; {
-		var l *stream.Lineage
-		for i := range sh.Lineages {
-			if sh.Lineages[i].ID == p.Lineage {
-				l = &sh.Lineages[i]
+		var l *stream.Timeline
+		for i := range sh.Timelines {
+			if sh.Timelines[i].ID == p.Timeline {
+				l = &sh.Timelines[i]
 			}
 		}
-		if p.Lineage == base.Lineage {
+		if p.Timeline == base.Timeline {
 			return base.Offset <= p.Offset && whole(l, base.Offset, p.Offset)
 		}
-		if l == nil || !l.Origin || l.Parent.Lineage == "" || p.Offset < l.Offset || l.Offset > l.Parent.Offset || !whole(l, l.Offset, p.Offset) {
+		if l == nil || !l.Origin || l.Parent.Timeline == "" || p.Offset < l.Offset || l.Offset > l.Parent.Offset || !whole(l, l.Offset, p.Offset) {
 			return false
 		}
 		p = l.Parent
@@ -223,7 +223,7 @@ func expected(g restore.Goal, inv restore.Inventory) (want []targets.ShardID, po
 		_, dest := g.Destinations[id.String()]
 		switch {
 		case g.Into == restore.Instances && !dest, !ok,
-			sh.Kind == targets.S3 && p.Manifest == "", sh.Kind != targets.S3 && p.Lineage == "":
+			sh.Kind == targets.S3 && p.Manifest == "", sh.Kind != targets.S3 && p.Timeline == "":
 			impossible = append(impossible, id.String())
 		case sh.Kind != targets.S3 && !slices.ContainsFunc(sh.Bases, func(b targets.Artifact) bool { return usable(sh, b, p, g.At) }):
 			impossible = append(impossible, id.String())
@@ -244,14 +244,14 @@ func shuffled(inv restore.Inventory, seed uint64) restore.Inventory {
 	mix(len(inv.Shards), func(i, j int) { inv.Shards[i], inv.Shards[j] = inv.Shards[j], inv.Shards[i] })
 	for i := range inv.Shards {
 		sh := &inv.Shards[i]
-		sh.Bases, sh.Lineages, sh.Manifests = slices.Clone(sh.Bases), slices.Clone(sh.Lineages), slices.Clone(sh.Manifests)
+		sh.Bases, sh.Timelines, sh.Manifests = slices.Clone(sh.Bases), slices.Clone(sh.Timelines), slices.Clone(sh.Manifests)
 		mix(len(sh.Bases), func(i, j int) { sh.Bases[i], sh.Bases[j] = sh.Bases[j], sh.Bases[i] })
 		mix(len(sh.Manifests), func(i, j int) { sh.Manifests[i], sh.Manifests[j] = sh.Manifests[j], sh.Manifests[i] })
-		mix(len(sh.Lineages), func(i, j int) { sh.Lineages[i], sh.Lineages[j] = sh.Lineages[j], sh.Lineages[i] })
-		for k := range sh.Lineages {
-			cs := slices.Clone(sh.Lineages[k].Chunks)
+		mix(len(sh.Timelines), func(i, j int) { sh.Timelines[i], sh.Timelines[j] = sh.Timelines[j], sh.Timelines[i] })
+		for k := range sh.Timelines {
+			cs := slices.Clone(sh.Timelines[k].Chunks)
 			mix(len(cs), func(i, j int) { cs[i], cs[j] = cs[j], cs[i] })
-			sh.Lineages[k].Chunks = cs
+			sh.Timelines[k].Chunks = cs
 		}
 	}
 	return inv
@@ -329,7 +329,7 @@ func checkLog(t *rapid.T, g restore.Goal, sh restore.ShardInventory, s restore.S
 	if !usable(sh, s.Base, s.Point, g.At) {
 		t.Fatalf("base %+v does not lead to %+v", s.Base, s.Point)
 	}
-	if s.Base.Until.Lineage == s.Point.Lineage && s.Base.Until.Offset > s.Point.Offset {
+	if s.Base.Until.Timeline == s.Point.Timeline && s.Base.Until.Offset > s.Point.Offset {
 		t.Fatalf("base %s is whole only at %d, after the point %d", s.Base.ID, s.Base.Until.Offset, s.Point.Offset)
 	}
 	for _, b := range sh.Bases {
@@ -343,16 +343,16 @@ func checkLog(t *rapid.T, g restore.Goal, sh restore.ShardInventory, s restore.S
 	var bytes int64
 	end := s.Base.From
 	for _, sp := range s.Path {
-		if sp.Lineage != end.Lineage {
-			line := func(id string) stream.Lineage {
-				return sh.Lineages[slices.IndexFunc(sh.Lineages, func(l stream.Lineage) bool { return l.ID == id })]
+		if sp.Timeline != end.Timeline {
+			line := func(id string) stream.Timeline {
+				return sh.Timelines[slices.IndexFunc(sh.Timelines, func(l stream.Timeline) bool { return l.ID == id })]
 			}
-			p := line(sp.Lineage).Parent
-			for p.Lineage != end.Lineage && p.Offset == line(p.Lineage).Offset {
-				p = line(p.Lineage).Parent // one that was left where it began
+			p := line(sp.Timeline).Parent
+			for p.Timeline != end.Timeline && p.Offset == line(p.Timeline).Offset {
+				p = line(p.Timeline).Parent // one that was left where it began
 			}
-			// A child lineage begins where, or a little before, it left its parent.
-			if p.Lineage != end.Lineage || end.Offset != p.Offset || sp.From > p.Offset {
+			// A child timeline begins where, or a little before, it left its parent.
+			if p.Timeline != end.Timeline || end.Offset != p.Offset || sp.From > p.Offset {
 				t.Fatalf("path %v does not follow the parents", s.Path)
 			}
 		} else if sp.From != end.Offset {
@@ -362,7 +362,7 @@ func checkLog(t *rapid.T, g restore.Goal, sh restore.ShardInventory, s restore.S
 			t.Fatalf("path %v has an empty span", s.Path)
 		}
 		bytes += int64(sp.To - sp.From)
-		end = at(sp.Lineage, sp.To)
+		end = at(sp.Timeline, sp.To)
 	}
 	if end.Offset != s.Point.Offset || s.StreamBytes != bytes || s.BaseBytes != s.Base.Bytes {
 		t.Fatalf("path %v ends at %+v with %d bytes: %+v", s.Path, end, bytes, s)
@@ -416,27 +416,27 @@ func example() restore.Inventory {
 	orders := targets.ShardID{Target: "orders", Shard: "0"}
 	carts := targets.ShardID{Target: "carts", Shard: "0"}
 	media := targets.ShardID{Target: "media", Shard: "main"}
-	line := func(tli uint32) string { return targets.PostgresLineage("7", tli) }
+	line := func(tli uint32) string { return targets.PostgresTimeline("7", tli) }
 	rd := func(off uint64) targets.Position {
-		return targets.Position{Kind: targets.Redis, Lineage: "f00d", Offset: off}
+		return targets.Position{Kind: targets.Redis, Timeline: "f00d", Offset: off}
 	}
 	cut := targets.Cut{ID: "20261123T120000.000Z-0001", Group: "shop", Mode: targets.Gate, QuiescedAt: epoch, ReleasedAt: epoch.Add(3 * time.Millisecond),
 		Attempts: 1, SealedAt: epoch.Add(time.Second), SealedIn: []string{"east", "west"}, Tool: "drctl test", Shards: []targets.ShardPoint{
 			{Shard: carts, Kind: targets.Redis, Region: "east", Position: rd(900)},
 			{Shard: media, Kind: targets.S3, Region: "east", Objects: 12, Bytes: 34567,
 				Position: targets.Position{Kind: targets.S3, AsOf: epoch, Manifest: strings.Repeat("ab", 32)}},
-			{Shard: orders, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Lineage: line(2),
+			{Shard: orders, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Timeline: line(2),
 				Offset: 0x3000100, RestorePoint: "drctl:20261123T120000.000Z-0001"}},
 		}}
 	return restore.Inventory{Vault: "west", Cuts: []targets.Cut{cut}, Shards: []restore.ShardInventory{
-		{Shard: orders, Kind: targets.Postgres, Lineages: []stream.Lineage{
+		{Shard: orders, Kind: targets.Postgres, Timelines: []stream.Timeline{
 			{ID: line(1), Kind: targets.Postgres, Offset: 0x1000000, Origin: true, Chunks: []stream.Chunk{{From: 0x1000000, To: 0x2000800}}},
 			{ID: line(2), Kind: targets.Postgres, Offset: 0x2000000, Origin: true, Parent: at(line(1), 0x2000400), Chunks: []stream.Chunk{{From: 0x2000000, To: 0x4000000}}},
 		}, Bases: []targets.Artifact{
 			{ID: "old", Shard: orders, Kind: targets.Postgres, Region: "east", From: at(line(1), 0x1000028), Until: at(line(1), 0x1000200), Started: epoch.Add(-3 * time.Hour), Finished: epoch.Add(-2 * time.Hour), Bytes: 1 << 20, Method: "files"},
 			{ID: "after the failover", Shard: orders, Kind: targets.Postgres, Region: "east", From: at(line(1), 0x2000500), Until: at(line(1), 0x2000600), Started: epoch.Add(-time.Hour), Finished: epoch.Add(-time.Hour), Bytes: 1 << 20, Method: "files"},
 		}},
-		{Shard: carts, Kind: targets.Redis, Lineages: []stream.Lineage{{ID: "f00d", Kind: targets.Redis, Offset: 100, Origin: true, Chunks: []stream.Chunk{{From: 100, To: 500}, {From: 500, To: 1000}}}},
+		{Shard: carts, Kind: targets.Redis, Timelines: []stream.Timeline{{ID: "f00d", Kind: targets.Redis, Offset: 100, Origin: true, Chunks: []stream.Chunk{{From: 100, To: 500}, {From: 500, To: 1000}}}},
 			Bases: []targets.Artifact{{ID: "rdb", Shard: carts, Kind: targets.Redis, Region: "east", From: rd(100), Until: rd(100), Started: epoch.Add(-time.Hour), Finished: epoch.Add(-time.Hour), Bytes: 4096, Method: "resync"}}},
 		{Shard: media, Kind: targets.S3},
 	}}
@@ -496,7 +496,7 @@ func TestGoldenPlan(t *testing.T) {
 func TestWhyThereIsNoPlan(t *testing.T) {
 	g := restore.Goal{Group: "shop", Cut: restore.Latest, Vault: "west", Into: restore.Sandbox}
 	inv := example()
-	inv.Shards[0].Lineages[1].Chunks = []stream.Chunk{{From: 0x2000000, To: 0x2ffff00}}
+	inv.Shards[0].Timelines[1].Chunks = []stream.Chunk{{From: 0x2000000, To: 0x2ffff00}}
 	inv.Shards[1].Bases = nil
 	_, err := restore.Build(g, inv, later)
 	if !fail.Is(err, fail.NotFound) {

@@ -43,7 +43,7 @@ var (
 	numberRE      = regexp.MustCompile(`^[0-9]{1,18}$`)
 	settingRE     = regexp.MustCompile(`^[a-z][a-z0-9_.-]{0,62}$`) // rename-command.restore-asking, max_connections
 	methodRE      = regexp.MustCompile(`^[a-z]{1,32}$`)
-	pgLineageRE   = regexp.MustCompile(`^[0-9]{1,20}-[0-9A-F]{8}$`)
+	pgTimelineRE  = regexp.MustCompile(`^[0-9]{1,20}-[0-9A-F]{8}$`)
 	replicationRE = regexp.MustCompile(`^[0-9a-f]{40}$`)
 	pointRE       = regexp.MustCompile(`^drctl:[0-9A-Za-z._-]{1,56}$`)
 )
@@ -115,16 +115,16 @@ func (k Kind) Check() error {
 	return nil
 }
 
-// CheckLineage reports a lineage that no server of the kind can have.
-func (k Kind) CheckLineage(lineage string) error {
+// CheckTimeline reports a timeline that no server of the kind can have.
+func (k Kind) CheckTimeline(timeline string) error {
 	switch k {
 	case Postgres:
-		return checkForm("lineage", lineage, pgLineageRE)
+		return checkForm("timeline", timeline, pgTimelineRE)
 	case Redis:
-		return checkForm("lineage", lineage, replicationRE)
+		return checkForm("timeline", timeline, replicationRE)
 	case S3:
-		if lineage != "" {
-			return fmt.Errorf("an object store has no lineage, not %.80q", lineage)
+		if timeline != "" {
+			return fmt.Errorf("an object store has no timeline, not %.80q", timeline)
 		}
 		return nil
 	}
@@ -140,7 +140,7 @@ func checkOffset(n uint64) error {
 
 // Check reports what is wrong with a position.
 func (p Position) Check() error {
-	err := cmp.Or(p.Kind.CheckLineage(p.Lineage), checkOffset(p.Offset))
+	err := cmp.Or(p.Kind.CheckTimeline(p.Timeline), checkOffset(p.Offset))
 	if err == nil && p.RestorePoint != "" {
 		err = checkForm("restore point", p.RestorePoint, pointRE)
 	}
@@ -152,7 +152,7 @@ func (p Position) Check() error {
 
 // Check reports what is wrong with a span of a log of the kind.
 func (s Span) Check(k Kind) error {
-	err := cmp.Or(k.CheckLineage(s.Lineage), checkOffset(s.To))
+	err := cmp.Or(k.CheckTimeline(s.Timeline), checkOffset(s.To))
 	if err == nil && s.From > s.To {
 		err = fmt.Errorf("the range [%d,%d) runs backwards", s.From, s.To)
 	}
@@ -225,7 +225,7 @@ func (a Artifact) checkRange() error {
 			return err
 		}
 	}
-	if a.From.Lineage == a.Until.Lineage && a.From.Offset > a.Until.Offset {
+	if a.From.Timeline == a.Until.Timeline && a.From.Offset > a.Until.Offset {
 		return fmt.Errorf("the base is consistent at %d, before it begins at %d", a.Until.Offset, a.From.Offset)
 	}
 	return nil

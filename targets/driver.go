@@ -108,18 +108,18 @@ type Follower interface {
 type Archive interface {
 	// Tail is the newest archived position; ok is false when nothing is.
 	Tail() (at Position, ok bool)
-	// Begin opens a lineage at an offset. Beginning a lineage that exists, at
+	// Begin opens a timeline at an offset. Beginning a timeline that exists, at
 	// or before its tail, resumes it. Parent is the position where it left
-	// another lineage; zero when it left none. History is a file to keep with
+	// another timeline; zero when it left none. History is a file to keep with
 	// it (PostgreSQL: the timeline history file), or nil.
-	Begin(ctx context.Context, lineage string, offset uint64, parent Position, history []byte) error
+	Begin(ctx context.Context, timeline string, offset uint64, parent Position, history []byte) error
 	// Write appends bytes that begin at offset. Bytes that the archive has
 	// already are dropped; a hole is an error of code corrupt. It blocks while
 	// too many bytes wait for the vaults: this is the back pressure. The
 	// archive copies p.
 	Write(ctx context.Context, offset uint64, p []byte) error
-	// Durable is the offset up to which the lineage is safe in as many vaults
-	// as the policy asks for, with all that came before it in older lineages; 0
+	// Durable is the offset up to which the timeline is safe in as many vaults
+	// as the policy asks for, with all that came before it in older timelines; 0
 	// while that is not so.
 	Durable() uint64
 	// Advanced is signalled (capacity 1) whenever Durable may have grown.
@@ -183,7 +183,7 @@ type SnapshotStats struct {
 type BaseRequest struct {
 	ID   string
 	Full bool // read every byte again instead of trusting size and time
-	// Follow reports that the stream is archived in Lineage up to Tail; a base
+	// Follow reports that the stream is archived in Timeline up to Tail; a base
 	// needs a stream that reaches it.
 	Progress Progress
 }
@@ -203,7 +203,7 @@ func (p Progress) Report(phase string, done, total int64) {
 type RestoreRequest struct {
 	Base  Artifact
 	Point Position
-	// Path is the chain of lineages from the base to the point, oldest first.
+	// Path is the chain of timelines from the base to the point, oldest first.
 	Path []Span
 	// Until, for an instant instead of a position; zero when Point is exact.
 	// PostgreSQL stops before the first commit later than it. When Point names a
@@ -218,11 +218,11 @@ type RestoreRequest struct {
 	Progress Progress
 }
 
-// Span is a part [From, To) of one lineage.
+// Span is a part [From, To) of one timeline.
 type Span struct {
-	Lineage string `json:"lineage"`
-	From    uint64 `json:"from"`
-	To      uint64 `json:"to"`
+	Timeline string `json:"lineage"`
+	From     uint64 `json:"from"`
+	To       uint64 `json:"to"`
 }
 
 // Outcome is what a restore did.
@@ -313,11 +313,11 @@ type Source interface {
 	OpenStream(ctx context.Context, a Artifact) (io.ReadCloser, error)
 	// File reads a file saved by SaveFile and checks it against the artifact.
 	File(ctx context.Context, a Artifact, name string) ([]byte, error)
-	// Log reads bytes of a lineage, every byte checked, prefetching in
+	// Log reads bytes of a timeline, every byte checked, prefetching in
 	// parallel. A missing chunk is an error of code not-found that names the range.
 	Log(ctx context.Context, span Span) (io.ReadCloser, error)
-	// History returns the file kept with the lineage, or nil.
-	History(ctx context.Context, lineage string) ([]byte, error)
+	// History returns the file kept with the timeline, or nil.
+	History(ctx context.Context, timeline string) ([]byte, error)
 	ObjectSource
 }
 

@@ -149,10 +149,10 @@ func (i Instance) String() string {
 // Position is where a shard's own log stands. Kind says which fields count.
 type Position struct {
 	Kind Kind `json:"kind"`
-	// Lineage names one unbroken run of offsets: "<system id>-<timeline as 8
+	// Timeline names one unbroken run of offsets: "<system id>-<timeline as 8
 	// hex digits>" (PostgreSQL) or the replication id (Redis); empty for S3.
-	Lineage string `json:"lineage,omitempty"`
-	// Offset is the number of bytes of the lineage before the position: an LSN
+	Timeline string `json:"lineage,omitempty"`
+	// Offset is the number of bytes of the timeline before the position: an LSN
 	// (PostgreSQL) or a replication offset (Redis). Everything in [0, Offset)
 	// is before the position, nothing after it is.
 	Offset uint64 `json:"offset,omitempty"`
@@ -184,20 +184,20 @@ func ParseLSN(s string) (uint64, error) {
 	return hi<<32 | lo, nil
 }
 
-// PostgresLineage names a timeline of a cluster.
-func PostgresLineage(systemID string, timeline uint32) string {
-	return fmt.Sprintf("%s-%08X", systemID, timeline)
+// PostgresTimeline names a timeline of a cluster.
+func PostgresTimeline(systemID string, tli uint32) string {
+	return fmt.Sprintf("%s-%08X", systemID, tli)
 }
 
-// ParsePostgresLineage is the inverse of PostgresLineage.
-func ParsePostgresLineage(lineage string) (systemID string, timeline uint32, err error) {
-	sys, tl, ok := strings.Cut(lineage, "-")
+// ParsePostgresTimeline is the inverse of PostgresTimeline.
+func ParsePostgresTimeline(timeline string) (systemID string, tli uint32, err error) {
+	sys, tl, ok := strings.Cut(timeline, "-")
 	if !ok || sys == "" || len(tl) != 8 {
-		return "", 0, fmt.Errorf("%q is not a PostgreSQL lineage", lineage)
+		return "", 0, fmt.Errorf("%q is not a PostgreSQL timeline", timeline)
 	}
 	n, err := strconv.ParseUint(tl, 16, 32)
 	if err != nil {
-		return "", 0, fmt.Errorf("%q is not a PostgreSQL lineage", lineage)
+		return "", 0, fmt.Errorf("%q is not a PostgreSQL timeline", timeline)
 	}
 	return sys, uint32(n), nil
 }
@@ -311,7 +311,7 @@ type Status struct {
 	Role      Role     `json:"role"`
 	Version   string   `json:"version"`
 	Position  Position `json:"position"`
-	// Parent is where the server left the lineage of the master that it was
+	// Parent is where the server left the timeline of the master that it was
 	// promoted from (Redis); zero when it left none, and for other stores.
 	Parent    Position      `json:"parent,omitzero"`
 	Bytes     int64         `json:"bytes"`      // size of the data

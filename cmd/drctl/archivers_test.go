@@ -186,14 +186,14 @@ func TestStatusNamesAHole(t *testing.T) {
 		set.Vaults = append(set.Vaults, v)
 	}
 	shard := targets.ShardID{Target: "orders", Shard: "0"}
-	const lineage = "7000000000000000001-00000001"
+	const timeline = "7000000000000000001-00000001"
 	base := func(n string, at uint64) {
 		t.Helper()
 		saved, err := set.Shard(shard).ForBase(n).SaveStream(t.Context(), "base.tar", strings.NewReader(n), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		from := targets.Position{Kind: targets.Postgres, Lineage: lineage, Offset: at}
+		from := targets.Position{Kind: targets.Postgres, Timeline: timeline, Offset: at}
 		if _, err := set.SaveBase(t.Context(), targets.Artifact{ID: n, Shard: shard, Kind: targets.Postgres, Region: "east", From: from, Until: from,
 			Started: time.Now().UTC(), Finished: time.Now().UTC(), Snapshot: saved.Snapshot, Path: saved.Path, Method: "wire"}); err != nil {
 			t.Fatal(err)
@@ -204,7 +204,7 @@ func TestStatusNamesAHole(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, part := range []struct{ from, to uint64 }{{0, 1000}, {3000, 5000}} {
-		if err := arch.Begin(t.Context(), lineage, part.from, targets.Position{}, nil); err != nil {
+		if err := arch.Begin(t.Context(), timeline, part.from, targets.Position{}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if err := arch.Write(t.Context(), part.from, make([]byte, part.to-part.from)); err != nil {

@@ -264,9 +264,9 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 func describe(p targets.Position) string {
 	switch p.Kind {
 	case targets.Postgres:
-		return p.Lineage + " " + targets.FormatLSN(p.Offset)
+		return p.Timeline + " " + targets.FormatLSN(p.Offset)
 	case targets.Redis:
-		return fmt.Sprintf("%.8s… %d", p.Lineage, p.Offset)
+		return fmt.Sprintf("%.8s… %d", p.Timeline, p.Offset)
 	default:
 		return p.AsOf.Format(time.RFC3339Nano)
 	}

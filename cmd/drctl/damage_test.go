@@ -134,7 +134,7 @@ func chunksOf(t *testing.T, ctx context.Context, v *vault.Vault, s restore.Step)
 	}
 	for _, span := range s.Path {
 		for _, l := range ls {
-			if l.ID == span.Lineage {
+			if l.ID == span.Timeline {
 				use, gaps := stream.Cover(l.Chunks, max(span.From, s.Base.From.Offset), s.Point.Offset)
 				if len(gaps) > 0 {
 					t.Fatalf("%s: gaps %v", s.Shard, gaps)

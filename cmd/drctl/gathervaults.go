@@ -29,7 +29,7 @@ type vaultFacts struct {
 	abandoned []activities.AbandonedCut
 	retention activities.RetainOut // the last one that did anything, or broke off
 	bases     map[targets.ShardID][]targets.Artifact
-	lineages  map[targets.ShardID][]stream.Lineage
+	timelines map[targets.ShardID][]stream.Timeline
 	unread    []error // what could not be read of it
 	late      bool    // it did not answer in time
 }
@@ -83,11 +83,11 @@ func (s *session) readVault(ctx context.Context, g activities.Group, f *vaultFac
 			f.unread = append(f.unread, err)
 		}
 	}
-	f.bases, f.lineages = map[targets.ShardID][]targets.Artifact{}, map[targets.ShardID][]stream.Lineage{}
+	f.bases, f.timelines = map[targets.ShardID][]targets.Artifact{}, map[targets.ShardID][]stream.Timeline{}
 	for _, sh := range g.Shards {
 		if sh.Kind != targets.S3 {
 			f.bases[sh.Shard], _ = f.v.Bases(ctx, sh.Shard) // damage is the check's to report
-			f.lineages[sh.Shard], _ = stream.Outline(ctx, f.v, sh.Shard)
+			f.timelines[sh.Shard], _ = stream.Outline(ctx, f.v, sh.Shard)
 		}
 	}
 	if !f.policy {

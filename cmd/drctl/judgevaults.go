@@ -48,11 +48,11 @@ func (f facts) shard(sh activities.GroupShard) (out shardFacts) {
 		}
 	}
 	var bases []targets.Artifact
-	var held [][]stream.Lineage
+	var held [][]stream.Timeline
 	late := false
 	for _, v := range f.vaults {
 		bases = append(bases, v.bases[sh.Shard]...)
-		held = append(held, v.lineages[sh.Shard])
+		held = append(held, v.timelines[sh.Shard])
 		late = late || v.late || v.err != nil
 	}
 	for _, b := range bases {

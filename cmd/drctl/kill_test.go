@@ -202,7 +202,7 @@ func (w *world) noGap(t *testing.T) {
 			// The oldest base of this life of the store: a Redis that lost its
 			// memory begins a log of its own.
 			bases = slices.DeleteFunc(bases, func(b targets.Artifact) bool {
-				return b.From.Lineage != p.Position.Lineage || b.Until.Offset > p.Position.Offset
+				return b.From.Timeline != p.Position.Timeline || b.Until.Offset > p.Position.Offset
 			})
 			if len(bases) == 0 {
 				t.Errorf("no base of %s in %s leads to the newest cut", p.Shard, region)

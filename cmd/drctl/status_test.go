@@ -122,7 +122,7 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 	base := func(id string, age time.Duration) {
 		t.Helper()
 		at := now.Add(-age)
-		start := targets.Position{Kind: targets.Postgres, Lineage: "7000000000000000001-00000001"}
+		start := targets.Position{Kind: targets.Postgres, Timeline: "7000000000000000001-00000001"}
 		for _, v := range set.Vaults { // the record alone: whether its bytes are there is the check's to say
 			body, err := json.Marshal(targets.Artifact{ID: id, Shard: g.Shards[0].Shard, Kind: targets.Postgres, Region: "east", Method: "files",
 				From: start, Until: start, Snapshot: strings.Repeat("0", 64), Path: "/srv/data", Finished: at})

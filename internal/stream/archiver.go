@@ -42,7 +42,7 @@ type Options struct {
 
 // Progress is where an archiver stands.
 type Progress struct {
-	Lineage  string `json:"lineage"`
+	Timeline string `json:"lineage"`
 	Received uint64 `json:"received"` // offset up to which bytes came in
 	Durable  uint64 `json:"durable"`
 	// Chunks and Bytes count what this archiver wrote since it started.
@@ -100,29 +100,29 @@ type Archiver struct {
 	broken   chan struct{} // signalled when the log was interrupted
 	events   chan struct{} // wakes the goroutine that reports progress
 
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced whenever something moved
-	known   map[string]standing
-	bad     map[string]bool // keys of which a damaged copy was found
-	lineage string
-	kind    targets.Kind
-	begun   bool
-	epoch   int    // counts jumps: lineages and holes
-	tail    uint64 // offset after the last accepted byte
-	durable uint64
-	cur     *building
-	flying  []*parcel
-	members []*member
-	chunks  int64
-	bytes   int64
-	stored  int64
-	err     error
-	closed  bool
+	mu       sync.Mutex
+	changed  chan struct{} // closed and replaced whenever something moved
+	known    map[string]standing
+	bad      map[string]bool // keys of which a damaged copy was found
+	timeline string
+	kind     targets.Kind
+	begun    bool
+	epoch    int    // counts jumps: timelines and holes
+	tail     uint64 // offset after the last accepted byte
+	durable  uint64
+	cur      *building
+	flying   []*parcel
+	members  []*member
+	chunks   int64
+	bytes    int64
+	stored   int64
+	err      error
+	closed   bool
 }
 
 var _ targets.Archive = (*Archiver)(nil)
 
-// standing is what is remembered of a lineage; the tail is that of one that is
+// standing is what is remembered of a timeline; the tail is that of one that is
 // not current.
 type standing struct {
 	tail    uint64
@@ -154,11 +154,11 @@ func (a *Archiver) Tail() (targets.Position, bool) {
 	if !a.begun {
 		return targets.Position{}, false
 	}
-	return targets.Position{Kind: a.kind, Lineage: a.lineage, Offset: a.tail}, true
+	return targets.Position{Kind: a.kind, Timeline: a.timeline, Offset: a.tail}, true
 }
 
 // Durable is the offset up to which each of as many vaults as the policy asks
-// for holds the current lineage, everything before it included. It is 0 while
+// for holds the current timeline, everything before it included. It is 0 while
 // too many vaults still lack older parts.
 func (a *Archiver) Durable() uint64 {
 	a.mu.Lock()
@@ -173,14 +173,14 @@ func (a *Archiver) Advanced() <-chan struct{} { return a.advanced }
 // began that left no archived one: see NeedsBase.
 func (a *Archiver) Interrupted() <-chan struct{} { return a.broken }
 
-// Lineages describes what the vaults hold, without the chunks: Holes are those
+// Timelines describes what the vaults hold, without the chunks: Holes are those
 // whose bytes no vault has.
-func (a *Archiver) Lineages() []Lineage {
+func (a *Archiver) Timelines() []Timeline {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	out := make([]Lineage, 0, len(a.known))
+	out := make([]Timeline, 0, len(a.known))
 	for id, s := range a.known {
-		out = append(out, Lineage{ID: id, Kind: s.kind, Offset: s.offset, Parent: s.parent, Began: s.seen, Origin: s.origin,
+		out = append(out, Timeline{ID: id, Kind: s.kind, Offset: s.offset, Parent: s.parent, Began: s.seen, Origin: s.origin,
 			Holes: slices.Clone(s.holes), History: s.history})
 	}
 	return out
@@ -190,7 +190,7 @@ func (a *Archiver) Lineages() []Lineage {
 func (a *Archiver) Progress() Progress {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p := Progress{Lineage: a.lineage, Received: a.tail, Durable: a.durable, Chunks: a.chunks, Bytes: a.bytes, Stored: a.stored}
+	p := Progress{Timeline: a.timeline, Received: a.tail, Durable: a.durable, Chunks: a.chunks, Bytes: a.bytes, Stored: a.stored}
 	for _, m := range a.members {
 		v := VaultProgress{Region: m.v.Region(), Live: m.live, Behind: len(m.missing)}
 		if m.lastErr != nil {
@@ -255,23 +255,23 @@ func (a *Archiver) ended() error {
 	return fail.Newf(fail.Conflict, "stream: archive", a.opt.Shard.String(), "the archiver is closed")
 }
 
-// Begin opens a lineage at an offset, after everything written before is in
-// the vaults. Beginning the current lineage, or one that the vaults hold
+// Begin opens a timeline at an offset, after everything written before is in
+// the vaults. Beginning the current timeline, or one that the vaults hold
 // already, at or before its tail resumes it there. What is passed over is
 // recorded as a declared hole: from the tail to a later offset, and from the
-// tail of an archived parent to the place where a new lineage left it. A
-// lineage that the vaults hold with another history or parent is an error of
+// tail of an archived parent to the place where a new timeline left it. A
+// timeline that the vaults hold with another history or parent is an error of
 // code corrupt: two streams must not be mixed under one name.
-func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, parent targets.Position, history []byte) error {
-	if err := vault.ValidName(lineage); err != nil {
+func (a *Archiver) Begin(ctx context.Context, timeline string, offset uint64, parent targets.Position, history []byte) error {
+	if err := vault.ValidName(timeline); err != nil {
 		return err
 	}
 	a.mu.Lock()
-	if err := a.samePast(lineage, parent, history); err != nil {
+	if err := a.samePast(timeline, parent, history); err != nil {
 		a.mu.Unlock()
 		return err
 	}
-	same := a.begun && a.lineage == lineage && a.known[lineage].origin
+	same := a.begun && a.timeline == timeline && a.known[timeline].origin
 	if same && offset <= a.tail {
 		err := a.err
 		a.mu.Unlock()
@@ -283,24 +283,24 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 	}
 	a.mu.Lock()
 	if a.begun {
-		s := a.known[a.lineage]
+		s := a.known[a.timeline]
 		s.tail = a.tail
-		a.known[a.lineage] = s
+		a.known[a.timeline] = s
 	}
-	old, known := a.known[lineage]
-	up, hasUp := a.known[parent.Lineage]
+	old, known := a.known[timeline]
+	up, hasUp := a.known[parent.Timeline]
 	a.mu.Unlock()
 	kind := parent.Kind
 	if kind == "" {
 		kind = a.opt.Kind
 	}
 	holed := false
-	anew := !known && !hasUp && len(a.Lineages()) > 0
+	anew := !known && !hasUp && len(a.Timelines()) > 0
 	if !old.origin {
 		// The hole before the origin: once the origin is there, nobody looks
 		// for the rest of the parent any more.
 		if hasUp && up.tail < parent.Offset {
-			gaps, err := a.putHoles(ctx, parent.Lineage, up.beyond, up.tail, parent.Offset)
+			gaps, err := a.putHoles(ctx, parent.Timeline, up.beyond, up.tail, parent.Offset)
 			if err != nil {
 				return err
 			}
@@ -308,8 +308,8 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 			up.holes = append(up.holes, gaps...)
 			up.tail = parent.Offset
 		}
-		o := origin{Lineage: lineage, Kind: kind, Offset: offset, Parent: parent, History: history, Began: a.opt.Clock().UTC()}
-		if err := a.putRecord(ctx, vault.OriginKey(a.opt.Shard, lineage), o); err != nil {
+		o := origin{Timeline: timeline, Kind: kind, Offset: offset, Parent: parent, History: history, Began: a.opt.Clock().UTC()}
+		if err := a.putRecord(ctx, vault.OriginKey(a.opt.Shard, timeline), o); err != nil {
 			return err
 		}
 		old.offset, old.parent, old.history = offset, parent, history
@@ -318,7 +318,7 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 	if known {
 		at = max(offset, old.tail)
 		if offset > old.tail {
-			gaps, err := a.putHoles(ctx, lineage, old.beyond, old.tail, offset)
+			gaps, err := a.putHoles(ctx, timeline, old.beyond, old.tail, offset)
 			if err != nil {
 				return err
 			}
@@ -332,13 +332,13 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 		kind = old.kind
 	}
 	if hasUp {
-		a.known[parent.Lineage] = up
+		a.known[parent.Timeline] = up
 	}
 	old.tail, old.origin, old.kind, old.seen = at, true, kind, a.opt.Clock()
-	a.known[lineage] = old
-	sameLineage := a.begun && a.lineage == lineage
-	a.lineage, a.kind, a.tail, a.begun = lineage, kind, at, true
-	if !sameLineage {
+	a.known[timeline] = old
+	sameTimeline := a.begun && a.timeline == timeline
+	a.timeline, a.kind, a.tail, a.begun = timeline, kind, at, true
+	if !sameTimeline {
 		a.durable = 0
 	}
 	a.epoch++
@@ -349,29 +349,29 @@ func (a *Archiver) Begin(ctx context.Context, lineage string, offset uint64, par
 	if holed || anew {
 		a.interrupt()
 	}
-	a.log.Info("lineage begun", "lineage", lineage, "offset", at, "parent", parent.Lineage, "hole", holed)
+	a.log.Info("timeline begun", "timeline", timeline, "offset", at, "parent", parent.Timeline, "hole", holed)
 	return nil
 }
 
-// samePast refuses a lineage that the vaults hold with another past.
+// samePast refuses a timeline that the vaults hold with another past.
 // Callers hold mu.
-func (a *Archiver) samePast(lineage string, parent targets.Position, history []byte) error {
-	old := a.known[lineage]
+func (a *Archiver) samePast(timeline string, parent targets.Position, history []byte) error {
+	old := a.known[timeline]
 	if !old.origin {
 		return nil
 	}
 	what := ""
 	switch was := old.parent; {
-	case parent.Lineage != "" && was.Lineage != "" && (parent.Lineage != was.Lineage || parent.Offset != was.Offset):
-		what = fmt.Sprintf("it left %s at %d, the archived one left %s at %d", parent.Lineage, parent.Offset, was.Lineage, was.Offset)
+	case parent.Timeline != "" && was.Timeline != "" && (parent.Timeline != was.Timeline || parent.Offset != was.Offset):
+		what = fmt.Sprintf("it left %s at %d, the archived one left %s at %d", parent.Timeline, parent.Offset, was.Timeline, was.Offset)
 	case len(history) > 0 && len(old.history) > 0 && !bytes.Equal(history, old.history):
 		what = "its history is not the archived one"
 	default:
 		return nil
 	}
-	return fail.New(fail.Corrupt, "stream: begin", a.opt.Shard.String()+" lineage "+lineage,
+	return fail.New(fail.Corrupt, "stream: begin", a.opt.Shard.String()+" timeline "+timeline,
 		"two servers went their own ways under one name (two standbys promoted, each by itself?): follow the one that was archived, or archive the other into vaults of its own",
-		errorf("the server's lineage %s is not the archived one of this name: %s", lineage, what))
+		errorf("the server's timeline %s is not the archived one of this name: %s", timeline, what))
 }
 
 // Write appends bytes that begin at offset; see targets.Archive.
@@ -391,8 +391,8 @@ func (a *Archiver) Write(ctx context.Context, offset uint64, p []byte) error {
 		case offset > a.tail:
 			tail := a.tail
 			a.mu.Unlock()
-			return fail.New(fail.Corrupt, "stream: write", a.opt.Shard.String(), "begin the lineage again at the later offset to declare the hole",
-				errorf("lineage %s bytes [%d,%d) were never received", a.lineage, tail, offset))
+			return fail.New(fail.Corrupt, "stream: write", a.opt.Shard.String(), "begin the timeline again at the later offset to declare the hole",
+				errorf("timeline %s bytes [%d,%d) were never received", a.timeline, tail, offset))
 		}
 		if skip := a.tail - offset; skip >= uint64(len(p)) {
 			a.mu.Unlock()
@@ -487,11 +487,11 @@ func (a *Archiver) rotate() bool {
 	if m := c.marks[len(c.marks)-1]; m.offset != to {
 		c.marks = append(c.marks, mark{at: c.last, offset: to})
 	}
-	h := header{shard: a.opt.Shard, lineage: a.lineage, from: c.from, to: to,
+	h := header{shard: a.opt.Shard, timeline: a.timeline, from: c.from, to: to,
 		opened: c.opened, closed: closed, marks: c.marks}
 	a.cur = nil
 	a.send(&parcel{
-		item:    item{key: vault.ChunkKey(a.opt.Shard, a.lineage, c.from, to, closed), epoch: a.epoch, from: c.from, to: to},
+		item:    item{key: vault.ChunkKey(a.opt.Shard, a.timeline, c.from, to, closed), epoch: a.epoch, from: c.from, to: to},
 		meta:    h.meta(),
 		content: c.buf,
 	})

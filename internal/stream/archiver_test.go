@@ -59,7 +59,7 @@ func TestArchiveAndResume(t *testing.T) {
 		mustEqual(t, v, "L", 333, 4444)
 	}
 	b := start(t, Options{Set: set, ChunkSize: 1000})
-	if at, ok := b.Tail(); !ok || at != (targets.Position{Kind: targets.Redis, Lineage: "L", Offset: 5150}) {
+	if at, ok := b.Tail(); !ok || at != (targets.Position{Kind: targets.Redis, Timeline: "L", Offset: 5150}) {
 		t.Fatalf("tail %+v", at)
 	}
 	if b.Durable() != 5150 {
@@ -69,7 +69,7 @@ func TestArchiveAndResume(t *testing.T) {
 	must(t, b.Write(ctx, 5000, streamBytes("L", 5000, 6000)))
 	must(t, b.Begin(ctx, "M", 6000, pos("L", 6000), nil))
 	if d := b.Durable(); d != 6000 {
-		t.Fatalf("durable of the new lineage %d", d)
+		t.Fatalf("durable of the new timeline %d", d)
 	}
 	must(t, b.Write(ctx, 6000, streamBytes("M", 6000, 6500)))
 	must(t, b.Close(ctx))
@@ -89,7 +89,7 @@ func TestArchiveAndResume(t *testing.T) {
 		}
 	}
 	c := start(t, Options{Set: set})
-	if at, _ := c.Tail(); at.Lineage != "M" || at.Offset != 6500 {
+	if at, _ := c.Tail(); at.Timeline != "M" || at.Offset != 6500 {
 		t.Fatalf("tail %+v", at)
 	}
 }
@@ -226,7 +226,7 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 		return set.Vaults[0], dirs[0]
 	}
 	read := func(v *vault.Vault) error {
-		r, err := NewReader(v, shard).Log(ctx, targets.Span{Lineage: "L", To: 10000})
+		r, err := NewReader(v, shard).Log(ctx, targets.Span{Timeline: "L", To: 10000})
 		if err != nil {
 			return err
 		}
@@ -282,7 +282,7 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 		rel, err := filepath.Rel(dir, file)
 		must(t, err)
 		key := filepath.ToSlash(rel)
-		h := header{shard: shard, lineage: "L", from: 4000, to: 5000, opened: time.Now(), closed: time.Now()}
+		h := header{shard: shard, timeline: "L", from: 4000, to: 5000, opened: time.Now(), closed: time.Now()}
 		for _, n := range []int{999, 1001} {
 			sealed, err := v.Seal(key, h.meta(), make([]byte, n))
 			must(t, err)
@@ -291,17 +291,17 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 				t.Fatalf("%d bytes: %v", n, err)
 			}
 		}
-		h.lineage = "M"
+		h.timeline = "M"
 		sealed, err := v.Seal(key, h.meta(), make([]byte, 1000))
 		must(t, err)
 		overwrite(t, file, sealed)
 		if err := read(v); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), filepath.Base(file)) {
-			t.Fatalf("another lineage: %v", err)
+			t.Fatalf("another timeline: %v", err)
 		}
 	})
 	t.Run("read around by an overlap", func(t *testing.T) {
 		v, dir := build(t)
-		h := header{shard: shard, lineage: "L", from: 3900, to: 5100, opened: time.Now(), closed: time.Now()}
+		h := header{shard: shard, timeline: "L", from: 3900, to: 5100, opened: time.Now(), closed: time.Now()}
 		must(t, v.PutSealed(ctx, vault.ChunkKey(shard, "L", 3900, 5100, time.Now()), h.meta(), streamBytes("L", 3900, 5100)))
 		b, err := os.ReadFile(chunkFile(t, dir, 4000))
 		must(t, err)
@@ -379,13 +379,13 @@ func TestAVaultThatIsAwayStopsNothingElse(t *testing.T) {
 	must(t, a.Write(ctx, 0, streamBytes("L", 0, 500)))
 	waitFor(t, "both vaults", func() bool { return a.Durable() == 500 })
 	fs[1].down(true)
-	write := func(a *Archiver, lineage string, from, to uint64) {
+	write := func(a *Archiver, timeline string, from, to uint64) {
 		t.Helper()
 		for at := from; at < to; at += 100 {
-			must(t, a.Write(ctx, at, streamBytes(lineage, at, at+100)))
+			must(t, a.Write(ctx, at, streamBytes(timeline, at, at+100)))
 		}
 		must(t, a.Flush(ctx))
-		mustEqual(t, set.Vaults[0], lineage, from, to)
+		mustEqual(t, set.Vaults[0], timeline, from, to)
 	}
 	write(a, "L", 500, 1000)
 	failing := func() bool {
@@ -431,7 +431,7 @@ func TestAVaultThatIsAwayStopsNothingElse(t *testing.T) {
 	}
 }
 
-// What a vault holds of a lineage is not durable while it lacks the end of the
+// What a vault holds of a timeline is not durable while it lacks the end of the
 // one before: the server forgets by position.
 func TestNothingIsDurableWithoutWhatCameBefore(t *testing.T) {
 	set, dirs := testSet(t, 2, 2)
@@ -596,7 +596,7 @@ func TestALostChunkThatTheServerDropped(t *testing.T) {
 	default:
 		t.Fatal("it says nothing of the hole")
 	}
-	if brk, ok := NeedsBase(b.Lineages(), []targets.Artifact{{From: pos("L", 50)}}); !ok || brk.Gap != (Gap{300, 400}) {
+	if brk, ok := NeedsBase(b.Timelines(), []targets.Artifact{{From: pos("L", 50)}}); !ok || brk.Gap != (Gap{300, 400}) {
 		t.Fatalf("%v %v", brk, ok)
 	}
 	must(t, b.Write(ctx, 900, streamBytes("L", 900, 1200)))
@@ -610,16 +610,16 @@ func TestALostChunkThatTheServerDropped(t *testing.T) {
 	waitFor(t, "catching up", func() bool { return c.Progress().Vaults[1].Live && c.Durable() == 1200 })
 }
 
-// Of an older lineage the server has nothing: its lost bytes are given up, and
+// Of an older timeline the server has nothing: its lost bytes are given up, and
 // a base is asked for.
-func TestALostChunkOfAnOlderLineage(t *testing.T) {
+func TestALostChunkOfAnOlderTimeline(t *testing.T) {
 	set, _ := damagedOnce(t, 2, func(a *Archiver) {
 		must(t, a.Begin(ctx, "M", 1000, pos("L", 1000), nil))
 		must(t, a.Write(ctx, 1000, streamBytes("M", 1000, 1500)))
 	})
 	a := start(t, Options{Set: set, ChunkSize: 100})
 	waitFor(t, "catching up", func() bool { return a.Progress().Vaults[1].Live && a.Durable() == 1500 })
-	if brk, ok := NeedsBase(a.Lineages(), []targets.Artifact{{From: pos("L", 50)}}); !ok || brk.Lineage != "L" || brk.Gap != (Gap{300, 400}) {
+	if brk, ok := NeedsBase(a.Timelines(), []targets.Artifact{{From: pos("L", 50)}}); !ok || brk.Timeline != "L" || brk.Gap != (Gap{300, 400}) {
 		t.Fatalf("%v %v", brk, ok)
 	}
 	select {

@@ -66,7 +66,7 @@ func (a *Archiver) catchUp(ctx context.Context, m *member) {
 }
 
 // nextBatch is what is copied next: the oldest, and nothing together with the
-// first chunk of a lineage that comes after it.
+// first chunk of a timeline that comes after it.
 func nextBatch(missing []item) []item {
 	n := min(copyAtOnce, len(missing))
 	if i := slices.IndexFunc(missing[:n], func(it item) bool { return it.first }); i >= 0 {
@@ -99,7 +99,7 @@ func (a *Archiver) rescan(ctx context.Context, m *member) error {
 		}
 	}
 	a.mu.Unlock()
-	held := make([][]Lineage, len(members))
+	held := make([][]Timeline, len(members))
 	for i, o := range members {
 		var err error
 		if held[i], err = outline(ctx, o.v, o.st, a.opt.Shard); err != nil {

@@ -26,41 +26,41 @@ func Check(ctx context.Context, v *vault.Vault, shard targets.ShardID, from, to 
 }
 
 // check is the pure part of Check.
-func check(ls []Lineage, region string, shard targets.ShardID, from, to targets.Position) []targets.Finding {
+func check(ls []Timeline, region string, shard targets.ShardID, from, to targets.Position) []targets.Finding {
 	subject := shard.String() + "@" + region
-	finding := func(lineage string, a, b uint64, sev targets.Severity, got, detail string) targets.Finding {
+	finding := func(timeline string, a, b uint64, sev targets.Severity, got, detail string) targets.Finding {
 		return targets.Finding{Check: "stream-contiguous", Subject: subject, Severity: sev,
-			Expected: fmt.Sprintf("lineage %s bytes [%d,%d)", lineage, a, b), Got: got, Detail: detail}
+			Expected: fmt.Sprintf("timeline %s bytes [%d,%d)", timeline, a, b), Got: got, Detail: detail}
 	}
-	if from.Lineage == to.Lineage && from.Offset == to.Offset {
-		return []targets.Finding{finding(to.Lineage, to.Offset, to.Offset, targets.Passed, "FOUND", "no stream needed")}
+	if from.Timeline == to.Timeline && from.Offset == to.Offset {
+		return []targets.Finding{finding(to.Timeline, to.Offset, to.Offset, targets.Passed, "FOUND", "no stream needed")}
 	}
 	spans, err := walkOver(ls, from, to, true)
 	if err != nil {
-		return []targets.Finding{finding(to.Lineage, from.Offset, to.Offset, targets.Failed, "MISSING", err.Error())}
+		return []targets.Finding{finding(to.Timeline, from.Offset, to.Offset, targets.Failed, "MISSING", err.Error())}
 	}
 	byID := index(ls)
 	var out []targets.Finding
 	for _, s := range spans {
-		use, gaps := Cover(byID[s.Lineage].Chunks, s.From, s.To)
+		use, gaps := Cover(byID[s.Timeline].Chunks, s.From, s.To)
 		pos := s.From
 		for _, g := range gaps {
 			if g.From > pos {
-				out = append(out, finding(s.Lineage, pos, g.From, targets.Passed, "FOUND", ""))
+				out = append(out, finding(s.Timeline, pos, g.From, targets.Passed, "FOUND", ""))
 			}
-			for _, part := range byID[s.Lineage].split(g) {
+			for _, part := range byID[s.Timeline].split(g) {
 				if part.declared {
-					out = append(out, finding(s.Lineage, part.From, part.To, targets.Warned, "HOLE",
+					out = append(out, finding(s.Timeline, part.From, part.To, targets.Warned, "HOLE",
 						"the server had lost these bytes before they were archived; a base behind them leads on"))
 					continue
 				}
-				out = append(out, finding(s.Lineage, part.From, part.To, targets.Failed, "MISSING",
-					fmt.Sprintf("no chunk holds these bytes: %s%016X-%016X-...", vault.LineagePrefix(shard, s.Lineage), part.From, part.To)))
+				out = append(out, finding(s.Timeline, part.From, part.To, targets.Failed, "MISSING",
+					fmt.Sprintf("no chunk holds these bytes: %s%016X-%016X-...", vault.TimelinePrefix(shard, s.Timeline), part.From, part.To)))
 			}
 			pos = g.To
 		}
 		if pos < s.To {
-			out = append(out, finding(s.Lineage, pos, s.To, targets.Passed, "FOUND", fmt.Sprintf("%d chunks", len(use))))
+			out = append(out, finding(s.Timeline, pos, s.To, targets.Passed, "FOUND", fmt.Sprintf("%d chunks", len(use))))
 		}
 	}
 	return out
@@ -80,7 +80,7 @@ const (
 )
 
 // OffsetAt turns a wall-clock time of the archiver's host into an offset: the
-// greatest offset of the lineage such that every byte below it had been
+// greatest offset of the timeline such that every byte below it had been
 // received at or before t (to about 100 ms, never late).
 //
 // Receipt is only a bound for when bytes were written, so it refuses where the
@@ -88,10 +88,10 @@ const (
 // by then or nothing was received after it, fail.Conflict in a silence that no
 // connected store makes or that a burst of bytes ended. An outage of less than
 // mostQuiet in which the store wrote less than burst looks like idleness.
-func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, lineage string, t time.Time) (uint64, error) {
+func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, timeline string, t time.Time) (uint64, error) {
 	const op, choose = "stream: offset at a time", "choose another instant, or a named cut (drctl cut list)"
-	subject := shard.String() + " lineage " + lineage
-	chunks, _, err := listLineage(ctx, v.Store(), shard, lineage, "")
+	subject := shard.String() + " timeline " + timeline
+	chunks, _, err := listTimeline(ctx, v.Store(), shard, timeline, "")
 	if err != nil {
 		return 0, err
 	}

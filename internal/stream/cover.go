@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Chunk is one immutable vault object with the bytes [From, To) of a lineage.
+// Chunk is one immutable vault object with the bytes [From, To) of a timeline.
 type Chunk struct {
 	From, To uint64
 	Closed   time.Time // when the archiver closed it, millisecond precision
@@ -99,7 +99,7 @@ func runs(chunks []Chunk) []run {
 
 // crashReach and mostFlying are how far beyond an unfinished chunk an archiver
 // can have written when it is killed, in bytes and in chunks. A gap that is
-// farther than this behind the tip of its lineage (of chunks twice as many, as
+// farther than this behind the tip of its timeline (of chunks twice as many, as
 // two archivers may have written at once) was not left by a crash: it was declared, or retention or damage made it, and going back to it would not
 // fill it.
 const (
@@ -107,7 +107,7 @@ const (
 	mostFlying = 128
 )
 
-// youngFor is for how long after its beginning a lineage must still have its
+// youngFor is for how long after its beginning a timeline must still have its
 // first chunk: retention removes nothing that is younger. Before that, a
 // missing beginning was left by a crash.
 const youngFor = 24 * time.Hour
@@ -122,14 +122,14 @@ func behind(chunks []Chunk, offset uint64) (n int) {
 	return n
 }
 
-// beginning is where a lineage began, by its origin.
+// beginning is where a timeline began, by its origin.
 type beginning struct {
 	offset uint64
 	young  bool // it began less than youngFor ago
 }
 
-// startOf tells where a lineage began.
-func startOf(l Lineage, now time.Time) beginning {
+// startOf tells where a timeline began.
+func startOf(l Timeline, now time.Time) beginning {
 	return beginning{offset: l.Offset, young: l.Origin && l.cutOff == 0 && now.Sub(l.Began) < youngFor}
 }
 

@@ -93,15 +93,15 @@ func TestContigTracksTheFirstGap(t *testing.T) {
 }
 
 func pos(l string, o uint64) targets.Position {
-	return targets.Position{Kind: targets.Redis, Lineage: l, Offset: o}
+	return targets.Position{Kind: targets.Redis, Timeline: l, Offset: o}
 }
 
-// tree draws lineages that branch off each other and are archived whole.
-func drawTree(t *rapid.T) []Lineage {
-	n := rapid.IntRange(1, 6).Draw(t, "lineages")
-	var ls []Lineage
+// tree draws timelines that branch off each other and are archived whole.
+func drawTree(t *rapid.T) []Timeline {
+	n := rapid.IntRange(1, 6).Draw(t, "timelines")
+	var ls []Timeline
 	for i := range n {
-		l := Lineage{ID: fmt.Sprintf("L%d", i), Origin: true, Began: time.Unix(int64(i), 0)}
+		l := Timeline{ID: fmt.Sprintf("L%d", i), Origin: true, Began: time.Unix(int64(i), 0)}
 		if i > 0 && rapid.Bool().Draw(t, "child") {
 			p := ls[rapid.IntRange(0, i-1).Draw(t, "parent")]
 			at := rapid.Uint64Range(p.Offset, p.Tip()).Draw(t, "at")
@@ -126,12 +126,12 @@ func TestPathJoinsBaseAndPoint(t *testing.T) {
 		byID := index(ls)
 		p := ls[rapid.IntRange(0, len(ls)-1).Draw(t, "of")]
 		point := pos(p.ID, rapid.Uint64Range(p.Offset, p.Tip()).Draw(t, "point"))
-		// A base on the way: walk some lineages up.
+		// A base on the way: walk some timelines up.
 		at := point
-		for l := p; l.Parent.Lineage != "" && rapid.Bool().Draw(t, "up"); l = byID[l.Parent.Lineage] {
+		for l := p; l.Parent.Timeline != "" && rapid.Bool().Draw(t, "up"); l = byID[l.Parent.Timeline] {
 			at = l.Parent
 		}
-		base := pos(at.Lineage, rapid.Uint64Range(byID[at.Lineage].Offset, at.Offset).Draw(t, "base"))
+		base := pos(at.Timeline, rapid.Uint64Range(byID[at.Timeline].Offset, at.Offset).Draw(t, "base"))
 		spans, err := Path(ls, base, point)
 		if err != nil {
 			t.Fatal(err)
@@ -156,7 +156,7 @@ func TestPathJoinsBaseAndPoint(t *testing.T) {
 			return
 		}
 		s := spans[rapid.IntRange(0, len(spans)-1).Draw(t, "span")]
-		l := byID[s.Lineage]
+		l := byID[s.Timeline]
 		use, _ := Cover(l.Chunks, s.From, s.To)
 		hole := use[rapid.IntRange(0, len(use)-1).Draw(t, "hole")]
 		for i := range ls {
@@ -164,7 +164,7 @@ func TestPathJoinsBaseAndPoint(t *testing.T) {
 				ls[i].Chunks = slices.DeleteFunc(slices.Clone(l.Chunks), func(c Chunk) bool { return c == hole })
 			}
 		}
-		want := fmt.Sprintf("%s bytes [%d,%d)", s.Lineage, max(hole.From, s.From), min(hole.To, s.To))
+		want := fmt.Sprintf("%s bytes [%d,%d)", s.Timeline, max(hole.From, s.From), min(hole.To, s.To))
 		if _, err := Path(ls, base, point); !fail.Is(err, fail.NotFound) || !contains(err.Error(), want) {
 			t.Fatalf("error %v, want %s", err, want)
 		}
@@ -178,7 +178,7 @@ func TestPathJoinsBaseAndPoint(t *testing.T) {
 
 func TestPathRefuses(t *testing.T) {
 	whole := func(from, to uint64) []Chunk { return []Chunk{{From: from, To: to}} }
-	ls := []Lineage{
+	ls := []Timeline{
 		{ID: "A", Origin: true, Offset: 10, Chunks: whole(10, 100)},
 		{ID: "B", Origin: true, Offset: 50, Parent: pos("A", 50), Chunks: whole(50, 80)},
 		{ID: "C", Origin: true, Offset: 70, Parent: pos("B", 60), Chunks: whole(70, 90)},
@@ -193,8 +193,8 @@ func TestPathRefuses(t *testing.T) {
 	}{
 		{"point before base", pos("A", 50), pos("A", 40), fail.Invalid, "before the base"},
 		{"another branch", pos("A", 60), pos("B", 70), fail.NotFound, "left it"},
-		{"hole between lineages", pos("A", 20), pos("C", 80), fail.NotFound, "C bytes [60,70)"},
-		{"unknown lineage", pos("A", 20), pos("Q", 80), fail.NotFound, "Q"},
+		{"hole between timelines", pos("A", 20), pos("C", 80), fail.NotFound, "C bytes [60,70)"},
+		{"unknown timeline", pos("A", 20), pos("Q", 80), fail.NotFound, "Q"},
 		{"no way", pos("C", 80), pos("B", 70), fail.NotFound, "no known parent"},
 		{"past the end", pos("A", 20), pos("A", 200), fail.NotFound, "A bytes [100,200)"},
 		{"loop", pos("A", 20), pos("X", 3), fail.Corrupt, "loop"},
@@ -209,7 +209,7 @@ func TestPathRefuses(t *testing.T) {
 func TestHeaderRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		opened := time.UnixMilli(rapid.Int64Range(0, 1<<40).Draw(t, "opened")).UTC()
-		h := header{shard: targets.ShardID{Target: "t", Shard: "s"}, lineage: "L", from: rapid.Uint64Range(0, 1<<62).Draw(t, "from"),
+		h := header{shard: targets.ShardID{Target: "t", Shard: "s"}, timeline: "L", from: rapid.Uint64Range(0, 1<<62).Draw(t, "from"),
 			opened: opened, closed: opened.Add(time.Second)}
 		h.to = h.from + rapid.Uint64Range(1, 1<<30).Draw(t, "len")
 		for range rapid.IntRange(0, 5).Draw(t, "marks") {

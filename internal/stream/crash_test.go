@@ -36,22 +36,22 @@ func TestKilledArchiversLoseNothing(t *testing.T) {
 			return time.Duration(rng.IntN(4)) * time.Millisecond, before, after
 		}
 	}
-	src := source{lineage: "L"}
+	src := source{timeline: "L"}
 	roll := func(n int) int { mu.Lock(); defer mu.Unlock(); return rng.IntN(n) }
 	for round := range rounds {
 		a := start(t, Options{Set: set, ChunkSize: 2000, ChunkAge: 5 * time.Millisecond, MaxBuffered: 10000, wrap: wrap})
 		tail, ok := a.Tail()
-		if ok && tail.Lineage == src.lineage && tail.Offset < src.acked {
+		if ok && tail.Timeline == src.timeline && tail.Offset < src.acked {
 			t.Fatalf("round %d: resumes at %d, but %d was acknowledged", round, tail.Offset, src.acked)
 		}
 		if !ok {
-			must(t, a.Begin(ctx, src.lineage, 0, targets.Position{}, nil))
+			must(t, a.Begin(ctx, src.timeline, 0, targets.Position{}, nil))
 		}
 		runCtx, cancel := context.WithTimeout(ctx, time.Duration(10+roll(60))*time.Millisecond)
 		at := tail.Offset
 		for runCtx.Err() == nil {
 			n := uint64(1 + roll(900))
-			if err := a.Write(runCtx, at, streamBytes(src.lineage, at, at+n)); err != nil {
+			if err := a.Write(runCtx, at, streamBytes(src.timeline, at, at+n)); err != nil {
 				break
 			}
 			at += n
@@ -128,7 +128,7 @@ func TestTwoArchiversAtOnce(t *testing.T) {
 		ls, err := Load(ctx, v, shard)
 		must(t, err)
 		if len(ls) != 1 {
-			t.Fatalf("lineages %v", ls)
+			t.Fatalf("timelines %v", ls)
 		}
 	}
 	if got, err := AwaitDurable(ctx, set, shard, pos("L", 0), pos("L", end), time.Millisecond, nil); err != nil || len(got) != 2 {
@@ -168,7 +168,7 @@ func TestAwaitDurableFollowsTheArchive(t *testing.T) {
 
 var _ vault.Store = (*faulty)(nil)
 
-// A crash can lose the first chunk of a new lineage while later ones, in
+// A crash can lose the first chunk of a new timeline while later ones, in
 // flight with it, arrive. Nothing behind it may count as durable.
 func TestALostFirstChunkIsNotSkipped(t *testing.T) {
 	for _, lostIn := range [][]int{{1}, {0, 1}} {

@@ -11,9 +11,9 @@ import (
 )
 
 // junkOrigin puts an object that nobody can read in the place of an origin.
-func junkOrigin(t *testing.T, v *vault.Vault, dir, lineage string) {
+func junkOrigin(t *testing.T, v *vault.Vault, dir, timeline string) {
 	t.Helper()
-	key := vault.OriginKey(shard, lineage)
+	key := vault.OriginKey(shard, timeline)
 	if _, err := v.Store().Stat(ctx, key); err == nil {
 		overwrite(t, filepath.Join(dir, key), []byte("junk"))
 		return
@@ -21,7 +21,7 @@ func junkOrigin(t *testing.T, v *vault.Vault, dir, lineage string) {
 	must(t, v.Store().Put(ctx, key, []byte("junk")))
 }
 
-// A damaged origin, of a lineage that nobody made or of the one that the shard
+// A damaged origin, of a timeline that nobody made or of the one that the shard
 // is on, in one vault or in both, ends archiving into none.
 func TestADamagedOriginEndsNoArchiving(t *testing.T) {
 	for name, spoil := range map[string]func(set vault.Set, dirs []string){
@@ -44,7 +44,7 @@ func TestADamagedOriginEndsNoArchiving(t *testing.T) {
 				t.Errorf("begins at %d, %v, %v", at, ok, err)
 			}
 			b := start(t, Options{Set: set, ChunkSize: 100, RetryFor: time.Second})
-			if at, ok := b.Tail(); !ok || at.Offset != 500 || at.Lineage != idL {
+			if at, ok := b.Tail(); !ok || at.Offset != 500 || at.Timeline != idL {
 				t.Fatalf("resumes at %+v", at)
 			}
 			must(t, b.Begin(ctx, idL, 500, targets.Position{}, nil))
@@ -75,9 +75,9 @@ func TestADamagedBaseRecordEndsNoArchiving(t *testing.T) {
 	mustEqual(t, set.Vaults[1], idL, 0, 500)
 }
 
-// A base on a position's own lineage leads there without the lineage's origin;
-// that of a newer lineage does not hide it.
-func TestABaseOfTheSameLineageNeedsNoOrigin(t *testing.T) {
+// A base on a position's own timeline leads there without the timeline's origin;
+// that of a newer timeline does not hide it.
+func TestABaseOfTheSameTimelineNeedsNoOrigin(t *testing.T) {
 	shortGrace(t)
 	for _, damaged := range []bool{true, false} {
 		set, dirs := testSet(t, 1, 1)
@@ -103,7 +103,7 @@ func TestABaseOfTheSameLineageNeedsNoOrigin(t *testing.T) {
 		recoverable(t, set, pos(idM, 400), "east")
 		lead, err := NewTrail(v, shard).To(ctx, pos(idL, 20))
 		if err != nil || lead.Held() || damaged != strings.Contains(lead.Why, "origin") {
-			t.Errorf("before the base of the lineage: %+v %v", lead, err)
+			t.Errorf("before the base of the timeline: %+v %v", lead, err)
 		}
 	}
 }

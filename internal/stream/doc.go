@@ -19,15 +19,15 @@
 //     counts again only when it holds everything;
 //   - bounded memory, whatever the sender does: Write blocks.
 //
-// It knows no protocol: lineages and offsets are opaque. It never deletes.
+// It knows no protocol: timelines and offsets are opaque. It never deletes.
 //
 // Not yet: compaction. An idle store leaves a small chunk a second, 86,400
 // objects a day; readers make up for that with many reads at once, listings
 // and request prices do not. Merging old chunks needs a rule by which archiver,
 // mirror and retention agree on what a merged chunk replaces.
 //
-// A lineage may have holes. They are declared by Begin at an offset after the
-// tail, or in a lineage that was left after its tail, and recorded as objects
+// A timeline may have holes. They are declared by Begin at an offset after the
+// tail, or in a timeline that was left after its tail, and recorded as objects
 // of their own ("hole-<from>-<to>"), so that a resume can tell them from chunks
 // that a crash kept from the vault. A hole that was declared is not waited for:
 // behind it bytes count as durable when everything after it is held, and can be

@@ -11,14 +11,14 @@ import (
 
 // The names in a chunk's sealed header. All values are text.
 const (
-	metaTarget  = "target"
-	metaShard   = "shard"
-	metaLineage = "lineage"
-	metaFrom    = "from"   // decimal offset of the first byte
-	metaTo      = "to"     // decimal offset after the last byte
-	metaOpened  = "opened" // unix ms when the first byte came
-	metaClosed  = "closed" // unix ms when the chunk was closed
-	metaMarks   = "marks"  // "<ms after opened>:<bytes received by then>,...", ascending
+	metaTarget   = "target"
+	metaShard    = "shard"
+	metaTimeline = "lineage"
+	metaFrom     = "from"   // decimal offset of the first byte
+	metaTo       = "to"     // decimal offset after the last byte
+	metaOpened   = "opened" // unix ms when the first byte came
+	metaClosed   = "closed" // unix ms when the chunk was closed
+	metaMarks    = "marks"  // "<ms after opened>:<bytes received by then>,...", ascending
 )
 
 // mark says that all bytes below Offset had been received at At.
@@ -36,7 +36,7 @@ const maxMarks = 600
 
 type header struct {
 	shard          targets.ShardID
-	lineage        string
+	timeline       string
 	from, to       uint64
 	opened, closed time.Time
 	marks          []mark
@@ -44,7 +44,7 @@ type header struct {
 
 func (h header) meta() map[string]string {
 	m := map[string]string{
-		metaTarget: h.shard.Target, metaShard: h.shard.Shard, metaLineage: h.lineage,
+		metaTarget: h.shard.Target, metaShard: h.shard.Shard, metaTimeline: h.timeline,
 		metaFrom: strconv.FormatUint(h.from, 10), metaTo: strconv.FormatUint(h.to, 10),
 		metaOpened: strconv.FormatInt(h.opened.UnixMilli(), 10), metaClosed: strconv.FormatInt(h.closed.UnixMilli(), 10),
 	}
@@ -66,7 +66,7 @@ func parseHeader(key string, m map[string]string) (header, error) {
 	bad := func(what string) (header, error) {
 		return header{}, fail.Newf(fail.Corrupt, "stream: chunk header", key, "bad %s %q", what, m[what])
 	}
-	h := header{shard: targets.ShardID{Target: m[metaTarget], Shard: m[metaShard]}, lineage: m[metaLineage]}
+	h := header{shard: targets.ShardID{Target: m[metaTarget], Shard: m[metaShard]}, timeline: m[metaTimeline]}
 	var err error
 	if h.from, err = strconv.ParseUint(m[metaFrom], 10, 64); err != nil {
 		return bad(metaFrom)
@@ -99,10 +99,10 @@ func parseHeader(key string, m map[string]string) (header, error) {
 }
 
 // check compares a header with what the chunk's name and place say.
-func (h header) check(c Chunk, shard targets.ShardID, lineage string) error {
-	if h.shard != shard || h.lineage != lineage || h.from != c.From || h.to != c.To {
+func (h header) check(c Chunk, shard targets.ShardID, timeline string) error {
+	if h.shard != shard || h.timeline != timeline || h.from != c.From || h.to != c.To {
 		return fail.Newf(fail.Corrupt, "stream: chunk", c.Key,
-			"the header says %s lineage %s bytes [%d,%d): this is another chunk's content", h.shard, h.lineage, h.from, h.to)
+			"the header says %s timeline %s bytes [%d,%d): this is another chunk's content", h.shard, h.timeline, h.from, h.to)
 	}
 	return nil
 }

@@ -134,14 +134,14 @@ func faults(s vault.Set) ([]*faulty, func(*vault.Vault) vault.Store) {
 // source is a fake sender: a stream of which byte i depends on i alone, kept
 // from what was acknowledged on.
 type source struct {
-	lineage string
-	acked   uint64
+	timeline string
+	acked    uint64
 }
 
-func streamBytes(lineage string, from, to uint64) []byte {
+func streamBytes(timeline string, from, to uint64) []byte {
 	b := make([]byte, 0, to-from+8)
 	for w := from / 8; w*8 < to; w++ {
-		x := w*0x9E3779B97F4A7C15 + uint64(len(lineage))
+		x := w*0x9E3779B97F4A7C15 + uint64(len(timeline))
 		x ^= x >> 29
 		x *= 0xBF58476D1CE4E5B9
 		x ^= x >> 32
@@ -164,11 +164,11 @@ func readAll(t testing.TB, v *vault.Vault, span targets.Span) []byte {
 	return b
 }
 
-func mustEqual(t testing.TB, v *vault.Vault, lineage string, from, to uint64) {
+func mustEqual(t testing.TB, v *vault.Vault, timeline string, from, to uint64) {
 	t.Helper()
-	got := readAll(t, v, targets.Span{Lineage: lineage, From: from, To: to})
-	if !bytes.Equal(got, streamBytes(lineage, from, to)) {
-		t.Fatalf("vault %s: lineage %s [%d,%d) is not what was sent", v.Region(), lineage, from, to)
+	got := readAll(t, v, targets.Span{Timeline: timeline, From: from, To: to})
+	if !bytes.Equal(got, streamBytes(timeline, from, to)) {
+		t.Fatalf("vault %s: timeline %s [%d,%d) is not what was sent", v.Region(), timeline, from, to)
 	}
 }
 

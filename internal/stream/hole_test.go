@@ -30,7 +30,7 @@ func durable(t *testing.T, set vault.Set, from, at targets.Position) {
 }
 
 // A Redis that restarted has a new id; a cut that was marked under it before
-// the archiver came back is before the lineage's beginning and has no bytes.
+// the archiver came back is before the timeline's beginning and has no bytes.
 func TestBeforeTheBeginningIsNotDurable(t *testing.T) {
 	set, _ := testSet(t, 2, 2)
 	a := start(t, Options{Set: set})
@@ -61,7 +61,7 @@ func TestDurableBehindAHoleAtAFailover(t *testing.T) {
 		notDurable(t, set, pos("L", 0), pos("M", 400), why)
 		ls, err := Load(ctx, set.Vaults[0], shard)
 		must(t, err)
-		if i := slices.IndexFunc(ls, func(l Lineage) bool { return l.ID == "L" }); !slices.Equal(ls[i].Holes, []Gap{{100, 200}}) {
+		if i := slices.IndexFunc(ls, func(l Timeline) bool { return l.ID == "L" }); !slices.Equal(ls[i].Holes, []Gap{{100, 200}}) {
 			t.Fatalf("holes %v", ls[i].Holes)
 		}
 		if _, err := Path(ls, pos("L", 0), pos("M", 400)); !fail.Is(err, fail.NotFound) {

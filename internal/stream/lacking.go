@@ -19,7 +19,7 @@ import (
 // compare lists what the vaults hold, so far as to tell what each of them lacks:
 // all is their union, missing the keys per vault, oldest first. It completes
 // the outlines in held. A vault without one (nil) lacks nothing that is known.
-func (a *Archiver) compare(ctx context.Context, members []*member, held [][]Lineage) (all []Lineage, missing [][]item, err error) {
+func (a *Archiver) compare(ctx context.Context, members []*member, held [][]Timeline) (all []Timeline, missing [][]item, err error) {
 	var answered []*member
 	for i, m := range members {
 		if held[i] != nil {
@@ -63,18 +63,18 @@ func (a *Archiver) compare(ctx context.Context, members []*member, held [][]Line
 	return all, missing, nil
 }
 
-func find(ls []Lineage, id string) *Lineage {
-	if i := slices.IndexFunc(ls, func(l Lineage) bool { return l.ID == id }); i >= 0 {
+func find(ls []Timeline, id string) *Timeline {
+	if i := slices.IndexFunc(ls, func(l Timeline) bool { return l.ID == id }); i >= 0 {
 		return &ls[i]
 	}
 	return nil
 }
 
-// needed is the offset of a lineage from which on a vault has to hold it.
+// needed is the offset of a timeline from which on a vault has to hold it.
 // Mine is what it holds of it, or nil. Others are the vaults that answer.
-// Nothing of the lineage that the shard is on counts as removed by retention
-// without a base in the same lineage: a vault that has neither does not hold it.
-func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l Lineage, mine *Lineage, current bool) (uint64, error) {
+// Nothing of the timeline that the shard is on counts as removed by retention
+// without a base in the same timeline: a vault that has neither does not hold it.
+func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l Timeline, mine *Timeline, current bool) (uint64, error) {
 	if mine != nil {
 		for _, c := range mine.Chunks {
 			switch {
@@ -129,20 +129,20 @@ func basesIn(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]targ
 // bases may differ.
 const clockSlack = time.Minute
 
-// firstBase is where the first base of a lineage begins, or otherwise the
+// firstBase is where the first base of a timeline begins, or otherwise the
 // offset when there is none.
-func firstBase(bases []targets.Artifact, lineage string, otherwise uint64) uint64 {
+func firstBase(bases []targets.Artifact, timeline string, otherwise uint64) uint64 {
 	found := false
 	for _, b := range bases {
-		if b.From.Lineage == lineage && (!found || b.From.Offset < otherwise) {
+		if b.From.Timeline == timeline && (!found || b.From.Offset < otherwise) {
 			otherwise, found = b.From.Offset, true
 		}
 	}
 	return otherwise
 }
 
-// extend lists what a vault holds of a lineage from an earlier offset on.
-func (a *Archiver) extend(ctx context.Context, m *member, l *Lineage, from uint64) error {
+// extend lists what a vault holds of a timeline from an earlier offset on.
+func (a *Archiver) extend(ctx context.Context, m *member, l *Timeline, from uint64) error {
 	chunks, _, err := names{m.st, a.opt.Shard, l.ID}.between(ctx, from, math.MaxUint64)
 	if err != nil {
 		return err
@@ -155,9 +155,9 @@ func (a *Archiver) extend(ctx context.Context, m *member, l *Lineage, from uint6
 }
 
 // lacking lists, oldest first, the keys of all that are not in mine but needed
-// there: of each lineage all from an offset on. Origins and holes come before
+// there: of each timeline all from an offset on. Origins and holes come before
 // their chunks.
-func lacking(shard targets.ShardID, all, mine []Lineage, needs map[string]uint64) (out []item) {
+func lacking(shard targets.ShardID, all, mine []Timeline, needs map[string]uint64) (out []item) {
 	has := map[string]bool{}
 	for _, l := range mine {
 		if l.Origin {

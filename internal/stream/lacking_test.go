@@ -53,10 +53,10 @@ func TestWhatRetentionRemovedIsNotCopiedBack(t *testing.T) {
 	mustEqual(t, set.Vaults[0], idL, 1300, 2100)
 }
 
-// A dead lineage that one vault's retention has removed whole does not come
+// A dead timeline that one vault's retention has removed whole does not come
 // back either; one that a vault without bases of its own lacks does, from the
 // first base of any vault on.
-func TestALineageIsNeededFromItsFirstBaseOn(t *testing.T) {
+func TestATimelineIsNeededFromItsFirstBaseOn(t *testing.T) {
 	set, dirs := testSet(t, 3, 1)
 	old := time.Now().Add(-72 * time.Hour)
 	a := start(t, Options{Set: set, ChunkSize: 100, Clock: func() time.Time { return old }})
@@ -70,9 +70,9 @@ func TestALineageIsNeededFromItsFirstBaseOn(t *testing.T) {
 	for i := range 2 { // east by retention, west because it is new
 		wipe(t, dirs[i], idD)
 	}
-	plant := func(i int, lineage string, from uint64, started time.Time) {
-		plantRecord(t, set.Vaults[i], targets.Artifact{ID: "b-" + lineage, Shard: shard, Kind: targets.Redis, Region: "east", Method: "resync", Snapshot: strings.Repeat("0", 64),
-			Path: "/dump.rdb", From: pos(lineage, from), Until: pos(lineage, from), Started: started, Finished: started})
+	plant := func(i int, timeline string, from uint64, started time.Time) {
+		plantRecord(t, set.Vaults[i], targets.Artifact{ID: "b-" + timeline, Shard: shard, Kind: targets.Redis, Region: "east", Method: "resync", Snapshot: strings.Repeat("0", 64),
+			Path: "/dump.rdb", From: pos(timeline, from), Until: pos(timeline, from), Started: started, Finished: started})
 	}
 	plant(0, idL, 100, old.Add(10*time.Hour))
 	plant(2, idD, 250, old)
@@ -81,7 +81,7 @@ func TestALineageIsNeededFromItsFirstBaseOn(t *testing.T) {
 	must(t, c.Close(ctx))
 	for i, want := range []int{0, 3, 5} {
 		if n := countChunks(t, dirs[i], idD); n != want {
-			t.Errorf("%s has %d chunks of the dead lineage, want %d", set.Vaults[i].Region(), n, want)
+			t.Errorf("%s has %d chunks of the dead timeline, want %d", set.Vaults[i].Region(), n, want)
 		}
 	}
 }
@@ -132,11 +132,11 @@ func TestStartListsTheEnd(t *testing.T) {
 }
 
 // plantChunk puts one whole chunk into a vault.
-func plantChunk(t testing.TB, v *vault.Vault, lineage string, from, to uint64) {
+func plantChunk(t testing.TB, v *vault.Vault, timeline string, from, to uint64) {
 	t.Helper()
 	at := time.UnixMilli(int64(from))
-	h := header{shard: shard, lineage: lineage, from: from, to: to, opened: at, closed: at, marks: []mark{{at: at, offset: to}}}
-	must(t, v.PutSealed(ctx, vault.ChunkKey(shard, lineage, from, to, at), h.meta(), streamBytes(lineage, from, to)))
+	h := header{shard: shard, timeline: timeline, from: from, to: to, opened: at, closed: at, marks: []mark{{at: at, offset: to}}}
+	must(t, v.PutSealed(ctx, vault.ChunkKey(shard, timeline, from, to, at), h.meta(), streamBytes(timeline, from, to)))
 }
 
 // A chunk that no vault has whole, forged or damaged, does not move the end of
@@ -149,7 +149,7 @@ func TestANameIsNotTheTail(t *testing.T) {
 		must(t, a.Write(ctx, 0, streamBytes(idL, 0, 500)))
 		must(t, a.Close(ctx))
 		must(t, set.Vaults[0].Store().Put(ctx, vault.ChunkKey(shard, idL, 500, 5000, time.Now()), []byte("garbage")))
-		forged := vault.ChunkKey(shard, "X", 0, 10, time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC)) // of a lineage of its own
+		forged := vault.ChunkKey(shard, "X", 0, 10, time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC)) // of a timeline of its own
 		must(t, set.Vaults[1].Store().Put(ctx, forged, []byte("garbage")))
 		end := uint64(500)
 		if !only { // and the last one is damaged in both
@@ -159,8 +159,8 @@ func TestANameIsNotTheTail(t *testing.T) {
 			end = 400
 		}
 		b := start(t, Options{Set: set, ChunkSize: 100})
-		if at, _ := b.Tail(); at.Lineage != idL || at.Offset != end || b.Durable() != end {
-			t.Fatalf("the archive ends at %s %d, durable to %d, want %d", at.Lineage, at.Offset, b.Durable(), end)
+		if at, _ := b.Tail(); at.Timeline != idL || at.Offset != end || b.Durable() != end {
+			t.Fatalf("the archive ends at %s %d, durable to %d, want %d", at.Timeline, at.Offset, b.Durable(), end)
 		}
 		must(t, b.Begin(ctx, idL, 600, targets.Position{}, nil)) // what the server has yet
 		must(t, b.Write(ctx, 600, streamBytes(idL, 600, 700)))
@@ -190,15 +190,15 @@ func TestATailThatOneVaultHasIsTheTail(t *testing.T) {
 	}
 }
 
-// plantOrigin begins a lineage in every vault that was begun two days ago.
-func plantOrigin(t testing.TB, set vault.Set, lineage string) {
+// plantOrigin begins a timeline in every vault that was begun two days ago.
+func plantOrigin(t testing.TB, set vault.Set, timeline string) {
 	t.Helper()
 	a := start(t, Options{Set: set, Clock: func() time.Time { return time.Now().Add(-48 * time.Hour) }})
-	must(t, a.Begin(ctx, lineage, 0, targets.Position{}, nil))
+	must(t, a.Begin(ctx, timeline, 0, targets.Position{}, nil))
 	must(t, a.Close(ctx))
 }
 
-// What is known to be lost stays absent when more of a lineage is listed.
+// What is known to be lost stays absent when more of a timeline is listed.
 func TestLostStaysAbsentWhenMoreIsListed(t *testing.T) {
 	set, _ := testSet(t, 1, 1)
 	v := set.Vaults[0]
@@ -206,26 +206,26 @@ func TestLostStaysAbsentWhenMoreIsListed(t *testing.T) {
 	plantChunk(t, v, idL, 100, 200)
 	lost := vault.ChunkKey(shard, idL, 100, 200, time.UnixMilli(100))
 	a := start(t, Options{Set: set, Lost: []string{lost}})
-	l := &Lineage{ID: idL, cutOff: 200}
+	l := &Timeline{ID: idL, cutOff: 200}
 	must(t, a.extend(ctx, a.members[0], l, 0))
 	if len(l.Chunks) != 1 || l.Chunks[0].From != 0 {
 		t.Fatalf("listed %v", l.Chunks)
 	}
 }
 
-// wipe empties a vault of what it holds of a lineage's log.
-func wipe(t *testing.T, dir, lineage string) {
+// wipe empties a vault of what it holds of a timeline's log.
+func wipe(t *testing.T, dir, timeline string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, vault.LineagePrefix(shard, lineage), "0*"))
+	files, err := filepath.Glob(filepath.Join(dir, vault.TimelinePrefix(shard, timeline), "0*"))
 	must(t, err)
 	for _, f := range files {
 		must(t, os.Remove(f))
 	}
 }
 
-func countChunks(t *testing.T, dir, lineage string) int {
+func countChunks(t *testing.T, dir, timeline string) int {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, vault.LineagePrefix(shard, lineage), "0*"))
+	files, err := filepath.Glob(filepath.Join(dir, vault.TimelinePrefix(shard, timeline), "0*"))
 	must(t, err)
 	return len(files)
 }
@@ -262,9 +262,9 @@ func TestANewVaultBeginsWithItsFirstChunk(t *testing.T) {
 	}
 }
 
-// A vault with no chunk and no base of the lineage that the shard is on does not
+// A vault with no chunk and no base of the timeline that the shard is on does not
 // hold it, however young its bases are.
-func TestAYoungBaseOfAnotherLineageHoldsNothing(t *testing.T) {
+func TestAYoungBaseOfAnotherTimelineHoldsNothing(t *testing.T) {
 	set, dirs := testSet(t, 2, 2)
 	old := time.Now().Add(-72 * time.Hour)
 	a := start(t, Options{Set: set, ChunkSize: 100, Clock: func() time.Time { return old }})

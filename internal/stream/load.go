@@ -16,24 +16,24 @@ import (
 	"drctl/targets"
 )
 
-// origin is the content of a lineage's origin object.
+// origin is the content of a timeline's origin object.
 type origin struct {
-	Lineage string           `json:"lineage"`
-	Kind    targets.Kind     `json:"kind,omitempty"`
-	Offset  uint64           `json:"offset"`
-	Parent  targets.Position `json:"parent,omitzero"`
-	History []byte           `json:"history,omitempty"`
-	Began   time.Time        `json:"began"`
+	Timeline string           `json:"lineage"`
+	Kind     targets.Kind     `json:"kind,omitempty"`
+	Offset   uint64           `json:"offset"`
+	Parent   targets.Position `json:"parent,omitzero"`
+	History  []byte           `json:"history,omitempty"`
+	Began    time.Time        `json:"began"`
 }
 
-// lineage is what an origin says of its lineage.
-func (o origin) lineage() Lineage {
-	return Lineage{ID: o.Lineage, Origin: true, Kind: o.Kind, Offset: o.Offset, Parent: o.Parent, Began: o.Began, History: o.History}
+// timeline is what an origin says of its timeline.
+func (o origin) timeline() Timeline {
+	return Timeline{ID: o.Timeline, Origin: true, Kind: o.Kind, Offset: o.Offset, Parent: o.Parent, Began: o.Began, History: o.History}
 }
 
 // hole is the content of the record of a declared hole.
 type hole struct {
-	Lineage  string    `json:"lineage"`
+	Timeline string    `json:"lineage"`
 	From     uint64    `json:"from"`
 	To       uint64    `json:"to"`
 	Declared time.Time `json:"declared"`
@@ -43,18 +43,18 @@ type hole struct {
 const maxOrigin = 16 << 20
 
 // Load reads what a vault holds of a shard's streams: one listing, and every
-// lineage's origin. A vault that holds nothing is not an error, and neither is
-// what is damaged: see Lineage.Damage. Lineages are sorted by age.
-func Load(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]Lineage, error) {
+// timeline's origin. A vault that holds nothing is not an error, and neither is
+// what is damaged: see Timeline.Damage. Timelines are sorted by age.
+func Load(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]Timeline, error) {
 	return load(ctx, v, v.Store(), shard)
 }
 
-func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.ShardID) ([]Lineage, error) {
-	byID := map[string]*Lineage{}
-	get := func(id string) *Lineage {
+func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.ShardID) ([]Timeline, error) {
+	byID := map[string]*Timeline{}
+	get := func(id string) *Timeline {
 		l := byID[id]
 		if l == nil {
-			l = &Lineage{ID: id}
+			l = &Timeline{ID: id}
 			byID[id] = l
 		}
 		return l
@@ -64,14 +64,14 @@ func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.Sha
 			return nil, err
 		}
 		if c, ok := vault.ParseChunkKey(info.Key); ok {
-			l := get(c.Lineage)
+			l := get(c.Timeline)
 			l.Chunks = append(l.Chunks, Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
 		} else if _, id, ok := vault.ParseOriginKey(info.Key); ok {
 			get(id).Origin = true
 		} else if id, from, to, ok := vault.ParseHoleKey(info.Key); ok {
 			l := get(id)
 			l.Holes = append(l.Holes, Gap{From: from, To: to})
-		} else if p := strings.Split(info.Key, "/"); len(p) == 5 { // streams/target/shard/lineage/name
+		} else if p := strings.Split(info.Key, "/"); len(p) == 5 { // streams/target/shard/timeline/name
 			get(p[3]).passOver(fail.Newf(fail.Corrupt, "stream: list", info.Key, "no archiver writes such a name"))
 		}
 	}
@@ -94,7 +94,7 @@ func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.Sha
 				return err
 			}
 			chunks, holes := l.Chunks, l.Holes
-			*l = o.lineage()
+			*l = o.timeline()
 			l.Chunks, l.Holes = chunks, holes
 			return nil
 		})
@@ -102,26 +102,26 @@ func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.Sha
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	out := make([]Lineage, 0, len(byID))
+	out := make([]Timeline, 0, len(byID))
 	for _, l := range byID {
 		slices.SortFunc(l.Chunks, compareChunks)
 		out = append(out, *l)
 	}
-	sortLineages(out)
+	sortTimelines(out)
 	return out, nil
 }
 
-// maxDamage bounds how much is said of one lineage.
+// maxDamage bounds how much is said of one timeline.
 const maxDamage = 20
 
-func (l *Lineage) passOver(err error) {
+func (l *Timeline) passOver(err error) {
 	if len(l.Damage) < maxDamage {
 		l.Damage = append(l.Damage, err)
 	}
 }
 
-// setBegan dates a lineage without an origin by its oldest chunk.
-func (l *Lineage) setBegan() {
+// setBegan dates a timeline without an origin by its oldest chunk.
+func (l *Timeline) setBegan() {
 	for _, c := range l.Chunks {
 		if l.Began.IsZero() || c.Closed.Before(l.Began) {
 			l.Began = c.Closed
@@ -129,8 +129,8 @@ func (l *Lineage) setBegan() {
 	}
 }
 
-func readOrigin(ctx context.Context, v *vault.Vault, shard targets.ShardID, lineage string) (origin, error) {
-	key := vault.OriginKey(shard, lineage)
+func readOrigin(ctx context.Context, v *vault.Vault, shard targets.ShardID, timeline string) (origin, error) {
+	key := vault.OriginKey(shard, timeline)
 	r, _, err := v.Unseal(ctx, key)
 	if err != nil {
 		return origin{}, err
@@ -142,22 +142,22 @@ func readOrigin(ctx context.Context, v *vault.Vault, shard targets.ShardID, line
 	}
 	var o origin
 	if err = json.Unmarshal(b, &o); err == nil {
-		err = o.check(lineage)
+		err = o.check(timeline)
 	}
 	if err != nil {
-		return origin{}, fail.New(fail.Corrupt, "stream: origin", key, "", errorf("not the origin of %s (%v)", lineage, err))
+		return origin{}, fail.New(fail.Corrupt, "stream: origin", key, "", errorf("not the origin of %s (%v)", timeline, err))
 	}
 	return o, nil
 }
 
 // check reports what is wrong with what an origin says.
-func (o origin) check(lineage string) error {
+func (o origin) check(timeline string) error {
 	const most = 1 << 62 // differences of offsets stay inside an int64
 	switch {
-	case o.Lineage != lineage:
-		return errorf("it is of lineage %.80q", o.Lineage)
-	case o.Parent.Lineage != "" && vault.ValidName(o.Parent.Lineage) != nil:
-		return errorf("its parent is %.80q", o.Parent.Lineage)
+	case o.Timeline != timeline:
+		return errorf("it is of timeline %.80q", o.Timeline)
+	case o.Parent.Timeline != "" && vault.ValidName(o.Parent.Timeline) != nil:
+		return errorf("its parent is %.80q", o.Parent.Timeline)
 	case o.Offset > most || o.Parent.Offset > most:
 		return errorf("it begins at %d, its parent ends at %d", o.Offset, o.Parent.Offset)
 	case o.Kind != "":
@@ -166,10 +166,10 @@ func (o origin) check(lineage string) error {
 	return nil
 }
 
-// listLineage lists the chunks of one lineage whose keys sort after the key
+// listTimeline lists the chunks of one timeline whose keys sort after the key
 // after, and its declared holes: their keys sort after every chunk's.
-func listLineage(ctx context.Context, st vault.Store, shard targets.ShardID, lineage, after string) (chunks []Chunk, holes []Gap, err error) {
-	for info, err := range st.List(ctx, vault.LineagePrefix(shard, lineage), after) {
+func listTimeline(ctx context.Context, st vault.Store, shard targets.ShardID, timeline, after string) (chunks []Chunk, holes []Gap, err error) {
+	for info, err := range st.List(ctx, vault.TimelinePrefix(shard, timeline), after) {
 		if err != nil {
 			return nil, nil, err
 		}
@@ -183,9 +183,9 @@ func listLineage(ctx context.Context, st vault.Store, shard targets.ShardID, lin
 }
 
 // Union merges what several vaults hold, as if one vault held it all.
-func Union(perVault [][]Lineage) []Lineage {
+func Union(perVault [][]Timeline) []Timeline {
 	type acc struct {
-		l    Lineage
+		l    Timeline
 		keys map[string]bool
 	}
 	byID := map[string]*acc{}
@@ -217,12 +217,12 @@ func Union(perVault [][]Lineage) []Lineage {
 			}
 		}
 	}
-	out := make([]Lineage, 0, len(byID))
+	out := make([]Timeline, 0, len(byID))
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
 		a := byID[id]
 		slices.SortFunc(a.l.Chunks, compareChunks)
 		out = append(out, a.l)
 	}
-	sortLineages(out)
+	sortTimelines(out)
 	return out
 }

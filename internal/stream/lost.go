@@ -10,7 +10,7 @@ import (
 )
 
 // Lost is in the error of an archiver that found no whole copy of a chunk of
-// the current lineage. An archiver that is started with the key among
+// the current timeline. An archiver that is started with the key among
 // Options.Lost takes the chunk for absent: it resumes there, as the sender may
 // still have the bytes, and declares a hole only if it has not.
 type Lost struct {
@@ -20,7 +20,7 @@ type Lost struct {
 func (l *Lost) Error() string { return "no vault holds " + l.Key + " whole" }
 
 // absent removes the chunks that are known to be lost from what was listed.
-func absent(held [][]Lineage, lost []string) {
+func absent(held [][]Timeline, lost []string) {
 	if len(lost) == 0 {
 		return
 	}
@@ -31,11 +31,11 @@ func absent(held [][]Lineage, lost []string) {
 	}
 }
 
-// firstLost is the first byte of a lineage that is lost and not given up, or end.
-func firstLost(l Lineage, lost []string, end uint64) uint64 {
+// firstLost is the first byte of a timeline that is lost and not given up, or end.
+func firstLost(l Timeline, lost []string, end uint64) uint64 {
 	for _, key := range lost {
 		c, ok := vault.ParseChunkKey(key)
-		if !ok || c.Lineage != l.ID {
+		if !ok || c.Timeline != l.ID {
 			continue
 		}
 		for _, g := range uncovered(l.Chunks, l.Holes, c.From, c.To) {
@@ -58,7 +58,7 @@ func uncovered(chunks []Chunk, holes []Gap, from, to uint64) []Gap {
 // gone decides about something that a vault lacks and no other has whole. It
 // reports whether the vault can do without: when retention took it, when other
 // chunks hold the same bytes, or when the bytes are given up. A chunk of the
-// current lineage ends the archiver instead, with Lost: what nobody holds must
+// current timeline ends the archiver instead, with Lost: what nobody holds must
 // not become durable, as the sender would drop it.
 func (a *Archiver) gone(ctx context.Context, m *member, it item, damaged bool) (waived bool, err error) {
 	log := a.log.With("vault", m.v.Region(), "key", it.key)
@@ -71,7 +71,7 @@ func (a *Archiver) gone(ctx context.Context, m *member, it item, damaged bool) (
 	var chunks []Chunk
 	var holes []Gap
 	for _, o := range a.members {
-		cs, hs, err := listLineage(ctx, o.st, a.opt.Shard, c.Lineage, "")
+		cs, hs, err := listTimeline(ctx, o.st, a.opt.Shard, c.Timeline, "")
 		if err != nil {
 			return false, err
 		}
@@ -89,20 +89,20 @@ func (a *Archiver) gone(ctx context.Context, m *member, it item, damaged bool) (
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if c.Lineage == a.lineage {
+	if c.Timeline == a.timeline {
 		log.Error("no vault holds this chunk whole; going back to it, as the server may still have its bytes")
-		a.giveUp(fail.New(fail.Corrupt, "stream: catch up", a.opt.Shard.String()+" lineage "+c.Lineage+" bytes "+Gap{c.From, c.To}.String(),
+		a.giveUp(fail.New(fail.Corrupt, "stream: catch up", a.opt.Shard.String()+" timeline "+c.Timeline+" bytes "+Gap{c.From, c.To}.String(),
 			"see what damages objects in the vaults, with: drctl backup verify", &Lost{it.key}))
 		return false, nil
 	}
-	s := a.known[c.Lineage]
+	s := a.known[c.Timeline]
 	for _, g := range gaps {
-		if err := a.sendHole(c.Lineage, g.From, g.To); err != nil {
+		if err := a.sendHole(c.Timeline, g.From, g.To); err != nil {
 			return false, err
 		}
 		s.holes = append(s.holes, g)
 	}
-	a.known[c.Lineage] = s
+	a.known[c.Timeline] = s
 	a.interrupt()
 	return true, nil
 }
@@ -116,18 +116,18 @@ func (a *Archiver) interrupt() {
 }
 
 // sendHole sends off the record of bytes that are given up. Callers hold mu.
-func (a *Archiver) sendHole(lineage string, from, to uint64) error {
-	a.log.Error("the stream has a hole: no recovery leads over it but from a newer base", "lineage", lineage, "from", from, "to", to)
-	return a.sendRecord(vault.HoleKey(a.opt.Shard, lineage, from, to), hole{Lineage: lineage, From: from, To: to, Declared: a.opt.Clock().UTC()})
+func (a *Archiver) sendHole(timeline string, from, to uint64) error {
+	a.log.Error("the stream has a hole: no recovery leads over it but from a newer base", "timeline", timeline, "from", from, "to", to)
+	return a.sendRecord(vault.HoleKey(a.opt.Shard, timeline, from, to), hole{Timeline: timeline, From: from, To: to, Declared: a.opt.Clock().UTC()})
 }
 
 // putHoles declares what is not archived of a range that is passed over, and
 // returns it. Beyond are the chunks that were archived out of order.
-func (a *Archiver) putHoles(ctx context.Context, lineage string, beyond []Chunk, from, to uint64) ([]Gap, error) {
+func (a *Archiver) putHoles(ctx context.Context, timeline string, beyond []Chunk, from, to uint64) ([]Gap, error) {
 	_, gaps := Cover(beyond, from, to)
 	for _, g := range gaps {
 		a.mu.Lock()
-		err := a.sendHole(lineage, g.From, g.To)
+		err := a.sendHole(timeline, g.From, g.To)
 		a.mu.Unlock()
 		if err == nil {
 			err = a.recorded(ctx)

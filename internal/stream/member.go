@@ -12,7 +12,7 @@ type item struct {
 	key      string
 	epoch    int
 	from, to uint64
-	// first is set for the chunk with which a vault begins to hold a lineage: it
+	// first is set for the chunk with which a vault begins to hold a timeline: it
 	// is there before any later one, which would pass for the beginning.
 	first bool
 }
@@ -39,7 +39,7 @@ type member struct {
 	lastLogged time.Time
 }
 
-// end is the offset up to which the vault holds the current lineage with
+// end is the offset up to which the vault holds the current timeline with
 // everything before it.
 func (m *member) end() uint64 {
 	if m.older > 0 || m.scan {

@@ -20,11 +20,11 @@ const (
 	growth    = 8
 )
 
-// names lists the chunks of one lineage in one vault.
+// names lists the chunks of one timeline in one vault.
 type names struct {
-	st      vault.Store
-	shard   targets.ShardID
-	lineage string
+	st       vault.Store
+	shard    targets.ShardID
+	timeline string
 }
 
 // backward is a store that finds the last names of a folder in one go.
@@ -32,7 +32,7 @@ type backward interface {
 	Last(ctx context.Context, dir, before string, n int) ([]string, error)
 }
 
-func (n names) prefix() string { return vault.LineagePrefix(n.shard, n.lineage) }
+func (n names) prefix() string { return vault.TimelinePrefix(n.shard, n.timeline) }
 
 // at sorts just before every chunk that begins at the offset.
 func (n names) at(offset uint64) string { return fmt.Sprintf("%s%016X", n.prefix(), offset) }
@@ -66,7 +66,7 @@ func (n names) between(ctx context.Context, start, end uint64) (chunks []Chunk, 
 
 // holes lists the declared holes alone: their names sort after every chunk's.
 func (n names) holes(ctx context.Context) ([]Gap, error) {
-	_, holes, err := listLineage(ctx, n.st, n.shard, n.lineage, n.end())
+	_, holes, err := listTimeline(ctx, n.st, n.shard, n.timeline, n.end())
 	return holes, err
 }
 
@@ -119,7 +119,7 @@ func (n names) before(ctx context.Context, end uint64, want int) ([]Chunk, error
 }
 
 // last lists some of the last chunks of all, at least want when there are so
-// many, and whether these are all there are. None of the lineage begins before
+// many, and whether these are all there are. None of the timeline begins before
 // the offset least: from there it goes forward in growing steps until nothing
 // follows.
 func (n names) last(ctx context.Context, least uint64, want int) (chunks []Chunk, whole bool, err error) {

@@ -154,19 +154,19 @@ func plantRecord(t testing.TB, v *vault.Vault, b targets.Artifact) {
 	must(t, v.PutSealed(ctx, vault.BaseRecordKey(b.Shard, b.ID), nil, body))
 }
 
-// plantNames puts the names of chunks of 10 bytes [from, to) of a lineage into
+// plantNames puts the names of chunks of 10 bytes [from, to) of a timeline into
 // a vault's directory: nobody opens them.
-func plantNames(t testing.TB, dir, lineage string, from, to uint64) {
+func plantNames(t testing.TB, dir, timeline string, from, to uint64) {
 	t.Helper()
-	must(t, os.MkdirAll(filepath.Join(dir, vault.LineagePrefix(shard, lineage)), 0o700))
+	must(t, os.MkdirAll(filepath.Join(dir, vault.TimelinePrefix(shard, timeline)), 0o700))
 	for at := from; at < to; at += 10 {
-		plantName(t, dir, lineage, at)
+		plantName(t, dir, timeline, at)
 	}
 }
 
-func plantName(t testing.TB, dir, lineage string, at uint64) {
+func plantName(t testing.TB, dir, timeline string, at uint64) {
 	t.Helper()
-	key := vault.ChunkKey(shard, lineage, at, at+10, time.UnixMilli(int64(at)))
+	key := vault.ChunkKey(shard, timeline, at, at+10, time.UnixMilli(int64(at)))
 	must(t, os.WriteFile(filepath.Join(dir, filepath.FromSlash(key)), nil, 0o600))
 }
 

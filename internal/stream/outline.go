@@ -11,25 +11,25 @@ import (
 	"drctl/targets"
 )
 
-// tailWanted is how many of a lineage's last chunks an Outline has at least,
+// tailWanted is how many of a timeline's last chunks an Outline has at least,
 // if there are so many. It is more than an archiver has on their way at once,
 // so that what a crash kept from a vault lies among them.
 const tailWanted = 300
 
 // Outline reads what a vault holds of a shard's streams as Load does, but of
-// each lineage only the last chunks, and those inside declared holes: enough to
+// each timeline only the last chunks, and those inside declared holes: enough to
 // tell where the log ends and what it is that leads there. What it costs does
 // not depend on how much is kept. A damaged origin is passed over, as in Load.
-func Outline(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]Lineage, error) {
+func Outline(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]Timeline, error) {
 	return outline(ctx, v, v.Store(), shard)
 }
 
-func outline(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.ShardID) ([]Lineage, error) {
+func outline(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.ShardID) ([]Timeline, error) {
 	ids, err := st.Folders(ctx, vault.StreamPrefix(shard))
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Lineage, len(ids))
+	out := make([]Timeline, len(ids))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	for i, id := range ids {
@@ -41,16 +41,16 @@ func outline(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	sortLineages(out)
+	sortTimelines(out)
 	return out, nil
 }
 
-func outlineOf(ctx context.Context, v *vault.Vault, n names) (Lineage, error) {
-	l := Lineage{ID: n.lineage}
-	o, err := readOrigin(ctx, v, n.shard, n.lineage)
+func outlineOf(ctx context.Context, v *vault.Vault, n names) (Timeline, error) {
+	l := Timeline{ID: n.timeline}
+	o, err := readOrigin(ctx, v, n.shard, n.timeline)
 	switch {
 	case err == nil:
-		l = o.lineage()
+		l = o.timeline()
 	case fail.Is(err, fail.Corrupt): // one bad object must not end archiving
 		l.passOver(err)
 	case !fail.Is(err, fail.NotFound):

@@ -10,14 +10,14 @@ import (
 	"drctl/targets"
 )
 
-// Lineage is one unbroken run of offsets as a vault (or several) hold it.
-type Lineage struct {
+// Timeline is one unbroken run of offsets as a vault (or several) hold it.
+type Timeline struct {
 	ID     string
 	Kind   targets.Kind
 	Offset uint64           // where it begins; unknown (0) without Origin
-	Parent targets.Position // where it left another lineage; zero when it left none
+	Parent targets.Position // where it left another timeline; zero when it left none
 	Began  time.Time        // when the archiver first saw it
-	// Origin is false when the vault has chunks of the lineage but no origin:
+	// Origin is false when the vault has chunks of the timeline but no origin:
 	// its beginning and its parent are unknown.
 	Origin  bool
 	Chunks  []Chunk // sorted by From
@@ -30,8 +30,8 @@ type Lineage struct {
 	cutOff uint64 // of an Outline: what begins before it was not looked at
 }
 
-// Tip is the end of the farthest chunk, or the lineage's beginning.
-func (l Lineage) Tip() uint64 {
+// Tip is the end of the farthest chunk, or the timeline's beginning.
+func (l Timeline) Tip() uint64 {
 	tip := l.Offset
 	for _, c := range l.Chunks {
 		tip = max(tip, c.To)
@@ -47,9 +47,9 @@ type part struct {
 
 // split tells which parts of a gap the archive itself declares: by the records
 // of holes, and by an origin behind the end of its parent.
-func (l Lineage) split(g Gap) []part {
+func (l Timeline) split(g Gap) []part {
 	holes := slices.Clone(l.Holes)
-	if l.Origin && l.Parent.Lineage != "" && l.Offset > l.Parent.Offset {
+	if l.Origin && l.Parent.Timeline != "" && l.Offset > l.Parent.Offset {
 		holes = append(holes, Gap{From: l.Parent.Offset, To: l.Offset})
 	}
 	slices.SortFunc(holes, func(a, b Gap) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To)) })
@@ -72,8 +72,8 @@ func (l Lineage) split(g Gap) []part {
 	return out
 }
 
-// lastSeen is when anything of the lineage was last written.
-func (l Lineage) lastSeen() time.Time {
+// lastSeen is when anything of the timeline was last written.
+func (l Timeline) lastSeen() time.Time {
 	t := l.Began
 	for _, c := range l.Chunks {
 		if c.Closed.After(t) {
@@ -83,16 +83,16 @@ func (l Lineage) lastSeen() time.Time {
 	return t
 }
 
-// Newest returns the lineage that the shard is on: the one written last; of
+// Newest returns the timeline that the shard is on: the one written last; of
 // two equally new ones the descendant. ok is false when there is none.
-func Newest(lineages []Lineage) (l Lineage, ok bool) {
-	for _, c := range lineages {
+func Newest(timelines []Timeline) (l Timeline, ok bool) {
+	for _, c := range timelines {
 		if !ok {
 			l, ok = c, true
 			continue
 		}
 		switch cmp := c.lastSeen().Compare(l.lastSeen()); {
-		case cmp > 0, cmp == 0 && c.Parent.Lineage == l.ID:
+		case cmp > 0, cmp == 0 && c.Parent.Timeline == l.ID:
 			l = c
 		}
 	}
@@ -100,26 +100,26 @@ func Newest(lineages []Lineage) (l Lineage, ok bool) {
 }
 
 // Path finds the spans of stream that lead from a base to a point, oldest
-// first, walking from the point's lineage through its parents to the base's.
-// It fails with not-found, naming "lineage bytes [a,b)", when a chunk on the
+// first, walking from the point's timeline through its parents to the base's.
+// It fails with not-found, naming "timeline bytes [a,b)", when a chunk on the
 // way is missing, with not-found when the base is not on the way to the point
 // (another branch), and with invalid when the point is before the base. A
 // base exactly at the point needs no stream: its path is empty.
-func Path(lineages []Lineage, base, point targets.Position) ([]targets.Span, error) {
+func Path(timelines []Timeline, base, point targets.Position) ([]targets.Span, error) {
 	const op = "stream: path"
-	if base.Lineage == point.Lineage && base.Offset == point.Offset {
+	if base.Timeline == point.Timeline && base.Offset == point.Offset {
 		return nil, nil
 	}
-	spans, err := walk(lineages, base, point)
+	spans, err := walk(timelines, base, point)
 	if err != nil {
 		return nil, err
 	}
-	byID := index(lineages)
+	byID := index(timelines)
 	var missing []string
 	for _, s := range spans {
-		_, gaps := Cover(byID[s.Lineage].Chunks, s.From, s.To)
+		_, gaps := Cover(byID[s.Timeline].Chunks, s.From, s.To)
 		for _, g := range gaps {
-			missing = append(missing, s.Lineage+" bytes "+g.String())
+			missing = append(missing, s.Timeline+" bytes "+g.String())
 		}
 	}
 	if len(missing) > 0 {
@@ -129,52 +129,52 @@ func Path(lineages []Lineage, base, point targets.Position) ([]targets.Span, err
 	return spans, nil
 }
 
-func index(lineages []Lineage) map[string]Lineage {
-	m := make(map[string]Lineage, len(lineages))
-	for _, l := range lineages {
+func index(timelines []Timeline) map[string]Timeline {
+	m := make(map[string]Timeline, len(timelines))
+	for _, l := range timelines {
 		m[l.ID] = l
 	}
 	return m
 }
 
 // walk finds the spans without looking at the chunks.
-func walk(lineages []Lineage, base, point targets.Position) ([]targets.Span, error) {
-	return walkOver(lineages, base, point, false)
+func walk(timelines []Timeline, base, point targets.Position) ([]targets.Span, error) {
+	return walkOver(timelines, base, point, false)
 }
 
-// walkOver is walk, and with over goes on where a lineage was archived only from
+// walkOver is walk, and with over goes on where a timeline was archived only from
 // a place behind its parent's end: its span begins at that end.
-func walkOver(lineages []Lineage, base, point targets.Position, over bool) ([]targets.Span, error) {
+func walkOver(timelines []Timeline, base, point targets.Position, over bool) ([]targets.Span, error) {
 	const op = "stream: path"
-	byID := index(lineages)
+	byID := index(timelines)
 	var spans []targets.Span
 	at := point
-	for range len(lineages) + 1 { // a chain longer than that is a loop
-		if at.Lineage == base.Lineage {
+	for range len(timelines) + 1 { // a chain longer than that is a loop
+		if at.Timeline == base.Timeline {
 			if at.Offset < base.Offset {
-				if at.Lineage == point.Lineage {
-					return nil, fail.Newf(fail.Invalid, op, point.Lineage, "the point at %d is before the base at %d", point.Offset, base.Offset)
+				if at.Timeline == point.Timeline {
+					return nil, fail.Newf(fail.Invalid, op, point.Timeline, "the point at %d is before the base at %d", point.Offset, base.Offset)
 				}
-				return nil, fail.New(fail.NotFound, op, point.Lineage,
+				return nil, fail.New(fail.NotFound, op, point.Timeline,
 					"choose a base taken before the branches parted",
-					errorf("the base at %s %d is after the place (%d) where the point's lineage left it", base.Lineage, base.Offset, at.Offset))
+					errorf("the base at %s %d is after the place (%d) where the point's timeline left it", base.Timeline, base.Offset, at.Offset))
 			}
 			if at.Offset > base.Offset {
-				spans = append(spans, targets.Span{Lineage: at.Lineage, From: base.Offset, To: at.Offset})
+				spans = append(spans, targets.Span{Timeline: at.Timeline, From: base.Offset, To: at.Offset})
 			}
 			slices.Reverse(spans)
 			return spans, nil
 		}
-		l, ok := byID[at.Lineage]
+		l, ok := byID[at.Timeline]
 		if !ok {
-			return nil, fail.New(fail.NotFound, op, at.Lineage, "the stream of this lineage was never archived in this vault", errorf("unknown lineage"))
+			return nil, fail.New(fail.NotFound, op, at.Timeline, "the stream of this timeline was never archived in this vault", errorf("unknown timeline"))
 		}
-		if !l.Origin || l.Parent.Lineage == "" {
-			return nil, fail.New(fail.NotFound, op, point.Lineage,
-				"choose a base of the same lineage", errorf("no way from the base's lineage %s: lineage %s has no known parent", base.Lineage, l.ID))
+		if !l.Origin || l.Parent.Timeline == "" {
+			return nil, fail.New(fail.NotFound, op, point.Timeline,
+				"choose a base of the same timeline", errorf("no way from the base's timeline %s: timeline %s has no known parent", base.Timeline, l.ID))
 		}
 		if at.Offset < l.Offset {
-			return nil, fail.Newf(fail.Invalid, op, l.ID, "the position %d is before the lineage's beginning %d", at.Offset, l.Offset)
+			return nil, fail.Newf(fail.Invalid, op, l.ID, "the position %d is before the timeline's beginning %d", at.Offset, l.Offset)
 		}
 		begins := l.Offset
 		if l.Offset > l.Parent.Offset {
@@ -182,19 +182,19 @@ func walkOver(lineages []Lineage, base, point targets.Position, over bool) ([]ta
 		}
 		if begins < l.Offset && !over {
 			return nil, fail.New(fail.NotFound, op, l.ID+" bytes "+Gap{l.Parent.Offset, l.Offset}.String(),
-				"choose a base of this lineage", errorf("the lineage was archived only from %d, it left %s at %d", l.Offset, l.Parent.Lineage, l.Parent.Offset))
+				"choose a base of this timeline", errorf("the timeline was archived only from %d, it left %s at %d", l.Offset, l.Parent.Timeline, l.Parent.Offset))
 		}
 		if at.Offset > begins {
-			spans = append(spans, targets.Span{Lineage: l.ID, From: begins, To: at.Offset})
+			spans = append(spans, targets.Span{Timeline: l.ID, From: begins, To: at.Offset})
 		}
 		at = l.Parent
 	}
-	return nil, fail.Newf(fail.Corrupt, op, point.Lineage, "the lineages' parents form a loop")
+	return nil, fail.Newf(fail.Corrupt, op, point.Timeline, "the timelines' parents form a loop")
 }
 
-// sortLineages orders by age, parents before children.
-func sortLineages(ls []Lineage) {
-	slices.SortFunc(ls, func(a, b Lineage) int {
+// sortTimelines orders by age, parents before children.
+func sortTimelines(ls []Timeline) {
+	slices.SortFunc(ls, func(a, b Timeline) int {
 		if c := a.Began.Compare(b.Began); c != 0 {
 			return c
 		}

@@ -33,11 +33,11 @@ func (zeroReader) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // plantSealed writes a chunk that says it holds [from, to), sealed as one that an
 // archiver wrote.
-func plantSealed(t *testing.T, v *vault.Vault, lineage string, from, to uint64, body io.Reader) string {
+func plantSealed(t *testing.T, v *vault.Vault, timeline string, from, to uint64, body io.Reader) string {
 	t.Helper()
 	now := time.Now()
-	key := vault.ChunkKey(shard, lineage, from, to, now)
-	h := header{shard: shard, lineage: lineage, from: from, to: to, opened: now, closed: now}
+	key := vault.ChunkKey(shard, timeline, from, to, now)
+	h := header{shard: shard, timeline: timeline, from: from, to: to, opened: now, closed: now}
 	var sealed bytes.Buffer
 	if err := v.SealTo(&sealed, key, h.meta(), body); err != nil {
 		t.Fatal(err)
@@ -54,14 +54,14 @@ func TestPlantedChunks(t *testing.T) {
 	ctx := context.Background()
 	s, _ := testSet(t, 1, 1)
 	v := s.Vaults[0]
-	const lineage = "L"
-	plantSealed(t, v, lineage, 0, 100, zeros(100))
-	huge := plantSealed(t, v, lineage, 50, 1<<62, zeros(10)) // reaches farthest
-	bomb := plantSealed(t, v, lineage, 100, 200, zeros(256<<20))
-	short := plantSealed(t, v, lineage, 200, 200+vault.MaxChunk, zeros(10))
+	const timeline = "L"
+	plantSealed(t, v, timeline, 0, 100, zeros(100))
+	huge := plantSealed(t, v, timeline, 50, 1<<62, zeros(10)) // reaches farthest
+	bomb := plantSealed(t, v, timeline, 100, 200, zeros(256<<20))
+	short := plantSealed(t, v, timeline, 200, 200+vault.MaxChunk, zeros(10))
 
 	read := func(from, to uint64) (n int64, err error) {
-		r, err := Open(ctx, v, shard, targets.Span{Lineage: lineage, From: from, To: to})
+		r, err := Open(ctx, v, shard, targets.Span{Timeline: timeline, From: from, To: to})
 		if err != nil {
 			return 0, err
 		}
@@ -106,8 +106,8 @@ func TestPlantedChunks(t *testing.T) {
 	}
 }
 
-// TestDamagedOrigin: a lineage whose origin cannot be read keeps its chunks, and
-// the other lineages are there.
+// TestDamagedOrigin: a timeline whose origin cannot be read keeps its chunks, and
+// the other timelines are there.
 func TestDamagedOrigin(t *testing.T) {
 	ctx := context.Background()
 	s, _ := testSet(t, 1, 1)

@@ -29,7 +29,7 @@ type Reader struct {
 	shard targets.ShardID
 
 	mu     sync.Mutex
-	listed map[string][]Chunk // per lineage, as of the last listing
+	listed map[string][]Chunk // per timeline, as of the last listing
 }
 
 // NewReader makes a reader of one shard's streams in a vault.
@@ -56,9 +56,9 @@ func Open(ctx context.Context, v *vault.Vault, shard targets.ShardID, span targe
 	return NewReader(v, shard).Log(ctx, span)
 }
 
-// History returns the file kept with the lineage, or nil when none is.
-func (r *Reader) History(ctx context.Context, lineage string) ([]byte, error) {
-	o, err := readOrigin(ctx, r.vault, r.shard, lineage)
+// History returns the file kept with the timeline, or nil when none is.
+func (r *Reader) History(ctx context.Context, timeline string) ([]byte, error) {
+	o, err := readOrigin(ctx, r.vault, r.shard, timeline)
 	if err != nil {
 		return nil, err
 	}
@@ -67,14 +67,14 @@ func (r *Reader) History(ctx context.Context, lineage string) ([]byte, error) {
 
 // Log reads exactly the span's bytes, prefetching chunks in parallel.
 // Every chunk is decrypted and checked whole before its first byte is given
-// out: its own key, shard, lineage, range and length. A span that the vault
-// does not hold whole is fail.NotFound naming "lineage bytes [a,b)", before
+// out: its own key, shard, timeline, range and length. A span that the vault
+// does not hold whole is fail.NotFound naming "timeline bytes [a,b)", before
 // the first byte; a damaged chunk is fail.Corrupt naming its key, unless
 // other chunks hold the same bytes. Memory: up to 64 MiB of chunks, or one
 // chunk that is larger.
 func (r *Reader) Log(ctx context.Context, span targets.Span) (io.ReadCloser, error) {
 	if span.To < span.From {
-		return nil, fail.Newf(fail.Invalid, "stream: read", span.Lineage, "the range [%d,%d) runs backwards", span.From, span.To)
+		return nil, fail.Newf(fail.Invalid, "stream: read", span.Timeline, "the range [%d,%d) runs backwards", span.From, span.To)
 	}
 	use, err := r.cover(ctx, span, nil)
 	if err != nil {
@@ -89,18 +89,18 @@ func (r *Reader) Log(ctx context.Context, span targets.Span) (io.ReadCloser, err
 // cover lists the span when the known chunks do not suffice.
 func (r *Reader) cover(ctx context.Context, span targets.Span, without map[string]bool) ([]Chunk, error) {
 	r.mu.Lock()
-	known := r.listed[span.Lineage]
+	known := r.listed[span.Timeline]
 	r.mu.Unlock()
 	if use, gaps := Cover(drop(known, without), span.From, span.To); len(gaps) == 0 {
 		return use, nil
 	}
-	fresh, err := names{r.vault.Store(), r.shard, span.Lineage}.over(ctx, span.From, span.To)
+	fresh, err := names{r.vault.Store(), r.shard, span.Timeline}.over(ctx, span.From, span.To)
 	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(fresh, compareChunks)
 	r.mu.Lock()
-	r.listed[span.Lineage] = fresh
+	r.listed[span.Timeline] = fresh
 	r.mu.Unlock()
 	use, gaps := Cover(drop(fresh, without), span.From, span.To)
 	if len(gaps) > 0 {
@@ -110,7 +110,7 @@ func (r *Reader) cover(ctx context.Context, span targets.Span, without map[strin
 		}
 		return nil, fail.New(fail.NotFound, "stream: read", r.shard.String(),
 			"look in the other region's vault, or choose another point or base",
-			errorf("vault %s has no chunk with %s bytes %s", r.vault.Region(), span.Lineage, strings.Join(names, ", ")))
+			errorf("vault %s has no chunk with %s bytes %s", r.vault.Region(), span.Timeline, strings.Join(names, ", ")))
 	}
 	return use, nil
 }
@@ -123,7 +123,7 @@ func drop(chunks []Chunk, without map[string]bool) []Chunk {
 }
 
 // fetch reads one chunk whole and checks everything about it.
-func (r *Reader) fetch(ctx context.Context, c Chunk, lineage string) ([]byte, error) {
+func (r *Reader) fetch(ctx context.Context, c Chunk, timeline string) ([]byte, error) {
 	body, meta, err := r.vault.Unseal(ctx, c.Key)
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (r *Reader) fetch(ctx context.Context, c Chunk, lineage string) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	if err := h.check(c, r.shard, lineage); err != nil {
+	if err := h.check(c, r.shard, timeline); err != nil {
 		return nil, err
 	}
 	return readChunk(body, c.Key, c.To-c.From)
@@ -171,7 +171,7 @@ type fetched struct {
 // logReader is one Log call. It is used by one goroutine at a time.
 type logReader struct {
 	r      *Reader
-	fetch  func(ctx context.Context, c Chunk, lineage string) ([]byte, error)
+	fetch  func(ctx context.Context, c Chunk, timeline string) ([]byte, error)
 	span   targets.Span
 	ctx    context.Context // of the fetches; lives as long as this reader
 	cancel context.CancelFunc
@@ -202,7 +202,7 @@ func (l *logReader) fill() {
 		ch := make(chan fetched, 1)
 		l.queue = append(l.queue, ch)
 		go func() {
-			b, err := l.fetch(l.ctx, c, l.span.Lineage)
+			b, err := l.fetch(l.ctx, c, l.span.Timeline)
 			ch <- fetched{chunk: c, body: b, err: err}
 		}()
 	}
@@ -229,7 +229,7 @@ func (l *logReader) Read(p []byte) (int, error) {
 
 func (l *logReader) advance() error {
 	if len(l.queue) == 0 {
-		return fail.Newf(fail.Internal, "stream: read", l.span.Lineage, "the plan ended at %d of %d", l.pos, l.span.To)
+		return fail.Newf(fail.Internal, "stream: read", l.span.Timeline, "the plan ended at %d of %d", l.pos, l.span.To)
 	}
 	var f fetched
 	select {
@@ -264,7 +264,7 @@ func (l *logReader) around(f fetched) error {
 		l.bad = map[string]bool{}
 	}
 	l.bad[f.chunk.Key] = true
-	use, err := l.r.cover(l.ctx, targets.Span{Lineage: l.span.Lineage, From: l.pos, To: l.span.To}, l.bad)
+	use, err := l.r.cover(l.ctx, targets.Span{Timeline: l.span.Timeline, From: l.pos, To: l.span.To}, l.bad)
 	if err != nil {
 		return f.err
 	}
@@ -276,7 +276,7 @@ func (l *logReader) around(f fetched) error {
 func (l *logReader) Close() error {
 	l.cancel()
 	if l.err == nil {
-		l.err = fail.Newf(fail.Invalid, "stream: read", l.span.Lineage, "read after close")
+		l.err = fail.Newf(fail.Invalid, "stream: read", l.span.Timeline, "read after close")
 		l.buf = nil
 	}
 	return nil

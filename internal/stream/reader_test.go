@@ -20,7 +20,7 @@ func putChunks(t testing.TB, v *vault.Vault, n int, size uint64) uint64 {
 	for range n {
 		c := Chunk{From: at, To: at + size, Closed: closed}
 		c.Key = vault.ChunkKey(shard, "L", c.From, c.To, c.Closed)
-		h := header{shard: shard, lineage: "L", from: c.From, to: c.To, opened: closed, closed: closed}
+		h := header{shard: shard, timeline: "L", from: c.From, to: c.To, opened: closed, closed: closed}
 		must(t, v.PutSealed(ctx, c.Key, h.meta(), streamBytes("L", c.From, c.To)))
 		at += size
 	}
@@ -74,7 +74,7 @@ func BenchmarkManySmallChunks(b *testing.B) {
 		end := putChunks(b, v, n, 200)
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				r, err := NewReader(v, shard).Log(ctx, targets.Span{Lineage: "L", From: 0, To: end})
+				r, err := NewReader(v, shard).Log(ctx, targets.Span{Timeline: "L", From: 0, To: end})
 				must(b, err)
 				got, err := io.ReadAll(r)
 				must(b, err)

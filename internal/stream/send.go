@@ -169,7 +169,7 @@ func (a *Archiver) sameContent(ctx context.Context, p *parcel, m *member) error 
 		return err
 	}
 	if !bytes.Equal(b, p.content) {
-		return fail.New(fail.Corrupt, "stream: archive", p.key, "two different streams call themselves the same lineage: see whether two servers claim to be this shard's primary",
+		return fail.New(fail.Corrupt, "stream: archive", p.key, "two different streams call themselves the same timeline: see whether two servers claim to be this shard's primary",
 			errorf("vault %s holds other bytes under this name", m.v.Region()))
 	}
 	return nil

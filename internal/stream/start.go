@@ -19,7 +19,7 @@ import (
 const startGrace = 5 * time.Second
 
 // NewArchiver starts the archiver of one shard. It lists the vaults, resumes
-// at the end of the newest lineage that all of them together hold, and copies
+// at the end of the newest timeline that all of them together hold, and copies
 // what one has and another lacks. Vaults that do not answer are left out as
 // long as one does; they catch up when they come back, and until then what the
 // policy wants them to hold is not durable. Ctx bounds the start only: Close or
@@ -94,10 +94,10 @@ func (a *Archiver) start(ctx context.Context) error {
 // listAll reads the outline of every vault in parallel. That of one that did not
 // answer is nil. One that fails is tried again until another has answered; one
 // that is slow is waited for as long as the policy needs it, and RetryFor at the most.
-func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
+func (a *Archiver) listAll(ctx context.Context) ([][]Timeline, error) {
 	type result struct {
 		i   int
-		ls  []Lineage
+		ls  []Timeline
 		err error
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -111,7 +111,7 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 				ls, err := outline(ctx, m.v, m.st, a.opt.Shard)
 				if err == nil || !fail.Retryable(err) || ctx.Err() != nil || time.Now().Add(wait).After(deadline) {
 					if ls == nil && err == nil {
-						ls = []Lineage{}
+						ls = []Timeline{}
 					}
 					results <- result{i, ls, err}
 					return
@@ -126,7 +126,7 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 			}
 		}()
 	}
-	held := make([][]Lineage, len(a.members))
+	held := make([][]Timeline, len(a.members))
 	good := 0
 	var last error
 	var grace <-chan time.Time
@@ -163,8 +163,8 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Lineage, error) {
 	return held, nil
 }
 
-// ends is where the archive of a lineage ends, so that it goes on there.
-func (a *Archiver) ends(l Lineage) uint64 {
+// ends is where the archive of a timeline ends, so that it goes on there.
+func (a *Archiver) ends(l Timeline) uint64 {
 	end := l.Offset
 	if closed := openRuns(startOf(l, a.opt.Clock()), l.Chunks, l.Holes); len(closed) > 0 {
 		end = max(end, closed[len(closed)-1].to)
@@ -172,10 +172,10 @@ func (a *Archiver) ends(l Lineage) uint64 {
 	return end
 }
 
-// unreadable is the key of the chunk with which the newest lineage ends, when no
+// unreadable is the key of the chunk with which the newest timeline ends, when no
 // vault has it whole: a name alone does not say that the bytes are archived, and
 // the sender may still have them.
-func (a *Archiver) unreadable(ctx context.Context, all []Lineage, held [][]Lineage) (key string, err error) {
+func (a *Archiver) unreadable(ctx context.Context, all []Timeline, held [][]Timeline) (key string, err error) {
 	l, ok := Newest(all)
 	if !ok {
 		return "", nil
@@ -210,17 +210,17 @@ func (a *Archiver) unreadable(ctx context.Context, all []Lineage, held [][]Linea
 	return l.Chunks[i].Key, nil
 }
 
-// forget takes a chunk out of what was listed, and its lineage when nothing else
+// forget takes a chunk out of what was listed, and its timeline when nothing else
 // tells of it.
-func forget(ls []Lineage, key string) []Lineage {
+func forget(ls []Timeline, key string) []Timeline {
 	for i := range ls {
 		ls[i].Chunks = slices.DeleteFunc(ls[i].Chunks, func(c Chunk) bool { return c.Key == key })
 	}
-	return slices.DeleteFunc(ls, func(l Lineage) bool { return !l.Origin && len(l.Chunks)+len(l.Holes) == 0 })
+	return slices.DeleteFunc(ls, func(l Timeline) bool { return !l.Origin && len(l.Chunks)+len(l.Holes) == 0 })
 }
 
-// resume finds where each lineage ends and which one is current.
-func (a *Archiver) resume(all []Lineage, held [][]Lineage, missing [][]item) {
+// resume finds where each timeline ends and which one is current.
+func (a *Archiver) resume(all []Timeline, held [][]Timeline, missing [][]item) {
 	for _, l := range all {
 		a.known[l.ID] = standing{tail: a.ends(l), origin: l.Origin, kind: cmp.Or(l.Kind, a.opt.Kind), offset: l.Offset, parent: l.Parent,
 			history: l.History, holes: l.unfilled(), seen: l.lastSeen()}
@@ -237,7 +237,7 @@ func (a *Archiver) resume(all []Lineage, held [][]Lineage, missing [][]item) {
 		}
 	}
 	a.known[newest.ID] = s
-	a.lineage, a.kind, a.tail, a.begun = newest.ID, s.kind, s.tail, true
+	a.timeline, a.kind, a.tail, a.begun = newest.ID, s.kind, s.tail, true
 	for i, m := range a.members {
 		m.held = contig{end: a.tail}
 		// What this vault alone holds without a hole ends at the first chunk
@@ -250,7 +250,7 @@ func (a *Archiver) resume(all []Lineage, held [][]Lineage, missing [][]item) {
 			mine.Chunks, mine.Holes = l.Chunks, l.Holes
 			m.base = min(a.ends(mine), a.tail)
 			for _, it := range missing[i] {
-				if c, ok := vault.ParseChunkKey(it.key); ok && c.Lineage == newest.ID {
+				if c, ok := vault.ParseChunkKey(it.key); ok && c.Timeline == newest.ID {
 					m.base = min(m.base, c.From)
 				}
 			}
@@ -259,7 +259,7 @@ func (a *Archiver) resume(all []Lineage, held [][]Lineage, missing [][]item) {
 }
 
 // settle works out what each vault lacks and makes at least one live.
-func (a *Archiver) settle(ctx context.Context, held [][]Lineage, missing [][]item) error {
+func (a *Archiver) settle(ctx context.Context, held [][]Timeline, missing [][]item) error {
 	a.mu.Lock()
 	var best *member
 	for i, m := range a.members {
@@ -270,8 +270,8 @@ func (a *Archiver) settle(ctx context.Context, held [][]Lineage, missing [][]ite
 		m.missing = missing[i]
 		m.older = len(m.missing)
 		m.live = m.older == 0
-		// What it holds of this lineage counts only with all of those before.
-		if slices.ContainsFunc(m.missing, func(it item) bool { return !strings.HasPrefix(it.key, vault.LineagePrefix(a.opt.Shard, a.lineage)) }) {
+		// What it holds of this timeline counts only with all of those before.
+		if slices.ContainsFunc(m.missing, func(it item) bool { return !strings.HasPrefix(it.key, vault.TimelinePrefix(a.opt.Shard, a.timeline)) }) {
 			m.base = 0
 		}
 		if best == nil || len(m.missing) < len(best.missing) {
@@ -330,7 +330,7 @@ func (a *Archiver) Base(ctx context.Context, at targets.Position, image io.Reade
 		Settings: settings, Bytes: saved.Bytes, BytesAdded: saved.BytesAdded, Method: "resync", Full: true,
 	})
 	if err == nil {
-		a.log.Info("base saved", "base", id, "lineage", at.Lineage, "offset", at.Offset, "bytes", saved.Bytes)
+		a.log.Info("base saved", "base", id, "timeline", at.Timeline, "offset", at.Offset, "bytes", saved.Bytes)
 	}
 	return err
 }

@@ -103,7 +103,7 @@ func (t *Trail) To(ctx context.Context, at targets.Position) (Lead, error) {
 		lead.Damaged = damaged
 		if lead.Why == "" && lead.Base.ID == "" {
 			// The way to this base is not known (yet); one of the position's own
-			// lineage needs none. It is not looked for at every question.
+			// timeline needs none. It is not looked for at every question.
 			if blind = true; search {
 				continue
 			}
@@ -139,15 +139,15 @@ func (t *Trail) bases(ctx context.Context) func(func(targets.Artifact, error) bo
 // from follows the log from one base to the position, and says whether a
 // declared hole lies between them.
 func (t *Trail) from(ctx context.Context, b targets.Artifact, at targets.Position) (lead Lead, hole bool, err error) {
-	ways, whole, err := t.ancestry(ctx, at.Lineage, b.From.Lineage)
+	ways, whole, err := t.ancestry(ctx, at.Timeline, b.From.Timeline)
 	if fail.Is(err, fail.Corrupt) {
-		return Lead{Why: err.Error()}, false, nil // a base of the lineage itself needs no origin
+		return Lead{Why: err.Error()}, false, nil // a base of the timeline itself needs no origin
 	}
 	if err != nil || !whole {
 		return lead, false, err
 	}
 	spans, err := walk(ways, b.From, at)
-	if err == nil && (b.Until.Lineage != at.Lineage || b.Until.Offset != at.Offset) {
+	if err == nil && (b.Until.Timeline != at.Timeline || b.Until.Offset != at.Offset) {
 		_, err = walk(ways, b.Until, at) // the image is whole only from there on
 	}
 	if err != nil {
@@ -157,7 +157,7 @@ func (t *Trail) from(ctx context.Context, b targets.Artifact, at targets.Positio
 	whole = false // what is held of the image's own log leads nowhere alone
 	for _, s := range spans {
 		least := uint64(0)
-		if s.Lineage == b.Until.Lineage {
+		if s.Timeline == b.Until.Timeline {
 			whole, least = true, b.Until.Offset
 		}
 		missing, end, hole, err := t.span(ctx, s)
@@ -165,7 +165,7 @@ func (t *Trail) from(ctx context.Context, b targets.Artifact, at targets.Positio
 			return lead, false, err
 		}
 		if hole != (Gap{}) {
-			return Lead{Why: fmt.Sprintf("no base behind the hole at %s %s", s.Lineage, hole)}, true, nil
+			return Lead{Why: fmt.Sprintf("no base behind the hole at %s %s", s.Timeline, hole)}, true, nil
 		}
 		if lead.Missing += missing; whole && end.at.Offset >= least && lead.Missing == missing {
 			t.known = append(t.known, end)
@@ -187,10 +187,10 @@ func cause(err error) string {
 // span counts what the vault lacks of a span, and tells up to where it lacks
 // nothing; or it returns a declared hole in it.
 func (t *Trail) span(ctx context.Context, s targets.Span) (missing uint64, end foothold, hole Gap, err error) {
-	n := names{t.st, t.shard, s.Lineage}
-	ground := foothold{at: targets.Position{Lineage: s.Lineage, Offset: s.From}}
+	n := names{t.st, t.shard, s.Timeline}
+	ground := foothold{at: targets.Position{Timeline: s.Timeline, Offset: s.From}}
 	for _, k := range t.known {
-		if k.at.Lineage == s.Lineage && ground.at.Offset <= k.at.Offset && k.at.Offset <= s.To {
+		if k.at.Timeline == s.Timeline && ground.at.Offset <= k.at.Offset && k.at.Offset <= s.To {
 			ground = k
 		}
 	}
@@ -226,7 +226,7 @@ func (t *Trail) span(ctx context.Context, s targets.Span) (missing uint64, end f
 	return missing, end, Gap{}, nil
 }
 
-// chunks lists the lineage from the foothold up to an offset.
+// chunks lists the timeline from the foothold up to an offset.
 func (t *Trail) chunks(ctx context.Context, n names, ground *foothold, to uint64) ([]Chunk, []Gap, error) {
 	if ground.listed {
 		return n.between(ctx, ground.start, to)
@@ -236,17 +236,17 @@ func (t *Trail) chunks(ctx context.Context, n names, ground *foothold, to uint64
 	return chunks, holes, err
 }
 
-// Load lists the log that a lead names, and no more: its lineages, oldest
+// Load lists the log that a lead names, and no more: its timelines, oldest
 // first, each with the chunks from the base on up to the position.
-func (t *Trail) Load(ctx context.Context, lead Lead) ([]Lineage, error) {
-	var out []Lineage
+func (t *Trail) Load(ctx context.Context, lead Lead) ([]Timeline, error) {
+	var out []Timeline
 	for _, s := range lead.Spans {
-		l := Lineage{ID: s.Lineage}
-		if o, ok := t.origins[s.Lineage]; ok {
-			l = o.lineage()
+		l := Timeline{ID: s.Timeline}
+		if o, ok := t.origins[s.Timeline]; ok {
+			l = o.timeline()
 		}
 		var err error
-		if l.Chunks, l.Holes, _, err = (names{t.st, t.shard, s.Lineage}).holding(ctx, s.From, s.To); err != nil {
+		if l.Chunks, l.Holes, _, err = (names{t.st, t.shard, s.Timeline}).holding(ctx, s.From, s.To); err != nil {
 			return nil, err
 		}
 		out = append(out, l)
@@ -266,10 +266,10 @@ func (t *Trail) filled(ctx context.Context, n names, h Gap, s targets.Span) (boo
 	return len(gaps) == 0, nil
 }
 
-// ancestry reads the origins of a lineage and of those that it descends from,
+// ancestry reads the origins of a timeline and of those that it descends from,
 // up to one. It is not whole when the vault has no origin of one of them.
-func (t *Trail) ancestry(ctx context.Context, lineage, upTo string) (out []Lineage, whole bool, err error) {
-	for id := lineage; id != "" && id != upTo && !slices.ContainsFunc(out, func(l Lineage) bool { return l.ID == id }); {
+func (t *Trail) ancestry(ctx context.Context, timeline, upTo string) (out []Timeline, whole bool, err error) {
+	for id := timeline; id != "" && id != upTo && !slices.ContainsFunc(out, func(l Timeline) bool { return l.ID == id }); {
 		o, ok := t.origins[id]
 		if !ok {
 			o, err = readOrigin(ctx, t.v, t.shard, id)
@@ -281,8 +281,8 @@ func (t *Trail) ancestry(ctx context.Context, lineage, upTo string) (out []Linea
 			}
 			t.origins[id] = o
 		}
-		out = append(out, o.lineage())
-		id = o.Parent.Lineage
+		out = append(out, o.timeline())
+		id = o.Parent.Timeline
 	}
 	return out, true, nil
 }

@@ -18,7 +18,7 @@ func recoverable(t *testing.T, set vault.Set, at targets.Position, regions ...st
 	set.Durability = len(regions)
 	in, err := AwaitRecoverable(withTimeout(t, 10*time.Second), set, shard, at, nil, 20*time.Millisecond, nil)
 	if err != nil || len(in) != len(regions) || in[0] != regions[0] {
-		t.Fatalf("%s %d can be recovered from %v: %v", at.Lineage, at.Offset, in, err)
+		t.Fatalf("%s %d can be recovered from %v: %v", at.Timeline, at.Offset, in, err)
 	}
 }
 
@@ -27,7 +27,7 @@ func baseless(t *testing.T, set vault.Set, at targets.Position, words string) {
 	t.Helper()
 	in, err := AwaitRecoverable(withTimeout(t, 30*time.Second), set, shard, at, nil, 20*time.Millisecond, nil)
 	if !fail.Is(err, fail.NotFound) || !contains(err.Error(), words) {
-		t.Fatalf("%s %d in %v: %v, want %q", at.Lineage, at.Offset, in, err, words)
+		t.Fatalf("%s %d in %v: %v, want %q", at.Timeline, at.Offset, in, err, words)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestAnOldGapIsMissing(t *testing.T) {
 	set, dirs := testSet(t, 1, 1)
 	v := set.Vaults[0]
 	plantBase(t, v, "b1", pos(idL, 0), pos(idL, 100))
-	must(t, os.MkdirAll(filepath.Join(dirs[0], vault.LineagePrefix(shard, idL)), 0o700))
+	must(t, os.MkdirAll(filepath.Join(dirs[0], vault.TimelinePrefix(shard, idL)), 0o700))
 	const tip = 8 << 30
 	held := []Gap{{0, 100}, {200, 1 << 30}} // a chunk has a GiB at the most
 	for at := uint64(1 << 30); at < tip; at += 1 << 30 {
@@ -136,9 +136,9 @@ func TestAnOldGapIsMissing(t *testing.T) {
 	recoverable(t, set, pos(idL, tip), "east")
 }
 
-// A vault that has the newest lineage whole and lacks the one before, which
+// A vault that has the newest timeline whole and lacks the one before, which
 // has the base, cannot recover anything.
-func TestALineageWithoutItsParentIsNotRecoverable(t *testing.T) {
+func TestATimelineWithoutItsParentIsNotRecoverable(t *testing.T) {
 	shortGrace(t)
 	set, dirs := testSet(t, 2, 2)
 	a := start(t, Options{Set: set})
@@ -151,7 +151,7 @@ func TestALineageWithoutItsParentIsNotRecoverable(t *testing.T) {
 		plantBase(t, v, "b1", pos(idM, 10), pos(idM, 50))
 	}
 	recoverable(t, set, pos(idC, 200), "east", "west")
-	must(t, os.RemoveAll(filepath.Join(dirs[1], vault.LineagePrefix(shard, idM))))
+	must(t, os.RemoveAll(filepath.Join(dirs[1], vault.TimelinePrefix(shard, idM))))
 	recoverable(t, set, pos(idC, 200), "east")
 	set.Durability = 2
 	in, err := AwaitRecoverable(withTimeout(t, time.Second), set, shard, pos(idC, 200), nil, 20*time.Millisecond, nil)

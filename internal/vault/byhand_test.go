@@ -67,10 +67,10 @@ func TestByHand(t *testing.T) {
 			}
 			chunk := noise(1000)
 			want := append(bytes.Clone(chunk[10:]), append(bytes.Clone(chunk), chunk[:5]...)...)
-			if got := byHand(t, v, dir, "log_bytes orders/1 "+testLineage+" 1010 3005"); !bytes.Equal(got, want) {
+			if got := byHand(t, v, dir, "log_bytes orders/1 "+testTimeline+" 1010 3005"); !bytes.Equal(got, want) {
 				t.Fatalf("%d bytes of log", len(got))
 			}
-			if got := byHand(t, v, dir, "if log_bytes orders/1 "+testLineage+" 5000 6001 2>/dev/null >/dev/null; then echo whole; else echo hole; fi"); string(got) != "hole\n" {
+			if got := byHand(t, v, dir, "if log_bytes orders/1 "+testTimeline+" 5000 6001 2>/dev/null >/dev/null; then echo whole; else echo hole; fi"); string(got) != "hole\n" {
 				t.Fatalf("%q", got)
 			}
 			out := filepath.Join(t.TempDir(), "out")
@@ -98,16 +98,16 @@ func TestSegmentsByHand(t *testing.T) {
 	const size = 1 << 20
 	start := uint64(0x4_FFE0_0000) // across the 4 GiB where the middle part of names changes
 	log := noise(3*size + 12345)
-	lineage := targets.PostgresLineage("7310001", 10)
+	timeline := targets.PostgresTimeline("7310001", 10)
 	for at := 0; at < len(log); at += 700001 {
 		to := min(at+700001, len(log))
 		from := max(0, at-100*(at%3)) // some overlap
-		if err := v.PutSealed(ctx, ChunkKey(shardA, lineage, start+uint64(from), start+uint64(to), time.Now()), nil, log[from:to]); err != nil {
+		if err := v.PutSealed(ctx, ChunkKey(shardA, timeline, start+uint64(from), start+uint64(to), time.Now()), nil, log[from:to]); err != nil {
 			t.Fatal(err)
 		}
 	}
 	wal := t.TempDir()
-	byHand(t, v, v.store.(*fileStore).root, fmt.Sprintf("wal_segments orders/1 %s %d %d %q %d", lineage, start, start+uint64(len(log)), wal, size))
+	byHand(t, v, v.store.(*fileStore).root, fmt.Sprintf("wal_segments orders/1 %s %d %d %q %d", timeline, start, start+uint64(len(log)), wal, size))
 	var all []byte
 	for i, name := range []string{"0000000A0000000400000FFE", "0000000A0000000400000FFF", "0000000A0000000500000000", "0000000A0000000500000001"} {
 		b := must(os.ReadFile(filepath.Join(wal, name)))

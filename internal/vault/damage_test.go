@@ -23,12 +23,12 @@ func whole(t testing.TB, set Set) (targets.Artifact, targets.Cut) {
 	ctx := context.Background()
 	a := saveBase(t, set, "b1", tree(t, someFiles))
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	origin := []byte(`{"lineage":"` + testLineage + `","offset":0}`)
-	if _, err := set.PutSealed(ctx, OriginKey(shardA, testLineage), nil, origin); err != nil {
+	origin := []byte(`{"lineage":"` + testTimeline + `","offset":0}`)
+	if _, err := set.PutSealed(ctx, OriginKey(shardA, testTimeline), nil, origin); err != nil {
 		t.Fatal(err)
 	}
 	for i := range uint64(6) {
-		if _, err := set.PutSealed(ctx, ChunkKey(shardA, testLineage, i*1000, (i+1)*1000, now), nil, noise(1000)); err != nil {
+		if _, err := set.PutSealed(ctx, ChunkKey(shardA, testTimeline, i*1000, (i+1)*1000, now), nil, noise(1000)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -44,7 +44,7 @@ func whole(t testing.TB, set Set) (targets.Artifact, targets.Cut) {
 	must(sv.PutManifest(ctx, time.Now(), strings.NewReader("{\"older\":true}\n")))
 	m := must(sv.PutManifest(ctx, time.Now(), &manifest))
 	c := targets.Cut{ID: "20260101T000000.000Z-0001", Group: "shop", QuiescedAt: now, SealedAt: now, Shards: []targets.ShardPoint{
-		{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Lineage: testLineage, Offset: 5000}},
+		{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Timeline: testTimeline, Offset: 5000}},
 		{Shard: media, Kind: targets.S3, Region: "east", Position: targets.Position{Kind: targets.S3, Manifest: m}}}}
 	if _, err := set.SaveCut(ctx, c); err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func TestPlantedDamage(t *testing.T) {
 	if fs := must(good.Verify(ctx, VerifyOptions{ReadData: "100%"})); Damaged(fs) || len(fs) < 10 {
 		t.Fatalf("a sound vault: %+v", fs)
 	}
-	chunks := keysOf(t, good.store, LineagePrefix(shardA, testLineage))
+	chunks := keysOf(t, good.store, TimelinePrefix(shardA, testTimeline))
 	manifests := keysOf(t, good.store, ManifestsPrefix(media))
 	object := firstKey(t, good, ObjectsPrefix(media))
 	pack := largestPack(t, good)
@@ -177,7 +177,7 @@ func TestVerifySince(t *testing.T) {
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	whole(t, Set{Vaults: []*Vault{v}})
-	chunks := keysOf(t, v.store, LineagePrefix(shardA, testLineage))
+	chunks := keysOf(t, v.store, TimelinePrefix(shardA, testTimeline))
 	old := time.Now().Add(-time.Hour)
 	for _, k := range keysOf(t, v.store, "") {
 		if err := os.Chtimes(onDisk(v, k), old, old); err != nil {
@@ -257,7 +257,7 @@ func TestMirrorStopsDamage(t *testing.T) {
 	k := testKey(t)
 	good := fileVault(t, "east", k)
 	_, cut := whole(t, Set{Vaults: []*Vault{good}})
-	chunk := keysOf(t, good.store, LineagePrefix(shardA, testLineage))[2]
+	chunk := keysOf(t, good.store, TimelinePrefix(shardA, testTimeline))[2]
 	pack := largestPack(t, good)
 	for _, key := range []string{chunk, pack} {
 		east, west := copyVault(t, good), fileVault(t, "west", k)
@@ -355,7 +355,7 @@ func TestRepair(t *testing.T) {
 	east, west := fileVault(t, "east", k), fileVault(t, "west", k)
 	set := Set{Vaults: []*Vault{east, west}}
 	whole(t, set)
-	chunks := keysOf(t, east.store, LineagePrefix(shardA, testLineage))
+	chunks := keysOf(t, east.store, TimelinePrefix(shardA, testTimeline))
 	pack := largestPack(t, east)
 	flip(t, onDisk(east, chunks[2]), 400)
 	flip(t, onDisk(east, pack), 4000)

@@ -17,8 +17,8 @@ import (
 
 var shardA = targets.ShardID{Target: "orders", Shard: "1"}
 
-// testLineage is the log of shardA.
-const testLineage = "7000000000000000001-00000001"
+// testTimeline is the log of shardA.
+const testTimeline = "7000000000000000001-00000001"
 
 var media = targets.ShardID{Target: "media", Shard: "main"}
 
@@ -84,7 +84,7 @@ func twoVaults(t testing.TB) (east, west *Vault) {
 
 // testBase is the record of a base of shardA that begins and ends at an offset.
 func testBase(id string, at uint64, saved targets.Saved) targets.Artifact {
-	pos := targets.Position{Kind: targets.Postgres, Lineage: testLineage, Offset: at}
+	pos := targets.Position{Kind: targets.Postgres, Timeline: testTimeline, Offset: at}
 	return targets.Artifact{ID: id, Shard: shardA, Kind: targets.Postgres, Region: "east", Method: "files", From: pos, Until: pos,
 		Snapshot: saved.Snapshot, Path: saved.Path, Started: time.Now().UTC(), Finished: time.Now().UTC()}
 }

@@ -36,7 +36,7 @@ const (
 )
 
 // ValidName reports whether s can be a part of a key: a target, shard, group,
-// lineage, base, cut or report name. The error is fail.Invalid.
+// timeline, base, cut or report name. The error is fail.Invalid.
 func ValidName(s string) error {
 	if len(s) > 200 || !targets.IsName(s) {
 		return fail.New(fail.Invalid, "vault: name", strconv.Quote(s),
@@ -61,21 +61,21 @@ func validKey(key string) error {
 
 func shardPath(s targets.ShardID) string { return s.Target + "/" + s.Shard + "/" }
 
-// StreamPrefix is where a shard's lineages are.
+// StreamPrefix is where a shard's timelines are.
 func StreamPrefix(s targets.ShardID) string { return streamsRoot + shardPath(s) }
 
-// LineagePrefix is where a lineage's origin and chunks are.
-func LineagePrefix(s targets.ShardID, lineage string) string {
-	return StreamPrefix(s) + lineage + "/"
+// TimelinePrefix is where a timeline's origin and chunks are.
+func TimelinePrefix(s targets.ShardID, timeline string) string {
+	return StreamPrefix(s) + timeline + "/"
 }
 
-// OriginKey names the record of where a lineage begins.
-func OriginKey(s targets.ShardID, lineage string) string {
-	return LineagePrefix(s, lineage) + originName
+// OriginKey names the record of where a timeline begins.
+func OriginKey(s targets.ShardID, timeline string) string {
+	return TimelinePrefix(s, timeline) + originName
 }
 
 // ParseOriginKey is the inverse of OriginKey.
-func ParseOriginKey(key string) (s targets.ShardID, lineage string, ok bool) {
+func ParseOriginKey(key string) (s targets.ShardID, timeline string, ok bool) {
 	p := strings.Split(key, "/")
 	if len(p) != 5 || p[0]+"/" != streamsRoot || p[4] != originName || validKey(key) != nil {
 		return s, "", false
@@ -83,14 +83,14 @@ func ParseOriginKey(key string) (s targets.ShardID, lineage string, ok bool) {
 	return targets.ShardID{Target: p[1], Shard: p[2]}, p[3], true
 }
 
-// HoleKey names the record of bytes [from, to) of a lineage that were given up:
+// HoleKey names the record of bytes [from, to) of a timeline that were given up:
 // the server had lost them, and the archive went on at to.
-func HoleKey(s targets.ShardID, lineage string, from, to uint64) string {
-	return fmt.Sprintf("%s%s%016X-%016X%s", LineagePrefix(s, lineage), holePrefix, from, to, sealedSuffix)
+func HoleKey(s targets.ShardID, timeline string, from, to uint64) string {
+	return fmt.Sprintf("%s%s%016X-%016X%s", TimelinePrefix(s, timeline), holePrefix, from, to, sealedSuffix)
 }
 
 // ParseHoleKey is the inverse of HoleKey.
-func ParseHoleKey(key string) (lineage string, from, to uint64, ok bool) {
+func ParseHoleKey(key string) (timeline string, from, to uint64, ok bool) {
 	p := strings.Split(key, "/")
 	if len(p) != 5 || p[0]+"/" != streamsRoot || validKey(key) != nil {
 		return "", 0, 0, false
@@ -111,11 +111,11 @@ const MaxChunk = 1 << 30
 // maxOffset is beyond any log; differences of offsets stay inside an int64.
 const maxOffset = 1 << 62
 
-// ChunkName is what the key of a chunk says: bytes [From, To) of a lineage,
+// ChunkName is what the key of a chunk says: bytes [From, To) of a timeline,
 // cut off at Closed (UTC, milliseconds).
 type ChunkName struct {
 	Shard    targets.ShardID
-	Lineage  string
+	Timeline string
 	From, To uint64
 	Closed   time.Time
 }
@@ -124,13 +124,13 @@ type ChunkName struct {
 func (c ChunkName) Len() uint64 { return c.To - c.From }
 
 // Key is the inverse of ParseChunkKey.
-func (c ChunkName) Key() string { return ChunkKey(c.Shard, c.Lineage, c.From, c.To, c.Closed) }
+func (c ChunkName) Key() string { return ChunkKey(c.Shard, c.Timeline, c.From, c.To, c.Closed) }
 
-// ChunkKey names the chunk with bytes [from, to). Keys of a lineage sort by
+// ChunkKey names the chunk with bytes [from, to). Keys of a timeline sort by
 // from, then to, then closed. Closed counts in milliseconds from 1970.
-func ChunkKey(s targets.ShardID, lineage string, from, to uint64, closed time.Time) string {
+func ChunkKey(s targets.ShardID, timeline string, from, to uint64, closed time.Time) string {
 	ms := min(max(closed.UnixMilli(), 0), maxClosedMS)
-	return fmt.Sprintf("%s%016X-%016X-%012X%s", LineagePrefix(s, lineage), from, to, ms, sealedSuffix)
+	return fmt.Sprintf("%s%016X-%016X-%012X%s", TimelinePrefix(s, timeline), from, to, ms, sealedSuffix)
 }
 
 // ParseChunkKey is the inverse of ChunkKey; ok is false for any other key,
@@ -151,7 +151,7 @@ func ParseChunkKey(key string) (c ChunkName, ok bool) {
 		return ChunkName{}, false
 	}
 	return ChunkName{
-		Shard: targets.ShardID{Target: p[1], Shard: p[2]}, Lineage: p[3],
+		Shard: targets.ShardID{Target: p[1], Shard: p[2]}, Timeline: p[3],
 		From: from, To: to, Closed: time.UnixMilli(int64(ms)).UTC(),
 	}, true
 }

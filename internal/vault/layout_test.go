@@ -61,7 +61,7 @@ func TestLayoutRoundTrips(t *testing.T) {
 	}
 }
 
-// TestChunkOrder: keys of a lineage sort as their offsets.
+// TestChunkOrder: keys of a timeline sort as their offsets.
 // Of two decisions on a list the first stands: neither may be written over.
 func TestOnlyWhatIsTheSameComesBack(t *testing.T) {
 	list := condemnedKey(shardA, time.UnixMilli(1_700_000_000_000))

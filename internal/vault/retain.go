@@ -16,7 +16,7 @@ import (
 )
 
 // Inventory reads what retention needs to know: the cuts of the groups, other
-// groups' cuts of the same shards as pinned, and the bases, lineages and
+// groups' cuts of the same shards as pinned, and the bases, timelines and
 // manifests of the shards. It fails on any damaged record: retention must not
 // decide on half of what there is.
 func (v *Vault) Inventory(ctx context.Context, groups []string) (Inventory, error) {
@@ -65,11 +65,11 @@ func (v *Vault) shardInventory(ctx context.Context, id targets.ShardID) (ShardIn
 	if s.Bases, err = v.Bases(ctx, id); err != nil {
 		return s, err
 	}
-	lineages, err := v.store.Folders(ctx, StreamPrefix(id))
+	timelines, err := v.store.Folders(ctx, StreamPrefix(id))
 	if err != nil {
 		return s, err
 	}
-	for _, l := range lineages {
+	for _, l := range timelines {
 		b, _, err := v.ReadSealed(ctx, OriginKey(id, l))
 		if fail.Is(err, fail.NotFound) {
 			continue // not known, so never removed
@@ -77,11 +77,11 @@ func (v *Vault) shardInventory(ctx context.Context, id targets.ShardID) (ShardIn
 		if err != nil {
 			return s, err
 		}
-		var info LineageInfo
+		var info TimelineInfo
 		if err := json.Unmarshal(b, &info); err != nil || info.ID != l {
 			return s, fail.New(fail.Corrupt, "vault: inventory", v.store.URL()+"/"+OriginKey(id, l), "repair it from another region's vault", err)
 		}
-		s.Lineages = append(s.Lineages, info)
+		s.Timelines = append(s.Timelines, info)
 	}
 	for i, err := range v.store.List(ctx, ManifestsPrefix(id), "") {
 		if err != nil {
@@ -275,7 +275,7 @@ func (r *retainer) repository(ctx context.Context, s ShardRetention) error {
 func (r *retainer) chunks(ctx context.Context, s ShardRetention) error {
 	return r.sweep(ctx, func(yield func(Info, error) bool) {
 		for _, rng := range s.Streams {
-			for i, err := range r.v.store.List(ctx, LineagePrefix(s.Shard, rng.Lineage), "") {
+			for i, err := range r.v.store.List(ctx, TimelinePrefix(s.Shard, rng.Timeline), "") {
 				if err != nil {
 					yield(i, err)
 					return

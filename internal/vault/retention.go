@@ -37,12 +37,12 @@ type Inventory struct {
 type ShardInventory struct {
 	Shard     targets.ShardID
 	Bases     []targets.Artifact
-	Lineages  []LineageInfo
+	Timelines []TimelineInfo
 	Manifests []ManifestInfo
 }
 
-// LineageInfo is a lineage and where it left its parent.
-type LineageInfo struct {
+// TimelineInfo is a timeline and where it left its parent.
+type TimelineInfo struct {
 	ID     string           `json:"lineage"`
 	Offset uint64           `json:"offset"`
 	Parent targets.Position `json:"parent"`
@@ -82,7 +82,7 @@ type ShardRetention struct {
 	Shard     targets.ShardID `json:"shard"`
 	Bases     []BaseRef       `json:"remove_bases"`
 	KeptBases []BaseRef       `json:"kept_bases"`
-	// Streams say which chunks go; a lineage without an entry keeps all.
+	// Streams say which chunks go; a timeline without an entry keeps all.
 	Streams []StreamRange `json:"remove_stream"`
 	// Manifests are the keys of the manifests that go. Object data that no
 	// other manifest names follows them, when it is older than the grace, in
@@ -91,10 +91,10 @@ type ShardRetention struct {
 	Objects   bool     `json:"collect_objects"`
 }
 
-// StreamRange covers the chunks of a lineage that end at or before Before (any
+// StreamRange covers the chunks of a timeline that end at or before Before (any
 // offset when All) and were closed before ClosedBefore.
 type StreamRange struct {
-	Lineage      string    `json:"lineage"`
+	Timeline     string    `json:"lineage"`
 	Before       uint64    `json:"before"`
 	All          bool      `json:"all"`
 	ClosedBefore time.Time `json:"closed_before"`
@@ -102,7 +102,7 @@ type StreamRange struct {
 
 // Covers reports whether the range removes the chunk.
 func (r StreamRange) Covers(c ChunkName) bool {
-	return c.Lineage == r.Lineage && (r.All || c.To <= r.Before) && c.Closed.Before(r.ClosedBefore)
+	return c.Timeline == r.Timeline && (r.All || c.To <= r.Before) && c.Closed.Before(r.ClosedBefore)
 }
 
 // Removes reports whether the plan removes the chunk.
@@ -163,7 +163,7 @@ func PlanRetention(inv Inventory, policy RetentionPolicy, now time.Time) Retenti
 
 func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now, young time.Time) ShardRetention {
 	out := ShardRetention{Shard: s.Shard}
-	g := lineageGraph(s.Lineages)
+	g := timelineGraph(s.Timelines)
 	bases := slices.Clone(s.Bases)
 	slices.SortStableFunc(bases, func(a, b targets.Artifact) int { return a.Finished.Compare(b.Finished) })
 	keep := make([]bool, len(bases))
@@ -181,8 +181,8 @@ func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now
 			neededManifests[p.Position.Manifest] = true
 		}
 		if p.Kind != targets.S3 && !g.keepFor(bases, keep, p.Position, c.QuiescedAt) {
-			g.ancestry(p.Position.Lineage, p.Position.Offset, func(lineage string, _ uint64) bool {
-				protected[lineage] = true
+			g.ancestry(p.Position.Timeline, p.Position.Offset, func(timeline string, _ uint64) bool {
+				protected[timeline] = true
 				return true
 			})
 		}
@@ -197,7 +197,7 @@ func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now
 		}
 	}
 	for _, r := range g.removable(keptBases, young) {
-		if !protected[r.Lineage] {
+		if !protected[r.Timeline] {
 			out.Streams = append(out.Streams, r)
 		}
 	}
@@ -216,10 +216,10 @@ func planManifests(all []ManifestInfo, needed map[string]bool, young time.Time) 
 	return remove, len(all) > 0
 }
 
-// graph is how lineages descend from each other.
-type graph map[string]LineageInfo
+// graph is how timelines descend from each other.
+type graph map[string]TimelineInfo
 
-func lineageGraph(ls []LineageInfo) graph {
+func timelineGraph(ls []TimelineInfo) graph {
 	g := graph{}
 	for _, l := range ls {
 		g[l.ID] = l
@@ -227,19 +227,19 @@ func lineageGraph(ls []LineageInfo) graph {
 	return g
 }
 
-// ancestry calls f with each lineage from which (lineage, offset) can be
+// ancestry calls f with each timeline from which (timeline, offset) can be
 // reached and the last offset of it that is on the way, nearest first, until f
 // returns false.
-func (g graph) ancestry(lineage string, offset uint64, f func(lineage string, upTo uint64) bool) {
+func (g graph) ancestry(timeline string, offset uint64, f func(timeline string, upTo uint64) bool) {
 	for range len(g) + 1 { // a damaged origin must not loop
-		if !f(lineage, offset) {
+		if !f(timeline, offset) {
 			return
 		}
-		l, ok := g[lineage]
-		if !ok || l.Parent.Lineage == "" {
+		l, ok := g[timeline]
+		if !ok || l.Parent.Timeline == "" {
 			return
 		}
-		lineage, offset = l.Parent.Lineage, min(l.Parent.Offset, offset)
+		timeline, offset = l.Parent.Timeline, min(l.Parent.Offset, offset)
 	}
 }
 
@@ -248,10 +248,10 @@ func (g graph) ancestry(lineage string, offset uint64, f func(lineage string, up
 // before the cut, or else all, and returns false.
 func (g graph) keepFor(bases []targets.Artifact, keep []bool, at targets.Position, quiesced time.Time) bool {
 	found := false
-	g.ancestry(at.Lineage, at.Offset, func(lineage string, upTo uint64) bool {
+	g.ancestry(at.Timeline, at.Offset, func(timeline string, upTo uint64) bool {
 		best := -1
 		for i, b := range bases {
-			if b.Until.Lineage == lineage && b.Until.Offset <= upTo &&
+			if b.Until.Timeline == timeline && b.Until.Offset <= upTo &&
 				(best < 0 || b.Until.Offset >= bases[best].Until.Offset) {
 				best = i
 			}
@@ -277,8 +277,8 @@ func (g graph) keepFor(bases []targets.Artifact, keep []bool, at targets.Positio
 	return false
 }
 
-// removable says which parts of the lineages no kept base needs. Every kept
-// base needs its own lineage from From on, and all that descends from it.
+// removable says which parts of the timelines no kept base needs. Every kept
+// base needs its own timeline from From on, and all that descends from it.
 func (g graph) removable(kept []targets.Artifact, young time.Time) []StreamRange {
 	if len(kept) == 0 {
 		return nil
@@ -288,32 +288,32 @@ func (g graph) removable(kept []targets.Artifact, young time.Time) []StreamRange
 		from, needed := uint64(0), false
 		descends := false
 		for _, b := range kept {
-			if b.From.Lineage == id {
+			if b.From.Timeline == id {
 				if !needed || b.From.Offset < from {
 					from, needed = b.From.Offset, true
 				}
 				continue
 			}
-			g.ancestry(id, ^uint64(0), func(lineage string, upTo uint64) bool {
-				if lineage == b.From.Lineage && lineage != id && b.From.Offset <= upTo {
+			g.ancestry(id, ^uint64(0), func(timeline string, upTo uint64) bool {
+				if timeline == b.From.Timeline && timeline != id && b.From.Offset <= upTo {
 					descends = true
 				}
 				return !descends
 			})
-			// A base may begin in one lineage and become consistent in another.
-			g.ancestry(b.Until.Lineage, b.Until.Offset, func(lineage string, _ uint64) bool {
-				if lineage == id && b.From.Lineage != b.Until.Lineage {
+			// A base may begin in one timeline and become consistent in another.
+			g.ancestry(b.Until.Timeline, b.Until.Offset, func(timeline string, _ uint64) bool {
+				if timeline == id && b.From.Timeline != b.Until.Timeline {
 					descends = true
 				}
-				return lineage != b.From.Lineage
+				return timeline != b.From.Timeline
 			})
 		}
 		switch {
 		case descends:
 		case needed && from > 0:
-			out = append(out, StreamRange{Lineage: id, Before: from, ClosedBefore: young})
+			out = append(out, StreamRange{Timeline: id, Before: from, ClosedBefore: young})
 		case !needed:
-			out = append(out, StreamRange{Lineage: id, All: true, ClosedBefore: young})
+			out = append(out, StreamRange{Timeline: id, All: true, ClosedBefore: young})
 		}
 	}
 	return out

@@ -19,7 +19,7 @@ import (
 
 var epoch = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 
-// world is a random history of one shard: lineages that fork, bases, cuts and
+// world is a random history of one shard: timelines that fork, bases, cuts and
 // every chunk that was ever archived.
 type world struct {
 	inv    Inventory
@@ -31,14 +31,14 @@ func drawWorld(t *rapid.T) world {
 	var w world
 	shard := ShardInventory{Shard: shardA}
 	at := epoch
-	line := LineageInfo{ID: "L0"}
+	line := TimelineInfo{ID: "L0"}
 	offset := uint64(rapid.IntRange(0, 100).Draw(t, "start"))
 	line.Offset = offset
-	shard.Lineages = append(shard.Lineages, line)
+	shard.Timelines = append(shard.Timelines, line)
 	steps := rapid.IntRange(1, 80).Draw(t, "steps")
 	for i := range steps {
 		at = at.Add(time.Duration(rapid.IntRange(1, 600).Draw(t, "minutes")) * time.Minute)
-		pos := targets.Position{Kind: targets.Postgres, Lineage: line.ID, Offset: offset}
+		pos := targets.Position{Kind: targets.Postgres, Timeline: line.ID, Offset: offset}
 		switch rapid.IntRange(0, 9).Draw(t, "step") {
 		case 0, 1:
 			from := pos
@@ -53,14 +53,14 @@ func drawWorld(t *rapid.T) world {
 				back := min(offset-line.Offset, uint64(rapid.IntRange(0, 20).Draw(t, "lost")))
 				offset -= back
 				pos.Offset = offset
-				line = LineageInfo{ID: fmt.Sprint("L", i), Offset: offset, Parent: pos}
+				line = TimelineInfo{ID: fmt.Sprint("L", i), Offset: offset, Parent: pos}
 			} else { // a full resync: nothing before it is reachable
-				line = LineageInfo{ID: fmt.Sprint("L", i), Offset: offset}
+				line = TimelineInfo{ID: fmt.Sprint("L", i), Offset: offset}
 			}
-			shard.Lineages = append(shard.Lineages, line)
+			shard.Timelines = append(shard.Timelines, line)
 		default:
 			to := offset + uint64(rapid.IntRange(1, 50).Draw(t, "bytes"))
-			w.chunks = append(w.chunks, ChunkName{Shard: shardA, Lineage: line.ID, From: offset, To: to, Closed: at})
+			w.chunks = append(w.chunks, ChunkName{Shard: shardA, Timeline: line.ID, From: offset, To: to, Closed: at})
 			offset = to
 		}
 	}
@@ -70,26 +70,26 @@ func drawWorld(t *rapid.T) world {
 }
 
 // serves reports whether the point can be reached from a base by the chunks.
-func serves(b targets.Artifact, at targets.Position, lines []LineageInfo, has func(lineage string, from, to uint64) bool) bool {
-	byID := lineageGraph(lines)
-	lineage, upTo := at.Lineage, at.Offset
+func serves(b targets.Artifact, at targets.Position, lines []TimelineInfo, has func(timeline string, from, to uint64) bool) bool {
+	byID := timelineGraph(lines)
+	timeline, upTo := at.Timeline, at.Offset
 	for range len(lines) + 1 {
-		if lineage == b.Until.Lineage {
-			return b.Until.Offset <= upTo && has(lineage, b.From.Offset, upTo)
+		if timeline == b.Until.Timeline {
+			return b.Until.Offset <= upTo && has(timeline, b.From.Offset, upTo)
 		}
-		l := byID[lineage]
-		if l.Parent.Lineage == "" || upTo < l.Offset || !has(lineage, l.Offset, upTo) {
+		l := byID[timeline]
+		if l.Parent.Timeline == "" || upTo < l.Offset || !has(timeline, l.Offset, upTo) {
 			return false
 		}
-		lineage, upTo = l.Parent.Lineage, min(l.Parent.Offset, upTo)
+		timeline, upTo = l.Parent.Timeline, min(l.Parent.Offset, upTo)
 	}
 	return false
 }
 
 func covered(chunks []ChunkName) func(string, uint64, uint64) bool {
-	return func(lineage string, from, to uint64) bool {
+	return func(timeline string, from, to uint64) bool {
 		for _, c := range chunks { // in order
-			if c.Lineage == lineage && c.From <= from && c.To > from {
+			if c.Timeline == timeline && c.From <= from && c.To > from {
 				from = c.To
 			}
 		}
@@ -111,7 +111,7 @@ func checkRetention(t *rapid.T) {
 		w.inv.Pinned, w.inv.Cuts = w.inv.Cuts[:1], w.inv.Cuts[1:]
 	}
 	if s := &w.inv.Shards[0]; rapid.Bool().Draw(t, "lose an origin") {
-		s.Lineages = s.Lineages[1:]
+		s.Timelines = s.Timelines[1:]
 	}
 	policy := RetentionPolicy{
 		KeepCuts:     time.Duration(rapid.IntRange(0, 200).Draw(t, "keep cuts")) * time.Hour,
@@ -150,12 +150,12 @@ func checkRetention(t *rapid.T) {
 			continue
 		}
 		at := c.Shards[0].Position
-		before := slices.ContainsFunc(shard.Bases, func(b targets.Artifact) bool { return serves(b, at, shard.Lineages, covered(w.chunks)) })
+		before := slices.ContainsFunc(shard.Bases, func(b targets.Artifact) bool { return serves(b, at, shard.Timelines, covered(w.chunks)) })
 		after := slices.ContainsFunc(shard.Bases, func(b targets.Artifact) bool {
-			return !gone[b.ID] && serves(b, at, shard.Lineages, covered(left))
+			return !gone[b.ID] && serves(b, at, shard.Timelines, covered(left))
 		})
 		if before && !after {
-			t.Fatalf("cut %s at %+v cannot be recovered any more\nplan %+v\nbases %+v\nlineages %+v", c.ID, at, s, shard.Bases, shard.Lineages)
+			t.Fatalf("cut %s at %+v cannot be recovered any more\nplan %+v\nbases %+v\ntimelines %+v", c.ID, at, s, shard.Bases, shard.Timelines)
 		}
 	}
 }
@@ -164,10 +164,10 @@ func checkRetention(t *rapid.T) {
 func TestRetentionRemoves(t *testing.T) {
 	day := 24 * time.Hour
 	var inv Inventory
-	s := ShardInventory{Shard: shardA, Lineages: []LineageInfo{{ID: "L"}}}
+	s := ShardInventory{Shard: shardA, Timelines: []TimelineInfo{{ID: "L"}}}
 	for i := range 30 {
 		at := epoch.Add(time.Duration(i) * day)
-		pos := targets.Position{Lineage: "L", Offset: uint64(i) * 100}
+		pos := targets.Position{Timeline: "L", Offset: uint64(i) * 100}
 		s.Bases = append(s.Bases, targets.Artifact{ID: fmt.Sprint("b", i), From: pos, Until: pos, Finished: at})
 		pos.Offset += 50
 		inv.Cuts = append(inv.Cuts, targets.Cut{ID: fmt.Sprint("c", i), Group: "g", QuiescedAt: at.Add(time.Hour),
@@ -197,12 +197,12 @@ func TestRetain(t *testing.T) {
 		a := saveBaseAt(t, set, fmt.Sprint("b", i), dir, off, now.Add(time.Duration(i-3)*48*time.Hour))
 		bases[i] = a
 	}
-	if _, err := set.PutSealed(ctx, OriginKey(shardA, testLineage), nil, []byte(`{"lineage":"`+testLineage+`","offset":0}`)); err != nil {
+	if _, err := set.PutSealed(ctx, OriginKey(shardA, testTimeline), nil, []byte(`{"lineage":"`+testTimeline+`","offset":0}`)); err != nil {
 		t.Fatal(err)
 	}
 	for i := range uint64(30) {
 		closed := now.Add(time.Duration(i)*5*time.Hour - 144*time.Hour)
-		if _, err := set.PutSealed(ctx, ChunkKey(shardA, testLineage, i*10, i*10+10, closed), nil, noise(10)); err != nil {
+		if _, err := set.PutSealed(ctx, ChunkKey(shardA, testTimeline, i*10, i*10+10, closed), nil, noise(10)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -218,7 +218,7 @@ func TestRetain(t *testing.T) {
 		manifests = append(manifests, must(sv.PutManifest(ctx, time.Now(), strings.NewReader(fmt.Sprintf("{\"sha256\":%q}\n", sha)))))
 		at := now.Add(time.Duration(i-3)*48*time.Hour + time.Hour).UTC()
 		c := targets.Cut{ID: fmt.Sprint("c", i), Group: "shop", QuiescedAt: at, SealedAt: at, Shards: []targets.ShardPoint{
-			{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Lineage: testLineage, Offset: uint64(i)*100 + 40}},
+			{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Timeline: testTimeline, Offset: uint64(i)*100 + 40}},
 			{Shard: media, Kind: targets.S3, Region: "east", Position: targets.Position{Kind: targets.S3, Manifest: manifests[i]}}}}
 		if _, err := set.SaveCut(ctx, c); err != nil {
 			t.Fatal(err)
@@ -278,7 +278,7 @@ func TestRetain(t *testing.T) {
 	}
 	for i := range uint64(30) {
 		closed := now.Add(time.Duration(i)*5*time.Hour - 144*time.Hour)
-		_, err := v.store.Stat(ctx, ChunkKey(shardA, testLineage, i*10, i*10+10, closed))
+		_, err := v.store.Stat(ctx, ChunkKey(shardA, testTimeline, i*10, i*10+10, closed))
 		if (i >= 20) != (err == nil) && i >= 20 {
 			t.Fatalf("chunk %d: %v", i, err)
 		}

@@ -97,7 +97,7 @@ func TestRecordsAreChecked(t *testing.T) {
 		"future":             func(a *targets.Artifact) { a.Finished = time.Now().AddDate(900, 0, 0) },
 		"size":               func(a *targets.Artifact) { a.Bytes = 1 << 62 },
 		"negative size":      func(a *targets.Artifact) { a.Bytes = -1 },
-		"lineage":            func(a *targets.Artifact) { a.From.Lineage, a.Until.Lineage = "-1-00000001", "-1-00000001" },
+		"timeline":           func(a *targets.Artifact) { a.From.Timeline, a.Until.Timeline = "-1-00000001", "-1-00000001" },
 		"offset":             func(a *targets.Artifact) { a.Until.Offset = 1 << 63 },
 		"backwards":          func(a *targets.Artifact) { a.From.Offset = a.Until.Offset + 1 },
 		"restore point":      func(a *targets.Artifact) { a.Until.RestorePoint = "drctl:x'\nfsync = off" },
@@ -126,14 +126,14 @@ func TestRecordsAreChecked(t *testing.T) {
 		})
 	}
 	now := time.Now().UTC()
-	point := targets.ShardPoint{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Lineage: testLineage, Offset: 1}}
+	point := targets.ShardPoint{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Timeline: testTimeline, Offset: 1}}
 	for name, spoil := range map[string]func(c *targets.Cut){
 		"shard":    func(c *targets.Cut) { c.Shards[0].Shard.Shard = "../0" },
 		"twice":    func(c *targets.Cut) { c.Shards = append(c.Shards, c.Shards[0]) },
 		"kind":     func(c *targets.Cut) { c.Shards[0].Kind = targets.Redis },
 		"region":   func(c *targets.Cut) { c.Shards[0].Region = "" },
 		"address":  func(c *targets.Cut) { c.Shards[0].Instance = "x\x1b[2J" },
-		"lineage":  func(c *targets.Cut) { c.Shards[0].Position.Lineage = "L" },
+		"timeline": func(c *targets.Cut) { c.Shards[0].Position.Timeline = "L" },
 		"manifest": func(c *targets.Cut) { c.Shards[0].Position.Manifest = "x" },
 		"vaults":   func(c *targets.Cut) { c.SealedIn = []string{"a b"} },
 		"future":   func(c *targets.Cut) { c.QuiescedAt = now.Add(time.Hour) },
@@ -307,7 +307,7 @@ func TestBombs(t *testing.T) {
 		}
 	}
 	good := targets.Cut{ID: "c1", Group: "shop", QuiescedAt: now, SealedAt: now, Shards: []targets.ShardPoint{
-		{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Lineage: testLineage, Offset: 1}}}}
+		{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Timeline: testTimeline, Offset: 1}}}}
 	must((Set{Vaults: []*Vault{v}}).SaveCut(ctx, good))
 	bomb, short, odd := CutKey("shop", "c2"), CutKey("shop", "c3"), CutKey("shop", "c4")
 	sealInto(bomb, io.LimitReader(spaces{}, 512<<20))

@@ -383,7 +383,7 @@ func (k *killers) replicaStops() truth {
 		a, b := replication(k.ctx, m), replication(k.ctx, r)
 		off, err := strconv.ParseUint(a["master_repl_offset"], 10, 64)
 		if err == nil && b["master_link_status"] == "up" && a["master_replid"] == b["master_replid"] && a["master_repl_offset"] == b["slave_repl_offset"] {
-			x := truth{at: targets.Position{Kind: targets.Redis, Lineage: a["master_replid"], Offset: off}, digest: digestOf(k.t, k.ctx, r)}
+			x := truth{at: targets.Position{Kind: targets.Redis, Timeline: a["master_replid"], Offset: off}, digest: digestOf(k.t, k.ctx, r)}
 			x.keys, err = r.DBSize(k.ctx).Result()
 			k.must(err)
 			k.durable(k.redis.Shard, x.at)
@@ -443,12 +443,12 @@ func (k *killers) lead(ctx context.Context, id targets.ShardID, at targets.Posit
 	if at.Kind == targets.Redis {
 		return stream.AwaitRecoverable(ctx, k.set, id, at, nil, 50*time.Millisecond, nil)
 	}
-	began, ok, err := stream.Began(ctx, k.set.Vaults, id, at.Lineage)
+	began, ok, err := stream.Began(ctx, k.set.Vaults, id, at.Timeline)
 	if err != nil {
 		return nil, err
 	}
 	if !ok || began >= at.Offset {
-		return nil, fail.Newf(fail.NotFound, "test", id.String(), "nothing of lineage %s yet", at.Lineage)
+		return nil, fail.Newf(fail.NotFound, "test", id.String(), "nothing of timeline %s yet", at.Timeline)
 	}
 	from := at
 	from.Offset = began
@@ -522,7 +522,7 @@ func (k *killers) postgresEnd() targets.Position {
 	k.must(c.QueryRow(k.ctx, "SELECT pg_current_wal_flush_lsn()::text, (SELECT system_identifier::text FROM pg_control_system())").Scan(&at, &system))
 	off, err := targets.ParseLSN(at)
 	k.must(err)
-	return targets.Position{Kind: targets.Postgres, Lineage: targets.PostgresLineage(system, 1), Offset: off}
+	return targets.Position{Kind: targets.Postgres, Timeline: targets.PostgresTimeline(system, 1), Offset: off}
 }
 
 // sameAsPostgres compares everything that a vault holds of PostgreSQL's log
@@ -532,8 +532,8 @@ func (k *killers) sameAsPostgres(v *vault.Vault, end targets.Position) {
 	const segment = 16 << 20
 	ls, err := stream.Load(k.ctx, v, k.pg.Shard)
 	k.must(err)
-	if len(ls) != 1 || ls[0].ID != end.Lineage {
-		k.t.Fatalf("%s: lineages %+v", v.Region(), ls)
+	if len(ls) != 1 || ls[0].ID != end.Timeline {
+		k.t.Fatalf("%s: timelines %+v", v.Region(), ls)
 	}
 	chunks := slices.Clone(ls[0].Chunks)
 	slices.SortFunc(chunks, func(a, b stream.Chunk) int { return int(int64(a.From) - int64(b.From)) })
@@ -560,7 +560,7 @@ func (k *killers) sameAsPostgres(v *vault.Vault, end targets.Position) {
 			k.t.Errorf("%s: %s is not what the server's files hold", v.Region(), c.Key)
 		}
 	}
-	r, err := stream.NewReader(v, k.pg.Shard).Log(k.ctx, targets.Span{Lineage: end.Lineage, From: chunks[0].From, To: end.Offset})
+	r, err := stream.NewReader(v, k.pg.Shard).Log(k.ctx, targets.Span{Timeline: end.Timeline, From: chunks[0].From, To: end.Offset})
 	k.must(err)
 	defer r.Close()
 	files := 0
@@ -635,7 +635,7 @@ func (k *killers) sameAsReplica(x truth) {
 		keys, err := copied.DBSize(k.ctx).Result()
 		k.must(err)
 		if got := digestOf(k.t, k.ctx, copied); got != x.digest || keys != x.keys || keys == 0 {
-			k.t.Errorf("%s: restored at %s:%d are %d keys with digest %s, the replica held %d with %s", v.Region(), x.at.Lineage, x.at.Offset, keys, got, x.keys, x.digest)
+			k.t.Errorf("%s: restored at %s:%d are %d keys with digest %s, the replica held %d with %s", v.Region(), x.at.Timeline, x.at.Offset, keys, got, x.keys, x.digest)
 		}
 	}
 }

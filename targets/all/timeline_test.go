@@ -96,7 +96,7 @@ func TestTwoServersOfOneTimelineAreNotMixed(t *testing.T) {
 		t.Helper()
 		err := archive(ctx, in)
 		behind := fail.Is(err, fail.Conflict) && strings.Contains(err.Error(), "on the same timeline")
-		if !behind && (!fail.Is(err, fail.Corrupt) || !strings.Contains(err.Error(), end.Lineage)) {
+		if !behind && (!fail.Is(err, fail.Corrupt) || !strings.Contains(err.Error(), end.Timeline)) {
 			t.Fatalf("%s is archived behind another server: %v", what, err)
 		}
 	}

@@ -245,9 +245,9 @@ func (b *baseRun) sameServer(ctx context.Context) error {
 		return err
 	}
 	was := b.srv
-	if now.systemID != was.systemID || now.timeline != was.timeline || now.standby != was.standby || !now.started.Equal(was.started) {
+	if now.systemID != was.systemID || now.tli != was.tli || now.standby != was.standby || !now.started.Equal(was.started) {
 		return fail.New(fail.Conflict, opBase, b.in.String(), "no base was taken; take it again",
-			fmt.Errorf("the server failed over during the backup (from %s, standby %t, to %s, standby %t)", was.lineage(), was.standby, now.lineage(), now.standby))
+			fmt.Errorf("the server failed over during the backup (from %s, standby %t, to %s, standby %t)", was.timeline(), was.standby, now.timeline(), now.standby))
 	}
 	return nil
 }
@@ -259,19 +259,19 @@ func (b *baseRun) positions(label []byte, until uint64) error {
 	if err != nil {
 		return fail.New(fail.Internal, opBase, b.in.String(), "", err)
 	}
-	lineage := targets.PostgresLineage(b.srv.systemID, l.timeline)
-	if l.timeline != b.srv.timeline {
-		return fail.Newf(fail.Conflict, opBase, b.in.String(), "the backup began on timeline %d, the server is on timeline %d", l.timeline, b.srv.timeline)
+	timeline := targets.PostgresTimeline(b.srv.systemID, l.tli)
+	if l.tli != b.srv.tli {
+		return fail.Newf(fail.Conflict, opBase, b.in.String(), "the backup began on timeline %d, the server is on timeline %d", l.tli, b.srv.tli)
 	}
-	b.a.From = targets.Position{Kind: targets.Postgres, Lineage: lineage, Offset: segmentStart(l.start, b.srv.segmentSize)}
-	b.a.Until = targets.Position{Kind: targets.Postgres, Lineage: lineage, Offset: until}
+	b.a.From = targets.Position{Kind: targets.Postgres, Timeline: timeline, Offset: segmentStart(l.start, b.srv.segmentSize)}
+	b.a.Until = targets.Position{Kind: targets.Postgres, Timeline: timeline, Offset: until}
 	return nil
 }
 
 // label is what a backup_label says.
 type label struct {
-	start    uint64
-	timeline uint32
+	start uint64
+	tli   uint32
 }
 
 func parseLabel(content []byte) (label, error) {
@@ -290,10 +290,10 @@ func parseLabel(content []byte) (label, error) {
 			if err != nil {
 				return l, err
 			}
-			l.timeline = uint32(n)
+			l.tli = uint32(n)
 		}
 	}
-	if l.start == 0 || l.timeline == 0 {
+	if l.start == 0 || l.tli == 0 {
 		return l, fmt.Errorf("backup_label names no start: %q", content)
 	}
 	return l, nil

@@ -45,7 +45,7 @@ type follower struct {
 // When the server no longer has the bytes that follow the archive's tail, it
 // goes on at the oldest that it has, which leaves a hole in the stream: only a
 // base behind it leads to what follows. That is logged as an error. A server of another
-// cluster than the archived one begins a new lineage, logged as an error too.
+// cluster than the archived one begins a new timeline, logged as an error too.
 func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive targets.Archive) error {
 	f := &follower{d: d, in: in, archive: archive, files: map[uint32][]byte{}}
 	err := f.run(ctx)
@@ -94,12 +94,12 @@ func (f *follower) run(ctx context.Context) error {
 		}
 		skipped = false
 		// The server forgets by position, not by timeline. That is safe: of a new
-		// lineage nothing is durable before all of the older ones is.
-		f.d.log.Info("stream: timeline ended", "instance", f.in.String(), "timeline", tli, "at", targets.FormatLSN(next.end), "next", next.timeline)
+		// timeline nothing is durable before all of the older ones is.
+		f.d.log.Info("stream: timeline ended", "instance", f.in.String(), "timeline", tli, "at", targets.FormatLSN(next.end), "next", next.tli)
 		if err := f.reload(ctx); err != nil {
 			return err
 		}
-		tli, from = next.timeline, segmentStart(next.end, f.srv.segmentSize)
+		tli, from = next.tli, segmentStart(next.end, f.srv.segmentSize)
 	}
 }
 
@@ -174,12 +174,12 @@ func (f *follower) reload(ctx context.Context) error {
 	if err != nil {
 		return queryError(opFollow, f.in, "", err)
 	}
-	f.srv.timeline = uint32(id.Timeline)
+	f.srv.tli = uint32(id.Timeline)
 	return f.loadHistory(ctx)
 }
 
 func (f *follower) loadHistory(ctx context.Context) error {
-	content, err := f.historyFile(ctx, f.srv.timeline)
+	content, err := f.historyFile(ctx, f.srv.tli)
 	if err != nil {
 		return err
 	}
@@ -215,30 +215,30 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 	fresh = segmentStart(fresh, f.srv.segmentSize)
 	tail, ok := f.archive.Tail()
 	if !ok {
-		return f.hist.at(fresh, f.srv.timeline), fresh, nil
+		return f.hist.at(fresh, f.srv.tli), fresh, nil
 	}
-	sys, old, err := targets.ParsePostgresLineage(tail.Lineage)
+	sys, old, err := targets.ParsePostgresTimeline(tail.Timeline)
 	if err != nil {
 		return 0, 0, fail.New(fail.Corrupt, opFollow, f.in.String(), "", err)
 	}
-	log := f.d.log.With("instance", f.in.String(), "archived", tail.Lineage, "server", f.srv.lineage())
+	log := f.d.log.With("instance", f.in.String(), "archived", tail.Timeline, "server", f.srv.timeline())
 	if sys != f.srv.systemID {
-		log.Error("stream: the server belongs to another cluster than the archived one; a new lineage begins and needs a new base")
-		return f.hist.at(fresh, f.srv.timeline), fresh, nil
+		log.Error("stream: the server belongs to another cluster than the archived one; a new timeline begins and needs a new base")
+		return f.hist.at(fresh, f.srv.tli), fresh, nil
 	}
-	if old == f.srv.timeline && !f.srv.standby && f.srv.lsn < tail.Offset {
+	if old == f.srv.tli && !f.srv.standby && f.srv.lsn < tail.Offset {
 		// A primary sends only what it has flushed. What it writes now is not what
 		// is archived, and would be joined to it in the middle of a record.
 		return 0, 0, fail.New(fail.Conflict, opFollow, f.in.String(),
 			"it was put back to an earlier state, or this is an old copy of it; if it is the primary to go on with, give it a timeline of its own: stop it, put an empty standby.signal into its data directory, start it and run SELECT pg_promote()",
 			fmt.Errorf("the server's log ends at %s, the archive has it up to %s on the same timeline %d", targets.FormatLSN(f.srv.lsn), targets.FormatLSN(tail.Offset), old))
 	}
-	if old == f.srv.timeline {
+	if old == f.srv.tli {
 		return old, tail.Offset, nil
 	}
-	if old > f.srv.timeline {
+	if old > f.srv.tli {
 		return 0, 0, fail.New(fail.Conflict, opFollow, f.in.String(), "this looks like a former primary that a failover left behind; point the instance at the new primary",
-			fmt.Errorf("the server is on timeline %d, the archive is already on timeline %d", f.srv.timeline, old))
+			fmt.Errorf("the server is on timeline %d, the archive is already on timeline %d", f.srv.tli, old))
 	}
 	if i := f.hist.find(old); i >= 0 {
 		if tail.Offset < f.hist[i].end {
@@ -249,14 +249,14 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 		if err := f.begin(ctx, old, tail.Offset); err != nil {
 			return 0, 0, err
 		}
-		next := f.srv.timeline
+		next := f.srv.tli
 		if i+1 < len(f.hist) {
-			next = f.hist[i+1].timeline
+			next = f.hist[i+1].tli
 		}
 		return next, segmentStart(f.hist[i].end, f.srv.segmentSize), nil
 	}
 	log.Error("stream: the server's timeline does not come from the archived one; it is archived beside it and needs a new base")
-	return f.srv.timeline, max(segmentStart(f.hist.begin(), f.srv.segmentSize), fresh), nil
+	return f.srv.tli, max(segmentStart(f.hist.begin(), f.srv.segmentSize), fresh), nil
 }
 
 // skip finds the oldest bytes that the server still keeps for us.
@@ -273,7 +273,7 @@ func (f *follower) skip(ctx context.Context, tli uint32, from uint64) (uint32, u
 		// an earlier acknowledgement. What is flushed now exists.
 		oldest = segmentStart(f.srv.lsn, f.srv.segmentSize)
 	}
-	next := f.hist.at(oldest, f.srv.timeline)
+	next := f.hist.at(oldest, f.srv.tli)
 	if next == tli && oldest <= from {
 		return 0, 0, fail.New(fail.NotFound, opFollow, f.in.String(), "look at pg_wal on the server", errRemoved)
 	}
@@ -282,7 +282,7 @@ func (f *follower) skip(ctx context.Context, tli uint32, from uint64) (uint32, u
 	return next, oldest, nil
 }
 
-// begin opens the lineage of a timeline in the archive.
+// begin opens the timeline of a timeline in the archive.
 func (f *follower) begin(ctx context.Context, tli uint32, from uint64) error {
 	content, err := f.historyFile(ctx, tli)
 	if err != nil {
@@ -296,7 +296,7 @@ func (f *follower) begin(ctx context.Context, tli uint32, from uint64) error {
 		}
 		parent, _ = h.parent(f.srv.systemID)
 	}
-	return f.archive.Begin(ctx, targets.PostgresLineage(f.srv.systemID, tli), from, parent, content)
+	return f.archive.Begin(ctx, targets.PostgresTimeline(f.srv.systemID, tli), from, parent, content)
 }
 
 // stream follows a timeline until it ends. The slot is moved before it begins
@@ -304,7 +304,7 @@ func (f *follower) begin(ctx context.Context, tli uint32, from uint64) error {
 func (f *follower) stream(ctx context.Context, tli uint32, from uint64) (switchPoint, error) {
 	for {
 		moved, next, err := f.open(ctx, tli, from)
-		if err != nil || next.timeline != 0 {
+		if err != nil || next.tli != 0 {
 			return next, err
 		}
 		s := newSender(f.repl, f.archive, from, segmentStart(moved, f.srv.segmentSize)+f.srv.segmentSize, f.d.stand)

@@ -41,12 +41,12 @@ func fill(t testing.TB, c *pgx.Conn, n int) {
 // returns how many bytes were compared.
 func sameAsServer(t *testing.T, a *archive, id string, in targets.Instance) int {
 	t.Helper()
-	_, tli, err := targets.ParsePostgresLineage(id)
+	_, tli, err := targets.ParsePostgresTimeline(id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a.mu.Lock()
-	l := a.lineages[id]
+	l := a.timelines[id]
 	a.mu.Unlock()
 	n := 0
 	for _, p := range l.parts {
@@ -93,7 +93,7 @@ func TestFollowIsByteIdenticalAndResumes(t *testing.T) {
 	d, _ := driver(t)
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}})
 	c := open(t, in)
-	id := lineageOf(t, d, in)
+	id := timelineOf(t, d, in)
 	a := newArchive()
 	const seed = 7
 	rng := rand.New(rand.NewPCG(seed, seed))
@@ -133,9 +133,9 @@ func TestFollowIsByteIdenticalAndResumes(t *testing.T) {
 	if err := stop(); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a clean stop returned %v", err)
 	}
-	l := a.lineages[id]
+	l := a.timelines[id]
 	if l.start%segment != 0 || len(l.holes) != 0 || len(a.order) != 1 {
-		t.Fatalf("start %s, holes %v, lineages %v", targets.FormatLSN(l.start), l.holes, a.order)
+		t.Fatalf("start %s, holes %v, timelines %v", targets.FormatLSN(l.start), l.holes, a.order)
 	}
 	if n := sameAsServer(t, a, id, in); n != int(l.end()-l.start) || n < 2*segment {
 		t.Fatalf("compared %d of %d bytes", n, l.end()-l.start)
@@ -147,7 +147,7 @@ func TestFollowAcknowledgesOnlyWhatIsDurable(t *testing.T) {
 	d, _ := driver(t)
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	c := open(t, in)
-	id := lineageOf(t, d, in)
+	id := timelineOf(t, d, in)
 	a := newArchive()
 	a.auto = false
 	follow(t, d, in, a)
@@ -156,10 +156,10 @@ func TestFollowAcknowledgesOnlyWhatIsDurable(t *testing.T) {
 	a.reach(t, id, end)
 	const told = "SELECT coalesce((SELECT write_lsn FROM pg_stat_replication WHERE application_name = 'drctl'), '0/0')::text"
 	time.Sleep(1500 * time.Millisecond)
-	if at := lsn(t, c, told); at > a.lineages[id].start {
-		t.Fatalf("the server was told %s, nothing was durable beyond %s", targets.FormatLSN(at), targets.FormatLSN(a.lineages[id].start))
+	if at := lsn(t, c, told); at > a.timelines[id].start {
+		t.Fatalf("the server was told %s, nothing was durable beyond %s", targets.FormatLSN(at), targets.FormatLSN(a.timelines[id].start))
 	}
-	half := a.lineages[id].start + (end-a.lineages[id].start)/2
+	half := a.timelines[id].start + (end-a.timelines[id].start)/2
 	a.mu.Lock()
 	a.durable[id] = half
 	a.mu.Unlock()
@@ -182,7 +182,7 @@ func TestFollowMovesTheSlot(t *testing.T) {
 	d, _ := driver(t)
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}})
 	c := open(t, in)
-	id := lineageOf(t, d, in)
+	id := timelineOf(t, d, in)
 	a := newArchive()
 	follow(t, d, in, a)
 	const slot = "SELECT coalesce((SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = 'drctl'), '0/0')::text"
@@ -201,7 +201,7 @@ func TestFollowMovesTheSlot(t *testing.T) {
 		}
 	}
 	// What is durable no more (a vault was emptied) moves nothing back.
-	was, low := lsn(t, c, slot), a.lineages[id].start
+	was, low := lsn(t, c, slot), a.timelines[id].start
 	a.mu.Lock()
 	a.auto, a.durable[id] = false, low
 	a.mu.Unlock()
@@ -215,8 +215,8 @@ func TestFollowMovesTheSlot(t *testing.T) {
 	if at := lsn(t, c, slot); at < was {
 		t.Fatalf("the slot went back from %s to %s", targets.FormatLSN(was), targets.FormatLSN(at))
 	}
-	if n := sameAsServer(t, a, id, in); n < 6*segment || len(a.lineages[id].holes) != 0 {
-		t.Fatalf("compared %d bytes, holes %v", n, a.lineages[id].holes)
+	if n := sameAsServer(t, a, id, in); n < 6*segment || len(a.timelines[id].holes) != 0 {
+		t.Fatalf("compared %d bytes, holes %v", n, a.timelines[id].holes)
 	}
 }
 
@@ -228,7 +228,7 @@ func TestFollowIsNoSynchronousStandby(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	c := open(t, in)
 	run(t, c, "CREATE TABLE entry (n int)")
-	id := lineageOf(t, d, in)
+	id := timelineOf(t, d, in)
 	a := newArchive()
 	follow(t, d, in, a) // before any standby: the first of equals is preferred
 	a.reach(t, id, lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
@@ -300,7 +300,7 @@ func TestFollowLetsAServerStop(t *testing.T) {
 	c := open(t, in)
 	a := newArchive()
 	follow(t, d, in, a)
-	a.reach(t, lineageOf(t, d, in), lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
+	a.reach(t, timelineOf(t, d, in), lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
 	a.mu.Lock()
 	a.auto = false // nothing becomes durable any more
 	a.mu.Unlock()
@@ -374,7 +374,7 @@ func TestFollowThroughPromotion(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc})
 	standby := sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}})
 	c, sc := open(t, in), open(t, standby)
-	one := lineageOf(t, d, in)
+	one := timelineOf(t, d, in)
 	two := strings.TrimSuffix(one, "1") + "2"
 
 	// a follows the standby and is there when it is promoted, with a vault away
@@ -401,15 +401,15 @@ func TestFollowThroughPromotion(t *testing.T) {
 	follow(t, d, standby, b)
 	b.reach(t, two, end)
 	for name, x := range map[string]*archive{"a": a, "b": b} {
-		l := x.lineages[two]
+		l := x.timelines[two]
 		sw := l.parent.Offset
-		if l.parent.Lineage != one || sw == 0 || l.start != sw-sw%segment || !bytes.Contains(l.history, []byte(targets.FormatLSN(sw))) {
+		if l.parent.Timeline != one || sw == 0 || l.start != sw-sw%segment || !bytes.Contains(l.history, []byte(targets.FormatLSN(sw))) {
 			t.Fatalf("%s: timeline 2 begins at %s, parent %+v, history %q", name, targets.FormatLSN(l.start), l.parent, l.history)
 		}
-		if got := x.lineages[one].end(); got != sw {
+		if got := x.timelines[one].end(); got != sw {
 			t.Fatalf("%s: timeline 1 ends at %s, the switch is at %s", name, targets.FormatLSN(got), targets.FormatLSN(sw))
 		}
-		if sameAsServer(t, x, two, standby) < segment || len(l.holes)+len(x.lineages[one].holes) > 0 {
+		if sameAsServer(t, x, two, standby) < segment || len(l.holes)+len(x.timelines[one].holes) > 0 {
 			t.Fatalf("%s: too little compared, or holes", name)
 		}
 	}
@@ -430,13 +430,13 @@ func TestFollowSlotLost(t *testing.T) {
 	d, log := driver(t)
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"max_slot_wal_keep_size": "16MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})
 	c := open(t, in)
-	id := lineageOf(t, d, in)
+	id := timelineOf(t, d, in)
 	a := newArchive()
 	stop := follow(t, d, in, a)
 	fill(t, c, 1<<20)
 	a.reach(t, id, lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
 	_ = stop()
-	was := a.lineages[id].end()
+	was := a.timelines[id].end()
 	warned := false
 	for range 8 {
 		fill(t, c, 12<<20)
@@ -457,7 +457,7 @@ func TestFollowSlotLost(t *testing.T) {
 	follow(t, d, in, a)
 	fill(t, c, 1<<20)
 	a.reach(t, id, lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
-	l := a.lineages[id]
+	l := a.timelines[id]
 	if len(l.holes) != 1 || l.holes[0].From != was || l.holes[0].To%segment != 0 {
 		t.Fatalf("holes %+v", l.holes)
 	}
@@ -478,7 +478,7 @@ func TestFollowOtherCluster(t *testing.T) {
 	follow(t, d, in, a)
 	c := open(t, in)
 	run(t, c, "CREATE TABLE x ()")
-	a.reach(t, lineageOf(t, d, in), lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
+	a.reach(t, timelineOf(t, d, in), lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
 	if !strings.Contains(log.String(), "another cluster") || !strings.Contains(log.String(), "level=ERROR") {
 		t.Fatalf("log: %s", log.String())
 	}
@@ -493,7 +493,7 @@ func TestFollowReturnsWhyTheArchiveGaveUp(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc})
 	standby := sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}})
 	c, sc := open(t, in), open(t, standby)
-	id := lineageOf(t, d, in)
+	id := timelineOf(t, d, in)
 	fill(t, c, 1<<20)
 	caughtUp(t, c, sc)
 	ends := func(a *archive, what string, done <-chan error) {
@@ -538,7 +538,7 @@ func TestFollowRefusesAServerThatWentBack(t *testing.T) {
 	w.changed(t, &proc, nil, func() { shell(t, "cp", "-a", w.in.DataDir, earlier) })
 	fill(t, w.c, 3<<20)
 	w.a.reach(t, w.id, lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text"))
-	was := w.a.lineages[w.id].end()
+	was := w.a.timelines[w.id].end()
 
 	back := func(standby bool) {
 		shell(t, "rm", "-rf", w.in.DataDir)
@@ -553,7 +553,7 @@ func TestFollowRefusesAServerThatWentBack(t *testing.T) {
 	w.changed(t, &proc, nil, func() { back(false) })
 	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
 	wantCode(t, w.d.Follow(ctxFor(t, 20*time.Second), w.in, w.a), fail.Conflict, "earlier state", "pg_promote")
-	if end := w.a.lineages[w.id].end(); end != was {
+	if end := w.a.timelines[w.id].end(); end != was {
 		t.Fatalf("the archive went on from %s to %s", targets.FormatLSN(was), targets.FormatLSN(end))
 	}
 
@@ -561,12 +561,12 @@ func TestFollowRefusesAServerThatWentBack(t *testing.T) {
 	w.changed(t, &proc, map[string]string{"hot_standby": "on"}, func() { back(true) })
 	run(t, w.c, "SELECT pg_promote(true, 30)")
 	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
-	two := lineageOf(t, w.d, w.in)
+	two := timelineOf(t, w.d, w.in)
 	_ = w.stop()
 	w.stop = follow(t, w.d, w.in, w.a)
 	w.a.reach(t, two, lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text"))
-	if l := w.a.lineages[two]; two == w.id || l.parent.Lineage != w.id || l.parent.Offset >= was {
-		t.Fatalf("lineage %s, parent %+v", two, l.parent)
+	if l := w.a.timelines[two]; two == w.id || l.parent.Timeline != w.id || l.parent.Offset >= was {
+		t.Fatalf("timeline %s, parent %+v", two, l.parent)
 	}
 }
 

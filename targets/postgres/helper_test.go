@@ -113,22 +113,22 @@ func wantCode(t testing.TB, err error, code fail.Code, words ...string) {
 	}
 }
 
-// archive keeps lineages in memory. It reports bytes durable only when told
+// archive keeps timelines in memory. It reports bytes durable only when told
 // to, or at once when auto is set.
 type archive struct {
-	mu       sync.Mutex
-	lineages map[string]*lineage
-	order    []string
-	cur      string
-	auto     bool
-	durable  map[string]uint64
-	advanced chan struct{}
-	onWrite  func(total int) error
-	total    int
-	gaveUp   error
+	mu        sync.Mutex
+	timelines map[string]*timeline
+	order     []string
+	cur       string
+	auto      bool
+	durable   map[string]uint64
+	advanced  chan struct{}
+	onWrite   func(total int) error
+	total     int
+	gaveUp    error
 }
 
-type lineage struct {
+type timeline struct {
 	start   uint64
 	parent  targets.Position
 	history []byte
@@ -142,10 +142,10 @@ type part struct {
 }
 
 func newArchive() *archive {
-	return &archive{lineages: map[string]*lineage{}, auto: true, durable: map[string]uint64{}, advanced: make(chan struct{}, 1)}
+	return &archive{timelines: map[string]*timeline{}, auto: true, durable: map[string]uint64{}, advanced: make(chan struct{}, 1)}
 }
 
-func (l *lineage) end() uint64 {
+func (l *timeline) end() uint64 {
 	p := l.parts[len(l.parts)-1]
 	return p.from + uint64(len(p.data))
 }
@@ -157,19 +157,19 @@ func (a *archive) Tail() (targets.Position, bool) {
 		return targets.Position{}, false
 	}
 	id := a.order[len(a.order)-1]
-	return targets.Position{Kind: targets.Postgres, Lineage: id, Offset: a.lineages[id].end()}, true
+	return targets.Position{Kind: targets.Postgres, Timeline: id, Offset: a.timelines[id].end()}, true
 }
 
 func (a *archive) Begin(_ context.Context, id string, offset uint64, parent targets.Position, history []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := a.lineages[id]
+	l := a.timelines[id]
 	if l == nil {
-		l = &lineage{start: offset, parent: parent, history: history, parts: []part{{from: offset}}}
-		a.lineages[id] = l
+		l = &timeline{start: offset, parent: parent, history: history, parts: []part{{from: offset}}}
+		a.timelines[id] = l
 		a.order = append(a.order, id)
 	} else if offset > l.end() {
-		l.holes = append(l.holes, targets.Span{Lineage: id, From: l.end(), To: offset})
+		l.holes = append(l.holes, targets.Span{Timeline: id, From: l.end(), To: offset})
 		l.parts = append(l.parts, part{from: offset})
 	}
 	a.cur = id
@@ -180,7 +180,7 @@ func (a *archive) Begin(_ context.Context, id string, offset uint64, parent targ
 func (a *archive) Write(_ context.Context, offset uint64, p []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := a.lineages[a.cur]
+	l := a.timelines[a.cur]
 	end := l.end()
 	if offset > end {
 		return fail.Newf(fail.Corrupt, "archive", a.cur, "hole from %s to %s", targets.FormatLSN(end), targets.FormatLSN(offset))
@@ -231,7 +231,7 @@ func (a *archive) reach(t testing.TB, id string, offset uint64) {
 	t.Helper()
 	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		a.mu.Lock()
-		l := a.lineages[id]
+		l := a.timelines[id]
 		ok := l != nil && l.end() >= offset
 		a.mu.Unlock()
 		if ok {
@@ -245,19 +245,19 @@ func (a *archive) ends() map[string]string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := map[string]string{}
-	for id, l := range a.lineages {
+	for id, l := range a.timelines {
 		out[id] = targets.FormatLSN(l.start) + ".." + targets.FormatLSN(l.end())
 	}
 	return out
 }
 
-// bytes returns [from, to) of a lineage that has no hole there.
+// bytes returns [from, to) of a timeline that has no hole there.
 func (a *archive) bytes(id string, from, to uint64) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := a.lineages[id]
+	l := a.timelines[id]
 	if l == nil {
-		return nil, fail.Newf(fail.NotFound, "archive", id, "no such lineage")
+		return nil, fail.Newf(fail.NotFound, "archive", id, "no such timeline")
 	}
 	for _, p := range l.parts {
 		if from >= p.from && to <= p.from+uint64(len(p.data)) {
@@ -386,7 +386,7 @@ func (s *store) File(_ context.Context, a targets.Artifact, name string) ([]byte
 }
 
 func (s *store) Log(_ context.Context, span targets.Span) (io.ReadCloser, error) {
-	b, err := s.bytes(span.Lineage, span.From, span.To)
+	b, err := s.bytes(span.Timeline, span.From, span.To)
 	if err != nil {
 		return nil, err
 	}
@@ -396,7 +396,7 @@ func (s *store) Log(_ context.Context, span targets.Span) (io.ReadCloser, error)
 func (s *store) History(_ context.Context, id string) ([]byte, error) {
 	s.archive.mu.Lock()
 	defer s.archive.mu.Unlock()
-	if l := s.lineages[id]; l != nil {
+	if l := s.timelines[id]; l != nil {
 		return l.history, nil
 	}
 	return nil, nil
@@ -438,14 +438,14 @@ func follow(t testing.TB, d *postgres.Driver, in targets.Instance, a targets.Arc
 	return stop
 }
 
-// lineageOf asks the server for its lineage.
-func lineageOf(t testing.TB, d *postgres.Driver, in targets.Instance) string {
+// timelineOf asks the server for its timeline.
+func timelineOf(t testing.TB, d *postgres.Driver, in targets.Instance) string {
 	t.Helper()
 	st, err := d.Probe(ctxFor(t, 10*time.Second), in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return st.Position.Lineage
+	return st.Position.Timeline
 }
 
 // mark takes a restore point through the barrier, as a cut does.

@@ -225,7 +225,7 @@ func (r *restoreRun) layLog(ctx context.Context) error {
 		if from >= span.To {
 			continue
 		}
-		g.Go(func() error { return r.laySpan(ctx, targets.Span{Lineage: span.Lineage, From: from, To: span.To}) })
+		g.Go(func() error { return r.laySpan(ctx, targets.Span{Timeline: span.Timeline, From: from, To: span.To}) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -234,7 +234,7 @@ func (r *restoreRun) layLog(ctx context.Context) error {
 }
 
 func (r *restoreRun) laySpan(ctx context.Context, span targets.Span) (err error) {
-	_, tli, err := targets.ParsePostgresLineage(span.Lineage)
+	_, tli, err := targets.ParsePostgresTimeline(span.Timeline)
 	if err != nil {
 		return r.refuse(fail.Invalid, "", "%v", err)
 	}
@@ -249,7 +249,7 @@ func (r *restoreRun) laySpan(ctx context.Context, span targets.Span) (err error)
 		path := filepath.Join(r.walDir(), segmentName(tli, at, r.segSize))
 		if err := r.laySegment(path, io.LimitReader(log, int64(n)), int64(n), buf); err != nil {
 			return fail.New(codeOr(err, fail.Corrupt), opRestore, r.in.String(), "verify the vault; another vault may hold the range",
-				fmt.Errorf("stream %s from %s: %w", span.Lineage, targets.FormatLSN(at), err))
+				fmt.Errorf("stream %s from %s: %w", span.Timeline, targets.FormatLSN(at), err))
 		}
 		r.req.Progress.Report("log", int64(at+n-span.From), int64(span.To-span.From))
 	}
@@ -294,7 +294,7 @@ func (r *restoreRun) layHistories(ctx context.Context) error {
 		return r.writeFile(filepath.Join(r.walDir(), historyFileName(tli)), content)
 	}
 	for _, span := range r.req.Path {
-		_, tli, err := targets.ParsePostgresLineage(span.Lineage)
+		_, tli, err := targets.ParsePostgresTimeline(span.Timeline)
 		if err != nil {
 			return r.refuse(fail.Invalid, "", "%v", err)
 		}
@@ -302,7 +302,7 @@ func (r *restoreRun) layHistories(ctx context.Context) error {
 		if tli == 1 {
 			continue
 		}
-		content, err := r.from.History(ctx, span.Lineage)
+		content, err := r.from.History(ctx, span.Timeline)
 		if err != nil {
 			return err
 		}
@@ -314,7 +314,7 @@ func (r *restoreRun) layHistories(ctx context.Context) error {
 		}
 	}
 	for tli := last + 1; ; tli++ {
-		content, err := r.from.History(ctx, targets.PostgresLineage(r.systemID, tli))
+		content, err := r.from.History(ctx, targets.PostgresTimeline(r.systemID, tli))
 		if err != nil && !fail.Is(err, fail.NotFound) {
 			return err
 		}

@@ -76,7 +76,7 @@ func TestRestoreOfAHardenedCluster(t *testing.T) {
 // restorePoint marks a point as a cut does, on a session that is open already.
 func restorePoint(t *testing.T, w *world, id string) targets.Position {
 	t.Helper()
-	at := targets.Position{Kind: targets.Postgres, Lineage: w.id, RestorePoint: "drctl:" + id}
+	at := targets.Position{Kind: targets.Postgres, Timeline: w.id, RestorePoint: "drctl:" + id}
 	at.Offset = lsn(t, w.c, "SELECT pg_create_restore_point('"+at.RestorePoint+"')::text")
 	run(t, w.c, "SELECT txid_current()")
 	w.a.reach(t, w.id, at.Offset)
@@ -173,7 +173,7 @@ func TestRestoreWithLargeSegments(t *testing.T) {
 	run(t, w.c, "CREATE TABLE account (n int)")
 	w.a = newArchive()
 	w.s = newStore(t, w.a)
-	w.id = lineageOf(t, d, w.in)
+	w.id = timelineOf(t, d, w.in)
 	w.stop = follow(t, d, w.in, w.a)
 	w.a.reach(t, w.id, lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text"))
 	base := w.base(t, w.in, "base-1")

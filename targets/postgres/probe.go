@@ -24,7 +24,7 @@ const (
 // server is what is read from a running server in one round trip.
 type server struct {
 	systemID    string
-	timeline    uint32
+	tli         uint32
 	standby     bool
 	version     int
 	versionText string
@@ -35,7 +35,7 @@ type server struct {
 	port        int
 }
 
-func (s server) lineage() string { return targets.PostgresLineage(s.systemID, s.timeline) }
+func (s server) timeline() string { return targets.PostgresTimeline(s.systemID, s.tli) }
 
 func readServer(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn) (server, error) {
 	var s server
@@ -53,7 +53,7 @@ FROM pg_control_system() c, pg_control_checkpoint() p`).
 	if err != nil {
 		return s, queryError(op, in, "GRANT pg_monitor TO "+quoteIdent(in.User), err)
 	}
-	s.timeline = uint32(tli)
+	s.tli = uint32(tli)
 	if s.version < minVersion {
 		return s, fail.New(fail.Unsupported, op, in.String(), "PostgreSQL 13 or later is needed", fmt.Errorf("the server is version %s", s.versionText))
 	}
@@ -89,7 +89,7 @@ func (d *Driver) probe(ctx context.Context, in targets.Instance, more ...prober)
 		return st, err
 	}
 	st.Reachable, st.Version, st.Role = true, s.versionText, targets.Primary
-	st.Position = targets.Position{Kind: targets.Postgres, Lineage: s.lineage(), Offset: s.lsn}
+	st.Position = targets.Position{Kind: targets.Postgres, Timeline: s.timeline(), Offset: s.lsn}
 	if s.standby {
 		st.Role = targets.Standby
 	}

@@ -25,7 +25,7 @@ func TestHistory(t *testing.T) {
 		}
 	}
 	p, ok := h.parent("77")
-	if !ok || p.Lineage != "77-00000002" || p.Offset != 0x1016B6C50 || h.begin() != p.Offset || h.find(2) != 1 || h.find(3) != -1 {
+	if !ok || p.Timeline != "77-00000002" || p.Offset != 0x1016B6C50 || h.begin() != p.Offset || h.find(2) != 1 || h.find(3) != -1 {
 		t.Fatalf("%+v", p)
 	}
 	for _, bad := range []string{"1", "x\t0/1\t", "1\tzz\t"} {
@@ -43,7 +43,7 @@ func TestHistory(t *testing.T) {
 
 func TestParseLabel(t *testing.T) {
 	l, err := parseLabel([]byte("START WAL LOCATION: 0/9000028 (file 000000010000000000000009)\nCHECKPOINT LOCATION: 0/9000060\nSTART TIMELINE: 4\n"))
-	if err != nil || l.start != 0x9000028 || l.timeline != 4 {
+	if err != nil || l.start != 0x9000028 || l.tli != 4 {
 		t.Fatal(l, err)
 	}
 	if _, err := parseLabel([]byte("LABEL: x\n")); err == nil {
@@ -90,7 +90,7 @@ func TestTornControlFileIsFound(t *testing.T) {
 }
 
 func TestRecoveryConfQuoting(t *testing.T) {
-	r := &restoreRun{work: `/w/it's 100%`, req: targets.RestoreRequest{Point: targets.Position{RestorePoint: "drctl:x"}, Path: []targets.Span{{Lineage: "7-0000000A"}}}}
+	r := &restoreRun{work: `/w/it's 100%`, req: targets.RestoreRequest{Point: targets.Position{RestorePoint: "drctl:x"}, Path: []targets.Span{{Timeline: "7-0000000A"}}}}
 	conf := r.recoveryConf()
 	for _, want := range []string{
 		`restore_command = 'cp ''/w/it''\\''''s 100%%/wal/''%f "%p"'`,

@@ -34,7 +34,7 @@ type member struct {
 	conn    *pgx.Conn
 	tables  []table          // whose writers are stopped
 	roots   []table          // that are named for it, in the order of their locking
-	at      targets.Position // lineage and restore point, prepared
+	at      targets.Position // timeline and restore point, prepared
 	block   bool             // the server runs blocks
 	maxWait time.Duration    // longest wait for locks that cannot make a client the victim of a deadlock
 
@@ -105,7 +105,7 @@ current_setting('max_locks_per_transaction')::int * (current_setting('max_connec
 	if err != nil {
 		return queryError(op, m.in, "GRANT pg_monitor TO "+quoteIdent(user), err)
 	}
-	m.at = targets.Position{Kind: targets.Postgres, Lineage: sys + "-" + tli, RestorePoint: RestorePoint(m.req.CutID)}
+	m.at = targets.Position{Kind: targets.Postgres, Timeline: sys + "-" + tli, RestorePoint: RestorePoint(m.req.CutID)}
 	if err := m.sessionSettings(ctx, version); err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func TestBarrierStopsWritersAndNamesThePosition(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if at.RestorePoint != "drctl:20260101T000000.000Z-0001" || at.Offset == 0 || !strings.HasSuffix(at.Lineage, "-00000001") {
+	if at.RestorePoint != "drctl:20260101T000000.000Z-0001" || at.Offset == 0 || !strings.HasSuffix(at.Timeline, "-00000001") {
 		t.Fatalf("position %+v", at)
 	}
 	if err := m.Release(ctx); err != nil {

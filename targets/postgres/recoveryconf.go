@@ -174,6 +174,6 @@ func replayValues(base map[string]string, segment uint64) map[string]string {
 }
 
 func (r *restoreRun) targetTimeline() uint32 {
-	_, tli, _ := targets.ParsePostgresLineage(r.req.Path[len(r.req.Path)-1].Lineage) // checked by checkPath
+	_, tli, _ := targets.ParsePostgresTimeline(r.req.Path[len(r.req.Path)-1].Timeline) // checked by checkPath
 	return tli
 }

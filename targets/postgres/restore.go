@@ -118,8 +118,8 @@ func (r *restoreRun) check(ctx context.Context) (err error) {
 		return r.refuse(fail.Invalid, "choose a work directory beside the data directory", "the work directory is inside the data directory")
 	}
 	var baseTLI uint32
-	if r.systemID, baseTLI, err = targets.ParsePostgresLineage(r.req.Base.From.Lineage); err != nil || baseTLI == 0 {
-		return r.refuse(fail.Corrupt, "choose another base", "the base's record has no usable lineage: %v", err)
+	if r.systemID, baseTLI, err = targets.ParsePostgresTimeline(r.req.Base.From.Timeline); err != nil || baseTLI == 0 {
+		return r.refuse(fail.Corrupt, "choose another base", "the base's record has no usable timeline: %v", err)
 	}
 	if r.segSize, err = strconv.ParseUint(r.req.Base.Settings["wal_segment_size"], 10, 64); err != nil || r.segSize < 1<<20 || r.segSize&(r.segSize-1) != 0 {
 		return r.refuse(fail.Corrupt, "choose another base", "the base's record has no usable wal_segment_size")
@@ -150,13 +150,13 @@ func (r *restoreRun) checkPath() error {
 		return r.refuse(fail.Invalid, "", "no path from the base to the point")
 	}
 	first, last := r.req.Path[0], r.req.Path[len(r.req.Path)-1]
-	if first.Lineage != base.From.Lineage || segmentStart(first.From, r.segSize) > base.From.Offset {
+	if first.Timeline != base.From.Timeline || segmentStart(first.From, r.segSize) > base.From.Offset {
 		return r.refuse(fail.NotFound, "choose another base", "the stream begins at %s %s, the base needs it from %s %s",
-			first.Lineage, targets.FormatLSN(first.From), base.From.Lineage, targets.FormatLSN(base.From.Offset))
+			first.Timeline, targets.FormatLSN(first.From), base.From.Timeline, targets.FormatLSN(base.From.Offset))
 	}
-	if r.req.Until.IsZero() && (last.Lineage != point.Lineage || last.To < point.Offset) {
+	if r.req.Until.IsZero() && (last.Timeline != point.Timeline || last.To < point.Offset) {
 		return r.refuse(fail.NotFound, "wait until the stream reaches the point, or choose an older one", "the stream ends at %s %s, before the point %s %s",
-			last.Lineage, targets.FormatLSN(last.To), point.Lineage, targets.FormatLSN(point.Offset))
+			last.Timeline, targets.FormatLSN(last.To), point.Timeline, targets.FormatLSN(point.Offset))
 	}
 	if r.req.Until.IsZero() && point.RestorePoint == "" {
 		// Nothing tells the server where to stop but the end of the log.
@@ -164,13 +164,13 @@ func (r *restoreRun) checkPath() error {
 		r.req.Path[len(r.req.Path)-1].To = point.Offset
 		last.To = point.Offset
 	}
-	if last.Lineage == base.Until.Lineage && last.To < base.Until.Offset {
+	if last.Timeline == base.Until.Timeline && last.To < base.Until.Offset {
 		return r.refuse(fail.Invalid, "choose a base that ended before the point", "the base is consistent at %s only, the point is %s before it",
 			targets.FormatLSN(base.Until.Offset), targets.FormatLSN(last.To))
 	}
 	for _, s := range r.req.Path {
-		if sys, _, err := targets.ParsePostgresLineage(s.Lineage); err != nil || sys != r.systemID {
-			return r.refuse(fail.Invalid, "", "the path leads through %q, which is not of cluster %s", s.Lineage, r.systemID)
+		if sys, _, err := targets.ParsePostgresTimeline(s.Timeline); err != nil || sys != r.systemID {
+			return r.refuse(fail.Invalid, "", "the path leads through %q, which is not of cluster %s", s.Timeline, r.systemID)
 		}
 	}
 	return nil

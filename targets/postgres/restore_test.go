@@ -45,7 +45,7 @@ func newWorld(t *testing.T, o sandboxtest.PostgresOptions) *world {
 	run(t, w.c, "CREATE TABLE journal (n bigserial PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())")
 	w.a = newArchive()
 	w.s = newStore(t, w.a)
-	w.id = lineageOf(t, w.d, w.in)
+	w.id = timelineOf(t, w.d, w.in)
 	w.stop = follow(t, w.d, w.in, w.a)
 	w.a.reach(t, w.id, lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text"))
 	w.dir = sandboxtest.Dir(t)
@@ -89,10 +89,10 @@ func (w *world) base(t *testing.T, in targets.Instance, id string) targets.Artif
 	return a
 }
 
-// request asks for a restore of the base to a point on its own lineage.
+// request asks for a restore of the base to a point on its own timeline.
 func (w *world) request(base targets.Artifact, at targets.Position) targets.RestoreRequest {
 	return targets.RestoreRequest{Base: base, Point: at, WorkDir: filepath.Join(w.dir, "work"),
-		Path: []targets.Span{{Lineage: base.From.Lineage, From: base.From.Offset, To: at.Offset}}}
+		Path: []targets.Span{{Timeline: base.From.Timeline, From: base.From.Offset, To: at.Offset}}}
 }
 
 func (w *world) sandbox() targets.Instance {
@@ -163,7 +163,7 @@ func TestBaseAndRestoreToACut(t *testing.T) {
 			stop := w.load(t)
 			time.Sleep(200 * time.Millisecond)
 			base := w.base(t, in, "base-1")
-			if base.Method != method || base.From.Lineage != w.id || base.From.Offset%segment != 0 || base.Until.Offset <= base.From.Offset || base.Settings["server_version_num"] == "" {
+			if base.Method != method || base.From.Timeline != w.id || base.From.Offset%segment != 0 || base.Until.Offset <= base.From.Offset || base.Settings["server_version_num"] == "" {
 				t.Fatalf("base %+v", base)
 			}
 			time.Sleep(300 * time.Millisecond)
@@ -291,7 +291,7 @@ func TestRestoreFindsDamagedLog(t *testing.T) {
 	at := mark(t, w.d, w.in, "20260101T000000.000Z-cccc")
 	w.a.reach(t, w.id, at.Offset)
 	_ = w.stop()
-	l := w.a.lineages[w.id]
+	l := w.a.timelines[w.id]
 	mid := at.Offset - 1<<20 // in the middle of the filling, which is 2 MiB
 	l.parts[0].data[mid-l.start] ^= 0x10
 	_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
@@ -436,7 +436,7 @@ func TestRestoreToATimeAndToAnOffset(t *testing.T) {
 	second := entry()
 	cut := mark(t, w.d, w.in, "20260101T000000.000Z-1111") // commits a message after its restore point
 	third := entry()
-	end := targets.Position{Kind: targets.Postgres, Lineage: w.id, Offset: lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text")}
+	end := targets.Position{Kind: targets.Postgres, Timeline: w.id, Offset: lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text")}
 	w.a.reach(t, w.id, end.Offset)
 	for _, x := range []struct {
 		name  string
@@ -591,9 +591,9 @@ func TestRestoreAcrossAPromotion(t *testing.T) {
 	run(t, nc, "INSERT INTO journal DEFAULT VALUES")
 	two := strings.TrimSuffix(w.id, "1") + "2"
 	w.a.reach(t, two, at.Offset)
-	sw := w.a.lineages[two].parent.Offset
+	sw := w.a.timelines[two].parent.Offset
 	req := w.request(base, at)
-	req.Path = []targets.Span{{Lineage: w.id, From: base.From.Offset, To: sw}, {Lineage: two, From: sw, To: at.Offset}}
+	req.Path = []targets.Span{{Timeline: w.id, From: base.From.Offset, To: sw}, {Timeline: two, From: sw, To: at.Offset}}
 	sb, out := w.restore(t, req)
 	c := sandboxOpen(t, sb)
 	if n := value[int](t, c, "SELECT count(*)::int FROM journal"); n != 2 || out.Reached != at {

@@ -278,10 +278,10 @@ func (s *sender) end(ctx context.Context) (switchPoint, error) {
 		case *pgproto3.ErrorResponse:
 			return next, pgconn.ErrorResponseToPgError(msg)
 		case *pgproto3.ReadyForQuery:
-			if next.timeline == 0 && ours {
+			if next.tli == 0 && ours {
 				return next, errSlotDue
 			}
-			if next.timeline == 0 {
+			if next.tli == 0 {
 				return next, fmt.Errorf("the server ended the stream without naming the next timeline")
 			}
 			return next, nil

@@ -210,7 +210,7 @@ func (r *restoreRun) notCovered(err error) error {
 	}
 	return fail.New(fail.NotFound, opRestore, r.in.String(), "choose an instant before that, or a named cut (drctl cut list)",
 		fmt.Errorf("the archived log (%s up to %s) holds no commit later than %s, so what was committed by then may be missing: %s",
-			last.Lineage, targets.FormatLSN(last.To), r.req.Until.UTC().Format(time.RFC3339Nano), newest))
+			last.Timeline, targets.FormatLSN(last.To), r.req.Until.UTC().Format(time.RFC3339Nano), newest))
 }
 
 // await waits for the end of recovery, reporting the log replayed.
@@ -307,7 +307,7 @@ func (r *restoreRun) fullVolume() string {
 func (r *restoreRun) explain() error {
 	log := readTail(r.logFile(), 64<<10)
 	last := r.req.Path[len(r.req.Path)-1]
-	span := fmt.Sprintf("stream %s from %s to %s", last.Lineage, targets.FormatLSN(max(r.req.Base.From.Offset, last.From)), targets.FormatLSN(last.To))
+	span := fmt.Sprintf("stream %s from %s to %s", last.Timeline, targets.FormatLSN(max(r.req.Base.From.Offset, last.From)), targets.FormatLSN(last.To))
 	if full := r.fullVolume(); full != "" {
 		// The server's log is on a volume that is full, too: it may not say so, and
 		// a segment that could not be copied looks like the end of the log to it.
@@ -401,7 +401,7 @@ func (r *restoreRun) prove() error {
 	}
 	lsn := targets.FormatLSN(at)
 	last := r.req.Path[len(r.req.Path)-1]
-	r.out.Reached = targets.Position{Kind: targets.Postgres, Lineage: last.Lineage, Offset: at}
+	r.out.Reached = targets.Position{Kind: targets.Postgres, Timeline: last.Timeline, Offset: at}
 	log := readTail(r.logFile(), 1<<20)
 	switch name := r.req.Point.RestorePoint; {
 	case !r.req.Until.IsZero() && !r.atCut:
@@ -412,7 +412,7 @@ func (r *restoreRun) prove() error {
 		}
 		for _, s := range r.req.Path {
 			if at > s.From && at <= s.To {
-				r.out.Reached.Lineage = s.Lineage
+				r.out.Reached.Timeline = s.Timeline
 				break
 			}
 		}

@@ -34,7 +34,7 @@ var spaceMade = regexp.MustCompile(`desc: CREATE (\d+) "(/.*)"$`)
 func (r *restoreRun) findNewSpaces(ctx context.Context) error {
 	r.spaces = nil
 	for i, span := range r.req.Path {
-		_, tli, err := targets.ParsePostgresLineage(span.Lineage)
+		_, tli, err := targets.ParsePostgresTimeline(span.Timeline)
 		if err != nil {
 			return r.refuse(fail.Invalid, "", "%v", err)
 		}

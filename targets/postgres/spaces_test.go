@@ -124,7 +124,7 @@ func TestRestoreRefusesALogDamagedBeforeTheBaseIsComplete(t *testing.T) {
 	at := mark(t, w.d, w.in, "20260101T000000.000Z-cccd")
 	w.a.reach(t, w.id, at.Offset)
 	_ = w.stop()
-	l := w.a.lineages[w.id]
+	l := w.a.timelines[w.id]
 	l.parts[0].data[base.From.Offset+100-l.start] ^= 0x10 // before its checkpoint
 	_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
 	wantCode(t, err, fail.Corrupt, "before the base is complete", targets.FormatLSN(base.Until.Offset))

@@ -10,8 +10,8 @@ import (
 
 // A switchPoint says that a timeline was left at an LSN.
 type switchPoint struct {
-	timeline uint32
-	end      uint64
+	tli uint32
+	end uint64
 }
 
 // history is the way to a timeline: the ancestors, oldest first.
@@ -46,16 +46,16 @@ func parseHistory(content []byte) (history, error) {
 func (h history) at(lsn uint64, current uint32) uint32 {
 	for _, s := range h {
 		if lsn < s.end {
-			return s.timeline
+			return s.tli
 		}
 	}
 	return current
 }
 
 // find returns the index of a timeline among the ancestors, or -1.
-func (h history) find(timeline uint32) int {
+func (h history) find(tli uint32) int {
 	for i, s := range h {
-		if s.timeline == timeline {
+		if s.tli == tli {
 			return i
 		}
 	}
@@ -69,7 +69,7 @@ func (h history) parent(systemID string) (targets.Position, bool) {
 		return targets.Position{}, false
 	}
 	last := h[len(h)-1]
-	return targets.Position{Kind: targets.Postgres, Lineage: targets.PostgresLineage(systemID, last.timeline), Offset: last.end}, true
+	return targets.Position{Kind: targets.Postgres, Timeline: targets.PostgresTimeline(systemID, last.tli), Offset: last.end}, true
 }
 
 // begin returns where the timeline that h leads to starts: 0 for the first.
@@ -80,12 +80,12 @@ func (h history) begin() uint64 {
 	return h[len(h)-1].end
 }
 
-func historyFileName(timeline uint32) string { return fmt.Sprintf("%08X.history", timeline) }
+func historyFileName(tli uint32) string { return fmt.Sprintf("%08X.history", tli) }
 
 // segmentName names the WAL file that holds the byte at lsn.
-func segmentName(timeline uint32, lsn, segmentSize uint64) string {
+func segmentName(tli uint32, lsn, segmentSize uint64) string {
 	n, per := lsn/segmentSize, uint64(0x100000000)/segmentSize
-	return fmt.Sprintf("%08X%08X%08X", timeline, n/per, n%per)
+	return fmt.Sprintf("%08X%08X%08X", tli, n/per, n%per)
 }
 
 func segmentStart(lsn, segmentSize uint64) uint64 { return lsn - lsn%segmentSize }

@@ -216,7 +216,7 @@ func TestProbe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ss.Role != targets.Standby || ss.Writable || ss.Position.Lineage != st.Position.Lineage {
+	if ss.Role != targets.Standby || ss.Writable || ss.Position.Timeline != st.Position.Timeline {
 		t.Fatalf("%+v", ss)
 	}
 	c := open(t, in)

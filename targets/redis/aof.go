@@ -150,19 +150,19 @@ func (l *layout) writeStream(ctx context.Context, req targets.RestoreRequest, pa
 			return ioFail(opRestore, f.Name(), err)
 		}
 		if uint64(n) != span.To-span.From {
-			return fail.Newf(fail.Corrupt, opRestore, span.Lineage, "the stream gave %d bytes for [%d,%d)", n, span.From, span.To)
+			return fail.Newf(fail.Corrupt, opRestore, span.Timeline, "the stream gave %d bytes for [%d,%d)", n, span.From, span.To)
 		}
 		done += n
 	}
 	at := req.Base.From.Offset + s.safe
 	if at != req.Point.Offset && req.Until.IsZero() {
-		return fail.New(fail.Invalid, opRestore, req.Point.Lineage, fmt.Sprintf("the last whole command before it ends at %d", at),
+		return fail.New(fail.Invalid, opRestore, req.Point.Timeline, fmt.Sprintf("the last whole command before it ends at %d", at),
 			fmt.Errorf("the point %d is inside a command or a transaction", req.Point.Offset))
 	}
 	l.streamBytes, l.commands = s.safe, s.commands
 	for _, span := range path {
 		if at > span.From {
-			l.reached = targets.Position{Kind: targets.Redis, Lineage: span.Lineage, Offset: min(at, span.To)}
+			l.reached = targets.Position{Kind: targets.Redis, Timeline: span.Timeline, Offset: min(at, span.To)}
 		}
 	}
 	if at == req.Point.Offset {
@@ -177,7 +177,7 @@ func (l *layout) writeStream(ctx context.Context, req targets.RestoreRequest, pa
 	return ioFail(opRestore, f.Name(), f.Sync())
 }
 
-// scanError gives the scanner's errors their place in the lineage.
+// scanError gives the scanner's errors their place in the timeline.
 type scanError struct {
 	s    *scanner
 	span targets.Span
@@ -187,7 +187,7 @@ type scanError struct {
 func (e scanError) Write(p []byte) (int, error) {
 	n, err := e.s.Write(p)
 	if err != nil {
-		err = fail.New(fail.Corrupt, opRestore, e.span.Lineage, "choose a base after this place, or a point before it",
+		err = fail.New(fail.Corrupt, opRestore, e.span.Timeline, "choose a base after this place, or a point before it",
 			fmt.Errorf("not a replication stream (it begins at offset %d): %w", e.base, err))
 	}
 	return n, err

@@ -62,7 +62,7 @@ func (d *Driver) Base(ctx context.Context, in targets.Instance, req targets.Base
 	if err != nil {
 		return targets.Artifact{}, wrap(op, in, err)
 	}
-	at := targets.Position{Kind: targets.Redis, Lineage: o.id, Offset: o.offset}
+	at := targets.Position{Kind: targets.Redis, Timeline: o.id, Offset: o.offset}
 	return targets.Artifact{
 		ID: req.ID, Shard: in.Shard, Kind: targets.Redis, Region: in.Region, From: at, Until: at,
 		Started: started, Finished: time.Now().UTC(), Snapshot: saved.Snapshot, Path: saved.Path,

@@ -16,14 +16,14 @@
 // It never writes to a server but for the marker key of a cut, and never
 // starts, stops or reconfigures one but the server of a restore.
 //
-// # Lineages
+// # Timelines
 //
-// A lineage is a replication id. A server that is promoted goes on under a new
+// A timeline is a replication id. A server that is promoted goes on under a new
 // id and remembers the old one with the offset where it took over: the new
-// lineage begins exactly there, with the old one as its parent. When a server
+// timeline begins exactly there, with the old one as its parent. When a server
 // has lost the bytes after the archive's tail (its backlog was too small, it
 // was restarted, another server took over without them), it sends a full
-// resync: its image is kept as a base and the lineage begins at its offset.
+// resync: its image is kept as a base and the timeline begins at its offset.
 //
 // # What a restored server holds
 //

@@ -190,7 +190,7 @@ func num(m map[string]string, key string) int64 {
 // serverPosition is where an instance's log stands, by INFO replication.
 func serverPosition(m map[string]string) targets.Position {
 	off, _ := strconv.ParseUint(m["master_repl_offset"], 10, 64)
-	return targets.Position{Kind: targets.Redis, Lineage: m["master_replid"], Offset: off}
+	return targets.Position{Kind: targets.Redis, Timeline: m["master_replid"], Offset: off}
 }
 
 // checkVersion refuses servers whose log this driver cannot use.

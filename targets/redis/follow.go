@@ -20,7 +20,7 @@ const (
 
 // Follow archives the replication stream. It resumes at the archive's tail
 // when the server still has the bytes after it; else it takes a full resync,
-// whose image becomes a base and whose offset begins the lineage. A lost
+// whose image becomes a base and whose offset begins the timeline. A lost
 // connection is taken up again for some seconds.
 func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive targets.Archive) error {
 	const op = "redis: follow"
@@ -59,9 +59,9 @@ type follower struct {
 	offset  uint64 // of the next byte of the stream
 	moved   bool
 	held    *hold // of a full resync
-	// next, when set, is a lineage that begins at switchAt.
+	// next, when set, is a timeline that begins at switchAt.
 	next     string
-	lineage  string
+	timeline string
 	switchAt uint64
 }
 
@@ -135,15 +135,15 @@ func (f *follower) settings(ctx context.Context) (map[string]string, error) {
 	return sourceSettings(ctx, "redis: follow", f.in, c)
 }
 
-// fullResync saves the image as a base, then begins the lineage: in this
-// order, so that a lineage that has begun has its base.
+// fullResync saves the image as a base, then begins the timeline: in this
+// order, so that a timeline that has begun has its base.
 func (f *follower) fullResync(ctx context.Context, o offer, tail targets.Position) error {
-	if o.id == tail.Lineage && o.offset < tail.Offset {
+	if o.id == tail.Timeline && o.offset < tail.Offset {
 		return fail.New(fail.Unavailable, "redis: follow", f.in.String(), "name the primary, or wait until this replica has caught up",
 			errors.New("the server is behind what is archived of the same replication id"))
 	}
-	at := targets.Position{Kind: targets.Redis, Lineage: o.id, Offset: o.offset}
-	f.d.log.Info("full resync", "instance", f.in.String(), "lineage", o.id, "offset", o.offset, "archived", tail.Offset)
+	at := targets.Position{Kind: targets.Redis, Timeline: o.id, Offset: o.offset}
+	f.d.log.Info("full resync", "instance", f.in.String(), "timeline", o.id, "offset", o.offset, "archived", tail.Offset)
 	settings, err := f.settings(ctx)
 	if err != nil {
 		return err
@@ -176,7 +176,7 @@ func (f *follower) fullResync(ctx context.Context, o offer, tail targets.Positio
 	if err := f.archive.Begin(ctx, o.id, o.offset, targets.Position{}, nil); err != nil {
 		return err
 	}
-	f.lineage, f.offset, f.moved = o.id, o.offset, true
+	f.timeline, f.offset, f.moved = o.id, o.offset, true
 	return nil
 }
 
@@ -209,13 +209,13 @@ func (r imageReader) Read(p []byte) (int, error) {
 }
 
 // resume goes on at the tail. A server that was promoted continues the old
-// lineage under a new id; both ids share the bytes up to where it took over.
+// timeline under a new id; both ids share the bytes up to where it took over.
 func (f *follower) resume(ctx context.Context, o offer, tail targets.Position) error {
-	f.lineage, f.offset = tail.Lineage, tail.Offset
-	if err := f.archive.Begin(ctx, tail.Lineage, tail.Offset, targets.Position{}, nil); err != nil {
+	f.timeline, f.offset = tail.Timeline, tail.Offset
+	if err := f.archive.Begin(ctx, tail.Timeline, tail.Offset, targets.Position{}, nil); err != nil {
 		return err
 	}
-	if o.id == tail.Lineage {
+	if o.id == tail.Timeline {
 		return nil
 	}
 	c, err := client(f.in, 0)
@@ -227,28 +227,28 @@ func (f *follower) resume(ctx context.Context, o offer, tail targets.Position) e
 	if err != nil {
 		return err
 	}
-	if m["master_replid"] != o.id || m["master_replid2"] != tail.Lineage {
+	if m["master_replid"] != o.id || m["master_replid2"] != tail.Timeline {
 		return fail.Newf(fail.Unavailable, "redis: follow", f.in.String(), "the replication id changed during the handshake")
 	}
 	second := num(m, "second_repl_offset")
 	if second < 1 || uint64(second-1) < tail.Offset {
-		return fail.Newf(fail.Corrupt, "redis: follow", f.in.String(), "the server continues %s at %d, but says it left it at %d", tail.Lineage, tail.Offset, second-1)
+		return fail.Newf(fail.Corrupt, "redis: follow", f.in.String(), "the server continues %s at %d, but says it left it at %d", tail.Timeline, tail.Offset, second-1)
 	}
 	f.next, f.switchAt = o.id, uint64(second-1)
-	f.d.log.Info("replication id changed", "instance", f.in.String(), "from", tail.Lineage, "to", o.id, "at", f.switchAt)
+	f.d.log.Info("replication id changed", "instance", f.in.String(), "from", tail.Timeline, "to", o.id, "at", f.switchAt)
 	return f.maybeSwitch(ctx)
 }
 
-// maybeSwitch begins the next lineage when the stream has reached it.
+// maybeSwitch begins the next timeline when the stream has reached it.
 func (f *follower) maybeSwitch(ctx context.Context) error {
 	if f.next == "" || f.offset < f.switchAt {
 		return nil
 	}
-	parent := targets.Position{Kind: targets.Redis, Lineage: f.lineage, Offset: f.switchAt}
+	parent := targets.Position{Kind: targets.Redis, Timeline: f.timeline, Offset: f.switchAt}
 	if err := f.archive.Begin(ctx, f.next, f.switchAt, parent, nil); err != nil {
 		return err
 	}
-	f.lineage, f.next = f.next, ""
+	f.timeline, f.next = f.next, ""
 	return nil
 }
 

@@ -135,7 +135,7 @@ func TestAServerThatRefusesWritesHasAPosition(t *testing.T) {
 			if w := mem.(targets.Warner).Warnings(); len(w) != 1 || !strings.Contains(w[0], word) || !strings.Contains(w[0], "no marker") {
 				t.Errorf("warnings %q", w)
 			}
-			if now := position(t, in); now.Lineage != at.Lineage || now.Offset < at.Offset {
+			if now := position(t, in); now.Timeline != at.Timeline || now.Offset < at.Offset {
 				t.Errorf("marked %v, the server is at %v", at, now)
 			}
 			if err := stop(); err != context.Canceled {
@@ -218,7 +218,7 @@ func TestKilledAtRandomPoints(t *testing.T) {
 			p := proc
 			t.Cleanup(func() { _ = p.Kill() })
 			resyncs++
-			waitFor(t, "the new lineage", func() bool { tail, _ := m.Tail(); return tail.Lineage == position(t, in).Lineage })
+			waitFor(t, "the new timeline", func() bool { tail, _ := m.Tail(); return tail.Timeline == position(t, in).Timeline })
 		}
 		_ = stop()
 		m.mu.Lock()
@@ -280,9 +280,9 @@ func TestFailoverContinuesTheStream(t *testing.T) {
 			if len(m.bases) != 1 {
 				t.Fatalf("%d bases: the resync was not partial", len(m.bases))
 			}
-			l := m.lineages[end.Lineage]
-			if end.Lineage == old.Lineage || l.parent.Lineage != old.Lineage || l.parent.Offset != l.start || l.start < old.Offset {
-				t.Fatalf("lineage %+v, cut %+v", l, old)
+			l := m.timelines[end.Timeline]
+			if end.Timeline == old.Timeline || l.parent.Timeline != old.Timeline || l.parent.Offset != l.start || l.start < old.Offset {
+				t.Fatalf("timeline %+v, cut %+v", l, old)
 			}
 			// A cut that named the old master can be restored, too.
 			sandboxAt(t, d, m, old)
@@ -315,7 +315,7 @@ func TestLostBacklogMakesANewBase(t *testing.T) {
 	w.steps(t, 100)
 	after := caughtUp(t, in, m)
 	_ = stop()
-	if before.Lineage != after.Lineage {
+	if before.Timeline != after.Timeline {
 		t.Fatal("the id changed")
 	}
 	sameKeys(t, "before the hole", want, keySpace(t, sandboxAt(t, d, m, before)))
@@ -430,7 +430,7 @@ func TestSlowBaseKeepsTheLink(t *testing.T) {
 			if err := stop(); !errors.Is(err, context.Canceled) {
 				t.Fatalf("Follow ended with %v", err)
 			}
-			if len(m.bases) != 1 || len(m.lineages) != 1 {
+			if len(m.bases) != 1 || len(m.timelines) != 1 {
 				t.Fatalf("%d bases: the server dropped the link while the first was stored", len(m.bases))
 			}
 			sameKeys(t, "after a slow base", keySpace(t, in), keySpace(t, sandboxAt(t, d, m, end)))

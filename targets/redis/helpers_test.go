@@ -93,7 +93,7 @@ func caughtUp(t testing.TB, in targets.Instance, a targets.Archive) targets.Posi
 	waitFor(t, "the archive to reach the server", func() bool {
 		tail, ok := a.Tail()
 		at = position(t, in)
-		return ok && tail.Lineage == at.Lineage && tail.Offset == at.Offset
+		return ok && tail.Timeline == at.Timeline && tail.Offset == at.Offset
 	})
 	return at
 }
@@ -320,7 +320,7 @@ func playMaster(c net.Conn, at targets.Position, image, stream []byte) {
 		case "PING":
 			fmt.Fprint(c, "+PONG\r\n")
 		case "PSYNC":
-			fmt.Fprintf(c, "+FULLRESYNC %s %d\r\n$%d\r\n", at.Lineage, at.Offset, len(image))
+			fmt.Fprintf(c, "+FULLRESYNC %s %d\r\n$%d\r\n", at.Timeline, at.Offset, len(image))
 			_, _ = c.Write(image)
 			_, _ = c.Write(stream)
 		case "REPLCONF":

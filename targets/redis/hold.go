@@ -16,7 +16,7 @@ import (
 const holdTick = 250 * time.Millisecond
 
 // hold keeps a replica's link alive between the end of an image and the
-// beginning of its lineage, while the image is being stored, which may take
+// beginning of its timeline, while the image is being stored, which may take
 // minutes: a replica that acknowledges nothing is dropped after repl-timeout,
 // and one that reads nothing when the server's buffer for it is full. What
 // comes in is kept in a file without a name.

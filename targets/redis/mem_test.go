@@ -18,19 +18,19 @@ type memory struct {
 	t  testing.TB
 	mu sync.Mutex
 
-	order    []string
-	lineages map[string]*memLineage
-	cur      *memLineage
-	durable  uint64
-	advanced chan struct{}
-	bases    []targets.Artifact
-	images   map[string][]byte
-	manual   bool // Durable moves only by settle
-	gaveUp   error
-	onBase   func() // runs when an image has been read, before its base is there
+	order     []string
+	timelines map[string]*memTimeline
+	cur       *memTimeline
+	durable   uint64
+	advanced  chan struct{}
+	bases     []targets.Artifact
+	images    map[string][]byte
+	manual    bool // Durable moves only by settle
+	gaveUp    error
+	onBase    func() // runs when an image has been read, before its base is there
 }
 
-type memLineage struct {
+type memTimeline struct {
 	id     string
 	parent targets.Position
 	parts  []memPart
@@ -44,7 +44,7 @@ type memPart struct {
 }
 
 func newMemory(t testing.TB) *memory {
-	return &memory{t: t, lineages: map[string]*memLineage{}, advanced: make(chan struct{}, 1), images: map[string][]byte{}}
+	return &memory{t: t, timelines: map[string]*memTimeline{}, advanced: make(chan struct{}, 1), images: map[string][]byte{}}
 }
 
 func (m *memory) Tail() (targets.Position, bool) {
@@ -53,18 +53,18 @@ func (m *memory) Tail() (targets.Position, bool) {
 	if m.cur == nil {
 		return targets.Position{}, false
 	}
-	return targets.Position{Kind: targets.Redis, Lineage: m.cur.id, Offset: m.cur.tail}, true
+	return targets.Position{Kind: targets.Redis, Timeline: m.cur.id, Offset: m.cur.tail}, true
 }
 
-func (m *memory) Begin(_ context.Context, lineage string, offset uint64, parent targets.Position, _ []byte) error {
+func (m *memory) Begin(_ context.Context, timeline string, offset uint64, parent targets.Position, _ []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l := m.lineages[lineage]
+	l := m.timelines[timeline]
 	switch {
 	case l == nil:
-		l = &memLineage{id: lineage, parent: parent, tail: offset, start: offset}
-		m.lineages[lineage] = l
-		m.order = append(m.order, lineage)
+		l = &memTimeline{id: timeline, parent: parent, tail: offset, start: offset}
+		m.timelines[timeline] = l
+		m.order = append(m.order, timeline)
 	case offset > l.tail:
 		l.tail = offset
 	}
@@ -170,9 +170,9 @@ func (m *memory) File(context.Context, targets.Artifact, string) ([]byte, error)
 func (m *memory) bytes(span targets.Span) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l := m.lineages[span.Lineage]
+	l := m.timelines[span.Timeline]
 	if l == nil {
-		return nil, fail.Newf(fail.NotFound, "memory", span.Lineage, "no lineage")
+		return nil, fail.Newf(fail.NotFound, "memory", span.Timeline, "no timeline")
 	}
 	var out []byte
 	at := span.From
@@ -188,7 +188,7 @@ func (m *memory) bytes(span targets.Span) ([]byte, error) {
 		at = min(end, span.To)
 	}
 	if at != span.To {
-		return nil, fail.Newf(fail.NotFound, "memory", span.Lineage, "bytes [%d,%d)", at, span.To)
+		return nil, fail.Newf(fail.NotFound, "memory", span.Timeline, "bytes [%d,%d)", at, span.To)
 	}
 	return out, nil
 }
@@ -239,16 +239,16 @@ func (m *memory) path(point targets.Position) (base targets.Artifact, spans []ta
 	for {
 		for i := len(m.bases) - 1; i >= 0; i-- {
 			b := m.bases[i]
-			if b.From.Lineage == at.Lineage && b.From.Offset <= at.Offset {
-				spans = append([]targets.Span{{Lineage: at.Lineage, From: b.From.Offset, To: at.Offset}}, spans...)
+			if b.From.Timeline == at.Timeline && b.From.Offset <= at.Offset {
+				spans = append([]targets.Span{{Timeline: at.Timeline, From: b.From.Offset, To: at.Offset}}, spans...)
 				return b, spans
 			}
 		}
-		l := m.lineages[at.Lineage]
-		if l == nil || l.parent.Lineage == "" {
+		l := m.timelines[at.Timeline]
+		if l == nil || l.parent.Timeline == "" {
 			m.t.Fatalf("no base for %+v; bases %+v", point, m.bases)
 		}
-		spans = append([]targets.Span{{Lineage: l.id, From: l.start, To: at.Offset}}, spans...)
+		spans = append([]targets.Span{{Timeline: l.id, From: l.start, To: at.Offset}}, spans...)
 		at = l.parent
 	}
 }

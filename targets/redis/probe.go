@@ -76,14 +76,14 @@ func (d *Driver) Reach(ctx context.Context, in targets.Instance) (targets.Status
 	return d.Probe(ctx, in)
 }
 
-// parentPosition is where the server left the lineage that it went on from;
+// parentPosition is where the server left the timeline that it went on from;
 // zero when it left none. A promoted replica has the id of its old master.
 func parentPosition(m map[string]string) targets.Position {
 	second := num(m, "second_repl_offset") // the first offset that the old id does not stand for
 	if second <= 0 || !validID(m["master_replid2"]) {
 		return targets.Position{}
 	}
-	return targets.Position{Kind: targets.Redis, Lineage: m["master_replid2"], Offset: uint64(second - 1)}
+	return targets.Position{Kind: targets.Redis, Timeline: m["master_replid2"], Offset: uint64(second - 1)}
 }
 
 // followerOffset finds the offset that drctl's follower acknowledged: the

@@ -167,8 +167,8 @@ func (r *replica) line() (string, error) {
 // full resync.
 func (r *replica) psync(at targets.Position) (offer, error) {
 	id, off := "?", "-1"
-	if at.Lineage != "" {
-		id, off = at.Lineage, strconv.FormatUint(at.Offset+1, 10)
+	if at.Timeline != "" {
+		id, off = at.Timeline, strconv.FormatUint(at.Offset+1, 10)
 	}
 	if err := r.write("PSYNC", id, off); err != nil {
 		return offer{}, err
@@ -188,7 +188,7 @@ func (r *replica) psync(at targets.Position) (offer, error) {
 		}
 		return offer{full: true, id: f[1], offset: n}, nil
 	case len(f) == 1 && f[0] == "+CONTINUE":
-		return offer{id: at.Lineage}, nil
+		return offer{id: at.Timeline}, nil
 	case len(f) == 2 && f[0] == "+CONTINUE" && validID(f[1]):
 		return offer{id: f[1]}, nil
 	}

@@ -139,7 +139,7 @@ func (m *member) Mark(ctx context.Context) (targets.Position, error) {
 		return targets.Position{}, fail.Newf(fail.Internal, op, m.in.String(), "unexpected answer %v", v)
 	}
 	m.refused = s[2]
-	return targets.Position{Kind: targets.Redis, Lineage: s[0], Offset: off}, nil
+	return targets.Position{Kind: targets.Redis, Timeline: s[0], Offset: off}, nil
 }
 
 // refusesWrites knows the refusals that concern every write for now: no memory

@@ -81,17 +81,17 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 // restorePath checks that the spans lead from the base to the point.
 func restorePath(req targets.RestoreRequest) ([]targets.Span, error) {
 	b, p := req.Base.From, req.Point
-	if req.Base.Kind != targets.Redis || b.Lineage == "" || p.Lineage == "" {
+	if req.Base.Kind != targets.Redis || b.Timeline == "" || p.Timeline == "" {
 		return nil, fail.Newf(fail.Invalid, opRestore, req.Base.ID, "the base and the point must name a replication id")
 	}
 	path := req.Path
-	if len(path) == 0 && b.Lineage == p.Lineage && p.Offset > b.Offset {
-		path = []targets.Span{{Lineage: b.Lineage, From: b.Offset, To: p.Offset}}
+	if len(path) == 0 && b.Timeline == p.Timeline && p.Offset > b.Offset {
+		path = []targets.Span{{Timeline: b.Timeline, From: b.Offset, To: p.Offset}}
 	}
 	at := b.Offset
 	for _, s := range path {
 		if s.From != at || s.To < s.From {
-			return nil, fail.Newf(fail.Invalid, opRestore, req.Base.ID, "the path has [%d,%d) of %s where %d must continue", s.From, s.To, s.Lineage, at)
+			return nil, fail.Newf(fail.Invalid, opRestore, req.Base.ID, "the path has [%d,%d) of %s where %d must continue", s.From, s.To, s.Timeline, at)
 		}
 		at = s.To
 	}
@@ -230,7 +230,7 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 		return errors.Join(err, proc.Kill())
 	}
 	d.log.Info("redis restored", "instance", in.String(), "address", proc.Address, "keys", keys.Keys, "commands", l.commands,
-		"lineage", l.reached.Lineage, "offset", l.reached.Offset)
+		"timeline", l.reached.Timeline, "offset", l.reached.Offset)
 	req.Progress.Report("keys", keys.Keys, keys.Keys)
 	if keep {
 		l.loaded = &keys

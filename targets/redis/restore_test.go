@@ -43,11 +43,11 @@ func TestRestoreCutsBetweenCommands(t *testing.T) {
 	d := driver(t)
 	m, end := archived(t, d)
 	base, _ := m.path(end)
-	all, err := m.bytes(targets.Span{Lineage: end.Lineage, From: base.From.Offset, To: end.Offset})
+	all, err := m.bytes(targets.Span{Timeline: end.Timeline, From: base.From.Offset, To: end.Offset})
 	must(t, err)
 	// Into the middle of the last transaction.
 	cut := base.From.Offset + uint64(bytes.LastIndex(all, []byte("right")))
-	point := targets.Position{Kind: targets.Redis, Lineage: end.Lineage, Offset: cut}
+	point := targets.Position{Kind: targets.Redis, Timeline: end.Timeline, Offset: cut}
 	dir := filepath.Join(sandboxtest.Dir(t), "x")
 	_, err = d.Restore(ctx, targets.Instance{Shard: targets.ShardID{Target: "carts", Shard: "0"}, DataDir: dir}, targets.RestoreRequest{Base: base, Point: point}, m)
 	if !fail.Is(err, fail.Invalid) || !strings.Contains(err.Error(), "inside a command or a transaction") {
@@ -103,7 +103,7 @@ func TestRestoreRefuses(t *testing.T) {
 	fresh := func() string { return filepath.Join(sandboxtest.Dir(t), "data") }
 	ok := targets.RestoreRequest{Base: base, Point: end, Path: path}
 	gap := ok
-	gap.Path = []targets.Span{{Lineage: end.Lineage, From: base.From.Offset + 1, To: end.Offset}}
+	gap.Path = []targets.Span{{Timeline: end.Timeline, From: base.From.Offset + 1, To: end.Offset}}
 	short := ok
 	short.Point.Offset++
 	delta := ok
@@ -134,8 +134,8 @@ func TestRestoreFindsPlantedDamage(t *testing.T) {
 	m, end := archived(t, d)
 	base, path := m.path(end)
 	image := m.images[base.Snapshot]
-	stream := m.lineages[end.Lineage]
-	whole, err := m.bytes(targets.Span{Lineage: end.Lineage, From: stream.start, To: end.Offset})
+	stream := m.timelines[end.Timeline]
+	whole, err := m.bytes(targets.Span{Timeline: end.Timeline, From: stream.start, To: end.Offset})
 	must(t, err)
 	try := func(name string, want fail.Code) {
 		t.Helper()
