@@ -15,7 +15,7 @@ import (
 	"drctl/internal/barrier"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
-	"drctl/internal/progress"
+	"drctl/internal/human"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -125,7 +125,7 @@ func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOu
 	stop := beatEvery(ctx, 2*time.Second, func() Beat {
 		st := sofar.Load()
 		return Beat{Shard: in.Shard.String(), Phase: "objects", Done: st.Bytes,
-			Detail: fmt.Sprintf("%d objects, %d new (%s)", st.Objects, st.NewObjects, progress.Bytes(st.NewBytes))}
+			Detail: fmt.Sprintf("%d objects, %d new (%s)", st.Objects, st.NewObjects, human.Bytes(st.NewBytes))}
 	})
 	defer stop()
 	pos, stats, err := s.Snapshot(ctx, inst, in.AsOf, set.Shard(in.Shard), func(st targets.SnapshotStats) { sofar.Store(&st) })

@@ -17,6 +17,7 @@ import (
 	"drctl/activities"
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/internal/progress"
 	"drctl/internal/sandbox"
 	"drctl/internal/vault"
@@ -269,9 +270,9 @@ func (a *app) showPlan(p restore.Plan) error {
 	if p.Cut.ID == "" {
 		what = "the state at " + p.Goal.At.UTC().Format(time.RFC3339)
 	} else {
-		what += " of " + p.Cut.QuiescedAt.Local().Format(time.DateTime) + " (" + progress.Duration(time.Since(p.Cut.QuiescedAt)) + " ago)"
+		what += " of " + p.Cut.QuiescedAt.Local().Format(time.DateTime) + " (" + human.Duration(time.Since(p.Cut.QuiescedAt)) + " ago)"
 	}
-	fmt.Fprintf(a.out, "restore %s to %s\nfrom the vault of %s into %s, %s to read\n", p.Goal.Group, what, p.Goal.Vault, p.Goal.Into, progress.Bytes(p.Bytes()))
+	fmt.Fprintf(a.out, "restore %s to %s\nfrom the vault of %s into %s, %s to read\n", p.Goal.Group, what, p.Goal.Vault, p.Goal.Into, human.Bytes(p.Bytes()))
 	var rows [][]string
 	for _, s := range p.Steps {
 		if s.Op != restore.OpRestore {
@@ -285,8 +286,8 @@ func (a *app) showPlan(p restore.Plan) error {
 			to = strings.TrimSpace(s.Into.Region + " " + s.Into.Address + " " + s.Into.DataDir + s.Into.Bucket)
 		}
 		// Of a store with a log there are chunks, of a bucket objects.
-		stream, pieces := progress.Bytes(s.StreamBytes), fmt.Sprintf("%d chunks", s.Chunks)
-		size := progress.Bytes(s.BaseBytes)
+		stream, pieces := human.Bytes(s.StreamBytes), fmt.Sprintf("%d chunks", s.Chunks)
+		size := human.Bytes(s.BaseBytes)
 		if s.Kind == targets.S3 {
 			stream, pieces = "-", fmt.Sprintf("%d objects", s.Objects)
 			if s.Objects == 0 {
@@ -401,7 +402,7 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 			if s.Error != "" {
 				res = "FAILED"
 			}
-			rows = append(rows, []string{s.StepID, res, progress.Duration(s.Finished.Sub(s.Started)), progress.Bytes(s.Outcome.Bytes), s.Address})
+			rows = append(rows, []string{s.StepID, res, human.Duration(s.Finished.Sub(s.Started)), human.Bytes(s.Outcome.Bytes), s.Address})
 		}
 		if err := progress.Table(a.out, []string{"STEP", "RESULT", "TOOK", "BYTES", "ADDRESS"}, rows); err != nil {
 			return err
@@ -422,7 +423,7 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 		if out.Sandbox.ID != "" && out.LeftOver == "" {
 			fmt.Fprintf(a.out, "sandbox %s (how to connect: drctl sandbox show %s); remove it with: drctl sandbox rm %s\n", out.Sandbox.Dir, out.Sandbox.Dir, out.Sandbox.Dir)
 		}
-		fmt.Fprintf(a.out, "took %s\n", progress.Duration(out.Finished.Sub(out.Started)))
+		fmt.Fprintf(a.out, "took %s\n", human.Duration(out.Finished.Sub(out.Started)))
 		if len(out.Unchecked) > 0 {
 			fmt.Fprintf(a.out, "not verified: no check ran in %s\n", strings.Join(out.Unchecked, ", "))
 		}
