@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/activities"
+	"drctl/internal/human"
 	"drctl/internal/progress"
 	"drctl/targets"
 	"drctl/workflows"
@@ -123,8 +124,8 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 			continue
 		}
 		partly(o.Shard, o.StoredIn, o.Behind)
-		objects = append(objects, []string{o.Shard.String(), o.Position.AsOf.Local().Format(time.DateTime), progress.Count(o.Stats.Objects),
-			progress.Bytes(o.Stats.Bytes), progress.Count(o.Stats.NewObjects), progress.Bytes(o.Stats.NewBytes), strings.Join(o.StoredIn, ",")})
+		objects = append(objects, []string{o.Shard.String(), o.Position.AsOf.Local().Format(time.DateTime), human.Count(o.Stats.Objects),
+			human.Bytes(o.Stats.Bytes), human.Count(o.Stats.NewObjects), human.Bytes(o.Stats.NewBytes), strings.Join(o.StoredIn, ",")})
 	}
 	if !a.json && len(bases) > 0 {
 		progress.Table(a.out, baseHeaders, bases)
@@ -152,8 +153,8 @@ func baseRow(b targets.Artifact) []string {
 	if b.Full {
 		method += ", full"
 	}
-	return []string{b.ID, b.Shard.String(), b.Finished.Local().Format(time.DateTime), progress.Duration(b.Finished.Sub(b.Started)),
-		progress.Bytes(b.Bytes), progress.Bytes(b.BytesAdded), method, describe(b.Until)}
+	return []string{b.ID, b.Shard.String(), b.Finished.Local().Format(time.DateTime), human.Duration(b.Finished.Sub(b.Started)),
+		human.Bytes(b.Bytes), human.Bytes(b.BytesAdded), method, describe(b.Until)}
 }
 
 func (a *app) bases(ctx context.Context, group, region string, names []string) (list []targets.Artifact, damaged, err error) {
@@ -260,7 +261,7 @@ func (a *app) backupVerify(ctx context.Context, group, region, readData string) 
 		outs = append(outs, out)
 		if !a.json {
 			printFindings(a, out.Findings)
-			fmt.Fprintf(a.out, "vault %s: %d checks, %d failed, took %s\n", r, len(out.Findings), out.Failed, progress.Duration(out.Took))
+			fmt.Fprintf(a.out, "vault %s: %d checks, %d failed, took %s\n", r, len(out.Findings), out.Failed, human.Duration(out.Took))
 		}
 	}
 	if a.json {
@@ -343,7 +344,7 @@ func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
 	}
 	for _, o := range outs {
 		fmt.Fprintf(a.out, "vault %s: %s %d cuts, %d bases, %d chunks (%s), %d objects (%s), %d more later; %d cuts stay\n", o.Region, verb, o.Cuts, o.Bases,
-			o.Result.Chunks, progress.Bytes(o.Result.ChunkBytes), o.Result.Objects, progress.Bytes(o.Result.ObjectBytes), o.Result.Condemned, o.Plan.KeptCuts)
+			o.Result.Chunks, human.Bytes(o.Result.ChunkBytes), o.Result.Objects, human.Bytes(o.Result.ObjectBytes), o.Result.Condemned, o.Plan.KeptCuts)
 	}
 	return nil
 }

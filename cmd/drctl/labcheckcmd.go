@@ -12,6 +12,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/internal/lab"
 	"drctl/internal/progress"
 	"drctl/internal/shop"
@@ -122,11 +123,11 @@ func printCheck(a *app, r shop.Report) {
 		case !looked:
 			verdict = "nothing to compare"
 		}
-		rows = append(rows, []string{rule, progress.Count(n), verdict})
+		rows = append(rows, []string{rule, human.Count(n), verdict})
 	}
 	_ = progress.Table(a.out, []string{"RULE", "COMPARED", "VERDICT"}, rows)
 	for _, v := range r.Violations {
 		fmt.Fprintf(a.out, "VIOLATION %s: %s: %s\n", v.Rule, v.Subject, v.Detail)
 	}
-	fmt.Fprintf(a.out, "acknowledged after the cut, and so lost with the region: %d operations in %s\n", r.LostAfterCut, progress.Duration(r.LossWindow))
+	fmt.Fprintf(a.out, "acknowledged after the cut, and so lost with the region: %d operations in %s\n", r.LostAfterCut, human.Duration(r.LossWindow))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/internal/lab"
 	"drctl/internal/progress"
 	"drctl/internal/shop"
@@ -220,7 +221,7 @@ func (a *app) labTraffic(dir *string) *cobra.Command {
 			if !quiet && !a.json {
 				o.Progress = func(s shop.Second) {
 					fmt.Fprintf(a.err, "%s %4d ops, %d failed, %d unknown; p50 %s, p99 %s, max %s\n", s.At.Local().Format(time.TimeOnly), s.Ops, s.Failed, s.Unknown,
-						progress.Duration(s.P50), progress.Duration(s.P99), progress.Duration(s.Max))
+						human.Duration(s.P50), human.Duration(s.P99), human.Duration(s.Max))
 				}
 			}
 			sum, err := shop.Run(cmd.Context(), o)
@@ -231,7 +232,7 @@ func (a *app) labTraffic(dir *string) *cobra.Command {
 				return a.printJSON(sum)
 			}
 			fmt.Fprintf(a.out, "%d operations acknowledged, %d failed, %d unknown; p50 %s, p99 %s, max %s\n", sum.Acked, sum.Failed, sum.Unknown,
-				progress.Duration(sum.P50), progress.Duration(sum.P99), progress.Duration(sum.Max))
+				human.Duration(sum.P50), human.Duration(sum.P99), human.Duration(sum.Max))
 			for _, why := range slices.Sorted(maps.Keys(sum.Reasons)) {
 				fmt.Fprintf(a.out, "%6d %s\n", sum.Reasons[why], why)
 			}
