@@ -85,12 +85,12 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 			t.Errorf("%s is not named: %q", key, inv.Damaged)
 		}
 	}
-	plan, err := recovery.Build(goal, inv, now)
+	run, err := recovery.Build(goal, inv, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if plan.Cut.ID != cut.ID || plan.Steps[0].Base.ID != base.ID || plan.Steps[0].Chunks != 1 {
-		t.Errorf("cut %s, base %s, %d chunks", plan.Cut.ID, plan.Steps[0].Base.ID, plan.Steps[0].Chunks)
+	if run.Cut.ID != cut.ID || run.Steps[0].Base.ID != base.ID || run.Steps[0].Chunks != 1 {
+		t.Errorf("cut %s, base %s, %d chunks", run.Cut.ID, run.Steps[0].Base.ID, run.Steps[0].Chunks)
 	}
 
 	// The same values in a workflow's payload are refused before anything is done.
@@ -100,7 +100,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	if err := os.MkdirAll(precious, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	good := activities.StepIn{PlanID: plan.ID, Vault: "east", Step: plan.Steps[0]}
+	good := activities.StepIn{PlanID: run.ID, Vault: "east", Step: run.Steps[0]}
 	good.Step.Into = plan.Destination{Region: "west", Address: "127.0.0.1:5432", DataDir: filepath.Join(state, "new")}
 	for name, spoil := range map[string]func(in *activities.StepIn){
 		"plan":      func(in *activities.StepIn) { in.PlanID = "../precious" },

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"drctl/internal/sandbox"
+	"drctl/internal/ui"
 	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/workflows"
@@ -83,11 +84,11 @@ func TestRestoreStatus(t *testing.T) {
 		"nothing began":        {workflows.RestoreOut{NotRun: []plan.NotRun{{StepID: "r"}}}, 1},
 	} {
 		err := restoreStatus(c.out)
-		var e exitCode
+		var e ui.Exit
 		if c.code == 0 && err == nil {
 			continue
 		}
-		if !errors.As(err, &e) || e.code != c.code {
+		if !errors.As(err, &e) || e.Code != c.code {
 			t.Errorf("%s: %v, want %d", name, err, c.code)
 		}
 	}
