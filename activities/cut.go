@@ -16,6 +16,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -75,7 +76,7 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 
 // sealable asks, before writers are stopped, whether enough vaults answer to
 // seal a cut. What is abandoned stays so: the stall would be for nothing.
-func (a *Activities) sealable(ctx context.Context, g Group) error {
+func (a *Activities) sealable(ctx context.Context, g platform.Group) error {
 	set, _, err := a.set(ctx, g.Name, g.Home)
 	if err != nil {
 		return err

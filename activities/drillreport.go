@@ -16,6 +16,7 @@ import (
 	"drctl/internal/atomicfile"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
@@ -201,7 +202,7 @@ func storedRecord(ctx context.Context, set vault.Set, rec evidence.Record) (evid
 }
 
 // frequency puts the policy's intervals into words.
-func frequency(p Policy) string {
+func frequency(p platform.Policy) string {
 	every := func(what string, d time.Duration) string {
 		if d <= 0 {
 			return what + " by hand only"

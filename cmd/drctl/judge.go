@@ -9,6 +9,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -127,7 +128,7 @@ func split(id targets.ShardID, is []instanceStatus) problem {
 }
 
 // judgeArchiver says whether a shard is archived, up to where, and why not.
-func (f facts) judgeArchiver(sh activities.GroupShard) (archiving bool, offset uint64, p problem) {
+func (f facts) judgeArchiver(sh platform.Shard) (archiving bool, offset uint64, p problem) {
 	x, asked := f.engine.archivers[sh.Shard]
 	p = problem{Code: "archiver-failing", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region, What: fmt.Sprintf("archiver of %s fails", sh.Shard)}
 	none := problem{}

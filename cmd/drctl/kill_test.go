@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"drctl/activities"
 	"drctl/config"
+	"drctl/internal/platform"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
 	"drctl/internal/supervise"
@@ -227,7 +227,7 @@ func (w *world) openVault(t *testing.T, region string) *vault.Vault {
 	return v
 }
 
-func (w *world) platform(t *testing.T) activities.Platform {
+func (w *world) platform(t *testing.T) platform.Resolver {
 	t.Helper()
 	cfg, err := config.Load(w.config(), os.LookupEnv)
 	if err != nil {
@@ -237,7 +237,7 @@ func (w *world) platform(t *testing.T) activities.Platform {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newPlatform(cfg, tools, slog.New(slog.DiscardHandler))
+	return newResolver(cfg, tools, slog.New(slog.DiscardHandler))
 }
 
 // killServer kills a store and starts it again: archiving goes on by itself.

@@ -18,6 +18,7 @@ import (
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/progress"
 	"drctl/internal/sandbox"
 	"drctl/internal/vault"
@@ -97,7 +98,7 @@ configuration either: nothing but the vault, the key and the programs.`,
 // planned is a plan with what is needed to run it.
 type planned struct {
 	plan      restore.Plan
-	platform  activities.Platform
+	platform  platform.Resolver
 	tools     sandbox.Tools
 	cfg       *config.Config // nil without a configuration
 	log       *slog.Logger
@@ -156,7 +157,7 @@ func driversOf(tools sandbox.Tools, log *slog.Logger) func(targets.Kind) (target
 }
 
 // vaultFor opens the vault that is to be read, with or without a configuration.
-func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Vault, *activities.Group, error) {
+func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Vault, *platform.Group, error) {
 	if f.place.url != "" {
 		log, err := a.logger()
 		if err != nil {
@@ -206,7 +207,7 @@ func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Va
 	return r, v, &g, nil
 }
 
-func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vault, group *activities.Group) (restore.Goal, error) {
+func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vault, group *platform.Group) (restore.Goal, error) {
 	goal := restore.Goal{Group: f.group, Cut: f.cut, Vault: v.Region(), Into: f.into, Delta: f.delta}
 	var err error
 	if goal.Group, err = onlyGroup(ctx, v, f.group); err != nil {

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/progress"
 	"drctl/targets"
 )
@@ -90,7 +90,7 @@ func (a *app) status(ctx context.Context, only string) error {
 	s.engine, s.engineErr = dial(ectx, s.cfg, s.log)
 	cancel()
 	defer s.close()
-	var groups []activities.Group
+	var groups []platform.Group
 	for _, name := range s.cfg.GroupNames() {
 		if only != "" && only != name {
 			continue
@@ -128,7 +128,7 @@ func (a *app) status(ctx context.Context, only string) error {
 	return nil
 }
 
-func (s *session) groupStatus(ctx context.Context, g activities.Group) groupStatus {
+func (s *session) groupStatus(ctx context.Context, g platform.Group) groupStatus {
 	return s.gather(ctx, g, scope{}).status()
 }
 
