@@ -135,7 +135,7 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 	if err != nil {
 		return PickOut{}, err
 	}
-	plan, err := recovery.Build(goal, inv, in.Now)
+	plan, err := recovery.Build(goal, plan.ModeDrill, inv, in.Now)
 	return PickOut{Plan: plan, Sample: sample}, err
 }
 

@@ -205,7 +205,7 @@ func (a *Activities) plan(ctx context.Context, in PlanIn) (plan.Run, error) {
 	if err != nil {
 		return plan.Run{}, err
 	}
-	p, err := recovery.Build(in.Goal, inv, in.Now)
+	p, err := recovery.Build(in.Goal, plan.ModeRestore, inv, in.Now)
 	if err != nil {
 		return plan.Run{}, err
 	}

@@ -85,7 +85,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 			t.Errorf("%s is not named: %q", key, inv.Damaged)
 		}
 	}
-	run, err := recovery.Build(goal, inv, now)
+	run, err := recovery.Build(goal, plan.ModeRestore, inv, now)
 	if err != nil {
 		t.Fatal(err)
 	}

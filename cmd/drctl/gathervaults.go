@@ -115,7 +115,7 @@ func (s *session) readVault(ctx context.Context, g platform.Group, f *vaultFacts
 	inv, err := activities.Inventory(ctx, f.v, goal, &g)
 	var plan plan.Run
 	if err == nil {
-		plan, err = recovery.Build(goal, inv, time.Now().UTC())
+		plan, err = recovery.Build(goal, plan.ModeRestore, inv, time.Now().UTC())
 	}
 	if f.planErr = err; err == nil {
 		f.unfit = activities.Unfit(ctx, driversOf(s.p.tools, s.log), plan)

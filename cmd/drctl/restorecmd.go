@@ -138,7 +138,7 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 			return r, fail.Newf(fail.NotFound, "restore: plan", strings.Join(f.only, ","), "the group has no such target")
 		}
 	}
-	if r.plan, err = recovery.Build(goal, inv, time.Now().UTC()); err != nil {
+	if r.plan, err = recovery.Build(goal, plan.ModeRestore, inv, time.Now().UTC()); err != nil {
 		return r, err
 	}
 	r.plan = r.plan.Warn(activities.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
