@@ -35,6 +35,8 @@ type Activities struct {
 	Version   string
 	Commit    string
 	Log       *slog.Logger
+
+	runs runs
 }
 
 // Register registers every activity under its constant name.

@@ -163,13 +163,11 @@ type KeepIn struct {
 	Until   time.Time  `json:"until,omitzero"`
 }
 
-// StepIn is one plan step with its surroundings.
+// StepIn names one plan step with its surroundings.
 type StepIn struct {
-	PlanID  string     `json:"plan_id"`
-	Vault   string     `json:"vault"`
-	Delta   bool       `json:"delta,omitempty"`
-	Step    plan.Step  `json:"step"`
-	Sandbox SandboxRef `json:"sandbox,omitzero"`
+	Run     plan.Carried `json:"run"`
+	StepID  string       `json:"step_id"`
+	Sandbox SandboxRef   `json:"sandbox,omitzero"`
 	// Quick and Assertions are for verification.
 	Quick      bool                `json:"quick,omitempty"`
 	Assertions []targets.Assertion `json:"assertions,omitempty"`

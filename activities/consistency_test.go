@@ -43,7 +43,7 @@ func (w *world) recover(v *vault.Vault, id string, only []targets.ShardID, name 
 		if s.Op != plan.OpRestore {
 			continue
 		}
-		if _, err := execute[plan.StepOut](a, activities.RestoreShardName, activities.StepIn{PlanID: run.ID, Vault: v.Region(), Step: s, Sandbox: r.box}, nil); err != nil {
+		if _, err := execute[plan.StepOut](a, activities.RestoreShardName, activities.StepIn{Run: plan.Carried{Whole: &run}, StepID: s.ID, Sandbox: r.box}, nil); err != nil {
 			return r, err
 		}
 		in, err := activities.SandboxInstance(r.box.Dir, s.Shard)

@@ -13,6 +13,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
 	"drctl/targets"
@@ -28,14 +29,15 @@ type PickIn struct {
 
 // PickOut is a drill's cut and plan.
 type PickOut struct {
-	Plan   plan.Run        `json:"plan"`
+	Run    plan.Carried    `json:"run"`
+	Order  plan.Outline    `json:"order"`
 	Sample evidence.Sample `json:"sample"`
 }
 
 // CrossIn asks for the checks that span stores.
 type CrossIn struct {
 	Drill   drills.Definition `json:"drill"`
-	Plan    plan.Run          `json:"plan"`
+	Run     plan.Carried      `json:"run"`
 	Sandbox SandboxRef        `json:"sandbox"`
 }
 
@@ -44,7 +46,8 @@ type FinishIn struct {
 	Drill     drills.Definition   `json:"drill"`
 	Run       string              `json:"run"`
 	By        string              `json:"by"`
-	Plan      plan.Run            `json:"plan,omitzero"`
+	Carried   plan.Carried        `json:"plan_ref,omitzero"`
+	Plan      plan.Run            `json:"-"` // what Carried names, once it is read
 	Sample    evidence.Sample     `json:"sample,omitzero"`
 	Sandbox   SandboxRef          `json:"sandbox,omitzero"`
 	Prechecks []evidence.Precheck `json:"gates,omitempty"`
@@ -86,9 +89,10 @@ func (in FinishIn) ordered() time.Time {
 
 // DrillOut is a drill's outcome and where its report is.
 type DrillOut struct {
-	ID      string          `json:"id"`
-	Passed  bool            `json:"passed"`
-	Record  json.RawMessage `json:"record"`
+	ID     string `json:"id"`
+	Passed bool   `json:"passed"`
+	// Record is set when no vault holds it and it is small enough for the engine.
+	Record  json.RawMessage `json:"record,omitempty"`
 	JSON    string          `json:"json_file"`
 	HTML    string          `json:"html_file"`
 	Vaults  []string        `json:"vaults"`
@@ -135,8 +139,14 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 	if err != nil {
 		return PickOut{}, err
 	}
-	plan, err := recovery.Build(goal, plan.ModeDrill, inv, in.Now)
-	return PickOut{Plan: plan, Sample: sample}, err
+	run, err := recovery.Build(goal, plan.ModeDrill, inv, in.Now)
+	if err != nil {
+		return PickOut{}, err
+	}
+
+	carried, err := inventory.SaveRun(ctx, vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}, run)
+
+	return PickOut{Run: carried, Order: run.Outline(), Sample: sample}, err
 }
 
 // newestIs fails when the vault has a newer cut than the one picked, from before
@@ -169,9 +179,12 @@ func (a *Activities) CrossCheck(ctx context.Context, in CrossIn) (plan.StepOut, 
 func (a *Activities) crossCheck(parent context.Context, in CrossIn) (plan.StepOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
-	out := stepOut(ctx, StepIn{})
-	out.StepID = CrossCheckStep
-	restored, err := restoredIn(in.Sandbox, in.Plan)
+	out := stepOut(ctx, boundStep{step: plan.Step{ID: CrossCheckStep}})
+	run, err := a.run(ctx, in.Run)
+	if err != nil {
+		return out, err
+	}
+	restored, err := restoredIn(in.Sandbox, run)
 	if err != nil {
 		return out, err
 	}
@@ -182,7 +195,7 @@ func (a *Activities) crossCheck(parent context.Context, in CrossIn) (plan.StepOu
 	if err != nil {
 		return out, err
 	}
-	_, isolated := drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, a.production(ctx, in.Plan), nil)
+	_, isolated := drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, a.production(ctx, run), nil)
 	out.Findings = append(out.Findings, isolated)
 	out.Finished = time.Now().UTC()
 	return out, nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -20,6 +21,7 @@ import (
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
+	"drctl/restore/plan"
 )
 
 // The kinds of reports in a vault that a drill leaves.
@@ -44,8 +46,76 @@ func (a *Activities) FinishDrill(ctx context.Context, in FinishIn) (DrillOut, er
 	if err != nil && info.Attempt < storeAttempts {
 		return DrillOut{}, engine.EncodeError(err)
 	}
+	if err := a.complete(ctx, &in, runs, int(info.Attempt)); err != nil {
+		return DrillOut{}, engine.EncodeError(err)
+	}
 	out, err := a.finishDrill(ctx, in, int(info.Attempt), whoRan(runs))
+	if out.Problem == "" || len(out.Record) > maxRecord {
+		out.Record = nil // the vaults have it, or the file alone
+	}
+
 	return out, engine.EncodeError(err)
+}
+
+// maxRecord is how long a record may be, in bytes, that crosses the engine: far
+// below the engine's limit of 2 MiB.
+const maxRecord = 256 << 10
+
+// complete adds what did not cross the engine: the plan, and what each step
+// found. What cannot be read in the end is an error of the drill, which so has
+// not passed.
+func (a *Activities) complete(ctx context.Context, in *FinishIn, runs []engine.ActivityRun, attempt int) error {
+	if !in.Carried.IsZero() {
+		run, err := a.run(ctx, in.Carried)
+		if err != nil && attempt < storeAttempts {
+			return err
+		}
+		if err != nil {
+			run = plan.Run{ID: in.Carried.Ref.ID, Hash: in.Carried.Ref.SHA256}
+			in.Errors = append(in.Errors, "the plan could not be read again: "+err.Error())
+		}
+		in.Plan = run
+	}
+
+	missing := Detail(in.Steps, runs)
+	if in.Cross.StepID != "" {
+		cross := []plan.StepOut{in.Cross}
+		missing = append(missing, Detail(cross, runs)...)
+		in.Cross = cross[0]
+	}
+	if len(missing) > 0 {
+		in.Errors = append(in.Errors, "the engine's history lacks what was found by "+strings.Join(missing, ", "))
+	}
+
+	return nil
+}
+
+// Detail gives steps back what did not cross the engine with them, from the
+// history of the run that did them, and returns those of which there is none.
+func Detail(steps []plan.StepOut, runs []engine.ActivityRun) (missing []string) {
+	full := map[string]plan.StepOut{}
+	for _, r := range runs {
+		var out plan.StepOut
+		switch r.Name {
+		case RestoreShardName, VerifyShardName, CrossCheckName:
+			if r.Result(&out) == nil {
+				full[out.StepID] = out
+			}
+		}
+	}
+
+	for i, s := range steps {
+		f, ok := full[s.StepID]
+		switch {
+		case s.Error != "": // it has no result
+		case ok:
+			steps[i] = s.Detailed(f)
+		default:
+			missing = append(missing, s.StepID)
+		}
+	}
+
+	return missing
 }
 
 func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, ran map[string]engine.ActivityRun) (DrillOut, error) {

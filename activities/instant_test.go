@@ -85,7 +85,7 @@ func TestRestoreToAnInstant(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { w.discard(t, recovered{box: box}) })
-		_, err = execute[plan.StepOut](alone, activities.RestoreShardName, activities.StepIn{PlanID: p.ID, Vault: "west", Step: p.Steps[0], Sandbox: box}, nil)
+		_, err = execute[plan.StepOut](alone, activities.RestoreShardName, activities.StepIn{Run: plan.Carried{Whole: &p}, StepID: p.Steps[0].ID, Sandbox: box}, nil)
 		return box, err
 	}
 	wantCode := func(err error, code fail.Code, words ...string) {

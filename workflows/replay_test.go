@@ -92,9 +92,6 @@ func TestRecordHistories(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range scenarios() {
 		w := newWorld()
-		if strings.HasPrefix(s.workflow, "Restore") {
-			w.plan = s.in.(workflows.RestoreIn).Plan
-		}
 		s.prepare(w)
 		h, err := r.run(t, w, s)
 		if (err != nil) != s.fails {

@@ -113,12 +113,12 @@ func (s *session) readVault(ctx context.Context, g platform.Group, f *vaultFacts
 	// base and unbroken stream of every shard, and thrown away.
 	goal := plan.Goal{Group: g.Name, Cut: f.newest.ID, Vault: f.region, Into: plan.Sandbox}
 	inv, err := activities.Inventory(ctx, f.v, goal, &g)
-	var plan plan.Run
+	var run plan.Run
 	if err == nil {
-		plan, err = recovery.Build(goal, plan.ModeRestore, inv, time.Now().UTC())
+		run, err = recovery.Build(goal, plan.ModeRestore, inv, time.Now().UTC())
 	}
 	if f.planErr = err; err == nil {
-		f.unfit = activities.Unfit(ctx, driversOf(s.p.tools, s.log), plan)
+		f.unfit = activities.Unfit(ctx, driversOf(s.p.tools, s.log), run)
 	}
 }
 

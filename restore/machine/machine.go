@@ -56,7 +56,7 @@ type Ended struct {
 	Failed bool
 }
 
-// Cancelled says that nothing more is to begin.
+// Cancelled says that nothing more is to begin. It may come instead of Begin.
 type Cancelled struct{}
 
 func (Begin) event()     {}
@@ -209,8 +209,11 @@ func (m *Machine) Next(s State, e Event) (State, []Command) {
 		}
 		t.end(i, status)
 	case Cancelled:
-		if s.Steps == nil || s.Cancelled || s.Open == 0 {
+		if s.Cancelled || s.Steps != nil && s.Open == 0 {
 			return s, nil
+		}
+		if s.Steps == nil {
+			t.begin()
 		}
 		t.cancel()
 	}

@@ -145,7 +145,11 @@ func property(t *rapid.T) {
 		s.window = 4
 	}
 
-	state, cmds := m.Next(machine.State{}, machine.Begin{})
+	var first machine.Event = machine.Begin{}
+	if rapid.IntRange(0, 20).Draw(t, "cancelled at once") == 0 {
+		first, s.stopped = machine.Cancelled{}, true
+	}
+	state, cmds := m.Next(machine.State{}, first)
 	s.take(cmds)
 	for s.over == 0 {
 		var e machine.Event

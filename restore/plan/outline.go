@@ -64,3 +64,39 @@ func (p Run) Step(id string) (Step, bool) {
 
 	return Step{}, false
 }
+
+// Carried is a run on its way through the engine: its name in the vaults, or the
+// whole of it where no vault could take it.
+type Carried struct {
+	Ref   Ref  `json:"ref,omitzero"`
+	Whole *Run `json:"whole,omitempty"`
+}
+
+// IsZero reports whether there is no run.
+func (c Carried) IsZero() bool { return c.Whole == nil && c.Ref.SHA256 == "" }
+
+// ID is the run's id.
+func (c Carried) ID() string {
+	if c.Whole != nil {
+		return c.Whole.ID
+	}
+
+	return c.Ref.ID
+}
+
+// Step is the run with this one step, where the whole of it is carried, so that
+// a call for one step does not carry all the others.
+func (c Carried) Step(id string) Carried {
+	if c.Whole == nil {
+		return c
+	}
+
+	one := *c.Whole
+	one.Steps = nil
+	if s, ok := c.Whole.Step(id); ok {
+		one.Steps = []Step{s}
+	}
+	one.Cut, one.Warnings = targets.Cut{}, nil
+
+	return Carried{Whole: &one}
+}

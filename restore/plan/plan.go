@@ -86,10 +86,10 @@ type Run struct {
 	ID string `json:"id"`
 	// Definition is the hash of the definition that was bound.
 	Definition string      `json:"definition,omitempty"`
-	Goal    Goal        `json:"goal"`
-	Cut     targets.Cut `json:"cut,omitzero"`
-	Steps   []Step      `json:"steps"`
-	Created time.Time   `json:"created"`
+	Goal       Goal        `json:"goal"`
+	Cut        targets.Cut `json:"cut,omitzero"`
+	Steps      []Step      `json:"steps"`
+	Created    time.Time   `json:"created"`
 	// Warnings are shown with the plan.
 	Warnings []string `json:"warnings,omitempty"`
 	// Hash is the SHA-256 of the plan's JSON with Hash empty.
