@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/upkeep"
 	"drctl/restore"
 	"drctl/targets"
 )
@@ -228,27 +229,13 @@ type CheckIn struct {
 	ReadData string `json:"read_data"`
 }
 
-// CheckOut is the outcome of a vault's verification, and its report in the vaults.
-type CheckOut struct {
-	Group    string            `json:"group"`
-	Region   string            `json:"region"`
-	Started  time.Time         `json:"started"`
-	ReadData string            `json:"read_data"`
-	Findings []targets.Finding `json:"findings"` // an activity returns the first of them, the worst first
-	Checks   int               `json:"checks"`   // findings in all
-	Failed   int               `json:"failed"`
-	Took     time.Duration     `json:"took_ns"`
-}
+// CheckOut is what an activity returns of a check: the first findings, the worst
+// first. All are in the report.
+type CheckOut = upkeep.Check
 
-// String says what was found wrong: "vault of east: 2 of 40 checks failed, the
-// first: orders/0@east: stream".
-func (c CheckOut) String() string {
-	s := fmt.Sprintf("vault of %s: %d of %d checks failed", c.Region, c.Failed, c.Checks)
-	if i := slices.IndexFunc(c.Findings, func(f targets.Finding) bool { return f.Severity == targets.Failed }); i >= 0 {
-		s += fmt.Sprintf(", the first: %s: %s", c.Findings[i].Subject, c.Findings[i].Check)
-	}
-	return s
-}
+// RetainOut is what an activity returns of a retention: the counts, and the first
+// of each list. All are in the report.
+type RetainOut = upkeep.Retention
 
 // Beat is the progress that an activity reports with its heartbeat.
 type Beat struct {

@@ -22,6 +22,7 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
+	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -256,7 +257,7 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 			t.Errorf("%s holds %d bases: %v", v.Region(), len(bases), err)
 		}
 		g, _ := resolver{w, policy(targets.Gate)}.Group(group)
-		if out, err := activities.CheckGroup(t.Context(), v, g, "1/1", nil); err != nil || out.Failed > 0 {
+		if out, err := upkeep.CheckVault(t.Context(), v, g, "1/1", nil); err != nil || out.Failed > 0 {
 			t.Errorf("%v %+v", err, out.Findings)
 		}
 	}
@@ -418,7 +419,7 @@ func TestABaseBeforeItsLog(t *testing.T) {
 	}
 	g, _ := resolver{w, policy(targets.Gate)}.Group(group)
 	for _, v := range w.set.Vaults {
-		checked, err := activities.CheckGroup(t.Context(), v, g, "1/1", nil)
+		checked, err := upkeep.CheckVault(t.Context(), v, g, "1/1", nil)
 		if err != nil || checked.Failed > 0 {
 			t.Errorf("%v %+v", err, checked.Findings)
 		}

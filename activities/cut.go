@@ -19,6 +19,7 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/targets"
 )
 
@@ -247,7 +248,7 @@ func (n *newestSealed) point(shard targets.ShardID) func(context.Context, *vault
 		cut := n.cuts[v]
 		n.mu.Unlock()
 		if cut == nil {
-			newest, _, err := NewestCut(ctx, v, n.group)
+			newest, _, err := inventory.NewestCut(ctx, v, n.group)
 			if err != nil && !fail.Is(err, fail.NotFound) {
 				return targets.Position{}, err
 			}
@@ -375,14 +376,6 @@ func leadsTo(ctx context.Context, v *vault.Vault, t *stream.Trail, p targets.Sha
 	return lead.Held(), err
 }
 
-// AbandonedCut is the record of a cut that could not be sealed in time.
-type AbandonedCut struct {
-	Cut         targets.Cut `json:"cut"`
-	Reason      string      `json:"reason"`
-	AbandonedAt time.Time   `json:"abandoned_at"`
-	Run         string      `json:"run"`
-}
-
 // AbandonCut records a cut that could not be sealed in time, so that it is
 // reported and not forgotten.
 func (a *Activities) AbandonCut(ctx context.Context, in CutIn) error {
@@ -394,7 +387,7 @@ func (a *Activities) abandon(ctx context.Context, in CutIn) error {
 	if err != nil {
 		return err
 	}
-	err = saveReport(ctx, a.Platform, g, AbandonedReports, in.Cut.ID, AbandonedCut{Cut: in.Cut, Reason: in.Reason,
+	err = platform.SaveReport(ctx, a.Platform, g, inventory.AbandonedReports, in.Cut.ID, inventory.AbandonedCut{Cut: in.Cut, Reason: in.Reason,
 		AbandonedAt: time.Now().UTC(), Run: activity.GetInfo(ctx).WorkflowExecution.RunID})
 	if fail.Is(err, fail.Conflict) {
 		return nil // a repeat

@@ -14,6 +14,7 @@ import (
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
 	"drctl/restore"
+	"drctl/restore/inventory"
 	"drctl/targets"
 )
 
@@ -130,7 +131,7 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 	}
 	goal := restore.Goal{Group: in.Drill.Group, Cut: cut.ID, Vault: in.Drill.Vault, Into: restore.Sandbox}
 	// The group comes from the vault alone: a drill must not need the rest.
-	inv, err := Inventory(ctx, v, goal, nil)
+	inv, err := inventory.Read(ctx, v, goal, nil)
 	if err != nil {
 		return PickOut{}, err
 	}

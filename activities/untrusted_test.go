@@ -14,6 +14,7 @@ import (
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/vault"
 	"drctl/restore"
+	"drctl/restore/inventory"
 	"drctl/targets"
 )
 
@@ -75,7 +76,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	put(vault.OriginKey(shard, "7000000000000000001-00000002"), []byte(`{"lineage":"another"}`))
 
 	goal := restore.Goal{Group: "shop", Cut: restore.Latest, Vault: "east", Into: restore.Sandbox}
-	inv, err := activities.Inventory(ctx, v, goal, nil)
+	inv, err := inventory.Read(ctx, v, goal, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,12 +7,13 @@ import (
 	"sync"
 	"time"
 
-	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/stream"
+	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/restore"
+	"drctl/restore/inventory"
 	"drctl/targets"
 )
 
@@ -27,8 +28,8 @@ type vaultFacts struct {
 	planErr error // why no plan can be made to recover that
 	// unfit says which of the plan's bases the programs here may not be able to read.
 	unfit     []string
-	abandoned []activities.AbandonedCut
-	retention activities.RetainOut // the last one that did anything, or broke off
+	abandoned []inventory.AbandonedCut
+	retention upkeep.Retention // the last one that did anything, or broke off
 	bases     map[targets.ShardID][]targets.Artifact
 	timelines map[targets.ShardID][]stream.Timeline
 	unread    []error // what could not be read of it
@@ -38,7 +39,7 @@ type vaultFacts struct {
 // checkFacts are the checks of one region's vault.
 type checkFacts struct {
 	region string
-	checks activities.Checks
+	checks upkeep.History
 	err    error
 }
 
@@ -94,16 +95,16 @@ func (s *session) readVault(ctx context.Context, g platform.Group, f *vaultFacts
 	if !f.policy {
 		return
 	}
-	newest, damaged, err := activities.NewestCut(ctx, f.v, g.Name)
+	newest, damaged, err := inventory.NewestCut(ctx, f.v, g.Name)
 	f.unread = append(f.unread, damaged...)
 	if !fail.Is(err, fail.NotFound) {
 		unread(err)
 	}
 	f.newest = newest
-	if f.retention, err = activities.LastRetention(ctx, f.v, g.Name); !fail.Is(err, fail.Corrupt) { // damage is the check's to report
+	if f.retention, err = upkeep.LastRetention(ctx, f.v, g.Name); !fail.Is(err, fail.Corrupt) { // damage is the check's to report
 		unread(err)
 	}
-	f.abandoned, err = activities.Abandoned(ctx, f.v, g.Name, f.newest.ID)
+	f.abandoned, err = inventory.Abandoned(ctx, f.v, g.Name, f.newest.ID)
 	unread(err)
 	if f.newest.ID == "" {
 		return
@@ -111,13 +112,13 @@ func (s *session) readVault(ctx context.Context, g platform.Group, f *vaultFacts
 	// A cut is worth what can be recovered from it: the whole plan is made,
 	// base and unbroken stream of every shard, and thrown away.
 	goal := restore.Goal{Group: g.Name, Cut: f.newest.ID, Vault: f.region, Into: restore.Sandbox}
-	inv, err := activities.Inventory(ctx, f.v, goal, &g)
+	inv, err := inventory.Read(ctx, f.v, goal, &g)
 	var plan restore.Plan
 	if err == nil {
 		plan, err = restore.Build(goal, inv, time.Now().UTC())
 	}
 	if f.planErr = err; err == nil {
-		f.unfit = activities.Unfit(ctx, driversOf(s.p.tools, s.log), plan)
+		f.unfit = inventory.Unfit(ctx, driversOf(s.p.tools, s.log), plan)
 	}
 }
 
@@ -139,7 +140,7 @@ func askChecks(ctx context.Context, g platform.Group, vs []vaultFacts) []checkFa
 	for i, region := range g.Policy.Vaults {
 		wg.Go(func() {
 			out[i].region = region
-			out[i].checks, out[i].err = activities.CheckHistory(ctx, vaults, g.Name, region)
+			out[i].checks, out[i].err = upkeep.CheckHistory(ctx, vaults, g.Name, region)
 		})
 	}
 	wg.Wait()

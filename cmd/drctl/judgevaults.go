@@ -7,11 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/platform"
 	"drctl/internal/stream"
+	"drctl/restore/inventory"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -261,9 +261,9 @@ func (f facts) newestCut() (newest targets.Cut) {
 }
 
 // abandonedSince are the cuts abandoned after the newest sealed one, each once.
-func (f facts) abandonedSince() []activities.AbandonedCut {
+func (f facts) abandonedSince() []inventory.AbandonedCut {
 	newest := f.newestCut()
-	var out []activities.AbandonedCut
+	var out []inventory.AbandonedCut
 	for _, v := range f.vaults {
 		for _, x := range v.abandoned {
 			if x.Cut.ID >= newest.ID {
@@ -271,8 +271,8 @@ func (f facts) abandonedSince() []activities.AbandonedCut {
 			}
 		}
 	}
-	slices.SortFunc(out, func(x, y activities.AbandonedCut) int { return strings.Compare(x.Cut.ID, y.Cut.ID) })
-	return slices.CompactFunc(out, func(x, y activities.AbandonedCut) bool { return x.Cut.ID == y.Cut.ID })
+	slices.SortFunc(out, func(x, y inventory.AbandonedCut) int { return strings.Compare(x.Cut.ID, y.Cut.ID) })
+	return slices.CompactFunc(out, func(x, y inventory.AbandonedCut) bool { return x.Cut.ID == y.Cut.ID })
 }
 
 // behind says which vaults fall behind. A cut is sealed when enough vaults hold

@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -23,6 +22,7 @@ import (
 	"drctl/internal/sandbox"
 	"drctl/internal/vault"
 	"drctl/restore"
+	"drctl/restore/inventory"
 	"drctl/targets"
 	"drctl/targets/all"
 	"drctl/workflows"
@@ -119,7 +119,7 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	if err != nil {
 		return r, err
 	}
-	inv, err := activities.Inventory(ctx, v, goal, group)
+	inv, err := inventory.Read(ctx, v, goal, group)
 	if err != nil {
 		return r, err
 	}
@@ -139,7 +139,7 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	if r.plan, err = restore.Build(goal, inv, time.Now().UTC()); err != nil {
 		return r, err
 	}
-	r.plan = r.plan.Warn(activities.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
+	r.plan = r.plan.Warn(inventory.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
 	return r, nil
 }
 

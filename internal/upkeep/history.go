@@ -1,4 +1,4 @@
-package activities
+package upkeep
 
 import (
 	"context"
@@ -14,27 +14,30 @@ import (
 	"drctl/targets"
 )
 
+// CheckReports is the kind of the reports of checks in a vault: each is a Check.
+const CheckReports = "check"
+
 // maxSaved is how many findings a report keeps, the worst ones: a vault that is
 // damaged all over has one for each of its objects, and a report is read whole.
 const maxSaved = 10_000
 
 // SaveCheck keeps the outcome of a check where status finds it.
-func SaveCheck(ctx context.Context, p platform.Resolver, g platform.Group, out CheckOut) error {
+func SaveCheck(ctx context.Context, r platform.Resolver, g platform.Group, out Check) error {
 	if len(out.Findings) > maxSaved {
-		out.Findings = worst(out.Findings, maxSaved)
+		out.Findings = Worst(out.Findings, maxSaved)
 	}
-	return saveReport(ctx, p, g, CheckReports, out.Started.UTC().Format("20060102T150405.000Z")+checkSuffix(g.Name, out.Region), out)
+	return platform.SaveReport(ctx, r, g, CheckReports, out.Started.UTC().Format("20060102T150405.000Z")+checkSuffix(g.Name, out.Region), out)
 }
 
 func checkSuffix(group, region string) string { return "-" + group + "-" + region }
 
-// Checks is what is known of one vault from the reports of its checks.
-type Checks struct {
-	Newest CheckOut // not started when there is none
+// History is what is known of one vault from the reports of its checks.
+type History struct {
+	Newest Check // not started when there is none
 	// Damaged is the newest check that found damage which no later one has shown
 	// to be gone: one that read at least as much and found nothing. Not started
 	// when there is none.
-	Damaged CheckOut
+	Damaged Check
 }
 
 // maxReports bounds how far back reports are read: restic knows at most 256
@@ -44,10 +47,10 @@ const maxReports = 300
 
 // CheckHistory reads the reports of a region's checks from every vault that may
 // hold some.
-func CheckHistory(ctx context.Context, vaults []*vault.Vault, group, region string) (Checks, error) {
-	var out Checks
+func CheckHistory(ctx context.Context, vaults []*vault.Vault, group, region string) (History, error) {
+	var out History
 	var sound coverage
-	err := eachReport(ctx, vaults, group, region, func(c CheckOut) bool {
+	err := eachReport(ctx, vaults, group, region, func(c Check) bool {
 		if out.Newest.Started.IsZero() {
 			out.Newest = c
 		}
@@ -64,7 +67,7 @@ func CheckHistory(ctx context.Context, vaults []*vault.Vault, group, region stri
 
 // eachReport gives the reports of a region's checks, the newest first. A damaged
 // one does not hide the others; it is named in the error.
-func eachReport(ctx context.Context, vaults []*vault.Vault, group, region string, f func(CheckOut) (more bool)) error {
+func eachReport(ctx context.Context, vaults []*vault.Vault, group, region string, f func(Check) (more bool)) error {
 	in := map[string]*vault.Vault{}
 	for _, v := range vaults {
 		ids, err := v.Reports(ctx, CheckReports)
@@ -80,7 +83,7 @@ func eachReport(ctx context.Context, vaults []*vault.Vault, group, region string
 	ids := slices.Sorted(maps.Keys(in)) // they begin with the time
 	var bad []error
 	for _, id := range slices.Backward(ids[max(0, len(ids)-maxReports):]) {
-		var out CheckOut
+		var out Check
 		if err := in[id].Report(ctx, CheckReports, id, &out); fail.Is(err, fail.Corrupt) {
 			bad = append(bad, err)
 			continue
@@ -135,15 +138,15 @@ func part(readData string) (n, t int, ok bool) {
 	return n, t, true
 }
 
-// nextPart is the part that a scheduled check reads, which is configured as one
+// NextPart is the part that a scheduled check reads, which is configured as one
 // of t: the one after that which was read last, so that t checks read all.
-func nextPart(ctx context.Context, v *vault.Vault, group, region, configured string) (string, error) {
+func NextPart(ctx context.Context, v *vault.Vault, group, region, configured string) (string, error) {
 	_, t, ok := part(configured)
 	if !ok || t == 1 {
 		return configured, nil
 	}
 	next := configured
-	err := eachReport(ctx, []*vault.Vault{v}, group, region, func(c CheckOut) bool {
+	err := eachReport(ctx, []*vault.Vault{v}, group, region, func(c Check) bool {
 		n, of, ok := part(c.ReadData)
 		if !ok || of != t {
 			return true

@@ -1,11 +1,10 @@
-package activities
+package inventory
 
 import (
 	"context"
 	"errors"
 	"time"
 
-	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/stream"
@@ -14,9 +13,11 @@ import (
 	"drctl/targets"
 )
 
-// Inventory reads what a vault holds of a goal. Without a configuration the
-// shards come from the cut itself: a vault is self-describing.
-func Inventory(ctx context.Context, v *vault.Vault, goal restore.Goal, group *platform.Group) (restore.Inventory, error) {
+// Read reads what a vault holds of a goal. Without a configuration (group is
+// nil) the shards come from the cut itself: a vault is self-describing. What is
+// damaged or missing of a shard is in the inventory; an error is that the vault
+// could not be read.
+func Read(ctx context.Context, v *vault.Vault, goal restore.Goal, group *platform.Group) (restore.Inventory, error) {
 	inv := restore.Inventory{Vault: v.Region()}
 	cuts, damaged, err := goalCuts(ctx, v, goal)
 	for _, d := range damaged {
@@ -183,32 +184,6 @@ func NewestCut(ctx context.Context, v *vault.Vault, group string) (newest target
 	}
 	return newest, damaged, fail.New(fail.NotFound, "vault: newest cut", group, "take one with: drctl cut now",
 		errors.Join(append(damaged, errors.New("the vault of "+v.Region()+" holds no sealed cut of the group that can be read"))...))
-}
-
-// PlanRestore builds a plan from what the goal's vault holds now.
-func (a *Activities) PlanRestore(ctx context.Context, in PlanIn) (restore.Plan, error) {
-	p, err := a.plan(ctx, in)
-	return p, engine.EncodeError(err)
-}
-
-func (a *Activities) plan(ctx context.Context, in PlanIn) (restore.Plan, error) {
-	v, err := a.Platform.Vault(ctx, in.Goal.Vault)
-	if err != nil {
-		return restore.Plan{}, err
-	}
-	var group *platform.Group
-	if g, err := a.Platform.Group(in.Goal.Group); err == nil {
-		group = &g
-	}
-	inv, err := Inventory(ctx, v, in.Goal, group)
-	if err != nil {
-		return restore.Plan{}, err
-	}
-	p, err := restore.Build(in.Goal, inv, in.Now)
-	if err != nil {
-		return restore.Plan{}, err
-	}
-	return p.Warn(Unfit(ctx, a.driver, p)...), nil
 }
 
 // Unfit says which bases of a plan the programs of this host may not be able to
