@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/activities"
+	"drctl/internal/lab/shop"
 	"drctl/internal/sandbox/sandboxtest"
-	"drctl/internal/shop"
 	"drctl/internal/vault"
 	"drctl/restore"
 	"drctl/targets"

@@ -20,6 +20,7 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/progress"
 	"drctl/internal/sandbox"
+	"drctl/internal/ui"
 	"drctl/internal/vault"
 	"drctl/restore"
 	"drctl/restore/inventory"
@@ -371,13 +372,13 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 
 // confirm asks for the group's name before a dangerous act.
 func confirm(a *app, name string) error {
-	if !tty(os.Stdin) {
+	if !ui.IsTerminal(os.Stdin) {
 		return fail.New(fail.Invalid, "restore: confirm", name, "add --yes", errors.New("nobody is there to confirm"))
 	}
 	fmt.Fprintf(a.err, "Type the group's name (%s) to go on: ", name)
 	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	if strings.TrimSpace(line) != name {
-		return exitCode{1, "not confirmed; nothing was done"}
+		return ui.Exit{Code: 1, Message: "not confirmed; nothing was done"}
 	}
 	return nil
 }
@@ -445,15 +446,15 @@ func restoreStatus(out workflows.RestoreOut) error {
 	}
 	switch {
 	case len(out.Failed)+len(out.NotRun) > 0 && restored == 0:
-		return exitCode{1, "nothing was restored"}
+		return ui.Exit{Code: 1, Message: "nothing was restored"}
 	case len(out.Failed)+len(out.NotRun) > 0:
 		msg := fmt.Sprintf("%d steps failed, %d did not run", len(out.Failed), len(out.NotRun))
 		if n := len(out.Unverified); n > 0 {
 			msg += fmt.Sprintf(", %d found something wrong", n)
 		}
-		return exitCode{3, msg}
+		return ui.Exit{Code: 3, Message: msg}
 	case len(out.Unverified) > 0:
-		return exitCode{4, fmt.Sprintf("restored, but the checks of %s failed", strings.Join(out.Unverified, ", "))}
+		return ui.Exit{Code: 4, Message: fmt.Sprintf("restored, but the checks of %s failed", strings.Join(out.Unverified, ", "))}
 	}
 	return nil
 }
