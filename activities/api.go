@@ -236,33 +236,3 @@ type CheckOut = upkeep.Check
 // RetainOut is what an activity returns of a retention: the counts, and the first
 // of each list. All are in the report.
 type RetainOut = upkeep.Retention
-
-// Beat is the progress that an activity reports with its heartbeat.
-type Beat struct {
-	Shard  string  `json:"shard,omitempty"`
-	Phase  string  `json:"phase"`
-	Done   int64   `json:"done"`
-	Total  int64   `json:"total,omitempty"`
-	Detail string  `json:"detail,omitempty"`
-	Offset uint64  `json:"offset,omitempty"`
-	Lag    float64 `json:"lag_seconds,omitempty"`
-	// Trouble is what hinders the work that goes on; may be empty.
-	Trouble string `json:"trouble,omitempty"`
-	// Attempt outlives an activity whose worker died.
-	Attempt int `json:"attempt,omitempty"`
-	// Moved is when phase or count last changed.
-	Moved time.Time `json:"moved,omitzero"`
-	// Failing is since when a log could not be followed; zero when it is, or
-	// when this is the first attempt.
-	Failing time.Time `json:"failing,omitzero"`
-	// Taken is a base whose data is stored and which waits for its stream: the
-	// next attempt goes on there.
-	Taken *TakenBase `json:"taken,omitempty"`
-}
-
-// TakenBase is a base that has no record yet, and the region of the vault that
-// its data was stored in first.
-type TakenBase struct {
-	Base  targets.Artifact `json:"base"`
-	Vault string           `json:"vault"`
-}

@@ -18,6 +18,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 
 	"drctl/activities"
+	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/sandbox/sandboxtest"
@@ -449,7 +450,7 @@ func TestABaseThatWaitedForItsStreamIsNotTakenAgain(t *testing.T) {
 	suite.SetLogger(log.NewStructuredLogger(quiet))
 	env := suite.NewTestActivityEnvironment()
 	a.Register(env)
-	env.SetHeartbeatDetails(activities.Beat{Taken: &activities.TakenBase{Base: stored, Vault: "east"}})
+	env.SetHeartbeatDetails(engine.Beat{Taken: &engine.TakenBase{Base: stored, Vault: "east"}})
 	if _, err := env.ExecuteActivity(activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: "one"}); err != nil || driver.asked != 1 {
 		t.Fatalf("%v; it was taken %d times more", err, driver.asked-1)
 	}

@@ -75,7 +75,7 @@ func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, erro
 	if err != nil {
 		return RetainOut{Region: in.Region}, err
 	}
-	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "retain", Detail: in.Region} })
+	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "retain", Detail: in.Region} })
 	defer stop()
 	out, err := upkeep.Retain(ctx, v, g, time.Now().UTC())
 	if err != nil {

@@ -35,7 +35,9 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 	if err != nil {
 		return targets.Cut{}, err
 	}
-	stop := beatEvery(ctx, time.Second, func() Beat { return Beat{Phase: "barrier", Detail: fmt.Sprintf("%d shards", len(g.Shards))} })
+	stop := beatEvery(ctx, time.Second, func() engine.Beat {
+		return engine.Beat{Phase: "barrier", Detail: fmt.Sprintf("%d shards", len(g.Shards))}
+	})
 	defer stop()
 	if err := a.sealable(ctx, g); err != nil {
 		return targets.Cut{}, err
@@ -124,9 +126,9 @@ func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOu
 	}
 	var sofar atomic.Pointer[targets.SnapshotStats]
 	sofar.Store(&targets.SnapshotStats{})
-	stop := beatEvery(ctx, 2*time.Second, func() Beat {
+	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat {
 		st := sofar.Load()
-		return Beat{Shard: in.Shard.String(), Phase: "objects", Done: st.Bytes,
+		return engine.Beat{Shard: in.Shard.String(), Phase: "objects", Done: st.Bytes,
 			Detail: fmt.Sprintf("%d objects, %d new (%s)", st.Objects, st.NewObjects, human.Bytes(st.NewBytes))}
 	})
 	defer stop()
@@ -326,7 +328,7 @@ func (a *Activities) shareCuts(parent context.Context, group string) error {
 	if err != nil {
 		return err
 	}
-	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "share cuts"} })
+	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "share cuts"} })
 	defer stop()
 	trails := map[*vault.Vault]map[targets.ShardID]*stream.Trail{}
 	broken := map[*vault.Vault]error{}

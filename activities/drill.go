@@ -108,7 +108,7 @@ func (a *Activities) PickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 }
 
 func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) {
-	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "plan"} })
+	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "plan"} })
 	defer stop()
 	v, err := a.Platform.Vault(ctx, in.Drill.Vault)
 	if err != nil {

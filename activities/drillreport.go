@@ -50,7 +50,7 @@ func (a *Activities) FinishDrill(ctx context.Context, in FinishIn) (DrillOut, er
 }
 
 func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, ran map[string]engine.ActivityRun) (DrillOut, error) {
-	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "report"} })
+	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "report"} })
 	defer stop()
 	set, vaultErr := a.reportSet(ctx, in)
 	var read *vault.Vault // the vault that the drill read, when it is there

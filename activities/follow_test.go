@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 
 	"drctl/activities"
+	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
@@ -176,7 +177,7 @@ func TestFollowShardBeatsFromTheBeginning(t *testing.T) {
 	beat := sync.OnceFunc(func() { close(p.open) })
 	end := sync.OnceFunc(func() { close(stop) })
 	env.SetOnActivityHeartbeatListener(func(_ *activity.Info, details converter.EncodedValues) {
-		var b activities.Beat
+		var b engine.Beat
 		if err := details.Get(&b); err != nil {
 			t.Error(err)
 		}

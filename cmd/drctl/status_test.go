@@ -18,6 +18,7 @@ import (
 	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
+	"drctl/restore/readiness"
 	"drctl/targets"
 )
 
@@ -95,7 +96,7 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	problems := func() string {
-		return strings.Join(s.groupStatus(ctx, g).Problems, "\n")
+		return strings.Join(readiness.Gather(ctx, s.sources(), g, readiness.Scope{}).Status().Problems, "\n")
 	}
 	now := time.Now().UTC()
 	cut := func(age time.Duration) targets.Cut {

@@ -1,8 +1,10 @@
-package main
+package readiness
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,13 +12,13 @@ import (
 	"drctl/internal/human"
 )
 
-// problem is one thing that endangers recovery or will. It is what status
+// Problem is one thing that endangers recovery or will. It is what status
 // prints, what drctl up logs, and what JSON carries.
-type problem struct {
+type Problem struct {
 	// Code is stable: "archiver-failing", "grants-missing". The pair of code and
 	// subject names one problem as long as it lasts.
 	Code     string   `json:"code"`
-	Severity severity `json:"severity"`
+	Severity Severity `json:"severity"`
 	Subject  string   `json:"subject"` // a shard, an instance, a region, a workflow
 	// Region is the one whose worker is concerned; "" when all are.
 	Region string    `json:"region,omitempty"`
@@ -27,21 +29,23 @@ type problem struct {
 	Next   string    `json:"next,omitempty"`   // what to do about it
 }
 
-type severity string
+// Severity says how much a problem endangers.
+type Severity string
 
-// critical: recovery of something is not protected now. warning: it will not
+// Critical: recovery of something is not protected now. Warning: it will not
 // be if nothing is done, or less well.
 const (
-	critical severity = "critical"
-	warning  severity = "warning"
+	Critical Severity = "critical"
+	Warning  Severity = "warning"
 )
 
-// String renders "archiver of orders/0 fails since 09:13 (attempt 14): why; next".
-func (p problem) String() string {
+// Text renders "archiver of orders/0 fails since 09:13 (attempt 14): why; next". A
+// time of another day than now comes with its date.
+func (p Problem) Text(now time.Time) string {
 	var b strings.Builder
 	b.WriteString(p.What)
 	if !p.Since.IsZero() {
-		b.WriteString(" since " + clock(p.Since))
+		b.WriteString(" since " + clock(p.Since, now))
 	}
 	if p.Detail != "" {
 		b.WriteString(" (" + p.Detail + ")")
@@ -55,8 +59,23 @@ func (p problem) String() string {
 	return b.String()
 }
 
-// of fills in why, and what to do next when the error says it.
-func (p problem) of(err error) problem {
+// Reason is a problem's reason without the words that hold numbers, which are
+// others each time: a cut's id, a process, an age.
+func (p Problem) Reason() string {
+	words := strings.Fields(p.Why)
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return strings.ContainsAny(w, "0123456789") }), " ")
+}
+
+// Short is a problem in a few words.
+func (p Problem) Short() string {
+	if p.What == p.Subject {
+		return p.What + ": " + p.Why
+	}
+	return p.What
+}
+
+// Because fills in why, and what to do next when the error says it.
+func (p Problem) Because(err error) Problem {
 	if err == nil {
 		return p
 	}
@@ -72,9 +91,9 @@ func (p problem) of(err error) problem {
 }
 
 // clock is a time of day, with the day when that is not today.
-func clock(t time.Time) string {
+func clock(t, now time.Time) string {
 	t = t.Local()
-	if y, m, d := t.Date(); !sameDay(time.Now(), y, m, d) {
+	if y, m, d := t.Date(); !sameDay(now.Local(), y, m, d) {
 		return t.Format("2006-01-02 15:04")
 	}
 	return t.Format("15:04")
@@ -94,7 +113,7 @@ func attempts(n int, next time.Time, now time.Time) string {
 	return s
 }
 
-// count renders "1 problem", "3 problems".
+// count renders "1 run", "3 runs".
 func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
@@ -102,10 +121,29 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-func texts(ps []problem) []string {
+// Texts renders problems as lines for people.
+func Texts(ps []Problem, now time.Time) []string {
 	out := make([]string, len(ps))
 	for i, p := range ps {
-		out[i] = p.String()
+		out[i] = p.Text(now)
 	}
 	return out
+}
+
+// Key names one problem as long as it lasts, whatever its reason.
+func (p Problem) Key() string {
+	key := p.Code + " " + p.Subject
+	if p.Code == "instance-warning" { // several of one instance
+		key += " " + p.Reason()
+	}
+	return key
+}
+
+// Lasting are the problems that concern a region ("" is all) and are told while
+// nobody asks: a cut that is tried again is not one, as it is said when it fails
+// in the end. Home is the region of those that name none.
+func Lasting(ps []Problem, region, home string) []Problem {
+	return slices.DeleteFunc(slices.Clone(ps), func(p Problem) bool {
+		return p.Code == "cut-retried" || region != "" && region != cmp.Or(p.Region, home)
+	})
 }

@@ -1,4 +1,4 @@
-package main
+package readiness
 
 import (
 	"context"
@@ -44,10 +44,10 @@ type checkFacts struct {
 }
 
 // askVaults asks every vault at once: one that is silent holds up no other.
-func (s *session) askVaults(ctx context.Context, g platform.Group, o scope) []vaultFacts {
+func (s Sources) askVaults(ctx context.Context, g platform.Group, o Scope) []vaultFacts {
 	regions := slices.Clone(g.Policy.Vaults)
-	for _, r := range s.cfg.RegionNames() {
-		if !slices.Contains(regions, r) && !o.shallow {
+	for _, r := range s.Regions {
+		if !slices.Contains(regions, r) && !o.Shallow {
 			regions = append(regions, r) // what it held before the policy changed
 		}
 	}
@@ -59,10 +59,10 @@ func (s *session) askVaults(ctx context.Context, g platform.Group, o scope) []va
 			vctx, cancel := context.WithTimeout(ctx, vaultLimit)
 			defer cancel()
 			out[i] = vaultFacts{region: r, policy: slices.Contains(g.Policy.Vaults, r)}
-			out[i].v, out[i].err = s.p.Vault(vctx, r)
+			out[i].v, out[i].err = s.Platform.Vault(vctx, r)
 			switch {
 			case out[i].err != nil:
-			case o.shallow:
+			case o.Shallow:
 				out[i].err = out[i].v.Answers(vctx)
 			default:
 				s.readVault(vctx, g, &out[i])
@@ -79,7 +79,7 @@ func (s *session) askVaults(ctx context.Context, g platform.Group, o scope) []va
 }
 
 // readVault reads what status needs of a vault. It is the one place that does.
-func (s *session) readVault(ctx context.Context, g platform.Group, f *vaultFacts) {
+func (s Sources) readVault(ctx context.Context, g platform.Group, f *vaultFacts) {
 	unread := func(err error) {
 		if err != nil {
 			f.unread = append(f.unread, err)
@@ -118,7 +118,7 @@ func (s *session) readVault(ctx context.Context, g platform.Group, f *vaultFacts
 		plan, err = restore.Build(goal, inv, time.Now().UTC())
 	}
 	if f.planErr = err; err == nil {
-		f.unfit = inventory.Unfit(ctx, driversOf(s.p.tools, s.log), plan)
+		f.unfit = inventory.Unfit(ctx, s.Driver, plan)
 	}
 }
 

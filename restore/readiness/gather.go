@@ -1,4 +1,4 @@
-package main
+package readiness
 
 import (
 	"cmp"
@@ -12,7 +12,6 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/targets"
-	"drctl/targets/all"
 )
 
 // The limits within which status asks: what has not answered by then is said
@@ -23,12 +22,12 @@ const (
 	vaultLimit    = 30 * time.Second
 )
 
-// facts are what was found out about a group, before it is judged.
-type facts struct {
+// Facts are what was found out about a group, before it is judged.
+type Facts struct {
 	now       time.Time
 	group     platform.Group
-	instances []instanceStatus
-	engine    engineFacts
+	instances []Instance
+	engine    Engine
 	// vaults are those of the policy and of the other regions; deep says that
 	// their content was read.
 	vaults []vaultFacts
@@ -36,26 +35,36 @@ type facts struct {
 	checks []checkFacts
 }
 
-// scope limits what is asked.
-type scope struct {
-	// shallow leaves the vaults' content unread and the instances unmeasured:
-	// cheap enough to be asked again and again.
-	shallow bool
-	// region leaves out the instances and vaults of others; "" asks all.
-	region string
+// Sources are what is asked. Regions are all that the platform has: a vault that
+// the policy no longer names may hold what is needed.
+type Sources struct {
+	Platform platform.Resolver
+	Driver   func(targets.Kind) (targets.Driver, error)
+	Regions  []string
+	// Engine says what runs. It never fails: what could not be asked is in the value.
+	Engine func(context.Context, platform.Group) Engine
 }
 
-func (o scope) has(region string) bool { return o.region == "" || o.region == region }
+// Scope limits what is asked.
+type Scope struct {
+	// Shallow leaves the vaults' content unread and the instances unmeasured:
+	// cheap enough to be asked again and again.
+	Shallow bool
+	// Region leaves out the instances and vaults of others; "" asks all.
+	Region string
+}
 
-// gather asks everything at once. It never fails: what does not answer is among the facts.
-func (s *session) gather(ctx context.Context, g platform.Group, o scope) facts {
-	f := facts{group: g, deep: !o.shallow}
+func (o Scope) has(region string) bool { return o.Region == "" || o.Region == region }
+
+// Gather asks everything at once, each within a limit. It never fails: what does not answer is among the facts.
+func Gather(ctx context.Context, s Sources, g platform.Group, o Scope) Facts {
+	f := Facts{group: g, deep: !o.Shallow}
 	var wg sync.WaitGroup
 	wg.Go(func() { f.instances = s.askInstances(ctx, g, o) })
 	wg.Go(func() {
 		ectx, cancel := context.WithTimeout(ctx, engineLimit)
 		defer cancel()
-		f.engine = s.askEngine(ectx, g)
+		f.engine = s.Engine(ectx, g)
 	})
 	wg.Go(func() {
 		f.vaults = s.askVaults(ctx, g, o)
@@ -68,27 +77,18 @@ func (s *session) gather(ctx context.Context, g platform.Group, o scope) facts {
 	return f
 }
 
-func (s *session) drivers() map[targets.Kind]targets.Driver {
-	out := map[targets.Kind]targets.Driver{}
-	for _, d := range all.Drivers(all.Options{Tools: s.p.tools, Log: s.log}) {
-		out[d.Kind()] = d
-	}
-	return out
-}
-
 // askInstances probes every instance and looks at what its user may do.
-func (s *session) askInstances(ctx context.Context, g platform.Group, o scope) []instanceStatus {
-	drivers := s.drivers()
+func (s Sources) askInstances(ctx context.Context, g platform.Group, o Scope) []Instance {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	var out []instanceStatus
+	var out []Instance
 	for _, sh := range g.Shards {
-		for _, region := range s.p.Regions(sh.Shard) {
+		for _, region := range s.Platform.Regions(sh.Shard) {
 			if !o.has(region) {
 				continue
 			}
 			wg.Go(func() {
-				i := s.askInstance(ctx, g, drivers[sh.Kind], sh.Shard, region, o.shallow)
+				i := s.askInstance(ctx, g, sh, region, o.Shallow)
 				mu.Lock()
 				defer mu.Unlock()
 				out = append(out, i)
@@ -96,17 +96,21 @@ func (s *session) askInstances(ctx context.Context, g platform.Group, o scope) [
 		}
 	}
 	wg.Wait()
-	slices.SortFunc(out, func(x, y instanceStatus) int {
+	slices.SortFunc(out, func(x, y Instance) int {
 		return cmp.Or(x.Shard.Compare(y.Shard), strings.Compare(x.Region, y.Region))
 	})
 	return out
 }
 
-func (s *session) askInstance(ctx context.Context, g platform.Group, d targets.Driver, shard targets.ShardID, region string, shallow bool) instanceStatus {
+func (s Sources) askInstance(ctx context.Context, g platform.Group, sh platform.Shard, region string, shallow bool) Instance {
 	ctx, cancel := context.WithTimeout(ctx, instanceLimit)
 	defer cancel()
-	i := instanceStatus{Shard: shard, Region: region}
-	in, err := s.p.Instance(ctx, shard, region)
+	i := Instance{Shard: sh.Shard, Region: region}
+	in, err := s.Platform.Instance(ctx, sh.Shard, region)
+	var d targets.Driver
+	if err == nil {
+		d, err = s.Driver(sh.Kind)
+	}
 	if err != nil {
 		i.Error, i.err = err.Error(), err
 		return i

@@ -1,4 +1,4 @@
-package main
+package readiness
 
 import (
 	"errors"
@@ -13,33 +13,32 @@ import (
 	"drctl/internal/stream"
 	"drctl/restore/inventory"
 	"drctl/targets"
-	"drctl/workflows"
 )
 
 // shardFacts are a shard's line of status and what is wrong with it.
 type shardFacts struct {
-	shardStatus
-	problems []problem
+	Shard
+	problems []Problem
 }
 
 // shards judges the archive and the bases of every shard that has a log.
-func (f facts) shards() []shardFacts {
+func (f Facts) shards() []shardFacts {
 	var out []shardFacts
 	for _, sh := range f.group.Shards {
 		var x shardFacts
 		if sh.Kind == targets.S3 {
-			x.problems = append(x.problems, f.judgeBase(sh, time.Now(), "snapshot")...)
+			x.problems = append(x.problems, f.judgeBase(sh, f.now, "snapshot")...)
 		} else {
 			x = f.shard(sh)
 		}
-		x.Shard = sh.Shard
+		x.Shard.Shard = sh.Shard
 		out = append(out, x)
 	}
 	return out
 }
 
-func (f facts) shard(sh platform.Shard) (out shardFacts) {
-	var p problem
+func (f Facts) shard(sh platform.Shard) (out shardFacts) {
+	var p Problem
 	if out.Archiving, out.Archived, p = f.judgeArchiver(sh); p.Code != "" {
 		out.problems = append(out.problems, p)
 	}
@@ -62,12 +61,12 @@ func (f facts) shard(sh platform.Shard) (out shardFacts) {
 		}
 	}
 	if b, broken := stream.NeedsBase(stream.Union(held), bases); f.deep && broken {
-		out.problems = append(out.problems, problem{Code: "log-interrupted", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region,
-			What: sh.Shard.String() + ": " + b.String(), Next: baseOnTheWay(f.takingBase(), out.Archiving)})
+		out.problems = append(out.problems, Problem{Code: "log-interrupted", Severity: Critical, Subject: sh.Shard.String(), Region: sh.Region,
+			What: sh.Shard.String() + ": " + b.String(), Next: baseOnTheWay(f.engine.TakingBase, out.Archiving)})
 	}
 	if lack := outgrown(f.instances, sh.Shard, bases); f.deep && lack != "" {
-		out.problems = append(out.problems, problem{Code: "base-outgrown", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region,
-			What: sh.Shard.String() + ": " + lack, Next: baseOnTheWay(f.takingBase(), out.Archiving)})
+		out.problems = append(out.problems, Problem{Code: "base-outgrown", Severity: Critical, Subject: sh.Shard.String(), Region: sh.Region,
+			What: sh.Shard.String() + ": " + lack, Next: baseOnTheWay(f.engine.TakingBase, out.Archiving)})
 	}
 	out.problems = append(out.problems, f.judgeBase(sh, out.NewestBase, "base")...)
 	if len(out.problems) == 0 && f.deep && !(late && out.NewestBase.IsZero()) {
@@ -77,20 +76,20 @@ func (f facts) shard(sh platform.Shard) (out shardFacts) {
 	}
 	var said []string
 	for _, p := range out.problems {
-		said = append(said, strings.TrimPrefix(p.String(), sh.Shard.String()+": "))
+		said = append(said, strings.TrimPrefix(p.Text(f.now), sh.Shard.String()+": "))
 	}
 	out.Problem = strings.Join(said, "; ")
 	return out
 }
 
 // judgeBase says why a shard's bases fail.
-func (f facts) judgeBase(sh platform.Shard, newest time.Time, what string) []problem {
-	s := f.engine.bases[sh.Shard]
+func (f Facts) judgeBase(sh platform.Shard, newest time.Time, what string) []Problem {
+	s := f.engine.Bases[sh.Shard]
 	if s.Failures == 0 {
 		return nil
 	}
-	p := problem{Code: "base-failing", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region, What: fmt.Sprintf("%s of %s fails", what, sh.Shard),
-		Since: s.Since, Detail: times(s), Next: "try again with: drctl backup now"}
+	p := Problem{Code: "base-failing", Severity: Critical, Subject: sh.Shard.String(), Region: sh.Region, What: fmt.Sprintf("%s of %s fails", what, sh.Shard),
+		Since: s.Since, Detail: times(s, f.now), Next: "try again with: drctl backup now"}
 	if every := f.group.Policy.BaseEvery; what == "base" && f.deep && (newest.IsZero() || every > 0 && f.now.Sub(newest) > 2*every) {
 		p.What = fmt.Sprintf("there is no base of %s", sh.Shard)
 		if !newest.IsZero() {
@@ -98,20 +97,20 @@ func (f facts) judgeBase(sh platform.Shard, newest time.Time, what string) []pro
 		}
 		p.What += "; taking one fails"
 	}
-	return []problem{p.of(s.Err)}
+	return []Problem{p.Because(s.Err)}
 }
 
 // baseDue says that a base is missing or late, of which nothing failed.
-func (f facts) baseDue(sh platform.Shard, newest time.Time) (problem, bool) {
-	p := problem{Code: "base-missing", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region}
+func (f Facts) baseDue(sh platform.Shard, newest time.Time) (Problem, bool) {
+	p := Problem{Code: "base-missing", Severity: Critical, Subject: sh.Shard.String(), Region: sh.Region}
 	every := f.group.Policy.BaseEvery
 	switch age := f.now.Sub(newest); {
-	case newest.IsZero() && f.takingBase():
+	case newest.IsZero() && f.engine.TakingBase:
 		p.What = sh.Shard.String() + ": there is no base; one is being taken"
 	case newest.IsZero():
 		p.What, p.Next = sh.Shard.String()+": there is no base", "take one with: drctl backup now"
 	case every > 0 && age > 2*every:
-		p.Code, p.Severity, p.Next = "base-overdue", warning, "see why with: drctl backup now"
+		p.Code, p.Severity, p.Next = "base-overdue", Warning, "see why with: drctl backup now"
 		p.What = fmt.Sprintf("%s: the newest base is %s old, one is due every %s", sh.Shard, human.Duration(age), human.Duration(every))
 	default:
 		return p, false
@@ -120,7 +119,7 @@ func (f facts) baseDue(sh platform.Shard, newest time.Time) (problem, bool) {
 }
 
 // outgrown says what the newest base lacks of a shard's primary, "" when nothing.
-func outgrown(instances []instanceStatus, shard targets.ShardID, bases []targets.Artifact) string {
+func outgrown(instances []Instance, shard targets.ShardID, bases []targets.Artifact) string {
 	for _, i := range instances {
 		if i.Shard == shard && i.Status.Writable {
 			if lack := targets.Outgrown(bases, i.Status.Tablespaces); lack != "" {
@@ -129,16 +128,6 @@ func outgrown(instances []instanceStatus, shard targets.ShardID, bases []targets
 		}
 	}
 	return ""
-}
-
-// takingBase reports whether a backup of the group runs.
-func (f facts) takingBase() bool {
-	for _, r := range f.engine.running {
-		if r.ID == f.engine.ids.Backup(f.group.Name) && r.Workflow == workflows.TakeBackupName {
-			return true
-		}
-	}
-	return false
 }
 
 // baseOnTheWay says what becomes of a log that needs a new base.
@@ -153,22 +142,22 @@ func baseOnTheWay(taking, archiving bool) string {
 }
 
 // judgeVaults says which vaults cannot be used: one line for each.
-func (f facts) judgeVaults() (out []problem) {
+func (f Facts) judgeVaults() (out []Problem) {
 	for _, v := range f.vaults {
 		if !v.policy {
 			continue
 		}
-		p := problem{Code: "vault-unavailable", Severity: critical, Subject: v.region, Region: v.region}
+		p := Problem{Code: "vault-unavailable", Severity: Critical, Subject: v.region, Region: v.region}
 		if v.err != nil {
 			out = append(out, p.vault(v))
 			continue
 		}
 		for _, err := range v.unread {
 			p.What = "the vault of " + v.region + " cannot be read whole"
-			out = append(out, p.of(err))
+			out = append(out, p.Because(err))
 		}
 		if why := v.retention.Error; why != "" {
-			out = append(out, problem{Code: "retention-breaks-off", Severity: warning, Subject: v.region, Region: v.region,
+			out = append(out, Problem{Code: "retention-breaks-off", Severity: Warning, Subject: v.region, Region: v.region,
 				What: "retention of the vault of " + v.region + " breaks off, so nothing is removed from it", Why: why})
 		}
 	}
@@ -176,21 +165,21 @@ func (f facts) judgeVaults() (out []problem) {
 }
 
 // vault words why a vault cannot be opened.
-func (p problem) vault(v vaultFacts) problem {
+func (p Problem) vault(v vaultFacts) Problem {
 	p.What = "the vault of " + v.region + " cannot be opened"
 	err := v.err
 	var fe *fail.Error
-	if errors.As(err, &fe) && fe.Op == openOp(v.region) && fe.Err != nil {
+	if errors.As(err, &fe) && fe.Op == platform.OpenOp(v.region) && fe.Err != nil {
 		p.Next, err = fe.Hint, fe.Err
 	}
-	return p.of(err)
+	return p.Because(err)
 }
 
 // judgeCuts says why there is no new cut.
-func (f facts) judgeCuts() (out []problem) {
+func (f Facts) judgeCuts() (out []Problem) {
 	g := f.group
 	newest, abandoned := f.newestCut(), f.abandonedSince()
-	p := problem{Severity: critical, Subject: g.Name}
+	p := Problem{Severity: Critical, Subject: g.Name}
 	if n := len(abandoned); n > 0 {
 		last := abandoned[n-1]
 		p.Code, p.Next = "cuts-abandoned", "see: drctl cut show "+last.Cut.ID
@@ -198,19 +187,19 @@ func (f facts) judgeCuts() (out []problem) {
 		p.Why = last.Reason
 		out = append(out, p)
 	}
-	s := f.engine.cuts
+	s := f.engine.Cuts
 	failing := s.Failures > 0 && !s.Last.Before(newest.QuiescedAt)
 	// An abandoned cut fails its run too: that is said once.
 	if n := len(abandoned); failing && (n == 0 || s.Last.Sub(abandoned[n-1].AbandonedAt) > 5*time.Second) {
-		out = append(out, problem{Code: "cut-failing", Severity: critical, Subject: g.Name, What: "cuts of " + g.Name + " fail", Since: s.Since, Detail: times(s)}.of(s.Err))
+		out = append(out, Problem{Code: "cut-failing", Severity: Critical, Subject: g.Name, What: "cuts of " + g.Name + " fail", Since: s.Since, Detail: times(s, f.now)}.Because(s.Err))
 	}
 	if !f.deep {
 		return out
 	}
 	for _, v := range f.vaults {
 		if v.policy && v.newest.ID != "" && v.planErr != nil && !v.late {
-			out = append(out, problem{Code: "cut-unrecoverable", Severity: critical, Subject: v.region, Region: v.region,
-				What: "the newest cut in the vault of " + v.region + " cannot be recovered"}.of(v.planErr))
+			out = append(out, Problem{Code: "cut-unrecoverable", Severity: Critical, Subject: v.region, Region: v.region,
+				What: "the newest cut in the vault of " + v.region + " cannot be recovered"}.Because(v.planErr))
 		}
 	}
 	said := map[string]bool{}
@@ -218,13 +207,13 @@ func (f facts) judgeCuts() (out []problem) {
 		for _, text := range v.unfit {
 			if !said[text] {
 				said[text] = true
-				out = append(out, problem{Code: "programs-unfit", Severity: warning, Subject: g.Name, What: "restoring " + text})
+				out = append(out, Problem{Code: "programs-unfit", Severity: Warning, Subject: g.Name, What: "restoring " + text})
 			}
 		}
 	}
 	if newest.ID == "" {
 		if f.read() {
-			p = problem{Code: "no-cut", Severity: critical, Subject: g.Name, What: "there is no sealed cut"}
+			p = Problem{Code: "no-cut", Severity: Critical, Subject: g.Name, What: "there is no sealed cut"}
 			if !failing {
 				p.Next = "take one with: drctl cut now"
 			}
@@ -234,24 +223,24 @@ func (f facts) judgeCuts() (out []problem) {
 	}
 	for _, at := range newest.Shards {
 		for _, w := range at.Warnings {
-			out = append(out, problem{Code: "cut-incomplete", Severity: warning, Subject: at.Shard.String(), What: at.Shard.String() + ": the newest cut: " + w})
+			out = append(out, Problem{Code: "cut-incomplete", Severity: Warning, Subject: at.Shard.String(), What: at.Shard.String() + ": the newest cut: " + w})
 		}
 	}
 	out = append(out, f.behind(newest)...)
 	if age := f.now.Sub(newest.QuiescedAt); g.Policy.RPO > 0 && age > g.Policy.RPO {
-		out = append(out, problem{Code: "rpo-missed", Severity: critical, Subject: g.Name,
+		out = append(out, Problem{Code: "rpo-missed", Severity: Critical, Subject: g.Name,
 			What: fmt.Sprintf("RPO objective missed: the newest sealed cut is %s old, %s allowed", human.Duration(age), human.Duration(g.Policy.RPO))})
 	}
 	return out
 }
 
 // read reports whether any vault of the policy was read.
-func (f facts) read() bool {
+func (f Facts) read() bool {
 	return slices.ContainsFunc(f.vaults, func(v vaultFacts) bool { return v.policy && v.err == nil && !v.late })
 }
 
 // newestCut is the newest cut that any vault offers.
-func (f facts) newestCut() (newest targets.Cut) {
+func (f Facts) newestCut() (newest targets.Cut) {
 	for _, v := range f.vaults {
 		if v.policy && v.newest.ID > newest.ID {
 			newest = v.newest
@@ -261,7 +250,7 @@ func (f facts) newestCut() (newest targets.Cut) {
 }
 
 // abandonedSince are the cuts abandoned after the newest sealed one, each once.
-func (f facts) abandonedSince() []inventory.AbandonedCut {
+func (f Facts) abandonedSince() []inventory.AbandonedCut {
 	newest := f.newestCut()
 	var out []inventory.AbandonedCut
 	for _, v := range f.vaults {
@@ -277,12 +266,12 @@ func (f facts) abandonedSince() []inventory.AbandonedCut {
 
 // behind says which vaults fall behind. A cut is sealed when enough vaults hold
 // it: the others may fall behind for a while, but not unseen.
-func (f facts) behind(newest targets.Cut) (out []problem) {
+func (f Facts) behind(newest targets.Cut) (out []Problem) {
 	for _, v := range f.vaults {
 		if !v.policy || v.err != nil || v.late {
 			continue
 		}
-		p := problem{Code: "vault-behind", Severity: warning, Subject: v.region, Region: v.region}
+		p := Problem{Code: "vault-behind", Severity: Warning, Subject: v.region, Region: v.region}
 		switch lag := newest.QuiescedAt.Sub(v.newest.QuiescedAt); {
 		case v.newest.ID == "":
 			p.What = fmt.Sprintf("the vault of %s holds no cut", v.region)
@@ -297,13 +286,13 @@ func (f facts) behind(newest targets.Cut) (out []problem) {
 }
 
 // judgeChecks says what the vaults' checks found, and which are overdue.
-func (f facts) judgeChecks() (out []problem) {
+func (f Facts) judgeChecks() (out []Problem) {
 	every := f.group.Policy.CheckEvery
 	overdue := func(since time.Time) bool { return every > 0 && f.now.Sub(since) > 2*every }
 	for _, c := range f.checks {
-		p := problem{Severity: warning, Subject: c.region, Region: c.region}
+		p := Problem{Severity: Warning, Subject: c.region, Region: c.region}
 		if c.err != nil {
-			out = append(out, problem{Code: "checks-unread", Severity: warning, Subject: c.region, What: "the checks of the vault of " + c.region + " cannot be read"}.of(c.err))
+			out = append(out, Problem{Code: "checks-unread", Severity: Warning, Subject: c.region, What: "the checks of the vault of " + c.region + " cannot be read"}.Because(c.err))
 		}
 		newest, damaged := c.checks.Newest, c.checks.Damaged
 		if newest.Started.IsZero() {
@@ -321,7 +310,7 @@ func (f facts) judgeChecks() (out []problem) {
 			if damaged.Started.Before(newest.Started) {
 				since = ", and none since has read as much and found nothing"
 			}
-			out = append(out, problem{Code: "damage", Severity: critical, Subject: c.region, Region: c.region,
+			out = append(out, Problem{Code: "damage", Severity: Critical, Subject: c.region, Region: c.region,
 				What: fmt.Sprintf("the check at %s found damage%s", damaged.Started.Local().Format(time.DateTime), since), Why: damaged.String(), Next: "see: drctl backup verify --vault " + c.region})
 		}
 		if overdue(newest.Started) {

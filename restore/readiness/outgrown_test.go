@@ -1,4 +1,4 @@
-package main
+package readiness
 
 import (
 	"strings"
@@ -14,11 +14,11 @@ func TestOutgrownIsOfThePrimary(t *testing.T) {
 	primary := spaces
 	primary.Writable = true
 	bases := []targets.Artifact{{ID: "b"}}
-	if got := outgrown([]instanceStatus{{Shard: orders, Status: primary}}, orders, bases); !strings.Contains(got, "16400 at /fast") {
+	if got := outgrown([]Instance{{Shard: orders, Status: primary}}, orders, bases); !strings.Contains(got, "16400 at /fast") {
 		t.Errorf("%q", got)
 	}
-	for name, i := range map[string]instanceStatus{"a standby": {Shard: orders, Status: spaces}, "another shard": {Shard: other, Status: primary}} {
-		if got := outgrown([]instanceStatus{i}, orders, bases); got != "" {
+	for name, i := range map[string]Instance{"a standby": {Shard: orders, Status: spaces}, "another shard": {Shard: other, Status: primary}} {
+		if got := outgrown([]Instance{i}, orders, bases); got != "" {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
