@@ -5,20 +5,21 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/platform"
-	"drctl/restore"
 	"drctl/restore/inventory"
+	"drctl/restore/plan"
+	"drctl/restore/recovery"
 )
 
 // PlanRestore builds a plan from what the goal's vault holds now.
-func (a *Activities) PlanRestore(ctx context.Context, in PlanIn) (restore.Plan, error) {
+func (a *Activities) PlanRestore(ctx context.Context, in PlanIn) (plan.Run, error) {
 	p, err := a.plan(ctx, in)
 	return p, engine.EncodeError(err)
 }
 
-func (a *Activities) plan(ctx context.Context, in PlanIn) (restore.Plan, error) {
+func (a *Activities) plan(ctx context.Context, in PlanIn) (plan.Run, error) {
 	v, err := a.Platform.Vault(ctx, in.Goal.Vault)
 	if err != nil {
-		return restore.Plan{}, err
+		return plan.Run{}, err
 	}
 	var group *platform.Group
 	if g, err := a.Platform.Group(in.Goal.Group); err == nil {
@@ -26,11 +27,11 @@ func (a *Activities) plan(ctx context.Context, in PlanIn) (restore.Plan, error) 
 	}
 	inv, err := inventory.Read(ctx, v, in.Goal, group)
 	if err != nil {
-		return restore.Plan{}, err
+		return plan.Run{}, err
 	}
-	p, err := restore.Build(in.Goal, inv, in.Now)
+	p, err := recovery.Build(in.Goal, inv, in.Now)
 	if err != nil {
-		return restore.Plan{}, err
+		return plan.Run{}, err
 	}
 	return p.Warn(inventory.Unfit(ctx, a.driver, p)...), nil
 }

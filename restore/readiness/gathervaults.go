@@ -12,8 +12,9 @@ import (
 	"drctl/internal/stream"
 	"drctl/internal/upkeep"
 	"drctl/internal/vault"
-	"drctl/restore"
 	"drctl/restore/inventory"
+	"drctl/restore/plan"
+	"drctl/restore/recovery"
 	"drctl/targets"
 )
 
@@ -111,14 +112,14 @@ func (s Sources) readVault(ctx context.Context, g platform.Group, f *vaultFacts)
 	}
 	// A cut is worth what can be recovered from it: the whole plan is made,
 	// base and unbroken stream of every shard, and thrown away.
-	goal := restore.Goal{Group: g.Name, Cut: f.newest.ID, Vault: f.region, Into: restore.Sandbox}
+	goal := plan.Goal{Group: g.Name, Cut: f.newest.ID, Vault: f.region, Into: plan.Sandbox}
 	inv, err := inventory.Read(ctx, f.v, goal, &g)
-	var plan restore.Plan
+	var run plan.Run
 	if err == nil {
-		plan, err = restore.Build(goal, inv, time.Now().UTC())
+		run, err = recovery.Build(goal, inv, time.Now().UTC())
 	}
 	if f.planErr = err; err == nil {
-		f.unfit = inventory.Unfit(ctx, s.Driver, plan)
+		f.unfit = inventory.Unfit(ctx, s.Driver, run)
 	}
 }
 
