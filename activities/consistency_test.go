@@ -11,6 +11,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/lab/shop"
+	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/vault"
 	"drctl/restore/plan"
@@ -46,7 +47,7 @@ func (w *world) recover(v *vault.Vault, id string, only []targets.ShardID, name 
 		if _, err := execute[plan.StepOut](a, activities.RestoreShardName, activities.StepIn{PlanID: run.ID, Vault: v.Region(), Step: s, Sandbox: r.box}, nil); err != nil {
 			return r, err
 		}
-		in, err := activities.SandboxInstance(r.box.Dir, s.Shard)
+		in, err := sandbox.Restored(r.box.Dir, s.Shard)
 		if err != nil {
 			return r, err
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/json"
 	"time"
 
 	"drctl/drills"
@@ -12,6 +11,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/report/evidence"
+	"drctl/internal/sandbox"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
 	"drctl/restore/plan"
@@ -83,20 +83,6 @@ func (in FinishIn) ordered() time.Time {
 		return in.Started
 	}
 	return in.Ordered
-}
-
-// DrillOut is a drill's outcome and where its report is.
-type DrillOut struct {
-	ID      string          `json:"id"`
-	Passed  bool            `json:"passed"`
-	Record  json.RawMessage `json:"record"`
-	JSON    string          `json:"json_file"`
-	HTML    string          `json:"html_file"`
-	Vaults  []string        `json:"vaults"`
-	Sandbox string          `json:"sandbox,omitempty"` // when it was kept
-	// Problem says why no vault holds the report, which is then in the files
-	// alone.
-	Problem string `json:"problem,omitempty"`
 }
 
 // CrossCheckStep is the id of the step that checks across stores.
@@ -195,7 +181,7 @@ func restoredIn(box SandboxRef, run plan.Run) ([]targets.Instance, error) {
 		if s.Op != plan.OpRestore {
 			continue
 		}
-		inst, err := SandboxInstance(box.Dir, s.Shard)
+		inst, err := sandbox.Restored(box.Dir, s.Shard)
 		if err != nil {
 			return out, err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/restore/plan"
 	"drctl/targets"
@@ -108,7 +109,7 @@ func TestRestoreToAnInstant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := activities.SandboxInstance(box.Dir, p.Steps[0].Shard)
+	in, err := sandbox.Restored(box.Dir, p.Steps[0].Shard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +145,7 @@ func TestRestoreToAnInstant(t *testing.T) {
 	if box, err = run(p); err != nil {
 		t.Fatal(err)
 	}
-	if in, err = activities.SandboxInstance(box.Dir, p.Steps[0].Shard); err != nil {
+	if in, err = sandbox.Restored(box.Dir, p.Steps[0].Shard); err != nil {
 		t.Fatal(err)
 	}
 	rs := goredis.NewClient(&goredis.Options{Addr: in.Address, Password: in.Password.Reveal()})

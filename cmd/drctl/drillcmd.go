@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/drills"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -113,7 +112,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	if err != nil {
 		return err
 	}
-	var out activities.DrillOut
+	var out drills.Outcome
 	if err := s.wait(ctx, run, true, &out); err != nil {
 		return err
 	}
@@ -128,7 +127,7 @@ func who() string {
 	return name + "@" + hostname()
 }
 
-func (a *app) printDrill(out activities.DrillOut) error {
+func (a *app) printDrill(out drills.Outcome) error {
 	var rec evidence.Record
 	if err := json.Unmarshal(out.Record, &rec); err != nil {
 		return fail.New(fail.Corrupt, "drill", out.ID, "", err)

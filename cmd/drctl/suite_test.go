@@ -13,7 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"drctl/activities"
+	"drctl/drills"
+	"drctl/internal/sandbox"
 	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/workflows"
@@ -258,7 +259,7 @@ func testSandboxes(t *testing.T, w *world, cut targets.Cut) {
 	w.expect(t, 0, []string{out.Sandbox.ID}, "sandbox", "list")
 	show := w.start(t, runOptions{hide: true}, "sandbox", "show", out.Sandbox.ID).wait(t)
 	show.expect(t, 0)
-	if acc := decode[[]activities.Access](t, show.out); len(acc) != 4 {
+	if acc := decode[[]sandbox.Access](t, show.out); len(acc) != 4 {
 		t.Errorf("sandbox show: %d servers", len(acc))
 	}
 	w.inLab(t, "check", "--sandbox", box, "--cut", cut.ID).expect(t, 0, "holds")
@@ -278,7 +279,7 @@ func testSandboxes(t *testing.T, w *world, cut targets.Cut) {
 func testDrill(t *testing.T, w *world) {
 	r := w.run(t, "drill", "run", "region-loss", "--json")
 	r.expect(t, 0)
-	d := decode[activities.DrillOut](t, r.out)
+	d := decode[drills.Outcome](t, r.out)
 	if !d.Passed || d.Sandbox != "" || len(d.Vaults) != 2 {
 		t.Errorf("drill: %+v", d)
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/activities"
+	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
@@ -262,7 +263,7 @@ func (o Observer) askSchedule(ctx context.Context, in workflows.ScheduledIn, f *
 	case workflows.RunDrillName:
 		read := 0
 		f.Streak, f.Newest, err = engine.RunStreak(ctx, o.Client, which, func(ctx context.Context, x engine.Closed) error {
-			var out activities.DrillOut
+			var out drills.Outcome
 			if read++; read > maxResults || engine.Result(ctx, o.Client, x.Run, &out) != nil || out.Passed {
 				return nil
 			}
