@@ -195,6 +195,7 @@ func (w *world) quiesce(p platform.Resolver) (targets.Cut, int32, error) {
 // While a vault of the policy is cut off, the other gets the stream and bases,
 // and no cut is called sealed. When it is back it gets all that it missed.
 func TestAVaultThatIsCutOff(t *testing.T) {
+	t.Parallel()
 	w, line := redisWorld(t)
 	shard := w.shards[0].Shard
 	opened := w.activities(resolver{w, policy(targets.Gate)})
@@ -364,6 +365,7 @@ func (e *early) Base(ctx context.Context, in targets.Instance, req targets.BaseR
 // not recorded, another is taken at once; and a record of such a base, which an
 // earlier drctl wrote, is no damage.
 func TestABaseBeforeItsLog(t *testing.T) {
+	t.Parallel()
 	w, _ := redisWorld(t)
 	shard := w.shards[0].Shard
 	in := w.instances[shard]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,25 +40,36 @@ func (w *world) recover(v *vault.Vault, id string, only []targets.ShardID, name 
 	if r.box, err = execute[activities.SandboxRef](a, activities.OpenSandboxName, activities.SandboxIn{ID: name, Purpose: "consistency"}, nil); err != nil {
 		return r, err
 	}
+	// The shards at once, as the workflow does.
+	var steps errgroup.Group
+	var mu sync.Mutex
 	for _, s := range plan.Steps {
 		if s.Op != restore.OpRestore {
 			continue
 		}
-		if _, err := execute[activities.StepOut](a, activities.RestoreShardName, activities.StepIn{PlanID: plan.ID, Vault: v.Region(), Step: s, Sandbox: r.box}, nil); err != nil {
-			return r, err
-		}
-		in, err := activities.SandboxInstance(r.box.Dir, s.Shard)
-		if err != nil {
-			return r, err
-		}
-		switch s.Kind {
-		case targets.Postgres:
-			r.shop.Postgres = append(r.shop.Postgres, in)
-		case targets.Redis:
-			r.shop.Redis = append(r.shop.Redis, in)
-		case targets.S3:
-			r.shop.Media = in
-		}
+		steps.Go(func() error {
+			if _, err := execute[activities.StepOut](a, activities.RestoreShardName, activities.StepIn{PlanID: plan.ID, Vault: v.Region(), Step: s, Sandbox: r.box}, nil); err != nil {
+				return err
+			}
+			in, err := activities.SandboxInstance(r.box.Dir, s.Shard)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch s.Kind {
+			case targets.Postgres:
+				r.shop.Postgres = append(r.shop.Postgres, in)
+			case targets.Redis:
+				r.shop.Redis = append(r.shop.Redis, in)
+			case targets.S3:
+				r.shop.Media = in
+			}
+			return nil
+		})
+	}
+	if err := steps.Wait(); err != nil {
+		return r, err
 	}
 	slices.SortFunc(r.shop.Postgres, func(a, b targets.Instance) int { return a.Shard.Compare(b.Shard) })
 	return r, nil
@@ -78,6 +90,7 @@ func (w *world) discard(t *testing.T, r recovered) {
 // sealed in two vaults; of a sample, each recovered from one vault alone holds
 // exactly what the journal outside the stores says.
 func TestConsistency(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	gate := w.activities(resolver{w, policy(targets.Gate)})
 	stopFollow := w.follow(t, gate)
@@ -246,6 +259,7 @@ func (w *world) shardsOf(k targets.Kind) (ids []targets.ShardID) {
 // the barrier's locks gives cuts in which the checker finds what is torn, and a
 // cut with the barrier, taken in between, is whole.
 func TestCheckerCatchesAMissingBarrier(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	good := w.activities(resolver{w, policy(targets.Gate)})
 	torn := w.activities(resolver{w, policy(targets.Gate)})
