@@ -195,7 +195,6 @@ func (w *world) quiesce(p platform.Resolver) (targets.Cut, int32, error) {
 // While a vault of the policy is cut off, the other gets the stream and bases,
 // and no cut is called sealed. When it is back it gets all that it missed.
 func TestAVaultThatIsCutOff(t *testing.T) {
-	t.Parallel()
 	w, line := redisWorld(t)
 	shard := w.shards[0].Shard
 	opened := w.activities(resolver{w, policy(targets.Gate)})

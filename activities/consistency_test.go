@@ -14,7 +14,7 @@ import (
 	"drctl/internal/lab/shop"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/vault"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
@@ -28,27 +28,27 @@ type recovered struct {
 // recover brings a cut back from one vault alone: nothing else is configured.
 func (w *world) recover(v *vault.Vault, id string, only []targets.ShardID, name string) (r recovered, err error) {
 	a := w.activities(vaultAlone{v})
-	plan, err := execute[restore.Plan](a, activities.PlanRestoreName, activities.PlanIn{Now: time.Now(),
-		Goal: restore.Goal{Group: group, Cut: id, Shards: only, Vault: v.Region(), Into: restore.Sandbox}}, nil)
+	run, err := execute[plan.Run](a, activities.PlanRestoreName, activities.PlanIn{Now: time.Now(),
+		Goal: plan.Goal{Group: group, Cut: id, Shards: only, Vault: v.Region(), Into: plan.Sandbox}}, nil)
 	if err != nil {
 		return r, err
 	}
-	if plan.Hash != plan.Sum() {
+	if run.Hash != run.Sum() {
 		return r, fmt.Errorf("the plan's hash did not survive the boundary")
 	}
-	r.cut, r.shop = plan.Cut, shop.Platform{Group: group}
+	r.cut, r.shop = run.Cut, shop.Platform{Group: group}
 	if r.box, err = execute[activities.SandboxRef](a, activities.OpenSandboxName, activities.SandboxIn{ID: name, Purpose: "consistency"}, nil); err != nil {
 		return r, err
 	}
 	// The shards at once, as the workflow does.
 	var steps errgroup.Group
 	var mu sync.Mutex
-	for _, s := range plan.Steps {
-		if s.Op != restore.OpRestore {
+	for _, s := range run.Steps {
+		if s.Op != plan.OpRestore {
 			continue
 		}
 		steps.Go(func() error {
-			if _, err := execute[activities.StepOut](a, activities.RestoreShardName, activities.StepIn{PlanID: plan.ID, Vault: v.Region(), Step: s, Sandbox: r.box}, nil); err != nil {
+			if _, err := execute[plan.StepOut](a, activities.RestoreShardName, activities.StepIn{PlanID: run.ID, Vault: v.Region(), Step: s, Sandbox: r.box}, nil); err != nil {
 				return err
 			}
 			in, err := activities.SandboxInstance(r.box.Dir, s.Shard)
@@ -90,7 +90,6 @@ func (w *world) discard(t *testing.T, r recovered) {
 // sealed in two vaults; of a sample, each recovered from one vault alone holds
 // exactly what the journal outside the stores says.
 func TestConsistency(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, 3)
 	gate := w.activities(resolver{w, policy(targets.Gate)})
 	stopFollow := w.follow(t, gate)
@@ -259,7 +258,6 @@ func (w *world) shardsOf(k targets.Kind) (ids []targets.ShardID) {
 // the barrier's locks gives cuts in which the checker finds what is torn, and a
 // cut with the barrier, taken in between, is whole.
 func TestCheckerCatchesAMissingBarrier(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, 3)
 	good := w.activities(resolver{w, policy(targets.Gate)})
 	torn := w.activities(resolver{w, policy(targets.Gate)})

@@ -120,7 +120,6 @@ func stepOf(rec evidence.Record, id string) evidence.Step {
 // TestDrills runs drills of a platform under traffic from end to end: real
 // stores, vaults, engine and sandboxes.
 func TestDrills(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, 2)
 	a := w.activities(resolver{w, policy(targets.Gate)})
 	stopFollow := w.follow(t, a)
