@@ -10,7 +10,7 @@ import (
 	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/internal/progress"
-	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -48,7 +48,7 @@ func (f facts) shard(sh activities.GroupShard) (out shardFacts) {
 		}
 	}
 	var bases []targets.Artifact
-	var held [][]stream.Timeline
+	var held [][]timeline.Timeline
 	late := false
 	for _, v := range f.vaults {
 		bases = append(bases, v.bases[sh.Shard]...)
@@ -60,7 +60,7 @@ func (f facts) shard(sh activities.GroupShard) (out shardFacts) {
 			out.NewestBase = b.Finished
 		}
 	}
-	if b, broken := stream.NeedsBase(stream.Union(held), bases); f.deep && broken {
+	if b, broken := timeline.NeedsBase(timeline.Union(held), bases); f.deep && broken {
 		out.problems = append(out.problems, problem{Code: "log-interrupted", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region,
 			What: sh.Shard.String() + ": " + b.String(), Next: baseOnTheWay(f.takingBase(), out.Archiving)})
 	}
