@@ -289,7 +289,7 @@ func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, erro
 		out.Error = rerr.Error()
 	}
 	if out.Cuts+out.Bases+out.Manifests+len(r.Snapshots) > 0 || r.Chunks+r.Objects+r.Condemned > 0 || out.Error != last.Error || lerr != nil {
-		out.Report = now.Format("20060102T150405.000Z") + "-" + in.Group
+		out.Report = targets.IDTime(now) + "-" + in.Group
 		if _, err := (vault.Set{Vaults: []*vault.Vault{v}}).SaveReport(ctx, RetentionReport, out.Report, out); err != nil {
 			return RetainOut{Region: in.Region}, errors.Join(rerr, err)
 		}

@@ -3,8 +3,6 @@ package stream
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -313,7 +311,7 @@ const settleFor = 10 * time.Minute
 // base at a position, and writes its record last.
 func (a *Archiver) Base(ctx context.Context, at targets.Position, image io.Reader, settings map[string]string) error {
 	started := a.opt.Clock().UTC()
-	id := newID(started)
+	id := targets.NewID(started)
 	// A vault that is away must not keep the server's image from the others: the
 	// next backup copies it there.
 	set, err := a.opt.Set.Answering(ctx)
@@ -335,11 +333,4 @@ func (a *Archiver) Base(ctx context.Context, at targets.Position, image io.Reade
 		a.log.Info("base saved", "base", id, "timeline", at.Timeline, "offset", at.Offset, "bytes", saved.Bytes)
 	}
 	return err
-}
-
-// newID names a base: by time, so that names sort, and at random.
-func newID(now time.Time) string {
-	var b [2]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return now.UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:])
 }
