@@ -43,15 +43,16 @@ func testMain(m *testing.M) int {
 	if os.Getenv("DRCTL_TEST_MAIN") != "" { // it is drctl, and may be killed: see TestAsDrctl
 		return m.Run()
 	}
-	dir, err := makeDir()
-	if err != nil {
+	bin, err := makeDir()
+	lab, labErr := makeDir() // beside it: names of sockets in a lab have to be short
+	if err := errors.Join(err, labErr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	programs.drctl, programs.drlab = filepath.Join(dir, "bin", "drctl"), filepath.Join(dir, "bin", "drlab")
-	shared = newWorld(filepath.Join(dir, "shared"), labShape{shards: 2, cutEvery: "20s"})
+	programs.drctl, programs.drlab = filepath.Join(bin, "drctl"), filepath.Join(bin, "drlab")
+	shared = newWorld(lab, labShape{shards: 2, cutEvery: "20s"})
 	defer func() {
-		if err := errors.Join(shared.remove(), os.RemoveAll(dir)); err != nil {
+		if err := errors.Join(shared.remove(), os.RemoveAll(bin)); err != nil {
 			fmt.Fprintln(os.Stderr, "tests left something behind:", err)
 		}
 	}()
@@ -141,9 +142,6 @@ func build(t *testing.T) {
 	programs.Do(func() {
 		programs.err = func() error {
 			bin := filepath.Dir(programs.drctl)
-			if err := os.MkdirAll(bin, 0o755); err != nil {
-				return err
-			}
 			out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin, ".", "../drlab").CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("go build: %w\n%s", err, out)
@@ -175,9 +173,6 @@ func (w *world) ready(t *testing.T) {
 	t.Helper()
 	w.labbed.Do(func() {
 		w.err = func() error {
-			if err := os.MkdirAll(w.dir, 0o755); err != nil {
-				return err
-			}
 			r := w.start(t, runOptions{program: "drlab"}, "up", "--dir", w.lab, "--shards", fmt.Sprint(w.shape.shards), "--redis", "1",
 				"--cut-every", w.shape.cutEvery, "--size", "16MiB").wait(t)
 			if r.code != 0 {
