@@ -155,7 +155,7 @@ func baseRow(b targets.Artifact) []string {
 		method += ", full"
 	}
 	return []string{b.ID, b.Shard.String(), b.Finished.Local().Format(time.DateTime), human.Duration(b.Finished.Sub(b.Started)),
-		human.Bytes(b.Bytes), human.Bytes(b.BytesAdded), method, describe(b.Until)}
+		human.Bytes(b.Bytes), human.Bytes(b.BytesAdded), method, b.Until.String()}
 }
 
 func (a *app) bases(ctx context.Context, group, region string, names []string) (list []targets.Artifact, damaged, err error) {
