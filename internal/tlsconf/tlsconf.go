@@ -11,15 +11,15 @@ import (
 )
 
 // Roots reads the certificate authorities of a PEM file. Without a file it is
-// nil: those of the system. A file that is not there is not-found, one without
-// a certificate invalid.
+// nil: those of the system. A file that cannot be read or holds no certificate
+// is an invalid configuration.
 func Roots(op, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
 	pem, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fail.FromOS(op, file, err)
+		return nil, fail.New(fail.Invalid, op, file, "correct the name of the CA file, or let the user that runs drctl read it", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {

@@ -58,7 +58,7 @@ func TestBadFilesAndModesAreErrors(t *testing.T) {
 	}{
 		{"verify-full", empty, fail.Invalid},
 		{"require", empty, fail.Invalid},
-		{"verify-full", empty + ".none", fail.NotFound},
+		{"verify-full", empty + ".none", fail.Invalid},
 		{"verify-ca", "", fail.Invalid},
 	} {
 		if conf, err := Client("op", c.mode, "h", c.ca); conf != nil || !fail.Is(err, c.code) {
