@@ -366,6 +366,7 @@ func (e *early) Base(ctx context.Context, in targets.Instance, req targets.BaseR
 // not recorded, another is taken at once; and a record of such a base, which an
 // earlier drctl wrote, is no damage.
 func TestABaseBeforeItsLog(t *testing.T) {
+	t.Parallel()
 	w, _ := redisWorld(t)
 	shard := w.shards[0].Shard
 	in := w.instances[shard]

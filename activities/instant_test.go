@@ -21,6 +21,7 @@ import (
 // TestRestoreToAnInstant: an archiver that was away delivers late what was
 // committed before the instant. A restore to the instant holds it, or fails.
 func TestRestoreToAnInstant(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1)
 	pol := policy(targets.Gate)
 	pol.ChunkSize = 64 << 10 // what is caught up with takes many chunks

@@ -20,30 +20,6 @@ import (
 	"drctl/workflows"
 )
 
-// TestCommands runs in this order on one lab: each part leaves the lab whole,
-// but for the last, which destroys a region. A part can be run alone.
-func TestCommands(t *testing.T) {
-	w := shared
-	for _, part := range []struct {
-		name string
-		run  func(*testing.T, *world)
-	}{
-		{"usage", testUsage},
-		{"happy", testHappy},
-		{"secrets", testSecrets},
-		{"refused", testRefused},
-		{"instances", testInstances},
-		{"interrupted", testInterrupted},
-		{"killed", testKilled},
-		{"disk full", testDiskFull},
-		{"kill", testKill},
-		{"damage", testDamage},
-		{"disaster", testDisaster},
-	} {
-		t.Run(part.name, func(t *testing.T) { part.run(t, w) })
-	}
-}
-
 // running brings everything up that a part needs: the vaults, drctl up, a
 // backup and a sealed cut after it.
 func (w *world) running(t *testing.T) {
@@ -60,8 +36,8 @@ func (w *world) running(t *testing.T) {
 	w.must(t, "cut", "now")
 }
 
-func testUsage(t *testing.T, w *world) {
-	w.build(t)
+func TestUsage(t *testing.T) {
+	w := newWorld(t.TempDir(), labShape{})
 	none := func(code int, texts []string, args ...string) {
 		t.Helper()
 		w.start(t, runOptions{config: "-"}, args...).wait(t).expect(t, code, texts...)
@@ -83,7 +59,9 @@ func testUsage(t *testing.T, w *world) {
 	}
 }
 
-func testHappy(t *testing.T, w *world) {
+// TestHappy walks through every command as the first ten minutes would.
+func TestHappy(t *testing.T) {
+	w := ownLab(t, labShape{shards: 2, cutEvery: "5s"})
 	w.ready(t)
 	w.expect(t, 0, []string{"valid"}, "config", "validate")
 	w.expect(t, 0, []string{"orders", "secrets/postgres"}, "config", "show")
@@ -102,6 +80,7 @@ func testHappy(t *testing.T, w *world) {
 	testSandboxes(t, w, cut)
 	testDrill(t, w)
 	w.stopTraffic(t).expect(t, 0)
+	w.searchSecrets(t)
 }
 
 func testVaultInit(t *testing.T, w *world) {
@@ -335,12 +314,7 @@ func processes() (out []procInfo) {
 	return out
 }
 
-// testSecrets looks for the lab's secrets wherever they must not be.
-func testSecrets(t *testing.T, w *world) {
-	w.running(t)
-	w.searchSecrets(t)
-}
-
+// searchSecrets looks for the lab's secrets wherever they must not be.
 func (w *world) searchSecrets(t *testing.T) {
 	t.Helper()
 	secrets := map[string]string{}

@@ -26,7 +26,7 @@ func SaveCheck(ctx context.Context, r platform.Resolver, g platform.Group, out C
 	if len(out.Findings) > maxSaved {
 		out.Findings = Worst(out.Findings, maxSaved)
 	}
-	return platform.SaveReport(ctx, r, g, CheckReports, out.Started.UTC().Format("20060102T150405.000Z")+checkSuffix(g.Name, out.Region), out)
+	return platform.SaveReport(ctx, r, g, CheckReports, targets.IDTime(out.Started)+checkSuffix(g.Name, out.Region), out)
 }
 
 func checkSuffix(group, region string) string { return "-" + group + "-" + region }

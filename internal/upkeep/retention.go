@@ -9,6 +9,7 @@ import (
 
 	"drctl/internal/platform"
 	"drctl/internal/vault"
+	"drctl/targets"
 )
 
 // Retention says what retention removed from a vault, or would. It is also the
@@ -63,7 +64,7 @@ func Retain(ctx context.Context, v *vault.Vault, g platform.Group, now time.Time
 
 	last, lerr := LastRetention(ctx, v, g.Name)
 	if out.removed() || out.Error != last.Error || lerr != nil {
-		out.Report = now.UTC().Format("20060102T150405.000Z") + "-" + g.Name
+		out.Report = targets.IDTime(now) + "-" + g.Name
 		if _, err := (vault.Set{Vaults: []*vault.Vault{v}}).SaveReport(ctx, RetentionReports, out.Report, out); err != nil {
 			return out, errors.Join(rerr, err)
 		}

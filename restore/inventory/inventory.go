@@ -8,6 +8,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
@@ -157,7 +158,7 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 // positionAt finds where a Redis shard's stream stood at an instant, by when
 // the archiver received it. (PostgreSQL's log holds the times of its commits:
 // there the plan only chooses enough of it.)
-func positionAt(ctx context.Context, v *vault.Vault, id targets.ShardID, ls []stream.Timeline, at time.Time) (targets.Position, error) {
+func positionAt(ctx context.Context, v *vault.Vault, id targets.ShardID, ls []timeline.Timeline, at time.Time) (targets.Position, error) {
 	l, ok := recovery.Live(ls, at)
 	if !ok {
 		return targets.Position{}, fail.Newf(fail.NotFound, "restore: plan", id.String(), "the vault holds no stream")

@@ -10,6 +10,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
@@ -32,7 +33,7 @@ type vaultFacts struct {
 	abandoned []inventory.AbandonedCut
 	retention upkeep.Retention // the last one that did anything, or broke off
 	bases     map[targets.ShardID][]targets.Artifact
-	timelines map[targets.ShardID][]stream.Timeline
+	timelines map[targets.ShardID][]timeline.Timeline
 	unread    []error // what could not be read of it
 	late      bool    // it did not answer in time
 }
@@ -86,7 +87,7 @@ func (s Sources) readVault(ctx context.Context, g platform.Group, f *vaultFacts)
 			f.unread = append(f.unread, err)
 		}
 	}
-	f.bases, f.timelines = map[targets.ShardID][]targets.Artifact{}, map[targets.ShardID][]stream.Timeline{}
+	f.bases, f.timelines = map[targets.ShardID][]targets.Artifact{}, map[targets.ShardID][]timeline.Timeline{}
 	for _, sh := range g.Shards {
 		if sh.Kind != targets.S3 {
 			f.bases[sh.Shard], _ = f.v.Bases(ctx, sh.Shard) // damage is the check's to report

@@ -10,7 +10,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/platform"
-	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/restore/inventory"
 	"drctl/targets"
 )
@@ -48,7 +48,7 @@ func (f Facts) shard(sh platform.Shard) (out shardFacts) {
 		}
 	}
 	var bases []targets.Artifact
-	var held [][]stream.Timeline
+	var held [][]timeline.Timeline
 	late := false
 	for _, v := range f.vaults {
 		bases = append(bases, v.bases[sh.Shard]...)
@@ -60,7 +60,7 @@ func (f Facts) shard(sh platform.Shard) (out shardFacts) {
 			out.NewestBase = b.Finished
 		}
 	}
-	if b, broken := stream.NeedsBase(stream.Union(held), bases); f.deep && broken {
+	if b, broken := timeline.NeedsBase(timeline.Union(held), bases); f.deep && broken {
 		out.problems = append(out.problems, Problem{Code: "log-interrupted", Severity: Critical, Subject: sh.Shard.String(), Region: sh.Region,
 			What: sh.Shard.String() + ": " + b.String(), Next: baseOnTheWay(f.engine.TakingBase, out.Archiving)})
 	}
