@@ -4,14 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/json"
 	"time"
 
 	"drctl/drills"
-	"drctl/internal/barrier"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/report/evidence"
+	"drctl/internal/sandbox"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
 	"drctl/restore/plan"
@@ -87,21 +86,6 @@ func (in FinishIn) ordered() time.Time {
 	return in.Ordered
 }
 
-// DrillOut is a drill's outcome and where its report is.
-type DrillOut struct {
-	ID     string `json:"id"`
-	Passed bool   `json:"passed"`
-	// Record is set when no vault holds it and it is small enough for the engine.
-	Record  json.RawMessage `json:"record,omitempty"`
-	JSON    string          `json:"json_file"`
-	HTML    string          `json:"html_file"`
-	Vaults  []string        `json:"vaults"`
-	Sandbox string          `json:"sandbox,omitempty"` // when it was kept
-	// Problem says why no vault holds the report, which is then in the files
-	// alone.
-	Problem string `json:"problem,omitempty"`
-}
-
 // CrossCheckStep is the id of the step that checks across stores.
 const CrossCheckStep = "cross-check"
 
@@ -112,7 +96,7 @@ func (a *Activities) PickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 }
 
 func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) {
-	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "plan"} })
+	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "plan"} })
 	defer stop()
 	v, err := a.Platform.Vault(ctx, in.Drill.Vault)
 	if err != nil {
@@ -135,7 +119,7 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 	}
 	goal := plan.Goal{Group: in.Drill.Group, Cut: cut.ID, Vault: in.Drill.Vault, Into: plan.Sandbox}
 	// The group comes from the vault alone: a drill must not need the rest.
-	inv, err := Inventory(ctx, v, goal, nil)
+	inv, err := inventory.Read(ctx, v, goal, nil)
 	if err != nil {
 		return PickOut{}, err
 	}
@@ -159,7 +143,7 @@ func newestIs(ctx context.Context, v *vault.Vault, cut targets.Cut, disaster tim
 			return err
 		}
 		if _, id, ok := vault.ParseCutKey(i.Key); ok {
-			if !disaster.IsZero() && id >= barrier.NewID(disaster) {
+			if !disaster.IsZero() && !targets.MadeBefore(id, disaster) {
 				break // listed in order of time: taken after the disaster
 			}
 			if _, err := v.Cut(ctx, cut.Group, id); fail.Is(err, fail.Corrupt) {
@@ -207,7 +191,7 @@ func restoredIn(box SandboxRef, run plan.Run) ([]targets.Instance, error) {
 		if s.Op != plan.OpRestore {
 			continue
 		}
-		inst, err := SandboxInstance(box.Dir, s.Shard)
+		inst, err := sandbox.Restored(box.Dir, s.Shard)
 		if err != nil {
 			return out, err
 		}

@@ -40,14 +40,14 @@ const storeAttempts = 3
 // FinishDrill writes the record of a drill, whatever came of it, to this
 // worker's state directory and to every vault that can be reached. A repeat
 // finds the record that the first call stored.
-func (a *Activities) FinishDrill(ctx context.Context, in FinishIn) (DrillOut, error) {
+func (a *Activities) FinishDrill(ctx context.Context, in FinishIn) (drills.Outcome, error) {
 	info := activity.GetInfo(ctx)
 	runs, err := engine.ActivityRuns(ctx, activity.GetClient(ctx), info.WorkflowExecution.ID, info.WorkflowExecution.RunID)
 	if err != nil && info.Attempt < storeAttempts {
-		return DrillOut{}, engine.EncodeError(err)
+		return drills.Outcome{}, engine.EncodeError(err)
 	}
 	if err := a.complete(ctx, &in, runs, int(info.Attempt)); err != nil {
-		return DrillOut{}, engine.EncodeError(err)
+		return drills.Outcome{}, engine.EncodeError(err)
 	}
 	out, err := a.finishDrill(ctx, in, int(info.Attempt), whoRan(runs))
 	if out.Problem == "" || len(out.Record) > maxRecord {
@@ -118,8 +118,8 @@ func Detail(steps []plan.StepOut, runs []engine.ActivityRun) (missing []string) 
 	return missing
 }
 
-func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, ran map[string]engine.ActivityRun) (DrillOut, error) {
-	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "report"} })
+func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, ran map[string]engine.ActivityRun) (drills.Outcome, error) {
+	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "report"} })
 	defer stop()
 	set, vaultErr := a.reportSet(ctx, in)
 	var read *vault.Vault // the vault that the drill read, when it is there
@@ -128,16 +128,16 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, 
 	}
 	plan, err := planDoc(in)
 	if err != nil {
-		return DrillOut{}, err
+		return drills.Outcome{}, err
 	}
 	rec, doc, err := evidence.Finalize(drills.Record(a.facts(ctx, in, read, plan, ran)))
 	if err != nil {
-		return DrillOut{}, err
+		return drills.Outcome{}, err
 	}
 	if err := vault.ValidName(rec.ID); err != nil { // it becomes the name of files
-		return DrillOut{}, err
+		return drills.Outcome{}, err
 	}
-	out := DrillOut{}
+	out := drills.Outcome{}
 	err = vaultErr
 	if err == nil {
 		rec, doc, err = saveRecord(ctx, set, rec, doc, plan)
@@ -163,7 +163,7 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, 
 }
 
 // writeReport writes the record, the page and the plan to the state directory.
-func (a *Activities) writeReport(out *DrillOut, rec evidence.Record, plan []byte) error {
+func (a *Activities) writeReport(out *drills.Outcome, rec evidence.Record, plan []byte) error {
 	const op = "drill: write report"
 	dir := filepath.Join(a.StateDir, "reports")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/restore/plan"
 	"drctl/targets"
@@ -20,6 +21,7 @@ import (
 // TestRestoreToAnInstant: an archiver that was away delivers late what was
 // committed before the instant. A restore to the instant holds it, or fails.
 func TestRestoreToAnInstant(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1)
 	pol := policy(targets.Gate)
 	pol.ChunkSize = 64 << 10 // what is caught up with takes many chunks
@@ -108,7 +110,7 @@ func TestRestoreToAnInstant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := activities.SandboxInstance(box.Dir, p.Steps[0].Shard)
+	in, err := sandbox.Restored(box.Dir, p.Steps[0].Shard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +146,7 @@ func TestRestoreToAnInstant(t *testing.T) {
 	if box, err = run(p); err != nil {
 		t.Fatal(err)
 	}
-	if in, err = activities.SandboxInstance(box.Dir, p.Steps[0].Shard); err != nil {
+	if in, err = sandbox.Restored(box.Dir, p.Steps[0].Shard); err != nil {
 		t.Fatal(err)
 	}
 	rs := goredis.NewClient(&goredis.Options{Addr: in.Address, Password: in.Password.Reveal()})

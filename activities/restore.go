@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
-	"drctl/internal/atomicfile"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
@@ -267,20 +265,6 @@ func shardDir(box *sandbox.Box, id targets.ShardID) string {
 	return filepath.Join(box.Dir(), id.Target+"-"+id.Shard)
 }
 
-// Access is how a restored sandbox instance is reached; it stays in a file
-// that only its owner reads.
-type Access struct {
-	Kind     targets.Kind    `json:"kind"`
-	Shard    targets.ShardID `json:"shard"`
-	Address  string          `json:"address"`
-	User     string          `json:"user"`
-	Password string          `json:"password"`
-	Database string          `json:"database"`
-	DataDir  string          `json:"data_dir"`
-}
-
-const accessFile = "access.json"
-
 // remember keeps how the sandbox instance is reached.
 func (a *Activities) remember(in boundStep, inst targets.Instance, o targets.Outcome) error {
 	if in.Sandbox.Dir == "" {
@@ -299,45 +283,12 @@ func (a *Activities) remember(in boundStep, inst targets.Instance, o targets.Out
 			return err
 		}
 	}
-	acc := Access{Kind: inst.Kind, Shard: inst.Shard, Address: o.Address, User: o.User,
+	acc := sandbox.Access{Kind: inst.Kind, Shard: inst.Shard, Address: o.Address, User: o.User,
 		Password: o.Password.Reveal(), Database: inst.Database, DataDir: inst.DataDir}
 	if o.Database != "" {
 		acc.Database = o.Database
 	}
-	b, err := json.MarshalIndent(acc, "", "  ")
-	if err != nil {
-		return fail.New(fail.Internal, "sandbox: remember", inst.String(), "", err)
-	}
-	p := filepath.Join(in.Sandbox.Dir, inst.Shard.Target+"-"+inst.Shard.Shard, accessFile)
-	return fail.FromOS("sandbox: remember", p, atomicfile.Write(p, b, 0o600))
-}
-
-// ReadAccess reads how the restored shard in a sandbox's folder is reached.
-func ReadAccess(dir string) (Access, error) {
-	p := filepath.Join(dir, accessFile)
-	b, err := os.ReadFile(p)
-	if err != nil {
-		code := fail.Internal
-		if errors.Is(err, os.ErrNotExist) {
-			code = fail.NotFound
-		}
-		return Access{}, fail.New(code, "sandbox: open", p, "the shard was not restored into this sandbox", err)
-	}
-	var acc Access
-	if err := json.Unmarshal(b, &acc); err != nil {
-		return Access{}, fail.New(fail.Corrupt, "sandbox: open", p, "", err)
-	}
-	return acc, nil
-}
-
-// SandboxInstance resolves a restored shard in a sandbox.
-func SandboxInstance(dir string, id targets.ShardID) (targets.Instance, error) {
-	acc, err := ReadAccess(filepath.Join(dir, id.Target+"-"+id.Shard))
-	if err != nil {
-		return targets.Instance{}, err
-	}
-	return targets.Instance{Kind: acc.Kind, Shard: acc.Shard, Region: "sandbox", Role: targets.Sandbox, Address: acc.Address,
-		User: acc.User, Password: targets.NewSecret(acc.Password), Database: acc.Database, DataDir: acc.DataDir}, nil
+	return sandbox.WriteAccess(filepath.Join(in.Sandbox.Dir, inst.Shard.Target+"-"+inst.Shard.Shard), acc)
 }
 
 // notVerified says of an instance that the restore left stopped that its
@@ -374,7 +325,7 @@ func (a *Activities) verifyShard(parent context.Context, named StepIn) (plan.Ste
 	}
 	var inst targets.Instance
 	if in.Sandbox.Dir != "" {
-		inst, err = SandboxInstance(in.Sandbox.Dir, in.step.Shard)
+		inst, err = sandbox.Restored(in.Sandbox.Dir, in.step.Shard)
 		inst.Tables = a.tables(ctx, in.step.Shard)
 	} else {
 		inst, _, err = a.destination(ctx, in)

@@ -13,6 +13,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
 	"drctl/targets"
@@ -76,7 +77,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	put(vault.OriginKey(shard, "7000000000000000001-00000002"), []byte(`{"lineage":"another"}`))
 
 	goal := plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "east", Into: plan.Sandbox}
-	inv, err := activities.Inventory(ctx, v, goal, nil)
+	inv, err := inventory.Read(ctx, v, goal, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ type RunDrillIn struct {
 // RunDrill restores a cut into a sandbox, checks it, measures, removes the
 // sandbox and writes the report: whatever happens in between, a report says
 // what did and what did not.
-func RunDrill(ctx workflow.Context, in RunDrillIn) (activities.DrillOut, error) {
+func RunDrill(ctx workflow.Context, in RunDrillIn) (drills.Outcome, error) {
 	fin := activities.FinishIn{Drill: in.Drill, Disaster: in.Disaster, Ordered: in.Ordered, By: in.By, Started: workflow.Now(ctx).UTC(),
 		Run: workflow.GetInfo(ctx).WorkflowExecution.RunID}
 	drillSteps(ctx, in, &fin)
@@ -50,7 +50,7 @@ func RunDrill(ctx workflow.Context, in RunDrillIn) (activities.DrillOut, error) 
 	// A cancelled drill leaves a report too.
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
-	var out activities.DrillOut
+	var out drills.Outcome
 	if err := workflow.ExecuteActivity(long(dctx, in.Queue, 10*time.Minute, 5), activities.FinishDrillName, fin).Get(dctx, &out); err != nil {
 		return out, err
 	}

@@ -230,11 +230,11 @@ func (w *world) activities() map[string]any {
 			defer w.mu.Unlock()
 			return plan.StepOut{StepID: activities.CrossCheckStep, Started: t0, Finished: t0, Findings: w.findings["cross"]}, err
 		},
-		activities.FinishDrillName: func(ctx context.Context, in activities.FinishIn) (activities.DrillOut, error) {
+		activities.FinishDrillName: func(ctx context.Context, in activities.FinishIn) (drills.Outcome, error) {
 			w.mu.Lock()
 			w.finished = append(w.finished, in)
 			w.mu.Unlock()
-			return activities.DrillOut{ID: "report"}, w.call(ctx, activities.FinishDrillName, "")
+			return drills.Outcome{ID: "report"}, w.call(ctx, activities.FinishDrillName, "")
 		},
 		activities.CheckVaultName: func(ctx context.Context, in activities.CheckIn) (activities.CheckOut, error) {
 			out := activities.CheckOut{Region: in.Region, Checks: 7, Findings: w.findings["check "+in.Region]}

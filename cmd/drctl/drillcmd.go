@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/drills"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -114,7 +113,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	if err != nil {
 		return err
 	}
-	var out activities.DrillOut
+	var out drills.Outcome
 	if err := s.wait(ctx, run, true, &out); err != nil {
 		return err
 	}
@@ -127,7 +126,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 
 // readRecord reads the record of a drill that has ended: from a vault that holds it,
 // else from its file, when the worker runs on this host.
-func readRecord(ctx context.Context, p *resolver, out *activities.DrillOut) error {
+func readRecord(ctx context.Context, p *resolver, out *drills.Outcome) error {
 	var errs []error
 	for _, region := range out.Vaults {
 		if len(out.Record) > 0 {
@@ -160,7 +159,7 @@ func who() string {
 	return name + "@" + hostname()
 }
 
-func (a *app) printDrill(out activities.DrillOut) error {
+func (a *app) printDrill(out drills.Outcome) error {
 	var rec evidence.Record
 	if err := json.Unmarshal(out.Record, &rec); err != nil {
 		return fail.New(fail.Corrupt, "drill", out.ID, "", err)

@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -123,7 +122,7 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	if err != nil {
 		return r, err
 	}
-	inv, err := activities.Inventory(ctx, v, goal, group)
+	inv, err := inventory.Read(ctx, v, goal, group)
 	if err != nil {
 		return r, err
 	}
@@ -144,7 +143,7 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	if r.plan, err = recovery.Build(goal, plan.ModeRestore, inv, time.Now().UTC()); err != nil {
 		return r, err
 	}
-	r.plan = r.plan.Warn(activities.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
+	r.plan = r.plan.Warn(inventory.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
 	return r, nil
 }
 
@@ -300,7 +299,7 @@ func (a *app) showPlan(p plan.Run) error {
 				size, pieces = "not counted", "-"
 			}
 		}
-		rows = append(rows, []string{s.Shard.String(), p.Goal.Vault, base, size, stream, pieces, describe(s.Point), to})
+		rows = append(rows, []string{s.Shard.String(), p.Goal.Vault, base, size, stream, pieces, s.Point.String(), to})
 	}
 	if err := progress.Table(a.out, []string{"SHARD", "VAULT", "BASE", "BASE BYTES", "STREAM BYTES", "IN", "TO POINT", "INTO"}, rows); err != nil {
 		return err
