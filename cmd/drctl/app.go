@@ -101,7 +101,8 @@ func (a *app) findConfig() (string, error) {
 	if p := "/etc/drctl/drctl.yaml"; fileExists(p) {
 		return p, nil
 	}
-	return "", fail.New(fail.NotFound, "configuration", "drctl.yaml", "name one with --config; config/example.yaml is an annotated start", errors.New("no configuration file was found"))
+	return "", fail.New(fail.Invalid, "configuration", "", "name one with --config, or begin with: drctl config example > drctl.yaml",
+		errors.New("no configuration file: $DRCTL_CONFIG is not set, and there is no ./drctl.yaml and no /etc/drctl/drctl.yaml"))
 }
 
 func (a *app) logger() (*slog.Logger, error) {
