@@ -68,10 +68,15 @@ func (a *app) load() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.warn(cfg)
+	return cfg, nil
+}
+
+// warn prints what deserves a look.
+func (a *app) warn(cfg *config.Config) {
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintf(a.err, "drctl: warning: %s\n", w)
 	}
-	return cfg, nil
 }
 
 // loadQuietly reads the configuration without a word about what deserves a look.

@@ -12,10 +12,30 @@ import (
 
 func (a *app) configCmd() *cobra.Command {
 	c := &cobra.Command{Use: "config", Short: "Check and print the configuration"}
+	var connect bool
+	var region string
 	validate := &cobra.Command{
-		Use: "validate", Short: "Report every mistake in the file at once", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.validate() },
+		Use: "validate", Short: "Report every mistake in the file at once; with --connect of the platform too", Args: cobra.NoArgs,
+		Long: `Reports every mistake in the file at once.
+
+With --connect it asks what the file names as well: programs, secrets, the key,
+the engine, every vault and every instance, with every right that a user lacks
+and the statement that grants it, all in one run. It changes nothing on the
+platform; in each vault it writes one small object and removes it.
+
+Exit status: 0 all is well, 2 the file is wrong, 4 something is to be mended.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !connect && region != "" {
+				return fail.New(fail.Invalid, "flags", "--region", "add --connect", errors.New("the file is checked as a whole"))
+			}
+			if err := a.validate(connect); err != nil || !connect {
+				return err
+			}
+			return a.connect(cmd.Context(), region)
+		},
 	}
+	validate.Flags().BoolVar(&connect, "connect", false, "ask the platform too: programs, secrets, key, engine, vaults, instances and every right")
+	validate.Flags().StringVar(&region, "region", "", "with --connect: only what a worker of this region needs (default: everything)")
 	show := &cobra.Command{
 		Use: "show", Short: "Print the resolved file, secrets redacted", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -76,10 +96,12 @@ type validated struct {
 	Warnings []mistake `json:"warnings"`
 }
 
-func (a *app) validate() error {
+// validate says whether the file is right; quiet leaves that to what follows.
+func (a *app) validate(quiet bool) error {
 	if !a.json {
-		cfg, err := a.load()
-		if err == nil {
+		cfg, err := a.loadQuietly()
+		if err == nil && !quiet {
+			a.warn(cfg)
 			fmt.Fprintf(a.out, "%s: valid\n", cfg.File())
 		}
 		return err
@@ -91,6 +113,9 @@ func (a *app) validate() error {
 			return err
 		}
 		return exitCode{code: fail.ExitCode(err)}
+	}
+	if quiet {
+		return nil
 	}
 	return a.printJSON(validated{Format: 1, OK: true, File: cfg.File(), Hash: cfg.Hash(),
 		Problems: []mistake{}, Warnings: mistakes(cfg.Warnings())})
