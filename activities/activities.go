@@ -11,13 +11,15 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/sandbox"
+	"drctl/internal/topology"
 	"drctl/targets"
 )
 
 // Activities serves every activity of one worker.
 type Activities struct {
-	Platform Platform
+	Platform platform.Resolver
 	Drivers  map[targets.Kind]targets.Driver
 	Tools    sandbox.Tools
 	// SandboxRoot is the folder of this host's sandboxes, StateDir the one for
@@ -65,7 +67,7 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 }
 
 // DescribeGroup returns the group as this worker's configuration has it.
-func (a *Activities) DescribeGroup(_ context.Context, in GroupIn) (Group, error) {
+func (a *Activities) DescribeGroup(_ context.Context, in GroupIn) (platform.Group, error) {
 	g, err := a.Platform.Group(in.Group)
 	return g, engine.EncodeError(err)
 }
@@ -76,6 +78,11 @@ func (a *Activities) driver(k targets.Kind) (targets.Driver, error) {
 		return d, nil
 	}
 	return nil, fail.Newf(fail.Unsupported, "driver", string(k), "this build knows no such kind of store")
+}
+
+// primaries finds the instances that cuts, bases and the archive are taken from.
+func (a *Activities) primaries() topology.Finder {
+	return topology.Finder{Platform: a.Platform, Driver: a.driver, Log: a.Log}
 }
 
 // beater turns frequent progress reports into heartbeats, at most two a second.

@@ -16,6 +16,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -43,7 +44,7 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 	var wg sync.WaitGroup
 	for i, s := range g.Shards {
 		wg.Go(func() {
-			inst, d, err := a.writable(ctx, s.Shard)
+			inst, d, err := a.primaries().Primary(ctx, s.Shard)
 			if err != nil {
 				errs[i] = err
 				return
@@ -75,7 +76,7 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 
 // sealable asks, before writers are stopped, whether enough vaults answer to
 // seal a cut. What is abandoned stays so: the stall would be for nothing.
-func (a *Activities) sealable(ctx context.Context, g Group) error {
+func (a *Activities) sealable(ctx context.Context, g platform.Group) error {
 	set, _, err := a.set(ctx, g.Name, g.Home)
 	if err != nil {
 		return err
@@ -96,7 +97,7 @@ func (a *Activities) SnapshotObjects(ctx context.Context, in SnapshotIn) (Snapsh
 func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
-	inst, d, err := a.writable(ctx, in.Shard)
+	inst, d, err := a.primaries().Primary(ctx, in.Shard)
 	if err != nil {
 		return SnapshotOut{}, err
 	}

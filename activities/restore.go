@@ -13,6 +13,7 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
@@ -247,10 +248,7 @@ func (a *Activities) remember(in StepIn, inst targets.Instance, o targets.Outcom
 		return fail.New(fail.Internal, "sandbox: remember", inst.String(), "", err)
 	}
 	p := filepath.Join(in.Sandbox.Dir, inst.Shard.Target+"-"+inst.Shard.Shard, accessFile)
-	if err := os.WriteFile(p, b, 0o600); err != nil {
-		return fail.New(fail.Exhausted, "sandbox: remember", p, "", err)
-	}
-	return nil
+	return fail.FromOS("sandbox: remember", p, atomicfile.Write(p, b, 0o600))
 }
 
 // ReadAccess reads how the restored shard in a sandbox's folder is reached.

@@ -8,6 +8,7 @@ import (
 
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/ui"
 )
 
 func (a *app) configCmd() *cobra.Command {
@@ -112,7 +113,7 @@ func (a *app) validate(quiet bool) error {
 		if err := a.printJSON(validated{Format: 1, Problems: mistakesOf(err), Warnings: []mistake{}}); err != nil {
 			return err
 		}
-		return exitCode{code: fail.ExitCode(err)}
+		return ui.Exit{Code: fail.ExitCode(err)}
 	}
 	if quiet {
 		return nil

@@ -9,6 +9,8 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/platform"
+	"drctl/internal/topology"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -119,15 +121,15 @@ func lacking(name string, i instanceStatus) problem {
 
 // split says that more than one server of a shard takes writes.
 func split(id targets.ShardID, is []instanceStatus) problem {
-	var ws []activities.Writer
+	var servers []topology.Server
 	for _, i := range is {
-		ws = append(ws, activities.Writer{Name: i.Shard.String() + "@" + i.Region, Position: i.Status.Position, Parent: i.Status.Parent})
+		servers = append(servers, topology.Server{Instance: targets.Instance{Shard: i.Shard, Region: i.Region, Kind: i.Status.Position.Kind}, Status: i.Status})
 	}
-	return problem{Code: "two-primaries", Severity: critical, Subject: id.String(), What: id.String() + ": " + activities.TwoWriters(ws)}
+	return problem{Code: "two-primaries", Severity: critical, Subject: id.String(), What: id.String() + ": " + topology.SplitBrain(servers)}
 }
 
 // judgeArchiver says whether a shard is archived, up to where, and why not.
-func (f facts) judgeArchiver(sh activities.GroupShard) (archiving bool, offset uint64, p problem) {
+func (f facts) judgeArchiver(sh platform.Shard) (archiving bool, offset uint64, p problem) {
 	x, asked := f.engine.archivers[sh.Shard]
 	p = problem{Code: "archiver-failing", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region, What: fmt.Sprintf("archiver of %s fails", sh.Shard)}
 	none := problem{}

@@ -10,6 +10,7 @@ import (
 	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/targets"
 	"drctl/workflows"
@@ -37,7 +38,7 @@ func (f facts) shards() []shardFacts {
 	return out
 }
 
-func (f facts) shard(sh activities.GroupShard) (out shardFacts) {
+func (f facts) shard(sh platform.Shard) (out shardFacts) {
 	var p problem
 	if out.Archiving, out.Archived, p = f.judgeArchiver(sh); p.Code != "" {
 		out.problems = append(out.problems, p)
@@ -83,7 +84,7 @@ func (f facts) shard(sh activities.GroupShard) (out shardFacts) {
 }
 
 // judgeBase says why a shard's bases fail.
-func (f facts) judgeBase(sh activities.GroupShard, newest time.Time, what string) []problem {
+func (f facts) judgeBase(sh platform.Shard, newest time.Time, what string) []problem {
 	s := f.engine.bases[sh.Shard]
 	if s.Failures == 0 {
 		return nil
@@ -101,7 +102,7 @@ func (f facts) judgeBase(sh activities.GroupShard, newest time.Time, what string
 }
 
 // baseDue says that a base is missing or late, of which nothing failed.
-func (f facts) baseDue(sh activities.GroupShard, newest time.Time) (problem, bool) {
+func (f facts) baseDue(sh platform.Shard, newest time.Time) (problem, bool) {
 	p := problem{Code: "base-missing", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region}
 	every := f.group.Policy.BaseEvery
 	switch age := f.now.Sub(newest); {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/ui"
 	"drctl/targets"
 )
 
@@ -22,11 +23,11 @@ type preflighted struct {
 func connected(t *testing.T, file string, more ...string) (preflighted, int) {
 	t.Helper()
 	out, err := command(t.Context(), file, append([]string{"config", "validate", "--connect", "--json"}, more...)...)
-	var code exitCode
+	var code ui.Exit
 	if err != nil && !errors.As(err, &code) {
 		t.Fatal(err)
 	}
-	return decode[preflighted](t, out), code.code
+	return decode[preflighted](t, out), code.Code
 }
 
 // bad are the findings that are to be mended, by check and subject.
@@ -139,8 +140,8 @@ func TestPreflightTellsEverythingAtOnce(t *testing.T) {
 
 	// For people the same, with what to do below it.
 	out, err := command(t.Context(), file, "config", "validate", "--connect")
-	var status exitCode
-	if !errors.As(err, &status) || status.code != 4 || !strings.Contains(out, "-> ALTER ROLE \"weak\" REPLICATION") || !strings.Contains(out, "-> drctl vault init") {
+	var status ui.Exit
+	if !errors.As(err, &status) || status.Code != 4 || !strings.Contains(out, "-> ALTER ROLE \"weak\" REPLICATION") || !strings.Contains(out, "-> drctl vault init") {
 		t.Errorf("%v:\n%s", err, out)
 	}
 }
@@ -152,8 +153,8 @@ func TestPreflightOfAWrongFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := command(t.Context(), file, "config", "validate", "--connect", "--json")
-	var code exitCode
-	if !errors.As(err, &code) || code.code != 2 || len(decode[validated](t, out).Problems) == 0 {
+	var code ui.Exit
+	if !errors.As(err, &code) || code.Code != 2 || len(decode[validated](t, out).Problems) == 0 {
 		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/ui"
 	"drctl/targets"
 )
 
@@ -52,7 +53,7 @@ func (a *app) connect(ctx context.Context, region string) error {
 	}
 	tools, toolsErr := toolsOf(cfg)
 	log := slog.New(slog.DiscardHandler) // what goes wrong is a finding
-	pf := preflight{session: &session{app: a, cfg: cfg, log: log, p: newPlatform(cfg, tools, log)}, region: region, toolsErr: toolsErr}
+	pf := preflight{session: &session{app: a, cfg: cfg, log: log, p: newResolver(cfg, tools, log)}, region: region, toolsErr: toolsErr}
 
 	all := []finding{}
 	for fs := range inOrder(ctx, pf.checks()) {
@@ -120,9 +121,9 @@ func (a *app) judged(all []finding) error {
 		}
 		return nil
 	case a.json:
-		return exitCode{code: 4}
+		return ui.Exit{Code: 4}
 	}
-	return exitCode{4, fmt.Sprintf("preflight: %d of %s to mend", bad, count(len(all), "finding"))}
+	return ui.Exit{Code: 4, Message: fmt.Sprintf("preflight: %d of %s to mend", bad, count(len(all), "finding"))}
 }
 
 // preflight is what the checks stand on.

@@ -18,8 +18,10 @@ import (
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/progress"
 	"drctl/internal/sandbox"
+	"drctl/internal/ui"
 	"drctl/internal/vault"
 	"drctl/restore"
 	"drctl/targets"
@@ -97,7 +99,7 @@ configuration either: nothing but the vault, the key and the programs.`,
 // planned is a plan with what is needed to run it.
 type planned struct {
 	plan      restore.Plan
-	platform  activities.Platform
+	platform  platform.Resolver
 	tools     sandbox.Tools
 	cfg       *config.Config // nil without a configuration
 	log       *slog.Logger
@@ -175,7 +177,7 @@ func driversOf(tools sandbox.Tools, log *slog.Logger) func(targets.Kind) (target
 }
 
 // vaultFor opens the vault that is to be read, with or without a configuration.
-func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Vault, *activities.Group, error) {
+func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Vault, *platform.Group, error) {
 	if f.place.url != "" {
 		log, err := a.logger()
 		if err != nil {
@@ -225,7 +227,7 @@ func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Va
 	return r, v, &g, nil
 }
 
-func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vault, group *activities.Group) (restore.Goal, error) {
+func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vault, group *platform.Group) (restore.Goal, error) {
 	goal := restore.Goal{Group: f.group, Cut: f.cut, Vault: v.Region(), Into: f.into, Delta: f.delta}
 	var err error
 	if goal.Group, err = onlyGroup(ctx, v, f.group); err != nil {
@@ -389,13 +391,13 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 
 // confirm asks for the group's name before a dangerous act.
 func confirm(a *app, name string) error {
-	if !tty(os.Stdin) {
+	if !ui.IsTerminal(os.Stdin) {
 		return fail.New(fail.Invalid, "restore: confirm", name, "add --yes", errors.New("nobody is there to confirm"))
 	}
 	fmt.Fprintf(a.err, "Type the group's name (%s) to go on: ", name)
 	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	if strings.TrimSpace(line) != name {
-		return exitCode{1, "not confirmed; nothing was done"}
+		return ui.Exit{Code: 1, Message: "not confirmed; nothing was done"}
 	}
 	return nil
 }
@@ -463,15 +465,15 @@ func restoreStatus(out workflows.RestoreOut) error {
 	}
 	switch {
 	case len(out.Failed)+len(out.NotRun) > 0 && restored == 0:
-		return exitCode{1, "nothing was restored"}
+		return ui.Exit{Code: 1, Message: "nothing was restored"}
 	case len(out.Failed)+len(out.NotRun) > 0:
 		msg := fmt.Sprintf("%d steps failed, %d did not run", len(out.Failed), len(out.NotRun))
 		if n := len(out.Unverified); n > 0 {
 			msg += fmt.Sprintf(", %d found something wrong", n)
 		}
-		return exitCode{3, msg}
+		return ui.Exit{Code: 3, Message: msg}
 	case len(out.Unverified) > 0:
-		return exitCode{4, fmt.Sprintf("restored, but the checks of %s failed", strings.Join(out.Unverified, ", "))}
+		return ui.Exit{Code: 4, Message: fmt.Sprintf("restored, but the checks of %s failed", strings.Join(out.Unverified, ", "))}
 	}
 	return nil
 }

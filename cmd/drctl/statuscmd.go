@@ -8,9 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/progress"
+	"drctl/internal/ui"
 	"drctl/targets"
 )
 
@@ -94,7 +95,7 @@ func (a *app) status(ctx context.Context, only string) error {
 	s.engine, s.engineErr = dial(ectx, s.cfg, s.log)
 	cancel()
 	defer s.close()
-	var groups []activities.Group
+	var groups []platform.Group
 	for _, name := range s.cfg.GroupNames() {
 		if only != "" && only != name {
 			continue
@@ -123,13 +124,13 @@ func (a *app) status(ctx context.Context, only string) error {
 	}
 	for _, g := range out {
 		if n := len(g.Problems); n > 0 {
-			return exitCode{4, g.Group + ": " + count(n, "problem")}
+			return ui.Exit{Code: 4, Message: g.Group + ": " + count(n, "problem")}
 		}
 	}
 	return nil
 }
 
-func (s *session) groupStatus(ctx context.Context, g activities.Group) groupStatus {
+func (s *session) groupStatus(ctx context.Context, g platform.Group) groupStatus {
 	return s.gather(ctx, g, scope{}).status()
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/ui"
 )
 
 // --json prints JSON, of the configuration too.
@@ -118,11 +119,11 @@ func TestValidateAsJSON(t *testing.T) {
 		root := newApp(&out, io.Discard).root()
 		root.SetArgs([]string{"config", "validate", "--json", "--config", file})
 		err := root.ExecuteContext(t.Context())
-		var code exitCode
+		var code ui.Exit
 		if err != nil && !errors.As(err, &code) {
 			t.Fatal(err)
 		}
-		return decode[validated](t, out.String()), code.code
+		return decode[validated](t, out.String()), code.Code
 	}
 
 	got, code := validate(file)

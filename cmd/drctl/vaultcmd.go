@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
 	"drctl/internal/vault"
@@ -49,7 +50,7 @@ func (a *app) vaultInit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := newPlatform(cfg, tools, log)
+	p := newResolver(cfg, tools, log)
 	// Look before anything is written: a vault that exists names the key and
 	// the set that the others join, and one that cannot be asked may exist.
 	set, err := existing(ctx, p)
@@ -90,7 +91,7 @@ func (a *app) vaultInit(ctx context.Context) error {
 
 // existing is the set of the vaults that exist; "" when there are none. The
 // configured key must open them all.
-func existing(ctx context.Context, p *platform) (set string, err error) {
+func existing(ctx context.Context, p *resolver) (set string, err error) {
 	for _, region := range p.cfg.RegionNames() {
 		opt, err := p.vaultPlace(ctx, region)
 		if err != nil {
@@ -133,16 +134,16 @@ func makeKey(path string) (made bool, err error) {
 		return false, err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return false, fail.New(fail.Denied, "vault init", path, "", err)
+		return false, fail.FromOS("vault init", path, err)
 	}
-	// Exclusive: a key that another process has just made must not be lost.
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	// Create: a key that another process has just made must not be lost, and
+	// half a key must not be taken for one.
+	err = atomicfile.Create(path, filepath.Dir(path), 0o600, func(f *os.File) error {
+		_, err := f.WriteString("# recipient: " + k.Recipient() + "\n" + k.Secret().Reveal() + "\n")
+		return err
+	})
 	if err != nil {
-		return false, fail.New(fail.Conflict, "vault init", path, "", err)
-	}
-	_, werr := f.WriteString("# recipient: " + k.Recipient() + "\n" + k.Secret().Reveal() + "\n")
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		return false, errors.Join(fail.New(fail.Exhausted, "vault init", path, "", err), os.Remove(path))
+		return false, fail.FromOS("vault init", path, err)
 	}
 	return true, nil
 }
