@@ -129,10 +129,10 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 			human.Bytes(o.Stats.Bytes), human.Count(o.Stats.NewObjects), human.Bytes(o.Stats.NewBytes), strings.Join(o.StoredIn, ",")})
 	}
 	if !a.json && len(bases) > 0 {
-		progress.Table(a.out, baseHeaders, bases)
+		_ = progress.Table(a.out, baseHeaders, bases) // how the backup went says the exit code
 	}
 	if !a.json && len(objects) > 0 {
-		progress.Table(a.out, []string{"OBJECTS OF", "AS OF", "OBJECTS", "BYTES", "NEW", "NEW BYTES", "STORED IN"}, objects)
+		_ = progress.Table(a.out, []string{"OBJECTS OF", "AS OF", "OBJECTS", "BYTES", "NEW", "NEW BYTES", "STORED IN"}, objects)
 	}
 	switch {
 	case failed == 0 && behind > 0:
@@ -210,7 +210,9 @@ func (a *app) backupList(ctx context.Context, group, region string, names []stri
 	for i, b := range list {
 		rows[i] = baseRow(b)
 	}
-	progress.Table(a.out, baseHeaders, rows)
+	if err := progress.Table(a.out, baseHeaders, rows); err != nil {
+		return err
+	}
 	return damaged
 }
 

@@ -139,7 +139,9 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 		rows = append(rows, []string{c.ID, c.QuiescedAt.Local().Format(time.DateTime), string(c.Mode),
 			fmt.Sprint(c.Attempts), human.Duration(c.Stall), human.Duration(c.SealedAt.Sub(c.QuiescedAt)), strings.Join(c.SealedIn, ",")})
 	}
-	progress.Table(a.out, []string{"CUT", "TAKEN", "MODE", "ATTEMPTS", "STALL", "SEALED AFTER", "SEALED IN"}, rows)
+	if err := progress.Table(a.out, []string{"CUT", "TAKEN", "MODE", "ATTEMPTS", "STALL", "SEALED AFTER", "SEALED IN"}, rows); err != nil {
+		return err
+	}
 	for _, x := range abandoned {
 		fmt.Fprintf(a.out, "abandoned %s: %s\n", x.Cut.ID, x.Reason)
 	}
@@ -256,7 +258,9 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 		t := p.Timings
 		rows = append(rows, []string{p.Shard.String(), p.Region, describe(p.Position), human.Duration(t.Gate), human.Duration(t.Lock), human.Duration(t.Hold), human.Duration(t.Total)})
 	}
-	progress.Table(a.out, []string{"SHARD", "REGION", "POSITION", "GATE", "LOCK", "HOLD", "TOTAL"}, rows)
+	if err := progress.Table(a.out, []string{"SHARD", "REGION", "POSITION", "GATE", "LOCK", "HOLD", "TOTAL"}, rows); err != nil {
+		return err
+	}
 	a.cutWarnings(cut)
 	return nil
 }
