@@ -140,7 +140,7 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 
 // chosen adds the shards of the targets that were named to those that were named
 // themselves. The vault says what there is: it does so without a configuration too.
-func chosen(shards []targets.ShardID, only []string, inv restore.Inventory) ([]targets.ShardID, error) {
+func chosen(shards []targets.ShardID, only []string, inv recovery.Inventory) ([]targets.ShardID, error) {
 	var ids, names []string
 	for _, s := range inv.Shards {
 		ids, names = append(ids, s.Shard.String()), append(names, s.Shard.Target)
