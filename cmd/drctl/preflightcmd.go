@@ -11,6 +11,7 @@ import (
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/ui"
+	"drctl/restore/readiness"
 	"drctl/targets"
 )
 
@@ -29,7 +30,7 @@ func passed(check, subject, format string, args ...any) finding {
 
 // failed tells an error: its hint is what to do.
 func failed(check, subject string, err error) finding {
-	p := problem{}.of(err)
+	p := readiness.Problem{}.Because(err)
 	return finding{Check: check, Subject: subject, Severity: targets.Failed, Message: p.Why, Fix: p.Next}
 }
 
@@ -212,7 +213,10 @@ func (p preflight) instance(ctx context.Context, group string, id targets.ShardI
 	if err != nil {
 		return []finding{notAsked(check, name, "not asked: its secret cannot be had")}
 	}
-	d := p.drivers()[in.Kind]
+	d, err := driversOf(p.p.tools, p.log)(in.Kind)
+	if err != nil {
+		return []finding{failed(check, name, err)}
+	}
 	st, err := d.Reach(ctx, in)
 
 	var out []finding

@@ -44,6 +44,7 @@ func (f *faulty) PutFile(ctx context.Context, key, file string) error {
 }
 
 func TestSetDurability(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	east, west := twoVaults(t)
 	down := &faulty{Store: west.store, put: fail.New(fail.Unavailable, "vault: write", "west", "", errors.New("connection refused"))}
@@ -89,7 +90,7 @@ func TestRecords(t *testing.T) {
 	var want []string
 	for i := range 20 {
 		at := time.Date(2026, 1, 2, 3, 4, i, 0, time.UTC)
-		c := targets.Cut{ID: at.Format("20060102T150405.000Z") + "-00ab", Group: "shop", QuiescedAt: at, SealedAt: at}
+		c := targets.Cut{ID: targets.IDTime(at) + "-00ab", Group: "shop", QuiescedAt: at, SealedAt: at}
 		if i%2 == 1 {
 			c.SealedIn = []string{"west"}
 		}
@@ -174,7 +175,7 @@ func TestShareCuts(t *testing.T) {
 	set := Set{Vaults: []*Vault{fileVault(t, "east", k), fileVault(t, "west", k), fileVault(t, "south", k)}, Durability: 1}
 	base := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	name := func(i int) string {
-		return base.Add(time.Duration(i)*time.Hour).Format("20060102T150405.000Z") + "-00ab"
+		return targets.IDTime(base.Add(time.Duration(i)*time.Hour)) + "-00ab"
 	}
 	for i, in := range [][]string{{"east"}, {"east"}, {"west"}, {"east", "south"}, {"east", "west", "south"}} {
 		at := base.Add(time.Duration(i) * time.Hour)
@@ -213,6 +214,7 @@ func TestShareCuts(t *testing.T) {
 }
 
 func TestObjects(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, b := range backends(t) {
 		t.Run(b.name, func(t *testing.T) {
@@ -264,6 +266,7 @@ func TestObjects(t *testing.T) {
 // TestLaggingVault: a manifest is only where every object is that it names. A
 // vault that could not be written goes without, and the next snapshot brings it up.
 func TestLaggingVault(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	k := testKey(t)
 	set := Set{Vaults: []*Vault{fileVault(t, "east", k), fileVault(t, "west", k), fileVault(t, "south", k)}, Durability: 2}
