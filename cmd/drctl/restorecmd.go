@@ -33,9 +33,9 @@ import (
 // restoreFlags are shared by plan, run and drill run.
 type restoreFlags struct {
 	group, cut, at, vault, into, plan, engine, engineBin, sandboxDir string
-	shards, only                                               []string
-	delta, yes, quick                                          bool
-	place                                                      vaultFlags
+	shards, only                                                     []string
+	delta, yes, quick                                                bool
+	place                                                            vaultFlags
 }
 
 func (f *restoreFlags) glass(c *cobra.Command) {
