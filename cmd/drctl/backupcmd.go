@@ -43,7 +43,7 @@ func (a *app) backupCmd() *cobra.Command {
 	}
 	verify := &cobra.Command{
 		Use: "verify", Short: "Check that everything stored is whole",
-		Long: `Reads every sealed object of the group, checks the streams for gaps and the
+		Long: `Reads every encrypted object of the group, checks the streams for gaps and the
 restic repositories, in one region's vault or in all of them. Exit status 4 when
 something is damaged. It needs no engine. The outcome is kept in the vaults for
 drctl status.`,

@@ -32,10 +32,10 @@ import (
 
 // restoreFlags are shared by plan, run and drill run.
 type restoreFlags struct {
-	group, cut, at, vault, into, engine, engineBin, sandboxDir string
-	shards, only                                               []string
-	delta, yes, quick                                          bool
-	place                                                      vaultFlags
+	group, cut, at, vault, into, plan, engine, engineBin, sandboxDir string
+	shards, only                                                     []string
+	delta, yes, quick                                                bool
+	place                                                            vaultFlags
 }
 
 func (f *restoreFlags) glass(c *cobra.Command) {
@@ -67,6 +67,7 @@ func (f *restoreFlags) goal(c *cobra.Command) {
 func (a *app) restoreCmd() *cobra.Command {
 	c := &cobra.Command{Use: "restore", Short: "Plan and run a restore"}
 	var f restoreFlags
+	var save bool
 	plan := &cobra.Command{
 		Use: "plan", Short: "Show what would be restored, from where, and how much", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -74,9 +75,19 @@ func (a *app) restoreCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.showPlan(r.plan)
+			if save {
+				if err := inventory.KeepRun(cmd.Context(), r.vault, r.plan); err != nil {
+					return err
+				}
+			}
+			if err := a.showPlan(r.plan); err != nil || !save || a.json {
+				return err
+			}
+			fmt.Fprintf(a.out, "saved in the vault of %s; run exactly this with: drctl restore run --plan %s\n", r.vault.Region(), r.plan.Hash)
+			return nil
 		},
 	}
+	plan.Flags().BoolVar(&save, "save", false, "keep the plan in the vault, to be run by its hash")
 	run := &cobra.Command{
 		Use: "run", Short: "Restore", Args: cobra.NoArgs,
 		Long: `Restores a group, a target or a shard to a cut: into a sandbox on this host (the
@@ -85,8 +96,14 @@ non-empty instance is refused.
 
 With --engine embedded it needs no engine; with --vault-url and --key it needs no
 configuration either: nothing but the vault, the key and the programs.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.restoreRun(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.savedAlone(cmd); err != nil {
+				return err
+			}
+			return a.restoreRun(cmd.Context(), f)
+		},
 	}
+	run.Flags().StringVar(&f.plan, "plan", "", "run exactly this plan: the hash of one saved with restore plan --save, its beginning, or a file from restore plan --json")
 	f.goal(plan)
 	f.goal(run)
 	f.glass(run)
@@ -342,7 +359,7 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	if err := f.engineBinHasEffect(glass); err != nil {
 		return err
 	}
-	r, err := a.plan(ctx, f)
+	r, err := a.planOrSaved(ctx, &f)
 	if err != nil {
 		return err
 	}
