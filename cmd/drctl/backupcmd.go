@@ -43,7 +43,7 @@ func (a *app) backupCmd() *cobra.Command {
 	}
 	verify := &cobra.Command{
 		Use: "verify", Short: "Check that everything stored is whole",
-		Long: `Reads every sealed object of the group, checks the streams for gaps and the
+		Long: `Reads every encrypted object of the group, checks the streams for gaps and the
 restic repositories, in one region's vault or in all of them. Exit status 4 when
 something is damaged. It needs no engine. The outcome is kept in the vaults for
 drctl status.`,
@@ -69,16 +69,16 @@ now; with --yes it removes it. Nothing that a kept cut needs is ever removed.`,
 }
 
 func (a *app) backupNow(ctx context.Context, group string, names []string, full, wait bool) error {
-	shards, err := shardsFlag(names)
-	if err != nil {
-		return err
-	}
 	s, err := a.online(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	g, err := s.group(group)
+	if err != nil {
+		return err
+	}
+	shards, err := s.shardsOf(g.Name, names)
 	if err != nil {
 		return err
 	}
@@ -236,6 +236,9 @@ func (a *app) backupVerify(ctx context.Context, group, region, readData string) 
 	}
 	g, err := s.group(group)
 	if err != nil {
+		return err
+	}
+	if err := knownRegion(s.cfg, "--vault", region); err != nil {
 		return err
 	}
 	regions := g.Policy.Vaults
