@@ -113,7 +113,7 @@ func choose(all []probed) (probed, error) {
 	switch {
 	case len(writable) == 0:
 		return probed{}, first
-	case len(writable) == 1 || writable[0].in.Kind == targets.S3:
+	case len(writable) == 1 || writable[0].in.Kind.Traits().Manifest:
 		return writable[0], nil
 	}
 	i, ok := promotedLast(writersOf(writable))
@@ -141,11 +141,11 @@ type Writer struct {
 	Parent   targets.Position
 }
 
-// TwoWriters says what is wrong when more than one server of a PostgreSQL or
-// Redis shard accepts writes, which of them is followed, and what to do; ""
+// TwoWriters says what is wrong when more than one server of a shard that has a
+// log accepts writes, which of them is followed, and what to do; ""
 // when nothing is wrong.
 func TwoWriters(ws []Writer) string {
-	if len(ws) < 2 || ws[0].Position.Kind == targets.S3 {
+	if len(ws) < 2 || ws[0].Position.Kind.Traits().Manifest {
 		return ""
 	}
 	i, ok := promotedLast(ws)

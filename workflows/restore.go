@@ -116,7 +116,7 @@ func keepSandbox(ctx workflow.Context, box activities.SandboxRef, until time.Tim
 func checkSpace(ctx workflow.Context, plan restore.Plan, box activities.SandboxRef) (evidence.Precheck, error) {
 	in := activities.SpaceIn{Sandbox: box, Need: plan.Bytes()}
 	for _, s := range plan.Steps {
-		if s.Op == restore.OpRestore && s.Kind == targets.S3 && s.Objects == 0 {
+		if s.Op == restore.OpRestore && s.Kind.Traits().Manifest && s.Objects == 0 {
 			in.Uncounted = append(in.Uncounted, s.Shard.String())
 		}
 	}

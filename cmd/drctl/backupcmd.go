@@ -179,7 +179,7 @@ func (a *app) bases(ctx context.Context, group, region string, names []string) (
 	}
 	if len(want) == 0 {
 		for _, sh := range g.Shards {
-			if sh.Kind != targets.S3 {
+			if sh.Kind.Traits().Log {
 				want = append(want, sh.Shard)
 			}
 		}

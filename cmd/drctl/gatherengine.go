@@ -107,7 +107,7 @@ func (s *session) askEngine(ctx context.Context, g platform.Group) engineFacts {
 		})
 	}
 	for _, sh := range g.Shards {
-		if sh.Kind == targets.S3 {
+		if !sh.Kind.Traits().Log {
 			continue
 		}
 		a.ask(func() error {

@@ -101,7 +101,7 @@ func (f facts) judgeInstances() (out []problem) {
 		}
 	}
 	for _, sh := range f.group.Shards {
-		if is := writable[sh.Shard]; len(is) > 1 && sh.Kind != targets.S3 {
+		if is := writable[sh.Shard]; len(is) > 1 && sh.Kind.Traits().Log {
 			out = append(out, split(sh.Shard, is))
 		}
 	}

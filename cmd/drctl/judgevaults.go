@@ -27,7 +27,7 @@ func (f facts) shards() []shardFacts {
 	var out []shardFacts
 	for _, sh := range f.group.Shards {
 		var x shardFacts
-		if sh.Kind == targets.S3 {
+		if !sh.Kind.Traits().Log {
 			x.problems = append(x.problems, f.judgeBase(sh, time.Now(), "snapshot")...)
 		} else {
 			x = f.shard(sh)

@@ -141,7 +141,7 @@ func (f facts) status() groupStatus {
 		st.Engine = "unreachable: " + f.engine.err.Error()
 	}
 	for _, x := range f.shards() {
-		if f.kind(x.Shard) != targets.S3 {
+		if f.kind(x.Shard).Traits().Log {
 			st.Shards = append(st.Shards, x.shardStatus)
 		}
 	}

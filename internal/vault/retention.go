@@ -180,7 +180,7 @@ func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now
 		if p.Position.Manifest != "" {
 			neededManifests[p.Position.Manifest] = true
 		}
-		if p.Kind != targets.S3 && !g.keepFor(bases, keep, p.Position, c.QuiescedAt) {
+		if !p.Kind.Traits().Manifest && !g.keepFor(bases, keep, p.Position, c.QuiescedAt) {
 			g.ancestry(p.Position.Timeline, p.Position.Offset, func(timeline string, _ uint64) bool {
 				protected[timeline] = true
 				return true
