@@ -11,6 +11,7 @@ import (
 	"drctl/activities"
 	"drctl/internal/human"
 	"drctl/internal/progress"
+	"drctl/internal/ui"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -135,15 +136,15 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 	}
 	switch {
 	case failed == 0 && behind > 0:
-		return exitCode{3, fmt.Sprintf("the backup is done, but %d of %d shards are not in every vault", behind, all)}
+		return ui.Exit{Code: 3, Message: fmt.Sprintf("the backup is done, but %d of %d shards are not in every vault", behind, all)}
 	case failed == 0 && out.CutsError != "":
-		return exitCode{3, "the backup is done; some vaults may lack cuts that they missed: " + out.CutsError}
+		return ui.Exit{Code: 3, Message: "the backup is done; some vaults may lack cuts that they missed: " + out.CutsError}
 	case failed == 0:
 		return nil
 	case failed < all:
-		return exitCode{3, fmt.Sprintf("%d of %d shards failed", failed, all)}
+		return ui.Exit{Code: 3, Message: fmt.Sprintf("%d of %d shards failed", failed, all)}
 	}
-	return exitCode{1, "every shard failed"}
+	return ui.Exit{Code: 1, Message: "every shard failed"}
 }
 
 var baseHeaders = []string{"BASE", "SHARD", "FINISHED", "TOOK", "READ", "ADDED", "METHOD", "USABLE FROM"}
@@ -223,7 +224,7 @@ func (a *app) backupShow(ctx context.Context, group, region, id string) error {
 			return a.printJSON(b)
 		}
 	}
-	return exitCode{1, "backup show: " + id + ": there is no such base (list them with: drctl backup list)"}
+	return ui.Exit{Code: 1, Message: "backup show: " + id + ": there is no such base (list them with: drctl backup list)"}
 }
 
 func (a *app) backupVerify(ctx context.Context, group, region, readData string) error {
@@ -270,7 +271,7 @@ func (a *app) backupVerify(ctx context.Context, group, region, readData string) 
 		}
 	}
 	if failed > 0 {
-		return exitCode{4, fmt.Sprintf("verification failed: %d findings; restore from another region's vault and take a new base (drctl backup now --full)", failed)}
+		return ui.Exit{Code: 4, Message: fmt.Sprintf("verification failed: %d findings; restore from another region's vault and take a new base (drctl backup now --full)", failed)}
 	}
 	return nil
 }

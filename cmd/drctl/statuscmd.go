@@ -12,6 +12,7 @@ import (
 	"drctl/internal/human"
 	"drctl/internal/platform"
 	"drctl/internal/progress"
+	"drctl/internal/ui"
 	"drctl/targets"
 )
 
@@ -122,7 +123,7 @@ func (a *app) status(ctx context.Context, only string) error {
 	}
 	for _, g := range out {
 		if n := len(g.Problems); n > 0 {
-			return exitCode{4, g.Group + ": " + count(n, "problem")}
+			return ui.Exit{Code: 4, Message: g.Group + ": " + count(n, "problem")}
 		}
 	}
 	return nil

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"text/template"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/targets"
 )
 
@@ -45,14 +45,14 @@ func (l *Lab) WriteConfig(s Settings) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	err = t.Execute(&b, map[string]any{"Dir": l.dir, "Engine": l.st.Engine, "Settings": s, "Tools": l.tools, "East": east, "West": west,
+	err = t.Execute(&b, map[string]any{"Dir": l.dir, "KeyFile": filepath.Join(l.dir, keyFile), "Engine": l.st.Engine, "Settings": s, "Tools": l.tools, "East": east, "West": west,
 		"Orders": l.Shards("orders"), "Carts": l.Shards("carts")})
 	if err != nil {
 		return "", fail.New(fail.Internal, "lab: configuration", "template", "", err)
 	}
 	path := filepath.Join(l.dir, "drctl.yaml")
-	if err := sandbox.WriteFileSync(path, []byte(b.String()), 0o644); err != nil {
-		return "", err
+	if err := atomicfile.Write(path, []byte(b.String()), 0o644); err != nil {
+		return "", fail.FromOS("lab: write configuration", path, err)
 	}
 	return path, os.MkdirAll(filepath.Join(l.dir, "state"), 0o755)
 }

@@ -365,11 +365,10 @@ func (b *Box) save() error {
 		return fail.New(fail.Internal, "sandbox: record", b.dir, "", err)
 	}
 	path := filepath.Join(b.dir, recordName)
-	err = WriteFileSync(path, js, 0o644)
+	err = writeFile(path, js, 0o644)
 	if !fail.Is(err, fail.Exhausted) {
 		return err
 	}
-	_ = os.Remove(path + ".new")
 	f, oerr := os.OpenFile(path, os.O_WRONLY, 0)
 	if oerr != nil {
 		return err
@@ -385,31 +384,6 @@ func (b *Box) save() error {
 	}
 	if err := f.Sync(); err != nil {
 		return ioError("sync", path, err)
-	}
-	return nil
-}
-
-// WriteFileSync replaces a file durably: whole or not at all.
-func WriteFileSync(path string, content []byte, mode os.FileMode) error {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
-	if err != nil {
-		return ioError("write", tmp, err)
-	}
-	_, werr := f.Write(content)
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		return ioError("write", tmp, err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return ioError("rename", path, err)
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return ioError("open", filepath.Dir(path), err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return ioError("sync", filepath.Dir(path), err)
 	}
 	return nil
 }

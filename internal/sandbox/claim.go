@@ -62,7 +62,7 @@ func NewClaim(record, dir string) (Claim, error) {
 	if err := c.save(); err != nil {
 		return c, err
 	}
-	return c, WriteFileSync(filepath.Join(dir, targets.ClaimFile), []byte(c.Token), 0o600)
+	return c, writeFile(filepath.Join(dir, targets.ClaimFile), []byte(c.Token), 0o600)
 }
 
 // Started records the server that the restore started in the directory.
@@ -76,7 +76,7 @@ func (c Claim) save() error {
 	if err != nil {
 		return fail.New(fail.Internal, "restore: claim", c.Dir, "", err)
 	}
-	return WriteFileSync(c.record, b, 0o600)
+	return writeFile(c.record, b, 0o600)
 }
 
 // End gives the directory up: what is in it is not the restore's to remove.

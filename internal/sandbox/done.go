@@ -39,7 +39,7 @@ func WriteDone(work string, d Done) (err error) {
 	if err := os.MkdirAll(work, 0o755); err != nil {
 		return ioError("make", work, err)
 	}
-	if err := WriteFileSync(filepath.Join(work, doneName), append(b, '\n'), 0o600); err != nil {
+	if err := writeFile(filepath.Join(work, doneName), append(b, '\n'), 0o600); err != nil {
 		return err
 	}
 	es, err := os.ReadDir(work)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 	"drctl/internal/trust"
 )
@@ -210,17 +211,11 @@ func (t Tools) writeFile(path, content string) error {
 }
 
 // ioError maps an error of the local file system.
-func ioError(op, path string, err error) error {
-	code, hint := fail.Internal, ""
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		code, hint = fail.Exhausted, "free space, or put the sandbox on a larger volume"
-	case errors.Is(err, os.ErrPermission):
-		code, hint = fail.Denied, "run as a user that may write there"
-	case errors.Is(err, os.ErrNotExist):
-		code = fail.NotFound
-	}
-	return fail.New(code, op, path, hint, fmt.Errorf("%w", err))
+func ioError(op, path string, err error) error { return fail.FromOS(op, path, err) }
+
+// writeFile replaces a file of drctl's own, durably.
+func writeFile(path string, content []byte, mode os.FileMode) error {
+	return fail.FromOS("write", path, atomicfile.Write(path, content, mode))
 }
 
 // reachable checks that the identity can enter every parent of a directory:
