@@ -23,7 +23,7 @@ func TestLargeOutcomesAreBounded(t *testing.T) {
 	const n = 250
 	for i := range n + 1 {
 		at := time.Now().UTC().Add(time.Duration(i-n)*time.Second - 48*time.Hour)
-		c := targets.Cut{ID: at.Format("20060102T150405.000Z") + "-00ab", Group: group, QuiescedAt: at, SealedAt: at}
+		c := targets.Cut{ID: targets.IDTime(at) + "-00ab", Group: group, QuiescedAt: at, SealedAt: at}
 		if _, err := (vault.Set{Vaults: []*vault.Vault{east}}).SaveCut(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}

@@ -3,7 +3,7 @@ package activities
 import (
 	"testing"
 
-	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/targets"
 )
 
@@ -15,7 +15,7 @@ func TestOldestBase(t *testing.T) {
 		return targets.Artifact{From: at(timeline, from), Until: at(timeline, until)}
 	}
 	// Two timelines of one server, and the life after of one that lost its memory.
-	ls := []stream.Timeline{
+	ls := []timeline.Timeline{
 		{ID: "one", Origin: true},
 		{ID: "two", Origin: true, Offset: 50, Parent: at("one", 50)},
 		{ID: "other", Origin: true},
@@ -41,7 +41,7 @@ func TestOldestBase(t *testing.T) {
 		}
 	}
 	// A record that names itself as its parent ends the walk.
-	if got := oldestBase([]stream.Timeline{{ID: "x", Parent: at("x", 5)}}, bases, at("x", 9)); got != -1 {
+	if got := oldestBase([]timeline.Timeline{{ID: "x", Parent: at("x", 5)}}, bases, at("x", 9)); got != -1 {
 		t.Errorf("a loop: %d", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/platform"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -177,15 +178,15 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 
 // behindHole makes sure that a base leads to the end of a branch that has a
 // declared hole: what lies behind it is lost without one.
-func behindHole(ls []stream.Timeline, bases []targets.Artifact, end targets.Position, fs []targets.Finding, subject string) []targets.Finding {
+func behindHole(ls []timeline.Timeline, bases []targets.Artifact, end targets.Position, fs []targets.Finding, subject string) []targets.Finding {
 	hole := slices.ContainsFunc(fs, func(f targets.Finding) bool { return f.Severity == targets.Warned })
 	missing := slices.ContainsFunc(fs, func(f targets.Finding) bool { return f.Severity == targets.Failed })
 	if !hole || missing { // what is missing is said already
 		return nil
 	}
 	if slices.ContainsFunc(bases, func(b targets.Artifact) bool {
-		_, from := stream.Path(ls, b.From, end)
-		_, until := stream.Path(ls, b.Until, end)
+		_, from := timeline.Path(ls, b.From, end)
+		_, until := timeline.Path(ls, b.Until, end)
 		return from == nil && until == nil
 	}) {
 		return nil
@@ -197,15 +198,15 @@ func behindHole(ls []stream.Timeline, bases []targets.Artifact, end targets.Posi
 // usable leaves out the bases to which no stream leads back, as the archive of
 // their log began behind them: nothing was ever recoverable from them, so what
 // they lack is no damage. Each is named.
-func usable(ls []stream.Timeline, bases []targets.Artifact, subject string) (good []targets.Artifact, rest []targets.Finding) {
+func usable(ls []timeline.Timeline, bases []targets.Artifact, subject string) (good []targets.Artifact, rest []targets.Finding) {
 	for _, b := range bases {
-		i := slices.IndexFunc(ls, func(l stream.Timeline) bool { return l.ID == b.From.Timeline && l.Origin })
-		if i < 0 || b.From.Offset >= ls[i].Offset {
+		l := timeline.Find(ls, b.From.Timeline)
+		if l == nil || !l.Origin || b.From.Offset >= l.Offset {
 			good = append(good, b)
 			continue
 		}
 		rest = append(rest, targets.Finding{Check: "base-usable", Subject: subject, Severity: targets.Skipped,
-			Expected: fmt.Sprintf("base %s, at %d, in the archived part of its log", b.ID, b.From.Offset), Got: fmt.Sprintf("archived from %d on", ls[i].Offset),
+			Expected: fmt.Sprintf("base %s, at %d, in the archived part of its log", b.ID, b.From.Offset), Got: fmt.Sprintf("archived from %d on", l.Offset),
 			Detail: "the base is of no use, and nothing needs it; retention removes it with its age"})
 	}
 	return good, rest
@@ -213,18 +214,10 @@ func usable(ls []stream.Timeline, bases []targets.Artifact, subject string) (goo
 
 // oldestBase is the index of the first base from which the position can be
 // reached, through the timelines that its own descends from; -1 when none is.
-func oldestBase(ls []stream.Timeline, bases []targets.Artifact, to targets.Position) int {
-	way := []targets.Position{to}
-	for range ls {
-		at := way[len(way)-1]
-		i := slices.IndexFunc(ls, func(l stream.Timeline) bool { return l.ID == at.Timeline })
-		if i < 0 || ls[i].Parent.Timeline == "" {
-			break
-		}
-		way = append(way, ls[i].Parent)
-	}
+func oldestBase(ls []timeline.Timeline, bases []targets.Artifact, to targets.Position) int {
+	way := slices.Collect(timeline.NewIndex(ls).Back(to))
 	return slices.IndexFunc(bases, func(b targets.Artifact) bool {
-		return slices.ContainsFunc(way, func(p targets.Position) bool { return p.Timeline == b.From.Timeline && b.Until.Offset <= p.Offset })
+		return slices.ContainsFunc(way, func(s timeline.Step) bool { return s.ID == b.From.Timeline && b.Until.Offset <= s.UpTo })
 	})
 }
 
@@ -296,7 +289,7 @@ func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, erro
 		out.Error = rerr.Error()
 	}
 	if out.Cuts+out.Bases+out.Manifests+len(r.Snapshots) > 0 || r.Chunks+r.Objects+r.Condemned > 0 || out.Error != last.Error || lerr != nil {
-		out.Report = now.Format("20060102T150405.000Z") + "-" + in.Group
+		out.Report = targets.IDTime(now) + "-" + in.Group
 		if _, err := (vault.Set{Vaults: []*vault.Vault{v}}).SaveReport(ctx, RetentionReport, out.Report, out); err != nil {
 			return RetainOut{Region: in.Region}, errors.Join(rerr, err)
 		}

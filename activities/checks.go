@@ -23,7 +23,7 @@ func SaveCheck(ctx context.Context, p platform.Resolver, g platform.Group, out C
 	if len(out.Findings) > maxSaved {
 		out.Findings = worst(out.Findings, maxSaved)
 	}
-	return saveReport(ctx, p, g, CheckReports, out.Started.UTC().Format("20060102T150405.000Z")+checkSuffix(g.Name, out.Region), out)
+	return saveReport(ctx, p, g, CheckReports, targets.IDTime(out.Started)+checkSuffix(g.Name, out.Region), out)
 }
 
 func checkSuffix(group, region string) string { return "-" + group + "-" + region }

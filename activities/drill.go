@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"drctl/drills"
-	"drctl/internal/barrier"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/report/evidence"
@@ -149,7 +148,7 @@ func newestIs(ctx context.Context, v *vault.Vault, cut targets.Cut, disaster tim
 			return err
 		}
 		if _, id, ok := vault.ParseCutKey(i.Key); ok {
-			if !disaster.IsZero() && id >= barrier.NewID(disaster) {
+			if !disaster.IsZero() && !targets.MadeBefore(id, disaster) {
 				break // listed in order of time: taken after the disaster
 			}
 			if _, err := v.Cut(ctx, cut.Group, id); fail.Is(err, fail.Corrupt) {

@@ -14,6 +14,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -147,7 +148,7 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 	broken := func() (string, []CopyIn) {
 		bases := basesOf(ctx, set, in.Shard)
 		all := slices.Concat(bases...)
-		if b, yes := stream.NeedsBase(arch.Timelines(), all); yes {
+		if b, yes := timeline.NeedsBase(arch.Timelines(), all); yes {
 			return b.String(), nil
 		}
 		if why := outgrown(ctx, d, inst, all); why != "" {
@@ -307,14 +308,14 @@ func basesOf(ctx context.Context, set vault.Set, shard targets.ShardID) [][]targ
 // lackBases are the copies that give each vault a base that leads to what is
 // archived now, where another vault has one: a vault that was away when the log
 // began anew has the log, and nothing that leads to it, so no cut is sealed there.
-func lackBases(shard targets.ShardID, set vault.Set, timelines []stream.Timeline, bases [][]targets.Artifact) (out []CopyIn) {
+func lackBases(shard targets.ShardID, set vault.Set, timelines []timeline.Timeline, bases [][]targets.Artifact) (out []CopyIn) {
 	from := ""
 	var lack []string
 	for i, own := range bases {
 		if own == nil {
 			continue
 		}
-		if _, broken := stream.NeedsBase(timelines, own); broken || len(own) == 0 {
+		if _, broken := timeline.NeedsBase(timelines, own); broken || len(own) == 0 {
 			lack = append(lack, set.Vaults[i].Region())
 		} else if from == "" {
 			from = set.Vaults[i].Region()

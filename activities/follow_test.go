@@ -18,6 +18,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -136,10 +137,10 @@ func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := stream.Path(ls, bases[0].From, end); !fail.Is(err, fail.NotFound) {
+		if _, err := timeline.Path(ls, bases[0].From, end); !fail.Is(err, fail.NotFound) {
 			t.Fatalf("%s: there is no hole: %v", v.Region(), err)
 		}
-		if _, err := stream.Path(ls, bases[1].From, end); err != nil {
+		if _, err := timeline.Path(ls, bases[1].From, end); err != nil {
 			t.Fatalf("%s: the new base does not lead to the end: %v", v.Region(), err)
 		}
 	}

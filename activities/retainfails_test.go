@@ -18,7 +18,7 @@ func TestRetentionThatBreaksOffIsOnRecord(t *testing.T) {
 	a := w.activities(resolver{w, platform.Policy{Vaults: []string{"east"}, Retention: vault.RetentionPolicy{KeepCuts: time.Hour}}})
 	east := w.set.Vaults[0]
 	now := time.Now().UTC()
-	c := targets.Cut{ID: now.Format("20060102T150405.000Z") + "-00ab", Group: group, QuiescedAt: now, SealedAt: now}
+	c := targets.Cut{ID: targets.IDTime(now) + "-00ab", Group: group, QuiescedAt: now, SealedAt: now}
 	if _, err := (vault.Set{Vaults: []*vault.Vault{east}}).SaveCut(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}

@@ -129,10 +129,10 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 			human.Bytes(o.Stats.Bytes), human.Count(o.Stats.NewObjects), human.Bytes(o.Stats.NewBytes), strings.Join(o.StoredIn, ",")})
 	}
 	if !a.json && len(bases) > 0 {
-		progress.Table(a.out, baseHeaders, bases)
+		_ = progress.Table(a.out, baseHeaders, bases) // how the backup went says the exit code
 	}
 	if !a.json && len(objects) > 0 {
-		progress.Table(a.out, []string{"OBJECTS OF", "AS OF", "OBJECTS", "BYTES", "NEW", "NEW BYTES", "STORED IN"}, objects)
+		_ = progress.Table(a.out, []string{"OBJECTS OF", "AS OF", "OBJECTS", "BYTES", "NEW", "NEW BYTES", "STORED IN"}, objects)
 	}
 	switch {
 	case failed == 0 && behind > 0:
@@ -155,7 +155,7 @@ func baseRow(b targets.Artifact) []string {
 		method += ", full"
 	}
 	return []string{b.ID, b.Shard.String(), b.Finished.Local().Format(time.DateTime), human.Duration(b.Finished.Sub(b.Started)),
-		human.Bytes(b.Bytes), human.Bytes(b.BytesAdded), method, describe(b.Until)}
+		human.Bytes(b.Bytes), human.Bytes(b.BytesAdded), method, b.Until.String()}
 }
 
 func (a *app) bases(ctx context.Context, group, region string, names []string) (list []targets.Artifact, damaged, err error) {
@@ -210,7 +210,9 @@ func (a *app) backupList(ctx context.Context, group, region string, names []stri
 	for i, b := range list {
 		rows[i] = baseRow(b)
 	}
-	progress.Table(a.out, baseHeaders, rows)
+	if err := progress.Table(a.out, baseHeaders, rows); err != nil {
+		return err
+	}
 	return damaged
 }
 

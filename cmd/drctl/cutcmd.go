@@ -139,7 +139,9 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 		rows = append(rows, []string{c.ID, c.QuiescedAt.Local().Format(time.DateTime), string(c.Mode),
 			fmt.Sprint(c.Attempts), human.Duration(c.Stall), human.Duration(c.SealedAt.Sub(c.QuiescedAt)), strings.Join(c.SealedIn, ",")})
 	}
-	progress.Table(a.out, []string{"CUT", "TAKEN", "MODE", "ATTEMPTS", "STALL", "SEALED AFTER", "SEALED IN"}, rows)
+	if err := progress.Table(a.out, []string{"CUT", "TAKEN", "MODE", "ATTEMPTS", "STALL", "SEALED AFTER", "SEALED IN"}, rows); err != nil {
+		return err
+	}
 	for _, x := range abandoned {
 		fmt.Fprintf(a.out, "abandoned %s: %s\n", x.Cut.ID, x.Reason)
 	}
@@ -254,23 +256,13 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 	var rows [][]string
 	for _, p := range cut.Shards {
 		t := p.Timings
-		rows = append(rows, []string{p.Shard.String(), p.Region, describe(p.Position), human.Duration(t.Gate), human.Duration(t.Lock), human.Duration(t.Hold), human.Duration(t.Total)})
+		rows = append(rows, []string{p.Shard.String(), p.Region, p.Position.String(), human.Duration(t.Gate), human.Duration(t.Lock), human.Duration(t.Hold), human.Duration(t.Total)})
 	}
-	progress.Table(a.out, []string{"SHARD", "REGION", "POSITION", "GATE", "LOCK", "HOLD", "TOTAL"}, rows)
+	if err := progress.Table(a.out, []string{"SHARD", "REGION", "POSITION", "GATE", "LOCK", "HOLD", "TOTAL"}, rows); err != nil {
+		return err
+	}
 	a.cutWarnings(cut)
 	return nil
-}
-
-// describe renders a position for people.
-func describe(p targets.Position) string {
-	switch p.Kind {
-	case targets.Postgres:
-		return p.Timeline + " " + targets.FormatLSN(p.Offset)
-	case targets.Redis:
-		return fmt.Sprintf("%.8s… %d", p.Timeline, p.Offset)
-	default:
-		return p.AsOf.Format(time.RFC3339Nano)
-	}
 }
 
 // vaultOrPlace opens the vault that a listing reads and resolves the group:

@@ -20,6 +20,7 @@ import (
 
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/restore/plan"
 	"drctl/targets"
@@ -85,7 +86,7 @@ func testDamage(t *testing.T, w *world) {
 func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []damage {
 	t.Helper()
 	p := decode[plan.Run](t, w.must(t, "restore", "plan", "--json", "--vault", "west"))
-	chunks := map[string][]stream.Chunk{}
+	chunks := map[string][]timeline.Chunk{}
 	var manifest string
 	for _, s := range p.Steps {
 		switch {
@@ -126,7 +127,7 @@ func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []dam
 }
 
 // chunksOf are the chunks that a step reads.
-func chunksOf(t *testing.T, ctx context.Context, v *vault.Vault, s plan.Step) (out []stream.Chunk) {
+func chunksOf(t *testing.T, ctx context.Context, v *vault.Vault, s plan.Step) (out []timeline.Chunk) {
 	t.Helper()
 	ls, err := stream.Load(ctx, v, s.Shard)
 	if err != nil {
@@ -135,7 +136,7 @@ func chunksOf(t *testing.T, ctx context.Context, v *vault.Vault, s plan.Step) (o
 	for _, span := range s.Path {
 		for _, l := range ls {
 			if l.ID == span.Timeline {
-				use, gaps := stream.Cover(l.Chunks, max(span.From, s.Base.From.Offset), s.Point.Offset)
+				use, gaps := timeline.Cover(l.Chunks, max(span.From, s.Base.From.Offset), s.Point.Offset)
 				if len(gaps) > 0 {
 					t.Fatalf("%s: gaps %v", s.Shard, gaps)
 				}

@@ -11,6 +11,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
@@ -31,7 +32,7 @@ type vaultFacts struct {
 	abandoned []activities.AbandonedCut
 	retention activities.RetainOut // the last one that did anything, or broke off
 	bases     map[targets.ShardID][]targets.Artifact
-	timelines map[targets.ShardID][]stream.Timeline
+	timelines map[targets.ShardID][]timeline.Timeline
 	unread    []error // what could not be read of it
 	late      bool    // it did not answer in time
 }
@@ -85,7 +86,7 @@ func (s *session) readVault(ctx context.Context, g platform.Group, f *vaultFacts
 			f.unread = append(f.unread, err)
 		}
 	}
-	f.bases, f.timelines = map[targets.ShardID][]targets.Artifact{}, map[targets.ShardID][]stream.Timeline{}
+	f.bases, f.timelines = map[targets.ShardID][]targets.Artifact{}, map[targets.ShardID][]timeline.Timeline{}
 	for _, sh := range g.Shards {
 		if sh.Kind.Traits().Log {
 			f.bases[sh.Shard], _ = f.v.Bases(ctx, sh.Shard) // damage is the check's to report

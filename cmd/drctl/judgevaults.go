@@ -11,7 +11,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/platform"
-	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -49,7 +49,7 @@ func (f facts) shard(sh platform.Shard) (out shardFacts) {
 		}
 	}
 	var bases []targets.Artifact
-	var held [][]stream.Timeline
+	var held [][]timeline.Timeline
 	late := false
 	for _, v := range f.vaults {
 		bases = append(bases, v.bases[sh.Shard]...)
@@ -61,7 +61,7 @@ func (f facts) shard(sh platform.Shard) (out shardFacts) {
 			out.NewestBase = b.Finished
 		}
 	}
-	if b, broken := stream.NeedsBase(stream.Union(held), bases); f.deep && broken {
+	if b, broken := timeline.NeedsBase(timeline.Union(held), bases); f.deep && broken {
 		out.problems = append(out.problems, problem{Code: "log-interrupted", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region,
 			What: sh.Shard.String() + ": " + b.String(), Next: baseOnTheWay(f.takingBase(), out.Archiving)})
 	}

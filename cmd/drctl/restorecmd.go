@@ -297,7 +297,7 @@ func (a *app) showPlan(p plan.Run) error {
 				size, pieces = "not counted", "-"
 			}
 		}
-		rows = append(rows, []string{s.Shard.String(), p.Goal.Vault, base, size, stream, pieces, describe(s.Point), to})
+		rows = append(rows, []string{s.Shard.String(), p.Goal.Vault, base, size, stream, pieces, s.Point.String(), to})
 	}
 	if err := progress.Table(a.out, []string{"SHARD", "VAULT", "BASE", "BASE BYTES", "STREAM BYTES", "IN", "TO POINT", "INTO"}, rows); err != nil {
 		return err

@@ -99,7 +99,7 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 	now := time.Now().UTC()
 	cut := func(age time.Duration) targets.Cut {
 		at := now.Add(-age)
-		return targets.Cut{ID: at.Format("20060102T150405.000Z") + "-abcd", Group: "shop", QuiescedAt: at}
+		return targets.Cut{ID: targets.IDTime(at) + "-abcd", Group: "shop", QuiescedAt: at}
 	}
 	seal := func(c targets.Cut, regions ...string) {
 		t.Helper()

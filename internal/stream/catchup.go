@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 )
 
@@ -99,7 +100,7 @@ func (a *Archiver) rescan(ctx context.Context, m *member) error {
 		}
 	}
 	a.mu.Unlock()
-	held := make([][]Timeline, len(members))
+	held := make([][]timeline.Timeline, len(members))
 	for i, o := range members {
 		var err error
 		if held[i], err = outline(ctx, o.v, o.st, a.opt.Shard); err != nil {
@@ -213,7 +214,7 @@ func checkedCopy(ctx context.Context, from *member, key string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	most := int64(maxOrigin) // of the content
+	most := int64(timeline.MaxRecord) // of the content
 	if c, ok := vault.ParseChunkKey(key); ok {
 		most = int64(c.Len())
 	}

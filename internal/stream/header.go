@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/targets"
 )
 
@@ -99,7 +100,7 @@ func parseHeader(key string, m map[string]string) (header, error) {
 }
 
 // check compares a header with what the chunk's name and place say.
-func (h header) check(c Chunk, shard targets.ShardID, timeline string) error {
+func (h header) check(c timeline.Chunk, shard targets.ShardID, timeline string) error {
 	if h.shard != shard || h.timeline != timeline || h.from != c.From || h.to != c.To {
 		return fail.Newf(fail.Corrupt, "stream: chunk", c.Key,
 			"the header says %s timeline %s bytes [%d,%d): this is another chunk's content", h.shard, h.timeline, h.from, h.to)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -120,7 +121,7 @@ func TestDamagedOrigin(t *testing.T) {
 		case "odd":
 			body = []byte(`{"lineage":"odd","offset":5,"parent":{"kind":"postgres","lineage":"../x","offset":5}}`)
 		case "huge":
-			body = make([]byte, maxOrigin+1)
+			body = make([]byte, timeline.MaxRecord+1)
 		}
 		if err := v.PutSealed(ctx, vault.OriginKey(shard, l), nil, body); err != nil {
 			t.Fatal(err)

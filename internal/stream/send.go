@@ -3,7 +3,7 @@ package stream
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -170,7 +170,7 @@ func (a *Archiver) sameContent(ctx context.Context, p *parcel, m *member) error 
 	}
 	if !bytes.Equal(b, p.content) {
 		return fail.New(fail.Corrupt, "stream: archive", p.key, "two different streams call themselves the same timeline: see whether two servers claim to be this shard's primary",
-			errorf("vault %s holds other bytes under this name", m.v.Region()))
+			fmt.Errorf("vault %s holds other bytes under this name", m.v.Region()))
 	}
 	return nil
 }
@@ -216,7 +216,7 @@ func (a *Archiver) unavailable(err error) error {
 		code = fail.Unavailable
 	}
 	return fail.New(code, "stream: archive", a.opt.Shard.String(), "make the vault reachable; nothing that the server was told to be safe is lost",
-		errorf("vault %s failed for longer than %s: %w", strings.Join(regions, ", "), a.opt.RetryFor, err))
+		fmt.Errorf("vault %s failed for longer than %s: %w", strings.Join(regions, ", "), a.opt.RetryFor, err))
 }
 
 // dropSlow lets the oldest parcel go on without vaults that are slow, when one
@@ -253,9 +253,9 @@ func (a *Archiver) recount() {
 
 // putRecord stores the record of an origin or a hole; one that exists stays as
 // it is. It returns when a vault holds it, and the others do or catch up.
-func (a *Archiver) putRecord(ctx context.Context, key string, content any) error {
+func (a *Archiver) putRecord(ctx context.Context, key string, r record) error {
 	a.mu.Lock()
-	err := a.sendRecord(key, content)
+	err := a.sendRecord(key, r)
 	a.mu.Unlock()
 	if err != nil {
 		return err
@@ -263,16 +263,19 @@ func (a *Archiver) putRecord(ctx context.Context, key string, content any) error
 	return a.recorded(ctx)
 }
 
+// record is a timeline.Record or a timeline.Hole.
+type record interface{ Encode() ([]byte, error) }
+
 // sendRecord sends off a record. Callers hold mu.
-func (a *Archiver) sendRecord(key string, content any) error {
-	b, err := json.MarshalIndent(content, "", " ")
+func (a *Archiver) sendRecord(key string, r record) error {
+	b, err := r.Encode()
 	if err != nil {
 		return fail.New(fail.Internal, "stream: record", key, "", err)
 	}
 	if a.closed {
 		return a.ended()
 	}
-	a.send(&parcel{item: item{key: key, epoch: a.epoch}, content: append(b, '\n'), anyContent: true})
+	a.send(&parcel{item: item{key: key, epoch: a.epoch}, content: b, anyContent: true})
 	return nil
 }
 

@@ -45,7 +45,7 @@ func TestCutsNewest(t *testing.T) {
 	var ids []string
 	for i := range 1500 {
 		at := now.Add(-time.Duration(1500-i) * time.Minute)
-		id := at.Format("20060102T150405.000Z") + fmt.Sprintf("-%04x", i)
+		id := targets.IDTime(at) + fmt.Sprintf("-%04x", i)
 		ids = append(ids, id)
 		body, err := marshalRecord(targets.Cut{ID: id, Group: "shop", QuiescedAt: at, SealedAt: at})
 		if err != nil {

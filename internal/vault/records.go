@@ -222,7 +222,7 @@ func (s Set) ShareCuts(ctx context.Context, group string, since time.Time, holds
 	if err := s.check(); err != nil {
 		return 0, err
 	}
-	after := CutsPrefix(group) + since.UTC().Format("20060102T150405") // ids begin with the time
+	after := CutsPrefix(group) + targets.IDTime(since)
 	has := map[string][]bool{}
 	listed := make([]bool, len(s.Vaults))
 	var bad []error

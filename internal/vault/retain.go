@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/targets"
 )
 
@@ -77,11 +77,11 @@ func (v *Vault) shardInventory(ctx context.Context, id targets.ShardID) (ShardIn
 		if err != nil {
 			return s, err
 		}
-		var info TimelineInfo
-		if err := json.Unmarshal(b, &info); err != nil || info.ID != l {
+		r, err := timeline.DecodeRecord(b, l)
+		if err != nil {
 			return s, fail.New(fail.Corrupt, "vault: inventory", v.store.URL()+"/"+OriginKey(id, l), "repair it from another region's vault", err)
 		}
-		s.Timelines = append(s.Timelines, info)
+		s.Timelines = append(s.Timelines, r.Says())
 	}
 	for i, err := range v.store.List(ctx, ManifestsPrefix(id), "") {
 		if err != nil {

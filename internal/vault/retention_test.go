@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/targets"
 )
 
@@ -31,7 +32,7 @@ func drawWorld(t *rapid.T) world {
 	var w world
 	shard := ShardInventory{Shard: shardA}
 	at := epoch
-	line := TimelineInfo{ID: "L0"}
+	line := timeline.Timeline{ID: "L0"}
 	offset := uint64(rapid.IntRange(0, 100).Draw(t, "start"))
 	line.Offset = offset
 	shard.Timelines = append(shard.Timelines, line)
@@ -53,9 +54,9 @@ func drawWorld(t *rapid.T) world {
 				back := min(offset-line.Offset, uint64(rapid.IntRange(0, 20).Draw(t, "lost")))
 				offset -= back
 				pos.Offset = offset
-				line = TimelineInfo{ID: fmt.Sprint("L", i), Offset: offset, Parent: pos}
+				line = timeline.Timeline{ID: fmt.Sprint("L", i), Offset: offset, Parent: pos}
 			} else { // a full resync: nothing before it is reachable
-				line = TimelineInfo{ID: fmt.Sprint("L", i), Offset: offset}
+				line = timeline.Timeline{ID: fmt.Sprint("L", i), Offset: offset}
 			}
 			shard.Timelines = append(shard.Timelines, line)
 		default:
@@ -70,8 +71,8 @@ func drawWorld(t *rapid.T) world {
 }
 
 // serves reports whether the point can be reached from a base by the chunks.
-func serves(b targets.Artifact, at targets.Position, lines []TimelineInfo, has func(timeline string, from, to uint64) bool) bool {
-	byID := timelineGraph(lines)
+func serves(b targets.Artifact, at targets.Position, lines []timeline.Timeline, has func(timeline string, from, to uint64) bool) bool {
+	byID := timeline.NewIndex(lines)
 	timeline, upTo := at.Timeline, at.Offset
 	for range len(lines) + 1 {
 		if timeline == b.Until.Timeline {
@@ -164,7 +165,7 @@ func checkRetention(t *rapid.T) {
 func TestRetentionRemoves(t *testing.T) {
 	day := 24 * time.Hour
 	var inv Inventory
-	s := ShardInventory{Shard: shardA, Timelines: []TimelineInfo{{ID: "L"}}}
+	s := ShardInventory{Shard: shardA, Timelines: []timeline.Timeline{{ID: "L"}}}
 	for i := range 30 {
 		at := epoch.Add(time.Duration(i) * day)
 		pos := targets.Position{Timeline: "L", Offset: uint64(i) * 100}

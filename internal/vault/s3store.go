@@ -308,7 +308,7 @@ func (b *s3Body) Read(p []byte) (int, error) {
 		return n, b.s.fail(b.ctx, "read", b.key, errors.Join(err, rerr))
 	}
 	b.mu.Lock()
-	b.body.Close()
+	_ = b.body.Close()
 	b.body = out.Body
 	b.mu.Unlock()
 	return n, nil

@@ -146,7 +146,7 @@ func (v *Vault) Unseal(ctx context.Context, key string) (io.ReadCloser, map[stri
 	}
 	r, meta, err := v.unsealFrom(key, src)
 	if err != nil {
-		src.Close()
+		_ = src.Close()
 		return nil, nil, err
 	}
 	return r, meta, nil

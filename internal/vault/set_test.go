@@ -89,7 +89,7 @@ func TestRecords(t *testing.T) {
 	var want []string
 	for i := range 20 {
 		at := time.Date(2026, 1, 2, 3, 4, i, 0, time.UTC)
-		c := targets.Cut{ID: at.Format("20060102T150405.000Z") + "-00ab", Group: "shop", QuiescedAt: at, SealedAt: at}
+		c := targets.Cut{ID: targets.IDTime(at) + "-00ab", Group: "shop", QuiescedAt: at, SealedAt: at}
 		if i%2 == 1 {
 			c.SealedIn = []string{"west"}
 		}
@@ -174,7 +174,7 @@ func TestShareCuts(t *testing.T) {
 	set := Set{Vaults: []*Vault{fileVault(t, "east", k), fileVault(t, "west", k), fileVault(t, "south", k)}, Durability: 1}
 	base := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	name := func(i int) string {
-		return base.Add(time.Duration(i)*time.Hour).Format("20060102T150405.000Z") + "-00ab"
+		return targets.IDTime(base.Add(time.Duration(i)*time.Hour)) + "-00ab"
 	}
 	for i, in := range [][]string{{"east"}, {"east"}, {"west"}, {"east", "south"}, {"east", "west", "south"}} {
 		at := base.Add(time.Duration(i) * time.Hour)

@@ -215,7 +215,7 @@ func (c *checker) read(ctx context.Context, i Info) error {
 	src, err := c.v.store.Get(ctx, i.Key)
 	if err == nil {
 		_, err = c.v.readThrough(i.Key, src)
-		src.Close()
+		_ = src.Close()
 	} else if fail.Is(err, fail.NotFound) {
 		return nil // removed by retention since the listing; what needs it is checked elsewhere
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/restore/plan"
 	"drctl/targets"
 )
@@ -20,7 +20,7 @@ type ShardInventory struct {
 	Shard     targets.ShardID
 	Kind      targets.Kind
 	Bases     []targets.Artifact
-	Timelines []stream.Timeline
+	Timelines []timeline.Timeline
 	Manifests []Manifest // object stores
 	// NoBase says why no base leads to the goal's cut, when that is known and
 	// the bases are not listed.
@@ -240,11 +240,11 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 		end, err := endFor(b)
 		if err == nil {
 			// The image is whole only from Until on, so the end must not lie before it.
-			_, err = stream.Path(sh.Timelines, b.Until, end)
+			_, err = timeline.Path(sh.Timelines, b.Until, end)
 		}
 		var path []targets.Span
 		if err == nil {
-			path, err = stream.Path(sh.Timelines, b.From, end)
+			path, err = timeline.Path(sh.Timelines, b.From, end)
 		}
 		if err != nil {
 			why = append(why, fmt.Errorf("base %s: %w", b.ID, err))
@@ -255,7 +255,7 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 			s.StreamBytes += int64(sp.To - sp.From)
 			for _, l := range sh.Timelines {
 				if l.ID == sp.Timeline {
-					use, _ := stream.Cover(l.Chunks, sp.From, sp.To)
+					use, _ := timeline.Cover(l.Chunks, sp.From, sp.To)
 					s.Chunks += len(use)
 				}
 			}

@@ -17,7 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"drctl/internal/fail"
-	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
 	"drctl/targets"
@@ -38,7 +38,7 @@ func at(timeline string, offset uint64) targets.Position {
 // which pieces are missing, overlap or are there twice, and bases anywhere.
 func history(t *rapid.T, sh *recovery.ShardInventory) {
 	for i := range rapid.IntRange(0, 3).Draw(t, "timelines") {
-		l := stream.Timeline{ID: fmt.Sprintf("L%d", i), Kind: sh.Kind, Origin: rapid.IntRange(0, 9).Draw(t, "origin") > 0}
+		l := timeline.Timeline{ID: fmt.Sprintf("L%d", i), Kind: sh.Kind, Origin: rapid.IntRange(0, 9).Draw(t, "origin") > 0}
 		if i > 0 && rapid.IntRange(0, 3).Draw(t, "child") > 0 {
 			p := sh.Timelines[rapid.IntRange(0, i-1).Draw(t, "parent")]
 			left := rapid.Uint64Range(p.Offset, p.Tip()).Draw(t, "left")
@@ -50,7 +50,7 @@ func history(t *rapid.T, sh *recovery.ShardInventory) {
 		for pos, end := l.Offset, l.Offset+rapid.Uint64Range(0, 60).Draw(t, "length"); pos < end; {
 			to := min(end, pos+rapid.Uint64Range(1, 20).Draw(t, "chunk"))
 			if rapid.IntRange(0, 19).Draw(t, "lost") > 0 {
-				c := stream.Chunk{From: pos - min(pos, rapid.Uint64Range(0, 3).Draw(t, "overlap")), To: to, Key: fmt.Sprintf("%s-%d", l.ID, pos)}
+				c := timeline.Chunk{From: pos - min(pos, rapid.Uint64Range(0, 3).Draw(t, "overlap")), To: to, Key: fmt.Sprintf("%s-%d", l.ID, pos)}
 				l.Chunks = append(l.Chunks, c)
 				if rapid.IntRange(0, 9).Draw(t, "twice") == 0 {
 					c.Key += "-again"
@@ -150,16 +150,16 @@ func reaches(sh recovery.ShardInventory, base, point targets.Position) bool {
 	if base.Timeline == point.Timeline && base.Offset == point.Offset {
 		return true
 	}
-	whole := func(l *stream.Timeline, from, to uint64) bool {
+	whole := func(l *timeline.Timeline, from, to uint64) bool {
 		for b := from; b < to; b++ {
-			if l == nil || !slices.ContainsFunc(l.Chunks, func(c stream.Chunk) bool { return c.From <= b && b < c.To }) {
+			if l == nil || !slices.ContainsFunc(l.Chunks, func(c timeline.Chunk) bool { return c.From <= b && b < c.To }) {
 				return false
 			}
 		}
 		return true
 	}
 	for p := point; ; {
-		var l *stream.Timeline
+		var l *timeline.Timeline
 		for i := range sh.Timelines {
 			if sh.Timelines[i].ID == p.Timeline {
 				l = &sh.Timelines[i]
@@ -345,8 +345,8 @@ func checkLog(t *rapid.T, g plan.Goal, sh recovery.ShardInventory, s plan.Step) 
 	end := s.Base.From
 	for _, sp := range s.Path {
 		if sp.Timeline != end.Timeline {
-			line := func(id string) stream.Timeline {
-				return sh.Timelines[slices.IndexFunc(sh.Timelines, func(l stream.Timeline) bool { return l.ID == id })]
+			line := func(id string) timeline.Timeline {
+				return sh.Timelines[slices.IndexFunc(sh.Timelines, func(l timeline.Timeline) bool { return l.ID == id })]
 			}
 			p := line(sp.Timeline).Parent
 			for p.Timeline != end.Timeline && p.Offset == line(p.Timeline).Offset {
@@ -430,14 +430,14 @@ func example() recovery.Inventory {
 				Offset: 0x3000100, RestorePoint: "drctl:20261123T120000.000Z-0001"}},
 		}}
 	return recovery.Inventory{Vault: "west", Cuts: []targets.Cut{cut}, Shards: []recovery.ShardInventory{
-		{Shard: orders, Kind: targets.Postgres, Timelines: []stream.Timeline{
-			{ID: line(1), Kind: targets.Postgres, Offset: 0x1000000, Origin: true, Chunks: []stream.Chunk{{From: 0x1000000, To: 0x2000800}}},
-			{ID: line(2), Kind: targets.Postgres, Offset: 0x2000000, Origin: true, Parent: at(line(1), 0x2000400), Chunks: []stream.Chunk{{From: 0x2000000, To: 0x4000000}}},
+		{Shard: orders, Kind: targets.Postgres, Timelines: []timeline.Timeline{
+			{ID: line(1), Kind: targets.Postgres, Offset: 0x1000000, Origin: true, Chunks: []timeline.Chunk{{From: 0x1000000, To: 0x2000800}}},
+			{ID: line(2), Kind: targets.Postgres, Offset: 0x2000000, Origin: true, Parent: at(line(1), 0x2000400), Chunks: []timeline.Chunk{{From: 0x2000000, To: 0x4000000}}},
 		}, Bases: []targets.Artifact{
 			{ID: "old", Shard: orders, Kind: targets.Postgres, Region: "east", From: at(line(1), 0x1000028), Until: at(line(1), 0x1000200), Started: epoch.Add(-3 * time.Hour), Finished: epoch.Add(-2 * time.Hour), Bytes: 1 << 20, Method: "files"},
 			{ID: "after the failover", Shard: orders, Kind: targets.Postgres, Region: "east", From: at(line(1), 0x2000500), Until: at(line(1), 0x2000600), Started: epoch.Add(-time.Hour), Finished: epoch.Add(-time.Hour), Bytes: 1 << 20, Method: "files"},
 		}},
-		{Shard: carts, Kind: targets.Redis, Timelines: []stream.Timeline{{ID: "f00d", Kind: targets.Redis, Offset: 100, Origin: true, Chunks: []stream.Chunk{{From: 100, To: 500}, {From: 500, To: 1000}}}},
+		{Shard: carts, Kind: targets.Redis, Timelines: []timeline.Timeline{{ID: "f00d", Kind: targets.Redis, Offset: 100, Origin: true, Chunks: []timeline.Chunk{{From: 100, To: 500}, {From: 500, To: 1000}}}},
 			Bases: []targets.Artifact{{ID: "rdb", Shard: carts, Kind: targets.Redis, Region: "east", From: rd(100), Until: rd(100), Started: epoch.Add(-time.Hour), Finished: epoch.Add(-time.Hour), Bytes: 4096, Method: "resync"}}},
 		{Shard: media, Kind: targets.S3},
 	}}
@@ -497,7 +497,7 @@ func TestGoldenPlan(t *testing.T) {
 func TestWhyThereIsNoPlan(t *testing.T) {
 	g := plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "west", Into: plan.Sandbox}
 	inv := example()
-	inv.Shards[0].Timelines[1].Chunks = []stream.Chunk{{From: 0x2000000, To: 0x2ffff00}}
+	inv.Shards[0].Timelines[1].Chunks = []timeline.Chunk{{From: 0x2000000, To: 0x2ffff00}}
 	inv.Shards[1].Bases = nil
 	_, err := recovery.Build(g, inv, later)
 	if !fail.Is(err, fail.NotFound) {

@@ -28,6 +28,7 @@ import (
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 	"drctl/targets/all"
@@ -536,7 +537,7 @@ func (k *killers) sameAsPostgres(v *vault.Vault, end targets.Position) {
 		k.t.Fatalf("%s: timelines %+v", v.Region(), ls)
 	}
 	chunks := slices.Clone(ls[0].Chunks)
-	slices.SortFunc(chunks, func(a, b stream.Chunk) int { return int(int64(a.From) - int64(b.From)) })
+	slices.SortFunc(chunks, func(a, b timeline.Chunk) int { return int(int64(a.From) - int64(b.From)) })
 	at := chunks[0].From
 	if at%segment != 0 || at != ls[0].Offset {
 		k.t.Errorf("%s: the stream begins at %s", v.Region(), targets.FormatLSN(at))
@@ -608,7 +609,7 @@ func (k *killers) sameAsReplica(x truth) {
 		slices.SortFunc(bases, func(a, b targets.Artifact) int { return b.Finished.Compare(a.Finished) })
 		req := targets.RestoreRequest{Point: x.at, WorkDir: sandboxtest.Dir(k.t)}
 		for _, b := range bases {
-			if path, err := stream.Path(ls, b.From, x.at); err == nil {
+			if path, err := timeline.Path(ls, b.From, x.at); err == nil {
 				req.Base, req.Path = b, path
 				break
 			}

@@ -199,8 +199,8 @@ func (r *Repo) start(ctx context.Context, c command, wait string) (*proc, io.Rea
 	}
 	errR, errW, err := os.Pipe()
 	if err != nil {
-		outR.Close()
-		outW.Close()
+		_ = outR.Close()
+		_ = outW.Close()
 		return nil, nil, nil, r.fail(c.op, fail.Exhausted, "", err)
 	}
 	cmd.Stdout, cmd.Stderr = outW, errW
@@ -218,16 +218,16 @@ func (r *Repo) start(ctx context.Context, c command, wait string) (*proc, io.Rea
 			// belong to threads. Where it is not allowed nothing is lost.
 			_ = syscall.Setpriority(syscall.PRIO_PGRP, cmd.Process.Pid, 10)
 		}
-		outW.Close()
-		errW.Close()
+		_ = outW.Close()
+		_ = errW.Close()
 		started <- err
 		if err == nil {
 			p.done <- cmd.Wait()
 		}
 	}()
 	if err := <-started; err != nil {
-		outR.Close()
-		errR.Close()
+		_ = outR.Close()
+		_ = errR.Close()
 		code, hint := fail.Internal, ""
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 			code, hint = fail.NotFound, "install restic 0.19.1 or later, or name its path"
@@ -281,7 +281,7 @@ func (r *Repo) finish(ctx context.Context, c command, p *proc, out, errs io.Read
 func closeAll(rs ...io.Reader) {
 	for _, x := range rs {
 		if c, ok := x.(io.Closer); ok {
-			c.Close()
+			_ = c.Close()
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package stream
+package timeline
 
 import (
 	"fmt"
@@ -31,47 +31,36 @@ func NeedsBase(timelines []Timeline, bases []targets.Artifact) (Break, bool) {
 	if !ok || len(bases) == 0 {
 		return Break{}, false
 	}
-	byID := index(timelines)
-	l := newest
-	end := ^uint64(0)
-	for range timelines {
+	byID := NewIndex(timelines)
+	for s := range byID.Back(targets.Position{Timeline: newest.ID, Offset: ^uint64(0)}) {
 		var last Gap
-		for _, h := range l.unfilled() {
-			if h.To <= end && h.To > last.To {
+		for _, h := range s.Unfilled() {
+			if h.To <= s.UpTo && h.To > last.To {
 				last = h
 			}
 		}
+
 		// A base before the timeline's archived beginning leads nowhere.
 		if slices.ContainsFunc(bases, func(b targets.Artifact) bool {
-			return b.From.Timeline == l.ID && b.From.Offset >= max(last.To, l.Offset) && b.From.Offset <= end
+			return b.From.Timeline == s.ID && b.From.Offset >= max(last.To, s.Offset) && b.From.Offset <= s.UpTo
 		}) {
 			return Break{}, false
 		}
-		p, known := byID[l.Parent.Timeline]
-		switch {
+
+		switch parent, known := byID[s.Parent.Timeline]; {
 		case last.To > 0:
-			return Break{l.ID, last}, true
+			return Break{s.ID, last}, true
 		case !known:
 			return Break{newest.ID, Gap{newest.Offset, newest.Offset}}, true
-		case l.Offset > l.Parent.Offset:
-			from := l.Parent.Offset
-			for _, h := range p.unfilled() {
+		case s.Offset > s.Parent.Offset:
+			from := s.Parent.Offset
+			for _, h := range parent.Unfilled() {
 				if h.To == from {
 					from = h.From // lost on both sides of the switch
 				}
 			}
-			return Break{l.ID, Gap{from, l.Offset}}, true
+			return Break{s.ID, Gap{from, s.Offset}}, true
 		}
-		l, end = p, l.Parent.Offset
 	}
 	return Break{}, false
-}
-
-// unfilled are the declared holes whose bytes no chunk holds: a vault that was
-// away can have had them.
-func (l Timeline) unfilled() []Gap {
-	return slices.DeleteFunc(slices.Clone(l.Holes), func(h Gap) bool {
-		_, gaps := Cover(l.Chunks, h.From, h.To)
-		return len(gaps) == 0
-	})
 }
