@@ -10,6 +10,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/platform"
+	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -36,7 +37,7 @@ func TestLargeOutcomesAreBounded(t *testing.T) {
 		t.Fatalf("%d cuts, %d and %d listed", out.Cuts, len(out.Result.Cuts), len(out.Plan.Cuts))
 	}
 	var whole activities.RetainOut
-	if err := east.Report(t.Context(), activities.RetentionReport, out.Report, &whole); err != nil || len(whole.Result.Cuts) != n {
+	if err := east.Report(t.Context(), upkeep.RetentionReports, out.Report, &whole); err != nil || len(whole.Result.Cuts) != n {
 		t.Fatalf("%v, the report names %d cuts", err, len(whole.Result.Cuts))
 	}
 

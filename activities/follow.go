@@ -86,18 +86,18 @@ type followed struct {
 	away []string
 }
 
-func (f *following) beat() Beat {
+func (f *following) beat() engine.Beat {
 	now := f.now.Load()
 	if now == nil {
-		return Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing}
+		return engine.Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing}
 	}
 	p := now.arch.Progress()
 	select {
 	case <-now.arch.begun:
 	default:
-		return Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing, Offset: p.Durable, Detail: now.inst.String()}
+		return engine.Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing, Offset: p.Durable, Detail: now.inst.String()}
 	}
-	b := Beat{Shard: f.in.Shard.String(), Phase: PhaseFollowing, Offset: p.Durable, Done: int64(p.Durable), Total: int64(p.Received), Detail: now.inst.String()}
+	b := engine.Beat{Shard: f.in.Shard.String(), Phase: engine.Following, Offset: p.Durable, Done: int64(p.Durable), Total: int64(p.Received), Detail: now.inst.String()}
 	var trouble []string
 	for _, region := range now.away {
 		trouble = append(trouble, "the vault of "+region+" is out of reach")

@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 
 	"drctl/activities"
+	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
@@ -56,6 +57,7 @@ func (f *following) wait(t *testing.T, what string) activities.FollowOut {
 // A PostgreSQL whose slot was lost leaves a hole: FollowShard says so, and again
 // at its start, until there is a base behind it.
 func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
+	t.Parallel()
 	w := &world{instances: map[targets.ShardID]targets.Instance{}, tools: sandboxtest.Tools(t), dir: sandboxtest.Dir(t)}
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"max_slot_wal_keep_size": "48MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})
 	w.shop.Postgres = []targets.Instance{in}
@@ -177,7 +179,7 @@ func TestFollowShardBeatsFromTheBeginning(t *testing.T) {
 	beat := sync.OnceFunc(func() { close(p.open) })
 	end := sync.OnceFunc(func() { close(stop) })
 	env.SetOnActivityHeartbeatListener(func(_ *activity.Info, details converter.EncodedValues) {
-		var b activities.Beat
+		var b engine.Beat
 		if err := details.Get(&b); err != nil {
 			t.Error(err)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/platform"
+	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -28,7 +29,7 @@ func TestRetentionThatBreaksOffIsOnRecord(t *testing.T) {
 	}
 	last := func() string {
 		t.Helper()
-		out, err := activities.LastRetention(t.Context(), east, group)
+		out, err := upkeep.LastRetention(t.Context(), east, group)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,10 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/internal/human"
 	"drctl/internal/progress"
 	"drctl/internal/ui"
+	"drctl/internal/upkeep"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -242,7 +242,7 @@ func (a *app) backupVerify(ctx context.Context, group, region, readData string) 
 	if region != "" {
 		regions = []string{region}
 	}
-	var outs []activities.CheckOut
+	var outs []upkeep.Check
 	failed := 0
 	for _, r := range regions {
 		v, err := s.p.Vault(ctx, r)
@@ -251,13 +251,13 @@ func (a *app) backupVerify(ctx context.Context, group, region, readData string) 
 		}
 		d := a.display()
 		row := "vault of " + r
-		out, err := activities.CheckGroup(ctx, v, g, readData, d.Reporter(row, progress.Octets))
+		out, err := upkeep.CheckVault(ctx, v, g, readData, d.Reporter(row, progress.Octets))
 		d.Finish(row, err)
 		d.Close()
 		if err != nil {
 			return err
 		}
-		if err := activities.SaveCheck(ctx, s.p, g, out); err != nil {
+		if err := upkeep.SaveCheck(ctx, s.p, g, out); err != nil {
 			fmt.Fprintf(a.err, "drctl: warning: the report could not be saved, so drctl status does not know of this check: %v\n", err)
 		}
 		failed += out.Failed
@@ -298,7 +298,7 @@ func printFindings(a *app, fs []targets.Finding) {
 }
 
 func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
-	var outs []activities.RetainOut
+	var outs []upkeep.Retention
 	if yes {
 		// Through the engine, under the id that excludes backups.
 		s, err := a.online(ctx)
@@ -331,7 +331,7 @@ func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
 			if err != nil {
 				return err
 			}
-			out, err := activities.ApplyRetention(ctx, v, g, time.Now().UTC(), true)
+			out, err := upkeep.WouldRetain(ctx, v, g, time.Now().UTC())
 			if err != nil {
 				return err
 			}

@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/progress"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -114,9 +114,9 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	if damaged != nil && len(cuts) == 0 {
 		return damaged
 	}
-	var abandoned []activities.AbandonedCut
+	var abandoned []inventory.AbandonedCut
 	if all {
-		if abandoned, err = activities.Abandoned(ctx, v, group, ""); err != nil && !fail.Is(err, fail.Corrupt) {
+		if abandoned, err = inventory.Abandoned(ctx, v, group, ""); err != nil && !fail.Is(err, fail.Corrupt) {
 			return err
 		}
 		damaged = errors.Join(damaged, err)
@@ -229,9 +229,9 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 		return err
 	}
 	cut, err := v.Cut(ctx, group, id)
-	var gone activities.AbandonedCut
+	var gone inventory.AbandonedCut
 	if fail.Is(err, fail.NotFound) {
-		if rerr := v.Report(ctx, activities.AbandonedReports, id, &gone); rerr == nil && gone.Cut.Group == group {
+		if rerr := v.Report(ctx, inventory.AbandonedReports, id, &gone); rerr == nil && gone.Cut.Group == group {
 			cut, err = gone.Cut, nil
 		} else if rerr != nil && !fail.Is(rerr, fail.NotFound) {
 			err = rerr

@@ -37,12 +37,14 @@ type damage struct {
 	verify, drill string
 }
 
-// testDamage plants kinds of damage in the vault of west, one at a time (all of
+// TestDamage plants kinds of damage in the vault of west, one at a time (all of
 // them at night; internal/vault plants each in every run):
 // the verification and a drill must find it and name it, and pass again when
 // it is healed. drctl up rests meanwhile, so that nothing heals by itself.
-func testDamage(t *testing.T, w *world) {
+func TestDamage(t *testing.T) {
+	w := ownLab(t, labShape{shards: 1, cutEvery: "20s"})
 	w.running(t)
+	w.must(t, "cut", "now") // one kind of damage needs an older cut
 	w.stopUp(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
@@ -80,6 +82,7 @@ func testDamage(t *testing.T, w *world) {
 	w.wrongKey(t)
 	w.expect(t, 0, nil, "backup", "verify")
 	w.expect(t, 0, nil, "drill", "run", "region-loss", "--engine", "embedded", "-c", config)
+	w.searchSecrets(t)
 }
 
 // damages picks what the newest cut needs.
@@ -108,7 +111,7 @@ func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []dam
 	}
 	last := pg[len(pg)-1].Key
 	gone := chunks["carts/0"][0]
-	pack := largest(t, ctx, v, vault.ResticPrefix(targets.ShardID{Target: "orders", Shard: "1"})+"data/")
+	pack := largest(t, ctx, v, vault.ResticPrefix(targets.ShardID{Target: "orders", Shard: "0"})+"data/")
 	other, err := vault.GenerateKey()
 	if err != nil {
 		t.Fatal(err)

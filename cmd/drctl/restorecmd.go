@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -23,6 +22,7 @@ import (
 	"drctl/internal/sandbox"
 	"drctl/internal/ui"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
 	"drctl/targets"
@@ -100,6 +100,7 @@ configuration either: nothing but the vault, the key and the programs.`,
 // planned is a plan with what is needed to run it.
 type planned struct {
 	plan      plan.Run
+	vault     *vault.Vault
 	platform  platform.Resolver
 	tools     sandbox.Tools
 	cfg       *config.Config // nil without a configuration
@@ -121,7 +122,7 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	if err != nil {
 		return r, err
 	}
-	inv, err := activities.Inventory(ctx, v, goal, group)
+	inv, err := inventory.Read(ctx, v, goal, group)
 	if err != nil {
 		return r, err
 	}
@@ -138,10 +139,11 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 			return r, fail.Newf(fail.NotFound, "restore: plan", strings.Join(f.only, ","), "the group has no such target")
 		}
 	}
-	if r.plan, err = recovery.Build(goal, inv, time.Now().UTC()); err != nil {
+	r.vault = v
+	if r.plan, err = recovery.Build(goal, plan.ModeRestore, inv, time.Now().UTC()); err != nil {
 		return r, err
 	}
-	r.plan = r.plan.Warn(activities.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
+	r.plan = r.plan.Warn(inventory.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
 	return r, nil
 }
 
@@ -360,13 +362,23 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 		id = s.ids().Recover(r.plan.Goal.Group)
 	}
 	queue := r.queues[r.plan.Goal.Vault]
-	run, err := start(ctx, s.engine, id, workflows.RestoreName, queue, false, workflows.RestoreIn{Plan: r.plan, Queue: queue, Queues: r.queues, Window: r.parallel, Quick: f.quick})
+	carried, err := inventory.SaveRun(ctx, vault.Set{Vaults: []*vault.Vault{r.vault}, Durability: 1}, r.plan)
+	if err != nil {
+		return err
+	}
+	order := r.plan.Outline()
+	order.Window = r.parallel
+	run, err := start(ctx, s.engine, id, workflows.RestoreName, queue, false,
+		workflows.RestoreIn{Run: carried, Order: order, Into: r.plan.Goal.Into, Queue: queue, Queues: r.queues, Quick: f.quick})
 	if err != nil {
 		return err
 	}
 	var out workflows.RestoreOut
 	if err := s.wait(ctx, run, true, &out); err != nil {
 		return err
+	}
+	if err := workflows.Detailed(ctx, s.engine, run.GetID(), run.GetRunID(), &out); err != nil {
+		fmt.Fprintf(a.err, "drctl: warning: what the steps found cannot be shown: %v\n", err)
 	}
 	return a.printRestore(out)
 }

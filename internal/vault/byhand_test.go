@@ -50,6 +50,7 @@ func byHand(t *testing.T, v *Vault, dir, script string) []byte {
 // TestByHand follows the page's functions on a vault of each kind; one in a
 // bucket is copied out with a plain S3 client first.
 func TestByHand(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, b := range backends(t) {
 		t.Run(b.name, func(t *testing.T) {
@@ -93,6 +94,7 @@ unseal "$V/objects/media/main/data/$(printf %%.2s "$sha")/$sha.zst.age" | sha256
 
 // TestSegmentsByHand lays a log out as WAL files by the page's function.
 func TestSegmentsByHand(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	const size = 1 << 20

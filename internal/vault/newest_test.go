@@ -39,6 +39,7 @@ func (c counted) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 // The newest cut is found by its name, however many are kept, and past damaged
 // records, which are named.
 func TestCutsNewest(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	now := time.Now().UTC()

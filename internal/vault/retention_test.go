@@ -186,6 +186,7 @@ func TestRetentionRemoves(t *testing.T) {
 
 // TestRetain removes from a real vault and then recovers from what is left.
 func TestRetain(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	set := Set{Vaults: []*Vault{v}}
@@ -410,6 +411,7 @@ func must3(s string, _ int64, err error) string { return must(s, err) }
 // TestPutAfterDeleteS3: a bucket with versions keeps a delete marker, which
 // must not pass for the object.
 func TestPutAfterDeleteS3(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	v := initVault(t, "east", backends(t)[1].loc("deleted"), testKey(t))
 	sv := v.Shard(media)

@@ -44,6 +44,7 @@ func (f *faulty) PutFile(ctx context.Context, key, file string) error {
 }
 
 func TestSetDurability(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	east, west := twoVaults(t)
 	down := &faulty{Store: west.store, put: fail.New(fail.Unavailable, "vault: write", "west", "", errors.New("connection refused"))}
@@ -213,6 +214,7 @@ func TestShareCuts(t *testing.T) {
 }
 
 func TestObjects(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, b := range backends(t) {
 		t.Run(b.name, func(t *testing.T) {
@@ -264,6 +266,7 @@ func TestObjects(t *testing.T) {
 // TestLaggingVault: a manifest is only where every object is that it names. A
 // vault that could not be written goes without, and the next snapshot brings it up.
 func TestLaggingVault(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	k := testKey(t)
 	set := Set{Vaults: []*Vault{fileVault(t, "east", k), fileVault(t, "west", k), fileVault(t, "south", k)}, Durability: 2}

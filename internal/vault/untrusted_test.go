@@ -39,6 +39,7 @@ func plant(t testing.TB, v *Vault, key string, record any) {
 // a program. The record is named as damage, by the listing and by the check,
 // and the bases beside it stay in use.
 func TestPlantedBase(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	good := saveBase(t, Set{Vaults: []*Vault{v}}, "b1", tree(t, someFiles))
@@ -157,6 +158,7 @@ func TestRecordsAreChecked(t *testing.T) {
 // what is changed on the way is refused, behind TLS too, where the signature
 // says nothing of the content.
 func TestWritesCarryAChecksum(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	in := sandboxtest.S3(t, true)
 	large := filepath.Join(t.TempDir(), "large")

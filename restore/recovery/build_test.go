@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -265,7 +266,7 @@ func property(t *rapid.T) {
 	g := goal(t, inv)
 	before := shuffled(inv, 0)
 	want, points, impossible := expected(g, inv)
-	run, err := recovery.Build(g, inv, later)
+	run, err := recovery.Build(g, plan.ModeRestore, inv, later)
 	if (err != nil) != (len(impossible) > 0) {
 		t.Fatalf("error %v, impossible %v", err, impossible)
 	}
@@ -292,7 +293,7 @@ func checkSteps(t *rapid.T, g plan.Goal, inv recovery.Inventory, run plan.Run, w
 	seen := map[string]bool{}
 	for _, s := range run.Steps {
 		for _, n := range s.Needs {
-			if !seen[n] {
+			if !slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(id string) bool { return plan.Means(n, id) }) {
 				t.Fatalf("step %s needs %s, which does not come before it", s.ID, n)
 			}
 		}
@@ -374,7 +375,7 @@ func checkHash(t *rapid.T, g plan.Goal, inv recovery.Inventory, run plan.Run) {
 	if run.Hash == "" || run.Hash != run.Sum() {
 		t.Fatalf("hash %q, sum %q", run.Hash, run.Sum())
 	}
-	again, err := recovery.Build(g, shuffled(inv, rapid.Uint64().Draw(t, "shuffle")), later)
+	again, err := recovery.Build(g, plan.ModeRestore, shuffled(inv, rapid.Uint64().Draw(t, "shuffle")), later)
 	if err != nil || again.Hash != run.Hash {
 		t.Fatalf("another order of the same inventory: hash %s, was %s (%v)\n%+v\n%+v", again.Hash, run.Hash, err, again, run)
 	}
@@ -406,7 +407,7 @@ func TestContradictoryGoals(t *testing.T) {
 		"cut and instant":         {Group: "shop", Into: plan.Sandbox, Cut: plan.Latest, At: epoch},
 		"nowhere":                 {Group: "shop", Cut: plan.Latest},
 	} {
-		if _, err := recovery.Build(g, example(), later); !fail.Is(err, fail.Invalid) {
+		if _, err := recovery.Build(g, plan.ModeRestore, example(), later); !fail.Is(err, fail.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -450,7 +451,7 @@ func TestPlanCounts(t *testing.T) {
 	inv.Shards[2].Manifests = []recovery.Manifest{{AsOf: epoch, SHA256: strings.Repeat("ab", 32)}}
 	for _, g := range []plan.Goal{{Cut: plan.Latest}, {At: epoch, Shards: []targets.ShardID{inv.Shards[2].Shard}}} {
 		g.Group, g.Vault, g.Into = "shop", "west", plan.Sandbox
-		run, err := recovery.Build(g, inv, later)
+		run, err := recovery.Build(g, plan.ModeRestore, inv, later)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -470,7 +471,7 @@ func TestPlanCounts(t *testing.T) {
 }
 
 func TestGoldenPlan(t *testing.T) {
-	run, err := recovery.Build(plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "west", Into: plan.Sandbox, Order: []string{"orders"}}, example(), later)
+	run, err := recovery.Build(plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "west", Into: plan.Sandbox, Order: []string{"orders"}}, plan.ModeRestore, example(), later)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -499,7 +500,7 @@ func TestWhyThereIsNoPlan(t *testing.T) {
 	inv := example()
 	inv.Shards[0].Timelines[1].Chunks = []timeline.Chunk{{From: 0x2000000, To: 0x2ffff00}}
 	inv.Shards[1].Bases = nil
-	_, err := recovery.Build(g, inv, later)
+	_, err := recovery.Build(g, plan.ModeRestore, inv, later)
 	if !fail.Is(err, fail.NotFound) {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func TestInstant(t *testing.T) {
 		{"still to come", []timeline.Timeline{one}, nil, 48 * 60, targets.Position{}, false, "still to come"},
 	} {
 		inv := recovery.Inventory{Vault: "west", Cuts: x.cuts, Shards: []recovery.ShardInventory{{Shard: id, Kind: targets.Postgres, Bases: []targets.Artifact{base}, Timelines: x.ls}}}
-		plan, err := recovery.Build(plan.Goal{Group: "shop", At: minute(x.at), Vault: "west", Into: plan.Sandbox}, inv, later)
+		plan, err := recovery.Build(plan.Goal{Group: "shop", At: minute(x.at), Vault: "west", Into: plan.Sandbox}, plan.ModeRestore, inv, later)
 		if x.refuse != "" {
 			if !fail.Is(err, fail.NotFound) || !strings.Contains(err.Error(), x.refuse) || !strings.Contains(err.Error(), "cut list") {
 				t.Errorf("%s: %+v, %v", x.name, plan, err)
@@ -115,7 +115,7 @@ func TestInstantIsSound(t *testing.T) {
 			inv.Cuts = append(inv.Cuts, c)
 		}
 		g := plan.Goal{Group: "shop", At: instant("at"), Vault: "west", Into: plan.Sandbox}
-		plan, err := recovery.Build(g, inv, later)
+		plan, err := recovery.Build(g, plan.ModeRestore, inv, later)
 		if err != nil {
 			if !fail.Is(err, fail.NotFound) {
 				t.Fatal(err)
