@@ -48,6 +48,9 @@ func (a *app) vaultsOf(ctx context.Context, place vaultFlags, group, region stri
 	if err != nil {
 		return nil, platform.Group{}, nil, err
 	}
+	if err := knownRegion(s.cfg, "--vault", region); err != nil {
+		return nil, platform.Group{}, nil, err
+	}
 	if region != "" {
 		return s.p, g, []string{region}, nil
 	}

@@ -73,16 +73,16 @@ now; with --yes it removes it. Nothing that a kept cut needs is ever removed.`,
 }
 
 func (a *app) backupNow(ctx context.Context, group string, names []string, full, wait bool) error {
-	shards, err := shardsFlag(names)
-	if err != nil {
-		return err
-	}
 	s, err := a.online(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	g, err := s.group(group)
+	if err != nil {
+		return err
+	}
+	shards, err := s.shardsOf(g.Name, names)
 	if err != nil {
 		return err
 	}

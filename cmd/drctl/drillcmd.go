@@ -75,17 +75,17 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	if f.vault != "" {
 		def.Vault = f.vault
 	}
-	region, ok := s.cfg.Regions[def.Vault]
-	if !ok {
-		return fail.New(fail.Invalid, "flags", "--vault", fmt.Sprintf("name one of %v", s.cfg.RegionNames()), fmt.Errorf("there is no region %q", def.Vault))
+	if err := known("region", "--vault", def.Vault, s.cfg.RegionNames()); err != nil {
+		return err
 	}
+	region := s.cfg.Regions[def.Vault]
 	in := workflows.RunDrillIn{Drill: def, Queue: region.Queue, By: who(), Keep: keep, KeepFailed: s.cfg.Sandbox.Keep, Window: 4}
 	if rec := s.cfg.Recovery[def.Group]; rec != nil {
 		in.Window = rec.Parallel
 	}
 	if disaster != "" {
 		if in.Disaster, err = time.Parse(time.RFC3339Nano, disaster); err != nil {
-			return fail.New(fail.Invalid, "flags", "--disaster-at", "write it like 2026-11-23T03:04:05Z", err)
+			return fail.New(fail.Invalid, "flags", "--disaster-at", "write it like 2026-11-23T03:04:05Z", notAnInstant(disaster))
 		}
 		if in.Disaster.After(time.Now()) {
 			return fail.New(fail.Invalid, "flags", "--disaster-at", "name an instant that has passed", fmt.Errorf("%s lies ahead", disaster))

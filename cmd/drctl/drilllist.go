@@ -167,6 +167,9 @@ func (a *app) drillVaults(ctx context.Context, place vaultFlags, region string) 
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := knownRegion(s.cfg, "--vault", region); err != nil {
+		return nil, nil, err
+	}
 	if region != "" {
 		return s.p.Vault, []string{region}, nil
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/platform"
 	"drctl/internal/progress"
@@ -47,6 +46,11 @@ func (a *app) status(ctx context.Context, only string) error {
 	if err != nil {
 		return err
 	}
+	if only != "" {
+		if err := known("group", "--group", only, s.cfg.GroupNames()); err != nil {
+			return err
+		}
+	}
 	ectx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	s.engine, s.engineErr = dial(ectx, s.cfg, s.log)
 	cancel()
@@ -61,9 +65,6 @@ func (a *app) status(ctx context.Context, only string) error {
 			return err
 		}
 		groups = append(groups, g)
-	}
-	if len(groups) == 0 {
-		return fail.New(fail.NotFound, "status", only, "", errNoGroup)
 	}
 	out := make([]readiness.Status, len(groups))
 	for i, g := range groups {
