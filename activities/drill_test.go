@@ -214,7 +214,7 @@ func TestFinishDrillFillsTheRecord(t *testing.T) {
 		t.Errorf("%v %+v", err, r.Attachments)
 	}
 	for _, v := range f.p.vaults {
-		b, _, err := v.ReadSealed(context.Background(), vault.ReportKey("drill-plan", r.ID))
+		b, _, err := v.ReadEncrypted(context.Background(), vault.ReportKey("drill-plan", r.ID))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -45,7 +45,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := v.PutSealed(ctx, key, nil, b); err != nil {
+		if err := v.PutEncrypted(ctx, key, nil, b); err != nil {
 			t.Fatal(err)
 		}
 		return key

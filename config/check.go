@@ -52,7 +52,7 @@ func (c *checker) known(path, what, name string, names []string) bool {
 	if name == "" || slices.Contains(names, name) {
 		return name != ""
 	}
-	c.fail(path, suggest(name, names), "there is no %s %q", what, name)
+	c.fail(path, Suggest(name, names), "there is no %s %q", what, name)
 	return false
 }
 
@@ -340,7 +340,7 @@ func (c *checker) checkGate(at string, g *Group) {
 	case !c.Kind(id).Traits().Gate && c.Kind(id) != "":
 		c.fail(at+".gate", "an advisory lock of PostgreSQL is the gate", "shard %s is of kind %s", g.Gate, c.Kind(id))
 	case !slices.Contains(gates, g.Gate):
-		c.fail(at+".gate", suggest(g.Gate, gates), "there is no postgres shard %q in the group", g.Gate)
+		c.fail(at+".gate", Suggest(g.Gate, gates), "there is no postgres shard %q in the group", g.Gate)
 	}
 }
 

@@ -392,7 +392,7 @@ func facts() Facts {
 		Bases:    map[string]targets.Artifact{"orders/10": {ID: "b1", Finished: at(-3600)}}}
 }
 
-func TestRecordIsWholeAndSealsAndValidates(t *testing.T) {
+func TestRecordIsWholeAndFinalizesAndValidates(t *testing.T) {
 	r := Record(facts())
 	if !r.Verdict.Passed {
 		t.Fatalf("%+v", r.Verdict)

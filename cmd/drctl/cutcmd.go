@@ -283,15 +283,7 @@ func (a *app) vaultOrPlace(ctx context.Context, place vaultFlags, group, region 
 		v, err := s.p.Vault(ctx, region)
 		return v, g.Name, err
 	}
-	log, err := a.logger()
-	if err != nil {
-		return nil, "", err
-	}
-	tools, err := sandboxTools()
-	if err != nil {
-		return nil, "", err
-	}
-	v, err := place.open(ctx, tools, "", log)
+	v, err := a.openAlone(ctx, place)
 	if err != nil {
 		return nil, "", err
 	}

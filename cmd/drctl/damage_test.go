@@ -122,7 +122,7 @@ func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []dam
 			verify: fmt.Sprintf("MISSING): no chunk holds these bytes: %s%016X-%016X", gone.Key[:strings.LastIndexByte(gone.Key, '/')+1], gone.From, gone.To),
 			drill:  fmt.Sprintf("bytes [%d,%d): no chunk holds these bytes", gone.From, gone.To)},
 		{name: "truncated restic pack", key: pack, spoil: func(b []byte) []byte { return b[:len(b)/2] }, verify: path.Base(pack), drill: path.Base(pack)[:10]},
-		{name: "chunk sealed with another key", key: last, spoil: func([]byte) []byte { return sealedBy(t, other, last) }},
+		{name: "chunk encrypted with another key", key: last, spoil: func([]byte) []byte { return encryptedBy(t, other, last) }},
 		{name: "older cut over a newer", key: newest, spoil: func([]byte) []byte { return fetch(t, ctx, v.Store(), older) }},
 		{name: "older chunk over a newer", key: last, spoil: func([]byte) []byte { return fetch(t, ctx, v.Store(), pg[0].Key) }},
 		{name: "flipped byte in an object manifest", key: manifestKey(t, ctx, v, manifest), spoil: func(b []byte) []byte { b[len(b)-1] ^= 0x80; return b }},
@@ -181,8 +181,8 @@ func manifestKey(t *testing.T, ctx context.Context, v *vault.Vault, sum string) 
 	return ""
 }
 
-// sealedBy is an object that a vault with another key would hold under the key.
-func sealedBy(t *testing.T, k vault.Key, key string) []byte {
+// encryptedBy is an object that a vault with another key would hold under the key.
+func encryptedBy(t *testing.T, k vault.Key, key string) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	tools, err := sandboxTools()
@@ -193,7 +193,7 @@ func sealedBy(t *testing.T, k vault.Key, key string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := v.Seal(key, nil, []byte("not of this vault"))
+	b, err := v.Encrypt(key, nil, []byte("not of this vault"))
 	if err != nil {
 		t.Fatal(err)
 	}

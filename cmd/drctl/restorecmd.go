@@ -32,10 +32,10 @@ import (
 
 // restoreFlags are shared by plan, run and drill run.
 type restoreFlags struct {
-	group, cut, at, vault, into, engine, engineBin, sandboxDir string
-	shards, only                                               []string
-	delta, yes, quick                                          bool
-	place                                                      vaultFlags
+	group, cut, at, vault, into, plan, engine, engineBin, sandboxDir string
+	shards, only                                                     []string
+	delta, yes, quick                                                bool
+	place                                                            vaultFlags
 }
 
 func (f *restoreFlags) glass(c *cobra.Command) {
@@ -67,6 +67,7 @@ func (f *restoreFlags) goal(c *cobra.Command) {
 func (a *app) restoreCmd() *cobra.Command {
 	c := &cobra.Command{Use: "restore", Short: "Plan and run a restore"}
 	var f restoreFlags
+	var save bool
 	plan := &cobra.Command{
 		Use: "plan", Short: "Show what would be restored, from where, and how much", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -74,9 +75,19 @@ func (a *app) restoreCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.showPlan(r.plan)
+			if save {
+				if err := inventory.KeepRun(cmd.Context(), r.vault, r.plan); err != nil {
+					return err
+				}
+			}
+			if err := a.showPlan(r.plan); err != nil || !save || a.json {
+				return err
+			}
+			fmt.Fprintf(a.out, "saved in the vault of %s; run exactly this with: drctl restore run --plan %s\n", r.vault.Region(), r.plan.Hash)
+			return nil
 		},
 	}
+	plan.Flags().BoolVar(&save, "save", false, "keep the plan in the vault, to be run by its hash")
 	run := &cobra.Command{
 		Use: "run", Short: "Restore", Args: cobra.NoArgs,
 		Long: `Restores a group, a target or a shard to a cut: into a sandbox on this host (the
@@ -85,8 +96,14 @@ non-empty instance is refused.
 
 With --engine embedded it needs no engine; with --vault-url and --key it needs no
 configuration either: nothing but the vault, the key and the programs.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.restoreRun(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.savedAlone(cmd); err != nil {
+				return err
+			}
+			return a.restoreRun(cmd.Context(), f)
+		},
 	}
+	run.Flags().StringVar(&f.plan, "plan", "", "run exactly this plan: the hash of one saved with restore plan --save, its beginning, or a file from restore plan --json")
 	f.goal(plan)
 	f.goal(run)
 	f.glass(run)
@@ -129,15 +146,8 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	for _, d := range inv.Damaged {
 		fmt.Fprintf(a.err, "drctl: warning: damaged in the vault of %s: %s\n", v.Region(), d)
 	}
-	if len(f.only) > 0 {
-		for _, s := range inv.Shards {
-			if slices.Contains(f.only, s.Shard.Target) {
-				goal.Shards = append(goal.Shards, s.Shard)
-			}
-		}
-		if len(goal.Shards) == 0 {
-			return r, fail.Newf(fail.NotFound, "restore: plan", strings.Join(f.only, ","), "the group has no such target")
-		}
+	if goal.Shards, err = chosen(goal.Shards, f.only, inv); err != nil {
+		return r, err
 	}
 	r.vault = v
 	if r.plan, err = recovery.Build(goal, plan.ModeRestore, inv, time.Now().UTC()); err != nil {
@@ -145,6 +155,32 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	}
 	r.plan = r.plan.Warn(inventory.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
 	return r, nil
+}
+
+// chosen adds the shards of the targets that were named to those that were named
+// themselves. The vault says what there is: it does so without a configuration too.
+func chosen(shards []targets.ShardID, only []string, inv recovery.Inventory) ([]targets.ShardID, error) {
+	var ids, names []string
+	for _, s := range inv.Shards {
+		ids, names = append(ids, s.Shard.String()), append(names, s.Shard.Target)
+	}
+	for _, id := range shards {
+		if err := known("shard", "--shard", id.String(), ids); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range only {
+		if err := known("target", "--target", n, slices.Compact(slices.Sorted(slices.Values(names)))); err != nil {
+			return nil, err
+		}
+	}
+
+	for _, s := range inv.Shards {
+		if slices.Contains(only, s.Shard.Target) {
+			shards = append(shards, s.Shard)
+		}
+	}
+	return shards, nil
 }
 
 // driversOf finds a kind's driver with the programs of this host.
@@ -220,7 +256,7 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 	if f.at != "" {
 		t, err := time.Parse(time.RFC3339, f.at)
 		if err != nil {
-			return goal, fail.New(fail.Invalid, "flags", "--at", "write it like 2026-11-23T03:04:05Z", err)
+			return goal, fail.New(fail.Invalid, "flags", "--at", "write it like 2026-11-23T03:04:05Z", notAnInstant(f.at))
 		}
 		if f.cut != "" {
 			return goal, fail.Newf(fail.Invalid, "flags", "--at", "give either --cut or --at")
@@ -262,7 +298,7 @@ func onlyGroup(ctx context.Context, v *vault.Vault, name string) (string, error)
 		return "", err
 	}
 	if len(gs) != 1 {
-		return "", fail.New(fail.Invalid, "flags", "--group", fmt.Sprintf("name one of %v", gs), errors.New("the vault does not hold exactly one group"))
+		return "", fail.New(fail.Invalid, "flags", "--group", "name one of: "+strings.Join(gs, ", "), errors.New("the vault does not hold exactly one group"))
 	}
 	return gs[0], nil
 }
@@ -323,7 +359,7 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	if err := f.engineBinHasEffect(glass); err != nil {
 		return err
 	}
-	r, err := a.plan(ctx, f)
+	r, err := a.planOrSaved(ctx, &f)
 	if err != nil {
 		return err
 	}

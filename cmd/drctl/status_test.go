@@ -131,7 +131,7 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := v.PutSealed(ctx, vault.BaseRecordKey(g.Shards[0].Shard, id), nil, body); err != nil {
+			if err := v.PutEncrypted(ctx, vault.BaseRecordKey(g.Shards[0].Shard, id), nil, body); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -186,7 +186,7 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 		}
 	}
 	good := targets.Finding{Check: "vault: bases", Subject: "west: bases/orders/0/", Severity: targets.Passed}
-	bad := targets.Finding{Check: "vault: sealed objects", Subject: "west: streams/orders/0/x", Severity: targets.Failed}
+	bad := targets.Finding{Check: "vault: encrypted objects", Subject: "west: streams/orders/0/x", Severity: targets.Failed}
 	check("west", 3*time.Hour, good)
 	want(false, "found damage", "was last checked")
 	check("west", 2*time.Hour, good, bad)

@@ -49,7 +49,7 @@ type Progress struct {
 	// Chunks and Bytes count what this archiver wrote since it started.
 	Chunks int64           `json:"chunks"`
 	Bytes  int64           `json:"bytes"`
-	Stored int64           `json:"stored"` // Bytes after compression and sealing
+	Stored int64           `json:"stored"` // Bytes after compression and encryption
 	Vaults []VaultProgress `json:"vaults"`
 }
 

@@ -285,17 +285,17 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 		key := filepath.ToSlash(rel)
 		h := header{shard: shard, timeline: "L", from: 4000, to: 5000, opened: time.Now(), closed: time.Now()}
 		for _, n := range []int{999, 1001} {
-			sealed, err := v.Seal(key, h.meta(), make([]byte, n))
+			encrypted, err := v.Encrypt(key, h.meta(), make([]byte, n))
 			must(t, err)
-			overwrite(t, file, sealed)
+			overwrite(t, file, encrypted)
 			if err := read(v); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), filepath.Base(file)) {
 				t.Fatalf("%d bytes: %v", n, err)
 			}
 		}
 		h.timeline = "M"
-		sealed, err := v.Seal(key, h.meta(), make([]byte, 1000))
+		encrypted, err := v.Encrypt(key, h.meta(), make([]byte, 1000))
 		must(t, err)
-		overwrite(t, file, sealed)
+		overwrite(t, file, encrypted)
 		if err := read(v); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), filepath.Base(file)) {
 			t.Fatalf("another timeline: %v", err)
 		}
@@ -303,7 +303,7 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 	t.Run("read around by an overlap", func(t *testing.T) {
 		v, dir := build(t)
 		h := header{shard: shard, timeline: "L", from: 3900, to: 5100, opened: time.Now(), closed: time.Now()}
-		must(t, v.PutSealed(ctx, vault.ChunkKey(shard, "L", 3900, 5100, time.Now()), h.meta(), streamBytes("L", 3900, 5100)))
+		must(t, v.PutEncrypted(ctx, vault.ChunkKey(shard, "L", 3900, 5100, time.Now()), h.meta(), streamBytes("L", 3900, 5100)))
 		b, err := os.ReadFile(chunkFile(t, dir, 4000))
 		must(t, err)
 		b[len(b)/2] ^= 1

@@ -81,7 +81,7 @@ func nextBatch(missing []item) []item {
 func (a *Archiver) join(m *member) {
 	m.live = true
 	for _, p := range a.flying {
-		if p.sealed != nil && p.ctx.Err() == nil && !slices.Contains(p.asked, m) {
+		if p.encrypted != nil && p.ctx.Err() == nil && !slices.Contains(p.asked, m) {
 			a.startPut(p, m)
 		}
 	}
@@ -207,10 +207,10 @@ func (a *Archiver) copyOne(ctx context.Context, m *member, it item) (outcome, er
 	return missing, nil
 }
 
-// checkedCopy reads a sealed object as it is stored, after unsealing it to its
+// checkedCopy reads an encrypted object as it is stored, after decrypting it to its
 // end to check every byte.
 func checkedCopy(ctx context.Context, from *member, key string) ([]byte, error) {
-	check, _, err := from.v.Unseal(ctx, key)
+	check, _, err := from.v.Decrypt(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +231,7 @@ func checkedCopy(ctx context.Context, from *member, key string) ([]byte, error) 
 		return nil, err
 	}
 	defer r.Close()
-	stored := most + most/1000 + 1<<20 // sealing adds less than that
+	stored := most + most/1000 + 1<<20 // encryption adds less than that
 	b, err := io.ReadAll(io.LimitReader(r, stored+1))
 	if err != nil {
 		return nil, fail.New(fail.Unavailable, "stream: copy", key, "", err)

@@ -121,7 +121,7 @@ func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, id str
 		}
 		seen++
 		end = c.To
-		r, meta, err := v.Unseal(ctx, c.Key)
+		r, meta, err := v.Decrypt(ctx, c.Key)
 		if err != nil {
 			return 0, err
 		}

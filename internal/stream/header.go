@@ -10,7 +10,7 @@ import (
 	"drctl/targets"
 )
 
-// The names in a chunk's sealed header. All values are text.
+// The names in a chunk's encrypted header. All values are text.
 const (
 	metaTarget   = "target"
 	metaShard    = "shard"

@@ -137,7 +137,7 @@ func plantChunk(t testing.TB, v *vault.Vault, timeline string, from, to uint64) 
 	t.Helper()
 	at := time.UnixMilli(int64(from))
 	h := header{shard: shard, timeline: timeline, from: from, to: to, opened: at, closed: at, marks: []mark{{at: at, offset: to}}}
-	must(t, v.PutSealed(ctx, vault.ChunkKey(shard, timeline, from, to, at), h.meta(), streamBytes(timeline, from, to)))
+	must(t, v.PutEncrypted(ctx, vault.ChunkKey(shard, timeline, from, to, at), h.meta(), streamBytes(timeline, from, to)))
 }
 
 // A chunk that no vault has whole, forged or damaged, does not move the end of

@@ -86,7 +86,7 @@ func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.Sha
 // none, fail.Corrupt when it is damaged.
 func readRecord(ctx context.Context, v *vault.Vault, shard targets.ShardID, id string) (timeline.Record, error) {
 	key := vault.OriginKey(shard, id)
-	r, _, err := v.Unseal(ctx, key)
+	r, _, err := v.Decrypt(ctx, key)
 	if err != nil {
 		return timeline.Record{}, err
 	}

@@ -152,7 +152,7 @@ func plantRecord(t testing.TB, v *vault.Vault, b targets.Artifact) {
 	t.Helper()
 	body, err := json.Marshal(b)
 	must(t, err)
-	must(t, v.PutSealed(ctx, vault.BaseRecordKey(b.Shard, b.ID), nil, body))
+	must(t, v.PutEncrypted(ctx, vault.BaseRecordKey(b.Shard, b.ID), nil, body))
 }
 
 // plantNames puts the names of chunks of 10 bytes [from, to) of a timeline into

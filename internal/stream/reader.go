@@ -126,7 +126,7 @@ func drop(chunks []timeline.Chunk, without map[string]bool) []timeline.Chunk {
 
 // fetch reads one chunk whole and checks everything about it.
 func (r *Reader) fetch(ctx context.Context, c timeline.Chunk, timeline string) ([]byte, error) {
-	body, meta, err := r.vault.Unseal(ctx, c.Key)
+	body, meta, err := r.vault.Decrypt(ctx, c.Key)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 	"drctl/targets"
 )
 
-// putChunks seals chunks of the size, one after the other, straight into a vault.
+// putChunks encrypts chunks of the size, one after the other, straight into a vault.
 func putChunks(t testing.TB, v *vault.Vault, n int, size uint64) uint64 {
 	t.Helper()
 	closed := time.Now()
@@ -22,7 +22,7 @@ func putChunks(t testing.TB, v *vault.Vault, n int, size uint64) uint64 {
 		c := timeline.Chunk{From: at, To: at + size, Closed: closed}
 		c.Key = vault.ChunkKey(shard, "L", c.From, c.To, c.Closed)
 		h := header{shard: shard, timeline: "L", from: c.From, to: c.To, opened: closed, closed: closed}
-		must(t, v.PutSealed(ctx, c.Key, h.meta(), streamBytes("L", c.From, c.To)))
+		must(t, v.PutEncrypted(ctx, c.Key, h.meta(), streamBytes("L", c.From, c.To)))
 		at += size
 	}
 	return at

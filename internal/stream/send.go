@@ -33,29 +33,29 @@ type parcel struct {
 	// anyContent accepts whatever another archiver stored under the key.
 	anyContent bool
 
-	sealed  []byte
-	sent    time.Time
-	ctx     context.Context // of the puts
-	cancel  context.CancelFunc
-	has     []*member
-	asked   []*member
-	waiting int // puts under way
+	encrypted []byte
+	sent      time.Time
+	ctx       context.Context // of the puts
+	cancel    context.CancelFunc
+	has       []*member
+	asked     []*member
+	waiting   int // puts under way
 }
 
 // send starts a parcel. Callers hold mu.
 func (a *Archiver) send(p *parcel) {
 	p.ctx, p.cancel = context.WithCancel(a.bg)
 	p.sent = time.Now()
-	p.waiting = 1 // the sealing
+	p.waiting = 1 // the encryption
 	a.flying = append(a.flying, p)
 	a.wg.Go(func() {
-		sealed, err := a.members[0].v.Seal(p.key, p.meta, p.content)
+		encrypted, err := a.members[0].v.Encrypt(p.key, p.meta, p.content)
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if err != nil {
 			a.giveUp(err)
 		} else {
-			p.sealed = sealed
+			p.encrypted = encrypted
 			for _, m := range a.members {
 				if m.live {
 					a.startPut(p, m)
@@ -66,7 +66,7 @@ func (a *Archiver) send(p *parcel) {
 	})
 }
 
-// startPut puts a sealed parcel into one vault. Callers hold mu.
+// startPut puts an encrypted parcel into one vault. Callers hold mu.
 func (a *Archiver) startPut(p *parcel, m *member) {
 	p.waiting++
 	p.asked = append(p.asked, m)
@@ -99,7 +99,7 @@ func (a *Archiver) arrive(p *parcel) {
 	if p.to > p.from {
 		a.chunks++
 		a.bytes += int64(len(p.content))
-		a.stored += int64(len(p.sealed))
+		a.stored += int64(len(p.encrypted))
 	}
 	for _, m := range a.members {
 		if !slices.Contains(p.has, m) {
@@ -119,7 +119,7 @@ func (a *Archiver) put(p *parcel, m *member) bool {
 	var first time.Time
 	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
 		ctx, cancel := context.WithTimeout(p.ctx, putLimit)
-		err := m.st.Put(ctx, p.key, p.sealed)
+		err := m.st.Put(ctx, p.key, p.encrypted)
 		if fail.Is(err, fail.Conflict) {
 			err = a.sameContent(ctx, p, m)
 		}
@@ -159,7 +159,7 @@ func (a *Archiver) sameContent(ctx context.Context, p *parcel, m *member) error 
 	if p.anyContent {
 		return nil
 	}
-	r, _, err := m.v.Unseal(ctx, p.key)
+	r, _, err := m.v.Decrypt(ctx, p.key)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func TestNothingBehindAHoleIsRecoverableWithoutABase(t *testing.T) {
 	// Another vault's archiver had had the bytes, and they were copied.
 	b := start(t, Options{Set: set})
 	b.Abort()
-	body, err := v.Seal(vault.ChunkKey(shard, idL, 90, 210, time.UnixMilli(1)), nil, nil)
+	body, err := v.Encrypt(vault.ChunkKey(shard, idL, 90, 210, time.UnixMilli(1)), nil, nil)
 	must(t, err)
 	filler := vault.ChunkKey(shard, idL, 90, 210, time.UnixMilli(1))
 	must(t, v.Store().Put(ctx, filler, body))

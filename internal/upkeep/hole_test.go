@@ -29,7 +29,7 @@ func holeVault(t *testing.T, declared vault.ChunkName) (v *vault.Vault, shard ta
 	shard = targets.ShardID{Target: "carts", Shard: "0"}
 	put := func(key string, content []byte) {
 		t.Helper()
-		if err := v.PutSealed(t.Context(), key, nil, content); err != nil {
+		if err := v.PutEncrypted(t.Context(), key, nil, content); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -24,11 +24,11 @@ func whole(t testing.TB, set Set) (targets.Artifact, targets.Cut) {
 	a := saveBase(t, set, "b1", tree(t, someFiles))
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	origin := []byte(`{"lineage":"` + testTimeline + `","offset":0}`)
-	if _, err := set.PutSealed(ctx, OriginKey(shardA, testTimeline), nil, origin); err != nil {
+	if _, err := set.PutEncrypted(ctx, OriginKey(shardA, testTimeline), nil, origin); err != nil {
 		t.Fatal(err)
 	}
 	for i := range uint64(6) {
-		if _, err := set.PutSealed(ctx, ChunkKey(shardA, testTimeline, i*1000, (i+1)*1000, now), nil, noise(1000)); err != nil {
+		if _, err := set.PutEncrypted(ctx, ChunkKey(shardA, testTimeline, i*1000, (i+1)*1000, now), nil, noise(1000)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -130,7 +130,7 @@ func TestPlantedDamage(t *testing.T) {
 		{"missing object", remove(object), object, true},
 		{"chunk of the wrong length", func(t testing.TB, v *Vault) {
 			_ = os.Remove(onDisk(v, chunks[0]))
-			if err := v.PutSealed(ctx, chunks[0], nil, noise(999)); err != nil {
+			if err := v.PutEncrypted(ctx, chunks[0], nil, noise(999)); err != nil {
 				t.Fatal(err)
 			}
 		}, chunks[0], true},

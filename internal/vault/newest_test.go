@@ -52,7 +52,7 @@ func TestCutsNewest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := v.PutSealed(ctx, CutKey("shop", id), nil, body); err != nil {
+		if err := v.PutEncrypted(ctx, CutKey("shop", id), nil, body); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -70,7 +70,7 @@ func (v *Vault) shardInventory(ctx context.Context, id targets.ShardID) (ShardIn
 		return s, err
 	}
 	for _, l := range timelines {
-		b, _, err := v.ReadSealed(ctx, OriginKey(id, l))
+		b, _, err := v.ReadEncrypted(ctx, OriginKey(id, l))
 		if fail.Is(err, fail.NotFound) {
 			continue // not known, so never removed
 		}
@@ -385,7 +385,7 @@ func (r *retainer) decision(ctx context.Context, c *condemned, ripe bool) (strin
 	if ripe && !r.o.DryRun {
 		return r.v.decide(ctx, c.key, executed)
 	}
-	b, _, err := r.v.ReadSealed(ctx, decisionKey(c.key))
+	b, _, err := r.v.ReadEncrypted(ctx, decisionKey(c.key))
 	if fail.Is(err, fail.NotFound) {
 		return "", nil
 	}

@@ -199,12 +199,12 @@ func TestRetain(t *testing.T) {
 		a := saveBaseAt(t, set, fmt.Sprint("b", i), dir, off, now.Add(time.Duration(i-3)*48*time.Hour))
 		bases[i] = a
 	}
-	if _, err := set.PutSealed(ctx, OriginKey(shardA, testTimeline), nil, []byte(`{"lineage":"`+testTimeline+`","offset":0}`)); err != nil {
+	if _, err := set.PutEncrypted(ctx, OriginKey(shardA, testTimeline), nil, []byte(`{"lineage":"`+testTimeline+`","offset":0}`)); err != nil {
 		t.Fatal(err)
 	}
 	for i := range uint64(30) {
 		closed := now.Add(time.Duration(i)*5*time.Hour - 144*time.Hour)
-		if _, err := set.PutSealed(ctx, ChunkKey(shardA, testTimeline, i*10, i*10+10, closed), nil, noise(10)); err != nil {
+		if _, err := set.PutEncrypted(ctx, ChunkKey(shardA, testTimeline, i*10, i*10+10, closed), nil, noise(10)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -50,35 +50,35 @@ func TestSetDurability(t *testing.T) {
 	down := &faulty{Store: west.store, put: fail.New(fail.Unavailable, "vault: write", "west", "", errors.New("connection refused"))}
 	both, one := Set{Vaults: []*Vault{east, west}}, Set{Vaults: []*Vault{east, west}, Durability: 1}
 
-	if n, err := both.PutSealed(ctx, "t/a", nil, []byte("x")); n != 2 || err != nil {
+	if n, err := both.PutEncrypted(ctx, "t/a", nil, []byte("x")); n != 2 || err != nil {
 		t.Fatal(n, err)
 	}
 	if !bytes.Equal(must(get(ctx, east.store, "t/a")), must(get(ctx, west.store, "t/a"))) {
-		t.Fatal("sealed twice")
+		t.Fatal("encrypted twice")
 	}
-	if n, err := both.PutSealed(ctx, "t/a", nil, []byte("x")); n != 2 || err != nil { // sealed anew, the same content
+	if n, err := both.PutEncrypted(ctx, "t/a", nil, []byte("x")); n != 2 || err != nil { // encrypted anew, the same content
 		t.Fatal(n, err)
 	}
-	_, err := both.PutSealed(ctx, "t/a", nil, []byte("y"))
+	_, err := both.PutEncrypted(ctx, "t/a", nil, []byte("y"))
 	wantCode(t, err, fail.Conflict, "t/a")
 
 	west.store = down
-	n, err := both.PutSealed(ctx, "t/b", nil, []byte("x"))
+	n, err := both.PutEncrypted(ctx, "t/b", nil, []byte("x"))
 	if n != 1 {
 		t.Fatal(n)
 	}
 	wantCode(t, err, fail.Unavailable, "west", "1 of the 2")
-	if n, err := one.PutSealed(ctx, "t/c", nil, []byte("x")); n != 1 || err != nil {
+	if n, err := one.PutEncrypted(ctx, "t/c", nil, []byte("x")); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	west.store = &faulty{Store: down.Store, hang: true}
 	start := time.Now()
-	if n, err := one.PutSealed(ctx, "t/d", nil, []byte("x")); n != 1 || err != nil || time.Since(start) > 2*Straggle {
+	if n, err := one.PutEncrypted(ctx, "t/d", nil, []byte("x")); n != 1 || err != nil || time.Since(start) > 2*Straggle {
 		t.Fatal(n, err, time.Since(start))
 	}
 
-	wantCode(t, second(Set{}.PutSealed(ctx, "t/x", nil, nil)), fail.Invalid)
-	wantCode(t, second(Set{Vaults: []*Vault{east, fileVault(t, "other", testKey(t))}}.PutSealed(ctx, "t/x", nil, nil)), fail.Conflict, "different sets")
+	wantCode(t, second(Set{}.PutEncrypted(ctx, "t/x", nil, nil)), fail.Invalid)
+	wantCode(t, second(Set{Vaults: []*Vault{east, fileVault(t, "other", testKey(t))}}.PutEncrypted(ctx, "t/x", nil, nil)), fail.Conflict, "different sets")
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -156,7 +156,7 @@ func TestFolders(t *testing.T) {
 	want := []string{"shop", "shop-a", "shop.b", "shop0", "shop00", "shopA", "zoo"}
 	for _, g := range want {
 		for _, id := range []string{"a", "z"} {
-			if err := v.PutSealed(ctx, CutKey(g, id), nil, nil); err != nil {
+			if err := v.PutEncrypted(ctx, CutKey(g, id), nil, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -393,13 +393,13 @@ func testManifests(t *testing.T, sv *ShardVault) {
 	wantCode(t, err, fail.NotFound, "no manifest")
 }
 
-// TestForgedContent: a sealed object of the right key whose content does not
+// TestForgedContent: an encrypted object of the right key whose content does not
 // have the hash of its name.
 func TestForgedContent(t *testing.T) {
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	sha := strings.Repeat("ab", 32)
-	if err := v.PutSealed(ctx, ObjectKey(media, sha), nil, []byte("forged")); err != nil {
+	if err := v.PutEncrypted(ctx, ObjectKey(media, sha), nil, []byte("forged")); err != nil {
 		t.Fatal(err)
 	}
 	r := must(v.Shard(media).Object(ctx, sha))

@@ -446,7 +446,7 @@ func (k *killers) sameAsPostgres(v *vault.Vault, end targets.Position) {
 			overlaps++
 		}
 		at = max(at, c.To)
-		body, _, err := v.ReadSealed(k.ctx, c.Key)
+		body, _, err := v.ReadEncrypted(k.ctx, c.Key)
 		k.must(err)
 		if !bytes.Equal(body, k.serverLog(c.From, c.To)) {
 			k.t.Errorf("%s: %s is not what the server's files hold", v.Region(), c.Key)

@@ -16,33 +16,33 @@ import (
 	"drctl/targets"
 )
 
-func TestSealRoundTrip(t *testing.T) {
+func TestEncryptRoundTrip(t *testing.T) {
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	for name, content := range map[string][]byte{
 		"empty": nil, "one": {7}, "text": bytes.Repeat([]byte("drctl "), 100000), "noise": noise(300 << 10),
 	} {
 		meta := map[string]string{"from": "1", "note": "ü"}
-		if err := v.PutSealed(ctx, "t/"+name, meta, content); err != nil {
+		if err := v.PutEncrypted(ctx, "t/"+name, meta, content); err != nil {
 			t.Fatal(err)
 		}
-		got, m, err := v.ReadSealed(ctx, "t/"+name)
+		got, m, err := v.ReadEncrypted(ctx, "t/"+name)
 		if err != nil || !bytes.Equal(got, content) || m["note"] != "ü" || len(m) != 2 {
 			t.Fatalf("%s: %v %v", name, err, m)
 		}
-		if err := v.PutSealed(ctx, "t/"+name, meta, content); err != nil {
+		if err := v.PutEncrypted(ctx, "t/"+name, meta, content); err != nil {
 			t.Fatalf("%s: the same again: %v", name, err)
 		}
-		wantCode(t, v.PutSealed(ctx, "t/"+name, meta, append(content, 1)), fail.Conflict)
-		wantCode(t, v.PutSealed(ctx, "t/"+name, nil, content), fail.Conflict)
+		wantCode(t, v.PutEncrypted(ctx, "t/"+name, meta, append(content, 1)), fail.Conflict)
+		wantCode(t, v.PutEncrypted(ctx, "t/"+name, nil, content), fail.Conflict)
 	}
 }
 
-// TestSealByHand opens sealed objects with the public tools.
-func TestSealByHand(t *testing.T) {
+// TestDecryptByHand opens encrypted objects with the public tools.
+func TestDecryptByHand(t *testing.T) {
 	v := fileVault(t, "east", testKey(t))
 	content := bytes.Repeat([]byte("by hand\n"), 9999)
-	if err := v.PutSealed(context.Background(), "t/x.zst.age", nil, content); err != nil {
+	if err := v.PutEncrypted(context.Background(), "t/x.zst.age", nil, content); err != nil {
 		t.Fatal(err)
 	}
 	keyFile := filepath.Join(t.TempDir(), "key")
@@ -55,35 +55,35 @@ func TestSealByHand(t *testing.T) {
 	}
 }
 
-// TestEveryFlippedByteIsFound damages a sealed object everywhere.
+// TestEveryFlippedByteIsFound damages an encrypted object everywhere.
 func TestEveryFlippedByteIsFound(t *testing.T) {
 	v := fileVault(t, "east", testKey(t))
 	content := noise(700)
-	sealed := must(v.Seal("k", map[string]string{"a": "b"}, content))
-	for i := range sealed {
-		bad := bytes.Clone(sealed)
+	encrypted := must(v.Encrypt("k", map[string]string{"a": "b"}, content))
+	for i := range encrypted {
+		bad := bytes.Clone(encrypted)
 		bad[i] ^= 0x10
-		if err := unsealBytes(v, "k", bad); !fail.Is(err, fail.Corrupt) || !strings.Contains(err.Error(), "/k") {
-			t.Fatalf("byte %d of %d: %v", i, len(sealed), err)
+		if err := decryptBytes(v, "k", bad); !fail.Is(err, fail.Corrupt) || !strings.Contains(err.Error(), "/k") {
+			t.Fatalf("byte %d of %d: %v", i, len(encrypted), err)
 		}
 	}
-	for i := range sealed {
-		if err := unsealBytes(v, "k", sealed[:i]); !fail.Is(err, fail.Corrupt) {
+	for i := range encrypted {
+		if err := decryptBytes(v, "k", encrypted[:i]); !fail.Is(err, fail.Corrupt) {
 			t.Fatalf("cut at %d: %v", i, err)
 		}
 	}
-	if err := unsealBytes(v, "k", append(bytes.Clone(sealed), 0)); !fail.Is(err, fail.Corrupt) {
+	if err := decryptBytes(v, "k", append(bytes.Clone(encrypted), 0)); !fail.Is(err, fail.Corrupt) {
 		t.Fatalf("a byte more: %v", err)
 	}
-	if err := unsealBytes(v, "k", sealed); err != nil {
+	if err := decryptBytes(v, "k", encrypted); err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, unsealBytes(v, "other", sealed), fail.Corrupt, `"k"`, "copied or moved")
-	wantCode(t, unsealBytes(fileVault(t, "west", testKey(t)), "k", sealed), fail.Corrupt, "another key")
+	wantCode(t, decryptBytes(v, "other", encrypted), fail.Corrupt, `"k"`, "copied or moved")
+	wantCode(t, decryptBytes(fileVault(t, "west", testKey(t)), "k", encrypted), fail.Corrupt, "another key")
 }
 
-func unsealBytes(v *Vault, key string, b []byte) error {
-	r, _, err := v.unsealFrom(key, io.NopCloser(bytes.NewReader(b)))
+func decryptBytes(v *Vault, key string, b []byte) error {
+	r, _, err := v.decryptFrom(key, io.NopCloser(bytes.NewReader(b)))
 	if err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func unsealBytes(v *Vault, key string, b []byte) error {
 // TestTransportErrorIsNoDamage: a broken connection must not be called corrupt.
 func TestTransportErrorIsNoDamage(t *testing.T) {
 	v := fileVault(t, "east", testKey(t))
-	sealed := must(v.Seal("k", nil, noise(200<<10)))
-	r, _, err := v.unsealFrom("k", io.NopCloser(io.MultiReader(bytes.NewReader(sealed[:90000]), brokenReader{})))
+	encrypted := must(v.Encrypt("k", nil, noise(200<<10)))
+	r, _, err := v.decryptFrom("k", io.NopCloser(io.MultiReader(bytes.NewReader(encrypted[:90000]), brokenReader{})))
 	if err == nil {
 		_, err = io.Copy(io.Discard, r)
 	}

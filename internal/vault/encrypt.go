@@ -16,16 +16,16 @@ import (
 	"drctl/internal/fail"
 )
 
-// A sealed object is
+// An encrypted object is
 //
 //	age( skippable zstd frame holding a JSON header || zstd frames of the content )
 //
 // so that `age -d | zstd -d` gives the content. The header names the object's
 // own key, which is what finds an object that was copied over another.
 const (
-	skippableMagic = 0x184D2A50
-	sealVersion    = 1
-	maxHeader      = 64 << 10
+	skippableMagic  = 0x184D2A50
+	envelopeVersion = 1
+	maxHeader       = 64 << 10
 	// maxEnvelope bounds the part of age before the content: one recipient is
 	// 200 bytes.
 	maxEnvelope = 64 << 10
@@ -45,9 +45,9 @@ type header struct {
 
 // encodeHeader renders the skippable frame.
 func encodeHeader(key string, meta map[string]string) ([]byte, error) {
-	js, err := json.Marshal(header{V: sealVersion, Key: key, Meta: meta})
+	js, err := json.Marshal(header{V: envelopeVersion, Key: key, Meta: meta})
 	if err != nil || len(js) > maxHeader {
-		return nil, fail.Newf(fail.Invalid, "vault: seal", key, "header of %d bytes is over the limit of %d", len(js), maxHeader)
+		return nil, fail.Newf(fail.Invalid, "vault: encrypt", key, "header of %d bytes is over the limit of %d", len(js), maxHeader)
 	}
 	b := binary.LittleEndian.AppendUint32(nil, skippableMagic)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(js)))
@@ -62,7 +62,7 @@ func readHeader(r io.Reader) (header, error) {
 		return h, fmt.Errorf("header: %w", err)
 	}
 	if m := binary.LittleEndian.Uint32(fixed[:]); m != skippableMagic {
-		return h, fmt.Errorf("header: magic %08X is not that of a sealed object", m)
+		return h, fmt.Errorf("header: magic %08X is not that of an encrypted object", m)
 	}
 	n := binary.LittleEndian.Uint32(fixed[4:])
 	if n > maxHeader {
@@ -75,13 +75,13 @@ func readHeader(r io.Reader) (header, error) {
 	if err := json.Unmarshal(js, &h); err != nil {
 		return h, fmt.Errorf("header: %w", err)
 	}
-	if h.V != sealVersion {
+	if h.V != envelopeVersion {
 		return h, fmt.Errorf("header: version %d is not known to this program", h.V)
 	}
 	return h, nil
 }
 
-// Coders are pooled: making one costs more than sealing a small chunk.
+// Coders are pooled: making one costs more than encrypting a small chunk.
 var encoders = sync.Pool{New: func() any {
 	// The options are constant and valid, so there is no error to see.
 	e, _ := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
@@ -94,19 +94,19 @@ var decoders = sync.Pool{New: func() any {
 	return d
 }}
 
-// SealTo seals what r gives, to its end, for the key. The output is whole
+// EncryptTo encrypts what r gives, to its end, for the key. The output is whole
 // only when the error is nil.
-func (v *Vault) SealTo(w io.Writer, key string, meta map[string]string, r io.Reader) error {
+func (v *Vault) EncryptTo(w io.Writer, key string, meta map[string]string, r io.Reader) error {
 	head, err := encodeHeader(key, meta)
 	if err != nil {
 		return err
 	}
 	aw, err := age.Encrypt(w, v.key.id.Recipient())
 	if err != nil {
-		return fail.From(fail.Internal, "vault: seal", key, err)
+		return fail.From(fail.Internal, "vault: encrypt", key, err)
 	}
 	if _, err := aw.Write(head); err != nil {
-		return fail.From(fail.Internal, "vault: seal", key, err)
+		return fail.From(fail.Internal, "vault: encrypt", key, err)
 	}
 	enc := encoders.Get().(*zstd.Encoder)
 	enc.Reset(aw)
@@ -120,31 +120,31 @@ func (v *Vault) SealTo(w io.Writer, key string, meta map[string]string, r io.Rea
 		err = aw.Close()
 	}
 	if err != nil {
-		return fail.From(fail.Internal, "vault: seal", key, err)
+		return fail.From(fail.Internal, "vault: encrypt", key, err)
 	}
 	return nil
 }
 
-// Seal is SealTo in memory.
-func (v *Vault) Seal(key string, meta map[string]string, content []byte) ([]byte, error) {
+// Encrypt is EncryptTo in memory.
+func (v *Vault) Encrypt(key string, meta map[string]string, content []byte) ([]byte, error) {
 	var b bytes.Buffer
 	b.Grow(len(content)/2 + 1024)
-	if err := v.SealTo(&b, key, meta, bytes.NewReader(content)); err != nil {
+	if err := v.EncryptTo(&b, key, meta, bytes.NewReader(content)); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
 }
 
-// Unseal opens the sealed object under key and returns its content and meta.
+// Decrypt opens the encrypted object under key and returns its content and meta.
 // When Read has returned io.EOF, every byte has been authenticated and belongs
 // to this key; until then content may be cut short. An error of code corrupt
 // names the key and the damage.
-func (v *Vault) Unseal(ctx context.Context, key string) (io.ReadCloser, map[string]string, error) {
+func (v *Vault) Decrypt(ctx context.Context, key string) (io.ReadCloser, map[string]string, error) {
 	src, err := v.store.Get(ctx, key)
 	if err != nil {
 		return nil, nil, err
 	}
-	r, meta, err := v.unsealFrom(key, src)
+	r, meta, err := v.decryptFrom(key, src)
 	if err != nil {
 		_ = src.Close()
 		return nil, nil, err
@@ -152,10 +152,10 @@ func (v *Vault) Unseal(ctx context.Context, key string) (io.ReadCloser, map[stri
 	return r, meta, nil
 }
 
-// ReadSealed unseals a small object whole: one of more than 16 MiB is corrupt,
+// ReadEncrypted decrypts a small object whole: one of more than 16 MiB is corrupt,
 // whatever it holds.
-func (v *Vault) ReadSealed(ctx context.Context, key string) ([]byte, map[string]string, error) {
-	r, meta, err := v.Unseal(ctx, key)
+func (v *Vault) ReadEncrypted(ctx context.Context, key string) ([]byte, map[string]string, error) {
+	r, meta, err := v.Decrypt(ctx, key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -165,36 +165,36 @@ func (v *Vault) ReadSealed(ctx context.Context, key string) ([]byte, map[string]
 		return nil, nil, err
 	}
 	if len(b) > maxRecord {
-		return nil, nil, fail.Newf(fail.Corrupt, "vault: unseal", v.store.URL()+"/"+key, "holds more than %d MiB, which no record does", maxRecord>>20)
+		return nil, nil, fail.Newf(fail.Corrupt, "vault: decrypt", v.store.URL()+"/"+key, "holds more than %d MiB, which no record does", maxRecord>>20)
 	}
 	return b, meta, nil
 }
 
-// unsealFrom reads a sealed object from src, which the result closes.
-func (v *Vault) unsealFrom(key string, src io.ReadCloser) (*unsealer, map[string]string, error) {
-	u := &unsealer{subject: v.store.URL() + "/" + key, src: src, from: &sourceReader{r: src, left: maxEnvelope}}
-	plain, err := age.Decrypt(u.from, v.key.id)
-	u.from.left = -1
+// decryptFrom reads an encrypted object from src, which the result closes.
+func (v *Vault) decryptFrom(key string, src io.ReadCloser) (*decrypter, map[string]string, error) {
+	d := &decrypter{subject: v.store.URL() + "/" + key, src: src, from: &sourceReader{r: src, left: maxEnvelope}}
+	plain, err := age.Decrypt(d.from, v.key.id)
+	d.from.left = -1
 	if err != nil {
 		var other *age.NoIdentityMatchError
 		if errors.As(err, &other) {
-			err = errors.New("sealed to another key than the vault's")
+			err = errors.New("encrypted to another key than the vault's")
 		}
-		return nil, nil, u.fail(err)
+		return nil, nil, d.fail(err)
 	}
 	h, err := readHeader(plain)
 	if err != nil {
-		return nil, nil, u.fail(err)
+		return nil, nil, d.fail(err)
 	}
 	if h.Key != key {
-		return nil, nil, u.fail(fmt.Errorf("holds the object of %q: it was copied or moved here", h.Key))
+		return nil, nil, d.fail(fmt.Errorf("holds the object of %q: it was copied or moved here", h.Key))
 	}
-	u.plain = plain
-	u.dec = decoders.Get().(*zstd.Decoder)
-	if err := u.dec.Reset(plain); err != nil {
-		return nil, nil, u.fail(err)
+	d.plain = plain
+	d.dec = decoders.Get().(*zstd.Decoder)
+	if err := d.dec.Reset(plain); err != nil {
+		return nil, nil, d.fail(err)
 	}
-	return u, h.Meta, nil
+	return d, h.Meta, nil
 }
 
 // sourceReader remembers an error of the transport, which is no damage.
@@ -221,7 +221,7 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-type unsealer struct {
+type decrypter struct {
 	subject string
 	src     io.Closer
 	from    *sourceReader
@@ -230,39 +230,39 @@ type unsealer struct {
 	err     error
 }
 
-func (u *unsealer) Read(p []byte) (int, error) {
-	if u.err != nil {
-		return 0, u.err
+func (d *decrypter) Read(p []byte) (int, error) {
+	if d.err != nil {
+		return 0, d.err
 	}
-	n, err := u.dec.Read(p)
+	n, err := d.dec.Read(p)
 	if err == io.EOF {
 		// The decoder stopped between frames; the last authenticated byte must
 		// have been reached as well.
 		var one [1]byte
-		if k, e := io.ReadFull(u.plain, one[:]); k != 0 || e != io.EOF {
-			err = u.fail(fmt.Errorf("bytes after the end: %v", e))
+		if k, e := io.ReadFull(d.plain, one[:]); k != 0 || e != io.EOF {
+			err = d.fail(fmt.Errorf("bytes after the end: %v", e))
 		}
 	} else if err != nil {
-		err = u.fail(err)
+		err = d.fail(err)
 	}
-	u.err = err
+	d.err = err
 	return n, err
 }
 
-func (u *unsealer) Close() error {
-	if u.dec != nil {
-		_ = u.dec.Reset(nil)
-		decoders.Put(u.dec)
-		u.dec = nil
+func (d *decrypter) Close() error {
+	if d.dec != nil {
+		_ = d.dec.Reset(nil)
+		decoders.Put(d.dec)
+		d.dec = nil
 	}
-	u.err = errors.Join(u.err, errors.New("read after close"))
-	return u.src.Close()
+	d.err = errors.Join(d.err, errors.New("read after close"))
+	return d.src.Close()
 }
 
-func (u *unsealer) fail(err error) error {
-	if u.from.err != nil {
-		return fail.From(fail.Unavailable, "vault: read", u.subject, u.from.err)
+func (d *decrypter) fail(err error) error {
+	if d.from.err != nil {
+		return fail.From(fail.Unavailable, "vault: read", d.subject, d.from.err)
 	}
-	return fail.New(fail.Corrupt, "vault: unseal", u.subject,
+	return fail.New(fail.Corrupt, "vault: decrypt", d.subject,
 		"the object is damaged or was replaced; repair it from another region's vault or from an older version of the bucket", err)
 }
