@@ -320,7 +320,7 @@ func (a *app) showPlan(p plan.Run) error {
 			continue
 		}
 		base, to := s.Base.ID, "sandbox"
-		if s.Kind == targets.S3 {
+		if s.Kind.Traits().Manifest {
 			base = "manifest " + s.Point.Manifest[:min(12, len(s.Point.Manifest))]
 		}
 		if s.Into.Region != "" {
@@ -329,7 +329,7 @@ func (a *app) showPlan(p plan.Run) error {
 		// Of a store with a log there are chunks, of a bucket objects.
 		stream, pieces := human.Bytes(s.StreamBytes), fmt.Sprintf("%d chunks", s.Chunks)
 		size := human.Bytes(s.BaseBytes)
-		if s.Kind == targets.S3 {
+		if s.Kind.Traits().Manifest {
 			stream, pieces = "-", fmt.Sprintf("%d objects", s.Objects)
 			if s.Objects == 0 {
 				size, pieces = "not counted", "-"

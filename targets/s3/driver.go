@@ -53,11 +53,6 @@ func New(opt Options) *Driver {
 // Kind is targets.S3.
 func (d *Driver) Kind() targets.Kind { return targets.S3 }
 
-// Capabilities: it joins barriers and snapshots objects; there is no log.
-func (d *Driver) Capabilities() targets.Capabilities {
-	return targets.Capabilities{Barrier: true, Objects: true}
-}
-
 // Base is unsupported: Snapshot takes its place.
 func (d *Driver) Base(_ context.Context, in targets.Instance, _ targets.BaseRequest, _ targets.Sink) (targets.Artifact, error) {
 	return targets.Artifact{}, fail.New(fail.Unsupported, "s3: base", in.String(), "every cut takes a snapshot of the objects",
