@@ -27,6 +27,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"drctl/internal/fail"
+	"drctl/internal/manifest"
 	"drctl/internal/s3client"
 	"drctl/internal/sandbox"
 	"drctl/targets"
@@ -219,7 +220,7 @@ func (r *restoration) looksEqual(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer m.Close()
-	for p, err := range join(r.current(ctx), Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
+	for p, err := range join(r.current(ctx), manifest.Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
 		if err != nil {
 			return false, err
 		}
@@ -286,7 +287,7 @@ func (r *restoration) run(ctx context.Context) error {
 	var done atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
-	for p, err := range join(present, Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
+	for p, err := range join(present, manifest.Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
 		if err != nil {
 			g.Go(func() error { return err })
 			break
@@ -327,7 +328,7 @@ func (r *restoration) total(ctx context.Context) (int64, error) {
 	defer m.Close()
 	var total int64
 	var p placer
-	for e, err := range Entries(m, "manifest "+r.req.Point.Manifest) {
+	for e, err := range manifest.Entries(m, "manifest "+r.req.Point.Manifest) {
 		if err != nil {
 			return 0, err
 		}
@@ -352,7 +353,7 @@ func (r *restoration) surplus(ctx context.Context, key string) error {
 }
 
 // entry makes one object of the bucket what the manifest says.
-func (r *restoration) entry(ctx context.Context, e Entry, have *listed) error {
+func (r *restoration) entry(ctx context.Context, e manifest.Entry, have *listed) error {
 	if have != nil {
 		diff := fmt.Sprintf("it has %d bytes", have.Size)
 		if have.Size == e.Size {
@@ -391,7 +392,7 @@ func (r *restoration) asFail(ctx context.Context, key string, err error) error {
 	return r.fail(ctx, "read from vault", key, err)
 }
 
-func (r *restoration) putWhole(ctx context.Context, e Entry, body io.Reader) error {
+func (r *restoration) putWhole(ctx context.Context, e manifest.Entry, body io.Reader) error {
 	if err := r.memory.Acquire(ctx, max(e.Size, 1)); err != nil {
 		return err
 	}
@@ -401,21 +402,21 @@ func (r *restoration) putWhole(ctx context.Context, e Entry, body io.Reader) err
 	if _, err := buf.ReadFrom(body); err != nil {
 		return err
 	}
-	return s3client.Put(ctx, r.Client, e.put(r.name), bytes.NewReader(buf.Bytes()), int64(buf.Len()))
+	return s3client.Put(ctx, r.Client, putInput(e, r.name), bytes.NewReader(buf.Bytes()), int64(buf.Len()))
 }
 
-func (r *restoration) putParts(ctx context.Context, e Entry, body io.Reader) error {
+func (r *restoration) putParts(ctx context.Context, e manifest.Entry, body io.Reader) error {
 	size := s3client.PartSize(e.Size, partSize)
 	held := min(size, uploadMemory)
 	if err := r.memory.Acquire(ctx, held); err != nil {
 		return err
 	}
 	defer r.memory.Release(held)
-	return s3client.Upload(ctx, r.Client, e.put(r.name), 1, s3client.StreamParts(body, size))
+	return s3client.Upload(ctx, r.Client, putInput(e, r.name), 1, s3client.StreamParts(body, size))
 }
 
 // put is a request with everything but the content.
-func (e Entry) put(bucket *string) *awss3.PutObjectInput {
+func putInput(e manifest.Entry, bucket *string) *awss3.PutObjectInput {
 	opt := func(s string) *string {
 		if s == "" {
 			return nil
@@ -437,7 +438,7 @@ type checkedReader struct {
 	r       io.Reader
 	h       hash.Hash
 	n       int64
-	want    Entry
+	want    manifest.Entry
 	subject string
 	err     error
 }
