@@ -11,7 +11,7 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -19,7 +19,7 @@ import (
 type Activities struct {
 	Platform Platform
 	Drivers  map[targets.Kind]targets.Driver
-	Tools    sandbox.Tools
+	Tools    servers.Binaries
 	// SandboxRoot is the folder of this host's sandboxes, StateDir the one for
 	// reports and scratch files.
 	SandboxRoot, StateDir string

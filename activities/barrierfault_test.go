@@ -19,8 +19,8 @@ import (
 	"drctl/activities"
 	"drctl/internal/barrier"
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/postgres"
 )
@@ -243,7 +243,7 @@ func mustBeQuiesced(t *testing.T, w *world) {
 
 // A coordinator that is killed leaves nothing behind, long before its lease ends.
 func TestCoordinatorKilled(t *testing.T) {
-	w := servers(t, 3)
+	w := startServers(t, 3)
 	w.setup(t)
 	c := startCoordinator(t, w, time.Minute, 50*time.Second)
 	mustBeQuiesced(t, w)
@@ -260,7 +260,7 @@ func TestCoordinatorKilled(t *testing.T) {
 // loses the barrier when the lease ends, by the servers' clocks. When it thaws,
 // what it holds for a barrier does not become a cut.
 func TestCoordinatorFrozen(t *testing.T) {
-	w := servers(t, 3)
+	w := startServers(t, 3)
 	w.setup(t)
 	const lease = 2 * time.Second
 	c := startCoordinator(t, w, lease, lease)
@@ -291,7 +291,7 @@ func TestCoordinatorFrozen(t *testing.T) {
 // A coordinator that is not disturbed takes its cut: the process above fails
 // for the reason that it should.
 func TestCoordinatorGoesOn(t *testing.T) {
-	w := servers(t, 2)
+	w := startServers(t, 2)
 	w.setup(t)
 	c := startCoordinator(t, w, time.Minute, 50*time.Second)
 	if _, err := io.WriteString(c.in, "go on\n"); err != nil {
@@ -331,7 +331,7 @@ func wantFault(t *testing.T, w *world, err error, code fail.Code, parts ...strin
 }
 
 func TestShardDown(t *testing.T) {
-	w := servers(t, 3)
+	w := startServers(t, 3)
 	w.vault(t)
 	w.setup(t)
 	if err := w.procs[1].Kill(); err != nil {
@@ -342,7 +342,7 @@ func TestShardDown(t *testing.T) {
 }
 
 func TestShardDiesInTheMiddle(t *testing.T) {
-	w := servers(t, 3)
+	w := startServers(t, 3)
 	w.vault(t)
 	w.setup(t)
 	kill := sync.OnceFunc(func() {
@@ -372,7 +372,7 @@ func hold(t *testing.T, in targets.Instance, sql string) (pid int, end func()) {
 
 // Whoever is in the way is named by shard and pid, and the barrier leaves nothing.
 func TestSomebodyInTheWay(t *testing.T) {
-	w := servers(t, 3)
+	w := startServers(t, 3)
 	w.vault(t)
 	w.setup(t)
 	second := w.shop.Postgres[1]
@@ -444,7 +444,7 @@ func (c *crashed) Settle(ctx context.Context) error {
 func TestServerCrashesBeforeTheMarkIsFlushed(t *testing.T) {
 	w := &world{instances: map[targets.ShardID]targets.Instance{}, tools: sandboxtest.Tools(t), dir: sandboxtest.Dir(t)}
 	w.shop.Group = group
-	proc := &sandbox.Proc{}
+	proc := &servers.Server{}
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: proc, Settings: map[string]string{"wal_writer_delay": "10s"}})
 	w.shop.Postgres = []targets.Instance{in}
 	w.add(in, proc)

@@ -18,7 +18,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/vault"
 )
 
@@ -99,11 +99,11 @@ func (a *Activities) writeReport(out *DrillOut, rec evidence.Record, plan []byte
 		return fail.New(fail.Denied, "drill: write report", dir, "", err)
 	}
 	out.JSON, out.HTML = filepath.Join(dir, rec.ID+".json"), filepath.Join(dir, rec.ID+".html")
-	if err := sandbox.WriteFileSync(out.JSON, out.Record, 0o644); err != nil {
+	if err := servers.WriteFileSync(out.JSON, out.Record, 0o644); err != nil {
 		return err
 	}
 	if plan != nil {
-		if err := sandbox.WriteFileSync(filepath.Join(dir, rec.ID+"-"+planFile), plan, 0o644); err != nil {
+		if err := servers.WriteFileSync(filepath.Join(dir, rec.ID+"-"+planFile), plan, 0o644); err != nil {
 			return err
 		}
 	}

@@ -15,7 +15,10 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/claim"
+	"drctl/internal/servers"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/restore"
@@ -53,7 +56,7 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, e
 	defer stop()
 	intoDir := in.Sandbox.Dir == "" && inst.DataDir != ""
 	if intoDir && !in.Delta {
-		if done, ok, err := sandbox.ReadDone(work, inst.DataDir, what(in.Step)); err != nil {
+		if done, ok, err := claim.ReadDone(work, inst.DataDir, what(in.Step)); err != nil {
 			return out, err
 		} else if ok && json.Unmarshal(done.Outcome, &out.Outcome) == nil {
 			out.Before, out.Finished = done.At, time.Now().UTC()
@@ -107,7 +110,7 @@ func finished(work, dir string, s restore.Step, out StepOut) error {
 	if err != nil {
 		return err
 	}
-	return sandbox.WriteDone(work, sandbox.Done{Dir: dir, What: what(s), At: out.Finished, Outcome: outcome})
+	return claim.WriteDone(work, claim.Done{Dir: dir, What: what(s), At: out.Finished, Outcome: outcome})
 }
 
 // what identifies what a step restores and where to.
@@ -229,11 +232,11 @@ func (a *Activities) remember(in StepIn, inst targets.Instance, o targets.Outcom
 		if err != nil {
 			return err
 		}
-		start, err := sandbox.StartTicks(o.Pid)
+		id, err := proc.Of(o.Pid)
 		if err != nil {
 			return fail.New(fail.Unavailable, "sandbox: record server", inst.String(), "", err)
 		}
-		if err := box.Add(sandbox.Proc{Name: inst.Shard.String(), Kind: inst.Kind, Pid: o.Pid, Start: start, Dir: inst.DataDir, Address: o.Address}); err != nil {
+		if err := box.Add(servers.Server{Name: inst.Shard.String(), Kind: inst.Kind, ID: id, Dir: inst.DataDir, Address: o.Address}); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,7 @@ func (r regional) Instance(_ context.Context, _ targets.ShardID, region string) 
 // timeline, wherever the configuration names it, and on none when that does not
 // decide.
 func TestTheNewestPrimaryIsChosen(t *testing.T) {
-	w := servers(t, 1)
+	w := startServers(t, 1)
 	w.vault(t)
 	old := w.shop.Postgres[0]
 	promotedFrom := func(from targets.Instance) targets.Instance {
@@ -105,7 +105,7 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 // wherever the configuration names it; two that have nothing to do with each
 // other are refused by name.
 func TestThePromotedRedisMasterIsChosen(t *testing.T) {
-	w := servers(t, 1)
+	w := startServers(t, 1)
 	w.vault(t)
 	old := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
 	promoted := promotedReplica(t, old)

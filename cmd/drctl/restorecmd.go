@@ -18,7 +18,7 @@ import (
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/progress"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/vault"
 	"drctl/restore"
 	"drctl/targets"
@@ -97,7 +97,7 @@ configuration either: nothing but the vault, the key and the programs.`,
 type planned struct {
 	plan      restore.Plan
 	platform  activities.Platform
-	tools     sandbox.Tools
+	tools     servers.Binaries
 	cfg       *config.Config // nil without a configuration
 	log       *slog.Logger
 	queues    map[string]string
@@ -142,7 +142,7 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 }
 
 // driversOf finds a kind's driver with the programs of this host.
-func driversOf(tools sandbox.Tools, log *slog.Logger) func(targets.Kind) (targets.Driver, error) {
+func driversOf(tools servers.Binaries, log *slog.Logger) func(targets.Kind) (targets.Driver, error) {
 	ds := all.Drivers(all.Options{Tools: tools, Log: log})
 	return func(k targets.Kind) (targets.Driver, error) {
 		for _, d := range ds {

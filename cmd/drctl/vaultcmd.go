@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/vault"
 )
 
@@ -148,4 +148,4 @@ func makeKey(path string) (made bool, err error) {
 }
 
 // sandboxTools is for commands that have no configuration.
-func sandboxTools() (sandbox.Tools, error) { return sandbox.FindTools(sandbox.Tools{}) }
+func sandboxTools() (servers.Binaries, error) { return servers.Find(servers.Binaries{}) }

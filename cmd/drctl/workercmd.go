@@ -22,6 +22,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/supervise"
 	"drctl/targets"
 	"drctl/targets/all"
@@ -127,7 +128,7 @@ func (a *app) watchRegion(ctx context.Context, cfg *config.Config, region string
 
 type workerOptions struct {
 	platform         activities.Platform
-	tools            sandbox.Tools
+	tools            servers.Binaries
 	log              *slog.Logger
 	queues           []string
 	host             string // queue of this host

@@ -8,7 +8,7 @@ import (
 	"text/template"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -51,7 +51,7 @@ func (l *Lab) WriteConfig(s Settings) (string, error) {
 		return "", fail.New(fail.Internal, "lab: configuration", "template", "", err)
 	}
 	path := filepath.Join(l.dir, "drctl.yaml")
-	if err := sandbox.WriteFileSync(path, []byte(b.String()), 0o644); err != nil {
+	if err := servers.WriteFileSync(path, []byte(b.String()), 0o644); err != nil {
 		return "", err
 	}
 	return path, os.MkdirAll(filepath.Join(l.dir, "state"), 0o755)

@@ -14,7 +14,7 @@ import (
 	"sync"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -29,7 +29,7 @@ type Options struct {
 	Dir    string // made if absent; must be a lab or empty
 	Shards int    // PostgreSQL shards; 0 means 4
 	Redis  int    // Redis masters; 0 means 2
-	Tools  sandbox.Tools
+	Tools  servers.Binaries
 	// Progress is told what is being started.
 	Progress func(string)
 }
@@ -44,7 +44,7 @@ type Server struct {
 	Port   int             `json:"port"`
 	Dir    string          `json:"dir"`
 	Made   bool            `json:"made"` // its data directory has been initialised
-	Proc   sandbox.Proc    `json:"proc,omitzero"`
+	Proc   servers.Server  `json:"proc,omitzero"`
 }
 
 // Address is host:port.
@@ -62,7 +62,7 @@ type state struct {
 // Lab is a lab on disk.
 type Lab struct {
 	dir   string
-	tools sandbox.Tools
+	tools servers.Binaries
 	mu    sync.Mutex
 	st    state
 }
@@ -70,7 +70,7 @@ type Lab struct {
 const recordName = "lab.json"
 
 // Open opens an existing lab.
-func Open(dir string, tools sandbox.Tools) (*Lab, error) {
+func Open(dir string, tools servers.Binaries) (*Lab, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fail.New(fail.Invalid, "lab: open", dir, "", err)
@@ -148,11 +148,11 @@ func create(o Options) (*Lab, error) {
 		}
 	}
 	l := &Lab{dir: dir, tools: o.Tools, st: state{Format: 1, Shards: o.Shards, Redis: o.Redis}}
-	if l.st.Engine, err = sandbox.FreePort(); err != nil {
+	if l.st.Engine, err = servers.FreePort(); err != nil {
 		return nil, err
 	}
 	add := func(region, target string, n int, k targets.Kind, r targets.Role) error {
-		port, err := sandbox.FreePort()
+		port, err := servers.FreePort()
 		if err != nil {
 			return err
 		}
@@ -188,7 +188,7 @@ func (l *Lab) save() error {
 	if err != nil {
 		return fail.New(fail.Internal, "lab: record", l.dir, "", err)
 	}
-	return sandbox.WriteFileSync(filepath.Join(l.dir, recordName), b, 0o644)
+	return servers.WriteFileSync(filepath.Join(l.dir, recordName), b, 0o644)
 }
 
 // update changes a server's record durably.
@@ -265,7 +265,7 @@ func (l *Lab) Down(ctx context.Context, destroy bool) error {
 			err = s.Proc.Stop(ctx)
 		}
 		if err == nil {
-			err = l.update(i, func(s *Server) { s.Proc = sandbox.Proc{} })
+			err = l.update(i, func(s *Server) { s.Proc = servers.Server{} })
 		}
 		errs = append(errs, err)
 	}

@@ -16,13 +16,13 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
 // platform starts two shards, a Redis master and a bucket, and sets them up.
-func platform(t *testing.T, procs ...*sandbox.Proc) Platform {
+func platform(t *testing.T, procs ...*servers.Server) Platform {
 	t.Helper()
 	p := Platform{Group: "shop", Gate: 1}
 	for i := range 2 {
@@ -374,7 +374,7 @@ func TestGateHoldsTransfersUp(t *testing.T) {
 }
 
 func TestSurvivesDyingServer(t *testing.T) {
-	var proc sandbox.Proc
+	var proc servers.Server
 	p := platform(t, &proc)
 	dir := p.Postgres[0].DataDir
 	o := options(p, filepath.Join(t.TempDir(), "journal"))
@@ -394,7 +394,7 @@ func TestSurvivesDyingServer(t *testing.T) {
 	if _, err := fmt.Sscanf(proc.Address, "127.0.0.1:%d", &port); err != nil {
 		t.Fatal(err)
 	}
-	again, err := sandboxtest.Tools(t).StartPostgres(t.Context(), sandbox.PostgresSpec{Dir: dir, Port: port,
+	again, err := sandboxtest.Tools(t).StartPostgres(t.Context(), servers.PostgresSpec{Dir: dir, Port: port,
 		Settings: map[string]string{"max_prepared_transactions": "64", "max_connections": "60"},
 		HBA:      []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {

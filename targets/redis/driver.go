@@ -16,7 +16,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -29,7 +29,7 @@ const (
 // Options are what the driver needs.
 type Options struct {
 	// Tools finds redis-server for restores. Without it everything else works.
-	Tools sandbox.Tools
+	Tools servers.Binaries
 	Log   *slog.Logger
 	// Detached lets the servers of sandboxes outlive this process.
 	Detached bool
@@ -37,7 +37,7 @@ type Options struct {
 
 // Driver teaches drctl Redis. It holds no connection.
 type Driver struct {
-	tools sandbox.Tools
+	tools servers.Binaries
 	log   *slog.Logger
 	// detached lets the servers of sandboxes outlive this process.
 	detached bool

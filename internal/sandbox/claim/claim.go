@@ -1,4 +1,4 @@
-package sandbox
+package claim
 
 import (
 	"crypto/rand"
@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"drctl/internal/fail"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -20,14 +21,14 @@ type Claim struct {
 	Dir   string `json:"dir"`
 	Token string `json:"token"`
 	// Server is the process that the restore started in the directory.
-	Server Proc `json:"server,omitzero"`
+	Server servers.Server `json:"server,omitzero"`
 
 	record string
 }
 
-// ReadClaim reads the record of a directory's claim. found is false when there
+// Read reads the record of a directory's claim. found is false when there
 // is none; held says that the directory still is what the restore left.
-func ReadClaim(record, dir string) (c Claim, found, held bool, err error) {
+func Read(record, dir string) (c Claim, found, held bool, err error) {
 	b, err := os.ReadFile(record)
 	if errors.Is(err, os.ErrNotExist) {
 		return c, false, false, nil
@@ -56,18 +57,18 @@ func Empty(dir string) (bool, error) {
 	return !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !strings.HasPrefix(e.Name(), targets.ClaimFile) }), err
 }
 
-// NewClaim claims an existing directory. The record is durable before the file.
-func NewClaim(record, dir string) (Claim, error) {
+// New claims an existing directory. The record is durable before the file.
+func New(record, dir string) (Claim, error) {
 	c := Claim{Dir: dir, Token: rand.Text(), record: record}
 	if err := c.save(); err != nil {
 		return c, err
 	}
-	return c, WriteFileSync(filepath.Join(dir, targets.ClaimFile), []byte(c.Token), 0o600)
+	return c, servers.WriteFileSync(filepath.Join(dir, targets.ClaimFile), []byte(c.Token), 0o600)
 }
 
 // Started records the server that the restore started in the directory.
-func (c *Claim) Started(p Proc) error {
-	c.Server = p
+func (c *Claim) Started(s servers.Server) error {
+	c.Server = s
 	return c.save()
 }
 
@@ -76,7 +77,7 @@ func (c Claim) save() error {
 	if err != nil {
 		return fail.New(fail.Internal, "restore: claim", c.Dir, "", err)
 	}
-	return WriteFileSync(c.record, b, 0o600)
+	return servers.WriteFileSync(c.record, b, 0o600)
 }
 
 // End gives the directory up: what is in it is not the restore's to remove.
@@ -90,13 +91,4 @@ func (c Claim) End() error {
 		}
 	}
 	return nil
-}
-
-// Residents lists the servers that run in a directory or below it.
-func Residents(dir string) []Proc {
-	real, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return nil // there is no such directory
-	}
-	return resident(real)
 }

@@ -1,4 +1,4 @@
-package sandbox
+package claim
 
 import (
 	"crypto/sha256"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/servers"
 )
 
 const doneName = "restored.json"
@@ -39,7 +40,7 @@ func WriteDone(work string, d Done) (err error) {
 	if err := os.MkdirAll(work, 0o755); err != nil {
 		return ioError("make", work, err)
 	}
-	if err := WriteFileSync(filepath.Join(work, doneName), append(b, '\n'), 0o600); err != nil {
+	if err := servers.WriteFileSync(filepath.Join(work, doneName), append(b, '\n'), 0o600); err != nil {
 		return err
 	}
 	es, err := os.ReadDir(work)
