@@ -28,9 +28,9 @@ tools: ## build restic, versitygw, drctl-engine and the linters into bin/, once
 	@GO="$(GO)" tools/build.sh
 
 .PHONY: build
-build: ## build bin/drctl
+build: ## build bin/drctl and bin/drlab
 	@mkdir -p bin
-	$(GO) build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/drctl ./cmd/drctl
+	$(GO) build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/drctl ./cmd/drlab
 
 .PHONY: test
 test: setup tools build lint ## everything that must pass: set-up, build, lint, all tests on real servers

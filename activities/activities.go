@@ -11,13 +11,14 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/servers"
 	"drctl/targets"
 )
 
 // Activities serves every activity of one worker.
 type Activities struct {
-	Platform Platform
+	Platform platform.Resolver
 	Drivers  map[targets.Kind]targets.Driver
 	Tools    servers.Binaries
 	// SandboxRoot is the folder of this host's sandboxes, StateDir the one for
@@ -65,7 +66,7 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 }
 
 // DescribeGroup returns the group as this worker's configuration has it.
-func (a *Activities) DescribeGroup(_ context.Context, in GroupIn) (Group, error) {
+func (a *Activities) DescribeGroup(_ context.Context, in GroupIn) (platform.Group, error) {
 	g, err := a.Platform.Group(in.Group)
 	return g, engine.EncodeError(err)
 }

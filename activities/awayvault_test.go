@@ -19,6 +19,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
@@ -151,7 +152,7 @@ func heldBy(t *testing.T, set vault.Set, shard targets.ShardID, at targets.Posit
 
 // partly is a platform one of whose vaults could not be opened.
 type partly struct {
-	platform
+	resolver
 	away string
 }
 
@@ -169,7 +170,7 @@ func (p partly) Vault(ctx context.Context, region string) (*vault.Vault, error) 
 	if region == p.away {
 		return nil, fail.Newf(fail.Unavailable, "open the vault of "+region, "", "connection refused")
 	}
-	return p.platform.Vault(ctx, region)
+	return p.resolver.Vault(ctx, region)
 }
 
 // joining counts the shards that a barrier has joined.
@@ -184,7 +185,7 @@ func (j joining) Join(ctx context.Context, in targets.Instance, req targets.Join
 }
 
 // quiesce takes a cut and tells how many shards were joined for it.
-func (w *world) quiesce(p activities.Platform) (targets.Cut, int32, error) {
+func (w *world) quiesce(p platform.Resolver) (targets.Cut, int32, error) {
 	a, n := w.activities(p), new(atomic.Int32)
 	a.Drivers[targets.Redis] = joining{a.Drivers[targets.Redis], n}
 	cut, err := execute[targets.Cut](a, activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
@@ -196,7 +197,7 @@ func (w *world) quiesce(p activities.Platform) (targets.Cut, int32, error) {
 func TestAVaultThatIsCutOff(t *testing.T) {
 	w, line := redisWorld(t)
 	shard := w.shards[0].Shard
-	opened := w.activities(platform{w, policy(targets.Gate)})
+	opened := w.activities(resolver{w, policy(targets.Gate)})
 	east := vault.Set{Vaults: w.set.Vaults[:1], Durability: 1}
 	f := followOne(t, opened, activities.FollowIn{Shard: shard})
 	w.begun(t, opened)
@@ -219,7 +220,7 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 	// A worker that was restarted meanwhile has never opened the vault.
 	f.stop()
 	<-f.done
-	restarted := w.activities(partly{platform{w, policy(targets.Gate)}, "west"})
+	restarted := w.activities(partly{resolver{w, policy(targets.Gate)}, "west"})
 	f = followOne(t, restarted, activities.FollowIn{Shard: shard})
 	at := w.write(t, restarted, 1000)
 	heldBy(t, east, shard, at)
@@ -233,8 +234,8 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 		t.Fatalf("sealed in fewer vaults than the policy asks for: %v", err)
 	}
 	// Writers are not stopped for a cut that cannot be sealed.
-	share := platform{w, policy(targets.Share)}
-	for name, p := range map[string]activities.Platform{"opened": share, "restarted": partly{share, "west"}} {
+	share := resolver{w, policy(targets.Share)}
+	for name, p := range map[string]platform.Resolver{"opened": share, "restarted": partly{share, "west"}} {
 		if cut, joined, err := w.quiesce(p); joined > 0 || !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "only east") {
 			t.Errorf("%s: %d shards were joined for cut %q: %v", name, joined, cut.ID, err)
 		}
@@ -254,7 +255,7 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 		if bases, err := v.Bases(t.Context(), shard); err != nil || len(bases) < 4 {
 			t.Errorf("%s holds %d bases: %v", v.Region(), len(bases), err)
 		}
-		g, _ := platform{w, policy(targets.Gate)}.Group(group)
+		g, _ := resolver{w, policy(targets.Gate)}.Group(group)
 		if out, err := activities.CheckGroup(t.Context(), v, g, "1/1", nil); err != nil || out.Failed > 0 {
 			t.Errorf("%v %+v", err, out.Findings)
 		}
@@ -267,7 +268,7 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 func TestAVaultWithoutABaseThatLeadsGetsOne(t *testing.T) {
 	w, _ := redisWorld(t)
 	shard := w.shards[0].Shard
-	a := w.activities(platform{w, policy(targets.Gate)})
+	a := w.activities(resolver{w, policy(targets.Gate)})
 	f := followOne(t, a, activities.FollowIn{Shard: shard})
 	w.begun(t, a)
 	at := w.write(t, a, 10)
@@ -315,7 +316,7 @@ func TestABaseIsTakenIntoTheOtherVault(t *testing.T) {
 	w, line := redisWorld(t)
 	slices.Reverse(w.set.Vaults) // west is the region's own
 	shard := w.shards[0].Shard
-	a := w.activities(platform{w, policy(targets.Gate)})
+	a := w.activities(resolver{w, policy(targets.Gate)})
 	followOne(t, a, activities.FollowIn{Shard: shard})
 	w.begun(t, a)
 	heldBy(t, w.set, shard, w.write(t, a, 10))
@@ -366,7 +367,7 @@ func TestABaseBeforeItsLog(t *testing.T) {
 	w, _ := redisWorld(t)
 	shard := w.shards[0].Shard
 	in := w.instances[shard]
-	a := w.activities(platform{w, policy(targets.Gate)})
+	a := w.activities(resolver{w, policy(targets.Gate)})
 	before, err := a.Drivers[targets.Redis].Base(t.Context(), in, targets.BaseRequest{ID: "before"}, w.set.Shard(shard).ForBase("before"))
 	if err != nil {
 		t.Fatal(err)
@@ -395,7 +396,7 @@ func TestABaseBeforeItsLog(t *testing.T) {
 	}
 
 	driver := &early{Driver: a.Drivers[targets.Redis], base: &before}
-	again := w.activities(platform{w, policy(targets.Gate)})
+	again := w.activities(resolver{w, policy(targets.Gate)})
 	again.Drivers[targets.Redis] = driver
 	out, err := execute[activities.BaseOut](again, activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: "again"}, nil)
 	if err != nil || driver.asked != 2 || out.Base.From.Offset < began {
@@ -415,7 +416,7 @@ func TestABaseBeforeItsLog(t *testing.T) {
 	if _, err := w.set.SaveCut(t.Context(), cut); err != nil {
 		t.Fatal(err)
 	}
-	g, _ := platform{w, policy(targets.Gate)}.Group(group)
+	g, _ := resolver{w, policy(targets.Gate)}.Group(group)
 	for _, v := range w.set.Vaults {
 		checked, err := activities.CheckGroup(t.Context(), v, g, "1/1", nil)
 		if err != nil || checked.Failed > 0 {
@@ -434,7 +435,7 @@ func TestABaseBeforeItsLog(t *testing.T) {
 func TestABaseThatWaitedForItsStreamIsNotTakenAgain(t *testing.T) {
 	w, _ := redisWorld(t)
 	shard := w.shards[0].Shard
-	a := w.activities(platform{w, policy(targets.Gate)})
+	a := w.activities(resolver{w, policy(targets.Gate)})
 	followOne(t, a, activities.FollowIn{Shard: shard})
 	w.begun(t, a)
 	stored, err := a.Drivers[targets.Redis].Base(t.Context(), w.instances[shard], targets.BaseRequest{ID: "one"}, w.set.Shard(shard).ForBase("one"))

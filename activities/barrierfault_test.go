@@ -309,7 +309,7 @@ func TestCoordinatorGoesOn(t *testing.T) {
 func quiesceCut(w *world, attempts int) (targets.Cut, error) {
 	p := policy(targets.Gate)
 	p.Attempts, p.Budget, p.Lease = attempts, 200*time.Millisecond, time.Minute
-	return execute[targets.Cut](w.activities(platform{w, p}), activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
+	return execute[targets.Cut](w.activities(resolver{w, p}), activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
 }
 
 // wantFault checks the error and that nothing is locked on the shards that live.
@@ -451,7 +451,7 @@ func TestServerCrashesBeforeTheMarkIsFlushed(t *testing.T) {
 	w.vault(t)
 	pol := policy(targets.Gate)
 	pol.Vaults, pol.Durability = []string{"east"}, 1
-	a := w.activities(platform{w, pol})
+	a := w.activities(resolver{w, pol})
 	defer w.followAgain(a, in.Shard)()
 	if _, err := execute[activities.BaseOut](a, activities.TakeBaseName, activities.BaseIn{Shard: in.Shard, ID: "early"}, nil); err != nil {
 		t.Fatal(err)
@@ -459,7 +459,7 @@ func TestServerCrashesBeforeTheMarkIsFlushed(t *testing.T) {
 
 	var lost targets.Position
 	var once sync.Once
-	fencing := w.activities(platform{w, pol})
+	fencing := w.activities(resolver{w, pol})
 	fencing.Drivers[targets.Postgres] = struct {
 		targets.Driver
 		targets.Quiescer

@@ -15,7 +15,7 @@ func TestEveryNthBaseIsFullUnderRetention(t *testing.T) {
 	w := newWorld(t, 1)
 	pol := policy(targets.Gate)
 	pol.FullEvery = 3
-	a := w.activities(platform{w, pol})
+	a := w.activities(resolver{w, pol})
 	stop := w.follow(t, a)
 	defer stop()
 	shard := w.shards[0].Shard

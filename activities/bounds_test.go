@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"drctl/activities"
+	"drctl/internal/platform"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -17,7 +18,7 @@ import (
 // the boundary, counted in full, and nowhere lost.
 func TestLargeOutcomesAreBounded(t *testing.T) {
 	w, _ := mediaWorld(t)
-	a := w.activities(platform{w, activities.Policy{Vaults: []string{"east"}, Retention: vault.RetentionPolicy{KeepCuts: time.Hour}}})
+	a := w.activities(resolver{w, platform.Policy{Vaults: []string{"east"}, Retention: vault.RetentionPolicy{KeepCuts: time.Hour}}})
 	east := w.set.Vaults[0]
 	const n = 250
 	for i := range n + 1 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"drctl/internal/engine"
+	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -88,7 +89,7 @@ func worst(all []targets.Finding, n int) []targets.Finding {
 // leads to every cut since the first base, and that the streams are contiguous
 // from the oldest base to the newest cut of every branch of a shard's log. An
 // error means that it could not be checked. Progress gets the bytes read.
-func CheckGroup(ctx context.Context, v *vault.Vault, g Group, readData string, p targets.Progress) (CheckOut, error) {
+func CheckGroup(ctx context.Context, v *vault.Vault, g platform.Group, readData string, p targets.Progress) (CheckOut, error) {
 	start := time.Now()
 	out := CheckOut{Group: g.Name, Region: v.Region(), Started: start.UTC(), ReadData: readData}
 	var err error
@@ -97,7 +98,7 @@ func CheckGroup(ctx context.Context, v *vault.Vault, g Group, readData string, p
 	return out, err
 }
 
-func verifyVault(ctx context.Context, v *vault.Vault, g Group, readData string, p targets.Progress) ([]targets.Finding, error) {
+func verifyVault(ctx context.Context, v *vault.Vault, g platform.Group, readData string, p targets.Progress) ([]targets.Finding, error) {
 	shards := make([]targets.ShardID, len(g.Shards))
 	for i, s := range g.Shards {
 		shards[i] = s.Shard
@@ -329,7 +330,7 @@ func LastRetention(ctx context.Context, v *vault.Vault, group string) (RetainOut
 
 // ApplyRetention removes from a vault what the group's policy no longer keeps,
 // or with dry only says what that would be.
-func ApplyRetention(ctx context.Context, v *vault.Vault, g Group, now time.Time, dry bool) (RetainOut, error) {
+func ApplyRetention(ctx context.Context, v *vault.Vault, g platform.Group, now time.Time, dry bool) (RetainOut, error) {
 	out := RetainOut{Region: v.Region()}
 	inv, err := v.Inventory(ctx, []string{g.Name})
 	if err != nil {

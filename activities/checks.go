@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -18,7 +19,7 @@ import (
 const maxSaved = 10_000
 
 // SaveCheck keeps the outcome of a check where status finds it.
-func SaveCheck(ctx context.Context, p Platform, g Group, out CheckOut) error {
+func SaveCheck(ctx context.Context, p platform.Resolver, g platform.Group, out CheckOut) error {
 	if len(out.Findings) > maxSaved {
 		out.Findings = worst(out.Findings, maxSaved)
 	}

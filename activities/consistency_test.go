@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/activities"
+	"drctl/internal/lab/shop"
 	"drctl/internal/sandbox/sandboxtest"
-	"drctl/internal/shop"
 	"drctl/internal/vault"
 	"drctl/restore"
 	"drctl/targets"
@@ -79,7 +79,7 @@ func (w *world) discard(t *testing.T, r recovered) {
 // exactly what the journal outside the stores says.
 func TestConsistency(t *testing.T) {
 	w := newWorld(t, 3)
-	gate := w.activities(platform{w, policy(targets.Gate)})
+	gate := w.activities(resolver{w, policy(targets.Gate)})
 	stopFollow := w.follow(t, gate)
 	defer stopFollow()
 
@@ -95,7 +95,7 @@ func TestConsistency(t *testing.T) {
 			w.bases(t, gate, "early") // under traffic, as in life
 		}
 		begin := time.Now()
-		cuts[mode] = w.cuts(t, w.activities(platform{w, policy(mode)}), perMode, 180*time.Millisecond)
+		cuts[mode] = w.cuts(t, w.activities(resolver{w, policy(mode)}), perMode, 180*time.Millisecond)
 		took := time.Since(begin).Round(time.Millisecond)
 		sum := stop()
 		t.Logf("%s: %d cuts in %s; clients: %d acknowledged, p50 %s, p99 %s, max %s", mode, len(cuts[mode]), took, sum.Acked, sum.P50, sum.P99, sum.Max)
@@ -247,8 +247,8 @@ func (w *world) shardsOf(k targets.Kind) (ids []targets.ShardID) {
 // cut with the barrier, taken in between, is whole.
 func TestCheckerCatchesAMissingBarrier(t *testing.T) {
 	w := newWorld(t, 3)
-	good := w.activities(platform{w, policy(targets.Gate)})
-	torn := w.activities(platform{w, policy(targets.Gate)})
+	good := w.activities(resolver{w, policy(targets.Gate)})
+	torn := w.activities(resolver{w, policy(targets.Gate)})
 	torn.Drivers[targets.Postgres] = unquiesced{torn.Drivers[targets.Postgres]}
 	stopFollow := w.follow(t, good)
 	defer stopFollow()

@@ -15,7 +15,8 @@ import (
 	"drctl/internal/barrier"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
-	"drctl/internal/progress"
+	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -75,7 +76,7 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 
 // sealable asks, before writers are stopped, whether enough vaults answer to
 // seal a cut. What is abandoned stays so: the stall would be for nothing.
-func (a *Activities) sealable(ctx context.Context, g Group) error {
+func (a *Activities) sealable(ctx context.Context, g platform.Group) error {
 	set, _, err := a.set(ctx, g.Name, g.Home)
 	if err != nil {
 		return err
@@ -125,7 +126,7 @@ func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOu
 	stop := beatEvery(ctx, 2*time.Second, func() Beat {
 		st := sofar.Load()
 		return Beat{Shard: in.Shard.String(), Phase: "objects", Done: st.Bytes,
-			Detail: fmt.Sprintf("%d objects, %d new (%s)", st.Objects, st.NewObjects, progress.Bytes(st.NewBytes))}
+			Detail: fmt.Sprintf("%d objects, %d new (%s)", st.Objects, st.NewObjects, human.Bytes(st.NewBytes))}
 	})
 	defer stop()
 	pos, stats, err := s.Snapshot(ctx, inst, in.AsOf, set.Shard(in.Shard), func(st targets.SnapshotStats) { sofar.Store(&st) })

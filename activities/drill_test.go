@@ -20,6 +20,7 @@ import (
 	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/progress"
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
@@ -39,12 +40,12 @@ type drillPlatform struct {
 	down   map[string]error
 }
 
-func (p *drillPlatform) Group(name string) (Group, error) {
+func (p *drillPlatform) Group(name string) (platform.Group, error) {
 	if name != "shop" {
-		return Group{}, fail.Newf(fail.NotFound, "configuration", name, "there is no group of this name")
+		return platform.Group{}, fail.Newf(fail.NotFound, "configuration", name, "there is no group of this name")
 	}
-	return Group{Name: "shop", Home: "east", Shards: []GroupShard{{Shard: shardOf("orders/0"), Kind: targets.Postgres}},
-		Policy: Policy{Vaults: []string{"east", "west"}, Durability: 2, CutEvery: time.Minute, BaseEvery: 24 * time.Hour, ChunkAge: time.Second}}, nil
+	return platform.Group{Name: "shop", Home: "east", Shards: []platform.Shard{{Shard: shardOf("orders/0"), Kind: targets.Postgres}},
+		Policy: platform.Policy{Vaults: []string{"east", "west"}, Durability: 2, CutEvery: time.Minute, BaseEvery: 24 * time.Hour, ChunkAge: time.Second}}, nil
 }
 func (p *drillPlatform) Instance(context.Context, targets.ShardID, string) (targets.Instance, error) {
 	return targets.Instance{Kind: targets.Postgres, Shard: shardOf("orders/0"), Region: "east", Address: "10.0.0.1:5432"}, nil

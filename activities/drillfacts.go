@@ -12,6 +12,7 @@ import (
 
 	"drctl/drills"
 	"drctl/internal/engine"
+	"drctl/internal/platform"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
 	"drctl/restore"
@@ -92,7 +93,7 @@ func cleanUp(in FinishIn) evidence.CleanUp {
 	return c
 }
 
-func posture(g Group) evidence.Posture {
+func posture(g platform.Group) evidence.Posture {
 	p := g.Policy
 	return evidence.Posture{
 		Coverage:   evidence.Known(fmt.Sprintf("%d shards of group %s", len(g.Shards), g.Name)),

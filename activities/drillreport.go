@@ -16,6 +16,7 @@ import (
 	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
 	"drctl/internal/servers"
@@ -215,7 +216,7 @@ func writeFile(path string, f func(io.Writer) error) error {
 }
 
 // frequency puts the policy's intervals into words.
-func frequency(p Policy) string {
+func frequency(p platform.Policy) string {
 	every := func(what string, d time.Duration) string {
 		if d <= 0 {
 			return what + " by hand only"

@@ -52,7 +52,7 @@ type driller struct {
 func newDriller(t *testing.T, w *world) *driller {
 	t.Helper()
 	d := &driller{w: w, c: enginetest.Client(t, enginetest.Start(t, enginetest.Options(t)))}
-	a := w.activities(platform{w, policy(targets.Gate)})
+	a := w.activities(resolver{w, policy(targets.Gate)})
 	a.Drivers[targets.Redis] = disturbed{a.Drivers[targets.Redis], &d.verify}
 	for _, q := range []string{a.HostQueue, "drctl.west"} {
 		wk := engine.NewWorker(d.c, q, engine.WorkerOptions{Identity: "tester@here"})
@@ -121,7 +121,7 @@ func stepOf(rec evidence.Record, id string) evidence.Step {
 // stores, vaults, engine and sandboxes.
 func TestDrills(t *testing.T) {
 	w := newWorld(t, 2)
-	a := w.activities(platform{w, policy(targets.Gate)})
+	a := w.activities(resolver{w, policy(targets.Gate)})
 	stopFollow := w.follow(t, a)
 	defer stopFollow()
 	_, stop := w.traffic(t, true)

@@ -12,6 +12,7 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -329,10 +330,10 @@ func lackBases(shard targets.ShardID, set vault.Set, timelines []stream.Timeline
 }
 
 // set opens the vaults of a group's policy, the region's own first.
-func (a *Activities) set(ctx context.Context, group, region string) (vault.Set, Policy, error) {
+func (a *Activities) set(ctx context.Context, group, region string) (vault.Set, platform.Policy, error) {
 	g, err := a.Platform.Group(group)
 	if err != nil {
-		return vault.Set{}, Policy{}, err
+		return vault.Set{}, platform.Policy{}, err
 	}
 	s, err := a.Platform.Set(ctx, group, region)
 	return s, g.Policy, err

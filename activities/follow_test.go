@@ -60,7 +60,7 @@ func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
 	w.shop.Postgres = []targets.Instance{in}
 	w.add(in, nil)
 	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "east")}, "west": {URL: "file://" + filepath.Join(w.dir, "west")}})
-	a := w.activities(platform{w, policy(targets.Gate)})
+	a := w.activities(resolver{w, policy(targets.Gate)})
 	c, err := pgx.Connect(t.Context(), sandboxtest.DSN(in, in.Database))
 	if err != nil {
 		t.Fatal(err)
@@ -147,14 +147,14 @@ func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
 
 // slowVaults opens no vault before it is told to.
 type slowVaults struct {
-	platform
+	resolver
 	open chan struct{}
 }
 
 func (s slowVaults) Set(ctx context.Context, g, r string) (vault.Set, error) {
 	select {
 	case <-s.open:
-		return s.platform.Set(ctx, g, r)
+		return s.resolver.Set(ctx, g, r)
 	case <-ctx.Done():
 		return vault.Set{}, ctx.Err()
 	case <-time.After(20 * time.Second):
@@ -166,7 +166,7 @@ func (s slowVaults) Set(ctx context.Context, g, r string) (vault.Set, error) {
 func TestFollowShardBeatsFromTheBeginning(t *testing.T) {
 	w := startServers(t, 1)
 	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "east")}, "west": {URL: "file://" + filepath.Join(w.dir, "west")}})
-	p := slowVaults{platform{w, policy(targets.Gate)}, make(chan struct{})}
+	p := slowVaults{resolver{w, policy(targets.Gate)}, make(chan struct{})}
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(log.NewStructuredLogger(quiet))
 	env := suite.NewTestActivityEnvironment()

@@ -23,7 +23,7 @@ func TestRestoreToAnInstant(t *testing.T) {
 	w := newWorld(t, 1)
 	pol := policy(targets.Gate)
 	pol.ChunkSize = 64 << 10 // what is caught up with takes many chunks
-	a := w.activities(platform{w, pol})
+	a := w.activities(resolver{w, pol})
 	db, err := pgx.Connect(t.Context(), sandboxtest.DSN(w.shop.Postgres[0], w.shop.Postgres[0].Database))
 	if err != nil {
 		t.Fatal(err)

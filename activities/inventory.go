@@ -7,6 +7,7 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/restore"
@@ -15,7 +16,7 @@ import (
 
 // Inventory reads what a vault holds of a goal. Without a configuration the
 // shards come from the cut itself: a vault is self-describing.
-func Inventory(ctx context.Context, v *vault.Vault, goal restore.Goal, group *Group) (restore.Inventory, error) {
+func Inventory(ctx context.Context, v *vault.Vault, goal restore.Goal, group *platform.Group) (restore.Inventory, error) {
 	inv := restore.Inventory{Vault: v.Region()}
 	cuts, damaged, err := goalCuts(ctx, v, goal)
 	for _, d := range damaged {
@@ -195,7 +196,7 @@ func (a *Activities) plan(ctx context.Context, in PlanIn) (restore.Plan, error) 
 	if err != nil {
 		return restore.Plan{}, err
 	}
-	var group *Group
+	var group *platform.Group
 	if g, err := a.Platform.Group(in.Goal.Group); err == nil {
 		group = &g
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"sync"
 
-	"drctl/internal/progress"
+	"drctl/internal/human"
 	"drctl/targets"
 )
 
@@ -58,7 +58,7 @@ func (l *lag) beat() Beat {
 		}
 		name := s.String()
 		if n, ok := l.missing[s]; ok {
-			name += " (" + progress.Bytes(int64(n)) + " missing)"
+			name += " (" + human.Bytes(int64(n)) + " missing)"
 		}
 		names = append(names, name)
 	}

@@ -25,7 +25,7 @@ func TestFollowShardReportsATablespaceUntilThereIsABase(t *testing.T) {
 	w.shop.Postgres = []targets.Instance{in}
 	w.add(in, nil)
 	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "east")}, "west": {URL: "file://" + filepath.Join(w.dir, "west")}})
-	a := w.activities(platform{w, policy(targets.Gate)})
+	a := w.activities(resolver{w, policy(targets.Gate)})
 	c, err := pgx.Connect(t.Context(), sandboxtest.DSN(in, in.Database))
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/vault"
 )
 
@@ -16,7 +17,7 @@ const (
 
 // saveReport writes a report into every vault of the group's policy. One is
 // enough: the vault that cannot be reached may be what the report is about.
-func saveReport(ctx context.Context, p Platform, g Group, kind, id string, report any) error {
+func saveReport(ctx context.Context, p platform.Resolver, g platform.Group, kind, id string, report any) error {
 	set := vault.Set{Durability: 1}
 	var errs []error
 	for _, r := range g.Policy.Vaults {

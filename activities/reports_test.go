@@ -15,7 +15,7 @@ import (
 
 // without is a platform one of whose vaults is out of reach.
 type without struct {
-	platform
+	resolver
 	region string
 }
 
@@ -23,7 +23,7 @@ func (p without) Vault(ctx context.Context, region string) (*vault.Vault, error)
 	if region == p.region {
 		return nil, fail.Newf(fail.Unavailable, "open the vault of "+region, "", "connection refused")
 	}
-	return p.platform.Vault(ctx, region)
+	return p.resolver.Vault(ctx, region)
 }
 
 func (p without) Set(context.Context, string, string) (vault.Set, error) {
@@ -34,7 +34,7 @@ func (p without) Set(context.Context, string, string) (vault.Set, error) {
 // be reached: the one that cannot may be the reason.
 func TestReportsOfWhatWentWrong(t *testing.T) {
 	w := newWorld(t, 1)
-	p := platform{w, policy(targets.Gate)}
+	p := resolver{w, policy(targets.Gate)}
 	a := w.activities(p)
 	stop := w.follow(t, a)
 	defer stop()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"drctl/activities"
+	"drctl/internal/platform"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -14,7 +15,7 @@ import (
 // A retention that broke off is on record in its vault until one has ended well.
 func TestRetentionThatBreaksOffIsOnRecord(t *testing.T) {
 	w, _ := mediaWorld(t)
-	a := w.activities(platform{w, activities.Policy{Vaults: []string{"east"}, Retention: vault.RetentionPolicy{KeepCuts: time.Hour}}})
+	a := w.activities(resolver{w, platform.Policy{Vaults: []string{"east"}, Retention: vault.RetentionPolicy{KeepCuts: time.Hour}}})
 	east := w.set.Vaults[0]
 	now := time.Now().UTC()
 	c := targets.Cut{ID: now.Format("20060102T150405.000Z") + "-00ab", Group: group, QuiescedAt: now, SealedAt: now}

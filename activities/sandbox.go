@@ -12,7 +12,7 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
-	"drctl/internal/progress"
+	"drctl/internal/human"
 	"drctl/internal/report/evidence"
 	"drctl/internal/sandbox"
 )
@@ -63,9 +63,9 @@ func (a *Activities) checkSpace(in SpaceIn) (evidence.Precheck, error) {
 
 // fits compares what a plan writes with what there is and what is allowed.
 func fits(need, free, limit int64) (bool, string) {
-	detail := fmt.Sprintf("%s free, %s needed", progress.Bytes(free), progress.Bytes(need))
+	detail := fmt.Sprintf("%s free, %s needed", human.Bytes(free), human.Bytes(need))
 	if limit > 0 {
-		detail += fmt.Sprintf(", %s allowed (sandbox.max_bytes)", progress.Bytes(limit))
+		detail += fmt.Sprintf(", %s allowed (sandbox.max_bytes)", human.Bytes(limit))
 	}
 	return need <= free && (limit == 0 || need <= limit), detail
 }

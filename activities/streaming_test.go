@@ -87,7 +87,7 @@ func TestFollowShardHasNotBegunBeforeTheServerSends(t *testing.T) {
 	if err := pglogrepl.StartReplication(t.Context(), other, "drctl", pglogrepl.LSN(from), pglogrepl.StartReplicationOptions{Timeline: 1, Mode: pglogrepl.PhysicalReplication}); err != nil {
 		t.Fatal(err)
 	}
-	a := w.activities(platform{w, policy(targets.Gate)})
+	a := w.activities(resolver{w, policy(targets.Gate)})
 	follows := func(b activities.Beat) bool { return b.Phase == activities.PhaseFollowing }
 	all, err := beats(t, a, in.Shard, follows)
 	if err == nil || !strings.Contains(err.Error(), "another archiver reads") {
@@ -121,7 +121,7 @@ func TestFollowShardTellsOfASlotThatStays(t *testing.T) {
 	in.User = "weak"
 	w.shop.Postgres = []targets.Instance{in}
 	w.add(in, nil)
-	a := w.activities(platform{w, policy(targets.Gate)})
+	a := w.activities(resolver{w, policy(targets.Gate)})
 	all, err := beats(t, a, in.Shard, func(b activities.Beat) bool { return b.Phase == activities.PhaseFollowing })
 	if len(all) == 0 {
 		t.Fatal("it did not beat: ", err)

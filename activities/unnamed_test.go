@@ -7,6 +7,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/restore"
 	"drctl/targets"
 )
@@ -18,16 +19,16 @@ func TestCutWithoutAnObjectThatHasNoName(t *testing.T) {
 	w, put := mediaWorld(t)
 	put("good", "content")
 	put("\x01odd", "content")
-	pol := activities.Policy{Vaults: []string{"east", "south", "west"}, Durability: 2, Unnameable: "refuse"}
+	pol := platform.Policy{Vaults: []string{"east", "south", "west"}, Durability: 2, Unnameable: "refuse"}
 	now := time.Now().UTC()
 	in := activities.SnapshotIn{Shard: w.shards[0].Shard, AsOf: now}
-	_, err := execute[activities.SnapshotOut](w.activities(platform{w, pol}), activities.SnapshotName, in, nil)
+	_, err := execute[activities.SnapshotOut](w.activities(resolver{w, pol}), activities.SnapshotName, in, nil)
 	if !fail.Is(err, fail.Unsupported) || !strings.Contains(err.Error(), `\ufffdodd`) || !strings.Contains(err.Error(), "cut.unnameable") {
 		t.Errorf("the policy refuses: %v", err)
 	}
 
 	pol.Unnameable = "skip"
-	cut := mediaCut(t, w, w.activities(platform{w, pol}))
+	cut := mediaCut(t, w, w.activities(resolver{w, pol}))
 	told := cut.Shards[0].Warnings
 	if len(told) != 1 || !strings.Contains(told[0], `\ufffdodd`) || cut.Shards[0].Objects != 1 {
 		t.Fatalf("the cut does not say what it lacks: %+v", cut.Shards)

@@ -16,6 +16,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"drctl/activities"
+	"drctl/internal/platform"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
@@ -71,8 +72,8 @@ func mediaCut(t *testing.T, w *world, a *activities.Activities) targets.Cut {
 // cut that it missed.
 func TestVaultThatLagsIsBroughtUp(t *testing.T) {
 	w, put := mediaWorld(t)
-	pol := activities.Policy{Vaults: []string{"east", "south", "west"}, Durability: 2, Retention: vault.RetentionPolicy{KeepCuts: time.Hour}}
-	a := w.activities(platform{w, pol})
+	pol := platform.Policy{Vaults: []string{"east", "south", "west"}, Durability: 2, Retention: vault.RetentionPolicy{KeepCuts: time.Hour}}
+	a := w.activities(resolver{w, pol})
 	for i := range 30 {
 		put(fmt.Sprintf("k%02d", i), fmt.Sprintf("content %d", i))
 	}

@@ -19,9 +19,10 @@ import (
 	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/lab/shop"
+	"drctl/internal/platform"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/servers"
-	"drctl/internal/shop"
 	"drctl/internal/vault"
 	"drctl/targets"
 	"drctl/targets/postgres"
@@ -36,27 +37,27 @@ const group = "shop"
 type world struct {
 	shop      shop.Platform
 	instances map[targets.ShardID]targets.Instance
-	shards    []activities.GroupShard // in shard order
+	shards    []platform.Shard // in shard order
 	procs     []*servers.Server
 	set       vault.Set // east (a directory), west (a bucket)
 	tools     servers.Binaries
 	dir       string
 }
 
-// platform is what a worker is configured with: the world under one policy.
-type platform struct {
+// resolver is what a worker is configured with: the world under one policy.
+type resolver struct {
 	*world
-	policy activities.Policy
+	policy platform.Policy
 }
 
-func (p platform) Group(name string) (activities.Group, error) {
+func (p resolver) Group(name string) (platform.Group, error) {
 	if name != group {
-		return activities.Group{}, fail.Newf(fail.NotFound, "configuration", name, "no such group")
+		return platform.Group{}, fail.Newf(fail.NotFound, "configuration", name, "no such group")
 	}
-	return activities.Group{Name: group, Home: "east", Gate: p.shop.Postgres[0].Shard.String(), Shards: p.shards, Policy: p.policy}, nil
+	return platform.Group{Name: group, Home: "east", Gate: p.shop.Postgres[0].Shard.String(), Shards: p.shards, Policy: p.policy}, nil
 }
 
-func (p platform) Instance(_ context.Context, s targets.ShardID, region string) (targets.Instance, error) {
+func (p resolver) Instance(_ context.Context, s targets.ShardID, region string) (targets.Instance, error) {
 	in, ok := p.instances[s]
 	if !ok || region != "east" {
 		return in, fail.Newf(fail.NotFound, "configuration", s.String(), "no instance in %s", region)
@@ -64,9 +65,9 @@ func (p platform) Instance(_ context.Context, s targets.ShardID, region string) 
 	return in, nil
 }
 
-func (p platform) Regions(targets.ShardID) []string { return []string{"east"} }
+func (p resolver) Regions(targets.ShardID) []string { return []string{"east"} }
 
-func (p platform) Vault(_ context.Context, region string) (*vault.Vault, error) {
+func (p resolver) Vault(_ context.Context, region string) (*vault.Vault, error) {
 	for _, v := range p.set.Vaults {
 		if v.Region() == region {
 			return v, nil
@@ -75,15 +76,15 @@ func (p platform) Vault(_ context.Context, region string) (*vault.Vault, error) 
 	return nil, fail.Newf(fail.NotFound, "configuration", region, "no vault")
 }
 
-func (p platform) Set(context.Context, string, string) (vault.Set, error) { return p.set, nil }
-func (p platform) GroupOf(targets.ShardID) (string, error)                { return group, nil }
+func (p resolver) Set(context.Context, string, string) (vault.Set, error) { return p.set, nil }
+func (p resolver) GroupOf(targets.ShardID) (string, error)                { return group, nil }
 
 // vaultAlone is what is left on the worst day: one vault and its key.
 type vaultAlone struct{ v *vault.Vault }
 
 var errAlone = fail.Newf(fail.NotFound, "configuration", "", "there is only a vault")
 
-func (vaultAlone) Group(string) (activities.Group, error) { return activities.Group{}, errAlone }
+func (vaultAlone) Group(string) (platform.Group, error) { return platform.Group{}, errAlone }
 func (vaultAlone) Instance(context.Context, targets.ShardID, string) (targets.Instance, error) {
 	return targets.Instance{}, errAlone
 }
@@ -115,7 +116,7 @@ func startServers(t *testing.T, shards int) *world {
 
 func (w *world) add(in targets.Instance, proc *servers.Server) {
 	w.instances[in.Shard] = in
-	w.shards = append(w.shards, activities.GroupShard{Shard: in.Shard, Kind: in.Kind, Region: "east"})
+	w.shards = append(w.shards, platform.Shard{Shard: in.Shard, Kind: in.Kind, Region: "east"})
 	if proc != nil {
 		w.procs = append(w.procs, proc)
 	}
@@ -176,13 +177,13 @@ func (w *world) vault(t *testing.T) {
 
 var quiet = slog.New(slog.DiscardHandler)
 
-func policy(mode targets.BarrierMode) activities.Policy {
-	return activities.Policy{Mode: mode, Vaults: []string{"east", "west"}, Durability: 2, Attempts: 100}
+func policy(mode targets.BarrierMode) platform.Policy {
+	return platform.Policy{Mode: mode, Vaults: []string{"east", "west"}, Durability: 2, Attempts: 100}
 }
 
 // activities of a worker that is configured with the platform. The servers of
 // its sandboxes end with the test.
-func (w *world) activities(p activities.Platform) *activities.Activities {
+func (w *world) activities(p platform.Resolver) *activities.Activities {
 	a := &activities.Activities{Platform: p, Drivers: map[targets.Kind]targets.Driver{}, Tools: w.tools,
 		SandboxRoot: filepath.Join(w.dir, "boxes"), StateDir: filepath.Join(w.dir, "state"), HostQueue: "test", Version: "test", Log: quiet}
 	for _, d := range []targets.Driver{postgres.New(postgres.Options{Tools: w.tools}), redis.New(redis.Options{Tools: w.tools}), s3.New(s3.Options{Tools: w.tools})} {

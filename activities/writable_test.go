@@ -12,13 +12,14 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
 )
 
 // regional is a platform of one shard with an instance in every region.
 type regional struct {
-	platform
+	resolver
 	regions   []string
 	instances map[string]targets.Instance
 }
@@ -57,7 +58,7 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 	dead.Address = "127.0.0.1:1"
 	barrier := func(ins ...targets.Instance) (targets.Cut, error) {
 		t.Helper()
-		r := regional{platform{w, policy(targets.Gate)}, nil, map[string]targets.Instance{}}
+		r := regional{resolver{w, policy(targets.Gate)}, nil, map[string]targets.Instance{}}
 		for i, in := range ins {
 			region := []string{"east", "west", "north"}[i]
 			in.Region, in.Shard = region, old.Shard
@@ -116,13 +117,13 @@ func TestThePromotedRedisMasterIsChosen(t *testing.T) {
 	}
 	barrier := func(ins ...targets.Instance) (targets.Cut, error) {
 		t.Helper()
-		r := regional{platform{w, policy(targets.Share)}, nil, map[string]targets.Instance{}}
+		r := regional{resolver{w, policy(targets.Share)}, nil, map[string]targets.Instance{}}
 		for i, in := range ins {
 			in.Region, in.Shard = []string{"east", "west", "north"}[i], old.Shard
 			r.regions = append(r.regions, in.Region)
 			r.instances[in.Region] = in
 		}
-		w.shards = []activities.GroupShard{{Shard: old.Shard, Kind: targets.Redis, Region: "east"}}
+		w.shards = []platform.Shard{{Shard: old.Shard, Kind: targets.Redis, Region: "east"}}
 		return execute[targets.Cut](w.activities(r), activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
 	}
 	for name, c := range map[string]struct {

@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/invopop/jsonschema"
 
 	"drctl/internal/fail"
 )
@@ -16,194 +17,164 @@ import (
 // never refuses a file that Parse takes; Parse refuses more: references that
 // lead nowhere and values that contradict each other.
 func Schema() ([]byte, error) {
-	g := generator{defs: map[string]any{}}
-	root := g.structure(reflect.TypeFor[Config]())
-	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-	root["title"] = "drctl configuration"
-	root["$defs"] = g.defs
+	types := map[string]reflect.Type{}
+	r := jsonschema.Reflector{
+		Anonymous: true, ExpandedStruct: true, RequiredFromJSONSchemaTags: true,
+		FieldNameTag: "yaml",
+		Mapper:       quantitySchema,
+		Namer: func(t reflect.Type) string {
+			name := strings.ToLower(t.Name())
+			types[name] = t
+			return name
+		},
+	}
+	s := r.Reflect(&Config{})
+	s.Title = "drctl configuration"
+
+	// The library knows names and types; our tags say the rest.
+	addGrammar(s, reflect.TypeFor[Config]())
+	for name, section := range s.Definitions {
+		if types[name].Kind() == reflect.Struct {
+			addGrammar(section, types[name])
+		}
+	}
+	one := uint64(1)
+	secret := s.Definitions["ref"]
+	secret.Description = "Where a secret is: exactly one of env, file and command. Never the secret itself."
+	secret.MinProperties, secret.MaxProperties = &one, &one
+	secret.Properties.Value("command").MinItems = &one
+	s.Definitions["target"].AllOf = kindRules()
+
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	if err := enc.Encode(root); err != nil {
+	if err := enc.Encode(s); err != nil {
 		return nil, fail.New(fail.Internal, "config: schema", "", "", err)
 	}
 	return b.Bytes(), nil
 }
 
-type generator struct{ defs map[string]any }
+// either is a value of one of several types, which the library's Type cannot say.
+func either(types ...string) map[string]any { return map[string]any{"type": types} }
 
-type object = map[string]any
-
-// of returns the schema of a type under a field's tag.
-func (g *generator) of(t reflect.Type, tag reflect.StructTag) object {
-	s := g.bare(t, tag)
-	if d := tag.Get("doc"); d != "" {
-		s["description"] = d
-	}
-	return s
-}
-
-func (g *generator) bare(t reflect.Type, tag reflect.StructTag) object {
+// quantitySchema describes what is a number in Go and text in the file.
+func quantitySchema(t reflect.Type) *jsonschema.Schema {
 	switch t {
 	case reflect.TypeFor[time.Duration]():
-		return object{"type": []string{"string", "integer"}, "pattern": durationText, "minimum": 0, "maximum": 0,
-			"examples": []string{"30s", "24h", "7d"}}
+		// The one duration without a unit is 0.
+		return &jsonschema.Schema{Extras: either("string", "integer"), Pattern: durationText,
+			Minimum: "0", Maximum: "0", Examples: []any{"30s", "24h", "7d"}}
 	case reflect.TypeFor[Size]():
-		return object{"type": []string{"string", "integer"}, "pattern": sizeText, "minimum": 0, "examples": []string{"16MiB"}}
-	case reflect.TypeFor[Ref]():
-		return g.ref("secret", func() object { return secretSchema() })
+		return &jsonschema.Schema{Extras: either("string", "integer"), Pattern: sizeText,
+			Minimum: "0", Examples: []any{"16MiB"}}
 	}
-	switch t.Kind() {
-	case reflect.Pointer:
-		s := g.bare(t.Elem(), tag)
-		if tag.Get("yaml") != "" { // an optional section may be empty
-			return object{"anyOf": []object{s, {"type": "null"}}}
+	return nil
+}
+
+// addGrammar writes into a section's schema what the tags of its struct say.
+func addGrammar(s *jsonschema.Schema, t reflect.Type) {
+	defaults := reflect.New(t).Elem()
+	setDefaults(defaults)
+	fields, order := fieldsOf(t)
+	for _, key := range order {
+		f := fields[key]
+		p := s.Properties.Value(key)
+		if f.Tag.Get("req") != "" {
+			s.Required = append(s.Required, key)
 		}
-		return s
-	case reflect.Struct:
-		return g.ref(strings.ToLower(t.Name()), func() object { return g.structure(t) })
+		constrain(p, f)
+		p.Default = defaultOf(defaults.FieldByIndex(f.Index))
+
+		// An optional section may be empty.
+		if f.Type.Kind() == reflect.Pointer {
+			p = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{p, {Type: "null"}}}
+			s.Properties.Set(key, p)
+		}
+		p.Description = f.Tag.Get("doc")
+	}
+}
+
+// constrain limits the values of a key: itself, or the elements of its list.
+func constrain(p *jsonschema.Schema, f reflect.StructField) {
+	tag := f.Tag
+	switch f.Type.Kind() {
 	case reflect.Map:
-		s := object{"type": "object", "additionalProperties": g.bare(t.Elem(), "")}
 		if k := tag.Get("key"); k != "" {
-			s["propertyNames"] = object{"pattern": formats[k].pattern}
+			p.PropertyNames = &jsonschema.Schema{Pattern: formats[k].pattern}
 		}
 		if tag.Get("req") != "" {
-			s["minProperties"] = 1
+			one := uint64(1)
+			p.MinProperties = &one
 		}
-		return s
+		return
 	case reflect.Slice:
-		return object{"type": "array", "items": g.bare(t.Elem(), tag)}
-	case reflect.Bool:
-		return object{"type": "boolean"}
-	case reflect.Int, reflect.Int64:
-		return g.number(tag)
+		p = p.Items
 	}
-	return text(tag)
-}
 
-func (g *generator) number(tag reflect.StructTag) object {
-	s := object{"type": "integer"}
-	if n, err := strconv.Atoi(tag.Get("enum")); err == nil {
-		return object{"const": n}
-	}
-	if n, err := strconv.Atoi(tag.Get("min")); err == nil {
-		s["minimum"] = n
-	}
-	return s
-}
-
-func text(tag reflect.StructTag) object {
-	if e := tag.Get("enum"); e != "" {
-		return object{"enum": strings.Split(e, "|")}
-	}
-	s := object{"type": "string"}
-	if tag.Get("lax") != "" {
-		return object{"type": []string{"string", "number", "boolean", "null"}}
-	}
-	if f := tag.Get("format"); f != "" {
-		s["pattern"] = formats[f].pattern
-	} else if tag.Get("req") != "" {
-		s["minLength"] = 1
-	}
-	return s
-}
-
-// ref keeps a section once under $defs.
-func (g *generator) ref(name string, build func() object) object {
-	if _, ok := g.defs[name]; !ok {
-		g.defs[name] = object{} // reserved: types may nest
-		g.defs[name] = build()
-	}
-	return object{"$ref": "#/$defs/" + name}
-}
-
-func secretSchema() object {
-	r := generator{}
-	s := r.structure(reflect.TypeFor[Ref]())
-	s["description"] = "Where a secret is: exactly one of env, file and command. Never the secret itself."
-	s["minProperties"], s["maxProperties"] = 1, 1
-	command := s["properties"].(object)["command"].(object)
-	command["minItems"] = 1
-	return s
-}
-
-func (g *generator) structure(t reflect.Type) object {
-	props := object{}
-	var required []string
-	fields, order := fieldsOf(t)
-	for _, k := range order {
-		f := fields[k]
-		props[k] = g.of(f.Type, f.Tag)
-		if f.Tag.Get("req") != "" {
-			required = append(required, k)
+	switch {
+	case p.Type == "integer" && tag.Get("enum") != "":
+		p.Type, p.Const = "", json.Number(tag.Get("enum"))
+	case p.Type == "integer":
+		p.Minimum = json.Number(tag.Get("min"))
+	case p.Type != "string":
+	case tag.Get("enum") != "":
+		p.Type = ""
+		for _, word := range strings.Split(tag.Get("enum"), "|") {
+			p.Enum = append(p.Enum, word)
 		}
+	case tag.Get("lax") != "":
+		p.Type, p.Extras = "", either("string", "number", "boolean", "null")
+	case tag.Get("format") != "":
+		p.Pattern = formats[tag.Get("format")].pattern
+	case tag.Get("req") != "":
+		one := uint64(1)
+		p.MinLength = &one
 	}
-	addDefaults(t, props)
-	s := object{"type": "object", "properties": props, "additionalProperties": false}
-	if len(required) > 0 {
-		s["required"] = required
-	}
-	if t == reflect.TypeFor[Target]() {
-		s["allOf"] = kindRules()
-	}
-	return s
 }
 
-// addDefaults writes the defaults of a section's plain values.
-func addDefaults(t reflect.Type, props object) {
-	v := reflect.New(t)
-	setDefaults(v.Elem())
-	fields, order := fieldsOf(t)
-	for _, k := range order {
-		e := v.Elem().FieldByIndex(fields[k].Index)
-		if e.IsZero() {
-			continue
-		}
-		p := props[k].(object)
-		switch x := e.Interface().(type) {
-		case time.Duration:
-			p["default"] = formatDuration(x)
-		case Size:
-			p["default"] = x.String()
-		case string, int, int64, bool:
-			p["default"] = x
-		}
+// defaultOf renders a plain value as it is written in a file; nil when there is none.
+func defaultOf(v reflect.Value) any {
+	if v.IsZero() {
+		return nil
 	}
+	switch x := v.Interface().(type) {
+	case time.Duration:
+		return formatDuration(x)
+	case Size:
+		return x.String()
+	case string, int, int64, bool:
+		return x
+	}
+	return nil
 }
 
 // kindRules says which keys each kind of target needs and which have no
 // meaning for it, for the target and its instances.
-func kindRules() []object {
-	needs := map[string]struct{ target, instance []string }{
-		"postgres": {[]string{"database", "user"}, []string{"address"}},
-		"redis":    {nil, []string{"address"}},
-		"s3":       {nil, []string{"endpoint", "bucket"}},
+func kindRules() []*jsonschema.Schema {
+	rule := func(kind string, target, instance []string) *jsonschema.Schema {
+		is := &jsonschema.Schema{Properties: jsonschema.NewProperties(), Required: []string{"kind"}}
+		is.Properties.Set("kind", &jsonschema.Schema{Const: kind})
+
+		then, in := keysOf(kind, reflect.TypeFor[Target](), target), keysOf(kind, reflect.TypeFor[Instance](), instance)
+		then.Properties.Set("shards", &jsonschema.Schema{AdditionalProperties: &jsonschema.Schema{AdditionalProperties: in}})
+		return &jsonschema.Schema{If: is, Then: then}
 	}
-	var rules []object
-	for _, kind := range []string{"postgres", "redis", "s3"} {
-		props := forbidden(reflect.TypeFor[Target](), kind)
-		instance := object{"properties": forbidden(reflect.TypeFor[Instance](), kind), "required": needs[kind].instance}
-		props["shards"] = object{"additionalProperties": object{"additionalProperties": instance}}
-		then := object{"properties": props}
-		if n := needs[kind].target; n != nil {
-			then["required"] = n
-		}
-		rules = append(rules, object{
-			"if":   object{"properties": object{"kind": object{"const": kind}}, "required": []string{"kind"}},
-			"then": then,
-		})
+	return []*jsonschema.Schema{
+		rule("postgres", []string{"database", "user"}, []string{"address"}),
+		rule("redis", nil, []string{"address"}),
+		rule("s3", nil, []string{"endpoint", "bucket"}),
 	}
-	return rules
 }
 
-func forbidden(t reflect.Type, kind string) object {
-	out := object{}
+// keysOf asks for the required keys and refuses those that belong to other kinds.
+func keysOf(kind string, t reflect.Type, required []string) *jsonschema.Schema {
+	s := &jsonschema.Schema{Properties: jsonschema.NewProperties(), Required: required}
 	fields, order := fieldsOf(t)
-	for _, k := range order {
-		if o := fields[k].Tag.Get("only"); o != "" && !slices.Contains(strings.Split(o, "|"), kind) {
-			out[k] = false
+	for _, key := range order {
+		if only := fields[key].Tag.Get("only"); only != "" && !slices.Contains(strings.Split(only, "|"), kind) {
+			s.Properties.Set(key, jsonschema.FalseSchema)
 		}
 	}
-	return out
+	return s
 }

@@ -231,7 +231,7 @@ const All = "all"
 type Assertion struct {
 	Name  string `yaml:"name" req:"true" doc:"Shown in reports."`
 	Query string `yaml:"query" req:"true" doc:"SQL, or a Redis command line."`
-	Want  string `yaml:"want" req:"true" lax:"true" doc:"First column of the first row; a leading =, !=, <, <=, > or >= compares."`
+	Want  string `yaml:"want" req:"true" lax:"true" doc:"First column of the first row, as text; a leading =, !=, <, <=, > or >= compares numbers."`
 	Shard string `yaml:"shard" lax:"true" doc:"One shard, or all."`
 }
 
@@ -249,7 +249,7 @@ type Sum struct {
 	Name   string `yaml:"name" req:"true" doc:"Shown in reports."`
 	Target string `yaml:"target" req:"true" doc:"The postgres target."`
 	Query  string `yaml:"query" req:"true" doc:"SQL whose first column is added over all shards."`
-	Want   string `yaml:"want" req:"true" lax:"true" doc:"The sum; a leading =, !=, <, <=, > or >= compares."`
+	Want   string `yaml:"want" req:"true" lax:"true" doc:"The sum, a number; may begin with =, !=, <, <=, > or >=."`
 }
 
 // Recovery is how a group comes back.

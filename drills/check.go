@@ -15,6 +15,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/targets"
+	"drctl/targets/assert"
 )
 
 // Row is one row as text; nil is NULL.
@@ -83,21 +84,21 @@ func RunSum(ctx context.Context, s Sum, shards []Querier) (targets.Finding, erro
 			}
 			return f, nil
 		}
-		n, ok := parseDecimal(*v)
+		n, ok := assert.Number(*v)
 		if !ok {
 			f.Got, f.Detail = *v, "the answer of "+q.String()+" is not a number"
 			return f, nil
 		}
 		total.Add(total, n)
 	}
-	f.Got = formatDecimal(total)
+	f.Got = assert.FormatNumber(total)
 	f.Detail = fmt.Sprintf("over %d shards", len(shards))
-	want := s.Want
-	if op, _ := operator(want); op == "" {
-		want = "=" + want // a sum is a number: 5.00 is 5
-	}
-	if Matches(want, f.Got) {
+	ok, why := assert.Meets(assert.AsNumber(s.Want), f.Got)
+	if ok {
 		f.Severity = targets.Passed
+	}
+	if why != "" {
+		f.Detail = why
 	}
 	return f, nil
 }

@@ -332,21 +332,6 @@ func TestJudgeByStore(t *testing.T) {
 	}
 }
 
-func TestMatches(t *testing.T) {
-	for _, c := range []struct {
-		want, got string
-		ok        bool
-	}{
-		{"5", "5", true}, {"5", "5.0", false}, {"=5", "5.0", true}, {"= 5", "5", true}, {"!=5", "5.00", false}, {"<10", "9", true}, {"<10", "10", false},
-		{"<=10", "10", true}, {">9", "10", true}, {">=10", "9.999", false}, {"=abc", "abc", true}, {"<b", "a", true}, {"=0.3", "0.30", true},
-		{"=9007199254740993", "9007199254740992", false}, {"=1e3", "1000", true}, {"=1/2", "0.5", false}, {"=5", "", false}, {"", "", true}, {">0", "0x1", true},
-	} {
-		if Matches(c.want, c.got) != c.ok {
-			t.Errorf("%q against %q should be %v", c.got, c.want, c.ok)
-		}
-	}
-}
-
 func sandboxInstance(kind targets.Kind, shard, address, dir string) targets.Instance {
 	id, _ := targets.ParseShardID(shard)
 	return targets.Instance{Kind: kind, Shard: id, Role: targets.Sandbox, Address: address, DataDir: dir}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/progress"
+	"drctl/internal/human"
 	"drctl/internal/report/evidence"
 	"drctl/targets"
 )
@@ -108,9 +108,9 @@ func objective(name string, want time.Duration, got evidence.Span) []string {
 	case want <= 0:
 		return nil
 	case !ok:
-		return []string{fmt.Sprintf("%s objective %s could not be judged: %s", name, progress.Duration(want), got.Reason())}
+		return []string{fmt.Sprintf("%s objective %s could not be judged: %s", name, human.Duration(want), got.Reason())}
 	case d > want:
-		return []string{fmt.Sprintf("%s objective missed: %s measured, %s allowed", name, progress.Duration(d), progress.Duration(want))}
+		return []string{fmt.Sprintf("%s objective missed: %s measured, %s allowed", name, human.Duration(d), human.Duration(want))}
 	}
 	return nil
 }

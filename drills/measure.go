@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"drctl/internal/progress"
+	"drctl/internal/human"
 	"drctl/internal/report/evidence"
 	"drctl/targets"
 )
@@ -103,7 +103,7 @@ func measurePhases(t Timing) []evidence.Phase {
 		case !p.Started.IsZero() && !p.Finished.Before(p.Started):
 			p.Took = evidence.Known(p.Finished.Sub(p.Started))
 		case (name == Detect || name == Decide) && !t.Disaster.IsZero():
-			p.Took = evidence.Unknown[time.Duration]("not told apart: " + progress.Duration(t.Ordered.Sub(t.Disaster)) +
+			p.Took = evidence.Unknown[time.Duration]("not told apart: " + human.Duration(t.Ordered.Sub(t.Disaster)) +
 				" from the disaster to the order to recover are part of the RTO")
 		case name == Detect || name == Decide:
 			p.Took = evidence.Unknown[time.Duration]("not exercised: the drill began with the order to recover")

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
-	"drctl/internal/progress"
+	"drctl/internal/human"
 	"drctl/targets"
 )
 
@@ -134,11 +134,11 @@ func (c *objectCheck) one(ctx context.Context, key, want string) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		c.bad(key, want, "an unreadable object", fmt.Sprintf("after %s: %v", progress.Bytes(n), err), &c.res.Unreadable)
+		c.bad(key, want, "an unreadable object", fmt.Sprintf("after %s: %v", human.Bytes(n), err), &c.res.Unreadable)
 		return nil
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != want {
-		c.bad(key, want, got, progress.Bytes(n), &c.res.Different)
+		c.bad(key, want, got, human.Bytes(n), &c.res.Different)
 		return nil
 	}
 	c.add(func(r *ObjectResult) {
@@ -167,7 +167,7 @@ func (c *objectCheck) bad(key, want, got, detail string, count *int64) {
 func (c *objectCheck) finish(start time.Time, rowErr error) {
 	r := &c.res
 	f := targets.Finding{Check: c.opt.Name, Subject: c.store.String(), Severity: targets.Passed, Query: QueryHash(c.opt.Query),
-		Expected: progress.Count(r.Rows) + " whole objects", Got: progress.Count(r.Whole) + " whole objects", Took: time.Since(start)}
+		Expected: human.Count(r.Rows) + " whole objects", Got: human.Count(r.Whole) + " whole objects", Took: time.Since(start)}
 	switch {
 	case rowErr != nil:
 		f.Severity, f.Expected, f.Got, f.Detail = targets.Failed, "rows", "an error", rowErr.Error()
@@ -180,7 +180,7 @@ func (c *objectCheck) finish(start time.Time, rowErr error) {
 	case r.Rows == 0 && !c.opt.AllowEmpty:
 		f.Severity, f.Expected, f.Got = targets.Failed, "at least one row", "no row names an object"
 	default:
-		f.Detail = progress.Bytes(r.Bytes) + " read"
+		f.Detail = human.Bytes(r.Bytes) + " read"
 	}
 	r.Findings = slices.Insert(r.Findings, 0, f)
 }

@@ -262,8 +262,8 @@ type Assertion struct {
 	Name string `json:"name"`
 	// Query is SQL (PostgreSQL) or a Redis command line.
 	Query string `json:"query"`
-	// Want is the expected first column of the first row, as text; a leading
-	// operator (=, !=, <, <=, >, >=) compares as numbers where both are.
+	// Want is the expected first column of the first row: as text, or after an
+	// operator (=, !=, <, <=, >, >=) as an exact number. Package assert judges.
 	Want string `json:"want"`
 }
 

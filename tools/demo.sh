@@ -2,11 +2,11 @@
 # The whole story on one machine, from real servers: a sharded shop in two
 # regions sells under load, recovery points are taken, the east region is
 # destroyed, and the shop is recovered from the west vault alone and checked
-# from outside. Every step is a drctl command that is printed before it runs.
+# from outside. Every step is a command of drctl or drlab that is printed before it runs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-DRCTL=$PWD/bin/drctl
+BIN=$PWD/bin
 MODE=${DEMO_MODE:-gate} # share: the shop's customers know nothing of the gate
 case $MODE in gate | share) ;; *) echo "demo: DEMO_MODE is gate or share, not $MODE" >&2; exit 2 ;; esac
 WORK=${DEMO_DIR:-$(mktemp -d /var/tmp/drctl-demo.XXXXXX)}
@@ -19,26 +19,27 @@ export DRCTL_CONFIG=$LAB/drctl.yaml NO_COLOR=${NO_COLOR:-}
 up= traffic= ok= status=0
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
-# bg OUT ERR ARGS starts drctl itself in the background, so that its pid is known.
+# bg OUT ERR PROGRAM ARGS starts a program itself in the background, so that its pid is known.
 bg() {
 	local out=$1 err=$2
 	shift 2
-	printf '$ drctl %s &\n' "$*" >&2
-	"$DRCTL" "$@" >"$out" 2>"$err" &
+	printf '$ %s &\n' "$*" >&2
+	"$BIN/$1" "${@:2}" >"$out" 2>"$err" &
 	pid=$!
 }
 # broken says what did not hold; the demo goes on and fails at its end.
 broken() { printf 'DID NOT HOLD: %s\n' "$*" >&2; status=1; }
-run() { printf '$ drctl %s\n' "$*" >&2; "$DRCTL" "$@"; }
+# run PROGRAM ARGS
+run() { printf '$ %s\n' "$*" >&2; "$BIN/$1" "${@:2}"; }
 
 cleanup() {
 	set +e
 	[ -n "$traffic" ] && kill "$traffic" 2>/dev/null && wait "$traffic" 2>/dev/null
 	[ -n "$up" ] && kill "$up" 2>/dev/null && wait "$up" 2>/dev/null
 	for box in "$LAB"/sandbox/*/; do
-		[ -f "$box/sandbox.json" ] && "$DRCTL" sandbox rm "${box%/}" >/dev/null
+		[ -f "$box/sandbox.json" ] && "$BIN/drctl" sandbox rm "${box%/}" >/dev/null
 	done
-	[ -f "$LAB/lab.json" ] && "$DRCTL" lab down --dir "$LAB" --destroy
+	[ -f "$LAB/lab.json" ] && "$BIN/drlab" down --dir "$LAB" --destroy
 	if [ -z "$ok" ]; then
 		echo "the demo did not finish; its logs are in $WORK" >&2
 	fi
@@ -48,15 +49,15 @@ trap 'exit 130' INT TERM
 
 begin=$(date +%s)
 say "1. Two regions: 4 PostgreSQL shards with standbys, 2 Redis masters with replicas, an S3 server each ($SIZE of data)"
-run lab up --dir "$LAB" --size "$SIZE" --mode "$MODE" 2>"$WORK/lab.log"
-run vault init
+run drlab up --dir "$LAB" --size "$SIZE" --mode "$MODE" 2>"$WORK/lab.log"
+run drctl vault init
 
 say "2. Customers buy: $RATE operations per second; money and stock move between shards"
-bg "$WORK/traffic.json" "$WORK/traffic.log" lab traffic --dir "$LAB" --rate "$RATE" --gate="$([ "$MODE" = gate ] && echo true || echo false)" --json --journal "$WORK/journal.jsonl"
+bg "$WORK/traffic.json" "$WORK/traffic.log" drlab traffic --dir "$LAB" --rate "$RATE" --gate="$([ "$MODE" = gate ] && echo true || echo false)" --json --journal "$WORK/journal.jsonl"
 traffic=$pid
 
 say "3. drctl up: engine, workers, archivers, schedules (a cut every 5 s)"
-bg "$WORK/up.log" "$WORK/up.err" up
+bg "$WORK/up.log" "$WORK/up.err" drctl up
 up=$pid
 for _ in $(seq 120); do
 	grep -q '^drctl: up after' "$WORK/up.log" && break
@@ -66,16 +67,16 @@ done
 grep '^drctl: up after' "$WORK/up.log"
 
 say "4. The first backup"
-run backup now --json >"$WORK/backup.json"
+run drctl backup now --json >"$WORK/backup.json"
 jq -r '.bases[] | "\(.base.id)  \(.base.bytes / 1048576 | floor) MiB read, \(.base.bytes_added / 1048576 | floor) MiB new, in \(["\(.copied_to[])"] | join(", ")) too"' "$WORK/backup.json"
 
 say "5. Cuts go on for $WARM s"
 sleep "$WARM"
-run cut now
-run status || true
-run cut list --limit 0 --stats >"$WORK/cuts.txt"
+run drctl cut now
+run drctl status || true
+run drctl cut list --limit 0 --stats >"$WORK/cuts.txt"
 tail -2 "$WORK/cuts.txt"
-run cut list --limit 0 --stats --json >"$WORK/cuts.json"
+run drctl cut list --limit 0 --stats --json >"$WORK/cuts.json"
 
 if ! kill -0 "$traffic" 2>/dev/null; then
 	tail -5 "$WORK/traffic.log"
@@ -86,7 +87,7 @@ kill -9 "$up" 2>/dev/null || true
 wait "$up" 2>/dev/null || true
 up=
 breaking=$(date +%s%N) # lost-at below is when the last disk was gone
-disaster=$(run lab break --dir "$LAB" region east)
+disaster=$(run drlab break --dir "$LAB" region east)
 echo "lost at $disaster"
 sleep 3
 kill "$traffic" 2>/dev/null || true
@@ -94,7 +95,7 @@ wait "$traffic" || broken "the traffic ended with status $?: $(tail -1 "$WORK/tr
 traffic=
 
 say "7. Recovery from the west vault alone, with an engine of its own, as a drill: restore, check, measure, report"
-run drill run region-loss --engine embedded --disaster-at "$disaster" --trigger incident --keep --json >"$WORK/drill.json" 2>"$WORK/drill.log" || status=$?
+run drctl drill run region-loss --engine embedded --disaster-at "$disaster" --trigger incident --keep --json >"$WORK/drill.json" 2>"$WORK/drill.log" || status=$?
 if [ ! -s "$WORK/drill.json" ]; then
 	tail -5 "$WORK/drill.log"
 	exit 1
@@ -104,16 +105,16 @@ box=$(jq -r .sandbox "$WORK/drill.json")
 cut=$(jq -r .record.recovery_point.cut_id "$WORK/drill.json")
 report=$(jq -r .html_file "$WORK/drill.json")
 cp "$report" "$(jq -r .json_file "$WORK/drill.json")" "$WORK/"
-run drill show "$id" --vault west
+run drctl drill show "$id" --vault west
 
 say "8. The checker compares the recovered shop with the journal that was kept outside the stores"
-run lab check --dir "$LAB" --sandbox "$box" --cut "$cut" --journal "$WORK/journal.jsonl" | tee "$WORK/check.txt" || status=$?
+run drlab check --dir "$LAB" --sandbox "$box" --cut "$cut" --journal "$WORK/journal.jsonl" | tee "$WORK/check.txt" || status=$?
 ! grep -E 'NOT CHECKED|nothing to compare' "$WORK/check.txt" >&2 || broken "a rule of the checker was not checked"
-run sandbox rm "$box"
+run drctl sandbox rm "$box"
 
 say "Summary"
 backed=$(jq -r '[.bases[].base.finished] | max' "$WORK/backup.json")
-budget=$("$DRCTL" config show --json | jq -r .policies.standard.cut.budget)
+budget=$("$BIN/drctl" config show --json | jq -r .policies.standard.cut.budget)
 jq -r --arg t "$backed" --arg mode "$MODE" --arg budget "$budget" '[.cuts[] | select(.fenced_at > $t) | .stall_ns / 1e6] | sort | "barrier        mode \($mode), budget \($budget): \(length) cuts after the backup, stall p50 \(.[(length - 1) / 2 | floor] * 10 | round / 10) ms, p99 \(.[((length * 99 + 99) / 100 | floor) - 1] * 10 | round / 10) ms"' "$WORK/cuts.json"
 jq -r --arg t "$backed" 'def t: (sub("\\.[0-9]+Z$"; "Z") | fromdate) + ((capture("(?<f>\\.[0-9]+)Z$").f // "0") | tonumber); [.cuts[] | select(.fenced_at > $t) | ((.sealed_at | t) - (.fenced_at | t))] | sort | "streams      every byte up to a cut durable in both vaults, after the backup: p50 \(.[(length - 1) / 2 | floor] * 100 | round / 100) s, worst \(.[-1] * 100 | round / 100) s"' "$WORK/cuts.json"
 jq -r '.stats | "barrier, all   \(.cuts) cuts, stall p50 \(.stall_p50_ns/1e6*10|round/10) ms, p99 \(.stall_p99_ns/1e6*10|round/10) ms, worst \(.stall_max_ns/1e6*10|round/10) ms, at most \(.attempts_max) attempts\nsealed       p50 \(.seal_p50_ns/1e9*100|round/100) s, p99 \(.seal_p99_ns/1e9*100|round/100) s after the barrier, in both vaults"' "$WORK/cuts.json"

@@ -19,7 +19,7 @@ printf 'module drctl\n\ngo 1.26\n\nrequire go.temporal.io/sdk v0.0.0\n\nreplace 
 mkdir -p sdk/client && printf 'module go.temporal.io/sdk\n\ngo 1.26\n' >sdk/go.mod && echo 'package client' >sdk/client/client.go
 
 for p in targets targets/postgres targets/redis targets/s3 targets/all internal/fail internal/vault internal/stream internal/engine \
-	internal/planted restore drills activities workflows config; do
+	internal/lab internal/lab/shop internal/planted restore drills activities workflows config; do
 	put "$p/clean.go" fmt
 done
 # Allowed: none of these may be reported.
@@ -30,6 +30,8 @@ put targets/all/good.go drctl/targets/postgres drctl/targets/redis drctl/targets
 put targets/postgres/good.go drctl/targets drctl/internal/stream drctl/internal/fail os
 put internal/stream/good.go drctl/internal/vault drctl/targets os
 mkdir -p cmd/drctl && printf 'package main\nimport _ "drctl/config"\nimport _ "drctl/targets/all"\nimport _ "go.temporal.io/sdk/client"\nfunc main() {}\n' >cmd/drctl/main.go
+mkdir -p cmd/drlab && printf 'package main\nimport _ "drctl/internal/lab/shop"\nfunc main() {}\n' >cmd/drlab/main.go
+put internal/lab/good.go drctl/internal/lab/shop
 # Planted: one for each rule, in packages that nobody imports.
 put restore/planted/bad_sdk.go go.temporal.io/sdk/client
 put targets/bad.go drctl/internal/fail
@@ -46,12 +48,16 @@ put activities/planted/bad.go drctl/config
 put workflows/planted/bad.go os/exec
 put workflows/planted/bad2.go drctl/internal/vault
 put config/planted/bad.go drctl/internal/engine
+put cmd/planted/bad.go drctl/internal/lab/shop
+put drills/planted/bad2.go drctl/internal/lab
 
 want=$(
 	sort <<-'END'
 		activities/planted/bad.go activities
+		cmd/planted/bad.go lab
 		config/planted/bad.go config
 		drills/planted/bad.go drills
+		drills/planted/bad2.go lab
 		internal/planted/bad.go internal
 		internal/planted/bad2.go internal
 		internal/vault/planted/bad.go vault

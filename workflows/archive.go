@@ -9,12 +9,13 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/internal/platform"
 	"drctl/targets"
 )
 
 // ArchiveIn names the shard to archive.
 type ArchiveIn struct {
-	Shard activities.GroupShard `json:"shard"`
+	Shard platform.Shard `json:"shard"`
 }
 
 // ArchiveAgain is how long an archiver waits after an error that no retry can
@@ -92,7 +93,7 @@ func askForBase(ctx workflow.Context, in ArchiveIn, out activities.FollowOut) {
 	shard := in.Shard.Shard.String()
 	log := workflow.GetLogger(ctx)
 	log.Error("no base leads to what is archived now; taking a new one", "shard", shard, "what", out.Break)
-	var g activities.Group
+	var g platform.Group
 	if err := workflow.ExecuteActivity(quick(ctx, in.Shard.Queue), activities.DescribeGroupName, activities.GroupIn{Group: out.Group}).Get(ctx, &g); err != nil {
 		log.Error("no base was started", "shard", shard, "err", err.Error())
 		return

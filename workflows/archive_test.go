@@ -11,12 +11,13 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/targets"
 	"drctl/workflows"
 )
 
 func archiveIn() workflows.ArchiveIn {
-	return workflows.ArchiveIn{Shard: activities.GroupShard{Shard: id("orders/0"), Queue: queueOf("east")}}
+	return workflows.ArchiveIn{Shard: platform.Shard{Shard: id("orders/0"), Queue: queueOf("east")}}
 }
 
 func TestArchiveContinuesAsNew(t *testing.T) {

@@ -7,13 +7,14 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/internal/platform"
 	"drctl/targets"
 )
 
 // TakeBackupIn asks for a base of every shard of a group that has a log, and
 // for a snapshot of every object store.
 type TakeBackupIn struct {
-	Group  activities.Group  `json:"group"`
+	Group  platform.Group    `json:"group"`
 	Shards []targets.ShardID `json:"shards,omitempty"` // empty: all
 	Full   bool              `json:"full"`
 	// Window is how many are taken at once; 0 means 4.
@@ -63,7 +64,7 @@ func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 	if in.Window <= 0 {
 		in.Window = 4
 	}
-	var logs, stores []activities.GroupShard
+	var logs, stores []platform.Shard
 	for _, s := range in.Group.Shards {
 		switch {
 		case len(in.Shards) > 0 && !slices.Contains(in.Shards, s.Shard):
@@ -103,7 +104,7 @@ func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 	return out, ctx.Err()
 }
 
-func backupObjects(ctx workflow.Context, in TakeBackupIn, s activities.GroupShard) ObjectsOut {
+func backupObjects(ctx workflow.Context, in TakeBackupIn, s platform.Shard) ObjectsOut {
 	o := ObjectsOut{Shard: s.Shard}
 	lctx := long(ctx, s.Queue, 24*time.Hour, 4)
 	var taken activities.SnapshotOut
@@ -128,7 +129,7 @@ func backupObjects(ctx workflow.Context, in TakeBackupIn, s activities.GroupShar
 	return o
 }
 
-func backupShard(ctx workflow.Context, in TakeBackupIn, s activities.GroupShard, stamp string) BaseOut {
+func backupShard(ctx workflow.Context, in TakeBackupIn, s platform.Shard, stamp string) BaseOut {
 	b := BaseOut{Shard: s.Shard}
 	lctx := long(ctx, s.Queue, 24*time.Hour, 4)
 	id := stamp + "-" + s.Shard.Target + "-" + s.Shard.Shard

@@ -6,11 +6,12 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/internal/platform"
 )
 
 // CheckAllIn asks for vaults to be verified.
 type CheckAllIn struct {
-	Group activities.Group `json:"group"`
+	Group platform.Group `json:"group"`
 	// Regions limits the check; empty means every vault of the policy.
 	Regions  []string `json:"regions,omitempty"`
 	ReadData string   `json:"read_data"`

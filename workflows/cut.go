@@ -7,12 +7,13 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/internal/platform"
 	"drctl/targets"
 )
 
 // TakeCutIn asks for a cut of a group.
 type TakeCutIn struct {
-	Group activities.Group `json:"group"`
+	Group platform.Group `json:"group"`
 }
 
 // TakeCut takes the barrier, snapshots the object stores and seals. A cut that cannot be
@@ -44,7 +45,7 @@ func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 	return sealed, nil
 }
 
-func seal(ctx workflow.Context, g activities.Group, cut targets.Cut) (targets.Cut, error) {
+func seal(ctx workflow.Context, g platform.Group, cut targets.Cut) (targets.Cut, error) {
 	within := g.Policy.SealWithin
 	ctx, cancel := workflow.WithCancel(ctx)
 	defer cancel()

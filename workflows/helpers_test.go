@@ -19,6 +19,7 @@ import (
 	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/report/evidence"
 	"drctl/restore"
 	"drctl/targets"
@@ -177,7 +178,7 @@ func (w *world) activities() map[string]any {
 			}
 			return out, err
 		},
-		activities.DescribeGroupName: func(ctx context.Context, in activities.GroupIn) (activities.Group, error) {
+		activities.DescribeGroupName: func(ctx context.Context, in activities.GroupIn) (platform.Group, error) {
 			return group(), w.call(ctx, activities.DescribeGroupName, in.Group)
 		},
 		activities.OpenSandboxName: func(ctx context.Context, in activities.SandboxIn) (activities.SandboxRef, error) {
@@ -321,11 +322,11 @@ func kindOf(s string) targets.Kind {
 	return targets.Postgres
 }
 
-func group() activities.Group {
-	g := activities.Group{Name: "shop", Home: "east", Gate: "orders/0", Queues: map[string]string{"east": queueOf("east"), "west": queueOf("west")},
-		Policy: activities.Policy{SealWithin: time.Minute, Vaults: []string{"east", "west"}, Durability: 2}}
+func group() platform.Group {
+	g := platform.Group{Name: "shop", Home: "east", Gate: "orders/0", Queues: map[string]string{"east": queueOf("east"), "west": queueOf("west")},
+		Policy: platform.Policy{SealWithin: time.Minute, Vaults: []string{"east", "west"}, Durability: 2}}
 	for _, s := range []string{"orders/0", "orders/1", "orders/2", "carts/0", "media/0"} {
-		g.Shards = append(g.Shards, activities.GroupShard{Shard: id(s), Kind: kindOf(s), Region: "east", Queue: queueOf("east")})
+		g.Shards = append(g.Shards, platform.Shard{Shard: id(s), Kind: kindOf(s), Region: "east", Queue: queueOf("east")})
 	}
 	return g
 }

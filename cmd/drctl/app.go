@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,12 +9,12 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/progress"
 	"drctl/internal/trust"
+	"drctl/internal/ui"
 )
 
 // app is what every command shares: where it prints, and the global flags.
@@ -51,14 +50,8 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 partly done,
 	f.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&a.logFormat, "log-format", "text", "text or json")
 	root.AddCommand(a.configCmd(), a.vaultCmd(), a.upCmd(), a.workerCmd(), a.applyCmd(), a.statusCmd(),
-		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.labCmd())
-	for _, c := range root.Commands() {
-		if c.HasSubCommands() && c.RunE == nil {
-			// A mistyped subcommand is wrong usage, not a call for help.
-			c.Args = cobra.NoArgs
-			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-		}
-	}
+		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), labCmd())
+	ui.NoStrays(root)
 	return root
 }
 
@@ -119,34 +112,15 @@ func (a *app) logger() (*slog.Logger, error) {
 	return nil, fail.New(fail.Invalid, "flags", "--log-format", "use text or json", fmt.Errorf("there is no format %q", a.logFormat))
 }
 
-// tty reports whether w is a terminal.
-func tty(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+// labCmd points those who know drctl lab to the program that it became.
+func labCmd() *cobra.Command {
+	return &cobra.Command{Use: "lab", Hidden: true, DisableFlagParsing: true, RunE: func(*cobra.Command, []string) error {
+		return fail.New(fail.Invalid, "command", "lab", "the lab is a program of its own: drlab", errors.New("unknown command"))
+	}}
 }
 
 // style is how text is coloured.
-func (a *app) style() progress.Style { return progress.Style{NoColor: a.noColor || !tty(a.out)} }
+func (a *app) style() progress.Style { return ui.Style(a.out, a.noColor) }
 
 // printJSON prints v, indented.
-func (a *app) printJSON(v any) error {
-	e := json.NewEncoder(a.out)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
-
-// printError prints what failed, on what, why and what to do next.
-func (a *app) printError(err error) {
-	var fe *fail.Error
-	if a.json {
-		out := map[string]string{"error": err.Error(), "code": string(fail.CodeOf(err))}
-		if errors.As(err, &fe) {
-			out["op"], out["subject"], out["hint"] = fe.Op, fe.Subject, fe.Hint
-		}
-		b, _ := json.Marshal(out)
-		fmt.Fprintln(a.err, string(b))
-		return
-	}
-	fmt.Fprintf(a.err, "drctl: %v\n", err)
-}
+func (a *app) printJSON(v any) error { return ui.PrintJSON(a.out, v) }

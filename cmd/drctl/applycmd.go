@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/config"
 	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/report/evidence"
 	"drctl/targets"
 	"drctl/workflows"
@@ -236,7 +236,7 @@ func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
 }
 
 // archiver sees to one shard's archiver and says what it did.
-func (s *session) archiver(ctx context.Context, id string, sh activities.GroupShard) (action string, err error) {
+func (s *session) archiver(ctx context.Context, id string, sh platform.Shard) (action string, err error) {
 	want := workflows.ArchiveIn{Shard: sh}
 	begin := func() error {
 		_, err := start(ctx, s.engine, id, workflows.ArchiveName, sh.Queue, false, want)

@@ -21,6 +21,7 @@ import (
 	"drctl/internal/engine/enginetest"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
+	"drctl/internal/ui"
 	"drctl/internal/vault"
 	"drctl/targets"
 	"drctl/workflows"
@@ -221,8 +222,8 @@ func TestStatusNamesAHole(t *testing.T) {
 		var out bytes.Buffer
 		s.app.out = &out
 		err := s.app.status(t.Context(), "")
-		if e, ok := err.(exitCode); ok {
-			code = e.code
+		if e, ok := err.(ui.Exit); ok {
+			code = e.Code
 		} else if err != nil {
 			t.Fatal(err)
 		}

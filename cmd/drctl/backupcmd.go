@@ -9,7 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/activities"
+	"drctl/internal/human"
 	"drctl/internal/progress"
+	"drctl/internal/ui"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -123,8 +125,8 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 			continue
 		}
 		partly(o.Shard, o.StoredIn, o.Behind)
-		objects = append(objects, []string{o.Shard.String(), o.Position.AsOf.Local().Format(time.DateTime), progress.Count(o.Stats.Objects),
-			progress.Bytes(o.Stats.Bytes), progress.Count(o.Stats.NewObjects), progress.Bytes(o.Stats.NewBytes), strings.Join(o.StoredIn, ",")})
+		objects = append(objects, []string{o.Shard.String(), o.Position.AsOf.Local().Format(time.DateTime), human.Count(o.Stats.Objects),
+			human.Bytes(o.Stats.Bytes), human.Count(o.Stats.NewObjects), human.Bytes(o.Stats.NewBytes), strings.Join(o.StoredIn, ",")})
 	}
 	if !a.json && len(bases) > 0 {
 		progress.Table(a.out, baseHeaders, bases)
@@ -134,15 +136,15 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 	}
 	switch {
 	case failed == 0 && behind > 0:
-		return exitCode{3, fmt.Sprintf("the backup is done, but %d of %d shards are not in every vault", behind, all)}
+		return ui.Exit{Code: 3, Message: fmt.Sprintf("the backup is done, but %d of %d shards are not in every vault", behind, all)}
 	case failed == 0 && out.CutsError != "":
-		return exitCode{3, "the backup is done; some vaults may lack cuts that they missed: " + out.CutsError}
+		return ui.Exit{Code: 3, Message: "the backup is done; some vaults may lack cuts that they missed: " + out.CutsError}
 	case failed == 0:
 		return nil
 	case failed < all:
-		return exitCode{3, fmt.Sprintf("%d of %d shards failed", failed, all)}
+		return ui.Exit{Code: 3, Message: fmt.Sprintf("%d of %d shards failed", failed, all)}
 	}
-	return exitCode{1, "every shard failed"}
+	return ui.Exit{Code: 1, Message: "every shard failed"}
 }
 
 var baseHeaders = []string{"BASE", "SHARD", "FINISHED", "TOOK", "READ", "ADDED", "METHOD", "USABLE FROM"}
@@ -152,8 +154,8 @@ func baseRow(b targets.Artifact) []string {
 	if b.Full {
 		method += ", full"
 	}
-	return []string{b.ID, b.Shard.String(), b.Finished.Local().Format(time.DateTime), progress.Duration(b.Finished.Sub(b.Started)),
-		progress.Bytes(b.Bytes), progress.Bytes(b.BytesAdded), method, describe(b.Until)}
+	return []string{b.ID, b.Shard.String(), b.Finished.Local().Format(time.DateTime), human.Duration(b.Finished.Sub(b.Started)),
+		human.Bytes(b.Bytes), human.Bytes(b.BytesAdded), method, describe(b.Until)}
 }
 
 func (a *app) bases(ctx context.Context, group, region string, names []string) (list []targets.Artifact, damaged, err error) {
@@ -222,7 +224,7 @@ func (a *app) backupShow(ctx context.Context, group, region, id string) error {
 			return a.printJSON(b)
 		}
 	}
-	return exitCode{1, "backup show: " + id + ": there is no such base (list them with: drctl backup list)"}
+	return ui.Exit{Code: 1, Message: "backup show: " + id + ": there is no such base (list them with: drctl backup list)"}
 }
 
 func (a *app) backupVerify(ctx context.Context, group, region, readData string) error {
@@ -260,7 +262,7 @@ func (a *app) backupVerify(ctx context.Context, group, region, readData string) 
 		outs = append(outs, out)
 		if !a.json {
 			printFindings(a, out.Findings)
-			fmt.Fprintf(a.out, "vault %s: %d checks, %d failed, took %s\n", r, len(out.Findings), out.Failed, progress.Duration(out.Took))
+			fmt.Fprintf(a.out, "vault %s: %d checks, %d failed, took %s\n", r, len(out.Findings), out.Failed, human.Duration(out.Took))
 		}
 	}
 	if a.json {
@@ -269,7 +271,7 @@ func (a *app) backupVerify(ctx context.Context, group, region, readData string) 
 		}
 	}
 	if failed > 0 {
-		return exitCode{4, fmt.Sprintf("verification failed: %d findings; restore from another region's vault and take a new base (drctl backup now --full)", failed)}
+		return ui.Exit{Code: 4, Message: fmt.Sprintf("verification failed: %d findings; restore from another region's vault and take a new base (drctl backup now --full)", failed)}
 	}
 	return nil
 }
@@ -343,7 +345,7 @@ func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
 	}
 	for _, o := range outs {
 		fmt.Fprintf(a.out, "vault %s: %s %d cuts, %d bases, %d chunks (%s), %d objects (%s), %d more later; %d cuts stay\n", o.Region, verb, o.Cuts, o.Bases,
-			o.Result.Chunks, progress.Bytes(o.Result.ChunkBytes), o.Result.Objects, progress.Bytes(o.Result.ObjectBytes), o.Result.Condemned, o.Plan.KeptCuts)
+			o.Result.Chunks, human.Bytes(o.Result.ChunkBytes), o.Result.Objects, human.Bytes(o.Result.ObjectBytes), o.Result.Condemned, o.Plan.KeptCuts)
 	}
 	return nil
 }

@@ -12,9 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/sandbox"
 	"drctl/internal/servers"
 	"drctl/internal/trust"
@@ -132,8 +132,8 @@ func (p vaultPlatform) gone(what string) error {
 }
 
 // Group is not known.
-func (p vaultPlatform) Group(name string) (activities.Group, error) {
-	return activities.Group{}, p.gone(name)
+func (p vaultPlatform) Group(name string) (platform.Group, error) {
+	return platform.Group{}, p.gone(name)
 }
 
 // Instance knows no instance.
@@ -162,7 +162,7 @@ func (p vaultPlatform) GroupOf(s targets.ShardID) (string, error) { return "", p
 
 // breakGlass starts an engine of its own and serves the queues with workers
 // inside this process: the same workflows, without anything that was lost.
-func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax int64, state string, p activities.Platform, regions map[string]string, tools servers.Binaries, log *slog.Logger) (s *session, stop func(), err error) {
+func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax int64, state string, p platform.Resolver, regions map[string]string, tools servers.Binaries, log *slog.Logger) (s *session, stop func(), err error) {
 	exe, err := findEngine(bin)
 	if err != nil {
 		return nil, nil, err

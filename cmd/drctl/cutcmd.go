@@ -12,6 +12,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/internal/progress"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -90,7 +91,7 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 		return a.printJSON(cut)
 	}
 	fmt.Fprintf(a.out, "sealed %s in %s: writers stalled for %s at most, attempt %d\n", cut.ID,
-		strings.Join(cut.SealedIn, " and "), progress.Duration(cut.Stall), cut.Attempts)
+		strings.Join(cut.SealedIn, " and "), human.Duration(cut.Stall), cut.Attempts)
 	a.cutWarnings(cut)
 	return nil
 }
@@ -136,7 +137,7 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	rows := make([][]string, 0, len(cuts))
 	for _, c := range cuts {
 		rows = append(rows, []string{c.ID, c.QuiescedAt.Local().Format(time.DateTime), string(c.Mode),
-			fmt.Sprint(c.Attempts), progress.Duration(c.Stall), progress.Duration(c.SealedAt.Sub(c.QuiescedAt)), strings.Join(c.SealedIn, ",")})
+			fmt.Sprint(c.Attempts), human.Duration(c.Stall), human.Duration(c.SealedAt.Sub(c.QuiescedAt)), strings.Join(c.SealedIn, ",")})
 	}
 	progress.Table(a.out, []string{"CUT", "TAKEN", "MODE", "ATTEMPTS", "STALL", "SEALED AFTER", "SEALED IN"}, rows)
 	for _, x := range abandoned {
@@ -215,9 +216,9 @@ func percentile(d []time.Duration, p int) time.Duration {
 
 func printBarrierStats(a *app, f barrierFigures) {
 	fmt.Fprintf(a.out, "barrier over %d cuts: stall p50 %s, p90 %s, p99 %s, max %s; gate wait p50 %s, lock wait p50 %s, hold p50 %s; at most %d attempts\n",
-		f.Cuts, progress.Duration(f.StallP50), progress.Duration(f.StallP90), progress.Duration(f.StallP99), progress.Duration(f.StallMax),
-		progress.Duration(f.GateP50), progress.Duration(f.LockP50), progress.Duration(f.HoldP50), f.AttemptsMax)
-	fmt.Fprintf(a.out, "sealed after: p50 %s, p99 %s\n", progress.Duration(f.SealP50), progress.Duration(f.SealP99))
+		f.Cuts, human.Duration(f.StallP50), human.Duration(f.StallP90), human.Duration(f.StallP99), human.Duration(f.StallMax),
+		human.Duration(f.GateP50), human.Duration(f.LockP50), human.Duration(f.HoldP50), f.AttemptsMax)
+	fmt.Fprintf(a.out, "sealed after: p50 %s, p99 %s\n", human.Duration(f.SealP50), human.Duration(f.SealP99))
 }
 
 func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id string) error {
@@ -253,7 +254,7 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 	var rows [][]string
 	for _, p := range cut.Shards {
 		t := p.Timings
-		rows = append(rows, []string{p.Shard.String(), p.Region, describe(p.Position), progress.Duration(t.Gate), progress.Duration(t.Lock), progress.Duration(t.Hold), progress.Duration(t.Total)})
+		rows = append(rows, []string{p.Shard.String(), p.Region, describe(p.Position), human.Duration(t.Gate), human.Duration(t.Lock), human.Duration(t.Hold), human.Duration(t.Total)})
 	}
 	progress.Table(a.out, []string{"SHARD", "REGION", "POSITION", "GATE", "LOCK", "HOLD", "TOTAL"}, rows)
 	a.cutWarnings(cut)

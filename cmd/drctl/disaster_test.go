@@ -19,7 +19,7 @@ func testDisaster(t *testing.T, w *world) {
 	cut := decode[targets.Cut](t, w.must(t, "cut", "now", "--json"))
 	w.up.signal(syscall.SIGKILL)
 	w.up.wait(t)
-	w.must(t, "lab", "break", "--dir", w.lab, "region", "east")
+	w.inLab(t, "break", "region", "east")
 	w.stopTraffic(t)
 	away := filepath.Join(w.dir, "away")
 	if err := os.MkdirAll(away, 0o755); err != nil {
@@ -47,7 +47,7 @@ func testDisaster(t *testing.T, w *world) {
 	}
 	// The configuration reads west too, and finds the same cut.
 	w.expect(t, 0, []string{"out of reach", cut.ID}, "cut", "list", "--limit", "0")
-	w.expect(t, 0, []string{"holds"}, "lab", "check", "--dir", w.lab, "--sandbox", out.Sandbox.Dir, "--cut", cut.ID)
+	w.inLab(t, "check", "--sandbox", out.Sandbox.Dir, "--cut", cut.ID).expect(t, 0, "holds")
 	w.start(t, bare, "sandbox", "rm", out.Sandbox.Dir).wait(t).expect(t, 0, "removed")
 	if es, _ := os.ReadDir(filepath.Join(away, "sandbox")); len(es) != 0 {
 		t.Errorf("left: %v", es)

@@ -14,6 +14,7 @@ import (
 	"drctl/activities"
 	"drctl/drills"
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/internal/progress"
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
@@ -217,7 +218,7 @@ func (a *app) drillList(ctx context.Context) error {
 
 func spanText(s evidence.Span) string {
 	if d, ok := s.Get(); ok {
-		return progress.Duration(d)
+		return human.Duration(d)
 	}
 	return "not measured"
 }

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/targets"
 	"drctl/targets/all"
 )
@@ -26,7 +26,7 @@ const (
 // facts are what was found out about a group, before it is judged.
 type facts struct {
 	now       time.Time
-	group     activities.Group
+	group     platform.Group
 	instances []instanceStatus
 	engine    engineFacts
 	// vaults are those of the policy and of the other regions; deep says that
@@ -48,7 +48,7 @@ type scope struct {
 func (o scope) has(region string) bool { return o.region == "" || o.region == region }
 
 // gather asks everything at once. It never fails: what does not answer is among the facts.
-func (s *session) gather(ctx context.Context, g activities.Group, o scope) facts {
+func (s *session) gather(ctx context.Context, g platform.Group, o scope) facts {
 	f := facts{group: g, deep: !o.shallow}
 	var wg sync.WaitGroup
 	wg.Go(func() { f.instances = s.askInstances(ctx, g, o) })
@@ -77,7 +77,7 @@ func (s *session) drivers() map[targets.Kind]targets.Driver {
 }
 
 // askInstances probes every instance and looks at what its user may do.
-func (s *session) askInstances(ctx context.Context, g activities.Group, o scope) []instanceStatus {
+func (s *session) askInstances(ctx context.Context, g platform.Group, o scope) []instanceStatus {
 	drivers := s.drivers()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -102,7 +102,7 @@ func (s *session) askInstances(ctx context.Context, g activities.Group, o scope)
 	return out
 }
 
-func (s *session) askInstance(ctx context.Context, g activities.Group, d targets.Driver, shard targets.ShardID, region string, shallow bool) instanceStatus {
+func (s *session) askInstance(ctx context.Context, g platform.Group, d targets.Driver, shard targets.ShardID, region string, shallow bool) instanceStatus {
 	ctx, cancel := context.WithTimeout(ctx, instanceLimit)
 	defer cancel()
 	i := instanceStatus{Shard: shard, Region: region}

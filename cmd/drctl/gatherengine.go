@@ -14,6 +14,7 @@ import (
 	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -78,7 +79,7 @@ func (a *asking) ask(question func() error) {
 	})
 }
 
-func (s *session) askEngine(ctx context.Context, g activities.Group) engineFacts {
+func (s *session) askEngine(ctx context.Context, g platform.Group) engineFacts {
 	f := engineFacts{err: s.engineErr, ids: s.ids(), embedded: s.embedded(), archivers: map[targets.ShardID]archiverFacts{}, bases: map[targets.ShardID]engine.Streak{}}
 	if s.engine == nil {
 		if f.err == nil {
@@ -136,7 +137,7 @@ func (s *session) askEngine(ctx context.Context, g activities.Group) engineFacts
 }
 
 // regionsOf are the regions without whose workers something of the group stands still.
-func regionsOf(g activities.Group) []string {
+func regionsOf(g platform.Group) []string {
 	out := append([]string{g.Home}, g.Policy.Vaults...)
 	for _, sh := range g.Shards {
 		out = append(out, sh.Region)
@@ -181,7 +182,7 @@ const maxResults = 10
 
 // baseStreaks says of every shard whose newest base, or snapshot, was not taken
 // or not copied: since when and why.
-func (s *session) baseStreaks(ctx context.Context, g activities.Group) (map[targets.ShardID]engine.Streak, error) {
+func (s *session) baseStreaks(ctx context.Context, g platform.Group) (map[targets.ShardID]engine.Streak, error) {
 	open, out := map[targets.ShardID]engine.Streak{}, map[targets.ShardID]engine.Streak{}
 	for _, sh := range g.Shards {
 		open[sh.Shard] = engine.Streak{}
@@ -230,7 +231,7 @@ func (s *session) baseStreaks(ctx context.Context, g activities.Group) (map[targ
 
 // jobs are the activities that run or wait of a group's cuts, backups, checks,
 // recoveries and drills.
-func (s *session) jobs(ctx context.Context, g activities.Group, running []engine.Run) ([]engine.Pending, error) {
+func (s *session) jobs(ctx context.Context, g platform.Group, running []engine.Run) ([]engine.Pending, error) {
 	ids := []string{s.ids().Cut(g.Name), s.ids().Backup(g.Name), s.ids().Check(g.Name), s.ids().Recover(g.Name)}
 	for name, d := range s.cfg.Drills {
 		if d.Group == g.Name {
@@ -252,7 +253,7 @@ func (s *session) jobs(ctx context.Context, g activities.Group, running []engine
 }
 
 // schedulesOf are the schedules that a group must have.
-func (s *session) schedulesOf(g activities.Group) ([]scheduleFacts, error) {
+func (s *session) schedulesOf(g platform.Group) ([]scheduleFacts, error) {
 	all, err := s.schedules()
 	if err != nil {
 		return nil, err

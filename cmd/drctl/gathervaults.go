@@ -9,6 +9,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/restore"
@@ -42,7 +43,7 @@ type checkFacts struct {
 }
 
 // askVaults asks every vault at once: one that is silent holds up no other.
-func (s *session) askVaults(ctx context.Context, g activities.Group, o scope) []vaultFacts {
+func (s *session) askVaults(ctx context.Context, g platform.Group, o scope) []vaultFacts {
 	regions := slices.Clone(g.Policy.Vaults)
 	for _, r := range s.cfg.RegionNames() {
 		if !slices.Contains(regions, r) && !o.shallow {
@@ -77,7 +78,7 @@ func (s *session) askVaults(ctx context.Context, g activities.Group, o scope) []
 }
 
 // readVault reads what status needs of a vault. It is the one place that does.
-func (s *session) readVault(ctx context.Context, g activities.Group, f *vaultFacts) {
+func (s *session) readVault(ctx context.Context, g platform.Group, f *vaultFacts) {
 	unread := func(err error) {
 		if err != nil {
 			f.unread = append(f.unread, err)
@@ -121,7 +122,7 @@ func (s *session) readVault(ctx context.Context, g activities.Group, f *vaultFac
 }
 
 // askChecks looks at the checks of every vault, whose reports are in all of them.
-func askChecks(ctx context.Context, g activities.Group, vs []vaultFacts) []checkFacts {
+func askChecks(ctx context.Context, g platform.Group, vs []vaultFacts) []checkFacts {
 	ctx, cancel := context.WithTimeout(ctx, vaultLimit)
 	defer cancel()
 	var vaults []*vault.Vault

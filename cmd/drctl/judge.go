@@ -8,7 +8,8 @@ import (
 	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
-	"drctl/internal/progress"
+	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -127,7 +128,7 @@ func split(id targets.ShardID, is []instanceStatus) problem {
 }
 
 // judgeArchiver says whether a shard is archived, up to where, and why not.
-func (f facts) judgeArchiver(sh activities.GroupShard) (archiving bool, offset uint64, p problem) {
+func (f facts) judgeArchiver(sh platform.Shard) (archiving bool, offset uint64, p problem) {
 	x, asked := f.engine.archivers[sh.Shard]
 	p = problem{Code: "archiver-failing", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region, What: fmt.Sprintf("archiver of %s fails", sh.Shard)}
 	none := problem{}
@@ -214,7 +215,7 @@ func (f facts) judgeJobs() (out []problem) {
 			out = append(out, p)
 		case a.State == "started" && moves(a.Activity) && !b.Moved.IsZero() && f.now.Sub(b.Moved) > stillAfter:
 			p.Code, p.What, p.Since = "job-still", what+" makes no progress", b.Moved
-			p.Detail = fmt.Sprintf("%s, %s done", b.Phase, progress.Bytes(b.Done))
+			p.Detail = fmt.Sprintf("%s, %s done", b.Phase, human.Bytes(b.Done))
 			if b.Detail != "" {
 				p.Detail += ", " + b.Detail
 			}
@@ -272,7 +273,7 @@ func (f facts) judgeSchedules() (out []problem) {
 		// A drill that fails is said; one that never comes to its end is as bad.
 		if x.in.Workflow == workflows.RunDrillName && !x.paused && !x.newest.Ended.IsZero() && f.now.Sub(x.newest.Ended) > 2*x.Every {
 			out = append(out, problem{Code: "drill-overdue", Severity: warning, Subject: x.ID,
-				What: fmt.Sprintf("%s last ran at %s, one is due every %s", x.ID, x.newest.Ended.Local().Format(time.DateTime), progress.Duration(x.Every))})
+				What: fmt.Sprintf("%s last ran at %s, one is due every %s", x.ID, x.newest.Ended.Local().Format(time.DateTime), human.Duration(x.Every))})
 		}
 	}
 	return out

@@ -10,6 +10,7 @@ import (
 	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/targets"
 )
 
@@ -27,7 +28,7 @@ func TestJobsAreJudgedByTheirBeats(t *testing.T) {
 		if p.Activity == "" {
 			p.Activity = activities.TakeBaseName
 		}
-		f := facts{now: now, group: activities.Group{Name: "shop"}, engine: engineFacts{pending: []engine.Pending{p}, regions: []regionFacts{{"east", "drctl.east", now}}}}
+		f := facts{now: now, group: platform.Group{Name: "shop"}, engine: engineFacts{pending: []engine.Pending{p}, regions: []regionFacts{{"east", "drctl.east", now}}}}
 		return strings.Join(texts(f.judgeJobs()), "\n")
 	}
 	began := now.Add(-10 * time.Minute)
@@ -56,7 +57,7 @@ func TestJobsAreJudgedByTheirBeats(t *testing.T) {
 // An archiver is judged by its activity, or by those that the engine gave up.
 func TestArchiversAreJudged(t *testing.T) {
 	now := time.Now()
-	sh := activities.GroupShard{Shard: targets.ShardID{Target: "orders", Shard: "0"}, Kind: targets.Postgres, Region: "east"}
+	sh := platform.Shard{Shard: targets.ShardID{Target: "orders", Shard: "0"}, Kind: targets.Postgres, Region: "east"}
 	refused := fail.New(fail.Denied, "follow", "orders/0@east", "ALTER ROLE drctl REPLICATION", errors.New("must be replication role"))
 	began := now.Add(-10 * time.Minute)
 	pending := func(p engine.Pending, b activities.Beat) archiverFacts {
@@ -101,7 +102,7 @@ func TestArchiversAreJudged(t *testing.T) {
 // A program that may be too old for a base is told once, whatever vaults hold it.
 func TestUnfitProgramsAreToldOnce(t *testing.T) {
 	old := "on this host: the base is of redis 8.0.0, the program here is redis 7.0.15"
-	f := facts{deep: true, group: activities.Group{Name: "shop"}, vaults: []vaultFacts{
+	f := facts{deep: true, group: platform.Group{Name: "shop"}, vaults: []vaultFacts{
 		{region: "east", policy: true, newest: targets.Cut{ID: "c"}, unfit: []string{old}}, {region: "west", policy: true, newest: targets.Cut{ID: "c"}, unfit: []string{old}}}}
 	n := 0
 	for _, p := range f.judgeCuts() {

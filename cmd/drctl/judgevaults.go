@@ -9,7 +9,8 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
-	"drctl/internal/progress"
+	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/targets"
 	"drctl/workflows"
@@ -37,7 +38,7 @@ func (f facts) shards() []shardFacts {
 	return out
 }
 
-func (f facts) shard(sh activities.GroupShard) (out shardFacts) {
+func (f facts) shard(sh platform.Shard) (out shardFacts) {
 	var p problem
 	if out.Archiving, out.Archived, p = f.judgeArchiver(sh); p.Code != "" {
 		out.problems = append(out.problems, p)
@@ -83,7 +84,7 @@ func (f facts) shard(sh activities.GroupShard) (out shardFacts) {
 }
 
 // judgeBase says why a shard's bases fail.
-func (f facts) judgeBase(sh activities.GroupShard, newest time.Time, what string) []problem {
+func (f facts) judgeBase(sh platform.Shard, newest time.Time, what string) []problem {
 	s := f.engine.bases[sh.Shard]
 	if s.Failures == 0 {
 		return nil
@@ -93,7 +94,7 @@ func (f facts) judgeBase(sh activities.GroupShard, newest time.Time, what string
 	if every := f.group.Policy.BaseEvery; what == "base" && f.deep && (newest.IsZero() || every > 0 && f.now.Sub(newest) > 2*every) {
 		p.What = fmt.Sprintf("there is no base of %s", sh.Shard)
 		if !newest.IsZero() {
-			p.What = fmt.Sprintf("the newest base of %s is %s old, one is due every %s", sh.Shard, progress.Duration(f.now.Sub(newest)), progress.Duration(every))
+			p.What = fmt.Sprintf("the newest base of %s is %s old, one is due every %s", sh.Shard, human.Duration(f.now.Sub(newest)), human.Duration(every))
 		}
 		p.What += "; taking one fails"
 	}
@@ -101,7 +102,7 @@ func (f facts) judgeBase(sh activities.GroupShard, newest time.Time, what string
 }
 
 // baseDue says that a base is missing or late, of which nothing failed.
-func (f facts) baseDue(sh activities.GroupShard, newest time.Time) (problem, bool) {
+func (f facts) baseDue(sh platform.Shard, newest time.Time) (problem, bool) {
 	p := problem{Code: "base-missing", Severity: critical, Subject: sh.Shard.String(), Region: sh.Region}
 	every := f.group.Policy.BaseEvery
 	switch age := f.now.Sub(newest); {
@@ -111,7 +112,7 @@ func (f facts) baseDue(sh activities.GroupShard, newest time.Time) (problem, boo
 		p.What, p.Next = sh.Shard.String()+": there is no base", "take one with: drctl backup now"
 	case every > 0 && age > 2*every:
 		p.Code, p.Severity, p.Next = "base-overdue", warning, "see why with: drctl backup now"
-		p.What = fmt.Sprintf("%s: the newest base is %s old, one is due every %s", sh.Shard, progress.Duration(age), progress.Duration(every))
+		p.What = fmt.Sprintf("%s: the newest base is %s old, one is due every %s", sh.Shard, human.Duration(age), human.Duration(every))
 	default:
 		return p, false
 	}
@@ -239,7 +240,7 @@ func (f facts) judgeCuts() (out []problem) {
 	out = append(out, f.behind(newest)...)
 	if age := f.now.Sub(newest.QuiescedAt); g.Policy.RPO > 0 && age > g.Policy.RPO {
 		out = append(out, problem{Code: "rpo-missed", Severity: critical, Subject: g.Name,
-			What: fmt.Sprintf("RPO objective missed: the newest sealed cut is %s old, %s allowed", progress.Duration(age), progress.Duration(g.Policy.RPO))})
+			What: fmt.Sprintf("RPO objective missed: the newest sealed cut is %s old, %s allowed", human.Duration(age), human.Duration(g.Policy.RPO))})
 	}
 	return out
 }
@@ -286,7 +287,7 @@ func (f facts) behind(newest targets.Cut) (out []problem) {
 		case v.newest.ID == "":
 			p.What = fmt.Sprintf("the vault of %s holds no cut", v.region)
 		case lag > max(2*f.group.Policy.CutEvery, f.group.Policy.RPO, time.Minute):
-			p.What = fmt.Sprintf("the newest cut in the vault of %s is %s older than the newest of all", v.region, progress.Duration(lag))
+			p.What = fmt.Sprintf("the newest cut in the vault of %s is %s older than the newest of all", v.region, human.Duration(lag))
 		default:
 			continue
 		}
@@ -309,7 +310,7 @@ func (f facts) judgeChecks() (out []problem) {
 			for _, v := range f.vaults {
 				if v.region == c.region && v.v != nil && c.err == nil && overdue(v.v.Created()) {
 					p.Code, p.Next = "check-overdue", "see why with: drctl backup verify --vault "+c.region
-					p.What = fmt.Sprintf("the vault of %s was made at %s and has never been checked, a check is due every %s", c.region, v.v.Created().Local().Format(time.DateTime), progress.Duration(every))
+					p.What = fmt.Sprintf("the vault of %s was made at %s and has never been checked, a check is due every %s", c.region, v.v.Created().Local().Format(time.DateTime), human.Duration(every))
 					out = append(out, p)
 				}
 			}
@@ -324,7 +325,7 @@ func (f facts) judgeChecks() (out []problem) {
 				What: fmt.Sprintf("the check at %s found damage%s", damaged.Started.Local().Format(time.DateTime), since), Why: damaged.String(), Next: "see: drctl backup verify --vault " + c.region})
 		}
 		if overdue(newest.Started) {
-			p.Code, p.What = "check-overdue", fmt.Sprintf("the vault of %s was last checked at %s, a check is due every %s", c.region, newest.Started.Local().Format(time.DateTime), progress.Duration(every))
+			p.Code, p.What = "check-overdue", fmt.Sprintf("the vault of %s was last checked at %s, a check is due every %s", c.region, newest.Started.Local().Format(time.DateTime), human.Duration(every))
 			out = append(out, p)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/sandbox"
+	"drctl/internal/ui"
 	"drctl/restore"
 	"drctl/targets"
 	"drctl/workflows"
@@ -84,11 +85,11 @@ func TestRestoreStatus(t *testing.T) {
 		"nothing began":        {workflows.RestoreOut{NotRun: []activities.NotRun{{StepID: "r"}}}, 1},
 	} {
 		err := restoreStatus(c.out)
-		var e exitCode
+		var e ui.Exit
 		if c.code == 0 && err == nil {
 			continue
 		}
-		if !errors.As(err, &e) || e.code != c.code {
+		if !errors.As(err, &e) || e.Code != c.code {
 			t.Errorf("%s: %v, want %d", name, err, c.code)
 		}
 	}

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"drctl/activities"
 	"drctl/config"
+	"drctl/internal/platform"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
 	"drctl/internal/supervise"
@@ -227,7 +227,7 @@ func (w *world) openVault(t *testing.T, region string) *vault.Vault {
 	return v
 }
 
-func (w *world) platform(t *testing.T) activities.Platform {
+func (w *world) platform(t *testing.T) platform.Resolver {
 	t.Helper()
 	cfg, err := config.Load(w.config(), os.LookupEnv)
 	if err != nil {
@@ -237,12 +237,12 @@ func (w *world) platform(t *testing.T) activities.Platform {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newPlatform(cfg, tools, slog.New(slog.DiscardHandler))
+	return newResolver(cfg, tools, slog.New(slog.DiscardHandler))
 }
 
 // killServer kills a store and starts it again: archiving goes on by itself.
 func (w *world) killServer(t *testing.T, server string) {
-	w.must(t, "lab", "break", "--dir", w.lab, "kill", server)
+	w.inLab(t, "break", "kill", server)
 	r := w.run(t, "cut", "now")
 	if r.code == 0 {
 		t.Errorf("a cut without %s: %s", server, r)
@@ -250,7 +250,7 @@ func (w *world) killServer(t *testing.T, server string) {
 	r.expect(t, 1, strings.TrimPrefix(server, "east/"))
 	plain(t, r)
 	w.expect(t, 4, []string{server[len("east/"):]}, "status")
-	w.must(t, "lab", "up", "--dir", w.lab, "--cut-every", "5s")
+	w.inLab(t, "up", "--cut-every", "5s")
 	w.settled(t)
 	cut := decode[targets.Cut](t, w.must(t, "cut", "now", "--json"))
 	if len(cut.SealedIn) != 2 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,7 +42,7 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	shared = &world{dir: dir, lab: filepath.Join(dir, "lab"), drctl: filepath.Join(dir, "bin", "drctl")}
+	shared = &world{dir: dir, lab: filepath.Join(dir, "lab"), drctl: filepath.Join(dir, "bin", "drctl"), drlab: filepath.Join(dir, "bin", "drlab")}
 	defer func() {
 		if err := shared.remove(); err != nil {
 			fmt.Fprintln(os.Stderr, "tests left something behind:", err)
@@ -52,7 +53,8 @@ func testMain(m *testing.M) int {
 
 // world is the lab that the tests share, and all that was ever printed in it.
 type world struct {
-	dir, lab, drctl string
+	dir, lab     string // of everything; of the lab
+	drctl, drlab string // the programs
 
 	built, labbed sync.Once
 	err           error
@@ -63,7 +65,7 @@ type world struct {
 	traffic *process
 }
 
-// build builds drctl beside the programs that it needs.
+// build builds drctl and drlab beside the programs that it needs.
 func (w *world) build(t *testing.T) {
 	t.Helper()
 	w.built.Do(func() {
@@ -72,7 +74,7 @@ func (w *world) build(t *testing.T) {
 			if err := os.MkdirAll(bin, 0o755); err != nil {
 				return err
 			}
-			out, err := exec.Command("go", "build", "-buildvcs=false", "-o", w.drctl, ".").CombinedOutput()
+			out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin, ".", "../drlab").CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("go build: %w\n%s", err, out)
 			}
@@ -104,9 +106,9 @@ func (w *world) ready(t *testing.T) {
 	w.build(t)
 	w.labbed.Do(func() {
 		w.err = func() error {
-			r := w.run(t, "lab", "up", "--dir", w.lab, "--shards", "2", "--redis", "1", "--cut-every", "5s", "--size", "16MiB")
+			r := w.start(t, runOptions{program: w.drlab}, "up", "--dir", w.lab, "--shards", "2", "--redis", "1", "--cut-every", "5s", "--size", "16MiB").wait(t)
 			if r.code != 0 {
-				return fmt.Errorf("lab up: exit %d\n%s", r.code, r.err)
+				return fmt.Errorf("drlab up: exit %d\n%s", r.code, r.err)
 			}
 			return nil
 		}()
@@ -157,11 +159,12 @@ type process struct {
 }
 
 type runOptions struct {
-	config string // "-" for none
-	dir    string
-	hide   bool // shows passwords on purpose
-	env    []string
-	wrap   []string // program and arguments before drctl
+	program string // "" for drctl
+	config  string // "-" for none
+	dir     string
+	hide    bool // shows passwords on purpose
+	env     []string
+	wrap    []string // program and arguments before drctl
 }
 
 // start starts a command.
@@ -174,7 +177,8 @@ func (w *world) start(t *testing.T, o runOptions, args ...string) *process {
 	case "-":
 		config = ""
 	}
-	argv := append(append(o.wrap, w.drctl), args...)
+	program := cmp.Or(o.program, w.drctl)
+	argv := append(append(o.wrap, program), args...)
 	p := &process{w: w, cmd: exec.Command(argv[0], argv[1:]...), args: args, out: &lockedBuffer{}, err: &lockedBuffer{}, ended: make(chan struct{}), hide: o.hide}
 	p.cmd.Env, p.cmd.Dir = append(w.env(config), o.env...), o.dir
 	if o.dir == "" {
@@ -185,7 +189,7 @@ func (w *world) start(t *testing.T, o runOptions, args ...string) *process {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	p.cmd.WaitDelay = 5 * time.Second
 	if err := startLocked(p.cmd); err != nil {
-		t.Fatalf("drctl %s: %v", strings.Join(args, " "), err)
+		t.Fatalf("%s %s: %v", filepath.Base(program), strings.Join(args, " "), err)
 	}
 	go func() {
 		p.werr = p.cmd.Wait()
@@ -246,6 +250,16 @@ func (p *process) signal(sig syscall.Signal) { _ = p.cmd.Process.Signal(sig) }
 func (w *world) run(t *testing.T, args ...string) result {
 	t.Helper()
 	return w.start(t, runOptions{}, args...).wait(t)
+}
+
+// inLab runs a command of drlab, which has to succeed.
+func (w *world) inLab(t *testing.T, args ...string) result {
+	t.Helper()
+	r := w.start(t, runOptions{program: w.drlab}, append(args, "--dir", w.lab)...).wait(t)
+	if r.code != 0 {
+		t.Fatal(r)
+	}
+	return r
 }
 
 // must runs a command that has to succeed and returns what it printed.
@@ -329,7 +343,7 @@ func (w *world) startTraffic(t *testing.T) {
 	if w.traffic != nil && w.traffic.running() {
 		return
 	}
-	w.traffic = w.start(t, runOptions{}, "lab", "traffic", "--dir", w.lab, "--rate", "25", "--clients", "3", "--quiet", "--json")
+	w.traffic = w.start(t, runOptions{program: w.drlab}, "traffic", "--dir", w.lab, "--rate", "25", "--clients", "3", "--quiet", "--json")
 }
 
 func (w *world) stopTraffic(t *testing.T) result {
@@ -374,19 +388,19 @@ func (w *world) remove() error {
 	var errs []error
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	command := func(args ...string) {
-		c := exec.CommandContext(ctx, w.drctl, args...)
+	command := func(program string, args ...string) {
+		c := exec.CommandContext(ctx, program, args...)
 		c.Env = w.env(w.config())
 		if out, err := c.CombinedOutput(); err != nil {
-			errs = append(errs, fmt.Errorf("drctl %v: %w: %s", args, err, out))
+			errs = append(errs, fmt.Errorf("%s %v: %w: %s", filepath.Base(program), args, err, out))
 		}
 	}
 	boxes, _ := filepath.Glob(filepath.Join(w.lab, "sandbox", "*", "sandbox.json"))
 	for _, b := range boxes {
-		command("sandbox", "rm", filepath.Dir(b))
+		command(w.drctl, "sandbox", "rm", filepath.Dir(b))
 	}
 	if _, err := os.Stat(filepath.Join(w.lab, "lab.json")); err == nil {
-		command("lab", "down", "--dir", w.lab, "--destroy")
+		command(w.drlab, "down", "--dir", w.lab, "--destroy")
 	}
 	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/progress"
+	"drctl/internal/human"
 )
 
 // problem is one thing that endangers recovery or will. It is what status
@@ -89,7 +89,7 @@ func sameDay(t time.Time, year int, month time.Month, day int) bool {
 func attempts(n int, next time.Time, now time.Time) string {
 	s := fmt.Sprintf("attempt %d", n)
 	if in := next.Sub(now); !next.IsZero() && in > 0 {
-		s += ", next in " + progress.Duration(in.Round(time.Second))
+		s += ", next in " + human.Duration(in.Round(time.Second))
 	}
 	return s
 }

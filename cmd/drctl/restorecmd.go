@@ -17,8 +17,11 @@ import (
 	"drctl/activities"
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/progress"
 	"drctl/internal/servers"
+	"drctl/internal/ui"
 	"drctl/internal/vault"
 	"drctl/restore"
 	"drctl/targets"
@@ -96,7 +99,7 @@ configuration either: nothing but the vault, the key and the programs.`,
 // planned is a plan with what is needed to run it.
 type planned struct {
 	plan      restore.Plan
-	platform  activities.Platform
+	platform  platform.Resolver
 	tools     servers.Binaries
 	cfg       *config.Config // nil without a configuration
 	log       *slog.Logger
@@ -155,7 +158,7 @@ func driversOf(tools servers.Binaries, log *slog.Logger) func(targets.Kind) (tar
 }
 
 // vaultFor opens the vault that is to be read, with or without a configuration.
-func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Vault, *activities.Group, error) {
+func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Vault, *platform.Group, error) {
 	if f.place.url != "" {
 		log, err := a.logger()
 		if err != nil {
@@ -205,7 +208,7 @@ func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Va
 	return r, v, &g, nil
 }
 
-func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vault, group *activities.Group) (restore.Goal, error) {
+func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vault, group *platform.Group) (restore.Goal, error) {
 	goal := restore.Goal{Group: f.group, Cut: f.cut, Vault: v.Region(), Into: f.into, Delta: f.delta}
 	var err error
 	if goal.Group, err = onlyGroup(ctx, v, f.group); err != nil {
@@ -269,9 +272,9 @@ func (a *app) showPlan(p restore.Plan) error {
 	if p.Cut.ID == "" {
 		what = "the state at " + p.Goal.At.UTC().Format(time.RFC3339)
 	} else {
-		what += " of " + p.Cut.QuiescedAt.Local().Format(time.DateTime) + " (" + progress.Duration(time.Since(p.Cut.QuiescedAt)) + " ago)"
+		what += " of " + p.Cut.QuiescedAt.Local().Format(time.DateTime) + " (" + human.Duration(time.Since(p.Cut.QuiescedAt)) + " ago)"
 	}
-	fmt.Fprintf(a.out, "restore %s to %s\nfrom the vault of %s into %s, %s to read\n", p.Goal.Group, what, p.Goal.Vault, p.Goal.Into, progress.Bytes(p.Bytes()))
+	fmt.Fprintf(a.out, "restore %s to %s\nfrom the vault of %s into %s, %s to read\n", p.Goal.Group, what, p.Goal.Vault, p.Goal.Into, human.Bytes(p.Bytes()))
 	var rows [][]string
 	for _, s := range p.Steps {
 		if s.Op != restore.OpRestore {
@@ -285,8 +288,8 @@ func (a *app) showPlan(p restore.Plan) error {
 			to = strings.TrimSpace(s.Into.Region + " " + s.Into.Address + " " + s.Into.DataDir + s.Into.Bucket)
 		}
 		// Of a store with a log there are chunks, of a bucket objects.
-		stream, pieces := progress.Bytes(s.StreamBytes), fmt.Sprintf("%d chunks", s.Chunks)
-		size := progress.Bytes(s.BaseBytes)
+		stream, pieces := human.Bytes(s.StreamBytes), fmt.Sprintf("%d chunks", s.Chunks)
+		size := human.Bytes(s.BaseBytes)
 		if s.Kind == targets.S3 {
 			stream, pieces = "-", fmt.Sprintf("%d objects", s.Objects)
 			if s.Objects == 0 {
@@ -369,13 +372,13 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 
 // confirm asks for the group's name before a dangerous act.
 func confirm(a *app, name string) error {
-	if !tty(os.Stdin) {
+	if !ui.IsTerminal(os.Stdin) {
 		return fail.New(fail.Invalid, "restore: confirm", name, "add --yes", errors.New("nobody is there to confirm"))
 	}
 	fmt.Fprintf(a.err, "Type the group's name (%s) to go on: ", name)
 	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	if strings.TrimSpace(line) != name {
-		return exitCode{1, "not confirmed; nothing was done"}
+		return ui.Exit{Code: 1, Message: "not confirmed; nothing was done"}
 	}
 	return nil
 }
@@ -401,7 +404,7 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 			if s.Error != "" {
 				res = "FAILED"
 			}
-			rows = append(rows, []string{s.StepID, res, progress.Duration(s.Finished.Sub(s.Started)), progress.Bytes(s.Outcome.Bytes), s.Address})
+			rows = append(rows, []string{s.StepID, res, human.Duration(s.Finished.Sub(s.Started)), human.Bytes(s.Outcome.Bytes), s.Address})
 		}
 		if err := progress.Table(a.out, []string{"STEP", "RESULT", "TOOK", "BYTES", "ADDRESS"}, rows); err != nil {
 			return err
@@ -422,7 +425,7 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 		if out.Sandbox.ID != "" && out.LeftOver == "" {
 			fmt.Fprintf(a.out, "sandbox %s (how to connect: drctl sandbox show %s); remove it with: drctl sandbox rm %s\n", out.Sandbox.Dir, out.Sandbox.Dir, out.Sandbox.Dir)
 		}
-		fmt.Fprintf(a.out, "took %s\n", progress.Duration(out.Finished.Sub(out.Started)))
+		fmt.Fprintf(a.out, "took %s\n", human.Duration(out.Finished.Sub(out.Started)))
 		if len(out.Unchecked) > 0 {
 			fmt.Fprintf(a.out, "not verified: no check ran in %s\n", strings.Join(out.Unchecked, ", "))
 		}
@@ -443,15 +446,15 @@ func restoreStatus(out workflows.RestoreOut) error {
 	}
 	switch {
 	case len(out.Failed)+len(out.NotRun) > 0 && restored == 0:
-		return exitCode{1, "nothing was restored"}
+		return ui.Exit{Code: 1, Message: "nothing was restored"}
 	case len(out.Failed)+len(out.NotRun) > 0:
 		msg := fmt.Sprintf("%d steps failed, %d did not run", len(out.Failed), len(out.NotRun))
 		if n := len(out.Unverified); n > 0 {
 			msg += fmt.Sprintf(", %d found something wrong", n)
 		}
-		return exitCode{3, msg}
+		return ui.Exit{Code: 3, Message: msg}
 	case len(out.Unverified) > 0:
-		return exitCode{4, fmt.Sprintf("restored, but the checks of %s failed", strings.Join(out.Unverified, ", "))}
+		return ui.Exit{Code: 4, Message: fmt.Sprintf("restored, but the checks of %s failed", strings.Join(out.Unverified, ", "))}
 	}
 	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"drctl/activities"
 	"drctl/internal/progress"
 	"drctl/internal/sandbox"
-	"drctl/targets"
 )
 
 func (a *app) sandboxCmd() *cobra.Command {
@@ -131,10 +130,4 @@ func (a *app) sandboxList(ctx context.Context, root string) error {
 		return a.printJSON(out)
 	}
 	return progress.Table(a.out, []string{"SANDBOX", "PURPOSE", "CREATED", "EXPIRES", "DIRECTORY"}, rows)
-}
-
-// instanceOf turns a sandbox's access record into an instance.
-func instanceOf(acc activities.Access) targets.Instance {
-	return targets.Instance{Kind: acc.Kind, Shard: acc.Shard, Region: "sandbox", Role: targets.Sandbox, Address: acc.Address, User: acc.User,
-		Password: targets.NewSecret(acc.Password), Database: acc.Database, DataDir: acc.DataDir}
 }

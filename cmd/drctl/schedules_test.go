@@ -31,7 +31,7 @@ func TestSchedulesOfAGroupNeverMeet(t *testing.T) {
 		for _, p := range cfg.Policies {
 			p.Base.Every, p.Check.Every = every.base, every.check
 		}
-		s := &session{cfg: cfg, p: newPlatform(cfg, servers.Binaries{}, slog.New(slog.DiscardHandler))}
+		s := &session{cfg: cfg, p: newResolver(cfg, servers.Binaries{}, slog.New(slog.DiscardHandler))}
 		all, err := s.schedules()
 		if err != nil {
 			t.Fatal(err)

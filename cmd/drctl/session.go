@@ -12,10 +12,10 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
-	"drctl/activities"
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/supervise"
 	"drctl/targets"
 	"drctl/workflows"
@@ -25,7 +25,7 @@ import (
 type session struct {
 	app    *app
 	cfg    *config.Config
-	p      *platform
+	p      *resolver
 	log    *slog.Logger
 	engine client.Client
 	// engineErr is why there is no engine, when it was asked for.
@@ -51,7 +51,7 @@ func (a *app) offline() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{app: a, cfg: cfg, log: log, p: newPlatform(cfg, tools, log)}, nil
+	return &session{app: a, cfg: cfg, log: log, p: newResolver(cfg, tools, log)}, nil
 }
 
 // online dials the engine too.
@@ -122,11 +122,11 @@ func dial(ctx context.Context, cfg *config.Config, log *slog.Logger) (client.Cli
 }
 
 // group resolves the group's name: the only one when none is given.
-func (s *session) group(name string) (activities.Group, error) {
+func (s *session) group(name string) (platform.Group, error) {
 	if name == "" {
 		names := s.cfg.GroupNames()
 		if len(names) != 1 {
-			return activities.Group{}, fail.New(fail.Invalid, "flags", "--group", fmt.Sprintf("name one of %v", names), errors.New("there is more than one group"))
+			return platform.Group{}, fail.New(fail.Invalid, "flags", "--group", fmt.Sprintf("name one of %v", names), errors.New("there is more than one group"))
 		}
 		name = names[0]
 	}

@@ -67,7 +67,7 @@ targets:
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	s = &session{app: newApp(io.Discard, io.Discard), cfg: cfg, log: log, p: newPlatform(cfg, tools, log)}
+	s = &session{app: newApp(io.Discard, io.Discard), cfg: cfg, log: log, p: newResolver(cfg, tools, log)}
 	for _, region := range cfg.RegionNames() {
 		opt, err := s.p.vaultOptions(t.Context(), region)
 		if err != nil {

@@ -8,9 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/progress"
+	"drctl/internal/ui"
 	"drctl/targets"
 )
 
@@ -89,7 +91,7 @@ func (a *app) status(ctx context.Context, only string) error {
 	s.engine, s.engineErr = dial(ectx, s.cfg, s.log)
 	cancel()
 	defer s.close()
-	var groups []activities.Group
+	var groups []platform.Group
 	for _, name := range s.cfg.GroupNames() {
 		if only != "" && only != name {
 			continue
@@ -121,13 +123,13 @@ func (a *app) status(ctx context.Context, only string) error {
 	}
 	for _, g := range out {
 		if n := len(g.Problems); n > 0 {
-			return exitCode{4, g.Group + ": " + count(n, "problem")}
+			return ui.Exit{Code: 4, Message: g.Group + ": " + count(n, "problem")}
 		}
 	}
 	return nil
 }
 
-func (s *session) groupStatus(ctx context.Context, g activities.Group) groupStatus {
+func (s *session) groupStatus(ctx context.Context, g platform.Group) groupStatus {
 	return s.gather(ctx, g, scope{}).status()
 }
 
@@ -181,13 +183,13 @@ func (a *app) printStatus(g groupStatus) {
 	engineState, _, _ := strings.Cut(g.Engine, ":") // why it is unreachable is a problem below
 	fmt.Fprintf(a.out, "group %s, engine %s\n", g.Group, engineState)
 	if g.NewestCut != "" {
-		fmt.Fprintf(a.out, "newest sealed cut %s in %s: RPO %s, objective %s\n", g.NewestCut, strings.Join(g.CutVaults, " and "), progress.Duration(g.RPO), progress.Duration(g.RPOObjective))
+		fmt.Fprintf(a.out, "newest sealed cut %s in %s: RPO %s, objective %s\n", g.NewestCut, strings.Join(g.CutVaults, " and "), human.Duration(g.RPO), human.Duration(g.RPOObjective))
 		if len(g.RecoverableIn) > 0 {
 			fmt.Fprintf(a.out, "a plan to recover it can be made from the vault of %s\n", strings.Join(g.RecoverableIn, " and of "))
 		}
 	}
 	for _, c := range g.Checks {
-		fmt.Fprintf(a.out, "vault of %s checked %s ago: %d checks, %d failed\n", c.Region, progress.Duration(time.Since(c.Started)), c.Checks, c.Failed)
+		fmt.Fprintf(a.out, "vault of %s checked %s ago: %d checks, %d failed\n", c.Region, human.Duration(time.Since(c.Started)), c.Checks, c.Failed)
 	}
 	byShard := map[targets.ShardID]shardStatus{}
 	for _, s := range g.Shards {
@@ -201,18 +203,18 @@ func (a *app) printStatus(g groupStatus) {
 		}
 		lag := ""
 		if i.Status.Role == targets.Standby {
-			lag = progress.Duration(i.Status.Lag)
+			lag = human.Duration(i.Status.Lag)
 		}
 		if s, ok := byShard[i.Shard]; ok && i.Status.Writable {
 			behind, base = "not archiving", "none"
 			if s.Archiving {
-				behind = progress.Bytes(s.Behind)
+				behind = human.Bytes(s.Behind)
 			}
 			if !s.NewestBase.IsZero() {
-				base = progress.Duration(time.Since(s.NewestBase)) + " ago"
+				base = human.Duration(time.Since(s.NewestBase)) + " ago"
 			}
 		}
-		rows = append(rows, []string{i.Shard.String(), i.Region, role, i.Status.Version, progress.Bytes(i.Status.Bytes), lag, behind, base})
+		rows = append(rows, []string{i.Shard.String(), i.Region, role, i.Status.Version, human.Bytes(i.Status.Bytes), lag, behind, base})
 	}
 	_ = progress.Table(a.out, []string{"SHARD", "REGION", "ROLE", "VERSION", "SIZE", "LAG", "ARCHIVE BEHIND", "NEWEST BASE"}, rows)
 	if len(g.Running) > 0 {

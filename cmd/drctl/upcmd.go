@@ -152,7 +152,7 @@ func (a *app) watcher(cfg *config.Config, log *slog.Logger) (*session, error) {
 	// What it cannot reach is a problem that it tells once; the clients' own
 	// lines about it, each time, are not.
 	quiet := slog.New(slog.DiscardHandler)
-	return &session{app: a, cfg: cfg, log: quiet, p: newPlatform(cfg, tools, quiet)}, nil
+	return &session{app: a, cfg: cfg, log: quiet, p: newResolver(cfg, tools, quiet)}, nil
 }
 
 func (a *app) applyOnce(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
@@ -165,7 +165,7 @@ func (a *app) applyOnce(ctx context.Context, cfg *config.Config, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	s := &session{app: a, cfg: cfg, log: log, engine: c, p: newPlatform(cfg, tools, log)}
+	s := &session{app: a, cfg: cfg, log: log, engine: c, p: newResolver(cfg, tools, log)}
 	changes, err := s.apply(ctx, false)
 	for _, ch := range changes {
 		if ch.Action != "kept" {

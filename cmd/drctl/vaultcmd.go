@@ -49,7 +49,7 @@ func (a *app) vaultInit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := newPlatform(cfg, tools, log)
+	p := newResolver(cfg, tools, log)
 	// Look before anything is written: a vault that exists names the key and
 	// the set that the others join, and one that cannot be asked may exist.
 	set, err := existing(ctx, p)
@@ -90,7 +90,7 @@ func (a *app) vaultInit(ctx context.Context) error {
 
 // existing is the set of the vaults that exist; "" when there are none. The
 // configured key must open them all.
-func existing(ctx context.Context, p *platform) (set string, err error) {
+func existing(ctx context.Context, p *resolver) (set string, err error) {
 	for _, region := range p.cfg.RegionNames() {
 		opt, err := p.vaultPlace(ctx, region)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/progress"
+	"drctl/internal/ui"
 )
 
 // view shows the pending activities of a run on standard error.
@@ -27,7 +28,7 @@ func (s *session) progressView() *view {
 
 // display shows progress on standard error.
 func (a *app) display() *progress.Display {
-	return progress.New(a.err, progress.Options{TTY: tty(a.err), NoColor: a.noColor, JSON: a.json})
+	return progress.New(a.err, progress.Options{TTY: ui.IsTerminal(a.err), NoColor: a.noColor, JSON: a.json})
 }
 
 // update shows what the activities said with their last beats, and how those

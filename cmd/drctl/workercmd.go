@@ -21,6 +21,7 @@ import (
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/sandbox"
 	"drctl/internal/servers"
 	"drctl/internal/supervise"
@@ -91,7 +92,7 @@ func (a *app) work(ctx context.Context, region string, supervised bool) error {
 	}
 	defer c.Close()
 	fatal := make(chan error, 4)
-	stop, err := startWorkers(c, workerOptions{platform: newPlatform(cfg, tools, log), tools: tools, log: log,
+	stop, err := startWorkers(c, workerOptions{platform: newResolver(cfg, tools, log), tools: tools, log: log,
 		queues: []string{cfg.Regions[region].Queue}, host: cfg.Regions[region].Queue + "@" + hostname(),
 		sandboxes: cfg.Sandbox.Dir, sandboxMax: int64(cfg.Sandbox.MaxBytes), state: cfg.StateDir, fatal: fatal})
 	if err != nil {
@@ -127,7 +128,7 @@ func (a *app) watchRegion(ctx context.Context, cfg *config.Config, region string
 }
 
 type workerOptions struct {
-	platform         activities.Platform
+	platform         platform.Resolver
 	tools            servers.Binaries
 	log              *slog.Logger
 	queues           []string

@@ -56,7 +56,7 @@ func (l *Lab) breakOne(fault string, i int) error {
 	s := l.Servers()[i]
 	signal := func(sig syscall.Signal) error {
 		if err := s.Proc.Signal(sig); err != nil {
-			return fail.New(fail.Unavailable, "lab: break", s.Name, "is it running? see: drctl lab status", err)
+			return fail.New(fail.Unavailable, "lab: break", s.Name, "is it running? see: drlab status", err)
 		}
 		return nil
 	}

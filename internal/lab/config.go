@@ -45,7 +45,7 @@ func (l *Lab) WriteConfig(s Settings) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	err = t.Execute(&b, map[string]any{"Dir": l.dir, "Engine": l.st.Engine, "Settings": s, "Tools": l.tools, "East": east, "West": west,
+	err = t.Execute(&b, map[string]any{"Dir": l.dir, "KeyFile": filepath.Join(l.dir, keyFile), "Engine": l.st.Engine, "Settings": s, "Tools": l.tools, "East": east, "West": west,
 		"Orders": l.Shards("orders"), "Carts": l.Shards("carts")})
 	if err != nil {
 		return "", fail.New(fail.Internal, "lab: configuration", "template", "", err)

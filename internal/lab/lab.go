@@ -77,7 +77,7 @@ func Open(dir string, tools servers.Binaries) (*Lab, error) {
 	}
 	b, err := os.ReadFile(filepath.Join(dir, recordName))
 	if err != nil {
-		return nil, fail.New(fail.NotFound, "lab: open", dir, "make one with: drctl lab up --dir "+dir, err)
+		return nil, fail.New(fail.NotFound, "lab: open", dir, "make one with: drlab up --dir "+dir, err)
 	}
 	l := &Lab{dir: dir, tools: tools}
 	if err := json.Unmarshal(b, &l.st); err != nil {
@@ -201,6 +201,9 @@ func (l *Lab) update(i int, f func(*Server)) error {
 
 // Dir is the lab's directory.
 func (l *Lab) Dir() string { return l.dir }
+
+// Journal is where the shop's traffic writes its journal unless told otherwise.
+func (l *Lab) Journal() string { return filepath.Join(l.dir, "journal.jsonl") }
 
 // Servers are the lab's servers.
 func (l *Lab) Servers() []Server {

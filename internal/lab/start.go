@@ -154,7 +154,7 @@ func (l *Lab) buckets(ctx context.Context) error {
 		}
 		c := s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: aws.String(in.Address), UsePathStyle: true,
 			Credentials: credentials.NewStaticCredentialsProvider(in.User, in.Password.Reveal(), "")})
-		for _, b := range []string{"media", "vault"} {
+		for _, b := range []string{"media", vaultBucket} {
 			_, err := c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &b})
 			var mine *types.BucketAlreadyOwnedByYou
 			var there *types.BucketAlreadyExists

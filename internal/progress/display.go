@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/targets"
 )
 
@@ -169,7 +170,7 @@ func (d *Display) Note(text string) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.write(d.erase() + Clean(text) + "\n")
+	d.write(d.erase() + human.Clean(text) + "\n")
 	if d.opt.TTY {
 		d.redraw(d.opt.Now())
 	}
@@ -237,7 +238,7 @@ func (d *Display) redraw(now time.Time) {
 	b.WriteString(d.erase())
 	names, phases := 0, 0
 	for _, r := range d.rows {
-		names, phases = max(names, width(Clean(r.Name))), max(phases, width(Clean(r.Phase)))
+		names, phases = max(names, width(human.Clean(r.Name))), max(phases, width(human.Clean(r.Phase)))
 	}
 	for _, r := range d.rows {
 		b.WriteString(d.line(r, now, min(names, 30), min(phases, 20), w) + "\n")
@@ -279,7 +280,7 @@ var marks = map[State]string{Waiting: "·", Running: "→", Done: "✓", Failed:
 
 func (d *Display) line(r *row, now time.Time, names, phases, cols int) string {
 	text := fmt.Sprintf("%s %-7s %s  %s  %s", marks[r.State], r.State,
-		pad(Clean(r.Name), names), pad(Clean(r.Phase), phases), numbers(r, now))
+		pad(human.Clean(r.Name), names), pad(human.Clean(r.Phase), phases), numbers(r, now))
 	text = shorten(strings.TrimRight(text, " "), cols-1)
 	st := Style{NoColor: d.opt.NoColor}
 	switch r.State {
@@ -294,9 +295,9 @@ func (d *Display) line(r *row, now time.Time, names, phases, cols int) string {
 }
 
 func plain(r *row, now time.Time) string {
-	s := string(r.State) + ": " + Clean(r.Name)
+	s := string(r.State) + ": " + human.Clean(r.Name)
 	if r.Phase != "" {
-		s += ": " + Clean(r.Phase)
+		s += ": " + human.Clean(r.Phase)
 	}
 	if n := numbers(r, now); n != "" {
 		s += ": " + n
@@ -315,27 +316,41 @@ func numbers(r *row, now time.Time) string {
 	switch {
 	case r.Total > 0:
 		pct := 100 * float64(r.Done) / float64(r.Total)
-		parts = append(parts, fmt.Sprintf("%s of %s (%d%%)", Amount(r.Done, r.Unit), Amount(r.Total, r.Unit), int(max(0, min(pct, 100)))))
+		parts = append(parts, fmt.Sprintf("%s of %s (%d%%)", amount(r.Done, r.Unit), amount(r.Total, r.Unit), int(max(0, min(pct, 100)))))
 	case r.Done > 0:
-		parts = append(parts, Amount(r.Done, r.Unit))
+		parts = append(parts, amount(r.Done, r.Unit))
 	}
 	switch {
 	case r.State == Running:
 		if r.est.Stalled(now) {
-			parts = append(parts, "no progress for "+Duration(now.Sub(r.est.moved).Truncate(time.Second)))
+			parts = append(parts, "no progress for "+human.Duration(now.Sub(r.est.moved).Truncate(time.Second)))
 			break
 		}
 		if v, ok := r.est.Rate(now); ok {
-			parts = append(parts, Rate(v, r.Unit))
+			parts = append(parts, rate(v, r.Unit))
 		}
 		if left, ok := r.est.ETA(now, r.Total); ok {
-			parts = append(parts, Duration(left.Round(time.Second))+" left")
+			parts = append(parts, human.Duration(left.Round(time.Second))+" left")
 		}
 	case !r.ended.IsZero():
-		parts = append(parts, "in "+Duration(r.ended.Sub(r.began)))
+		parts = append(parts, "in "+human.Duration(r.ended.Sub(r.began)))
 	}
 	if r.Detail != "" {
-		parts = append(parts, Clean(r.Detail))
+		parts = append(parts, human.Clean(r.Detail))
 	}
 	return strings.Join(parts, ", ")
+}
+
+func amount(n int64, unit Unit) string {
+	if unit == Items {
+		return human.Count(n)
+	}
+	return human.Bytes(n)
+}
+
+func rate(perSecond float64, unit Unit) string {
+	if unit == Items {
+		return human.CountRate(perSecond)
+	}
+	return human.ByteRate(perSecond)
 }

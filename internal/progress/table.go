@@ -3,8 +3,10 @@ package progress
 import (
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"drctl/internal/fail"
+	"drctl/internal/human"
 )
 
 // Style says how text is decorated.
@@ -60,13 +62,13 @@ func (s Style) Table(w io.Writer, headers []string, rows [][]string) error {
 	right := make([]bool, n)
 	cells := make([][]string, len(rows))
 	for i, h := range headers {
-		widths[i] = width(Clean(h))
+		widths[i] = width(human.Clean(h))
 		right[i] = len(rows) > 0
 	}
 	for r, row := range rows {
 		cells[r] = make([]string, n)
 		for i := range min(n, len(row)) {
-			c := Clean(row[i])
+			c := human.Clean(row[i])
 			cells[r][i] = c
 			widths[i] = max(widths[i], width(c))
 			right[i] = right[i] && numeric(c)
@@ -93,7 +95,7 @@ func (s Style) Table(w io.Writer, headers []string, rows [][]string) error {
 	}
 	head := make([]string, n)
 	for i, h := range headers {
-		head[i] = Clean(h)
+		head[i] = human.Clean(h)
 	}
 	line(head, s.Bold)
 	for _, row := range cells {
@@ -124,4 +126,20 @@ func numeric(c string) bool {
 		}
 	}
 	return true
+}
+
+// width is the number of cells of cleaned text; wide characters count as one,
+// which costs alignment and nothing else.
+func width(s string) int { return utf8.RuneCountInString(s) }
+
+// shorten cuts cleaned text to n cells, marking the cut.
+func shorten(s string, n int) string {
+	if n <= 0 {
+		return ""
+	}
+	if width(s) <= n {
+		return s
+	}
+	r := []rune(s)
+	return string(r[:n-1]) + "…"
 }

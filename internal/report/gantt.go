@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"drctl/internal/progress"
+	"drctl/internal/human"
 	"drctl/internal/report/evidence"
 )
 
@@ -87,12 +87,12 @@ func newGantt(r evidence.Record) gantt {
 		marks = append(marks, mark{Label: label, Class: class, X: int(t.Sub(from))})
 	}
 	if d, ok := r.Measured.RTO.Get(); ok {
-		at(origin.Add(d), "recovered after "+progress.Duration(d), "mark-got")
+		at(origin.Add(d), "recovered after "+human.Duration(d), "mark-got")
 	}
 	// An objective far beyond the drill would squeeze everything else.
 	span := to.Sub(from)
 	if o := r.Objectives.RTO; o > 0 && o <= 2*span {
-		at(origin.Add(o), "RTO objective "+progress.Duration(o), "mark-want")
+		at(origin.Add(o), "RTO objective "+human.Duration(o), "mark-want")
 	}
 	span = max(to.Sub(from), time.Millisecond)
 	x := func(d time.Duration) int { return labelWidth + int(float64(plotWidth)*float64(d)/float64(span)) }
@@ -107,7 +107,7 @@ func newGantt(r evidence.Record) gantt {
 	}
 	step := niceStep(span)
 	for d := time.Duration(0); d <= span; d += step {
-		g.Ticks = append(g.Ticks, tick{X: x(d), Label: "+" + progress.Duration(d)})
+		g.Ticks = append(g.Ticks, tick{X: x(d), Label: "+" + human.Duration(d)})
 	}
 	for i, s := range byStart(r.Steps) {
 		g.Rows = append(g.Rows, newRow(s, i, from, x))
@@ -115,7 +115,7 @@ func newGantt(r evidence.Record) gantt {
 	g.RowsEnd = headHeight + rowHeight*len(g.Rows)
 	g.AxisY = g.RowsEnd + 16
 	g.Height = g.RowsEnd + 26
-	g.Summary = fmt.Sprintf("%d steps over %s, beginning %s. The step log below holds the same in a table.", len(r.Steps), progress.Duration(span), stamp(from))
+	g.Summary = fmt.Sprintf("%d steps over %s, beginning %s. The step log below holds the same in a table.", len(r.Steps), human.Duration(span), stamp(from))
 	return g
 }
 
@@ -131,7 +131,7 @@ func newRow(s evidence.Step, i int, from time.Time, x func(time.Duration) int) g
 	row.Ran, row.Failed = true, s.Outcome != evidence.StepDone
 	row.X = x(a.Sub(from))
 	row.W = max(3, x(b.Sub(from))-row.X)
-	row.Text = s.Phase + " " + progress.Duration(b.Sub(a))
+	row.Text = s.Phase + " " + human.Duration(b.Sub(a))
 	if row.Failed {
 		row.Text = "✗ failed: " + row.Text
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/progress"
+	"drctl/internal/human"
 	"drctl/internal/report/evidence"
 )
 
@@ -22,7 +22,7 @@ var styleSheet string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"text": textCell, "instant": instantCell, "span": spanCell, "size": sizeCell, "number": countCell,
-	"stamp": stamp, "clock": clock, "when": when, "dur": progress.Duration, "bytes": progress.Bytes, "bar": newBar,
+	"stamp": stamp, "clock": clock, "when": when, "dur": human.Duration, "bytes": human.Bytes, "bar": newBar,
 	"loss": lossBar, "gaps": stepGaps, "store": storePoint,
 }).Parse(pageSource))
 

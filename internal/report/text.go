@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/internal/progress"
 	"drctl/internal/report/evidence"
 )
@@ -62,7 +63,7 @@ func textFigures(b *bytes.Buffer, r evidence.Record, st progress.Style) {
 	var ph []string
 	for _, p := range r.Measured.Phases {
 		if d, ok := p.Took.Get(); ok {
-			ph = append(ph, p.Name+" "+progress.Duration(d))
+			ph = append(ph, p.Name+" "+human.Duration(d))
 		}
 	}
 	if len(ph) > 0 {
@@ -92,7 +93,7 @@ func textStores(b *bytes.Buffer, r evidence.Record, st progress.Style) error {
 		if c.Gap != "" {
 			c.Value = "-"
 		}
-		rows = append(rows, []string{s.Shard, p.Kind, stamp(s.RecoveredTo), progress.Duration(s.Loss), c.Value})
+		rows = append(rows, []string{s.Shard, p.Kind, stamp(s.RecoveredTo), human.Duration(s.Loss), c.Value})
 	}
 	if len(rows) == 0 {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/progress"
+	"drctl/internal/human"
 	"drctl/internal/report/evidence"
 )
 
@@ -41,7 +41,7 @@ func clean(r evidence.Record) (evidence.Record, error) {
 func cleanValue(v any) any {
 	switch v := v.(type) {
 	case string:
-		return progress.Clean(strings.Join(strings.FieldsFunc(v, func(r rune) bool { return r == '\n' || r == '\r' || r == '\t' }), " "))
+		return human.Clean(strings.Join(strings.FieldsFunc(v, func(r rune) bool { return r == '\n' || r == '\r' || r == '\t' }), " "))
 	case []any:
 		for i := range v {
 			v[i] = cleanValue(v[i])
@@ -73,21 +73,21 @@ func instantCell(m evidence.Instant) cell {
 
 func spanCell(m evidence.Span) cell {
 	if v, ok := m.Get(); ok {
-		return cell{Value: progress.Duration(v)}
+		return cell{Value: human.Duration(v)}
 	}
 	return cell{Gap: m.Reason()}
 }
 
 func sizeCell(m evidence.Number) cell {
 	if v, ok := m.Get(); ok {
-		return cell{Value: progress.Bytes(v)}
+		return cell{Value: human.Bytes(v)}
 	}
 	return cell{Gap: m.Reason()}
 }
 
 func countCell(m evidence.Number) cell {
 	if v, ok := m.Get(); ok {
-		return cell{Value: progress.Count(v)}
+		return cell{Value: human.Count(v)}
 	}
 	return cell{Gap: m.Reason()}
 }
@@ -116,7 +116,7 @@ const barWidth = 200
 func newBar(name string, got evidence.Span, want time.Duration) bar {
 	b := bar{Name: name, Want: "none set", State: "no objective"}
 	if want > 0 {
-		b.Want = progress.Duration(want)
+		b.Want = human.Duration(want)
 		b.Limit = barWidth * 3 / 4
 	}
 	d, ok := got.Get()
@@ -127,7 +127,7 @@ func newBar(name string, got evidence.Span, want time.Duration) bar {
 		}
 		return b
 	}
-	b.Got = progress.Duration(d)
+	b.Got = human.Duration(d)
 	if want <= 0 {
 		return b
 	}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"math/big"
 	"strings"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 
 	"drctl/internal/servers"
 	"drctl/targets"
+	"drctl/targets/assert"
 )
 
 // assertTimeout bounds one configured query on the server.
@@ -50,10 +49,8 @@ func (v *verification) assertions(ctx context.Context) error {
 			}
 		default:
 			f.Got, f.Severity = got, targets.Failed
-			ok, err := compare(got, a.Want)
-			if err != nil {
-				f.Detail = err.Error()
-			} else if ok {
+			ok, why := assert.Meets(a.Want, got)
+			if f.Detail = why; ok {
 				f.Severity = targets.Passed
 			}
 		}
@@ -84,7 +81,7 @@ func firstValue(r *pgconn.ResultReader) (string, error) {
 	got, rows := "", 0
 	for r.NextRow() {
 		if rows++; rows == 1 && len(r.Values()) > 0 {
-			got = "NULL"
+			got = assert.Null
 			if b := r.Values()[0]; b != nil {
 				got = string(b)
 			}
@@ -97,42 +94,4 @@ func firstValue(r *pgconn.ResultReader) (string, error) {
 		return "", fmt.Errorf("the query returned no row")
 	}
 	return got, nil
-}
-
-// compare judges a value against an expectation with an optional leading
-// operator: as numbers when both are, else as text. NULL meets only an
-// expectation of NULL: an empty table must not pass for "!= 0".
-func compare(got, want string) (bool, error) {
-	op, rest := "=", want
-	for _, o := range []string{"!=", "<=", ">=", "=", "<", ">"} {
-		if v, ok := strings.CutPrefix(want, o); ok {
-			op, rest = o, strings.TrimSpace(v)
-			break
-		}
-	}
-	if got == "NULL" {
-		if op == "=" && rest == "NULL" {
-			return true, nil
-		}
-		return false, errors.New("the query returned nothing")
-	}
-	c := strings.Compare(got, rest)
-	a, okA := new(big.Rat).SetString(got)
-	b, okB := new(big.Rat).SetString(rest)
-	if okA && okB {
-		c = a.Cmp(b)
-	}
-	switch op {
-	case "=":
-		return c == 0, nil
-	case "!=":
-		return c != 0, nil
-	case "<":
-		return c < 0, nil
-	case "<=":
-		return c <= 0, nil
-	case ">":
-		return c > 0, nil
-	}
-	return c >= 0, nil
 }

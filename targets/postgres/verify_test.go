@@ -171,7 +171,7 @@ func TestVerifyAssertionsThatFail(t *testing.T) {
 	run(t, c, "INSERT INTO account VALUES (2, 1)")
 	run(t, c, "PREPARE TRANSACTION 'left-over'")
 	as := []targets.Assertion{
-		{Name: "0", Query: "SELECT balance FROM account", Want: "10.5"},
+		{Name: "0", Query: "SELECT balance FROM account", Want: "= 10.5"},
 		{Name: "1", Query: "SELECT balance FROM account", Want: "> 10.5"},
 		{Name: "2", Query: "SELECT balance FROM account", Want: "!=10.50"},
 		{Name: "3", Query: "DELETE FROM account RETURNING 1", Want: "1"},
@@ -179,7 +179,7 @@ func TestVerifyAssertionsThatFail(t *testing.T) {
 		{Name: "5", Query: "SELECT 1 FROM nowhere", Want: "1"},
 		{Name: "6", Query: "SELECT balance FROM account WHERE id = 7", Want: ""},
 		{Name: "7", Query: "SELECT NULL", Want: "<1"},
-		{Name: "8", Query: "SELECT 'b'", Want: ">=a"},
+		{Name: "8", Query: "SELECT 'b'", Want: "!=a"},
 		{Name: "9", Query: "SELECT 9", Want: "<10"},
 		{Name: "10", Query: "SELECT max(balance) FROM account WHERE id = 7", Want: "!= 0"},
 		{Name: "11", Query: "SELECT max(balance) FROM account WHERE id = 7", Want: "NULL"},
@@ -195,6 +195,39 @@ func TestVerifyAssertionsThatFail(t *testing.T) {
 	}
 	if f := finding(t, fs, "prepared-transactions"); f.Severity != targets.Failed || !strings.Contains(f.Detail, "left-over") {
 		t.Fatalf("%+v", f)
+	}
+}
+
+// Without an operator an answer is a text; after one it is an exact, finite number or no pass.
+func TestVerifyComparesAsDocumented(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	in.Role = targets.Sandbox
+	cases := []struct {
+		query, want string
+		severity    targets.Severity
+		why         string
+	}{
+		{"SELECT 5.00", "5", targets.Failed, ""},
+		{"SELECT 5.00", "= 5", targets.Passed, ""},
+		{"SELECT 5.00", "5.00", targets.Passed, ""},
+		{"SELECT 9007199254740993", "= 9007199254740992", targets.Failed, ""},
+		{"SELECT 'NaN'::float8", ">= 5", targets.Failed, "not a finite number"},
+		{"SELECT 'infinity'::float8", "> 5", targets.Failed, "not a finite number"},
+		{"SELECT '1/2'", "< 5", targets.Failed, "is none"},
+		{"SELECT 'many'", "> 5", targets.Failed, "is none"},
+	}
+	var want targets.Expectation
+	want.Quick = true
+	for i, c := range cases {
+		want.Assertions = append(want.Assertions, targets.Assertion{Name: fmt.Sprint(i), Query: c.query, Want: c.want})
+	}
+	fs := verify(t, d, in, want)
+	for i, c := range cases {
+		if f := finding(t, fs, fmt.Sprintf("assertion %d", i)); f.Severity != c.severity || !strings.Contains(f.Detail, c.why) {
+			t.Errorf("%s against %s: %+v", c.query, c.want, f)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package redis
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -165,6 +166,44 @@ func TestRestoreFindsPlantedDamage(t *testing.T) {
 	try("bytes missing in the stream", fail.NotFound)
 	stream.parts = []memPart{{stream.start, append(bytes.Clone(whole[:at]), append(whole[at+14:], make([]byte, 14)...)...)}}
 	try("bytes lost in the stream", fail.Corrupt)
+}
+
+// Without an operator an answer is a text; after one it is an exact, finite number or no pass.
+func TestVerifyComparesAsDocumented(t *testing.T) {
+	d := driver(t)
+	in := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
+	cases := []struct {
+		query, want string
+		severity    targets.Severity
+		why         string
+	}{
+		{"ECHO 5.00", "5", targets.Failed, ""},
+		{"ECHO 5.00", "= 5", targets.Passed, ""},
+		{"ECHO 9007199254740993", "= 9007199254740992", targets.Failed, ""},
+		{"ECHO 9007199254740993", "<= 9007199254740992", targets.Failed, ""},
+		{"ECHO 9007199254740993", "> 9007199254740992", targets.Passed, ""},
+		{"ECHO nan", "5", targets.Failed, ""},
+		{"ECHO nan", "= 5", targets.Failed, "not a finite number"},
+		{"ECHO nan", ">= 5", targets.Failed, "not a finite number"},
+		{"ECHO inf", "> 5", targets.Failed, "not a finite number"},
+		{"ECHO many", "> 5", targets.Failed, "is none"},
+		{"KEYS nobody:*", "!= 5", targets.Failed, "returned nothing"},
+		{"GET nobody", "< 5", targets.Failed, "returned nothing"},
+		{"GET nobody", "(nil)", targets.Passed, ""},
+	}
+	want := targets.Expectation{Quick: true}
+	for i, c := range cases {
+		want.Assertions = append(want.Assertions, targets.Assertion{Name: fmt.Sprint(i), Query: c.query, Want: c.want})
+	}
+	fs, err := d.Verify(ctx, in, want)
+	must(t, err)
+	for i, c := range cases {
+		for _, f := range fs {
+			if f.Check == fmt.Sprint("assertion ", i) && (f.Severity != c.severity || !strings.Contains(f.Detail, c.why)) {
+				t.Errorf("%s against %s: %+v", c.query, c.want, f)
+			}
+		}
+	}
 }
 
 func TestVerify(t *testing.T) {

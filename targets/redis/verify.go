@@ -16,6 +16,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/targets"
+	"drctl/targets/assert"
 )
 
 // Verify checks a running server: that it answers, has loaded everything and
@@ -54,7 +55,7 @@ func (d *Driver) Verify(ctx context.Context, in targets.Instance, want targets.E
 	}
 	out = append(out, f)
 	for _, a := range want.Assertions {
-		f, err := assert(ctx, in, a)
+		f, err := runAssertion(ctx, in, a)
 		if err != nil {
 			return out, err
 		}
@@ -103,9 +104,9 @@ func compare(check, subject, want, got, detail string) targets.Finding {
 	return f
 }
 
-// assert runs one configured command. A command that the server refuses is a
+// runAssertion runs one configured command. A command that the server refuses is a
 // failed check: the expectation was not met.
-func assert(ctx context.Context, in targets.Instance, a targets.Assertion) (targets.Finding, error) {
+func runAssertion(ctx context.Context, in targets.Instance, a targets.Assertion) (targets.Finding, error) {
 	const op = "redis: assertion"
 	sum := sha256.Sum256([]byte(a.Query))
 	f := targets.Finding{Check: "assertion " + a.Name, Subject: in.String(), Expected: a.Want, Query: hex.EncodeToString(sum[:])}
@@ -137,7 +138,7 @@ func assert(ctx context.Context, in targets.Instance, a targets.Assertion) (targ
 	f.Took = time.Since(start)
 	switch code, _ := classify(errOr(err)); {
 	case errors.Is(err, goredis.Nil):
-		f.Got = nothing
+		f.Got = assert.Nil
 	case err != nil && (code == fail.Unavailable || ctx.Err() != nil):
 		return f, wrap(op, in, err)
 	case err != nil:
@@ -146,15 +147,12 @@ func assert(ctx context.Context, in targets.Instance, a targets.Assertion) (targ
 	default:
 		f.Got = firstText(v)
 	}
-	f.Severity = targets.Failed
-	if meets(f.Got, a.Want) {
+	ok, why := assert.Meets(a.Want, f.Got)
+	if f.Severity, f.Detail = targets.Failed, why; ok {
 		f.Severity = targets.Passed
 	}
 	return f, nil
 }
-
-// nothing is how the answer to a key that is not there is written.
-const nothing = "(nil)"
 
 func errOr(err error) error {
 	if err == nil {
@@ -167,64 +165,16 @@ func errOr(err error) error {
 func firstText(v any) string {
 	switch x := v.(type) {
 	case nil:
-		return nothing
+		return assert.Nil
 	case []any:
 		if len(x) == 0 {
-			return "(empty)"
+			return assert.Empty
 		}
 		return firstText(x[0])
 	case string:
 		return x
 	}
 	return fmt.Sprint(v)
-}
-
-// meets compares a reply with what is wanted: a leading operator compares as
-// numbers where both sides are numbers, else as text. An answer of
-// nothing meets only an expectation of nothing.
-func meets(got, want string) bool {
-	op := "="
-	for _, o := range []string{"!=", "<=", ">=", "=", "<", ">"} {
-		if rest, ok := strings.CutPrefix(want, o); ok {
-			op, want = o, strings.TrimSpace(rest)
-			break
-		}
-	}
-	if got == nothing {
-		return op == "=" && want == nothing
-	}
-	c := strings.Compare(got, want)
-	if a, errA := strconv.ParseFloat(strings.TrimSpace(got), 64); errA == nil {
-		if b, errB := strconv.ParseFloat(want, 64); errB == nil {
-			switch {
-			case a < b:
-				c = -1
-			case a > b:
-				c = 1
-			default:
-				c = 0
-			}
-		} else if op != "=" && op != "!=" {
-			return false
-		}
-	} else if op != "=" && op != "!=" {
-		if _, errB := strconv.ParseFloat(want, 64); errB == nil {
-			return false // "(nil)" is not less than 5
-		}
-	}
-	switch op {
-	case "!=":
-		return c != 0
-	case "<":
-		return c < 0
-	case "<=":
-		return c <= 0
-	case ">":
-		return c > 0
-	case ">=":
-		return c >= 0
-	}
-	return c == 0
 }
 
 // splitCommand splits at white space; single and double quotes keep it, and

@@ -12,13 +12,16 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/internal/lab"
+	"drctl/internal/lab/shop"
 	"drctl/internal/progress"
-	"drctl/internal/shop"
+	"drctl/internal/sandbox"
+	"drctl/internal/ui"
 	"drctl/targets"
 )
 
-func (a *app) labCheck(dir *string) *cobra.Command {
+func (a *app) checkCmd() *cobra.Command {
 	var box, cutID, region string
 	var journals []string
 	c := &cobra.Command{
@@ -28,7 +31,7 @@ acknowledged before the cut is there, nothing committed after it and nothing tha
 journal has is, transfers are whole, every account and SKU reconciles, the sums
 across shards hold. Exit status 4 when anything does not, or was not compared.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.labCheckRun(cmd.Context(), *dir, box, cutID, region, journals)
+			return a.check(cmd.Context(), box, cutID, region, journals)
 		},
 	}
 	f := c.Flags()
@@ -41,75 +44,66 @@ across shards hold. Exit status 4 when anything does not, or was not compared.`,
 	return c
 }
 
-func (a *app) labCheckRun(ctx context.Context, dir, box, cutID, region string, journals []string) error {
-	if a.configPath == "" {
-		a.configPath = filepath.Join(dir, "drctl.yaml")
-	}
-	s, err := a.offline()
+func (a *app) check(ctx context.Context, box, cutID, region string, journals []string) error {
+	l, err := a.open()
 	if err != nil {
 		return err
 	}
-	g, err := s.group("")
+	v, err := l.Vault(ctx, region)
 	if err != nil {
 		return err
 	}
-	v, err := s.p.Vault(ctx, region)
+	cut, err := v.Cut(ctx, group, cutID)
 	if err != nil {
 		return err
 	}
-	cut, err := v.Cut(ctx, g.Name, cutID)
-	if err != nil {
-		return err
-	}
+
 	if len(journals) == 0 {
-		journals = []string{filepath.Join(dir, "journal.jsonl")}
+		journals = []string{l.Journal()}
 	}
 	for _, j := range journals {
 		if _, err := os.Stat(j); err != nil {
-			return fail.New(fail.NotFound, "lab check", j, "name the journals with --journal", err)
+			return fail.New(fail.NotFound, "check", j, "name the journals with --journal", err)
 		}
 	}
-	acc, err := readAccess(box)
-	if err != nil {
+
+	if box, err = filepath.Abs(box); err != nil {
+		return fail.New(fail.Invalid, "check", box, "", err)
+	}
+	if _, err := sandbox.Open(box); err != nil {
 		return err
 	}
-	p := shop.Platform{Group: g.Name}
-	for _, sh := range g.Shards { // in shard order
-		at := slices.IndexFunc(acc, func(x activities.Access) bool { return x.Shard == sh.Shard })
-		if at < 0 {
-			return fail.New(fail.NotFound, "lab check", sh.Shard.String(), "restore the whole group", fmt.Errorf("the sandbox %s does not hold it", box))
-		}
-		switch in := instanceOf(acc[at]); in.Kind {
-		case targets.Postgres:
-			p.Postgres = append(p.Postgres, in)
-		case targets.Redis:
-			p.Redis = append(p.Redis, in)
-		case targets.S3:
-			p.Media = in
-		}
+	p, err := shopOf(l, func(id targets.ShardID) (targets.Instance, error) { return activities.SandboxInstance(box, id) })
+	if err != nil {
+		return err
 	}
 	rep, err := shop.Check(ctx, shop.CheckOptions{Cut: cut, Journals: journals, Platform: p})
 	if err != nil {
 		return err
 	}
+	return a.printCheck(rep)
+}
+
+// printCheck prints what was compared and what did not hold, and fails when
+// anything did not.
+func (a *app) printCheck(r shop.Report) error {
 	if a.json {
-		if err := a.printJSON(rep); err != nil {
+		if err := ui.PrintJSON(a.out, r); err != nil {
 			return err
 		}
 	} else {
-		printCheck(a, rep)
+		a.printRules(r)
 	}
-	if len(rep.NotChecked) > 0 && rep.Total == 0 {
-		return exitCode{4, fmt.Sprintf("not checked: %s", strings.Join(rep.NotChecked, ", "))}
+	if len(r.NotChecked) > 0 && r.Total == 0 {
+		return ui.Exit{Code: 4, Message: fmt.Sprintf("not checked: %s", strings.Join(r.NotChecked, ", "))}
 	}
-	if !rep.OK {
-		return exitCode{4, fmt.Sprintf("the recovered shop is not what the journal says: %d violations", rep.Total)}
+	if !r.OK {
+		return ui.Exit{Code: 4, Message: fmt.Sprintf("the recovered shop is not what the journal says: %d violations", r.Total)}
 	}
 	return nil
 }
 
-// printCheck prints what was compared and what did not hold.
-func printCheck(a *app, r shop.Report) {
+func (a *app) printRules(r shop.Report) {
 	var rows [][]string
 	for _, rule := range shop.Rules {
 		n, looked := r.Checked[rule]
@@ -122,11 +116,12 @@ func printCheck(a *app, r shop.Report) {
 		case !looked:
 			verdict = "nothing to compare"
 		}
-		rows = append(rows, []string{rule, progress.Count(n), verdict})
+		rows = append(rows, []string{rule, human.Count(n), verdict})
 	}
 	_ = progress.Table(a.out, []string{"RULE", "COMPARED", "VERDICT"}, rows)
+
 	for _, v := range r.Violations {
 		fmt.Fprintf(a.out, "VIOLATION %s: %s: %s\n", v.Rule, v.Subject, v.Detail)
 	}
-	fmt.Fprintf(a.out, "acknowledged after the cut, and so lost with the region: %d operations in %s\n", r.LostAfterCut, progress.Duration(r.LossWindow))
+	fmt.Fprintf(a.out, "acknowledged after the cut, and so lost with the region: %d operations in %s\n", r.LostAfterCut, human.Duration(r.LossWindow))
 }

@@ -12,18 +12,18 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
-	"drctl/activities"
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/proc"
 	"drctl/internal/servers"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
 
-// platform resolves names through the configuration. It implements
-// activities.Platform.
-type platform struct {
+// resolver resolves names through the configuration. It implements
+// platform.Resolver.
+type resolver struct {
 	cfg   *config.Config
 	tools servers.Binaries
 	log   *slog.Logger
@@ -43,21 +43,21 @@ var errNotAsked = errors.New("the vault was not asked")
 // openLimit is how long a vault may take to answer when it is opened.
 const openLimit = 10 * time.Second
 
-func newPlatform(cfg *config.Config, tools servers.Binaries, log *slog.Logger) *platform {
-	return &platform{cfg: cfg, tools: tools, log: log, vaults: map[string]*vault.Vault{}}
+func newResolver(cfg *config.Config, tools servers.Binaries, log *slog.Logger) *resolver {
+	return &resolver{cfg: cfg, tools: tools, log: log, vaults: map[string]*vault.Vault{}}
 }
 
 // Group returns a group's plain description.
-func (p *platform) Group(name string) (activities.Group, error) {
+func (p *resolver) Group(name string) (platform.Group, error) {
 	g, ok := p.cfg.Groups[name]
 	if !ok {
-		return activities.Group{}, fail.Newf(fail.NotFound, "configuration", name, "there is no group of this name")
+		return platform.Group{}, fail.Newf(fail.NotFound, "configuration", name, "there is no group of this name")
 	}
 	pol, err := p.cfg.Policy(name)
 	if err != nil {
-		return activities.Group{}, err
+		return platform.Group{}, err
 	}
-	out := activities.Group{Platform: p.cfg.Name, Name: name, Home: g.Home, Gate: g.Gate, Policy: activities.Policy{
+	out := platform.Group{Platform: p.cfg.Name, Name: name, Home: g.Home, Gate: g.Gate, Policy: platform.Policy{
 		Mode: targets.BarrierMode(pol.Cut.Mode), Lease: pol.Cut.Lease, Budget: pol.Cut.Budget,
 		LockTimeout: pol.Cut.LockTimeout, Attempts: pol.Cut.Attempts, SealWithin: pol.Cut.SealWithin, Unnameable: pol.Cut.Unnameable,
 		ChunkAge: pol.Stream.ChunkAge, ChunkSize: int(pol.Stream.ChunkSize),
@@ -75,20 +75,20 @@ func (p *platform) Group(name string) (activities.Group, error) {
 	}
 	for _, id := range p.cfg.Shards(name) {
 		region, _ := p.cfg.Primary(id)
-		out.Shards = append(out.Shards, activities.GroupShard{Shard: id, Kind: targets.Kind(p.cfg.Targets[id.Target].Kind),
+		out.Shards = append(out.Shards, platform.Shard{Shard: id, Kind: targets.Kind(p.cfg.Targets[id.Target].Kind),
 			Region: region, Queue: p.cfg.Regions[region].Queue})
 	}
 	return out, nil
 }
 
 // Instance resolves a shard's instance in a region, secrets included.
-func (p *platform) Instance(ctx context.Context, shard targets.ShardID, region string) (targets.Instance, error) {
+func (p *resolver) Instance(ctx context.Context, shard targets.ShardID, region string) (targets.Instance, error) {
 	return p.cfg.Instance(ctx, shard, region)
 }
 
 // Regions lists the regions that have an instance of the shard, the
 // configured primary's first.
-func (p *platform) Regions(shard targets.ShardID) []string {
+func (p *resolver) Regions(shard targets.ShardID) []string {
 	out := slices.Clone(p.cfg.ShardRegions(shard))
 	if first, ok := p.cfg.Primary(shard); ok {
 		if i := slices.Index(out, first); i > 0 {
@@ -99,13 +99,13 @@ func (p *platform) Regions(shard targets.ShardID) []string {
 }
 
 // GroupOf names the group that a shard belongs to.
-func (p *platform) GroupOf(shard targets.ShardID) (string, error) {
+func (p *resolver) GroupOf(shard targets.ShardID) (string, error) {
 	return p.cfg.GroupOf(shard)
 }
 
 // Vault opens a region's vault, once. Those who ask for it meanwhile wait for
 // the same answer; a vault that does not answer holds up no other.
-func (p *platform) Vault(ctx context.Context, region string) (*vault.Vault, error) {
+func (p *resolver) Vault(ctx context.Context, region string) (*vault.Vault, error) {
 	p.mu.Lock()
 	v := p.vaults[region]
 	p.mu.Unlock()
@@ -130,7 +130,7 @@ func (p *platform) Vault(ctx context.Context, region string) (*vault.Vault, erro
 	}
 }
 
-func (p *platform) open(ctx context.Context, region string) (*vault.Vault, error) {
+func (p *resolver) open(ctx context.Context, region string) (*vault.Vault, error) {
 	opt, err := p.vaultOptions(ctx, region)
 	if fail.Is(err, fail.NotFound) {
 		return nil, fail.New(fail.NotFound, openOp(region), "", "for a new platform make keys and vaults with: drctl vault init", err)
@@ -148,7 +148,7 @@ func (p *platform) open(ctx context.Context, region string) (*vault.Vault, error
 	return v, nil
 }
 
-func (p *platform) vaultOptions(ctx context.Context, region string) (vault.Options, error) {
+func (p *resolver) vaultOptions(ctx context.Context, region string) (vault.Options, error) {
 	key, err := p.key(ctx)
 	if err != nil {
 		return vault.Options{}, err
@@ -158,7 +158,7 @@ func (p *platform) vaultOptions(ctx context.Context, region string) (vault.Optio
 	return opt, err
 }
 
-func (p *platform) vaultPlace(ctx context.Context, region string) (vault.Options, error) {
+func (p *resolver) vaultPlace(ctx context.Context, region string) (vault.Options, error) {
 	l, err := p.cfg.VaultLocation(ctx, region)
 	if err != nil {
 		return vault.Options{}, err
@@ -168,7 +168,7 @@ func (p *platform) vaultPlace(ctx context.Context, region string) (vault.Options
 		CacheDir: filepath.Join(p.cfg.StateDir, "cache", region)}, nil
 }
 
-func (p *platform) key(ctx context.Context) (vault.Key, error) {
+func (p *resolver) key(ctx context.Context) (vault.Key, error) {
 	s, err := p.cfg.Secret(ctx, p.cfg.Key)
 	if err != nil {
 		return vault.Key{}, err
@@ -180,7 +180,7 @@ func (p *platform) key(ctx context.Context) (vault.Key, error) {
 // One that cannot be opened is away, damaged or silent, and what can do without
 // it goes on: the archiver brings it up to date when it is back. It fails when
 // none can be opened, or when the configuration is wrong.
-func (p *platform) Set(ctx context.Context, group, region string) (vault.Set, error) {
+func (p *resolver) Set(ctx context.Context, group, region string) (vault.Set, error) {
 	pol, err := p.cfg.Policy(group)
 	if err != nil {
 		return vault.Set{}, err

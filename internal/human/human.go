@@ -1,4 +1,4 @@
-package progress
+package human
 
 import (
 	"fmt"
@@ -99,24 +99,23 @@ func two(a int64, ua string, b int64, ub string) string {
 	return fmt.Sprintf("%d %s %02d %s", a, ua, b, ub)
 }
 
-// Rate renders units per second: "12.4 MiB/s", or "310/s" for plain counts.
-func Rate(perSecond float64, unit Unit) string {
-	if perSecond < 0 || math.IsNaN(perSecond) || math.IsInf(perSecond, 0) {
+// ByteRate renders bytes per second: "12.4 MiB/s"; "-" for what is no rate.
+func ByteRate(perSecond float64) string {
+	if noRate(perSecond) {
 		return "-"
-	}
-	if unit == Items {
-		return significant(perSecond) + "/s"
 	}
 	return Bytes(int64(perSecond)) + "/s"
 }
 
-// Amount renders n in the unit.
-func Amount(n int64, unit Unit) string {
-	if unit == Items {
-		return Count(n)
+// CountRate renders plain counts per second: "310/s"; "-" for what is no rate.
+func CountRate(perSecond float64) string {
+	if noRate(perSecond) {
+		return "-"
 	}
-	return Bytes(n)
+	return significant(perSecond) + "/s"
 }
+
+func noRate(v float64) bool { return v < 0 || math.IsNaN(v) || math.IsInf(v, 0) }
 
 // Clean makes text from outside safe for one line of a terminal: control
 // characters, line and direction changes become "·", broken UTF-8 becomes "�".
@@ -138,20 +137,4 @@ func Clean(s string) string {
 
 func printable(r rune) bool {
 	return r == ' ' || unicode.IsGraphic(r) && !unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Zs, r)
-}
-
-// width is the number of cells of cleaned text; wide characters count as one,
-// which costs alignment and nothing else.
-func width(s string) int { return utf8.RuneCountInString(s) }
-
-// shorten cuts cleaned text to n cells, marking the cut.
-func shorten(s string, n int) string {
-	if n <= 0 {
-		return ""
-	}
-	if width(s) <= n {
-		return s
-	}
-	r := []rune(s)
-	return string(r[:n-1]) + "…"
 }

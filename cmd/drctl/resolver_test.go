@@ -24,7 +24,7 @@ import (
 
 // regionsIn is the platform of a worker that has just started; the vault of
 // east is a directory, that of west a bucket at the endpoint.
-func regionsIn(t *testing.T, endpoint string) *platform {
+func regionsIn(t *testing.T, endpoint string) *resolver {
 	t.Helper()
 	dir := t.TempDir()
 	text := fmt.Sprintf(`version: 1
@@ -53,7 +53,7 @@ policies:
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newPlatform(cfg, servers.Binaries{}, slog.New(slog.DiscardHandler))
+	return newResolver(cfg, servers.Binaries{}, slog.New(slog.DiscardHandler))
 }
 
 // A vault behind an address that takes connections and never answers holds up
@@ -196,18 +196,18 @@ func TestDamagedVaultIsAway(t *testing.T) {
 	t.Parallel()
 	refuse := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }))
 	defer refuse.Close()
-	damage := map[string]func(t *testing.T, p *platform, west *vault.Vault){
-		"the gateway refuses": func(_ *testing.T, p *platform, _ *vault.Vault) { p.cfg.Regions["west"].Vault.URL = "s3://vault/west" },
-		"another format": func(t *testing.T, _ *platform, west *vault.Vault) {
+	damage := map[string]func(t *testing.T, p *resolver, west *vault.Vault){
+		"the gateway refuses": func(_ *testing.T, p *resolver, _ *vault.Vault) { p.cfg.Regions["west"].Vault.URL = "s3://vault/west" },
+		"another format": func(t *testing.T, _ *resolver, west *vault.Vault) {
 			overwrite(t, west, "vault.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`"format": 1`), []byte(`"format": 9`), 1) })
 		},
-		"another region, no canary": func(t *testing.T, _ *platform, west *vault.Vault) {
+		"another region, no canary": func(t *testing.T, _ *resolver, west *vault.Vault) {
 			overwrite(t, west, "vault.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`"west"`), []byte(`"north"`), 1) })
 			overwrite(t, west, "keys/canary.zst.age", junk)
 		},
-		"vault.json": func(t *testing.T, _ *platform, west *vault.Vault) { overwrite(t, west, "vault.json", junk) },
-		"the canary": func(t *testing.T, _ *platform, west *vault.Vault) { overwrite(t, west, "keys/canary.zst.age", junk) },
-		"the restic password": func(t *testing.T, _ *platform, west *vault.Vault) {
+		"vault.json": func(t *testing.T, _ *resolver, west *vault.Vault) { overwrite(t, west, "vault.json", junk) },
+		"the canary": func(t *testing.T, _ *resolver, west *vault.Vault) { overwrite(t, west, "keys/canary.zst.age", junk) },
+		"the restic password": func(t *testing.T, _ *resolver, west *vault.Vault) {
 			overwrite(t, west, "keys/restic-password.zst.age", junk)
 		},
 	}
@@ -246,7 +246,7 @@ func TestDamagedVaultIsAway(t *testing.T) {
 }
 
 // vaultsIn is a platform whose two vaults are directories.
-func vaultsIn(t *testing.T, endpoint string) *platform {
+func vaultsIn(t *testing.T, endpoint string) *resolver {
 	t.Helper()
 	p := regionsIn(t, endpoint)
 	p.cfg.Regions["west"].Vault.URL = "file://" + filepath.Join(p.cfg.StateDir, "west")

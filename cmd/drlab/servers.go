@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,28 +11,13 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/lab"
+	"drctl/internal/lab/shop"
 	"drctl/internal/progress"
-	"drctl/internal/shop"
+	"drctl/internal/ui"
 	"drctl/targets"
 )
 
-func (a *app) labCmd() *cobra.Command {
-	var dir string
-	c := &cobra.Command{Use: "lab", Short: "A two-region platform on this machine, with traffic and faults"}
-	c.PersistentFlags().StringVar(&dir, "dir", "lab", "directory of the lab")
-	c.AddCommand(a.labUp(&dir), a.labDown(&dir), a.labStatus(&dir), a.labBreak(&dir), a.labTraffic(&dir), a.labCheck(&dir))
-	return c
-}
-
-func openLab(dir string) (*lab.Lab, error) {
-	tools, err := sandboxTools()
-	if err != nil {
-		return nil, err
-	}
-	return lab.Open(dir, tools)
-}
-
-func (a *app) labUp(dir *string) *cobra.Command {
+func (a *app) upCmd() *cobra.Command {
 	var shards, redis int
 	var set lab.Settings
 	var size string
@@ -50,7 +32,7 @@ func (a *app) labUp(dir *string) *cobra.Command {
 				}
 				payload = n
 			}
-			return a.labUpRun(cmd.Context(), *dir, shards, redis, set, payload)
+			return a.up(cmd.Context(), shards, redis, set, payload)
 		},
 	}
 	f := c.Flags()
@@ -74,12 +56,12 @@ func parseSize(s string) (int64, error) {
 	return 0, fail.New(fail.Invalid, "flags", "--size", "write it like 500MiB", errors.New(s))
 }
 
-func (a *app) labUpRun(ctx context.Context, dir string, shards, redis int, set lab.Settings, payload int64) error {
-	tools, err := sandboxTools()
+func (a *app) up(ctx context.Context, shards, redis int, set lab.Settings, payload int64) error {
+	tools, err := findTools()
 	if err != nil {
 		return err
 	}
-	l, err := lab.Up(ctx, lab.Options{Dir: dir, Shards: shards, Redis: redis, Tools: tools,
+	l, err := lab.Up(ctx, lab.Options{Dir: a.dir, Shards: shards, Redis: redis, Tools: tools,
 		Progress: func(s string) { fmt.Fprintln(a.err, "lab: "+s) }})
 	if err != nil {
 		return err
@@ -88,7 +70,7 @@ func (a *app) labUpRun(ctx context.Context, dir string, shards, redis int, set l
 	if err != nil {
 		return err
 	}
-	p, err := labPlatform(l)
+	p, err := primaries(l)
 	if err != nil {
 		return err
 	}
@@ -96,37 +78,45 @@ func (a *app) labUpRun(ctx context.Context, dir string, shards, redis int, set l
 		return err
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"dir": l.Dir(), "config": path, "servers": l.Servers()})
+		return ui.PrintJSON(a.out, map[string]any{"dir": l.Dir(), "config": path, "servers": l.Servers()})
 	}
 	fmt.Fprintf(a.out, "lab: %d servers run; configuration: %s\n", len(l.Servers()), path)
 	return nil
 }
 
-// labPlatform is the shop's view of the lab's primaries.
-func labPlatform(l *lab.Lab) (shop.Platform, error) {
-	p := shop.Platform{Group: "shop"}
+// group is the consistency group that the lab's configuration names.
+const group = "shop"
+
+// primaries is the shop on the lab's own primaries.
+func primaries(l *lab.Lab) (shop.Platform, error) {
+	return shopOf(l, func(id targets.ShardID) (targets.Instance, error) { return l.Instance(lab.East, id) })
+}
+
+// shopOf is the shop on the instances that at finds for the lab's shards.
+func shopOf(l *lab.Lab, at func(targets.ShardID) (targets.Instance, error)) (shop.Platform, error) {
+	p := shop.Platform{Group: group}
 	var err error
-	add := func(target string) (out []targets.Instance) {
+	find := func(target string) (out []targets.Instance) {
 		for _, id := range l.Shards(target) {
-			in, e := l.Instance(lab.East, id)
+			in, e := at(id)
 			err = errors.Join(err, e)
 			out = append(out, in)
 		}
 		return out
 	}
-	p.Postgres, p.Redis = add("orders"), add("carts")
-	if m := add("media"); len(m) > 0 {
+	p.Postgres, p.Redis = find("orders"), find("carts")
+	if m := find("media"); len(m) > 0 {
 		p.Media = m[0]
 	}
 	return p, err
 }
 
-func (a *app) labDown(dir *string) *cobra.Command {
+func (a *app) downCmd() *cobra.Command {
 	var destroy bool
 	c := &cobra.Command{
 		Use: "down", Short: "Stop the lab's servers", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			l, err := openLab(*dir)
+			l, err := a.open()
 			if err != nil {
 				return err
 			}
@@ -134,7 +124,7 @@ func (a *app) labDown(dir *string) *cobra.Command {
 				return err
 			}
 			if a.json {
-				return a.printJSON(map[string]any{"dir": l.Dir(), "stopped": len(l.Servers()), "destroyed": destroy})
+				return ui.PrintJSON(a.out, map[string]any{"dir": l.Dir(), "stopped": len(l.Servers()), "destroyed": destroy})
 			}
 			what := "its data is in " + l.Dir()
 			if destroy {
@@ -148,11 +138,11 @@ func (a *app) labDown(dir *string) *cobra.Command {
 	return c
 }
 
-func (a *app) labStatus(dir *string) *cobra.Command {
+func (a *app) statusCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "List the lab's servers", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			l, err := openLab(*dir)
+			l, err := a.open()
 			if err != nil {
 				return err
 			}
@@ -172,19 +162,19 @@ func (a *app) labStatus(dir *string) *cobra.Command {
 				rows = append(rows, []string{s.Name, string(s.Kind), string(s.Role), s.Address(), fmt.Sprint(s.Proc.Pid), state})
 			}
 			if a.json {
-				return a.printJSON(out)
+				return ui.PrintJSON(a.out, out)
 			}
 			return progress.Table(a.out, []string{"SERVER", "KIND", "ROLE", "ADDRESS", "PID", "STATE"}, rows)
 		},
 	}
 }
 
-func (a *app) labBreak(dir *string) *cobra.Command {
+func (a *app) breakCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "break FAULT WHAT", Short: "Plant a fault: region east | kill | destroy | stop | cont SERVER", Args: cobra.ExactArgs(2),
-		Example: "  drctl lab break region east\n  drctl lab break kill east/orders/0",
+		Example: "  drlab break region east\n  drlab break kill east/orders/0",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := openLab(*dir)
+			l, err := a.open()
 			if err != nil {
 				return err
 			}
@@ -193,59 +183,10 @@ func (a *app) labBreak(dir *string) *cobra.Command {
 			}
 			at := time.Now().UTC().Format(time.RFC3339Nano) // to the nanosecond: drills count from it
 			if a.json {
-				return a.printJSON(map[string]any{"fault": args[0], "what": args[1], "at": at})
+				return ui.PrintJSON(a.out, map[string]any{"fault": args[0], "what": args[1], "at": at})
 			}
 			fmt.Fprintln(a.out, at)
 			return nil
 		},
 	}
-}
-
-func (a *app) labTraffic(dir *string) *cobra.Command {
-	o := shop.TrafficOptions{}
-	var quiet bool
-	c := &cobra.Command{
-		Use: "traffic", Short: "Let customers buy until interrupted", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			l, err := openLab(*dir)
-			if err != nil {
-				return err
-			}
-			if o.Platform, err = labPlatform(l); err != nil {
-				return err
-			}
-			if o.Journal == "" {
-				o.Journal = filepath.Join(l.Dir(), "journal.jsonl")
-			}
-			if !quiet && !a.json {
-				o.Progress = func(s shop.Second) {
-					fmt.Fprintf(a.err, "%s %4d ops, %d failed, %d unknown; p50 %s, p99 %s, max %s\n", s.At.Local().Format(time.TimeOnly), s.Ops, s.Failed, s.Unknown,
-						progress.Duration(s.P50), progress.Duration(s.P99), progress.Duration(s.Max))
-				}
-			}
-			sum, err := shop.Run(cmd.Context(), o)
-			if err != nil && !errors.Is(err, context.Canceled) {
-				return err
-			}
-			if a.json {
-				return a.printJSON(sum)
-			}
-			fmt.Fprintf(a.out, "%d operations acknowledged, %d failed, %d unknown; p50 %s, p99 %s, max %s\n", sum.Acked, sum.Failed, sum.Unknown,
-				progress.Duration(sum.P50), progress.Duration(sum.P99), progress.Duration(sum.Max))
-			for _, why := range slices.Sorted(maps.Keys(sum.Reasons)) {
-				fmt.Fprintf(a.out, "%6d %s\n", sum.Reasons[why], why)
-			}
-			return nil
-		},
-	}
-	f := c.Flags()
-	f.Float64Var(&o.Rate, "rate", 100, "operations per second")
-	f.IntVar(&o.Clients, "clients", 8, "clients")
-	f.StringVar(&o.Style, "style", "mix", "2pc, plain or mix: how cross-shard transfers commit")
-	f.BoolVar(&o.Gate, "gate", true, "hold the group's gate around cross-shard transfers")
-	f.StringVar(&o.Journal, "journal", "", "journal file (default: journal.jsonl in the lab)")
-	f.DurationVar(&o.Duration, "duration", 0, "end after this long; 0: when interrupted")
-	f.Int64Var(&o.Seed, "seed", 0, "seed of the clients' choices; 0: by chance")
-	f.BoolVar(&quiet, "quiet", false, "no line per second")
-	return c
 }

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A command with a bad flag makes nothing.
+func TestWrongFlags(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "never")
+	for _, c := range []struct {
+		says string
+		args []string
+	}{
+		{"invalid argument", []string{"up", "--shards", "many"}},
+		{"500MiB", []string{"up", "--size", "lots"}},
+		{"accepts 2 arg", []string{"break", "region"}},
+		{"required flag", []string{"check"}},
+		{"unknown command", []string{"nonsense"}},
+	} {
+		var out bytes.Buffer
+		root := newApp(&out, &out).root()
+		root.SetArgs(append(c.args, "--dir", dir))
+		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%v: %v, want a word of %q", c.args, err, c.says)
+		}
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("a command with a bad flag made its directory")
+	}
+}
+
+// A lab that was never made says how one is.
+func TestNoLab(t *testing.T) {
+	for _, args := range [][]string{{"status"}, {"down"}, {"break", "region", "east"}, {"traffic"}, {"check", "--sandbox", "x", "--cut", "y"}} {
+		var out bytes.Buffer
+		root := newApp(&out, &out).root()
+		root.SetArgs(append(args, "--dir", t.TempDir()))
+		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "drlab up --dir") {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
