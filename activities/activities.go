@@ -13,6 +13,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/servers"
+	"drctl/internal/topology"
 	"drctl/targets"
 )
 
@@ -77,6 +78,11 @@ func (a *Activities) driver(k targets.Kind) (targets.Driver, error) {
 		return d, nil
 	}
 	return nil, fail.Newf(fail.Unsupported, "driver", string(k), "this build knows no such kind of store")
+}
+
+// primaries finds the instances that cuts, bases and the archive are taken from.
+func (a *Activities) primaries() topology.Finder {
+	return topology.Finder{Platform: a.Platform, Driver: a.driver, Log: a.Log}
 }
 
 // beater turns frequent progress reports into heartbeats, at most two a second.

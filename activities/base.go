@@ -51,7 +51,7 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
 
-	inst, d, err := a.writable(ctx, in.Shard)
+	inst, d, err := a.primaries().Primary(ctx, in.Shard)
 	if err != nil {
 		return BaseOut{}, err
 	}

@@ -13,7 +13,7 @@ import (
 	"drctl/internal/lab/shop"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/vault"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
@@ -27,23 +27,23 @@ type recovered struct {
 // recover brings a cut back from one vault alone: nothing else is configured.
 func (w *world) recover(v *vault.Vault, id string, only []targets.ShardID, name string) (r recovered, err error) {
 	a := w.activities(vaultAlone{v})
-	plan, err := execute[restore.Plan](a, activities.PlanRestoreName, activities.PlanIn{Now: time.Now(),
-		Goal: restore.Goal{Group: group, Cut: id, Shards: only, Vault: v.Region(), Into: restore.Sandbox}}, nil)
+	run, err := execute[plan.Run](a, activities.PlanRestoreName, activities.PlanIn{Now: time.Now(),
+		Goal: plan.Goal{Group: group, Cut: id, Shards: only, Vault: v.Region(), Into: plan.Sandbox}}, nil)
 	if err != nil {
 		return r, err
 	}
-	if plan.Hash != plan.Sum() {
+	if run.Hash != run.Sum() {
 		return r, fmt.Errorf("the plan's hash did not survive the boundary")
 	}
-	r.cut, r.shop = plan.Cut, shop.Platform{Group: group}
+	r.cut, r.shop = run.Cut, shop.Platform{Group: group}
 	if r.box, err = execute[activities.SandboxRef](a, activities.OpenSandboxName, activities.SandboxIn{ID: name, Purpose: "consistency"}, nil); err != nil {
 		return r, err
 	}
-	for _, s := range plan.Steps {
-		if s.Op != restore.OpRestore {
+	for _, s := range run.Steps {
+		if s.Op != plan.OpRestore {
 			continue
 		}
-		if _, err := execute[activities.StepOut](a, activities.RestoreShardName, activities.StepIn{PlanID: plan.ID, Vault: v.Region(), Step: s, Sandbox: r.box}, nil); err != nil {
+		if _, err := execute[plan.StepOut](a, activities.RestoreShardName, activities.StepIn{PlanID: run.ID, Vault: v.Region(), Step: s, Sandbox: r.box}, nil); err != nil {
 			return r, err
 		}
 		in, err := activities.SandboxInstance(r.box.Dir, s.Shard)

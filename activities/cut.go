@@ -44,7 +44,7 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 	var wg sync.WaitGroup
 	for i, s := range g.Shards {
 		wg.Go(func() {
-			inst, d, err := a.writable(ctx, s.Shard)
+			inst, d, err := a.primaries().Primary(ctx, s.Shard)
 			if err != nil {
 				errs[i] = err
 				return
@@ -97,7 +97,7 @@ func (a *Activities) SnapshotObjects(ctx context.Context, in SnapshotIn) (Snapsh
 func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
-	inst, d, err := a.writable(ctx, in.Shard)
+	inst, d, err := a.primaries().Primary(ctx, in.Shard)
 	if err != nil {
 		return SnapshotOut{}, err
 	}

@@ -13,7 +13,8 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
-	"drctl/restore"
+	"drctl/restore/plan"
+	"drctl/restore/recovery"
 	"drctl/targets"
 )
 
@@ -27,14 +28,14 @@ type PickIn struct {
 
 // PickOut is a drill's cut and plan.
 type PickOut struct {
-	Plan   restore.Plan    `json:"plan"`
+	Plan   plan.Run        `json:"plan"`
 	Sample evidence.Sample `json:"sample"`
 }
 
 // CrossIn asks for the checks that span stores.
 type CrossIn struct {
 	Drill   drills.Definition `json:"drill"`
-	Plan    restore.Plan      `json:"plan"`
+	Plan    plan.Run          `json:"plan"`
 	Sandbox SandboxRef        `json:"sandbox"`
 }
 
@@ -43,7 +44,7 @@ type FinishIn struct {
 	Drill     drills.Definition   `json:"drill"`
 	Run       string              `json:"run"`
 	By        string              `json:"by"`
-	Plan      restore.Plan        `json:"plan,omitzero"`
+	Plan      plan.Run            `json:"plan,omitzero"`
 	Sample    evidence.Sample     `json:"sample,omitzero"`
 	Sandbox   SandboxRef          `json:"sandbox,omitzero"`
 	Prechecks []evidence.Precheck `json:"gates,omitempty"`
@@ -63,11 +64,11 @@ type FinishIn struct {
 	Ended    time.Time `json:"ended,omitzero"`
 	Finished time.Time `json:"finished"`
 	// PlanError and OpenError say why there is no plan or no sandbox.
-	PlanError string    `json:"plan_error,omitempty"`
-	OpenError string    `json:"open_error,omitempty"`
-	Steps     []StepOut `json:"steps"`
-	NotRun    []NotRun  `json:"not_run,omitempty"`
-	Cross     StepOut   `json:"cross,omitzero"`
+	PlanError string         `json:"plan_error,omitempty"`
+	OpenError string         `json:"open_error,omitempty"`
+	Steps     []plan.StepOut `json:"steps"`
+	NotRun    []plan.NotRun  `json:"not_run,omitempty"`
+	Cross     plan.StepOut   `json:"cross,omitzero"`
 	// Errors ended the drill as a whole, such as its cancellation.
 	Errors []string `json:"errors,omitempty"`
 	// RemovedAt is when the sandbox was gone; LeftOver names what was not.
@@ -128,13 +129,13 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 			return PickOut{}, err
 		}
 	}
-	goal := restore.Goal{Group: in.Drill.Group, Cut: cut.ID, Vault: in.Drill.Vault, Into: restore.Sandbox}
+	goal := plan.Goal{Group: in.Drill.Group, Cut: cut.ID, Vault: in.Drill.Vault, Into: plan.Sandbox}
 	// The group comes from the vault alone: a drill must not need the rest.
 	inv, err := Inventory(ctx, v, goal, nil)
 	if err != nil {
 		return PickOut{}, err
 	}
-	plan, err := restore.Build(goal, inv, in.Now)
+	plan, err := recovery.Build(goal, inv, in.Now)
 	return PickOut{Plan: plan, Sample: sample}, err
 }
 
@@ -160,12 +161,12 @@ func newestIs(ctx context.Context, v *vault.Vault, cut targets.Cut, disaster tim
 }
 
 // CrossCheck runs the sums and object checks of a drill in its sandbox.
-func (a *Activities) CrossCheck(ctx context.Context, in CrossIn) (StepOut, error) {
+func (a *Activities) CrossCheck(ctx context.Context, in CrossIn) (plan.StepOut, error) {
 	out, err := a.crossCheck(ctx, in)
 	return out, engine.EncodeError(err)
 }
 
-func (a *Activities) crossCheck(parent context.Context, in CrossIn) (StepOut, error) {
+func (a *Activities) crossCheck(parent context.Context, in CrossIn) (plan.StepOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
 	out := stepOut(ctx, StepIn{})
@@ -187,10 +188,10 @@ func (a *Activities) crossCheck(parent context.Context, in CrossIn) (StepOut, er
 	return out, nil
 }
 
-func restoredIn(box SandboxRef, plan restore.Plan) ([]targets.Instance, error) {
+func restoredIn(box SandboxRef, run plan.Run) ([]targets.Instance, error) {
 	var out []targets.Instance
-	for _, s := range plan.Steps {
-		if s.Op != restore.OpRestore {
+	for _, s := range run.Steps {
+		if s.Op != plan.OpRestore {
 			continue
 		}
 		inst, err := SandboxInstance(box.Dir, s.Shard)
@@ -204,10 +205,10 @@ func restoredIn(box SandboxRef, plan restore.Plan) ([]targets.Instance, error) {
 
 // production lists the configured instances of a plan's shards. Where there is
 // no configuration, as on the worst day, the list is empty.
-func (a *Activities) production(ctx context.Context, plan restore.Plan) []targets.Instance {
+func (a *Activities) production(ctx context.Context, run plan.Run) []targets.Instance {
 	var out []targets.Instance
-	for _, s := range plan.Steps {
-		if s.Op != restore.OpRestore {
+	for _, s := range run.Steps {
+		if s.Op != plan.OpRestore {
 			continue
 		}
 		for _, r := range a.Platform.Regions(s.Shard) {

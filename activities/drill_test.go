@@ -26,7 +26,7 @@ import (
 	"drctl/internal/report/evidence"
 	"drctl/internal/sandbox"
 	"drctl/internal/vault"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
@@ -142,20 +142,20 @@ func record(t *testing.T, out DrillOut) evidence.Record {
 func ran() FinishIn {
 	id := shardOf("orders/0")
 	cut := targets.Cut{ID: "20260314T025948.120Z-3fa9", Group: "shop", QuiescedAt: at(-12), SealedAt: at(-10), Shards: []targets.ShardPoint{{Shard: id, Kind: targets.Postgres, Region: "east"}}}
-	plan := restore.Plan{ID: "restore-shop-1", Hash: "ab", Cut: cut, Goal: restore.Goal{Group: "shop", Vault: "west"}, Steps: []restore.Step{
-		{ID: "restore-orders/0", Op: restore.OpRestore, Shard: id, Kind: targets.Postgres, BaseBytes: 100},
-		{ID: "verify-orders/0", Op: restore.OpVerify, Shard: id, Kind: targets.Postgres, Needs: []string{"restore-orders/0"}}}}
+	run := plan.Run{ID: "restore-shop-1", Hash: "ab", Cut: cut, Goal: plan.Goal{Group: "shop", Vault: "west"}, Steps: []plan.Step{
+		{ID: "restore-orders/0", Op: plan.OpRestore, Shard: id, Kind: targets.Postgres, BaseBytes: 100},
+		{ID: "verify-orders/0", Op: plan.OpVerify, Shard: id, Kind: targets.Postgres, Needs: []string{"restore-orders/0"}}}}
 	return FinishIn{Drill: drills.Definition{Name: "nightly", Group: "shop", Cut: drills.Latest, Vault: "west", Trigger: "manual", Every: time.Hour,
 		Objectives: evidence.Objectives{RTO: time.Minute, RPO: time.Minute}},
-		Run: "r1", By: "somebody", Plan: plan, Sample: evidence.Sample{Method: "newest sealed cut of the group", Population: 3, Seed: "0"},
+		Run: "r1", By: "somebody", Plan: run, Sample: evidence.Sample{Method: "newest sealed cut of the group", Population: 3, Seed: "0"},
 		Sandbox:   SandboxRef{ID: "box", Dir: "/box", Queue: "host"},
 		Prechecks: []evidence.Precheck{{Name: "free space", At: at(2), Passed: true, Detail: "9 GiB free, 100 B needed"}},
 		Started:   t0, Planned: at(1), Opened: at(2), Ended: at(30), RemovedAt: at(33), Finished: at(33),
-		Steps: []StepOut{
-			{StepID: "restore-orders/0", Shard: id, Op: restore.OpRestore, Started: at(3), Finished: at(20), Attempt: 1, Address: "127.0.0.1:41001", Outcome: targets.Outcome{Bytes: 100}},
-			{StepID: "verify-orders/0", Shard: id, Op: restore.OpVerify, Started: at(20), Finished: at(25), Attempt: 1,
+		Steps: []plan.StepOut{
+			{StepID: "restore-orders/0", Shard: id, Op: plan.OpRestore, Started: at(3), Finished: at(20), Attempt: 1, Address: "127.0.0.1:41001", Outcome: targets.Outcome{Bytes: 100}},
+			{StepID: "verify-orders/0", Shard: id, Op: plan.OpVerify, Started: at(20), Finished: at(25), Attempt: 1,
 				Findings: []targets.Finding{{Check: "starts", Subject: "orders/0", Severity: targets.Passed, Expected: "answers"}}}},
-		Cross: StepOut{StepID: CrossCheckStep, Started: at(25), Finished: at(30), Attempt: 1}}
+		Cross: plan.StepOut{StepID: CrossCheckStep, Started: at(25), Finished: at(30), Attempt: 1}}
 }
 
 func outcome(r evidence.Record, id string) evidence.Step {
@@ -352,8 +352,8 @@ func TestFinishDrillSaysWhy(t *testing.T) {
 		"a step failed": {func(in *FinishIn) {
 			in.Steps = in.Steps[:1]
 			in.Steps[0].Error, in.Steps[0].Address = "stream: chunk streams/orders/0/x is damaged", ""
-			in.NotRun = []NotRun{{"verify-orders/0", "restore-orders/0 was not done"}, {CrossCheckStep, "not every shard was restored"}}
-			in.Cross = StepOut{}
+			in.NotRun = []plan.NotRun{{StepID: "verify-orders/0", Why: "restore-orders/0 was not done"}, {StepID: CrossCheckStep, Why: "not every shard was restored"}}
+			in.Cross = plan.StepOut{}
 		}, []string{"step restore-orders/0 failed: stream: chunk streams/orders/0/x is damaged", "step verify-orders/0 did not run: restore-orders/0 was not done",
 			"step cross-check did not run: not every shard was restored"}, false, "cross-check", evidence.StepNotRun},
 		"a check found something": {func(in *FinishIn) {
@@ -364,15 +364,15 @@ func TestFinishDrillSaysWhy(t *testing.T) {
 		}, []string{"step cross-check failed: drill: orders/0: connection refused"}, false, "cross-check", evidence.StepFailed},
 		"there was no plan": {func(in *FinishIn) {
 			*in = FinishIn{Drill: in.Drill, Run: in.Run, Started: in.Started, Planned: at(1), Ended: at(1), Finished: at(1), PlanError: "restore: no base leads to the cut",
-				NotRun: []NotRun{{"open-sandbox", "there is no plan"}, {CrossCheckStep, "there is no plan"}}}
+				NotRun: []plan.NotRun{{StepID: "open-sandbox", Why: "there is no plan"}, {StepID: CrossCheckStep, Why: "there is no plan"}}}
 		}, []string{"step plan failed: restore: no base leads to the cut", "steps open-sandbox, cross-check did not run: there is no plan"}, false, "open-sandbox", evidence.StepNotRun},
 		"there was no sandbox": {func(in *FinishIn) {
-			in.Sandbox, in.Steps, in.Cross, in.OpenError, in.RemovedAt = SandboxRef{}, nil, StepOut{}, "sandbox: permission denied", time.Time{}
+			in.Sandbox, in.Steps, in.Cross, in.OpenError, in.RemovedAt = SandboxRef{}, nil, plan.StepOut{}, "sandbox: permission denied", time.Time{}
 		}, []string{"step open-sandbox failed: sandbox: permission denied"}, false, "open-sandbox", evidence.StepFailed},
 		"it did not fit": {func(in *FinishIn) {
 			in.Prechecks[0].Passed, in.Prechecks[0].Detail = false, "1 KiB free, 9 GiB needed"
-			in.Steps, in.Cross = nil, StepOut{}
-			in.NotRun = []NotRun{{"restore-orders/0", "the plan does not fit into the sandbox"}}
+			in.Steps, in.Cross = nil, plan.StepOut{}
+			in.NotRun = []plan.NotRun{{StepID: "restore-orders/0", Why: "the plan does not fit into the sandbox"}}
 		}, []string{`gate "free space" did not pass: 1 KiB free, 9 GiB needed`}, false, "restore-orders/0", evidence.StepNotRun},
 		"it was cancelled": {func(in *FinishIn) { in.Errors = []string{"the drill was cancelled"} }, []string{"the drill was cancelled"}, true, "remove-sandbox", evidence.StepDone},
 		"it was not removed": {func(in *FinishIn) {

@@ -15,13 +15,13 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
 // facts turns what the workflow saw into what the record needs. The vault is
 // nil when none can be reached; ran says who ran which step, where that is known.
-func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, plan []byte, ran map[string]engine.ActivityRun) drills.Facts {
+func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, planned []byte, ran map[string]engine.ActivityRun) drills.Facts {
 	host, _ := os.Hostname()
 	f := drills.Facts{Def: in.Drill, Tool: evidence.Tool{Name: "drctl", Version: a.Version, Commit: evidence.KnownIf(a.Commit, "the build does not say")},
 		ClockSource: "system clock of host " + host, Generated: in.Finished, Started: in.ordered(), Finished: in.Finished,
@@ -29,20 +29,20 @@ func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, pla
 		Bases: map[string]targets.Artifact{}, Outcomes: map[string]targets.Outcome{}, Checked: map[string][]targets.Finding{},
 		CleanUp: cleanUp(in), Plan: evidence.Plan{ID: in.Plan.ID, SHA256: in.Plan.Hash},
 		LostWhy: "the drill compares no journal from outside the stores; the cut's own age bounds the loss"}
-	if plan != nil {
-		f.Attachments = append(f.Attachments, evidence.Attach(planFile, "application/json", plan))
+	if planned != nil {
+		f.Attachments = append(f.Attachments, evidence.Attach(planFile, "application/json", planned))
 	}
 	for _, s := range in.Plan.Steps {
-		if s.Op == restore.OpRestore && s.Base.ID != "" {
+		if s.Op == plan.OpRestore && s.Base.ID != "" {
 			f.Bases[s.Shard.String()] = s.Base
 		}
 	}
 	f.Steps = evidenceSteps(in, ran)
 	for _, s := range in.Steps {
-		if s.Op == restore.OpRestore && s.Error == "" {
+		if s.Op == plan.OpRestore && s.Error == "" {
 			f.Outcomes[s.Shard.String()] = s.Outcome
 		}
-		if s.Op == restore.OpVerify && s.Error == "" {
+		if s.Op == plan.OpVerify && s.Error == "" {
 			f.Checked[s.Shard.String()] = s.Findings
 		}
 		f.Findings = append(f.Findings, s.Findings...)
@@ -137,7 +137,7 @@ func decisions(in FinishIn) []evidence.Decision {
 func (a *Activities) addressesOf(in FinishIn) []targets.Instance {
 	var out []targets.Instance
 	for _, s := range in.Steps {
-		if s.Op == restore.OpRestore && s.Address != "" {
+		if s.Op == plan.OpRestore && s.Address != "" {
 			kind := targets.Kind("")
 			for _, p := range in.Plan.Steps {
 				if p.Shard == s.Shard {
@@ -230,12 +230,12 @@ func evidenceSteps(in FinishIn, ran map[string]engine.ActivityRun) []evidence.St
 	if in.PlanError == "" {
 		l.add(openSandboxStep, drills.Prepare, in.Planned, in.Opened, in.OpenError)
 	}
-	planned := map[string]restore.Step{}
+	planned := map[string]plan.Step{}
 	for _, p := range in.Plan.Steps {
 		planned[p.ID] = p
 	}
-	phase := func(op restore.Op) string {
-		if op == restore.OpVerify {
+	phase := func(op plan.Op) string {
+		if op == plan.OpVerify {
 			return drills.Verify
 		}
 		return drills.Restore

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,12 +13,12 @@ import (
 	"go.temporal.io/sdk/activity"
 
 	"drctl/drills"
+	"drctl/internal/atomicfile"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
-	"drctl/internal/servers"
 	"drctl/internal/vault"
 )
 
@@ -95,20 +94,22 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, 
 
 // writeReport writes the record, the page and the plan to the state directory.
 func (a *Activities) writeReport(out *DrillOut, rec evidence.Record, plan []byte) error {
+	const op = "drill: write report"
 	dir := filepath.Join(a.StateDir, "reports")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fail.New(fail.Denied, "drill: write report", dir, "", err)
+		return fail.FromOS(op, dir, err)
 	}
 	out.JSON, out.HTML = filepath.Join(dir, rec.ID+".json"), filepath.Join(dir, rec.ID+".html")
-	if err := servers.WriteFileSync(out.JSON, out.Record, 0o644); err != nil {
-		return err
+	if err := atomicfile.Write(out.JSON, out.Record, 0o644); err != nil {
+		return fail.FromOS(op, out.JSON, err)
 	}
 	if plan != nil {
-		if err := servers.WriteFileSync(filepath.Join(dir, rec.ID+"-"+planFile), plan, 0o644); err != nil {
-			return err
+		path := filepath.Join(dir, rec.ID+"-"+planFile)
+		if err := atomicfile.Write(path, plan, 0o644); err != nil {
+			return fail.FromOS(op, path, err)
 		}
 	}
-	return writeFile(out.HTML, func(w io.Writer) error { return report.HTML(w, rec) })
+	return fail.FromOS(op, out.HTML, atomicfile.Replace(out.HTML, 0o644, func(f *os.File) error { return report.HTML(f, rec) }))
 }
 
 // reportSet is the vault that was read, first, and those of the other regions
@@ -198,21 +199,6 @@ func storedRecord(ctx context.Context, set vault.Set, rec evidence.Record) (evid
 		return rec, nil, errors.Join(errs...)
 	}
 	return rec, nil, nil
-}
-
-func writeFile(path string, f func(io.Writer) error) error {
-	w, err := os.Create(path)
-	if err != nil {
-		return fail.New(fail.Exhausted, "write", path, "", err)
-	}
-	if err := f(w); err != nil {
-		_ = w.Close()
-		return fail.New(fail.Internal, "write", path, "", err)
-	}
-	if err := w.Close(); err != nil {
-		return fail.New(fail.Exhausted, "write", path, "", err)
-	}
-	return nil
 }
 
 // frequency puts the policy's intervals into words.

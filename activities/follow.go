@@ -120,7 +120,7 @@ func (f *following) beat() Beat {
 // in lost are in no vault.
 func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, error) {
 	a, in := f.a, f.in
-	inst, d, err := a.writable(ctx, in.Shard)
+	inst, d, err := a.primaries().Primary(ctx, in.Shard)
 	if err != nil {
 		return FollowOut{}, err
 	}

@@ -13,7 +13,7 @@ import (
 	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
@@ -73,19 +73,19 @@ func TestRestoreToAnInstant(t *testing.T) {
 	w.cuts(t, a, 1, 0)
 
 	alone := w.activities(vaultAlone{w.set.Vaults[1]})
-	plan := func(kind targets.Kind, at time.Time) (restore.Plan, error) {
-		return execute[restore.Plan](alone, activities.PlanRestoreName, activities.PlanIn{Now: time.Now(),
-			Goal: restore.Goal{Group: group, At: at, Shards: w.shardsOf(kind), Vault: "west", Into: restore.Sandbox}}, nil)
+	planned := func(kind targets.Kind, at time.Time) (plan.Run, error) {
+		return execute[plan.Run](alone, activities.PlanRestoreName, activities.PlanIn{Now: time.Now(),
+			Goal: plan.Goal{Group: group, At: at, Shards: w.shardsOf(kind), Vault: "west", Into: plan.Sandbox}}, nil)
 	}
 	boxes := 0
-	run := func(p restore.Plan) (activities.SandboxRef, error) {
+	run := func(p plan.Run) (activities.SandboxRef, error) {
 		boxes++
 		box, err := execute[activities.SandboxRef](alone, activities.OpenSandboxName, activities.SandboxIn{ID: fmt.Sprintf("box-%d", boxes), Purpose: "test"}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { w.discard(t, recovered{box: box}) })
-		_, err = execute[activities.StepOut](alone, activities.RestoreShardName, activities.StepIn{PlanID: p.ID, Vault: "west", Step: p.Steps[0], Sandbox: box}, nil)
+		_, err = execute[plan.StepOut](alone, activities.RestoreShardName, activities.StepIn{PlanID: p.ID, Vault: "west", Step: p.Steps[0], Sandbox: box}, nil)
 		return box, err
 	}
 	wantCode := func(err error, code fail.Code, words ...string) {
@@ -100,7 +100,7 @@ func TestRestoreToAnInstant(t *testing.T) {
 		}
 	}
 
-	p, err := plan(targets.Postgres, at)
+	p, err := planned(targets.Postgres, at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,9 +123,9 @@ func TestRestoreToAnInstant(t *testing.T) {
 	}
 
 	// Instants that the archive does not cover.
-	_, err = plan(targets.Postgres, time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))
+	_, err = planned(targets.Postgres, time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))
 	wantCode(err, fail.NotFound, "still to come", "drctl cut list")
-	if p, err = plan(targets.Postgres, time.Now().Add(20*time.Second)); err == nil {
+	if p, err = planned(targets.Postgres, time.Now().Add(20*time.Second)); err == nil {
 		_, err = run(p)
 	}
 	wantCode(err, fail.NotFound, "orders/0", "drctl cut list")
@@ -133,12 +133,12 @@ func TestRestoreToAnInstant(t *testing.T) {
 	if text := err.Error(); !strings.Contains(text, "its newest is of ") && !strings.Contains(text, "was archived up to ") {
 		t.Fatalf("%q does not say up to when it was archived", text)
 	}
-	_, err = plan(targets.Redis, at)
+	_, err = planned(targets.Redis, at)
 	wantCode(err, fail.NotFound, "carts/0", "the archiver received nothing from", "drctl cut list")
-	_, err = plan(targets.Redis, time.Now().Add(20*time.Second))
+	_, err = planned(targets.Redis, time.Now().Add(20*time.Second))
 	wantCode(err, fail.NotFound, "carts/0", "the archive ends at")
 
-	if p, err = plan(targets.Redis, received); err != nil {
+	if p, err = planned(targets.Redis, received); err != nil {
 		t.Fatal(err)
 	}
 	if box, err = run(p); err != nil {

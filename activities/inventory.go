@@ -10,14 +10,15 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
-	"drctl/restore"
+	"drctl/restore/plan"
+	"drctl/restore/recovery"
 	"drctl/targets"
 )
 
 // Inventory reads what a vault holds of a goal. Without a configuration the
 // shards come from the cut itself: a vault is self-describing.
-func Inventory(ctx context.Context, v *vault.Vault, goal restore.Goal, group *platform.Group) (restore.Inventory, error) {
-	inv := restore.Inventory{Vault: v.Region()}
+func Inventory(ctx context.Context, v *vault.Vault, goal plan.Goal, group *platform.Group) (recovery.Inventory, error) {
+	inv := recovery.Inventory{Vault: v.Region()}
 	cuts, damaged, err := goalCuts(ctx, v, goal)
 	for _, d := range damaged {
 		inv.Damaged = append(inv.Damaged, d.Error())
@@ -43,14 +44,14 @@ func Inventory(ctx context.Context, v *vault.Vault, goal restore.Goal, group *pl
 			continue
 		}
 		inv.Cuts = append(inv.Cuts, c)
-		if group == nil && (goal.Cut == c.ID || goal.Cut == restore.Latest || !goal.At.IsZero()) {
+		if group == nil && (goal.Cut == c.ID || goal.Cut == plan.Latest || !goal.At.IsZero()) {
 			for _, p := range c.Shards {
 				add(p.Shard, p.Kind)
 			}
 		}
 	}
 	for _, id := range ids {
-		var sh restore.ShardInventory
+		var sh recovery.ShardInventory
 		if goal.At.IsZero() {
 			sh, err = shardToCut(ctx, v, id, kinds[id], inv.Cuts)
 		} else {
@@ -69,7 +70,7 @@ func Inventory(ctx context.Context, v *vault.Vault, goal restore.Goal, group *pl
 
 // goalCuts reads the cuts that a goal is about: one, or for an instant all. An
 // error is one of the vault, or the damage when nothing else can be read.
-func goalCuts(ctx context.Context, v *vault.Vault, goal restore.Goal) (cuts []targets.Cut, damaged []error, err error) {
+func goalCuts(ctx context.Context, v *vault.Vault, goal plan.Goal) (cuts []targets.Cut, damaged []error, err error) {
 	switch {
 	case !goal.At.IsZero():
 		if cuts, err = v.Cuts(ctx, goal.Group); err != nil {
@@ -79,7 +80,7 @@ func goalCuts(ctx context.Context, v *vault.Vault, goal restore.Goal) (cuts []ta
 			err = nil
 		}
 		return cuts, damaged, err
-	case goal.Cut == restore.Latest:
+	case goal.Cut == plan.Latest:
 		c, damaged, err := NewestCut(ctx, v, goal.Group)
 		if fail.Is(err, fail.NotFound) {
 			return nil, damaged, errors.Join(damaged...) // that there is none the plan says
@@ -95,8 +96,8 @@ func goalCuts(ctx context.Context, v *vault.Vault, goal restore.Goal) (cuts []ta
 
 // shardToCut reads what leads to one cut: the newest base from which the log
 // leads there, and that log alone.
-func shardToCut(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, cuts []targets.Cut) (restore.ShardInventory, error) {
-	sh := restore.ShardInventory{Shard: id, Kind: kind}
+func shardToCut(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, cuts []targets.Cut) (recovery.ShardInventory, error) {
+	sh := recovery.ShardInventory{Shard: id, Kind: kind}
 	if kind == targets.S3 || len(cuts) == 0 {
 		return sh, nil // the cut names its manifest
 	}
@@ -116,8 +117,8 @@ func shardToCut(ctx context.Context, v *vault.Vault, id targets.ShardID, kind ta
 	return sh, errors.Join(append(lead.Damaged, err)...)
 }
 
-func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, at time.Time) (restore.ShardInventory, error) {
-	sh := restore.ShardInventory{Shard: id, Kind: kind}
+func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, at time.Time) (recovery.ShardInventory, error) {
+	sh := recovery.ShardInventory{Shard: id, Kind: kind}
 	if kind == targets.S3 {
 		ms, err := v.ManifestsAround(ctx, id, at)
 		for _, m := range ms {
@@ -125,7 +126,7 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 			if !known {
 				m.AsOf = m.Stored
 			}
-			sh.Manifests = append(sh.Manifests, restore.Manifest{AsOf: m.AsOf, OrBefore: !known, SHA256: m.SHA256})
+			sh.Manifests = append(sh.Manifests, recovery.Manifest{AsOf: m.AsOf, OrBefore: !known, SHA256: m.SHA256})
 		}
 		return sh, err
 	}
@@ -156,7 +157,7 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 // the archiver received it. (PostgreSQL's log holds the times of its commits:
 // there the plan only chooses enough of it.)
 func positionAt(ctx context.Context, v *vault.Vault, id targets.ShardID, ls []stream.Timeline, at time.Time) (targets.Position, error) {
-	l, ok := restore.Live(ls, at)
+	l, ok := recovery.Live(ls, at)
 	if !ok {
 		return targets.Position{}, fail.Newf(fail.NotFound, "restore: plan", id.String(), "the vault holds no stream")
 	}
@@ -186,15 +187,15 @@ func NewestCut(ctx context.Context, v *vault.Vault, group string) (newest target
 }
 
 // PlanRestore builds a plan from what the goal's vault holds now.
-func (a *Activities) PlanRestore(ctx context.Context, in PlanIn) (restore.Plan, error) {
+func (a *Activities) PlanRestore(ctx context.Context, in PlanIn) (plan.Run, error) {
 	p, err := a.plan(ctx, in)
 	return p, engine.EncodeError(err)
 }
 
-func (a *Activities) plan(ctx context.Context, in PlanIn) (restore.Plan, error) {
+func (a *Activities) plan(ctx context.Context, in PlanIn) (plan.Run, error) {
 	v, err := a.Platform.Vault(ctx, in.Goal.Vault)
 	if err != nil {
-		return restore.Plan{}, err
+		return plan.Run{}, err
 	}
 	var group *platform.Group
 	if g, err := a.Platform.Group(in.Goal.Group); err == nil {
@@ -202,22 +203,22 @@ func (a *Activities) plan(ctx context.Context, in PlanIn) (restore.Plan, error) 
 	}
 	inv, err := Inventory(ctx, v, in.Goal, group)
 	if err != nil {
-		return restore.Plan{}, err
+		return plan.Run{}, err
 	}
-	p, err := restore.Build(in.Goal, inv, in.Now)
+	p, err := recovery.Build(in.Goal, inv, in.Now)
 	if err != nil {
-		return restore.Plan{}, err
+		return plan.Run{}, err
 	}
 	return p.Warn(Unfit(ctx, a.driver, p)...), nil
 }
 
 // Unfit says which bases of a plan the programs of this host may not be able to
 // restore, and what to install: better now than in the middle of the restore.
-func Unfit(ctx context.Context, driver func(targets.Kind) (targets.Driver, error), p restore.Plan) []string {
+func Unfit(ctx context.Context, driver func(targets.Kind) (targets.Driver, error), p plan.Run) []string {
 	var out []string
 	for _, s := range p.Steps {
 		d, err := driver(s.Kind)
-		if err != nil || s.Op != restore.OpRestore {
+		if err != nil || s.Op != plan.OpRestore {
 			continue
 		}
 		f, ok := d.(targets.Fitter)

@@ -6,7 +6,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/sandbox/sandboxtest"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
@@ -15,8 +15,8 @@ import (
 func TestAStoppedInstanceIsNotVerified(t *testing.T) {
 	a := (&world{tools: sandboxtest.Tools(t), dir: t.TempDir()}).activities(vaultAlone{})
 	for kind, command := range map[targets.Kind]string{targets.Postgres: "pg_checksums --check -D /srv/data", targets.Redis: "redis-check-rdb on the image, that lies in /srv/data"} {
-		step := restore.Step{ID: "verify-x/0", Op: restore.OpVerify, Shard: targets.ShardID{Target: "x", Shard: "0"}, Kind: kind, Into: restore.Destination{Region: "west", DataDir: "/srv/data"}}
-		out, err := execute[activities.StepOut](a, activities.VerifyShardName, activities.StepIn{Step: step}, nil)
+		step := plan.Step{ID: "verify-x/0", Op: plan.OpVerify, Shard: targets.ShardID{Target: "x", Shard: "0"}, Kind: kind, Into: plan.Destination{Region: "west", DataDir: "/srv/data"}}
+		out, err := execute[plan.StepOut](a, activities.VerifyShardName, activities.StepIn{Step: step}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/proc"
@@ -21,17 +22,17 @@ import (
 	"drctl/internal/servers"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
 // RestoreShard lays one shard down and brings it to its point.
-func (a *Activities) RestoreShard(ctx context.Context, in StepIn) (StepOut, error) {
+func (a *Activities) RestoreShard(ctx context.Context, in StepIn) (plan.StepOut, error) {
 	out, err := a.restoreShard(ctx, in)
 	return out, engine.EncodeAttempt(err, int(activity.GetInfo(ctx).Attempt))
 }
 
-func (a *Activities) restoreShard(parent context.Context, in StepIn) (StepOut, error) {
+func (a *Activities) restoreShard(parent context.Context, in StepIn) (plan.StepOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
 	out := stepOut(ctx, in)
@@ -105,7 +106,7 @@ func (in StepIn) check() error {
 	return in.Sandbox.check()
 }
 
-func finished(work, dir string, s restore.Step, out StepOut) error {
+func finished(work, dir string, s plan.Step, out plan.StepOut) error {
 	outcome, err := json.Marshal(out.Outcome)
 	if err != nil {
 		return err
@@ -114,14 +115,14 @@ func finished(work, dir string, s restore.Step, out StepOut) error {
 }
 
 // what identifies what a step restores and where to.
-func what(s restore.Step) string {
+func what(s plan.Step) string {
 	b, _ := json.Marshal([]any{s.Shard, s.Base, s.Point, s.Path, s.Until, s.Into}) // plain values: it cannot fail
 	h := sha256.Sum256(b)
 	return hex.EncodeToString(h[:])
 }
 
-func stepOut(ctx context.Context, in StepIn) StepOut {
-	return StepOut{StepID: in.Step.ID, Shard: in.Step.Shard, Op: in.Step.Op, Started: time.Now().UTC(),
+func stepOut(ctx context.Context, in StepIn) plan.StepOut {
+	return plan.StepOut{StepID: in.Step.ID, Shard: in.Step.Shard, Op: in.Step.Op, Started: time.Now().UTC(),
 		Attempt: int(activity.GetInfo(ctx).Attempt)}
 }
 
@@ -153,7 +154,7 @@ func (a *Activities) destination(ctx context.Context, in StepIn) (targets.Instan
 		return targets.Instance{}, "", err
 	}
 	work := shardDir(box, id)
-	if in.Step.Op == restore.OpRestore && activity.GetInfo(ctx).Attempt > 1 {
+	if in.Step.Op == plan.OpRestore && activity.GetInfo(ctx).Attempt > 1 {
 		// An earlier attempt died half way: its servers and files go first.
 		if err := box.Reset(ctx, filepath.Base(work)); err != nil {
 			return targets.Instance{}, "", err
@@ -194,7 +195,7 @@ func (a *Activities) tables(ctx context.Context, id targets.ShardID) []string {
 // credentials resolves how an instance that the plan names is entered: as the
 // shard's own instance in that region, or in any other when it has none there.
 // Where there is no configuration nothing is known but its kind.
-func (a *Activities) credentials(ctx context.Context, step restore.Step) (targets.Instance, error) {
+func (a *Activities) credentials(ctx context.Context, step plan.Step) (targets.Instance, error) {
 	for _, r := range append([]string{step.Into.Region}, a.Platform.Regions(step.Shard)...) {
 		inst, err := a.Platform.Instance(ctx, step.Shard, r)
 		if !fail.Is(err, fail.NotFound) {
@@ -250,10 +251,7 @@ func (a *Activities) remember(in StepIn, inst targets.Instance, o targets.Outcom
 		return fail.New(fail.Internal, "sandbox: remember", inst.String(), "", err)
 	}
 	p := filepath.Join(in.Sandbox.Dir, inst.Shard.Target+"-"+inst.Shard.Shard, accessFile)
-	if err := os.WriteFile(p, b, 0o600); err != nil {
-		return fail.New(fail.Exhausted, "sandbox: remember", p, "", err)
-	}
-	return nil
+	return fail.FromOS("sandbox: remember", p, atomicfile.Write(p, b, 0o600))
 }
 
 // ReadAccess reads how the restored shard in a sandbox's folder is reached.
@@ -299,12 +297,12 @@ func notVerified(in targets.Instance) targets.Finding {
 }
 
 // VerifyShard runs the driver's checks on a restored shard.
-func (a *Activities) VerifyShard(ctx context.Context, in StepIn) (StepOut, error) {
+func (a *Activities) VerifyShard(ctx context.Context, in StepIn) (plan.StepOut, error) {
 	out, err := a.verifyShard(ctx, in)
 	return out, engine.EncodeAttempt(err, int(activity.GetInfo(ctx).Attempt))
 }
 
-func (a *Activities) verifyShard(parent context.Context, in StepIn) (StepOut, error) {
+func (a *Activities) verifyShard(parent context.Context, in StepIn) (plan.StepOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
 	out := stepOut(ctx, in)

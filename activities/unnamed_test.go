@@ -8,7 +8,7 @@ import (
 	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
@@ -35,26 +35,26 @@ func TestCutWithoutAnObjectThatHasNoName(t *testing.T) {
 	}
 
 	a := w.activities(vaultAlone{w.set.Vaults[0]})
-	plan, err := execute[restore.Plan](a, activities.PlanRestoreName, activities.PlanIn{Now: time.Now(),
-		Goal: restore.Goal{Group: group, Cut: cut.ID, Vault: "east", Into: restore.Sandbox}}, nil)
-	if err != nil || len(plan.Warnings) != 1 || !strings.Contains(plan.Warnings[0], told[0]) || plan.Hash != plan.Sum() {
-		t.Fatalf("the plan does not say it: %v %v", plan.Warnings, err)
+	run, err := execute[plan.Run](a, activities.PlanRestoreName, activities.PlanIn{Now: time.Now(),
+		Goal: plan.Goal{Group: group, Cut: cut.ID, Vault: "east", Into: plan.Sandbox}}, nil)
+	if err != nil || len(run.Warnings) != 1 || !strings.Contains(run.Warnings[0], told[0]) || run.Hash != run.Sum() {
+		t.Fatalf("the plan does not say it: %v %v", run.Warnings, err)
 	}
 	box, err := execute[activities.SandboxRef](a, activities.OpenSandboxName, activities.SandboxIn{ID: "odd", Purpose: "test"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.discard(t, recovered{box: box})
-	for _, s := range plan.Steps {
+	for _, s := range run.Steps {
 		name := activities.RestoreShardName
-		if s.Op == restore.OpVerify {
+		if s.Op == plan.OpVerify {
 			name = activities.VerifyShardName
 		}
-		out, err := execute[activities.StepOut](a, name, activities.StepIn{PlanID: plan.ID, Vault: "east", Step: s, Sandbox: box}, nil)
+		out, err := execute[plan.StepOut](a, name, activities.StepIn{PlanID: run.ID, Vault: "east", Step: s, Sandbox: box}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.Op != restore.OpVerify {
+		if s.Op != plan.OpVerify {
 			continue
 		}
 		if last := out.Findings[len(out.Findings)-1]; last.Severity != targets.Warned || last.Detail != told[0] || !out.Verified() {

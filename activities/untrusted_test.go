@@ -13,7 +13,8 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/vault"
-	"drctl/restore"
+	"drctl/restore/plan"
+	"drctl/restore/recovery"
 	"drctl/targets"
 )
 
@@ -74,7 +75,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	put(vault.ChunkKey(shard, log, 400, 1<<61, now), []byte("x"))
 	put(vault.OriginKey(shard, "7000000000000000001-00000002"), []byte(`{"lineage":"another"}`))
 
-	goal := restore.Goal{Group: "shop", Cut: restore.Latest, Vault: "east", Into: restore.Sandbox}
+	goal := plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "east", Into: plan.Sandbox}
 	inv, err := activities.Inventory(ctx, v, goal, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -84,12 +85,12 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 			t.Errorf("%s is not named: %q", key, inv.Damaged)
 		}
 	}
-	plan, err := restore.Build(goal, inv, now)
+	run, err := recovery.Build(goal, inv, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if plan.Cut.ID != cut.ID || plan.Steps[0].Base.ID != base.ID || plan.Steps[0].Chunks != 1 {
-		t.Errorf("cut %s, base %s, %d chunks", plan.Cut.ID, plan.Steps[0].Base.ID, plan.Steps[0].Chunks)
+	if run.Cut.ID != cut.ID || run.Steps[0].Base.ID != base.ID || run.Steps[0].Chunks != 1 {
+		t.Errorf("cut %s, base %s, %d chunks", run.Cut.ID, run.Steps[0].Base.ID, run.Steps[0].Chunks)
 	}
 
 	// The same values in a workflow's payload are refused before anything is done.
@@ -99,8 +100,8 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	if err := os.MkdirAll(precious, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	good := activities.StepIn{PlanID: plan.ID, Vault: "east", Step: plan.Steps[0]}
-	good.Step.Into = restore.Destination{Region: "west", Address: "127.0.0.1:5432", DataDir: filepath.Join(state, "new")}
+	good := activities.StepIn{PlanID: run.ID, Vault: "east", Step: run.Steps[0]}
+	good.Step.Into = plan.Destination{Region: "west", Address: "127.0.0.1:5432", DataDir: filepath.Join(state, "new")}
 	for name, spoil := range map[string]func(in *activities.StepIn){
 		"plan":      func(in *activities.StepIn) { in.PlanID = "../precious" },
 		"shard":     func(in *activities.StepIn) { in.Step.Shard.Shard = "../../precious" },
@@ -121,7 +122,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 			if activity == activities.VerifyShardName && (name == "snapshot" || name == "base path") {
 				continue // a check reads no base
 			}
-			if _, err := execute[activities.StepOut](a, activity, in, nil); !fail.Is(err, fail.Invalid) {
+			if _, err := execute[plan.StepOut](a, activity, in, nil); !fail.Is(err, fail.Invalid) {
 				t.Errorf("%s of a payload with another %s: %v", activity, name, err)
 			}
 		}

@@ -1,9 +1,4 @@
-// Package restore turns a goal ("the group shop as of its latest cut, into a
-// sandbox") and an inventory (what a vault holds) into a plan: plain data that
-// is shown before it runs, hashed, and interpreted by a workflow.
-//
-// It promises that Build is pure, that the base of every shard is chosen
-// automatically (the newest from which the stream reaches the point without a
-// hole), and that a plan either covers every shard that was asked for or does
-// not exist. It never touches a server or a vault.
+// Package restore is the room of recovery plans; what it holds is in its
+// packages: plan (the data), recovery (which plan reaches a goal from what a
+// vault holds).
 package restore

@@ -8,7 +8,7 @@ import (
 
 	"drctl/activities"
 	"drctl/drills"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
@@ -83,7 +83,7 @@ func leaveOrRemove(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn
 // that was asked for could not run. A missed objective alone leaves nothing to
 // be seen there.
 func worthALook(fin activities.FinishIn) bool {
-	steps := append([]activities.StepOut{fin.Cross}, fin.Steps...)
+	steps := append([]plan.StepOut{fin.Cross}, fin.Steps...)
 	for _, s := range steps {
 		if s.Error != "" || len(s.FailedChecks()) > 0 {
 			return true
@@ -99,7 +99,7 @@ func worthALook(fin activities.FinishIn) bool {
 func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 	skip := func(why string, ids ...string) {
 		for _, id := range ids {
-			fin.NotRun = append(fin.NotRun, activities.NotRun{StepID: id, Why: why})
+			fin.NotRun = append(fin.NotRun, plan.NotRun{StepID: id, Why: why})
 		}
 	}
 	// Nothing from after the order to recover is recovered: loss is measured to it.
@@ -152,17 +152,17 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 
 // crossCheck compares the restored stores with each other. A check that failed
 // on one store alone is no reason to leave it out.
-func crossCheck(ctx workflow.Context, in RunDrillIn, plan restore.Plan, box activities.SandboxRef) activities.StepOut {
+func crossCheck(ctx workflow.Context, in RunDrillIn, run plan.Run, box activities.SandboxRef) plan.StepOut {
 	started := workflow.Now(ctx).UTC()
-	var out activities.StepOut
+	var out plan.StepOut
 	if err := workflow.ExecuteActivity(long(ctx, box.Queue, 6*time.Hour, 2), activities.CrossCheckName,
-		activities.CrossIn{Drill: in.Drill, Plan: plan, Sandbox: box}).Get(ctx, &out); err != nil {
-		return activities.StepOut{StepID: activities.CrossCheckStep, Started: started, Finished: workflow.Now(ctx).UTC(), Error: text(err)}
+		activities.CrossIn{Drill: in.Drill, Plan: run, Sandbox: box}).Get(ctx, &out); err != nil {
+		return plan.StepOut{StepID: activities.CrossCheckStep, Started: started, Finished: workflow.Now(ctx).UTC(), Error: text(err)}
 	}
 	return out
 }
 
-func stepIDs(p restore.Plan) []string {
+func stepIDs(p plan.Run) []string {
 	var ids []string
 	for _, s := range p.Steps {
 		ids = append(ids, s.ID)
@@ -171,7 +171,7 @@ func stepIDs(p restore.Plan) []string {
 }
 
 // assertions are those of the plan's targets and shards.
-func assertions(d drills.Definition, p restore.Plan) map[string][]targets.Assertion {
+func assertions(d drills.Definition, p plan.Run) map[string][]targets.Assertion {
 	out := map[string][]targets.Assertion{}
 	for _, s := range p.Steps {
 		out[s.Shard.Target] = d.Checks.Assertions[s.Shard.Target]

@@ -21,7 +21,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/report/evidence"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -52,7 +52,7 @@ type world struct {
 	picked        []activities.PickIn
 	abandons      []activities.CutIn
 	kept          []activities.KeepIn
-	plan          restore.Plan
+	plan          plan.Run
 	cut           targets.Cut
 	// open are the sandboxes that exist.
 	open map[string]bool
@@ -120,15 +120,15 @@ func (w *world) leftOpen() (ids []string) {
 
 // activitiesOf are trivial activities under the real names.
 func (w *world) activities() map[string]any {
-	step := func(ctx context.Context, name string, in activities.StepIn) (activities.StepOut, error) {
+	step := func(ctx context.Context, name string, in activities.StepIn) (plan.StepOut, error) {
 		attempt := int(activity.GetInfo(ctx).Attempt)
-		out := activities.StepOut{StepID: in.Step.ID, Shard: in.Step.Shard, Op: in.Step.Op, Attempt: attempt}
+		out := plan.StepOut{StepID: in.Step.ID, Shard: in.Step.Shard, Op: in.Step.Op, Attempt: attempt}
 		out.Started = t0.Add(time.Duration(attempt-1) * time.Hour) // as the worker of this attempt has it
 		out.Finished = out.Started.Add(time.Second)
 		err := engine.DecodeError(w.call(ctx, name, in.Step.Shard.String()))
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if in.Step.Op == restore.OpVerify {
+		if in.Step.Op == plan.OpVerify {
 			out.Findings = w.findings[in.Step.Shard.String()]
 		}
 		return out, engine.EncodeAttempt(err, attempt)
@@ -210,10 +210,10 @@ func (w *world) activities() map[string]any {
 			}
 			return err
 		},
-		activities.RestoreShardName: func(ctx context.Context, in activities.StepIn) (activities.StepOut, error) {
+		activities.RestoreShardName: func(ctx context.Context, in activities.StepIn) (plan.StepOut, error) {
 			return step(ctx, activities.RestoreShardName, in)
 		},
-		activities.VerifyShardName: func(ctx context.Context, in activities.StepIn) (activities.StepOut, error) {
+		activities.VerifyShardName: func(ctx context.Context, in activities.StepIn) (plan.StepOut, error) {
 			return step(ctx, activities.VerifyShardName, in)
 		},
 		activities.PickDrillName: func(ctx context.Context, in activities.PickIn) (activities.PickOut, error) {
@@ -222,11 +222,11 @@ func (w *world) activities() map[string]any {
 			w.mu.Unlock()
 			return activities.PickOut{Plan: w.plan}, w.call(ctx, activities.PickDrillName, "")
 		},
-		activities.CrossCheckName: func(ctx context.Context, _ activities.CrossIn) (activities.StepOut, error) {
+		activities.CrossCheckName: func(ctx context.Context, _ activities.CrossIn) (plan.StepOut, error) {
 			err := w.call(ctx, activities.CrossCheckName, "")
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			return activities.StepOut{StepID: activities.CrossCheckStep, Started: t0, Finished: t0, Findings: w.findings["cross"]}, err
+			return plan.StepOut{StepID: activities.CrossCheckStep, Started: t0, Finished: t0, Findings: w.findings["cross"]}, err
 		},
 		activities.FinishDrillName: func(ctx context.Context, in activities.FinishIn) (activities.DrillOut, error) {
 			w.mu.Lock()
@@ -340,13 +340,13 @@ func cut() targets.Cut {
 }
 
 // planOf restores the shards each by itself and verifies them.
-func planOf(shards ...string) restore.Plan {
-	p := restore.Plan{ID: "restore-shop-1", Goal: restore.Goal{Group: "shop", Cut: restore.Latest, Vault: "west", Into: restore.Sandbox}, Cut: cut(), Created: t0}
+func planOf(shards ...string) plan.Run {
+	p := plan.Run{ID: "restore-shop-1", Goal: plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "west", Into: plan.Sandbox}, Cut: cut(), Created: t0}
 	for _, s := range shards {
-		p.Steps = append(p.Steps, restore.Step{ID: "restore-" + s, Op: restore.OpRestore, Shard: id(s), Kind: kindOf(s), BaseBytes: 100, Limit: time.Hour})
+		p.Steps = append(p.Steps, plan.Step{ID: "restore-" + s, Op: plan.OpRestore, Shard: id(s), Kind: kindOf(s), BaseBytes: 100, Limit: time.Hour})
 	}
 	for _, s := range shards {
-		p.Steps = append(p.Steps, restore.Step{ID: "verify-" + s, Op: restore.OpVerify, Shard: id(s), Kind: kindOf(s), Needs: []string{"restore-" + s}, Limit: time.Hour})
+		p.Steps = append(p.Steps, plan.Step{ID: "verify-" + s, Op: plan.OpVerify, Shard: id(s), Kind: kindOf(s), Needs: []string{"restore-" + s}, Limit: time.Hour})
 	}
 	return p
 }

@@ -10,13 +10,13 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/report/evidence"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
 // RestoreIn is a plan that somebody has seen, and where it runs.
 type RestoreIn struct {
-	Plan restore.Plan `json:"plan"`
+	Plan plan.Run `json:"plan"`
 	// Queue serves the region that restores: the vault's.
 	Queue string `json:"queue"`
 	// Queues are the task queues by region, for steps that run elsewhere.
@@ -34,8 +34,8 @@ type RestoreIn struct {
 // RestoreOut is what a plan did, step by step.
 type RestoreOut struct {
 	Sandbox activities.SandboxRef `json:"sandbox,omitzero"`
-	Steps   []activities.StepOut  `json:"steps"`
-	NotRun  []activities.NotRun   `json:"not_run,omitempty"`
+	Steps   []plan.StepOut        `json:"steps"`
+	NotRun  []plan.NotRun         `json:"not_run,omitempty"`
 	// Failed are the ids of the steps that could not be done, Unverified those
 	// of the steps that were done and found something wrong, Unchecked those of
 	// verifications in which no check could run.
@@ -54,7 +54,7 @@ type RestoreOut struct {
 // its sandbox; when that fails, the error says what is left over.
 func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 	out.Started = workflow.Now(ctx).UTC()
-	if in.Plan.Goal.Into == restore.Sandbox {
+	if in.Plan.Goal.Into == plan.Sandbox {
 		out.Sandbox, err = openSandbox(ctx, in.Queue, in.Plan.ID, "restore")
 		if err != nil {
 			return out, err
@@ -113,10 +113,10 @@ func keepSandbox(ctx workflow.Context, box activities.SandboxRef, until time.Tim
 }
 
 // checkSpace asks the sandbox's host whether the plan fits.
-func checkSpace(ctx workflow.Context, plan restore.Plan, box activities.SandboxRef) (evidence.Precheck, error) {
-	in := activities.SpaceIn{Sandbox: box, Need: plan.Bytes()}
-	for _, s := range plan.Steps {
-		if s.Op == restore.OpRestore && s.Kind == targets.S3 && s.Objects == 0 {
+func checkSpace(ctx workflow.Context, run plan.Run, box activities.SandboxRef) (evidence.Precheck, error) {
+	in := activities.SpaceIn{Sandbox: box, Need: run.Bytes()}
+	for _, s := range run.Steps {
+		if s.Op == plan.OpRestore && s.Kind == targets.S3 && s.Objects == 0 {
 			in.Uncounted = append(in.Uncounted, s.Shard.String())
 		}
 	}
@@ -126,8 +126,8 @@ func checkSpace(ctx workflow.Context, plan restore.Plan, box activities.SandboxR
 }
 
 // refused is the error of a plan that does not fit.
-func refused(plan restore.Plan, g evidence.Precheck) error {
-	return engine.EncodeError(fail.New(fail.Exhausted, "restore: "+g.Name, plan.ID,
+func refused(run plan.Run, g evidence.Precheck) error {
+	return engine.EncodeError(fail.New(fail.Exhausted, "restore: "+g.Name, run.ID,
 		"make room, put sandbox.dir on a larger volume, raise sandbox.max_bytes, or restore fewer shards", errors.New(g.Detail)))
 }
 
@@ -143,21 +143,21 @@ func closeSandbox(ctx workflow.Context, box activities.SandboxRef) string {
 }
 
 type planRun struct {
-	done       []activities.StepOut
-	notRun     []activities.NotRun
+	done       []plan.StepOut
+	notRun     []plan.NotRun
 	failed     []string
 	unverified []string
 	unchecked  []string
 }
 
 // restored reports whether every restore of the plan came to its end.
-func (r planRun) restored(plan restore.Plan) bool {
+func (r planRun) restored(run plan.Run) bool {
 	ok := map[string]bool{}
 	for _, s := range r.done {
 		ok[s.StepID] = s.Error == ""
 	}
-	for _, s := range plan.Steps {
-		if s.Op == restore.OpRestore && !ok[s.ID] {
+	for _, s := range run.Steps {
+		if s.Op == plan.OpRestore && !ok[s.ID] {
 			return false
 		}
 	}
@@ -180,7 +180,7 @@ func runPlan(ctx workflow.Context, in RestoreIn, box activities.SandboxRef) plan
 			defer wg.Done()
 			skip := func(why string) {
 				state[step.ID] = "failed"
-				run.notRun = append(run.notRun, activities.NotRun{StepID: step.ID, Why: why})
+				run.notRun = append(run.notRun, plan.NotRun{StepID: step.ID, Why: why})
 			}
 			ready := func() bool {
 				for _, n := range step.Needs {
@@ -213,7 +213,7 @@ func runPlan(ctx workflow.Context, in RestoreIn, box activities.SandboxRef) plan
 				run.failed = append(run.failed, step.ID)
 			} else if len(res.FailedChecks()) > 0 {
 				run.unverified = append(run.unverified, step.ID)
-			} else if step.Op == restore.OpVerify && !res.Verified() {
+			} else if step.Op == plan.OpVerify && !res.Verified() {
 				run.unchecked = append(run.unchecked, step.ID)
 			}
 		})
@@ -222,7 +222,7 @@ func runPlan(ctx workflow.Context, in RestoreIn, box activities.SandboxRef) plan
 	return run
 }
 
-func runStep(ctx workflow.Context, in RestoreIn, step restore.Step, box activities.SandboxRef) activities.StepOut {
+func runStep(ctx workflow.Context, in RestoreIn, step plan.Step, box activities.SandboxRef) plan.StepOut {
 	queue, name := in.Queue, activities.RestoreShardName
 	if box.Queue != "" {
 		queue = box.Queue
@@ -230,20 +230,20 @@ func runStep(ctx workflow.Context, in RestoreIn, step restore.Step, box activiti
 	if step.Into.Region != "" {
 		queue = in.Queues[step.Into.Region]
 	}
-	if step.Op == restore.OpVerify {
+	if step.Op == plan.OpVerify {
 		name = activities.VerifyShardName
 	}
 	arg := activities.StepIn{PlanID: in.Plan.ID, Vault: in.Plan.Goal.Vault, Delta: in.Plan.Goal.Delta, Step: step,
 		Sandbox: box, Quick: in.Quick}
-	if step.Op == restore.OpVerify {
+	if step.Op == plan.OpVerify {
 		arg.Assertions = append(arg.Assertions, in.Assertions[step.Shard.Target]...)
 		arg.Assertions = append(arg.Assertions, in.Assertions[step.Shard.String()]...)
 	}
 	// A step begins when it is first asked for, however often it is tried.
 	started := workflow.Now(ctx).UTC()
-	var res activities.StepOut
+	var res plan.StepOut
 	if err := workflow.ExecuteActivity(long(ctx, queue, step.Limit, 10), name, arg).Get(ctx, &res); err != nil {
-		return activities.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Attempt: attempts(err), Error: text(err)}
+		return plan.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Attempt: attempts(err), Error: text(err)}
 	}
 	if res.Attempt > 1 {
 		res.Started = started

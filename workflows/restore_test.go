@@ -8,14 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"drctl/activities"
 	"drctl/internal/fail"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/workflows"
 )
 
-func restoreIn(p restore.Plan) workflows.RestoreIn {
+func restoreIn(p plan.Run) workflows.RestoreIn {
 	return workflows.RestoreIn{Plan: p, Queue: queueOf("west"), Queues: map[string]string{"east": queueOf("east"), "west": queueOf("west")}}
 }
 
@@ -64,9 +63,9 @@ func TestRestoreWaitsForItsSandboxToBeKept(t *testing.T) {
 func TestRestoreIntoInstancesOpensNoSandbox(t *testing.T) {
 	w := newWorld()
 	p := planOf("orders/0")
-	p.Goal.Into = restore.Instances
+	p.Goal.Into = plan.Instances
 	for i := range p.Steps {
-		p.Steps[i].Into = restore.Destination{Region: "east", DataDir: "/srv/new"}
+		p.Steps[i].Into = plan.Destination{Region: "east", DataDir: "/srv/new"}
 	}
 	out := runRestore(t, w, restoreIn(p))
 	if w.count("OpenSandbox")+w.count("CloseSandbox") != 0 || len(out.Steps) != 2 || out.Sandbox.ID != "" {
@@ -98,7 +97,7 @@ func TestRestoreKeepsTheOrder(t *testing.T) {
 		t.Fatalf("%v", w.calls)
 	}
 	done := func(s string) int {
-		return slices.IndexFunc(out.Steps, func(x activities.StepOut) bool { return x.StepID == s })
+		return slices.IndexFunc(out.Steps, func(x plan.StepOut) bool { return x.StepID == s })
 	}
 	if done("restore-orders/1") > done("restore-carts/0") || done("restore-carts/0") > done("restore-media/0") {
 		t.Fatalf("a step ended before what it needs: %+v", out.Steps)

@@ -21,7 +21,7 @@ import (
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
@@ -84,12 +84,12 @@ func testDamage(t *testing.T, w *world) {
 // damages picks what the newest cut needs.
 func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []damage {
 	t.Helper()
-	p := decode[restore.Plan](t, w.must(t, "restore", "plan", "--json", "--vault", "west"))
+	p := decode[plan.Run](t, w.must(t, "restore", "plan", "--json", "--vault", "west"))
 	chunks := map[string][]stream.Chunk{}
 	var manifest string
 	for _, s := range p.Steps {
 		switch {
-		case s.Op != restore.OpRestore:
+		case s.Op != plan.OpRestore:
 		case s.Kind == targets.S3:
 			manifest = s.Point.Manifest
 		default:
@@ -126,7 +126,7 @@ func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []dam
 }
 
 // chunksOf are the chunks that a step reads.
-func chunksOf(t *testing.T, ctx context.Context, v *vault.Vault, s restore.Step) (out []stream.Chunk) {
+func chunksOf(t *testing.T, ctx context.Context, v *vault.Vault, s plan.Step) (out []stream.Chunk) {
 	t.Helper()
 	ls, err := stream.Load(ctx, v, s.Shard)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
-	"drctl/restore"
+	"drctl/restore/plan"
+	"drctl/restore/recovery"
 	"drctl/targets"
 )
 
@@ -110,11 +111,11 @@ func (s *session) readVault(ctx context.Context, g platform.Group, f *vaultFacts
 	}
 	// A cut is worth what can be recovered from it: the whole plan is made,
 	// base and unbroken stream of every shard, and thrown away.
-	goal := restore.Goal{Group: g.Name, Cut: f.newest.ID, Vault: f.region, Into: restore.Sandbox}
+	goal := plan.Goal{Group: g.Name, Cut: f.newest.ID, Vault: f.region, Into: plan.Sandbox}
 	inv, err := activities.Inventory(ctx, f.v, goal, &g)
-	var plan restore.Plan
+	var plan plan.Run
 	if err == nil {
-		plan, err = restore.Build(goal, inv, time.Now().UTC())
+		plan, err = recovery.Build(goal, inv, time.Now().UTC())
 	}
 	if f.planErr = err; err == nil {
 		f.unfit = activities.Unfit(ctx, driversOf(s.p.tools, s.log), plan)

@@ -16,7 +16,7 @@ import (
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/servers"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/workflows"
 )
 
@@ -78,7 +78,7 @@ func testInstances(t *testing.T, w *world) {
 		t.Errorf("an unconfirmed restore made %v", es)
 	}
 	// Into an empty place, by the workers of drctl up, which know nothing of it.
-	cut := decode[restore.Plan](t, w.must(t, "restore", "plan", "--json")).Cut.ID
+	cut := decode[plan.Run](t, w.must(t, "restore", "plan", "--json")).Cut.ID
 	r := run("--yes", "--json", "--cut", cut)
 	r.expect(t, 0)
 	out := decode[workflows.RestoreOut](t, r.out)
@@ -92,7 +92,7 @@ func testInstances(t *testing.T, w *world) {
 	r = run("--yes", "--json", "--cut", cut)
 	r.expect(t, 0)
 	for _, s := range decode[workflows.RestoreOut](t, r.out).Steps {
-		before := s.Op == restore.OpRestore && s.Shard.String() != "orders/1" && s.Shard.String() != "media/0"
+		before := s.Op == plan.OpRestore && s.Shard.String() != "orders/1" && s.Shard.String() != "media/0"
 		if s.Before.IsZero() == before {
 			t.Errorf("%s: done before at %v", s.StepID, s.Before)
 		}
@@ -247,7 +247,7 @@ func sandboxOf(t *testing.T, r result) string {
 // before the start, and found out half way.
 func testDiskFull(t *testing.T, w *world) {
 	w.running(t)
-	plan := decode[restore.Plan](t, w.must(t, "restore", "plan", "--json", "--target", "orders"))
+	plan := decode[plan.Run](t, w.must(t, "restore", "plan", "--json", "--target", "orders"))
 	mnt := filepath.Join(w.dir, "small")
 	if err := os.MkdirAll(mnt, 0o755); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/platform"
+	"drctl/internal/topology"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -120,11 +121,11 @@ func lacking(name string, i instanceStatus) problem {
 
 // split says that more than one server of a shard takes writes.
 func split(id targets.ShardID, is []instanceStatus) problem {
-	var ws []activities.Writer
+	var servers []topology.Server
 	for _, i := range is {
-		ws = append(ws, activities.Writer{Name: i.Shard.String() + "@" + i.Region, Position: i.Status.Position, Parent: i.Status.Parent})
+		servers = append(servers, topology.Server{Instance: targets.Instance{Shard: i.Shard, Region: i.Region, Kind: i.Status.Position.Kind}, Status: i.Status})
 	}
-	return problem{Code: "two-primaries", Severity: critical, Subject: id.String(), What: id.String() + ": " + activities.TwoWriters(ws)}
+	return problem{Code: "two-primaries", Severity: critical, Subject: id.String(), What: id.String() + ": " + topology.SplitBrain(servers)}
 }
 
 // judgeArchiver says whether a shard is archived, up to where, and why not.

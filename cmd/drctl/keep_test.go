@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"drctl/activities"
 	"drctl/internal/sandbox"
 	"drctl/internal/ui"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -69,20 +68,20 @@ func TestWorkerSweepsKeptSandboxes(t *testing.T) {
 }
 
 func TestRestoreStatus(t *testing.T) {
-	step := func(id string, op restore.Op, err string, fs ...targets.Finding) activities.StepOut {
-		return activities.StepOut{StepID: id, Op: op, Error: err, Findings: fs}
+	step := func(id string, op plan.Op, err string, fs ...targets.Finding) plan.StepOut {
+		return plan.StepOut{StepID: id, Op: op, Error: err, Findings: fs}
 	}
-	restored, lost := step("r", restore.OpRestore, ""), step("r2", restore.OpRestore, "damaged")
+	restored, lost := step("r", plan.OpRestore, ""), step("r2", plan.OpRestore, "damaged")
 	for name, c := range map[string]struct {
 		out  workflows.RestoreOut
 		code int
 	}{
-		"all well":             {workflows.RestoreOut{Steps: []activities.StepOut{restored, step("v", restore.OpVerify, "")}}, 0},
-		"a finding":            {workflows.RestoreOut{Steps: []activities.StepOut{restored, step("v", restore.OpVerify, "", targets.Finding{Severity: targets.Failed})}, Unverified: []string{"v"}}, 4},
-		"a check did not run":  {workflows.RestoreOut{Steps: []activities.StepOut{restored, step("v", restore.OpVerify, "refused")}, Failed: []string{"v"}}, 3},
-		"a finding and a loss": {workflows.RestoreOut{Steps: []activities.StepOut{restored, lost}, Failed: []string{"r2"}, Unverified: []string{"v"}, NotRun: []activities.NotRun{{StepID: "v2"}}}, 3},
-		"nothing restored":     {workflows.RestoreOut{Steps: []activities.StepOut{lost}, Failed: []string{"r2"}, NotRun: []activities.NotRun{{StepID: "v2"}}}, 1},
-		"nothing began":        {workflows.RestoreOut{NotRun: []activities.NotRun{{StepID: "r"}}}, 1},
+		"all well":             {workflows.RestoreOut{Steps: []plan.StepOut{restored, step("v", plan.OpVerify, "")}}, 0},
+		"a finding":            {workflows.RestoreOut{Steps: []plan.StepOut{restored, step("v", plan.OpVerify, "", targets.Finding{Severity: targets.Failed})}, Unverified: []string{"v"}}, 4},
+		"a check did not run":  {workflows.RestoreOut{Steps: []plan.StepOut{restored, step("v", plan.OpVerify, "refused")}, Failed: []string{"v"}}, 3},
+		"a finding and a loss": {workflows.RestoreOut{Steps: []plan.StepOut{restored, lost}, Failed: []string{"r2"}, Unverified: []string{"v"}, NotRun: []plan.NotRun{{StepID: "v2"}}}, 3},
+		"nothing restored":     {workflows.RestoreOut{Steps: []plan.StepOut{lost}, Failed: []string{"r2"}, NotRun: []plan.NotRun{{StepID: "v2"}}}, 1},
+		"nothing began":        {workflows.RestoreOut{NotRun: []plan.NotRun{{StepID: "r"}}}, 1},
 	} {
 		err := restoreStatus(c.out)
 		var e ui.Exit

@@ -23,7 +23,8 @@ import (
 	"drctl/internal/servers"
 	"drctl/internal/ui"
 	"drctl/internal/vault"
-	"drctl/restore"
+	"drctl/restore/plan"
+	"drctl/restore/recovery"
 	"drctl/targets"
 	"drctl/targets/all"
 	"drctl/workflows"
@@ -56,7 +57,7 @@ func (f *restoreFlags) goal(c *cobra.Command) {
 	fl.StringVar(&f.cut, "cut", "", "id of a sealed cut, or latest (the default)")
 	fl.StringVar(&f.at, "at", "", "instant instead of a cut, RFC 3339; not consistent across shards")
 	fl.StringVar(&f.vault, "vault", "", "region whose vault alone is read")
-	fl.StringVar(&f.into, "into", restore.Sandbox, "sandbox, or instances: the empty ones under recovery.destinations")
+	fl.StringVar(&f.into, "into", plan.Sandbox, "sandbox, or instances: the empty ones under recovery.destinations")
 	fl.StringSliceVar(&f.shards, "shard", nil, "only these shards (target/shard)")
 	fl.StringSliceVar(&f.only, "target", nil, "only these targets")
 	fl.BoolVar(&f.delta, "delta", false, "rewrite existing directories and buckets of the same shard in place, taking what is equal already (Redis is restored into an empty directory all the same)")
@@ -98,7 +99,7 @@ configuration either: nothing but the vault, the key and the programs.`,
 
 // planned is a plan with what is needed to run it.
 type planned struct {
-	plan      restore.Plan
+	plan      plan.Run
 	platform  platform.Resolver
 	tools     servers.Binaries
 	cfg       *config.Config // nil without a configuration
@@ -137,7 +138,7 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 			return r, fail.Newf(fail.NotFound, "restore: plan", strings.Join(f.only, ","), "the group has no such target")
 		}
 	}
-	if r.plan, err = restore.Build(goal, inv, time.Now().UTC()); err != nil {
+	if r.plan, err = recovery.Build(goal, inv, time.Now().UTC()); err != nil {
 		return r, err
 	}
 	r.plan = r.plan.Warn(activities.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
@@ -208,8 +209,8 @@ func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Va
 	return r, v, &g, nil
 }
 
-func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vault, group *platform.Group) (restore.Goal, error) {
-	goal := restore.Goal{Group: f.group, Cut: f.cut, Vault: v.Region(), Into: f.into, Delta: f.delta}
+func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vault, group *platform.Group) (plan.Goal, error) {
+	goal := plan.Goal{Group: f.group, Cut: f.cut, Vault: v.Region(), Into: f.into, Delta: f.delta}
 	var err error
 	if goal.Group, err = onlyGroup(ctx, v, f.group); err != nil {
 		return goal, err
@@ -224,26 +225,26 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 		}
 		goal.At = t
 	} else if goal.Cut == "" {
-		goal.Cut = restore.Latest
+		goal.Cut = plan.Latest
 	}
 	if goal.Shards, err = shardsFlag(f.shards); err != nil {
 		return goal, err
 	}
-	if f.into != restore.Instances {
+	if f.into != plan.Instances {
 		return goal, nil
 	}
 	if r.cfg == nil || r.cfg.Recovery[goal.Group] == nil {
 		return goal, fail.New(fail.Invalid, "restore: plan", goal.Group, "name the empty instances under recovery."+goal.Group+".destinations", errors.New("no destinations are configured"))
 	}
 	rec := r.cfg.Recovery[goal.Group]
-	goal.Order, goal.Destinations = rec.Order, map[string]restore.Destination{}
+	goal.Order, goal.Destinations = rec.Order, map[string]plan.Destination{}
 	for target, byShard := range rec.Destinations {
 		for sh, d := range byShard {
 			dir := d.DataDir
 			if dir != "" {
 				dir = filepath.Clean(dir) // a plan holds paths in one form only
 			}
-			goal.Destinations[target+"/"+sh] = restore.Destination{Region: d.Region, Address: d.Address, DataDir: dir, Bucket: d.Bucket}
+			goal.Destinations[target+"/"+sh] = plan.Destination{Region: d.Region, Address: d.Address, DataDir: dir, Bucket: d.Bucket}
 		}
 	}
 	return goal, nil
@@ -264,7 +265,7 @@ func onlyGroup(ctx context.Context, v *vault.Vault, name string) (string, error)
 	return gs[0], nil
 }
 
-func (a *app) showPlan(p restore.Plan) error {
+func (a *app) showPlan(p plan.Run) error {
 	if a.json {
 		return a.printJSON(p)
 	}
@@ -277,7 +278,7 @@ func (a *app) showPlan(p restore.Plan) error {
 	fmt.Fprintf(a.out, "restore %s to %s\nfrom the vault of %s into %s, %s to read\n", p.Goal.Group, what, p.Goal.Vault, p.Goal.Into, human.Bytes(p.Bytes()))
 	var rows [][]string
 	for _, s := range p.Steps {
-		if s.Op != restore.OpRestore {
+		if s.Op != plan.OpRestore {
 			continue
 		}
 		base, to := s.Base.ID, "sandbox"
@@ -329,7 +330,7 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 			return err
 		}
 	}
-	if f.into == restore.Instances && !f.yes {
+	if f.into == plan.Instances && !f.yes {
 		if err := confirm(a, r.plan.Goal.Group); err != nil {
 			return err
 		}
@@ -355,7 +356,7 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 		defer s.close()
 	}
 	id := s.ids().Sandbox(r.plan.ID)
-	if f.into == restore.Instances {
+	if f.into == plan.Instances {
 		id = s.ids().Recover(r.plan.Goal.Group)
 	}
 	queue := r.queues[r.plan.Goal.Vault]
@@ -440,7 +441,7 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 func restoreStatus(out workflows.RestoreOut) error {
 	restored := 0
 	for _, s := range out.Steps {
-		if s.Op == restore.OpRestore && s.Error == "" {
+		if s.Op == plan.OpRestore && s.Error == "" {
 			restored++
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"drctl/activities"
-	"drctl/restore"
+	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -207,13 +207,13 @@ func testCapture(t *testing.T, w *world) targets.Cut {
 }
 
 func testPlans(t *testing.T, w *world, cut targets.Cut) {
-	plan := func(args ...string) restore.Plan {
+	planned := func(args ...string) plan.Run {
 		t.Helper()
-		return decode[restore.Plan](t, w.must(t, append([]string{"restore", "plan", "--json"}, args...)...))
+		return decode[plan.Run](t, w.must(t, append([]string{"restore", "plan", "--json"}, args...)...))
 	}
-	shards := func(p restore.Plan) (out []string) {
+	shards := func(p plan.Run) (out []string) {
 		for _, s := range p.Steps {
-			if s.Op == restore.OpRestore {
+			if s.Op == plan.OpRestore {
 				out = append(out, s.Shard.String())
 			}
 		}
@@ -221,19 +221,19 @@ func testPlans(t *testing.T, w *world, cut targets.Cut) {
 		return out
 	}
 	all := []string{"carts/0", "media/0", "orders/0", "orders/1"}
-	if p := plan(); p.Cut.ID < cut.ID || !slices.Equal(shards(p), all) || p.Bytes() == 0 || p.Hash != p.Sum() {
+	if p := planned(); p.Cut.ID < cut.ID || !slices.Equal(shards(p), all) || p.Bytes() == 0 || p.Hash != p.Sum() {
 		t.Errorf("plan of the latest cut: %v of %s", shards(p), p.Cut.ID)
 	}
-	if p := plan("--cut", cut.ID, "--vault", "west"); p.Cut.ID != cut.ID || p.Goal.Vault != "west" {
+	if p := planned("--cut", cut.ID, "--vault", "west"); p.Cut.ID != cut.ID || p.Goal.Vault != "west" {
 		t.Errorf("plan of a named cut: %s from %s", p.Cut.ID, p.Goal.Vault)
 	}
-	if p := plan("--shard", "orders/1"); !slices.Equal(shards(p), []string{"orders/1"}) {
+	if p := planned("--shard", "orders/1"); !slices.Equal(shards(p), []string{"orders/1"}) {
 		t.Errorf("plan of one shard: %v", shards(p))
 	}
-	if p := plan("--target", "carts"); !slices.Equal(shards(p), []string{"carts/0"}) {
+	if p := planned("--target", "carts"); !slices.Equal(shards(p), []string{"carts/0"}) {
 		t.Errorf("plan of one target: %v", shards(p))
 	}
-	if p := plan("--at", cut.QuiescedAt.Format(time.RFC3339Nano)); p.Cut.ID != "" || len(p.Warnings) == 0 || !slices.Equal(shards(p), all) {
+	if p := planned("--at", cut.QuiescedAt.Format(time.RFC3339Nano)); p.Cut.ID != "" || len(p.Warnings) == 0 || !slices.Equal(shards(p), all) {
 		t.Errorf("plan of an instant: %v, warnings %v", shards(p), p.Warnings)
 	}
 	w.expect(t, 0, []string{cut.ID, "orders/0", "SHA-256"}, "restore", "plan", "--cut", cut.ID)

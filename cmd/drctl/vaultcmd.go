@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 	"drctl/internal/servers"
 	"drctl/internal/vault"
@@ -133,16 +134,16 @@ func makeKey(path string) (made bool, err error) {
 		return false, err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return false, fail.New(fail.Denied, "vault init", path, "", err)
+		return false, fail.FromOS("vault init", path, err)
 	}
-	// Exclusive: a key that another process has just made must not be lost.
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	// Create: a key that another process has just made must not be lost, and
+	// half a key must not be taken for one.
+	err = atomicfile.Create(path, filepath.Dir(path), 0o600, func(f *os.File) error {
+		_, err := f.WriteString("# recipient: " + k.Recipient() + "\n" + k.Secret().Reveal() + "\n")
+		return err
+	})
 	if err != nil {
-		return false, fail.New(fail.Conflict, "vault init", path, "", err)
-	}
-	_, werr := f.WriteString("# recipient: " + k.Recipient() + "\n" + k.Secret().Reveal() + "\n")
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		return false, errors.Join(fail.New(fail.Exhausted, "vault init", path, "", err), os.Remove(path))
+		return false, fail.FromOS("vault init", path, err)
 	}
 	return true, nil
 }

@@ -3,5 +3,6 @@
 //
 // It promises that every code has one retry rule (Retryable) and one exit
 // status (ExitCode), each in one table. It never logs, never exits and never
-// holds a secret: callers put names into errors, not credentials.
+// holds a secret: callers put names into errors, not credentials. Errors of the
+// operating system and of contexts are mapped here, once (FromOS, FromContext).
 package fail

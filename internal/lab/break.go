@@ -46,7 +46,7 @@ func (l *Lab) Break(_ context.Context, fault, what string) error {
 	}
 	if fault == "region" {
 		if err := os.RemoveAll(l.regionDir(what)); err != nil {
-			return fail.New(fail.Denied, "lab: delete disks", l.regionDir(what), "", err)
+			return fail.FromOS("lab: delete disks", l.regionDir(what), err)
 		}
 	}
 	return nil
@@ -67,7 +67,7 @@ func (l *Lab) breakOne(fault string, i int) error {
 		}
 		if fault != "kill" {
 			if err := os.RemoveAll(s.Dir); err != nil {
-				return fail.New(fail.Denied, "lab: delete disk", s.Dir, "", err)
+				return fail.FromOS("lab: delete disk", s.Dir, err)
 			}
 		}
 		return l.update(i, func(x *Server) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"text/template"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
-	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -51,8 +51,8 @@ func (l *Lab) WriteConfig(s Settings) (string, error) {
 		return "", fail.New(fail.Internal, "lab: configuration", "template", "", err)
 	}
 	path := filepath.Join(l.dir, "drctl.yaml")
-	if err := servers.WriteFileSync(path, []byte(b.String()), 0o644); err != nil {
-		return "", err
+	if err := atomicfile.Write(path, []byte(b.String()), 0o644); err != nil {
+		return "", fail.FromOS("lab: write configuration", path, err)
 	}
 	return path, os.MkdirAll(filepath.Join(l.dir, "state"), 0o755)
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 	"drctl/internal/servers"
 	"drctl/targets"
@@ -138,13 +139,13 @@ func create(o Options) (*Lab, error) {
 		return nil, fail.Newf(fail.Conflict, "lab: make", dir, "the directory is not empty and holds no lab; name another")
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "secrets"), 0o755); err != nil {
-		return nil, fail.New(fail.Denied, "lab: make", dir, "", err)
+		return nil, fail.FromOS("lab: make", dir, err)
 	}
 	for _, s := range []string{"postgres", "shop", "redis", "s3"} {
 		var b [16]byte
 		_, _ = rand.Read(b[:])
-		if err := os.WriteFile(filepath.Join(dir, "secrets", s), []byte(hex.EncodeToString(b[:])+"\n"), 0o600); err != nil {
-			return nil, fail.New(fail.Denied, "lab: make", dir, "", err)
+		if err := atomicfile.Write(filepath.Join(dir, "secrets", s), []byte(hex.EncodeToString(b[:])+"\n"), 0o600); err != nil {
+			return nil, fail.FromOS("lab: make", dir, err)
 		}
 	}
 	l := &Lab{dir: dir, tools: o.Tools, st: state{Format: 1, Shards: o.Shards, Redis: o.Redis}}
@@ -188,7 +189,8 @@ func (l *Lab) save() error {
 	if err != nil {
 		return fail.New(fail.Internal, "lab: record", l.dir, "", err)
 	}
-	return servers.WriteFileSync(filepath.Join(l.dir, recordName), b, 0o644)
+	path := filepath.Join(l.dir, recordName)
+	return fail.FromOS("lab: write record", path, atomicfile.Write(path, b, 0o644))
 }
 
 // update changes a server's record durably.
@@ -218,7 +220,7 @@ func (l *Lab) EnginePort() int { return l.st.Engine }
 func (l *Lab) secret(name string) (targets.Secret, error) {
 	b, err := os.ReadFile(filepath.Join(l.dir, "secrets", name))
 	if err != nil {
-		return targets.Secret{}, fail.New(fail.Denied, "lab: read secret", name, "", err)
+		return targets.Secret{}, fail.FromOS("lab: read secret", name, err)
 	}
 	return targets.NewSecret(strings.TrimSpace(string(b))), nil
 }
@@ -278,12 +280,12 @@ func (l *Lab) Down(ctx context.Context, destroy bool) error {
 	// The record goes last, so that a removal cut short can be repeated.
 	es, err := os.ReadDir(l.dir)
 	if err != nil {
-		return fail.New(fail.Denied, "lab: remove", l.dir, "", err)
+		return fail.FromOS("lab: remove", l.dir, err)
 	}
 	for _, e := range es {
 		if e.Name() != recordName {
 			if err := os.RemoveAll(filepath.Join(l.dir, e.Name())); err != nil {
-				return fail.New(fail.Denied, "lab: remove", l.dir, "", err)
+				return fail.FromOS("lab: remove", l.dir, err)
 			}
 		}
 	}

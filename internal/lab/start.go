@@ -76,7 +76,7 @@ func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (servers.Serve
 	if !s.Made {
 		// A half-made directory of an earlier attempt goes first.
 		if err := os.RemoveAll(s.Dir); err != nil {
-			return servers.Server{}, fail.New(fail.Denied, "lab: make", s.Name, "", err)
+			return servers.Server{}, fail.FromOS("lab: make", s.Name, err)
 		}
 		if s.Role == targets.Primary {
 			err = l.tools.InitPostgres(ctx, spec)

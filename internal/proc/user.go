@@ -67,10 +67,10 @@ func (u User) Own(path string) error {
 func (u User) Mkdir(dir string, mode os.FileMode) error {
 	const op = "make directory"
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return ioError(op, dir, err)
+		return fail.FromOS(op, dir, err)
 	}
 	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, os.ErrExist) {
-		return ioError(op, dir, err)
+		return fail.FromOS(op, dir, err)
 	}
 
 	c, err := u.Credential()
@@ -78,7 +78,7 @@ func (u User) Mkdir(dir string, mode os.FileMode) error {
 		return err
 	}
 	if err := os.Chown(dir, int(c.Uid), int(c.Gid)); err != nil {
-		return ioError("chown", dir, err)
+		return fail.FromOS("chown", dir, err)
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func (u User) Mkdir(dir string, mode os.FileMode) error {
 // WriteFile writes a file that the user alone can read.
 func (u User) WriteFile(path, content string) error {
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		return ioError("write", path, err)
+		return fail.FromOS("write", path, err)
 	}
 	return u.Own(path)
 }
@@ -102,7 +102,7 @@ func (u User) CanEnter(dir string) error {
 	for d := filepath.Dir(dir); ; d = filepath.Dir(d) {
 		var st syscall.Stat_t
 		if err := syscall.Stat(d, &st); err != nil {
-			return ioError(op, d, err)
+			return fail.FromOS(op, d, err)
 		}
 		bit := uint32(0o001)
 		switch {
@@ -120,18 +120,4 @@ func (u User) CanEnter(dir string) error {
 			return nil
 		}
 	}
-}
-
-// ioError maps an error of the local file system.
-func ioError(op, path string, err error) error {
-	code, hint := fail.Internal, ""
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		code, hint = fail.Exhausted, "free space, or put the sandbox on a larger volume"
-	case errors.Is(err, os.ErrPermission):
-		code, hint = fail.Denied, "run as a user that may write there"
-	case errors.Is(err, os.ErrNotExist):
-		code = fail.NotFound
-	}
-	return fail.New(code, op, path, hint, fmt.Errorf("%w", err))
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 	"drctl/internal/proc"
 	"drctl/internal/servers"
@@ -71,11 +71,11 @@ func (b *Box) change(f func(*record) error) error {
 	defer b.mu.Unlock()
 	d, err := os.Open(b.dir)
 	if err != nil {
-		return ioError("sandbox: lock", b.dir, err)
+		return fail.FromOS("sandbox: lock", b.dir, err)
 	}
 	defer d.Close() // lets go of the lock
 	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX); err != nil {
-		return ioError("sandbox: lock", b.dir, err)
+		return fail.FromOS("sandbox: lock", b.dir, err)
 	}
 	fresh, err := Open(b.dir)
 	if err != nil {
@@ -97,10 +97,10 @@ func Create(_ context.Context, o Options) (*Box, error) {
 	}
 	root, err := filepath.Abs(o.Root)
 	if err != nil {
-		return nil, ioError("sandbox: create", o.Root, err)
+		return nil, fail.FromOS("sandbox: create", o.Root, err)
 	}
 	if err := os.MkdirAll(root, 0o755); err != nil {
-		return nil, ioError("sandbox: create", root, err)
+		return nil, fail.FromOS("sandbox: create", root, err)
 	}
 	if err := trust.Dir("sandbox: create", root); err != nil {
 		return nil, err
@@ -110,17 +110,17 @@ func Create(_ context.Context, o Options) (*Box, error) {
 		if errors.Is(err, os.ErrExist) {
 			return nil, fail.New(fail.Conflict, "sandbox: create", dir, "remove it with: drctl sandbox rm "+o.ID, err)
 		}
-		return nil, ioError("sandbox: create", dir, err)
+		return nil, fail.FromOS("sandbox: create", dir, err)
 	}
 	b := &Box{dir: dir, rec: record{Format: 1, ID: o.ID, Purpose: o.Purpose, Created: time.Now().UTC(), Run: o.Run, Procs: []servers.Server{}}}
 	if o.Owner != 0 {
 		id, err := proc.Of(o.Owner)
 		if err != nil {
-			return nil, ioError("sandbox: create", dir, err)
+			return nil, fail.FromOS("sandbox: create", dir, err)
 		}
 		b.rec.Owner = servers.Server{Name: "owner", ID: id}
 		if b.rec.Host, err = os.Hostname(); err != nil {
-			return nil, ioError("sandbox: create", dir, err)
+			return nil, fail.FromOS("sandbox: create", dir, err)
 		}
 	}
 	return b, b.save()
@@ -138,7 +138,7 @@ func Open(dir string) (*Box, error) {
 		if fail.Is(err, fail.Denied) {
 			return nil, err
 		}
-		return nil, ioError("sandbox: open", dir, err)
+		return nil, fail.FromOS("sandbox: open", dir, err)
 	}
 	x := &Box{dir: dir}
 	if err := json.Unmarshal(b, &x.rec); err != nil || x.rec.ID != filepath.Base(dir) {
@@ -186,7 +186,7 @@ func List(root string) ([]*Box, error) {
 	}
 	es, err := os.ReadDir(root)
 	if err != nil {
-		return nil, ioError("sandbox: list", root, err)
+		return nil, fail.FromOS("sandbox: list", root, err)
 	}
 	var out []*Box
 	for _, e := range es {
@@ -250,7 +250,7 @@ func (b *Box) MkdirAll(dir string) error {
 		return fail.Newf(fail.Invalid, "sandbox: make directory", dir, "it is not inside %s", b.dir)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return ioError("sandbox: make directory", dir, err)
+		return fail.FromOS("sandbox: make directory", dir, err)
 	}
 	return nil
 }
@@ -271,7 +271,7 @@ func (b *Box) Reset(_ context.Context, name string) error {
 		return err
 	}
 	if err := os.RemoveAll(dir); err != nil {
-		return ioError("sandbox: reset", dir, err)
+		return fail.FromOS("sandbox: reset", dir, err)
 	}
 	return nil
 }
@@ -294,18 +294,18 @@ func (b *Box) Remove(_ context.Context) error {
 	// The record goes last, so that a removal cut short can be repeated.
 	es, err := os.ReadDir(b.dir)
 	if err != nil {
-		return ioError("sandbox: remove", b.dir, err)
+		return fail.FromOS("sandbox: remove", b.dir, err)
 	}
 	for _, e := range es {
 		if e.Name() == recordName {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(b.dir, e.Name())); err != nil {
-			return ioError("sandbox: remove", b.dir, err)
+			return fail.FromOS("sandbox: remove", b.dir, err)
 		}
 	}
 	if err := os.RemoveAll(b.dir); err != nil {
-		return ioError("sandbox: remove", b.dir, err)
+		return fail.FromOS("sandbox: remove", b.dir, err)
 	}
 	return nil
 }
@@ -344,11 +344,10 @@ func (b *Box) save() error {
 		return fail.New(fail.Internal, "sandbox: record", b.dir, "", err)
 	}
 	path := filepath.Join(b.dir, recordName)
-	err = servers.WriteFileSync(path, js, 0o644)
+	err = fail.FromOS("write", path, atomicfile.Write(path, js, 0o644))
 	if !fail.Is(err, fail.Exhausted) {
 		return err
 	}
-	_ = os.Remove(path + ".new")
 	f, oerr := os.OpenFile(path, os.O_WRONLY, 0)
 	if oerr != nil {
 		return err
@@ -360,10 +359,10 @@ func (b *Box) save() error {
 	}
 	js = append(js, bytes.Repeat([]byte("\n"), int(info.Size())-len(js))...)
 	if _, err := f.WriteAt(js, 0); err != nil {
-		return ioError("write", path, err)
+		return fail.FromOS("write", path, err)
 	}
 	if err := f.Sync(); err != nil {
-		return ioError("sync", path, err)
+		return fail.FromOS("sync", path, err)
 	}
 	return nil
 }
@@ -409,18 +408,4 @@ func (r record) over(now time.Time, ended func(Run) bool) bool {
 func exists(p string) bool {
 	_, err := os.Stat(p)
 	return err == nil
-}
-
-// ioError maps an error of the local file system.
-func ioError(op, path string, err error) error {
-	code, hint := fail.Internal, ""
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		code, hint = fail.Exhausted, "free space, or put the sandbox on a larger volume"
-	case errors.Is(err, os.ErrPermission):
-		code, hint = fail.Denied, "run as a user that may write there"
-	case errors.Is(err, os.ErrNotExist):
-		code = fail.NotFound
-	}
-	return fail.New(code, op, path, hint, fmt.Errorf("%w", err))
 }

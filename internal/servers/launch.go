@@ -44,7 +44,7 @@ func (b Binaries) start(ctx context.Context, l launch) (Server, error) {
 
 	logf, err := os.OpenFile(l.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return Server{}, ioError("open log", l.logFile, err)
+		return Server{}, fail.FromOS("open log", l.logFile, err)
 	}
 	defer logf.Close()
 	if err := b.RunAs.Own(l.logFile); err != nil {

@@ -174,11 +174,11 @@ func clearLock(s PostgresSpec) error {
 		return nil
 	}
 	if err != nil {
-		return ioError("read", path, err)
+		return fail.FromOS("read", path, err)
 	}
 	real, err := filepath.EvalSymlinks(s.Dir)
 	if err != nil {
-		return ioError("read", s.Dir, err)
+		return fail.FromOS("read", s.Dir, err)
 	}
 	first, _, _ := strings.Cut(string(b), "\n")
 	for try := 0; ; try++ {
@@ -194,7 +194,7 @@ func clearLock(s PostgresSpec) error {
 		time.Sleep(100 * time.Millisecond)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return ioError("remove", path, err)
+		return fail.FromOS("remove", path, err)
 	}
 	return nil
 }
@@ -207,7 +207,7 @@ func PostgresState(dir string) error {
 		if errors.Is(err, os.ErrNotExist) {
 			return errNotYet
 		}
-		return ioError("read", filepath.Join(dir, "postmaster.pid"), err)
+		return fail.FromOS("read", filepath.Join(dir, "postmaster.pid"), err)
 	}
 	lines := strings.Split(string(b), "\n")
 	if len(lines) < 8 {

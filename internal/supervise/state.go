@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 	"drctl/internal/proc"
 )
@@ -96,24 +97,7 @@ func writeState(dir string, s State) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, stateFile+".*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, stateFile))
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
+	return atomicfile.Write(filepath.Join(dir, stateFile), append(b, '\n'), 0o600)
 }
 
 // Lock takes a state directory for this process; conflict, naming the pid, when

@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 )
 
@@ -60,69 +60,16 @@ func (s *fileStore) put(ctx context.Context, key string, write func(*os.File) er
 	if err := ctx.Err(); err != nil {
 		return s.fail("write", key, err)
 	}
-	if _, err := os.Lstat(dst); err == nil {
-		return s.fail("write", key, fs.ErrExist)
+	spool := filepath.Join(s.root, tmpDir)
+	for _, dir := range []string{filepath.Dir(dst), spool} {
+		if err := atomicfile.MkdirAll(dir, 0o700); err != nil {
+			return s.fail("write", key, err)
+		}
 	}
-	if err := s.mkdir(filepath.Dir(dst)); err != nil {
-		return s.fail("write", key, err)
-	}
-	if err := s.mkdir(filepath.Join(s.root, tmpDir)); err != nil {
-		return s.fail("write", key, err)
-	}
-	tmp, err := os.CreateTemp(filepath.Join(s.root, tmpDir), "put-*")
-	if err != nil {
-		return s.fail("write", key, err)
-	}
-	defer os.Remove(tmp.Name())
-	err = write(tmp)
-	if err == nil {
-		err = tmp.Chmod(0o600)
-	}
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Link(tmp.Name(), dst)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(dst))
-	}
-	if err != nil {
+	if err := atomicfile.Create(dst, spool, 0o600, write); err != nil {
 		return s.fail("write", key, err)
 	}
 	return nil
-}
-
-// mkdir makes dir and its missing parents, and makes their names durable.
-func (s *fileStore) mkdir(dir string) error {
-	if st, err := os.Stat(dir); err == nil && st.IsDir() {
-		return nil
-	}
-	parent := filepath.Dir(dir)
-	if parent != dir {
-		if err := s.mkdir(parent); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return nil
-		}
-		return err
-	}
-	return syncDir(parent)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 func (s *fileStore) Get(_ context.Context, key string) (io.ReadCloser, error) {
@@ -339,27 +286,27 @@ func (s *fileStore) Delete(_ context.Context, key string) error {
 	if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s.fail("delete", key, err)
 	}
-	if err := syncDir(filepath.Dir(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := atomicfile.SyncDir(filepath.Dir(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s.fail("delete", key, err)
 	}
 	return nil
 }
 
 func (s *fileStore) fail(op, key string, err error) error {
-	code, hint := fail.Unavailable, ""
-	switch {
-	case errors.Is(err, fs.ErrExist):
-		code = fail.Conflict
-	case errors.Is(err, fs.ErrNotExist):
-		code = fail.NotFound
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		code, hint = fail.Denied, "check the owner and the mode of "+s.root
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EMFILE):
-		code, hint = fail.Exhausted, "make room on the volume of "+s.root
-	case errors.Is(err, context.DeadlineExceeded):
-		code = fail.Stalled
+	subject := s.URL() + "/" + key
+	if e := fail.FromContext("vault: "+op, subject, err); e != nil {
+		return e
 	}
-	return fail.New(code, "vault: "+op, s.URL()+"/"+key, hint, err)
+	code, hint := fail.OS(err)
+	switch {
+	case fail.DiskFull(err):
+		hint = "make room on the volume of " + s.root
+	case code == fail.Denied:
+		hint = "check the owner and the mode of " + s.root
+	case code == fail.Internal, code == fail.Conflict && !errors.Is(err, fs.ErrExist):
+		code = fail.Unavailable // a file system that is away says many things
+	}
+	return fail.New(code, "vault: "+op, subject, hint, err)
 }
 
 // ctxReader ends a copy when ctx ends.
@@ -373,18 +320,4 @@ func (c ctxReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return c.r.Read(p)
-}
-
-// asFail keeps an *fail.Error in err's tree and wraps anything else.
-func asFail(code fail.Code, op, subject string, err error) error {
-	var e *fail.Error
-	if errors.As(err, &e) {
-		return err
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		code = fail.Stalled
-	} else if errors.Is(err, context.Canceled) {
-		code = fail.Unavailable
-	}
-	return fail.New(code, op, subject, "", err)
 }

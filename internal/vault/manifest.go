@@ -46,7 +46,7 @@ func (v *Vault) manifestRefs(ctx context.Context, key string, f func(hash32)) er
 		f(h)
 	}
 	if err := sc.Err(); err != nil {
-		return asFail(fail.Corrupt, "vault: manifest", v.store.URL()+"/"+key, err)
+		return fail.From(fail.Corrupt, "vault: manifest", v.store.URL()+"/"+key, err)
 	}
 	return nil
 }

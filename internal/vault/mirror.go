@@ -322,7 +322,7 @@ func (m *mirror) fetchTo(ctx context.Context, key string, w io.Writer) (int64, e
 	h := sha256.New()
 	n, err := io.Copy(io.MultiWriter(w, h), src)
 	if err != nil {
-		return n, asFail(fail.Unavailable, "vault: mirror", m.from.store.URL()+"/"+key, err)
+		return n, fail.From(fail.Unavailable, "vault: mirror", m.from.store.URL()+"/"+key, err)
 	}
 	name := key[strings.LastIndexByte(key, '/')+1:]
 	if got := hex.EncodeToString(h.Sum(nil)); name != "config" && name != got {

@@ -162,7 +162,7 @@ func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64,
 	defer sp.close()
 	h := sha256.New()
 	if _, err := io.Copy(io.MultiWriter(h, sp), ctxReader{ctx, r}); err != nil {
-		return "", 0, asFail(fail.Unavailable, "vault: put object", s.id.String(), err)
+		return "", 0, fail.From(fail.Unavailable, "vault: put object", s.id.String(), err)
 	}
 	sha := hex.EncodeToString(h.Sum(nil))
 	key := ObjectKey(s.id, sha)
@@ -212,7 +212,7 @@ func (s *ShardVault) PutManifest(ctx context.Context, asOf time.Time, r io.Reade
 	defer sp.close()
 	h := sha256.New()
 	if _, err := io.Copy(io.MultiWriter(h, sp), ctxReader{ctx, r}); err != nil {
-		return "", asFail(fail.Unavailable, "vault: put manifest", s.id.String(), err)
+		return "", fail.From(fail.Unavailable, "vault: put manifest", s.id.String(), err)
 	}
 	sha := hex.EncodeToString(h.Sum(nil))
 	key := ManifestKey(s.id, s.Vault().opt.Now(), sha)

@@ -130,7 +130,7 @@ func (s *s3Store) Put(ctx context.Context, key string, body []byte) error {
 func contentMD5(r io.Reader) (*string, error) {
 	h := md5.New()
 	if _, err := io.Copy(h, r); err != nil {
-		return nil, asFail(fail.Exhausted, "vault: write", "", err)
+		return nil, fail.From(fail.Exhausted, "vault: write", "", err)
 	}
 	return aws.String(base64.StdEncoding.EncodeToString(h.Sum(nil))), nil
 }
@@ -138,12 +138,12 @@ func contentMD5(r io.Reader) (*string, error) {
 func (s *s3Store) PutFile(ctx context.Context, key, file string) error {
 	f, err := os.Open(file)
 	if err != nil {
-		return asFail(fail.Exhausted, "vault: write", key, err)
+		return fail.From(fail.Exhausted, "vault: write", key, err)
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return asFail(fail.Exhausted, "vault: write", key, err)
+		return fail.From(fail.Exhausted, "vault: write", key, err)
 	}
 	if st.Size() > singlePut {
 		// Ask first: a conflict found at completion would cost the whole upload.

@@ -103,10 +103,10 @@ func (v *Vault) SealTo(w io.Writer, key string, meta map[string]string, r io.Rea
 	}
 	aw, err := age.Encrypt(w, v.key.id.Recipient())
 	if err != nil {
-		return asFail(fail.Internal, "vault: seal", key, err)
+		return fail.From(fail.Internal, "vault: seal", key, err)
 	}
 	if _, err := aw.Write(head); err != nil {
-		return asFail(fail.Internal, "vault: seal", key, err)
+		return fail.From(fail.Internal, "vault: seal", key, err)
 	}
 	enc := encoders.Get().(*zstd.Encoder)
 	enc.Reset(aw)
@@ -120,7 +120,7 @@ func (v *Vault) SealTo(w io.Writer, key string, meta map[string]string, r io.Rea
 		err = aw.Close()
 	}
 	if err != nil {
-		return asFail(fail.Internal, "vault: seal", key, err)
+		return fail.From(fail.Internal, "vault: seal", key, err)
 	}
 	return nil
 }
@@ -261,7 +261,7 @@ func (u *unsealer) Close() error {
 
 func (u *unsealer) fail(err error) error {
 	if u.from.err != nil {
-		return asFail(fail.Unavailable, "vault: read", u.subject, u.from.err)
+		return fail.From(fail.Unavailable, "vault: read", u.subject, u.from.err)
 	}
 	return fail.New(fail.Corrupt, "vault: unseal", u.subject,
 		"the object is damaged or was replaced; repair it from another region's vault or from an older version of the bucket", err)

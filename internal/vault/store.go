@@ -122,7 +122,7 @@ func get(ctx context.Context, s Store, key string) ([]byte, error) {
 	defer r.Close()
 	b, err := io.ReadAll(io.LimitReader(r, maxPlain+1))
 	if err != nil {
-		return nil, asFail(fail.Unavailable, "vault: read", s.URL()+"/"+key, err)
+		return nil, fail.From(fail.Unavailable, "vault: read", s.URL()+"/"+key, err)
 	}
 	if len(b) > maxPlain {
 		return nil, fail.Newf(fail.Corrupt, "vault: read", s.URL()+"/"+key, "holds more than %d MiB", maxPlain>>20)

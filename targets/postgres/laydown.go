@@ -39,7 +39,7 @@ func (r *restoreRun) layBase(ctx context.Context) error {
 		return r.layFiles(ctx)
 	case methodWire:
 		if err := emptyDir(r.dir); err != nil {
-			return diskError(r.dir, err)
+			return fail.FromOS(opRestore, r.dir, err)
 		}
 		return r.untar(ctx)
 	}
@@ -60,7 +60,7 @@ func (r *restoreRun) layFiles(ctx context.Context) error {
 			}
 		}
 		if err := os.WriteFile(filepath.Join(r.dir, path), content, 0o600); err != nil {
-			return diskError(r.dir, err)
+			return fail.FromOS(opRestore, r.dir, err)
 		}
 	}
 	return r.layTablespaces(ctx)
@@ -71,7 +71,7 @@ func (r *restoreRun) layFiles(ctx context.Context) error {
 func (r *restoreRun) layTablespaces(ctx context.Context) error {
 	links := filepath.Join(r.dir, "pg_tblspc")
 	if err := os.MkdirAll(links, 0o700); err != nil {
-		return diskError(links, err)
+		return fail.FromOS(opRestore, links, err)
 	}
 	var lines strings.Builder
 	for oid, where := range r.req.Base.Tablespaces {
@@ -83,11 +83,11 @@ func (r *restoreRun) layTablespaces(ctx context.Context) error {
 		a.Snapshot, a.Path = ts.Snapshot, ts.Path
 		dir := filepath.Join(r.dir, spacesDir, oid)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return diskError(dir, err)
+			return fail.FromOS(opRestore, dir, err)
 		}
 		entries, err := os.ReadDir(dir)
 		if err != nil {
-			return diskError(dir, err)
+			return fail.FromOS(opRestore, dir, err)
 		}
 		if err := r.from.RestoreTree(ctx, a, dir, len(entries) > 0, r.req.Progress); err != nil {
 			return err
@@ -97,21 +97,21 @@ func (r *restoreRun) layTablespaces(ctx context.Context) error {
 		}
 		link := filepath.Join(links, oid)
 		if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return diskError(link, err)
+			return fail.FromOS(opRestore, link, err)
 		}
 		if err := os.Symlink(dir, link); err != nil {
-			return diskError(link, err)
+			return fail.FromOS(opRestore, link, err)
 		}
 		fmt.Fprintf(&lines, "%s %s\n", oid, strings.ReplaceAll(dir, `\`, `\\`))
 	}
 	if lines.Len() == 0 {
 		// One from elsewhere would have the server link the original ones.
 		if err := os.Remove(filepath.Join(r.dir, fileTblMap)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return diskError(r.dir, err)
+			return fail.FromOS(opRestore, r.dir, err)
 		}
 		return nil
 	}
-	return diskError(r.dir, os.WriteFile(filepath.Join(r.dir, fileTblMap), []byte(lines.String()), 0o600))
+	return fail.FromOS(opRestore, r.dir, os.WriteFile(filepath.Join(r.dir, fileTblMap), []byte(lines.String()), 0o600))
 }
 
 // emptyDir removes what an unfinished restore left; the claim has been checked.
@@ -141,7 +141,7 @@ func (r *restoreRun) untar(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, stream.Close()) }()
 	root, err := os.OpenRoot(r.dir)
 	if err != nil {
-		return diskError(r.dir, err)
+		return fail.FromOS(opRestore, r.dir, err)
 	}
 	defer root.Close()
 	var done int64
@@ -187,7 +187,7 @@ func (r *restoreRun) streamFault(err error) error {
 	}
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
-		return diskError(r.dir, err)
+		return fail.FromOS(opRestore, r.dir, err)
 	}
 	return r.refuse(fail.Corrupt, "choose another base", "the base's tar stream: %v", err)
 }
@@ -207,7 +207,7 @@ func (r *restoreRun) walDir() string { return filepath.Join(r.work, "wal") }
 // files, for restore_command.
 func (r *restoreRun) layLog(ctx context.Context) error {
 	if err := os.RemoveAll(r.walDir()); err != nil {
-		return diskError(r.walDir(), err)
+		return fail.FromOS(opRestore, r.walDir(), err)
 	}
 	if err := r.mkdir(r.walDir()); err != nil {
 		return err
@@ -262,7 +262,7 @@ func codeOr(err error, code fail.Code) fail.Code {
 	if errors.As(err, &fe) {
 		return fe.Code
 	}
-	if isDiskFull(err) {
+	if fail.DiskFull(err) {
 		return fail.Exhausted
 	}
 	return code

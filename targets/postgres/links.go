@@ -43,5 +43,5 @@ func (r *restoreRun) plainTree(dir string, top bool) error {
 	if codeOr(err, "") != "" {
 		return err
 	}
-	return diskError(dir, err)
+	return fail.FromOS(opRestore, dir, err)
 }

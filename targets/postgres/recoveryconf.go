@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"drctl/internal/fail"
 	"drctl/targets"
 )
 
@@ -22,7 +23,7 @@ func (r *restoreRun) keepConfig() error {
 			continue // set aside by an attempt before
 		}
 		if err := os.Rename(path, path+keptSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return diskError(path, err)
+			return fail.FromOS(opRestore, path, err)
 		}
 	}
 	return nil
@@ -34,7 +35,7 @@ func (r *restoreRun) keepConfig() error {
 func (r *restoreRun) giveBackConfig() error {
 	for _, name := range []string{"drctl.conf", "drctl_hba.conf"} { // what the start may have written
 		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return diskError(r.dir, err)
+			return fail.FromOS(opRestore, r.dir, err)
 		}
 	}
 	var made []string
@@ -50,7 +51,7 @@ func (r *restoreRun) giveBackConfig() error {
 			made = append(made, name)
 		}
 		if err != nil {
-			return diskError(path, err)
+			return fail.FromOS(opRestore, path, err)
 		}
 	}
 	if note := startNote(r.tools, r.dir, r.req.Base.Settings[settingConfig], made); note != "" {

@@ -263,27 +263,14 @@ func (r *restoreRun) choosePort(ctx context.Context) error {
 // server is stopped. Nothing has been touched before.
 func (r *restoreRun) takeUp(ctx context.Context) (err error) {
 	if err := os.MkdirAll(r.work, 0o755); err != nil {
-		return diskError(r.work, err)
+		return fail.FromOS(opRestore, r.work, err)
 	}
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
-		return diskError(r.dir, err)
+		return fail.FromOS(opRestore, r.dir, err)
 	}
 	if r.claim.Token != "" {
 		return r.claim.Server.Stop(ctx)
 	}
 	r.claim, err = claim.New(r.record, r.dir)
 	return err
-}
-
-// diskError names a file and tells a full disk from the rest.
-func diskError(path string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case isDiskFull(err):
-		return fail.New(fail.Exhausted, opRestore, path, "free space or choose another work directory", err)
-	case errors.Is(err, fs.ErrPermission):
-		return fail.New(fail.Denied, opRestore, path, "give the worker access to the directory", err)
-	}
-	return fail.New(fail.Internal, opRestore, path, "", err)
 }

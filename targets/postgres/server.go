@@ -44,17 +44,17 @@ func (r *restoreRun) prepareDir(_ context.Context) error {
 	// server's log and slots, an order to be a standby.
 	for _, name := range emptied {
 		if err := os.RemoveAll(filepath.Join(r.dir, name)); err != nil {
-			return diskError(r.dir, err)
+			return fail.FromOS(opRestore, r.dir, err)
 		}
 	}
 	for _, name := range []string{"standby.signal", "postmaster.pid", "postmaster.opts", "backup_label.old", "tablespace_map.old"} {
 		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return diskError(r.dir, err)
+			return fail.FromOS(opRestore, r.dir, err)
 		}
 	}
 	for _, name := range neededDirs {
 		if err := os.MkdirAll(filepath.Join(r.dir, name), 0o700); err != nil {
-			return diskError(r.dir, err)
+			return fail.FromOS(opRestore, r.dir, err)
 		}
 	}
 	if err := r.keepConfig(); err != nil {
@@ -63,11 +63,11 @@ func (r *restoreRun) prepareDir(_ context.Context) error {
 	files := map[string]string{"postgresql.conf": r.recoveryConf(), "postgresql.auto.conf": "", "pg_ident.conf": "", "recovery.signal": "", "pg_hba.conf": ""}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o600); err != nil {
-			return diskError(r.dir, err)
+			return fail.FromOS(opRestore, r.dir, err)
 		}
 	}
 	if err := os.Chmod(r.dir, 0o700); err != nil {
-		return diskError(r.dir, err)
+		return fail.FromOS(opRestore, r.dir, err)
 	}
 	if len(r.socketDir()) > maxSocketPath {
 		return r.refuse(fail.Invalid, "choose a work directory with a shorter name", "the socket in %s would have too long a name", r.socketDir())
@@ -166,7 +166,7 @@ func stopProc(ctx context.Context, proc servers.Server) error {
 func (r *restoreRun) start(ctx context.Context) (servers.Server, error) {
 	// A log of an attempt before would be taken for this one's.
 	if err := os.Remove(r.logFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return servers.Server{}, diskError(r.logFile(), err)
+		return servers.Server{}, fail.FromOS(opRestore, r.logFile(), err)
 	}
 	proc, err := r.tools.StartPostgres(ctx, servers.PostgresSpec{Name: "restore of " + r.in.Shard.String(), Dir: r.dir, Port: r.port, NoWait: true,
 		SocketDir: r.socketDir(), LogFile: r.logFile(), HBA: recoveryHBA, Detached: r.d.detached && r.in.Role == targets.Sandbox})
@@ -475,7 +475,7 @@ func (r *restoreRun) open(ctx context.Context, proc servers.Server) (servers.Ser
 	r.made = sandboxUser
 	path := filepath.Join(r.work, "password")
 	if err := os.WriteFile(path, []byte(password+"\n"), 0o600); err != nil {
-		return proc, diskError(path, err)
+		return proc, fail.FromOS(opRestore, path, err)
 	}
 	r.out.Pid, r.out.Address = proc.Pid, fmt.Sprintf("127.0.0.1:%d", r.port)
 	r.out.User, r.out.Password, r.out.Database = sandboxUser, targets.NewSecret(password), cmp.Or(r.in.Database, r.req.Base.Settings[settingDatabase])

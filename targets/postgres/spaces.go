@@ -107,10 +107,10 @@ func (r *restoreRun) checkSpace(s newSpace) error {
 	case errors.Is(err, fs.ErrNotExist) || to == s.dir:
 		return nil
 	case err != nil:
-		return diskError(s.location, err)
+		return fail.FromOS(opRestore, s.location, err)
 	}
 	if _, gone := os.Stat(to); filepath.Base(filepath.Dir(to)) == spacesDir && errors.Is(gone, fs.ErrNotExist) {
-		return diskError(s.location, os.Remove(s.location)) // of a restore that was killed and removed
+		return fail.FromOS(opRestore, s.location, os.Remove(s.location)) // of a restore that was killed and removed
 	}
 	return r.refuse(fail.Conflict, "restore on a host where that path does not exist (the tablespace is then kept inside the data directory); "+
 		"if nobody needs what is there, move it away; or choose a cut from before the tablespace was made, or one after the next base",
@@ -133,7 +133,7 @@ func (r *restoreRun) linkSpaces() error {
 	for i := range r.spaces {
 		s := &r.spaces[i]
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
-			return diskError(s.dir, err)
+			return fail.FromOS(opRestore, s.dir, err)
 		}
 		if to, _ := os.Readlink(s.location); to == s.dir {
 			continue
@@ -162,7 +162,7 @@ func (r *restoreRun) settleSpaces() error {
 	links := filepath.Join(r.dir, "pg_tblspc")
 	entries, err := os.ReadDir(links)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return diskError(links, err)
+		return fail.FromOS(opRestore, links, err)
 	}
 	for _, s := range r.spaces {
 		for _, e := range entries {
@@ -179,12 +179,12 @@ func (r *restoreRun) settleSpaces() error {
 				err = os.Rename(fresh, link)
 			}
 			if err != nil {
-				return diskError(link, err)
+				return fail.FromOS(opRestore, link, err)
 			}
 		}
 		if to, _ := os.Readlink(s.location); to == s.dir {
 			if err := os.Remove(s.location); err != nil {
-				return diskError(s.location, err)
+				return fail.FromOS(opRestore, s.location, err)
 			}
 		}
 		for _, p := range s.parents {

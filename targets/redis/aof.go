@@ -13,9 +13,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 	"drctl/internal/servers"
 	"drctl/targets"
@@ -65,26 +65,11 @@ type layout struct {
 	loaded      *keyCounts
 }
 
-func ioFail(op, path string, err error) error {
-	if err == nil {
-		return nil
-	}
-	var fe *fail.Error
-	if errors.As(err, &fe) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	code := fail.Denied
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		code = fail.Exhausted
-	}
-	return fail.New(code, op, path, "", err)
-}
-
 // create opens a new file of the servers' user.
 func (l *layout) create(name string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(l.dir, name), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, ioFail(opRestore, l.dir, err)
+		return nil, fail.FromOS(opRestore, l.dir, err)
 	}
 	if err := l.tools.RunAs.Own(f.Name()); err != nil {
 		_ = f.Close()
@@ -97,7 +82,7 @@ func (l *layout) create(name string) (*os.File, error) {
 func (l *layout) writeBase(ctx context.Context, req targets.RestoreRequest, from targets.Source) error {
 	// The parent, too: the server writes its log and its configuration there.
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
-		return ioFail(opRestore, l.dir, err)
+		return fail.FromOS(opRestore, l.dir, err)
 	}
 	if err := l.tools.RunAs.Own(filepath.Dir(l.dir)); err != nil {
 		return err
@@ -115,7 +100,7 @@ func (l *layout) writeBase(ctx context.Context, req targets.RestoreRequest, from
 	h := sha256.New()
 	n, err := copyTo(ctx, io.MultiWriter(f, h), r, func(n int64) { req.Progress.Report("base", n, req.Base.Bytes) })
 	if err != nil {
-		return ioFail(opRestore, f.Name(), err)
+		return fail.FromOS(opRestore, f.Name(), err)
 	}
 	var magic [magicLen]byte
 	if _, err := f.ReadAt(magic[:], 0); err != nil || !imageMagic(magic[:]) {
@@ -125,7 +110,7 @@ func (l *layout) writeBase(ctx context.Context, req targets.RestoreRequest, from
 		return fail.New(fail.Corrupt, opRestore, "base "+req.Base.ID, "choose another base", fmt.Errorf("the image has %d bytes, its record says %d", n, req.Base.Bytes))
 	}
 	l.baseBytes, l.baseSHA = n, hex.EncodeToString(h.Sum(nil))
-	return ioFail(opRestore, f.Name(), f.Sync())
+	return fail.FromOS(opRestore, f.Name(), f.Sync())
 }
 
 // writeStream writes the stream up to the last place where it can be cut.
@@ -147,7 +132,7 @@ func (l *layout) writeStream(ctx context.Context, req targets.RestoreRequest, pa
 		n, err := copyTo(ctx, io.MultiWriter(f, scanError{&s, span, req.Base.From.Offset}), r, func(n int64) { req.Progress.Report("stream", done+n, total) })
 		_ = r.Close()
 		if err != nil {
-			return ioFail(opRestore, f.Name(), err)
+			return fail.FromOS(opRestore, f.Name(), err)
 		}
 		if uint64(n) != span.To-span.From {
 			return fail.Newf(fail.Corrupt, opRestore, span.Timeline, "the stream gave %d bytes for [%d,%d)", n, span.From, span.To)
@@ -169,12 +154,12 @@ func (l *layout) writeStream(ctx context.Context, req targets.RestoreRequest, pa
 		l.reached = req.Point
 	}
 	if err := f.Truncate(int64(s.safe)); err != nil {
-		return ioFail(opRestore, f.Name(), err)
+		return fail.FromOS(opRestore, f.Name(), err)
 	}
 	if l.streamSHA, err = hashPrefix(ctx, f, int64(s.safe)); err != nil {
-		return ioFail(opRestore, f.Name(), err)
+		return fail.FromOS(opRestore, f.Name(), err)
 	}
-	return ioFail(opRestore, f.Name(), f.Sync())
+	return fail.FromOS(opRestore, f.Name(), f.Sync())
 }
 
 // scanError gives the scanner's errors their place in the timeline.
@@ -206,8 +191,8 @@ func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 
 // write writes a small file durably, owned by the servers' user.
 func (l *layout) write(path string, content []byte) error {
-	if err := servers.WriteFileSync(path, content, 0o600); err != nil {
-		return err
+	if err := atomicfile.Write(path, content, 0o600); err != nil {
+		return fail.FromOS(opRestore, path, err)
 	}
 	return l.tools.RunAs.Own(path)
 }
@@ -233,7 +218,7 @@ func (l *layout) writeRecord() error {
 func (l *layout) incrSize() (int64, error) {
 	st, err := os.Stat(filepath.Join(l.dir, incrFile))
 	if err != nil {
-		return 0, ioFail(opRestore, l.dir, err)
+		return 0, fail.FromOS(opRestore, l.dir, err)
 	}
 	return st.Size(), nil
 }
@@ -253,7 +238,7 @@ func (l *layout) truncate() error {
 	if err := l.notShorter(); err != nil {
 		return err
 	}
-	return ioFail(opRestore, l.dir, os.Truncate(filepath.Join(l.dir, incrFile), int64(l.streamBytes)))
+	return fail.FromOS(opRestore, l.dir, os.Truncate(filepath.Join(l.dir, incrFile), int64(l.streamBytes)))
 }
 
 // readRecord reads what a restore wrote; ok is false when the directory is not
@@ -266,7 +251,7 @@ func readRecord(dir string) (rec restored, ok bool, err error) {
 	if err == nil {
 		err = json.Unmarshal(b, &rec)
 	}
-	return rec, err == nil, ioFail("redis: verify", dir, err)
+	return rec, err == nil, fail.FromOS("redis: verify", dir, err)
 }
 
 // checkRestored compares the files of a restore with what was written. ok is
@@ -294,7 +279,7 @@ func checkRestored(ctx context.Context, dir string, p targets.Progress) (f targe
 			continue
 		}
 		if err != nil {
-			return f, false, ioFail("redis: verify", dir, err)
+			return f, false, fail.FromOS("redis: verify", dir, err)
 		}
 		h, err := hashPrefix(ctx, file, part.n)
 		_ = file.Close()
@@ -302,7 +287,7 @@ func checkRestored(ctx context.Context, dir string, p targets.Progress) (f targe
 		case errors.Is(err, io.ErrUnexpectedEOF):
 			h = "shorter than " + strconv.FormatInt(part.n, 10)
 		case err != nil:
-			return f, false, ioFail("redis: verify", dir, err)
+			return f, false, fail.FromOS("redis: verify", dir, err)
 		}
 		got = append(got, h)
 	}

@@ -46,9 +46,9 @@ func (l *layout) leave(s source) error {
 			return fail.New(fail.Unverified, opRestore, root, "", fmt.Errorf("the server left no image %s: %w", s.dbFile, err))
 		}
 		if err := os.RemoveAll(l.dir); err != nil {
-			return ioFail(opRestore, l.dir, err)
+			return fail.FromOS(opRestore, l.dir, err)
 		}
-		return ioFail(opRestore, root, os.Remove(filepath.Join(root, restoredFile)))
+		return fail.FromOS(opRestore, root, os.Remove(filepath.Join(root, restoredFile)))
 	}
 
 	// The server may have appended the end of keys whose time had passed; the
@@ -68,19 +68,19 @@ func (l *layout) rename(s source) error {
 	for _, name := range []string{baseFile, incrFile} {
 		to := s.fileName + strings.TrimPrefix(name, aofName)
 		if err := os.Rename(filepath.Join(l.dir, name), filepath.Join(l.dir, to)); err != nil {
-			return ioFail(opRestore, l.dir, err)
+			return fail.FromOS(opRestore, l.dir, err)
 		}
 	}
 	if err := os.Remove(filepath.Join(l.dir, manifestFile)); err != nil {
-		return ioFail(opRestore, l.dir, err)
+		return fail.FromOS(opRestore, l.dir, err)
 	}
 	if err := l.write(filepath.Join(l.dir, s.fileName+".manifest"), manifest(s.fileName)); err != nil {
 		return err
 	}
 	if err := os.Rename(l.dir, filepath.Join(root, s.dirName)); err != nil {
-		return ioFail(opRestore, l.dir, err)
+		return fail.FromOS(opRestore, l.dir, err)
 	}
-	return ioFail(opRestore, root, os.Remove(filepath.Join(root, restoredFile)))
+	return fail.FromOS(opRestore, root, os.Remove(filepath.Join(root, restoredFile)))
 }
 
 // manifest lists the two parts of an append-only file.

@@ -117,7 +117,7 @@ func refuse(ctx context.Context, in targets.Instance, req targets.RestoreRequest
 	}
 	empty, err := claim.Empty(in.DataDir)
 	if err != nil {
-		return held, fail.New(fail.Denied, opRestore, in.DataDir, "", err)
+		return held, fail.FromOS(opRestore, in.DataDir, err)
 	}
 	if empty {
 		return held, nil
@@ -153,20 +153,20 @@ func takeUp(in targets.Instance, req targets.RestoreRequest, held claim.Claim) (
 	}
 	if held.Token == "" {
 		if err := errors.Join(os.MkdirAll(req.WorkDir, 0o755), os.MkdirAll(in.DataDir, 0o700)); err != nil {
-			return held, ioFail(opRestore, in.DataDir, err)
+			return held, fail.FromOS(opRestore, in.DataDir, err)
 		}
 		return claim.New(filepath.Join(req.WorkDir, recordName), in.DataDir)
 	}
 	es, err := os.ReadDir(in.DataDir)
 	if err != nil {
-		return held, ioFail(opRestore, in.DataDir, err)
+		return held, fail.FromOS(opRestore, in.DataDir, err)
 	}
 	for _, e := range es {
 		if e.Name() == targets.ClaimFile {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(in.DataDir, e.Name())); err != nil {
-			return held, ioFail(opRestore, in.DataDir, err)
+			return held, fail.FromOS(opRestore, in.DataDir, err)
 		}
 	}
 	return held, nil
@@ -256,7 +256,7 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 	}
 	for _, name := range []string{"redis.conf", logName} {
 		if err := os.Remove(filepath.Join(in.DataDir, name)); err != nil {
-			return ioFail(opRestore, in.DataDir, err)
+			return fail.FromOS(opRestore, in.DataDir, err)
 		}
 	}
 	return nil

@@ -121,7 +121,7 @@ func (d *Driver) startServer(ctx context.Context, in targets.Instance) (targets.
 	}
 	entries, err := os.ReadDir(in.DataDir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return in, servers.Server{}, fail.New(fail.Denied, op, in.DataDir, "", err)
+		return in, servers.Server{}, fail.FromOS(op, in.DataDir, err)
 	}
 	for _, e := range entries {
 		if !e.IsDir() || e.Name() != "data" && e.Name() != "versions" && e.Name() != "meta" {

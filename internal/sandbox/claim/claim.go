@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 	"drctl/internal/servers"
 	"drctl/targets"
@@ -34,7 +35,7 @@ func Read(record, dir string) (c Claim, found, held bool, err error) {
 		return c, false, false, nil
 	}
 	if err != nil {
-		return c, false, false, ioError("read", record, err)
+		return c, false, false, fail.FromOS("read", record, err)
 	}
 	if err := json.Unmarshal(b, &c); err != nil || c.Dir != dir || c.Token == "" {
 		return Claim{}, false, false, nil // another directory's, or half-written
@@ -42,7 +43,7 @@ func Read(record, dir string) (c Claim, found, held bool, err error) {
 	c.record = record
 	token, err := os.ReadFile(filepath.Join(dir, targets.ClaimFile))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return c, true, false, ioError("read", dir, err)
+		return c, true, false, fail.FromOS("read", dir, err)
 	}
 	return c, true, string(token) == c.Token, nil
 }
@@ -63,7 +64,7 @@ func New(record, dir string) (Claim, error) {
 	if err := c.save(); err != nil {
 		return c, err
 	}
-	return c, servers.WriteFileSync(filepath.Join(dir, targets.ClaimFile), []byte(c.Token), 0o600)
+	return c, writeFile(filepath.Join(dir, targets.ClaimFile), []byte(c.Token), 0o600)
 }
 
 // Started records the server that the restore started in the directory.
@@ -77,7 +78,7 @@ func (c Claim) save() error {
 	if err != nil {
 		return fail.New(fail.Internal, "restore: claim", c.Dir, "", err)
 	}
-	return servers.WriteFileSync(c.record, b, 0o600)
+	return writeFile(c.record, b, 0o600)
 }
 
 // End gives the directory up: what is in it is not the restore's to remove.
@@ -87,8 +88,13 @@ func (c Claim) End() error {
 	}
 	for _, path := range []string{filepath.Join(c.Dir, targets.ClaimFile), c.record} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return ioError("remove", path, err)
+			return fail.FromOS("remove", path, err)
 		}
 	}
 	return nil
+}
+
+// writeFile replaces a file of drctl's own, durably.
+func writeFile(path string, content []byte, mode os.FileMode) error {
+	return fail.FromOS("write", path, atomicfile.Write(path, content, mode))
 }

@@ -1,7 +1,8 @@
-package activities_test
+package topology_test
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -10,18 +11,20 @@ import (
 	"github.com/jackc/pgx/v5"
 	goredis "github.com/redis/go-redis/v9"
 
-	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/topology"
 	"drctl/targets"
+	"drctl/targets/postgres"
+	"drctl/targets/redis"
 )
 
 // regional is a platform of one shard with an instance in every region.
 type regional struct {
-	resolver
-	regions   []string
-	instances map[string]targets.Instance
+	platform.Resolver // nothing else is asked
+	regions           []string
+	instances         map[string]targets.Instance
 }
 
 func (r regional) Regions(targets.ShardID) []string { return r.regions }
@@ -30,13 +33,26 @@ func (r regional) Instance(_ context.Context, _ targets.ShardID, region string) 
 	return r.instances[region], nil
 }
 
-// With several writable servers the barrier is taken on the one on the highest
-// timeline, wherever the configuration names it, and on none when that does not
-// decide.
+// primary finds the primary of a shard with these instances, in this order.
+func primary(t *testing.T, shard targets.ShardID, ins ...targets.Instance) (targets.Instance, error) {
+	t.Helper()
+	r := regional{instances: map[string]targets.Instance{}}
+	for i, in := range ins {
+		in.Region, in.Shard = []string{"east", "west", "north"}[i], shard
+		r.regions = append(r.regions, in.Region)
+		r.instances[in.Region] = in
+	}
+	drivers := map[targets.Kind]targets.Driver{targets.Postgres: postgres.New(postgres.Options{}), targets.Redis: redis.New(redis.Options{})}
+	f := topology.Finder{Platform: r, Log: slog.New(slog.DiscardHandler),
+		Driver: func(k targets.Kind) (targets.Driver, error) { return drivers[k], nil }}
+	in, _, err := f.Primary(t.Context(), shard)
+	return in, err
+}
+
+// Of several writable servers the primary is the one on the highest timeline,
+// wherever the configuration names it, and none when that does not decide.
 func TestTheNewestPrimaryIsChosen(t *testing.T) {
-	w := startServers(t, 1)
-	w.vault(t)
-	old := w.shop.Postgres[0]
+	old := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: "orders/0"})
 	promotedFrom := func(from targets.Instance) targets.Instance {
 		in := sandboxtest.Standby(t, from, sandboxtest.PostgresOptions{})
 		c, err := pgx.Connect(t.Context(), sandboxtest.DSN(in, in.Database))
@@ -56,17 +72,6 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 	other := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: "orders/0"})
 	dead := old
 	dead.Address = "127.0.0.1:1"
-	barrier := func(ins ...targets.Instance) (targets.Cut, error) {
-		t.Helper()
-		r := regional{resolver{w, policy(targets.Gate)}, nil, map[string]targets.Instance{}}
-		for i, in := range ins {
-			region := []string{"east", "west", "north"}[i]
-			in.Region, in.Shard = region, old.Shard
-			r.regions = append(r.regions, region)
-			r.instances[region] = in
-		}
-		return execute[targets.Cut](w.activities(r), activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
-	}
 	for name, c := range map[string]struct {
 		ins  []targets.Instance
 		want string // region
@@ -79,25 +84,25 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 		"two former primaries":         {[]targets.Instance{one, two, three}, "north"},
 		"a server that does not write": {[]targets.Instance{standby, old}, "west"},
 	} {
-		cut, err := barrier(c.ins...)
+		in, err := primary(t, old.Shard, c.ins...)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if got := cut.Shards[0].Region; got != c.want {
-			t.Errorf("%s: the barrier was taken in %s, want %s", name, got, c.want)
+		if got := in.Region; got != c.want {
+			t.Errorf("%s: the primary is in %s, want %s", name, got, c.want)
 		}
 	}
 	for name, ins := range map[string][]targets.Instance{
 		"two promoted to one timeline": {one, two},
 		"another cluster":              {old, other},
 	} {
-		_, err := barrier(ins...)
+		_, err := primary(t, old.Shard, ins...)
 		if !fail.Is(err, fail.Conflict) || slices.ContainsFunc(ins, func(in targets.Instance) bool { return !strings.Contains(err.Error(), in.Address) }) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := barrier(dead, standby); !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "@east") {
+	if _, err := primary(t, old.Shard, dead, standby); !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "@east") {
 		t.Errorf("nobody writes: %v", err)
 	}
 }
@@ -106,25 +111,12 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 // wherever the configuration names it; two that have nothing to do with each
 // other are refused by name.
 func TestThePromotedRedisMasterIsChosen(t *testing.T) {
-	w := startServers(t, 1)
-	w.vault(t)
 	old := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
 	promoted := promotedReplica(t, old)
 	chained := promotedReplica(t, promoted)
 	stranger := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
 	for _, in := range []targets.Instance{chained, stranger} {
 		sandboxtest.RedisReplica(t, in, sandboxtest.RedisOptions{}) // without one it does not number its writes
-	}
-	barrier := func(ins ...targets.Instance) (targets.Cut, error) {
-		t.Helper()
-		r := regional{resolver{w, policy(targets.Share)}, nil, map[string]targets.Instance{}}
-		for i, in := range ins {
-			in.Region, in.Shard = []string{"east", "west", "north"}[i], old.Shard
-			r.regions = append(r.regions, in.Region)
-			r.instances[in.Region] = in
-		}
-		w.shards = []platform.Shard{{Shard: old.Shard, Kind: targets.Redis, Region: "east"}}
-		return execute[targets.Cut](w.activities(r), activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
 	}
 	for name, c := range map[string]struct {
 		ins  []targets.Instance
@@ -134,18 +126,18 @@ func TestThePromotedRedisMasterIsChosen(t *testing.T) {
 		"the promoted one is named":       {[]targets.Instance{promoted, old}, "east"},
 		"a chain of promotions":           {[]targets.Instance{old, chained, promoted}, "west"},
 	} {
-		cut, err := barrier(c.ins...)
+		in, err := primary(t, old.Shard, c.ins...)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
-		} else if got := cut.Shards[0].Region; got != c.want {
-			t.Errorf("%s: the mark was made in %s, want %s", name, got, c.want)
+		} else if got := in.Region; got != c.want {
+			t.Errorf("%s: the primary is in %s, want %s", name, got, c.want)
 		}
 	}
 	for name, ins := range map[string][]targets.Instance{
 		"a stranger":              {old, stranger},
 		"no link between the two": {old, chained},
 	} {
-		_, err := barrier(ins...)
+		_, err := primary(t, old.Shard, ins...)
 		if !fail.Is(err, fail.Conflict) || slices.ContainsFunc(ins, func(in targets.Instance) bool { return !strings.Contains(err.Error(), in.Address) }) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -173,22 +165,28 @@ func promotedReplica(t *testing.T, master targets.Instance) targets.Instance {
 	return in
 }
 
-// What status says of servers that take writes side by side.
-func TestTwoWritersAreAProblem(t *testing.T) {
-	pg := func(name string, tli uint32) activities.Writer {
-		return activities.Writer{Name: name, Position: targets.Position{Kind: targets.Postgres, Timeline: targets.PostgresTimeline("7001", tli)}}
+// server is one that says of itself that it accepts writes.
+func server(kind targets.Kind, region, timeline string) topology.Server {
+	return topology.Server{Instance: targets.Instance{Kind: kind, Shard: targets.ShardID{Target: "orders", Shard: "0"}, Region: region},
+		Status: targets.Status{Writable: true, Position: targets.Position{Kind: kind, Timeline: timeline}}}
+}
+
+// What is said of servers that take writes side by side.
+func TestASplitBrainIsSaid(t *testing.T) {
+	pg := func(region string, tli uint32) topology.Server {
+		return server(targets.Postgres, region, targets.PostgresTimeline("7001", tli))
 	}
 	for name, c := range map[string]struct {
-		ws    []activities.Writer
+		ws    []topology.Server
 		words []string // none: no problem
 	}{
-		"one":          {[]activities.Writer{pg("orders/0@east", 1)}, nil},
-		"old and new":  {[]activities.Writer{pg("orders/0@east", 1), pg("orders/0@west", 2)}, []string{"more than one server takes writes", "orders/0@west was promoted last", "timeline 1"}},
-		"not decided":  {[]activities.Writer{pg("orders/0@east", 2), pg("orders/0@west", 2)}, []string{"more than one server takes writes", "orders/0@east", "orders/0@west", "stop the wrong one"}},
-		"two buckets":  {[]activities.Writer{{Name: "a", Position: targets.Position{Kind: targets.S3}}, {Name: "b", Position: targets.Position{Kind: targets.S3}}}, nil},
+		"one":          {[]topology.Server{pg("east", 1)}, nil},
+		"old and new":  {[]topology.Server{pg("east", 1), pg("west", 2)}, []string{"more than one server takes writes", "orders/0@west was promoted last", "timeline 1"}},
+		"not decided":  {[]topology.Server{pg("east", 2), pg("west", 2)}, []string{"more than one server takes writes", "orders/0@east", "orders/0@west", "stop the wrong one"}},
+		"two buckets":  {[]topology.Server{server(targets.S3, "east", ""), server(targets.S3, "west", "")}, nil},
 		"nobody there": {nil, nil},
 	} {
-		got := activities.TwoWriters(c.ws)
+		got := topology.SplitBrain(c.ws)
 		if (got == "") != (c.words == nil) {
 			t.Errorf("%s: %q", name, got)
 		}
@@ -197,5 +195,22 @@ func TestTwoWritersAreAProblem(t *testing.T) {
 				t.Errorf("%s: %q does not say %q", name, got, word)
 			}
 		}
+	}
+}
+
+// A bucket knows nothing of promotions: the first that takes writes stands. The
+// error is that of the first server when none does.
+func TestElectionWithoutALog(t *testing.T) {
+	east, west := server(targets.S3, "east", ""), server(targets.S3, "west", "")
+	if got, err := topology.Elect([]topology.Server{east, west}); err != nil || got.Instance.Region != "east" || got.Instance.Role != targets.Primary {
+		t.Errorf("two buckets: %v %v", got.Instance, err)
+	}
+	east.Err = fail.Newf(fail.Unavailable, "probe", "east", "it does not answer")
+	if got, err := topology.Elect([]topology.Server{east, west}); err != nil || got.Instance.Region != "west" {
+		t.Errorf("the first does not answer: %v %v", got.Instance, err)
+	}
+	west.Status.Writable = false
+	if _, err := topology.Elect([]topology.Server{west, east}); !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "orders/0@west") {
+		t.Errorf("nobody takes writes: %v", err)
 	}
 }

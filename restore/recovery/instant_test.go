@@ -1,4 +1,4 @@
-package restore_test
+package recovery_test
 
 import (
 	"fmt"
@@ -11,7 +11,8 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/stream"
-	"drctl/restore"
+	"drctl/restore/plan"
+	"drctl/restore/recovery"
 	"drctl/targets"
 )
 
@@ -64,8 +65,8 @@ func TestInstant(t *testing.T) {
 		{"before every base", []stream.Timeline{one}, nil, 0, targets.Position{}, false, "finished after the instant"},
 		{"still to come", []stream.Timeline{one}, nil, 48 * 60, targets.Position{}, false, "still to come"},
 	} {
-		inv := restore.Inventory{Vault: "west", Cuts: x.cuts, Shards: []restore.ShardInventory{{Shard: id, Kind: targets.Postgres, Bases: []targets.Artifact{base}, Timelines: x.ls}}}
-		plan, err := restore.Build(restore.Goal{Group: "shop", At: minute(x.at), Vault: "west", Into: restore.Sandbox}, inv, later)
+		inv := recovery.Inventory{Vault: "west", Cuts: x.cuts, Shards: []recovery.ShardInventory{{Shard: id, Kind: targets.Postgres, Bases: []targets.Artifact{base}, Timelines: x.ls}}}
+		plan, err := recovery.Build(plan.Goal{Group: "shop", At: minute(x.at), Vault: "west", Into: plan.Sandbox}, inv, later)
 		if x.refuse != "" {
 			if !fail.Is(err, fail.NotFound) || !strings.Contains(err.Error(), x.refuse) || !strings.Contains(err.Error(), "cut list") {
 				t.Errorf("%s: %+v, %v", x.name, plan, err)
@@ -89,7 +90,7 @@ func TestInstant(t *testing.T) {
 // is left for a timeline that began later.
 func TestInstantIsSound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		sh := restore.ShardInventory{Shard: targets.ShardID{Target: "orders", Shard: "0"}, Kind: targets.Postgres}
+		sh := recovery.ShardInventory{Shard: targets.ShardID{Target: "orders", Shard: "0"}, Kind: targets.Postgres}
 		history(t, &sh)
 		instant := func(label string) time.Time {
 			return epoch.Add(time.Duration(rapid.IntRange(0, 10).Draw(t, label)) * time.Hour / 2)
@@ -103,7 +104,7 @@ func TestInstantIsSound(t *testing.T) {
 				l.Chunks[k].Closed = instant("closed")
 			}
 		}
-		inv := restore.Inventory{Vault: "west", Shards: []restore.ShardInventory{sh}}
+		inv := recovery.Inventory{Vault: "west", Shards: []recovery.ShardInventory{sh}}
 		for i := range rapid.IntRange(0, 3).Draw(t, "cuts") {
 			p := point(t, sh)
 			p.RestorePoint = "x"
@@ -113,8 +114,8 @@ func TestInstantIsSound(t *testing.T) {
 			}
 			inv.Cuts = append(inv.Cuts, c)
 		}
-		g := restore.Goal{Group: "shop", At: instant("at"), Vault: "west", Into: restore.Sandbox}
-		plan, err := restore.Build(g, inv, later)
+		g := plan.Goal{Group: "shop", At: instant("at"), Vault: "west", Into: plan.Sandbox}
+		plan, err := recovery.Build(g, inv, later)
 		if err != nil {
 			if !fail.Is(err, fail.NotFound) {
 				t.Fatal(err)
@@ -129,13 +130,13 @@ func TestInstantIsSound(t *testing.T) {
 		}
 		if s.Point.RestorePoint != "" {
 			if !slices.ContainsFunc(inv.Cuts, func(c targets.Cut) bool {
-				return c.Shards[0].Position == s.Point && c.QuiescedAt.After(g.At.Add(restore.ClockAllowance))
+				return c.Shards[0].Position == s.Point && c.QuiescedAt.After(g.At.Add(recovery.ClockAllowance))
 			}) {
 				t.Fatalf("no cut later than %s ends at %+v", g.At, s.Point)
 			}
 		} else if !slices.ContainsFunc(s.Path, func(sp targets.Span) bool {
 			return slices.ContainsFunc(line(sp.Timeline).Chunks, func(c stream.Chunk) bool {
-				return c.From < sp.To && sp.From < c.To && !g.At.After(c.Closed.Add(restore.ClockAllowance))
+				return c.From < sp.To && sp.From < c.To && !g.At.After(c.Closed.Add(recovery.ClockAllowance))
 			})
 		}) {
 			t.Fatalf("nothing on the way was archived after %s: %+v", g.At, s)
@@ -146,7 +147,7 @@ func TestInstantIsSound(t *testing.T) {
 			}
 			next := s.Path[i+1].Timeline
 			if !slices.ContainsFunc(sh.Timelines, func(l stream.Timeline) bool {
-				if began[l.ID].Add(restore.ClockAllowance).After(g.At) {
+				if began[l.ID].Add(recovery.ClockAllowance).After(g.At) {
 					return false
 				}
 				for l.ID != next && l.Parent.Timeline != "" {

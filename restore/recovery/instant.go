@@ -1,4 +1,4 @@
-package restore
+package recovery
 
 import (
 	"cmp"
@@ -9,6 +9,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/stream"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
@@ -162,10 +163,10 @@ func (b branch) reach(base, limit targets.Position) (end targets.Position, close
 // stream ends at a place that is known to be after the instant: the restore
 // point of a cut that was taken later, or else where the archive ends; then
 // the replay has to meet a later commit, or the restore fails.
-func baseForInstant(sh ShardInventory, cuts []targets.Cut, at time.Time) (Step, error) {
+func baseForInstant(sh ShardInventory, cuts []targets.Cut, at time.Time) (plan.Step, error) {
 	b := liveBranch(sh, cuts, at)
 	if len(b) == 0 {
-		return Step{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "the vault holds no stream")
+		return plan.Step{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "the vault holds no stream")
 	}
 	limit, cut := b.firstCut(sh.Shard, cuts, at)
 	if !cut {

@@ -1,10 +1,7 @@
-package restore
+package recovery
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,50 +9,11 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/stream"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
-// Latest asks for the newest sealed cut.
-const Latest = "latest"
-
 const opPlan = "restore: plan"
-
-// Goal is what somebody wants back.
-type Goal struct {
-	Group string `json:"group"`
-	// Shards limits the goal; empty means every shard of the cut.
-	Shards []targets.ShardID `json:"shards,omitempty"`
-	// Cut is Latest or the id of a sealed cut. Exactly one of Cut and At counts.
-	Cut string `json:"cut,omitempty"`
-	// At is a wall-clock instant. Shards are restored to it each by its own
-	// log: a point in time is not consistent across shards.
-	At time.Time `json:"at,omitzero"`
-	// Vault is the region whose vault alone is read.
-	Vault string `json:"vault"`
-	// Into is Sandbox or Instances.
-	Into string `json:"into"`
-	// Destinations are the data directories or buckets of Instances, by shard.
-	Destinations map[string]Destination `json:"destinations,omitempty"`
-	// Order lists targets in the order in which they come back; targets that
-	// are not listed come last, together.
-	Order []string `json:"order,omitempty"`
-	// Delta allows existing directories to be rewritten in place.
-	Delta bool `json:"delta,omitempty"`
-}
-
-// Where a plan restores to.
-const (
-	Sandbox   = "sandbox"
-	Instances = "instances"
-)
-
-// Destination is where one shard is restored to when it is not a sandbox.
-type Destination struct {
-	Region  string `json:"region"`
-	Address string `json:"address"`
-	DataDir string `json:"data_dir,omitempty"`
-	Bucket  string `json:"bucket,omitempty"`
-}
 
 // ShardInventory is what a vault holds of one shard.
 type ShardInventory struct {
@@ -92,82 +50,6 @@ type Inventory struct {
 	Damaged []string
 }
 
-// Op is what a step does.
-type Op string
-
-// The operations of a restore plan.
-const (
-	OpRestore Op = "restore" // base + stream up to the point
-	OpVerify  Op = "verify"  // the driver's checks
-)
-
-// Step is one operation on one shard.
-type Step struct {
-	ID    string           `json:"id"`
-	Op    Op               `json:"op"`
-	Shard targets.ShardID  `json:"shard"`
-	Kind  targets.Kind     `json:"kind"`
-	Needs []string         `json:"needs,omitempty"`
-	Base  targets.Artifact `json:"base,omitzero"`
-	Point targets.Position `json:"point,omitzero"`
-	Path  []targets.Span   `json:"path,omitempty"`
-	Until time.Time        `json:"until,omitzero"`
-	// Into is empty for a sandbox.
-	Into Destination `json:"into,omitzero"`
-	// BaseBytes (of an object store: of its objects) and StreamBytes are what the
-	// step reads, before compression. Chunks is in how many pieces the stream is
-	// stored. Objects is 0 when nobody counted them.
-	BaseBytes   int64         `json:"base_bytes"`
-	StreamBytes int64         `json:"stream_bytes"`
-	Chunks      int           `json:"chunks,omitempty"`
-	Objects     int64         `json:"objects,omitempty"`
-	Limit       time.Duration `json:"limit_ns"`
-	// Warnings of a verification say what the cut lacks of the shard.
-	Warnings []string `json:"warnings,omitempty"`
-}
-
-// Plan is how a goal is reached.
-type Plan struct {
-	ID      string      `json:"id"`
-	Goal    Goal        `json:"goal"`
-	Cut     targets.Cut `json:"cut,omitzero"`
-	Steps   []Step      `json:"steps"`
-	Created time.Time   `json:"created"`
-	// Warnings are shown with the plan.
-	Warnings []string `json:"warnings,omitempty"`
-	// Hash is the SHA-256 of the plan's JSON with Hash empty.
-	Hash string `json:"hash"`
-}
-
-// Bytes is what the whole plan reads, before compression.
-func (p Plan) Bytes() (n int64) {
-	for _, s := range p.Steps {
-		n += s.BaseBytes + s.StreamBytes
-	}
-	return n
-}
-
-// Warn adds warnings. They are part of what is shown, and so of the hash.
-func (p Plan) Warn(warnings ...string) Plan {
-	if len(warnings) == 0 {
-		return p
-	}
-	p.Warnings = append(slices.Clone(p.Warnings), warnings...)
-	p.Hash = p.Sum()
-	return p
-}
-
-// Sum computes the hash of a plan's content.
-func (p Plan) Sum() string {
-	p.Hash = ""
-	b, err := json.Marshal(p)
-	if err != nil {
-		return "" // plain data always marshals
-	}
-	h := sha256.Sum256(b)
-	return hex.EncodeToString(h[:])
-}
-
 // stepLimit bounds one step whatever its size: a restore that needs longer is
 // stuck, and beats are watched besides.
 const stepLimit = 24 * time.Hour
@@ -175,78 +57,78 @@ const stepLimit = 24 * time.Hour
 // Build plans a goal. It is pure. Errors: not-found when there is no such cut
 // or no base and unbroken stream for a shard (it says why for every base that
 // it tried), invalid for a contradictory goal.
-func Build(goal Goal, inv Inventory, now time.Time) (Plan, error) {
+func Build(goal plan.Goal, inv Inventory, now time.Time) (plan.Run, error) {
 	const op = opPlan
 	if (goal.Cut == "") == goal.At.IsZero() {
-		return Plan{}, fail.Newf(fail.Invalid, op, goal.Group, "a goal names either a cut or an instant")
+		return plan.Run{}, fail.Newf(fail.Invalid, op, goal.Group, "a goal names either a cut or an instant")
 	}
-	if goal.Into != Sandbox && goal.Into != Instances {
-		return Plan{}, fail.Newf(fail.Invalid, op, goal.Group, "a goal restores into %q or %q, not %q", Sandbox, Instances, goal.Into)
+	if goal.Into != plan.Sandbox && goal.Into != plan.Instances {
+		return plan.Run{}, fail.Newf(fail.Invalid, op, goal.Group, "a goal restores into %q or %q, not %q", plan.Sandbox, plan.Instances, goal.Into)
 	}
-	plan := Plan{ID: "restore-" + goal.Group + "-" + now.UTC().Format("20060102T150405.000"), Goal: goal, Created: now.UTC()}
+	run := plan.Run{ID: "restore-" + goal.Group + "-" + now.UTC().Format("20060102T150405.000"), Goal: goal, Created: now.UTC()}
 	if goal.Cut != "" {
 		cut, err := pickCut(goal, inv)
 		if err != nil {
-			return Plan{}, err
+			return plan.Run{}, err
 		}
-		plan.Cut = cut
+		run.Cut = cut
 	} else {
 		if goal.At.After(now.Add(ClockAllowance)) {
-			return Plan{}, fail.New(fail.NotFound, op, goal.Group, "choose an instant in the past, or a named cut (drctl cut list)",
+			return plan.Run{}, fail.New(fail.NotFound, op, goal.Group, "choose an instant in the past, or a named cut (drctl cut list)",
 				fmt.Errorf("the instant %s is still to come", goal.At.UTC().Format(time.RFC3339)))
 		}
-		plan.Warnings = append(plan.Warnings, "a wall-clock instant is not consistent across shards; only a cut is")
+		run.Warnings = append(run.Warnings, "a wall-clock instant is not consistent across shards; only a cut is")
 	}
-	shards, err := chosen(goal, inv, plan.Cut)
+	shards, err := chosen(goal, inv, run.Cut)
 	if err != nil {
-		return Plan{}, err
+		return plan.Run{}, err
 	}
 	var errs []error
 	for _, sh := range shards {
-		s, err := restoreStep(goal, sh, plan.Cut, inv.Cuts)
+		s, err := restoreStep(goal, sh, run.Cut, inv.Cuts)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		if sh.Kind == targets.S3 && !goal.At.IsZero() {
-			plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s: the newest snapshot of objects at or before the instant is of %s%s", sh.Shard,
+			run.Warnings = append(run.Warnings, fmt.Sprintf("%s: the newest snapshot of objects at or before the instant is of %s%s", sh.Shard,
 				s.Point.AsOf.UTC().Format(time.RFC3339), orBefore(sh, s.Point)))
 		}
-		plan.Steps = append(plan.Steps, s)
+		run.Steps = append(run.Steps, s)
 	}
 	if err := errors.Join(errs...); err != nil {
 		hint := "try an older cut (drctl cut list), another region's vault (--vault), or take a new base (drctl backup now)"
 		if !goal.At.IsZero() {
 			hint = "choose an earlier instant, a named cut (drctl cut list), or another region's vault (--vault)"
 		}
-		return Plan{}, fail.New(fail.CodeOf(errs[0]), op, goal.Group+" from the vault of "+inv.Vault, hint, err)
+		return plan.Run{}, fail.New(fail.CodeOf(errs[0]), op, goal.Group+" from the vault of "+inv.Vault, hint, err)
 	}
-	order(plan.Steps, goal.Order)
-	for _, s := range slices.Clone(plan.Steps) {
-		at, _ := plan.Cut.Point(s.Shard)
+	order(run.Steps, goal.Order)
+	for _, s := range slices.Clone(run.Steps) {
+		at, _ := run.Cut.Point(s.Shard)
 		for _, w := range at.Warnings {
-			plan.Warnings = append(plan.Warnings, s.Shard.String()+": "+w)
+			run.Warnings = append(run.Warnings, s.Shard.String()+": "+w)
 		}
-		plan.Steps = append(plan.Steps, Step{ID: "verify-" + s.Shard.String(), Op: OpVerify, Shard: s.Shard, Kind: s.Kind,
+		run.Steps = append(run.Steps, plan.Step{ID: "verify-" + s.Shard.String(), Op: plan.OpVerify, Shard: s.Shard, Kind: s.Kind,
 			Needs: []string{s.ID}, Into: s.Into, Point: s.Point, Until: s.Until, Limit: stepLimit, Warnings: at.Warnings})
 	}
-	plan.Hash = plan.Sum()
-	return plan, nil
+	run.Hash = run.Sum()
+	return run, nil
 }
 
-func pickCut(goal Goal, inv Inventory) (targets.Cut, error) {
+func pickCut(goal plan.Goal, inv Inventory) (targets.Cut, error) {
 	var best targets.Cut
 	for _, c := range inv.Cuts {
 		if c.Group != goal.Group || c.SealedAt.IsZero() {
 			continue
 		}
-		if goal.Cut == c.ID || goal.Cut == Latest && c.ID > best.ID {
+		if goal.Cut == c.ID || goal.Cut == plan.Latest && c.ID > best.ID {
 			best = c
 		}
 	}
 	if best.ID == "" {
 		hint := "take one with: drctl cut now --group " + goal.Group
-		if goal.Cut != Latest {
+		if goal.Cut != plan.Latest {
 			hint = "list the sealed cuts with: drctl cut list --group " + goal.Group
 		}
 		return best, fail.New(fail.NotFound, opPlan, goal.Group, hint,
@@ -256,7 +138,7 @@ func pickCut(goal Goal, inv Inventory) (targets.Cut, error) {
 }
 
 // chosen returns the inventories of the goal's shards, sorted.
-func chosen(goal Goal, inv Inventory, cut targets.Cut) ([]ShardInventory, error) {
+func chosen(goal plan.Goal, inv Inventory, cut targets.Cut) ([]ShardInventory, error) {
 	want := slices.Clone(goal.Shards)
 	if len(want) == 0 {
 		for _, p := range cut.Shards {
@@ -284,9 +166,9 @@ func chosen(goal Goal, inv Inventory, cut targets.Cut) ([]ShardInventory, error)
 	return out, nil
 }
 
-func restoreStep(goal Goal, sh ShardInventory, cut targets.Cut, cuts []targets.Cut) (s Step, err error) {
-	var into Destination
-	if goal.Into == Instances {
+func restoreStep(goal plan.Goal, sh ShardInventory, cut targets.Cut, cuts []targets.Cut) (s plan.Step, err error) {
+	var into plan.Destination
+	if goal.Into == plan.Instances {
 		var ok bool
 		if into, ok = goal.Destinations[sh.Shard.String()]; !ok {
 			return s, fail.New(fail.Invalid, opPlan, sh.Shard.String(),
@@ -308,7 +190,7 @@ func restoreStep(goal Goal, sh ShardInventory, cut targets.Cut, cuts []targets.C
 			s, err = stepTo(sh, at, goal.At)
 		}
 	}
-	s.ID, s.Op, s.Shard, s.Kind, s.Limit = "restore-"+sh.Shard.String(), OpRestore, sh.Shard, sh.Kind, stepLimit
+	s.ID, s.Op, s.Shard, s.Kind, s.Limit = "restore-"+sh.Shard.String(), plan.OpRestore, sh.Shard, sh.Kind, stepLimit
 	s.Into, s.Until = into, goal.At
 	if sh.Kind == targets.S3 && err == nil {
 		s.Objects, s.BaseBytes = objects(sh.Shard, s.Point.Manifest, append([]targets.Cut{cut}, cuts...))
@@ -329,12 +211,12 @@ func objects(shard targets.ShardID, manifest string, cuts []targets.Cut) (n, byt
 
 // stepTo leads to an exact position. A base that was finished after until is
 // not used, so that what it holds is not later.
-func stepTo(sh ShardInventory, point targets.Position, until time.Time) (Step, error) {
+func stepTo(sh ShardInventory, point targets.Position, until time.Time) (plan.Step, error) {
 	if sh.Kind == targets.S3 {
 		if point.Manifest == "" {
-			return Step{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "the point names no object manifest")
+			return plan.Step{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "the point names no object manifest")
 		}
-		return Step{Point: point}, nil
+		return plan.Step{Point: point}, nil
 	}
 	return pickBase(sh, func(b targets.Artifact) (targets.Position, error) {
 		if !until.IsZero() && b.Finished.After(until) {
@@ -346,7 +228,7 @@ func stepTo(sh ShardInventory, point targets.Position, until time.Time) (Step, e
 
 // pickBase takes the newest base from which an unbroken stream leads to the
 // end that the function names for it, or says for every base why not.
-func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position, error)) (Step, error) {
+func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position, error)) (plan.Step, error) {
 	bases := slices.Clone(sh.Bases)
 	// Of two finished at once the greater id, so that a plan and its hash do not
 	// depend on the order in which a vault lists them.
@@ -368,7 +250,7 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 			why = append(why, fmt.Errorf("base %s: %w", b.ID, err))
 			continue
 		}
-		s := Step{Base: b, Point: end, Path: path, BaseBytes: b.Bytes}
+		s := plan.Step{Base: b, Point: end, Path: path, BaseBytes: b.Bytes}
 		for _, sp := range path {
 			s.StreamBytes += int64(sp.To - sp.From)
 			for _, l := range sh.Timelines {
@@ -383,7 +265,7 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 	if len(bases) == 0 {
 		why = append(why, errors.New(cmp.Or(sh.NoBase, "there is no base")))
 	}
-	return Step{}, fail.New(fail.NotFound, opPlan, sh.Shard.String(), "", errors.Join(why...))
+	return plan.Step{}, fail.New(fail.NotFound, opPlan, sh.Shard.String(), "", errors.Join(why...))
 }
 
 // pointAt turns an instant into a position of a shard whose log has no times
@@ -424,14 +306,14 @@ func orBefore(sh ShardInventory, at targets.Position) string {
 
 // order sorts the steps by the configured order of targets and makes each
 // target wait for the one before it. Without an order nothing waits.
-func order(steps []Step, byTarget []string) {
-	rank := func(s Step) int {
+func order(steps []plan.Step, byTarget []string) {
+	rank := func(s plan.Step) int {
 		if i := slices.Index(byTarget, s.Shard.Target); i >= 0 {
 			return i
 		}
 		return len(byTarget)
 	}
-	slices.SortStableFunc(steps, func(a, b Step) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(steps, func(a, b plan.Step) int { return rank(a) - rank(b) })
 	var before, same []string // ids of the rank before, and of the current one
 	for i := range steps {
 		if i > 0 && rank(steps[i]) != rank(steps[i-1]) {

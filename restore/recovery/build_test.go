@@ -1,4 +1,4 @@
-package restore_test
+package recovery_test
 
 import (
 	"bytes"
@@ -18,7 +18,8 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/stream"
-	"drctl/restore"
+	"drctl/restore/plan"
+	"drctl/restore/recovery"
 	"drctl/targets"
 )
 
@@ -35,7 +36,7 @@ func at(timeline string, offset uint64) targets.Position {
 
 // history draws what a vault holds of one shard's log: a tree of timelines, of
 // which pieces are missing, overlap or are there twice, and bases anywhere.
-func history(t *rapid.T, sh *restore.ShardInventory) {
+func history(t *rapid.T, sh *recovery.ShardInventory) {
 	for i := range rapid.IntRange(0, 3).Draw(t, "timelines") {
 		l := stream.Timeline{ID: fmt.Sprintf("L%d", i), Kind: sh.Kind, Origin: rapid.IntRange(0, 9).Draw(t, "origin") > 0}
 		if i > 0 && rapid.IntRange(0, 3).Draw(t, "child") > 0 {
@@ -71,7 +72,7 @@ func history(t *rapid.T, sh *restore.ShardInventory) {
 }
 
 // point draws a position that the shard's log once had.
-func point(t *rapid.T, sh restore.ShardInventory) targets.Position {
+func point(t *rapid.T, sh recovery.ShardInventory) targets.Position {
 	if sh.Kind == targets.S3 {
 		return targets.Position{Kind: targets.S3, AsOf: epoch, Manifest: rapid.SampledFrom([]string{"", "aa", "bb", "cc"}).Draw(t, "manifest")}
 	}
@@ -83,15 +84,15 @@ func point(t *rapid.T, sh restore.ShardInventory) targets.Position {
 	return at(l.ID, rapid.Uint64Range(low, max(low, l.Tip())).Draw(t, "point"))
 }
 
-func inventory(t *rapid.T) restore.Inventory {
-	inv := restore.Inventory{Vault: "west"}
+func inventory(t *rapid.T) recovery.Inventory {
+	inv := recovery.Inventory{Vault: "west"}
 	kinds := []targets.Kind{targets.Postgres, targets.Redis, targets.S3}
 	for i := range rapid.IntRange(1, 4).Draw(t, "shards") {
 		kind := rapid.SampledFrom(kinds).Draw(t, "kind")
-		sh := restore.ShardInventory{Shard: targets.ShardID{Target: string(kind), Shard: fmt.Sprint(i)}, Kind: kind}
+		sh := recovery.ShardInventory{Shard: targets.ShardID{Target: string(kind), Shard: fmt.Sprint(i)}, Kind: kind}
 		if kind == targets.S3 {
 			for m := range rapid.IntRange(0, 3).Draw(t, "manifests") {
-				sh.Manifests = append(sh.Manifests, restore.Manifest{AsOf: epoch.Add(time.Duration(m/2) * 2 * time.Hour), SHA256: fmt.Sprintf("m%d", m)})
+				sh.Manifests = append(sh.Manifests, recovery.Manifest{AsOf: epoch.Add(time.Duration(m/2) * 2 * time.Hour), SHA256: fmt.Sprintf("m%d", m)})
 			}
 		} else {
 			history(t, &sh)
@@ -119,10 +120,10 @@ func inventory(t *rapid.T) restore.Inventory {
 	return inv
 }
 
-func goal(t *rapid.T, inv restore.Inventory) restore.Goal {
-	g := restore.Goal{Group: "shop", Vault: "west", Into: restore.Sandbox, Cut: rapid.SampledFrom([]string{restore.Latest, "cut-0", "cut-1", "cut-2", "cut-7"}).Draw(t, "cut")}
+func goal(t *rapid.T, inv recovery.Inventory) plan.Goal {
+	g := plan.Goal{Group: "shop", Vault: "west", Into: plan.Sandbox, Cut: rapid.SampledFrom([]string{plan.Latest, "cut-0", "cut-1", "cut-2", "cut-7"}).Draw(t, "cut")}
 	// PostgreSQL goes to an instant by itself: see instant_test.go.
-	postgres := slices.ContainsFunc(inv.Shards, func(sh restore.ShardInventory) bool { return sh.Kind == targets.Postgres })
+	postgres := slices.ContainsFunc(inv.Shards, func(sh recovery.ShardInventory) bool { return sh.Kind == targets.Postgres })
 	if rapid.IntRange(0, 2).Draw(t, "by time") == 0 && !postgres {
 		g.Cut, g.At = "", epoch.Add(time.Duration(rapid.IntRange(-1, 6).Draw(t, "at"))*time.Hour)
 	}
@@ -132,10 +133,10 @@ func goal(t *rapid.T, inv restore.Inventory) restore.Goal {
 		}
 	}
 	if rapid.IntRange(0, 3).Draw(t, "into") == 0 {
-		g.Into, g.Destinations = restore.Instances, map[string]restore.Destination{}
+		g.Into, g.Destinations = plan.Instances, map[string]plan.Destination{}
 		for _, sh := range inv.Shards {
 			if rapid.IntRange(0, 9).Draw(t, "destination") > 0 {
-				g.Destinations[sh.Shard.String()] = restore.Destination{Region: "west", Address: "h:1", DataDir: "/d"}
+				g.Destinations[sh.Shard.String()] = plan.Destination{Region: "west", Address: "h:1", DataDir: "/d"}
 			}
 		}
 	}
@@ -145,7 +146,7 @@ func goal(t *rapid.T, inv restore.Inventory) restore.Goal {
 
 // reaches is the promise, byte by byte: the vault holds everything between the
 // base and the point, on the way back through the timelines' parents.
-func reaches(sh restore.ShardInventory, base, point targets.Position) bool {
+func reaches(sh recovery.ShardInventory, base, point targets.Position) bool {
 	if base.Timeline == point.Timeline && base.Offset == point.Offset {
 		return true
 	}
@@ -174,18 +175,18 @@ func reaches(sh restore.ShardInventory, base, point targets.Position) bool {
 	}
 }
 
-func usable(sh restore.ShardInventory, b targets.Artifact, point targets.Position, until time.Time) bool {
+func usable(sh recovery.ShardInventory, b targets.Artifact, point targets.Position, until time.Time) bool {
 	return (until.IsZero() || !b.Finished.After(until)) && reaches(sh, b.Until, point) && reaches(sh, b.From, point)
 }
 
 // expected says, without the planner, which shards a goal wants, where each
 // must end, and which of them cannot be had.
-func expected(g restore.Goal, inv restore.Inventory) (want []targets.ShardID, points map[targets.ShardID]targets.Position, impossible []string) {
+func expected(g plan.Goal, inv recovery.Inventory) (want []targets.ShardID, points map[targets.ShardID]targets.Position, impossible []string) {
 	points = map[targets.ShardID]targets.Position{}
 	var cut targets.Cut
 	if g.Cut != "" {
 		for _, c := range inv.Cuts {
-			if c.Group == "shop" && !c.SealedAt.IsZero() && (g.Cut == restore.Latest || g.Cut == c.ID) && c.ID > cut.ID {
+			if c.Group == "shop" && !c.SealedAt.IsZero() && (g.Cut == plan.Latest || g.Cut == c.ID) && c.ID > cut.ID {
 				cut = c
 			}
 		}
@@ -214,7 +215,7 @@ func expected(g restore.Goal, inv restore.Inventory) (want []targets.ShardID, po
 		return nil, nil, []string{"shop"}
 	}
 	for _, id := range want {
-		i := slices.IndexFunc(inv.Shards, func(s restore.ShardInventory) bool { return s.Shard == id })
+		i := slices.IndexFunc(inv.Shards, func(s recovery.ShardInventory) bool { return s.Shard == id })
 		p, ok := points[id]
 		if i < 0 {
 			return want, points, []string{id.String()} // nothing else is looked at
@@ -222,7 +223,7 @@ func expected(g restore.Goal, inv restore.Inventory) (want []targets.ShardID, po
 		sh := inv.Shards[i]
 		_, dest := g.Destinations[id.String()]
 		switch {
-		case g.Into == restore.Instances && !dest, !ok,
+		case g.Into == plan.Instances && !dest, !ok,
 			sh.Kind == targets.S3 && p.Manifest == "", sh.Kind != targets.S3 && p.Timeline == "":
 			impossible = append(impossible, id.String())
 		case sh.Kind != targets.S3 && !slices.ContainsFunc(sh.Bases, func(b targets.Artifact) bool { return usable(sh, b, p, g.At) }):
@@ -236,7 +237,7 @@ func expected(g restore.Goal, inv restore.Inventory) (want []targets.ShardID, po
 }
 
 // shuffled is the same inventory in another order: a vault's listing promises none.
-func shuffled(inv restore.Inventory, seed uint64) restore.Inventory {
+func shuffled(inv recovery.Inventory, seed uint64) recovery.Inventory {
 	r := rand.New(rand.NewPCG(seed, 1))
 	mix := func(n int, swap func(i, j int)) { r.Shuffle(n, swap) }
 	inv.Cuts, inv.Shards = slices.Clone(inv.Cuts), slices.Clone(inv.Shards)
@@ -264,7 +265,7 @@ func property(t *rapid.T) {
 	g := goal(t, inv)
 	before := shuffled(inv, 0)
 	want, points, impossible := expected(g, inv)
-	plan, err := restore.Build(g, inv, later)
+	run, err := recovery.Build(g, inv, later)
 	if (err != nil) != (len(impossible) > 0) {
 		t.Fatalf("error %v, impossible %v", err, impossible)
 	}
@@ -282,14 +283,14 @@ func property(t *rapid.T) {
 		}
 		return
 	}
-	checkSteps(t, g, inv, plan, want, points)
-	checkHash(t, g, inv, plan)
+	checkSteps(t, g, inv, run, want, points)
+	checkHash(t, g, inv, run)
 }
 
-func checkSteps(t *rapid.T, g restore.Goal, inv restore.Inventory, plan restore.Plan, want []targets.ShardID, points map[targets.ShardID]targets.Position) {
-	byOp := map[restore.Op][]targets.ShardID{}
+func checkSteps(t *rapid.T, g plan.Goal, inv recovery.Inventory, run plan.Run, want []targets.ShardID, points map[targets.ShardID]targets.Position) {
+	byOp := map[plan.Op][]targets.ShardID{}
 	seen := map[string]bool{}
-	for _, s := range plan.Steps {
+	for _, s := range run.Steps {
 		for _, n := range s.Needs {
 			if !seen[n] {
 				t.Fatalf("step %s needs %s, which does not come before it", s.ID, n)
@@ -300,22 +301,22 @@ func checkSteps(t *rapid.T, g restore.Goal, inv restore.Inventory, plan restore.
 		}
 		seen[s.ID] = true
 		byOp[s.Op] = append(byOp[s.Op], s.Shard)
-		if s.Op == restore.OpVerify && !slices.Contains(s.Needs, "restore-"+s.Shard.String()) {
+		if s.Op == plan.OpVerify && !slices.Contains(s.Needs, "restore-"+s.Shard.String()) {
 			t.Fatalf("%s is verified before it is restored", s.Shard)
 		}
-		if s.Op != restore.OpRestore {
+		if s.Op != plan.OpRestore {
 			continue
 		}
 		if !reflect.DeepEqual(s.Point, points[s.Shard]) || !s.Until.Equal(g.At) && s.Kind != targets.S3 {
 			t.Fatalf("step %s goes to %+v until %s, want %+v until %s", s.ID, s.Point, s.Until, points[s.Shard], g.At)
 		}
 		if s.Kind != targets.S3 {
-			i := slices.IndexFunc(inv.Shards, func(x restore.ShardInventory) bool { return x.Shard == s.Shard })
+			i := slices.IndexFunc(inv.Shards, func(x recovery.ShardInventory) bool { return x.Shard == s.Shard })
 			checkLog(t, g, inv.Shards[i], s)
 		}
 	}
 	slices.SortFunc(want, targets.ShardID.Compare)
-	for _, op := range []restore.Op{restore.OpRestore, restore.OpVerify} {
+	for _, op := range []plan.Op{plan.OpRestore, plan.OpVerify} {
 		slices.SortFunc(byOp[op], targets.ShardID.Compare)
 		if !slices.Equal(byOp[op], want) {
 			t.Fatalf("%s covers %v, want %v", op, byOp[op], want)
@@ -325,7 +326,7 @@ func checkSteps(t *rapid.T, g restore.Goal, inv restore.Inventory, plan restore.
 
 // checkLog: the base is the newest that serves, and the spans lead from it to
 // the point without a hole.
-func checkLog(t *rapid.T, g restore.Goal, sh restore.ShardInventory, s restore.Step) {
+func checkLog(t *rapid.T, g plan.Goal, sh recovery.ShardInventory, s plan.Step) {
 	if !usable(sh, s.Base, s.Point, g.At) {
 		t.Fatalf("base %+v does not lead to %+v", s.Base, s.Point)
 	}
@@ -369,25 +370,25 @@ func checkLog(t *rapid.T, g restore.Goal, sh restore.ShardInventory, s restore.S
 	}
 }
 
-func checkHash(t *rapid.T, g restore.Goal, inv restore.Inventory, plan restore.Plan) {
-	if plan.Hash == "" || plan.Hash != plan.Sum() {
-		t.Fatalf("hash %q, sum %q", plan.Hash, plan.Sum())
+func checkHash(t *rapid.T, g plan.Goal, inv recovery.Inventory, run plan.Run) {
+	if run.Hash == "" || run.Hash != run.Sum() {
+		t.Fatalf("hash %q, sum %q", run.Hash, run.Sum())
 	}
-	again, err := restore.Build(g, shuffled(inv, rapid.Uint64().Draw(t, "shuffle")), later)
-	if err != nil || again.Hash != plan.Hash {
-		t.Fatalf("another order of the same inventory: hash %s, was %s (%v)\n%+v\n%+v", again.Hash, plan.Hash, err, again, plan)
+	again, err := recovery.Build(g, shuffled(inv, rapid.Uint64().Draw(t, "shuffle")), later)
+	if err != nil || again.Hash != run.Hash {
+		t.Fatalf("another order of the same inventory: hash %s, was %s (%v)\n%+v\n%+v", again.Hash, run.Hash, err, again, run)
 	}
-	b, err := json.Marshal(plan)
+	b, err := json.Marshal(run)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var back restore.Plan
-	if err := json.Unmarshal(b, &back); err != nil || back.Sum() != plan.Hash {
+	var back plan.Run
+	if err := json.Unmarshal(b, &back); err != nil || back.Sum() != run.Hash {
 		t.Fatalf("the hash did not survive JSON (%v)", err)
 	}
 	for i := range back.Steps { // any change is seen
 		back.Steps[i].Point.Offset++
-		if back.Sum() == plan.Hash {
+		if back.Sum() == run.Hash {
 			t.Fatal("a changed plan has the same hash")
 		}
 		back.Steps[i].Point.Offset--
@@ -400,19 +401,19 @@ func TestBuild(t *testing.T) { rapid.Check(t, property) }
 func FuzzBuild(f *testing.F) { f.Fuzz(rapid.MakeFuzz(property)) }
 
 func TestContradictoryGoals(t *testing.T) {
-	for name, g := range map[string]restore.Goal{
-		"neither cut nor instant": {Group: "shop", Into: restore.Sandbox},
-		"cut and instant":         {Group: "shop", Into: restore.Sandbox, Cut: restore.Latest, At: epoch},
-		"nowhere":                 {Group: "shop", Cut: restore.Latest},
+	for name, g := range map[string]plan.Goal{
+		"neither cut nor instant": {Group: "shop", Into: plan.Sandbox},
+		"cut and instant":         {Group: "shop", Into: plan.Sandbox, Cut: plan.Latest, At: epoch},
+		"nowhere":                 {Group: "shop", Cut: plan.Latest},
 	} {
-		if _, err := restore.Build(g, example(), later); !fail.Is(err, fail.Invalid) {
+		if _, err := recovery.Build(g, example(), later); !fail.Is(err, fail.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
 // example is a shop whose first shard failed over between base and cut.
-func example() restore.Inventory {
+func example() recovery.Inventory {
 	orders := targets.ShardID{Target: "orders", Shard: "0"}
 	carts := targets.ShardID{Target: "carts", Shard: "0"}
 	media := targets.ShardID{Target: "media", Shard: "main"}
@@ -428,7 +429,7 @@ func example() restore.Inventory {
 			{Shard: orders, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Timeline: line(2),
 				Offset: 0x3000100, RestorePoint: "drctl:20261123T120000.000Z-0001"}},
 		}}
-	return restore.Inventory{Vault: "west", Cuts: []targets.Cut{cut}, Shards: []restore.ShardInventory{
+	return recovery.Inventory{Vault: "west", Cuts: []targets.Cut{cut}, Shards: []recovery.ShardInventory{
 		{Shard: orders, Kind: targets.Postgres, Timelines: []stream.Timeline{
 			{ID: line(1), Kind: targets.Postgres, Offset: 0x1000000, Origin: true, Chunks: []stream.Chunk{{From: 0x1000000, To: 0x2000800}}},
 			{ID: line(2), Kind: targets.Postgres, Offset: 0x2000000, Origin: true, Parent: at(line(1), 0x2000400), Chunks: []stream.Chunk{{From: 0x2000000, To: 0x4000000}}},
@@ -446,34 +447,34 @@ func example() restore.Inventory {
 // as the cut that was sealed with the manifest counted them.
 func TestPlanCounts(t *testing.T) {
 	inv := example()
-	inv.Shards[2].Manifests = []restore.Manifest{{AsOf: epoch, SHA256: strings.Repeat("ab", 32)}}
-	for _, g := range []restore.Goal{{Cut: restore.Latest}, {At: epoch, Shards: []targets.ShardID{inv.Shards[2].Shard}}} {
-		g.Group, g.Vault, g.Into = "shop", "west", restore.Sandbox
-		plan, err := restore.Build(g, inv, later)
+	inv.Shards[2].Manifests = []recovery.Manifest{{AsOf: epoch, SHA256: strings.Repeat("ab", 32)}}
+	for _, g := range []plan.Goal{{Cut: plan.Latest}, {At: epoch, Shards: []targets.ShardID{inv.Shards[2].Shard}}} {
+		g.Group, g.Vault, g.Into = "shop", "west", plan.Sandbox
+		run, err := recovery.Build(g, inv, later)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var total int64
-		for _, s := range plan.Steps {
+		for _, s := range run.Steps {
 			total += s.BaseBytes + s.StreamBytes
 			switch {
-			case s.Op != restore.OpRestore:
+			case s.Op != plan.OpRestore:
 			case s.Kind == targets.S3 && (s.Objects != 12 || s.BaseBytes != 34567), s.Kind != targets.S3 && s.Chunks != 2:
 				t.Errorf("%+v", s)
 			}
 		}
-		if total != plan.Bytes() || total < 34567 {
-			t.Errorf("%d bytes, %d in the steps", plan.Bytes(), total)
+		if total != run.Bytes() || total < 34567 {
+			t.Errorf("%d bytes, %d in the steps", run.Bytes(), total)
 		}
 	}
 }
 
 func TestGoldenPlan(t *testing.T) {
-	plan, err := restore.Build(restore.Goal{Group: "shop", Cut: restore.Latest, Vault: "west", Into: restore.Sandbox, Order: []string{"orders"}}, example(), later)
+	run, err := recovery.Build(plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "west", Into: plan.Sandbox, Order: []string{"orders"}}, example(), later)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := json.MarshalIndent(plan, "", "  ")
+	got, err := json.MarshalIndent(run, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -494,11 +495,11 @@ func TestGoldenPlan(t *testing.T) {
 
 // What is missing is named for every base that was tried.
 func TestWhyThereIsNoPlan(t *testing.T) {
-	g := restore.Goal{Group: "shop", Cut: restore.Latest, Vault: "west", Into: restore.Sandbox}
+	g := plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "west", Into: plan.Sandbox}
 	inv := example()
 	inv.Shards[0].Timelines[1].Chunks = []stream.Chunk{{From: 0x2000000, To: 0x2ffff00}}
 	inv.Shards[1].Bases = nil
-	_, err := restore.Build(g, inv, later)
+	_, err := recovery.Build(g, inv, later)
 	if !fail.Is(err, fail.NotFound) {
 		t.Fatal(err)
 	}
