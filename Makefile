@@ -52,13 +52,16 @@ bench: setup tools ## benchmarks; BENCH=regexp chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m ./...
 
 .PHONY: lint
-lint: tools ## gofmt, go vet, staticcheck, import rules, determinism of workflows
-	@bad=$$(gofmt -l $$($(GO) list -f '{{.Dir}}' ./...) tools/engine); \
+lint: tools ## gofmt, go vet, staticcheck, dropped errors, import rules, sizes, determinism of workflows
+	@bad=$$(gofmt -l $$($(GO) list -f '{{.Dir}}' ./...) tools/engine tools/lint-sizes); \
 	if [ -n "$$bad" ]; then echo "not formatted (run gofmt -w on them):"; echo "$$bad"; exit 1; fi
 	$(GO) vet ./...
 	bin/staticcheck ./...
 	tools/lint-imports.sh .
 	tools/lint-imports-selftest.sh
+	tools/lint-errors.sh
+	tools/lint-sizes.sh
+	tools/lint-sizes-selftest.sh
 	bin/workflowcheck ./workflows/...
 
 .PHONY: demo

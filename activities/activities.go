@@ -35,6 +35,8 @@ type Activities struct {
 	Version   string
 	Commit    string
 	Log       *slog.Logger
+
+	runs runs
 }
 
 // Register registers every activity under its constant name.
@@ -91,8 +93,8 @@ type beater struct {
 	shard string
 	mu    sync.Mutex
 	last  time.Time
-	beat  Beat
-	taken *TakenBase
+	beat  engine.Beat
+	taken *engine.TakenBase
 	moved time.Time
 }
 
@@ -101,11 +103,11 @@ func newBeater(ctx context.Context, shard targets.ShardID) *beater {
 }
 
 func (b *beater) progress(phase string, done, total int64) {
-	b.send(Beat{Shard: b.shard, Phase: phase, Done: done, Total: total})
+	b.send(engine.Beat{Shard: b.shard, Phase: phase, Done: done, Total: total})
 }
 
 // current is the last beat, for work that reports no progress of its own for a while.
-func (b *beater) current() Beat {
+func (b *beater) current() engine.Beat {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.beat
@@ -113,13 +115,13 @@ func (b *beater) current() Beat {
 
 // stored notes in every beat from now on what the next attempt can go on with;
 // nil is nothing.
-func (b *beater) stored(t *TakenBase) {
+func (b *beater) stored(t *engine.TakenBase) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.taken = t
 }
 
-func (b *beater) send(x Beat) {
+func (b *beater) send(x engine.Beat) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if x.Phase != b.beat.Phase || x.Done != b.beat.Done || b.moved.IsZero() {
@@ -136,7 +138,7 @@ func (b *beater) send(x Beat) {
 // beatEvery beats by the clock until the returned function is called. Only for
 // calls whose own time-outs are far shorter than the activity's, so that a
 // beat cannot hide a stall.
-func beatEvery(ctx context.Context, every time.Duration, beat func() Beat) (stop func()) {
+func beatEvery(ctx context.Context, every time.Duration, beat func() engine.Beat) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		t := time.NewTicker(every)

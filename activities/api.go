@@ -3,10 +3,10 @@ package activities
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/upkeep"
 	"drctl/restore/plan"
 	"drctl/targets"
 )
@@ -163,13 +163,11 @@ type KeepIn struct {
 	Until   time.Time  `json:"until,omitzero"`
 }
 
-// StepIn is one plan step with its surroundings.
+// StepIn names one plan step with its surroundings.
 type StepIn struct {
-	PlanID  string     `json:"plan_id"`
-	Vault   string     `json:"vault"`
-	Delta   bool       `json:"delta,omitempty"`
-	Step    plan.Step  `json:"step"`
-	Sandbox SandboxRef `json:"sandbox,omitzero"`
+	Run     plan.Carried `json:"run"`
+	StepID  string       `json:"step_id"`
+	Sandbox SandboxRef   `json:"sandbox,omitzero"`
 	// Quick and Assertions are for verification.
 	Quick      bool                `json:"quick,omitempty"`
 	Assertions []targets.Assertion `json:"assertions,omitempty"`
@@ -184,54 +182,10 @@ type CheckIn struct {
 	ReadData string `json:"read_data"`
 }
 
-// CheckOut is the outcome of a vault's verification, and its report in the vaults.
-type CheckOut struct {
-	Group    string            `json:"group"`
-	Region   string            `json:"region"`
-	Started  time.Time         `json:"started"`
-	ReadData string            `json:"read_data"`
-	Findings []targets.Finding `json:"findings"` // an activity returns the first of them, the worst first
-	Checks   int               `json:"checks"`   // findings in all
-	Failed   int               `json:"failed"`
-	Took     time.Duration     `json:"took_ns"`
-}
+// CheckOut is what an activity returns of a check: the first findings, the worst
+// first. All are in the report.
+type CheckOut = upkeep.Check
 
-// String says what was found wrong: "vault of east: 2 of 40 checks failed, the
-// first: orders/0@east: stream".
-func (c CheckOut) String() string {
-	s := fmt.Sprintf("vault of %s: %d of %d checks failed", c.Region, c.Failed, c.Checks)
-	if i := slices.IndexFunc(c.Findings, func(f targets.Finding) bool { return f.Severity == targets.Failed }); i >= 0 {
-		s += fmt.Sprintf(", the first: %s: %s", c.Findings[i].Subject, c.Findings[i].Check)
-	}
-	return s
-}
-
-// Beat is the progress that an activity reports with its heartbeat.
-type Beat struct {
-	Shard  string  `json:"shard,omitempty"`
-	Phase  string  `json:"phase"`
-	Done   int64   `json:"done"`
-	Total  int64   `json:"total,omitempty"`
-	Detail string  `json:"detail,omitempty"`
-	Offset uint64  `json:"offset,omitempty"`
-	Lag    float64 `json:"lag_seconds,omitempty"`
-	// Trouble is what hinders the work that goes on; may be empty.
-	Trouble string `json:"trouble,omitempty"`
-	// Attempt outlives an activity whose worker died.
-	Attempt int `json:"attempt,omitempty"`
-	// Moved is when phase or count last changed.
-	Moved time.Time `json:"moved,omitzero"`
-	// Failing is since when a log could not be followed; zero when it is, or
-	// when this is the first attempt.
-	Failing time.Time `json:"failing,omitzero"`
-	// Taken is a base whose data is stored and which waits for its stream: the
-	// next attempt goes on there.
-	Taken *TakenBase `json:"taken,omitempty"`
-}
-
-// TakenBase is a base that has no record yet, and the region of the vault that
-// its data was stored in first.
-type TakenBase struct {
-	Base  targets.Artifact `json:"base"`
-	Vault string           `json:"vault"`
-}
+// RetainOut is what an activity returns of a retention: the counts, and the first
+// of each list. All are in the report.
+type RetainOut = upkeep.Retention

@@ -18,10 +18,12 @@ import (
 	"go.temporal.io/sdk/testsuite"
 
 	"drctl/activities"
+	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
+	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -256,7 +258,7 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 			t.Errorf("%s holds %d bases: %v", v.Region(), len(bases), err)
 		}
 		g, _ := resolver{w, policy(targets.Gate)}.Group(group)
-		if out, err := activities.CheckGroup(t.Context(), v, g, "1/1", nil); err != nil || out.Failed > 0 {
+		if out, err := upkeep.CheckVault(t.Context(), v, g, "1/1", nil); err != nil || out.Failed > 0 {
 			t.Errorf("%v %+v", err, out.Findings)
 		}
 	}
@@ -364,6 +366,7 @@ func (e *early) Base(ctx context.Context, in targets.Instance, req targets.BaseR
 // not recorded, another is taken at once; and a record of such a base, which an
 // earlier drctl wrote, is no damage.
 func TestABaseBeforeItsLog(t *testing.T) {
+	t.Parallel()
 	w, _ := redisWorld(t)
 	shard := w.shards[0].Shard
 	in := w.instances[shard]
@@ -418,7 +421,7 @@ func TestABaseBeforeItsLog(t *testing.T) {
 	}
 	g, _ := resolver{w, policy(targets.Gate)}.Group(group)
 	for _, v := range w.set.Vaults {
-		checked, err := activities.CheckGroup(t.Context(), v, g, "1/1", nil)
+		checked, err := upkeep.CheckVault(t.Context(), v, g, "1/1", nil)
 		if err != nil || checked.Failed > 0 {
 			t.Errorf("%v %+v", err, checked.Findings)
 		}
@@ -448,7 +451,7 @@ func TestABaseThatWaitedForItsStreamIsNotTakenAgain(t *testing.T) {
 	suite.SetLogger(log.NewStructuredLogger(quiet))
 	env := suite.NewTestActivityEnvironment()
 	a.Register(env)
-	env.SetHeartbeatDetails(activities.Beat{Taken: &activities.TakenBase{Base: stored, Vault: "east"}})
+	env.SetHeartbeatDetails(engine.Beat{Taken: &engine.TakenBase{Base: stored, Vault: "east"}})
 	if _, err := env.ExecuteActivity(activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: "one"}); err != nil || driver.asked != 1 {
 		t.Fatalf("%v; it was taken %d times more", err, driver.asked-1)
 	}

@@ -121,7 +121,7 @@ type taking struct {
 }
 
 // take stores a base's data, once the archiver has begun the log.
-func (t *taking) take(ctx context.Context, try int) (*TakenBase, error) {
+func (t *taking) take(ctx context.Context, try int) (*engine.TakenBase, error) {
 	if err := t.awaitArchiver(ctx); err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (t *taking) take(ctx context.Context, try int) (*TakenBase, error) {
 	if !art.Full {
 		art.SinceFull = 1 + t.done[len(t.done)-1].SinceFull // the first of all is full
 	}
-	return &TakenBase{Base: art, Vault: t.set.Vaults[0].Region()}, nil
+	return &engine.TakenBase{Base: art, Vault: t.set.Vaults[0].Region()}, nil
 }
 
 // awaitArchiver waits, for a while, until the archiver has begun the log that the
@@ -166,8 +166,8 @@ func (t *taking) awaitArchiver(ctx context.Context) error {
 
 // takenBefore is what an earlier attempt had stored when it ended, and the set
 // with the vault first that it was stored in; nil when there is none.
-func takenBefore(ctx context.Context, id string, set vault.Set) (*TakenBase, vault.Set) {
-	var last Beat
+func takenBefore(ctx context.Context, id string, set vault.Set) (*engine.TakenBase, vault.Set) {
+	var last engine.Beat
 	if !activity.HasHeartbeatDetails(ctx) || activity.GetHeartbeatDetails(ctx, &last) != nil {
 		return nil, set
 	}

@@ -12,6 +12,7 @@ import (
 // Every Nth base reads every byte although retention removes bases meanwhile,
 // and so does one that is read from another region's server than the last.
 func TestEveryNthBaseIsFullUnderRetention(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1)
 	pol := policy(targets.Gate)
 	pol.FullEvery = 3

@@ -10,6 +10,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/platform"
+	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -23,7 +24,7 @@ func TestLargeOutcomesAreBounded(t *testing.T) {
 	const n = 250
 	for i := range n + 1 {
 		at := time.Now().UTC().Add(time.Duration(i-n)*time.Second - 48*time.Hour)
-		c := targets.Cut{ID: at.Format("20060102T150405.000Z") + "-00ab", Group: group, QuiescedAt: at, SealedAt: at}
+		c := targets.Cut{ID: targets.IDTime(at) + "-00ab", Group: group, QuiescedAt: at, SealedAt: at}
 		if _, err := (vault.Set{Vaults: []*vault.Vault{east}}).SaveCut(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +37,7 @@ func TestLargeOutcomesAreBounded(t *testing.T) {
 		t.Fatalf("%d cuts, %d and %d listed", out.Cuts, len(out.Result.Cuts), len(out.Plan.Cuts))
 	}
 	var whole activities.RetainOut
-	if err := east.Report(t.Context(), activities.RetentionReport, out.Report, &whole); err != nil || len(whole.Result.Cuts) != n {
+	if err := east.Report(t.Context(), upkeep.RetentionReports, out.Report, &whole); err != nil || len(whole.Result.Cuts) != n {
 		t.Fatalf("%v, the report names %d cuts", err, len(whole.Result.Cuts))
 	}
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/lab/shop"
+	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/vault"
 	"drctl/restore/plan"
@@ -39,25 +41,36 @@ func (w *world) recover(v *vault.Vault, id string, only []targets.ShardID, name 
 	if r.box, err = execute[activities.SandboxRef](a, activities.OpenSandboxName, activities.SandboxIn{ID: name, Purpose: "consistency"}, nil); err != nil {
 		return r, err
 	}
+	// The shards at once, as the workflow does.
+	var steps errgroup.Group
+	var mu sync.Mutex
 	for _, s := range run.Steps {
 		if s.Op != plan.OpRestore {
 			continue
 		}
-		if _, err := execute[plan.StepOut](a, activities.RestoreShardName, activities.StepIn{PlanID: run.ID, Vault: v.Region(), Step: s, Sandbox: r.box}, nil); err != nil {
-			return r, err
-		}
-		in, err := activities.SandboxInstance(r.box.Dir, s.Shard)
-		if err != nil {
-			return r, err
-		}
-		switch s.Kind {
-		case targets.Postgres:
-			r.shop.Postgres = append(r.shop.Postgres, in)
-		case targets.Redis:
-			r.shop.Redis = append(r.shop.Redis, in)
-		case targets.S3:
-			r.shop.Media = in
-		}
+		steps.Go(func() error {
+			if _, err := execute[plan.StepOut](a, activities.RestoreShardName, activities.StepIn{Run: plan.Carried{Whole: &run}, StepID: s.ID, Sandbox: r.box}, nil); err != nil {
+				return err
+			}
+			in, err := sandbox.Restored(r.box.Dir, s.Shard)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch s.Kind {
+			case targets.Postgres:
+				r.shop.Postgres = append(r.shop.Postgres, in)
+			case targets.Redis:
+				r.shop.Redis = append(r.shop.Redis, in)
+			case targets.S3:
+				r.shop.Media = in
+			}
+			return nil
+		})
+	}
+	if err := steps.Wait(); err != nil {
+		return r, err
 	}
 	slices.SortFunc(r.shop.Postgres, func(a, b targets.Instance) int { return a.Shard.Compare(b.Shard) })
 	return r, nil

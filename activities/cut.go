@@ -19,6 +19,7 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/targets"
 )
 
@@ -34,7 +35,9 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 	if err != nil {
 		return targets.Cut{}, err
 	}
-	stop := beatEvery(ctx, time.Second, func() Beat { return Beat{Phase: "barrier", Detail: fmt.Sprintf("%d shards", len(g.Shards))} })
+	stop := beatEvery(ctx, time.Second, func() engine.Beat {
+		return engine.Beat{Phase: "barrier", Detail: fmt.Sprintf("%d shards", len(g.Shards))}
+	})
 	defer stop()
 	if err := a.sealable(ctx, g); err != nil {
 		return targets.Cut{}, err
@@ -123,9 +126,9 @@ func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOu
 	}
 	var sofar atomic.Pointer[targets.SnapshotStats]
 	sofar.Store(&targets.SnapshotStats{})
-	stop := beatEvery(ctx, 2*time.Second, func() Beat {
+	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat {
 		st := sofar.Load()
-		return Beat{Shard: in.Shard.String(), Phase: "objects", Done: st.Bytes,
+		return engine.Beat{Shard: in.Shard.String(), Phase: "objects", Done: st.Bytes,
 			Detail: fmt.Sprintf("%d objects, %d new (%s)", st.Objects, st.NewObjects, human.Bytes(st.NewBytes))}
 	})
 	defer stop()
@@ -247,7 +250,7 @@ func (n *newestSealed) point(shard targets.ShardID) func(context.Context, *vault
 		cut := n.cuts[v]
 		n.mu.Unlock()
 		if cut == nil {
-			newest, _, err := NewestCut(ctx, v, n.group)
+			newest, _, err := inventory.NewestCut(ctx, v, n.group)
 			if err != nil && !fail.Is(err, fail.NotFound) {
 				return targets.Position{}, err
 			}
@@ -325,7 +328,7 @@ func (a *Activities) shareCuts(parent context.Context, group string) error {
 	if err != nil {
 		return err
 	}
-	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "share cuts"} })
+	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "share cuts"} })
 	defer stop()
 	trails := map[*vault.Vault]map[targets.ShardID]*stream.Trail{}
 	broken := map[*vault.Vault]error{}
@@ -375,14 +378,6 @@ func leadsTo(ctx context.Context, v *vault.Vault, t *stream.Trail, p targets.Sha
 	return lead.Held(), err
 }
 
-// AbandonedCut is the record of a cut that could not be sealed in time.
-type AbandonedCut struct {
-	Cut         targets.Cut `json:"cut"`
-	Reason      string      `json:"reason"`
-	AbandonedAt time.Time   `json:"abandoned_at"`
-	Run         string      `json:"run"`
-}
-
 // AbandonCut records a cut that could not be sealed in time, so that it is
 // reported and not forgotten.
 func (a *Activities) AbandonCut(ctx context.Context, in CutIn) error {
@@ -394,7 +389,7 @@ func (a *Activities) abandon(ctx context.Context, in CutIn) error {
 	if err != nil {
 		return err
 	}
-	err = saveReport(ctx, a.Platform, g, AbandonedReports, in.Cut.ID, AbandonedCut{Cut: in.Cut, Reason: in.Reason,
+	err = platform.SaveReport(ctx, a.Platform, g, inventory.AbandonedReports, in.Cut.ID, inventory.AbandonedCut{Cut: in.Cut, Reason: in.Reason,
 		AbandonedAt: time.Now().UTC(), Run: activity.GetInfo(ctx).WorkflowExecution.RunID})
 	if fail.Is(err, fail.Conflict) {
 		return nil // a repeat

@@ -4,15 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/json"
 	"time"
 
 	"drctl/drills"
-	"drctl/internal/barrier"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/report/evidence"
+	"drctl/internal/sandbox"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
 	"drctl/targets"
@@ -28,14 +28,15 @@ type PickIn struct {
 
 // PickOut is a drill's cut and plan.
 type PickOut struct {
-	Plan   plan.Run        `json:"plan"`
+	Run    plan.Carried    `json:"run"`
+	Order  plan.Outline    `json:"order"`
 	Sample evidence.Sample `json:"sample"`
 }
 
 // CrossIn asks for the checks that span stores.
 type CrossIn struct {
 	Drill   drills.Definition `json:"drill"`
-	Plan    plan.Run          `json:"plan"`
+	Run     plan.Carried      `json:"run"`
 	Sandbox SandboxRef        `json:"sandbox"`
 }
 
@@ -44,7 +45,8 @@ type FinishIn struct {
 	Drill     drills.Definition   `json:"drill"`
 	Run       string              `json:"run"`
 	By        string              `json:"by"`
-	Plan      plan.Run            `json:"plan,omitzero"`
+	Carried   plan.Carried        `json:"plan_ref,omitzero"`
+	Plan      plan.Run            `json:"-"` // what Carried names, once it is read
 	Sample    evidence.Sample     `json:"sample,omitzero"`
 	Sandbox   SandboxRef          `json:"sandbox,omitzero"`
 	Prechecks []evidence.Precheck `json:"gates,omitempty"`
@@ -84,20 +86,6 @@ func (in FinishIn) ordered() time.Time {
 	return in.Ordered
 }
 
-// DrillOut is a drill's outcome and where its report is.
-type DrillOut struct {
-	ID      string          `json:"id"`
-	Passed  bool            `json:"passed"`
-	Record  json.RawMessage `json:"record"`
-	JSON    string          `json:"json_file"`
-	HTML    string          `json:"html_file"`
-	Vaults  []string        `json:"vaults"`
-	Sandbox string          `json:"sandbox,omitempty"` // when it was kept
-	// Problem says why no vault holds the report, which is then in the files
-	// alone.
-	Problem string `json:"problem,omitempty"`
-}
-
 // CrossCheckStep is the id of the step that checks across stores.
 const CrossCheckStep = "cross-check"
 
@@ -108,7 +96,7 @@ func (a *Activities) PickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 }
 
 func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) {
-	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "plan"} })
+	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "plan"} })
 	defer stop()
 	v, err := a.Platform.Vault(ctx, in.Drill.Vault)
 	if err != nil {
@@ -131,12 +119,18 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 	}
 	goal := plan.Goal{Group: in.Drill.Group, Cut: cut.ID, Vault: in.Drill.Vault, Into: plan.Sandbox}
 	// The group comes from the vault alone: a drill must not need the rest.
-	inv, err := Inventory(ctx, v, goal, nil)
+	inv, err := inventory.Read(ctx, v, goal, nil)
 	if err != nil {
 		return PickOut{}, err
 	}
-	plan, err := recovery.Build(goal, inv, in.Now)
-	return PickOut{Plan: plan, Sample: sample}, err
+	run, err := recovery.Build(goal, plan.ModeDrill, inv, in.Now)
+	if err != nil {
+		return PickOut{}, err
+	}
+
+	carried, err := inventory.SaveRun(ctx, vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}, run)
+
+	return PickOut{Run: carried, Order: run.Outline(), Sample: sample}, err
 }
 
 // newestIs fails when the vault has a newer cut than the one picked, from before
@@ -149,7 +143,7 @@ func newestIs(ctx context.Context, v *vault.Vault, cut targets.Cut, disaster tim
 			return err
 		}
 		if _, id, ok := vault.ParseCutKey(i.Key); ok {
-			if !disaster.IsZero() && id >= barrier.NewID(disaster) {
+			if !disaster.IsZero() && !targets.MadeBefore(id, disaster) {
 				break // listed in order of time: taken after the disaster
 			}
 			if _, err := v.Cut(ctx, cut.Group, id); fail.Is(err, fail.Corrupt) {
@@ -169,9 +163,12 @@ func (a *Activities) CrossCheck(ctx context.Context, in CrossIn) (plan.StepOut, 
 func (a *Activities) crossCheck(parent context.Context, in CrossIn) (plan.StepOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
-	out := stepOut(ctx, StepIn{})
-	out.StepID = CrossCheckStep
-	restored, err := restoredIn(in.Sandbox, in.Plan)
+	out := stepOut(ctx, boundStep{step: plan.Step{ID: CrossCheckStep}})
+	run, err := a.run(ctx, in.Run)
+	if err != nil {
+		return out, err
+	}
+	restored, err := restoredIn(in.Sandbox, run)
 	if err != nil {
 		return out, err
 	}
@@ -182,7 +179,7 @@ func (a *Activities) crossCheck(parent context.Context, in CrossIn) (plan.StepOu
 	if err != nil {
 		return out, err
 	}
-	_, isolated := drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, a.production(ctx, in.Plan), nil)
+	_, isolated := drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, a.production(ctx, run), nil)
 	out.Findings = append(out.Findings, isolated)
 	out.Finished = time.Now().UTC()
 	return out, nil
@@ -194,7 +191,7 @@ func restoredIn(box SandboxRef, run plan.Run) ([]targets.Instance, error) {
 		if s.Op != plan.OpRestore {
 			continue
 		}
-		inst, err := SandboxInstance(box.Dir, s.Shard)
+		inst, err := sandbox.Restored(box.Dir, s.Shard)
 		if err != nil {
 			return out, err
 		}

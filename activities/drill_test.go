@@ -108,17 +108,17 @@ func newFinisher(t *testing.T) finisher {
 }
 
 // finish runs the activity as the engine's nth attempt.
-func (f finisher) finish(t *testing.T, in FinishIn, attempt int) (DrillOut, error) {
+func (f finisher) finish(t *testing.T, in FinishIn, attempt int) (drills.Outcome, error) {
 	t.Helper()
 	var s testsuite.WorkflowTestSuite
 	s.SetLogger(engine.Logger(nil))
 	e := s.NewTestActivityEnvironment()
-	run := func(ctx context.Context) (DrillOut, error) {
+	run := func(ctx context.Context) (drills.Outcome, error) {
 		out, err := f.a.finishDrill(ctx, in, attempt, f.ran)
 		return out, engine.EncodeError(err)
 	}
 	e.RegisterActivity(run)
-	var out DrillOut
+	var out drills.Outcome
 	got, err := e.ExecuteActivity(run)
 	if err != nil {
 		return out, engine.DecodeError(err)
@@ -129,7 +129,7 @@ func (f finisher) finish(t *testing.T, in FinishIn, attempt int) (DrillOut, erro
 	return out, nil
 }
 
-func record(t *testing.T, out DrillOut) evidence.Record {
+func record(t *testing.T, out drills.Outcome) evidence.Record {
 	t.Helper()
 	r, err := evidence.Verify(out.Record)
 	if err != nil {
@@ -214,7 +214,7 @@ func TestFinishDrillFillsTheRecord(t *testing.T) {
 		t.Errorf("%v %+v", err, r.Attachments)
 	}
 	for _, v := range f.p.vaults {
-		b, _, err := v.ReadSealed(context.Background(), vault.ReportKey("drill-plan", r.ID))
+		b, _, err := v.ReadEncrypted(context.Background(), vault.ReportKey("drill-plan", r.ID))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -175,7 +175,7 @@ func whoRan(runs []engine.ActivityRun) map[string]engine.ActivityRun {
 		case RestoreShardName, VerifyShardName:
 			var in StepIn
 			if r.Input(&in) == nil {
-				out[in.Step.ID] = r
+				out[in.StepID] = r
 			}
 		}
 	}

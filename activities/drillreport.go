@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -20,6 +21,7 @@ import (
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
+	"drctl/restore/plan"
 )
 
 // The kinds of reports in a vault that a drill leaves.
@@ -38,18 +40,86 @@ const storeAttempts = 3
 // FinishDrill writes the record of a drill, whatever came of it, to this
 // worker's state directory and to every vault that can be reached. A repeat
 // finds the record that the first call stored.
-func (a *Activities) FinishDrill(ctx context.Context, in FinishIn) (DrillOut, error) {
+func (a *Activities) FinishDrill(ctx context.Context, in FinishIn) (drills.Outcome, error) {
 	info := activity.GetInfo(ctx)
 	runs, err := engine.ActivityRuns(ctx, activity.GetClient(ctx), info.WorkflowExecution.ID, info.WorkflowExecution.RunID)
 	if err != nil && info.Attempt < storeAttempts {
-		return DrillOut{}, engine.EncodeError(err)
+		return drills.Outcome{}, engine.EncodeError(err)
+	}
+	if err := a.complete(ctx, &in, runs, int(info.Attempt)); err != nil {
+		return drills.Outcome{}, engine.EncodeError(err)
 	}
 	out, err := a.finishDrill(ctx, in, int(info.Attempt), whoRan(runs))
+	if out.Problem == "" || len(out.Record) > maxRecord {
+		out.Record = nil // the vaults have it, or the file alone
+	}
+
 	return out, engine.EncodeError(err)
 }
 
-func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, ran map[string]engine.ActivityRun) (DrillOut, error) {
-	stop := beatEvery(ctx, 2*time.Second, func() Beat { return Beat{Phase: "report"} })
+// maxRecord is how long a record may be, in bytes, that crosses the engine: far
+// below the engine's limit of 2 MiB.
+const maxRecord = 256 << 10
+
+// complete adds what did not cross the engine: the plan, and what each step
+// found. What cannot be read in the end is an error of the drill, which so has
+// not passed.
+func (a *Activities) complete(ctx context.Context, in *FinishIn, runs []engine.ActivityRun, attempt int) error {
+	if !in.Carried.IsZero() {
+		run, err := a.run(ctx, in.Carried)
+		if err != nil && attempt < storeAttempts {
+			return err
+		}
+		if err != nil {
+			run = plan.Run{ID: in.Carried.Ref.ID, Hash: in.Carried.Ref.SHA256}
+			in.Errors = append(in.Errors, "the plan could not be read again: "+err.Error())
+		}
+		in.Plan = run
+	}
+
+	missing := Detail(in.Steps, runs)
+	if in.Cross.StepID != "" {
+		cross := []plan.StepOut{in.Cross}
+		missing = append(missing, Detail(cross, runs)...)
+		in.Cross = cross[0]
+	}
+	if len(missing) > 0 {
+		in.Errors = append(in.Errors, "the engine's history lacks what was found by "+strings.Join(missing, ", "))
+	}
+
+	return nil
+}
+
+// Detail gives steps back what did not cross the engine with them, from the
+// history of the run that did them, and returns those of which there is none.
+func Detail(steps []plan.StepOut, runs []engine.ActivityRun) (missing []string) {
+	full := map[string]plan.StepOut{}
+	for _, r := range runs {
+		var out plan.StepOut
+		switch r.Name {
+		case RestoreShardName, VerifyShardName, CrossCheckName:
+			if r.Result(&out) == nil {
+				full[out.StepID] = out
+			}
+		}
+	}
+
+	for i, s := range steps {
+		f, ok := full[s.StepID]
+		switch {
+		case s.Error != "": // it has no result
+		case ok:
+			steps[i] = s.Detailed(f)
+		default:
+			missing = append(missing, s.StepID)
+		}
+	}
+
+	return missing
+}
+
+func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, ran map[string]engine.ActivityRun) (drills.Outcome, error) {
+	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "report"} })
 	defer stop()
 	set, vaultErr := a.reportSet(ctx, in)
 	var read *vault.Vault // the vault that the drill read, when it is there
@@ -58,16 +128,16 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, 
 	}
 	plan, err := planDoc(in)
 	if err != nil {
-		return DrillOut{}, err
+		return drills.Outcome{}, err
 	}
 	rec, doc, err := evidence.Finalize(drills.Record(a.facts(ctx, in, read, plan, ran)))
 	if err != nil {
-		return DrillOut{}, err
+		return drills.Outcome{}, err
 	}
 	if err := vault.ValidName(rec.ID); err != nil { // it becomes the name of files
-		return DrillOut{}, err
+		return drills.Outcome{}, err
 	}
-	out := DrillOut{}
+	out := drills.Outcome{}
 	err = vaultErr
 	if err == nil {
 		rec, doc, err = saveRecord(ctx, set, rec, doc, plan)
@@ -93,7 +163,7 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, 
 }
 
 // writeReport writes the record, the page and the plan to the state directory.
-func (a *Activities) writeReport(out *DrillOut, rec evidence.Record, plan []byte) error {
+func (a *Activities) writeReport(out *drills.Outcome, rec evidence.Record, plan []byte) error {
 	const op = "drill: write report"
 	dir := filepath.Join(a.StateDir, "reports")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -15,7 +15,6 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/workflow"
 
-	"drctl/activities"
 	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/engine/enginetest"
@@ -77,7 +76,7 @@ func drillOf(name string) drills.Definition {
 }
 
 // run runs a drill to its end and returns its verified record.
-func (d *driller) run(t *testing.T, in workflows.RunDrillIn) (activities.DrillOut, evidence.Record) {
+func (d *driller) run(t *testing.T, in workflows.RunDrillIn) (drills.Outcome, evidence.Record) {
 	t.Helper()
 	d.runs++
 	in.Queue, in.By, in.Window = "drctl.west", "a test", 2
@@ -85,11 +84,18 @@ func (d *driller) run(t *testing.T, in workflows.RunDrillIn) (activities.DrillOu
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out activities.DrillOut
+	var out drills.Outcome
 	if err := run.Get(t.Context(), &out); err != nil {
 		t.Fatal(engine.DecodeError(err))
 	}
-	rec, err := evidence.Verify(out.Record)
+	if len(out.Record) > 0 {
+		t.Error("a record that the vaults hold crossed the engine")
+	}
+	doc, err := os.ReadFile(out.JSON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := evidence.Verify(doc)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -85,18 +86,18 @@ type followed struct {
 	away []string
 }
 
-func (f *following) beat() Beat {
+func (f *following) beat() engine.Beat {
 	now := f.now.Load()
 	if now == nil {
-		return Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing}
+		return engine.Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing}
 	}
 	p := now.arch.Progress()
 	select {
 	case <-now.arch.begun:
 	default:
-		return Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing, Offset: p.Durable, Detail: now.inst.String()}
+		return engine.Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing, Offset: p.Durable, Detail: now.inst.String()}
 	}
-	b := Beat{Shard: f.in.Shard.String(), Phase: PhaseFollowing, Offset: p.Durable, Done: int64(p.Durable), Total: int64(p.Received), Detail: now.inst.String()}
+	b := engine.Beat{Shard: f.in.Shard.String(), Phase: engine.Following, Offset: p.Durable, Done: int64(p.Durable), Total: int64(p.Received), Detail: now.inst.String()}
 	var trouble []string
 	for _, region := range now.away {
 		trouble = append(trouble, "the vault of "+region+" is out of reach")
@@ -147,7 +148,7 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 	broken := func() (string, []CopyIn) {
 		bases := basesOf(ctx, set, in.Shard)
 		all := slices.Concat(bases...)
-		if b, yes := stream.NeedsBase(arch.Timelines(), all); yes {
+		if b, yes := timeline.NeedsBase(arch.Timelines(), all); yes {
 			return b.String(), nil
 		}
 		if why := outgrown(ctx, d, inst, all); why != "" {
@@ -307,14 +308,14 @@ func basesOf(ctx context.Context, set vault.Set, shard targets.ShardID) [][]targ
 // lackBases are the copies that give each vault a base that leads to what is
 // archived now, where another vault has one: a vault that was away when the log
 // began anew has the log, and nothing that leads to it, so no cut is sealed there.
-func lackBases(shard targets.ShardID, set vault.Set, timelines []stream.Timeline, bases [][]targets.Artifact) (out []CopyIn) {
+func lackBases(shard targets.ShardID, set vault.Set, timelines []timeline.Timeline, bases [][]targets.Artifact) (out []CopyIn) {
 	from := ""
 	var lack []string
 	for i, own := range bases {
 		if own == nil {
 			continue
 		}
-		if _, broken := stream.NeedsBase(timelines, own); broken || len(own) == 0 {
+		if _, broken := timeline.NeedsBase(timelines, own); broken || len(own) == 0 {
 			lack = append(lack, set.Vaults[i].Region())
 		} else if from == "" {
 			from = set.Vaults[i].Region()

@@ -15,9 +15,11 @@ import (
 	"go.temporal.io/sdk/testsuite"
 
 	"drctl/activities"
+	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -55,6 +57,7 @@ func (f *following) wait(t *testing.T, what string) activities.FollowOut {
 // A PostgreSQL whose slot was lost leaves a hole: FollowShard says so, and again
 // at its start, until there is a base behind it.
 func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
+	t.Parallel()
 	w := &world{instances: map[targets.ShardID]targets.Instance{}, tools: sandboxtest.Tools(t), dir: sandboxtest.Dir(t)}
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"max_slot_wal_keep_size": "48MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})
 	w.shop.Postgres = []targets.Instance{in}
@@ -136,10 +139,10 @@ func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := stream.Path(ls, bases[0].From, end); !fail.Is(err, fail.NotFound) {
+		if _, err := timeline.Path(ls, bases[0].From, end); !fail.Is(err, fail.NotFound) {
 			t.Fatalf("%s: there is no hole: %v", v.Region(), err)
 		}
-		if _, err := stream.Path(ls, bases[1].From, end); err != nil {
+		if _, err := timeline.Path(ls, bases[1].From, end); err != nil {
 			t.Fatalf("%s: the new base does not lead to the end: %v", v.Region(), err)
 		}
 	}
@@ -176,7 +179,7 @@ func TestFollowShardBeatsFromTheBeginning(t *testing.T) {
 	beat := sync.OnceFunc(func() { close(p.open) })
 	end := sync.OnceFunc(func() { close(stop) })
 	env.SetOnActivityHeartbeatListener(func(_ *activity.Info, details converter.EncodedValues) {
-		var b activities.Beat
+		var b engine.Beat
 		if err := details.Get(&b); err != nil {
 			t.Error(err)
 		}

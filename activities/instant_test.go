@@ -12,6 +12,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/restore/plan"
 	"drctl/targets"
@@ -20,6 +21,7 @@ import (
 // TestRestoreToAnInstant: an archiver that was away delivers late what was
 // committed before the instant. A restore to the instant holds it, or fails.
 func TestRestoreToAnInstant(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1)
 	pol := policy(targets.Gate)
 	pol.ChunkSize = 64 << 10 // what is caught up with takes many chunks
@@ -85,7 +87,7 @@ func TestRestoreToAnInstant(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { w.discard(t, recovered{box: box}) })
-		_, err = execute[plan.StepOut](alone, activities.RestoreShardName, activities.StepIn{PlanID: p.ID, Vault: "west", Step: p.Steps[0], Sandbox: box}, nil)
+		_, err = execute[plan.StepOut](alone, activities.RestoreShardName, activities.StepIn{Run: plan.Carried{Whole: &p}, StepID: p.Steps[0].ID, Sandbox: box}, nil)
 		return box, err
 	}
 	wantCode := func(err error, code fail.Code, words ...string) {
@@ -108,7 +110,7 @@ func TestRestoreToAnInstant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := activities.SandboxInstance(box.Dir, p.Steps[0].Shard)
+	in, err := sandbox.Restored(box.Dir, p.Steps[0].Shard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +146,7 @@ func TestRestoreToAnInstant(t *testing.T) {
 	if box, err = run(p); err != nil {
 		t.Fatal(err)
 	}
-	if in, err = activities.SandboxInstance(box.Dir, p.Steps[0].Shard); err != nil {
+	if in, err = sandbox.Restored(box.Dir, p.Steps[0].Shard); err != nil {
 		t.Fatal(err)
 	}
 	rs := goredis.NewClient(&goredis.Options{Addr: in.Address, Password: in.Password.Reveal()})

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"drctl/internal/engine"
 	"drctl/internal/human"
 	"drctl/targets"
 )
@@ -45,10 +46,10 @@ func (l *lag) done(s targets.ShardID) {
 // named is how many shards a beat names.
 const named = 3
 
-func (l *lag) beat() Beat {
+func (l *lag) beat() engine.Beat {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := Beat{Phase: "seal", Detail: l.cut}
+	b := engine.Beat{Phase: "seal", Detail: l.cut}
 	var names []string
 	for _, s := range l.shards {
 		b.Total += int64(l.most[s])

@@ -9,7 +9,9 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/fail"
+	"drctl/internal/upkeep"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/targets"
 )
 
@@ -49,11 +51,11 @@ func TestReportsOfWhatWentWrong(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, v := range w.set.Vaults {
-			checks, err := activities.CheckHistory(t.Context(), []*vault.Vault{v}, group, "west")
+			checks, err := upkeep.CheckHistory(t.Context(), []*vault.Vault{v}, group, "west")
 			if kept := checks.Newest; err != nil || !kept.Started.Equal(out.Started) || kept.Failed != out.Failed || len(kept.Findings) != len(out.Findings) {
 				t.Errorf("the vault of %s: %+v, %v", v.Region(), kept, err)
 			}
-			if checks, err := activities.CheckHistory(t.Context(), []*vault.Vault{v}, group, "east"); err != nil || !checks.Newest.Started.IsZero() {
+			if checks, err := upkeep.CheckHistory(t.Context(), []*vault.Vault{v}, group, "east"); err != nil || !checks.Newest.Started.IsZero() {
 				t.Errorf("a check of the other vault: %+v, %v", checks, err)
 			}
 		}
@@ -69,7 +71,7 @@ func TestReportsOfWhatWentWrong(t *testing.T) {
 	}
 	var mu sync.Mutex
 	most := map[string]int64{}
-	if _, err := activities.CheckGroup(t.Context(), west, g, "1/1", func(phase string, done, _ int64) {
+	if _, err := upkeep.CheckVault(t.Context(), west, g, "1/1", func(phase string, done, _ int64) {
 		mu.Lock()
 		defer mu.Unlock()
 		most[phase] = max(most[phase], done)
@@ -106,10 +108,10 @@ func TestReportsOfWhatWentWrong(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if xs, err := activities.Abandoned(t.Context(), west, group, cut.ID); err != nil || len(xs) != 1 || xs[0].Cut.ID != lost.ID || xs[0].Reason != "the stream lags" {
+	if xs, err := inventory.Abandoned(t.Context(), west, group, cut.ID); err != nil || len(xs) != 1 || xs[0].Cut.ID != lost.ID || xs[0].Reason != "the stream lags" {
 		t.Errorf("%+v, %v", xs, err)
 	}
-	if xs, err := activities.Abandoned(t.Context(), west, group, lost.ID); err != nil || len(xs) != 0 {
+	if xs, err := inventory.Abandoned(t.Context(), west, group, lost.ID); err != nil || len(xs) != 0 {
 		t.Errorf("after the last: %+v, %v", xs, err)
 	}
 }

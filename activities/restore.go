@@ -5,15 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
 
-	"drctl/internal/atomicfile"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/proc"
@@ -22,6 +21,7 @@ import (
 	"drctl/internal/servers"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/restore/plan"
 	"drctl/targets"
 )
@@ -32,20 +32,21 @@ func (a *Activities) RestoreShard(ctx context.Context, in StepIn) (plan.StepOut,
 	return out, engine.EncodeAttempt(err, int(activity.GetInfo(ctx).Attempt))
 }
 
-func (a *Activities) restoreShard(parent context.Context, in StepIn) (plan.StepOut, error) {
+func (a *Activities) restoreShard(parent context.Context, named StepIn) (plan.StepOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
+	in, err := a.bind(ctx, named)
 	out := stepOut(ctx, in)
-	if err := in.check(); err != nil {
-		return out, err
-	}
-	beat := newBeater(ctx, in.Step.Shard)
-	beat.progress("start", 0, 0)
-	d, err := a.driver(in.Step.Kind)
 	if err != nil {
 		return out, err
 	}
-	v, err := a.Platform.Vault(ctx, in.Vault)
+	beat := newBeater(ctx, in.step.Shard)
+	beat.progress("start", 0, 0)
+	d, err := a.driver(in.step.Kind)
+	if err != nil {
+		return out, err
+	}
+	v, err := a.Platform.Vault(ctx, in.vault)
 	if err != nil {
 		return out, err
 	}
@@ -56,8 +57,8 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (plan.StepO
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
 	intoDir := in.Sandbox.Dir == "" && inst.DataDir != ""
-	if intoDir && !in.Delta {
-		if done, ok, err := claim.ReadDone(work, inst.DataDir, what(in.Step)); err != nil {
+	if intoDir && !in.delta {
+		if done, ok, err := claim.ReadDone(work, inst.DataDir, what(in.step)); err != nil {
 			return out, err
 		} else if ok && json.Unmarshal(done.Outcome, &out.Outcome) == nil {
 			out.Before, out.Finished = done.At, time.Now().UTC()
@@ -65,9 +66,9 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (plan.StepO
 			return out, nil
 		}
 	}
-	out.Outcome, err = d.Restore(ctx, inst, targets.RestoreRequest{Base: in.Step.Base, Point: in.Step.Point,
-		Path: in.Step.Path, Until: in.Step.Until, WorkDir: work, Delta: in.Delta, Progress: beat.progress},
-		stream.NewSource(v, in.Step.Shard))
+	out.Outcome, err = d.Restore(ctx, inst, targets.RestoreRequest{Base: in.step.Base, Point: in.step.Point,
+		Path: in.step.Path, Until: in.step.Until, WorkDir: work, Delta: in.delta, Progress: beat.progress},
+		stream.NewSource(v, in.step.Shard))
 	if err != nil {
 		return out, err
 	}
@@ -81,7 +82,7 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (plan.StepO
 	case intoDir:
 		// The log of a large restore is not left beside somebody's data, but a
 		// record by which a repeat sees that there is nothing to do.
-		err = finished(work, inst.DataDir, in.Step, out)
+		err = finished(work, inst.DataDir, in.step, out)
 	default:
 		err = os.RemoveAll(work)
 	}
@@ -92,16 +93,74 @@ func (a *Activities) restoreShard(parent context.Context, in StepIn) (plan.StepO
 	return out, nil
 }
 
+// boundStep is a step with what the run that it belongs to says of it.
+type boundStep struct {
+	StepIn
+	planID, vault string
+	delta         bool
+	step          plan.Step
+}
+
+// bind reads the run that a step belongs to and takes the step from it.
+func (a *Activities) bind(ctx context.Context, in StepIn) (boundStep, error) {
+	b := boundStep{StepIn: in, step: plan.Step{ID: in.StepID}}
+	run, err := a.run(ctx, in.Run)
+	if err != nil {
+		return b, err
+	}
+
+	s, ok := run.Step(in.StepID)
+	if !ok {
+		return b, fail.Newf(fail.Invalid, "restore: find the step", in.StepID, "plan %.80q has no such step", run.ID)
+	}
+	b.planID, b.vault, b.delta, b.step = run.ID, run.Goal.Vault, run.Goal.Delta, s
+
+	return b, b.check()
+}
+
+// run reads a carried run, which the steps of one plan share.
+func (a *Activities) run(ctx context.Context, c plan.Carried) (plan.Run, error) {
+	if c.Whole != nil {
+		return *c.Whole, nil
+	}
+
+	a.runs.Lock()
+	defer a.runs.Unlock()
+	if run, ok := a.runs.read[c.Ref.SHA256]; ok && run.ID == c.Ref.ID {
+		return run, nil
+	}
+
+	run, err := inventory.LoadRun(ctx, a.Platform.Vault, c)
+	if err != nil {
+		return run, err
+	}
+	if len(a.runs.read) >= maxRuns || a.runs.read == nil {
+		a.runs.read = map[string]plan.Run{}
+	}
+	a.runs.read[c.Ref.SHA256] = run
+
+	return run, nil
+}
+
+// maxRuns is how many runs a worker remembers.
+const maxRuns = 8
+
+// runs are those that were read, by hash; their hashes were checked.
+type runs struct {
+	sync.Mutex
+	read map[string]plan.Run
+}
+
 // check refuses a payload whose values must not become paths or arguments. A
 // plan is data: nothing but this stands between who can start a workflow and
 // the programs of this host.
-func (in StepIn) check() error {
+func (in boundStep) check() error {
 	const op = "restore: check the step"
-	if in.PlanID != "" && vault.ValidName(in.PlanID) != nil {
-		return fail.Newf(fail.Invalid, op, in.Step.Shard.String(), "plan %.80q is not a name", in.PlanID)
+	if in.planID != "" && vault.ValidName(in.planID) != nil {
+		return fail.Newf(fail.Invalid, op, in.step.Shard.String(), "plan %.80q is not a name", in.planID)
 	}
-	if err := in.Step.Check(time.Now()); err != nil {
-		return fail.New(fail.Invalid, op, in.Step.Shard.String(), "make a new plan", err)
+	if err := in.step.Check(time.Now()); err != nil {
+		return fail.New(fail.Invalid, op, in.step.Shard.String(), "make a new plan", err)
 	}
 	return in.Sandbox.check()
 }
@@ -121,31 +180,31 @@ func what(s plan.Step) string {
 	return hex.EncodeToString(h[:])
 }
 
-func stepOut(ctx context.Context, in StepIn) plan.StepOut {
-	return plan.StepOut{StepID: in.Step.ID, Shard: in.Step.Shard, Op: in.Step.Op, Started: time.Now().UTC(),
+func stepOut(ctx context.Context, in boundStep) plan.StepOut {
+	return plan.StepOut{StepID: in.step.ID, Shard: in.step.Shard, Op: in.step.Op, Started: time.Now().UTC(),
 		Attempt: int(activity.GetInfo(ctx).Attempt)}
 }
 
 // destination resolves where a step restores to: a folder of the sandbox, or
 // the instance that the plan names.
-func (a *Activities) destination(ctx context.Context, in StepIn) (targets.Instance, string, error) {
-	id := in.Step.Shard
+func (a *Activities) destination(ctx context.Context, in boundStep) (targets.Instance, string, error) {
+	id := in.step.Shard
 	if in.Sandbox.Dir == "" {
-		inst, err := a.credentials(ctx, in.Step)
+		inst, err := a.credentials(ctx, in.step)
 		if err != nil {
 			return inst, "", err
 		}
-		inst.Region, inst.Role = in.Step.Into.Region, targets.Primary
-		inst.Address, inst.DataDir, inst.Prefix = in.Step.Into.Address, in.Step.Into.DataDir, ""
-		if in.Step.Into.Bucket != "" {
-			inst.Database = in.Step.Into.Bucket
+		inst.Region, inst.Role = in.step.Into.Region, targets.Primary
+		inst.Address, inst.DataDir, inst.Prefix = in.step.Into.Address, in.step.Into.DataDir, ""
+		if in.step.Into.Bucket != "" {
+			inst.Database = in.step.Into.Bucket
 		}
 		work := inst.DataDir + ".drctl-restore"
 		if inst.DataDir == "" {
-			if in.PlanID == "" { // the directory is removed in the end
+			if in.planID == "" { // the directory is removed in the end
 				return inst, "", fail.Newf(fail.Invalid, "restore: destination", id.String(), "the plan has no id")
 			}
-			work = filepath.Join(a.StateDir, "restore", in.PlanID, id.Target+"-"+id.Shard)
+			work = filepath.Join(a.StateDir, "restore", in.planID, id.Target+"-"+id.Shard)
 		}
 		return inst, work, nil
 	}
@@ -154,7 +213,7 @@ func (a *Activities) destination(ctx context.Context, in StepIn) (targets.Instan
 		return targets.Instance{}, "", err
 	}
 	work := shardDir(box, id)
-	if in.Step.Op == plan.OpRestore && activity.GetInfo(ctx).Attempt > 1 {
+	if in.step.Op == plan.OpRestore && activity.GetInfo(ctx).Attempt > 1 {
 		// An earlier attempt died half way: its servers and files go first.
 		if err := box.Reset(ctx, filepath.Base(work)); err != nil {
 			return targets.Instance{}, "", err
@@ -163,7 +222,7 @@ func (a *Activities) destination(ctx context.Context, in StepIn) (targets.Instan
 	if err := box.MkdirAll(work); err != nil {
 		return targets.Instance{}, "", err
 	}
-	inst := targets.Instance{Kind: in.Step.Kind, Shard: id, Region: "sandbox", Role: targets.Sandbox, DataDir: filepath.Join(work, "data")}
+	inst := targets.Instance{Kind: in.step.Kind, Shard: id, Region: "sandbox", Role: targets.Sandbox, DataDir: filepath.Join(work, "data")}
 	// The copy has the database or bucket of the original and its user. Without
 	// a configuration the driver takes them from the base's record.
 	for _, r := range a.Platform.Regions(id) {
@@ -209,22 +268,8 @@ func shardDir(box *sandbox.Box, id targets.ShardID) string {
 	return filepath.Join(box.Dir(), id.Target+"-"+id.Shard)
 }
 
-// Access is how a restored sandbox instance is reached; it stays in a file
-// that only its owner reads.
-type Access struct {
-	Kind     targets.Kind    `json:"kind"`
-	Shard    targets.ShardID `json:"shard"`
-	Address  string          `json:"address"`
-	User     string          `json:"user"`
-	Password string          `json:"password"`
-	Database string          `json:"database"`
-	DataDir  string          `json:"data_dir"`
-}
-
-const accessFile = "access.json"
-
 // remember keeps how the sandbox instance is reached.
-func (a *Activities) remember(in StepIn, inst targets.Instance, o targets.Outcome) error {
+func (a *Activities) remember(in boundStep, inst targets.Instance, o targets.Outcome) error {
 	if in.Sandbox.Dir == "" {
 		return nil
 	}
@@ -241,45 +286,12 @@ func (a *Activities) remember(in StepIn, inst targets.Instance, o targets.Outcom
 			return err
 		}
 	}
-	acc := Access{Kind: inst.Kind, Shard: inst.Shard, Address: o.Address, User: o.User,
+	acc := sandbox.Access{Kind: inst.Kind, Shard: inst.Shard, Address: o.Address, User: o.User,
 		Password: o.Password.Reveal(), Database: inst.Database, DataDir: inst.DataDir}
 	if o.Database != "" {
 		acc.Database = o.Database
 	}
-	b, err := json.MarshalIndent(acc, "", "  ")
-	if err != nil {
-		return fail.New(fail.Internal, "sandbox: remember", inst.String(), "", err)
-	}
-	p := filepath.Join(in.Sandbox.Dir, inst.Shard.Target+"-"+inst.Shard.Shard, accessFile)
-	return fail.FromOS("sandbox: remember", p, atomicfile.Write(p, b, 0o600))
-}
-
-// ReadAccess reads how the restored shard in a sandbox's folder is reached.
-func ReadAccess(dir string) (Access, error) {
-	p := filepath.Join(dir, accessFile)
-	b, err := os.ReadFile(p)
-	if err != nil {
-		code := fail.Internal
-		if errors.Is(err, os.ErrNotExist) {
-			code = fail.NotFound
-		}
-		return Access{}, fail.New(code, "sandbox: open", p, "the shard was not restored into this sandbox", err)
-	}
-	var acc Access
-	if err := json.Unmarshal(b, &acc); err != nil {
-		return Access{}, fail.New(fail.Corrupt, "sandbox: open", p, "", err)
-	}
-	return acc, nil
-}
-
-// SandboxInstance resolves a restored shard in a sandbox.
-func SandboxInstance(dir string, id targets.ShardID) (targets.Instance, error) {
-	acc, err := ReadAccess(filepath.Join(dir, id.Target+"-"+id.Shard))
-	if err != nil {
-		return targets.Instance{}, err
-	}
-	return targets.Instance{Kind: acc.Kind, Shard: acc.Shard, Region: "sandbox", Role: targets.Sandbox, Address: acc.Address,
-		User: acc.User, Password: targets.NewSecret(acc.Password), Database: acc.Database, DataDir: acc.DataDir}, nil
+	return sandbox.WriteAccess(filepath.Join(in.Sandbox.Dir, inst.Shard.Target+"-"+inst.Shard.Shard), acc)
 }
 
 // notVerified says of an instance that the restore left stopped that its
@@ -302,49 +314,50 @@ func (a *Activities) VerifyShard(ctx context.Context, in StepIn) (plan.StepOut, 
 	return out, engine.EncodeAttempt(err, int(activity.GetInfo(ctx).Attempt))
 }
 
-func (a *Activities) verifyShard(parent context.Context, in StepIn) (plan.StepOut, error) {
+func (a *Activities) verifyShard(parent context.Context, named StepIn) (plan.StepOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
+	in, err := a.bind(ctx, named)
 	out := stepOut(ctx, in)
-	if err := in.check(); err != nil {
+	if err != nil {
 		return out, err
 	}
-	d, err := a.driver(in.Step.Kind)
+	d, err := a.driver(in.step.Kind)
 	if err != nil {
 		return out, err
 	}
 	var inst targets.Instance
 	if in.Sandbox.Dir != "" {
-		inst, err = SandboxInstance(in.Sandbox.Dir, in.Step.Shard)
-		inst.Tables = a.tables(ctx, in.Step.Shard)
+		inst, err = sandbox.Restored(in.Sandbox.Dir, in.step.Shard)
+		inst.Tables = a.tables(ctx, in.step.Shard)
 	} else {
 		inst, _, err = a.destination(ctx, in)
 	}
 	if err != nil {
 		return out, err
 	}
-	if in.Sandbox.Dir == "" && in.Step.Kind != targets.S3 {
+	if in.Sandbox.Dir == "" && in.step.Kind != targets.S3 {
 		out.Findings = []targets.Finding{notVerified(inst)}
 		out.Finished = time.Now().UTC()
 		return out, nil
 	}
-	want := targets.Expectation{Quick: in.Quick, Assertions: in.Assertions, Instant: !in.Step.Until.IsZero(), DataDir: inst.DataDir}
-	if in.Step.Kind == targets.S3 {
-		v, err := a.Platform.Vault(ctx, in.Vault)
+	want := targets.Expectation{Quick: in.Quick, Assertions: in.Assertions, Instant: !in.step.Until.IsZero(), DataDir: inst.DataDir}
+	if in.step.Kind == targets.S3 {
+		v, err := a.Platform.Vault(ctx, in.vault)
 		if err != nil {
 			return out, err
 		}
-		src := stream.NewSource(v, in.Step.Shard)
-		want.Manifest = func(ctx context.Context) (io.ReadCloser, error) { return src.Manifest(ctx, in.Step.Point.Manifest) }
+		src := stream.NewSource(v, in.step.Shard)
+		want.Manifest = func(ctx context.Context) (io.ReadCloser, error) { return src.Manifest(ctx, in.step.Point.Manifest) }
 	}
-	beat := newBeater(ctx, in.Step.Shard)
+	beat := newBeater(ctx, in.step.Shard)
 	want.Progress = beat.progress
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
 	out.Findings, err = d.Verify(ctx, inst, want)
 	// The checks compare with what the cut holds; what it lacks is said beside them.
-	for _, w := range in.Step.Warnings {
-		out.Findings = append(out.Findings, targets.Finding{Check: "cut", Subject: in.Step.Shard.String(), Severity: targets.Warned, Detail: w})
+	for _, w := range in.step.Warnings {
+		out.Findings = append(out.Findings, targets.Finding{Check: "cut", Subject: in.step.Shard.String(), Severity: targets.Warned, Detail: w})
 	}
 	out.Finished = time.Now().UTC()
 	return out, err

@@ -8,6 +8,7 @@ import (
 
 	"drctl/activities"
 	"drctl/internal/platform"
+	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -18,7 +19,7 @@ func TestRetentionThatBreaksOffIsOnRecord(t *testing.T) {
 	a := w.activities(resolver{w, platform.Policy{Vaults: []string{"east"}, Retention: vault.RetentionPolicy{KeepCuts: time.Hour}}})
 	east := w.set.Vaults[0]
 	now := time.Now().UTC()
-	c := targets.Cut{ID: now.Format("20060102T150405.000Z") + "-00ab", Group: group, QuiescedAt: now, SealedAt: now}
+	c := targets.Cut{ID: targets.IDTime(now) + "-00ab", Group: group, QuiescedAt: now, SealedAt: now}
 	if _, err := (vault.Set{Vaults: []*vault.Vault{east}}).SaveCut(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +29,7 @@ func TestRetentionThatBreaksOffIsOnRecord(t *testing.T) {
 	}
 	last := func() string {
 		t.Helper()
-		out, err := activities.LastRetention(t.Context(), east, group)
+		out, err := upkeep.LastRetention(t.Context(), east, group)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -88,7 +88,7 @@ func (a *Activities) KeepSandbox(_ context.Context, in KeepIn) error {
 func (a *Activities) CloseSandbox(ctx context.Context, ref SandboxRef) error {
 	// Removing many files reports no progress of its own; every call in it is
 	// one of the local file system.
-	stop := beatEvery(ctx, 5*time.Second, func() Beat { return Beat{Phase: "remove the sandbox", Detail: ref.ID} })
+	stop := beatEvery(ctx, 5*time.Second, func() engine.Beat { return engine.Beat{Phase: "remove the sandbox", Detail: ref.ID} })
 	defer stop()
 	if err := ref.check(); err != nil {
 		return engine.EncodeError(err)

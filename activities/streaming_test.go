@@ -17,6 +17,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 
 	"drctl/activities"
+	"drctl/internal/engine"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -24,7 +25,7 @@ import (
 
 // beats follows a shard until a beat is as enough wants it, or until it fails,
 // and returns all beats.
-func beats(t *testing.T, a *activities.Activities, shard targets.ShardID, enough func(activities.Beat) bool) ([]activities.Beat, error) {
+func beats(t *testing.T, a *activities.Activities, shard targets.ShardID, enough func(engine.Beat) bool) ([]engine.Beat, error) {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(log.NewStructuredLogger(quiet))
@@ -35,9 +36,9 @@ func beats(t *testing.T, a *activities.Activities, shard targets.ShardID, enough
 	env.SetWorkerStopChannel(ch)
 	stop := sync.OnceFunc(func() { close(ch) })
 	var mu sync.Mutex
-	var all []activities.Beat
+	var all []engine.Beat
 	env.SetOnActivityHeartbeatListener(func(_ *activity.Info, details converter.EncodedValues) {
-		var b activities.Beat
+		var b engine.Beat
 		if err := details.Get(&b); err != nil {
 			t.Error(err)
 		}
@@ -88,7 +89,7 @@ func TestFollowShardHasNotBegunBeforeTheServerSends(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := w.activities(resolver{w, policy(targets.Gate)})
-	follows := func(b activities.Beat) bool { return b.Phase == activities.PhaseFollowing }
+	follows := func(b engine.Beat) bool { return b.Phase == engine.Following }
 	all, err := beats(t, a, in.Shard, follows)
 	if err == nil || !strings.Contains(err.Error(), "another archiver reads") {
 		t.Errorf("it did not wait for the slot: %v", err)
@@ -122,12 +123,12 @@ func TestFollowShardTellsOfASlotThatStays(t *testing.T) {
 	w.shop.Postgres = []targets.Instance{in}
 	w.add(in, nil)
 	a := w.activities(resolver{w, policy(targets.Gate)})
-	all, err := beats(t, a, in.Shard, func(b activities.Beat) bool { return b.Phase == activities.PhaseFollowing })
+	all, err := beats(t, a, in.Shard, func(b engine.Beat) bool { return b.Phase == engine.Following })
 	if len(all) == 0 {
 		t.Fatal("it did not beat: ", err)
 	}
 	b := all[len(all)-1]
-	if b.Phase != activities.PhaseFollowing || !strings.Contains(b.Trouble, "the server keeps its log") || !strings.Contains(b.Trouble, "pg_replication_slot_advance") {
+	if b.Phase != engine.Following || !strings.Contains(b.Trouble, "the server keeps its log") || !strings.Contains(b.Trouble, "pg_replication_slot_advance") {
 		t.Errorf("%+v", b)
 	}
 }

@@ -50,7 +50,7 @@ func TestCutWithoutAnObjectThatHasNoName(t *testing.T) {
 		if s.Op == plan.OpVerify {
 			name = activities.VerifyShardName
 		}
-		out, err := execute[plan.StepOut](a, name, activities.StepIn{PlanID: run.ID, Vault: "east", Step: s, Sandbox: box}, nil)
+		out, err := execute[plan.StepOut](a, name, activities.StepIn{Run: plan.Carried{Whole: &run}, StepID: s.ID, Sandbox: box}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
 	"drctl/targets"
@@ -44,7 +45,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := v.PutSealed(ctx, key, nil, b); err != nil {
+		if err := v.PutEncrypted(ctx, key, nil, b); err != nil {
 			t.Fatal(err)
 		}
 		return key
@@ -76,7 +77,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	put(vault.OriginKey(shard, "7000000000000000001-00000002"), []byte(`{"lineage":"another"}`))
 
 	goal := plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "east", Into: plan.Sandbox}
-	inv, err := activities.Inventory(ctx, v, goal, nil)
+	inv, err := inventory.Read(ctx, v, goal, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +86,7 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 			t.Errorf("%s is not named: %q", key, inv.Damaged)
 		}
 	}
-	run, err := recovery.Build(goal, inv, now)
+	run, err := recovery.Build(goal, plan.ModeRestore, inv, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,24 +101,35 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	if err := os.MkdirAll(precious, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	good := activities.StepIn{PlanID: run.ID, Vault: "east", Step: run.Steps[0]}
-	good.Step.Into = plan.Destination{Region: "west", Address: "127.0.0.1:5432", DataDir: filepath.Join(state, "new")}
-	for name, spoil := range map[string]func(in *activities.StepIn){
-		"plan":      func(in *activities.StepIn) { in.PlanID = "../precious" },
-		"shard":     func(in *activities.StepIn) { in.Step.Shard.Shard = "../../precious" },
-		"snapshot":  func(in *activities.StepIn) { in.Step.Base.Snapshot = "--password-command=touch /nowhere" },
-		"base path": func(in *activities.StepIn) { in.Step.Base.Path = "--help" },
-		"span":      func(in *activities.StepIn) { in.Step.Path[0].To = 1 << 63 },
-		"timeline":  func(in *activities.StepIn) { in.Step.Path[0].Timeline = "../x" },
-		"point":     func(in *activities.StepIn) { in.Step.Point.RestorePoint = "drctl:x'\nfsync = off" },
-		"directory": func(in *activities.StepIn) { in.Step.Into.DataDir = precious + "/../../etc" },
-		"root":      func(in *activities.StepIn) { in.Step.Into.DataDir = "/" },
-		"address":   func(in *activities.StepIn) { in.Step.Into.Address = "-x:1" },
-		"sandbox":   func(in *activities.StepIn) { in.Sandbox = activities.SandboxRef{ID: "box", Dir: precious + "/../box"} },
+	good := run.Steps[0]
+	good.Into = plan.Destination{Region: "west", Address: "127.0.0.1:5432", DataDir: filepath.Join(state, "new")}
+	for name, spoil := range map[string]func(in *activities.StepIn, run *plan.Run, step *plan.Step){
+		"plan":  func(in *activities.StepIn, run *plan.Run, step *plan.Step) { run.ID = "../precious" },
+		"shard": func(in *activities.StepIn, run *plan.Run, step *plan.Step) { step.Shard.Shard = "../../precious" },
+		"snapshot": func(in *activities.StepIn, run *plan.Run, step *plan.Step) {
+			step.Base.Snapshot = "--password-command=touch /nowhere"
+		},
+		"base path": func(in *activities.StepIn, run *plan.Run, step *plan.Step) { step.Base.Path = "--help" },
+		"span":      func(in *activities.StepIn, run *plan.Run, step *plan.Step) { step.Path[0].To = 1 << 63 },
+		"timeline":  func(in *activities.StepIn, run *plan.Run, step *plan.Step) { step.Path[0].Timeline = "../x" },
+		"point": func(in *activities.StepIn, run *plan.Run, step *plan.Step) {
+			step.Point.RestorePoint = "drctl:x'\nfsync = off"
+		},
+		"directory": func(in *activities.StepIn, run *plan.Run, step *plan.Step) {
+			step.Into.DataDir = precious + "/../../etc"
+		},
+		"root":    func(in *activities.StepIn, run *plan.Run, step *plan.Step) { step.Into.DataDir = "/" },
+		"address": func(in *activities.StepIn, run *plan.Run, step *plan.Step) { step.Into.Address = "-x:1" },
+		"sandbox": func(in *activities.StepIn, run *plan.Run, step *plan.Step) {
+			in.Sandbox = activities.SandboxRef{ID: "box", Dir: precious + "/../box"}
+		},
 	} {
-		in := good
-		in.Step.Path = append([]targets.Span(nil), good.Step.Path...)
-		spoil(&in)
+		spoilt, step := run, good
+		step.Path = append([]targets.Span(nil), good.Path...)
+		in := activities.StepIn{StepID: step.ID}
+		spoil(&in, &spoilt, &step)
+		spoilt.Steps = []plan.Step{step}
+		in.Run = plan.Carried{Whole: &spoilt}
 		for _, activity := range []string{activities.RestoreShardName, activities.VerifyShardName} {
 			if activity == activities.VerifyShardName && (name == "snapshot" || name == "base path") {
 				continue // a check reads no base

@@ -58,7 +58,7 @@ func mediaWorld(t *testing.T) (w *world, put func(key, content string)) {
 func mediaCut(t *testing.T, w *world, a *activities.Activities) targets.Cut {
 	t.Helper()
 	now := time.Now().UTC()
-	cut := targets.Cut{ID: now.Format("20060102T150405.000Z") + "-00ab", Group: group, QuiescedAt: now, Shards: []targets.ShardPoint{
+	cut := targets.Cut{ID: targets.IDTime(now) + "-00ab", Group: group, QuiescedAt: now, Shards: []targets.ShardPoint{
 		{Shard: w.shards[0].Shard, Kind: targets.S3, Region: "east", Position: targets.Position{Kind: targets.S3, AsOf: now}}}}
 	cut, err := finish(a, cut)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/testsuite"
+	"golang.org/x/sync/errgroup"
 
 	"drctl/activities"
 	"drctl/internal/engine"
@@ -233,20 +234,28 @@ func (w *world) follow(t *testing.T, a *activities.Activities) (stop func()) {
 	return sync.OnceFunc(func() { close(ch); wg.Wait() })
 }
 
-// bases takes a base of every shard that has a log and copies it to the west.
+// bases takes a base of every shard that has a log and copies it to the west,
+// the shards at once, as the workflow does.
 func (w *world) bases(t *testing.T, a *activities.Activities, id string) {
 	t.Helper()
+	var g errgroup.Group
 	for _, s := range w.shards {
 		if s.Kind == targets.S3 {
 			continue
 		}
-		in := activities.BaseIn{Shard: s.Shard, ID: id + "-" + s.Shard.Target + "-" + s.Shard.Shard}
-		if _, err := execute[activities.BaseOut](a, activities.TakeBaseName, in, nil); err != nil {
-			t.Fatalf("base of %s: %v", s.Shard, err)
-		}
-		if _, err := execute[any](a, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: "east", To: "west"}, nil); err != nil {
-			t.Fatalf("copy of %s: %v", s.Shard, err)
-		}
+		g.Go(func() error {
+			in := activities.BaseIn{Shard: s.Shard, ID: id + "-" + s.Shard.Target + "-" + s.Shard.Shard}
+			if _, err := execute[activities.BaseOut](a, activities.TakeBaseName, in, nil); err != nil {
+				return fmt.Errorf("base of %s: %w", s.Shard, err)
+			}
+			if _, err := execute[any](a, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: "east", To: "west"}, nil); err != nil {
+				return fmt.Errorf("copy of %s: %w", s.Shard, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -26,7 +26,7 @@ var t0 = time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)
 func at(s float64) time.Time { return t0.Add(time.Duration(s * float64(time.Second))) }
 
 func cutAt(when time.Time, sealed bool) targets.Cut {
-	c := targets.Cut{ID: when.Format("20060102T150405.000Z") + "-0000", Group: "shop", Mode: targets.Gate, QuiescedAt: when, ReleasedAt: when.Add(3 * time.Millisecond), Attempts: 1}
+	c := targets.Cut{ID: targets.IDTime(when) + "-0000", Group: "shop", Mode: targets.Gate, QuiescedAt: when, ReleasedAt: when.Add(3 * time.Millisecond), Attempts: 1}
 	if sealed {
 		c.SealedAt = when.Add(2 * time.Second)
 	}
@@ -392,7 +392,7 @@ func facts() Facts {
 		Bases:    map[string]targets.Artifact{"orders/10": {ID: "b1", Finished: at(-3600)}}}
 }
 
-func TestRecordIsWholeAndSealsAndValidates(t *testing.T) {
+func TestRecordIsWholeAndFinalizesAndValidates(t *testing.T) {
 	r := Record(facts())
 	if !r.Verdict.Passed {
 		t.Fatalf("%+v", r.Verdict)

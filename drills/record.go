@@ -72,7 +72,7 @@ func Record(f Facts) evidence.Record {
 		Isolation: f.Isolation, CleanUp: f.CleanUp, Posture: f.Posture, Attachments: f.Attachments,
 	}
 	if r.ID == "" {
-		r.ID = "drill-" + f.Def.Name + "-" + f.Started.UTC().Format("20060102T150405.000Z")
+		r.ID = "drill-" + f.Def.Name + "-" + targets.IDTime(f.Started)
 	}
 	r.Findings = issues(r.ID, v)
 	fillReasons(&r)
@@ -144,7 +144,7 @@ func recoveryPoint(f Facts) evidence.RecoveryPoint {
 
 func shardPoint(f Facts, p targets.ShardPoint) evidence.ShardPoint {
 	id := p.Shard.String()
-	s := evidence.ShardPoint{Shard: id, Kind: string(p.Kind), Region: p.Region, Instance: p.Instance, Position: FormatPosition(p.Position),
+	s := evidence.ShardPoint{Shard: id, Kind: string(p.Kind), Region: p.Region, Instance: p.Instance, Position: p.Position.String(),
 		RestorePoint: p.Position.RestorePoint, AsOf: p.Position.AsOf, Manifest: p.Position.Manifest}
 	switch p.Kind {
 	case targets.Postgres:
@@ -167,26 +167,10 @@ func shardPoint(f Facts, p targets.ShardPoint) evidence.ShardPoint {
 	s.Reached = evidence.Unknown[string]("the shard was not restored")
 	s.BytesMoved = evidence.Unknown[int64]("the shard was not restored")
 	if o, ok := f.Outcomes[id]; ok {
-		s.Reached = evidence.KnownIf(FormatPosition(o.Reached), "the driver did not say")
+		s.Reached = evidence.KnownIf(o.Reached.String(), "the driver did not say")
 		s.BytesMoved = evidence.Known(o.Bytes)
 	}
 	return s
-}
-
-// FormatPosition writes a position in the store's own words; "" for none.
-func FormatPosition(p targets.Position) string {
-	switch p.Kind {
-	case targets.Postgres:
-		if sys, tl, err := targets.ParsePostgresTimeline(p.Timeline); err == nil {
-			return fmt.Sprintf("%s on timeline %d of system %s", targets.FormatLSN(p.Offset), tl, sys)
-		}
-		return targets.FormatLSN(p.Offset)
-	case targets.Redis:
-		return fmt.Sprintf("offset %d of %s", p.Offset, p.Timeline)
-	case targets.S3:
-		return "as of " + p.AsOf.UTC().Format(time.RFC3339Nano)
-	}
-	return ""
 }
 
 func checks(fs []targets.Finding) []evidence.Check {

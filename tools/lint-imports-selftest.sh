@@ -18,7 +18,7 @@ put() { # put FILE IMPORT...
 printf 'module drctl\n\ngo 1.26\n\nrequire go.temporal.io/sdk v0.0.0\n\nreplace go.temporal.io/sdk => ./sdk\n' >go.mod
 mkdir -p sdk/client && printf 'module go.temporal.io/sdk\n\ngo 1.26\n' >sdk/go.mod && echo 'package client' >sdk/client/client.go
 
-for p in targets targets/postgres targets/redis targets/s3 targets/all internal/fail internal/vault internal/stream internal/engine \
+for p in targets targets/postgres targets/redis targets/s3 targets/all internal/fail internal/vault internal/stream internal/engine internal/sandbox internal/report \
 	internal/lab internal/lab/shop internal/planted restore drills activities workflows config; do
 	put "$p/clean.go" fmt
 done
@@ -27,7 +27,7 @@ put internal/engine/good.go go.temporal.io/sdk/client drctl/internal/fail drctl/
 put activities/good.go go.temporal.io/sdk/client drctl/internal/vault drctl/restore drctl/drills
 put workflows/good.go go.temporal.io/sdk/client drctl/activities drctl/targets time
 put targets/all/good.go drctl/targets/postgres drctl/targets/redis drctl/targets/s3
-put targets/postgres/good.go drctl/targets drctl/internal/stream drctl/internal/fail os
+put targets/postgres/good.go drctl/targets drctl/internal/sandbox drctl/internal/fail os
 put internal/stream/good.go drctl/internal/vault drctl/targets os
 mkdir -p cmd/drctl && printf 'package main\nimport _ "drctl/config"\nimport _ "drctl/targets/all"\nimport _ "go.temporal.io/sdk/client"\nfunc main() {}\n' >cmd/drctl/main.go
 mkdir -p cmd/drlab && printf 'package main\nimport _ "drctl/internal/lab/shop"\nfunc main() {}\n' >cmd/drlab/main.go
@@ -42,6 +42,9 @@ put targets/all/planted/bad.go drctl/internal/vault
 put internal/planted/bad.go drctl/restore
 put internal/planted/bad2.go drctl/targets/s3
 put internal/vault/planted/bad.go drctl/internal/stream
+put internal/fail/planted/bad.go drctl/targets
+put internal/vault/planted/bad2.go drctl/internal/engine
+put internal/engine/planted/bad.go drctl/internal/report
 put restore/planted/bad.go drctl/drills
 put drills/planted/bad.go drctl/activities
 put activities/planted/bad.go drctl/config
@@ -58,9 +61,12 @@ want=$(
 		config/planted/bad.go config
 		drills/planted/bad.go drills
 		drills/planted/bad2.go lab
+		internal/engine/planted/bad.go services
+		internal/fail/planted/bad.go ground
 		internal/planted/bad.go internal
 		internal/planted/bad2.go internal
 		internal/vault/planted/bad.go vault
+		internal/vault/planted/bad2.go storage
 		restore/planted/bad.go restore
 		restore/planted/bad_sdk.go temporal-sdk
 		targets/all/planted/bad.go registry

@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -36,7 +35,7 @@ type RunDrillIn struct {
 // RunDrill restores a cut into a sandbox, checks it, measures, removes the
 // sandbox and writes the report: whatever happens in between, a report says
 // what did and what did not.
-func RunDrill(ctx workflow.Context, in RunDrillIn) (activities.DrillOut, error) {
+func RunDrill(ctx workflow.Context, in RunDrillIn) (drills.Outcome, error) {
 	fin := activities.FinishIn{Drill: in.Drill, Disaster: in.Disaster, Ordered: in.Ordered, By: in.By, Started: workflow.Now(ctx).UTC(),
 		Run: workflow.GetInfo(ctx).WorkflowExecution.RunID}
 	drillSteps(ctx, in, &fin)
@@ -51,7 +50,7 @@ func RunDrill(ctx workflow.Context, in RunDrillIn) (activities.DrillOut, error) 
 	// A cancelled drill leaves a report too.
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
-	var out activities.DrillOut
+	var out drills.Outcome
 	if err := workflow.ExecuteActivity(long(dctx, in.Queue, 10*time.Minute, 5), activities.FinishDrillName, fin).Get(dctx, &out); err != nil {
 		return out, err
 	}
@@ -85,13 +84,12 @@ func leaveOrRemove(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn
 func worthALook(fin activities.FinishIn) bool {
 	steps := append([]plan.StepOut{fin.Cross}, fin.Steps...)
 	for _, s := range steps {
-		if s.Error != "" || len(s.FailedChecks()) > 0 {
-			return true
-		}
-		if !fin.Drill.Checks.Quick && slices.ContainsFunc(s.Findings, func(f targets.Finding) bool { return f.Severity == targets.Skipped }) {
+		c := s.Tally()
+		if s.Error != "" || c.Failed > 0 || !fin.Drill.Checks.Quick && c.Skipped > 0 {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -116,8 +114,8 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 		skip("there is no plan", "open-sandbox", activities.CrossCheckStep)
 		return
 	}
-	fin.Plan, fin.Sample = picked.Plan, picked.Sample
-	all := append(stepIDs(picked.Plan), activities.CrossCheckStep)
+	fin.Carried, fin.Sample = picked.Run, picked.Sample
+	all := append(stepIDs(picked.Order), activities.CrossCheckStep)
 	box, err := openSandbox(ctx, in.Queue, "drill-"+in.Drill.Name+"-"+fin.Started.Format("20060102T150405"), "drill "+in.Drill.Name)
 	fin.Opened = workflow.Now(ctx).UTC()
 	if err != nil {
@@ -126,7 +124,7 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 		return
 	}
 	fin.Sandbox = box
-	gate, err := checkSpace(ctx, picked.Plan, box)
+	gate, err := checkSpace(ctx, picked.Order, box)
 	if err != nil {
 		fin.OpenError = text(err)
 		skip("the free space is not known", all...)
@@ -137,32 +135,55 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 		skip("the plan does not fit into the sandbox", all...)
 		return
 	}
-	run := runPlan(ctx, RestoreIn{Plan: picked.Plan, Queue: in.Queue, Window: in.Window, Quick: in.Drill.Checks.Quick,
-		Assertions: assertions(in.Drill, picked.Plan)}, box)
+	picked.Order.Window = in.Window
+	run, err := runPlan(ctx, RestoreIn{Run: picked.Run, Order: picked.Order, Queue: in.Queue, Quick: in.Drill.Checks.Quick,
+		Assertions: assertions(in.Drill, picked.Order)}, box)
+	if err != nil {
+		fin.Errors = append(fin.Errors, text(err))
+		skip("the plan has no order", all...)
+		return
+	}
 	fin.Steps, fin.NotRun = run.done, run.notRun
 	switch {
 	case ctx.Err() != nil:
 		skip("it was cancelled", activities.CrossCheckStep)
-	case !run.restored(picked.Plan):
+	case !run.restored(picked.Order):
 		skip("not every shard was restored", activities.CrossCheckStep)
 	default:
-		fin.Cross = crossCheck(ctx, in, picked.Plan, box)
+		fin.Cross = crossCheck(ctx, in, picked.Run, box)
 	}
+}
+
+// restored reports whether every restore of the plan came to its end.
+func (r planRun) restored(order plan.Outline) bool {
+	ok := map[string]bool{}
+	for _, s := range r.done {
+		ok[s.StepID] = s.Error == ""
+	}
+
+	for _, s := range order.Steps {
+		if s.Op == plan.OpRestore && !ok[s.ID] {
+			return false
+		}
+	}
+
+	return true
 }
 
 // crossCheck compares the restored stores with each other. A check that failed
 // on one store alone is no reason to leave it out.
-func crossCheck(ctx workflow.Context, in RunDrillIn, run plan.Run, box activities.SandboxRef) plan.StepOut {
+func crossCheck(ctx workflow.Context, in RunDrillIn, run plan.Carried, box activities.SandboxRef) plan.StepOut {
 	started := workflow.Now(ctx).UTC()
 	var out plan.StepOut
 	if err := workflow.ExecuteActivity(long(ctx, box.Queue, 6*time.Hour, 2), activities.CrossCheckName,
-		activities.CrossIn{Drill: in.Drill, Plan: run, Sandbox: box}).Get(ctx, &out); err != nil {
+		activities.CrossIn{Drill: in.Drill, Run: run, Sandbox: box}).Get(ctx, &out); err != nil {
 		return plan.StepOut{StepID: activities.CrossCheckStep, Started: started, Finished: workflow.Now(ctx).UTC(), Error: text(err)}
 	}
-	return out
+
+	return out.Brief()
 }
 
-func stepIDs(p plan.Run) []string {
+func stepIDs(p plan.Outline) []string {
 	var ids []string
 	for _, s := range p.Steps {
 		ids = append(ids, s.ID)
@@ -171,7 +192,7 @@ func stepIDs(p plan.Run) []string {
 }
 
 // assertions are those of the plan's targets and shards.
-func assertions(d drills.Definition, p plan.Run) map[string][]targets.Assertion {
+func assertions(d drills.Definition, p plan.Outline) map[string][]targets.Assertion {
 	out := map[string][]targets.Assertion{}
 	for _, s := range p.Steps {
 		out[s.Shard.Target] = d.Checks.Assertions[s.Shard.Target]

@@ -11,7 +11,6 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 
-	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/workflows"
@@ -20,7 +19,7 @@ import (
 // beatUntil beats until its activity is cancelled.
 func beatUntil(ctx context.Context) error {
 	for {
-		activity.RecordHeartbeat(ctx, activities.Beat{Phase: "test"})
+		activity.RecordHeartbeat(ctx, engine.Beat{Phase: "test"})
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

@@ -5,7 +5,6 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 
-	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 )
@@ -18,7 +17,7 @@ func text(err error) string { return engine.DecodeError(err).Error() }
 func attempts(err error) int {
 	var out *temporal.TimeoutError
 	if errors.As(err, &out) && out.HasLastHeartbeatDetails() {
-		var b activities.Beat
+		var b engine.Beat
 		if out.LastHeartbeatDetails(&b) == nil {
 			return b.Attempt
 		}

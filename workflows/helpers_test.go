@@ -53,6 +53,7 @@ type world struct {
 	abandons      []activities.CutIn
 	kept          []activities.KeepIn
 	plan          plan.Run
+	settings      map[string]string // of every base
 	cut           targets.Cut
 	// open are the sandboxes that exist.
 	open map[string]bool
@@ -122,14 +123,15 @@ func (w *world) leftOpen() (ids []string) {
 func (w *world) activities() map[string]any {
 	step := func(ctx context.Context, name string, in activities.StepIn) (plan.StepOut, error) {
 		attempt := int(activity.GetInfo(ctx).Attempt)
-		out := plan.StepOut{StepID: in.Step.ID, Shard: in.Step.Shard, Op: in.Step.Op, Attempt: attempt}
+		op, shard, _ := strings.Cut(in.StepID, "-")
+		out := plan.StepOut{StepID: in.StepID, Shard: id(shard), Op: plan.Op(op), Attempt: attempt}
 		out.Started = t0.Add(time.Duration(attempt-1) * time.Hour) // as the worker of this attempt has it
 		out.Finished = out.Started.Add(time.Second)
-		err := engine.DecodeError(w.call(ctx, name, in.Step.Shard.String()))
+		err := engine.DecodeError(w.call(ctx, name, shard))
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if in.Step.Op == plan.OpVerify {
-			out.Findings = w.findings[in.Step.Shard.String()]
+		if out.Op == plan.OpVerify {
+			out.Findings = w.findings[shard]
 		}
 		return out, engine.EncodeAttempt(err, attempt)
 	}
@@ -159,7 +161,7 @@ func (w *world) activities() map[string]any {
 			w.mu.Lock()
 			w.based++
 			w.mu.Unlock()
-			return activities.BaseOut{Base: targets.Artifact{ID: in.ID, Shard: in.Shard}, Vault: "east"}, w.call(ctx, activities.TakeBaseName, in.Shard.String())
+			return activities.BaseOut{Base: targets.Artifact{ID: in.ID, Shard: in.Shard, Settings: w.settings}, Vault: "east"}, w.call(ctx, activities.TakeBaseName, in.Shard.String())
 		},
 		activities.CopyVaultName: func(ctx context.Context, in activities.CopyIn) error {
 			return w.call(ctx, activities.CopyVaultName, in.Shard.String()+" "+in.From+">"+in.To)
@@ -220,7 +222,7 @@ func (w *world) activities() map[string]any {
 			w.mu.Lock()
 			w.picked = append(w.picked, in)
 			w.mu.Unlock()
-			return activities.PickOut{Plan: w.plan}, w.call(ctx, activities.PickDrillName, "")
+			return activities.PickOut{Run: plan.Carried{Ref: plan.Ref{ID: w.plan.ID, SHA256: w.plan.Sum(), Vaults: []string{"west"}}}, Order: w.plan.Outline()}, w.call(ctx, activities.PickDrillName, "")
 		},
 		activities.CrossCheckName: func(ctx context.Context, _ activities.CrossIn) (plan.StepOut, error) {
 			err := w.call(ctx, activities.CrossCheckName, "")
@@ -228,11 +230,11 @@ func (w *world) activities() map[string]any {
 			defer w.mu.Unlock()
 			return plan.StepOut{StepID: activities.CrossCheckStep, Started: t0, Finished: t0, Findings: w.findings["cross"]}, err
 		},
-		activities.FinishDrillName: func(ctx context.Context, in activities.FinishIn) (activities.DrillOut, error) {
+		activities.FinishDrillName: func(ctx context.Context, in activities.FinishIn) (drills.Outcome, error) {
 			w.mu.Lock()
 			w.finished = append(w.finished, in)
 			w.mu.Unlock()
-			return activities.DrillOut{ID: "report"}, w.call(ctx, activities.FinishDrillName, "")
+			return drills.Outcome{ID: "report"}, w.call(ctx, activities.FinishDrillName, "")
 		},
 		activities.CheckVaultName: func(ctx context.Context, in activities.CheckIn) (activities.CheckOut, error) {
 			out := activities.CheckOut{Region: in.Region, Checks: 7, Findings: w.findings["check "+in.Region]}

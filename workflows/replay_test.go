@@ -3,9 +3,11 @@ package workflows_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,7 +30,14 @@ import (
 
 var update = flag.Bool("update", false, "record the histories in testdata/replay again")
 
-const replayDir = "testdata/replay"
+// Histories are kept per release, in a folder each, and never changed: the runs
+// that a release began must go on with every later drctl. Those of the next
+// release are in replayDir and may be recorded again until it is out.
+const (
+	replayRoot = "testdata/replay"
+	replayDir  = replayRoot + "/next"
+	sumsFile   = "SHA256SUMS"
+)
 
 // scenario is a run whose history is kept.
 type scenario struct {
@@ -92,9 +101,6 @@ func TestRecordHistories(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range scenarios() {
 		w := newWorld()
-		if strings.HasPrefix(s.workflow, "Restore") {
-			w.plan = s.in.(workflows.RestoreIn).Plan
-		}
 		s.prepare(w)
 		h, err := r.run(t, w, s)
 		if (err != nil) != s.fails {
@@ -150,14 +156,99 @@ func replay(h *history.History) error { return replayer().ReplayWorkflowHistory(
 // upgrade: keep the old path with workflow.GetVersion, or, while no release
 // holds it, record again with -update.
 func TestReplay(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(replayDir, "*.json"))
-	if err != nil || len(files) < len(scenarios()) {
-		t.Fatalf("%d histories for %d scenarios (%v); record them with -run TestRecordHistories -update", len(files), len(scenarios()), err)
+	next, err := filepath.Glob(filepath.Join(replayDir, "*.json"))
+	if err != nil || len(next) < len(scenarios()) {
+		t.Fatalf("%d histories for %d scenarios (%v); record them with -run TestRecordHistories -update", len(next), len(scenarios()), err)
+	}
+	files, err := filepath.Glob(filepath.Join(replayRoot, "*", "*.json"))
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, f := range files {
 		if err := replayer().ReplayWorkflowHistoryFromJSONFile(engine.Logger(nil), f); err != nil {
 			t.Errorf("%s: %v", f, err)
 		}
+	}
+}
+
+// unchanged compares the histories of a release with the sums that were made when
+// it went out (sha256sum *.json >SHA256SUMS).
+func unchanged(dir string) error {
+	sums, err := os.ReadFile(filepath.Join(dir, sumsFile))
+	if err != nil {
+		return err
+	}
+	want := map[string]string{}
+	for line := range strings.Lines(string(sums)) {
+		if f := strings.Fields(line); len(f) == 2 {
+			want[f[1]] = f[0]
+		}
+	}
+
+	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		return err
+	}
+	if len(files) != len(want) || len(want) == 0 {
+		return fmt.Errorf("%s: %d histories, %d sums", dir, len(files), len(want))
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		if got := fmt.Sprintf("%x", sha256.Sum256(b)); got != want[filepath.Base(f)] {
+			return fmt.Errorf("%s was changed after its release", f)
+		}
+	}
+
+	return nil
+}
+
+// TestReleasedHistoriesStay: nobody rewrites the past to make a replay pass.
+func TestReleasedHistoriesStay(t *testing.T) {
+	dirs, err := os.ReadDir(replayRoot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		dir := filepath.Join(replayRoot, d.Name())
+		if dir == replayDir {
+			continue
+		}
+		if err := unchanged(dir); err != nil {
+			t.Error(err)
+		}
+	}
+
+	// The check finds a change, a loss and an addition.
+	dir := t.TempDir()
+	put := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("a.json", "{}")
+	put(sumsFile, fmt.Sprintf("%x  a.json\n", sha256.Sum256([]byte("{}"))))
+	if err := unchanged(dir); err != nil {
+		t.Fatal(err)
+	}
+	put("a.json", "{ }")
+	if unchanged(dir) == nil {
+		t.Error("a changed history is not found")
+	}
+	put("a.json", "{}")
+	put("b.json", "{}")
+	if unchanged(dir) == nil {
+		t.Error("an added history is not found")
+	}
+	for _, name := range []string{"a.json", "b.json"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if unchanged(dir) == nil {
+		t.Error("a lost history is not found")
 	}
 }
 

@@ -16,13 +16,14 @@ import (
 
 // RestoreIn is a plan that somebody has seen, and where it runs.
 type RestoreIn struct {
-	Plan plan.Run `json:"plan"`
+	Run plan.Carried `json:"run"`
+	// Order is the order of the run's steps, and Into where it restores to.
+	Order plan.Outline `json:"order"`
+	Into  string       `json:"into"`
 	// Queue serves the region that restores: the vault's.
 	Queue string `json:"queue"`
 	// Queues are the task queues by region, for steps that run elsewhere.
 	Queues map[string]string `json:"queues,omitempty"`
-	// Window is how many shards are restored at once; 0 means 4.
-	Window int `json:"window"`
 	// Quick leaves out the checks that read every byte.
 	Quick bool `json:"quick"`
 	// Discard removes the sandbox at the end whatever happened.
@@ -31,7 +32,8 @@ type RestoreIn struct {
 	Assertions map[string][]targets.Assertion `json:"assertions,omitempty"`
 }
 
-// RestoreOut is what a plan did, step by step.
+// RestoreOut is what a plan did, step by step. The steps are brief: Detailed
+// gives them back what each of them found.
 type RestoreOut struct {
 	Sandbox activities.SandboxRef `json:"sandbox,omitzero"`
 	Steps   []plan.StepOut        `json:"steps"`
@@ -54,8 +56,8 @@ type RestoreOut struct {
 // its sandbox; when that fails, the error says what is left over.
 func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 	out.Started = workflow.Now(ctx).UTC()
-	if in.Plan.Goal.Into == plan.Sandbox {
-		out.Sandbox, err = openSandbox(ctx, in.Queue, in.Plan.ID, "restore")
+	if in.Into == plan.Sandbox {
+		out.Sandbox, err = openSandbox(ctx, in.Queue, in.Run.ID(), "restore")
 		if err != nil {
 			return out, err
 		}
@@ -67,15 +69,18 @@ func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 				err = leftOver(ctx, out, err)
 			}
 		}()
-		gate, gerr := checkSpace(ctx, in.Plan, out.Sandbox)
+		gate, gerr := checkSpace(ctx, in.Order, out.Sandbox)
 		if gerr != nil {
 			return out, gerr
 		}
 		if !gate.Passed {
-			return out, refused(in.Plan, gate)
+			return out, refused(in.Run.ID(), gate)
 		}
 	}
-	r := runPlan(ctx, in, out.Sandbox)
+	r, err := runPlan(ctx, in, out.Sandbox)
+	if err != nil {
+		return out, err
+	}
 	out.Steps, out.NotRun, out.Failed, out.Unverified, out.Unchecked = r.done, r.notRun, r.failed, r.unverified, r.unchecked
 	out.Finished = workflow.Now(ctx).UTC()
 	if ctx.Err() == nil && out.Sandbox.ID != "" && !in.Discard {
@@ -113,21 +118,21 @@ func keepSandbox(ctx workflow.Context, box activities.SandboxRef, until time.Tim
 }
 
 // checkSpace asks the sandbox's host whether the plan fits.
-func checkSpace(ctx workflow.Context, run plan.Run, box activities.SandboxRef) (evidence.Precheck, error) {
-	in := activities.SpaceIn{Sandbox: box, Need: run.Bytes()}
-	for _, s := range run.Steps {
-		if s.Op == plan.OpRestore && s.Kind == targets.S3 && s.Objects == 0 {
-			in.Uncounted = append(in.Uncounted, s.Shard.String())
-		}
+func checkSpace(ctx workflow.Context, order plan.Outline, box activities.SandboxRef) (evidence.Precheck, error) {
+	in := activities.SpaceIn{Sandbox: box, Need: order.Bytes}
+	for _, s := range order.Uncounted {
+		in.Uncounted = append(in.Uncounted, s.String())
 	}
+
 	var gate evidence.Precheck
 	err := workflow.ExecuteActivity(quick(ctx, box.Queue), activities.CheckSpaceName, in).Get(ctx, &gate)
+
 	return gate, err
 }
 
 // refused is the error of a plan that does not fit.
-func refused(run plan.Run, g evidence.Precheck) error {
-	return engine.EncodeError(fail.New(fail.Exhausted, "restore: "+g.Name, run.ID,
+func refused(id string, g evidence.Precheck) error {
+	return engine.EncodeError(fail.New(fail.Exhausted, "restore: "+g.Name, id,
 		"make room, put sandbox.dir on a larger volume, raise sandbox.max_bytes, or restore fewer shards", errors.New(g.Detail)))
 }
 
@@ -140,113 +145,4 @@ func closeSandbox(ctx workflow.Context, box activities.SandboxRef) string {
 		return "sandbox " + box.ID + " (" + box.Dir + "): " + text(err)
 	}
 	return ""
-}
-
-type planRun struct {
-	done       []plan.StepOut
-	notRun     []plan.NotRun
-	failed     []string
-	unverified []string
-	unchecked  []string
-}
-
-// restored reports whether every restore of the plan came to its end.
-func (r planRun) restored(run plan.Run) bool {
-	ok := map[string]bool{}
-	for _, s := range r.done {
-		ok[s.StepID] = s.Error == ""
-	}
-	for _, s := range run.Steps {
-		if s.Op == plan.OpRestore && !ok[s.ID] {
-			return false
-		}
-	}
-	return true
-}
-
-// runPlan runs every step as soon as its needs are met, at most window at once.
-func runPlan(ctx workflow.Context, in RestoreIn, box activities.SandboxRef) planRun {
-	window := int64(in.Window)
-	if window <= 0 {
-		window = 4
-	}
-	state := map[string]string{} // step id: "done" or "failed"
-	var run planRun
-	sem := workflow.NewSemaphore(ctx, window)
-	wg := workflow.NewWaitGroup(ctx)
-	for _, step := range in.Plan.Steps {
-		wg.Add(1)
-		workflow.Go(ctx, func(ctx workflow.Context) {
-			defer wg.Done()
-			skip := func(why string) {
-				state[step.ID] = "failed"
-				run.notRun = append(run.notRun, plan.NotRun{StepID: step.ID, Why: why})
-			}
-			ready := func() bool {
-				for _, n := range step.Needs {
-					if state[n] == "" {
-						return false
-					}
-				}
-				return true
-			}
-			if err := workflow.Await(ctx, ready); err != nil {
-				skip("it was cancelled")
-				return
-			}
-			for _, n := range step.Needs {
-				if state[n] == "failed" {
-					skip(n + " was not done")
-					return
-				}
-			}
-			if err := sem.Acquire(ctx, 1); err != nil {
-				skip("it was cancelled")
-				return
-			}
-			defer sem.Release(1)
-			res := runStep(ctx, in, step, box)
-			run.done = append(run.done, res)
-			state[step.ID] = "done"
-			if res.Error != "" {
-				state[step.ID] = "failed"
-				run.failed = append(run.failed, step.ID)
-			} else if len(res.FailedChecks()) > 0 {
-				run.unverified = append(run.unverified, step.ID)
-			} else if step.Op == plan.OpVerify && !res.Verified() {
-				run.unchecked = append(run.unchecked, step.ID)
-			}
-		})
-	}
-	wg.Wait(ctx)
-	return run
-}
-
-func runStep(ctx workflow.Context, in RestoreIn, step plan.Step, box activities.SandboxRef) plan.StepOut {
-	queue, name := in.Queue, activities.RestoreShardName
-	if box.Queue != "" {
-		queue = box.Queue
-	}
-	if step.Into.Region != "" {
-		queue = in.Queues[step.Into.Region]
-	}
-	if step.Op == plan.OpVerify {
-		name = activities.VerifyShardName
-	}
-	arg := activities.StepIn{PlanID: in.Plan.ID, Vault: in.Plan.Goal.Vault, Delta: in.Plan.Goal.Delta, Step: step,
-		Sandbox: box, Quick: in.Quick}
-	if step.Op == plan.OpVerify {
-		arg.Assertions = append(arg.Assertions, in.Assertions[step.Shard.Target]...)
-		arg.Assertions = append(arg.Assertions, in.Assertions[step.Shard.String()]...)
-	}
-	// A step begins when it is first asked for, however often it is tried.
-	started := workflow.Now(ctx).UTC()
-	var res plan.StepOut
-	if err := workflow.ExecuteActivity(long(ctx, queue, step.Limit, 10), name, arg).Get(ctx, &res); err != nil {
-		return plan.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Attempt: attempts(err), Error: text(err)}
-	}
-	if res.Attempt > 1 {
-		res.Started = started
-	}
-	return res
 }

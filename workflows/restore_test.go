@@ -15,7 +15,8 @@ import (
 )
 
 func restoreIn(p plan.Run) workflows.RestoreIn {
-	return workflows.RestoreIn{Plan: p, Queue: queueOf("west"), Queues: map[string]string{"east": queueOf("east"), "west": queueOf("west")}}
+	return workflows.RestoreIn{Run: plan.Carried{Ref: plan.Ref{ID: p.ID, SHA256: p.Sum(), Vaults: []string{"west"}}}, Order: p.Outline(), Into: p.Goal.Into,
+		Queue: queueOf("west"), Queues: map[string]string{"east": queueOf("east"), "west": queueOf("west")}}
 }
 
 func runRestore(t *testing.T, w *world, in workflows.RestoreIn) workflows.RestoreOut {
@@ -109,7 +110,7 @@ func TestRestoreKeepsItsWindow(t *testing.T) {
 		w := newWorld()
 		w.hook = func(context.Context, string) error { time.Sleep(10 * time.Millisecond); return nil }
 		in := restoreIn(w.plan)
-		in.Window = window
+		in.Order.Window = window
 		if out := runRestore(t, w, in); len(out.Steps) != 6 || w.most > window {
 			t.Errorf("window %d: %d at once", window, w.most)
 		}
@@ -269,7 +270,7 @@ func TestRestoreCancelledAtEveryStep(t *testing.T) {
 		w := newWorld()
 		e := env(t, w)
 		in := restoreIn(w.plan)
-		in.Window = 1
+		in.Order.Window = 1
 		at := w.cancelAt(e, n)
 		e.ExecuteWorkflow(workflows.Restore, in)
 		if *at == "" {

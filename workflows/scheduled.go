@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/targets"
@@ -126,7 +127,7 @@ func (cs *checked) wrong() (code fail.Code, what []string) {
 	return code, what
 }
 
-type drilled activities.DrillOut
+type drilled drills.Outcome
 
 func (d *drilled) wrong() (fail.Code, []string) {
 	if d.Passed {

@@ -44,7 +44,7 @@ func TestScheduledFailsWithWhatAPersonWouldBeTold(t *testing.T) {
 		t.Fatalf("a good check: %v %v", err, w.calls)
 	}
 	w = newWorld()
-	w.findings["check west"] = []targets.Finding{{Check: "vault: sealed objects", Subject: "west: streams/x", Severity: targets.Failed}, {Severity: targets.Passed}}
+	w.findings["check west"] = []targets.Finding{{Check: "vault: encrypted objects", Subject: "west: streams/x", Severity: targets.Failed}, {Severity: targets.Passed}}
 	wantCode(t, scheduled(t, w, workflows.CheckName, workflows.CheckAllIn{Group: group()}), fail.Unverified, "vault of west: 1 of 7 checks failed", "streams/x")
 
 	w = newWorld()

@@ -8,10 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/internal/human"
 	"drctl/internal/progress"
 	"drctl/internal/ui"
+	"drctl/internal/upkeep"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -43,7 +43,7 @@ func (a *app) backupCmd() *cobra.Command {
 	}
 	verify := &cobra.Command{
 		Use: "verify", Short: "Check that everything stored is whole",
-		Long: `Reads every sealed object of the group, checks the streams for gaps and the
+		Long: `Reads every encrypted object of the group, checks the streams for gaps and the
 restic repositories, in one region's vault or in all of them. Exit status 4 when
 something is damaged. It needs no engine. The outcome is kept in the vaults for
 drctl status.`,
@@ -129,10 +129,10 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 			human.Bytes(o.Stats.Bytes), human.Count(o.Stats.NewObjects), human.Bytes(o.Stats.NewBytes), strings.Join(o.StoredIn, ",")})
 	}
 	if !a.json && len(bases) > 0 {
-		progress.Table(a.out, baseHeaders, bases)
+		_ = progress.Table(a.out, baseHeaders, bases) // how the backup went says the exit code
 	}
 	if !a.json && len(objects) > 0 {
-		progress.Table(a.out, []string{"OBJECTS OF", "AS OF", "OBJECTS", "BYTES", "NEW", "NEW BYTES", "STORED IN"}, objects)
+		_ = progress.Table(a.out, []string{"OBJECTS OF", "AS OF", "OBJECTS", "BYTES", "NEW", "NEW BYTES", "STORED IN"}, objects)
 	}
 	switch {
 	case failed == 0 && behind > 0:
@@ -155,7 +155,7 @@ func baseRow(b targets.Artifact) []string {
 		method += ", full"
 	}
 	return []string{b.ID, b.Shard.String(), b.Finished.Local().Format(time.DateTime), human.Duration(b.Finished.Sub(b.Started)),
-		human.Bytes(b.Bytes), human.Bytes(b.BytesAdded), method, describe(b.Until)}
+		human.Bytes(b.Bytes), human.Bytes(b.BytesAdded), method, b.Until.String()}
 }
 
 func (a *app) bases(ctx context.Context, group, region string, names []string) (list []targets.Artifact, damaged, err error) {
@@ -210,7 +210,9 @@ func (a *app) backupList(ctx context.Context, group, region string, names []stri
 	for i, b := range list {
 		rows[i] = baseRow(b)
 	}
-	progress.Table(a.out, baseHeaders, rows)
+	if err := progress.Table(a.out, baseHeaders, rows); err != nil {
+		return err
+	}
 	return damaged
 }
 
@@ -240,7 +242,7 @@ func (a *app) backupVerify(ctx context.Context, group, region, readData string) 
 	if region != "" {
 		regions = []string{region}
 	}
-	var outs []activities.CheckOut
+	var outs []upkeep.Check
 	failed := 0
 	for _, r := range regions {
 		v, err := s.p.Vault(ctx, r)
@@ -249,13 +251,13 @@ func (a *app) backupVerify(ctx context.Context, group, region, readData string) 
 		}
 		d := a.display()
 		row := "vault of " + r
-		out, err := activities.CheckGroup(ctx, v, g, readData, d.Reporter(row, progress.Octets))
+		out, err := upkeep.CheckVault(ctx, v, g, readData, d.Reporter(row, progress.Octets))
 		d.Finish(row, err)
 		d.Close()
 		if err != nil {
 			return err
 		}
-		if err := activities.SaveCheck(ctx, s.p, g, out); err != nil {
+		if err := upkeep.SaveCheck(ctx, s.p, g, out); err != nil {
 			fmt.Fprintf(a.err, "drctl: warning: the report could not be saved, so drctl status does not know of this check: %v\n", err)
 		}
 		failed += out.Failed
@@ -296,7 +298,7 @@ func printFindings(a *app, fs []targets.Finding) {
 }
 
 func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
-	var outs []activities.RetainOut
+	var outs []upkeep.Retention
 	if yes {
 		// Through the engine, under the id that excludes backups.
 		s, err := a.online(ctx)
@@ -329,7 +331,7 @@ func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
 			if err != nil {
 				return err
 			}
-			out, err := activities.ApplyRetention(ctx, v, g, time.Now().UTC(), true)
+			out, err := upkeep.WouldRetain(ctx, v, g, time.Now().UTC())
 			if err != nil {
 				return err
 			}

@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/progress"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -114,9 +114,9 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	if damaged != nil && len(cuts) == 0 {
 		return damaged
 	}
-	var abandoned []activities.AbandonedCut
+	var abandoned []inventory.AbandonedCut
 	if all {
-		if abandoned, err = activities.Abandoned(ctx, v, group, ""); err != nil && !fail.Is(err, fail.Corrupt) {
+		if abandoned, err = inventory.Abandoned(ctx, v, group, ""); err != nil && !fail.Is(err, fail.Corrupt) {
 			return err
 		}
 		damaged = errors.Join(damaged, err)
@@ -139,7 +139,9 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 		rows = append(rows, []string{c.ID, c.QuiescedAt.Local().Format(time.DateTime), string(c.Mode),
 			fmt.Sprint(c.Attempts), human.Duration(c.Stall), human.Duration(c.SealedAt.Sub(c.QuiescedAt)), strings.Join(c.SealedIn, ",")})
 	}
-	progress.Table(a.out, []string{"CUT", "TAKEN", "MODE", "ATTEMPTS", "STALL", "SEALED AFTER", "SEALED IN"}, rows)
+	if err := progress.Table(a.out, []string{"CUT", "TAKEN", "MODE", "ATTEMPTS", "STALL", "SEALED AFTER", "SEALED IN"}, rows); err != nil {
+		return err
+	}
 	for _, x := range abandoned {
 		fmt.Fprintf(a.out, "abandoned %s: %s\n", x.Cut.ID, x.Reason)
 	}
@@ -227,9 +229,9 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 		return err
 	}
 	cut, err := v.Cut(ctx, group, id)
-	var gone activities.AbandonedCut
+	var gone inventory.AbandonedCut
 	if fail.Is(err, fail.NotFound) {
-		if rerr := v.Report(ctx, activities.AbandonedReports, id, &gone); rerr == nil && gone.Cut.Group == group {
+		if rerr := v.Report(ctx, inventory.AbandonedReports, id, &gone); rerr == nil && gone.Cut.Group == group {
 			cut, err = gone.Cut, nil
 		} else if rerr != nil && !fail.Is(rerr, fail.NotFound) {
 			err = rerr
@@ -254,23 +256,13 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 	var rows [][]string
 	for _, p := range cut.Shards {
 		t := p.Timings
-		rows = append(rows, []string{p.Shard.String(), p.Region, describe(p.Position), human.Duration(t.Gate), human.Duration(t.Lock), human.Duration(t.Hold), human.Duration(t.Total)})
+		rows = append(rows, []string{p.Shard.String(), p.Region, p.Position.String(), human.Duration(t.Gate), human.Duration(t.Lock), human.Duration(t.Hold), human.Duration(t.Total)})
 	}
-	progress.Table(a.out, []string{"SHARD", "REGION", "POSITION", "GATE", "LOCK", "HOLD", "TOTAL"}, rows)
+	if err := progress.Table(a.out, []string{"SHARD", "REGION", "POSITION", "GATE", "LOCK", "HOLD", "TOTAL"}, rows); err != nil {
+		return err
+	}
 	a.cutWarnings(cut)
 	return nil
-}
-
-// describe renders a position for people.
-func describe(p targets.Position) string {
-	switch p.Kind {
-	case targets.Postgres:
-		return p.Timeline + " " + targets.FormatLSN(p.Offset)
-	case targets.Redis:
-		return fmt.Sprintf("%.8s… %d", p.Timeline, p.Offset)
-	default:
-		return p.AsOf.Format(time.RFC3339Nano)
-	}
 }
 
 // vaultOrPlace opens the vault that a listing reads and resolves the group:

@@ -20,6 +20,7 @@ import (
 
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/restore/plan"
 	"drctl/targets"
@@ -36,12 +37,14 @@ type damage struct {
 	verify, drill string
 }
 
-// testDamage plants kinds of damage in the vault of west, one at a time (all of
+// TestDamage plants kinds of damage in the vault of west, one at a time (all of
 // them at night; internal/vault plants each in every run):
 // the verification and a drill must find it and name it, and pass again when
 // it is healed. drctl up rests meanwhile, so that nothing heals by itself.
-func testDamage(t *testing.T, w *world) {
+func TestDamage(t *testing.T) {
+	w := ownLab(t, labShape{shards: 1, cutEvery: "20s"})
 	w.running(t)
+	w.must(t, "cut", "now") // one kind of damage needs an older cut
 	w.stopUp(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
@@ -79,13 +82,14 @@ func testDamage(t *testing.T, w *world) {
 	w.wrongKey(t)
 	w.expect(t, 0, nil, "backup", "verify")
 	w.expect(t, 0, nil, "drill", "run", "region-loss", "--engine", "embedded", "-c", config)
+	w.searchSecrets(t)
 }
 
 // damages picks what the newest cut needs.
 func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []damage {
 	t.Helper()
 	p := decode[plan.Run](t, w.must(t, "restore", "plan", "--json", "--vault", "west"))
-	chunks := map[string][]stream.Chunk{}
+	chunks := map[string][]timeline.Chunk{}
 	var manifest string
 	for _, s := range p.Steps {
 		switch {
@@ -107,7 +111,7 @@ func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []dam
 	}
 	last := pg[len(pg)-1].Key
 	gone := chunks["carts/0"][0]
-	pack := largest(t, ctx, v, vault.ResticPrefix(targets.ShardID{Target: "orders", Shard: "1"})+"data/")
+	pack := largest(t, ctx, v, vault.ResticPrefix(targets.ShardID{Target: "orders", Shard: "0"})+"data/")
 	other, err := vault.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +122,7 @@ func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []dam
 			verify: fmt.Sprintf("MISSING): no chunk holds these bytes: %s%016X-%016X", gone.Key[:strings.LastIndexByte(gone.Key, '/')+1], gone.From, gone.To),
 			drill:  fmt.Sprintf("bytes [%d,%d): no chunk holds these bytes", gone.From, gone.To)},
 		{name: "truncated restic pack", key: pack, spoil: func(b []byte) []byte { return b[:len(b)/2] }, verify: path.Base(pack), drill: path.Base(pack)[:10]},
-		{name: "chunk sealed with another key", key: last, spoil: func([]byte) []byte { return sealedBy(t, other, last) }},
+		{name: "chunk encrypted with another key", key: last, spoil: func([]byte) []byte { return encryptedBy(t, other, last) }},
 		{name: "older cut over a newer", key: newest, spoil: func([]byte) []byte { return fetch(t, ctx, v.Store(), older) }},
 		{name: "older chunk over a newer", key: last, spoil: func([]byte) []byte { return fetch(t, ctx, v.Store(), pg[0].Key) }},
 		{name: "flipped byte in an object manifest", key: manifestKey(t, ctx, v, manifest), spoil: func(b []byte) []byte { b[len(b)-1] ^= 0x80; return b }},
@@ -126,7 +130,7 @@ func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []dam
 }
 
 // chunksOf are the chunks that a step reads.
-func chunksOf(t *testing.T, ctx context.Context, v *vault.Vault, s plan.Step) (out []stream.Chunk) {
+func chunksOf(t *testing.T, ctx context.Context, v *vault.Vault, s plan.Step) (out []timeline.Chunk) {
 	t.Helper()
 	ls, err := stream.Load(ctx, v, s.Shard)
 	if err != nil {
@@ -135,7 +139,7 @@ func chunksOf(t *testing.T, ctx context.Context, v *vault.Vault, s plan.Step) (o
 	for _, span := range s.Path {
 		for _, l := range ls {
 			if l.ID == span.Timeline {
-				use, gaps := stream.Cover(l.Chunks, max(span.From, s.Base.From.Offset), s.Point.Offset)
+				use, gaps := timeline.Cover(l.Chunks, max(span.From, s.Base.From.Offset), s.Point.Offset)
 				if len(gaps) > 0 {
 					t.Fatalf("%s: gaps %v", s.Shard, gaps)
 				}
@@ -177,8 +181,8 @@ func manifestKey(t *testing.T, ctx context.Context, v *vault.Vault, sum string) 
 	return ""
 }
 
-// sealedBy is an object that a vault with another key would hold under the key.
-func sealedBy(t *testing.T, k vault.Key, key string) []byte {
+// encryptedBy is an object that a vault with another key would hold under the key.
+func encryptedBy(t *testing.T, k vault.Key, key string) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	tools, err := sandboxTools()
@@ -189,7 +193,7 @@ func sealedBy(t *testing.T, k vault.Key, key string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := v.Seal(key, nil, []byte("not of this vault"))
+	b, err := v.Encrypt(key, nil, []byte("not of this vault"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,10 +10,11 @@ import (
 	"drctl/workflows"
 )
 
-// testDisaster destroys the region with the engine and every primary, and
+// TestDisaster destroys the region with the engine and every primary, and
 // recovers from the other region's vault with nothing but its place, its key
 // and the programs.
-func testDisaster(t *testing.T, w *world) {
+func TestDisaster(t *testing.T) {
+	w := ownLab(t, labShape{shards: 2, cutEvery: "20s"})
 	w.running(t)
 	w.startTraffic(t)
 	cut := decode[targets.Cut](t, w.must(t, "cut", "now", "--json"))

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/drills"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -92,6 +91,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 		}
 	}
 	a.sweep(ctx, s.cfg.Sandbox.Dir, enginesDir(s.cfg.StateDir))
+	vaults := s.p
 	switch f.engine {
 	case "embedded":
 		in.Ordered = time.Now().UTC() // the engine's start is part of the way back
@@ -113,11 +113,42 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	if err != nil {
 		return err
 	}
-	var out activities.DrillOut
+	var out drills.Outcome
 	if err := s.wait(ctx, run, true, &out); err != nil {
 		return err
 	}
+	if err := readRecord(ctx, vaults, &out); err != nil {
+		return err
+	}
+
 	return a.printDrill(out)
+}
+
+// readRecord reads the record of a drill that has ended: from a vault that holds it,
+// else from its file, when the worker runs on this host.
+func readRecord(ctx context.Context, p *resolver, out *drills.Outcome) error {
+	var errs []error
+	for _, region := range out.Vaults {
+		if len(out.Record) > 0 {
+			return nil
+		}
+		v, err := p.Vault(ctx, region)
+		if err == nil {
+			err = v.Report(ctx, "drill", out.ID, &out.Record)
+		}
+		errs = append(errs, err)
+	}
+	if len(out.Record) > 0 {
+		return nil
+	}
+
+	doc, err := os.ReadFile(out.JSON)
+	if err != nil {
+		return fail.New(fail.Unavailable, "drill: read the record", out.ID, "look for it on the worker's host: "+out.JSON, errors.Join(append(errs, err)...))
+	}
+	out.Record = doc
+
+	return nil
 }
 
 func who() string {
@@ -128,7 +159,7 @@ func who() string {
 	return name + "@" + hostname()
 }
 
-func (a *app) printDrill(out activities.DrillOut) error {
+func (a *app) printDrill(out drills.Outcome) error {
 	var rec evidence.Record
 	if err := json.Unmarshal(out.Record, &rec); err != nil {
 		return fail.New(fail.Corrupt, "drill", out.ID, "", err)

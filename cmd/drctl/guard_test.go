@@ -17,10 +17,11 @@ import (
 	"drctl/workflows"
 )
 
-// testKilled kills commands with an engine of their own while servers run in
+// TestKilledCommands kills commands with an engine of their own while servers run in
 // their sandboxes. Nothing is left at once, or, when the guard was killed too,
 // after the next command.
-func testKilled(t *testing.T, w *world) {
+func TestKilledCommands(t *testing.T) {
+	w := ownLab(t, labShape{shards: 1, cutEvery: "20s"})
 	w.running(t)
 	for _, args := range [][]string{
 		{"drill", "run", "region-loss", "--engine", "embedded"},
@@ -62,6 +63,7 @@ func testKilled(t *testing.T, w *world) {
 		}
 	}
 	testEndedWhileAway(t, w)
+	w.searchSecrets(t)
 }
 
 // testEndedWhileAway ends a drill's workflow without its clean-up, as when its

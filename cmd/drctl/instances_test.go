@@ -60,7 +60,8 @@ recovery:
 	return config, at
 }
 
-func testInstances(t *testing.T, w *world) {
+func TestRestoreIntoInstances(t *testing.T) {
+	w := sharedLab(t)
 	w.running(t)
 	dir := filepath.Join(w.dir, "recovered")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -186,8 +187,9 @@ func portOf(t *testing.T, address string) int {
 	return n
 }
 
-// testInterrupted interrupts restores at two moments, with both engines.
-func testInterrupted(t *testing.T, w *world) {
+// TestInterrupted interrupts restores at two moments, with both engines.
+func TestInterrupted(t *testing.T) {
+	w := sharedLab(t)
 	w.running(t)
 	for _, args := range [][]string{{}, {"--engine", "embedded"}} {
 		w.interruptRestore(t, args)
@@ -243,9 +245,10 @@ func sandboxOf(t *testing.T, r result) string {
 	return filepath.Base(strings.Fields(rest)[0])
 }
 
-// testDiskFull restores into a volume that is too small in two ways: known
+// TestDiskFull restores into a volume that is too small in two ways: known
 // before the start, and found out half way.
-func testDiskFull(t *testing.T, w *world) {
+func TestDiskFull(t *testing.T) {
+	w := sharedLab(t)
 	w.running(t)
 	plan := decode[plan.Run](t, w.must(t, "restore", "plan", "--json", "--target", "orders"))
 	mnt := filepath.Join(w.dir, "small")

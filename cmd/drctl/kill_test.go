@@ -23,10 +23,11 @@ import (
 	"drctl/targets"
 )
 
-// testKill kills processes with SIGKILL in the middle of a backup, a cut, a
+// TestKill kills processes with SIGKILL in the middle of a backup, a cut, a
 // restore and a drill at once, and then the stores themselves: a seeded choice
 // of the kinds of each, all of them at night.
-func testKill(t *testing.T, w *world) {
+func TestKill(t *testing.T) {
+	w := ownLab(t, labShape{shards: 2, cutEvery: "5s"})
 	w.running(t)
 	w.startTraffic(t)
 	seed := uint64(time.Now().UnixNano())
@@ -49,6 +50,7 @@ func testKill(t *testing.T, w *world) {
 	}
 	w.stopTraffic(t).expect(t, 0)
 	w.noGap(t)
+	w.searchSecrets(t)
 }
 
 // storm starts a backup, a cut, a restore and a drill at once.
@@ -250,7 +252,7 @@ func (w *world) killServer(t *testing.T, server string) {
 	r.expect(t, 1, strings.TrimPrefix(server, "east/"))
 	plain(t, r)
 	w.expect(t, 4, []string{server[len("east/"):]}, "status")
-	w.inLab(t, "up", "--cut-every", "5s")
+	w.inLab(t, "up", "--cut-every", w.shape.cutEvery)
 	w.settled(t)
 	cut := decode[targets.Cut](t, w.must(t, "cut", "now", "--json"))
 	if len(cut.SealedIn) != 2 {

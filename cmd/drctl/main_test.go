@@ -19,11 +19,22 @@ import (
 )
 
 // The tests of this package drive the built command as a user would: one
-// binary, one small lab, real servers. TestMain makes and removes both.
+// binary and small labs of real servers. A test that ends with its lab broken,
+// or needs it undisturbed, has one of its own (ownLab); the others take turns
+// on a shared one (sharedLab). TestMain removes what was built and the shared
+// lab.
 
 // cmdTimeout bounds one command; none should need it.
 const cmdTimeout = 4 * time.Minute
 
+// programs are the built commands, beside what they need.
+var programs struct {
+	sync.Once
+	drctl, drlab string
+	err          error
+}
+
+// shared is the lab of the tests that leave it whole.
 var shared *world
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
@@ -32,32 +43,40 @@ func testMain(m *testing.M) int {
 	if os.Getenv("DRCTL_TEST_MAIN") != "" { // it is drctl, and may be killed: see TestAsDrctl
 		return m.Run()
 	}
-	dir, err := os.MkdirTemp("", "drctl-cmd-")
-	if err != nil {
+	bin, err := makeDir()
+	lab, labErr := makeDir() // beside it: names of sockets in a lab have to be short
+	if err := errors.Join(err, labErr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	// PostgreSQL runs under another user when the tests run as root.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	shared = &world{dir: dir, lab: filepath.Join(dir, "lab"), drctl: filepath.Join(dir, "bin", "drctl"), drlab: filepath.Join(dir, "bin", "drlab")}
+	programs.drctl, programs.drlab = filepath.Join(bin, "drctl"), filepath.Join(bin, "drlab")
+	shared = newWorld(lab, labShape{shards: 2, cutEvery: "20s"})
 	defer func() {
-		if err := shared.remove(); err != nil {
+		if err := errors.Join(shared.remove(), os.RemoveAll(bin)); err != nil {
 			fmt.Fprintln(os.Stderr, "tests left something behind:", err)
 		}
 	}()
 	return m.Run()
 }
 
-// world is the lab that the tests share, and all that was ever printed in it.
-type world struct {
-	dir, lab     string // of everything; of the lab
-	drctl, drlab string // the programs
+// makeDir makes a directory that PostgreSQL can traverse: it runs under another
+// user when the tests run as root.
+func makeDir() (string, error) {
+	dir, err := os.MkdirTemp("", "drctl-cmd-")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
+}
 
-	built, labbed sync.Once
-	err           error
+// world is a lab, and all that was ever printed in it.
+type world struct {
+	dir, lab string // of everything; of the lab
+	shape    labShape
+
+	turn   sync.Mutex // held by the test that uses the shared lab
+	labbed sync.Once
+	err    error
 
 	mu      sync.Mutex
 	printed bytes.Buffer // every output but those that show passwords on purpose
@@ -65,15 +84,64 @@ type world struct {
 	traffic *process
 }
 
-// build builds drctl and drlab beside the programs that it needs.
-func (w *world) build(t *testing.T) {
+// labShape is how large a lab is and how often drctl up takes cuts in it.
+type labShape struct {
+	shards   int
+	cutEvery string
+}
+
+func newWorld(dir string, s labShape) *world {
+	return &world{dir: dir, lab: filepath.Join(dir, "lab"), shape: s}
+}
+
+// ownLab is a lab of the test's own, which runs beside other tests. It is made
+// when the test asks for it (ready, running) and removed with the test.
+func ownLab(t *testing.T, s labShape) *world {
 	t.Helper()
-	w.built.Do(func() {
-		w.err = func() error {
-			bin := filepath.Dir(w.drctl)
-			if err := os.MkdirAll(bin, 0o755); err != nil {
-				return err
-			}
+	t.Parallel()
+	dir, err := makeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(dir, s)
+	t.Cleanup(func() {
+		if err := w.remove(); err != nil {
+			t.Error("left behind:", err)
+		}
+	})
+	return w
+}
+
+// sharedLab is the shared lab, which is the test's until it ends. What a failed
+// test left in its sandboxes is removed first.
+func sharedLab(t *testing.T) *world {
+	t.Helper()
+	t.Parallel()
+	w := shared
+	w.turn.Lock()
+	t.Cleanup(w.turn.Unlock)
+	w.ready(t)
+	for _, b := range w.boxes() {
+		w.run(t, "sandbox", "rm", b)
+	}
+	return w
+}
+
+// boxes are the directories of the lab's sandboxes.
+func (w *world) boxes() (dirs []string) {
+	records, _ := filepath.Glob(filepath.Join(w.lab, "sandbox", "*", "sandbox.json"))
+	for _, r := range records {
+		dirs = append(dirs, filepath.Dir(r))
+	}
+	return dirs
+}
+
+// build builds drctl and drlab beside the programs that they need.
+func build(t *testing.T) {
+	t.Helper()
+	programs.Do(func() {
+		programs.err = func() error {
+			bin := filepath.Dir(programs.drctl)
 			out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin, ".", "../drlab").CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("go build: %w\n%s", err, out)
@@ -95,18 +163,18 @@ func (w *world) build(t *testing.T) {
 			return nil
 		}()
 	})
-	if w.err != nil {
-		t.Fatal(w.err)
+	if programs.err != nil {
+		t.Fatal(programs.err)
 	}
 }
 
-// ready makes the lab, its vaults, a backup and a cut, once.
+// ready makes the lab and starts its servers, once.
 func (w *world) ready(t *testing.T) {
 	t.Helper()
-	w.build(t)
 	w.labbed.Do(func() {
 		w.err = func() error {
-			r := w.start(t, runOptions{program: w.drlab}, "up", "--dir", w.lab, "--shards", "2", "--redis", "1", "--cut-every", "5s", "--size", "16MiB").wait(t)
+			r := w.start(t, runOptions{program: "drlab"}, "up", "--dir", w.lab, "--shards", fmt.Sprint(w.shape.shards), "--redis", "1",
+				"--cut-every", w.shape.cutEvery, "--size", "16MiB").wait(t)
 			if r.code != 0 {
 				return fmt.Errorf("drlab up: exit %d\n%s", r.code, r.err)
 			}
@@ -159,7 +227,7 @@ type process struct {
 }
 
 type runOptions struct {
-	program string // "" for drctl
+	program string // drctl or drlab; "" for drctl
 	config  string // "-" for none
 	dir     string
 	hide    bool // shows passwords on purpose
@@ -177,7 +245,8 @@ func (w *world) start(t *testing.T, o runOptions, args ...string) *process {
 	case "-":
 		config = ""
 	}
-	program := cmp.Or(o.program, w.drctl)
+	build(t)
+	program := filepath.Join(filepath.Dir(programs.drctl), cmp.Or(o.program, "drctl"))
 	argv := append(append(o.wrap, program), args...)
 	p := &process{w: w, cmd: exec.Command(argv[0], argv[1:]...), args: args, out: &lockedBuffer{}, err: &lockedBuffer{}, ended: make(chan struct{}), hide: o.hide}
 	p.cmd.Env, p.cmd.Dir = append(w.env(config), o.env...), o.dir
@@ -255,7 +324,7 @@ func (w *world) run(t *testing.T, args ...string) result {
 // inLab runs a command of drlab, which has to succeed.
 func (w *world) inLab(t *testing.T, args ...string) result {
 	t.Helper()
-	r := w.start(t, runOptions{program: w.drlab}, append(args, "--dir", w.lab)...).wait(t)
+	r := w.start(t, runOptions{program: "drlab"}, append(args, "--dir", w.lab)...).wait(t)
 	if r.code != 0 {
 		t.Fatal(r)
 	}
@@ -343,7 +412,7 @@ func (w *world) startTraffic(t *testing.T) {
 	if w.traffic != nil && w.traffic.running() {
 		return
 	}
-	w.traffic = w.start(t, runOptions{program: w.drlab}, "traffic", "--dir", w.lab, "--rate", "25", "--clients", "3", "--quiet", "--json")
+	w.traffic = w.start(t, runOptions{program: "drlab"}, "traffic", "--dir", w.lab, "--rate", "25", "--clients", "3", "--quiet", "--json")
 }
 
 func (w *world) stopTraffic(t *testing.T) result {
@@ -386,7 +455,7 @@ func (w *world) remove() error {
 		}
 	}
 	var errs []error
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	command := func(program string, args ...string) {
 		c := exec.CommandContext(ctx, program, args...)
@@ -395,12 +464,11 @@ func (w *world) remove() error {
 			errs = append(errs, fmt.Errorf("%s %v: %w: %s", filepath.Base(program), args, err, out))
 		}
 	}
-	boxes, _ := filepath.Glob(filepath.Join(w.lab, "sandbox", "*", "sandbox.json"))
-	for _, b := range boxes {
-		command(w.drctl, "sandbox", "rm", filepath.Dir(b))
+	for _, b := range w.boxes() {
+		command(programs.drctl, "sandbox", "rm", b)
 	}
 	if _, err := os.Stat(filepath.Join(w.lab, "lab.json")); err == nil {
-		command(w.drlab, "down", "--dir", w.lab, "--destroy")
+		command(programs.drlab, "down", "--dir", w.lab, "--destroy")
 	}
 	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
 }

@@ -65,10 +65,10 @@ type wrongTarget struct {
 	backup                            []string // texts that backup now must print
 }
 
-// testRefused has a platform of its own in which every target is wrong in its
+// TestRefused has a platform of its own in which every target is wrong in its
 // own way, and asks for a status, a backup and a cut of each.
-func testRefused(t *testing.T, w *world) {
-	w.ready(t)
+func TestRefused(t *testing.T) {
+	w := sharedLab(t)
 	// Each server can stand in for one shard only.
 	at := func(region, shard string) string { return w.instance(t, region, shard).Address }
 	pg0, pg1, pg2, pg3 := at("east", "orders/0"), at("east", "orders/1"), at("west", "orders/0"), at("west", "orders/1")

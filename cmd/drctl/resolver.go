@@ -33,9 +33,6 @@ type resolver struct {
 	vaults  map[string]*vault.Vault
 }
 
-// openOp is what is being done when a vault is opened.
-func openOp(region string) string { return "open the vault of " + region }
-
 // errNotAsked is in the error of a vault that failed before it was asked: its
 // key or its credentials could not be had.
 var errNotAsked = errors.New("the vault was not asked")
@@ -117,7 +114,7 @@ func (p *resolver) Vault(ctx context.Context, region string) (*vault.Vault, erro
 		defer cancel()
 		v, err := p.open(ctx, region)
 		if err != nil && ctx.Err() != nil {
-			return nil, fail.New(fail.Unavailable, openOp(region), "", "check that its endpoint is up and reachable from here", err)
+			return nil, fail.New(fail.Unavailable, platform.OpenOp(region), "", "check that its endpoint is up and reachable from here", err)
 		}
 		return v, err
 	})
@@ -126,21 +123,21 @@ func (p *resolver) Vault(ctx context.Context, region string) (*vault.Vault, erro
 		v, _ := r.Val.(*vault.Vault)
 		return v, r.Err
 	case <-ctx.Done():
-		return nil, fail.New(fail.CodeOf(ctx.Err()), openOp(region), "", "", ctx.Err())
+		return nil, fail.New(fail.CodeOf(ctx.Err()), platform.OpenOp(region), "", "", ctx.Err())
 	}
 }
 
 func (p *resolver) open(ctx context.Context, region string) (*vault.Vault, error) {
 	opt, err := p.vaultOptions(ctx, region)
 	if fail.Is(err, fail.NotFound) {
-		return nil, fail.New(fail.NotFound, openOp(region), "", "for a new platform make keys and vaults with: drctl vault init", err)
+		return nil, fail.New(fail.NotFound, platform.OpenOp(region), "", "for a new platform make keys and vaults with: drctl vault init", err)
 	}
 	if err != nil {
-		return nil, fail.New(fail.CodeOf(err), openOp(region), "", "", fmt.Errorf("%w: %w", errNotAsked, err))
+		return nil, fail.New(fail.CodeOf(err), platform.OpenOp(region), "", "", fmt.Errorf("%w: %w", errNotAsked, err))
 	}
 	v, err := vault.Open(ctx, opt)
 	if err != nil {
-		return nil, fail.New(fail.CodeOf(err), openOp(region), "", "", err)
+		return nil, fail.New(fail.CodeOf(err), platform.OpenOp(region), "", "", err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

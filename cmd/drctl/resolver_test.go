@@ -115,7 +115,7 @@ func TestVaultThatNeverAnswers(t *testing.T) {
 		if err != nil || len(set.Vaults) != 1 || set.Vaults[0].Region() != "east" || !slices.Equal(set.Away, []string{"west"}) || set.Need() != durability {
 			t.Fatalf("%v %v", set, err)
 		}
-		if _, err := set.PutSealed(t.Context(), fmt.Sprintf("t/%d", durability), nil, []byte("x")); (err == nil) != (durability == 1) {
+		if _, err := set.PutEncrypted(t.Context(), fmt.Sprintf("t/%d", durability), nil, []byte("x")); (err == nil) != (durability == 1) {
 			t.Fatalf("durability %d: %v", durability, err)
 		}
 		if err := set.Short("seal", "a cut"); (err == nil) != (durability == 1) {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -23,6 +22,7 @@ import (
 	"drctl/internal/servers"
 	"drctl/internal/ui"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
 	"drctl/targets"
@@ -32,10 +32,10 @@ import (
 
 // restoreFlags are shared by plan, run and drill run.
 type restoreFlags struct {
-	group, cut, at, vault, into, engine, engineBin, sandboxDir string
-	shards, only                                               []string
-	delta, yes, quick                                          bool
-	place                                                      vaultFlags
+	group, cut, at, vault, into, plan, engine, engineBin, sandboxDir string
+	shards, only                                                     []string
+	delta, yes, quick                                                bool
+	place                                                            vaultFlags
 }
 
 func (f *restoreFlags) glass(c *cobra.Command) {
@@ -67,6 +67,7 @@ func (f *restoreFlags) goal(c *cobra.Command) {
 func (a *app) restoreCmd() *cobra.Command {
 	c := &cobra.Command{Use: "restore", Short: "Plan and run a restore"}
 	var f restoreFlags
+	var save bool
 	plan := &cobra.Command{
 		Use: "plan", Short: "Show what would be restored, from where, and how much", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -74,9 +75,19 @@ func (a *app) restoreCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.showPlan(r.plan)
+			if save {
+				if err := inventory.KeepRun(cmd.Context(), r.vault, r.plan); err != nil {
+					return err
+				}
+			}
+			if err := a.showPlan(r.plan); err != nil || !save || a.json {
+				return err
+			}
+			fmt.Fprintf(a.out, "saved in the vault of %s; run exactly this with: drctl restore run --plan %s\n", r.vault.Region(), r.plan.Hash)
+			return nil
 		},
 	}
+	plan.Flags().BoolVar(&save, "save", false, "keep the plan in the vault, to be run by its hash")
 	run := &cobra.Command{
 		Use: "run", Short: "Restore", Args: cobra.NoArgs,
 		Long: `Restores a group, a target or a shard to a cut: into a sandbox on this host (the
@@ -85,8 +96,14 @@ non-empty instance is refused.
 
 With --engine embedded it needs no engine; with --vault-url and --key it needs no
 configuration either: nothing but the vault, the key and the programs.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.restoreRun(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.savedAlone(cmd); err != nil {
+				return err
+			}
+			return a.restoreRun(cmd.Context(), f)
+		},
 	}
+	run.Flags().StringVar(&f.plan, "plan", "", "run exactly this plan: the hash of one saved with restore plan --save, its beginning, or a file from restore plan --json")
 	f.goal(plan)
 	f.goal(run)
 	f.glass(run)
@@ -100,6 +117,7 @@ configuration either: nothing but the vault, the key and the programs.`,
 // planned is a plan with what is needed to run it.
 type planned struct {
 	plan      plan.Run
+	vault     *vault.Vault
 	platform  platform.Resolver
 	tools     servers.Binaries
 	cfg       *config.Config // nil without a configuration
@@ -121,7 +139,7 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	if err != nil {
 		return r, err
 	}
-	inv, err := activities.Inventory(ctx, v, goal, group)
+	inv, err := inventory.Read(ctx, v, goal, group)
 	if err != nil {
 		return r, err
 	}
@@ -138,10 +156,11 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 			return r, fail.Newf(fail.NotFound, "restore: plan", strings.Join(f.only, ","), "the group has no such target")
 		}
 	}
-	if r.plan, err = recovery.Build(goal, inv, time.Now().UTC()); err != nil {
+	r.vault = v
+	if r.plan, err = recovery.Build(goal, plan.ModeRestore, inv, time.Now().UTC()); err != nil {
 		return r, err
 	}
-	r.plan = r.plan.Warn(activities.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
+	r.plan = r.plan.Warn(inventory.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
 	return r, nil
 }
 
@@ -297,7 +316,7 @@ func (a *app) showPlan(p plan.Run) error {
 				size, pieces = "not counted", "-"
 			}
 		}
-		rows = append(rows, []string{s.Shard.String(), p.Goal.Vault, base, size, stream, pieces, describe(s.Point), to})
+		rows = append(rows, []string{s.Shard.String(), p.Goal.Vault, base, size, stream, pieces, s.Point.String(), to})
 	}
 	if err := progress.Table(a.out, []string{"SHARD", "VAULT", "BASE", "BASE BYTES", "STREAM BYTES", "IN", "TO POINT", "INTO"}, rows); err != nil {
 		return err
@@ -321,7 +340,7 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	if err := f.engineBinHasEffect(glass); err != nil {
 		return err
 	}
-	r, err := a.plan(ctx, f)
+	r, err := a.planOrSaved(ctx, &f)
 	if err != nil {
 		return err
 	}
@@ -360,13 +379,23 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 		id = s.ids().Recover(r.plan.Goal.Group)
 	}
 	queue := r.queues[r.plan.Goal.Vault]
-	run, err := start(ctx, s.engine, id, workflows.RestoreName, queue, false, workflows.RestoreIn{Plan: r.plan, Queue: queue, Queues: r.queues, Window: r.parallel, Quick: f.quick})
+	carried, err := inventory.SaveRun(ctx, vault.Set{Vaults: []*vault.Vault{r.vault}, Durability: 1}, r.plan)
+	if err != nil {
+		return err
+	}
+	order := r.plan.Outline()
+	order.Window = r.parallel
+	run, err := start(ctx, s.engine, id, workflows.RestoreName, queue, false,
+		workflows.RestoreIn{Run: carried, Order: order, Into: r.plan.Goal.Into, Queue: queue, Queues: r.queues, Quick: f.quick})
 	if err != nil {
 		return err
 	}
 	var out workflows.RestoreOut
 	if err := s.wait(ctx, run, true, &out); err != nil {
 		return err
+	}
+	if err := workflows.Detailed(ctx, s.engine, run.GetID(), run.GetRunID(), &out); err != nil {
+		fmt.Fprintf(a.err, "drctl: warning: what the steps found cannot be shown: %v\n", err)
 	}
 	return a.printRestore(out)
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/internal/progress"
 	"drctl/internal/sandbox"
 )
@@ -79,7 +78,7 @@ func (a *app) sandboxDir(x string) (string, error) {
 	return filepath.Join(cfg.Sandbox.Dir, x), nil
 }
 
-func readAccess(dir string) ([]activities.Access, error) {
+func readAccess(dir string) ([]sandbox.Access, error) {
 	if _, err := sandbox.Open(dir); err != nil {
 		return nil, err
 	}
@@ -87,9 +86,9 @@ func readAccess(dir string) ([]activities.Access, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []activities.Access
+	var out []sandbox.Access
 	for _, e := range es {
-		if acc, err := activities.ReadAccess(filepath.Join(dir, e.Name())); err == nil {
+		if acc, err := sandbox.ReadAccess(filepath.Join(dir, e.Name())); err == nil {
 			out = append(out, acc)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"drctl/internal/engine"
+	"drctl/restore/readiness"
 )
 
 // servedWatch looks whether workers serve what a run waits for, and says it
@@ -88,7 +89,7 @@ func (s *session) serve(queue string) string {
 	if s.cfg != nil {
 		for _, r := range s.cfg.RegionNames() {
 			if s.cfg.Regions[r].Queue == queue {
-				return serve(s.embedded(), r)
+				return readiness.HowToServe(s.embedded(), r)
 			}
 		}
 	}

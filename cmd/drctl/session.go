@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
@@ -17,8 +18,10 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/supervise"
+	"drctl/restore/readiness"
 	"drctl/targets"
 	"drctl/workflows"
+	"drctl/workflows/observe"
 )
 
 // session is one command's connection to the platform and its engine.
@@ -91,6 +94,15 @@ func (s *session) ids() workflows.IDs {
 		return ""
 	}
 	return workflows.IDs(s.cfg.Name)
+}
+
+// sources are what is asked for the readiness of the platform.
+func (s *session) sources() readiness.Sources {
+	o := observe.Observer{Client: s.engine, Err: s.engineErr, IDs: s.ids(), Embedded: s.embedded(), Schedules: s.schedules,
+		Drills: func(group string) []string {
+			return slices.DeleteFunc(s.cfg.DrillNames(), func(name string) bool { return s.cfg.Drills[name].Group != group })
+		}}
+	return readiness.Sources{Platform: s.p, Driver: driversOf(s.p.tools, s.log), Regions: s.cfg.RegionNames(), Engine: o.Group}
 }
 
 func (s *session) close() {

@@ -13,10 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"drctl/activities"
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/upkeep"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
+	"drctl/restore/readiness"
 	"drctl/targets"
 )
 
@@ -94,12 +96,12 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	problems := func() string {
-		return strings.Join(s.groupStatus(ctx, g).Problems, "\n")
+		return strings.Join(readiness.Gather(ctx, s.sources(), g, readiness.Scope{}).Status().Problems, "\n")
 	}
 	now := time.Now().UTC()
 	cut := func(age time.Duration) targets.Cut {
 		at := now.Add(-age)
-		return targets.Cut{ID: at.Format("20060102T150405.000Z") + "-abcd", Group: "shop", QuiescedAt: at}
+		return targets.Cut{ID: targets.IDTime(at) + "-abcd", Group: "shop", QuiescedAt: at}
 	}
 	seal := func(c targets.Cut, regions ...string) {
 		t.Helper()
@@ -129,7 +131,7 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := v.PutSealed(ctx, vault.BaseRecordKey(g.Shards[0].Shard, id), nil, body); err != nil {
+			if err := v.PutEncrypted(ctx, vault.BaseRecordKey(g.Shards[0].Shard, id), nil, body); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -150,8 +152,8 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 	// Abandoned cuts, in one vault alone, before and after the newest sealed one.
 	abandon := func(c targets.Cut, reason string) {
 		t.Helper()
-		x := activities.AbandonedCut{Cut: c, Reason: reason, AbandonedAt: c.QuiescedAt.Add(time.Second)}
-		if _, err := (vault.Set{Vaults: set.Vaults[1:]}).SaveReport(ctx, activities.AbandonedReports, c.ID, x); err != nil {
+		x := inventory.AbandonedCut{Cut: c, Reason: reason, AbandonedAt: c.QuiescedAt.Add(time.Second)}
+		if _, err := (vault.Set{Vaults: set.Vaults[1:]}).SaveReport(ctx, inventory.AbandonedReports, c.ID, x); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -173,18 +175,18 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 	readData := "1/1"
 	check := func(region string, age time.Duration, findings ...targets.Finding) {
 		t.Helper()
-		out := activities.CheckOut{Group: "shop", Region: region, Started: now.Add(-age), Checks: len(findings), Findings: findings, ReadData: readData}
+		out := upkeep.Check{Group: "shop", Region: region, Started: now.Add(-age), Checks: len(findings), Findings: findings, ReadData: readData}
 		for _, f := range findings {
 			if f.Severity == targets.Failed {
 				out.Failed++
 			}
 		}
-		if err := activities.SaveCheck(ctx, s.p, g, out); err != nil {
+		if err := upkeep.SaveCheck(ctx, s.p, g, out); err != nil {
 			t.Fatal(err)
 		}
 	}
 	good := targets.Finding{Check: "vault: bases", Subject: "west: bases/orders/0/", Severity: targets.Passed}
-	bad := targets.Finding{Check: "vault: sealed objects", Subject: "west: streams/orders/0/x", Severity: targets.Failed}
+	bad := targets.Finding{Check: "vault: encrypted objects", Subject: "west: streams/orders/0/x", Severity: targets.Failed}
 	check("west", 3*time.Hour, good)
 	want(false, "found damage", "was last checked")
 	check("west", 2*time.Hour, good, bad)
@@ -240,7 +242,7 @@ func TestVerifyByHandIsKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checks, err := activities.CheckHistory(t.Context(), []*vault.Vault{v}, "shop", region)
+		checks, err := upkeep.CheckHistory(t.Context(), []*vault.Vault{v}, "shop", region)
 		if out := checks.Newest; err != nil || out.Failed != 0 || len(out.Findings) == 0 || out.ReadData != "1/1" {
 			t.Errorf("check of %s: %+v, %v", region, out, err)
 		}

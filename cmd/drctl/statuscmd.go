@@ -13,6 +13,7 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/progress"
 	"drctl/internal/ui"
+	"drctl/restore/readiness"
 	"drctl/targets"
 )
 
@@ -30,56 +31,6 @@ vault that falls behind or whose newest check found damage.`,
 	}
 	c.Flags().StringVarP(&group, "group", "g", "", "group (default: all)")
 	return c
-}
-
-type instanceStatus struct {
-	Shard  targets.ShardID `json:"shard"`
-	Region string          `json:"region"`
-	Status targets.Status  `json:"status"`
-	Error  string          `json:"error,omitempty"`
-	// Lacks are rights that the instance's user does not have.
-	Lacks []targets.Lack `json:"lacks,omitempty"`
-
-	err, lacksErr error
-}
-
-type shardStatus struct {
-	Shard     targets.ShardID `json:"shard"`
-	Archiving bool            `json:"archiving"`
-	Archived  uint64          `json:"archived_offset"`
-	// Behind is how many bytes of the primary's log are not durable yet.
-	Behind     int64     `json:"behind_bytes"`
-	NewestBase time.Time `json:"newest_base,omitzero"`
-	Problem    string    `json:"problem,omitempty"`
-}
-
-type groupStatus struct {
-	Group     string           `json:"group"`
-	Engine    string           `json:"engine"`
-	Instances []instanceStatus `json:"instances"`
-	Shards    []shardStatus    `json:"shards"`
-	// NewestCut is the newest cut that any vault offers; RPO is its age.
-	NewestCut string   `json:"newest_cut,omitempty"`
-	CutVaults []string `json:"cut_in_vaults,omitempty"`
-	// RecoverableIn are the vaults whose own newest cut a restore plan can be
-	// made for.
-	RecoverableIn []string `json:"recoverable_in"`
-	// Checks are the newest checks of the vaults.
-	Checks       []checkStatus `json:"checks"`
-	RPO          time.Duration `json:"rpo_ns"`
-	RPOObjective time.Duration `json:"rpo_objective_ns"`
-	Running      []string      `json:"running"`
-	// Problems are the details as lines for people.
-	Problems []string  `json:"problems"`
-	Details  []problem `json:"problem_details"`
-}
-
-// checkStatus is the newest check of one vault.
-type checkStatus struct {
-	Region  string    `json:"region"`
-	Started time.Time `json:"started"`
-	Checks  int       `json:"checks"`
-	Failed  int       `json:"failed"`
 }
 
 func (a *app) status(ctx context.Context, only string) error {
@@ -105,9 +56,9 @@ func (a *app) status(ctx context.Context, only string) error {
 	if len(groups) == 0 {
 		return fail.New(fail.NotFound, "status", only, "", errNoGroup)
 	}
-	out := make([]groupStatus, len(groups))
+	out := make([]readiness.Status, len(groups))
 	for i, g := range groups {
-		out[i] = s.groupStatus(ctx, g)
+		out[i] = readiness.Gather(ctx, s.sources(), g, readiness.Scope{}).Status()
 	}
 	if a.json {
 		if err := a.printJSON(out); err != nil {
@@ -129,57 +80,7 @@ func (a *app) status(ctx context.Context, only string) error {
 	return nil
 }
 
-func (s *session) groupStatus(ctx context.Context, g platform.Group) groupStatus {
-	return s.gather(ctx, g, scope{}).status()
-}
-
-// status sums the facts up.
-func (f facts) status() groupStatus {
-	g := f.group
-	st := groupStatus{Group: g.Name, Engine: "running", Instances: f.instances, RPOObjective: g.Policy.RPO, Running: f.engine.jobsRunning(),
-		RecoverableIn: []string{}, Checks: []checkStatus{}, Details: f.judge()}
-	if f.engine.err != nil {
-		st.Engine = "unreachable: " + f.engine.err.Error()
-	}
-	for _, x := range f.shards() {
-		if f.kind(x.Shard) != targets.S3 {
-			st.Shards = append(st.Shards, x.shardStatus)
-		}
-	}
-	newest := f.newestCut()
-	for _, v := range f.vaults {
-		if !v.policy || v.newest.ID == "" {
-			continue
-		}
-		if v.newest.ID == newest.ID {
-			st.CutVaults = append(st.CutVaults, v.region)
-		}
-		if v.planErr == nil {
-			st.RecoverableIn = append(st.RecoverableIn, v.region)
-		}
-	}
-	if newest.ID != "" {
-		st.NewestCut, st.RPO = newest.ID, f.now.Sub(newest.QuiescedAt)
-	}
-	for _, c := range f.checks {
-		if n := c.checks.Newest; !n.Started.IsZero() {
-			st.Checks = append(st.Checks, checkStatus{Region: c.region, Started: n.Started, Checks: n.Checks, Failed: n.Failed})
-		}
-	}
-	st.Problems = texts(st.Details)
-	return st
-}
-
-func (f facts) kind(id targets.ShardID) targets.Kind {
-	for _, sh := range f.group.Shards {
-		if sh.Shard == id {
-			return sh.Kind
-		}
-	}
-	return ""
-}
-
-func (a *app) printStatus(g groupStatus) {
+func (a *app) printStatus(g readiness.Status) {
 	engineState, _, _ := strings.Cut(g.Engine, ":") // why it is unreachable is a problem below
 	fmt.Fprintf(a.out, "group %s, engine %s\n", g.Group, engineState)
 	if g.NewestCut != "" {
@@ -191,7 +92,7 @@ func (a *app) printStatus(g groupStatus) {
 	for _, c := range g.Checks {
 		fmt.Fprintf(a.out, "vault of %s checked %s ago: %d checks, %d failed\n", c.Region, human.Duration(time.Since(c.Started)), c.Checks, c.Failed)
 	}
-	byShard := map[targets.ShardID]shardStatus{}
+	byShard := map[targets.ShardID]readiness.Shard{}
 	for _, s := range g.Shards {
 		byShard[s.Shard] = s
 	}
@@ -223,4 +124,12 @@ func (a *app) printStatus(g groupStatus) {
 	for _, p := range g.Problems {
 		fmt.Fprintln(a.out, "PROBLEM "+p)
 	}
+}
+
+// count renders "1 problem", "3 problems".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

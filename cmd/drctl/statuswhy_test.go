@@ -15,6 +15,7 @@ import (
 	"drctl/internal/engine/enginetest"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/restore/readiness"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -54,13 +55,13 @@ func outside(t *testing.T) string {
 }
 
 // asked is the group's status as a command would see it.
-func asked(t *testing.T, s *session) (lines string, details []problem) {
+func asked(t *testing.T, s *session) (lines string, details []readiness.Problem) {
 	t.Helper()
 	g, err := s.p.Group("shop")
 	if err != nil {
 		t.Fatal(err)
 	}
-	st := s.groupStatus(t.Context(), g)
+	st := readiness.Gather(t.Context(), s.sources(), g, readiness.Scope{}).Status()
 	return strings.Join(st.Problems, "\n"), st.Details
 }
 
@@ -189,7 +190,7 @@ func TestStatusTellsOfTwoPrimaries(t *testing.T) {
 		t.Errorf("two primaries:\n%s", lines)
 	}
 	for _, p := range details {
-		if p.Code == "two-primaries" && (p.Severity != critical || p.Subject != "orders/0") {
+		if p.Code == "two-primaries" && (p.Severity != readiness.Critical || p.Subject != "orders/0") {
 			t.Errorf("%+v", p)
 		}
 	}

@@ -13,35 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"drctl/activities"
+	"drctl/drills"
+	"drctl/internal/sandbox"
 	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/workflows"
 )
-
-// TestCommands runs in this order on one lab: each part leaves the lab whole,
-// but for the last, which destroys a region. A part can be run alone.
-func TestCommands(t *testing.T) {
-	w := shared
-	for _, part := range []struct {
-		name string
-		run  func(*testing.T, *world)
-	}{
-		{"usage", testUsage},
-		{"happy", testHappy},
-		{"secrets", testSecrets},
-		{"refused", testRefused},
-		{"instances", testInstances},
-		{"interrupted", testInterrupted},
-		{"killed", testKilled},
-		{"disk full", testDiskFull},
-		{"kill", testKill},
-		{"damage", testDamage},
-		{"disaster", testDisaster},
-	} {
-		t.Run(part.name, func(t *testing.T) { part.run(t, w) })
-	}
-}
 
 // running brings everything up that a part needs: the vaults, drctl up, a
 // backup and a sealed cut after it.
@@ -59,8 +36,8 @@ func (w *world) running(t *testing.T) {
 	w.must(t, "cut", "now")
 }
 
-func testUsage(t *testing.T, w *world) {
-	w.build(t)
+func TestUsage(t *testing.T) {
+	w := newWorld(t.TempDir(), labShape{})
 	none := func(code int, texts []string, args ...string) {
 		t.Helper()
 		w.start(t, runOptions{config: "-"}, args...).wait(t).expect(t, code, texts...)
@@ -82,7 +59,9 @@ func testUsage(t *testing.T, w *world) {
 	}
 }
 
-func testHappy(t *testing.T, w *world) {
+// TestHappy walks through every command as the first ten minutes would.
+func TestHappy(t *testing.T) {
+	w := ownLab(t, labShape{shards: 2, cutEvery: "5s"})
 	w.ready(t)
 	w.expect(t, 0, []string{"valid"}, "config", "validate")
 	w.expect(t, 0, []string{"orders", "secrets/postgres"}, "config", "show")
@@ -101,6 +80,7 @@ func testHappy(t *testing.T, w *world) {
 	testSandboxes(t, w, cut)
 	testDrill(t, w)
 	w.stopTraffic(t).expect(t, 0)
+	w.searchSecrets(t)
 }
 
 func testVaultInit(t *testing.T, w *world) {
@@ -258,7 +238,7 @@ func testSandboxes(t *testing.T, w *world, cut targets.Cut) {
 	w.expect(t, 0, []string{out.Sandbox.ID}, "sandbox", "list")
 	show := w.start(t, runOptions{hide: true}, "sandbox", "show", out.Sandbox.ID).wait(t)
 	show.expect(t, 0)
-	if acc := decode[[]activities.Access](t, show.out); len(acc) != 4 {
+	if acc := decode[[]sandbox.Access](t, show.out); len(acc) != 4 {
 		t.Errorf("sandbox show: %d servers", len(acc))
 	}
 	w.inLab(t, "check", "--sandbox", box, "--cut", cut.ID).expect(t, 0, "holds")
@@ -278,7 +258,7 @@ func testSandboxes(t *testing.T, w *world, cut targets.Cut) {
 func testDrill(t *testing.T, w *world) {
 	r := w.run(t, "drill", "run", "region-loss", "--json")
 	r.expect(t, 0)
-	d := decode[activities.DrillOut](t, r.out)
+	d := decode[drills.Outcome](t, r.out)
 	if !d.Passed || d.Sandbox != "" || len(d.Vaults) != 2 {
 		t.Errorf("drill: %+v", d)
 	}
@@ -334,12 +314,7 @@ func processes() (out []procInfo) {
 	return out
 }
 
-// testSecrets looks for the lab's secrets wherever they must not be.
-func testSecrets(t *testing.T, w *world) {
-	w.running(t)
-	w.searchSecrets(t)
-}
-
+// searchSecrets looks for the lab's secrets wherever they must not be.
 func (w *world) searchSecrets(t *testing.T) {
 	t.Helper()
 	secrets := map[string]string{}

@@ -20,6 +20,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/supervise"
 	"drctl/internal/trust"
+	"drctl/restore/readiness"
 )
 
 func (a *app) upCmd() *cobra.Command {
@@ -80,7 +81,7 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 	}
 	w := newWatch(log)
 	// While engine and workers start: secrets, vaults, stores and grants.
-	looked := make(chan []problem, 1)
+	looked := make(chan []readiness.Problem, 1)
 	go func() {
 		ps := withoutEngine(s.problems(ctx, ""))
 		w.tell(ctx, ps)
@@ -104,7 +105,7 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 		case <-time.After(time.Duration(min(try, 10)) * time.Second):
 		}
 	}
-	var ps []problem
+	var ps []readiness.Problem
 	all := true
 	select {
 	case ps = <-looked:
@@ -121,10 +122,10 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 }
 
 // sayUp says that everything runs, and what is wrong all the same.
-func (a *app) sayUp(cfg *config.Config, took time.Duration, ps []problem, all bool) {
+func (a *app) sayUp(cfg *config.Config, took time.Duration, ps []readiness.Problem, all bool) {
 	if a.json {
 		_ = a.printJSON(map[string]any{"up": true, "took_ns": took, "engine": cfg.Engine.Address, "regions": cfg.RegionNames(),
-			"problems": texts(ps), "problem_details": ps, "all_answered": all})
+			"problems": readiness.Texts(ps, time.Now()), "problem_details": ps, "all_answered": all})
 		return
 	}
 	with := ""
@@ -137,7 +138,7 @@ func (a *app) sayUp(cfg *config.Config, took time.Duration, ps []problem, all bo
 			if i > 0 {
 				with += "; "
 			}
-			with += p.short()
+			with += p.Short()
 		}
 	}
 	fmt.Fprintf(a.out, "drctl: up after %.1f s (engine %s, %s)%s\n", took.Seconds(), cfg.Engine.Address, count(len(cfg.Regions), "region"), with)

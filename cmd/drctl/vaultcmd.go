@@ -107,11 +107,11 @@ func existing(ctx context.Context, p *resolver) (set string, err error) {
 		key, err := p.key(ctx)
 		if err != nil {
 			return "", fail.New(fail.CodeOf(err), "vault init", opt.Location.URL, "there is a vault: put the key that it was made with in its place",
-				fmt.Errorf("the vault is sealed to %s: %w", recipient, err))
+				fmt.Errorf("the vault is encrypted to %s: %w", recipient, err))
 		}
 		if key.Recipient() != recipient {
 			return "", fail.New(fail.Conflict, "vault init", opt.Location.URL, "configure the key that this vault was made with, or choose an empty location",
-				fmt.Errorf("the vault is sealed to %s, the key given opens %s", recipient, key.Recipient()))
+				fmt.Errorf("the vault is encrypted to %s, the key given opens %s", recipient, key.Recipient()))
 		}
 		if set != "" && id != set {
 			return "", fail.New(fail.Conflict, "vault init", opt.Location.URL, "configure the vaults of one platform",

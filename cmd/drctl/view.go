@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
-	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/progress"
 	"drctl/internal/ui"
@@ -37,8 +35,7 @@ func (a *app) display() *progress.Display {
 func (v *view) update(ctx context.Context, ps []engine.Pending) {
 	now := map[string]bool{}
 	for _, p := range ps {
-		var b activities.Beat
-		_ = json.Unmarshal(p.Details, &b) // an activity that has not beaten yet has none
+		b := p.Beat()
 		name := p.Activity
 		if b.Shard != "" {
 			name = b.Shard

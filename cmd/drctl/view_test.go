@@ -10,7 +10,6 @@ import (
 
 	"go.temporal.io/sdk/client"
 
-	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/progress"
 )
@@ -24,7 +23,7 @@ func TestViewShowsHowActivitiesEnded(t *testing.T) {
 		return known, err
 	}}
 	pending := func(id, shard string) engine.Pending {
-		d, err := json.Marshal(activities.Beat{Shard: shard, Phase: "copy", Done: 1 << 20, Total: 4 << 20})
+		d, err := json.Marshal(engine.Beat{Shard: shard, Phase: "copy", Done: 1 << 20, Total: 4 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"log/slog"
-	"slices"
-	"strings"
 	"time"
+
+	"drctl/restore/readiness"
 )
 
 const (
@@ -29,7 +29,7 @@ type watch struct {
 }
 
 type saidProblem struct {
-	problem problem
+	problem readiness.Problem
 	reasons map[string]bool // that were given for it
 	gone    int             // looks in a row in which it was not there
 }
@@ -37,23 +37,20 @@ type saidProblem struct {
 func newWatch(log *slog.Logger) *watch { return &watch{log: log, said: map[string]*saidProblem{}} }
 
 // tell logs what has changed.
-func (w *watch) tell(ctx context.Context, ps []problem) {
+func (w *watch) tell(ctx context.Context, ps []readiness.Problem) {
 	now := map[string]bool{}
 	for _, p := range ps {
-		key := p.Code + " " + p.Subject
-		if p.Code == "instance-warning" { // several of one instance
-			key += " " + reason(p)
-		}
+		key := p.Key()
 		now[key] = true
 		was := w.said[key]
 		if was == nil {
 			was = &saidProblem{reasons: map[string]bool{}}
 			w.said[key] = was
 		}
-		if !was.reasons[reason(p)] {
-			w.log.Log(ctx, p.level(), p.short(), p.attrs()...)
+		if !was.reasons[p.Reason()] {
+			w.log.Log(ctx, level(p), p.Short(), attrs(p)...)
 		}
-		was.problem, was.gone, was.reasons[reason(p)] = p, 0, true
+		was.problem, was.gone, was.reasons[p.Reason()] = p, 0, true
 	}
 	for key, was := range w.said {
 		if now[key] {
@@ -61,34 +58,19 @@ func (w *watch) tell(ctx context.Context, ps []problem) {
 		}
 		if was.gone++; was.gone >= mendedAfter {
 			delete(w.said, key)
-			w.log.Info("no longer: "+was.problem.short(), "code", was.problem.Code, "subject", was.problem.Subject)
+			w.log.Info("no longer: "+was.problem.Short(), "code", was.problem.Code, "subject", was.problem.Subject)
 		}
 	}
 }
 
-// reason is a problem's reason without the words that hold numbers, which are
-// others each time: a cut's id, a process, an age.
-func reason(p problem) string {
-	words := strings.Fields(p.Why)
-	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return strings.ContainsAny(w, "0123456789") }), " ")
-}
-
-// short is a problem in a few words.
-func (p problem) short() string {
-	if p.What == p.Subject {
-		return p.What + ": " + p.Why
-	}
-	return p.What
-}
-
-func (p problem) level() slog.Level {
-	if p.Severity == critical {
+func level(p readiness.Problem) slog.Level {
+	if p.Severity == readiness.Critical {
 		return slog.LevelError
 	}
 	return slog.LevelWarn
 }
 
-func (p problem) attrs() []any {
+func attrs(p readiness.Problem) []any {
 	out := []any{"code", p.Code, "subject", p.Subject}
 	for _, a := range []struct{ key, value string }{{"why", p.Why}, {"detail", p.Detail}, {"next", p.Next}} {
 		if a.value != "" {
@@ -103,24 +85,18 @@ func (p problem) attrs() []any {
 
 // problems asks what is cheap to ask, of every group, and judges it. With a
 // region it says what concerns that region alone.
-func (s *session) problems(ctx context.Context, region string) []problem {
-	var out []problem
+func (s *session) problems(ctx context.Context, region string) []readiness.Problem {
+	var out []readiness.Problem
 	seen := map[string]bool{} // what concerns several groups is one problem
 	for _, name := range s.cfg.GroupNames() {
 		g, err := s.p.Group(name)
 		if err != nil {
-			out = append(out, problem{Code: "configuration", Severity: critical, Subject: name, What: "the group " + name + " cannot be described"}.of(err))
+			out = append(out, readiness.Problem{Code: "configuration", Severity: readiness.Critical, Subject: name, What: "the group " + name + " cannot be described"}.Because(err))
 			continue
 		}
-		for _, p := range s.gather(ctx, g, scope{shallow: true, region: region}).judge() {
-			home := p.Region
-			if home == "" {
-				home = g.Home
-			}
-			if p.Code == "cut-retried" {
-				continue // that the cut fails in the end is said, once
-			}
-			if key := p.Code + " " + p.Subject + " " + p.Why; !seen[key] && (region == "" || region == home) {
+		found := readiness.Gather(ctx, s.sources(), g, readiness.Scope{Shallow: true, Region: region}).Judge()
+		for _, p := range readiness.Lasting(found, region, g.Home) {
+			if key := p.Code + " " + p.Subject + " " + p.Why; !seen[key] {
 				seen[key] = true
 				out = append(out, p)
 			}
@@ -155,15 +131,18 @@ func (s *session) watching(ctx context.Context, w *watch, region string) {
 	}
 }
 
+// redialLimit is how long an engine may take to answer anew.
+const redialLimit = 5 * time.Second
+
 func (s *session) redial(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, instanceLimit)
+	ctx, cancel := context.WithTimeout(ctx, redialLimit)
 	defer cancel()
 	s.engine, s.engineErr = dial(ctx, s.cfg, slog.New(slog.DiscardHandler))
 }
 
 // withoutEngine are the problems that can be told before there is an engine.
-func withoutEngine(ps []problem) []problem {
-	var out []problem
+func withoutEngine(ps []readiness.Problem) []readiness.Problem {
+	var out []readiness.Problem
 	for _, p := range ps {
 		if p.Code != "engine-unreachable" {
 			out = append(out, p)

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -19,6 +18,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/supervise"
+	"drctl/restore/readiness"
 )
 
 // What goes wrong is logged when it begins, when its reason is another, and
@@ -26,32 +26,32 @@ import (
 func TestWatchLogsChangesAlone(t *testing.T) {
 	var buf bytes.Buffer
 	w := newWatch(slog.New(slog.NewTextHandler(&buf, nil)))
-	lines := func(ps ...problem) int {
+	lines := func(ps ...readiness.Problem) int {
 		t.Helper()
 		buf.Reset()
 		w.tell(t.Context(), ps)
 		return strings.Count(buf.String(), "\n")
 	}
-	failing := func(why string) problem {
-		return problem{Code: "archiver-failing", Severity: critical, Subject: "orders/0", What: "archiver of orders/0 fails"}.of(fail.New(fail.Denied, "follow", "orders/0", "grant it", errors.New(why)))
+	failing := func(why string) readiness.Problem {
+		return readiness.Problem{Code: "archiver-failing", Severity: readiness.Critical, Subject: "orders/0", What: "archiver of orders/0 fails"}.Because(fail.New(fail.Denied, "follow", "orders/0", "grant it", errors.New(why)))
 	}
-	other := problem{Code: "vault-unavailable", Severity: warning, Subject: "east", What: "the vault of east cannot be opened"}
+	other := readiness.Problem{Code: "vault-unavailable", Severity: readiness.Warning, Subject: "east", What: "the vault of east cannot be opened"}
 	for i, step := range []struct {
-		ps   []problem
+		ps   []readiness.Problem
 		want int
 	}{
 		{nil, 0},
-		{[]problem{failing("pid 11 is in the way")}, 1},
-		{[]problem{failing("pid 12 is in the way")}, 0}, // the same, tried again
-		{[]problem{failing("connection refused")}, 1},
-		{[]problem{failing("pid 13 is in the way")}, 0}, // said before
-		{[]problem{failing("connection refused"), other}, 1},
-		{[]problem{other}, 0},
-		{[]problem{failing("connection refused"), other}, 0}, // it comes and goes
-		{[]problem{other}, 0},
-		{[]problem{other}, 0},
-		{[]problem{other}, 1}, // it is gone
-		{[]problem{failing("connection refused"), other}, 1},
+		{[]readiness.Problem{failing("pid 11 is in the way")}, 1},
+		{[]readiness.Problem{failing("pid 12 is in the way")}, 0}, // the same, tried again
+		{[]readiness.Problem{failing("connection refused")}, 1},
+		{[]readiness.Problem{failing("pid 13 is in the way")}, 0}, // said before
+		{[]readiness.Problem{failing("connection refused"), other}, 1},
+		{[]readiness.Problem{other}, 0},
+		{[]readiness.Problem{failing("connection refused"), other}, 0}, // it comes and goes
+		{[]readiness.Problem{other}, 0},
+		{[]readiness.Problem{other}, 0},
+		{[]readiness.Problem{other}, 1}, // it is gone
+		{[]readiness.Problem{failing("connection refused"), other}, 1},
 	} {
 		if n := lines(step.ps...); n != step.want {
 			t.Errorf("step %d: %d lines, want %d:\n%s", i, n, step.want, &buf)
@@ -143,20 +143,6 @@ func TestWorkersWarningsComeThrough(t *testing.T) {
 	}
 }
 
-// Lines for people are made from the same value as those for machines.
-func TestProblemsAsLines(t *testing.T) {
-	at := time.Now().Add(-time.Minute)
-	p := problem{What: "archiver of orders/0 fails", Since: at, Detail: attempts(14, at.Add(80*time.Second), at.Add(time.Minute))}.of(
-		fail.New(fail.Denied, "follow", "orders/0@east", "ALTER ROLE drctl REPLICATION", errors.New("must be replication role")))
-	want := "archiver of orders/0 fails since " + clock(at) + " (attempt 14, next in 20 s): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"
-	if p.String() != want {
-		t.Errorf("got  %s\nwant %s", p, want)
-	}
-	if s := (problem{What: "there is no sealed cut", Next: "take one with: drctl cut now"}).String(); s != "there is no sealed cut; take one with: drctl cut now" {
-		t.Error(s)
-	}
-}
-
 // What is asked every few seconds does not depend on how much data there is:
 // sizes, for which a server looks at each of its files, are for status.
 func TestTheWatchMeasuresNothing(t *testing.T) {
@@ -185,8 +171,8 @@ func TestTheWatchMeasuresNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, shallow := range []bool{false, true} {
-		is := s.askInstances(t.Context(), g, scope{shallow: shallow})
-		if len(is) != 1 || !is[0].Status.Reachable || fail.Is(is[0].err, fail.Denied) == shallow || shallow && is[0].err != nil {
+		is := readiness.Gather(t.Context(), s.sources(), g, readiness.Scope{Shallow: shallow}).Status().Instances
+		if len(is) != 1 || !is[0].Status.Reachable || strings.Contains(is[0].Error, "permission denied") == shallow || shallow && is[0].Error != "" {
 			t.Errorf("shallow %t: %+v", shallow, is)
 		}
 	}

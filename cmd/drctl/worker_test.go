@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/engine/enginetest"
 	"drctl/internal/fail"
+	"drctl/internal/upkeep"
 	"drctl/workflows"
 )
 
@@ -65,7 +65,7 @@ func TestWorkerOfAnExternalEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var outs []activities.CheckOut
+	var outs []upkeep.Check
 	if err := engine.DecodeError(run.Get(t.Context(), &outs)); err != nil || len(outs) != 1 || outs[0].Region != "east" || outs[0].Failed != 0 {
 		t.Errorf("%+v, %v", outs, err)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/lab"
@@ -73,7 +72,7 @@ func (a *app) check(ctx context.Context, box, cutID, region string, journals []s
 	if _, err := sandbox.Open(box); err != nil {
 		return err
 	}
-	p, err := shopOf(l, func(id targets.ShardID) (targets.Instance, error) { return activities.SandboxInstance(box, id) })
+	p, err := shopOf(l, func(id targets.ShardID) (targets.Instance, error) { return sandbox.Restored(box, id) })
 	if err != nil {
 		return err
 	}

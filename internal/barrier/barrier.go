@@ -2,8 +2,6 @@ package barrier
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -64,13 +62,6 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// NewID makes a cut id that sorts by time: "20261123T192531.123Z-9f3a".
-func NewID(now time.Time) string {
-	var b [2]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return now.UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:])
-}
-
 // Take takes one cut over all parties. The cut is not sealed. Errors: stalled
 // when every attempt ran over its budget or a member stayed busy for longer
 // than Patience, else the first member's own error; each names the shard. An
@@ -84,7 +75,7 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 	var last error
 	attempts := 0
 	for joins := 1; attempts < opt.Attempts; joins++ {
-		b, err := join(ctx, NewID(time.Now()), parties, opt)
+		b, err := join(ctx, targets.NewID(time.Now()), parties, opt)
 		if err != nil {
 			if !fail.Is(err, fail.Stalled) || time.Now().After(patience) || ctx.Err() != nil {
 				return targets.Cut{}, err
@@ -118,7 +109,7 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 // to refuse to join because of it, and that refusal names it.
 func whoIsInTheWay(ctx context.Context, parties []Party, opt Options, last error) error {
 	opt.Budget /= 2
-	b, err := join(ctx, NewID(time.Now()), parties, opt)
+	b, err := join(ctx, targets.NewID(time.Now()), parties, opt)
 	if err == nil {
 		b.close()
 		return last

@@ -3,12 +3,10 @@ package engine
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -17,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"drctl/internal/fail"
+	"drctl/internal/tlsconf"
 	"drctl/targets"
 )
 
@@ -49,17 +48,11 @@ type TLS struct {
 
 func (t TLS) config() (*tls.Config, error) {
 	const op = "engine: read TLS files"
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
-	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, fail.New(fail.Invalid, op, t.CAFile, "", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fail.Newf(fail.Invalid, op, t.CAFile, "no PEM certificate in it")
-		}
+	roots, err := tlsconf.Roots(op, t.CAFile)
+	if err != nil {
+		return nil, err
 	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName, RootCAs: roots}
 	if (t.CertFile == "") != (t.KeyFile == "") {
 		return nil, fail.New(fail.Invalid, op, t.CertFile+t.KeyFile, "give both the certificate and its key", errors.New("one is missing"))
 	}

@@ -6,6 +6,8 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+
+	"drctl/internal/fail"
 )
 
 // ActivityRun is an activity of a workflow as its history has it.
@@ -14,6 +16,17 @@ type ActivityRun struct {
 	Attempts int    // 0: no worker took it
 	Worker   string // the identity of the worker of the last attempt; "" when none took it
 	decode   func(any) error
+	result   func(any) error // nil: it has none
+}
+
+// Result decodes what the activity returned. It fails when that has not ended
+// well.
+func (a ActivityRun) Result(into any) error {
+	if a.result == nil {
+		return fail.Newf(fail.NotFound, "engine: history", a.Name, "the activity returned nothing")
+	}
+
+	return a.result(into)
 }
 
 // Input decodes the activity's argument.
@@ -39,6 +52,11 @@ func ActivityRuns(ctx context.Context, c client.Client, workflow, run string) ([
 		if s := e.GetActivityTaskStartedEventAttributes(); s != nil {
 			if i, ok := at[s.GetScheduledEventId()]; ok {
 				out[i].Attempts, out[i].Worker = int(s.GetAttempt()), s.GetIdentity()
+			}
+		}
+		if s := e.GetActivityTaskCompletedEventAttributes(); s != nil {
+			if i, ok := at[s.GetScheduledEventId()]; ok {
+				out[i].result = func(into any) error { return converter.GetDefaultDataConverter().FromPayloads(s.GetResult(), into) }
 			}
 		}
 	}

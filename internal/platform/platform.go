@@ -18,7 +18,7 @@ type Resolver interface {
 	// Regions lists the regions that have an instance of the shard, the
 	// configured primary's first.
 	Regions(shard targets.ShardID) []string
-	// Vault opens a region's vault.
+	// Vault opens a region's vault. Its errors are of the operation OpenOp.
 	Vault(ctx context.Context, region string) (*vault.Vault, error)
 	// Set opens the vaults that the group's policy writes, the given region's
 	// first when it is among them.
@@ -26,6 +26,9 @@ type Resolver interface {
 	// GroupOf names the group that a shard belongs to.
 	GroupOf(shard targets.ShardID) (string, error)
 }
+
+// OpenOp is the operation of an error with which a vault could not be opened.
+func OpenOp(region string) string { return "open the vault of " + region }
 
 // Group is what a workflow, an activity or a command needs to know of a group.
 type Group struct {

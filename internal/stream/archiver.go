@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -48,7 +49,7 @@ type Progress struct {
 	// Chunks and Bytes count what this archiver wrote since it started.
 	Chunks int64           `json:"chunks"`
 	Bytes  int64           `json:"bytes"`
-	Stored int64           `json:"stored"` // Bytes after compression and sealing
+	Stored int64           `json:"stored"` // Bytes after compression and encryption
 	Vaults []VaultProgress `json:"vaults"`
 }
 
@@ -131,9 +132,9 @@ type standing struct {
 	offset  uint64
 	parent  targets.Position
 	history []byte
-	holes   []Gap
-	beyond  []Chunk   // behind the tail: archived before what is missing there
-	seen    time.Time // when anything of it was last written, as of its beginning here
+	holes   []timeline.Gap
+	beyond  []timeline.Chunk // behind the tail: archived before what is missing there
+	seen    time.Time        // when anything of it was last written, as of its beginning here
 }
 
 // building is the chunk that takes bytes now.
@@ -175,12 +176,12 @@ func (a *Archiver) Interrupted() <-chan struct{} { return a.broken }
 
 // Timelines describes what the vaults hold, without the chunks: Holes are those
 // whose bytes no vault has.
-func (a *Archiver) Timelines() []Timeline {
+func (a *Archiver) Timelines() []timeline.Timeline {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	out := make([]Timeline, 0, len(a.known))
+	out := make([]timeline.Timeline, 0, len(a.known))
 	for id, s := range a.known {
-		out = append(out, Timeline{ID: id, Kind: s.kind, Offset: s.offset, Parent: s.parent, Began: s.seen, Origin: s.origin,
+		out = append(out, timeline.Timeline{ID: id, Kind: s.kind, Offset: s.offset, Parent: s.parent, Began: s.seen, Origin: s.origin,
 			Holes: slices.Clone(s.holes), History: s.history})
 	}
 	return out
@@ -262,16 +263,16 @@ func (a *Archiver) ended() error {
 // tail of an archived parent to the place where a new timeline left it. A
 // timeline that the vaults hold with another history or parent is an error of
 // code corrupt: two streams must not be mixed under one name.
-func (a *Archiver) Begin(ctx context.Context, timeline string, offset uint64, parent targets.Position, history []byte) error {
-	if err := vault.ValidName(timeline); err != nil {
+func (a *Archiver) Begin(ctx context.Context, id string, offset uint64, parent targets.Position, history []byte) error {
+	if err := vault.ValidName(id); err != nil {
 		return err
 	}
 	a.mu.Lock()
-	if err := a.samePast(timeline, parent, history); err != nil {
+	if err := a.samePast(id, parent, history); err != nil {
 		a.mu.Unlock()
 		return err
 	}
-	same := a.begun && a.timeline == timeline && a.known[timeline].origin
+	same := a.begun && a.timeline == id && a.known[id].origin
 	if same && offset <= a.tail {
 		err := a.err
 		a.mu.Unlock()
@@ -287,7 +288,7 @@ func (a *Archiver) Begin(ctx context.Context, timeline string, offset uint64, pa
 		s.tail = a.tail
 		a.known[a.timeline] = s
 	}
-	old, known := a.known[timeline]
+	old, known := a.known[id]
 	up, hasUp := a.known[parent.Timeline]
 	a.mu.Unlock()
 	kind := parent.Kind
@@ -308,8 +309,8 @@ func (a *Archiver) Begin(ctx context.Context, timeline string, offset uint64, pa
 			up.holes = append(up.holes, gaps...)
 			up.tail = parent.Offset
 		}
-		o := origin{Timeline: timeline, Kind: kind, Offset: offset, Parent: parent, History: history, Began: a.opt.Clock().UTC()}
-		if err := a.putRecord(ctx, vault.OriginKey(a.opt.Shard, timeline), o); err != nil {
+		o := timeline.Record{Timeline: id, Kind: kind, Offset: offset, Parent: parent, History: history, Began: a.opt.Clock().UTC()}
+		if err := a.putRecord(ctx, vault.OriginKey(a.opt.Shard, id), o); err != nil {
 			return err
 		}
 		old.offset, old.parent, old.history = offset, parent, history
@@ -318,7 +319,7 @@ func (a *Archiver) Begin(ctx context.Context, timeline string, offset uint64, pa
 	if known {
 		at = max(offset, old.tail)
 		if offset > old.tail {
-			gaps, err := a.putHoles(ctx, timeline, old.beyond, old.tail, offset)
+			gaps, err := a.putHoles(ctx, id, old.beyond, old.tail, offset)
 			if err != nil {
 				return err
 			}
@@ -335,9 +336,9 @@ func (a *Archiver) Begin(ctx context.Context, timeline string, offset uint64, pa
 		a.known[parent.Timeline] = up
 	}
 	old.tail, old.origin, old.kind, old.seen = at, true, kind, a.opt.Clock()
-	a.known[timeline] = old
-	sameTimeline := a.begun && a.timeline == timeline
-	a.timeline, a.kind, a.tail, a.begun = timeline, kind, at, true
+	a.known[id] = old
+	sameTimeline := a.begun && a.timeline == id
+	a.timeline, a.kind, a.tail, a.begun = id, kind, at, true
 	if !sameTimeline {
 		a.durable = 0
 	}
@@ -349,7 +350,7 @@ func (a *Archiver) Begin(ctx context.Context, timeline string, offset uint64, pa
 	if holed || anew {
 		a.interrupt()
 	}
-	a.log.Info("timeline begun", "timeline", timeline, "offset", at, "parent", parent.Timeline, "hole", holed)
+	a.log.Info("timeline begun", "timeline", id, "offset", at, "parent", parent.Timeline, "hole", holed)
 	return nil
 }
 
@@ -371,7 +372,7 @@ func (a *Archiver) samePast(timeline string, parent targets.Position, history []
 	}
 	return fail.New(fail.Corrupt, "stream: begin", a.opt.Shard.String()+" timeline "+timeline,
 		"two servers went their own ways under one name (two standbys promoted, each by itself?): follow the one that was archived, or archive the other into vaults of its own",
-		errorf("the server's timeline %s is not the archived one of this name: %s", timeline, what))
+		fmt.Errorf("the server's timeline %s is not the archived one of this name: %s", timeline, what))
 }
 
 // Write appends bytes that begin at offset; see targets.Archive.
@@ -392,7 +393,7 @@ func (a *Archiver) Write(ctx context.Context, offset uint64, p []byte) error {
 			tail := a.tail
 			a.mu.Unlock()
 			return fail.New(fail.Corrupt, "stream: write", a.opt.Shard.String(), "begin the timeline again at the later offset to declare the hole",
-				errorf("timeline %s bytes [%d,%d) were never received", a.timeline, tail, offset))
+				fmt.Errorf("timeline %s bytes [%d,%d) were never received", a.timeline, tail, offset))
 		}
 		if skip := a.tail - offset; skip >= uint64(len(p)) {
 			a.mu.Unlock()

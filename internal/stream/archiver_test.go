@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -76,7 +77,7 @@ func TestArchiveAndResume(t *testing.T) {
 	for _, v := range set.Vaults {
 		ls, err := Load(ctx, v, shard)
 		must(t, err)
-		spans, err := Path(ls, pos("L", 150), pos("M", 6400))
+		spans, err := timeline.Path(ls, pos("L", 150), pos("M", 6400))
 		must(t, err)
 		if len(spans) != 2 {
 			t.Fatalf("spans %v", spans)
@@ -110,7 +111,7 @@ func TestDeclaredHoleIsKept(t *testing.T) {
 	v := set.Vaults[0]
 	ls, err := Load(ctx, v, shard)
 	must(t, err)
-	if _, err := Path(ls, pos("L", 0), pos("L", 400)); !fail.Is(err, fail.NotFound) || !contains(err.Error(), "L bytes [100,300)") {
+	if _, err := timeline.Path(ls, pos("L", 0), pos("L", 400)); !fail.Is(err, fail.NotFound) || !contains(err.Error(), "L bytes [100,300)") {
 		t.Fatalf("the hole is not named: %v", err)
 	}
 	fs, err := Check(ctx, v, shard, pos("L", 0), pos("L", 400))
@@ -284,17 +285,17 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 		key := filepath.ToSlash(rel)
 		h := header{shard: shard, timeline: "L", from: 4000, to: 5000, opened: time.Now(), closed: time.Now()}
 		for _, n := range []int{999, 1001} {
-			sealed, err := v.Seal(key, h.meta(), make([]byte, n))
+			encrypted, err := v.Encrypt(key, h.meta(), make([]byte, n))
 			must(t, err)
-			overwrite(t, file, sealed)
+			overwrite(t, file, encrypted)
 			if err := read(v); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), filepath.Base(file)) {
 				t.Fatalf("%d bytes: %v", n, err)
 			}
 		}
 		h.timeline = "M"
-		sealed, err := v.Seal(key, h.meta(), make([]byte, 1000))
+		encrypted, err := v.Encrypt(key, h.meta(), make([]byte, 1000))
 		must(t, err)
-		overwrite(t, file, sealed)
+		overwrite(t, file, encrypted)
 		if err := read(v); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), filepath.Base(file)) {
 			t.Fatalf("another timeline: %v", err)
 		}
@@ -302,7 +303,7 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 	t.Run("read around by an overlap", func(t *testing.T) {
 		v, dir := build(t)
 		h := header{shard: shard, timeline: "L", from: 3900, to: 5100, opened: time.Now(), closed: time.Now()}
-		must(t, v.PutSealed(ctx, vault.ChunkKey(shard, "L", 3900, 5100, time.Now()), h.meta(), streamBytes("L", 3900, 5100)))
+		must(t, v.PutEncrypted(ctx, vault.ChunkKey(shard, "L", 3900, 5100, time.Now()), h.meta(), streamBytes("L", 3900, 5100)))
 		b, err := os.ReadFile(chunkFile(t, dir, 4000))
 		must(t, err)
 		b[len(b)/2] ^= 1
@@ -596,7 +597,7 @@ func TestALostChunkThatTheServerDropped(t *testing.T) {
 	default:
 		t.Fatal("it says nothing of the hole")
 	}
-	if brk, ok := NeedsBase(b.Timelines(), []targets.Artifact{{From: pos("L", 50)}}); !ok || brk.Gap != (Gap{300, 400}) {
+	if brk, ok := timeline.NeedsBase(b.Timelines(), []targets.Artifact{{From: pos("L", 50)}}); !ok || brk.Gap != (timeline.Gap{From: 300, To: 400}) {
 		t.Fatalf("%v %v", brk, ok)
 	}
 	must(t, b.Write(ctx, 900, streamBytes("L", 900, 1200)))
@@ -619,7 +620,7 @@ func TestALostChunkOfAnOlderTimeline(t *testing.T) {
 	})
 	a := start(t, Options{Set: set, ChunkSize: 100})
 	waitFor(t, "catching up", func() bool { return a.Progress().Vaults[1].Live && a.Durable() == 1500 })
-	if brk, ok := NeedsBase(a.Timelines(), []targets.Artifact{{From: pos("L", 50)}}); !ok || brk.Timeline != "L" || brk.Gap != (Gap{300, 400}) {
+	if brk, ok := timeline.NeedsBase(a.Timelines(), []targets.Artifact{{From: pos("L", 50)}}); !ok || brk.Timeline != "L" || brk.Gap != (timeline.Gap{From: 300, To: 400}) {
 		t.Fatalf("%v %v", brk, ok)
 	}
 	select {

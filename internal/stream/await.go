@@ -234,7 +234,7 @@ func (q *quorum) noBase() error {
 	w := q.watches[0]
 	return fail.New(fail.NotFound, "stream: recoverable", w.trail.shard.String(),
 		"take one with: drctl backup now (after a hole the archiver asks for one by itself)",
-		errorf("timeline %s at %d cannot be recovered: %s", w.at.Timeline, w.at.Offset, q.reasons()))
+		fmt.Errorf("timeline %s at %d cannot be recovered: %s", w.at.Timeline, w.at.Offset, q.reasons()))
 }
 
 // late is the error when the time is up.
@@ -242,7 +242,7 @@ func (q *quorum) late(cause error) error {
 	w := q.watches[0]
 	return fail.New(fail.Stalled, "stream: wait until durable", w.trail.shard.String(),
 		"see whether the shard's archiver runs and the vaults answer",
-		errorf("timeline %s is not yet held up to %d by %s: %w", w.at.Timeline, w.at.Offset, q.reasons(), cause))
+		fmt.Errorf("timeline %s is not yet held up to %d by %s: %w", w.at.Timeline, w.at.Offset, q.reasons(), cause))
 }
 
 // reasons names the vaults that do not hold the position.

@@ -15,7 +15,7 @@ import (
 func Began(ctx context.Context, vaults []*vault.Vault, shard targets.ShardID, timeline string) (offset uint64, ok bool, err error) {
 	answers := 0
 	for _, v := range vaults {
-		o, rerr := readOrigin(ctx, v, shard, timeline)
+		o, rerr := readRecord(ctx, v, shard, timeline)
 		switch {
 		case rerr == nil:
 			return o.Offset, true, nil

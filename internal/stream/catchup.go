@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 )
 
@@ -80,7 +81,7 @@ func nextBatch(missing []item) []item {
 func (a *Archiver) join(m *member) {
 	m.live = true
 	for _, p := range a.flying {
-		if p.sealed != nil && p.ctx.Err() == nil && !slices.Contains(p.asked, m) {
+		if p.encrypted != nil && p.ctx.Err() == nil && !slices.Contains(p.asked, m) {
 			a.startPut(p, m)
 		}
 	}
@@ -99,7 +100,7 @@ func (a *Archiver) rescan(ctx context.Context, m *member) error {
 		}
 	}
 	a.mu.Unlock()
-	held := make([][]Timeline, len(members))
+	held := make([][]timeline.Timeline, len(members))
 	for i, o := range members {
 		var err error
 		if held[i], err = outline(ctx, o.v, o.st, a.opt.Shard); err != nil {
@@ -206,14 +207,14 @@ func (a *Archiver) copyOne(ctx context.Context, m *member, it item) (outcome, er
 	return missing, nil
 }
 
-// checkedCopy reads a sealed object as it is stored, after unsealing it to its
+// checkedCopy reads an encrypted object as it is stored, after decrypting it to its
 // end to check every byte.
 func checkedCopy(ctx context.Context, from *member, key string) ([]byte, error) {
-	check, _, err := from.v.Unseal(ctx, key)
+	check, _, err := from.v.Decrypt(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	most := int64(maxOrigin) // of the content
+	most := int64(timeline.MaxRecord) // of the content
 	if c, ok := vault.ParseChunkKey(key); ok {
 		most = int64(c.Len())
 	}
@@ -230,7 +231,7 @@ func checkedCopy(ctx context.Context, from *member, key string) ([]byte, error) 
 		return nil, err
 	}
 	defer r.Close()
-	stored := most + most/1000 + 1<<20 // sealing adds less than that
+	stored := most + most/1000 + 1<<20 // encryption adds less than that
 	b, err := io.ReadAll(io.LimitReader(r, stored+1))
 	if err != nil {
 		return nil, fail.New(fail.Unavailable, "stream: copy", key, "", err)

@@ -3,10 +3,10 @@ package stream
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -26,30 +26,30 @@ func Check(ctx context.Context, v *vault.Vault, shard targets.ShardID, from, to 
 }
 
 // check is the pure part of Check.
-func check(ls []Timeline, region string, shard targets.ShardID, from, to targets.Position) []targets.Finding {
+func check(ls []timeline.Timeline, region string, shard targets.ShardID, from, to targets.Position) []targets.Finding {
 	subject := shard.String() + "@" + region
-	finding := func(timeline string, a, b uint64, sev targets.Severity, got, detail string) targets.Finding {
+	finding := func(id string, a, b uint64, sev targets.Severity, got, detail string) targets.Finding {
 		return targets.Finding{Check: "stream-contiguous", Subject: subject, Severity: sev,
-			Expected: fmt.Sprintf("timeline %s bytes [%d,%d)", timeline, a, b), Got: got, Detail: detail}
+			Expected: fmt.Sprintf("timeline %s bytes [%d,%d)", id, a, b), Got: got, Detail: detail}
 	}
 	if from.Timeline == to.Timeline && from.Offset == to.Offset {
 		return []targets.Finding{finding(to.Timeline, to.Offset, to.Offset, targets.Passed, "FOUND", "no stream needed")}
 	}
-	spans, err := walkOver(ls, from, to, true)
+	byID := timeline.NewIndex(ls)
+	spans, err := byID.SpansOverLoss(from, to)
 	if err != nil {
 		return []targets.Finding{finding(to.Timeline, from.Offset, to.Offset, targets.Failed, "MISSING", err.Error())}
 	}
-	byID := index(ls)
 	var out []targets.Finding
 	for _, s := range spans {
-		use, gaps := Cover(byID[s.Timeline].Chunks, s.From, s.To)
+		use, gaps := timeline.Cover(byID[s.Timeline].Chunks, s.From, s.To)
 		pos := s.From
 		for _, g := range gaps {
 			if g.From > pos {
 				out = append(out, finding(s.Timeline, pos, g.From, targets.Passed, "FOUND", ""))
 			}
-			for _, part := range byID[s.Timeline].split(g) {
-				if part.declared {
+			for _, part := range byID[s.Timeline].Split(g) {
+				if part.Declared {
 					out = append(out, finding(s.Timeline, part.From, part.To, targets.Warned, "HOLE",
 						"the server had lost these bytes before they were archived; a base behind them leads on"))
 					continue
@@ -88,14 +88,14 @@ const (
 // by then or nothing was received after it, fail.Conflict in a silence that no
 // connected store makes or that a burst of bytes ended. An outage of less than
 // mostQuiet in which the store wrote less than burst looks like idleness.
-func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, timeline string, t time.Time) (uint64, error) {
+func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, id string, t time.Time) (uint64, error) {
 	const op, choose = "stream: offset at a time", "choose another instant, or a named cut (drctl cut list)"
-	subject := shard.String() + " timeline " + timeline
-	chunks, _, err := listTimeline(ctx, v.Store(), shard, timeline, "")
+	subject := shard.String() + " timeline " + id
+	chunks, _, err := listTimeline(ctx, v.Store(), shard, id, "")
 	if err != nil {
 		return 0, err
 	}
-	slices.SortFunc(chunks, compareChunks)
+	timeline.SortChunks(chunks)
 	t = t.Truncate(time.Millisecond)
 	// All of a chunk that was closed by t had been received by t. Of those that
 	// were closed later only the ones open at t matter, and the one after them.
@@ -117,11 +117,11 @@ func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, timeli
 			continue
 		}
 		if i > 0 && c.From > end {
-			return 0, fail.New(fail.NotFound, op, subject, choose, errorf("no chunk holds bytes %s", Gap{end, c.From}))
+			return 0, fail.New(fail.NotFound, op, subject, choose, fmt.Errorf("no chunk holds bytes %s", timeline.Gap{From: end, To: c.From}))
 		}
 		seen++
 		end = c.To
-		r, meta, err := v.Unseal(ctx, c.Key)
+		r, meta, err := v.Decrypt(ctx, c.Key)
 		if err != nil {
 			return 0, err
 		}
@@ -144,12 +144,12 @@ func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, timeli
 	stamp := func(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
 	switch quiet := after.at.Sub(before.at); {
 	case before.at.IsZero():
-		return 0, fail.New(fail.NotFound, op, subject, "choose a later instant", errorf("nothing had been archived at %s", stamp(t)))
+		return 0, fail.New(fail.NotFound, op, subject, "choose a later instant", fmt.Errorf("nothing had been archived at %s", stamp(t)))
 	case after.at.IsZero():
-		return 0, fail.New(fail.NotFound, op, subject, choose, errorf("the archive ends at %s, before %s", stamp(before.at), stamp(t)))
+		return 0, fail.New(fail.NotFound, op, subject, choose, fmt.Errorf("the archive ends at %s, before %s", stamp(before.at), stamp(t)))
 	case quiet > mostQuiet, quiet > pause && after.offset-before.offset > burst:
 		return 0, fail.New(fail.Conflict, op, subject, choose,
-			errorf("the archiver received nothing from %s to %s, then %d bytes: which of them were written by %s is not known",
+			fmt.Errorf("the archiver received nothing from %s to %s, then %d bytes: which of them were written by %s is not known",
 				stamp(before.at), stamp(after.at), after.offset-before.offset, stamp(t)))
 	}
 	return before.offset, nil

@@ -9,69 +9,18 @@ import (
 	"pgregory.net/rapid"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/targets"
 )
 
-func drawChunks(t *rapid.T) []Chunk {
+func drawChunks(t *rapid.T) []timeline.Chunk {
 	n := rapid.IntRange(0, 12).Draw(t, "n")
-	cs := make([]Chunk, n)
+	cs := make([]timeline.Chunk, n)
 	for i := range cs {
 		from := rapid.Uint64Range(0, 40).Draw(t, "from")
-		cs[i] = Chunk{From: from, To: from + rapid.Uint64Range(0, 12).Draw(t, "len"), Key: fmt.Sprint(i)}
+		cs[i] = timeline.Chunk{From: from, To: from + rapid.Uint64Range(0, 12).Draw(t, "len"), Key: fmt.Sprint(i)}
 	}
 	return cs
-}
-
-// Every byte asked for is in a chosen chunk or in a gap, never in both.
-func TestCoverIsExact(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		cs := drawChunks(t)
-		before := slices.Clone(cs)
-		from := rapid.Uint64Range(0, 50).Draw(t, "a")
-		to := rapid.Uint64Range(0, 55).Draw(t, "b")
-		use, gaps := Cover(cs, from, to)
-		if !slices.Equal(cs, before) {
-			t.Fatal("the chunks were changed")
-		}
-		for i := from; i < to; i++ {
-			has := func(c Chunk) bool { return c.From <= i && i < c.To }
-			stored, used := slices.ContainsFunc(cs, has), slices.ContainsFunc(use, has)
-			gap := slices.ContainsFunc(gaps, func(g Gap) bool { return g.From <= i && i < g.To })
-			if stored != used || stored == gap {
-				t.Fatalf("byte %d: stored %v used %v gap %v", i, stored, used, gap)
-			}
-		}
-		if !slices.IsSortedFunc(use, func(a, b Chunk) int { return int(a.From) - int(b.From) }) {
-			t.Fatal("not in order")
-		}
-		for i := 1; i < len(use); i++ {
-			if use[i].To <= use[i-1].To {
-				t.Fatal("a chunk that adds nothing was chosen")
-			}
-			if i > 1 && use[i].From <= use[i-2].To {
-				t.Fatal("one chunk too many was chosen")
-			}
-		}
-		for i, g := range gaps {
-			if g.From >= g.To || g.From < from || g.To > to || i > 0 && gaps[i-1].To >= g.From {
-				t.Fatalf("bad gaps %v", gaps)
-			}
-		}
-	})
-}
-
-func TestRunsAgreeWithCover(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		cs := drawChunks(t)
-		rs := runs(cs)
-		for i := range uint64(60) {
-			_, gaps := Cover(cs, i, i+1)
-			in := slices.ContainsFunc(rs, func(r run) bool { return r.from <= i && i < r.to })
-			if in == (len(gaps) > 0) {
-				t.Fatalf("byte %d", i)
-			}
-		}
-	})
 }
 
 func TestContigTracksTheFirstGap(t *testing.T) {
@@ -83,7 +32,7 @@ func TestContigTracksTheFirstGap(t *testing.T) {
 			c.add(x.From, x.To)
 		}
 		want := uint64(100)
-		if _, gaps := Cover(cs, start, 100); len(gaps) > 0 {
+		if _, gaps := timeline.Cover(cs, start, 100); len(gaps) > 0 {
 			want = gaps[0].From
 		}
 		if c.end != want {
@@ -97,11 +46,11 @@ func pos(l string, o uint64) targets.Position {
 }
 
 // tree draws timelines that branch off each other and are archived whole.
-func drawTree(t *rapid.T) []Timeline {
+func drawTree(t *rapid.T) []timeline.Timeline {
 	n := rapid.IntRange(1, 6).Draw(t, "timelines")
-	var ls []Timeline
+	var ls []timeline.Timeline
 	for i := range n {
-		l := Timeline{ID: fmt.Sprintf("L%d", i), Origin: true, Began: time.Unix(int64(i), 0)}
+		l := timeline.Timeline{ID: fmt.Sprintf("L%d", i), Origin: true, Began: time.Unix(int64(i), 0)}
 		if i > 0 && rapid.Bool().Draw(t, "child") {
 			p := ls[rapid.IntRange(0, i-1).Draw(t, "parent")]
 			at := rapid.Uint64Range(p.Offset, p.Tip()).Draw(t, "at")
@@ -112,7 +61,7 @@ func drawTree(t *rapid.T) []Timeline {
 		end := l.Offset + rapid.Uint64Range(0, 50).Draw(t, "len")
 		for at := l.Offset; at < end; {
 			to := min(end, at+rapid.Uint64Range(1, 20).Draw(t, "chunk"))
-			l.Chunks = append(l.Chunks, Chunk{From: at, To: to})
+			l.Chunks = append(l.Chunks, timeline.Chunk{From: at, To: to})
 			at = to
 		}
 		ls = append(ls, l)
@@ -123,7 +72,7 @@ func drawTree(t *rapid.T) []Timeline {
 func TestPathJoinsBaseAndPoint(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ls := drawTree(t)
-		byID := index(ls)
+		byID := timeline.NewIndex(ls)
 		p := ls[rapid.IntRange(0, len(ls)-1).Draw(t, "of")]
 		point := pos(p.ID, rapid.Uint64Range(p.Offset, p.Tip()).Draw(t, "point"))
 		// A base on the way: walk some timelines up.
@@ -132,7 +81,7 @@ func TestPathJoinsBaseAndPoint(t *testing.T) {
 			at = l.Parent
 		}
 		base := pos(at.Timeline, rapid.Uint64Range(byID[at.Timeline].Offset, at.Offset).Draw(t, "base"))
-		spans, err := Path(ls, base, point)
+		spans, err := timeline.Path(ls, base, point)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,15 +106,15 @@ func TestPathJoinsBaseAndPoint(t *testing.T) {
 		}
 		s := spans[rapid.IntRange(0, len(spans)-1).Draw(t, "span")]
 		l := byID[s.Timeline]
-		use, _ := Cover(l.Chunks, s.From, s.To)
+		use, _ := timeline.Cover(l.Chunks, s.From, s.To)
 		hole := use[rapid.IntRange(0, len(use)-1).Draw(t, "hole")]
 		for i := range ls {
 			if ls[i].ID == l.ID {
-				ls[i].Chunks = slices.DeleteFunc(slices.Clone(l.Chunks), func(c Chunk) bool { return c == hole })
+				ls[i].Chunks = slices.DeleteFunc(slices.Clone(l.Chunks), func(c timeline.Chunk) bool { return c == hole })
 			}
 		}
 		want := fmt.Sprintf("%s bytes [%d,%d)", s.Timeline, max(hole.From, s.From), min(hole.To, s.To))
-		if _, err := Path(ls, base, point); !fail.Is(err, fail.NotFound) || !contains(err.Error(), want) {
+		if _, err := timeline.Path(ls, base, point); !fail.Is(err, fail.NotFound) || !contains(err.Error(), want) {
 			t.Fatalf("error %v, want %s", err, want)
 		}
 		if fs := check(ls, "east", targets.ShardID{}, base, point); !slices.ContainsFunc(fs, func(f targets.Finding) bool {
@@ -174,36 +123,6 @@ func TestPathJoinsBaseAndPoint(t *testing.T) {
 			t.Fatalf("check found no gap: %+v", fs)
 		}
 	})
-}
-
-func TestPathRefuses(t *testing.T) {
-	whole := func(from, to uint64) []Chunk { return []Chunk{{From: from, To: to}} }
-	ls := []Timeline{
-		{ID: "A", Origin: true, Offset: 10, Chunks: whole(10, 100)},
-		{ID: "B", Origin: true, Offset: 50, Parent: pos("A", 50), Chunks: whole(50, 80)},
-		{ID: "C", Origin: true, Offset: 70, Parent: pos("B", 60), Chunks: whole(70, 90)},
-		{ID: "X", Origin: true, Offset: 1, Parent: pos("Y", 1), Chunks: whole(1, 5)},
-		{ID: "Y", Origin: true, Offset: 1, Parent: pos("X", 1), Chunks: whole(1, 5)},
-	}
-	for _, c := range []struct {
-		name        string
-		base, point targets.Position
-		code        fail.Code
-		text        string
-	}{
-		{"point before base", pos("A", 50), pos("A", 40), fail.Invalid, "before the base"},
-		{"another branch", pos("A", 60), pos("B", 70), fail.NotFound, "left it"},
-		{"hole between timelines", pos("A", 20), pos("C", 80), fail.NotFound, "C bytes [60,70)"},
-		{"unknown timeline", pos("A", 20), pos("Q", 80), fail.NotFound, "Q"},
-		{"no way", pos("C", 80), pos("B", 70), fail.NotFound, "no known parent"},
-		{"past the end", pos("A", 20), pos("A", 200), fail.NotFound, "A bytes [100,200)"},
-		{"loop", pos("A", 20), pos("X", 3), fail.Corrupt, "loop"},
-	} {
-		_, err := Path(ls, c.base, c.point)
-		if !fail.Is(err, c.code) || !contains(err.Error(), c.text) {
-			t.Errorf("%s: %v", c.name, err)
-		}
-	}
 }
 
 func TestHeaderRoundTrip(t *testing.T) {

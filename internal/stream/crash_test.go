@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -64,7 +65,7 @@ func TestKilledArchiversLoseNothing(t *testing.T) {
 			if src.acked > 0 {
 				ls, err := Load(ctx, v, shard)
 				must(t, err)
-				if _, err := Path(ls, pos("L", 0), pos("L", src.acked)); err != nil {
+				if _, err := timeline.Path(ls, pos("L", 0), pos("L", src.acked)); err != nil {
 					t.Fatalf("round %d: %d was acknowledged: %v", round, src.acked, err)
 				}
 			}

@@ -6,10 +6,11 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/targets"
 )
 
-// The names in a chunk's sealed header. All values are text.
+// The names in a chunk's encrypted header. All values are text.
 const (
 	metaTarget   = "target"
 	metaShard    = "shard"
@@ -99,7 +100,7 @@ func parseHeader(key string, m map[string]string) (header, error) {
 }
 
 // check compares a header with what the chunk's name and place say.
-func (h header) check(c Chunk, shard targets.ShardID, timeline string) error {
+func (h header) check(c timeline.Chunk, shard targets.ShardID, timeline string) error {
 	if h.shard != shard || h.timeline != timeline || h.from != c.From || h.to != c.To {
 		return fail.Newf(fail.Corrupt, "stream: chunk", c.Key,
 			"the header says %s timeline %s bytes [%d,%d): this is another chunk's content", h.shard, h.timeline, h.from, h.to)

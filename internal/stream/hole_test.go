@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -61,10 +62,10 @@ func TestDurableBehindAHoleAtAFailover(t *testing.T) {
 		notDurable(t, set, pos("L", 0), pos("M", 400), why)
 		ls, err := Load(ctx, set.Vaults[0], shard)
 		must(t, err)
-		if i := slices.IndexFunc(ls, func(l Timeline) bool { return l.ID == "L" }); !slices.Equal(ls[i].Holes, []Gap{{100, 200}}) {
+		if i := slices.IndexFunc(ls, func(l timeline.Timeline) bool { return l.ID == "L" }); !slices.Equal(ls[i].Holes, []timeline.Gap{{From: 100, To: 200}}) {
 			t.Fatalf("holes %v", ls[i].Holes)
 		}
-		if _, err := Path(ls, pos("L", 0), pos("M", 400)); !fail.Is(err, fail.NotFound) {
+		if _, err := timeline.Path(ls, pos("L", 0), pos("M", 400)); !fail.Is(err, fail.NotFound) {
 			t.Fatalf("a path over the hole: %v", err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -19,7 +20,7 @@ import (
 // compare lists what the vaults hold, so far as to tell what each of them lacks:
 // all is their union, missing the keys per vault, oldest first. It completes
 // the outlines in held. A vault without one (nil) lacks nothing that is known.
-func (a *Archiver) compare(ctx context.Context, members []*member, held [][]Timeline) (all []Timeline, missing [][]item, err error) {
+func (a *Archiver) compare(ctx context.Context, members []*member, held [][]timeline.Timeline) (all []timeline.Timeline, missing [][]item, err error) {
 	var answered []*member
 	for i, m := range members {
 		if held[i] != nil {
@@ -30,15 +31,15 @@ func (a *Archiver) compare(ctx context.Context, members []*member, held [][]Time
 	for i := range held {
 		needs[i] = map[string]uint64{}
 	}
-	union := Union(held)
-	newest, _ := Newest(union)
+	union := timeline.Union(held)
+	newest, _ := timeline.Newest(union)
 	for _, l := range union {
 		floor := uint64(math.MaxUint64)
 		for i, m := range members {
 			if held[i] == nil {
 				continue
 			}
-			mine := find(held[i], l.ID)
+			mine := timeline.Find(held[i], l.ID)
 			need, err := a.needed(ctx, m, answered, l, mine, l.ID == newest.ID)
 			if err != nil {
 				return nil, nil, err
@@ -46,14 +47,14 @@ func (a *Archiver) compare(ctx context.Context, members []*member, held [][]Time
 			needs[i][l.ID], floor = need, min(floor, need)
 		}
 		for i, m := range members {
-			if mine := find(held[i], l.ID); mine != nil && mine.cutOff > floor {
+			if mine := timeline.Find(held[i], l.ID); mine != nil && mine.ListedFrom > floor {
 				if err := a.extend(ctx, m, mine, floor); err != nil {
 					return nil, nil, err
 				}
 			}
 		}
 	}
-	all = Union(held)
+	all = timeline.Union(held)
 	missing = make([][]item, len(held))
 	for i := range held {
 		if held[i] != nil {
@@ -63,23 +64,16 @@ func (a *Archiver) compare(ctx context.Context, members []*member, held [][]Time
 	return all, missing, nil
 }
 
-func find(ls []Timeline, id string) *Timeline {
-	if i := slices.IndexFunc(ls, func(l Timeline) bool { return l.ID == id }); i >= 0 {
-		return &ls[i]
-	}
-	return nil
-}
-
 // needed is the offset of a timeline from which on a vault has to hold it.
 // Mine is what it holds of it, or nil. Others are the vaults that answer.
 // Nothing of the timeline that the shard is on counts as removed by retention
 // without a base in the same timeline: a vault that has neither does not hold it.
-func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l Timeline, mine *Timeline, current bool) (uint64, error) {
+func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l timeline.Timeline, mine *timeline.Timeline, current bool) (uint64, error) {
 	if mine != nil {
 		for _, c := range mine.Chunks {
 			switch {
-			case c.From < mine.cutOff: // fills a hole
-			case mine.cutOff == 0 && startOf(l, a.opt.Clock()).young:
+			case c.From < mine.ListedFrom: // fills a hole
+			case mine.ListedFrom == 0 && startOf(l, a.opt.Clock()).young:
 				return l.Offset, nil // a crash may have kept the first chunk from it
 			default:
 				return c.From, nil
@@ -93,7 +87,7 @@ func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l Ti
 	// has removed it all.
 	own, err := basesIn(ctx, m.v, a.opt.Shard)
 	if len(own) > 0 {
-		if !current && l.lastSeen().Before(own[0].Started.Add(-clockSlack)) {
+		if !current && l.LastSeen().Before(own[0].Started.Add(-clockSlack)) {
 			return math.MaxUint64, nil
 		}
 		return firstBase(own, l.ID, 0), nil
@@ -142,22 +136,22 @@ func firstBase(bases []targets.Artifact, timeline string, otherwise uint64) uint
 }
 
 // extend lists what a vault holds of a timeline from an earlier offset on.
-func (a *Archiver) extend(ctx context.Context, m *member, l *Timeline, from uint64) error {
+func (a *Archiver) extend(ctx context.Context, m *member, l *timeline.Timeline, from uint64) error {
 	chunks, _, err := names{m.st, a.opt.Shard, l.ID}.between(ctx, from, math.MaxUint64)
 	if err != nil {
 		return err
 	}
-	chunks = slices.DeleteFunc(chunks, func(c Chunk) bool { return slices.Contains(a.opt.Lost, c.Key) }) // as in absent
+	chunks = slices.DeleteFunc(chunks, func(c timeline.Chunk) bool { return slices.Contains(a.opt.Lost, c.Key) }) // as in absent
 	l.Chunks = append(l.Chunks, chunks...)
-	slices.SortFunc(l.Chunks, compareChunks)
-	l.Chunks, l.cutOff = slices.Compact(l.Chunks), from
+	timeline.SortChunks(l.Chunks)
+	l.Chunks, l.ListedFrom = slices.Compact(l.Chunks), from
 	return nil
 }
 
 // lacking lists, oldest first, the keys of all that are not in mine but needed
 // there: of each timeline all from an offset on. Origins and holes come before
 // their chunks.
-func lacking(shard targets.ShardID, all, mine []Timeline, needs map[string]uint64) (out []item) {
+func lacking(shard targets.ShardID, all, mine []timeline.Timeline, needs map[string]uint64) (out []item) {
 	has := map[string]bool{}
 	for _, l := range mine {
 		if l.Origin {
@@ -179,7 +173,7 @@ func lacking(shard targets.ShardID, all, mine []Timeline, needs map[string]uint6
 				out = append(out, item{key: k})
 			}
 		}
-		own := find(mine, l.ID)
+		own := timeline.Find(mine, l.ID)
 		first := own == nil || len(own.Chunks) == 0
 		for _, c := range l.Chunks {
 			if !has[c.Key] && c.To > needs[l.ID] {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -136,7 +137,7 @@ func plantChunk(t testing.TB, v *vault.Vault, timeline string, from, to uint64) 
 	t.Helper()
 	at := time.UnixMilli(int64(from))
 	h := header{shard: shard, timeline: timeline, from: from, to: to, opened: at, closed: at, marks: []mark{{at: at, offset: to}}}
-	must(t, v.PutSealed(ctx, vault.ChunkKey(shard, timeline, from, to, at), h.meta(), streamBytes(timeline, from, to)))
+	must(t, v.PutEncrypted(ctx, vault.ChunkKey(shard, timeline, from, to, at), h.meta(), streamBytes(timeline, from, to)))
 }
 
 // A chunk that no vault has whole, forged or damaged, does not move the end of
@@ -168,7 +169,7 @@ func TestANameIsNotTheTail(t *testing.T) {
 		for _, v := range set.Vaults {
 			ls, err := Load(ctx, v, shard)
 			must(t, err)
-			if l := find(ls, idL); len(l.Holes) != 1 || l.Holes[0] != (Gap{end, 600}) {
+			if l := timeline.Find(ls, idL); len(l.Holes) != 1 || l.Holes[0] != (timeline.Gap{From: end, To: 600}) {
 				t.Errorf("holes %v", l.Holes)
 			}
 			mustEqual(t, v, idL, 600, 700)
@@ -206,7 +207,7 @@ func TestLostStaysAbsentWhenMoreIsListed(t *testing.T) {
 	plantChunk(t, v, idL, 100, 200)
 	lost := vault.ChunkKey(shard, idL, 100, 200, time.UnixMilli(100))
 	a := start(t, Options{Set: set, Lost: []string{lost}})
-	l := &Timeline{ID: idL, cutOff: 200}
+	l := &timeline.Timeline{ID: idL, ListedFrom: 200}
 	must(t, a.extend(ctx, a.members[0], l, 0))
 	if len(l.Chunks) != 1 || l.Chunks[0].From != 0 {
 		t.Fatalf("listed %v", l.Chunks)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 )
 
@@ -20,19 +21,19 @@ type Lost struct {
 func (l *Lost) Error() string { return "no vault holds " + l.Key + " whole" }
 
 // absent removes the chunks that are known to be lost from what was listed.
-func absent(held [][]Timeline, lost []string) {
+func absent(held [][]timeline.Timeline, lost []string) {
 	if len(lost) == 0 {
 		return
 	}
 	for _, ls := range held {
 		for i := range ls {
-			ls[i].Chunks = slices.DeleteFunc(ls[i].Chunks, func(c Chunk) bool { return slices.Contains(lost, c.Key) })
+			ls[i].Chunks = slices.DeleteFunc(ls[i].Chunks, func(c timeline.Chunk) bool { return slices.Contains(lost, c.Key) })
 		}
 	}
 }
 
 // firstLost is the first byte of a timeline that is lost and not given up, or end.
-func firstLost(l Timeline, lost []string, end uint64) uint64 {
+func firstLost(l timeline.Timeline, lost []string, end uint64) uint64 {
 	for _, key := range lost {
 		c, ok := vault.ParseChunkKey(key)
 		if !ok || c.Timeline != l.ID {
@@ -46,12 +47,12 @@ func firstLost(l Timeline, lost []string, end uint64) uint64 {
 }
 
 // uncovered are the ranges that no chunk holds and no hole gives up.
-func uncovered(chunks []Chunk, holes []Gap, from, to uint64) []Gap {
+func uncovered(chunks []timeline.Chunk, holes []timeline.Gap, from, to uint64) []timeline.Gap {
 	given := slices.Clone(chunks)
 	for _, h := range holes {
-		given = append(given, Chunk{From: h.From, To: h.To})
+		given = append(given, timeline.Chunk{From: h.From, To: h.To})
 	}
-	_, gaps := Cover(given, from, to)
+	_, gaps := timeline.Cover(given, from, to)
 	return gaps
 }
 
@@ -68,8 +69,8 @@ func (a *Archiver) gone(ctx context.Context, m *member, it item, damaged bool) (
 		return true, nil
 	}
 
-	var chunks []Chunk
-	var holes []Gap
+	var chunks []timeline.Chunk
+	var holes []timeline.Gap
 	for _, o := range a.members {
 		cs, hs, err := listTimeline(ctx, o.st, a.opt.Shard, c.Timeline, "")
 		if err != nil {
@@ -79,7 +80,7 @@ func (a *Archiver) gone(ctx context.Context, m *member, it item, damaged bool) (
 	}
 	// What was found damaged holds no bytes either.
 	a.mu.Lock()
-	chunks = slices.DeleteFunc(chunks, func(o Chunk) bool { return o.Key == it.key || a.bad[o.Key] })
+	chunks = slices.DeleteFunc(chunks, func(o timeline.Chunk) bool { return o.Key == it.key || a.bad[o.Key] })
 	a.mu.Unlock()
 	gaps := uncovered(chunks, holes, c.From, c.To)
 	if len(gaps) == 0 {
@@ -91,7 +92,7 @@ func (a *Archiver) gone(ctx context.Context, m *member, it item, damaged bool) (
 	defer a.mu.Unlock()
 	if c.Timeline == a.timeline {
 		log.Error("no vault holds this chunk whole; going back to it, as the server may still have its bytes")
-		a.giveUp(fail.New(fail.Corrupt, "stream: catch up", a.opt.Shard.String()+" timeline "+c.Timeline+" bytes "+Gap{c.From, c.To}.String(),
+		a.giveUp(fail.New(fail.Corrupt, "stream: catch up", a.opt.Shard.String()+" timeline "+c.Timeline+" bytes "+timeline.Gap{From: c.From, To: c.To}.String(),
 			"see what damages objects in the vaults, with: drctl backup verify", &Lost{it.key}))
 		return false, nil
 	}
@@ -116,18 +117,18 @@ func (a *Archiver) interrupt() {
 }
 
 // sendHole sends off the record of bytes that are given up. Callers hold mu.
-func (a *Archiver) sendHole(timeline string, from, to uint64) error {
-	a.log.Error("the stream has a hole: no recovery leads over it but from a newer base", "timeline", timeline, "from", from, "to", to)
-	return a.sendRecord(vault.HoleKey(a.opt.Shard, timeline, from, to), hole{Timeline: timeline, From: from, To: to, Declared: a.opt.Clock().UTC()})
+func (a *Archiver) sendHole(id string, from, to uint64) error {
+	a.log.Error("the stream has a hole: no recovery leads over it but from a newer base", "timeline", id, "from", from, "to", to)
+	return a.sendRecord(vault.HoleKey(a.opt.Shard, id, from, to), timeline.Hole{Timeline: id, From: from, To: to, Declared: a.opt.Clock().UTC()})
 }
 
 // putHoles declares what is not archived of a range that is passed over, and
 // returns it. Beyond are the chunks that were archived out of order.
-func (a *Archiver) putHoles(ctx context.Context, timeline string, beyond []Chunk, from, to uint64) ([]Gap, error) {
-	_, gaps := Cover(beyond, from, to)
+func (a *Archiver) putHoles(ctx context.Context, id string, beyond []timeline.Chunk, from, to uint64) ([]timeline.Gap, error) {
+	_, gaps := timeline.Cover(beyond, from, to)
 	for _, g := range gaps {
 		a.mu.Lock()
-		err := a.sendHole(timeline, g.From, g.To)
+		err := a.sendHole(id, g.From, g.To)
 		a.mu.Unlock()
 		if err == nil {
 			err = a.recorded(ctx)

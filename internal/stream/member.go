@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 )
 
@@ -96,17 +97,17 @@ func (m *member) remove(its []item, epoch int, of func(item)) {
 // contig tracks how far ranges reach without a gap.
 type contig struct {
 	end   uint64
-	ahead []Gap // beyond end, unordered
+	ahead []timeline.Gap // beyond end, unordered
 }
 
 func (c *contig) add(from, to uint64) {
 	if to <= from || to <= c.end {
 		return
 	}
-	c.ahead = append(c.ahead, Gap{from, to})
+	c.ahead = append(c.ahead, timeline.Gap{From: from, To: to})
 	for moved := true; moved; {
 		moved = false
-		c.ahead = slices.DeleteFunc(c.ahead, func(g Gap) bool {
+		c.ahead = slices.DeleteFunc(c.ahead, func(g timeline.Gap) bool {
 			if g.From > c.end {
 				return false
 			}

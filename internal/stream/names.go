@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -42,7 +43,7 @@ func (n names) end() string { return n.prefix() + "G" }
 
 // between lists the chunks that begin at start or later and before the offset
 // end, perhaps a few more, and all declared holes.
-func (n names) between(ctx context.Context, start, end uint64) (chunks []Chunk, holes []Gap, err error) {
+func (n names) between(ctx context.Context, start, end uint64) (chunks []timeline.Chunk, holes []timeline.Gap, err error) {
 	beyond := 0
 	for info, err := range n.st.List(ctx, n.prefix(), n.at(start)) {
 		if err != nil {
@@ -56,23 +57,23 @@ func (n names) between(ctx context.Context, start, end uint64) (chunks []Chunk, 
 				holes, err = n.holes(ctx)
 				return chunks, holes, err
 			}
-			chunks = append(chunks, Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
+			chunks = append(chunks, timeline.Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
 		} else if _, from, to, ok := vault.ParseHoleKey(info.Key); ok {
-			holes = append(holes, Gap{From: from, To: to})
+			holes = append(holes, timeline.Gap{From: from, To: to})
 		}
 	}
 	return chunks, holes, nil
 }
 
 // holes lists the declared holes alone: their names sort after every chunk's.
-func (n names) holes(ctx context.Context) ([]Gap, error) {
+func (n names) holes(ctx context.Context) ([]timeline.Gap, error) {
 	_, holes, err := listTimeline(ctx, n.st, n.shard, n.timeline, n.end())
 	return holes, err
 }
 
 // some lists at most limit chunks that begin at start or later and before the
 // offset end, and reports whether that were all.
-func (n names) some(ctx context.Context, start, end uint64, limit int) (chunks []Chunk, all bool, err error) {
+func (n names) some(ctx context.Context, start, end uint64, limit int) (chunks []timeline.Chunk, all bool, err error) {
 	for info, err := range n.st.List(ctx, n.prefix(), n.at(start)) {
 		if err != nil {
 			return nil, false, err
@@ -87,7 +88,7 @@ func (n names) some(ctx context.Context, start, end uint64, limit int) (chunks [
 		if len(chunks) == limit {
 			return chunks, false, nil
 		}
-		chunks = append(chunks, Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
+		chunks = append(chunks, timeline.Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
 	}
 	return chunks, true, nil
 }
@@ -96,18 +97,18 @@ func (n names) some(ctx context.Context, start, end uint64, limit int) (chunks [
 // least want, when there are so many, and the one that holds the byte before
 // it. (Only one that is longer than a page of those that began after it can
 // be missed.)
-func (n names) before(ctx context.Context, end uint64, want int) ([]Chunk, error) {
+func (n names) before(ctx context.Context, end uint64, want int) ([]timeline.Chunk, error) {
 	if b, ok := n.st.(backward); ok {
 		return n.parse(b.Last(ctx, n.prefix(), n.at(end), page))
 	}
-	high, few := end, []Chunk(nil)
+	high, few := end, []timeline.Chunk(nil)
 	for step := uint64(firstStep); ; step *= growth {
 		start := end - min(step, end)
 		chunks, all, err := n.some(ctx, start, end, page)
 		if err != nil {
 			return nil, err
 		}
-		held := slices.ContainsFunc(chunks, func(c Chunk) bool { return c.To >= end })
+		held := slices.ContainsFunc(chunks, func(c timeline.Chunk) bool { return c.To >= end })
 		switch {
 		case !all:
 			return n.narrow(ctx, start, high, end, few, want)
@@ -122,7 +123,7 @@ func (n names) before(ctx context.Context, end uint64, want int) ([]Chunk, error
 // many, and whether these are all there are. None of the timeline begins before
 // the offset least: from there it goes forward in growing steps until nothing
 // follows.
-func (n names) last(ctx context.Context, least uint64, want int) (chunks []Chunk, whole bool, err error) {
+func (n names) last(ctx context.Context, least uint64, want int) (chunks []timeline.Chunk, whole bool, err error) {
 	const end = math.MaxUint64
 	if b, ok := n.st.(backward); ok {
 		chunks, err = n.parse(b.Last(ctx, n.prefix(), n.end(), page))
@@ -145,7 +146,7 @@ func (n names) last(ctx context.Context, least uint64, want int) (chunks []Chunk
 
 // over lists the chunks that hold bytes of a range, and some before it: of what
 // is damaged an earlier and longer one may hold the same bytes.
-func (n names) over(ctx context.Context, from, to uint64) ([]Chunk, error) {
+func (n names) over(ctx context.Context, from, to uint64) ([]timeline.Chunk, error) {
 	near, err := n.before(ctx, from, page/10)
 	if err != nil {
 		return nil, err
@@ -157,7 +158,7 @@ func (n names) over(ctx context.Context, from, to uint64) ([]Chunk, error) {
 // holding lists the chunks from the one on that holds the byte before an
 // offset, up to another, and all declared holes. Start is where the first one
 // begins, the offset itself when none holds that byte.
-func (n names) holding(ctx context.Context, at, to uint64) (chunks []Chunk, holes []Gap, start uint64, err error) {
+func (n names) holding(ctx context.Context, at, to uint64) (chunks []timeline.Chunk, holes []timeline.Gap, start uint64, err error) {
 	near, err := n.before(ctx, at, 1)
 	if err != nil {
 		return nil, nil, 0, err
@@ -174,7 +175,7 @@ func (n names) holding(ctx context.Context, at, to uint64) (chunks []Chunk, hole
 
 // narrow finds a place between low, where more than a page follows, and high,
 // where the few that follow are too few.
-func (n names) narrow(ctx context.Context, low, high, end uint64, few []Chunk, want int) ([]Chunk, error) {
+func (n names) narrow(ctx context.Context, low, high, end uint64, few []timeline.Chunk, want int) ([]timeline.Chunk, error) {
 	for high-low > 1 {
 		middle := low + (high-low)/2
 		chunks, all, err := n.some(ctx, middle, end, page)
@@ -193,11 +194,11 @@ func (n names) narrow(ctx context.Context, low, high, end uint64, few []Chunk, w
 }
 
 // parse keeps the chunks among keys.
-func (n names) parse(keys []string, err error) ([]Chunk, error) {
-	chunks := make([]Chunk, 0, len(keys))
+func (n names) parse(keys []string, err error) ([]timeline.Chunk, error) {
+	chunks := make([]timeline.Chunk, 0, len(keys))
 	for _, k := range keys {
 		if c, ok := vault.ParseChunkKey(k); ok {
-			chunks = append(chunks, Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: k})
+			chunks = append(chunks, timeline.Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: k})
 		}
 	}
 	return chunks, err

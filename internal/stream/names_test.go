@@ -15,6 +15,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -59,13 +60,13 @@ func (m memory) List(_ context.Context, prefix, after string) iter.Seq2[vault.In
 func TestLastNames(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var m memory
-		var all []Chunk
+		var all []timeline.Chunk
 		pos := rapid.Uint64Range(0, 1<<50).Draw(t, "begin")
 		begin := pos
 		for range rapid.IntRange(1, 6).Draw(t, "runs") {
 			size := uint64(1) << rapid.IntRange(0, 24).Draw(t, "size")
 			for range rapid.IntRange(1, 3000).Draw(t, "chunks") {
-				c := Chunk{From: pos, To: pos + size}
+				c := timeline.Chunk{From: pos, To: pos + size}
 				c.Key = vault.ChunkKey(shard, idL, c.From, c.To, time.UnixMilli(1))
 				all = append(all, c)
 				m.keys = append(m.keys, c.Key)
@@ -76,7 +77,7 @@ func TestLastNames(t *testing.T) {
 		var keys atomic.Int64
 		n := names{counting{m, &keys}, shard, idL}
 		want := rapid.IntRange(1, 500).Draw(t, "want")
-		check := func(what string, got []Chunk, end int) {
+		check := func(what string, got []timeline.Chunk, end int) {
 			t.Helper()
 			if len(got) < min(want, end) || len(got) > page {
 				t.Fatalf("%s: %d chunks, at least %d of %d wanted", what, len(got), want, end)
@@ -128,7 +129,7 @@ func TestPlanListsFromTheBase(t *testing.T) {
 		}
 		ls, err := trail.Load(ctx, lead)
 		must(t, err)
-		spans, err := Path(ls, lead.Base.From, pos(idL, at))
+		spans, err := timeline.Path(ls, lead.Base.From, pos(idL, at))
 		if err != nil || len(spans) != 1 {
 			t.Fatalf("%v %v", spans, err)
 		}
@@ -151,7 +152,7 @@ func plantRecord(t testing.TB, v *vault.Vault, b targets.Artifact) {
 	t.Helper()
 	body, err := json.Marshal(b)
 	must(t, err)
-	must(t, v.PutSealed(ctx, vault.BaseRecordKey(b.Shard, b.ID), nil, body))
+	must(t, v.PutEncrypted(ctx, vault.BaseRecordKey(b.Shard, b.ID), nil, body))
 }
 
 // plantNames puts the names of chunks of 10 bytes [from, to) of a timeline into

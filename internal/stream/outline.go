@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -20,16 +21,16 @@ const tailWanted = 300
 // each timeline only the last chunks, and those inside declared holes: enough to
 // tell where the log ends and what it is that leads there. What it costs does
 // not depend on how much is kept. A damaged origin is passed over, as in Load.
-func Outline(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]Timeline, error) {
+func Outline(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]timeline.Timeline, error) {
 	return outline(ctx, v, v.Store(), shard)
 }
 
-func outline(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.ShardID) ([]Timeline, error) {
+func outline(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.ShardID) ([]timeline.Timeline, error) {
 	ids, err := st.Folders(ctx, vault.StreamPrefix(shard))
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Timeline, len(ids))
+	out := make([]timeline.Timeline, len(ids))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	for i, id := range ids {
@@ -41,18 +42,18 @@ func outline(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	sortTimelines(out)
+	timeline.Sort(out)
 	return out, nil
 }
 
-func outlineOf(ctx context.Context, v *vault.Vault, n names) (Timeline, error) {
-	l := Timeline{ID: n.timeline}
-	o, err := readOrigin(ctx, v, n.shard, n.timeline)
+func outlineOf(ctx context.Context, v *vault.Vault, n names) (timeline.Timeline, error) {
+	l := timeline.Timeline{ID: n.timeline}
+	o, err := readRecord(ctx, v, n.shard, n.timeline)
 	switch {
 	case err == nil:
-		l = o.timeline()
+		l = o.Says()
 	case fail.Is(err, fail.Corrupt): // one bad object must not end archiving
-		l.passOver(err)
+		l.PassOver(err)
 	case !fail.Is(err, fail.NotFound):
 		return l, err
 	}
@@ -61,25 +62,25 @@ func outlineOf(ctx context.Context, v *vault.Vault, n names) (Timeline, error) {
 		return l, err
 	}
 	if !whole && len(l.Chunks) > 0 {
-		l.cutOff = l.Chunks[0].From
+		l.ListedFrom = l.Chunks[0].From
 	}
 	if l.Holes, err = n.holes(ctx); err != nil {
 		return l, err
 	}
 	for _, h := range l.Holes {
-		if h.From >= l.cutOff {
+		if h.From >= l.ListedFrom {
 			continue
 		}
-		inside, _, _, err := n.holding(ctx, h.From, min(h.To, l.cutOff))
+		inside, _, _, err := n.holding(ctx, h.From, min(h.To, l.ListedFrom))
 		if err != nil {
 			return l, err
 		}
 		l.Chunks = append(l.Chunks, inside...)
 	}
-	slices.SortFunc(l.Chunks, compareChunks)
+	timeline.SortChunks(l.Chunks)
 	l.Chunks = slices.Compact(l.Chunks)
 	if !l.Origin {
-		l.setBegan()
+		l.DateByChunks()
 	}
 	return l, nil
 }

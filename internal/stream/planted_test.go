@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -31,18 +32,18 @@ type zeroReader struct{}
 
 func (zeroReader) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// plantSealed writes a chunk that says it holds [from, to), sealed as one that an
+// plantEncrypted writes a chunk that says it holds [from, to), encrypted as one that an
 // archiver wrote.
-func plantSealed(t *testing.T, v *vault.Vault, timeline string, from, to uint64, body io.Reader) string {
+func plantEncrypted(t *testing.T, v *vault.Vault, timeline string, from, to uint64, body io.Reader) string {
 	t.Helper()
 	now := time.Now()
 	key := vault.ChunkKey(shard, timeline, from, to, now)
 	h := header{shard: shard, timeline: timeline, from: from, to: to, opened: now, closed: now}
-	var sealed bytes.Buffer
-	if err := v.SealTo(&sealed, key, h.meta(), body); err != nil {
+	var encrypted bytes.Buffer
+	if err := v.EncryptTo(&encrypted, key, h.meta(), body); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Store().Put(context.Background(), key, sealed.Bytes()); err != nil {
+	if err := v.Store().Put(context.Background(), key, encrypted.Bytes()); err != nil {
 		t.Fatal(err)
 	}
 	return key
@@ -55,10 +56,10 @@ func TestPlantedChunks(t *testing.T) {
 	s, _ := testSet(t, 1, 1)
 	v := s.Vaults[0]
 	const timeline = "L"
-	plantSealed(t, v, timeline, 0, 100, zeros(100))
-	huge := plantSealed(t, v, timeline, 50, 1<<62, zeros(10)) // reaches farthest
-	bomb := plantSealed(t, v, timeline, 100, 200, zeros(256<<20))
-	short := plantSealed(t, v, timeline, 200, 200+vault.MaxChunk, zeros(10))
+	plantEncrypted(t, v, timeline, 0, 100, zeros(100))
+	huge := plantEncrypted(t, v, timeline, 50, 1<<62, zeros(10)) // reaches farthest
+	bomb := plantEncrypted(t, v, timeline, 100, 200, zeros(256<<20))
+	short := plantEncrypted(t, v, timeline, 200, 200+vault.MaxChunk, zeros(10))
 
 	read := func(from, to uint64) (n int64, err error) {
 		r, err := Open(ctx, v, shard, targets.Span{Timeline: timeline, From: from, To: to})
@@ -120,12 +121,12 @@ func TestDamagedOrigin(t *testing.T) {
 		case "odd":
 			body = []byte(`{"lineage":"odd","offset":5,"parent":{"kind":"postgres","lineage":"../x","offset":5}}`)
 		case "huge":
-			body = make([]byte, maxOrigin+1)
+			body = make([]byte, timeline.MaxRecord+1)
 		}
-		if err := v.PutSealed(ctx, vault.OriginKey(shard, l), nil, body); err != nil {
+		if err := v.PutEncrypted(ctx, vault.OriginKey(shard, l), nil, body); err != nil {
 			t.Fatal(err)
 		}
-		plantSealed(t, v, l, 1, 5, zeros(4))
+		plantEncrypted(t, v, l, 1, 5, zeros(4))
 	}
 	ls, err := Load(ctx, v, shard)
 	if err != nil || len(ls) != 4 {

@@ -3,12 +3,14 @@ package stream
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"sync"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -29,12 +31,12 @@ type Reader struct {
 	shard targets.ShardID
 
 	mu     sync.Mutex
-	listed map[string][]Chunk // per timeline, as of the last listing
+	listed map[string][]timeline.Chunk // per timeline, as of the last listing
 }
 
 // NewReader makes a reader of one shard's streams in a vault.
 func NewReader(v *vault.Vault, shard targets.ShardID) *Reader {
-	return &Reader{vault: v, shard: shard, listed: map[string][]Chunk{}}
+	return &Reader{vault: v, shard: shard, listed: map[string][]timeline.Chunk{}}
 }
 
 // Source is all that a vault holds of one shard: implements targets.Source.
@@ -58,7 +60,7 @@ func Open(ctx context.Context, v *vault.Vault, shard targets.ShardID, span targe
 
 // History returns the file kept with the timeline, or nil when none is.
 func (r *Reader) History(ctx context.Context, timeline string) ([]byte, error) {
-	o, err := readOrigin(ctx, r.vault, r.shard, timeline)
+	o, err := readRecord(ctx, r.vault, r.shard, timeline)
 	if err != nil {
 		return nil, err
 	}
@@ -87,22 +89,22 @@ func (r *Reader) Log(ctx context.Context, span targets.Span) (io.ReadCloser, err
 }
 
 // cover lists the span when the known chunks do not suffice.
-func (r *Reader) cover(ctx context.Context, span targets.Span, without map[string]bool) ([]Chunk, error) {
+func (r *Reader) cover(ctx context.Context, span targets.Span, without map[string]bool) ([]timeline.Chunk, error) {
 	r.mu.Lock()
 	known := r.listed[span.Timeline]
 	r.mu.Unlock()
-	if use, gaps := Cover(drop(known, without), span.From, span.To); len(gaps) == 0 {
+	if use, gaps := timeline.Cover(drop(known, without), span.From, span.To); len(gaps) == 0 {
 		return use, nil
 	}
 	fresh, err := names{r.vault.Store(), r.shard, span.Timeline}.over(ctx, span.From, span.To)
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(fresh, compareChunks)
+	timeline.SortChunks(fresh)
 	r.mu.Lock()
 	r.listed[span.Timeline] = fresh
 	r.mu.Unlock()
-	use, gaps := Cover(drop(fresh, without), span.From, span.To)
+	use, gaps := timeline.Cover(drop(fresh, without), span.From, span.To)
 	if len(gaps) > 0 {
 		names := make([]string, len(gaps))
 		for i, g := range gaps {
@@ -110,21 +112,21 @@ func (r *Reader) cover(ctx context.Context, span targets.Span, without map[strin
 		}
 		return nil, fail.New(fail.NotFound, "stream: read", r.shard.String(),
 			"look in the other region's vault, or choose another point or base",
-			errorf("vault %s has no chunk with %s bytes %s", r.vault.Region(), span.Timeline, strings.Join(names, ", ")))
+			fmt.Errorf("vault %s has no chunk with %s bytes %s", r.vault.Region(), span.Timeline, strings.Join(names, ", ")))
 	}
 	return use, nil
 }
 
-func drop(chunks []Chunk, without map[string]bool) []Chunk {
+func drop(chunks []timeline.Chunk, without map[string]bool) []timeline.Chunk {
 	if len(without) == 0 {
 		return chunks
 	}
-	return slices.DeleteFunc(slices.Clone(chunks), func(c Chunk) bool { return without[c.Key] })
+	return slices.DeleteFunc(slices.Clone(chunks), func(c timeline.Chunk) bool { return without[c.Key] })
 }
 
 // fetch reads one chunk whole and checks everything about it.
-func (r *Reader) fetch(ctx context.Context, c Chunk, timeline string) ([]byte, error) {
-	body, meta, err := r.vault.Unseal(ctx, c.Key)
+func (r *Reader) fetch(ctx context.Context, c timeline.Chunk, timeline string) ([]byte, error) {
+	body, meta, err := r.vault.Decrypt(ctx, c.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +165,7 @@ func readChunk(body io.Reader, key string, want uint64) ([]byte, error) {
 }
 
 type fetched struct {
-	chunk Chunk
+	chunk timeline.Chunk
 	body  []byte
 	err   error
 }
@@ -171,20 +173,20 @@ type fetched struct {
 // logReader is one Log call. It is used by one goroutine at a time.
 type logReader struct {
 	r      *Reader
-	fetch  func(ctx context.Context, c Chunk, timeline string) ([]byte, error)
+	fetch  func(ctx context.Context, c timeline.Chunk, timeline string) ([]byte, error)
 	span   targets.Span
 	ctx    context.Context // of the fetches; lives as long as this reader
 	cancel context.CancelFunc
 	pos    uint64
 	queue  []chan fetched
 	flight uint64 // bytes of the chunks in queue
-	next   []Chunk
+	next   []timeline.Chunk
 	buf    []byte
 	bad    map[string]bool
 	err    error
 }
 
-func (l *logReader) plan(use []Chunk) {
+func (l *logReader) plan(use []timeline.Chunk) {
 	l.queue, l.flight, l.next = nil, 0, use
 	l.fill()
 }

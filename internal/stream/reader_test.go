@@ -8,20 +8,21 @@ import (
 	"time"
 
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
 
-// putChunks seals chunks of the size, one after the other, straight into a vault.
+// putChunks encrypts chunks of the size, one after the other, straight into a vault.
 func putChunks(t testing.TB, v *vault.Vault, n int, size uint64) uint64 {
 	t.Helper()
 	closed := time.Now()
 	at := uint64(0)
 	for range n {
-		c := Chunk{From: at, To: at + size, Closed: closed}
+		c := timeline.Chunk{From: at, To: at + size, Closed: closed}
 		c.Key = vault.ChunkKey(shard, "L", c.From, c.To, c.Closed)
 		h := header{shard: shard, timeline: "L", from: c.From, to: c.To, opened: closed, closed: closed}
-		must(t, v.PutSealed(ctx, c.Key, h.meta(), streamBytes("L", c.From, c.To)))
+		must(t, v.PutEncrypted(ctx, c.Key, h.meta(), streamBytes("L", c.From, c.To)))
 		at += size
 	}
 	return at
@@ -41,12 +42,12 @@ func TestReaderBoundsWhatIsInFlight(t *testing.T) {
 	} {
 		fctx, cancel := context.WithCancel(ctx)
 		// The fetches never end, so only what fill starts is counted.
-		l := &logReader{ctx: fctx, fetch: func(ctx context.Context, _ Chunk, _ string) ([]byte, error) {
+		l := &logReader{ctx: fctx, fetch: func(ctx context.Context, _ timeline.Chunk, _ string) ([]byte, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}}
 		for i := range uint64(100) {
-			l.next = append(l.next, Chunk{From: i * c.size, To: (i + 1) * c.size})
+			l.next = append(l.next, timeline.Chunk{From: i * c.size, To: (i + 1) * c.size})
 		}
 		l.fill()
 		cancel()

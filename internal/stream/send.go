@@ -3,7 +3,7 @@ package stream
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -33,29 +33,29 @@ type parcel struct {
 	// anyContent accepts whatever another archiver stored under the key.
 	anyContent bool
 
-	sealed  []byte
-	sent    time.Time
-	ctx     context.Context // of the puts
-	cancel  context.CancelFunc
-	has     []*member
-	asked   []*member
-	waiting int // puts under way
+	encrypted []byte
+	sent      time.Time
+	ctx       context.Context // of the puts
+	cancel    context.CancelFunc
+	has       []*member
+	asked     []*member
+	waiting   int // puts under way
 }
 
 // send starts a parcel. Callers hold mu.
 func (a *Archiver) send(p *parcel) {
 	p.ctx, p.cancel = context.WithCancel(a.bg)
 	p.sent = time.Now()
-	p.waiting = 1 // the sealing
+	p.waiting = 1 // the encryption
 	a.flying = append(a.flying, p)
 	a.wg.Go(func() {
-		sealed, err := a.members[0].v.Seal(p.key, p.meta, p.content)
+		encrypted, err := a.members[0].v.Encrypt(p.key, p.meta, p.content)
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if err != nil {
 			a.giveUp(err)
 		} else {
-			p.sealed = sealed
+			p.encrypted = encrypted
 			for _, m := range a.members {
 				if m.live {
 					a.startPut(p, m)
@@ -66,7 +66,7 @@ func (a *Archiver) send(p *parcel) {
 	})
 }
 
-// startPut puts a sealed parcel into one vault. Callers hold mu.
+// startPut puts an encrypted parcel into one vault. Callers hold mu.
 func (a *Archiver) startPut(p *parcel, m *member) {
 	p.waiting++
 	p.asked = append(p.asked, m)
@@ -99,7 +99,7 @@ func (a *Archiver) arrive(p *parcel) {
 	if p.to > p.from {
 		a.chunks++
 		a.bytes += int64(len(p.content))
-		a.stored += int64(len(p.sealed))
+		a.stored += int64(len(p.encrypted))
 	}
 	for _, m := range a.members {
 		if !slices.Contains(p.has, m) {
@@ -119,7 +119,7 @@ func (a *Archiver) put(p *parcel, m *member) bool {
 	var first time.Time
 	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
 		ctx, cancel := context.WithTimeout(p.ctx, putLimit)
-		err := m.st.Put(ctx, p.key, p.sealed)
+		err := m.st.Put(ctx, p.key, p.encrypted)
 		if fail.Is(err, fail.Conflict) {
 			err = a.sameContent(ctx, p, m)
 		}
@@ -159,7 +159,7 @@ func (a *Archiver) sameContent(ctx context.Context, p *parcel, m *member) error 
 	if p.anyContent {
 		return nil
 	}
-	r, _, err := m.v.Unseal(ctx, p.key)
+	r, _, err := m.v.Decrypt(ctx, p.key)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (a *Archiver) sameContent(ctx context.Context, p *parcel, m *member) error 
 	}
 	if !bytes.Equal(b, p.content) {
 		return fail.New(fail.Corrupt, "stream: archive", p.key, "two different streams call themselves the same timeline: see whether two servers claim to be this shard's primary",
-			errorf("vault %s holds other bytes under this name", m.v.Region()))
+			fmt.Errorf("vault %s holds other bytes under this name", m.v.Region()))
 	}
 	return nil
 }
@@ -216,7 +216,7 @@ func (a *Archiver) unavailable(err error) error {
 		code = fail.Unavailable
 	}
 	return fail.New(code, "stream: archive", a.opt.Shard.String(), "make the vault reachable; nothing that the server was told to be safe is lost",
-		errorf("vault %s failed for longer than %s: %w", strings.Join(regions, ", "), a.opt.RetryFor, err))
+		fmt.Errorf("vault %s failed for longer than %s: %w", strings.Join(regions, ", "), a.opt.RetryFor, err))
 }
 
 // dropSlow lets the oldest parcel go on without vaults that are slow, when one
@@ -253,9 +253,9 @@ func (a *Archiver) recount() {
 
 // putRecord stores the record of an origin or a hole; one that exists stays as
 // it is. It returns when a vault holds it, and the others do or catch up.
-func (a *Archiver) putRecord(ctx context.Context, key string, content any) error {
+func (a *Archiver) putRecord(ctx context.Context, key string, r record) error {
 	a.mu.Lock()
-	err := a.sendRecord(key, content)
+	err := a.sendRecord(key, r)
 	a.mu.Unlock()
 	if err != nil {
 		return err
@@ -263,16 +263,19 @@ func (a *Archiver) putRecord(ctx context.Context, key string, content any) error
 	return a.recorded(ctx)
 }
 
+// record is a timeline.Record or a timeline.Hole.
+type record interface{ Encode() ([]byte, error) }
+
 // sendRecord sends off a record. Callers hold mu.
-func (a *Archiver) sendRecord(key string, content any) error {
-	b, err := json.MarshalIndent(content, "", " ")
+func (a *Archiver) sendRecord(key string, r record) error {
+	b, err := r.Encode()
 	if err != nil {
 		return fail.New(fail.Internal, "stream: record", key, "", err)
 	}
 	if a.closed {
 		return a.ended()
 	}
-	a.send(&parcel{item: item{key: key, epoch: a.epoch}, content: append(b, '\n'), anyContent: true})
+	a.send(&parcel{item: item{key: key, epoch: a.epoch}, content: b, anyContent: true})
 	return nil
 }
 

@@ -3,14 +3,14 @@ package stream
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -94,10 +94,10 @@ func (a *Archiver) start(ctx context.Context) error {
 // listAll reads the outline of every vault in parallel. That of one that did not
 // answer is nil. One that fails is tried again until another has answered; one
 // that is slow is waited for as long as the policy needs it, and RetryFor at the most.
-func (a *Archiver) listAll(ctx context.Context) ([][]Timeline, error) {
+func (a *Archiver) listAll(ctx context.Context) ([][]timeline.Timeline, error) {
 	type result struct {
 		i   int
-		ls  []Timeline
+		ls  []timeline.Timeline
 		err error
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -111,7 +111,7 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Timeline, error) {
 				ls, err := outline(ctx, m.v, m.st, a.opt.Shard)
 				if err == nil || !fail.Retryable(err) || ctx.Err() != nil || time.Now().Add(wait).After(deadline) {
 					if ls == nil && err == nil {
-						ls = []Timeline{}
+						ls = []timeline.Timeline{}
 					}
 					results <- result{i, ls, err}
 					return
@@ -126,7 +126,7 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Timeline, error) {
 			}
 		}()
 	}
-	held := make([][]Timeline, len(a.members))
+	held := make([][]timeline.Timeline, len(a.members))
 	good := 0
 	var last error
 	var grace <-chan time.Time
@@ -158,16 +158,16 @@ func (a *Archiver) listAll(ctx context.Context) ([][]Timeline, error) {
 		if code == fail.Internal {
 			code = fail.Unavailable
 		}
-		return nil, fail.New(code, "stream: archive", a.opt.Shard.String(), "make a vault reachable", errorf("no vault answers: %w", last))
+		return nil, fail.New(code, "stream: archive", a.opt.Shard.String(), "make a vault reachable", fmt.Errorf("no vault answers: %w", last))
 	}
 	return held, nil
 }
 
 // ends is where the archive of a timeline ends, so that it goes on there.
-func (a *Archiver) ends(l Timeline) uint64 {
+func (a *Archiver) ends(l timeline.Timeline) uint64 {
 	end := l.Offset
 	if closed := openRuns(startOf(l, a.opt.Clock()), l.Chunks, l.Holes); len(closed) > 0 {
-		end = max(end, closed[len(closed)-1].to)
+		end = max(end, closed[len(closed)-1].To)
 	}
 	return end
 }
@@ -175,19 +175,19 @@ func (a *Archiver) ends(l Timeline) uint64 {
 // unreadable is the key of the chunk with which the newest timeline ends, when no
 // vault has it whole: a name alone does not say that the bytes are archived, and
 // the sender may still have them.
-func (a *Archiver) unreadable(ctx context.Context, all []Timeline, held [][]Timeline) (key string, err error) {
-	l, ok := Newest(all)
+func (a *Archiver) unreadable(ctx context.Context, all []timeline.Timeline, held [][]timeline.Timeline) (key string, err error) {
+	l, ok := timeline.Newest(all)
 	if !ok {
 		return "", nil
 	}
 	end := a.ends(l)
-	i := slices.IndexFunc(l.Chunks, func(c Chunk) bool { return c.To == end })
+	i := slices.IndexFunc(l.Chunks, func(c timeline.Chunk) bool { return c.To == end })
 	if i < 0 {
 		return "", nil
 	}
 	var bad, silent error
 	for j, m := range a.members {
-		mine := find(held[j], l.ID)
+		mine := timeline.Find(held[j], l.ID)
 		if mine == nil || !slices.Contains(mine.Chunks, l.Chunks[i]) {
 			continue
 		}
@@ -212,20 +212,20 @@ func (a *Archiver) unreadable(ctx context.Context, all []Timeline, held [][]Time
 
 // forget takes a chunk out of what was listed, and its timeline when nothing else
 // tells of it.
-func forget(ls []Timeline, key string) []Timeline {
+func forget(ls []timeline.Timeline, key string) []timeline.Timeline {
 	for i := range ls {
-		ls[i].Chunks = slices.DeleteFunc(ls[i].Chunks, func(c Chunk) bool { return c.Key == key })
+		ls[i].Chunks = slices.DeleteFunc(ls[i].Chunks, func(c timeline.Chunk) bool { return c.Key == key })
 	}
-	return slices.DeleteFunc(ls, func(l Timeline) bool { return !l.Origin && len(l.Chunks)+len(l.Holes) == 0 })
+	return slices.DeleteFunc(ls, func(l timeline.Timeline) bool { return !l.Origin && len(l.Chunks)+len(l.Holes) == 0 })
 }
 
 // resume finds where each timeline ends and which one is current.
-func (a *Archiver) resume(all []Timeline, held [][]Timeline, missing [][]item) {
+func (a *Archiver) resume(all []timeline.Timeline, held [][]timeline.Timeline, missing [][]item) {
 	for _, l := range all {
 		a.known[l.ID] = standing{tail: a.ends(l), origin: l.Origin, kind: cmp.Or(l.Kind, a.opt.Kind), offset: l.Offset, parent: l.Parent,
-			history: l.History, holes: l.unfilled(), seen: l.lastSeen()}
+			history: l.History, holes: l.Unfilled(), seen: l.LastSeen()}
 	}
-	newest, ok := Newest(all)
+	newest, ok := timeline.Newest(all)
 	if !ok {
 		return
 	}
@@ -259,7 +259,7 @@ func (a *Archiver) resume(all []Timeline, held [][]Timeline, missing [][]item) {
 }
 
 // settle works out what each vault lacks and makes at least one live.
-func (a *Archiver) settle(ctx context.Context, held [][]Timeline, missing [][]item) error {
+func (a *Archiver) settle(ctx context.Context, held [][]timeline.Timeline, missing [][]item) error {
 	a.mu.Lock()
 	var best *member
 	for i, m := range a.members {
@@ -311,7 +311,7 @@ const settleFor = 10 * time.Minute
 // base at a position, and writes its record last.
 func (a *Archiver) Base(ctx context.Context, at targets.Position, image io.Reader, settings map[string]string) error {
 	started := a.opt.Clock().UTC()
-	id := newID(started)
+	id := targets.NewID(started)
 	// A vault that is away must not keep the server's image from the others: the
 	// next backup copies it there.
 	set, err := a.opt.Set.Answering(ctx)
@@ -333,11 +333,4 @@ func (a *Archiver) Base(ctx context.Context, at targets.Position, image io.Reade
 		a.log.Info("base saved", "base", id, "timeline", at.Timeline, "offset", at.Offset, "bytes", saved.Bytes)
 	}
 	return err
-}
-
-// newID names a base: by time, so that names sort, and at random.
-func newID(now time.Time) string {
-	var b [2]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return now.UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:])
 }

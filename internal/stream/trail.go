@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -22,7 +22,7 @@ type Trail struct {
 	shard targets.ShardID
 
 	known   []foothold
-	origins map[string]origin
+	origins map[string]timeline.Record
 	base    *targets.Artifact // the only one that counts, when set
 	found   *targets.Artifact // led there at the last question, which was
 	asked   targets.Position
@@ -44,7 +44,7 @@ type foothold struct {
 // NewTrail begins with positions that are known to be recoverable from this
 // vault, such as those of a cut that was sealed in it.
 func NewTrail(v *vault.Vault, shard targets.ShardID, known ...targets.Position) *Trail {
-	t := &Trail{v: v, st: v.Store(), shard: shard, origins: map[string]origin{}}
+	t := &Trail{v: v, st: v.Store(), shard: shard, origins: map[string]timeline.Record{}}
 	t.Know(known...)
 	return t
 }
@@ -117,7 +117,7 @@ func (t *Trail) To(ctx context.Context, at targets.Position) (Lead, error) {
 		if hole {
 			return lead, nil // older ones are before the hole too
 		}
-		whys = append(whys, errorf("base %s: %s", b.ID, lead.Why))
+		whys = append(whys, fmt.Errorf("base %s: %s", b.ID, lead.Why))
 	}
 	switch {
 	case blind:
@@ -146,9 +146,10 @@ func (t *Trail) from(ctx context.Context, b targets.Artifact, at targets.Positio
 	if err != nil || !whole {
 		return lead, false, err
 	}
-	spans, err := walk(ways, b.From, at)
+	way := timeline.NewIndex(ways)
+	spans, err := way.Spans(b.From, at)
 	if err == nil && (b.Until.Timeline != at.Timeline || b.Until.Offset != at.Offset) {
-		_, err = walk(ways, b.Until, at) // the image is whole only from there on
+		_, err = way.Spans(b.Until, at) // the image is whole only from there on
 	}
 	if err != nil {
 		return Lead{Why: cause(err)}, false, nil
@@ -164,7 +165,7 @@ func (t *Trail) from(ctx context.Context, b targets.Artifact, at targets.Positio
 		if err != nil {
 			return lead, false, err
 		}
-		if hole != (Gap{}) {
+		if hole != (timeline.Gap{}) {
 			return Lead{Why: fmt.Sprintf("no base behind the hole at %s %s", s.Timeline, hole)}, true, nil
 		}
 		if lead.Missing += missing; whole && end.at.Offset >= least && lead.Missing == missing {
@@ -186,7 +187,7 @@ func cause(err error) string {
 
 // span counts what the vault lacks of a span, and tells up to where it lacks
 // nothing; or it returns a declared hole in it.
-func (t *Trail) span(ctx context.Context, s targets.Span) (missing uint64, end foothold, hole Gap, err error) {
+func (t *Trail) span(ctx context.Context, s targets.Span) (missing uint64, end foothold, hole timeline.Gap, err error) {
 	n := names{t.st, t.shard, s.Timeline}
 	ground := foothold{at: targets.Position{Timeline: s.Timeline, Offset: s.From}}
 	for _, k := range t.known {
@@ -196,7 +197,7 @@ func (t *Trail) span(ctx context.Context, s targets.Span) (missing uint64, end f
 	}
 	chunks, holes, err := t.chunks(ctx, n, &ground, s.To)
 	if err != nil {
-		return 0, end, Gap{}, err
+		return 0, end, timeline.Gap{}, err
 	}
 	for _, h := range holes {
 		if h.From >= s.To || h.To <= s.From {
@@ -204,13 +205,13 @@ func (t *Trail) span(ctx context.Context, s targets.Span) (missing uint64, end f
 		}
 		filled, err := t.filled(ctx, n, h, s)
 		if err != nil {
-			return 0, end, Gap{}, err
+			return 0, end, timeline.Gap{}, err
 		}
 		if !filled {
 			return 0, end, h, nil
 		}
 	}
-	use, gaps := Cover(chunks, ground.at.Offset, s.To)
+	use, gaps := timeline.Cover(chunks, ground.at.Offset, s.To)
 	for _, g := range gaps {
 		missing += g.To - g.From
 	}
@@ -223,11 +224,11 @@ func (t *Trail) span(ctx context.Context, s targets.Span) (missing uint64, end f
 			end.start, end.listed = c.From, true
 		}
 	}
-	return missing, end, Gap{}, nil
+	return missing, end, timeline.Gap{}, nil
 }
 
 // chunks lists the timeline from the foothold up to an offset.
-func (t *Trail) chunks(ctx context.Context, n names, ground *foothold, to uint64) ([]Chunk, []Gap, error) {
+func (t *Trail) chunks(ctx context.Context, n names, ground *foothold, to uint64) ([]timeline.Chunk, []timeline.Gap, error) {
 	if ground.listed {
 		return n.between(ctx, ground.start, to)
 	}
@@ -238,12 +239,12 @@ func (t *Trail) chunks(ctx context.Context, n names, ground *foothold, to uint64
 
 // Load lists the log that a lead names, and no more: its timelines, oldest
 // first, each with the chunks from the base on up to the position.
-func (t *Trail) Load(ctx context.Context, lead Lead) ([]Timeline, error) {
-	var out []Timeline
+func (t *Trail) Load(ctx context.Context, lead Lead) ([]timeline.Timeline, error) {
+	var out []timeline.Timeline
 	for _, s := range lead.Spans {
-		l := Timeline{ID: s.Timeline}
+		l := timeline.Timeline{ID: s.Timeline}
 		if o, ok := t.origins[s.Timeline]; ok {
-			l = o.timeline()
+			l = o.Says()
 		}
 		var err error
 		if l.Chunks, l.Holes, _, err = (names{t.st, t.shard, s.Timeline}).holding(ctx, s.From, s.To); err != nil {
@@ -256,33 +257,51 @@ func (t *Trail) Load(ctx context.Context, lead Lead) ([]Timeline, error) {
 
 // filled reports whether the vault has the bytes of a declared hole, as far as
 // the span needs them: another vault's archiver may have had them.
-func (t *Trail) filled(ctx context.Context, n names, h Gap, s targets.Span) (bool, error) {
+func (t *Trail) filled(ctx context.Context, n names, h timeline.Gap, s targets.Span) (bool, error) {
 	from, to := max(h.From, s.From), min(h.To, s.To)
 	chunks, _, _, err := n.holding(ctx, from, to)
 	if err != nil {
 		return false, err
 	}
-	_, gaps := Cover(chunks, from, to)
+	_, gaps := timeline.Cover(chunks, from, to)
 	return len(gaps) == 0, nil
 }
 
-// ancestry reads the origins of a timeline and of those that it descends from,
-// up to one. It is not whole when the vault has no origin of one of them.
-func (t *Trail) ancestry(ctx context.Context, timeline, upTo string) (out []Timeline, whole bool, err error) {
-	for id := timeline; id != "" && id != upTo && !slices.ContainsFunc(out, func(l Timeline) bool { return l.ID == id }); {
-		o, ok := t.origins[id]
-		if !ok {
-			o, err = readOrigin(ctx, t.v, t.shard, id)
-			if fail.Is(err, fail.NotFound) {
-				return out, false, nil
-			}
-			if err != nil {
-				return nil, false, err
-			}
-			t.origins[id] = o
+// ancestry reads the records of a timeline and of those that it descends from,
+// up to one. It is not whole when the vault has no record of one of them.
+func (t *Trail) ancestry(ctx context.Context, id, upTo string) (out []timeline.Timeline, whole bool, err error) {
+	find := func(id string) (l timeline.Timeline, ok bool) {
+		if id != upTo { // what the base's own timeline left does not matter
+			l, ok, err = t.record(ctx, id)
 		}
-		out = append(out, o.timeline())
-		id = o.Parent.Timeline
+		return l, ok
+	}
+	for s := range timeline.Back(targets.Position{Timeline: id}, find) {
+		switch {
+		case err != nil:
+			return nil, false, err
+		case s.ID == upTo:
+			return out, true, nil
+		case !s.Known:
+			return out, false, nil
+		}
+		out = append(out, s.Timeline)
 	}
 	return out, true, nil
+}
+
+// record is what the vault's record of a timeline says, if it has one.
+func (t *Trail) record(ctx context.Context, id string) (l timeline.Timeline, ok bool, err error) {
+	o, ok := t.origins[id]
+	if !ok {
+		o, err = readRecord(ctx, t.v, t.shard, id)
+		if fail.Is(err, fail.NotFound) {
+			return l, false, nil
+		}
+		if err != nil {
+			return l, false, err
+		}
+		t.origins[id] = o
+	}
+	return o.Says(), true, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -101,7 +102,7 @@ func TestNothingBehindAHoleIsRecoverableWithoutABase(t *testing.T) {
 	// Another vault's archiver had had the bytes, and they were copied.
 	b := start(t, Options{Set: set})
 	b.Abort()
-	body, err := v.Seal(vault.ChunkKey(shard, idL, 90, 210, time.UnixMilli(1)), nil, nil)
+	body, err := v.Encrypt(vault.ChunkKey(shard, idL, 90, 210, time.UnixMilli(1)), nil, nil)
 	must(t, err)
 	filler := vault.ChunkKey(shard, idL, 90, 210, time.UnixMilli(1))
 	must(t, v.Store().Put(ctx, filler, body))
@@ -121,9 +122,9 @@ func TestAnOldGapIsMissing(t *testing.T) {
 	plantBase(t, v, "b1", pos(idL, 0), pos(idL, 100))
 	must(t, os.MkdirAll(filepath.Join(dirs[0], vault.TimelinePrefix(shard, idL)), 0o700))
 	const tip = 8 << 30
-	held := []Gap{{0, 100}, {200, 1 << 30}} // a chunk has a GiB at the most
+	held := []timeline.Gap{{From: 0, To: 100}, {From: 200, To: 1 << 30}} // a chunk has a GiB at the most
 	for at := uint64(1 << 30); at < tip; at += 1 << 30 {
-		held = append(held, Gap{at, at + 1<<30})
+		held = append(held, timeline.Gap{From: at, To: at + 1<<30})
 	}
 	for _, c := range held {
 		must(t, v.Store().Put(ctx, vault.ChunkKey(shard, idL, c.From, c.To, time.UnixMilli(1)), nil))

@@ -65,6 +65,7 @@ func saveBase(t testing.TB, s Set, id, dir string) targets.Artifact {
 }
 
 func TestTrees(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, b := range backends(t) {
 		t.Run(b.name, func(t *testing.T) {
@@ -131,6 +132,7 @@ func testDelta(t *testing.T, v *Vault, a targets.Artifact, want, out string) {
 }
 
 func TestStreams(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, b := range backends(t) {
 		t.Run(b.name, func(t *testing.T) {
@@ -195,6 +197,7 @@ func (u until) Read([]byte) (int, error) {
 
 // TestVanishing removes files while restic reads the directory.
 func TestVanishing(t *testing.T) {
+	t.Parallel()
 	v := fileVault(t, "east", testKey(t))
 	files := map[string]string{}
 	for i := range 300 {
@@ -224,6 +227,7 @@ func TestVanishing(t *testing.T) {
 // TestOneRepository: several processes take the first base of a shard at once,
 // with the vaults in different orders.
 func TestOneRepository(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	k := testKey(t)
 	east, west := fileVault(t, "east", k), fileVault(t, "west", k)
@@ -260,6 +264,7 @@ func TestOneRepository(t *testing.T) {
 }
 
 func TestDifferentRepositoriesConflict(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	east, west := twoVaults(t)
 	for _, v := range []*Vault{east, west} { // each went its own way
@@ -274,6 +279,7 @@ func TestDifferentRepositoriesConflict(t *testing.T) {
 }
 
 func TestSaveBaseNeedsItsContent(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	east, west := twoVaults(t)
 	set := Set{Vaults: []*Vault{east, west}}
@@ -299,6 +305,7 @@ func TestSaveBaseNeedsItsContent(t *testing.T) {
 }
 
 func TestResticErrors(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	a := targets.Artifact{Snapshot: strings.Repeat("a", 64), Path: "/x"}
@@ -326,6 +333,7 @@ func TestResticErrors(t *testing.T) {
 
 // TestNoSecretsInArguments looks at the command lines of running children.
 func TestNoSecretsInArguments(t *testing.T) {
+	t.Parallel()
 	v := fileVault(t, "east", testKey(t))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

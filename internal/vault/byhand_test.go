@@ -50,6 +50,7 @@ func byHand(t *testing.T, v *Vault, dir, script string) []byte {
 // TestByHand follows the page's functions on a vault of each kind; one in a
 // bucket is copied out with a plain S3 client first.
 func TestByHand(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, b := range backends(t) {
 		t.Run(b.name, func(t *testing.T) {
@@ -79,12 +80,12 @@ func TestByHand(t *testing.T) {
 				t.Fatal("restored file")
 			}
 			point, _ := cut.Point(media)
-			got := byHand(t, v, dir, fmt.Sprintf(`unseal "$V/objects/media/main/manifests/"*-%s.zst.age | jq -r .sha256 | while read -r sha; do
-unseal "$V/objects/media/main/data/$(printf %%.2s "$sha")/$sha.zst.age" | sha256sum; echo "$sha  -"; done | uniq | wc -l`, point.Position.Manifest))
+			got := byHand(t, v, dir, fmt.Sprintf(`decrypt "$V/objects/media/main/manifests/"*-%s.zst.age | jq -r .sha256 | while read -r sha; do
+decrypt "$V/objects/media/main/data/$(printf %%.2s "$sha")/$sha.zst.age" | sha256sum; echo "$sha  -"; done | uniq | wc -l`, point.Position.Manifest))
 			if strings.TrimSpace(string(got)) != "5" {
 				t.Fatalf("objects: %s", got)
 			}
-			if got := byHand(t, v, dir, fmt.Sprintf(`unseal "$V/cuts/shop/%s.json.zst.age" | jq -r .id`, cut.ID)); strings.TrimSpace(string(got)) != cut.ID {
+			if got := byHand(t, v, dir, fmt.Sprintf(`decrypt "$V/cuts/shop/%s.json.zst.age" | jq -r .id`, cut.ID)); strings.TrimSpace(string(got)) != cut.ID {
 				t.Fatalf("%q", got)
 			}
 		})
@@ -93,6 +94,7 @@ unseal "$V/objects/media/main/data/$(printf %%.2s "$sha")/$sha.zst.age" | sha256
 
 // TestSegmentsByHand lays a log out as WAL files by the page's function.
 func TestSegmentsByHand(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	const size = 1 << 20
@@ -102,7 +104,7 @@ func TestSegmentsByHand(t *testing.T) {
 	for at := 0; at < len(log); at += 700001 {
 		to := min(at+700001, len(log))
 		from := max(0, at-100*(at%3)) // some overlap
-		if err := v.PutSealed(ctx, ChunkKey(shardA, timeline, start+uint64(from), start+uint64(to), time.Now()), nil, log[from:to]); err != nil {
+		if err := v.PutEncrypted(ctx, ChunkKey(shardA, timeline, start+uint64(from), start+uint64(to), time.Now()), nil, log[from:to]); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -71,18 +71,18 @@ func (c *condemned) spare(ctx context.Context, v *Vault) error {
 // decide makes a list's one decision, or returns the one that was made before.
 func (v *Vault) decide(ctx context.Context, list, word string) (string, error) {
 	key := decisionKey(list)
-	sealed, err := v.Seal(key, nil, []byte(word))
+	encrypted, err := v.Encrypt(key, nil, []byte(word))
 	if err != nil {
 		return "", err
 	}
-	err = v.store.Put(ctx, key, sealed)
+	err = v.store.Put(ctx, key, encrypted)
 	if err == nil {
 		return word, nil
 	}
 	if !fail.Is(err, fail.Conflict) {
 		return "", err
 	}
-	b, _, err := v.ReadSealed(ctx, key)
+	b, _, err := v.ReadEncrypted(ctx, key)
 	return string(b), err
 }
 
@@ -92,7 +92,7 @@ func (v *Vault) condemn(ctx context.Context, id targets.ShardID, hashes []hash32
 	for _, h := range hashes {
 		body = append(body, h[:]...)
 	}
-	return v.PutSealed(ctx, condemnedKey(id, v.opt.Now()), nil, body)
+	return v.PutEncrypted(ctx, condemnedKey(id, v.opt.Now()), nil, body)
 }
 
 // condemned reads the lists that have not been executed to their end, oldest
@@ -113,7 +113,7 @@ func (v *Vault) condemned(ctx context.Context, id targets.ShardID) (lists []*con
 			return true
 		}
 		var b []byte
-		if b, _, err = v.ReadSealed(ctx, c.key); fail.Is(err, fail.NotFound) {
+		if b, _, err = v.ReadEncrypted(ctx, c.key); fail.Is(err, fail.NotFound) {
 			err = nil // executed meanwhile
 			return true
 		}

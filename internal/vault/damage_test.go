@@ -24,11 +24,11 @@ func whole(t testing.TB, set Set) (targets.Artifact, targets.Cut) {
 	a := saveBase(t, set, "b1", tree(t, someFiles))
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	origin := []byte(`{"lineage":"` + testTimeline + `","offset":0}`)
-	if _, err := set.PutSealed(ctx, OriginKey(shardA, testTimeline), nil, origin); err != nil {
+	if _, err := set.PutEncrypted(ctx, OriginKey(shardA, testTimeline), nil, origin); err != nil {
 		t.Fatal(err)
 	}
 	for i := range uint64(6) {
-		if _, err := set.PutSealed(ctx, ChunkKey(shardA, testTimeline, i*1000, (i+1)*1000, now), nil, noise(1000)); err != nil {
+		if _, err := set.PutEncrypted(ctx, ChunkKey(shardA, testTimeline, i*1000, (i+1)*1000, now), nil, noise(1000)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -93,6 +93,7 @@ func largestPack(t testing.TB, v *Vault) string {
 
 // TestPlantedDamage: each kind of damage is found by Verify and named.
 func TestPlantedDamage(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	good := fileVault(t, "east", testKey(t))
 	base, cut := whole(t, Set{Vaults: []*Vault{good}})
@@ -104,32 +105,32 @@ func TestPlantedDamage(t *testing.T) {
 	object := firstKey(t, good, ObjectsPrefix(media))
 	pack := largestPack(t, good)
 	packName := pack[strings.LastIndexByte(pack, '/')+1:]
-	swap := func(from, to string) func(*Vault) {
-		return func(v *Vault) { overwrite(t, onDisk(v, to), must(os.ReadFile(onDisk(v, from)))) }
+	swap := func(from, to string) func(testing.TB, *Vault) {
+		return func(t testing.TB, v *Vault) { overwrite(t, onDisk(v, to), must(os.ReadFile(onDisk(v, from)))) }
 	}
-	remove := func(key string) func(*Vault) {
-		return func(v *Vault) { _ = os.Remove(onDisk(v, key)) }
+	remove := func(key string) func(testing.TB, *Vault) {
+		return func(t testing.TB, v *Vault) { _ = os.Remove(onDisk(v, key)) }
 	}
-	flipAt := func(key string, at int) func(*Vault) {
-		return func(v *Vault) { flip(t, onDisk(v, key), at) }
+	flipAt := func(key string, at int) func(testing.TB, *Vault) {
+		return func(t testing.TB, v *Vault) { flip(t, onDisk(v, key), at) }
 	}
 	for _, c := range []struct {
 		name   string
-		damage func(*Vault)
+		damage func(testing.TB, *Vault)
 		names  string
 		quick  bool // found without reading the packs
 	}{
 		{"flipped byte in a chunk", flipAt(chunks[2], 500), chunks[2], true},
 		{"flipped byte in a manifest", flipAt(manifests[1], -20), manifests[1], true},
 		{"flipped byte in an object", flipAt(object, 400), object, true},
-		{"truncated chunk", func(v *Vault) { _ = os.Truncate(onDisk(v, chunks[1]), 700) }, chunks[1], true},
+		{"truncated chunk", func(t testing.TB, v *Vault) { _ = os.Truncate(onDisk(v, chunks[1]), 700) }, chunks[1], true},
 		{"chunk over another", swap(chunks[1], chunks[3]), chunks[3], true},
 		{"older manifest swapped in", swap(manifests[0], manifests[1]), manifests[1], true},
 		{"missing manifest", remove(manifests[1]), cut.ID, true},
 		{"missing object", remove(object), object, true},
-		{"chunk of the wrong length", func(v *Vault) {
+		{"chunk of the wrong length", func(t testing.TB, v *Vault) {
 			_ = os.Remove(onDisk(v, chunks[0]))
-			if err := v.PutSealed(ctx, chunks[0], nil, noise(999)); err != nil {
+			if err := v.PutEncrypted(ctx, chunks[0], nil, noise(999)); err != nil {
 				t.Fatal(err)
 			}
 		}, chunks[0], true},
@@ -138,7 +139,7 @@ func TestPlantedDamage(t *testing.T) {
 		{"missing base file", remove(BaseFileKey(shardA, "b1", "backup_label")), "backup_label", true},
 		{"missing snapshot", remove(ResticPrefix(shardA) + "snapshots/" + base.Snapshot), base.Snapshot, true},
 		{"missing pack", remove(pack), packName, true},
-		{"truncated pack", func(v *Vault) {
+		{"truncated pack", func(t testing.TB, v *Vault) {
 			_ = os.Chmod(onDisk(v, pack), 0o600)
 			_ = os.Truncate(onDisk(v, pack), 5000)
 		}, packName, true},
@@ -148,8 +149,9 @@ func TestPlantedDamage(t *testing.T) {
 		{"flipped byte in the restic password's object", flipAt(passwordKey, -1), passwordKey, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			v := copyVault(t, good)
-			c.damage(v)
+			c.damage(t, v)
 			o := VerifyOptions{}
 			if !c.quick {
 				if fs := must(v.Verify(ctx, o)); Damaged(fs) {
@@ -174,6 +176,7 @@ func TestPlantedDamage(t *testing.T) {
 // TestVerifySince skips what was verified before and still misses nothing that
 // is gone.
 func TestVerifySince(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	whole(t, Set{Vaults: []*Vault{v}})
@@ -202,6 +205,7 @@ func TestVerifySince(t *testing.T) {
 }
 
 func TestMirror(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, b := range backends(t) {
 		t.Run(b.name, func(t *testing.T) {
@@ -253,6 +257,7 @@ func TestMirror(t *testing.T) {
 // TestMirrorStopsDamage: damage is named and not copied, what needs it is held
 // back, and the rest goes on.
 func TestMirrorStopsDamage(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	k := testKey(t)
 	good := fileVault(t, "east", k)
@@ -292,6 +297,7 @@ func TestMirrorStopsDamage(t *testing.T) {
 
 // TestMirrorHoldsBackManifests: a vault that lacks an object gets no manifest.
 func TestMirrorHoldsBackManifests(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	east, west := twoVaults(t)
 	whole(t, Set{Vaults: []*Vault{east}})
@@ -307,6 +313,7 @@ func TestMirrorHoldsBackManifests(t *testing.T) {
 // TestMirrorOrder: at any moment of an interrupted mirror, whatever record is
 // there has what it needs.
 func TestMirrorOrder(t *testing.T) {
+	t.Parallel()
 	k := testKey(t)
 	east := fileVault(t, "east", k)
 	_, cut := whole(t, Set{Vaults: []*Vault{east}})
@@ -350,6 +357,7 @@ func (c *countdown) Put(ctx context.Context, key string, b []byte) error {
 }
 
 func TestRepair(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	k := testKey(t)
 	east, west := fileVault(t, "east", k), fileVault(t, "west", k)
@@ -384,6 +392,7 @@ func TestRepair(t *testing.T) {
 // TestBaseWithVaultDown: once a shard has its repository, a base needs only as
 // many vaults as the policy asks for, and the other is brought up later.
 func TestBaseWithVaultDown(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	east, west := twoVaults(t)
 	set := Set{Vaults: []*Vault{east, west}, Durability: 1}

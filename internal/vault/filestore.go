@@ -82,7 +82,7 @@ func (s *fileStore) Get(_ context.Context, key string) (io.ReadCloser, error) {
 		return nil, s.fail("read", key, err)
 	}
 	if st, err := f.Stat(); err != nil || st.IsDir() {
-		f.Close()
+		_ = f.Close()
 		return nil, s.fail("read", key, fs.ErrNotExist)
 	}
 	return f, nil

@@ -78,7 +78,7 @@ func (k Key) Secret() targets.Secret {
 
 // resticPassword derives the password of every repository of a vault set, so
 // that all its vaults hold the same one without talking to each other. It is
-// stored sealed, for who recovers by hand; opening a vault compares.
+// stored encrypted, for who recovers by hand; opening a vault compares.
 func (k Key) resticPassword(set string) targets.Secret {
 	m := hmac.New(sha256.New, []byte(k.id.String()))
 	m.Write([]byte("drctl restic password v1\x00" + set))

@@ -19,20 +19,20 @@ const (
 	canaryKey     = "keys/canary.zst.age"
 	passwordKey   = "keys/restic-password.zst.age"
 
-	seedPrefix    = "keys/restic/"
-	streamsRoot   = "streams/"
-	basesRoot     = "bases/"
-	resticRoot    = "restic/"
-	objectsRoot   = "objects/"
-	cutsRoot      = "cuts/"
-	reportsRoot   = "reports/"
-	sealedSuffix  = ".zst.age"
-	originName    = "origin" + sealedSuffix
-	holePrefix    = "hole-"
-	recordName    = "record.json" + sealedSuffix
-	maxKeyBytes   = 900 // S3 allows 1024, prefix included
-	maxClosedMS   = 1<<48 - 1
-	chunkNameSize = 16 + 1 + 16 + 1 + 12
+	seedPrefix      = "keys/restic/"
+	streamsRoot     = "streams/"
+	basesRoot       = "bases/"
+	resticRoot      = "restic/"
+	objectsRoot     = "objects/"
+	cutsRoot        = "cuts/"
+	reportsRoot     = "reports/"
+	encryptedSuffix = ".zst.age"
+	originName      = "origin" + encryptedSuffix
+	holePrefix      = "hole-"
+	recordName      = "record.json" + encryptedSuffix
+	maxKeyBytes     = 900 // S3 allows 1024, prefix included
+	maxClosedMS     = 1<<48 - 1
+	chunkNameSize   = 16 + 1 + 16 + 1 + 12
 )
 
 // ValidName reports whether s can be a part of a key: a target, shard, group,
@@ -86,7 +86,7 @@ func ParseOriginKey(key string) (s targets.ShardID, timeline string, ok bool) {
 // HoleKey names the record of bytes [from, to) of a timeline that were given up:
 // the server had lost them, and the archive went on at to.
 func HoleKey(s targets.ShardID, timeline string, from, to uint64) string {
-	return fmt.Sprintf("%s%s%016X-%016X%s", TimelinePrefix(s, timeline), holePrefix, from, to, sealedSuffix)
+	return fmt.Sprintf("%s%s%016X-%016X%s", TimelinePrefix(s, timeline), holePrefix, from, to, encryptedSuffix)
 }
 
 // ParseHoleKey is the inverse of HoleKey.
@@ -95,13 +95,13 @@ func ParseHoleKey(key string) (timeline string, from, to uint64, ok bool) {
 	if len(p) != 5 || p[0]+"/" != streamsRoot || validKey(key) != nil {
 		return "", 0, 0, false
 	}
-	name, found := strings.CutPrefix(strings.TrimSuffix(p[4], sealedSuffix), holePrefix)
+	name, found := strings.CutPrefix(strings.TrimSuffix(p[4], encryptedSuffix), holePrefix)
 	if !found || len(name) != 33 || name[16] != '-' {
 		return "", 0, 0, false
 	}
 	from, ok1 := upperHex(name[:16])
 	to, ok2 := upperHex(name[17:])
-	return p[3], from, to, ok1 && ok2 && from < to && to <= maxOffset && strings.HasSuffix(key, sealedSuffix)
+	return p[3], from, to, ok1 && ok2 && from < to && to <= maxOffset && strings.HasSuffix(key, encryptedSuffix)
 }
 
 // MaxChunk is how long a chunk can be, in bytes: chunks are held in memory, so
@@ -130,7 +130,7 @@ func (c ChunkName) Key() string { return ChunkKey(c.Shard, c.Timeline, c.From, c
 // from, then to, then closed. Closed counts in milliseconds from 1970.
 func ChunkKey(s targets.ShardID, timeline string, from, to uint64, closed time.Time) string {
 	ms := min(max(closed.UnixMilli(), 0), maxClosedMS)
-	return fmt.Sprintf("%s%016X-%016X-%012X%s", TimelinePrefix(s, timeline), from, to, ms, sealedSuffix)
+	return fmt.Sprintf("%s%016X-%016X-%012X%s", TimelinePrefix(s, timeline), from, to, ms, encryptedSuffix)
 }
 
 // ParseChunkKey is the inverse of ChunkKey; ok is false for any other key,
@@ -140,7 +140,7 @@ func ParseChunkKey(key string) (c ChunkName, ok bool) {
 	if len(p) != 5 || p[0]+"/" != streamsRoot || validKey(key) != nil {
 		return ChunkName{}, false
 	}
-	name, found := strings.CutSuffix(p[4], sealedSuffix)
+	name, found := strings.CutSuffix(p[4], encryptedSuffix)
 	if !found || len(name) != chunkNameSize || name[16] != '-' || name[33] != '-' {
 		return ChunkName{}, false
 	}
@@ -195,15 +195,17 @@ func ParseBaseRecordKey(key string) (s targets.ShardID, id string, ok bool) {
 
 // BaseFileKey names a small file kept beside a base.
 func BaseFileKey(s targets.ShardID, id, name string) string {
-	return BasesPrefix(s) + id + "/" + name + sealedSuffix
+	return BasesPrefix(s) + id + "/" + name + encryptedSuffix
 }
 
 // ResticPrefix is the root of a shard's restic repository.
 func ResticPrefix(s targets.ShardID) string { return resticRoot + shardPath(s) }
 
-// seedKey names the sealed beginning of a shard's repository: its config and
+// seedKey names the encrypted beginning of a shard's repository: its config and
 // key file. Creating it decides who makes the repository.
-func seedKey(s targets.ShardID) string { return seedPrefix + s.Target + "/" + s.Shard + sealedSuffix }
+func seedKey(s targets.ShardID) string {
+	return seedPrefix + s.Target + "/" + s.Shard + encryptedSuffix
+}
 
 // SnapshotsPrefix is where a shard's object data and manifests are.
 func SnapshotsPrefix(s targets.ShardID) string { return objectsRoot + shardPath(s) }
@@ -217,7 +219,7 @@ func ObjectKey(s targets.ShardID, sha string) string {
 	if !targets.IsSHA256(sha) {
 		return ObjectsPrefix(s) + "invalid hash" // refused by every store
 	}
-	return ObjectsPrefix(s) + sha[:2] + "/" + sha + sealedSuffix
+	return ObjectsPrefix(s) + sha[:2] + "/" + sha + encryptedSuffix
 }
 
 // ParseObjectKey is the inverse of ObjectKey.
@@ -226,7 +228,7 @@ func ParseObjectKey(key string) (s targets.ShardID, sha string, ok bool) {
 	if len(p) != 6 || p[0]+"/" != objectsRoot || p[3] != "data" || validKey(key) != nil {
 		return s, "", false
 	}
-	sha, found := strings.CutSuffix(p[5], sealedSuffix)
+	sha, found := strings.CutSuffix(p[5], encryptedSuffix)
 	if !found || !targets.IsSHA256(sha) || p[4] != sha[:2] {
 		return s, "", false
 	}
@@ -239,26 +241,28 @@ func ManifestsPrefix(s targets.ShardID) string { return SnapshotsPrefix(s) + "ma
 // ManifestKey names a manifest by when it was stored and its SHA-256, so that
 // the newest sorts last.
 func ManifestKey(s targets.ShardID, stored time.Time, sha string) string {
-	return ManifestsPrefix(s) + msName(stored) + "-" + sha + sealedSuffix
+	return ManifestsPrefix(s) + msName(stored) + "-" + sha + encryptedSuffix
 }
 
-const decisionSuffix = ".decision" + sealedSuffix
+const decisionSuffix = ".decision" + encryptedSuffix
 
 // condemnedPrefix is where the lists of a shard's condemned objects are.
 func condemnedPrefix(s targets.ShardID) string { return SnapshotsPrefix(s) + "condemned/" }
 
 // condemnedKey names a list by when it was made.
 func condemnedKey(s targets.ShardID, made time.Time) string {
-	return condemnedPrefix(s) + msName(made) + sealedSuffix
+	return condemnedPrefix(s) + msName(made) + encryptedSuffix
 }
 
 // decisionKey names what was decided about a list.
-func decisionKey(list string) string { return strings.TrimSuffix(list, sealedSuffix) + decisionSuffix }
+func decisionKey(list string) string {
+	return strings.TrimSuffix(list, encryptedSuffix) + decisionSuffix
+}
 
 // parseCondemnedKey is the inverse of condemnedKey. Of a decision's key it gives
 // the time of the list, and false.
 func parseCondemnedKey(key string) (made time.Time, ok bool) {
-	name, _ := strings.CutSuffix(key[strings.LastIndexByte(key, '/')+1:], sealedSuffix)
+	name, _ := strings.CutSuffix(key[strings.LastIndexByte(key, '/')+1:], encryptedSuffix)
 	name, decision := strings.CutSuffix(name, ".decision")
 	ms, ok := upperHex(name)
 	return time.UnixMilli(int64(ms)).UTC(), ok && !decision
@@ -274,7 +278,7 @@ func ParseManifestKey(key string) (s targets.ShardID, stored time.Time, sha stri
 	if len(p) != 5 || p[0]+"/" != objectsRoot || p[3] != "manifests" || validKey(key) != nil {
 		return s, stored, "", false
 	}
-	name, found := strings.CutSuffix(p[4], sealedSuffix)
+	name, found := strings.CutSuffix(p[4], encryptedSuffix)
 	if !found || len(name) != 12+1+64 || name[12] != '-' || !targets.IsSHA256(name[13:]) {
 		return s, stored, "", false
 	}
@@ -289,7 +293,7 @@ func ParseManifestKey(key string) (s targets.ShardID, stored time.Time, sha stri
 func CutsPrefix(group string) string { return cutsRoot + group + "/" }
 
 // CutKey names a sealed cut.
-func CutKey(group, id string) string { return CutsPrefix(group) + id + ".json" + sealedSuffix }
+func CutKey(group, id string) string { return CutsPrefix(group) + id + ".json" + encryptedSuffix }
 
 // ParseCutKey is the inverse of CutKey.
 func ParseCutKey(key string) (group, id string, ok bool) {
@@ -297,7 +301,7 @@ func ParseCutKey(key string) (group, id string, ok bool) {
 	if len(p) != 3 || p[0]+"/" != cutsRoot || validKey(key) != nil {
 		return "", "", false
 	}
-	id, ok = strings.CutSuffix(p[2], ".json"+sealedSuffix)
+	id, ok = strings.CutSuffix(p[2], ".json"+encryptedSuffix)
 	return p[1], id, ok && id != ""
 }
 
@@ -305,7 +309,7 @@ func ParseCutKey(key string) (group, id string, ok bool) {
 func ReportsPrefix(kind string) string { return reportsRoot + kind + "/" }
 
 // ReportKey names a report.
-func ReportKey(kind, id string) string { return ReportsPrefix(kind) + id + ".json" + sealedSuffix }
+func ReportKey(kind, id string) string { return ReportsPrefix(kind) + id + ".json" + encryptedSuffix }
 
 // comesBack reports whether the key is of the kind that retention deletes and
 // that a copy from another vault may bring back: it names its content, or a
@@ -324,5 +328,5 @@ func comesBack(key string) bool {
 	return false
 }
 
-// isSealed reports whether the key holds a sealed object.
-func isSealed(key string) bool { return strings.HasSuffix(key, sealedSuffix) }
+// isEncrypted reports whether the key holds an encrypted object.
+func isEncrypted(key string) bool { return strings.HasSuffix(key, encryptedSuffix) }

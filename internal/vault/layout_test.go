@@ -24,7 +24,7 @@ func TestLayoutRoundTrips(t *testing.T) {
 	if l, from, to, ok := ParseHoleKey(HoleKey(shardA, "L", 0xABC, 0xDEF)); !ok || l != "L" || from != 0xABC || to != 0xDEF {
 		t.Fatalf("hole %q %d %d %v", l, from, to, ok)
 	}
-	for _, k := range []string{key, OriginKey(shardA, "L"), HoleKey(shardA, "L", 5, 5), strings.TrimSuffix(HoleKey(shardA, "L", 1, 2), sealedSuffix)} {
+	for _, k := range []string{key, OriginKey(shardA, "L"), HoleKey(shardA, "L", 5, 5), strings.TrimSuffix(HoleKey(shardA, "L", 1, 2), encryptedSuffix)} {
 		if _, _, _, ok := ParseHoleKey(k); ok {
 			t.Fatalf("%s is taken for a hole", k)
 		}
@@ -110,7 +110,7 @@ func FuzzReadHeader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := bytes.NewReader(b)
 		h, err := readHeader(r)
-		if err == nil && (h.V != sealVersion || len(b)-r.Len() > maxHeader+8) {
+		if err == nil && (h.V != envelopeVersion || len(b)-r.Len() > maxHeader+8) {
 			t.Fatalf("%+v", h)
 		}
 	})

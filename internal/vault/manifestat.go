@@ -110,7 +110,7 @@ func (v *Vault) manifestsFrom(ctx context.Context, id targets.ShardID, after str
 func (v *Vault) manifestHeader(ctx context.Context, key string) (StoredManifest, error) {
 	_, stored, sha, _ := ParseManifestKey(key)
 	m := StoredManifest{SHA256: sha, Stored: stored}
-	r, meta, err := v.Unseal(ctx, key)
+	r, meta, err := v.Decrypt(ctx, key)
 	if err != nil {
 		return m, err
 	}

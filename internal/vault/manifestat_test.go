@@ -52,7 +52,7 @@ func TestManifestsAroundAnInstant(t *testing.T) {
 	}
 
 	// One that another version stored says only when that was.
-	if err := v.PutSealed(ctx, ManifestKey(media, at(6000), strings.Repeat("ab", 32)), nil, []byte("x")); err != nil {
+	if err := v.PutEncrypted(ctx, ManifestKey(media, at(6000), strings.Repeat("ab", 32)), nil, []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	ms := must(v.ManifestsAround(ctx, media, at(6001)))

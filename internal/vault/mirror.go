@@ -36,7 +36,7 @@ type MirrorStats struct {
 // Mirror copies what begins with prefix ("" for all) and is missing in to. It
 // is a set union in one direction: nothing is overwritten or deleted. Every
 // object is verified before it is stored: restic's files by their SHA-256
-// names, sealed objects by unsealing. Data comes before the records that need
+// names, encrypted objects by decrypting. Data comes before the records that need
 // it, and records are listed before the data, so that what to holds is complete
 // at every moment and after an interruption a repeat goes on. It takes no lock;
 // it must not run while Retain runs on either vault.
@@ -109,14 +109,14 @@ func (m *mirror) run(ctx context.Context) error {
 		data = append(data,
 			section{r + "config", s, func(k string) bool { return k == r+"config" }},
 			section{r + "keys/", s, resticName}, section{r + "data/", s, resticName},
-			section{ObjectsPrefix(s), s, isSealed}, section{StreamPrefix(s), s, isSealed},
-			section{BasesPrefix(s), s, func(k string) bool { return isSealed(k) && !isRecord(k) }})
+			section{ObjectsPrefix(s), s, isEncrypted}, section{StreamPrefix(s), s, isEncrypted},
+			section{BasesPrefix(s), s, func(k string) bool { return isEncrypted(k) && !isRecord(k) }})
 		index = append(index, section{r + "index/", s, resticName})
 		closers = append(closers, section{r + "snapshots/", s, resticName})
-		records = append(records, section{BasesPrefix(s), s, isRecord}, section{ManifestsPrefix(s), s, isSealed})
+		records = append(records, section{BasesPrefix(s), s, isRecord}, section{ManifestsPrefix(s), s, isEncrypted})
 	}
-	cuts := section{prefix: cutsRoot, match: isSealed}
-	reports := section{prefix: reportsRoot, match: isSealed}
+	cuts := section{prefix: cutsRoot, match: isEncrypted}
+	reports := section{prefix: reportsRoot, match: isEncrypted}
 
 	// Newest references first, so that whatever they need is in the later lists.
 	order := [][]section{{cuts}, records, closers, index}
@@ -159,8 +159,8 @@ func (m *mirror) seeds(ctx context.Context, shards []targets.ShardID) error {
 		if !overlap(m.prefix, ResticPrefix(s)) {
 			continue
 		}
-		a, _, errA := m.from.ReadSealed(ctx, seedKey(s))
-		b, _, errB := m.to.ReadSealed(ctx, seedKey(s))
+		a, _, errA := m.from.ReadEncrypted(ctx, seedKey(s))
+		b, _, errB := m.to.ReadEncrypted(ctx, seedKey(s))
 		switch {
 		case fail.Is(errA, fail.NotFound):
 		case errA != nil:
@@ -235,8 +235,8 @@ func (m *mirror) missingIn(ctx context.Context, sec section) iter.Seq2[pending, 
 	}
 }
 
-// present counts an object that both have. Sealed objects differ in every
-// sealing, restic's files never do.
+// present counts an object that both have. Encrypted objects differ in every
+// encryption, restic's files never do.
 func (m *mirror) present(a, b Info) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -309,14 +309,14 @@ func (m *mirror) copy(ctx context.Context, p pending) error {
 }
 
 // fetchTo reads an object of the source into w and verifies it. It returns the
-// length of the content, or of the file where it is not sealed.
+// length of the content, or of the file where it is not encrypted.
 func (m *mirror) fetchTo(ctx context.Context, key string, w io.Writer) (int64, error) {
 	src, err := m.from.store.Get(ctx, key)
 	if err != nil {
 		return 0, err
 	}
 	defer src.Close()
-	if isSealed(key) {
+	if isEncrypted(key) {
 		return m.from.readThrough(key, teeCloser{io.TeeReader(src, w), src})
 	}
 	h := sha256.New()
@@ -356,7 +356,7 @@ func (m *mirror) holdBack(p pending, sp *spool) (bool, error) {
 	if _, _, isCut := ParseCutKey(p.Key); !isCut || !dirty {
 		return false, nil
 	}
-	r, _, err := m.from.unsealFrom(p.Key, io.NopCloser(sp.reader()))
+	r, _, err := m.from.decryptFrom(p.Key, io.NopCloser(sp.reader()))
 	if err != nil {
 		return true, err
 	}
@@ -375,10 +375,10 @@ func (m *mirror) holdBack(p pending, sp *spool) (bool, error) {
 	return false, nil
 }
 
-// readThrough unseals an object to its end, checks what its key says of the
+// readThrough decrypts an object to its end, checks what its key says of the
 // content, and returns the content's length.
 func (v *Vault) readThrough(key string, src io.ReadCloser) (int64, error) {
-	u, _, err := v.unsealFrom(key, src)
+	u, _, err := v.decryptFrom(key, src)
 	if err != nil {
 		return 0, err
 	}

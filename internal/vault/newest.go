@@ -23,7 +23,7 @@ func (v *Vault) CutsNewest(ctx context.Context, group string) iter.Seq2[targets.
 // instant to another, oldest first. Damaged records as in Cuts.
 func (v *Vault) CutsBetween(ctx context.Context, group string, from, to time.Time) ([]targets.Cut, error) {
 	prefix := CutsPrefix(group)
-	after, end := prefix+from.UTC().Format(idTime), prefix+to.UTC().Format(idTime)
+	after, end := prefix+targets.IDTime(from), prefix+targets.IDTime(to)
 	var keys []string
 	for i, err := range v.store.List(ctx, prefix, after) {
 		if err != nil {
@@ -56,9 +56,6 @@ func (v *Vault) BasesNewest(ctx context.Context, shard targets.ShardID) iter.Seq
 	}, v.checkBase)
 }
 
-// idTime is how the ids of cuts, bases and reports begin, to the second.
-const idTime = "20060102T150405"
-
 // byTime yields the keys under a prefix backwards, the names after which begin
 // with a time. No store lists backwards: it looks at the last minutes, then at
 // ever longer spans before them.
@@ -66,7 +63,7 @@ func (v *Vault) byTime(ctx context.Context, prefix string, match func(string) bo
 	return func(yield func(string, error) bool) {
 		now, end := v.opt.Now(), ""
 		for span := 10 * time.Minute; ; span *= 4 {
-			after := prefix + now.Add(-span).UTC().Format(idTime)
+			after := prefix + targets.IDTime(now.Add(-span))
 			if span > maxIDAge {
 				after = ""
 			}

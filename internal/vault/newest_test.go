@@ -39,19 +39,20 @@ func (c counted) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 // The newest cut is found by its name, however many are kept, and past damaged
 // records, which are named.
 func TestCutsNewest(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	now := time.Now().UTC()
 	var ids []string
 	for i := range 1500 {
 		at := now.Add(-time.Duration(1500-i) * time.Minute)
-		id := at.Format("20060102T150405.000Z") + fmt.Sprintf("-%04x", i)
+		id := targets.IDTime(at) + fmt.Sprintf("-%04x", i)
 		ids = append(ids, id)
 		body, err := marshalRecord(targets.Cut{ID: id, Group: "shop", QuiescedAt: at, SealedAt: at})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := v.PutSealed(ctx, CutKey("shop", id), nil, body); err != nil {
+		if err := v.PutEncrypted(ctx, CutKey("shop", id), nil, body); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -183,19 +183,19 @@ func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64,
 	return sha, sp.size, nil
 }
 
-// putContent seals what sp holds once and stores it in the vaults that lack it.
+// putContent encrypts what sp holds once and stores it in the vaults that lack it.
 func (s *ShardVault) putContent(ctx context.Context, to Set, key string, meta map[string]string, sp *spool, has func(context.Context, *Vault) (bool, error)) []error {
-	sealed := &spool{dir: s.Vault().opt.TempDir}
-	defer sealed.close()
-	seal := sync.OnceValue(func() error { return s.Vault().SealTo(sealed, key, meta, sp.reader()) })
+	encrypted := &spool{dir: s.Vault().opt.TempDir}
+	defer encrypted.close()
+	encrypt := sync.OnceValue(func() error { return s.Vault().EncryptTo(encrypted, key, meta, sp.reader()) })
 	return to.Each(ctx, func(ctx context.Context, v *Vault) error {
 		if ok, err := has(ctx, v); ok || err != nil {
 			return err
 		}
-		if err := seal(); err != nil {
+		if err := encrypt(); err != nil {
 			return err
 		}
-		return sealed.put(ctx, v.store, key)
+		return encrypted.put(ctx, v.store, key)
 	})
 }
 
@@ -234,9 +234,9 @@ func (s *ShardVault) PutManifest(ctx context.Context, asOf time.Time, r io.Reade
 	return sha, err
 }
 
-// opens reports whether a sealed object is there and its header can be read.
+// opens reports whether an encrypted object is there and its header can be read.
 func (v *Vault) opens(ctx context.Context, key string) (bool, error) {
-	r, _, err := v.Unseal(ctx, key)
+	r, _, err := v.Decrypt(ctx, key)
 	switch {
 	case fail.Is(err, fail.Corrupt), fail.Is(err, fail.NotFound):
 		return false, nil
@@ -310,10 +310,10 @@ func (s *ShardVault) Manifest(ctx context.Context, sha string) (io.ReadCloser, e
 	return s.Vault().openContent(ctx, key)
 }
 
-// openContent unseals an object whose key says what its content must be, and
+// openContent decrypts an object whose key says what its content must be, and
 // checks that as well.
 func (v *Vault) openContent(ctx context.Context, key string) (io.ReadCloser, error) {
-	r, _, err := v.Unseal(ctx, key)
+	r, _, err := v.Decrypt(ctx, key)
 	if err != nil {
 		return nil, err
 	}

@@ -134,10 +134,10 @@ func (v *Vault) keys(ctx context.Context, prefix, after string, match func(strin
 	return keys, nil
 }
 
-// readRecord reads a sealed JSON value and checks that it is the one its key names.
+// readRecord reads an encrypted JSON value and checks that it is the one its key names.
 func readRecord[T any](ctx context.Context, v *Vault, key string, check func(string, T) error) (T, error) {
 	var x T
-	b, _, err := v.ReadSealed(ctx, key)
+	b, _, err := v.ReadEncrypted(ctx, key)
 	if err != nil {
 		return x, err
 	}
@@ -222,7 +222,7 @@ func (s Set) ShareCuts(ctx context.Context, group string, since time.Time, holds
 	if err := s.check(); err != nil {
 		return 0, err
 	}
-	after := CutsPrefix(group) + since.UTC().Format("20060102T150405") // ids begin with the time
+	after := CutsPrefix(group) + targets.IDTime(since)
 	has := map[string][]bool{}
 	listed := make([]bool, len(s.Vaults))
 	var bad []error
@@ -272,7 +272,7 @@ func shareCut(ctx context.Context, from, to *Vault, key string, holds func(conte
 	if err != nil {
 		return false, err
 	}
-	return true, to.PutSealed(ctx, key, nil, body)
+	return true, to.PutEncrypted(ctx, key, nil, body)
 }
 
 // SaveBase writes the record of a base: into every vault that holds all of it.
@@ -289,7 +289,7 @@ func (s Set) SaveBase(ctx context.Context, a targets.Artifact) (done int, err er
 	if err != nil {
 		return 0, err
 	}
-	sealed, err := s.Vaults[0].Seal(key, nil, body)
+	encrypted, err := s.Vaults[0].Encrypt(key, nil, body)
 	if err != nil {
 		return 0, err
 	}
@@ -298,7 +298,7 @@ func (s Set) SaveBase(ctx context.Context, a targets.Artifact) (done int, err er
 		if err := s.Shard(a.Shard).holdsBase(ctx, v, a); err != nil {
 			return err
 		}
-		return v.putOrSame(ctx, key, nil, body, sealed)
+		return v.putOrSame(ctx, key, nil, body, encrypted)
 	}))
 }
 
@@ -310,7 +310,7 @@ func (s Set) SaveReport(ctx context.Context, kind, id string, report any) (done 
 // Report reads a report into out.
 func (v *Vault) Report(ctx context.Context, kind, id string, out any) error {
 	key := ReportKey(kind, id)
-	b, _, err := v.ReadSealed(ctx, key)
+	b, _, err := v.ReadEncrypted(ctx, key)
 	if err != nil {
 		return err
 	}
@@ -327,12 +327,12 @@ func (v *Vault) Reports(ctx context.Context, kind string) ([]string, error) {
 
 // ReportsAfter lists those whose ids are greater than the id after.
 func (v *Vault) ReportsAfter(ctx context.Context, kind, after string) ([]string, error) {
-	prefix, suffix := ReportsPrefix(kind), ".json"+sealedSuffix
+	prefix, suffix := ReportsPrefix(kind), ".json"+encryptedSuffix
 	from := ""
 	if after != "" {
 		from = ReportKey(kind, after)
 	}
-	keys, err := v.keys(ctx, prefix, from, func(k string) bool { return isSealed(k) })
+	keys, err := v.keys(ctx, prefix, from, func(k string) bool { return isEncrypted(k) })
 	var ids []string
 	for _, k := range keys {
 		// Ids become names of files; what others put there does not.
@@ -351,7 +351,7 @@ func (s Set) putRecord(ctx context.Context, key string, x any) (int, error) {
 	if len(body) > maxRecord { // it could not be read again
 		return 0, fail.Newf(fail.Invalid, "vault: write", key, "%d bytes are over the limit of %d MiB for a record", len(body), maxRecord>>20)
 	}
-	return s.PutSealed(ctx, key, nil, body)
+	return s.PutEncrypted(ctx, key, nil, body)
 }
 
 func marshalRecord(x any) ([]byte, error) {

@@ -40,8 +40,8 @@ func repair(ctx context.Context, from, to *Vault, key string) (bool, error) {
 	switch {
 	case key == descriptorKey, key == canaryKey:
 		return false, fail.New(fail.Unsupported, "vault: repair", key, "every region has its own; restore it from an older version", nil)
-	case !isSealed(key) && !resticName(key):
-		return false, fail.New(fail.Unsupported, "vault: repair", key, "only sealed objects and content-named files can be proven whole", nil)
+	case !isEncrypted(key) && !resticName(key):
+		return false, fail.New(fail.Unsupported, "vault: repair", key, "only encrypted objects and content-named files can be proven whole", nil)
 	}
 	_, err := (&mirror{from: to}).fetchTo(ctx, key, io.Discard)
 	if err == nil {

@@ -125,7 +125,7 @@ func (s *ShardVault) seed(ctx context.Context, r *restic.Repo) ([]byte, error) {
 	var owner *Vault
 	var unreachable error
 	for _, v := range s.set.Vaults {
-		b, _, err := v.ReadSealed(ctx, seedKey(s.id))
+		b, _, err := v.ReadEncrypted(ctx, seedKey(s.id))
 		switch {
 		case fail.Is(err, fail.NotFound):
 		case fail.Is(err, fail.Unavailable), fail.Is(err, fail.Stalled):
@@ -163,8 +163,8 @@ func (s *ShardVault) seed(ctx context.Context, r *restic.Repo) ([]byte, error) {
 			first = v
 		}
 	}
-	if err := first.PutSealed(ctx, seedKey(s.id), nil, seed); fail.Is(err, fail.Conflict) {
-		seed, _, err = first.ReadSealed(ctx, seedKey(s.id)) // another was faster
+	if err := first.PutEncrypted(ctx, seedKey(s.id), nil, seed); fail.Is(err, fail.Conflict) {
+		seed, _, err = first.ReadEncrypted(ctx, seedKey(s.id)) // another was faster
 		return seed, err
 	} else if err != nil {
 		return nil, err
@@ -188,7 +188,7 @@ func (v *Vault) plant(ctx context.Context, id targets.ShardID, seed []byte) erro
 	if err != nil {
 		return fail.New(fail.Corrupt, "vault: repository", v.store.URL()+"/"+seedKey(id), "", err)
 	}
-	if err = v.PutSealed(ctx, seedKey(id), nil, seed); fail.Is(err, fail.Conflict) {
+	if err = v.PutEncrypted(ctx, seedKey(id), nil, seed); fail.Is(err, fail.Conflict) {
 		return fail.New(fail.Conflict, "vault: repository", v.String()+" "+id.String(),
 			"another process made a different repository at the same moment; repeat", err)
 	} else if err != nil {

@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/targets"
 )
 
@@ -70,18 +70,18 @@ func (v *Vault) shardInventory(ctx context.Context, id targets.ShardID) (ShardIn
 		return s, err
 	}
 	for _, l := range timelines {
-		b, _, err := v.ReadSealed(ctx, OriginKey(id, l))
+		b, _, err := v.ReadEncrypted(ctx, OriginKey(id, l))
 		if fail.Is(err, fail.NotFound) {
 			continue // not known, so never removed
 		}
 		if err != nil {
 			return s, err
 		}
-		var info TimelineInfo
-		if err := json.Unmarshal(b, &info); err != nil || info.ID != l {
+		r, err := timeline.DecodeRecord(b, l)
+		if err != nil {
 			return s, fail.New(fail.Corrupt, "vault: inventory", v.store.URL()+"/"+OriginKey(id, l), "repair it from another region's vault", err)
 		}
-		s.Timelines = append(s.Timelines, info)
+		s.Timelines = append(s.Timelines, r.Says())
 	}
 	for i, err := range v.store.List(ctx, ManifestsPrefix(id), "") {
 		if err != nil {
@@ -385,7 +385,7 @@ func (r *retainer) decision(ctx context.Context, c *condemned, ripe bool) (strin
 	if ripe && !r.o.DryRun {
 		return r.v.decide(ctx, c.key, executed)
 	}
-	b, _, err := r.v.ReadSealed(ctx, decisionKey(c.key))
+	b, _, err := r.v.ReadEncrypted(ctx, decisionKey(c.key))
 	if fail.Is(err, fail.NotFound) {
 		return "", nil
 	}

@@ -1,9 +1,11 @@
 package vault
 
 import (
+	"maps"
 	"slices"
 	"time"
 
+	"drctl/internal/timeline"
 	"drctl/targets"
 )
 
@@ -37,15 +39,8 @@ type Inventory struct {
 type ShardInventory struct {
 	Shard     targets.ShardID
 	Bases     []targets.Artifact
-	Timelines []TimelineInfo
+	Timelines []timeline.Timeline // as their records tell
 	Manifests []ManifestInfo
-}
-
-// TimelineInfo is a timeline and where it left its parent.
-type TimelineInfo struct {
-	ID     string           `json:"lineage"`
-	Offset uint64           `json:"offset"`
-	Parent targets.Position `json:"parent"`
 }
 
 // ManifestInfo is a stored object manifest.
@@ -163,7 +158,7 @@ func PlanRetention(inv Inventory, policy RetentionPolicy, now time.Time) Retenti
 
 func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now, young time.Time) ShardRetention {
 	out := ShardRetention{Shard: s.Shard}
-	g := timelineGraph(s.Timelines)
+	byID := timeline.NewIndex(s.Timelines)
 	bases := slices.Clone(s.Bases)
 	slices.SortStableFunc(bases, func(a, b targets.Artifact) int { return a.Finished.Compare(b.Finished) })
 	keep := make([]bool, len(bases))
@@ -180,11 +175,10 @@ func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now
 		if p.Position.Manifest != "" {
 			neededManifests[p.Position.Manifest] = true
 		}
-		if p.Kind != targets.S3 && !g.keepFor(bases, keep, p.Position, c.QuiescedAt) {
-			g.ancestry(p.Position.Timeline, p.Position.Offset, func(timeline string, _ uint64) bool {
-				protected[timeline] = true
-				return true
-			})
+		if p.Kind != targets.S3 && !keepFor(byID, bases, keep, p.Position, c.QuiescedAt) {
+			for s := range byID.Back(p.Position) {
+				protected[s.ID] = true
+			}
 		}
 	}
 	var keptBases []targets.Artifact
@@ -196,7 +190,7 @@ func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now
 			out.Bases = append(out.Bases, BaseRef{b.ID, SnapshotsOf(b)})
 		}
 	}
-	for _, r := range g.removable(keptBases, young) {
+	for _, r := range removable(byID, keptBases, young) {
 		if !protected[r.Timeline] {
 			out.Streams = append(out.Streams, r)
 		}
@@ -216,60 +210,31 @@ func planManifests(all []ManifestInfo, needed map[string]bool, young time.Time) 
 	return remove, len(all) > 0
 }
 
-// graph is how timelines descend from each other.
-type graph map[string]TimelineInfo
-
-func timelineGraph(ls []TimelineInfo) graph {
-	g := graph{}
-	for _, l := range ls {
-		g[l.ID] = l
-	}
-	return g
-}
-
-// ancestry calls f with each timeline from which (timeline, offset) can be
-// reached and the last offset of it that is on the way, nearest first, until f
-// returns false.
-func (g graph) ancestry(timeline string, offset uint64, f func(timeline string, upTo uint64) bool) {
-	for range len(g) + 1 { // a damaged origin must not loop
-		if !f(timeline, offset) {
-			return
-		}
-		l, ok := g[timeline]
-		if !ok || l.Parent.Timeline == "" {
-			return
-		}
-		timeline, offset = l.Parent.Timeline, min(l.Parent.Offset, offset)
-	}
-}
-
 // keepFor keeps the newest base from which the point can be reached and
 // returns true. When the origins do not tell, it keeps the newest that finished
 // before the cut, or else all, and returns false.
-func (g graph) keepFor(bases []targets.Artifact, keep []bool, at targets.Position, quiesced time.Time) bool {
-	found := false
-	g.ancestry(at.Timeline, at.Offset, func(timeline string, upTo uint64) bool {
+func keepFor(byID timeline.Index, bases []targets.Artifact, keep []bool, at targets.Position, quiesced time.Time) bool {
+	for s := range byID.Back(at) {
 		best := -1
 		for i, b := range bases {
-			if b.Until.Timeline == timeline && b.Until.Offset <= upTo &&
+			if b.Until.Timeline == s.ID && b.Until.Offset <= s.UpTo &&
 				(best < 0 || b.Until.Offset >= bases[best].Until.Offset) {
 				best = i
 			}
 		}
 		if best >= 0 {
-			keep[best], found = true, true
+			keep[best] = true
+			return true
 		}
-		return best < 0
-	})
-	if found {
-		return true
 	}
+
 	for i := len(bases) - 1; i >= 0; i-- {
 		if bases[i].Finished.Before(quiesced) {
 			keep[i] = true
 			return false
 		}
 	}
+
 	// Nothing is known to serve the cut: give up nothing that might.
 	for i := range keep {
 		keep[i] = true
@@ -279,12 +244,12 @@ func (g graph) keepFor(bases []targets.Artifact, keep []bool, at targets.Positio
 
 // removable says which parts of the timelines no kept base needs. Every kept
 // base needs its own timeline from From on, and all that descends from it.
-func (g graph) removable(kept []targets.Artifact, young time.Time) []StreamRange {
+func removable(byID timeline.Index, kept []targets.Artifact, young time.Time) []StreamRange {
 	if len(kept) == 0 {
 		return nil
 	}
 	var out []StreamRange
-	for _, id := range sortedIDs(g) {
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
 		from, needed := uint64(0), false
 		descends := false
 		for _, b := range kept {
@@ -294,20 +259,9 @@ func (g graph) removable(kept []targets.Artifact, young time.Time) []StreamRange
 				}
 				continue
 			}
-			g.ancestry(id, ^uint64(0), func(timeline string, upTo uint64) bool {
-				if timeline == b.From.Timeline && timeline != id && b.From.Offset <= upTo {
-					descends = true
-				}
-				return !descends
-			})
-			// A base may begin in one timeline and become consistent in another.
-			g.ancestry(b.Until.Timeline, b.Until.Offset, func(timeline string, _ uint64) bool {
-				if timeline == id && b.From.Timeline != b.Until.Timeline {
-					descends = true
-				}
-				return timeline != b.From.Timeline
-			})
+			descends = descends || follows(byID, id, b)
 		}
+
 		switch {
 		case descends:
 		case needed && from > 0:
@@ -319,11 +273,23 @@ func (g graph) removable(kept []targets.Artifact, young time.Time) []StreamRange
 	return out
 }
 
-func sortedIDs(g graph) []string {
-	ids := make([]string, 0, len(g))
-	for id := range g {
-		ids = append(ids, id)
+// follows reports whether a timeline other than the base's own comes after the
+// base: it descends from the place where the base begins, or the base, begun in
+// an older timeline, became consistent behind it.
+func follows(byID timeline.Index, id string, b targets.Artifact) bool {
+	for s := range byID.Back(targets.Position{Timeline: id, Offset: ^uint64(0)}) {
+		if s.ID == b.From.Timeline && b.From.Offset <= s.UpTo {
+			return true
+		}
 	}
-	slices.Sort(ids)
-	return ids
+
+	for s := range byID.Back(b.Until) {
+		if s.ID == id {
+			return true
+		}
+		if s.ID == b.From.Timeline {
+			return false
+		}
+	}
+	return false
 }

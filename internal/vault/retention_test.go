@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"drctl/internal/fail"
+	"drctl/internal/timeline"
 	"drctl/targets"
 )
 
@@ -31,7 +32,7 @@ func drawWorld(t *rapid.T) world {
 	var w world
 	shard := ShardInventory{Shard: shardA}
 	at := epoch
-	line := TimelineInfo{ID: "L0"}
+	line := timeline.Timeline{ID: "L0"}
 	offset := uint64(rapid.IntRange(0, 100).Draw(t, "start"))
 	line.Offset = offset
 	shard.Timelines = append(shard.Timelines, line)
@@ -53,9 +54,9 @@ func drawWorld(t *rapid.T) world {
 				back := min(offset-line.Offset, uint64(rapid.IntRange(0, 20).Draw(t, "lost")))
 				offset -= back
 				pos.Offset = offset
-				line = TimelineInfo{ID: fmt.Sprint("L", i), Offset: offset, Parent: pos}
+				line = timeline.Timeline{ID: fmt.Sprint("L", i), Offset: offset, Parent: pos}
 			} else { // a full resync: nothing before it is reachable
-				line = TimelineInfo{ID: fmt.Sprint("L", i), Offset: offset}
+				line = timeline.Timeline{ID: fmt.Sprint("L", i), Offset: offset}
 			}
 			shard.Timelines = append(shard.Timelines, line)
 		default:
@@ -70,8 +71,8 @@ func drawWorld(t *rapid.T) world {
 }
 
 // serves reports whether the point can be reached from a base by the chunks.
-func serves(b targets.Artifact, at targets.Position, lines []TimelineInfo, has func(timeline string, from, to uint64) bool) bool {
-	byID := timelineGraph(lines)
+func serves(b targets.Artifact, at targets.Position, lines []timeline.Timeline, has func(timeline string, from, to uint64) bool) bool {
+	byID := timeline.NewIndex(lines)
 	timeline, upTo := at.Timeline, at.Offset
 	for range len(lines) + 1 {
 		if timeline == b.Until.Timeline {
@@ -164,7 +165,7 @@ func checkRetention(t *rapid.T) {
 func TestRetentionRemoves(t *testing.T) {
 	day := 24 * time.Hour
 	var inv Inventory
-	s := ShardInventory{Shard: shardA, Timelines: []TimelineInfo{{ID: "L"}}}
+	s := ShardInventory{Shard: shardA, Timelines: []timeline.Timeline{{ID: "L"}}}
 	for i := range 30 {
 		at := epoch.Add(time.Duration(i) * day)
 		pos := targets.Position{Timeline: "L", Offset: uint64(i) * 100}
@@ -185,6 +186,7 @@ func TestRetentionRemoves(t *testing.T) {
 
 // TestRetain removes from a real vault and then recovers from what is left.
 func TestRetain(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	set := Set{Vaults: []*Vault{v}}
@@ -197,12 +199,12 @@ func TestRetain(t *testing.T) {
 		a := saveBaseAt(t, set, fmt.Sprint("b", i), dir, off, now.Add(time.Duration(i-3)*48*time.Hour))
 		bases[i] = a
 	}
-	if _, err := set.PutSealed(ctx, OriginKey(shardA, testTimeline), nil, []byte(`{"lineage":"`+testTimeline+`","offset":0}`)); err != nil {
+	if _, err := set.PutEncrypted(ctx, OriginKey(shardA, testTimeline), nil, []byte(`{"lineage":"`+testTimeline+`","offset":0}`)); err != nil {
 		t.Fatal(err)
 	}
 	for i := range uint64(30) {
 		closed := now.Add(time.Duration(i)*5*time.Hour - 144*time.Hour)
-		if _, err := set.PutSealed(ctx, ChunkKey(shardA, testTimeline, i*10, i*10+10, closed), nil, noise(10)); err != nil {
+		if _, err := set.PutEncrypted(ctx, ChunkKey(shardA, testTimeline, i*10, i*10+10, closed), nil, noise(10)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -409,6 +411,7 @@ func must3(s string, _ int64, err error) string { return must(s, err) }
 // TestPutAfterDeleteS3: a bucket with versions keeps a delete marker, which
 // must not pass for the object.
 func TestPutAfterDeleteS3(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	v := initVault(t, "east", backends(t)[1].loc("deleted"), testKey(t))
 	sv := v.Shard(media)

@@ -80,7 +80,7 @@ func newS3Store(ctx context.Context, l Location, p place) (*s3Store, error) {
 	// lock refuses the write. Content-MD5 is what every S3 server has known from
 	// the beginning; the SDK's CRC32 comes in a trailer of a body in chunks, which
 	// many do not take. The bodies are in memory or in a file, so that the sum is
-	// known beforehand. It is no protection against an attacker: the seal is.
+	// known beforehand. It is no protection against an attacker: the encryption is.
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
@@ -308,7 +308,7 @@ func (b *s3Body) Read(p []byte) (int, error) {
 		return n, b.s.fail(b.ctx, "read", b.key, errors.Join(err, rerr))
 	}
 	b.mu.Lock()
-	b.body.Close()
+	_ = b.body.Close()
 	b.body = out.Body
 	b.mu.Unlock()
 	return n, nil

@@ -119,30 +119,30 @@ func (s Set) String() string {
 // it. Archivers, snapshots and backups bring up what a vault has missed.
 const Straggle = 3 * time.Second
 
-// PutSealed seals content once and puts the same bytes into every vault in
+// PutEncrypted encrypts content once and puts the same bytes into every vault in
 // parallel. It returns how many hold them, and nil once Durability is reached:
 // vaults that are still busy then get a few seconds more. A key that holds the
 // same content already counts as done.
-func (s Set) PutSealed(ctx context.Context, key string, meta map[string]string, content []byte) (done int, err error) {
-	errs, err := s.PutSealedEach(ctx, key, meta, content)
+func (s Set) PutEncrypted(ctx context.Context, key string, meta map[string]string, content []byte) (done int, err error) {
+	errs, err := s.PutEncryptedEach(ctx, key, meta, content)
 	if err != nil {
 		return 0, err
 	}
 	return s.durable(key, errs)
 }
 
-// PutSealedEach is PutSealed with the outcome per vault, in the order of
+// PutEncryptedEach is PutEncrypted with the outcome per vault, in the order of
 // Vaults. The second error is set when nothing was tried.
-func (s Set) PutSealedEach(ctx context.Context, key string, meta map[string]string, content []byte) ([]error, error) {
+func (s Set) PutEncryptedEach(ctx context.Context, key string, meta map[string]string, content []byte) ([]error, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	sealed, err := s.Vaults[0].Seal(key, meta, content)
+	encrypted, err := s.Vaults[0].Encrypt(key, meta, content)
 	if err != nil {
 		return nil, err
 	}
 	return s.Each(ctx, func(ctx context.Context, v *Vault) error {
-		return v.putOrSame(ctx, key, meta, content, sealed)
+		return v.putOrSame(ctx, key, meta, content, encrypted)
 	}), nil
 }
 

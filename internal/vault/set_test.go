@@ -44,40 +44,41 @@ func (f *faulty) PutFile(ctx context.Context, key, file string) error {
 }
 
 func TestSetDurability(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	east, west := twoVaults(t)
 	down := &faulty{Store: west.store, put: fail.New(fail.Unavailable, "vault: write", "west", "", errors.New("connection refused"))}
 	both, one := Set{Vaults: []*Vault{east, west}}, Set{Vaults: []*Vault{east, west}, Durability: 1}
 
-	if n, err := both.PutSealed(ctx, "t/a", nil, []byte("x")); n != 2 || err != nil {
+	if n, err := both.PutEncrypted(ctx, "t/a", nil, []byte("x")); n != 2 || err != nil {
 		t.Fatal(n, err)
 	}
 	if !bytes.Equal(must(get(ctx, east.store, "t/a")), must(get(ctx, west.store, "t/a"))) {
-		t.Fatal("sealed twice")
+		t.Fatal("encrypted twice")
 	}
-	if n, err := both.PutSealed(ctx, "t/a", nil, []byte("x")); n != 2 || err != nil { // sealed anew, the same content
+	if n, err := both.PutEncrypted(ctx, "t/a", nil, []byte("x")); n != 2 || err != nil { // encrypted anew, the same content
 		t.Fatal(n, err)
 	}
-	_, err := both.PutSealed(ctx, "t/a", nil, []byte("y"))
+	_, err := both.PutEncrypted(ctx, "t/a", nil, []byte("y"))
 	wantCode(t, err, fail.Conflict, "t/a")
 
 	west.store = down
-	n, err := both.PutSealed(ctx, "t/b", nil, []byte("x"))
+	n, err := both.PutEncrypted(ctx, "t/b", nil, []byte("x"))
 	if n != 1 {
 		t.Fatal(n)
 	}
 	wantCode(t, err, fail.Unavailable, "west", "1 of the 2")
-	if n, err := one.PutSealed(ctx, "t/c", nil, []byte("x")); n != 1 || err != nil {
+	if n, err := one.PutEncrypted(ctx, "t/c", nil, []byte("x")); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	west.store = &faulty{Store: down.Store, hang: true}
 	start := time.Now()
-	if n, err := one.PutSealed(ctx, "t/d", nil, []byte("x")); n != 1 || err != nil || time.Since(start) > 2*Straggle {
+	if n, err := one.PutEncrypted(ctx, "t/d", nil, []byte("x")); n != 1 || err != nil || time.Since(start) > 2*Straggle {
 		t.Fatal(n, err, time.Since(start))
 	}
 
-	wantCode(t, second(Set{}.PutSealed(ctx, "t/x", nil, nil)), fail.Invalid)
-	wantCode(t, second(Set{Vaults: []*Vault{east, fileVault(t, "other", testKey(t))}}.PutSealed(ctx, "t/x", nil, nil)), fail.Conflict, "different sets")
+	wantCode(t, second(Set{}.PutEncrypted(ctx, "t/x", nil, nil)), fail.Invalid)
+	wantCode(t, second(Set{Vaults: []*Vault{east, fileVault(t, "other", testKey(t))}}.PutEncrypted(ctx, "t/x", nil, nil)), fail.Conflict, "different sets")
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -89,7 +90,7 @@ func TestRecords(t *testing.T) {
 	var want []string
 	for i := range 20 {
 		at := time.Date(2026, 1, 2, 3, 4, i, 0, time.UTC)
-		c := targets.Cut{ID: at.Format("20060102T150405.000Z") + "-00ab", Group: "shop", QuiescedAt: at, SealedAt: at}
+		c := targets.Cut{ID: targets.IDTime(at) + "-00ab", Group: "shop", QuiescedAt: at, SealedAt: at}
 		if i%2 == 1 {
 			c.SealedIn = []string{"west"}
 		}
@@ -155,7 +156,7 @@ func TestFolders(t *testing.T) {
 	want := []string{"shop", "shop-a", "shop.b", "shop0", "shop00", "shopA", "zoo"}
 	for _, g := range want {
 		for _, id := range []string{"a", "z"} {
-			if err := v.PutSealed(ctx, CutKey(g, id), nil, nil); err != nil {
+			if err := v.PutEncrypted(ctx, CutKey(g, id), nil, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -174,7 +175,7 @@ func TestShareCuts(t *testing.T) {
 	set := Set{Vaults: []*Vault{fileVault(t, "east", k), fileVault(t, "west", k), fileVault(t, "south", k)}, Durability: 1}
 	base := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	name := func(i int) string {
-		return base.Add(time.Duration(i)*time.Hour).Format("20060102T150405.000Z") + "-00ab"
+		return targets.IDTime(base.Add(time.Duration(i)*time.Hour)) + "-00ab"
 	}
 	for i, in := range [][]string{{"east"}, {"east"}, {"west"}, {"east", "south"}, {"east", "west", "south"}} {
 		at := base.Add(time.Duration(i) * time.Hour)
@@ -213,6 +214,7 @@ func TestShareCuts(t *testing.T) {
 }
 
 func TestObjects(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, b := range backends(t) {
 		t.Run(b.name, func(t *testing.T) {
@@ -264,6 +266,7 @@ func TestObjects(t *testing.T) {
 // TestLaggingVault: a manifest is only where every object is that it names. A
 // vault that could not be written goes without, and the next snapshot brings it up.
 func TestLaggingVault(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	k := testKey(t)
 	set := Set{Vaults: []*Vault{fileVault(t, "east", k), fileVault(t, "west", k), fileVault(t, "south", k)}, Durability: 2}
@@ -390,13 +393,13 @@ func testManifests(t *testing.T, sv *ShardVault) {
 	wantCode(t, err, fail.NotFound, "no manifest")
 }
 
-// TestForgedContent: a sealed object of the right key whose content does not
+// TestForgedContent: an encrypted object of the right key whose content does not
 // have the hash of its name.
 func TestForgedContent(t *testing.T) {
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	sha := strings.Repeat("ab", 32)
-	if err := v.PutSealed(ctx, ObjectKey(media, sha), nil, []byte("forged")); err != nil {
+	if err := v.PutEncrypted(ctx, ObjectKey(media, sha), nil, []byte("forged")); err != nil {
 		t.Fatal(err)
 	}
 	r := must(v.Shard(media).Object(ctx, sha))

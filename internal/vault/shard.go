@@ -162,7 +162,7 @@ func (s *ShardVault) missingOf(ctx context.Context, v *Vault, a targets.Artifact
 func (s *ShardVault) SaveFile(ctx context.Context, base, name string, content []byte) (string, error) {
 	sum := sha256.Sum256(content)
 	sha := hex.EncodeToString(sum[:])
-	_, err := s.set.PutSealed(ctx, BaseFileKey(s.id, base, name), map[string]string{"sha256": sha}, content)
+	_, err := s.set.PutEncrypted(ctx, BaseFileKey(s.id, base, name), map[string]string{"sha256": sha}, content)
 	return sha, err
 }
 
@@ -173,7 +173,7 @@ func (s *ShardVault) File(ctx context.Context, a targets.Artifact, name string) 
 		return nil, fail.Newf(fail.NotFound, "vault: base file", a.Shard.String()+" "+a.ID, "the base has no file %q", name)
 	}
 	key := BaseFileKey(s.id, a.ID, name)
-	b, _, err := s.Vault().ReadSealed(ctx, key)
+	b, _, err := s.Vault().ReadEncrypted(ctx, key)
 	if err != nil {
 		return nil, err
 	}

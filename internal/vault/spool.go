@@ -74,9 +74,9 @@ func (s *spool) put(ctx context.Context, to Store, key string) error {
 
 func (s *spool) close() {
 	if s.f != nil {
-		s.f.Close()
+		_ = s.f.Close()
 		if !s.hidden {
-			os.Remove(s.f.Name())
+			_ = os.Remove(s.f.Name())
 		}
 	}
 }

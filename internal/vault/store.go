@@ -109,7 +109,7 @@ func OpenStore(ctx context.Context, l Location) (Store, error) {
 	return newS3Store(ctx, l, p)
 }
 
-// maxPlain bounds what is read whole and is not sealed: vault.json and the two
+// maxPlain bounds what is read whole and is not encrypted: vault.json and the two
 // first files of a repository.
 const maxPlain = 1 << 20
 

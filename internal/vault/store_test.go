@@ -24,6 +24,7 @@ import (
 )
 
 func TestStores(t *testing.T) {
+	t.Parallel()
 	for _, b := range backends(t) {
 		t.Run(b.name, func(t *testing.T) { testStore(t, must(OpenStore(context.Background(), b.loc("conformance")))) })
 	}
@@ -161,6 +162,7 @@ func testOrder(t *testing.T, s Store) {
 }
 
 func TestS3PagedList(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := must(OpenStore(ctx, s3Location(sandboxtest.S3(t, false), "paged")))
 	const n = 1103 // more than one page of 1000

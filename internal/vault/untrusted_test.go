@@ -23,12 +23,12 @@ import (
 )
 
 // plant writes a record as somebody does who can write to the vault and knows
-// its public recipient: sealed for its key, whatever it says.
+// its public recipient: encrypted for its key, whatever it says.
 func plant(t testing.TB, v *Vault, key string, record any) {
 	t.Helper()
 	body, err := json.Marshal(record)
 	if err == nil {
-		err = v.PutSealed(context.Background(), key, nil, body)
+		err = v.PutEncrypted(context.Background(), key, nil, body)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -39,6 +39,7 @@ func plant(t testing.TB, v *Vault, key string, record any) {
 // a program. The record is named as damage, by the listing and by the check,
 // and the bases beside it stay in use.
 func TestPlantedBase(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	good := saveBase(t, Set{Vaults: []*Vault{v}}, "b1", tree(t, someFiles))
@@ -157,6 +158,7 @@ func TestRecordsAreChecked(t *testing.T) {
 // what is changed on the way is refused, behind TLS too, where the signature
 // says nothing of the content.
 func TestWritesCarryAChecksum(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	in := sandboxtest.S3(t, true)
 	large := filepath.Join(t.TempDir(), "large")
@@ -178,7 +180,7 @@ func TestWritesCarryAChecksum(t *testing.T) {
 			if err := v.init(ctx); err != nil {
 				t.Fatal(err)
 			}
-			if err := v.PutSealed(ctx, CutKey("shop", "c"), nil, []byte("{}")); err != nil {
+			if err := v.PutEncrypted(ctx, CutKey("shop", "c"), nil, []byte("{}")); err != nil {
 				t.Fatal(err)
 			}
 			for key, file := range map[string]string{"objects/small": small, "objects/large": large} {
@@ -283,7 +285,7 @@ func TestForeignResticPassword(t *testing.T) {
 	if err := v.store.Delete(ctx, passwordKey); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.PutSealed(ctx, passwordKey, nil, []byte("chosen by somebody else")); err != nil {
+	if err := v.PutEncrypted(ctx, passwordKey, nil, []byte("chosen by somebody else")); err != nil {
 		t.Fatal(err)
 	}
 	_, err := Open(ctx, v.opt)
@@ -296,10 +298,10 @@ func TestBombs(t *testing.T) {
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
 	now := time.Now().UTC()
-	sealInto := func(key string, content io.Reader) {
+	encryptInto := func(key string, content io.Reader) {
 		t.Helper()
 		var b bytes.Buffer
-		if err := v.SealTo(&b, key, nil, content); err != nil {
+		if err := v.EncryptTo(&b, key, nil, content); err != nil {
 			t.Fatal(err)
 		}
 		if err := v.store.Put(ctx, key, b.Bytes()); err != nil {
@@ -310,8 +312,8 @@ func TestBombs(t *testing.T) {
 		{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Timeline: testTimeline, Offset: 1}}}}
 	must((Set{Vaults: []*Vault{v}}).SaveCut(ctx, good))
 	bomb, short, odd := CutKey("shop", "c2"), CutKey("shop", "c3"), CutKey("shop", "c4")
-	sealInto(bomb, io.LimitReader(spaces{}, 512<<20))
-	sealInto(short, strings.NewReader(`{"id":"c3","group":"shop"`))
+	encryptInto(bomb, io.LimitReader(spaces{}, 512<<20))
+	encryptInto(short, strings.NewReader(`{"id":"c3","group":"shop"`))
 	c := good
 	c.ID, c.Shards = "c4", []targets.ShardPoint{good.Shards[0]}
 	c.Shards[0].Shard.Shard = "-x"

@@ -130,10 +130,10 @@ func (v *Vault) init(ctx context.Context) error {
 	}
 	v.set = d.Set
 	c, _ := json.Marshal(canary{d.Set, d.Region, d.Recipient})
-	if err := v.PutSealed(ctx, canaryKey, nil, c); err != nil {
+	if err := v.PutEncrypted(ctx, canaryKey, nil, c); err != nil {
 		return err
 	}
-	if err := v.PutSealed(ctx, passwordKey, nil, []byte(v.key.resticPassword(d.Set).Reveal())); err != nil {
+	if err := v.PutEncrypted(ctx, passwordKey, nil, []byte(v.key.resticPassword(d.Set).Reveal())); err != nil {
 		return err
 	}
 	return v.unlock(ctx, d)
@@ -170,7 +170,7 @@ func Open(ctx context.Context, o Options) (*Vault, error) {
 	}
 	if d.Recipient != o.Key.Recipient() {
 		return nil, fail.New(fail.Denied, "vault: open", v.store.URL(), "use the key that this vault was made with",
-			fmt.Errorf("wrong key: the vault is sealed to %s, the key given opens %s", d.Recipient, o.Key.Recipient()))
+			fmt.Errorf("wrong key: the vault is encrypted to %s, the key given opens %s", d.Recipient, o.Key.Recipient()))
 	}
 	if d.Region != o.Region {
 		return nil, fail.New(fail.Conflict, "vault: open", v.store.URL(), "correct the region or the location",
@@ -239,8 +239,8 @@ func (d descriptor) check() error {
 	return nil
 }
 
-// believe says whether vault.json, which nothing seals, may be believed where it
-// is not what the caller expects. The sealed canary, which holds the same, tells
+// believe says whether vault.json, which nothing encrypts, may be believed where it
+// is not what the caller expects. The encrypted canary, which holds the same, tells
 // damage from a wrong key, region or set.
 func (v *Vault) believe(ctx context.Context, d descriptor) error {
 	if d.Recipient == v.Recipient() && d.Region == v.opt.Region && (v.set == "" || d.Set == v.set) {
@@ -254,11 +254,11 @@ func (v *Vault) believe(ctx context.Context, d descriptor) error {
 		return nil // with another key the canary does not open
 	}
 	return fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+descriptorKey, hintDescriptor,
-		fmt.Errorf("it says region %s, set %s, recipient %s; the sealed canary says %s, %s, %s", d.Region, d.Set, d.Recipient, c.Region, c.Set, c.Recipient))
+		fmt.Errorf("it says region %s, set %s, recipient %s; the encrypted canary says %s, %s, %s", d.Region, d.Set, d.Recipient, c.Region, c.Set, c.Recipient))
 }
 
 func (v *Vault) readCanary(ctx context.Context) (c canary, err error) {
-	b, _, err := v.ReadSealed(ctx, canaryKey)
+	b, _, err := v.ReadEncrypted(ctx, canaryKey)
 	if err != nil {
 		return c, err
 	}
@@ -289,7 +289,7 @@ func (v *Vault) prove(ctx context.Context, d descriptor) (password targets.Secre
 	if c != (canary{d.Set, d.Region, d.Recipient}) {
 		return password, fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+canaryKey, "vault.json or the canary was replaced; restore both from another copy", nil)
 	}
-	p, _, err := v.ReadSealed(ctx, passwordKey)
+	p, _, err := v.ReadEncrypted(ctx, passwordKey)
 	if err != nil {
 		return password, err
 	}
@@ -322,23 +322,23 @@ func (v *Vault) Key() Key { return v.key }
 // String names the vault without secrets.
 func (v *Vault) String() string { return v.opt.Region + " (" + v.store.URL() + ")" }
 
-// PutSealed seals content under key. A key that holds the same content and
+// PutEncrypted encrypts content under key. A key that holds the same content and
 // meta already is done; any other is fail.Conflict.
-func (v *Vault) PutSealed(ctx context.Context, key string, meta map[string]string, content []byte) error {
-	sealed, err := v.Seal(key, meta, content)
+func (v *Vault) PutEncrypted(ctx context.Context, key string, meta map[string]string, content []byte) error {
+	encrypted, err := v.Encrypt(key, meta, content)
 	if err != nil {
 		return err
 	}
-	return v.putOrSame(ctx, key, meta, content, sealed)
+	return v.putOrSame(ctx, key, meta, content, encrypted)
 }
 
-// putOrSame stores sealed bytes, or finds that the same content is there.
-func (v *Vault) putOrSame(ctx context.Context, key string, meta map[string]string, content, sealed []byte) error {
-	err := v.store.Put(ctx, key, sealed)
+// putOrSame stores encrypted bytes, or finds that the same content is there.
+func (v *Vault) putOrSame(ctx context.Context, key string, meta map[string]string, content, encrypted []byte) error {
+	err := v.store.Put(ctx, key, encrypted)
 	if !fail.Is(err, fail.Conflict) {
 		return err
 	}
-	r, m, rerr := v.Unseal(ctx, key)
+	r, m, rerr := v.Decrypt(ctx, key)
 	if rerr != nil {
 		return rerr
 	}

@@ -25,7 +25,7 @@ type VerifyOptions struct {
 	// checks only that every pack of a repository exists with its right size
 	// and that its structure is whole.
 	ReadData string
-	// Since skips reading sealed objects that were stored before it: the start
+	// Since skips reading encrypted objects that were stored before it: the start
 	// of the last verification that passed. That they exist where something
 	// needs them is checked all the same. Zero reads everything.
 	Since time.Time
@@ -37,17 +37,17 @@ type VerifyOptions struct {
 
 // Names of the checks in findings.
 const (
-	CheckIdentity = "vault: vault.json and its keys"
-	CheckSealed   = "vault: sealed objects"
-	CheckCuts     = "vault: cuts"
-	CheckBases    = "vault: bases"
-	CheckRestic   = "vault: restic repository"
-	CheckManifest = "vault: object manifests"
+	CheckIdentity  = "vault: vault.json and its keys"
+	CheckEncrypted = "vault: encrypted objects"
+	CheckCuts      = "vault: cuts"
+	CheckBases     = "vault: bases"
+	CheckRestic    = "vault: restic repository"
+	CheckManifest  = "vault: object manifests"
 )
 
 // Verify reads what the vault holds and returns one Failed finding for each
 // thing that is wrong, naming the region, the key and the damage, and a Passed
-// finding for each check that found nothing. It reads and unseals every sealed
+// finding for each check that found nothing. It reads and decrypts every encrypted
 // object (its key, its authentication, its SHA-256 or length where the key
 // says one), every record, that what records name exists, and runs restic's
 // own check. It takes no lock and writes nothing. Whether streams have gaps is
@@ -130,7 +130,7 @@ func (c *checker) run(ctx context.Context) error {
 		return err
 	}
 	for _, prefix := range []string{keysRoot, reportsRoot} {
-		if err := c.sealed(ctx, prefix); err != nil {
+		if err := c.encrypted(ctx, prefix); err != nil {
 			return err
 		}
 	}
@@ -141,7 +141,7 @@ func (c *checker) run(ctx context.Context) error {
 	}
 	for _, s := range shards {
 		for _, prefix := range []string{StreamPrefix(s), BasesPrefix(s), SnapshotsPrefix(s)} {
-			if err := c.sealed(ctx, prefix); err != nil {
+			if err := c.encrypted(ctx, prefix); err != nil {
 				return err
 			}
 		}
@@ -172,9 +172,9 @@ func (c *checker) identity(ctx context.Context) error {
 	})
 }
 
-// sealed reads every sealed object under prefix.
-func (c *checker) sealed(ctx context.Context, prefix string) error {
-	return c.section(CheckSealed, prefix, func() (string, error) {
+// encrypted reads every encrypted object under prefix.
+func (c *checker) encrypted(ctx context.Context, prefix string) error {
+	return c.section(CheckEncrypted, prefix, func() (string, error) {
 		var count, skipped int64
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(c.o.Parallel)
@@ -187,13 +187,13 @@ func (c *checker) sealed(ctx context.Context, prefix string) error {
 			if gctx.Err() != nil {
 				break
 			}
-			if !isSealed(i.Key) {
-				c.add(targets.Finding{Check: CheckSealed, Subject: c.v.Region() + ": " + i.Key, Severity: targets.Warned,
+			if !isEncrypted(i.Key) {
+				c.add(targets.Finding{Check: CheckEncrypted, Subject: c.v.Region() + ": " + i.Key, Severity: targets.Warned,
 					Detail: "drctl does not write such a name"})
 				continue
 			}
 			if strings.HasPrefix(i.Key, streamsRoot) && !InStream(i.Key) {
-				c.add(targets.Finding{Check: CheckSealed, Subject: c.v.Region() + ": " + i.Key, Severity: targets.Failed,
+				c.add(targets.Finding{Check: CheckEncrypted, Subject: c.v.Region() + ": " + i.Key, Severity: targets.Failed,
 					Detail: "no archiver writes such a name: it is not read as a part of the log"})
 				continue
 			}
@@ -215,7 +215,7 @@ func (c *checker) read(ctx context.Context, i Info) error {
 	src, err := c.v.store.Get(ctx, i.Key)
 	if err == nil {
 		_, err = c.v.readThrough(i.Key, src)
-		src.Close()
+		_ = src.Close()
 	} else if fail.Is(err, fail.NotFound) {
 		return nil // removed by retention since the listing; what needs it is checked elsewhere
 	}
@@ -225,7 +225,7 @@ func (c *checker) read(ctx context.Context, i Info) error {
 	c.mu.Unlock()
 	c.o.Progress.Report("verify", done, 0)
 	if err != nil {
-		return c.bad(CheckSealed, i.Key, err)
+		return c.bad(CheckEncrypted, i.Key, err)
 	}
 	return nil
 }
@@ -234,7 +234,7 @@ func (c *checker) read(ctx context.Context, i Info) error {
 // of the cuts are added to the list.
 func (c *checker) cuts(ctx context.Context, group string, shards *[]targets.ShardID) error {
 	return c.section(CheckCuts, CutsPrefix(group), func() (string, error) {
-		keys, err := c.v.keys(ctx, CutsPrefix(group), "", isSealed)
+		keys, err := c.v.keys(ctx, CutsPrefix(group), "", isEncrypted)
 		if err != nil {
 			return "", err
 		}
@@ -402,7 +402,7 @@ func (c *checker) manifests(ctx context.Context, s targets.ShardID) error {
 		for _, key := range keys {
 			err := c.v.manifestRefs(ctx, key, func(h hash32) { named[h] = key })
 			if fail.Is(err, fail.Corrupt) || fail.Is(err, fail.NotFound) {
-				continue // reported by the reading of sealed objects, or removed meanwhile
+				continue // reported by the reading of encrypted objects, or removed meanwhile
 			}
 			if err != nil {
 				return "", err

@@ -1,9 +1,6 @@
 package plan
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -59,13 +56,13 @@ const (
 	OpVerify  Op = "verify"  // the driver's checks
 )
 
-// Step is one operation on one shard.
+// Step is one operation on one shard, bound to a base and a position.
 type Step struct {
 	ID    string           `json:"id"`
 	Op    Op               `json:"op"`
 	Shard targets.ShardID  `json:"shard"`
 	Kind  targets.Kind     `json:"kind"`
-	Needs []string         `json:"needs,omitempty"`
+	Needs []string         `json:"needs,omitempty"` // see StepDef.Needs
 	Base  targets.Artifact `json:"base,omitzero"`
 	Point targets.Position `json:"point,omitzero"`
 	Path  []targets.Span   `json:"path,omitempty"`
@@ -84,13 +81,15 @@ type Step struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// Run is how a goal is reached.
+// Run is a definition bound to what a vault holds: how a goal is reached today.
 type Run struct {
-	ID      string      `json:"id"`
-	Goal    Goal        `json:"goal"`
-	Cut     targets.Cut `json:"cut,omitzero"`
-	Steps   []Step      `json:"steps"`
-	Created time.Time   `json:"created"`
+	ID string `json:"id"`
+	// Definition is the hash of the definition that was bound.
+	Definition string      `json:"definition,omitempty"`
+	Goal       Goal        `json:"goal"`
+	Cut        targets.Cut `json:"cut,omitzero"`
+	Steps      []Step      `json:"steps"`
+	Created    time.Time   `json:"created"`
 	// Warnings are shown with the plan.
 	Warnings []string `json:"warnings,omitempty"`
 	// Hash is the SHA-256 of the plan's JSON with Hash empty.
@@ -118,10 +117,6 @@ func (p Run) Warn(warnings ...string) Run {
 // Sum computes the hash of a plan's content.
 func (p Run) Sum() string {
 	p.Hash = ""
-	b, err := json.Marshal(p)
-	if err != nil {
-		return "" // plain data always marshals
-	}
-	h := sha256.Sum256(b)
-	return hex.EncodeToString(h[:])
+
+	return sum(p)
 }

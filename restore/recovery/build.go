@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/restore/plan"
 	"drctl/targets"
 )
@@ -20,7 +20,7 @@ type ShardInventory struct {
 	Shard     targets.ShardID
 	Kind      targets.Kind
 	Bases     []targets.Artifact
-	Timelines []stream.Timeline
+	Timelines []timeline.Timeline
 	Manifests []Manifest // object stores
 	// NoBase says why no base leads to the goal's cut, when that is known and
 	// the bases are not listed.
@@ -50,20 +50,13 @@ type Inventory struct {
 	Damaged []string
 }
 
-// stepLimit bounds one step whatever its size: a restore that needs longer is
-// stuck, and beats are watched besides.
-const stepLimit = 24 * time.Hour
-
-// Build plans a goal. It is pure. Errors: not-found when there is no such cut
+// Build plans a goal: it derives its definition and binds that to the inventory. It is pure. Errors: not-found when there is no such cut
 // or no base and unbroken stream for a shard (it says why for every base that
 // it tried), invalid for a contradictory goal.
-func Build(goal plan.Goal, inv Inventory, now time.Time) (plan.Run, error) {
+func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.Run, error) {
 	const op = opPlan
 	if (goal.Cut == "") == goal.At.IsZero() {
 		return plan.Run{}, fail.Newf(fail.Invalid, op, goal.Group, "a goal names either a cut or an instant")
-	}
-	if goal.Into != plan.Sandbox && goal.Into != plan.Instances {
-		return plan.Run{}, fail.Newf(fail.Invalid, op, goal.Group, "a goal restores into %q or %q, not %q", plan.Sandbox, plan.Instances, goal.Into)
 	}
 	run := plan.Run{ID: "restore-" + goal.Group + "-" + now.UTC().Format("20060102T150405.000"), Goal: goal, Created: now.UTC()}
 	if goal.Cut != "" {
@@ -83,9 +76,22 @@ func Build(goal plan.Goal, inv Inventory, now time.Time) (plan.Run, error) {
 	if err != nil {
 		return plan.Run{}, err
 	}
-	var errs []error
-	for _, sh := range shards {
-		s, err := restoreStep(goal, sh, run.Cut, inv.Cuts)
+	members := make([]Member, len(shards))
+	byShard := make(map[targets.ShardID]ShardInventory, len(shards))
+	for i, sh := range shards {
+		members[i], byShard[sh.Shard] = Member{sh.Shard, sh.Kind}, sh
+	}
+	def, err := Define(goal, mode, members)
+	errs := []error{err}
+	run.Definition = def.Hash()
+
+	for _, d := range def.Steps {
+		sh := byShard[d.On]
+		if d.Do == plan.OpVerify {
+			run.Steps = append(run.Steps, verifyStep(d, &run))
+			continue
+		}
+		s, err := restoreStep(d, goal, sh, run.Cut, inv.Cuts)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -96,24 +102,33 @@ func Build(goal plan.Goal, inv Inventory, now time.Time) (plan.Run, error) {
 		}
 		run.Steps = append(run.Steps, s)
 	}
+
 	if err := errors.Join(errs...); err != nil {
 		hint := "try an older cut (drctl cut list), another region's vault (--vault), or take a new base (drctl backup now)"
 		if !goal.At.IsZero() {
 			hint = "choose an earlier instant, a named cut (drctl cut list), or another region's vault (--vault)"
 		}
-		return plan.Run{}, fail.New(fail.CodeOf(errs[0]), op, goal.Group+" from the vault of "+inv.Vault, hint, err)
+		first := slices.IndexFunc(errs, func(err error) bool { return err != nil })
+		return plan.Run{}, fail.New(fail.CodeOf(errs[first]), op, goal.Group+" from the vault of "+inv.Vault, hint, err)
 	}
-	order(run.Steps, goal.Order)
-	for _, s := range slices.Clone(run.Steps) {
-		at, _ := run.Cut.Point(s.Shard)
-		for _, w := range at.Warnings {
-			run.Warnings = append(run.Warnings, s.Shard.String()+": "+w)
-		}
-		run.Steps = append(run.Steps, plan.Step{ID: "verify-" + s.Shard.String(), Op: plan.OpVerify, Shard: s.Shard, Kind: s.Kind,
-			Needs: []string{s.ID}, Into: s.Into, Point: s.Point, Until: s.Until, Limit: stepLimit, Warnings: at.Warnings})
-	}
+
 	run.Hash = run.Sum()
+
 	return run, nil
+}
+
+// verifyStep binds a verification to the point that its shard is restored to. What
+// the cut lacks of the shard is said in the plan and beside the checks.
+func verifyStep(d plan.StepDef, run *plan.Run) plan.Step {
+	at, _ := run.Cut.Point(d.On)
+	for _, w := range at.Warnings {
+		run.Warnings = append(run.Warnings, d.On.String()+": "+w)
+	}
+
+	of, _ := run.Step(restoreID(d.On))
+
+	return plan.Step{ID: d.ID, Op: d.Do, Shard: d.On, Kind: d.Kind, Needs: d.Needs, Into: d.Into,
+		Point: of.Point, Until: of.Until, Limit: d.Limit, Warnings: at.Warnings}
 }
 
 func pickCut(goal plan.Goal, inv Inventory) (targets.Cut, error) {
@@ -166,15 +181,7 @@ func chosen(goal plan.Goal, inv Inventory, cut targets.Cut) ([]ShardInventory, e
 	return out, nil
 }
 
-func restoreStep(goal plan.Goal, sh ShardInventory, cut targets.Cut, cuts []targets.Cut) (s plan.Step, err error) {
-	var into plan.Destination
-	if goal.Into == plan.Instances {
-		var ok bool
-		if into, ok = goal.Destinations[sh.Shard.String()]; !ok {
-			return s, fail.New(fail.Invalid, opPlan, sh.Shard.String(),
-				"name one under recovery.destinations in the configuration", errors.New("no destination is configured for this shard"))
-		}
-	}
+func restoreStep(d plan.StepDef, goal plan.Goal, sh ShardInventory, cut targets.Cut, cuts []targets.Cut) (s plan.Step, err error) {
 	switch {
 	case cut.ID != "":
 		p, ok := cut.Point(sh.Shard)
@@ -190,8 +197,8 @@ func restoreStep(goal plan.Goal, sh ShardInventory, cut targets.Cut, cuts []targ
 			s, err = stepTo(sh, at, goal.At)
 		}
 	}
-	s.ID, s.Op, s.Shard, s.Kind, s.Limit = "restore-"+sh.Shard.String(), plan.OpRestore, sh.Shard, sh.Kind, stepLimit
-	s.Into, s.Until = into, goal.At
+	s.ID, s.Op, s.Shard, s.Kind, s.Needs, s.Limit = d.ID, d.Do, d.On, d.Kind, d.Needs, d.Limit
+	s.Into, s.Until = d.Into, goal.At
 	if sh.Kind == targets.S3 && err == nil {
 		s.Objects, s.BaseBytes = objects(sh.Shard, s.Point.Manifest, append([]targets.Cut{cut}, cuts...))
 	}
@@ -240,11 +247,11 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 		end, err := endFor(b)
 		if err == nil {
 			// The image is whole only from Until on, so the end must not lie before it.
-			_, err = stream.Path(sh.Timelines, b.Until, end)
+			_, err = timeline.Path(sh.Timelines, b.Until, end)
 		}
 		var path []targets.Span
 		if err == nil {
-			path, err = stream.Path(sh.Timelines, b.From, end)
+			path, err = timeline.Path(sh.Timelines, b.From, end)
 		}
 		if err != nil {
 			why = append(why, fmt.Errorf("base %s: %w", b.ID, err))
@@ -255,7 +262,7 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 			s.StreamBytes += int64(sp.To - sp.From)
 			for _, l := range sh.Timelines {
 				if l.ID == sp.Timeline {
-					use, _ := stream.Cover(l.Chunks, sp.From, sp.To)
+					use, _ := timeline.Cover(l.Chunks, sp.From, sp.To)
 					s.Chunks += len(use)
 				}
 			}
@@ -302,24 +309,4 @@ func orBefore(sh ShardInventory, at targets.Position) string {
 		}
 	}
 	return ""
-}
-
-// order sorts the steps by the configured order of targets and makes each
-// target wait for the one before it. Without an order nothing waits.
-func order(steps []plan.Step, byTarget []string) {
-	rank := func(s plan.Step) int {
-		if i := slices.Index(byTarget, s.Shard.Target); i >= 0 {
-			return i
-		}
-		return len(byTarget)
-	}
-	slices.SortStableFunc(steps, func(a, b plan.Step) int { return rank(a) - rank(b) })
-	var before, same []string // ids of the rank before, and of the current one
-	for i := range steps {
-		if i > 0 && rank(steps[i]) != rank(steps[i-1]) {
-			before, same = same, nil
-		}
-		steps[i].Needs = before
-		same = append(same, steps[i].ID)
-	}
 }

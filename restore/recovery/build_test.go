@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -17,7 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"drctl/internal/fail"
-	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
 	"drctl/targets"
@@ -38,7 +39,7 @@ func at(timeline string, offset uint64) targets.Position {
 // which pieces are missing, overlap or are there twice, and bases anywhere.
 func history(t *rapid.T, sh *recovery.ShardInventory) {
 	for i := range rapid.IntRange(0, 3).Draw(t, "timelines") {
-		l := stream.Timeline{ID: fmt.Sprintf("L%d", i), Kind: sh.Kind, Origin: rapid.IntRange(0, 9).Draw(t, "origin") > 0}
+		l := timeline.Timeline{ID: fmt.Sprintf("L%d", i), Kind: sh.Kind, Origin: rapid.IntRange(0, 9).Draw(t, "origin") > 0}
 		if i > 0 && rapid.IntRange(0, 3).Draw(t, "child") > 0 {
 			p := sh.Timelines[rapid.IntRange(0, i-1).Draw(t, "parent")]
 			left := rapid.Uint64Range(p.Offset, p.Tip()).Draw(t, "left")
@@ -50,7 +51,7 @@ func history(t *rapid.T, sh *recovery.ShardInventory) {
 		for pos, end := l.Offset, l.Offset+rapid.Uint64Range(0, 60).Draw(t, "length"); pos < end; {
 			to := min(end, pos+rapid.Uint64Range(1, 20).Draw(t, "chunk"))
 			if rapid.IntRange(0, 19).Draw(t, "lost") > 0 {
-				c := stream.Chunk{From: pos - min(pos, rapid.Uint64Range(0, 3).Draw(t, "overlap")), To: to, Key: fmt.Sprintf("%s-%d", l.ID, pos)}
+				c := timeline.Chunk{From: pos - min(pos, rapid.Uint64Range(0, 3).Draw(t, "overlap")), To: to, Key: fmt.Sprintf("%s-%d", l.ID, pos)}
 				l.Chunks = append(l.Chunks, c)
 				if rapid.IntRange(0, 9).Draw(t, "twice") == 0 {
 					c.Key += "-again"
@@ -150,16 +151,16 @@ func reaches(sh recovery.ShardInventory, base, point targets.Position) bool {
 	if base.Timeline == point.Timeline && base.Offset == point.Offset {
 		return true
 	}
-	whole := func(l *stream.Timeline, from, to uint64) bool {
+	whole := func(l *timeline.Timeline, from, to uint64) bool {
 		for b := from; b < to; b++ {
-			if l == nil || !slices.ContainsFunc(l.Chunks, func(c stream.Chunk) bool { return c.From <= b && b < c.To }) {
+			if l == nil || !slices.ContainsFunc(l.Chunks, func(c timeline.Chunk) bool { return c.From <= b && b < c.To }) {
 				return false
 			}
 		}
 		return true
 	}
 	for p := point; ; {
-		var l *stream.Timeline
+		var l *timeline.Timeline
 		for i := range sh.Timelines {
 			if sh.Timelines[i].ID == p.Timeline {
 				l = &sh.Timelines[i]
@@ -265,7 +266,7 @@ func property(t *rapid.T) {
 	g := goal(t, inv)
 	before := shuffled(inv, 0)
 	want, points, impossible := expected(g, inv)
-	run, err := recovery.Build(g, inv, later)
+	run, err := recovery.Build(g, plan.ModeRestore, inv, later)
 	if (err != nil) != (len(impossible) > 0) {
 		t.Fatalf("error %v, impossible %v", err, impossible)
 	}
@@ -292,7 +293,7 @@ func checkSteps(t *rapid.T, g plan.Goal, inv recovery.Inventory, run plan.Run, w
 	seen := map[string]bool{}
 	for _, s := range run.Steps {
 		for _, n := range s.Needs {
-			if !seen[n] {
+			if !slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(id string) bool { return plan.Means(n, id) }) {
 				t.Fatalf("step %s needs %s, which does not come before it", s.ID, n)
 			}
 		}
@@ -345,8 +346,8 @@ func checkLog(t *rapid.T, g plan.Goal, sh recovery.ShardInventory, s plan.Step) 
 	end := s.Base.From
 	for _, sp := range s.Path {
 		if sp.Timeline != end.Timeline {
-			line := func(id string) stream.Timeline {
-				return sh.Timelines[slices.IndexFunc(sh.Timelines, func(l stream.Timeline) bool { return l.ID == id })]
+			line := func(id string) timeline.Timeline {
+				return sh.Timelines[slices.IndexFunc(sh.Timelines, func(l timeline.Timeline) bool { return l.ID == id })]
 			}
 			p := line(sp.Timeline).Parent
 			for p.Timeline != end.Timeline && p.Offset == line(p.Timeline).Offset {
@@ -374,7 +375,7 @@ func checkHash(t *rapid.T, g plan.Goal, inv recovery.Inventory, run plan.Run) {
 	if run.Hash == "" || run.Hash != run.Sum() {
 		t.Fatalf("hash %q, sum %q", run.Hash, run.Sum())
 	}
-	again, err := recovery.Build(g, shuffled(inv, rapid.Uint64().Draw(t, "shuffle")), later)
+	again, err := recovery.Build(g, plan.ModeRestore, shuffled(inv, rapid.Uint64().Draw(t, "shuffle")), later)
 	if err != nil || again.Hash != run.Hash {
 		t.Fatalf("another order of the same inventory: hash %s, was %s (%v)\n%+v\n%+v", again.Hash, run.Hash, err, again, run)
 	}
@@ -406,7 +407,7 @@ func TestContradictoryGoals(t *testing.T) {
 		"cut and instant":         {Group: "shop", Into: plan.Sandbox, Cut: plan.Latest, At: epoch},
 		"nowhere":                 {Group: "shop", Cut: plan.Latest},
 	} {
-		if _, err := recovery.Build(g, example(), later); !fail.Is(err, fail.Invalid) {
+		if _, err := recovery.Build(g, plan.ModeRestore, example(), later); !fail.Is(err, fail.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -430,14 +431,14 @@ func example() recovery.Inventory {
 				Offset: 0x3000100, RestorePoint: "drctl:20261123T120000.000Z-0001"}},
 		}}
 	return recovery.Inventory{Vault: "west", Cuts: []targets.Cut{cut}, Shards: []recovery.ShardInventory{
-		{Shard: orders, Kind: targets.Postgres, Timelines: []stream.Timeline{
-			{ID: line(1), Kind: targets.Postgres, Offset: 0x1000000, Origin: true, Chunks: []stream.Chunk{{From: 0x1000000, To: 0x2000800}}},
-			{ID: line(2), Kind: targets.Postgres, Offset: 0x2000000, Origin: true, Parent: at(line(1), 0x2000400), Chunks: []stream.Chunk{{From: 0x2000000, To: 0x4000000}}},
+		{Shard: orders, Kind: targets.Postgres, Timelines: []timeline.Timeline{
+			{ID: line(1), Kind: targets.Postgres, Offset: 0x1000000, Origin: true, Chunks: []timeline.Chunk{{From: 0x1000000, To: 0x2000800}}},
+			{ID: line(2), Kind: targets.Postgres, Offset: 0x2000000, Origin: true, Parent: at(line(1), 0x2000400), Chunks: []timeline.Chunk{{From: 0x2000000, To: 0x4000000}}},
 		}, Bases: []targets.Artifact{
 			{ID: "old", Shard: orders, Kind: targets.Postgres, Region: "east", From: at(line(1), 0x1000028), Until: at(line(1), 0x1000200), Started: epoch.Add(-3 * time.Hour), Finished: epoch.Add(-2 * time.Hour), Bytes: 1 << 20, Method: "files"},
 			{ID: "after the failover", Shard: orders, Kind: targets.Postgres, Region: "east", From: at(line(1), 0x2000500), Until: at(line(1), 0x2000600), Started: epoch.Add(-time.Hour), Finished: epoch.Add(-time.Hour), Bytes: 1 << 20, Method: "files"},
 		}},
-		{Shard: carts, Kind: targets.Redis, Timelines: []stream.Timeline{{ID: "f00d", Kind: targets.Redis, Offset: 100, Origin: true, Chunks: []stream.Chunk{{From: 100, To: 500}, {From: 500, To: 1000}}}},
+		{Shard: carts, Kind: targets.Redis, Timelines: []timeline.Timeline{{ID: "f00d", Kind: targets.Redis, Offset: 100, Origin: true, Chunks: []timeline.Chunk{{From: 100, To: 500}, {From: 500, To: 1000}}}},
 			Bases: []targets.Artifact{{ID: "rdb", Shard: carts, Kind: targets.Redis, Region: "east", From: rd(100), Until: rd(100), Started: epoch.Add(-time.Hour), Finished: epoch.Add(-time.Hour), Bytes: 4096, Method: "resync"}}},
 		{Shard: media, Kind: targets.S3},
 	}}
@@ -450,7 +451,7 @@ func TestPlanCounts(t *testing.T) {
 	inv.Shards[2].Manifests = []recovery.Manifest{{AsOf: epoch, SHA256: strings.Repeat("ab", 32)}}
 	for _, g := range []plan.Goal{{Cut: plan.Latest}, {At: epoch, Shards: []targets.ShardID{inv.Shards[2].Shard}}} {
 		g.Group, g.Vault, g.Into = "shop", "west", plan.Sandbox
-		run, err := recovery.Build(g, inv, later)
+		run, err := recovery.Build(g, plan.ModeRestore, inv, later)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -470,7 +471,7 @@ func TestPlanCounts(t *testing.T) {
 }
 
 func TestGoldenPlan(t *testing.T) {
-	run, err := recovery.Build(plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "west", Into: plan.Sandbox, Order: []string{"orders"}}, example(), later)
+	run, err := recovery.Build(plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "west", Into: plan.Sandbox, Order: []string{"orders"}}, plan.ModeRestore, example(), later)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -497,9 +498,9 @@ func TestGoldenPlan(t *testing.T) {
 func TestWhyThereIsNoPlan(t *testing.T) {
 	g := plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "west", Into: plan.Sandbox}
 	inv := example()
-	inv.Shards[0].Timelines[1].Chunks = []stream.Chunk{{From: 0x2000000, To: 0x2ffff00}}
+	inv.Shards[0].Timelines[1].Chunks = []timeline.Chunk{{From: 0x2000000, To: 0x2ffff00}}
 	inv.Shards[1].Bases = nil
-	_, err := recovery.Build(g, inv, later)
+	_, err := recovery.Build(g, plan.ModeRestore, inv, later)
 	if !fail.Is(err, fail.NotFound) {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/restore/plan"
 	"drctl/targets"
 )
@@ -21,7 +21,7 @@ const ClockAllowance = 30 * time.Second
 
 // branch is the way of a shard's log that was live at an instant: timelines from
 // the oldest ancestor on, each left where the next one begins.
-type branch []stream.Timeline
+type branch []timeline.Timeline
 
 // exit is where the branch leaves its i-th timeline.
 func (b branch) exit(i int) uint64 {
@@ -35,8 +35,9 @@ func (b branch) exit(i int) uint64 {
 // clock: the one that it began last by then, of two equally old ones the
 // descendant; without any, the one from which the others come. ok is false when
 // there is none at all.
-func Live(timelines []stream.Timeline, at time.Time) (live stream.Timeline, ok bool) {
-	depth := func(l stream.Timeline) int { return len(ancestors(timelines, l)) }
+func Live(timelines []timeline.Timeline, at time.Time) (live timeline.Timeline, ok bool) {
+	byID := timeline.NewIndex(timelines)
+	depth := func(l timeline.Timeline) int { return len(branchTo(byID, l)) }
 	for _, l := range timelines {
 		order := cmp.Or(l.Began.Compare(live.Began), cmp.Compare(depth(l), depth(live)), cmp.Compare(l.ID, live.ID))
 		switch begun := !l.Began.After(at); {
@@ -51,15 +52,13 @@ func Live(timelines []stream.Timeline, at time.Time) (live stream.Timeline, ok b
 	return live, ok
 }
 
-// ancestors are the timelines that lead to one, the oldest first.
-func ancestors(timelines []stream.Timeline, of stream.Timeline) (out branch) {
-	for l := of; l.Origin && l.Parent.Timeline != "" && len(out) < len(timelines); {
-		i := slices.IndexFunc(timelines, func(x stream.Timeline) bool { return x.ID == l.Parent.Timeline })
-		if i < 0 {
-			break
+// branchTo are the timelines that lead to one and itself, the oldest first, as
+// far back as they are known.
+func branchTo(byID timeline.Index, l timeline.Timeline) (out branch) {
+	for s := range byID.Back(targets.Position{Timeline: l.ID}) {
+		if s.Known {
+			out = append(out, s.Timeline)
 		}
-		l = timelines[i]
-		out = append(out, l)
 	}
 	slices.Reverse(out)
 	return out
@@ -85,10 +84,10 @@ func liveBranch(sh ShardInventory, cuts []targets.Cut, at time.Time) branch {
 	if !ok {
 		return nil
 	}
-	b := append(ancestors(ls, l), l)
+	b := branchTo(timeline.NewIndex(ls), l)
 	for {
 		last := b[len(b)-1]
-		var next []stream.Timeline
+		var next []timeline.Timeline
 		for _, x := range ls {
 			if x.Origin && x.Parent.Timeline == last.ID && x.Parent.Offset >= last.Tip() && len(b) < len(ls) {
 				next = append(next, x)
@@ -110,7 +109,7 @@ func (b branch) firstCut(shard targets.ShardID, cuts []targets.Cut, at time.Time
 		if !has || c.SealedAt.IsZero() || !c.QuiescedAt.After(at.Add(ClockAllowance)) || ok && cmp.Or(c.QuiescedAt.Compare(first.QuiescedAt), cmp.Compare(c.ID, first.ID)) > 0 {
 			continue
 		}
-		i := slices.IndexFunc(b, func(l stream.Timeline) bool { return l.ID == p.Position.Timeline })
+		i := slices.IndexFunc(b, func(l timeline.Timeline) bool { return l.ID == p.Position.Timeline })
 		if i < 0 || p.Position.Offset > b.exit(i) {
 			continue
 		}
@@ -123,7 +122,7 @@ func (b branch) firstCut(shard targets.ShardID, cuts []targets.Cut, at time.Time
 // first hole before it. closed is when the newest chunk on the way was closed:
 // nothing in it is later than that by the archiver's clock.
 func (b branch) reach(base, limit targets.Position) (end targets.Position, closed time.Time, err error) {
-	begin := slices.IndexFunc(b, func(l stream.Timeline) bool { return l.ID == base.Timeline })
+	begin := slices.IndexFunc(b, func(l timeline.Timeline) bool { return l.ID == base.Timeline })
 	if begin < 0 {
 		return end, closed, errors.New("it is not on the branch of the log that was live at the instant")
 	}
@@ -135,7 +134,7 @@ func (b branch) reach(base, limit targets.Position) (end targets.Position, close
 		if b[i].ID == limit.Timeline {
 			to = limit.Offset
 		}
-		use, gaps := stream.Cover(b[i].Chunks, from, to)
+		use, gaps := timeline.Cover(b[i].Chunks, from, to)
 		if len(gaps) > 0 {
 			to = gaps[0].From
 		}

@@ -10,15 +10,15 @@ import (
 	"pgregory.net/rapid"
 
 	"drctl/internal/fail"
-	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
 	"drctl/targets"
 )
 
 // chunk is archived at a minute after the epoch.
-func chunk(from, to uint64, minute int) stream.Chunk {
-	return stream.Chunk{From: from, To: to, Closed: epoch.Add(time.Duration(minute) * time.Minute)}
+func chunk(from, to uint64, minute int) timeline.Chunk {
+	return timeline.Chunk{From: from, To: to, Closed: epoch.Add(time.Duration(minute) * time.Minute)}
 }
 
 // TestInstant: the stream of a plan for an instant ends where it is known to be
@@ -33,15 +33,15 @@ func TestInstant(t *testing.T) {
 			Shards: []targets.ShardPoint{{Shard: id, Kind: targets.Postgres, Position: p}}}
 	}
 	base := targets.Artifact{ID: "b", Shard: id, Kind: targets.Postgres, From: at("L1", 100), Until: at("L1", 110), Finished: minute(1)}
-	one := stream.Timeline{ID: "L1", Offset: 0, Origin: true, Began: minute(0), Chunks: []stream.Chunk{chunk(0, 200, 2), chunk(200, 300, 10), chunk(300, 400, 20)}}
+	one := timeline.Timeline{ID: "L1", Offset: 0, Origin: true, Began: minute(0), Chunks: []timeline.Chunk{chunk(0, 200, 2), chunk(200, 300, 10), chunk(300, 400, 20)}}
 	holed := one
-	holed.Chunks = []stream.Chunk{chunk(0, 200, 2), chunk(200, 300, 10), chunk(350, 400, 20)}
-	next := func(left uint64, began int) stream.Timeline {
-		return stream.Timeline{ID: "L2", Offset: left - 20, Origin: true, Parent: at("L1", left), Began: minute(began), Chunks: []stream.Chunk{chunk(left-20, 600, 30)}}
+	holed.Chunks = []timeline.Chunk{chunk(0, 200, 2), chunk(200, 300, 10), chunk(350, 400, 20)}
+	next := func(left uint64, began int) timeline.Timeline {
+		return timeline.Timeline{ID: "L2", Offset: left - 20, Origin: true, Parent: at("L1", left), Began: minute(began), Chunks: []timeline.Chunk{chunk(left-20, 600, 30)}}
 	}
 	for _, x := range []struct {
 		name   string
-		ls     []stream.Timeline
+		ls     []timeline.Timeline
 		cuts   []targets.Cut
 		at     int
 		end    targets.Position
@@ -50,23 +50,23 @@ func TestInstant(t *testing.T) {
 	}{
 		// The chunk of minute 10 holds what an archiver that was away read late:
 		// that it was closed after the instant does not end the stream.
-		{"to the end of the archive", []stream.Timeline{one}, nil, 5, at("L1", 400), false, ""},
-		{"to the first later cut", []stream.Timeline{one}, []targets.Cut{cut(15, "L1", 380), cut(4, "L1", 210), cut(12, "L1", 350)}, 5, at("L1", 350), true, ""},
-		{"a cut within the allowance is not later", []stream.Timeline{one}, []targets.Cut{cut(5, "L1", 350)}, 5, at("L1", 400), false, ""},
-		{"later than everything archived", []stream.Timeline{one}, nil, 25, targets.Position{}, false, "archived up to 2026-11-23T12:20:00Z only"},
-		{"up to a hole", []stream.Timeline{holed}, nil, 5, at("L1", 300), false, ""},
-		{"behind a hole", []stream.Timeline{holed}, []targets.Cut{cut(19, "L1", 390)}, 15, targets.Position{}, false, "archived up to 2026-11-23T12:10:00Z only"},
-		{"after a failover that lost nothing", []stream.Timeline{one, next(400, 22)}, nil, 21, at("L2", 600), false, ""},
-		{"before a failover that lost something", []stream.Timeline{one, next(340, 22)}, nil, 15, at("L1", 400), false, ""},
-		{"long after a failover that lost something", []stream.Timeline{one, next(340, 22)}, nil, 28, at("L2", 600), false, ""},
-		{"a cut shows that the failover came before", []stream.Timeline{one, next(340, 30)}, []targets.Cut{cut(24, "L2", 500)}, 28, at("L2", 600), false, ""},
-		{"a later cut on another branch", []stream.Timeline{one, next(340, 22)}, []targets.Cut{cut(24, "L2", 500)}, 15, at("L1", 400), false, ""},
-		{"a later cut after the failover", []stream.Timeline{one, next(400, 22)}, []targets.Cut{cut(24, "L2", 500)}, 15, at("L2", 500), true, ""},
-		{"before every base", []stream.Timeline{one}, nil, 0, targets.Position{}, false, "finished after the instant"},
-		{"still to come", []stream.Timeline{one}, nil, 48 * 60, targets.Position{}, false, "still to come"},
+		{"to the end of the archive", []timeline.Timeline{one}, nil, 5, at("L1", 400), false, ""},
+		{"to the first later cut", []timeline.Timeline{one}, []targets.Cut{cut(15, "L1", 380), cut(4, "L1", 210), cut(12, "L1", 350)}, 5, at("L1", 350), true, ""},
+		{"a cut within the allowance is not later", []timeline.Timeline{one}, []targets.Cut{cut(5, "L1", 350)}, 5, at("L1", 400), false, ""},
+		{"later than everything archived", []timeline.Timeline{one}, nil, 25, targets.Position{}, false, "archived up to 2026-11-23T12:20:00Z only"},
+		{"up to a hole", []timeline.Timeline{holed}, nil, 5, at("L1", 300), false, ""},
+		{"behind a hole", []timeline.Timeline{holed}, []targets.Cut{cut(19, "L1", 390)}, 15, targets.Position{}, false, "archived up to 2026-11-23T12:10:00Z only"},
+		{"after a failover that lost nothing", []timeline.Timeline{one, next(400, 22)}, nil, 21, at("L2", 600), false, ""},
+		{"before a failover that lost something", []timeline.Timeline{one, next(340, 22)}, nil, 15, at("L1", 400), false, ""},
+		{"long after a failover that lost something", []timeline.Timeline{one, next(340, 22)}, nil, 28, at("L2", 600), false, ""},
+		{"a cut shows that the failover came before", []timeline.Timeline{one, next(340, 30)}, []targets.Cut{cut(24, "L2", 500)}, 28, at("L2", 600), false, ""},
+		{"a later cut on another branch", []timeline.Timeline{one, next(340, 22)}, []targets.Cut{cut(24, "L2", 500)}, 15, at("L1", 400), false, ""},
+		{"a later cut after the failover", []timeline.Timeline{one, next(400, 22)}, []targets.Cut{cut(24, "L2", 500)}, 15, at("L2", 500), true, ""},
+		{"before every base", []timeline.Timeline{one}, nil, 0, targets.Position{}, false, "finished after the instant"},
+		{"still to come", []timeline.Timeline{one}, nil, 48 * 60, targets.Position{}, false, "still to come"},
 	} {
 		inv := recovery.Inventory{Vault: "west", Cuts: x.cuts, Shards: []recovery.ShardInventory{{Shard: id, Kind: targets.Postgres, Bases: []targets.Artifact{base}, Timelines: x.ls}}}
-		plan, err := recovery.Build(plan.Goal{Group: "shop", At: minute(x.at), Vault: "west", Into: plan.Sandbox}, inv, later)
+		plan, err := recovery.Build(plan.Goal{Group: "shop", At: minute(x.at), Vault: "west", Into: plan.Sandbox}, plan.ModeRestore, inv, later)
 		if x.refuse != "" {
 			if !fail.Is(err, fail.NotFound) || !strings.Contains(err.Error(), x.refuse) || !strings.Contains(err.Error(), "cut list") {
 				t.Errorf("%s: %+v, %v", x.name, plan, err)
@@ -115,7 +115,7 @@ func TestInstantIsSound(t *testing.T) {
 			inv.Cuts = append(inv.Cuts, c)
 		}
 		g := plan.Goal{Group: "shop", At: instant("at"), Vault: "west", Into: plan.Sandbox}
-		plan, err := recovery.Build(g, inv, later)
+		plan, err := recovery.Build(g, plan.ModeRestore, inv, later)
 		if err != nil {
 			if !fail.Is(err, fail.NotFound) {
 				t.Fatal(err)
@@ -125,8 +125,8 @@ func TestInstantIsSound(t *testing.T) {
 		checkHash(t, g, inv, plan)
 		s := plan.Steps[0]
 		checkLog(t, g, sh, s)
-		line := func(id string) stream.Timeline {
-			return sh.Timelines[slices.IndexFunc(sh.Timelines, func(l stream.Timeline) bool { return l.ID == id })]
+		line := func(id string) timeline.Timeline {
+			return sh.Timelines[slices.IndexFunc(sh.Timelines, func(l timeline.Timeline) bool { return l.ID == id })]
 		}
 		if s.Point.RestorePoint != "" {
 			if !slices.ContainsFunc(inv.Cuts, func(c targets.Cut) bool {
@@ -135,7 +135,7 @@ func TestInstantIsSound(t *testing.T) {
 				t.Fatalf("no cut later than %s ends at %+v", g.At, s.Point)
 			}
 		} else if !slices.ContainsFunc(s.Path, func(sp targets.Span) bool {
-			return slices.ContainsFunc(line(sp.Timeline).Chunks, func(c stream.Chunk) bool {
+			return slices.ContainsFunc(line(sp.Timeline).Chunks, func(c timeline.Chunk) bool {
 				return c.From < sp.To && sp.From < c.To && !g.At.After(c.Closed.Add(recovery.ClockAllowance))
 			})
 		}) {
@@ -146,7 +146,7 @@ func TestInstantIsSound(t *testing.T) {
 				continue
 			}
 			next := s.Path[i+1].Timeline
-			if !slices.ContainsFunc(sh.Timelines, func(l stream.Timeline) bool {
+			if !slices.ContainsFunc(sh.Timelines, func(l timeline.Timeline) bool {
 				if began[l.ID].Add(recovery.ClockAllowance).After(g.At) {
 					return false
 				}

@@ -2,12 +2,9 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"drctl/internal/fail"
+	"drctl/internal/tlsconf"
 	"drctl/targets"
 )
 
@@ -50,9 +48,9 @@ func config(op string, in targets.Instance) (*pgx.ConnConfig, error) {
 	dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 5 * time.Second, Interval: 3 * time.Second, Count: 3}}
 	cfg.DialFunc = dialer.DialContext
-	cfg.TLSConfig, err = tlsConfig(in, host)
+	cfg.TLSConfig, err = tlsconf.Client(op, in.TLS, host, in.CAFile)
 	if err != nil {
-		return nil, fail.New(fail.Invalid, op, in.String(), "tls is disable, require or verify-full; ca_file is a PEM file", err)
+		return nil, err
 	}
 	return cfg, nil
 }
@@ -75,29 +73,6 @@ func splitAddress(address string) (host string, port uint16, err error) {
 		return "", 0, fmt.Errorf("%q is not a port", p)
 	}
 	return h, uint16(n), nil
-}
-
-func tlsConfig(in targets.Instance, host string) (*tls.Config, error) {
-	var pool *x509.CertPool
-	if in.CAFile != "" {
-		pem, err := os.ReadFile(in.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		pool = x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", in.CAFile)
-		}
-	}
-	switch in.TLS {
-	case "", "disable":
-		return nil, nil
-	case "require":
-		return &tls.Config{InsecureSkipVerify: true, ServerName: host}, nil
-	case "verify-full":
-		return &tls.Config{RootCAs: pool, ServerName: host}, nil
-	}
-	return nil, fmt.Errorf("unknown tls mode %q", in.TLS)
 }
 
 // noLimits switches off what a platform may limit its own sessions by: those of

@@ -3,12 +3,10 @@ package redis
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +15,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/servers"
+	"drctl/internal/tlsconf"
 	"drctl/targets"
 )
 
@@ -76,26 +75,7 @@ func tlsConfig(in targets.Instance) (*tls.Config, error) {
 	if err != nil {
 		return nil, fail.New(fail.Invalid, op, in.String(), "write the address as host:port", err)
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
-	switch in.TLS {
-	case "require":
-		c.InsecureSkipVerify = true // encrypts, proves nothing: what "require" means everywhere
-	case "verify-full":
-		if in.CAFile == "" {
-			return c, nil
-		}
-		pem, err := os.ReadFile(in.CAFile)
-		if err != nil {
-			return nil, fail.New(fail.Invalid, op, in.CAFile, "", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fail.New(fail.Invalid, op, in.CAFile, "give a PEM file with certificates", nil)
-		}
-	default:
-		return nil, fail.New(fail.Invalid, op, in.String(), "use disable, require or verify-full", errors.New("unknown mode "+strconv.Quote(in.TLS)))
-	}
-	return c, nil
+	return tlsconf.Client(op, in.TLS, host, in.CAFile)
 }
 
 // dial opens a plain or TLS connection.

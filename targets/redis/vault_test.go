@@ -7,6 +7,7 @@ import (
 
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -56,7 +57,7 @@ func TestThroughTheVaults(t *testing.T) {
 	}
 	ls, err := stream.Load(ctx, west, in.Shard)
 	must(t, err)
-	path, err := stream.Path(ls, bases[0].From, cut)
+	path, err := timeline.Path(ls, bases[0].From, cut)
 	must(t, err)
 	fs, err := stream.Check(ctx, west, in.Shard, bases[0].From, cut)
 	must(t, err)

@@ -3,11 +3,9 @@ package s3
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"drctl/internal/fail"
+	"drctl/internal/tlsconf"
 	"drctl/targets"
 )
 
@@ -57,17 +56,11 @@ func open(ctx context.Context, in targets.Instance) (*bucket, error) {
 		IdleConnTimeout:       30 * time.Second,
 		DisableCompression:    true, // content encodings are part of the object
 	}
-	if in.CAFile != "" {
-		pem, err := os.ReadFile(in.CAFile)
-		if err != nil {
-			return nil, fail.New(fail.NotFound, op, in.String(), "correct ca_file", err)
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fail.Newf(fail.Invalid, op, in.String(), "the file %s holds no certificate in PEM", in.CAFile)
-		}
-		tr.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	roots, err := tlsconf.Roots(op, in.CAFile)
+	if err != nil {
+		return nil, err
 	}
+	tr.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	o := awss3.Options{Region: "us-east-1", UsePathStyle: true, HTTPClient: &http.Client{Transport: tr}}
 	if in.User != "" {
 		o.Credentials = credentials.NewStaticCredentialsProvider(in.User, in.Password.Reveal(), "")

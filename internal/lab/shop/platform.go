@@ -3,11 +3,9 @@ package shop
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -20,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drctl/internal/fail"
+	"drctl/internal/tlsconf"
 	"drctl/targets"
 )
 
@@ -84,25 +83,7 @@ func connectPostgres(ctx context.Context, in targets.Instance) (*pgx.Conn, error
 
 // tlsConfig follows the instance's TLS setting; nil means plain text.
 func tlsConfig(in targets.Instance, host string) (*tls.Config, error) {
-	switch in.TLS {
-	case "", "disable":
-		return nil, nil
-	case "require", "verify-full":
-	default:
-		return nil, fail.Newf(fail.Invalid, "shop: connect", in.String(), "unknown TLS mode %q", in.TLS)
-	}
-	cfg := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, InsecureSkipVerify: in.TLS == "require"}
-	if in.CAFile != "" {
-		pem, err := os.ReadFile(in.CAFile)
-		if err != nil {
-			return nil, fail.New(fail.NotFound, "shop: connect", in.CAFile, "", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fail.Newf(fail.Invalid, "shop: connect", in.CAFile, "no certificate in the file")
-		}
-	}
-	return cfg, nil
+	return tlsconf.Client("shop: connect", in.TLS, host, in.CAFile)
 }
 
 // quietRedis drops what the client library would write to the standard error

@@ -26,7 +26,7 @@ func example() Record {
 		Isolation: Isolation{Proven: true}, Attachments: []Attachment{Attach("plan.json", "application/json", []byte("{}"))}}
 }
 
-func TestSealAndVerify(t *testing.T) {
+func TestFinalizeAndVerify(t *testing.T) {
 	r, doc, err := Finalize(example())
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func TestSealAndVerify(t *testing.T) {
 	}
 	again, doc2, err := Finalize(got)
 	if err != nil || again.ContentSHA256 != r.ContentSHA256 || !bytes.Equal(doc, doc2) {
-		t.Error("sealing again changes the record")
+		t.Error("finalizing again changes the record")
 	}
 	if bytes.Contains(doc, []byte("null")) {
 		t.Errorf("a list is null:\n%s", doc)
@@ -50,7 +50,7 @@ func TestSealAndVerify(t *testing.T) {
 	}
 }
 
-func TestSealLeavesTheCallersListsAlone(t *testing.T) {
+func TestFinalizeLeavesTheCallersListsAlone(t *testing.T) {
 	in := example()
 	before := *in.Steps[0].Started.Value
 	if _, _, err := Finalize(in); err != nil {

@@ -133,15 +133,16 @@ func (r *Repo) excludeFile(patterns []string) (string, error) {
 	}
 	for _, p := range patterns {
 		if strings.ContainsAny(p, "\n\r") {
-			f.Close()
-			os.Remove(f.Name())
+			_, _ = f.Close(), os.Remove(f.Name())
 			return "", fail.Newf(fail.Invalid, "restic: backup", p, "a pattern cannot hold a line break")
 		}
 		// restic expands $ in exclude files.
-		_, _ = fmt.Fprintln(f, strings.ReplaceAll(p, "$", "$$"))
+		if _, err = fmt.Fprintln(f, strings.ReplaceAll(p, "$", "$$")); err != nil {
+			break // half a list would back up what it must leave out
+		}
 	}
-	if err := f.Close(); err != nil {
-		os.Remove(f.Name())
+	if err := errors.Join(err, f.Close()); err != nil {
+		_ = os.Remove(f.Name())
 		return "", r.fail("backup", fail.Exhausted, "", err)
 	}
 	return f.Name(), nil

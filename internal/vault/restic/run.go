@@ -191,18 +191,18 @@ func (r *Repo) start(ctx context.Context, c command, wait string) (ended <-chan 
 	}
 	errR, errW, err := os.Pipe()
 	if err != nil {
-		outR.Close()
-		outW.Close()
+		_ = outR.Close()
+		_ = outW.Close()
 		return nil, nil, nil, r.fail(c.op, fail.Exhausted, "", err)
 	}
 	cmd.Stdout, cmd.Stderr = outW, errW
 
 	err = proc.StartChild(cmd)
-	outW.Close()
-	errW.Close()
+	_ = outW.Close()
+	_ = errW.Close()
 	if err != nil {
-		outR.Close()
-		errR.Close()
+		_ = outR.Close()
+		_ = errR.Close()
 		code, hint := fail.Internal, ""
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 			code, hint = fail.NotFound, "install restic 0.19.1 or later, or name its path"
@@ -265,7 +265,7 @@ func (r *Repo) finish(ctx context.Context, c command, ended <-chan error, out, e
 func closeAll(rs ...io.Reader) {
 	for _, x := range rs {
 		if c, ok := x.(io.Closer); ok {
-			c.Close()
+			_ = c.Close()
 		}
 	}
 }

@@ -1,0 +1,209 @@
+package inventory
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/internal/platform"
+	"drctl/internal/stream"
+	"drctl/internal/timeline"
+	"drctl/internal/vault"
+	"drctl/restore/plan"
+	"drctl/restore/recovery"
+	"drctl/targets"
+)
+
+// Read reads what a vault holds of a goal. Without a configuration (group is
+// nil) the shards come from the cut itself: a vault is self-describing. What is
+// damaged or missing of a shard is in the inventory; an error is that the vault
+// could not be read.
+func Read(ctx context.Context, v *vault.Vault, goal plan.Goal, group *platform.Group) (recovery.Inventory, error) {
+	inv := recovery.Inventory{Vault: v.Region()}
+	cuts, damaged, err := goalCuts(ctx, v, goal)
+	for _, d := range damaged {
+		inv.Damaged = append(inv.Damaged, d.Error())
+	}
+	if err != nil {
+		return inv, err
+	}
+	kinds := map[targets.ShardID]targets.Kind{}
+	var ids []targets.ShardID
+	add := func(id targets.ShardID, k targets.Kind) {
+		if _, ok := kinds[id]; !ok {
+			kinds[id] = k
+			ids = append(ids, id)
+		}
+	}
+	if group != nil {
+		for _, s := range group.Shards {
+			add(s.Shard, s.Kind)
+		}
+	}
+	for _, c := range cuts {
+		if c.SealedAt.IsZero() {
+			continue
+		}
+		inv.Cuts = append(inv.Cuts, c)
+		if group == nil && (goal.Cut == c.ID || goal.Cut == plan.Latest || !goal.At.IsZero()) {
+			for _, p := range c.Shards {
+				add(p.Shard, p.Kind)
+			}
+		}
+	}
+	for _, id := range ids {
+		var sh recovery.ShardInventory
+		if goal.At.IsZero() {
+			sh, err = shardToCut(ctx, v, id, kinds[id], inv.Cuts)
+		} else {
+			sh, err = shardInventory(ctx, v, id, kinds[id], goal.At)
+		}
+		if err != nil && !fail.Is(err, fail.NotFound) && !fail.Is(err, fail.Corrupt) {
+			return inv, err
+		}
+		if err != nil {
+			inv.Damaged = append(inv.Damaged, err.Error())
+		}
+		inv.Shards = append(inv.Shards, sh)
+	}
+	return inv, nil
+}
+
+// goalCuts reads the cuts that a goal is about: one, or for an instant all. An
+// error is one of the vault, or the damage when nothing else can be read.
+func goalCuts(ctx context.Context, v *vault.Vault, goal plan.Goal) (cuts []targets.Cut, damaged []error, err error) {
+	switch {
+	case !goal.At.IsZero():
+		if cuts, err = v.Cuts(ctx, goal.Group); err != nil {
+			damaged = []error{err}
+		}
+		if len(cuts) > 0 {
+			err = nil
+		}
+		return cuts, damaged, err
+	case goal.Cut == plan.Latest:
+		c, damaged, err := NewestCut(ctx, v, goal.Group)
+		if fail.Is(err, fail.NotFound) {
+			return nil, damaged, errors.Join(damaged...) // that there is none the plan says
+		}
+		return []targets.Cut{c}, damaged, err
+	}
+	c, err := v.Cut(ctx, goal.Group, goal.Cut)
+	if fail.Is(err, fail.NotFound) || fail.Is(err, fail.Invalid) {
+		return nil, nil, nil // likewise
+	}
+	return []targets.Cut{c}, nil, err
+}
+
+// shardToCut reads what leads to one cut: the newest base from which the log
+// leads there, and that log alone.
+func shardToCut(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, cuts []targets.Cut) (recovery.ShardInventory, error) {
+	sh := recovery.ShardInventory{Shard: id, Kind: kind}
+	if kind == targets.S3 || len(cuts) == 0 {
+		return sh, nil // the cut names its manifest
+	}
+	p, ok := cuts[0].Point(id)
+	if !ok {
+		return sh, nil
+	}
+	trail := stream.NewTrail(v, id)
+	lead, err := trail.To(ctx, p.Position)
+	if err != nil {
+		return sh, err
+	}
+	if sh.NoBase = lead.Why; lead.Base.ID != "" {
+		sh.Bases = []targets.Artifact{lead.Base}
+		sh.Timelines, err = trail.Load(ctx, lead)
+	}
+	return sh, errors.Join(append(lead.Damaged, err)...)
+}
+
+func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, at time.Time) (recovery.ShardInventory, error) {
+	sh := recovery.ShardInventory{Shard: id, Kind: kind}
+	if kind == targets.S3 {
+		ms, err := v.ManifestsAround(ctx, id, at)
+		for _, m := range ms {
+			known := !m.AsOf.IsZero()
+			if !known {
+				m.AsOf = m.Stored
+			}
+			sh.Manifests = append(sh.Manifests, recovery.Manifest{AsOf: m.AsOf, OrBefore: !known, SHA256: m.SHA256})
+		}
+		return sh, err
+	}
+	var errs []error
+	var err error
+	if sh.Bases, err = v.Bases(ctx, id); err != nil {
+		if !fail.Is(err, fail.Corrupt) {
+			return sh, err
+		}
+		errs = append(errs, err) // the others are there
+	}
+	if sh.Timelines, err = stream.Load(ctx, v, id); err != nil {
+		return sh, err
+	}
+	for _, l := range sh.Timelines {
+		errs = append(errs, l.Damage...)
+	}
+	if kind == targets.Redis && err == nil {
+		sh.At, sh.NotAt = positionAt(ctx, v, id, sh.Timelines, at)
+		if sh.NotAt != nil && fail.Retryable(sh.NotAt) {
+			errs = append(errs, sh.NotAt)
+		}
+	}
+	return sh, errors.Join(errs...)
+}
+
+// positionAt finds where a Redis shard's stream stood at an instant, by when
+// the archiver received it. (PostgreSQL's log holds the times of its commits:
+// there the plan only chooses enough of it.)
+func positionAt(ctx context.Context, v *vault.Vault, id targets.ShardID, ls []timeline.Timeline, at time.Time) (targets.Position, error) {
+	l, ok := recovery.Live(ls, at)
+	if !ok {
+		return targets.Position{}, fail.Newf(fail.NotFound, "restore: plan", id.String(), "the vault holds no stream")
+	}
+	off, err := stream.OffsetAt(ctx, v, id, l.ID, at)
+	if err != nil {
+		return targets.Position{}, err
+	}
+	return targets.Position{Kind: targets.Redis, Timeline: l.ID, Offset: off}, nil
+}
+
+// NewestCut reads the newest sealed cut that the vault has a readable record of.
+// The errors name damaged records that are newer. It is not-found when there is
+// no cut that could be read.
+func NewestCut(ctx context.Context, v *vault.Vault, group string) (newest targets.Cut, damaged []error, err error) {
+	for c, err := range v.CutsNewest(ctx, group) {
+		switch {
+		case fail.Is(err, fail.Corrupt):
+			damaged = append(damaged, err)
+		case err != nil:
+			return newest, damaged, err
+		case !c.SealedAt.IsZero():
+			return c, damaged, nil
+		}
+	}
+	return newest, damaged, fail.New(fail.NotFound, "vault: newest cut", group, "take one with: drctl cut now",
+		errors.Join(append(damaged, errors.New("the vault of "+v.Region()+" holds no sealed cut of the group that can be read"))...))
+}
+
+// Unfit says which bases of a plan the programs of this host may not be able to
+// restore, and what to install: better now than in the middle of the restore.
+func Unfit(ctx context.Context, driver func(targets.Kind) (targets.Driver, error), p plan.Run) []string {
+	var out []string
+	for _, s := range p.Steps {
+		d, err := driver(s.Kind)
+		if err != nil || s.Op != plan.OpRestore {
+			continue
+		}
+		f, ok := d.(targets.Fitter)
+		if !ok {
+			continue
+		}
+		if err := f.Fits(ctx, s.Base); err != nil {
+			out = append(out, "on this host: "+err.Error())
+		}
+	}
+	return out
+}
