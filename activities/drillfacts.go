@@ -49,7 +49,7 @@ func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, pla
 	}
 	f.Findings = append(f.Findings, in.Cross.Findings...)
 	for _, e := range in.Errors {
-		f.Findings = append(f.Findings, targets.Finding{Check: "the drill ran to its end", Subject: in.Drill.Name, Severity: targets.Failed, Detail: e})
+		f.Findings = append(f.Findings, targets.Finding{Check: drills.RanToItsEnd, Subject: in.Drill.Name, Severity: targets.Failed, Detail: e})
 	}
 	if in.Sandbox.Dir != "" {
 		restored := a.addressesOf(in)

@@ -296,13 +296,10 @@ func (a *Activities) remember(in boundStep, inst targets.Instance, o targets.Out
 
 // notVerified says of an instance that the restore left stopped that its
 // checks, which need a running server, are the operator's.
-func notVerified(in targets.Instance) targets.Finding {
+func notVerified(d targets.Driver, in targets.Instance) targets.Finding {
 	do := "start the server and look at what is in it"
-	switch in.Kind {
-	case targets.Postgres:
-		do = "before the server is started: pg_checksums --check -D " + in.DataDir + "; after: pg_amcheck --all --heapallindexed --parent-check --install-missing"
-	case targets.Redis:
-		do = "redis-check-aof on the manifest, or redis-check-rdb on the image, that lies in " + in.DataDir + "; then start the server as the restore says"
+	if a, ok := d.(targets.Adviser); ok {
+		do = a.Advise(in)
 	}
 	return targets.Finding{Check: "verification", Subject: in.String(), Severity: targets.Skipped,
 		Detail: "not verified: the restore proved that replay came to the point and left the server stopped. To do: " + do}
@@ -336,13 +333,13 @@ func (a *Activities) verifyShard(parent context.Context, named StepIn) (plan.Ste
 	if err != nil {
 		return out, err
 	}
-	if in.Sandbox.Dir == "" && in.step.Kind != targets.S3 {
-		out.Findings = []targets.Finding{notVerified(inst)}
+	if in.Sandbox.Dir == "" && in.step.Kind.Traits().Files {
+		out.Findings = []targets.Finding{notVerified(d, inst)}
 		out.Finished = time.Now().UTC()
 		return out, nil
 	}
 	want := targets.Expectation{Quick: in.Quick, Assertions: in.Assertions, Instant: !in.step.Until.IsZero(), DataDir: inst.DataDir}
-	if in.step.Kind == targets.S3 {
+	if in.step.Kind.Traits().Manifest {
 		v, err := a.Platform.Vault(ctx, in.vault)
 		if err != nil {
 			return out, err

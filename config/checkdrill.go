@@ -12,7 +12,7 @@ func (c *checker) checkDrill(at string, d *Drill) {
 	// A derived vault comes from the policy, where its mistakes are reported.
 	if c.wrote(at+".vault") && c.known(at+".vault", "region", d.Vault, c.RegionNames()) && ok {
 		if p, err := c.Policy(d.Group); err == nil && !slices.Contains(p.Stream.Vaults, d.Vault) {
-			c.fail(at+".vault", suggest(d.Vault, p.Stream.Vaults), "the group's policy does not write the vault of %s", d.Vault)
+			c.fail(at+".vault", Suggest(d.Vault, p.Stream.Vaults), "the group's policy does not write the vault of %s", d.Vault)
 		}
 	}
 	if d.Every > 0 && d.Jitter > d.Every {
@@ -28,8 +28,8 @@ func (c *checker) checkDrill(at string, d *Drill) {
 		if !c.member(path, t, members, "") {
 			continue
 		}
-		if c.Targets[t].Kind == string(targets.S3) {
-			c.fail(path, "use checks.objects", "target %s is of kind s3 and answers no queries", t)
+		if k := targets.Kind(c.Targets[t].Kind); k != "" && !k.Traits().Query {
+			c.fail(path, "use checks.objects", "target %s is of kind %s and answers no queries", t, k)
 		}
 		for i, a := range d.Checks.Assertions[t] {
 			ip := path + "." + strconv.Itoa(i)

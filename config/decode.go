@@ -229,7 +229,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 		at := join(path, p.key.Value)
 		f, ok := fields[p.key.Value]
 		if !ok {
-			d.fail(p.key, at, suggest(p.key.Value, known), "unknown key %q", p.key.Value)
+			d.fail(p.key, at, Suggest(p.key.Value, known), "unknown key %q", p.key.Value)
 			continue
 		}
 		d.record(at, p.key, p.value)
@@ -322,6 +322,7 @@ func (d *decoder) ref(n *yaml.Node, v reflect.Value, path string) {
 	before := len(d.errs)
 	d.structure(n, v, path)
 	if len(d.errs) > before {
+		d.src.broken[path] = true // what follows from it is not reported
 		return
 	}
 	count := 0
@@ -425,7 +426,7 @@ func (d *decoder) text(n *yaml.Node, v reflect.Value, path string, tag reflect.S
 				return
 			}
 		}
-		hint := suggest(n.Value, words)
+		hint := Suggest(n.Value, words)
 		if !strings.HasPrefix(hint, "did") {
 			hint = "one of " + strings.Join(words, ", ")
 		}

@@ -57,9 +57,9 @@ func sortMistakes(ms []Mistake) []Mistake {
 	return slices.Compact(ms)
 }
 
-// suggest returns "did you mean ..." for a word close to one of the known
+// Suggest returns "did you mean ..." for a word close to one of the known
 // ones, else a list of the known ones when it is short.
-func suggest(word string, known []string) string {
+func Suggest(word string, known []string) string {
 	best, bestDistance := "", 3
 	for _, k := range known {
 		limit := max(1, len(k)/3)

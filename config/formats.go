@@ -202,6 +202,8 @@ func checkVaultURL(s string) (string, string) {
 		return "", ""
 	case u.Scheme == "file":
 		return fmt.Sprintf("%q does not name an absolute directory", s), "three slashes: file:///srv/vault"
+	case u.Scheme == "s3" && u.Host == "":
+		return "the URL does not name a bucket", "two slashes: s3://bucket/prefix"
 	case u.Scheme == "s3":
 		return bucketFormat.check(u.Host)
 	}

@@ -22,8 +22,8 @@ import (
 const maxFile = 4 << 20
 
 // Load reads, checks and resolves a file. env answers {env: NAME} references
-// and may be nil. The error is a *fail.Error: not-found, denied, or invalid
-// with an Errors as its cause. For root a file that another user owns or may
+// and may be nil. The error is a *fail.Error: denied, or invalid, with an Errors as
+// its cause when the file could be read. For root a file that another user owns or may
 // write is denied. Warnings are left in the result.
 func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	f, err := os.Open(path)
@@ -54,7 +54,7 @@ func fileError(path string, err error) error {
 	const op = "config: read"
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fail.New(fail.NotFound, op, path, "name the file with --config; an annotated example comes with drctl in config/example.yaml", err)
+		return fail.New(fail.Invalid, op, path, "name the file with --config, or begin with: drctl config example > drctl.yaml", err)
 	case errors.Is(err, fs.ErrPermission):
 		return fail.New(fail.Denied, op, path, "run drctl as a user who may read it", err)
 	}
@@ -100,7 +100,7 @@ func readYAML(data []byte, name string) (root *yaml.Node, bad *Mistake) {
 	var doc, next yaml.Node
 	err := dec.Decode(&doc)
 	if errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
-		return nil, &Mistake{File: name, Line: 1, Col: 1, Message: "the file is empty", Hint: "begin from config/example.yaml"}
+		return nil, &Mistake{File: name, Line: 1, Col: 1, Message: "the file is empty", Hint: "begin with: drctl config example > drctl.yaml"}
 	}
 	if err == nil {
 		if err = dec.Decode(&next); errors.Is(err, io.EOF) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,13 +143,13 @@ func runSecretCommand(ctx context.Context, ref Ref) (string, error) {
 // named first.
 func (c *Config) warnSecretFiles() {
 	seen := map[string]bool{}
-	for _, r := range c.refs() {
-		if r.ref.File == "" || seen[r.ref.File] {
+	for _, r := range c.Refs() {
+		if r.Ref.File == "" || seen[r.Ref.File] {
 			continue
 		}
-		seen[r.ref.File] = true
-		if readByAll(r.ref.File) {
-			c.warn(r.path, "chmod 600 "+r.ref.File, "the secret file %s can be read by everybody", r.ref.File)
+		seen[r.Ref.File] = true
+		if readByAll(r.Ref.File) {
+			c.warn(r.Path, "chmod 600 "+r.Ref.File, "the secret file %s can be read by everybody", r.Ref.File)
 		}
 	}
 	c.warnings = sortMistakes(c.warnings)
@@ -178,26 +179,27 @@ func readByAll(file string) bool {
 	}
 }
 
-type refAt struct {
-	path string
-	ref  Ref
+// RefAt is a secret's reference and the key at which it stands.
+type RefAt struct {
+	Path string
+	Ref  Ref
 }
 
-// refs lists every secret reference.
-func (c *Config) refs() []refAt {
-	out := []refAt{{"key", c.Key}, {"engine.api_key", c.Engine.APIKey}}
+// Refs lists every secret's reference, the empty ones left out.
+func (c *Config) Refs() []RefAt {
+	out := []RefAt{{"key", c.Key}, {"engine.api_key", c.Engine.APIKey}}
 	for _, r := range c.RegionNames() {
-		out = append(out, refAt{"regions." + r + ".vault.secret_key", c.Regions[r].Vault.SecretKey})
+		out = append(out, RefAt{"regions." + r + ".vault.secret_key", c.Regions[r].Vault.SecretKey})
 	}
 	for _, name := range sortedKeys(c.Targets) {
 		t, at := c.Targets[name], "targets."+name
-		out = append(out, refAt{at + ".password", t.Password}, refAt{at + ".secret_key", t.SecretKey})
+		out = append(out, RefAt{at + ".password", t.Password}, RefAt{at + ".secret_key", t.SecretKey})
 		for _, s := range sortedKeys(t.Shards) {
 			for _, r := range sortedKeys(t.Shards[s]) {
 				i, at := t.Shards[s][r], at+".shards."+s+"."+r
-				out = append(out, refAt{at + ".password", i.Password}, refAt{at + ".secret_key", i.SecretKey})
+				out = append(out, RefAt{at + ".password", i.Password}, RefAt{at + ".secret_key", i.SecretKey})
 			}
 		}
 	}
-	return out
+	return slices.DeleteFunc(out, func(r RefAt) bool { return r.Ref.IsZero() })
 }

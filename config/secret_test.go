@@ -2,7 +2,9 @@ package config
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -177,7 +179,7 @@ func TestWarnings(t *testing.T) {
 }
 
 func TestLoadErrors(t *testing.T) {
-	if _, err := Load(filepath.Join(t.TempDir(), "absent.yaml"), nil); !fail.Is(err, fail.NotFound) {
+	if _, err := Load(filepath.Join(t.TempDir(), "absent.yaml"), nil); !fail.Is(err, fail.Invalid) || !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }

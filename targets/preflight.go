@@ -14,11 +14,15 @@ type Preflighter interface {
 // Needs say what drctl will do with an instance.
 type Needs struct {
 	Group string // that the shard belongs to
+	// Whole asks for what is looked at once, before a platform starts, and not
+	// again and again, because it takes sessions and requests of its own: settings,
+	// room for the archiver, the way in for replication, each right on a bucket.
+	Whole bool
 }
 
-// Lack is a missing right.
+// Lack is a missing right, or with Needs.Whole a setting that stands in the way.
 type Lack struct {
 	What string `json:"what"` // "EXECUTE on pg_create_restore_point(text)"
 	For  string `json:"for"`  // what fails without it: "cuts"
-	Fix  string `json:"fix"`  // the statement that grants it
+	Fix  string `json:"fix"`  // the statement that grants it, or what to change
 }

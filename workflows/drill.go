@@ -40,7 +40,7 @@ func RunDrill(ctx workflow.Context, in RunDrillIn) (drills.Outcome, error) {
 		Run: workflow.GetInfo(ctx).WorkflowExecution.RunID}
 	drillSteps(ctx, in, &fin)
 	if ctx.Err() != nil {
-		fin.Errors = append(fin.Errors, "the drill was cancelled")
+		fin.Errors = append(fin.Errors, drills.CancelledText)
 	}
 	fin.Ended = workflow.Now(ctx).UTC()
 	if fin.Sandbox.ID != "" {

@@ -61,10 +61,15 @@ func (a *app) load() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.warn(cfg)
+	return cfg, nil
+}
+
+// warn prints what deserves a look.
+func (a *app) warn(cfg *config.Config) {
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintf(a.err, "drctl: warning: %s\n", w)
 	}
-	return cfg, nil
 }
 
 // loadQuietly reads the configuration without a word about what deserves a look.
@@ -94,7 +99,8 @@ func (a *app) findConfig() (string, error) {
 	if p := "/etc/drctl/drctl.yaml"; fileExists(p) {
 		return p, nil
 	}
-	return "", fail.New(fail.NotFound, "configuration", "drctl.yaml", "name one with --config; config/example.yaml is an annotated start", errors.New("no configuration file was found"))
+	return "", fail.New(fail.Invalid, "configuration", "", "name one with --config, or begin with: drctl config example > drctl.yaml",
+		errors.New("no configuration file: $DRCTL_CONFIG is not set, and there is no ./drctl.yaml and no /etc/drctl/drctl.yaml"))
 }
 
 func (a *app) logger() (*slog.Logger, error) {

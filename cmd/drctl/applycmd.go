@@ -212,7 +212,7 @@ func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
 			return changes, err
 		}
 		for _, sh := range g.Shards {
-			if sh.Kind == targets.S3 {
+			if !sh.Kind.Traits().Log {
 				continue
 			}
 			id := s.ids().Archive(sh.Shard)
@@ -258,10 +258,10 @@ func (s *session) archiver(ctx context.Context, id string, sh platform.Shard) (a
 
 // definition turns a configured drill into plain data.
 func definition(cfg *config.Config, name string) (drills.Definition, error) {
-	d, ok := cfg.Drills[name]
-	if !ok {
-		return drills.Definition{}, fail.New(fail.NotFound, "drill", name, fmt.Sprintf("the configuration has: %v", cfg.DrillNames()), errors.New("there is no drill of this name"))
+	if err := known("drill", "NAME", name, cfg.DrillNames()); err != nil {
+		return drills.Definition{}, err
 	}
+	d := cfg.Drills[name]
 	def := drills.Definition{Name: name, Group: d.Group, Cut: d.Cut, Window: d.Window, Seed: d.Seed, Vault: d.Vault, Every: d.Every,
 		Scenario: d.Scenario, Hypothesis: d.Hypothesis, Participants: slices.Clone(d.Participants),
 		Objectives: evidence.Objectives{RTO: d.Objectives.RTO, RPO: d.Objectives.RPO},

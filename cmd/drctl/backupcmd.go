@@ -21,6 +21,7 @@ func (a *app) backupCmd() *cobra.Command {
 	var group, region, readData string
 	var wait, full, yes bool
 	var shards []string
+	var place vaultFlags
 	now := &cobra.Command{
 		Use: "now", Short: "Take a base of every shard and a snapshot of every object store", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -32,13 +33,15 @@ func (a *app) backupCmd() *cobra.Command {
 	now.Flags().StringSliceVar(&shards, "shard", nil, "only these shards (target/shard)")
 	list := &cobra.Command{
 		Use: "list", Short: "List the bases", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.backupList(cmd.Context(), group, region, shards) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.backupList(cmd.Context(), place, group, region, shards)
+		},
 	}
 	list.Flags().StringSliceVar(&shards, "shard", nil, "only these shards (target/shard)")
 	show := &cobra.Command{
 		Use: "show BASE", Short: "Show one base", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.backupShow(cmd.Context(), group, region, args[0])
+			return a.backupShow(cmd.Context(), place, group, region, args[0])
 		},
 	}
 	verify := &cobra.Command{
@@ -49,12 +52,13 @@ something is damaged. It needs no engine. The outcome is kept in the vaults for
 drctl status.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.backupVerify(cmd.Context(), group, region, readData)
+			return a.backupVerify(cmd.Context(), place, group, region, readData)
 		},
 	}
 	verify.Flags().StringVar(&readData, "read-data", "1/1", "part of the base data to read: n/t, or empty for none")
 	for _, x := range []*cobra.Command{list, show, verify} {
 		x.Flags().StringVar(&region, "vault", "", "region whose vault is read")
+		place.flags(x)
 	}
 	prune := &cobra.Command{
 		Use: "prune", Short: "Show what the policy's retention would remove now, or remove it", Args: cobra.NoArgs,
@@ -69,16 +73,16 @@ now; with --yes it removes it. Nothing that a kept cut needs is ever removed.`,
 }
 
 func (a *app) backupNow(ctx context.Context, group string, names []string, full, wait bool) error {
-	shards, err := shardsFlag(names)
-	if err != nil {
-		return err
-	}
 	s, err := a.online(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	g, err := s.group(group)
+	if err != nil {
+		return err
+	}
+	shards, err := s.shardsOf(g.Name, names)
 	if err != nil {
 		return err
 	}
@@ -158,29 +162,32 @@ func baseRow(b targets.Artifact) []string {
 		human.Bytes(b.Bytes), human.Bytes(b.BytesAdded), method, b.Until.String()}
 }
 
-func (a *app) bases(ctx context.Context, group, region string, names []string) (list []targets.Artifact, damaged, err error) {
+func (a *app) bases(ctx context.Context, place vaultFlags, group, region string, names []string) (list []targets.Artifact, damaged, err error) {
 	want, err := shardsFlag(names)
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := a.offline()
+	p, g, regions, err := a.vaultsOf(ctx, place, group, region)
 	if err != nil {
 		return nil, nil, err
 	}
-	g, err := s.group(group)
-	if err != nil {
-		return nil, nil, err
+	if place.url == "" {
+		s, err := a.offline()
+		if err != nil {
+			return nil, nil, err
+		}
+		if region, err = s.vaultOf(ctx, region, g.Name); err != nil {
+			return nil, nil, err
+		}
+		regions = []string{region}
 	}
-	if region, err = s.vaultOf(ctx, region, g.Name); err != nil {
-		return nil, nil, err
-	}
-	v, err := s.p.Vault(ctx, region)
+	v, err := p.Vault(ctx, regions[0])
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(want) == 0 {
 		for _, sh := range g.Shards {
-			if sh.Kind != targets.S3 {
+			if sh.Kind.Traits().Log {
 				want = append(want, sh.Shard)
 			}
 		}
@@ -195,8 +202,8 @@ func (a *app) bases(ctx context.Context, group, region string, names []string) (
 	return list, damaged, nil
 }
 
-func (a *app) backupList(ctx context.Context, group, region string, names []string) error {
-	list, damaged, err := a.bases(ctx, group, region, names)
+func (a *app) backupList(ctx context.Context, place vaultFlags, group, region string, names []string) error {
+	list, damaged, err := a.bases(ctx, place, group, region, names)
 	if err != nil {
 		return err
 	}
@@ -216,8 +223,8 @@ func (a *app) backupList(ctx context.Context, group, region string, names []stri
 	return damaged
 }
 
-func (a *app) backupShow(ctx context.Context, group, region, id string) error {
-	list, _, err := a.bases(ctx, group, region, nil)
+func (a *app) backupShow(ctx context.Context, place vaultFlags, group, region, id string) error {
+	list, _, err := a.bases(ctx, place, group, region, nil)
 	if err != nil {
 		return err
 	}
@@ -229,23 +236,15 @@ func (a *app) backupShow(ctx context.Context, group, region, id string) error {
 	return ui.Exit{Code: 1, Message: "backup show: " + id + ": there is no such base (list them with: drctl backup list)"}
 }
 
-func (a *app) backupVerify(ctx context.Context, group, region, readData string) error {
-	s, err := a.offline()
+func (a *app) backupVerify(ctx context.Context, place vaultFlags, group, region, readData string) error {
+	p, g, regions, err := a.vaultsOf(ctx, place, group, region)
 	if err != nil {
 		return err
-	}
-	g, err := s.group(group)
-	if err != nil {
-		return err
-	}
-	regions := g.Policy.Vaults
-	if region != "" {
-		regions = []string{region}
 	}
 	var outs []upkeep.Check
 	failed := 0
 	for _, r := range regions {
-		v, err := s.p.Vault(ctx, r)
+		v, err := p.Vault(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -257,7 +256,7 @@ func (a *app) backupVerify(ctx context.Context, group, region, readData string) 
 		if err != nil {
 			return err
 		}
-		if err := upkeep.SaveCheck(ctx, s.p, g, out); err != nil {
+		if err := upkeep.SaveCheck(ctx, p, g, out); err != nil {
 			fmt.Fprintf(a.err, "drctl: warning: the report could not be saved, so drctl status does not know of this check: %v\n", err)
 		}
 		failed += out.Failed

@@ -196,7 +196,7 @@ func barrierStats(cuts []targets.Cut) barrierFigures {
 		seal = append(seal, c.SealedAt.Sub(c.QuiescedAt))
 		f.AttemptsMax = max(f.AttemptsMax, c.Attempts)
 		for _, p := range c.Shards {
-			if p.Kind == targets.Postgres {
+			if p.Kind.Traits().Locks {
 				gate, lock, hold = append(gate, p.Timings.Gate), append(lock, p.Timings.Lock), append(hold, p.Timings.Hold)
 			}
 		}
@@ -283,15 +283,7 @@ func (a *app) vaultOrPlace(ctx context.Context, place vaultFlags, group, region 
 		v, err := s.p.Vault(ctx, region)
 		return v, g.Name, err
 	}
-	log, err := a.logger()
-	if err != nil {
-		return nil, "", err
-	}
-	tools, err := sandboxTools()
-	if err != nil {
-		return nil, "", err
-	}
-	v, err := place.open(ctx, tools, "", log)
+	v, err := a.openAlone(ctx, place)
 	if err != nil {
 		return nil, "", err
 	}

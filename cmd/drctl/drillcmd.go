@@ -13,8 +13,6 @@ import (
 
 	"drctl/drills"
 	"drctl/internal/fail"
-	"drctl/internal/human"
-	"drctl/internal/progress"
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
 	"drctl/workflows"
@@ -41,19 +39,22 @@ could not be removed.`,
 	fl.BoolVar(&keep, "keep", false, "keep the sandbox")
 	fl.StringVar(&disaster, "disaster-at", "", "instant of the (simulated) disaster, RFC 3339: a cut from before it is recovered, RTO and RPO count from it")
 	fl.StringVar(&trigger, "trigger", "manual", "manual, change or incident: stands in the report")
+	var place vaultFlags
 	list := &cobra.Command{
 		Use: "list", Short: "List the drills and their last outcome", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.drillList(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.drillList(cmd.Context(), place) },
 	}
 	var vaultRegion, html string
 	show := &cobra.Command{
 		Use: "show REPORT", Short: "Show a report from a vault, and check that it is unchanged", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.drillShow(cmd.Context(), vaultRegion, args[0], html)
+			return a.drillShow(cmd.Context(), place, vaultRegion, args[0], html)
 		},
 	}
 	show.Flags().StringVar(&vaultRegion, "vault", "", "region whose vault is read")
 	show.Flags().StringVar(&html, "html", "", "write the HTML page to this file")
+	place.flags(list)
+	place.flags(show)
 	c.AddCommand(run, list, show)
 	return c
 }
@@ -74,17 +75,17 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	if f.vault != "" {
 		def.Vault = f.vault
 	}
-	region, ok := s.cfg.Regions[def.Vault]
-	if !ok {
-		return fail.New(fail.Invalid, "flags", "--vault", fmt.Sprintf("name one of %v", s.cfg.RegionNames()), fmt.Errorf("there is no region %q", def.Vault))
+	if err := known("region", "--vault", def.Vault, s.cfg.RegionNames()); err != nil {
+		return err
 	}
+	region := s.cfg.Regions[def.Vault]
 	in := workflows.RunDrillIn{Drill: def, Queue: region.Queue, By: who(), Keep: keep, KeepFailed: s.cfg.Sandbox.Keep, Window: 4}
 	if rec := s.cfg.Recovery[def.Group]; rec != nil {
 		in.Window = rec.Parallel
 	}
 	if disaster != "" {
 		if in.Disaster, err = time.Parse(time.RFC3339Nano, disaster); err != nil {
-			return fail.New(fail.Invalid, "flags", "--disaster-at", "write it like 2026-11-23T03:04:05Z", err)
+			return fail.New(fail.Invalid, "flags", "--disaster-at", "write it like 2026-11-23T03:04:05Z", notAnInstant(disaster))
 		}
 		if in.Disaster.After(time.Now()) {
 			return fail.New(fail.Invalid, "flags", "--disaster-at", "name an instant that has passed", fmt.Errorf("%s lies ahead", disaster))
@@ -183,116 +184,4 @@ func (a *app) printDrill(out drills.Outcome) error {
 		}
 	}
 	return drills.VerdictError(rec.Name, rec.Verdict)
-}
-
-type drillRow struct {
-	Name     string        `json:"name"`
-	Group    string        `json:"group"`
-	Vault    string        `json:"vault"`
-	Every    time.Duration `json:"every_ns"`
-	Last     string        `json:"last_report,omitempty"`
-	LastAt   time.Time     `json:"last_at,omitzero"`
-	Passed   *bool         `json:"passed,omitempty"`
-	RTO, RPO string
-}
-
-func (a *app) drillList(ctx context.Context) error {
-	s, err := a.offline()
-	if err != nil {
-		return err
-	}
-	var out []drillRow
-	var damaged []error
-	for _, name := range s.cfg.DrillNames() {
-		d := s.cfg.Drills[name]
-		row := drillRow{Name: name, Group: d.Group, Vault: d.Vault, Every: d.Every}
-		v, err := s.p.Vault(ctx, d.Vault)
-		if err != nil {
-			return err
-		}
-		ids, err := v.Reports(ctx, "drill")
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			var rec evidence.Record
-			if err := v.Report(ctx, "drill", id, &rec); fail.Is(err, fail.Corrupt) {
-				damaged = append(damaged, err)
-				continue
-			} else if err != nil {
-				return err
-			}
-			if rec.Name == name && rec.Started.After(row.LastAt) {
-				row.Last, row.LastAt, row.Passed = rec.ID, rec.Started, &rec.Verdict.Passed
-				row.RTO, row.RPO = spanText(rec.Measured.RTO), spanText(rec.Measured.RPO)
-			}
-		}
-		out = append(out, row)
-	}
-	if a.json {
-		return errors.Join(append(damaged, a.printJSON(out))...)
-	}
-	var rows [][]string
-	for _, r := range out {
-		last, verdict := "never", ""
-		if r.Passed != nil {
-			last, verdict = r.LastAt.Local().Format(time.DateTime), "FAILED"
-			if *r.Passed {
-				verdict = "passed"
-			}
-		}
-		rows = append(rows, []string{r.Name, r.Group, r.Vault, last, verdict, r.RTO, r.RPO, r.Last})
-	}
-	err = progress.Table(a.out, []string{"DRILL", "GROUP", "VAULT", "LAST", "VERDICT", "RTO", "RPO", "REPORT"}, rows)
-	return errors.Join(append(damaged, err)...)
-}
-
-func spanText(s evidence.Span) string {
-	if d, ok := s.Get(); ok {
-		return human.Duration(d)
-	}
-	return "not measured"
-}
-
-func (a *app) drillShow(ctx context.Context, region, id, html string) error {
-	s, err := a.offline()
-	if err != nil {
-		return err
-	}
-	regions := s.cfg.RegionNames()
-	if region != "" {
-		regions = []string{region}
-	}
-	var last error
-	for _, r := range regions {
-		v, err := s.p.Vault(ctx, r)
-		if err != nil {
-			last = err
-			continue
-		}
-		var doc json.RawMessage
-		if err := v.Report(ctx, "drill", id, &doc); err != nil {
-			last = err
-			continue
-		}
-		rec, err := evidence.Verify(doc)
-		if err != nil {
-			return err
-		}
-		if html != "" {
-			f, err := os.Create(html)
-			if err != nil {
-				return fail.New(fail.Denied, "drill show", html, "", err)
-			}
-			if err := errors.Join(report.HTML(f, rec), f.Close()); err != nil {
-				return err
-			}
-		}
-		if a.json {
-			_, err := a.out.Write(append(doc, '\n'))
-			return err
-		}
-		return report.Text(a.out, rec, a.style())
-	}
-	return last
 }

@@ -146,15 +146,8 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	for _, d := range inv.Damaged {
 		fmt.Fprintf(a.err, "drctl: warning: damaged in the vault of %s: %s\n", v.Region(), d)
 	}
-	if len(f.only) > 0 {
-		for _, s := range inv.Shards {
-			if slices.Contains(f.only, s.Shard.Target) {
-				goal.Shards = append(goal.Shards, s.Shard)
-			}
-		}
-		if len(goal.Shards) == 0 {
-			return r, fail.Newf(fail.NotFound, "restore: plan", strings.Join(f.only, ","), "the group has no such target")
-		}
+	if goal.Shards, err = chosen(goal.Shards, f.only, inv); err != nil {
+		return r, err
 	}
 	r.vault = v
 	if r.plan, err = recovery.Build(goal, plan.ModeRestore, inv, time.Now().UTC()); err != nil {
@@ -162,6 +155,32 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	}
 	r.plan = r.plan.Warn(inventory.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
 	return r, nil
+}
+
+// chosen adds the shards of the targets that were named to those that were named
+// themselves. The vault says what there is: it does so without a configuration too.
+func chosen(shards []targets.ShardID, only []string, inv recovery.Inventory) ([]targets.ShardID, error) {
+	var ids, names []string
+	for _, s := range inv.Shards {
+		ids, names = append(ids, s.Shard.String()), append(names, s.Shard.Target)
+	}
+	for _, id := range shards {
+		if err := known("shard", "--shard", id.String(), ids); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range only {
+		if err := known("target", "--target", n, slices.Compact(slices.Sorted(slices.Values(names)))); err != nil {
+			return nil, err
+		}
+	}
+
+	for _, s := range inv.Shards {
+		if slices.Contains(only, s.Shard.Target) {
+			shards = append(shards, s.Shard)
+		}
+	}
+	return shards, nil
 }
 
 // driversOf finds a kind's driver with the programs of this host.
@@ -237,7 +256,7 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 	if f.at != "" {
 		t, err := time.Parse(time.RFC3339, f.at)
 		if err != nil {
-			return goal, fail.New(fail.Invalid, "flags", "--at", "write it like 2026-11-23T03:04:05Z", err)
+			return goal, fail.New(fail.Invalid, "flags", "--at", "write it like 2026-11-23T03:04:05Z", notAnInstant(f.at))
 		}
 		if f.cut != "" {
 			return goal, fail.Newf(fail.Invalid, "flags", "--at", "give either --cut or --at")
@@ -279,7 +298,7 @@ func onlyGroup(ctx context.Context, v *vault.Vault, name string) (string, error)
 		return "", err
 	}
 	if len(gs) != 1 {
-		return "", fail.New(fail.Invalid, "flags", "--group", fmt.Sprintf("name one of %v", gs), errors.New("the vault does not hold exactly one group"))
+		return "", fail.New(fail.Invalid, "flags", "--group", "name one of: "+strings.Join(gs, ", "), errors.New("the vault does not hold exactly one group"))
 	}
 	return gs[0], nil
 }
@@ -301,7 +320,7 @@ func (a *app) showPlan(p plan.Run) error {
 			continue
 		}
 		base, to := s.Base.ID, "sandbox"
-		if s.Kind == targets.S3 {
+		if s.Kind.Traits().Manifest {
 			base = "manifest " + s.Point.Manifest[:min(12, len(s.Point.Manifest))]
 		}
 		if s.Into.Region != "" {
@@ -310,7 +329,7 @@ func (a *app) showPlan(p plan.Run) error {
 		// Of a store with a log there are chunks, of a bucket objects.
 		stream, pieces := human.Bytes(s.StreamBytes), fmt.Sprintf("%d chunks", s.Chunks)
 		size := human.Bytes(s.BaseBytes)
-		if s.Kind == targets.S3 {
+		if s.Kind.Traits().Manifest {
 			stream, pieces = "-", fmt.Sprintf("%d objects", s.Objects)
 			if s.Objects == 0 {
 				size, pieces = "not counted", "-"

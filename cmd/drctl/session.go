@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
@@ -138,9 +139,12 @@ func (s *session) group(name string) (platform.Group, error) {
 	if name == "" {
 		names := s.cfg.GroupNames()
 		if len(names) != 1 {
-			return platform.Group{}, fail.New(fail.Invalid, "flags", "--group", fmt.Sprintf("name one of %v", names), errors.New("there is more than one group"))
+			return platform.Group{}, fail.New(fail.Invalid, "flags", "--group", "name one of: "+strings.Join(names, ", "), errors.New("there is more than one group"))
 		}
 		name = names[0]
+	}
+	if err := known("group", "--group", name, s.cfg.GroupNames()); err != nil {
+		return platform.Group{}, err
 	}
 	return s.p.Group(name)
 }
@@ -265,7 +269,7 @@ func (s *session) cancel(ctx context.Context, run client.WorkflowRun) error {
 // homeVault opens the vault that lists are read from.
 func (s *session) vaultOf(ctx context.Context, region, group string) (string, error) {
 	if region != "" {
-		return region, nil
+		return region, known("region", "--vault", region, s.cfg.RegionNames())
 	}
 	g, err := s.group(group)
 	if err != nil {

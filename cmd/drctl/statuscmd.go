@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/platform"
 	"drctl/internal/progress"
@@ -19,6 +18,7 @@ import (
 
 func (a *app) statusCmd() *cobra.Command {
 	var group string
+	var place vaultFlags
 	c := &cobra.Command{
 		Use: "status", Short: "Every shard: role, lag, newest base, newest sealed cut, RPO against objective", Args: cobra.NoArgs,
 		Long: `Asks every instance and every vault, and the engine for what is running. It goes
@@ -26,10 +26,18 @@ on when some of them do not answer and says so. Exit status 4 when it lists a
 problem: what fails, since when, why, and what to do next. An objective missed,
 a shard that is not archived or whose base is overdue, cuts, bases, checks or
 drills that fail, rights that a user lacks, a region that no worker serves, a
-vault that falls behind or whose newest check found damage.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), group) },
+vault that falls behind or whose newest check found damage.
+
+With --vault-url and --key it needs no configuration and asks that vault alone.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if place.url != "" {
+				return a.statusAlone(cmd.Context(), place, group)
+			}
+			return a.status(cmd.Context(), group)
+		},
 	}
 	c.Flags().StringVarP(&group, "group", "g", "", "group (default: all)")
+	place.flags(c)
 	return c
 }
 
@@ -37,6 +45,11 @@ func (a *app) status(ctx context.Context, only string) error {
 	s, err := a.offline()
 	if err != nil {
 		return err
+	}
+	if only != "" {
+		if err := known("group", "--group", only, s.cfg.GroupNames()); err != nil {
+			return err
+		}
 	}
 	ectx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	s.engine, s.engineErr = dial(ectx, s.cfg, s.log)
@@ -52,9 +65,6 @@ func (a *app) status(ctx context.Context, only string) error {
 			return err
 		}
 		groups = append(groups, g)
-	}
-	if len(groups) == 0 {
-		return fail.New(fail.NotFound, "status", only, "", errNoGroup)
 	}
 	out := make([]readiness.Status, len(groups))
 	for i, g := range groups {

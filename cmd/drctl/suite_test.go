@@ -46,8 +46,8 @@ func TestUsage(t *testing.T) {
 	none(2, []string{"unknown flag"}, "cut", "now", "--nonsense")
 	none(2, []string{"accepts 1 arg"}, "drill", "run")
 	none(2, []string{"unknown command", "drlab"}, "lab", "up", "--shards", "3")
-	none(1, []string{"no configuration file was found", "--config"}, "status")
-	none(1, []string{"missing.yaml"}, "config", "validate", "-c", filepath.Join(w.dir, "missing.yaml"))
+	none(2, []string{"no configuration file", "--config", "drctl config example"}, "status")
+	none(2, []string{"missing.yaml"}, "config", "validate", "-c", filepath.Join(w.dir, "missing.yaml"))
 	none(0, []string{"Exit status"}, "--help")
 	bad := filepath.Join(w.dir, "bad.yaml")
 	if err := os.WriteFile(bad, []byte("version: 1\nname: x\nregoins: {}\n"), 0o644); err != nil {

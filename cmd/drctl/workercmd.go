@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -63,8 +61,8 @@ func (a *app) work(ctx context.Context, region string, supervised bool) error {
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(cfg.RegionNames(), region) {
-		return fail.New(fail.Invalid, "flags", "--region", fmt.Sprintf("name one of %v", cfg.RegionNames()), fmt.Errorf("there is no region %q", region))
+	if err := known("region", "--region", region, cfg.RegionNames()); err != nil {
+		return err
 	}
 	log, err := a.logger()
 	if err != nil {
@@ -234,5 +232,3 @@ func hostname() string {
 	}
 	return h
 }
-
-var errNoGroup = errors.New("there is no such group")

@@ -42,6 +42,7 @@ var (
 	_ targets.Quiescer = (*Driver)(nil)
 	_ targets.Follower = (*Driver)(nil)
 	_ targets.Spacer   = (*Driver)(nil)
+	_ targets.Adviser  = (*Driver)(nil)
 )
 
 // New makes a driver.
@@ -57,11 +58,6 @@ func New(opt Options) *Driver {
 
 // Kind returns targets.Postgres.
 func (d *Driver) Kind() targets.Kind { return targets.Postgres }
-
-// Capabilities: PostgreSQL joins barriers and streams its log.
-func (d *Driver) Capabilities() targets.Capabilities {
-	return targets.Capabilities{Barrier: true, Follow: true}
-}
 
 // findTools returns the programs, looking for them when none were given.
 func (d *Driver) findTools() (servers.Binaries, error) {

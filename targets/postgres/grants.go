@@ -10,7 +10,7 @@ import (
 )
 
 // Preflight implements targets.Preflighter.
-func (d *Driver) Preflight(ctx context.Context, in targets.Instance, _ targets.Needs) ([]targets.Lack, error) {
+func (d *Driver) Preflight(ctx context.Context, in targets.Instance, need targets.Needs) ([]targets.Lack, error) {
 	const op = "preflight"
 	conn, err := connect(ctx, op, in)
 	if err != nil {
@@ -22,6 +22,11 @@ func (d *Driver) Preflight(ctx context.Context, in targets.Instance, _ targets.N
 		return nil, err
 	}
 	more, err := tableLacks(ctx, op, in, conn)
+	lacks = append(lacks, more...)
+	if err != nil || !need.Whole {
+		return lacks, err
+	}
+	more, err = d.serverLacks(ctx, op, in, conn)
 	return append(lacks, more...), err
 }
 

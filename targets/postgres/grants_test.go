@@ -1,6 +1,8 @@
 package postgres_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -45,5 +47,59 @@ func TestPreflightNamesEveryLack(t *testing.T) {
 	}
 	if rest, what := lacks(); len(rest) > 0 {
 		t.Errorf("it still lacks %s", what)
+	}
+}
+
+// With the whole asked, what stands in the way of replication beside rights is
+// told in the same run: pg_hba.conf, and a server without room.
+func TestPreflightOfTheWhole(t *testing.T) {
+	t.Parallel()
+	d, in, c := quiesced(t)
+	run(t, c, "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'")
+	weak := in
+	weak.User = "weak"
+	fixes := func(in targets.Instance) string {
+		t.Helper()
+		ls, err := d.Preflight(ctxFor(t, 10*time.Second), in, targets.Needs{Group: "shop", Whole: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, l := range ls {
+			out = append(out, l.Fix)
+		}
+		return strings.Join(out, "\n")
+	}
+	if got := fixes(weak); strings.Contains(got, "pg_hba") || strings.Contains(got, "max_") || !strings.Contains(got, "REPLICATION") {
+		t.Errorf("with a way in and room it asks for:\n%s", got)
+	}
+	if got := fixes(in); got != "" {
+		t.Errorf("a superuser lacks:\n%s", got)
+	}
+
+	// Without the line the role's missing right is told all the same.
+	hba := filepath.Join(in.DataDir, "pg_hba.conf")
+	text, err := os.ReadFile(hba)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(hba, []byte(strings.ReplaceAll(string(text), "host replication", "#")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, c, "SELECT pg_reload_conf()")
+	var got string
+	for !strings.Contains(got, "pg_hba.conf") {
+		got = fixes(weak) // the server reads the file in its own time
+	}
+	if !strings.Contains(got, `host replication "weak" 127.0.0.1/32 scram-sha-256`) || !strings.Contains(got, `ALTER ROLE "weak" REPLICATION`) {
+		t.Errorf("without a line for replication:\n%s", got)
+	}
+
+	none := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_level": "minimal", "max_wal_senders": "0", "max_replication_slots": "0"}})
+	got = fixes(none)
+	for _, want := range []string{"wal_level = 'replica'", "max_wal_senders", "max_replication_slots"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s is not asked for:\n%s", want, got)
+		}
 	}
 }

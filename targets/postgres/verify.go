@@ -192,3 +192,8 @@ func (v *verification) checksumsAtRest(ctx context.Context, tools servers.Binari
 	defer remove()
 	return runProgram(ctx, opVerify, tools, nil, "pg_checksums", "--check", "--pgdata="+shadow)
 }
+
+// Advise names the checks of the files, and of what is in them.
+func (d *Driver) Advise(in targets.Instance) string {
+	return "before the server is started: pg_checksums --check -D " + in.DataDir + "; after: pg_amcheck --all --heapallindexed --parent-check --install-missing"
+}

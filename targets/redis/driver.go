@@ -47,6 +47,7 @@ var (
 	_ targets.Driver   = (*Driver)(nil)
 	_ targets.Quiescer = (*Driver)(nil)
 	_ targets.Follower = (*Driver)(nil)
+	_ targets.Adviser  = (*Driver)(nil)
 )
 
 // New makes the driver.
@@ -59,11 +60,6 @@ func New(o Options) *Driver {
 
 // Kind is targets.Redis.
 func (d *Driver) Kind() targets.Kind { return targets.Redis }
-
-// Capabilities says that Redis joins cuts and streams.
-func (d *Driver) Capabilities() targets.Capabilities {
-	return targets.Capabilities{Barrier: true, Follow: true}
-}
 
 // tlsConfig is nil for a plain connection.
 func tlsConfig(in targets.Instance) (*tls.Config, error) {

@@ -87,3 +87,33 @@ func (s *spoiled) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// NewFront starts a front before the instance's server that answers requests
+// itself with the status that answer gives for them; 0 lets them through. A
+// refusal looks like that of a missing right.
+func NewFront(t testing.TB, in targets.Instance, answer func(*http.Request) int) *httptest.Server {
+	t.Helper()
+	to, err := url.Parse(in.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(to)
+		r.Out.Host = r.In.Host // it is signed
+	}}
+	f := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status := answer(r)
+		if status == 0 {
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(status)
+		if status == http.StatusForbidden && r.Method != http.MethodHead {
+			_, _ = w.Write([]byte(`<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>`))
+		}
+	}))
+	t.Cleanup(f.Close)
+	return f
+}

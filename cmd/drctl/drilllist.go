@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"drctl/drills"
+	"drctl/internal/fail"
+	"drctl/internal/human"
+	"drctl/internal/progress"
+	"drctl/internal/report"
+	"drctl/internal/report/evidence"
+	"drctl/internal/vault"
+)
+
+// drillRow is one drill in the list. Last is its last verdict: a cancelled run
+// gives none, and is named beside it when it is newer.
+type drillRow struct {
+	Name      string         `json:"name"`
+	Group     string         `json:"group"`
+	Vault     string         `json:"vault"`
+	Every     time.Duration  `json:"every_ns"`
+	Last      string         `json:"last_report,omitempty"`
+	LastAt    time.Time      `json:"last_at,omitzero"`
+	Passed    *bool          `json:"passed,omitempty"`
+	RTO, RPO  string         // for people; see the next two
+	RTOSpan   *time.Duration `json:"rto_ns,omitempty"`
+	RPOSpan   *time.Duration `json:"rpo_ns,omitempty"`
+	Cancelled string         `json:"cancelled_report,omitempty"`
+}
+
+func (r *drillRow) fill(l drills.Last) {
+	r.Cancelled = l.Cancelled.ID
+	if rec := l.Verdict; rec.ID != "" {
+		r.Last, r.LastAt, r.Passed = rec.ID, rec.Started, &rec.Verdict.Passed
+		r.RTO, r.RTOSpan = spanText(rec.Measured.RTO)
+		r.RPO, r.RPOSpan = spanText(rec.Measured.RPO)
+	}
+}
+
+func (a *app) drillList(ctx context.Context, place vaultFlags) error {
+	out, damaged, err := a.drillRows(ctx, place)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return errors.Join(append(damaged, a.printJSON(out))...)
+	}
+	var rows [][]string
+	for _, r := range out {
+		last, verdict := "never", ""
+		if r.Passed != nil {
+			last, verdict = r.LastAt.Local().Format(time.DateTime), "FAILED"
+			if *r.Passed {
+				verdict = "passed"
+			}
+		}
+		if r.Cancelled != "" {
+			verdict = strings.TrimSpace(verdict + ", one since cancelled")
+			verdict = strings.TrimPrefix(verdict, ", ")
+		}
+		rows = append(rows, []string{r.Name, r.Group, r.Vault, last, verdict, r.RTO, r.RPO, r.Last})
+	}
+	err = progress.Table(a.out, []string{"DRILL", "GROUP", "VAULT", "LAST", "VERDICT", "RTO", "RPO", "REPORT"}, rows)
+	return errors.Join(append(damaged, err)...)
+}
+
+// drillRows are the configured drills with what their vaults say of them, or,
+// without a configuration, those of which the vault holds a record.
+func (a *app) drillRows(ctx context.Context, place vaultFlags) (out []drillRow, damaged []error, err error) {
+	if place.url != "" {
+		v, err := a.openAlone(ctx, place)
+		if err != nil {
+			return nil, nil, err
+		}
+		last, damaged, err := drills.History(ctx, v)
+		for _, name := range slices.Sorted(maps.Keys(last)) {
+			row := drillRow{Name: name, Vault: v.Region()}
+			row.fill(last[name])
+			out = append(out, row)
+		}
+		return out, damaged, err
+	}
+	s, err := a.offline()
+	if err != nil {
+		return nil, nil, err
+	}
+	read := map[string]map[string]drills.Last{} // by region
+	for _, name := range s.cfg.DrillNames() {
+		d := s.cfg.Drills[name]
+		if read[d.Vault] == nil {
+			v, err := s.p.Vault(ctx, d.Vault)
+			if err != nil {
+				return nil, nil, err
+			}
+			last, bad, err := drills.History(ctx, v)
+			if err != nil {
+				return nil, nil, err
+			}
+			read[d.Vault], damaged = last, append(damaged, bad...)
+		}
+		row := drillRow{Name: name, Group: d.Group, Vault: d.Vault, Every: d.Every}
+		row.fill(read[d.Vault][name])
+		out = append(out, row)
+	}
+	return out, damaged, nil
+}
+
+func spanText(s evidence.Maybe[time.Duration]) (string, *time.Duration) {
+	if d, ok := s.Get(); ok {
+		return human.Duration(d), &d
+	}
+	return "not measured", nil
+}
+
+func (a *app) drillShow(ctx context.Context, place vaultFlags, region, id, html string) error {
+	open, regions, err := a.drillVaults(ctx, place, region)
+	if err != nil {
+		return err
+	}
+	var last error
+	var held []string
+	for _, r := range regions {
+		v, err := open(ctx, r)
+		if err != nil {
+			last = err
+			continue
+		}
+		var doc json.RawMessage
+		if err := v.Report(ctx, "drill", id, &doc); fail.Is(err, fail.NotFound) {
+			held = append(held, r)
+			continue
+		} else if err != nil {
+			last = err
+			continue
+		}
+		rec, err := evidence.Verify(doc)
+		if err != nil {
+			return err
+		}
+		return a.showRecord(rec, doc, html)
+	}
+	if last != nil {
+		return last
+	}
+	return fail.New(fail.NotFound, "drill show", "", "list the drills and their reports with: drctl drill list",
+		fmt.Errorf("there is no drill report %s in the vault of %s", id, strings.Join(held, " and of ")))
+}
+
+// drillVaults are the vaults that may hold a record.
+func (a *app) drillVaults(ctx context.Context, place vaultFlags, region string) (open func(context.Context, string) (*vault.Vault, error), regions []string, err error) {
+	if place.url != "" {
+		v, err := a.openAlone(ctx, place)
+		if err != nil {
+			return nil, nil, err
+		}
+		return vaultPlatform{v}.Vault, []string{v.Region()}, nil
+	}
+	s, err := a.offline()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := knownRegion(s.cfg, "--vault", region); err != nil {
+		return nil, nil, err
+	}
+	if region != "" {
+		return s.p.Vault, []string{region}, nil
+	}
+	return s.p.Vault, s.cfg.RegionNames(), nil
+}
+
+func (a *app) showRecord(rec evidence.Record, doc json.RawMessage, html string) error {
+	if html != "" {
+		f, err := os.Create(html)
+		if err != nil {
+			return fail.New(fail.Denied, "drill show", html, "", err)
+		}
+		if err := errors.Join(report.HTML(f, rec), f.Close()); err != nil {
+			return err
+		}
+		fmt.Fprintf(a.err, "drctl: wrote %s\n", html)
+	}
+	if a.json {
+		_, err := a.out.Write(append(doc, '\n'))
+		return err
+	}
+	return report.Text(a.out, rec, a.style())
+}
