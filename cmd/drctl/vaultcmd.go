@@ -11,7 +11,7 @@ import (
 
 	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/vault"
 )
 
@@ -149,4 +149,4 @@ func makeKey(path string) (made bool, err error) {
 }
 
 // sandboxTools is for commands that have no configuration.
-func sandboxTools() (sandbox.Tools, error) { return sandbox.FindTools(sandbox.Tools{}) }
+func sandboxTools() (servers.Binaries, error) { return servers.Find(servers.Binaries{}) }
