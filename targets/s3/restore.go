@@ -29,7 +29,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/manifest"
 	"drctl/internal/s3client"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -67,7 +67,7 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 		return err
 	}
 	if in.Role == targets.Sandbox && in.DataDir != "" {
-		var server sandbox.Proc
+		var server servers.Server
 		if err := phase("start", func() (err error) { in, server, err = d.startServer(ctx, in); return err }); err != nil {
 			return out, err
 		}
@@ -108,33 +108,33 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 
 // startServer starts an S3 server in the instance's DataDir and returns how it
 // is reached. Address and keys are made up where the instance names none.
-func (d *Driver) startServer(ctx context.Context, in targets.Instance) (targets.Instance, sandbox.Proc, error) {
+func (d *Driver) startServer(ctx context.Context, in targets.Instance) (targets.Instance, servers.Server, error) {
 	const op = "s3: start sandbox server"
 	port := 0
 	if in.Address != "" {
 		var err error
 		var host string
 		if host, port, err = hostPort(in.Address); err != nil || host != "127.0.0.1" && host != "localhost" {
-			return in, sandbox.Proc{}, fail.Newf(fail.Invalid, op, in.String(), "a sandbox listens on 127.0.0.1 and a port")
+			return in, servers.Server{}, fail.Newf(fail.Invalid, op, in.String(), "a sandbox listens on 127.0.0.1 and a port")
 		}
 	}
 	entries, err := os.ReadDir(in.DataDir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return in, sandbox.Proc{}, fail.FromOS(op, in.DataDir, err)
+		return in, servers.Server{}, fail.FromOS(op, in.DataDir, err)
 	}
 	for _, e := range entries {
 		if !e.IsDir() || e.Name() != "data" && e.Name() != "versions" && e.Name() != "meta" {
-			return in, sandbox.Proc{}, fail.New(fail.Conflict, op, in.DataDir, "name an empty directory", fmt.Errorf("not empty: it holds %q", e.Name()))
+			return in, servers.Server{}, fail.New(fail.Conflict, op, in.DataDir, "name an empty directory", fmt.Errorf("not empty: it holds %q", e.Name()))
 		}
 	}
 	if in.User == "" {
 		secret := make([]byte, 24)
 		if _, err := rand.Read(secret); err != nil {
-			return in, sandbox.Proc{}, fail.New(fail.Internal, op, in.DataDir, "", err)
+			return in, servers.Server{}, fail.New(fail.Internal, op, in.DataDir, "", err)
 		}
 		in.User, in.Password = "drctl", targets.NewSecret(hex.EncodeToString(secret))
 	}
-	p, err := d.opt.Tools.StartS3(ctx, sandbox.S3Spec{Name: in.Shard.String(), Dir: in.DataDir, Port: port, AccessKey: in.User, SecretKey: in.Password, Detached: d.opt.Detached})
+	p, err := d.opt.Tools.StartS3(ctx, servers.S3Spec{Name: in.Shard.String(), Dir: in.DataDir, Port: port, AccessKey: in.User, SecretKey: in.Password, Detached: d.opt.Detached})
 	in.Address = "http://" + p.Address
 	return in, p, err
 }
