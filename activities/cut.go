@@ -207,7 +207,7 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 	for i, p := range cut.Shards {
 		wg.Go(func() {
 			defer lag.done(p.Shard)
-			if p.Kind == targets.S3 {
+			if p.Kind.Traits().Manifest {
 				held[i], errs[i] = holders(ctx, set, p.Shard, p.Position)
 				return
 			}
@@ -364,7 +364,7 @@ func (a *Activities) shareCuts(parent context.Context, group string) error {
 
 // leadsTo reports whether the point can be recovered from the vault.
 func leadsTo(ctx context.Context, v *vault.Vault, t *stream.Trail, p targets.ShardPoint) (bool, error) {
-	if p.Kind == targets.S3 {
+	if p.Kind.Traits().Manifest {
 		r, err := v.Shard(p.Shard).Manifest(ctx, p.Position.Manifest)
 		if err != nil {
 			if fail.Is(err, fail.NotFound) {

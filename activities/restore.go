@@ -15,7 +15,10 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/claim"
+	"drctl/internal/servers"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
@@ -55,7 +58,7 @@ func (a *Activities) restoreShard(parent context.Context, named StepIn) (plan.St
 	defer stop()
 	intoDir := in.Sandbox.Dir == "" && inst.DataDir != ""
 	if intoDir && !in.delta {
-		if done, ok, err := sandbox.ReadDone(work, inst.DataDir, what(in.step)); err != nil {
+		if done, ok, err := claim.ReadDone(work, inst.DataDir, what(in.step)); err != nil {
 			return out, err
 		} else if ok && json.Unmarshal(done.Outcome, &out.Outcome) == nil {
 			out.Before, out.Finished = done.At, time.Now().UTC()
@@ -167,7 +170,7 @@ func finished(work, dir string, s plan.Step, out plan.StepOut) error {
 	if err != nil {
 		return err
 	}
-	return sandbox.WriteDone(work, sandbox.Done{Dir: dir, What: what(s), At: out.Finished, Outcome: outcome})
+	return claim.WriteDone(work, claim.Done{Dir: dir, What: what(s), At: out.Finished, Outcome: outcome})
 }
 
 // what identifies what a step restores and where to.
@@ -275,11 +278,11 @@ func (a *Activities) remember(in boundStep, inst targets.Instance, o targets.Out
 		if err != nil {
 			return err
 		}
-		start, err := sandbox.StartTicks(o.Pid)
+		id, err := proc.Of(o.Pid)
 		if err != nil {
 			return fail.New(fail.Unavailable, "sandbox: record server", inst.String(), "", err)
 		}
-		if err := box.Add(sandbox.Proc{Name: inst.Shard.String(), Kind: inst.Kind, Pid: o.Pid, Start: start, Dir: inst.DataDir, Address: o.Address}); err != nil {
+		if err := box.Add(servers.Server{Name: inst.Shard.String(), Kind: inst.Kind, ID: id, Dir: inst.DataDir, Address: o.Address}); err != nil {
 			return err
 		}
 	}
@@ -293,13 +296,10 @@ func (a *Activities) remember(in boundStep, inst targets.Instance, o targets.Out
 
 // notVerified says of an instance that the restore left stopped that its
 // checks, which need a running server, are the operator's.
-func notVerified(in targets.Instance) targets.Finding {
+func notVerified(d targets.Driver, in targets.Instance) targets.Finding {
 	do := "start the server and look at what is in it"
-	switch in.Kind {
-	case targets.Postgres:
-		do = "before the server is started: pg_checksums --check -D " + in.DataDir + "; after: pg_amcheck --all --heapallindexed --parent-check --install-missing"
-	case targets.Redis:
-		do = "redis-check-aof on the manifest, or redis-check-rdb on the image, that lies in " + in.DataDir + "; then start the server as the restore says"
+	if a, ok := d.(targets.Adviser); ok {
+		do = a.Advise(in)
 	}
 	return targets.Finding{Check: "verification", Subject: in.String(), Severity: targets.Skipped,
 		Detail: "not verified: the restore proved that replay came to the point and left the server stopped. To do: " + do}
@@ -333,13 +333,13 @@ func (a *Activities) verifyShard(parent context.Context, named StepIn) (plan.Ste
 	if err != nil {
 		return out, err
 	}
-	if in.Sandbox.Dir == "" && in.step.Kind != targets.S3 {
-		out.Findings = []targets.Finding{notVerified(inst)}
+	if in.Sandbox.Dir == "" && in.step.Kind.Traits().Files {
+		out.Findings = []targets.Finding{notVerified(d, inst)}
 		out.Finished = time.Now().UTC()
 		return out, nil
 	}
 	want := targets.Expectation{Quick: in.Quick, Assertions: in.Assertions, Instant: !in.step.Until.IsZero(), DataDir: inst.DataDir}
-	if in.step.Kind == targets.S3 {
+	if in.step.Kind.Traits().Manifest {
 		v, err := a.Platform.Vault(ctx, in.vault)
 		if err != nil {
 			return out, err

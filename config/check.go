@@ -325,7 +325,7 @@ func (c *checker) checkGate(at string, g *Group) {
 	var gates []string // shards that could hold it
 	for _, t := range g.Targets {
 		for _, id := range c.shardsOf(t) {
-			if c.Kind(id) == targets.Postgres {
+			if c.Kind(id).Traits().Gate {
 				gates = append(gates, id.String())
 			}
 		}
@@ -337,7 +337,7 @@ func (c *checker) checkGate(at string, g *Group) {
 	case g.Gate == "" && p != nil && p.Cut.Mode == string(targets.Gate) && len(gates) > 0:
 		c.fail(at+".gate", "for example gate: "+gates[0]+"; every application takes the gate there", "policy %s uses the gate, and the group does not say which shard holds it", g.Policy)
 	case g.Gate == "" || !ok || c.broken[at+".targets"]:
-	case c.Kind(id) != targets.Postgres && c.Kind(id) != "":
+	case !c.Kind(id).Traits().Gate && c.Kind(id) != "":
 		c.fail(at+".gate", "an advisory lock of PostgreSQL is the gate", "shard %s is of kind %s", g.Gate, c.Kind(id))
 	case !slices.Contains(gates, g.Gate):
 		c.fail(at+".gate", Suggest(g.Gate, gates), "there is no postgres shard %q in the group", g.Gate)

@@ -28,8 +28,8 @@ func (c *checker) checkDrill(at string, d *Drill) {
 		if !c.member(path, t, members, "") {
 			continue
 		}
-		if c.Targets[t].Kind == string(targets.S3) {
-			c.fail(path, "use checks.objects", "target %s is of kind s3 and answers no queries", t)
+		if k := targets.Kind(c.Targets[t].Kind); k != "" && !k.Traits().Query {
+			c.fail(path, "use checks.objects", "target %s is of kind %s and answers no queries", t, k)
 		}
 		for i, a := range d.Checks.Assertions[t] {
 			ip := path + "." + strconv.Itoa(i)

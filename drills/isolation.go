@@ -77,7 +77,7 @@ func ProveIsolation(id, dir string, restored, production []targets.Instance, fin
 func replicationOff(restored []targets.Instance, findings []targets.Finding) (string, bool) {
 	servers, unknown := 0, []string(nil)
 	for _, in := range restored {
-		if in.Kind != targets.Postgres {
+		if !in.Kind.Traits().Subscribes {
 			continue
 		}
 		servers++

@@ -157,7 +157,7 @@ func shardPoint(f Facts, p targets.ShardPoint) evidence.ShardPoint {
 	}
 	s.Base = evidence.Unknown[string]("no base was reported for this shard")
 	s.BaseTaken = evidence.Unknown[time.Time]("no base was reported for this shard")
-	if p.Kind == targets.S3 {
+	if p.Kind.Traits().Manifest {
 		s.Base = evidence.Unknown[string]("an object store is restored from its manifest, not from a base")
 		s.BaseTaken = evidence.Unknown[time.Time]("an object store is restored from its manifest, not from a base")
 	}

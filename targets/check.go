@@ -109,7 +109,7 @@ func (s ShardID) Check() error {
 
 // Check reports an unknown kind.
 func (k Kind) Check() error {
-	if k != Postgres && k != Redis && k != S3 {
+	if _, ok := traits[k]; !ok {
 		return fmt.Errorf("kind %.80q is not known", string(k))
 	}
 	return nil

@@ -11,7 +11,6 @@ import (
 // call may be repeated. Errors are *fail.Error and name the instance.
 type Driver interface {
 	Kind() Kind
-	Capabilities() Capabilities
 	// Probe reports role, lag, version, size and reachability. An unreachable
 	// server is an error of code unavailable (denied for a refused login).
 	Probe(ctx context.Context, in Instance) (Status, error)
@@ -29,13 +28,6 @@ type Driver interface {
 	Verify(ctx context.Context, in Instance, want Expectation) ([]Finding, error)
 }
 
-// Capabilities says which optional parts a driver has.
-type Capabilities struct {
-	Barrier bool // implements Quiescer
-	Follow  bool // implements Follower
-	Objects bool // implements Snapshotter
-}
-
 // Fitter is the part of a driver that can say, before anything is restored,
 // whether the programs of this host can restore a base.
 type Fitter interface {
@@ -43,6 +35,13 @@ type Fitter interface {
 	// version it is; else an error, mostly of code unsupported, that says what
 	// to install.
 	Fits(ctx context.Context, base Artifact) error
+}
+
+// Adviser is the part of a driver that knows how an operator checks an instance
+// which a restore left stopped, before it is used.
+type Adviser interface {
+	// Advise says what to run, and when: before the server is started, or after.
+	Advise(in Instance) string
 }
 
 // Quiescer is the part of a driver that joins a cut.

@@ -68,7 +68,7 @@ func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 	for _, s := range in.Group.Shards {
 		switch {
 		case len(in.Shards) > 0 && !slices.Contains(in.Shards, s.Shard):
-		case s.Kind == targets.S3:
+		case s.Kind.Traits().Manifest:
 			stores = append(stores, s)
 		default:
 			logs = append(logs, s)

@@ -57,7 +57,7 @@ func seal(ctx workflow.Context, g platform.Group, cut targets.Cut) (targets.Cut,
 	}
 	snapshots := map[int]workflow.Future{}
 	for i, p := range cut.Shards {
-		if p.Kind == targets.S3 {
+		if p.Kind.Traits().Manifest {
 			snapshots[i] = workflow.ExecuteActivity(deadline(g.Queue(p.Region)), activities.SnapshotName,
 				activities.SnapshotIn{Shard: p.Shard, AsOf: p.Position.AsOf})
 		}

@@ -212,7 +212,7 @@ func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
 			return changes, err
 		}
 		for _, sh := range g.Shards {
-			if sh.Kind == targets.S3 {
+			if !sh.Kind.Traits().Log {
 				continue
 			}
 			id := s.ids().Archive(sh.Shard)

@@ -187,7 +187,7 @@ func (a *app) bases(ctx context.Context, place vaultFlags, group, region string,
 	}
 	if len(want) == 0 {
 		for _, sh := range g.Shards {
-			if sh.Kind != targets.S3 {
+			if sh.Kind.Traits().Log {
 				want = append(want, sh.Shard)
 			}
 		}

@@ -196,7 +196,7 @@ func barrierStats(cuts []targets.Cut) barrierFigures {
 		seal = append(seal, c.SealedAt.Sub(c.QuiescedAt))
 		f.AttemptsMax = max(f.AttemptsMax, c.Attempts)
 		for _, p := range c.Shards {
-			if p.Kind == targets.Postgres {
+			if p.Kind.Traits().Locks {
 				gate, lock, hold = append(gate, p.Timings.Gate), append(lock, p.Timings.Lock), append(hold, p.Timings.Hold)
 			}
 		}

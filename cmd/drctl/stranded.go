@@ -10,7 +10,6 @@ import (
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
-	"drctl/targets"
 	"drctl/workflows"
 )
 
@@ -87,7 +86,7 @@ func (s *session) takeOver(ctx context.Context, want []engine.Schedule, ordered 
 	}
 	for _, name := range s.cfg.GroupNames() {
 		for _, shard := range s.cfg.Shards(name) {
-			if s.cfg.Targets[shard.Target].Kind != string(targets.S3) {
+			if s.cfg.Kind(shard).Traits().Log {
 				old[workflows.IDs("").Archive(shard)] = true
 			}
 		}

@@ -37,7 +37,7 @@ func Elect(servers []Server) (Server, error) {
 	switch {
 	case len(ws) == 0:
 		return Server{}, first
-	case len(ws) == 1 || ws[0].Instance.Kind == targets.S3:
+	case len(ws) == 1 || ws[0].Instance.Kind.Traits().Manifest:
 		return ws[0], nil
 	}
 	i, ok := promotedLast(ws)
@@ -64,7 +64,7 @@ func (s Server) refusal() error {
 // when nothing is wrong.
 func SplitBrain(servers []Server) string {
 	ws := writers(servers)
-	if len(ws) < 2 || ws[0].Instance.Kind == targets.S3 {
+	if len(ws) < 2 || ws[0].Instance.Kind.Traits().Manifest {
 		return ""
 	}
 	i, ok := promotedLast(ws)

@@ -63,7 +63,7 @@ func verifyVault(ctx context.Context, v *vault.Vault, g platform.Group, readData
 		return findings, nil
 	}
 	for _, s := range g.Shards {
-		if s.Kind == targets.S3 {
+		if s.Kind.Traits().Manifest {
 			continue
 		}
 		p.Report("stream of "+s.Shard.String(), 0, 0)

@@ -175,7 +175,7 @@ func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now
 		if p.Position.Manifest != "" {
 			neededManifests[p.Position.Manifest] = true
 		}
-		if p.Kind != targets.S3 && !keepFor(byID, bases, keep, p.Position, c.QuiescedAt) {
+		if !p.Kind.Traits().Manifest && !keepFor(byID, bases, keep, p.Position, c.QuiescedAt) {
 			for s := range byID.Back(p.Position) {
 				protected[s.ID] = true
 			}

@@ -266,7 +266,7 @@ func (c *checker) cuts(ctx context.Context, group string, shards *[]targets.Shar
 				if !slices.Contains(*shards, p.Shard) {
 					*shards = append(*shards, p.Shard)
 				}
-				if p.Kind != targets.S3 || p.Position.Manifest == "" {
+				if !p.Kind.Traits().Manifest || p.Position.Manifest == "" {
 					continue
 				}
 				if manifests[p.Shard] == nil {

@@ -8,7 +8,6 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/stream"
-	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
@@ -100,7 +99,7 @@ func goalCuts(ctx context.Context, v *vault.Vault, goal plan.Goal) (cuts []targe
 // leads there, and that log alone.
 func shardToCut(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, cuts []targets.Cut) (recovery.ShardInventory, error) {
 	sh := recovery.ShardInventory{Shard: id, Kind: kind}
-	if kind == targets.S3 || len(cuts) == 0 {
+	if kind.Traits().Manifest || len(cuts) == 0 {
 		return sh, nil // the cut names its manifest
 	}
 	p, ok := cuts[0].Point(id)
@@ -121,7 +120,7 @@ func shardToCut(ctx context.Context, v *vault.Vault, id targets.ShardID, kind ta
 
 func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, at time.Time) (recovery.ShardInventory, error) {
 	sh := recovery.ShardInventory{Shard: id, Kind: kind}
-	if kind == targets.S3 {
+	if kind.Traits().Manifest {
 		ms, err := v.ManifestsAround(ctx, id, at)
 		for _, m := range ms {
 			known := !m.AsOf.IsZero()
@@ -146,8 +145,8 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 	for _, l := range sh.Timelines {
 		errs = append(errs, l.Damage...)
 	}
-	if kind == targets.Redis && err == nil {
-		sh.At, sh.NotAt = positionAt(ctx, v, id, sh.Timelines, at)
+	if tr := kind.Traits(); tr.Log && !tr.DatedLog && err == nil {
+		sh.At, sh.NotAt = positionAt(ctx, v, sh, at)
 		if sh.NotAt != nil && fail.Retryable(sh.NotAt) {
 			errs = append(errs, sh.NotAt)
 		}
@@ -155,19 +154,19 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 	return sh, errors.Join(errs...)
 }
 
-// positionAt finds where a Redis shard's stream stood at an instant, by when
-// the archiver received it. (PostgreSQL's log holds the times of its commits:
-// there the plan only chooses enough of it.)
-func positionAt(ctx context.Context, v *vault.Vault, id targets.ShardID, ls []timeline.Timeline, at time.Time) (targets.Position, error) {
-	l, ok := recovery.Live(ls, at)
+// positionAt finds where the stream of a shard whose log has no times in it
+// stood at an instant, by when the archiver received it. (Where the log holds the
+// times of its commits the plan only chooses enough of it.)
+func positionAt(ctx context.Context, v *vault.Vault, sh recovery.ShardInventory, at time.Time) (targets.Position, error) {
+	l, ok := recovery.Live(sh.Timelines, at)
 	if !ok {
-		return targets.Position{}, fail.Newf(fail.NotFound, "restore: plan", id.String(), "the vault holds no stream")
+		return targets.Position{}, fail.Newf(fail.NotFound, "restore: plan", sh.Shard.String(), "the vault holds no stream")
 	}
-	off, err := stream.OffsetAt(ctx, v, id, l.ID, at)
+	off, err := stream.OffsetAt(ctx, v, sh.Shard, l.ID, at)
 	if err != nil {
 		return targets.Position{}, err
 	}
-	return targets.Position{Kind: targets.Redis, Timeline: l.ID, Offset: off}, nil
+	return targets.Position{Kind: sh.Kind, Timeline: l.ID, Offset: off}, nil
 }
 
 // NewestCut reads the newest sealed cut that the vault has a readable record of.

@@ -28,7 +28,7 @@ func (s Step) Check(now time.Time) error {
 			return err
 		}
 	}
-	if s.Op == OpVerify || s.Kind == targets.S3 {
+	if s.Op == OpVerify || s.Kind.Traits().Manifest {
 		return nil // they need no base
 	}
 	if s.Base.Shard != s.Shard || s.Base.Kind != s.Kind {

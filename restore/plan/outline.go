@@ -46,7 +46,7 @@ func (p Run) Outline() Outline {
 	for _, s := range p.Steps {
 		out.Steps = append(out.Steps, Node{ID: s.ID, Op: s.Op, Shard: s.Shard, Region: s.Into.Region, Needs: s.Needs, Limit: s.Limit})
 
-		if s.Op == OpRestore && s.Kind == targets.S3 && s.Objects == 0 {
+		if s.Op == OpRestore && s.Kind.Traits().Manifest && s.Objects == 0 {
 			out.Uncounted = append(out.Uncounted, s.Shard)
 		}
 	}

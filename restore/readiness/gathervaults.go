@@ -89,7 +89,7 @@ func (s Sources) readVault(ctx context.Context, g platform.Group, f *vaultFacts)
 	}
 	f.bases, f.timelines = map[targets.ShardID][]targets.Artifact{}, map[targets.ShardID][]timeline.Timeline{}
 	for _, sh := range g.Shards {
-		if sh.Kind != targets.S3 {
+		if sh.Kind.Traits().Log {
 			f.bases[sh.Shard], _ = f.v.Bases(ctx, sh.Shard) // damage is the check's to report
 			f.timelines[sh.Shard], _ = stream.Outline(ctx, f.v, sh.Shard)
 		}

@@ -100,7 +100,7 @@ func (f Facts) judgeInstances() (out []Problem) {
 		}
 	}
 	for _, sh := range f.group.Shards {
-		if is := writable[sh.Shard]; len(is) > 1 && sh.Kind != targets.S3 {
+		if is := writable[sh.Shard]; len(is) > 1 && sh.Kind.Traits().Log {
 			out = append(out, split(sh.Shard, is))
 		}
 	}

@@ -26,7 +26,7 @@ func (f Facts) shards() []shardFacts {
 	var out []shardFacts
 	for _, sh := range f.group.Shards {
 		var x shardFacts
-		if sh.Kind == targets.S3 {
+		if !sh.Kind.Traits().Log {
 			x.problems = append(x.problems, f.judgeBase(sh, f.now, "snapshot")...)
 		} else {
 			x = f.shard(sh)

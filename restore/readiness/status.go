@@ -89,7 +89,7 @@ func (f Facts) Status() Status {
 		st.Engine = "unreachable: " + f.engine.Err.Error()
 	}
 	for _, x := range f.shards() {
-		if f.kind(x.Shard.Shard) != targets.S3 {
+		if f.kind(x.Shard.Shard).Traits().Log {
 			st.Shards = append(st.Shards, x.Shard)
 		}
 	}

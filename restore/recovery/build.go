@@ -96,7 +96,7 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 			errs = append(errs, err)
 			continue
 		}
-		if sh.Kind == targets.S3 && !goal.At.IsZero() {
+		if sh.Kind.Traits().Manifest && !goal.At.IsZero() {
 			run.Warnings = append(run.Warnings, fmt.Sprintf("%s: the newest snapshot of objects at or before the instant is of %s%s", sh.Shard,
 				s.Point.AsOf.UTC().Format(time.RFC3339), orBefore(sh, s.Point)))
 		}
@@ -189,7 +189,7 @@ func restoreStep(d plan.StepDef, goal plan.Goal, sh ShardInventory, cut targets.
 			return s, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "cut %s has no point for this shard", cut.ID)
 		}
 		s, err = stepTo(sh, p.Position, time.Time{})
-	case sh.Kind == targets.Postgres:
+	case sh.Kind.Traits().DatedLog:
 		s, err = baseForInstant(sh, cuts, goal.At)
 	default:
 		var at targets.Position
@@ -199,7 +199,7 @@ func restoreStep(d plan.StepDef, goal plan.Goal, sh ShardInventory, cut targets.
 	}
 	s.ID, s.Op, s.Shard, s.Kind, s.Needs, s.Limit = d.ID, d.Do, d.On, d.Kind, d.Needs, d.Limit
 	s.Into, s.Until = d.Into, goal.At
-	if sh.Kind == targets.S3 && err == nil {
+	if sh.Kind.Traits().Manifest && err == nil {
 		s.Objects, s.BaseBytes = objects(sh.Shard, s.Point.Manifest, append([]targets.Cut{cut}, cuts...))
 	}
 	return s, err
@@ -219,7 +219,7 @@ func objects(shard targets.ShardID, manifest string, cuts []targets.Cut) (n, byt
 // stepTo leads to an exact position. A base that was finished after until is
 // not used, so that what it holds is not later.
 func stepTo(sh ShardInventory, point targets.Position, until time.Time) (plan.Step, error) {
-	if sh.Kind == targets.S3 {
+	if sh.Kind.Traits().Manifest {
 		if point.Manifest == "" {
 			return plan.Step{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "the point names no object manifest")
 		}
@@ -279,7 +279,7 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 // in it: an object store's newest snapshot by then, or what the time marks of
 // the stream say.
 func pointAt(at time.Time, sh ShardInventory) (targets.Position, error) {
-	if sh.Kind != targets.S3 {
+	if !sh.Kind.Traits().Manifest {
 		if sh.At.Timeline == "" {
 			why := sh.NotAt
 			if why == nil {

@@ -74,7 +74,7 @@ func history(t *rapid.T, sh *recovery.ShardInventory) {
 
 // point draws a position that the shard's log once had.
 func point(t *rapid.T, sh recovery.ShardInventory) targets.Position {
-	if sh.Kind == targets.S3 {
+	if sh.Kind.Traits().Manifest {
 		return targets.Position{Kind: targets.S3, AsOf: epoch, Manifest: rapid.SampledFrom([]string{"", "aa", "bb", "cc"}).Draw(t, "manifest")}
 	}
 	if len(sh.Timelines) == 0 {
@@ -91,7 +91,7 @@ func inventory(t *rapid.T) recovery.Inventory {
 	for i := range rapid.IntRange(1, 4).Draw(t, "shards") {
 		kind := rapid.SampledFrom(kinds).Draw(t, "kind")
 		sh := recovery.ShardInventory{Shard: targets.ShardID{Target: string(kind), Shard: fmt.Sprint(i)}, Kind: kind}
-		if kind == targets.S3 {
+		if kind.Traits().Manifest {
 			for m := range rapid.IntRange(0, 3).Draw(t, "manifests") {
 				sh.Manifests = append(sh.Manifests, recovery.Manifest{AsOf: epoch.Add(time.Duration(m/2) * 2 * time.Hour), SHA256: fmt.Sprintf("m%d", m)})
 			}
@@ -225,9 +225,9 @@ func expected(g plan.Goal, inv recovery.Inventory) (want []targets.ShardID, poin
 		_, dest := g.Destinations[id.String()]
 		switch {
 		case g.Into == plan.Instances && !dest, !ok,
-			sh.Kind == targets.S3 && p.Manifest == "", sh.Kind != targets.S3 && p.Timeline == "":
+			sh.Kind.Traits().Manifest && p.Manifest == "", !sh.Kind.Traits().Manifest && p.Timeline == "":
 			impossible = append(impossible, id.String())
-		case sh.Kind != targets.S3 && !slices.ContainsFunc(sh.Bases, func(b targets.Artifact) bool { return usable(sh, b, p, g.At) }):
+		case !sh.Kind.Traits().Manifest && !slices.ContainsFunc(sh.Bases, func(b targets.Artifact) bool { return usable(sh, b, p, g.At) }):
 			impossible = append(impossible, id.String())
 			for _, b := range sh.Bases {
 				impossible = append(impossible, b.ID) // the error says why for each
@@ -308,10 +308,10 @@ func checkSteps(t *rapid.T, g plan.Goal, inv recovery.Inventory, run plan.Run, w
 		if s.Op != plan.OpRestore {
 			continue
 		}
-		if !reflect.DeepEqual(s.Point, points[s.Shard]) || !s.Until.Equal(g.At) && s.Kind != targets.S3 {
+		if !reflect.DeepEqual(s.Point, points[s.Shard]) || !s.Until.Equal(g.At) && !s.Kind.Traits().Manifest {
 			t.Fatalf("step %s goes to %+v until %s, want %+v until %s", s.ID, s.Point, s.Until, points[s.Shard], g.At)
 		}
-		if s.Kind != targets.S3 {
+		if !s.Kind.Traits().Manifest {
 			i := slices.IndexFunc(inv.Shards, func(x recovery.ShardInventory) bool { return x.Shard == s.Shard })
 			checkLog(t, g, inv.Shards[i], s)
 		}
@@ -460,7 +460,7 @@ func TestPlanCounts(t *testing.T) {
 			total += s.BaseBytes + s.StreamBytes
 			switch {
 			case s.Op != plan.OpRestore:
-			case s.Kind == targets.S3 && (s.Objects != 12 || s.BaseBytes != 34567), s.Kind != targets.S3 && s.Chunks != 2:
+			case s.Kind.Traits().Manifest && (s.Objects != 12 || s.BaseBytes != 34567), !s.Kind.Traits().Manifest && s.Chunks != 2:
 				t.Errorf("%+v", s)
 			}
 		}

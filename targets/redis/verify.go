@@ -254,3 +254,8 @@ func lastLines(s string, n int) string {
 	l := strings.Split(strings.TrimSpace(s), "\n")
 	return strings.Join(l[max(0, len(l)-n):], " | ")
 }
+
+// Advise names the checks of the files.
+func (d *Driver) Advise(in targets.Instance) string {
+	return "redis-check-aof on the manifest, or redis-check-rdb on the image, that lies in " + in.DataDir + "; then start the server as the restore says"
+}

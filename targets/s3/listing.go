@@ -134,7 +134,7 @@ func (b *bucket) current(ctx context.Context) iter.Seq2[listed, error] {
 		for {
 			out, err := b.ListObjectsV2(ctx, in)
 			if err != nil {
-				yield(listed{}, b.fail("list", "", err))
+				yield(listed{}, b.fail(ctx, "list", "", err))
 				return
 			}
 			key := decoder(out.EncodingType)
@@ -180,7 +180,7 @@ func (b *bucket) asOf(ctx context.Context, at time.Time) iter.Seq2[listed, error
 		for {
 			out, err := b.ListObjectVersions(ctx, in)
 			if err != nil {
-				yield(listed{}, b.fail("list versions", "", err))
+				yield(listed{}, b.fail(ctx, "list versions", "", err))
 				return
 			}
 			for ev := range events(out) {

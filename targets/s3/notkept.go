@@ -86,7 +86,7 @@ func (r *restoration) keepVersions(ctx context.Context) []targets.Finding {
 		_, err := r.PutBucketVersioning(ctx, &awss3.PutBucketVersioningInput{Bucket: r.name,
 			VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}})
 		if err != nil {
-			return note(fmt.Sprintf("the bucket that was made could not be given versioning, as the source had it: %v", r.fail("turn versioning on", "", err)))
+			return note(fmt.Sprintf("the bucket that was made could not be given versioning, as the source had it: %v", r.fail(ctx, "turn versioning on", "", err)))
 		}
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"drctl/internal/s3client"
 	"drctl/targets"
 )
 
@@ -95,10 +96,10 @@ func (r *restoration) putAside(ctx context.Context) error {
 	}
 	r.odd = &restoration{bucket: r.aside(), from: r.from, req: r.req, memory: r.memory}
 	_, err := r.odd.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: r.odd.name})
-	if code, _ := status(err); code == http.StatusConflict {
+	if code, _ := s3client.Status(err); code == http.StatusConflict {
 		return nil // made by an earlier call
 	}
-	return r.fail("make a bucket for keys that the sandbox's server cannot hold", "", err)
+	return r.fail(ctx, "make a bucket for keys that the sandbox's server cannot hold", "", err)
 }
 
 // oddFindings say where the odd objects are.
@@ -160,14 +161,14 @@ func (v *verification) oddObject(ctx context.Context, e Entry) error {
 func (v *verification) oddSize(ctx context.Context, e Entry) (int64, error) {
 	other, key := v.aside(), targets.OddName(e.Key)
 	out, err := other.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: other.name, Key: &key})
-	if code, _ := status(err); code == http.StatusNotFound {
+	if code, _ := s3client.Status(err); code == http.StatusNotFound {
 		return -1, nil
 	}
 	if err != nil {
-		return 0, other.fail("verify", key, err)
+		return 0, other.fail(ctx, "verify", key, err)
 	}
 	if out.ContentLength == nil {
-		return 0, other.fail("verify", key, errors.New("the server gives no length"))
+		return 0, other.fail(ctx, "verify", key, errors.New("the server gives no length"))
 	}
 	return *out.ContentLength, nil
 }
@@ -180,7 +181,7 @@ func (v *verification) oddSurplus(ctx context.Context) error {
 	n := int64(0)
 	for _, err := range v.aside().current(ctx) {
 		if err != nil {
-			if code, _ := status(err); code == http.StatusNotFound {
+			if code, _ := s3client.Status(err); code == http.StatusNotFound {
 				break // there is no such bucket
 			}
 			return err

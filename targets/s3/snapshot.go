@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/s3client"
 	"drctl/targets"
 )
 
@@ -253,11 +254,11 @@ func pause(ctx context.Context, d time.Duration) error {
 // look asks what an object is now; ok is false when it is gone.
 func (s *snapshot) look(ctx context.Context, key string) (listed, bool, error) {
 	out, err := s.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: s.name, Key: &key})
-	if code, _ := status(err); code == http.StatusNotFound {
+	if code, _ := s3client.Status(err); code == http.StatusNotFound {
 		return listed{}, false, nil
 	}
 	if err != nil {
-		return listed{}, false, s.fail("look up", key, err)
+		return listed{}, false, s.fail(ctx, "look up", key, err)
 	}
 	return listed{Key: key, ETag: aws.ToString(out.ETag), Size: aws.ToInt64(out.ContentLength), Modified: aws.ToTime(out.LastModified).UTC()}, true, nil
 }
@@ -274,13 +275,13 @@ func (s *snapshot) fetch(ctx context.Context, l listed) (Entry, error) {
 	}
 	out, err := s.GetObject(ctx, in)
 	if err != nil {
-		return Entry{}, s.fail("read", l.Key, err)
+		return Entry{}, s.fail(ctx, "read", l.Key, err)
 	}
 	defer out.Body.Close()
 	body := &watched{r: out.Body}
 	sha, size, err := s.to.PutObject(ctx, body)
 	if body.err != nil {
-		return Entry{}, s.fail("read", l.Key, body.err)
+		return Entry{}, s.fail(ctx, "read", l.Key, body.err)
 	}
 	if err != nil {
 		return Entry{}, err

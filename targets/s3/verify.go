@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/s3client"
 	"drctl/targets"
 )
 
@@ -182,17 +183,17 @@ func (b *bucket) compare(ctx context.Context, e Entry) (string, error) {
 
 func (b *bucket) compareOnce(ctx context.Context, e Entry) (string, error) {
 	out, err := b.GetObject(ctx, &awss3.GetObjectInput{Bucket: b.name, Key: &e.Key})
-	if code, _ := status(err); code == 404 {
+	if code, _ := s3client.Status(err); code == 404 {
 		return "the object is missing", nil
 	}
 	if err != nil {
-		return "", b.fail("verify", e.Key, err)
+		return "", b.fail(ctx, "verify", e.Key, err)
 	}
 	defer out.Body.Close()
 	h := sha256.New()
 	n, err := io.Copy(h, out.Body)
 	if err != nil {
-		return "", b.fail("verify", e.Key, err)
+		return "", b.fail(ctx, "verify", e.Key, err)
 	}
 	var diffs []string
 	if got := hex.EncodeToString(h.Sum(nil)); n != e.Size || got != e.SHA256 {

@@ -87,7 +87,7 @@ func (o Observer) Group(ctx context.Context, g platform.Group) readiness.Engine 
 		})
 	}
 	for _, sh := range g.Shards {
-		if sh.Kind == targets.S3 {
+		if !sh.Kind.Traits().Log {
 			continue
 		}
 		a.ask(func() error {
