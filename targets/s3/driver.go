@@ -13,13 +13,13 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/s3client"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
 // Options are what a driver needs.
 type Options struct {
-	Tools sandbox.Tools    // for restores into a sandbox
+	Tools servers.Binaries // for restores into a sandbox
 	Log   *slog.Logger     // nil: nothing is logged
 	Now   func() time.Time // nil: time.Now
 	// Detached lets the servers of sandboxes outlive this process.

@@ -11,6 +11,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"drctl/internal/manifest"
 	"drctl/targets"
 )
 
@@ -43,7 +44,7 @@ type loss struct {
 	first   string // key
 }
 
-func (l losses) add(e Entry) {
+func (l losses) add(e manifest.Entry) {
 	for _, what := range e.NotKept {
 		if l[what] == nil {
 			l[what] = &loss{first: e.Key}

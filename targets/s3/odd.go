@@ -10,6 +10,7 @@ import (
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"drctl/internal/manifest"
 	"drctl/internal/s3client"
 	"drctl/targets"
 )
@@ -34,7 +35,7 @@ type placer struct {
 	above []string // objects whose keys are beginnings of the next one's
 }
 
-func (p *placer) odd(e Entry) bool {
+func (p *placer) odd(e manifest.Entry) bool {
 	for n := len(p.above); n > 0 && !strings.HasPrefix(e.Key, p.above[n-1]); n-- {
 		p.above = p.above[:n-1]
 	}
@@ -50,7 +51,7 @@ func (p *placer) odd(e Entry) bool {
 	return false
 }
 
-func unplaceable(e Entry) bool {
+func unplaceable(e manifest.Entry) bool {
 	if strings.ContainsFunc(e.Key, unlistable) {
 		return true
 	}
@@ -76,7 +77,7 @@ func unlistable(c rune) bool {
 }
 
 // place is how an odd object is kept.
-func place(e Entry) Entry {
+func place(e manifest.Entry) manifest.Entry {
 	e.Key = targets.OddName(e.Key)
 	return e
 }
@@ -113,7 +114,7 @@ func (r *restoration) oddFindings() []targets.Finding {
 }
 
 // oddObject verifies an object of the bucket aside.
-func (v *verification) oddObject(ctx context.Context, e Entry) error {
+func (v *verification) oddObject(ctx context.Context, e manifest.Entry) error {
 	size, err := v.oddSize(ctx, e)
 	if err != nil {
 		return err
@@ -158,7 +159,7 @@ func (v *verification) oddObject(ctx context.Context, e Entry) error {
 }
 
 // oddSize is -1 for an object that is not there.
-func (v *verification) oddSize(ctx context.Context, e Entry) (int64, error) {
+func (v *verification) oddSize(ctx context.Context, e manifest.Entry) (int64, error) {
 	other, key := v.aside(), targets.OddName(e.Key)
 	out, err := other.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: other.name, Key: &key})
 	if code, _ := s3client.Status(err); code == http.StatusNotFound {

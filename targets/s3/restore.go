@@ -27,8 +27,9 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"drctl/internal/fail"
+	"drctl/internal/manifest"
 	"drctl/internal/s3client"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -66,7 +67,7 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 		return err
 	}
 	if in.Role == targets.Sandbox && in.DataDir != "" {
-		var server sandbox.Proc
+		var server servers.Server
 		if err := phase("start", func() (err error) { in, server, err = d.startServer(ctx, in); return err }); err != nil {
 			return out, err
 		}
@@ -107,33 +108,33 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 
 // startServer starts an S3 server in the instance's DataDir and returns how it
 // is reached. Address and keys are made up where the instance names none.
-func (d *Driver) startServer(ctx context.Context, in targets.Instance) (targets.Instance, sandbox.Proc, error) {
+func (d *Driver) startServer(ctx context.Context, in targets.Instance) (targets.Instance, servers.Server, error) {
 	const op = "s3: start sandbox server"
 	port := 0
 	if in.Address != "" {
 		var err error
 		var host string
 		if host, port, err = hostPort(in.Address); err != nil || host != "127.0.0.1" && host != "localhost" {
-			return in, sandbox.Proc{}, fail.Newf(fail.Invalid, op, in.String(), "a sandbox listens on 127.0.0.1 and a port")
+			return in, servers.Server{}, fail.Newf(fail.Invalid, op, in.String(), "a sandbox listens on 127.0.0.1 and a port")
 		}
 	}
 	entries, err := os.ReadDir(in.DataDir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return in, sandbox.Proc{}, fail.FromOS(op, in.DataDir, err)
+		return in, servers.Server{}, fail.FromOS(op, in.DataDir, err)
 	}
 	for _, e := range entries {
 		if !e.IsDir() || e.Name() != "data" && e.Name() != "versions" && e.Name() != "meta" {
-			return in, sandbox.Proc{}, fail.New(fail.Conflict, op, in.DataDir, "name an empty directory", fmt.Errorf("not empty: it holds %q", e.Name()))
+			return in, servers.Server{}, fail.New(fail.Conflict, op, in.DataDir, "name an empty directory", fmt.Errorf("not empty: it holds %q", e.Name()))
 		}
 	}
 	if in.User == "" {
 		secret := make([]byte, 24)
 		if _, err := rand.Read(secret); err != nil {
-			return in, sandbox.Proc{}, fail.New(fail.Internal, op, in.DataDir, "", err)
+			return in, servers.Server{}, fail.New(fail.Internal, op, in.DataDir, "", err)
 		}
 		in.User, in.Password = "drctl", targets.NewSecret(hex.EncodeToString(secret))
 	}
-	p, err := d.opt.Tools.StartS3(ctx, sandbox.S3Spec{Name: in.Shard.String(), Dir: in.DataDir, Port: port, AccessKey: in.User, SecretKey: in.Password, Detached: d.opt.Detached})
+	p, err := d.opt.Tools.StartS3(ctx, servers.S3Spec{Name: in.Shard.String(), Dir: in.DataDir, Port: port, AccessKey: in.User, SecretKey: in.Password, Detached: d.opt.Detached})
 	in.Address = "http://" + p.Address
 	return in, p, err
 }
@@ -219,7 +220,7 @@ func (r *restoration) looksEqual(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer m.Close()
-	for p, err := range join(r.current(ctx), Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
+	for p, err := range join(r.current(ctx), manifest.Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
 		if err != nil {
 			return false, err
 		}
@@ -286,7 +287,7 @@ func (r *restoration) run(ctx context.Context) error {
 	var done atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
-	for p, err := range join(present, Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
+	for p, err := range join(present, manifest.Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
 		if err != nil {
 			g.Go(func() error { return err })
 			break
@@ -327,7 +328,7 @@ func (r *restoration) total(ctx context.Context) (int64, error) {
 	defer m.Close()
 	var total int64
 	var p placer
-	for e, err := range Entries(m, "manifest "+r.req.Point.Manifest) {
+	for e, err := range manifest.Entries(m, "manifest "+r.req.Point.Manifest) {
 		if err != nil {
 			return 0, err
 		}
@@ -352,7 +353,7 @@ func (r *restoration) surplus(ctx context.Context, key string) error {
 }
 
 // entry makes one object of the bucket what the manifest says.
-func (r *restoration) entry(ctx context.Context, e Entry, have *listed) error {
+func (r *restoration) entry(ctx context.Context, e manifest.Entry, have *listed) error {
 	if have != nil {
 		diff := fmt.Sprintf("it has %d bytes", have.Size)
 		if have.Size == e.Size {
@@ -391,7 +392,7 @@ func (r *restoration) asFail(ctx context.Context, key string, err error) error {
 	return r.fail(ctx, "read from vault", key, err)
 }
 
-func (r *restoration) putWhole(ctx context.Context, e Entry, body io.Reader) error {
+func (r *restoration) putWhole(ctx context.Context, e manifest.Entry, body io.Reader) error {
 	if err := r.memory.Acquire(ctx, max(e.Size, 1)); err != nil {
 		return err
 	}
@@ -401,21 +402,21 @@ func (r *restoration) putWhole(ctx context.Context, e Entry, body io.Reader) err
 	if _, err := buf.ReadFrom(body); err != nil {
 		return err
 	}
-	return s3client.Put(ctx, r.Client, e.put(r.name), bytes.NewReader(buf.Bytes()), int64(buf.Len()))
+	return s3client.Put(ctx, r.Client, putInput(e, r.name), bytes.NewReader(buf.Bytes()), int64(buf.Len()))
 }
 
-func (r *restoration) putParts(ctx context.Context, e Entry, body io.Reader) error {
+func (r *restoration) putParts(ctx context.Context, e manifest.Entry, body io.Reader) error {
 	size := s3client.PartSize(e.Size, partSize)
 	held := min(size, uploadMemory)
 	if err := r.memory.Acquire(ctx, held); err != nil {
 		return err
 	}
 	defer r.memory.Release(held)
-	return s3client.Upload(ctx, r.Client, e.put(r.name), 1, s3client.StreamParts(body, size))
+	return s3client.Upload(ctx, r.Client, putInput(e, r.name), 1, s3client.StreamParts(body, size))
 }
 
 // put is a request with everything but the content.
-func (e Entry) put(bucket *string) *awss3.PutObjectInput {
+func putInput(e manifest.Entry, bucket *string) *awss3.PutObjectInput {
 	opt := func(s string) *string {
 		if s == "" {
 			return nil
@@ -437,7 +438,7 @@ type checkedReader struct {
 	r       io.Reader
 	h       hash.Hash
 	n       int64
-	want    Entry
+	want    manifest.Entry
 	subject string
 	err     error
 }
