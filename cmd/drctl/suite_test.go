@@ -218,7 +218,7 @@ func testPlans(t *testing.T, w *world, cut targets.Cut) {
 	}
 	w.expect(t, 0, []string{cut.ID, "orders/0", "SHA-256"}, "restore", "plan", "--cut", cut.ID)
 	w.expect(t, 1, []string{"20010101T000000.000Z-0000"}, "restore", "plan", "--cut", "20010101T000000.000Z-0000")
-	w.expect(t, 1, []string{"nowhere"}, "restore", "plan", "--target", "nowhere")
+	w.expect(t, 2, []string{"nowhere"}, "restore", "plan", "--target", "nowhere")
 	w.expect(t, 1, nil, "restore", "plan", "--at", "2001-01-01T00:00:00Z")
 	w.expect(t, 2, []string{"--at"}, "restore", "plan", "--at", "yesterday")
 	w.expect(t, 2, []string{"--at"}, "restore", "plan", "--at", "2001-01-01T00:00:00Z", "--cut", cut.ID)
@@ -273,7 +273,7 @@ func testDrill(t *testing.T, w *world) {
 		t.Errorf("drill show --html: %v", err)
 	}
 	w.expect(t, 0, []string{"passed", d.ID}, "drill", "list")
-	w.expect(t, 1, []string{"region-loss"}, "drill", "run", "imaginary")
+	w.expect(t, 2, []string{"region-loss"}, "drill", "run", "imaginary")
 	w.expect(t, 1, []string{"imaginary"}, "drill", "show", "imaginary")
 	w.nothingLeft(t)
 }
