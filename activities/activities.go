@@ -79,6 +79,7 @@ func (a *Activities) driver(k targets.Kind) (targets.Driver, error) {
 	if d, ok := a.Drivers[k]; ok {
 		return d, nil
 	}
+
 	return nil, fail.Newf(fail.Unsupported, "driver", string(k), "this build knows no such kind of store")
 }
 
@@ -110,6 +111,7 @@ func (b *beater) progress(phase string, done, total int64) {
 func (b *beater) current() engine.Beat {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	return b.beat
 }
 
@@ -124,9 +126,11 @@ func (b *beater) stored(t *engine.TakenBase) {
 func (b *beater) send(x engine.Beat) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	if x.Phase != b.beat.Phase || x.Done != b.beat.Done || b.moved.IsZero() {
 		b.moved = time.Now()
 	}
+
 	if x.Phase == b.beat.Phase && time.Since(b.last) < 500*time.Millisecond {
 		return
 	}
@@ -143,8 +147,10 @@ func beatEvery(ctx context.Context, every time.Duration, beat func() engine.Beat
 	go func() {
 		t := time.NewTicker(every)
 		defer t.Stop()
+
 		for {
 			activity.RecordHeartbeat(ctx, beat())
+
 			select {
 			case <-ctx.Done():
 				return
@@ -152,12 +158,14 @@ func beatEvery(ctx context.Context, every time.Duration, beat func() engine.Beat
 			}
 		}
 	}()
+
 	return cancel
 }
 
 // stoppable ends the returned context when the worker is asked to stop.
 func stoppable(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
+
 	stop := activity.GetWorkerStopChannel(ctx)
 	go func() {
 		select {
@@ -166,6 +174,7 @@ func stoppable(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 		case <-ctx.Done():
 		}
 	}()
+
 	return ctx, cancel
 }
 

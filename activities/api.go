@@ -138,13 +138,16 @@ func (r SandboxRef) check() error {
 	if r == (SandboxRef{}) {
 		return nil
 	}
+
 	err := targets.CheckPath("directory", r.Dir)
 	if err == nil && (filepath.Base(r.Dir) != r.ID || !targets.IsName(r.ID)) {
 		err = fmt.Errorf("the directory %.80q is not that of sandbox %.80q", r.Dir, r.ID)
 	}
+
 	if err != nil {
 		return fail.New(fail.Invalid, "sandbox: open", r.ID, "", err)
 	}
+
 	return nil
 }
 

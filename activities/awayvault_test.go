@@ -41,17 +41,21 @@ func newWire(t *testing.T, to string) *wire {
 	w := &wire{addr: "127.0.0.1:0", to: strings.TrimPrefix(to, "http://")}
 	w.mend(t)
 	t.Cleanup(w.cut)
+
 	return w
 }
 
 func (w *wire) mend(t *testing.T) {
 	t.Helper()
+
 	l, err := net.Listen("tcp", w.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	w.listener, w.addr = l, l.Addr().String()
 	go func() {
 		for {
@@ -59,14 +63,17 @@ func (w *wire) mend(t *testing.T) {
 			if err != nil {
 				return
 			}
+
 			s, err := net.Dial("tcp", w.to)
 			if err != nil {
 				_ = c.Close()
 				continue
 			}
+
 			w.mu.Lock()
 			w.conns = append(w.conns, c, s)
 			w.mu.Unlock()
+
 			go func() { _, _ = io.Copy(s, c); _ = s.Close() }()
 			go func() { _, _ = io.Copy(c, s); _ = c.Close() }()
 		}
@@ -76,6 +83,7 @@ func (w *wire) mend(t *testing.T) {
 func (w *wire) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	_ = w.listener.Close()
 	for _, c := range w.conns {
 		_ = c.Close()
@@ -96,6 +104,7 @@ func redisWorld(t *testing.T) (*world, *wire) {
 		"east": {URL: "file://" + filepath.Join(w.dir, "vault")},
 		"west": {URL: "s3://media/vault", Endpoint: "http://" + line.addr, AccessKey: store.User, SecretKey: store.Password},
 	})
+
 	return w, line
 }
 
@@ -103,17 +112,21 @@ func redisWorld(t *testing.T) (*world, *wire) {
 func (w *world) write(t *testing.T, a *activities.Activities, n int) targets.Position {
 	t.Helper()
 	in := w.instances[w.shards[0].Shard]
+
 	c := goredis.NewClient(&goredis.Options{Addr: in.Address, Password: in.Password.Reveal()})
 	defer c.Close()
+
 	for i := range n {
 		if err := c.Set(t.Context(), fmt.Sprintf("k%d", i), strings.Repeat("x", 100), 0).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	st, err := a.Drivers[targets.Redis].Probe(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return st.Position
 }
 
@@ -121,31 +134,38 @@ func (w *world) write(t *testing.T, a *activities.Activities, n int) targets.Pos
 // replication id with its first replica.
 func (w *world) begun(t *testing.T, a *activities.Activities) {
 	t.Helper()
+
 	shard := w.shards[0].Shard
 	for try := 0; ; try++ {
 		st, err := a.Drivers[targets.Redis].Probe(t.Context(), w.instances[shard])
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		_, ok, err := stream.Began(t.Context(), w.set.Vaults, shard, st.Position.Timeline)
 		if ok {
 			return
 		}
+
 		if try == 600 {
 			t.Fatal("the archiver does not begin: ", err)
 		}
+
 		time.Sleep(100 * time.Millisecond)
 	}
 }
 
 func heldBy(t *testing.T, set vault.Set, shard targets.ShardID, at targets.Position) {
 	t.Helper()
+
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+
 	start, ok, err := stream.Began(ctx, set.Vaults, shard, at.Timeline)
 	if err != nil || !ok {
 		t.Fatal(ok, err)
 	}
+
 	from := targets.Position{Kind: at.Kind, Timeline: at.Timeline, Offset: start}
 	if _, err := stream.AwaitDurable(ctx, set, shard, from, at, 50*time.Millisecond, nil); err != nil {
 		t.Fatal(err)
@@ -165,6 +185,7 @@ func (p partly) Set(context.Context, string, string) (vault.Set, error) {
 			set.Vaults = append(set.Vaults, v)
 		}
 	}
+
 	return set, nil
 }
 
@@ -172,6 +193,7 @@ func (p partly) Vault(ctx context.Context, region string) (*vault.Vault, error) 
 	if region == p.away {
 		return nil, fail.Newf(fail.Unavailable, "open the vault of "+region, "", "connection refused")
 	}
+
 	return p.resolver.Vault(ctx, region)
 }
 
@@ -191,6 +213,7 @@ func (w *world) quiesce(p platform.Resolver) (targets.Cut, int32, error) {
 	a, n := w.activities(p), new(atomic.Int32)
 	a.Drivers[targets.Redis] = joining{a.Drivers[targets.Redis], n}
 	cut, err := execute[targets.Cut](a, activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
+
 	return cut, n.Load(), err
 }
 
@@ -208,12 +231,15 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 
 	line.cut()
 	heldBy(t, east, shard, w.write(t, opened, 1000))
+
 	take := func(a *activities.Activities, name string) activities.BaseOut {
 		t.Helper()
+
 		out, err := execute[activities.BaseOut](a, activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: name}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return out
 	}
 	if out := take(opened, "opened"); out.Vault != "east" || !slices.Equal(out.Away, []string{"west"}) {
@@ -226,11 +252,13 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 	f = followOne(t, restarted, activities.FollowIn{Shard: shard})
 	at := w.write(t, restarted, 1000)
 	heldBy(t, east, shard, at)
+
 	if out := take(restarted, "restarted"); out.Vault != "east" {
 		t.Fatalf("%+v", out)
 	}
 	cut := targets.Cut{ID: "20260101T000000.000Z-00ab", Group: group, QuiescedAt: time.Now(),
 		Shards: []targets.ShardPoint{{Shard: shard, Kind: targets.Redis, Region: "east", Position: at}}}
+
 	_, err := execute[targets.Cut](restarted, activities.SealCutName, activities.CutIn{Cut: cut}, nil)
 	if !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "taken, not sealed") || !strings.Contains(err.Error(), "only east") {
 		t.Fatalf("sealed in fewer vaults than the policy asks for: %v", err)
@@ -242,10 +270,12 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 			t.Errorf("%s: %d shards were joined for cut %q: %v", name, joined, cut.ID, err)
 		}
 	}
+
 	f.stop()
 	<-f.done
 
 	line.mend(t)
+
 	if cut, joined, err := w.quiesce(share); err != nil || joined == 0 || cut.ID == "" {
 		t.Errorf("%d shards were joined for cut %q: %v", joined, cut.ID, err)
 	}
@@ -253,10 +283,12 @@ func TestAVaultThatIsCutOff(t *testing.T) {
 	heldBy(t, w.set, shard, w.write(t, opened, 10))
 	w.bases(t, opened, "last")
 	f.stop()
+
 	for _, v := range w.set.Vaults {
 		if bases, err := v.Bases(t.Context(), shard); err != nil || len(bases) < 4 {
 			t.Errorf("%s holds %d bases: %v", v.Region(), len(bases), err)
 		}
+
 		g, _ := resolver{w, policy(targets.Gate)}.Group(group)
 		if out, err := upkeep.CheckVault(t.Context(), v, g, "1/1", nil); err != nil || out.Failed > 0 {
 			t.Errorf("%v %+v", err, out.Findings)
@@ -278,15 +310,18 @@ func TestAVaultWithoutABaseThatLeadsGetsOne(t *testing.T) {
 	f.stop()
 	<-f.done
 	west := w.set.Vaults[1]
+
 	bases, err := west.Bases(t.Context(), shard)
 	if err != nil || len(bases) == 0 {
 		t.Fatalf("%d bases: %v", len(bases), err)
 	}
+
 	for _, b := range bases {
 		if err := west.Store().Delete(t.Context(), vault.BaseRecordKey(shard, b.ID)); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	out := followOne(t, a, activities.FollowIn{Shard: shard}).wait(t, "west has no base")
 	if len(out.Copies) != 1 || out.Copies[0] != (activities.CopyIn{Shard: shard, From: "east", To: "west"}) || out.Break != "" {
 		t.Fatalf("%+v", out)
@@ -295,18 +330,23 @@ func TestAVaultWithoutABaseThatLeadsGetsOne(t *testing.T) {
 	heldBy(t, w.set, shard, w.write(t, a, 10))
 	f.stop()
 	<-f.done
+
 	if _, err := execute[any](a, activities.CopyVaultName, out.Copies[0], nil); err != nil {
 		t.Fatal(err)
 	}
 	f = followOne(t, a, activities.FollowIn{Shard: shard})
 	at = w.write(t, a, 10)
+
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+
 	if in, err := stream.AwaitRecoverable(ctx, w.set, shard, at, nil, 50*time.Millisecond, nil); err != nil || len(in) != 2 {
 		t.Fatalf("recoverable from %v: %v", in, err)
 	}
+
 	f.stop()
 	<-f.done
+
 	if len(f.out.Copies) > 0 {
 		t.Errorf("it still asks for %v", f.out.Copies)
 	}
@@ -324,24 +364,31 @@ func TestABaseIsTakenIntoTheOtherVault(t *testing.T) {
 	heldBy(t, w.set, shard, w.write(t, a, 10))
 	w.bases(t, a, "first")
 	line.cut()
+
 	take := func(name string) activities.BaseOut {
 		t.Helper()
+
 		out, err := execute[activities.BaseOut](a, activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: name}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return out
 	}
 	if out := take("second"); out.Vault != "east" || len(out.Missed) > 0 {
 		t.Fatalf("%+v", out)
 	}
+
 	line.mend(t)
+
 	if out := take("third"); out.Vault != "west" || !slices.Equal(out.Missed, []string{"east"}) {
 		t.Fatalf("%+v", out)
 	}
+
 	if _, err := execute[any](a, activities.CopyVaultName, activities.CopyIn{Shard: shard, From: "east", To: "west"}, nil); err != nil {
 		t.Fatal(err)
 	}
+
 	if b, err := w.set.Vaults[0].Base(t.Context(), shard, "second"); err != nil || b.ID != "second" {
 		t.Fatal(err)
 	}
@@ -358,6 +405,7 @@ func (e *early) Base(ctx context.Context, in targets.Instance, req targets.BaseR
 	if e.asked++; e.asked == 1 {
 		return *e.base, nil
 	}
+
 	return e.Driver.Base(ctx, in, req, to)
 }
 
@@ -371,28 +419,34 @@ func TestABaseBeforeItsLog(t *testing.T) {
 	shard := w.shards[0].Shard
 	in := w.instances[shard]
 	a := w.activities(resolver{w, policy(targets.Gate)})
+
 	before, err := a.Drivers[targets.Redis].Base(t.Context(), in, targets.BaseRequest{ID: "before"}, w.set.Shard(shard).ForBase("before"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	w.write(t, a, 10)
 
 	type result struct {
 		out activities.BaseOut
 		err error
 	}
+
 	waiting := make(chan result, 1)
 	go func() {
 		out, err := execute[activities.BaseOut](a, activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: "waits"}, nil)
 		waiting <- result{out, err}
 	}()
+
 	select {
 	case r := <-waiting:
 		t.Fatalf("a base without an archiver: %+v %v", r.out, r.err)
 	case <-time.After(2 * time.Second):
 	}
+
 	followOne(t, a, activities.FollowIn{Shard: shard})
 	r := <-waiting
+
 	began, ok, err := stream.Began(t.Context(), w.set.Vaults, shard, r.out.Base.From.Timeline)
 	if r.err != nil || err != nil || !ok || began == 0 || r.out.Base.From.Offset < began || before.From.Offset >= began {
 		t.Fatalf("%+v %v; the log is archived from %d on, the early base is at %d", r.out, r.err, began, before.From.Offset)
@@ -401,10 +455,12 @@ func TestABaseBeforeItsLog(t *testing.T) {
 	driver := &early{Driver: a.Drivers[targets.Redis], base: &before}
 	again := w.activities(resolver{w, policy(targets.Gate)})
 	again.Drivers[targets.Redis] = driver
+
 	out, err := execute[activities.BaseOut](again, activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: "again"}, nil)
 	if err != nil || driver.asked != 2 || out.Base.From.Offset < began {
 		t.Fatalf("%d bases, %+v %v", driver.asked, out, err)
 	}
+
 	if _, err := w.set.Vaults[0].Base(t.Context(), shard, "before"); !fail.Is(err, fail.NotFound) {
 		t.Fatalf("the base of no use is recorded: %v", err)
 	}
@@ -414,17 +470,20 @@ func TestABaseBeforeItsLog(t *testing.T) {
 	}
 	at := w.write(t, a, 10)
 	heldBy(t, w.set, shard, at)
+
 	cut := targets.Cut{ID: "20260101T000000.000Z-00ab", Group: group, QuiescedAt: time.Now(), SealedAt: time.Now(), SealedIn: []string{"east", "west"},
 		Shards: []targets.ShardPoint{{Shard: shard, Kind: targets.Redis, Region: "east", Position: at}}}
 	if _, err := w.set.SaveCut(t.Context(), cut); err != nil {
 		t.Fatal(err)
 	}
+
 	g, _ := resolver{w, policy(targets.Gate)}.Group(group)
 	for _, v := range w.set.Vaults {
 		checked, err := upkeep.CheckVault(t.Context(), v, g, "1/1", nil)
 		if err != nil || checked.Failed > 0 {
 			t.Errorf("%v %+v", err, checked.Findings)
 		}
+
 		if !slices.ContainsFunc(checked.Findings, func(f targets.Finding) bool {
 			return f.Severity == targets.Skipped && strings.Contains(f.Expected, "base before") && strings.Contains(f.Detail, "of no use")
 		}) {
@@ -441,6 +500,7 @@ func TestABaseThatWaitedForItsStreamIsNotTakenAgain(t *testing.T) {
 	a := w.activities(resolver{w, policy(targets.Gate)})
 	followOne(t, a, activities.FollowIn{Shard: shard})
 	w.begun(t, a)
+
 	stored, err := a.Drivers[targets.Redis].Base(t.Context(), w.instances[shard], targets.BaseRequest{ID: "one"}, w.set.Shard(shard).ForBase("one"))
 	if err != nil {
 		t.Fatal(err)
@@ -452,9 +512,11 @@ func TestABaseThatWaitedForItsStreamIsNotTakenAgain(t *testing.T) {
 	env := suite.NewTestActivityEnvironment()
 	a.Register(env)
 	env.SetHeartbeatDetails(engine.Beat{Taken: &engine.TakenBase{Base: stored, Vault: "east"}})
+
 	if _, err := env.ExecuteActivity(activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: "one"}); err != nil || driver.asked != 1 {
 		t.Fatalf("%v; it was taken %d times more", err, driver.asked-1)
 	}
+
 	for _, v := range w.set.Vaults {
 		if b, err := v.Base(t.Context(), shard, "one"); err != nil || b.Snapshot != stored.Snapshot {
 			t.Errorf("%s: %+v %v", v.Region(), b, err)

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		coordinate(os.Stdin, os.Stdout)
 		return
 	}
+
 	os.Exit(m.Run())
 }
 
@@ -58,6 +59,7 @@ func (h halting) Join(ctx context.Context, in targets.Instance, req targets.Join
 	if err != nil {
 		return nil, err
 	}
+
 	return halted{m, h}, nil
 }
 
@@ -65,6 +67,7 @@ func (h halted) Mark(ctx context.Context) (targets.Position, error) {
 	h.arrived.Done()
 	h.arrived.Wait()
 	h.locked()
+
 	return h.Member.Mark(ctx)
 }
 
@@ -72,6 +75,7 @@ func parties(w *world, f targets.Quiescer) (ps []barrier.Party) {
 	for _, in := range w.shop.Postgres {
 		ps = append(ps, barrier.Party{Quiescer: f, Instance: in})
 	}
+
 	return ps
 }
 
@@ -79,6 +83,7 @@ func parties(w *world, f targets.Quiescer) (ps []barrier.Party) {
 func halt(w *world, locked func()) []barrier.Party {
 	h := halting{Quiescer: postgres.New(postgres.Options{}), arrived: &sync.WaitGroup{}, locked: locked}
 	h.arrived.Add(len(w.shop.Postgres))
+
 	return parties(w, h)
 }
 
@@ -92,14 +97,17 @@ func options(w *world) barrier.Options {
 func coordinate(in io.Reader, out io.Writer) {
 	lines := bufio.NewReader(in)
 	var o order
+
 	first, err := lines.ReadBytes('\n')
 	if err == nil {
 		err = json.Unmarshal(first, &o)
 	}
+
 	if err != nil {
 		fmt.Fprintln(out, "bad order:", err)
 		return
 	}
+
 	w := &world{}
 	for i, a := range o.Addresses {
 		w.shop.Postgres = append(w.shop.Postgres, targets.Instance{Kind: targets.Postgres, Shard: targets.ShardID{Target: "orders", Shard: fmt.Sprint(i)},
@@ -111,11 +119,13 @@ func coordinate(in io.Reader, out io.Writer) {
 	})
 	opt := options(w)
 	opt.Lease, opt.Budget = o.Lease, o.Budget
+
 	cut, err := barrier.Take(context.Background(), halt(w, wait), opt)
 	if err != nil {
 		fmt.Fprintln(out, "error:", err)
 		return
 	}
+
 	fmt.Fprintln(out, "cut", cut.ID)
 }
 
@@ -131,39 +141,50 @@ func startCoordinator(t *testing.T, w *world, lease, budget time.Duration) *coor
 	c := &coordinator{cmd: exec.Command(os.Args[0])}
 	c.cmd.Env = append(os.Environ(), coordinatorEnv+"=1")
 	c.cmd.Stderr = os.Stderr
+
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
+
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	c.out = bufio.NewReader(out)
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = c.cmd.Process.Kill(); _ = c.cmd.Wait() })
+
 	o := order{User: w.shop.Postgres[0].User, Word: w.shop.Postgres[0].Password.Reveal(), Lease: lease, Budget: budget}
 	for _, in := range w.shop.Postgres {
 		o.Addresses = append(o.Addresses, in.Address)
 	}
+
 	if err := json.NewEncoder(c.in).Encode(o); err != nil {
 		t.Fatal(err)
 	}
+
 	if line, err := c.out.ReadString('\n'); line != "locked\n" {
 		t.Fatalf("the coordinator says %q (%v)", line, err)
 	}
+
 	return c
 }
 
 func connect(t *testing.T, in targets.Instance) *pgx.Conn {
 	t.Helper()
+
 	c, err := pgx.Connect(t.Context(), sandboxtest.DSN(in, in.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = c.Close(context.Background()) })
+
 	return c
 }
 
@@ -171,8 +192,10 @@ func connect(t *testing.T, in targets.Instance) *pgx.Conn {
 // database, granted or waited for.
 func held(t *testing.T, in targets.Instance) []string {
 	t.Helper()
+
 	c := connect(t, in)
 	defer c.Close(context.Background())
+
 	rows, err := c.Query(t.Context(), `SELECT format('%s %s %s of pid %s (%s)', l.locktype, l.mode, l.relation::regclass, l.pid, a.application_name)
 FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype IN ('relation', 'advisory') AND l.pid <> pg_backend_pid() AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
@@ -180,22 +203,26 @@ AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	locks, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return locks
 }
 
 // free waits until nothing is locked on a shard.
 func free(t *testing.T, in targets.Instance, within time.Duration) {
 	t.Helper()
+
 	var locks []string
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if locks = held(t, in); len(locks) == 0 {
 			return
 		}
 	}
+
 	t.Errorf("%s: still locked after %s: %v", in, within, locks)
 }
 
@@ -203,9 +230,11 @@ func free(t *testing.T, in targets.Instance, within time.Duration) {
 // slowest waited. A write that does not get through in time fails the test.
 func writeAll(t *testing.T, w *world, within time.Duration) time.Duration {
 	t.Helper()
+
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	begin := time.Now()
+
 	gate := connect(t, w.shop.Postgres[0])
 	defer gate.Close(context.Background())
 	var wg sync.WaitGroup
@@ -214,22 +243,27 @@ func writeAll(t *testing.T, w *world, within time.Duration) time.Duration {
 			t.Errorf("the gate: %v", err)
 		}
 	})
+
 	for _, in := range w.shop.Postgres {
 		c := connect(t, in)
 		defer c.Close(context.Background())
+
 		wg.Go(func() {
 			if _, err := c.Exec(ctx, "UPDATE accounts SET balance = balance WHERE id = 1"); err != nil {
 				t.Errorf("a write on %s: %v", in, err)
 			}
 		})
 	}
+
 	wg.Wait()
+
 	return time.Since(begin)
 }
 
 // mustBeQuiesced proves that there is something to let go of.
 func mustBeQuiesced(t *testing.T, w *world) {
 	t.Helper()
+
 	for i, in := range w.shop.Postgres {
 		locks := strings.Join(held(t, in), "; ")
 		if !strings.Contains(locks, "ShareLock accounts") || i == 0 && !strings.Contains(locks, "advisory ExclusiveLock") {
@@ -244,10 +278,13 @@ func TestCoordinatorKilled(t *testing.T) {
 	w.setup(t)
 	c := startCoordinator(t, w, time.Minute, 50*time.Second)
 	mustBeQuiesced(t, w)
+
 	if err := c.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+
 	t.Logf("writers went on after %s", writeAll(t, w, 10*time.Second))
+
 	for _, in := range w.shop.Postgres {
 		free(t, in, 3*time.Second)
 	}
@@ -260,26 +297,34 @@ func TestCoordinatorFrozen(t *testing.T) {
 	w := startServers(t, 3)
 	w.setup(t)
 	const lease = 2 * time.Second
+
 	c := startCoordinator(t, w, lease, lease)
 	if err := c.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+
 	mustBeQuiesced(t, w)
 	t.Logf("writers went on after %s of a lease of %s", writeAll(t, w, lease+5*time.Second), lease)
+
 	for _, in := range w.shop.Postgres {
 		free(t, in, 3*time.Second)
 	}
+
 	if err := c.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := io.WriteString(c.in, "go on\n"); err != nil {
 		t.Fatal(err)
 	}
+
 	line, err := c.out.ReadString('\n')
 	if !strings.HasPrefix(line, "error: ") {
 		t.Fatalf("the thawed coordinator says %q (%v)", line, err)
 	}
+
 	t.Log(line)
+
 	for _, in := range w.shop.Postgres {
 		free(t, in, 3*time.Second)
 	}
@@ -290,13 +335,16 @@ func TestCoordinatorFrozen(t *testing.T) {
 func TestCoordinatorGoesOn(t *testing.T) {
 	w := startServers(t, 2)
 	w.setup(t)
+
 	c := startCoordinator(t, w, time.Minute, 50*time.Second)
 	if _, err := io.WriteString(c.in, "go on\n"); err != nil {
 		t.Fatal(err)
 	}
+
 	if line, err := c.out.ReadString('\n'); !strings.HasPrefix(line, "cut ") {
 		t.Fatalf("%q (%v)", line, err)
 	}
+
 	for _, in := range w.shop.Postgres {
 		free(t, in, 3*time.Second)
 	}

@@ -24,20 +24,24 @@ import (
 func quiesceCut(w *world, attempts int) (targets.Cut, error) {
 	p := policy(targets.Gate)
 	p.Attempts, p.Budget, p.Lease = attempts, 200*time.Millisecond, time.Minute
+
 	return execute[targets.Cut](w.activities(resolver{w, p}), activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
 }
 
 // wantFault checks the error and that nothing is locked on the shards that live.
 func wantFault(t *testing.T, w *world, err error, code fail.Code, parts ...string) {
 	t.Helper()
+
 	if !fail.Is(err, code) {
 		t.Errorf("code %q, want %q: %v", fail.CodeOf(err), code, err)
 	}
+
 	for _, p := range parts {
 		if err == nil || !strings.Contains(err.Error(), p) {
 			t.Errorf("the error does not name %q: %v", p, err)
 		}
 	}
+
 	for i, in := range w.shop.Postgres {
 		if w.procs[i].Alive() {
 			free(t, in, 3*time.Second)
@@ -49,6 +53,7 @@ func TestShardDown(t *testing.T) {
 	w := startServers(t, 3)
 	w.vault(t)
 	w.setup(t)
+
 	if err := w.procs[1].Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +67,7 @@ func TestShardDiesInTheMiddle(t *testing.T) {
 	w.setup(t)
 	kill := sync.OnceFunc(func() {
 		mustBeQuiesced(t, w)
+
 		if err := w.procs[1].Kill(); err != nil {
 			t.Error(err)
 		}
@@ -70,6 +76,7 @@ func TestShardDiesInTheMiddle(t *testing.T) {
 	opt.Budget = 20 * time.Second
 	cut, err := barrier.Take(t.Context(), halt(w, kill), opt)
 	wantFault(t, w, err, fail.Unavailable, w.shop.Postgres[1].String())
+
 	if err == nil {
 		t.Errorf("a cut without a shard: %+v", cut)
 	}
@@ -78,10 +85,12 @@ func TestShardDiesInTheMiddle(t *testing.T) {
 // hold runs a transaction in the background of a test and returns its pid.
 func hold(t *testing.T, in targets.Instance, sql string) (pid int, end func()) {
 	t.Helper()
+
 	c := connect(t, in)
 	if _, err := c.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
 		t.Fatal(err)
 	}
+
 	return int(c.PgConn().PID()), func() { _ = c.Close(context.Background()) }
 }
 
@@ -90,6 +99,7 @@ func TestSomebodyInTheWay(t *testing.T) {
 	w := startServers(t, 3)
 	w.vault(t)
 	w.setup(t)
+
 	second := w.shop.Postgres[1]
 	for name, c := range map[string]struct {
 		in  targets.Instance
@@ -105,8 +115,10 @@ func TestSomebodyInTheWay(t *testing.T) {
 			pid, end := hold(t, c.in, c.sql)
 			time.Sleep(c.age)
 			_, err := takeImpatiently(t, w)
+
 			end()
 			wantFault(t, w, err, fail.Stalled, c.in.String(), fmt.Sprintf("pid %d", pid))
+
 			if _, err := takeImpatiently(t, w); err != nil {
 				t.Errorf("a cut after it was gone: %v", err)
 			}
@@ -119,6 +131,7 @@ func takeImpatiently(t *testing.T, w *world) (targets.Cut, error) {
 	t.Helper()
 	opt := options(w)
 	opt.Attempts, opt.Budget, opt.Patience = 8, 200*time.Millisecond, 300*time.Millisecond
+
 	return barrier.Take(t.Context(), parties(w, postgres.New(postgres.Options{})), opt)
 }
 
@@ -140,6 +153,7 @@ func (c crashing) Join(ctx context.Context, in targets.Instance, req targets.Joi
 	if err != nil {
 		return nil, err
 	}
+
 	return &crashed{Member: m, crash: c.crash}, nil
 }
 
@@ -166,8 +180,10 @@ func TestServerCrashesBeforeTheMarkIsFlushed(t *testing.T) {
 	w.vault(t)
 	pol := policy(targets.Gate)
 	pol.Vaults, pol.Durability = []string{"east"}, 1
+
 	a := w.activities(resolver{w, pol})
 	defer w.followAgain(a, in.Shard)()
+
 	if _, err := execute[activities.BaseOut](a, activities.TakeBaseName, activities.BaseIn{Shard: in.Shard, ID: "early"}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +197,7 @@ func TestServerCrashesBeforeTheMarkIsFlushed(t *testing.T) {
 	}{a.Drivers[targets.Postgres], crashing{a.Drivers[targets.Postgres].(targets.Quiescer), func(at targets.Position) {
 		once.Do(func() { lost = at; crashServer(t, in, at) })
 	}}}
+
 	cut, err := execute[targets.Cut](fencing, activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -190,15 +207,18 @@ func TestServerCrashesBeforeTheMarkIsFlushed(t *testing.T) {
 	if _, err := c.Exec(t.Context(), "CREATE TABLE later AS SELECT g, repeat('x', 500) FROM generate_series(1, 1000) g"); err != nil {
 		t.Fatal(err)
 	}
+
 	if cut.ID == strings.TrimPrefix(lost.RestorePoint, "drctl:") {
 		t.Errorf("the cut %s is the one whose mark was lost", cut.ID)
 	}
+
 	cut, err = finish(a, cut)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r, err := w.recover(w.set.Vaults[0], cut.ID, nil, "box")
 	w.discard(t, r)
+
 	if err != nil {
 		t.Fatalf("the sealed cut %s cannot be restored: %v", cut.ID, err)
 	}
@@ -219,6 +239,7 @@ func (w *world) followAgain(a *activities.Activities, shard targets.ShardID) (st
 			}
 		}
 	})
+
 	return func() { close(ch); wg.Wait() }
 }
 
@@ -226,16 +247,20 @@ func (w *world) followAgain(a *activities.Activities, shard targets.ShardID) (st
 // kernel kills one of its processes, and waits until it answers again.
 func crashServer(t *testing.T, in targets.Instance, marked targets.Position) {
 	c := connect(t, in)
+
 	var flushed string
 	if err := c.QueryRow(t.Context(), "SELECT pg_current_wal_flush_lsn()").Scan(&flushed); err != nil {
 		t.Error(err)
 	}
+
 	if at, err := targets.ParseLSN(flushed); err != nil || at >= marked.Offset {
 		t.Errorf("the mark at %s is flushed (%s, %v): nothing can be lost", targets.FormatLSN(marked.Offset), flushed, err)
 	}
+
 	if err := syscall.Kill(int(c.PgConn().PID()), syscall.SIGKILL); err != nil {
 		t.Error(err)
 	}
+
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		n, err := pgx.Connect(t.Context(), sandboxtest.DSN(in, in.Database))
 		if err != nil {
@@ -244,9 +269,11 @@ func crashServer(t *testing.T, in targets.Instance, marked targets.Position) {
 		var up bool
 		err = n.QueryRow(t.Context(), "SELECT pg_postmaster_start_time() IS NOT NULL AND NOT pg_is_in_recovery()").Scan(&up)
 		_ = n.Close(context.Background())
+
 		if err == nil && up {
 			return
 		}
 	}
+
 	t.Error("the server did not come back")
 }

@@ -55,24 +55,29 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	if err != nil {
 		return BaseOut{}, err
 	}
+
 	group, err := a.Platform.GroupOf(in.Shard)
 	if err != nil {
 		return BaseOut{}, err
 	}
+
 	set, pol, err := a.set(ctx, group, inst.Region)
 	if err != nil {
 		return BaseOut{}, err
 	}
+
 	if set, err = set.Answering(ctx); err != nil {
 		return BaseOut{}, err
 	}
 	set.Durability = 1 // a base in one vault is one; the caller sees to copies
 
 	home := set.Vaults[0]
+
 	done, err := home.Bases(ctx, in.Shard)
 	if err != nil && !fail.Is(err, fail.Corrupt) { // a damaged record is the check's to report
 		return BaseOut{}, err
 	}
+
 	for _, b := range done {
 		if b.ID == in.ID || strings.HasPrefix(b.ID, in.ID+"-r") {
 			return baseOut(ctx, set, b), nil
@@ -80,6 +85,7 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	}
 
 	taken, set := takenBefore(ctx, in.ID, set)
+
 	t := taking{a: a, in: in, inst: inst, d: d, set: set, beat: beat, done: done, full: in.Full || fullDue(done, inst.Region, pol.FullEvery)}
 	for try := 1; ; try++ {
 		if taken == nil {
@@ -87,14 +93,18 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 				return BaseOut{}, err
 			}
 		}
+
 		beat.stored(taken)
+
 		err := a.reached(ctx, set, taken.Base, beat)
 		if err == nil {
 			break
 		}
+
 		if !errors.Is(err, errBehind) || try == baseTries {
 			return BaseOut{}, err
 		}
+
 		a.Log.WarnContext(ctx, "the base is of no use, another is taken", "shard", in.Shard.String(), "base", taken.Base.ID, "err", err)
 		taken = nil
 		beat.stored(nil)
@@ -105,6 +115,7 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	if _, err := set.SaveBase(ctx, taken.Base); err != nil {
 		return BaseOut{}, err
 	}
+
 	return baseOut(ctx, set, taken.Base), nil
 }
 
@@ -131,13 +142,16 @@ func (t *taking) take(ctx context.Context, try int) (*engine.TakenBase, error) {
 	if n := int(activity.GetInfo(ctx).Attempt); n > 1 || try > 1 {
 		id += fmt.Sprintf("-r%d", (n-1)*baseTries+try)
 	}
+
 	art, err := t.d.Base(ctx, t.inst, targets.BaseRequest{ID: id, Full: t.full, Progress: t.beat.progress}, t.set.Shard(t.in.Shard).ForBase(id))
 	if err != nil {
 		return nil, err
 	}
+
 	if !art.Full {
 		art.SinceFull = 1 + t.done[len(t.done)-1].SinceFull // the first of all is full
 	}
+
 	return &engine.TakenBase{Base: art, Vault: t.set.Vaults[0].Region()}, nil
 }
 
@@ -149,18 +163,23 @@ func (t *taking) awaitArchiver(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+
 		_, begun, err := stream.Began(ctx, t.set.Vaults, t.in.Shard, st.Position.Timeline)
 		if err != nil || begun {
 			return err
 		}
+
 		t.beat.progress("wait for the archiver", 0, 0)
+
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+
 	t.a.Log.WarnContext(ctx, "no archiver has begun the server's log; the base is taken all the same", "instance", t.inst.String())
+
 	return nil
 }
 
@@ -171,16 +190,19 @@ func takenBefore(ctx context.Context, id string, set vault.Set) (*engine.TakenBa
 	if !activity.HasHeartbeatDetails(ctx) || activity.GetHeartbeatDetails(ctx, &last) != nil {
 		return nil, set
 	}
+
 	t := last.Taken
 	if t == nil || !strings.HasPrefix(t.Base.ID, id) {
 		return nil, set
 	}
+
 	i := slices.IndexFunc(set.Vaults, func(v *vault.Vault) bool { return v.Region() == t.Vault })
 	if i < 0 {
 		return nil, set
 	}
 	set.Vaults = slices.Clone(set.Vaults)
 	set.Vaults[0], set.Vaults[i] = set.Vaults[i], set.Vaults[0]
+
 	return t, set
 }
 
@@ -192,6 +214,7 @@ func baseOut(ctx context.Context, set vault.Set, b targets.Artifact) BaseOut {
 	has := func(i int, id string) bool {
 		return slices.ContainsFunc(held[i], func(x targets.Artifact) bool { return x.ID == id })
 	}
+
 	from := -1
 	for i, v := range set.Vaults {
 		held[i], _ = v.Bases(ctx, b.Shard) // damage is the check's to report
@@ -199,11 +222,13 @@ func baseOut(ctx context.Context, set vault.Set, b targets.Artifact) BaseOut {
 			from, out.Vault = i, v.Region()
 		}
 	}
+
 	for i, v := range set.Vaults {
 		if from >= 0 && i != from && slices.ContainsFunc(held[i], func(x targets.Artifact) bool { return !has(from, x.ID) }) {
 			out.Missed = append(out.Missed, v.Region())
 		}
 	}
+
 	return out
 }
 
@@ -217,6 +242,7 @@ func fullDue(done []targets.Artifact, region string, every int) bool {
 		return true
 	}
 	last := done[len(done)-1]
+
 	return last.Region != region || every > 0 && last.SinceFull+1 >= every
 }
 
@@ -226,7 +252,9 @@ func fullDue(done []targets.Artifact, region string, every int) bool {
 func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artifact, beat *beater) error {
 	wctx, cancel := context.WithTimeout(ctx, baseWait)
 	defer cancel()
+
 	beat.progress("stream", 0, 0)
+
 	if err := beganBefore(wctx, set, b); err != nil {
 		return err
 	}
@@ -236,11 +264,13 @@ func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artif
 		most = max(most, n)
 		beat.progress("stream", int64(most-n), int64(most))
 	}
+
 	_, err := stream.AwaitDurable(wctx, set, b.Shard, b.From, b.Until, 200*time.Millisecond, missing)
 	if err != nil {
 		return fail.New(fail.CodeOf(err), "backup: wait for the stream", b.Shard.String(),
 			"the base is stored but its stream does not reach it; is the shard's archiver running? see: drctl status", err)
 	}
+
 	return nil
 }
 
@@ -254,15 +284,18 @@ func beganBefore(ctx context.Context, set vault.Set, b targets.Artifact) error {
 			return fail.New(fail.Unavailable, op, b.Shard.String(), "take another base; "+hint,
 				fmt.Errorf("%w: it begins at %d, the base at %d, and the bytes between were never archived", errBehind, at, b.From.Offset))
 		}
+
 		if ok {
 			return nil
 		}
+
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 			if err == nil {
 				err = fmt.Errorf("the log %s is not archived: %w", b.From.Timeline, ctx.Err())
 			}
+
 			return fail.New(fail.CodeOf(err), op, b.Shard.String(), hint, err)
 		}
 	}
@@ -277,22 +310,27 @@ func (a *Activities) CopyVault(ctx context.Context, in CopyIn) error {
 func (a *Activities) copyVault(parent context.Context, in CopyIn) error {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
+
 	from, err := a.Platform.Vault(ctx, in.From)
 	if err != nil {
 		return err
 	}
+
 	to, err := a.Platform.Vault(ctx, in.To)
 	if err != nil {
 		return err
 	}
 	beat := newBeater(ctx, in.Shard)
+
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
+
 	for _, prefix := range []string{vault.ResticPrefix(in.Shard), vault.BasesPrefix(in.Shard), vault.SnapshotsPrefix(in.Shard)} {
 		opt := vault.MirrorOptions{Progress: func(done, total int64) { beat.progress("copy to "+in.To, done, total) }}
 		if _, err := vault.Mirror(ctx, from, to, prefix, opt); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }

@@ -17,6 +17,7 @@ func TestEveryNthBaseIsFullUnderRetention(t *testing.T) {
 	pol := policy(targets.Gate)
 	pol.FullEvery = 3
 	a := w.activities(resolver{w, pol})
+
 	stop := w.follow(t, a)
 	defer stop()
 	shard := w.shards[0].Shard
@@ -25,15 +26,19 @@ func TestEveryNthBaseIsFullUnderRetention(t *testing.T) {
 		in := w.instances[shard]
 		in.Region = region
 		w.instances[shard] = in
+
 		out, err := execute[activities.BaseOut](a, activities.TakeBaseName, activities.BaseIn{Shard: shard, ID: fmt.Sprintf("base-%d", n)}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if out.Base.Method != "files" {
 			t.Fatalf("method %s: it says nothing about full bases", out.Base.Method)
 		}
+
 		return out.Base
 	}
+
 	var got []bool
 	for n := range 7 {
 		region := "east"
@@ -41,6 +46,7 @@ func TestEveryNthBaseIsFullUnderRetention(t *testing.T) {
 			region = "west" // promoted
 		}
 		b := take(n, region)
+
 		got = append(got, b.Full)
 		if b.Full != (b.SinceFull == 0) {
 			t.Errorf("base %d: full %v, %d since the last full one", n, b.Full, b.SinceFull)
@@ -51,6 +57,7 @@ func TestEveryNthBaseIsFullUnderRetention(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			for _, old := range bases {
 				if old.ID != b.ID {
 					if err := v.Store().Delete(t.Context(), vault.BaseRecordKey(shard, old.ID)); err != nil {
@@ -60,6 +67,7 @@ func TestEveryNthBaseIsFullUnderRetention(t *testing.T) {
 			}
 		}
 	}
+
 	if want := []bool{true, false, false, true, false, true, false}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("full: %v, want %v", got, want)
 	}

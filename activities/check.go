@@ -25,10 +25,12 @@ func (a *Activities) CheckVault(ctx context.Context, in CheckIn) (CheckOut, erro
 func (a *Activities) check(parent context.Context, in CheckIn) (CheckOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
+
 	g, err := a.Platform.Group(in.Group)
 	if err != nil {
 		return CheckOut{Region: in.Region}, err
 	}
+
 	v, err := a.Platform.Vault(ctx, in.Region)
 	if err != nil {
 		return CheckOut{Region: in.Region}, err
@@ -38,14 +40,17 @@ func (a *Activities) check(parent context.Context, in CheckIn) (CheckOut, error)
 	// Reading one large object and restic's own check report nothing meanwhile.
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
+
 	readData, err := upkeep.NextPart(ctx, v, in.Group, in.Region, in.ReadData)
 	if err != nil {
 		return CheckOut{Region: in.Region}, err
 	}
+
 	out, err := upkeep.CheckVault(ctx, v, g, readData, beat.progress)
 	if err != nil {
 		return out, err
 	}
+
 	for _, f := range out.Findings {
 		if f.Severity == targets.Failed || f.Severity == targets.Warned {
 			a.Log.WarnContext(ctx, "check", "vault", in.Region, "severity", string(f.Severity), "check", f.Check, "subject", f.Subject,
@@ -54,6 +59,7 @@ func (a *Activities) check(parent context.Context, in CheckIn) (CheckOut, error)
 	}
 	err = upkeep.SaveCheck(ctx, a.Platform, g, out) // whole
 	out.Findings = upkeep.Worst(out.Findings, maxListed)
+
 	return out, err
 }
 
@@ -67,16 +73,20 @@ func (a *Activities) Retain(ctx context.Context, in CheckIn) (RetainOut, error) 
 func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
+
 	g, err := a.Platform.Group(in.Group)
 	if err != nil {
 		return RetainOut{Region: in.Region}, err
 	}
+
 	v, err := a.Platform.Vault(ctx, in.Region)
 	if err != nil {
 		return RetainOut{Region: in.Region}, err
 	}
+
 	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "retain", Detail: in.Region} })
 	defer stop()
+
 	out, err := upkeep.Retain(ctx, v, g, time.Now().UTC())
 	if err != nil {
 		return RetainOut{Region: in.Region}, err
@@ -84,5 +94,6 @@ func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, erro
 	r := out.Result
 	a.Log.InfoContext(ctx, "retention", "vault", in.Region, "group", in.Group, "cuts", out.Cuts, "bases", out.Bases, "manifests", out.Manifests,
 		"chunks", r.Chunks, "objects", r.Objects, "condemned", r.Condemned, "report", out.Report)
+
 	return out.Bounded(maxListed), nil
 }

@@ -83,6 +83,7 @@ func (in FinishIn) ordered() time.Time {
 	if in.Ordered.IsZero() || in.Ordered.After(in.Started) {
 		return in.Started
 	}
+
 	return in.Ordered
 }
 
@@ -98,20 +99,24 @@ func (a *Activities) PickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) {
 	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "plan"} })
 	defer stop()
+
 	v, err := a.Platform.Vault(ctx, in.Drill.Vault)
 	if err != nil {
 		return PickOut{}, err
 	}
+
 	cuts, err := v.Cuts(ctx, in.Drill.Group) // newestIs looks for damage
 	if err != nil && len(cuts) == 0 {
 		return PickOut{}, err
 	}
 	var seed [8]byte
 	_, _ = rand.Read(seed[:]) // never fails
+
 	cut, sample, err := drills.PickCut(cuts, in.Drill, in.Now, in.Disaster, int64(binary.BigEndian.Uint64(seed[:])>>1))
 	if err != nil {
 		return PickOut{}, err
 	}
+
 	if in.Drill.Cut != drills.Random {
 		if err := newestIs(ctx, v, cut, in.Disaster); err != nil {
 			return PickOut{}, err
@@ -123,6 +128,7 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 	if err != nil {
 		return PickOut{}, err
 	}
+
 	run, err := recovery.Build(goal, plan.ModeDrill, inv, in.Now)
 	if err != nil {
 		return PickOut{}, err
@@ -142,15 +148,18 @@ func newestIs(ctx context.Context, v *vault.Vault, cut targets.Cut, disaster tim
 		if err != nil {
 			return err
 		}
+
 		if _, id, ok := vault.ParseCutKey(i.Key); ok {
 			if !disaster.IsZero() && !targets.MadeBefore(id, disaster) {
 				break // listed in order of time: taken after the disaster
 			}
+
 			if _, err := v.Cut(ctx, cut.Group, id); fail.Is(err, fail.Corrupt) {
 				return err
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -164,17 +173,21 @@ func (a *Activities) crossCheck(parent context.Context, in CrossIn) (plan.StepOu
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
 	out := stepOut(ctx, boundStep{step: plan.Step{ID: CrossCheckStep}})
+
 	run, err := a.run(ctx, in.Run)
 	if err != nil {
 		return out, err
 	}
+
 	restored, err := restoredIn(in.Sandbox, run)
 	if err != nil {
 		return out, err
 	}
 	beat := newBeater(ctx, targets.ShardID{Target: in.Drill.Group, Shard: "cross-check"})
+
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
+
 	out.Findings, err = drills.CrossCheck(ctx, in.Drill, restored, beat.progress)
 	if err != nil {
 		return out, err
@@ -182,6 +195,7 @@ func (a *Activities) crossCheck(parent context.Context, in CrossIn) (plan.StepOu
 	_, isolated := drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, a.production(ctx, run), nil)
 	out.Findings = append(out.Findings, isolated)
 	out.Finished = time.Now().UTC()
+
 	return out, nil
 }
 
@@ -191,12 +205,14 @@ func restoredIn(box SandboxRef, run plan.Run) ([]targets.Instance, error) {
 		if s.Op != plan.OpRestore {
 			continue
 		}
+
 		inst, err := sandbox.Restored(box.Dir, s.Shard)
 		if err != nil {
 			return out, err
 		}
 		out = append(out, inst)
 	}
+
 	return out, nil
 }
 
@@ -208,11 +224,13 @@ func (a *Activities) production(ctx context.Context, run plan.Run) []targets.Ins
 		if s.Op != plan.OpRestore {
 			continue
 		}
+
 		for _, r := range a.Platform.Regions(s.Shard) {
 			if in, err := a.Platform.Instance(ctx, s.Shard, r); err == nil {
 				out = append(out, in)
 			}
 		}
 	}
+
 	return out
 }

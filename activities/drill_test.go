@@ -44,6 +44,7 @@ func (p *drillPlatform) Group(name string) (platform.Group, error) {
 	if name != "shop" {
 		return platform.Group{}, fail.Newf(fail.NotFound, "configuration", name, "there is no group of this name")
 	}
+
 	return platform.Group{Name: "shop", Home: "east", Shards: []platform.Shard{{Shard: shardOf("orders/0"), Kind: targets.Postgres}},
 		Policy: platform.Policy{Vaults: []string{"east", "west"}, Durability: 2, CutEvery: time.Minute, BaseEvery: 24 * time.Hour, ChunkAge: time.Second}}, nil
 }
@@ -55,6 +56,7 @@ func (p *drillPlatform) Vault(_ context.Context, region string) (*vault.Vault, e
 	if err := p.down[region]; err != nil {
 		return nil, err
 	}
+
 	return p.vaults[region], nil
 }
 func (p *drillPlatform) Set(ctx context.Context, _, region string) (vault.Set, error) {
@@ -64,9 +66,11 @@ func (p *drillPlatform) Set(ctx context.Context, _, region string) (vault.Set, e
 			s.Vaults = append(s.Vaults, v)
 		}
 	}
+
 	if len(s.Vaults) == 0 {
 		return s, fail.Newf(fail.Unavailable, "open the vaults", region, "none answers")
 	}
+
 	return s, nil
 }
 func (p *drillPlatform) GroupOf(targets.ShardID) (string, error) { return "shop", nil }
@@ -76,6 +80,7 @@ func shardOf(s string) targets.ShardID {
 	if err != nil {
 		panic(err)
 	}
+
 	return id
 }
 
@@ -88,14 +93,17 @@ type finisher struct {
 
 func newFinisher(t *testing.T) finisher {
 	t.Helper()
+
 	key, err := vault.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := finisher{p: &drillPlatform{vaults: map[string]*vault.Vault{}, down: map[string]error{}}, dirs: map[string]string{}}
+
 	id := ""
 	for _, r := range []string{"east", "west"} {
 		f.dirs[r] = filepath.Join(t.TempDir(), r)
+
 		v, err := vault.Init(context.Background(), vault.Options{Region: r, Key: key, Set: id, Location: vault.Location{URL: "file://" + f.dirs[r]}})
 		if err != nil {
 			t.Fatal(err)
@@ -104,6 +112,7 @@ func newFinisher(t *testing.T) finisher {
 		f.p.vaults[r] = v
 	}
 	f.a = &Activities{Platform: f.p, StateDir: t.TempDir(), SandboxRoot: t.TempDir(), HostQueue: "host", Version: "1", Log: slog.New(slog.DiscardHandler)}
+
 	return f
 }
 
@@ -119,22 +128,27 @@ func (f finisher) finish(t *testing.T, in FinishIn, attempt int) (drills.Outcome
 	}
 	e.RegisterActivity(run)
 	var out drills.Outcome
+
 	got, err := e.ExecuteActivity(run)
 	if err != nil {
 		return out, engine.DecodeError(err)
 	}
+
 	if err := got.Get(&out); err != nil {
 		t.Fatal(err)
 	}
+
 	return out, nil
 }
 
 func record(t *testing.T, out drills.Outcome) evidence.Record {
 	t.Helper()
+
 	r, err := evidence.Verify(out.Record)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return r
 }
 
@@ -145,6 +159,7 @@ func ran() FinishIn {
 	run := plan.Run{ID: "restore-shop-1", Hash: "ab", Cut: cut, Goal: plan.Goal{Group: "shop", Vault: "west"}, Steps: []plan.Step{
 		{ID: "restore-orders/0", Op: plan.OpRestore, Shard: id, Kind: targets.Postgres, BaseBytes: 100},
 		{ID: "verify-orders/0", Op: plan.OpVerify, Shard: id, Kind: targets.Postgres, Needs: []string{"restore-orders/0"}}}}
+
 	return FinishIn{Drill: drills.Definition{Name: "nightly", Group: "shop", Cut: drills.Latest, Vault: "west", Trigger: "manual", Every: time.Hour,
 		Objectives: evidence.Objectives{RTO: time.Minute, RPO: time.Minute}},
 		Run: "r1", By: "somebody", Plan: run, Sample: evidence.Sample{Method: "newest sealed cut of the group", Population: 3, Seed: "0"},
@@ -163,6 +178,7 @@ func outcome(r evidence.Record, id string) evidence.Step {
 	if i < 0 {
 		return evidence.Step{Outcome: "no such step"}
 	}
+
 	return r.Steps[i]
 }
 
@@ -170,39 +186,50 @@ func TestFinishDrillFillsTheRecord(t *testing.T) {
 	f := newFinisher(t)
 	f.ran = map[string]engine.ActivityRun{"restore-orders/0": {Attempts: 3, Worker: "7@west-1"}}
 	in := ran()
+
 	out, err := f.finish(t, in, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	r := record(t, out)
 	if !out.Passed || len(out.Vaults) != 2 || out.Problem != "" || out.Sandbox != "" {
 		t.Fatalf("%+v %+v", out, r.Verdict)
 	}
+
 	if !r.GeneratedAt.Equal(in.Finished) || !r.Finished.Equal(in.Finished) {
 		t.Errorf("generated %v, finished %v", r.GeneratedAt, r.Finished)
 	}
+
 	if s := outcome(r, "remove-sandbox"); s.Outcome != evidence.StepDone || !s.Started.Value.Equal(at(30)) || !s.Finished.Value.Equal(at(33)) {
 		t.Errorf("the removal: %+v", s)
 	}
+
 	if s := outcome(r, "restore-orders/0"); s.Attempts != 3 || s.Actor != "drctl worker 7@west-1" {
 		t.Errorf("the restore: %+v", s)
 	}
+
 	if s := outcome(r, "verify-orders/0"); s.Attempts != 0 || !strings.Contains(s.Actor, "not recorded") {
 		t.Errorf("a step of which nothing is known: %+v", s)
 	}
+
 	if rto, _ := r.Measured.RTO.Get(); rto != 30*time.Second {
 		t.Errorf("RTO %v", rto)
 	}
+
 	if len(r.Prechecks) != 1 || !strings.Contains(r.Posture.Frequency.Reason()+*r.Posture.Frequency.Value, "a cut every 1m0s, a base every 24h0m0s, a check of the vaults by hand only") {
 		t.Errorf("gates %+v, posture %+v", r.Prechecks, r.Posture)
 	}
+
 	var what []string
 	for _, d := range r.Decisions {
 		what = append(what, d.What)
 	}
+
 	if !slices.Equal(what, []string{"declared", "recover cut 20260314T025948.120Z-3fa9", "go"}) {
 		t.Errorf("decisions %v", what)
 	}
+
 	if due, _ := r.Test.NextDue.Get(); !due.Equal(t0.Add(time.Hour)) {
 		t.Errorf("next due %v", due)
 	}
@@ -213,26 +240,32 @@ func TestFinishDrillFillsTheRecord(t *testing.T) {
 	if err := evidence.VerifyAttachments(r, open); err != nil || len(r.Attachments) != 1 {
 		t.Errorf("%v %+v", err, r.Attachments)
 	}
+
 	for _, v := range f.p.vaults {
 		b, _, err := v.ReadEncrypted(context.Background(), vault.ReportKey("drill-plan", r.ID))
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if err := evidence.VerifyAttachments(r, func(string) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }); err != nil {
 			t.Error(err)
 		}
 	}
+
 	schema, err := jsonschema.NewCompiler().Compile("../docs/evidence.schema.json")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(out.Record))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := schema.Validate(doc); err != nil {
 		t.Error(err)
 	}
+
 	for _, p := range []string{out.JSON, out.HTML} {
 		if b, err := os.ReadFile(p); err != nil || len(b) == 0 {
 			t.Error(p, err)
@@ -245,16 +278,19 @@ func TestFinishDrillCountsTheEnginesStart(t *testing.T) {
 	f := newFinisher(t)
 	in := ran()
 	in.Ordered = at(-4)
+
 	out, err := f.finish(t, in, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := record(t, out)
 	rto, _ := r.Measured.RTO.Get()
+
 	rpo, _ := r.Measured.RPO.Get()
 	if rto != 34*time.Second || rpo != 8*time.Second || !r.Started.Equal(at(-4)) {
 		t.Errorf("RTO %v, RPO %v, started %v", rto, rpo, r.Started)
 	}
+
 	if s := outcome(r, "start-engine"); s.Outcome != evidence.StepDone || !s.Finished.Value.Equal(t0) || !strings.Contains(s.Actor, "somebody") {
 		t.Errorf("%+v", s)
 	}
@@ -265,28 +301,34 @@ func TestFinishDrillCountsTheEnginesStart(t *testing.T) {
 func TestFinishDrillTwiceLeavesOneRecord(t *testing.T) {
 	f := newFinisher(t)
 	in := ran()
+
 	first, err := f.finish(t, in, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	again, err := f.finish(t, in, 2)
 	if err != nil || !bytes.Equal(compact(t, first.Record), compact(t, again.Record)) {
 		t.Fatalf("the same worker writes another record: %v", err)
 	}
+
 	f.a.Version = "2"
 	if err := os.Remove(filepath.Join(f.dirs["east"], filepath.FromSlash(vault.ReportKey("drill", first.ID)))); err != nil {
 		t.Fatal(err) // and one vault never got it
 	}
+
 	again, err = f.finish(t, in, 2)
 	if err != nil || !bytes.Equal(compact(t, first.Record), compact(t, again.Record)) || again.ID != first.ID {
 		t.Fatalf("another worker's record: %v", err)
 	}
+
 	for name, v := range f.p.vaults {
 		var doc json.RawMessage
 		if err := v.Report(context.Background(), "drill", first.ID, &doc); err != nil || !bytes.Equal(compact(t, doc), compact(t, first.Record)) {
 			t.Errorf("the vault of %s holds another: %v", name, err)
 		}
 	}
+
 	if b, err := os.ReadFile(again.JSON); err != nil || !bytes.Equal(compact(t, b), compact(t, first.Record)) {
 		t.Errorf("the file holds another: %v", err)
 	}
@@ -294,20 +336,24 @@ func TestFinishDrillTwiceLeavesOneRecord(t *testing.T) {
 
 func compact(t *testing.T, b []byte) []byte {
 	t.Helper()
+
 	var out bytes.Buffer
 	if err := json.Compact(&out, b); err != nil {
 		t.Fatal(err)
 	}
+
 	return out.Bytes()
 }
 
 func TestFinishDrillDoesNotTakeAnothersRecord(t *testing.T) {
 	f := newFinisher(t)
+
 	in := ran()
 	if _, err := f.finish(t, in, 1); err != nil {
 		t.Fatal(err)
 	}
 	in.Plan.ID = "restore-shop-2" // a drill of the same name and millisecond
+
 	_, err := f.finish(t, in, 1)
 	if !fail.Is(err, fail.Conflict) {
 		t.Fatalf("%v", err)
@@ -317,23 +363,28 @@ func TestFinishDrillDoesNotTakeAnothersRecord(t *testing.T) {
 func TestFinishDrillWithoutAVaultWritesFiles(t *testing.T) {
 	f := newFinisher(t)
 	gone := fail.New(fail.Unavailable, "vault: open", "vault of west", "", errors.New("no route to host"))
+
 	f.p.down = map[string]error{"west": gone, "east": gone}
 	if _, err := f.finish(t, ran(), 1); !fail.Is(err, fail.Unavailable) {
 		t.Fatalf("the first attempt gives up: %v", err)
 	}
+
 	out, err := f.finish(t, ran(), storeAttempts)
 	if err != nil || !strings.Contains(out.Problem, "no route to host") || len(out.Vaults) != 0 {
 		t.Fatalf("%+v %v", out, err)
 	}
+
 	if b, err := os.ReadFile(out.JSON); err != nil || !bytes.Equal(compact(t, b), compact(t, out.Record)) {
 		t.Error(err)
 	}
 	// With the vault that was read gone, the other one gets the report.
 	delete(f.p.down, "east")
+
 	out, err = f.finish(t, ran(), 1)
 	if err != nil || !slices.Equal(out.Vaults, []string{"east"}) {
 		t.Fatalf("%+v %v", out, err)
 	}
+
 	if r := record(t, out); r.RecoveryPoint.Location.Reason() == "" {
 		t.Error("the record names the wrong vault as the one that was read")
 	}
@@ -386,30 +437,37 @@ func TestFinishDrillSaysWhy(t *testing.T) {
 		f := newFinisher(t)
 		in := ran()
 		c.change(&in)
+
 		out, err := f.finish(t, in, 1)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+
 		r := record(t, out)
 		if out.Passed {
 			t.Errorf("%s: it passed", name)
 		}
+
 		var text bytes.Buffer
 		if err := report.Text(&text, r, progress.Style{NoColor: true}); err != nil {
 			t.Fatal(err)
 		}
+
 		for _, s := range c.say {
 			if !strings.Contains(text.String(), s) {
 				t.Errorf("%s: the terminal does not say %q:\n%s", name, s, text.String())
 			}
+
 			if all := strings.Join(append(r.Verdict.Failures, r.Verdict.Warnings...), "\n"); !strings.Contains(all, s) {
 				t.Errorf("%s: the verdict does not say %q:\n%s", name, s, all)
 			}
 		}
+
 		if _, ok := r.Measured.RTO.Get(); ok != c.rto {
 			t.Errorf("%s: RTO %+v", name, r.Measured.RTO)
 		}
+
 		if s := outcome(r, c.step); s.Outcome != c.is {
 			t.Errorf("%s: step %s is %s", name, c.step, s.Outcome)
 		}
@@ -429,17 +487,21 @@ func TestFits(t *testing.T) {
 
 func TestCheckSpaceLooksAtTheVolume(t *testing.T) {
 	f := newFinisher(t)
+
 	g, err := f.a.CheckSpace(context.Background(), SpaceIn{Sandbox: SandboxRef{Dir: f.a.SandboxRoot}, Need: 1, Uncounted: []string{"media/0"}})
 	if err != nil || !g.Passed || !strings.Contains(g.Detail, "not counted: media/0") {
 		t.Fatalf("%+v %v", g, err)
 	}
+
 	if g, err = f.a.CheckSpace(context.Background(), SpaceIn{Sandbox: SandboxRef{Dir: f.a.SandboxRoot}, Need: 1 << 60}); err != nil || g.Passed {
 		t.Fatalf("an exabyte fits: %+v %v", g, err)
 	}
+
 	f.a.SandboxMax = 1 << 10
 	if g, err = f.a.CheckSpace(context.Background(), SpaceIn{Sandbox: SandboxRef{Dir: f.a.SandboxRoot}, Need: 1 << 11}); err != nil || g.Passed || !strings.Contains(g.Detail, "1 KiB allowed") {
 		t.Fatalf("the limit does not hold: %+v %v", g, err)
 	}
+
 	if _, err = f.a.CheckSpace(context.Background(), SpaceIn{Sandbox: SandboxRef{Dir: f.a.SandboxRoot + "/gone"}}); err == nil {
 		t.Fatal("a sandbox that is gone has room")
 	}
@@ -448,23 +510,29 @@ func TestCheckSpaceLooksAtTheVolume(t *testing.T) {
 func TestKeepSandboxRecordsItsEnd(t *testing.T) {
 	f := newFinisher(t)
 	f.a.SandboxOwner = os.Getpid()
+
 	ref, err := f.a.openSandbox(context.Background(), SandboxIn{ID: "drill-x", Purpose: "drill x"})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := f.a.KeepSandbox(context.Background(), KeepIn{Sandbox: ref, Until: at(100)}); err != nil {
 		t.Fatal(err)
 	}
+
 	box, err := sandbox.Open(ref.Dir)
 	if err != nil || !box.Expires().Equal(at(100)) {
 		t.Fatalf("%v %v", box.Expires(), err)
 	}
+
 	if removed, err := sandbox.Sweep(context.Background(), f.a.SandboxRoot, at(99), nil); err != nil || len(removed) != 0 {
 		t.Fatal(removed, err)
 	}
+
 	if removed, err := sandbox.Sweep(context.Background(), f.a.SandboxRoot, at(100), nil); err != nil || len(removed) != 1 {
 		t.Fatal(removed, err)
 	}
+
 	if err := f.a.KeepSandbox(context.Background(), KeepIn{Sandbox: ref, Until: at(100)}); err == nil {
 		t.Fatal("a sandbox that is gone is kept")
 	}

@@ -23,6 +23,7 @@ import (
 // nil when none can be reached; ran says who ran which step, where that is known.
 func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, planned []byte, ran map[string]engine.ActivityRun) drills.Facts {
 	host, _ := os.Hostname()
+
 	f := drills.Facts{Def: in.Drill, Tool: evidence.Tool{Name: "drctl", Version: a.Version, Commit: evidence.KnownIf(a.Commit, "the build does not say")},
 		ClockSource: "system clock of host " + host, Generated: in.Finished, Started: in.ordered(), Finished: in.Finished,
 		Disaster: in.Disaster, By: in.By, Cut: in.Plan.Cut, Sample: in.Sample, Prechecks: in.Prechecks, Decisions: decisions(in),
@@ -32,36 +33,44 @@ func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, pla
 	if planned != nil {
 		f.Attachments = append(f.Attachments, evidence.Attach(planFile, "application/json", planned))
 	}
+
 	for _, s := range in.Plan.Steps {
 		if s.Op == plan.OpRestore && s.Base.ID != "" {
 			f.Bases[s.Shard.String()] = s.Base
 		}
 	}
+
 	f.Steps = evidenceSteps(in, ran)
 	for _, s := range in.Steps {
 		if s.Op == plan.OpRestore && s.Error == "" {
 			f.Outcomes[s.Shard.String()] = s.Outcome
 		}
+
 		if s.Op == plan.OpVerify && s.Error == "" {
 			f.Checked[s.Shard.String()] = s.Findings
 		}
 		f.Findings = append(f.Findings, s.Findings...)
 	}
+
 	f.Findings = append(f.Findings, in.Cross.Findings...)
 	for _, e := range in.Errors {
 		f.Findings = append(f.Findings, targets.Finding{Check: drills.RanToItsEnd, Subject: in.Drill.Name, Severity: targets.Failed, Detail: e})
 	}
+
 	if in.Sandbox.Dir != "" {
 		restored := a.addressesOf(in)
 		f.Isolation, _ = drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, a.production(ctx, in.Plan), f.Findings)
 	}
+
 	if g, err := a.Platform.Group(in.Drill.Group); err == nil {
 		f.Posture = posture(g)
 	}
+
 	if v != nil {
 		f.VaultURL, f.KeyID = v.Store().URL(), v.Recipient()
 		f.Previous = previous(ctx, in, v)
 	}
+
 	return f
 }
 
@@ -71,12 +80,14 @@ func previous(ctx context.Context, in FinishIn, v *vault.Vault) (last time.Time)
 	if err != nil {
 		return last // the record says that none was found
 	}
+
 	for _, id := range ids {
 		var prev evidence.Record
 		if v.Report(ctx, drillReport, id, &prev) == nil && prev.Name == in.Drill.Name && prev.Started.After(last) && prev.Started.Before(in.Started) {
 			last = prev.Started
 		}
 	}
+
 	return last
 }
 
@@ -90,11 +101,13 @@ func cleanUp(in FinishIn) evidence.CleanUp {
 	case !in.KeptUntil.IsZero():
 		c.LeftOver = append(c.LeftOver, "the sandbox "+in.Sandbox.Dir+", kept for inspection until "+in.KeptUntil.UTC().Format(time.RFC3339))
 	}
+
 	return c
 }
 
 func posture(g platform.Group) evidence.Posture {
 	p := g.Policy
+
 	return evidence.Posture{
 		Coverage:   evidence.Known(fmt.Sprintf("%d shards of group %s", len(g.Shards), g.Name)),
 		Frequency:  evidence.Known(frequency(p)),
@@ -110,11 +123,13 @@ func decisions(in FinishIn) []evidence.Decision {
 	rule := func(at time.Time, what, by, why string) evidence.Decision {
 		return evidence.Decision{At: at, What: what, By: evidence.Known("rule: " + by), Reason: evidence.KnownIf(why, "the rule gives none")}
 	}
+
 	out := []evidence.Decision{{At: in.ordered(), What: "declared", By: evidence.KnownIf(in.By, "the engine was not told who"),
 		Reason: evidence.KnownIf(in.Drill.Trigger, "the drill's definition names no trigger")}}
 	if id := in.Plan.Cut.ID; id != "" {
 		out = append(out, rule(in.Planned, "recover cut "+id, in.Sample.Method, fmt.Sprintf("one of %d that could be chosen", in.Sample.Population)))
 	}
+
 	for _, g := range in.Prechecks {
 		what := "go"
 		if !g.Passed {
@@ -122,6 +137,7 @@ func decisions(in FinishIn) []evidence.Decision {
 		}
 		out = append(out, rule(g.At, what, "every gate must pass", g.Name+": "+g.Detail))
 	}
+
 	switch {
 	case in.Sandbox.ID == "":
 	case in.Keep:
@@ -129,6 +145,7 @@ func decisions(in FinishIn) []evidence.Decision {
 	case !in.KeptUntil.IsZero():
 		out = append(out, rule(in.Ended, "keep the sandbox until "+in.KeptUntil.UTC().Format(time.RFC3339), "sandbox.keep of the configuration", "a step or a check failed"))
 	}
+
 	return out
 }
 
@@ -148,6 +165,7 @@ func (a *Activities) addressesOf(in FinishIn) []targets.Instance {
 				DataDir: filepath.Join(in.Sandbox.Dir, s.Shard.Target+"-"+s.Shard.Shard, "data")})
 		}
 	}
+
 	return out
 }
 
@@ -179,6 +197,7 @@ func whoRan(runs []engine.ActivityRun) map[string]engine.ActivityRun {
 			}
 		}
 	}
+
 	return out
 }
 
@@ -193,6 +212,7 @@ func (l *stepLog) actor(id string) string {
 	if r := l.ran[id]; r.Worker != "" {
 		return "drctl worker " + r.Worker
 	}
+
 	return "not recorded: no worker is known to have taken it"
 }
 
@@ -201,12 +221,14 @@ func (l *stepLog) add(id, phase string, from, to time.Time, problem string) *evi
 		to = from // the clock of the host was set back in between
 	}
 	known := func(t time.Time) evidence.Instant { return evidence.KnownIf(t, "it did not happen") }
+
 	s := evidence.Step{ID: id, Phase: phase, Actor: l.actor(id), PlannedStart: noPlan(), PlannedFinish: noPlan(),
 		Started: known(from), Finished: known(to), Attempts: l.ran[id].Attempts, Outcome: evidence.StepDone, Error: problem}
 	if problem != "" || to.IsZero() {
 		s.Outcome = evidence.StepFailed
 	}
 	l.out = append(l.out, s)
+
 	return &l.out[len(l.out)-1]
 }
 
@@ -226,31 +248,39 @@ func evidenceSteps(in FinishIn, ran map[string]engine.ActivityRun) []evidence.St
 		s := l.add(startEngineStep, drills.Prepare, in.Ordered, in.Started, "")
 		s.Actor, s.Attempts = "drctl drill run, by "+in.By, 1
 	}
+
 	l.add(planStep, drills.Prepare, in.Started, in.Planned, in.PlanError)
+
 	if in.PlanError == "" {
 		l.add(openSandboxStep, drills.Prepare, in.Planned, in.Opened, in.OpenError)
 	}
+
 	planned := map[string]plan.Step{}
 	for _, p := range in.Plan.Steps {
 		planned[p.ID] = p
 	}
+
 	phase := func(op plan.Op) string {
 		if op == plan.OpVerify {
 			return drills.Verify
 		}
+
 		return drills.Restore
 	}
 	for _, s := range in.Steps {
 		e := l.add(s.StepID, phase(s.Op), s.Started, s.Finished, s.Error)
+
 		e.Shard = s.Shard.String()
 		if p, ok := planned[s.StepID]; ok {
 			e.InputSHA256 = evidence.Known(digest(p))
 		}
 		e.OutputSHA256 = evidence.Known(digest(s))
 	}
+
 	if in.Cross.StepID != "" {
 		l.add(CrossCheckStep, drills.Verify, in.Cross.Started, in.Cross.Finished, in.Cross.Error)
 	}
+
 	for _, n := range in.NotRun {
 		p, ok := planned[n.StepID]
 		switch {
@@ -263,6 +293,7 @@ func evidenceSteps(in FinishIn, ran map[string]engine.ActivityRun) []evidence.St
 			l.notRun(n.StepID, drills.Prepare, n.Why)
 		}
 	}
+
 	switch {
 	case in.Sandbox.ID == "":
 	case in.Keep || !in.KeptUntil.IsZero():
@@ -272,6 +303,7 @@ func evidenceSteps(in FinishIn, ran map[string]engine.ActivityRun) []evidence.St
 	default:
 		l.add(removeSandboxStep, drills.CleanUp, in.Ended, in.RemovedAt, "")
 	}
+
 	return l.out
 }
 
@@ -281,5 +313,6 @@ func digest(v any) string {
 		return "" // plain data always marshals
 	}
 	h := sha256.Sum256(b)
+
 	return hex.EncodeToString(h[:])
 }

@@ -42,13 +42,16 @@ const storeAttempts = 3
 // finds the record that the first call stored.
 func (a *Activities) FinishDrill(ctx context.Context, in FinishIn) (drills.Outcome, error) {
 	info := activity.GetInfo(ctx)
+
 	runs, err := engine.ActivityRuns(ctx, activity.GetClient(ctx), info.WorkflowExecution.ID, info.WorkflowExecution.RunID)
 	if err != nil && info.Attempt < storeAttempts {
 		return drills.Outcome{}, engine.EncodeError(err)
 	}
+
 	if err := a.complete(ctx, &in, runs, int(info.Attempt)); err != nil {
 		return drills.Outcome{}, engine.EncodeError(err)
 	}
+
 	out, err := a.finishDrill(ctx, in, int(info.Attempt), whoRan(runs))
 	if out.Problem == "" || len(out.Record) > maxRecord {
 		out.Record = nil // the vaults have it, or the file alone
@@ -70,6 +73,7 @@ func (a *Activities) complete(ctx context.Context, in *FinishIn, runs []engine.A
 		if err != nil && attempt < storeAttempts {
 			return err
 		}
+
 		if err != nil {
 			run = plan.Run{ID: in.Carried.Ref.ID, Hash: in.Carried.Ref.SHA256}
 			in.Errors = append(in.Errors, "the plan could not be read again: "+err.Error())
@@ -83,6 +87,7 @@ func (a *Activities) complete(ctx context.Context, in *FinishIn, runs []engine.A
 		missing = append(missing, Detail(cross, runs)...)
 		in.Cross = cross[0]
 	}
+
 	if len(missing) > 0 {
 		in.Errors = append(in.Errors, "the engine's history lacks what was found by "+strings.Join(missing, ", "))
 	}
@@ -122,26 +127,32 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, 
 	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "report"} })
 	defer stop()
 	set, vaultErr := a.reportSet(ctx, in)
+
 	var read *vault.Vault // the vault that the drill read, when it is there
 	if vaultErr == nil && set.Vaults[0].Region() == in.Drill.Vault {
 		read = set.Vaults[0]
 	}
+
 	plan, err := planDoc(in)
 	if err != nil {
 		return drills.Outcome{}, err
 	}
+
 	rec, doc, err := evidence.Finalize(drills.Record(a.facts(ctx, in, read, plan, ran)))
 	if err != nil {
 		return drills.Outcome{}, err
 	}
+
 	if err := vault.ValidName(rec.ID); err != nil { // it becomes the name of files
 		return drills.Outcome{}, err
 	}
 	out := drills.Outcome{}
+
 	err = vaultErr
 	if err == nil {
 		rec, doc, err = saveRecord(ctx, set, rec, doc, plan)
 	}
+
 	switch {
 	case err == nil:
 		for _, v := range set.Vaults {
@@ -155,30 +166,36 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, 
 		a.Log.Error("a drill's report is in no vault", "report", rec.ID, "err", err)
 		out.Problem = err.Error()
 	}
+
 	out.ID, out.Passed, out.Record = rec.ID, rec.Verdict.Passed, doc
 	if in.Sandbox.Dir != "" && (in.Keep || !in.KeptUntil.IsZero()) {
 		out.Sandbox = in.Sandbox.Dir
 	}
+
 	return out, a.writeReport(&out, rec, plan)
 }
 
 // writeReport writes the record, the page and the plan to the state directory.
 func (a *Activities) writeReport(out *drills.Outcome, rec evidence.Record, plan []byte) error {
 	const op = "drill: write report"
+
 	dir := filepath.Join(a.StateDir, "reports")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fail.FromOS(op, dir, err)
 	}
+
 	out.JSON, out.HTML = filepath.Join(dir, rec.ID+".json"), filepath.Join(dir, rec.ID+".html")
 	if err := atomicfile.Write(out.JSON, out.Record, 0o644); err != nil {
 		return fail.FromOS(op, out.JSON, err)
 	}
+
 	if plan != nil {
 		path := filepath.Join(dir, rec.ID+"-"+planFile)
 		if err := atomicfile.Write(path, plan, 0o644); err != nil {
 			return fail.FromOS(op, path, err)
 		}
 	}
+
 	return fail.FromOS(op, out.HTML, atomicfile.Replace(out.HTML, 0o644, func(f *os.File) error { return report.HTML(f, rec) }))
 }
 
@@ -186,10 +203,12 @@ func (a *Activities) writeReport(out *drills.Outcome, rec evidence.Record, plan 
 // when they are there. Without the vault that was read the others have to do.
 func (a *Activities) reportSet(ctx context.Context, in FinishIn) (vault.Set, error) {
 	set := vault.Set{Durability: 1}
+
 	v, err := a.Platform.Vault(ctx, in.Drill.Vault)
 	if err == nil {
 		set.Vaults = []*vault.Vault{v}
 	}
+
 	if more, merr := a.Platform.Set(ctx, in.Drill.Group, in.Drill.Vault); merr == nil {
 		for _, o := range more.Vaults {
 			if v == nil || o.Region() != v.Region() {
@@ -197,9 +216,11 @@ func (a *Activities) reportSet(ctx context.Context, in FinishIn) (vault.Set, err
 			}
 		}
 	}
+
 	if len(set.Vaults) == 0 {
 		return set, err
 	}
+
 	return set, nil
 }
 
@@ -212,9 +233,11 @@ func planDoc(in FinishIn) ([]byte, error) {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", " ") // as the vault writes its records: the hash holds for both
+
 	if err := e.Encode(in.Plan); err != nil {
 		return nil, fail.New(fail.Internal, "drill: attach the plan", in.Plan.ID, "", err)
 	}
+
 	return b.Bytes(), nil
 }
 
@@ -231,10 +254,12 @@ func saveRecord(ctx context.Context, set vault.Set, rec evidence.Record, doc, pl
 	if err != nil {
 		return rec, doc, err
 	}
+
 	if old != nil {
 		rec, doc = stored, old
 	}
 	_, err = set.SaveReport(ctx, drillReport, rec.ID, json.RawMessage(doc))
+
 	return rec, doc, err
 }
 
@@ -245,29 +270,37 @@ func storedRecord(ctx context.Context, set vault.Set, rec evidence.Record) (evid
 	var errs []error
 	for _, v := range set.Vaults {
 		var doc json.RawMessage
+
 		err := v.Report(ctx, drillReport, rec.ID, &doc)
 		if fail.Is(err, fail.NotFound) {
 			continue
 		}
+
 		if err != nil && fail.Retryable(err) {
 			errs = append(errs, err)
 			continue
 		}
+
 		var old evidence.Record
 		if err == nil {
 			old, err = evidence.Verify(doc)
 		}
+
 		if err == nil && (old.ID != rec.ID || old.Name != rec.Name || !old.Started.Equal(rec.Started) || old.Plan.ID != rec.Plan.ID || old.Plan.SHA256 != rec.Plan.SHA256) {
 			err = fail.Newf(fail.Conflict, "drill: write report", rec.ID, "the vault of %s holds another drill's record under this name", v.Region())
 		}
+
 		if err != nil {
 			return rec, nil, err
 		}
+
 		return old, doc, nil
 	}
+
 	if len(errs) == len(set.Vaults) {
 		return rec, nil, errors.Join(errs...)
 	}
+
 	return rec, nil, nil
 }
 
@@ -277,11 +310,14 @@ func frequency(p platform.Policy) string {
 		if d <= 0 {
 			return what + " by hand only"
 		}
+
 		return fmt.Sprintf("%s every %s", what, d)
 	}
+
 	s := every("a cut", p.CutEvery) + ", " + every("a base", p.BaseEvery) + ", " + every("a check of the vaults", p.CheckEvery)
 	if p.ChunkAge > 0 {
 		s += fmt.Sprintf("; logs are streamed without a pause, in chunks of at most %s", p.ChunkAge)
 	}
+
 	return s
 }

@@ -37,6 +37,7 @@ func (d disturbed) Verify(ctx context.Context, in targets.Instance, want targets
 			return nil, err
 		}
 	}
+
 	return d.Driver.Verify(ctx, in, want)
 }
 
@@ -52,16 +53,20 @@ func newDriller(t *testing.T, w *world) *driller {
 	t.Helper()
 	d := &driller{w: w, c: enginetest.Client(t, enginetest.Start(t, enginetest.Options(t)))}
 	a := w.activities(resolver{w, policy(targets.Gate)})
+
 	a.Drivers[targets.Redis] = disturbed{a.Drivers[targets.Redis], &d.verify}
 	for _, q := range []string{a.HostQueue, "drctl.west"} {
 		wk := engine.NewWorker(d.c, q, engine.WorkerOptions{Identity: "tester@here"})
 		wk.RegisterWorkflowWithOptions(workflows.RunDrill, workflow.RegisterOptions{Name: workflows.RunDrillName})
 		a.Register(wk)
+
 		if err := wk.Start(); err != nil {
 			t.Fatal(err)
 		}
+
 		t.Cleanup(wk.Stop)
 	}
+
 	return d
 }
 
@@ -78,39 +83,49 @@ func drillOf(name string) drills.Definition {
 // run runs a drill to its end and returns its verified record.
 func (d *driller) run(t *testing.T, in workflows.RunDrillIn) (drills.Outcome, evidence.Record) {
 	t.Helper()
+
 	d.runs++
 	in.Queue, in.By, in.Window = "drctl.west", "a test", 2
+
 	run, err := d.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: fmt.Sprintf("drill/%d", d.runs), TaskQueue: in.Queue}, workflows.RunDrillName, in)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var out drills.Outcome
 	if err := run.Get(t.Context(), &out); err != nil {
 		t.Fatal(engine.DecodeError(err))
 	}
+
 	if len(out.Record) > 0 {
 		t.Error("a record that the vaults hold crossed the engine")
 	}
+
 	doc, err := os.ReadFile(out.JSON)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	rec, err := evidence.Verify(doc)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return out, rec
 }
 
 func (d *driller) boxes(t *testing.T) (dirs []string) {
 	t.Helper()
+
 	bs, err := sandbox.List(filepath.Join(d.w.dir, "boxes"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, b := range bs {
 		dirs = append(dirs, b.Dir())
 	}
+
 	return dirs
 }
 
@@ -120,6 +135,7 @@ func stepOf(rec evidence.Record, id string) evidence.Step {
 			return s
 		}
 	}
+
 	return evidence.Step{}
 }
 
@@ -128,14 +144,19 @@ func stepOf(rec evidence.Record, id string) evidence.Step {
 func TestDrills(t *testing.T) {
 	w := newWorld(t, 2)
 	a := w.activities(resolver{w, policy(targets.Gate)})
+
 	stopFollow := w.follow(t, a)
 	defer stopFollow()
+
 	_, stop := w.traffic(t, true)
 	defer stop()
+
 	w.bases(t, a, "early")
 	cuts := w.cuts(t, a, 3, 2*time.Second)
+
 	stop()
 	stopFollow()
+
 	if t.Failed() || len(cuts) != 3 {
 		t.Fatalf("%d cuts", len(cuts))
 	}
@@ -146,11 +167,13 @@ func TestDrills(t *testing.T) {
 		if err := drills.VerdictError("passes", rec.Verdict); err != nil || !out.Passed || rec.RecoveryPoint.CutID != cuts[2].ID {
 			t.Errorf("%v, cut %s: %+v", err, rec.RecoveryPoint.CutID, rec.Verdict)
 		}
+
 		for _, s := range rec.Steps {
 			if s.Attempts != 1 || s.Actor != "drctl worker tester@here" || s.Outcome != evidence.StepDone {
 				t.Errorf("%+v", s)
 			}
 		}
+
 		if !rec.Isolation.Proven || len(d.boxes(t)) != 0 {
 			t.Errorf("isolation %+v, left %v", rec.Isolation, d.boxes(t))
 		}
@@ -158,10 +181,12 @@ func TestDrills(t *testing.T) {
 	t.Run("misses an objective", func(t *testing.T) {
 		def := drillOf("late")
 		def.Objectives.RTO = time.Nanosecond
+
 		out, rec := d.run(t, workflows.RunDrillIn{Drill: def})
 		if out.Passed || len(rec.Verdict.Failures) != 1 || !strings.Contains(rec.Verdict.Failures[0], "RTO objective missed") {
 			t.Errorf("%+v", rec.Verdict)
 		}
+
 		if code := fail.ExitCode(drills.VerdictError("late", rec.Verdict)); code != 4 {
 			t.Errorf("exit status %d", code)
 		}
@@ -169,13 +194,16 @@ func TestDrills(t *testing.T) {
 	t.Run("draws a cut", func(t *testing.T) {
 		def := drillOf("random")
 		def.Cut, def.Window, def.Checks.Quick = drills.Random, time.Hour, true
+
 		_, rec := d.run(t, workflows.RunDrillIn{Drill: def})
 		if !rec.Verdict.Passed || rec.Sample.Population != 3 || rec.Sample.Seed == "" || rec.Sample.Seed == "0" {
 			t.Errorf("%+v %+v", rec.Sample, rec.Verdict)
 		}
+
 		if _, err := fmt.Sscan(rec.Sample.Seed, &def.Seed); err != nil {
 			t.Fatal(err)
 		}
+
 		again, sample, err := drills.PickCut(cuts, def, rec.Started, time.Time{}, 0)
 		if err != nil || again.ID != rec.RecoveryPoint.CutID || sample.PopulationSHA256 != rec.Sample.PopulationSHA256 {
 			t.Errorf("the recorded seed draws %s, the drill recovered %s: %v", again.ID, rec.RecoveryPoint.CutID, err)
@@ -183,10 +211,12 @@ func TestDrills(t *testing.T) {
 	})
 	t.Run("recovers what there was before the disaster, and keeps it", func(t *testing.T) {
 		at := cuts[0].SealedAt.Add(time.Millisecond)
+
 		out, rec := d.run(t, workflows.RunDrillIn{Drill: drillOf("disaster"), Disaster: at, Keep: true})
 		if rpo, _ := rec.Measured.RPO.Get(); !out.Passed || rec.RecoveryPoint.CutID != cuts[0].ID || rpo < at.Sub(cuts[0].QuiescedAt) {
 			t.Errorf("cut %s, RPO %+v, %+v", rec.RecoveryPoint.CutID, rec.Measured.RPO, rec.Verdict)
 		}
+
 		if left := d.boxes(t); len(left) != 1 || out.Sandbox != left[0] {
 			t.Fatalf("kept %q, left %v", out.Sandbox, left)
 		}
@@ -195,10 +225,12 @@ func TestDrills(t *testing.T) {
 		if err != nil || len(removed) != 0 {
 			t.Errorf("swept %v, %v", removed, err)
 		}
+
 		box, err := sandbox.Open(out.Sandbox)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if err := box.Remove(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -208,6 +240,7 @@ func TestDrills(t *testing.T) {
 		if out.Passed || !strings.Contains(rec.Verdict.Failures[0], "none of 3 sealed cuts was taken and sealed before the disaster") {
 			t.Errorf("%+v", rec.Verdict)
 		}
+
 		if _, ok := rec.Measured.RPO.Get(); ok {
 			t.Errorf("an RPO of nothing: %+v", rec.Measured)
 		}
@@ -231,6 +264,7 @@ func (d *driller) stuck(t *testing.T) {
 		if asked.Add(1) < 3 {
 			return fail.New(fail.Unavailable, "verify", in.Shard.String(), "", errors.New("not now"))
 		}
+
 		if os.Geteuid() == 0 {
 			at := filepath.Join(filepath.Dir(in.DataDir), "mount")
 			if err := errors.Join(os.Mkdir(at, 0o755), syscall.Mount("tmpfs", at, "tmpfs", 0, "size=1m")); err != nil {
@@ -238,22 +272,28 @@ func (d *driller) stuck(t *testing.T) {
 			}
 			mnt = at
 		}
+
 		return fail.New(fail.Corrupt, "verify", in.Shard.String(), "", errors.New("planted"))
 	}
+
 	d.verify.Store(&f)
 	defer d.verify.Store(nil)
+
 	out, rec := d.run(t, workflows.RunDrillIn{Drill: drillOf("stuck")})
 	if s := stepOf(rec, "verify-carts/0"); s.Outcome != evidence.StepFailed || s.Attempts != 3 || s.Actor != "drctl worker tester@here" || !strings.Contains(s.Error, "planted") {
 		t.Errorf("the disturbed step: %+v", s)
 	}
+
 	if os.Geteuid() != 0 {
 		t.Log("only root can make a sandbox that cannot be removed")
 		return
 	}
+
 	left := d.boxes(t)
 	if len(left) != 1 {
 		t.Fatalf("left %v", left)
 	}
+
 	if s := stepOf(rec, "remove-sandbox"); out.Passed || s.Outcome != evidence.StepFailed || !strings.Contains(strings.Join(rec.Verdict.Failures, "\n"), "left over: sandbox "+filepath.Base(left[0])+" ("+left[0]+")") {
 		t.Errorf("%+v %+v", s, rec.Verdict)
 	}

@@ -58,9 +58,11 @@ func (a *Activities) follow(parent context.Context, in FollowIn) (FollowOut, err
 	// time-out of its own. So this activity may beat by the clock.
 	stop := beatEvery(ctx, 2*time.Second, f.beat)
 	defer stop()
+
 	var lost []string
 	for {
 		out, err := f.run(ctx, parent, lost)
+
 		var l *stream.Lost
 		if !errors.As(err, &l) || slices.Contains(lost, l.Key) {
 			return out, err
@@ -91,6 +93,7 @@ func (f *following) beat() engine.Beat {
 	if now == nil {
 		return engine.Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing}
 	}
+
 	p := now.arch.Progress()
 	select {
 	case <-now.arch.begun:
@@ -98,22 +101,27 @@ func (f *following) beat() engine.Beat {
 		return engine.Beat{Shard: f.in.Shard.String(), Phase: phaseStarting, Failing: f.failing, Offset: p.Durable, Detail: now.inst.String()}
 	}
 	b := engine.Beat{Shard: f.in.Shard.String(), Phase: engine.Following, Offset: p.Durable, Done: int64(p.Durable), Total: int64(p.Received), Detail: now.inst.String()}
+
 	var trouble []string
 	for _, region := range now.away {
 		trouble = append(trouble, "the vault of "+region+" is out of reach")
 	}
+
 	for _, v := range p.Vaults {
 		if v.Error != "" {
 			trouble = append(trouble, "the vault of "+v.Region+" fails: "+v.Error)
 		}
 	}
+
 	if err := now.arch.hindered.Load(); err != nil && *err != nil {
 		trouble = append(trouble, "the server keeps its log: "+(*err).Error())
 	}
+
 	b.Trouble = strings.Join(trouble, "; ")
 	if len(b.Trouble) > maxText {
 		b.Trouble = b.Trouble[:maxText] + " [cut off]"
 	}
+
 	return b
 }
 
@@ -121,22 +129,27 @@ func (f *following) beat() engine.Beat {
 // in lost are in no vault.
 func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, error) {
 	a, in := f.a, f.in
+
 	inst, d, err := a.primaries().Primary(ctx, in.Shard)
 	if err != nil {
 		return FollowOut{}, err
 	}
+
 	follower, ok := d.(targets.Follower)
 	if !ok {
 		return FollowOut{}, fail.Newf(fail.Unsupported, "follow", inst.String(), "a store of kind %s has no log to follow", inst.Kind)
 	}
+
 	group, err := a.Platform.GroupOf(in.Shard)
 	if err != nil {
 		return FollowOut{}, err
 	}
+
 	set, pol, err := a.set(ctx, group, inst.Region)
 	if err != nil {
 		return FollowOut{}, err
 	}
+
 	arch, err := stream.NewArchiver(ctx, stream.Options{Set: set, Shard: in.Shard, Kind: inst.Kind, Region: inst.Region,
 		ChunkAge: pol.ChunkAge, ChunkSize: pol.ChunkSize, Lost: lost, Log: a.Log})
 	if err != nil {
@@ -147,21 +160,26 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 	f.now.Store(&followed{to, inst, set.Away})
 	broken := func() (string, []CopyIn) {
 		bases := basesOf(ctx, set, in.Shard)
+
 		all := slices.Concat(bases...)
 		if b, yes := timeline.NeedsBase(arch.Timelines(), all); yes {
 			return b.String(), nil
 		}
+
 		if why := outgrown(ctx, d, inst, all); why != "" {
 			return why, nil
 		}
+
 		return "", lackBases(in.Shard, set, arch.Timelines(), bases)
 	}
 	out := FollowOut{Group: group}
 	out.Break, out.Copies = broken()
+
 	lacking := out.Break != "" || len(out.Copies) > 0
 	if lacking && !in.BaseAsked {
 		return out, nil
 	}
+
 	limit := followFor
 	if lacking {
 		limit = min(limit, holeAgain)
@@ -201,8 +219,10 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 	defer ccancel()
 	cerr := arch.Close(cctx)
 	cause := context.Cause(fctx)
+
 	end(nil)
 	watch.Wait()
+
 	switch {
 	case context.Cause(ctx) == errStopping:
 		return out, errStopping
@@ -212,6 +232,7 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 		err = nil
 	}
 	out.Break, out.Copies = broken()
+
 	return out, errors.Join(err, cerr)
 }
 
@@ -221,12 +242,14 @@ func (a *Activities) isBack(ctx context.Context, away []string) bool {
 	if len(away) == 0 {
 		return false
 	}
+
 	for {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-time.After(awayAgain):
 		}
+
 		for _, region := range away {
 			if _, err := a.Platform.Vault(ctx, region); err == nil {
 				return true
@@ -256,6 +279,7 @@ func (p *paced) Hindered(err error) { p.hindered.Store(&err) }
 func (p *paced) Base(ctx context.Context, at targets.Position, image io.Reader, settings map[string]string) error {
 	p.image.Add(1)
 	defer p.image.Add(-1)
+
 	return p.Archiver.Base(ctx, at, image, settings)
 }
 
@@ -268,16 +292,19 @@ func (p *paced) wait(ctx context.Context, limit time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+
 	select {
 	case <-time.After(limit):
 	case <-p.sooner:
 	case <-ctx.Done():
 		return false
 	}
+
 	for {
 		if p.image.Load() == 0 {
 			return true
 		}
+
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
@@ -292,6 +319,7 @@ func basesOf(ctx context.Context, set vault.Set, shard targets.ShardID) [][]targ
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // archiving waits for it
 	defer cancel()
 	found := make([][]targets.Artifact, len(set.Vaults))
+
 	var wg sync.WaitGroup
 	for i, v := range set.Vaults {
 		wg.Go(func() {
@@ -301,7 +329,9 @@ func basesOf(ctx context.Context, set vault.Set, shard targets.ShardID) [][]targ
 			}
 		})
 	}
+
 	wg.Wait()
+
 	return found
 }
 
@@ -310,23 +340,28 @@ func basesOf(ctx context.Context, set vault.Set, shard targets.ShardID) [][]targ
 // began anew has the log, and nothing that leads to it, so no cut is sealed there.
 func lackBases(shard targets.ShardID, set vault.Set, timelines []timeline.Timeline, bases [][]targets.Artifact) (out []CopyIn) {
 	from := ""
+
 	var lack []string
 	for i, own := range bases {
 		if own == nil {
 			continue
 		}
+
 		if _, broken := timeline.NeedsBase(timelines, own); broken || len(own) == 0 {
 			lack = append(lack, set.Vaults[i].Region())
 		} else if from == "" {
 			from = set.Vaults[i].Region()
 		}
 	}
+
 	if from == "" {
 		return nil
 	}
+
 	for _, to := range lack {
 		out = append(out, CopyIn{Shard: shard, From: from, To: to})
 	}
+
 	return out
 }
 
@@ -337,5 +372,6 @@ func (a *Activities) set(ctx context.Context, group, region string) (vault.Set, 
 		return vault.Set{}, platform.Policy{}, err
 	}
 	s, err := a.Platform.Set(ctx, group, region)
+
 	return s, g.Policy, err
 }

@@ -35,22 +35,27 @@ type following struct {
 func followOne(t *testing.T, a *activities.Activities, in activities.FollowIn) *following {
 	t.Helper()
 	ch := make(chan struct{})
+
 	f := &following{done: make(chan struct{}), stop: sync.OnceFunc(func() { close(ch) })}
 	go func() {
 		defer close(f.done)
 		f.out, f.err = execute[activities.FollowOut](a, activities.FollowShardName, in, ch)
 	}()
+
 	t.Cleanup(func() { f.stop(); <-f.done })
+
 	return f
 }
 
 func (f *following) wait(t *testing.T, what string) activities.FollowOut {
 	t.Helper()
+
 	select {
 	case <-f.done:
 	case <-time.After(time.Minute):
 		t.Fatal("it follows on: " + what)
 	}
+
 	return f.out
 }
 
@@ -64,43 +69,54 @@ func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
 	w.add(in, nil)
 	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "east")}, "west": {URL: "file://" + filepath.Join(w.dir, "west")}})
 	a := w.activities(resolver{w, policy(targets.Gate)})
+
 	c, err := pgx.Connect(t.Context(), sandboxtest.DSN(in, in.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = c.Close(context.Background()) })
 	run := func(sql string) {
 		t.Helper()
+
 		if _, err := c.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
 	}
 	archived := func() targets.Position {
 		t.Helper()
+
 		st, err := a.Drivers[targets.Postgres].Probe(t.Context(), in)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		last := st.Position
+
 		last.Offset--
 		if _, err := stream.AwaitDurable(ctx, w.set, in.Shard, last, st.Position, 50*time.Millisecond, nil); err != nil {
 			t.Fatal(err)
 		}
+
 		return st.Position
 	}
+
 	run("CREATE TABLE filler (b text); ALTER TABLE filler ALTER b SET STORAGE EXTERNAL")
 	f := followOne(t, a, activities.FollowIn{Shard: in.Shard})
+
 	archived()
 	w.bases(t, a, "first")
 	f.stop()
 	<-f.done
+
 	for range 8 {
 		run("INSERT INTO filler SELECT repeat(md5(random()::text), 250) FROM generate_series(1, 1600)")
 		run("SELECT pg_switch_wal()")
 		run("CHECKPOINT")
 	}
+
 	var status string
 	if err := c.QueryRow(t.Context(), "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'drctl'").Scan(&status); err != nil || status != "lost" {
 		t.Fatalf("the slot is %s (%v), the test wants it lost", status, err)
@@ -108,6 +124,7 @@ func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
 
 	broke := func(f *following, what string) {
 		t.Helper()
+
 		if out := f.wait(t, what); f.err != nil || out.Group != group || !strings.Contains(out.Break, "a hole of ") {
 			t.Fatalf("%s: %+v %v", what, out, f.err)
 		}
@@ -119,29 +136,36 @@ func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
 	archived()
 	asked.stop()
 	<-asked.done
+
 	if asked.out.Break != "" && !fail.Is(asked.err, fail.Unavailable) {
 		t.Fatalf("%+v %v", asked.out, asked.err)
 	}
 	f = followOne(t, a, activities.FollowIn{Shard: in.Shard})
+
 	run("INSERT INTO filler VALUES ('x')")
 	end := archived()
+
 	select {
 	case <-f.done:
 		t.Fatalf("it ended although there is a base: %+v %v", f.out, f.err)
 	default:
 	}
+
 	for _, v := range w.set.Vaults {
 		bases, err := v.Bases(t.Context(), in.Shard)
 		if err != nil || len(bases) != 2 {
 			t.Fatalf("%s: %d bases, %v", v.Region(), len(bases), err)
 		}
+
 		ls, err := stream.Load(t.Context(), v, in.Shard)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if _, err := timeline.Path(ls, bases[0].From, end); !fail.Is(err, fail.NotFound) {
 			t.Fatalf("%s: there is no hole: %v", v.Region(), err)
 		}
+
 		if _, err := timeline.Path(ls, bases[1].From, end); err != nil {
 			t.Fatalf("%s: the new base does not lead to the end: %v", v.Region(), err)
 		}
@@ -183,12 +207,15 @@ func TestFollowShardBeatsFromTheBeginning(t *testing.T) {
 		if err := details.Get(&b); err != nil {
 			t.Error(err)
 		}
+
 		beat()
 		end()
 	})
+
 	if _, err := env.ExecuteActivity(activities.FollowShardName, activities.FollowIn{Shard: w.shards[0].Shard}); err != nil && strings.Contains(err.Error(), "nothing beat") {
 		t.Fatal(err)
 	}
+
 	select {
 	case <-p.open:
 	default:

@@ -18,15 +18,18 @@ func failingSince(ctx context.Context) time.Time {
 	if activity.GetInfo(ctx).Attempt <= 1 {
 		return time.Time{}
 	}
+
 	var before engine.Beat
 	if activity.HasHeartbeatDetails(ctx) {
 		_ = activity.GetHeartbeatDetails(ctx, &before) // a beat of another release is none
 	}
+
 	switch {
 	case before.Phase == engine.Following:
 		return time.Now()
 	case !before.Failing.IsZero():
 		return before.Failing
 	}
+
 	return activity.GetInfo(ctx).ScheduledTime
 }

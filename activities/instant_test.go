@@ -26,10 +26,12 @@ func TestRestoreToAnInstant(t *testing.T) {
 	pol := policy(targets.Gate)
 	pol.ChunkSize = 64 << 10 // what is caught up with takes many chunks
 	a := w.activities(resolver{w, pol})
+
 	db, err := pgx.Connect(t.Context(), sandboxtest.DSN(w.shop.Postgres[0], w.shop.Postgres[0].Database))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer func() { _ = db.Close(context.Background()) }()
 	exec := func(sql string) {
 		if _, err := db.Exec(t.Context(), sql); err != nil {
@@ -40,8 +42,10 @@ func TestRestoreToAnInstant(t *testing.T) {
 		if err := db.QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(&at); err != nil {
 			t.Fatal(err)
 		}
+
 		return at
 	}
+
 	carts := goredis.NewClient(&goredis.Options{Addr: w.shop.Redis[0].Address, Password: w.shop.Redis[0].Password.Reveal()})
 	defer carts.Close()
 	set := func(key, value string) {
@@ -49,6 +53,7 @@ func TestRestoreToAnInstant(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	exec("CREATE TABLE entry (n int PRIMARY KEY)")
 	exec("CREATE TABLE ballast (x text)")
 	exec("INSERT INTO entry VALUES (1)")
@@ -62,10 +67,13 @@ func TestRestoreToAnInstant(t *testing.T) {
 	exec("INSERT INTO entry VALUES (2)")
 	set("before", strings.Repeat("x", 100<<10))
 	at := clock()
+
 	exec("INSERT INTO entry VALUES (3)")
 	time.Sleep(3 * time.Second) // its absence is longer than a pause of the store
+
 	stop = w.follow(t, a)
 	defer stop()
+
 	w.cuts(t, a, 1, 0) // sealed: all of it is in both vaults
 	set("received", "1")
 	time.Sleep(500 * time.Millisecond)
@@ -82,19 +90,24 @@ func TestRestoreToAnInstant(t *testing.T) {
 	boxes := 0
 	run := func(p plan.Run) (activities.SandboxRef, error) {
 		boxes++
+
 		box, err := execute[activities.SandboxRef](alone, activities.OpenSandboxName, activities.SandboxIn{ID: fmt.Sprintf("box-%d", boxes), Purpose: "test"}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		t.Cleanup(func() { w.discard(t, recovered{box: box}) })
 		_, err = execute[plan.StepOut](alone, activities.RestoreShardName, activities.StepIn{Run: plan.Carried{Whole: &p}, StepID: p.Steps[0].ID, Sandbox: box}, nil)
+
 		return box, err
 	}
 	wantCode := func(err error, code fail.Code, words ...string) {
 		t.Helper()
+
 		if !fail.Is(err, code) {
 			t.Fatalf("got %v (%s), want %s", err, fail.CodeOf(err), code)
 		}
+
 		for _, x := range words {
 			if !strings.Contains(err.Error(), x) {
 				t.Fatalf("%q does not say %q", err, x)
@@ -106,19 +119,24 @@ func TestRestoreToAnInstant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	box, err := run(p)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	in, err := sandbox.Restored(box.Dir, p.Steps[0].Shard)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	sb, err := pgx.Connect(t.Context(), fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", in.User, in.Password.Reveal(), in.Address, in.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer func() { _ = sb.Close(context.Background()) }()
+
 	var got string
 	if err := sb.QueryRow(t.Context(), "SELECT coalesce(string_agg(n::text, ',' ORDER BY n), '') FROM entry").Scan(&got); err != nil || got != "1,2" {
 		t.Fatalf("restored to the instant: entries %q (%v), want 1,2", got, err)
@@ -127,9 +145,11 @@ func TestRestoreToAnInstant(t *testing.T) {
 	// Instants that the archive does not cover.
 	_, err = planned(targets.Postgres, time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))
 	wantCode(err, fail.NotFound, "still to come", "drctl cut list")
+
 	if p, err = planned(targets.Postgres, time.Now().Add(20*time.Second)); err == nil {
 		_, err = run(p)
 	}
+
 	wantCode(err, fail.NotFound, "orders/0", "drctl cut list")
 	// The plan says it where the archive ends long before, else the replay.
 	if text := err.Error(); !strings.Contains(text, "its newest is of ") && !strings.Contains(text, "was archived up to ") {
@@ -143,17 +163,22 @@ func TestRestoreToAnInstant(t *testing.T) {
 	if p, err = planned(targets.Redis, received); err != nil {
 		t.Fatal(err)
 	}
+
 	if box, err = run(p); err != nil {
 		t.Fatal(err)
 	}
+
 	if in, err = sandbox.Restored(box.Dir, p.Steps[0].Shard); err != nil {
 		t.Fatal(err)
 	}
+
 	rs := goredis.NewClient(&goredis.Options{Addr: in.Address, Password: in.Password.Reveal()})
 	defer rs.Close()
+
 	if n, err := rs.Exists(t.Context(), "before", "received").Result(); err != nil || n != 2 {
 		t.Fatalf("%d of the 2 keys that came before the instant: %v", n, err)
 	}
+
 	if n, err := rs.Exists(t.Context(), "later").Result(); err != nil || n != 0 {
 		t.Fatalf("a key from after the instant: %d, %v", n, err)
 	}

@@ -27,6 +27,7 @@ func newLag(cut targets.Cut) *lag {
 		l.shards = append(l.shards, p.Shard)
 		l.waits[p.Shard] = true
 	}
+
 	return l
 }
 
@@ -39,6 +40,7 @@ func (l *lag) note(s targets.ShardID, missing uint64) {
 func (l *lag) done(s targets.ShardID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	delete(l.waits, s)
 	delete(l.missing, s)
 }
@@ -50,24 +52,30 @@ func (l *lag) beat() engine.Beat {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := engine.Beat{Phase: "seal", Detail: l.cut}
+
 	var names []string
 	for _, s := range l.shards {
 		b.Total += int64(l.most[s])
+
 		b.Done += int64(l.most[s] - l.missing[s])
 		if !l.waits[s] {
 			continue
 		}
+
 		name := s.String()
 		if n, ok := l.missing[s]; ok {
 			name += " (" + human.Bytes(int64(n)) + " missing)"
 		}
 		names = append(names, name)
 	}
+
 	if n := len(names) - named; n > 0 {
 		names = append(names[:named], fmt.Sprintf("%d more", n))
 	}
+
 	if len(names) > 0 {
 		b.Detail += " waits for " + strings.Join(names, ", ")
 	}
+
 	return b
 }

@@ -8,6 +8,7 @@ import (
 
 func TestLagNamesWhatIsWaitedFor(t *testing.T) {
 	cut := targets.Cut{ID: "c"}
+
 	var ids []targets.ShardID
 	for _, s := range []string{"orders/0", "orders/1", "orders/2", "carts/0", "media/0"} {
 		id, err := targets.ParseShardID(s)
@@ -20,6 +21,7 @@ func TestLagNamesWhatIsWaitedFor(t *testing.T) {
 	l := newLag(cut)
 	want := func(done, total int64, detail string) {
 		t.Helper()
+
 		if b := l.beat(); b.Phase != "seal" || b.Done != done || b.Total != total || b.Detail != detail {
 			t.Errorf("%+v, want %d of %d: %s", b, done, total, detail)
 		}

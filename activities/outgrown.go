@@ -20,12 +20,15 @@ func outgrown(ctx context.Context, d targets.Driver, inst targets.Instance, base
 	if !ok {
 		return ""
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // archiving waits for it
 	defer cancel()
+
 	spaces, err := s.Tablespaces(ctx, inst)
 	if err != nil {
 		return "" // the follower meets the same trouble and reports it
 	}
+
 	return targets.Outgrown(bases, spaces)
 }
 
@@ -37,6 +40,7 @@ func outgrows(ctx context.Context, d targets.Driver, inst targets.Instance, set 
 	if !ok {
 		return false
 	}
+
 	var covered map[string]string
 	for {
 		select {
@@ -44,14 +48,17 @@ func outgrows(ctx context.Context, d targets.Driver, inst targets.Instance, set 
 			return false
 		case <-time.After(spacesEvery):
 		}
+
 		spaces, err := s.Tablespaces(ctx, inst)
 		if err != nil || maps.Equal(spaces, covered) {
 			continue
 		}
+
 		bases := slices.Concat(basesOf(ctx, set, inst.Shard)...)
 		if targets.Outgrown(bases, spaces) != "" {
 			return true
 		}
+
 		if len(bases) > 0 {
 			covered = spaces
 		}

@@ -26,10 +26,12 @@ func TestFollowShardReportsATablespaceUntilThereIsABase(t *testing.T) {
 	w.add(in, nil)
 	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "east")}, "west": {URL: "file://" + filepath.Join(w.dir, "west")}})
 	a := w.activities(resolver{w, policy(targets.Gate)})
+
 	c, err := pgx.Connect(t.Context(), sandboxtest.DSN(in, in.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = c.Close(context.Background()) })
 
 	space := filepath.Join(sandboxtest.Dir(t), "late")
@@ -38,11 +40,13 @@ func TestFollowShardReportsATablespaceUntilThereIsABase(t *testing.T) {
 	}
 	f := followOne(t, a, activities.FollowIn{Shard: in.Shard})
 	w.bases(t, a, "first")
+
 	if _, err := c.Exec(t.Context(), "CREATE TABLESPACE late LOCATION '"+space+"'"); err != nil {
 		t.Fatal(err)
 	}
 	says := func(f *following, what string) {
 		t.Helper()
+
 		if out := f.wait(t, what); f.err != nil || out.Group != group || !strings.Contains(out.Break, space) || !strings.Contains(out.Break, "base first") {
 			t.Fatalf("%s: %+v %v", what, out, f.err)
 		}
@@ -54,12 +58,14 @@ func TestFollowShardReportsATablespaceUntilThereIsABase(t *testing.T) {
 	w.bases(t, a, "second") // needs what follows on
 	asked.stop()
 	<-asked.done
+
 	if asked.out.Break != "" && asked.err == nil {
 		t.Fatalf("%+v", asked.out)
 	}
 	last := followOne(t, a, activities.FollowIn{Shard: in.Shard})
 	last.stop()
 	<-last.done
+
 	if last.out.Break != "" {
 		t.Fatalf("the second base holds the tablespace: %+v", last.out)
 	}

@@ -8,10 +8,12 @@ import (
 // Time is up only after the log has begun, and not while an image is stored.
 func TestAnImageIsNotCutOff(t *testing.T) {
 	p := &paced{begun: make(chan struct{})}
+
 	up := make(chan bool, 1)
 	go func() { up <- p.wait(t.Context(), time.Millisecond) }()
 	quiet := func(why string) {
 		t.Helper()
+
 		select {
 		case <-up:
 			t.Fatal("its time was up " + why)
@@ -23,6 +25,7 @@ func TestAnImageIsNotCutOff(t *testing.T) {
 	close(p.begun)
 	quiet("while an image was stored")
 	p.image.Add(-1)
+
 	if !<-up {
 		t.Error("its time was never up")
 	}

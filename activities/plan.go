@@ -21,17 +21,21 @@ func (a *Activities) plan(ctx context.Context, in PlanIn) (plan.Run, error) {
 	if err != nil {
 		return plan.Run{}, err
 	}
+
 	var group *platform.Group
 	if g, err := a.Platform.Group(in.Goal.Group); err == nil {
 		group = &g
 	}
+
 	inv, err := inventory.Read(ctx, v, in.Goal, group)
 	if err != nil {
 		return plan.Run{}, err
 	}
+
 	p, err := recovery.Build(in.Goal, plan.ModeRestore, inv, in.Now)
 	if err != nil {
 		return plan.Run{}, err
 	}
+
 	return p.Warn(inventory.Unfit(ctx, a.driver, p)...), nil
 }

@@ -36,26 +36,32 @@ func (a *Activities) restoreShard(parent context.Context, named StepIn) (plan.St
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
 	in, err := a.bind(ctx, named)
+
 	out := stepOut(ctx, in)
 	if err != nil {
 		return out, err
 	}
 	beat := newBeater(ctx, in.step.Shard)
 	beat.progress("start", 0, 0)
+
 	d, err := a.driver(in.step.Kind)
 	if err != nil {
 		return out, err
 	}
+
 	v, err := a.Platform.Vault(ctx, in.vault)
 	if err != nil {
 		return out, err
 	}
+
 	inst, work, err := a.destination(ctx, in)
 	if err != nil {
 		return out, err
 	}
+
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
+
 	intoDir := in.Sandbox.Dir == "" && inst.DataDir != ""
 	if intoDir && !in.delta {
 		if done, ok, err := claim.ReadDone(work, inst.DataDir, what(in.step)); err != nil {
@@ -63,9 +69,11 @@ func (a *Activities) restoreShard(parent context.Context, named StepIn) (plan.St
 		} else if ok && json.Unmarshal(done.Outcome, &out.Outcome) == nil {
 			out.Before, out.Finished = done.At, time.Now().UTC()
 			out.Findings, out.Outcome.Findings = out.Outcome.Findings, nil
+
 			return out, nil
 		}
 	}
+
 	out.Outcome, err = d.Restore(ctx, inst, targets.RestoreRequest{Base: in.step.Base, Point: in.step.Point,
 		Path: in.step.Path, Until: in.step.Until, WorkDir: work, Delta: in.delta, Progress: beat.progress},
 		stream.NewSource(v, in.step.Shard))
@@ -73,11 +81,13 @@ func (a *Activities) restoreShard(parent context.Context, named StepIn) (plan.St
 		return out, err
 	}
 	out.Address = out.Outcome.Address
+
 	out.Finished = time.Now().UTC()
 	switch {
 	case in.Sandbox.Dir != "":
 		err := a.remember(in, inst, out.Outcome)
 		out.Findings, out.Outcome.Findings = out.Outcome.Findings, nil
+
 		return out, err
 	case intoDir:
 		// The log of a large restore is not left beside somebody's data, but a
@@ -86,10 +96,12 @@ func (a *Activities) restoreShard(parent context.Context, named StepIn) (plan.St
 	default:
 		err = os.RemoveAll(work)
 	}
+
 	out.Findings, out.Outcome.Findings = out.Outcome.Findings, nil
 	if err != nil {
 		a.Log.Warn("the work directory of a restore could not be cleared", "dir", work, "err", err)
 	}
+
 	return out, nil
 }
 
@@ -104,6 +116,7 @@ type boundStep struct {
 // bind reads the run that a step belongs to and takes the step from it.
 func (a *Activities) bind(ctx context.Context, in StepIn) (boundStep, error) {
 	b := boundStep{StepIn: in, step: plan.Step{ID: in.StepID}}
+
 	run, err := a.run(ctx, in.Run)
 	if err != nil {
 		return b, err
@@ -126,6 +139,7 @@ func (a *Activities) run(ctx context.Context, c plan.Carried) (plan.Run, error) 
 
 	a.runs.Lock()
 	defer a.runs.Unlock()
+
 	if run, ok := a.runs.read[c.Ref.SHA256]; ok && run.ID == c.Ref.ID {
 		return run, nil
 	}
@@ -134,6 +148,7 @@ func (a *Activities) run(ctx context.Context, c plan.Carried) (plan.Run, error) 
 	if err != nil {
 		return run, err
 	}
+
 	if len(a.runs.read) >= maxRuns || a.runs.read == nil {
 		a.runs.read = map[string]plan.Run{}
 	}
@@ -159,9 +174,11 @@ func (in boundStep) check() error {
 	if in.planID != "" && vault.ValidName(in.planID) != nil {
 		return fail.Newf(fail.Invalid, op, in.step.Shard.String(), "plan %.80q is not a name", in.planID)
 	}
+
 	if err := in.step.Check(time.Now()); err != nil {
 		return fail.New(fail.Invalid, op, in.step.Shard.String(), "make a new plan", err)
 	}
+
 	return in.Sandbox.check()
 }
 
@@ -170,6 +187,7 @@ func finished(work, dir string, s plan.Step, out plan.StepOut) error {
 	if err != nil {
 		return err
 	}
+
 	return claim.WriteDone(work, claim.Done{Dir: dir, What: what(s), At: out.Finished, Outcome: outcome})
 }
 
@@ -177,6 +195,7 @@ func finished(work, dir string, s plan.Step, out plan.StepOut) error {
 func what(s plan.Step) string {
 	b, _ := json.Marshal([]any{s.Shard, s.Base, s.Point, s.Path, s.Until, s.Into}) // plain values: it cannot fail
 	h := sha256.Sum256(b)
+
 	return hex.EncodeToString(h[:])
 }
 
@@ -195,10 +214,12 @@ func (a *Activities) destination(ctx context.Context, in boundStep) (targets.Ins
 			return inst, "", err
 		}
 		inst.Region, inst.Role = in.step.Into.Region, targets.Primary
+
 		inst.Address, inst.DataDir, inst.Prefix = in.step.Into.Address, in.step.Into.DataDir, ""
 		if in.step.Into.Bucket != "" {
 			inst.Database = in.step.Into.Bucket
 		}
+
 		work := inst.DataDir + ".drctl-restore"
 		if inst.DataDir == "" {
 			if in.planID == "" { // the directory is removed in the end
@@ -206,12 +227,15 @@ func (a *Activities) destination(ctx context.Context, in boundStep) (targets.Ins
 			}
 			work = filepath.Join(a.StateDir, "restore", in.planID, id.Target+"-"+id.Shard)
 		}
+
 		return inst, work, nil
 	}
+
 	box, err := sandbox.Open(in.Sandbox.Dir)
 	if err != nil {
 		return targets.Instance{}, "", err
 	}
+
 	work := shardDir(box, id)
 	if in.step.Op == plan.OpRestore && activity.GetInfo(ctx).Attempt > 1 {
 		// An earlier attempt died half way: its servers and files go first.
@@ -219,6 +243,7 @@ func (a *Activities) destination(ctx context.Context, in boundStep) (targets.Ins
 			return targets.Instance{}, "", err
 		}
 	}
+
 	if err := box.MkdirAll(work); err != nil {
 		return targets.Instance{}, "", err
 	}
@@ -231,12 +256,14 @@ func (a *Activities) destination(ctx context.Context, in boundStep) (targets.Ins
 			break
 		}
 	}
+
 	if inst.Kind == targets.S3 {
 		inst.User = "" // the sandbox's server gets a key of its own
 		if inst.Database == "" {
 			inst.Database = id.Target
 		}
 	}
+
 	return inst, work, nil
 }
 
@@ -248,6 +275,7 @@ func (a *Activities) tables(ctx context.Context, id targets.ShardID) []string {
 			return of.Tables
 		}
 	}
+
 	return nil
 }
 
@@ -261,6 +289,7 @@ func (a *Activities) credentials(ctx context.Context, step plan.Step) (targets.I
 			return inst, err
 		}
 	}
+
 	return targets.Instance{Kind: step.Kind, Shard: step.Shard}, nil
 }
 
@@ -273,24 +302,29 @@ func (a *Activities) remember(in boundStep, inst targets.Instance, o targets.Out
 	if in.Sandbox.Dir == "" {
 		return nil
 	}
+
 	if o.Pid != 0 {
 		box, err := sandbox.Open(in.Sandbox.Dir)
 		if err != nil {
 			return err
 		}
+
 		id, err := proc.Of(o.Pid)
 		if err != nil {
 			return fail.New(fail.Unavailable, "sandbox: record server", inst.String(), "", err)
 		}
+
 		if err := box.Add(servers.Server{Name: inst.Shard.String(), Kind: inst.Kind, ID: id, Dir: inst.DataDir, Address: o.Address}); err != nil {
 			return err
 		}
 	}
+
 	acc := sandbox.Access{Kind: inst.Kind, Shard: inst.Shard, Address: o.Address, User: o.User,
 		Password: o.Password.Reveal(), Database: inst.Database, DataDir: inst.DataDir}
 	if o.Database != "" {
 		acc.Database = o.Database
 	}
+
 	return sandbox.WriteAccess(filepath.Join(in.Sandbox.Dir, inst.Shard.Target+"-"+inst.Shard.Shard), acc)
 }
 
@@ -301,6 +335,7 @@ func notVerified(d targets.Driver, in targets.Instance) targets.Finding {
 	if a, ok := d.(targets.Adviser); ok {
 		do = a.Advise(in)
 	}
+
 	return targets.Finding{Check: "verification", Subject: in.String(), Severity: targets.Skipped,
 		Detail: "not verified: the restore proved that replay came to the point and left the server stopped. To do: " + do}
 }
@@ -315,14 +350,17 @@ func (a *Activities) verifyShard(parent context.Context, named StepIn) (plan.Ste
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
 	in, err := a.bind(ctx, named)
+
 	out := stepOut(ctx, in)
 	if err != nil {
 		return out, err
 	}
+
 	d, err := a.driver(in.step.Kind)
 	if err != nil {
 		return out, err
 	}
+
 	var inst targets.Instance
 	if in.Sandbox.Dir != "" {
 		inst, err = sandbox.Restored(in.Sandbox.Dir, in.step.Shard)
@@ -330,14 +368,18 @@ func (a *Activities) verifyShard(parent context.Context, named StepIn) (plan.Ste
 	} else {
 		inst, _, err = a.destination(ctx, in)
 	}
+
 	if err != nil {
 		return out, err
 	}
+
 	if in.Sandbox.Dir == "" && in.step.Kind.Traits().Files {
 		out.Findings = []targets.Finding{notVerified(d, inst)}
 		out.Finished = time.Now().UTC()
+
 		return out, nil
 	}
+
 	want := targets.Expectation{Quick: in.Quick, Assertions: in.Assertions, Instant: !in.step.Until.IsZero(), DataDir: inst.DataDir}
 	if in.step.Kind.Traits().Manifest {
 		v, err := a.Platform.Vault(ctx, in.vault)
@@ -349,6 +391,7 @@ func (a *Activities) verifyShard(parent context.Context, named StepIn) (plan.Ste
 	}
 	beat := newBeater(ctx, in.step.Shard)
 	want.Progress = beat.progress
+
 	stop := beatEvery(ctx, 5*time.Second, beat.current)
 	defer stop()
 	out.Findings, err = d.Verify(ctx, inst, want)
@@ -357,5 +400,6 @@ func (a *Activities) verifyShard(parent context.Context, named StepIn) (plan.Ste
 		out.Findings = append(out.Findings, targets.Finding{Check: "cut", Subject: in.step.Shard.String(), Severity: targets.Warned, Detail: w})
 	}
 	out.Finished = time.Now().UTC()
+
 	return out, err
 }

@@ -29,13 +29,16 @@ func (a *Activities) openSandbox(ctx context.Context, in SandboxIn) (SandboxRef,
 		of := activity.GetInfo(ctx).WorkflowExecution
 		opt.Run = sandbox.Run{Workflow: of.ID, ID: of.RunID}
 	}
+
 	box, err := sandbox.Create(ctx, opt)
 	if fail.Is(err, fail.Conflict) { // a repeat
 		box, err = sandbox.Open(filepath.Join(a.SandboxRoot, in.ID)) // Create has checked the id
 	}
+
 	if err != nil {
 		return SandboxRef{}, err
 	}
+
 	return SandboxRef{ID: in.ID, Dir: box.Dir(), Queue: a.HostQueue}, nil
 }
 
@@ -49,15 +52,18 @@ func (a *Activities) CheckSpace(ctx context.Context, in SpaceIn) (evidence.Prech
 
 func (a *Activities) checkSpace(in SpaceIn) (evidence.Precheck, error) {
 	g := evidence.Precheck{Name: "free space", At: time.Now().UTC()}
+
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(in.Sandbox.Dir, &st); err != nil {
 		return g, fail.New(fail.Unavailable, "sandbox: free space", in.Sandbox.Dir, "", err)
 	}
 	free := int64(st.Bavail) * st.Bsize
+
 	g.Passed, g.Detail = fits(in.Need, free, a.SandboxMax)
 	if len(in.Uncounted) > 0 {
 		g.Detail += "; not counted: " + strings.Join(in.Uncounted, ", ")
 	}
+
 	return g, nil
 }
 
@@ -67,6 +73,7 @@ func fits(need, free, limit int64) (bool, string) {
 	if limit > 0 {
 		detail += fmt.Sprintf(", %s allowed (sandbox.max_bytes)", human.Bytes(limit))
 	}
+
 	return need <= free && (limit == 0 || need <= limit), detail
 }
 
@@ -77,10 +84,12 @@ func (a *Activities) KeepSandbox(_ context.Context, in KeepIn) error {
 	if err := in.Sandbox.check(); err != nil {
 		return engine.EncodeError(err)
 	}
+
 	box, err := sandbox.Open(in.Sandbox.Dir)
 	if err == nil {
 		err = box.Keep(in.Until)
 	}
+
 	return engine.EncodeError(err)
 }
 
@@ -90,15 +99,19 @@ func (a *Activities) CloseSandbox(ctx context.Context, ref SandboxRef) error {
 	// one of the local file system.
 	stop := beatEvery(ctx, 5*time.Second, func() engine.Beat { return engine.Beat{Phase: "remove the sandbox", Detail: ref.ID} })
 	defer stop()
+
 	if err := ref.check(); err != nil {
 		return engine.EncodeError(err)
 	}
+
 	box, err := sandbox.Open(ref.Dir)
 	if fail.Is(err, fail.NotFound) {
 		return nil
 	}
+
 	if err == nil {
 		err = box.Remove(ctx)
 	}
+
 	return engine.EncodeError(err)
 }

@@ -42,15 +42,19 @@ func beats(t *testing.T, a *activities.Activities, shard targets.ShardID, enough
 		if err := details.Get(&b); err != nil {
 			t.Error(err)
 		}
+
 		mu.Lock()
 		defer mu.Unlock()
+
 		if all = append(all, b); enough(b) {
 			stop()
 		}
 	})
 	_, err := env.ExecuteActivity(activities.FollowShardName, activities.FollowIn{Shard: shard})
+
 	mu.Lock()
 	defer mu.Unlock()
+
 	return all, err
 }
 
@@ -58,12 +62,15 @@ func onePostgres(t *testing.T) (*world, targets.Instance, *pgx.Conn) {
 	t.Helper()
 	w := &world{instances: map[targets.ShardID]targets.Instance{}, tools: sandboxtest.Tools(t), dir: sandboxtest.Dir(t)}
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+
 	c, err := pgx.Connect(t.Context(), sandboxtest.DSN(in, in.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = c.Close(context.Background()) })
 	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "east")}, "west": {URL: "file://" + filepath.Join(w.dir, "west")}})
+
 	return w, in, c
 }
 
@@ -72,31 +79,38 @@ func TestFollowShardHasNotBegunBeforeTheServerSends(t *testing.T) {
 	w, in, c := onePostgres(t)
 	w.shop.Postgres = []targets.Instance{in}
 	w.add(in, nil)
+
 	var at string
 	if err := c.QueryRow(t.Context(), "SELECT lsn::text FROM pg_create_physical_replication_slot('drctl', true)").Scan(&at); err != nil {
 		t.Fatal(err)
 	}
+
 	from, err := targets.ParseLSN(at)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	other, err := pgconn.Connect(t.Context(), sandboxtest.DSN(in, in.Database)+"&replication=true")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close(context.Background())
+
 	if err := pglogrepl.StartReplication(t.Context(), other, "drctl", pglogrepl.LSN(from), pglogrepl.StartReplicationOptions{Timeline: 1, Mode: pglogrepl.PhysicalReplication}); err != nil {
 		t.Fatal(err)
 	}
 	a := w.activities(resolver{w, policy(targets.Gate)})
 	follows := func(b engine.Beat) bool { return b.Phase == engine.Following }
+
 	all, err := beats(t, a, in.Shard, follows)
 	if err == nil || !strings.Contains(err.Error(), "another archiver reads") {
 		t.Errorf("it did not wait for the slot: %v", err)
 	}
+
 	if len(all) == 0 {
 		t.Error("it did not beat while it waited")
 	}
+
 	for _, b := range all {
 		if follows(b) {
 			t.Errorf("while another reads the slot it beats %+v", b)
@@ -123,10 +137,12 @@ func TestFollowShardTellsOfASlotThatStays(t *testing.T) {
 	w.shop.Postgres = []targets.Instance{in}
 	w.add(in, nil)
 	a := w.activities(resolver{w, policy(targets.Gate)})
+
 	all, err := beats(t, a, in.Shard, func(b engine.Beat) bool { return b.Phase == engine.Following })
 	if len(all) == 0 {
 		t.Fatal("it did not beat: ", err)
 	}
+
 	b := all[len(all)-1]
 	if b.Phase != engine.Following || !strings.Contains(b.Trouble, "the server keeps its log") || !strings.Contains(b.Trouble, "pg_replication_slot_advance") {
 		t.Errorf("%+v", b)

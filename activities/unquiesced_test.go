@@ -27,12 +27,14 @@ func (d unquiesced) Join(ctx context.Context, in targets.Instance, req targets.J
 	if err != nil {
 		return nil, err
 	}
+
 	st, err := d.Probe(ctx, in)
 	if err != nil {
 		m.Close()
 		return nil, err
 	}
 	at := targets.Position{Kind: in.Kind, Timeline: st.Position.Timeline, RestorePoint: postgres.RestorePoint(req.CutID)}
+
 	return &unlocked{Member: m, in: in, at: at, delay: 40 * time.Millisecond * time.Duration(in.Shard.Shard[0]-'0')}, nil
 }
 
@@ -43,16 +45,19 @@ func (*unlocked) Release(context.Context) error                 { return nil }
 
 func (m *unlocked) Mark(ctx context.Context) (targets.Position, error) {
 	time.Sleep(m.delay)
+
 	c, err := pgx.Connect(ctx, sandboxtest.DSN(m.in, m.in.Database))
 	if err != nil {
 		return targets.Position{}, err
 	}
 	defer c.Close(ctx)
+
 	var lsn string
 	if err := c.QueryRow(ctx, "SELECT pg_create_restore_point($1)::text", m.at.RestorePoint).Scan(&lsn); err != nil {
 		return targets.Position{}, err
 	}
 	at := m.at
 	at.Offset, err = targets.ParseLSN(lsn)
+
 	return at, err
 }

@@ -23,10 +23,12 @@ import (
 // there and knows its recipient, is named, and the plan is made of the rest.
 func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	ctx := t.Context()
+
 	key, err := vault.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	v, err := vault.Init(ctx, vault.Options{Region: "east", Key: key, Location: vault.Location{URL: "file://" + filepath.Join(t.TempDir(), "vault")}})
 	if err != nil {
 		t.Fatal(err)
@@ -39,15 +41,18 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	}
 	put := func(key string, content any) string {
 		t.Helper()
+
 		b, raw := content.([]byte)
 		if !raw {
 			if b, err = json.Marshal(content); err != nil {
 				t.Fatal(err)
 			}
 		}
+
 		if err := v.PutEncrypted(ctx, key, nil, b); err != nil {
 			t.Fatal(err)
 		}
+
 		return key
 	}
 	put(vault.OriginKey(shard, log), []byte(`{"lineage":"`+log+`","kind":"postgres","offset":0}`))
@@ -77,19 +82,23 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	put(vault.OriginKey(shard, "7000000000000000001-00000002"), []byte(`{"lineage":"another"}`))
 
 	goal := plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "east", Into: plan.Sandbox}
+
 	inv, err := inventory.Read(ctx, v, goal, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, key := range planted {
 		if !strings.Contains(strings.Join(inv.Damaged, "\n"), key) {
 			t.Errorf("%s is not named: %q", key, inv.Damaged)
 		}
 	}
+
 	run, err := recovery.Build(goal, plan.ModeRestore, inv, now)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if run.Cut.ID != cut.ID || run.Steps[0].Base.ID != base.ID || run.Steps[0].Chunks != 1 {
 		t.Errorf("cut %s, base %s, %d chunks", run.Cut.ID, run.Steps[0].Base.ID, run.Steps[0].Chunks)
 	}
@@ -97,11 +106,13 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 	// The same values in a workflow's payload are refused before anything is done.
 	state := t.TempDir()
 	a := (&world{tools: sandboxtest.Tools(t), dir: state}).activities(vaultAlone{v})
+
 	precious := filepath.Join(a.StateDir, "precious")
 	if err := os.MkdirAll(precious, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	good := run.Steps[0]
+
 	good.Into = plan.Destination{Region: "west", Address: "127.0.0.1:5432", DataDir: filepath.Join(state, "new")}
 	for name, spoil := range map[string]func(in *activities.StepIn, run *plan.Run, step *plan.Step){
 		"plan":  func(in *activities.StepIn, run *plan.Run, step *plan.Step) { run.ID = "../precious" },
@@ -129,16 +140,19 @@ func TestPlanPassesOverWhatIsPlanted(t *testing.T) {
 		in := activities.StepIn{StepID: step.ID}
 		spoil(&in, &spoilt, &step)
 		spoilt.Steps = []plan.Step{step}
+
 		in.Run = plan.Carried{Whole: &spoilt}
 		for _, activity := range []string{activities.RestoreShardName, activities.VerifyShardName} {
 			if activity == activities.VerifyShardName && (name == "snapshot" || name == "base path") {
 				continue // a check reads no base
 			}
+
 			if _, err := execute[plan.StepOut](a, activity, in, nil); !fail.Is(err, fail.Invalid) {
 				t.Errorf("%s of a payload with another %s: %v", activity, name, err)
 			}
 		}
 	}
+
 	if _, err := os.Stat(precious); err != nil {
 		t.Error(err)
 	}

@@ -55,6 +55,7 @@ func (p resolver) Group(name string) (platform.Group, error) {
 	if name != group {
 		return platform.Group{}, fail.Newf(fail.NotFound, "configuration", name, "no such group")
 	}
+
 	return platform.Group{Name: group, Home: "east", Gate: p.shop.Postgres[0].Shard.String(), Shards: p.shards, Policy: p.policy}, nil
 }
 
@@ -63,6 +64,7 @@ func (p resolver) Instance(_ context.Context, s targets.ShardID, region string) 
 	if !ok || region != "east" {
 		return in, fail.Newf(fail.NotFound, "configuration", s.String(), "no instance in %s", region)
 	}
+
 	return in, nil
 }
 
@@ -74,6 +76,7 @@ func (p resolver) Vault(_ context.Context, region string) (*vault.Vault, error) 
 			return v, nil
 		}
 	}
+
 	return nil, fail.Newf(fail.NotFound, "configuration", region, "no vault")
 }
 
@@ -94,6 +97,7 @@ func (p vaultAlone) Vault(_ context.Context, region string) (*vault.Vault, error
 	if region != p.v.Region() {
 		return nil, errAlone
 	}
+
 	return p.v, nil
 }
 func (p vaultAlone) Set(context.Context, string, string) (vault.Set, error) {
@@ -105,6 +109,7 @@ func (vaultAlone) GroupOf(targets.ShardID) (string, error) { return "", errAlone
 func startServers(t *testing.T, shards int) *world {
 	t.Helper()
 	w := &world{instances: map[targets.ShardID]targets.Instance{}, tools: sandboxtest.Tools(t), dir: sandboxtest.Dir(t)}
+
 	w.shop.Group = group
 	for i := range shards {
 		proc := &servers.Server{}
@@ -112,11 +117,13 @@ func startServers(t *testing.T, shards int) *world {
 		w.shop.Postgres = append(w.shop.Postgres, in)
 		w.add(in, proc)
 	}
+
 	return w
 }
 
 func (w *world) add(in targets.Instance, proc *servers.Server) {
 	w.instances[in.Shard] = in
+
 	w.shards = append(w.shards, platform.Shard{Shard: in.Shard, Kind: in.Kind, Region: "east"})
 	if proc != nil {
 		w.procs = append(w.procs, proc)
@@ -125,6 +132,7 @@ func (w *world) add(in targets.Instance, proc *servers.Server) {
 
 func (w *world) setup(t *testing.T) {
 	t.Helper()
+
 	if err := shop.Setup(t.Context(), w.shop, shop.SetupOptions{Accounts: 100, SKUs: 100}); err != nil {
 		t.Fatal(err)
 	}
@@ -148,16 +156,19 @@ func newWorld(t *testing.T, shards int) *world {
 		"east": {URL: "file://" + filepath.Join(w.dir, "vault")},
 		"west": {URL: "s3://media/vault", Endpoint: store.Address, AccessKey: store.User, SecretKey: store.Password},
 	})
+
 	return w
 }
 
 // vaults makes the vaults of the regions; all must hold what counts as durable.
 func (w *world) vaults(t *testing.T, at map[string]vault.Location) {
 	t.Helper()
+
 	key, err := vault.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for region, loc := range at {
 		v, err := vault.Init(t.Context(), vault.Options{Region: region, Location: loc, Key: key, Set: "11111111-2222-3333-4444-555555555555",
 			ResticBin: w.tools.ResticBin, CacheDir: filepath.Join(w.dir, "cache", region), TempDir: t.TempDir(), Log: quiet})
@@ -166,6 +177,7 @@ func (w *world) vaults(t *testing.T, at map[string]vault.Location) {
 		}
 		w.set.Vaults = append(w.set.Vaults, v)
 	}
+
 	slices.SortFunc(w.set.Vaults, func(a, b *vault.Vault) int { return strings.Compare(a.Region(), b.Region()) })
 	w.set.Durability = len(at)
 }
@@ -190,6 +202,7 @@ func (w *world) activities(p platform.Resolver) *activities.Activities {
 	for _, d := range []targets.Driver{postgres.New(postgres.Options{Tools: w.tools}), redis.New(redis.Options{Tools: w.tools}), s3.New(s3.Options{Tools: w.tools})} {
 		a.Drivers[d.Kind()] = d
 	}
+
 	return a
 }
 
@@ -199,16 +212,20 @@ func execute[T any](a *activities.Activities, name string, in any, stop chan str
 	suite.SetLogger(log.NewStructuredLogger(quiet))
 	env := suite.NewTestActivityEnvironment()
 	a.Register(env)
+
 	if stop != nil {
 		env.SetWorkerStopChannel(stop)
 	}
+
 	v, err := env.ExecuteActivity(name, in)
 	if err != nil {
 		return out, engine.DecodeError(err)
 	}
+
 	if v != nil && v.HasValue() {
 		err = v.Get(&out)
 	}
+
 	return out, err
 }
 
@@ -217,11 +234,13 @@ func execute[T any](a *activities.Activities, name string, in any, stop chan str
 func (w *world) follow(t *testing.T, a *activities.Activities) (stop func()) {
 	t.Helper()
 	ch := make(chan struct{})
+
 	var wg sync.WaitGroup
 	for _, s := range w.shards {
 		if s.Kind == targets.S3 {
 			continue
 		}
+
 		wg.Go(func() {
 			_, err := execute[activities.FollowOut](a, activities.FollowShardName, activities.FollowIn{Shard: s.Shard}, ch)
 			select {
@@ -231,6 +250,7 @@ func (w *world) follow(t *testing.T, a *activities.Activities) (stop func()) {
 			}
 		})
 	}
+
 	return sync.OnceFunc(func() { close(ch); wg.Wait() })
 }
 
@@ -238,22 +258,27 @@ func (w *world) follow(t *testing.T, a *activities.Activities) (stop func()) {
 // the shards at once, as the workflow does.
 func (w *world) bases(t *testing.T, a *activities.Activities, id string) {
 	t.Helper()
+
 	var g errgroup.Group
 	for _, s := range w.shards {
 		if s.Kind == targets.S3 {
 			continue
 		}
+
 		g.Go(func() error {
 			in := activities.BaseIn{Shard: s.Shard, ID: id + "-" + s.Shard.Target + "-" + s.Shard.Shard}
 			if _, err := execute[activities.BaseOut](a, activities.TakeBaseName, in, nil); err != nil {
 				return fmt.Errorf("base of %s: %w", s.Shard, err)
 			}
+
 			if _, err := execute[any](a, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: "east", To: "west"}, nil); err != nil {
 				return fmt.Errorf("copy of %s: %w", s.Shard, err)
 			}
+
 			return nil
 		})
 	}
+
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
@@ -269,21 +294,27 @@ func (w *world) traffic(t *testing.T, gate bool) (journal string, stop func() sh
 		sum shop.Summary
 		err error
 	}
+
 	done := make(chan result, 1)
 	go func() {
 		sum, err := shop.Run(ctx, shop.TrafficOptions{Platform: w.shop, Rate: 100, Clients: 6, Style: shop.Mix, Gate: gate, Journal: journal, Log: quiet})
 		done <- result{sum, err}
 	}()
+
 	t.Cleanup(cancel)
+
 	return journal, sync.OnceValue(func() shop.Summary {
 		cancel()
+
 		r := <-done
 		if r.err != nil {
 			t.Error(r.err)
 		}
+
 		if r.sum.Failed+r.sum.Unknown > 0 || r.sum.Resolved != (shop.Resolved{}) || r.sum.Acked == 0 {
 			t.Errorf("client transactions failed: %+v", r.sum)
 		}
+
 		return r.sum
 	})
 }
@@ -294,6 +325,7 @@ func finish(a *activities.Activities, cut targets.Cut) (targets.Cut, error) {
 		if p.Kind != targets.S3 {
 			continue
 		}
+
 		out, err := execute[activities.SnapshotOut](a, activities.SnapshotName, activities.SnapshotIn{Shard: p.Shard, AsOf: p.Position.AsOf}, nil)
 		if err != nil {
 			return cut, err
@@ -301,6 +333,7 @@ func finish(a *activities.Activities, cut targets.Cut) (targets.Cut, error) {
 		cut.Shards[i].Position, cut.Shards[i].Objects, cut.Shards[i].Bytes = out.Position, out.Stats.Objects, out.Stats.Bytes
 		cut.Shards[i].Warnings = append(cut.Shards[i].Warnings, out.Warnings...)
 	}
+
 	return execute[targets.Cut](a, activities.SealCutName, activities.CutIn{Cut: cut}, nil)
 }
 
@@ -311,43 +344,53 @@ func (w *world) cuts(t *testing.T, a *activities.Activities, n int, every time.D
 	taken := make(chan targets.Cut, n)
 	var mu sync.Mutex
 	var sealed []targets.Cut
+
 	var wg sync.WaitGroup
 	for range sealers {
 		wg.Go(func() {
 			for cut := range taken {
 				// A chunk lives for a second: asking before is only load.
 				time.Sleep(time.Until(cut.QuiescedAt.Add(1200 * time.Millisecond)))
+
 				done, err := finish(a, cut)
 				if err != nil {
 					t.Errorf("cut %s is not sealed: %v", cut.ID, err)
 					continue
 				}
+
 				mu.Lock()
 				sealed = append(sealed, done)
+
 				mu.Unlock()
 			}
 		})
 	}
+
 	next := time.Now()
 	for range n {
 		time.Sleep(time.Until(next))
 		next = next.Add(every)
+
 		cut, err := execute[targets.Cut](a, activities.QuiesceCutName, activities.GroupIn{Group: group}, nil)
 		if err != nil {
 			t.Errorf("no cut: %v", err)
 			break
 		}
+
 		taken <- cut
 	}
+
 	close(taken)
 	wg.Wait()
 	slices.SortFunc(sealed, func(a, b targets.Cut) int { return strings.Compare(a.ID, b.ID) })
+
 	return sealed
 }
 
 // destroy kills production for good.
 func (w *world) destroy(t *testing.T) {
 	t.Helper()
+
 	for _, p := range w.procs {
 		if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Error(err)

@@ -11,8 +11,10 @@ func BenchmarkParse(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
+
 	for b.Loop() {
 		if _, err := Parse(data, "example.yaml"); err != nil {
 			b.Fatal(err)

@@ -25,8 +25,10 @@ func (c *Config) mistake(path, hint, format string, args ...any) Mistake {
 		m.Line, m.Col = p.line, p.col
 		return m
 	}
+
 	for up := path; up != ""; {
 		i := strings.LastIndexByte(up, '.')
+
 		up = up[:max(i, 0)]
 		if p, ok := c.places[up]; ok {
 			m.Line, m.Col = p.keyLine, p.keyCol
@@ -34,6 +36,7 @@ func (c *Config) mistake(path, hint, format string, args ...any) Mistake {
 		}
 	}
 	m.Line, m.Col = 1, 1
+
 	return m
 }
 
@@ -52,24 +55,32 @@ func (c *checker) known(path, what, name string, names []string) bool {
 	if name == "" || slices.Contains(names, name) {
 		return name != ""
 	}
+
 	c.fail(path, Suggest(name, names), "there is no %s %q", what, name)
+
 	return false
 }
 
 func (c *checker) check() {
 	c.checkEngine()
 	c.checkRegions()
+
 	for _, name := range sortedKeys(c.Targets) {
 		c.checkTarget("targets."+name, name, c.Targets[name])
 	}
+
 	c.checkAddresses()
+
 	for _, name := range sortedKeys(c.Policies) {
 		c.checkPolicy("policies."+name, c.Policies[name])
 	}
+
 	c.checkGroups()
+
 	for _, name := range sortedKeys(c.Drills) {
 		c.checkDrill("drills."+name, c.Drills[name])
 	}
+
 	for _, name := range sortedKeys(c.Recovery) {
 		c.checkRecovery("recovery."+name, name, c.Recovery[name])
 	}
@@ -93,6 +104,7 @@ func (c *checker) checkEngine() {
 	} else if host, _, ok := cutLast(e.Address, ":"); ok && host != "localhost" && host != "127.0.0.1" {
 		c.fail("engine.address", "use 127.0.0.1:7233 or another port", "the embedded engine is for its own user on this machine and listens on 127.0.0.1 alone")
 	}
+
 	if e.TLS != nil && (e.TLS.CertFile == "") != (e.TLS.KeyFile == "") {
 		c.fail("engine.tls", "", "cert_file and key_file are given together or not at all")
 	}
@@ -103,11 +115,13 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	if i < 0 {
 		return s, "", false
 	}
+
 	return s[:i], s[i+len(sep):], true
 }
 
 func (c *checker) checkRegions() {
 	c.empty("regions", len(c.Regions), "region")
+
 	queues, vaults := map[string]string{}, map[string]string{}
 	for _, name := range c.RegionNames() {
 		r, at := c.Regions[name], "regions."+name
@@ -116,11 +130,13 @@ func (c *checker) checkRegions() {
 		}
 		queues[r.Queue] = name
 		v := r.Vault
+
 		where := strings.TrimSuffix(v.Endpoint, "/") + " " + strings.TrimSuffix(v.URL, "/")
 		if other, ok := vaults[where]; ok && v.URL != "" {
 			c.fail(at+".vault.url", "each region has a vault of its own", "region %s has the same vault", other)
 		}
 		vaults[where] = name
+
 		if strings.HasPrefix(v.URL, "file:") {
 			for _, k := range []string{"endpoint", "region", "access_key", "secret_key"} {
 				if c.wrote(at + ".vault." + k) {
@@ -128,8 +144,10 @@ func (c *checker) checkRegions() {
 				}
 			}
 		}
+
 		c.keyPair(at+".vault", v.AccessKey, v.SecretKey)
 	}
+
 	if len(c.Regions) == 1 {
 		c.warn("regions", "add a region with a vault elsewhere", "there is one region alone: when it is lost, its vault is lost with it")
 	}
@@ -146,7 +164,9 @@ func (c *checker) checkTarget(at, name string, t *Target) {
 	if t.Kind == "" {
 		return // reported by the parser; nothing below would make sense
 	}
+
 	c.only(at, t.Kind, reflect.TypeFor[Target]())
+
 	switch targets.Kind(t.Kind) {
 	case targets.Postgres:
 		for key, v := range map[string]string{"database": t.Database, "user": t.User} {
@@ -157,10 +177,13 @@ func (c *checker) checkTarget(at, name string, t *Target) {
 	case targets.S3:
 		c.keyPair(at, t.AccessKey, t.SecretKey)
 	}
+
 	if t.TLS == "verify-full" && t.CAFile == "" {
 		c.warn(at+".tls", "name it with ca_file", "servers are checked against the system's authorities")
 	}
+
 	c.empty(at+".shards", len(t.Shards), "shard")
+
 	for _, s := range sortedKeys(t.Shards) {
 		c.checkShard(at+".shards."+s, targets.ShardID{Target: name, Shard: s}, t)
 	}
@@ -182,28 +205,34 @@ func (c *checker) checkShard(at string, id targets.ShardID, t *Target) {
 		c.fail(at, "choose another name", "%q means every shard and cannot name one", All)
 	}
 	var primaries []string
+
 	sh := t.Shards[id.Shard]
 	for _, r := range sortedKeys(sh) {
 		i, iat := sh[r], at+"."+r
 		c.known(iat, "region", r, c.RegionNames())
 		c.only(iat, t.Kind, reflect.TypeFor[Instance]())
+
 		need := map[string]string{"address": i.Address}
 		if t.Kind == string(targets.S3) {
 			need = map[string]string{"endpoint": i.Endpoint, "bucket": i.Bucket}
 			c.keyPair(iat, i.AccessKey, i.SecretKey)
 		}
+
 		for k, v := range need {
 			if v == "" && !c.broken[iat] {
 				c.fail(iat+"."+k, "", "an instance of kind %s needs the key %q", t.Kind, k)
 			}
 		}
+
 		if i.Role == string(targets.Primary) {
 			primaries = append(primaries, r)
 		}
+
 		if c.broken[iat+".role"] || c.broken[iat] {
 			primaries = append(primaries, "") // unknown: do not complain of none
 		}
 	}
+
 	switch real := slices.DeleteFunc(slices.Clone(primaries), func(r string) bool { return r == "" }); {
 	case len(real) > 1:
 		c.fail(at, "the others are standbys", "the shard has %d primaries: %s", len(real), strings.Join(real, ", "))
@@ -219,6 +248,7 @@ func (c *checker) checkAddresses() {
 		t := c.Targets[id.Target]
 		for _, r := range sortedKeys(t.Shards[id.Shard]) {
 			i, at := t.Shards[id.Shard][r], "targets."+id.Target+".shards."+id.Shard+"."+r
+
 			name := id.String() + "@" + r
 			if i.Address != "" {
 				if other, ok := seen[i.Address]; ok {
@@ -226,9 +256,11 @@ func (c *checker) checkAddresses() {
 				}
 				seen[i.Address] = name
 			}
+
 			if i.Endpoint == "" || i.Bucket == "" {
 				continue
 			}
+
 			bucket := strings.TrimSuffix(i.Endpoint, "/") + "/" + i.Bucket
 			for prior, other := range seen {
 				b, prefix, ok := strings.Cut(prior, "\x00")
@@ -246,27 +278,35 @@ func (c *checker) checkPolicy(at string, p *Policy) {
 	if cut.Lease <= cut.Budget {
 		c.fail(at+".cut.lease", "the lease is the servers' last resort, several times the budget", "the lease of %s is not longer than the budget of %s", formatDuration(cut.Lease), formatDuration(cut.Budget))
 	}
+
 	if cut.LockTimeout > cut.Budget {
 		c.fail(at+".cut.lock_timeout", "", "the lock timeout of %s is longer than the whole budget of %s", formatDuration(cut.LockTimeout), formatDuration(cut.Budget))
 	}
+
 	if cut.SealWithin <= p.Stream.ChunkAge {
 		c.fail(at+".cut.seal_within", "", "a cut cannot be durable within %s when chunks are closed after %s", formatDuration(cut.SealWithin), formatDuration(p.Stream.ChunkAge))
 	}
+
 	if cut.Every > 0 && cut.Every < time.Second {
 		c.fail(at+".cut.every", "", "a cut every %s is too often; the least is 1s", formatDuration(cut.Every))
 	}
+
 	if p.Stream.ChunkSize > 1<<30 {
 		c.fail(at+".stream.chunk_size", "chunks are kept in memory until they are durable", "%s is too large; the most is 1GiB", p.Stream.ChunkSize)
 	}
+
 	if p.Jitter > cut.Every && cut.Every > 0 {
 		c.fail(at+".jitter", "", "the jitter of %s is longer than the interval of cuts, %s", formatDuration(p.Jitter), formatDuration(cut.Every))
 	}
+
 	if rpo := p.Objectives.RPO; rpo > 0 && cut.Every > rpo {
 		c.fail(at+".objectives.rpo", "take cuts more often, or promise less", "an RPO of %s cannot be met with a cut every %s", formatDuration(rpo), formatDuration(cut.Every))
 	}
+
 	if p.Retention.Cuts < cut.Every {
 		c.fail(at+".retention.cuts", "", "cuts are removed after %s but taken every %s", formatDuration(p.Retention.Cuts), formatDuration(cut.Every))
 	}
+
 	c.checkVaults(at, p)
 }
 
@@ -275,16 +315,20 @@ func (c *checker) checkVaults(at string, p *Policy) {
 	for i, r := range vaults {
 		path := at + ".stream.vaults." + strconv.Itoa(i)
 		c.known(path, "region", r, c.RegionNames())
+
 		if slices.Contains(vaults[:i], r) {
 			c.fail(path, "", "region %q is listed twice", r)
 		}
 	}
+
 	if len(vaults) == 0 && c.wrote(at+".stream.vaults") {
 		c.fail(at+".stream.vaults", "", "at least one vault is needed")
 	}
+
 	if n := len(vaults); n > 0 && p.Stream.Durability > n {
 		c.fail(at+".stream.durability", "add vaults or ask for fewer", "bytes cannot be durable in %d vaults when %d are written", p.Stream.Durability, n)
 	}
+
 	if len(vaults) > 1 && p.Stream.Durability == 1 && c.wrote(at+".stream.durability") {
 		c.warn(at+".stream.durability", "2 survives the loss of a region without loss", "what one vault holds counts as durable: the loss of that region can lose sealed cuts")
 	}
@@ -292,27 +336,33 @@ func (c *checker) checkVaults(at string, p *Policy) {
 
 func (c *checker) checkGroups() {
 	c.empty("groups", len(c.Groups), "group")
+
 	member := map[string]string{}
 	for _, name := range c.GroupNames() {
 		g, at := c.Groups[name], "groups."+name
 		c.empty(at+".targets", len(g.Targets), "target")
+
 		for i, t := range g.Targets {
 			path := at + ".targets." + strconv.Itoa(i)
 			if !c.known(path, "target", t, sortedKeys(c.Targets)) {
 				continue
 			}
+
 			if other, ok := member[t]; ok {
 				c.fail(path, "a target belongs to one group: two groups would cut it twice", "target %q is in group %s already", t, other)
 			}
 			member[t] = name
 		}
+
 		c.known(at+".policy", "policy", g.Policy, sortedKeys(c.Policies))
 		c.known(at+".home", "region", g.Home, c.RegionNames())
 		c.checkGate(at, g)
+
 		if p := c.Policies[g.Policy]; p != nil && g.Home != "" && len(c.Regions) > 1 && len(p.Stream.Vaults) == 1 && p.Stream.Vaults[0] == g.Home {
 			c.warn(at+".policy", "write the vault of another region too", "policy %s keeps everything in %s, the region that the group must survive", g.Policy, g.Home)
 		}
 	}
+
 	for _, t := range sortedKeys(c.Targets) {
 		if _, ok := member[t]; !ok && len(c.Groups) > 0 {
 			c.warn("targets."+t, "add it to a group", "target %s is in no group and is not protected", t)
@@ -322,6 +372,7 @@ func (c *checker) checkGroups() {
 
 func (c *checker) checkGate(at string, g *Group) {
 	p := c.Policies[g.Policy]
+
 	var gates []string // shards that could hold it
 	for _, t := range g.Targets {
 		for _, id := range c.shardsOf(t) {
@@ -330,6 +381,7 @@ func (c *checker) checkGate(at string, g *Group) {
 			}
 		}
 	}
+
 	id, ok := parseShard(g.Gate)
 	switch {
 	case g.Gate == "" && p != nil && p.Cut.Mode == string(targets.Gate) && len(gates) == 0 && c.allKinds(g):

@@ -15,39 +15,48 @@ func (c *checker) checkDrill(at string, d *Drill) {
 			c.fail(at+".vault", Suggest(d.Vault, p.Stream.Vaults), "the group's policy does not write the vault of %s", d.Vault)
 		}
 	}
+
 	if d.Every > 0 && d.Jitter > d.Every {
 		c.fail(at+".jitter", "", "the jitter of %s is longer than the interval of %s", formatDuration(d.Jitter), formatDuration(d.Every))
 	}
+
 	members := []string{}
 	if g := c.Groups[d.Group]; g != nil {
 		members = g.Targets
 	}
+
 	checks := at + ".checks"
 	for _, t := range sortedKeys(d.Checks.Assertions) {
 		path := checks + ".assertions." + t
 		if !c.member(path, t, members, "") {
 			continue
 		}
+
 		if k := targets.Kind(c.Targets[t].Kind); k != "" && !k.Traits().Query {
 			c.fail(path, "use checks.objects", "target %s is of kind %s and answers no queries", t, k)
 		}
+
 		for i, a := range d.Checks.Assertions[t] {
 			ip := path + "." + strconv.Itoa(i)
 			if a.Shard != All {
 				c.known(ip+".shard", "shard of "+t, a.Shard, sortedKeys(c.Targets[t].Shards))
 			}
 		}
+
 		c.twice(path, d.Checks.Assertions[t])
 	}
+
 	for i, o := range d.Checks.Objects {
 		path := checks + ".objects." + strconv.Itoa(i)
 		c.member(path+".target", o.Target, members, targets.S3)
 		c.member(path+".from", o.From, members, targets.Postgres)
 	}
+
 	names := map[string]bool{}
 	for i, s := range d.Checks.Sums {
 		path := checks + ".sums." + strconv.Itoa(i)
 		c.member(path+".target", s.Target, members, targets.Postgres)
+
 		if names[s.Name] {
 			c.fail(path+".name", "", "two sums are called %q", s.Name)
 		}
@@ -70,40 +79,49 @@ func (c *checker) member(path, target string, members []string, kind targets.Kin
 	if target == "" {
 		return false
 	}
+
 	t := c.Targets[target]
 	if t == nil {
 		return c.known(path, "target", target, sortedKeys(c.Targets))
 	}
+
 	if len(members) > 0 && !slices.Contains(members, target) {
 		c.fail(path, "", "target %s is not in the group", target)
 		return false
 	}
+
 	if kind != "" && t.Kind != "" && t.Kind != string(kind) {
 		c.fail(path, "", "target %s is of kind %s; this must be of kind %s", target, t.Kind, kind)
 		return false
 	}
+
 	return true
 }
 
 func (c *checker) checkRecovery(at, name string, r *Recovery) {
 	c.known(at, "group", name, c.GroupNames())
+
 	members := []string{}
 	if g := c.Groups[name]; g != nil {
 		members = g.Targets
 	}
+
 	for i, t := range r.Order {
 		path := at + ".order." + strconv.Itoa(i)
 		c.member(path, t, members, "")
+
 		if slices.Contains(r.Order[:i], t) {
 			c.fail(path, "", "target %q is listed twice", t)
 		}
 	}
+
 	seen := map[string]string{}
 	for _, t := range sortedKeys(r.Destinations) {
 		tp := at + ".destinations." + t
 		if !c.member(tp, t, members, "") {
 			continue
 		}
+
 		for _, sh := range sortedKeys(r.Destinations[t]) {
 			path := tp + "." + sh
 			c.known(path, "shard of "+t, sh, sortedKeys(c.Targets[t].Shards))
@@ -116,31 +134,39 @@ func (c *checker) checkDestination(path, name string, d Destination, kind target
 	if kind == "" || c.broken[path] {
 		return
 	}
+
 	c.known(path+".region", "region", d.Region, c.RegionNames())
+
 	need, without, place := map[string]string{"address": d.Address, "data_dir": d.DataDir}, "bucket", d.Region+" "+d.DataDir
 	if kind == targets.S3 {
 		need, without, place = map[string]string{"address": d.Address, "bucket": d.Bucket}, "data_dir", d.Address+" "+d.Bucket
 	}
+
 	for k, v := range need {
 		if v == "" {
 			c.fail(path+"."+k, "", "a destination of kind %s needs the key %q", kind, k)
 		}
 	}
+
 	if c.wrote(path + "." + without) {
 		c.fail(path+"."+without, "", "the key %q has no meaning for kind %s", without, kind)
 	}
+
 	if d.Address != "" {
 		if msg, hint := destinationAddress(d.Address, kind); msg != "" {
 			c.fail(path+".address", hint, "%s", msg)
 		}
 	}
+
 	if other, ok := seen[place]; ok {
 		c.fail(path, "", "%s has the same destination", other)
 	}
 	seen[place] = name
+
 	if kind == targets.S3 || d.Address == "" {
 		return
 	}
+
 	if other, ok := seen[d.Region+" @"+d.Address]; ok {
 		c.fail(path+".address", "", "%s has the same address %s", other, d.Address)
 	}
@@ -151,5 +177,6 @@ func destinationAddress(s string, kind targets.Kind) (string, string) {
 	if kind == targets.S3 {
 		return checkHTTP(s)
 	}
+
 	return checkAddr(s)
 }

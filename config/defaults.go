@@ -61,46 +61,57 @@ func (c *Config) derive() {
 	if c.Engine.Mode == Embedded && c.Engine.Address == "" {
 		c.Engine.Address = "127.0.0.1:7233"
 	}
+
 	for name, r := range c.Regions {
 		if r.Queue == "" {
 			// With the platform's name, so that platforms may share a namespace.
 			r.Queue = "drctl." + c.Name + "." + name
 		}
 	}
+
 	for _, t := range c.Targets {
 		if t.TLS == "" && t.Kind != "s3" { // an S3 endpoint's URL says it
 			t.TLS = "disable"
 		}
 	}
+
 	if c.Sandbox.Dir == "" && c.StateDir != "" {
 		c.Sandbox.Dir = filepath.Join(c.StateDir, "sandbox")
 	}
+
 	if _, ok := c.Policies[StandardPolicy]; !ok {
 		c.Policies[StandardPolicy] = fresh[Policy]()
 	}
+
 	for name, p := range c.Policies {
 		at := "policies." + name
 		if len(p.Stream.Vaults) == 0 && !c.wrote(at+".stream.vaults") {
 			p.Stream.Vaults = c.RegionNames()
 		}
+
 		if p.Stream.Durability == 0 && !c.wrote(at+".stream.durability") {
 			p.Stream.Durability = max(1, min(2, len(p.Stream.Vaults)))
 		}
+
 		if !c.wrote(at + ".jitter") {
 			p.Jitter = spread(2*time.Second, p.Cut.Every)
 		}
+
 		if p.Objectives.RPO == 0 && !c.wrote(at+".objectives.rpo") {
 			p.Objectives.RPO = 2 * p.Cut.Every // a missed cut is tolerated once
 		}
 	}
+
 	for name, g := range c.Groups {
 		if g.Home == "" && !c.wrote("groups."+name+".home") {
 			g.Home = c.defaultHome(g)
 		}
 	}
+
 	for name, d := range c.Drills {
 		c.deriveDrill("drills."+name, d)
 	}
+
 	for name, r := range c.Recovery {
 		g := c.Groups[name]
 		for _, byShard := range r.Destinations {
@@ -121,6 +132,7 @@ func (c *Config) defaultHome(g *Group) string {
 			return r
 		}
 	}
+
 	for _, t := range g.Targets {
 		for _, id := range c.shardsOf(t) {
 			if r, ok := c.Primary(id); ok {
@@ -128,6 +140,7 @@ func (c *Config) defaultHome(g *Group) string {
 			}
 		}
 	}
+
 	return ""
 }
 
@@ -136,6 +149,7 @@ func spread(most, every time.Duration) time.Duration {
 	if every > 0 {
 		return min(most, every/10)
 	}
+
 	return most
 }
 
@@ -143,14 +157,17 @@ func (c *Config) deriveDrill(at string, d *Drill) {
 	if !c.wrote(at + ".jitter") {
 		d.Jitter = spread(5*time.Minute, d.Every)
 	}
+
 	g := c.Groups[d.Group]
 	if g == nil {
 		return
 	}
+
 	p := c.Policies[g.Policy]
 	if p == nil {
 		return
 	}
+
 	if d.Vault == "" && !c.wrote(at+".vault") {
 		i := slices.IndexFunc(p.Stream.Vaults, func(r string) bool { return r != g.Home })
 		switch {
@@ -160,9 +177,11 @@ func (c *Config) deriveDrill(at string, d *Drill) {
 			d.Vault = p.Stream.Vaults[0]
 		}
 	}
+
 	if d.Objectives.RPO == 0 && !c.wrote(at+".objectives.rpo") {
 		d.Objectives.RPO = p.Objectives.RPO
 	}
+
 	if d.Objectives.RTO == 0 && !c.wrote(at+".objectives.rto") {
 		d.Objectives.RTO = p.Objectives.RTO
 	}

@@ -20,17 +20,23 @@ type Mistake struct {
 func (m Mistake) String() string {
 	var b strings.Builder
 	b.WriteString(m.File)
+
 	if m.Line > 0 {
 		fmt.Fprintf(&b, ":%d:%d", m.Line, m.Col)
 	}
+
 	b.WriteString(": ")
+
 	if m.Path != "" {
 		b.WriteString(m.Path + ": ")
 	}
+
 	b.WriteString(m.Message)
+
 	if m.Hint != "" {
 		b.WriteString(" (" + m.Hint + ")")
 	}
+
 	return b.String()
 }
 
@@ -44,9 +50,11 @@ func (e Errors) Error() string {
 	for i, m := range e {
 		lines[i] = m.String()
 	}
+
 	if len(e) == 1 {
 		return lines[0]
 	}
+
 	return fmt.Sprintf("%d mistakes:\n%s", len(e), strings.Join(lines, "\n"))
 }
 
@@ -54,6 +62,7 @@ func sortMistakes(ms []Mistake) []Mistake {
 	slices.SortStableFunc(ms, func(a, b Mistake) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col), strings.Compare(a.Path, b.Path), strings.Compare(a.Message, b.Message))
 	})
+
 	return slices.Compact(ms)
 }
 
@@ -66,16 +75,20 @@ func Suggest(word string, known []string) string {
 		if len(k) == 1 {
 			limit = 0 // "3" is not a misspelt "0"
 		}
+
 		if d := distance(strings.ToLower(word), k); d < bestDistance && d <= limit {
 			best, bestDistance = k, d
 		}
 	}
+
 	if best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
+
 	if len(known) > 0 && len(known) <= 12 {
 		return "known: " + strings.Join(known, ", ")
 	}
+
 	return ""
 }
 
@@ -85,10 +98,12 @@ func distance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return 64
 	}
+
 	two, one, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range one {
 		one[j] = j
 	}
+
 	for i := 1; i <= len(a); i++ {
 		row[0] = i
 		for j := 1; j <= len(b); j++ {
@@ -96,6 +111,7 @@ func distance(a, b string) int {
 			if a[i-1] == b[j-1] {
 				cost = 0
 			}
+
 			row[j] = min(one[j]+1, row[j-1]+1, one[j-1]+cost)
 			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
 				row[j] = min(row[j], two[j-2]+1)
@@ -103,5 +119,6 @@ func distance(a, b string) int {
 		}
 		two, one, row = one, row, two
 	}
+
 	return one[len(b)]
 }

@@ -30,6 +30,7 @@ func (s Size) String() string {
 			return strconv.FormatInt(int64(s)/u, 10) + sizeUnits[i].name
 		}
 	}
+
 	return strconv.FormatInt(int64(s), 10)
 }
 
@@ -38,15 +39,18 @@ func parseSize(s string) (Size, error) {
 	if m == nil {
 		return 0, fmt.Errorf("%q is not a size", s)
 	}
+
 	for _, u := range sizeUnits {
 		if u.name == m[2] {
 			f, err := strconv.ParseFloat(m[1], 64)
 			if err != nil || f*u.n >= math.MaxInt64 {
 				return 0, fmt.Errorf("%q is not a size", s)
 			}
+
 			return Size(f * u.n), nil
 		}
 	}
+
 	return 0, fmt.Errorf("%q is not a size", s)
 }
 
@@ -55,25 +59,30 @@ func parseDuration(s string) (time.Duration, error) {
 	if !durationPattern.MatchString(s) {
 		return 0, fmt.Errorf("%q is not a duration", s)
 	}
+
 	if s == "0" {
 		return 0, nil
 	}
+
 	var days time.Duration
 	if d, rest, ok := strings.Cut(s, "d"); ok {
 		n, err := strconv.ParseInt(d, 10, 32)
 		if err != nil || n > 100*366 {
 			return 0, fmt.Errorf("%q is not a duration of less than a century", s)
 		}
+
 		days = time.Duration(n) * 24 * time.Hour
 		if rest == "" {
 			return days, nil
 		}
 		s = rest
 	}
+
 	d, err := time.ParseDuration(s)
 	if err != nil || d < 0 || d > math.MaxInt64-days {
 		return 0, fmt.Errorf("%q is not a duration", s)
 	}
+
 	return days + d, nil
 }
 
@@ -82,13 +91,16 @@ func formatDuration(d time.Duration) string {
 	if d == 0 {
 		return "0s"
 	}
+
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
 	}
+
 	if strings.HasSuffix(s, "h0m") {
 		s = strings.TrimSuffix(s, "0m")
 	}
+
 	return s
 }
 
@@ -112,6 +124,7 @@ var (
 // byPattern makes a format that is its pattern.
 func byPattern(pattern, what, hint string) format {
 	re := regexp.MustCompile(pattern)
+
 	return format{pattern: pattern, check: func(s string) (string, string) {
 		if re.MatchString(s) {
 			return "", ""
@@ -148,18 +161,22 @@ func checkPath(s string) (string, string) {
 	case !filepath.IsAbs(s):
 		return fmt.Sprintf("%q is not an absolute path", s), "workers run in directories of their own; begin with /"
 	}
+
 	return "", ""
 }
 
 func checkAddr(s string) (string, string) {
 	const hint = "write host:port, for example 10.0.0.5:5432 or [::1]:5432"
+
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || host == "" || strings.ContainsAny(host, "/@ ") {
 		return fmt.Sprintf("%q is not an address", s), hint
 	}
+
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return fmt.Sprintf("%q is not an address: the port is a number from 1 to 65535", s), hint
 	}
+
 	return "", ""
 }
 
@@ -173,11 +190,13 @@ func checkHTTP(s string) (string, string) {
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		return fmt.Sprintf("the URL %q has more than a host and a port", s), "buckets and prefixes have keys of their own"
 	}
+
 	if p := u.Port(); p != "" {
 		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
 			return fmt.Sprintf("%q has a bad port", s), ""
 		}
 	}
+
 	return "", ""
 }
 
@@ -185,11 +204,13 @@ func checkAddress(s string) (string, string) {
 	if strings.Contains(s, "://") {
 		return checkHTTP(s)
 	}
+
 	return checkAddr(s)
 }
 
 func checkVaultURL(s string) (string, string) {
 	const hint = "write file:///absolute/path or s3://bucket/prefix"
+
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
@@ -207,6 +228,7 @@ func checkVaultURL(s string) (string, string) {
 	case u.Scheme == "s3":
 		return bucketFormat.check(u.Host)
 	}
+
 	return fmt.Sprintf("%q is not a vault", s), hint
 }
 
@@ -216,9 +238,11 @@ func checkFraction(s string) (string, string) {
 	}
 	n, t, _ := strings.Cut(s, "/")
 	a, errA := strconv.Atoi(n)
+
 	b, errB := strconv.Atoi(t)
 	if errA != nil || errB != nil || a < 1 || b < a || b > 256 { // restic knows no more
 		return fmt.Sprintf("%q is not a part", s), "write n/t with n from 1 to t and t up to 256, for example 1/20"
 	}
+
 	return "", ""
 }

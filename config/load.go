@@ -31,22 +31,26 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 		return nil, fileError(path, err)
 	}
 	defer f.Close()
+
 	if info, err := f.Stat(); err == nil && os.Geteuid() == 0 {
 		// It may name commands that are run.
 		if err := trust.Owned("config: read", path, info); err != nil {
 			return nil, err
 		}
 	}
+
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, fileError(path, err)
 	}
+
 	c, err := Parse(data, path)
 	if err != nil {
 		return nil, err
 	}
 	c.env = env
 	c.warnSecretFiles()
+
 	return c, nil
 }
 
@@ -58,6 +62,7 @@ func fileError(path string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fail.New(fail.Denied, op, path, "run drctl as a user who may read it", err)
 	}
+
 	return fail.New(fail.Invalid, op, path, "", err)
 }
 
@@ -66,19 +71,23 @@ func fileError(path string, err error) error {
 func Parse(data []byte, name string) (*Config, error) {
 	c := &Config{source: source{file: name, places: map[string]place{}, broken: map[string]bool{}}}
 	d := &decoder{src: &c.source, inside: map[*yaml.Node]bool{}}
+
 	root, bad := readYAML(data, name)
 	if bad != nil {
 		return nil, invalid(name, Errors{*bad})
 	}
+
 	setDefaults(reflect.ValueOf(c).Elem())
 	d.decode(root, reflect.ValueOf(c).Elem(), "", "")
 	c.derive()
 	v := &checker{Config: c, errs: d.errs}
 	v.check()
+
 	c.warnings = sortMistakes(c.warnings)
 	if len(v.errs) > 0 {
 		return nil, invalid(name, Errors(sortMistakes(v.errs)))
 	}
+
 	return c, nil
 }
 
@@ -98,18 +107,22 @@ func readYAML(data []byte, name string) (root *yaml.Node, bad *Mistake) {
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, next yaml.Node
+
 	err := dec.Decode(&doc)
 	if errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
 		return nil, &Mistake{File: name, Line: 1, Col: 1, Message: "the file is empty", Hint: "begin with: drctl config example > drctl.yaml"}
 	}
+
 	if err == nil {
 		if err = dec.Decode(&next); errors.Is(err, io.EOF) {
 			return doc.Content[0], nil
 		}
+
 		if err == nil {
 			return nil, mistake(max(next.Line, 1), "the file holds a second document; one file is one document")
 		}
 	}
+
 	msg, line := err.Error(), 1
 	if m := yamlLine.FindStringSubmatch(msg); m != nil {
 		msg = msg[len(m[0]):]
@@ -117,6 +130,7 @@ func readYAML(data []byte, name string) (root *yaml.Node, bad *Mistake) {
 			line = n
 		}
 	}
+
 	bad = mistake(line, "this is not YAML: %s", msg)
 	switch {
 	case strings.Contains(msg, "cannot start any token"):
@@ -124,5 +138,6 @@ func readYAML(data []byte, name string) (root *yaml.Node, bad *Mistake) {
 	case strings.Contains(msg, "mapping values are not allowed"):
 		bad.Hint = "check the indentation, and quote text that contains \": \""
 	}
+
 	return nil, bad
 }

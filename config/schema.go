@@ -33,6 +33,7 @@ func Schema() ([]byte, error) {
 
 	// The library knows names and types; our tags say the rest.
 	addGrammar(s, reflect.TypeFor[Config]())
+
 	for name, section := range s.Definitions {
 		if types[name].Kind() == reflect.Struct {
 			addGrammar(section, types[name])
@@ -49,9 +50,11 @@ func Schema() ([]byte, error) {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
+
 	if err := enc.Encode(s); err != nil {
 		return nil, fail.New(fail.Internal, "config: schema", "", "", err)
 	}
+
 	return b.Bytes(), nil
 }
 
@@ -69,6 +72,7 @@ func quantitySchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Extras: either("string", "integer"), Pattern: sizeText,
 			Minimum: "0", Examples: []any{"16MiB"}}
 	}
+
 	return nil
 }
 
@@ -76,13 +80,16 @@ func quantitySchema(t reflect.Type) *jsonschema.Schema {
 func addGrammar(s *jsonschema.Schema, t reflect.Type) {
 	defaults := reflect.New(t).Elem()
 	setDefaults(defaults)
+
 	fields, order := fieldsOf(t)
 	for _, key := range order {
 		f := fields[key]
+
 		p := s.Properties.Value(key)
 		if f.Tag.Get("req") != "" {
 			s.Required = append(s.Required, key)
 		}
+
 		constrain(p, f)
 		p.Default = defaultOf(defaults.FieldByIndex(f.Index))
 
@@ -103,10 +110,12 @@ func constrain(p *jsonschema.Schema, f reflect.StructField) {
 		if k := tag.Get("key"); k != "" {
 			p.PropertyNames = &jsonschema.Schema{Pattern: formats[k].pattern}
 		}
+
 		if tag.Get("req") != "" {
 			one := uint64(1)
 			p.MinProperties = &one
 		}
+
 		return
 	case reflect.Slice:
 		p = p.Items
@@ -138,6 +147,7 @@ func defaultOf(v reflect.Value) any {
 	if v.IsZero() {
 		return nil
 	}
+
 	switch x := v.Interface().(type) {
 	case time.Duration:
 		return formatDuration(x)
@@ -146,6 +156,7 @@ func defaultOf(v reflect.Value) any {
 	case string, int, int64, bool:
 		return x
 	}
+
 	return nil
 }
 
@@ -158,8 +169,10 @@ func kindRules() []*jsonschema.Schema {
 
 		then, in := keysOf(kind, reflect.TypeFor[Target](), target), keysOf(kind, reflect.TypeFor[Instance](), instance)
 		then.Properties.Set("shards", &jsonschema.Schema{AdditionalProperties: &jsonschema.Schema{AdditionalProperties: in}})
+
 		return &jsonschema.Schema{If: is, Then: then}
 	}
+
 	return []*jsonschema.Schema{
 		rule("postgres", []string{"database", "user"}, []string{"address"}),
 		rule("redis", nil, []string{"address"}),
@@ -170,11 +183,13 @@ func kindRules() []*jsonschema.Schema {
 // keysOf asks for the required keys and refuses those that belong to other kinds.
 func keysOf(kind string, t reflect.Type, required []string) *jsonschema.Schema {
 	s := &jsonschema.Schema{Properties: jsonschema.NewProperties(), Required: required}
+
 	fields, order := fieldsOf(t)
 	for _, key := range order {
 		if only := fields[key].Tag.Get("only"); only != "" && !slices.Contains(strings.Split(only, "|"), kind) {
 			s.Properties.Set(key, jsonschema.FalseSchema)
 		}
 	}
+
 	return s
 }

@@ -28,10 +28,12 @@ const (
 // denied, stalled (a command that does not end), invalid.
 func (c *Config) Secret(ctx context.Context, ref Ref) (targets.Secret, error) {
 	const op = "config: resolve secret"
+
 	text, err := c.readSecret(ctx, ref)
 	if err != nil {
 		return targets.Secret{}, err
 	}
+
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	switch {
 	case text == "":
@@ -39,6 +41,7 @@ func (c *Config) Secret(ctx context.Context, ref Ref) (targets.Secret, error) {
 	case strings.ContainsRune(text, 0):
 		return targets.Secret{}, fail.Newf(fail.Invalid, op, ref.String(), "the secret contains a zero byte")
 	}
+
 	return targets.NewSecret(text), nil
 }
 
@@ -53,6 +56,7 @@ func (r Ref) String() string {
 	case len(r.Command) > 0:
 		return "command " + r.Command[0]
 	}
+
 	return "no secret"
 }
 
@@ -65,17 +69,20 @@ func (c *Config) readSecret(ctx context.Context, ref Ref) (string, error) {
 				return v, nil
 			}
 		}
+
 		return "", fail.New(fail.NotFound, op, ref.String(), "set it for the process that runs drctl, or refer to a file", errors.New("the environment variable is not set"))
 	case ref.File != "":
 		return readSecretFile(ref)
 	case len(ref.Command) > 0:
 		return runSecretCommand(ctx, ref)
 	}
+
 	return "", fail.Newf(fail.Invalid, op, ref.String(), "the reference is empty")
 }
 
 func readSecretFile(ref Ref) (string, error) {
 	const op = "config: resolve secret"
+
 	f, err := os.Open(ref.File)
 	if err != nil {
 		code, hint := fail.Invalid, ""
@@ -85,16 +92,20 @@ func readSecretFile(ref Ref) (string, error) {
 		case errors.Is(err, fs.ErrPermission):
 			code, hint = fail.Denied, "let the user who runs drctl read it"
 		}
+
 		return "", fail.New(code, op, ref.String(), hint, err)
 	}
 	defer f.Close()
+
 	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err != nil {
 		return "", fail.New(fail.Invalid, op, ref.String(), "", err)
 	}
+
 	if len(b) > maxSecret {
 		return "", fail.Newf(fail.Invalid, op, ref.String(), "the file is larger than %s", Size(maxSecret))
 	}
+
 	return string(b), nil
 }
 
@@ -111,17 +122,20 @@ func (l *limited) Write(p []byte) (int, error) {
 	} else {
 		l.buf.Write(p)
 	}
+
 	return len(p), nil
 }
 
 func runSecretCommand(ctx context.Context, ref Ref) (string, error) {
 	const op = "config: resolve secret"
+
 	limit, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
 	var out limited
 	cmd := exec.CommandContext(limit, ref.Command[0], ref.Command[1:]...)
 	cmd.Stdout = &out // standard error is dropped: it may quote the secret
 	cmd.WaitDelay = time.Second
+
 	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil:
@@ -135,6 +149,7 @@ func runSecretCommand(ctx context.Context, ref Ref) (string, error) {
 	case out.over:
 		return "", fail.Newf(fail.Invalid, op, ref.String(), "the command printed more than %s", Size(maxSecret))
 	}
+
 	return out.buf.String(), nil
 }
 
@@ -147,6 +162,7 @@ func (c *Config) warnSecretFiles() {
 		if r.Ref.File == "" || seen[r.Ref.File] {
 			continue
 		}
+
 		seen[r.Ref.File] = true
 		if readByAll(r.Ref.File) {
 			c.warn(r.Path, "chmod 600 "+r.Ref.File, "the secret file %s can be read by everybody", r.Ref.File)
@@ -162,17 +178,21 @@ func readByAll(file string) bool {
 	if err != nil || st.Mode().Perm()&0o004 == 0 {
 		return false
 	}
+
 	real, err := filepath.EvalSymlinks(file)
 	if err == nil {
 		real, err = filepath.Abs(real)
 	}
+
 	if err != nil {
 		return true // not known to be hidden
 	}
+
 	for dir := filepath.Dir(real); ; dir = filepath.Dir(dir) {
 		if st, err := os.Stat(dir); err == nil && st.Mode().Perm()&0o001 == 0 {
 			return false
 		}
+
 		if dir == filepath.Dir(dir) {
 			return true
 		}
@@ -191,8 +211,10 @@ func (c *Config) Refs() []RefAt {
 	for _, r := range c.RegionNames() {
 		out = append(out, RefAt{"regions." + r + ".vault.secret_key", c.Regions[r].Vault.SecretKey})
 	}
+
 	for _, name := range sortedKeys(c.Targets) {
 		t, at := c.Targets[name], "targets."+name
+
 		out = append(out, RefAt{at + ".password", t.Password}, RefAt{at + ".secret_key", t.SecretKey})
 		for _, s := range sortedKeys(t.Shards) {
 			for _, r := range sortedKeys(t.Shards[s]) {
@@ -201,5 +223,6 @@ func (c *Config) Refs() []RefAt {
 			}
 		}
 	}
+
 	return slices.DeleteFunc(out, func(r RefAt) bool { return r.Ref.IsZero() })
 }

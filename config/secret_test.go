@@ -21,8 +21,10 @@ func TestSecret(t *testing.T) {
 		if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+
 		return p
 	}
+
 	c := (&Config{}).WithEnv(func(k string) (string, bool) { return "hunter2", k == "SET" })
 	for name, tc := range map[string]struct {
 		ref  Ref
@@ -49,6 +51,7 @@ func TestSecret(t *testing.T) {
 			if fail.CodeOf(err) != tc.code || s.Reveal() != tc.want {
 				t.Fatalf("%q, %v", s.Reveal(), err)
 			}
+
 			if err != nil && strings.Contains(err.Error(), "hunter2") {
 				t.Fatalf("the error leaks: %v", err)
 			}
@@ -60,6 +63,7 @@ func TestSecretCommandIsCancelled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
+
 	_, err := (&Config{}).Secret(ctx, Ref{Command: []string{"sleep", "60"}})
 	if !fail.Is(err, fail.Unavailable) || time.Since(begin) > 5*time.Second {
 		t.Fatalf("%v after %s", err, time.Since(begin))
@@ -82,6 +86,7 @@ func TestShowRedacts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	shown, err := c.Show()
 	if err != nil || strings.Contains(string(shown), "hunter2") || !strings.Contains(string(shown), "get") {
 		t.Errorf("%v\n%s", err, shown)
@@ -91,14 +96,18 @@ func TestShowRedacts(t *testing.T) {
 // open makes a directory that everybody may enter.
 func open(t *testing.T) string {
 	t.Helper()
+
 	dir, err := os.MkdirTemp("", "drctl-config-")
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
 	}
+
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+
 	return dir
 }
 
@@ -106,38 +115,47 @@ func open(t *testing.T) string {
 // directory keeps everybody out.
 func TestSecretFileReadByEverybodyIsSaidOnce(t *testing.T) {
 	dir := open(t)
+
 	key := filepath.Join(dir, "secret.txt")
 	if err := os.WriteFile(key, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := os.Chmod(key, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	text := strings.Replace(minimal, "{env: KEY}", fmt.Sprintf("{file: %q}", key), 1)
 	text = strings.Replace(text, "targets:\n", fmt.Sprintf("targets:\n  carts: {kind: redis, password: {file: %q}, shards: {\"0\": {east: {address: \"127.0.0.1:6379\", role: primary}}}}\n", key), 1)
+
 	path := filepath.Join(dir, "c.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	said := func() (n int) {
 		t.Helper()
+
 		c, err := Load(path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for _, w := range c.Warnings() {
 			if strings.Contains(w.String(), "can be read by everybody") {
 				n++
 			}
 		}
+
 		return n
 	}
 	if n := said(); n != 1 {
 		t.Errorf("it is said %d times", n)
 	}
+
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
+
 	if n := said(); n != 0 {
 		t.Errorf("it is said %d times of a directory that nobody else may enter", n)
 	}
@@ -145,28 +163,34 @@ func TestSecretFileReadByEverybodyIsSaidOnce(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	dir := open(t)
+
 	key := filepath.Join(dir, "key.txt")
 	if err := os.WriteFile(key, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := os.Chmod(key, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	text := strings.Replace(minimal, "{env: KEY}", fmt.Sprintf("{file: %q}", key), 1)
 	text = strings.Replace(text, "targets:\n", "targets:\n  carts: {kind: redis, shards: {\"0\": {east: {address: \"127.0.0.1:6379\", role: primary}}}}\n", 1)
 	text += "policies: {standard: {stream: {vaults: [east], durability: 1}}}\n"
+
 	path := filepath.Join(dir, "c.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	c, err := Load(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var all string
 	for _, w := range c.Warnings() {
 		all += strings.TrimPrefix(w.String(), dir+"/") + "\n"
 	}
+
 	for _, want := range []string{
 		"c.yaml:3:6: key: the secret file " + key + " can be read by everybody (chmod 600 " + key + ")",
 		"c.yaml:8:10: targets.carts: target carts is in no group and is not protected",

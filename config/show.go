@@ -28,14 +28,17 @@ func (c *Config) ShowJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var v any
 	if err := yaml.Unmarshal(b, &v); err != nil {
 		return nil, fail.New(fail.Internal, "config: show", c.file, "", err)
 	}
+
 	out, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return nil, fail.New(fail.Internal, "config: show", c.file, "", err)
 	}
+
 	return append(out, '\n'), nil
 }
 
@@ -48,6 +51,7 @@ func (c *Config) Hash() string {
 		return "" // render of a parsed configuration does not fail
 	}
 	h := sha256.Sum256(b)
+
 	return hex.EncodeToString(h[:])
 }
 
@@ -55,12 +59,15 @@ func (c *Config) render(redact bool) ([]byte, error) {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
+
 	if err := enc.Encode(toNode(reflect.ValueOf(c).Elem(), redact)); err != nil {
 		return nil, fail.New(fail.Internal, "config: show", c.file, "", err)
 	}
+
 	if err := enc.Close(); err != nil {
 		return nil, fail.New(fail.Internal, "config: show", c.file, "", err)
 	}
+
 	return b.Bytes(), nil
 }
 
@@ -69,6 +76,7 @@ func scalarNode(tag, value string) *yaml.Node {
 	if tag == "!!str" {
 		n.SetString(value)
 	}
+
 	return n
 }
 
@@ -82,11 +90,13 @@ func toNode(v reflect.Value, redact bool) *yaml.Node {
 	case Size:
 		return scalarNode("!!str", x.String())
 	}
+
 	switch v.Kind() {
 	case reflect.Pointer:
 		if v.IsNil() {
 			return nil
 		}
+
 		return toNode(v.Elem(), redact)
 	case reflect.Struct:
 		return structNode(v, redact)
@@ -97,12 +107,14 @@ func toNode(v reflect.Value, redact bool) *yaml.Node {
 		for i := range v.Len() {
 			n.Content = append(n.Content, toNode(v.Index(i), redact))
 		}
+
 		return n
 	case reflect.Bool:
 		return scalarNode("!!bool", strconv.FormatBool(v.Bool()))
 	case reflect.Int, reflect.Int64:
 		return scalarNode("!!int", strconv.FormatInt(v.Int(), 10))
 	}
+
 	return scalarNode("!!str", v.String())
 }
 
@@ -111,6 +123,7 @@ func refNode(r Ref, redact bool) *yaml.Node {
 		return nil
 	}
 	n := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
+
 	add := func(k string, v *yaml.Node) { n.Content = append(n.Content, scalarNode("!!str", k), v) }
 	switch {
 	case r.Env != "":
@@ -125,13 +138,16 @@ func refNode(r Ref, redact bool) *yaml.Node {
 			}
 			list.Content = append(list.Content, scalarNode("!!str", a))
 		}
+
 		add("command", list)
 	}
+
 	return n
 }
 
 func structNode(v reflect.Value, redact bool) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
+
 	fields, order := fieldsOf(v.Type())
 	for _, k := range order {
 		f := fields[k]
@@ -144,13 +160,16 @@ func structNode(v reflect.Value, redact bool) *yaml.Node {
 				continue
 			}
 		}
+
 		if f.Name == "Region" && v.Type() == reflect.TypeFor[Vault]() && isFileVault(v) {
 			continue // an S3 region has no meaning there
 		}
+
 		if c := toNode(e, redact); c != nil && (c.Kind == yaml.ScalarNode || len(c.Content) > 0 || f.Type.Kind() == reflect.Pointer) {
 			n.Content = append(n.Content, scalarNode("!!str", k), c)
 		}
 	}
+
 	return n
 }
 
@@ -169,8 +188,10 @@ func mapNode(v reflect.Value, redact bool) *yaml.Node {
 		case a.String() > b.String():
 			return 1
 		}
+
 		return 0
 	})
+
 	for _, k := range keys {
 		c := toNode(v.MapIndex(k), redact)
 		if c == nil {
@@ -178,5 +199,6 @@ func mapNode(v reflect.Value, redact bool) *yaml.Node {
 		}
 		n.Content = append(n.Content, scalarNode("!!str", k.String()), c)
 	}
+
 	return n
 }

@@ -42,11 +42,14 @@ func (c *Config) shardsOf(target string) []targets.ShardID {
 	if t == nil {
 		return nil
 	}
+
 	var out []targets.ShardID
 	for _, s := range sortedKeys(t.Shards) {
 		out = append(out, targets.ShardID{Target: target, Shard: s})
 	}
+
 	slices.SortFunc(out, targets.ShardID.Compare)
+
 	return out
 }
 
@@ -61,10 +64,12 @@ func (c *Config) Shards(group string) []targets.ShardID {
 		}
 		names = slices.Sorted(slices.Values(g.Targets))
 	}
+
 	var out []targets.ShardID
 	for _, t := range names {
 		out = append(out, c.shardsOf(t)...)
 	}
+
 	return out
 }
 
@@ -73,6 +78,7 @@ func (c *Config) Kind(id targets.ShardID) targets.Kind {
 	if t := c.Targets[id.Target]; t != nil {
 		return targets.Kind(t.Kind)
 	}
+
 	return ""
 }
 
@@ -83,6 +89,7 @@ func (c *Config) Ports() []int {
 		if u, err := url.Parse(address); err == nil && u.Host != "" {
 			address = u.Host
 		}
+
 		_, port, err := net.SplitHostPort(address)
 		if n, e := strconv.Atoi(port); err == nil && e == nil {
 			out = append(out, n)
@@ -97,6 +104,7 @@ func (c *Config) Ports() []int {
 			}
 		}
 	}
+
 	for _, r := range c.Recovery {
 		for _, shards := range r.Destinations {
 			for _, d := range shards {
@@ -104,7 +112,9 @@ func (c *Config) Ports() []int {
 			}
 		}
 	}
+
 	slices.Sort(out)
+
 	return slices.Compact(out)
 }
 
@@ -115,6 +125,7 @@ func (c *Config) GroupOf(id targets.ShardID) (string, error) {
 			return name, nil
 		}
 	}
+
 	return "", c.unknown("group of shard", id.String())
 }
 
@@ -134,12 +145,14 @@ func (c *Config) Primary(id targets.ShardID) (region string, ok bool) {
 	if t == nil {
 		return "", false
 	}
+
 	sh := t.Shards[id.Shard]
 	for _, r := range sortedKeys(sh) {
 		if sh[r].Role == string(targets.Primary) {
 			return r, true
 		}
 	}
+
 	return "", false
 }
 
@@ -159,8 +172,10 @@ func (c *Config) ShardRegions(id targets.ShardID) []string {
 		case b == p && a != p:
 			return 1
 		}
+
 		return 0
 	})
+
 	return out
 }
 
@@ -170,10 +185,12 @@ func (c *Config) Instance(ctx context.Context, id targets.ShardID, region string
 	if t == nil {
 		return targets.Instance{}, c.unknown("target", id.Target)
 	}
+
 	sh, ok := t.Shards[id.Shard]
 	if !ok {
 		return targets.Instance{}, c.unknown("shard", id.String())
 	}
+
 	i := sh[region]
 	if i == nil {
 		return targets.Instance{}, c.unknown("instance", id.String()+"@"+region)
@@ -181,13 +198,16 @@ func (c *Config) Instance(ctx context.Context, id targets.ShardID, region string
 	in := c.access(t, id)
 	in.Region, in.Role = region, targets.Role(i.Role)
 	in.Address, in.DataDir = i.Address, i.DataDir
+
 	user, secret := t.User, t.Password
 	if in.Kind == targets.S3 {
 		in.Address, in.Database, in.Prefix = i.Endpoint, i.Bucket, i.Prefix
+
 		user, secret = t.AccessKey, t.SecretKey
 		if i.AccessKey != "" {
 			user = i.AccessKey
 		}
+
 		if !i.SecretKey.IsZero() {
 			secret = i.SecretKey
 		}
@@ -195,6 +215,7 @@ func (c *Config) Instance(ctx context.Context, id targets.ShardID, region string
 		if i.User != "" {
 			user = i.User
 		}
+
 		if !i.Password.IsZero() {
 			secret = i.Password
 		}
@@ -202,6 +223,7 @@ func (c *Config) Instance(ctx context.Context, id targets.ShardID, region string
 	in.User = user
 	var err error
 	in.Password, err = c.optionalSecret(ctx, secret)
+
 	return in, err
 }
 
@@ -210,6 +232,7 @@ func lowerKeys(m map[string]string) map[string]string {
 	for k, v := range m {
 		out[strings.ToLower(k)] = v
 	}
+
 	return out
 }
 
@@ -224,14 +247,17 @@ func (c *Config) access(t *Target, id targets.ShardID) targets.Instance {
 // not-found when none is configured.
 func (c *Config) Destination(ctx context.Context, id targets.ShardID) (targets.Instance, error) {
 	t := c.Targets[id.Target]
+
 	g, err := c.GroupOf(id)
 	if err != nil || t == nil {
 		return targets.Instance{}, c.unknown("shard", id.String())
 	}
+
 	r := c.Recovery[g]
 	if r == nil {
 		return targets.Instance{}, c.noDestination(id, g)
 	}
+
 	d, ok := r.Destinations[id.Target][id.Shard]
 	if !ok {
 		return targets.Instance{}, c.noDestination(id, g)
@@ -239,11 +265,13 @@ func (c *Config) Destination(ctx context.Context, id targets.ShardID) (targets.I
 	in := c.access(t, id)
 	in.Region, in.Role, in.Address, in.DataDir = d.Region, targets.Primary, d.Address, d.DataDir
 	in.User = t.User
+
 	secret := t.Password
 	if in.Kind == targets.S3 {
 		in.Database, in.User, secret = d.Bucket, t.AccessKey, t.SecretKey
 	}
 	in.Password, err = c.optionalSecret(ctx, secret)
+
 	return in, err
 }
 
@@ -258,10 +286,12 @@ func (c *Config) Policy(group string) (Policy, error) {
 	if g == nil {
 		return Policy{}, c.unknown("group", group)
 	}
+
 	p := c.Policies[g.Policy]
 	if p == nil {
 		return Policy{}, c.unknown("policy", g.Policy)
 	}
+
 	return *p, nil
 }
 
@@ -271,6 +301,7 @@ func (c *Config) GateShard(group string) (id targets.ShardID, ok bool) {
 	if g := c.Groups[group]; g != nil {
 		return parseShard(g.Gate)
 	}
+
 	return targets.ShardID{}, false
 }
 
@@ -296,6 +327,7 @@ func (c *Config) VaultLocation(ctx context.Context, region string) (VaultLocatio
 		return VaultLocation{}, c.unknown("region", region)
 	}
 	secret, err := c.optionalSecret(ctx, r.Vault.SecretKey)
+
 	return VaultLocation{Region: region, URL: r.Vault.URL, Endpoint: r.Vault.Endpoint, S3Region: r.Vault.Region,
 		AccessKey: r.Vault.AccessKey, SecretKey: secret}, err
 }
@@ -304,5 +336,6 @@ func (c *Config) optionalSecret(ctx context.Context, ref Ref) (targets.Secret, e
 	if ref.IsZero() {
 		return targets.Secret{}, nil
 	}
+
 	return c.Secret(ctx, ref)
 }

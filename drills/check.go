@@ -49,11 +49,14 @@ func first(ctx context.Context, q Querier, sql string) (value *string, rows bool
 		if err != nil {
 			return nil, false, err
 		}
+
 		if len(row) == 0 {
 			return nil, true, nil
 		}
+
 		return row[0], true, nil
 	}
+
 	return nil, false, nil
 }
 
@@ -62,14 +65,17 @@ func first(ctx context.Context, q Querier, sql string) (value *string, rows bool
 // be empty), or that refuses the query, is a failed finding.
 func RunSum(ctx context.Context, s Sum, shards []Querier) (targets.Finding, error) {
 	start := time.Now()
+
 	f := targets.Finding{Check: s.Name, Subject: s.Target, Severity: targets.Failed, Expected: s.Want, Query: QueryHash(s.Query)}
 	if len(shards) == 0 {
 		return f, fail.New(fail.Invalid, "drill: sum", s.Name, "name a postgres target of the group",
 			fmt.Errorf("target %q has no restored shard", s.Target))
 	}
+
 	total := new(big.Rat)
 	for _, q := range shards {
 		v, rows, err := first(ctx, q, s.Query)
+
 		f.Took = time.Since(start)
 		switch {
 		case err != nil && answered(err):
@@ -82,24 +88,30 @@ func RunSum(ctx context.Context, s Sum, shards []Querier) (targets.Finding, erro
 			if rows {
 				f.Got = "NULL"
 			}
+
 			return f, nil
 		}
+
 		n, ok := assert.Number(*v)
 		if !ok {
 			f.Got, f.Detail = *v, "the answer of "+q.String()+" is not a number"
 			return f, nil
 		}
+
 		total.Add(total, n)
 	}
 	f.Got = assert.FormatNumber(total)
 	f.Detail = fmt.Sprintf("over %d shards", len(shards))
+
 	ok, why := assert.Meets(assert.AsNumber(s.Want), f.Got)
 	if ok {
 		f.Severity = targets.Passed
 	}
+
 	if why != "" {
 		f.Detail = why
 	}
+
 	return f, nil
 }
 
@@ -110,12 +122,15 @@ func answered(err error) bool {
 	if !errors.As(err, &pg) {
 		return fail.Is(err, fail.Invalid) || fail.Is(err, fail.Corrupt)
 	}
+
 	if len(pg.Code) < 2 {
 		return false
 	}
+
 	switch pg.Code[:2] {
 	case "08", "53", "57", "58": // connection, resources, shutdown or cancel, system
 		return false
 	}
+
 	return true
 }

@@ -36,11 +36,14 @@ func hash(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[
 
 func execSQL(t *testing.T, in targets.Instance, sql string, args ...any) {
 	t.Helper()
+
 	c, err := pgx.Connect(context.Background(), sandboxtest.DSN(in, "shop"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer func() { _ = c.Close(context.Background()) }()
+
 	if _, err := c.Exec(context.Background(), sql, args...); err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +51,7 @@ func execSQL(t *testing.T, in targets.Instance, sql string, args ...any) {
 
 func put(t *testing.T, in targets.Instance, key string, b []byte) {
 	t.Helper()
+
 	_, err := sandboxtest.Client(in).PutObject(context.Background(), &s3.PutObjectInput{Bucket: &in.Database, Key: &key, Body: bytes.NewReader(b)})
 	if err != nil {
 		t.Fatal(err)
@@ -57,6 +61,7 @@ func put(t *testing.T, in targets.Instance, key string, b []byte) {
 func newPlatform(t *testing.T) platform {
 	t.Helper()
 	p := platform{bucket: sandboxtest.S3(t, false)}
+
 	p.bucket.Role = targets.Sandbox
 	for s := range 2 {
 		in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: fmt.Sprintf("orders/%d", s)})
@@ -65,11 +70,13 @@ func newPlatform(t *testing.T) platform {
 		execSQL(t, in, `CREATE TABLE account (id int PRIMARY KEY, cents numeric(20,2)); INSERT INTO account VALUES (1, 250.25), (2, 249.75)`)
 		execSQL(t, in, `CREATE TABLE product (id int, image text, image_hash text)`)
 	}
+
 	for i := range 30 {
 		key := fmt.Sprintf("products/%02d & ü.jpg", i)
 		put(t, p.bucket, key, content(i))
 		execSQL(t, p.shards[i%2], `INSERT INTO product VALUES ($1, $2, $3)`, i, key, hash(content(i)))
 	}
+
 	return p
 }
 
@@ -81,17 +88,21 @@ func checksOf() Definition {
 
 func cross(t *testing.T, p platform, d Definition) (fs []targets.Finding, failed string) {
 	t.Helper()
+
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+
 	fs, err := CrossCheck(ctx, d, p.all(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, f := range fs {
 		if f.Severity == targets.Failed {
 			failed += fmt.Sprintf("%s | %s | %s | %s | %s\n", f.Check, f.Subject, f.Expected, f.Got, f.Detail)
 		}
 	}
+
 	return fs, failed
 }
 
@@ -99,6 +110,7 @@ func cross(t *testing.T, p platform, d Definition) (fs []targets.Finding, failed
 // after the other: each must be found and named, and nothing else with it.
 func TestCrossCheck(t *testing.T) {
 	p, d := newPlatform(t), checksOf()
+
 	fs, failed := cross(t, p, d)
 	if failed != "" || len(fs) != 2 || fs[0].Got != "1000" || fs[1].Got != "30 whole objects" || fs[1].Query != QueryHash(d.Checks.Objects[0].Query) {
 		t.Fatalf("whole stores: %+v", fs)
@@ -111,6 +123,7 @@ func TestCrossCheck(t *testing.T) {
 		}
 	}
 	flipped := content(8)
+
 	flipped[100] ^= 1
 	for _, c := range []struct {
 		name        string
@@ -146,16 +159,20 @@ func TestCrossCheck(t *testing.T) {
 		}, []string{"no row names an object"}, 1},
 	} {
 		c.plant()
+
 		_, failed := cross(t, p, d)
 		for _, say := range c.say {
 			if !strings.Contains(failed, say) {
 				t.Errorf("%s: %q is not named in\n%s", c.name, say, failed)
 			}
 		}
+
 		if n := strings.Count(failed, "\n"); n != c.lines {
 			t.Errorf("%s: %d failed findings, want %d:\n%s", c.name, n, c.lines, failed)
 		}
+
 		c.heal()
+
 		if _, failed := cross(t, p, d); failed != "" {
 			t.Fatalf("%s is still found after it was healed: %s", c.name, failed)
 		}
@@ -166,16 +183,20 @@ func TestCrossCheck(t *testing.T) {
 func TestSumOfNothingFails(t *testing.T) {
 	p := newPlatform(t)
 	sum := Sum{Name: "conserved", Target: "orders", Query: "SELECT (SELECT sum(cents) FROM account) - 500", Want: "0"}
+
 	d := Definition{Name: "d", Group: "shop", Cut: Latest, Checks: Checks{Sums: []Sum{sum}}}
 	if _, failed := cross(t, p, d); failed != "" {
 		t.Fatal(failed)
 	}
+
 	for _, s := range p.shards {
 		execSQL(t, s, "DELETE FROM account")
 	}
+
 	if _, failed := cross(t, p, d); !strings.Contains(failed, "returned nothing") {
 		t.Errorf("empty tables: %q", failed)
 	}
+
 	d.Checks.Sums[0].Query = "SELECT id FROM account"
 	if _, failed := cross(t, p, d); !strings.Contains(failed, "no row") {
 		t.Errorf("no row: %q", failed)
@@ -188,11 +209,13 @@ func TestAnswers(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	in.Role = targets.Sandbox
 	execSQL(t, in, "CREATE TABLE account (id int PRIMARY KEY); INSERT INTO account SELECT generate_series(1, 5000)")
+
 	q, err := ConnectPostgres(context.Background(), in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer q.Close()
+
 	sum := func(ctx context.Context, query string) (targets.Finding, error) {
 		return RunSum(ctx, Sum{Name: "s", Target: "orders", Query: query, Want: "5000"}, []Querier{q})
 	}
@@ -215,12 +238,15 @@ func TestAnswers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if (f.Severity == targets.Passed) != c.pass || f.Got != c.got || f.Query != QueryHash(c.query) {
 			t.Errorf("%s: %+v", c.query, f)
 		}
 	}
+
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
+
 	if f, err := sum(ctx, "SELECT pg_sleep(60)"); err == nil {
 		t.Errorf("a question that got no answer in time is a finding: %+v", f)
 	}
@@ -229,24 +255,29 @@ func TestAnswers(t *testing.T) {
 func TestAbandonedRowsDoNotBreakTheSession(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	in.Role = targets.Sandbox
+
 	q, err := ConnectPostgres(context.Background(), in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer q.Close()
 	start := time.Now()
+
 	for range 3 {
 		for row, err := range q.Rows(context.Background(), "SELECT generate_series(1, 50000000)") {
 			if err != nil || *row[0] != "1" {
 				t.Fatal(row, err)
 			}
+
 			break
 		}
 	}
+
 	v, _, err := first(context.Background(), q, "SELECT 7")
 	if err != nil || v == nil || *v != "7" {
 		t.Fatal(v, err)
 	}
+
 	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("leaving three large results took %v", took)
 	}
@@ -259,9 +290,11 @@ func TestOnlySandboxesAreTouched(t *testing.T) {
 		if _, err := CrossCheck(context.Background(), checksOf(), []targets.Instance{in}, nil); !fail.Is(err, fail.Denied) {
 			t.Errorf("role %q: %v", role, err)
 		}
+
 		if _, err := ConnectPostgres(context.Background(), in); !fail.Is(err, fail.Denied) {
 			t.Errorf("role %q: %v", role, err)
 		}
+
 		in.Kind = targets.S3
 		if _, err := ConnectBucket(in); !fail.Is(err, fail.Denied) {
 			t.Errorf("role %q: %v", role, err)
@@ -273,21 +306,26 @@ func TestChecksThatCannotBeDoneAreErrors(t *testing.T) {
 	box := func(kind targets.Kind, shard string) targets.Instance {
 		return sandboxInstance(kind, shard, map[bool]string{true: "http://127.0.0.1:1", false: "127.0.0.1:1"}[kind == targets.S3], "")
 	}
+
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
+
 	if _, err := CrossCheck(ctx, checksOf(), []targets.Instance{box(targets.Postgres, "orders/0"), box(targets.S3, "media/0")}, nil); !fail.Is(err, fail.Unavailable) {
 		t.Errorf("a server that is down: %v", err)
 	}
+
 	if _, err := CrossCheck(ctx, checksOf(), nil, nil); !fail.Is(err, fail.Invalid) {
 		t.Errorf("nothing restored: %v", err)
 	}
 	pg := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	pg.Role = targets.Sandbox
 	execSQL(t, pg, "CREATE TABLE product AS SELECT 'k' AS image, repeat('0', 64) AS image_hash; CREATE TABLE account AS SELECT 1000 AS cents")
+
 	if _, err := CrossCheck(ctx, checksOf(), []targets.Instance{pg, box(targets.S3, "media/0")}, nil); !fail.Is(err, fail.Unavailable) {
 		t.Errorf("a bucket that is down: %v", err)
 	}
 	pg.Password = targets.NewSecret("wrong")
+
 	_, err := CrossCheck(ctx, checksOf(), []targets.Instance{pg}, nil)
 	if !fail.Is(err, fail.Denied) || strings.Contains(fmt.Sprint(err), "wrong") && strings.Contains(fmt.Sprint(err), "password=") {
 		t.Errorf("a wrong password: %v", err)
@@ -308,6 +346,7 @@ func (f fakeObjects) Open(_ context.Context, key string) (io.ReadCloser, error) 
 	case v == "damaged":
 		return nil, fail.New(fail.Corrupt, "open", key, "", nil)
 	}
+
 	return io.NopCloser(strings.NewReader(v)), nil
 }
 
@@ -328,31 +367,38 @@ func rowsOf(kv ...string) iter.Seq2[Row, error] {
 func TestObjectCheckCorners(t *testing.T) {
 	ctx := context.Background()
 	h := hash([]byte("v"))
+
 	res, err := RunObjectCheck(ctx, rowsOf("a", h, "b", `\x`+strings.ToUpper(h), "c", h, "d", h, "e", "abc", "f", h), fakeObjects{"a": "v", "b": "v", "c": "broken", "d": "damaged"}, ObjectOptions{})
 	if err != nil || res.Whole != 2 || res.Unreadable != 2 || res.Malformed != 1 || res.Missing != 1 || res.Findings[0].Severity != targets.Failed {
 		t.Errorf("%+v %v", res, err)
 	}
+
 	var many []string
 	for i := range 500 {
 		many = append(many, fmt.Sprintf("k%03d", i), h)
 	}
+
 	res, err = RunObjectCheck(ctx, rowsOf(many...), fakeObjects{}, ObjectOptions{Report: 5})
 	if err != nil || res.Missing != 500 || len(res.Findings) != 6 || !strings.Contains(res.Findings[0].Detail, "495 of them are not listed") || res.Findings[1].Subject != "fake k000" || res.Findings[5].Subject != "fake k004" {
 		t.Errorf("%+v %v", res, err)
 	}
 	one := "x"
+
 	res, err = RunObjectCheck(ctx, func(yield func(Row, error) bool) { yield(Row{&one}, nil) }, fakeObjects{}, ObjectOptions{})
 	if err != nil || res.Malformed != 1 {
 		t.Errorf("a query with one column: %+v %v", res, err)
 	}
+
 	if res, err = RunObjectCheck(ctx, rowsOf(), fakeObjects{}, ObjectOptions{AllowEmpty: true}); err != nil || res.Findings[0].Severity != targets.Passed {
 		t.Errorf("an allowed emptiness: %+v %v", res, err)
 	}
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
+
 	if _, err := RunObjectCheck(cancelled, rowsOf("a", h), fakeObjects{"a": "v"}, ObjectOptions{}); err == nil {
 		t.Error("a cancelled check ended well")
 	}
+
 	res, err = RunObjectCheck(ctx, rowsOf("a", h, "b", h), AnyOf(fakeObjects{"a": "v"}, fakeObjects{"b": "v"}), ObjectOptions{})
 	if err != nil || res.Whole != 2 {
 		t.Errorf("two buckets: %+v %v", res, err)
@@ -363,6 +409,7 @@ func TestObjectCheckCorners(t *testing.T) {
 func TestBucketOpensOddKeys(t *testing.T) {
 	in := sandboxtest.S3(t, false)
 	in.Role = targets.Sandbox
+
 	b, err := ConnectBucket(in)
 	if err != nil {
 		t.Fatal(err)
@@ -374,6 +421,7 @@ func TestBucketOpensOddKeys(t *testing.T) {
 	put(t, aside, targets.OddName("p//q"), []byte("odd"))
 	put(t, aside, targets.OddName("a\ufffd"), []byte("unnameable"))
 	put(t, aside, targets.OddName("a\x01"), []byte("control"))
+
 	for key, want := range map[string]string{"p//q": "odd", "p/q": "another", "a\ufffd": "unnameable", "a\x01": "control"} {
 		r, err := b.Open(context.Background(), key)
 		if err != nil {
@@ -381,6 +429,7 @@ func TestBucketOpensOddKeys(t *testing.T) {
 		}
 		got, err := io.ReadAll(r)
 		_ = r.Close()
+
 		if err != nil || string(got) != want {
 			t.Errorf("%s: %q, %v", key, got, err)
 		}

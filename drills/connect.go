@@ -34,12 +34,15 @@ func admit(in targets.Instance, kind targets.Kind) error {
 		return fail.New(fail.Denied, op, in.String(), "checks run on sandbox instances only",
 			fmt.Errorf("the instance is a %s, not a sandbox", in.Role))
 	}
+
 	if in.Kind != kind {
 		return fail.Newf(fail.Invalid, op, in.String(), "the instance is %s, the check needs %s", in.Kind, kind)
 	}
+
 	if in.TLS != "" && in.TLS != "disable" {
 		return fail.Newf(fail.Unsupported, op, in.String(), "a sandbox has no TLS, but %q is asked for", in.TLS)
 	}
+
 	return nil
 }
 
@@ -53,6 +56,7 @@ type Postgres struct {
 // ConnectPostgres opens a read-only session. Close it.
 func ConnectPostgres(ctx context.Context, in targets.Instance) (*Postgres, error) {
 	const op = "drill: connect"
+
 	if err := admit(in, targets.Postgres); err != nil {
 		return nil, err
 	}
@@ -61,10 +65,12 @@ func ConnectPostgres(ctx context.Context, in targets.Instance) (*Postgres, error
 	if err != nil {
 		return nil, fail.New(fail.Internal, op, in.String(), "unset the PG* variables of the environment", err)
 	}
+
 	host, port, err := net.SplitHostPort(in.Address)
 	if i := strings.LastIndexByte(in.Address, ':'); strings.HasPrefix(in.Address, "/") && i > 0 {
 		host, port, err = in.Address[:i], in.Address[i+1:], nil
 	}
+
 	n, perr := strconv.ParseUint(port, 10, 16)
 	if err = errors.Join(err, perr); err != nil {
 		return nil, fail.New(fail.Invalid, op, in.String(), "write the address as host:port", err)
@@ -75,14 +81,17 @@ func ConnectPostgres(ctx context.Context, in targets.Instance) (*Postgres, error
 	cfg.RuntimeParams = servers.PostgresSession(servers.PostgresMajor(in.DataDir))
 	cfg.RuntimeParams["application_name"] = "drctl drill"
 	cfg.RuntimeParams["default_transaction_read_only"] = "on"
+
 	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
 		return nil, postgresError(op, in.String(), err)
 	}
+
 	if _, err := conn.Exec(ctx, servers.RefuseForeignTables).ReadAll(); err != nil {
 		_ = conn.Close(ctx) // the error is what counts
 		return nil, postgresError(op, in.String(), err)
 	}
+
 	return &Postgres{conn: conn, name: in.String()}, nil
 }
 
@@ -102,6 +111,7 @@ func (p *Postgres) Rows(ctx context.Context, sql string) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		qctx, cancel := context.WithCancel(ctx)
 		defer cancel()
+
 		rr := p.conn.ExecParams(qctx, sql, nil, nil, nil, nil)
 		for rr.NextRow() {
 			row := make(Row, len(rr.Values()))
@@ -111,11 +121,13 @@ func (p *Postgres) Rows(ctx context.Context, sql string) iter.Seq2[Row, error] {
 					row[i] = &s
 				}
 			}
+
 			if !yield(row, nil) {
 				p.abandon(rr)
 				return
 			}
 		}
+
 		if _, err := rr.Close(); err != nil {
 			yield(nil, postgresError("drill: query", p.name, err))
 		}
@@ -131,6 +143,7 @@ func (p *Postgres) abandon(rr *pgconn.ResultReader) {
 			return
 		}
 	}
+
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	_ = p.conn.CancelRequest(ctx) // else the rest is read to its end
@@ -145,6 +158,7 @@ func postgresError(op, subject string, err error) error {
 	case answered(err):
 		return fail.New(fail.Invalid, op, subject, "", err)
 	}
+
 	return fail.New(fail.Unavailable, op, subject, "look at the sandbox server's log file", err)
 }
 
@@ -160,12 +174,14 @@ func ConnectBucket(in targets.Instance) (*Bucket, error) {
 	if err := admit(in, targets.S3); err != nil {
 		return nil, err
 	}
+
 	endpoint := in.Address
 	if !strings.Contains(endpoint, "://") {
 		endpoint = "http://" + endpoint
 	}
 	c := s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: aws.String(endpoint), UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(in.User, in.Password.Reveal(), ""), RetryMaxAttempts: 3})
+
 	return &Bucket{client: c, bucket: in.Database, name: in.String()}, nil
 }
 
@@ -180,6 +196,7 @@ func (b *Bucket) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 	if out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &odd, Key: &name}); err == nil {
 		return out.Body, nil
 	}
+
 	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.bucket, Key: &key})
 	if err == nil {
 		return out.Body, nil
@@ -187,6 +204,7 @@ func (b *Bucket) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 	const op = "drill: open object"
 	subject := b.name + " " + key
 	var noKey *types.NoSuchKey
+
 	var api smithy.APIError
 	switch {
 	case errors.As(err, &noKey):
@@ -194,6 +212,7 @@ func (b *Bucket) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 	case !errors.As(err, &api):
 		return nil, fail.New(fail.Unavailable, op, subject, "look at the sandbox server's log file", err)
 	}
+
 	switch api.ErrorCode() {
 	case "NoSuchKey", "NotFound":
 		return nil, fail.New(fail.NotFound, op, subject, "", err)

@@ -23,9 +23,11 @@ func CrossCheck(ctx context.Context, def Definition, restored []targets.Instance
 	}
 	restored = slices.Clone(restored)
 	slices.SortFunc(restored, func(a, b targets.Instance) int { return a.Shard.Compare(b.Shard) })
+
 	var out []targets.Finding
 	for i, s := range def.Checks.Sums {
 		p.Report("sums", int64(i), int64(len(def.Checks.Sums)))
+
 		f, err := withShards(ctx, restored, s.Target, func(qs []Querier) ([]targets.Finding, error) {
 			f, err := RunSum(ctx, s, qs)
 			return []targets.Finding{f}, err
@@ -35,6 +37,7 @@ func CrossCheck(ctx context.Context, def Definition, restored []targets.Instance
 		}
 		out = append(out, f...)
 	}
+
 	for _, o := range def.Checks.Objects {
 		f, err := withShards(ctx, restored, o.From, func(qs []Querier) ([]targets.Finding, error) {
 			return crossObjects(ctx, o, qs, restored, p)
@@ -44,6 +47,7 @@ func CrossCheck(ctx context.Context, def Definition, restored []targets.Instance
 		}
 		out = append(out, f...)
 	}
+
 	return out, nil
 }
 
@@ -54,6 +58,7 @@ func withShards(ctx context.Context, restored []targets.Instance, target string,
 		if in.Shard.Target != target || in.Kind != targets.Postgres {
 			continue
 		}
+
 		q, err := ConnectPostgres(ctx, in)
 		if err != nil {
 			return nil, err
@@ -61,9 +66,11 @@ func withShards(ctx context.Context, restored []targets.Instance, target string,
 		defer q.Close()
 		qs = append(qs, q)
 	}
+
 	if len(qs) == 0 {
 		return nil, missingTarget(target, targets.Postgres)
 	}
+
 	return use(qs)
 }
 
@@ -78,11 +85,13 @@ func crossObjects(ctx context.Context, o ObjectCheck, qs []Querier, restored []t
 			stores = append(stores, b)
 		}
 	}
+
 	if len(stores) == 0 {
 		return nil, missingTarget(o.Target, targets.S3)
 	}
 	res, err := RunObjectCheck(ctx, allRows(ctx, qs, o.Query), AnyOf(stores...), ObjectOptions{
 		Name: "objects of " + o.Target + " that rows of " + o.From + " name", Query: o.Query, AllowEmpty: o.AllowEmpty, Progress: p})
+
 	return res.Findings, err
 }
 

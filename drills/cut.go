@@ -39,6 +39,7 @@ func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed i
 		return targets.Cut{}, evidence.Sample{}, err
 	}
 	var sealed []targets.Cut
+
 	unsealed := 0
 	for _, c := range cuts {
 		switch {
@@ -49,8 +50,10 @@ func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed i
 			sealed = append(sealed, c)
 		}
 	}
+
 	slices.SortFunc(sealed, func(a, b targets.Cut) int { return strings.Compare(a.ID, b.ID) })
 	sealed = slices.CompactFunc(sealed, func(a, b targets.Cut) bool { return a.ID == b.ID })
+
 	s := evidence.Sample{Method: methodLatest, Seed: "0"}
 	if def.Cut == Random {
 		s.From, s.To, s.Method = now.Add(-def.Window).UTC(), now.UTC(), methodRandom
@@ -58,15 +61,18 @@ func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed i
 	usable := slices.DeleteFunc(slices.Clone(sealed), func(c targets.Cut) bool {
 		return c.QuiescedAt.After(now) || !disaster.IsZero() && !(c.QuiescedAt.Before(disaster) && c.SealedAt.Before(disaster))
 	})
+
 	if !disaster.IsZero() {
 		s.Method += beforeDisaster
 	}
+
 	pop := slices.DeleteFunc(slices.Clone(usable), func(c targets.Cut) bool { return c.QuiescedAt.Before(s.From) })
 	if len(pop) == 0 {
 		return targets.Cut{}, s, noCut(def, disaster, len(sealed), len(usable), unsealed)
 	}
 	s.Population = len(pop)
 	s.PopulationSHA256 = digest(pop, "")
+
 	at := len(pop) - 1
 	if def.Cut == Random {
 		if def.Seed != 0 {
@@ -76,6 +82,7 @@ func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed i
 		raw, _ := hex.DecodeString(digest(pop, s.Seed+"\n")) // digest always returns hex
 		at = int(binary.BigEndian.Uint64(raw) % uint64(len(pop)))
 	}
+
 	cut := pop[at]
 	for _, c := range sealed {
 		// The first moment at which a later cut could have been used instead.
@@ -83,20 +90,24 @@ func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed i
 			s.Next = c.SealedAt.UTC()
 		}
 	}
+
 	return cut, s, nil
 }
 
 func digest(cuts []targets.Cut, prefix string) string {
 	h := sha256.New()
+
 	_, _ = io.WriteString(h, prefix) // a hash never fails to write
 	for _, c := range cuts {
 		_, _ = io.WriteString(h, c.ID+"\n")
 	}
+
 	return hex.EncodeToString(h.Sum(nil))
 }
 
 func noCut(def Definition, disaster time.Time, sealed, usable, unsealed int) error {
 	cause := errors.New("the vault holds no sealed cut of this group")
+
 	hint := "take one with: drctl cut now --group " + def.Group
 	switch {
 	case sealed > 0 && usable == 0 && !disaster.IsZero():
@@ -112,5 +123,6 @@ func noCut(def Definition, disaster time.Time, sealed, usable, unsealed int) err
 		cause = fmt.Errorf("none of %d cuts is sealed", unsealed)
 		hint = "find out why cuts are not sealed: drctl status"
 	}
+
 	return fail.New(fail.NotFound, "drill: pick a cut", def.Group, hint, cause)
 }

@@ -87,19 +87,24 @@ func (d Definition) Validate() error {
 	need(d.Cut == Latest || d.Cut == Random, "cut is %q, not %q or %q", d.Cut, Latest, Random)
 	need(d.Cut != Random || d.Window > 0, "a random cut needs a window")
 	need(d.Objectives.RTO >= 0 && d.Objectives.RPO >= 0, "an objective is negative")
+
 	for i, s := range d.Checks.Sums {
 		need(s.Name != "" && s.Target != "" && s.Query != "" && s.Want != "", "sum %d needs name, target, query and want", i+1)
 	}
+
 	for i, o := range d.Checks.Objects {
 		need(o.Target != "" && o.From != "" && o.Query != "", "object check %d needs target, from and query", i+1)
 	}
+
 	for on, as := range d.Checks.Assertions {
 		for i, a := range as {
 			need(strings.TrimSpace(a.Query) != "" && a.Name != "", "assertion %d of %s needs name and query", i+1, on)
 		}
 	}
+
 	if len(errs) == 0 {
 		return nil
 	}
+
 	return fail.New(fail.Invalid, "drill: define", d.Name, "", errors.Join(errs...))
 }

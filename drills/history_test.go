@@ -16,10 +16,12 @@ func TestHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	v, err := vault.Init(t.Context(), vault.Options{Region: "west", Location: vault.Location{URL: "file://" + filepath.Join(t.TempDir(), "vault")}, Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	begin := time.Date(2026, 11, 1, 3, 0, 0, 0, time.UTC)
 	for i, r := range []struct {
 		id                string
@@ -29,6 +31,7 @@ func TestHistory(t *testing.T) {
 		if r.cancelled {
 			rec.Checks = []evidence.Check{{Name: drills.RanToItsEnd, Verdict: "failed", Detail: drills.CancelledText}}
 		}
+
 		if _, err := (vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}).SaveReport(t.Context(), "drill", r.id, rec); err != nil {
 			t.Fatal(err)
 		}
@@ -40,6 +43,7 @@ func TestHistory(t *testing.T) {
 			{Verdict: evidence.Record{ID: "c-failed"}, Cancelled: evidence.Record{ID: "d-cancelled"}},
 		}[i]
 		last, damaged, err := drills.History(t.Context(), v)
+
 		got := last["nightly"]
 		if err != nil || len(damaged) > 0 || got.Verdict.ID != want.Verdict.ID || got.Cancelled.ID != want.Cancelled.ID {
 			t.Errorf("after %s: last verdict %q, cancelled %q, %v %v", r.id, got.Verdict.ID, got.Cancelled.ID, damaged, err)

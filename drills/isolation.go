@@ -22,19 +22,24 @@ import (
 // part in logical replication. The network is never proven: a sandbox has its host's.
 func ProveIsolation(id, dir string, restored, production []targets.Instance, findings []targets.Finding) (evidence.Isolation, targets.Finding) {
 	iso := evidence.Isolation{SandboxID: id, Directory: dir, Network: evidence.NetworkNotIsolated}
+
 	var bad []string
 	for _, in := range restored {
 		iso.Addresses = append(iso.Addresses, in.Address)
+
 		name := in.Shard.String() + " (" + in.Address + ")"
 		if in.Role != targets.Sandbox {
 			bad = append(bad, name+" has the role "+string(in.Role))
 		}
+
 		if !loopback(in.Address) {
 			bad = append(bad, name+" does not listen on this host only")
 		}
+
 		if in.DataDir != "" && !inside(dir, in.DataDir) {
 			bad = append(bad, name+" has its data in "+in.DataDir+", outside the sandbox")
 		}
+
 		for _, p := range production {
 			same := p.DataDir != "" && in.DataDir != "" && filepath.Clean(p.DataDir) == filepath.Clean(in.DataDir)
 			if endpoint(p.Address) == endpoint(in.Address) || same {
@@ -43,18 +48,23 @@ func ProveIsolation(id, dir string, restored, production []targets.Instance, fin
 			}
 		}
 	}
+
 	slices.Sort(iso.Addresses)
 	iso.Addresses = slices.Compact(iso.Addresses)
+
 	f := targets.Finding{Check: "isolation from production", Subject: "sandbox " + id, Severity: targets.Passed,
 		Expected: "no address or directory of production", Got: "none of those of " + fmt.Sprint(len(production)) + " known production instances"}
 	if len(restored) == 0 {
 		bad = append(bad, "nothing was restored")
 	}
+
 	if len(bad) > 0 {
 		f.Severity, f.Got = targets.Failed, strings.Join(bad, "; ")
 		iso.Basis = bad
+
 		return iso, f
 	}
+
 	known := fmt.Sprintf("no address or data directory of the %d production instances in the configuration is among them", len(production))
 	if len(production) == 0 {
 		known = "no production instance is known here, so there was none to compare with"
@@ -69,6 +79,7 @@ func ProveIsolation(id, dir string, restored, production []targets.Instance, fin
 		known,
 		off,
 	}
+
 	return iso, f
 }
 
@@ -80,19 +91,23 @@ func replicationOff(restored []targets.Instance, findings []targets.Finding) (st
 		if !in.Kind.Traits().Subscribes {
 			continue
 		}
+
 		servers++
+
 		if !slices.ContainsFunc(findings, func(f targets.Finding) bool {
 			return f.Check == targets.CheckReplicationOff && f.Subject == in.String() && f.Severity == targets.Passed
 		}) {
 			unknown = append(unknown, in.Shard.String())
 		}
 	}
+
 	switch {
 	case servers == 0:
 		return "no PostgreSQL server was restored, which could take part in logical replication", true
 	case len(unknown) > 0:
 		return "not shown that logical replication is off on " + strings.Join(unknown, ", "), false
 	}
+
 	return "logical replication is off on every restored PostgreSQL server, as the checks saw there", true
 }
 
@@ -101,13 +116,16 @@ func endpoint(address string) string {
 	if u, err := url.Parse(address); err == nil && u.Host != "" {
 		address = u.Host
 	}
+
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return strings.ToLower(address)
 	}
+
 	if host == "localhost" || host == "::1" {
 		host = "127.0.0.1"
 	}
+
 	return strings.ToLower(net.JoinHostPort(host, port))
 }
 
@@ -115,11 +133,13 @@ func loopback(address string) bool {
 	if strings.HasPrefix(address, "/") {
 		return true // a socket
 	}
+
 	host, _, err := net.SplitHostPort(endpoint(address))
 	if err != nil {
 		return false
 	}
 	ip := net.ParseIP(host)
+
 	return ip != nil && ip.IsLoopback()
 }
 

@@ -40,10 +40,12 @@ func Judge(f Facts, got evidence.Measured) evidence.Verdict {
 	v.Failures = append(v.Failures, unfinished(got.Incomplete, f.Steps)...)
 	v.Failures = append(v.Failures, unproven(f)...)
 	v.Failures = append(v.Failures, objective("RTO", f.Def.Objectives.RTO, got.RTO)...)
+
 	v.Failures = append(v.Failures, objective("RPO", f.Def.Objectives.RPO, got.RPO)...)
 	if f.Def.Objectives == (evidence.Objectives{}) {
 		v.Warnings = append(v.Warnings, "no objective is set for RTO or RPO")
 	}
+
 	if left := f.CleanUp.LeftOver; len(left) > 0 {
 		say := "left over: " + strings.Join(left, ", ")
 		if slices.ContainsFunc(f.Steps, func(s evidence.Step) bool { return s.Phase == CleanUp && s.Outcome == evidence.StepFailed }) {
@@ -53,6 +55,7 @@ func Judge(f Facts, got evidence.Measured) evidence.Verdict {
 		}
 	}
 	v.Passed = len(v.Failures) == 0
+
 	return v
 }
 
@@ -61,14 +64,17 @@ func Judge(f Facts, got evidence.Measured) evidence.Verdict {
 // told elsewhere.
 func unproven(f Facts) (out []string) {
 	confirmed := func(x targets.Finding) bool { return x.Severity == targets.Passed && x.Expected != "" }
+
 	if len(f.Checked) == 0 {
 		return []string{fmt.Sprintf("no check passed (%d ran): a drill that confirmed nothing is no evidence", len(f.Findings))}
 	}
+
 	for _, id := range slices.Sorted(maps.Keys(f.Checked)) {
 		if fs := f.Checked[id]; !slices.ContainsFunc(fs, confirmed) {
 			out = append(out, fmt.Sprintf("no check of %s passed (%d ran): a store of which nothing was confirmed is not proven", id, len(fs)))
 		}
 	}
+
 	return out
 }
 
@@ -76,6 +82,7 @@ func unproven(f Facts) (out []string) {
 // failed, and one for all that did not run for the same reason.
 func unfinished(ids []string, steps []evidence.Step) []string {
 	var failed, reasons []string
+
 	notRun := map[string][]string{}
 	for _, id := range ids {
 		i := slices.IndexFunc(steps, func(s evidence.Step) bool { return s.ID == id })
@@ -92,6 +99,7 @@ func unfinished(ids []string, steps []evidence.Step) []string {
 			failed = append(failed, "step "+id+" failed: "+cmp.Or(steps[i].Error, "no reason was recorded"))
 		}
 	}
+
 	for _, why := range reasons {
 		word := "step "
 		if len(notRun[why]) > 1 {
@@ -99,6 +107,7 @@ func unfinished(ids []string, steps []evidence.Step) []string {
 		}
 		failed = append(failed, word+strings.Join(notRun[why], ", ")+" did not run: "+why)
 	}
+
 	return failed
 }
 
@@ -112,6 +121,7 @@ func objective(name string, want time.Duration, got evidence.Span) []string {
 	case d > want:
 		return []string{fmt.Sprintf("%s objective missed: %s measured, %s allowed", name, human.Duration(d), human.Duration(want))}
 	}
+
 	return nil
 }
 
@@ -120,9 +130,11 @@ func sentence(f targets.Finding) string {
 	if f.Expected != "" || f.Got != "" {
 		s += fmt.Sprintf(": expected %s, got %s", orNothing(f.Expected), orNothing(f.Got))
 	}
+
 	if f.Detail != "" {
 		s += ": " + f.Detail
 	}
+
 	return s
 }
 
@@ -130,6 +142,7 @@ func orNothing(s string) string {
 	if s == "" {
 		return "nothing"
 	}
+
 	return s
 }
 
@@ -139,12 +152,15 @@ func VerdictError(subject string, v evidence.Verdict) error {
 	if v.Passed {
 		return nil
 	}
+
 	first := "it failed"
 	if len(v.Failures) > 0 {
 		first = v.Failures[0]
 	}
+
 	if n := len(v.Failures); n > 1 {
 		first += fmt.Sprintf(" (and %d more)", n-1)
 	}
+
 	return fail.New(fail.Unverified, "drill", subject, "the report lists every failure", fmt.Errorf("%s", first))
 }

@@ -43,27 +43,32 @@ type Timing struct {
 func Measure(t Timing) evidence.Measured {
 	m := evidence.Measured{Lost: evidence.Unknown[int64]("no journal from outside the stores was compared")}
 	m.Phases = measurePhases(t)
+
 	end, done := time.Time{}, 0
 	for _, s := range t.Steps {
 		if s.Phase == CleanUp {
 			continue // the platform is back before the rubble is gone
 		}
+
 		if s.Outcome != evidence.StepDone {
 			m.Incomplete = append(m.Incomplete, s.ID)
 			continue
 		}
+
 		if f, ok := s.Finished.Get(); ok {
 			done++
 			end = later(end, f)
 		}
 	}
 	from := t.Ordered
+
 	m.RTOMethod = "wall clock of the coordinator, from the order to recover (the start of the drill) to the end of the last verification; " +
 		"detection and decision are not part of it"
 	if !t.Disaster.IsZero() {
 		from = t.Disaster
 		m.RTOMethod = "wall clock of the coordinator, from the simulated disaster to the end of the last verification"
 	}
+
 	switch {
 	case len(m.Incomplete) > 0:
 		m.RTO = evidence.Unknown[time.Duration]("the recovery did not come to its end")
@@ -74,7 +79,9 @@ func Measure(t Timing) evidence.Measured {
 	default:
 		m.RTO = evidence.Known(end.Sub(from))
 	}
+
 	measureLoss(&m, t)
+
 	return m
 }
 
@@ -84,21 +91,26 @@ func measurePhases(t Timing) []evidence.Phase {
 		p := evidence.Phase{Name: name}
 		for _, s := range t.Steps {
 			from, ok1 := s.Started.Get()
+
 			to, ok2 := s.Finished.Get()
 			if s.Phase != name || !ok1 || !ok2 {
 				continue
 			}
+
 			if p.Started.IsZero() || from.Before(p.Started) {
 				p.Started = from
 			}
 			p.Finished = later(p.Finished, to)
 		}
+
 		if name == Detect && !t.Disaster.IsZero() && !t.Declared.IsZero() {
 			p.Started, p.Finished = t.Disaster, t.Declared
 		}
+
 		if name == Decide && !t.Declared.IsZero() {
 			p.Started, p.Finished = t.Declared, t.Ordered
 		}
+
 		switch {
 		case !p.Started.IsZero() && !p.Finished.Before(p.Started):
 			p.Took = evidence.Known(p.Finished.Sub(p.Started))
@@ -112,11 +124,13 @@ func measurePhases(t Timing) []evidence.Phase {
 		default:
 			p.Took = evidence.Unknown[time.Duration]("no step of this phase ran")
 		}
+
 		if _, ok := p.Took.Get(); !ok {
 			p.Started, p.Finished = time.Time{}, time.Time{}
 		}
 		out = append(out, p)
 	}
+
 	return out
 }
 
@@ -126,6 +140,7 @@ func measurePhases(t Timing) []evidence.Phase {
 // used: the worst that a disaster in that interval could have cost.
 func measureLoss(m *evidence.Measured, t Timing) {
 	ref := t.Ordered
+
 	m.RPOMethod = "per store: instant of the order to recover, minus the instant before which every acknowledged write is inside the cut"
 	switch {
 	case !t.Disaster.IsZero():
@@ -135,6 +150,7 @@ func measureLoss(m *evidence.Measured, t Timing) {
 		ref = t.Sample.Next
 		m.RPOMethod = "per store: the worst case for this cut, the instant at which the next cut was sealed, minus the instant before which every acknowledged write is inside the cut"
 	}
+
 	worst, after := time.Duration(-1), false
 	for _, p := range t.Cut.Shards {
 		at := t.Cut.QuiescedAt
@@ -148,13 +164,16 @@ func measureLoss(m *evidence.Measured, t Timing) {
 		m.Stores = append(m.Stores, evidence.StoreRPO{Shard: p.Shard.String(), RecoveredTo: at, Reference: ref, Loss: loss})
 		worst = max(worst, loss)
 	}
+
 	order := map[string]targets.ShardID{}
 	for _, p := range t.Cut.Shards {
 		order[p.Shard.String()] = p.Shard
 	}
+
 	slices.SortFunc(m.Stores, func(a, b evidence.StoreRPO) int {
 		return cmp.Or(order[a.Shard].Compare(order[b.Shard]), cmp.Compare(a.Shard, b.Shard))
 	})
+
 	switch {
 	case len(m.Stores) == 0:
 		m.RPO = evidence.Unknown[time.Duration]("the cut names no shard")
@@ -172,5 +191,6 @@ func later(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b
 	}
+
 	return a
 }

@@ -63,35 +63,45 @@ func RunObjectCheck(ctx context.Context, rows iter.Seq2[Row, error], store Objec
 	c := &objectCheck{opt: opt, store: store}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(opt.Parallel)
+
 	var rowErr error
 	for row, err := range rows {
 		if rowErr = err; err != nil || gctx.Err() != nil {
 			break
 		}
+
 		c.add(func(r *ObjectResult) { r.Rows++ })
+
 		key, sum, err := parseRow(row)
 		if err != nil {
 			c.bad(key, "a key and a SHA-256", err.Error(), "", &c.res.Malformed)
 			continue
 		}
+
 		g.Go(func() error { return c.one(gctx, key, sum) })
 	}
+
 	if err := g.Wait(); err != nil {
 		return c.res, err
 	}
+
 	if rowErr == nil {
 		rowErr = ctx.Err()
 	}
+
 	if rowErr != nil && !answered(rowErr) {
 		return c.res, rowErr
 	}
+
 	c.finish(start, rowErr)
+
 	return c.res, nil
 }
 
 func (c *objectCheck) add(f func(*ObjectResult)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	f(&c.res)
 }
 
@@ -100,17 +110,21 @@ func parseRow(row Row) (key, sum string, err error) {
 	if len(row) < 2 {
 		return "", "", fmt.Errorf("the query returns %d columns", len(row))
 	}
+
 	if row[0] == nil || *row[0] == "" {
 		return "(no key)", "", errors.New("a row without a key")
 	}
+
 	key = *row[0]
 	if row[1] == nil {
 		return key, "", errors.New("a row without a hash")
 	}
+
 	sum = strings.ToLower(strings.TrimPrefix(*row[1], `\x`))
 	if raw, err := hex.DecodeString(sum); err != nil || len(raw) != sha256.Size {
 		return key, "", fmt.Errorf("%q, which is no SHA-256 in hex", *row[1])
 	}
+
 	return key, sum, nil
 }
 
@@ -130,22 +144,28 @@ func (c *objectCheck) one(ctx context.Context, key, want string) error {
 	h := sha256.New()
 	n, err := io.Copy(h, r)
 	_ = r.Close() // everything was read, or is reported below
+
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
+
 		c.bad(key, want, "an unreadable object", fmt.Sprintf("after %s: %v", human.Bytes(n), err), &c.res.Unreadable)
+
 		return nil
 	}
+
 	if got := hex.EncodeToString(h.Sum(nil)); got != want {
 		c.bad(key, want, got, human.Bytes(n), &c.res.Different)
 		return nil
 	}
+
 	c.add(func(r *ObjectResult) {
 		r.Whole++
 		r.Bytes += n
 		c.opt.Progress.Report("objects", r.Whole, 0)
 	})
+
 	return nil
 }
 
@@ -154,9 +174,11 @@ func (c *objectCheck) one(ctx context.Context, key, want string) error {
 func (c *objectCheck) bad(key, want, got, detail string, count *int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	*count++
 	f := targets.Finding{Check: c.opt.Name, Subject: c.store.String() + " " + key, Severity: targets.Failed,
 		Expected: want, Got: got, Detail: detail, Query: QueryHash(c.opt.Query)}
+
 	at, _ := slices.BinarySearchFunc(c.res.Findings, f, func(a, b targets.Finding) int { return cmp.Compare(a.Subject, b.Subject) })
 	if at < c.opt.Report {
 		c.res.Findings = slices.Insert(c.res.Findings, at, f)
@@ -166,6 +188,7 @@ func (c *objectCheck) bad(key, want, got, detail string, count *int64) {
 
 func (c *objectCheck) finish(start time.Time, rowErr error) {
 	r := &c.res
+
 	f := targets.Finding{Check: c.opt.Name, Subject: c.store.String(), Severity: targets.Passed, Query: QueryHash(c.opt.Query),
 		Expected: human.Count(r.Rows) + " whole objects", Got: human.Count(r.Whole) + " whole objects", Took: time.Since(start)}
 	switch {
@@ -173,6 +196,7 @@ func (c *objectCheck) finish(start time.Time, rowErr error) {
 		f.Severity, f.Expected, f.Got, f.Detail = targets.Failed, "rows", "an error", rowErr.Error()
 	case r.Failed() > 0:
 		f.Severity = targets.Failed
+
 		f.Detail = fmt.Sprintf("%d missing, %d different, %d unreadable, %d malformed rows", r.Missing, r.Different, r.Unreadable, r.Malformed)
 		if n := r.Failed() - int64(len(r.Findings)); n > 0 {
 			f.Detail += fmt.Sprintf("; %d of them are not listed", n)
@@ -199,6 +223,7 @@ func (a anyOf) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 			return r, err
 		}
 	}
+
 	return nil, err
 }
 
@@ -207,5 +232,6 @@ func (a anyOf) String() string {
 	for i, o := range a {
 		names[i] = o.String()
 	}
+
 	return strings.Join(names, ", ")
 }

@@ -56,6 +56,7 @@ func Record(f Facts) evidence.Record {
 		m.Lost = evidence.Unknown[int64](f.LostWhy)
 	}
 	v := Judge(f, m)
+
 	r := evidence.Record{
 		Schema: evidence.Version, ID: f.ID, Kind: evidence.RestoreDrill, Name: f.Def.Name,
 		GeneratedAt: f.Generated, Started: f.Started, Finished: f.Finished,
@@ -76,6 +77,7 @@ func Record(f Facts) evidence.Record {
 	}
 	r.Findings = issues(r.ID, v)
 	fillReasons(&r)
+
 	return r
 }
 
@@ -84,12 +86,15 @@ func scope(f Facts) evidence.Scope {
 	for _, p := range sortedShards(f.Cut) {
 		s.Systems = append(s.Systems, evidence.System{Shard: p.Shard.String(), Kind: string(p.Kind), Region: p.Region})
 	}
+
 	if f.Def.Checks.Quick {
 		s.Exclusions = append(s.Exclusions, evidence.Exclusion{What: "checks that read every byte", Reason: "the drill is defined as quick"})
 	}
+
 	if len(f.Def.Checks.Sums) == 0 && len(f.Def.Checks.Objects) == 0 {
 		s.Exclusions = append(s.Exclusions, evidence.Exclusion{What: "reconciliation across stores", Reason: "the drill's definition has no sums and no object checks"})
 	}
+
 	return s
 }
 
@@ -101,6 +106,7 @@ func test(f Facts) evidence.Test {
 	if f.NextDue.IsZero() && f.Def.Every > 0 {
 		t.NextDue = evidence.Known(nextDue(f.Started, f.Def.Every))
 	}
+
 	return t
 }
 
@@ -122,6 +128,7 @@ func participants(names []string) []evidence.Participant {
 		}
 		out = append(out, p)
 	}
+
 	return out
 }
 
@@ -131,6 +138,7 @@ func sortedShards(c targets.Cut) []targets.ShardPoint {
 
 func recoveryPoint(f Facts) evidence.RecoveryPoint {
 	c := f.Cut
+
 	r := evidence.RecoveryPoint{CutID: c.ID, Mode: string(c.Mode), QuiescedAt: c.QuiescedAt, ReleasedAt: c.ReleasedAt, SealedAt: c.SealedAt,
 		SealedIn: c.SealedIn, Attempts: c.Attempts, Stall: c.Stall,
 		Location:    evidence.KnownIf(f.VaultURL, "the vault's address was not passed on"),
@@ -139,11 +147,13 @@ func recoveryPoint(f Facts) evidence.RecoveryPoint {
 	for _, p := range sortedShards(c) {
 		r.Shards = append(r.Shards, shardPoint(f, p))
 	}
+
 	return r
 }
 
 func shardPoint(f Facts, p targets.ShardPoint) evidence.ShardPoint {
 	id := p.Shard.String()
+
 	s := evidence.ShardPoint{Shard: id, Kind: string(p.Kind), Region: p.Region, Instance: p.Instance, Position: p.Position.String(),
 		RestorePoint: p.Position.RestorePoint, AsOf: p.Position.AsOf, Manifest: p.Position.Manifest}
 	switch p.Kind {
@@ -156,20 +166,24 @@ func shardPoint(f Facts, p targets.ShardPoint) evidence.ShardPoint {
 		s.ReplicationID, s.Offset = p.Position.Timeline, fmt.Sprint(p.Position.Offset)
 	}
 	s.Base = evidence.Unknown[string]("no base was reported for this shard")
+
 	s.BaseTaken = evidence.Unknown[time.Time]("no base was reported for this shard")
 	if p.Kind.Traits().Manifest {
 		s.Base = evidence.Unknown[string]("an object store is restored from its manifest, not from a base")
 		s.BaseTaken = evidence.Unknown[time.Time]("an object store is restored from its manifest, not from a base")
 	}
+
 	if b, ok := f.Bases[id]; ok && b.ID != "" {
 		s.Base, s.BaseTaken = evidence.Known(b.ID), evidence.KnownIf(b.Finished, "the base's record does not say")
 	}
 	s.Reached = evidence.Unknown[string]("the shard was not restored")
+
 	s.BytesMoved = evidence.Unknown[int64]("the shard was not restored")
 	if o, ok := f.Outcomes[id]; ok {
 		s.Reached = evidence.KnownIf(o.Reached.String(), "the driver did not say")
 		s.BytesMoved = evidence.Known(o.Bytes)
 	}
+
 	return s
 }
 
@@ -183,6 +197,7 @@ func checks(fs []targets.Finding) []evidence.Check {
 		out = append(out, evidence.Check{Name: f.Check, Subject: f.Subject, QuerySHA256: f.Query, Expected: f.Expected, Got: f.Got,
 			Verdict: string(sev), Detail: f.Detail, Took: f.Took})
 	}
+
 	return out
 }
 
@@ -200,6 +215,7 @@ func issues(id string, v evidence.Verdict) []evidence.Issue {
 	}
 	open(evidence.Major, v.Failures)
 	open(evidence.Minor, v.Warnings)
+
 	return out
 }
 
@@ -216,11 +232,13 @@ func fillReasons(r *evidence.Record) {
 			m.NotRecorded = why
 		}
 	}
+
 	say(&r.Tool.Commit, "the program was built without it")
 	say(&r.Plan.Version, "plans are made for each run and named by their content hash")
 	say(&r.Plan.Approver, "a drill's plan needs no approval: it touches a sandbox only")
 	at(&r.Plan.ApprovedAt, "a drill's plan needs no approval: it touches a sandbox only")
 	at(&r.CleanUp.RemovedAt, "the sandbox was not removed before the record was made")
+
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		at(&s.PlannedStart, "the plan gives an order, not a time")
@@ -230,6 +248,7 @@ func fillReasons(r *evidence.Record) {
 		say(&s.InputSHA256, "the step's input was not hashed")
 		say(&s.OutputSHA256, "the step's output was not hashed")
 	}
+
 	for _, m := range []*evidence.Text{&r.Posture.Coverage, &r.Posture.Frequency, &r.Posture.Retention, &r.Posture.Encryption, &r.Posture.Copies, &r.Posture.Lock} {
 		say(m, "the configuration's policy was not passed on")
 	}

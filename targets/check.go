@@ -61,6 +61,7 @@ func checkName(what, s string) error {
 	if len(s) > maxName || !IsName(s) {
 		return fmt.Errorf("%s %.80q is not a name", what, s)
 	}
+
 	return nil
 }
 
@@ -69,6 +70,7 @@ func CheckText(what, s string) error {
 	if len(s) > maxText || strings.ContainsFunc(s, unicode.IsControl) {
 		return fmt.Errorf("%s %.80q is too long or holds control characters", what, s)
 	}
+
 	return nil
 }
 
@@ -77,6 +79,7 @@ func CheckPath(what, s string) error {
 	if len(s) > maxPath || !path.IsAbs(s) || path.Clean(s) != s || strings.ContainsFunc(s, unicode.IsControl) {
 		return fmt.Errorf("%s %.80q is not an absolute, clean path", what, s)
 	}
+
 	return nil
 }
 
@@ -84,6 +87,7 @@ func checkForm(what, s string, form *regexp.Regexp) error {
 	if !form.MatchString(s) {
 		return fmt.Errorf("%s %.80q does not have the form %s", what, s, form)
 	}
+
 	return nil
 }
 
@@ -91,6 +95,7 @@ func checkRange(what string, n, most int64) error {
 	if n < 0 || n > most {
 		return fmt.Errorf("%s %d is not between 0 and %d", what, n, most)
 	}
+
 	return nil
 }
 
@@ -99,6 +104,7 @@ func checkPast(what string, t, now time.Time) error {
 		return fmt.Errorf("%s %s lies in the future, by the clock of this host (%s): compare the clocks",
 			what, t.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
+
 	return nil
 }
 
@@ -112,6 +118,7 @@ func (k Kind) Check() error {
 	if _, ok := traits[k]; !ok {
 		return fmt.Errorf("kind %.80q is not known", string(k))
 	}
+
 	return nil
 }
 
@@ -126,8 +133,10 @@ func (k Kind) CheckTimeline(timeline string) error {
 		if timeline != "" {
 			return fmt.Errorf("an object store has no timeline, not %.80q", timeline)
 		}
+
 		return nil
 	}
+
 	return k.Check()
 }
 
@@ -135,6 +144,7 @@ func checkOffset(n uint64) error {
 	if n > maxOffset {
 		return fmt.Errorf("offset %d is over %d", n, uint64(maxOffset))
 	}
+
 	return nil
 }
 
@@ -144,9 +154,11 @@ func (p Position) Check() error {
 	if err == nil && p.RestorePoint != "" {
 		err = checkForm("restore point", p.RestorePoint, pointRE)
 	}
+
 	if err == nil && p.Manifest != "" {
 		err = checkForm("manifest", p.Manifest, shaRE)
 	}
+
 	return err
 }
 
@@ -156,6 +168,7 @@ func (s Span) Check(k Kind) error {
 	if err == nil && s.From > s.To {
 		err = fmt.Errorf("the range [%d,%d) runs backwards", s.From, s.To)
 	}
+
 	return err
 }
 
@@ -166,6 +179,7 @@ func (p ShardPoint) Check() error {
 	if err == nil && p.Position.Kind != p.Kind {
 		err = fmt.Errorf("the position is of kind %s, the shard of kind %s", p.Position.Kind, p.Kind)
 	}
+
 	return err
 }
 
@@ -178,21 +192,25 @@ func (c Cut) Check(now time.Time) error {
 	if err != nil {
 		return err
 	}
+
 	for _, r := range c.SealedIn {
 		if err := checkName("region", r); err != nil {
 			return err
 		}
 	}
+
 	seen := make(map[ShardID]bool, len(c.Shards))
 	for _, p := range c.Shards {
 		if err := p.Check(); err != nil {
 			return fmt.Errorf("point of shard %.80q: %w", p.Shard, err)
 		}
+
 		if seen[p.Shard] {
 			return fmt.Errorf("shard %s has two points", p.Shard)
 		}
 		seen[p.Shard] = true
 	}
+
 	return nil
 }
 
@@ -207,11 +225,13 @@ func (a Artifact) Check(now time.Time) error {
 	if err != nil {
 		return err
 	}
+
 	for oid, where := range a.Tablespaces {
 		if _, err := ParseTablespace(oid, where); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -221,13 +241,16 @@ func (a Artifact) checkRange() error {
 		if p.Kind != a.Kind {
 			return fmt.Errorf("a position is of kind %q, the base of kind %q", p.Kind, a.Kind)
 		}
+
 		if err := p.Check(); err != nil {
 			return err
 		}
 	}
+
 	if a.From.Timeline == a.Until.Timeline && a.From.Offset > a.Until.Offset {
 		return fmt.Errorf("the base is consistent at %d, before it begins at %d", a.Until.Offset, a.From.Offset)
 	}
+
 	return nil
 }
 
@@ -237,6 +260,7 @@ func (a Artifact) checkFiles() error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -247,11 +271,13 @@ func (a Artifact) checkSettings() error {
 		if err := cmp.Or(checkForm("setting", name, settingRE), CheckText("setting "+name, value)); err != nil {
 			return err
 		}
+
 		number := strings.HasPrefix(name, "max_") || slices.Contains([]string{"server_version_num", "wal_segment_size", "block_size"}, name)
 		if number && !numberRE.MatchString(value) {
 			return fmt.Errorf("setting %s is %.80q and not a number", name, value)
 		}
 	}
+
 	return nil
 }
 
@@ -270,15 +296,19 @@ func (t Tablespace) String() string { return t.Location + "=" + t.Snapshot + ":"
 func ParseTablespace(oid, where string) (Tablespace, error) {
 	location, folder, ok := strings.Cut(where, "=")
 	snapshot, dir, ok2 := strings.Cut(folder, ":")
+
 	err := checkForm("tablespace", oid, oidRE)
 	if err == nil && (!ok || !ok2) {
 		err = errors.New("it names no snapshot")
 	}
+
 	if err == nil {
 		err = cmp.Or(CheckPath("location", location), checkForm("snapshot", snapshot, shaRE), CheckPath("path", dir))
 	}
+
 	if err != nil {
 		return Tablespace{}, fmt.Errorf("tablespace %.80q: %w", oid, err)
 	}
+
 	return Tablespace{OID: oid, Location: location, Snapshot: snapshot, Path: dir}, nil
 }

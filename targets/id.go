@@ -14,6 +14,7 @@ const idTime = "20060102T150405.000Z"
 func NewID(now time.Time) string {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails
+
 	return IDTime(now) + "-" + hex.EncodeToString(b[:])
 }
 

@@ -13,9 +13,11 @@ func TestIDsSortByTimeAlone(t *testing.T) {
 		if len(id) != len("20261123T182531.123Z-9f3a51c0") || !IsName(id) {
 			t.Fatal(id)
 		}
+
 		if MadeBefore(id, at) || !MadeBefore(id, at.Add(time.Millisecond)) || id <= NewID(at.Add(-time.Millisecond)) {
 			t.Fatalf("%s, made at %s", id, IDTime(at))
 		}
+
 		if old := id[:len(id)-4]; MadeBefore(old, at) || !MadeBefore(old, at.Add(time.Millisecond)) {
 			t.Fatalf("%s, made at %s", old, IDTime(at))
 		}

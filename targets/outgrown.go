@@ -25,6 +25,7 @@ func Outgrown(bases []Artifact, tablespaces map[string]string) string {
 		return ""
 	}
 	newest := slices.MaxFunc(bases, func(a, b Artifact) int { return a.Finished.Compare(b.Finished) })
+
 	var lacking []string
 	for _, oid := range slices.SortedFunc(maps.Keys(tablespaces), func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
@@ -33,8 +34,10 @@ func Outgrown(bases []Artifact, tablespaces map[string]string) string {
 			lacking = append(lacking, fmt.Sprintf("tablespace %s at %s", oid, tablespaces[oid]))
 		}
 	}
+
 	if len(lacking) == 0 {
 		return ""
 	}
+
 	return fmt.Sprintf("%s: made after the newest base %s, and no cut since then can be recovered without a new one", strings.Join(lacking, ", "), newest.ID)
 }

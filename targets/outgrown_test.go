@@ -12,9 +12,11 @@ func TestOutgrown(t *testing.T) {
 		for _, oid := range tablespaces {
 			a.Tablespaces[oid] = "/fast=snapshot:/fast"
 		}
+
 		return a
 	}
 	fast := map[string]string{"16400": "/fast"}
+
 	both := map[string]string{"16400": "/fast", "9999": "/slow"}
 	for name, x := range map[string]struct {
 		bases []Artifact
@@ -37,6 +39,7 @@ func TestOutgrown(t *testing.T) {
 		if (got == "") != (x.want == nil) {
 			t.Errorf("%s: %q", name, got)
 		}
+
 		for _, w := range x.want {
 			if !strings.Contains(got, w) {
 				t.Errorf("%s: %q does not mention %q", name, got, w)

@@ -14,11 +14,13 @@ func (p Position) String() string {
 		if sys, tl, err := ParsePostgresTimeline(p.Timeline); err == nil {
 			return fmt.Sprintf("%s on timeline %d of system %s", FormatLSN(p.Offset), tl, sys)
 		}
+
 		return FormatLSN(p.Offset)
 	case Redis:
 		return fmt.Sprintf("offset %d of %s", p.Offset, p.Timeline)
 	case S3:
 		return "as of " + p.AsOf.UTC().Format(time.RFC3339Nano)
 	}
+
 	return ""
 }

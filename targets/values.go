@@ -35,10 +35,12 @@ func (s ShardID) Compare(o ShardID) int {
 		return c
 	}
 	a, errA := strconv.Atoi(s.Shard)
+
 	b, errB := strconv.Atoi(o.Shard)
 	if errA == nil && errB == nil {
 		return cmp.Compare(a, b)
 	}
+
 	return strings.Compare(s.Shard, o.Shard)
 }
 
@@ -48,6 +50,7 @@ func ParseShardID(s string) (ShardID, error) {
 	if !ok || t == "" || sh == "" || strings.Contains(sh, "/") {
 		return ShardID{}, fmt.Errorf("%q is not of the form target/shard", s)
 	}
+
 	return ShardID{Target: t, Shard: sh}, nil
 }
 
@@ -73,6 +76,7 @@ func NewSecret(v string) Secret {
 	if v == "" {
 		return Secret{}
 	}
+
 	return Secret{&v}
 }
 
@@ -81,6 +85,7 @@ func (s Secret) Reveal() string {
 	if s.value == nil {
 		return ""
 	}
+
 	return *s.value
 }
 
@@ -140,9 +145,11 @@ func (i Instance) String() string {
 	if i.Region != "" {
 		s += "@" + i.Region
 	}
+
 	if i.Address != "" {
 		s += " (" + i.Address + ")"
 	}
+
 	return s
 }
 
@@ -173,14 +180,17 @@ func ParseLSN(s string) (uint64, error) {
 	if !ok {
 		return 0, fmt.Errorf("%q is not an LSN", s)
 	}
+
 	hi, err := strconv.ParseUint(h, 16, 32)
 	if err != nil {
 		return 0, fmt.Errorf("%q is not an LSN", s)
 	}
+
 	lo, err := strconv.ParseUint(l, 16, 32)
 	if err != nil {
 		return 0, fmt.Errorf("%q is not an LSN", s)
 	}
+
 	return hi<<32 | lo, nil
 }
 
@@ -195,10 +205,12 @@ func ParsePostgresTimeline(timeline string) (systemID string, tli uint32, err er
 	if !ok || sys == "" || len(tl) != 8 {
 		return "", 0, fmt.Errorf("%q is not a PostgreSQL timeline", timeline)
 	}
+
 	n, err := strconv.ParseUint(tl, 16, 32)
 	if err != nil {
 		return "", 0, fmt.Errorf("%q is not a PostgreSQL timeline", timeline)
 	}
+
 	return sys, uint32(n), nil
 }
 
@@ -267,6 +279,7 @@ func (c Cut) Point(id ShardID) (ShardPoint, bool) {
 			return p, true
 		}
 	}
+
 	return ShardPoint{}, false
 }
 

@@ -39,6 +39,7 @@ func Archive(ctx workflow.Context, in ArchiveIn) error {
 			MaximumInterval: 10 * time.Second},
 	})
 	asked := false
+
 	var copying workflow.Future
 	for range 100 {
 		var out activities.FollowOut
@@ -50,11 +51,14 @@ func Archive(ctx workflow.Context, in ArchiveIn) error {
 			// configuration) is tried again slowly: archiving must come back by
 			// itself when a person has mended it.
 			workflow.GetLogger(ctx).Error("archiving stopped; trying again in 30 s", "shard", in.Shard.Shard.String(), "err", err.Error())
+
 			if err := workflow.Sleep(ctx, ArchiveAgain); err != nil {
 				return err
 			}
+
 			continue
 		}
+
 		asked = out.Break != "" || len(out.Copies) > 0
 		switch {
 		case out.Break != "":
@@ -76,13 +80,16 @@ func copyBases(ctx workflow.Context, in ArchiveIn, copies []activities.CopyIn) w
 		var failed error
 		for _, c := range copies {
 			workflow.GetLogger(ctx).Warn("a vault has the log and no base that leads to it; copying", "shard", in.Shard.Shard.String(), "from", c.From, "to", c.To)
+
 			if err := workflow.ExecuteActivity(long(ctx, in.Shard.Queue, 24*time.Hour, 1), activities.CopyVaultName, c).Get(ctx, nil); err != nil {
 				workflow.GetLogger(ctx).Error("the bases were not copied", "shard", in.Shard.Shard.String(), "to", c.To, "err", err.Error())
 				failed = err
 			}
 		}
+
 		set.Set(nil, failed)
 	})
+
 	return done
 }
 
@@ -93,6 +100,7 @@ func askForBase(ctx workflow.Context, in ArchiveIn, out activities.FollowOut) {
 	shard := in.Shard.Shard.String()
 	log := workflow.GetLogger(ctx)
 	log.Error("no base leads to what is archived now; taking a new one", "shard", shard, "what", out.Break)
+
 	var g platform.Group
 	if err := workflow.ExecuteActivity(quick(ctx, in.Shard.Queue), activities.DescribeGroupName, activities.GroupIn{Group: out.Group}).Get(ctx, &g); err != nil {
 		log.Error("no base was started", "shard", shard, "err", err.Error())
@@ -108,6 +116,7 @@ func askForBase(ctx workflow.Context, in ArchiveIn, out activities.FollowOut) {
 	})
 	err := workflow.ExecuteChildWorkflow(cctx, TakeBackupName, TakeBackupIn{Group: g, Shards: []targets.ShardID{in.Shard.Shard}}).
 		GetChildWorkflowExecution().Get(cctx, nil)
+
 	var running *temporal.ChildWorkflowExecutionAlreadyStartedError
 	switch {
 	case errors.As(err, &running):

@@ -24,10 +24,12 @@ func TestArchiveContinuesAsNew(t *testing.T) {
 	w := newWorld()
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.Archive, archiveIn())
+
 	var again *workflow.ContinueAsNewError
 	if err := e.GetWorkflowError(); !errors.As(err, &again) || again.WorkflowType.Name != workflows.ArchiveName {
 		t.Fatalf("%v", err)
 	}
+
 	if w.count("FollowShard orders/0") != 100 {
 		t.Fatalf("%d rounds", len(w.calls))
 	}
@@ -40,14 +42,17 @@ func TestArchiveSurvivesErrorsThatNoRetryMends(t *testing.T) {
 		if n++; n <= 3 {
 			return fail.New(fail.Denied, "follow", "orders/0@east", "", errors.New("password authentication failed"))
 		}
+
 		return nil
 	}
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.Archive, archiveIn())
+
 	var again *workflow.ContinueAsNewError
 	if err := e.GetWorkflowError(); !errors.As(err, &again) {
 		t.Fatalf("it gave up: %v", err)
 	}
+
 	if n != 100 {
 		t.Fatalf("%d calls: it does not go on after the error", n)
 	}
@@ -64,10 +69,12 @@ func TestArchiveRetriesWhatARetryMends(t *testing.T) {
 		if n++; n%2 == 1 {
 			return fail.New(fail.Unavailable, "follow", "orders/0", "", errors.New("connection refused"))
 		}
+
 		return nil
 	}
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.Archive, archiveIn())
+
 	var again *workflow.ContinueAsNewError
 	if err := e.GetWorkflowError(); !errors.As(err, &again) || n != 200 {
 		t.Fatalf("%v after %d calls", err, n)
@@ -81,6 +88,7 @@ func TestArchiveCancelled(t *testing.T) {
 	w.cancelAt(e, 3)
 	e.ExecuteWorkflow(workflows.Archive, archiveIn())
 	wantCanceled(t, e.GetWorkflowError())
+
 	if len(w.calls) != 3 {
 		t.Fatalf("%d calls", len(w.calls))
 	}
@@ -90,6 +98,7 @@ func TestArchiveCancelled(t *testing.T) {
 	e.RegisterDelayedCallback(e.CancelWorkflow, 10*time.Second)
 	e.ExecuteWorkflow(workflows.Archive, archiveIn())
 	wantCanceled(t, e.GetWorkflowError())
+
 	if len(w.calls) != 1 {
 		t.Fatalf("%d calls", len(w.calls))
 	}
@@ -101,13 +110,16 @@ func TestArchiveAsksForABase(t *testing.T) {
 	w.broken = 1
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.Archive, archiveIn())
+
 	var again *workflow.ContinueAsNewError
 	if err := e.GetWorkflowError(); !errors.As(err, &again) {
 		t.Fatal(err)
 	}
+
 	if w.count("TakeBase") != 1 || w.count("TakeBase orders/0") != 1 || w.count("CopyVault orders/0 east>west") != 1 {
 		t.Fatalf("calls %v", w.calls)
 	}
+
 	if w.asked[0] || !w.asked[1] || w.asked[len(w.asked)-1] || len(w.asked) != 100 {
 		t.Fatalf("asked %v", w.asked)
 	}
@@ -120,13 +132,16 @@ func TestArchiveCopiesBases(t *testing.T) {
 	w.copies = []activities.CopyIn{{Shard: id("orders/0"), From: "east", To: "west"}}
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.Archive, archiveIn())
+
 	var again *workflow.ContinueAsNewError
 	if err := e.GetWorkflowError(); !errors.As(err, &again) {
 		t.Fatal(err)
 	}
+
 	if w.count("TakeBase") != 0 || w.count("CopyVault") != 1 || w.count("CopyVault orders/0 east>west") != 1 || w.count("FollowShard") != 100 {
 		t.Fatalf("calls %v", w.calls)
 	}
+
 	if w.asked[0] || !w.asked[1] || w.asked[len(w.asked)-1] {
 		t.Fatalf("asked %v", w.asked)
 	}
@@ -136,16 +151,19 @@ func TestArchiveCopiesBases(t *testing.T) {
 func TestArchiveDoesNotWaitForACopy(t *testing.T) {
 	w := newWorld()
 	w.copies = []activities.CopyIn{{Shard: id("orders/0"), From: "east", To: "west"}}
+
 	end := make(chan struct{})
 	defer close(end)
 	w.hook = func(_ context.Context, call string) error {
 		if call == "CopyVault orders/0 east>west" {
 			<-end
 		}
+
 		return nil
 	}
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.Archive, archiveIn())
+
 	var again *workflow.ContinueAsNewError
 	if err := e.GetWorkflowError(); !errors.As(err, &again) || w.count("FollowShard") != 100 {
 		t.Fatalf("%v after %d rounds", err, w.count("FollowShard"))
@@ -160,6 +178,7 @@ func TestArchiveGoesOnWithoutABase(t *testing.T) {
 	w.fail["DescribeGroup"] = broken("shop")
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.Archive, archiveIn())
+
 	var again *workflow.ContinueAsNewError
 	if err := e.GetWorkflowError(); !errors.As(err, &again) || w.count("FollowShard") != 100 || w.count("TakeBase") != 0 {
 		t.Fatalf("%v, %d rounds", err, w.count("FollowShard"))
@@ -179,6 +198,7 @@ func TestArchiveWaitsForAnotherBackup(t *testing.T) {
 		switch call {
 		case "TakeBase orders/1":
 			close(other)
+
 			for w.count("FollowShard") < 4 {
 				time.Sleep(10 * time.Millisecond)
 			}
@@ -188,10 +208,13 @@ func TestArchiveWaitsForAnotherBackup(t *testing.T) {
 		case "FollowShard orders/0":
 			time.Sleep(50 * time.Millisecond)
 		}
+
 		return nil
 	}
+
 	ctx, c := context.WithTimeout(t.Context(), time.Minute)
 	defer c()
+
 	wk := r.worker(t, w, "east")
 	defer wk.Stop()
 	start := func(id, name string, in any) client.WorkflowRun {
@@ -199,24 +222,31 @@ func TestArchiveWaitsForAnotherBackup(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return run
 	}
 	first := start(workflows.IDs("").Backup("shop"), workflows.TakeBackupName, workflows.TakeBackupIn{Group: group(), Shards: []targets.ShardID{id("orders/1")}})
+
 	<-other
 	arch := start(workflows.IDs("").Archive(id("orders/0")), workflows.ArchiveName, archiveIn())
+
 	if err := first.Get(ctx, nil); err != nil {
 		t.Fatal(err)
 	}
+
 	select {
 	case <-mine:
 	case <-ctx.Done():
 		t.Fatalf("no base was taken after the other backup: %v", w.calls)
 	}
+
 	if err := r.c.CancelWorkflow(ctx, arch.GetID(), arch.GetRunID()); err != nil {
 		t.Fatal(err)
 	}
+
 	wantCanceled(t, arch.Get(ctx, nil))
 	close(end)
+
 	var out workflows.BackupOut
 	if err := r.c.GetWorkflow(ctx, workflows.IDs("").Backup("shop"), "").Get(ctx, &out); err != nil || len(out.Bases) != 1 || out.Bases[0].Error != "" {
 		t.Fatalf("the backup ended with the archiver: %+v %v", out, err)

@@ -61,9 +61,11 @@ type ObjectsOut struct {
 // it missed while it could not be reached.
 func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 	stamp := workflow.Now(ctx).UTC().Format("20060102T150405Z")
+
 	if in.Window <= 0 {
 		in.Window = 4
 	}
+
 	var logs, stores []platform.Shard
 	for _, s := range in.Group.Shards {
 		switch {
@@ -76,16 +78,19 @@ func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 	}
 	out := BackupOut{Bases: make([]BaseOut, len(logs)), Objects: make([]ObjectsOut, len(stores))}
 	sem := workflow.NewSemaphore(ctx, int64(in.Window))
+
 	wg := workflow.NewWaitGroup(ctx)
 	for i := range len(logs) + len(stores) {
 		if err := sem.Acquire(ctx, 1); err != nil {
 			wg.Wait(ctx)
 			return out, err
 		}
+
 		wg.Add(1)
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			defer wg.Done()
 			defer sem.Release(1)
+
 			if i < len(logs) {
 				out.Bases[i] = backupShard(ctx, in, logs[i], stamp)
 			} else {
@@ -93,7 +98,9 @@ func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 			}
 		})
 	}
+
 	wg.Wait(ctx)
+
 	if ctx.Err() == nil && len(in.Group.Policy.Vaults) > 1 {
 		err := workflow.ExecuteActivity(long(ctx, in.Group.Queue(in.Group.Home), time.Hour, 3), activities.ShareCutsName,
 			activities.GroupIn{Group: in.Group.Name}).Get(ctx, nil)
@@ -101,12 +108,14 @@ func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 			out.CutsError = text(err)
 		}
 	}
+
 	return out, ctx.Err()
 }
 
 func backupObjects(ctx workflow.Context, in TakeBackupIn, s platform.Shard) ObjectsOut {
 	o := ObjectsOut{Shard: s.Shard}
 	lctx := long(ctx, s.Queue, 24*time.Hour, 4)
+
 	var taken activities.SnapshotOut
 	if err := workflow.ExecuteActivity(lctx, activities.SnapshotName,
 		activities.SnapshotIn{Shard: s.Shard, AsOf: workflow.Now(ctx).UTC(), Anywhere: true}).Get(ctx, &taken); err != nil {
@@ -120,12 +129,14 @@ func backupObjects(ctx workflow.Context, in TakeBackupIn, s platform.Shard) Obje
 		if to == from {
 			continue
 		}
+
 		if err := workflow.ExecuteActivity(lctx, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: from, To: to}).Get(ctx, nil); err != nil {
 			o.Behind = joined(o.Behind, "copy to "+to+": "+text(err))
 		} else if !slices.Contains(o.StoredIn, to) {
 			o.StoredIn = append(o.StoredIn, to)
 		}
 	}
+
 	return o
 }
 
@@ -133,27 +144,32 @@ func backupShard(ctx workflow.Context, in TakeBackupIn, s platform.Shard, stamp 
 	b := BaseOut{Shard: s.Shard}
 	lctx := long(ctx, s.Queue, 24*time.Hour, 4)
 	id := stamp + "-" + s.Shard.Target + "-" + s.Shard.Shard
+
 	var taken activities.BaseOut
 	if err := workflow.ExecuteActivity(lctx, activities.TakeBaseName, activities.BaseIn{Shard: s.Shard, ID: id, Full: in.Full}).Get(ctx, &taken); err != nil {
 		b.Error = text(err)
 		return b
 	}
 	b.Base, b.Vault = taken.Base, taken.Vault
+
 	copyTo := func(ctx workflow.Context, from, to string) error {
 		err := workflow.ExecuteActivity(ctx, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: from, To: to}).Get(ctx, nil)
 		if err != nil {
 			b.Behind = joined(b.Behind, "copy to "+to+": "+text(err))
 		}
+
 		return err
 	}
 	for _, to := range in.Group.Policy.Vaults {
 		if to == taken.Vault {
 			continue
 		}
+
 		cctx := lctx
 		if slices.Contains(taken.Away, to) {
 			cctx = long(ctx, s.Queue, 24*time.Hour, 1) // it has not answered a moment ago
 		}
+
 		if copyTo(cctx, taken.Vault, to) == nil {
 			b.CopiedTo = append(b.CopiedTo, to)
 		}
@@ -162,6 +178,7 @@ func backupShard(ctx workflow.Context, in TakeBackupIn, s platform.Shard, stamp 
 	for _, from := range taken.Missed {
 		_ = copyTo(lctx, from, taken.Vault) // it is in Behind
 	}
+
 	return b
 }
 
@@ -170,5 +187,6 @@ func joined(list, more string) string {
 	if list == "" {
 		return more
 	}
+
 	return list + "; " + more
 }

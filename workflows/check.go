@@ -25,18 +25,21 @@ func Check(ctx workflow.Context, in CheckAllIn) ([]activities.CheckOut, error) {
 	if len(regions) == 0 {
 		regions = in.Group.Policy.Vaults
 	}
+
 	futures := make([]workflow.Future, len(regions))
 	for i, r := range regions {
 		futures[i] = workflow.ExecuteActivity(long(ctx, in.Group.Queue(r), 24*time.Hour, 3), activities.CheckVaultName,
 			activities.CheckIn{Region: r, Group: in.Group.Name, ReadData: in.ReadData})
 	}
 	out := make([]activities.CheckOut, len(regions))
+
 	var first error
 	for i, f := range futures {
 		if err := f.Get(ctx, &out[i]); err != nil && first == nil {
 			first = err
 		}
 	}
+
 	return out, first
 }
 
@@ -44,6 +47,7 @@ func Check(ctx workflow.Context, in CheckAllIn) ([]activities.CheckOut, error) {
 // the other. One that cannot be reached does not stop the others.
 func Retain(ctx workflow.Context, in CheckAllIn) ([]activities.RetainOut, error) {
 	out := make([]activities.RetainOut, len(in.Group.Policy.Vaults))
+
 	var first error
 	for i, r := range in.Group.Policy.Vaults {
 		err := workflow.ExecuteActivity(long(ctx, in.Group.Queue(r), 24*time.Hour, 3), activities.RetainName,
@@ -51,9 +55,11 @@ func Retain(ctx workflow.Context, in CheckAllIn) ([]activities.RetainOut, error)
 		if ctx.Err() != nil {
 			return out, ctx.Err()
 		}
+
 		if err != nil && first == nil {
 			first = err
 		}
 	}
+
 	return out, first
 }

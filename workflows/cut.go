@@ -27,26 +27,32 @@ func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 		ScheduleToStartTimeout: time.Minute,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
 	})
+
 	var cut targets.Cut
 	if err := workflow.ExecuteActivity(fctx, activities.QuiesceCutName, activities.GroupIn{Group: in.Group.Name}).Get(ctx, &cut); err != nil {
 		return targets.Cut{}, err
 	}
+
 	sealed, err := seal(ctx, in.Group, cut)
 	if err != nil {
 		dctx, cancel := workflow.NewDisconnectedContext(ctx)
 		defer cancel()
+
 		aerr := workflow.ExecuteActivity(quick(dctx, home), activities.AbandonCutName,
 			activities.CutIn{Cut: cut, Reason: text(err)}).Get(dctx, nil)
 		if aerr != nil {
 			workflow.GetLogger(ctx).Error("an abandoned cut could not be recorded", "cut", cut.ID, "err", aerr.Error())
 		}
+
 		return cut, because("cut: seal", cut.ID, "the cut is abandoned, and that could not be recorded; see: drctl status", err, aerr)
 	}
+
 	return sealed, nil
 }
 
 func seal(ctx workflow.Context, g platform.Group, cut targets.Cut) (targets.Cut, error) {
 	within := g.Policy.SealWithin
+
 	ctx, cancel := workflow.WithCancel(ctx)
 	defer cancel()
 	deadline := func(queue string) workflow.Context {
@@ -55,6 +61,7 @@ func seal(ctx workflow.Context, g platform.Group, cut targets.Cut) (targets.Cut,
 			RetryPolicy: &temporal.RetryPolicy{InitialInterval: 500 * time.Millisecond, MaximumInterval: 5 * time.Second},
 		})
 	}
+
 	snapshots := map[int]workflow.Future{}
 	for i, p := range cut.Shards {
 		if p.Kind.Traits().Manifest {
@@ -62,6 +69,7 @@ func seal(ctx workflow.Context, g platform.Group, cut targets.Cut) (targets.Cut,
 				activities.SnapshotIn{Shard: p.Shard, AsOf: p.Position.AsOf})
 		}
 	}
+
 	for i := range cut.Shards { // in order: maps have none
 		if f, ok := snapshots[i]; ok {
 			var out activities.SnapshotOut
@@ -73,5 +81,6 @@ func seal(ctx workflow.Context, g platform.Group, cut targets.Cut) (targets.Cut,
 		}
 	}
 	err := workflow.ExecuteActivity(deadline(g.Queue(g.Home)), activities.SealCutName, activities.CutIn{Cut: cut}).Get(ctx, &cut)
+
 	return cut, err
 }

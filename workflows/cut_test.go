@@ -15,16 +15,20 @@ func TestTakeCut(t *testing.T) {
 	w := newWorld()
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.TakeCut, workflows.TakeCutIn{Group: group()})
+
 	var c targets.Cut
 	if err := e.GetWorkflowResult(&c); err != nil {
 		t.Fatal(err)
 	}
+
 	if p, _ := c.Point(id("media/0")); c.SealedAt.IsZero() || p.Position.Manifest != "m-0" || p.Objects != 7 || p.Bytes != 70 || len(w.abandons) > 0 {
 		t.Fatalf("%+v %v", c, w.calls)
 	}
+
 	if p, _ := c.Point(id("media/0")); len(p.Warnings) != 1 {
 		t.Errorf("the cut does not say what it lacks: %+v", p)
 	}
+
 	if w.index(t, "SnapshotObjects media/0") > w.index(t, "SealCut "+c.ID) {
 		t.Fatalf("sealed before the objects were recorded: %v", w.calls)
 	}
@@ -51,10 +55,12 @@ func TestTakeCutBarrierIsTriedAgain(t *testing.T) {
 				return fail.New(fail.Unavailable, "cut: barrier", "orders/1", "", errors.New("connection refused"))
 			}
 		}
+
 		return nil
 	}
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.TakeCut, workflows.TakeCutIn{Group: group()})
+
 	if err := e.GetWorkflowError(); err != nil || w.count("FenceCut") != 3 {
 		t.Fatalf("%v %v", err, w.calls)
 	}
@@ -63,9 +69,11 @@ func TestTakeCutBarrierIsTriedAgain(t *testing.T) {
 // abandoned checks that the cut was recorded as abandoned, once, with a reason.
 func abandoned(t *testing.T, w *world, words ...string) {
 	t.Helper()
+
 	if len(w.abandons) != 1 || w.abandons[0].Cut.ID != cut().ID {
 		t.Fatalf("abandoned: %+v, calls %v", w.abandons, w.calls)
 	}
+
 	for _, x := range words {
 		if !strings.Contains(w.abandons[0].Reason, x) {
 			t.Fatalf("the reason %q does not say %q", w.abandons[0].Reason, x)
@@ -80,6 +88,7 @@ func TestTakeCutSnapshotFails(t *testing.T) {
 	e.ExecuteWorkflow(workflows.TakeCut, workflows.TakeCutIn{Group: group()})
 	wantCode(t, e.GetWorkflowError(), fail.Corrupt, "media/0")
 	abandoned(t, w, "media/0")
+
 	if w.count("SealCut") != 0 {
 		t.Fatal("a cut without its objects was sealed")
 	}
@@ -94,6 +103,7 @@ func TestTakeCutSealTimesOut(t *testing.T) {
 	if n := w.count("SealCut"); n < 5 {
 		t.Fatalf("%d attempts", n)
 	}
+
 	wantCode(t, e.GetWorkflowError(), fail.Unavailable, "orders/1", "the stream ends before the point")
 	abandoned(t, w, "orders/1")
 }
@@ -113,9 +123,11 @@ func TestTakeCutCancelledWhileSealing(t *testing.T) {
 		e := env(t, w)
 		got := w.cancelAt(e, n)
 		e.ExecuteWorkflow(workflows.TakeCut, workflows.TakeCutIn{Group: group()})
+
 		if *got != at {
 			t.Fatalf("cancelled at %q, not %q", *got, at)
 		}
+
 		wantCanceled(t, e.GetWorkflowError())
 		abandoned(t, w, "cancel")
 	}
@@ -126,6 +138,7 @@ func TestTakeCutWithoutObjectStores(t *testing.T) {
 	w.cut.Shards = w.cut.Shards[:4]
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.TakeCut, workflows.TakeCutIn{Group: group()})
+
 	if err := e.GetWorkflowError(); err != nil || w.count("SnapshotObjects") != 0 || w.count("SealCut") != 1 {
 		t.Fatalf("%v %v", err, w.calls)
 	}

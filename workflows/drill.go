@@ -39,9 +39,11 @@ func RunDrill(ctx workflow.Context, in RunDrillIn) (drills.Outcome, error) {
 	fin := activities.FinishIn{Drill: in.Drill, Disaster: in.Disaster, Ordered: in.Ordered, By: in.By, Started: workflow.Now(ctx).UTC(),
 		Run: workflow.GetInfo(ctx).WorkflowExecution.RunID}
 	drillSteps(ctx, in, &fin)
+
 	if ctx.Err() != nil {
 		fin.Errors = append(fin.Errors, drills.CancelledText)
 	}
+
 	fin.Ended = workflow.Now(ctx).UTC()
 	if fin.Sandbox.ID != "" {
 		leaveOrRemove(ctx, in, &fin)
@@ -50,10 +52,12 @@ func RunDrill(ctx workflow.Context, in RunDrillIn) (drills.Outcome, error) {
 	// A cancelled drill leaves a report too.
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
+
 	var out drills.Outcome
 	if err := workflow.ExecuteActivity(long(dctx, in.Queue, 10*time.Minute, 5), activities.FinishDrillName, fin).Get(dctx, &out); err != nil {
 		return out, err
 	}
+
 	return out, ctx.Err()
 }
 
@@ -64,6 +68,7 @@ func leaveOrRemove(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn
 	if !in.Keep {
 		until = fin.Ended.Add(in.KeepFailed)
 	}
+
 	if (in.Keep || in.KeepFailed > 0 && worthALook(*fin)) && ctx.Err() == nil {
 		// What is not on record as kept is removed with the end of this workflow.
 		if err := keepSandbox(ctx, fin.Sandbox, until, 5); err == nil && ctx.Err() == nil {
@@ -71,6 +76,7 @@ func leaveOrRemove(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn
 			return
 		}
 	}
+
 	if left := closeSandbox(ctx, fin.Sandbox); left != "" {
 		fin.LeftOver = append(fin.LeftOver, left)
 	} else {
@@ -108,41 +114,55 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 	var picked activities.PickOut
 	err := workflow.ExecuteActivity(long(ctx, in.Queue, 30*time.Minute, 3), activities.PickDrillName,
 		activities.PickIn{Drill: in.Drill, Now: now, Disaster: in.Disaster}).Get(ctx, &picked)
+
 	fin.Planned = workflow.Now(ctx).UTC()
 	if err != nil {
 		fin.PlanError = text(err)
+
 		skip("there is no plan", "open-sandbox", activities.CrossCheckStep)
+
 		return
 	}
 	fin.Carried, fin.Sample = picked.Run, picked.Sample
 	all := append(stepIDs(picked.Order), activities.CrossCheckStep)
 	box, err := openSandbox(ctx, in.Queue, "drill-"+in.Drill.Name+"-"+fin.Started.Format("20060102T150405"), "drill "+in.Drill.Name)
+
 	fin.Opened = workflow.Now(ctx).UTC()
 	if err != nil {
 		fin.OpenError = text(err)
+
 		skip("there is no sandbox", all...)
+
 		return
 	}
 	fin.Sandbox = box
+
 	gate, err := checkSpace(ctx, picked.Order, box)
 	if err != nil {
 		fin.OpenError = text(err)
+
 		skip("the free space is not known", all...)
+
 		return
 	}
+
 	fin.Prechecks = append(fin.Prechecks, gate)
 	if !gate.Passed {
 		skip("the plan does not fit into the sandbox", all...)
 		return
 	}
 	picked.Order.Window = in.Window
+
 	run, err := runPlan(ctx, RestoreIn{Run: picked.Run, Order: picked.Order, Queue: in.Queue, Quick: in.Drill.Checks.Quick,
 		Assertions: assertions(in.Drill, picked.Order)}, box)
 	if err != nil {
 		fin.Errors = append(fin.Errors, text(err))
+
 		skip("the plan has no order", all...)
+
 		return
 	}
+
 	fin.Steps, fin.NotRun = run.done, run.notRun
 	switch {
 	case ctx.Err() != nil:
@@ -174,6 +194,7 @@ func (r planRun) restored(order plan.Outline) bool {
 // on one store alone is no reason to leave it out.
 func crossCheck(ctx workflow.Context, in RunDrillIn, run plan.Carried, box activities.SandboxRef) plan.StepOut {
 	started := workflow.Now(ctx).UTC()
+
 	var out plan.StepOut
 	if err := workflow.ExecuteActivity(long(ctx, box.Queue, 6*time.Hour, 2), activities.CrossCheckName,
 		activities.CrossIn{Drill: in.Drill, Run: run, Sandbox: box}).Get(ctx, &out); err != nil {
@@ -188,6 +209,7 @@ func stepIDs(p plan.Outline) []string {
 	for _, s := range p.Steps {
 		ids = append(ids, s.ID)
 	}
+
 	return ids
 }
 
@@ -200,5 +222,6 @@ func assertions(d drills.Definition, p plan.Outline) map[string][]targets.Assert
 			out[s.Shard.String()] = own
 		}
 	}
+
 	return out
 }

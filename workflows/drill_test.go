@@ -23,21 +23,26 @@ func runDrill(t *testing.T, w *world, in workflows.RunDrillIn) activities.Finish
 	t.Helper()
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.RunDrill, in)
+
 	if err := e.GetWorkflowError(); err != nil {
 		t.Fatal(err)
 	}
+
 	return report(t, w)
 }
 
 func report(t *testing.T, w *world) activities.FinishIn {
 	t.Helper()
+
 	if len(w.finished) != 1 {
 		t.Fatalf("%d reports were written: %v", len(w.finished), w.calls)
 	}
+
 	f := w.finished[0]
 	if f.Started.IsZero() || f.Ended.Before(f.Started) || f.Finished.Before(f.Ended) || f.Run == "" || f.Drill.Name != "nightly" {
 		t.Errorf("times or names are missing: %+v", f)
 	}
+
 	return f
 }
 
@@ -48,21 +53,26 @@ func skipped(f activities.FinishIn) (ids []string) {
 		}
 		ids = append(ids, n.StepID)
 	}
+
 	return ids
 }
 
 func TestRunDrill(t *testing.T) {
 	w := newWorld()
+
 	f := runDrill(t, w, drillIn())
 	if len(f.Steps) != 6 || len(f.NotRun)+len(f.Errors)+len(f.LeftOver) != 0 || f.Cross.StepID != activities.CrossCheckStep || f.PlanError+f.OpenError != "" {
 		t.Fatalf("%+v", f)
 	}
+
 	if len(w.leftOpen()) != 0 || f.RemovedAt.IsZero() || f.RemovedAt.Before(f.Ended) || f.Finished.Before(f.RemovedAt) {
 		t.Fatalf("ended %v, removed %v, finished %v", f.Ended, f.RemovedAt, f.Finished)
 	}
+
 	if len(f.Prechecks) != 1 || !f.Prechecks[0].Passed || f.Planned.IsZero() || f.Opened.IsZero() {
 		t.Fatalf("%+v", f.Prechecks)
 	}
+
 	if w.index(t, "CloseSandbox") > w.index(t, "FinishDrill") || w.index(t, "CrossCheck") > w.index(t, "CloseSandbox") {
 		t.Fatalf("%v", w.calls)
 	}
@@ -85,16 +95,20 @@ func TestRunDrillEveryFailureLeavesAReport(t *testing.T) {
 	} {
 		w := newWorld()
 		w.fail[call] = broken("the subject of " + call)
+
 		f := runDrill(t, w, drillIn())
 		if got := skipped(f); !slices.Equal(got, c.notRun) {
 			t.Errorf("%s: not run %v, want %v", call, got, c.notRun)
 		}
+
 		if got := c.says(f); !strings.Contains(got, "the subject of "+call) || !strings.Contains(got, "planted") || strings.Contains(got, "scheduledEventID") {
 			t.Errorf("%s: the report says %q", call, got)
 		}
+
 		if len(w.leftOpen()) != 0 && call != "CloseSandbox" {
 			t.Errorf("%s: a sandbox is left over", call)
 		}
+
 		if f.RemovedAt.IsZero() != (f.Sandbox.ID == "" || call == "CloseSandbox") {
 			t.Errorf("%s: removed at %v", call, f.RemovedAt)
 		}
@@ -107,12 +121,14 @@ func stepError(f activities.FinishIn, id string) string {
 			return s.Error
 		}
 	}
+
 	return "no such step"
 }
 
 func TestRunDrillRefusedForWantOfSpace(t *testing.T) {
 	w := newWorld()
 	w.noRoom = true
+
 	f := runDrill(t, w, drillIn())
 	if len(f.Prechecks) != 1 || f.Prechecks[0].Passed || len(f.Steps) != 0 || len(f.NotRun) != 7 || len(w.leftOpen()) != 0 || w.count("RestoreShard") != 0 {
 		t.Fatalf("%+v %v", f, w.calls)
@@ -123,10 +139,12 @@ func TestRunDrillRefusedForWantOfSpace(t *testing.T) {
 func TestRunDrillFindingIsNotAFailedStep(t *testing.T) {
 	w := newWorld()
 	w.findings["orders/0"] = []targets.Finding{{Check: "pg_amcheck", Severity: targets.Failed}}
+
 	f := runDrill(t, w, drillIn())
 	if w.count("CrossCheck") != 1 || len(f.NotRun)+len(f.Errors) != 0 {
 		t.Fatalf("%v %+v", w.calls, f.NotRun)
 	}
+
 	for _, s := range f.Steps {
 		if s.Error != "" {
 			t.Errorf("%s: %q", s.StepID, s.Error)
@@ -137,6 +155,7 @@ func TestRunDrillFindingIsNotAFailedStep(t *testing.T) {
 func TestRunDrillFailedCrossCheckHasItsTimes(t *testing.T) {
 	w := newWorld()
 	w.fail["CrossCheck"] = fail.New(fail.Unavailable, "drill: check", "orders/0", "", errors.New("connection refused"))
+
 	f := runDrill(t, w, drillIn())
 	if f.Cross.Started.IsZero() || f.Cross.Finished.Before(f.Cross.Started) || f.Cross.StepID != activities.CrossCheckStep || w.count("CrossCheck") != 2 {
 		t.Fatalf("%+v %v", f.Cross, w.calls)
@@ -153,20 +172,26 @@ func TestRunDrillCancelledAtEveryStep(t *testing.T) {
 		in := drillIn()
 		in.Keep, in.KeepFailed = n%2 == 0, time.Hour // a cancelled drill leaves nothing all the same
 		e.ExecuteWorkflow(workflows.RunDrill, in)
+
 		if *at == "" {
 			t.Fatalf("there is no call %d: %v", n, w.calls)
 		}
+
 		wantCanceled(t, e.GetWorkflowError())
+
 		if open := w.leftOpen(); len(open) != 0 {
 			t.Errorf("cancelled at %s: %v is left over", *at, open)
 		}
+
 		f := report(t, w)
 		if !strings.Contains(strings.Join(f.Errors, ""), "cancelled") {
 			t.Errorf("cancelled at %s: the report does not say so: %+v", *at, f.Errors)
 		}
+
 		if f.Sandbox.ID != "" && f.RemovedAt.IsZero() {
 			t.Errorf("cancelled at %s: the report knows nothing of the removal", *at)
 		}
+
 		if n < 10 && f.Cross.StepID != "" || n < 10 && !slices.Contains(skipped(f), "cross-check") {
 			t.Errorf("cancelled at %s: cross-check %+v, not run %v", *at, f.Cross, skipped(f))
 		}
@@ -180,15 +205,20 @@ func TestRunDrillCancelledAtEveryStep(t *testing.T) {
 		w.hook = func(_ context.Context, call string) error {
 			if k++; k == n {
 				*at = call
+
 				e.CancelWorkflow()
 				time.Sleep(20 * time.Millisecond)
 			}
+
 			return nil
 		}
+
 		e.ExecuteWorkflow(workflows.RunDrill, drillIn())
+
 		if len(w.leftOpen()) != 0 || *at == "" {
 			t.Errorf("cancelled at call %d %q: %v", n, *at, w.calls)
 		}
+
 		report(t, w)
 	}
 }
@@ -201,6 +231,7 @@ func TestRunDrillPicksACutFromBeforeTheOrder(t *testing.T) {
 		want    time.Duration
 	}{"before the start": {-3 * time.Second, -3 * time.Second}, "not told": {0, 0}, "after the start": {time.Second, 0}} {
 		w, in := newWorld(), drillIn()
+
 		now := time.Now().UTC()
 		if c.ordered != 0 {
 			in.Ordered = now.Add(c.ordered)
@@ -208,6 +239,7 @@ func TestRunDrillPicksACutFromBeforeTheOrder(t *testing.T) {
 		e := env(t, w)
 		e.SetStartTime(now)
 		e.ExecuteWorkflow(workflows.RunDrill, in)
+
 		if got := w.picked; e.GetWorkflowError() != nil || len(got) != 1 || !got[0].Now.Equal(now.Add(c.want)) {
 			t.Errorf("ordered %s: %v of %v; %v", name, got, now, e.GetWorkflowError())
 		}
@@ -243,14 +275,17 @@ func TestRunDrillKeepsWhatFailed(t *testing.T) {
 		w := newWorld()
 		c.prepare(w)
 		in := drillIn()
+
 		in.KeepFailed = 6 * time.Hour
 		if c.in != nil {
 			c.in(&in)
 		}
+
 		f := runDrill(t, w, in)
 		if got := !f.KeptUntil.IsZero(); got != c.kept || len(w.leftOpen()) != c.open {
 			t.Errorf("%s: kept until %v, %d sandboxes left", name, f.KeptUntil, len(w.leftOpen()))
 		}
+
 		if c.kept && (len(w.kept) != 1 || !w.kept[0].Until.Equal(f.KeptUntil) || f.KeptUntil.Sub(f.Ended) != 6*time.Hour || !f.RemovedAt.IsZero()) {
 			t.Errorf("%s: %+v, recorded %+v", name, f.KeptUntil, w.kept)
 		}
@@ -261,6 +296,7 @@ func TestScheduledRunsAChild(t *testing.T) {
 	w := newWorld()
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.Scheduled, workflows.ScheduledIn{ID: "check/shop", Workflow: workflows.CheckName, Queue: queueOf("east"), Input: []byte(`{"group":{"policy":{"vaults":["east"]}}}`)})
+
 	if err := e.GetWorkflowError(); err != nil || w.count("CheckVault east") != 1 {
 		t.Fatal(err, w.calls)
 	}

@@ -22,6 +22,7 @@ func attempts(err error) int {
 			return b.Attempt
 		}
 	}
+
 	return engine.Attempt(err)
 }
 
@@ -35,5 +36,6 @@ func because(op, subject, hint string, err, also error) error {
 		return err
 	}
 	first := engine.DecodeError(err)
+
 	return engine.EncodeError(fail.New(fail.CodeOf(first), op, subject, hint, errors.Join(first, engine.DecodeError(also))))
 }

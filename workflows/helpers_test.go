@@ -66,56 +66,70 @@ func newWorld() *world {
 // call records and answers one activity.
 func (w *world) call(ctx context.Context, name, subject string) error {
 	full := strings.TrimSpace(name + " " + subject)
+
 	w.mu.Lock()
 	w.calls = append(w.calls, full)
+
 	err, hook := w.fail[full], w.hook
 	if err == nil {
 		err = w.fail[name]
 	}
+
 	w.running++
 	w.most = max(w.most, w.running)
+
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
+
 		w.running--
 	}()
+
 	if hook != nil {
 		if herr := hook(ctx, full); herr != nil {
 			return engine.EncodeError(herr)
 		}
 	}
+
 	return engine.EncodeError(err)
 }
 
 func (w *world) count(prefix string) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	for _, c := range w.calls {
 		if strings.HasPrefix(c, prefix) {
 			n++
 		}
 	}
+
 	return n
 }
 
 func (w *world) index(t *testing.T, call string) int {
 	t.Helper()
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	i := slices.Index(w.calls, call)
 	if i < 0 {
 		t.Fatalf("%q was not called: %v", call, w.calls)
 	}
+
 	return i
 }
 
 func (w *world) leftOpen() (ids []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	for id := range w.open {
 		ids = append(ids, id)
 	}
+
 	return ids
 }
 
@@ -128,13 +142,17 @@ func (w *world) activities() map[string]any {
 		out.Started = t0.Add(time.Duration(attempt-1) * time.Hour) // as the worker of this attempt has it
 		out.Finished = out.Started.Add(time.Second)
 		err := engine.DecodeError(w.call(ctx, name, shard))
+
 		w.mu.Lock()
 		defer w.mu.Unlock()
+
 		if out.Op == plan.OpVerify {
 			out.Findings = w.findings[shard]
 		}
+
 		return out, engine.EncodeAttempt(err, attempt)
 	}
+
 	return map[string]any{
 		activities.QuiesceCutName: func(ctx context.Context, in activities.GroupIn) (targets.Cut, error) {
 			return w.cut, w.call(ctx, activities.QuiesceCutName, in.Group)
@@ -277,6 +295,7 @@ func env(t *testing.T, w *world) *testsuite.TestWorkflowEnvironment {
 	e.SetTestTimeout(20 * time.Second)
 	registerWorkflows(e)
 	w.register(e)
+
 	return e
 }
 
@@ -287,20 +306,27 @@ func (w *world) cancelAt(e *testsuite.TestWorkflowEnvironment, n int) (at *strin
 	k := 0
 	w.hook = func(ctx context.Context, call string) error {
 		w.mu.Lock()
+
 		k++
 		mine := k == n
+
 		w.mu.Unlock()
+
 		if !mine {
 			return nil
 		}
 		*at = call
+
 		e.CancelWorkflow()
+
 		select {
 		case <-ctx.Done():
 		case <-time.After(20 * time.Millisecond):
 		}
+
 		return context.Canceled
 	}
+
 	return at
 }
 
@@ -311,6 +337,7 @@ func id(s string) targets.ShardID {
 	if err != nil {
 		panic(err)
 	}
+
 	return x
 }
 
@@ -321,6 +348,7 @@ func kindOf(s string) targets.Kind {
 	case strings.HasPrefix(s, "media"):
 		return targets.S3
 	}
+
 	return targets.Postgres
 }
 
@@ -330,6 +358,7 @@ func group() platform.Group {
 	for _, s := range []string{"orders/0", "orders/1", "orders/2", "carts/0", "media/0"} {
 		g.Shards = append(g.Shards, platform.Shard{Shard: id(s), Kind: kindOf(s), Region: "east", Queue: queueOf("east")})
 	}
+
 	return g
 }
 
@@ -338,6 +367,7 @@ func cut() targets.Cut {
 	for _, s := range group().Shards {
 		c.Shards = append(c.Shards, targets.ShardPoint{Shard: s.Shard, Kind: s.Kind, Region: "east", Position: targets.Position{Kind: s.Kind, AsOf: t0}})
 	}
+
 	return c
 }
 
@@ -347,9 +377,11 @@ func planOf(shards ...string) plan.Run {
 	for _, s := range shards {
 		p.Steps = append(p.Steps, plan.Step{ID: "restore-" + s, Op: plan.OpRestore, Shard: id(s), Kind: kindOf(s), BaseBytes: 100, Limit: time.Hour})
 	}
+
 	for _, s := range shards {
 		p.Steps = append(p.Steps, plan.Step{ID: "verify-" + s, Op: plan.OpVerify, Shard: id(s), Kind: kindOf(s), Needs: []string{"restore-" + s}, Limit: time.Hour})
 	}
+
 	return p
 }
 
@@ -364,10 +396,12 @@ func broken(what string) error {
 
 func wantCode(t *testing.T, err error, code fail.Code, words ...string) {
 	t.Helper()
+
 	err = engine.DecodeError(err)
 	if !fail.Is(err, code) {
 		t.Fatalf("got %v (%s), want code %s", err, fail.CodeOf(err), code)
 	}
+
 	for _, w := range words {
 		if !strings.Contains(err.Error(), w) {
 			t.Fatalf("%q does not say %q", err, w)
@@ -377,6 +411,7 @@ func wantCode(t *testing.T, err error, code fail.Code, words ...string) {
 
 func wantCanceled(t *testing.T, err error) {
 	t.Helper()
+
 	if err == nil || !errors.Is(engine.DecodeError(err), context.Canceled) {
 		t.Fatalf("the workflow did not end as cancelled: %v", err)
 	}

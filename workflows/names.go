@@ -37,6 +37,7 @@ func (p IDs) Prefix() string {
 	if p == "" {
 		return ""
 	}
+
 	return string(p) + ":"
 }
 
@@ -75,10 +76,12 @@ func (p IDs) Scheduled(schedule string) string {
 // "archive"; "" is another platform's id, or nobody's of drctl.
 func (p IDs) Kind(id string) string {
 	rest, ours := strings.CutPrefix(id, p.Prefix())
+
 	kind, _, ok := strings.Cut(rest, "/")
 	if !ours || !ok || strings.Contains(kind, ":") {
 		return ""
 	}
+
 	return kind
 }
 
@@ -100,6 +103,7 @@ func quick(ctx workflow.Context, queue string) workflow.Context {
 func awaited(ctx workflow.Context, queue string) workflow.Context {
 	opt := workflow.GetActivityOptions(quick(ctx, queue))
 	opt.WaitForCancellation = true
+
 	return workflow.WithActivityOptions(ctx, opt)
 }
 

@@ -58,6 +58,7 @@ func scenarios() []scenario {
 	g := group()
 	g.Policy.SealWithin = 2 * time.Second
 	none := func(*world) {}
+
 	return []scenario{
 		{"cut-sealed", workflows.TakeCutName, workflows.TakeCutIn{Group: group()}, none, "", false},
 		{"cut-abandoned", workflows.TakeCutName, workflows.TakeCutIn{Group: g}, func(w *world) {
@@ -73,6 +74,7 @@ func scenarios() []scenario {
 				if n++; n == 2 {
 					return fail.New(fail.Unavailable, "follow", "orders/0", "", errors.New("connection refused"))
 				}
+
 				return nil
 			}
 		}, "FollowShard#6", true},
@@ -98,28 +100,35 @@ func scenarios() []scenario {
 // histories become those that TestReplay replays.
 func TestRecordHistories(t *testing.T) {
 	r := newRealEngine(t)
+
 	seen := map[string]bool{}
 	for _, s := range scenarios() {
 		w := newWorld()
 		s.prepare(w)
+
 		h, err := r.run(t, w, s)
 		if (err != nil) != s.fails {
 			t.Errorf("%s: %v", s.name, err)
 		}
+
 		if strings.Contains(s.name, "cancelled") {
 			wantCanceled(t, err)
 		}
+
 		if len(w.leftOpen()) > 0 && s.name != "restore" && s.name != "drill-finding-kept" {
 			t.Errorf("%s: a sandbox is left over: %v", s.name, w.calls)
 		}
+
 		seen[s.workflow] = true
 		if err := replay(h); err != nil {
 			t.Errorf("%s: what was just recorded does not replay: %v", s.name, err)
 		}
+
 		if *update {
 			write(t, filepath.Join(replayDir, s.name+".json"), h)
 		}
 	}
+
 	for _, name := range []string{workflows.TakeCutName, workflows.TakeBackupName, workflows.ArchiveName, workflows.RestoreName, workflows.RunDrillName,
 		workflows.CheckName, workflows.RetainName, workflows.ScheduledName} {
 		if !seen[name] {
@@ -130,14 +139,17 @@ func TestRecordHistories(t *testing.T) {
 
 func write(t *testing.T, path string, h *history.History) {
 	t.Helper()
+
 	b, err := temporalproto.CustomJSONMarshalOptions{}.Marshal(h)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var out bytes.Buffer
 	if err := json.Indent(&out, b, "", " "); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := os.WriteFile(path, append(out.Bytes(), '\n'), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -146,6 +158,7 @@ func write(t *testing.T, path string, h *history.History) {
 func replayer() worker.WorkflowReplayer {
 	r := worker.NewWorkflowReplayer()
 	registerWorkflows(r)
+
 	return r
 }
 
@@ -160,10 +173,12 @@ func TestReplay(t *testing.T) {
 	if err != nil || len(next) < len(scenarios()) {
 		t.Fatalf("%d histories for %d scenarios (%v); record them with -run TestRecordHistories -update", len(next), len(scenarios()), err)
 	}
+
 	files, err := filepath.Glob(filepath.Join(replayRoot, "*", "*.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, f := range files {
 		if err := replayer().ReplayWorkflowHistoryFromJSONFile(engine.Logger(nil), f); err != nil {
 			t.Errorf("%s: %v", f, err)
@@ -178,6 +193,7 @@ func unchanged(dir string) error {
 	if err != nil {
 		return err
 	}
+
 	want := map[string]string{}
 	for line := range strings.Lines(string(sums)) {
 		if f := strings.Fields(line); len(f) == 2 {
@@ -189,14 +205,17 @@ func unchanged(dir string) error {
 	if err != nil {
 		return err
 	}
+
 	if len(files) != len(want) || len(want) == 0 {
 		return fmt.Errorf("%s: %d histories, %d sums", dir, len(files), len(want))
 	}
+
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			return err
 		}
+
 		if got := fmt.Sprintf("%x", sha256.Sum256(b)); got != want[filepath.Base(f)] {
 			return fmt.Errorf("%s was changed after its release", f)
 		}
@@ -211,11 +230,13 @@ func TestReleasedHistoriesStay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, d := range dirs {
 		dir := filepath.Join(replayRoot, d.Name())
 		if dir == replayDir {
 			continue
 		}
+
 		if err := unchanged(dir); err != nil {
 			t.Error(err)
 		}
@@ -230,23 +251,30 @@ func TestReleasedHistoriesStay(t *testing.T) {
 	}
 	put("a.json", "{}")
 	put(sumsFile, fmt.Sprintf("%x  a.json\n", sha256.Sum256([]byte("{}"))))
+
 	if err := unchanged(dir); err != nil {
 		t.Fatal(err)
 	}
+
 	put("a.json", "{ }")
+
 	if unchanged(dir) == nil {
 		t.Error("a changed history is not found")
 	}
+
 	put("a.json", "{}")
 	put("b.json", "{}")
+
 	if unchanged(dir) == nil {
 		t.Error("an added history is not found")
 	}
+
 	for _, name := range []string{"a.json", "b.json"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if unchanged(dir) == nil {
 		t.Error("a lost history is not found")
 	}
@@ -264,13 +292,16 @@ func TestReplayFindsAChangedWorkflow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if !bytes.Contains(b, []byte(swap[0])) {
 			t.Fatalf("%s does not hold %s", file, swap[0])
 		}
+
 		h, err := client.HistoryFromJSON(bytes.NewReader(bytes.Replace(b, []byte(swap[0]), []byte(swap[1]), 1)), client.HistoryJSONOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if err := replay(h); err == nil {
 			t.Errorf("%s with %s replays", file, swap[1])
 		}
@@ -283,11 +314,14 @@ type realEngine struct{ c client.Client }
 func newRealEngine(t *testing.T) realEngine {
 	t.Helper()
 	e := enginetest.Start(t, enginetest.Options(t))
+
 	c, err := engine.Dial(context.Background(), engine.Options{Address: e.Address, Namespace: e.Namespace, Dir: e.Dir, Identity: "recorder", Timeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(c.Close)
+
 	return realEngine{c}
 }
 
@@ -298,19 +332,23 @@ func (r realEngine) worker(t *testing.T, w *world, region string) worker.Worker 
 	wk := worker.New(r.c, queueOf(region), worker.Options{MaxHeartbeatThrottleInterval: 20 * time.Millisecond, DefaultHeartbeatThrottleInterval: 20 * time.Millisecond})
 	registerWorkflows(wk)
 	w.register(wk)
+
 	if err := wk.Start(); err != nil {
 		t.Fatal(err)
 	}
+
 	return wk
 }
 
 // serve runs workers of every queue until the returned function is called.
 func (r realEngine) serve(t *testing.T, w *world) (stop func()) {
 	t.Helper()
+
 	var ws []worker.Worker
 	for _, q := range []string{"east", "west", "host"} {
 		ws = append(ws, r.worker(t, w, q))
 	}
+
 	return func() {
 		for _, wk := range ws {
 			wk.Stop()
@@ -321,32 +359,40 @@ func (r realEngine) serve(t *testing.T, w *world) (stop func()) {
 // run runs a scenario to its end and returns its history and outcome.
 func (r realEngine) run(t *testing.T, w *world, s scenario) (*history.History, error) {
 	t.Helper()
+
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	begun := make(chan struct{})
 	prepared := w.hook
+
 	name, nth := s.cancelAt, int64(1)
 	if s.cancelAt == "FollowShard#6" {
 		name, nth = "FollowShard", 6
 	}
 	var called atomic.Int64 // the world's own count may be past nth before anybody looks
+
 	w.hook = func(ctx context.Context, call string) error {
 		if prepared != nil {
 			if err := prepared(ctx, call); err != nil {
 				return err
 			}
 		}
+
 		if name == "" || !strings.HasPrefix(call, name) || called.Add(1) != nth {
 			return nil
 		}
+
 		close(begun)
+
 		return beatUntil(ctx)
 	}
 	defer r.serve(t, w)()
+
 	run, err := r.c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: "scenario/" + s.name, TaskQueue: queueOf("east")}, s.workflow, s.in)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if s.cancelAt != "" {
 		if s.cancelAt == "wait" {
 			time.Sleep(700 * time.Millisecond)
@@ -357,15 +403,18 @@ func (r realEngine) run(t *testing.T, w *world, s scenario) (*history.History, e
 				t.Fatalf("%s: %s never began: %v", s.name, s.cancelAt, w.calls)
 			}
 		}
+
 		if err := r.c.CancelWorkflow(ctx, run.GetID(), run.GetRunID()); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	err = run.Get(ctx, nil)
 	if ctx.Err() != nil {
 		t.Fatalf("%s does not end: %v", s.name, w.calls)
 	}
 	h := &history.History{}
+
 	it := r.c.GetWorkflowHistory(ctx, run.GetID(), run.GetRunID(), false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for it.HasNext() {
 		ev, herr := it.Next()
@@ -374,5 +423,6 @@ func (r realEngine) run(t *testing.T, w *world, s scenario) (*history.History, e
 		}
 		h.Events = append(h.Events, ev)
 	}
+
 	return h, err
 }

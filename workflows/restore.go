@@ -65,29 +65,35 @@ func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 			if !in.Discard && err == nil {
 				return
 			}
+
 			if out.LeftOver = closeSandbox(ctx, out.Sandbox); out.LeftOver != "" && err != nil {
 				err = leftOver(ctx, out, err)
 			}
 		}()
+
 		gate, gerr := checkSpace(ctx, in.Order, out.Sandbox)
 		if gerr != nil {
 			return out, gerr
 		}
+
 		if !gate.Passed {
 			return out, refused(in.Run.ID(), gate)
 		}
 	}
+
 	r, err := runPlan(ctx, in, out.Sandbox)
 	if err != nil {
 		return out, err
 	}
 	out.Steps, out.NotRun, out.Failed, out.Unverified, out.Unchecked = r.done, r.notRun, r.failed, r.unverified, r.unchecked
+
 	out.Finished = workflow.Now(ctx).UTC()
 	if ctx.Err() == nil && out.Sandbox.ID != "" && !in.Discard {
 		// It comes after hours of work, which a host that is away for a while must
 		// not cost.
 		return out, keepSandbox(ctx, out.Sandbox, time.Time{}, 360)
 	}
+
 	return out, ctx.Err()
 }
 
@@ -96,9 +102,11 @@ func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 // log has it.
 func leftOver(ctx workflow.Context, out RestoreOut, err error) error {
 	workflow.GetLogger(ctx).Error("left over", "what", out.LeftOver)
+
 	if ctx.Err() != nil {
 		return temporalCanceled(out.LeftOver)
 	}
+
 	return engine.EncodeError(fail.New(fail.CodeOf(engine.DecodeError(err)), "restore", out.LeftOver,
 		"remove it with: drctl sandbox rm "+out.Sandbox.ID, engine.DecodeError(err)))
 }
@@ -106,6 +114,7 @@ func leftOver(ctx workflow.Context, out RestoreOut, err error) error {
 func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.SandboxRef, error) {
 	var box activities.SandboxRef
 	err := workflow.ExecuteActivity(awaited(ctx, queue), activities.OpenSandboxName, activities.SandboxIn{ID: id, Purpose: purpose}).Get(ctx, &box)
+
 	return box, err
 }
 
@@ -114,6 +123,7 @@ func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.Sa
 func keepSandbox(ctx workflow.Context, box activities.SandboxRef, until time.Time, attempts int32) error {
 	opt := workflow.GetActivityOptions(awaited(ctx, box.Queue))
 	opt.ScheduleToStartTimeout, opt.RetryPolicy.MaximumAttempts = 10*time.Minute, attempts
+
 	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, opt), activities.KeepSandboxName, activities.KeepIn{Sandbox: box, Until: until}).Get(ctx, nil)
 }
 
@@ -141,8 +151,10 @@ func refused(id string, g evidence.Precheck) error {
 func closeSandbox(ctx workflow.Context, box activities.SandboxRef) string {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
+
 	if err := workflow.ExecuteActivity(long(dctx, box.Queue, time.Hour, 5), activities.CloseSandboxName, box).Get(dctx, nil); err != nil {
 		return "sandbox " + box.ID + " (" + box.Dir + "): " + text(err)
 	}
+
 	return ""
 }

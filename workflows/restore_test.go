@@ -23,24 +23,29 @@ func runRestore(t *testing.T, w *world, in workflows.RestoreIn) workflows.Restor
 	t.Helper()
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.Restore, in)
+
 	var out workflows.RestoreOut
 	if err := e.GetWorkflowResult(&out); err != nil {
 		t.Fatal(err)
 	}
+
 	return out
 }
 
 func TestRestoreIntoASandbox(t *testing.T) {
 	w := newWorld()
+
 	out := runRestore(t, w, restoreIn(w.plan))
 	if len(out.Steps) != 6 || len(out.Failed)+len(out.NotRun)+len(out.Unverified) != 0 || out.Sandbox.ID == "" || len(w.leftOpen()) != 1 {
 		t.Fatalf("%+v", out)
 	}
+
 	for _, s := range []string{"orders/0", "orders/1", "carts/0"} {
 		if w.index(t, "RestoreShard "+s) > w.index(t, "VerifyShard "+s) {
 			t.Errorf("%s was verified before it was restored", s)
 		}
 	}
+
 	if w.index(t, "CheckSpace") > w.index(t, "RestoreShard orders/0") {
 		t.Error("the free space was looked at too late")
 	}
@@ -53,8 +58,10 @@ func TestRestoreWaitsForItsSandboxToBeKept(t *testing.T) {
 		if strings.HasPrefix(call, "KeepSandbox") && w.count("KeepSandbox") < 30 {
 			return fail.Newf(fail.Unavailable, "sandbox: keep", "box", "the host is away")
 		}
+
 		return nil
 	}
+
 	out := runRestore(t, w, restoreIn(w.plan))
 	if len(out.Failed)+len(out.NotRun) != 0 || len(w.kept) == 0 || len(w.leftOpen()) != 1 {
 		t.Fatalf("%+v, kept %v", out, w.kept)
@@ -64,10 +71,12 @@ func TestRestoreWaitsForItsSandboxToBeKept(t *testing.T) {
 func TestRestoreIntoInstancesOpensNoSandbox(t *testing.T) {
 	w := newWorld()
 	p := planOf("orders/0")
+
 	p.Goal.Into = plan.Instances
 	for i := range p.Steps {
 		p.Steps[i].Into = plan.Destination{Region: "east", DataDir: "/srv/new"}
 	}
+
 	out := runRestore(t, w, restoreIn(p))
 	if w.count("OpenSandbox")+w.count("CloseSandbox") != 0 || len(out.Steps) != 2 || out.Sandbox.ID != "" {
 		t.Fatalf("%+v %v", out, w.calls)
@@ -86,17 +95,21 @@ func TestRestoreKeepsTheOrder(t *testing.T) {
 		if call == "RestoreShard orders/1" {
 			time.Sleep(30 * time.Millisecond)
 		}
+
 		return nil
 	}
+
 	out := runRestore(t, w, restoreIn(p))
 	if len(out.Steps) != 8 {
 		t.Fatalf("%+v", out)
 	}
+
 	i := func(s string) int { return w.index(t, s) }
 	if i("RestoreShard carts/0") < i("RestoreShard orders/0") || i("RestoreShard carts/0") < i("RestoreShard orders/1") ||
 		i("RestoreShard media/0") < i("RestoreShard carts/0") {
 		t.Fatalf("%v", w.calls)
 	}
+
 	done := func(s string) int {
 		return slices.IndexFunc(out.Steps, func(x plan.StepOut) bool { return x.StepID == s })
 	}
@@ -110,6 +123,7 @@ func TestRestoreKeepsItsWindow(t *testing.T) {
 		w := newWorld()
 		w.hook = func(context.Context, string) error { time.Sleep(10 * time.Millisecond); return nil }
 		in := restoreIn(w.plan)
+
 		in.Order.Window = window
 		if out := runRestore(t, w, in); len(out.Steps) != 6 || w.most > window {
 			t.Errorf("window %d: %d at once", window, w.most)
@@ -122,20 +136,25 @@ func TestRestoreFailedStepStopsOnlyItsDependants(t *testing.T) {
 	p.Steps[2].Needs = []string{"restore-orders/1"} // carts wait for orders/1 only
 	w := newWorld()
 	w.fail["RestoreShard orders/1"] = broken("chunk x of orders/1")
+
 	out := runRestore(t, w, restoreIn(p))
 	if !slices.Equal(out.Failed, []string{"restore-orders/1"}) || len(out.Unverified) != 0 {
 		t.Fatalf("failed %v, unverified %v", out.Failed, out.Unverified)
 	}
+
 	why := map[string]string{}
 	for _, n := range out.NotRun {
 		why[n.StepID] = n.Why
 	}
+
 	if len(why) != 3 || why["verify-orders/1"] != "restore-orders/1 was not done" || why["restore-carts/0"] != "restore-orders/1 was not done" || why["verify-carts/0"] == "" {
 		t.Fatalf("%v", why)
 	}
+
 	if w.count("VerifyShard orders/0") != 1 || w.count("RestoreShard carts/0") != 0 {
 		t.Fatalf("%v", w.calls)
 	}
+
 	for _, s := range out.Steps {
 		if s.StepID == "restore-orders/1" && (!strings.Contains(s.Error, "chunk x of orders/1") || strings.Contains(s.Error, "scheduledEventID") || s.Finished.Before(s.Started) || s.Started.IsZero()) {
 			t.Errorf("%+v", s)
@@ -159,21 +178,26 @@ func TestRestoreCountsAttempts(t *testing.T) {
 			if !strings.HasPrefix(call, "RestoreShard") {
 				return nil
 			}
+
 			if n++; n < 3 {
 				return again
 			}
+
 			return last
 		}
 		e := env(t, w)
 		e.ExecuteWorkflow(workflows.Restore, restoreIn(p))
+
 		var out workflows.RestoreOut
 		if err := e.GetWorkflowResult(&out); err != nil {
 			t.Fatal(err)
 		}
+
 		s := out.Steps[0]
 		if s.Attempt != 3 || (s.Error != "") != (last != nil) || s.Started.Before(out.Started) || s.Started.After(t0.Add(time.Minute)) {
 			t.Errorf("%s: %+v", name, s)
 		}
+
 		if last != nil && s.Finished.Sub(s.Started) < 3*time.Second { // of the workflow's clock: the pauses between the attempts
 			t.Errorf("%s: the step is said to have taken %s", name, s.Finished.Sub(s.Started))
 		}
@@ -186,6 +210,7 @@ func TestRestoreTellsAFindingFromAFailure(t *testing.T) {
 	w.findings["orders/0"] = []targets.Finding{{Check: "starts", Severity: targets.Passed}, {Check: "pg_amcheck", Severity: targets.Failed}}
 	w.findings["carts/0"] = []targets.Finding{{Check: "keys", Severity: targets.Warned}, {Check: "rdb", Severity: targets.Skipped}}
 	w.fail["VerifyShard orders/1"] = broken("orders/1")
+
 	out := runRestore(t, w, restoreIn(w.plan))
 	if !slices.Equal(out.Unverified, []string{"verify-orders/0"}) || !slices.Equal(out.Failed, []string{"verify-orders/1"}) || len(out.NotRun) != 0 {
 		t.Fatalf("unverified %v, failed %v, not run %v", out.Unverified, out.Failed, out.NotRun)
@@ -194,6 +219,7 @@ func TestRestoreTellsAFindingFromAFailure(t *testing.T) {
 	if !slices.Equal(out.Unchecked, []string{"verify-carts/0"}) {
 		t.Fatalf("unchecked %v", out.Unchecked)
 	}
+
 	for _, s := range out.Steps {
 		if (s.Error != "") != (s.StepID == "verify-orders/1") {
 			t.Errorf("%s: error %q", s.StepID, s.Error)
@@ -207,6 +233,7 @@ func TestRestoreRefusedForWantOfSpace(t *testing.T) {
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.Restore, restoreIn(w.plan))
 	wantCode(t, e.GetWorkflowError(), fail.Exhausted, "1 KiB free, 300 B needed")
+
 	if len(w.leftOpen()) != 0 || w.count("RestoreShard") != 0 {
 		t.Fatalf("%v", w.calls)
 	}
@@ -215,11 +242,13 @@ func TestRestoreRefusedForWantOfSpace(t *testing.T) {
 func TestRestoreDiscards(t *testing.T) {
 	w := newWorld()
 	in := restoreIn(w.plan)
+
 	in.Discard = true
 	if out := runRestore(t, w, in); out.LeftOver != "" || len(w.leftOpen()) != 0 {
 		t.Fatalf("%+v", out)
 	}
 	w = newWorld()
+
 	w.fail["CloseSandbox"] = fail.New(fail.Denied, "sandbox: remove", "/box/x", "", errors.New("operation not permitted"))
 	if out := runRestore(t, w, in); !strings.Contains(out.LeftOver, "/box/"+out.Sandbox.ID) || !strings.Contains(out.LeftOver, "operation not permitted") {
 		t.Fatalf("%q", out.LeftOver)
@@ -240,6 +269,7 @@ func TestRestoreSandboxThatCannotBeRemovedIsReported(t *testing.T) {
 	w.cancelAt(e, 4)
 	e.ExecuteWorkflow(workflows.Restore, restoreIn(w.plan))
 	wantCanceled(t, e.GetWorkflowError())
+
 	if n := w.count("CloseSandbox"); n != 1 { // not a matter of trying again
 		t.Errorf("%d attempts to remove", n)
 	}
@@ -254,9 +284,11 @@ func TestRestoreRemovalIsTriedAgain(t *testing.T) {
 				return fail.New(fail.Unavailable, "sandbox: remove", "/box/x", "", errors.New("device or resource busy"))
 			}
 		}
+
 		return nil
 	}
 	in := restoreIn(w.plan)
+
 	in.Discard = true
 	if out := runRestore(t, w, in); out.LeftOver != "" || len(w.leftOpen()) != 0 || n != 4 {
 		t.Fatalf("%+v after %d", out, n)
@@ -273,11 +305,14 @@ func TestRestoreCancelledAtEveryStep(t *testing.T) {
 		in.Order.Window = 1
 		at := w.cancelAt(e, n)
 		e.ExecuteWorkflow(workflows.Restore, in)
+
 		if *at == "" {
 			t.Fatalf("there is no call %d: %v", n, w.calls)
 		}
 		seen[strings.Fields(*at)[0]] = true
+
 		wantCanceled(t, e.GetWorkflowError())
+
 		if open := w.leftOpen(); len(open) != 0 {
 			t.Errorf("cancelled at %s: %v is left over; calls %v", *at, open, w.calls)
 		}
@@ -286,6 +321,7 @@ func TestRestoreCancelledAtEveryStep(t *testing.T) {
 			t.Errorf("cancelled at %s: %d steps ran", *at, got)
 		}
 	}
+
 	for _, name := range []string{"OpenSandbox", "CheckSpace", "RestoreShard", "VerifyShard"} {
 		if !seen[name] {
 			t.Errorf("%s was never cancelled", name)

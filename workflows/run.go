@@ -36,6 +36,7 @@ func runPlan(ctx workflow.Context, in RestoreIn, box activities.SandboxRef) (pla
 	waiting, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
 	r := &runner{in: in, box: box, ended: workflow.NewBufferedChannel(ctx, len(in.Order.Steps))}
+
 	var first machine.Event = machine.Begin{}
 	if ctx.Err() != nil {
 		first = machine.Cancelled{}
@@ -50,9 +51,11 @@ func runPlan(ctx workflow.Context, in RestoreIn, box activities.SandboxRef) (pla
 			c.Receive(waiting, &out)
 			event = r.note(out)
 		})
+
 		if !state.Cancelled {
 			pick.AddReceive(ctx.Done(), func(workflow.ReceiveChannel, bool) { event = machine.Cancelled{} })
 		}
+
 		pick.Select(waiting)
 		state, commands = m.Next(state, event)
 	}
@@ -109,6 +112,7 @@ func (r *runner) do(ctx workflow.Context, step plan.Node) plan.StepOut {
 	if r.box.Queue != "" {
 		queue = r.box.Queue
 	}
+
 	if step.Region != "" {
 		queue = r.in.Queues[step.Region]
 	}
@@ -121,10 +125,12 @@ func (r *runner) do(ctx workflow.Context, step plan.Node) plan.StepOut {
 
 	// A step begins when it is first asked for, however often it is tried.
 	started := workflow.Now(ctx).UTC()
+
 	var out plan.StepOut
 	if err := workflow.ExecuteActivity(long(ctx, queue, step.Limit, 10), name, arg).Get(ctx, &out); err != nil {
 		return plan.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Attempt: attempts(err), Error: text(err)}
 	}
+
 	if out.Attempt > 1 {
 		out.Started = started
 	}

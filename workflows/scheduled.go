@@ -51,20 +51,24 @@ func Scheduled(ctx workflow.Context, in ScheduledIn) error {
 		ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_REQUEST_CANCEL,
 		Priority:              temporal.Priority{PriorityKey: 5}, // behind what people wait for
 	})
+
 	end := workflow.Now(ctx).Add(in.Wait)
 	for pause := firstTry; ; pause = min(2*pause, lastTry) {
 		out := outcomeOf(in.Workflow)
 		err := workflow.ExecuteChildWorkflow(cctx, in.Workflow, in.Input).Get(ctx, out)
+
 		var running *temporal.ChildWorkflowExecutionAlreadyStartedError
 		switch {
 		case err == nil:
 			if out == nil {
 				return nil
 			}
+
 			code, what := out.wrong()
 			if len(what) == 0 {
 				return nil
 			}
+
 			return engine.EncodeError(fail.Newf(code, "scheduled: "+in.Workflow, in.ID, "%s", strings.Join(what, "; ")))
 		case !errors.As(err, &running):
 			return err
@@ -74,6 +78,7 @@ func Scheduled(ctx workflow.Context, in ScheduledIn) error {
 		case !workflow.Now(ctx).Before(end):
 			return engine.EncodeError(fail.Newf(fail.Conflict, "scheduled: "+in.Workflow, in.ID, "something else has run under this id for %s", in.Wait))
 		}
+
 		if err := workflow.Sleep(ctx, min(pause, end.Sub(workflow.Now(ctx)))); err != nil {
 			return err
 		}
@@ -95,6 +100,7 @@ func outcomeOf(name string) outcome {
 	case RunDrillName:
 		return &drilled{}
 	}
+
 	return nil // its error says everything
 }
 
@@ -107,12 +113,15 @@ func (b *BackupOut) wrong() (code fail.Code, what []string) {
 	for _, x := range b.Bases {
 		note(x.Shard, x.Error, x.Behind)
 	}
+
 	for _, x := range b.Objects {
 		note(x.Shard, x.Error, x.Behind)
 	}
+
 	if b.CutsError != "" {
 		code, what = fail.Unavailable, append(what, "cuts: "+b.CutsError)
 	}
+
 	return code, what
 }
 
@@ -124,6 +133,7 @@ func (cs *checked) wrong() (code fail.Code, what []string) {
 			code, what = fail.Unverified, append(what, c.String())
 		}
 	}
+
 	return code, what
 }
 
@@ -133,5 +143,6 @@ func (d *drilled) wrong() (fail.Code, []string) {
 	if d.Passed {
 		return "", nil
 	}
+
 	return fail.Unverified, []string{"it failed; see: drctl drill show " + d.ID}
 }

@@ -12,12 +12,14 @@ import (
 
 func scheduled(t *testing.T, w *world, workflow string, arg any) error {
 	t.Helper()
+
 	input, err := json.Marshal(arg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := env(t, w)
 	e.ExecuteWorkflow(workflows.Scheduled, workflows.ScheduledIn{ID: "fixed", Workflow: workflow, Queue: queueOf("east"), Input: input, Wait: time.Hour})
+
 	return e.GetWorkflowError()
 }
 

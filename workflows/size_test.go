@@ -32,10 +32,12 @@ func (l limited) ToPayloads(values ...any) (*commonpb.Payloads, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	n := int64(p.Size())
 	if n > engineLimit {
 		return nil, fmt.Errorf("a payload of %d bytes, the engine takes %d: %T", n, engineLimit, values)
 	}
+
 	for was := l.most.Load(); n > was && !l.most.CompareAndSwap(was, n); was = l.most.Load() {
 	}
 
@@ -49,6 +51,7 @@ func manyGroup() (g platform.Group, c targets.Cut, p plan.Run) {
 	g, c = group(), cut()
 	g.Shards, c.Shards = nil, nil
 	p = planOf()
+
 	settings := map[string]string{}
 	for i := range 20 {
 		settings[fmt.Sprintf("a_setting_of_the_server_%d", i)] = strings.Repeat("v", 30)
@@ -71,6 +74,7 @@ func manyGroup() (g platform.Group, c targets.Cut, p plan.Run) {
 		p.Steps = append(p.Steps, plan.Step{ID: "restore-" + s.String(), Op: plan.OpRestore, Shard: s, Kind: kind, Base: base, Point: at,
 			Path: []targets.Span{{Timeline: at.Timeline, From: 1, To: at.Offset}}, Limit: time.Hour})
 	}
+
 	for _, s := range p.Steps[:manyShards] {
 		p.Steps = append(p.Steps, plan.Step{ID: "verify-" + s.Shard.String(), Op: plan.OpVerify, Shard: s.Shard, Kind: s.Kind, Needs: []string{s.ID}, Point: s.Point, Limit: time.Hour})
 	}
@@ -84,6 +88,7 @@ func manyGroup() (g platform.Group, c targets.Cut, p plan.Run) {
 // plan, its steps and their findings weigh.
 func TestAThousandShards(t *testing.T) {
 	g, c, p := manyGroup()
+
 	passed := make([]targets.Finding, 20)
 	for i := range passed {
 		passed[i] = targets.Finding{Check: "an assertion of some length", Subject: "orders/0", Severity: targets.Passed, Expected: strings.Repeat("x", 100), Got: strings.Repeat("x", 100)}
@@ -100,6 +105,7 @@ func TestAThousandShards(t *testing.T) {
 		"backup":  {workflows.TakeBackup, workflows.TakeBackupIn{Group: g, Window: 50}},
 	} {
 		w := newWorld()
+
 		w.plan, w.cut, w.settings = p, c, p.Steps[0].Base.Settings
 		for _, s := range p.Steps[:manyShards] {
 			w.findings[s.Shard.String()] = passed
@@ -109,19 +115,23 @@ func TestAThousandShards(t *testing.T) {
 		e.SetDataConverter(limited{converter.GetDefaultDataConverter(), &most})
 		e.SetTestTimeout(5 * time.Minute)
 		e.ExecuteWorkflow(run.workflow, run.in)
+
 		if err := e.GetWorkflowError(); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+
 		if name == "restore" {
 			var out workflows.RestoreOut
 			if err := e.GetWorkflowResult(&out); err != nil || len(out.Steps) != 2*manyShards || len(out.Failed)+len(out.Unchecked)+len(out.NotRun) > 0 {
 				t.Errorf("%d steps, %d failed, %d unchecked, %v", len(out.Steps), len(out.Failed), len(out.Unchecked), err)
 			}
 		}
+
 		if name == "drill" && (len(w.finished) != 1 || len(w.finished[0].Steps) != 2*manyShards || w.finished[0].Carried.Whole != nil) {
 			t.Errorf("the report is made from %d steps", len(w.finished[0].Steps))
 		}
+
 		t.Logf("%s: the largest payload has %d KiB", name, most.Load()>>10)
 	}
 

@@ -14,10 +14,12 @@ func (a *app) openAlone(ctx context.Context, place vaultFlags) (*vault.Vault, er
 	if err != nil {
 		return nil, err
 	}
+
 	tools, err := sandboxTools()
 	if err != nil {
 		return nil, err
 	}
+
 	return place.open(ctx, tools, "", log)
 }
 
@@ -29,30 +31,38 @@ func (a *app) vaultsOf(ctx context.Context, place vaultFlags, group, region stri
 		if err != nil {
 			return nil, platform.Group{}, nil, err
 		}
+
 		p := vaultPlatform{v}
 		if region != "" && region != v.Region() {
 			return nil, platform.Group{}, nil, p.gone("the vault of " + region)
 		}
+
 		name, err := onlyGroup(ctx, v, group)
 		if err != nil {
 			return nil, platform.Group{}, nil, err
 		}
 		g, err := upkeep.GroupIn(ctx, v, name)
+
 		return p, g, []string{v.Region()}, err
 	}
+
 	s, err := a.offline()
 	if err != nil {
 		return nil, platform.Group{}, nil, err
 	}
+
 	g, err := s.group(group)
 	if err != nil {
 		return nil, platform.Group{}, nil, err
 	}
+
 	if err := knownRegion(s.cfg, "--vault", region); err != nil {
 		return nil, platform.Group{}, nil, err
 	}
+
 	if region != "" {
 		return s.p, g, []string{region}, nil
 	}
+
 	return s.p, g, g.Policy.Vaults, nil
 }

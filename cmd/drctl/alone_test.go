@@ -14,6 +14,7 @@ import (
 func TestAlone(t *testing.T) {
 	w := sharedLab(t)
 	w.running(t)
+
 	away := filepath.Join(w.dir, "alone")
 	if err := os.MkdirAll(away, 0o755); err != nil {
 		t.Fatal(err)
@@ -26,21 +27,26 @@ func TestAlone(t *testing.T) {
 	}
 	list := alone("backup", "list", "--json")
 	list.expect(t, 0)
+
 	bases := decode[[]targets.Artifact](t, list.out)
 	if len(bases) < 3 {
 		t.Fatalf("%d bases", len(bases))
 	}
+
 	alone("backup", "show", bases[0].ID).expect(t, 0, bases[0].ID)
 	verify := alone("backup", "verify", "--json")
 	verify.expect(t, 0)
+
 	if cs := decode[[]upkeep.Check](t, verify.out); len(cs) != 1 || cs[0].Region != "west" || cs[0].Checks < 5 || cs[0].Failed != 0 {
 		t.Errorf("verify: %+v", cs)
 	}
 	st := alone("status", "--json")
 	st.expect(t, 0)
+
 	if h := decode[readiness.Held](t, st.out); !h.Recoverable || h.NewestCut == "" || len(h.Shards) != 4 || h.Checked.IsZero() {
 		t.Errorf("status: %+v", h)
 	}
+
 	alone("status").expect(t, 0, "west alone", "a plan can be made")
 	alone("drill", "list").expect(t, 0)
 	alone("drill", "show", "nope").expect(t, 1, "there is no drill report nope in the vault of west", "drctl drill list")

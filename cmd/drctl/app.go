@@ -52,6 +52,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 partly done,
 	root.AddCommand(a.configCmd(), a.vaultCmd(), a.upCmd(), a.workerCmd(), a.applyCmd(), a.statusCmd(),
 		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.scheduleCmd(), a.runsCmd(), labCmd())
 	ui.NoStrays(root)
+
 	return root
 }
 
@@ -61,7 +62,9 @@ func (a *app) load() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	a.warn(cfg)
+
 	return cfg, nil
 }
 
@@ -78,6 +81,7 @@ func (a *app) loadQuietly() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return config.Load(path, os.LookupEnv)
 }
 
@@ -85,20 +89,25 @@ func (a *app) findConfig() (string, error) {
 	if a.configPath != "" {
 		return a.configPath, nil
 	}
+
 	if p := os.Getenv("DRCTL_CONFIG"); p != "" {
 		return p, nil
 	}
+
 	const here = "drctl.yaml"
 	if info, err := os.Stat(here); err == nil {
 		// Nobody named it: in a directory of all it may be anybody's.
 		if err := trust.Owned("configuration", here, info); err != nil {
 			return "", err
 		}
+
 		return filepath.Abs(here)
 	}
+
 	if p := "/etc/drctl/drctl.yaml"; fileExists(p) {
 		return p, nil
 	}
+
 	return "", fail.New(fail.Invalid, "configuration", "", "name one with --config, or begin with: drctl config example > drctl.yaml",
 		errors.New("no configuration file: $DRCTL_CONFIG is not set, and there is no ./drctl.yaml and no /etc/drctl/drctl.yaml"))
 }
@@ -108,6 +117,7 @@ func (a *app) logger() (*slog.Logger, error) {
 	if err := l.UnmarshalText([]byte(a.logLevel)); err != nil {
 		return nil, fail.New(fail.Invalid, "flags", "--log-level", "use debug, info, warn or error", err)
 	}
+
 	opt := &slog.HandlerOptions{Level: l}
 	switch a.logFormat {
 	case "json":
@@ -115,6 +125,7 @@ func (a *app) logger() (*slog.Logger, error) {
 	case "text", "": // "" is an app that was made without its flags
 		return slog.New(slog.NewTextHandler(a.err, opt)), nil
 	}
+
 	return nil, fail.New(fail.Invalid, "flags", "--log-format", "use text or json", fmt.Errorf("there is no format %q", a.logFormat))
 }
 

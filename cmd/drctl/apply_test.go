@@ -23,20 +23,24 @@ func (p *twoRegions) apply(t *testing.T, primary string, flags ...string) (strin
 
 func (p *twoRegions) mustApply(t *testing.T, primary string, flags ...string) string {
 	t.Helper()
+
 	out, err := p.apply(t, primary, flags...)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return out
 }
 
 // schedules lists the engine's schedules, sorted.
 func (p *twoRegions) schedules(t *testing.T, c client.Client) (ids []string) {
 	t.Helper()
+
 	list, err := c.ScheduleClient().List(t.Context(), client.ScheduleListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for list.HasNext() {
 		e, err := list.Next()
 		if err != nil {
@@ -44,35 +48,43 @@ func (p *twoRegions) schedules(t *testing.T, c client.Client) (ids []string) {
 		}
 		ids = append(ids, e.ID)
 	}
+
 	slices.Sort(ids)
+
 	return ids
 }
 
 // runs lists what runs and whether its queue is as expected, sorted.
 func (p *twoRegions) runs(t *testing.T, c client.Client, prefix string) (runs []string) {
 	t.Helper()
+
 	rs, err := engine.Running(t.Context(), c, "")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, r := range rs {
 		if strings.Contains(r.ID, prefix) {
 			runs = append(runs, r.ID+" on "+r.Queue)
 		}
 	}
+
 	slices.Sort(runs)
+
 	return runs
 }
 
 // eventuallyEqual waits for the engine's lists, which are behind.
 func eventuallyEqual(t *testing.T, what string, get func() []string, want ...string) {
 	t.Helper()
+
 	var got []string
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		if got = get(); slices.Equal(got, want) {
 			return
 		}
 	}
+
 	t.Fatalf("%s are\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
 }
 
@@ -85,6 +97,7 @@ func TestTwoPlatformsInOneNamespace(t *testing.T) {
 		for _, k := range kinds {
 			out = append(out, platform+":"+k+"/shop")
 		}
+
 		return out
 	}
 	p.platform = "production"
@@ -98,14 +111,17 @@ func TestTwoPlatformsInOneNamespace(t *testing.T) {
 
 	// Staging's go away, one by one and whole; production's stay, and are as they were.
 	p.policy = "{cut: {every: 0s}, check: {every: 0s}}"
+
 	p.target = "carts"
 	if out := p.mustApply(t, "east"); strings.Contains(out, "production") {
 		t.Errorf("apply of staging touched production:\n%s", out)
 	}
+
 	eventuallyEqual(t, "schedules", func() []string { return p.schedules(t, c) },
 		append(of("production", "backup", "check", "cut", "retain"), of("staging", "backup", "retain")...)...)
 	archivers[1] = "staging:archive/carts/0 on drctl.staging.east"
 	eventuallyEqual(t, "archivers", func() []string { return p.runs(t, c, "archive/") }, archivers...)
+
 	p.platform, p.target, p.policy = "production", "orders", "{stream: {vaults: [east, west], durability: 2}}"
 	for line := range strings.Lines(p.mustApply(t, "east")) {
 		if !strings.HasSuffix(line, ": kept\n") {
@@ -121,6 +137,7 @@ func TestApplyTakesOverFromAnOlderDrctl(t *testing.T) {
 	for _, embedded := range []bool{false, true} {
 		p := newTwoRegions(t)
 		p.embedded = embedded
+
 		c := enginetest.Client(t, p.engine)
 		for _, id := range []string{"cut/shop", "retain/shop", "cut/other"} {
 			if _, err := c.ScheduleClient().Create(t.Context(), client.ScheduleOptions{ID: id, Memo: map[string]any{"drctl.owner": "drctl"},
@@ -129,6 +146,7 @@ func TestApplyTakesOverFromAnOlderDrctl(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+
 		for _, id := range []string{"archive/orders/0", "scheduled/cut/shop-2026-03-14T01:59:26Z", "backup/shop", "archive/other/0", "restore/20260314T015926Z"} {
 			if _, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: "drctl.east"}, workflows.ArchiveName); err != nil {
 				t.Fatal(err)
@@ -138,18 +156,22 @@ func TestApplyTakesOverFromAnOlderDrctl(t *testing.T) {
 		eventuallyEqual(t, "runs", all, "archive/orders/0 on drctl.east", "archive/other/0 on drctl.east", "backup/shop on drctl.east",
 			"restore/20260314T015926Z on drctl.east", "scheduled/cut/shop-2026-03-14T01:59:26Z on drctl.east")
 		eventuallyEqual(t, "schedules", func() []string { return p.schedules(t, c) }, "cut/other", "cut/shop", "retain/shop")
+
 		if !embedded {
 			_, err := p.apply(t, "east")
 			if !fail.Is(err, fail.Conflict) || !strings.Contains(err.Error(), "archive/orders/0") || !strings.Contains(err.Error(), "--take-over") || strings.Contains(err.Error(), "archive/other") {
 				t.Fatalf("apply beside an older drctl's: %v", err)
 			}
+
 			if s, r := p.schedules(t, c), all(); len(s) != 3 || len(r) != 5 {
 				t.Fatalf("the refused apply changed something: %v %v", s, r)
 			}
+
 			p.mustApply(t, "east", "--take-over")
 		} else {
 			p.mustApply(t, "east")
 		}
+
 		eventuallyEqual(t, "runs", all, "archive/other/0 on drctl.east", "restore/20260314T015926Z on drctl.east", "small:archive/orders/0 on drctl.small.east")
 		eventuallyEqual(t, "schedules", func() []string { return p.schedules(t, c) },
 			"cut/other", "small:backup/shop", "small:check/shop", "small:cut/shop", "small:retain/shop")
@@ -168,13 +190,16 @@ func TestApplyEndsRunsThatWaitInALostRegion(t *testing.T) {
 		for _, r := range p.runs(t, c, "scheduled/cut/shop-") {
 			out = append(out, r[strings.LastIndex(r, " "):])
 		}
+
 		return out
 	}, " drctl.small.east")
+
 	for _, id := range []string{"small:backup/shop", "small:recover/shop"} {
 		if _, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: "drctl.small.east"}, workflows.TakeBackupName); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	eventuallyEqual(t, "backups", func() []string { return p.runs(t, c, "backup/") }, "small:backup/shop on drctl.small.east")
 
 	// Applied again, the region's worker may just be away: its work waits for it.
@@ -189,15 +214,18 @@ func TestApplyEndsRunsThatWaitInALostRegion(t *testing.T) {
 		ran <- workflow.GetInfo(ctx).WorkflowExecution.ID
 		return nil
 	}, workflow.RegisterOptions{Name: workflows.TakeCutName})
+
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer w.Stop()
 	p.home = "west"
+
 	out := p.mustApply(t, "west")
 	if !strings.Contains(out, "small:backup/shop: ended (nobody serves drctl.small.east)") {
 		t.Errorf("apply says:\n%s", out)
 	}
+
 	select {
 	case id := <-ran:
 		if id != "small:cut/shop" {
@@ -206,6 +234,7 @@ func TestApplyEndsRunsThatWaitInALostRegion(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Error("the schedule is jammed")
 	}
+
 	eventuallyEqual(t, "runs in the east", func() []string {
 		return slices.DeleteFunc(p.runs(t, c, ""), func(r string) bool { return !strings.HasSuffix(r, ".east") })
 	}, "small:recover/shop on drctl.small.east") // a person's, who can end it

@@ -53,6 +53,7 @@ with --take-over, because it cannot be told whose it is.`,
 		},
 	}
 	c.Flags().BoolVar(&takeOver, "take-over", false, "end what an older drctl, which did not record whose it was, runs for this platform")
+
 	return c
 }
 
@@ -62,21 +63,25 @@ func (s *session) apply(ctx context.Context, takeOver bool) ([]engine.Change, er
 	if err != nil {
 		return nil, err
 	}
+
 	changes, err := s.takeOver(ctx, want, takeOver)
 	if err != nil {
 		return changes, err
 	}
 	more, err := engine.ReconcileSchedules(ctx, s.engine, s.cfg.Name, want, true)
+
 	changes = append(changes, more...)
 	if err != nil {
 		return changes, err
 	}
 	more, err = s.endStranded(ctx, want)
+
 	changes = append(changes, more...)
 	if err != nil {
 		return changes, err
 	}
 	more, err = s.archivers(ctx)
+
 	return append(changes, more...), err
 }
 
@@ -90,11 +95,13 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 		}
 		out = append(out, ss...)
 	}
+
 	for _, name := range s.cfg.DrillNames() {
 		d := s.cfg.Drills[name]
 		if d.Every <= 0 {
 			continue
 		}
+
 		def, err := definition(s.cfg, name)
 		if err != nil {
 			return nil, err
@@ -102,6 +109,7 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 		def.Trigger = "schedule"
 		queue := s.cfg.Regions[d.Vault].Queue
 		id := s.ids().Drill(name)
+
 		x, err := s.schedule(id, d.Every, 0, min(d.Jitter, d.Every/2), workflows.ScheduledIn{ID: id, Workflow: workflows.RunDrillName, Queue: queue, Limit: limitOf(d.Every)},
 			workflows.RunDrillIn{Drill: def, Queue: queue, By: "the schedule " + id, KeepFailed: s.cfg.Sandbox.Keep})
 		if err != nil {
@@ -109,6 +117,7 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 		}
 		out = append(out, x)
 	}
+
 	return out, nil
 }
 
@@ -118,6 +127,7 @@ func (s *session) groupSchedules(name string) (out []engine.Schedule, err error)
 	if err != nil {
 		return nil, err
 	}
+
 	pol, err := s.cfg.Policy(name)
 	if err != nil {
 		return nil, err
@@ -126,12 +136,14 @@ func (s *session) groupSchedules(name string) (out []engine.Schedule, err error)
 		if every <= 0 {
 			return nil
 		}
+
 		run.Queue = g.Queue(g.Home)
 		if run.Limit == 0 {
 			run.Limit = limitOf(every)
 		}
 		x, err := s.schedule(id, every, offset, min(pol.Jitter, every/2), run, arg)
 		out = append(out, x)
+
 		return err
 	}
 	// Runs fall on multiples of the intervals, so base, check and retention
@@ -151,6 +163,7 @@ func (s *session) groupSchedules(name string) (out []engine.Schedule, err error)
 		add(ids.Retain(name), retainEvery, 2*part, workflows.ScheduledIn{ID: backup, Workflow: workflows.RetainName,
 			Wait: retainEvery / 2}, workflows.CheckAllIn{Group: g}),
 	)
+
 	return out, err
 }
 
@@ -182,6 +195,7 @@ func measure(intervals ...time.Duration) time.Duration {
 			m, x = x, m%x
 		}
 	}
+
 	return m
 }
 
@@ -192,6 +206,7 @@ func (s *session) schedule(id string, every, offset, jitter time.Duration, run w
 		return engine.Schedule{}, fail.New(fail.Internal, "apply", id, "", err)
 	}
 	run.Input = input
+
 	return engine.Schedule{ID: id, Every: every, Offset: offset, Jitter: jitter, WorkflowName: workflows.ScheduledName, WorkflowID: s.ids().Scheduled(id),
 		TaskQueue: run.Queue, Args: []any{run}, RunTimeout: run.Wait + run.Limit + time.Minute}, nil
 }
@@ -205,18 +220,21 @@ func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
 		return nil, err
 	}
 	var changes []engine.Change
+
 	want := map[string]bool{}
 	for _, name := range s.cfg.GroupNames() {
 		g, err := s.p.Group(name)
 		if err != nil {
 			return changes, err
 		}
+
 		for _, sh := range g.Shards {
 			if !sh.Kind.Traits().Log {
 				continue
 			}
 			id := s.ids().Archive(sh.Shard)
 			want[id] = true
+
 			action, err := s.archiver(ctx, id, sh)
 			if err != nil {
 				return changes, err
@@ -224,6 +242,7 @@ func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
 			changes = append(changes, engine.Change{ID: id, Action: action})
 		}
 	}
+
 	for _, r := range running {
 		if !want[r.ID] {
 			if err := engine.End(ctx, s.engine, r.ID, "the configuration has no such shard any more"); err != nil {
@@ -232,6 +251,7 @@ func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
 			changes = append(changes, engine.Change{ID: r.ID, Action: "deleted"})
 		}
 	}
+
 	return changes, nil
 }
 
@@ -246,13 +266,16 @@ func (s *session) archiver(ctx context.Context, id string, sh platform.Shard) (a
 	if err := begin(); err == nil || !fail.Is(err, fail.Conflict) {
 		return "created", err
 	}
+
 	var is workflows.ArchiveIn
 	if err := engine.Input(ctx, s.engine, id, &is); err != nil || is == want {
 		return "kept", err
 	}
+
 	if err := engine.End(ctx, s.engine, id, "the configuration of the shard has changed"); err != nil {
 		return "", err
 	}
+
 	return "updated", begin()
 }
 
@@ -262,6 +285,7 @@ func definition(cfg *config.Config, name string) (drills.Definition, error) {
 		return drills.Definition{}, err
 	}
 	d := cfg.Drills[name]
+
 	def := drills.Definition{Name: name, Group: d.Group, Cut: d.Cut, Window: d.Window, Seed: d.Seed, Vault: d.Vault, Every: d.Every,
 		Scenario: d.Scenario, Hypothesis: d.Hypothesis, Participants: slices.Clone(d.Participants),
 		Objectives: evidence.Objectives{RTO: d.Objectives.RTO, RPO: d.Objectives.RPO},
@@ -275,11 +299,14 @@ func definition(cfg *config.Config, name string) (drills.Definition, error) {
 			def.Checks.Assertions[on] = append(def.Checks.Assertions[on], targets.Assertion{Name: x.Name, Query: x.Query, Want: x.Want})
 		}
 	}
+
 	for _, o := range d.Checks.Objects {
 		def.Checks.Objects = append(def.Checks.Objects, drills.ObjectCheck{Target: o.Target, From: o.From, Query: o.Query, AllowEmpty: o.AllowEmpty})
 	}
+
 	for _, x := range d.Checks.Sums {
 		def.Checks.Sums = append(def.Checks.Sums, drills.Sum{Name: x.Name, Target: x.Target, Query: x.Query, Want: x.Want})
 	}
+
 	return def, def.Validate()
 }

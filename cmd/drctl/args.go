@@ -14,10 +14,12 @@ func oneArg(what, usage string) cobra.PositionalArgs {
 		if len(args) == 1 {
 			return nil
 		}
+
 		why := "it is missing"
 		if len(args) > 1 {
 			why = "there is more than one"
 		}
+
 		return fail.New(fail.Invalid, "usage", "", "name "+what+": "+usage, errors.New(why))
 	}
 }

@@ -56,6 +56,7 @@ drctl status.`,
 		},
 	}
 	verify.Flags().StringVar(&readData, "read-data", "1/1", "part of the base data to read: n/t, or empty for none")
+
 	for _, x := range []*cobra.Command{list, show, verify} {
 		x.Flags().StringVar(&region, "vault", "", "region whose vault is read")
 		place.flags(x)
@@ -69,6 +70,7 @@ now; with --yes it removes it. Nothing that a kept cut needs is ever removed.`,
 	prune.Flags().BoolVar(&yes, "yes", false, "remove")
 	c.PersistentFlags().StringVarP(&group, "group", "g", "", "group (default: the only one)")
 	c.AddCommand(now, list, show, verify, prune)
+
 	return c
 }
 
@@ -78,26 +80,32 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 		return err
 	}
 	defer s.close()
+
 	g, err := s.group(group)
 	if err != nil {
 		return err
 	}
+
 	shards, err := s.shardsOf(g.Name, names)
 	if err != nil {
 		return err
 	}
+
 	run, err := start(ctx, s.engine, s.ids().Backup(g.Name), workflows.TakeBackupName, g.Queue(g.Home), false,
 		workflows.TakeBackupIn{Group: g, Shards: shards, Full: full})
 	if err != nil {
 		return err
 	}
+
 	if !wait {
 		return a.started(run, "drctl runs attach "+run.GetID())
 	}
+
 	var out workflows.BackupOut
 	if err := s.wait(ctx, run, true, &out); err != nil {
 		return err
 	}
+
 	if a.json {
 		if err := a.printJSON(out); err != nil {
 			return err
@@ -107,11 +115,14 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 	failed, behind, all := 0, 0, len(out.Bases)+len(out.Objects)
 	note := func(shard targets.ShardID, why string) {
 		failed++
+
 		fmt.Fprintf(a.err, "drctl: backup of %s failed: %s\n", shard, why)
 	}
+
 	partly := func(shard targets.ShardID, in []string, why string) {
 		if why != "" {
 			behind++
+
 			fmt.Fprintf(a.err, "drctl: only the vault of %s holds the backup of %s; the next backup copies it: %s\n", strings.Join(in, " and "), shard, why)
 		}
 	}
@@ -120,24 +131,30 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 			note(b.Shard, b.Error)
 			continue
 		}
+
 		partly(b.Shard, append([]string{b.Vault}, b.CopiedTo...), b.Behind)
 		bases = append(bases, baseRow(b.Base))
 	}
+
 	for _, o := range out.Objects {
 		if o.Error != "" {
 			note(o.Shard, o.Error)
 			continue
 		}
+
 		partly(o.Shard, o.StoredIn, o.Behind)
 		objects = append(objects, []string{o.Shard.String(), o.Position.AsOf.Local().Format(time.DateTime), human.Count(o.Stats.Objects),
 			human.Bytes(o.Stats.Bytes), human.Count(o.Stats.NewObjects), human.Bytes(o.Stats.NewBytes), strings.Join(o.StoredIn, ",")})
 	}
+
 	if !a.json && len(bases) > 0 {
 		_ = progress.Table(a.out, baseHeaders, bases) // how the backup went says the exit code
 	}
+
 	if !a.json && len(objects) > 0 {
 		_ = progress.Table(a.out, []string{"OBJECTS OF", "AS OF", "OBJECTS", "BYTES", "NEW", "NEW BYTES", "STORED IN"}, objects)
 	}
+
 	switch {
 	case failed == 0 && behind > 0:
 		return ui.Exit{Code: 3, Message: fmt.Sprintf("the backup is done, but %d of %d shards are not in every vault", behind, all)}
@@ -148,6 +165,7 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 	case failed < all:
 		return ui.Exit{Code: 3, Message: fmt.Sprintf("%d of %d shards failed", failed, all)}
 	}
+
 	return ui.Exit{Code: 1, Message: "every shard failed"}
 }
 
@@ -158,6 +176,7 @@ func baseRow(b targets.Artifact) []string {
 	if b.Full {
 		method += ", full"
 	}
+
 	return []string{b.ID, b.Shard.String(), b.Finished.Local().Format(time.DateTime), human.Duration(b.Finished.Sub(b.Started)),
 		human.Bytes(b.Bytes), human.Bytes(b.BytesAdded), method, b.Until.String()}
 }
@@ -167,24 +186,29 @@ func (a *app) bases(ctx context.Context, place vaultFlags, group, region string,
 	if err != nil {
 		return nil, nil, err
 	}
+
 	p, g, regions, err := a.vaultsOf(ctx, place, group, region)
 	if err != nil {
 		return nil, nil, err
 	}
+
 	if place.url == "" {
 		s, err := a.offline()
 		if err != nil {
 			return nil, nil, err
 		}
+
 		if region, err = s.vaultOf(ctx, region, g.Name); err != nil {
 			return nil, nil, err
 		}
 		regions = []string{region}
 	}
+
 	v, err := p.Vault(ctx, regions[0])
 	if err != nil {
 		return nil, nil, err
 	}
+
 	if len(want) == 0 {
 		for _, sh := range g.Shards {
 			if sh.Kind.Traits().Log {
@@ -192,6 +216,7 @@ func (a *app) bases(ctx context.Context, place vaultFlags, group, region string,
 			}
 		}
 	}
+
 	for _, id := range want {
 		bs, err := v.Bases(ctx, id)
 		if err != nil {
@@ -199,6 +224,7 @@ func (a *app) bases(ctx context.Context, place vaultFlags, group, region string,
 		}
 		list = append(list, bs...)
 	}
+
 	return list, damaged, nil
 }
 
@@ -207,19 +233,24 @@ func (a *app) backupList(ctx context.Context, place vaultFlags, group, region st
 	if err != nil {
 		return err
 	}
+
 	if a.json {
 		if err := a.printJSON(list); err != nil {
 			return err
 		}
+
 		return damaged
 	}
+
 	rows := make([][]string, len(list))
 	for i, b := range list {
 		rows[i] = baseRow(b)
 	}
+
 	if err := progress.Table(a.out, baseHeaders, rows); err != nil {
 		return err
 	}
+
 	return damaged
 }
 
@@ -228,11 +259,13 @@ func (a *app) backupShow(ctx context.Context, place vaultFlags, group, region, i
 	if err != nil {
 		return err
 	}
+
 	for _, b := range list {
 		if b.ID == id {
 			return a.printJSON(b)
 		}
 	}
+
 	return ui.Exit{Code: 1, Message: "backup show: " + id + ": there is no such base (list them with: drctl backup list)"}
 }
 
@@ -242,6 +275,7 @@ func (a *app) backupVerify(ctx context.Context, place vaultFlags, group, region,
 		return err
 	}
 	var outs []upkeep.Check
+
 	failed := 0
 	for _, r := range regions {
 		v, err := p.Vault(ctx, r)
@@ -253,27 +287,33 @@ func (a *app) backupVerify(ctx context.Context, place vaultFlags, group, region,
 		out, err := upkeep.CheckVault(ctx, v, g, readData, d.Reporter(row, progress.Octets))
 		d.Finish(row, err)
 		d.Close()
+
 		if err != nil {
 			return err
 		}
+
 		if err := upkeep.SaveCheck(ctx, p, g, out); err != nil {
 			fmt.Fprintf(a.err, "drctl: warning: the report could not be saved, so drctl status does not know of this check: %v\n", err)
 		}
 		failed += out.Failed
+
 		outs = append(outs, out)
 		if !a.json {
 			printFindings(a, out.Findings)
 			fmt.Fprintf(a.out, "vault %s: %d checks, %d failed, took %s\n", r, len(out.Findings), out.Failed, human.Duration(out.Took))
 		}
 	}
+
 	if a.json {
 		if err := a.printJSON(outs); err != nil {
 			return err
 		}
 	}
+
 	if failed > 0 {
 		return ui.Exit{Code: 4, Message: fmt.Sprintf("verification failed: %d findings; restore from another region's vault and take a new base (drctl backup now --full)", failed)}
 	}
+
 	return nil
 }
 
@@ -284,13 +324,16 @@ func printFindings(a *app, fs []targets.Finding) {
 			if f.Severity != sev {
 				continue
 			}
+
 			line := fmt.Sprintf("%-7s %s: %s", strings.ToUpper(string(sev)), f.Subject, f.Check)
 			if f.Expected != "" || f.Got != "" {
 				line += fmt.Sprintf(" (expected %s, got %s)", f.Expected, f.Got)
 			}
+
 			if f.Detail != "" {
 				line += ": " + f.Detail
 			}
+
 			fmt.Fprintln(a.out, line)
 		}
 	}
@@ -305,14 +348,17 @@ func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
 			return err
 		}
 		defer s.close()
+
 		g, err := s.group(group)
 		if err != nil {
 			return err
 		}
+
 		run, err := start(ctx, s.engine, s.ids().Backup(g.Name), workflows.RetainName, g.Queue(g.Home), false, workflows.CheckAllIn{Group: g})
 		if err != nil {
 			return err
 		}
+
 		if err := s.wait(ctx, run, true, &outs); err != nil {
 			return err
 		}
@@ -321,15 +367,18 @@ func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
 		if err != nil {
 			return err
 		}
+
 		g, err := s.group(group)
 		if err != nil {
 			return err
 		}
+
 		for _, r := range g.Policy.Vaults {
 			v, err := s.p.Vault(ctx, r)
 			if err != nil {
 				return err
 			}
+
 			out, err := upkeep.WouldRetain(ctx, v, g, time.Now().UTC())
 			if err != nil {
 				return err
@@ -337,16 +386,20 @@ func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
 			outs = append(outs, out)
 		}
 	}
+
 	if a.json {
 		return a.printJSON(outs)
 	}
+
 	verb := "would remove"
 	if yes {
 		verb = "removed"
 	}
+
 	for _, o := range outs {
 		fmt.Fprintf(a.out, "vault %s: %s %d cuts, %d bases, %d chunks (%s), %d objects (%s), %d more later; %d cuts stay\n", o.Region, verb, o.Cuts, o.Bases,
 			o.Result.Chunks, human.Bytes(o.Result.ChunkBytes), o.Result.Objects, human.Bytes(o.Result.ObjectBytes), o.Result.Condemned, o.Plan.KeptCuts)
 	}
+
 	return nil
 }

@@ -44,6 +44,7 @@ func (f *vaultFlags) flags(c *cobra.Command) {
 				return fail.New(fail.Invalid, "flags", "--"+name, "add --vault-url, or leave the flag out", errors.New("without --vault-url the configuration says where the vault is and what opens it"))
 			}
 		}
+
 		return nil
 	}
 }
@@ -56,10 +57,12 @@ func (f vaultFlags) open(ctx context.Context, tools servers.Binaries, cache stri
 	if err != nil {
 		return nil, err
 	}
+
 	k, err := vault.ParseKey(key)
 	if err != nil {
 		return nil, err
 	}
+
 	loc := vault.Location{URL: f.url, Endpoint: f.endpoint, Region: f.region, AccessKey: f.accessKey}
 	if f.secretFile != "" {
 		if loc.SecretKey, err = readSecretFile(f.secretFile, "--vault-secret-file"); err != nil {
@@ -73,6 +76,7 @@ func (f vaultFlags) open(ctx context.Context, tools servers.Binaries, cache stri
 	if err != nil {
 		return nil, err
 	}
+
 	return vault.Open(ctx, vault.Options{Region: name, Location: loc, Key: k, ResticBin: tools.ResticBin, CacheDir: cache, Log: log})
 }
 
@@ -80,10 +84,12 @@ func readSecretFile(path, flag string) (targets.Secret, error) {
 	if path == "" {
 		return targets.Secret{}, fail.New(fail.Invalid, "flags", flag, "name the file", errors.New("it is missing"))
 	}
+
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return targets.Secret{}, fail.New(fail.NotFound, "read secret", path, "", err)
 	}
+
 	return targets.NewSecret(strings.TrimSpace(string(b))), nil
 }
 
@@ -94,6 +100,7 @@ func privateDir() (dir string, mode os.FileMode, err error) {
 	if os.Geteuid() == 0 {
 		return "/var/lib/drctl", 0o711, nil
 	}
+
 	state := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(state) {
 		home, err := os.UserHomeDir()
@@ -102,25 +109,30 @@ func privateDir() (dir string, mode os.FileMode, err error) {
 		}
 		state = filepath.Join(home, ".local", "state")
 	}
+
 	return filepath.Join(state, "drctl"), 0o700, nil
 }
 
 // makePrivateDir makes it, or takes it when it is there and is this user's.
 func makePrivateDir() error {
 	const op, hint = "restore: working directory", "name another with --sandbox-dir"
+
 	dir, mode, err := privateDir()
 	if err != nil {
 		return err
 	}
+
 	err = os.MkdirAll(filepath.Dir(dir), 0o755)
 	if err == nil {
 		if err = os.Mkdir(dir, mode); errors.Is(err, os.ErrExist) {
 			err = nil
 		}
 	}
+
 	if err != nil {
 		return fail.New(fail.Denied, op, dir, hint, err)
 	}
+
 	return trust.Dir(op, dir)
 }
 
@@ -149,6 +161,7 @@ func (p vaultPlatform) Vault(_ context.Context, region string) (*vault.Vault, er
 	if region != p.v.Region() {
 		return nil, p.gone("the vault of " + region)
 	}
+
 	return p.v, nil
 }
 
@@ -167,6 +180,7 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax 
 	if err != nil {
 		return nil, nil, err
 	}
+
 	if err := startGuard(sandboxes, enginesDir(state)); err != nil {
 		return nil, nil, err
 	}
@@ -176,8 +190,10 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax 
 	if err != nil {
 		return nil, nil, err
 	}
+
 	fmt.Fprintf(a.err, "drctl: starting an engine of its own\n")
 	quiet := slog.New(slog.DiscardHandler)
+
 	e, err := engine.StartEmbedded(ctx, engine.EmbeddedOptions{Bin: exe, Dir: filepath.Join(box.Dir(), "db"), Log: quiet})
 	if err != nil {
 		return nil, nil, errors.Join(err, box.Remove(ctx))
@@ -188,22 +204,27 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax 
 	}
 	opt := e.Options()
 	opt.Log = quiet
+
 	c, err := engine.Dial(ctx, opt)
 	if err != nil {
 		down()
 		return nil, nil, err
 	}
+
 	var queues []string
 	for _, q := range regions {
 		queues = append(queues, q)
 	}
+
 	workers, err := startWorkers(c, workerOptions{platform: p, tools: tools, log: log, queues: queues, host: workflows.Queue("local") + "@" + hostname(),
 		sandboxes: sandboxes, sandboxMax: sandboxMax, owner: os.Getpid(), state: state, fatal: make(chan error, 8)})
 	if err != nil {
 		c.Close()
 		down()
+
 		return nil, nil, err
 	}
+
 	return &session{app: a, engine: c, log: log, own: true}, func() {
 		workers()
 		c.Close()

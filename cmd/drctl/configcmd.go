@@ -73,6 +73,7 @@ Exit status: 0 all is well, 2 the file is wrong, 4 something is to be mended.`,
 		},
 	}
 	c.AddCommand(validate, show, example, schema)
+
 	return c
 }
 
@@ -105,6 +106,7 @@ func (a *app) validate(quiet bool) error {
 			a.warn(cfg)
 			fmt.Fprintf(a.out, "%s: valid\n", cfg.File())
 		}
+
 		return err
 	}
 
@@ -113,11 +115,14 @@ func (a *app) validate(quiet bool) error {
 		if err := a.printJSON(validated{Format: 1, Problems: mistakesOf(err), Warnings: []mistake{}}); err != nil {
 			return err
 		}
+
 		return ui.Exit{Code: fail.ExitCode(err)}
 	}
+
 	if quiet {
 		return nil
 	}
+
 	return a.printJSON(validated{Format: 1, OK: true, File: cfg.File(), Hash: cfg.Hash(),
 		Problems: []mistake{}, Warnings: mistakes(cfg.Warnings())})
 }
@@ -130,6 +135,7 @@ func mistakesOf(err error) []mistake {
 		return mistakes(all)
 	}
 	m := mistake{Message: err.Error()}
+
 	var fe *fail.Error
 	if errors.As(err, &fe) {
 		m.File, m.Hint = fe.Subject, fe.Hint
@@ -137,6 +143,7 @@ func mistakesOf(err error) []mistake {
 			m.Message = fe.Err.Error()
 		}
 	}
+
 	return []mistake{m}
 }
 
@@ -145,5 +152,6 @@ func mistakes(ms []config.Mistake) []mistake {
 	for _, m := range ms {
 		out = append(out, mistake{File: m.File, Line: m.Line, Column: m.Col, Path: m.Path, Message: m.Message, Hint: m.Hint})
 	}
+
 	return out
 }

@@ -39,6 +39,7 @@ func (a *app) cutCmd() *cobra.Command {
 	list.Flags().BoolVar(&all, "all", false, "abandoned cuts too")
 	list.Flags().BoolVar(&stats, "stats", false, "percentiles of the barrier's timings over the cuts listed")
 	list.Flags().IntVar(&limit, "limit", 20, "newest cuts to list; 0 for all")
+
 	show := &cobra.Command{
 		Use: "show CUT", Short: "Show one cut, sealed or abandoned: positions and timings per shard", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,8 +50,10 @@ func (a *app) cutCmd() *cobra.Command {
 		x.Flags().StringVar(&region, "vault", "", "region whose vault is read (default: the group's home)")
 		place.flags(x)
 	}
+
 	c.PersistentFlags().StringVarP(&group, "group", "g", "", "group (default: the only one)")
 	c.AddCommand(now, list, show)
+
 	return c
 }
 
@@ -60,6 +63,7 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 		return err
 	}
 	defer s.close()
+
 	g, err := s.group(group)
 	if err != nil {
 		return err
@@ -69,6 +73,7 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 	if fail.Is(err, fail.Conflict) {
 		fmt.Fprintln(a.err, "drctl: another cut is under way; this one follows it")
 	}
+
 	for end := time.Now().Add(g.Policy.SealWithin + 30*time.Second); fail.Is(err, fail.Conflict) && time.Now().Before(end); {
 		select {
 		case <-ctx.Done():
@@ -77,22 +82,28 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 		}
 		run, err = start(ctx, s.engine, s.ids().Cut(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
 	}
+
 	if err != nil {
 		return err
 	}
+
 	if !wait {
 		return a.started(run, "drctl cut list")
 	}
+
 	var cut targets.Cut
 	if err := s.wait(ctx, run, false, &cut); err != nil {
 		return err
 	}
+
 	if a.json {
 		return a.printJSON(cut)
 	}
+
 	fmt.Fprintf(a.out, "sealed %s in %s: writers stalled for %s at most, attempt %d\n", cut.ID,
 		strings.Join(cut.SealedIn, " and "), human.Duration(cut.Stall), cut.Attempts)
 	a.cutWarnings(cut)
+
 	return nil
 }
 
@@ -110,10 +121,12 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	if err != nil {
 		return err
 	}
+
 	cuts, damaged := newestCuts(ctx, v, group, limit)
 	if damaged != nil && len(cuts) == 0 {
 		return damaged
 	}
+
 	var abandoned []inventory.AbandonedCut
 	if all {
 		if abandoned, err = inventory.Abandoned(ctx, v, group, ""); err != nil && !fail.Is(err, fail.Corrupt) {
@@ -121,33 +134,42 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 		}
 		damaged = errors.Join(damaged, err)
 	}
+
 	if a.json {
 		out := map[string]any{"vault": v.Region(), "cuts": cuts}
 		if all {
 			out["abandoned"] = abandoned
 		}
+
 		if stats {
 			out["stats"] = barrierStats(cuts)
 		}
+
 		if err := a.printJSON(out); err != nil {
 			return err
 		}
+
 		return damaged
 	}
+
 	rows := make([][]string, 0, len(cuts))
 	for _, c := range cuts {
 		rows = append(rows, []string{c.ID, c.QuiescedAt.Local().Format(time.DateTime), string(c.Mode),
 			fmt.Sprint(c.Attempts), human.Duration(c.Stall), human.Duration(c.SealedAt.Sub(c.QuiescedAt)), strings.Join(c.SealedIn, ",")})
 	}
+
 	if err := progress.Table(a.out, []string{"CUT", "TAKEN", "MODE", "ATTEMPTS", "STALL", "SEALED AFTER", "SEALED IN"}, rows); err != nil {
 		return err
 	}
+
 	for _, x := range abandoned {
 		fmt.Fprintf(a.out, "abandoned %s: %s\n", x.Cut.ID, x.Reason)
 	}
+
 	if stats && len(cuts) > 0 {
 		printBarrierStats(a, barrierStats(cuts))
 	}
+
 	return damaged
 }
 
@@ -157,19 +179,23 @@ func newestCuts(ctx context.Context, v *vault.Vault, group string, limit int) ([
 	if limit <= 0 {
 		cuts, err := v.Cuts(ctx, group)
 		slices.Reverse(cuts)
+
 		return cuts, err
 	}
 	cuts := []targets.Cut{}
+
 	var damaged []error
 	for c, err := range v.CutsNewest(ctx, group) {
 		if err != nil {
 			damaged = append(damaged, err)
 			continue
 		}
+
 		if cuts = append(cuts, c); len(cuts) == limit {
 			break
 		}
 	}
+
 	return cuts, errors.Join(damaged...)
 }
 
@@ -190,10 +216,12 @@ type barrierFigures struct {
 
 func barrierStats(cuts []targets.Cut) barrierFigures {
 	var stall, gate, lock, hold, seal []time.Duration
+
 	f := barrierFigures{Cuts: len(cuts)}
 	for _, c := range cuts {
 		stall = append(stall, c.Stall)
 		seal = append(seal, c.SealedAt.Sub(c.QuiescedAt))
+
 		f.AttemptsMax = max(f.AttemptsMax, c.Attempts)
 		for _, p := range c.Shards {
 			if p.Kind.Traits().Locks {
@@ -204,6 +232,7 @@ func barrierStats(cuts []targets.Cut) barrierFigures {
 	f.StallP50, f.StallP90, f.StallP99, f.StallMax = percentile(stall, 50), percentile(stall, 90), percentile(stall, 99), percentile(stall, 100)
 	f.GateP50, f.LockP50, f.HoldP50 = percentile(gate, 50), percentile(lock, 50), percentile(hold, 50)
 	f.SealP50, f.SealP99 = percentile(seal, 50), percentile(seal, 99)
+
 	return f
 }
 
@@ -213,6 +242,7 @@ func percentile(d []time.Duration, p int) time.Duration {
 		return 0
 	}
 	s := slices.Sorted(slices.Values(d))
+
 	return s[max(0, (len(s)*p+99)/100-1)]
 }
 
@@ -229,6 +259,7 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 		return err
 	}
 	cut, err := v.Cut(ctx, group, id)
+
 	var gone inventory.AbandonedCut
 	if fail.Is(err, fail.NotFound) {
 		if rerr := v.Report(ctx, inventory.AbandonedReports, id, &gone); rerr == nil && gone.Cut.Group == group {
@@ -237,31 +268,40 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 			err = rerr
 		}
 	}
+
 	if err != nil {
 		return err
 	}
+
 	abandoned := !gone.AbandonedAt.IsZero()
 	if a.json {
 		if abandoned {
 			return a.printJSON(gone)
 		}
+
 		return a.printJSON(cut)
 	}
+
 	end := fmt.Sprintf("sealed %s in %s", cut.SealedAt.Format(time.RFC3339Nano), strings.Join(cut.SealedIn, ", "))
 	if abandoned {
 		end = fmt.Sprintf("abandoned %s, it cannot be recovered: %s", gone.AbandonedAt.Format(time.RFC3339Nano), gone.Reason)
 	}
+
 	fmt.Fprintf(a.out, "cut %s of %s, mode %s, by %s\ntaken %s, released %s, %s\n", cut.ID, cut.Group, cut.Mode, cut.Tool,
 		cut.QuiescedAt.Format(time.RFC3339Nano), cut.ReleasedAt.Format(time.RFC3339Nano), end)
+
 	var rows [][]string
 	for _, p := range cut.Shards {
 		t := p.Timings
 		rows = append(rows, []string{p.Shard.String(), p.Region, p.Position.String(), human.Duration(t.Gate), human.Duration(t.Lock), human.Duration(t.Hold), human.Duration(t.Total)})
 	}
+
 	if err := progress.Table(a.out, []string{"SHARD", "REGION", "POSITION", "GATE", "LOCK", "HOLD", "TOTAL"}, rows); err != nil {
 		return err
 	}
+
 	a.cutWarnings(cut)
+
 	return nil
 }
 
@@ -273,20 +313,25 @@ func (a *app) vaultOrPlace(ctx context.Context, place vaultFlags, group, region 
 		if err != nil {
 			return nil, "", err
 		}
+
 		g, err := s.group(group)
 		if err != nil {
 			return nil, "", err
 		}
+
 		if region, err = s.vaultOf(ctx, region, g.Name); err != nil {
 			return nil, "", err
 		}
 		v, err := s.p.Vault(ctx, region)
+
 		return v, g.Name, err
 	}
+
 	v, err := a.openAlone(ctx, place)
 	if err != nil {
 		return nil, "", err
 	}
 	group, err = onlyGroup(ctx, v, group)
+
 	return v, group, err
 }

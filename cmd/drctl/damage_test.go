@@ -46,6 +46,7 @@ func TestDamage(t *testing.T) {
 	w.running(t)
 	w.must(t, "cut", "now") // one kind of damage needs an older cut
 	w.stopUp(t)
+
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
 	v := w.openVault(t, "west")
@@ -55,30 +56,37 @@ func TestDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := filepath.Join(w.lab, "patient.yaml")
+
 	text := strings.ReplaceAll(string(b), "{rto: 60s, rpo: 60s}", "{rto: 1h, rpo: 1h}")
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
+
 	all := w.damages(t, ctx, v)
 	for _, i := range rand.New(rand.NewPCG(uint64(seed), 1)).Perm(len(all))[:sandboxtest.Size(3, len(all))] {
 		d := all[i]
 		t.Run(d.name, func(t *testing.T) {
 			heal := w.plant(t, ctx, v.Store(), d)
 			defer heal()
+
 			w.expect(t, 4, []string{"FAILED", cmp.Or(d.verify, d.key), "verification failed"}, "backup", "verify", "--vault", "west")
+
 			r := w.run(t, "drill", "run", "region-loss", "--engine", "embedded", "-c", config)
 			if r.code != 4 && r.code != 1 {
 				t.Errorf("a drill of a damaged vault: %s", r)
 			}
+
 			if name := cmp.Or(d.drill, d.key); !strings.Contains(r.out+r.err, name) {
 				t.Errorf("the drill does not name %s: %s", name, r)
 			}
+
 			plain(t, r)
 			w.nothingLeft(t)
 		})
 	}
+
 	w.wrongKey(t)
 	w.expect(t, 0, nil, "backup", "verify")
 	w.expect(t, 0, nil, "drill", "run", "region-loss", "--engine", "embedded", "-c", config)
@@ -90,6 +98,7 @@ func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []dam
 	t.Helper()
 	p := decode[plan.Run](t, w.must(t, "restore", "plan", "--json", "--vault", "west"))
 	chunks := map[string][]timeline.Chunk{}
+
 	var manifest string
 	for _, s := range p.Steps {
 		switch {
@@ -100,11 +109,13 @@ func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []dam
 			chunks[s.Shard.String()] = chunksOf(t, ctx, v, s)
 		}
 	}
+
 	cuts, err := v.Cuts(ctx, "shop")
 	if err != nil || len(cuts) < 2 {
 		t.Fatalf("%d cuts: %v", len(cuts), err)
 	}
 	newest, older := vault.CutKey("shop", cuts[len(cuts)-1].ID), vault.CutKey("shop", cuts[len(cuts)-2].ID)
+
 	pg := chunks["orders/0"]
 	if len(pg) < 2 || len(chunks["carts/0"]) == 0 {
 		t.Fatalf("too few chunks: %d and %d", len(pg), len(chunks["carts/0"]))
@@ -112,10 +123,12 @@ func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []dam
 	last := pg[len(pg)-1].Key
 	gone := chunks["carts/0"][0]
 	pack := largest(t, ctx, v, vault.ResticPrefix(targets.ShardID{Target: "orders", Shard: "0"})+"data/")
+
 	other, err := vault.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return []damage{
 		{name: "flipped byte in a chunk", key: last, spoil: func(b []byte) []byte { b[len(b)/2] ^= 1; return b }},
 		{name: "missing chunk", key: gone.Key, spoil: func([]byte) []byte { return nil },
@@ -132,10 +145,12 @@ func (w *world) damages(t *testing.T, ctx context.Context, v *vault.Vault) []dam
 // chunksOf are the chunks that a step reads.
 func chunksOf(t *testing.T, ctx context.Context, v *vault.Vault, s plan.Step) (out []timeline.Chunk) {
 	t.Helper()
+
 	ls, err := stream.Load(ctx, v, s.Shard)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, span := range s.Path {
 		for _, l := range ls {
 			if l.ID == span.Timeline {
@@ -147,37 +162,46 @@ func chunksOf(t *testing.T, ctx context.Context, v *vault.Vault, s plan.Step) (o
 			}
 		}
 	}
+
 	return out
 }
 
 func largest(t *testing.T, ctx context.Context, v *vault.Vault, prefix string) string {
 	t.Helper()
+
 	var best vault.Info
 	for i, err := range v.Store().List(ctx, prefix, "") {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if i.Size > best.Size {
 			best = i
 		}
 	}
+
 	if best.Key == "" {
 		t.Fatalf("nothing below %s", prefix)
 	}
+
 	return best.Key
 }
 
 func manifestKey(t *testing.T, ctx context.Context, v *vault.Vault, sum string) string {
 	t.Helper()
+
 	for i, err := range v.Store().List(ctx, vault.ManifestsPrefix(targets.ShardID{Target: "media", Shard: "0"}), "") {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if _, _, s, ok := vault.ParseManifestKey(i.Key); ok && s == sum {
 			return i.Key
 		}
 	}
+
 	t.Fatalf("no manifest %s", sum)
+
 	return ""
 }
 
@@ -185,31 +209,38 @@ func manifestKey(t *testing.T, ctx context.Context, v *vault.Vault, sum string) 
 func encryptedBy(t *testing.T, k vault.Key, key string) []byte {
 	t.Helper()
 	dir := t.TempDir()
+
 	tools, err := sandboxTools()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	v, err := vault.Init(t.Context(), vault.Options{Region: "other", Location: vault.Location{URL: "file://" + dir}, Key: k, ResticBin: tools.ResticBin})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	b, err := v.Encrypt(key, nil, []byte("not of this vault"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return b
 }
 
 func fetch(t *testing.T, ctx context.Context, s vault.Store, key string) []byte {
 	t.Helper()
+
 	r, err := s.Get(ctx, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	b, err := io.ReadAll(r)
 	if err := errors.Join(err, r.Close()); err != nil {
 		t.Fatal(err)
 	}
+
 	return b
 }
 
@@ -222,37 +253,44 @@ func (w *world) plant(t *testing.T, ctx context.Context, s vault.Store, d damage
 	ctx = context.WithoutCancel(ctx) // it is healed whatever happens
 	put := func(b []byte) {
 		t.Helper()
+
 		var err error
 		if b == nil {
 			_, err = raw.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: aws.String("vault"), Key: &d.key})
 		} else {
 			_, err = raw.PutObject(ctx, &awss3.PutObjectInput{Bucket: aws.String("vault"), Key: &d.key, Body: bytes.NewReader(b)})
 		}
+
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	put(d.spoil(append([]byte(nil), good...)))
+
 	return func() { put(good) }
 }
 
 // wrongKey has the right vaults and another identity.
 func (w *world) wrongKey(t *testing.T) {
 	t.Helper()
+
 	k, err := vault.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	b, err := os.ReadFile(w.config())
 	if err != nil {
 		t.Fatal(err)
 	}
 	key := filepath.Join(w.lab, "wrong-key.txt")
 	config := filepath.Join(w.lab, "wrong-key.yaml")
+
 	text := strings.Replace(string(b), filepath.Join(w.lab, "key.txt"), key, 1)
 	if err := errors.Join(os.WriteFile(key, []byte(k.Secret().Reveal()+"\n"), 0o600), os.WriteFile(config, []byte(text), 0o644)); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, args := range [][]string{
 		{"backup", "verify", "--vault", "west"}, {"cut", "list"}, {"restore", "plan"}, {"vault", "init"},
 		{"restore", "run", "--engine", "embedded"},
@@ -266,5 +304,6 @@ func (w *world) wrongKey(t *testing.T) {
 	if r.code != 1 && r.code != 4 || !strings.Contains(r.out+r.err, "key") {
 		t.Error(r)
 	}
+
 	plain(t, r)
 }

@@ -56,6 +56,7 @@ could not be removed.`,
 	place.flags(list)
 	place.flags(show)
 	c.AddCommand(run, list, show)
+
 	return c
 }
 
@@ -64,38 +65,48 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	if err != nil {
 		return err
 	}
+
 	def, err := definition(s.cfg, name)
 	if err != nil {
 		return err
 	}
+
 	if err := f.engineBinHasEffect(f.engine == "embedded"); err != nil {
 		return err
 	}
+
 	def.Trigger = trigger
 	if f.vault != "" {
 		def.Vault = f.vault
 	}
+
 	if err := known("region", "--vault", def.Vault, s.cfg.RegionNames()); err != nil {
 		return err
 	}
 	region := s.cfg.Regions[def.Vault]
+
 	in := workflows.RunDrillIn{Drill: def, Queue: region.Queue, By: who(), Keep: keep, KeepFailed: s.cfg.Sandbox.Keep, Window: 4}
 	if rec := s.cfg.Recovery[def.Group]; rec != nil {
 		in.Window = rec.Parallel
 	}
+
 	if disaster != "" {
 		if in.Disaster, err = time.Parse(time.RFC3339Nano, disaster); err != nil {
 			return fail.New(fail.Invalid, "flags", "--disaster-at", "write it like 2026-11-23T03:04:05Z", notAnInstant(disaster))
 		}
+
 		if in.Disaster.After(time.Now()) {
 			return fail.New(fail.Invalid, "flags", "--disaster-at", "name an instant that has passed", fmt.Errorf("%s lies ahead", disaster))
 		}
 	}
+
 	a.sweep(ctx, s.cfg.Sandbox.Dir, enginesDir(s.cfg.StateDir))
+
 	vaults := s.p
 	switch f.engine {
 	case "embedded":
 		in.Ordered = time.Now().UTC() // the engine's start is part of the way back
+
 		e, stop, err := a.breakGlass(ctx, f.engineBin, s.cfg.Sandbox.Dir, int64(s.cfg.Sandbox.MaxBytes), s.cfg.StateDir, s.p, map[string]string{def.Vault: region.Queue}, s.p.tools, s.log)
 		if err != nil {
 			return err
@@ -110,14 +121,17 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	default:
 		return fail.New(fail.Invalid, "flags", "--engine", "use configured or embedded", errors.New(f.engine))
 	}
+
 	run, err := start(ctx, s.engine, s.ids().Drill(name), workflows.RunDrillName, in.Queue, false, in)
 	if err != nil {
 		return err
 	}
+
 	var out drills.Outcome
 	if err := s.wait(ctx, run, true, &out); err != nil {
 		return err
 	}
+
 	if err := readRecord(ctx, vaults, &out); err != nil {
 		return err
 	}
@@ -133,12 +147,14 @@ func readRecord(ctx context.Context, p *resolver, out *drills.Outcome) error {
 		if len(out.Record) > 0 {
 			return nil
 		}
+
 		v, err := p.Vault(ctx, region)
 		if err == nil {
 			err = v.Report(ctx, "drill", out.ID, &out.Record)
 		}
 		errs = append(errs, err)
 	}
+
 	if len(out.Record) > 0 {
 		return nil
 	}
@@ -157,6 +173,7 @@ func who() string {
 	if u, err := user.Current(); name == "" && err == nil {
 		name = u.Username
 	}
+
 	return name + "@" + hostname()
 }
 
@@ -165,6 +182,7 @@ func (a *app) printDrill(out drills.Outcome) error {
 	if err := json.Unmarshal(out.Record, &rec); err != nil {
 		return fail.New(fail.Corrupt, "drill", out.ID, "", err)
 	}
+
 	if a.json {
 		if err := a.printJSON(out); err != nil {
 			return err
@@ -173,15 +191,19 @@ func (a *app) printDrill(out drills.Outcome) error {
 		if err := report.Text(a.out, rec, a.style()); err != nil {
 			return err
 		}
+
 		fmt.Fprintf(a.out, "report: %s\n        %s\n", out.HTML, out.JSON)
+
 		if out.Problem == "" {
 			fmt.Fprintf(a.out, "        and in the vault of %v\n", out.Vaults)
 		} else {
 			fmt.Fprintf(a.err, "drctl: warning: the report is in no vault: %s\n", out.Problem)
 		}
+
 		if out.Sandbox != "" {
 			fmt.Fprintf(a.out, "sandbox kept: %s; remove it with: drctl sandbox rm %s\n", out.Sandbox, out.Sandbox)
 		}
 	}
+
 	return drills.VerdictError(rec.Name, rec.Verdict)
 }

@@ -50,9 +50,11 @@ func (a *app) drillList(ctx context.Context, place vaultFlags) error {
 	if err != nil {
 		return err
 	}
+
 	if a.json {
 		return errors.Join(append(damaged, a.printJSON(out))...)
 	}
+
 	var rows [][]string
 	for _, r := range out {
 		last, verdict := "never", ""
@@ -62,6 +64,7 @@ func (a *app) drillList(ctx context.Context, place vaultFlags) error {
 				verdict = "passed"
 			}
 		}
+
 		if r.Cancelled != "" {
 			verdict = strings.TrimSpace(verdict + ", one since cancelled")
 			verdict = strings.TrimPrefix(verdict, ", ")
@@ -69,6 +72,7 @@ func (a *app) drillList(ctx context.Context, place vaultFlags) error {
 		rows = append(rows, []string{r.Name, r.Group, r.Vault, last, verdict, r.RTO, r.RPO, r.Last})
 	}
 	err = progress.Table(a.out, []string{"DRILL", "GROUP", "VAULT", "LAST", "VERDICT", "RTO", "RPO", "REPORT"}, rows)
+
 	return errors.Join(append(damaged, err)...)
 }
 
@@ -80,18 +84,22 @@ func (a *app) drillRows(ctx context.Context, place vaultFlags) (out []drillRow, 
 		if err != nil {
 			return nil, nil, err
 		}
+
 		last, damaged, err := drills.History(ctx, v)
 		for _, name := range slices.Sorted(maps.Keys(last)) {
 			row := drillRow{Name: name, Vault: v.Region()}
 			row.fill(last[name])
 			out = append(out, row)
 		}
+
 		return out, damaged, err
 	}
+
 	s, err := a.offline()
 	if err != nil {
 		return nil, nil, err
 	}
+
 	read := map[string]map[string]drills.Last{} // by region
 	for _, name := range s.cfg.DrillNames() {
 		d := s.cfg.Drills[name]
@@ -100,6 +108,7 @@ func (a *app) drillRows(ctx context.Context, place vaultFlags) (out []drillRow, 
 			if err != nil {
 				return nil, nil, err
 			}
+
 			last, bad, err := drills.History(ctx, v)
 			if err != nil {
 				return nil, nil, err
@@ -110,6 +119,7 @@ func (a *app) drillRows(ctx context.Context, place vaultFlags) (out []drillRow, 
 		row.fill(read[d.Vault][name])
 		out = append(out, row)
 	}
+
 	return out, damaged, nil
 }
 
@@ -117,6 +127,7 @@ func spanText(s evidence.Maybe[time.Duration]) (string, *time.Duration) {
 	if d, ok := s.Get(); ok {
 		return human.Duration(d), &d
 	}
+
 	return "not measured", nil
 }
 
@@ -126,6 +137,7 @@ func (a *app) drillShow(ctx context.Context, place vaultFlags, region, id, html 
 		return err
 	}
 	var last error
+
 	var held []string
 	for _, r := range regions {
 		v, err := open(ctx, r)
@@ -133,6 +145,7 @@ func (a *app) drillShow(ctx context.Context, place vaultFlags, region, id, html 
 			last = err
 			continue
 		}
+
 		var doc json.RawMessage
 		if err := v.Report(ctx, "drill", id, &doc); fail.Is(err, fail.NotFound) {
 			held = append(held, r)
@@ -141,15 +154,19 @@ func (a *app) drillShow(ctx context.Context, place vaultFlags, region, id, html 
 			last = err
 			continue
 		}
+
 		rec, err := evidence.Verify(doc)
 		if err != nil {
 			return err
 		}
+
 		return a.showRecord(rec, doc, html)
 	}
+
 	if last != nil {
 		return last
 	}
+
 	return fail.New(fail.NotFound, "drill show", "", "list the drills and their reports with: drctl drill list",
 		fmt.Errorf("there is no drill report %s in the vault of %s", id, strings.Join(held, " and of ")))
 }
@@ -161,18 +178,23 @@ func (a *app) drillVaults(ctx context.Context, place vaultFlags, region string) 
 		if err != nil {
 			return nil, nil, err
 		}
+
 		return vaultPlatform{v}.Vault, []string{v.Region()}, nil
 	}
+
 	s, err := a.offline()
 	if err != nil {
 		return nil, nil, err
 	}
+
 	if err := knownRegion(s.cfg, "--vault", region); err != nil {
 		return nil, nil, err
 	}
+
 	if region != "" {
 		return s.p.Vault, []string{region}, nil
 	}
+
 	return s.p.Vault, s.cfg.RegionNames(), nil
 }
 
@@ -182,14 +204,18 @@ func (a *app) showRecord(rec evidence.Record, doc json.RawMessage, html string) 
 		if err != nil {
 			return fail.New(fail.Denied, "drill show", html, "", err)
 		}
+
 		if err := errors.Join(report.HTML(f, rec), f.Close()); err != nil {
 			return err
 		}
+
 		fmt.Fprintf(a.err, "drctl: wrote %s\n", html)
 	}
+
 	if a.json {
 		_, err := a.out.Write(append(doc, '\n'))
 		return err
 	}
+
 	return report.Text(a.out, rec, a.style())
 }

@@ -27,14 +27,17 @@ import (
 // and it ends by itself soon after this process.
 func startGuard(roots ...string) error {
 	const op = "sandbox: guard"
+
 	self, err := os.Executable()
 	if err != nil {
 		return fail.New(fail.Internal, op, "drctl", "", err)
 	}
+
 	id, err := proc.Self()
 	if err != nil {
 		return fail.New(fail.Internal, op, "drctl", "", err)
 	}
+
 	args := []string{"sandbox", "guard", "--pid", strconv.Itoa(id.Pid), "--start", strconv.FormatUint(id.Start, 10)}
 	for _, root := range roots {
 		if root, err = filepath.Abs(root); err != nil {
@@ -44,11 +47,14 @@ func startGuard(roots ...string) error {
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Env = []string{} // no secrets of ours
+
 	cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return fail.New(fail.Unavailable, "sandbox: guard", self, "", err)
 	}
+
 	go func() { _ = cmd.Wait() }() // it outlives us, unless somebody ends it
+
 	return nil
 }
 
@@ -62,6 +68,7 @@ func guardCmd() *cobra.Command {
 	c.Flags().StringArrayVar(&roots, "dir", nil, "directory of sandboxes; may be repeated")
 	c.Flags().IntVar(&owner.Pid, "pid", 0, "the process")
 	c.Flags().Uint64Var(&owner.Start, "start", 0, "its start time in clock ticks since boot")
+
 	return c
 }
 
@@ -76,6 +83,7 @@ func guard(ctx context.Context, roots []string, owner proc.ID) error {
 		case <-time.After(every):
 		}
 	}
+
 	var err error
 	for range tries {
 		err = nil
@@ -83,11 +91,14 @@ func guard(ctx context.Context, roots []string, owner proc.ID) error {
 			_, e := sandbox.Sweep(ctx, root, time.Now(), nil)
 			err = errors.Join(err, e)
 		}
+
 		if err == nil {
 			return nil
 		}
+
 		time.Sleep(every)
 	}
+
 	return err
 }
 
@@ -104,6 +115,7 @@ func (a *app) sweep(ctx context.Context, roots ...string) {
 		for _, id := range removed {
 			fmt.Fprintf(a.err, "drctl: removed sandbox %s: its time was up, or the command that it belonged to is gone\n", id)
 		}
+
 		if err != nil {
 			fmt.Fprintf(a.err, "drctl: warning: a sandbox that nobody needs could not be removed: %v\n", err)
 		}

@@ -23,6 +23,7 @@ import (
 func TestKilledCommands(t *testing.T) {
 	w := ownLab(t, labShape{shards: 1, cutEvery: "20s"})
 	w.running(t)
+
 	for _, args := range [][]string{
 		{"drill", "run", "region-loss", "--engine", "embedded"},
 		{"drill", "run", "region-loss", "--engine", "embedded", "--keep"}, // kept is what came to its end
@@ -34,34 +35,43 @@ func TestKilledCommands(t *testing.T) {
 				if !p.running() {
 					t.Fatalf("%v ended: %s", args, p.err.String())
 				}
+
 				if len(w.sandboxProcs()) == 0 {
 					return fmt.Errorf("none yet")
 				}
+
 				return nil
 			})
+
 			if !guarded {
 				guard := w.guardOf(t, p.cmd.Process.Pid)
 				if err := syscall.Kill(guard, syscall.SIGKILL); err != nil {
 					t.Fatal(err)
 				}
 			}
+
 			p.signal(syscall.SIGKILL)
 			p.wait(t)
+
 			if !guarded {
 				if len(w.sandboxProcs()) == 0 {
 					t.Error("the servers ended by themselves: this test shows nothing")
 				}
+
 				w.expect(t, 0, []string{"removed sandbox"}, "sandbox", "list")
 			}
+
 			eventually(t, 30*time.Second, fmt.Sprintf("the end of all that %v left, guarded: %v", args, guarded), func() error {
 				es, err := os.ReadDir(filepath.Join(w.lab, "sandbox"))
 				if procs := w.sandboxProcs(); err != nil || len(es)+len(procs) > 0 {
 					return fmt.Errorf("%v, processes %v, %v", es, procs, err)
 				}
+
 				return nil
 			})
 		}
 	}
+
 	testEndedWhileAway(t, w)
 	w.searchSecrets(t)
 }
@@ -76,31 +86,39 @@ func testEndedWhileAway(t *testing.T, w *world) {
 		if m, _ := filepath.Glob(filepath.Join(w.lab, "sandbox", "drill-*")); len(m) == 0 || len(w.sandboxProcs()) < 3 {
 			return fmt.Errorf("%v", m)
 		}
+
 		return nil
 	})
+
 	cfg, err := config.Load(w.config(), os.LookupEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	c, err := dial(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
+
 	if err := c.TerminateWorkflow(context.Background(), workflows.IDs(cfg.Name).Drill("region-loss"), "", "its host was away"); err != nil {
 		t.Fatal(err)
 	}
+
 	w.stopUp(t)
 	p.wait(t)
+
 	if m, _ := filepath.Glob(filepath.Join(w.lab, "sandbox", "drill-*")); len(m) != 1 {
 		t.Errorf("the drill's sandbox is not there: %v", m)
 	}
+
 	w.startUp(t)
 	eventually(t, time.Minute, "the sweep", func() error {
 		es, err := os.ReadDir(filepath.Join(w.lab, "sandbox"))
 		if err != nil || len(es) != 1 || es[0].Name() != kept {
 			return fmt.Errorf("left: %v, %v", es, err)
 		}
+
 		return nil
 	})
 	w.must(t, "sandbox", "rm", kept)
@@ -115,21 +133,26 @@ func (w *world) sandboxProcs() (pids []string) {
 			pids = append(pids, filepath.Base(d))
 		}
 	}
+
 	return pids
 }
 
 // guardOf finds the guard that a command started.
 func (w *world) guardOf(t *testing.T, parent int) int {
 	t.Helper()
+
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, d := range dirs {
 		line, _ := os.ReadFile(d + "/cmdline")
+
 		args := strings.Split(string(line), "\x00")
 		if slices.Contains(args, "guard") && slices.Contains(args, strconv.Itoa(parent)) {
 			pid, _ := strconv.Atoi(filepath.Base(d))
 			return pid
 		}
 	}
+
 	t.Fatalf("process %d has no guard", parent)
+
 	return 0
 }

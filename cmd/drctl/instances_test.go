@@ -24,10 +24,12 @@ import (
 // each shard below dir, and returns it with the addresses.
 func (w *world) destinations(t *testing.T, dir, bucket string, change func(string) string) (config string, at map[string]string) {
 	t.Helper()
+
 	b, err := os.ReadFile(w.config())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	at = map[string]string{}
 	for _, s := range []string{"orders/0", "orders/1", "carts/0"} {
 		port, err := servers.FreePort()
@@ -36,6 +38,7 @@ func (w *world) destinations(t *testing.T, dir, bucket string, change func(strin
 		}
 		at[s] = fmt.Sprintf("127.0.0.1:%d", port)
 	}
+
 	text := string(b) + fmt.Sprintf(`
 recovery:
   shop:
@@ -53,20 +56,24 @@ recovery:
 	if change != nil {
 		text = change(text)
 	}
+
 	config = filepath.Join(w.lab, "recovery.yaml")
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+
 	return config, at
 }
 
 func TestRestoreIntoInstances(t *testing.T) {
 	w := sharedLab(t)
 	w.running(t)
+
 	dir := filepath.Join(w.dir, "recovered")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+
 	w.expect(t, 2, []string{"no destinations", "recovery.shop.destinations"}, "restore", "run", "--into", "instances", "--yes")
 	config, at := w.destinations(t, dir, "recovered", nil)
 	run := func(args ...string) result {
@@ -75,6 +82,7 @@ func TestRestoreIntoInstances(t *testing.T) {
 	}
 	// Nobody is there to confirm.
 	run().expect(t, 2, "--yes")
+
 	if es, _ := os.ReadDir(dir); len(es) != 0 {
 		t.Errorf("an unconfirmed restore made %v", es)
 	}
@@ -82,6 +90,7 @@ func TestRestoreIntoInstances(t *testing.T) {
 	cut := decode[plan.Run](t, w.must(t, "restore", "plan", "--json")).Cut.ID
 	r := run("--yes", "--json", "--cut", cut)
 	r.expect(t, 0)
+
 	out := decode[workflows.RestoreOut](t, r.out)
 	if out.Sandbox.Dir != "" || len(out.Failed)+len(out.NotRun)+len(out.Unverified) != 0 {
 		t.Fatalf("restore into instances: %s", r)
@@ -92,18 +101,21 @@ func TestRestoreIntoInstances(t *testing.T) {
 	}
 	r = run("--yes", "--json", "--cut", cut)
 	r.expect(t, 0)
+
 	for _, s := range decode[workflows.RestoreOut](t, r.out).Steps {
 		before := s.Op == plan.OpRestore && s.Shard.String() != "orders/1" && s.Shard.String() != "media/0"
 		if s.Before.IsZero() == before {
 			t.Errorf("%s: done before at %v", s.StepID, s.Before)
 		}
 	}
+
 	w.startRecovered(t, dir, at)
 	// Once somebody has used it, what is there is not touched.
 	if _, err := sandboxtest.Client(w.instance(t, "east", "media/0")).PutObject(t.Context(), &awss3.PutObjectInput{
 		Bucket: aws.String("media"), Key: aws.String("one-more"), Body: strings.NewReader("x")}); err != nil {
 		t.Fatal(err)
 	}
+
 	w.must(t, "cut", "now")
 	r = run("--yes")
 	r.expect(t, 1, "nothing was restored", "orders/0", "not empty", "carts/0", "media/0", "the bucket is not empty")
@@ -124,6 +136,7 @@ func TestRestoreIntoInstances(t *testing.T) {
 		r.expect(t, 1, "orders/0")
 		plain(t, r)
 	}
+
 	w.expect(t, 0, nil, "cut", "now")
 	_ = os.RemoveAll(filepath.Join(w.dir, "elsewhere"))
 }
@@ -131,17 +144,21 @@ func TestRestoreIntoInstances(t *testing.T) {
 // replaceIn replaces the first occurrence of old below "recovery:" in a file.
 func replaceIn(t *testing.T, file, old, with string) string {
 	t.Helper()
+
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	head, rest, ok := strings.Cut(string(b), "\nrecovery:")
 	if !ok || !strings.Contains(rest, old) {
 		t.Fatalf("%s: no %q", file, old)
 	}
+
 	if err := os.WriteFile(file, []byte(head+"\nrecovery:"+strings.Replace(rest, old, with, 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
+
 	return file
 }
 
@@ -149,30 +166,37 @@ func replaceIn(t *testing.T, file, old, with string) string {
 // as an operator would, and counts what is in them.
 func (w *world) startRecovered(t *testing.T, dir string, at map[string]string) {
 	t.Helper()
+
 	tools, err := servers.Find(servers.Binaries{})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, n := range []string{"0", "1"} {
 		in := w.instance(t, "east", "orders/"+n)
+
 		p, err := tools.StartPostgres(t.Context(), servers.PostgresSpec{Name: "recovered" + n, Dir: filepath.Join(dir, "orders"+n), Port: portOf(t, at["orders/"+n]), Wait: time.Minute,
 			LogFile: filepath.Join(dir, "orders"+n+".log"), Settings: map[string]string{"max_prepared_transactions": "200", "max_connections": "120", "max_wal_senders": "10"}})
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		t.Cleanup(func() { _ = p.Kill() })
 		in.Address = at["orders/"+n]
 		var accounts int
+
 		var recovery bool
 		if err := w.connect(t, in).QueryRow(t.Context(), "select count(*), pg_is_in_recovery() from accounts").Scan(&accounts, &recovery); err != nil || accounts == 0 || recovery {
 			t.Errorf("recovered orders/%s: %d accounts, in recovery %v: %v", n, accounts, recovery, err)
 		}
 	}
+
 	for _, name := range []string{"orders0", "orders1", "carts0"} {
 		if es, _ := os.ReadDir(filepath.Join(dir, name+".drctl-restore")); len(es) != 1 || es[0].Name() != "restored.json" {
 			t.Errorf("the restore left %v beside %s", es, name)
 		}
 	}
+
 	if _, err := os.Stat(filepath.Join(dir, "carts0", "appendonlydir")); err != nil {
 		t.Error(err)
 	}
@@ -180,10 +204,12 @@ func (w *world) startRecovered(t *testing.T, dir string, at map[string]string) {
 
 func portOf(t *testing.T, address string) int {
 	t.Helper()
+
 	var n int
 	if _, err := fmt.Sscanf(address[strings.LastIndexByte(address, ':')+1:], "%d", &n); err != nil {
 		t.Fatal(err)
 	}
+
 	return n
 }
 
@@ -191,57 +217,71 @@ func portOf(t *testing.T, address string) int {
 func TestInterrupted(t *testing.T) {
 	w := sharedLab(t)
 	w.running(t)
+
 	for _, args := range [][]string{{}, {"--engine", "embedded"}} {
 		w.interruptRestore(t, args)
 	}
 	// A drill leaves a report when it is interrupted, and no sandbox.
 	p := w.start(t, runOptions{}, "drill", "run", "region-loss")
+
 	time.Sleep(2 * time.Second)
 	p.signal(syscall.SIGINT)
 	p.wait(t).expect(t, 130, "interrupted")
 	w.nothingLeft(t)
 	// A cut goes on in the engine.
 	p = w.start(t, runOptions{}, "cut", "now")
+
 	time.Sleep(500 * time.Millisecond)
 	p.signal(syscall.SIGTERM)
+
 	if r := p.wait(t); r.code != 130 && r.code != 0 {
 		t.Error(r)
 	}
+
 	w.must(t, "cut", "now")
 }
 
 // interruptRestore interrupts a restore as soon as it has a sandbox.
 func (w *world) interruptRestore(t *testing.T, args []string) {
 	t.Helper()
+
 	for range 3 {
 		p := w.start(t, runOptions{}, append([]string{"restore", "run", "--vault", "west"}, args...)...)
 		for p.running() {
 			if es, _ := filepath.Glob(filepath.Join(w.lab, "sandbox", "restore-*")); len(es) > 0 {
 				break
 			}
+
 			time.Sleep(10 * time.Millisecond)
 		}
+
 		p.signal(syscall.SIGINT)
+
 		r := p.wait(t)
 		if r.code == 0 { // it was faster
 			w.must(t, "sandbox", "rm", filepath.Join(w.lab, "sandbox", sandboxOf(t, r)))
 			continue
 		}
+
 		r.expect(t, 130, "cleaning up", "interrupted")
 		plain(t, r)
 		w.nothingLeft(t)
+
 		return
 	}
+
 	t.Error("no restore could be interrupted before its end")
 }
 
 // sandboxOf finds the sandbox that a restore names.
 func sandboxOf(t *testing.T, r result) string {
 	t.Helper()
+
 	_, rest, ok := strings.Cut(r.out, "drctl sandbox rm ")
 	if !ok {
 		t.Fatal(r)
 	}
+
 	return filepath.Base(strings.Fields(rest)[0])
 }
 
@@ -251,10 +291,12 @@ func TestDiskFull(t *testing.T) {
 	w := sharedLab(t)
 	w.running(t)
 	plan := decode[plan.Run](t, w.must(t, "restore", "plan", "--json", "--target", "orders"))
+
 	mnt := filepath.Join(w.dir, "small")
 	if err := os.MkdirAll(mnt, 0o755); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, c := range []struct {
 		size  int64
 		texts []string
@@ -270,6 +312,7 @@ func TestDiskFull(t *testing.T) {
 					// full disk cannot be made without this right.
 					t.Skip("mounting a small volume needs root: ", err)
 				}
+
 				t.Fatal(err)
 			}
 			defer func() {
@@ -280,14 +323,17 @@ func TestDiskFull(t *testing.T) {
 			r := w.run(t, "restore", "run", "--engine", "embedded", "--target", "orders", "--cut", plan.Cut.ID, "--sandbox-dir", filepath.Join(mnt, "sandbox"))
 			r.expect(t, 1, c.texts...)
 			plain(t, r)
+
 			boxes, _ := sandbox.List(filepath.Join(mnt, "sandbox"))
 			for _, b := range boxes { // what failed half way is left to be looked at
 				w.must(t, "sandbox", "rm", b.Dir())
 			}
+
 			if es, _ := os.ReadDir(filepath.Join(mnt, "sandbox")); len(es) != 0 {
 				t.Errorf("left: %v", es)
 			}
 		})
 	}
+
 	w.nothingLeft(t)
 }

@@ -18,15 +18,18 @@ import (
 // whose time comes while it runs, and no others.
 func TestWorkerSweepsKeptSandboxes(t *testing.T) {
 	root := t.TempDir()
+
 	now := time.Now()
 	for id, expires := range map[string]time.Time{"long-gone": now.Add(-time.Hour), "soon": now.Add(400 * time.Millisecond), "later": now.Add(time.Hour), "never": {}} {
 		b, err := sandbox.Create(context.Background(), sandbox.Options{Root: root, ID: id, Purpose: "drill"})
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if expires.IsZero() {
 			continue
 		}
+
 		if err := b.Keep(expires); err != nil {
 			t.Fatal(err)
 		}
@@ -37,31 +40,39 @@ func TestWorkerSweepsKeptSandboxes(t *testing.T) {
 	for range 2 {
 		go func() {
 			sweepSandboxes(ctx, root, nil, 20*time.Millisecond, slog.New(slog.DiscardHandler))
+
 			done <- struct{}{}
 		}()
 	}
+
 	left := func() map[string]bool {
 		out := map[string]bool{}
+
 		bs, err := sandbox.List(root)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for _, b := range bs {
 			out[b.ID()] = true
 		}
+
 		return out
 	}
 	for end := time.Now().Add(10 * time.Second); len(left()) > 2; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("left: %v", left())
 		}
+
 		if time.Since(now) < 300*time.Millisecond && !left()["soon"] {
 			t.Fatal("removed before its time")
 		}
 	}
+
 	cancel()
 	<-done
 	<-done
+
 	if l := left(); !l["later"] || !l["never"] {
 		t.Fatalf("left: %v", l)
 	}
@@ -71,6 +82,7 @@ func TestRestoreStatus(t *testing.T) {
 	step := func(id string, op plan.Op, err string, fs ...targets.Finding) plan.StepOut {
 		return plan.StepOut{StepID: id, Op: op, Error: err, Findings: fs}
 	}
+
 	restored, lost := step("r", plan.OpRestore, ""), step("r2", plan.OpRestore, "damaged")
 	for name, c := range map[string]struct {
 		out  workflows.RestoreOut
@@ -85,9 +97,11 @@ func TestRestoreStatus(t *testing.T) {
 	} {
 		err := restoreStatus(c.out)
 		var e ui.Exit
+
 		if c.code == 0 && err == nil {
 			continue
 		}
+
 		if !errors.As(err, &e) || e.Code != c.code {
 			t.Errorf("%s: %v, want %d", name, err, c.code)
 		}

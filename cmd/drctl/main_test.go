@@ -44,18 +44,21 @@ func testMain(m *testing.M) int {
 		return m.Run()
 	}
 	bin, err := makeDir()
+
 	lab, labErr := makeDir() // beside it: names of sockets in a lab have to be short
 	if err := errors.Join(err, labErr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	programs.drctl, programs.drlab = filepath.Join(bin, "drctl"), filepath.Join(bin, "drlab")
+
 	shared = newWorld(lab, labShape{shards: 2, cutEvery: "20s"})
 	defer func() {
 		if err := errors.Join(shared.remove(), os.RemoveAll(bin)); err != nil {
 			fmt.Fprintln(os.Stderr, "tests left something behind:", err)
 		}
 	}()
+
 	return m.Run()
 }
 
@@ -66,6 +69,7 @@ func makeDir() (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	return dir, os.Chmod(dir, 0o755)
 }
 
@@ -99,6 +103,7 @@ func newWorld(dir string, s labShape) *world {
 func ownLab(t *testing.T, s labShape) *world {
 	t.Helper()
 	t.Parallel()
+
 	dir, err := makeDir()
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +114,7 @@ func ownLab(t *testing.T, s labShape) *world {
 			t.Error("left behind:", err)
 		}
 	})
+
 	return w
 }
 
@@ -121,9 +127,11 @@ func sharedLab(t *testing.T) *world {
 	w.turn.Lock()
 	t.Cleanup(w.turn.Unlock)
 	w.ready(t)
+
 	for _, b := range w.boxes() {
 		w.run(t, "sandbox", "rm", b)
 	}
+
 	return w
 }
 
@@ -133,6 +141,7 @@ func (w *world) boxes() (dirs []string) {
 	for _, r := range records {
 		dirs = append(dirs, filepath.Dir(r))
 	}
+
 	return dirs
 }
 
@@ -142,27 +151,33 @@ func build(t *testing.T) {
 	programs.Do(func() {
 		programs.err = func() error {
 			bin := filepath.Dir(programs.drctl)
+
 			out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin, ".", "../drlab").CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("go build: %w\n%s", err, out)
 			}
+
 			for _, tool := range []string{"drctl-engine", "restic", "versitygw"} {
 				p, err := filepath.Abs(filepath.Join("..", "..", "bin", tool))
 				if err == nil {
 					_, err = os.Stat(p)
 				}
+
 				if err != nil {
 					if p, err = exec.LookPath(tool); err != nil {
 						return fmt.Errorf("%s is not built (make tools): %w", tool, err)
 					}
 				}
+
 				if err := os.Symlink(p, filepath.Join(bin, tool)); err != nil {
 					return err
 				}
 			}
+
 			return nil
 		}()
 	})
+
 	if programs.err != nil {
 		t.Fatal(programs.err)
 	}
@@ -178,9 +193,11 @@ func (w *world) ready(t *testing.T) {
 			if r.code != 0 {
 				return fmt.Errorf("drlab up: exit %d\n%s", r.code, r.err)
 			}
+
 			return nil
 		}()
 	})
+
 	if w.err != nil {
 		t.Fatal(w.err)
 	}
@@ -194,6 +211,7 @@ func (w *world) env(config string) []string {
 	if config != "" {
 		env = append(env, "DRCTL_CONFIG="+config)
 	}
+
 	return env
 }
 
@@ -212,6 +230,7 @@ func tail(s string) string {
 	if len(s) > 6000 {
 		return "[...] " + s[len(s)-6000:]
 	}
+
 	return s
 }
 
@@ -238,6 +257,7 @@ type runOptions struct {
 // start starts a command.
 func (w *world) start(t *testing.T, o runOptions, args ...string) *process {
 	t.Helper()
+
 	config := o.config
 	switch config {
 	case "":
@@ -245,10 +265,12 @@ func (w *world) start(t *testing.T, o runOptions, args ...string) *process {
 	case "-":
 		config = ""
 	}
+
 	build(t)
 	program := filepath.Join(filepath.Dir(programs.drctl), cmp.Or(o.program, "drctl"))
 	argv := append(append(o.wrap, program), args...)
 	p := &process{w: w, cmd: exec.Command(argv[0], argv[1:]...), args: args, out: &lockedBuffer{}, err: &lockedBuffer{}, ended: make(chan struct{}), hide: o.hide}
+
 	p.cmd.Env, p.cmd.Dir = append(w.env(config), o.env...), o.dir
 	if o.dir == "" {
 		p.cmd.Dir = w.dir
@@ -256,10 +278,12 @@ func (w *world) start(t *testing.T, o runOptions, args ...string) *process {
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
 	// Nothing outlives the tests, however they end.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+
 	p.cmd.WaitDelay = 5 * time.Second
 	if err := startLocked(p.cmd); err != nil {
 		t.Fatalf("%s %s: %v", filepath.Base(program), strings.Join(args, " "), err)
 	}
+
 	go func() {
 		p.werr = p.cmd.Wait()
 		if !p.hide {
@@ -267,8 +291,10 @@ func (w *world) start(t *testing.T, o runOptions, args ...string) *process {
 			w.printed.WriteString(p.out.String() + p.err.String())
 			w.mu.Unlock()
 		}
+
 		close(p.ended)
 	}()
+
 	return p
 }
 
@@ -288,12 +314,14 @@ var spawner = sync.OnceValue(func() chan<- func() {
 func startLocked(c *exec.Cmd) error {
 	done := make(chan error, 1)
 	spawner() <- func() { done <- c.Start() }
+
 	return <-done
 }
 
 // wait waits for the command's end.
 func (p *process) wait(t *testing.T) result {
 	t.Helper()
+
 	select {
 	case <-p.ended:
 	case <-time.After(cmdTimeout):
@@ -301,6 +329,7 @@ func (p *process) wait(t *testing.T) result {
 		<-p.ended
 		t.Errorf("drctl %s did not end within %s\n%s\n%s", strings.Join(p.args, " "), cmdTimeout, tail(p.out.String()), tail(p.err.String()))
 	}
+
 	return result{args: p.args, out: p.out.String(), err: p.err.String(), code: p.cmd.ProcessState.ExitCode()}
 }
 
@@ -324,20 +353,24 @@ func (w *world) run(t *testing.T, args ...string) result {
 // inLab runs a command of drlab, which has to succeed.
 func (w *world) inLab(t *testing.T, args ...string) result {
 	t.Helper()
+
 	r := w.start(t, runOptions{program: "drlab"}, append(args, "--dir", w.lab)...).wait(t)
 	if r.code != 0 {
 		t.Fatal(r)
 	}
+
 	return r
 }
 
 // must runs a command that has to succeed and returns what it printed.
 func (w *world) must(t *testing.T, args ...string) string {
 	t.Helper()
+
 	r := w.run(t, args...)
 	if r.code != 0 {
 		t.Fatal(r)
 	}
+
 	return r.out
 }
 
@@ -347,15 +380,18 @@ func (w *world) expect(t *testing.T, code int, texts []string, args ...string) r
 	t.Helper()
 	r := w.run(t, args...)
 	r.expect(t, code, texts...)
+
 	return r
 }
 
 func (r result) expect(t *testing.T, code int, texts ...string) {
 	t.Helper()
+
 	if r.code != code {
 		t.Errorf("exit %d, want %d: %s", r.code, code, r)
 		return
 	}
+
 	for _, x := range texts {
 		if !strings.Contains(r.out+r.err, x) {
 			t.Errorf("the output does not hold %q: %s", x, r)
@@ -366,16 +402,19 @@ func (r result) expect(t *testing.T, code int, texts ...string) {
 // decode decodes what a command printed as JSON.
 func decode[T any](t *testing.T, out string) T {
 	t.Helper()
+
 	var v T
 	if err := json.Unmarshal([]byte(out), &v); err != nil {
 		t.Fatalf("not JSON: %v\n%s", err, tail(out))
 	}
+
 	return v
 }
 
 // startUp starts drctl up and waits until it is up.
 func (w *world) startUp(t *testing.T) {
 	t.Helper()
+
 	if w.up != nil && w.up.running() {
 		return
 	}
@@ -389,9 +428,11 @@ func waitUp(t *testing.T, p *process) {
 		if !p.running() {
 			t.Fatal(p.wait(t))
 		}
+
 		if !strings.Contains(p.out.String(), "drctl: up after") {
 			return errors.New(tail(p.err.String()))
 		}
+
 		return nil
 	})
 }
@@ -399,9 +440,11 @@ func waitUp(t *testing.T, p *process) {
 // stopUp stops drctl up as an operator would.
 func (w *world) stopUp(t *testing.T) {
 	t.Helper()
+
 	if w.up == nil || !w.up.running() {
 		return
 	}
+
 	w.up.signal(syscall.SIGTERM)
 	w.up.wait(t)
 }
@@ -409,6 +452,7 @@ func (w *world) stopUp(t *testing.T) {
 // startTraffic lets customers buy, slowly.
 func (w *world) startTraffic(t *testing.T) {
 	t.Helper()
+
 	if w.traffic != nil && w.traffic.running() {
 		return
 	}
@@ -417,25 +461,31 @@ func (w *world) startTraffic(t *testing.T) {
 
 func (w *world) stopTraffic(t *testing.T) result {
 	t.Helper()
+
 	if w.traffic == nil {
 		return result{}
 	}
+
 	w.traffic.signal(syscall.SIGTERM)
+
 	return w.traffic.wait(t)
 }
 
 // eventually tries until it succeeds.
 func eventually(t *testing.T, within time.Duration, what string, f func() error) {
 	t.Helper()
+
 	end := time.Now().Add(within)
 	for {
 		err := f()
 		if err == nil {
 			return
 		}
+
 		if time.Now().After(end) {
 			t.Fatalf("%s: not within %s: %v", what, within, err)
 		}
+
 		time.Sleep(100 * time.Millisecond)
 	}
 }
@@ -446,7 +496,9 @@ func (w *world) remove() error {
 		if p == nil || !p.running() {
 			continue
 		}
+
 		p.signal(syscall.SIGTERM)
+
 		select {
 		case <-p.ended:
 		case <-time.After(30 * time.Second):
@@ -455,10 +507,13 @@ func (w *world) remove() error {
 		}
 	}
 	var errs []error
+
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
+
 	command := func(program string, args ...string) {
 		c := exec.CommandContext(ctx, program, args...)
+
 		c.Env = w.env(w.config())
 		if out, err := c.CombinedOutput(); err != nil {
 			errs = append(errs, fmt.Errorf("%s %v: %w: %s", filepath.Base(program), args, err, out))
@@ -467,9 +522,11 @@ func (w *world) remove() error {
 	for _, b := range w.boxes() {
 		command(programs.drctl, "sandbox", "rm", b)
 	}
+
 	if _, err := os.Stat(filepath.Join(w.lab, "lab.json")); err == nil {
 		command(programs.drlab, "down", "--dir", w.lab, "--destroy")
 	}
+
 	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
 }
 
@@ -482,11 +539,13 @@ type lockedBuffer struct {
 func (l *lockedBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	return l.b.Write(p)
 }
 
 func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	return l.b.String()
 }

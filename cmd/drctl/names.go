@@ -15,6 +15,7 @@ func known(what, by, name string, names []string) error {
 	if slices.Contains(names, name) {
 		return nil
 	}
+
 	return fail.New(fail.Invalid, "usage", by, config.Suggest(name, names), fmt.Errorf("there is no %s %q", what, name))
 }
 
@@ -23,6 +24,7 @@ func knownRegion(cfg *config.Config, flag, region string) error {
 	if region == "" {
 		return nil
 	}
+
 	return known("region", flag, region, cfg.RegionNames())
 }
 
@@ -32,15 +34,18 @@ func (s *session) shardsOf(group string, names []string) ([]targets.ShardID, err
 	if err != nil {
 		return nil, err
 	}
+
 	var have []string
 	for _, id := range s.cfg.Shards(group) {
 		have = append(have, id.String())
 	}
+
 	for _, id := range ids {
 		if err := known("shard of "+group, "--shard", id.String(), have); err != nil {
 			return nil, err
 		}
 	}
+
 	return ids, nil
 }
 

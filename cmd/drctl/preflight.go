@@ -17,10 +17,12 @@ import (
 // programs looks at what this host must have installed.
 func (p preflight) programs(ctx context.Context) []finding {
 	const check = "program"
+
 	var out []finding
 	if p.toolsErr != nil {
 		out = append(out, failed(check, "sandbox.tools", p.toolsErr))
 	}
+
 	if bin := p.p.tools.ResticBin; bin == "" {
 		out = append(out, failed(check, "restic", fail.New(fail.NotFound, "find tools", "restic", "install restic "+restic.MinVersion+" or later, or name it under sandbox.tools.restic", errNoProgram)))
 	} else if v, err := (&restic.Repo{Bin: bin}).Version(ctx); err != nil {
@@ -34,6 +36,7 @@ func (p preflight) programs(ctx context.Context) []finding {
 	for _, t := range p.cfg.Targets {
 		kinds[t.Kind] = true
 	}
+
 	for _, x := range []struct{ kind, name, path, hint string }{
 		{"postgres", "postgres", p.p.tools.PostgresBin, "install the servers' major version of postgresql, or name its directory under sandbox.tools.postgres_bin"},
 		{"redis", "redis-server", p.p.tools.RedisServer, "install redis-server, or name it under sandbox.tools.redis_server"},
@@ -47,11 +50,13 @@ func (p preflight) programs(ctx context.Context) []finding {
 			out = append(out, passed(check, x.name, "at %s", x.path))
 		}
 	}
+
 	if kinds["postgres"] || kinds["redis"] {
 		if _, err := p.p.tools.RunAs.Credential(); err != nil {
 			out = append(out, p.forDrills(failed(check, "sandbox.run_as", err)))
 		}
 	}
+
 	return out
 }
 
@@ -61,6 +66,7 @@ func (p preflight) forDrills(f finding) finding {
 		f.Severity = targets.Warned
 		f.Message += "; restores into a sandbox need it"
 	}
+
 	return f
 }
 
@@ -68,10 +74,12 @@ func (p preflight) forDrills(f finding) finding {
 func (p preflight) fits(ctx context.Context, d targets.Driver, id targets.ShardID, st targets.Status) error {
 	fitter, ok := d.(targets.Fitter)
 	major, _, _ := strings.Cut(st.Version, ".")
+
 	n, err := strconv.Atoi(major)
 	if !ok || d.Kind() != targets.Postgres || err != nil || p.p.tools.PostgresBin == "" {
 		return nil
 	}
+
 	return fitter.Fits(ctx, targets.Artifact{ID: "that is to come", Shard: id, Kind: d.Kind(), Settings: map[string]string{"server_version_num": strconv.Itoa(n * 10_000)}})
 }
 
@@ -79,6 +87,7 @@ func (p preflight) fits(ctx context.Context, d targets.Driver, id targets.ShardI
 // by drctl up: until then there is nothing but its program.
 func (p preflight) theEngine(ctx context.Context) []finding {
 	const check = "engine"
+
 	address := p.cfg.Engine.Address
 	if p.cfg.Engine.Mode == config.Embedded {
 		if st, err := supervise.ReadState(p.cfg.StateDir); err != nil || !st.Alive() {
@@ -86,14 +95,18 @@ func (p preflight) theEngine(ctx context.Context) []finding {
 			if err != nil {
 				return []finding{failed(check, "drctl-engine", err)}
 			}
+
 			return []finding{passed(check, "drctl-engine", "at %s; drctl up starts it on %s", bin, address)}
 		}
 	}
+
 	c, err := dial(ctx, p.cfg, p.log)
 	if err != nil {
 		return []finding{failed(check, address, err)}
 	}
+
 	c.Close()
+
 	return []finding{passed(check, address, "it answers and has the namespace %s", p.cfg.Engine.Namespace)}
 }
 
@@ -101,14 +114,17 @@ func (p preflight) theEngine(ctx context.Context) []finding {
 // key open it, does it take and give back what is written.
 func (p preflight) theVault(ctx context.Context, region string) []finding {
 	const check = "vault"
+
 	opt, err := p.p.vaultPlace(ctx, region)
 	if err != nil {
 		return []finding{notAsked(check, region, "not asked: its secret cannot be had")}
 	}
+
 	_, _, recipient, err := vault.Describe(ctx, opt.Location)
 	if errors.Is(err, vault.ErrNoVault) {
 		return []finding{{Check: check, Subject: region, Severity: targets.Failed, Message: "there is no vault at " + opt.Location.URL + " yet", Fix: "drctl vault init"}}
 	}
+
 	if err != nil {
 		return []finding{failed(check, region, err)}
 	}
@@ -116,6 +132,7 @@ func (p preflight) theVault(ctx context.Context, region string) []finding {
 	if _, err := p.p.key(ctx); err != nil {
 		return []finding{notAsked(check, region, "it is there, sealed to "+recipient+"; not opened, because the key cannot be had")}
 	}
+
 	v, err := p.p.Vault(ctx, region)
 	if err != nil {
 		return []finding{failed(check, region, err)}
@@ -125,8 +142,10 @@ func (p preflight) theVault(ctx context.Context, region string) []finding {
 	for _, err := range v.Try(ctx) {
 		out = append(out, failed(check, region, err))
 	}
+
 	if len(out) == 0 {
 		out = append(out, passed(check, region, "%s: the key opens it, and it takes, keeps, gives back and removes what is written", v.Store().URL()))
 	}
+
 	return out
 }

@@ -23,10 +23,12 @@ type preflighted struct {
 func connected(t *testing.T, file string, more ...string) (preflighted, int) {
 	t.Helper()
 	out, err := command(t.Context(), file, append([]string{"config", "validate", "--connect", "--json"}, more...)...)
+
 	var code ui.Exit
 	if err != nil && !errors.As(err, &code) {
 		t.Fatal(err)
 	}
+
 	return decode[preflighted](t, out), code.Code
 }
 
@@ -38,6 +40,7 @@ func (p preflighted) bad() map[string][]finding {
 			out[f.Check+" "+f.Subject] = append(out[f.Check+" "+f.Subject], f)
 		}
 	}
+
 	return out
 }
 
@@ -50,13 +53,16 @@ func TestPreflightTellsEveryGrantInOneRun(t *testing.T) {
 
 	got, code := connected(t, file)
 	bad := got.bad()
+
 	lacks := bad["instance orders/0@east"]
 	if code != 4 || got.OK || got.Format != 1 || len(bad) != 1 || len(lacks) < 4 {
 		t.Fatalf("status %d: %+v", code, got)
 	}
+
 	for _, f := range lacks {
 		sql(t, admin, f.Fix)
 	}
+
 	if got, code := connected(t, file); code != 0 || !got.OK {
 		t.Fatalf("after every statement was run: status %d: %+v", code, got.bad())
 	}
@@ -69,14 +75,17 @@ func TestPreflightTellsEveryGrantInOneRun(t *testing.T) {
 	} {
 		sql(t, admin, x.take)
 		got, code := connected(t, file)
+
 		lacks := got.bad()["instance orders/0@east"]
 		if code != 4 || len(lacks) != 1 || !strings.Contains(lacks[0].Message, x.want) {
 			t.Errorf("%s: status %d: %+v", x.take, code, got.bad())
 		}
+
 		for _, f := range lacks {
 			sql(t, admin, f.Fix)
 		}
 	}
+
 	if _, code := connected(t, file); code != 0 {
 		t.Errorf("in the end: status %d", code)
 	}
@@ -87,6 +96,7 @@ func TestPreflightTellsEveryGrantInOneRun(t *testing.T) {
 func TestPreflightTellsEverythingAtOnce(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	stores, _ := weak(t, in)
+
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -96,12 +106,14 @@ func TestPreflightTellsEverythingAtOnce(t *testing.T) {
 	port := nobody[strings.LastIndex(nobody, ":"):]
 	stores = strings.Replace(stores, `shards: {`, `shards: {"1": {east: {address: "`+nobody+`", role: primary, password: {env: NOT_SET}}}, "2": {east: {address: "localhost`+port+`", role: primary}}, `, 1)
 	file, _ := configured(t, "{mode: external, address: \""+nobody+"\"}", stores)
+
 	dir := filepath.Dir(file)
 	if err := os.RemoveAll(filepath.Join(dir, "west")); err != nil {
 		t.Fatal(err)
 	}
 
 	got, code := connected(t, file)
+
 	bad := got.bad()
 	for _, x := range []struct{ subject, message, fix string }{
 		{"secret targets.orders.shards.1.east.password", "not set", ""},
@@ -116,6 +128,7 @@ func TestPreflightTellsEverythingAtOnce(t *testing.T) {
 			t.Errorf("%s: %+v", x.subject, fs)
 		}
 	}
+
 	if code != 4 || len(bad["vault east"]) > 0 || len(bad) != 6 {
 		t.Errorf("status %d: %+v", code, bad)
 	}
@@ -124,10 +137,12 @@ func TestPreflightTellsEverythingAtOnce(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "key")); err != nil {
 		t.Fatal(err)
 	}
+
 	got, _ = connected(t, file)
 	if fs := got.bad()["vault east"]; len(fs) != 1 || fs[0].Severity != targets.Skipped || !strings.Contains(fs[0].Message, "age1") {
 		t.Errorf("without the key: %+v", fs)
 	}
+
 	if fs := got.bad()["key file "+filepath.Join(dir, "key")]; len(fs) != 1 || !strings.Contains(fs[0].Fix, "drctl vault init") {
 		t.Errorf("without the key: %+v", got.bad())
 	}
@@ -140,6 +155,7 @@ func TestPreflightTellsEverythingAtOnce(t *testing.T) {
 
 	// For people the same, with what to do below it.
 	out, err := command(t.Context(), file, "config", "validate", "--connect")
+
 	var status ui.Exit
 	if !errors.As(err, &status) || status.Code != 4 || !strings.Contains(out, "-> ALTER ROLE \"weak\" REPLICATION") || !strings.Contains(out, "-> drctl vault init") {
 		t.Errorf("%v:\n%s", err, out)
@@ -153,6 +169,7 @@ func TestPreflightOfAWrongFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := command(t.Context(), file, "config", "validate", "--connect", "--json")
+
 	var code ui.Exit
 	if !errors.As(err, &code) || code.Code != 2 || len(decode[validated](t, out).Problems) == 0 {
 		t.Errorf("%v: %s", err, out)

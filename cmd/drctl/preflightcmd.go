@@ -49,6 +49,7 @@ func (a *app) connect(ctx context.Context, region string) error {
 	if err != nil {
 		return err
 	}
+
 	if err := knownRegion(cfg, "--region", region); err != nil {
 		return err
 	}
@@ -63,9 +64,11 @@ func (a *app) connect(ctx context.Context, region string) error {
 			a.printFindings(fs)
 		}
 	}
+
 	if ctx.Err() != nil {
 		return ctx.Err() // what did not answer was cut off
 	}
+
 	return a.judged(all)
 }
 
@@ -77,9 +80,11 @@ func inOrder(ctx context.Context, checks []func(context.Context) []finding) func
 		go func() {
 			ctx, cancel := context.WithTimeout(ctx, preflightLimit)
 			defer cancel()
+
 			answers[i] <- check(ctx)
 		}()
 	}
+
 	return func(yield func([]finding) bool) {
 		for _, c := range answers {
 			if !yield(<-c) {
@@ -96,6 +101,7 @@ func (a *app) printFindings(fs []finding) {
 		mark := map[targets.Severity]string{targets.Passed: style.Good("ok     "), targets.Warned: "warning",
 			targets.Failed: style.Bad("FAILED "), targets.Skipped: style.Dim("skipped")}[f.Severity]
 		fmt.Fprintf(a.out, "%s  %s %s: %s\n", mark, f.Check, f.Subject, f.Message)
+
 		if f.Fix != "" {
 			fmt.Fprintf(a.out, "         -> %s\n", f.Fix)
 		}
@@ -110,20 +116,24 @@ func (a *app) judged(all []finding) error {
 			bad++
 		}
 	}
+
 	if a.json {
 		if err := a.printJSON(map[string]any{"format": 1, "ok": bad == 0, "findings": all}); err != nil {
 			return err
 		}
 	}
+
 	switch {
 	case bad == 0:
 		if !a.json {
 			fmt.Fprintf(a.out, "preflight: everything that was looked at is in order (%s)\n", count(len(all), "finding"))
 		}
+
 		return nil
 	case a.json:
 		return ui.Exit{Code: 4}
 	}
+
 	return ui.Exit{Code: 4, Message: fmt.Sprintf("preflight: %d of %s to mend", bad, count(len(all), "finding"))}
 }
 
@@ -144,40 +154,49 @@ func (p preflight) checks() []func(context.Context) []finding {
 			out = append(out, func(ctx context.Context) []finding { return p.theVault(ctx, region) })
 		}
 	}
+
 	for _, id := range p.cfg.Shards("") {
 		group, err := p.cfg.GroupOf(id)
 		if err != nil {
 			continue // in no group it is not protected, of which the file's warnings tell
 		}
+
 		for _, region := range p.cfg.ShardRegions(id) {
 			if p.has(region) {
 				out = append(out, func(ctx context.Context) []finding { return p.instance(ctx, group, id, region) })
 			}
 		}
 	}
+
 	return out
 }
 
 // secrets resolves every reference, but for the key's, which is checked as a key.
 func (p preflight) secrets(ctx context.Context) []finding {
 	var out []finding
+
 	good := 0
 	for _, r := range p.cfg.Refs() {
 		if r.Path == "key" || !p.concerns(r) {
 			continue
 		}
+
 		if _, err := p.cfg.Secret(ctx, r.Ref); err != nil {
 			out = append(out, failed("secret", r.Path, err))
 			continue
 		}
+
 		good++
 	}
+
 	if good > 0 {
 		out = append(out, passed("secret", "all others", "%s resolved", count(good, "reference")))
 	}
+
 	if len(out) == 1 && good > 0 {
 		out[0].Subject = "all"
 	}
+
 	return out
 }
 
@@ -190,6 +209,7 @@ func (p preflight) concerns(r config.RefAt) bool {
 	case len(parts) > 5 && parts[2] == "shards":
 		return p.has(parts[4])
 	}
+
 	return true
 }
 
@@ -198,10 +218,12 @@ func (p preflight) keyFile(ctx context.Context) []finding {
 	if err == nil {
 		return []finding{passed("key", p.cfg.Key.String(), "it opens what is sealed to %s", key.Recipient())}
 	}
+
 	f := failed("key", p.cfg.Key.String(), err)
 	if fail.Is(err, fail.NotFound) && p.cfg.Key.File != "" {
 		f.Fix = "for a new platform run: drctl vault init; else put the key there that the vaults were made with"
 	}
+
 	return []finding{f}
 }
 
@@ -209,10 +231,12 @@ func (p preflight) keyFile(ctx context.Context) []finding {
 func (p preflight) instance(ctx context.Context, group string, id targets.ShardID, region string) []finding {
 	const check = "instance"
 	name := id.String() + "@" + region
+
 	in, err := p.p.Instance(ctx, id, region)
 	if err != nil {
 		return []finding{notAsked(check, name, "not asked: its secret cannot be had")}
 	}
+
 	d, err := driversOf(p.p.tools, p.log)(in.Kind)
 	if err != nil {
 		return []finding{failed(check, name, err)}
@@ -225,6 +249,7 @@ func (p preflight) instance(ctx context.Context, group string, id targets.ShardI
 		for _, l := range lacks {
 			out = append(out, finding{Check: check, Subject: name, Severity: targets.Failed, Message: "lacks " + l.What + " (for " + l.For + ")", Fix: l.Fix})
 		}
+
 		if err == nil {
 			err = lerr
 		}
@@ -233,6 +258,7 @@ func (p preflight) instance(ctx context.Context, group string, id targets.ShardI
 	if err != nil && (len(out) == 0 || !fail.Is(err, fail.Denied)) {
 		return append(out, failed(check, name, err))
 	}
+
 	if err != nil {
 		return out
 	}
@@ -240,15 +266,19 @@ func (p preflight) instance(ctx context.Context, group string, id targets.ShardI
 	if st.Role != in.Role {
 		st.Warnings = append(st.Warnings, fmt.Sprintf("it is a %s, the configuration says %s", st.Role, in.Role))
 	}
+
 	for _, w := range st.Warnings {
 		out = append(out, finding{Check: check, Subject: name, Severity: targets.Warned, Message: w})
 	}
+
 	if err := p.fits(ctx, d, id, st); err != nil {
 		out = append(out, p.forDrills(failed("program", name, err)))
 	}
+
 	if len(out) == 0 {
 		out = append(out, passed(check, name, "%s, a %s at %s: it answers, and its user has every right", st.Version, st.Role, in.Address))
 	}
+
 	return out
 }
 

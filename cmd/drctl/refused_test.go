@@ -20,41 +20,51 @@ import (
 // labOf opens the tests' lab.
 func (w *world) labOf(t *testing.T) *lab.Lab {
 	t.Helper()
+
 	tools, err := sandboxTools()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	l, err := lab.Open(w.lab, tools)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return l
 }
 
 // instance is a server of the lab.
 func (w *world) instance(t *testing.T, region, shard string) targets.Instance {
 	t.Helper()
+
 	id, err := targets.ParseShardID(shard)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	in, err := w.labOf(t).Instance(region, id)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return in
 }
 
 // connect connects to a PostgreSQL server of the lab.
 func (w *world) connect(t *testing.T, in targets.Instance) *pgx.Conn {
 	t.Helper()
+
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
+
 	c, err := pgx.Connect(ctx, fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", in.User, in.Password.Reveal(), in.Address, in.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = c.Close(context.Background()) })
+
 	return c
 }
 
@@ -73,12 +83,14 @@ func TestRefused(t *testing.T) {
 	at := func(region, shard string) string { return w.instance(t, region, shard).Address }
 	pg0, pg1, pg2, pg3 := at("east", "orders/0"), at("east", "orders/1"), at("west", "orders/0"), at("west", "orders/1")
 	rd0, rd1 := at("east", "carts/0"), at("west", "carts/0")
+
 	c := w.connect(t, w.instance(t, "east", "orders/1"))
 	for _, sql := range []string{"drop role if exists powerless", "create role powerless login password 'powerless'"} {
 		if _, err := c.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	var nobody [2]string
 	for i := range nobody {
 		free, err := servers.FreePort()
@@ -89,6 +101,7 @@ func TestRefused(t *testing.T) {
 	}
 	secret := func(name string) string { return filepath.Join(w.lab, "secrets", name) }
 	wrong := filepath.Join(w.dir, "wrong.secret")
+
 	powerless := filepath.Join(w.dir, "powerless.secret")
 	for f, s := range map[string]string{wrong: "not the password", powerless: "powerless"} {
 		if err := os.WriteFile(f, []byte(s), 0o600); err != nil {
@@ -111,12 +124,15 @@ func TestRefused(t *testing.T) {
 		w.start(t, runOptions{config: config}, args...).wait(t).expect(t, code, texts...)
 	}
 	must(0, []string{"vault: solo ready"}, "vault", "init")
+
 	up := w.start(t, runOptions{config: config}, "up")
 	defer func() {
 		up.signal(15)
 		up.wait(t)
 	}()
+
 	waitUp(t, up)
+
 	var wg sync.WaitGroup
 	for _, x := range list {
 		wg.Go(func() {
@@ -125,14 +141,17 @@ func TestRefused(t *testing.T) {
 			r.expect(t, 1, append([]string{x.name + "/0", "every shard failed"}, x.backup...)...)
 			plain(t, r)
 			r = w.start(t, runOptions{config: config}, "cut", "now", "-g", x.name).wait(t)
+
 			code := 1
 			if x.name == "pgkind" { // the configuration is wrong, and known to be
 				code = 2
 			}
+
 			r.expect(t, code, append([]string{x.name + "/0"}, x.backup...)...)
 			plain(t, r)
 		})
 	}
+
 	wg.Wait()
 	must(1, []string{"no sealed cut"}, "restore", "plan", "-g", "pgdown")
 	must(1, nil, "restore", "run", "-g", "pgdown", "--engine", "embedded")
@@ -145,6 +164,7 @@ func TestRefused(t *testing.T) {
 // plain checks that an error was worded by drctl and not by the engine's SDK.
 func plain(t *testing.T, r result) {
 	t.Helper()
+
 	for _, x := range []string{"activity error", "workflow execution error", "scheduledEventID", "retryable", "rpc error", "goroutine"} {
 		if strings.Contains(r.out+r.err, x) {
 			t.Errorf("the output holds %q: %s", x, r)
@@ -154,10 +174,12 @@ func plain(t *testing.T, r result) {
 
 func (w *world) wrongConfig(t *testing.T, list []wrongTarget) string {
 	t.Helper()
+
 	port, err := servers.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	dir := filepath.Join(w.dir, "wrong")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -177,20 +199,27 @@ policies:
     stream: {vaults: [solo], durability: 1}
 `, dir, port)
 	b.WriteString("targets:\n")
+
 	for _, x := range list {
 		fmt.Fprintf(&b, "  %s:\n    kind: %s\n    password: {file: %s}\n", x.name, x.kind, x.secret)
+
 		if x.kind == "postgres" {
 			fmt.Fprintf(&b, "    database: %s\n    user: %s\n    tables: [%s]\n", x.database, x.user, x.tables)
 		}
+
 		fmt.Fprintf(&b, "    shards: {\"0\": {solo: {address: %q, role: primary}}}\n", x.address)
 	}
+
 	b.WriteString("groups:\n")
+
 	for _, x := range list {
 		fmt.Fprintf(&b, "  %[1]s: {targets: [%[1]s], policy: p, home: solo}\n", x.name)
 	}
+
 	config := filepath.Join(dir, "drctl.yaml")
 	if err := os.WriteFile(config, []byte(b.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
+
 	return config
 }

@@ -50,6 +50,7 @@ func (p *resolver) Group(name string) (platform.Group, error) {
 	if !ok {
 		return platform.Group{}, fail.Newf(fail.NotFound, "configuration", name, "there is no group of this name")
 	}
+
 	pol, err := p.cfg.Policy(name)
 	if err != nil {
 		return platform.Group{}, err
@@ -66,15 +67,18 @@ func (p *resolver) Group(name string) (platform.Group, error) {
 		KeepCutsMin: pol.Retention.CutsMin,
 		CutEvery:    pol.Cut.Every, BaseEvery: pol.Base.Every, CheckEvery: pol.Check.Every,
 	}}
+
 	out.Queues = map[string]string{}
 	for _, r := range p.cfg.RegionNames() {
 		out.Queues[r] = p.cfg.Regions[r].Queue
 	}
+
 	for _, id := range p.cfg.Shards(name) {
 		region, _ := p.cfg.Primary(id)
 		out.Shards = append(out.Shards, platform.Shard{Shard: id, Kind: targets.Kind(p.cfg.Targets[id.Target].Kind),
 			Region: region, Queue: p.cfg.Regions[region].Queue})
 	}
+
 	return out, nil
 }
 
@@ -92,6 +96,7 @@ func (p *resolver) Regions(shard targets.ShardID) []string {
 			out[0], out[i] = out[i], out[0]
 		}
 	}
+
 	return out
 }
 
@@ -106,16 +111,20 @@ func (p *resolver) Vault(ctx context.Context, region string) (*vault.Vault, erro
 	p.mu.Lock()
 	v := p.vaults[region]
 	p.mu.Unlock()
+
 	if v != nil {
 		return v, nil
 	}
+
 	answer := p.opening.DoChan(region, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openLimit)
 		defer cancel()
+
 		v, err := p.open(ctx, region)
 		if err != nil && ctx.Err() != nil {
 			return nil, fail.New(fail.Unavailable, platform.OpenOp(region), "", "check that its endpoint is up and reachable from here", err)
 		}
+
 		return v, err
 	})
 	select {
@@ -132,16 +141,20 @@ func (p *resolver) open(ctx context.Context, region string) (*vault.Vault, error
 	if fail.Is(err, fail.NotFound) {
 		return nil, fail.New(fail.NotFound, platform.OpenOp(region), "", "for a new platform make keys and vaults with: drctl vault init", err)
 	}
+
 	if err != nil {
 		return nil, fail.New(fail.CodeOf(err), platform.OpenOp(region), "", "", fmt.Errorf("%w: %w", errNotAsked, err))
 	}
+
 	v, err := vault.Open(ctx, opt)
 	if err != nil {
 		return nil, fail.New(fail.CodeOf(err), platform.OpenOp(region), "", "", err)
 	}
+
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.vaults[region] = v
+
 	return v, nil
 }
 
@@ -152,6 +165,7 @@ func (p *resolver) vaultOptions(ctx context.Context, region string) (vault.Optio
 	}
 	opt, err := p.vaultPlace(ctx, region)
 	opt.Key = key
+
 	return opt, err
 }
 
@@ -161,6 +175,7 @@ func (p *resolver) vaultPlace(ctx context.Context, region string) (vault.Options
 		return vault.Options{}, err
 	}
 	loc := vault.Location{URL: l.URL, Endpoint: l.Endpoint, Region: l.S3Region, AccessKey: l.AccessKey, SecretKey: l.SecretKey}
+
 	return vault.Options{Region: region, Location: loc, ResticBin: p.tools.ResticBin, Log: p.log,
 		CacheDir: filepath.Join(p.cfg.StateDir, "cache", region)}, nil
 }
@@ -170,6 +185,7 @@ func (p *resolver) key(ctx context.Context) (vault.Key, error) {
 	if err != nil {
 		return vault.Key{}, err
 	}
+
 	return vault.ParseKey(s)
 }
 
@@ -182,17 +198,21 @@ func (p *resolver) Set(ctx context.Context, group, region string) (vault.Set, er
 	if err != nil {
 		return vault.Set{}, err
 	}
+
 	names := slices.Clone(pol.Stream.Vaults)
 	if i := slices.Index(names, region); i > 0 {
 		names[0], names[i] = names[i], names[0]
 	}
 	set := vault.Set{Durability: pol.Stream.Durability}
 	vaults, errs := make([]*vault.Vault, len(names)), make([]error, len(names))
+
 	var wg sync.WaitGroup
 	for i, n := range names {
 		wg.Go(func() { vaults[i], errs[i] = p.Vault(ctx, n) })
 	}
+
 	wg.Wait()
+
 	for i, n := range names {
 		switch err := errs[i]; {
 		case err == nil:
@@ -204,19 +224,23 @@ func (p *resolver) Set(ctx context.Context, group, region string) (vault.Set, er
 			if !fail.Retryable(err) {
 				level = slog.LevelError
 			}
+
 			p.log.Log(ctx, level, "a vault cannot be used", "region", n, "err", err)
 			set.Away = append(set.Away, n)
 		}
 	}
+
 	if len(set.Vaults) == 0 {
 		return vault.Set{}, fail.New(fail.CodeOf(errs[0]), "open the vaults", group, "make a vault reachable", errors.Join(errs...))
 	}
+
 	return set, nil
 }
 
 // toolsOf finds the programs that sandboxes need.
 func toolsOf(cfg *config.Config) (servers.Binaries, error) {
 	t := cfg.Sandbox.Tools
+
 	return servers.Find(servers.Binaries{PostgresBin: t.PostgresBin, RedisServer: t.RedisServer, S3Server: t.S3Server,
 		ResticBin: t.Restic, RunAs: proc.User(cfg.Sandbox.RunAs), Taken: cfg.Ports()})
 }

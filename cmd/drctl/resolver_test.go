@@ -27,6 +27,7 @@ import (
 func regionsIn(t *testing.T, endpoint string) *resolver {
 	t.Helper()
 	dir := t.TempDir()
+
 	text := fmt.Sprintf(`version: 1
 name: shop
 engine: {mode: embedded}
@@ -45,14 +46,17 @@ policies:
 	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte("s"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	path := filepath.Join(dir, "drctl.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	cfg, err := config.Load(path, os.LookupEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return newResolver(cfg, servers.Binaries{}, slog.New(slog.DiscardHandler))
 }
 
@@ -60,18 +64,22 @@ policies:
 // neither the other vaults nor the work that can do without it.
 func TestVaultThatNeverAnswers(t *testing.T) {
 	t.Parallel()
+
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
+
 	asked := make(chan struct{})
 	go func() {
 		c, err := l.Accept()
 		if err == nil {
 			defer c.Close()
 		}
+
 		close(asked)
+
 		for {
 			if c, err := l.Accept(); err != nil {
 				return
@@ -80,26 +88,33 @@ func TestVaultThatNeverAnswers(t *testing.T) {
 			}
 		}
 	}()
+
 	p := regionsIn(t, "http://"+l.Addr().String())
 	if _, err := makeKey(p.cfg.Key.File); err != nil {
 		t.Fatal(err)
 	}
+
 	opt, err := p.vaultOptions(t.Context(), "east")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := vault.Init(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
+
 	west := make(chan error, 1)
 	go func() {
 		_, err := p.Vault(t.Context(), "west")
 		west <- err
 	}()
+
 	<-asked
+
 	if v, err := p.Vault(t.Context(), "east"); err != nil || v.Region() != "east" {
 		t.Fatal(err)
 	}
+
 	select {
 	case err := <-west:
 		t.Fatalf("east had to wait for west, which says: %v", err)
@@ -111,17 +126,21 @@ func TestVaultThatNeverAnswers(t *testing.T) {
 		pol := p.cfg.Policies["standard"]
 		pol.Stream.Durability = durability
 		p.cfg.Policies["standard"] = pol
+
 		set, err := p.Set(t.Context(), "shop", "west")
 		if err != nil || len(set.Vaults) != 1 || set.Vaults[0].Region() != "east" || !slices.Equal(set.Away, []string{"west"}) || set.Need() != durability {
 			t.Fatalf("%v %v", set, err)
 		}
+
 		if _, err := set.PutEncrypted(t.Context(), fmt.Sprintf("t/%d", durability), nil, []byte("x")); (err == nil) != (durability == 1) {
 			t.Fatalf("durability %d: %v", durability, err)
 		}
+
 		if err := set.Short("seal", "a cut"); (err == nil) != (durability == 1) {
 			t.Fatalf("durability %d: %v", durability, err)
 		}
 	}
+
 	if err := <-west; !fail.Is(err, fail.Unavailable) || !fail.Retryable(err) {
 		t.Fatal(err)
 	}
@@ -131,13 +150,16 @@ func TestVaultThatNeverAnswers(t *testing.T) {
 // not even the key.
 func TestInitStopsBeforeItWrites(t *testing.T) {
 	t.Parallel()
+
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
 	defer server.Close()
 	p := regionsIn(t, server.URL)
+
 	a := &app{configPath: filepath.Join(p.cfg.StateDir, "drctl.yaml"), out: io.Discard, err: io.Discard, logLevel: "error"}
 	if err := a.vaultInit(t.Context()); !fail.Is(err, fail.Denied) || !strings.Contains(err.Error(), "west") {
 		t.Fatal(err)
 	}
+
 	for _, path := range []string{p.cfg.Key.File, filepath.Join(p.cfg.StateDir, "east")} {
 		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s was made: %v", path, err)
@@ -150,40 +172,50 @@ func TestInitJoinsWhatExists(t *testing.T) {
 	t.Parallel()
 	in := sandboxtest.S3(t, true)
 	p := regionsIn(t, in.Address)
+
 	opt, err := p.vaultPlace(t.Context(), "west")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	opt.Location.URL, opt.Location.AccessKey, opt.Location.SecretKey = "s3://"+in.Database+"/west", in.User, in.Password
 	if opt.Key, err = vault.GenerateKey(); err != nil {
 		t.Fatal(err)
 	}
+
 	west, err := vault.Init(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	text, err := os.ReadFile(filepath.Join(p.cfg.StateDir, "drctl.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(p.cfg.StateDir, "joined.yaml")
+
 	out := strings.NewReplacer("s3://vault/west", opt.Location.URL, "access_key: a", "access_key: "+in.User).Replace(string(text))
 	if err := errors.Join(os.WriteFile(path, []byte(out), 0o600), os.WriteFile(filepath.Join(p.cfg.StateDir, "secret"), []byte(in.Password.Reveal()), 0o600)); err != nil {
 		t.Fatal(err)
 	}
+
 	a := &app{configPath: path, out: io.Discard, err: io.Discard, logLevel: "error"}
 	if err := a.vaultInit(t.Context()); err == nil || !strings.Contains(err.Error(), west.Recipient()) {
 		t.Fatal(err)
 	}
+
 	if _, err := os.Stat(p.cfg.Key.File); !errors.Is(err, os.ErrNotExist) {
 		t.Fatal("a key was made that opens nothing")
 	}
+
 	if err := os.WriteFile(p.cfg.Key.File, []byte(opt.Key.Secret().Reveal()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := a.vaultInit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	_, set, _, err := vault.Describe(t.Context(), vault.Location{URL: "file://" + filepath.Join(p.cfg.StateDir, "east")})
 	if err != nil || set != west.SetID() {
 		t.Fatalf("east has set %s, west %s: %v", set, west.SetID(), err)
@@ -194,8 +226,10 @@ func TestInitJoinsWhatExists(t *testing.T) {
 // workers of east from starting, and west counts for nothing.
 func TestDamagedVaultIsAway(t *testing.T) {
 	t.Parallel()
+
 	refuse := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }))
 	defer refuse.Close()
+
 	damage := map[string]func(t *testing.T, p *resolver, west *vault.Vault){
 		"the gateway refuses": func(_ *testing.T, p *resolver, _ *vault.Vault) { p.cfg.Regions["west"].Vault.URL = "s3://vault/west" },
 		"another format": func(t *testing.T, _ *resolver, west *vault.Vault) {
@@ -214,31 +248,39 @@ func TestDamagedVaultIsAway(t *testing.T) {
 	for name, damaged := range damage {
 		t.Run(name, func(t *testing.T) {
 			p := vaultsIn(t, refuse.URL)
+
 			opt, err := p.vaultOptions(t.Context(), "west")
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			west, err := vault.Open(t.Context(), opt)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			damaged(t, p, west)
+
 			set, err := p.Set(t.Context(), "shop", "west")
 			if err != nil || len(set.Vaults) != 1 || set.Vaults[0].Region() != "east" || !slices.Equal(set.Away, []string{"west"}) {
 				t.Fatalf("%v, away %v: %v", set, set.Away, err)
 			}
 		})
 	}
+
 	t.Run("a mistake of the configuration", func(t *testing.T) {
 		p := vaultsIn(t, refuse.URL)
+
 		p.cfg.Regions["west"].Vault.URL, p.cfg.Regions["east"].Vault.URL = p.cfg.Regions["east"].Vault.URL, p.cfg.Regions["west"].Vault.URL
 		if set, err := p.Set(t.Context(), "shop", "west"); !fail.Is(err, fail.Conflict) {
 			t.Errorf("a vault of another region: %v %v", set, err)
 		}
+
 		p = vaultsIn(t, refuse.URL)
 		if err := os.WriteFile(filepath.Join(p.cfg.StateDir, "secret"), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
+
 		if set, err := p.Set(t.Context(), "shop", "west"); !fail.Is(err, fail.Invalid) {
 			t.Errorf("an empty secret: %v %v", set, err)
 		}
@@ -249,19 +291,23 @@ func TestDamagedVaultIsAway(t *testing.T) {
 func vaultsIn(t *testing.T, endpoint string) *resolver {
 	t.Helper()
 	p := regionsIn(t, endpoint)
+
 	p.cfg.Regions["west"].Vault.URL = "file://" + filepath.Join(p.cfg.StateDir, "west")
 	if _, err := makeKey(p.cfg.Key.File); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, r := range []string{"east", "west"} {
 		opt, err := p.vaultOptions(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if _, err := vault.Init(t.Context(), opt); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	return p
 }
 
@@ -271,14 +317,17 @@ func junk([]byte) []byte { return []byte("junk") }
 func overwrite(t *testing.T, v *vault.Vault, key string, change func([]byte) []byte) {
 	t.Helper()
 	path := filepath.Join(strings.TrimPrefix(v.Store().URL(), "file://"), key)
+
 	old, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	b := change(old)
 	if bytes.Equal(b, old) {
 		t.Fatalf("%s is not changed", key)
 	}
+
 	if err := errors.Join(os.Remove(path), os.WriteFile(path, b, 0o600)); err != nil {
 		t.Fatal(err)
 	}

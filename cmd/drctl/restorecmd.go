@@ -48,6 +48,7 @@ func (f *restoreFlags) engineBinHasEffect(embedded bool) error {
 	if f.engineBin != "" && !embedded {
 		return fail.New(fail.Invalid, "flags", "--engine-bin", "add --engine embedded", errors.New("the configured engine runs already"))
 	}
+
 	return nil
 }
 
@@ -111,6 +112,7 @@ configuration either: nothing but the vault, the key and the programs.`,
 	run.Flags().BoolVar(&f.yes, "yes", false, "do not ask before writing into instances")
 	run.Flags().BoolVar(&f.quick, "quick", false, "leave out the checks that read every byte")
 	c.AddCommand(plan, run)
+
 	return c
 }
 
@@ -135,25 +137,31 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	if err != nil {
 		return r, err
 	}
+
 	goal, err := a.goal(ctx, f, r, v, group)
 	if err != nil {
 		return r, err
 	}
+
 	inv, err := inventory.Read(ctx, v, goal, group)
 	if err != nil {
 		return r, err
 	}
+
 	for _, d := range inv.Damaged {
 		fmt.Fprintf(a.err, "drctl: warning: damaged in the vault of %s: %s\n", v.Region(), d)
 	}
+
 	if goal.Shards, err = chosen(goal.Shards, f.only, inv); err != nil {
 		return r, err
 	}
+
 	r.vault = v
 	if r.plan, err = recovery.Build(goal, plan.ModeRestore, inv, time.Now().UTC()); err != nil {
 		return r, err
 	}
 	r.plan = r.plan.Warn(inventory.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
+
 	return r, nil
 }
 
@@ -164,11 +172,13 @@ func chosen(shards []targets.ShardID, only []string, inv recovery.Inventory) ([]
 	for _, s := range inv.Shards {
 		ids, names = append(ids, s.Shard.String()), append(names, s.Shard.Target)
 	}
+
 	for _, id := range shards {
 		if err := known("shard", "--shard", id.String(), ids); err != nil {
 			return nil, err
 		}
 	}
+
 	for _, n := range only {
 		if err := known("target", "--target", n, slices.Compact(slices.Sorted(slices.Values(names)))); err != nil {
 			return nil, err
@@ -180,18 +190,21 @@ func chosen(shards []targets.ShardID, only []string, inv recovery.Inventory) ([]
 			shards = append(shards, s.Shard)
 		}
 	}
+
 	return shards, nil
 }
 
 // driversOf finds a kind's driver with the programs of this host.
 func driversOf(tools servers.Binaries, log *slog.Logger) func(targets.Kind) (targets.Driver, error) {
 	ds := all.Drivers(all.Options{Tools: tools, Log: log})
+
 	return func(k targets.Kind) (targets.Driver, error) {
 		for _, d := range ds {
 			if d.Kind() == k {
 				return d, nil
 			}
 		}
+
 		return nil, fail.Newf(fail.Unsupported, "find driver", string(k), "there is no driver for this kind of store")
 	}
 }
@@ -203,61 +216,75 @@ func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Va
 		if err != nil {
 			return planned{}, nil, nil, err
 		}
+
 		tools, err := sandboxTools()
 		if err != nil {
 			return planned{}, nil, nil, err
 		}
+
 		work := f.sandboxDir
 		if work == "" {
 			if work, _, err = privateDir(); err != nil {
 				return planned{}, nil, nil, err
 			}
 		}
+
 		v, err := f.place.open(ctx, tools, "", log)
 		if err != nil {
 			return planned{}, nil, nil, err
 		}
 		f.engine = "embedded"
+
 		return planned{platform: vaultPlatform{v}, tools: tools, log: log, queues: map[string]string{v.Region(): workflows.Queue(v.Region())},
 			sandboxes: filepath.Join(work, "sandbox"), state: filepath.Join(work, "state"), parallel: 4}, v, nil, nil
 	}
+
 	s, err := a.offline()
 	if err != nil {
 		return planned{}, nil, nil, err
 	}
+
 	g, err := s.group(f.group)
 	if err != nil {
 		return planned{}, nil, nil, err
 	}
+
 	f.group = g.Name
 	if f.vault, err = s.vaultOf(ctx, f.vault, g.Name); err != nil {
 		return planned{}, nil, nil, err
 	}
+
 	v, err := s.p.Vault(ctx, f.vault)
 	if err != nil {
 		return planned{}, nil, nil, err
 	}
+
 	r := planned{platform: s.p, tools: s.p.tools, cfg: s.cfg, log: s.log, queues: g.Queues, sandboxes: s.cfg.Sandbox.Dir, sandboxMax: int64(s.cfg.Sandbox.MaxBytes), state: s.cfg.StateDir, parallel: 4}
 	if f.sandboxDir != "" {
 		r.sandboxes = f.sandboxDir
 	}
+
 	if rec := s.cfg.Recovery[g.Name]; rec != nil {
 		r.parallel = rec.Parallel
 	}
+
 	return r, v, &g, nil
 }
 
 func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vault, group *platform.Group) (plan.Goal, error) {
 	goal := plan.Goal{Group: f.group, Cut: f.cut, Vault: v.Region(), Into: f.into, Delta: f.delta}
+
 	var err error
 	if goal.Group, err = onlyGroup(ctx, v, f.group); err != nil {
 		return goal, err
 	}
+
 	if f.at != "" {
 		t, err := time.Parse(time.RFC3339, f.at)
 		if err != nil {
 			return goal, fail.New(fail.Invalid, "flags", "--at", "write it like 2026-11-23T03:04:05Z", notAnInstant(f.at))
 		}
+
 		if f.cut != "" {
 			return goal, fail.Newf(fail.Invalid, "flags", "--at", "give either --cut or --at")
 		}
@@ -265,16 +292,20 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 	} else if goal.Cut == "" {
 		goal.Cut = plan.Latest
 	}
+
 	if goal.Shards, err = shardsFlag(f.shards); err != nil {
 		return goal, err
 	}
+
 	if f.into != plan.Instances {
 		return goal, nil
 	}
+
 	if r.cfg == nil || r.cfg.Recovery[goal.Group] == nil {
 		return goal, fail.New(fail.Invalid, "restore: plan", goal.Group, "name the empty instances under recovery."+goal.Group+".destinations", errors.New("no destinations are configured"))
 	}
 	rec := r.cfg.Recovery[goal.Group]
+
 	goal.Order, goal.Destinations = rec.Order, map[string]plan.Destination{}
 	for target, byShard := range rec.Destinations {
 		for sh, d := range byShard {
@@ -285,6 +316,7 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 			goal.Destinations[target+"/"+sh] = plan.Destination{Region: d.Region, Address: d.Address, DataDir: dir, Bucket: d.Bucket}
 		}
 	}
+
 	return goal, nil
 }
 
@@ -293,13 +325,16 @@ func onlyGroup(ctx context.Context, v *vault.Vault, name string) (string, error)
 	if name != "" {
 		return name, nil
 	}
+
 	gs, err := v.Groups(ctx)
 	if err != nil {
 		return "", err
 	}
+
 	if len(gs) != 1 {
 		return "", fail.New(fail.Invalid, "flags", "--group", "name one of: "+strings.Join(gs, ", "), errors.New("the vault does not hold exactly one group"))
 	}
+
 	return gs[0], nil
 }
 
@@ -307,27 +342,33 @@ func (a *app) showPlan(p plan.Run) error {
 	if a.json {
 		return a.printJSON(p)
 	}
+
 	what := "cut " + p.Cut.ID
 	if p.Cut.ID == "" {
 		what = "the state at " + p.Goal.At.UTC().Format(time.RFC3339)
 	} else {
 		what += " of " + p.Cut.QuiescedAt.Local().Format(time.DateTime) + " (" + human.Duration(time.Since(p.Cut.QuiescedAt)) + " ago)"
 	}
+
 	fmt.Fprintf(a.out, "restore %s to %s\nfrom the vault of %s into %s, %s to read\n", p.Goal.Group, what, p.Goal.Vault, p.Goal.Into, human.Bytes(p.Bytes()))
+
 	var rows [][]string
 	for _, s := range p.Steps {
 		if s.Op != plan.OpRestore {
 			continue
 		}
+
 		base, to := s.Base.ID, "sandbox"
 		if s.Kind.Traits().Manifest {
 			base = "manifest " + s.Point.Manifest[:min(12, len(s.Point.Manifest))]
 		}
+
 		if s.Into.Region != "" {
 			to = strings.TrimSpace(s.Into.Region + " " + s.Into.Address + " " + s.Into.DataDir + s.Into.Bucket)
 		}
 		// Of a store with a log there are chunks, of a bucket objects.
 		stream, pieces := human.Bytes(s.StreamBytes), fmt.Sprintf("%d chunks", s.Chunks)
+
 		size := human.Bytes(s.BaseBytes)
 		if s.Kind.Traits().Manifest {
 			stream, pieces = "-", fmt.Sprintf("%d objects", s.Objects)
@@ -337,13 +378,17 @@ func (a *app) showPlan(p plan.Run) error {
 		}
 		rows = append(rows, []string{s.Shard.String(), p.Goal.Vault, base, size, stream, pieces, s.Point.String(), to})
 	}
+
 	if err := progress.Table(a.out, []string{"SHARD", "VAULT", "BASE", "BASE BYTES", "STREAM BYTES", "IN", "TO POINT", "INTO"}, rows); err != nil {
 		return err
 	}
+
 	for _, w := range p.Warnings {
 		fmt.Fprintln(a.out, "warning: "+w)
 	}
+
 	fmt.Fprintf(a.out, "plan %s, SHA-256 %s\n", p.ID, p.Hash)
+
 	return nil
 }
 
@@ -351,37 +396,46 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	if f.engine != "configured" && f.engine != "embedded" {
 		return fail.New(fail.Invalid, "flags", "--engine", "use configured or embedded", errors.New(f.engine))
 	}
+
 	glass := f.engine == "embedded" || f.place.url != ""
 	if f.sandboxDir != "" && !glass {
 		return fail.New(fail.Invalid, "flags", "--sandbox-dir", "add --engine embedded, or set sandbox.dir where the worker runs",
 			errors.New("the worker of the configured engine chooses where its sandboxes are"))
 	}
+
 	if err := f.engineBinHasEffect(glass); err != nil {
 		return err
 	}
+
 	r, err := a.planOrSaved(ctx, &f)
 	if err != nil {
 		return err
 	}
+
 	if !a.json {
 		if err := a.showPlan(r.plan); err != nil {
 			return err
 		}
 	}
+
 	if f.into == plan.Instances && !f.yes {
 		if err := confirm(a, r.plan.Goal.Group); err != nil {
 			return err
 		}
 	}
+
 	if f.place.url != "" && f.sandboxDir == "" {
 		if err := makePrivateDir(); err != nil {
 			return err
 		}
 	}
+
 	a.sweep(ctx, r.sandboxes, enginesDir(r.state))
+
 	var s *session
 	if glass {
 		var stop func()
+
 		s, stop, err = a.breakGlass(ctx, f.engineBin, r.sandboxes, r.sandboxMax, r.state, r.platform, r.queues, r.tools, r.log)
 		if err != nil {
 			return err
@@ -393,29 +447,35 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 		}
 		defer s.close()
 	}
+
 	id := s.ids().Sandbox(r.plan.ID)
 	if f.into == plan.Instances {
 		id = s.ids().Recover(r.plan.Goal.Group)
 	}
 	queue := r.queues[r.plan.Goal.Vault]
+
 	carried, err := inventory.SaveRun(ctx, vault.Set{Vaults: []*vault.Vault{r.vault}, Durability: 1}, r.plan)
 	if err != nil {
 		return err
 	}
 	order := r.plan.Outline()
 	order.Window = r.parallel
+
 	run, err := start(ctx, s.engine, id, workflows.RestoreName, queue, false,
 		workflows.RestoreIn{Run: carried, Order: order, Into: r.plan.Goal.Into, Queue: queue, Queues: r.queues, Quick: f.quick})
 	if err != nil {
 		return err
 	}
+
 	var out workflows.RestoreOut
 	if err := s.wait(ctx, run, true, &out); err != nil {
 		return err
 	}
+
 	if err := workflows.Detailed(ctx, s.engine, run.GetID(), run.GetRunID(), &out); err != nil {
 		fmt.Fprintf(a.err, "drctl: warning: what the steps found cannot be shown: %v\n", err)
 	}
+
 	return a.printRestore(out)
 }
 
@@ -424,11 +484,14 @@ func confirm(a *app, name string) error {
 	if !ui.IsTerminal(os.Stdin) {
 		return fail.New(fail.Invalid, "restore: confirm", name, "add --yes", errors.New("nobody is there to confirm"))
 	}
+
 	fmt.Fprintf(a.err, "Type the group's name (%s) to go on: ", name)
+
 	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	if strings.TrimSpace(line) != name {
 		return ui.Exit{Code: 1, Message: "not confirmed; nothing was done"}
 	}
+
 	return nil
 }
 
@@ -444,41 +507,52 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 			if !s.Before.IsZero() {
 				res = "done before"
 			}
+
 			if slices.Contains(out.Unchecked, s.StepID) {
 				res = "NOT VERIFIED"
 			}
+
 			if len(s.FailedChecks()) > 0 {
 				res = "WRONG"
 			}
+
 			if s.Error != "" {
 				res = "FAILED"
 			}
 			rows = append(rows, []string{s.StepID, res, human.Duration(s.Finished.Sub(s.Started)), human.Bytes(s.Outcome.Bytes), s.Address})
 		}
+
 		if err := progress.Table(a.out, []string{"STEP", "RESULT", "TOOK", "BYTES", "ADDRESS"}, rows); err != nil {
 			return err
 		}
+
 		for _, s := range out.Steps {
 			if s.Error != "" {
 				fmt.Fprintf(a.out, "%s: %s\n", s.StepID, s.Error)
 			}
+
 			for _, x := range s.Findings {
 				if x.Severity != targets.Passed {
 					printFindings(a, []targets.Finding{x})
 				}
 			}
 		}
+
 		for _, n := range out.NotRun {
 			fmt.Fprintf(a.out, "%s did not run: %s\n", n.StepID, n.Why)
 		}
+
 		if out.Sandbox.ID != "" && out.LeftOver == "" {
 			fmt.Fprintf(a.out, "sandbox %s (how to connect: drctl sandbox show %s); remove it with: drctl sandbox rm %s\n", out.Sandbox.Dir, out.Sandbox.Dir, out.Sandbox.Dir)
 		}
+
 		fmt.Fprintf(a.out, "took %s\n", human.Duration(out.Finished.Sub(out.Started)))
+
 		if len(out.Unchecked) > 0 {
 			fmt.Fprintf(a.out, "not verified: no check ran in %s\n", strings.Join(out.Unchecked, ", "))
 		}
 	}
+
 	return restoreStatus(out)
 }
 
@@ -493,6 +567,7 @@ func restoreStatus(out workflows.RestoreOut) error {
 			restored++
 		}
 	}
+
 	switch {
 	case len(out.Failed)+len(out.NotRun) > 0 && restored == 0:
 		return ui.Exit{Code: 1, Message: "nothing was restored"}
@@ -501,9 +576,11 @@ func restoreStatus(out workflows.RestoreOut) error {
 		if n := len(out.Unverified); n > 0 {
 			msg += fmt.Sprintf(", %d found something wrong", n)
 		}
+
 		return ui.Exit{Code: 3, Message: msg}
 	case len(out.Unverified) > 0:
 		return ui.Exit{Code: 4, Message: fmt.Sprintf("restored, but the checks of %s failed", strings.Join(out.Unverified, ", "))}
 	}
+
 	return nil
 }

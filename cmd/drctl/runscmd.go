@@ -28,6 +28,7 @@ func (a *app) runsCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runsAttach(cmd.Context(), args[0], true) },
 	}
 	c.AddCommand(list, attach, cancel)
+
 	return c
 }
 
@@ -37,17 +38,21 @@ func (a *app) runsList(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
+
 	runs, err := engine.Running(ctx, s.engine, s.ids().Prefix())
 	if err != nil {
 		return err
 	}
+
 	if a.json {
 		return a.printJSON(append([]engine.Run{}, runs...))
 	}
+
 	rows := make([][]string, len(runs))
 	for i, r := range runs {
 		rows[i] = []string{r.ID, r.Workflow, human.Duration(time.Since(r.Started)), r.Queue}
 	}
+
 	return progress.Table(a.out, []string{"RUN", "WORKFLOW", "FOR", "QUEUE"}, rows)
 }
 
@@ -58,37 +63,47 @@ func (a *app) runsAttach(ctx context.Context, id string, cancel bool) error {
 		return err
 	}
 	defer s.close()
+
 	runs, err := engine.Running(ctx, s.engine, s.ids().Prefix())
 	if err != nil {
 		return err
 	}
 	byID := map[string]engine.Run{}
+
 	var names []string
 	for _, r := range runs {
 		byID[r.ID] = r
 		names = append(names, r.ID)
 	}
+
 	ids, err := s.ownIDs("run", []string{id}, names)
 	if err != nil {
 		return err
 	}
+
 	run := s.engine.GetWorkflow(ctx, ids[0], byID[ids[0]].RunID)
 	if cancel {
 		fmt.Fprintf(a.err, "drctl: cancelling %s and cleaning up; interrupt to leave that to the engine\n", ids[0])
+
 		if err := s.cancel(ctx, run); err != nil {
 			return err
 		}
 	}
+
 	err = s.wait(ctx, run, false, nil)
 	if cancel && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 		err = nil
 	}
+
 	if err != nil {
 		return err
 	}
+
 	if a.json {
 		return a.printJSON(map[string]string{"workflow_id": run.GetID(), "run_id": run.GetRunID()})
 	}
+
 	fmt.Fprintf(a.out, "%s has ended\n", run.GetID())
+
 	return nil
 }

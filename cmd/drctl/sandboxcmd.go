@@ -63,6 +63,7 @@ func (a *app) sandboxCmd() *cobra.Command {
 		},
 	}
 	c.AddCommand(list, show, rm, guardCmd())
+
 	return c
 }
 
@@ -71,10 +72,12 @@ func (a *app) sandboxDir(x string) (string, error) {
 	if filepath.IsAbs(x) {
 		return x, nil
 	}
+
 	cfg, err := a.load()
 	if err != nil {
 		return "", err
 	}
+
 	return filepath.Join(cfg.Sandbox.Dir, x), nil
 }
 
@@ -82,16 +85,19 @@ func readAccess(dir string) ([]sandbox.Access, error) {
 	if _, err := sandbox.Open(dir); err != nil {
 		return nil, err
 	}
+
 	es, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
+
 	var out []sandbox.Access
 	for _, e := range es {
 		if acc, err := sandbox.ReadAccess(filepath.Join(dir, e.Name())); err == nil {
 			out = append(out, acc)
 		}
 	}
+
 	return out, nil
 }
 
@@ -103,7 +109,9 @@ func (a *app) sandboxList(ctx context.Context, root string) error {
 		}
 		root = cfg.Sandbox.Dir
 	}
+
 	a.sweep(ctx, root)
+
 	boxes, err := sandbox.List(root)
 	if err != nil {
 		return err
@@ -116,17 +124,21 @@ func (a *app) sandboxList(ctx context.Context, root string) error {
 		Expires time.Time `json:"expires,omitzero"`
 	}
 	out := []row{}
+
 	var rows [][]string
 	for _, b := range boxes {
 		out = append(out, row{b.ID(), b.Dir(), b.Purpose(), b.Created(), b.Expires()})
+
 		expires := "never"
 		if e := b.Expires(); !e.IsZero() {
 			expires = e.Local().Format(time.DateTime)
 		}
 		rows = append(rows, []string{b.ID(), b.Purpose(), b.Created().Local().Format(time.DateTime), expires, b.Dir()})
 	}
+
 	if a.json {
 		return a.printJSON(out)
 	}
+
 	return progress.Table(a.out, []string{"SANDBOX", "PURPOSE", "CREATED", "EXPIRES", "DIRECTORY"}, rows)
 }

@@ -21,11 +21,13 @@ func (f *restoreFlags) savedAlone(c *cobra.Command) error {
 	if !c.Flags().Changed("plan") {
 		return nil
 	}
+
 	for _, name := range []string{"group", "cut", "at", "vault", "into", "shard", "target", "delta"} {
 		if c.Flags().Changed(name) {
 			return fail.New(fail.Invalid, "flags", "--"+name, "leave it out, or make another plan", errors.New("the plan that --plan names has settled it"))
 		}
 	}
+
 	return nil
 }
 
@@ -35,18 +37,22 @@ func (a *app) planOrSaved(ctx context.Context, f *restoreFlags) (planned, error)
 	if f.plan == "" {
 		return a.plan(ctx, *f)
 	}
+
 	run, err := a.findPlan(ctx, *f)
 	if err != nil {
 		return planned{}, err
 	}
 	f.group, f.vault, f.into, f.delta = run.Goal.Group, run.Goal.Vault, run.Goal.Into, run.Goal.Delta
+
 	r, v, group, err := a.vaultFor(ctx, f)
 	if err != nil {
 		return r, err
 	}
+
 	if v.Region() != run.Goal.Vault {
 		return r, fail.New(fail.Invalid, "plan: check", run.ID, "name that vault", fmt.Errorf("the plan reads the vault of %s, this is that of %s", run.Goal.Vault, v.Region()))
 	}
+
 	if err := inventory.StillHeld(ctx, v, run); err != nil {
 		return r, err
 	}
@@ -55,9 +61,11 @@ func (a *app) planOrSaved(ctx context.Context, f *restoreFlags) (planned, error)
 	if err != nil {
 		return r, err
 	}
+
 	if !reflect.DeepEqual(now.Destinations, run.Goal.Destinations) {
 		return r, fail.New(fail.Conflict, "plan: check", run.ID, "make a new plan with: drctl restore plan --save", errors.New("the configuration names other destinations than the plan"))
 	}
+
 	for _, s := range run.Steps {
 		if s.Into != now.Destinations[s.Shard.String()] {
 			return r, fail.New(fail.Conflict, "plan: check", s.ID, "make a new plan with: drctl restore plan --save", errors.New("the step writes elsewhere than the configuration says"))
@@ -68,6 +76,7 @@ func (a *app) planOrSaved(ctx context.Context, f *restoreFlags) (planned, error)
 		return r, fail.New(fail.Invalid, "flags", "--plan", "give the whole hash: "+run.Hash, errors.New("with --yes nobody looks at the plan that a beginning means"))
 	}
 	r.plan, r.vault = run, v
+
 	return r, nil
 }
 
@@ -79,19 +88,24 @@ func (a *app) findPlan(ctx context.Context, f restoreFlags) (plan.Run, error) {
 			return plan.Run{}, fail.FromOS("plan: read", f.plan, err)
 		}
 		defer file.Close()
+
 		return inventory.RunFromJSON(file, f.plan)
 	}
+
 	if f.place.url != "" {
 		_, v, _, err := a.vaultFor(ctx, &f)
 		if err != nil {
 			return plan.Run{}, err
 		}
+
 		return inventory.SavedRun(ctx, v, f.plan)
 	}
+
 	s, err := a.offline()
 	if err != nil {
 		return plan.Run{}, err
 	}
+
 	return savedAnywhere(ctx, s.cfg.RegionNames(), s.p.Vault, f.plan)
 }
 
@@ -101,10 +115,12 @@ func savedAnywhere(ctx context.Context, regions []string, open func(context.Cont
 	var missing, other error
 	for _, region := range regions {
 		v, err := open(ctx, region)
+
 		var run plan.Run
 		if err == nil {
 			run, err = inventory.SavedRun(ctx, v, hash)
 		}
+
 		switch {
 		case err == nil && found.Hash != "" && found.Hash != run.Hash:
 			return plan.Run{}, fail.New(fail.Invalid, "plan: find", hash, "give more of the hash", errors.New("plans in several vaults begin like that"))
@@ -118,11 +134,14 @@ func savedAnywhere(ctx context.Context, regions []string, open func(context.Cont
 			other = err
 		}
 	}
+
 	if found.Hash != "" {
 		return found, nil
 	}
+
 	if other != nil {
 		return plan.Run{}, other
 	}
+
 	return plan.Run{}, missing
 }

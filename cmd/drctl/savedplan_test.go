@@ -17,6 +17,7 @@ func TestSavedPlan(t *testing.T) {
 	w.running(t)
 	text := w.must(t, "restore", "plan", "--json", "--save", "--shard", "orders/0", "--vault", "west")
 	p := decode[plan.Run](t, text)
+
 	file, edited := filepath.Join(w.dir, "plan.json"), filepath.Join(w.dir, "edited.json")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -24,22 +25,27 @@ func TestSavedPlan(t *testing.T) {
 	q := p
 	q.Steps = append([]plan.Step(nil), p.Steps...)
 	q.Steps[0].StreamBytes++
+
 	b, err := json.Marshal(q)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := os.WriteFile(edited, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
 
 	w.must(t, "cut", "now") // a newer cut changes nothing
+
 	for _, name := range []string{p.Hash[:12], file} {
 		out := decode[workflows.RestoreOut](t, w.must(t, "restore", "run", "--json", "--plan", name))
 		if len(out.Steps) != 2 || !strings.Contains(out.Sandbox.Dir, p.ID) {
 			t.Errorf("%s: %+v", name, out)
 		}
+
 		w.must(t, "sandbox", "rm", out.Sandbox.Dir)
 	}
+
 	w.expect(t, 0, []string{"drctl restore run --plan "}, "restore", "plan", "--save")
 	w.expect(t, 4, []string{"has been changed"}, "restore", "run", "--plan", edited)
 	w.expect(t, 1, []string{"there is no such plan", "--save"}, "restore", "run", "--plan", strings.Repeat("0", 64))

@@ -31,6 +31,7 @@ func (a *app) scheduleCmd() *cobra.Command {
 		},
 	}
 	pause.Flags().StringVar(&reason, "reason", "", "why, for whoever finds it paused")
+
 	resume := &cobra.Command{
 		Use: "resume [ID...]", Short: "Resume paused schedules; what fell due meanwhile is not made up for",
 		RunE: func(cmd *cobra.Command, ids []string) error {
@@ -42,7 +43,9 @@ func (a *app) scheduleCmd() *cobra.Command {
 	for _, x := range []*cobra.Command{pause, resume} {
 		x.Flags().BoolVar(&all, "all", false, "all schedules of this platform")
 	}
+
 	c.AddCommand(list, pause, resume)
+
 	return c
 }
 
@@ -52,25 +55,30 @@ func (a *app) scheduleList(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
+
 	out, err := engine.Schedules(ctx, s.engine, s.cfg.Name)
 	if err != nil {
 		return err
 	}
+
 	if a.json {
 		return a.printJSON(out)
 	}
+
 	rows := make([][]string, len(out))
 	for i, x := range out {
 		next := ""
 		if !x.Next.IsZero() {
 			next = x.Next.Local().Format(time.DateTime)
 		}
+
 		state := "active"
 		if x.Paused {
 			state = "PAUSED"
 		}
 		rows[i] = []string{x.ID, state, next, x.Note}
 	}
+
 	return progress.Table(a.out, []string{"SCHEDULE", "STATE", "NEXT", "NOTE"}, rows)
 }
 
@@ -80,38 +88,46 @@ func (a *app) scheduleEach(ctx context.Context, ids []string, all bool, did stri
 	if all == (len(ids) > 0) {
 		return fail.New(fail.Invalid, "usage", "", "list them with: drctl schedule list", errors.New("name schedules, or give --all"))
 	}
+
 	s, err := a.online(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.close()
+
 	have, err := engine.Schedules(ctx, s.engine, s.cfg.Name)
 	if err != nil {
 		return err
 	}
+
 	var names []string
 	for _, x := range have {
 		names = append(names, x.ID)
 	}
+
 	todo := names
 	if !all {
 		if todo, err = s.ownIDs("schedule", ids, names); err != nil {
 			return err
 		}
 	}
+
 	changes := []engine.Change{}
 	for _, id := range todo {
 		if err := do(ctx, s, id); err != nil {
 			return err
 		}
+
 		changes = append(changes, engine.Change{ID: id, Action: did, Paused: did == "paused"})
 		if !a.json {
 			fmt.Fprintf(a.out, "%s: %s\n", id, did)
 		}
 	}
+
 	if a.json {
 		return a.printJSON(changes)
 	}
+
 	return nil
 }
 
@@ -123,10 +139,12 @@ func (s *session) ownIDs(what string, ids, have []string) ([]string, error) {
 		if full := s.ids().Prefix() + id; slices.Contains(have, full) {
 			id = full
 		}
+
 		if err := known(what, id, id, have); err != nil {
 			return nil, err
 		}
 		out = append(out, id)
 	}
+
 	return out, nil
 }

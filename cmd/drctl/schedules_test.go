@@ -28,14 +28,17 @@ func TestSchedulesOfAGroupNeverMeet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for _, p := range cfg.Policies {
 			p.Base.Every, p.Check.Every = every.base, every.check
 		}
 		s := &session{cfg: cfg, p: newResolver(cfg, servers.Binaries{}, slog.New(slog.DiscardHandler))}
+
 		all, err := s.schedules()
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		part := map[string]engine.Schedule{}
 		for _, x := range all {
 			switch in := x.Args[0].(workflows.ScheduledIn); in.Workflow {
@@ -50,10 +53,12 @@ func TestSchedulesOfAGroupNeverMeet(t *testing.T) {
 				}
 			}
 		}
+
 		if want := 1 + min(1, every.base) + min(1, every.check); len(part) != int(want) {
 			t.Fatalf("%+v: %d schedules", every, len(part))
 		}
 		now := time.Date(2026, 3, 14, 1, 59, 26, 0, time.UTC)
+
 		seen := map[time.Time]string{}
 		for name, x := range part {
 			for at := next(x, now); at.Before(now.Add(20 * 24 * time.Hour)); at = at.Add(x.Every) {

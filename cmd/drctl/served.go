@@ -34,12 +34,14 @@ func (w *servedWatch) look(ctx context.Context, ps []engine.Pending) {
 		return
 	}
 	w.next = time.Now().Add(askServed)
+
 	queues := w.own(ctx)
 	for _, p := range ps {
 		if p.State == "scheduled" && p.LastFailure == "" && p.Queue != "" && !slices.Contains(queues, p.Queue) {
 			queues = append(queues, p.Queue)
 		}
 	}
+
 	for _, q := range queues {
 		if slices.Contains(w.said, q) || !w.unserved(ctx, q) {
 			continue
@@ -58,6 +60,7 @@ func (w *servedWatch) own(ctx context.Context) []string {
 		}
 		w.queue = st.Queue
 	}
+
 	return []string{w.queue}
 }
 
@@ -73,6 +76,7 @@ func (w *servedWatch) dead(ctx context.Context) bool {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -81,6 +85,7 @@ func (w *servedWatch) need() string {
 	if len(w.said) > 0 {
 		return "a worker serves " + strings.Join(w.said, " and ")
 	}
+
 	return "its clean-up is done; see: drctl status"
 }
 
@@ -93,5 +98,6 @@ func (s *session) serve(queue string) string {
 			}
 		}
 	}
+
 	return "start the worker that serves it" // a host's own
 }

@@ -12,6 +12,7 @@ import (
 // eventuallySays waits until a command has printed the words.
 func (l *lockedBuffer) eventuallySays(t *testing.T, words string) {
 	t.Helper()
+
 	for end := time.Now().Add(60 * time.Second); !strings.Contains(l.String(), words); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it never says %q:\n%s", words, l)
@@ -23,24 +24,30 @@ func (l *lockedBuffer) eventuallySays(t *testing.T, words string) {
 // interrupt ends it although nothing can clean up.
 func TestWaitingForARegionThatNobodyServes(t *testing.T) {
 	file, _ := vaultsOnly(t, outside(t))
+
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	var out bytes.Buffer
 	errs := &lockedBuffer{}
 	root := newApp(&out, errs).root()
 	root.SetArgs([]string{"--config", file, "backup", "now"})
+
 	done := make(chan error, 1)
 	go func() { done <- root.ExecuteContext(ctx) }()
+
 	errs.eventuallySays(t, "nobody serves drctl.small.east, which small:backup/shop waits for; start: drctl worker --region east")
 	interrupt()
+
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
+
 	for _, w := range []string{"cancelling small:backup/shop and cleaning up; press again to leave it to the engine", "left small:backup/shop to the engine", "a worker serves drctl.small.east"} {
 		if !strings.Contains(errs.String(), w) {
 			t.Errorf("it does not say %q:\n%s", w, errs)
 		}
 	}
+
 	if n := strings.Count(errs.String(), "nobody serves"); n != 1 {
 		t.Errorf("it says %d times that nobody serves:\n%s", n, errs)
 	}

@@ -47,14 +47,17 @@ func (a *app) offline() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	log, err := a.logger()
 	if err != nil {
 		return nil, err
 	}
+
 	tools, err := toolsOf(cfg)
 	if err != nil {
 		return nil, err
 	}
+
 	return &session{app: a, cfg: cfg, log: log, p: newResolver(cfg, tools, log)}, nil
 }
 
@@ -71,13 +74,17 @@ func (a *app) online(ctx context.Context) (*session, error) {
 		if s.engine, err = dial(ctx, s.cfg, s.log); err == nil || !fail.Retryable(err) || time.Now().After(end) {
 			return s, err
 		}
+
 		if st, serr := supervise.ReadState(s.cfg.StateDir); serr != nil || !st.Alive() {
 			return s, err
 		}
+
 		if !said {
 			said = true
+
 			fmt.Fprintln(a.err, "drctl: waiting for the engine, which drctl up starts again")
 		}
+
 		select {
 		case <-ctx.Done():
 			return s, ctx.Err()
@@ -94,6 +101,7 @@ func (s *session) ids() workflows.IDs {
 	if s.cfg == nil { // only a vault is left
 		return ""
 	}
+
 	return workflows.IDs(s.cfg.Name)
 }
 
@@ -103,6 +111,7 @@ func (s *session) sources() readiness.Sources {
 		Drills: func(group string) []string {
 			return slices.DeleteFunc(s.cfg.DrillNames(), func(name string) bool { return s.cfg.Drills[name].Group != group })
 		}}
+
 	return readiness.Sources{Platform: s.p, Driver: driversOf(s.p.tools, s.log), Regions: s.cfg.RegionNames(), Engine: o.Group}
 }
 
@@ -117,9 +126,11 @@ func dial(ctx context.Context, cfg *config.Config, log *slog.Logger) (client.Cli
 	if cfg.Engine.Mode == config.Embedded {
 		opt.Dir = engineDir(cfg)
 	}
+
 	if t := cfg.Engine.TLS; t != nil {
 		opt.TLS = &engine.TLS{CAFile: t.CAFile, CertFile: t.CertFile, KeyFile: t.KeyFile, ServerName: t.ServerName}
 	}
+
 	if !cfg.Engine.APIKey.IsZero() {
 		k, err := cfg.Secret(ctx, cfg.Engine.APIKey)
 		if err != nil {
@@ -127,10 +138,12 @@ func dial(ctx context.Context, cfg *config.Config, log *slog.Logger) (client.Cli
 		}
 		opt.APIKey = k
 	}
+
 	c, err := engine.Dial(ctx, opt)
 	if fail.Is(err, fail.Unavailable) && cfg.Engine.Mode == config.Embedded {
 		return nil, fail.New(fail.Unavailable, "engine", cfg.Engine.Address, "start it with: drctl up; or recover without it: drctl restore run --engine embedded", err)
 	}
+
 	return c, err // its code says whether trying again can help
 }
 
@@ -143,9 +156,11 @@ func (s *session) group(name string) (platform.Group, error) {
 		}
 		name = names[0]
 	}
+
 	if err := known("group", "--group", name, s.cfg.GroupNames()); err != nil {
 		return platform.Group{}, err
 	}
+
 	return s.p.Group(name)
 }
 
@@ -160,16 +175,20 @@ func start(ctx context.Context, c client.Client, id, name, queue string, join bo
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 	}
 	run, err := c.ExecuteWorkflow(ctx, opt, name, arg)
+
 	var running *serviceerror.WorkflowExecutionAlreadyStarted
 	if errors.As(err, &running) {
 		if join {
 			return c.GetWorkflow(ctx, id, running.RunId), nil
 		}
+
 		return nil, fail.New(fail.Conflict, "start", id, "wait for it to end, then repeat", errors.New("it is running already"))
 	}
+
 	if err != nil {
 		return nil, fail.New(fail.Unavailable, "engine: start", id, "", err)
 	}
+
 	return run, nil
 }
 
@@ -178,7 +197,9 @@ func (a *app) started(run client.WorkflowRun, follow string) error {
 	if a.json {
 		return a.printJSON(map[string]string{"workflow_id": run.GetID(), "run_id": run.GetRunID()})
 	}
+
 	fmt.Fprintf(a.out, "started %s; follow it with: %s\n", run.GetID(), follow)
+
 	return nil
 }
 
@@ -198,12 +219,15 @@ const (
 // when no worker serves what the run waits for.
 func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, result any) error {
 	view := s.progressView()
+
 	done := make(chan error, 1)
 	go func() { done <- run.Get(context.WithoutCancel(ctx), result) }()
+
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	served := s.watchServed(run)
 	interrupted := false
+
 	var limit <-chan time.Time
 	for {
 		select {
@@ -211,6 +235,7 @@ func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, r
 			fctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			view.finish(fctx)
 			cancel()
+
 			if interrupted && err != nil {
 				return errors.Join(context.Canceled, engine.DecodeError(err))
 			}
@@ -221,14 +246,18 @@ func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, r
 			if !stop {
 				view.d.Close()
 				fmt.Fprintf(s.app.err, "drctl: %s goes on in the engine\n", run.GetID())
+
 				return ctx.Err()
 			}
 			interrupted = true
 			ctx = context.WithoutCancel(ctx)
+
 			fmt.Fprintf(s.app.err, "drctl: cancelling %s and cleaning up%s\n", run.GetID(), s.again())
+
 			if err := s.cancel(ctx, run); err != nil {
 				return err
 			}
+
 			limit = time.After(cancelLimit)
 			if served.dead(ctx) {
 				limit = time.After(deadLimit)
@@ -236,12 +265,14 @@ func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, r
 		case <-limit:
 			view.d.Close()
 			fmt.Fprintf(s.app.err, "drctl: left %s to the engine: it has been asked to end, and does when %s\n", run.GetID(), served.need())
+
 			return context.Canceled
 		case <-tick.C:
 			ps, err := engine.Progress(ctx, s.engine, run.GetID())
 			if err == nil {
 				view.update(ctx, ps)
 			}
+
 			if !interrupted && err == nil {
 				served.look(ctx, ps)
 			}
@@ -254,15 +285,18 @@ func (s *session) again() string {
 	if s.own {
 		return "; interrupt again to end at once"
 	}
+
 	return "; press again to leave it to the engine"
 }
 
 func (s *session) cancel(ctx context.Context, run client.WorkflowRun) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+
 	if err := s.engine.CancelWorkflow(ctx, run.GetID(), run.GetRunID()); err != nil {
 		return fail.New(fail.Unavailable, "engine: cancel", run.GetID(), "", err)
 	}
+
 	return nil
 }
 
@@ -271,19 +305,23 @@ func (s *session) vaultOf(ctx context.Context, region, group string) (string, er
 	if region != "" {
 		return region, known("region", "--vault", region, s.cfg.RegionNames())
 	}
+
 	g, err := s.group(group)
 	if err != nil {
 		return "", err
 	}
+
 	if _, err := s.p.Vault(ctx, g.Home); err == nil {
 		return g.Home, nil
 	}
+
 	for _, r := range g.Policy.Vaults {
 		if _, err := s.p.Vault(ctx, r); err == nil {
 			fmt.Fprintf(s.app.err, "drctl: the vault of %s is out of reach; reading that of %s\n", g.Home, r)
 			return r, nil
 		}
 	}
+
 	return g.Home, nil // its own error follows
 }
 
@@ -296,5 +334,6 @@ func shardsFlag(names []string) ([]targets.ShardID, error) {
 		}
 		out = append(out, id)
 	}
+
 	return out, nil
 }

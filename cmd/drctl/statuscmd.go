@@ -38,6 +38,7 @@ With --vault-url and --key it needs no configuration and asks that vault alone.`
 	}
 	c.Flags().StringVarP(&group, "group", "g", "", "group (default: all)")
 	place.flags(c)
+
 	return c
 }
 
@@ -46,6 +47,7 @@ func (a *app) status(ctx context.Context, only string) error {
 	if err != nil {
 		return err
 	}
+
 	if only != "" {
 		if err := known("group", "--group", only, s.cfg.GroupNames()); err != nil {
 			return err
@@ -53,23 +55,29 @@ func (a *app) status(ctx context.Context, only string) error {
 	}
 	ectx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	s.engine, s.engineErr = dial(ectx, s.cfg, s.log)
+
 	cancel()
+
 	defer s.close()
+
 	var groups []platform.Group
 	for _, name := range s.cfg.GroupNames() {
 		if only != "" && only != name {
 			continue
 		}
+
 		g, err := s.p.Group(name)
 		if err != nil {
 			return err
 		}
 		groups = append(groups, g)
 	}
+
 	out := make([]readiness.Status, len(groups))
 	for i, g := range groups {
 		out[i] = readiness.Gather(ctx, s.sources(), g, readiness.Scope{}).Status()
 	}
+
 	if a.json {
 		if err := a.printJSON(out); err != nil {
 			return err
@@ -79,58 +87,71 @@ func (a *app) status(ctx context.Context, only string) error {
 			a.printStatus(g)
 		}
 	}
+
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+
 	for _, g := range out {
 		if n := len(g.Problems); n > 0 {
 			return ui.Exit{Code: 4, Message: g.Group + ": " + count(n, "problem")}
 		}
 	}
+
 	return nil
 }
 
 func (a *app) printStatus(g readiness.Status) {
 	engineState, _, _ := strings.Cut(g.Engine, ":") // why it is unreachable is a problem below
 	fmt.Fprintf(a.out, "group %s, engine %s\n", g.Group, engineState)
+
 	if g.NewestCut != "" {
 		fmt.Fprintf(a.out, "newest sealed cut %s in %s: RPO %s, objective %s\n", g.NewestCut, strings.Join(g.CutVaults, " and "), human.Duration(g.RPO), human.Duration(g.RPOObjective))
+
 		if len(g.RecoverableIn) > 0 {
 			fmt.Fprintf(a.out, "a plan to recover it can be made from the vault of %s\n", strings.Join(g.RecoverableIn, " and of "))
 		}
 	}
+
 	for _, c := range g.Checks {
 		fmt.Fprintf(a.out, "vault of %s checked %s ago: %d checks, %d failed\n", c.Region, human.Duration(time.Since(c.Started)), c.Checks, c.Failed)
 	}
+
 	byShard := map[targets.ShardID]readiness.Shard{}
 	for _, s := range g.Shards {
 		byShard[s.Shard] = s
 	}
+
 	var rows [][]string
 	for _, i := range g.Instances {
 		role, behind, base := string(i.Status.Role), "", ""
 		if i.Error != "" {
 			role = "unreachable"
 		}
+
 		lag := ""
 		if i.Status.Role == targets.Standby {
 			lag = human.Duration(i.Status.Lag)
 		}
+
 		if s, ok := byShard[i.Shard]; ok && i.Status.Writable {
 			behind, base = "not archiving", "none"
 			if s.Archiving {
 				behind = human.Bytes(s.Behind)
 			}
+
 			if !s.NewestBase.IsZero() {
 				base = human.Duration(time.Since(s.NewestBase)) + " ago"
 			}
 		}
 		rows = append(rows, []string{i.Shard.String(), i.Region, role, i.Status.Version, human.Bytes(i.Status.Bytes), lag, behind, base})
 	}
+
 	_ = progress.Table(a.out, []string{"SHARD", "REGION", "ROLE", "VERSION", "SIZE", "LAG", "ARCHIVE BEHIND", "NEWEST BASE"}, rows)
 	if len(g.Running) > 0 {
 		fmt.Fprintf(a.out, "running: %s\n", strings.Join(g.Running, ", "))
 	}
+
 	for _, p := range g.Problems {
 		fmt.Fprintln(a.out, "PROBLEM "+p)
 	}
@@ -141,5 +162,6 @@ func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
+
 	return fmt.Sprintf("%d %ss", n, what)
 }

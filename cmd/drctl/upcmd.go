@@ -38,6 +38,7 @@ drctl worker in every region.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), engineBin) },
 	}
 	c.Flags().StringVar(&engineBin, "engine-bin", "", "path of drctl-engine (default: beside drctl, then PATH)")
+
 	return c
 }
 
@@ -46,24 +47,31 @@ func (a *app) up(ctx context.Context, engineBin string) error {
 	if err != nil {
 		return err
 	}
+
 	log, err := a.logger()
 	if err != nil {
 		return err
 	}
+
 	self, err := os.Executable()
 	if err != nil {
 		return fail.New(fail.Internal, "up", "", "", err)
 	}
+
 	a.sweep(ctx, cfg.Sandbox.Dir, enginesDir(cfg.StateDir))
+
 	children, err := a.children(cfg, self, engineBin)
 	if err != nil {
 		return err
 	}
+
 	sup, err := supervise.New(supervise.Options{StateDir: cfg.StateDir, Children: children, Log: log})
 	if err != nil {
 		return err
 	}
+
 	go a.announce(ctx, cfg, sup, log)
+
 	return sup.Run(ctx)
 }
 
@@ -74,6 +82,7 @@ const preflightGrace = 2 * time.Second
 // announce applies the configuration once everything is ready.
 func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.Supervisor, log *slog.Logger) {
 	begin := time.Now()
+
 	s, err := a.watcher(cfg, log)
 	if err != nil {
 		log.Error("up: nothing can be watched", "err", err)
@@ -85,20 +94,26 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 	go func() {
 		ps := withoutEngine(s.problems(ctx, ""))
 		w.tell(ctx, ps)
+
 		looked <- ps
 	}()
+
 	if err := sup.WaitReady(ctx); err != nil {
 		return // Run returns the reason
 	}
+
 	for try := 1; ; try++ {
 		err := a.applyOnce(ctx, cfg, log)
 		if err == nil {
 			break
 		}
+
 		if ctx.Err() != nil {
 			return
 		}
+
 		log.Warn("up: the configuration could not be applied; trying again", "err", err)
+
 		select {
 		case <-ctx.Done():
 			return
@@ -106,6 +121,7 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 		}
 	}
 	var ps []readiness.Problem
+
 	all := true
 	select {
 	case ps = <-looked:
@@ -114,10 +130,13 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 	case <-ctx.Done():
 		return
 	}
+
 	a.sayUp(cfg, time.Since(begin), ps, all)
+
 	if !all {
 		<-looked
 	}
+
 	s.watching(ctx, w, "")
 }
 
@@ -126,8 +145,10 @@ func (a *app) sayUp(cfg *config.Config, took time.Duration, ps []readiness.Probl
 	if a.json {
 		_ = a.printJSON(map[string]any{"up": true, "took_ns": took, "engine": cfg.Engine.Address, "regions": cfg.RegionNames(),
 			"problems": readiness.Texts(ps, time.Now()), "problem_details": ps, "all_answered": all})
+
 		return
 	}
+
 	with := ""
 	switch {
 	case !all:
@@ -141,6 +162,7 @@ func (a *app) sayUp(cfg *config.Config, took time.Duration, ps []readiness.Probl
 			with += p.Short()
 		}
 	}
+
 	fmt.Fprintf(a.out, "drctl: up after %.1f s (engine %s, %s)%s\n", took.Seconds(), cfg.Engine.Address, count(len(cfg.Regions), "region"), with)
 }
 
@@ -153,6 +175,7 @@ func (a *app) watcher(cfg *config.Config, log *slog.Logger) (*session, error) {
 	// What it cannot reach is a problem that it tells once; the clients' own
 	// lines about it, each time, are not.
 	quiet := slog.New(slog.DiscardHandler)
+
 	return &session{app: a, cfg: cfg, log: quiet, p: newResolver(cfg, tools, quiet)}, nil
 }
 
@@ -162,32 +185,38 @@ func (a *app) applyOnce(ctx context.Context, cfg *config.Config, log *slog.Logge
 		return err
 	}
 	defer c.Close()
+
 	tools, err := toolsOf(cfg)
 	if err != nil {
 		return err
 	}
 	s := &session{app: a, cfg: cfg, log: log, engine: c, p: newResolver(cfg, tools, log)}
+
 	changes, err := s.apply(ctx, false)
 	for _, ch := range changes {
 		if ch.Action != "kept" {
 			log.Info("apply", "what", ch.ID, "action", ch.Action, "note", ch.Note)
 		}
 	}
+
 	return err
 }
 
 func (a *app) children(cfg *config.Config, self, engineBin string) ([]supervise.Child, error) {
 	var out []supervise.Child
+
 	var after []string
 	if cfg.Engine.Mode == config.Embedded {
 		bin, err := findEngine(engineBin)
 		if err != nil {
 			return nil, err
 		}
+
 		_, p, err := net.SplitHostPort(cfg.Engine.Address) // the configuration lets loopback alone through
 		if err != nil {
 			return nil, fail.New(fail.Invalid, "up", "engine.address", "", err)
 		}
+
 		port, err := strconv.Atoi(p)
 		if err != nil {
 			return nil, fail.New(fail.Invalid, "up", "engine.address", "", err)
@@ -195,6 +224,7 @@ func (a *app) children(cfg *config.Config, self, engineBin string) ([]supervise.
 		out = append(out, engine.Child("engine", engine.EmbeddedOptions{Bin: bin, Dir: engineDir(cfg), Port: port, Namespace: cfg.Engine.Namespace}))
 		after = []string{"engine"}
 	}
+
 	for _, region := range cfg.RegionNames() {
 		out = append(out, supervise.Child{
 			Name:  "worker-" + region,
@@ -207,6 +237,7 @@ func (a *app) children(cfg *config.Config, self, engineBin string) ([]supervise.
 			ReadyTimeout: math.MaxInt64,
 		})
 	}
+
 	return out, nil
 }
 
@@ -219,14 +250,17 @@ func findEngine(hint string) (string, error) {
 	if hint != "" {
 		return hint, nil
 	}
+
 	if self, err := os.Executable(); err == nil {
 		if p := filepath.Join(filepath.Dir(self), "drctl-engine"); fileExists(p) {
 			return p, trust.Program("engine", p)
 		}
 	}
+
 	if p, err := exec.LookPath("drctl-engine"); err == nil {
 		return p, trust.Program("engine", p)
 	}
+
 	return "", fail.New(fail.NotFound, "engine", "drctl-engine", "build it with make tools, or name it with --engine-bin", errors.New("the program is neither beside drctl nor in PATH"))
 }
 

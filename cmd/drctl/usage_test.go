@@ -18,9 +18,11 @@ func TestShowAsJSON(t *testing.T) {
 	var out strings.Builder
 	root := newApp(&out, io.Discard).root()
 	root.SetArgs([]string{"config", "show", "--json", "--config", "../../config/example.yaml"})
+
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	if v := decode[map[string]any](t, out.String()); v["regions"] == nil || v["groups"] == nil {
 		t.Errorf("no configuration: %v", v)
 	}
@@ -38,6 +40,7 @@ func TestFlagsWithoutEffect(t *testing.T) {
 	} {
 		root := newApp(io.Discard, io.Discard).root()
 		root.SetArgs(append(strings.Fields(c.args), "--config", "/nowhere.yaml"))
+
 		err := root.ExecuteContext(t.Context())
 		if fail.ExitCode(err) != 2 || !strings.Contains(err.Error(), c.flag) || !strings.Contains(err.Error(), c.hint) {
 			t.Errorf("%s: %v", c.args, err)
@@ -65,6 +68,7 @@ func TestUnknownNamesAreWrongUsage(t *testing.T) {
 	} {
 		root := newApp(io.Discard, io.Discard).root()
 		root.SetArgs(append(strings.Fields(c.args), "--config", exampleFile))
+
 		err := root.ExecuteContext(t.Context())
 		if fail.ExitCode(err) != 2 || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.hint) {
 			t.Errorf("%s: %v", c.args, err)
@@ -76,13 +80,16 @@ func TestUnknownNamesAreWrongUsage(t *testing.T) {
 func TestNoConfigurationFile(t *testing.T) {
 	t.Chdir(t.TempDir())
 	t.Setenv("DRCTL_CONFIG", "")
+
 	for _, args := range [][]string{{"status"}, {"-c", "nope.yaml", "config", "validate"}} {
 		root := newApp(io.Discard, io.Discard).root()
 		root.SetArgs(args)
+
 		err := root.ExecuteContext(t.Context())
 		if fail.ExitCode(err) != 2 || !strings.Contains(err.Error(), "drctl config example > drctl.yaml") {
 			t.Errorf("%v: %v", args, err)
 		}
+
 		if args[0] == "status" && (!strings.Contains(err.Error(), "/etc/drctl/drctl.yaml") || !strings.Contains(err.Error(), "$DRCTL_CONFIG")) {
 			t.Errorf("not all places are named: %v", err)
 		}
@@ -94,9 +101,11 @@ func TestExampleIsValid(t *testing.T) {
 	var out strings.Builder
 	root := newApp(&out, io.Discard).root()
 	root.SetArgs([]string{"config", "example"})
+
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := config.Parse([]byte(out.String()), "example"); err != nil {
 		t.Error(err)
 	}
@@ -109,6 +118,7 @@ func TestValidateAsJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "drctl.yaml")
+
 	bad := strings.Replace(string(text), "version: 1", "version: 1\npolices: {}", 1)
 	if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
 		t.Fatal(err)
@@ -119,10 +129,12 @@ func TestValidateAsJSON(t *testing.T) {
 		root := newApp(&out, io.Discard).root()
 		root.SetArgs([]string{"config", "validate", "--json", "--config", file})
 		err := root.ExecuteContext(t.Context())
+
 		var code ui.Exit
 		if err != nil && !errors.As(err, &code) {
 			t.Fatal(err)
 		}
+
 		return decode[validated](t, out.String()), code.Code
 	}
 
@@ -130,12 +142,15 @@ func TestValidateAsJSON(t *testing.T) {
 	if code != 2 || got.OK || got.Format != 1 || len(got.Problems) != 1 {
 		t.Fatalf("status %d: %+v", code, got)
 	}
+
 	if p := got.Problems[0]; p.File != file || p.Line < 2 || p.Column != 1 || p.Path != "polices" || p.Message != `unknown key "polices"` || p.Hint != `did you mean "policies"?` {
 		t.Errorf("%+v", p)
 	}
+
 	if got, code := validate(exampleFile); code != 0 || !got.OK || got.Problems == nil {
 		t.Errorf("status %d: %+v", code, got)
 	}
+
 	if got, code := validate("/nowhere.yaml"); code != 2 || len(got.Problems) != 1 || got.Problems[0].File != "/nowhere.yaml" {
 		t.Errorf("status %d: %+v", code, got)
 	}

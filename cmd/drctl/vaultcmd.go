@@ -27,6 +27,7 @@ Keep a copy of the key away from every region: without it no vault can be opened
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.vaultInit(cmd.Context()) },
 	}, a.vaultRepairCmd())
+
 	return c
 }
 
@@ -42,10 +43,12 @@ func (a *app) vaultInit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	log, err := a.logger()
 	if err != nil {
 		return err
 	}
+
 	tools, err := toolsOf(cfg)
 	if err != nil {
 		return err
@@ -57,15 +60,18 @@ func (a *app) vaultInit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	if cfg.Key.File != "" && set == "" {
 		made, err := makeKey(cfg.Key.File)
 		if err != nil {
 			return err
 		}
+
 		if made && !a.json {
 			fmt.Fprintf(a.out, "key: made %s; keep a copy away from every region\n", cfg.Key.File)
 		}
 	}
+
 	var made []vaultMade
 	for _, region := range cfg.RegionNames() {
 		opt, err := p.vaultOptions(ctx, region)
@@ -73,19 +79,23 @@ func (a *app) vaultInit(ctx context.Context) error {
 			return err
 		}
 		opt.Set = set
+
 		v, err := vault.Init(ctx, opt)
 		if err != nil {
 			return err
 		}
 		set = v.SetID()
+
 		made = append(made, vaultMade{Region: region, URL: v.Store().URL(), Set: set, Recipient: v.Recipient()})
 		if !a.json {
 			fmt.Fprintf(a.out, "vault: %s ready at %s\n", region, v.Store().URL())
 		}
 	}
+
 	if a.json {
 		return a.printJSON(made)
 	}
+
 	return nil
 }
 
@@ -97,28 +107,34 @@ func existing(ctx context.Context, p *resolver) (set string, err error) {
 		if err != nil {
 			return "", err
 		}
+
 		_, id, recipient, err := vault.Describe(ctx, opt.Location)
 		if errors.Is(err, vault.ErrNoVault) {
 			continue
 		}
+
 		if err != nil {
 			return "", fail.New(fail.CodeOf(err), "vault init: look at the vault of "+region, "", "", err)
 		}
+
 		key, err := p.key(ctx)
 		if err != nil {
 			return "", fail.New(fail.CodeOf(err), "vault init", opt.Location.URL, "there is a vault: put the key that it was made with in its place",
 				fmt.Errorf("the vault is encrypted to %s: %w", recipient, err))
 		}
+
 		if key.Recipient() != recipient {
 			return "", fail.New(fail.Conflict, "vault init", opt.Location.URL, "configure the key that this vault was made with, or choose an empty location",
 				fmt.Errorf("the vault is encrypted to %s, the key given opens %s", recipient, key.Recipient()))
 		}
+
 		if set != "" && id != set {
 			return "", fail.New(fail.Conflict, "vault init", opt.Location.URL, "configure the vaults of one platform",
 				fmt.Errorf("the vault of %s belongs to set %s, another to %s", region, id, set))
 		}
 		set = id
 	}
+
 	return set, nil
 }
 
@@ -129,10 +145,12 @@ func makeKey(path string) (made bool, err error) {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return false, fail.New(fail.Denied, "vault init", path, "the key's file must be readable by the user of drctl", err)
 	}
+
 	k, err := vault.GenerateKey()
 	if err != nil {
 		return false, err
 	}
+
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return false, fail.FromOS("vault init", path, err)
 	}
@@ -145,6 +163,7 @@ func makeKey(path string) (made bool, err error) {
 	if err != nil {
 		return false, fail.FromOS("vault init", path, err)
 	}
+
 	return true, nil
 }
 

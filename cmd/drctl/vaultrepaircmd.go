@@ -29,6 +29,7 @@ drctl backup verify. Exit status 4 when something damaged could not be repaired.
 	c.Flags().StringVar(&region, "region", "", "the region whose vault is damaged")
 	c.Flags().StringVar(&from, "from", "", "the region whose vault has the copies (default: each other one in turn)")
 	_ = c.MarkFlagRequired("region")
+
 	return c
 }
 
@@ -43,16 +44,20 @@ func (a *app) vaultRepair(ctx context.Context, region, from string) error {
 	if err != nil {
 		return err
 	}
+
 	if err := known("region", "--region", region, s.cfg.RegionNames()); err != nil {
 		return err
 	}
+
 	if err := knownRegion(s.cfg, "--from", from); err != nil {
 		return err
 	}
+
 	others := slices.DeleteFunc(s.cfg.RegionNames(), func(r string) bool { return r == region || from != "" && r != from })
 	if len(others) == 0 {
 		return fail.New(fail.Invalid, "vault repair", region, "name another region's vault: --from", errors.New("there is no other vault to take copies from"))
 	}
+
 	to, err := s.p.Vault(ctx, region)
 	if err != nil {
 		return err
@@ -65,12 +70,14 @@ func (a *app) vaultRepair(ctx context.Context, region, from string) error {
 		if keys, err = repairFrom(ctx, s, source, to); ctx.Err() != nil {
 			return err
 		}
+
 		for _, key := range keys {
 			done = append(done, repairedObject{key, source})
 			if !a.json {
 				fmt.Fprintf(a.out, "%s: replaced by the copy of %s\n", key, source)
 			}
 		}
+
 		if err == nil {
 			break
 		}
@@ -81,6 +88,7 @@ func (a *app) vaultRepair(ctx context.Context, region, from string) error {
 	} else {
 		fmt.Fprintf(a.out, "vault %s: %d objects repaired; look again with: drctl backup verify --vault %s\n", region, len(done), region)
 	}
+
 	return err
 }
 
@@ -89,5 +97,6 @@ func repairFrom(ctx context.Context, s *session, source string, to *vault.Vault)
 	if err != nil {
 		return nil, err
 	}
+
 	return vault.RepairAll(ctx, v, to)
 }

@@ -36,11 +36,13 @@ func (v *view) update(ctx context.Context, ps []engine.Pending) {
 	now := map[string]bool{}
 	for _, p := range ps {
 		b := p.Beat()
+
 		name := p.Activity
 		if b.Shard != "" {
 			name = b.Shard
 		}
 		now[name] = true
+
 		row := progress.Row{Name: name, Phase: b.Phase, Done: b.Done, Total: b.Total, Detail: b.Detail}
 		if p.Attempt > 1 {
 			row.Detail = fmt.Sprintf("attempt %d after: %s", p.Attempt, p.LastFailure)
@@ -48,10 +50,12 @@ func (v *view) update(ctx context.Context, ps []engine.Pending) {
 		v.seen[name] = p
 		v.d.Set(row)
 	}
+
 	for name, p := range v.seen {
 		if now[name] {
 			continue
 		}
+
 		if known, err := v.outcome(ctx, p); known {
 			delete(v.seen, name)
 			v.d.Finish(name, err)

@@ -27,17 +27,22 @@ func TestViewShowsHowActivitiesEnded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return engine.Pending{ID: id, Activity: "TakeBase", State: "started", Attempt: 1, Details: d}
 	}
 	v.update(t.Context(), []engine.Pending{pending("1", "orders/0"), pending("2", "orders/1"), pending("3", "orders/2")})
 	ends["1"], ends["2"] = nil, errors.New("disk full")
+
 	v.update(t.Context(), []engine.Pending{pending("3", "orders/2")})
 	v.update(t.Context(), nil) // how the third ended is not in the history yet
+
 	if _, open := v.seen["orders/2"]; !open || len(v.seen) != 1 {
 		t.Errorf("open: %v", v.seen)
 	}
 	ends["3"] = context.Canceled
+
 	v.finish(t.Context())
+
 	for _, want := range []string{"done: orders/0", "failed: orders/1: copy: 1 MiB of 4 MiB", "disk full", "failed: orders/2", "canceled"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not said:\n%s", want, &out)
@@ -53,10 +58,12 @@ func (fakeRun) GetRunID() string { return "run-1" }
 func TestStartedInJSON(t *testing.T) {
 	var out bytes.Buffer
 	a := newApp(&out, &out)
+
 	a.json = true
 	if err := a.started(fakeRun{}, "drctl cut list"); err != nil {
 		t.Fatal(err)
 	}
+
 	var got map[string]string
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got["workflow_id"] != "cut/shop" || got["run_id"] != "run-1" {
 		t.Errorf("%s: %v", &out, err)

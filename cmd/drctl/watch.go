@@ -42,20 +42,24 @@ func (w *watch) tell(ctx context.Context, ps []readiness.Problem) {
 	for _, p := range ps {
 		key := p.Key()
 		now[key] = true
+
 		was := w.said[key]
 		if was == nil {
 			was = &saidProblem{reasons: map[string]bool{}}
 			w.said[key] = was
 		}
+
 		if !was.reasons[p.Reason()] {
 			w.log.Log(ctx, level(p), p.Short(), attrs(p)...)
 		}
 		was.problem, was.gone, was.reasons[p.Reason()] = p, 0, true
 	}
+
 	for key, was := range w.said {
 		if now[key] {
 			continue
 		}
+
 		if was.gone++; was.gone >= mendedAfter {
 			delete(w.said, key)
 			w.log.Info("no longer: "+was.problem.Short(), "code", was.problem.Code, "subject", was.problem.Subject)
@@ -67,6 +71,7 @@ func level(p readiness.Problem) slog.Level {
 	if p.Severity == readiness.Critical {
 		return slog.LevelError
 	}
+
 	return slog.LevelWarn
 }
 
@@ -77,9 +82,11 @@ func attrs(p readiness.Problem) []any {
 			out = append(out, a.key, a.value)
 		}
 	}
+
 	if !p.Since.IsZero() {
 		out = append(out, "since", p.Since.UTC().Format(time.RFC3339))
 	}
+
 	return out
 }
 
@@ -87,6 +94,7 @@ func attrs(p readiness.Problem) []any {
 // region it says what concerns that region alone.
 func (s *session) problems(ctx context.Context, region string) []readiness.Problem {
 	var out []readiness.Problem
+
 	seen := map[string]bool{} // what concerns several groups is one problem
 	for _, name := range s.cfg.GroupNames() {
 		g, err := s.p.Group(name)
@@ -94,6 +102,7 @@ func (s *session) problems(ctx context.Context, region string) []readiness.Probl
 			out = append(out, readiness.Problem{Code: "configuration", Severity: readiness.Critical, Subject: name, What: "the group " + name + " cannot be described"}.Because(err))
 			continue
 		}
+
 		found := readiness.Gather(ctx, s.sources(), g, readiness.Scope{Shallow: true, Region: region}).Judge()
 		for _, p := range readiness.Lasting(found, region, g.Home) {
 			if key := p.Code + " " + p.Subject + " " + p.Why; !seen[key] {
@@ -102,6 +111,7 @@ func (s *session) problems(ctx context.Context, region string) []readiness.Probl
 			}
 		}
 	}
+
 	return out
 }
 
@@ -109,24 +119,29 @@ func (s *session) problems(ctx context.Context, region string) []readiness.Probl
 // it has been away.
 func (s *session) watching(ctx context.Context, w *watch, region string) {
 	defer s.close()
+
 	begin := time.Now()
 	for {
 		every := watchEvery
 		if time.Since(begin) < watchBegin {
 			every = watchSoon
 		}
+
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(every):
 		}
+
 		if s.engine == nil {
 			s.redial(ctx)
 		}
+
 		ps := s.problems(ctx, region)
 		if ctx.Err() != nil {
 			return // what did not answer was cut off
 		}
+
 		w.tell(ctx, ps)
 	}
 }
@@ -148,5 +163,6 @@ func withoutEngine(ps []readiness.Problem) []readiness.Problem {
 			out = append(out, p)
 		}
 	}
+
 	return out
 }

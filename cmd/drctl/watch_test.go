@@ -30,11 +30,13 @@ func TestWatchLogsChangesAlone(t *testing.T) {
 		t.Helper()
 		buf.Reset()
 		w.tell(t.Context(), ps)
+
 		return strings.Count(buf.String(), "\n")
 	}
 	failing := func(why string) readiness.Problem {
 		return readiness.Problem{Code: "archiver-failing", Severity: readiness.Critical, Subject: "orders/0", What: "archiver of orders/0 fails"}.Because(fail.New(fail.Denied, "follow", "orders/0", "grant it", errors.New(why)))
 	}
+
 	other := readiness.Problem{Code: "vault-unavailable", Severity: readiness.Warning, Subject: "east", What: "the vault of east cannot be opened"}
 	for i, step := range []struct {
 		ps   []readiness.Problem
@@ -57,6 +59,7 @@ func TestWatchLogsChangesAlone(t *testing.T) {
 			t.Errorf("step %d: %d lines, want %d:\n%s", i, n, step.want, &buf)
 		}
 	}
+
 	for _, want := range []string{"level=ERROR", `msg="archiver of orders/0 fails"`, "code=archiver-failing", "subject=orders/0", `why="follow: orders/0: connection refused"`, `next="grant it"`} {
 		if !strings.Contains(buf.String(), want) {
 			t.Errorf("%s is not in %s", want, &buf)
@@ -69,6 +72,7 @@ func TestWatchLogsChangesAlone(t *testing.T) {
 func TestUpSaysWhatIsWrong(t *testing.T) {
 	l, address := freePort(t)
 	_ = l.Close()
+
 	file, s := vaultsOnly(t, fmt.Sprintf("{address: %q}", address))
 	if err := os.RemoveAll(filepath.Join(filepath.Dir(file), "west")); err != nil {
 		t.Fatal(err)
@@ -76,34 +80,42 @@ func TestUpSaysWhatIsWrong(t *testing.T) {
 	var out, logged lockedBuffer
 	a := newApp(&out, &logged)
 	a.logLevel = "warn"
+
 	log, err := a.logger()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	children, err := a.children(s.cfg, asDrctl(t), enginetest.Bin(t))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	sup, err := supervise.New(supervise.Options{StateDir: s.cfg.StateDir, Children: children, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+
 	done := make(chan error, 2)
 	go func() { done <- sup.Run(ctx) }()
 	go func() { a.announce(ctx, s.cfg, sup, log); done <- nil }()
+
 	out.eventuallySays(t, "drctl: up after")
+
 	for _, w := range []string{"2 regions), with 2 problems", "orders/0@east", "the vault of west cannot be opened"} {
 		if !strings.Contains(out.String(), w) {
 			t.Errorf("it does not say %q:\n%s", w, out.String())
 		}
 	}
+
 	logged.eventuallySays(t, "level=ERROR msg=\"the vault of west cannot be opened\"")
 	logged.eventuallySays(t, "level=ERROR msg=\"orders/0@east: probe: ")
 	logged.eventuallySays(t, "level=ERROR msg=\"archiver of orders/0 fails\"")
 	cancel()
 	<-done
 	<-done
+
 	if s := logged.String(); strings.Contains(s, `msg="time=`) || strings.Contains(s, `msg="{`) || strings.Contains(s, "level=INFO") {
 		t.Errorf("lines are wrapped, or below the level asked for:\n%s", s)
 	}
@@ -113,6 +125,7 @@ func TestUpSaysWhatIsWrong(t *testing.T) {
 // and their attributes.
 func TestWorkersWarningsComeThrough(t *testing.T) {
 	file, _ := vaultsOnly(t, "{mode: external, address: 127.0.0.1:1}")
+
 	cfg, err := config.Load(file, os.LookupEnv)
 	if err != nil {
 		t.Fatal(err)
@@ -120,24 +133,30 @@ func TestWorkersWarningsComeThrough(t *testing.T) {
 	var logged lockedBuffer
 	a := newApp(&logged, &logged)
 	a.logLevel = "warn"
+
 	children, err := a.children(cfg, asDrctl(t), "")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	log, err := a.logger()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	sup, err := supervise.New(supervise.Options{StateDir: cfg.StateDir, Children: children, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+
 	done := make(chan error, 1)
 	go func() { done <- sup.Run(ctx) }()
+
 	logged.eventuallySays(t, `level=WARN msg="the engine does not answer; trying again" child=worker-east address=127.0.0.1:1`)
 	cancel()
 	<-done
+
 	if strings.Contains(logged.String(), "level=INFO") {
 		t.Errorf("what is below the level asked for:\n%s", logged.String())
 	}
@@ -147,14 +166,18 @@ func TestWorkersWarningsComeThrough(t *testing.T) {
 // sizes, for which a server looks at each of its files, are for status.
 func TestTheWatchMeasuresNothing(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+
 	c, err := pgx.Connect(t.Context(), sandboxtest.DSN(in, in.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer func() { _ = c.Close(context.Background()) }()
+
 	if _, err := c.Exec(t.Context(), "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'; REVOKE EXECUTE ON FUNCTION pg_database_size(oid) FROM PUBLIC, pg_read_all_stats"); err != nil {
 		t.Fatal(err)
 	}
+
 	secret := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(secret, []byte(sandboxtest.Password), 0o600); err != nil {
 		t.Fatal(err)
@@ -166,10 +189,12 @@ func TestTheWatchMeasuresNothing(t *testing.T) {
     password: {file: %q}
     shards: {"0": {east: {address: %q, role: primary}}}
 `, in.Database, secret, in.Address))
+
 	g, err := s.p.Group("shop")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, shallow := range []bool{false, true} {
 		is := readiness.Gather(t.Context(), s.sources(), g, readiness.Scope{Shallow: shallow}).Status().Instances
 		if len(is) != 1 || !is[0].Status.Reachable || strings.Contains(is[0].Error, "permission denied") == shallow || shallow && is[0].Error != "" {

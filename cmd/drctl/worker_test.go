@@ -23,6 +23,7 @@ func TestWorkerOfAnExternalEngine(t *testing.T) {
 	address := ours.KeyFront(t, e, key)
 	t.Setenv("GOOD_KEY", key)
 	t.Setenv("BAD_KEY", "sesame-shut-77c1")
+
 	external := func(namespace, ca, key string) string {
 		return fmt.Sprintf("{mode: external, address: %q, namespace: %s, api_key: {env: %s}, tls: {ca_file: %q, server_name: %s}}",
 			address, namespace, key, ca, enginetest.ServerName)
@@ -47,29 +48,36 @@ func TestWorkerOfAnExternalEngine(t *testing.T) {
 
 	file, s := vaultsOnly(t, external(e.Namespace, ours.CAFile, "GOOD_KEY"))
 	ctx, cancel := context.WithCancel(t.Context())
+
 	done := make(chan error, 1)
 	go func() {
 		_, err := command(ctx, file, "worker", "--region", "east")
 		done <- err
 	}()
+
 	c, err := dial(t.Context(), s.cfg, s.log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
+
 	g, err := s.p.Group("shop")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	run, err := start(t.Context(), c, s.ids().Check("shop"), workflows.CheckName, g.Queue("east"), false, workflows.CheckAllIn{Group: g, Regions: []string{"east"}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var outs []upkeep.Check
 	if err := engine.DecodeError(run.Get(t.Context(), &outs)); err != nil || len(outs) != 1 || outs[0].Region != "east" || outs[0].Failed != 0 {
 		t.Errorf("%+v, %v", outs, err)
 	}
+
 	cancel()
+
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("the worker ended with %v", err)
 	}

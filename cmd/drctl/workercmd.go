@@ -49,6 +49,7 @@ says in one line when it serves, or why it cannot.`,
 	c.Flags().BoolVar(&supervised, "supervised", false, "leave warnings of the configuration and the watch to drctl up, which started it")
 	_ = c.Flags().MarkHidden("supervised")
 	_ = c.MarkFlagRequired("region")
+
 	return c
 }
 
@@ -57,39 +58,49 @@ func (a *app) work(ctx context.Context, region string, supervised bool) error {
 	if supervised {
 		load = a.loadQuietly
 	}
+
 	cfg, err := load()
 	if err != nil {
 		return err
 	}
+
 	if err := known("region", "--region", region, cfg.RegionNames()); err != nil {
 		return err
 	}
+
 	log, err := a.logger()
 	if err != nil {
 		return err
 	}
 	log = log.With("region", region)
+
 	tools, err := toolsOf(cfg)
 	if err != nil {
 		return err
 	}
+
 	var c client.Client
 	for { // the engine may come up after its workers, and come back after a crash
 		if c, err = dial(ctx, cfg, slog.New(slog.DiscardHandler)); err == nil {
 			break
 		}
+
 		if !fail.Retryable(err) {
 			return err
 		}
+
 		log.Warn("the engine does not answer; trying again", "address", cfg.Engine.Address, "err", err)
+
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(time.Second):
 		}
 	}
+
 	defer c.Close()
 	fatal := make(chan error, 4)
+
 	stop, err := startWorkers(c, workerOptions{platform: newResolver(cfg, tools, log), tools: tools, log: log,
 		queues: []string{cfg.Regions[region].Queue}, host: cfg.Regions[region].Queue + "@" + hostname(),
 		sandboxes: cfg.Sandbox.Dir, sandboxMax: int64(cfg.Sandbox.MaxBytes), state: cfg.StateDir, fatal: fatal})
@@ -97,13 +108,17 @@ func (a *app) work(ctx context.Context, region string, supervised bool) error {
 		return err
 	}
 	defer stop()
+
 	if a.json {
 		supervise.Report(a.out, cfg.Regions[region].Queue, nil)
 	}
+
 	log.Info("worker serves", "queue", cfg.Regions[region].Queue, "engine", cfg.Engine.Address)
+
 	if !supervised {
 		go a.watchRegion(ctx, cfg, region, log)
 	}
+
 	select {
 	case <-ctx.Done():
 		log.Info("worker stops")
@@ -142,6 +157,7 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 	if err := os.MkdirAll(filepath.Join(o.state), 0o755); err != nil {
 		return nil, fail.New(fail.Denied, "worker: make state directory", o.state, "set state_dir to a directory that this user may write", err)
 	}
+
 	drivers := map[targets.Kind]targets.Driver{}
 	for _, d := range all.Drivers(all.Options{Tools: o.tools, Log: o.log}) {
 		drivers[d.Kind()] = d
@@ -152,9 +168,11 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 	sctx, cancel := context.WithCancel(context.Background())
 	var sweeper sync.WaitGroup
 	sweeper.Go(func() { sweepSandboxes(sctx, o.sandboxes, ended(sctx, c), sweepEvery, o.log) })
+
 	stop = func() {
 		cancel()
 		sweeper.Wait()
+
 		for _, w := range ws {
 			w.Stop()
 		}
@@ -168,12 +186,14 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 		}})
 		registerWorkflows(w)
 		acts.Register(w)
+
 		if err := w.Start(); err != nil {
 			stop()
 			return nil, fail.New(fail.Unavailable, "worker: start", q, "", err)
 		}
 		ws = append(ws, w)
 	}
+
 	return stop, nil
 }
 
@@ -189,9 +209,11 @@ func sweepSandboxes(ctx context.Context, root string, ended func(sandbox.Run) bo
 		if err != nil {
 			log.Warn("a sandbox that nobody needs could not be removed; trying again", "err", err)
 		}
+
 		for _, id := range removed {
 			log.Info("removed a sandbox that nobody needs", "sandbox", id)
 		}
+
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -230,5 +252,6 @@ func hostname() string {
 	if err != nil || strings.TrimSpace(h) == "" {
 		return "localhost"
 	}
+
 	return h
 }

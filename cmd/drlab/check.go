@@ -40,6 +40,7 @@ across shards hold. Exit status 4 when anything does not, or was not compared.`,
 	f.StringVar(&region, "vault", lab.West, "region whose vault holds the cut's record")
 	_ = c.MarkFlagRequired("sandbox")
 	_ = c.MarkFlagRequired("cut")
+
 	return c
 }
 
@@ -48,10 +49,12 @@ func (a *app) check(ctx context.Context, box, cutID, region string, journals []s
 	if err != nil {
 		return err
 	}
+
 	v, err := l.Vault(ctx, region)
 	if err != nil {
 		return err
 	}
+
 	cut, err := v.Cut(ctx, group, cutID)
 	if err != nil {
 		return err
@@ -60,6 +63,7 @@ func (a *app) check(ctx context.Context, box, cutID, region string, journals []s
 	if len(journals) == 0 {
 		journals = []string{l.Journal()}
 	}
+
 	for _, j := range journals {
 		if _, err := os.Stat(j); err != nil {
 			return fail.New(fail.NotFound, "check", j, "name the journals with --journal", err)
@@ -69,17 +73,21 @@ func (a *app) check(ctx context.Context, box, cutID, region string, journals []s
 	if box, err = filepath.Abs(box); err != nil {
 		return fail.New(fail.Invalid, "check", box, "", err)
 	}
+
 	if _, err := sandbox.Open(box); err != nil {
 		return err
 	}
+
 	p, err := shopOf(l, func(id targets.ShardID) (targets.Instance, error) { return sandbox.Restored(box, id) })
 	if err != nil {
 		return err
 	}
+
 	rep, err := shop.Check(ctx, shop.CheckOptions{Cut: cut, Journals: journals, Platform: p})
 	if err != nil {
 		return err
 	}
+
 	return a.printCheck(rep)
 }
 
@@ -93,12 +101,15 @@ func (a *app) printCheck(r shop.Report) error {
 	} else {
 		a.printRules(r)
 	}
+
 	if len(r.NotChecked) > 0 && r.Total == 0 {
 		return ui.Exit{Code: 4, Message: fmt.Sprintf("not checked: %s", strings.Join(r.NotChecked, ", "))}
 	}
+
 	if !r.OK {
 		return ui.Exit{Code: 4, Message: fmt.Sprintf("the recovered shop is not what the journal says: %d violations", r.Total)}
 	}
+
 	return nil
 }
 
@@ -106,6 +117,7 @@ func (a *app) printRules(r shop.Report) {
 	var rows [][]string
 	for _, rule := range shop.Rules {
 		n, looked := r.Checked[rule]
+
 		verdict := "holds"
 		switch {
 		case slices.Contains(r.NotChecked, rule):
@@ -122,5 +134,6 @@ func (a *app) printRules(r shop.Report) {
 	for _, v := range r.Violations {
 		fmt.Fprintf(a.out, "VIOLATION %s: %s: %s\n", v.Rule, v.Subject, v.Detail)
 	}
+
 	fmt.Fprintf(a.out, "acknowledged after the cut, and so lost with the region: %d operations in %s\n", r.LostAfterCut, human.Duration(r.LossWindow))
 }

@@ -52,6 +52,7 @@ the journal says, 130 interrupted.`,
 	f.StringVar(&a.dir, "dir", "lab", "directory of the lab")
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	root.AddCommand(a.upCmd(), a.downCmd(), a.statusCmd(), a.breakCmd(), a.trafficCmd(), a.checkCmd())
+
 	return root
 }
 
@@ -61,6 +62,7 @@ func (a *app) open() (*lab.Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return lab.Open(a.dir, tools)
 }
 

@@ -24,10 +24,12 @@ func TestWrongFlags(t *testing.T) {
 		var out bytes.Buffer
 		root := newApp(&out, &out).root()
 		root.SetArgs(append(c.args, "--dir", dir))
+
 		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%v: %v, want a word of %q", c.args, err, c.says)
 		}
 	}
+
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("a command with a bad flag made its directory")
 	}
@@ -39,6 +41,7 @@ func TestNoLab(t *testing.T) {
 		var out bytes.Buffer
 		root := newApp(&out, &out).root()
 		root.SetArgs(append(args, "--dir", t.TempDir()))
+
 		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "drlab up --dir") {
 			t.Errorf("%v: %v", args, err)
 		}

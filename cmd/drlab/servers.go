@@ -41,6 +41,7 @@ func (a *app) upCmd() *cobra.Command {
 	f.StringVar(&set.Mode, "mode", "gate", "barrier mode in the lab's configuration: gate or share")
 	f.StringVar(&set.CutEvery, "cut-every", "5s", "interval of the scheduled cuts in the lab's configuration")
 	f.StringVar(&size, "size", "", "filler data over all PostgreSQL shards, for example 1GiB")
+
 	return c
 }
 
@@ -53,6 +54,7 @@ func parseSize(s string) (int64, error) {
 			}
 		}
 	}
+
 	return 0, fail.New(fail.Invalid, "flags", "--size", "write it like 500MiB", errors.New(s))
 }
 
@@ -61,26 +63,33 @@ func (a *app) up(ctx context.Context, shards, redis int, set lab.Settings, paylo
 	if err != nil {
 		return err
 	}
+
 	l, err := lab.Up(ctx, lab.Options{Dir: a.dir, Shards: shards, Redis: redis, Tools: tools,
 		Progress: func(s string) { fmt.Fprintln(a.err, "lab: "+s) }})
 	if err != nil {
 		return err
 	}
+
 	path, err := l.WriteConfig(set)
 	if err != nil {
 		return err
 	}
+
 	p, err := primaries(l)
 	if err != nil {
 		return err
 	}
+
 	if err := shop.Setup(ctx, p, shop.SetupOptions{PayloadBytes: payload / int64(len(p.Postgres))}); err != nil {
 		return err
 	}
+
 	if a.json {
 		return ui.PrintJSON(a.out, map[string]any{"dir": l.Dir(), "config": path, "servers": l.Servers()})
 	}
+
 	fmt.Fprintf(a.out, "lab: %d servers run; configuration: %s\n", len(l.Servers()), path)
+
 	return nil
 }
 
@@ -102,12 +111,15 @@ func shopOf(l *lab.Lab, at func(targets.ShardID) (targets.Instance, error)) (sho
 			err = errors.Join(err, e)
 			out = append(out, in)
 		}
+
 		return out
 	}
+
 	p.Postgres, p.Redis = find("orders"), find("carts")
 	if m := find("media"); len(m) > 0 {
 		p.Media = m[0]
 	}
+
 	return p, err
 }
 
@@ -135,6 +147,7 @@ func (a *app) downCmd() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&destroy, "destroy", false, "remove the directory too")
+
 	return c
 }
 

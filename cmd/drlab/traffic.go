@@ -61,5 +61,6 @@ func (a *app) trafficCmd() *cobra.Command {
 	f.DurationVar(&o.Duration, "duration", 0, "end after this long; 0: when interrupted")
 	f.Int64Var(&o.Seed, "seed", 0, "seed of the clients' choices; 0: by chance")
 	f.BoolVar(&quiet, "quiet", false, "no line per second")
+
 	return c
 }

@@ -19,6 +19,7 @@ func Write(path string, content []byte, mode os.FileMode) error {
 // write is returned as it is and leaves the file as it was.
 func Replace(path string, mode os.FileMode, write func(*os.File) error) error {
 	dir, name := filepath.Split(path)
+
 	tmp, err := temp(filepath.Clean(dir), name+".new-*", mode, write)
 	if err != nil {
 		return err
@@ -27,6 +28,7 @@ func Replace(path string, mode os.FileMode, write func(*os.File) error) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return errors.Join(err, os.Remove(tmp))
 	}
+
 	return SyncDir(filepath.Dir(path))
 }
 
@@ -37,16 +39,19 @@ func Create(path, spool string, mode os.FileMode, write func(*os.File) error) er
 	if _, err := os.Lstat(path); err == nil {
 		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	}
+
 	tmp, err := temp(spool, "new-*", mode, write)
 	if err != nil {
 		return err
 	}
+
 	defer func() { _ = os.Remove(tmp) }() // the content has its own name by then, or none
 
 	// Unlike a rename, a link never replaces.
 	if err := os.Link(tmp, path); err != nil {
 		return err
 	}
+
 	return SyncDir(filepath.Dir(path))
 }
 
@@ -56,20 +61,25 @@ func temp(dir, pattern string, mode os.FileMode, write func(*os.File) error) (st
 	if err != nil {
 		return "", err
 	}
+
 	err = write(f)
 	if err == nil {
 		err = f.Chmod(mode)
 	}
+
 	if err == nil {
 		err = f.Sync()
 	}
+
 	if e := f.Close(); err == nil {
 		err = e
 	}
+
 	if err != nil {
 		_ = os.Remove(f.Name())
 		return "", err
 	}
+
 	return f.Name(), nil
 }
 
@@ -78,18 +88,22 @@ func MkdirAll(dir string, mode os.FileMode) error {
 	if st, err := os.Stat(dir); err == nil && st.IsDir() {
 		return nil
 	}
+
 	parent := filepath.Dir(dir)
 	if parent != dir {
 		if err := MkdirAll(parent, mode); err != nil {
 			return err
 		}
 	}
+
 	if err := os.Mkdir(dir, mode); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			return nil // another has made it meanwhile
 		}
+
 		return err
 	}
+
 	return SyncDir(parent)
 }
 
@@ -99,5 +113,6 @@ func SyncDir(dir string) error {
 	if err != nil {
 		return err
 	}
+
 	return errors.Join(d.Sync(), d.Close())
 }

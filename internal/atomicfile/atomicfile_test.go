@@ -12,39 +12,48 @@ import (
 
 func read(t *testing.T, path string) string {
 	t.Helper()
+
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(b)
 }
 
 func names(t *testing.T, dir string) (out []string) {
 	t.Helper()
+
 	es, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, e := range es {
 		out = append(out, e.Name())
 	}
+
 	return out
 }
 
 func TestWriteReplacesWholeAndSetsTheMode(t *testing.T) {
 	dir := t.TempDir()
+
 	path := filepath.Join(dir, "f")
 	for _, content := range []string{"first and longer", "second"} {
 		if err := Write(path, []byte(content), 0o640); err != nil {
 			t.Fatal(err)
 		}
+
 		if got := read(t, path); got != content {
 			t.Errorf("content %q, want %q", got, content)
 		}
 	}
+
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o640 {
 		t.Errorf("mode %v, %v", st.Mode(), err)
 	}
+
 	if got := names(t, dir); len(got) != 1 {
 		t.Errorf("the directory holds %v", got)
 	}
@@ -52,23 +61,28 @@ func TestWriteReplacesWholeAndSetsTheMode(t *testing.T) {
 
 func TestFailedWriterLeavesTheOldContentAndNothingElse(t *testing.T) {
 	dir := t.TempDir()
+
 	path := filepath.Join(dir, "f")
 	if err := Write(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
+
 	half := func(f *os.File) error {
 		if _, err := f.WriteString("ne"); err != nil {
 			return err
 		}
+
 		return broken
 	}
 	if err := Replace(path, 0o600, half); !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
+
 	if err := Create(filepath.Join(dir, "g"), dir, 0o600, half); !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
+
 	if got := names(t, dir); len(got) != 1 || read(t, path) != "old" {
 		t.Errorf("the directory holds %v, content %q", got, read(t, path))
 	}
@@ -77,6 +91,7 @@ func TestFailedWriterLeavesTheOldContentAndNothingElse(t *testing.T) {
 // Writers of one file at once: any of them wins, and it wins whole.
 func TestConcurrentWritersDoNotMix(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
+
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -84,6 +99,7 @@ func TestConcurrentWritersDoNotMix(t *testing.T) {
 			for k := range b {
 				b[k] = byte('a' + i)
 			}
+
 			for range 20 {
 				if err := Write(path, b, 0o600); err != nil {
 					t.Error(err)
@@ -91,11 +107,14 @@ func TestConcurrentWritersDoNotMix(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
+
 	got := read(t, path)
 	if len(got) != 1000*int(got[0]-'a'+1) {
 		t.Errorf("%d bytes of %q", len(got), got[0])
 	}
+
 	for i := range got {
 		if got[i] != got[0] {
 			t.Fatalf("byte %d is of another writer", i)
@@ -107,6 +126,7 @@ func TestCreateIsWonByOneAndNeverReplaces(t *testing.T) {
 	dir, spool := t.TempDir(), t.TempDir()
 	path := filepath.Join(dir, "f")
 	var won sync.Map
+
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -122,15 +142,19 @@ func TestCreateIsWonByOneAndNeverReplaces(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
 	n := 0
 	won.Range(func(k, _ any) bool {
 		n++
+
 		if read(t, path) != k {
 			t.Errorf("%v believes that it made the file, which holds %q", k, read(t, path))
 		}
+
 		return true
 	})
+
 	if n != 1 || len(names(t, spool)) != 0 {
 		t.Errorf("%d winners, the spool holds %v", n, names(t, spool))
 	}
@@ -143,10 +167,12 @@ func TestMkdirAllMakesParentsAndKeepsWhatIsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	file := filepath.Join(dir, "f")
 	if err := Write(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := MkdirAll(filepath.Join(file, "d"), 0o700); err == nil {
 		t.Error("made a directory below a file")
 	}

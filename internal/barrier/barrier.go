@@ -53,12 +53,15 @@ func (o Options) withDefaults() Options {
 	def(&o.Budget, 250*time.Millisecond)
 	def(&o.LockTimeout, 20*time.Millisecond)
 	def(&o.Patience, 20*time.Second)
+
 	if o.Attempts <= 0 {
 		o.Attempts = 50
 	}
+
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+
 	return o
 }
 
@@ -73,6 +76,7 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 	}
 	patience := time.Now().Add(opt.Patience)
 	var last error
+
 	attempts := 0
 	for joins := 1; attempts < opt.Attempts; joins++ {
 		b, err := join(ctx, targets.NewID(time.Now()), parties, opt)
@@ -80,26 +84,33 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 			if !fail.Is(err, fail.Stalled) || time.Now().After(patience) || ctx.Err() != nil {
 				return targets.Cut{}, err
 			}
+
 			opt.Log.Debug("barrier: a member is busy", "group", opt.Group, "err", err)
+
 			if err := pause(ctx, 100*time.Millisecond, joins); err != nil {
 				return targets.Cut{}, err
 			}
+
 			continue
 		}
 		cut, err := b.try(ctx, &attempts)
 		b.close()
+
 		if err == nil {
 			return cut, nil
 		}
+
 		last = err
 		if ctx.Err() != nil || !fail.Retryable(err) {
 			return targets.Cut{}, last // trying again cannot help
 		}
 	}
+
 	if !fail.Is(last, fail.Stalled) {
 		return targets.Cut{}, last // a member is broken, not busy
 	}
 	last = whoIsInTheWay(ctx, parties, opt, last)
+
 	return targets.Cut{}, fail.New(fail.Stalled, "cut: barrier", opt.Group,
 		fmt.Sprintf("gave up after %d attempts and every lock is released; look for long write transactions on the shard named, raise the policy's budget or attempts, or use mode gate", opt.Attempts), last)
 }
@@ -109,14 +120,17 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 // to refuse to join because of it, and that refusal names it.
 func whoIsInTheWay(ctx context.Context, parties []Party, opt Options, last error) error {
 	opt.Budget /= 2
+
 	b, err := join(ctx, targets.NewID(time.Now()), parties, opt)
 	if err == nil {
 		b.close()
 		return last
 	}
+
 	if !fail.Is(err, fail.Stalled) {
 		return last
 	}
+
 	return fmt.Errorf("%w; last attempt: %w", err, last)
 }
 
@@ -124,20 +138,25 @@ func check(parties []Party, opt Options) error {
 	if len(parties) == 0 {
 		return fail.Newf(fail.Invalid, "cut: barrier", opt.Group, "the group has no shards")
 	}
+
 	if opt.Mode != targets.Gate && opt.Mode != targets.Share {
 		return fail.Newf(fail.Invalid, "cut: barrier", opt.Group, "unknown mode %q", opt.Mode)
 	}
+
 	if opt.Lease < opt.Budget {
 		return fail.Newf(fail.Invalid, "cut: barrier", opt.Group, "the lease (%s) is shorter than the budget (%s)", opt.Lease, opt.Budget)
 	}
+
 	if opt.Mode == targets.Gate {
 		for _, p := range parties {
 			if p.Instance.Shard == opt.Gate {
 				return nil
 			}
 		}
+
 		return fail.Newf(fail.Invalid, "cut: barrier", opt.Group, "the gate's shard %s is not in the group", opt.Gate)
 	}
+
 	return nil
 }
 
@@ -157,21 +176,27 @@ func pause(ctx context.Context, unit time.Duration, n int) error {
 func (b *barrier) try(ctx context.Context, attempts *int) (targets.Cut, error) {
 	for {
 		*attempts++
+
 		cut, spent, err := b.attempt(ctx, *attempts)
 		if err == nil {
 			err = b.settle(ctx)
 		}
+
 		if err == nil {
 			b.warn(&cut)
 			return cut, nil
 		}
+
 		b.opt.Log.Debug("barrier: attempt gave up", "group", b.opt.Group, "attempt", *attempts, "err", err)
+
 		if *attempts >= b.opt.Attempts {
 			return targets.Cut{}, err
 		}
+
 		if perr := pause(ctx, b.opt.LockTimeout, *attempts); perr != nil {
 			return targets.Cut{}, perr
 		}
+
 		if spent || !fail.Is(err, fail.Stalled) {
 			return targets.Cut{}, err
 		}
@@ -189,22 +214,26 @@ type barrier struct {
 
 func join(ctx context.Context, id string, parties []Party, opt Options) (*barrier, error) {
 	b := &barrier{id: id, opt: opt, parties: parties, members: make([]targets.Member, len(parties)), gate: -1}
+
 	err := b.each(func(i int) error {
 		gate := opt.Mode == targets.Gate && parties[i].Instance.Shard == opt.Gate
 		m, err := parties[i].Quiescer.Join(ctx, parties[i].Instance, targets.JoinRequest{
 			CutID: id, Group: opt.Group, Lease: opt.Lease, Budget: opt.Budget, Gate: gate})
 		b.members[i] = m
+
 		return err
 	})
 	if err != nil {
 		b.close()
 		return nil, err
 	}
+
 	for i, p := range parties {
 		if opt.Mode == targets.Gate && p.Instance.Shard == opt.Gate {
 			b.gate = i
 		}
 	}
+
 	return b, nil
 }
 
@@ -212,11 +241,14 @@ func join(ctx context.Context, id string, parties []Party, opt Options) (*barrie
 // order that is not merely a consequence of the context's end.
 func (b *barrier) each(f func(i int) error) error {
 	errs := make([]error, len(b.parties))
+
 	var wg sync.WaitGroup
 	for i := range b.parties {
 		wg.Go(func() { errs[i] = f(i) })
 	}
+
 	wg.Wait()
+
 	return first(errs)
 }
 
@@ -231,6 +263,7 @@ func first(errs []error) error {
 			return err
 		}
 	}
+
 	return ended
 }
 
@@ -253,9 +286,11 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 		rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.opt.Lease)
 		defer cancel()
 		*barrier = time.Now()
+
 		return b.each(func(i int) error {
 			err := b.members[i].Release(rctx)
 			released[i] = time.Now()
+
 			return err
 		})
 	}
@@ -265,6 +300,7 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 			// The connection is gone and the server ends the lease: not usable again.
 			spent = true
 		}
+
 		return targets.Cut{}, spent, b.overrun(ctx, actx, cause)
 	}
 
@@ -277,21 +313,25 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 		}
 		gateWait = time.Since(start)
 	}
+
 	tries, err := b.lock(actx, n, start.Add(b.opt.Budget*8/10), locked, lockWait)
 	if err != nil {
 		return abandon(err)
 	}
 	quiesced := time.Now()
 	spent = true
+
 	if err := b.each(func(i int) (err error) {
 		positions[i], err = b.members[i].Mark(actx)
 		return err
 	}); err != nil {
 		return abandon(err)
 	}
+
 	if time.Since(start) > b.opt.Budget {
 		return abandon(fail.Newf(fail.Stalled, "cut: barrier", b.opt.Group, "the attempt took longer than its budget of %s", b.opt.Budget))
 	}
+
 	if err := release(&letGo); err != nil {
 		// A release that was not answered proves nothing about the locks while
 		// the positions were named: the cut does not exist.
@@ -306,6 +346,7 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 		cut.Shards = append(cut.Shards, targets.ShardPoint{Shard: p.Instance.Shard, Kind: p.Instance.Kind,
 			Region: p.Instance.Region, Instance: p.Instance.Address, Position: positions[i], Timings: t})
 	}
+
 	return cut, true, nil
 }
 
@@ -322,21 +363,26 @@ func (b *barrier) lock(ctx context.Context, attempt int, until time.Time, locked
 	if b.gate >= 0 {
 		wait *= time.Duration(min(attempt, maxPatient))
 	}
+
 	for tries = 1; ; tries++ {
 		begin := time.Now()
 		wait = min(wait, max(until.Sub(begin), time.Millisecond))
+
 		err := b.each(func(i int) error {
 			err := b.members[i].Lock(ctx, wait)
 			locked[i] = time.Now()
 			waited[i] = locked[i].Sub(begin)
+
 			return err
 		})
 		if err == nil || b.gate < 0 || !fail.Is(err, fail.Stalled) || ctx.Err() != nil {
 			return tries, err
 		}
+
 		if uerr := b.each(func(i int) error { return b.members[i].Unlock(ctx) }); uerr != nil {
 			return tries, uerr
 		}
+
 		if perr := pause(ctx, b.opt.LockTimeout/4, 1); perr != nil || time.Until(until) < b.opt.LockTimeout/2 {
 			return tries, err
 		}
@@ -348,6 +394,7 @@ func (b *barrier) overrun(ctx, attempt context.Context, cause error) error {
 	if ctx.Err() == nil && attempt.Err() != nil && !fail.Is(cause, fail.Stalled) {
 		return fail.New(fail.Stalled, "cut: barrier", b.opt.Group, "", fmt.Errorf("over the budget of %s: %w", b.opt.Budget, cause))
 	}
+
 	return cause
 }
 
@@ -358,6 +405,7 @@ func (b *barrier) overrun(ctx, attempt context.Context, cause error) error {
 func (b *barrier) settle(ctx context.Context) error {
 	sctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+
 	return b.each(func(i int) error { return b.members[i].Settle(sctx) })
 }
 
@@ -368,6 +416,7 @@ func (b *barrier) warn(cut *targets.Cut) {
 		if !ok {
 			continue
 		}
+
 		cut.Shards[i].Warnings = w.Warnings()
 		for _, text := range cut.Shards[i].Warnings {
 			b.opt.Log.Warn("cut: "+text, "cut", cut.ID, "shard", cut.Shards[i].Shard.String())

@@ -48,14 +48,17 @@ type TLS struct {
 
 func (t TLS) config() (*tls.Config, error) {
 	const op = "engine: read TLS files"
+
 	roots, err := tlsconf.Roots(op, t.CAFile)
 	if err != nil {
 		return nil, err
 	}
+
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName, RootCAs: roots}
 	if (t.CertFile == "") != (t.KeyFile == "") {
 		return nil, fail.New(fail.Invalid, op, t.CertFile+t.KeyFile, "give both the certificate and its key", errors.New("one is missing"))
 	}
+
 	if t.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 		if err != nil {
@@ -63,6 +66,7 @@ func (t TLS) config() (*tls.Config, error) {
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}
+
 	return c, nil
 }
 
@@ -76,12 +80,15 @@ func Dial(ctx context.Context, o Options) (client.Client, error) {
 	if o.Address == "" {
 		return nil, fail.Newf(fail.Invalid, op, "address", "it is empty")
 	}
+
 	if o.Namespace == "" {
 		o.Namespace = DefaultNamespace
 	}
+
 	if o.Timeout <= 0 {
 		o.Timeout = 10 * time.Second
 	}
+
 	opt := client.Options{
 		HostPort: o.Address, Namespace: o.Namespace, Identity: o.Identity, Logger: Logger(o.Log),
 		FailureConverter: failures{},
@@ -92,6 +99,7 @@ func Dial(ctx context.Context, o Options) (client.Client, error) {
 			o.TLS = &TLS{}
 		}
 	}
+
 	switch {
 	case o.Dir != "":
 		c, err := Identity(o.Dir)
@@ -107,15 +115,19 @@ func Dial(ctx context.Context, o Options) (client.Client, error) {
 		}
 		opt.ConnectionOptions.TLS = c
 	}
+
 	dctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
+
 	c, err := client.DialContext(dctx, opt)
 	if err == nil {
 		if err = checkNamespace(dctx, c, o.Namespace); err == nil {
 			return c, nil
 		}
+
 		c.Close()
 	}
+
 	return nil, dialError(ctx, op, o, opt.ConnectionOptions.TLS, err)
 }
 
@@ -128,6 +140,7 @@ func dialError(ctx context.Context, op string, o Options, c *tls.Config, err err
 				"check the CA file, the server name and the client certificate", why)
 		}
 	}
+
 	switch code {
 	case fail.NotFound:
 		hint = "create the namespace, or name another"
@@ -136,6 +149,7 @@ func dialError(ctx context.Context, op string, o Options, c *tls.Config, err err
 	case fail.Internal, fail.Stalled, fail.Unavailable:
 		code, hint = fail.Unavailable, "check the address and whether the server runs and speaks TLS or not as configured"
 	}
+
 	return fail.New(code, op, fmt.Sprintf("%s (namespace %s)", o.Address, o.Namespace), hint, err)
 }
 
@@ -151,6 +165,7 @@ func refusal(ctx context.Context, address string, c *tls.Config) error {
 	defer cancel()
 	c = c.Clone()
 	c.NextProtos = []string{"h2"}
+
 	conn, err := (&tls.Dialer{Config: c}).DialContext(ctx, "tcp", address)
 	if err == nil {
 		// The server judges the client's certificate after the handshake.
@@ -159,10 +174,12 @@ func refusal(ctx context.Context, address string, c *tls.Config) error {
 		_ = conn.Close()
 	}
 	var ours *tls.CertificateVerificationError
+
 	var theirs *net.OpError
 	if errors.As(err, &ours) || errors.As(err, &theirs) && theirs.Op == "remote error" {
 		return err
 	}
+
 	return nil
 }
 
@@ -171,6 +188,7 @@ func Logger(log *slog.Logger) sdklog.Logger {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+
 	return sdklog.NewStructuredLogger(log)
 }
 
@@ -204,12 +222,15 @@ func NewWorker(c client.Client, queue string, o WorkerOptions) worker.Worker {
 	if o.MaxActivities <= 0 {
 		o.MaxActivities = 100
 	}
+
 	if o.MaxWorkflowTasks <= 0 {
 		o.MaxWorkflowTasks = 50
 	}
+
 	if o.StopTimeout <= 0 {
 		o.StopTimeout = 20 * time.Second
 	}
+
 	return worker.New(c, queue, worker.Options{
 		Identity:                               o.Identity,
 		MaxConcurrentActivityExecutionSize:     o.MaxActivities,

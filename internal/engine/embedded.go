@@ -41,12 +41,14 @@ func (o EmbeddedOptions) Args() []string {
 // rest may hold secrets.
 func (o EmbeddedOptions) command() *exec.Cmd {
 	cmd := exec.Command(o.Bin, o.Args()...)
+
 	cmd.Env = []string{}
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK"} {
 		if v, ok := os.LookupEnv(name); ok {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}
 	}
+
 	return cmd
 }
 
@@ -54,6 +56,7 @@ func (o EmbeddedOptions) namespace() string {
 	if o.Namespace == "" {
 		return DefaultNamespace
 	}
+
 	return o.Namespace
 }
 
@@ -85,54 +88,67 @@ func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 			break
 		}
 	}
+
 	return nil, err
 }
 
 func startOnce(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 	const op = "engine: start"
+
 	if o.ReadyTimeout <= 0 {
 		o.ReadyTimeout = time.Minute
 	}
+
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	cmd := o.command()
+
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fail.New(fail.Exhausted, op, o.Bin, "", err)
 	}
+
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, fail.New(fail.Exhausted, op, o.Bin, "", err)
 	}
 	tail := &tailLog{log: o.Log}
+
 	cmd.Stderr = tail
 	if err := proc.StartChild(cmd); err != nil {
 		return nil, fail.New(fail.NotFound, op, o.Bin, "build it with: make tools", err)
 	}
 	e := &Embedded{Proc: cmd.Process, stdin: stdin, done: make(chan struct{})}
+
 	lines := make(chan string, 1)
 	go func() {
 		r := bufio.NewReader(stdout)
+
 		line, _ := r.ReadString('\n')
 		lines <- line
 		_, _ = io.Copy(io.Discard, r)
 		e.err = cmd.Wait()
 		close(e.done)
 	}()
+
 	ctx, cancel := context.WithTimeout(ctx, o.ReadyTimeout)
 	defer cancel()
+
 	select {
 	case line := <-lines:
 		err = e.readReady(line, o, tail)
 	case <-ctx.Done():
 		err = fail.New(fail.Stalled, op, o.Dir, "look at the engine's log", fmt.Errorf("it is not ready: %w", ctx.Err()))
 	}
+
 	if err != nil {
 		_ = e.Proc.Kill()
 		<-e.done
+
 		return nil, err
 	}
+
 	return e, nil
 }
 
@@ -142,10 +158,12 @@ func (e *Embedded) readReady(line string, o EmbeddedOptions, tail *tailLog) erro
 	if err != nil {
 		return err
 	}
+
 	if !ready {
 		return fail.New(fail.Unavailable, "engine: start", o.Dir, "", fmt.Errorf("it ended before it was ready: %s", tail.last()))
 	}
 	e.Address, e.Namespace, e.Dir = address, o.namespace(), o.Dir
+
 	return nil
 }
 
@@ -161,6 +179,7 @@ func (e *Embedded) Done() <-chan struct{} { return e.done }
 // then by force. It is safe by force too. It may be repeated.
 func (e *Embedded) Stop(ctx context.Context) error {
 	_ = e.stdin.Close()
+
 	_ = e.Proc.Signal(syscall.SIGTERM)
 	select {
 	case <-e.done:
@@ -170,6 +189,7 @@ func (e *Embedded) Stop(ctx context.Context) error {
 	}
 	_ = e.Proc.Kill()
 	<-e.done
+
 	return nil
 }
 
@@ -187,6 +207,7 @@ const tailLines = 5
 func (t *tailLog) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+
 	t.part = append(t.part, p...)
 	for {
 		i := bytes.IndexByte(t.part, '\n')
@@ -194,6 +215,7 @@ func (t *tailLog) Write(p []byte) (int, error) {
 			return len(p), nil
 		}
 		line := string(t.part[:i])
+
 		t.part = t.part[i+1:]
 		if len(t.keep) == tailLines {
 			t.keep = t.keep[1:]
@@ -206,8 +228,10 @@ func (t *tailLog) Write(p []byte) (int, error) {
 func (t *tailLog) last() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+
 	if len(t.keep) == 0 {
 		return "it said nothing"
 	}
+
 	return strings.Join(t.keep, " | ")
 }

@@ -43,18 +43,21 @@ func EncodeAttempt(err error, attempt int) error {
 		return err
 	}
 	w := wire{Code: fail.CodeOf(err), Canceled: errors.Is(err, context.Canceled) || temporal.IsCanceledError(err), Attempt: attempt}
+
 	var e *fail.Error
 	if errors.As(err, &e) {
 		w.Op, w.Subject, w.Hint = e.Op, clip(e.Subject), clip(e.Hint)
 		if e.Err != nil {
 			w.Cause = clip(e.Err.Error())
 		}
+
 		if err != error(e) {
 			w.Text = clip(err.Error())
 		}
 	} else {
 		w.Text = clip(err.Error())
 	}
+
 	opt := temporal.ApplicationErrorOptions{
 		NonRetryable: !fail.Retryable(err) && !w.Canceled,
 		Details:      []any{w},
@@ -62,6 +65,7 @@ func EncodeAttempt(err error, attempt int) error {
 	if w.Canceled {
 		opt.Cause = context.Canceled // so that the SDK sees a cancellation as one
 	}
+
 	return temporal.NewApplicationErrorWithOptions(clip(err.Error()), string(w.Code), opt)
 }
 
@@ -69,6 +73,7 @@ func clip(s string) string {
 	if len(s) <= maxText {
 		return s
 	}
+
 	return s[:maxText] + " [cut off]"
 }
 
@@ -89,6 +94,7 @@ func ofEngine(err error) bool {
 		term  *temporal.TerminatedError
 		again *workflow.ContinueAsNewError
 	)
+
 	return errors.As(err, &app) || errors.As(err, &act) || errors.As(err, &child) || errors.As(err, &exec) ||
 		errors.As(err, &can) || errors.As(err, &pan) || errors.As(err, &out) || errors.As(err, &term) || errors.As(err, &again)
 }
@@ -101,30 +107,38 @@ func DecodeError(err error) error {
 	if err == nil {
 		return nil
 	}
+
 	if w, ok := decodeWire(err); ok {
 		return w.error()
 	}
+
 	var e *fail.Error
 	if errors.As(err, &e) {
 		return err
 	}
 	subject := ""
+
 	var act *temporal.ActivityError
 	if errors.As(err, &act) {
 		subject = act.ActivityType().GetName()
 	}
+
 	if out := (*temporal.TimeoutError)(nil); errors.As(err, &out) {
 		return timeoutError(out, subject, err)
 	}
+
 	if app := (*temporal.ApplicationError)(nil); errors.As(err, &app) {
 		return fail.New(fail.Internal, "workflow", subject, "", err)
 	}
+
 	if can := (*temporal.CanceledError)(nil); errors.As(err, &can) {
 		return fail.New(fail.Unavailable, "workflow", subject, "", canceled{"it was cancelled"})
 	}
+
 	if term := (*temporal.TerminatedError)(nil); errors.As(err, &term) {
 		return fail.New(fail.Conflict, "workflow", subject, "clean-up did not run; look for what it left behind", errors.New("it was terminated"))
 	}
+
 	return fail.New(serviceCode(err), "engine", subject, "", err)
 }
 
@@ -142,12 +156,14 @@ func decodeWire(err error) (wire, bool) {
 		if !errors.As(err, &app) {
 			return wire{}, false
 		}
+
 		var w wire
 		if app.HasDetails() && app.Details(&w) == nil && string(w.Code) == app.Type() && w.Code != "" {
 			return w, true
 		}
 		err = app.Unwrap()
 	}
+
 	return wire{}, false
 }
 
@@ -156,14 +172,17 @@ func (w wire) error() error {
 	if w.Op == "" && w.Subject == "" { // it never was a *fail.Error
 		e.Op, w.Cause, w.Text = "workflow", w.Text, ""
 	}
+
 	if w.Canceled {
 		e.Err = canceled{w.Cause}
 	} else if w.Cause != "" {
 		e.Err = errors.New(w.Cause)
 	}
+
 	if w.Text != "" {
 		return around{w.Text, e}
 	}
+
 	return e
 }
 
@@ -183,6 +202,7 @@ func (c canceled) Error() string {
 	if c.text == "" {
 		return context.Canceled.Error()
 	}
+
 	return c.text
 }
 func (canceled) Is(target error) bool { return target == context.Canceled }
@@ -196,6 +216,7 @@ func timeoutError(out *temporal.TimeoutError, subject string, err error) error {
 		return fail.New(fail.Stalled, "workflow", subject, "look at the log of the region's worker",
 			errors.New("the worker stopped reporting progress: it died, was cut off, or hangs"))
 	}
+
 	return fail.New(fail.Stalled, "workflow", subject, "", err)
 }
 
@@ -227,9 +248,11 @@ func serviceCode(err error) fail.Code {
 	case errors.As(err, &gone), errors.As(err, &busy):
 		return fail.Unavailable
 	}
+
 	if serviceerror.ToStatus(err).Code() == codes.Unauthenticated {
 		return fail.Denied
 	}
+
 	return fail.CodeOf(err)
 }
 
@@ -242,6 +265,7 @@ func (failures) ErrorToFailure(err error) *failurepb.Failure {
 	if errors.As(err, &own) {
 		err = EncodeError(err)
 	}
+
 	return temporal.GetDefaultFailureConverter().ErrorToFailure(err)
 }
 

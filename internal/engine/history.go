@@ -37,28 +37,33 @@ func (a ActivityRun) Input(into any) error { return a.decode(into) }
 // attempts and the worker where an error has neither.
 func ActivityRuns(ctx context.Context, c client.Client, workflow, run string) ([]ActivityRun, error) {
 	var out []ActivityRun
+
 	at := map[int64]int{} // scheduled event: index in out
 	for it := c.GetWorkflowHistory(ctx, workflow, run, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
 		e, err := it.Next()
 		if err != nil {
 			return nil, DecodeError(err)
 		}
+
 		if s := e.GetActivityTaskScheduledEventAttributes(); s != nil {
 			at[e.GetEventId()] = len(out)
 			out = append(out, ActivityRun{Name: s.GetActivityType().GetName(), decode: func(into any) error {
 				return converter.GetDefaultDataConverter().FromPayloads(s.GetInput(), into)
 			}})
 		}
+
 		if s := e.GetActivityTaskStartedEventAttributes(); s != nil {
 			if i, ok := at[s.GetScheduledEventId()]; ok {
 				out[i].Attempts, out[i].Worker = int(s.GetAttempt()), s.GetIdentity()
 			}
 		}
+
 		if s := e.GetActivityTaskCompletedEventAttributes(); s != nil {
 			if i, ok := at[s.GetScheduledEventId()]; ok {
 				out[i].result = func(into any) error { return converter.GetDefaultDataConverter().FromPayloads(s.GetResult(), into) }
 			}
 		}
 	}
+
 	return out, nil
 }

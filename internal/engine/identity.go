@@ -34,13 +34,16 @@ const (
 func Identity(dir string) (*tls.Config, error) {
 	const op = "engine: read its certificate"
 	file := filepath.Join(dir, identityFile)
+
 	text, owner, err := readOwned(file)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, notOurs(dir)
 	}
+
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fail.New(fail.Unavailable, op, file, "", errors.New("it is not there: no engine has started in this directory, or one that is older than this drctl"))
 	}
+
 	if err != nil {
 		return nil, fail.New(fail.Unavailable, op, file, "", err)
 	}
@@ -49,12 +52,14 @@ func Identity(dir string) (*tls.Config, error) {
 	if owner != os.Geteuid() {
 		return nil, notOurs(dir)
 	}
+
 	pair, err := tls.X509KeyPair(text, text)
 	if err != nil {
 		return nil, fail.New(fail.Corrupt, op, file, "restart the engine, which makes a new one", err)
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(pair.Leaf)
+
 	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, RootCAs: pool, ServerName: identityName}, nil
 }
 
@@ -64,12 +69,15 @@ func readOwned(file string) (text []byte, owner int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
+
 	defer func() { _ = f.Close() }()
+
 	info, err := f.Stat()
 	if err != nil {
 		return nil, 0, err
 	}
 	text, err = io.ReadAll(io.LimitReader(f, 64<<10))
+
 	return text, ownerOf(info), err
 }
 
@@ -77,6 +85,7 @@ func ownerOf(info fs.FileInfo) int {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return int(st.Uid)
 	}
+
 	return -1
 }
 
@@ -88,10 +97,12 @@ func notOurs(dir string) error {
 			name = trust.UserName(ownerOf(info))
 			break
 		}
+
 		if at == filepath.Dir(at) {
 			break
 		}
 	}
+
 	return fail.New(fail.Denied, "engine: open", dir, "run drctl as that user",
 		fmt.Errorf("permission denied: this engine belongs to %s and serves that user alone", name))
 }
@@ -113,6 +124,7 @@ func (c identityCredentials) ClientHandshake(ctx context.Context, authority stri
 	if err != nil {
 		return nil, nil, err
 	}
+
 	return credentials.NewTLS(now).ClientHandshake(ctx, authority, conn)
 }
 

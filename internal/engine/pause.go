@@ -32,20 +32,25 @@ func Schedules(ctx context.Context, c client.Client, platform string) ([]Schedul
 		if memoText(e.Memo.GetFields()[memoPlatform]) != platform {
 			return nil
 		}
+
 		d, err := c.ScheduleClient().GetHandle(ctx, e.ID).Describe(ctx)
 		if NotFound(err) {
 			return nil
 		}
+
 		if err != nil {
 			return fail.New(serviceCode(err), "engine: describe schedule", e.ID, "", err)
 		}
+
 		s := ScheduleState{ID: e.ID, Paused: d.Schedule.State.Paused, Note: d.Schedule.State.Note}
 		if next := d.Info.NextActionTimes; len(next) > 0 && !s.Paused {
 			s.Next = next[0].UTC()
 		}
 		out = append(out, s)
+
 		return nil
 	})
+
 	slices.SortFunc(out, func(a, b ScheduleState) int { return strings.Compare(a.ID, b.ID) })
 
 	return out, err
@@ -57,6 +62,7 @@ func PauseSchedule(ctx context.Context, c client.Client, id, reason string) erro
 	if reason == "" {
 		reason = pausedByHand
 	}
+
 	if reason == pauseNote {
 		return fail.New(fail.Invalid, "engine: pause schedule", id, "give another reason", errors.New("apply would take this pause for the configuration's and lift it"))
 	}

@@ -20,12 +20,14 @@ func Polled(ctx context.Context, c client.Client, queue string) (time.Time, erro
 	if err != nil {
 		return time.Time{}, fail.New(serviceCode(err), "engine: describe task queue", queue, "", err)
 	}
+
 	var last time.Time
 	for _, p := range d.GetPollers() {
 		if at := instant(p.GetLastAccessTime()); at.After(last) {
 			last = at
 		}
 	}
+
 	return last, nil
 }
 
@@ -47,6 +49,7 @@ func StateOf(ctx context.Context, c client.Client, id string) (State, error) {
 		return State{}, fail.New(serviceCode(err), "engine: describe workflow", id, "", err)
 	}
 	info := d.GetWorkflowExecutionInfo()
+
 	s := State{
 		Run:     Run{ID: id, RunID: info.GetExecution().GetRunId(), Workflow: info.GetType().GetName(), Queue: info.GetTaskQueue(), Started: instant(info.GetStartTime())},
 		Running: info.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING,
@@ -54,6 +57,7 @@ func StateOf(ctx context.Context, c client.Client, id string) (State, error) {
 	for _, a := range d.GetPendingActivities() {
 		s.Pending = append(s.Pending, pending(id, a))
 	}
+
 	return s, nil
 }
 
@@ -89,17 +93,21 @@ func ActivityStreak(ctx context.Context, c client.Client, workflow, run, activit
 			if n > 0 && serviceCode(err) == fail.NotFound {
 				break // the engine has forgotten it
 			}
+
 			return out, fail.New(serviceCode(err), "engine: read history", workflow, "", err)
 		}
+
 		for _, f := range part.failures {
 			out.Add(f.at, f.err)
 		}
+
 		out.More = before != "" && !part.success
 		if part.success {
 			return out, nil
 		}
 		run = before
 	}
+
 	return out, nil
 }
 
@@ -122,23 +130,29 @@ func runStreak(ctx context.Context, c client.Client, workflow, run, activity str
 		if err != nil {
 			return p, "", err
 		}
+
 		at := instant(e.GetEventTime())
 		if s := e.GetWorkflowExecutionStartedEventAttributes(); s != nil {
 			before = s.GetContinuedExecutionRunId()
 		}
+
 		if s := e.GetActivityTaskScheduledEventAttributes(); s != nil && s.GetActivityType().GetName() == activity {
 			ours[e.GetEventId()] = true
 		}
+
 		if s := e.GetActivityTaskCompletedEventAttributes(); s != nil && ours[s.GetScheduledEventId()] {
 			p = part{success: true}
 		}
+
 		if s := e.GetActivityTaskFailedEventAttributes(); s != nil && ours[s.GetScheduledEventId()] {
 			p.failures = append([]failure{{at, DecodeError(failures{}.FailureToError(s.GetFailure()))}}, p.failures...)
 		}
+
 		if s := e.GetActivityTaskTimedOutEventAttributes(); s != nil && ours[s.GetScheduledEventId()] {
 			p.failures = append([]failure{{at, DecodeError(failures{}.FailureToError(s.GetFailure()))}}, p.failures...)
 		}
 	}
+
 	return p, before, nil
 }
 
@@ -156,15 +170,18 @@ type Which struct{ ID, Prefix, Workflow string }
 
 func (w Which) query() string {
 	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
 	q := "ExecutionStatus != 'Running' AND ExecutionStatus != 'ContinuedAsNew'"
 	if w.ID != "" {
 		q += " AND WorkflowId = " + quote(w.ID)
 	} else {
 		q += " AND WorkflowId STARTS_WITH " + quote(w.Prefix)
 	}
+
 	if w.Workflow != "" {
 		q += " AND WorkflowType = " + quote(w.Workflow)
 	}
+
 	return q
 }
 
@@ -183,8 +200,10 @@ func EachClosed(ctx context.Context, c client.Client, w Which, f func(Closed) bo
 		if err != nil {
 			return false, fail.New(serviceCode(err), "engine: list workflows", w.ID+w.Prefix, "", err)
 		}
+
 		for _, e := range page.GetExecutions() {
 			n++
+
 			x := Closed{Run: Run{ID: e.GetExecution().GetWorkflowId(), RunID: e.GetExecution().GetRunId(), Workflow: e.GetType().GetName(),
 				Queue: e.GetTaskQueue(), Started: instant(e.GetStartTime())}, Ended: instant(e.GetCloseTime()),
 				Completed: e.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_COMPLETED,
@@ -193,11 +212,13 @@ func EachClosed(ctx context.Context, c client.Client, w Which, f func(Closed) bo
 				return false, nil
 			}
 		}
+
 		if len(page.GetNextPageToken()) == 0 {
 			return false, nil
 		}
 		req.NextPageToken = page.GetNextPageToken()
 	}
+
 	return true, nil
 }
 
@@ -212,10 +233,12 @@ func Result(ctx context.Context, c client.Client, r Run, into any) error {
 func RunStreak(ctx context.Context, c client.Client, w Which, wrong func(context.Context, Closed) error) (s Streak, newest Closed, err error) {
 	var last Closed
 	var inner error
+
 	more, err := EachClosed(ctx, c, w, func(x Closed) bool {
 		if newest.ID == "" {
 			newest = x
 		}
+
 		var bad error
 		switch {
 		case x.Cancelled:
@@ -229,23 +252,29 @@ func RunStreak(ctx context.Context, c client.Client, w Which, wrong func(context
 		default:
 			bad = errUnread
 		}
+
 		if s.Failures == 0 {
 			last = x
 		}
+
 		s.Add(x.Ended, bad)
+
 		return ctx.Err() == nil
 	})
 	if s.More = more; s.Err == errUnread { // the text of the newest is enough
 		if s.Err = Result(ctx, c, last.Run, nil); s.Err == nil {
 			s.Err = fail.Newf(fail.Internal, "engine", last.ID, "it failed without a reason")
 		}
+
 		if ctx.Err() != nil {
 			inner = ctx.Err()
 		}
 	}
+
 	if err == nil {
 		err = inner
 	}
+
 	return s, newest, err
 }
 

@@ -46,14 +46,17 @@ func TestAsStranger(t *testing.T) {
 	if text == "" {
 		return
 	}
+
 	var s stranger
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		t.Fatal(err)
 	}
+
 	own, err := tls.LoadX509KeyPair(s.CertFile, s.KeyFile)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, port := range s.Ports {
 		for name, c := range map[string]credentials.TransportCredentials{
 			"plain text":                  insecure.NewCredentials(),
@@ -66,6 +69,7 @@ func TestAsStranger(t *testing.T) {
 			}
 		}
 	}
+
 	if _, err := engine.Dial(t.Context(), engine.Options{Address: fmt.Sprint("127.0.0.1:", s.Ports[0]), Dir: s.Dir, Timeout: time.Second}); err != nil {
 		fmt.Printf("DIAL %s %v\n", fail.CodeOf(err), err)
 	}
@@ -73,10 +77,13 @@ func TestAsStranger(t *testing.T) {
 		if err != nil {
 			return nil
 		}
+
 		if f, err := os.Open(path); err == nil {
 			_ = f.Close()
+
 			fmt.Printf("READABLE %s\n", path)
 		}
+
 		return nil
 	})
 }
@@ -86,11 +93,14 @@ func TestAsStranger(t *testing.T) {
 func talk(port int, c credentials.TransportCredentials) codes.Code {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+
 	conn, err := grpc.NewClient(fmt.Sprint("passthrough:///127.0.0.1:", port), grpc.WithTransportCredentials(c))
 	if err != nil {
 		return codes.Internal
 	}
+
 	defer func() { _ = conn.Close() }()
+
 	return status.Code(conn.Invoke(ctx, "/grpc.health.v1.Health/Check", &emptypb.Empty{}, &emptypb.Empty{}))
 }
 
@@ -98,29 +108,35 @@ func talk(port int, c credentials.TransportCredentials) codes.Code {
 func listening(t *testing.T, pid int) (ports []int) {
 	t.Helper()
 	own := map[string]bool{}
+
 	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 	if err != nil || len(fds) == 0 {
 		t.Fatalf("no descriptors of %d: %v", pid, err)
 	}
+
 	for _, fd := range fds {
 		if to, err := os.Readlink(fd); err == nil {
 			own[to] = true
 		}
 	}
+
 	for _, table := range []string{"tcp", "tcp6"} {
 		f, err := os.Open(filepath.Join("/proc/net", table))
 		if err != nil {
 			continue // no IPv6
 		}
+
 		for lines := bufio.NewScanner(f); lines.Scan(); {
 			x := strings.Fields(lines.Text())
 			if len(x) < 10 || x[3] != "0A" || !own["socket:["+x[9]+"]"] {
 				continue
 			}
+
 			host, hex, _ := strings.Cut(x[1], ":")
 			if host != "0100007F" {
 				t.Errorf("it listens on %s, not on loopback alone", x[1])
 			}
+
 			port, err := strconv.ParseInt(hex, 16, 32)
 			if err != nil {
 				t.Fatal(err)
@@ -129,6 +145,7 @@ func listening(t *testing.T, pid int) (ports []int) {
 		}
 		_ = f.Close()
 	}
+
 	return ports
 }
 
@@ -136,15 +153,18 @@ func listening(t *testing.T, pid int) (ports []int) {
 // returns what it printed.
 func asNobody(t *testing.T, test string, env ...string) string {
 	t.Helper()
+
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	exe := filepath.Join(sandboxtest.Dir(t), "stranger")
 	if err := os.WriteFile(exe, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe, "-test.run", "^"+test+"$")
+
 	cmd.Dir, cmd.Env = "/", append(env, "TMPDIR=/tmp")
 	if os.Geteuid() == 0 {
 		u, err := user.Lookup("nobody")
@@ -155,16 +175,19 @@ func asNobody(t *testing.T, test string, env ...string) string {
 		gid, _ := strconv.Atoi(u.Gid)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	}
+
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("the stranger: %v\n%s", err, out)
 	}
+
 	return string(out)
 }
 
 // Nobody but the engine's user gets a word with it, on any of its ports.
 func TestEngineListensToItsOwnAlone(t *testing.T) {
 	o := enginetest.Options(t)
+
 	o.Dir = filepath.Join(sandboxtest.Dir(t), "state", "engine") // a path that everybody can walk
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -172,12 +195,14 @@ func TestEngineListensToItsOwnAlone(t *testing.T) {
 	e := enginetest.Start(t, o)
 	ports := listening(t, e.Proc.Pid)
 	_, first, _ := net.SplitHostPort(e.Address)
+
 	client, _ := strconv.Atoi(first)
 	if len(ports) < 3 || !slices.Contains(ports, client) {
 		t.Fatalf("it listens on %v, clients use %d", ports, client)
 	}
 	a := enginetest.NewAuthority(t)
 	files := sandboxtest.Dir(t)
+
 	s := stranger{Ports: append([]int{client}, ports...), Dir: o.Dir,
 		CertFile: filepath.Join(files, "client.pem"), KeyFile: filepath.Join(files, "client.key")}
 	for from, to := range map[string]string{a.CertFile: s.CertFile, a.KeyFile: s.KeyFile} {
@@ -185,22 +210,27 @@ func TestEngineListensToItsOwnAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if err := os.WriteFile(to, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	text, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	out := asNobody(t, "TestAsStranger", strangerEnv+"="+string(text))
 	if strings.Contains(out, "REACHED") {
 		t.Errorf("somebody else got through:\n%s", out)
 	}
+
 	if os.Geteuid() == 0 {
 		if strings.Contains(out, "READABLE") {
 			t.Errorf("somebody else can read the engine's files:\n%s", out)
 		}
+
 		if !strings.Contains(out, "DIAL denied") || !strings.Contains(out, "belongs to root") {
 			t.Errorf("what the other user is told: %s", out)
 		}
@@ -211,6 +241,7 @@ func TestEngineListensToItsOwnAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if code := talk(port, credentials.NewTLS(c)); code == codes.Unavailable {
 			t.Errorf("port %d does not answer its owner", port)
 		}
@@ -222,20 +253,25 @@ func TestClientsTakeUpTheCertificateOfARestartedEngine(t *testing.T) {
 	o := enginetest.Options(t)
 	e := enginetest.Start(t, o)
 	c := enginetest.Client(t, e)
+
 	was, err := os.ReadFile(filepath.Join(o.Dir, "engine.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := e.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	again := enginetest.Start(t, o)
 	if again.Address != e.Address {
 		t.Fatalf("it moved from %s to %s", e.Address, again.Address)
 	}
+
 	if now, err := os.ReadFile(filepath.Join(o.Dir, "engine.pem")); err != nil || string(now) == string(was) {
 		t.Errorf("the certificate is the same: %v", err)
 	}
+
 	waitFor(t, "an answer to the old client", func() bool {
 		_, err := engine.Running(t.Context(), c, "")
 		return err == nil
@@ -247,10 +283,12 @@ func TestEngineGetsNoSecretsOfTheEnvironment(t *testing.T) {
 	t.Setenv("DRCTL_VAULT_SECRET_KEY", "sesame-open-3f9a")
 	o := enginetest.Options(t)
 	e := enginetest.Start(t, o)
+
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", e.Proc.Pid))
 	if err != nil || len(env) == 0 || strings.Contains(string(env), "sesame") {
 		t.Errorf("started by a command: %q %v", env, err)
 	}
+
 	cmd, err := engine.Child("engine", o).Command(nil)
 	if err != nil || cmd.Env == nil || strings.Contains(strings.Join(cmd.Env, " "), "sesame") {
 		t.Errorf("started by drctl up: %q %v", cmd.Env, err)
@@ -264,23 +302,29 @@ func TestEngineOfAnotherUserIsNotUsed(t *testing.T) {
 		return
 	}
 	o := enginetest.Options(t)
+
 	e := enginetest.Start(t, o)
 	if err := os.Chown(filepath.Join(o.Dir, "engine.pem"), 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := os.Chown(o.Dir, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := engine.Dial(t.Context(), e.Options()); !fail.Is(err, fail.Denied) || !strings.Contains(err.Error(), "belongs to") {
 		t.Errorf("got %v", err)
 	}
+
 	other := enginetest.Options(t)
 	if err := os.Chown(other.Dir, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := engine.StartEmbedded(t.Context(), other); !fail.Is(err, fail.Denied) {
 		t.Errorf("an engine in another user's directory: %v", err)
 	}
+
 	empty := engine.Options{Address: e.Address, Dir: t.TempDir()}
 	if _, err := engine.Dial(t.Context(), empty); !fail.Is(err, fail.Unavailable) {
 		t.Errorf("no engine has started there: %v", err)

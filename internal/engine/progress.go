@@ -50,6 +50,7 @@ const maxFamily = 200
 // no such workflow.
 func Progress(ctx context.Context, c client.Client, workflowID string) ([]Pending, error) {
 	var out []Pending
+
 	todo := []string{workflowID}
 	for n := 0; n < len(todo) && n < maxFamily; n++ {
 		d, err := c.DescribeWorkflowExecution(ctx, todo[n], "")
@@ -57,15 +58,19 @@ func Progress(ctx context.Context, c client.Client, workflowID string) ([]Pendin
 			if n > 0 && serviceCode(err) == fail.NotFound {
 				continue // a child that ended meanwhile
 			}
+
 			return nil, fail.New(serviceCode(err), "engine: describe workflow", todo[n], "", err)
 		}
+
 		for _, a := range d.GetPendingActivities() {
 			out = append(out, pending(todo[n], a))
 		}
+
 		for _, ch := range d.GetPendingChildren() {
 			todo = append(todo, ch.GetWorkflowId())
 		}
 	}
+
 	return out, nil
 }
 
@@ -85,10 +90,12 @@ func pending(id string, a *workflowpb.PendingActivityInfo) Pending {
 	default:
 		p.State = "scheduled"
 	}
+
 	if f := a.GetLastFailure(); f != nil {
 		err := DecodeError(failures{}.FailureToError(f))
 		p.LastFailure, p.LastCode, p.LastError = err.Error(), fail.CodeOf(err), err
 	}
+
 	return p
 }
 
@@ -96,28 +103,35 @@ func pending(id string, a *workflowpb.PendingActivityInfo) Pending {
 // done, its error otherwise. Known is false when the history does not tell (yet).
 func Outcome(ctx context.Context, c client.Client, p Pending) (known bool, err error) {
 	it := c.GetWorkflowHistory(ctx, p.Workflow, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+
 	id := int64(-1)
 	for it.HasNext() {
 		e, herr := it.Next()
 		if herr != nil {
 			return false, nil
 		}
+
 		if a := e.GetActivityTaskScheduledEventAttributes(); a != nil && a.GetActivityId() == p.ID {
 			id = e.GetEventId()
 		}
+
 		if a := e.GetActivityTaskCompletedEventAttributes(); a != nil && a.GetScheduledEventId() == id {
 			return true, nil
 		}
+
 		if a := e.GetActivityTaskFailedEventAttributes(); a != nil && a.GetScheduledEventId() == id {
 			return true, DecodeError(failures{}.FailureToError(a.GetFailure()))
 		}
+
 		if a := e.GetActivityTaskTimedOutEventAttributes(); a != nil && a.GetScheduledEventId() == id {
 			return true, DecodeError(failures{}.FailureToError(a.GetFailure()))
 		}
+
 		if a := e.GetActivityTaskCanceledEventAttributes(); a != nil && a.GetScheduledEventId() == id {
 			return true, context.Canceled
 		}
 	}
+
 	return false, nil
 }
 
@@ -125,6 +139,7 @@ func instant(t *timestamppb.Timestamp) time.Time {
 	if t == nil {
 		return time.Time{}
 	}
+
 	return t.AsTime()
 }
 
@@ -133,10 +148,12 @@ func details(p *commonpb.Payloads) json.RawMessage {
 	if len(p.GetPayloads()) == 0 {
 		return nil
 	}
+
 	var raw json.RawMessage
 	if converter.GetDefaultDataConverter().FromPayload(p.GetPayloads()[0], &raw) != nil || !json.Valid(raw) {
 		return nil
 	}
+
 	return raw
 }
 
@@ -157,12 +174,14 @@ func Running(ctx context.Context, c client.Client, prefix string) ([]Run, error)
 		query += fmt.Sprintf(` AND WorkflowId STARTS_WITH '%s'`, strings.ReplaceAll(prefix, "'", `''`))
 	}
 	var out []Run
+
 	req := &workflowservice.ListWorkflowExecutionsRequest{Query: query, PageSize: 500}
 	for {
 		page, err := c.ListWorkflow(ctx, req)
 		if err != nil {
 			return nil, fail.New(serviceCode(err), "engine: list workflows", prefix, "", err)
 		}
+
 		for _, e := range page.GetExecutions() {
 			if !strings.HasPrefix(e.GetExecution().GetWorkflowId(), prefix) {
 				continue
@@ -172,6 +191,7 @@ func Running(ctx context.Context, c client.Client, prefix string) ([]Run, error)
 				Workflow: e.GetType().GetName(), Queue: e.GetTaskQueue(), Started: instant(e.GetStartTime()),
 			})
 		}
+
 		if len(page.GetNextPageToken()) == 0 {
 			return out, nil
 		}

@@ -27,18 +27,22 @@ const (
 // Input decodes the argument that the newest run of a workflow was started with.
 func Input(ctx context.Context, c client.Client, id string, out any) error {
 	const op = "engine: read input"
+
 	it := c.GetWorkflowHistory(ctx, id, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	if !it.HasNext() {
 		return fail.Newf(fail.NotFound, op, id, "there is no history")
 	}
+
 	first, err := it.Next()
 	if err != nil {
 		return fail.New(serviceCode(err), op, id, "", err)
 	}
+
 	in := first.GetWorkflowExecutionStartedEventAttributes().GetInput()
 	if err := converter.GetDefaultDataConverter().FromPayloads(in, out); err != nil {
 		return fail.New(fail.Corrupt, op, id, "", err)
 	}
+
 	return nil
 }
 
@@ -46,9 +50,11 @@ func Input(ctx context.Context, c client.Client, id string, out any) error {
 func EndAll(ctx context.Context, c client.Client, ids []string, why string) error {
 	var g errgroup.Group
 	g.SetLimit(endAtOnce)
+
 	for _, id := range ids {
 		g.Go(func() error { return End(ctx, c, id, why) })
 	}
+
 	return g.Wait()
 }
 
@@ -61,26 +67,32 @@ func End(ctx context.Context, c client.Client, id, why string) error {
 		if serviceCode(err) == fail.NotFound {
 			return nil
 		}
+
 		return fail.New(serviceCode(err), op, id, "", err)
 	}
+
 	began := time.Now()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		d, err := c.DescribeWorkflowExecution(ctx, id, "")
 		if err != nil {
 			return fail.New(serviceCode(err), op, id, "", err)
 		}
+
 		info := d.GetWorkflowExecutionInfo()
 		if info.GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
 			return nil
 		}
+
 		took := time.Since(began)
 		if took > endWithin || took > orphanWithin && !HasWorker(ctx, c, info.GetTaskQueue()) {
 			err := c.TerminateWorkflow(ctx, id, info.GetExecution().GetRunId(), why)
 			if err != nil && serviceCode(err) != fail.NotFound {
 				return fail.New(serviceCode(err), op, id, "", err)
 			}
+
 			return nil
 		}
+
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():

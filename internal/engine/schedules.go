@@ -82,12 +82,14 @@ func ReconcileSchedules(ctx context.Context, c client.Client, platform string, w
 		if err := want[i].check(); err != nil {
 			return nil, err
 		}
+
 		if wanted[want[i].ID] {
 			return nil, fail.Newf(fail.Invalid, "engine: schedules", want[i].ID, "it is given twice")
 		}
 		wanted[want[i].ID] = true
 	}
 	var changes []Change
+
 	var errs []error
 	for _, s := range want {
 		ch, err := reconcile(ctx, c, platform, s)
@@ -97,18 +99,22 @@ func ReconcileSchedules(ctx context.Context, c client.Client, platform string, w
 		}
 		changes = append(changes, ch)
 	}
+
 	if prune {
 		gone, err := pruneSchedules(ctx, c, platform, wanted)
+
 		changes = append(changes, gone...)
 		if err != nil {
 			errs = append(errs, err)
 		}
 	}
+
 	return changes, errors.Join(errs...)
 }
 
 func (s *Schedule) check() error {
 	const op = "engine: schedules"
+
 	bad := func(format string, args ...any) error { return fail.Newf(fail.Invalid, op, s.ID, format, args...) }
 	switch {
 	case s.ID == "" || s.WorkflowName == "" || s.WorkflowID == "" || s.TaskQueue == "":
@@ -124,21 +130,26 @@ func (s *Schedule) check() error {
 	case s.Jitter < 0 || s.Every > 0 && s.Jitter >= s.Every:
 		return bad("the jitter %s is not below the interval %s", s.Jitter, s.Every)
 	}
+
 	if s.CatchupWindow == 0 {
 		s.CatchupWindow = 30 * time.Minute
 		if s.Every > 0 {
 			s.CatchupWindow = max(s.Every/2, minWindow)
 		}
 	}
+
 	if s.CatchupWindow < minWindow {
 		return bad("the catch-up window %s is below the engine's minimum of %s", s.CatchupWindow, minWindow)
 	}
+
 	if s.Every > minWindow && s.CatchupWindow >= s.Every {
 		return bad("the catch-up window %s is not below the interval %s", s.CatchupWindow, s.Every)
 	}
+
 	if _, ok := overlaps[s.Overlap]; !ok {
 		return bad("unknown overlap %q", s.Overlap)
 	}
+
 	return nil
 }
 
@@ -157,6 +168,7 @@ func (s Schedule) hash() (string, error) {
 		return "", fail.New(fail.Invalid, "engine: schedules", s.ID, "", err)
 	}
 	sum := sha256.Sum256(b)
+
 	return hex.EncodeToString(sum[:]), nil
 }
 
@@ -167,6 +179,7 @@ func (s Schedule) spec() client.ScheduleSpec {
 	} else {
 		spec.Intervals = []client.ScheduleIntervalSpec{{Every: s.Every, Offset: s.Offset}}
 	}
+
 	return spec
 }
 
@@ -183,6 +196,7 @@ func reconcile(ctx context.Context, c client.Client, platform string, s Schedule
 		return Change{}, err
 	}
 	h := c.ScheduleClient().GetHandle(ctx, s.ID)
+
 	d, err := h.Describe(ctx)
 	if serviceCode(err) == fail.NotFound {
 		o := client.ScheduleOptions{
@@ -193,11 +207,14 @@ func reconcile(ctx context.Context, c client.Client, platform string, s Schedule
 			o.Note = pauseNote
 		}
 		_, err = c.ScheduleClient().Create(ctx, o)
+
 		return Change{ID: s.ID, Action: "created", Paused: o.Paused, Note: o.Note}, err
 	}
+
 	if err != nil {
 		return Change{}, err
 	}
+
 	ch := Change{ID: s.ID, Action: "kept", Paused: d.Schedule.State.Paused, Note: d.Schedule.State.Note}
 	if hashOf(d.Schedule.Action) == hash {
 		return ch, nil
@@ -217,6 +234,7 @@ func reconcile(ctx context.Context, c client.Client, platform string, s Schedule
 		ch = Change{ID: s.ID, Action: "updated", Paused: now.State.Paused, Note: now.State.Note}
 		return &client.ScheduleUpdate{Schedule: &now}, nil
 	}})
+
 	return ch, err
 }
 
@@ -226,6 +244,7 @@ func hashOf(a client.ScheduleAction) string {
 		return ""
 	}
 	p, _ := w.Memo[memoHash].(*commonpb.Payload)
+
 	return memoText(p)
 }
 
@@ -235,6 +254,7 @@ func memoText(p *commonpb.Payload) string {
 	if p == nil || converter.GetDefaultDataConverter().FromPayload(p, &s) != nil {
 		return ""
 	}
+
 	return s
 }
 
@@ -246,8 +266,10 @@ func OldSchedules(ctx context.Context, c client.Client) ([]string, error) {
 		if e.Memo.GetFields()[memoOldOwner] != nil {
 			out = append(out, e.ID)
 		}
+
 		return nil
 	})
+
 	return out, err
 }
 
@@ -258,27 +280,33 @@ func DeleteSchedule(ctx context.Context, c client.Client, id string) (was bool, 
 	if serviceCode(err) == fail.NotFound {
 		return false, nil
 	}
+
 	if err != nil {
 		return false, fail.New(serviceCode(err), "engine: delete schedule", id, "", err)
 	}
+
 	return true, nil
 }
 
 func eachSchedule(ctx context.Context, c client.Client, do func(*client.ScheduleListEntry) error) error {
 	const op = "engine: list schedules"
+
 	list, err := c.ScheduleClient().List(ctx, client.ScheduleListOptions{PageSize: 200})
 	if err != nil {
 		return fail.New(serviceCode(err), op, "", "", err)
 	}
+
 	for list.HasNext() {
 		e, err := list.Next()
 		if err != nil {
 			return fail.New(serviceCode(err), op, "", "", err)
 		}
+
 		if err := do(e); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -287,12 +315,15 @@ func pruneSchedules(ctx context.Context, c client.Client, platform string, wante
 		if wanted[e.ID] || memoText(e.Memo.GetFields()[memoPlatform]) != platform {
 			return nil
 		}
+
 		was, err := DeleteSchedule(ctx, c, e.ID)
 		if was {
 			out = append(out, Change{ID: e.ID, Action: "deleted"})
 		}
+
 		return err
 	})
+
 	return out, err
 }
 
@@ -300,6 +331,7 @@ func pruneSchedules(ctx context.Context, c client.Client, platform string, wante
 func (c Change) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s", c.ID, c.Action)
+
 	switch {
 	case c.Paused && c.Note != "":
 		fmt.Fprintf(&b, " (paused: %s)", c.Note)
@@ -308,5 +340,6 @@ func (c Change) String() string {
 	case c.Note != "":
 		fmt.Fprintf(&b, " (%s)", c.Note)
 	}
+
 	return b.String()
 }

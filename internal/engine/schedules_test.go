@@ -20,14 +20,17 @@ func TestReconcileSchedules(t *testing.T) {
 	base := engine.Schedule{ID: "backup/shop", Cron: "0 3 * * *", WorkflowName: "TakeBackup", WorkflowID: "backup/shop", TaskQueue: queue}
 	do := func(want string, prune bool, s ...engine.Schedule) {
 		t.Helper()
+
 		got, err := engine.ReconcileSchedules(ctx, c, "small", s, prune)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		var parts []string
 		for _, ch := range got {
 			parts = append(parts, ch.String())
 		}
+
 		if s := strings.Join(parts, ", "); s != want {
 			t.Fatalf("got  %s\nwant %s", s, want)
 		}
@@ -39,6 +42,7 @@ func TestReconcileSchedules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if w := d.Schedule.Policy.CatchupWindow; w != 30*time.Second {
 		t.Errorf("catch-up window %s", w)
 	}
@@ -50,10 +54,12 @@ func TestReconcileSchedules(t *testing.T) {
 	}
 	cut.Every, cut.Args = 2*time.Minute, []any{map[string]any{"group": "other"}}
 	do("cut/shop: updated (paused: maintenance), backup/shop: kept", false, cut, base)
+
 	if d, err = h.Describe(ctx); err != nil || !d.Schedule.State.Paused || d.Schedule.Spec.Intervals[0].Every != 2*time.Minute ||
 		d.Schedule.Policy.CatchupWindow != time.Minute {
 		t.Fatalf("after the update: %+v, %v", d, err)
 	}
+
 	do("cut/shop: kept (paused: maintenance), backup/shop: kept", false, cut, base)
 
 	// The configuration's own pause comes and goes with the configuration.
@@ -70,13 +76,16 @@ func TestReconcileSchedules(t *testing.T) {
 		Action: &client.ScheduleWorkflowAction{ID: "x", Workflow: "X", TaskQueue: queue}}); err != nil {
 		t.Fatal(err)
 	}
+
 	waitFor(t, "pruned", func() bool { // the list of schedules is behind
 		got, err := engine.ReconcileSchedules(ctx, c, "small", []engine.Schedule{base}, true)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return len(got) == 2 && got[1].String() == "cut/shop: deleted"
 	})
+
 	if _, err := c.ScheduleClient().GetHandle(ctx, "foreign").Describe(ctx); err != nil {
 		t.Errorf("a schedule that is not drctl's: %v", err)
 	}
@@ -85,6 +94,7 @@ func TestReconcileSchedules(t *testing.T) {
 // A run whose queue nobody serves ends at its limit, and the next one starts.
 func TestScheduledRunsEndAtTheirLimit(t *testing.T) {
 	c := enginetest.Client(t, enginetest.Start(t, enginetest.Options(t)))
+
 	s := engine.Schedule{ID: "cut/shop", Every: time.Second, WorkflowName: "TakeCut", WorkflowID: "scheduled/cut/shop", TaskQueue: "nobody", RunTimeout: 2 * time.Second}
 	if _, err := engine.ReconcileSchedules(t.Context(), c, "small", []engine.Schedule{s}, true); err != nil {
 		t.Fatal(err)
@@ -95,9 +105,11 @@ func TestScheduledRunsEndAtTheirLimit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for _, r := range rs {
 			seen[r.ID] = true
 		}
+
 		return len(seen) > 1
 	})
 }
@@ -117,10 +129,12 @@ func TestScheduleMistakes(t *testing.T) {
 	} {
 		s := good
 		change(&s)
+
 		if _, err := engine.ReconcileSchedules(t.Context(), nil, "small", []engine.Schedule{s}, false); !fail.Is(err, fail.Invalid) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
+
 	if _, err := engine.ReconcileSchedules(t.Context(), nil, "small", []engine.Schedule{good, good}, false); !fail.Is(err, fail.Invalid) {
 		t.Errorf("twice: got %v", err)
 	}

@@ -20,6 +20,7 @@ func TestDialThroughTLS(t *testing.T) {
 	front, mutual, keyed := ours.Front(t, e, false), ours.Front(t, e, true), ours.KeyFront(t, e, key)
 	trust := engine.TLS{CAFile: ours.CAFile, ServerName: enginetest.ServerName}
 	with := func(t engine.TLS, change func(*engine.TLS)) *engine.TLS { change(&t); return &t }
+
 	known := with(trust, func(t *engine.TLS) { t.CertFile, t.KeyFile = ours.CertFile, ours.KeyFile })
 	for _, c := range []struct {
 		name    string
@@ -50,17 +51,21 @@ func TestDialThroughTLS(t *testing.T) {
 				defer cl.Close()
 				_, err = engine.Running(context.Background(), cl, "")
 			}
+
 			if fail.CodeOf(err) != c.want {
 				t.Fatalf("got %v (%s), want %q", err, fail.CodeOf(err), c.want)
 			}
+
 			if err != nil && strings.Contains(err.Error(), "sesame") {
 				t.Errorf("the key is in the error: %v", err)
 			}
+
 			if err != nil {
 				t.Log(err)
 			}
 		})
 	}
+
 	if _, err := engine.Dial(t.Context(), engine.Options{Address: front, Namespace: "nobody", TLS: &trust}); !fail.Is(err, fail.NotFound) {
 		t.Errorf("a namespace that is not there: %v", err)
 	}

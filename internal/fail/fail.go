@@ -70,17 +70,21 @@ type Error struct {
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
+
 	if e.Subject != "" {
 		b.WriteString(": " + e.Subject)
 	}
+
 	if e.Err != nil {
 		b.WriteString(": " + e.Err.Error())
 	} else {
 		b.WriteString(": " + string(e.Code))
 	}
+
 	if e.Hint != "" {
 		b.WriteString(" (" + e.Hint + ")")
 	}
+
 	return b.String()
 }
 
@@ -104,16 +108,19 @@ func CodeOf(err error) Code {
 	if err == nil {
 		return ""
 	}
+
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Code
 	}
+
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return Stalled
 	case errors.Is(err, context.Canceled):
 		return Unavailable
 	}
+
 	return Internal
 }
 
@@ -129,8 +136,10 @@ func ExitCode(err error) int {
 	if err == nil {
 		return 0
 	}
+
 	if errors.Is(err, context.Canceled) {
 		return 130
 	}
+
 	return rules[CodeOf(err)].exit
 }

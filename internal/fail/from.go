@@ -14,11 +14,13 @@ func FromOS(op, path string, err error) error {
 	if err == nil {
 		return nil
 	}
+
 	var e *Error
 	if errors.As(err, &e) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	code, hint := OS(err)
+
 	return New(code, op, path, hint, err)
 }
 
@@ -31,6 +33,7 @@ func OS(err error) (code Code, hint string) {
 				return true
 			}
 		}
+
 		return false
 	}
 	switch {
@@ -51,6 +54,7 @@ func OS(err error) (code Code, hint string) {
 	case is(syscall.EIO, syscall.ESTALE, syscall.ETIMEDOUT):
 		return Unavailable, "the disk or the network file system fails; see the system's log"
 	}
+
 	return Internal, ""
 }
 
@@ -68,6 +72,7 @@ func FromContext(op, subject string, err error) *Error {
 	case errors.Is(err, context.Canceled):
 		return New(Unavailable, op, subject, "", err)
 	}
+
 	return nil
 }
 
@@ -78,8 +83,10 @@ func From(code Code, op, subject string, err error) error {
 	if err == nil || errors.As(err, &e) {
 		return err
 	}
+
 	if c := FromContext(op, subject, err); c != nil {
 		return c
 	}
+
 	return New(code, op, subject, "", err)
 }

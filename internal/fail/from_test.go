@@ -13,6 +13,7 @@ import (
 
 func TestFromOS(t *testing.T) {
 	own := New(Corrupt, "read", "f", "", nil)
+
 	at := func(err error) error { return &fs.PathError{Op: "write", Path: "f", Err: err} }
 	for _, c := range []struct {
 		err  error
@@ -37,14 +38,17 @@ func TestFromOS(t *testing.T) {
 		{context.DeadlineExceeded, Stalled, false},
 	} {
 		got := FromOS("op", "f", c.err)
+
 		var e *Error
 		if hint := errors.As(got, &e) && e.Hint != ""; CodeOf(got) != c.code || hint != c.hint || !errors.Is(got, c.err) {
 			t.Errorf("FromOS(%v) = %v of code %s, want %s, with a hint: %v", c.err, got, CodeOf(got), c.code, c.hint)
 		}
 	}
+
 	if FromOS("op", "f", nil) != nil || From(Internal, "op", "f", nil) != nil {
 		t.Error("nil became an error")
 	}
+
 	_, err := os.Open(filepath.Join(t.TempDir(), "none"))
 	if !Is(FromOS("open", "none", err), NotFound) {
 		t.Errorf("a missing file is %v", err)
@@ -57,13 +61,16 @@ func TestFromContext(t *testing.T) {
 		if e == nil || e.Code != want || !errors.Is(e, err) {
 			t.Errorf("%v became %v", err, e)
 		}
+
 		if got := From(Corrupt, "op", "x", err); !Is(got, want) {
 			t.Errorf("%v became %v", err, got)
 		}
 	}
+
 	if e := FromContext("op", "x", errors.New("else")); e != nil {
 		t.Errorf("an error of no context became %v", e)
 	}
+
 	if got := From(Corrupt, "op", "x", errors.New("else")); !Is(got, Corrupt) {
 		t.Errorf("got %v", got)
 	}

@@ -19,6 +19,7 @@ func Bytes(n int64) string {
 		if n == math.MinInt64 {
 			return "-8 EiB"
 		}
+
 		return "-" + Bytes(-n)
 	}
 	v, u := float64(n), 0
@@ -27,6 +28,7 @@ func Bytes(n int64) string {
 		v /= 1024
 		u++
 	}
+
 	return significant(v) + " " + byteUnits[u]
 }
 
@@ -38,23 +40,28 @@ func significant(v float64) string {
 	case v < 99.95:
 		prec = 1
 	}
+
 	s := strconv.FormatFloat(v, 'f', prec, 64)
 	if prec > 0 {
 		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
 	}
+
 	return s
 }
 
 // Count renders a number with thin groups of thousands: "1 234 567".
 func Count(n int64) string {
 	s := strconv.FormatInt(n, 10)
+
 	sign := ""
 	if n < 0 {
 		sign, s = "-", s[1:]
 	}
+
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + " " + s[i:]
 	}
+
 	return sign + s
 }
 
@@ -65,8 +72,10 @@ func Duration(d time.Duration) string {
 		if d == math.MinInt64 {
 			d++
 		}
+
 		return "-" + Duration(-d)
 	}
+
 	switch {
 	case d == 0:
 		return "0 s"
@@ -79,6 +88,7 @@ func Duration(d time.Duration) string {
 	case d < 59950*time.Millisecond:
 		return significant(float64(d)/1e9) + " s"
 	}
+
 	s := int64(d.Round(time.Second) / time.Second)
 	switch {
 	case s < 3600:
@@ -86,6 +96,7 @@ func Duration(d time.Duration) string {
 	case s < 86400:
 		return two(s/3600, "h", s%3600/60, "min")
 	}
+
 	return two(s/86400, "d", s%86400/3600, "h")
 }
 
@@ -93,9 +104,11 @@ func two(a int64, ua string, b int64, ub string) string {
 	if b == 0 {
 		return fmt.Sprintf("%d %s", a, ua)
 	}
+
 	if ub == "h" {
 		return fmt.Sprintf("%d %s %d %s", a, ua, b, ub)
 	}
+
 	return fmt.Sprintf("%d %s %02d %s", a, ua, b, ub)
 }
 
@@ -104,6 +117,7 @@ func ByteRate(perSecond float64) string {
 	if noRate(perSecond) {
 		return "-"
 	}
+
 	return Bytes(int64(perSecond)) + "/s"
 }
 
@@ -112,6 +126,7 @@ func CountRate(perSecond float64) string {
 	if noRate(perSecond) {
 		return "-"
 	}
+
 	return significant(perSecond) + "/s"
 }
 
@@ -124,13 +139,16 @@ func Clean(s string) string {
 	for _, r := range s {
 		safe = safe && printable(r)
 	}
+
 	if safe {
 		return s
 	}
+
 	return strings.Map(func(r rune) rune {
 		if printable(r) {
 			return r
 		}
+
 		return '·'
 	}, strings.ToValidUTF8(s, "�"))
 }

@@ -15,6 +15,7 @@ func TestBytes(t *testing.T) {
 			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
 		}
 	}
+
 	rapid.Check(t, func(t *rapid.T) {
 		if s := Bytes(rapid.Int64().Draw(t, "n")); len(s) > 10 {
 			t.Fatalf("%q is too wide for a column", s)
@@ -49,6 +50,7 @@ func TestCleanLeavesNothingThatMovesTheCursor(t *testing.T) {
 			}
 		}
 	})
+
 	if got := Clean("Grüße 日本 ✓"); got != "Grüße 日本 ✓" {
 		t.Errorf("plain text became %q", got)
 	}

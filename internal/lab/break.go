@@ -28,36 +28,45 @@ func (l *Lab) Break(_ context.Context, fault, what string) error {
 			hit = append(hit, i)
 		}
 	}
+
 	if len(hit) == 0 {
 		var names []string
 		for _, s := range l.Servers() {
 			names = append(names, s.Name)
 		}
+
 		return fail.New(fail.NotFound, "lab: break", what, "regions: east, west; servers: "+strings.Join(names, ", "), errors.New("the lab has no such region or server"))
 	}
 	var wg sync.WaitGroup
+
 	errs := make([]error, len(hit))
 	for n, i := range hit {
 		wg.Go(func() { errs[n] = l.breakOne(fault, i) })
 	}
+
 	wg.Wait()
+
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+
 	if fault == "region" {
 		if err := os.RemoveAll(l.regionDir(what)); err != nil {
 			return fail.FromOS("lab: delete disks", l.regionDir(what), err)
 		}
 	}
+
 	return nil
 }
 
 func (l *Lab) breakOne(fault string, i int) error {
 	s := l.Servers()[i]
+
 	signal := func(sig syscall.Signal) error {
 		if err := s.Proc.Signal(sig); err != nil {
 			return fail.New(fail.Unavailable, "lab: break", s.Name, "is it running? see: drlab status", err)
 		}
+
 		return nil
 	}
 	switch fault {
@@ -65,11 +74,13 @@ func (l *Lab) breakOne(fault string, i int) error {
 		if err := s.Proc.Kill(); err != nil {
 			return err
 		}
+
 		if fault != "kill" {
 			if err := os.RemoveAll(s.Dir); err != nil {
 				return fail.FromOS("lab: delete disk", s.Dir, err)
 			}
 		}
+
 		return l.update(i, func(x *Server) {
 			x.Proc = servers.Server{}
 			x.Made = x.Made && fault == "kill"
@@ -79,6 +90,7 @@ func (l *Lab) breakOne(fault string, i int) error {
 	case "cont":
 		return signal(syscall.SIGCONT)
 	}
+
 	return fail.New(fail.Invalid, "lab: break", fault, "use one of "+strings.Join(Faults, ", "), errors.New("unknown fault"))
 }
 
@@ -87,9 +99,11 @@ func hostPort(addr string) (string, uint16, error) {
 	if err != nil {
 		return "", 0, fail.New(fail.Invalid, "address", addr, "", err)
 	}
+
 	n, err := strconv.ParseUint(p, 10, 16)
 	if err != nil {
 		return "", 0, fail.New(fail.Invalid, "address", addr, "", fmt.Errorf("%q is not a port", p))
 	}
+
 	return h, uint16(n), nil
 }

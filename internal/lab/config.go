@@ -26,9 +26,11 @@ func (l *Lab) WriteConfig(s Settings) (string, error) {
 	if s.CutEvery == "" {
 		s.CutEvery = "5s"
 	}
+
 	if s.Mode == "" {
 		s.Mode = "gate"
 	}
+
 	t, err := template.New("drctl.yaml").Funcs(template.FuncMap{
 		"at": func(region string, id targets.ShardID) (targets.Instance, error) { return l.Instance(region, id) },
 	}).Parse(configTemplate)
@@ -36,23 +38,28 @@ func (l *Lab) WriteConfig(s Settings) (string, error) {
 		return "", fail.New(fail.Internal, "lab: configuration", "template", "", err)
 	}
 	media := targets.ShardID{Target: "media", Shard: "0"}
+
 	east, err := l.Instance(East, media)
 	if err != nil {
 		return "", err
 	}
+
 	west, err := l.Instance(West, media)
 	if err != nil {
 		return "", err
 	}
 	var b strings.Builder
+
 	err = t.Execute(&b, map[string]any{"Dir": l.dir, "KeyFile": filepath.Join(l.dir, keyFile), "Engine": l.st.Engine, "Settings": s, "Tools": l.tools, "East": east, "West": west,
 		"Orders": l.Shards("orders"), "Carts": l.Shards("carts")})
 	if err != nil {
 		return "", fail.New(fail.Internal, "lab: configuration", "template", "", err)
 	}
+
 	path := filepath.Join(l.dir, "drctl.yaml")
 	if err := atomicfile.Write(path, []byte(b.String()), 0o644); err != nil {
 		return "", fail.FromOS("lab: write configuration", path, err)
 	}
+
 	return path, os.MkdirAll(filepath.Join(l.dir, "state"), 0o755)
 }

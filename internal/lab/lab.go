@@ -76,14 +76,17 @@ func Open(dir string, tools servers.Binaries) (*Lab, error) {
 	if err != nil {
 		return nil, fail.New(fail.Invalid, "lab: open", dir, "", err)
 	}
+
 	b, err := os.ReadFile(filepath.Join(dir, recordName))
 	if err != nil {
 		return nil, fail.New(fail.NotFound, "lab: open", dir, "make one with: drlab up --dir "+dir, err)
 	}
+
 	l := &Lab{dir: dir, tools: tools}
 	if err := json.Unmarshal(b, &l.st); err != nil {
 		return nil, fail.New(fail.Corrupt, "lab: open", dir, "remove the directory and make a new lab", err)
 	}
+
 	return l, nil
 }
 
@@ -93,9 +96,11 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	if fail.Is(err, fail.NotFound) {
 		l, err = create(o)
 	}
+
 	if err != nil {
 		return nil, err
 	}
+
 	say := o.Progress
 	if say == nil {
 		say = func(string) {}
@@ -104,23 +109,29 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	for _, role := range []targets.Role{targets.Primary, targets.Standby} {
 		var wg sync.WaitGroup
 		errs := make([]error, len(l.st.Servers))
+
 		limit := make(chan struct{}, 2)
 		for i := range l.st.Servers {
 			if l.st.Servers[i].Role != role || l.st.Servers[i].Proc.Alive() {
 				continue
 			}
+
 			wg.Go(func() {
 				limit <- struct{}{}
 				defer func() { <-limit }()
+
 				say("starting " + l.st.Servers[i].Name)
 				errs[i] = l.start(ctx, i)
 			})
 		}
+
 		wg.Wait()
+
 		if err := errors.Join(errs...); err != nil {
 			return l, err
 		}
 	}
+
 	return l, l.buckets(ctx)
 }
 
@@ -129,29 +140,37 @@ func create(o Options) (*Lab, error) {
 	if err != nil {
 		return nil, fail.New(fail.Invalid, "lab: make", o.Dir, "", err)
 	}
+
 	if o.Shards <= 0 {
 		o.Shards = 4
 	}
+
 	if o.Redis <= 0 {
 		o.Redis = 2
 	}
+
 	if es, err := os.ReadDir(dir); err == nil && len(es) > 0 {
 		return nil, fail.Newf(fail.Conflict, "lab: make", dir, "the directory is not empty and holds no lab; name another")
 	}
+
 	if err := os.MkdirAll(filepath.Join(dir, "secrets"), 0o755); err != nil {
 		return nil, fail.FromOS("lab: make", dir, err)
 	}
+
 	for _, s := range []string{"postgres", "shop", "redis", "s3"} {
 		var b [16]byte
+
 		_, _ = rand.Read(b[:])
 		if err := atomicfile.Write(filepath.Join(dir, "secrets", s), []byte(hex.EncodeToString(b[:])+"\n"), 0o600); err != nil {
 			return nil, fail.FromOS("lab: make", dir, err)
 		}
 	}
+
 	l := &Lab{dir: dir, tools: o.Tools, st: state{Format: 1, Shards: o.Shards, Redis: o.Redis}}
 	if l.st.Engine, err = servers.FreePort(); err != nil {
 		return nil, err
 	}
+
 	add := func(region, target string, n int, k targets.Kind, r targets.Role) error {
 		port, err := servers.FreePort()
 		if err != nil {
@@ -160,6 +179,7 @@ func create(o Options) (*Lab, error) {
 		id := targets.ShardID{Target: target, Shard: fmt.Sprint(n)}
 		l.st.Servers = append(l.st.Servers, Server{Name: region + "/" + id.String(), Region: region, Shard: id, Kind: k, Role: r,
 			Port: port, Dir: filepath.Join(dir, region, fmt.Sprintf("%s%d", target, n))})
+
 		return nil
 	}
 	for _, x := range []struct {
@@ -170,17 +190,20 @@ func create(o Options) (*Lab, error) {
 		if err := add(x.region, "media", 0, targets.S3, targets.Primary); err != nil {
 			return nil, err
 		}
+
 		for n := range o.Shards {
 			if err := add(x.region, "orders", n, targets.Postgres, x.role); err != nil {
 				return nil, err
 			}
 		}
+
 		for n := range o.Redis {
 			if err := add(x.region, "carts", n, targets.Redis, x.role); err != nil {
 				return nil, err
 			}
 		}
 	}
+
 	return l, l.save()
 }
 
@@ -190,6 +213,7 @@ func (l *Lab) save() error {
 		return fail.New(fail.Internal, "lab: record", l.dir, "", err)
 	}
 	path := filepath.Join(l.dir, recordName)
+
 	return fail.FromOS("lab: write record", path, atomicfile.Write(path, b, 0o644))
 }
 
@@ -197,7 +221,9 @@ func (l *Lab) save() error {
 func (l *Lab) update(i int, f func(*Server)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	f(&l.st.Servers[i])
+
 	return l.save()
 }
 
@@ -211,6 +237,7 @@ func (l *Lab) Journal() string { return filepath.Join(l.dir, "journal.jsonl") }
 func (l *Lab) Servers() []Server {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	return slices.Clone(l.st.Servers)
 }
 
@@ -222,6 +249,7 @@ func (l *Lab) secret(name string) (targets.Secret, error) {
 	if err != nil {
 		return targets.Secret{}, fail.FromOS("lab: read secret", name, err)
 	}
+
 	return targets.NewSecret(strings.TrimSpace(string(b))), nil
 }
 
@@ -233,18 +261,22 @@ func (l *Lab) Instance(region string, id targets.ShardID) (targets.Instance, err
 		}
 		in := targets.Instance{Kind: s.Kind, Shard: id, Region: region, Role: s.Role, Address: s.Address(), DataDir: s.Dir}
 		name := map[targets.Kind]string{targets.Postgres: "postgres", targets.Redis: "redis", targets.S3: "s3"}[s.Kind]
+
 		var err error
 		if in.Password, err = l.secret(name); err != nil {
 			return in, err
 		}
+
 		switch s.Kind {
 		case targets.Postgres:
 			in.User, in.Database = "drctl", "shop"
 		case targets.S3:
 			in.User, in.Database, in.Address = "lab", "media", "http://"+s.Address()
 		}
+
 		return in, nil
 	}
+
 	return targets.Instance{}, fail.Newf(fail.NotFound, "lab", region+"/"+id.String(), "the lab has no such server")
 }
 
@@ -256,6 +288,7 @@ func (l *Lab) Shards(target string) []targets.ShardID {
 			out = append(out, s.Shard)
 		}
 	}
+
 	return out
 }
 
@@ -269,11 +302,13 @@ func (l *Lab) Down(ctx context.Context, destroy bool) error {
 		} else {
 			err = s.Proc.Stop(ctx)
 		}
+
 		if err == nil {
 			err = l.update(i, func(s *Server) { s.Proc = servers.Server{} })
 		}
 		errs = append(errs, err)
 	}
+
 	if err := errors.Join(errs...); err != nil || !destroy {
 		return err
 	}
@@ -282,6 +317,7 @@ func (l *Lab) Down(ctx context.Context, destroy bool) error {
 	if err != nil {
 		return fail.FromOS("lab: remove", l.dir, err)
 	}
+
 	for _, e := range es {
 		if e.Name() != recordName {
 			if err := os.RemoveAll(filepath.Join(l.dir, e.Name())); err != nil {
@@ -289,5 +325,6 @@ func (l *Lab) Down(ctx context.Context, destroy bool) error {
 			}
 		}
 	}
+
 	return os.RemoveAll(l.dir)
 }

@@ -29,6 +29,7 @@ var postgresSettings = map[string]string{
 func (l *Lab) start(ctx context.Context, i int) error {
 	s := l.Servers()[i]
 	var proc servers.Server
+
 	var err error
 	switch s.Kind {
 	case targets.Postgres:
@@ -42,9 +43,11 @@ func (l *Lab) start(ctx context.Context, i int) error {
 		}
 		proc, err = l.tools.StartS3(ctx, servers.S3Spec{Name: s.Name, Dir: s.Dir, Port: s.Port, AccessKey: "lab", SecretKey: secret, Detached: true})
 	}
+
 	if proc.Pid != 0 {
 		err = errors.Join(err, l.update(i, func(x *Server) { x.Proc, x.Made = proc, x.Made || err == nil }))
 	}
+
 	return err
 }
 
@@ -53,6 +56,7 @@ func (l *Lab) startRedis(ctx context.Context, s Server) (servers.Server, error) 
 	if err != nil {
 		return servers.Server{}, err
 	}
+
 	spec := servers.RedisSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, Password: secret, Detached: true,
 		Settings: map[string]string{"appendonly": "yes", "appendfsync": "everysec", "save": "", "repl-backlog-size": "16mb",
 			"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0"}}
@@ -63,6 +67,7 @@ func (l *Lab) startRedis(ctx context.Context, s Server) (servers.Server, error) 
 		}
 		spec.ReplicaOf = m.Address
 	}
+
 	return l.tools.StartRedis(ctx, spec)
 }
 
@@ -71,6 +76,7 @@ func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (servers.Serve
 	if err != nil {
 		return servers.Server{}, err
 	}
+
 	spec := servers.PostgresSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, User: "drctl", Password: secret, Settings: postgresSettings, Detached: true,
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}}
 	if !s.Made {
@@ -78,19 +84,23 @@ func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (servers.Serve
 		if err := os.RemoveAll(s.Dir); err != nil {
 			return servers.Server{}, fail.FromOS("lab: make", s.Name, err)
 		}
+
 		if s.Role == targets.Primary {
 			err = l.tools.InitPostgres(ctx, spec)
 		} else {
 			err = l.standby(ctx, s, spec)
 		}
+
 		if err != nil {
 			return servers.Server{}, err
 		}
 	}
+
 	p, err := l.tools.StartPostgres(ctx, spec)
 	if err != nil || s.Made || s.Role != targets.Primary {
 		return p, err
 	}
+
 	return p, l.initDatabase(ctx, s)
 }
 
@@ -104,6 +114,7 @@ func (l *Lab) standby(ctx context.Context, s Server, spec servers.PostgresSpec) 
 	if err != nil {
 		return err
 	}
+
 	return l.tools.BaseBackup(ctx, from, spec, "west")
 }
 
@@ -112,15 +123,18 @@ func (l *Lab) initDatabase(ctx context.Context, s Server) error {
 	if err != nil {
 		return err
 	}
+
 	shop, err := l.secret("shop")
 	if err != nil {
 		return err
 	}
+
 	for _, q := range []string{"CREATE DATABASE shop", "CREATE ROLE shop LOGIN PASSWORD '" + shop.Reveal() + "'", "ALTER DATABASE shop OWNER TO shop"} {
 		if err := l.exec(ctx, in, "postgres", q); err != nil && !strings.Contains(err.Error(), "already exists") {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -129,19 +143,23 @@ func (l *Lab) exec(ctx context.Context, in targets.Instance, database, sql strin
 	if err != nil {
 		return fail.New(fail.Internal, "lab: connect", in.String(), "", err)
 	}
+
 	host, port, err := hostPort(in.Address)
 	if err != nil {
 		return err
 	}
 	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = host, port, in.User, in.Password.Reveal(), database
+
 	c, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return fail.New(fail.Unavailable, "lab: connect", in.String(), "", err)
 	}
 	defer c.Close(context.WithoutCancel(ctx))
+
 	if _, err := c.Exec(ctx, sql); err != nil {
 		return fail.New(fail.Unavailable, "lab: set up", in.String(), "", err)
 	}
+
 	return nil
 }
 
@@ -152,21 +170,25 @@ func (l *Lab) buckets(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+
 		c := s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: aws.String(in.Address), UsePathStyle: true,
 			Credentials: credentials.NewStaticCredentialsProvider(in.User, in.Password.Reveal(), "")})
 		for _, b := range []string{"media", vaultBucket} {
 			_, err := c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &b})
 			var mine *types.BucketAlreadyOwnedByYou
+
 			var there *types.BucketAlreadyExists
 			if err != nil && !errors.As(err, &mine) && !errors.As(err, &there) {
 				return fail.New(fail.Unavailable, "lab: make bucket", region+"/"+b, "", err)
 			}
+
 			if _, err := c.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{Bucket: &b,
 				VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}}); err != nil {
 				return fail.New(fail.Unavailable, "lab: switch versioning on", region+"/"+b, "", err)
 			}
 		}
 	}
+
 	return nil
 }
 

@@ -53,6 +53,7 @@ func (e Entry) check() error {
 	case e.Size < 0 || e.Size > maxSize:
 		return fmt.Errorf("object %q has the size %d", e.Key, e.Size)
 	}
+
 	return cmp.Or(targets.CheckText("version", e.VersionID), targets.CheckText("etag", e.ETag))
 }
 
@@ -73,9 +74,11 @@ func Entries(r io.Reader, subject string) iter.Seq2[Entry, error] {
 		lines := bufio.NewScanner(r)
 		lines.Buffer(make([]byte, 64<<10), maxLine)
 		last := ""
+
 		line := 0
 		for lines.Scan() {
 			line++
+
 			var e Entry
 			if err := json.Unmarshal(lines.Bytes(), &e); err != nil && lines.Err() != nil {
 				break // the line is short because reading failed
@@ -83,19 +86,23 @@ func Entries(r io.Reader, subject string) iter.Seq2[Entry, error] {
 				corrupt(line, err)
 				return
 			}
+
 			if err := e.check(); err != nil {
 				corrupt(line, err)
 				return
 			}
+
 			if e.Key <= last {
 				corrupt(line, fmt.Errorf("key %q does not follow %q", e.Key, last))
 				return
 			}
+
 			last = e.Key
 			if !yield(e, nil) {
 				return
 			}
 		}
+
 		var known *fail.Error
 		if err := lines.Err(); errors.As(err, &known) {
 			yield(Entry{}, err)
@@ -117,6 +124,7 @@ func NewWriter(w io.Writer) *Writer {
 	buf := bufio.NewWriterSize(w, 64<<10)
 	enc := json.NewEncoder(buf)
 	enc.SetEscapeHTML(false)
+
 	return &Writer{buf: buf, enc: enc}
 }
 

@@ -12,6 +12,7 @@ import (
 // enough: the vault that cannot be reached may be what the report is about.
 func SaveReport(ctx context.Context, r Resolver, g Group, kind, id string, report any) error {
 	set := vault.Set{Durability: 1}
+
 	var errs []error
 	for _, region := range g.Policy.Vaults {
 		v, err := r.Vault(ctx, region)
@@ -21,9 +22,11 @@ func SaveReport(ctx context.Context, r Resolver, g Group, kind, id string, repor
 		}
 		set.Vaults = append(set.Vaults, v)
 	}
+
 	if len(set.Vaults) == 0 {
 		return fail.New(fail.Unavailable, "save report", kind+" "+id, "", errors.Join(errs...))
 	}
 	_, err := set.SaveReport(ctx, kind, id, report)
+
 	return err
 }

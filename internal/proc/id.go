@@ -26,13 +26,16 @@ type ID struct {
 // there is none, or when it has ended and only waits for its parent.
 func Of(pid int) (ID, error) {
 	const op = "process: look up"
+
 	st, err := readStat(pid)
 	if err != nil {
 		return ID{}, fail.New(fail.NotFound, op, strconv.Itoa(pid), "", err)
 	}
+
 	if st.state == 'Z' {
 		return ID{}, fail.Newf(fail.NotFound, op, strconv.Itoa(pid), "it has ended")
 	}
+
 	return ID{Pid: pid, Start: st.start}, nil
 }
 
@@ -45,6 +48,7 @@ func (p ID) Alive() bool {
 		return false
 	}
 	st, err := readStat(p.Pid)
+
 	return err == nil && st.start == p.Start && st.state != 'Z'
 }
 
@@ -64,16 +68,20 @@ func (p ID) Signal(s syscall.Signal) error {
 		if !p.Alive() {
 			return os.ErrProcessDone
 		}
+
 		return syscall.Kill(p.Pid, s)
 	}
+
 	defer func() { _ = unix.Close(fd) }()
 
 	if !p.Alive() {
 		return os.ErrProcessDone
 	}
+
 	if err := unix.PidfdSendSignal(fd, s, nil, 0); !errors.Is(err, syscall.ESRCH) {
 		return err
 	}
+
 	return os.ErrProcessDone
 }
 
@@ -100,5 +108,6 @@ func readStat(pid int) (stat, error) {
 	}
 	ppid, err1 := strconv.Atoi(f[1])
 	start, err2 := strconv.ParseUint(f[19], 10, 64)
+
 	return stat{state: f[0][0], ppid: ppid, start: start}, errors.Join(err1, err2)
 }

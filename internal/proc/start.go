@@ -26,6 +26,7 @@ var spawner = sync.OnceValue(func() chan<- func() {
 func Start(cmd *exec.Cmd) error {
 	done := make(chan error, 1)
 	spawner() <- func() { done <- cmd.Start() }
+
 	return <-done
 }
 

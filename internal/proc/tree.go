@@ -34,9 +34,11 @@ func (p ID) Kill() error {
 			if time.Now().After(end) {
 				return fail.Newf(fail.Internal, op, p.String(), "process %d does not end", c.Pid)
 			}
+
 			time.Sleep(5 * time.Millisecond)
 		}
 	}
+
 	return nil
 }
 
@@ -63,6 +65,7 @@ func (p ID) tree() []ID {
 			}
 		}
 	}
+
 	return out
 }
 
@@ -79,29 +82,35 @@ func In(dir string, programs ...string) []Resident {
 	var out []Resident
 	for _, pid := range pids() {
 		at := "/proc/" + strconv.Itoa(pid)
+
 		cwd, err := os.Readlink(at + "/cwd")
 		if err != nil || cwd != dir && !strings.HasPrefix(cwd, dir+"/") {
 			continue
 		}
+
 		name, err := os.ReadFile(at + "/comm")
 		if err != nil || !slices.Contains(programs, strings.TrimSpace(string(name))) {
 			continue
 		}
+
 		if st, err := readStat(pid); err == nil {
 			out = append(out, Resident{ID{pid, st.start}, strings.TrimSuffix(cwd, " (deleted)")})
 		}
 	}
+
 	return out
 }
 
 // pids lists the processes of this host.
 func pids() []int {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
+
 	out := make([]int, 0, len(dirs))
 	for _, d := range dirs {
 		if pid, err := strconv.Atoi(filepath.Base(d)); err == nil {
 			out = append(out, pid)
 		}
 	}
+
 	return out
 }

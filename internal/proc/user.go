@@ -20,18 +20,22 @@ type User string
 // root's, else nil, which is the same user. Not-found when there is no such user.
 func (u User) Credential() (*syscall.Credential, error) {
 	const op = "find user"
+
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
+
 	x, err := user.Lookup(string(u))
 	if err != nil {
 		return nil, fail.New(fail.NotFound, op, string(u), "PostgreSQL refuses to run as root; install postgresql or set sandbox.run_as", err)
 	}
 	uid, err1 := strconv.ParseUint(x.Uid, 10, 32)
+
 	gid, err2 := strconv.ParseUint(x.Gid, 10, 32)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, fail.New(fail.Internal, op, string(u), "", err)
 	}
+
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
@@ -41,6 +45,7 @@ func (u User) Owner() string {
 	if os.Geteuid() != 0 {
 		return ""
 	}
+
 	return string(u)
 }
 
@@ -50,15 +55,18 @@ func (u User) Own(path string) error {
 	if err != nil || c == nil {
 		return err
 	}
+
 	err = filepath.WalkDir(path, func(p string, _ os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
+
 		return os.Lchown(p, int(c.Uid), int(c.Gid))
 	})
 	if err != nil {
 		return fail.New(fail.Denied, "chown", path, "", err)
 	}
+
 	return nil
 }
 
@@ -69,6 +77,7 @@ func (u User) Mkdir(dir string, mode os.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return fail.FromOS(op, dir, err)
 	}
+
 	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, os.ErrExist) {
 		return fail.FromOS(op, dir, err)
 	}
@@ -77,9 +86,11 @@ func (u User) Mkdir(dir string, mode os.FileMode) error {
 	if err != nil || c == nil {
 		return err
 	}
+
 	if err := os.Chown(dir, int(c.Uid), int(c.Gid)); err != nil {
 		return fail.FromOS("chown", dir, err)
 	}
+
 	return nil
 }
 
@@ -88,6 +99,7 @@ func (u User) WriteFile(path, content string) error {
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		return fail.FromOS("write", path, err)
 	}
+
 	return u.Own(path)
 }
 
@@ -95,15 +107,18 @@ func (u User) WriteFile(path, content string) error {
 // cannot, servers fail with a message that helps nobody. Denied when it cannot.
 func (u User) CanEnter(dir string) error {
 	const op = "start server"
+
 	c, err := u.Credential()
 	if err != nil || c == nil {
 		return err
 	}
+
 	for d := filepath.Dir(dir); ; d = filepath.Dir(d) {
 		var st syscall.Stat_t
 		if err := syscall.Stat(d, &st); err != nil {
 			return fail.FromOS(op, d, err)
 		}
+
 		bit := uint32(0o001)
 		switch {
 		case st.Uid == c.Uid:
@@ -111,11 +126,13 @@ func (u User) CanEnter(dir string) error {
 		case st.Gid == c.Gid:
 			bit = 0o010
 		}
+
 		if st.Mode&bit == 0 {
 			return fail.New(fail.Denied, op, dir,
 				fmt.Sprintf("chmod o+x %s, or choose a directory that every user can enter, such as one under /var/tmp", d),
 				fmt.Errorf("%s cannot be entered by user %d, which servers run as", d, c.Uid))
 		}
+
 		if d == filepath.Dir(d) {
 			return nil
 		}

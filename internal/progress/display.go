@@ -91,19 +91,23 @@ func New(w io.Writer, o Options) *Display {
 			o.Every = 200 * time.Millisecond
 		}
 	}
+
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+
 	d := &Display{w: w, opt: o, byID: map[string]*row{}, stop: make(chan struct{})}
 	if !o.JSON {
 		d.gone.Go(d.loop)
 	}
+
 	return d
 }
 
 func (d *Display) loop() {
 	t := time.NewTicker(d.opt.Every)
 	defer t.Stop()
+
 	for {
 		select {
 		case <-d.stop:
@@ -121,19 +125,23 @@ func (d *Display) Set(r Row) {
 		r.State = Running
 	}
 	now := d.opt.Now()
+
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	have := d.byID[r.Name]
 	if have == nil {
 		have = &row{began: now}
 		d.byID[r.Name] = have
 		d.rows = append(d.rows, have)
 	}
+
 	if r.Phase != have.Phase || r.Unit != have.Unit {
 		have.est = Estimator{}
 	}
 	have.Row = r
 	have.est.Observe(now, r.Done)
+
 	if r.State == Done || r.State == Failed {
 		have.ended = now
 	} else {
@@ -151,15 +159,19 @@ func (d *Display) Reporter(name string, unit Unit) targets.Progress {
 // Finish ends a row: done, or failed when err is not nil.
 func (d *Display) Finish(name string, err error) {
 	d.mu.Lock()
+
 	r := Row{Name: name}
 	if have := d.byID[name]; have != nil {
 		r = have.Row
 	}
+
 	d.mu.Unlock()
+
 	r.State, r.Detail = Done, ""
 	if err != nil {
 		r.State, r.Detail = Failed, err.Error()
 	}
+
 	d.Set(r)
 }
 
@@ -168,9 +180,12 @@ func (d *Display) Note(text string) {
 	if d.opt.JSON {
 		return
 	}
+
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	d.write(d.erase() + human.Clean(text) + "\n")
+
 	if d.opt.TTY {
 		d.redraw(d.opt.Now())
 	}
@@ -181,9 +196,11 @@ func (d *Display) Close() {
 	d.once.Do(func() {
 		close(d.stop)
 		d.gone.Wait()
+
 		if !d.opt.JSON {
 			d.draw()
 		}
+
 		d.mu.Lock()
 		d.lines = 0
 		d.mu.Unlock()
@@ -194,29 +211,36 @@ func (d *Display) Close() {
 // mode, else whatever text writes (nil writes nothing).
 func (d *Display) Result(v any, text func(io.Writer) error) error {
 	d.Close()
+
 	if d.opt.JSON {
 		e := json.NewEncoder(d.w)
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
+
 		if err := e.Encode(v); err != nil {
 			return fail.New(fail.Internal, "write result", "", "", err)
 		}
+
 		return nil
 	}
+
 	if text == nil {
 		return nil
 	}
+
 	return text(d.w)
 }
 
 func (d *Display) draw() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	now := d.opt.Now()
 	if d.opt.TTY {
 		d.redraw(now)
 		return
 	}
+
 	var b strings.Builder
 	for _, r := range d.rows {
 		stalled := r.State == Running && r.est.Stalled(now)
@@ -226,6 +250,7 @@ func (d *Display) draw() {
 		r.printed, r.stalled = r.Row, stalled
 		b.WriteString(plain(r, now) + "\n")
 	}
+
 	d.write(b.String())
 }
 
@@ -236,10 +261,12 @@ func (d *Display) redraw(now time.Time) {
 	w := d.columns()
 	var b strings.Builder
 	b.WriteString(d.erase())
+
 	names, phases := 0, 0
 	for _, r := range d.rows {
 		names, phases = max(names, width(human.Clean(r.Name))), max(phases, width(human.Clean(r.Phase)))
 	}
+
 	for _, r := range d.rows {
 		b.WriteString(d.line(r, now, min(names, 30), min(phases, 20), w) + "\n")
 	}
@@ -254,6 +281,7 @@ func (d *Display) erase() string {
 	}
 	n := d.lines
 	d.lines = 0
+
 	return fmt.Sprintf("\x1b[%dA\r\x1b[J", n)
 }
 
@@ -261,11 +289,13 @@ func (d *Display) columns() int {
 	if d.opt.Width > 0 {
 		return d.opt.Width
 	}
+
 	if f, ok := d.w.(*os.File); ok {
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
 			return w
 		}
 	}
+
 	return 100
 }
 
@@ -282,6 +312,7 @@ func (d *Display) line(r *row, now time.Time, names, phases, cols int) string {
 	text := fmt.Sprintf("%s %-7s %s  %s  %s", marks[r.State], r.State,
 		pad(human.Clean(r.Name), names), pad(human.Clean(r.Phase), phases), numbers(r, now))
 	text = shorten(strings.TrimRight(text, " "), cols-1)
+
 	st := Style{NoColor: d.opt.NoColor}
 	switch r.State {
 	case Done:
@@ -291,6 +322,7 @@ func (d *Display) line(r *row, now time.Time, names, phases, cols int) string {
 	case Waiting:
 		return st.Dim(text)
 	}
+
 	return text
 }
 
@@ -299,9 +331,11 @@ func plain(r *row, now time.Time) string {
 	if r.Phase != "" {
 		s += ": " + human.Clean(r.Phase)
 	}
+
 	if n := numbers(r, now); n != "" {
 		s += ": " + n
 	}
+
 	return s
 }
 
@@ -320,24 +354,29 @@ func numbers(r *row, now time.Time) string {
 	case r.Done > 0:
 		parts = append(parts, amount(r.Done, r.Unit))
 	}
+
 	switch {
 	case r.State == Running:
 		if r.est.Stalled(now) {
 			parts = append(parts, "no progress for "+human.Duration(now.Sub(r.est.moved).Truncate(time.Second)))
 			break
 		}
+
 		if v, ok := r.est.Rate(now); ok {
 			parts = append(parts, rate(v, r.Unit))
 		}
+
 		if left, ok := r.est.ETA(now, r.Total); ok {
 			parts = append(parts, human.Duration(left.Round(time.Second))+" left")
 		}
 	case !r.ended.IsZero():
 		parts = append(parts, "in "+human.Duration(r.ended.Sub(r.began)))
 	}
+
 	if r.Detail != "" {
 		parts = append(parts, human.Clean(r.Detail))
 	}
+
 	return strings.Join(parts, ", ")
 }
 
@@ -345,6 +384,7 @@ func amount(n int64, unit Unit) string {
 	if unit == Items {
 		return human.Count(n)
 	}
+
 	return human.Bytes(n)
 }
 
@@ -352,5 +392,6 @@ func rate(perSecond float64, unit Unit) string {
 	if unit == Items {
 		return human.CountRate(perSecond)
 	}
+
 	return human.ByteRate(perSecond)
 }

@@ -43,6 +43,7 @@ func (e *Estimator) Observe(at time.Time, done int64) {
 	} else {
 		e.rate += w * (now - e.rate)
 	}
+
 	if done > e.done {
 		e.moved = at
 	}
@@ -56,10 +57,12 @@ func (e *Estimator) Rate(at time.Time) (perSecond float64, ok bool) {
 	if e.samples < 2 {
 		return 0, false
 	}
+
 	r := e.rate
 	if quiet := at.Sub(e.last); quiet > 2*time.Second {
 		r *= math.Exp(-(quiet - 2*time.Second).Seconds() / memory.Seconds())
 	}
+
 	return r, true
 }
 
@@ -70,17 +73,21 @@ func (e *Estimator) ETA(at time.Time, total int64) (left time.Duration, ok bool)
 	if total <= 0 || !known || e.Stalled(at) {
 		return 0, false
 	}
+
 	rest := total - e.done
 	if rest <= 0 {
 		return 0, true
 	}
+
 	if r <= 0 {
 		return 0, false
 	}
+
 	s := float64(rest) / r
 	if s > (100 * 24 * time.Hour).Seconds() {
 		return 0, false
 	}
+
 	return time.Duration(s * float64(time.Second)), true
 }
 

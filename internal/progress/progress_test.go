@@ -23,19 +23,24 @@ func TestEstimatorSteady(t *testing.T) {
 	if _, ok := e.Rate(t0); ok {
 		t.Error("a rate without samples")
 	}
+
 	for i := range 61 {
 		e.Observe(t0.Add(time.Duration(i)*time.Second), int64(i)*1000)
 	}
+
 	now := t0.Add(60 * time.Second)
 	if r, ok := e.Rate(now); !ok || math.Abs(r-1000) > 1 {
 		t.Errorf("rate %v", r)
 	}
+
 	if left, ok := e.ETA(now, 90_000); !ok || left.Round(time.Second) != 30*time.Second {
 		t.Errorf("time left %v %v", left, ok)
 	}
+
 	if left, ok := e.ETA(now, 60_000); !ok || left != 0 {
 		t.Errorf("time left of finished work %v %v", left, ok)
 	}
+
 	if _, ok := e.ETA(now, 0); ok {
 		t.Error("a time left without a total")
 	}
@@ -46,25 +51,31 @@ func TestEstimatorFollowsAChangeAndAStall(t *testing.T) {
 	for i := range 30 {
 		e.Observe(t0.Add(time.Duration(i)*time.Second), int64(i)*1000)
 	}
+
 	for i := range 30 { // ten times slower
 		e.Observe(t0.Add(time.Duration(30+i)*time.Second), 29_000+int64(i)*100)
 	}
+
 	now := t0.Add(59 * time.Second)
 	if r, _ := e.Rate(now); r < 90 || r > 150 {
 		t.Errorf("after half a minute at 100/s the rate is %v", r)
 	}
+
 	later := now.Add(29 * time.Second)
 	if r, _ := e.Rate(later); r > 10 {
 		t.Errorf("after 29 silent seconds the rate is still %v", r)
 	}
+
 	if e.Stalled(later) || !e.Stalled(now.Add(30*time.Second)) {
 		t.Error("the stall is told too early or too late")
 	}
+
 	if _, ok := e.ETA(now.Add(time.Minute), 1<<20); ok {
 		t.Error("a stalled row has a time left")
 	}
 	// A retry that starts over must not give a negative rate.
 	e.Observe(now.Add(time.Minute), 10)
+
 	if _, ok := e.Rate(now.Add(time.Minute)); ok {
 		t.Error("work that went backwards kept its rate")
 	}
@@ -74,11 +85,13 @@ func TestEstimatorDoesNotDependOnHowOftenItIsFed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var e Estimator
 		speed := rapid.Int64Range(1, 1<<30).Draw(t, "speed")
+
 		at := time.Duration(0)
 		for range rapid.IntRange(2, 200).Draw(t, "n") {
 			e.Observe(t0.Add(at), int64(at.Seconds()*float64(speed)))
 			at += time.Duration(rapid.Int64Range(1e6, 3e9).Draw(t, "dt"))
 		}
+
 		if r, ok := e.Rate(e.last); !ok || math.IsNaN(r) || r < 0 || math.Abs(r-float64(speed)) > 0.02*float64(speed)+1001 {
 			t.Fatalf("steady %d/s is estimated as %v", speed, r)
 		}
@@ -101,6 +114,7 @@ func run(o Options) (*bytes.Buffer, *Display, *clock) {
 	var b bytes.Buffer
 	c := &clock{now: t0}
 	o.Now, o.Every = c.Now, time.Hour // the test draws
+
 	return &b, New(&b, o), c
 }
 
@@ -119,6 +133,7 @@ func TestPlainLines(t *testing.T) {
 	d.Finish("orders/0", nil)
 	d.Finish("orders/1", errors.New("disk\x1b[31m full"))
 	d.Close()
+
 	want := `running: orders/0: base: 0 B of 4 GiB (0%)
 waiting: orders/1
 running: orders/0: base: 1 GiB of 4 GiB (25%), 205 MiB/s, 15 s left
@@ -140,30 +155,38 @@ func TestTerminalRedraw(t *testing.T) {
 	d.Set(Row{Name: "orders/0", Phase: "base", Done: 5, Total: 10, Unit: Items})
 	b.Reset()
 	d.draw()
+
 	out := b.String()
 	if !strings.HasPrefix(out, "\x1b[2A\r\x1b[J") {
 		t.Errorf("the two old lines are not overwritten: %q", out)
 	}
+
 	if strings.Contains(out[len("\x1b[2A\r\x1b[J"):], "\x1b") {
 		t.Errorf("NoColor still colours: %q", out)
 	}
+
 	for l := range strings.Lines(out[len("\x1b[2A\r\x1b[J"):]) {
 		if width(strings.TrimSuffix(l, "\n")) > 79 {
 			t.Errorf("a line of %d cells would wrap: %q", width(l), l)
 		}
 	}
+
 	if !strings.Contains(out, "5 of 10 (50%), 4/s, 1 s left") {
 		t.Errorf("%q", out)
 	}
+
 	b.Reset()
 	d.Note("hello")
+
 	if !strings.HasPrefix(b.String(), "\x1b[2A\r\x1b[Jhello\n") || !strings.Contains(b.String(), "orders/0") {
 		t.Errorf("a note is not above the rows: %q", b)
 	}
+
 	d.Finish("orders/0", nil)
 	b.Reset()
 	d.Close()
 	d.Close()
+
 	if !strings.Contains(b.String(), "✓ done") {
 		t.Errorf("%q", b)
 	}
@@ -176,12 +199,15 @@ func TestColourSaysNothingThatWordsDoNot(t *testing.T) {
 		d.Set(Row{Name: "b", State: Failed, Detail: "why"})
 		d.Set(Row{Name: "c", State: Waiting})
 		d.Close()
+
 		return b.String()
 	}
+
 	colour, plain := render(false), render(true)
 	if !strings.Contains(colour, "\x1b[3") {
 		t.Error("no colour at all")
 	}
+
 	if got := regexp.MustCompile(`\x1b\[[0-9;]*m`).ReplaceAllString(colour, ""); got != plain {
 		t.Errorf("%q differs from %q", got, plain)
 	}
@@ -192,9 +218,11 @@ func TestJSONModeWritesTheResultAlone(t *testing.T) {
 	d.Set(Row{Name: "orders/0"})
 	d.Note("noise")
 	d.Finish("orders/0", nil)
+
 	if err := d.Result(map[string]string{"a": "<&>"}, func(io.Writer) error { return errors.New("text asked for") }); err != nil {
 		t.Fatal(err)
 	}
+
 	var v map[string]string
 	if err := json.Unmarshal(b.Bytes(), &v); err != nil || v["a"] != "<&>" {
 		t.Errorf("%v: %q", err, b)
@@ -204,6 +232,7 @@ func TestJSONModeWritesTheResultAlone(t *testing.T) {
 func TestDisplayIsSafeForConcurrentUse(t *testing.T) {
 	var b bytes.Buffer
 	d := New(&b, Options{TTY: true, Every: time.Millisecond, Width: 80})
+
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -211,11 +240,14 @@ func TestDisplayIsSafeForConcurrentUse(t *testing.T) {
 			for n := range int64(500) {
 				p("base", n, 500)
 			}
+
 			d.Finish(fmt.Sprint(i), nil)
 		})
 	}
+
 	wg.Wait()
 	d.Close()
+
 	if n := strings.Count(b.String()[strings.LastIndex(b.String(), "\x1b[J")+1:], "done"); n != 8 {
 		t.Errorf("%d rows in the last drawing", n)
 	}
@@ -223,11 +255,13 @@ func TestDisplayIsSafeForConcurrentUse(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	var b bytes.Buffer
+
 	err := Table(&b, []string{"SHARD", "SIZE", "AT", "STATE"}, [][]string{
 		{"orders/0", "1.5 GiB", "2026-01-02 03:04", "done"}, {"orders/10", "900 KiB", "2026-01-02 03:04"}, {"evil\n\x1b[31m", "-", "-", "failed", "surplus"}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	want := `SHARD          SIZE  AT                STATE
 orders/0    1.5 GiB  2026-01-02 03:04  done
 orders/10   900 KiB  2026-01-02 03:04
@@ -236,7 +270,9 @@ evil··[31m        -  -                 failed
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 	}
+
 	b.Reset()
+
 	if err := (Style{}).Table(&b, []string{"A"}, nil); err != nil || b.String() != "\x1b[1mA\x1b[0m\n" {
 		t.Errorf("%q %v", b.String(), err)
 	}

@@ -28,6 +28,7 @@ func (s Style) paint(code, text string) string {
 	if s.NoColor || text == "" {
 		return text
 	}
+
 	return code + text + reset
 }
 
@@ -60,11 +61,13 @@ func (s Style) Table(w io.Writer, headers []string, rows [][]string) error {
 	n := len(headers)
 	widths := make([]int, n)
 	right := make([]bool, n)
+
 	cells := make([][]string, len(rows))
 	for i, h := range headers {
 		widths[i] = width(human.Clean(h))
 		right[i] = len(rows) > 0
 	}
+
 	for r, row := range rows {
 		cells[r] = make([]string, n)
 		for i := range min(n, len(row)) {
@@ -87,23 +90,30 @@ func (s Style) Table(w io.Writer, headers []string, rows [][]string) error {
 			default:
 				l.WriteString(paint(c) + pad)
 			}
+
 			if i < n-1 {
 				l.WriteString("  ")
 			}
 		}
+
 		b.WriteString(strings.TrimRight(l.String(), " ") + "\n")
 	}
+
 	head := make([]string, n)
 	for i, h := range headers {
 		head[i] = human.Clean(h)
 	}
+
 	line(head, s.Bold)
+
 	for _, row := range cells {
 		line(row, func(t string) string { return t })
 	}
+
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fail.New(fail.Unavailable, "write table", "", "", err)
 	}
+
 	return nil
 }
 
@@ -113,18 +123,22 @@ func numeric(c string) bool {
 	if c == "" || c == "-" {
 		return true
 	}
+
 	d := strings.TrimLeft(c, "-+<>~≤≥ ")
 	if d == "" || d[0] < '0' || d[0] > '9' {
 		return false
 	}
+
 	for i, f := range strings.Fields(d) {
 		if i%2 == 0 && (f[0] < '0' || f[0] > '9') {
 			return false
 		}
+
 		if strings.ContainsAny(f, ":T") || strings.Count(f, "-") > 0 {
 			return false // a time or an id, not an amount
 		}
 	}
+
 	return true
 }
 
@@ -137,9 +151,11 @@ func shorten(s string, n int) string {
 	if n <= 0 {
 		return ""
 	}
+
 	if width(s) <= n {
 		return s
 	}
 	r := []rune(s)
+
 	return string(r[:n-1]) + "…"
 }

@@ -55,11 +55,13 @@ type ganttRow struct {
 // newGantt lays the steps out on a common axis that begins with the drill.
 func newGantt(r evidence.Record) gantt {
 	g := gantt{Width: chartWidth, RowHeight: rowHeight, PlotX: labelWidth}
+
 	from, to := r.Started, r.Finished
 	for _, s := range r.Steps {
 		if t, ok := s.Started.Get(); ok && (from.IsZero() || t.Before(from)) {
 			from = t
 		}
+
 		if t, ok := s.Finished.Get(); ok && t.After(to) {
 			to = t
 		}
@@ -74,12 +76,14 @@ func newGantt(r evidence.Record) gantt {
 				end = t
 			}
 		}
+
 		if o := end.Add(-d); !end.IsZero() && o.Before(origin) {
 			origin = o
 			from = o
 		}
 	}
 	var marks []mark
+
 	at := func(t time.Time, label, class string) {
 		if t.After(to) {
 			to = t
@@ -95,9 +99,11 @@ func newGantt(r evidence.Record) gantt {
 		at(origin.Add(o), "RTO objective "+human.Duration(o), "mark-want")
 	}
 	span = max(to.Sub(from), time.Millisecond)
+
 	x := func(d time.Duration) int { return labelWidth + int(float64(plotWidth)*float64(d)/float64(span)) }
 	for i, m := range marks {
 		m.X = x(time.Duration(m.X))
+
 		m.TextX, m.Anchor = m.X+4, "start"
 		if m.X > labelWidth+plotWidth/2 {
 			m.TextX, m.Anchor = m.X-4, "end"
@@ -105,10 +111,12 @@ func newGantt(r evidence.Record) gantt {
 		m.Y = 12 + 14*i
 		g.Marks = append(g.Marks, m)
 	}
+
 	step := niceStep(span)
 	for d := time.Duration(0); d <= span; d += step {
 		g.Ticks = append(g.Ticks, tick{X: x(d), Label: "+" + human.Duration(d)})
 	}
+
 	for i, s := range byStart(r.Steps) {
 		g.Rows = append(g.Rows, newRow(s, i, from, x))
 	}
@@ -116,6 +124,7 @@ func newGantt(r evidence.Record) gantt {
 	g.AxisY = g.RowsEnd + 16
 	g.Height = g.RowsEnd + 26
 	g.Summary = fmt.Sprintf("%d steps over %s, beginning %s. The step log below holds the same in a table.", len(r.Steps), human.Duration(span), stamp(from))
+
 	return g
 }
 
@@ -123,6 +132,7 @@ func newRow(s evidence.Step, i int, from time.Time, x func(time.Duration) int) g
 	y := headHeight + i*rowHeight
 	row := ganttRow{Even: i%2 == 0, Y: y, TextY: y + 18, BarY: y + 5, BarH: rowHeight - 10, Label: shortLabel(s.ID), Title: s.ID + ": " + s.Outcome, Class: "ph-" + phaseClass(s.Phase)}
 	a, ok1 := s.Started.Get()
+
 	b, ok2 := s.Finished.Get()
 	if !ok1 || !ok2 || s.Outcome == evidence.StepNotRun {
 		row.Text, row.TextX, row.Anchor = "not run", labelWidth+6, "start"
@@ -131,13 +141,16 @@ func newRow(s evidence.Step, i int, from time.Time, x func(time.Duration) int) g
 	row.Ran, row.Failed = true, s.Outcome != evidence.StepDone
 	row.X = x(a.Sub(from))
 	row.W = max(3, x(b.Sub(from))-row.X)
+
 	row.Text = s.Phase + " " + human.Duration(b.Sub(a))
 	if row.Failed {
 		row.Text = "✗ failed: " + row.Text
 	}
+
 	if s.Attempts > 1 {
 		row.Text += fmt.Sprintf(" (%d attempts)", s.Attempts)
 	}
+
 	need := 8 * len([]rune(row.Text))
 	switch {
 	case row.X+row.W+6+need <= chartWidth:
@@ -148,6 +161,7 @@ func newRow(s evidence.Step, i int, from time.Time, x func(time.Duration) int) g
 		row.TextX, row.Anchor = row.X+6, "start"
 		row.Inside = true
 	}
+
 	return row
 }
 
@@ -155,6 +169,7 @@ func newRow(s evidence.Step, i int, from time.Time, x func(time.Duration) int) g
 func byStart(steps []evidence.Step) []evidence.Step {
 	return slices.SortedStableFunc(slices.Values(steps), func(a, b evidence.Step) int {
 		x, ok1 := a.Started.Get()
+
 		y, ok2 := b.Started.Get()
 		switch {
 		case !ok1 && !ok2:
@@ -164,6 +179,7 @@ func byStart(steps []evidence.Step) []evidence.Step {
 		case !ok2:
 			return -1
 		}
+
 		return cmp.Or(x.Compare(y), cmp.Compare(a.ID, b.ID))
 	})
 }
@@ -172,6 +188,7 @@ func shortLabel(s string) string {
 	if r := []rune(s); len(r) > 32 {
 		return string(r[:31]) + "…"
 	}
+
 	return s
 }
 
@@ -181,6 +198,7 @@ func phaseClass(p string) string {
 	case "detect", "decide", "prepare", "restore", "verify", "cut-over", "clean-up":
 		return p
 	}
+
 	return "other"
 }
 
@@ -196,5 +214,6 @@ func niceStep(span time.Duration) time.Duration {
 			return s
 		}
 	}
+
 	return span / 8
 }

@@ -44,15 +44,18 @@ func HTML(w io.Writer, r evidence.Record) error {
 		return err
 	}
 	var b bytes.Buffer
+
 	err = page.Execute(&b, pageData{R: r, CSS: template.CSS(styleSheet), // our own file, no outside text
 		Gantt: newGantt(r), Checks: sortedChecks(r.Checks), Tally: count(r.Checks),
 		RTO: newBar("RTO", r.Measured.RTO, r.Objectives.RTO), RPO: newBar("RPO", r.Measured.RPO, r.Objectives.RPO)})
 	if err != nil {
 		return fail.New(fail.Internal, "report: render", r.ID, "", err)
 	}
+
 	if _, err := b.WriteTo(w); err != nil {
 		return fail.New(fail.Unavailable, "report: write", r.ID, "", err)
 	}
+
 	return nil
 }
 
@@ -68,6 +71,7 @@ func storePoint(r evidence.Record, shard string) evidence.ShardPoint {
 			return p
 		}
 	}
+
 	return evidence.ShardPoint{}
 }
 
@@ -81,6 +85,7 @@ func stepGaps(steps []evidence.Step) []string {
 			}
 		}
 	}
+
 	return slices.Sorted(maps.Keys(seen))
 }
 
@@ -89,6 +94,7 @@ func clock(t, start time.Time) string {
 	if !t.IsZero() && t.UTC().Format(time.DateOnly) == start.UTC().Format(time.DateOnly) {
 		return t.UTC().Format("15:04:05.000")
 	}
+
 	return stamp(t)
 }
 
@@ -97,5 +103,6 @@ func when(m evidence.Instant, start time.Time) string {
 	if t, ok := m.Get(); ok {
 		return clock(t, start)
 	}
+
 	return "–"
 }

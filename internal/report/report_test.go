@@ -64,6 +64,7 @@ func sample(t testing.TB, passed bool) evidence.Record {
 				{Name: "restore", Started: at(1.2), Finished: at(28), Took: evidence.Known(26800 * time.Millisecond)},
 				{Name: "verify", Started: at(11), Finished: at(38.2), Took: evidence.Known(27200 * time.Millisecond)}}},
 		Verdict: evidence.Verdict{Passed: true}}
+
 	r.Steps = []evidence.Step{step("open-sandbox", "prepare", "", 0, 1.2, 1)}
 	for i := range 4 {
 		id := fmt.Sprintf("orders/%d", i)
@@ -75,10 +76,12 @@ func sample(t testing.TB, passed bool) evidence.Record {
 		r.Checks = append(r.Checks, check("starts", id, "accepts connections", "accepts connections", "passed"), check("pg_amcheck", id, "no damage", "no damage", "passed"))
 		r.Measured.Stores = append(r.Measured.Stores, evidence.StoreRPO{Shard: id, RecoveredTo: at(-11.88), Reference: t0, Loss: 11880 * time.Millisecond})
 	}
+
 	r.Steps = append(r.Steps, step("restore-media/0", "restore", "media/0", 1.2, 9, 1), step("cross-check", "verify", "", 35, 38.2, 1), step("remove-sandbox", "clean-up", "", 38.2, 41.5, 1))
 	for _, s := range r.RecoveryPoint.Shards {
 		r.Scope.Systems = append(r.Scope.Systems, evidence.System{Shard: s.Shard, Kind: s.Kind, Region: s.Region})
 	}
+
 	r.Checks = append(r.Checks, check("money in all accounts", "orders", "=1000000", "1000000", "passed"), check("objects of media that rows of orders name", "media/0@sandbox", "18 204 whole objects", "18 204 whole objects", "passed"))
 	if !passed {
 		last := len(r.Steps) - 1
@@ -94,28 +97,34 @@ func sample(t testing.TB, passed bool) evidence.Record {
 		r.Findings = []evidence.Issue{{ID: r.ID + "-01", Severity: evidence.Major, Title: r.Verdict.Failures[0], Owner: evidence.Unknown[string]("to be filled in at the review"),
 			Due: evidence.Unknown[time.Time]("to be filled in at the review"), Closed: evidence.Unknown[string]("the finding is open")}}
 	}
+
 	sealed, _, err := evidence.Finalize(r)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return sealed
 }
 
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
+
 	p := filepath.Join("testdata", name)
 	if *update {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {
 			t.Fatal(err)
 		}
+
 		if err := os.WriteFile(p, got, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	want, err := os.ReadFile(p)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if !bytes.Equal(got, want) {
 		t.Errorf("%s differs; look at it and run with -update\n%s", p, got)
 	}
@@ -123,10 +132,12 @@ func golden(t *testing.T, name string, got []byte) {
 
 func render(t *testing.T, r evidence.Record) string {
 	t.Helper()
+
 	var b bytes.Buffer
 	if err := HTML(&b, r); err != nil {
 		t.Fatal(err)
 	}
+
 	return b.String()
 }
 
@@ -134,10 +145,12 @@ func TestGolden(t *testing.T) {
 	for name, passed := range map[string]bool{"passed": true, "failed": false} {
 		r := sample(t, passed)
 		golden(t, name+".html", []byte(render(t, r)))
+
 		var b bytes.Buffer
 		if err := Text(&b, r, progress.Style{NoColor: true}); err != nil {
 			t.Fatal(err)
 		}
+
 		golden(t, name+".txt", b.Bytes())
 	}
 }
@@ -149,6 +162,7 @@ func TestPageIsSelfContained(t *testing.T) {
 			t.Errorf("the page holds %q", m)
 		}
 	}
+
 	for _, want := range []string{`<html lang="en">`, "<title>FAILED", "<h1>", `scope="col"`, `scope="row"`, `role="img"`, "<desc", "✗ FAILED", sample(t, false).ContentSHA256} {
 		if !strings.Contains(p, want) {
 			t.Errorf("the page lacks %q", want)
@@ -173,37 +187,45 @@ const hostile = "\"><script>alert(1)</script>'}]]>{{.}}\x1b[31m\u202egnp\u0000`j
 func poison(r evidence.Record) evidence.Record {
 	r.Name, r.ID, r.Scope.Group, r.Scope.Vault = hostile, hostile, hostile, hostile
 	r.Scenario, r.Tool.Commit, r.Clock.Source = evidence.Known(hostile), evidence.Known(hostile), hostile
+
 	r.Verdict.Warnings = append(r.Verdict.Warnings, hostile)
 	for i := range r.Steps {
 		r.Steps[i].ID, r.Steps[i].Phase, r.Steps[i].Actor, r.Steps[i].Error = hostile+fmt.Sprint(i), hostile, hostile, hostile
 	}
+
 	for i := range r.Checks {
 		r.Checks[i].Name, r.Checks[i].Subject, r.Checks[i].Expected, r.Checks[i].Got, r.Checks[i].QuerySHA256 = hostile, hostile, hostile, hostile, hostile
 	}
+
 	for i := range r.RecoveryPoint.Shards {
 		r.RecoveryPoint.Shards[i].Shard, r.RecoveryPoint.Shards[i].Position = hostile, hostile
 		r.Measured.Stores[i].Shard = hostile
 	}
 	r.Isolation.Addresses, r.Isolation.Basis, r.CleanUp.LeftOver = []string{hostile}, []string{hostile}, []string{hostile}
 	r.Attachments[0].Name, r.RecoveryPoint.CutID, r.Review.Comment = hostile, hostile, hostile
+
 	return r
 }
 
 func TestHostileNamesStayText(t *testing.T) {
 	r := poison(sample(t, true))
+
 	p := render(t, r)
 	for _, bad := range []string{"<script", "\x1b", "\u202e", "\x00"} {
 		if strings.Contains(p, bad) {
 			t.Errorf("the page holds %q", bad)
 		}
 	}
+
 	if !strings.Contains(p, "&lt;script&gt;") {
 		t.Error("the hostile text is not shown at all")
 	}
+
 	var b bytes.Buffer
 	if err := Text(&b, r, progress.Style{NoColor: true}); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, bad := range []string{"\x1b", "\u202e", "\x00"} {
 		if strings.Contains(b.String(), bad) {
 			t.Errorf("the terminal summary holds %q", bad)
@@ -213,10 +235,12 @@ func TestHostileNamesStayText(t *testing.T) {
 
 func TestEmptyRecordRenders(t *testing.T) {
 	r := evidence.Record{Schema: evidence.Version, ID: "x", Verdict: evidence.Verdict{Failures: []string{"nothing happened"}}}
+
 	p := render(t, r)
 	if !strings.Contains(p, "not recorded: no reason given") {
 		t.Error("a gap without a reason is not shown as one")
 	}
+
 	var b bytes.Buffer
 	if err := Text(&b, r, progress.Style{}); err != nil {
 		t.Fatal(err)
@@ -236,6 +260,7 @@ func TestBar(t *testing.T) {
 			t.Errorf("%v of %v: %+v, want %s %d", c.got, c.want, b, c.state, c.fill)
 		}
 	}
+
 	if b := newBar("x", evidence.Unknown[time.Duration]("why"), time.Second); b.State != "not measured" || b.Gap != "why" {
 		t.Errorf("%+v", b)
 	}
@@ -248,10 +273,12 @@ func TestGanttStaysInsideItsFrame(t *testing.T) {
 			r.Steps[i].Started, r.Steps[i].Finished = evidence.Known(t0), evidence.Known(t0.Add(time.Duration(i)*scale))
 		}
 		r.Started, r.Finished = t0, t0
+
 		g := newGantt(r)
 		if len(g.Ticks) > 10 || len(g.Ticks) == 0 {
 			t.Errorf("%v: %d ticks", scale, len(g.Ticks))
 		}
+
 		for _, row := range g.Rows {
 			if row.Ran && (row.X < labelWidth || row.X+row.W > chartWidth) {
 				t.Errorf("%v: bar from %d to %d", scale, row.X, row.X+row.W)

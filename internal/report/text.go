@@ -23,16 +23,21 @@ func Text(w io.Writer, r evidence.Record, st progress.Style) error {
 	var b bytes.Buffer
 	textVerdict(&b, r, st)
 	textFigures(&b, r, st)
+
 	if err := textStores(&b, r, st); err != nil {
 		return err
 	}
+
 	if err := textChecks(&b, r, st); err != nil {
 		return err
 	}
+
 	textEnd(&b, r, st)
+
 	if _, err := b.WriteTo(w); err != nil {
 		return fail.New(fail.Unavailable, "report: write", r.ID, "", err)
 	}
+
 	return nil
 }
 
@@ -41,13 +46,17 @@ func textVerdict(b *bytes.Buffer, r evidence.Record, st progress.Style) {
 	if !r.Verdict.Passed {
 		word = st.Bad("✗ FAILED")
 	}
+
 	fmt.Fprintf(b, "%s  restore drill %s, group %s, from the vault of %s\n", word, r.Name, r.Scope.Group, r.Scope.Vault)
+
 	for _, f := range r.Verdict.Failures {
 		fmt.Fprintf(b, "  %s %s\n", st.Bad("✗"), f)
 	}
+
 	for _, f := range r.Verdict.Warnings {
 		fmt.Fprintf(b, "  %s %s\n", st.Warn("!"), f)
 	}
+
 	b.WriteString("\n")
 }
 
@@ -57,18 +66,23 @@ func textFigures(b *bytes.Buffer, r evidence.Record, st progress.Style) {
 		if x.Gap != "" {
 			got = "not measured: " + x.Gap
 		}
+
 		fmt.Fprintf(b, "%s  %s (objective %s: %s)\n", st.Bold(x.Name), got, x.Want, state(x.State, st))
 	}
+
 	fmt.Fprintf(b, "%s  %s, quiesced %s\n", st.Bold("Cut"), r.RecoveryPoint.CutID, stamp(r.RecoveryPoint.QuiescedAt))
+
 	var ph []string
 	for _, p := range r.Measured.Phases {
 		if d, ok := p.Took.Get(); ok {
 			ph = append(ph, p.Name+" "+human.Duration(d))
 		}
 	}
+
 	if len(ph) > 0 {
 		fmt.Fprintf(b, "%s  %s\n", st.Bold("Phases"), strings.Join(ph, ", "))
 	}
+
 	b.WriteString("\n")
 }
 
@@ -82,6 +96,7 @@ func state(s string, st progress.Style) string {
 	case "warned", "not measured":
 		return st.Warn(s)
 	}
+
 	return st.Dim(s)
 }
 
@@ -89,34 +104,42 @@ func textStores(b *bytes.Buffer, r evidence.Record, st progress.Style) error {
 	var rows [][]string
 	for _, s := range r.Measured.Stores {
 		p := storePoint(r, s.Shard)
+
 		c := sizeCell(p.BytesMoved)
 		if c.Gap != "" {
 			c.Value = "-"
 		}
 		rows = append(rows, []string{s.Shard, p.Kind, stamp(s.RecoveredTo), human.Duration(s.Loss), c.Value})
 	}
+
 	if len(rows) == 0 {
 		return nil
 	}
+
 	if err := st.Table(b, []string{"STORE", "KIND", "RECOVERED TO", "LOSS", "RESTORED"}, rows); err != nil {
 		return err
 	}
+
 	b.WriteString("\n")
+
 	return nil
 }
 
 func textChecks(b *bytes.Buffer, r evidence.Record, st progress.Style) error {
 	t := count(r.Checks)
 	fmt.Fprintf(b, "%s  %d passed, %d failed, %d warned, %d skipped\n", st.Bold("Checks"), t.Passed, t.Failed, t.Warned, t.Skipped)
+
 	var rows [][]string
 	for _, c := range sortedChecks(r.Checks) {
 		if c.Verdict != "passed" {
 			rows = append(rows, []string{c.Verdict, c.Name, c.Subject, c.Expected, c.Got})
 		}
 	}
+
 	if len(rows) == 0 {
 		return nil
 	}
+
 	return st.Table(b, []string{"VERDICT", "CHECK", "ON", "EXPECTED", "GOT"}, rows)
 }
 
@@ -128,10 +151,13 @@ func textEnd(b *bytes.Buffer, r evidence.Record, st progress.Style) {
 	case r.Isolation.Proven:
 		iso = "no address or directory of it used"
 	}
+
 	if net, _, _ := strings.Cut(r.Isolation.Network, ":"); net != "" {
 		iso += "; network " + net
 	}
+
 	fmt.Fprintf(b, "%s  %s\n", st.Bold("Production"), iso)
+
 	removed := instantCell(r.CleanUp.RemovedAt)
 	switch {
 	case len(r.CleanUp.LeftOver) > 0:
@@ -141,5 +167,6 @@ func textEnd(b *bytes.Buffer, r evidence.Record, st progress.Style) {
 	default:
 		fmt.Fprintf(b, "%s  removed %s\n", st.Bold("Sandbox"), removed.Value)
 	}
+
 	fmt.Fprintf(b, "%s  %s %s\n", st.Bold("Evidence"), r.ID, st.Dim("sha256 "+r.ContentSHA256))
 }

@@ -18,23 +18,28 @@ import (
 // spaces. Names come from configurations and servers, so they may be hostile.
 func clean(r evidence.Record) (evidence.Record, error) {
 	const op = "report: render"
+
 	b, err := json.Marshal(r)
 	if err != nil {
 		return r, fail.New(fail.Internal, op, r.ID, "", err)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
+
 	var v any
 	if err := d.Decode(&v); err != nil {
 		return r, fail.New(fail.Internal, op, r.ID, "", err)
 	}
+
 	if b, err = json.Marshal(cleanValue(v)); err != nil {
 		return r, fail.New(fail.Internal, op, r.ID, "", err)
 	}
+
 	var out evidence.Record
 	if err := json.Unmarshal(b, &out); err != nil {
 		return r, fail.New(fail.Internal, op, r.ID, "", err)
 	}
+
 	return out, nil
 }
 
@@ -51,6 +56,7 @@ func cleanValue(v any) any {
 			v[k] = cleanValue(v[k])
 		}
 	}
+
 	return v
 }
 
@@ -61,6 +67,7 @@ func textCell(m evidence.Text) cell {
 	if v, ok := m.Get(); ok {
 		return cell{Value: v}
 	}
+
 	return cell{Gap: m.Reason()}
 }
 
@@ -68,6 +75,7 @@ func instantCell(m evidence.Instant) cell {
 	if v, ok := m.Get(); ok {
 		return cell{Value: stamp(v)}
 	}
+
 	return cell{Gap: m.Reason()}
 }
 
@@ -75,6 +83,7 @@ func spanCell(m evidence.Span) cell {
 	if v, ok := m.Get(); ok {
 		return cell{Value: human.Duration(v)}
 	}
+
 	return cell{Gap: m.Reason()}
 }
 
@@ -82,6 +91,7 @@ func sizeCell(m evidence.Number) cell {
 	if v, ok := m.Get(); ok {
 		return cell{Value: human.Bytes(v)}
 	}
+
 	return cell{Gap: m.Reason()}
 }
 
@@ -89,6 +99,7 @@ func countCell(m evidence.Number) cell {
 	if v, ok := m.Get(); ok {
 		return cell{Value: human.Count(v)}
 	}
+
 	return cell{Gap: m.Reason()}
 }
 
@@ -97,6 +108,7 @@ func stamp(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
+
 	return t.UTC().Format("2006-01-02 15:04:05.000 UTC")
 }
 
@@ -119,27 +131,33 @@ func newBar(name string, got evidence.Span, want time.Duration) bar {
 		b.Want = human.Duration(want)
 		b.Limit = barWidth * 3 / 4
 	}
+
 	d, ok := got.Get()
 	if !ok {
 		b.Gap = got.Reason()
 		if want > 0 {
 			b.State = "not measured"
 		}
+
 		return b
 	}
+
 	b.Got = human.Duration(d)
 	if want <= 0 {
 		return b
 	}
+
 	b.State = "met"
 	if d > want {
 		b.State = "missed"
 	}
 	fill := float64(d) / float64(want) * float64(b.Limit)
+
 	b.Fill = int(max(1, min(fill, barWidth)))
 	if d == 0 {
 		b.Fill = 0
 	}
+
 	return b
 }
 
@@ -166,5 +184,6 @@ func count(cs []evidence.Check) tally {
 			t.Failed++
 		}
 	}
+
 	return t
 }

@@ -57,6 +57,7 @@ func New(ctx context.Context, opt Options) (*s3.Client, error) {
 		}
 		o.Credentials, o.Region = cfg.Credentials, cfg.Region
 	}
+
 	if o.Region == "" {
 		o.Region = DefaultRegion
 	}
@@ -73,11 +74,13 @@ func New(ctx context.Context, opt Options) (*s3.Client, error) {
 
 	o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
 		r.MaxAttempts = 4
+
 		r.MaxBackoff = 4 * time.Second
 		if opt.RetryAlways {
 			r.RateLimiter = noLimit{}
 		}
 	})
+
 	return s3.New(o), nil
 }
 
@@ -107,6 +110,7 @@ func URL(endpoint string) string {
 	if strings.Contains(endpoint, "://") {
 		return endpoint
 	}
+
 	return "http://" + endpoint
 }
 

@@ -31,6 +31,7 @@ func Fail(ctx context.Context, op, subject string, h Hints, err error) error {
 		return err
 	}
 	code, hint := classify(ctx, h, err)
+
 	return fail.New(code, op, subject, hint, err)
 }
 
@@ -70,6 +71,7 @@ func classify(ctx context.Context, h Hints, err error) (fail.Code, string) {
 	case status >= 400 && status < 500:
 		return fail.Invalid, ""
 	}
+
 	return fail.Unavailable, "check that the S3 endpoint is up and reachable from here"
 }
 
@@ -80,9 +82,11 @@ func Status(err error) (status int, name string) {
 	if errors.As(err, &resp) {
 		status = resp.HTTPStatusCode()
 	}
+
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		name = api.ErrorCode()
 	}
+
 	return status, name
 }

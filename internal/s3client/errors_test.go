@@ -23,6 +23,7 @@ func refusal(status int, name string) error {
 func TestFail(t *testing.T) {
 	t.Parallel()
 	live := t.Context()
+
 	over, cancel := context.WithTimeout(live, 0)
 	defer cancel()
 	stopped, stop := context.WithCancel(live)
@@ -66,14 +67,17 @@ func TestFail(t *testing.T) {
 		{over, fail.New(fail.Corrupt, "read", "k", "its hint", nil), fail.Corrupt, "its hint"},
 	} {
 		got := Fail(c.ctx, "s3: do", "subject", h, c.err)
+
 		var e *fail.Error
 		if !errors.As(got, &e) || e.Code != c.code || e.Hint != c.hint {
 			t.Errorf("%v: %s %q, want %s %q", c.err, fail.CodeOf(got), e.Hint, c.code, c.hint)
 		}
+
 		if code := Code(c.ctx, c.err); code != c.code {
 			t.Errorf("%v: Code is %s, want %s", c.err, code, c.code)
 		}
 	}
+
 	if err := Fail(over, "s3: do", "subject", h, nil); err != nil {
 		t.Errorf("nil became %v", err)
 	}

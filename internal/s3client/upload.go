@@ -29,6 +29,7 @@ func PartSize(size, least int64) int64 {
 	for size > least*MaxParts {
 		least *= 2
 	}
+
 	return least
 }
 
@@ -40,6 +41,7 @@ type Parts func() (part io.ReadSeeker, n int64, err error)
 // none is held in memory.
 func FileParts(r io.ReaderAt, size, step int64) Parts {
 	off := int64(0)
+
 	return func() (io.ReadSeeker, int64, error) {
 		if off >= size {
 			return nil, 0, io.EOF
@@ -47,6 +49,7 @@ func FileParts(r io.ReaderAt, size, step int64) Parts {
 		n := min(step, size-off)
 		part := io.NewSectionReader(r, off, n)
 		off += n
+
 		return part, n, nil
 	}
 }
@@ -57,10 +60,12 @@ func FileParts(r io.ReaderAt, size, step int64) Parts {
 func StreamParts(body io.Reader, step int64) Parts {
 	buf := make([]byte, step)
 	first, ended := true, false
+
 	return func() (io.ReadSeeker, int64, error) {
 		if ended {
 			return nil, 0, io.EOF
 		}
+
 		n, err := io.ReadFull(body, buf)
 		switch {
 		// Compared, not unwrapped: a body that breaks off must not look like one that ends.
@@ -69,10 +74,12 @@ func StreamParts(body io.Reader, step int64) Parts {
 		case err != nil:
 			return nil, 0, err
 		}
+
 		if n == 0 && !first {
 			return nil, 0, io.EOF
 		}
 		first = false
+
 		return bytes.NewReader(buf[:n]), int64(n), nil
 	}
 }
@@ -105,6 +112,7 @@ func Upload(ctx context.Context, c *s3.Client, in *s3.PutObjectInput, atOnce int
 		Bucket: in.Bucket, Key: in.Key, UploadId: up.UploadId, IfNoneMatch: in.IfNoneMatch,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	})
+
 	return err
 }
 
@@ -112,12 +120,14 @@ func uploadParts(ctx context.Context, c *s3.Client, in *s3.PutObjectInput, id *s
 	g, gctx := errgroup.WithContext(ctx)
 	// A slot is free before the next part is read: it may take the memory of the last.
 	slots := semaphore.NewWeighted(atOnce)
+
 	var tags []*string
 	for slots.Acquire(gctx, 1) == nil {
 		part, n, err := next()
 		if err == io.EOF {
 			break
 		}
+
 		if err != nil {
 			g.Go(func() error { return err })
 			break
@@ -128,10 +138,12 @@ func uploadParts(ctx context.Context, c *s3.Client, in *s3.PutObjectInput, id *s
 		number := aws.Int32(int32(len(tags)))
 		g.Go(func() error {
 			defer slots.Release(1)
+
 			sum, err := contentMD5(in.Key, part)
 			if err != nil {
 				return err
 			}
+
 			out, err := c.UploadPart(gctx, &s3.UploadPartInput{
 				Bucket: in.Bucket, Key: in.Key, UploadId: id, PartNumber: number,
 				Body: part, ContentLength: aws.Int64(n), ContentMD5: sum,
@@ -139,12 +151,15 @@ func uploadParts(ctx context.Context, c *s3.Client, in *s3.PutObjectInput, id *s
 			if err == nil {
 				*tag = aws.ToString(out.ETag)
 			}
+
 			return err
 		})
 	}
+
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -153,6 +168,7 @@ func uploadParts(ctx context.Context, c *s3.Client, in *s3.PutObjectInput, id *s
 	for i, tag := range tags {
 		parts[i] = types.CompletedPart{PartNumber: aws.Int32(int32(i + 1)), ETag: tag}
 	}
+
 	return parts, nil
 }
 
@@ -165,6 +181,7 @@ func Put(ctx context.Context, c *s3.Client, in *s3.PutObjectInput, body io.ReadS
 	whole := *in
 	whole.Body, whole.ContentLength, whole.ContentMD5 = body, &size, sum
 	_, err = c.PutObject(ctx, &whole)
+
 	return err
 }
 
@@ -172,12 +189,15 @@ func Put(ctx context.Context, c *s3.Client, in *s3.PutObjectInput, body io.ReadS
 // what arrives. The body is read once and stands at its beginning again.
 func contentMD5(key *string, body io.ReadSeeker) (*string, error) {
 	const op = "s3: read what is to be written"
+
 	h := md5.New()
 	if _, err := io.Copy(h, body); err != nil {
 		return nil, fail.From(fail.Exhausted, op, aws.ToString(key), err)
 	}
+
 	if _, err := body.Seek(0, io.SeekStart); err != nil {
 		return nil, fail.From(fail.Exhausted, op, aws.ToString(key), err)
 	}
+
 	return aws.String(base64.StdEncoding.EncodeToString(h.Sum(nil))), nil
 }

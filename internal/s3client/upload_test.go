@@ -23,6 +23,7 @@ func body(n int) []byte {
 	for i := range b {
 		b[i] = byte(i * 31 >> 3)
 	}
+
 	return b
 }
 
@@ -33,6 +34,7 @@ func TestUpload(t *testing.T) {
 	ctx := t.Context()
 	in := sandboxtest.S3(t, true)
 	front := sandboxtest.NewLockFront(t, in, false)
+
 	c, err := s3client.New(ctx, s3client.Options{Endpoint: front.URL, AccessKey: in.User, SecretKey: in.Password.Reveal()})
 	if err != nil {
 		t.Fatal(err)
@@ -57,19 +59,23 @@ func TestUpload(t *testing.T) {
 			if name == "file" && n == 0 {
 				continue // has no part, and goes up whole
 			}
+
 			key := fmt.Sprintf("%s/%d", name, n)
 			if err := up(key); err != nil {
 				t.Fatalf("%s: %v", key, err)
 			}
+
 			out, err := c.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: &key})
 			if err != nil {
 				t.Fatal(err)
 			}
 			got, err := io.ReadAll(out.Body)
+
 			_ = out.Body.Close()
 			if err != nil || !bytes.Equal(got, want) || aws.ToString(out.ContentType) != "application/x-big" {
 				t.Errorf("%s: %d bytes of type %s, %v", key, len(got), aws.ToString(out.ContentType), err)
 			}
+
 			if code := s3client.Code(ctx, up(key)); code != fail.Conflict {
 				t.Errorf("%s again: %q, want a conflict", key, code)
 			}
@@ -81,10 +87,12 @@ func TestUpload(t *testing.T) {
 	if err := put("broken", 1, s3client.StreamParts(broken, step)); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a body that breaks off: %v", err)
 	}
+
 	_, err = c.HeadObject(ctx, &s3.HeadObjectInput{Bucket: bucket, Key: aws.String("broken")})
 	if code := s3client.Code(ctx, err); code != fail.NotFound {
 		t.Errorf("the broken object: %q, want none", code)
 	}
+
 	left, err := c.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: bucket})
 	if err != nil || len(left.Uploads) > 0 {
 		t.Errorf("uploads left behind: %v, %v", left, err)
@@ -93,6 +101,7 @@ func TestUpload(t *testing.T) {
 
 func TestPartSize(t *testing.T) {
 	t.Parallel()
+
 	for size, want := range map[int64]int64{1: 8, 8 * s3client.MaxParts: 8, 8*s3client.MaxParts + 1: 16, 40 * s3client.MaxParts: 64} {
 		if got := s3client.PartSize(size, 8); got != want {
 			t.Errorf("PartSize(%d) = %d, want %d", size, got, want)

@@ -33,31 +33,38 @@ func (a Access) Instance() targets.Instance {
 // WriteAccess keeps in a restored shard's folder how it is reached.
 func WriteAccess(dir string, a Access) error {
 	p := filepath.Join(dir, accessFile)
+
 	b, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {
 		return fail.New(fail.Internal, "sandbox: remember", p, "", err)
 	}
+
 	if err := os.WriteFile(p, b, 0o600); err != nil {
 		return fail.New(fail.Exhausted, "sandbox: remember", p, "", err)
 	}
+
 	return nil
 }
 
 // ReadAccess reads how the restored shard in a folder of a sandbox is reached.
 func ReadAccess(dir string) (Access, error) {
 	p := filepath.Join(dir, accessFile)
+
 	b, err := os.ReadFile(p)
 	if err != nil {
 		code := fail.Internal
 		if errors.Is(err, os.ErrNotExist) {
 			code = fail.NotFound
 		}
+
 		return Access{}, fail.New(code, "sandbox: open", p, "the shard was not restored into this sandbox", err)
 	}
+
 	var a Access
 	if err := json.Unmarshal(b, &a); err != nil {
 		return Access{}, fail.New(fail.Corrupt, "sandbox: open", p, "", err)
 	}
+
 	return a, nil
 }
 
@@ -67,5 +74,6 @@ func Restored(dir string, id targets.ShardID) (targets.Instance, error) {
 	if err != nil {
 		return targets.Instance{}, err
 	}
+
 	return a.Instance(), nil
 }

@@ -69,22 +69,27 @@ type Box struct {
 func (b *Box) change(f func(*record) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	d, err := os.Open(b.dir)
 	if err != nil {
 		return fail.FromOS("sandbox: lock", b.dir, err)
 	}
 	defer d.Close() // lets go of the lock
+
 	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX); err != nil {
 		return fail.FromOS("sandbox: lock", b.dir, err)
 	}
+
 	fresh, err := Open(b.dir)
 	if err != nil {
 		return err
 	}
+
 	b.rec = fresh.rec
 	if err := f(&b.rec); err != nil {
 		return err
 	}
+
 	return b.save()
 }
 
@@ -95,34 +100,42 @@ func Create(_ context.Context, o Options) (*Box, error) {
 	if !validID.MatchString(o.ID) {
 		return nil, fail.Newf(fail.Invalid, "sandbox: create", o.ID, "a sandbox id holds letters, digits, dot, dash and underscore only")
 	}
+
 	root, err := filepath.Abs(o.Root)
 	if err != nil {
 		return nil, fail.FromOS("sandbox: create", o.Root, err)
 	}
+
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fail.FromOS("sandbox: create", root, err)
 	}
+
 	if err := trust.Dir("sandbox: create", root); err != nil {
 		return nil, err
 	}
+
 	dir := filepath.Join(root, o.ID)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		if errors.Is(err, os.ErrExist) {
 			return nil, fail.New(fail.Conflict, "sandbox: create", dir, "remove it with: drctl sandbox rm "+o.ID, err)
 		}
+
 		return nil, fail.FromOS("sandbox: create", dir, err)
 	}
+
 	b := &Box{dir: dir, rec: record{Format: 1, ID: o.ID, Purpose: o.Purpose, Created: time.Now().UTC(), Run: o.Run, Procs: []servers.Server{}}}
 	if o.Owner != 0 {
 		id, err := proc.Of(o.Owner)
 		if err != nil {
 			return nil, fail.FromOS("sandbox: create", dir, err)
 		}
+
 		b.rec.Owner = servers.Server{Name: "owner", ID: id}
 		if b.rec.Host, err = os.Hostname(); err != nil {
 			return nil, fail.FromOS("sandbox: create", dir, err)
 		}
 	}
+
 	return b, b.save()
 }
 
@@ -135,15 +148,19 @@ func Open(dir string) (*Box, error) {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, fail.New(fail.NotFound, "sandbox: open", dir, "list the sandboxes with: drctl sandbox list", err)
 		}
+
 		if fail.Is(err, fail.Denied) {
 			return nil, err
 		}
+
 		return nil, fail.FromOS("sandbox: open", dir, err)
 	}
+
 	x := &Box{dir: dir}
 	if err := json.Unmarshal(b, &x.rec); err != nil || x.rec.ID != filepath.Base(dir) {
 		return nil, fail.New(fail.Corrupt, "sandbox: open", dir, "the record does not name this directory; remove it by hand if it is yours", err)
 	}
+
 	return x, nil
 }
 
@@ -151,27 +168,34 @@ func Open(dir string) (*Box, error) {
 // user or root alone.
 func readRecord(dir string) ([]byte, error) {
 	const op = "sandbox: open"
+
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return nil, err
 	}
+
 	if !info.IsDir() { // a link leads anywhere
 		return nil, os.ErrNotExist
 	}
+
 	if err := trust.Owned(op, dir, info); err != nil {
 		return nil, err
 	}
+
 	f, err := os.OpenFile(filepath.Join(dir, recordName), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+
 	if info, err = f.Stat(); err != nil {
 		return nil, err
 	}
+
 	if err := trust.Owned(op, f.Name(), info); err != nil {
 		return nil, err
 	}
+
 	return io.ReadAll(f)
 }
 
@@ -181,20 +205,25 @@ func List(root string) ([]*Box, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
+
 	if fail.Is(err, fail.Denied) {
 		return nil, err
 	}
+
 	es, err := os.ReadDir(root)
 	if err != nil {
 		return nil, fail.FromOS("sandbox: list", root, err)
 	}
+
 	var out []*Box
 	for _, e := range es {
 		if b, err := Open(filepath.Join(root, e.Name())); err == nil {
 			out = append(out, b)
 		}
 	}
+
 	slices.SortFunc(out, func(a, b *Box) int { return a.rec.Created.Compare(b.rec.Created) })
+
 	return out, nil
 }
 
@@ -214,6 +243,7 @@ func (b *Box) Created() time.Time { return b.rec.Created }
 func (b *Box) Expires() time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	return b.rec.Expires
 }
 
@@ -225,6 +255,7 @@ func (b *Box) Keep(until time.Time) error {
 		if !until.IsZero() {
 			r.Expires = until.UTC()
 		}
+
 		return nil
 	})
 }
@@ -233,6 +264,7 @@ func (b *Box) Keep(until time.Time) error {
 func (b *Box) Procs() []servers.Server {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	return slices.Clone(b.rec.Procs)
 }
 
@@ -249,9 +281,11 @@ func (b *Box) MkdirAll(dir string) error {
 	if !b.inside(dir) {
 		return fail.Newf(fail.Invalid, "sandbox: make directory", dir, "it is not inside %s", b.dir)
 	}
+
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fail.FromOS("sandbox: make directory", dir, err)
 	}
+
 	return nil
 }
 
@@ -267,12 +301,15 @@ func (b *Box) Reset(_ context.Context, name string) error {
 	if name == "" || dir == b.dir || !b.inside(dir) {
 		return fail.Newf(fail.Invalid, "sandbox: reset", name, "not a directory of the sandbox")
 	}
+
 	if err := b.end(dir); err != nil {
 		return err
 	}
+
 	if err := os.RemoveAll(dir); err != nil {
 		return fail.FromOS("sandbox: reset", dir, err)
 	}
+
 	return nil
 }
 
@@ -284,6 +321,7 @@ func (b *Box) Remove(_ context.Context) error {
 		if fail.Is(err, fail.NotFound) && !exists(b.dir) {
 			return nil
 		}
+
 		return err
 	}
 	// A full volume keeps the record from being written, and removing is the way
@@ -296,17 +334,21 @@ func (b *Box) Remove(_ context.Context) error {
 	if err != nil {
 		return fail.FromOS("sandbox: remove", b.dir, err)
 	}
+
 	for _, e := range es {
 		if e.Name() == recordName {
 			continue
 		}
+
 		if err := os.RemoveAll(filepath.Join(b.dir, e.Name())); err != nil {
 			return fail.FromOS("sandbox: remove", b.dir, err)
 		}
 	}
+
 	if err := os.RemoveAll(b.dir); err != nil {
 		return fail.FromOS("sandbox: remove", b.dir, err)
 	}
+
 	return nil
 }
 
@@ -331,6 +373,7 @@ func (b *Box) end(dir string) error {
 			}
 		}
 		r.Procs = keep
+
 		return nil
 	})
 }
@@ -344,26 +387,32 @@ func (b *Box) save() error {
 		return fail.New(fail.Internal, "sandbox: record", b.dir, "", err)
 	}
 	path := filepath.Join(b.dir, recordName)
+
 	err = fail.FromOS("write", path, atomicfile.Write(path, js, 0o644))
 	if !fail.Is(err, fail.Exhausted) {
 		return err
 	}
+
 	f, oerr := os.OpenFile(path, os.O_WRONLY, 0)
 	if oerr != nil {
 		return err
 	}
 	defer f.Close()
+
 	info, oerr := f.Stat()
 	if oerr != nil || info.Size() < int64(len(js)) {
 		return err
 	}
+
 	js = append(js, bytes.Repeat([]byte("\n"), int(info.Size())-len(js))...)
 	if _, err := f.WriteAt(js, 0); err != nil {
 		return fail.FromOS("write", path, err)
 	}
+
 	if err := f.Sync(); err != nil {
 		return fail.FromOS("sync", path, err)
 	}
+
 	return nil
 }
 
@@ -376,6 +425,7 @@ func Sweep(ctx context.Context, root string, now time.Time, ended func(Run) bool
 	if err != nil {
 		return nil, err
 	}
+
 	var errs []error
 	for _, b := range boxes {
 		if !b.rec.over(now, ended) {
@@ -386,20 +436,24 @@ func Sweep(ctx context.Context, root string, now time.Time, ended func(Run) bool
 		if fresh, err := Open(b.dir); err == nil && !fresh.rec.over(now, ended) {
 			continue
 		}
+
 		if err := b.Remove(ctx); err != nil {
 			if exists(b.dir) { // else another sweep was faster
 				errs = append(errs, err)
 			}
+
 			continue
 		}
 		removed = append(removed, b.rec.ID)
 	}
+
 	return removed, errors.Join(errs...)
 }
 
 // over reports whether a sandbox is to be swept.
 func (r record) over(now time.Time, ended func(Run) bool) bool {
 	host, err := os.Hostname()
+
 	return r.Owner.Pid != 0 && err == nil && r.Host == host && !r.Owner.Alive() ||
 		!r.Expires.IsZero() && !r.Expires.After(now) ||
 		r.Run != (Run{}) && ended != nil && ended(r.Run)

@@ -38,6 +38,7 @@ func Find(hint Binaries) (Binaries, error) {
 	if b.RunAs == "" {
 		b.RunAs = "postgres"
 	}
+
 	for _, x := range []struct {
 		into *string
 		name string
@@ -49,16 +50,20 @@ func Find(hint Binaries) (Binaries, error) {
 		} else {
 			*x.into = find(x.name)
 		}
+
 		if *x.into == "" && x.name == "redis-server" {
 			*x.into = find("valkey-server")
 		}
+
 		if *x.into == "" {
 			continue
 		}
+
 		if err := trust.Program("find tools", *x.into); err != nil {
 			return b, err
 		}
 	}
+
 	if b.PostgresBin != "" {
 		if _, err := os.Stat(filepath.Join(b.PostgresBin, "postgres")); err != nil {
 			return b, fail.New(fail.NotFound, "find tools", b.PostgresBin, "name the directory of the PostgreSQL programs", err)
@@ -66,9 +71,11 @@ func Find(hint Binaries) (Binaries, error) {
 	} else {
 		b.PostgresBin = findPostgres()
 	}
+
 	if b.PostgresBin == "" {
 		return b, nil
 	}
+
 	return b, trust.Program("find tools", filepath.Join(b.PostgresBin, "postgres"))
 }
 
@@ -76,16 +83,19 @@ func Find(hint Binaries) (Binaries, error) {
 func findPostgres() string {
 	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
 	slices.SortFunc(dirs, func(a, b string) int { return major(b) - major(a) })
+
 	for _, d := range dirs {
 		if _, err := os.Stat(filepath.Join(d, "postgres")); err == nil {
 			return d
 		}
 	}
+
 	if p, err := exec.LookPath("postgres"); err == nil {
 		if p, err = filepath.EvalSymlinks(p); err == nil {
 			return filepath.Dir(p)
 		}
 	}
+
 	return ""
 }
 
@@ -100,14 +110,17 @@ func find(name string) string {
 			return p
 		}
 	}
+
 	if p, err := exec.LookPath(name); err == nil { // never a relative one
 		return p
 	}
+
 	for _, d := range []string{"/usr/local/bin", "/usr/bin"} { // a service's PATH may be short
 		if p := filepath.Join(d, name); exists(p) {
 			return p
 		}
 	}
+
 	return ""
 }
 
@@ -121,10 +134,12 @@ func (b Binaries) PG(name string) (string, error) {
 	if b.PostgresBin == "" {
 		return "", missing(name, "postgresql")
 	}
+
 	p := filepath.Join(b.PostgresBin, name)
 	if !exists(p) {
 		return "", missing(name, "postgresql")
 	}
+
 	return p, nil
 }
 

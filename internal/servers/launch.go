@@ -47,12 +47,14 @@ func (b Binaries) start(ctx context.Context, l launch) (Server, error) {
 		return Server{}, fail.FromOS("open log", l.logFile, err)
 	}
 	defer logf.Close()
+
 	if err := b.RunAs.Own(l.logFile); err != nil {
 		return Server{}, err
 	}
 
 	cmd := exec.Command(l.path, l.args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = l.dir, logf, logf
+
 	cmd.Env = append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "HOME=" + l.dir, "TZ=UTC"}, l.env...)
 	if l.asSelf {
 		cred = nil
@@ -67,16 +69,19 @@ func (b Binaries) start(ctx context.Context, l launch) (Server, error) {
 			cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 		}
 	}
+
 	if err := proc.Start(cmd); err != nil {
 		return Server{}, fail.New(fail.Unavailable, "start server", l.name, "is the program executable for user "+string(b.RunAs)+"?", err)
 	}
 
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }()
+
 	p := Server{Name: l.name, Kind: l.kind, ID: proc.ID{Pid: cmd.Process.Pid}, Dir: l.dir, Address: l.address, LogFile: l.logFile}
 	if p.ID, err = proc.Of(p.Pid); err != nil {
 		return p, died(l)
 	}
+
 	if l.ready == nil {
 		return p, nil
 	}
@@ -84,16 +89,20 @@ func (b Binaries) start(ctx context.Context, l launch) (Server, error) {
 	if l.timeout == 0 {
 		l.timeout = time.Minute
 	}
+
 	limit := time.NewTimer(l.timeout)
 	defer limit.Stop()
+
 	for {
 		err := l.ready()
 		if err == nil {
 			return p, nil
 		}
+
 		if !errors.Is(err, errNotYet) {
 			return p, errors.Join(err, p.Kill())
 		}
+
 		select {
 		case <-exited:
 			return p, died(l)
@@ -109,6 +118,7 @@ func (b Binaries) start(ctx context.Context, l launch) (Server, error) {
 // died explains an early end by the end of the server's log.
 func died(l launch) error {
 	last := tail(l.logFile)
+
 	code := fail.Unavailable
 	switch {
 	case strings.Contains(last, "No space left on device"):
@@ -120,6 +130,7 @@ func died(l launch) error {
 	case strings.Contains(last, "Permission denied"):
 		code = fail.Denied
 	}
+
 	return fail.New(code, "start server", l.name, "its log ends with: "+last, errors.New("the server ended while starting"))
 }
 
@@ -130,11 +141,13 @@ func tail(path string) string {
 		return err.Error()
 	}
 	defer f.Close()
+
 	if st, err := f.Stat(); err == nil && st.Size() > 2000 {
 		_, _ = f.Seek(-2000, 2)
 	}
 	b := make([]byte, 2000)
 	n, _ := f.Read(b)
 	lines := strings.Split(strings.TrimSpace(string(b[:n])), "\n")
+
 	return strings.Join(lines[max(0, len(lines)-6):], " | ")
 }

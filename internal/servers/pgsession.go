@@ -31,10 +31,12 @@ func PostgresSession(major int) map[string]string {
 	if major >= 14 {
 		set["idle_session_timeout"] = "0"
 	}
+
 	if major >= 17 {
 		set["transaction_timeout"] = "0"
 		set["event_triggers"] = "off" // those on login, too
 	}
+
 	return set
 }
 
@@ -48,10 +50,12 @@ const RefuseForeignTables = `SELECT pg_catalog.set_config(name, 'foreign-table',
 // PostgresOptions writes PostgresSession as PGOPTIONS of a program.
 func PostgresOptions(major int) string {
 	set := PostgresSession(major)
+
 	var opts []string
 	for _, k := range slices.Sorted(maps.Keys(set)) {
 		opts = append(opts, "-c "+k+"="+strings.NewReplacer(`\`, `\\`, " ", `\ `).Replace(set[k]))
 	}
+
 	return strings.Join(opts, " ")
 }
 
@@ -61,10 +65,12 @@ func PostgresMajor(dir string) int {
 	if dir == "" {
 		return 0
 	}
+
 	b, err := os.ReadFile(filepath.Join(dir, "PG_VERSION"))
 	if err != nil {
 		return 0
 	}
 	n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+
 	return n
 }

@@ -8,6 +8,7 @@ func TestFreePortLeavesTakenOnes(t *testing.T) {
 	for p := 14000; p < 31900; p++ {
 		tools.Taken = append(tools.Taken, p)
 	}
+
 	for range 5 {
 		// Of the range only the last hundred are left: a choice may find none.
 		if port, err := tools.FreePort(); err == nil && port < 31900 {

@@ -43,6 +43,7 @@ func (s PostgresSpec) name() string {
 	if s.Name != "" {
 		return s.Name
 	}
+
 	return "postgres " + s.Dir
 }
 
@@ -53,6 +54,7 @@ func (b Binaries) Run(ctx context.Context, env []string, program string, args ..
 	if err != nil {
 		return nil, err
 	}
+
 	cred, err := b.RunAs.Credential()
 	if err != nil {
 		return nil, err
@@ -61,9 +63,11 @@ func (b Binaries) Run(ctx context.Context, env []string, program string, args ..
 	cmd.Dir = "/"
 	cmd.Env = append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		text := strings.TrimSpace(string(out))
+
 		code := fail.Unavailable
 		switch {
 		case ctx.Err() != nil:
@@ -73,8 +77,10 @@ func (b Binaries) Run(ctx context.Context, env []string, program string, args ..
 		case strings.Contains(text, "exists but is not empty"):
 			code = fail.Conflict
 		}
+
 		return out, fail.New(code, "run "+program, strings.Join(args, " "), "", fmt.Errorf("%w: %s", err, text))
 	}
+
 	return out, nil
 }
 
@@ -83,16 +89,19 @@ func (b Binaries) InitPostgres(ctx context.Context, s PostgresSpec) error {
 	if err := b.RunAs.Mkdir(s.Dir, 0o700); err != nil {
 		return err
 	}
+
 	pw := s.Dir + ".pw"
 	if err := b.RunAs.WriteFile(pw, s.Password.Reveal()+"\n"); err != nil {
 		return err
 	}
 	defer os.Remove(pw)
+
 	args := []string{"-D", s.Dir, "-U", s.User, "--pwfile", pw, "-A", "scram-sha-256", "-k", "-E", "UTF8", "--locale", "C"}
 	if s.NoSync {
 		args = append(args, "-N")
 	}
 	_, err := b.Run(ctx, nil, "initdb", args...)
+
 	return err
 }
 
@@ -103,14 +112,17 @@ func (b Binaries) BaseBackup(ctx context.Context, from targets.Instance, s Postg
 		return err
 	}
 	host, port, _ := strings.Cut(from.Address, ":")
+
 	args := []string{"-D", s.Dir, "-h", host, "-p", port, "-U", from.User, "-X", "stream", "-c", "fast", "-R", "-w"}
 	if slot != "" {
 		args = append(args, "-C", "-S", slot)
 	}
+
 	if s.NoSync {
 		args = append(args, "-N")
 	}
 	_, err := b.Run(ctx, []string{"PGPASSWORD=" + from.Password.Reveal()}, "pg_basebackup", args...)
+
 	return err
 }
 
@@ -122,23 +134,28 @@ func (b Binaries) StartPostgres(ctx context.Context, s PostgresSpec) (Server, er
 	if err != nil {
 		return Server{}, err
 	}
+
 	if len(s.HBA) > 0 {
 		if err := b.RunAs.WriteFile(filepath.Join(s.Dir, "pg_hba.conf"), strings.Join(s.HBA, "\n")+"\n"); err != nil {
 			return Server{}, err
 		}
 	}
+
 	if s.SocketDir != "" {
 		if err := b.RunAs.Mkdir(s.SocketDir, 0o700); err != nil {
 			return Server{}, err
 		}
 	}
+
 	if err := clearLock(s); err != nil {
 		return Server{}, err
 	}
+
 	log := s.LogFile
 	if log == "" {
 		log = s.Dir + ".log"
 	}
+
 	for try := 1; ; try++ {
 		port := s.Port
 		if port == 0 {
@@ -146,20 +163,24 @@ func (b Binaries) StartPostgres(ctx context.Context, s PostgresSpec) (Server, er
 				return Server{}, err
 			}
 		}
+
 		args := []string{"-D", s.Dir, "-c", "listen_addresses=127.0.0.1", "-c", "port=" + strconv.Itoa(port),
 			"-c", "unix_socket_directories=" + s.SocketDir, "-c", "logging_collector=off", "-c", "log_destination=stderr"}
 		for _, k := range slices.Sorted(maps.Keys(s.Settings)) {
 			args = append(args, "-c", k+"="+s.Settings[k])
 		}
+
 		l := launch{name: s.name(), kind: targets.Postgres, path: bin, args: args, dir: s.Dir,
 			address: fmt.Sprintf("127.0.0.1:%d", port), logFile: log, detached: s.Detached, timeout: s.Wait}
 		if !s.NoWait {
 			l.ready = func() error { return PostgresState(s.Dir) }
 		}
+
 		p, err := b.start(ctx, l)
 		if fail.Is(err, fail.Conflict) && s.Port == 0 && try < 5 {
 			continue
 		}
+
 		return p, err
 	}
 }
@@ -169,17 +190,21 @@ func (b Binaries) StartPostgres(ctx context.Context, s PostgresSpec) (Server, er
 // which PostgreSQL would take for a running server, and PostgresState for readiness.
 func clearLock(s PostgresSpec) error {
 	path := filepath.Join(s.Dir, "postmaster.pid")
+
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+
 	if err != nil {
 		return fail.FromOS("read", path, err)
 	}
+
 	real, err := filepath.EvalSymlinks(s.Dir)
 	if err != nil {
 		return fail.FromOS("read", s.Dir, err)
 	}
+
 	first, _, _ := strings.Cut(string(b), "\n")
 	for try := 0; ; try++ {
 		left := In(real)
@@ -191,11 +216,14 @@ func clearLock(s PostgresSpec) error {
 		if main := slices.ContainsFunc(left, func(p Server) bool { return strconv.Itoa(p.Pid) == strings.TrimSpace(first) }); main || try == 50 {
 			return fail.New(fail.Conflict, "start server", s.name(), "stop it first", fmt.Errorf("a server with pid %d runs on %s", left[0].Pid, s.Dir))
 		}
+
 		time.Sleep(100 * time.Millisecond)
 	}
+
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fail.FromOS("remove", path, err)
 	}
+
 	return nil
 }
 
@@ -207,18 +235,23 @@ func PostgresState(dir string) error {
 		if errors.Is(err, os.ErrNotExist) {
 			return errNotYet
 		}
+
 		return fail.FromOS("read", filepath.Join(dir, "postmaster.pid"), err)
 	}
+
 	lines := strings.Split(string(b), "\n")
 	if len(lines) < 8 {
 		return errNotYet
 	}
+
 	pid, _ := strconv.Atoi(strings.TrimSpace(lines[0]))
 	if _, err := proc.Of(pid); err != nil {
 		return errNotYet // left over by a server that was killed
 	}
+
 	if st := strings.TrimSpace(lines[7]); st == "ready" || st == "standby" {
 		return nil
 	}
+
 	return errNotYet
 }

@@ -34,13 +34,16 @@ func (b Binaries) StartRedis(ctx context.Context, s RedisSpec) (Server, error) {
 	if b.RedisServer == "" {
 		return Server{}, missing("redis-server", "redis-server")
 	}
+
 	if err := b.RunAs.Mkdir(s.Dir, 0o700); err != nil {
 		return Server{}, err
 	}
+
 	log := s.LogFile
 	if log == "" {
 		log = s.Dir + ".log"
 	}
+
 	for try := 1; ; try++ {
 		port := s.Port
 		if port == 0 {
@@ -49,21 +52,25 @@ func (b Binaries) StartRedis(ctx context.Context, s RedisSpec) (Server, error) {
 				return Server{}, err
 			}
 		}
+
 		conf := filepath.Join(s.Dir, "redis.conf") // a file, so that no password is in the process list
 		if err := b.RunAs.WriteFile(conf, redisConf(s, port)); err != nil {
 			return Server{}, err
 		}
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
+
 		name := s.Name
 		if name == "" {
 			name = "redis " + s.Dir
 		}
+
 		p, err := b.start(ctx, launch{name: name, kind: targets.Redis, path: b.RedisServer, args: []string{conf}, dir: s.Dir,
 			address: addr, logFile: log, detached: s.Detached, timeout: s.Wait,
 			ready: func() error { return redisReady(addr, s.Password) }})
 		if fail.Is(err, fail.Conflict) && s.Port == 0 && try < 5 {
 			continue
 		}
+
 		return p, err
 	}
 }
@@ -71,20 +78,25 @@ func (b Binaries) StartRedis(ctx context.Context, s RedisSpec) (Server, error) {
 func redisConf(s RedisSpec, port int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "bind 127.0.0.1\nport %d\ndir %s\ndaemonize no\nprotected-mode yes\n", port, strconv.Quote(s.Dir))
+
 	if !s.Password.IsZero() {
 		fmt.Fprintf(&b, "requirepass %s\nmasterauth %s\n", strconv.Quote(s.Password.Reveal()), strconv.Quote(s.Password.Reveal()))
 	}
+
 	if s.ReplicaOf != "" {
 		host, p, _ := strings.Cut(s.ReplicaOf, ":")
 		fmt.Fprintf(&b, "replicaof %s %s\n", host, p)
 	}
+
 	for _, k := range slices.Sorted(maps.Keys(s.Settings)) {
 		v := s.Settings[k]
 		if v == "" {
 			v = `""`
 		}
+
 		fmt.Fprintf(&b, "%s %s\n", k, v)
 	}
+
 	return b.String()
 }
 
@@ -96,22 +108,28 @@ func redisReady(addr string, password targets.Secret) error {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+
 	r := bufio.NewReader(c)
 	if !password.IsZero() {
 		pw := password.Reveal()
 		fmt.Fprintf(c, "*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n", len(pw), pw)
+
 		line, err := r.ReadString('\n')
 		if err != nil {
 			return errNotYet
 		}
+
 		if !strings.HasPrefix(line, "+OK") {
 			return fail.Newf(fail.Denied, "start server", "redis "+addr, "AUTH was answered %q", strings.TrimSpace(line))
 		}
 	}
+
 	fmt.Fprint(c, "PING\r\n")
+
 	line, err := r.ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "+PONG") {
 		return errNotYet
 	}
+
 	return nil
 }

@@ -28,16 +28,19 @@ func (b Binaries) StartS3(ctx context.Context, s S3Spec) (Server, error) {
 	if b.S3Server == "" {
 		return Server{}, fail.Newf(fail.NotFound, "find tools", "versitygw", "the S3 server is not built; run make tools, or name it under sandbox.tools")
 	}
+
 	data, versions := filepath.Join(s.Dir, "data"), filepath.Join(s.Dir, "versions")
 	for _, d := range []string{s.Dir, data, versions} {
 		if err := b.RunAs.Mkdir(d, 0o700); err != nil {
 			return Server{}, err
 		}
 	}
+
 	log := s.LogFile
 	if log == "" {
 		log = s.Dir + ".log"
 	}
+
 	for try := 1; ; try++ {
 		port := s.Port
 		if port == 0 {
@@ -47,11 +50,13 @@ func (b Binaries) StartS3(ctx context.Context, s S3Spec) (Server, error) {
 			}
 		}
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
+
 		name := s.Name
 		if name == "" {
 			name = "s3 " + s.Dir
 		}
 		client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
 		p, err := b.start(ctx, launch{name: name, kind: targets.S3, path: b.S3Server, dir: s.Dir, address: addr, logFile: log, detached: s.Detached,
 			asSelf: true, // the program may lie in a home that the other user cannot enter
 			args:   []string{"--port", addr, "--quiet", "--keep-alive", "posix", "--versioning-dir", versions, data},
@@ -66,6 +71,7 @@ func (b Binaries) StartS3(ctx context.Context, s S3Spec) (Server, error) {
 		if fail.Is(err, fail.Conflict) && s.Port == 0 && try < 5 {
 			continue
 		}
+
 		return p, err
 	}
 }

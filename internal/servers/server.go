@@ -31,16 +31,20 @@ func (s Server) Stop(ctx context.Context) error {
 	if s.Kind == targets.Postgres {
 		sig = syscall.SIGINT // fast shutdown: sessions are ended, a checkpoint is written
 	}
+
 	if err := s.Signal(sig); err != nil {
 		if errors.Is(err, os.ErrProcessDone) {
 			return nil
 		}
+
 		return fail.New(fail.Denied, "stop server", s.String(), "", err)
 	}
 
 	_ = s.Signal(syscall.SIGCONT) // one that was stopped by SIGSTOP could not end
+
 	deadline := time.NewTimer(30 * time.Second)
 	defer deadline.Stop()
+
 	for s.Alive() {
 		select {
 		case <-ctx.Done():
@@ -50,6 +54,7 @@ func (s Server) Stop(ctx context.Context) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+
 	return nil
 }
 
@@ -57,10 +62,12 @@ func (s Server) Stop(ctx context.Context) error {
 // gone. Killing what is gone is no error.
 func (s Server) Kill() error {
 	err := s.ID.Kill()
+
 	var e *fail.Error
 	if errors.As(err, &e) {
 		e.Op, e.Subject = "kill server", s.String()
 	}
+
 	return err
 }
 
@@ -76,9 +83,11 @@ func In(dir string) []Server {
 	if err != nil {
 		return nil // there is no such directory
 	}
+
 	var out []Server
 	for _, r := range proc.In(real, "postgres", "redis-server", "versitygw") {
 		out = append(out, Server{Name: "unrecorded", ID: r.ID, Dir: r.Dir})
 	}
+
 	return out
 }

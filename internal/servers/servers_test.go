@@ -16,11 +16,13 @@ func TestServersStart(t *testing.T) {
 		t.Errorf("two clusters with one system identifier %d", a)
 	}
 	sb := sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{})
+
 	c, err := pgx.Connect(context.Background(), sandboxtest.DSN(sb, "postgres"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close(context.Background())
+
 	var rec bool
 	if err := c.QueryRow(context.Background(), "select pg_is_in_recovery()").Scan(&rec); err != nil || !rec {
 		t.Fatal(rec, err)
@@ -32,13 +34,16 @@ func TestServersStart(t *testing.T) {
 
 func systemID(t *testing.T, in targets.Instance) (id int64) {
 	t.Helper()
+
 	c, err := pgx.Connect(context.Background(), sandboxtest.DSN(in, in.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close(context.Background())
+
 	if err := c.QueryRow(context.Background(), "select system_identifier from pg_control_system()").Scan(&id); err != nil {
 		t.Fatal(err)
 	}
+
 	return id
 }

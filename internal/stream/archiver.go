@@ -65,21 +65,27 @@ func (o *Options) defaults() {
 	if o.ChunkAge <= 0 {
 		o.ChunkAge = time.Second
 	}
+
 	if o.ChunkSize <= 0 {
 		o.ChunkSize = 16 << 20
 	}
+
 	if o.MaxBuffered <= 0 {
 		o.MaxBuffered = 128 << 20
 	}
+
 	if o.RetryFor <= 0 {
 		o.RetryFor = time.Minute
 	}
+
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
+
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+
 	if o.wrap == nil {
 		o.wrap = func(v *vault.Vault) vault.Store { return v.Store() }
 	}
@@ -152,9 +158,11 @@ type building struct {
 func (a *Archiver) Tail() (targets.Position, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	if !a.begun {
 		return targets.Position{}, false
 	}
+
 	return targets.Position{Kind: a.kind, Timeline: a.timeline, Offset: a.tail}, true
 }
 
@@ -164,6 +172,7 @@ func (a *Archiver) Tail() (targets.Position, bool) {
 func (a *Archiver) Durable() uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	return a.durable
 }
 
@@ -179,11 +188,13 @@ func (a *Archiver) Interrupted() <-chan struct{} { return a.broken }
 func (a *Archiver) Timelines() []timeline.Timeline {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	out := make([]timeline.Timeline, 0, len(a.known))
 	for id, s := range a.known {
 		out = append(out, timeline.Timeline{ID: id, Kind: s.kind, Offset: s.offset, Parent: s.parent, Began: s.seen, Origin: s.origin,
 			Holes: slices.Clone(s.holes), History: s.history})
 	}
+
 	return out
 }
 
@@ -191,6 +202,7 @@ func (a *Archiver) Timelines() []timeline.Timeline {
 func (a *Archiver) Progress() Progress {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	p := Progress{Timeline: a.timeline, Received: a.tail, Durable: a.durable, Chunks: a.chunks, Bytes: a.bytes, Stored: a.stored}
 	for _, m := range a.members {
 		v := VaultProgress{Region: m.v.Region(), Live: m.live, Behind: len(m.missing)}
@@ -199,6 +211,7 @@ func (a *Archiver) Progress() Progress {
 		}
 		p.Vaults = append(p.Vaults, v)
 	}
+
 	return p
 }
 
@@ -206,12 +219,14 @@ func (a *Archiver) Progress() Progress {
 func (a *Archiver) Err() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	return a.err
 }
 
 // signal wakes all waiters. Callers hold mu.
 func (a *Archiver) signal() {
 	close(a.changed)
+
 	a.changed = make(chan struct{})
 	select {
 	case a.events <- struct{}{}:
@@ -230,17 +245,20 @@ func (a *Archiver) giveUp(err error) {
 // wait blocks until cond, called with mu held, is true.
 func (a *Archiver) wait(ctx context.Context, cond func() bool) error {
 	a.mu.Lock()
+
 	for {
 		if a.err != nil {
 			a.mu.Unlock()
 			return a.err
 		}
+
 		if cond() {
 			a.mu.Unlock()
 			return nil
 		}
 		ch := a.changed
 		a.mu.Unlock()
+
 		select {
 		case <-ch:
 		case <-ctx.Done():
@@ -248,6 +266,7 @@ func (a *Archiver) wait(ctx context.Context, cond func() bool) error {
 		case <-a.bg.Done():
 			return a.ended()
 		}
+
 		a.mu.Lock()
 	}
 }
@@ -267,22 +286,30 @@ func (a *Archiver) Begin(ctx context.Context, id string, offset uint64, parent t
 	if err := vault.ValidName(id); err != nil {
 		return err
 	}
+
 	a.mu.Lock()
+
 	if err := a.samePast(id, parent, history); err != nil {
 		a.mu.Unlock()
 		return err
 	}
+
 	same := a.begun && a.timeline == id && a.known[id].origin
 	if same && offset <= a.tail {
 		err := a.err
 		a.mu.Unlock()
+
 		return err
 	}
+
 	a.mu.Unlock()
+
 	if err := a.Flush(ctx); err != nil {
 		return err
 	}
+
 	a.mu.Lock()
+
 	if a.begun {
 		s := a.known[a.timeline]
 		s.tail = a.tail
@@ -291,11 +318,13 @@ func (a *Archiver) Begin(ctx context.Context, id string, offset uint64, parent t
 	old, known := a.known[id]
 	up, hasUp := a.known[parent.Timeline]
 	a.mu.Unlock()
+
 	kind := parent.Kind
 	if kind == "" {
 		kind = a.opt.Kind
 	}
 	holed := false
+
 	anew := !known && !hasUp && len(a.Timelines()) > 0
 	if !old.origin {
 		// The hole before the origin: once the origin is there, nobody looks
@@ -309,12 +338,14 @@ func (a *Archiver) Begin(ctx context.Context, id string, offset uint64, parent t
 			up.holes = append(up.holes, gaps...)
 			up.tail = parent.Offset
 		}
+
 		o := timeline.Record{Timeline: id, Kind: kind, Offset: offset, Parent: parent, History: history, Began: a.opt.Clock().UTC()}
 		if err := a.putRecord(ctx, vault.OriginKey(a.opt.Shard, id), o); err != nil {
 			return err
 		}
 		old.offset, old.parent, old.history = offset, parent, history
 	}
+
 	at := offset
 	if known {
 		at = max(offset, old.tail)
@@ -327,30 +358,39 @@ func (a *Archiver) Begin(ctx context.Context, id string, offset uint64, parent t
 			old.holes = append(old.holes, gaps...)
 		}
 	}
+
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	if old.kind != "" {
 		kind = old.kind
 	}
+
 	if hasUp {
 		a.known[parent.Timeline] = up
 	}
 	old.tail, old.origin, old.kind, old.seen = at, true, kind, a.opt.Clock()
 	a.known[id] = old
 	sameTimeline := a.begun && a.timeline == id
+
 	a.timeline, a.kind, a.tail, a.begun = id, kind, at, true
 	if !sameTimeline {
 		a.durable = 0
 	}
+
 	a.epoch++
 	for _, m := range a.members {
 		m.jump(at)
 	}
+
 	a.recount()
+
 	if holed || anew {
 		a.interrupt()
 	}
+
 	a.log.Info("timeline begun", "timeline", id, "offset", at, "parent", parent.Timeline, "hole", holed)
+
 	return nil
 }
 
@@ -361,6 +401,7 @@ func (a *Archiver) samePast(timeline string, parent targets.Position, history []
 	if !old.origin {
 		return nil
 	}
+
 	what := ""
 	switch was := old.parent; {
 	case parent.Timeline != "" && was.Timeline != "" && (parent.Timeline != was.Timeline || parent.Offset != was.Offset):
@@ -370,6 +411,7 @@ func (a *Archiver) samePast(timeline string, parent targets.Position, history []
 	default:
 		return nil
 	}
+
 	return fail.New(fail.Corrupt, "stream: begin", a.opt.Shard.String()+" timeline "+timeline,
 		"two servers went their own ways under one name (two standbys promoted, each by itself?): follow the one that was archived, or archive the other into vaults of its own",
 		fmt.Errorf("the server's timeline %s is not the archived one of this name: %s", timeline, what))
@@ -379,6 +421,7 @@ func (a *Archiver) samePast(timeline string, parent targets.Position, history []
 func (a *Archiver) Write(ctx context.Context, offset uint64, p []byte) error {
 	for {
 		a.mu.Lock()
+
 		switch {
 		case a.err != nil:
 			a.mu.Unlock()
@@ -392,9 +435,11 @@ func (a *Archiver) Write(ctx context.Context, offset uint64, p []byte) error {
 		case offset > a.tail:
 			tail := a.tail
 			a.mu.Unlock()
+
 			return fail.New(fail.Corrupt, "stream: write", a.opt.Shard.String(), "begin the timeline again at the later offset to declare the hole",
 				fmt.Errorf("timeline %s bytes [%d,%d) were never received", a.timeline, tail, offset))
 		}
+
 		if skip := a.tail - offset; skip >= uint64(len(p)) {
 			a.mu.Unlock()
 			return nil
@@ -403,10 +448,13 @@ func (a *Archiver) Write(ctx context.Context, offset uint64, p []byte) error {
 		}
 		n := a.take(p)
 		p, offset = p[n:], offset+uint64(n)
+
 		a.mu.Unlock()
+
 		if len(p) == 0 {
 			return nil
 		}
+
 		if err := a.wait(ctx, func() bool { return a.cur == nil || len(a.cur.buf) < a.opt.ChunkSize || a.closed }); err != nil {
 			return err
 		}
@@ -422,11 +470,13 @@ func (a *Archiver) take(p []byte) (n int) {
 		if a.cur == nil {
 			a.open(now)
 		}
+
 		room := a.opt.ChunkSize - len(a.cur.buf)
 		if room <= 0 {
 			if !a.rotate() {
 				return n
 			}
+
 			continue
 		}
 		k := min(room, len(p))
@@ -435,6 +485,7 @@ func (a *Archiver) take(p []byte) (n int) {
 		c.last = now
 		a.tail += uint64(k)
 		p, n = p[k:], n+k
+
 		if len(c.marks) == 0 || now.Sub(c.marks[len(c.marks)-1].at) >= markEvery {
 			c.marks = append(c.marks, mark{at: now, offset: a.tail})
 			if len(c.marks) > maxMarks {
@@ -445,10 +496,12 @@ func (a *Archiver) take(p []byte) (n int) {
 				c.marks = thin
 			}
 		}
+
 		if len(c.buf) >= a.opt.ChunkSize {
 			a.rotate()
 		}
 	}
+
 	return n
 }
 
@@ -458,8 +511,10 @@ func (a *Archiver) open(now time.Time) {
 	c.timer = time.AfterFunc(a.opt.ChunkAge, func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
+
 		if a.cur == c {
 			c.due = true
+
 			a.rotate()
 		}
 	})
@@ -472,18 +527,23 @@ func (a *Archiver) rotate() bool {
 	if c == nil || len(c.buf) == 0 {
 		return true
 	}
+
 	if a.closed || a.bg.Err() != nil {
 		return false
 	}
+
 	if len(a.flying) >= a.maxFlight {
 		a.dropSlow()
 		return false
 	}
+
 	c.timer.Stop()
+
 	closed := a.opt.Clock()
 	if closed.Before(c.opened) {
 		closed = c.opened
 	}
+
 	to := c.from + uint64(len(c.buf))
 	if m := c.marks[len(c.marks)-1]; m.offset != to {
 		c.marks = append(c.marks, mark{at: c.last, offset: to})
@@ -496,6 +556,7 @@ func (a *Archiver) rotate() bool {
 		meta:    h.meta(),
 		content: c.buf,
 	})
+
 	return true
 }
 
@@ -515,11 +576,13 @@ func (a *Archiver) Close(ctx context.Context) error {
 	a.mu.Lock()
 	done := a.closed
 	a.mu.Unlock()
+
 	if done {
 		return nil
 	}
 	err := a.Flush(ctx)
 	a.Abort()
+
 	return err
 }
 
@@ -527,10 +590,12 @@ func (a *Archiver) Close(ctx context.Context) error {
 // as by a crash.
 func (a *Archiver) Abort() {
 	a.mu.Lock()
+
 	a.closed = true
 	if a.cur != nil {
 		a.cur.timer.Stop()
 	}
+
 	a.signal()
 	a.mu.Unlock()
 	a.stop()

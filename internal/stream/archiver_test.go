@@ -20,20 +20,25 @@ var ctx = context.Background()
 
 func start(t testing.TB, o Options) *Archiver {
 	t.Helper()
+
 	if o.Shard == (targets.ShardID{}) {
 		o.Shard = shard
 	}
 	o.Kind = targets.Redis
+
 	a, err := NewArchiver(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(a.Abort)
+
 	return a
 }
 
 func must(t testing.TB, err error) {
 	t.Helper()
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,54 +46,70 @@ func must(t testing.TB, err error) {
 
 func TestArchiveAndResume(t *testing.T) {
 	set, _ := testSet(t, 2, 2)
+
 	a := start(t, Options{Set: set, ChunkSize: 1000, ChunkAge: 50 * time.Millisecond})
 	if _, ok := a.Tail(); ok {
 		t.Fatal("an empty archive has a tail")
 	}
+
 	must(t, a.Begin(ctx, "L", 100, targets.Position{}, []byte("history")))
+
 	for at := uint64(100); at < 5100; at += 500 {
 		must(t, a.Write(ctx, at, streamBytes("L", at, at+500)))
 	}
+
 	if err := a.Write(ctx, 6000, []byte("x")); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), "[5100,6000)") {
 		t.Fatalf("a hole was accepted: %v", err)
 	}
+
 	must(t, a.Write(ctx, 4900, streamBytes("L", 4900, 5150))) // overlap
 	waitFor(t, "durable by age", func() bool { return a.Durable() == 5150 })
 	must(t, a.Close(ctx))
+
 	for _, v := range set.Vaults {
 		mustEqual(t, v, "L", 100, 5150)
 		mustEqual(t, v, "L", 333, 4444)
 	}
+
 	b := start(t, Options{Set: set, ChunkSize: 1000})
 	if at, ok := b.Tail(); !ok || at != (targets.Position{Kind: targets.Redis, Timeline: "L", Offset: 5150}) {
 		t.Fatalf("tail %+v", at)
 	}
+
 	if b.Durable() != 5150 {
 		t.Fatalf("durable %d", b.Durable())
 	}
+
 	must(t, b.Begin(ctx, "L", 5000, targets.Position{}, nil))
 	must(t, b.Write(ctx, 5000, streamBytes("L", 5000, 6000)))
 	must(t, b.Begin(ctx, "M", 6000, pos("L", 6000), nil))
+
 	if d := b.Durable(); d != 6000 {
 		t.Fatalf("durable of the new timeline %d", d)
 	}
+
 	must(t, b.Write(ctx, 6000, streamBytes("M", 6000, 6500)))
 	must(t, b.Close(ctx))
+
 	for _, v := range set.Vaults {
 		ls, err := Load(ctx, v, shard)
 		must(t, err)
 		spans, err := timeline.Path(ls, pos("L", 150), pos("M", 6400))
 		must(t, err)
+
 		if len(spans) != 2 {
 			t.Fatalf("spans %v", spans)
 		}
+
 		mustEqual(t, v, "L", 150, 6000)
 		mustEqual(t, v, "M", 6000, 6400)
+
 		h, err := NewReader(v, shard).History(ctx, "L")
 		if err != nil || string(h) != "history" {
 			t.Fatalf("history %q %v", h, err)
 		}
 	}
+
 	c := start(t, Options{Set: set})
 	if at, _ := c.Tail(); at.Timeline != "M" || at.Offset != 6500 {
 		t.Fatalf("tail %+v", at)
@@ -103,25 +124,31 @@ func TestDeclaredHoleIsKept(t *testing.T) {
 	must(t, a.Begin(ctx, "L", 300, targets.Position{}, nil))
 	must(t, a.Write(ctx, 300, streamBytes("L", 300, 400)))
 	must(t, a.Close(ctx))
+
 	b := start(t, Options{Set: set})
 	if at, _ := b.Tail(); at.Offset != 400 {
 		t.Fatalf("resumes at %d, not behind the declared hole", at.Offset)
 	}
+
 	must(t, b.Close(ctx))
 	v := set.Vaults[0]
 	ls, err := Load(ctx, v, shard)
 	must(t, err)
+
 	if _, err := timeline.Path(ls, pos("L", 0), pos("L", 400)); !fail.Is(err, fail.NotFound) || !contains(err.Error(), "L bytes [100,300)") {
 		t.Fatalf("the hole is not named: %v", err)
 	}
 	fs, err := Check(ctx, v, shard, pos("L", 0), pos("L", 400))
 	must(t, err)
+
 	if len(fs) != 3 || fs[0].Got != "FOUND" || fs[1].Got != "HOLE" || !contains(fs[1].Expected, "[100,300)") || fs[2].Got != "FOUND" {
 		t.Fatalf("check %+v", fs)
 	}
+
 	if regions, err := AwaitDurable(ctx, set, shard, pos("L", 300), pos("L", 400), time.Millisecond, nil); err != nil || len(regions) != 1 {
 		t.Fatalf("%v %v", regions, err)
 	}
+
 	if regions, err := AwaitDurable(ctx, set, shard, pos("L", 0), pos("L", 50), time.Millisecond, nil); err != nil || len(regions) != 1 {
 		t.Fatalf("%v %v", regions, err)
 	}
@@ -135,20 +162,25 @@ func TestAwaitDurableTellsWhatIsMissing(t *testing.T) {
 	must(t, a.Write(ctx, 0, streamBytes("L", 0, 500)))
 	must(t, a.Close(ctx))
 	remove(t, dirs[1], 200)
+
 	missing := func(durability int, offset uint64) uint64 {
 		t.Helper()
+
 		wctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		set := set
 		set.Durability = durability
 		got := uint64(1 << 60)
+
 		_, err := AwaitDurable(wctx, set, shard, pos("L", 0), pos("L", offset), time.Millisecond, func(n uint64) {
 			got = n
+
 			cancel() // once is enough
 		})
 		if err != nil && !fail.Is(err, fail.Stalled) {
 			t.Fatal(err)
 		}
+
 		return got
 	}
 	for _, c := range []struct {
@@ -171,18 +203,23 @@ func TestOpenGapIsWhereItResumes(t *testing.T) {
 	must(t, a.Write(ctx, 0, streamBytes("L", 0, 500)))
 	must(t, a.Close(ctx))
 	remove(t, dirs[0], 200)
+
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
+
 	if _, err := AwaitDurable(short, set, shard, pos("L", 0), pos("L", 400), 10*time.Millisecond, nil); !fail.Is(err, fail.Stalled) || !contains(err.Error(), "east") {
 		t.Fatalf("a position behind a gap is durable: %v", err)
 	}
+
 	if _, err := AwaitDurable(ctx, set, shard, pos("L", 0), pos("L", 200), 10*time.Millisecond, nil); err != nil {
 		t.Fatal(err)
 	}
+
 	b := start(t, Options{Set: set, ChunkSize: 100})
 	if at, _ := b.Tail(); at.Offset != 200 {
 		t.Fatalf("resumes at %d", at.Offset)
 	}
+
 	must(t, b.Write(ctx, 200, streamBytes("L", 200, 700)))
 	must(t, b.Close(ctx))
 	mustEqual(t, set.Vaults[0], "L", 0, 700)
@@ -198,11 +235,14 @@ func chunkFile(t testing.TB, dir string, from uint64) string {
 				found = p
 			}
 		}
+
 		return err
 	}))
+
 	if found == "" {
 		t.Fatalf("no chunk at %d", from)
 	}
+
 	return found
 }
 
@@ -224,6 +264,7 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 		must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
 		must(t, a.Write(ctx, 0, streamBytes("L", 0, 10000)))
 		must(t, a.Close(ctx))
+
 		return set.Vaults[0], dirs[0]
 	}
 	read := func(v *vault.Vault) error {
@@ -233,6 +274,7 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 		}
 		defer r.Close()
 		_, err = io.Copy(io.Discard, r)
+
 		return err
 	}
 	t.Run("none", func(t *testing.T) {
@@ -244,15 +286,19 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 		file := chunkFile(t, dir, 4000)
 		whole, err := os.ReadFile(file)
 		must(t, err)
+
 		for i := 0; i < len(whole); i += 1 + len(whole)/60 {
 			b := append([]byte(nil), whole...)
 			b[i] ^= 0x10
 			overwrite(t, file, b)
+
 			if err := read(v); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), filepath.Base(file)) {
 				t.Fatalf("byte %d flipped: %v", i, err)
 			}
 		}
+
 		overwrite(t, file, whole[:len(whole)-1])
+
 		if err := read(v); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), filepath.Base(file)) {
 			t.Fatalf("cut short: %v", err)
 		}
@@ -260,6 +306,7 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 	t.Run("missing", func(t *testing.T) {
 		v, dir := build(t)
 		remove(t, dir, 4000)
+
 		if err := read(v); !fail.Is(err, fail.NotFound) || !contains(err.Error(), "L bytes [4000,5000)") {
 			t.Fatal(err)
 		}
@@ -273,6 +320,7 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 		must(t, err)
 		overwrite(t, a, y)
 		overwrite(t, b, x)
+
 		if err := read(v); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), filepath.Base(a)) {
 			t.Fatal(err)
 		}
@@ -283,11 +331,13 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 		rel, err := filepath.Rel(dir, file)
 		must(t, err)
 		key := filepath.ToSlash(rel)
+
 		h := header{shard: shard, timeline: "L", from: 4000, to: 5000, opened: time.Now(), closed: time.Now()}
 		for _, n := range []int{999, 1001} {
 			encrypted, err := v.Encrypt(key, h.meta(), make([]byte, n))
 			must(t, err)
 			overwrite(t, file, encrypted)
+
 			if err := read(v); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), filepath.Base(file)) {
 				t.Fatalf("%d bytes: %v", n, err)
 			}
@@ -296,6 +346,7 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 		encrypted, err := v.Encrypt(key, h.meta(), make([]byte, 1000))
 		must(t, err)
 		overwrite(t, file, encrypted)
+
 		if err := read(v); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), filepath.Base(file)) {
 			t.Fatalf("another timeline: %v", err)
 		}
@@ -314,6 +365,7 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 		must(t, err)
 		b[len(b)/2] ^= 1
 		overwrite(t, chunkFile(t, dir, 3900), b)
+
 		if err := read(v); !fail.Is(err, fail.Corrupt) {
 			t.Fatal(err)
 		}
@@ -328,19 +380,24 @@ func TestVaultThatWasAwayCatchesUp(t *testing.T) {
 	must(t, a.Write(ctx, 0, streamBytes("L", 0, 3000)))
 	must(t, a.Flush(ctx))
 	fs[1].down(true)
+
 	for at := uint64(3000); at < 23000; at += 1000 {
 		must(t, a.Write(ctx, at, streamBytes("L", at, at+1000)))
 	}
+
 	must(t, a.Begin(ctx, "M", 23000, pos("L", 23000), nil))
 	must(t, a.Write(ctx, 23000, streamBytes("M", 23000, 25000)))
 	must(t, a.Flush(ctx))
+
 	if d := a.Durable(); d != 25000 {
 		t.Fatalf("one vault suffices, durable is %d", d)
 	}
+
 	fs[1].down(false)
 	waitFor(t, "catching up", func() bool { p := a.Progress(); return p.Vaults[1].Live && p.Vaults[1].Behind == 0 })
 	must(t, a.Write(ctx, 25000, streamBytes("M", 25000, 26000)))
 	must(t, a.Close(ctx))
+
 	for _, v := range set.Vaults {
 		mustEqual(t, v, "L", 0, 23000)
 		mustEqual(t, v, "M", 23000, 26000)
@@ -357,11 +414,14 @@ func TestDurableNeedsEverythingInEnoughVaults(t *testing.T) {
 	fs[1].down(true)
 	must(t, a.Write(ctx, 1000, streamBytes("L", 1000, 3000)))
 	must(t, a.Flush(ctx))
+
 	if d := a.Durable(); d != 1000 {
 		t.Fatalf("durable %d with one vault away", d)
 	}
+
 	fs[1].down(false)
 	waitFor(t, "both", func() bool { return a.Durable() == 3000 })
+
 	for _, v := range set.Vaults {
 		mustEqual(t, v, "L", 0, 3000)
 	}
@@ -382,9 +442,11 @@ func TestAVaultThatIsAwayStopsNothingElse(t *testing.T) {
 	fs[1].down(true)
 	write := func(a *Archiver, timeline string, from, to uint64) {
 		t.Helper()
+
 		for at := from; at < to; at += 100 {
 			must(t, a.Write(ctx, at, streamBytes(timeline, at, at+100)))
 		}
+
 		must(t, a.Flush(ctx))
 		mustEqual(t, set.Vaults[0], timeline, from, to)
 	}
@@ -392,40 +454,51 @@ func TestAVaultThatIsAwayStopsNothingElse(t *testing.T) {
 	failing := func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
+
 		return time.Since(a.members[1].failing) > 2*opt.RetryFor
 	}
 	waitFor(t, "west to fail for long", failing)
 	write(a, "L", 1000, 5000)
+
 	if d := a.Durable(); d != 500 {
 		t.Fatalf("durable is %d, west has 500", d)
 	}
+
 	if p := a.Progress(); p.Vaults[1].Error == "" || p.Vaults[0].Error != "" {
 		t.Fatalf("%+v", p.Vaults)
 	}
+
 	must(t, a.Close(ctx))
 
 	alone := opt
 	alone.Set.Vaults, alone.Set.Away = set.Vaults[:1], []string{"west"}
+
 	b := start(t, alone)
 	if at, _ := b.Tail(); at.Offset != 5000 {
 		t.Fatalf("resumes at %d", at.Offset)
 	}
+
 	write(b, "L", 5000, 6000)
 	must(t, b.Begin(ctx, "M", 6000, pos("L", 6000), nil)) // a failover meanwhile
 	write(b, "M", 6000, 7000)
+
 	if d := b.Durable(); d != 0 {
 		t.Fatalf("durable is %d in one vault of two", d)
 	}
+
 	must(t, b.Close(ctx))
 
 	c := start(t, opt)
 	write(c, "M", 7000, 8000)
+
 	if d := c.Durable(); d != 0 {
 		t.Fatalf("durable is %d in one vault of two", d)
 	}
+
 	fs[1].down(false)
 	waitFor(t, "everything in both", func() bool { return c.Durable() == 8000 })
 	must(t, c.Close(ctx))
+
 	for _, v := range set.Vaults {
 		mustEqual(t, v, "L", 0, 6000)
 		mustEqual(t, v, "M", 6000, 8000)
@@ -445,10 +518,12 @@ func TestNothingIsDurableWithoutWhatCameBefore(t *testing.T) {
 	remove(t, dirs[1], 100)
 	fs, wrap := faults(set)
 	fs[1].put = func(string) (time.Duration, error, error) { return 0, errFault, nil }
+
 	b := start(t, Options{Set: set, ChunkSize: 100, wrap: wrap})
 	if d := b.Durable(); d != 0 {
 		t.Fatalf("durable is %d, west lacks the end of L", d)
 	}
+
 	fs[1].mu.Lock()
 	fs[1].put = nil
 	fs[1].mu.Unlock()
@@ -462,11 +537,14 @@ func TestVaultErrorSurfaces(t *testing.T) {
 	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
 	fs[0].down(true)
 	fs[1].down(true)
+
 	var err error
 	for at := uint64(0); err == nil && at < 1<<20; at += 100 {
 		err = a.Write(ctx, at, streamBytes("L", at, at+100))
+
 		time.Sleep(time.Millisecond)
 	}
+
 	if !fail.Is(err, fail.Unavailable) || !contains(err.Error(), "west") || !contains(err.Error(), "east") {
 		t.Fatalf("error %v", err)
 	}
@@ -480,19 +558,24 @@ func TestWriteBlocksWhenTooMuchIsOnItsWay(t *testing.T) {
 		if _, ok := vault.ParseChunkKey(key); ok {
 			<-hold
 		}
+
 		return 0, nil, nil
 	}
 	a := start(t, Options{Set: set, ChunkSize: 100, MaxBuffered: 400, wrap: wrap})
 	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
+
 	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 	defer cancel()
+
 	if err := a.Write(short, 0, streamBytes("L", 0, 10000)); err == nil {
 		t.Fatal("Write took 10000 bytes into 400")
 	}
+
 	at, _ := a.Tail()
 	if at.Offset > 400 {
 		t.Fatalf("%d bytes are buffered", at.Offset)
 	}
+
 	close(hold)
 	must(t, a.Write(ctx, at.Offset, streamBytes("L", at.Offset, 10000)))
 	must(t, a.Close(ctx))
@@ -509,13 +592,16 @@ func TestDivergentVaultsAreJoined(t *testing.T) {
 	remove(t, dirs[0], 900)
 	remove(t, dirs[1], 200)
 	remove(t, dirs[1], 500)
+
 	b := start(t, Options{Set: set, ChunkSize: 100})
 	if at, _ := b.Tail(); at.Offset != 1000 {
 		t.Fatalf("tail %d", at.Offset)
 	}
+
 	must(t, b.Write(ctx, 1000, streamBytes("L", 1000, 1200)))
 	waitFor(t, "durable", func() bool { return b.Durable() == 1200 })
 	must(t, b.Close(ctx))
+
 	for _, v := range set.Vaults {
 		mustEqual(t, v, "L", 0, 1200)
 	}
@@ -538,6 +624,7 @@ func damagedOnce(t *testing.T, durability int, write func(a *Archiver)) (vault.S
 	must(t, err)
 	b[len(b)-5] ^= 1
 	overwrite(t, file, b)
+
 	return set, strings.TrimPrefix(file, dirs[0]+"/")
 }
 
@@ -545,10 +632,12 @@ func damagedOnce(t *testing.T, durability int, write func(a *Archiver)) (vault.S
 func lostOf(t *testing.T, a *Archiver) string {
 	t.Helper()
 	waitFor(t, "the damage", func() bool { return a.Err() != nil })
+
 	var lost *Lost
 	if !errors.As(a.Err(), &lost) {
 		t.Fatal(a.Err())
 	}
+
 	return lost.Key
 }
 
@@ -557,22 +646,28 @@ func lostOf(t *testing.T, a *Archiver) string {
 func TestCatchUpDoesNotCopyDamage(t *testing.T) {
 	for _, durability := range []int{1, 2} {
 		set, key := damagedOnce(t, durability, func(*Archiver) {})
+
 		a := start(t, Options{Set: set, ChunkSize: 100})
 		if lost := lostOf(t, a); lost != key {
 			t.Fatalf("%s is lost, not %s", key, lost)
 		}
+
 		if d := a.Durable(); durability == 2 && d > 300 {
 			t.Fatalf("durable is %d, nobody has [300,400)", d)
 		}
+
 		a.Abort()
+
 		b := start(t, Options{Set: set, ChunkSize: 100, Lost: []string{key}})
 		if at, _ := b.Tail(); at.Offset != 300 {
 			t.Fatalf("resumes at %d", at.Offset)
 		}
+
 		must(t, b.Write(ctx, 300, streamBytes("L", 300, 1100)))
 		waitFor(t, "durable", func() bool { return b.Durable() == 1100 })
 		must(t, b.Close(ctx))
 		mustEqual(t, set.Vaults[1], "L", 0, 1100)
+
 		if _, err := set.Vaults[1].Store().Stat(ctx, key); !fail.Is(err, fail.NotFound) {
 			t.Fatalf("the damaged chunk was copied: %v", err)
 		}
@@ -592,22 +687,27 @@ func TestALostChunkThatTheServerDropped(t *testing.T) {
 	a.Abort()
 	b := start(t, Options{Set: set, ChunkSize: 100, Lost: []string{key}})
 	must(t, b.Begin(ctx, "L", 900, targets.Position{}, nil)) // all that it has
+
 	select {
 	case <-b.Interrupted():
 	default:
 		t.Fatal("it says nothing of the hole")
 	}
+
 	if brk, ok := timeline.NeedsBase(b.Timelines(), []targets.Artifact{{From: pos("L", 50)}}); !ok || brk.Gap != (timeline.Gap{From: 300, To: 400}) {
 		t.Fatalf("%v %v", brk, ok)
 	}
+
 	must(t, b.Write(ctx, 900, streamBytes("L", 900, 1200)))
 	waitFor(t, "durable", func() bool { return b.Durable() == 1200 })
 	must(t, b.Close(ctx))
 	mustEqual(t, set.Vaults[1], "L", 400, 1200)
+
 	c := start(t, Options{Set: set, ChunkSize: 100})
 	if at, _ := c.Tail(); at.Offset != 1200 {
 		t.Fatalf("resumes at %d", at.Offset)
 	}
+
 	waitFor(t, "catching up", func() bool { return c.Progress().Vaults[1].Live && c.Durable() == 1200 })
 }
 
@@ -620,18 +720,22 @@ func TestALostChunkOfAnOlderTimeline(t *testing.T) {
 	})
 	a := start(t, Options{Set: set, ChunkSize: 100})
 	waitFor(t, "catching up", func() bool { return a.Progress().Vaults[1].Live && a.Durable() == 1500 })
+
 	if brk, ok := timeline.NeedsBase(a.Timelines(), []targets.Artifact{{From: pos("L", 50)}}); !ok || brk.Timeline != "L" || brk.Gap != (timeline.Gap{From: 300, To: 400}) {
 		t.Fatalf("%v %v", brk, ok)
 	}
+
 	select {
 	case <-a.Interrupted():
 	default:
 		t.Fatal("it says nothing of the hole")
 	}
+
 	must(t, a.Close(ctx))
 	mustEqual(t, set.Vaults[1], "L", 400, 1000)
 	ls, err := Load(ctx, set.Vaults[1], shard)
 	must(t, err)
+
 	if len(ls[0].Holes) != 1 {
 		t.Fatalf("holes %v", ls[0].Holes)
 	}
@@ -648,13 +752,16 @@ func TestNothingIsGivenUpWhileAVaultIsAway(t *testing.T) {
 	waitFor(t, "the damage", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
+
 		return a.bad[key]
 	})
 	time.Sleep(1200 * time.Millisecond) // and its next try
 	a.Abort()
+
 	for _, v := range set.Vaults {
 		ls, err := Load(ctx, v, shard)
 		must(t, err)
+
 		if len(ls[0].Holes) > 0 {
 			t.Fatalf("%s: holes %v", v.Region(), ls[0].Holes)
 		}
@@ -673,10 +780,12 @@ func TestDamagedChunksExcuseNoOther(t *testing.T) {
 	must(t, body.Close())
 	must(t, east.Put(ctx, other, b))
 	a := start(t, Options{Set: set, ChunkSize: 100})
+
 	lost := lostOf(t, a)
 	if lost != key && lost != other {
 		t.Fatal(lost)
 	}
+
 	if d := a.Durable(); d > 300 {
 		t.Errorf("durable is %d, nobody has [300,400)", d)
 	}
@@ -691,16 +800,20 @@ func TestTwoStreamsUnderOneNameAreFound(t *testing.T) {
 		if err := a.Begin(ctx, "L", 0, targets.Position{}, nil); err != nil {
 			return err
 		}
+
 		a.mu.Lock()
 		a.tail, a.members[0].held.end = 0, 0 // a second archiver that saw an empty vault
 		a.mu.Unlock()
+
 		if err := a.Write(ctx, 0, b); err != nil {
 			return err
 		}
+
 		return a.Close(ctx)
 	}
 	must(t, write(streamBytes("L", 0, 100)))
 	must(t, write(streamBytes("L", 0, 100)))
+
 	if err := write(streamBytes("L", 8, 108)); !fail.Is(err, fail.Corrupt) {
 		t.Fatalf("error %v", err)
 	}
@@ -712,18 +825,23 @@ func TestOffsetAt(t *testing.T) {
 	now := t0
 	a := start(t, Options{Set: set, ChunkSize: 1000, ChunkAge: time.Hour, Clock: func() time.Time { return now }})
 	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
+
 	for i := range uint64(40) { // 100 bytes every 150 ms
 		must(t, a.Write(ctx, i*100, streamBytes("L", i*100, i*100+100)))
 		now = now.Add(150 * time.Millisecond)
 	}
+
 	must(t, a.Close(ctx))
+
 	v := set.Vaults[0]
 	if _, err := OffsetAt(ctx, v, shard, "L", t0.Add(-time.Millisecond)); !fail.Is(err, fail.NotFound) {
 		t.Fatalf("before the beginning: %v", err)
 	}
+
 	for ms := 0; ms < 5850; ms += 37 {
 		at, err := OffsetAt(ctx, v, shard, "L", t0.Add(time.Duration(ms)*time.Millisecond))
 		must(t, err)
+
 		if want := uint64(min(40, ms/150+1) * 100); at != want {
 			t.Fatalf("at %d ms: %d, want %d", ms, at, want)
 		}

@@ -22,6 +22,7 @@ func AwaitDurable(ctx context.Context, set vault.Set, shard targets.ShardID, fro
 	for i, v := range set.Vaults {
 		watches[i] = &watch{trail: given(v, shard, from), at: at}
 	}
+
 	return await(ctx, set, watches, poll, missing)
 }
 
@@ -29,6 +30,7 @@ func AwaitDurable(ctx context.Context, set vault.Set, shard targets.ShardID, fro
 func given(v *vault.Vault, shard targets.ShardID, from targets.Position) *Trail {
 	t := NewTrail(v, shard)
 	t.base = &targets.Artifact{ID: "given", Shard: shard, From: from, Until: from}
+
 	return t
 }
 
@@ -44,6 +46,7 @@ func AwaitRecoverable(ctx context.Context, set vault.Set, shard targets.ShardID,
 	for i, v := range set.Vaults {
 		watches[i] = &watch{trail: NewTrail(v, shard), at: at, known: known}
 	}
+
 	return await(ctx, set, watches, poll, missing)
 }
 
@@ -64,9 +67,11 @@ func (w *watch) ask(ctx context.Context) (Lead, error) {
 		if err != nil {
 			return Lead{}, err
 		}
+
 		w.trail.Know(at)
 		w.known = nil
 	}
+
 	return w.trail.To(ctx, w.at)
 }
 
@@ -92,16 +97,19 @@ type answer struct {
 func (w *watch) keepAsking(ctx context.Context, i int, poll time.Duration, answers chan<- answer) {
 	for {
 		begin := time.Now()
+
 		lead, err := w.ask(ctx)
 		if ctx.Err() != nil {
 			return // the end says nothing of the vault
 		}
+
 		h := heard{true, lead, err}
 		select {
 		case answers <- answer{i, h}:
 		case <-ctx.Done():
 			return
 		}
+
 		if h.done() {
 			return
 		}
@@ -110,6 +118,7 @@ func (w *watch) keepAsking(ctx context.Context, i int, poll time.Duration, answe
 		if h.baseless() {
 			wait = max(wait, time.Second)
 		}
+
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -122,6 +131,7 @@ func await(parent context.Context, set vault.Set, watches []*watch, poll time.Du
 	if poll <= 0 {
 		poll = 200 * time.Millisecond
 	}
+
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	// Each vault is asked for itself: one that is silent must not keep the
@@ -132,6 +142,7 @@ func await(parent context.Context, set vault.Set, watches []*watch, poll time.Du
 	}
 	q := quorum{watches: watches, need: set.Need(), begin: time.Now(),
 		known: make([]heard, len(watches)), asked: make([]bool, len(watches))}
+
 	var late, baseless <-chan time.Time
 	for {
 		select {
@@ -140,15 +151,18 @@ func await(parent context.Context, set vault.Set, watches []*watch, poll time.Du
 			if missing != nil {
 				q.tell(missing)
 			}
+
 			if len(q.have()) < q.need {
 				baseless = q.baseless(baseless)
 				continue
 			}
+
 			if late == nil {
 				late = time.After(vault.Straggle)
 			} else {
 				q.asked[a.i] = true
 			}
+
 			if q.settled() {
 				return q.have(), nil
 			}
@@ -178,6 +192,7 @@ func (q *quorum) have() (regions []string) {
 			regions = append(regions, q.watches[i].trail.v.Region())
 		}
 	}
+
 	return regions
 }
 
@@ -188,10 +203,12 @@ func (q *quorum) tell(missing func(bytes uint64)) {
 		if !h.any && time.Since(q.begin) < vault.Straggle {
 			return
 		}
+
 		if h.any && h.err == nil && h.lead.Base.ID != "" {
 			lack = append(lack, h.lead.Missing)
 		}
 	}
+
 	if slices.Sort(lack); len(lack) >= q.need {
 		missing(lack[q.need-1])
 	}
@@ -208,6 +225,7 @@ func (q *quorum) baseless(running <-chan time.Time) <-chan time.Time {
 			none++
 		}
 	}
+
 	switch {
 	case left >= q.need:
 		return nil
@@ -216,6 +234,7 @@ func (q *quorum) baseless(running <-chan time.Time) <-chan time.Time {
 	case running == nil:
 		return time.After(baseGrace)
 	}
+
 	return running
 }
 
@@ -226,12 +245,14 @@ func (q *quorum) settled() bool {
 			return false
 		}
 	}
+
 	return true
 }
 
 // noBase is the error when no base leads to the position.
 func (q *quorum) noBase() error {
 	w := q.watches[0]
+
 	return fail.New(fail.NotFound, "stream: recoverable", w.trail.shard.String(),
 		"take one with: drctl backup now (after a hole the archiver asks for one by itself)",
 		fmt.Errorf("timeline %s at %d cannot be recovered: %s", w.at.Timeline, w.at.Offset, q.reasons()))
@@ -240,6 +261,7 @@ func (q *quorum) noBase() error {
 // late is the error when the time is up.
 func (q *quorum) late(cause error) error {
 	w := q.watches[0]
+
 	return fail.New(fail.Stalled, "stream: wait until durable", w.trail.shard.String(),
 		"see whether the shard's archiver runs and the vaults answer",
 		fmt.Errorf("timeline %s is not yet held up to %d by %s: %w", w.at.Timeline, w.at.Offset, q.reasons(), cause))
@@ -264,10 +286,12 @@ func (q *quorum) reasons() string {
 		default:
 			why = fmt.Sprintf("%d bytes missing", h.lead.Missing)
 		}
+
 		if out != "" {
 			out += ", "
 		}
 		out += region + " (" + why + ")"
 	}
+
 	return out
 }

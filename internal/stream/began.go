@@ -30,9 +30,11 @@ func Began(ctx context.Context, vaults []*vault.Vault, shard targets.ShardID, ti
 			err = rerr
 		}
 	}
+
 	if answers > 0 {
 		err = nil
 	}
+
 	return 0, false, err
 }
 
@@ -42,9 +44,11 @@ func firstChunk(ctx context.Context, v *vault.Vault, shard targets.ShardID, time
 		if err != nil {
 			return 0, false
 		}
+
 		if c, ok := vault.ParseChunkKey(info.Key); ok {
 			return c.From, true
 		}
 	}
+
 	return 0, false
 }

@@ -23,6 +23,7 @@ func (a *Archiver) leave(m *member) {
 		a.log.Warn("vault is behind, catching up", "vault", m.v.Region())
 		m.live = false
 	}
+
 	if !m.catching && a.bg.Err() == nil {
 		m.catching = true
 		a.wg.Go(func() { a.catchUp(a.bg, m) })
@@ -34,30 +35,38 @@ func (a *Archiver) catchUp(ctx context.Context, m *member) {
 	wait := minBackoff
 	for {
 		a.mu.Lock()
+
 		if !m.scan && len(m.missing) == 0 || a.err != nil || ctx.Err() != nil {
 			m.catching = false
 			if a.err == nil && ctx.Err() == nil {
 				a.join(m)
 			}
+
 			a.mu.Unlock()
+
 			return
 		}
 		scan := m.scan
 		batch := nextBatch(m.missing)
+
 		a.mu.Unlock()
+
 		var err error
 		if scan {
 			err = a.rescan(ctx, m)
 		} else {
 			err = a.copyBatch(ctx, m, batch)
 		}
+
 		a.mu.Lock()
 		a.note(m, err, time.Now())
 		a.mu.Unlock()
+
 		if err == nil {
 			wait = minBackoff
 			continue
 		}
+
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -73,6 +82,7 @@ func nextBatch(missing []item) []item {
 	if i := slices.IndexFunc(missing[:n], func(it item) bool { return it.first }); i >= 0 {
 		n = i + 1
 	}
+
 	return slices.Clone(missing[:n])
 }
 
@@ -85,6 +95,7 @@ func (a *Archiver) join(m *member) {
 			a.startPut(p, m)
 		}
 	}
+
 	a.log.Info("vault is up to date", "vault", m.v.Region())
 	a.recount()
 	a.signal()
@@ -93,13 +104,17 @@ func (a *Archiver) join(m *member) {
 // rescan lists a vault and the live ones and notes what it lacks.
 func (a *Archiver) rescan(ctx context.Context, m *member) error {
 	members := []*member{m}
+
 	a.mu.Lock()
+
 	for _, o := range a.members {
 		if o != m && o.live {
 			members = append(members, o)
 		}
 	}
+
 	a.mu.Unlock()
+
 	held := make([][]timeline.Timeline, len(members))
 	for i, o := range members {
 		var err error
@@ -107,12 +122,15 @@ func (a *Archiver) rescan(ctx context.Context, m *member) error {
 			return err
 		}
 	}
+
 	_, missing, err := a.compare(ctx, members, held)
 	if err != nil {
 		return err
 	}
+
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	items := missing[0]
 	for i := range items {
 		items[i].epoch = -1
@@ -120,7 +138,9 @@ func (a *Archiver) rescan(ctx context.Context, m *member) error {
 	m.older += len(items)
 	m.missing = append(items, m.missing...)
 	m.scan = false
+
 	a.recount()
+
 	return nil
 }
 
@@ -129,6 +149,7 @@ func (a *Archiver) rescan(ctx context.Context, m *member) error {
 // it copies from is noted with them.
 func (a *Archiver) copyBatch(ctx context.Context, m *member, batch []item) error {
 	outcomes := make([]outcome, len(batch))
+
 	var g errgroup.Group
 	for i, it := range batch {
 		g.Go(func() (err error) {
@@ -137,16 +158,20 @@ func (a *Archiver) copyBatch(ctx context.Context, m *member, batch []item) error
 		})
 	}
 	err := g.Wait()
+
 	of := map[outcome][]item{}
 	for i, it := range batch {
 		of[outcomes[i]] = append(of[outcomes[i]], it)
 	}
+
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	m.got(of[copied], a.epoch)
 	m.waive(of[waived], a.epoch)
 	a.recount()
 	a.signal()
+
 	return err
 }
 
@@ -165,29 +190,37 @@ const (
 func (a *Archiver) copyOne(ctx context.Context, m *member, it item) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, putLimit)
 	defer cancel()
+
 	lost, damaged := 0, false
 	for _, o := range a.members {
 		if o == m {
 			continue
 		}
+
 		body, err := checkedCopy(ctx, o, it.key)
 		if err == nil {
 			if err := m.st.Put(ctx, it.key, body); err != nil && !fail.Is(err, fail.Conflict) {
 				return missing, err
 			}
+
 			return copied, nil
 		}
+
 		if fail.Is(err, fail.NotFound) || fail.Is(err, fail.Corrupt) {
 			lost++
+
 			if fail.Is(err, fail.Corrupt) {
 				damaged = true
+
 				a.mu.Lock()
 				a.bad[it.key] = true
 				a.mu.Unlock()
 				a.log.Error("object is damaged, not copied", "vault", o.v.Region(), "key", it.key, "error", err)
 			}
+
 			continue
 		}
+
 		a.mu.Lock()
 		a.note(o, err, time.Now())
 		a.mu.Unlock()
@@ -198,12 +231,15 @@ func (a *Archiver) copyOne(ctx context.Context, m *member, it item) (outcome, er
 		if ok {
 			return waived, nil
 		}
+
 		return missing, err
 	}
+
 	select { // the sources fail: do not spin
 	case <-time.After(time.Second):
 	case <-ctx.Done():
 	}
+
 	return missing, nil
 }
 
@@ -214,30 +250,37 @@ func checkedCopy(ctx context.Context, from *member, key string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
+
 	most := int64(timeline.MaxRecord) // of the content
 	if c, ok := vault.ParseChunkKey(key); ok {
 		most = int64(c.Len())
 	}
 	n, err := io.Copy(io.Discard, io.LimitReader(check, most+1))
 	_ = check.Close()
+
 	if err == nil && n > most {
 		err = fail.Newf(fail.Corrupt, "stream: copy", key, "holds more than %d bytes", most)
 	}
+
 	if err != nil {
 		return nil, err
 	}
+
 	r, err := from.st.Get(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
 	stored := most + most/1000 + 1<<20 // encryption adds less than that
+
 	b, err := io.ReadAll(io.LimitReader(r, stored+1))
 	if err != nil {
 		return nil, fail.New(fail.Unavailable, "stream: copy", key, "", err)
 	}
+
 	if int64(len(b)) > stored {
 		return nil, fail.Newf(fail.Corrupt, "stream: copy", key, "is longer than %d bytes as it is stored", stored)
 	}
+
 	return b, nil
 }

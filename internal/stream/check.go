@@ -22,12 +22,14 @@ func Check(ctx context.Context, v *vault.Vault, shard targets.ShardID, from, to 
 	if err != nil {
 		return nil, err
 	}
+
 	return check(ls, v.Region(), shard, from, to), nil
 }
 
 // check is the pure part of Check.
 func check(ls []timeline.Timeline, region string, shard targets.ShardID, from, to targets.Position) []targets.Finding {
 	subject := shard.String() + "@" + region
+
 	finding := func(id string, a, b uint64, sev targets.Severity, got, detail string) targets.Finding {
 		return targets.Finding{Check: "stream-contiguous", Subject: subject, Severity: sev,
 			Expected: fmt.Sprintf("timeline %s bytes [%d,%d)", id, a, b), Got: got, Detail: detail}
@@ -36,22 +38,27 @@ func check(ls []timeline.Timeline, region string, shard targets.ShardID, from, t
 		return []targets.Finding{finding(to.Timeline, to.Offset, to.Offset, targets.Passed, "FOUND", "no stream needed")}
 	}
 	byID := timeline.NewIndex(ls)
+
 	spans, err := byID.SpansOverLoss(from, to)
 	if err != nil {
 		return []targets.Finding{finding(to.Timeline, from.Offset, to.Offset, targets.Failed, "MISSING", err.Error())}
 	}
+
 	var out []targets.Finding
 	for _, s := range spans {
 		use, gaps := timeline.Cover(byID[s.Timeline].Chunks, s.From, s.To)
+
 		pos := s.From
 		for _, g := range gaps {
 			if g.From > pos {
 				out = append(out, finding(s.Timeline, pos, g.From, targets.Passed, "FOUND", ""))
 			}
+
 			for _, part := range byID[s.Timeline].Split(g) {
 				if part.Declared {
 					out = append(out, finding(s.Timeline, part.From, part.To, targets.Warned, "HOLE",
 						"the server had lost these bytes before they were archived; a base behind them leads on"))
+
 					continue
 				}
 				out = append(out, finding(s.Timeline, part.From, part.To, targets.Failed, "MISSING",
@@ -59,10 +66,12 @@ func check(ls []timeline.Timeline, region string, shard targets.ShardID, from, t
 			}
 			pos = g.To
 		}
+
 		if pos < s.To {
 			out = append(out, finding(s.Timeline, pos, s.To, targets.Passed, "FOUND", fmt.Sprintf("%d chunks", len(use))))
 		}
 	}
+
 	return out
 }
 
@@ -91,10 +100,12 @@ const (
 func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, id string, t time.Time) (uint64, error) {
 	const op, choose = "stream: offset at a time", "choose another instant, or a named cut (drctl cut list)"
 	subject := shard.String() + " timeline " + id
+
 	chunks, _, err := listTimeline(ctx, v.Store(), shard, id, "")
 	if err != nil {
 		return 0, err
 	}
+
 	timeline.SortChunks(chunks)
 	t = t.Truncate(time.Millisecond)
 	// All of a chunk that was closed by t had been received by t. Of those that
@@ -105,31 +116,38 @@ func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, id str
 			done = i
 		}
 	}
+
 	look := chunks
 	if done >= 0 {
 		look = chunks[done:]
 	}
 	var before, after mark // the last receipt by t, the first one later
+
 	end := uint64(0)
 	for i, seen := 0, 0; i < len(look) && seen < lookAhead && after.at.IsZero(); i++ {
 		c := look[i]
 		if i > 0 && c.To <= end {
 			continue
 		}
+
 		if i > 0 && c.From > end {
 			return 0, fail.New(fail.NotFound, op, subject, choose, fmt.Errorf("no chunk holds bytes %s", timeline.Gap{From: end, To: c.From}))
 		}
+
 		seen++
 		end = c.To
+
 		r, meta, err := v.Decrypt(ctx, c.Key)
 		if err != nil {
 			return 0, err
 		}
 		_ = r.Close()
+
 		h, err := parseHeader(c.Key, meta)
 		if err != nil {
 			return 0, err
 		}
+
 		for _, m := range h.marks {
 			if m.at.After(t) {
 				if m.offset > before.offset {
@@ -141,6 +159,7 @@ func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, id str
 			}
 		}
 	}
+
 	stamp := func(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
 	switch quiet := after.at.Sub(before.at); {
 	case before.at.IsZero():
@@ -152,5 +171,6 @@ func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, id str
 			fmt.Errorf("the archiver received nothing from %s to %s, then %d bytes: which of them were written by %s is not known",
 				stamp(before.at), stamp(after.at), after.offset-before.offset, stamp(t)))
 	}
+
 	return before.offset, nil
 }

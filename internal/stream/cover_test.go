@@ -15,11 +15,13 @@ import (
 
 func drawChunks(t *rapid.T) []timeline.Chunk {
 	n := rapid.IntRange(0, 12).Draw(t, "n")
+
 	cs := make([]timeline.Chunk, n)
 	for i := range cs {
 		from := rapid.Uint64Range(0, 40).Draw(t, "from")
 		cs[i] = timeline.Chunk{From: from, To: from + rapid.Uint64Range(0, 12).Draw(t, "len"), Key: fmt.Sprint(i)}
 	}
+
 	return cs
 }
 
@@ -27,14 +29,17 @@ func TestContigTracksTheFirstGap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cs := drawChunks(t)
 		start := rapid.Uint64Range(0, 10).Draw(t, "start")
+
 		c := contig{end: start}
 		for _, x := range cs {
 			c.add(x.From, x.To)
 		}
+
 		want := uint64(100)
 		if _, gaps := timeline.Cover(cs, start, 100); len(gaps) > 0 {
 			want = gaps[0].From
 		}
+
 		if c.end != want {
 			t.Fatalf("end %d, want %d", c.end, want)
 		}
@@ -48,6 +53,7 @@ func pos(l string, o uint64) targets.Position {
 // tree draws timelines that branch off each other and are archived whole.
 func drawTree(t *rapid.T) []timeline.Timeline {
 	n := rapid.IntRange(1, 6).Draw(t, "timelines")
+
 	var ls []timeline.Timeline
 	for i := range n {
 		l := timeline.Timeline{ID: fmt.Sprintf("L%d", i), Origin: true, Began: time.Unix(int64(i), 0)}
@@ -58,6 +64,7 @@ func drawTree(t *rapid.T) []timeline.Timeline {
 		} else {
 			l.Offset = rapid.Uint64Range(0, 100).Draw(t, "root")
 		}
+
 		end := l.Offset + rapid.Uint64Range(0, 50).Draw(t, "len")
 		for at := l.Offset; at < end; {
 			to := min(end, at+rapid.Uint64Range(1, 20).Draw(t, "chunk"))
@@ -66,6 +73,7 @@ func drawTree(t *rapid.T) []timeline.Timeline {
 		}
 		ls = append(ls, l)
 	}
+
 	return ls
 }
 
@@ -81,10 +89,12 @@ func TestPathJoinsBaseAndPoint(t *testing.T) {
 			at = l.Parent
 		}
 		base := pos(at.Timeline, rapid.Uint64Range(byID[at.Timeline].Offset, at.Offset).Draw(t, "base"))
+
 		spans, err := timeline.Path(ls, base, point)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		end := base.Offset
 		for _, s := range spans {
 			if s.From != end || s.To <= s.From {
@@ -92,9 +102,11 @@ func TestPathJoinsBaseAndPoint(t *testing.T) {
 			}
 			end = s.To
 		}
+
 		if end != point.Offset {
 			t.Fatalf("spans %v end at %d, point %d", spans, end, point.Offset)
 		}
+
 		for _, f := range check(ls, "east", targets.ShardID{Target: "a", Shard: "0"}, base, point) {
 			if f.Severity != targets.Passed {
 				t.Fatalf("check: %+v", f)
@@ -107,16 +119,19 @@ func TestPathJoinsBaseAndPoint(t *testing.T) {
 		s := spans[rapid.IntRange(0, len(spans)-1).Draw(t, "span")]
 		l := byID[s.Timeline]
 		use, _ := timeline.Cover(l.Chunks, s.From, s.To)
+
 		hole := use[rapid.IntRange(0, len(use)-1).Draw(t, "hole")]
 		for i := range ls {
 			if ls[i].ID == l.ID {
 				ls[i].Chunks = slices.DeleteFunc(slices.Clone(l.Chunks), func(c timeline.Chunk) bool { return c == hole })
 			}
 		}
+
 		want := fmt.Sprintf("%s bytes [%d,%d)", s.Timeline, max(hole.From, s.From), min(hole.To, s.To))
 		if _, err := timeline.Path(ls, base, point); !fail.Is(err, fail.NotFound) || !contains(err.Error(), want) {
 			t.Fatalf("error %v, want %s", err, want)
 		}
+
 		if fs := check(ls, "east", targets.ShardID{}, base, point); !slices.ContainsFunc(fs, func(f targets.Finding) bool {
 			return f.Severity == targets.Failed && f.Got == "MISSING"
 		}) {
@@ -130,14 +145,17 @@ func TestHeaderRoundTrip(t *testing.T) {
 		opened := time.UnixMilli(rapid.Int64Range(0, 1<<40).Draw(t, "opened")).UTC()
 		h := header{shard: targets.ShardID{Target: "t", Shard: "s"}, timeline: "L", from: rapid.Uint64Range(0, 1<<62).Draw(t, "from"),
 			opened: opened, closed: opened.Add(time.Second)}
+
 		h.to = h.from + rapid.Uint64Range(1, 1<<30).Draw(t, "len")
 		for range rapid.IntRange(0, 5).Draw(t, "marks") {
 			h.marks = append(h.marks, mark{opened.Add(time.Duration(rapid.IntRange(0, 2000).Draw(t, "ms")) * time.Millisecond), h.from + rapid.Uint64Range(0, h.to-h.from).Draw(t, "off")})
 		}
+
 		got, err := parseHeader("k", h.meta())
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", h) {
 			t.Fatalf("%+v\n%+v", got, h)
 		}

@@ -27,15 +27,18 @@ var shard = targets.ShardID{Target: "carts", Shard: "0"}
 // testSet makes vaults in directories and returns the directories as well.
 func testSet(t testing.TB, n, durability int) (vault.Set, []string) {
 	t.Helper()
+
 	key, err := vault.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := vault.Set{Durability: durability}
 	var dirs []string
+
 	set := ""
 	for i := range n {
 		dir := filepath.Join(t.TempDir(), "vault")
+
 		v, err := vault.Init(context.Background(), vault.Options{Region: []string{"east", "west", "north"}[i],
 			Location: vault.Location{URL: "file://" + dir}, Key: key, Set: set})
 		if err != nil {
@@ -45,6 +48,7 @@ func testSet(t testing.TB, n, durability int) (vault.Set, []string) {
 		s.Vaults = append(s.Vaults, v)
 		dirs = append(dirs, dir)
 	}
+
 	return s, dirs
 }
 
@@ -67,9 +71,11 @@ func (f *faulty) down(off bool) {
 func (f *faulty) isOff() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+
 	if f.off {
 		return fail.New(fail.Unavailable, "test", "store", "", errFault)
 	}
+
 	return nil
 }
 
@@ -77,27 +83,34 @@ func (f *faulty) Put(ctx context.Context, key string, body []byte) error {
 	if err := f.isOff(); err != nil {
 		return err
 	}
+
 	f.mu.Lock()
 	put := f.put
 	f.mu.Unlock()
+
 	if put == nil {
 		return f.Store.Put(ctx, key, body)
 	}
+
 	delay, before, after := put(key)
 	select {
 	case <-time.After(delay):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+
 	if before != nil {
 		return fail.New(fail.Unavailable, "test", key, "", before)
 	}
+
 	if err := f.Store.Put(ctx, key, body); err != nil {
 		return err
 	}
+
 	if after != nil { // stored, but the answer was lost
 		return fail.New(fail.Unavailable, "test", key, "", after)
 	}
+
 	return nil
 }
 
@@ -105,6 +118,7 @@ func (f *faulty) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	if err := f.isOff(); err != nil {
 		return nil, err
 	}
+
 	return f.Store.Get(ctx, key)
 }
 
@@ -112,6 +126,7 @@ func (f *faulty) List(ctx context.Context, prefix, after string) iter.Seq2[vault
 	if err := f.isOff(); err != nil {
 		return func(yield func(vault.Info, error) bool) { yield(vault.Info{}, err) }
 	}
+
 	return f.Store.List(ctx, prefix, after)
 }
 
@@ -121,12 +136,14 @@ func faults(s vault.Set) ([]*faulty, func(*vault.Vault) vault.Store) {
 	for _, v := range s.Vaults {
 		fs = append(fs, &faulty{Store: v.Store()})
 	}
+
 	return fs, func(v *vault.Vault) vault.Store {
 		for i, o := range s.Vaults {
 			if o == v {
 				return fs[i]
 			}
 		}
+
 		panic("unknown vault")
 	}
 }
@@ -147,25 +164,30 @@ func streamBytes(timeline string, from, to uint64) []byte {
 		x ^= x >> 32
 		b = fmt.Appendf(b, "%08x", uint32(x))
 	}
+
 	return b[from%8:][:to-from]
 }
 
 func readAll(t testing.TB, v *vault.Vault, span targets.Span) []byte {
 	t.Helper()
+
 	r, err := NewReader(v, shard).Log(context.Background(), span)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
+
 	b, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return b
 }
 
 func mustEqual(t testing.TB, v *vault.Vault, timeline string, from, to uint64) {
 	t.Helper()
+
 	got := readAll(t, v, targets.Span{Timeline: timeline, From: from, To: to})
 	if !bytes.Equal(got, streamBytes(timeline, from, to)) {
 		t.Fatalf("vault %s: timeline %s [%d,%d) is not what was sent", v.Region(), timeline, from, to)
@@ -174,10 +196,12 @@ func mustEqual(t testing.TB, v *vault.Vault, timeline string, from, to uint64) {
 
 func waitFor(t testing.TB, what string, cond func() bool) {
 	t.Helper()
+
 	for end := time.Now().Add(20 * time.Second); !cond(); {
 		if time.Now().After(end) {
 			t.Fatal("timed out: " + what)
 		}
+
 		time.Sleep(5 * time.Millisecond)
 	}
 }
@@ -187,6 +211,8 @@ func seeded(t testing.TB) *rand.Rand {
 	if s := os.Getenv("DRCTL_SEED"); s != "" {
 		fmt.Sscan(s, &seed)
 	}
+
 	t.Logf("DRCTL_SEED=%d", seed)
+
 	return rand.New(rand.NewPCG(seed, 1))
 }

@@ -14,10 +14,12 @@ import (
 // notDurable fails the test when a position becomes durable within a moment.
 func notDurable(t *testing.T, set vault.Set, from, at targets.Position, words string) {
 	t.Helper()
+
 	regions, err := AwaitDurable(withTimeout(t, 200*time.Millisecond), set, shard, from, at, 20*time.Millisecond, nil)
 	if err == nil {
 		t.Fatalf("%+v is durable in %v", at, regions)
 	}
+
 	if !fail.Is(err, fail.Stalled) || !contains(err.Error(), words) {
 		t.Fatalf("%+v: %v", at, err)
 	}
@@ -25,6 +27,7 @@ func notDurable(t *testing.T, set vault.Set, from, at targets.Position, words st
 
 func durable(t *testing.T, set vault.Set, from, at targets.Position) {
 	t.Helper()
+
 	if _, err := AwaitDurable(withTimeout(t, 10*time.Second), set, shard, from, at, 20*time.Millisecond, nil); err != nil {
 		t.Fatalf("%+v: %v", at, err)
 	}
@@ -55,16 +58,20 @@ func TestDurableBehindAHoleAtAFailover(t *testing.T) {
 		must(t, a.Close(ctx))
 		durable(t, set, pos("M", begin), pos("M", 400))
 		notDurable(t, set, pos("L", 0), pos("L", 150), "no base behind the hole at L [100,200)")
+
 		why := "no base behind the hole at L [100,200)"
 		if begin > 200 {
 			why = "archived only from 300"
 		}
+
 		notDurable(t, set, pos("L", 0), pos("M", 400), why)
 		ls, err := Load(ctx, set.Vaults[0], shard)
 		must(t, err)
+
 		if i := slices.IndexFunc(ls, func(l timeline.Timeline) bool { return l.ID == "L" }); !slices.Equal(ls[i].Holes, []timeline.Gap{{From: 100, To: 200}}) {
 			t.Fatalf("holes %v", ls[i].Holes)
 		}
+
 		if _, err := timeline.Path(ls, pos("L", 0), pos("M", 400)); !fail.Is(err, fail.NotFound) {
 			t.Fatalf("a path over the hole: %v", err)
 		}
@@ -94,10 +101,13 @@ func TestALostChunkStopsHoldingUpWhenDeclared(t *testing.T) {
 	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
 	must(t, a.Write(ctx, 0, streamBytes("L", 0, 500)))
 	must(t, a.Close(ctx))
+
 	for _, d := range dirs {
 		remove(t, d, 200)
 	}
+
 	notDurable(t, set, pos("L", 0), pos("L", 500), "100 bytes missing")
+
 	b := start(t, Options{Set: set, ChunkSize: 100})
 	if at, _ := b.Tail(); at.Offset != 200 {
 		t.Fatalf("resumes at %d", at.Offset)
@@ -109,16 +119,19 @@ func TestALostChunkStopsHoldingUpWhenDeclared(t *testing.T) {
 	b.Abort()
 	durable(t, set, pos("L", 450), pos("L", 800))
 	notDurable(t, set, pos("L", 0), pos("L", 800), "no base behind the hole at L [200,300)")
+
 	c := start(t, Options{Set: set, ChunkSize: 100})
 	if at, _ := c.Tail(); at.Offset != 800 {
 		t.Fatalf("resumes at %d", at.Offset)
 	}
+
 	must(t, c.Write(ctx, 800, streamBytes("L", 800, 1000)))
 	must(t, c.Close(ctx))
 	// A gap behind the declared one is an open one again.
 	for _, d := range dirs {
 		remove(t, d, 800)
 	}
+
 	notDurable(t, set, pos("L", 450), pos("L", 1000), "100 bytes missing")
 	durable(t, set, pos("L", 450), pos("L", 800))
 }
@@ -132,10 +145,12 @@ func TestAHoleWithNothingBehindIt(t *testing.T) {
 	must(t, a.Write(ctx, 0, streamBytes("L", 0, 100)))
 	must(t, a.Begin(ctx, "L", 300, targets.Position{}, nil))
 	a.Abort()
+
 	b := start(t, Options{Set: set})
 	if at, _ := b.Tail(); at.Offset != 300 {
 		t.Fatalf("resumes at %d", at.Offset)
 	}
+
 	must(t, b.Write(ctx, 300, streamBytes("L", 300, 400)))
 	must(t, b.Close(ctx))
 	durable(t, set, pos("L", 300), pos("L", 400))
@@ -175,9 +190,11 @@ func TestAnotherPastUnderTheSameNameIsRefused(t *testing.T) {
 		t.Helper()
 		must(t, a.Begin(ctx, "M", 200, pos("L", 200), []byte("1\t0/C8")))
 		must(t, a.Begin(ctx, "M", 400, targets.Position{}, nil)) // it is not said
+
 		if err := a.Begin(ctx, "M", 400, pos("L", 250), []byte("1\t0/C8")); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), "left L at 250") {
 			t.Fatalf("another switch point: %v", err)
 		}
+
 		if err := a.Begin(ctx, "M", 400, pos("L", 200), []byte("1\t0/C8\tby hand")); !fail.Is(err, fail.Corrupt) || !contains(err.Error(), "history") {
 			t.Fatalf("another history: %v", err)
 		}

@@ -17,6 +17,7 @@ func BenchmarkAmongKept(b *testing.B) {
 	plantChunk(b, set.Vaults[0], "L", kept-10, kept)
 	b.Run("seal", func(b *testing.B) {
 		b.ReportAllocs()
+
 		for b.Loop() {
 			w := &watch{trail: NewTrail(set.Vaults[0], shard, pos("L", kept-605)), at: pos("L", kept-5)}
 			if in, err := await(ctx, set, []*watch{w}, 100*time.Millisecond, nil); err != nil || len(in) != 1 {
@@ -26,6 +27,7 @@ func BenchmarkAmongKept(b *testing.B) {
 	})
 	b.Run("outline", func(b *testing.B) {
 		b.ReportAllocs()
+
 		for b.Loop() {
 			if ls, err := Outline(ctx, set.Vaults[0], shard); err != nil || ls[0].Tip() != kept {
 				b.Fatal(err)
@@ -34,11 +36,13 @@ func BenchmarkAmongKept(b *testing.B) {
 	})
 	b.Run("start", func(b *testing.B) {
 		b.ReportAllocs()
+
 		for b.Loop() {
 			a, err := NewArchiver(ctx, Options{Set: set, Shard: shard, Clock: later})
 			if err != nil {
 				b.Fatal(err)
 			}
+
 			a.Abort()
 		}
 	})

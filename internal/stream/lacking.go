@@ -27,11 +27,13 @@ func (a *Archiver) compare(ctx context.Context, members []*member, held [][]time
 			answered = append(answered, m)
 		}
 	}
+
 	needs := make([]map[string]uint64, len(held))
 	for i := range held {
 		needs[i] = map[string]uint64{}
 	}
 	union := timeline.Union(held)
+
 	newest, _ := timeline.Newest(union)
 	for _, l := range union {
 		floor := uint64(math.MaxUint64)
@@ -40,12 +42,14 @@ func (a *Archiver) compare(ctx context.Context, members []*member, held [][]time
 				continue
 			}
 			mine := timeline.Find(held[i], l.ID)
+
 			need, err := a.needed(ctx, m, answered, l, mine, l.ID == newest.ID)
 			if err != nil {
 				return nil, nil, err
 			}
 			needs[i][l.ID], floor = need, min(floor, need)
 		}
+
 		for i, m := range members {
 			if mine := timeline.Find(held[i], l.ID); mine != nil && mine.ListedFrom > floor {
 				if err := a.extend(ctx, m, mine, floor); err != nil {
@@ -55,12 +59,14 @@ func (a *Archiver) compare(ctx context.Context, members []*member, held [][]time
 		}
 	}
 	all = timeline.Union(held)
+
 	missing = make([][]item, len(held))
 	for i := range held {
 		if held[i] != nil {
 			missing[i] = lacking(a.opt.Shard, all, held[i], needs[i])
 		}
 	}
+
 	return all, missing, nil
 }
 
@@ -80,6 +86,7 @@ func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l ti
 			}
 		}
 	}
+
 	if len(l.Chunks) == 0 {
 		return math.MaxUint64, nil
 	}
@@ -90,11 +97,14 @@ func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l ti
 		if !current && l.LastSeen().Before(own[0].Started.Add(-clockSlack)) {
 			return math.MaxUint64, nil
 		}
+
 		return firstBase(own, l.ID, 0), nil
 	}
+
 	if err != nil {
 		return 0, err
 	}
+
 	least := uint64(math.MaxUint64)
 	for _, o := range others {
 		bases, err := basesIn(ctx, o.v, a.opt.Shard)
@@ -103,9 +113,11 @@ func (a *Archiver) needed(ctx context.Context, m *member, others []*member, l ti
 		}
 		least = firstBase(bases, l.ID, least)
 	}
+
 	if least == math.MaxUint64 {
 		least = l.Offset
 	}
+
 	return least, nil
 }
 
@@ -116,6 +128,7 @@ func basesIn(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]targ
 	if fail.Is(err, fail.Corrupt) {
 		err = nil
 	}
+
 	return bases, err
 }
 
@@ -132,6 +145,7 @@ func firstBase(bases []targets.Artifact, timeline string, otherwise uint64) uint
 			otherwise, found = b.From.Offset, true
 		}
 	}
+
 	return otherwise
 }
 
@@ -145,6 +159,7 @@ func (a *Archiver) extend(ctx context.Context, m *member, l *timeline.Timeline, 
 	l.Chunks = append(l.Chunks, chunks...)
 	timeline.SortChunks(l.Chunks)
 	l.Chunks, l.ListedFrom = slices.Compact(l.Chunks), from
+
 	return nil
 }
 
@@ -157,23 +172,28 @@ func lacking(shard targets.ShardID, all, mine []timeline.Timeline, needs map[str
 		if l.Origin {
 			has[vault.OriginKey(shard, l.ID)] = true
 		}
+
 		for _, h := range l.Holes {
 			has[vault.HoleKey(shard, l.ID, h.From, h.To)] = true
 		}
+
 		for _, c := range l.Chunks {
 			has[c.Key] = true
 		}
 	}
+
 	for _, l := range all {
 		if k := vault.OriginKey(shard, l.ID); l.Origin && !has[k] {
 			out = append(out, item{key: k})
 		}
+
 		for _, h := range l.Holes {
 			if k := vault.HoleKey(shard, l.ID, h.From, h.To); !has[k] {
 				out = append(out, item{key: k})
 			}
 		}
 		own := timeline.Find(mine, l.ID)
+
 		first := own == nil || len(own.Chunks) == 0
 		for _, c := range l.Chunks {
 			if !has[c.Key] && c.To > needs[l.ID] {
@@ -182,5 +202,6 @@ func lacking(shard targets.ShardID, all, mine []timeline.Timeline, needs map[str
 			}
 		}
 	}
+
 	return out
 }

@@ -25,9 +25,11 @@ func TestWhatRetentionRemovedIsNotCopiedBack(t *testing.T) {
 	must(t, a.Begin(ctx, idL, 1000, targets.Position{}, nil))
 	must(t, a.Write(ctx, 1000, streamBytes(idL, 1000, 2000)))
 	must(t, a.Close(ctx))
+
 	if a.Durable() != 2000 {
 		t.Fatalf("durable %d", a.Durable())
 	}
+
 	var gone []string
 	for _, from := range []uint64{1000, 1100, 1200} {
 		gone = append(gone, chunkFile(t, dirs[0], from))
@@ -35,22 +37,27 @@ func TestWhatRetentionRemovedIsNotCopiedBack(t *testing.T) {
 	}
 	fs, wrap := faults(set)
 	fs[0].put = func(string) (time.Duration, error, error) { return 200 * time.Millisecond, nil, nil }
+
 	b := start(t, Options{Set: set, ChunkSize: 100, wrap: wrap, Clock: later})
 	if d := b.Durable(); d != 2000 {
 		t.Errorf("durable %d at the start, 2000 was before", d)
 	}
+
 	for _, v := range b.Progress().Vaults {
 		if !v.Live || v.Behind > 0 {
 			t.Errorf("%+v", v)
 		}
 	}
+
 	must(t, b.Write(ctx, 2000, streamBytes(idL, 2000, 2100)))
 	must(t, b.Close(ctx))
+
 	for _, f := range gone {
 		if _, err := os.Stat(f); !os.IsNotExist(err) {
 			t.Errorf("%s is back (%v)", filepath.Base(f), err)
 		}
 	}
+
 	mustEqual(t, set.Vaults[0], idL, 1300, 2100)
 }
 
@@ -68,6 +75,7 @@ func TestATimelineIsNeededFromItsFirstBaseOn(t *testing.T) {
 	must(t, b.Begin(ctx, idL, 0, targets.Position{}, nil))
 	must(t, b.Write(ctx, 0, streamBytes(idL, 0, 500)))
 	must(t, b.Close(ctx))
+
 	for i := range 2 { // east by retention, west because it is new
 		wipe(t, dirs[i], idD)
 	}
@@ -80,6 +88,7 @@ func TestATimelineIsNeededFromItsFirstBaseOn(t *testing.T) {
 	c := start(t, Options{Set: set, ChunkSize: 100, Clock: later})
 	waitFor(t, "catching up", func() bool { return c.Progress().Vaults[1].Live })
 	must(t, c.Close(ctx))
+
 	for i, want := range []int{0, 3, 5} {
 		if n := countChunks(t, dirs[i], idD); n != want {
 			t.Errorf("%s has %d chunks of the dead timeline, want %d", set.Vaults[i].Region(), n, want)
@@ -95,10 +104,12 @@ func TestAnOldGapIsNotTheTail(t *testing.T) {
 	plantNames(t, dirs[0], idL, 20_000, 29_990)
 	plantChunk(t, set.Vaults[0], idL, 29_990, 30_000)
 	plantNames(t, dirs[1], idL, 0, 10_000)
+
 	a := start(t, Options{Set: set, Clock: later})
 	if at, _ := a.Tail(); at.Offset != 30_000 {
 		t.Errorf("resumes at %d", at.Offset)
 	}
+
 	a.Abort()
 }
 
@@ -108,24 +119,30 @@ func TestStartListsTheEnd(t *testing.T) {
 	for _, kept := range []uint64{300_000, 50_000} {
 		set, dirs := testSet(t, 2, 2)
 		plantOrigin(t, set, idL)
+
 		for i, d := range dirs {
 			plantNames(t, d, idL, 0, kept-10)
 			plantChunk(t, set.Vaults[i], idL, kept-10, kept)
 		}
 		var keys atomic.Int64
 		count := func(v *vault.Vault) vault.Store { return counting{v.Store(), &keys} }
+
 		a := start(t, Options{Set: set, wrap: count, Clock: later})
 		if at, _ := a.Tail(); at.Offset != kept || a.Durable() != kept {
 			t.Errorf("resumes at %d, durable %d", at.Offset, a.Durable())
 		}
+
 		a.Abort()
+
 		if n := keys.Swap(0); n > 2*12*page {
 			t.Errorf("%d keys listed at a start with %d chunks in each vault", n, kept/10)
 		}
+
 		ls, err := outline(ctx, set.Vaults[0], count(set.Vaults[0]), shard)
 		if err != nil || len(ls) != 1 || ls[0].Tip() != kept {
 			t.Fatalf("%+v %v", ls, err)
 		}
+
 		if n := keys.Load(); n > 12*page {
 			t.Errorf("%d keys listed for an outline of %d chunks", n, kept/10)
 		}
@@ -152,6 +169,7 @@ func TestANameIsNotTheTail(t *testing.T) {
 		must(t, set.Vaults[0].Store().Put(ctx, vault.ChunkKey(shard, idL, 500, 5000, time.Now()), []byte("garbage")))
 		forged := vault.ChunkKey(shard, "X", 0, 10, time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC)) // of a timeline of its own
 		must(t, set.Vaults[1].Store().Put(ctx, forged, []byte("garbage")))
+
 		end := uint64(500)
 		if !only { // and the last one is damaged in both
 			for _, d := range dirs {
@@ -159,19 +177,24 @@ func TestANameIsNotTheTail(t *testing.T) {
 			}
 			end = 400
 		}
+
 		b := start(t, Options{Set: set, ChunkSize: 100})
 		if at, _ := b.Tail(); at.Timeline != idL || at.Offset != end || b.Durable() != end {
 			t.Fatalf("the archive ends at %s %d, durable to %d, want %d", at.Timeline, at.Offset, b.Durable(), end)
 		}
+
 		must(t, b.Begin(ctx, idL, 600, targets.Position{}, nil)) // what the server has yet
 		must(t, b.Write(ctx, 600, streamBytes(idL, 600, 700)))
 		must(t, b.Close(ctx))
+
 		for _, v := range set.Vaults {
 			ls, err := Load(ctx, v, shard)
 			must(t, err)
+
 			if l := timeline.Find(ls, idL); len(l.Holes) != 1 || l.Holes[0] != (timeline.Gap{From: end, To: 600}) {
 				t.Errorf("holes %v", l.Holes)
 			}
+
 			mustEqual(t, v, idL, 600, 700)
 		}
 	}
@@ -185,6 +208,7 @@ func TestATailThatOneVaultHasIsTheTail(t *testing.T) {
 	must(t, a.Write(ctx, 0, streamBytes(idL, 0, 500)))
 	must(t, a.Close(ctx))
 	overwrite(t, chunkFile(t, dirs[0], 400), []byte("x"))
+
 	b := start(t, Options{Set: set, ChunkSize: 100})
 	if at, _ := b.Tail(); at.Offset != 500 {
 		t.Fatalf("the archive ends at %d", at.Offset)
@@ -209,6 +233,7 @@ func TestLostStaysAbsentWhenMoreIsListed(t *testing.T) {
 	a := start(t, Options{Set: set, Lost: []string{lost}})
 	l := &timeline.Timeline{ID: idL, ListedFrom: 200}
 	must(t, a.extend(ctx, a.members[0], l, 0))
+
 	if len(l.Chunks) != 1 || l.Chunks[0].From != 0 {
 		t.Fatalf("listed %v", l.Chunks)
 	}
@@ -219,6 +244,7 @@ func wipe(t *testing.T, dir, timeline string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, vault.TimelinePrefix(shard, timeline), "0*"))
 	must(t, err)
+
 	for _, f := range files {
 		must(t, os.Remove(f))
 	}
@@ -228,6 +254,7 @@ func countChunks(t *testing.T, dir, timeline string) int {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, vault.TimelinePrefix(shard, timeline), "0*"))
 	must(t, err)
+
 	return len(files)
 }
 
@@ -250,6 +277,7 @@ func TestANewVaultBeginsWithItsFirstChunk(t *testing.T) {
 			tried.Add(1)
 			return 0, errFault, nil
 		}
+
 		return 0, nil, nil
 	}
 	b := start(t, Options{Set: set, ChunkSize: 100, wrap: wrap})
@@ -258,6 +286,7 @@ func TestANewVaultBeginsWithItsFirstChunk(t *testing.T) {
 	c := start(t, Options{Set: set, ChunkSize: 100})
 	waitFor(t, "catching up", func() bool { return c.Progress().Vaults[1].Live })
 	must(t, c.Close(ctx))
+
 	if n := countChunks(t, dirs[1], idL); n != 6 {
 		t.Errorf("%d chunks of 6", n)
 	}
@@ -278,6 +307,7 @@ func TestAYoungBaseOfAnotherTimelineHoldsNothing(t *testing.T) {
 	b := start(t, Options{Set: set, ChunkSize: 100})
 	waitFor(t, "catching up", func() bool { return b.Progress().Vaults[1].Live })
 	must(t, b.Close(ctx))
+
 	if n := countChunks(t, dirs[1], idL); n != 5 {
 		t.Errorf("%d chunks of 5, and all of it counts as durable (%d)", n, b.Durable())
 	}

@@ -22,18 +22,21 @@ func Load(ctx context.Context, v *vault.Vault, shard targets.ShardID) ([]timelin
 
 func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.ShardID) ([]timeline.Timeline, error) {
 	byID := map[string]*timeline.Timeline{}
+
 	get := func(id string) *timeline.Timeline {
 		l := byID[id]
 		if l == nil {
 			l = &timeline.Timeline{ID: id}
 			byID[id] = l
 		}
+
 		return l
 	}
 	for info, err := range st.List(ctx, vault.StreamPrefix(shard), "") {
 		if err != nil {
 			return nil, err
 		}
+
 		if c, ok := vault.ParseChunkKey(info.Key); ok {
 			l := get(c.Timeline)
 			l.Chunks = append(l.Chunks, timeline.Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
@@ -48,37 +51,46 @@ func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.Sha
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
+
 	for _, l := range byID {
 		if !l.Origin {
 			l.DateByChunks()
 			continue
 		}
+
 		g.Go(func() error {
 			o, err := readRecord(gctx, v, shard, l.ID)
 			if fail.Is(err, fail.Corrupt) {
 				l.Origin = false
 				l.PassOver(err)
 				l.DateByChunks()
+
 				return nil
 			}
+
 			if err != nil {
 				return err
 			}
 			chunks, holes := l.Chunks, l.Holes
 			*l = o.Says()
 			l.Chunks, l.Holes = chunks, holes
+
 			return nil
 		})
 	}
+
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+
 	out := make([]timeline.Timeline, 0, len(byID))
 	for _, l := range byID {
 		timeline.SortChunks(l.Chunks)
 		out = append(out, *l)
 	}
+
 	timeline.Sort(out)
+
 	return out, nil
 }
 
@@ -86,19 +98,23 @@ func load(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.Sha
 // none, fail.Corrupt when it is damaged.
 func readRecord(ctx context.Context, v *vault.Vault, shard targets.ShardID, id string) (timeline.Record, error) {
 	key := vault.OriginKey(shard, id)
+
 	r, _, err := v.Decrypt(ctx, key)
 	if err != nil {
 		return timeline.Record{}, err
 	}
 	defer r.Close()
+
 	b, err := io.ReadAll(io.LimitReader(r, timeline.MaxRecord))
 	if err != nil {
 		return timeline.Record{}, err
 	}
+
 	o, err := timeline.DecodeRecord(b, id)
 	if err != nil {
 		return timeline.Record{}, fail.New(fail.Corrupt, "stream: origin", key, "", err)
 	}
+
 	return o, nil
 }
 
@@ -109,11 +125,13 @@ func listTimeline(ctx context.Context, st vault.Store, shard targets.ShardID, id
 		if err != nil {
 			return nil, nil, err
 		}
+
 		if c, ok := vault.ParseChunkKey(info.Key); ok {
 			chunks = append(chunks, timeline.Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
 		} else if _, from, to, ok := vault.ParseHoleKey(info.Key); ok {
 			holes = append(holes, timeline.Gap{From: from, To: to})
 		}
 	}
+
 	return chunks, holes, nil
 }

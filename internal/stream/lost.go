@@ -25,6 +25,7 @@ func absent(held [][]timeline.Timeline, lost []string) {
 	if len(lost) == 0 {
 		return
 	}
+
 	for _, ls := range held {
 		for i := range ls {
 			ls[i].Chunks = slices.DeleteFunc(ls[i].Chunks, func(c timeline.Chunk) bool { return slices.Contains(lost, c.Key) })
@@ -39,10 +40,12 @@ func firstLost(l timeline.Timeline, lost []string, end uint64) uint64 {
 		if !ok || c.Timeline != l.ID {
 			continue
 		}
+
 		for _, g := range uncovered(l.Chunks, l.Holes, c.From, c.To) {
 			end = min(end, g.From)
 		}
 	}
+
 	return end
 }
 
@@ -53,6 +56,7 @@ func uncovered(chunks []timeline.Chunk, holes []timeline.Gap, from, to uint64) [
 		given = append(given, timeline.Chunk{From: h.From, To: h.To})
 	}
 	_, gaps := timeline.Cover(given, from, to)
+
 	return gaps
 }
 
@@ -63,6 +67,7 @@ func uncovered(chunks []timeline.Chunk, holes []timeline.Gap, from, to uint64) [
 // not become durable, as the sender would drop it.
 func (a *Archiver) gone(ctx context.Context, m *member, it item, damaged bool) (waived bool, err error) {
 	log := a.log.With("vault", m.v.Region(), "key", it.key)
+
 	c, isChunk := vault.ParseChunkKey(it.key)
 	if !isChunk || !damaged && it.to == 0 {
 		log.Error("no vault holds this object whole")
@@ -70,6 +75,7 @@ func (a *Archiver) gone(ctx context.Context, m *member, it item, damaged bool) (
 	}
 
 	var chunks []timeline.Chunk
+
 	var holes []timeline.Gap
 	for _, o := range a.members {
 		cs, hs, err := listTimeline(ctx, o.st, a.opt.Shard, c.Timeline, "")
@@ -81,7 +87,9 @@ func (a *Archiver) gone(ctx context.Context, m *member, it item, damaged bool) (
 	// What was found damaged holds no bytes either.
 	a.mu.Lock()
 	chunks = slices.DeleteFunc(chunks, func(o timeline.Chunk) bool { return o.Key == it.key || a.bad[o.Key] })
+
 	a.mu.Unlock()
+
 	gaps := uncovered(chunks, holes, c.From, c.To)
 	if len(gaps) == 0 {
 		log.Warn("no vault holds this chunk whole; its bytes are in others, or given up")
@@ -90,12 +98,15 @@ func (a *Archiver) gone(ctx context.Context, m *member, it item, damaged bool) (
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	if c.Timeline == a.timeline {
 		log.Error("no vault holds this chunk whole; going back to it, as the server may still have its bytes")
 		a.giveUp(fail.New(fail.Corrupt, "stream: catch up", a.opt.Shard.String()+" timeline "+c.Timeline+" bytes "+timeline.Gap{From: c.From, To: c.To}.String(),
 			"see what damages objects in the vaults, with: drctl backup verify", &Lost{it.key}))
+
 		return false, nil
 	}
+
 	s := a.known[c.Timeline]
 	for _, g := range gaps {
 		if err := a.sendHole(c.Timeline, g.From, g.To); err != nil {
@@ -105,6 +116,7 @@ func (a *Archiver) gone(ctx context.Context, m *member, it item, damaged bool) (
 	}
 	a.known[c.Timeline] = s
 	a.interrupt()
+
 	return true, nil
 }
 
@@ -130,12 +142,15 @@ func (a *Archiver) putHoles(ctx context.Context, id string, beyond []timeline.Ch
 		a.mu.Lock()
 		err := a.sendHole(id, g.From, g.To)
 		a.mu.Unlock()
+
 		if err == nil {
 			err = a.recorded(ctx)
 		}
+
 		if err != nil {
 			return nil, fmt.Errorf("declare the hole %s: %w", g, err)
 		}
 	}
+
 	return gaps, nil
 }

@@ -46,6 +46,7 @@ func (m *member) end() uint64 {
 	if m.older > 0 || m.scan {
 		return m.base
 	}
+
 	return m.held.end
 }
 
@@ -85,11 +86,13 @@ func (m *member) remove(its []item, epoch int, of func(item)) {
 		if !done[it.key] {
 			return false
 		}
+
 		if it.epoch < epoch {
 			m.older--
 		} else {
 			of(it)
 		}
+
 		return true
 	})
 }
@@ -104,6 +107,7 @@ func (c *contig) add(from, to uint64) {
 	if to <= from || to <= c.end {
 		return
 	}
+
 	c.ahead = append(c.ahead, timeline.Gap{From: from, To: to})
 	for moved := true; moved; {
 		moved = false
@@ -111,10 +115,12 @@ func (c *contig) add(from, to uint64) {
 			if g.From > c.end {
 				return false
 			}
+
 			if g.To > c.end {
 				c.end = g.To
 				moved = true
 			}
+
 			return true
 		})
 	}

@@ -49,10 +49,12 @@ func (n names) between(ctx context.Context, start, end uint64) (chunks []timelin
 		if err != nil {
 			return nil, nil, err
 		}
+
 		if c, ok := vault.ParseChunkKey(info.Key); ok {
 			if c.From >= end {
 				beyond++
 			}
+
 			if beyond > page/10 { // the holes come after all chunks
 				holes, err = n.holes(ctx)
 				return chunks, holes, err
@@ -62,6 +64,7 @@ func (n names) between(ctx context.Context, start, end uint64) (chunks []timelin
 			holes = append(holes, timeline.Gap{From: from, To: to})
 		}
 	}
+
 	return chunks, holes, nil
 }
 
@@ -78,18 +81,22 @@ func (n names) some(ctx context.Context, start, end uint64, limit int) (chunks [
 		if err != nil {
 			return nil, false, err
 		}
+
 		c, ok := vault.ParseChunkKey(info.Key)
 		if !ok && info.Key < n.end() {
 			continue
 		}
+
 		if !ok || c.From >= end {
 			break
 		}
+
 		if len(chunks) == limit {
 			return chunks, false, nil
 		}
 		chunks = append(chunks, timeline.Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: info.Key})
 	}
+
 	return chunks, true, nil
 }
 
@@ -101,13 +108,16 @@ func (n names) before(ctx context.Context, end uint64, want int) ([]timeline.Chu
 	if b, ok := n.st.(backward); ok {
 		return n.parse(b.Last(ctx, n.prefix(), n.at(end), page))
 	}
+
 	high, few := end, []timeline.Chunk(nil)
 	for step := uint64(firstStep); ; step *= growth {
 		start := end - min(step, end)
+
 		chunks, all, err := n.some(ctx, start, end, page)
 		if err != nil {
 			return nil, err
 		}
+
 		held := slices.ContainsFunc(chunks, func(c timeline.Chunk) bool { return c.To >= end })
 		switch {
 		case !all:
@@ -131,9 +141,11 @@ func (n names) last(ctx context.Context, least uint64, want int) (chunks []timel
 	}
 	low := least
 	chunks, whole, err = n.some(ctx, low, end, page)
+
 	all := whole
 	for step := uint64(firstStep); err == nil && !all; step *= growth {
 		next := chunks[len(chunks)-1].From
+
 		next += min(step, end-next)
 		if chunks, all, err = n.some(ctx, next, end, page); err == nil && all && len(chunks) < want {
 			chunks, err = n.narrow(ctx, low, next, end, chunks, want)
@@ -141,6 +153,7 @@ func (n names) last(ctx context.Context, least uint64, want int) (chunks []timel
 		}
 		low = next
 	}
+
 	return chunks, whole, err
 }
 
@@ -152,6 +165,7 @@ func (n names) over(ctx context.Context, from, to uint64) ([]timeline.Chunk, err
 		return nil, err
 	}
 	more, _, err := n.between(ctx, from, to)
+
 	return append(near, more...), err
 }
 
@@ -163,6 +177,7 @@ func (n names) holding(ctx context.Context, at, to uint64) (chunks []timeline.Ch
 	if err != nil {
 		return nil, nil, 0, err
 	}
+
 	start = at
 	for _, c := range near {
 		if c.To >= at {
@@ -170,6 +185,7 @@ func (n names) holding(ctx context.Context, at, to uint64) (chunks []timeline.Ch
 		}
 	}
 	chunks, holes, err = n.between(ctx, start, to)
+
 	return chunks, holes, start, err
 }
 
@@ -178,6 +194,7 @@ func (n names) holding(ctx context.Context, at, to uint64) (chunks []timeline.Ch
 func (n names) narrow(ctx context.Context, low, high, end uint64, few []timeline.Chunk, want int) ([]timeline.Chunk, error) {
 	for high-low > 1 {
 		middle := low + (high-low)/2
+
 		chunks, all, err := n.some(ctx, middle, end, page)
 		switch {
 		case err != nil:
@@ -190,6 +207,7 @@ func (n names) narrow(ctx context.Context, low, high, end uint64, few []timeline
 			return chunks, nil
 		}
 	}
+
 	return few, nil
 }
 
@@ -201,5 +219,6 @@ func (n names) parse(keys []string, err error) ([]timeline.Chunk, error) {
 			chunks = append(chunks, timeline.Chunk{From: c.From, To: c.To, Closed: c.Closed, Key: k})
 		}
 	}
+
 	return chunks, err
 }

@@ -31,6 +31,7 @@ func (c counting) List(ctx context.Context, prefix, after string) iter.Seq2[vaul
 	return func(yield func(vault.Info, error) bool) {
 		for i, err := range c.Store.List(ctx, prefix, after) {
 			c.keys.Add(1)
+
 			if !yield(i, err) {
 				return
 			}
@@ -62,6 +63,7 @@ func TestLastNames(t *testing.T) {
 		var m memory
 		var all []timeline.Chunk
 		pos := rapid.Uint64Range(0, 1<<50).Draw(t, "begin")
+
 		begin := pos
 		for range rapid.IntRange(1, 6).Draw(t, "runs") {
 			size := uint64(1) << rapid.IntRange(0, 24).Draw(t, "size")
@@ -79,31 +81,39 @@ func TestLastNames(t *testing.T) {
 		want := rapid.IntRange(1, 500).Draw(t, "want")
 		check := func(what string, got []timeline.Chunk, end int) {
 			t.Helper()
+
 			if len(got) < min(want, end) || len(got) > page {
 				t.Fatalf("%s: %d chunks, at least %d of %d wanted", what, len(got), want, end)
 			}
+
 			for i, c := range got {
 				if c.Key != all[end-len(got)+i].Key {
 					t.Fatalf("%s: chunk %d of %d is %+v", what, i, len(got), c)
 				}
 			}
+
 			if k := keys.Swap(0); k > 60*(page+1) {
 				t.Fatalf("%s: %d keys listed of %d", what, k, len(all))
 			}
 		}
+
 		got, whole, err := n.last(context.Background(), rapid.SampledFrom([]uint64{0, begin}).Draw(t, "least"), want)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		check("last", got, len(all))
+
 		if whole != (len(all) <= page) {
 			t.Fatalf("last: whole %v of %d", whole, len(all))
 		}
 		i := rapid.IntRange(0, len(all)-1).Draw(t, "at")
+
 		at := rapid.Uint64Range(all[i].From+1, all[i].To).Draw(t, "offset")
 		if got, err = n.before(context.Background(), at, want); err != nil {
 			t.Fatal(err)
 		}
+
 		check("before", got, i+1)
 	})
 }
@@ -114,25 +124,31 @@ func TestPlanListsFromTheBase(t *testing.T) {
 	const kept = 500_000
 	set, dirs := testSet(t, 1, 1)
 	v := set.Vaults[0]
+
 	plantNames(t, dirs[0], idL, 0, kept)
+
 	for i := range uint64(5) {
 		plantBase(t, v, fmt.Sprintf("b%d", i), pos(idL, i*kept/5+5), pos(idL, i*kept/5+100))
 	}
+
 	var keys atomic.Int64
 	for _, at := range []uint64{kept - 3, kept*4/5 + 1000, kept*2/5 + 5000, 500} {
 		keys.Store(0)
 		trail := NewTrail(v, shard)
 		trail.st = counting{v.Store(), &keys}
+
 		lead, err := trail.To(ctx, pos(idL, at))
 		if err != nil || !lead.Held() || lead.Base.ID != fmt.Sprintf("b%d", at/(kept/5)) {
 			t.Fatalf("%+v %v", lead, err)
 		}
 		ls, err := trail.Load(ctx, lead)
 		must(t, err)
+
 		spans, err := timeline.Path(ls, lead.Base.From, pos(idL, at))
 		if err != nil || len(spans) != 1 {
 			t.Fatalf("%v %v", spans, err)
 		}
+
 		if n, way := keys.Load(), int64(at-lead.Base.From.Offset)/10; n > 2*way+6*page {
 			t.Errorf("to %d: %d keys listed for a way of %d chunks", at, n, way)
 		}
@@ -145,6 +161,7 @@ func plantBase(t testing.TB, v *vault.Vault, id string, from, until targets.Posi
 	b := targets.Artifact{ID: id, Shard: shard, Kind: targets.Redis, Region: "east", Method: "resync", Snapshot: strings.Repeat("0", 64), Path: "/dump.rdb",
 		From: from, Until: until, Started: time.Now(), Finished: time.Now()}
 	plantRecord(t, v, b)
+
 	return b
 }
 
@@ -160,6 +177,7 @@ func plantRecord(t testing.TB, v *vault.Vault, b targets.Artifact) {
 func plantNames(t testing.TB, dir, timeline string, from, to uint64) {
 	t.Helper()
 	must(t, os.MkdirAll(filepath.Join(dir, vault.TimelinePrefix(shard, timeline)), 0o700))
+
 	for at := from; at < to; at += 10 {
 		plantName(t, dir, timeline, at)
 	}
@@ -180,16 +198,19 @@ func TestSealListsWhatIsNew(t *testing.T) {
 			plantBase(t, v, "b1", pos(idL, 0), pos(idL, 100))
 			plantNames(t, dirs[0], idL, 0, kept)
 			var keys atomic.Int64
+
 			known := pos(idL, kept-25) // inside a chunk
 			for cut := range uint64(5) {
 				at := pos(idL, kept+10*cut+5)
 				ws := []*watch{{trail: NewTrail(v, shard, known), at: at}}
 				ws[0].trail.st = counting{v.Store(), &keys}
 				keys.Store(0)
+
 				go func() {
 					time.Sleep(50 * time.Millisecond)
 					plantName(t, dirs[0], idL, kept+10*cut)
 				}()
+
 				in, err := await(withTimeout(t, time.Minute), set, ws, 20*time.Millisecond, nil)
 				if err != nil || len(in) != 1 {
 					t.Fatalf("in %v: %v", in, err)

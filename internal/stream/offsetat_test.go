@@ -37,6 +37,7 @@ func TestOffsetAtWhileNothingWasReceived(t *testing.T) {
 			must(t, a.Begin(ctx, "L", 500, targets.Position{}, nil))
 			must(t, a.Write(ctx, 500, streamBytes("L", 500, 500+x.then)))
 			must(t, a.Close(ctx))
+
 			for _, at := range []time.Duration{time.Millisecond, x.away / 2, x.away - time.Millisecond} {
 				got, err := OffsetAt(ctx, set.Vaults[0], shard, "L", t0.Add(at))
 				if x.refuse {
@@ -47,6 +48,7 @@ func TestOffsetAtWhileNothingWasReceived(t *testing.T) {
 					t.Fatalf("after %s: %d, %v", at, got, err)
 				}
 			}
+
 			got, err := OffsetAt(ctx, set.Vaults[0], shard, "L", now.Add(time.Hour))
 			if !fail.Is(err, fail.NotFound) || !strings.Contains(err.Error(), "the archive ends at") {
 				t.Fatalf("after the end: %d, %v", got, err)

@@ -30,6 +30,7 @@ func behind(chunks []timeline.Chunk, offset uint64) (n int) {
 			n++
 		}
 	}
+
 	return n
 }
 
@@ -53,27 +54,33 @@ func startOf(l timeline.Timeline, now time.Time) beginning {
 // the hole's end. Where a hole ends a run begins, even an empty one.
 func openRuns(from beginning, chunks []timeline.Chunk, holes []timeline.Gap) []timeline.Run {
 	all := timeline.Runs(chunks)
+
 	given := uint64(0) // what begins below is archived or given up
 	for _, h := range holes {
 		given = max(given, h.To)
 	}
+
 	if given > 0 && !slices.ContainsFunc(all, func(r timeline.Run) bool { return r.From <= given && given <= r.To }) {
 		i, _ := slices.BinarySearchFunc(all, given, func(r timeline.Run, at uint64) int { return cmp.Compare(r.From, at) })
 		all = slices.Insert(all, i, timeline.Run{From: given, To: given})
 	}
+
 	if len(all) == 0 {
 		return nil
 	}
+
 	if from.young && all[0].From > from.offset && from.offset >= given {
 		// Several chunks fly at once: the first may have been lost, and its
 		// bytes are still the sender's, when later ones have arrived.
 		return nil
 	}
+
 	tip := all[len(all)-1].To
 	for i := 1; i < len(all); i++ {
 		if end := all[i-1].To; end >= given && tip-end <= crashReach && behind(chunks, end) <= 2*mostFlying {
 			return all[:i]
 		}
 	}
+
 	return all
 }

@@ -33,21 +33,26 @@ func outline(ctx context.Context, v *vault.Vault, st vault.Store, shard targets.
 	out := make([]timeline.Timeline, len(ids))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
+
 	for i, id := range ids {
 		g.Go(func() (err error) {
 			out[i], err = outlineOf(gctx, v, names{st, shard, id})
 			return err
 		})
 	}
+
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+
 	timeline.Sort(out)
+
 	return out, nil
 }
 
 func outlineOf(ctx context.Context, v *vault.Vault, n names) (timeline.Timeline, error) {
 	l := timeline.Timeline{ID: n.timeline}
+
 	o, err := readRecord(ctx, v, n.shard, n.timeline)
 	switch {
 	case err == nil:
@@ -57,30 +62,38 @@ func outlineOf(ctx context.Context, v *vault.Vault, n names) (timeline.Timeline,
 	case !fail.Is(err, fail.NotFound):
 		return l, err
 	}
+
 	whole := false
 	if l.Chunks, whole, err = n.last(ctx, l.Offset, tailWanted); err != nil {
 		return l, err
 	}
+
 	if !whole && len(l.Chunks) > 0 {
 		l.ListedFrom = l.Chunks[0].From
 	}
+
 	if l.Holes, err = n.holes(ctx); err != nil {
 		return l, err
 	}
+
 	for _, h := range l.Holes {
 		if h.From >= l.ListedFrom {
 			continue
 		}
+
 		inside, _, _, err := n.holding(ctx, h.From, min(h.To, l.ListedFrom))
 		if err != nil {
 			return l, err
 		}
 		l.Chunks = append(l.Chunks, inside...)
 	}
+
 	timeline.SortChunks(l.Chunks)
+
 	l.Chunks = slices.Compact(l.Chunks)
 	if !l.Origin {
 		l.DateByChunks()
 	}
+
 	return l, nil
 }

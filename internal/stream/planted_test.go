@@ -22,6 +22,7 @@ func allocated(f func()) uint64 {
 	runtime.ReadMemStats(&before)
 	f()
 	runtime.ReadMemStats(&after)
+
 	return after.TotalAlloc - before.TotalAlloc
 }
 
@@ -39,13 +40,16 @@ func plantEncrypted(t *testing.T, v *vault.Vault, timeline string, from, to uint
 	now := time.Now()
 	key := vault.ChunkKey(shard, timeline, from, to, now)
 	h := header{shard: shard, timeline: timeline, from: from, to: to, opened: now, closed: now}
+
 	var encrypted bytes.Buffer
 	if err := v.EncryptTo(&encrypted, key, h.meta(), body); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := v.Store().Put(context.Background(), key, encrypted.Bytes()); err != nil {
 		t.Fatal(err)
 	}
+
 	return key
 }
 
@@ -67,6 +71,7 @@ func TestPlantedChunks(t *testing.T) {
 			return 0, err
 		}
 		defer r.Close()
+
 		return io.Copy(io.Discard, r)
 	}
 	for _, c := range []struct {
@@ -80,10 +85,12 @@ func TestPlantedChunks(t *testing.T) {
 		{vault.MaxChunk + 200, vault.MaxChunk + 300, fail.NotFound, ""}, // only the huge one says that it has them
 	} {
 		var n int64
+
 		var err error
 		if took := allocated(func() { n, err = read(c.from, c.to) }); took > 128<<20 {
 			t.Errorf("[%d,%d): %d MiB of memory", c.from, c.to, took>>20)
 		}
+
 		if c.code == "" && (err != nil || n != int64(c.to-c.from)) || c.code != "" && (!fail.Is(err, c.code) || !strings.Contains(err.Error(), c.names)) {
 			t.Errorf("[%d,%d): %d bytes, %v", c.from, c.to, n, err)
 		}
@@ -93,13 +100,16 @@ func TestPlantedChunks(t *testing.T) {
 	if err != nil || len(ls) != 1 || len(ls[0].Chunks) != 3 {
 		t.Fatalf("%+v, %v", ls, err)
 	}
+
 	if len(ls[0].Damage) != 1 || !strings.Contains(ls[0].Damage[0].Error(), huge) {
 		t.Errorf("passed over: %v", ls[0].Damage)
 	}
+
 	findings, err := v.Verify(ctx, vault.VerifyOptions{Shards: []targets.ShardID{shard}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, key := range []string{huge, bomb, short} {
 		if !strings.Contains(fmt.Sprint(findings), key) {
 			t.Errorf("the check does not name %s", key)
@@ -112,6 +122,7 @@ func TestPlantedChunks(t *testing.T) {
 func TestDamagedOrigin(t *testing.T) {
 	ctx := context.Background()
 	s, _ := testSet(t, 1, 1)
+
 	v := s.Vaults[0]
 	for _, l := range []string{"good", "bad", "odd", "huge"} {
 		body := []byte(`{"lineage":"` + l + `","offset":1}`)
@@ -123,15 +134,19 @@ func TestDamagedOrigin(t *testing.T) {
 		case "huge":
 			body = make([]byte, timeline.MaxRecord+1)
 		}
+
 		if err := v.PutEncrypted(ctx, vault.OriginKey(shard, l), nil, body); err != nil {
 			t.Fatal(err)
 		}
+
 		plantEncrypted(t, v, l, 1, 5, zeros(4))
 	}
+
 	ls, err := Load(ctx, v, shard)
 	if err != nil || len(ls) != 4 {
 		t.Fatalf("%+v, %v", ls, err)
 	}
+
 	for _, l := range ls {
 		if good := l.ID == "good"; l.Origin != good || good != (len(l.Damage) == 0) || len(l.Chunks) != 1 {
 			t.Errorf("%+v", l)
@@ -145,21 +160,25 @@ func FuzzChunkNames(f *testing.F) {
 	for _, to := range []string{"0000000000000004", "4000000000000000", "0000000040000000", "FFFFFFFFFFFFFFFF"} {
 		f.Add("streams/orders/1/L/0000000000000000-"+to+"-000000000000.zst.age", 4)
 	}
+
 	f.Fuzz(func(t *testing.T, key string, have int) {
 		c, ok := vault.ParseChunkKey(key)
 		if !ok {
 			return
 		}
+
 		if c.Len() > vault.MaxChunk || c.From >= c.To {
 			t.Fatalf("%s: %+v", key, c)
 		}
 		have = min(max(have, 0), 1<<20)
 		var b []byte
 		var err error
+
 		took := allocated(func() { b, err = readChunk(zeros(int64(have)), key, c.Len()) })
 		if took > allocAtOnce+8<<20 {
 			t.Errorf("%s: %d MiB of memory for %d bytes", key, took>>20, have)
 		}
+
 		if good := uint64(have) == c.Len(); good != (err == nil) || good && len(b) != have {
 			t.Errorf("%s: %d bytes, %v", key, len(b), err)
 		}

@@ -64,6 +64,7 @@ func (r *Reader) History(ctx context.Context, timeline string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return o.History, nil
 }
 
@@ -78,6 +79,7 @@ func (r *Reader) Log(ctx context.Context, span targets.Span) (io.ReadCloser, err
 	if span.To < span.From {
 		return nil, fail.Newf(fail.Invalid, "stream: read", span.Timeline, "the range [%d,%d) runs backwards", span.From, span.To)
 	}
+
 	use, err := r.cover(ctx, span, nil)
 	if err != nil {
 		return nil, err
@@ -85,6 +87,7 @@ func (r *Reader) Log(ctx context.Context, span targets.Span) (io.ReadCloser, err
 	ctx, cancel := context.WithCancel(ctx)
 	l := &logReader{r: r, fetch: r.fetch, span: span, pos: span.From, cancel: cancel, ctx: ctx}
 	l.plan(use)
+
 	return l, nil
 }
 
@@ -93,27 +96,33 @@ func (r *Reader) cover(ctx context.Context, span targets.Span, without map[strin
 	r.mu.Lock()
 	known := r.listed[span.Timeline]
 	r.mu.Unlock()
+
 	if use, gaps := timeline.Cover(drop(known, without), span.From, span.To); len(gaps) == 0 {
 		return use, nil
 	}
+
 	fresh, err := names{r.vault.Store(), r.shard, span.Timeline}.over(ctx, span.From, span.To)
 	if err != nil {
 		return nil, err
 	}
+
 	timeline.SortChunks(fresh)
 	r.mu.Lock()
 	r.listed[span.Timeline] = fresh
 	r.mu.Unlock()
+
 	use, gaps := timeline.Cover(drop(fresh, without), span.From, span.To)
 	if len(gaps) > 0 {
 		names := make([]string, len(gaps))
 		for i, g := range gaps {
 			names[i] = g.String()
 		}
+
 		return nil, fail.New(fail.NotFound, "stream: read", r.shard.String(),
 			"look in the other region's vault, or choose another point or base",
 			fmt.Errorf("vault %s has no chunk with %s bytes %s", r.vault.Region(), span.Timeline, strings.Join(names, ", ")))
 	}
+
 	return use, nil
 }
 
@@ -121,6 +130,7 @@ func drop(chunks []timeline.Chunk, without map[string]bool) []timeline.Chunk {
 	if len(without) == 0 {
 		return chunks
 	}
+
 	return slices.DeleteFunc(slices.Clone(chunks), func(c timeline.Chunk) bool { return without[c.Key] })
 }
 
@@ -131,13 +141,16 @@ func (r *Reader) fetch(ctx context.Context, c timeline.Chunk, timeline string) (
 		return nil, err
 	}
 	defer body.Close()
+
 	h, err := parseHeader(c.Key, meta)
 	if err != nil {
 		return nil, err
 	}
+
 	if err := h.check(c, r.shard, timeline); err != nil {
 		return nil, err
 	}
+
 	return readChunk(body, c.Key, c.To-c.From)
 }
 
@@ -152,6 +165,7 @@ func readChunk(body io.Reader, key string, want uint64) ([]byte, error) {
 		return nil, fail.Newf(fail.Corrupt, "stream: chunk", key, "its name says %d bytes, which no archiver writes", want)
 	}
 	b := bytes.NewBuffer(make([]byte, 0, min(want, allocAtOnce)+bytes.MinRead))
+
 	n, err := b.ReadFrom(io.LimitReader(body, int64(want)+1))
 	switch {
 	case err != nil:
@@ -161,6 +175,7 @@ func readChunk(body io.Reader, key string, want uint64) ([]byte, error) {
 	case uint64(n) < want:
 		return nil, fail.Newf(fail.Corrupt, "stream: chunk", key, "holds %d bytes, its name says %d", n, want)
 	}
+
 	return b.Bytes(), nil
 }
 
@@ -195,6 +210,7 @@ func (l *logReader) plan(use []timeline.Chunk) {
 func (l *logReader) fill() {
 	for len(l.next) > 0 {
 		c := l.next[0]
+
 		size := c.To - c.From
 		if n := len(l.queue); n >= prefetchChunks || n > 0 && l.flight+size > prefetchBytes {
 			return
@@ -202,6 +218,7 @@ func (l *logReader) fill() {
 		l.next = l.next[1:]
 		l.flight += size
 		ch := make(chan fetched, 1)
+
 		l.queue = append(l.queue, ch)
 		go func() {
 			b, err := l.fetch(l.ctx, c, l.span.Timeline)
@@ -216,9 +233,11 @@ func (l *logReader) Read(p []byte) (int, error) {
 		if l.err != nil {
 			return 0, l.err
 		}
+
 		if l.pos >= l.span.To {
 			return 0, io.EOF
 		}
+
 		if l.err = l.advance(); l.err != nil {
 			return 0, l.err
 		}
@@ -226,6 +245,7 @@ func (l *logReader) Read(p []byte) (int, error) {
 	n := copy(p, l.buf)
 	l.buf = l.buf[n:]
 	l.pos += uint64(n)
+
 	return n, nil
 }
 
@@ -233,6 +253,7 @@ func (l *logReader) advance() error {
 	if len(l.queue) == 0 {
 		return fail.Newf(fail.Internal, "stream: read", l.span.Timeline, "the plan ended at %d of %d", l.pos, l.span.To)
 	}
+
 	var f fetched
 	select {
 	case f = <-l.queue[0]:
@@ -240,18 +261,23 @@ func (l *logReader) advance() error {
 		return l.ctx.Err()
 	}
 	l.queue = l.queue[1:]
+
 	l.flight -= f.chunk.To - f.chunk.From
 	if f.err != nil {
 		return l.around(f)
 	}
+
 	l.fill()
+
 	if f.chunk.From > l.pos || f.chunk.To <= l.pos {
 		return fail.Newf(fail.Internal, "stream: read", f.chunk.Key, "does not continue at %d", l.pos)
 	}
+
 	l.buf = f.body[l.pos-f.chunk.From:]
 	if rest := l.span.To - l.pos; uint64(len(l.buf)) > rest {
 		l.buf = l.buf[:rest]
 	}
+
 	return nil
 }
 
@@ -262,24 +288,30 @@ func (l *logReader) around(f fetched) error {
 	if !fail.Is(f.err, fail.Corrupt) && !fail.Is(f.err, fail.NotFound) {
 		return f.err
 	}
+
 	if l.bad == nil {
 		l.bad = map[string]bool{}
 	}
 	l.bad[f.chunk.Key] = true
+
 	use, err := l.r.cover(l.ctx, targets.Span{Timeline: l.span.Timeline, From: l.pos, To: l.span.To}, l.bad)
 	if err != nil {
 		return f.err
 	}
+
 	l.plan(use)
+
 	return nil
 }
 
 // Close stops the prefetching. It may be repeated.
 func (l *logReader) Close() error {
 	l.cancel()
+
 	if l.err == nil {
 		l.err = fail.Newf(fail.Invalid, "stream: read", l.span.Timeline, "read after close")
 		l.buf = nil
 	}
+
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 func putChunks(t testing.TB, v *vault.Vault, n int, size uint64) uint64 {
 	t.Helper()
 	closed := time.Now()
+
 	at := uint64(0)
 	for range n {
 		c := timeline.Chunk{From: at, To: at + size, Closed: closed}
@@ -25,6 +26,7 @@ func putChunks(t testing.TB, v *vault.Vault, n int, size uint64) uint64 {
 		must(t, v.PutEncrypted(ctx, c.Key, h.meta(), streamBytes("L", c.From, c.To)))
 		at += size
 	}
+
 	return at
 }
 
@@ -49,11 +51,14 @@ func TestReaderBoundsWhatIsInFlight(t *testing.T) {
 		for i := range uint64(100) {
 			l.next = append(l.next, timeline.Chunk{From: i * c.size, To: (i + 1) * c.size})
 		}
+
 		l.fill()
 		cancel()
+
 		if n := len(l.queue); n > c.atMost || n < c.least {
 			t.Errorf("chunks of %d bytes: %d in flight, want %d to %d", c.size, n, c.least, c.atMost)
 		}
+
 		if l.flight != uint64(len(l.queue))*c.size {
 			t.Errorf("chunks of %d bytes: %d bytes counted for %d", c.size, l.flight, len(l.queue))
 		}
@@ -70,6 +75,7 @@ func BenchmarkManySmallChunks(b *testing.B) {
 	remote, err := vault.Init(ctx, vault.Options{Region: "east", Key: key, Location: vault.Location{URL: "s3://" + in.Database + "/v",
 		Endpoint: in.Address, Region: "us-east-1", AccessKey: in.User, SecretKey: in.Password}})
 	must(b, err)
+
 	const n = 2000
 	for name, v := range map[string]*vault.Vault{"file": set.Vaults[0], "s3": remote} {
 		end := putChunks(b, v, n, 200)
@@ -79,11 +85,14 @@ func BenchmarkManySmallChunks(b *testing.B) {
 				must(b, err)
 				got, err := io.ReadAll(r)
 				must(b, err)
+
 				if !bytes.Equal(got, streamBytes("L", 0, end)) {
 					b.Fatal("read something else")
 				}
+
 				must(b, r.Close())
 			}
+
 			b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N)*86400/n/1000, "s/day-of-idle")
 		})
 	}

@@ -50,8 +50,10 @@ func (a *Archiver) send(p *parcel) {
 	a.flying = append(a.flying, p)
 	a.wg.Go(func() {
 		encrypted, err := a.members[0].v.Encrypt(p.key, p.meta, p.content)
+
 		a.mu.Lock()
 		defer a.mu.Unlock()
+
 		if err != nil {
 			a.giveUp(err)
 		} else {
@@ -62,6 +64,7 @@ func (a *Archiver) send(p *parcel) {
 				}
 			}
 		}
+
 		a.arrive(p)
 	})
 }
@@ -72,15 +75,19 @@ func (a *Archiver) startPut(p *parcel, m *member) {
 	p.asked = append(p.asked, m)
 	a.wg.Go(func() {
 		ok := a.put(p, m)
+
 		a.mu.Lock()
 		defer a.mu.Unlock()
+
 		if ok {
 			p.has = append(p.has, m)
 			if p.epoch == a.epoch {
 				m.held.add(p.from, p.to)
 			}
+
 			a.recount()
 		}
+
 		a.arrive(p)
 	})
 }
@@ -91,25 +98,31 @@ func (a *Archiver) arrive(p *parcel) {
 	if p.waiting--; p.waiting > 0 {
 		return
 	}
+
 	p.cancel()
+
 	if len(p.has) == 0 {
 		return // given up or ended: the parcel stays, nothing was lost silently
 	}
+
 	a.flying = slices.DeleteFunc(a.flying, func(q *parcel) bool { return q == p })
 	if p.to > p.from {
 		a.chunks++
 		a.bytes += int64(len(p.content))
 		a.stored += int64(len(p.encrypted))
 	}
+
 	for _, m := range a.members {
 		if !slices.Contains(p.has, m) {
 			m.lack(p.item, a.epoch)
 			a.leave(m)
 		}
 	}
+
 	if a.cur != nil && (a.cur.due || len(a.cur.buf) >= a.opt.ChunkSize) {
 		a.rotate()
 	}
+
 	a.signal()
 }
 
@@ -119,31 +132,40 @@ func (a *Archiver) put(p *parcel, m *member) bool {
 	var first time.Time
 	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
 		ctx, cancel := context.WithTimeout(p.ctx, putLimit)
+
 		err := m.st.Put(ctx, p.key, p.encrypted)
 		if fail.Is(err, fail.Conflict) {
 			err = a.sameContent(ctx, p, m)
 		}
+
 		cancel()
 		now := time.Now()
+
 		a.mu.Lock()
+
 		if a.note(m, err, now); err == nil {
 			a.mu.Unlock()
 			return true
 		}
+
 		if fail.Is(err, fail.Corrupt) {
 			a.giveUp(err)
 		}
+
 		if first.IsZero() {
 			first = now
 		}
+
 		if len(p.has) == 0 && now.Sub(first) > a.opt.RetryFor {
 			a.giveUp(a.unavailable(err))
 		}
 		stop := p.ctx.Err() != nil || a.err != nil || len(p.has) > 0 && now.Sub(first) > handover
 		a.mu.Unlock()
+
 		if stop {
 			return false
 		}
+
 		select {
 		case <-time.After(wait):
 		case <-p.ctx.Done():
@@ -159,19 +181,23 @@ func (a *Archiver) sameContent(ctx context.Context, p *parcel, m *member) error 
 	if p.anyContent {
 		return nil
 	}
+
 	r, _, err := m.v.Decrypt(ctx, p.key)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+
 	b, err := io.ReadAll(io.LimitReader(r, int64(len(p.content))+1)) // longer is other content
 	if err != nil {
 		return err
 	}
+
 	if !bytes.Equal(b, p.content) {
 		return fail.New(fail.Corrupt, "stream: archive", p.key, "two different streams call themselves the same timeline: see whether two servers claim to be this shard's primary",
 			fmt.Errorf("vault %s holds other bytes under this name", m.v.Region()))
 	}
+
 	return nil
 }
 
@@ -185,19 +211,24 @@ func (a *Archiver) note(m *member, err error, now time.Time) {
 			a.log.Info("vault answers again", "vault", m.v.Region(), "failed_for", now.Sub(m.failing).Round(time.Millisecond))
 		}
 		m.failing, m.lastErr = time.Time{}, nil
+
 		return
 	}
+
 	if a.bg.Err() != nil {
 		return
 	}
+
 	m.lastErr = err
 	if m.failing.IsZero() {
 		m.failing = now
 	}
+
 	if now.Sub(m.lastLogged) > 10*time.Second {
 		m.lastLogged = now
 		a.log.Warn("vault fails, trying again", "vault", m.v.Region(), "since", m.failing.UTC(), "error", err)
 	}
+
 	if !slices.ContainsFunc(a.members, func(o *member) bool { return o.failing.IsZero() || now.Sub(o.failing) <= a.opt.RetryFor }) {
 		a.giveUp(a.unavailable(err))
 	}
@@ -211,10 +242,12 @@ func (a *Archiver) unavailable(err error) error {
 			regions = append(regions, m.v.Region())
 		}
 	}
+
 	code := fail.CodeOf(err)
 	if code == fail.Internal {
 		code = fail.Unavailable
 	}
+
 	return fail.New(code, "stream: archive", a.opt.Shard.String(), "make the vault reachable; nothing that the server was told to be safe is lost",
 		fmt.Errorf("vault %s failed for longer than %s: %w", strings.Join(regions, ", "), a.opt.RetryFor, err))
 }
@@ -235,18 +268,22 @@ func (a *Archiver) recount() {
 	if len(a.members) < a.opt.Set.Need() {
 		return
 	}
+
 	ends := make([]uint64, len(a.members))
 	for i, m := range a.members {
 		ends[i] = m.end()
 	}
+
 	slices.Sort(ends)
 	slices.Reverse(ends)
+
 	if d := ends[a.opt.Set.Need()-1]; d > a.durable {
 		a.durable = d
 		select {
 		case a.advanced <- struct{}{}:
 		default:
 		}
+
 		a.signal()
 	}
 }
@@ -257,9 +294,11 @@ func (a *Archiver) putRecord(ctx context.Context, key string, r record) error {
 	a.mu.Lock()
 	err := a.sendRecord(key, r)
 	a.mu.Unlock()
+
 	if err != nil {
 		return err
 	}
+
 	return a.recorded(ctx)
 }
 
@@ -272,10 +311,13 @@ func (a *Archiver) sendRecord(key string, r record) error {
 	if err != nil {
 		return fail.New(fail.Internal, "stream: record", key, "", err)
 	}
+
 	if a.closed {
 		return a.ended()
 	}
+
 	a.send(&parcel{item: item{key: key, epoch: a.epoch}, content: b, anyContent: true})
+
 	return nil
 }
 

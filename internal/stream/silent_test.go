@@ -28,10 +28,12 @@ func TestASilentVaultHoldsUpNoOther(t *testing.T) {
 	a := start(t, Options{Set: set, ChunkSize: 100})
 	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
 	must(t, a.Write(ctx, 0, streamBytes("L", 0, 300)))
+
 	wait := func(offset uint64) ([]string, time.Duration) {
 		t.Helper()
 		set := set
 		set.Durability = 2
+
 		ws := make([]*watch, 3)
 		for i, v := range set.Vaults {
 			ws[i] = &watch{trail: given(v, shard, pos("L", 0)), at: pos("L", offset)}
@@ -40,17 +42,20 @@ func TestASilentVaultHoldsUpNoOther(t *testing.T) {
 		begin := time.Now()
 		in, err := await(withTimeout(t, 2*time.Minute), set, ws, 10*time.Millisecond, nil)
 		must(t, err)
+
 		return in, time.Since(begin)
 	}
 	go func() {
 		time.Sleep(300 * time.Millisecond)
 		_ = a.Write(ctx, 300, streamBytes("L", 300, 600))
 	}()
+
 	for _, offset := range []uint64{100, 500} {
 		in, took := wait(offset)
 		if len(in) != 2 || slices.Contains(in, set.Vaults[0].Region()) || took > time.Minute {
 			t.Errorf("up to %d: in %v after %s", offset, in, took)
 		}
 	}
+
 	must(t, a.Close(ctx))
 }

@@ -26,10 +26,12 @@ const startGrace = 5 * time.Second
 // Abort ends the archiver.
 func NewArchiver(ctx context.Context, opt Options) (*Archiver, error) {
 	opt.defaults()
+
 	const op = "stream: archive"
 	if n := len(opt.Set.Vaults) + len(opt.Set.Away); len(opt.Set.Vaults) == 0 || opt.Set.Durability > n {
 		return nil, fail.Newf(fail.Invalid, op, opt.Shard.String(), "durability %d with %d vaults", opt.Set.Durability, n)
 	}
+
 	for _, n := range []string{opt.Shard.Target, opt.Shard.Shard} {
 		if err := vault.ValidName(n); err != nil {
 			return nil, err
@@ -41,14 +43,17 @@ func NewArchiver(ctx context.Context, opt Options) (*Archiver, error) {
 		advanced:  make(chan struct{}, 1), broken: make(chan struct{}, 1), events: make(chan struct{}, 1),
 		changed: make(chan struct{}), known: map[string]standing{}, bad: map[string]bool{}, epoch: 1,
 	}
+
 	a.bg, a.stop = context.WithCancel(context.WithoutCancel(ctx))
 	for _, v := range opt.Set.Vaults {
 		a.members = append(a.members, &member{v: v, st: opt.wrap(v)})
 	}
+
 	if err := a.start(ctx); err != nil {
 		a.Abort()
 		return nil, err
 	}
+
 	return a, nil
 }
 
@@ -57,25 +62,32 @@ func (a *Archiver) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	absent(held, a.opt.Lost)
+
 	all, missing, err := a.compare(ctx, a.members, held)
 	for err == nil {
 		bad, verr := a.unreadable(ctx, all, held)
 		if err = verr; err != nil || bad == "" {
 			break
 		}
+
 		for i := range held {
 			held[i] = forget(held[i], bad)
 		}
 		all, missing, err = a.compare(ctx, a.members, held)
 	}
+
 	if err != nil {
 		return err
 	}
+
 	a.resume(all, held, missing)
+
 	if err := a.settle(ctx, held, missing); err != nil {
 		return err
 	}
+
 	if a.opt.OnProgress != nil {
 		a.wg.Go(func() {
 			for {
@@ -88,6 +100,7 @@ func (a *Archiver) start(ctx context.Context) error {
 			}
 		})
 	}
+
 	return nil
 }
 
@@ -100,9 +113,11 @@ func (a *Archiver) listAll(ctx context.Context) ([][]timeline.Timeline, error) {
 		ls  []timeline.Timeline
 		err error
 	}
+
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan result, len(a.members))
+
 	answered := make(chan struct{}) // by one
 	for i, m := range a.members {
 		go func() {
@@ -113,9 +128,12 @@ func (a *Archiver) listAll(ctx context.Context) ([][]timeline.Timeline, error) {
 					if ls == nil && err == nil {
 						ls = []timeline.Timeline{}
 					}
+
 					results <- result{i, ls, err}
+
 					return
 				}
+
 				select {
 				case <-time.After(wait):
 				case <-answered:
@@ -129,6 +147,7 @@ func (a *Archiver) listAll(ctx context.Context) ([][]timeline.Timeline, error) {
 	held := make([][]timeline.Timeline, len(a.members))
 	good := 0
 	var last error
+
 	var grace <-chan time.Time
 	for n := 0; n < len(a.members); n++ {
 		select {
@@ -136,14 +155,17 @@ func (a *Archiver) listAll(ctx context.Context) ([][]timeline.Timeline, error) {
 			if r.err != nil {
 				last = r.err
 				a.log.Warn("vault left out at the start", "vault", a.members[r.i].v.Region(), "error", r.err)
+
 				continue
 			}
 			held[r.i] = r.ls
+
 			good++
 			if good == 1 {
 				close(answered)
 				grace = time.After(a.opt.RetryFor)
 			}
+
 			if good == a.opt.Set.Need() {
 				grace = time.After(startGrace)
 			}
@@ -153,13 +175,16 @@ func (a *Archiver) listAll(ctx context.Context) ([][]timeline.Timeline, error) {
 			return nil, ctx.Err()
 		}
 	}
+
 	if good == 0 {
 		code := fail.CodeOf(last)
 		if code == fail.Internal {
 			code = fail.Unavailable
 		}
+
 		return nil, fail.New(code, "stream: archive", a.opt.Shard.String(), "make a vault reachable", fmt.Errorf("no vault answers: %w", last))
 	}
+
 	return held, nil
 }
 
@@ -169,6 +194,7 @@ func (a *Archiver) ends(l timeline.Timeline) uint64 {
 	if closed := openRuns(startOf(l, a.opt.Clock()), l.Chunks, l.Holes); len(closed) > 0 {
 		end = max(end, closed[len(closed)-1].To)
 	}
+
 	return end
 }
 
@@ -181,10 +207,12 @@ func (a *Archiver) unreadable(ctx context.Context, all []timeline.Timeline, held
 		return "", nil
 	}
 	end := a.ends(l)
+
 	i := slices.IndexFunc(l.Chunks, func(c timeline.Chunk) bool { return c.To == end })
 	if i < 0 {
 		return "", nil
 	}
+
 	var bad, silent error
 	for j, m := range a.members {
 		mine := timeline.Find(held[j], l.ID)
@@ -193,7 +221,9 @@ func (a *Archiver) unreadable(ctx context.Context, all []timeline.Timeline, held
 		}
 		fctx, cancel := context.WithTimeout(ctx, putLimit)
 		_, err := NewReader(m.v, a.opt.Shard).fetch(fctx, l.Chunks[i], l.ID)
+
 		cancel()
+
 		switch {
 		case err == nil:
 			return "", nil
@@ -203,10 +233,13 @@ func (a *Archiver) unreadable(ctx context.Context, all []timeline.Timeline, held
 			silent = err // another vault may tell
 		}
 	}
+
 	if silent != nil || bad == nil {
 		return "", silent
 	}
+
 	a.log.Error("the last chunk is damaged; the archive goes on before it", "key", l.Chunks[i].Key, "error", bad)
+
 	return l.Chunks[i].Key, nil
 }
 
@@ -216,6 +249,7 @@ func forget(ls []timeline.Timeline, key string) []timeline.Timeline {
 	for i := range ls {
 		ls[i].Chunks = slices.DeleteFunc(ls[i].Chunks, func(c timeline.Chunk) bool { return c.Key == key })
 	}
+
 	return slices.DeleteFunc(ls, func(l timeline.Timeline) bool { return !l.Origin && len(l.Chunks)+len(l.Holes) == 0 })
 }
 
@@ -225,11 +259,13 @@ func (a *Archiver) resume(all []timeline.Timeline, held [][]timeline.Timeline, m
 		a.known[l.ID] = standing{tail: a.ends(l), origin: l.Origin, kind: cmp.Or(l.Kind, a.opt.Kind), offset: l.Offset, parent: l.Parent,
 			history: l.History, holes: l.Unfilled(), seen: l.LastSeen()}
 	}
+
 	newest, ok := timeline.Newest(all)
 	if !ok {
 		return
 	}
 	s := a.known[newest.ID]
+
 	s.tail = firstLost(newest, a.opt.Lost, s.tail)
 	for _, c := range newest.Chunks {
 		if c.To > s.tail {
@@ -237,6 +273,7 @@ func (a *Archiver) resume(all []timeline.Timeline, held [][]timeline.Timeline, m
 		}
 	}
 	a.known[newest.ID] = s
+
 	a.timeline, a.kind, a.tail, a.begun = newest.ID, s.kind, s.tail, true
 	for i, m := range a.members {
 		m.held = contig{end: a.tail}
@@ -248,6 +285,7 @@ func (a *Archiver) resume(all []timeline.Timeline, held [][]timeline.Timeline, m
 			}
 			mine := newest
 			mine.Chunks, mine.Holes = l.Chunks, l.Holes
+
 			m.base = min(a.ends(mine), a.tail)
 			for _, it := range missing[i] {
 				if c, ok := vault.ParseChunkKey(it.key); ok && c.Timeline == newest.ID {
@@ -261,6 +299,7 @@ func (a *Archiver) resume(all []timeline.Timeline, held [][]timeline.Timeline, m
 // settle works out what each vault lacks and makes at least one live.
 func (a *Archiver) settle(ctx context.Context, held [][]timeline.Timeline, missing [][]item) error {
 	a.mu.Lock()
+
 	var best *member
 	for i, m := range a.members {
 		if held[i] == nil {
@@ -274,6 +313,7 @@ func (a *Archiver) settle(ctx context.Context, held [][]timeline.Timeline, missi
 		if slices.ContainsFunc(m.missing, func(it item) bool { return !strings.HasPrefix(it.key, vault.TimelinePrefix(a.opt.Shard, a.timeline)) }) {
 			m.base = 0
 		}
+
 		if best == nil || len(m.missing) < len(best.missing) {
 			best = m
 		}
@@ -283,23 +323,30 @@ func (a *Archiver) settle(ctx context.Context, held [][]timeline.Timeline, missi
 	if !best.live {
 		a.leave(best)
 	}
+
 	a.recount()
 	a.mu.Unlock()
+
 	sctx, cancel := context.WithTimeout(ctx, settleFor)
 	defer cancel()
+
 	if err := a.wait(sctx, func() bool { return best.live }); err != nil {
 		if ctx.Err() == nil && sctx.Err() != nil {
 			return fail.Newf(fail.Unavailable, "stream: start", a.opt.Shard.String(), "no vault holds all of the stream, and the vault of %s could not be brought up in %s", best.v.Region(), settleFor)
 		}
+
 		return err
 	}
+
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	for _, m := range a.members {
 		if !m.live {
 			a.leave(m)
 		}
 	}
+
 	return nil
 }
 
@@ -319,11 +366,13 @@ func (a *Archiver) Base(ctx context.Context, at targets.Position, image io.Reade
 		return err
 	}
 	set.Durability = 1
+
 	saved, err := set.Shard(a.opt.Shard).ForBase(id).SaveStream(ctx, "dump.rdb", image, nil)
 	if err != nil {
 		return err
 	}
 	kind := cmp.Or(at.Kind, a.opt.Kind)
+
 	_, err = set.SaveBase(ctx, targets.Artifact{
 		ID: id, Shard: a.opt.Shard, Kind: kind, Region: a.opt.Region, From: at, Until: at,
 		Started: started, Finished: a.opt.Clock().UTC(), Snapshot: saved.Snapshot, Path: saved.Path,
@@ -332,5 +381,6 @@ func (a *Archiver) Base(ctx context.Context, at targets.Position, image io.Reade
 	if err == nil {
 		a.log.Info("base saved", "base", id, "timeline", at.Timeline, "offset", at.Offset, "bytes", saved.Bytes)
 	}
+
 	return err
 }

@@ -46,6 +46,7 @@ type foothold struct {
 func NewTrail(v *vault.Vault, shard targets.ShardID, known ...targets.Position) *Trail {
 	t := &Trail{v: v, st: v.Store(), shard: shard, origins: map[string]timeline.Record{}}
 	t.Know(known...)
+
 	return t
 }
 
@@ -87,19 +88,23 @@ func (t *Trail) To(ctx context.Context, at targets.Position) (Lead, error) {
 	}
 	t.found, t.asked, t.again = nil, at, 0
 	var whys, damaged []error
+
 	blind, search := false, t.blind%listBasesEvery == 0
 	for b, err := range t.bases(ctx) {
 		if fail.Is(err, fail.Corrupt) {
 			whys, damaged = append(whys, err), append(damaged, err)
 			continue
 		}
+
 		if err != nil {
 			return Lead{}, err
 		}
+
 		lead, hole, err := t.from(ctx, b, at)
 		if err != nil {
 			return Lead{}, err
 		}
+
 		lead.Damaged = damaged
 		if lead.Why == "" && lead.Base.ID == "" {
 			// The way to this base is not known (yet); one of the position's own
@@ -107,18 +112,23 @@ func (t *Trail) To(ctx context.Context, at targets.Position) (Lead, error) {
 			if blind = true; search {
 				continue
 			}
+
 			t.blind++
+
 			return lead, nil
 		}
+
 		if lead.Why == "" {
 			t.found = &b
 			return lead, nil
 		}
+
 		if hole {
 			return lead, nil // older ones are before the hole too
 		}
 		whys = append(whys, fmt.Errorf("base %s: %s", b.ID, lead.Why))
 	}
+
 	switch {
 	case blind:
 		t.blind++
@@ -126,6 +136,7 @@ func (t *Trail) To(ctx context.Context, at targets.Position) (Lead, error) {
 	case len(whys) == 0:
 		return Lead{Why: noBaseYet}, nil
 	}
+
 	return Lead{Why: "no base leads there: " + errors.Join(whys...).Error(), Damaged: damaged}, nil
 }
 
@@ -133,6 +144,7 @@ func (t *Trail) bases(ctx context.Context) func(func(targets.Artifact, error) bo
 	if t.base != nil {
 		return func(yield func(targets.Artifact, error) bool) { yield(*t.base, nil) }
 	}
+
 	return t.v.BasesNewest(ctx, t.shard)
 }
 
@@ -143,35 +155,43 @@ func (t *Trail) from(ctx context.Context, b targets.Artifact, at targets.Positio
 	if fail.Is(err, fail.Corrupt) {
 		return Lead{Why: err.Error()}, false, nil // a base of the timeline itself needs no origin
 	}
+
 	if err != nil || !whole {
 		return lead, false, err
 	}
 	way := timeline.NewIndex(ways)
+
 	spans, err := way.Spans(b.From, at)
 	if err == nil && (b.Until.Timeline != at.Timeline || b.Until.Offset != at.Offset) {
 		_, err = way.Spans(b.Until, at) // the image is whole only from there on
 	}
+
 	if err != nil {
 		return Lead{Why: cause(err)}, false, nil
 	}
 	lead = Lead{Base: b, Spans: spans}
+
 	whole = false // what is held of the image's own log leads nowhere alone
 	for _, s := range spans {
 		least := uint64(0)
 		if s.Timeline == b.Until.Timeline {
 			whole, least = true, b.Until.Offset
 		}
+
 		missing, end, hole, err := t.span(ctx, s)
 		if err != nil {
 			return lead, false, err
 		}
+
 		if hole != (timeline.Gap{}) {
 			return Lead{Why: fmt.Sprintf("no base behind the hole at %s %s", s.Timeline, hole)}, true, nil
 		}
+
 		if lead.Missing += missing; whole && end.at.Offset >= least && lead.Missing == missing {
 			t.known = append(t.known, end)
 		}
 	}
+
 	return lead, false, nil
 }
 
@@ -182,6 +202,7 @@ func cause(err error) string {
 	if errors.As(err, &e) && e.Err != nil {
 		return e.Err.Error()
 	}
+
 	return err.Error()
 }
 
@@ -189,41 +210,50 @@ func cause(err error) string {
 // nothing; or it returns a declared hole in it.
 func (t *Trail) span(ctx context.Context, s targets.Span) (missing uint64, end foothold, hole timeline.Gap, err error) {
 	n := names{t.st, t.shard, s.Timeline}
+
 	ground := foothold{at: targets.Position{Timeline: s.Timeline, Offset: s.From}}
 	for _, k := range t.known {
 		if k.at.Timeline == s.Timeline && ground.at.Offset <= k.at.Offset && k.at.Offset <= s.To {
 			ground = k
 		}
 	}
+
 	chunks, holes, err := t.chunks(ctx, n, &ground, s.To)
 	if err != nil {
 		return 0, end, timeline.Gap{}, err
 	}
+
 	for _, h := range holes {
 		if h.From >= s.To || h.To <= s.From {
 			continue
 		}
+
 		filled, err := t.filled(ctx, n, h, s)
 		if err != nil {
 			return 0, end, timeline.Gap{}, err
 		}
+
 		if !filled {
 			return 0, end, h, nil
 		}
 	}
+
 	use, gaps := timeline.Cover(chunks, ground.at.Offset, s.To)
 	for _, g := range gaps {
 		missing += g.To - g.From
 	}
+
 	end, end.at.Offset = ground, s.To
 	if len(gaps) > 0 {
 		end.at.Offset = gaps[0].From
 	}
+
 	for _, c := range use {
 		if c.From < end.at.Offset && end.at.Offset <= c.To {
 			end.start, end.listed = c.From, true
 		}
 	}
+
 	return missing, end, timeline.Gap{}, nil
 }
 
@@ -234,6 +264,7 @@ func (t *Trail) chunks(ctx context.Context, n names, ground *foothold, to uint64
 	}
 	chunks, holes, start, err := n.holding(ctx, ground.at.Offset, to)
 	ground.start, ground.listed = start, start < ground.at.Offset
+
 	return chunks, holes, err
 }
 
@@ -246,12 +277,14 @@ func (t *Trail) Load(ctx context.Context, lead Lead) ([]timeline.Timeline, error
 		if o, ok := t.origins[s.Timeline]; ok {
 			l = o.Says()
 		}
+
 		var err error
 		if l.Chunks, l.Holes, _, err = (names{t.st, t.shard, s.Timeline}).holding(ctx, s.From, s.To); err != nil {
 			return nil, err
 		}
 		out = append(out, l)
 	}
+
 	return out, nil
 }
 
@@ -259,11 +292,13 @@ func (t *Trail) Load(ctx context.Context, lead Lead) ([]timeline.Timeline, error
 // the span needs them: another vault's archiver may have had them.
 func (t *Trail) filled(ctx context.Context, n names, h timeline.Gap, s targets.Span) (bool, error) {
 	from, to := max(h.From, s.From), min(h.To, s.To)
+
 	chunks, _, _, err := n.holding(ctx, from, to)
 	if err != nil {
 		return false, err
 	}
 	_, gaps := timeline.Cover(chunks, from, to)
+
 	return len(gaps) == 0, nil
 }
 
@@ -274,6 +309,7 @@ func (t *Trail) ancestry(ctx context.Context, id, upTo string) (out []timeline.T
 		if id != upTo { // what the base's own timeline left does not matter
 			l, ok, err = t.record(ctx, id)
 		}
+
 		return l, ok
 	}
 	for s := range timeline.Back(targets.Position{Timeline: id}, find) {
@@ -287,6 +323,7 @@ func (t *Trail) ancestry(ctx context.Context, id, upTo string) (out []timeline.T
 		}
 		out = append(out, s.Timeline)
 	}
+
 	return out, true, nil
 }
 
@@ -298,10 +335,12 @@ func (t *Trail) record(ctx context.Context, id string) (l timeline.Timeline, ok 
 		if fail.Is(err, fail.NotFound) {
 			return l, false, nil
 		}
+
 		if err != nil {
 			return l, false, err
 		}
 		t.origins[id] = o
 	}
+
 	return o.Says(), true, nil
 }

@@ -17,6 +17,7 @@ import (
 func recoverable(t *testing.T, set vault.Set, at targets.Position, regions ...string) {
 	t.Helper()
 	set.Durability = len(regions)
+
 	in, err := AwaitRecoverable(withTimeout(t, 10*time.Second), set, shard, at, nil, 20*time.Millisecond, nil)
 	if err != nil || len(in) != len(regions) || in[0] != regions[0] {
 		t.Fatalf("%s %d can be recovered from %v: %v", at.Timeline, at.Offset, in, err)
@@ -26,6 +27,7 @@ func recoverable(t *testing.T, set vault.Set, at targets.Position, regions ...st
 // baseless fails the test unless it is said soon that no base leads there.
 func baseless(t *testing.T, set vault.Set, at targets.Position, words string) {
 	t.Helper()
+
 	in, err := AwaitRecoverable(withTimeout(t, 30*time.Second), set, shard, at, nil, 20*time.Millisecond, nil)
 	if !fail.Is(err, fail.NotFound) || !contains(err.Error(), words) {
 		t.Fatalf("%s %d in %v: %v, want %q", at.Timeline, at.Offset, in, err, words)
@@ -45,7 +47,9 @@ func TestWithoutABaseNothingIsRecoverable(t *testing.T) {
 	must(t, a.Write(ctx, 0, streamBytes(idL, 0, 100)))
 	must(t, a.Close(ctx))
 	begin := time.Now()
+
 	baseless(t, set, pos(idL, 100), "there is no base yet")
+
 	if time.Since(begin) >= baseGrace {
 		t.Error("waited for a base although there is none at all")
 	}
@@ -70,10 +74,12 @@ func TestABaseOnItsWayIsWaitedFor(t *testing.T) {
 	must(t, a.Close(ctx))
 	v := set.Vaults[0]
 	plantBase(t, v, "b1", pos(idL, 10), pos(idL, 50))
+
 	go func() {
 		time.Sleep(500 * time.Millisecond)
 		plantBase(t, v, "b2", pos(idL, 210), pos(idL, 250))
 	}()
+
 	recoverable(t, set, pos(idL, 300), "east")
 }
 
@@ -122,17 +128,21 @@ func TestAnOldGapIsMissing(t *testing.T) {
 	plantBase(t, v, "b1", pos(idL, 0), pos(idL, 100))
 	must(t, os.MkdirAll(filepath.Join(dirs[0], vault.TimelinePrefix(shard, idL)), 0o700))
 	const tip = 8 << 30
+
 	held := []timeline.Gap{{From: 0, To: 100}, {From: 200, To: 1 << 30}} // a chunk has a GiB at the most
 	for at := uint64(1 << 30); at < tip; at += 1 << 30 {
 		held = append(held, timeline.Gap{From: at, To: at + 1<<30})
 	}
+
 	for _, c := range held {
 		must(t, v.Store().Put(ctx, vault.ChunkKey(shard, idL, c.From, c.To, time.UnixMilli(1)), nil))
 	}
+
 	lead, err := NewTrail(v, shard).To(ctx, pos(idL, tip))
 	if err != nil || lead.Missing != 100 {
 		t.Fatalf("%+v %v", lead, err)
 	}
+
 	plantBase(t, v, "b2", pos(idL, 300), pos(idL, 400))
 	recoverable(t, set, pos(idL, tip), "east")
 }
@@ -148,13 +158,16 @@ func TestATimelineWithoutItsParentIsNotRecoverable(t *testing.T) {
 	must(t, a.Begin(ctx, idC, 100, pos(idM, 100), nil))
 	must(t, a.Write(ctx, 100, streamBytes(idC, 100, 200)))
 	must(t, a.Close(ctx))
+
 	for _, v := range set.Vaults {
 		plantBase(t, v, "b1", pos(idM, 10), pos(idM, 50))
 	}
+
 	recoverable(t, set, pos(idC, 200), "east", "west")
 	must(t, os.RemoveAll(filepath.Join(dirs[1], vault.TimelinePrefix(shard, idM))))
 	recoverable(t, set, pos(idC, 200), "east")
 	set.Durability = 2
+
 	in, err := AwaitRecoverable(withTimeout(t, time.Second), set, shard, pos(idC, 200), nil, 20*time.Millisecond, nil)
 	if !fail.Is(err, fail.Stalled) || !contains(err.Error(), "west (90 bytes missing)") {
 		t.Errorf("in %v: %v", in, err)

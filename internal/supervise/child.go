@@ -46,19 +46,23 @@ func newChild(s *Supervisor, spec Child) *child {
 func (c *child) look() (ready bool, address string, changed <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	return c.ready, c.address, c.wake
 }
 
 func (c *child) set(ready bool, address string) {
 	c.mu.Lock()
 	moved := ready && c.address != "" && c.address != address
+
 	c.ready = ready
 	if ready {
 		c.address = address
 	}
+
 	close(c.wake)
 	c.wake = make(chan struct{})
 	c.mu.Unlock()
+
 	if moved {
 		for _, b := range c.before { // they hold the old address
 			select {
@@ -73,6 +77,7 @@ func (c *child) set(ready bool, address string) {
 func (c *child) run() {
 	defer close(c.done)
 	defer c.s.change(c.spec.Name, func(st *ChildState) { st.Phase, st.Pid, st.Start = Stopped, 0, 0 })
+
 	backoff, failures, everReady := c.s.o.MinBackoff, 0, false
 	for {
 		if !c.waitForOthers() {
@@ -81,18 +86,22 @@ func (c *child) run() {
 		began := time.Now()
 		wasReady, err := c.once()
 		c.set(false, "")
+
 		select {
 		case <-c.stop:
 			return
 		default:
 		}
+
 		everReady = everReady || wasReady
 		if failures++; wasReady {
 			failures = 0
 		}
+
 		if time.Since(began) > c.s.o.Calm {
 			backoff = c.s.o.MinBackoff
 		}
+
 		c.log.Warn("ended; starting it again", "error", err, "in", backoff.String())
 		c.s.change(c.spec.Name, func(st *ChildState) {
 			st.Phase, st.Pid, st.Start, st.Error = Waiting, 0, 0, err.Error()
@@ -106,10 +115,14 @@ func (c *child) run() {
 			if coded == nil {
 				err = fail.New(fail.Unavailable, "up: start", c.spec.Name, "look at its log", err)
 			}
+
 			c.s.fatal <- err
+
 			<-c.stop
+
 			return
 		}
+
 		select {
 		case <-c.stop:
 			return
@@ -126,6 +139,7 @@ func (c *child) waitForOthers() bool {
 			if ready {
 				break
 			}
+
 			select {
 			case <-c.stop:
 				return false
@@ -133,6 +147,7 @@ func (c *child) waitForOthers() bool {
 			}
 		}
 	}
+
 	return true
 }
 
@@ -143,6 +158,7 @@ func (c *child) lookup(name string) string {
 			return a
 		}
 	}
+
 	return ""
 }
 
@@ -166,29 +182,35 @@ func (c *child) once() (wasReady bool, err error) {
 	case <-c.again: // whatever asked is served by this start
 	default:
 	}
+
 	p, err := c.start()
 	if err != nil {
 		return false, err
 	}
 	id, _ := proc.Of(p.cmd.Process.Pid)
 	c.s.change(c.spec.Name, func(st *ChildState) { st.Phase, st.Pid, st.Start = Starting, p.cmd.Process.Pid, id.Start })
+
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	sick := make(chan error, 1)
 	healthy := make(chan struct{})
+
 	limit := time.NewTimer(c.spec.ReadyTimeout)
 	defer limit.Stop()
 	address := ""
+
 	if c.spec.ReadyLine == nil {
 		go c.watch(ctx, "", healthy, sick)
 	}
 	becomeReady := func() {
 		wasReady = true
+
 		limit.Stop()
 		c.set(true, address)
 		c.log.Info("ready", "pid", p.cmd.Process.Pid, "address", address)
 		c.s.change(c.spec.Name, func(st *ChildState) { st.Phase, st.Address, st.Error = Ready, address, "" })
 	}
+
 	var reason error
 	for reason == nil {
 		select {
@@ -199,6 +221,7 @@ func (c *child) once() (wasReady bool, err error) {
 			}
 		case <-healthy:
 			healthy = nil
+
 			becomeReady()
 		case reason = <-sick:
 		case <-limit.C:
@@ -216,14 +239,17 @@ func (c *child) once() (wasReady bool, err error) {
 				reason = r.err
 			case <-time.After(100 * time.Millisecond):
 			}
+
 			if end := c.reap(p); reason == nil {
 				reason = end
 			}
+
 			return wasReady, reason
 		}
 	}
 	polite := errors.Is(reason, context.Canceled) || wasReady && len(sick) == 0
 	c.end(p, polite)
+
 	return wasReady, reason
 }
 
@@ -237,30 +263,39 @@ func (c *child) start() (*process, error) {
 	// Its own group: a Ctrl-C at a terminal reaches it through the supervisor,
 	// in order, and what it leaves behind can be found.
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = nil, nil, nil
+
 	var stdout, stderr io.ReadCloser
 	if p.stdin, err = cmd.StdinPipe(); err == nil {
 		if stdout, err = cmd.StdoutPipe(); err == nil {
 			stderr, err = cmd.StderrPipe()
 		}
 	}
+
 	if err != nil {
 		return nil, fail.New(fail.Exhausted, "up: start", c.spec.Name, "", err)
 	}
+
 	if err := proc.StartChild(cmd); err != nil {
 		return nil, fail.New(fail.Invalid, "up: start", c.spec.Name, "check that the program is there and may be run", err)
 	}
 	want := c.spec.ReadyLine
+
 	p.output.Add(2)
+
 	go c.read(p, stdout, slog.LevelInfo, func(line string) bool {
 		if want == nil {
 			return false
 		}
+
 		ready, address, err := want(line)
 		if ready || err != nil {
 			want = nil
+
 			p.ready <- readiness{address, err}
+
 			return true
 		}
+
 		return false
 	})
 	// What is no record there is a complaint, such as the trace of a panic.
@@ -275,19 +310,23 @@ func (c *child) start() (*process, error) {
 				break
 			}
 		}
+
 		close(p.exited)
 	}()
+
 	return p, nil
 }
 
 func (c *child) read(p *process, r io.Reader, plain slog.Level, taken func(string) bool) {
 	defer p.output.Done()
+
 	b := bufio.NewReaderSize(r, 64<<10)
 	for {
 		line, long, err := b.ReadLine()
 		if err != nil {
 			return
 		}
+
 		if s := string(line); long || !taken(s) {
 			Forward(c.log, plain, s)
 		}
@@ -300,14 +339,18 @@ func (c *child) watch(ctx context.Context, address string, healthy chan<- struct
 		close(healthy)
 		return
 	}
+
 	strikes, up, every := 0, false, 100*time.Millisecond
 	for {
 		hctx, cancel := context.WithTimeout(ctx, max(c.spec.HealthEvery, time.Second))
 		err := c.spec.Health(hctx, address)
+
 		cancel()
+
 		switch {
 		case err == nil && !up:
 			up, every = true, c.spec.HealthEvery
+
 			close(healthy)
 		case err == nil:
 			strikes = 0
@@ -317,6 +360,7 @@ func (c *child) watch(ctx context.Context, address string, healthy chan<- struct
 				return
 			}
 		}
+
 		select {
 		case <-ctx.Done():
 			return
@@ -328,8 +372,10 @@ func (c *child) watch(ctx context.Context, address string, healthy chan<- struct
 // end stops the process: politely when it may be listening, then by force.
 func (c *child) end(p *process, polite bool) {
 	c.s.change(c.spec.Name, func(st *ChildState) { st.Phase = Stopping })
+
 	if polite {
 		_ = p.stdin.Close()
+
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-p.exited:
@@ -339,6 +385,7 @@ func (c *child) end(p *process, polite bool) {
 	}
 	_ = p.cmd.Process.Kill()
 	<-p.exited
+
 	if err := c.reap(p); err != nil {
 		c.log.Debug("stopped", "how", err)
 	}
@@ -347,20 +394,25 @@ func (c *child) end(p *process, polite bool) {
 // reap kills what the process left in its group, then takes its exit status.
 func (c *child) reap(p *process) error {
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+
 	read := make(chan struct{})
 	go func() { p.output.Wait(); close(read) }()
+
 	select {
 	case <-read:
 	case <-time.After(2 * time.Second): // something outside its group holds the pipe; Wait closes our end
 	}
 	err := p.cmd.Wait()
 	_ = p.stdin.Close()
+
 	if err == nil {
 		return errors.New("it ended by itself (exit status 0)")
 	}
+
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 2 {
 		return fail.New(fail.Invalid, "up: start", c.spec.Name, "look at its log", fmt.Errorf("it refused its arguments or configuration: %w", err))
 	}
+
 	return err
 }

@@ -30,6 +30,7 @@ func Report(w io.Writer, address string, err error) {
 	r := report{Address: address}
 	if err != nil {
 		r = report{Error: &problem{Code: fail.CodeOf(err), Op: "start", Message: err.Error()}}
+
 		var e *fail.Error
 		if errors.As(err, &e) && e == err {
 			*r.Error = problem{Code: e.Code, Op: e.Op, Subject: e.Subject, Message: string(e.Code), Hint: e.Hint}
@@ -49,8 +50,10 @@ func ParseReport(line string) (ready bool, address string, err error) {
 	if json.Unmarshal([]byte(line), &r) != nil {
 		return false, "", nil
 	}
+
 	if e := r.Error; e != nil {
 		return false, "", fail.New(e.Code, e.Op, e.Subject, e.Hint, errors.New(e.Message))
 	}
+
 	return r.Address != "", r.Address, nil
 }

@@ -17,24 +17,29 @@ func Forward(log *slog.Logger, plain slog.Level, line string) {
 	}
 	ctx := context.Background()
 	m := record(line)
+
 	msg, ok := m["msg"].(string)
 	if !ok {
 		log.Log(ctx, plain, line)
 		return
 	}
+
 	level := plain
 	if s, ok := m["level"].(string); ok && level.UnmarshalText([]byte(s)) != nil {
 		level = plain
 	}
+
 	if !log.Enabled(ctx, level) {
 		return
 	}
+
 	at := time.Now()
 	if s, ok := m["time"].(string); ok {
 		if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
 			at = t
 		}
 	}
+
 	r := slog.NewRecord(at, level, msg, 0)
 	for _, k := range sortedKeys(m) {
 		if k != "msg" && k != "level" && k != "time" {
@@ -52,9 +57,11 @@ func record(line string) map[string]any {
 	}
 	d := json.NewDecoder(strings.NewReader(line))
 	d.UseNumber()
+
 	var m map[string]any
 	if d.Decode(&m) != nil {
 		return nil
 	}
+
 	return m
 }

@@ -64,6 +64,7 @@ func (s State) Child(name string) (ChildState, bool) {
 			return c, true
 		}
 	}
+
 	return ChildState{}, false
 }
 
@@ -78,17 +79,21 @@ func (c ChildState) Alive() bool { return proc.ID{Pid: c.Pid, Start: c.Start}.Al
 func ReadState(dir string) (State, error) {
 	const op = "up: read state"
 	file := filepath.Join(dir, stateFile)
+
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return State{}, fail.New(fail.NotFound, op, file, "start it with: drctl up", errors.New("nothing has run here"))
 	}
+
 	if err != nil {
 		return State{}, fail.New(fail.Denied, op, file, "", err)
 	}
+
 	var s State
 	if err := json.Unmarshal(b, &s); err != nil {
 		return State{}, fail.New(fail.Corrupt, op, file, "", err)
 	}
+
 	return s, nil
 }
 
@@ -97,6 +102,7 @@ func writeState(dir string, s State) error {
 	if err != nil {
 		return err
 	}
+
 	return atomicfile.Write(filepath.Join(dir, stateFile), append(b, '\n'), 0o600)
 }
 
@@ -107,23 +113,29 @@ func Lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fail.New(fail.Denied, op, dir, "", err)
 	}
+
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fail.New(fail.Denied, op, dir, "", err)
 	}
+
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		b, _ := io.ReadAll(io.LimitReader(f, 32))
 		_ = f.Close()
+
 		return nil, fail.New(fail.Conflict, op, dir, "stop that process first, or use another state directory",
 			fmt.Errorf("drctl up runs here with pid %s", strings.TrimSpace(string(b))))
 	}
+
 	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
+
 	if err != nil {
 		_ = f.Close()
 		return nil, fail.New(fail.Exhausted, op, dir, "", err)
 	}
+
 	return func() { _ = f.Close() }, nil
 }
 

@@ -82,12 +82,15 @@ func New(o Options) (*Supervisor, error) {
 	def(&o.MinBackoff, 200*time.Millisecond)
 	def(&o.MaxBackoff, 15*time.Second)
 	def(&o.Calm, 30*time.Second)
+
 	if o.GiveUp <= 0 {
 		o.GiveUp = 5
 	}
+
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+
 	s := &Supervisor{o: o, log: o.Log, events: make(chan Event, 256), fatal: make(chan error, len(o.Children)+1)}
 	for _, spec := range o.Children {
 		def(&spec.HealthEvery, 5*time.Second)
@@ -95,33 +98,40 @@ func New(o Options) (*Supervisor, error) {
 		def(&spec.StopTimeout, 30*time.Second)
 		s.children = append(s.children, newChild(s, spec))
 	}
+
 	if err := s.order(); err != nil {
 		return nil, err
 	}
+
 	unlock, err := Lock(o.StateDir)
 	if err != nil {
 		return nil, err
 	}
 	s.unlock = unlock
+
 	self, err := proc.Self()
 	if err != nil {
 		unlock()
 		return nil, err
 	}
+
 	s.state = State{Pid: self.Pid, Start: self.Start, Started: time.Now().UTC()}
 	for _, c := range s.children {
 		s.state.Children = append(s.state.Children, ChildState{Name: c.spec.Name, Phase: Waiting, Since: s.state.Started})
 	}
+
 	if err := writeState(o.StateDir, s.state); err != nil {
 		unlock()
 		return nil, fail.New(fail.Exhausted, "up: write state", o.StateDir, "", err)
 	}
+
 	return s, nil
 }
 
 // order sorts the children into levels; invalid when names clash or circle.
 func (s *Supervisor) order() error {
 	const op = "up: order children"
+
 	byName := map[string]*child{}
 	for _, c := range s.children {
 		if c.spec.Name == "" || byName[c.spec.Name] != nil {
@@ -129,6 +139,7 @@ func (s *Supervisor) order() error {
 		}
 		byName[c.spec.Name] = c
 	}
+
 	placed := map[string]bool{}
 	for len(placed) < len(s.children) {
 		var level []*child
@@ -138,9 +149,11 @@ func (s *Supervisor) order() error {
 				level = append(level, c)
 			}
 		}
+
 		if len(level) == 0 {
 			return fail.Newf(fail.Invalid, op, "", "children wait for each other, or for one that does not exist")
 		}
+
 		for _, c := range level {
 			placed[c.spec.Name] = true
 			for _, n := range c.spec.After {
@@ -150,6 +163,7 @@ func (s *Supervisor) order() error {
 		}
 		s.levels = append(s.levels, level)
 	}
+
 	return nil
 }
 
@@ -167,6 +181,7 @@ func (s *Supervisor) State() State {
 	defer s.mu.Unlock()
 	st := s.state
 	st.Children = slices.Clone(st.Children)
+
 	return st
 }
 
@@ -182,9 +197,11 @@ func (s *Supervisor) WaitReady(ctx context.Context) error {
 				}
 			}
 		}
+
 		if waits == "" {
 			return nil
 		}
+
 		select {
 		case <-ctx.Done():
 			return fail.New(fail.Stalled, "up: wait until ready", waits, "", ctx.Err())
@@ -202,9 +219,11 @@ func (s *Supervisor) Close() { s.unlock() }
 func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.unlock()
 	defer close(s.events)
+
 	for _, c := range s.children {
 		go c.run()
 	}
+
 	var err error
 	select {
 	case <-ctx.Done():
@@ -212,19 +231,24 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	case err = <-s.fatal:
 		s.log.Info("stopping after a failure")
 	}
+
 	for i := len(s.levels) - 1; i >= 0; i-- {
 		for _, c := range s.levels[i] {
 			close(c.stop)
 		}
+
 		for _, c := range s.levels[i] {
 			<-c.done
 		}
 	}
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if s.dirty != nil {
 		err = errors.Join(err, fail.New(fail.Exhausted, "up: write state", s.o.StateDir, "", s.dirty))
 	}
+
 	return err
 }
 
@@ -232,13 +256,16 @@ func (s *Supervisor) Run(ctx context.Context) error {
 func (s *Supervisor) change(name string, f func(*ChildState)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	for i := range s.state.Children {
 		c := &s.state.Children[i]
 		if c.Name != name {
 			continue
 		}
+
 		f(c)
 		c.Since = time.Now().UTC()
+
 		if err := writeState(s.o.StateDir, s.state); err != nil {
 			if s.dirty == nil {
 				s.log.Error("the state file cannot be written", "dir", s.o.StateDir, "error", err)
@@ -247,10 +274,12 @@ func (s *Supervisor) change(name string, f func(*ChildState)) {
 		} else {
 			s.dirty = nil
 		}
+
 		select {
 		case s.events <- Event{At: c.Since, Child: *c}:
 		default:
 		}
+
 		return
 	}
 }

@@ -25,6 +25,7 @@ func NewIndex(ls []Timeline) Index {
 	for _, l := range ls {
 		x[l.ID] = l
 	}
+
 	return x
 }
 
@@ -47,10 +48,12 @@ func Back(from targets.Position, find func(id string) (Timeline, bool)) iter.Seq
 		seen := map[string]bool{}
 		for id, upTo := from.Timeline, from.Offset; !seen[id]; {
 			seen[id] = true
+
 			l, known := find(id)
 			if !known {
 				l = Timeline{ID: id}
 			}
+
 			if !yield(Step{Timeline: l, Known: known, UpTo: upTo}) || l.Parent.Timeline == "" {
 				return
 			}

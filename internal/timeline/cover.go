@@ -38,6 +38,7 @@ func Cover(chunks []Chunk, from, to uint64) (use []Chunk, gaps []Gap) {
 	if from >= to {
 		return nil, nil
 	}
+
 	sorted := chunks
 	if !slices.IsSortedFunc(chunks, compareChunks) {
 		sorted = slices.Clone(chunks)
@@ -54,9 +55,11 @@ func Cover(chunks []Chunk, from, to uint64) (use []Chunk, gaps []Gap) {
 				best = i
 			}
 		}
+
 		if best >= 0 {
 			use = append(use, sorted[best])
 			pos = sorted[best].To
+
 			continue
 		}
 
@@ -70,6 +73,7 @@ func Cover(chunks []Chunk, from, to uint64) (use []Chunk, gaps []Gap) {
 		gaps = append(gaps, Gap{From: pos, To: next})
 		pos = next
 	}
+
 	return use, gaps
 }
 
@@ -82,16 +86,19 @@ type Run struct {
 func Runs(chunks []Chunk) []Run {
 	sorted := slices.Clone(chunks)
 	SortChunks(sorted)
+
 	var out []Run
 	for _, c := range sorted {
 		if c.To <= c.From {
 			continue
 		}
+
 		if n := len(out); n > 0 && c.From <= out[n-1].To {
 			out[n-1].To = max(out[n-1].To, c.To)
 			continue
 		}
 		out = append(out, Run{From: c.From, To: c.To})
 	}
+
 	return out
 }

@@ -14,11 +14,13 @@ import (
 
 func drawChunks(t *rapid.T) []Chunk {
 	n := rapid.IntRange(0, 12).Draw(t, "n")
+
 	cs := make([]Chunk, n)
 	for i := range cs {
 		from := rapid.Uint64Range(0, 40).Draw(t, "from")
 		cs[i] = Chunk{From: from, To: from + rapid.Uint64Range(0, 12).Draw(t, "len"), Key: fmt.Sprint(i)}
 	}
+
 	return cs
 }
 
@@ -29,29 +31,36 @@ func TestCoverIsExact(t *testing.T) {
 		before := slices.Clone(cs)
 		from := rapid.Uint64Range(0, 50).Draw(t, "a")
 		to := rapid.Uint64Range(0, 55).Draw(t, "b")
+
 		use, gaps := Cover(cs, from, to)
 		if !slices.Equal(cs, before) {
 			t.Fatal("the chunks were changed")
 		}
+
 		for i := from; i < to; i++ {
 			has := func(c Chunk) bool { return c.From <= i && i < c.To }
 			stored, used := slices.ContainsFunc(cs, has), slices.ContainsFunc(use, has)
+
 			gap := slices.ContainsFunc(gaps, func(g Gap) bool { return g.From <= i && i < g.To })
 			if stored != used || stored == gap {
 				t.Fatalf("byte %d: stored %v used %v gap %v", i, stored, used, gap)
 			}
 		}
+
 		if !slices.IsSortedFunc(use, func(a, b Chunk) int { return int(a.From) - int(b.From) }) {
 			t.Fatal("not in order")
 		}
+
 		for i := 1; i < len(use); i++ {
 			if use[i].To <= use[i-1].To {
 				t.Fatal("a chunk that adds nothing was chosen")
 			}
+
 			if i > 1 && use[i].From <= use[i-2].To {
 				t.Fatal("one chunk too many was chosen")
 			}
 		}
+
 		for i, g := range gaps {
 			if g.From >= g.To || g.From < from || g.To > to || i > 0 && gaps[i-1].To >= g.From {
 				t.Fatalf("bad gaps %v", gaps)
@@ -63,9 +72,11 @@ func TestCoverIsExact(t *testing.T) {
 func TestRunsAgreeWithCover(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cs := drawChunks(t)
+
 		rs := Runs(cs)
 		for i := range uint64(60) {
 			_, gaps := Cover(cs, i, i+1)
+
 			in := slices.ContainsFunc(rs, func(r Run) bool { return r.From <= i && i < r.To })
 			if in == (len(gaps) > 0) {
 				t.Fatalf("byte %d", i)
@@ -80,6 +91,7 @@ func pos(l string, o uint64) targets.Position {
 
 func TestPathRefuses(t *testing.T) {
 	whole := func(from, to uint64) []Chunk { return []Chunk{{From: from, To: to}} }
+
 	ls := []Timeline{
 		{ID: "A", Origin: true, Offset: 10, Chunks: whole(10, 100)},
 		{ID: "B", Origin: true, Offset: 50, Parent: pos("A", 50), Chunks: whole(50, 80)},

@@ -20,6 +20,7 @@ func (b Break) String() string {
 	if b.Gap.To > b.Gap.From {
 		return fmt.Sprintf("a hole of %d bytes at %s %s, which the server had lost before they were archived; no base lies behind it", b.Gap.To-b.Gap.From, b.Timeline, b.Gap)
 	}
+
 	return fmt.Sprintf("the log goes on as %s from %d, and no base leads to it", b.Timeline, b.Gap.To)
 }
 
@@ -31,6 +32,7 @@ func NeedsBase(timelines []Timeline, bases []targets.Artifact) (Break, bool) {
 	if !ok || len(bases) == 0 {
 		return Break{}, false
 	}
+
 	byID := NewIndex(timelines)
 	for s := range byID.Back(targets.Position{Timeline: newest.ID, Offset: ^uint64(0)}) {
 		var last Gap
@@ -59,8 +61,10 @@ func NeedsBase(timelines []Timeline, bases []targets.Artifact) (Break, bool) {
 					from = h.From // lost on both sides of the switch
 				}
 			}
+
 			return Break{s.ID, Gap{from, s.Offset}}, true
 		}
 	}
+
 	return Break{}, false
 }

@@ -14,6 +14,7 @@ func TestNeedsBase(t *testing.T) {
 	lost := l
 	lost.Holes = append([]Gap{{400, 420}}, l.Holes...)
 	filled := l
+
 	filled.Chunks = append([]Chunk{{From: 90, To: 310}}, l.Chunks...)
 	for name, c := range map[string]struct {
 		ls    []Timeline

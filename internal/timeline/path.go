@@ -22,6 +22,7 @@ func Path(timelines []Timeline, base, point targets.Position) ([]targets.Span, e
 		return nil, nil
 	}
 	byID := NewIndex(timelines)
+
 	spans, err := byID.Spans(base, point)
 	if err != nil {
 		return nil, err
@@ -34,10 +35,12 @@ func Path(timelines []Timeline, base, point targets.Position) ([]targets.Span, e
 			missing = append(missing, s.Timeline+" bytes "+g.String())
 		}
 	}
+
 	if len(missing) > 0 {
 		return nil, fail.New(fail.NotFound, opPath, strings.Join(missing, ", "),
 			"look in the other region's vault, or choose a base after the gap or a point before it", fmt.Errorf("no chunk holds these bytes"))
 	}
+
 	return spans, nil
 }
 
@@ -59,10 +62,13 @@ func (x Index) spans(base, point targets.Position, overLoss bool) (spans []targe
 			if err := notBehind(base, point, s.UpTo); err != nil {
 				return nil, err
 			}
+
 			if s.UpTo > base.Offset {
 				spans = append(spans, targets.Span{Timeline: s.ID, From: base.Offset, To: s.UpTo})
 			}
+
 			slices.Reverse(spans)
+
 			return spans, nil
 		}
 
@@ -78,10 +84,12 @@ func (x Index) spans(base, point targets.Position, overLoss bool) (spans []targe
 			return nil, fail.New(fail.NotFound, opPath, s.ID+" bytes "+Gap{s.Parent.Offset, s.Offset}.String(),
 				"choose a base of this timeline", fmt.Errorf("the timeline was archived only from %d, it left %s at %d", s.Offset, s.Parent.Timeline, s.Parent.Offset))
 		}
+
 		if begins := min(s.Offset, s.Parent.Offset); s.UpTo > begins {
 			spans = append(spans, targets.Span{Timeline: s.ID, From: begins, To: s.UpTo})
 		}
 	}
+
 	return nil, fail.Newf(fail.Corrupt, opPath, point.Timeline, "the timelines' parents form a loop")
 }
 
@@ -94,6 +102,7 @@ func notBehind(base, point targets.Position, upTo uint64) error {
 	case base.Timeline == point.Timeline:
 		return fail.Newf(fail.Invalid, opPath, point.Timeline, "the point at %d is before the base at %d", point.Offset, base.Offset)
 	}
+
 	return fail.New(fail.NotFound, opPath, point.Timeline,
 		"choose a base taken before the branches parted",
 		fmt.Errorf("the base at %s %d is after the place (%d) where the point's timeline left it", base.Timeline, base.Offset, upTo))

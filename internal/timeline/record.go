@@ -26,13 +26,16 @@ const MaxRecord = 16 << 20
 // and one that no archiver writes.
 func DecodeRecord(b []byte, timeline string) (Record, error) {
 	var r Record
+
 	err := json.Unmarshal(b, &r)
 	if err == nil {
 		err = r.check(timeline)
 	}
+
 	if err != nil {
 		return Record{}, fmt.Errorf("not the origin of %s (%w)", timeline, err)
 	}
+
 	return r, nil
 }
 
@@ -57,6 +60,7 @@ func (r Record) check(timeline string) error {
 	case r.Kind != "":
 		return r.Kind.Check()
 	}
+
 	return nil
 }
 

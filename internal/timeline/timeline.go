@@ -36,6 +36,7 @@ func (l Timeline) Tip() uint64 {
 	for _, c := range l.Chunks {
 		tip = max(tip, c.To)
 	}
+
 	return tip
 }
 
@@ -47,6 +48,7 @@ func (l Timeline) LastSeen() time.Time {
 			t = c.Closed
 		}
 	}
+
 	return t
 }
 
@@ -91,24 +93,29 @@ func (l Timeline) Split(g Gap) []Part {
 	if l.Origin && l.Parent.Timeline != "" && l.Offset > l.Parent.Offset {
 		holes = append(holes, Gap{From: l.Parent.Offset, To: l.Offset})
 	}
+
 	slices.SortFunc(holes, func(a, b Gap) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To)) })
 
 	var out []Part
+
 	at := g.From
 	for _, h := range holes {
 		from, to := max(h.From, at), min(h.To, g.To)
 		if from >= to {
 			continue
 		}
+
 		if from > at {
 			out = append(out, Part{Gap{at, from}, false})
 		}
 		out = append(out, Part{Gap{from, to}, true})
 		at = to
 	}
+
 	if at < g.To {
 		out = append(out, Part{Gap{at, g.To}, false})
 	}
+
 	return out
 }
 
@@ -120,11 +127,13 @@ func Newest(timelines []Timeline) (l Timeline, ok bool) {
 			l, ok = c, true
 			continue
 		}
+
 		switch cmp := c.LastSeen().Compare(l.LastSeen()); {
 		case cmp > 0, cmp == 0 && c.Parent.Timeline == l.ID:
 			l = c
 		}
 	}
+
 	return l, ok
 }
 
@@ -140,6 +149,7 @@ func Find(ls []Timeline, id string) *Timeline {
 	if i := slices.IndexFunc(ls, func(l Timeline) bool { return l.ID == id }); i >= 0 {
 		return &ls[i]
 	}
+
 	return nil
 }
 
@@ -154,6 +164,7 @@ func Union(perVault [][]Timeline) []Timeline {
 				u.l.Chunks, u.l.Holes = nil, nil
 				byID[l.ID] = u
 			}
+
 			u.add(l)
 		}
 	}
@@ -164,7 +175,9 @@ func Union(perVault [][]Timeline) []Timeline {
 		SortChunks(u.l.Chunks)
 		out = append(out, u.l)
 	}
+
 	Sort(out)
+
 	return out
 }
 
@@ -188,6 +201,7 @@ func (u *union) add(l Timeline) {
 			u.l.Holes = append(u.l.Holes, h)
 		}
 	}
+
 	for _, c := range l.Chunks {
 		if !u.keys[c.Key] {
 			u.keys[c.Key] = true

@@ -17,14 +17,17 @@ func Roots(op, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
+
 	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fail.New(fail.Invalid, op, file, "correct the name of the CA file, or let the user that runs drctl read it", err)
 	}
+
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, fail.New(fail.Invalid, op, file, "give a PEM file with certificates", errors.New("no certificate in it"))
 	}
+
 	return pool, nil
 }
 
@@ -38,9 +41,11 @@ func Client(op, mode, host, caFile string) (*tls.Config, error) {
 	default:
 		return nil, fail.New(fail.Invalid, op, host, "use disable, require or verify-full", errors.New("unknown TLS mode "+strconv.Quote(mode)))
 	}
+
 	roots, err := Roots(op, caFile)
 	if err != nil {
 		return nil, err
 	}
+
 	return &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: roots, InsecureSkipVerify: mode == "require"}, nil
 }

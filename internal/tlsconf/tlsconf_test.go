@@ -17,10 +17,12 @@ func TestModesAgainstAServer(t *testing.T) {
 	srv := httptest.NewTLSServer(http.NotFoundHandler())
 	defer srv.Close()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
+
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
 	if err := os.WriteFile(ca, block, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, c := range []struct {
 		mode, host, ca string
 		answers        bool
@@ -37,10 +39,12 @@ func TestModesAgainstAServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		client := http.Client{Transport: &http.Transport{TLSClientConfig: conf}}
+
 		res, err := client.Get(srv.URL)
 		if err == nil {
 			_ = res.Body.Close()
 		}
+
 		if (err == nil) != c.answers {
 			t.Errorf("%s of %s with CA %q: %v, should answer: %v", c.mode, c.host, c.ca, err, c.answers)
 		}
@@ -52,6 +56,7 @@ func TestBadFilesAndModesAreErrors(t *testing.T) {
 	if err := os.WriteFile(empty, []byte("none"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, c := range []struct {
 		mode, ca string
 		code     fail.Code

@@ -40,11 +40,13 @@ func Elect(servers []Server) (Server, error) {
 	case len(ws) == 1 || ws[0].Instance.Kind.Traits().Manifest:
 		return ws[0], nil
 	}
+
 	i, ok := promotedLast(ws)
 	if !ok {
 		return Server{}, fail.New(fail.Conflict, op, ws[0].Instance.Shard.String(), "stop the wrong one before anything else is written to it",
 			errors.New("more than one server accepts writes: "+names(ws)))
 	}
+
 	return ws[i], nil
 }
 
@@ -56,6 +58,7 @@ func (s Server) refusal() error {
 	case !s.Status.Writable:
 		return fail.New(fail.Unavailable, op, s.Instance.String(), "promote a standby, or mend the configuration", errors.New("the instance does not accept writes"))
 	}
+
 	return nil
 }
 
@@ -67,10 +70,12 @@ func SplitBrain(servers []Server) string {
 	if len(ws) < 2 || ws[0].Instance.Kind.Traits().Manifest {
 		return ""
 	}
+
 	i, ok := promotedLast(ws)
 	if !ok {
 		return "more than one server takes writes: " + names(ws) + ": neither was promoted from the other, so there are no cuts and no archive; stop the wrong one before anything else is written to it"
 	}
+
 	return fmt.Sprintf("more than one server takes writes: %s: %s was promoted last, and archive, bases and cuts follow it; what the others take is lost to a recovery: stop them, or make them its standbys",
 		names(ws), ws[i].Instance)
 }
@@ -84,6 +89,7 @@ func writers(servers []Server) []Server {
 			out = append(out, s)
 		}
 	}
+
 	return out
 }
 
@@ -101,10 +107,12 @@ func promotedLast(ws []Server) (last int, ok bool) {
 				}
 			}
 		}
+
 		if len(before) == len(ws) {
 			return i, true
 		}
 	}
+
 	return 0, false
 }
 
@@ -119,6 +127,7 @@ func (s Server) promotedFrom(o Server) bool {
 	}
 	sys, tli, err := targets.ParsePostgresTimeline(own.Timeline)
 	osys, otli, oerr := targets.ParsePostgresTimeline(other.Timeline)
+
 	return err == nil && oerr == nil && sys == osys && tli > otli
 }
 
@@ -133,5 +142,6 @@ func names(ws []Server) string {
 			out[i] = fmt.Sprintf("%s with replication id %s", w.Instance, timeline)
 		}
 	}
+
 	return strings.Join(out, ", ")
 }

@@ -33,29 +33,35 @@ func (f Finder) Primary(ctx context.Context, shard targets.ShardID) (targets.Ins
 	if len(regions) == 0 {
 		return targets.Instance{}, nil, fail.Newf(fail.NotFound, op, shard.String(), "the configuration names no instance of this shard")
 	}
+
 	instances, drivers := make([]targets.Instance, len(regions)), map[targets.Kind]targets.Driver{}
 	for i, r := range regions {
 		in, err := f.Platform.Instance(ctx, shard, r)
 		if err != nil {
 			return in, nil, err
 		}
+
 		if drivers[in.Kind], err = f.Driver(in.Kind); err != nil {
 			return in, nil, err
 		}
 		instances[i] = in
 	}
+
 	if len(instances) == 1 {
 		return instances[0], drivers[instances[0].Kind], nil
 	}
 
 	servers := Probe(ctx, instances, drivers)
+
 	primary, err := Elect(servers)
 	if err != nil {
 		return targets.Instance{}, nil, err
 	}
+
 	if text := SplitBrain(servers); text != "" {
 		f.Log.WarnContext(ctx, text, "shard", shard.String())
 	}
+
 	return primary.Instance, drivers[primary.Instance.Kind], nil
 }
 
@@ -68,10 +74,12 @@ func Probe(ctx context.Context, instances []targets.Instance, drivers map[target
 		st  targets.Status
 		err error
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
 
 	out := make([]Server, len(instances))
+
 	answers := make(chan answer, len(instances))
 	for i, in := range instances {
 		out[i] = Server{Instance: in, Err: fail.Newf(fail.Unavailable, op, in.String(), "the instance does not answer")}
@@ -93,5 +101,6 @@ func Probe(ctx context.Context, instances []targets.Instance, drivers map[target
 			return out
 		}
 	}
+
 	return out
 }

@@ -36,6 +36,7 @@ func (r regional) Instance(_ context.Context, _ targets.ShardID, region string) 
 // primary finds the primary of a shard with these instances, in this order.
 func primary(t *testing.T, shard targets.ShardID, ins ...targets.Instance) (targets.Instance, error) {
 	t.Helper()
+
 	r := regional{instances: map[string]targets.Instance{}}
 	for i, in := range ins {
 		in.Region, in.Shard = []string{"east", "west", "north"}[i], shard
@@ -46,6 +47,7 @@ func primary(t *testing.T, shard targets.ShardID, ins ...targets.Instance) (targ
 	f := topology.Finder{Platform: r, Log: slog.New(slog.DiscardHandler),
 		Driver: func(k targets.Kind) (targets.Driver, error) { return drivers[k], nil }}
 	in, _, err := f.Primary(t.Context(), shard)
+
 	return in, err
 }
 
@@ -55,14 +57,18 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 	old := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: "orders/0"})
 	promotedFrom := func(from targets.Instance) targets.Instance {
 		in := sandboxtest.Standby(t, from, sandboxtest.PostgresOptions{})
+
 		c, err := pgx.Connect(t.Context(), sandboxtest.DSN(in, in.Database))
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		defer func() { _ = c.Close(context.Background()) }()
+
 		if _, err := c.Exec(t.Context(), "SELECT pg_promote(true, 30)"); err != nil {
 			t.Fatal(err)
 		}
+
 		return in
 	}
 	promoted := func() targets.Instance { return promotedFrom(old) }
@@ -71,6 +77,7 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 	three := promotedFrom(two)
 	other := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: "orders/0"})
 	dead := old
+
 	dead.Address = "127.0.0.1:1"
 	for name, c := range map[string]struct {
 		ins  []targets.Instance
@@ -89,10 +96,12 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+
 		if got := in.Region; got != c.want {
 			t.Errorf("%s: the primary is in %s, want %s", name, got, c.want)
 		}
 	}
+
 	for name, ins := range map[string][]targets.Instance{
 		"two promoted to one timeline": {one, two},
 		"another cluster":              {old, other},
@@ -102,6 +111,7 @@ func TestTheNewestPrimaryIsChosen(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+
 	if _, err := primary(t, old.Shard, dead, standby); !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "@east") {
 		t.Errorf("nobody writes: %v", err)
 	}
@@ -114,10 +124,12 @@ func TestThePromotedRedisMasterIsChosen(t *testing.T) {
 	old := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
 	promoted := promotedReplica(t, old)
 	chained := promotedReplica(t, promoted)
+
 	stranger := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
 	for _, in := range []targets.Instance{chained, stranger} {
 		sandboxtest.RedisReplica(t, in, sandboxtest.RedisOptions{}) // without one it does not number its writes
 	}
+
 	for name, c := range map[string]struct {
 		ins  []targets.Instance
 		want string // region
@@ -133,6 +145,7 @@ func TestThePromotedRedisMasterIsChosen(t *testing.T) {
 			t.Errorf("%s: the primary is in %s, want %s", name, got, c.want)
 		}
 	}
+
 	for name, ins := range map[string][]targets.Instance{
 		"a stranger":              {old, stranger},
 		"no link between the two": {old, chained},
@@ -148,20 +161,25 @@ func TestThePromotedRedisMasterIsChosen(t *testing.T) {
 func promotedReplica(t *testing.T, master targets.Instance) targets.Instance {
 	t.Helper()
 	in := sandboxtest.RedisReplica(t, master, sandboxtest.RedisOptions{})
+
 	c := goredis.NewClient(&goredis.Options{Addr: in.Address, Password: in.Password.Reveal()})
 	defer c.Close()
+
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		text, err := c.Info(t.Context(), "replication").Result()
 		if err == nil && strings.Contains(text, "master_link_status:up") {
 			break
 		}
+
 		if time.Now().After(end) {
 			t.Fatalf("the replica does not follow its master: %v %s", err, text)
 		}
 	}
+
 	if err := c.Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
+
 	return in
 }
 
@@ -190,6 +208,7 @@ func TestASplitBrainIsSaid(t *testing.T) {
 		if (got == "") != (c.words == nil) {
 			t.Errorf("%s: %q", name, got)
 		}
+
 		for _, word := range c.words {
 			if !strings.Contains(got, word) {
 				t.Errorf("%s: %q does not say %q", name, got, word)
@@ -205,10 +224,12 @@ func TestElectionWithoutALog(t *testing.T) {
 	if got, err := topology.Elect([]topology.Server{east, west}); err != nil || got.Instance.Region != "east" || got.Instance.Role != targets.Primary {
 		t.Errorf("two buckets: %v %v", got.Instance, err)
 	}
+
 	east.Err = fail.Newf(fail.Unavailable, "probe", "east", "it does not answer")
 	if got, err := topology.Elect([]topology.Server{east, west}); err != nil || got.Instance.Region != "west" {
 		t.Errorf("the first does not answer: %v %v", got.Instance, err)
 	}
+
 	west.Status.Writable = false
 	if _, err := topology.Elect([]topology.Server{west, east}); !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "orders/0@west") {
 		t.Errorf("nobody takes writes: %v", err)

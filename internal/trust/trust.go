@@ -25,18 +25,22 @@ func owned(op, path string, info fs.FileInfo, also int) error {
 	if !ok {
 		return fail.Newf(fail.Denied, op, path, "its owner is not known")
 	}
+
 	uid, self := int(st.Uid), os.Geteuid()
 	if uid != self && uid != 0 && uid != also {
 		return fail.New(fail.Denied, op, path, fmt.Sprintf("run drctl as %s, or give it to %s with chown if you trust it", UserName(uid), UserName(self)),
 			fmt.Errorf("it belongs to %s, and drctl runs as %s", UserName(uid), UserName(self)))
 	}
+
 	others := fs.FileMode(0o022)
 	if st.Gid == st.Uid { // a group of the owner alone, as many systems give every user
 		others = 0o002
 	}
+
 	if info.Mode().Perm()&others != 0 {
 		return fail.New(fail.Denied, op, path, "chmod go-w "+path, fmt.Errorf("others than its owner may write it (mode %04o)", info.Mode().Perm()))
 	}
+
 	return nil
 }
 
@@ -47,18 +51,22 @@ func Dir(op, path string) error {
 	if err != nil {
 		return err
 	}
+
 	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
+
 	if !info.IsDir() {
 		return fail.Newf(fail.Invalid, op, path, "it is no directory")
 	}
+
 	if link.Mode()&fs.ModeSymlink != 0 { // its own mode says nothing
 		if st, ok := link.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Geteuid() && st.Uid != 0 {
 			return fail.Newf(fail.Denied, op, path, "it is another user's link")
 		}
 	}
+
 	return Owned(op, path, info)
 }
 
@@ -68,6 +76,7 @@ func Program(op, path string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
+
 	also := 0
 	if self, err := os.Executable(); err == nil {
 		if info, err := os.Stat(self); err == nil {
@@ -76,14 +85,17 @@ func Program(op, path string) error {
 			}
 		}
 	}
+
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return fail.New(fail.NotFound, op, path, "", err)
 	}
+
 	info, err := os.Stat(real)
 	if err != nil {
 		return fail.New(fail.NotFound, op, path, "", err)
 	}
+
 	return owned(op, real, info, also)
 }
 
@@ -93,5 +105,6 @@ func UserName(uid int) string {
 	if u, err := user.LookupId(id); err == nil {
 		return u.Username
 	}
+
 	return "user " + id
 }

@@ -31,19 +31,23 @@ func (e Exit) Error() string { return e.Message }
 func Run(root *cobra.Command) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+
 	go func() {
 		<-ctx.Done()
 		stop()
 	}()
+
 	return status(ctx, root, root.ExecuteContext(ctx))
 }
 
 // status prints how the command ended and returns the exit status for it.
 func status(ctx context.Context, root *cobra.Command, err error) int {
 	w, program := root.ErrOrStderr(), root.Name()
+
 	if err == nil {
 		return 0
 	}
+
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		fmt.Fprintln(w, program+": interrupted")
 		return 130
@@ -54,6 +58,7 @@ func status(ctx context.Context, root *cobra.Command, err error) int {
 		if exit.Message != "" {
 			fmt.Fprintln(w, program+": "+exit.Message)
 		}
+
 		return exit.Code
 	}
 
@@ -66,5 +71,6 @@ func status(ctx context.Context, root *cobra.Command, err error) int {
 	}
 	asJSON, _ := root.PersistentFlags().GetBool("json") // no such flag: false
 	PrintError(w, program, asJSON, err)
+
 	return fail.ExitCode(err)
 }

@@ -16,6 +16,7 @@ import (
 func TestStatus(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
+
 	broken := fail.New(fail.Invalid, "flags", "--size", "write it like 500MiB", errors.New("lots"))
 	for _, c := range []struct {
 		name string
@@ -39,9 +40,11 @@ func TestStatus(t *testing.T) {
 			root := &cobra.Command{Use: "prog"}
 			root.SetErr(&out)
 			root.PersistentFlags().Bool("json", c.json, "")
+
 			if code := status(c.ctx, root, c.err); code != c.code {
 				t.Errorf("exit status %d, want %d", code, c.code)
 			}
+
 			if !strings.Contains(out.String(), c.says) || c.says == "" && out.Len() > 0 {
 				t.Errorf("printed %q, want %q", out.String(), c.says)
 			}

@@ -30,6 +30,7 @@ func PrintJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
+
 	return e.Encode(v)
 }
 
@@ -41,6 +42,7 @@ func PrintError(w io.Writer, program string, asJSON bool, err error) {
 		return
 	}
 	out := map[string]string{"error": err.Error(), "code": string(fail.CodeOf(err))}
+
 	var fe *fail.Error
 	if errors.As(err, &fe) {
 		out["op"], out["subject"], out["hint"] = fe.Op, fe.Subject, fe.Hint

@@ -16,29 +16,35 @@ import (
 // are left out: a check finds them.
 func GroupIn(ctx context.Context, v *vault.Vault, name string) (platform.Group, error) {
 	g := platform.Group{Name: name, Home: v.Region(), Policy: platform.Policy{Vaults: []string{v.Region()}}}
+
 	names, err := v.Groups(ctx)
 	if err != nil {
 		return g, err
 	}
+
 	if !slices.Contains(names, name) && len(names) > 0 {
 		return g, fail.Newf(fail.NotFound, "vault: find group", name, "the vault of %s has no cut of it", v.Region())
 	}
 
 	kinds := map[targets.ShardID]targets.Kind{}
+
 	cuts, err := v.Cuts(ctx, name)
 	if err != nil && !fail.Is(err, fail.Corrupt) {
 		return g, err
 	}
+
 	for _, c := range cuts {
 		for _, p := range c.Shards {
 			kinds[p.Shard] = p.Kind
 		}
 	}
+
 	if len(names) <= 1 {
 		all, err := v.Shards(ctx)
 		if err != nil {
 			return g, err
 		}
+
 		for _, s := range all {
 			if _, known := kinds[s]; !known {
 				kinds[s] = kindOf(ctx, v, s)
@@ -49,6 +55,7 @@ func GroupIn(ctx context.Context, v *vault.Vault, name string) (platform.Group, 
 	for s, k := range kinds {
 		g.Shards = append(g.Shards, platform.Shard{Shard: s, Kind: k, Region: v.Region()})
 	}
+
 	slices.SortFunc(g.Shards, func(a, b platform.Shard) int { return a.Shard.Compare(b.Shard) })
 
 	return g, nil
@@ -62,6 +69,7 @@ func kindOf(ctx context.Context, v *vault.Vault, s targets.ShardID) targets.Kind
 			return b.Kind
 		}
 	}
+
 	for range v.Store().List(ctx, vault.ManifestsPrefix(s), "") {
 		return targets.S3
 	}

@@ -20,6 +20,7 @@ func TestOldestBase(t *testing.T) {
 		{ID: "two", Origin: true, Offset: 50, Parent: at("one", 50)},
 		{ID: "other", Origin: true},
 	}
+
 	bases := []targets.Artifact{base("one", 10, 20), base("one", 60, 70), base("two", 80, 90)}
 	for _, c := range []struct {
 		bases []targets.Artifact

@@ -33,6 +33,7 @@ func (c Check) String() string {
 	if i := slices.IndexFunc(c.Findings, func(f targets.Finding) bool { return f.Severity == targets.Failed }); i >= 0 {
 		s += fmt.Sprintf(", the first: %s: %s", c.Findings[i].Subject, c.Findings[i].Check)
 	}
+
 	return s
 }
 
@@ -46,6 +47,7 @@ func CheckVault(ctx context.Context, v *vault.Vault, g platform.Group, readData 
 	var err error
 	out.Findings, err = verifyVault(ctx, v, g, readData, p)
 	out.Checks, out.Failed, out.Took = len(out.Findings), failures(out.Findings), time.Since(start)
+
 	return out, err
 }
 
@@ -54,25 +56,31 @@ func verifyVault(ctx context.Context, v *vault.Vault, g platform.Group, readData
 	for i, s := range g.Shards {
 		shards[i] = s.Shard
 	}
+
 	findings, err := v.Verify(ctx, vault.VerifyOptions{ReadData: readData, Shards: shards, Groups: []string{g.Name}, Progress: p})
 	if err != nil {
 		return findings, err
 	}
+
 	cuts, cerr := v.Cuts(ctx, g.Name) // damaged records are findings above
 	if cerr != nil && len(cuts) == 0 {
 		return findings, nil
 	}
+
 	for _, s := range g.Shards {
 		if s.Kind.Traits().Manifest {
 			continue
 		}
+
 		p.Report("stream of "+s.Shard.String(), 0, 0)
+
 		fs, err := verifyStream(ctx, v, s.Shard, cuts)
 		if err != nil {
 			return findings, err
 		}
 		findings = append(findings, fs...)
 	}
+
 	return findings, nil
 }
 
@@ -84,37 +92,45 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 	if len(bases) == 0 {
 		return nil, nil
 	}
+
 	ls, err := stream.Load(ctx, v, shard)
 	if err != nil {
 		return nil, err
 	}
+
 	bases, findings := usable(ls, bases, shard.String()+"@"+v.Region())
 	if len(bases) == 0 {
 		return findings, nil
 	}
 	var branches []string
+
 	ends := map[string]targets.Position{}
 	for _, c := range cuts {
 		p, ok := c.Point(shard)
 		if !ok || c.SealedAt.IsZero() || c.QuiescedAt.Before(bases[0].Finished) {
 			continue // what was cut before there was a base was never recoverable
 		}
+
 		if oldestBase(ls, bases, p.Position) < 0 {
 			findings = append(findings, targets.Finding{Check: "base-for-cut", Subject: shard.String() + "@" + v.Region(), Severity: targets.Failed,
 				Expected: "a base that leads to cut " + c.ID, Got: "none", Detail: "its timeline is " + p.Position.Timeline})
+
 			continue
 		}
+
 		if _, ok := ends[p.Position.Timeline]; !ok {
 			branches = append(branches, p.Position.Timeline)
 		}
 		ends[p.Position.Timeline] = p.Position // the newest of each branch
 	}
+
 	said := map[string]bool{} // branches have their beginning in common
 	for _, b := range branches {
 		fs, err := stream.Check(ctx, v, shard, bases[oldestBase(ls, bases, ends[b])].From, ends[b])
 		if err != nil {
 			return findings, err
 		}
+
 		for _, f := range fs {
 			if key := f.Expected + f.Got; !said[key] {
 				said[key] = true
@@ -123,6 +139,7 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 		}
 		findings = append(findings, behindHole(ls, bases, ends[b], fs, shard.String()+"@"+v.Region())...)
 	}
+
 	return findings, nil
 }
 
@@ -130,10 +147,12 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 // declared hole: what lies behind it is lost without one.
 func behindHole(ls []timeline.Timeline, bases []targets.Artifact, end targets.Position, fs []targets.Finding, subject string) []targets.Finding {
 	hole := slices.ContainsFunc(fs, func(f targets.Finding) bool { return f.Severity == targets.Warned })
+
 	missing := slices.ContainsFunc(fs, func(f targets.Finding) bool { return f.Severity == targets.Failed })
 	if !hole || missing { // what is missing is said already
 		return nil
 	}
+
 	if slices.ContainsFunc(bases, func(b targets.Artifact) bool {
 		_, from := timeline.Path(ls, b.From, end)
 		_, until := timeline.Path(ls, b.Until, end)
@@ -141,6 +160,7 @@ func behindHole(ls []timeline.Timeline, bases []targets.Artifact, end targets.Po
 	}) {
 		return nil
 	}
+
 	return []targets.Finding{{Check: "base-for-cut", Subject: subject, Severity: targets.Failed,
 		Expected: "a base behind the hole in the log that leads to the newest cut", Got: "none", Detail: "take one with: drctl backup now"}}
 }
@@ -159,6 +179,7 @@ func usable(ls []timeline.Timeline, bases []targets.Artifact, subject string) (g
 			Expected: fmt.Sprintf("base %s, at %d, in the archived part of its log", b.ID, b.From.Offset), Got: fmt.Sprintf("archived from %d on", l.Offset),
 			Detail: "the base is of no use, and nothing needs it; retention removes it with its age"})
 	}
+
 	return good, rest
 }
 
@@ -166,6 +187,7 @@ func usable(ls []timeline.Timeline, bases []targets.Artifact, subject string) (g
 // reached, through the timelines that its own descends from; -1 when none is.
 func oldestBase(ls []timeline.Timeline, bases []targets.Artifact, to targets.Position) int {
 	way := slices.Collect(timeline.NewIndex(ls).Back(to))
+
 	return slices.IndexFunc(bases, func(b targets.Artifact) bool {
 		return slices.ContainsFunc(way, func(s timeline.Step) bool { return s.ID == b.From.Timeline && b.Until.Offset <= s.UpTo })
 	})
@@ -181,10 +203,12 @@ func Worst(all []targets.Finding, n int) []targets.Finding {
 		if r, ok := rank[f.Severity]; ok {
 			return r
 		}
+
 		return len(rank)
 	}
 	all = slices.Clone(all)
 	slices.SortStableFunc(all, func(a, b targets.Finding) int { return of(a) - of(b) })
+
 	all = all[:min(len(all), n)]
 	for i := range all {
 		for _, text := range []*string{&all[i].Expected, &all[i].Got, &all[i].Detail} {
@@ -193,5 +217,6 @@ func Worst(all []targets.Finding, n int) []targets.Finding {
 			}
 		}
 	}
+
 	return all
 }

@@ -26,6 +26,7 @@ func SaveCheck(ctx context.Context, r platform.Resolver, g platform.Group, out C
 	if len(out.Findings) > maxSaved {
 		out.Findings = Worst(out.Findings, maxSaved)
 	}
+
 	return platform.SaveReport(ctx, r, g, CheckReports, targets.IDTime(out.Started)+checkSuffix(g.Name, out.Region), out)
 }
 
@@ -54,14 +55,17 @@ func CheckHistory(ctx context.Context, vaults []*vault.Vault, group, region stri
 		if out.Newest.Started.IsZero() {
 			out.Newest = c
 		}
+
 		switch {
 		case c.Failed == 0:
 			sound.add(c.ReadData)
 		case !sound.covers(c.ReadData):
 			out.Damaged = c
 		}
+
 		return out.Damaged.Started.IsZero() && !sound.all
 	})
+
 	return out, err
 }
 
@@ -74,6 +78,7 @@ func eachReport(ctx context.Context, vaults []*vault.Vault, group, region string
 		if err != nil {
 			return err
 		}
+
 		for _, id := range ids {
 			if strings.HasSuffix(id, checkSuffix(group, region)) {
 				in[id] = v
@@ -81,6 +86,7 @@ func eachReport(ctx context.Context, vaults []*vault.Vault, group, region string
 		}
 	}
 	ids := slices.Sorted(maps.Keys(in)) // they begin with the time
+
 	var bad []error
 	for _, id := range slices.Backward(ids[max(0, len(ids)-maxReports):]) {
 		var out Check
@@ -90,10 +96,12 @@ func eachReport(ctx context.Context, vaults []*vault.Vault, group, region string
 		} else if err != nil {
 			return err
 		}
+
 		if out.Group == group && out.Region == region && !f(out) {
 			break
 		}
 	}
+
 	return errors.Join(bad...)
 }
 
@@ -106,13 +114,16 @@ type coverage struct {
 
 func (c *coverage) add(readData string) {
 	c.any = true
+
 	n, t, ok := part(readData)
 	if !ok {
 		return
 	}
+
 	if c.parts == nil {
 		c.parts = map[int]map[int]bool{}
 	}
+
 	if c.parts[t] == nil {
 		c.parts[t] = map[int]bool{}
 	}
@@ -124,6 +135,7 @@ func (c *coverage) covers(readData string) bool {
 	if n, t, ok := part(readData); ok {
 		return c.all || c.parts[t][n]
 	}
+
 	return c.all || c.any && readData == ""
 }
 
@@ -132,9 +144,11 @@ func part(readData string) (n, t int, ok bool) {
 	if readData == "100%" {
 		return 1, 1, true
 	}
+
 	if _, err := fmt.Sscanf(readData, "%d/%d", &n, &t); err != nil || n < 1 || t < n {
 		return 0, 0, false
 	}
+
 	return n, t, true
 }
 
@@ -146,17 +160,20 @@ func NextPart(ctx context.Context, v *vault.Vault, group, region, configured str
 		return configured, nil
 	}
 	next := configured
+
 	err := eachReport(ctx, []*vault.Vault{v}, group, region, func(c Check) bool {
 		n, of, ok := part(c.ReadData)
 		if !ok || of != t {
 			return true
 		}
 		next = fmt.Sprintf("%d/%d", n%t+1, t)
+
 		return false
 	})
 	if fail.Is(err, fail.Corrupt) { // a damaged report must not stop the checks, which name it
 		return next, nil
 	}
+
 	return next, err
 }
 
@@ -167,5 +184,6 @@ func failures(fs []targets.Finding) (n int) {
 			n++
 		}
 	}
+
 	return n
 }

@@ -18,10 +18,12 @@ const holeLog = "8371b4fb1155b71f4a04d3e1bc3e18c4a990aeeb"
 // as it is declared, a base at 10 and a cut at 350.
 func holeVault(t *testing.T, declared vault.ChunkName) (v *vault.Vault, shard targets.ShardID, base func(id string, at uint64), cuts []targets.Cut) {
 	t.Helper()
+
 	key, err := vault.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	v, err = vault.Init(t.Context(), vault.Options{Region: "east", Key: key, Location: vault.Location{URL: "file://" + filepath.Join(t.TempDir(), "vault")}})
 	if err != nil {
 		t.Fatal(err)
@@ -29,14 +31,17 @@ func holeVault(t *testing.T, declared vault.ChunkName) (v *vault.Vault, shard ta
 	shard = targets.ShardID{Target: "carts", Shard: "0"}
 	put := func(key string, content []byte) {
 		t.Helper()
+
 		if err := v.PutEncrypted(t.Context(), key, nil, content); err != nil {
 			t.Fatal(err)
 		}
 	}
 	now := time.Now().UTC()
+
 	put(vault.OriginKey(shard, holeLog), []byte(`{"lineage":"`+holeLog+`","kind":"redis","offset":0}`))
 	put(vault.ChunkKey(shard, holeLog, 0, 100, now), bytes.Repeat([]byte("x"), 100))
 	put(vault.ChunkKey(shard, holeLog, 300, 400, now), bytes.Repeat([]byte("x"), 100))
+
 	if declared.To > 0 {
 		put(vault.HoleKey(shard, holeLog, declared.From, declared.To), []byte("{}"))
 	}
@@ -47,14 +52,17 @@ func holeVault(t *testing.T, declared vault.ChunkName) (v *vault.Vault, shard ta
 	base = func(id string, n uint64) {
 		t.Helper()
 		started = started.Add(time.Minute)
+
 		b, err := json.Marshal(targets.Artifact{ID: id, Shard: shard, Kind: targets.Redis, Region: "east", From: at(n), Until: at(n),
 			Started: started, Finished: started, Snapshot: strings.Repeat("0", 64), Path: "/dump.rdb", Method: "resync"})
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		put(vault.BaseRecordKey(shard, id), b)
 	}
 	base("b1", 10)
+
 	return v, shard, base, []targets.Cut{{ID: "c", Group: "shop", QuiescedAt: now, SealedAt: now,
 		Shards: []targets.ShardPoint{{Shard: shard, Kind: targets.Redis, Region: "east", Position: at(350)}}}}
 }
@@ -79,10 +87,12 @@ func TestDeclaredHole(t *testing.T) {
 			if c.behind {
 				base("b2", 300)
 			}
+
 			fs, err := verifyStream(t.Context(), v, shard, cuts)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			holes, failed := 0, ""
 			for _, f := range fs {
 				switch f.Severity {
@@ -92,6 +102,7 @@ func TestDeclaredHole(t *testing.T) {
 					failed += f.Check + " " + f.Expected + "\n"
 				}
 			}
+
 			if holes != c.hole || (failed == "") != (c.failed == "") || !strings.Contains(failed, c.failed) {
 				t.Errorf("%d holes, failed: %q, all: %+v", holes, failed, fs)
 			}

@@ -37,12 +37,14 @@ func (o Retention) Bounded(n int) Retention {
 	r := &o.Result
 	r.Cuts, r.Snapshots = r.Cuts[:min(len(r.Cuts), n)], r.Snapshots[:min(len(r.Snapshots), n)]
 	r.Shards = slices.Clone(r.Shards)
+
 	bases, kept, streams, manifests := n, n, n, n
 	for i := range r.Shards {
 		s := &r.Shards[i]
 		s.Bases, s.KeptBases = first(s.Bases, &bases), first(s.KeptBases, &kept)
 		s.Streams, s.Manifests = first(s.Streams, &streams), first(s.Manifests, &manifests)
 	}
+
 	return o
 }
 
@@ -50,6 +52,7 @@ func (o Retention) Bounded(n int) Retention {
 func first[T any](list []T, left *int) []T {
 	n := min(len(list), *left)
 	*left -= n
+
 	return list[:n]
 }
 
@@ -69,6 +72,7 @@ func Retain(ctx context.Context, v *vault.Vault, g platform.Group, now time.Time
 			return out, errors.Join(rerr, err)
 		}
 	}
+
 	return out, rerr
 }
 
@@ -79,6 +83,7 @@ func WouldRetain(ctx context.Context, v *vault.Vault, g platform.Group, now time
 
 func retain(ctx context.Context, v *vault.Vault, g platform.Group, now time.Time, dry bool) (Retention, error) {
 	out := Retention{Region: v.Region()}
+
 	inv, err := v.Inventory(ctx, []string{g.Name})
 	if err != nil {
 		return out, err
@@ -93,11 +98,13 @@ func retain(ctx context.Context, v *vault.Vault, g platform.Group, now time.Time
 
 	out.Plan = vault.PlanRetention(inv, pol, now)
 	out.Result, err = v.Retain(ctx, out.Plan, vault.RetainOptions{DryRun: dry})
+
 	out.Cuts = len(out.Result.Cuts)
 	for _, s := range out.Result.Shards {
 		out.Bases += len(s.Bases)
 		out.Manifests += len(s.Manifests)
 	}
+
 	return out, err
 }
 
@@ -116,12 +123,15 @@ func LastRetention(ctx context.Context, v *vault.Vault, group string) (Retention
 	if err != nil {
 		return Retention{}, err
 	}
+
 	for _, id := range slices.Backward(ids) {
 		if _, of, _ := strings.Cut(id, "Z-"); of == group {
 			var out Retention
 			err := v.Report(ctx, RetentionReports, id, &out)
+
 			return out, err
 		}
 	}
+
 	return Retention{}, nil
 }

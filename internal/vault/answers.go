@@ -14,8 +14,10 @@ func (v *Vault) Answers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	if d.Set != v.set {
 		return fail.New(fail.Conflict, "vault: open", v.store.URL(), "", fmt.Errorf("another vault has taken its place: it belongs to set %s, not to %s", d.Set, v.set))
 	}
+
 	return nil
 }

@@ -12,10 +12,12 @@ import (
 // that repeat with small changes.
 func walLike(n int) []byte {
 	r := rand.New(rand.NewPCG(1, 2))
+
 	page := make([]byte, 8192)
 	for i := range page {
 		page[i] = byte(r.Uint32() >> (i % 3 * 8))
 	}
+
 	out := make([]byte, 0, n)
 	for len(out) < n {
 		for range 2000 {
@@ -23,6 +25,7 @@ func walLike(n int) []byte {
 		}
 		out = append(out, page[:min(len(page), n-len(out))]...)
 	}
+
 	return out
 }
 
@@ -35,6 +38,7 @@ func BenchmarkEncryptAndPut(b *testing.B) {
 			chunk := walLike(size)
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
+
 			from := uint64(0)
 			for b.Loop() {
 				key := ChunkKey(shardA, "L", from, from+uint64(size), time.Now())

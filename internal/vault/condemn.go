@@ -57,32 +57,39 @@ func (c *condemned) holds(h hash32) bool {
 func (c *condemned) spare(ctx context.Context, v *Vault) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	if c.spared {
 		return nil
 	}
+
 	word, err := v.decide(ctx, c.key, spared)
 	if err == nil && word != spared {
 		err = fail.Newf(fail.Unavailable, "vault: keep object", v.store.URL()+"/"+c.key, "retention is deleting it; it can be stored again when that has ended")
 	}
 	c.spared = err == nil
+
 	return err
 }
 
 // decide makes a list's one decision, or returns the one that was made before.
 func (v *Vault) decide(ctx context.Context, list, word string) (string, error) {
 	key := decisionKey(list)
+
 	encrypted, err := v.Encrypt(key, nil, []byte(word))
 	if err != nil {
 		return "", err
 	}
+
 	err = v.store.Put(ctx, key, encrypted)
 	if err == nil {
 		return word, nil
 	}
+
 	if !fail.Is(err, fail.Conflict) {
 		return "", err
 	}
 	b, _, err := v.ReadEncrypted(ctx, key)
+
 	return string(b), err
 }
 
@@ -92,6 +99,7 @@ func (v *Vault) condemn(ctx context.Context, id targets.ShardID, hashes []hash32
 	for _, h := range hashes {
 		body = append(body, h[:]...)
 	}
+
 	return v.PutEncrypted(ctx, condemnedKey(id, v.opt.Now()), nil, body)
 }
 
@@ -102,6 +110,7 @@ func (v *Vault) condemned(ctx context.Context, id targets.ShardID) (lists []*con
 		if err != nil {
 			return nil, nil, err
 		}
+
 		if made, ok := parseCondemnedKey(i.Key); ok {
 			lists = append(lists, &condemned{key: i.Key, made: made})
 		} else if strings.HasSuffix(i.Key, decisionSuffix) {
@@ -112,19 +121,23 @@ func (v *Vault) condemned(ctx context.Context, id targets.ShardID) (lists []*con
 		if err != nil {
 			return true
 		}
+
 		var b []byte
 		if b, _, err = v.ReadEncrypted(ctx, c.key); fail.Is(err, fail.NotFound) {
 			err = nil // executed meanwhile
 			return true
 		}
+
 		for ; len(b) >= 32; b = b[32:] {
 			c.hashes = append(c.hashes, hash32(b[:32]))
 		}
+
 		return false
 	})
 	decided = slices.DeleteFunc(decided, func(d string) bool {
 		return slices.ContainsFunc(lists, func(c *condemned) bool { return decisionKey(c.key) == d })
 	})
+
 	return lists, decided, err
 }
 
@@ -138,20 +151,25 @@ type doomed struct {
 func (d *doomed) of(ctx context.Context, v *Vault, id targets.ShardID) ([]*condemned, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	if lists, ok := d.lists[v]; ok {
 		return lists, nil
 	}
+
 	if d.since.IsZero() {
 		d.since = time.Now()
 	}
+
 	lists, _, err := v.condemned(ctx, id)
 	if err != nil {
 		return nil, err
 	}
+
 	if d.lists == nil {
 		d.lists = map[*Vault][]*condemned{}
 	}
 	d.lists[v] = lists
+
 	return lists, nil
 }
 
@@ -159,6 +177,7 @@ func (d *doomed) of(ctx context.Context, v *Vault, id targets.ShardID) ([]*conde
 func (d *doomed) expired() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	return !d.since.IsZero() && time.Since(d.since) > snapshotLimit
 }
 
@@ -169,10 +188,12 @@ func (s *ShardVault) holds(ctx context.Context, v *Vault, sha string) (bool, err
 	if err != nil {
 		return false, err
 	}
+
 	ok, err := s.objects.has(ctx, v, s.id, sha)
 	if err != nil || !ok {
 		return false, err
 	}
+
 	h, _ := objectHash(ObjectKey(s.id, sha))
 	for _, c := range lists {
 		if c.holds(h) {
@@ -181,5 +202,6 @@ func (s *ShardVault) holds(ctx context.Context, v *Vault, sha string) (bool, err
 			}
 		}
 	}
+
 	return true, nil
 }

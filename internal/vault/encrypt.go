@@ -51,33 +51,41 @@ func encodeHeader(key string, meta map[string]string) ([]byte, error) {
 	}
 	b := binary.LittleEndian.AppendUint32(nil, skippableMagic)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(js)))
+
 	return append(b, js...), nil
 }
 
 // readHeader reads the skippable frame and leaves r at the content.
 func readHeader(r io.Reader) (header, error) {
 	var h header
+
 	var fixed [8]byte
 	if _, err := io.ReadFull(r, fixed[:]); err != nil {
 		return h, fmt.Errorf("header: %w", err)
 	}
+
 	if m := binary.LittleEndian.Uint32(fixed[:]); m != skippableMagic {
 		return h, fmt.Errorf("header: magic %08X is not that of an encrypted object", m)
 	}
+
 	n := binary.LittleEndian.Uint32(fixed[4:])
 	if n > maxHeader {
 		return h, fmt.Errorf("header: %d bytes is over the limit of %d", n, maxHeader)
 	}
+
 	js := make([]byte, n)
 	if _, err := io.ReadFull(r, js); err != nil {
 		return h, fmt.Errorf("header: %w", err)
 	}
+
 	if err := json.Unmarshal(js, &h); err != nil {
 		return h, fmt.Errorf("header: %w", err)
 	}
+
 	if h.V != envelopeVersion {
 		return h, fmt.Errorf("header: version %d is not known to this program", h.V)
 	}
+
 	return h, nil
 }
 
@@ -101,27 +109,34 @@ func (v *Vault) EncryptTo(w io.Writer, key string, meta map[string]string, r io.
 	if err != nil {
 		return err
 	}
+
 	aw, err := age.Encrypt(w, v.key.id.Recipient())
 	if err != nil {
 		return fail.From(fail.Internal, "vault: encrypt", key, err)
 	}
+
 	if _, err := aw.Write(head); err != nil {
 		return fail.From(fail.Internal, "vault: encrypt", key, err)
 	}
 	enc := encoders.Get().(*zstd.Encoder)
 	enc.Reset(aw)
+
 	_, err = io.Copy(enc, r)
 	if e := enc.Close(); err == nil {
 		err = e
 	}
+
 	enc.Reset(nil)
 	encoders.Put(enc)
+
 	if err == nil {
 		err = aw.Close()
 	}
+
 	if err != nil {
 		return fail.From(fail.Internal, "vault: encrypt", key, err)
 	}
+
 	return nil
 }
 
@@ -129,9 +144,11 @@ func (v *Vault) EncryptTo(w io.Writer, key string, meta map[string]string, r io.
 func (v *Vault) Encrypt(key string, meta map[string]string, content []byte) ([]byte, error) {
 	var b bytes.Buffer
 	b.Grow(len(content)/2 + 1024)
+
 	if err := v.EncryptTo(&b, key, meta, bytes.NewReader(content)); err != nil {
 		return nil, err
 	}
+
 	return b.Bytes(), nil
 }
 
@@ -144,11 +161,13 @@ func (v *Vault) Decrypt(ctx context.Context, key string) (io.ReadCloser, map[str
 	if err != nil {
 		return nil, nil, err
 	}
+
 	r, meta, err := v.decryptFrom(key, src)
 	if err != nil {
 		_ = src.Close()
 		return nil, nil, err
 	}
+
 	return r, meta, nil
 }
 
@@ -160,13 +179,16 @@ func (v *Vault) ReadEncrypted(ctx context.Context, key string) ([]byte, map[stri
 		return nil, nil, err
 	}
 	defer r.Close()
+
 	b, err := io.ReadAll(io.LimitReader(r, maxRecord+1))
 	if err != nil {
 		return nil, nil, err
 	}
+
 	if len(b) > maxRecord {
 		return nil, nil, fail.Newf(fail.Corrupt, "vault: decrypt", v.store.URL()+"/"+key, "holds more than %d MiB, which no record does", maxRecord>>20)
 	}
+
 	return b, meta, nil
 }
 
@@ -174,26 +196,32 @@ func (v *Vault) ReadEncrypted(ctx context.Context, key string) ([]byte, map[stri
 func (v *Vault) decryptFrom(key string, src io.ReadCloser) (*decrypter, map[string]string, error) {
 	d := &decrypter{subject: v.store.URL() + "/" + key, src: src, from: &sourceReader{r: src, left: maxEnvelope}}
 	plain, err := age.Decrypt(d.from, v.key.id)
+
 	d.from.left = -1
 	if err != nil {
 		var other *age.NoIdentityMatchError
 		if errors.As(err, &other) {
 			err = errors.New("encrypted to another key than the vault's")
 		}
+
 		return nil, nil, d.fail(err)
 	}
+
 	h, err := readHeader(plain)
 	if err != nil {
 		return nil, nil, d.fail(err)
 	}
+
 	if h.Key != key {
 		return nil, nil, d.fail(fmt.Errorf("holds the object of %q: it was copied or moved here", h.Key))
 	}
 	d.plain = plain
+
 	d.dec = decoders.Get().(*zstd.Decoder)
 	if err := d.dec.Reset(plain); err != nil {
 		return nil, nil, d.fail(err)
 	}
+
 	return d, h.Meta, nil
 }
 
@@ -208,16 +236,20 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 	if s.left == 0 {
 		return 0, fmt.Errorf("the header of age is longer than %d bytes", maxEnvelope)
 	}
+
 	if s.left > 0 {
 		p = p[:min(len(p), s.left)]
 	}
+
 	n, err := s.r.Read(p)
 	if s.left > 0 {
 		s.left -= n
 	}
+
 	if err != nil && err != io.EOF {
 		s.err = err
 	}
+
 	return n, err
 }
 
@@ -234,6 +266,7 @@ func (d *decrypter) Read(p []byte) (int, error) {
 	if d.err != nil {
 		return 0, d.err
 	}
+
 	n, err := d.dec.Read(p)
 	if err == io.EOF {
 		// The decoder stopped between frames; the last authenticated byte must
@@ -246,6 +279,7 @@ func (d *decrypter) Read(p []byte) (int, error) {
 		err = d.fail(err)
 	}
 	d.err = err
+
 	return n, err
 }
 
@@ -256,6 +290,7 @@ func (d *decrypter) Close() error {
 		d.dec = nil
 	}
 	d.err = errors.Join(d.err, errors.New("read after close"))
+
 	return d.src.Close()
 }
 
@@ -263,6 +298,7 @@ func (d *decrypter) fail(err error) error {
 	if d.from.err != nil {
 		return fail.From(fail.Unavailable, "vault: read", d.subject, d.from.err)
 	}
+
 	return fail.New(fail.Corrupt, "vault: decrypt", d.subject,
 		"the object is damaged or was replaced; repair it from another region's vault or from an older version of the bucket", err)
 }

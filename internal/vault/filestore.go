@@ -30,6 +30,7 @@ func (s *fileStore) path(key string) (string, error) {
 	if err := validKey(key); err != nil {
 		return "", err
 	}
+
 	return filepath.Join(s.root, filepath.FromSlash(key)), nil
 }
 
@@ -48,6 +49,7 @@ func (s *fileStore) PutFile(ctx context.Context, key, file string) error {
 		}
 		defer src.Close()
 		_, err = io.Copy(f, ctxReader{ctx, src})
+
 		return err
 	})
 }
@@ -57,18 +59,22 @@ func (s *fileStore) put(ctx context.Context, key string, write func(*os.File) er
 	if err != nil {
 		return err
 	}
+
 	if err := ctx.Err(); err != nil {
 		return s.fail("write", key, err)
 	}
+
 	spool := filepath.Join(s.root, tmpDir)
 	for _, dir := range []string{filepath.Dir(dst), spool} {
 		if err := atomicfile.MkdirAll(dir, 0o700); err != nil {
 			return s.fail("write", key, err)
 		}
 	}
+
 	if err := atomicfile.Create(dst, spool, 0o600, write); err != nil {
 		return s.fail("write", key, err)
 	}
+
 	return nil
 }
 
@@ -77,14 +83,17 @@ func (s *fileStore) Get(_ context.Context, key string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	f, err := os.Open(p)
 	if err != nil {
 		return nil, s.fail("read", key, err)
 	}
+
 	if st, err := f.Stat(); err != nil || st.IsDir() {
 		_ = f.Close()
 		return nil, s.fail("read", key, fs.ErrNotExist)
 	}
+
 	return f, nil
 }
 
@@ -93,13 +102,16 @@ func (s *fileStore) Stat(_ context.Context, key string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
+
 	st, err := os.Stat(p)
 	if err == nil && st.IsDir() {
 		err = fs.ErrNotExist
 	}
+
 	if err != nil {
 		return Info{}, s.fail("look up", key, err)
 	}
+
 	return Info{Key: key, Size: st.Size(), Modified: st.ModTime()}, nil
 }
 
@@ -114,6 +126,7 @@ func (s *fileStore) List(ctx context.Context, prefix, after string) iter.Seq2[In
 				return
 			}
 		}
+
 		s.walk(ctx, dir, prefix, after, yield)
 	}
 }
@@ -126,11 +139,13 @@ func (s *fileStore) walk(ctx context.Context, dir, prefix, after string, yield f
 		yield(Info{}, s.fail("list", prefix, err))
 		return false
 	}
+
 	within, _ := strings.CutPrefix(prefix, dir) // what a name must begin with
 	if strings.HasPrefix(dir, prefix) {
 		within = ""
 	}
 	past, deep := strings.CutPrefix(after, dir) // what it must sort after
+
 	names, err := s.names(dir, func(name string) bool {
 		related := strings.HasPrefix(name, within) || strings.HasPrefix(within, name)
 		return related && (!deep || name > past || strings.HasPrefix(past, name))
@@ -139,32 +154,41 @@ func (s *fileStore) walk(ctx context.Context, dir, prefix, after string, yield f
 		yield(Info{}, s.fail("list", dir, err))
 		return false
 	}
+
 	slices.Sort(names)
+
 	for _, n := range names {
 		key := dir + n
 		if strings.HasSuffix(n, "/") {
 			related := strings.HasPrefix(key, prefix) || strings.HasPrefix(prefix, key)
+
 			passed := key < after && !strings.HasPrefix(after, key)
 			if related && !passed && !s.walk(ctx, key, prefix, after, yield) {
 				return false
 			}
+
 			continue
 		}
+
 		if !strings.HasPrefix(key, prefix) || key <= after || validKey(key) != nil {
 			continue // the last: what others put there
 		}
+
 		st, err := os.Stat(filepath.Join(s.root, filepath.FromSlash(key)))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed meanwhile
 		}
+
 		if err != nil {
 			yield(Info{}, s.fail("list", key, err))
 			return false
 		}
+
 		if !yield(Info{Key: key, Size: st.Size(), Modified: st.ModTime()}, nil) {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -176,10 +200,13 @@ func (s *fileStore) names(dir string, want func(name string) bool) ([]string, er
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+
 	if err != nil {
 		return nil, err
 	}
+
 	defer d.Close()
+
 	var names []string
 	for {
 		entries, err := d.ReadDir(4096)
@@ -193,13 +220,16 @@ func (s *fileStore) names(dir string, want func(name string) bool) ([]string, er
 			case !e.Type().IsRegular():
 				continue
 			}
+
 			if want(name) {
 				names = append(names, name)
 			}
 		}
+
 		if err == io.EOF {
 			return names, nil
 		}
+
 		if err != nil {
 			return nil, err
 		}
@@ -211,6 +241,7 @@ func (s *fileStore) Folders(ctx context.Context, prefix string) ([]string, error
 	if err := ctx.Err(); err != nil {
 		return nil, s.fail("list", prefix, err)
 	}
+
 	names, err := s.names(prefix, func(name string) bool {
 		name, folder := strings.CutSuffix(name, "/")
 		return folder && validKey(name) == nil // not what others put there
@@ -218,10 +249,13 @@ func (s *fileStore) Folders(ctx context.Context, prefix string) ([]string, error
 	if err != nil {
 		return nil, s.fail("list", prefix, err)
 	}
+
 	for i, n := range names {
 		names[i] = strings.TrimSuffix(n, "/")
 	}
+
 	slices.Sort(names) // without the slash, which sorts behind "-"
+
 	return names, nil
 }
 
@@ -232,6 +266,7 @@ func (s *fileStore) Last(ctx context.Context, dir, before string, n int) ([]stri
 	if err := ctx.Err(); err != nil {
 		return nil, s.fail("list", dir, err)
 	}
+
 	end, ok := strings.CutPrefix(before, dir)
 	if !ok {
 		return nil, s.fail("list", dir, fmt.Errorf("%q is not in it", before))
@@ -242,6 +277,7 @@ func (s *fileStore) Last(ctx context.Context, dir, before string, n int) ([]stri
 		last = last[max(0, len(last)-n):]
 	}
 	least := ""
+
 	_, err := s.names(dir, func(name string) bool {
 		if name < end && name > least && !strings.HasSuffix(name, "/") {
 			if last = append(last, name); len(last) >= 2*n {
@@ -249,25 +285,31 @@ func (s *fileStore) Last(ctx context.Context, dir, before string, n int) ([]stri
 				least = last[0]
 			}
 		}
+
 		return false
 	})
 	if err != nil {
 		return nil, s.fail("list", dir, err)
 	}
+
 	keep()
+
 	for i, name := range last {
 		last[i] = dir + name
 	}
+
 	return last, nil
 }
 
 // sweep removes what writers that were killed left unfinished.
 func (s *fileStore) sweep(_ context.Context, before time.Time) error {
 	dir := filepath.Join(s.root, tmpDir)
+
 	left, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s.fail("sweep", tmpDir, err)
 	}
+
 	for _, e := range left {
 		if i, err := e.Info(); err == nil && i.ModTime().Before(before) {
 			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -275,6 +317,7 @@ func (s *fileStore) sweep(_ context.Context, before time.Time) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -283,12 +326,15 @@ func (s *fileStore) Delete(_ context.Context, key string) error {
 	if err != nil {
 		return err
 	}
+
 	if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s.fail("delete", key, err)
 	}
+
 	if err := atomicfile.SyncDir(filepath.Dir(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s.fail("delete", key, err)
 	}
+
 	return nil
 }
 
@@ -297,6 +343,7 @@ func (s *fileStore) fail(op, key string, err error) error {
 	if e := fail.FromContext("vault: "+op, subject, err); e != nil {
 		return e
 	}
+
 	code, hint := fail.OS(err)
 	switch {
 	case fail.DiskFull(err):
@@ -306,6 +353,7 @@ func (s *fileStore) fail(op, key string, err error) error {
 	case code == fail.Internal, code == fail.Conflict && !errors.Is(err, fs.ErrExist):
 		code = fail.Unavailable // a file system that is away says many things
 	}
+
 	return fail.New(code, "vault: "+op, subject, hint, err)
 }
 
@@ -319,5 +367,6 @@ func (c ctxReader) Read(p []byte) (int, error) {
 	if err := c.ctx.Err(); err != nil {
 		return 0, err
 	}
+
 	return c.r.Read(p)
 }

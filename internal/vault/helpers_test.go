@@ -32,6 +32,7 @@ type places struct {
 func backends(t *testing.T) []places {
 	dir := t.TempDir()
 	in := sandboxtest.S3(t, true)
+
 	return []places{
 		{"file", func(sub string) Location { return Location{URL: "file://" + filepath.Join(dir, sub)} }},
 		{"s3", func(sub string) Location { return s3Location(in, sub) }},
@@ -43,15 +44,18 @@ func s3Location(in targets.Instance, sub string) Location {
 	if !strings.Contains(end, "://") {
 		end = "http://" + end
 	}
+
 	return Location{URL: "s3://" + in.Database + "/" + sub, Endpoint: end, AccessKey: in.User, SecretKey: in.Password}
 }
 
 func testKey(t testing.TB) Key {
 	t.Helper()
+
 	k, err := GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return k
 }
 
@@ -64,10 +68,12 @@ func options(t testing.TB, region string, l Location, k Key) Options {
 
 func initVault(t testing.TB, region string, l Location, k Key) *Vault {
 	t.Helper()
+
 	v, err := Init(context.Background(), options(t, region, l, k))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return v
 }
 
@@ -85,6 +91,7 @@ func twoVaults(t testing.TB) (east, west *Vault) {
 // testBase is the record of a base of shardA that begins and ends at an offset.
 func testBase(id string, at uint64, saved targets.Saved) targets.Artifact {
 	pos := targets.Position{Kind: targets.Postgres, Timeline: testTimeline, Offset: at}
+
 	return targets.Artifact{ID: id, Shard: shardA, Kind: targets.Postgres, Region: "east", Method: "files", From: pos, Until: pos,
 		Snapshot: saved.Snapshot, Path: saved.Path, Started: time.Now().UTC(), Finished: time.Now().UTC()}
 }
@@ -97,10 +104,12 @@ func onDisk(v *Vault, key string) string {
 // flip damages one byte of a file in place.
 func flip(t testing.TB, file string, at int) {
 	t.Helper()
+
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if at < 0 {
 		at += len(b)
 	}
@@ -110,9 +119,11 @@ func flip(t testing.TB, file string, at int) {
 
 func overwrite(t testing.TB, file string, b []byte) {
 	t.Helper()
+
 	if err := os.Chmod(file, 0o600); err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
+
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -120,9 +131,11 @@ func overwrite(t testing.TB, file string, b []byte) {
 
 func wantCode(t testing.TB, err error, code fail.Code, parts ...string) {
 	t.Helper()
+
 	if !fail.Is(err, code) {
 		t.Fatalf("error %v has code %q, want %q", err, fail.CodeOf(err), code)
 	}
+
 	for _, p := range parts {
 		if !strings.Contains(err.Error(), p) {
 			t.Fatalf("error %q does not name %q", err, p)
@@ -134,16 +147,19 @@ func must[T any](x T, err error) T {
 	if err != nil {
 		panic(fmt.Sprintf("unexpected: %v", err))
 	}
+
 	return x
 }
 
 func keysOf(t testing.TB, s Store, prefix string) (keys []string) {
 	t.Helper()
+
 	for i, err := range s.List(context.Background(), prefix, "") {
 		if err != nil {
 			t.Fatal(err)
 		}
 		keys = append(keys, i.Key)
 	}
+
 	return keys
 }

@@ -23,6 +23,7 @@ func GenerateKey() (Key, error) {
 	if err != nil {
 		return Key{}, fail.New(fail.Internal, "vault: make a key", "", "", err)
 	}
+
 	return Key{id}, nil
 }
 
@@ -36,6 +37,7 @@ func ParseKey(s targets.Secret) (Key, error) {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
+
 		id, err := age.ParseX25519Identity(line)
 		if err != nil || found != nil {
 			found = nil
@@ -43,11 +45,13 @@ func ParseKey(s targets.Secret) (Key, error) {
 		}
 		found = id
 	}
+
 	if found == nil {
 		return Key{}, fail.New(fail.Invalid, "vault: read the key", "",
 			"give exactly one age identity, a line that begins with AGE-SECRET-KEY-1; age-keygen or drctl vault init makes one",
 			errors.New("not an age X25519 identity"))
 	}
+
 	return Key{found}, nil
 }
 
@@ -59,6 +63,7 @@ func (k Key) Recipient() string {
 	if k.id == nil {
 		return ""
 	}
+
 	return k.id.Recipient().String()
 }
 
@@ -73,6 +78,7 @@ func (k Key) Secret() targets.Secret {
 	if k.id == nil {
 		return targets.Secret{}
 	}
+
 	return targets.NewSecret(k.id.String())
 }
 
@@ -82,5 +88,6 @@ func (k Key) Secret() targets.Secret {
 func (k Key) resticPassword(set string) targets.Secret {
 	m := hmac.New(sha256.New, []byte(k.id.String()))
 	m.Write([]byte("drctl restic password v1\x00" + set))
+
 	return targets.NewSecret(hex.EncodeToString(m.Sum(nil)))
 }

@@ -42,6 +42,7 @@ func ValidName(s string) error {
 		return fail.New(fail.Invalid, "vault: name", strconv.Quote(s),
 			"use letters, digits, '_', '-', '.', at most 200; begin with a letter, a digit or '_'", nil)
 	}
+
 	return nil
 }
 
@@ -51,11 +52,13 @@ func validKey(key string) error {
 	if key == "" || len(key) > maxKeyBytes {
 		return fail.Newf(fail.Invalid, "vault: key", strconv.Quote(key), "empty or longer than %d bytes", maxKeyBytes)
 	}
+
 	for part := range strings.SplitSeq(key, "/") {
 		if !targets.IsName(part) {
 			return fail.Newf(fail.Invalid, "vault: key", strconv.Quote(key), "%q cannot be a part of a key", part)
 		}
 	}
+
 	return nil
 }
 
@@ -80,6 +83,7 @@ func ParseOriginKey(key string) (s targets.ShardID, timeline string, ok bool) {
 	if len(p) != 5 || p[0]+"/" != streamsRoot || p[4] != originName || validKey(key) != nil {
 		return s, "", false
 	}
+
 	return targets.ShardID{Target: p[1], Shard: p[2]}, p[3], true
 }
 
@@ -95,12 +99,14 @@ func ParseHoleKey(key string) (timeline string, from, to uint64, ok bool) {
 	if len(p) != 5 || p[0]+"/" != streamsRoot || validKey(key) != nil {
 		return "", 0, 0, false
 	}
+
 	name, found := strings.CutPrefix(strings.TrimSuffix(p[4], encryptedSuffix), holePrefix)
 	if !found || len(name) != 33 || name[16] != '-' {
 		return "", 0, 0, false
 	}
 	from, ok1 := upperHex(name[:16])
 	to, ok2 := upperHex(name[17:])
+
 	return p[3], from, to, ok1 && ok2 && from < to && to <= maxOffset && strings.HasSuffix(key, encryptedSuffix)
 }
 
@@ -140,16 +146,19 @@ func ParseChunkKey(key string) (c ChunkName, ok bool) {
 	if len(p) != 5 || p[0]+"/" != streamsRoot || validKey(key) != nil {
 		return ChunkName{}, false
 	}
+
 	name, found := strings.CutSuffix(p[4], encryptedSuffix)
 	if !found || len(name) != chunkNameSize || name[16] != '-' || name[33] != '-' {
 		return ChunkName{}, false
 	}
 	from, ok1 := upperHex(name[:16])
 	to, ok2 := upperHex(name[17:33])
+
 	ms, ok3 := upperHex(name[34:])
 	if !ok1 || !ok2 || !ok3 || from >= to || to-from > MaxChunk || to > maxOffset {
 		return ChunkName{}, false
 	}
+
 	return ChunkName{
 		Shard: targets.ShardID{Target: p[1], Shard: p[2]}, Timeline: p[3],
 		From: from, To: to, Closed: time.UnixMilli(int64(ms)).UTC(),
@@ -164,6 +173,7 @@ func upperHex(s string) (uint64, bool) {
 		}
 	}
 	n, err := strconv.ParseUint(s, 16, 64)
+
 	return n, err == nil
 }
 
@@ -173,6 +183,7 @@ func InStream(key string) bool {
 	_, chunk := ParseChunkKey(key)
 	_, _, origin := ParseOriginKey(key)
 	_, _, _, hole := ParseHoleKey(key)
+
 	return chunk || origin || hole
 }
 
@@ -190,6 +201,7 @@ func ParseBaseRecordKey(key string) (s targets.ShardID, id string, ok bool) {
 	if len(p) != 5 || p[0]+"/" != basesRoot || p[4] != recordName || validKey(key) != nil {
 		return s, "", false
 	}
+
 	return targets.ShardID{Target: p[1], Shard: p[2]}, p[3], true
 }
 
@@ -219,6 +231,7 @@ func ObjectKey(s targets.ShardID, sha string) string {
 	if !targets.IsSHA256(sha) {
 		return ObjectsPrefix(s) + "invalid hash" // refused by every store
 	}
+
 	return ObjectsPrefix(s) + sha[:2] + "/" + sha + encryptedSuffix
 }
 
@@ -228,10 +241,12 @@ func ParseObjectKey(key string) (s targets.ShardID, sha string, ok bool) {
 	if len(p) != 6 || p[0]+"/" != objectsRoot || p[3] != "data" || validKey(key) != nil {
 		return s, "", false
 	}
+
 	sha, found := strings.CutSuffix(p[5], encryptedSuffix)
 	if !found || !targets.IsSHA256(sha) || p[4] != sha[:2] {
 		return s, "", false
 	}
+
 	return targets.ShardID{Target: p[1], Shard: p[2]}, sha, true
 }
 
@@ -265,6 +280,7 @@ func parseCondemnedKey(key string) (made time.Time, ok bool) {
 	name, _ := strings.CutSuffix(key[strings.LastIndexByte(key, '/')+1:], encryptedSuffix)
 	name, decision := strings.CutSuffix(name, ".decision")
 	ms, ok := upperHex(name)
+
 	return time.UnixMilli(int64(ms)).UTC(), ok && !decision
 }
 
@@ -278,14 +294,17 @@ func ParseManifestKey(key string) (s targets.ShardID, stored time.Time, sha stri
 	if len(p) != 5 || p[0]+"/" != objectsRoot || p[3] != "manifests" || validKey(key) != nil {
 		return s, stored, "", false
 	}
+
 	name, found := strings.CutSuffix(p[4], encryptedSuffix)
 	if !found || len(name) != 12+1+64 || name[12] != '-' || !targets.IsSHA256(name[13:]) {
 		return s, stored, "", false
 	}
+
 	ms, okMS := upperHex(name[:12])
 	if !okMS {
 		return s, stored, "", false
 	}
+
 	return targets.ShardID{Target: p[1], Shard: p[2]}, time.UnixMilli(int64(ms)).UTC(), name[13:], true
 }
 
@@ -302,6 +321,7 @@ func ParseCutKey(key string) (group, id string, ok bool) {
 		return "", "", false
 	}
 	id, ok = strings.CutSuffix(p[2], ".json"+encryptedSuffix)
+
 	return p[1], id, ok && id != ""
 }
 
@@ -320,11 +340,13 @@ func comesBack(key string) bool {
 	if strings.HasSuffix(key, decisionSuffix) {
 		return false
 	}
+
 	for _, root := range []string{streamsRoot, basesRoot, objectsRoot, resticRoot, cutsRoot, reportsRoot} {
 		if strings.HasPrefix(key, root) {
 			return true
 		}
 	}
+
 	return false
 }
 

@@ -14,48 +14,60 @@ import (
 
 func TestLayoutRoundTrips(t *testing.T) {
 	at := time.UnixMilli(1765432101234).UTC()
+
 	key := ChunkKey(shardA, "7310001-00000001", 0xABC, 0x1000ABC, at)
 	if key != "streams/orders/1/7310001-00000001/0000000000000ABC-0000000001000ABC-019B0BF40972.zst.age" {
 		t.Fatal(key)
 	}
+
 	if c, ok := ParseChunkKey(key); !ok || c.From != 0xABC || c.To != 0x1000ABC || !c.Closed.Equal(at) || c.Shard != shardA || c.Key() != key {
 		t.Fatalf("%+v %v", c, ok)
 	}
+
 	if l, from, to, ok := ParseHoleKey(HoleKey(shardA, "L", 0xABC, 0xDEF)); !ok || l != "L" || from != 0xABC || to != 0xDEF {
 		t.Fatalf("hole %q %d %d %v", l, from, to, ok)
 	}
+
 	for _, k := range []string{key, OriginKey(shardA, "L"), HoleKey(shardA, "L", 5, 5), strings.TrimSuffix(HoleKey(shardA, "L", 1, 2), encryptedSuffix)} {
 		if _, _, _, ok := ParseHoleKey(k); ok {
 			t.Fatalf("%s is taken for a hole", k)
 		}
 	}
+
 	if s, l, ok := ParseOriginKey(OriginKey(shardA, "L")); !ok || s != shardA || l != "L" {
 		t.Fatal("origin")
 	}
+
 	if s, id, ok := ParseBaseRecordKey(BaseRecordKey(shardA, "b")); !ok || s != shardA || id != "b" {
 		t.Fatal("base")
 	}
+
 	if g, id, ok := ParseCutKey(CutKey("g", "i.d")); !ok || g != "g" || id != "i.d" {
 		t.Fatal("cut")
 	}
+
 	sha := strings.Repeat("0a", 32)
 	if s, h, ok := ParseObjectKey(ObjectKey(shardA, sha)); !ok || s != shardA || h != sha {
 		t.Fatal("object")
 	}
+
 	if s, m, h, ok := ParseManifestKey(ManifestKey(shardA, at, sha)); !ok || s != shardA || h != sha || !m.Equal(at) {
 		t.Fatal("manifest")
 	}
+
 	for _, k := range []string{key, OriginKey(shardA, "L"), BaseRecordKey(shardA, "b"), CutKey("g", "i"), ObjectKey(shardA, sha),
 		ManifestKey(shardA, at, sha), ReportKey("drill", "r"), seedKey(shardA), canaryKey, passwordKey, descriptorKey} {
 		if err := validKey(k); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	for _, bad := range []string{"", ".", "..", "a/b", ".hidden", "-x", "a b", "ä", strings.Repeat("x", 201)} {
 		if ValidName(bad) == nil {
 			t.Fatalf("%q passes for a name", bad)
 		}
 	}
+
 	if validKey(ObjectKey(shardA, "../../etc/passwd")) == nil {
 		t.Fatal("a bad hash makes a valid key")
 	}
@@ -75,14 +87,17 @@ func TestOnlyWhatIsTheSameComesBack(t *testing.T) {
 func TestChunkOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var keys []string
+
 		var froms []uint64
 		for range rapid.IntRange(2, 20).Draw(t, "n") {
 			from := rapid.Uint64Max(1<<62-2).Draw(t, "from")
 			froms = append(froms, from)
 			keys = append(keys, ChunkKey(targets.ShardID{Target: "t", Shard: "s"}, "l", from, from+1, time.UnixMilli(rapid.Int64Range(0, 1<<47).Draw(t, "ms"))))
 		}
+
 		slices.Sort(keys)
 		slices.Sort(froms)
+
 		for i, k := range keys {
 			if c, ok := ParseChunkKey(k); !ok || c.From != froms[i] {
 				t.Fatalf("%q at %d", k, i)
@@ -109,6 +124,7 @@ func FuzzReadHeader(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := bytes.NewReader(b)
+
 		h, err := readHeader(r)
 		if err == nil && (h.V != envelopeVersion || len(b)-r.Len() > maxHeader+8) {
 			t.Fatalf("%+v", h)

@@ -26,6 +26,7 @@ func (v *Vault) manifestRefs(ctx context.Context, key string, f func(hash32)) er
 		_, _ = hex.Decode(h[:], []byte(e.SHA256))
 		f(h)
 	}
+
 	return nil
 }
 
@@ -40,6 +41,7 @@ func (v *Vault) manifestHashes(ctx context.Context, key string, f func(hash32)) 
 	defer r.Close()
 	br := bufio.NewReaderSize(r, 256<<10)
 	run := make([]byte, 0, 65)
+
 	flush := func() {
 		if len(run) == 64 {
 			var h hash32
@@ -54,9 +56,11 @@ func (v *Vault) manifestHashes(ctx context.Context, key string, f func(hash32)) 
 			flush()
 			return nil
 		}
+
 		if err != nil {
 			return err
 		}
+
 		switch {
 		case b >= '0' && b <= '9', b >= 'a' && b <= 'f':
 			if len(run) < 65 {
@@ -74,5 +78,6 @@ func objectHash(key string) (h hash32, ok bool) {
 	if ok {
 		_, _ = hex.Decode(h[:], []byte(sha))
 	}
+
 	return h, ok
 }

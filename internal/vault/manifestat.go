@@ -40,11 +40,13 @@ func (v *Vault) ManifestsAround(ctx context.Context, id targets.ShardID, at time
 		if back > 0 {
 			after = ManifestsPrefix(id) + msName(at.Add(-back))
 		}
+
 		found, err := v.manifestsFrom(ctx, id, after, at)
 		if err != nil && !fail.Is(err, fail.Corrupt) || back == 0 || anyBegunSince(found, at.Add(-back)) {
 			return found, err
 		}
 	}
+
 	return nil, nil
 }
 
@@ -59,20 +61,24 @@ func (v *Vault) manifestsFrom(ctx context.Context, id targets.ShardID, after str
 	var early []string // the last ones stored by the instant
 	var out []StoredManifest
 	var damaged []error
+
 	later := 0
 	for i, err := range v.store.List(ctx, ManifestsPrefix(id), after) {
 		if err != nil {
 			return nil, err
 		}
+
 		_, stored, _, ok := ParseManifestKey(i.Key)
 		if !ok {
 			continue
 		}
+
 		if !stored.After(at) {
 			early = append(early, i.Key)
 			if len(early) > headersAround {
 				early = early[1:]
 			}
+
 			continue
 		}
 
@@ -81,12 +87,15 @@ func (v *Vault) manifestsFrom(ctx context.Context, id targets.ShardID, after str
 			damaged = append(damaged, err)
 			continue
 		}
+
 		if err != nil {
 			return nil, err
 		}
+
 		if later++; later > headersAround {
 			break
 		}
+
 		if !m.AsOf.IsZero() && !m.AsOf.After(at) {
 			out = append(out, m)
 		}
@@ -98,11 +107,13 @@ func (v *Vault) manifestsFrom(ctx context.Context, id targets.ShardID, after str
 			damaged = append(damaged, err)
 			continue
 		}
+
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, m)
 	}
+
 	return out, errors.Join(damaged...)
 }
 
@@ -110,13 +121,16 @@ func (v *Vault) manifestsFrom(ctx context.Context, id targets.ShardID, after str
 func (v *Vault) manifestHeader(ctx context.Context, key string) (StoredManifest, error) {
 	_, stored, sha, _ := ParseManifestKey(key)
 	m := StoredManifest{SHA256: sha, Stored: stored}
+
 	r, meta, err := v.Decrypt(ctx, key)
 	if err != nil {
 		return m, err
 	}
 	defer r.Close()
+
 	if t, err := time.Parse(time.RFC3339Nano, meta[metaAsOf]); err == nil {
 		m.AsOf = t.UTC()
 	}
+
 	return m, nil
 }

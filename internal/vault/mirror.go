@@ -47,27 +47,33 @@ func Mirror(ctx context.Context, from, to *Vault, prefix string, opt MirrorOptio
 	if from == to {
 		return MirrorStats{}, nil
 	}
+
 	if err := sameSet(from, to); err != nil {
 		return MirrorStats{}, err
 	}
+
 	if opt.Parallel <= 0 {
 		opt.Parallel = 6
 	}
+
 	var stats MirrorStats
 	for range 3 {
 		m := &mirror{from: from, to: to, prefix: prefix, opt: opt, tainted: map[targets.ShardID]bool{}}
 		err := m.run(ctx)
 		stats.Copied += m.stats.Copied
 		stats.Bytes += m.stats.Bytes
+
 		stats.Present = m.stats.Present
 		if err != nil {
 			return stats, err
 		}
+
 		if !m.vanished {
 			return stats, nil
 		}
 		// Something was pruned after it was listed; look again.
 	}
+
 	return stats, fail.New(fail.Stalled, "vault: mirror", from.String()+" to "+to.String(), "repeat when retention has ended",
 		errors.New("the source kept changing while it was mirrored"))
 }
@@ -102,6 +108,7 @@ func (m *mirror) run(ctx context.Context) error {
 		return err
 	}
 	var data, index, closers, records []section
+
 	data = append(data, section{prefix: seedPrefix, match: all})
 	for _, s := range shards {
 		r := ResticPrefix(s)
@@ -120,6 +127,7 @@ func (m *mirror) run(ctx context.Context) error {
 
 	// Newest references first, so that whatever they need is in the later lists.
 	order := [][]section{{cuts}, records, closers, index}
+
 	held := make([][]pending, len(order))
 	for i, secs := range order {
 		for _, sec := range secs {
@@ -131,25 +139,31 @@ func (m *mirror) run(ctx context.Context) error {
 			}
 		}
 	}
+
 	if err := m.seeds(ctx, shards); err != nil {
 		return err
 	}
+
 	for _, sec := range data {
 		if err := m.copyAll(ctx, m.missingIn(ctx, sec)); err != nil {
 			return err
 		}
 	}
+
 	for i := len(held) - 1; i >= 0; i-- {
 		if m.vanished {
 			return nil // a record must not come before what was missed
 		}
+
 		if err := m.copyAll(ctx, sliceSeq(held[i])); err != nil {
 			return err
 		}
 	}
+
 	if err := m.copyAll(ctx, m.missingIn(ctx, reports)); err != nil {
 		return err
 	}
+
 	return errors.Join(m.damaged...)
 }
 
@@ -160,6 +174,7 @@ func (m *mirror) seeds(ctx context.Context, shards []targets.ShardID) error {
 			continue
 		}
 		a, _, errA := m.from.ReadEncrypted(ctx, seedKey(s))
+
 		b, _, errB := m.to.ReadEncrypted(ctx, seedKey(s))
 		switch {
 		case fail.Is(errA, fail.NotFound):
@@ -175,6 +190,7 @@ func (m *mirror) seeds(ctx context.Context, shards []targets.ShardID) error {
 			return conflictingSeeds(s, m.from, m.to)
 		}
 	}
+
 	return nil
 }
 
@@ -206,28 +222,35 @@ func (m *mirror) missingIn(ctx context.Context, sec section) iter.Seq2[pending, 
 		default:
 			return
 		}
+
 		next, stop := iter.Pull2(m.to.store.List(ctx, prefix, ""))
 		defer stop()
+
 		have, err, more := next()
 		for i, ferr := range m.from.store.List(ctx, prefix, "") {
 			if ferr != nil {
 				yield(pending{}, ferr)
 				return
 			}
+
 			if !sec.match(i.Key) {
 				continue
 			}
+
 			for more && err == nil && have.Key < i.Key {
 				have, err, more = next()
 			}
+
 			if more && err != nil {
 				yield(pending{}, err)
 				return
 			}
+
 			if more && have.Key == i.Key {
 				m.present(i, have)
 				continue
 			}
+
 			if !yield(pending{i, sec.shard}, nil) {
 				return
 			}
@@ -240,6 +263,7 @@ func (m *mirror) missingIn(ctx context.Context, sec section) iter.Seq2[pending, 
 func (m *mirror) present(a, b Info) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	m.stats.Present++
 	if strings.HasPrefix(a.Key, resticRoot) && a.Size != b.Size {
 		m.damaged = append(m.damaged, fail.New(fail.Corrupt, "vault: mirror", a.Key, "verify both vaults",
@@ -250,28 +274,35 @@ func (m *mirror) present(a, b Info) {
 func (m *mirror) copyAll(ctx context.Context, todo iter.Seq2[pending, error]) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(m.opt.Parallel)
+
 	var listErr error
 	for p, err := range todo {
 		if err != nil {
 			listErr = err
 			break
 		}
+
 		if gctx.Err() != nil {
 			break
 		}
+
 		m.note(func() { m.missing += p.Size })
 		g.Go(func() error { return m.copy(gctx, p) })
 	}
+
 	if err := g.Wait(); err != nil {
 		return err
 	}
+
 	return listErr
 }
 
 func (m *mirror) note(f func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	f()
+
 	if m.opt.Progress != nil {
 		m.opt.Progress(m.stats.Bytes, m.missing)
 	}
@@ -280,6 +311,7 @@ func (m *mirror) note(f func()) {
 func (m *mirror) copy(ctx context.Context, p pending) error {
 	sp := &spool{dir: m.to.opt.TempDir}
 	defer sp.close()
+
 	_, err := m.fetchTo(ctx, p.Key, sp)
 	if err == nil {
 		var hold bool
@@ -287,9 +319,11 @@ func (m *mirror) copy(ctx context.Context, p pending) error {
 			return err
 		}
 	}
+
 	if err == nil {
 		err = sp.put(ctx, m.to.store, p.Key)
 	}
+
 	switch {
 	case err == nil:
 		m.note(func() { m.stats.Copied++; m.stats.Bytes += sp.size })
@@ -305,6 +339,7 @@ func (m *mirror) copy(ctx context.Context, p pending) error {
 	default:
 		return err
 	}
+
 	return nil
 }
 
@@ -316,19 +351,23 @@ func (m *mirror) fetchTo(ctx context.Context, key string, w io.Writer) (int64, e
 		return 0, err
 	}
 	defer src.Close()
+
 	if isEncrypted(key) {
 		return m.from.readThrough(key, teeCloser{io.TeeReader(src, w), src})
 	}
 	h := sha256.New()
+
 	n, err := io.Copy(io.MultiWriter(w, h), src)
 	if err != nil {
 		return n, fail.From(fail.Unavailable, "vault: mirror", m.from.store.URL()+"/"+key, err)
 	}
+
 	name := key[strings.LastIndexByte(key, '/')+1:]
 	if got := hex.EncodeToString(h.Sum(nil)); name != "config" && name != got {
 		return n, fail.New(fail.Corrupt, "vault: mirror", m.from.store.URL()+"/"+key, "repair it from another region's vault",
 			fmt.Errorf("SHA-256 of the file is %s", got))
 	}
+
 	return n, nil
 }
 
@@ -344,34 +383,43 @@ func (m *mirror) holdBack(p pending, sp *spool) (bool, error) {
 	tainted := m.tainted[p.shard]
 	dirty := len(m.tainted) > 0
 	m.mu.Unlock()
+
 	if _, _, isRecord := ParseBaseRecordKey(p.Key); isRecord {
 		return tainted, nil
 	}
+
 	if _, _, _, isManifest := ParseManifestKey(p.Key); isManifest {
 		return tainted, nil
 	}
+
 	if strings.Contains(p.Key, "/snapshots/") && strings.HasPrefix(p.Key, resticRoot) {
 		return tainted, nil
 	}
+
 	if _, _, isCut := ParseCutKey(p.Key); !isCut || !dirty {
 		return false, nil
 	}
+
 	r, _, err := m.from.decryptFrom(p.Key, io.NopCloser(sp.reader()))
 	if err != nil {
 		return true, err
 	}
 	defer r.Close()
+
 	var c targets.Cut
 	if err := json.NewDecoder(r).Decode(&c); err != nil {
 		return true, fail.New(fail.Corrupt, "vault: mirror", p.Key, "", err)
 	}
+
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	for s := range m.tainted {
 		if _, needs := c.Point(s); needs {
 			return true, nil
 		}
 	}
+
 	return false, nil
 }
 
@@ -383,10 +431,12 @@ func (v *Vault) readThrough(key string, src io.ReadCloser) (int64, error) {
 		return 0, err
 	}
 	defer u.Close()
+
 	check := newContentCheck(key)
 	if _, err := io.Copy(check, u); err != nil {
 		return check.n, err
 	}
+
 	return check.n, check.finish(v.store.URL() + "/" + key)
 }
 

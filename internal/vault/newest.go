@@ -24,18 +24,22 @@ func (v *Vault) CutsNewest(ctx context.Context, group string) iter.Seq2[targets.
 func (v *Vault) CutsBetween(ctx context.Context, group string, from, to time.Time) ([]targets.Cut, error) {
 	prefix := CutsPrefix(group)
 	after, end := prefix+targets.IDTime(from), prefix+targets.IDTime(to)
+
 	var keys []string
 	for i, err := range v.store.List(ctx, prefix, after) {
 		if err != nil {
 			return nil, err
 		}
+
 		if i.Key > end {
 			break
 		}
+
 		if _, _, ok := ParseCutKey(i.Key); ok {
 			keys = append(keys, i.Key)
 		}
 	}
+
 	return readRecords(ctx, v, keys, v.checkCut)
 }
 
@@ -48,6 +52,7 @@ func (v *Vault) BasesNewest(ctx context.Context, shard targets.ShardID) iter.Seq
 			yield("", err)
 			return
 		}
+
 		for _, k := range slices.Backward(keys) {
 			if !yield(k, nil) {
 				return
@@ -67,24 +72,29 @@ func (v *Vault) byTime(ctx context.Context, prefix string, match func(string) bo
 			if span > maxIDAge {
 				after = ""
 			}
+
 			var keys []string
 			for i, err := range v.store.List(ctx, prefix, after) {
 				if err != nil {
 					yield("", err)
 					return
 				}
+
 				if end != "" && i.Key > end {
 					break
 				}
+
 				if match(i.Key) {
 					keys = append(keys, i.Key)
 				}
 			}
+
 			for _, k := range slices.Backward(keys) {
 				if !yield(k, nil) {
 					return
 				}
 			}
+
 			if after == "" {
 				return
 			}
@@ -103,9 +113,11 @@ func readNewest[T any](ctx context.Context, v *Vault, keys iter.Seq2[string, err
 			if err == nil {
 				x, err = readRecord(ctx, v, key, check)
 			}
+
 			if fail.Is(err, fail.NotFound) {
 				continue // removed since the listing
 			}
+
 			if !yield(x, err) || err != nil && !fail.Is(err, fail.Corrupt) {
 				return
 			}

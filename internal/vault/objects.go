@@ -32,12 +32,14 @@ type follow struct {
 func (s *ShardVault) keepUp() Set {
 	s.follow.mu.Lock()
 	defer s.follow.mu.Unlock()
+
 	set := Set{Durability: s.set.Need(), Away: s.set.Away}
 	for _, v := range s.set.Vaults {
 		if !s.follow.behind[v] {
 			set.Vaults = append(set.Vaults, v)
 		}
 	}
+
 	return set
 }
 
@@ -46,17 +48,21 @@ func (s *ShardVault) keepUp() Set {
 func (s *ShardVault) leave(ctx context.Context, v *Vault, err error) error {
 	s.follow.mu.Lock()
 	defer s.follow.mu.Unlock()
+
 	if s.follow.behind[v] {
 		return nil
 	}
+
 	if ctx.Err() != nil || len(s.set.Vaults)-len(s.follow.behind) <= s.set.Need() {
 		return err
 	}
+
 	if s.follow.behind == nil {
 		s.follow.behind = map[*Vault]bool{}
 	}
 	s.follow.behind[v] = true
 	v.log.Warn("vault is behind: it gets no manifest of this snapshot, the next one brings it up", "shard", s.id.String(), "error", err)
+
 	return nil
 }
 
@@ -64,15 +70,19 @@ func (s *ShardVault) leave(ctx context.Context, v *Vault, err error) error {
 func (s *ShardVault) patience(ctx context.Context, v *Vault) (context.Context, context.CancelFunc) {
 	s.follow.mu.Lock()
 	defer s.follow.mu.Unlock()
+
 	if len(s.set.Vaults)-len(s.follow.behind) <= s.set.Need() {
 		return context.WithCancel(ctx)
 	}
+
 	if s.follow.until == nil {
 		s.follow.until = map[*Vault]time.Time{}
 	}
+
 	if s.follow.until[v].IsZero() {
 		s.follow.until[v] = time.Now().Add(catchUp)
 	}
+
 	return context.WithDeadline(ctx, s.follow.until[v])
 }
 
@@ -80,9 +90,11 @@ func (s *ShardVault) patience(ctx context.Context, v *Vault) (context.Context, c
 func (s *ShardVault) question(ctx context.Context) (context.Context, context.CancelFunc) {
 	s.follow.mu.Lock()
 	defer s.follow.mu.Unlock()
+
 	if len(s.set.Vaults)-len(s.follow.behind) <= s.set.Need() {
 		return context.WithCancel(ctx)
 	}
+
 	return context.WithTimeout(ctx, catchUp)
 }
 
@@ -95,11 +107,14 @@ func (s *ShardVault) HasObject(ctx context.Context, sha string) (bool, error) {
 	if !targets.IsSHA256(sha) {
 		return false, fail.Newf(fail.Invalid, "vault: object", s.id.String(), "%q is not a SHA-256", sha)
 	}
+
 	var have, lack []*Vault
 	for _, v := range s.keepUp().Vaults {
 		qctx, cancel := s.question(ctx)
 		ok, err := s.holds(qctx, v, sha)
+
 		cancel()
+
 		switch {
 		case err != nil:
 			if err := s.leave(ctx, v, err); err != nil {
@@ -111,20 +126,24 @@ func (s *ShardVault) HasObject(ctx context.Context, sha string) (bool, error) {
 			lack = append(lack, v)
 		}
 	}
+
 	if len(have) == 0 {
 		return false, nil
 	}
+
 	for _, v := range lack {
 		whole, err := s.bringUp(ctx, have[0], v, sha)
 		if !whole {
 			return false, nil // to be read from the store again
 		}
+
 		if err != nil {
 			if err := s.leave(ctx, v, err); err != nil {
 				return false, err
 			}
 		}
 	}
+
 	return true, nil
 }
 
@@ -134,20 +153,27 @@ func (s *ShardVault) bringUp(parent context.Context, from, to *Vault, sha string
 	ctx, cancel := s.patience(parent, to)
 	defer cancel()
 	key := ObjectKey(s.id, sha)
+
 	sp := &spool{dir: to.opt.TempDir}
 	defer sp.close()
+
 	m := &mirror{from: from, to: to}
 	if _, err := m.fetchTo(ctx, key, sp); err != nil {
 		if ctx.Err() != nil {
 			return true, err
 		}
+
 		from.log.Warn("an object cannot be copied to another vault", "key", key, "error", err)
+
 		return false, nil
 	}
+
 	if err := sp.put(ctx, to.store, key); err != nil {
 		return true, err
 	}
+
 	s.objects.add([]*Vault{to}, sha)
+
 	return true, nil
 }
 
@@ -158,8 +184,10 @@ func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64,
 	if err := s.set.check(); err != nil {
 		return "", 0, err
 	}
+
 	sp := &spool{dir: s.Vault().opt.TempDir, hidden: true}
 	defer sp.close()
+
 	h := sha256.New()
 	if _, err := io.Copy(io.MultiWriter(h, sp), ctxReader{ctx, r}); err != nil {
 		return "", 0, fail.From(fail.Unavailable, "vault: put object", s.id.String(), err)
@@ -167,12 +195,14 @@ func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64,
 	sha := hex.EncodeToString(h.Sum(nil))
 	key := ObjectKey(s.id, sha)
 	to := s.keepUp()
+
 	errs := s.putContent(ctx, to, key, nil, sp, func(ctx context.Context, v *Vault) (bool, error) {
 		return s.holds(ctx, v, sha)
 	})
 	if _, err := to.durable(key, errs); err != nil {
 		return "", 0, err
 	}
+
 	for i, v := range to.Vaults {
 		if errs[i] == nil {
 			s.objects.add([]*Vault{v}, sha)
@@ -180,6 +210,7 @@ func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64,
 			return "", 0, err
 		}
 	}
+
 	return sha, sp.size, nil
 }
 
@@ -188,13 +219,16 @@ func (s *ShardVault) putContent(ctx context.Context, to Set, key string, meta ma
 	encrypted := &spool{dir: s.Vault().opt.TempDir}
 	defer encrypted.close()
 	encrypt := sync.OnceValue(func() error { return s.Vault().EncryptTo(encrypted, key, meta, sp.reader()) })
+
 	return to.Each(ctx, func(ctx context.Context, v *Vault) error {
 		if ok, err := has(ctx, v); ok || err != nil {
 			return err
 		}
+
 		if err := encrypt(); err != nil {
 			return err
 		}
+
 		return encrypted.put(ctx, v.store, key)
 	})
 }
@@ -208,13 +242,16 @@ func (s *ShardVault) PutManifest(ctx context.Context, asOf time.Time, r io.Reade
 	if err := s.set.check(); err != nil {
 		return "", err
 	}
+
 	sp := &spool{dir: s.Vault().opt.TempDir, hidden: true}
 	defer sp.close()
+
 	h := sha256.New()
 	if _, err := io.Copy(io.MultiWriter(h, sp), ctxReader{ctx, r}); err != nil {
 		return "", fail.From(fail.Unavailable, "vault: put manifest", s.id.String(), err)
 	}
 	sha := hex.EncodeToString(h.Sum(nil))
+
 	key := ManifestKey(s.id, s.Vault().opt.Now(), sha)
 	if s.doomed.expired() {
 		return "", fail.Newf(fail.Stalled, "vault: put manifest", s.id.String(), "the snapshot took longer than %s: retention may have deleted what it found", snapshotLimit)
@@ -225,12 +262,15 @@ func (s *ShardVault) PutManifest(ctx context.Context, asOf time.Time, r io.Reade
 		if err != nil {
 			return false, err
 		}
+
 		_, _, have, ok := ParseManifestKey(last)
 		if !ok || have != sha {
 			return false, nil
 		}
+
 		return v.opens(ctx, last)
 	}))
+
 	return sha, err
 }
 
@@ -243,6 +283,7 @@ func (v *Vault) opens(ctx context.Context, key string) (bool, error) {
 	case err != nil:
 		return false, err
 	}
+
 	return true, r.Close()
 }
 
@@ -255,18 +296,22 @@ func (v *Vault) lastManifest(ctx context.Context, id targets.ShardID) (string, e
 		if back > 0 {
 			after = ManifestsPrefix(id) + msName(now.Add(-back))
 		}
+
 		for i, err := range v.store.List(ctx, ManifestsPrefix(id), after) {
 			if err != nil {
 				return "", err
 			}
+
 			if _, _, _, ok := ParseManifestKey(i.Key); ok {
 				last = i.Key
 			}
 		}
+
 		if last != "" {
 			return last, nil
 		}
 	}
+
 	return "", nil
 }
 
@@ -274,11 +319,14 @@ func (v *Vault) lastManifest(ctx context.Context, id targets.ShardID) (string, e
 // without error when there is none.
 func (s *ShardVault) LastManifest(ctx context.Context) (io.ReadCloser, error) {
 	var from *Vault
+
 	newest := ""
 	for _, v := range s.keepUp().Vaults {
 		qctx, cancel := s.question(ctx)
 		key, err := v.lastManifest(qctx, s.id)
+
 		cancel()
+
 		if err != nil {
 			if err := s.leave(ctx, v, err); err != nil {
 				return nil, err
@@ -287,9 +335,11 @@ func (s *ShardVault) LastManifest(ctx context.Context) (io.ReadCloser, error) {
 			from, newest = v, key
 		}
 	}
+
 	if from == nil {
 		return nil, nil
 	}
+
 	return from.openContent(ctx, newest)
 }
 
@@ -298,6 +348,7 @@ func (s *ShardVault) Object(ctx context.Context, sha string) (io.ReadCloser, err
 	if !targets.IsSHA256(sha) {
 		return nil, fail.Newf(fail.Invalid, "vault: object", s.id.String(), "%q is not a SHA-256", sha)
 	}
+
 	return s.Vault().openContent(ctx, ObjectKey(s.id, sha))
 }
 
@@ -307,6 +358,7 @@ func (s *ShardVault) Manifest(ctx context.Context, sha string) (io.ReadCloser, e
 	if err != nil {
 		return nil, err
 	}
+
 	return s.Vault().openContent(ctx, key)
 }
 
@@ -317,6 +369,7 @@ func (v *Vault) openContent(ctx context.Context, key string) (io.ReadCloser, err
 	if err != nil {
 		return nil, err
 	}
+
 	return &contentReader{r: r, check: newContentCheck(key), subject: v.store.URL() + "/" + key}, nil
 }
 
@@ -338,6 +391,7 @@ func newContentCheck(key string) *contentCheck {
 	} else if ch, ok := ParseChunkKey(key); ok {
 		c.want = int64(ch.Len())
 	}
+
 	return c
 }
 
@@ -346,6 +400,7 @@ func (c *contentCheck) Write(p []byte) (int, error) {
 	if c.h != nil {
 		c.h.Write(p)
 	}
+
 	return len(p), nil
 }
 
@@ -356,12 +411,15 @@ func (c *contentCheck) finish(subject string) error {
 			err = errors.New("SHA-256 of the content is " + got)
 		}
 	}
+
 	if c.want >= 0 && c.n != c.want {
 		err = errors.New("the content does not have the length that the key says")
 	}
+
 	if err != nil {
 		return fail.New(fail.Corrupt, "vault: content", subject, "repair it from another region's vault", err)
 	}
+
 	return nil
 }
 
@@ -373,12 +431,14 @@ type contentReader struct {
 
 func (c *contentReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
+
 	_, _ = c.check.Write(p[:n])
 	if err == io.EOF {
 		if bad := c.check.finish(c.subject); bad != nil {
 			return n, bad
 		}
 	}
+
 	return n, err
 }
 

@@ -28,6 +28,7 @@ func (v *Vault) Cuts(ctx context.Context, group string) ([]targets.Cut, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return readRecords(ctx, v, keys, v.checkCut)
 }
 
@@ -45,6 +46,7 @@ func (v *Vault) checkCut(key string, c targets.Cut) error {
 	if CutKey(c.Group, c.ID) != key {
 		return fmt.Errorf("the record is of cut %.80q of group %.80q", c.ID, c.Group)
 	}
+
 	return c.Check(v.opt.Now())
 }
 
@@ -57,6 +59,7 @@ func (v *Vault) Bases(ctx context.Context, shard targets.ShardID) ([]targets.Art
 	}
 	all, err := readRecords(ctx, v, keys, v.checkBase)
 	slices.SortStableFunc(all, func(a, b targets.Artifact) int { return a.Finished.Compare(b.Finished) })
+
 	return all, err
 }
 
@@ -67,6 +70,7 @@ func SnapshotsOf(a targets.Artifact) []string {
 	if a.Snapshot != "" {
 		ids = append(ids, a.Snapshot)
 	}
+
 	for _, where := range a.Tablespaces {
 		for _, id := range snapshotRE.FindAllString(where, -1) {
 			if len(id) == 64 && !slices.Contains(ids, id) {
@@ -74,7 +78,9 @@ func SnapshotsOf(a targets.Artifact) []string {
 			}
 		}
 	}
+
 	slices.Sort(ids[min(1, len(ids)):])
+
 	return ids
 }
 
@@ -89,6 +95,7 @@ func (v *Vault) checkBase(key string, a targets.Artifact) error {
 	if BaseRecordKey(a.Shard, a.ID) != key {
 		return fmt.Errorf("the record is of base %.80q of shard %.80q", a.ID, a.Shard)
 	}
+
 	return a.Check(v.opt.Now())
 }
 
@@ -100,11 +107,13 @@ func (v *Vault) Shards(ctx context.Context) ([]targets.ShardID, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		for _, t := range byTarget {
 			shards, err := v.store.Folders(ctx, root+t+"/")
 			if err != nil {
 				return nil, err
 			}
+
 			for _, s := range shards {
 				if id, err := targets.ParseShardID(t + "/" + s); err == nil {
 					seen[id] = true
@@ -112,11 +121,14 @@ func (v *Vault) Shards(ctx context.Context) ([]targets.ShardID, error) {
 			}
 		}
 	}
+
 	ids := make([]targets.ShardID, 0, len(seen))
 	for id := range seen {
 		ids = append(ids, id)
 	}
+
 	slices.SortFunc(ids, targets.ShardID.Compare)
+
 	return ids, nil
 }
 
@@ -127,26 +139,32 @@ func (v *Vault) keys(ctx context.Context, prefix, after string, match func(strin
 		if err != nil {
 			return nil, err
 		}
+
 		if match(i.Key) {
 			keys = append(keys, i.Key)
 		}
 	}
+
 	return keys, nil
 }
 
 // readRecord reads an encrypted JSON value and checks that it is the one its key names.
 func readRecord[T any](ctx context.Context, v *Vault, key string, check func(string, T) error) (T, error) {
 	var x T
+
 	b, _, err := v.ReadEncrypted(ctx, key)
 	if err != nil {
 		return x, err
 	}
+
 	if err = json.Unmarshal(b, &x); err == nil {
 		err = check(key, x)
 	}
+
 	if err != nil {
 		return x, fail.New(fail.Corrupt, "vault: record", v.store.URL()+"/"+key, "restore it from another region's vault", err)
 	}
+
 	return x, nil
 }
 
@@ -158,6 +176,7 @@ func readRecords[T any](ctx context.Context, v *Vault, keys []string, check func
 	var bad []error
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(readsAtOnce)
+
 	for i, key := range keys {
 		g.Go(func() error {
 			x, err := readRecord(gctx, v, key, check)
@@ -168,22 +187,27 @@ func readRecords[T any](ctx context.Context, v *Vault, keys []string, check func
 			case fail.Is(err, fail.Corrupt):
 				mu.Lock()
 				bad = append(bad, err)
+
 				mu.Unlock()
 			default:
 				return err
 			}
+
 			return nil
 		})
 	}
+
 	if err := g.Wait(); err != nil {
 		bad = append([]error{err}, bad...) // first: its code is that of the whole
 	}
+
 	out := make([]T, 0, len(keys))
 	for _, x := range got {
 		if x != nil {
 			out = append(out, *x)
 		}
 	}
+
 	return out, errors.Join(bad...)
 }
 
@@ -195,9 +219,11 @@ func (s Set) SaveCut(ctx context.Context, c targets.Cut) (done int, err error) {
 	if err := c.Check(time.Now()); err != nil { // it could not be read again
 		return 0, fail.New(fail.Invalid, "vault: save cut", c.ID, "", err)
 	}
+
 	if c.SealedAt.IsZero() {
 		return 0, fail.New(fail.Invalid, "vault: save cut", c.ID, "only a sealed cut has a record", nil)
 	}
+
 	to := s
 	if len(c.SealedIn) > 0 {
 		to = Set{Durability: s.Need(), Away: s.Away}
@@ -207,9 +233,11 @@ func (s Set) SaveCut(ctx context.Context, c targets.Cut) (done int, err error) {
 			}
 		}
 	}
+
 	if len(to.Vaults) < s.Need() {
 		return 0, fail.Newf(fail.Invalid, "vault: save cut", c.ID, "sealed in %d of the %d vaults that the policy asks for", len(to.Vaults), s.Need())
 	}
+
 	return to.putRecord(ctx, key, c)
 }
 
@@ -225,6 +253,7 @@ func (s Set) ShareCuts(ctx context.Context, group string, since time.Time, holds
 	after := CutsPrefix(group) + targets.IDTime(since)
 	has := map[string][]bool{}
 	listed := make([]bool, len(s.Vaults))
+
 	var bad []error
 	for i, v := range s.Vaults {
 		keys, err := v.keys(ctx, CutsPrefix(group), after, func(k string) bool { _, _, ok := ParseCutKey(k); return ok })
@@ -232,6 +261,7 @@ func (s Set) ShareCuts(ctx context.Context, group string, since time.Time, holds
 			bad = append(bad, err)
 			continue
 		}
+
 		listed[i] = true
 		for _, k := range keys {
 			if has[k] == nil {
@@ -240,23 +270,27 @@ func (s Set) ShareCuts(ctx context.Context, group string, since time.Time, holds
 			has[k][i] = true
 		}
 	}
+
 	for _, key := range slices.Sorted(maps.Keys(has)) {
 		from := s.Vaults[slices.Index(has[key], true)]
 		for i, to := range s.Vaults {
 			if has[key][i] || !listed[i] {
 				continue
 			}
+
 			wrote, err := shareCut(ctx, from, to, key, holds)
 			if err != nil {
 				bad = append(bad, err)
 			} else if wrote {
 				written++
 			}
+
 			if ctx.Err() != nil {
 				return written, errors.Join(bad...)
 			}
 		}
 	}
+
 	return written, errors.Join(bad...)
 }
 
@@ -265,13 +299,16 @@ func shareCut(ctx context.Context, from, to *Vault, key string, holds func(conte
 	if err != nil {
 		return false, err
 	}
+
 	if ok, err := holds(ctx, to, cut); !ok || err != nil {
 		return false, err
 	}
+
 	body, err := marshalRecord(cut)
 	if err != nil {
 		return false, err
 	}
+
 	return true, to.PutEncrypted(ctx, key, nil, body)
 }
 
@@ -281,14 +318,17 @@ func (s Set) SaveBase(ctx context.Context, a targets.Artifact) (done int, err er
 	if err := s.check(); err != nil {
 		return 0, err
 	}
+
 	key := BaseRecordKey(a.Shard, a.ID)
 	if err := a.Check(time.Now()); err != nil { // it could not be read again
 		return 0, fail.New(fail.Invalid, "vault: save base", key, "", err)
 	}
+
 	body, err := marshalRecord(a)
 	if err != nil {
 		return 0, err
 	}
+
 	encrypted, err := s.Vaults[0].Encrypt(key, nil, body)
 	if err != nil {
 		return 0, err
@@ -298,6 +338,7 @@ func (s Set) SaveBase(ctx context.Context, a targets.Artifact) (done int, err er
 		if err := s.Shard(a.Shard).holdsBase(ctx, v, a); err != nil {
 			return err
 		}
+
 		return v.putOrSame(ctx, key, nil, body, encrypted)
 	}))
 }
@@ -310,13 +351,16 @@ func (s Set) SaveReport(ctx context.Context, kind, id string, report any) (done 
 // Report reads a report into out.
 func (v *Vault) Report(ctx context.Context, kind, id string, out any) error {
 	key := ReportKey(kind, id)
+
 	b, _, err := v.ReadEncrypted(ctx, key)
 	if err != nil {
 		return err
 	}
+
 	if err := json.Unmarshal(b, out); err != nil {
 		return fail.New(fail.Corrupt, "vault: report", v.store.URL()+"/"+key, "", err)
 	}
+
 	return nil
 }
 
@@ -328,11 +372,13 @@ func (v *Vault) Reports(ctx context.Context, kind string) ([]string, error) {
 // ReportsAfter lists those whose ids are greater than the id after.
 func (v *Vault) ReportsAfter(ctx context.Context, kind, after string) ([]string, error) {
 	prefix, suffix := ReportsPrefix(kind), ".json"+encryptedSuffix
+
 	from := ""
 	if after != "" {
 		from = ReportKey(kind, after)
 	}
 	keys, err := v.keys(ctx, prefix, from, func(k string) bool { return isEncrypted(k) })
+
 	var ids []string
 	for _, k := range keys {
 		// Ids become names of files; what others put there does not.
@@ -340,6 +386,7 @@ func (v *Vault) ReportsAfter(ctx context.Context, kind, after string) ([]string,
 			ids = append(ids, id)
 		}
 	}
+
 	return ids, err
 }
 
@@ -348,9 +395,11 @@ func (s Set) putRecord(ctx context.Context, key string, x any) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	if len(body) > maxRecord { // it could not be read again
 		return 0, fail.Newf(fail.Invalid, "vault: write", key, "%d bytes are over the limit of %d MiB for a record", len(body), maxRecord>>20)
 	}
+
 	return s.PutEncrypted(ctx, key, nil, body)
 }
 
@@ -359,8 +408,10 @@ func marshalRecord(x any) ([]byte, error) {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", " ")
+
 	if err := e.Encode(x); err != nil {
 		return nil, fail.New(fail.Internal, "vault: record", "", "", err)
 	}
+
 	return b.Bytes(), nil
 }

@@ -19,6 +19,7 @@ func Repair(ctx context.Context, from, to *Vault, keys []string) (repaired []str
 	if from == to {
 		return nil, fail.New(fail.Invalid, "vault: repair", to.String(), "name another region's vault as the source", nil)
 	}
+
 	if err := sameSet(from, to); err != nil {
 		return nil, err
 	}
@@ -29,6 +30,7 @@ func Repair(ctx context.Context, from, to *Vault, keys []string) (repaired []str
 			}
 		}
 	}
+
 	return repairEach(ctx, from, to, each, true)
 }
 
@@ -44,11 +46,13 @@ func RepairAll(ctx context.Context, from, to *Vault) (repaired []string, err err
 			if err == nil && !provable(i.Key) {
 				continue
 			}
+
 			if !yield(i.Key, err) {
 				return
 			}
 		}
 	}
+
 	return repairEach(ctx, from, to, each, false)
 }
 
@@ -58,6 +62,7 @@ func repairEach(ctx context.Context, from, to *Vault, keys iter.Seq2[string, err
 		if err != nil {
 			return repaired, errors.Join(append(failed, err)...)
 		}
+
 		done, err := repair(ctx, from, to, key, missing)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -68,6 +73,7 @@ func repairEach(ctx context.Context, from, to *Vault, keys iter.Seq2[string, err
 			repaired = append(repaired, key)
 		}
 	}
+
 	return repaired, errors.Join(failed...)
 }
 
@@ -87,27 +93,33 @@ func repair(ctx context.Context, from, to *Vault, key string, restore bool) (boo
 	case !provable(key):
 		return false, fail.New(fail.Unsupported, "vault: repair", key, "only encrypted objects and content-named files can be proven whole", nil)
 	}
+
 	_, err := (&mirror{from: to}).fetchTo(ctx, key, io.Discard)
 	if err == nil {
 		return false, nil
 	}
+
 	missing := fail.Is(err, fail.NotFound)
 	if missing && !restore {
 		return false, nil
 	}
+
 	if !missing && !fail.Is(err, fail.Corrupt) {
 		return false, err
 	}
 
 	sp := &spool{dir: to.opt.TempDir}
 	defer sp.close()
+
 	if _, err := (&mirror{from: from}).fetchTo(ctx, key, sp); err != nil {
 		return false, err
 	}
+
 	if !missing {
 		if err := to.store.Delete(ctx, key); err != nil {
 			return false, err
 		}
 	}
+
 	return true, sp.put(ctx, to.store, key)
 }

@@ -23,20 +23,24 @@ func (v *Vault) repo(shard targets.ShardID) (*restic.Repo, error) {
 	}
 	l := v.opt.Location
 	r := &restic.Repo{Bin: v.opt.ResticBin, Password: v.password, TempDir: v.opt.TempDir}
+
 	path := strings.TrimSuffix(ResticPrefix(shard), "/")
 	if p.dir != "" {
 		r.Location = p.dir + "/" + path
 		return r, nil
 	}
+
 	end, region := strings.TrimSuffix(l.Endpoint, "/"), l.Region
 	if region == "" {
 		region = s3client.DefaultRegion
 	}
+
 	if end == "" {
 		end = "https://s3." + region + ".amazonaws.com"
 	}
 	r.Location = "s3:" + end + "/" + p.bucket + "/" + p.prefix + path
 	r.AccessKey, r.SecretKey, r.Region, r.CacheDir = l.AccessKey, l.SecretKey, region, v.opt.CacheDir
+
 	return r, nil
 }
 
@@ -47,6 +51,7 @@ func (v *Vault) ResticRepository(shard targets.ShardID) string {
 	if err != nil {
 		return ""
 	}
+
 	return r.Location
 }
 
@@ -60,13 +65,16 @@ func (v *Vault) openRepo(ctx context.Context, shard targets.ShardID) (*restic.Re
 	if err != nil {
 		return nil, err
 	}
+
 	if _, err := v.store.Stat(ctx, ResticPrefix(shard)+"config"); err != nil {
 		if fail.Is(err, fail.NotFound) {
 			return nil, fail.New(fail.NotFound, "vault: repository", v.String()+" "+shard.String(),
 				"no base of this shard has been stored in this vault", err)
 		}
+
 		return nil, err
 	}
+
 	return r, nil
 }
 
@@ -77,10 +85,12 @@ func checkRestic(ctx context.Context, r *restic.Repo) error {
 		e, _ := err.(error)
 		return e
 	}
+
 	_, err := r.Version(ctx)
 	if err == nil || fail.Is(err, fail.Unsupported) {
 		versions.Store(r.Bin, err)
 	}
+
 	return err
 }
 
@@ -92,30 +102,38 @@ func (s *ShardVault) ensureRepository(ctx context.Context) error {
 	if err := s.set.check(); err != nil {
 		return err
 	}
+
 	r, err := s.Vault().repo(s.id)
 	if err != nil {
 		return err
 	}
+
 	if err := checkRestic(ctx, r); err != nil {
 		return err
 	}
+
 	s.seeded.Lock()
 	defer s.seeded.Unlock()
+
 	if s.ready {
 		return s.clearLocks(ctx, r)
 	}
+
 	seed, err := s.seed(ctx, r)
 	if err != nil {
 		return err
 	}
+
 	errs := s.each(ctx, func(ctx context.Context, v *Vault) error { return v.plant(ctx, s.id, seed) })
 	if errs[0] != nil {
 		return errs[0] // the backup goes there
 	}
+
 	if _, err := s.set.durable(seedKey(s.id), errs); err != nil {
 		return err
 	}
 	s.ready = errors.Join(errs...) == nil
+
 	return s.clearLocks(ctx, r)
 }
 
@@ -124,6 +142,7 @@ func (s *ShardVault) ensureRepository(ctx context.Context) error {
 func (s *ShardVault) seed(ctx context.Context, r *restic.Repo) ([]byte, error) {
 	var seed []byte
 	var owner *Vault
+
 	var unreachable error
 	for _, v := range s.set.Vaults {
 		b, _, err := v.ReadEncrypted(ctx, seedKey(s.id))
@@ -139,20 +158,25 @@ func (s *ShardVault) seed(ctx context.Context, r *restic.Repo) ([]byte, error) {
 			seed, owner = b, v
 		}
 	}
+
 	if seed != nil {
 		return seed, nil
 	}
+
 	if unreachable == nil && len(s.set.Away) > 0 {
 		unreachable = fmt.Errorf("the vault of %s is out of reach", strings.Join(s.set.Away, " and "))
 	}
+
 	if unreachable != nil {
 		return nil, fail.New(fail.Unavailable, "vault: first base", s.id.String(),
 			"the first base of a shard needs every vault of its policy; "+awayHint, unreachable)
 	}
+
 	made, err := r.NewSeed(ctx)
 	if err != nil {
 		return nil, err
 	}
+
 	seed, err = json.Marshal(made)
 	if err != nil {
 		return nil, fail.New(fail.Internal, "vault: repository", s.id.String(), "", err)
@@ -164,12 +188,14 @@ func (s *ShardVault) seed(ctx context.Context, r *restic.Repo) ([]byte, error) {
 			first = v
 		}
 	}
+
 	if err := first.PutEncrypted(ctx, seedKey(s.id), nil, seed); fail.Is(err, fail.Conflict) {
 		seed, _, err = first.ReadEncrypted(ctx, seedKey(s.id)) // another was faster
 		return seed, err
 	} else if err != nil {
 		return nil, err
 	}
+
 	return seed, nil
 }
 
@@ -182,40 +208,49 @@ func conflictingSeeds(id targets.ShardID, a, b *Vault) error {
 // plant writes a repository's beginning into the vault.
 func (v *Vault) plant(ctx context.Context, id targets.ShardID, seed []byte) error {
 	var s restic.Seed
+
 	err := json.Unmarshal(seed, &s)
 	if err == nil && !targets.IsSHA256(s.KeyName) {
 		err = fmt.Errorf("the key's name %.80q is not a SHA-256", s.KeyName)
 	}
+
 	if err != nil {
 		return fail.New(fail.Corrupt, "vault: repository", v.store.URL()+"/"+seedKey(id), "", err)
 	}
+
 	if err = v.PutEncrypted(ctx, seedKey(id), nil, seed); fail.Is(err, fail.Conflict) {
 		return fail.New(fail.Conflict, "vault: repository", v.String()+" "+id.String(),
 			"another process made a different repository at the same moment; repeat", err)
 	} else if err != nil {
 		return err
 	}
+
 	for _, f := range []struct {
 		key  string
 		body []byte
 	}{{"keys/" + s.KeyName, s.Key}, {"config", s.Config}} {
 		key := ResticPrefix(id) + f.key
+
 		err := v.store.Put(ctx, key, f.body)
 		if fail.Is(err, fail.Conflict) {
 			have, rerr := get(ctx, v.store, key)
 			if rerr != nil {
 				return rerr
 			}
+
 			if bytes.Equal(have, f.body) {
 				continue
 			}
+
 			return fail.New(fail.Conflict, "vault: repository", v.store.URL()+"/"+key,
 				"the repository does not match its beginning under keys/restic", err)
 		}
+
 		if err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -225,7 +260,9 @@ func (s *ShardVault) clearLocks(ctx context.Context, r *restic.Repo) error {
 		if err != nil {
 			return err
 		}
+
 		return r.Unlock(ctx)
 	}
+
 	return nil
 }

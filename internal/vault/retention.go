@@ -110,11 +110,13 @@ func (p RetentionPlan) Empty() bool {
 	if len(p.Cuts) > 0 {
 		return false
 	}
+
 	for _, s := range p.Shards {
 		if len(s.Bases)+len(s.Streams)+len(s.Manifests) > 0 {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -126,6 +128,7 @@ func PlanRetention(inv Inventory, policy RetentionPolicy, now time.Time) Retenti
 	if policy.Grace <= 0 {
 		policy.Grace = 24 * time.Hour
 	}
+
 	if policy.MaxUnused == "" {
 		policy.MaxUnused = "20%"
 	}
@@ -133,10 +136,12 @@ func PlanRetention(inv Inventory, policy RetentionPolicy, now time.Time) Retenti
 	cuts := slices.Clone(inv.Cuts)
 	slices.SortStableFunc(cuts, func(a, b targets.Cut) int { return a.QuiescedAt.Compare(b.QuiescedAt) })
 	kept := slices.Clone(inv.Pinned)
+
 	newest := map[string]int{} // of each group
 	for i, c := range cuts {
 		newest[c.Group] = i
 	}
+
 	horizon := now.Add(-policy.KeepCuts)
 	for i, c := range cuts {
 		if i != newest[c.Group] && c.QuiescedAt.Before(horizon) {
@@ -144,15 +149,18 @@ func PlanRetention(inv Inventory, policy RetentionPolicy, now time.Time) Retenti
 			continue
 		}
 		kept = append(kept, c)
+
 		plan.KeptCuts++
 		if plan.OldestCut.IsZero() {
 			plan.OldestCut = c.QuiescedAt
 		}
 	}
+
 	young := now.Add(-max(policy.KeepCuts, policy.Grace))
 	for _, s := range inv.Shards {
 		plan.Shards = append(plan.Shards, planShard(s, kept, policy, now, young))
 	}
+
 	return plan
 }
 
@@ -161,26 +169,31 @@ func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now
 	byID := timeline.NewIndex(s.Timelines)
 	bases := slices.Clone(s.Bases)
 	slices.SortStableFunc(bases, func(a, b targets.Artifact) int { return a.Finished.Compare(b.Finished) })
+
 	keep := make([]bool, len(bases))
 	for i, b := range bases {
 		keep[i] = len(bases)-i <= max(policy.KeepBases, 1) || !b.Finished.Before(now.Add(-policy.KeepBasesFor)) ||
 			!b.Finished.Before(now.Add(-policy.Grace))
 	}
+
 	neededManifests, protected := map[string]bool{}, map[string]bool{}
 	for _, c := range kept {
 		p, ok := c.Point(s.Shard)
 		if !ok {
 			continue
 		}
+
 		if p.Position.Manifest != "" {
 			neededManifests[p.Position.Manifest] = true
 		}
+
 		if !p.Kind.Traits().Manifest && !keepFor(byID, bases, keep, p.Position, c.QuiescedAt) {
 			for s := range byID.Back(p.Position) {
 				protected[s.ID] = true
 			}
 		}
 	}
+
 	var keptBases []targets.Artifact
 	for i, b := range bases {
 		if keep[i] {
@@ -190,23 +203,27 @@ func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now
 			out.Bases = append(out.Bases, BaseRef{b.ID, SnapshotsOf(b)})
 		}
 	}
+
 	for _, r := range removable(byID, keptBases, young) {
 		if !protected[r.Timeline] {
 			out.Streams = append(out.Streams, r)
 		}
 	}
 	out.Manifests, out.Objects = planManifests(s.Manifests, neededManifests, young)
+
 	return out
 }
 
 func planManifests(all []ManifestInfo, needed map[string]bool, young time.Time) (remove []string, collect bool) {
 	all = slices.Clone(all)
 	slices.SortFunc(all, func(a, b ManifestInfo) int { return a.Stored.Compare(b.Stored) })
+
 	for i, m := range all {
 		if i < len(all)-1 && !needed[m.SHA256] && m.Stored.Before(young) {
 			remove = append(remove, m.Key)
 		}
 	}
+
 	return remove, len(all) > 0
 }
 
@@ -222,6 +239,7 @@ func keepFor(byID timeline.Index, bases []targets.Artifact, keep []bool, at targ
 				best = i
 			}
 		}
+
 		if best >= 0 {
 			keep[best] = true
 			return true
@@ -239,6 +257,7 @@ func keepFor(byID timeline.Index, bases []targets.Artifact, keep []bool, at targ
 	for i := range keep {
 		keep[i] = true
 	}
+
 	return false
 }
 
@@ -248,15 +267,18 @@ func removable(byID timeline.Index, kept []targets.Artifact, young time.Time) []
 	if len(kept) == 0 {
 		return nil
 	}
+
 	var out []StreamRange
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
 		from, needed := uint64(0), false
+
 		descends := false
 		for _, b := range kept {
 			if b.From.Timeline == id {
 				if !needed || b.From.Offset < from {
 					from, needed = b.From.Offset, true
 				}
+
 				continue
 			}
 			descends = descends || follows(byID, id, b)
@@ -270,6 +292,7 @@ func removable(byID timeline.Index, kept []targets.Artifact, young time.Time) []
 			out = append(out, StreamRange{Timeline: id, All: true, ClosedBefore: young})
 		}
 	}
+
 	return out
 }
 
@@ -287,9 +310,11 @@ func follows(byID timeline.Index, id string, b targets.Artifact) bool {
 		if s.ID == id {
 			return true
 		}
+
 		if s.ID == b.From.Timeline {
 			return false
 		}
 	}
+
 	return false
 }

@@ -47,6 +47,7 @@ func newS3Store(ctx context.Context, l Location, p place) (*s3Store, error) {
 	if err != nil {
 		return nil, fail.New(fail.Denied, "vault: credentials", l.URL, "give an access key and a secret key", err)
 	}
+
 	return &s3Store{c: c, bucket: p.bucket, prefix: p.prefix}, nil
 }
 
@@ -58,6 +59,7 @@ func (s *s3Store) name(key string) (*string, error) {
 	if err := validKey(key); err != nil {
 		return nil, err
 	}
+
 	return aws.String(s.prefix + key), nil
 }
 
@@ -73,10 +75,12 @@ func (s *s3Store) PutFile(ctx context.Context, key, file string) error {
 		return fail.From(fail.Exhausted, "vault: write", key, err)
 	}
 	defer f.Close()
+
 	st, err := f.Stat()
 	if err != nil {
 		return fail.From(fail.Exhausted, "vault: write", key, err)
 	}
+
 	if st.Size() > singlePut {
 		// Ask first: a conflict found at completion would cost the whole upload.
 		if _, err := s.Stat(ctx, key); err == nil {
@@ -85,11 +89,13 @@ func (s *s3Store) PutFile(ctx context.Context, key, file string) error {
 			return err
 		}
 	}
+
 	return s.create(ctx, key, func(in s3.PutObjectInput) error {
 		if st.Size() <= singlePut {
 			return s3client.Put(ctx, s.c, &in, io.NewSectionReader(f, 0, st.Size()), st.Size())
 		}
 		step := s3client.PartSize(st.Size(), partSize)
+
 		return s3client.Upload(ctx, s.c, &in, partsAtOnce, s3client.FileParts(f, st.Size(), step))
 	})
 }
@@ -101,6 +107,7 @@ func (s *s3Store) create(ctx context.Context, key string, put func(s3.PutObjectI
 	if err != nil {
 		return err
 	}
+
 	free := aws.String("*")
 	for try := 0; ; try++ {
 		err := s.fail(ctx, "write", key, put(s3.PutObjectInput{Bucket: &s.bucket, Key: name, IfNoneMatch: free}))
@@ -110,6 +117,7 @@ func (s *s3Store) create(ctx context.Context, key string, put func(s3.PutObjectI
 		if !fail.Is(err, fail.Conflict) && !cut || try == 3 {
 			return err
 		}
+
 		switch _, e := s.Stat(ctx, key); {
 		case fail.Is(e, fail.NotFound):
 		case e == nil && cut:
@@ -125,11 +133,13 @@ func (s *s3Store) create(ctx context.Context, key string, put func(s3.PutObjectI
 			if cut {
 				return err
 			}
+
 			return fail.New(fail.Unsupported, "vault: write", s.URL()+"/"+key,
 				"the S3 server must honour If-None-Match for a key whose object was deleted; by hand, remove the key's versions and repeat", err)
 		} else if try == 2 {
 			free = nil
 		}
+
 		select {
 		case <-ctx.Done():
 			return err
@@ -143,10 +153,12 @@ func (s *s3Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	out, err := s.c.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: name})
 	if err != nil {
 		return nil, s.fail(ctx, "read", key, err)
 	}
+
 	return &s3Body{ctx: ctx, s: s, name: name, key: key, etag: out.ETag, body: out.Body, size: aws.ToInt64(out.ContentLength)}, nil
 }
 
@@ -166,33 +178,41 @@ type s3Body struct {
 
 func (b *s3Body) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
+
 	b.off += int64(n)
 	if err == io.EOF && b.off < b.size {
 		err = io.ErrUnexpectedEOF
 	}
+
 	if err == nil || err == io.EOF {
 		return n, err
 	}
+
 	if b.ctx.Err() != nil || b.resumed >= 3 {
 		return n, b.s.fail(b.ctx, "read", b.key, err)
 	}
+
 	b.resumed++
+
 	out, rerr := b.s.c.GetObject(b.ctx, &s3.GetObjectInput{
 		Bucket: &b.s.bucket, Key: b.name, IfMatch: b.etag, Range: aws.String(fmt.Sprintf("bytes=%d-", b.off)),
 	})
 	if rerr != nil {
 		return n, b.s.fail(b.ctx, "read", b.key, errors.Join(err, rerr))
 	}
+
 	b.mu.Lock()
 	_ = b.body.Close()
 	b.body = out.Body
 	b.mu.Unlock()
+
 	return n, nil
 }
 
 func (b *s3Body) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	return b.body.Close()
 }
 
@@ -201,10 +221,12 @@ func (s *s3Store) Stat(ctx context.Context, key string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
+
 	out, err := s.c.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: name})
 	if err != nil {
 		return Info{}, s.fail(ctx, "look up", key, err)
 	}
+
 	return Info{Key: key, Size: aws.ToInt64(out.ContentLength), Modified: aws.ToTime(out.LastModified)}, nil
 }
 
@@ -214,21 +236,25 @@ func (s *s3Store) List(ctx context.Context, prefix, after string) iter.Seq2[Info
 		if after != "" {
 			in.StartAfter = aws.String(s.prefix + after)
 		}
+
 		for {
 			out, err := s.c.ListObjectsV2(ctx, in)
 			if err != nil {
 				yield(Info{}, s.fail(ctx, "list", prefix, err))
 				return
 			}
+
 			for _, o := range out.Contents {
 				key, ok := strings.CutPrefix(aws.ToString(o.Key), s.prefix)
 				if !ok || key <= after || validKey(key) != nil {
 					continue // folder markers and what others put there
 				}
+
 				if !yield(Info{Key: key, Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified)}, nil) {
 					return
 				}
 			}
+
 			if !aws.ToBool(out.IsTruncated) || out.NextContinuationToken == nil {
 				return
 			}
@@ -240,18 +266,21 @@ func (s *s3Store) List(ctx context.Context, prefix, after string) iter.Seq2[Info
 // Folders asks the server to fold what is in a folder into one answer.
 func (s *s3Store) Folders(ctx context.Context, prefix string) ([]string, error) {
 	in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: aws.String(s.prefix + prefix), Delimiter: aws.String("/")}
+
 	var out []string
 	for {
 		page, err := s.c.ListObjectsV2(ctx, in)
 		if err != nil {
 			return nil, s.fail(ctx, "list", prefix, err)
 		}
+
 		for _, p := range page.CommonPrefixes {
 			name, ok := strings.CutPrefix(strings.TrimSuffix(aws.ToString(p.Prefix), "/"), s.prefix+prefix)
 			if ok && validKey(name) == nil {
 				out = append(out, name)
 			}
 		}
+
 		if !aws.ToBool(page.IsTruncated) || page.NextContinuationToken == nil {
 			slices.Sort(out) // the server sorts "a/" and "a-/" by their slashes
 			return out, nil
@@ -269,15 +298,18 @@ func (s *s3Store) sweep(ctx context.Context, before time.Time) error {
 		if err != nil {
 			return s.fail(ctx, "sweep", "", err)
 		}
+
 		for _, u := range out.Uploads {
 			if !aws.ToTime(u.Initiated).Before(before) {
 				continue
 			}
+
 			_, err := s.c.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: u.Key, UploadId: u.UploadId})
 			if err = s.fail(ctx, "sweep", aws.ToString(u.Key), err); err != nil && !fail.Is(err, fail.NotFound) {
 				return err
 			}
 		}
+
 		if !aws.ToBool(out.IsTruncated) {
 			return nil
 		}
@@ -290,10 +322,12 @@ func (s *s3Store) Delete(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
+
 	_, err = s.c.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: name})
 	if err = s.fail(ctx, "delete", key, err); fail.Is(err, fail.NotFound) {
 		return nil
 	}
+
 	return err
 }
 

@@ -32,6 +32,7 @@ func (s Set) Need() int {
 	if s.Durability <= 0 || s.Durability > all {
 		return all
 	}
+
 	return s.Durability
 }
 
@@ -41,6 +42,7 @@ func (s Set) Short(op, subject string) error {
 	if len(s.Vaults) >= s.Need() {
 		return nil
 	}
+
 	return fail.New(fail.Unavailable, op, subject, awayHint,
 		fmt.Errorf("the policy asks for %d vaults, and that of %s is out of reach: only %s can hold it", s.Need(), strings.Join(s.Away, " and "), s))
 }
@@ -53,26 +55,33 @@ func (s Set) Answering(ctx context.Context) (Set, error) {
 	if err := s.check(); err != nil {
 		return s, err
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	errs := make([]error, len(s.Vaults))
+
 	var wg sync.WaitGroup
 	for i, v := range s.Vaults {
 		wg.Go(func() { _, errs[i] = v.store.Stat(ctx, descriptorKey) })
 	}
+
 	wg.Wait()
+
 	out := Set{Durability: s.Need(), Away: slices.Clone(s.Away)}
 	for i, v := range s.Vaults {
 		if errs[i] == nil {
 			out.Vaults = append(out.Vaults, v)
 			continue
 		}
+
 		v.log.Warn("the vault does not answer: it is left out", "error", errs[i])
 		out.Away = append(out.Away, v.Region())
 	}
+
 	if len(out.Vaults) == 0 {
 		return s, fail.New(fail.Unavailable, "vault: set", s.String(), "make a vault reachable", errors.Join(errs...))
 	}
+
 	return out, nil
 }
 
@@ -84,15 +93,18 @@ func (s Set) check() error {
 	if len(s.Vaults) == 0 {
 		return fail.New(fail.Invalid, "vault: set", "", "name at least one vault", errors.New("no vaults"))
 	}
+
 	if s.Durability > len(s.Vaults)+len(s.Away) {
 		return fail.Newf(fail.Invalid, "vault: set", s.String(), "durability %d with %d vaults", s.Durability, len(s.Vaults)+len(s.Away))
 	}
+
 	a := s.Vaults[0]
 	for _, b := range s.Vaults[1:] {
 		if err := sameSet(a, b); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -102,6 +114,7 @@ func sameSet(a, b *Vault) error {
 			"init the vaults of one platform with the same key and the same set id",
 			fmt.Errorf("they belong to different sets, %s and %s", a.set, b.set))
 	}
+
 	return nil
 }
 
@@ -111,6 +124,7 @@ func (s Set) String() string {
 	for i, v := range s.Vaults {
 		names[i] = v.Region()
 	}
+
 	return strings.Join(names, "+")
 }
 
@@ -128,6 +142,7 @@ func (s Set) PutEncrypted(ctx context.Context, key string, meta map[string]strin
 	if err != nil {
 		return 0, err
 	}
+
 	return s.durable(key, errs)
 }
 
@@ -137,10 +152,12 @@ func (s Set) PutEncryptedEach(ctx context.Context, key string, meta map[string]s
 	if err := s.check(); err != nil {
 		return nil, err
 	}
+
 	encrypted, err := s.Vaults[0].Encrypt(key, meta, content)
 	if err != nil {
 		return nil, err
 	}
+
 	return s.Each(ctx, func(ctx context.Context, v *Vault) error {
 		return v.putOrSame(ctx, key, meta, content, encrypted)
 	}), nil
@@ -156,12 +173,15 @@ func (s Set) Each(ctx context.Context, f func(context.Context, *Vault) error) []
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	done := 0
+
 	var timer *time.Timer
 	for i, v := range s.Vaults {
 		wg.Go(func() {
 			err := f(ctx, v)
+
 			mu.Lock()
 			defer mu.Unlock()
+
 			if errs[i] = err; err == nil {
 				if done++; done == s.Need() && timer == nil {
 					timer = time.AfterFunc(Straggle, cancel)
@@ -169,10 +189,13 @@ func (s Set) Each(ctx context.Context, f func(context.Context, *Vault) error) []
 			}
 		})
 	}
+
 	wg.Wait()
+
 	if timer != nil {
 		timer.Stop()
 	}
+
 	return errs
 }
 
@@ -180,6 +203,7 @@ func (s Set) Each(ctx context.Context, f func(context.Context, *Vault) error) []
 // reported even when enough vaults are done: it will not heal by itself.
 func (s Set) durable(what string, errs []error) (int, error) {
 	done := 0
+
 	var bad, fatal []error
 	for i, err := range errs {
 		if err == nil {
@@ -187,26 +211,32 @@ func (s Set) durable(what string, errs []error) (int, error) {
 			continue
 		}
 		err = fmt.Errorf("vault %s: %w", s.Vaults[i].Region(), err)
+
 		bad = append(bad, err)
 		if fail.Is(err, fail.Conflict) || fail.Is(err, fail.Corrupt) {
 			fatal = append(fatal, err)
 		}
 	}
+
 	if len(fatal) > 0 {
 		return done, errors.Join(fatal...)
 	}
+
 	if done < s.Need() && len(bad) == 0 {
 		return done, s.Short("vault: write", what)
 	}
+
 	if done < s.Need() {
 		return done, fail.New(fail.CodeOf(bad[0]), "vault: write", what, "",
 			fmt.Errorf("durable in %d of the %d vaults that the policy asks for: %w", done, s.Need(), errors.Join(bad...)))
 	}
+
 	for i, err := range errs {
 		if err != nil {
 			s.Vaults[i].log.Warn("vault is behind: the next backup brings it up", "key", what, "error", err)
 		}
 	}
+
 	return done, nil
 }
 

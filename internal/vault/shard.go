@@ -57,6 +57,7 @@ func (s *ShardVault) SaveTree(ctx context.Context, req targets.TreeRequest) (tar
 			Dir: req.Dir, Exclude: req.Exclude, Full: req.Full, Vanishing: req.Vanishing, Tag: s.tag(),
 			Progress: func(done, total int64) { req.Progress.Report("save", done, total) },
 		})
+
 		return sum, req.Dir, err
 	}, req.Progress)
 }
@@ -67,11 +68,13 @@ func (s *ShardVault) SaveStream(ctx context.Context, name string, r io.Reader, p
 	if err := ValidName(name); err != nil {
 		return targets.Saved{}, err
 	}
+
 	return s.save(ctx, func(repo *restic.Repo) (restic.Summary, string, error) {
 		sum, err := repo.BackupStream(ctx, restic.Stream{
 			Name: name, Reader: r, Tag: s.tag(),
 			Progress: func(done, total int64) { p.Report("save", done, total) },
 		})
+
 		return sum, "/" + name, err
 	}, p)
 }
@@ -80,6 +83,7 @@ func (s *ShardVault) tag() string {
 	if s.base == "" {
 		return "drctl"
 	}
+
 	return "base=" + s.base
 }
 
@@ -87,19 +91,23 @@ func (s *ShardVault) save(ctx context.Context, f func(*restic.Repo) (restic.Summ
 	if err := s.ensureRepository(ctx); err != nil {
 		return targets.Saved{}, err
 	}
+
 	repo, err := s.Vault().repo(s.id)
 	if err != nil {
 		return targets.Saved{}, err
 	}
+
 	sum, path, err := f(repo)
 	if err != nil {
 		return targets.Saved{}, err
 	}
 	saved := targets.Saved{Snapshot: sum.Snapshot, Path: path, Bytes: sum.Bytes, BytesAdded: sum.BytesAdded, Files: sum.Files}
+
 	p.Report("mirror", 0, 0)
 	_, err = s.set.durable(ResticPrefix(s.id)+"snapshots/"+saved.Snapshot, s.each(ctx, func(ctx context.Context, v *Vault) error {
 		return s.mirrorRepository(ctx, v, p)
 	}))
+
 	return saved, err
 }
 
@@ -117,6 +125,7 @@ func (s *ShardVault) mirrorRepository(ctx context.Context, v *Vault, p targets.P
 	_, err := Mirror(ctx, s.Vault(), v, ResticPrefix(s.id), MirrorOptions{
 		Progress: func(done, total int64) { p.Report("mirror", done, total) },
 	})
+
 	return err
 }
 
@@ -126,16 +135,19 @@ func (s *ShardVault) holdsBase(ctx context.Context, v *Vault, a targets.Artifact
 	if err != nil || missing == "" {
 		return err
 	}
+
 	if v != s.Vault() {
 		for _, prefix := range []string{ResticPrefix(s.id), BasesPrefix(s.id) + a.ID + "/"} {
 			if _, err := Mirror(ctx, s.Vault(), v, prefix, MirrorOptions{}); err != nil {
 				return err
 			}
 		}
+
 		if missing, err = s.missingOf(ctx, v, a); err != nil || missing == "" {
 			return err
 		}
 	}
+
 	return fail.New(fail.NotFound, "vault: save base", v.store.URL()+"/"+missing, "save the base's content before its record",
 		fmt.Errorf("base %s of %s is not complete in this vault", a.ID, a.Shard))
 }
@@ -145,9 +157,11 @@ func (s *ShardVault) missingOf(ctx context.Context, v *Vault, a targets.Artifact
 	for _, id := range SnapshotsOf(a) {
 		keys = append(keys, ResticPrefix(s.id)+"snapshots/"+id)
 	}
+
 	for name := range a.Files {
 		keys = append(keys, BaseFileKey(s.id, a.ID, name))
 	}
+
 	for _, k := range keys {
 		if _, err := v.store.Stat(ctx, k); fail.Is(err, fail.NotFound) {
 			return k, nil
@@ -155,6 +169,7 @@ func (s *ShardVault) missingOf(ctx context.Context, v *Vault, a targets.Artifact
 			return "", err
 		}
 	}
+
 	return "", nil
 }
 
@@ -163,6 +178,7 @@ func (s *ShardVault) SaveFile(ctx context.Context, base, name string, content []
 	sum := sha256.Sum256(content)
 	sha := hex.EncodeToString(sum[:])
 	_, err := s.set.PutEncrypted(ctx, BaseFileKey(s.id, base, name), map[string]string{"sha256": sha}, content)
+
 	return sha, err
 }
 
@@ -173,14 +189,17 @@ func (s *ShardVault) File(ctx context.Context, a targets.Artifact, name string) 
 		return nil, fail.Newf(fail.NotFound, "vault: base file", a.Shard.String()+" "+a.ID, "the base has no file %q", name)
 	}
 	key := BaseFileKey(s.id, a.ID, name)
+
 	b, _, err := s.Vault().ReadEncrypted(ctx, key)
 	if err != nil {
 		return nil, err
 	}
+
 	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != want {
 		return nil, fail.New(fail.Corrupt, "vault: base file", s.Vault().store.URL()+"/"+key, "",
 			fmt.Errorf("SHA-256 is %x, the base's record says %s", sum, want))
 	}
+
 	return b, nil
 }
 
@@ -191,6 +210,7 @@ func (s *ShardVault) RestoreTree(ctx context.Context, a targets.Artifact, dir st
 	if err != nil {
 		return err
 	}
+
 	return repo.Restore(ctx, restic.Restore{
 		Snapshot: a.Snapshot, Path: a.Path, Dir: dir, Delta: delta, Keep: targets.ClaimFile,
 		Progress: func(done, total int64) { p.Report("restore", done, total) },
@@ -204,5 +224,6 @@ func (s *ShardVault) OpenStream(ctx context.Context, a targets.Artifact) (io.Rea
 	if err != nil {
 		return nil, err
 	}
+
 	return repo.Dump(ctx, a.Snapshot, a.Path)
 }

@@ -27,6 +27,7 @@ func (s *spool) Write(p []byte) (int, error) {
 		if err != nil {
 			return 0, fail.New(fail.Exhausted, "vault: spool", s.dir, "make room for temporary files", err)
 		}
+
 		s.f = f
 		if s.hidden {
 			// Gone with the process, however it ends.
@@ -34,19 +35,23 @@ func (s *spool) Write(p []byte) (int, error) {
 				return 0, fail.New(fail.Exhausted, "vault: spool", f.Name(), "", err)
 			}
 		}
+
 		if _, err := f.Write(s.mem.Bytes()); err != nil {
 			return 0, fail.New(fail.Exhausted, "vault: spool", s.dir, "make room for temporary files", err)
 		}
 		s.mem = bytes.Buffer{}
 	}
+
 	s.size += int64(len(p))
 	if s.f == nil {
 		return s.mem.Write(p)
 	}
+
 	n, err := s.f.Write(p)
 	if err != nil {
 		err = fail.New(fail.Exhausted, "vault: spool", s.dir, "make room for temporary files", err)
 	}
+
 	return n, err
 }
 
@@ -55,6 +60,7 @@ func (s *spool) reader() io.Reader {
 	if s.f == nil {
 		return bytes.NewReader(s.mem.Bytes())
 	}
+
 	return io.NewSectionReader(s.f, 0, s.size)
 }
 
@@ -66,9 +72,11 @@ func (s *spool) put(ctx context.Context, to Store, key string) error {
 	} else {
 		err = to.PutFile(ctx, key, s.f.Name())
 	}
+
 	if fail.Is(err, fail.Conflict) {
 		return nil
 	}
+
 	return err
 }
 

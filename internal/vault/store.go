@@ -70,20 +70,24 @@ func (l Location) parse() (place, error) {
 	bad := func(hint string, err error) (place, error) {
 		return place{}, fail.New(fail.Invalid, "vault: location", l.URL, hint, err)
 	}
+
 	u, err := url.Parse(l.URL)
 	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return place{}, fail.New(fail.Invalid, "vault: location", "", "write file:///absolute/path or s3://bucket/prefix; credentials have their own fields", nil)
 	}
+
 	switch u.Scheme {
 	case "file":
 		if u.Host != "" || !path.IsAbs(u.Path) || path.Clean(u.Path) == "/" {
 			return bad("write file:///absolute/path", nil)
 		}
+
 		return place{dir: filepath.Clean(u.Path)}, nil
 	case "s3":
 		if u.Host == "" {
 			return bad("write s3://bucket/prefix", nil)
 		}
+
 		prefix := strings.Trim(u.Path, "/")
 		if prefix != "" {
 			if err := validKey(prefix); err != nil {
@@ -91,8 +95,10 @@ func (l Location) parse() (place, error) {
 			}
 			prefix += "/"
 		}
+
 		return place{bucket: u.Host, prefix: prefix}, nil
 	}
+
 	return bad("write file:///absolute/path or s3://bucket/prefix", nil)
 }
 
@@ -103,9 +109,11 @@ func OpenStore(ctx context.Context, l Location) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if p.dir != "" {
 		return &fileStore{root: p.dir}, nil
 	}
+
 	return newS3Store(ctx, l, p)
 }
 
@@ -120,12 +128,15 @@ func get(ctx context.Context, s Store, key string) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
+
 	b, err := io.ReadAll(io.LimitReader(r, maxPlain+1))
 	if err != nil {
 		return nil, fail.From(fail.Unavailable, "vault: read", s.URL()+"/"+key, err)
 	}
+
 	if len(b) > maxPlain {
 		return nil, fail.Newf(fail.Corrupt, "vault: read", s.URL()+"/"+key, "holds more than %d MiB", maxPlain>>20)
 	}
+
 	return b, nil
 }

@@ -28,15 +28,18 @@ func (v *Vault) Try(ctx context.Context) []error {
 
 	written := s.Put(ctx, key, body)
 	note(written)
+
 	if written == nil {
 		note(tryOver(ctx, s, key))
 		_, err := get(ctx, s, key)
 		note(err)
 	}
+
 	for _, err := range s.List(ctx, trialPrefix, "") {
 		if err != nil {
 			note(err)
 		}
+
 		break
 	}
 
@@ -47,8 +50,10 @@ func (v *Vault) Try(ctx context.Context) []error {
 		if written == nil && errors.As(err, &fe) {
 			fe.Hint = "allow this access key to delete too, and remove this object by hand"
 		}
+
 		note(err)
 	}
+
 	return errs
 }
 
@@ -60,8 +65,10 @@ func tryOver(ctx context.Context, s Store, key string) error {
 		return fail.New(fail.Unsupported, "vault: write", s.URL()+"/"+key, "use an S3 server that honours If-None-Match on puts",
 			errors.New("an object that exists was written over"))
 	}
+
 	if fail.Is(err, fail.Conflict) {
 		return nil
 	}
+
 	return err
 }

@@ -26,10 +26,12 @@ import (
 // its public recipient: encrypted for its key, whatever it says.
 func plant(t testing.TB, v *Vault, key string, record any) {
 	t.Helper()
+
 	body, err := json.Marshal(record)
 	if err == nil {
 		err = v.PutEncrypted(context.Background(), key, nil, body)
 	}
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,6 +59,7 @@ func TestPlantedBase(t *testing.T) {
 		a := forged
 		a.Path = p
 		wantCode(t, door.RestoreTree(ctx, a, filepath.Join(t.TempDir(), "out"), false, nil), fail.Corrupt, "password-command")
+
 		if r, err := door.OpenStream(ctx, a); !fail.Is(err, fail.Corrupt) {
 			t.Errorf("%s: %v, %v", path, r, err)
 		}
@@ -64,20 +67,25 @@ func TestPlantedBase(t *testing.T) {
 
 	bases, err := v.Bases(ctx, shardA)
 	wantCode(t, err, fail.Corrupt, key, "snapshot")
+
 	if len(bases) != 1 || bases[0].ID != good.ID {
 		t.Errorf("the bases are %+v", bases)
 	}
+
 	findings, err := v.Verify(ctx, VerifyOptions{Shards: []targets.ShardID{shardA}})
 	if err != nil {
 		t.Errorf("the check ended: %v", err)
 	}
+
 	named := false
 	for _, f := range findings {
 		named = named || f.Severity == targets.Failed && f.Check == CheckBases && strings.Contains(f.Subject, key)
 	}
+
 	if !named {
 		t.Errorf("the check does not name the record: %+v", findings)
 	}
+
 	if made, _ := filepath.Glob(ran + "*"); len(made) > 0 {
 		t.Errorf("the command in the record was run: %v", made)
 	}
@@ -87,6 +95,7 @@ func TestPlantedBase(t *testing.T) {
 func TestRecordsAreChecked(t *testing.T) {
 	ctx := context.Background()
 	v := fileVault(t, "east", testKey(t))
+
 	saved := targets.Saved{Snapshot: strings.Repeat("a", 64), Path: "/data"}
 	for name, spoil := range map[string]func(a *targets.Artifact){
 		"short snapshot":     func(a *targets.Artifact) { a.Snapshot = "aaaa" },
@@ -117,6 +126,7 @@ func TestRecordsAreChecked(t *testing.T) {
 			if err := a.Check(time.Now()); err != nil {
 				t.Fatalf("before: %v", err)
 			}
+
 			spoil(&a)
 			a.ID = strings.NewReplacer(" ", "-", "'", "").Replace(name)
 			plant(t, v, BaseRecordKey(shardA, a.ID), a)
@@ -127,6 +137,7 @@ func TestRecordsAreChecked(t *testing.T) {
 		})
 	}
 	now := time.Now().UTC()
+
 	point := targets.ShardPoint{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Timeline: testTimeline, Offset: 1}}
 	for name, spoil := range map[string]func(c *targets.Cut){
 		"shard":    func(c *targets.Cut) { c.Shards[0].Shard.Shard = "../0" },
@@ -144,6 +155,7 @@ func TestRecordsAreChecked(t *testing.T) {
 			if err := c.Check(time.Now()); err != nil {
 				t.Fatalf("before: %v", err)
 			}
+
 			spoil(&c)
 			plant(t, v, CutKey("shop", name), c)
 			_, err := v.Cut(ctx, "shop", name)
@@ -165,6 +177,7 @@ func TestWritesCarryAChecksum(t *testing.T) {
 	overwrite(t, large, noise(singlePut+partSize/2))
 	small := filepath.Join(t.TempDir(), "small")
 	overwrite(t, small, noise(1000))
+
 	for name, secure := range map[string]bool{"http": false, "https": true} {
 		t.Run(name, func(t *testing.T) {
 			front := sandboxtest.NewLockFront(t, in, secure)
@@ -180,29 +193,36 @@ func TestWritesCarryAChecksum(t *testing.T) {
 			if err := v.init(ctx); err != nil {
 				t.Fatal(err)
 			}
+
 			if err := v.PutEncrypted(ctx, CutKey("shop", "c"), nil, []byte("{}")); err != nil {
 				t.Fatal(err)
 			}
+
 			for key, file := range map[string]string{"objects/small": small, "objects/large": large} {
 				if err := st.PutFile(ctx, key, file); err != nil {
 					t.Fatal(err)
 				}
+
 				r := must(st.Get(ctx, key))
 				if got := must(io.ReadAll(r)); !bytes.Equal(got, must(os.ReadFile(file))) {
 					t.Errorf("%s came back otherwise", key)
 				}
+
 				r.Close()
 			}
+
 			if n := front.Writes.Load(); n != 3+1+1+2 { // vault.json, canary and password, a cut, a file, two parts
 				t.Errorf("%d writes came through the front", n)
 			}
 
 			front.Spoil.Store(true)
+
 			for key, file := range map[string]string{"objects/small2": small, "objects/large2": large} {
 				if err := st.PutFile(ctx, key, file); err == nil {
 					t.Errorf("%s was stored although it had been changed on the way", key)
 				}
 			}
+
 			if err := st.Put(ctx, "objects/x", []byte("content")); err == nil {
 				t.Error("content was stored although it had been changed on the way")
 			}
@@ -218,21 +238,26 @@ func TestVerifyReadsTheKeys(t *testing.T) {
 	set := Set{Vaults: []*Vault{good}}
 	plant(t, good, seedKey(shardA), "the beginning of a repository")
 	must(set.SaveReport(ctx, "check", "r1", "sound"))
+
 	o := VerifyOptions{Groups: []string{"shop"}}
 	if fs := must(good.Verify(ctx, o)); Damaged(fs) {
 		t.Fatalf("a sound vault: %+v", fs)
 	}
+
 	for _, key := range []string{canaryKey, passwordKey, seedKey(shardA), ReportKey("check", "r1"), descriptorKey} {
 		v := copyVault(t, good)
 		flip(t, onDisk(v, key), -30)
+
 		fs, err := v.Verify(ctx, o)
 		if err != nil {
 			t.Errorf("%s: %v", key, err)
 		}
+
 		named := false
 		for _, f := range fs {
 			named = named || f.Severity == targets.Failed && strings.Contains(f.Subject+f.Detail, key)
 		}
+
 		if !named {
 			t.Errorf("a flipped byte in %s is not found: %+v", key, fs)
 		}
@@ -246,13 +271,16 @@ func TestDamagedDescription(t *testing.T) {
 	v := fileVault(t, "east", testKey(t))
 	file := onDisk(v, descriptorKey)
 	whole := must(os.ReadFile(file))
+
 	found := 0
 	for i := range whole {
 		overwrite(t, file, whole)
 		flip(t, file, i)
+
 		switch _, err := Open(ctx, v.opt); {
 		case fail.Is(err, fail.Corrupt):
 			found++
+
 			if fail.ExitCode(err) != 4 || !strings.Contains(err.Error(), "vault.json") {
 				t.Errorf("byte %d: %v", i, err)
 			}
@@ -262,6 +290,7 @@ func TestDamagedDescription(t *testing.T) {
 			t.Errorf("byte %d (%q): %v", i, whole[i], err)
 		}
 	}
+
 	if found < len(whole)/2 {
 		t.Errorf("%d of %d changes were found", found, len(whole))
 	}
@@ -281,10 +310,12 @@ func TestDamagedDescription(t *testing.T) {
 // under which the next base is encrypted.
 func TestForeignResticPassword(t *testing.T) {
 	ctx := context.Background()
+
 	v := fileVault(t, "east", testKey(t))
 	if err := v.store.Delete(ctx, passwordKey); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := v.PutEncrypted(ctx, passwordKey, nil, []byte("chosen by somebody else")); err != nil {
 		t.Fatal(err)
 	}
@@ -300,10 +331,12 @@ func TestBombs(t *testing.T) {
 	now := time.Now().UTC()
 	encryptInto := func(key string, content io.Reader) {
 		t.Helper()
+
 		var b bytes.Buffer
 		if err := v.EncryptTo(&b, key, nil, content); err != nil {
 			t.Fatal(err)
 		}
+
 		if err := v.store.Put(ctx, key, b.Bytes()); err != nil {
 			t.Fatal(err)
 		}
@@ -324,11 +357,15 @@ func TestBombs(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	cuts, err = v.Cuts(ctx, "shop")
+
 	runtime.ReadMemStats(&after)
+
 	if took := after.TotalAlloc - before.TotalAlloc; took > 200<<20 {
 		t.Errorf("%d MiB of memory", took>>20)
 	}
+
 	wantCode(t, err, fail.Corrupt, bomb, short, odd)
+
 	if len(cuts) != 1 || cuts[0].ID != "c1" {
 		t.Errorf("%+v", cuts)
 	}
@@ -349,6 +386,7 @@ func TestBombs(t *testing.T) {
 	enc := must(zstd.NewWriter(aw, zstd.WithWindowSize(64<<20)))
 	must(aw.Write(must(encodeHeader(wide, nil))))
 	must(io.Copy(enc, io.LimitReader(spaces{}, 65<<20)))
+
 	if err := errors.Join(enc.Close(), aw.Close(), v.store.Put(ctx, wide, b.Bytes())); err != nil {
 		t.Fatal(err)
 	}
@@ -362,6 +400,7 @@ func (spaces) Read(p []byte) (int, error) {
 	for i := range p {
 		p[i] = ' '
 	}
+
 	return len(p), nil
 }
 
@@ -369,20 +408,25 @@ func (spaces) Read(p []byte) (int, error) {
 // system or a person leaves them, end neither a listing nor a check.
 func TestOddNamesAreLeftAlone(t *testing.T) {
 	ctx := context.Background()
+
 	v := fileVault(t, "east", testKey(t))
 	for _, name := range []string{"streams/or ders/1/L/x", "streams/orders/-x/y", "streams/orders/1/L M/origin.zst.age", "cuts/a b/c.json.zst.age", "bases/orders/1/b c/record.json.zst.age"} {
 		file := filepath.Join(v.store.(*fileStore).root, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			t.Fatal(err)
 		}
+
 		overwrite(t, file, []byte("x"))
 	}
+
 	if s := must(v.Shards(ctx)); len(s) != 1 || s[0] != shardA {
 		t.Errorf("shards %v", s)
 	}
+
 	if g := must(v.Groups(ctx)); len(g) != 0 {
 		t.Errorf("groups %v", g)
 	}
+
 	if fs := must(v.Verify(ctx, VerifyOptions{})); Damaged(fs) {
 		t.Errorf("%+v", fs)
 	}

@@ -71,19 +71,24 @@ func newVault(ctx context.Context, o Options) (*Vault, error) {
 	if o.Key.IsZero() {
 		return nil, fail.New(fail.Invalid, "vault: open", o.Location.URL, "give the vault's key", nil)
 	}
+
 	if err := ValidName(o.Region); err != nil {
 		return nil, err
 	}
+
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+
 	s, err := OpenStore(ctx, o.Location)
 	if err != nil {
 		return nil, err
 	}
+
 	return &Vault{opt: o, set: o.Set, store: s, key: o.Key, log: o.Log.With("vault", o.Region)}, nil
 }
 
@@ -95,9 +100,11 @@ func Init(ctx context.Context, o Options) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if err := v.init(ctx); err != nil {
 		return nil, err
 	}
+
 	return v, nil
 }
 
@@ -109,33 +116,40 @@ func (v *Vault) init(ctx context.Context) error {
 		if err := v.refuseForeign(ctx); err != nil {
 			return err
 		}
+
 		if v.set == "" {
 			v.set = uuid.NewString()
 		}
 		d = descriptor{FormatVersion, v.set, v.opt.Region, v.Recipient(), v.opt.Now().UTC().Truncate(time.Second)}
+
 		js, _ := json.MarshalIndent(d, "", "  ")
 		if err := v.store.Put(ctx, descriptorKey, append(js, '\n')); err != nil && !fail.Is(err, fail.Conflict) {
 			return err
 		}
+
 		if d, err = v.describe(ctx); err != nil { // another Init may have won
 			return err
 		}
 	case err != nil:
 		return err
 	}
+
 	if d.Recipient != v.Recipient() || d.Region != v.opt.Region || v.set != "" && d.Set != v.set {
 		return fail.New(fail.Conflict, "vault: init", v.store.URL(),
 			"choose an empty location, or open this vault with its own key",
 			fmt.Errorf("a vault of region %s, set %s, is there already", d.Region, d.Set))
 	}
 	v.set = d.Set
+
 	c, _ := json.Marshal(canary{d.Set, d.Region, d.Recipient})
 	if err := v.PutEncrypted(ctx, canaryKey, nil, c); err != nil {
 		return err
 	}
+
 	if err := v.PutEncrypted(ctx, passwordKey, nil, []byte(v.key.resticPassword(d.Set).Reveal())); err != nil {
 		return err
 	}
+
 	return v.unlock(ctx, d)
 }
 
@@ -145,12 +159,15 @@ func (v *Vault) refuseForeign(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+
 		if i.Key == descriptorKey {
 			continue // made meanwhile by another Init
 		}
+
 		return fail.New(fail.Conflict, "vault: init", v.store.URL(), "choose an empty location",
 			fmt.Errorf("not empty and not a vault: it holds %q", i.Key))
 	}
+
 	return nil
 }
 
@@ -161,26 +178,32 @@ func Open(ctx context.Context, o Options) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	d, err := v.describe(ctx)
 	if err != nil {
 		return nil, err
 	}
+
 	if err := v.believe(ctx, d); err != nil {
 		return nil, err
 	}
+
 	if d.Recipient != o.Key.Recipient() {
 		return nil, fail.New(fail.Denied, "vault: open", v.store.URL(), "use the key that this vault was made with",
 			fmt.Errorf("wrong key: the vault is encrypted to %s, the key given opens %s", d.Recipient, o.Key.Recipient()))
 	}
+
 	if d.Region != o.Region {
 		return nil, fail.New(fail.Conflict, "vault: open", v.store.URL(), "correct the region or the location",
 			fmt.Errorf("this is the vault of region %s, not of %s", d.Region, o.Region))
 	}
+
 	if o.Set != "" && d.Set != o.Set {
 		return nil, fail.New(fail.Conflict, "vault: open", v.store.URL(), "",
 			fmt.Errorf("this vault belongs to set %s, not to %s", d.Set, o.Set))
 	}
 	v.set = d.Set
+
 	return v, v.unlock(ctx, d)
 }
 
@@ -196,30 +219,37 @@ func Describe(ctx context.Context, l Location) (region, set, recipient string, e
 		return "", "", "", err
 	}
 	d, err := (&Vault{store: s}).describe(ctx)
+
 	return d.Region, d.Set, d.Recipient, err
 }
 
 func (v *Vault) describe(ctx context.Context) (descriptor, error) {
 	var d descriptor
 	b, err := get(ctx, v.store, descriptorKey)
+
 	var missing *fail.Error
 	if fail.Is(err, fail.NotFound) && errors.As(err, &missing) && missing.Hint == "" { // with a hint it is the bucket
 		return d, fail.New(fail.NotFound, "vault: open", v.store.URL(), "check the location, or make a vault there with drctl vault init",
 			ErrNoVault)
 	}
+
 	if err != nil {
 		return d, err
 	}
+
 	if err = json.Unmarshal(b, &d); err == nil {
 		err = d.check()
 	}
+
 	if err != nil {
 		return d, fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+descriptorKey, hintDescriptor, err)
 	}
+
 	if d.Format != FormatVersion {
 		return d, fail.New(fail.Unsupported, "vault: open", v.store.URL(), "use a newer drctl",
 			fmt.Errorf("format %d is not known to this program", d.Format))
 	}
+
 	return d, nil
 }
 
@@ -230,12 +260,15 @@ func (d descriptor) check() error {
 	if err := errors.Join(ValidName(d.Set), ValidName(d.Region)); err != nil {
 		return err
 	}
+
 	if _, err := age.ParseX25519Recipient(d.Recipient); err != nil {
 		return fmt.Errorf("the recipient: %w", err)
 	}
+
 	if d.Format < 1 || d.Created.IsZero() {
 		return errors.New("the format or the time of creation is missing")
 	}
+
 	return nil
 }
 
@@ -246,13 +279,16 @@ func (v *Vault) believe(ctx context.Context, d descriptor) error {
 	if d.Recipient == v.Recipient() && d.Region == v.opt.Region && (v.set == "" || d.Set == v.set) {
 		return nil // unlock compares
 	}
+
 	c, err := v.readCanary(ctx)
 	if err != nil && d.Recipient == v.Recipient() {
 		return err
 	}
+
 	if err != nil || c == (canary{d.Set, d.Region, d.Recipient}) {
 		return nil // with another key the canary does not open
 	}
+
 	return fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+descriptorKey, hintDescriptor,
 		fmt.Errorf("it says region %s, set %s, recipient %s; the encrypted canary says %s, %s, %s", d.Region, d.Set, d.Recipient, c.Region, c.Set, c.Recipient))
 }
@@ -262,9 +298,11 @@ func (v *Vault) readCanary(ctx context.Context) (c canary, err error) {
 	if err != nil {
 		return c, err
 	}
+
 	if err := json.Unmarshal(b, &c); err != nil {
 		return c, fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+canaryKey, "restore it from another copy of the vault", err)
 	}
+
 	return c, nil
 }
 
@@ -275,6 +313,7 @@ func (v *Vault) unlock(ctx context.Context, d descriptor) error {
 		return err
 	}
 	v.password, v.created = password, d.Created
+
 	return nil
 }
 
@@ -286,18 +325,22 @@ func (v *Vault) prove(ctx context.Context, d descriptor) (password targets.Secre
 	if err != nil {
 		return password, err
 	}
+
 	if c != (canary{d.Set, d.Region, d.Recipient}) {
 		return password, fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+canaryKey, "vault.json or the canary was replaced; restore both from another copy", nil)
 	}
+
 	p, _, err := v.ReadEncrypted(ctx, passwordKey)
 	if err != nil {
 		return password, err
 	}
+
 	password = v.key.resticPassword(d.Set)
 	if string(p) != password.Reveal() {
 		return password, fail.New(fail.Corrupt, "vault: open", v.store.URL()+"/"+passwordKey, "restore it from another region's vault, and find out who wrote this one",
 			errors.New("the stored restic password is not the one that follows from the key"))
 	}
+
 	return password, nil
 }
 
@@ -329,6 +372,7 @@ func (v *Vault) PutEncrypted(ctx context.Context, key string, meta map[string]st
 	if err != nil {
 		return err
 	}
+
 	return v.putOrSame(ctx, key, meta, content, encrypted)
 }
 
@@ -338,32 +382,39 @@ func (v *Vault) putOrSame(ctx context.Context, key string, meta map[string]strin
 	if !fail.Is(err, fail.Conflict) {
 		return err
 	}
+
 	r, m, rerr := v.Decrypt(ctx, key)
 	if rerr != nil {
 		return rerr
 	}
 	defer r.Close()
+
 	if len(m) != len(meta) {
 		return err
 	}
+
 	for k, x := range meta {
 		if m[k] != x {
 			return err
 		}
 	}
+
 	same, rerr := equalContent(r, content)
 	if rerr != nil {
 		return rerr
 	}
+
 	if !same {
 		return err
 	}
+
 	return nil
 }
 
 // equalContent reads r to its end and compares.
 func equalContent(r io.Reader, want []byte) (bool, error) {
 	buf := make([]byte, 64<<10)
+
 	same := true
 	for {
 		n, err := r.Read(buf)
@@ -373,9 +424,11 @@ func equalContent(r io.Reader, want []byte) (bool, error) {
 		} else {
 			want = want[n:]
 		}
+
 		if err == io.EOF {
 			return same && len(want) == 0, nil
 		}
+
 		if err != nil {
 			return false, err
 		}

@@ -67,8 +67,10 @@ func (v *Vault) Verify(ctx context.Context, o VerifyOptions) ([]targets.Finding,
 		} else if a.Severity == targets.Failed {
 			return -1
 		}
+
 		return 1
 	})
+
 	return c.findings, err
 }
 
@@ -91,69 +93,84 @@ func (c *checker) bad(check, subject string, err error) error {
 	if !fail.Is(err, fail.Corrupt) && !fail.Is(err, fail.NotFound) {
 		return err
 	}
+
 	c.add(targets.Finding{Check: check, Subject: c.v.Region() + ": " + subject, Severity: targets.Failed, Detail: err.Error()})
+
 	return nil
 }
 
 func (c *checker) failures() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	for _, f := range c.findings {
 		if f.Severity == targets.Failed {
 			n++
 		}
 	}
+
 	return n
 }
 
 // section runs one check and adds a Passed finding when it found nothing.
 func (c *checker) section(check, subject string, f func() (detail string, err error)) error {
 	before, start := c.failures(), time.Now()
+
 	detail, err := f()
 	if err == nil && c.failures() == before {
 		c.add(targets.Finding{Check: check, Subject: c.v.Region() + ": " + subject, Severity: targets.Passed,
 			Detail: detail, Took: time.Since(start)})
 	}
+
 	return err
 }
 
 func (c *checker) run(ctx context.Context) error {
 	shards, groups := c.o.Shards, c.o.Groups
+
 	var err error
 	if len(shards) == 0 && len(groups) == 0 {
 		if shards, err = c.v.Shards(ctx); err != nil {
 			return err
 		}
+
 		if groups, err = c.v.Groups(ctx); err != nil {
 			return err
 		}
 	}
+
 	if err := c.identity(ctx); err != nil {
 		return err
 	}
+
 	for _, prefix := range []string{keysRoot, reportsRoot} {
 		if err := c.encrypted(ctx, prefix); err != nil {
 			return err
 		}
 	}
+
 	for _, g := range groups {
 		if err := c.cuts(ctx, g, &shards); err != nil {
 			return err
 		}
 	}
+
 	for _, s := range shards {
 		for _, prefix := range []string{StreamPrefix(s), BasesPrefix(s), SnapshotsPrefix(s)} {
 			if err := c.encrypted(ctx, prefix); err != nil {
 				return err
 			}
 		}
+
 		if err := c.bases(ctx, s); err != nil {
 			return err
 		}
+
 		if err := c.manifests(ctx, s); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -164,12 +181,15 @@ func (c *checker) identity(ctx context.Context) error {
 		if err == nil {
 			err = c.v.believe(ctx, d)
 		}
+
 		if err == nil {
 			_, err = c.v.prove(ctx, d)
 		}
+
 		if err != nil {
 			return "", c.bad(CheckIdentity, descriptorKey, err)
 		}
+
 		return "region, set, recipient and restic password belong together", nil
 	})
 }
@@ -180,35 +200,46 @@ func (c *checker) encrypted(ctx context.Context, prefix string) error {
 		var count, skipped int64
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(c.o.Parallel)
+
 		var listErr error
 		for i, err := range c.v.store.List(ctx, prefix, "") {
 			if err != nil {
 				listErr = err
 				break
 			}
+
 			if gctx.Err() != nil {
 				break
 			}
+
 			if !isEncrypted(i.Key) {
 				c.add(targets.Finding{Check: CheckEncrypted, Subject: c.v.Region() + ": " + i.Key, Severity: targets.Warned,
 					Detail: "drctl does not write such a name"})
+
 				continue
 			}
+
 			if strings.HasPrefix(i.Key, streamsRoot) && !InStream(i.Key) {
 				c.add(targets.Finding{Check: CheckEncrypted, Subject: c.v.Region() + ": " + i.Key, Severity: targets.Failed,
 					Detail: "no archiver writes such a name: it is not read as a part of the log"})
+
 				continue
 			}
+
 			if i.Modified.Before(c.o.Since) {
 				skipped++
 				continue
 			}
+
 			count++
+
 			g.Go(func() error { return c.read(gctx, i) })
 		}
+
 		if err := g.Wait(); err != nil {
 			return "", err
 		}
+
 		return fmt.Sprintf("%d objects read, %d verified before", count, skipped), listErr
 	})
 }
@@ -221,14 +252,17 @@ func (c *checker) read(ctx context.Context, i Info) error {
 	} else if fail.Is(err, fail.NotFound) {
 		return nil // removed by retention since the listing; what needs it is checked elsewhere
 	}
+
 	c.mu.Lock()
 	c.bytes += i.Size
 	done := c.bytes
 	c.mu.Unlock()
 	c.o.Progress.Report("verify", done, 0)
+
 	if err != nil {
 		return c.bad(CheckEncrypted, i.Key, err)
 	}
+
 	return nil
 }
 
@@ -240,6 +274,7 @@ func (c *checker) cuts(ctx context.Context, group string, shards *[]targets.Shar
 		if err != nil {
 			return "", err
 		}
+
 		if len(keys) == 0 && slices.Contains(c.o.Groups, group) {
 			c.add(targets.Finding{Check: CheckCuts, Subject: c.v.Region() + ": " + CutsPrefix(group), Severity: targets.Warned, Detail: "the group has no cuts"})
 		}
@@ -248,40 +283,50 @@ func (c *checker) cuts(ctx context.Context, group string, shards *[]targets.Shar
 		var cuts []targets.Cut
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(readsAtOnce)
+
 		for _, key := range keys {
 			g.Go(func() error {
 				cut, err := readRecord(gctx, c.v, key, c.v.checkCut)
 				if err != nil {
 					return c.bad(CheckCuts, key, err)
 				}
+
 				mu.Lock()
 				cuts = append(cuts, cut)
+
 				mu.Unlock()
+
 				return nil
 			})
 		}
+
 		if err := g.Wait(); err != nil {
 			return "", err
 		}
+
 		for _, cut := range cuts {
 			for _, p := range cut.Shards {
 				if !slices.Contains(*shards, p.Shard) {
 					*shards = append(*shards, p.Shard)
 				}
+
 				if !p.Kind.Traits().Manifest || p.Position.Manifest == "" {
 					continue
 				}
+
 				if manifests[p.Shard] == nil {
 					if manifests[p.Shard], err = c.v.manifestKeys(ctx, p.Shard); err != nil {
 						return "", err
 					}
 				}
+
 				if _, ok := manifests[p.Shard][p.Position.Manifest]; !ok {
 					c.add(targets.Finding{Check: CheckCuts, Subject: c.v.Region() + ": " + CutKey(cut.Group, cut.ID), Severity: targets.Failed,
 						Expected: "manifest " + p.Position.Manifest + " of " + p.Shard.String(), Got: "missing"})
 				}
 			}
 		}
+
 		return fmt.Sprintf("%d cuts", len(cuts)), nil
 	})
 }
@@ -293,10 +338,12 @@ func (v *Vault) manifestKeys(ctx context.Context, s targets.ShardID) (map[string
 		if err != nil {
 			return nil, err
 		}
+
 		if _, _, sha, ok := ParseManifestKey(i.Key); ok {
 			m[sha] = i.Key
 		}
 	}
+
 	return m, nil
 }
 
@@ -307,35 +354,43 @@ func (c *checker) bases(ctx context.Context, s targets.ShardID) error {
 		return err
 	}
 	_, err = c.v.store.Stat(ctx, ResticPrefix(s)+"config")
+
 	hasRepo := err == nil
 	if err != nil && !fail.Is(err, fail.NotFound) {
 		return err
 	}
+
 	if len(keys) == 0 && !hasRepo {
 		return nil
 	}
+
 	repo, err := c.v.repo(s)
 	if err != nil {
 		return err
 	}
 	snapshots := map[string]bool{}
+
 	err = c.section(CheckRestic, ResticPrefix(s), func() (string, error) {
 		rep, err := c.checkRepo(ctx, s, repo, snapshots)
 		if err != nil {
 			return "", c.bad(CheckRestic, ResticPrefix(s), err)
 		}
+
 		for _, p := range rep.Problems {
 			c.add(targets.Finding{Check: CheckRestic, Subject: c.v.Region() + ": " + ResticPrefix(s), Severity: targets.Failed, Detail: p})
 		}
+
 		depth := "structure and pack sizes"
 		if c.o.ReadData != "" {
 			depth += ", data read: " + c.o.ReadData
 		}
+
 		return depth, nil
 	})
 	if err != nil {
 		return err
 	}
+
 	return c.section(CheckBases, BasesPrefix(s), func() (string, error) {
 		for _, key := range keys {
 			a, err := readRecord(ctx, c.v, key, c.v.checkBase)
@@ -343,25 +398,31 @@ func (c *checker) bases(ctx context.Context, s targets.ShardID) error {
 				if err := c.bad(CheckBases, key, err); err != nil {
 					return "", err
 				}
+
 				continue
 			}
+
 			if err := c.base(ctx, key, a, snapshots); err != nil {
 				return "", err
 			}
 		}
+
 		return fmt.Sprintf("%d bases", len(keys)), nil
 	})
 }
 
 func (c *checker) checkRepo(ctx context.Context, s targets.ShardID, repo *restic.Repo, snapshots map[string]bool) (restic.Report, error) {
 	c.o.Progress.Report("restic check of "+s.String(), 0, 0)
+
 	list, err := repo.Snapshots(ctx)
 	if err != nil {
 		return restic.Report{}, err
 	}
+
 	for _, s := range list {
 		snapshots[s.ID] = true
 	}
+
 	return repo.Check(ctx, restic.Check{ReadData: c.o.ReadData})
 }
 
@@ -371,17 +432,21 @@ func (c *checker) base(ctx context.Context, key string, a targets.Artifact, snap
 		if snapshots[id] {
 			continue
 		}
+
 		_, err := c.v.store.Stat(ctx, ResticPrefix(a.Shard)+"snapshots/"+id)
 		if err != nil && !fail.Is(err, fail.NotFound) {
 			return err
 		}
+
 		got := "missing"
 		if err == nil {
 			got = "unreadable"
 		}
+
 		c.add(targets.Finding{Check: CheckBases, Subject: c.v.Region() + ": " + key, Severity: targets.Failed,
 			Expected: "restic snapshot " + id, Got: got})
 	}
+
 	for name := range a.Files {
 		if _, err := c.v.Shard(a.Shard).File(ctx, a, name); err != nil {
 			if err := c.bad(CheckBases, BaseFileKey(a.Shard, a.ID, name), err); err != nil {
@@ -389,6 +454,7 @@ func (c *checker) base(ctx context.Context, key string, a targets.Artifact, snap
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -398,6 +464,7 @@ func (c *checker) manifests(ctx context.Context, s targets.ShardID) error {
 	if err != nil || len(keys) == 0 {
 		return err
 	}
+
 	return c.section(CheckManifest, ManifestsPrefix(s), func() (string, error) {
 		// Manifests first: what they name was stored before them.
 		named := map[hash32]string{}
@@ -406,28 +473,35 @@ func (c *checker) manifests(ctx context.Context, s targets.ShardID) error {
 			if errors.Is(err, manifest.ErrMalformed) {
 				c.add(targets.Finding{Check: CheckManifest, Subject: c.v.Region() + ": " + key, Severity: targets.Failed,
 					Expected: "a manifest that a restore accepts", Got: err.Error()})
+
 				continue
 			}
+
 			if fail.Is(err, fail.Corrupt) || fail.Is(err, fail.NotFound) {
 				continue // reported by the reading of encrypted objects, or removed meanwhile
 			}
+
 			if err != nil {
 				return "", err
 			}
 		}
+
 		n := len(named)
 		for i, err := range c.v.store.List(ctx, ObjectsPrefix(s), "") {
 			if err != nil {
 				return "", err
 			}
+
 			if h, ok := objectHash(i.Key); ok {
 				delete(named, h)
 			}
 		}
+
 		for h, key := range named {
 			c.add(targets.Finding{Check: CheckManifest, Subject: c.v.Region() + ": " + ObjectKey(s, fmt.Sprintf("%x", h)), Severity: targets.Failed,
 				Expected: "an object that " + key + " names", Got: "missing"})
 		}
+
 		return fmt.Sprintf("%d manifests, %d distinct objects named", len(keys), n), nil
 	})
 }

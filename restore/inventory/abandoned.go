@@ -31,6 +31,7 @@ func Abandoned(ctx context.Context, v *vault.Vault, group, after string) ([]Aban
 		return nil, err
 	}
 	var out []AbandonedCut
+
 	var bad []error
 	for _, id := range ids {
 		var x AbandonedCut
@@ -40,9 +41,11 @@ func Abandoned(ctx context.Context, v *vault.Vault, group, after string) ([]Aban
 		} else if err != nil {
 			return out, err
 		}
+
 		if x.Cut.Group == group {
 			out = append(out, x)
 		}
 	}
+
 	return out, errors.Join(bad...)
 }

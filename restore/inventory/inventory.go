@@ -20,15 +20,18 @@ import (
 // could not be read.
 func Read(ctx context.Context, v *vault.Vault, goal plan.Goal, group *platform.Group) (recovery.Inventory, error) {
 	inv := recovery.Inventory{Vault: v.Region()}
+
 	cuts, damaged, err := goalCuts(ctx, v, goal)
 	for _, d := range damaged {
 		inv.Damaged = append(inv.Damaged, d.Error())
 	}
+
 	if err != nil {
 		return inv, err
 	}
 	kinds := map[targets.ShardID]targets.Kind{}
 	var ids []targets.ShardID
+
 	add := func(id targets.ShardID, k targets.Kind) {
 		if _, ok := kinds[id]; !ok {
 			kinds[id] = k
@@ -40,10 +43,12 @@ func Read(ctx context.Context, v *vault.Vault, goal plan.Goal, group *platform.G
 			add(s.Shard, s.Kind)
 		}
 	}
+
 	for _, c := range cuts {
 		if c.SealedAt.IsZero() {
 			continue
 		}
+
 		inv.Cuts = append(inv.Cuts, c)
 		if group == nil && (goal.Cut == c.ID || goal.Cut == plan.Latest || !goal.At.IsZero()) {
 			for _, p := range c.Shards {
@@ -51,6 +56,7 @@ func Read(ctx context.Context, v *vault.Vault, goal plan.Goal, group *platform.G
 			}
 		}
 	}
+
 	for _, id := range ids {
 		var sh recovery.ShardInventory
 		if goal.At.IsZero() {
@@ -58,14 +64,17 @@ func Read(ctx context.Context, v *vault.Vault, goal plan.Goal, group *platform.G
 		} else {
 			sh, err = shardInventory(ctx, v, id, kinds[id], goal.At)
 		}
+
 		if err != nil && !fail.Is(err, fail.NotFound) && !fail.Is(err, fail.Corrupt) {
 			return inv, err
 		}
+
 		if err != nil {
 			inv.Damaged = append(inv.Damaged, err.Error())
 		}
 		inv.Shards = append(inv.Shards, sh)
 	}
+
 	return inv, nil
 }
 
@@ -77,21 +86,26 @@ func goalCuts(ctx context.Context, v *vault.Vault, goal plan.Goal) (cuts []targe
 		if cuts, err = v.Cuts(ctx, goal.Group); err != nil {
 			damaged = []error{err}
 		}
+
 		if len(cuts) > 0 {
 			err = nil
 		}
+
 		return cuts, damaged, err
 	case goal.Cut == plan.Latest:
 		c, damaged, err := NewestCut(ctx, v, goal.Group)
 		if fail.Is(err, fail.NotFound) {
 			return nil, damaged, errors.Join(damaged...) // that there is none the plan says
 		}
+
 		return []targets.Cut{c}, damaged, err
 	}
+
 	c, err := v.Cut(ctx, goal.Group, goal.Cut)
 	if fail.Is(err, fail.NotFound) || fail.Is(err, fail.Invalid) {
 		return nil, nil, nil // likewise
 	}
+
 	return []targets.Cut{c}, nil, err
 }
 
@@ -102,19 +116,23 @@ func shardToCut(ctx context.Context, v *vault.Vault, id targets.ShardID, kind ta
 	if kind.Traits().Manifest || len(cuts) == 0 {
 		return sh, nil // the cut names its manifest
 	}
+
 	p, ok := cuts[0].Point(id)
 	if !ok {
 		return sh, nil
 	}
 	trail := stream.NewTrail(v, id)
+
 	lead, err := trail.To(ctx, p.Position)
 	if err != nil {
 		return sh, err
 	}
+
 	if sh.NoBase = lead.Why; lead.Base.ID != "" {
 		sh.Bases = []targets.Artifact{lead.Base}
 		sh.Timelines, err = trail.Load(ctx, lead)
 	}
+
 	return sh, errors.Join(append(lead.Damaged, err)...)
 }
 
@@ -129,9 +147,11 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 			}
 			sh.Manifests = append(sh.Manifests, recovery.Manifest{AsOf: m.AsOf, OrBefore: !known, SHA256: m.SHA256})
 		}
+
 		return sh, err
 	}
 	var errs []error
+
 	var err error
 	if sh.Bases, err = v.Bases(ctx, id); err != nil {
 		if !fail.Is(err, fail.Corrupt) {
@@ -139,18 +159,22 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 		}
 		errs = append(errs, err) // the others are there
 	}
+
 	if sh.Timelines, err = stream.Load(ctx, v, id); err != nil {
 		return sh, err
 	}
+
 	for _, l := range sh.Timelines {
 		errs = append(errs, l.Damage...)
 	}
+
 	if tr := kind.Traits(); tr.Log && !tr.DatedLog && err == nil {
 		sh.At, sh.NotAt = positionAt(ctx, v, sh, at)
 		if sh.NotAt != nil && fail.Retryable(sh.NotAt) {
 			errs = append(errs, sh.NotAt)
 		}
 	}
+
 	return sh, errors.Join(errs...)
 }
 
@@ -162,10 +186,12 @@ func positionAt(ctx context.Context, v *vault.Vault, sh recovery.ShardInventory,
 	if !ok {
 		return targets.Position{}, fail.Newf(fail.NotFound, "restore: plan", sh.Shard.String(), "the vault holds no stream")
 	}
+
 	off, err := stream.OffsetAt(ctx, v, sh.Shard, l.ID, at)
 	if err != nil {
 		return targets.Position{}, err
 	}
+
 	return targets.Position{Kind: sh.Kind, Timeline: l.ID, Offset: off}, nil
 }
 
@@ -183,6 +209,7 @@ func NewestCut(ctx context.Context, v *vault.Vault, group string) (newest target
 			return c, damaged, nil
 		}
 	}
+
 	return newest, damaged, fail.New(fail.NotFound, "vault: newest cut", group, "take one with: drctl cut now",
 		errors.Join(append(damaged, errors.New("the vault of "+v.Region()+" holds no sealed cut of the group that can be read"))...))
 }
@@ -196,13 +223,16 @@ func Unfit(ctx context.Context, driver func(targets.Kind) (targets.Driver, error
 		if err != nil || s.Op != plan.OpRestore {
 			continue
 		}
+
 		f, ok := d.(targets.Fitter)
 		if !ok {
 			continue
 		}
+
 		if err := f.Fits(ctx, s.Base); err != nil {
 			out = append(out, "on this host: "+err.Error())
 		}
 	}
+
 	return out
 }

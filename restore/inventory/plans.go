@@ -32,6 +32,7 @@ func SaveRun(ctx context.Context, set vault.Set, run plan.Run) (plan.Carried, er
 	if jerr != nil {
 		return plan.Carried{}, fail.New(fail.Internal, "plan: store", run.ID, "", jerr)
 	}
+
 	if len(b) > maxCarried {
 		return plan.Carried{}, fail.New(fail.CodeOf(err), "plan: store", run.ID, "let this drctl write to a vault, or restore fewer shards at once (--shard, --target)",
 			fmt.Errorf("the plan has %d KiB, too much for the engine, and no vault took it: %w", len(b)>>10, err))
@@ -73,6 +74,7 @@ func LoadRun(ctx context.Context, open func(context.Context, string) (*vault.Vau
 		}
 		errs = append(errs, err)
 	}
+
 	if len(errs) == 0 {
 		errs = append(errs, errors.New("no vault is said to hold it"))
 	}
@@ -84,9 +86,11 @@ func loadRun(ctx context.Context, v *vault.Vault, ref plan.Ref) (run plan.Run, e
 	if err := vault.ValidName(ref.SHA256); err != nil {
 		return run, err
 	}
+
 	if err := v.Report(ctx, runReport, ref.SHA256, &run); err != nil {
 		return run, err
 	}
+
 	if run.Hash != ref.SHA256 || run.Sum() != ref.SHA256 || run.ID != ref.ID {
 		return plan.Run{}, fail.New(fail.Corrupt, "plan: read", ref.ID, "make a new plan",
 			fmt.Errorf("the vault of %s holds another plan under the hash %s", v.Region(), ref.SHA256))

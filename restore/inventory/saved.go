@@ -58,6 +58,7 @@ func SavedRun(ctx context.Context, v *vault.Vault, hash string) (plan.Run, error
 	if err := v.Report(ctx, runReport, hashes[0], &run); err != nil {
 		return plan.Run{}, err
 	}
+
 	if run.Hash != hashes[0] {
 		return plan.Run{}, fail.New(fail.Corrupt, op, hash, makeAnother, fmt.Errorf("the vault of %s holds another plan under this hash", v.Region()))
 	}
@@ -83,9 +84,11 @@ func whole(run plan.Run) error {
 	if run.Hash != run.Sum() {
 		return fail.New(fail.Corrupt, "plan: check", run.ID, makeAnother, errors.New("the plan has been changed since its hash was made"))
 	}
+
 	if len(run.Steps) == 0 {
 		return fail.New(fail.Invalid, "plan: check", run.ID, makeAnother, errors.New("the plan has no steps"))
 	}
+
 	for _, s := range run.Steps {
 		if err := s.Check(time.Now()); err != nil {
 			return fail.New(fail.Invalid, "plan: check", run.ID+", step "+s.ID, makeAnother, err)
@@ -103,9 +106,11 @@ func StillHeld(ctx context.Context, v *vault.Vault, run plan.Run) error {
 		if err == nil {
 			return nil
 		}
+
 		if !fail.Is(err, fail.NotFound) {
 			return err
 		}
+
 		return fail.New(fail.NotFound, "plan: check", run.ID, makeAnother, fmt.Errorf("%s is no longer in the vault of %s", what, v.Region()))
 	}
 
@@ -138,6 +143,7 @@ func heldBase(ctx context.Context, v *vault.Vault, want targets.Artifact) error 
 	if err != nil {
 		return err
 	}
+
 	if !slices.Equal(vault.SnapshotsOf(got), vault.SnapshotsOf(want)) {
 		return fail.New(fail.Corrupt, "plan: check", want.ID, makeAnother, fmt.Errorf("the vault of %s holds another base under this id", v.Region()))
 	}
@@ -151,6 +157,7 @@ func heldManifest(ctx context.Context, v *vault.Vault, s plan.Step) error {
 		if err != nil {
 			return err
 		}
+
 		if _, _, sha, ok := vault.ParseManifestKey(i.Key); ok && sha == s.Point.Manifest {
 			return nil
 		}

@@ -36,14 +36,17 @@ func TestSavedRun(t *testing.T) {
 	if _, err := inventory.SavedRun(ctx, v, run.Hash); !fail.Is(err, fail.NotFound) || !strings.Contains(err.Error(), "--save") {
 		t.Errorf("a plan that nobody saved: %v", err)
 	}
+
 	if err := inventory.KeepRun(ctx, v, run); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, name := range []string{run.Hash, run.Hash[:8]} {
 		if got, err := inventory.SavedRun(ctx, v, name); err != nil || got.Sum() != run.Hash || got.ID != run.ID {
 			t.Errorf("%s: %+v %v", name, got, err)
 		}
 	}
+
 	if _, err := inventory.SavedRun(ctx, v, run.Hash[:3]); !fail.Is(err, fail.Invalid) {
 		t.Errorf("a short beginning: %v", err)
 	}
@@ -55,13 +58,16 @@ func TestSavedRun(t *testing.T) {
 
 	// Two that begin alike mean neither; a changed one is refused.
 	twin := boundRun("restore-shop-2", base)
+
 	other := run.Hash[:10] + twin.Hash[10:]
 	if _, err := set.SaveReport(ctx, "plan", other, twin); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := inventory.SavedRun(ctx, v, run.Hash[:9]); !fail.Is(err, fail.Invalid) {
 		t.Errorf("an ambiguous beginning: %v", err)
 	}
+
 	if _, err := inventory.SavedRun(ctx, v, other); !fail.Is(err, fail.Corrupt) {
 		t.Errorf("another plan under the hash: %v", err)
 	}
@@ -71,17 +77,21 @@ func TestRunFromJSON(t *testing.T) {
 	at := targets.Position{Kind: targets.Postgres, Timeline: "7000000000000000001-00000001", Offset: 16}
 	run := boundRun("restore-shop-1", targets.Artifact{ID: "b1", Shard: targets.ShardID{Target: "orders", Shard: "0"}, Kind: targets.Postgres, Region: "west",
 		Method: "files", From: at, Until: at, Snapshot: strings.Repeat("ab", 32), Path: "/srv/data", Started: time.Now().UTC(), Finished: time.Now().UTC()})
+
 	doc, err := json.MarshalIndent(run, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if got, err := inventory.RunFromJSON(bytes.NewReader(doc), "f"); err != nil || got.Hash != run.Hash {
 		t.Errorf("%+v %v", got, err)
 	}
+
 	edited := bytes.Replace(doc, []byte(`"/srv/data"`), []byte(`"/srv/other"`), 1)
 	if _, err := inventory.RunFromJSON(bytes.NewReader(edited), "f"); !fail.Is(err, fail.Corrupt) {
 		t.Errorf("an edited plan: %v", err)
 	}
+
 	if _, err := inventory.RunFromJSON(strings.NewReader(`{"nonsense":1}`), "f"); !fail.Is(err, fail.Invalid) {
 		t.Errorf("no plan: %v", err)
 	}

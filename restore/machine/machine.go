@@ -114,11 +114,13 @@ func New(o plan.Outline) (*Machine, error) {
 			if len(met) == 0 {
 				return nil, invalid("step %q needs %q, which is no step", s.ID, n)
 			}
+
 			m.needs[i] = append(m.needs[i], met...)
 			for _, j := range met {
 				before[j] = true
 			}
 		}
+
 		for _, n := range s.After {
 			for _, j := range m.meant(n, i) {
 				before[j] = true
@@ -130,6 +132,7 @@ func New(o plan.Outline) (*Machine, error) {
 			m.waiters[j] = append(m.waiters[j], i)
 		}
 	}
+
 	for _, w := range m.waiters {
 		slices.Sort(w) // the order of a map must not be seen
 	}
@@ -159,6 +162,7 @@ func (m *Machine) meant(need string, i int) (out []int) {
 // acyclic walks the steps in an order in which they could run.
 func (m *Machine) acyclic() error {
 	unmet := slices.Clone(m.unmet)
+
 	var walk []int
 	for i, n := range unmet {
 		if n == 0 {
@@ -196,29 +200,36 @@ func (m *Machine) Next(s State, e Event) (State, []Command) {
 		if s.Steps != nil {
 			return s, nil
 		}
+
 		t.begin()
 	case Ended:
 		i, ok := m.index[e.Step]
 		if !ok || s.Steps == nil || s.Steps[i].Status != Running {
 			return s, nil
 		}
+
 		t.s.Running--
+
 		status := Done
 		if e.Failed {
 			status = Failed
 		}
+
 		t.end(i, status)
 	case Cancelled:
 		if s.Cancelled || s.Steps != nil && s.Open == 0 {
 			return s, nil
 		}
+
 		if s.Steps == nil {
 			t.begin()
 		}
+
 		t.cancel()
 	}
 
 	t.start()
+
 	if t.s.Open == 0 {
 		t.out = append(t.out, Finish{})
 	}
@@ -255,6 +266,7 @@ func (t *turn) end(i int, status Status) {
 		if t.s.Steps[j].Unmet > 0 || t.s.Steps[j].Status != Waiting {
 			continue
 		}
+
 		if without := t.missing(j); without != "" {
 			t.skip(j, without+" was not done")
 			continue

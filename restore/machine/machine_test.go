@@ -32,6 +32,7 @@ func outline(t *rapid.T) plan.Outline {
 		}
 		o.Steps = append(o.Steps, n)
 	}
+
 	if len(o.Steps) > 2 && rapid.Bool().Draw(t, "star") {
 		o.Steps = append(o.Steps, plan.Node{ID: "last", Needs: []string{"a/*"}, After: []string{"b/*", "none/*"}})
 	}
@@ -86,14 +87,17 @@ func (s *sim) begins(n plan.Node) {
 	if s.stopped {
 		s.t.Fatalf("%s begins after the cancellation", n.ID)
 	}
+
 	if _, again := s.ended[n.ID]; again || s.skipped[n.ID] || slices.Contains(s.running, n.ID) {
 		s.t.Fatalf("%s begins twice, or after it was skipped", n.ID)
 	}
+
 	for _, id := range s.before(n, n.Needs) {
 		if !s.ended[id] {
 			s.t.Fatalf("%s begins before %s has succeeded", n.ID, id)
 		}
 	}
+
 	for _, id := range s.before(n, n.After) {
 		if _, ended := s.ended[id]; !ended && !s.skipped[id] {
 			s.t.Fatalf("%s begins before %s has ended", n.ID, id)
@@ -107,6 +111,7 @@ func (s *sim) skips(c machine.Skip) {
 	if _, ended := s.ended[c.Step]; ended || s.skipped[c.Step] || slices.Contains(s.running, c.Step) {
 		s.t.Fatalf("%s is skipped and has begun, or was skipped before", c.Step)
 	}
+
 	s.skipped[c.Step] = true
 	if s.stopped {
 		return
@@ -117,14 +122,17 @@ func (s *sim) skips(c machine.Skip) {
 		if n.ID != c.Step {
 			continue
 		}
+
 		for _, id := range s.before(n, n.Needs) {
 			if ok, ended := s.ended[id]; ended && !ok || s.skipped[id] {
 				if !strings.HasSuffix(c.Why, " was not done") {
 					s.t.Fatalf("%s is skipped because %q", c.Step, c.Why)
 				}
+
 				return
 			}
 		}
+
 		s.t.Fatalf("%s is skipped because %q, and all that it needs succeeded", c.Step, c.Why)
 	}
 }
@@ -133,13 +141,16 @@ func (s *sim) skips(c machine.Skip) {
 // package promises, and a state that was stored goes on as the one in memory.
 func property(t *rapid.T) {
 	o := outline(t)
+
 	m, err := machine.New(o)
 	if err != nil {
 		if strings.Contains(err.Error(), "a/*") {
 			return // no step of that name was drawn
 		}
+
 		t.Fatal(err)
 	}
+
 	s := &sim{t: t, o: o, window: o.Window, ended: map[string]bool{}, skipped: map[string]bool{}}
 	if s.window == 0 {
 		s.window = 4
@@ -151,6 +162,7 @@ func property(t *rapid.T) {
 	}
 	state, cmds := m.Next(machine.State{}, first)
 	s.take(cmds)
+
 	for s.over == 0 {
 		var e machine.Event
 		switch pick := rapid.IntRange(0, 30).Draw(t, "event"); {
@@ -168,20 +180,24 @@ func property(t *rapid.T) {
 		}
 
 		kept := stored(t, state)
+
 		next, cmds := m.Next(state, e)
 		if !reflect.DeepEqual(kept, stored(t, state)) {
 			t.Fatal("the state that was given has changed")
 		}
+
 		if again, same := m.Next(kept, e); !reflect.DeepEqual(stored(t, again), stored(t, next)) || !reflect.DeepEqual(same, cmds) {
 			t.Fatalf("a stored state goes another way: %v, not %v", same, cmds)
 		}
 		state = next
+
 		s.take(cmds)
 	}
 
 	if s.over != 1 || len(s.running) > 0 || len(s.ended)+len(s.skipped) != len(o.Steps) {
 		t.Fatalf("over %d times, %d run, %d ended and %d skipped of %d", s.over, len(s.running), len(s.ended), len(s.skipped), len(o.Steps))
 	}
+
 	if _, cmds := m.Next(state, machine.Cancelled{}); len(cmds) > 0 {
 		t.Fatalf("after the end: %v", cmds)
 	}
@@ -193,6 +209,7 @@ func stored(t *rapid.T, s machine.State) (out machine.State) {
 	if err == nil {
 		err = json.Unmarshal(b, &out)
 	}
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,14 +250,17 @@ func TestOrder(t *testing.T) {
 	if len(cmds) != 2 {
 		t.Fatalf("%v", cmds)
 	}
+
 	s, cmds = m.Next(s, machine.Ended{Step: "restore-orders/1", Failed: true})
 	if len(cmds) != 0 {
 		t.Fatalf("%v", cmds)
 	}
+
 	s, cmds = m.Next(s, machine.Ended{Step: "restore-orders/0"})
 	if len(cmds) != 2 || cmds[0] != (machine.Skip{Step: "restore-carts/0", Why: "restore-orders/1 was not done"}) || cmds[1].(machine.Do).Step.ID != "verify-orders/0" {
 		t.Fatalf("%v", cmds)
 	}
+
 	if _, cmds = m.Next(s, machine.Ended{Step: "verify-orders/0", Failed: true}); len(cmds) != 1 || cmds[0] != (machine.Finish{}) {
 		t.Fatalf("%v", cmds)
 	}

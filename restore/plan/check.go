@@ -19,21 +19,26 @@ func (s Step) Check(now time.Time) error {
 	if s.Op != OpRestore && s.Op != OpVerify {
 		return fmt.Errorf("operation %.80q is not known", string(s.Op))
 	}
+
 	err := cmp.Or(targets.CheckText("step", s.ID), s.Shard.Check(), s.Kind.Check(), s.checkPoint(), s.Into.Check(), s.checkSizes())
 	if err != nil {
 		return err
 	}
+
 	for _, p := range s.Path {
 		if err := p.Check(s.Kind); err != nil {
 			return err
 		}
 	}
+
 	if s.Op == OpVerify || s.Kind.Traits().Manifest {
 		return nil // they need no base
 	}
+
 	if s.Base.Shard != s.Shard || s.Base.Kind != s.Kind {
 		return fmt.Errorf("the base %.80q is of shard %s, kind %s", s.Base.ID, s.Base.Shard, s.Base.Kind)
 	}
+
 	return s.Base.Check(now)
 }
 
@@ -41,9 +46,11 @@ func (s Step) checkPoint() error {
 	if s.Op == OpVerify && s.Point == (targets.Position{}) {
 		return nil
 	}
+
 	if s.Point.Kind != s.Kind {
 		return fmt.Errorf("the point is of kind %.80q, the shard of kind %s", string(s.Point.Kind), s.Kind)
 	}
+
 	return s.Point.Check()
 }
 
@@ -51,6 +58,7 @@ func (s Step) checkSizes() error {
 	if s.BaseBytes < 0 || s.StreamBytes < 0 || s.Chunks < 0 || s.Objects < 0 {
 		return errors.New("a size is negative")
 	}
+
 	return nil
 }
 
@@ -60,15 +68,19 @@ func (d Destination) Check() error {
 	if d.Region != "" && !targets.IsName(d.Region) {
 		errs = append(errs, fmt.Errorf("region %.80q is not a name", d.Region))
 	}
+
 	if d.Bucket != "" && (!targets.IsName(d.Bucket) || len(d.Bucket) > 255) {
 		errs = append(errs, fmt.Errorf("bucket %.80q is not a name", d.Bucket))
 	}
+
 	if d.DataDir != "" {
 		errs = append(errs, targets.CheckPath("data directory", d.DataDir))
 	}
+
 	if d.DataDir == "/" {
 		errs = append(errs, errors.New("the data directory is the root of the file system"))
 	}
+
 	return errors.Join(append(errs, checkAddress(d.Address))...)
 }
 
@@ -78,6 +90,7 @@ func checkAddress(s string) error {
 		return nil
 	}
 	err := targets.CheckText("address", s)
+
 	host := s
 	if strings.Contains(s, "://") {
 		u, uerr := url.Parse(s)
@@ -88,8 +101,10 @@ func checkAddress(s string) error {
 	} else if err == nil {
 		host, _, err = net.SplitHostPort(s)
 	}
+
 	if err == nil && (host == "" || strings.HasPrefix(host, "-")) {
 		err = fmt.Errorf("address %.80q names no host", s)
 	}
+
 	return err
 }

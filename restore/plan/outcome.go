@@ -80,6 +80,7 @@ func (s StepOut) FailedChecks() []targets.Finding {
 			out = append(out, f)
 		}
 	}
+
 	return out
 }
 

@@ -92,6 +92,7 @@ func (c Carried) Step(id string) Carried {
 	}
 
 	one := *c.Whole
+
 	one.Steps = nil
 	if s, ok := c.Whole.Step(id); ok {
 		one.Steps = []Step{s}

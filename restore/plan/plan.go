@@ -101,6 +101,7 @@ func (p Run) Bytes() (n int64) {
 	for _, s := range p.Steps {
 		n += s.BaseBytes + s.StreamBytes
 	}
+
 	return n
 }
 
@@ -111,6 +112,7 @@ func (p Run) Warn(warnings ...string) Run {
 	}
 	p.Warnings = append(slices.Clone(p.Warnings), warnings...)
 	p.Hash = p.Sum()
+
 	return p
 }
 

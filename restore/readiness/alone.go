@@ -45,10 +45,12 @@ type HeldShard struct {
 func Alone(ctx context.Context, v *vault.Vault, g platform.Group, now time.Time) (Held, error) {
 	out := Held{Vault: v.Region(), Group: g.Name, Shards: []HeldShard{}, Problems: []string{}}
 	goal := plan.Goal{Group: g.Name, Cut: plan.Latest, Vault: v.Region(), Into: plan.Sandbox}
+
 	inv, err := inventory.Read(ctx, v, goal, nil)
 	if err != nil && !fail.Is(err, fail.NotFound) {
 		return out, err
 	}
+
 	for _, d := range inv.Damaged {
 		out.Problems = append(out.Problems, "damaged: "+d)
 	}
@@ -79,6 +81,7 @@ func Alone(ctx context.Context, v *vault.Vault, g platform.Group, now time.Time)
 	if err != nil {
 		out.Problems = append(out.Problems, "reports of checks: "+err.Error())
 	}
+
 	out.Checked = checks.Newest.Started
 	if d := checks.Damaged; !d.Started.IsZero() {
 		out.CheckFailed = d.Failed

@@ -88,6 +88,8 @@ func (f Engine) waiting(queue string) []engine.Run {
 			out = append(out, r)
 		}
 	}
+
 	slices.SortFunc(out, func(x, y engine.Run) int { return x.Started.Compare(y.Started) })
+
 	return out
 }

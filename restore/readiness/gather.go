@@ -74,6 +74,7 @@ func Gather(ctx context.Context, s Sources, g platform.Group, o Scope) Facts {
 	})
 	wg.Wait()
 	f.now = time.Now()
+
 	return f
 }
 
@@ -81,24 +82,29 @@ func Gather(ctx context.Context, s Sources, g platform.Group, o Scope) Facts {
 func (s Sources) askInstances(ctx context.Context, g platform.Group, o Scope) []Instance {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
+
 	var out []Instance
 	for _, sh := range g.Shards {
 		for _, region := range s.Platform.Regions(sh.Shard) {
 			if !o.has(region) {
 				continue
 			}
+
 			wg.Go(func() {
 				i := s.askInstance(ctx, g, sh, region, o.Shallow)
+
 				mu.Lock()
 				defer mu.Unlock()
 				out = append(out, i)
 			})
 		}
 	}
+
 	wg.Wait()
 	slices.SortFunc(out, func(x, y Instance) int {
 		return cmp.Or(x.Shard.Compare(y.Shard), strings.Compare(x.Region, y.Region))
 	})
+
 	return out
 }
 
@@ -107,10 +113,12 @@ func (s Sources) askInstance(ctx context.Context, g platform.Group, sh platform.
 	defer cancel()
 	i := Instance{Shard: sh.Shard, Region: region}
 	in, err := s.Platform.Instance(ctx, sh.Shard, region)
+
 	var d targets.Driver
 	if err == nil {
 		d, err = s.Driver(sh.Kind)
 	}
+
 	if err != nil {
 		i.Error, i.err = err.Error(), err
 		return i
@@ -122,17 +130,22 @@ func (s Sources) askInstance(ctx context.Context, g platform.Group, sh platform.
 			i.Lacks, i.lacksErr = p.Preflight(ctx, in, targets.Needs{Group: g.Name})
 		})
 	}
+
 	if shallow {
 		i.Status, err = d.Reach(ctx, in)
 	} else {
 		i.Status, err = d.Probe(ctx, in)
 	}
+
 	wg.Wait()
+
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fail.New(fail.Stalled, "probe", in.String(), "check that the server is up and reachable from here", errors.New("it did not answer within "+instanceLimit.String()))
 	}
+
 	if err != nil {
 		i.Error, i.err = err.Error(), err
 	}
+
 	return i
 }

@@ -55,12 +55,14 @@ func (s Sources) askVaults(ctx context.Context, g platform.Group, o Scope) []vau
 	}
 	regions = slices.DeleteFunc(regions, func(r string) bool { return !o.has(r) })
 	out := make([]vaultFacts, len(regions))
+
 	var wg sync.WaitGroup
 	for i, r := range regions {
 		wg.Go(func() {
 			vctx, cancel := context.WithTimeout(ctx, vaultLimit)
 			defer cancel()
 			out[i] = vaultFacts{region: r, policy: slices.Contains(g.Policy.Vaults, r)}
+
 			out[i].v, out[i].err = s.Platform.Vault(vctx, r)
 			switch {
 			case out[i].err != nil:
@@ -69,6 +71,7 @@ func (s Sources) askVaults(ctx context.Context, g platform.Group, o Scope) []vau
 			default:
 				s.readVault(vctx, g, &out[i])
 			}
+
 			if vctx.Err() != nil && ctx.Err() == nil {
 				out[i].late = true
 				out[i].unread = []error{fail.New(fail.Stalled, "ask the vault of "+r, "", "check that its endpoint is up and reachable from here",
@@ -76,7 +79,9 @@ func (s Sources) askVaults(ctx context.Context, g platform.Group, o Scope) []vau
 			}
 		})
 	}
+
 	wg.Wait()
+
 	return out
 }
 
@@ -87,6 +92,7 @@ func (s Sources) readVault(ctx context.Context, g platform.Group, f *vaultFacts)
 			f.unread = append(f.unread, err)
 		}
 	}
+
 	f.bases, f.timelines = map[targets.ShardID][]targets.Artifact{}, map[targets.ShardID][]timeline.Timeline{}
 	for _, sh := range g.Shards {
 		if sh.Kind.Traits().Log {
@@ -94,20 +100,24 @@ func (s Sources) readVault(ctx context.Context, g platform.Group, f *vaultFacts)
 			f.timelines[sh.Shard], _ = stream.Outline(ctx, f.v, sh.Shard)
 		}
 	}
+
 	if !f.policy {
 		return
 	}
 	newest, damaged, err := inventory.NewestCut(ctx, f.v, g.Name)
+
 	f.unread = append(f.unread, damaged...)
 	if !fail.Is(err, fail.NotFound) {
 		unread(err)
 	}
+
 	f.newest = newest
 	if f.retention, err = upkeep.LastRetention(ctx, f.v, g.Name); !fail.Is(err, fail.Corrupt) { // damage is the check's to report
 		unread(err)
 	}
 	f.abandoned, err = inventory.Abandoned(ctx, f.v, g.Name, f.newest.ID)
 	unread(err)
+
 	if f.newest.ID == "" {
 		return
 	}
@@ -115,10 +125,12 @@ func (s Sources) readVault(ctx context.Context, g platform.Group, f *vaultFacts)
 	// base and unbroken stream of every shard, and thrown away.
 	goal := plan.Goal{Group: g.Name, Cut: f.newest.ID, Vault: f.region, Into: plan.Sandbox}
 	inv, err := inventory.Read(ctx, f.v, goal, &g)
+
 	var run plan.Run
 	if err == nil {
 		run, err = recovery.Build(goal, plan.ModeRestore, inv, time.Now().UTC())
 	}
+
 	if f.planErr = err; err == nil {
 		f.unfit = inventory.Unfit(ctx, s.Driver, run)
 	}
@@ -128,16 +140,19 @@ func (s Sources) readVault(ctx context.Context, g platform.Group, f *vaultFacts)
 func askChecks(ctx context.Context, g platform.Group, vs []vaultFacts) []checkFacts {
 	ctx, cancel := context.WithTimeout(ctx, vaultLimit)
 	defer cancel()
+
 	var vaults []*vault.Vault
 	for _, f := range vs {
 		if f.policy && f.v != nil && f.err == nil && !f.late {
 			vaults = append(vaults, f.v)
 		}
 	}
+
 	if len(vaults) == 0 {
 		return nil
 	}
 	out := make([]checkFacts, len(g.Policy.Vaults))
+
 	var wg sync.WaitGroup
 	for i, region := range g.Policy.Vaults {
 		wg.Go(func() {
@@ -145,6 +160,8 @@ func askChecks(ctx context.Context, g platform.Group, vs []vaultFacts) []checkFa
 			out[i].checks, out[i].err = upkeep.CheckHistory(ctx, vaults, g.Name, region)
 		})
 	}
+
 	wg.Wait()
+
 	return out
 }

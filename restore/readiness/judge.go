@@ -27,6 +27,7 @@ const (
 func (f Facts) Judge() []Problem {
 	var out []Problem
 	out = append(out, f.judgeEngine()...)
+
 	out = append(out, f.judgeInstances()...)
 	for _, x := range f.shards() {
 		out = append(out, x.problems...)
@@ -35,6 +36,7 @@ func (f Facts) Judge() []Problem {
 	out = append(out, f.judgeVaults()...)
 	out = append(out, f.judgeCuts()...)
 	out = append(out, f.judgeSchedules()...)
+
 	return append(out, f.judgeChecks()...)
 }
 
@@ -42,19 +44,23 @@ func (f Facts) judgeEngine() (out []Problem) {
 	if f.engine.Err != nil {
 		return []Problem{Problem{Code: "engine-unreachable", Severity: Critical, Subject: "engine", What: "the engine is unreachable"}.Because(f.engine.Err)}
 	}
+
 	for _, r := range f.engine.Regions {
 		if engine.Served(r.Polled) {
 			continue
 		}
+
 		p := Problem{Code: "region-unserved", Severity: Critical, Subject: r.Region, Region: r.Region, What: "nobody serves " + r.Queue, Since: r.Polled, Next: HowToServe(f.engine.Embedded, r.Region)}
 		if ws := f.engine.waiting(r.Queue); len(ws) > 0 {
 			p.Detail = fmt.Sprintf("%s waiting there, the oldest, %s, since %s", count(len(ws), "run"), ws[0].ID, clock(ws[0].Started, f.now))
 		}
 		out = append(out, p)
 	}
+
 	for _, err := range f.engine.Silent {
 		out = append(out, Problem{Code: "engine-silent", Severity: Warning, Subject: "engine", What: "the engine did not say everything"}.Because(err))
 	}
+
 	return out
 }
 
@@ -63,6 +69,7 @@ func HowToServe(embedded bool, region string) string {
 	if embedded {
 		return "start: drctl up (if it runs, its log says why the worker of " + region + " does not)"
 	}
+
 	return "start: drctl worker --region " + region
 }
 
@@ -73,6 +80,7 @@ func (f Facts) served(region string) bool {
 			return engine.Served(r.Polled)
 		}
 	}
+
 	return true
 }
 
@@ -83,27 +91,33 @@ func (f Facts) judgeInstances() (out []Problem) {
 		if len(i.Lacks) > 0 {
 			out = append(out, lacking(name, i))
 		}
+
 		switch {
 		case i.err == nil:
 		case len(i.Lacks) > 0 && fail.Is(i.err, fail.Denied): // said above, with all the others
 		default:
 			out = append(out, Problem{Code: "instance-unreachable", Severity: Critical, Subject: name, Region: i.Region, What: name}.Because(i.err))
 		}
+
 		if i.err == nil && i.lacksErr != nil {
 			out = append(out, Problem{Code: "grants-unknown", Severity: Warning, Subject: name, Region: i.Region, What: name + ": what its user may do cannot be told"}.Because(i.lacksErr))
 		}
+
 		for _, w := range i.Status.Warnings {
 			out = append(out, Problem{Code: "instance-warning", Severity: Warning, Subject: name, Region: i.Region, What: name, Why: w})
 		}
+
 		if i.Status.Writable {
 			writable[i.Shard] = append(writable[i.Shard], i)
 		}
 	}
+
 	for _, sh := range f.group.Shards {
 		if is := writable[sh.Shard]; len(is) > 1 && sh.Kind.Traits().Log {
 			out = append(out, split(sh.Shard, is))
 		}
 	}
+
 	return out
 }
 
@@ -113,6 +127,7 @@ func lacking(name string, i Instance) Problem {
 	for _, l := range i.Lacks {
 		what, fix = append(what, l.What+" (for "+l.For+")"), append(fix, l.Fix)
 	}
+
 	return Problem{Code: "grants-missing", Severity: Critical, Subject: name, Region: i.Region, What: name + ": the user lacks " + strings.Join(what, ", "),
 		Next: "as an administrator run: " + strings.Join(fix, "; ")}
 }
@@ -123,6 +138,7 @@ func split(id targets.ShardID, is []Instance) Problem {
 	for _, i := range is {
 		servers = append(servers, topology.Server{Instance: targets.Instance{Shard: i.Shard, Region: i.Region, Kind: i.Status.Position.Kind}, Status: i.Status})
 	}
+
 	return Problem{Code: "two-primaries", Severity: Critical, Subject: id.String(), What: id.String() + ": " + topology.SplitBrain(servers)}
 }
 
@@ -130,15 +146,18 @@ func split(id targets.ShardID, is []Instance) Problem {
 func (f Facts) judgeArchiver(sh platform.Shard) (archiving bool, offset uint64, p Problem) {
 	x, asked := f.engine.Archivers[sh.Shard]
 	p = Problem{Code: "archiver-failing", Severity: Critical, Subject: sh.Shard.String(), Region: sh.Region, What: fmt.Sprintf("archiver of %s fails", sh.Shard)}
+
 	none := Problem{}
 	if !asked {
 		return false, 0, none // the engine did not answer, which is said
 	}
 	pending := x.Follow != nil
+
 	var a engine.Pending
 	if pending {
 		a = *x.Follow
 	}
+
 	b := a.Beat()
 	switch {
 	case x.Missing:
@@ -152,6 +171,7 @@ func (f Facts) judgeArchiver(sh platform.Shard) (archiving bool, offset uint64, 
 			return true, b.Offset, none
 		}
 		p.Code, p.What, p.Why, p.Severity = "archive-hindered", sh.Shard.String()+": archived, but hindered", b.Trouble, Warning
+
 		return true, b.Offset, p
 	case pending && a.LastFailure != "":
 		p.Since, p.Detail = failingSince(a, b), attempts(a.Attempt, a.NextAttempt, f.now)
@@ -161,21 +181,25 @@ func (f Facts) judgeArchiver(sh platform.Shard) (archiving bool, offset uint64, 
 		if x.Streak.More {
 			p.Detail += ", longer than the engine was asked"
 		}
+
 		return false, 0, p.Because(x.Streak.Err)
 	case !f.served(sh.Region):
 		return false, 0, none // which is said of the region
 	}
 	since := x.Started
+
 	p.Code, p.What, p.Severity = "archiver-starting", fmt.Sprintf("archiver of %s has not begun", sh.Shard), Warning
 	if pending {
 		if since = a.Started; a.State == "scheduled" {
 			since, p.What = a.Scheduled, fmt.Sprintf("archiver of %s waits for a worker", sh.Shard)
 		}
 	}
+
 	if p.Since = since; f.now.Sub(since) < startGrace {
 		return false, 0, none
 	}
 	p.Next = "see the log of the worker of " + sh.Region
+
 	return false, 0, p
 }
 
@@ -189,6 +213,7 @@ func failingSince(a engine.Pending, b engine.Beat) time.Time {
 	case !a.Started.IsZero():
 		return a.Started
 	}
+
 	return a.Scheduled
 }
 
@@ -197,15 +222,18 @@ func (f Facts) judgeJobs() (out []Problem) {
 	for _, a := range f.engine.Jobs {
 		b := a.Beat()
 		what := a.of(b)
+
 		p := Problem{Code: "job-failing", Severity: Warning, Subject: a.Workflow + " " + what, What: what + " fails"}
 		if a.Cut {
 			p.Code = "cut-retried"
 		}
+
 		for _, r := range f.engine.Regions {
 			if r.Queue == a.Queue {
 				p.Region = r.Region
 			}
 		}
+
 		switch {
 		case a.LastFailure != "" && a.State == "scheduled":
 			p.Since, p.Detail = a.LastEnded, attempts(a.Attempt, a.NextAttempt, f.now)
@@ -218,6 +246,7 @@ func (f Facts) judgeJobs() (out []Problem) {
 			out = append(out, p)
 		case a.State == "started" && a.Moves && !b.Moved.IsZero() && f.now.Sub(b.Moved) > stillAfter:
 			p.Code, p.What, p.Since = "job-still", what+" makes no progress", b.Moved
+
 			p.Detail = fmt.Sprintf("%s, %s done", b.Phase, human.Bytes(b.Done))
 			if b.Detail != "" {
 				p.Detail += ", " + b.Detail
@@ -226,6 +255,7 @@ func (f Facts) judgeJobs() (out []Problem) {
 			out = append(out, p)
 		}
 	}
+
 	return out
 }
 
@@ -234,9 +264,11 @@ func (j Job) of(b engine.Beat) string {
 	if b.Shard != "" {
 		return j.Name + " of " + b.Shard
 	}
+
 	if _, of, ok := strings.Cut(j.Workflow, "/"); ok {
 		return j.Name + " of " + of
 	}
+
 	return j.Name + " of " + j.Workflow
 }
 
@@ -248,14 +280,17 @@ func (f Facts) judgeSchedules() (out []Problem) {
 		case x.Missing:
 			p.Code, p.What, p.Next = "schedule-missing", "there is no schedule "+x.ID, "make it with: drctl apply"
 			out = append(out, p)
+
 			continue
 		case x.Paused:
 			p.Code, p.What, p.Detail = "schedule-paused", "the schedule "+x.ID+" is paused", x.Note
 			out = append(out, p)
 		}
+
 		if q, bad := f.judgeRuns(x); bad {
 			out = append(out, q)
 		}
+
 		for _, r := range f.engine.Running {
 			if limit := max(2*x.Every, 10*time.Minute); strings.HasPrefix(r.ID, x.WorkflowID+"-") && f.now.Sub(r.Started) > limit && f.queueServed(r.Queue) {
 				out = append(out, Problem{Code: "schedule-stuck", Severity: Warning, Subject: x.ID, What: "a scheduled run of " + x.ID + " has not ended", Since: r.Started, Detail: r.ID})
@@ -267,6 +302,7 @@ func (f Facts) judgeSchedules() (out []Problem) {
 				What: fmt.Sprintf("%s last ran at %s, one is due every %s", x.ID, x.Newest.Ended.Local().Format(time.DateTime), human.Duration(x.Every))})
 		}
 	}
+
 	return out
 }
 
@@ -276,6 +312,7 @@ func (f Facts) queueServed(queue string) bool {
 			return engine.Served(r.Polled)
 		}
 	}
+
 	return true
 }
 
@@ -287,6 +324,7 @@ func (f Facts) judgeRuns(x Schedule) (Problem, bool) {
 		name = x.ID
 	}
 	s := x.Streak
+
 	told := false // by others
 	switch x.Kind {
 	case CutRuns:
@@ -296,16 +334,19 @@ func (f Facts) judgeRuns(x Schedule) (Problem, bool) {
 			told = told || b.Failures > 0
 		}
 	}
+
 	if s.Failures == 0 && !told && x.Runs.Last.After(x.Newest.Ended) {
 		s = x.Runs // the schedule's own run, when what it starts never came to an end of its own
 		if fail.Is(s.Err, fail.Unverified) {
 			return Problem{}, false
 		}
 	}
+
 	if s.Failures == 0 {
 		return Problem{}, false
 	}
 	p := Problem{Code: "run-failing", Severity: Warning, Subject: x.ID, What: name + " fails", Since: s.Since, Detail: times(s, f.now)}
+
 	return p.Because(s.Err), true
 }
 
@@ -314,9 +355,11 @@ func times(s engine.Streak, now time.Time) string {
 	if s.Failures == 1 {
 		return ""
 	}
+
 	d := fmt.Sprintf("%d times, last at %s", s.Failures, clock(s.Last, now))
 	if s.More {
 		d += ", and before"
 	}
+
 	return d
 }

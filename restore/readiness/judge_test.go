@@ -20,6 +20,7 @@ func TestJobsAreJudgedByTheirBeats(t *testing.T) {
 	shard := targets.ShardID{Target: "orders", Shard: "0"}
 	job := func(p engine.Pending, b engine.Beat) string {
 		t.Helper()
+
 		var err error
 		if p.Details, err = json.Marshal(b); err != nil {
 			t.Fatal(err)
@@ -27,12 +28,14 @@ func TestJobsAreJudgedByTheirBeats(t *testing.T) {
 		p.Workflow, p.Queue = "backup/shop", "drctl.east"
 		j := Job{Pending: p, Name: cmp.Or(p.Activity, "base"), Moves: p.Activity == ""}
 		f := Facts{now: now, group: platform.Group{Name: "shop"}, engine: Engine{Jobs: []Job{j}, Regions: []Region{{"east", "drctl.east", now}}}}
+
 		return strings.Join(Texts(f.judgeJobs(), now), "\n")
 	}
 	began := now.Add(-10 * time.Minute)
 	still := engine.Beat{Shard: shard.String(), Phase: "save", Done: 68 << 20, Moved: began}
 	moving := still
 	moving.Moved = now.Add(-time.Second)
+
 	refused := fail.New(fail.Denied, "base", "orders/0@east", "GRANT it", errors.New("permission denied"))
 	for _, c := range []struct {
 		name, want string
@@ -62,6 +65,7 @@ func TestArchiversAreJudged(t *testing.T) {
 		p.Details, _ = json.Marshal(b)
 		return Archiver{Started: began, Follow: &p}
 	}
+
 	following := engine.Beat{Phase: engine.Following, Offset: 77}
 	for _, c := range []struct {
 		name      string
@@ -86,10 +90,12 @@ func TestArchiversAreJudged(t *testing.T) {
 	} {
 		f := Facts{now: now, engine: Engine{Archivers: map[targets.ShardID]Archiver{sh.Shard: c.x}, Regions: []Region{{"east", "drctl.east", now}}}}
 		archiving, _, p := f.judgeArchiver(sh)
+
 		got := ""
 		if p.Code != "" {
 			got = p.Text(now)
 		}
+
 		if archiving != c.archiving || got != c.want {
 			t.Errorf("%s: archiving %v\ngot  %q\nwant %q", c.name, archiving, got, c.want)
 		}
@@ -101,12 +107,14 @@ func TestUnfitProgramsAreToldOnce(t *testing.T) {
 	old := "on this host: the base is of redis 8.0.0, the program here is redis 7.0.15"
 	f := Facts{deep: true, group: platform.Group{Name: "shop"}, vaults: []vaultFacts{
 		{region: "east", policy: true, newest: targets.Cut{ID: "c"}, unfit: []string{old}}, {region: "west", policy: true, newest: targets.Cut{ID: "c"}, unfit: []string{old}}}}
+
 	n := 0
 	for _, p := range f.judgeCuts() {
 		if p.Code == "programs-unfit" {
 			n++
 		}
 	}
+
 	if n != 1 {
 		t.Errorf("told %d times", n)
 	}
@@ -118,10 +126,12 @@ func TestProblemsAsLines(t *testing.T) {
 	at := now.Add(-time.Minute)
 	p := Problem{What: "archiver of orders/0 fails", Since: at, Detail: attempts(14, at.Add(80*time.Second), at.Add(time.Minute))}.Because(
 		fail.New(fail.Denied, "follow", "orders/0@east", "ALTER ROLE drctl REPLICATION", errors.New("must be replication role")))
+
 	want := "archiver of orders/0 fails since " + clock(at, now) + " (attempt 14, next in 20 s): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"
 	if p.Text(now) != want {
 		t.Errorf("got  %s\nwant %s", p.Text(now), want)
 	}
+
 	if s := (Problem{What: "there is no sealed cut", Next: "take one with: drctl cut now"}).Text(now); s != "there is no sealed cut; take one with: drctl cut now" {
 		t.Error(s)
 	}

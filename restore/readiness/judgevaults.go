@@ -34,6 +34,7 @@ func (f Facts) shards() []shardFacts {
 		x.Shard.Shard = sh.Shard
 		out = append(out, x)
 	}
+
 	return out
 }
 
@@ -42,6 +43,7 @@ func (f Facts) shard(sh platform.Shard) (out shardFacts) {
 	if out.Archiving, out.Archived, p = f.judgeArchiver(sh); p.Code != "" {
 		out.problems = append(out.problems, p)
 	}
+
 	for _, i := range f.instances {
 		if i.Shard == sh.Shard && i.Status.Writable && out.Archiving {
 			out.Behind = max(0, int64(i.Status.Position.Offset)-int64(out.Archived))
@@ -49,36 +51,43 @@ func (f Facts) shard(sh platform.Shard) (out shardFacts) {
 	}
 	var bases []targets.Artifact
 	var held [][]timeline.Timeline
+
 	late := false
 	for _, v := range f.vaults {
 		bases = append(bases, v.bases[sh.Shard]...)
 		held = append(held, v.timelines[sh.Shard])
 		late = late || v.late || v.err != nil
 	}
+
 	for _, b := range bases {
 		if b.Finished.After(out.NewestBase) {
 			out.NewestBase = b.Finished
 		}
 	}
+
 	if b, broken := timeline.NeedsBase(timeline.Union(held), bases); f.deep && broken {
 		out.problems = append(out.problems, Problem{Code: "log-interrupted", Severity: Critical, Subject: sh.Shard.String(), Region: sh.Region,
 			What: sh.Shard.String() + ": " + b.String(), Next: baseOnTheWay(f.engine.TakingBase, out.Archiving)})
 	}
+
 	if lack := outgrown(f.instances, sh.Shard, bases); f.deep && lack != "" {
 		out.problems = append(out.problems, Problem{Code: "base-outgrown", Severity: Critical, Subject: sh.Shard.String(), Region: sh.Region,
 			What: sh.Shard.String() + ": " + lack, Next: baseOnTheWay(f.engine.TakingBase, out.Archiving)})
 	}
+
 	out.problems = append(out.problems, f.judgeBase(sh, out.NewestBase, "base")...)
 	if len(out.problems) == 0 && f.deep && !(late && out.NewestBase.IsZero()) {
 		if p, bad := f.baseDue(sh, out.NewestBase); bad {
 			out.problems = append(out.problems, p)
 		}
 	}
+
 	var said []string
 	for _, p := range out.problems {
 		said = append(said, strings.TrimPrefix(p.Text(f.now), sh.Shard.String()+": "))
 	}
 	out.Problem = strings.Join(said, "; ")
+
 	return out
 }
 
@@ -88,6 +97,7 @@ func (f Facts) judgeBase(sh platform.Shard, newest time.Time, what string) []Pro
 	if s.Failures == 0 {
 		return nil
 	}
+
 	p := Problem{Code: "base-failing", Severity: Critical, Subject: sh.Shard.String(), Region: sh.Region, What: fmt.Sprintf("%s of %s fails", what, sh.Shard),
 		Since: s.Since, Detail: times(s, f.now), Next: "try again with: drctl backup now"}
 	if every := f.group.Policy.BaseEvery; what == "base" && f.deep && (newest.IsZero() || every > 0 && f.now.Sub(newest) > 2*every) {
@@ -97,12 +107,14 @@ func (f Facts) judgeBase(sh platform.Shard, newest time.Time, what string) []Pro
 		}
 		p.What += "; taking one fails"
 	}
+
 	return []Problem{p.Because(s.Err)}
 }
 
 // baseDue says that a base is missing or late, of which nothing failed.
 func (f Facts) baseDue(sh platform.Shard, newest time.Time) (Problem, bool) {
 	p := Problem{Code: "base-missing", Severity: Critical, Subject: sh.Shard.String(), Region: sh.Region}
+
 	every := f.group.Policy.BaseEvery
 	switch age := f.now.Sub(newest); {
 	case newest.IsZero() && f.engine.TakingBase:
@@ -115,6 +127,7 @@ func (f Facts) baseDue(sh platform.Shard, newest time.Time) (Problem, bool) {
 	default:
 		return p, false
 	}
+
 	return p, true
 }
 
@@ -127,6 +140,7 @@ func outgrown(instances []Instance, shard targets.ShardID, bases []targets.Artif
 			}
 		}
 	}
+
 	return ""
 }
 
@@ -138,6 +152,7 @@ func baseOnTheWay(taking, archiving bool) string {
 	case archiving:
 		return "the archiver takes a new base within minutes"
 	}
+
 	return "take a new base with: drctl backup now"
 }
 
@@ -147,20 +162,24 @@ func (f Facts) judgeVaults() (out []Problem) {
 		if !v.policy {
 			continue
 		}
+
 		p := Problem{Code: "vault-unavailable", Severity: Critical, Subject: v.region, Region: v.region}
 		if v.err != nil {
 			out = append(out, p.vault(v))
 			continue
 		}
+
 		for _, err := range v.unread {
 			p.What = "the vault of " + v.region + " cannot be read whole"
 			out = append(out, p.Because(err))
 		}
+
 		if why := v.retention.Error; why != "" {
 			out = append(out, Problem{Code: "retention-breaks-off", Severity: Warning, Subject: v.region, Region: v.region,
 				What: "retention of the vault of " + v.region + " breaks off, so nothing is removed from it", Why: why})
 		}
 	}
+
 	return out
 }
 
@@ -168,10 +187,12 @@ func (f Facts) judgeVaults() (out []Problem) {
 func (p Problem) vault(v vaultFacts) Problem {
 	p.What = "the vault of " + v.region + " cannot be opened"
 	err := v.err
+
 	var fe *fail.Error
 	if errors.As(err, &fe) && fe.Op == platform.OpenOp(v.region) && fe.Err != nil {
 		p.Next, err = fe.Hint, fe.Err
 	}
+
 	return p.Because(err)
 }
 
@@ -179,6 +200,7 @@ func (p Problem) vault(v vaultFacts) Problem {
 func (f Facts) judgeCuts() (out []Problem) {
 	g := f.group
 	newest, abandoned := f.newestCut(), f.abandonedSince()
+
 	p := Problem{Severity: Critical, Subject: g.Name}
 	if n := len(abandoned); n > 0 {
 		last := abandoned[n-1]
@@ -193,15 +215,18 @@ func (f Facts) judgeCuts() (out []Problem) {
 	if n := len(abandoned); failing && (n == 0 || s.Last.Sub(abandoned[n-1].AbandonedAt) > 5*time.Second) {
 		out = append(out, Problem{Code: "cut-failing", Severity: Critical, Subject: g.Name, What: "cuts of " + g.Name + " fail", Since: s.Since, Detail: times(s, f.now)}.Because(s.Err))
 	}
+
 	if !f.deep {
 		return out
 	}
+
 	for _, v := range f.vaults {
 		if v.policy && v.newest.ID != "" && v.planErr != nil && !v.late {
 			out = append(out, Problem{Code: "cut-unrecoverable", Severity: Critical, Subject: v.region, Region: v.region,
 				What: "the newest cut in the vault of " + v.region + " cannot be recovered"}.Because(v.planErr))
 		}
 	}
+
 	said := map[string]bool{}
 	for _, v := range f.vaults {
 		for _, text := range v.unfit {
@@ -211,6 +236,7 @@ func (f Facts) judgeCuts() (out []Problem) {
 			}
 		}
 	}
+
 	if newest.ID == "" {
 		if f.read() {
 			p = Problem{Code: "no-cut", Severity: Critical, Subject: g.Name, What: "there is no sealed cut"}
@@ -219,18 +245,22 @@ func (f Facts) judgeCuts() (out []Problem) {
 			}
 			out = append(out, p)
 		}
+
 		return out
 	}
+
 	for _, at := range newest.Shards {
 		for _, w := range at.Warnings {
 			out = append(out, Problem{Code: "cut-incomplete", Severity: Warning, Subject: at.Shard.String(), What: at.Shard.String() + ": the newest cut: " + w})
 		}
 	}
+
 	out = append(out, f.behind(newest)...)
 	if age := f.now.Sub(newest.QuiescedAt); g.Policy.RPO > 0 && age > g.Policy.RPO {
 		out = append(out, Problem{Code: "rpo-missed", Severity: Critical, Subject: g.Name,
 			What: fmt.Sprintf("RPO objective missed: the newest sealed cut is %s old, %s allowed", human.Duration(age), human.Duration(g.Policy.RPO))})
 	}
+
 	return out
 }
 
@@ -246,12 +276,14 @@ func (f Facts) newestCut() (newest targets.Cut) {
 			newest = v.newest
 		}
 	}
+
 	return newest
 }
 
 // abandonedSince are the cuts abandoned after the newest sealed one, each once.
 func (f Facts) abandonedSince() []inventory.AbandonedCut {
 	newest := f.newestCut()
+
 	var out []inventory.AbandonedCut
 	for _, v := range f.vaults {
 		for _, x := range v.abandoned {
@@ -260,7 +292,9 @@ func (f Facts) abandonedSince() []inventory.AbandonedCut {
 			}
 		}
 	}
+
 	slices.SortFunc(out, func(x, y inventory.AbandonedCut) int { return strings.Compare(x.Cut.ID, y.Cut.ID) })
+
 	return slices.CompactFunc(out, func(x, y inventory.AbandonedCut) bool { return x.Cut.ID == y.Cut.ID })
 }
 
@@ -271,6 +305,7 @@ func (f Facts) behind(newest targets.Cut) (out []Problem) {
 		if !v.policy || v.err != nil || v.late {
 			continue
 		}
+
 		p := Problem{Code: "vault-behind", Severity: Warning, Subject: v.region, Region: v.region}
 		switch lag := newest.QuiescedAt.Sub(v.newest.QuiescedAt); {
 		case v.newest.ID == "":
@@ -282,18 +317,21 @@ func (f Facts) behind(newest targets.Cut) (out []Problem) {
 		}
 		out = append(out, p)
 	}
+
 	return out
 }
 
 // judgeChecks says what the vaults' checks found, and which are overdue.
 func (f Facts) judgeChecks() (out []Problem) {
 	every := f.group.Policy.CheckEvery
+
 	overdue := func(since time.Time) bool { return every > 0 && f.now.Sub(since) > 2*every }
 	for _, c := range f.checks {
 		p := Problem{Severity: Warning, Subject: c.region, Region: c.region}
 		if c.err != nil {
 			out = append(out, Problem{Code: "checks-unread", Severity: Warning, Subject: c.region, What: "the checks of the vault of " + c.region + " cannot be read"}.Because(c.err))
 		}
+
 		newest, damaged := c.checks.Newest, c.checks.Damaged
 		if newest.Started.IsZero() {
 			for _, v := range f.vaults {
@@ -303,8 +341,10 @@ func (f Facts) judgeChecks() (out []Problem) {
 					out = append(out, p)
 				}
 			}
+
 			continue
 		}
+
 		if !damaged.Started.IsZero() {
 			since := ""
 			if damaged.Started.Before(newest.Started) {
@@ -313,10 +353,12 @@ func (f Facts) judgeChecks() (out []Problem) {
 			out = append(out, Problem{Code: "damage", Severity: Critical, Subject: c.region, Region: c.region,
 				What: fmt.Sprintf("the check at %s found damage%s", damaged.Started.Local().Format(time.DateTime), since), Why: damaged.String(), Next: "see: drctl backup verify --vault " + c.region})
 		}
+
 		if overdue(newest.Started) {
 			p.Code, p.What = "check-overdue", fmt.Sprintf("the vault of %s was last checked at %s, a check is due every %s", c.region, newest.Started.Local().Format(time.DateTime), human.Duration(every))
 			out = append(out, p)
 		}
 	}
+
 	return out
 }

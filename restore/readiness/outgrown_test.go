@@ -13,10 +13,12 @@ func TestOutgrownIsOfThePrimary(t *testing.T) {
 	spaces := targets.Status{Tablespaces: map[string]string{"16400": "/fast"}}
 	primary := spaces
 	primary.Writable = true
+
 	bases := []targets.Artifact{{ID: "b"}}
 	if got := outgrown([]Instance{{Shard: orders, Status: primary}}, orders, bases); !strings.Contains(got, "16400 at /fast") {
 		t.Errorf("%q", got)
 	}
+
 	for name, i := range map[string]Instance{"a standby": {Shard: orders, Status: spaces}, "another shard": {Shard: other, Status: primary}} {
 		if got := outgrown([]Instance{i}, orders, bases); got != "" {
 			t.Errorf("%s: %q", name, got)

@@ -44,18 +44,23 @@ const (
 func (p Problem) Text(now time.Time) string {
 	var b strings.Builder
 	b.WriteString(p.What)
+
 	if !p.Since.IsZero() {
 		b.WriteString(" since " + clock(p.Since, now))
 	}
+
 	if p.Detail != "" {
 		b.WriteString(" (" + p.Detail + ")")
 	}
+
 	if p.Why != "" {
 		b.WriteString(": " + p.Why)
 	}
+
 	if p.Next != "" {
 		b.WriteString("; " + p.Next)
 	}
+
 	return b.String()
 }
 
@@ -71,6 +76,7 @@ func (p Problem) Short() string {
 	if p.What == p.Subject {
 		return p.What + ": " + p.Why
 	}
+
 	return p.What
 }
 
@@ -80,6 +86,7 @@ func (p Problem) Because(err error) Problem {
 		return p
 	}
 	p.Why = err.Error()
+
 	var fe *fail.Error
 	if errors.As(err, &fe) && fe.Hint != "" && strings.HasSuffix(p.Why, " ("+fe.Hint+")") {
 		p.Why = strings.TrimSuffix(p.Why, " ("+fe.Hint+")")
@@ -87,6 +94,7 @@ func (p Problem) Because(err error) Problem {
 			p.Next = fe.Hint
 		}
 	}
+
 	return p
 }
 
@@ -96,6 +104,7 @@ func clock(t, now time.Time) string {
 	if y, m, d := t.Date(); !sameDay(now.Local(), y, m, d) {
 		return t.Format("2006-01-02 15:04")
 	}
+
 	return t.Format("15:04")
 }
 
@@ -110,6 +119,7 @@ func attempts(n int, next time.Time, now time.Time) string {
 	if in := next.Sub(now); !next.IsZero() && in > 0 {
 		s += ", next in " + human.Duration(in.Round(time.Second))
 	}
+
 	return s
 }
 
@@ -118,6 +128,7 @@ func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
+
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
@@ -127,6 +138,7 @@ func Texts(ps []Problem, now time.Time) []string {
 	for i, p := range ps {
 		out[i] = p.Text(now)
 	}
+
 	return out
 }
 
@@ -136,6 +148,7 @@ func (p Problem) Key() string {
 	if p.Code == "instance-warning" { // several of one instance
 		key += " " + p.Reason()
 	}
+
 	return key
 }
 

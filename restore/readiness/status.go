@@ -80,34 +80,42 @@ type Vault struct {
 // Status judges the facts and sums them up.
 func (f Facts) Status() Status {
 	g := f.group
+
 	st := Status{Group: g.Name, Engine: "running", Instances: f.instances, RPOObjective: g.Policy.RPO, Running: f.engine.Other,
 		RecoverableIn: []string{}, Checks: []Check{}, Details: f.Judge()}
 	if st.Running == nil {
 		st.Running = []string{}
 	}
+
 	if f.engine.Err != nil {
 		st.Engine = "unreachable: " + f.engine.Err.Error()
 	}
+
 	for _, x := range f.shards() {
 		if f.kind(x.Shard.Shard).Traits().Log {
 			st.Shards = append(st.Shards, x.Shard)
 		}
 	}
+
 	newest := f.newestCut()
 	for _, v := range f.vaults {
 		if !v.policy || v.newest.ID == "" {
 			continue
 		}
+
 		if v.newest.ID == newest.ID {
 			st.CutVaults = append(st.CutVaults, v.region)
 		}
+
 		if v.planErr == nil {
 			st.RecoverableIn = append(st.RecoverableIn, v.region)
 		}
 	}
+
 	if newest.ID != "" {
 		st.NewestCut, st.RPO = newest.ID, f.now.Sub(newest.QuiescedAt)
 	}
+
 	for _, c := range f.checks {
 		if n := c.checks.Newest; !n.Started.IsZero() {
 			st.Checks = append(st.Checks, Check{Region: c.region, Started: n.Started, Checks: n.Checks, Failed: n.Failed})
@@ -115,6 +123,7 @@ func (f Facts) Status() Status {
 	}
 	st.Vaults = f.vaultsOf(newest)
 	st.Problems = Texts(st.Details, f.now)
+
 	return st
 }
 
@@ -124,6 +133,7 @@ func (f Facts) kind(id targets.ShardID) targets.Kind {
 			return sh.Kind
 		}
 	}
+
 	return ""
 }
 
@@ -134,11 +144,13 @@ func (f Facts) vaultsOf(newest targets.Cut) []Vault {
 		if !v.policy {
 			continue
 		}
+
 		x := Vault{Region: v.region, Newest: v.newest.ID, Recoverable: v.newest.ID != "" && v.planErr == nil, Err: v.err}
 		if x.Newest != "" {
 			x.Behind = newest.QuiescedAt.Sub(v.newest.QuiescedAt)
 		}
 		out = append(out, x)
 	}
+
 	return out
 }

@@ -58,6 +58,7 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 	if (goal.Cut == "") == goal.At.IsZero() {
 		return plan.Run{}, fail.Newf(fail.Invalid, op, goal.Group, "a goal names either a cut or an instant")
 	}
+
 	run := plan.Run{ID: "restore-" + goal.Group + "-" + now.UTC().Format("20060102T150405.000"), Goal: goal, Created: now.UTC()}
 	if goal.Cut != "" {
 		cut, err := pickCut(goal, inv)
@@ -72,11 +73,13 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 		}
 		run.Warnings = append(run.Warnings, "a wall-clock instant is not consistent across shards; only a cut is")
 	}
+
 	shards, err := chosen(goal, inv, run.Cut)
 	if err != nil {
 		return plan.Run{}, err
 	}
 	members := make([]Member, len(shards))
+
 	byShard := make(map[targets.ShardID]ShardInventory, len(shards))
 	for i, sh := range shards {
 		members[i], byShard[sh.Shard] = Member{sh.Shard, sh.Kind}, sh
@@ -91,11 +94,13 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 			run.Steps = append(run.Steps, verifyStep(d, &run))
 			continue
 		}
+
 		s, err := restoreStep(d, goal, sh, run.Cut, inv.Cuts)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
+
 		if sh.Kind.Traits().Manifest && !goal.At.IsZero() {
 			run.Warnings = append(run.Warnings, fmt.Sprintf("%s: the newest snapshot of objects at or before the instant is of %s%s", sh.Shard,
 				s.Point.AsOf.UTC().Format(time.RFC3339), orBefore(sh, s.Point)))
@@ -109,6 +114,7 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 			hint = "choose an earlier instant, a named cut (drctl cut list), or another region's vault (--vault)"
 		}
 		first := slices.IndexFunc(errs, func(err error) bool { return err != nil })
+
 		return plan.Run{}, fail.New(fail.CodeOf(errs[first]), op, goal.Group+" from the vault of "+inv.Vault, hint, err)
 	}
 
@@ -137,18 +143,22 @@ func pickCut(goal plan.Goal, inv Inventory) (targets.Cut, error) {
 		if c.Group != goal.Group || c.SealedAt.IsZero() {
 			continue
 		}
+
 		if goal.Cut == c.ID || goal.Cut == plan.Latest && c.ID > best.ID {
 			best = c
 		}
 	}
+
 	if best.ID == "" {
 		hint := "take one with: drctl cut now --group " + goal.Group
 		if goal.Cut != plan.Latest {
 			hint = "list the sealed cuts with: drctl cut list --group " + goal.Group
 		}
+
 		return best, fail.New(fail.NotFound, opPlan, goal.Group, hint,
 			fmt.Errorf("the vault of %s holds no sealed cut %q of this group", inv.Vault, goal.Cut))
 	}
+
 	return best, nil
 }
 
@@ -159,14 +169,17 @@ func chosen(goal plan.Goal, inv Inventory, cut targets.Cut) ([]ShardInventory, e
 		for _, p := range cut.Shards {
 			want = append(want, p.Shard)
 		}
+
 		if cut.ID == "" {
 			for _, s := range inv.Shards {
 				want = append(want, s.Shard)
 			}
 		}
 	}
+
 	slices.SortFunc(want, targets.ShardID.Compare)
 	want = slices.Compact(want)
+
 	var out []ShardInventory
 	for _, id := range want {
 		i := slices.IndexFunc(inv.Shards, func(s ShardInventory) bool { return s.Shard == id })
@@ -175,9 +188,11 @@ func chosen(goal plan.Goal, inv Inventory, cut targets.Cut) ([]ShardInventory, e
 		}
 		out = append(out, inv.Shards[i])
 	}
+
 	if len(out) == 0 {
 		return nil, fail.Newf(fail.NotFound, opPlan, goal.Group, "no shards to restore")
 	}
+
 	return out, nil
 }
 
@@ -198,10 +213,12 @@ func restoreStep(d plan.StepDef, goal plan.Goal, sh ShardInventory, cut targets.
 		}
 	}
 	s.ID, s.Op, s.Shard, s.Kind, s.Needs, s.Limit = d.ID, d.Do, d.On, d.Kind, d.Needs, d.Limit
+
 	s.Into, s.Until = d.Into, goal.At
 	if sh.Kind.Traits().Manifest && err == nil {
 		s.Objects, s.BaseBytes = objects(sh.Shard, s.Point.Manifest, append([]targets.Cut{cut}, cuts...))
 	}
+
 	return s, err
 }
 
@@ -213,6 +230,7 @@ func objects(shard targets.ShardID, manifest string, cuts []targets.Cut) (n, byt
 			return p.Objects, p.Bytes
 		}
 	}
+
 	return 0, 0
 }
 
@@ -223,12 +241,15 @@ func stepTo(sh ShardInventory, point targets.Position, until time.Time) (plan.St
 		if point.Manifest == "" {
 			return plan.Step{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "the point names no object manifest")
 		}
+
 		return plan.Step{Point: point}, nil
 	}
+
 	return pickBase(sh, func(b targets.Artifact) (targets.Position, error) {
 		if !until.IsZero() && b.Finished.After(until) {
 			return point, errors.New("it was finished after the instant")
 		}
+
 		return point, nil
 	})
 }
@@ -242,6 +263,7 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 	slices.SortFunc(bases, func(a, b targets.Artifact) int {
 		return cmp.Or(b.Finished.Compare(a.Finished), cmp.Compare(b.ID, a.ID))
 	})
+
 	var why []error
 	for _, b := range bases {
 		end, err := endFor(b)
@@ -249,14 +271,17 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 			// The image is whole only from Until on, so the end must not lie before it.
 			_, err = timeline.Path(sh.Timelines, b.Until, end)
 		}
+
 		var path []targets.Span
 		if err == nil {
 			path, err = timeline.Path(sh.Timelines, b.From, end)
 		}
+
 		if err != nil {
 			why = append(why, fmt.Errorf("base %s: %w", b.ID, err))
 			continue
 		}
+
 		s := plan.Step{Base: b, Point: end, Path: path, BaseBytes: b.Bytes}
 		for _, sp := range path {
 			s.StreamBytes += int64(sp.To - sp.From)
@@ -267,11 +292,14 @@ func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position
 				}
 			}
 		}
+
 		return s, nil
 	}
+
 	if len(bases) == 0 {
 		why = append(why, errors.New(cmp.Or(sh.NoBase, "there is no base")))
 	}
+
 	return plan.Step{}, fail.New(fail.NotFound, opPlan, sh.Shard.String(), "", errors.Join(why...))
 }
 
@@ -285,19 +313,24 @@ func pointAt(at time.Time, sh ShardInventory) (targets.Position, error) {
 			if why == nil {
 				why = fmt.Errorf("the archived stream does not cover %s", at.UTC().Format(time.RFC3339))
 			}
+
 			return targets.Position{}, fail.New(fail.NotFound, opPlan, sh.Shard.String(), "", why)
 		}
+
 		return sh.At, nil
 	}
+
 	var best Manifest
 	for _, m := range sh.Manifests {
 		if !m.AsOf.After(at) && cmp.Or(m.AsOf.Compare(best.AsOf), cmp.Compare(m.SHA256, best.SHA256)) > 0 {
 			best = m
 		}
 	}
+
 	if best.SHA256 == "" {
 		return targets.Position{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "there is no object snapshot at or before %s", at.UTC().Format(time.RFC3339))
 	}
+
 	return targets.Position{Kind: targets.S3, AsOf: best.AsOf, Manifest: best.SHA256}, nil
 }
 
@@ -308,5 +341,6 @@ func orBefore(sh ShardInventory, at targets.Position) string {
 			return ", when it was stored: it was begun before"
 		}
 	}
+
 	return ""
 }

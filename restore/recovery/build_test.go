@@ -48,10 +48,12 @@ func history(t *rapid.T, sh *recovery.ShardInventory) {
 			// that was found late begins behind a hole.
 			l.Offset = left - min(left, rapid.Uint64Range(0, 4).Draw(t, "segment")) + 3*(rapid.Uint64Range(0, 9).Draw(t, "late")/9)
 		}
+
 		for pos, end := l.Offset, l.Offset+rapid.Uint64Range(0, 60).Draw(t, "length"); pos < end; {
 			to := min(end, pos+rapid.Uint64Range(1, 20).Draw(t, "chunk"))
 			if rapid.IntRange(0, 19).Draw(t, "lost") > 0 {
 				c := timeline.Chunk{From: pos - min(pos, rapid.Uint64Range(0, 3).Draw(t, "overlap")), To: to, Key: fmt.Sprintf("%s-%d", l.ID, pos)}
+
 				l.Chunks = append(l.Chunks, c)
 				if rapid.IntRange(0, 9).Draw(t, "twice") == 0 {
 					c.Key += "-again"
@@ -62,6 +64,7 @@ func history(t *rapid.T, sh *recovery.ShardInventory) {
 		}
 		sh.Timelines = append(sh.Timelines, l)
 	}
+
 	for i := range rapid.IntRange(0, 4).Draw(t, "bases") {
 		from := rapid.Uint64Range(0, 90).Draw(t, "from")
 		until := from + rapid.Uint64Range(0, 15).Draw(t, "takes")
@@ -77,19 +80,23 @@ func point(t *rapid.T, sh recovery.ShardInventory) targets.Position {
 	if sh.Kind.Traits().Manifest {
 		return targets.Position{Kind: targets.S3, AsOf: epoch, Manifest: rapid.SampledFrom([]string{"", "aa", "bb", "cc"}).Draw(t, "manifest")}
 	}
+
 	if len(sh.Timelines) == 0 {
 		return at("L0", rapid.Uint64Range(0, 90).Draw(t, "point"))
 	}
 	l := sh.Timelines[rapid.IntRange(0, len(sh.Timelines)-1).Draw(t, "on")]
 	low := max(l.Offset, l.Parent.Offset)
+
 	return at(l.ID, rapid.Uint64Range(low, max(low, l.Tip())).Draw(t, "point"))
 }
 
 func inventory(t *rapid.T) recovery.Inventory {
 	inv := recovery.Inventory{Vault: "west"}
+
 	kinds := []targets.Kind{targets.Postgres, targets.Redis, targets.S3}
 	for i := range rapid.IntRange(1, 4).Draw(t, "shards") {
 		kind := rapid.SampledFrom(kinds).Draw(t, "kind")
+
 		sh := recovery.ShardInventory{Shard: targets.ShardID{Target: string(kind), Shard: fmt.Sprint(i)}, Kind: kind}
 		if kind.Traits().Manifest {
 			for m := range rapid.IntRange(0, 3).Draw(t, "manifests") {
@@ -97,17 +104,20 @@ func inventory(t *rapid.T) recovery.Inventory {
 			}
 		} else {
 			history(t, &sh)
+
 			if rapid.IntRange(0, 5).Draw(t, "covers the instant") > 0 {
 				sh.At = point(t, sh)
 			}
 		}
 		inv.Shards = append(inv.Shards, sh)
 	}
+
 	for i := range rapid.IntRange(0, 3).Draw(t, "cuts") {
 		c := targets.Cut{ID: fmt.Sprintf("cut-%d", i), Group: rapid.SampledFrom([]string{"shop", "shop", "shop", "bank"}).Draw(t, "group")}
 		if rapid.IntRange(0, 4).Draw(t, "sealed") > 0 {
 			c.SealedAt = epoch
 		}
+
 		for _, sh := range inv.Shards {
 			if rapid.IntRange(0, 9).Draw(t, "joined") > 0 {
 				c.Shards = append(c.Shards, targets.ShardPoint{Shard: sh.Shard, Kind: sh.Kind, Position: point(t, sh)})
@@ -115,9 +125,11 @@ func inventory(t *rapid.T) recovery.Inventory {
 		}
 		inv.Cuts = append(inv.Cuts, c)
 	}
+
 	if len(inv.Shards) > 1 && rapid.IntRange(0, 9).Draw(t, "unknown shard") == 0 {
 		inv.Shards = inv.Shards[1:] // the vault lost one
 	}
+
 	return inv
 }
 
@@ -128,11 +140,13 @@ func goal(t *rapid.T, inv recovery.Inventory) plan.Goal {
 	if rapid.IntRange(0, 2).Draw(t, "by time") == 0 && !postgres {
 		g.Cut, g.At = "", epoch.Add(time.Duration(rapid.IntRange(-1, 6).Draw(t, "at"))*time.Hour)
 	}
+
 	for _, sh := range inv.Shards {
 		if rapid.IntRange(0, 7).Draw(t, "only") == 0 {
 			g.Shards = append(g.Shards, sh.Shard)
 		}
 	}
+
 	if rapid.IntRange(0, 3).Draw(t, "into") == 0 {
 		g.Into, g.Destinations = plan.Instances, map[string]plan.Destination{}
 		for _, sh := range inv.Shards {
@@ -142,6 +156,7 @@ func goal(t *rapid.T, inv recovery.Inventory) plan.Goal {
 		}
 	}
 	g.Order = rapid.SampledFrom([][]string{nil, {"redis"}, {"s3", "postgres"}, {"redis", "postgres", "s3"}}).Draw(t, "order")
+
 	return g
 }
 
@@ -151,12 +166,14 @@ func reaches(sh recovery.ShardInventory, base, point targets.Position) bool {
 	if base.Timeline == point.Timeline && base.Offset == point.Offset {
 		return true
 	}
+
 	whole := func(l *timeline.Timeline, from, to uint64) bool {
 		for b := from; b < to; b++ {
 			if l == nil || !slices.ContainsFunc(l.Chunks, func(c timeline.Chunk) bool { return c.From <= b && b < c.To }) {
 				return false
 			}
 		}
+
 		return true
 	}
 	for p := point; ; {
@@ -166,9 +183,11 @@ func reaches(sh recovery.ShardInventory, base, point targets.Position) bool {
 				l = &sh.Timelines[i]
 			}
 		}
+
 		if p.Timeline == base.Timeline {
 			return base.Offset <= p.Offset && whole(l, base.Offset, p.Offset)
 		}
+
 		if l == nil || !l.Origin || l.Parent.Timeline == "" || p.Offset < l.Offset || l.Offset > l.Parent.Offset || !whole(l, l.Offset, p.Offset) {
 			return false
 		}
@@ -184,6 +203,7 @@ func usable(sh recovery.ShardInventory, b targets.Artifact, point targets.Positi
 // must end, and which of them cannot be had.
 func expected(g plan.Goal, inv recovery.Inventory) (want []targets.ShardID, points map[targets.ShardID]targets.Position, impossible []string) {
 	points = map[targets.ShardID]targets.Position{}
+
 	var cut targets.Cut
 	if g.Cut != "" {
 		for _, c := range inv.Cuts {
@@ -191,9 +211,11 @@ func expected(g plan.Goal, inv recovery.Inventory) (want []targets.ShardID, poin
 				cut = c
 			}
 		}
+
 		if cut.ID == "" {
 			return nil, nil, []string{g.Cut}
 		}
+
 		for _, p := range cut.Shards {
 			want = append(want, p.Shard)
 			points[p.Shard] = p.Position
@@ -201,6 +223,7 @@ func expected(g plan.Goal, inv recovery.Inventory) (want []targets.ShardID, poin
 	} else {
 		for _, sh := range inv.Shards {
 			want = append(want, sh.Shard)
+
 			points[sh.Shard] = sh.At
 			for _, m := range sh.Manifests { // in order of time
 				if !m.AsOf.After(g.At) {
@@ -209,19 +232,24 @@ func expected(g plan.Goal, inv recovery.Inventory) (want []targets.ShardID, poin
 			}
 		}
 	}
+
 	if len(g.Shards) > 0 {
 		want = slices.Clone(g.Shards)
 	}
+
 	if len(want) == 0 {
 		return nil, nil, []string{"shop"}
 	}
+
 	for _, id := range want {
 		i := slices.IndexFunc(inv.Shards, func(s recovery.ShardInventory) bool { return s.Shard == id })
+
 		p, ok := points[id]
 		if i < 0 {
 			return want, points, []string{id.String()} // nothing else is looked at
 		}
 		sh := inv.Shards[i]
+
 		_, dest := g.Destinations[id.String()]
 		switch {
 		case g.Into == plan.Instances && !dest, !ok,
@@ -234,6 +262,7 @@ func expected(g plan.Goal, inv recovery.Inventory) (want []targets.ShardID, poin
 			}
 		}
 	}
+
 	return want, points, impossible
 }
 
@@ -244,18 +273,21 @@ func shuffled(inv recovery.Inventory, seed uint64) recovery.Inventory {
 	inv.Cuts, inv.Shards = slices.Clone(inv.Cuts), slices.Clone(inv.Shards)
 	mix(len(inv.Cuts), func(i, j int) { inv.Cuts[i], inv.Cuts[j] = inv.Cuts[j], inv.Cuts[i] })
 	mix(len(inv.Shards), func(i, j int) { inv.Shards[i], inv.Shards[j] = inv.Shards[j], inv.Shards[i] })
+
 	for i := range inv.Shards {
 		sh := &inv.Shards[i]
 		sh.Bases, sh.Timelines, sh.Manifests = slices.Clone(sh.Bases), slices.Clone(sh.Timelines), slices.Clone(sh.Manifests)
 		mix(len(sh.Bases), func(i, j int) { sh.Bases[i], sh.Bases[j] = sh.Bases[j], sh.Bases[i] })
 		mix(len(sh.Manifests), func(i, j int) { sh.Manifests[i], sh.Manifests[j] = sh.Manifests[j], sh.Manifests[i] })
 		mix(len(sh.Timelines), func(i, j int) { sh.Timelines[i], sh.Timelines[j] = sh.Timelines[j], sh.Timelines[i] })
+
 		for k := range sh.Timelines {
 			cs := slices.Clone(sh.Timelines[k].Chunks)
 			mix(len(cs), func(i, j int) { cs[i], cs[j] = cs[j], cs[i] })
 			sh.Timelines[k].Chunks = cs
 		}
 	}
+
 	return inv
 }
 
@@ -266,30 +298,37 @@ func property(t *rapid.T) {
 	g := goal(t, inv)
 	before := shuffled(inv, 0)
 	want, points, impossible := expected(g, inv)
+
 	run, err := recovery.Build(g, plan.ModeRestore, inv, later)
 	if (err != nil) != (len(impossible) > 0) {
 		t.Fatalf("error %v, impossible %v", err, impossible)
 	}
+
 	if !reflect.DeepEqual(before, shuffled(inv, 0)) {
 		t.Fatal("the inventory was changed")
 	}
+
 	if err != nil {
 		if c := fail.CodeOf(err); c != fail.NotFound && c != fail.Invalid {
 			t.Fatalf("code %q: %v", c, err)
 		}
+
 		for _, name := range impossible {
 			if !strings.Contains(err.Error(), name) {
 				t.Fatalf("the error does not name %s: %v", name, err)
 			}
 		}
+
 		return
 	}
+
 	checkSteps(t, g, inv, run, want, points)
 	checkHash(t, g, inv, run)
 }
 
 func checkSteps(t *rapid.T, g plan.Goal, inv recovery.Inventory, run plan.Run, want []targets.ShardID, points map[targets.ShardID]targets.Position) {
 	byOp := map[plan.Op][]targets.ShardID{}
+
 	seen := map[string]bool{}
 	for _, s := range run.Steps {
 		for _, n := range s.Needs {
@@ -297,28 +336,36 @@ func checkSteps(t *rapid.T, g plan.Goal, inv recovery.Inventory, run plan.Run, w
 				t.Fatalf("step %s needs %s, which does not come before it", s.ID, n)
 			}
 		}
+
 		if seen[s.ID] {
 			t.Fatalf("two steps are called %s", s.ID)
 		}
 		seen[s.ID] = true
+
 		byOp[s.Op] = append(byOp[s.Op], s.Shard)
 		if s.Op == plan.OpVerify && !slices.Contains(s.Needs, "restore-"+s.Shard.String()) {
 			t.Fatalf("%s is verified before it is restored", s.Shard)
 		}
+
 		if s.Op != plan.OpRestore {
 			continue
 		}
+
 		if !reflect.DeepEqual(s.Point, points[s.Shard]) || !s.Until.Equal(g.At) && !s.Kind.Traits().Manifest {
 			t.Fatalf("step %s goes to %+v until %s, want %+v until %s", s.ID, s.Point, s.Until, points[s.Shard], g.At)
 		}
+
 		if !s.Kind.Traits().Manifest {
 			i := slices.IndexFunc(inv.Shards, func(x recovery.ShardInventory) bool { return x.Shard == s.Shard })
 			checkLog(t, g, inv.Shards[i], s)
 		}
 	}
+
 	slices.SortFunc(want, targets.ShardID.Compare)
+
 	for _, op := range []plan.Op{plan.OpRestore, plan.OpVerify} {
 		slices.SortFunc(byOp[op], targets.ShardID.Compare)
+
 		if !slices.Equal(byOp[op], want) {
 			t.Fatalf("%s covers %v, want %v", op, byOp[op], want)
 		}
@@ -331,9 +378,11 @@ func checkLog(t *rapid.T, g plan.Goal, sh recovery.ShardInventory, s plan.Step) 
 	if !usable(sh, s.Base, s.Point, g.At) {
 		t.Fatalf("base %+v does not lead to %+v", s.Base, s.Point)
 	}
+
 	if s.Base.Until.Timeline == s.Point.Timeline && s.Base.Until.Offset > s.Point.Offset {
 		t.Fatalf("base %s is whole only at %d, after the point %d", s.Base.ID, s.Base.Until.Offset, s.Point.Offset)
 	}
+
 	for _, b := range sh.Bases {
 		// For an instant of PostgreSQL a base must also be followed by a stream that
 		// is as late, which is not looked at here.
@@ -343,12 +392,14 @@ func checkLog(t *rapid.T, g plan.Goal, sh recovery.ShardInventory, s plan.Step) 
 		}
 	}
 	var bytes int64
+
 	end := s.Base.From
 	for _, sp := range s.Path {
 		if sp.Timeline != end.Timeline {
 			line := func(id string) timeline.Timeline {
 				return sh.Timelines[slices.IndexFunc(sh.Timelines, func(l timeline.Timeline) bool { return l.ID == id })]
 			}
+
 			p := line(sp.Timeline).Parent
 			for p.Timeline != end.Timeline && p.Offset == line(p.Timeline).Offset {
 				p = line(p.Timeline).Parent // one that was left where it began
@@ -360,12 +411,14 @@ func checkLog(t *rapid.T, g plan.Goal, sh recovery.ShardInventory, s plan.Step) 
 		} else if sp.From != end.Offset {
 			t.Fatalf("path %v has a hole at %d", s.Path, end.Offset)
 		}
+
 		if sp.To <= sp.From {
 			t.Fatalf("path %v has an empty span", s.Path)
 		}
 		bytes += int64(sp.To - sp.From)
 		end = at(sp.Timeline, sp.To)
 	}
+
 	if end.Offset != s.Point.Offset || s.StreamBytes != bytes || s.BaseBytes != s.Base.Bytes {
 		t.Fatalf("path %v ends at %+v with %d bytes: %+v", s.Path, end, bytes, s)
 	}
@@ -375,23 +428,28 @@ func checkHash(t *rapid.T, g plan.Goal, inv recovery.Inventory, run plan.Run) {
 	if run.Hash == "" || run.Hash != run.Sum() {
 		t.Fatalf("hash %q, sum %q", run.Hash, run.Sum())
 	}
+
 	again, err := recovery.Build(g, plan.ModeRestore, shuffled(inv, rapid.Uint64().Draw(t, "shuffle")), later)
 	if err != nil || again.Hash != run.Hash {
 		t.Fatalf("another order of the same inventory: hash %s, was %s (%v)\n%+v\n%+v", again.Hash, run.Hash, err, again, run)
 	}
+
 	b, err := json.Marshal(run)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var back plan.Run
 	if err := json.Unmarshal(b, &back); err != nil || back.Sum() != run.Hash {
 		t.Fatalf("the hash did not survive JSON (%v)", err)
 	}
+
 	for i := range back.Steps { // any change is seen
 		back.Steps[i].Point.Offset++
 		if back.Sum() == run.Hash {
 			t.Fatal("a changed plan has the same hash")
 		}
+
 		back.Steps[i].Point.Offset--
 	}
 }
@@ -430,6 +488,7 @@ func example() recovery.Inventory {
 			{Shard: orders, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Timeline: line(2),
 				Offset: 0x3000100, RestorePoint: "drctl:20261123T120000.000Z-0001"}},
 		}}
+
 	return recovery.Inventory{Vault: "west", Cuts: []targets.Cut{cut}, Shards: []recovery.ShardInventory{
 		{Shard: orders, Kind: targets.Postgres, Timelines: []timeline.Timeline{
 			{ID: line(1), Kind: targets.Postgres, Offset: 0x1000000, Origin: true, Chunks: []timeline.Chunk{{From: 0x1000000, To: 0x2000800}}},
@@ -448,13 +507,16 @@ func example() recovery.Inventory {
 // as the cut that was sealed with the manifest counted them.
 func TestPlanCounts(t *testing.T) {
 	inv := example()
+
 	inv.Shards[2].Manifests = []recovery.Manifest{{AsOf: epoch, SHA256: strings.Repeat("ab", 32)}}
 	for _, g := range []plan.Goal{{Cut: plan.Latest}, {At: epoch, Shards: []targets.ShardID{inv.Shards[2].Shard}}} {
 		g.Group, g.Vault, g.Into = "shop", "west", plan.Sandbox
+
 		run, err := recovery.Build(g, plan.ModeRestore, inv, later)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		var total int64
 		for _, s := range run.Steps {
 			total += s.BaseBytes + s.StreamBytes
@@ -464,6 +526,7 @@ func TestPlanCounts(t *testing.T) {
 				t.Errorf("%+v", s)
 			}
 		}
+
 		if total != run.Bytes() || total < 34567 {
 			t.Errorf("%d bytes, %d in the steps", run.Bytes(), total)
 		}
@@ -475,20 +538,24 @@ func TestGoldenPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := json.MarshalIndent(run, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	file := filepath.Join("testdata", "plan.json")
 	if *update {
 		if err := os.WriteFile(file, append(got, '\n'), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if !bytes.Equal(bytes.TrimSpace(want), got) {
 		t.Errorf("the plan is not the one in %s (a plan's JSON is kept in histories; -update rewrites it):\n%s", file, got)
 	}
@@ -500,10 +567,12 @@ func TestWhyThereIsNoPlan(t *testing.T) {
 	inv := example()
 	inv.Shards[0].Timelines[1].Chunks = []timeline.Chunk{{From: 0x2000000, To: 0x2ffff00}}
 	inv.Shards[1].Bases = nil
+
 	_, err := recovery.Build(g, plan.ModeRestore, inv, later)
 	if !fail.Is(err, fail.NotFound) {
 		t.Fatal(err)
 	}
+
 	for _, part := range []string{"vault of west", "orders/0", "base old", fmt.Sprintf("bytes [%d,%d)", 0x2ffff00, 0x3000100),
 		"base after the failover", "carts/0", "there is no base"} {
 		if !strings.Contains(err.Error(), part) {

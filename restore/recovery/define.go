@@ -87,6 +87,7 @@ func before(m Member, ordered []Member, byTarget []string) []string {
 		}
 		last = o.Shard.Target
 	}
+
 	if last == "" {
 		return nil
 	}

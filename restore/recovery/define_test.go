@@ -27,14 +27,17 @@ func members(names ...string) (out []recovery.Member) {
 // soon as somebody edits what is done.
 func TestDefinitionHasAStableHash(t *testing.T) {
 	goal := plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "west", Into: plan.Sandbox, Order: []string{"orders"}}
+
 	one, err := recovery.Build(goal, plan.ModeRestore, example(), later)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	two, err := recovery.Build(goal, plan.ModeRestore, example(), later.Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if one.Definition == "" || one.Definition != two.Definition || one.Hash == two.Hash {
 		t.Errorf("definitions %s and %s, runs %s and %s", one.Definition, two.Definition, one.Hash, two.Hash)
 	}
@@ -42,17 +45,21 @@ func TestDefinitionHasAStableHash(t *testing.T) {
 	def := func(edit func(*plan.Goal), mode plan.Mode, names ...string) string {
 		g := goal
 		edit(&g)
+
 		d, err := recovery.Define(g, mode, members(names...))
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return d.Hash()
 	}
 	all := []string{"orders/0", "orders/1", "carts/0"}
+
 	as := def(func(*plan.Goal) {}, plan.ModeRestore, all...)
 	if def(func(g *plan.Goal) { g.Cut, g.Vault, g.At = "", "east", later }, plan.ModeRestore, "carts/0", "orders/1", "orders/0") != as {
 		t.Error("another cut, vault or order of the same shards makes another definition")
 	}
+
 	for name, other := range map[string]string{
 		"the order":        def(func(g *plan.Goal) { g.Order = []string{"carts"} }, plan.ModeRestore, all...),
 		"the mode":         def(func(*plan.Goal) {}, plan.ModeDrill, all...),
@@ -66,6 +73,7 @@ func TestDefinitionHasAStableHash(t *testing.T) {
 			t.Errorf("%s was edited, and the definition has the same hash", name)
 		}
 	}
+
 	if def(into("/a"), plan.ModeRestore, "orders/0") == def(into("/b"), plan.ModeRestore, "orders/0") {
 		t.Error("another destination makes no other definition")
 	}
@@ -80,6 +88,7 @@ func into(dir string) func(*plan.Goal) {
 // The order between targets costs one name, however many shards they have.
 func TestDefinitionOrder(t *testing.T) {
 	goal := plan.Goal{Group: "shop", Into: plan.Sandbox, Order: []string{"carts", "none", "orders"}}
+
 	d, err := recovery.Define(goal, plan.ModeRestore, members("media/0", "orders/1", "orders/0", "carts/0", "other/0"))
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ func (b branch) exit(i int) uint64 {
 	if i+1 < len(b) {
 		return b[i+1].Parent.Offset
 	}
+
 	return b[i].Tip()
 }
 
@@ -37,6 +38,7 @@ func (b branch) exit(i int) uint64 {
 // there is none at all.
 func Live(timelines []timeline.Timeline, at time.Time) (live timeline.Timeline, ok bool) {
 	byID := timeline.NewIndex(timelines)
+
 	depth := func(l timeline.Timeline) int { return len(branchTo(byID, l)) }
 	for _, l := range timelines {
 		order := cmp.Or(l.Began.Compare(live.Began), cmp.Compare(depth(l), depth(live)), cmp.Compare(l.ID, live.ID))
@@ -49,6 +51,7 @@ func Live(timelines []timeline.Timeline, at time.Time) (live timeline.Timeline, 
 		}
 		live, ok = l, true
 	}
+
 	return live, ok
 }
 
@@ -60,7 +63,9 @@ func branchTo(byID timeline.Index, l timeline.Timeline) (out branch) {
 			out = append(out, s.Timeline)
 		}
 	}
+
 	slices.Reverse(out)
+
 	return out
 }
 
@@ -80,19 +85,23 @@ func liveBranch(sh ShardInventory, cuts []targets.Cut, at time.Time) branch {
 			}
 		}
 	}
+
 	l, ok := Live(ls, at.Add(-ClockAllowance))
 	if !ok {
 		return nil
 	}
+
 	b := branchTo(timeline.NewIndex(ls), l)
 	for {
 		last := b[len(b)-1]
+
 		var next []timeline.Timeline
 		for _, x := range ls {
 			if x.Origin && x.Parent.Timeline == last.ID && x.Parent.Offset >= last.Tip() && len(b) < len(ls) {
 				next = append(next, x)
 			}
 		}
+
 		if len(next) != 1 { // of two nobody knows which one was gone on with
 			return b
 		}
@@ -109,12 +118,14 @@ func (b branch) firstCut(shard targets.ShardID, cuts []targets.Cut, at time.Time
 		if !has || c.SealedAt.IsZero() || !c.QuiescedAt.After(at.Add(ClockAllowance)) || ok && cmp.Or(c.QuiescedAt.Compare(first.QuiescedAt), cmp.Compare(c.ID, first.ID)) > 0 {
 			continue
 		}
+
 		i := slices.IndexFunc(b, func(l timeline.Timeline) bool { return l.ID == p.Position.Timeline })
 		if i < 0 || p.Position.Offset > b.exit(i) {
 			continue
 		}
 		end, first, ok = p.Position, c, true
 	}
+
 	return end, ok
 }
 
@@ -126,34 +137,42 @@ func (b branch) reach(base, limit targets.Position) (end targets.Position, close
 	if begin < 0 {
 		return end, closed, errors.New("it is not on the branch of the log that was live at the instant")
 	}
+
 	for i := begin; i < len(b); i++ {
 		from, to := b[i].Offset, b.exit(i)
 		if i == begin {
 			from = base.Offset
 		}
+
 		if b[i].ID == limit.Timeline {
 			to = limit.Offset
 		}
+
 		use, gaps := timeline.Cover(b[i].Chunks, from, to)
 		if len(gaps) > 0 {
 			to = gaps[0].From
 		}
+
 		if i > begin && to <= b[i].Parent.Offset {
 			return end, closed, nil // it has nothing yet that its parent has not
 		}
+
 		end = targets.Position{Kind: limit.Kind, Timeline: b[i].ID, Offset: max(from, to)}
 		for _, c := range use {
 			if c.From < end.Offset && c.Closed.After(closed) {
 				closed = c.Closed
 			}
 		}
+
 		if len(gaps) > 0 {
 			return end, closed, nil
 		}
+
 		if b[i].ID == limit.Timeline {
 			return limit, closed, nil
 		}
 	}
+
 	return end, closed, nil
 }
 
@@ -167,15 +186,18 @@ func baseForInstant(sh ShardInventory, cuts []targets.Cut, at time.Time) (plan.S
 	if len(b) == 0 {
 		return plan.Step{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "the vault holds no stream")
 	}
+
 	limit, cut := b.firstCut(sh.Shard, cuts, at)
 	if !cut {
 		last := b[len(b)-1]
 		limit = targets.Position{Kind: sh.Kind, Timeline: last.ID, Offset: last.Tip()}
 	}
+
 	return pickBase(sh, func(base targets.Artifact) (targets.Position, error) {
 		if base.Finished.After(at) {
 			return targets.Position{}, errors.New("it was finished after the instant")
 		}
+
 		end, closed, err := b.reach(base.From, limit)
 		switch {
 		case err != nil || cut && end == limit || !at.After(closed.Add(ClockAllowance)):
@@ -184,6 +206,7 @@ func baseForInstant(sh ShardInventory, cuts []targets.Cut, at time.Time) (plan.S
 		default:
 			err = fmt.Errorf("the stream that follows it was archived up to %s only: choose an earlier instant, or a named cut", closed.UTC().Format(time.RFC3339))
 		}
+
 		return end, err
 	})
 }

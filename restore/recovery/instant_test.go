@@ -29,6 +29,7 @@ func TestInstant(t *testing.T) {
 	cut := func(m int, timeline string, offset uint64) targets.Cut {
 		p := at(timeline, offset)
 		p.RestorePoint = "drctl:x"
+
 		return targets.Cut{ID: minute(m).Format(time.RFC3339), Group: "shop", QuiescedAt: minute(m), SealedAt: minute(m),
 			Shards: []targets.ShardPoint{{Shard: id, Kind: targets.Postgres, Position: p}}}
 	}
@@ -36,6 +37,7 @@ func TestInstant(t *testing.T) {
 	one := timeline.Timeline{ID: "L1", Offset: 0, Origin: true, Began: minute(0), Chunks: []timeline.Chunk{chunk(0, 200, 2), chunk(200, 300, 10), chunk(300, 400, 20)}}
 	holed := one
 	holed.Chunks = []timeline.Chunk{chunk(0, 200, 2), chunk(200, 300, 10), chunk(350, 400, 20)}
+
 	next := func(left uint64, began int) timeline.Timeline {
 		return timeline.Timeline{ID: "L2", Offset: left - 20, Origin: true, Parent: at("L1", left), Began: minute(began), Chunks: []timeline.Chunk{chunk(left-20, 600, 30)}}
 	}
@@ -66,18 +68,22 @@ func TestInstant(t *testing.T) {
 		{"still to come", []timeline.Timeline{one}, nil, 48 * 60, targets.Position{}, false, "still to come"},
 	} {
 		inv := recovery.Inventory{Vault: "west", Cuts: x.cuts, Shards: []recovery.ShardInventory{{Shard: id, Kind: targets.Postgres, Bases: []targets.Artifact{base}, Timelines: x.ls}}}
+
 		plan, err := recovery.Build(plan.Goal{Group: "shop", At: minute(x.at), Vault: "west", Into: plan.Sandbox}, plan.ModeRestore, inv, later)
 		if x.refuse != "" {
 			if !fail.Is(err, fail.NotFound) || !strings.Contains(err.Error(), x.refuse) || !strings.Contains(err.Error(), "cut list") {
 				t.Errorf("%s: %+v, %v", x.name, plan, err)
 			}
+
 			continue
 		}
+
 		if err != nil {
 			t.Errorf("%s: %v", x.name, err)
 			continue
 		}
 		s := plan.Steps[0]
+
 		got := s.Point
 		if got.RestorePoint = ""; got != x.end || (s.Point.RestorePoint != "") != x.atCut || !s.Until.Equal(minute(x.at)) {
 			t.Errorf("%s: to %+v until %s, want %+v", x.name, s.Point, s.Until, x.end)
@@ -95,19 +101,23 @@ func TestInstantIsSound(t *testing.T) {
 		instant := func(label string) time.Time {
 			return epoch.Add(time.Duration(rapid.IntRange(0, 10).Draw(t, label)) * time.Hour / 2)
 		}
+
 		began := map[string]time.Time{}
 		for i := range sh.Timelines {
 			l := &sh.Timelines[i]
 			l.Began = instant("began")
+
 			began[l.ID] = l.Began
 			for k := range l.Chunks {
 				l.Chunks[k].Closed = instant("closed")
 			}
 		}
+
 		inv := recovery.Inventory{Vault: "west", Shards: []recovery.ShardInventory{sh}}
 		for i := range rapid.IntRange(0, 3).Draw(t, "cuts") {
 			p := point(t, sh)
 			p.RestorePoint = "x"
+
 			c := targets.Cut{ID: fmt.Sprint(i), Group: "shop", QuiescedAt: instant("quiesced"), SealedAt: later, Shards: []targets.ShardPoint{{Shard: sh.Shard, Kind: sh.Kind, Position: p}}}
 			if b := began[p.Timeline]; c.QuiescedAt.Before(b) {
 				began[p.Timeline] = c.QuiescedAt
@@ -115,16 +125,20 @@ func TestInstantIsSound(t *testing.T) {
 			inv.Cuts = append(inv.Cuts, c)
 		}
 		g := plan.Goal{Group: "shop", At: instant("at"), Vault: "west", Into: plan.Sandbox}
+
 		plan, err := recovery.Build(g, plan.ModeRestore, inv, later)
 		if err != nil {
 			if !fail.Is(err, fail.NotFound) {
 				t.Fatal(err)
 			}
+
 			return
 		}
+
 		checkHash(t, g, inv, plan)
 		s := plan.Steps[0]
 		checkLog(t, g, sh, s)
+
 		line := func(id string) timeline.Timeline {
 			return sh.Timelines[slices.IndexFunc(sh.Timelines, func(l timeline.Timeline) bool { return l.ID == id })]
 		}
@@ -141,10 +155,12 @@ func TestInstantIsSound(t *testing.T) {
 		}) {
 			t.Fatalf("nothing on the way was archived after %s: %+v", g.At, s)
 		}
+
 		for i, sp := range s.Path[:max(0, len(s.Path)-1)] {
 			if line(sp.Timeline).Tip() <= sp.To {
 				continue
 			}
+
 			next := s.Path[i+1].Timeline
 			if !slices.ContainsFunc(sh.Timelines, func(l timeline.Timeline) bool {
 				if began[l.ID].Add(recovery.ClockAllowance).After(g.At) {

@@ -43,11 +43,13 @@ psql -h "$WAL" -d shop -Atc 'SELECT count(*) FROM fired'
 // blocks are run here as they stand, by section number.
 func page(t *testing.T) map[string]string {
 	t.Helper()
+
 	doc, err := os.ReadFile("../../docs/vault-format.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	blocks := map[string]string{}
+
 	section, inside := "", false
 	for line := range strings.Lines(string(doc)) {
 		switch {
@@ -61,6 +63,7 @@ func page(t *testing.T) map[string]string {
 			inside = true
 		}
 	}
+
 	return blocks
 }
 
@@ -78,6 +81,7 @@ type platform struct {
 func newPlatform(t *testing.T, ctx context.Context) *platform {
 	t.Helper()
 	p := &platform{t: t, ctx: ctx, drivers: map[targets.Kind]targets.Driver{}, dir: filepath.Join(sandboxtest.Dir(t), "vault")}
+
 	log := slog.New(slog.DiscardHandler)
 	for _, d := range all.Drivers(all.Options{Tools: sandboxtest.Tools(t), Log: log}) {
 		p.drivers[d.Kind()] = d
@@ -90,11 +94,13 @@ func newPlatform(t *testing.T, ctx context.Context) *platform {
 	p.set = vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}
 	p.key = filepath.Join(filepath.Dir(p.dir), "key")
 	p.must(os.WriteFile(p.key, []byte(key.Secret().Reveal()+"\n"), 0o600))
+
 	return p
 }
 
 func (p *platform) must(err error) {
 	p.t.Helper()
+
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -106,6 +112,7 @@ func (p *platform) archive(in targets.Instance) (stop func()) {
 	a, err := stream.NewArchiver(p.ctx, stream.Options{Set: p.set, Shard: in.Shard, Kind: in.Kind, Region: in.Region, ChunkAge: 100 * time.Millisecond})
 	p.must(err)
 	ctx, cancel := context.WithCancel(p.ctx)
+
 	done := make(chan error, 1)
 	go func() { done <- p.drivers[in.Kind].(targets.Follower).Follow(ctx, in, a) }()
 	stopped := false
@@ -114,22 +121,27 @@ func (p *platform) archive(in targets.Instance) (stop func()) {
 			return
 		}
 		stopped = true
+
 		cancel()
 		<-done
 		a.Abort()
 	}
 	p.t.Cleanup(stop)
+
 	for range 600 {
 		if _, ok := a.Tail(); ok {
 			return stop
 		}
+
 		select {
 		case err := <-done:
 			p.t.Fatalf("the archiver of %s ended: %v", in, err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+
 	p.t.Fatalf("nothing of %s is archived", in)
+
 	return stop
 }
 
@@ -139,23 +151,27 @@ func (p *platform) base(in targets.Instance, id string) targets.Artifact {
 	p.must(err)
 	_, err = p.set.SaveBase(p.ctx, b)
 	p.must(err)
+
 	return b
 }
 
 // cut takes and seals a cut, as the workflow does.
 func (p *platform) cut(ins ...targets.Instance) targets.Cut {
 	p.t.Helper()
+
 	var parties []barrier.Party
 	for _, in := range ins {
 		parties = append(parties, barrier.Party{Quiescer: p.drivers[in.Kind].(targets.Quiescer), Instance: in})
 	}
 	cut, err := barrier.Take(p.ctx, parties, barrier.Options{Group: "shop", Mode: targets.Gate, Gate: ins[0].Shard})
 	p.must(err)
+
 	for i, s := range cut.Shards {
 		if s.Kind == targets.S3 {
 			in := ins[slices.IndexFunc(ins, func(in targets.Instance) bool { return in.Shard == s.Shard })]
 			cut.Shards[i].Position, _, err = p.drivers[targets.S3].(targets.Snapshotter).Snapshot(p.ctx, in, s.Position.AsOf, p.set.Shard(s.Shard), nil)
 			p.must(err)
+
 			continue
 		}
 		_, err := stream.AwaitRecoverable(p.ctx, p.set, s.Shard, s.Position, nil, 50*time.Millisecond, nil)
@@ -164,6 +180,7 @@ func (p *platform) cut(ins ...targets.Instance) targets.Cut {
 	cut.SealedAt, cut.SealedIn = time.Now().UTC(), []string{"east"}
 	_, err = p.set.SaveCut(p.ctx, cut)
 	p.must(err)
+
 	return cut
 }
 
@@ -183,8 +200,10 @@ func (p *platform) shell(script string) string {
 		"PATH=" + strings.Join([]string{home, tools.PostgresBin, filepath.Dir(tools.RedisServer), "/usr/local/bin", "/usr/bin", "/bin"}, ":")}
 	cred, err := tools.RunAs.Credential()
 	p.must(err)
+
 	if cred != nil {
 		owner := fmt.Sprintf("%d:%d", cred.Uid, cred.Gid)
+
 		out, err := exec.Command("chown", "-R", owner, filepath.Dir(p.dir), home).CombinedOutput()
 		if err != nil {
 			p.t.Fatalf("%v: %s", err, out)
@@ -192,10 +211,12 @@ func (p *platform) shell(script string) string {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 	}
 	var stdout, stderr bytes.Buffer
+
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		p.t.Fatalf("%v\n%s%s", err, stdout.String(), stderr.String())
 	}
+
 	return stdout.String()
 }
 
@@ -206,10 +227,12 @@ func (p *platform) ends(kind targets.Kind, file string) {
 		if err != nil {
 			return
 		}
+
 		pid, err := strconv.Atoi(strings.Fields(string(b))[0])
 		if err != nil {
 			return
 		}
+
 		if id, err := proc.Of(pid); err == nil {
 			_ = id.Kill()
 		}
@@ -219,6 +242,7 @@ func (p *platform) ends(kind targets.Kind, file string) {
 func (p *platform) sql(in targets.Instance, query string, args ...any) {
 	p.t.Helper()
 	c, err := pgx.Connect(p.ctx, sandboxtest.DSN(in, "shop"))
+
 	p.must(err)
 	defer c.Close(p.ctx)
 	_, err = c.Exec(p.ctx, query, args...)
@@ -235,15 +259,19 @@ func (p *platform) put(in targets.Instance, key, body string) {
 func (p *platform) promoted(standby targets.Instance, kill func() error) {
 	p.t.Helper()
 	c, err := pgx.Connect(p.ctx, sandboxtest.DSN(standby, "shop"))
+
 	p.must(err)
 	defer c.Close(p.ctx)
+
 	for range 600 {
 		var n int
 		if c.QueryRow(p.ctx, "SELECT count(*) FROM ledger").Scan(&n) == nil && n == 100 {
 			break
 		}
+
 		time.Sleep(50 * time.Millisecond)
 	}
+
 	p.must(kill())
 	_, err = c.Exec(p.ctx, "SELECT pg_promote()")
 	p.must(err)
@@ -278,6 +306,7 @@ func TestRecoverByHand(t *testing.T) {
 		p.base(in, "base-1")
 		p.sql(in, "INSERT INTO ledger SELECT g, repeat('x', 1000) FROM generate_series(1, 100) g")
 	}
+
 	p.sql(one, "BEGIN; INSERT INTO ledger VALUES (1001, 'in doubt'); PREPARE TRANSACTION 'pending'")
 	p.sql(one, "COMMIT PREPARED 'pending'")
 	p.archive(carts)
@@ -289,10 +318,12 @@ func TestRecoverByHand(t *testing.T) {
 	}
 	redis("SET cart:1 milk")
 	redis("RPUSH cart:2 bread butter")
+
 	want := map[string]string{"images/a b.txt": "first", "images/deep/c.txt": strings.Repeat("c", 100_000), "empty": ""}
 	for k, body := range want {
 		p.put(media, k, body)
 	}
+
 	time.Sleep(2500 * time.Millisecond) // past the slack of an as-of instant
 	cut := p.cut(one, standby, carts, media)
 
@@ -301,9 +332,11 @@ func TestRecoverByHand(t *testing.T) {
 	p.put(media, "images/a b.txt", "overwritten")
 	p.put(media, "later", "later")
 	redis("SET cart:1 beer")
+
 	for _, in := range []targets.Instance{one, standby} {
 		p.sql(in, "DELETE FROM ledger; SELECT pg_switch_wal()")
 	}
+
 	later := p.cut(one, standby, carts, media)
 	if later.ID <= cut.ID {
 		t.Fatalf("cut %s does not sort after %s", later.ID, cut.ID)
@@ -315,6 +348,7 @@ func TestRecoverByHand(t *testing.T) {
 			t.Fatalf("section %s of the page has no sh block", n)
 		}
 	}
+
 	start := blocks["4"] + blocks["5"] + "CUT=$V/cuts/shop/" + cut.ID + ".json.zst.age\n"
 	for _, c := range []struct{ shard, rows, method string }{{"orders/1", "101", "files"}, {"orders/2", "101", "wire"}} {
 		t.Run(c.shard, func(t *testing.T) {
@@ -323,6 +357,7 @@ func TestRecoverByHand(t *testing.T) {
 			p.ends(targets.Postgres, dir+"/data/postmaster.pid")
 			out := p.shell(start + fmt.Sprintf("S=%s DATA=%[2]s/data WAL=%[2]s/wal\n", c.shard, own(p, dir)) + blocks["6"] +
 				quietByHand + "field .method; psql -h \"$WAL\" -d shop -Atc 'SELECT count(*) FROM ledger'; psql -h \"$WAL\" -d shop -Atc \"SELECT note FROM ledger WHERE n > 1000\"")
+
 			note := map[string]string{"orders/1": "in doubt", "orders/2": "after the promotion"}[c.shard]
 			if !strings.Contains(out, `recovery stopping at restore point "drctl:`+cut.ID) ||
 				!strings.HasSuffix(out, "1 0\nCREATE TABLE\n0\n"+c.method+"\n"+c.rows+"\n"+note+"\n") {
@@ -330,12 +365,14 @@ func TestRecoverByHand(t *testing.T) {
 			}
 		})
 	}
+
 	t.Run("carts/0", func(t *testing.T) {
 		dir := sandboxtest.Dir(t)
 		p := &platform{t: t, ctx: ctx, dir: p.dir, key: p.key}
 		p.ends(targets.Redis, dir+"/redis/redis.pid")
 		port, err := servers.FreePort()
 		p.must(err)
+
 		out := p.shell(start + fmt.Sprintf("S=carts/0 D=%s/redis PORT=%d\n", own(p, dir), port) + blocks["7"] +
 			`redis-cli -p "$PORT" GET cart:1; redis-cli -p "$PORT" LRANGE cart:2 0 -1`)
 		if out != "2\nmilk\nbread\nbutter\n" {
@@ -349,7 +386,9 @@ func TestRecoverByHand(t *testing.T) {
 		got := map[string]string{}
 		root, err := os.OpenRoot(dir + "/media")
 		p.must(err)
+
 		defer root.Close()
+
 		for k := range want {
 			f, err := root.Open(k)
 			p.must(err)
@@ -358,6 +397,7 @@ func TestRecoverByHand(t *testing.T) {
 			_ = f.Close()
 			got[k] = string(b)
 		}
+
 		if _, err := root.Stat("later"); err == nil || !maps.Equal(got, want) {
 			t.Fatalf("recovered by hand: %.200v", got)
 		}
@@ -365,11 +405,14 @@ func TestRecoverByHand(t *testing.T) {
 	t.Run("a missing chunk is named", func(t *testing.T) {
 		p := &platform{t: t, ctx: ctx, dir: p.dir, key: p.key}
 		base := filepath.Join(p.dir, "streams/carts/0")
+
 		chunks, err := filepath.Glob(base + "/*/*-*-*.zst.age")
 		if err != nil || len(chunks) == 0 {
 			t.Fatalf("no chunks: %v", err)
 		}
+
 		p.must(os.Remove(chunks[0]))
+
 		out := p.shell(start + "S=carts/0\nchoose\n" + `if way "$(position .lineage)" "$(position .offset)" | { read -r l from to; log_bytes "$S" "$l" "$from" "$to"; } 2>&1 >/dev/null; then echo whole; fi`)
 		if !strings.Contains(out, "missing: bytes ") || strings.Contains(out, "whole") {
 			t.Fatalf("a missing chunk went unseen: %q", out)
@@ -381,5 +424,6 @@ func TestRecoverByHand(t *testing.T) {
 func own(p *platform, dir string) string {
 	p.t.Helper()
 	p.must(sandboxtest.Tools(p.t).RunAs.Own(dir))
+
 	return dir
 }

@@ -64,6 +64,7 @@ var redisKillSettings = map[string]string{"appendonly": "yes", "appendfsync": "e
 
 func (k *killers) must(err error) {
 	k.t.Helper()
+
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -77,6 +78,7 @@ func newKillers(t *testing.T, ctx context.Context, seed uint64) *killers {
 	s3 := sandboxtest.S3(t, true)
 	key, err := vault.GenerateKey()
 	k.must(err)
+
 	k.job = archiverJob{Key: key.Secret().Reveal(), Vaults: []vaultPlace{
 		{Region: "east", URL: "file://" + filepath.Join(sandboxtest.Dir(t), "vault")},
 		{Region: "west", URL: "s3://" + s3.Database + "/vault", Endpoint: s3.Address, AccessKey: s3.User, Secret: s3.Password.Reveal()}}}
@@ -90,11 +92,13 @@ func newKillers(t *testing.T, ctx context.Context, seed uint64) *killers {
 	k.must(err)
 	t.Cleanup(func() {
 		k.killArchiver()
+
 		if b, err := os.ReadFile(k.log.Name()); err == nil && t.Failed() {
 			t.Logf("the archivers said:\n%s", b[max(0, len(b)-6000):])
 		}
 		_ = k.log.Close()
 	})
+
 	return k
 }
 
@@ -117,6 +121,7 @@ func (k *killers) killArchiver() {
 	}
 	_ = k.archiver.Process.Kill()
 	err := k.archiver.Wait()
+
 	var ended *exec.ExitError
 	if ws, ok := syscall.WaitStatus(0), errors.As(err, &ended); ok {
 		if ws, ok = ended.Sys().(syscall.WaitStatus); ok && ws.Signal() != syscall.SIGKILL {
@@ -142,15 +147,19 @@ func (k *killers) writes() {
 	seed := k.rng.Uint64()
 	k.load.Go(func() {
 		rng := rand.New(rand.NewPCG(seed, 2))
+
 		c := goredis.NewClient(&goredis.Options{Addr: k.redis.Address, Password: k.redis.Password.Reveal(), MaxRetries: -1})
 		defer c.Close()
+
 		for n := 0; !k.stopped(); n++ {
 			k.pause.RLock()
 			err := redisWrite(k.ctx, c, rng, n)
 			k.pause.RUnlock()
+
 			if err == nil {
 				k.count(1, 1)
 			}
+
 			time.Sleep(time.Duration(rng.IntN(1500)) * time.Microsecond)
 		}
 	})
@@ -178,15 +187,20 @@ func (k *killers) pgWrites() (n int) {
 		time.Sleep(20 * time.Millisecond)
 		return 0
 	}
+
 	defer func() { _ = c.Close(context.Background()) }()
+
 	for range 25 {
 		if _, err := c.Exec(k.ctx, "INSERT INTO filler SELECT i, repeat(md5(random()::text), 20) FROM generate_series(1, 40) i"); err != nil {
 			return n
 		}
+
 		n++
+
 		time.Sleep(4 * time.Millisecond)
 	}
 	_, _ = c.Exec(k.ctx, "DELETE FROM filler WHERE ctid IN (SELECT ctid FROM filler LIMIT 500)")
+
 	return n
 }
 
@@ -207,8 +221,10 @@ func redisWrite(ctx context.Context, c *goredis.Client, rng *rand.Rand, n int) e
 	_, err := c.TxPipelined(ctx, func(p goredis.Pipeliner) error {
 		p.IncrBy(ctx, "a:"+key, 5)
 		p.DecrBy(ctx, "b:"+key, 5)
+
 		return nil
 	})
+
 	return err
 }
 
@@ -216,6 +232,7 @@ func redisWrite(ctx context.Context, c *goredis.Client, rng *rand.Rand, n int) e
 func (k *killers) killPostgres() {
 	k.t.Helper()
 	k.must(k.pgProc.Kill())
+
 	k.pgDown.Lock() // its clients have seen it by now
 	defer k.pgDown.Unlock()
 	p, err := sandboxtest.Tools(k.t).StartPostgres(k.ctx, servers.PostgresSpec{Dir: k.pg.DataDir, Port: portOf(k.t, k.pg.Address), Settings: pgKillSettings})
@@ -227,19 +244,23 @@ func (k *killers) killPostgres() {
 func (k *killers) killRedis() {
 	k.t.Helper()
 	k.must(k.redisProc.Kill())
+
 	set := map[string]string{"enable-debug-command": "local"}
 	for n, v := range redisKillSettings {
 		set[n] = v
 	}
 	var p servers.Server
+
 	var err error
 	for range 50 { // the port is free when the last thread of the killed server is gone
 		p, err = sandboxtest.Tools(k.t).StartRedis(k.ctx, servers.RedisSpec{Dir: k.redis.DataDir, Port: portOf(k.t, k.redis.Address), Password: k.redis.Password, Settings: set})
 		if !fail.Is(err, fail.Conflict) {
 			break
 		}
+
 		time.Sleep(50 * time.Millisecond)
 	}
+
 	k.must(err)
 	k.redisProc = p
 	k.t.Cleanup(func() { _ = p.Kill() })
@@ -247,14 +268,17 @@ func (k *killers) killRedis() {
 
 func portOf(t *testing.T, address string) int {
 	t.Helper()
+
 	_, p, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	n, err := strconv.Atoi(p)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return n
 }
 
@@ -269,19 +293,24 @@ type truth struct {
 // notes what it holds and where. The position must become durable.
 func (k *killers) replicaStops() truth {
 	k.t.Helper()
+
 	k.pause.Lock()
 	defer k.pause.Unlock()
+
 	m, r := k.client(k.redis), k.client(k.replica)
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		a, b := replication(k.ctx, m), replication(k.ctx, r)
+
 		off, err := strconv.ParseUint(a["master_repl_offset"], 10, 64)
 		if err == nil && b["master_link_status"] == "up" && a["master_replid"] == b["master_replid"] && a["master_repl_offset"] == b["slave_repl_offset"] {
 			x := truth{at: targets.Position{Kind: targets.Redis, Timeline: a["master_replid"], Offset: off}, digest: digestOf(k.t, k.ctx, r)}
 			x.keys, err = r.DBSize(k.ctx).Result()
 			k.must(err)
 			k.durable(k.redis.Shard, x.at)
+
 			return x
 		}
+
 		if time.Now().After(end) {
 			k.t.Fatalf("the replica does not catch up: %v %v", a, b)
 		}
@@ -291,26 +320,31 @@ func (k *killers) replicaStops() truth {
 func (k *killers) client(in targets.Instance) *goredis.Client {
 	c := goredis.NewClient(&goredis.Options{Addr: in.Address, Password: in.Password.Reveal()})
 	k.t.Cleanup(func() { _ = c.Close() })
+
 	return c
 }
 
 func replication(ctx context.Context, c *goredis.Client) map[string]string {
 	out := map[string]string{}
+
 	s, _ := c.Info(ctx, "replication").Result()
 	for line := range strings.SplitSeq(s, "\r\n") {
 		if n, v, ok := strings.Cut(line, ":"); ok {
 			out[n] = v
 		}
 	}
+
 	return out
 }
 
 func digestOf(t *testing.T, ctx context.Context, c *goredis.Client) string {
 	t.Helper()
+
 	s, err := c.Do(ctx, "DEBUG", "DIGEST").Text()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return s
 }
 
@@ -319,13 +353,16 @@ func digestOf(t *testing.T, ctx context.Context, c *goredis.Client) string {
 // log from its beginning.
 func (k *killers) durable(id targets.ShardID, at targets.Position) {
 	k.t.Helper()
+
 	ctx, cancel := context.WithTimeout(k.ctx, time.Minute)
 	defer cancel()
+
 	for ; ; time.Sleep(50 * time.Millisecond) {
 		in, err := k.lead(ctx, id, at)
 		if err == nil && len(in) == len(k.set.Vaults) {
 			return
 		}
+
 		if !fail.Is(err, fail.NotFound) || ctx.Err() != nil {
 			k.t.Fatalf("%s: %+v is held in %v: %v", id, at, in, err)
 		}
@@ -336,15 +373,18 @@ func (k *killers) lead(ctx context.Context, id targets.ShardID, at targets.Posit
 	if at.Kind == targets.Redis {
 		return stream.AwaitRecoverable(ctx, k.set, id, at, nil, 50*time.Millisecond, nil)
 	}
+
 	began, ok, err := stream.Began(ctx, k.set.Vaults, id, at.Timeline)
 	if err != nil {
 		return nil, err
 	}
+
 	if !ok || began >= at.Offset {
 		return nil, fail.Newf(fail.NotFound, "test", id.String(), "nothing of timeline %s yet", at.Timeline)
 	}
 	from := at
 	from.Offset = began
+
 	return stream.AwaitDurable(ctx, k.set, id, from, at, 50*time.Millisecond, nil)
 }
 
@@ -357,7 +397,9 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	if s := os.Getenv("DRCTL_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
 	}
+
 	t.Logf("DRCTL_SEED=%d", seed)
+
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	k := newKillers(t, ctx, seed)
@@ -368,9 +410,11 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	k.must(c.Close(ctx))
 	k.writes()
 	var truths []truth
+
 	const rounds = 18
 	for round := range rounds {
 		k.startArchiver()
+
 		switch round {
 		case 3, 8, 13: // the sender dies while it sends
 			k.nap(1200)
@@ -380,9 +424,11 @@ func TestKilledAtRandomMoments(t *testing.T) {
 			k.nap(400)
 			k.killRedis()
 		}
+
 		k.nap(900)
 		k.killArchiver()
 	}
+
 	k.startArchiver()
 	k.nap(300)
 	truths = append(truths, k.replicaStops())
@@ -392,12 +438,15 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	k.durable(k.pg.Shard, end)
 	k.killArchiver()
 	t.Logf("%d archivers killed, %d bursts in PostgreSQL, %d commands in Redis", rounds+1, k.wrote[0], k.wrote[1])
+
 	if k.wrote[0] < 100 || k.wrote[1] < 500 {
 		t.Error("there was hardly any load")
 	}
+
 	for _, v := range k.set.Vaults {
 		k.sameAsPostgres(v, end)
 	}
+
 	for _, x := range truths {
 		k.sameAsReplica(x)
 	}
@@ -409,12 +458,14 @@ func (k *killers) nap(most int) { time.Sleep(time.Duration(k.rng.IntN(most*1000)
 func (k *killers) postgresEnd() targets.Position {
 	k.t.Helper()
 	c, err := pgx.Connect(k.ctx, sandboxtest.DSN(k.pg, k.pg.Database))
+
 	k.must(err)
 	defer func() { _ = c.Close(k.ctx) }()
 	var at, system string
 	k.must(c.QueryRow(k.ctx, "SELECT pg_current_wal_flush_lsn()::text, (SELECT system_identifier::text FROM pg_control_system())").Scan(&at, &system))
 	off, err := targets.ParseLSN(at)
 	k.must(err)
+
 	return targets.Position{Kind: targets.Postgres, Timeline: targets.PostgresTimeline(system, 1), Offset: off}
 }
 
@@ -425,11 +476,13 @@ func (k *killers) sameAsPostgres(v *vault.Vault, end targets.Position) {
 	const segment = 16 << 20
 	ls, err := stream.Load(k.ctx, v, k.pg.Shard)
 	k.must(err)
+
 	if len(ls) != 1 || ls[0].ID != end.Timeline {
 		k.t.Fatalf("%s: timelines %+v", v.Region(), ls)
 	}
 	chunks := slices.Clone(ls[0].Chunks)
 	slices.SortFunc(chunks, func(a, b timeline.Chunk) int { return int(int64(a.From) - int64(b.From)) })
+
 	at := chunks[0].From
 	if at%segment != 0 || at != ls[0].Offset {
 		k.t.Errorf("%s: the stream begins at %s", v.Region(), targets.FormatLSN(at))
@@ -443,35 +496,43 @@ func (k *killers) sameAsPostgres(v *vault.Vault, end targets.Position) {
 		if c.From > at {
 			k.t.Errorf("%s: after byte %d comes %s", v.Region(), at, c.Key)
 		}
+
 		if c.From < at {
 			overlaps++
 		}
 		at = max(at, c.To)
 		body, _, err := v.ReadEncrypted(k.ctx, c.Key)
 		k.must(err)
+
 		if !bytes.Equal(body, k.serverLog(c.From, c.To)) {
 			k.t.Errorf("%s: %s is not what the server's files hold", v.Region(), c.Key)
 		}
 	}
 	r, err := stream.NewReader(v, k.pg.Shard).Log(k.ctx, targets.Span{Timeline: end.Timeline, From: chunks[0].From, To: end.Offset})
 	k.must(err)
+
 	defer r.Close()
+
 	files := 0
 	for at := chunks[0].From; at < end.Offset; {
 		n := min(at-at%segment+segment, end.Offset) - at
+
 		got := make([]byte, n)
 		if _, err := io.ReadFull(r, got); err != nil {
 			k.t.Fatal(err)
 		}
+
 		if !bytes.Equal(got, k.serverLog(at, at+n)) {
 			k.t.Fatalf("%s: the reader differs from the server's files at %s", v.Region(), targets.FormatLSN(at))
 		}
 		at += n
 		files++
 	}
+
 	if n, err := io.Copy(io.Discard, r); n > 0 || err != nil {
 		k.t.Errorf("%s: %d bytes follow the end (%v)", v.Region(), n, err)
 	}
+
 	k.t.Logf("%s: %d bytes in %d chunks, %d of them overlapping, are those of %d segment files", v.Region(), end.Offset-chunks[0].From, len(chunks), overlaps, files)
 }
 
@@ -479,6 +540,7 @@ func (k *killers) sameAsPostgres(v *vault.Vault, end targets.Position) {
 func (k *killers) serverLog(from, to uint64) []byte {
 	k.t.Helper()
 	const segment = 16 << 20
+
 	out := make([]byte, 0, to-from)
 	for at := from; at < to; {
 		n := min(at-at%segment+segment, to) - at
@@ -487,18 +549,21 @@ func (k *killers) serverLog(from, to uint64) []byte {
 		out = append(out, file[at%segment:at%segment+n]...)
 		at += n
 	}
+
 	return out
 }
 
 // sameAsReplica restores a position from each vault alone and compares.
 func (k *killers) sameAsReplica(x truth) {
 	k.t.Helper()
+
 	for _, v := range k.set.Vaults {
 		ls, err := stream.Load(k.ctx, v, k.redis.Shard)
 		k.must(err)
 		bases, err := v.Bases(k.ctx, k.redis.Shard)
 		k.must(err)
 		slices.SortFunc(bases, func(a, b targets.Artifact) int { return b.Finished.Compare(a.Finished) })
+
 		req := targets.RestoreRequest{Point: x.at, WorkDir: sandboxtest.Dir(k.t)}
 		for _, b := range bases {
 			if path, err := timeline.Path(ls, b.From, x.at); err == nil {
@@ -506,6 +571,7 @@ func (k *killers) sameAsReplica(x truth) {
 				break
 			}
 		}
+
 		if req.Base.ID == "" {
 			k.t.Fatalf("%s: no base leads to %+v", v.Region(), x.at)
 		}
@@ -516,6 +582,7 @@ func (k *killers) sameAsReplica(x truth) {
 		if id, serr := proc.Of(out.Pid); serr == nil {
 			k.t.Cleanup(func() { _ = id.Kill() })
 		}
+
 		k.must(err)
 		in.Address, in.Password = out.Address, out.Password
 		// The restored server has no DEBUG command; a replica of it has.
@@ -527,6 +594,7 @@ func (k *killers) sameAsReplica(x truth) {
 		}
 		keys, err := copied.DBSize(k.ctx).Result()
 		k.must(err)
+
 		if got := digestOf(k.t, k.ctx, copied); got != x.digest || keys != x.keys || keys == 0 {
 			k.t.Errorf("%s: restored at %s:%d are %d keys with digest %s, the replica held %d with %s", v.Region(), x.at.Timeline, x.at.Offset, keys, got, x.keys, x.digest)
 		}

@@ -22,6 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(archiverEnv) != "" {
 		archiverProcess()
 	}
+
 	os.Exit(m.Run())
 }
 
@@ -48,14 +49,17 @@ func (x archivedInstance) instance() targets.Instance {
 
 func (j archiverJob) set(ctx context.Context, open func(context.Context, vault.Options) (*vault.Vault, error)) (vault.Set, error) {
 	set := vault.Set{Durability: len(j.Vaults)}
+
 	key, err := vault.ParseKey(targets.NewSecret(j.Key))
 	if err != nil {
 		return set, err
 	}
+
 	tools, err := servers.Find(servers.Binaries{})
 	if err != nil {
 		return set, err
 	}
+
 	id := ""
 	for _, p := range j.Vaults {
 		v, err := open(ctx, vault.Options{Region: p.Region, Key: key, Set: id, ResticBin: tools.ResticBin, Log: slog.New(slog.DiscardHandler),
@@ -66,6 +70,7 @@ func (j archiverJob) set(ctx context.Context, open func(context.Context, vault.O
 		id = v.SetID()
 		set.Vaults = append(set.Vaults, v)
 	}
+
 	return set, nil
 }
 
@@ -74,31 +79,37 @@ func (j archiverJob) set(ctx context.Context, open func(context.Context, vault.O
 func archiverProcess() {
 	ctx := context.Background()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+
 	var job archiverJob
 	if err := json.NewDecoder(os.Stdin).Decode(&job); err != nil {
 		log.Error("no job", "err", err)
 		os.Exit(1)
 	}
+
 	var set vault.Set
 	for {
 		var err error
 		if set, err = job.set(ctx, vault.Open); err == nil {
 			break
 		}
+
 		log.Error("open the vaults", "err", err)
 		time.Sleep(100 * time.Millisecond)
 	}
+
 	tools, err := servers.Find(servers.Binaries{})
 	if err != nil {
 		log.Error("tools", "err", err)
 		os.Exit(1)
 	}
+
 	followers := map[targets.Kind]targets.Follower{}
 	for _, d := range all.Drivers(all.Options{Tools: tools, Log: log}) {
 		if f, ok := d.(targets.Follower); ok {
 			followers[d.Kind()] = f
 		}
 	}
+
 	for _, x := range job.Instances {
 		go func() {
 			in := x.instance()
@@ -109,6 +120,7 @@ func archiverProcess() {
 			}
 		}()
 	}
+
 	select {}
 }
 
@@ -119,5 +131,6 @@ func archiveOnce(ctx context.Context, set vault.Set, f targets.Follower, in targ
 		return err
 	}
 	defer a.Abort()
+
 	return f.Follow(ctx, in, a)
 }

@@ -25,15 +25,18 @@ func TestTwoServersOfOneTimelineAreNotMixed(t *testing.T) {
 	old := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	keep := sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}}
 	one, two := sandboxtest.Standby(t, old, keep), sandboxtest.Standby(t, old, keep)
+
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	do := func(in targets.Instance, sql string) {
 		t.Helper()
+
 		c, err := pgx.Connect(ctx, sandboxtest.DSN(in, in.Database))
 		if err == nil {
 			_, err = c.Exec(ctx, sql)
 			_ = c.Close(ctx)
 		}
+
 		if err != nil {
 			t.Fatalf("%s: %v", sql, err)
 		}
@@ -41,19 +44,24 @@ func TestTwoServersOfOneTimelineAreNotMixed(t *testing.T) {
 	d := postgres.New(postgres.Options{Tools: sandboxtest.Tools(t)})
 	at := func(in targets.Instance) targets.Position {
 		t.Helper()
+
 		st, err := d.Probe(ctx, in)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return st.Position
 	}
 	promote := func(in targets.Instance, after uint64) {
 		t.Helper()
+
 		for at(in).Offset < after {
 			time.Sleep(20 * time.Millisecond)
 		}
+
 		do(in, "SELECT pg_promote(true, 60)")
 	}
+
 	do(old, "CREATE TABLE t AS SELECT generate_series(1, 1000) i")
 	promote(one, at(old).Offset)
 	do(old, "INSERT INTO t SELECT generate_series(1, 1000)")
@@ -63,6 +71,7 @@ func TestTwoServersOfOneTimelineAreNotMixed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	v, err := vault.Init(ctx, vault.Options{Region: "east", Location: vault.Location{URL: "file://" + filepath.Join(t.TempDir(), "vault")}, Key: key})
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +83,7 @@ func TestTwoServersOfOneTimelineAreNotMixed(t *testing.T) {
 			return err
 		}
 		defer a.Abort()
+
 		return d.Follow(ctx, in, a)
 	}
 	// The first one is archived, far beyond everything that the others write.
@@ -82,19 +92,23 @@ func TestTwoServersOfOneTimelineAreNotMixed(t *testing.T) {
 		do(one, "SELECT pg_switch_wal()")
 	}
 	fctx, stop := context.WithCancel(ctx)
+
 	done := make(chan error, 1)
 	go func() { done <- archive(fctx, one) }()
 	end := at(one)
 	last := end
+
 	last.Offset--
 	if _, err := stream.AwaitDurable(ctx, set, old.Shard, last, end, 50*time.Millisecond, nil); err != nil {
 		t.Fatal(err)
 	}
+
 	stop()
 	<-done
 	refused := func(what string, in targets.Instance) {
 		t.Helper()
 		err := archive(ctx, in)
+
 		behind := fail.Is(err, fail.Conflict) && strings.Contains(err.Error(), "on the same timeline")
 		if !behind && (!fail.Is(err, fail.Corrupt) || !strings.Contains(err.Error(), end.Timeline)) {
 			t.Fatalf("%s is archived behind another server: %v", what, err)
@@ -104,10 +118,12 @@ func TestTwoServersOfOneTimelineAreNotMixed(t *testing.T) {
 	three := sandboxtest.Standby(t, two, keep)
 	promote(three, at(two).Offset)
 	refused("a child of the other server", three)
+
 	ls, err := stream.Load(ctx, v, old.Shard)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, l := range ls {
 		if strings.HasSuffix(l.ID, "-00000003") {
 			t.Fatalf("timeline 3 was begun: %+v", l.Parent)

@@ -37,11 +37,14 @@ func Meets(want, got string) (ok bool, why string) {
 		if (op == "" || op == "=") && limit == got {
 			return true, ""
 		}
+
 		return false, "the query returned nothing"
 	}
+
 	if op == "" {
 		return got == want, ""
 	}
+
 	if infinite.MatchString(strings.TrimSpace(got)) {
 		return false, fmt.Sprintf("%s is not a finite number", excerpt(got))
 	}
@@ -60,6 +63,7 @@ func Meets(want, got string) (ok bool, why string) {
 	if !ok {
 		return false, fmt.Sprintf("%s compares numbers, and the answer %s is none", op, excerpt(got))
 	}
+
 	return holds(op, a.Cmp(b)), ""
 }
 
@@ -78,6 +82,7 @@ func holds(op string, c int) bool {
 	case ">":
 		return c > 0
 	}
+
 	return c >= 0
 }
 
@@ -87,6 +92,7 @@ func AsNumber(want string) string {
 	if op, _ := split(want); op == "" {
 		return "=" + want
 	}
+
 	return want
 }
 
@@ -97,6 +103,7 @@ func Number(s string) (*big.Rat, bool) {
 	if !number.MatchString(s) {
 		return nil, false
 	}
+
 	return new(big.Rat).SetString(s)
 }
 
@@ -105,10 +112,12 @@ func FormatNumber(r *big.Rat) string {
 	if r.IsInt() {
 		return r.Num().String()
 	}
+
 	n, exact := r.FloatPrec()
 	if !exact { // no sum of decimal numbers is like that
 		n = 20
 	}
+
 	return r.FloatString(n)
 }
 
@@ -118,6 +127,7 @@ func split(want string) (op, limit string) {
 			return o, strings.TrimSpace(rest)
 		}
 	}
+
 	return "", want
 }
 
@@ -129,5 +139,6 @@ func excerpt(s string) string {
 	if len(s) > most {
 		return fmt.Sprintf("%q...", s[:most])
 	}
+
 	return fmt.Sprintf("%q", s)
 }

@@ -38,10 +38,12 @@ func TestMeets(t *testing.T) {
 		{"!= NULL", "5", true, ""}, {"!= (nil)", "x", true, ""}, {"NULL", "5", false, ""},
 	} {
 		ok, why := Meets(c.want, c.got)
+
 		words := c.why
 		if words == "no number" {
 			words = "is none"
 		}
+
 		if ok != c.ok || !strings.Contains(why, words) || words == "" && why != "" {
 			t.Errorf("%q against %q: %v %q, want %v %q", c.got, c.want, ok, why, c.ok, c.why)
 		}
@@ -61,14 +63,18 @@ func TestNumbers(t *testing.T) {
 		if !ok {
 			t.Fatal(s)
 		}
+
 		sum.Add(sum, n)
 	}
+
 	if got := FormatNumber(sum); got != "9007199254740993" {
 		t.Fatal(got)
 	}
+
 	if n, _ := Number("10.250"); FormatNumber(n) != "10.25" {
 		t.Fatal(FormatNumber(n))
 	}
+
 	if AsNumber("5") != "=5" || AsNumber("> 5") != "> 5" {
 		t.Fatal("AsNumber")
 	}
@@ -80,6 +86,7 @@ func FuzzMeets(f *testing.F) {
 	for _, s := range [][2]string{{"=5", "5.0"}, {"> 9007199254740992", "9007199254740993"}, {"!= x", "nan"}, {"<1e999", "-1e-999"}, {"NULL", "NULL"}, {"=", ""}, {">=", "(nil)"}} {
 		f.Add(s[0], s[1])
 	}
+
 	f.Fuzz(func(t *testing.T, want, got string) {
 		ok, why := Meets(want, got)
 		if ok && why != "" {
@@ -91,13 +98,16 @@ func FuzzMeets(f *testing.F) {
 			t.Fatalf("%q met %q without an operator", got, want)
 		}
 		a, isA := Number(got)
+
 		b, isB := Number(limit)
 		if ok && op != "" && isB && !isA {
 			t.Fatalf("%q is no number and met %q", got, want)
 		}
+
 		if ok && strings.ContainsAny(op, "<>") && !isB {
 			t.Fatalf("%q met %q, which names no number", got, want)
 		}
+
 		if !isA || !isB || op == "" {
 			return
 		}
@@ -108,9 +118,11 @@ func FuzzMeets(f *testing.F) {
 				t.Fatalf("%q against %q: both or none of %v", got, limit, pair)
 			}
 		}
+
 		if meets("=") != (a.Cmp(b) == 0) || meets("<") != (a.Cmp(b) < 0) {
 			t.Fatalf("%q against %q", got, limit)
 		}
+
 		if n, ok := Number(FormatNumber(a)); !ok || a.IsInt() && n.Cmp(a) != 0 {
 			t.Fatalf("%q is written %q", got, FormatNumber(a))
 		}

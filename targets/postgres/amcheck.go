@@ -21,19 +21,23 @@ func (v *verification) amcheck(ctx context.Context) error {
 		v.skip(check, "left out of a quick verification")
 		return nil
 	}
+
 	if v.srv.standby {
 		v.skip(check, "needs a server that is not in recovery")
 		return nil
 	}
+
 	tools, err := v.d.findTools()
 	if err != nil {
 		return err
 	}
+
 	host, port, err := splitAddress(v.in.Address)
 	if err != nil {
 		return fail.New(fail.Invalid, opVerify, v.in.String(), "write the address as host:port", err)
 	}
 	args := []string{"--all", "--no-password", "--heapallindexed", "--jobs=2", "--host=" + host, "--port=" + strconv.Itoa(int(port)), "--username=" + v.in.User}
+
 	env := clientEnv(v.in)
 	if v.in.Role == targets.Sandbox {
 		if err := v.stillTriggers(ctx); err != nil {
@@ -44,12 +48,14 @@ func (v *verification) amcheck(ctx context.Context) error {
 	}
 	start := time.Now()
 	text, err := runProgram(ctx, opVerify, tools, env, "pg_amcheck", args...)
+
 	var skipped []string
 	for line := range strings.Lines(text) {
 		if strings.Contains(line, "amcheck is not installed") || strings.Contains(line, `extension "amcheck" is not available`) {
 			skipped = append(skipped, strings.TrimSpace(line))
 		}
 	}
+
 	damage, unchecked := sortReports(text)
 	switch {
 	case err == nil && len(skipped) > 0:
@@ -69,12 +75,15 @@ func (v *verification) amcheck(ctx context.Context) error {
 	default:
 		return err
 	}
+
 	if len(unchecked) > 0 {
 		v.skip(check, "could not be checked: "+clip(strings.Join(unchecked, "\n")))
 	}
+
 	if len(skipped) > 0 {
 		v.skip(check, clip(strings.Join(skipped, "; "))+": CREATE EXTENSION amcheck, or check in a sandbox")
 	}
+
 	return nil
 }
 
@@ -86,32 +95,38 @@ func (v *verification) stillTriggers(ctx context.Context) error {
 	if v.srv.version >= 170000 {
 		return nil // drctl's sessions have a setting for it
 	}
+
 	databases, err := names(ctx, v.conn, "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND datconnlimit <> -2")
 	if err != nil {
 		return queryError(opVerify, v.in, "", err)
 	}
+
 	for _, database := range databases {
 		if err := v.stillTriggersOf(ctx, database); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
 func (v *verification) stillTriggersOf(ctx context.Context, database string) error {
 	in := v.in
 	in.Database = database
+
 	conn, err := connectRestored(ctx, opVerify, in, v.srv.version/10000, false)
 	if err != nil {
 		return err
 	}
 	defer closeConn(conn)
+
 	triggers, err := names(ctx, conn, "SELECT evtname FROM pg_event_trigger WHERE evtenabled IN ('A', 'R')")
 	for _, t := range triggers {
 		if err == nil {
 			_, err = conn.Exec(ctx, "ALTER EVENT TRIGGER "+quoteIdent(t)+" DISABLE")
 		}
 	}
+
 	return queryError(opVerify, in, "", err)
 }
 
@@ -121,6 +136,7 @@ func names(ctx context.Context, conn *pgx.Conn, query string) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
+
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
@@ -137,10 +153,12 @@ var (
 // sortReports tells what pg_amcheck found from what it could not look at.
 func sortReports(text string) (damage, unchecked []string) {
 	var report []string
+
 	end := func() {
 		if len(report) == 0 {
 			return
 		}
+
 		one := strings.Join(report, "\n")
 		if body := strings.Join(report[1:], "\n"); notChecked.MatchString(body) {
 			unchecked = append(unchecked, one)
@@ -161,6 +179,8 @@ func sortReports(text string) (damage, unchecked []string) {
 			end()
 		}
 	}
+
 	end()
+
 	return damage, unchecked
 }

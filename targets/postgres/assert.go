@@ -24,20 +24,24 @@ func (v *verification) assertions(ctx context.Context) error {
 	if len(v.want.Assertions) == 0 {
 		return nil
 	}
+
 	conn, err := v.session(ctx, true)
 	if err != nil {
 		return err
 	}
 	defer closeConn(conn)
+
 	if v.in.Role == targets.Sandbox {
 		if _, err := conn.Exec(ctx, servers.RefuseForeignTables); err != nil {
 			return queryError(opVerify, v.in, "", err)
 		}
 	}
+
 	for _, a := range v.want.Assertions {
 		start := time.Now()
 		sum := sha256.Sum256([]byte(a.Query))
 		f := targets.Finding{Check: "assertion " + a.Name, Subject: v.in.String(), Expected: a.Want, Query: hex.EncodeToString(sum[:])}
+
 		got, err := ask(ctx, conn.PgConn(), a.Query)
 		switch {
 		case err != nil && (conn.IsClosed() || ctx.Err() != nil):
@@ -49,6 +53,7 @@ func (v *verification) assertions(ctx context.Context) error {
 			}
 		default:
 			f.Got, f.Severity = got, targets.Failed
+
 			ok, why := assert.Meets(a.Want, got)
 			if f.Detail = why; ok {
 				f.Severity = targets.Passed
@@ -57,6 +62,7 @@ func (v *verification) assertions(ctx context.Context) error {
 		f.Took = time.Since(start)
 		v.out = append(v.out, f)
 	}
+
 	return nil
 }
 
@@ -68,12 +74,14 @@ func ask(ctx context.Context, pg *pgconn.PgConn, query string) (string, error) {
 	if _, err := pg.Exec(ctx, begin).ReadAll(); err != nil {
 		return "", err
 	}
+
 	got, err := firstValue(pg.ExecParams(ctx, query, nil, nil, nil, nil))
 	if !pg.IsClosed() {
 		if _, rerr := pg.Exec(ctx, "ROLLBACK").ReadAll(); err == nil {
 			err = rerr
 		}
 	}
+
 	return got, err
 }
 
@@ -87,11 +95,14 @@ func firstValue(r *pgconn.ResultReader) (string, error) {
 			}
 		}
 	}
+
 	if _, err := r.Close(); err != nil {
 		return "", err
 	}
+
 	if rows == 0 {
 		return "", fmt.Errorf("the query returned no row")
 	}
+
 	return got, nil
 }

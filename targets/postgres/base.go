@@ -42,22 +42,27 @@ func (d *Driver) Base(ctx context.Context, in targets.Instance, req targets.Base
 		return targets.Artifact{}, err
 	}
 	defer closeConn(conn)
+
 	if err := direct(ctx, opBase, in, conn); err != nil {
 		return targets.Artifact{}, err
 	}
+
 	srv, err := readServer(ctx, opBase, in, conn)
 	if err != nil {
 		return targets.Artifact{}, err
 	}
+
 	a := targets.Artifact{ID: req.ID, Shard: in.Shard, Kind: targets.Postgres, Region: in.Region,
 		Started: time.Now().UTC(), Full: req.Full, Files: map[string]string{}}
 	if a.Settings, err = readSettings(ctx, in, conn); err != nil {
 		return a, err
 	}
+
 	if files := a.Settings[settingConfig]; files != "" {
 		d.log.Warn("backup: the base does not hold the server's configuration, which lies outside its data directory: save it by other means", "instance", in.String(), "files", files)
 	}
 	b := &baseRun{d: d, in: in, req: req, to: to, conn: conn, srv: srv, a: &a}
+
 	dir, why := localDataDir(in, srv)
 	if dir != "" {
 		b.dir = dir
@@ -70,10 +75,12 @@ func (d *Driver) Base(ctx context.Context, in targets.Instance, req targets.Base
 		a.Method, a.Full = methodWire, true
 		err = b.wire(ctx)
 	}
+
 	if err != nil {
 		return targets.Artifact{}, err
 	}
 	a.Finished = time.Now().UTC()
+
 	return a, nil
 }
 
@@ -89,6 +96,7 @@ const (
 
 func readSettings(ctx context.Context, in targets.Instance, conn *pgx.Conn) (map[string]string, error) {
 	out := map[string]string{}
+
 	rows, err := conn.Query(ctx, `SELECT name, setting FROM pg_settings WHERE name = ANY($1)
 		UNION ALL SELECT '`+settingSuperuser+`', rolname FROM pg_roles WHERE oid = 10
 		UNION ALL SELECT '`+settingDatabase+`', current_database()
@@ -99,6 +107,7 @@ func readSettings(ctx context.Context, in targets.Instance, conn *pgx.Conn) (map
 		var name, value string
 		_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error { out[name] = value; return nil })
 	}
+
 	return out, queryError(opBase, in, "", err)
 }
 
@@ -108,28 +117,35 @@ func localDataDir(in targets.Instance, srv server) (dir, why string) {
 	if in.DataDir == "" {
 		return "", "not configured"
 	}
+
 	dir, err := filepath.EvalSymlinks(in.DataDir)
 	if err == nil {
 		dir, err = filepath.Abs(dir)
 	}
+
 	if err != nil {
 		return "", err.Error()
 	}
+
 	_, sys, err := readControl(dir)
 	if err != nil {
 		return "", err.Error()
 	}
+
 	if sys != srv.systemID {
 		return "", fmt.Sprintf("it holds cluster %s, the server is cluster %s", sys, srv.systemID)
 	}
+
 	pm, err := readPostmaster(dir)
 	if err != nil {
 		return "", err.Error()
 	}
+
 	if pm.port != srv.port || pm.started.Sub(srv.started).Abs() > 3*time.Second {
 		return "", fmt.Sprintf("its server listens on port %d since %s, the server that answers on port %d since %s",
 			pm.port, pm.started.UTC().Format(time.RFC3339), srv.port, srv.started.UTC().Format(time.RFC3339))
 	}
+
 	return dir, ""
 }
 
@@ -145,16 +161,19 @@ func readPostmaster(dir string) (postmaster, error) {
 	if err != nil {
 		return postmaster{}, err
 	}
+
 	lines := strings.Split(string(b), "\n")
 	if len(lines) < 4 {
 		return postmaster{}, fmt.Errorf("postmaster.pid is not complete")
 	}
 	pid, err1 := strconv.Atoi(strings.TrimSpace(lines[0]))
 	sec, err2 := strconv.ParseInt(strings.TrimSpace(lines[2]), 10, 64)
+
 	port, err3 := strconv.Atoi(strings.TrimSpace(lines[3]))
 	if err1 != nil || err2 != nil || err3 != nil {
 		return postmaster{}, fmt.Errorf("postmaster.pid is not readable")
 	}
+
 	return postmaster{pid: pid, started: time.Unix(sec, 0), port: port}, nil
 }
 
@@ -179,25 +198,32 @@ func (b *baseRun) files(ctx context.Context) error {
 	if err := b.inspect(); err != nil {
 		return err
 	}
+
 	start := "SELECT pg_backup_start($1, true)::text"
 	if b.srv.version < 150000 {
 		start = "SELECT pg_start_backup($1, true, false)::text"
 	}
+
 	b.req.Progress.Report("checkpoint", 0, 0)
+
 	var lsn string
 	if err := b.conn.QueryRow(ctx, start, "drctl "+b.req.ID).Scan(&lsn); err != nil {
 		return queryError(opBase, b.in, b.grant(), err)
 	}
+
 	if err := b.saveTrees(ctx); err != nil {
 		return err
 	}
+
 	control, sys, err := readControl(b.dir)
 	if err != nil {
 		return fail.New(fail.Corrupt, opBase, b.in.String(), "look at global/pg_control on the server", err)
 	}
+
 	if sys != b.srv.systemID {
 		return fail.Newf(fail.Conflict, opBase, b.in.String(), "the data directory was exchanged during the backup")
 	}
+
 	return b.stop(ctx, control)
 }
 
@@ -208,26 +234,33 @@ func (b *baseRun) stop(ctx context.Context, control []byte) error {
 	if b.srv.version < 150000 {
 		stop = "SELECT lsn::text, labelfile, spcmapfile FROM pg_stop_backup(false, false)"
 	}
+
 	b.req.Progress.Report("stop", 0, 0)
+
 	var lsn, label, tblMap string
 	if err := b.conn.QueryRow(ctx, stop).Scan(&lsn, &label, &tblMap); err != nil {
 		return fail.New(fail.CodeOf(queryError(opBase, b.in, b.grant(), err)), opBase, b.in.String(),
 			"no base was taken; the server failed over, restarted or went away during it", err)
 	}
+
 	if err := b.sameServer(ctx); err != nil {
 		return err
 	}
+
 	until, err := targets.ParseLSN(lsn)
 	if err != nil {
 		return fail.New(fail.Internal, opBase, b.in.String(), "", err)
 	}
+
 	if err := b.positions([]byte(label), until); err != nil {
 		return err
 	}
+
 	files := map[string][]byte{fileLabel: []byte(label), fileControl: control}
 	if strings.TrimSpace(tblMap) != "" {
 		files[fileTblMap] = []byte(tblMap)
 	}
+
 	for name, content := range files {
 		sum, err := b.to.SaveFile(ctx, b.req.ID, name, content)
 		if err != nil {
@@ -235,6 +268,7 @@ func (b *baseRun) stop(ctx context.Context, control []byte) error {
 		}
 		b.a.Files[name] = sum
 	}
+
 	return nil
 }
 
@@ -244,11 +278,13 @@ func (b *baseRun) sameServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	was := b.srv
 	if now.systemID != was.systemID || now.tli != was.tli || now.standby != was.standby || !now.started.Equal(was.started) {
 		return fail.New(fail.Conflict, opBase, b.in.String(), "no base was taken; take it again",
 			fmt.Errorf("the server failed over during the backup (from %s, standby %t, to %s, standby %t)", was.timeline(), was.standby, now.timeline(), now.standby))
 	}
+
 	return nil
 }
 
@@ -259,12 +295,14 @@ func (b *baseRun) positions(label []byte, until uint64) error {
 	if err != nil {
 		return fail.New(fail.Internal, opBase, b.in.String(), "", err)
 	}
+
 	timeline := targets.PostgresTimeline(b.srv.systemID, l.tli)
 	if l.tli != b.srv.tli {
 		return fail.Newf(fail.Conflict, opBase, b.in.String(), "the backup began on timeline %d, the server is on timeline %d", l.tli, b.srv.tli)
 	}
 	b.a.From = targets.Position{Kind: targets.Postgres, Timeline: timeline, Offset: segmentStart(l.start, b.srv.segmentSize)}
 	b.a.Until = targets.Position{Kind: targets.Postgres, Timeline: timeline, Offset: until}
+
 	return nil
 }
 
@@ -285,6 +323,7 @@ func parseLabel(content []byte) (label, error) {
 			}
 			l.start = lsn
 		}
+
 		if v, ok := strings.CutPrefix(s, "START TIMELINE: "); ok {
 			n, err := strconv.ParseUint(v, 10, 32)
 			if err != nil {
@@ -293,9 +332,11 @@ func parseLabel(content []byte) (label, error) {
 			l.tli = uint32(n)
 		}
 	}
+
 	if l.start == 0 || l.tli == 0 {
 		return l, fmt.Errorf("backup_label names no start: %q", content)
 	}
+
 	return l, nil
 }
 
@@ -309,6 +350,7 @@ func excludes(dir string) []string {
 		"pg_wal", "pg_replslot/*", "pg_dynshmem/*", "pg_notify/*", "pg_serial/*", "pg_snapshots/*", "pg_stat_tmp/*", "pg_subtrans/*"} {
 		out = append(out, filepath.Join(dir, name))
 	}
+
 	return out
 }
 
@@ -318,6 +360,7 @@ func (b *baseRun) saveTrees(ctx context.Context) error {
 	if err != nil {
 		return fail.New(fail.Invalid, opBase, b.in.String(), "look at pg_tblspc in the data directory", err)
 	}
+
 	exclude := excludes(b.dir)
 	for oid, location := range spaces {
 		exclude = append(exclude, filepath.Join(b.dir, "pg_tblspc", oid))
@@ -325,6 +368,7 @@ func (b *baseRun) saveTrees(ctx context.Context) error {
 			exclude = append(exclude, location)
 		}
 	}
+
 	saved, err := b.to.SaveTree(ctx, targets.TreeRequest{Dir: b.dir, Exclude: exclude, Full: b.req.Full, Vanishing: true, Progress: b.req.Progress})
 	if err != nil {
 		return err
@@ -340,10 +384,12 @@ func (b *baseRun) saveTrees(ctx context.Context) error {
 		if err != nil {
 			return fail.New(fail.Invalid, opBase, b.in.String(), "look at pg_tblspc in the data directory", err)
 		}
+
 		s, err := b.to.SaveTree(ctx, targets.TreeRequest{Dir: real, Exclude: []string{"pgsql_tmp*"}, Full: b.req.Full, Vanishing: true, Progress: b.req.Progress})
 		if err != nil {
 			return err
 		}
+
 		if b.a.Tablespaces == nil {
 			b.a.Tablespaces = map[string]string{}
 		}
@@ -351,6 +397,7 @@ func (b *baseRun) saveTrees(ctx context.Context) error {
 		b.a.Bytes += s.Bytes
 		b.a.BytesAdded += s.BytesAdded
 	}
+
 	return nil
 }
 
@@ -360,28 +407,35 @@ func (b *baseRun) inspect() error {
 	if err != nil {
 		return fail.New(fail.Invalid, opBase, b.in.String(), "look at pg_tblspc in the data directory", err)
 	}
+
 	found, err := inspectTree(b.dir, inSystem, spaces)
 	for oid, location := range spaces {
 		if err != nil {
 			break
 		}
+
 		var real string
 		if real, err = filepath.EvalSymlinks(location); err != nil {
 			break
 		}
 		var s strays
+
 		s, err = inspectTree(real, inSpace, nil)
 		for _, v := range s.vital {
 			found.vital = append(found.vital, "pg_tblspc/"+oid+"/"+v)
 		}
 	}
+
 	if err != nil {
 		return fail.New(fail.Denied, opBase, b.in.String(), "the worker must be able to read the whole data directory", err)
 	}
+
 	if err := found.check(b.in); err != nil {
 		return err
 	}
+
 	b.leftOut(found.other)
+
 	return nil
 }
 
@@ -399,19 +453,23 @@ func tablespaces(dir string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	out := map[string]string{}
 	for _, e := range entries {
 		if e.Type()&os.ModeSymlink == 0 || strings.Trim(e.Name(), "0123456789") != "" {
 			continue
 		}
+
 		location, err := os.Readlink(filepath.Join(dir, "pg_tblspc", e.Name()))
 		if err != nil {
 			return nil, err
 		}
+
 		if !filepath.IsAbs(location) {
 			location = filepath.Join(dir, "pg_tblspc", location)
 		}
 		out[e.Name()] = filepath.Clean(location)
 	}
+
 	return out, nil
 }

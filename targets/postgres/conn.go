@@ -29,17 +29,20 @@ func config(op string, in targets.Instance) (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, fail.New(fail.Invalid, op, in.String(), "write the address as host:port", err)
 	}
+
 	cfg, err := pgx.ParseConfig("host=localhost sslmode=disable passfile=/nonexistent user=drctl dbname=postgres")
 	if err != nil {
 		return nil, fail.New(fail.Internal, op, in.String(), "unset the PG* variables of the environment", err)
 	}
 	cfg.Host, cfg.Port = host, port
+
 	cfg.User, cfg.Password, cfg.Database = in.User, in.Password.Reveal(), in.Database
 	if cfg.Database == "" {
 		cfg.Database = "postgres"
 	}
 	cfg.Fallbacks, cfg.ValidateConnect, cfg.AfterConnect = nil, nil, nil
 	cfg.ConnectTimeout = connectTimeout
+
 	cfg.RuntimeParams = map[string]string{"application_name": applicationName}
 	for _, name := range noLimits {
 		cfg.RuntimeParams[name] = "0"
@@ -48,10 +51,12 @@ func config(op string, in targets.Instance) (*pgx.ConnConfig, error) {
 	dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 5 * time.Second, Interval: 3 * time.Second, Count: 3}}
 	cfg.DialFunc = dialer.DialContext
+
 	cfg.TLSConfig, err = tlsconf.Client(op, in.TLS, host, in.CAFile)
 	if err != nil {
 		return nil, err
 	}
+
 	return cfg, nil
 }
 
@@ -62,16 +67,20 @@ func splitAddress(address string) (host string, port uint16, err error) {
 			return address, 5432, nil
 		}
 		n, err := strconv.ParseUint(address[i+1:], 10, 16)
+
 		return address[:i], uint16(n), err
 	}
+
 	h, p, err := net.SplitHostPort(address)
 	if err != nil {
 		return "", 0, err
 	}
+
 	n, err := strconv.ParseUint(p, 10, 16)
 	if err != nil || n == 0 {
 		return "", 0, fmt.Errorf("%q is not a port", p)
 	}
+
 	return h, uint16(n), nil
 }
 
@@ -93,23 +102,28 @@ func connect(ctx context.Context, op string, in targets.Instance) (*pgx.Conn, er
 	if err != nil {
 		return nil, err
 	}
+
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, connectError(ctx, op, in, err)
 	}
+
 	var sql strings.Builder
 	for _, l := range newLimits {
 		if l.since <= versionOf(conn.PgConn()) {
 			sql.WriteString("SET " + l.name + " = 0; ")
 		}
 	}
+
 	if sql.Len() == 0 {
 		return conn, nil
 	}
+
 	if _, err := conn.PgConn().Exec(ctx, sql.String()).ReadAll(); err != nil {
 		closeConn(conn)
 		return nil, queryError(op, in, "", err)
 	}
+
 	return conn, nil
 }
 
@@ -120,10 +134,12 @@ func versionOf(conn *pgconn.PgConn) int {
 	if i := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
 		text = text[:i]
 	}
+
 	major, err := strconv.Atoi(text)
 	if err != nil {
 		return 0
 	}
+
 	return major * 10000
 }
 
@@ -141,10 +157,12 @@ func walsender(ctx context.Context, op string, in targets.Instance, version int)
 			cfg.RuntimeParams[l.name] = "0"
 		}
 	}
+
 	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
 		return nil, connectError(ctx, op, in, err)
 	}
+
 	return conn, nil
 }
 
@@ -155,9 +173,11 @@ func direct(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn)
 	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_backend_pid()").Scan(&pid); err != nil {
 		return queryError(op, in, "", err)
 	}
+
 	if pid != conn.PgConn().PID() {
 		return pooled(op, in, fmt.Errorf("the session's server process is %d, the address answered as %d", pid, conn.PgConn().PID()))
 	}
+
 	return nil
 }
 
@@ -171,10 +191,12 @@ func connectError(ctx context.Context, op string, in targets.Instance, err error
 	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return fail.New(fail.Unavailable, op, in.String(), "", ctx.Err())
 	}
+
 	var pe *pgconn.PgError
 	if errors.As(err, &pe) {
 		return serverRefusal(op, in, pe)
 	}
+
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "unknown message type"), strings.Contains(text, "unexpected message"),
@@ -186,9 +208,11 @@ func connectError(ctx context.Context, op string, in targets.Instance, err error
 	case strings.Contains(text, "x509:") || strings.Contains(text, "tls:"):
 		return fail.New(fail.Denied, op, in.String(), "check ca_file, the server's certificate and the host name in the address", err)
 	}
+
 	if kind := otherKind(in.Address, err); kind != "" {
 		return fail.New(fail.Invalid, op, in.String(), "check the address", fmt.Errorf("a %s server answers there, not PostgreSQL", kind))
 	}
+
 	return fail.New(fail.Unavailable, op, in.String(),
 		"check that the server runs, listens on this address and that no firewall is between", err)
 }
@@ -200,23 +224,28 @@ func otherKind(address string, err error) string {
 	if !errors.As(err, &ne) || !ne.Timeout() {
 		return ""
 	}
+
 	c, derr := net.DialTimeout("tcp", address, time.Second)
 	if derr != nil {
 		return ""
 	}
 	defer c.Close()
+
 	_ = c.SetDeadline(time.Now().Add(time.Second))
 	if _, err := c.Write([]byte("PING / HTTP/1.0\r\n\r\n")); err != nil {
 		return ""
 	}
 	buf := make([]byte, 16)
+
 	n, _ := c.Read(buf)
 	if s := string(buf[:n]); strings.HasPrefix(s, "+PONG") || strings.HasPrefix(s, "-NOAUTH") || strings.HasPrefix(s, "-DENIED") || strings.HasPrefix(s, "-ERR") {
 		return "Redis"
 	}
+
 	if strings.HasPrefix(string(buf[:n]), "HTTP/") {
 		return "web"
 	}
+
 	return ""
 }
 
@@ -224,10 +253,12 @@ func serverRefusal(op string, in targets.Instance, pe *pgconn.PgError) error {
 	if pe.Code == "08P01" && strings.Contains(pe.Message, "startup parameter") {
 		return pooled(op, in, pe)
 	}
+
 	code, hint, ok := meaning(pe.Code, in.User, "")
 	if !ok || code == fail.Exhausted { // a server that has room again takes connections
 		code = fail.Unavailable
 	}
+
 	return fail.New(code, op, in.String(), hint, bare(pe))
 }
 
@@ -237,27 +268,34 @@ func queryError(op string, in targets.Instance, grant string, err error) error {
 	if err == nil {
 		return nil
 	}
+
 	var fe *fail.Error
 	if errors.As(err, &fe) {
 		return err
 	}
+
 	var pe *pgconn.PgError
 	if !errors.As(err, &pe) {
 		if errors.Is(err, context.Canceled) {
 			return fail.New(fail.Unavailable, op, in.String(), "", err)
 		}
+
 		if errors.Is(err, context.DeadlineExceeded) {
 			return fail.New(fail.Stalled, op, in.String(), "", err)
 		}
+
 		if strings.HasPrefix(err.Error(), "can't scan") {
 			return fail.New(fail.Internal, op, in.String(), "", err)
 		}
+
 		return fail.New(fail.Unavailable, op, in.String(), "the connection broke; check the server and its log", err)
 	}
+
 	code, hint, ok := meaning(pe.Code, in.User, grant)
 	if !ok {
 		code = fail.Internal
 	}
+
 	return fail.New(code, op, in.String(), hint, bare(pe))
 }
 
@@ -267,6 +305,7 @@ func bare(pe *pgconn.PgError) error {
 	if pe.Detail != "" {
 		s += ": " + pe.Detail
 	}
+
 	return &serverError{code: pe.Code, text: s, where: pe.Where}
 }
 
@@ -282,10 +321,12 @@ func sqlstate(err error) string {
 	if errors.As(err, &pe) {
 		return pe.Code
 	}
+
 	var se *serverError
 	if errors.As(err, &se) {
 		return se.code
 	}
+
 	return ""
 }
 

@@ -18,9 +18,11 @@ func systemIDOf(control []byte) (string, error) {
 	if len(control) != controlFileSize {
 		return "", fmt.Errorf("pg_control has %d bytes, want %d", len(control), controlFileSize)
 	}
+
 	if controlCRC(control) < 0 {
 		return "", fmt.Errorf("pg_control fails its CRC")
 	}
+
 	return strconv.FormatUint(binary.LittleEndian.Uint64(control), 10), nil
 }
 
@@ -33,6 +35,7 @@ func controlCRC(control []byte) int {
 			return off
 		}
 	}
+
 	return -1
 }
 
@@ -44,10 +47,13 @@ func readControl(dataDir string) (content []byte, systemID string, err error) {
 		if err != nil {
 			return nil, "", err
 		}
+
 		if systemID, err = systemIDOf(content); err == nil {
 			return content, systemID, nil
 		}
+
 		time.Sleep(20 * time.Millisecond)
 	}
+
 	return nil, "", err
 }

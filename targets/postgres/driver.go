@@ -50,9 +50,11 @@ func New(opt Options) *Driver {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
+
 	if opt.SlotName == "" {
 		opt.SlotName = "drctl"
 	}
+
 	return &Driver{tools: opt.Tools, log: opt.Log, slot: opt.SlotName, detached: opt.Detached, stand: standStill, root: "/"}
 }
 
@@ -64,5 +66,6 @@ func (d *Driver) findTools() (servers.Binaries, error) {
 	if d.tools.PostgresBin != "" {
 		return d.tools, nil
 	}
+
 	return servers.Find(d.tools)
 }

@@ -26,18 +26,22 @@ func fits(ctx context.Context, tools servers.Binaries, base targets.Artifact) er
 	if err != nil {
 		return fail.New(fail.Corrupt, opRestore, base.Shard.String(), "choose another base", fmt.Errorf("the record of base %s has no usable server_version_num", base.ID))
 	}
+
 	out, err := runProgram(ctx, opRestore, tools, nil, "postgres", "--version")
 	if err != nil {
 		return err
 	}
+
 	m := programMajor.FindStringSubmatch(out)
 	if m == nil {
 		return fail.Newf(fail.Internal, opRestore, base.Shard.String(), "unknown version %q", out)
 	}
+
 	have, _ := strconv.Atoi(m[1])
 	if have == num/10000 {
 		return nil
 	}
+
 	return fail.New(fail.Unsupported, opRestore, base.Shard.String(), fmt.Sprintf("install postgresql-%d and name its programs in the configuration", num/10000),
 		fmt.Errorf("the base is of PostgreSQL %d, the programs in %s are version %d", num/10000, tools.PostgresBin, have))
 }

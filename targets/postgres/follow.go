@@ -50,9 +50,11 @@ func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive target
 	f := &follower{d: d, in: in, archive: archive, files: map[uint32][]byte{}}
 	err := f.run(ctx)
 	f.close()
+
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+
 	return err
 }
 
@@ -62,6 +64,7 @@ func (f *follower) close() {
 		defer cancel()
 		_ = f.repl.Close(ctx)
 	}
+
 	if f.sql != nil {
 		closeConn(f.sql)
 	}
@@ -72,23 +75,28 @@ func (f *follower) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	tli, from, err := f.start(ctx, slot)
 	if err != nil {
 		return err
 	}
+
 	skipped := false
 	for {
 		if err := f.begin(ctx, tli, from); err != nil {
 			return err
 		}
+
 		next, err := f.stream(ctx, tli, from)
 		if errors.Is(err, errRemoved) && !skipped {
 			if tli, from, err = f.skip(ctx, tli, from); err != nil {
 				return err
 			}
 			skipped = true
+
 			continue
 		}
+
 		if err != nil {
 			return err
 		}
@@ -96,6 +104,7 @@ func (f *follower) run(ctx context.Context) error {
 		// The server forgets by position, not by timeline. That is safe: of a new
 		// timeline nothing is durable before all of the older ones is.
 		f.d.log.Info("stream: timeline ended", "instance", f.in.String(), "timeline", tli, "at", targets.FormatLSN(next.end), "next", next.tli)
+
 		if err := f.reload(ctx); err != nil {
 			return err
 		}
@@ -109,40 +118,51 @@ func (f *follower) prepare(ctx context.Context) (slotState, error) {
 	if err != nil {
 		return slotState{}, err
 	}
+
 	if err := direct(ctx, opFollow, f.in, conn); err != nil {
 		return slotState{}, err
 	}
+
 	if f.srv, err = readServer(ctx, opFollow, f.in, conn); err != nil {
 		return slotState{}, err
 	}
+
 	slot, err := readSlot(ctx, opFollow, f.in, conn, f.d.slot)
 	if err != nil {
 		return slot, err
 	}
+
 	if slot.found && slot.kind != "physical" {
 		return slot, fail.New(fail.Conflict, opFollow, f.in.String(), "configure another slot name, or drop the slot",
 			fmt.Errorf("replication slot %q is %s, not physical", f.d.slot, slot.kind))
 	}
+
 	if slot.found && (slot.status == "lost" || slot.restart == 0) {
 		f.d.log.Error("stream: the replication slot is lost, or keeps nothing, and is made again", "instance", f.in.String(), "slot", f.d.slot)
+
 		if _, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", f.d.slot); err != nil {
 			return slot, queryError(opFollow, f.in, "ALTER ROLE "+quoteIdent(f.in.User)+" REPLICATION", err)
 		}
 		slot.found = false
 	}
+
 	if !slot.found {
 		_, err := conn.Exec(ctx, "SELECT pg_create_physical_replication_slot($1, true)", f.d.slot)
 		if err != nil && sqlstate(err) != "42710" {
 			return slot, f.slotError(err)
 		}
+
 		if slot, err = readSlot(ctx, opFollow, f.in, conn, f.d.slot); err != nil {
 			return slot, err
 		}
+
 		f.d.log.Info("stream: replication slot made", "instance", f.in.String(), "slot", f.d.slot, "from", targets.FormatLSN(slot.restart))
 	}
+
 	if f.repl, err = walsender(ctx, opFollow, f.in, f.srv.version); err != nil {
 		return slot, err
 	}
+
 	return slot, f.loadHistory(ctx)
 }
 
@@ -151,10 +171,12 @@ func (f *follower) session(ctx context.Context) (*pgx.Conn, error) {
 	if f.sql != nil && !f.sql.IsClosed() {
 		return f.sql, nil
 	}
+
 	conn, err := connect(ctx, opFollow, f.in)
 	if err == nil {
 		f.sql = conn
 	}
+
 	return conn, err
 }
 
@@ -165,6 +187,7 @@ func (f *follower) slotError(err error) error {
 	case "55000":
 		return fail.New(fail.Unsupported, opFollow, f.in.String(), "set wal_level = replica and max_replication_slots > 0, and restart the server", err)
 	}
+
 	return queryError(opFollow, f.in, "ALTER ROLE "+quoteIdent(f.in.User)+" REPLICATION", err)
 }
 
@@ -175,6 +198,7 @@ func (f *follower) reload(ctx context.Context) error {
 		return queryError(opFollow, f.in, "", err)
 	}
 	f.srv.tli = uint32(id.Timeline)
+
 	return f.loadHistory(ctx)
 }
 
@@ -183,10 +207,12 @@ func (f *follower) loadHistory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	f.hist, err = parseHistory(content)
 	if err != nil {
 		return fail.New(fail.Corrupt, opFollow, f.in.String(), "look at the history files in the server's pg_wal", err)
 	}
+
 	return nil
 }
 
@@ -195,14 +221,17 @@ func (f *follower) historyFile(ctx context.Context, tli uint32) ([]byte, error) 
 	if tli == 1 {
 		return nil, nil
 	}
+
 	if b, ok := f.files[tli]; ok {
 		return b, nil
 	}
+
 	r, err := pglogrepl.TimelineHistory(ctx, f.repl, int32(tli))
 	if err != nil {
 		return nil, queryError(opFollow, f.in, "", err)
 	}
 	f.files[tli] = append([]byte(nil), r.Content...)
+
 	return f.files[tli], nil
 }
 
@@ -213,19 +242,23 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 		fresh = f.srv.lsn
 	}
 	fresh = segmentStart(fresh, f.srv.segmentSize)
+
 	tail, ok := f.archive.Tail()
 	if !ok {
 		return f.hist.at(fresh, f.srv.tli), fresh, nil
 	}
+
 	sys, old, err := targets.ParsePostgresTimeline(tail.Timeline)
 	if err != nil {
 		return 0, 0, fail.New(fail.Corrupt, opFollow, f.in.String(), "", err)
 	}
+
 	log := f.d.log.With("instance", f.in.String(), "archived", tail.Timeline, "server", f.srv.timeline())
 	if sys != f.srv.systemID {
 		log.Error("stream: the server belongs to another cluster than the archived one; a new timeline begins and needs a new base")
 		return f.hist.at(fresh, f.srv.tli), fresh, nil
 	}
+
 	if old == f.srv.tli && !f.srv.standby && f.srv.lsn < tail.Offset {
 		// A primary sends only what it has flushed. What it writes now is not what
 		// is archived, and would be joined to it in the middle of a record.
@@ -233,13 +266,16 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 			"it was put back to an earlier state, or this is an old copy of it; if it is the primary to go on with, give it a timeline of its own: stop it, put an empty standby.signal into its data directory, start it and run SELECT pg_promote()",
 			fmt.Errorf("the server's log ends at %s, the archive has it up to %s on the same timeline %d", targets.FormatLSN(f.srv.lsn), targets.FormatLSN(tail.Offset), old))
 	}
+
 	if old == f.srv.tli {
 		return old, tail.Offset, nil
 	}
+
 	if old > f.srv.tli {
 		return 0, 0, fail.New(fail.Conflict, opFollow, f.in.String(), "this looks like a former primary that a failover left behind; point the instance at the new primary",
 			fmt.Errorf("the server is on timeline %d, the archive is already on timeline %d", f.srv.tli, old))
 	}
+
 	if i := f.hist.find(old); i >= 0 {
 		if tail.Offset < f.hist[i].end {
 			return old, tail.Offset, nil
@@ -249,13 +285,17 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 		if err := f.begin(ctx, old, tail.Offset); err != nil {
 			return 0, 0, err
 		}
+
 		next := f.srv.tli
 		if i+1 < len(f.hist) {
 			next = f.hist[i+1].tli
 		}
+
 		return next, segmentStart(f.hist[i].end, f.srv.segmentSize), nil
 	}
+
 	log.Error("stream: the server's timeline does not come from the archived one; it is archived beside it and needs a new base")
+
 	return f.srv.tli, max(segmentStart(f.hist.begin(), f.srv.segmentSize), fresh), nil
 }
 
@@ -263,22 +303,27 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 func (f *follower) skip(ctx context.Context, tli uint32, from uint64) (uint32, uint64, error) {
 	// A walsender that has raised an error in the middle of a copy is closed.
 	f.close()
+
 	slot, err := f.prepare(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
+
 	oldest := segmentStart(slot.restart, f.srv.segmentSize)
 	if slot.restart == 0 || oldest <= from {
 		// The slot promises what the server does not have: it was moved back by
 		// an earlier acknowledgement. What is flushed now exists.
 		oldest = segmentStart(f.srv.lsn, f.srv.segmentSize)
 	}
+
 	next := f.hist.at(oldest, f.srv.tli)
 	if next == tli && oldest <= from {
 		return 0, 0, fail.New(fail.NotFound, opFollow, f.in.String(), "look at pg_wal on the server", errRemoved)
 	}
+
 	f.d.log.Error("stream: the server has removed log that was not archived; the stream has a hole, take a new base",
 		"instance", f.in.String(), "timeline", tli, "hole_from", targets.FormatLSN(from), "hole_to", targets.FormatLSN(oldest), "goes_on_timeline", next)
+
 	return next, oldest, nil
 }
 
@@ -288,6 +333,7 @@ func (f *follower) begin(ctx context.Context, tli uint32, from uint64) error {
 	if err != nil {
 		return err
 	}
+
 	var parent targets.Position
 	if content != nil {
 		h, err := parseHistory(content)
@@ -296,6 +342,7 @@ func (f *follower) begin(ctx context.Context, tli uint32, from uint64) error {
 		}
 		parent, _ = h.parent(f.srv.systemID)
 	}
+
 	return f.archive.Begin(ctx, targets.PostgresTimeline(f.srv.systemID, tli), from, parent, content)
 }
 
@@ -308,6 +355,7 @@ func (f *follower) stream(ctx context.Context, tli uint32, from uint64) (switchP
 			return next, err
 		}
 		s := newSender(f.repl, f.archive, from, segmentStart(moved, f.srv.segmentSize)+f.srv.segmentSize, f.d.stand)
+
 		next, err = s.run(ctx)
 		if !errors.Is(err, errSlotDue) {
 			return next, f.streamError(err)
@@ -323,21 +371,25 @@ func (f *follower) stream(ctx context.Context, tli uint32, from uint64) (switchP
 func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uint64, next switchPoint, err error) {
 	for deadline := time.Now().Add(slotWait); ; {
 		moved = f.archive.Durable()
+
 		err := f.moveSlot(ctx, moved)
 		if sqlstate(err) != "55006" {
 			if ctx.Err() == nil {
 				err = f.slotStays(err)
 				targets.Hindered(f.archive, err)
 			}
+
 			err = pglogrepl.StartReplication(ctx, f.repl, f.d.slot, pglogrepl.LSN(from),
 				pglogrepl.StartReplicationOptions{Timeline: int32(tli), Mode: pglogrepl.PhysicalReplication})
 			if err == nil {
 				targets.Streaming(f.archive)
 				return moved, next, nil
 			}
+
 			if tli, at, ok := pglogrepl.IsErrEndTimeline(err); ok {
 				return moved, switchPoint{uint32(tli), uint64(at)}, nil
 			}
+
 			if sqlstate(err) == "55006" {
 				// StartReplication returns at the error, before the server's ReadyForQuery.
 				if _, err := f.repl.ReceiveMessage(ctx); err != nil {
@@ -345,9 +397,11 @@ func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uin
 				}
 			}
 		}
+
 		if sqlstate(err) != "55006" || time.Now().After(deadline) || ctx.Err() != nil {
 			return moved, next, f.streamError(err)
 		}
+
 		select {
 		case <-ctx.Done():
 			return moved, next, ctx.Err()
@@ -361,11 +415,13 @@ func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uin
 func (f *follower) moveSlot(ctx context.Context, to uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, moveWait)
 	defer cancel()
+
 	for try := 1; ; try++ {
 		conn, err := f.session(ctx)
 		if err != nil {
 			return err
 		}
+
 		_, err = conn.Exec(ctx, "SELECT pg_replication_slot_advance(slot_name, $2::pg_lsn) FROM pg_replication_slots WHERE slot_name = $1 AND restart_lsn < $2::pg_lsn",
 			f.d.slot, targets.FormatLSN(to))
 		if err == nil || !conn.IsClosed() || try == 2 { // an idle session may have been ended
@@ -381,6 +437,7 @@ func (f *follower) slotStays(err error) error {
 	}
 	err = queryError(opFollow, f.in, "GRANT EXECUTE ON FUNCTION "+advanceFunction+" TO "+quoteIdent(f.in.User), err)
 	f.d.log.Warn("stream: the server keeps more log than needed: the slot could not be moved, which is tried again", "instance", f.in.String(), "error", err)
+
 	return err
 }
 
@@ -388,10 +445,12 @@ func (f *follower) streamError(err error) error {
 	if err == nil {
 		return nil
 	}
+
 	var fe *fail.Error
 	if errors.As(err, &fe) {
 		return err
 	}
+
 	code, text := sqlstate(err), err.Error()
 	switch {
 	case code == "58P01" || strings.Contains(text, "has already been removed"):
@@ -402,5 +461,6 @@ func (f *follower) streamError(err error) error {
 	case code == "55000" && strings.Contains(text, "lost"), strings.Contains(text, "can no longer get changes"), strings.Contains(text, "invalidated"):
 		return fail.New(fail.NotFound, opFollow, f.in.String(), "take a new base: the stream has a hole", fmt.Errorf("%w: %w", errRemoved, err))
 	}
+
 	return queryError(opFollow, f.in, "ALTER ROLE "+quoteIdent(f.in.User)+" REPLICATION", err)
 }

@@ -12,21 +12,25 @@ import (
 // Preflight implements targets.Preflighter.
 func (d *Driver) Preflight(ctx context.Context, in targets.Instance, need targets.Needs) ([]targets.Lack, error) {
 	const op = "preflight"
+
 	conn, err := connect(ctx, op, in)
 	if err != nil {
 		return nil, err
 	}
 	defer closeConn(conn)
+
 	lacks, err := roleLacks(ctx, op, in, conn)
 	if err != nil {
 		return nil, err
 	}
 	more, err := tableLacks(ctx, op, in, conn)
+
 	lacks = append(lacks, more...)
 	if err != nil || !need.Whole {
 		return lacks, err
 	}
 	more, err = d.serverLacks(ctx, op, in, conn)
+
 	return append(lacks, more...), err
 }
 
@@ -37,6 +41,7 @@ func roleLacks(ctx context.Context, op string, in targets.Instance, conn *pgx.Co
 	var user string
 	var version int
 	var replication, monitor bool
+
 	err := conn.QueryRow(ctx, `SELECT current_user::text, current_setting('server_version_num')::int, r.rolreplication OR r.rolsuper,
 pg_has_role('pg_monitor', 'USAGE') FROM pg_catalog.pg_roles r WHERE r.rolname = current_user`).Scan(&user, &version, &replication, &monitor)
 	if err != nil {
@@ -50,6 +55,7 @@ pg_has_role('pg_monitor', 'USAGE') FROM pg_catalog.pg_roles r WHERE r.rolname = 
 	}
 	lack(replication, "REPLICATION", "the archiver and bases over the wire", "ALTER ROLE "+quoteIdent(user)+" REPLICATION")
 	lack(monitor, "membership in pg_monitor", "cuts and status", "GRANT pg_monitor TO "+quoteIdent(user))
+
 	rights := []right{{"pg_create_restore_point(text)", "cuts"}, {"pg_logical_emit_message(boolean, text, text)", "cuts"},
 		{advanceFunction, "the archiver: without it the server never removes its log"}}
 	if in.DataDir != "" {
@@ -59,6 +65,7 @@ pg_has_role('pg_monitor', 'USAGE') FROM pg_catalog.pg_roles r WHERE r.rolname = 
 		}
 		rights = append(rights, start, stop)
 	}
+
 	for _, r := range rights {
 		var may bool
 		// to_regprocedure: a version without the function lacks no right to it.
@@ -66,8 +73,10 @@ pg_has_role('pg_monitor', 'USAGE') FROM pg_catalog.pg_roles r WHERE r.rolname = 
 		if err != nil {
 			return lacks, queryError(op, in, "", err)
 		}
+
 		lack(may, "EXECUTE on "+r.function, r.use, "GRANT EXECUTE ON FUNCTION "+r.function+" TO "+quoteIdent(user))
 	}
+
 	return lacks, nil
 }
 
@@ -78,6 +87,7 @@ func tableLacks(ctx context.Context, op string, in targets.Instance, conn *pgx.C
 	if err != nil {
 		return nil, err
 	}
+
 	tables, err := quiesceTables(ctx, op, in, conn, srv.version)
 	if err != nil {
 		return nil, err
@@ -89,5 +99,6 @@ func tableLacks(ctx context.Context, op string, in targets.Instance, conn *pgx.C
 		what, _, _ := strings.Cut(strings.TrimPrefix(grant, "GRANT "), " TO ")
 		lacks = append(lacks, targets.Lack{What: what, For: "cuts, which lock tables", Fix: grant})
 	}
+
 	return lacks, nil
 }

@@ -30,6 +30,7 @@ import (
 func driver(t testing.TB) (*postgres.Driver, *logBuffer) {
 	t.Helper()
 	lb := &logBuffer{}
+
 	return postgres.New(postgres.Options{Tools: sandboxtest.Tools(t), Log: slog.New(slog.NewTextHandler(lb, &slog.HandlerOptions{Level: slog.LevelInfo}))}), lb
 }
 
@@ -41,37 +42,44 @@ type logBuffer struct {
 func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	return l.b.Write(p)
 }
 
 func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	return l.b.String()
 }
 
 func ctxFor(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)
+
 	return ctx
 }
 
 func open(t testing.TB, in targets.Instance) *pgx.Conn {
 	t.Helper()
+
 	c, err := pgx.Connect(context.Background(), sandboxtest.DSN(in, in.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_ = c.Close(ctx)
 	})
+
 	return c
 }
 
 func run(t testing.TB, c *pgx.Conn, sql string, args ...any) {
 	t.Helper()
+
 	if _, err := c.Exec(context.Background(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
@@ -79,35 +87,43 @@ func run(t testing.TB, c *pgx.Conn, sql string, args ...any) {
 
 func value[T any](t testing.TB, c *pgx.Conn, sql string, args ...any) (v T) {
 	t.Helper()
+
 	if err := c.QueryRow(context.Background(), sql, args...).Scan(&v); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
+
 	return v
 }
 
 func lsn(t testing.TB, c *pgx.Conn, sql string) uint64 {
 	t.Helper()
+
 	n, err := targets.ParseLSN(value[string](t, c, sql))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return n
 }
 
 func wantCode(t testing.TB, err error, code fail.Code, words ...string) {
 	t.Helper()
+
 	var fe *fail.Error
 	if !errors.As(err, &fe) {
 		t.Fatalf("got %v, want a fail.Error of code %s", err, code)
 	}
+
 	if fe.Code != code {
 		t.Fatalf("got code %s, want %s: %v", fe.Code, code, err)
 	}
+
 	for _, w := range words {
 		if !strings.Contains(err.Error(), w) {
 			t.Fatalf("%q does not mention %q", err, w)
 		}
 	}
+
 	if strings.Contains(err.Error(), sandboxtest.Password) {
 		t.Fatalf("the error holds the password: %v", err)
 	}
@@ -153,16 +169,19 @@ func (l *timeline) end() uint64 {
 func (a *archive) Tail() (targets.Position, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	if len(a.order) == 0 {
 		return targets.Position{}, false
 	}
 	id := a.order[len(a.order)-1]
+
 	return targets.Position{Kind: targets.Postgres, Timeline: id, Offset: a.timelines[id].end()}, true
 }
 
 func (a *archive) Begin(_ context.Context, id string, offset uint64, parent targets.Position, history []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	l := a.timelines[id]
 	if l == nil {
 		l = &timeline{start: offset, parent: parent, history: history, parts: []part{{from: offset}}}
@@ -174,6 +193,7 @@ func (a *archive) Begin(_ context.Context, id string, offset uint64, parent targ
 	}
 	a.cur = id
 	a.durable[id] = l.end()
+
 	return nil
 }
 
@@ -181,24 +201,29 @@ func (a *archive) Write(_ context.Context, offset uint64, p []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	l := a.timelines[a.cur]
+
 	end := l.end()
 	if offset > end {
 		return fail.Newf(fail.Corrupt, "archive", a.cur, "hole from %s to %s", targets.FormatLSN(end), targets.FormatLSN(offset))
 	}
+
 	if skip := end - offset; skip < uint64(len(p)) {
 		last := &l.parts[len(l.parts)-1]
 		last.data = append(last.data, p[skip:]...)
 	}
+
 	a.total += len(p)
 	if a.onWrite != nil {
 		if err := a.onWrite(a.total); err != nil {
 			return err
 		}
 	}
+
 	if a.auto {
 		a.durable[a.cur] = l.end()
 		a.signal()
 	}
+
 	return nil
 }
 
@@ -212,12 +237,14 @@ func (a *archive) signal() {
 func (a *archive) Durable() uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	return a.durable[a.cur]
 }
 
 func (a *archive) Err() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	return a.gaveUp
 }
 
@@ -229,25 +256,31 @@ func (a *archive) Base(context.Context, targets.Position, io.Reader, map[string]
 
 func (a *archive) reach(t testing.TB, id string, offset uint64) {
 	t.Helper()
+
 	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		a.mu.Lock()
 		l := a.timelines[id]
 		ok := l != nil && l.end() >= offset
+
 		a.mu.Unlock()
+
 		if ok {
 			return
 		}
 	}
+
 	t.Fatalf("the stream of %s did not reach %s: %v", id, targets.FormatLSN(offset), a.ends())
 }
 
 func (a *archive) ends() map[string]string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	out := map[string]string{}
 	for id, l := range a.timelines {
 		out[id] = targets.FormatLSN(l.start) + ".." + targets.FormatLSN(l.end())
 	}
+
 	return out
 }
 
@@ -255,15 +288,18 @@ func (a *archive) ends() map[string]string {
 func (a *archive) bytes(id string, from, to uint64) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	l := a.timelines[id]
 	if l == nil {
 		return nil, fail.Newf(fail.NotFound, "archive", id, "no such timeline")
 	}
+
 	for _, p := range l.parts {
 		if from >= p.from && to <= p.from+uint64(len(p.data)) {
 			return p.data[from-p.from : to-p.from], nil
 		}
 	}
+
 	return nil, fail.Newf(fail.NotFound, "archive", id, "no bytes from %s to %s", targets.FormatLSN(from), targets.FormatLSN(to))
 }
 
@@ -285,7 +321,9 @@ func newStore(t testing.TB, a *archive) *store {
 func (s *store) next() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	s.n++
+
 	return fmt.Sprintf("%064x", s.n) // as restic names its snapshots
 }
 
@@ -300,9 +338,11 @@ func (s *store) SaveTree(_ context.Context, req targets.TreeRequest) (targets.Sa
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
+
 		if err != nil {
 			return err
 		}
+
 		for _, x := range req.Exclude {
 			match := x == path
 			if !strings.HasPrefix(x, "/") {
@@ -310,14 +350,17 @@ func (s *store) SaveTree(_ context.Context, req targets.TreeRequest) (targets.Sa
 			} else if strings.HasSuffix(x, "/*") {
 				match = filepath.Dir(path) == strings.TrimSuffix(x, "/*")
 			}
+
 			if match && e.IsDir() {
 				return filepath.SkipDir
 			}
+
 			if match {
 				return nil
 			}
 		}
 		rel, _ := filepath.Rel(req.Dir, path)
+
 		to := filepath.Join(root, rel)
 		switch {
 		case e.IsDir():
@@ -327,17 +370,21 @@ func (s *store) SaveTree(_ context.Context, req targets.TreeRequest) (targets.Sa
 			if err != nil {
 				return err
 			}
+
 			return os.Symlink(l, to)
 		case !e.Type().IsRegular():
 			return nil
 		}
+
 		b, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		saved.Bytes += int64(len(b))
+
 		return errors.Join(err, os.WriteFile(to, b, 0o600))
 	})
+
 	return saved, err
 }
 
@@ -346,16 +393,19 @@ func (s *store) SaveStream(_ context.Context, name string, r io.Reader, _ target
 		s.onTree()
 	}
 	id := s.next()
+
 	f, err := os.Create(filepath.Join(s.dir, id))
 	if err != nil {
 		return targets.Saved{}, err
 	}
 	defer f.Close()
+
 	n, err := io.Copy(f, r)
 	if err != nil {
 		_ = os.Remove(f.Name())
 		return targets.Saved{}, err
 	}
+
 	return targets.Saved{Snapshot: id, Path: "/" + name, Bytes: n}, nil
 }
 
@@ -370,10 +420,12 @@ func (s *store) RestoreTree(_ context.Context, a targets.Artifact, dir string, d
 			return fmt.Errorf("%w: %s", err, out)
 		}
 	}
+
 	out, err := exec.Command("cp", "-a", filepath.Join(s.dir, a.Snapshot)+"/.", dir).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
+
 	return nil
 }
 
@@ -390,15 +442,18 @@ func (s *store) Log(_ context.Context, span targets.Span) (io.ReadCloser, error)
 	if err != nil {
 		return nil, err
 	}
+
 	return io.NopCloser(bytes.NewReader(b)), nil
 }
 
 func (s *store) History(_ context.Context, id string) ([]byte, error) {
 	s.archive.mu.Lock()
 	defer s.archive.mu.Unlock()
+
 	if l := s.timelines[id]; l != nil {
 		return l.history, nil
 	}
+
 	return nil, nil
 }
 
@@ -413,12 +468,14 @@ func (s *store) Manifest(context.Context, string) (io.ReadCloser, error) {
 func follow(t testing.TB, d *postgres.Driver, in targets.Instance, a targets.Archive) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
+
 	done := make(chan error, 1)
 	go func() {
 		err := d.Follow(ctx, in, a)
 		if ctx.Err() == nil {
 			fmt.Fprintf(os.Stderr, "%s: Follow ended: %v\n", t.Name(), err)
 		}
+
 		done <- err
 	}()
 	var once sync.Once
@@ -426,25 +483,30 @@ func follow(t testing.TB, d *postgres.Driver, in targets.Instance, a targets.Arc
 	stop = func() error {
 		once.Do(func() {
 			cancel()
+
 			select {
 			case err = <-done:
 			case <-time.After(5 * time.Second):
 				err = errors.New("Follow did not stop")
 			}
 		})
+
 		return err
 	}
 	t.Cleanup(func() { _ = stop() })
+
 	return stop
 }
 
 // timelineOf asks the server for its timeline.
 func timelineOf(t testing.TB, d *postgres.Driver, in targets.Instance) string {
 	t.Helper()
+
 	st, err := d.Probe(ctxFor(t, 10*time.Second), in)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return st.Position.Timeline
 }
 
@@ -452,34 +514,43 @@ func timelineOf(t testing.TB, d *postgres.Driver, in targets.Instance) string {
 func mark(t testing.TB, d *postgres.Driver, in targets.Instance, id string) targets.Position {
 	t.Helper()
 	ctx := ctxFor(t, 20*time.Second)
+
 	m, err := d.Join(ctx, in, targets.JoinRequest{CutID: id, Group: "shop", Lease: 3 * time.Second, Budget: 2 * time.Second, Gate: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
 	var at targets.Position
+
 	for try := 0; ; try++ {
 		if err = m.LockGate(ctx, time.Second); err == nil {
 			err = m.Lock(ctx, time.Second)
 		}
+
 		if err == nil {
 			break
 		}
+
 		if try == 10 {
 			t.Fatal(err)
 		}
+
 		if err := m.Release(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if at, err = m.Mark(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := m.Release(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := m.Settle(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	return at
 }

@@ -24,25 +24,31 @@ const spacesDir = "drctl_tablespaces"
 // layBase writes the base's files.
 func (r *restoreRun) layBase(ctx context.Context) error {
 	a := r.req.Base
+
 	resume := r.req.Delta
 	if entries, err := os.ReadDir(r.dir); err == nil && len(entries) > 1 { // one is the claim
 		resume = true // only our own unfinished work gets this far
 	}
+
 	switch a.Method {
 	case methodFiles:
 		if err := r.from.RestoreTree(ctx, a, r.dir, resume, r.req.Progress); err != nil {
 			return err
 		}
+
 		if err := r.plainTree(r.dir, true); err != nil {
 			return err
 		}
+
 		return r.layFiles(ctx)
 	case methodWire:
 		if err := emptyDir(r.dir); err != nil {
 			return fail.FromOS(opRestore, r.dir, err)
 		}
+
 		return r.untar(ctx)
 	}
+
 	return r.refuse(fail.Unsupported, "use a newer drctl", "the base was taken by method %q", a.Method)
 }
 
@@ -53,16 +59,19 @@ func (r *restoreRun) layFiles(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+
 		if name == fileControl {
 			sys, err := systemIDOf(content)
 			if err != nil || sys != r.systemID {
 				return r.refuse(fail.Corrupt, "choose another base", "the base's pg_control is of cluster %q, not %s: %v", sys, r.systemID, err)
 			}
 		}
+
 		if err := os.WriteFile(filepath.Join(r.dir, path), content, 0o600); err != nil {
 			return fail.FromOS(opRestore, r.dir, err)
 		}
 	}
+
 	return r.layTablespaces(ctx)
 }
 
@@ -73,6 +82,7 @@ func (r *restoreRun) layTablespaces(ctx context.Context) error {
 	if err := os.MkdirAll(links, 0o700); err != nil {
 		return fail.FromOS(opRestore, links, err)
 	}
+
 	var lines strings.Builder
 	for oid, where := range r.req.Base.Tablespaces {
 		ts, err := targets.ParseTablespace(oid, where)
@@ -81,36 +91,46 @@ func (r *restoreRun) layTablespaces(ctx context.Context) error {
 		}
 		a := r.req.Base
 		a.Snapshot, a.Path = ts.Snapshot, ts.Path
+
 		dir := filepath.Join(r.dir, spacesDir, oid)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fail.FromOS(opRestore, dir, err)
 		}
+
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			return fail.FromOS(opRestore, dir, err)
 		}
+
 		if err := r.from.RestoreTree(ctx, a, dir, len(entries) > 0, r.req.Progress); err != nil {
 			return err
 		}
+
 		if err := r.plainTree(dir, false); err != nil {
 			return err
 		}
+
 		link := filepath.Join(links, oid)
 		if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fail.FromOS(opRestore, link, err)
 		}
+
 		if err := os.Symlink(dir, link); err != nil {
 			return fail.FromOS(opRestore, link, err)
 		}
+
 		fmt.Fprintf(&lines, "%s %s\n", oid, strings.ReplaceAll(dir, `\`, `\\`))
 	}
+
 	if lines.Len() == 0 {
 		// One from elsewhere would have the server link the original ones.
 		if err := os.Remove(filepath.Join(r.dir, fileTblMap)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fail.FromOS(opRestore, r.dir, err)
 		}
+
 		return nil
 	}
+
 	return fail.FromOS(opRestore, r.dir, os.WriteFile(filepath.Join(r.dir, fileTblMap), []byte(lines.String()), 0o600))
 }
 
@@ -120,14 +140,17 @@ func emptyDir(dir string) error {
 	if err != nil {
 		return err
 	}
+
 	for _, e := range entries {
 		if e.Name() == targets.ClaimFile {
 			continue
 		}
+
 		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -139,21 +162,25 @@ func (r *restoreRun) untar(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stream.Close()) }()
+
 	root, err := os.OpenRoot(r.dir)
 	if err != nil {
 		return fail.FromOS(opRestore, r.dir, err)
 	}
 	defer root.Close()
 	var done int64
+
 	buf := make([]byte, 1<<20)
 	for t := tar.NewReader(stream); ; {
 		h, err := t.Next()
 		if err == io.EOF {
 			break
 		}
+
 		if err != nil {
 			return r.streamFault(err)
 		}
+
 		name := filepath.Clean(h.Name)
 		switch odd := name == fileTblMap && h.Size > 0 || h.Typeflag == tar.TypeSymlink && name != "pg_wal"; {
 		case odd:
@@ -167,6 +194,7 @@ func (r *restoreRun) untar(ctx context.Context) (err error) {
 		default:
 			err = r.refuse(fail.Corrupt, "choose another base", "%s in the base has unexpected type %q", h.Name, h.Typeflag)
 		}
+
 		if err != nil {
 			return r.streamFault(err)
 		}
@@ -177,6 +205,7 @@ func (r *restoreRun) untar(ctx context.Context) (err error) {
 	if _, err := io.Copy(io.Discard, stream); err != nil {
 		return r.streamFault(err)
 	}
+
 	return nil
 }
 
@@ -185,10 +214,12 @@ func (r *restoreRun) streamFault(err error) error {
 	if errors.As(err, &fe) {
 		return err
 	}
+
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
 		return fail.FromOS(opRestore, r.dir, err)
 	}
+
 	return r.refuse(fail.Corrupt, "choose another base", "the base's tar stream: %v", err)
 }
 
@@ -198,6 +229,7 @@ func (r *restoreRun) untarFile(root *os.Root, name string, content io.Reader, bu
 		return err
 	}
 	_, err = io.CopyBuffer(struct{ io.Writer }{f}, content, buf)
+
 	return errors.Join(err, f.Close())
 }
 
@@ -209,27 +241,34 @@ func (r *restoreRun) layLog(ctx context.Context) error {
 	if err := os.RemoveAll(r.walDir()); err != nil {
 		return fail.FromOS(opRestore, r.walDir(), err)
 	}
+
 	if err := r.mkdir(r.walDir()); err != nil {
 		return err
 	}
+
 	if err := r.layHistories(ctx); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(2)
+
 	for i, span := range r.req.Path {
 		from := segmentStart(span.From, r.segSize)
 		if i == 0 {
 			from = r.req.Base.From.Offset
 		}
+
 		if from >= span.To {
 			continue
 		}
+
 		g.Go(func() error { return r.laySpan(ctx, targets.Span{Timeline: span.Timeline, From: from, To: span.To}) })
 	}
+
 	if err := g.Wait(); err != nil {
 		return err
 	}
+
 	return r.tools.RunAs.Own(r.walDir())
 }
 
@@ -238,21 +277,26 @@ func (r *restoreRun) laySpan(ctx context.Context, span targets.Span) (err error)
 	if err != nil {
 		return r.refuse(fail.Invalid, "", "%v", err)
 	}
+
 	log, err := r.from.Log(ctx, span)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
+
 	buf := make([]byte, 1<<20)
 	for at := span.From; at < span.To; at += r.segSize {
 		n := min(r.segSize, span.To-at)
+
 		path := filepath.Join(r.walDir(), segmentName(tli, at, r.segSize))
 		if err := r.laySegment(path, io.LimitReader(log, int64(n)), int64(n), buf); err != nil {
 			return fail.New(codeOr(err, fail.Corrupt), opRestore, r.in.String(), "verify the vault; another vault may hold the range",
 				fmt.Errorf("stream %s from %s: %w", span.Timeline, targets.FormatLSN(at), err))
 		}
+
 		r.req.Progress.Report("log", int64(at+n-span.From), int64(span.To-span.From))
 	}
+
 	return nil
 }
 
@@ -262,9 +306,11 @@ func codeOr(err error, code fail.Code) fail.Code {
 	if errors.As(err, &fe) {
 		return fe.Code
 	}
+
 	if fail.DiskFull(err) {
 		return fail.Exhausted
 	}
+
 	return code
 }
 
@@ -275,13 +321,16 @@ func (r *restoreRun) laySegment(path string, content io.Reader, n int64, buf []b
 	if err != nil {
 		return err
 	}
+
 	got, err := io.CopyBuffer(struct{ io.Writer }{f}, content, buf)
 	if err == nil && got != n {
 		err = fmt.Errorf("the stream ended after %d of %d bytes", got, n)
 	}
+
 	if err == nil {
 		err = f.Truncate(int64(r.segSize))
 	}
+
 	return errors.Join(err, f.Close())
 }
 
@@ -290,6 +339,7 @@ func (r *restoreRun) laySegment(path string, content io.Reader, n int64, buf []b
 // timeline that nobody has used.
 func (r *restoreRun) layHistories(ctx context.Context) error {
 	var last uint32
+
 	write := func(tli uint32, content []byte) error {
 		return r.writeFile(filepath.Join(r.walDir(), historyFileName(tli)), content)
 	}
@@ -298,29 +348,36 @@ func (r *restoreRun) layHistories(ctx context.Context) error {
 		if err != nil {
 			return r.refuse(fail.Invalid, "", "%v", err)
 		}
+
 		last = max(last, tli)
 		if tli == 1 {
 			continue
 		}
+
 		content, err := r.from.History(ctx, span.Timeline)
 		if err != nil {
 			return err
 		}
+
 		if len(content) == 0 {
 			return r.refuse(fail.NotFound, "verify the vault", "the history file of timeline %d is missing", tli)
 		}
+
 		if err := write(tli, content); err != nil {
 			return err
 		}
 	}
+
 	for tli := last + 1; ; tli++ {
 		content, err := r.from.History(ctx, targets.PostgresTimeline(r.systemID, tli))
 		if err != nil && !fail.Is(err, fail.NotFound) {
 			return err
 		}
+
 		if len(content) == 0 {
 			return nil
 		}
+
 		if err := write(tli, content); err != nil {
 			return err
 		}

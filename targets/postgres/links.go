@@ -28,20 +28,24 @@ func (r *restoreRun) plainTree(dir string, top bool) error {
 		if err != nil || e.IsDir() || e.Type().IsRegular() {
 			return err
 		}
+
 		path := filepath.Join(dir, name)
 		if top && e.Type()&fs.ModeSymlink != 0 && !strings.Contains(name, "/") && !slices.Contains(dataNames, name) {
 			return os.Remove(path)
 		}
+
 		what := fmt.Sprintf("is a special file (%s)", e.Type())
 		if e.Type()&fs.ModeSymlink != 0 {
 			to, _ := os.Readlink(path) // for the message only
 			what = "is a link to " + to
 		}
+
 		return r.refuse(fail.Unsupported, "choose a base that has the data itself, or move it back into the data directory of the source and take a new base (drctl backup now)",
 			"the base does not hold the data of %s: it %s, and nothing is written through that", path, what)
 	})
 	if codeOr(err, "") != "" {
 		return err
 	}
+
 	return fail.FromOS(opRestore, dir, err)
 }

@@ -20,23 +20,29 @@ import (
 func content(t *testing.T, dir string) string {
 	t.Helper()
 	h := sha256.New()
+
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
+
 		fmt.Fprintln(h, path, e.Type())
+
 		if e.Type().IsRegular() {
 			b, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}
+
 			h.Write(b)
 		}
+
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
@@ -45,10 +51,12 @@ func content(t *testing.T, dir string) string {
 func TestRestoreWritesThroughNoLink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, sandboxtest.PostgresOptions{})
+
 	outside := sandboxtest.Dir(t) // a tablespace's location
 	if err := sandboxtest.Tools(t).RunAs.Own(outside); err != nil {
 		t.Fatal(err)
 	}
+
 	run(t, w.c, "CREATE TABLESPACE elsewhere LOCATION '"+outside+"'")
 	run(t, w.c, "CREATE TABLE away (n int) TABLESPACE elsewhere")
 	base := w.base(t, w.in, "base-1")
@@ -59,16 +67,19 @@ func TestRestoreWritesThroughNoLink(t *testing.T) {
 	_ = w.stop()
 	database := value[string](t, w.c, "SELECT 'base/' || oid FROM pg_database WHERE datname = 'shop'")
 	tree := filepath.Join(w.s.dir, base.Snapshot)
+
 	var space string
 	for _, where := range base.Tablespaces {
 		_, rest, _ := strings.Cut(where, "=")
 		snapshot, _, _ := strings.Cut(rest, ":")
 		space = filepath.Join(w.s.dir, snapshot)
 	}
+
 	inside, err := filepath.Glob(space + "/PG_*/*")
 	if err != nil || len(inside) != 1 {
 		t.Fatalf("%v in %s: %v", inside, space, err)
 	}
+
 	for _, x := range []struct {
 		name, path string
 		role       targets.Role
@@ -92,6 +103,7 @@ func TestRestoreWritesThroughNoLink(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
+
 			if err := os.Symlink(live, x.path); err != nil {
 				t.Fatal(err)
 			}
@@ -99,6 +111,7 @@ func TestRestoreWritesThroughNoLink(t *testing.T) {
 				_ = os.Remove(x.path)
 				_ = os.Rename(live, x.path)
 			}()
+
 			if err := sandboxtest.Tools(t).RunAs.Own(live); err != nil {
 				t.Fatal(err)
 			}
@@ -106,22 +119,28 @@ func TestRestoreWritesThroughNoLink(t *testing.T) {
 			w.dir = sandboxtest.Dir(t)
 			in := w.sandbox()
 			in.Role = x.role
+
 			out, err := w.d.Restore(ctxFor(t, time.Minute), in, w.request(base, at), w.s)
 			if out.Pid != 0 {
 				stopPid(t, out.Pid)
 			}
+
 			if content(t, live) != was {
 				t.Error("the restore wrote to the files that the link leads to")
 			}
+
 			if !x.refused {
 				if err != nil {
 					t.Fatal(err)
 				}
+
 				return
 			}
+
 			wantCode(t, err, fail.Unsupported, filepath.Base(x.path), live)
 		})
 	}
+
 	pipe := filepath.Join(tree, database, "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
@@ -130,6 +149,7 @@ func TestRestoreWritesThroughNoLink(t *testing.T) {
 	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
 	wantCode(t, err, fail.Unsupported, database+"/pipe")
 	_ = os.Remove(pipe)
+
 	w.dir = sandboxtest.Dir(t)
 	if _, out := w.restore(t, w.request(base, at)); out.Reached != at {
 		t.Fatalf("reached %+v", out.Reached)

@@ -32,12 +32,14 @@ func (o *lockOrder) sort(server string, tables []table) {
 		if i := slices.Index(first, t.name); i >= 0 {
 			return i
 		}
+
 		return len(first)
 	}
 	slices.SortFunc(tables, func(a, b table) int {
 		if c := rank(a) - rank(b); c != 0 {
 			return c
 		}
+
 		return strings.Compare(a.name, b.name)
 	})
 }
@@ -46,6 +48,7 @@ func (o *lockOrder) sort(server string, tables []table) {
 func (o *lockOrder) learn(server, name string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+
 	if o.first == nil {
 		o.first = map[string][]string{}
 	}
@@ -63,16 +66,20 @@ func lockAll(tables []table, block bool) string {
 	if len(tables) == 0 {
 		return ""
 	}
+
 	names := make([]string, len(tables))
 	for i, t := range tables {
 		names[i] = t.name
 	}
+
 	if !block || len(tables) > maxOrdered {
 		return lockOne(strings.Join(names, ", "))
 	}
+
 	for i, n := range names {
 		names[i] = lockOne(n) + "; "
 	}
+
 	return "DO " + quoteLiteral("BEGIN "+strings.Join(names, "")+"END")
 }
 
@@ -84,5 +91,6 @@ func waitedFor(tables []table, where string) string {
 			return t.name
 		}
 	}
+
 	return ""
 }

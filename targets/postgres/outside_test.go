@@ -25,6 +25,7 @@ func newPublisher(t *testing.T) publisher {
 	c := open(t, p.in)
 	run(t, c, "CREATE TABLE event (n int PRIMARY KEY)")
 	run(t, c, "CREATE PUBLICATION events FOR TABLE event")
+
 	return p
 }
 
@@ -36,10 +37,12 @@ func (p publisher) slot() string {
 // connections counts the replication connections that were ever admitted.
 func (p publisher) connections() int {
 	p.t.Helper()
+
 	b, err := os.ReadFile(p.in.DataDir + ".log")
 	if err != nil {
 		p.t.Fatal(err)
 	}
+
 	return strings.Count(string(b), "replication connection authorized")
 }
 
@@ -49,8 +52,10 @@ func newSubscriber(t *testing.T, p publisher) (*world, *servers.Server) {
 	var proc servers.Server
 	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc})
 	host, port, _ := strings.Cut(p.in.Address, ":")
+
 	run(t, w.c, "CREATE TABLE event (n int PRIMARY KEY)")
 	run(t, w.c, fmt.Sprintf("CREATE SUBSCRIPTION sub1 CONNECTION 'host=%s port=%s dbname=shop user=drctl password=%s' PUBLICATION events", host, port, sandboxtest.Password))
+
 	return w, &proc
 }
 
@@ -67,34 +72,43 @@ func TestRestoreJoinsNoReplication(t *testing.T) {
 	at := mark(t, w.d, w.in, "20260101T000000.000Z-5b5b")
 	w.a.reach(t, w.id, at.Offset)
 	_ = w.stop()
+
 	if err := live.Stop(ctxFor(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
+
 	waitFor(t, "the slot to be free", func() bool { return strings.HasSuffix(p.slot(), " f") })
 	run(t, pc, "INSERT INTO event SELECT generate_series(11, 20)")
 	slot, connections := p.slot(), p.connections()
 	untouched := func(when string) {
 		t.Helper()
+
 		if got := p.slot(); got != slot {
 			t.Fatalf("%s the live publisher's slot went from %s to %s", when, slot, got)
 		}
+
 		if n := p.connections(); n != connections {
 			t.Fatalf("%s the live publisher admitted %d replication connections more", when, n-connections)
 		}
 	}
 
 	sb, out := w.restore(t, w.request(base, at))
+
 	c := sandboxOpen(t, sb)
 	if n := value[int](t, c, "SELECT count(*)::int FROM pg_stat_activity WHERE backend_type LIKE 'logical replication%'"); n != 0 {
 		t.Fatalf("the sandbox runs %d logical replication workers", n)
 	}
+
 	if f := finding(t, verify(t, w.d, sb, targets.Expectation{Quick: true}), targets.CheckReplicationOff); f.Severity != targets.Passed {
 		t.Fatalf("%+v", f)
 	}
+
 	if f := finding(t, out.Findings, "logical subscriptions"); f.Severity != targets.Warned || !strings.Contains(f.Got, "shop.sub1") || !strings.Contains(f.Detail, "DISABLE") {
 		t.Fatalf("%+v", f)
 	}
+
 	untouched("after a restore into a sandbox")
+
 	if n := value[int](t, c, "SELECT count(*)::int FROM event"); n != 10 {
 		t.Fatalf("the sandbox holds %d rows, at the cut there were 10", n)
 	}
@@ -104,13 +118,16 @@ func TestRestoreJoinsNoReplication(t *testing.T) {
 	w.dir = sandboxtest.Dir(t)
 	into := w.sandbox()
 	into.Role = targets.Primary
+
 	out, err := w.d.Restore(ctxFor(t, time.Minute), into, w.request(base, at), w.s)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if f := finding(t, out.Findings, "logical subscriptions"); f.Severity != targets.Warned || strings.Contains(fmt.Sprint(out.Findings), sandboxtest.Password) {
 		t.Fatalf("%+v", out.Findings)
 	}
+
 	untouched("after a restore into an instance")
 
 	// The live subscriber comes back and lacks nothing.
@@ -118,6 +135,7 @@ func TestRestoreJoinsNoReplication(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = again.Kill() })
 	back := w.in
 	back.Address = again.Address
@@ -127,6 +145,7 @@ func TestRestoreJoinsNoReplication(t *testing.T) {
 
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
+
 	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited a minute for %s", what)
@@ -151,12 +170,14 @@ func TestRestoreTellsWhatLeadsOut(t *testing.T) {
 	base := w.base(t, w.in, "base-1")
 	at := mark(t, w.d, w.in, "20260101T000000.000Z-0a0a")
 	w.a.reach(t, w.id, at.Offset)
+
 	_, out := w.restore(t, w.request(base, at))
 	for check, want := range map[string]string{"foreign servers": "side.ledger (postgres_fdw)", "scheduled jobs": "side: 1 in cron.job"} {
 		if f := finding(t, out.Findings, check); f.Severity != targets.Warned || f.Got != want || !strings.Contains(f.Detail, "shut (admits no connection)") {
 			t.Fatalf("%+v", f)
 		}
 	}
+
 	if f := finding(t, out.Findings, "logical subscriptions"); f.Got != "none" {
 		t.Fatalf("%+v", f)
 	}
@@ -172,14 +193,17 @@ func TestVerifyRefusesForeignTables(t *testing.T) {
 	in.Role = targets.Sandbox
 	c := open(t, in)
 	host, port, _ := strings.Cut(p.in.Address, ":")
+
 	run(t, c, "CREATE EXTENSION postgres_fdw")
 	run(t, c, fmt.Sprintf("CREATE SERVER live FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '%s', port '%s', dbname 'shop')", host, port))
 	run(t, c, fmt.Sprintf("CREATE USER MAPPING FOR drctl SERVER live OPTIONS (user 'drctl', password '%s')", sandboxtest.Password))
 	run(t, c, "CREATE FOREIGN TABLE event (n int) SERVER live")
 	run(t, c, "CREATE VIEW events AS SELECT count(*) AS n FROM event")
+
 	if n := value[int](t, c, "SELECT n::int FROM events"); n != 1 {
 		t.Fatal("the foreign table does not work")
 	}
+
 	fs := verify(t, d, in, targets.Expectation{Quick: true, Assertions: []targets.Assertion{{Name: "rows", Query: "SELECT n FROM events", Want: "1"}}})
 	if f := finding(t, fs, "assertion rows"); f.Severity != targets.Failed || !strings.Contains(f.Detail, "another server") {
 		t.Fatalf("%+v", f)

@@ -11,9 +11,11 @@ func (r *restoreRun) mkdir(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return fail.FromOS(opRestore, path, err)
 	}
+
 	if err := os.Chmod(path, 0o700); err != nil {
 		return fail.FromOS(opRestore, path, err)
 	}
+
 	return r.tools.RunAs.Own(path)
 }
 
@@ -22,5 +24,6 @@ func (r *restoreRun) writeFile(path string, content []byte) error {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		return fail.FromOS(opRestore, path, err)
 	}
+
 	return r.tools.RunAs.Own(path)
 }

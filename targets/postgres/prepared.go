@@ -28,6 +28,7 @@ FROM pg_catalog.pg_prepared_xacts p ORDER BY p.prepared`
 // it holds its locks until somebody ends it.
 func (v *verification) prepared(ctx context.Context) error {
 	start := time.Now()
+
 	var oids []uint32
 	if v.in.Role == targets.Sandbox && !v.want.Instant {
 		var err error
@@ -35,12 +36,14 @@ func (v *verification) prepared(ctx context.Context) error {
 			return err
 		}
 	}
+
 	rows, err := v.conn.Query(ctx, preparedSQL, oids)
 	if err != nil {
 		return queryError(opVerify, v.in, "", err)
 	}
 	var all, quiesced []string
 	var name string
+
 	var inside bool
 	if _, err = pgx.ForEachRow(rows, []any{&name, &inside}, func() error {
 		if all = append(all, name); inside {
@@ -51,6 +54,7 @@ func (v *verification) prepared(ctx context.Context) error {
 		return queryError(opVerify, v.in, "", err)
 	}
 	const check = "prepared-transactions"
+
 	end := "; each holds its locks until it is ended: COMMIT PREPARED or ROLLBACK PREPARED, as its transaction manager says"
 	switch {
 	case len(quiesced) > 0:
@@ -60,6 +64,7 @@ func (v *verification) prepared(ctx context.Context) error {
 	default:
 		v.add(check, start, targets.Passed, "none", "0", "")
 	}
+
 	return nil
 }
 
@@ -72,18 +77,22 @@ func (v *verification) quiesced(ctx context.Context) ([]uint32, error) {
 		if err != nil {
 			return nil, queryError(opVerify, in, "", err)
 		}
+
 		in.Tables = slices.DeleteFunc(slices.Clone(in.Tables), func(t string) bool { return slices.Contains(missing, t) })
 		if len(in.Tables) == 0 {
 			return nil, nil
 		}
 	}
+
 	tables, err := quiesceTables(ctx, opVerify, in, v.conn, v.srv.version)
 	if err != nil {
 		return nil, err
 	}
+
 	oids := make([]uint32, len(tables))
 	for i, t := range tables {
 		oids[i] = t.oid
 	}
+
 	return oids, nil
 }

@@ -41,6 +41,7 @@ func readServer(ctx context.Context, op string, in targets.Instance, conn *pgx.C
 	var s server
 	var lsn string
 	var tli int64
+
 	err := conn.QueryRow(ctx, `SELECT c.system_identifier::text, pg_is_in_recovery(), current_setting('server_version_num')::int, current_setting('server_version'),
 (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size'),
 CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0') ELSE pg_current_wal_flush_lsn() END::text,
@@ -53,13 +54,16 @@ FROM pg_control_system() c, pg_control_checkpoint() p`).
 	if err != nil {
 		return s, queryError(op, in, "GRANT pg_monitor TO "+quoteIdent(in.User), err)
 	}
+
 	s.tli = uint32(tli)
 	if s.version < minVersion {
 		return s, fail.New(fail.Unsupported, op, in.String(), "PostgreSQL 13 or later is needed", fmt.Errorf("the server is version %s", s.versionText))
 	}
+
 	if s.lsn, err = targets.ParseLSN(lsn); err != nil {
 		return s, fail.New(fail.Internal, op, in.String(), "", err)
 	}
+
 	return s, nil
 }
 
@@ -79,29 +83,35 @@ type prober = func(context.Context, targets.Instance, *pgx.Conn, server, *target
 func (d *Driver) probe(ctx context.Context, in targets.Instance, more ...prober) (targets.Status, error) {
 	const op = "probe"
 	st := targets.Status{Checked: time.Now().UTC()}
+
 	conn, err := connect(ctx, op, in)
 	if err != nil {
 		return st, err
 	}
 	defer closeConn(conn)
+
 	s, err := readServer(ctx, op, in, conn)
 	if err != nil {
 		return st, err
 	}
 	st.Reachable, st.Version, st.Role = true, s.versionText, targets.Primary
+
 	st.Position = targets.Position{Kind: targets.Postgres, Timeline: s.timeline(), Offset: s.lsn}
 	if s.standby {
 		st.Role = targets.Standby
 	}
+
 	warn := func(format string, args ...any) { st.Warnings = append(st.Warnings, fmt.Sprintf(format, args...)) }
 	if err := direct(ctx, op, in, conn); err != nil {
 		warn("the address leads to a connection pooler: cuts and the stream need the server's own port")
 	}
+
 	for _, f := range append(more, probeLag, probeSettings, probeSpaces, d.probeSlot) {
 		if err := f(ctx, in, conn, s, &st, warn); err != nil {
 			return st, err
 		}
 	}
+
 	return st, nil
 }
 
@@ -113,11 +123,13 @@ func closeConn(conn *pgx.Conn) {
 
 func probeSize(ctx context.Context, in targets.Instance, conn *pgx.Conn, _ server, st *targets.Status, warn func(string, ...any)) error {
 	var hidden int
+
 	err := conn.QueryRow(ctx, `SELECT coalesce(sum(CASE WHEN may THEN pg_database_size(oid) END), 0)::bigint, count(*) FILTER (WHERE NOT may)
 FROM (SELECT oid, has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE') AS may FROM pg_database) d`).Scan(&st.Bytes, &hidden)
 	if err == nil && hidden > 0 {
 		warn("the size leaves out %d databases: GRANT pg_monitor TO %s", hidden, quoteIdent(in.User))
 	}
+
 	return queryError("probe", in, "GRANT pg_monitor TO "+quoteIdent(in.User), err)
 }
 
@@ -125,6 +137,7 @@ func probeLag(ctx context.Context, in targets.Instance, conn *pgx.Conn, s server
 	var readOnly bool
 	var lag float64
 	var receiving bool
+
 	err := conn.QueryRow(ctx, `SELECT current_setting('transaction_read_only')::bool,
 CASE WHEN NOT pg_is_in_recovery() OR pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
 ELSE coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 0) END::float8,
@@ -134,12 +147,15 @@ EXISTS (SELECT FROM pg_stat_wal_receiver)`).Scan(&readOnly, &lag, &receiving)
 	}
 	st.Writable = !s.standby && !readOnly
 	st.Lag = time.Duration(lag * float64(time.Second))
+
 	if !s.standby && readOnly {
 		warn("the primary refuses writes (default_transaction_read_only)")
 	}
+
 	if s.standby && !receiving {
 		warn("the standby does not receive from a primary: check primary_conninfo and the primary")
 	}
+
 	return nil
 }
 
@@ -151,6 +167,7 @@ func (d *Driver) Tablespaces(ctx context.Context, in targets.Instance) (map[stri
 		return nil, err
 	}
 	defer closeConn(conn)
+
 	return readSpaces(ctx, "probe", in, conn)
 }
 
@@ -162,6 +179,7 @@ func readSpaces(ctx context.Context, op string, in targets.Instance, conn *pgx.C
 		var oid, location string
 		_, err = pgx.ForEachRow(rows, []any{&oid, &location}, func() error { spaces[oid] = location; return nil })
 	}
+
 	return spaces, queryError(op, in, "", err)
 }
 
@@ -172,31 +190,38 @@ func probeSpaces(ctx context.Context, in targets.Instance, conn *pgx.Conn, _ ser
 
 func probeSettings(ctx context.Context, in targets.Instance, conn *pgx.Conn, _ server, _ *targets.Status, warn func(string, ...any)) error {
 	set := map[string]string{}
+
 	rows, err := conn.Query(ctx, `SELECT name, setting FROM pg_settings WHERE name IN
 ('wal_level', 'fsync', 'full_page_writes', 'data_checksums', 'max_wal_senders', 'max_replication_slots')`)
 	if err == nil {
 		var name, value string
 		_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error { set[name] = value; return nil })
 	}
+
 	if err != nil {
 		return queryError("probe", in, "", err)
 	}
+
 	if set["wal_level"] == "minimal" {
 		warn("wal_level is minimal: neither stream nor base is possible; set wal_level = replica and restart the server")
 	}
+
 	for _, n := range []string{"max_wal_senders", "max_replication_slots"} {
 		if set[n] == "0" {
 			warn("%s is 0: the stream is not possible; raise it and restart the server", n)
 		}
 	}
+
 	for _, n := range []string{"fsync", "full_page_writes"} {
 		if set[n] == "off" {
 			warn("%s is off: a crash of the host can damage this server", n)
 		}
 	}
+
 	if set["data_checksums"] == "off" {
 		warn("data checksums are off: damage on this server's disk is not found; pg_checksums --enable switches them on while it is stopped")
 	}
+
 	rows, err = conn.Query(ctx, `SELECT gid, extract(epoch FROM clock_timestamp() - prepared)::float8 FROM pg_prepared_xacts
 WHERE clock_timestamp() - prepared > make_interval(secs => $1) ORDER BY prepared LIMIT 5`, warnPrepared.Seconds())
 	if err == nil {
@@ -205,9 +230,11 @@ WHERE clock_timestamp() - prepared > make_interval(secs => $1) ORDER BY prepared
 		_, err = pgx.ForEachRow(rows, []any{&gid, &age}, func() error {
 			warn("transaction %q has been prepared for %s: it blocks cuts of its tables and vacuum; COMMIT PREPARED or ROLLBACK PREPARED it",
 				gid, time.Duration(age*float64(time.Second)).Round(time.Second))
+
 			return nil
 		})
 	}
+
 	return queryError("probe", in, "", err)
 }
 
@@ -237,13 +264,16 @@ FROM pg_replication_slots WHERE slot_name = $1`, name).
 	if errors.Is(err, pgx.ErrNoRows) {
 		return slotState{}, nil
 	}
+
 	if err != nil {
 		return s, queryError(op, in, "GRANT pg_monitor TO "+quoteIdent(in.User), err)
 	}
+
 	s.restart, err = targets.ParseLSN(restart)
 	if err != nil {
 		return s, fail.New(fail.Internal, op, in.String(), "", err)
 	}
+
 	return s, nil
 }
 
@@ -257,19 +287,24 @@ func (d *Driver) probeSlot(ctx context.Context, in targets.Instance, conn *pgx.C
 		}
 		s, err = readSlot(ctx, "probe", in, conn, d.slot)
 	}
+
 	if err != nil {
 		return err
 	}
+
 	if !s.found {
 		if !srv.standby {
 			warn("replication slot %q does not exist: the server is not being archived; the archiver makes it when it starts", d.slot)
 		}
+
 		return nil
 	}
+
 	st.Held, st.HeldLimit = s.held, s.keepSize
 	for _, w := range s.warnings(d.slot) {
 		warn("%s", w)
 	}
+
 	return nil
 }
 
@@ -280,17 +315,21 @@ func (s slotState) warnings(name string) (out []string) {
 		warn("replication slot %q is %s, not physical: choose another slot name or drop it", name, s.kind)
 		return out
 	}
+
 	if s.status == "lost" {
 		warn("replication slot %q is lost: the server has removed log that was not archived; the stream has a hole, take a new base", name)
 		return out
 	}
+
 	if !s.active {
 		warn("nobody reads replication slot %q, which keeps %s of log: start the archiver, or drop the slot if this server is no longer protected", name, mib(s.held))
 	}
+
 	next := "get the archiver going"
 	if s.active {
 		next = "see what keeps the archiver, which reads it, from storing the log or moving the slot"
 	}
+
 	switch {
 	case s.keepSize < 0 && s.held > warnHeld:
 		warn("replication slot %q keeps %s of log and nothing limits it: the server's disk fills up; %s and set max_slot_wal_keep_size", name, mib(s.held), next)
@@ -302,6 +341,7 @@ func (s slotState) warnings(name string) (out []string) {
 		warn("replication slot %q keeps %s of log of at most %s, %s are left until it is lost: %s, or raise max_slot_wal_keep_size",
 			name, mib(s.held), mib(s.keepSize), mib(max(s.safe, 0)), next)
 	}
+
 	return out
 }
 

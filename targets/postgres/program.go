@@ -35,6 +35,7 @@ func runInput(ctx context.Context, op string, tools servers.Binaries, env []stri
 	cmd.Stdin = strings.NewReader(input)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 	out, err := cmd.CombinedOutput()
+
 	text := strings.TrimSpace(string(out))
 	switch {
 	case err == nil:
@@ -44,6 +45,7 @@ func runInput(ctx context.Context, op string, tools servers.Binaries, env []stri
 	case tools.PostgresBin == "" || errors.Is(err, fs.ErrNotExist):
 		return text, fail.New(fail.NotFound, op, program, "install the PostgreSQL server programs (Debian: postgresql), or name their directory in the configuration", err)
 	}
+
 	return text, fail.New(fail.Internal, op, program, "", fmt.Errorf("%w: %s", err, clip(text)))
 }
 
@@ -60,5 +62,6 @@ func clientEnv(in targets.Instance) []string {
 			env = append(env, "PGSSLROOTCERT="+in.CAFile)
 		}
 	}
+
 	return env
 }

@@ -16,6 +16,7 @@ func TestHistory(t *testing.T) {
 	if err != nil || len(h) != 2 {
 		t.Fatal(h, err)
 	}
+
 	for _, x := range []struct {
 		lsn  uint64
 		want uint32
@@ -24,18 +25,22 @@ func TestHistory(t *testing.T) {
 			t.Errorf("at(%X) = %d, want %d", x.lsn, got, x.want)
 		}
 	}
+
 	p, ok := h.parent("77")
 	if !ok || p.Timeline != "77-00000002" || p.Offset != 0x1016B6C50 || h.begin() != p.Offset || h.find(2) != 1 || h.find(3) != -1 {
 		t.Fatalf("%+v", p)
 	}
+
 	for _, bad := range []string{"1", "x\t0/1\t", "1\tzz\t"} {
 		if _, err := parseHistory([]byte(bad)); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
 	}
+
 	if n := segmentName(0x1A, 0x2_FF000010, 16<<20); n != "0000001A00000002000000FF" {
 		t.Fatal(n)
 	}
+
 	if n := segmentName(1, 0x2_FF000010, 64<<20); n != "00000001000000020000003F" {
 		t.Fatal(n)
 	}
@@ -46,6 +51,7 @@ func TestParseLabel(t *testing.T) {
 	if err != nil || l.start != 0x9000028 || l.tli != 4 {
 		t.Fatal(l, err)
 	}
+
 	if _, err := parseLabel([]byte("LABEL: x\n")); err == nil {
 		t.Fatal("a label without a start was accepted")
 	}
@@ -77,13 +83,16 @@ func TestTornControlFileIsFound(t *testing.T) {
 	for i := range 280 {
 		whole[i] = byte(i * 7)
 	}
+
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "global"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := os.WriteFile(filepath.Join(dir, "global", "pg_control"), whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, _, err := readControl(dir); err == nil || !strings.Contains(err.Error(), "CRC") {
 		t.Fatalf("a torn control file was accepted: %v", err)
 	}
@@ -91,6 +100,7 @@ func TestTornControlFileIsFound(t *testing.T) {
 
 func TestRecoveryConfQuoting(t *testing.T) {
 	r := &restoreRun{work: `/w/it's 100%`, req: targets.RestoreRequest{Point: targets.Position{RestorePoint: "drctl:x"}, Path: []targets.Span{{Timeline: "7-0000000A"}}}}
+
 	conf := r.recoveryConf()
 	for _, want := range []string{
 		`restore_command = 'cp ''/w/it''\\''''s 100%%/wal/''%f "%p"'`,
@@ -99,6 +109,7 @@ func TestRecoveryConfQuoting(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, conf)
 		}
 	}
+
 	r.req.Until = time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	if conf := r.recoveryConf(); !strings.Contains(conf, "recovery_target_time = '2026-01-02 03:04:05.000006+00'") || strings.Contains(conf, "recovery_target_name") {
 		t.Error(conf)
@@ -116,6 +127,7 @@ btree index "shop.public.other_h":
     ERROR:  heap tuple (0,1) from table "other" lacks matching index tuple within index "other_h"
     HINT:  Retrying verification using the function bt_index_parent_check() might provide a more specific error.
 pg_amcheck: checked`
+
 	damage, unchecked := sortReports(text)
 	if len(damage) != 2 || len(unchecked) != 1 || !strings.Contains(damage[0], "oldest valid") || !strings.Contains(damage[1], "HINT") || !strings.Contains(unchecked[0], "pair_pkey") {
 		t.Fatalf("damage %q, unchecked %q", damage, unchecked)
@@ -124,6 +136,7 @@ pg_amcheck: checked`
 
 func TestEndOfAServer(t *testing.T) {
 	t.Parallel()
+
 	for log, want := range map[string]fail.Code{
 		`FATAL:  "min_wal_size" must be at least twice "wal_segment_size"`:                                   fail.Unsupported,
 		"FATAL:  maximum number of prepared transactions reached\nHINT:  Increase max_prepared_transactions": fail.Unsupported,

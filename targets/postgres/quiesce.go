@@ -51,15 +51,18 @@ func (d *Driver) Join(ctx context.Context, in targets.Instance, req targets.Join
 	if req.Lease <= 0 || req.Budget <= 0 || !cutIDPattern.MatchString(req.CutID) {
 		return nil, fail.Newf(fail.Invalid, op, in.String(), "cut id %q, lease %s and budget %s must be set", req.CutID, req.Lease, req.Budget)
 	}
+
 	conn, err := connect(ctx, op, in)
 	if err != nil {
 		return nil, err
 	}
+
 	m := &member{d: d, in: in, req: req, conn: conn}
 	if err := m.prepare(ctx); err != nil {
 		m.Close()
 		return nil, err
 	}
+
 	return m, nil
 }
 
@@ -72,6 +75,7 @@ func (m *member) prepare(ctx context.Context) error {
 	var walLevel, user string
 	var version, deadlock, lockTable int
 	var mayMark, maySee bool
+
 	err := m.conn.QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool,
 current_setting('wal_level'), current_setting('server_version_num')::int, current_user::text,
 has_function_privilege('pg_catalog.pg_create_restore_point(text)', 'EXECUTE'), pg_has_role('pg_read_all_stats', 'USAGE'),
@@ -82,33 +86,40 @@ current_setting('max_locks_per_transaction')::int * (current_setting('max_connec
 	if err != nil {
 		return queryError(op, m.in, "", err)
 	}
+
 	switch {
 	case standby || readOnly:
 		return fail.New(fail.Conflict, op, m.in.String(), "point the instance at the writable primary", fmt.Errorf("the server is a standby or read-only"))
 	case walLevel == "minimal":
 		return fail.New(fail.Unsupported, op, m.in.String(), "set wal_level = replica and restart the server", fmt.Errorf("wal_level is minimal"))
 	}
+
 	m.maxWait = time.Duration(deadlock) * time.Millisecond / 2
 	if m.tables, err = quiesceTables(ctx, op, m.in, m.conn, version); err != nil {
 		return err
 	}
 	m.roots = roots(m.tables)
 	m.d.order.sort(m.server(), m.roots)
+
 	if err := m.mayQuiesce(op, user, version, mayMark, maySee); err != nil {
 		return err
 	}
+
 	if err := m.fits(op, lockTable); err != nil {
 		return err
 	}
 	var sys, tli string
+
 	err = m.conn.QueryRow(ctx, `SELECT system_identifier::text, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) FROM pg_control_system()`).Scan(&sys, &tli)
 	if err != nil {
 		return queryError(op, m.in, "GRANT pg_monitor TO "+quoteIdent(user), err)
 	}
+
 	m.at = targets.Position{Kind: targets.Postgres, Timeline: sys + "-" + tli, RestorePoint: RestorePoint(m.req.CutID)}
 	if err := m.sessionSettings(ctx, version); err != nil {
 		return err
 	}
+
 	return m.refuse(ctx)
 }
 
@@ -121,21 +132,26 @@ func (m *member) server() string {
 // locked, and names all that are missing at once.
 func (m *member) mayQuiesce(op, user string, version int, mayMark, maySee bool) error {
 	user = quoteIdent(user)
+
 	var grants []string
 	if !mayMark {
 		grants = append(grants, "GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO "+user)
 	}
+
 	if !maySee { // long transactions would not be noticed
 		grants = append(grants, "GRANT pg_monitor TO "+user)
 	}
 	tables := lockGrants(m.roots, user, version)
+
 	hint := "as a superuser run: " + strings.Join(append(grants, tables...), "; ")
 	if len(tables) > 0 {
 		hint += "; for tables that are made later, ALTER DEFAULT PRIVILEGES does the same"
 	}
+
 	if len(grants)+len(tables) == 0 {
 		return nil
 	}
+
 	return fail.New(fail.Denied, op, m.in.String(), hint, fmt.Errorf("user %s lacks privileges", user))
 }
 
@@ -144,13 +160,16 @@ func (m *member) mayQuiesce(op, user string, version int, mayMark, maySee bool) 
 func (m *member) fits(op string, lockTable int) error {
 	const hint = "name the tables that cross-shard transactions write in the target's tables, or raise max_locks_per_transaction and restart the server"
 	n := len(m.tables)
+
 	cause := fmt.Errorf("%d tables are to be locked, and the server's lock table has room for about %d locks of all sessions", n, lockTable)
 	if n > lockTable/2 {
 		return fail.New(fail.Exhausted, op, m.in.String(), hint, cause)
 	}
+
 	if n > lockTable/4 {
 		m.d.log.Warn("cut: "+cause.Error(), "instance", m.in.String(), "hint", hint)
 	}
+
 	return nil
 }
 
@@ -160,14 +179,17 @@ func (m *member) fits(op string, lockTable int) error {
 // (client_connection_check_interval).
 func (m *member) sessionSettings(ctx context.Context, version int) error {
 	user := max(int(m.req.Lease.Milliseconds()), 1000)
+
 	sql := fmt.Sprintf(`SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2;
 SET tcp_user_timeout = %d; SET search_path = pg_catalog; SET default_transaction_isolation = 'read committed'`, user)
 	if version >= 140000 {
 		sql += fmt.Sprintf("; SET client_connection_check_interval = %d", max(user/2, 100))
 	}
+
 	if m.block {
 		sql += "; DO 'BEGIN END'" // the first block of a session loads the language: not inside the barrier
 	}
+
 	return queryError("cut: join", m.in, "", m.exec(ctx, sql))
 }
 
@@ -186,6 +208,7 @@ func (m *member) begin() string {
 		return ""
 	}
 	ms := max(m.req.Lease.Milliseconds(), 1)
+
 	return fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d; SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d; ", ms, ms, ms)
 }
 
@@ -223,22 +246,28 @@ func (m *member) step(ctx context.Context, op, sql, undo string) error {
 	if err := m.usable(op); err != nil {
 		return err
 	}
+
 	m.watch()
+
 	err := m.exec(ctx, sql)
 	if err == nil {
 		m.open = true
 		return nil
 	}
+
 	if ctx.Err() != nil || m.conn.IsClosed() {
 		return m.lost(op, ctx, err)
 	}
+
 	if uerr := m.exec(ctx, undo); uerr != nil {
 		m.drop()
 	}
+
 	if m.conn.PgConn().TxStatus() == 'I' {
 		m.open, m.locked, m.gate = false, false, false // the transaction held them
 		m.unwatch()
 	}
+
 	return queryError(op, m.in, "", err)
 }
 
@@ -246,6 +275,7 @@ func (m *member) usable(op string) error {
 	if m.dropped.Load() || m.conn.IsClosed() {
 		return fail.New(fail.Stalled, op, m.in.String(), "the barrier is gone; the server has let go of it", fmt.Errorf("the lease ended or the connection broke"))
 	}
+
 	return nil
 }
 
@@ -254,13 +284,16 @@ func (m *member) usable(op string) error {
 func (m *member) lost(op string, ctx context.Context, err error) error {
 	ended := m.dropped.Load() || ctx.Err() != nil
 	m.drop()
+
 	if ended {
 		cause := ctx.Err()
 		if cause == nil {
 			cause = fmt.Errorf("the lease of %s ended", m.req.Lease)
 		}
+
 		return fail.New(fail.Stalled, op, m.in.String(), "the connection was dropped, the server lets go of every lock", cause)
 	}
+
 	return queryError(op, m.in, "", err)
 }
 
@@ -270,17 +303,21 @@ func (m *member) LockGate(ctx context.Context, wait time.Duration) error {
 	if !m.req.Gate {
 		return fail.Newf(fail.Invalid, op, m.in.String(), "the member was not joined for the gate")
 	}
+
 	if m.gate {
 		return nil
 	}
+
 	if m.open {
 		return fail.Newf(fail.Internal, op, m.in.String(), "the gate comes before the tables")
 	}
+
 	sql := m.begin() + limits(wait) + "SELECT pg_advisory_xact_lock(hashtextextended(" + quoteLiteral(GateKey(m.req.Group)) + ", 0)); " + m.restoreLimits()
 	if err := m.step(ctx, op, sql, "ROLLBACK"); err != nil {
 		return m.nameHolder(ctx, op, err)
 	}
 	m.gate = true
+
 	return nil
 }
 
@@ -300,10 +337,12 @@ func (m *member) nameHolder(ctx context.Context, op string, err error) error {
 	if !fail.Is(err, fail.Stalled) || m.usable(op) != nil || ctx.Err() != nil {
 		return err
 	}
+
 	var who string
 	if m.conn.QueryRow(ctx, gateHolderSQL, GateKey(m.req.Group)).Scan(&who) != nil {
 		return err // it has let go since, or the time is up
 	}
+
 	return fail.New(fail.Stalled, op, m.in.String(), "wait for it, or end it with pg_terminate_backend", fmt.Errorf("the gate is held by %s: %w", who, err))
 }
 
@@ -311,6 +350,7 @@ func (m *member) nameHolder(ctx context.Context, op string, err error) error {
 // table, that table comes first the next time.
 func (m *member) Lock(ctx context.Context, wait time.Duration) error {
 	const op = "cut: lock tables"
+
 	if m.locked {
 		return nil
 	}
@@ -318,18 +358,22 @@ func (m *member) Lock(ctx context.Context, wait time.Duration) error {
 	// deadlock, and the one who finds it is the victim: that must never be a client.
 	wait = min(wait, m.maxWait)
 	undo := "ROLLBACK"
+
 	sql := m.begin()
 	if m.open {
 		undo = toGate
 		sql = "SAVEPOINT drctl; "
 	}
+
 	if lock := lockAll(m.roots, m.block); lock != "" {
 		sql += limits(wait) + lock + "; " + m.restoreLimits()
 	}
+
 	if err := m.step(ctx, op, sql, undo); err != nil {
 		return m.notLocked(op, wait, err)
 	}
 	m.locked = true
+
 	return nil
 }
 
@@ -342,6 +386,7 @@ func (m *member) notLocked(op string, wait time.Duration, err error) error {
 	if !fail.Is(err, fail.Stalled) || !errors.As(err, &se) {
 		return err
 	}
+
 	cause := fmt.Errorf("%d tables were not locked within %s: %w", len(m.tables), wait, se)
 	if name := waitedFor(m.roots, se.where); name != "" {
 		cause = fmt.Errorf("%s was not locked within %s, it is being written: %w", name, wait, se)
@@ -350,10 +395,12 @@ func (m *member) notLocked(op string, wait time.Duration, err error) error {
 			m.d.order.sort(m.server(), m.roots)
 		}
 	}
+
 	hint := ""
 	if len(m.tables) > manyTables {
 		hint = fmt.Sprintf("%d tables take their time: name those that cross-shard transactions write in the target's tables, or raise cut.lock_timeout", len(m.tables))
 	}
+
 	return fail.New(fail.Stalled, op, m.in.String(), hint, cause)
 }
 
@@ -365,10 +412,12 @@ func (m *member) Unlock(ctx context.Context) error {
 	if !m.gate {
 		return m.Release(ctx)
 	}
+
 	if !m.locked {
 		return m.usable("cut: unlock tables")
 	}
 	m.locked = false
+
 	return m.step(ctx, "cut: unlock tables", toGate, "ROLLBACK")
 }
 
@@ -378,20 +427,25 @@ func (m *member) Mark(ctx context.Context) (targets.Position, error) {
 	if !m.locked {
 		return targets.Position{}, fail.Newf(fail.Internal, op, m.in.String(), "not locked")
 	}
+
 	if err := m.usable(op); err != nil {
 		return targets.Position{}, err
 	}
+
 	res, err := m.conn.PgConn().Exec(ctx, "SELECT pg_create_restore_point("+quoteLiteral(m.at.RestorePoint)+")").ReadAll()
 	if err != nil {
 		return targets.Position{}, m.lost(op, ctx, err)
 	}
+
 	if len(res) != 1 || len(res[0].Rows) != 1 || len(res[0].Rows[0]) != 1 {
 		return targets.Position{}, fail.Newf(fail.Internal, op, m.in.String(), "unexpected answer to pg_create_restore_point")
 	}
+
 	at := m.at
 	if at.Offset, err = targets.ParseLSN(string(res[0].Rows[0][0])); err != nil {
 		return targets.Position{}, fail.New(fail.Internal, op, m.in.String(), "", err)
 	}
+
 	return at, nil
 }
 
@@ -399,7 +453,9 @@ func (m *member) Mark(ctx context.Context) (targets.Position, error) {
 // locks cannot be shown to have been held until now.
 func (m *member) Release(ctx context.Context) error {
 	const op = "cut: release"
+
 	m.unwatch()
+
 	if !m.open {
 		// With nothing to let go of: whoever tries again has to know that this
 		// member is of no use. A question that the context's end cut off leaves it so.
@@ -407,16 +463,20 @@ func (m *member) Release(ctx context.Context) error {
 	}
 	held := m.conn.PgConn().TxStatus() == 'T'
 	wasLocked := m.locked
+
 	m.open, m.locked, m.gate = false, false, false
 	if err := m.usable(op); err != nil {
 		return err
 	}
+
 	if err := m.exec(ctx, "ROLLBACK"); err != nil {
 		return m.lost(op, ctx, err)
 	}
+
 	if wasLocked && !held {
 		return fail.Newf(fail.Stalled, op, m.in.String(), "the transaction had failed before, so its locks were gone")
 	}
+
 	return nil
 }
 
@@ -428,6 +488,7 @@ func (m *member) Settle(ctx context.Context) error {
 	if err := m.usable(op); err != nil {
 		return err
 	}
+
 	if m.open {
 		return fail.Newf(fail.Internal, op, m.in.String(), "settled before the release")
 	}
@@ -439,9 +500,11 @@ func (m *member) Settle(ctx context.Context) error {
 // Close drops the session without waiting for the server.
 func (m *member) Close() {
 	m.unwatch()
+
 	if m.dropped.Swap(true) {
 		return
 	}
+
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	_ = m.conn.Close(ctx)

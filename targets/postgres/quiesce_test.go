@@ -21,11 +21,14 @@ func request(id string) targets.JoinRequest {
 
 func join(t *testing.T, d *postgres.Driver, in targets.Instance, req targets.JoinRequest) targets.Member {
 	t.Helper()
+
 	m, err := d.Join(ctxFor(t, 10*time.Second), in, req)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(m.Close)
+
 	return m
 }
 
@@ -39,6 +42,7 @@ func quiesced(t *testing.T) (*postgres.Driver, targets.Instance, *pgx.Conn) {
 	run(t, c, "CREATE TABLE parted (id int) PARTITION BY RANGE (id)")
 	run(t, c, "CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (100)")
 	run(t, c, "INSERT INTO account SELECT g, 100 FROM generate_series(1, 10) g")
+
 	return d, in, c
 }
 
@@ -46,15 +50,18 @@ func quiesced(t *testing.T) (*postgres.Driver, targets.Instance, *pgx.Conn) {
 func writes(t *testing.T, in targets.Instance, limit time.Duration) bool {
 	t.Helper()
 	c := open(t, in)
+
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	_, err := c.Exec(ctx, "UPDATE account SET balance = balance + 1 WHERE id = 1")
+
 	return err == nil
 }
 
 func gateFree(t *testing.T, in targets.Instance) bool {
 	t.Helper()
 	c := open(t, in)
+
 	return value[bool](t, c, "SELECT pg_try_advisory_xact_lock_shared(hashtextextended('drctl/gate/shop', 0))")
 }
 
@@ -62,44 +69,57 @@ func TestBarrierStopsWritersAndNamesThePosition(t *testing.T) {
 	t.Parallel()
 	d, in, c := quiesced(t)
 	ctx := context.Background()
+
 	m := join(t, d, in, request("20260101T000000.000Z-0001"))
 	if err := m.LockGate(ctx, 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
+
 	if gateFree(t, in) {
 		t.Fatal("the gate is not held")
 	}
+
 	if !writes(t, in, time.Second) {
 		t.Fatal("the gate alone stops a writer of one shard")
 	}
+
 	if err := m.Lock(ctx, 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
+
 	if n := value[int](t, c, "SELECT count(*)::int FROM pg_locks WHERE mode = 'ShareLock' AND locktype = 'relation' AND granted AND relation::regclass::text IN ('account', '\"Odd \"\"Name\"', 'parted', 'parted_1')"); n != 4 {
 		t.Fatalf("%d tables are locked, want 4", n)
 	}
+
 	if writes(t, in, 100*time.Millisecond) {
 		t.Fatal("a writer got through the barrier")
 	}
+
 	at, err := m.Mark(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if at.RestorePoint != "drctl:20260101T000000.000Z-0001" || at.Offset == 0 || !strings.HasSuffix(at.Timeline, "-00000001") {
 		t.Fatalf("position %+v", at)
 	}
+
 	if err := m.Release(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := m.Release(ctx); err != nil {
 		t.Fatalf("the second release: %v", err)
 	}
+
 	if !writes(t, in, time.Second) || !gateFree(t, in) {
 		t.Fatal("still locked after the release")
 	}
+
 	if err := m.Settle(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	if flushed := lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"); flushed < at.Offset {
 		t.Fatalf("the mark at %s is not flushed, the server is at %s", targets.FormatLSN(at.Offset), targets.FormatLSN(flushed))
 	}
@@ -113,27 +133,35 @@ func TestBarrierLockHeldBySomebodyElse(t *testing.T) {
 	holder := open(t, in)
 	run(t, holder, "BEGIN")
 	run(t, holder, "UPDATE parted SET id = id")
+
 	if err := m.LockGate(ctx, 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
 	wantCode(t, m.Lock(ctx, 50*time.Millisecond), fail.Stalled, "orders/0@east")
+
 	if took := time.Since(start); took > 500*time.Millisecond {
 		t.Fatalf("the lock gave up after %s, the wait was 50ms", took)
 	}
+
 	if !writes(t, in, time.Second) {
 		t.Fatal("a failed lock left a table locked")
 	}
+
 	if gateFree(t, in) {
 		t.Fatal("a failed lock let go of the gate")
 	}
+
 	run(t, holder, "COMMIT")
+
 	if err := m.Lock(ctx, 200*time.Millisecond); err != nil {
 		t.Fatalf("the retry: %v", err)
 	}
+
 	if _, err := m.Mark(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := m.Release(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -148,9 +176,11 @@ func TestBarrierGateHeldShared(t *testing.T) {
 	m := join(t, d, in, request("20260101T000000.000Z-0003"))
 	wantCode(t, m.LockGate(ctx, 50*time.Millisecond), fail.Stalled)
 	run(t, app, "SELECT pg_advisory_unlock_all()")
+
 	if err := m.LockGate(ctx, 200*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := m.Release(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -161,24 +191,30 @@ func TestALostGateIsNoGate(t *testing.T) {
 	t.Parallel()
 	d, in, _ := quiesced(t)
 	ctx := ctxFor(t, 20*time.Second)
+
 	m := join(t, d, in, request("20260101T000000.000Z-0004"))
 	for _, err := range []error{m.LockGate(ctx, time.Second), m.Lock(ctx, time.Second)} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if err := postgres.Within(ctx, m, "ROLLBACK TO SAVEPOINT drctl; RELEASE SAVEPOINT drctl"); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := m.Unlock(ctx); err == nil { // it ends the transaction
 		t.Fatal("let go of what was not held")
 	}
+
 	if !gateFree(t, in) {
 		t.Fatal("the gate is still held")
 	}
+
 	if err := m.LockGate(ctx, time.Second); err != nil {
 		t.Fatal(err)
 	}
+
 	if gateFree(t, in) {
 		t.Error("the gate counts as held, and is free")
 	}
@@ -194,8 +230,10 @@ func TestBarrierQuestionCutOff(t *testing.T) {
 	run(t, holder, "SELECT pg_advisory_lock_shared(hashtextextended('drctl/gate/shop', 0))")
 	run(t, c, "BEGIN")
 	run(t, c, "LOCK TABLE pg_catalog.pg_database IN ACCESS EXCLUSIVE MODE") // the question waits for it
+
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
+
 	wantCode(t, m.LockGate(ctx, 50*time.Millisecond), fail.Stalled, "orders/0")
 	wantCode(t, m.Release(t.Context()), fail.Stalled, "orders/0")
 }
@@ -209,21 +247,26 @@ func TestJoinRefusesEarly(t *testing.T) {
 		if m != nil {
 			m.Close()
 		}
+
 		return err
 	}
 	long := open(t, in)
 	run(t, long, "SET application_name = 'batch'")
 	run(t, long, "BEGIN")
 	run(t, long, "UPDATE account /* card 4111-1111 */ SET balance = 0 WHERE id = 3")
+
 	if err := try(); err != nil {
 		t.Fatalf("a young transaction: %v", err)
 	}
+
 	time.Sleep(3200 * time.Millisecond)
 	err := try()
 	wantCode(t, err, fail.Stalled, "batch", "account", "of user "+in.User, "idle in transaction since", "last command UPDATE", "query id")
+
 	if strings.Contains(err.Error(), "4111") || strings.Contains(err.Error(), "SET balance") {
 		t.Errorf("the error holds somebody's statement: %v", err)
 	}
+
 	run(t, long, "ROLLBACK")
 
 	run(t, long, "BEGIN")
@@ -269,9 +312,11 @@ func TestNewPartitionNeedsNoGrant(t *testing.T) {
 	in.User, in.Tables = "weak", []string{"public.parted"}
 	m := join(t, d, in, request("20260101T000000.000Z-0011"))
 	run(t, c, "CREATE TABLE parted_3 PARTITION OF parted FOR VALUES FROM (200) TO (300)")
+
 	if err := m.Lock(t.Context(), 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
+
 	if n := value[int](t, c, "SELECT count(*)::int FROM pg_locks WHERE mode = 'ShareLock' AND granted AND relation::regclass::text LIKE 'parted%'"); n != 4 {
 		t.Errorf("%d of the table and its three partitions are locked", n)
 	}
@@ -284,6 +329,7 @@ func TestBarrierLearnsTheOrderOfWrites(t *testing.T) {
 	t.Parallel()
 	d, _ := driver(t)
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"deadlock_timeout": "200ms"}})
+
 	c := open(t, in)
 	for _, name := range []string{"a", "b", "c"} {
 		run(t, c, "CREATE TABLE "+name+" (id int)")
@@ -292,47 +338,60 @@ func TestBarrierLearnsTheOrderOfWrites(t *testing.T) {
 	// transaction writes c and then a, with a pause in between; it is in the middle when begun returns.
 	transaction := func() (end chan error) {
 		run(t, app, "BEGIN; INSERT INTO c VALUES (1)")
+
 		end = make(chan error, 1)
 		go func() {
 			time.Sleep(300 * time.Millisecond) // the barrier waits by then
+
 			_, err := app.Exec(context.Background(), "INSERT INTO a VALUES (1)")
 			if err == nil {
 				_, err = app.Exec(context.Background(), "COMMIT")
 			}
+
 			end <- err
 		}()
+
 		return end
 	}
+
 	m := join(t, d, in, request("20260101T000000.000Z-0012"))
 	if err := m.LockGate(t.Context(), 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	end := transaction()
+
 	wantCode(t, m.Lock(t.Context(), 2*time.Second), fail.Stalled, "public.c", "orders/0@east")
+
 	if err := <-end; err != nil {
 		t.Fatalf("the application's transaction: %v", err)
 	}
 	// Now c is locked first, with nothing held that the transaction needs. Its
 	// time is longer than this barrier may wait, so it takes more than one try.
 	end = transaction()
+
 	tries := 1
 	for ; m.Lock(t.Context(), 2*time.Second) != nil; tries++ {
 		if n := value[int](t, c, "SELECT count(*)::int FROM pg_locks WHERE mode = 'ShareLock' AND relation IN ('a'::regclass, 'b'::regclass, 'c'::regclass)"); n != 0 {
 			t.Fatalf("%d tables are locked after a failed try", n)
 		}
+
 		if tries == 20 {
 			t.Fatal("the tables are never locked")
 		}
 	}
+
 	if err := <-end; err != nil {
 		t.Fatalf("the application's transaction: %v", err)
 	}
+
 	if err := m.Unlock(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	if gateFree(t, in) {
 		t.Fatal("the unlock let go of the gate")
 	}
+
 	run(t, app, "INSERT INTO a VALUES (2)")
 
 	// Another barrier of the same driver knows it: it waits for c and holds nothing else.
@@ -341,13 +400,16 @@ func TestBarrierLearnsTheOrderOfWrites(t *testing.T) {
 	}
 	m = join(t, d, in, request("20260101T000000.000Z-0013"))
 	run(t, app, "BEGIN; INSERT INTO c VALUES (1)")
+
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
+
 		for {
 			if err := m.Lock(context.Background(), 90*time.Millisecond); err == nil {
 				t.Error("c was locked while it was written")
 			}
+
 			select {
 			case <-stop:
 				return
@@ -355,21 +417,27 @@ func TestBarrierLearnsTheOrderOfWrites(t *testing.T) {
 			}
 		}
 	}()
+
 	for range 1000 {
 		var waiting, holding int
+
 		err := c.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE NOT granted AND relation = 'c'::regclass), count(*) FILTER (WHERE granted)
 FROM pg_locks WHERE mode = 'ShareLock' AND relation IN ('a'::regclass, 'b'::regclass, 'c'::regclass)`).Scan(&waiting, &holding)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if waiting > 0 {
 			if holding > 0 {
 				t.Errorf("%d tables are locked while the barrier waits for c", holding)
 			}
+
 			break
 		}
+
 		time.Sleep(5 * time.Millisecond)
 	}
+
 	close(stop)
 	<-ended
 	run(t, app, "ROLLBACK")
@@ -381,6 +449,7 @@ func TestTooManyTablesForTheLockTable(t *testing.T) {
 	t.Parallel()
 	d, _ := driver(t)
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"max_locks_per_transaction": "10", "max_connections": "20", "max_prepared_transactions": "0"}})
+
 	c := open(t, in)
 	for i := range 11 {
 		run(t, c, fmt.Sprintf("DO 'BEGIN FOR i IN 1..10 LOOP EXECUTE format(''CREATE TABLE t_%d_%%s (id int)'', i); END LOOP; END'", i))

@@ -22,10 +22,12 @@ func (r *restoreRun) keepConfig() error {
 		if _, err := os.Stat(path + keptSuffix); err == nil {
 			continue // set aside by an attempt before
 		}
+
 		if err := os.Rename(path, path+keptSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fail.FromOS(opRestore, path, err)
 		}
 	}
+
 	return nil
 }
 
@@ -38,9 +40,11 @@ func (r *restoreRun) giveBackConfig() error {
 			return fail.FromOS(opRestore, r.dir, err)
 		}
 	}
+
 	var made []string
 	for _, name := range keptFiles {
 		path := filepath.Join(r.dir, name)
+
 		err := os.Rename(path+keptSuffix, path)
 		if errors.Is(err, fs.ErrNotExist) {
 			content := "# The base held no " + name + ".\n"
@@ -50,13 +54,16 @@ func (r *restoreRun) giveBackConfig() error {
 			err = r.writeFile(path, []byte(content))
 			made = append(made, name)
 		}
+
 		if err != nil {
 			return fail.FromOS(opRestore, path, err)
 		}
 	}
+
 	if note := startNote(r.tools, r.dir, r.req.Base.Settings[settingConfig], made); note != "" {
 		r.out.Findings = append(r.out.Findings, targets.Finding{Check: "before the server is started", Subject: r.in.String(), Severity: targets.Warned, Detail: note})
 	}
+
 	return nil
 }
 
@@ -78,6 +85,7 @@ func (r *restoreRun) recoveryConf() string {
 	set := r.req.Base.Settings
 	var b strings.Builder
 	put := func(k, v string) { fmt.Fprintf(&b, "%s = %s\n", k, confQuote(v)) }
+
 	b.WriteString("# Written by drctl for a restore.\n")
 	put("listen_addresses", "127.0.0.1")
 	put("port", strconv.Itoa(r.port))
@@ -105,21 +113,25 @@ func (r *restoreRun) recoveryConf() string {
 	put("restart_after_crash", "off")
 	put("checkpoint_timeout", "30min")
 	put("shared_buffers", "128MB")
+
 	if r.in.Role == targets.Sandbox {
 		put("fsync", "off")
 		put("full_page_writes", "off")
 		put("synchronous_commit", "off")
 		put("autovacuum", "off") // a sandbox shows what was restored
 	}
+
 	put("restore_command", r.restoreCommand())
 	put("recovery_target_action", "promote")
 	put("recovery_target_timeline", strconv.FormatUint(uint64(r.targetTimeline()), 10))
+
 	switch {
 	case !r.req.Until.IsZero() && !r.atCut:
 		put("recovery_target_time", r.req.Until.UTC().Format("2006-01-02 15:04:05.000000+00"))
 	case r.req.Point.RestorePoint != "":
 		put("recovery_target_name", r.req.Point.RestorePoint)
 	}
+
 	return b.String()
 }
 
@@ -144,6 +156,7 @@ func quietSettings(major int) map[string]string {
 		// fire them is run before they are disabled: see stillTriggers.
 		set["session_replication_role"] = "replica"
 	}
+
 	return set
 }
 
@@ -166,11 +179,13 @@ func replayValues(base map[string]string, segment uint64) map[string]string {
 	floor("max_prepared_transactions", min(1000, max(50, 256_000/max(locks, 1))))
 	// The log tells how far each subscription came, in as many places as these.
 	floor("max_replication_slots", 1000)
+
 	if version, _ := strconv.Atoi(base["server_version_num"]); version >= 180000 {
 		floor("max_active_replication_origins", 1000)
 	}
 	set["min_wal_size"] = fmt.Sprintf("%dMB", max(80, 5*segment>>20))
 	set["max_wal_size"] = fmt.Sprintf("%dMB", max(8<<10, 10*segment>>20))
+
 	return set
 }
 

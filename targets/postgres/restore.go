@@ -58,9 +58,11 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 	if err := r.check(ctx); err != nil {
 		return targets.Outcome{}, err
 	}
+
 	if err := r.takeUp(ctx); err != nil {
 		return targets.Outcome{}, err
 	}
+
 	err := r.phase("lay down", func() error {
 		g, gctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return r.layBase(gctx) })
@@ -68,35 +70,44 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 			if err := r.layLog(gctx); err != nil {
 				return err
 			}
+
 			return r.findNewSpaces(gctx)
 		})
+
 		return g.Wait()
 	})
 	if err == nil {
 		err = r.phase("prepare", func() error { return r.prepareDir(ctx) })
 	}
+
 	if err == nil {
 		err = r.recover(ctx)
 	}
+
 	if err != nil {
 		if left := r.settleSpaces(); left != nil {
 			err = errors.Join(err, left)
 		}
 	}
+
 	if err != nil {
 		return targets.Outcome{}, err
 	}
+
 	if err := r.claim.End(); err != nil {
 		return targets.Outcome{}, err
 	}
+
 	return r.out, nil
 }
 
 func (r *restoreRun) phase(name string, f func() error) error {
 	start := time.Now()
+
 	r.req.Progress.Report(name, 0, 0)
 	err := f()
 	r.out.Phases[name] += time.Since(start)
+
 	return err
 }
 
@@ -109,38 +120,49 @@ func (r *restoreRun) check(ctx context.Context) (err error) {
 	if r.in.DataDir == "" || r.req.WorkDir == "" {
 		return r.refuse(fail.Invalid, "set data_dir of the instance", "a restore needs a data directory and a work directory")
 	}
+
 	if r.dir, err = filepath.Abs(r.in.DataDir); err == nil {
 		r.work, err = filepath.Abs(r.req.WorkDir)
 	}
+
 	if err != nil || strings.ContainsAny(r.dir+r.work, "\n\r") {
 		return r.refuse(fail.Invalid, "", "unusable directory name")
 	}
+
 	if r.work == r.dir || strings.HasPrefix(r.work, r.dir+"/") {
 		return r.refuse(fail.Invalid, "choose a work directory beside the data directory", "the work directory is inside the data directory")
 	}
+
 	var baseTLI uint32
 	if r.systemID, baseTLI, err = targets.ParsePostgresTimeline(r.req.Base.From.Timeline); err != nil || baseTLI == 0 {
 		return r.refuse(fail.Corrupt, "choose another base", "the base's record has no usable timeline: %v", err)
 	}
+
 	if r.segSize, err = strconv.ParseUint(r.req.Base.Settings["wal_segment_size"], 10, 64); err != nil || r.segSize < 1<<20 || r.segSize&(r.segSize-1) != 0 {
 		return r.refuse(fail.Corrupt, "choose another base", "the base's record has no usable wal_segment_size")
 	}
+
 	if err := r.checkPath(); err != nil {
 		return err
 	}
+
 	if r.tools, err = r.d.findTools(); err != nil {
 		return err
 	}
+
 	if err := r.checkVersion(ctx); err != nil {
 		return err
 	}
+
 	if _, err := r.tools.RunAs.Credential(); err != nil {
 		return err
 	}
+
 	r.record = filepath.Join(r.work, "restoring-postgres")
 	if err := r.checkEmpty(); err != nil {
 		return err
 	}
+
 	return r.choosePort(ctx)
 }
 
@@ -150,30 +172,36 @@ func (r *restoreRun) checkPath() error {
 	if len(r.req.Path) == 0 {
 		return r.refuse(fail.Invalid, "", "no path from the base to the point")
 	}
+
 	first, last := r.req.Path[0], r.req.Path[len(r.req.Path)-1]
 	if first.Timeline != base.From.Timeline || segmentStart(first.From, r.segSize) > base.From.Offset {
 		return r.refuse(fail.NotFound, "choose another base", "the stream begins at %s %s, the base needs it from %s %s",
 			first.Timeline, targets.FormatLSN(first.From), base.From.Timeline, targets.FormatLSN(base.From.Offset))
 	}
+
 	if r.req.Until.IsZero() && (last.Timeline != point.Timeline || last.To < point.Offset) {
 		return r.refuse(fail.NotFound, "wait until the stream reaches the point, or choose an older one", "the stream ends at %s %s, before the point %s %s",
 			last.Timeline, targets.FormatLSN(last.To), point.Timeline, targets.FormatLSN(point.Offset))
 	}
+
 	if r.req.Until.IsZero() && point.RestorePoint == "" {
 		// Nothing tells the server where to stop but the end of the log.
 		r.req.Path = slices.Clone(r.req.Path)
 		r.req.Path[len(r.req.Path)-1].To = point.Offset
 		last.To = point.Offset
 	}
+
 	if last.Timeline == base.Until.Timeline && last.To < base.Until.Offset {
 		return r.refuse(fail.Invalid, "choose a base that ended before the point", "the base is consistent at %s only, the point is %s before it",
 			targets.FormatLSN(base.Until.Offset), targets.FormatLSN(last.To))
 	}
+
 	for _, s := range r.req.Path {
 		if sys, _, err := targets.ParsePostgresTimeline(s.Timeline); err != nil || sys != r.systemID {
 			return r.refuse(fail.Invalid, "", "the path leads through %q, which is not of cluster %s", s.Timeline, r.systemID)
 		}
 	}
+
 	return nil
 }
 
@@ -184,13 +212,16 @@ func (r *restoreRun) checkEmpty() error {
 	if err != nil {
 		return r.refuse(fail.Denied, "give the worker access to the data directory", "%v", err)
 	}
+
 	if empty {
 		return nil
 	}
+
 	claim, found, held, err := claim.Read(r.record, r.dir)
 	if err != nil {
 		return err
 	}
+
 	if pm, err := readPostmaster(r.dir); err == nil && processIn(pm.pid, r.dir) {
 		if !held || pm.pid != claim.Server.Pid || !claim.Server.Alive() {
 			return r.refuse(fail.Conflict, "stop it first; a restore never touches a running server", "a server (pid %d) runs in %s", pm.pid, r.dir)
@@ -200,24 +231,30 @@ func (r *restoreRun) checkEmpty() error {
 	if opts, err := os.ReadFile(filepath.Join(r.dir, "postmaster.opts")); err == nil && !strings.Contains(string(opts), r.socketDir()) {
 		held = false
 	}
+
 	if held {
 		r.claim = claim
 		return nil
 	}
+
 	if !r.req.Delta {
 		what := "is not empty"
 		if found {
 			what = "is not what the restore that broke off left there, and not empty"
 		}
+
 		return r.refuse(fail.Conflict, "empty or move the directory, or ask for a delta restore", "%s %s", r.dir, what)
 	}
+
 	_, sys, err := readControl(r.dir)
 	if err != nil {
 		return r.refuse(fail.Conflict, "a delta restore needs a data directory of the same cluster", "%s: %v", r.dir, err)
 	}
+
 	if sys != r.systemID {
 		return r.refuse(fail.Conflict, "a delta restore needs a data directory of the same cluster", "%s holds cluster %s, the base is of cluster %s", r.dir, sys, r.systemID)
 	}
+
 	return nil
 }
 
@@ -230,6 +267,7 @@ func processIn(pid int, dir string) bool {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
 	real, err := filepath.EvalSymlinks(dir)
+
 	return err != nil || cwd == real
 }
 
@@ -239,6 +277,7 @@ func (r *restoreRun) choosePort(ctx context.Context) error {
 	if _, port, err := splitAddress(r.in.Address); err == nil && port != 0 && !strings.HasPrefix(r.in.Address, "/") {
 		dctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
+
 		var nd net.Dialer
 		if c, err := nd.DialContext(dctx, "tcp", r.in.Address); err == nil && r.claim.Server.Address == r.in.Address && r.claim.Server.Alive() {
 			_ = c.Close() // our own server, which is stopped
@@ -246,16 +285,19 @@ func (r *restoreRun) choosePort(ctx context.Context) error {
 			_ = c.Close()
 			return r.refuse(fail.Conflict, "stop it first; a restore never touches a running server", "something answers at %s", r.in.Address)
 		}
+
 		if r.in.Role == targets.Sandbox {
 			r.port = int(port)
 			return nil
 		}
 	}
+
 	port, err := r.tools.FreePort()
 	if err != nil {
 		return err
 	}
 	r.port = port
+
 	return nil
 }
 
@@ -265,12 +307,15 @@ func (r *restoreRun) takeUp(ctx context.Context) (err error) {
 	if err := os.MkdirAll(r.work, 0o755); err != nil {
 		return fail.FromOS(opRestore, r.work, err)
 	}
+
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return fail.FromOS(opRestore, r.dir, err)
 	}
+
 	if r.claim.Token != "" {
 		return r.claim.Server.Stop(ctx)
 	}
 	r.claim, err = claim.New(r.record, r.dir)
+
 	return err
 }

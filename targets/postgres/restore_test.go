@@ -21,21 +21,26 @@ import (
 
 func TestBaseAndRestoreToACut(t *testing.T) {
 	t.Parallel()
+
 	for _, method := range []string{"files", "wire"} {
 		t.Run(method, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, sandboxtest.PostgresOptions{Durable: method == "files"})
 			run(t, w.c, "CREATE UNLOGGED TABLE scratch AS SELECT g FROM generate_series(1, 1000) g")
+
 			in := w.in
 			if method == "wire" {
 				in.DataDir = ""
 			}
 			stop := w.load(t)
+
 			time.Sleep(200 * time.Millisecond)
+
 			base := w.base(t, in, "base-1")
 			if base.Method != method || base.From.Timeline != w.id || base.From.Offset%segment != 0 || base.Until.Offset <= base.From.Offset || base.Settings["server_version_num"] == "" {
 				t.Fatalf("base %+v", base)
 			}
+
 			time.Sleep(300 * time.Millisecond)
 			before := value[int64](t, w.c, "SELECT max(n) FROM journal")
 			at := mark(t, w.d, in, "20260101T000000.000Z-aaaa")
@@ -45,6 +50,7 @@ func TestBaseAndRestoreToACut(t *testing.T) {
 				time.Sleep(20 * time.Millisecond)
 			}
 			after := stop()
+
 			w.a.reach(t, w.id, at.Offset)
 
 			sb, out := w.restore(t, w.request(base, at))
@@ -53,12 +59,15 @@ func TestBaseAndRestoreToACut(t *testing.T) {
 			}
 			c := sandboxOpen(t, sb)
 			exact(t, c, before, after)
+
 			if n := value[int](t, c, "SELECT count(*)::int FROM scratch"); n != 0 {
 				t.Fatalf("the unlogged table holds %d rows after a recovery", n)
 			}
+
 			if pw, err := os.ReadFile(filepath.Join(w.dir, "work", "password")); err != nil || strings.TrimSpace(string(pw)) != sb.Password.Reveal() {
 				t.Fatalf("password file: %v", err)
 			}
+
 			if _, err := pgx.Connect(ctxFor(t, time.Second), fmt.Sprintf("postgres://%s:wrong@%s/shop?sslmode=disable", sb.User, sb.Address)); err == nil {
 				t.Fatal("the sandbox takes any password")
 			}
@@ -66,9 +75,11 @@ func TestBaseAndRestoreToACut(t *testing.T) {
 			again := w.sandbox()
 			_, err := w.d.Restore(ctxFor(t, 20*time.Second), again, w.request(base, at), w.s)
 			wantCode(t, err, fail.Conflict, "pid")
+
 			if b, err := os.ReadFile(filepath.Join(w.dir, "work", "postgres.log")); err != nil || strings.Contains(string(b), sb.Password.Reveal()) {
 				t.Fatalf("the server's log: %v", err)
 			}
+
 			if strings.Contains(w.log.String(), sandboxtest.Password) {
 				t.Fatal("the log holds the password")
 			}
@@ -96,6 +107,7 @@ func TestRestoreInPlaceOfAnInstance(t *testing.T) {
 	if err := os.MkdirAll(in.DataDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
+
 	precious := filepath.Join(in.DataDir, "precious")
 	if err := os.WriteFile(precious, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
@@ -106,6 +118,7 @@ func TestRestoreInPlaceOfAnInstance(t *testing.T) {
 	delta.Delta = true
 	_, err = w.d.Restore(ctx, in, delta, w.s)
 	wantCode(t, err, fail.Conflict, "same cluster")
+
 	if _, err := os.Stat(precious); err != nil {
 		t.Fatal("a refused restore touched the directory")
 	}
@@ -115,34 +128,42 @@ func TestRestoreInPlaceOfAnInstance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if out.Reached != at || out.Pid != 0 {
 		t.Fatalf("outcome %+v", out)
 	}
+
 	for _, gone := range []string{"postmaster.pid", "recovery.signal", "postgresql.conf.source", "backup_label"} {
 		if _, err := os.Stat(filepath.Join(in.DataDir, gone)); !errors.Is(err, os.ErrNotExist) {
 			t.Fatalf("%s is left: %v", gone, err)
 		}
 	}
+
 	p, err := sandboxtest.Tools(t).StartPostgres(ctx, servers.PostgresSpec{Dir: in.DataDir, LogFile: filepath.Join(w.dir, "own.log"),
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = p.Kill() })
 	in.Address = p.Address
+
 	c := open(t, in) // with the original role and password
 	if got := value[string](t, c, "SHOW work_mem"); got != "7MB" {
 		t.Fatalf("work_mem is %s: the instance lost its own configuration", got)
 	}
+
 	if n := value[int](t, c, "SELECT count(*)::int FROM journal"); n != 0 {
 		t.Fatalf("%d entries, want those before the cut: 0", n)
 	}
 	// A repeat with Delta refuses while it runs and works when it is stopped.
 	_, err = w.d.Restore(ctx, w.deltaInstance(in), delta, w.s)
 	wantCode(t, err, fail.Conflict, "runs in")
+
 	if err := p.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := w.d.Restore(ctx, w.deltaInstance(in), delta, w.s); err != nil {
 		t.Fatal(err)
 	}
@@ -169,6 +190,7 @@ func TestRestoreFindsDamagedLog(t *testing.T) {
 	// The repeat takes up its own unfinished directory, and works once the
 	// log is whole.
 	l.parts[0].data[mid-l.start] ^= 0x10
+
 	_, out := w.restore(t, w.request(base, at))
 	if out.Reached != at {
 		t.Fatalf("reached %+v", out.Reached)
@@ -203,15 +225,19 @@ func TestRestoreTakesUpOnlyItsOwn(t *testing.T) {
 
 	// A server in the directory that the restore has not started.
 	breakOff()
+
 	if err := os.Rename(filepath.Join(in.DataDir, "recovery.signal"), filepath.Join(in.DataDir, "standby.signal")); err != nil {
 		t.Fatal(err)
 	}
+
 	left, err := tools.StartPostgres(ctx, servers.PostgresSpec{Dir: in.DataDir, SocketDir: filepath.Join(req.WorkDir, "socket"), LogFile: filepath.Join(w.dir, "left.log")})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = left.Kill() })
 	refused("pid "+strconv.Itoa(left.Pid), "runs in")
+
 	if !left.Alive() {
 		t.Fatal("a server that the restore has not started was stopped")
 	}
@@ -220,42 +246,55 @@ func TestRestoreTakesUpOnlyItsOwn(t *testing.T) {
 	if err != nil || !held {
 		t.Fatalf("held %t: %v", held, err)
 	}
+
 	if err := claim.Started(left); err != nil {
 		t.Fatal(err)
 	}
+
 	if out, err := w.d.Restore(ctx, in, req, w.s); err != nil || out.Reached != at || left.Alive() {
 		t.Fatalf("%+v, alive %t: %v", out, left.Alive(), err)
 	}
+
 	if _, err := os.Stat(filepath.Join(in.DataDir, targets.ClaimFile)); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("the claim is still there: %v", err)
 	}
+
 	refused("not empty")
 
 	// Somebody gave up and made another database there.
 	if err := os.RemoveAll(in.DataDir); err != nil {
 		t.Fatal(err)
 	}
+
 	breakOff()
+
 	if err := os.RemoveAll(in.DataDir); err != nil {
 		t.Fatal(err)
 	}
+
 	spec := servers.PostgresSpec{Dir: in.DataDir, User: "else", Password: targets.NewSecret("else"), NoSync: true, LogFile: filepath.Join(w.dir, "else.log")}
 	if err := tools.InitPostgres(ctx, spec); err != nil {
 		t.Fatal(err)
 	}
+
 	other, err := tools.StartPostgres(ctx, spec)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = other.Kill() })
 	refused("pid "+strconv.Itoa(other.Pid), "runs in")
+
 	if !other.Alive() {
 		t.Fatal("somebody else's server was stopped")
 	}
+
 	if err := other.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	refused("not what the restore that broke off left")
+
 	if again, err := tools.StartPostgres(ctx, spec); err != nil {
 		t.Fatalf("somebody else's directory was touched: %v", err)
 	} else if err := again.Stop(ctx); err != nil {
@@ -266,10 +305,13 @@ func TestRestoreTakesUpOnlyItsOwn(t *testing.T) {
 	if err := os.RemoveAll(in.DataDir); err != nil {
 		t.Fatal(err)
 	}
+
 	breakOff()
+
 	if err := os.WriteFile(filepath.Join(in.DataDir, "postmaster.opts"), []byte("postgres \"-D\" \"/srv\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	refused("not what", "not empty")
 }
 
@@ -308,6 +350,7 @@ func TestRestoreToATimeAndToAnOffset(t *testing.T) {
 	third := entry()
 	end := targets.Position{Kind: targets.Postgres, Timeline: w.id, Offset: lsn(t, w.c, "SELECT pg_current_wal_flush_lsn()::text")}
 	w.a.reach(t, w.id, end.Offset)
+
 	for _, x := range []struct {
 		name  string
 		until time.Time
@@ -322,10 +365,12 @@ func TestRestoreToATimeAndToAnOffset(t *testing.T) {
 		w.dir = sandboxtest.Dir(t)
 		req := w.request(base, x.to)
 		req.Until = x.until
+
 		sb, out := w.restore(t, req)
 		if n := value[int](t, sandboxOpen(t, sb), "SELECT count(*)::int FROM journal"); n != x.want {
 			t.Fatalf("%s: %d entries, want %d", x.name, n, x.want)
 		}
+
 		if x.to == cut && out.Reached != cut {
 			t.Fatalf("%s: reached %+v", x.name, out.Reached)
 		}
@@ -346,28 +391,34 @@ func linkLog(t *testing.T, w *world, proc *servers.Server) (elsewhere string) {
 	t.Helper()
 	ctx := ctxFor(t, time.Minute)
 	_ = w.stop()
+
 	if err := proc.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
 	tools := sandboxtest.Tools(t)
 	elsewhere = filepath.Join(sandboxtest.Dir(t), "wal")
+
 	inside := filepath.Join(w.in.DataDir, "pg_wal")
 	if err := errors.Join(os.Rename(inside, elsewhere), os.Symlink(elsewhere, inside), tools.RunAs.Own(inside)); err != nil {
 		t.Fatal(err)
 	}
 	_, port, _ := strings.Cut(w.in.Address, ":")
+
 	n, err := strconv.Atoi(port)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	p, err := tools.StartPostgres(ctx, servers.PostgresSpec{Dir: w.in.DataDir, Port: n, Settings: map[string]string{"max_prepared_transactions": "64"},
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = p.Kill() })
 	w.c = open(t, w.in)
 	w.stop = follow(t, w.d, w.in, w.a)
+
 	return elsewhere
 }
 
@@ -377,37 +428,45 @@ func TestTablespaceAndLinkedLog(t *testing.T) {
 	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc})
 	elsewhere := linkLog(t, w, &proc)
 	space := filepath.Join(sandboxtest.Dir(t), "space")
+
 	disk := space + "-disk" // the location is a link, as that of a mounted disk may be
 	if err := errors.Join(os.Mkdir(disk, 0o700), sandboxtest.Tools(t).RunAs.Own(disk), os.Symlink(disk, space)); err != nil {
 		t.Fatal(err)
 	}
+
 	run(t, w.c, "CREATE TABLESPACE fast LOCATION '"+space+"'")
 	run(t, w.c, "CREATE TABLE hot TABLESPACE fast AS SELECT g AS id FROM generate_series(1, 1000) g")
 	wire := w.in
 	wire.DataDir = ""
 	_, err := w.d.Base(ctxFor(t, time.Minute), wire, targets.BaseRequest{ID: "base-0"}, w.s)
 	wantCode(t, err, fail.Unsupported, "tablespaces")
+
 	base := w.base(t, w.in, "base-1")
 	if len(base.Tablespaces) != 1 {
 		t.Fatalf("tablespaces %v", base.Tablespaces)
 	}
+
 	for _, where := range base.Tablespaces {
 		if !strings.HasPrefix(where, space+"=") || !strings.HasSuffix(where, ":"+disk) {
 			t.Fatalf("the base has the tablespace as %q: a link is saved as a link", where)
 		}
 	}
+
 	run(t, w.c, "INSERT INTO hot SELECT g FROM generate_series(1001, 1500) g")
 	at := mark(t, w.d, w.in, "20260101T000000.000Z-eeee")
 	w.a.reach(t, w.id, at.Offset)
 	sb, _ := w.restore(t, w.request(base, at))
+
 	c := sandboxOpen(t, sb)
 	if n := value[int](t, c, "SELECT count(*)::int FROM hot"); n != 1500 {
 		t.Fatalf("%d rows, want 1500", n)
 	}
+
 	loc := value[string](t, c, "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = 'fast'")
 	if !strings.HasPrefix(loc, sb.DataDir+"/") {
 		t.Fatalf("the sandbox uses the tablespace at %s", loc)
 	}
+
 	if to, err := filepath.EvalSymlinks(filepath.Join(sb.DataDir, "pg_wal")); err != nil || to == elsewhere || to != filepath.Join(sb.DataDir, "pg_wal") {
 		t.Fatalf("the sandbox writes its log to %s: %v", to, err)
 	}
@@ -419,6 +478,7 @@ func TestBaseOfAServerThatFailsOver(t *testing.T) {
 	standby := sandboxtest.Standby(t, w.in, sandboxtest.PostgresOptions{})
 	w.s.onTree = func() { promote(t, standby) }
 	_, err := w.d.Base(ctxFor(t, time.Minute), standby, targets.BaseRequest{ID: "base-1"}, w.s)
+
 	var fe *fail.Error
 	if !errors.As(err, &fe) || !strings.Contains(err.Error(), "no base was taken") {
 		t.Fatalf("got %v", err)
@@ -427,6 +487,7 @@ func TestBaseOfAServerThatFailsOver(t *testing.T) {
 		c := open(t, w.in)
 		run(t, c, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'drctl' AND backend_type = 'client backend'")
 	}
+
 	_, err = w.d.Base(ctxFor(t, time.Minute), w.in, targets.BaseRequest{ID: "base-2"}, w.s)
 	if !errors.As(err, &fe) || !strings.Contains(err.Error(), "no base was taken") {
 		t.Fatalf("got %v", err)
@@ -434,6 +495,7 @@ func TestBaseOfAServerThatFailsOver(t *testing.T) {
 	w.s.onTree = nil
 	// A directory that is another server's is not mistaken for this one's.
 	other := w.in
+
 	other.DataDir = standby.DataDir
 	if a := w.base(t, other, "base-3"); a.Method != "wire" || !strings.Contains(w.log.String(), "not usable from here") {
 		t.Fatalf("method %s", a.Method)
@@ -450,6 +512,7 @@ func TestRestoreAcrossAPromotion(t *testing.T) {
 	fill(t, w.c, 18<<20)
 	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
 	caughtUp(t, w.c, open(t, standby))
+
 	if err := proc.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -465,10 +528,12 @@ func TestRestoreAcrossAPromotion(t *testing.T) {
 	req := w.request(base, at)
 	req.Path = []targets.Span{{Timeline: w.id, From: base.From.Offset, To: sw}, {Timeline: two, From: sw, To: at.Offset}}
 	sb, out := w.restore(t, req)
+
 	c := sandboxOpen(t, sb)
 	if n := value[int](t, c, "SELECT count(*)::int FROM journal"); n != 2 || out.Reached != at {
 		t.Fatalf("%d entries, reached %+v", n, out.Reached)
 	}
+
 	if tli := value[int](t, c, "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"); tli != 3 {
 		t.Fatalf("the restored server is on timeline %s", strconv.Itoa(tli))
 	}

@@ -71,8 +71,10 @@ func (s *sender) run(ctx context.Context) (switchPoint, error) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.acknowledge(ctx, done) })
 	next, err := s.read(ctx)
+
 	close(done)
 	wg.Wait()
+
 	if ctx.Err() != nil {
 		// The last acknowledgement; the server keeps less for us.
 		_ = s.status(false)
@@ -83,6 +85,7 @@ func (s *sender) run(ctx context.Context) (switchPoint, error) {
 	if aerr := s.archive.Err(); aerr != nil && err != nil {
 		return switchPoint{}, aerr
 	}
+
 	return next, err
 }
 
@@ -92,6 +95,7 @@ func (s *sender) acknowledge(ctx context.Context, done <-chan struct{}) {
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
 	lastAsk := time.Now()
+
 	notBefore := lastAsk.Add(slotEvery)
 	for {
 		select {
@@ -104,18 +108,22 @@ func (s *sender) acknowledge(ctx context.Context, done <-chan struct{}) {
 		case <-s.archive.Advanced():
 		case <-s.asked:
 		}
+
 		if s.archive.Err() != nil {
 			_ = s.conn.SetReadDeadline(time.Unix(1, 0))
 			return
 		}
+
 		ask := time.Since(lastAsk) >= askEvery
 		if ask {
 			lastAsk = time.Now()
 		}
+
 		err := s.status(ask)
 		if err == nil && s.archive.Durable() >= s.due && time.Now().After(notBefore) {
 			err = s.finish()
 		}
+
 		if err != nil {
 			// The reader meets the same broken connection and reports it.
 			_ = s.conn.SetReadDeadline(time.Unix(1, 0))
@@ -133,6 +141,7 @@ func (s *sender) status(ask bool) error {
 	if written != s.durable {
 		s.durable, s.moved = written, time.Now()
 	}
+
 	if tail, ok := s.archive.Tail(); ok && tail.Offset > written && time.Since(s.moved) > s.stand {
 		written = tail.Offset
 	}
@@ -141,18 +150,23 @@ func (s *sender) status(ask bool) error {
 	binary.BigEndian.PutUint64(msg[1:], written)
 	y2k := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	binary.BigEndian.PutUint64(msg[25:], uint64(time.Since(y2k).Microseconds()))
+
 	if ask {
 		msg[33] = 1
 	}
+
 	buf, err := (&pgproto3.CopyData{Data: msg}).Encode(nil)
 	if err != nil {
 		return err
 	}
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if s.ended {
 		return nil
 	}
+
 	return s.write(buf)
 }
 
@@ -162,12 +176,15 @@ func (s *sender) finish() error {
 	if err != nil {
 		return err
 	}
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if s.ended {
 		return nil
 	}
 	s.ended = true
+
 	return s.write(buf)
 }
 
@@ -175,6 +192,7 @@ func (s *sender) finish() error {
 func (s *sender) write(buf []byte) error {
 	_ = s.conn.SetWriteDeadline(time.Now().Add(deadAfter))
 	_, err := s.conn.Write(buf)
+
 	return err
 }
 
@@ -185,10 +203,12 @@ func (s *sender) receive(ctx context.Context) (pgproto3.BackendMessage, error) {
 		return nil, ctx.Err()
 	}
 	msg, err := s.front.Receive()
+
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() && ctx.Err() == nil {
 		return nil, fmt.Errorf("the server has been silent for %s: %w", deadAfter, err)
 	}
+
 	return msg, err
 }
 
@@ -198,6 +218,7 @@ func (s *sender) read(ctx context.Context) (switchPoint, error) {
 		if err != nil {
 			return switchPoint{}, err
 		}
+
 		switch msg := msg.(type) {
 		case *pgproto3.CopyData:
 			if err := s.copyData(ctx, msg.Data); err != nil {
@@ -220,15 +241,18 @@ func (s *sender) copyData(ctx context.Context, data []byte) error {
 	if len(data) == 0 {
 		return fmt.Errorf("empty message in the stream")
 	}
+
 	switch data[0] {
 	case pglogrepl.XLogDataByteID:
 		if len(data) < 25 {
 			return fmt.Errorf("short message in the stream")
 		}
+
 		at := binary.BigEndian.Uint64(data[1:])
 		if at != s.pos {
 			return fmt.Errorf("the server sent %s when %s was due", targets.FormatLSN(at), targets.FormatLSN(s.pos))
 		}
+
 		if err := s.archive.Write(ctx, at, data[25:]); err != nil {
 			return err
 		}
@@ -238,6 +262,7 @@ func (s *sender) copyData(ctx context.Context, data []byte) error {
 		if err != nil {
 			return err
 		}
+
 		if k.ReplyRequested {
 			select {
 			case s.asked <- struct{}{}:
@@ -247,6 +272,7 @@ func (s *sender) copyData(ctx context.Context, data []byte) error {
 	default:
 		return fmt.Errorf("unknown message %q in the stream", data[0])
 	}
+
 	return nil
 }
 
@@ -256,19 +282,23 @@ func (s *sender) end(ctx context.Context) (switchPoint, error) {
 	s.mu.Lock()
 	ours := s.ended
 	s.mu.Unlock()
+
 	if err := s.finish(); err != nil {
 		return switchPoint{}, err
 	}
+
 	var next switchPoint
 	for {
 		msg, err := s.receive(ctx)
 		if err != nil {
 			return next, err
 		}
+
 		switch msg := msg.(type) {
 		case *pgproto3.DataRow:
 			if len(msg.Values) == 2 {
 				tli, terr := strconv.ParseUint(string(msg.Values[0]), 10, 32)
+
 				lsn, lerr := targets.ParseLSN(string(msg.Values[1]))
 				if err := errors.Join(terr, lerr); err != nil {
 					return next, err
@@ -281,9 +311,11 @@ func (s *sender) end(ctx context.Context) (switchPoint, error) {
 			if next.tli == 0 && ours {
 				return next, errSlotDue
 			}
+
 			if next.tli == 0 {
 				return next, fmt.Errorf("the server ended the stream without naming the next timeline")
 			}
+
 			return next, nil
 		}
 	}

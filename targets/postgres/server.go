@@ -47,37 +47,46 @@ func (r *restoreRun) prepareDir(_ context.Context) error {
 			return fail.FromOS(opRestore, r.dir, err)
 		}
 	}
+
 	for _, name := range []string{"standby.signal", "postmaster.pid", "postmaster.opts", "backup_label.old", "tablespace_map.old"} {
 		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fail.FromOS(opRestore, r.dir, err)
 		}
 	}
+
 	for _, name := range neededDirs {
 		if err := os.MkdirAll(filepath.Join(r.dir, name), 0o700); err != nil {
 			return fail.FromOS(opRestore, r.dir, err)
 		}
 	}
+
 	if err := r.keepConfig(); err != nil {
 		return err
 	}
+
 	files := map[string]string{"postgresql.conf": r.recoveryConf(), "postgresql.auto.conf": "", "pg_ident.conf": "", "recovery.signal": "", "pg_hba.conf": ""}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o600); err != nil {
 			return fail.FromOS(opRestore, r.dir, err)
 		}
 	}
+
 	if err := os.Chmod(r.dir, 0o700); err != nil {
 		return fail.FromOS(opRestore, r.dir, err)
 	}
+
 	if len(r.socketDir()) > maxSocketPath {
 		return r.refuse(fail.Invalid, "choose a work directory with a shorter name", "the socket in %s would have too long a name", r.socketDir())
 	}
+
 	if err := r.mkdir(r.socketDir()); err != nil {
 		return err
 	}
+
 	if err := r.linkSpaces(); err != nil {
 		return err
 	}
+
 	return r.tools.RunAs.Own(r.dir)
 }
 
@@ -88,6 +97,7 @@ func (r *restoreRun) logFile() string   { return filepath.Join(r.work, "postgres
 func (r *restoreRun) checkVersion(ctx context.Context) error {
 	r.major, _ = strconv.Atoi(r.req.Base.Settings["server_version_num"])
 	r.major /= 10000
+
 	return fits(ctx, r.tools, r.req.Base)
 }
 
@@ -95,11 +105,13 @@ func (r *restoreRun) checkVersion(ctx context.Context) error {
 // and leaves it as the role asks.
 func (r *restoreRun) recover(ctx context.Context) (err error) {
 	var proc servers.Server
+
 	err = r.phase("replay", func() (err error) {
 		proc, err = r.replay(ctx)
 		if r.req.Until.IsZero() || !errors.Is(err, errNotReached) {
 			return err
 		}
+
 		if r.req.Point.RestorePoint == "" {
 			return r.notCovered(err)
 		}
@@ -110,34 +122,43 @@ func (r *restoreRun) recover(ctx context.Context) (err error) {
 			return err
 		}
 		proc, err = r.replay(ctx)
+
 		return err
 	})
 	if err != nil {
 		return err
 	}
+
 	if err = r.phase("prove", r.prove); err == nil {
 		err = r.settleSpaces()
 	}
+
 	r.out.Bytes = r.req.Base.Bytes
 	for _, s := range r.req.Path {
 		r.out.Bytes += int64(s.To - s.From)
 	}
+
 	if err == nil && r.in.Role == targets.Sandbox {
 		proc, err = r.open(ctx, proc)
 	}
+
 	if err == nil {
 		err = r.phase("survey", func() error { return r.survey(ctx) })
 	}
+
 	if err != nil {
 		return errors.Join(err, stopProc(ctx, proc))
 	}
+
 	if r.in.Role == targets.Sandbox {
 		return nil
 	}
+
 	return r.phase("stop", func() error {
 		if err := stopProc(ctx, proc); err != nil {
 			return err
 		}
+
 		return r.giveBackConfig()
 	})
 }
@@ -149,15 +170,18 @@ func (r *restoreRun) replay(ctx context.Context) (servers.Server, error) {
 	if err != nil {
 		return proc, err
 	}
+
 	if err := r.await(ctx, proc); err != nil {
 		return proc, errors.Join(err, stopProc(ctx, proc))
 	}
+
 	return proc, nil
 }
 
 func stopProc(ctx context.Context, proc servers.Server) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
+
 	return proc.Stop(ctx)
 }
 
@@ -168,14 +192,17 @@ func (r *restoreRun) start(ctx context.Context) (servers.Server, error) {
 	if err := os.Remove(r.logFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return servers.Server{}, fail.FromOS(opRestore, r.logFile(), err)
 	}
+
 	proc, err := r.tools.StartPostgres(ctx, servers.PostgresSpec{Name: "restore of " + r.in.Shard.String(), Dir: r.dir, Port: r.port, NoWait: true,
 		SocketDir: r.socketDir(), LogFile: r.logFile(), HBA: recoveryHBA, Detached: r.d.detached && r.in.Role == targets.Sandbox})
 	if err != nil {
 		return proc, err
 	}
+
 	if err := r.claim.Started(proc); err != nil {
 		return proc, errors.Join(err, stopProc(ctx, proc))
 	}
+
 	return proc, nil
 }
 
@@ -198,16 +225,19 @@ var (
 // is not known. A log that ended early is a matter of damage instead.
 func (r *restoreRun) notCovered(err error) error {
 	log := readTail(r.logFile(), 1<<20)
+
 	last := r.req.Path[len(r.req.Path)-1]
 	if m := redoDone.FindStringSubmatch(log); m != nil {
 		if at, perr := targets.ParseLSN(m[1]); perr != nil || last.To > at+r.segSize {
 			return err
 		}
 	}
+
 	newest := "it holds no commit at all"
 	if m := lastCommit.FindStringSubmatch(log); m != nil {
 		newest = "its newest is of " + m[1]
 	}
+
 	return fail.New(fail.NotFound, opRestore, r.in.String(), "choose an instant before that, or a named cut (drctl cut list)",
 		fmt.Errorf("the archived log (%s up to %s) holds no commit later than %s, so what was committed by then may be missing: %s",
 			last.Timeline, targets.FormatLSN(last.To), r.req.Until.UTC().Format(time.RFC3339Nano), newest))
@@ -219,18 +249,23 @@ func (r *restoreRun) await(ctx context.Context, proc servers.Server) error {
 	for _, s := range r.req.Path {
 		total += int64(s.To - s.From)
 	}
+
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+
 	for n := 0; ; n++ {
 		if serverStatus(r.dir, proc.Pid) == "ready" {
 			return nil
 		}
+
 		if !proc.Alive() {
 			return r.explain()
 		}
+
 		if n%10 == 0 {
 			r.req.Progress.Report("replay", r.replayed(total), total)
 		}
+
 		select {
 		case <-ctx.Done():
 			return fail.New(fail.CodeOf(ctx.Err()), opRestore, r.in.String(), "", ctx.Err())
@@ -246,10 +281,12 @@ func serverStatus(dir string, pid int) string {
 	if err != nil {
 		return ""
 	}
+
 	lines := strings.Split(string(b), "\n")
 	if len(lines) < 8 || strings.TrimSpace(lines[0]) != strconv.Itoa(pid) {
 		return ""
 	}
+
 	return strings.TrimSpace(lines[7])
 }
 
@@ -257,20 +294,24 @@ func serverStatus(dir string, pid int) string {
 // asked for.
 func (r *restoreRun) replayed(total int64) int64 {
 	log := readTail(r.logFile(), 64<<10)
+
 	i := strings.LastIndex(log, `restored log file "`)
 	if i < 0 {
 		return 0
 	}
+
 	name, _, ok := strings.Cut(log[i+len(`restored log file "`):], `"`)
 	if !ok || len(name) != 24 {
 		return 0
 	}
 	hi, err1 := strconv.ParseUint(name[8:16], 16, 32)
 	lo, err2 := strconv.ParseUint(name[16:], 16, 32)
+
 	at := hi<<32 + lo*r.segSize
 	if err1 != nil || err2 != nil || at < r.req.Base.From.Offset {
 		return 0
 	}
+
 	return min(int64(at-r.req.Base.From.Offset), total)
 }
 
@@ -280,11 +321,13 @@ func readTail(path string, n int64) string {
 		return ""
 	}
 	defer f.Close()
+
 	if st, err := f.Stat(); err == nil && st.Size() > n {
 		_, _ = f.Seek(-n, 2)
 	}
 	b := make([]byte, n)
 	got, _ := f.Read(b)
+
 	return string(b[:got])
 }
 
@@ -296,10 +339,12 @@ func (r *restoreRun) fullVolume() string {
 		if err := syscall.Statfs(dir, &st); err != nil {
 			continue
 		}
+
 		if free := st.Bavail * uint64(st.Bsize); free < r.segSize {
 			return fmt.Sprintf("%d bytes are left at %s", free, dir)
 		}
 	}
+
 	return ""
 }
 
@@ -307,24 +352,30 @@ func (r *restoreRun) fullVolume() string {
 func (r *restoreRun) explain() error {
 	log := readTail(r.logFile(), 64<<10)
 	last := r.req.Path[len(r.req.Path)-1]
+
 	span := fmt.Sprintf("stream %s from %s to %s", last.Timeline, targets.FormatLSN(max(r.req.Base.From.Offset, last.From)), targets.FormatLSN(last.To))
 	if full := r.fullVolume(); full != "" {
 		// The server's log is on a volume that is full, too: it may not say so, and
 		// a segment that could not be copied looks like the end of the log to it.
 		return r.refuse(fail.Exhausted, "free space or restore elsewhere", "No space left on device: %s; the server's last words: %s", full, logLine(log, `No space left|could not|FATAL|PANIC`))
 	}
+
 	if strings.Contains(log, "recovery ended before configured recovery target was reached") {
 		why := logLine(log, `invalid|incorrect|unexpected|could not|mismatch|out of sequence|record with`)
+
 		return fail.New(fail.Corrupt, opRestore, r.in.String(), "verify the vault; another vault or another base may do",
 			fmt.Errorf("%w %s %s (%s): the server stopped reading: %s", errNotReached, r.req.Point.RestorePoint, r.req.Until.Format(time.RFC3339), span, why))
 	}
+
 	if strings.Contains(log, "No space left on device") {
 		return r.refuse(fail.Exhausted, "free space or restore elsewhere", "the disk is full: %s", lastWith(log, "No space left on device"))
 	}
+
 	if strings.Contains(log, "could not bind") {
 		return r.refuse(fail.Conflict, "try again", "port %d was taken", r.port)
 	}
 	code, hint := endOf(log)
+
 	return r.refuse(code, hint, "the server ended during recovery (%s): %s", span, lastWords(log))
 }
 
@@ -346,6 +397,7 @@ func endOf(log string) (fail.Code, string) {
 	case passing.MatchString(log) || !fatal.MatchString(log):
 		return fail.Unavailable, "look at the memory and the limits of this host"
 	}
+
 	return fail.Unsupported, "trying again does not help: see what the server says"
 }
 
@@ -354,24 +406,28 @@ func endOf(log string) (fail.Code, string) {
 // complains before that.
 func lastWords(log string) string {
 	const before, most = 3, 8
+
 	lines := strings.Split(strings.TrimSpace(log), "\n")
 	if i := slices.IndexFunc(lines, fatal.MatchString); i >= 0 {
 		lines = lines[max(0, i-before):min(len(lines), i+most)]
 	} else {
 		lines = lines[max(0, len(lines)-most):]
 	}
+
 	return strings.Join(lines, "\n")
 }
 
 // logLine returns the last line of a log that matches, else the last line.
 func logLine(log, pattern string) string {
 	re := regexp.MustCompile(pattern)
+
 	lines := strings.Split(strings.TrimSpace(log), "\n")
 	for i := len(lines) - 1; i >= 0; i-- {
 		if re.MatchString(lines[i]) && !strings.Contains(lines[i], "before configured recovery target") && !strings.Contains(lines[i], "cp: ") {
 			return lines[i]
 		}
 	}
+
 	return lines[len(lines)-1]
 }
 
@@ -384,6 +440,7 @@ func lastWith(log, text string) string {
 			return strings.TrimSpace(l)
 		}
 	}
+
 	return ""
 }
 
@@ -395,6 +452,7 @@ func (r *restoreRun) prove() error {
 	if err != nil || sys != r.systemID {
 		return r.refuse(fail.Internal, "", "the restored server is of cluster %q, not %s: %v", sys, r.systemID, err)
 	}
+
 	at, err := r.replayEnd()
 	if err != nil {
 		return r.refuse(fail.Internal, "look at pg_wal in the data directory", "the restored server does not say where its replay ended: %v", err)
@@ -402,6 +460,7 @@ func (r *restoreRun) prove() error {
 	lsn := targets.FormatLSN(at)
 	last := r.req.Path[len(r.req.Path)-1]
 	r.out.Reached = targets.Position{Kind: targets.Postgres, Timeline: last.Timeline, Offset: at}
+
 	log := readTail(r.logFile(), 1<<20)
 	switch name := r.req.Point.RestorePoint; {
 	case !r.req.Until.IsZero() && !r.atCut:
@@ -410,6 +469,7 @@ func (r *restoreRun) prove() error {
 		if !stoppedBefore.MatchString(log) || at < r.req.Base.Until.Offset || at > last.To {
 			return r.refuse(fail.Corrupt, "verify the vault", "replay ended at %s, and not before a commit later than %s", lsn, r.req.Until.UTC().Format(time.RFC3339Nano))
 		}
+
 		for _, s := range r.req.Path {
 			if at > s.From && at <= s.To {
 				r.out.Reached.Timeline = s.Timeline
@@ -428,6 +488,7 @@ func (r *restoreRun) prove() error {
 			return r.refuse(fail.Corrupt, "verify the vault", "replay ended at %s, the stream at %s", lsn, targets.FormatLSN(last.To))
 		}
 	}
+
 	return nil
 }
 
@@ -437,14 +498,17 @@ func (r *restoreRun) replayEnd() (uint64, error) {
 	if err != nil || len(names) == 0 {
 		return 0, fmt.Errorf("it began no timeline of its own: %w", err)
 	}
+
 	content, err := os.ReadFile(slices.Max(names)) // the newest: its own
 	if err != nil {
 		return 0, err
 	}
+
 	h, err := parseHistory(content)
 	if err != nil || len(h) == 0 {
 		return 0, fmt.Errorf("%s: %w", slices.Max(names), err)
 	}
+
 	return h.begin(), nil
 }
 
@@ -456,9 +520,11 @@ func (r *restoreRun) open(ctx context.Context, proc servers.Server) (servers.Ser
 			conn, err = r.superuser(ctx)
 		}
 	}
+
 	if err != nil {
 		return proc, err
 	}
+
 	defer closeConn(conn)
 	var raw [24]byte
 	_, _ = rand.Read(raw[:]) // never fails
@@ -468,16 +534,19 @@ func (r *restoreRun) open(ctx context.Context, proc servers.Server) (servers.Ser
 	if r.made == "" {
 		sql += "DROP ROLE IF EXISTS " + sandboxUser + "; CREATE ROLE " + sandboxUser + " SUPERUSER LOGIN; "
 	}
+
 	sql += "ALTER ROLE " + sandboxUser + " PASSWORD " + quoteLiteral(password)
 	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
 		return proc, queryError(opRestore, r.in, "", err)
 	}
 	r.made = sandboxUser
+
 	path := filepath.Join(r.work, "password")
 	if err := os.WriteFile(path, []byte(password+"\n"), 0o600); err != nil {
 		return proc, fail.FromOS(opRestore, path, err)
 	}
 	r.out.Pid, r.out.Address = proc.Pid, fmt.Sprintf("127.0.0.1:%d", r.port)
 	r.out.User, r.out.Password, r.out.Database = sandboxUser, targets.NewSecret(password), cmp.Or(r.in.Database, r.req.Base.Settings[settingDatabase])
+
 	return proc, nil
 }

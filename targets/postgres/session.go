@@ -22,14 +22,18 @@ func connectRestored(ctx context.Context, op string, in targets.Instance, major 
 	if err != nil {
 		return nil, err
 	}
+
 	maps.Copy(cfg.RuntimeParams, servers.PostgresSession(major))
+
 	if !path {
 		cfg.RuntimeParams["search_path"] = "pg_catalog"
 	}
+
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, connectError(ctx, op, in, err)
 	}
+
 	return conn, nil
 }
 
@@ -56,6 +60,7 @@ func distinct(names ...string) (out []string) {
 			out = append(out, n)
 		}
 	}
+
 	return out
 }
 
@@ -68,6 +73,7 @@ func (r *restoreRun) anyone(ctx context.Context) (*pgx.Conn, error) {
 			if err == nil {
 				return conn, nil
 			}
+
 			refused = err
 			switch sqlstate(err) {
 			case "3D000", "55000", "42501": // not there, closed to all or to this role: another may do
@@ -76,9 +82,11 @@ func (r *restoreRun) anyone(ctx context.Context) (*pgx.Conn, error) {
 			default:
 				return nil, err
 			}
+
 			break
 		}
 	}
+
 	return nil, fmt.Errorf("%w: %w", errNoLogin, refused)
 }
 
@@ -89,18 +97,23 @@ func (r *restoreRun) superuser(ctx context.Context) (*pgx.Conn, error) {
 		return nil, err
 	}
 	var name, me, database string
+
 	err = conn.QueryRow(ctx, `SELECT coalesce((SELECT rolname FROM pg_roles WHERE rolsuper AND rolcanlogin
 ORDER BY rolname = current_user DESC, oid LIMIT 1), ''), current_user, current_database()`).Scan(&name, &me, &database)
 	if err == nil && name == me {
 		return conn, nil
 	}
+
 	closeConn(conn)
+
 	if err != nil {
 		return nil, queryError(opRestore, r.in, "", err)
 	}
+
 	if name == "" {
 		return nil, fmt.Errorf("%w: the cluster has no superuser that may", errNoLogin)
 	}
+
 	return r.local(ctx, name, database)
 }
 
@@ -112,6 +125,7 @@ func (r *restoreRun) ownRole(ctx context.Context, proc servers.Server) (servers.
 		return proc, err
 	}
 	sql := "DROP ROLE IF EXISTS " + sandboxUser + "\nCREATE ROLE " + sandboxUser + " SUPERUSER LOGIN\n"
+
 	var refused error
 	for _, database := range slices.Backward(r.databases()) { // template1 is there most likely
 		_, refused = runInput(ctx, opRestore, r.tools, nil, sql, "postgres", "--single", "-D", r.dir, database)
@@ -119,10 +133,12 @@ func (r *restoreRun) ownRole(ctx context.Context, proc servers.Server) (servers.
 			break
 		}
 	}
+
 	if refused != nil {
 		return proc, refused
 	}
 	r.made = sandboxUser
+
 	return r.replay(ctx) // starts it; there is nothing left to replay
 }
 
@@ -138,5 +154,6 @@ func (v *verification) session(ctx context.Context, path bool) (*pgx.Conn, error
 	if v.in.Role != targets.Sandbox {
 		return connect(ctx, opVerify, v.in)
 	}
+
 	return connectRestored(ctx, opVerify, v.in, v.major(), path)
 }

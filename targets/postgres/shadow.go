@@ -28,21 +28,26 @@ func shadowDir(tools servers.Binaries, dir string) (shadow string, remove func()
 		return "", nil, err
 	}
 	remove = func() { _ = os.RemoveAll(shadow) }
+
 	for _, sub := range []string{"global", "base", "pg_tblspc"} {
 		if err = linkTree(filepath.Join(dir, sub), filepath.Join(shadow, sub)); err != nil {
 			break
 		}
 	}
+
 	if err == nil {
 		err = shutControl(dir, shadow)
 	}
+
 	if err == nil {
 		err = tools.RunAs.Own(shadow)
 	}
+
 	if err != nil {
 		remove()
 		return "", nil, err
 	}
+
 	return shadow, remove, nil
 }
 
@@ -51,10 +56,12 @@ func linkTree(from, to string) error {
 		if err != nil {
 			return err
 		}
+
 		rel, err := filepath.Rel(from, path)
 		if err != nil {
 			return err
 		}
+
 		dest := filepath.Join(to, rel)
 		switch {
 		case e.IsDir():
@@ -64,10 +71,12 @@ func linkTree(from, to string) error {
 			if err != nil {
 				return err
 			}
+
 			return os.Symlink(target, dest)
 		case e.Name() == fileControl:
 			return nil
 		}
+
 		return os.Link(path, dest)
 	})
 }
@@ -77,11 +86,14 @@ func shutControl(dir, shadow string) error {
 	if err != nil {
 		return err
 	}
+
 	at := controlCRC(content)
 	if at < 0 {
 		return fmt.Errorf("pg_control fails its CRC")
 	}
+
 	binary.LittleEndian.PutUint32(content[controlStateOffset:], stateShutdown)
 	binary.LittleEndian.PutUint32(content[at:], crc32.Checksum(content[:at], crc32.MakeTable(crc32.Castagnoli)))
+
 	return os.WriteFile(filepath.Join(shadow, "global", fileControl), content, 0o600)
 }

@@ -38,22 +38,27 @@ func (r *restoreRun) findNewSpaces(ctx context.Context) error {
 		if err != nil {
 			return r.refuse(fail.Invalid, "", "%v", err)
 		}
+
 		from := segmentStart(span.From, r.segSize)
 		if i == 0 {
 			from = r.req.Base.From.Offset
 		}
+
 		if from >= span.To {
 			continue
 		}
+
 		text, err := r.dumpSpaces(ctx, tli, from, span.To)
 		if err != nil {
 			return err
 		}
+
 		for line := range strings.Lines(text) {
 			m := spaceMade.FindStringSubmatch(strings.TrimSpace(line))
 			if m == nil || slices.ContainsFunc(r.spaces, func(s newSpace) bool { return s.location == m[2] }) {
 				continue // one place, one directory, however often it was made anew
 			}
+
 			s := newSpace{location: m[2], dir: filepath.Join(r.dir, spacesDir, m[1])}
 			if err := r.checkSpace(s); err != nil {
 				return err
@@ -61,6 +66,7 @@ func (r *restoreRun) findNewSpaces(ctx context.Context) error {
 			r.spaces = append(r.spaces, s)
 		}
 	}
+
 	return nil
 }
 
@@ -79,15 +85,18 @@ func (r *restoreRun) dumpSpaces(ctx context.Context, tli uint32, from, to uint64
 	if err == nil || ctx.Err() != nil || fail.Is(err, fail.NotFound) {
 		return text, err
 	}
+
 	m := logEnds.FindStringSubmatch(text)
 	if exitCode(err) != 1 || m == nil {
 		return "", r.refuse(fail.CodeOf(err), "look at the memory and the limits of this host, and try again",
 			"whether tablespaces were made after the base is not known, and their replay could write where live ones are: %w", err)
 	}
+
 	if at, perr := targets.ParseLSN(m[1]); perr != nil || at < r.req.Base.Until.Offset {
 		return "", r.refuse(fail.Corrupt, "verify the vault; another vault or another base may do", "the log is damaged before the base is complete at %s: %s",
 			targets.FormatLSN(r.req.Base.Until.Offset), logLine(text, logEnds.String()))
 	}
+
 	return text, nil
 }
 
@@ -96,6 +105,7 @@ func (r *restoreRun) dumpSpaces(ctx context.Context, tli uint32, from, to uint64
 func (r *restoreRun) checkSpace(s newSpace) error {
 	_, err := os.Lstat(s.location)
 	to, _ := os.Readlink(s.location) // "" when it is no link
+
 	used := above(r.d.root, s.location)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && r.in.Role == targets.Sandbox && used != "":
@@ -109,9 +119,11 @@ func (r *restoreRun) checkSpace(s newSpace) error {
 	case err != nil:
 		return fail.FromOS(opRestore, s.location, err)
 	}
+
 	if _, gone := os.Stat(to); filepath.Base(filepath.Dir(to)) == spacesDir && errors.Is(gone, fs.ErrNotExist) {
 		return fail.FromOS(opRestore, s.location, os.Remove(s.location)) // of a restore that was killed and removed
 	}
+
 	return r.refuse(fail.Conflict, "restore on a host where that path does not exist (the tablespace is then kept inside the data directory); "+
 		"if nobody needs what is there, move it away; or choose a cut from before the tablespace was made, or one after the next base",
 		"tablespace %s was made after the base, and something is at its location on this host: replaying that would write there", s.location)
@@ -125,6 +137,7 @@ func above(root, location string) (outermost string) {
 			outermost = p
 		}
 	}
+
 	return outermost
 }
 
@@ -135,24 +148,29 @@ func (r *restoreRun) linkSpaces() error {
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
 			return fail.FromOS(opRestore, s.dir, err)
 		}
+
 		if to, _ := os.Readlink(s.location); to == s.dir {
 			continue
 		}
+
 		for p := filepath.Dir(s.location); ; p = filepath.Dir(p) {
 			if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
 				break
 			}
 			s.parents = append(s.parents, p)
 		}
+
 		err := os.MkdirAll(filepath.Dir(s.location), 0o755)
 		if err == nil {
 			err = os.Symlink(s.dir, s.location) // never over anything
 		}
+
 		if err != nil {
 			return r.refuse(fail.Denied, "let the worker make it, or make it by hand: ln -s "+s.dir+" "+s.location,
 				"tablespace %s was made after the base, and its replay needs a link there: %v", s.location, err)
 		}
 	}
+
 	return nil
 }
 
@@ -160,10 +178,12 @@ func (r *restoreRun) linkSpaces() error {
 // and takes the locations away again. A server that runs looks names up anew.
 func (r *restoreRun) settleSpaces() error {
 	links := filepath.Join(r.dir, "pg_tblspc")
+
 	entries, err := os.ReadDir(links)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fail.FromOS(opRestore, links, err)
 	}
+
 	for _, s := range r.spaces {
 		for _, e := range entries {
 			link := filepath.Join(links, e.Name())
@@ -171,25 +191,31 @@ func (r *restoreRun) settleSpaces() error {
 				continue
 			}
 			fresh := filepath.Join(r.dir, spacesDir, e.Name()+".link")
+
 			err := os.Symlink(s.dir, fresh)
 			if err == nil {
 				err = r.tools.RunAs.Own(fresh)
 			}
+
 			if err == nil {
 				err = os.Rename(fresh, link)
 			}
+
 			if err != nil {
 				return fail.FromOS(opRestore, link, err)
 			}
 		}
+
 		if to, _ := os.Readlink(s.location); to == s.dir {
 			if err := os.Remove(s.location); err != nil {
 				return fail.FromOS(opRestore, s.location, err)
 			}
 		}
+
 		for _, p := range s.parents {
 			_ = os.Remove(p) // stays when somebody has begun to use it
 		}
 	}
+
 	return nil
 }

@@ -20,10 +20,12 @@ func TestTablespaceMadeAfterTheBase(t *testing.T) {
 	w := newWorld(t, sandboxtest.PostgresOptions{})
 	base := w.base(t, w.in, "base-1")
 	mount := filepath.Join(sandboxtest.Dir(t), "mount")
+
 	late := filepath.Join(mount, "late")
 	if err := errors.Join(os.MkdirAll(late, 0o755), sandboxtest.Tools(t).RunAs.Own(mount)); err != nil {
 		t.Fatal(err)
 	}
+
 	run(t, w.c, "CREATE TABLESPACE late LOCATION '"+late+"'")
 	run(t, w.c, "CREATE TABLE cold TABLESPACE late AS SELECT g AS id FROM generate_series(1, 700) g")
 	at := mark(t, w.d, w.in, "20260101T000000.000Z-eeef")
@@ -33,6 +35,7 @@ func TestTablespaceMadeAfterTheBase(t *testing.T) {
 	w.dir = sandboxtest.Dir(t)
 	_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
 	wantCode(t, err, fail.Conflict, late)
+
 	if content(t, late) != was {
 		t.Fatal("the refused restore wrote to the live tablespace")
 	}
@@ -44,6 +47,7 @@ func TestTablespaceMadeAfterTheBase(t *testing.T) {
 	w.dir = sandboxtest.Dir(t)
 	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
 	wantCode(t, err, fail.Conflict, late)
+
 	if _, err := os.Lstat(late); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("the refused restore left something at %s: %v", late, err)
 	}
@@ -55,6 +59,7 @@ func TestTablespaceMadeAfterTheBase(t *testing.T) {
 	w.dir = sandboxtest.Dir(t)
 	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
 	wantCode(t, err, fail.Conflict, late)
+
 	if _, err := os.Lstat(mount); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("the refused restore left something at %s: %v", mount, err)
 	}
@@ -76,16 +81,20 @@ func TestTablespaceMadeAfterTheBase(t *testing.T) {
 	postgres.HostRoot(w.d, filepath.Dir(mount))
 	w.dir = sandboxtest.Dir(t)
 	sb, out := w.restore(t, w.request(base, at))
+
 	c := sandboxOpen(t, sb)
 	if n := value[int](t, c, "SELECT count(*)::int FROM cold"); n != 700 || out.Reached != at {
 		t.Fatalf("%d rows, want 700", n)
 	}
+
 	run(t, c, "CREATE TABLE more TABLESPACE late AS SELECT 1")
 	run(t, c, "CHECKPOINT")
+
 	loc := value[string](t, c, "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = 'late'")
 	if !strings.HasPrefix(loc, sb.DataDir+"/") {
 		t.Fatalf("the sandbox uses the tablespace at %s", loc)
 	}
+
 	if _, err := os.Lstat(late); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("something is left at %s: %v", late, err)
 	}
@@ -95,10 +104,12 @@ func TestTablespaceMadeAfterTheBase(t *testing.T) {
 func brokenDump(t *testing.T, script string) *postgres.Driver {
 	t.Helper()
 	tools, dir := sandboxtest.Tools(t), sandboxtest.Dir(t)
+
 	programs, err := filepath.Glob(filepath.Join(tools.PostgresBin, "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, p := range programs {
 		to := filepath.Join(dir, filepath.Base(p))
 		if filepath.Base(p) == "pg_waldump" {
@@ -106,11 +117,13 @@ func brokenDump(t *testing.T, script string) *postgres.Driver {
 		} else {
 			err = os.Symlink(p, to)
 		}
+
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	tools.PostgresBin = dir
+
 	return postgres.New(postgres.Options{Tools: tools})
 }
 

@@ -19,13 +19,16 @@ func meaning(state, user, grant string) (code fail.Code, hint string, ok bool) {
 		if grant == "" {
 			return fail.Denied, fmt.Sprintf("user %q lacks a privilege", user), true
 		}
+
 		return fail.Denied, fmt.Sprintf("user %q lacks a privilege; as a superuser run: %s", user, grant), true
 	}
+
 	for _, n := range []int{5, 3, 2} { // from one state to its class
 		if s, ok := states[state[:min(n, len(state))]]; ok {
 			return s.code, s.hint, true
 		}
 	}
+
 	return "", "", false
 }
 

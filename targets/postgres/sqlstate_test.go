@@ -13,6 +13,7 @@ import (
 // connection or to a statement; only what has no meaning differs.
 func TestMeaning(t *testing.T) {
 	t.Parallel()
+
 	in := targets.Instance{Kind: targets.Postgres, User: "ada"}
 	for state, want := range map[string][2]fail.Code{
 		"28P01": {fail.Denied, fail.Denied},
@@ -38,6 +39,7 @@ func TestMeaning(t *testing.T) {
 		if got := fail.CodeOf(serverRefusal("op", in, pe)); got != want[0] {
 			t.Errorf("%q to a connection: %s, want %s", state, got, want[0])
 		}
+
 		if got := fail.CodeOf(queryError("op", in, "", pe)); got != want[1] {
 			t.Errorf("%q to a statement: %s, want %s", state, got, want[1])
 		}

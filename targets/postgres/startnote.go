@@ -27,31 +27,39 @@ func startNote(tools servers.Binaries, dir, elsewhere string, made []string) str
 			have = append(have, what)
 		}
 	}
+
 	if elsewhere == "" && len(have) == 0 {
 		return ""
 	}
 	var kept []string
 	options := "-c data_directory=" + shellQuote(dir) // the configuration names the source's
+
 	if elsewhere != "" {
 		kept = strings.Split(elsewhere, ", ")
 	}
+
 	for _, path := range kept {
 		options += " -c " + fileSetting(path) + "=" + shellQuote(path)
 	}
+
 	note := "the source kept configuration outside its data directory, at " + elsewhere + ", and the base does not hold it: bring it to this host"
 	if elsewhere == "" {
 		note = "the base does not hold all of the source's configuration, and its record does not say where that was"
+
 		if slices.Contains(made, "postgresql.conf") {
 			options += " -c config_file=YOUR-POSTGRESQL.CONF"
 		}
 	}
+
 	if len(have) > 0 {
 		note += ". In its place " + dir + " has " + strings.Join(have, ", and ")
 	}
+
 	start := shellQuote(filepath.Join(tools.PostgresBin, "pg_ctl")) + " start -D " + shellQuote(dir) + " -o " + shellQuote(options)
 	if owner := tools.RunAs.Owner(); owner != "" {
 		start = "runuser -u " + shellQuote(owner) + " -- " + start
 	}
+
 	return note + ". Your own configuration is used when it is started with: " + start +
 		" ; for a service set data_directory in that configuration to " + dir
 }
@@ -65,6 +73,7 @@ func fileSetting(path string) string {
 	case strings.Contains(name, "ident"):
 		return "ident_file"
 	}
+
 	return "config_file"
 }
 
@@ -75,5 +84,6 @@ func shellQuote(s string) string {
 	if shellPlain.MatchString(s) {
 		return s
 	}
+
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

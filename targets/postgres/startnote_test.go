@@ -26,10 +26,12 @@ func TestRestoreTellsOfConfigurationElsewhere(t *testing.T) {
 	into := w.sandbox()
 	into.Role = targets.Primary
 	into.DataDir = filepath.Join(w.dir, "it's data")
+
 	out, err := w.d.Restore(ctxFor(t, time.Minute), into, w.request(base, at), w.s)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, f := range out.Findings {
 		if f.Check == "before the server is started" {
 			t.Errorf("nothing lay elsewhere: %+v", f)
@@ -39,22 +41,26 @@ func TestRestoreTellsOfConfigurationElsewhere(t *testing.T) {
 	// What a base of such a server is: a record of the paths, and no files.
 	etc := filepath.Join(sandboxtest.Dir(t), "etc main")
 	var elsewhere []string
+
 	err = os.Mkdir(etc, 0o755)
 	for _, name := range []string{"postgresql.conf", "pg_hba.conf"} {
 		err = errors.Join(err, os.Remove(filepath.Join(w.s.dir, base.Snapshot, name)))
 		elsewhere = append(elsewhere, filepath.Join(etc, name))
 	}
 	own := fmt.Sprintf("data_directory = '/nowhere'\nport = 5499\nlisten_addresses = ''\nunix_socket_directories = '%s'\nwork_mem = '7MB'\nhba_file = '%s'\n", etc, elsewhere[1])
+
 	err = errors.Join(err, os.WriteFile(elsewhere[0], []byte(own), 0o644), os.WriteFile(elsewhere[1], []byte("local all all trust\n"), 0o644), sandboxtest.Tools(t).RunAs.Own(etc))
 	if err != nil {
 		t.Fatal(err)
 	}
 	base.Settings["drctl.configuration_elsewhere"] = strings.Join(elsewhere, ", ")
 	w.dir = sandboxtest.Dir(t)
+
 	into.DataDir = filepath.Join(w.dir, "it's data")
 	if out, err = w.d.Restore(ctxFor(t, time.Minute), into, w.request(base, at), w.s); err != nil {
 		t.Fatal(err)
 	}
+
 	f := finding(t, out.Findings, "before the server is started")
 	for _, want := range []string{elsewhere[0], elsewhere[1], "an empty postgresql.conf", "a pg_hba.conf that admits local users"} {
 		if f.Severity != targets.Warned || !strings.Contains(f.Detail, want) {
@@ -62,18 +68,22 @@ func TestRestoreTellsOfConfigurationElsewhere(t *testing.T) {
 		}
 	}
 	_, command, _ := strings.Cut(f.Detail, "started with: ")
+
 	command, _, _ = strings.Cut(command, " ; ")
 	if text, err := exec.CommandContext(ctxFor(t, time.Minute), "sh", "-c", command+" > '"+etc+"/out' 2>&1").CombinedOutput(); err != nil {
 		said, _ := os.ReadFile(etc + "/out")
 		t.Fatalf("%s: %v: %s%s", command, err, text, said)
 	}
+
 	pid, err := os.ReadFile(filepath.Join(into.DataDir, "postmaster.pid"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var n int
+
 	_, _ = fmt.Sscan(string(pid), &n)
 	defer stopPid(t, n)
+
 	text, err := exec.CommandContext(ctxFor(t, time.Minute), filepath.Join(sandboxtest.Tools(t).PostgresBin, "psql"), "-h", etc, "-p", "5499", "-U", "drctl", "-d", "shop", "-Atc",
 		"SELECT current_setting('work_mem'), count(*) FROM account").CombinedOutput()
 	if err != nil || strings.TrimSpace(string(text)) != "7MB|100" {

@@ -31,6 +31,7 @@ type outward struct {
 // not fail the restore.
 func (r *restoreRun) survey(ctx context.Context) error {
 	start := time.Now()
+
 	var o outward
 	if err := r.lookOut(ctx, &o); ctx.Err() != nil {
 		return err
@@ -42,32 +43,41 @@ func (r *restoreRun) survey(ctx context.Context) error {
 		if warn {
 			f.Severity, f.Expected = targets.Warned, "none"
 		}
+
 		if len(o.unseen) > 0 {
 			f.Severity = targets.Warned
 			f.Detail = strings.TrimPrefix(f.Detail+"; not looked into: "+listed(o.unseen), "; ")
 		}
 		r.out.Findings = append(r.out.Findings, f)
 	}
+
 	detail := ""
 	if len(o.enabled) > 0 {
 		detail = "they read from their publisher, through the slot of the live subscriber, as soon as the server runs with its own configuration: " +
 			"start it first with -c max_logical_replication_workers=0 and ALTER SUBSCRIPTION ... DISABLE each that is not to go on here"
 	}
+
 	subs := append([]string(nil), o.enabled...)
 	for _, s := range o.disabled {
 		subs = append(subs, s+" (disabled)")
 	}
+
 	add(checkSubscriptions, listed(subs), detail, len(o.enabled) > 0)
+
 	detail = ""
 	if len(o.servers) > 0 {
 		detail = "tables and functions over them reach the servers that the source reached, with the stored logins"
 	}
+
 	add(checkServers, listed(o.servers), detail, len(o.servers) > 0)
+
 	detail = ""
 	if len(o.jobs) > 0 {
 		detail = "they run as soon as the server, or the agent beside it, runs with its own configuration"
 	}
+
 	add(checkJobs, listed(o.jobs), detail, len(o.jobs) > 0)
+
 	return nil
 }
 
@@ -80,6 +90,7 @@ func listed(names []string) string {
 	case n > most:
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), n-most)
 	}
+
 	return strings.Join(names, ", ")
 }
 
@@ -88,16 +99,20 @@ func (r *restoreRun) lookOut(ctx context.Context, o *outward) error {
 	if err != nil {
 		conn, err = r.anyone(ctx) // it sees less
 	}
+
 	if err != nil {
 		return err
 	}
+
 	defer closeConn(conn)
 	var name string
 	var on bool
+
 	rows, err := conn.Query(ctx, `SELECT d.datname || '.' || s.subname, s.subenabled FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid ORDER BY 1`)
 	if err != nil {
 		return queryError(opRestore, r.in, "", err)
 	}
+
 	if _, err = pgx.ForEachRow(rows, []any{&name, &on}, func() error {
 		if on {
 			o.enabled = append(o.enabled, name)
@@ -109,10 +124,12 @@ func (r *restoreRun) lookOut(ctx context.Context, o *outward) error {
 		return queryError(opRestore, r.in, "", err)
 	}
 	var databases []string
+
 	rows, err = conn.Query(ctx, `SELECT datname, datallowconn FROM pg_database WHERE datname <> 'template0' ORDER BY 1`)
 	if err != nil {
 		return queryError(opRestore, r.in, "", err)
 	}
+
 	if _, err = pgx.ForEachRow(rows, []any{&name, &on}, func() error {
 		if on {
 			databases = append(databases, name)
@@ -123,6 +140,7 @@ func (r *restoreRun) lookOut(ctx context.Context, o *outward) error {
 	}); err != nil {
 		return queryError(opRestore, r.in, "", err)
 	}
+
 	for _, database := range databases {
 		if err := r.lookInto(ctx, conn.Config().User, database, o); ctx.Err() != nil {
 			return err
@@ -130,6 +148,7 @@ func (r *restoreRun) lookOut(ctx context.Context, o *outward) error {
 			o.unseen = append(o.unseen, database+" ("+err.Error()+")")
 		}
 	}
+
 	return nil
 }
 
@@ -145,33 +164,41 @@ func (r *restoreRun) lookInto(ctx context.Context, user, database string, o *out
 		return err
 	}
 	defer closeConn(conn)
+
 	rows, err := conn.Query(ctx, `SELECT s.srvname || ' (' || w.fdwname || ')' FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw ORDER BY 1`)
 	if err != nil {
 		return queryError(opRestore, r.in, "", err)
 	}
+
 	servers, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return queryError(opRestore, r.in, "", err)
 	}
+
 	for _, s := range servers {
 		o.servers = append(o.servers, database+"."+s)
 	}
+
 	rows, err = conn.Query(ctx, jobTables)
 	if err != nil {
 		return queryError(opRestore, r.in, "", err)
 	}
+
 	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return queryError(opRestore, r.in, "", err)
 	}
+
 	for _, table := range tables {
 		var n int
 		if err := conn.QueryRow(ctx, "SELECT count(*) FROM "+table).Scan(&n); err != nil {
 			return queryError(opRestore, r.in, "", err)
 		}
+
 		if n > 0 {
 			o.jobs = append(o.jobs, fmt.Sprintf("%s: %d in %s", database, n, table))
 		}
 	}
+
 	return nil
 }

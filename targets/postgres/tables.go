@@ -29,12 +29,14 @@ type table struct {
 func quiesceTables(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn, version int) ([]table, error) {
 	want := `SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast\_temp\_%'`
+
 	args := []any{lockPrivileges(version)}
 	if len(in.Tables) > 0 {
 		missing, err := missingTables(ctx, conn, in.Tables)
 		if err != nil {
 			return nil, queryError(op, in, "", err)
 		}
+
 		if len(missing) > 0 {
 			return nil, fail.New(fail.NotFound, op, in.String(), "correct the tables of the target in the configuration",
 				fmt.Errorf("no such table in database %s: %s", in.Database, strings.Join(missing, ", ")))
@@ -43,6 +45,7 @@ WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.ns
 UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN want w ON w.oid = i.inhparent`
 		args = append(args, in.Tables)
 	}
+
 	rows, err := conn.Query(ctx, `WITH RECURSIVE want(oid) AS (`+want+`)
 SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), quote_ident(n.nspname),
   NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN want w ON w.oid = i.inhparent JOIN pg_catalog.pg_class p ON p.oid = w.oid
@@ -53,6 +56,7 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'`, args...)
 	if err != nil {
 		return nil, queryError(op, in, "", err)
 	}
+
 	tables, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (t table, err error) {
 		err = r.Scan(&t.oid, &t.name, &t.schema, &t.root, &t.mayLock, &t.maySchema)
 		return t, err
@@ -60,7 +64,9 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'`, args...)
 	if err != nil {
 		return nil, queryError(op, in, "", err)
 	}
+
 	slices.SortFunc(tables, func(a, b table) int { return strings.Compare(a.name, b.name) })
+
 	return tables, nil
 }
 
@@ -70,6 +76,7 @@ func lockPrivileges(version int) string {
 	if version >= 170000 {
 		return "MAINTAIN, UPDATE, DELETE, TRUNCATE"
 	}
+
 	return "UPDATE, DELETE, TRUNCATE"
 }
 
@@ -89,24 +96,29 @@ func lockGrants(tables []table, user string, version int) (grants []string) {
 		if !t.maySchema && !slices.Contains(schemas, t.schema) {
 			schemas = append(schemas, t.schema)
 		}
+
 		if !t.mayLock {
 			names = append(names, t.name)
 		}
 	}
+
 	if len(schemas) > 0 {
 		grants = append(grants, "GRANT USAGE ON SCHEMA "+strings.Join(schemas, ", ")+" TO "+user)
 	}
+
 	if n := len(names); n > 0 {
 		right := "UPDATE"
 		if version >= 170000 {
 			right = "MAINTAIN"
 		}
+
 		more := ""
 		if n > maxGrants {
 			names, more = names[:maxGrants], fmt.Sprintf(" (and on %d more tables)", n-maxGrants)
 		}
 		grants = append(grants, "GRANT "+right+" ON "+strings.Join(names, ", ")+" TO "+user+more)
 	}
+
 	return grants
 }
 
@@ -116,6 +128,7 @@ WHERE c.oid IS NULL OR c.relkind NOT IN ('r', 'p')`, names)
 	if err != nil {
 		return nil, err
 	}
+
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
@@ -125,16 +138,19 @@ func (m *member) refuse(ctx context.Context) error {
 	for i, t := range m.tables {
 		oids[i] = t.oid
 	}
+
 	rows, err := m.conn.Query(ctx, blockersSQL, oids, m.req.Budget.Seconds())
 	if err != nil {
 		return queryError("cut: join", m.in, "", err)
 	}
 	defer rows.Close()
+
 	if rows.Next() { // the first one is reason enough
 		var kind, who, what, rel, mode string
 		if err := rows.Scan(&kind, &who, &what, &rel, &mode); err != nil {
 			return queryError("cut: join", m.in, "", err)
 		}
+
 		var hint string
 		switch kind {
 		case "prepared":
@@ -144,8 +160,10 @@ func (m *member) refuse(ctx context.Context) error {
 		default:
 			hint = "wait for it, shorten it, or end it with pg_terminate_backend"
 		}
+
 		return fail.New(fail.Stalled, "cut: join", m.in.String(), hint, fmt.Errorf("%s holds %s on %s: %s", who, mode, rel, what))
 	}
+
 	return queryError("cut: join", m.in, "", rows.Err())
 }
 

@@ -25,19 +25,23 @@ func parseHistory(content []byte) (history, error) {
 		if len(f) == 0 || strings.HasPrefix(f[0], "#") {
 			continue
 		}
+
 		if len(f) < 2 {
 			return nil, fmt.Errorf("timeline history line %d: %q", n+1, line)
 		}
+
 		tli, err := strconv.ParseUint(f[0], 10, 32)
 		if err != nil {
 			return nil, fmt.Errorf("timeline history line %d: %w", n+1, err)
 		}
+
 		lsn, err := targets.ParseLSN(f[1])
 		if err != nil {
 			return nil, fmt.Errorf("timeline history line %d: %w", n+1, err)
 		}
 		h = append(h, switchPoint{uint32(tli), lsn})
 	}
+
 	return h, nil
 }
 
@@ -49,6 +53,7 @@ func (h history) at(lsn uint64, current uint32) uint32 {
 			return s.tli
 		}
 	}
+
 	return current
 }
 
@@ -59,6 +64,7 @@ func (h history) find(tli uint32) int {
 			return i
 		}
 	}
+
 	return -1
 }
 
@@ -69,6 +75,7 @@ func (h history) parent(systemID string) (targets.Position, bool) {
 		return targets.Position{}, false
 	}
 	last := h[len(h)-1]
+
 	return targets.Position{Kind: targets.Postgres, Timeline: targets.PostgresTimeline(systemID, last.tli), Offset: last.end}, true
 }
 
@@ -77,6 +84,7 @@ func (h history) begin() uint64 {
 	if len(h) == 0 {
 		return 0
 	}
+
 	return h[len(h)-1].end
 }
 

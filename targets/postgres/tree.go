@@ -50,10 +50,12 @@ func (s *strays) check(in targets.Instance) error {
 		return nil
 	}
 	const most = 5
+
 	list := s.vital
 	if n := len(list) - most; n > 0 {
 		list = append(slices.Clone(list[:most]), fmt.Sprintf("%d more", n))
 	}
+
 	return fail.New(fail.Unsupported, opBase, in.String(),
 		"stop the server and move it back into the data directory; a tablespace is the way to keep a part elsewhere: CREATE TABLESPACE … LOCATION, then ALTER DATABASE … SET TABLESPACE",
 		fmt.Errorf("no base was taken, it would lack a part of the database: %s; only pg_wal and tablespaces may be elsewhere", strings.Join(list, ", ")))
@@ -67,13 +69,16 @@ func inspectTree(root string, inside func(string) bool, tablespaces map[string]s
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // dropped meanwhile
 		}
+
 		if err != nil {
 			return err
 		}
+
 		name, err := filepath.Rel(root, path)
 		if err != nil || name == "." {
 			return err
 		}
+
 		belongs := inside(name)
 		switch {
 		case e.IsDir() && (!belongs || strings.HasPrefix(e.Name(), "pgsql_tmp")):
@@ -88,9 +93,12 @@ func inspectTree(root string, inside func(string) bool, tablespaces map[string]s
 			if oid, ok := strings.CutPrefix(name, "pg_tblspc/"); ok && tablespaces[oid] != "" {
 				return nil
 			}
+
 			found.add(name, "a symbolic link", belongs)
 		}
+
 		return nil
 	})
+
 	return found, err
 }

@@ -33,28 +33,36 @@ type verification struct {
 func (d *Driver) Verify(ctx context.Context, in targets.Instance, want targets.Expectation) ([]targets.Finding, error) {
 	v := &verification{d: d, in: in, want: want}
 	start := time.Now()
+
 	conn, err := v.session(ctx, false)
 	if fail.Is(err, fail.Unavailable) && ctx.Err() == nil {
 		return []targets.Finding{{Check: "server", Subject: in.String(), Severity: targets.Failed, Expected: "answers", Got: err.Error(), Took: time.Since(start)}}, nil
 	}
+
 	if err != nil {
 		return nil, err
 	}
+
 	defer closeConn(conn)
+
 	v.conn = conn
 	if v.srv, err = readServer(ctx, opVerify, in, conn); err != nil {
 		return nil, err
 	}
+
 	v.add("server", start, targets.Passed, "answers", "PostgreSQL "+v.srv.versionText, "")
+
 	for _, c := range []struct {
 		name string
 		f    func(context.Context) error
 	}{{"recovery", v.recovery}, {"workers", v.workers}, {"prepared-transactions", v.prepared}, {"checksums", v.checksums}, {"amcheck", v.amcheck}, {"assertions", v.assertions}} {
 		want.Progress.Report(c.name, 0, 0)
+
 		if err := c.f(ctx); err != nil {
 			return v.out, err
 		}
 	}
+
 	return v.out, nil
 }
 
@@ -70,6 +78,7 @@ func (v *verification) dataDir() string {
 	if v.want.DataDir != "" {
 		return v.want.DataDir
 	}
+
 	return v.in.DataDir
 }
 
@@ -83,6 +92,7 @@ func (v *verification) recovery(context.Context) error {
 	default:
 		v.add("recovery", start, targets.Failed, "finished", "in recovery", "the server accepts no writes")
 	}
+
 	return nil
 }
 
@@ -94,16 +104,20 @@ func (v *verification) workers(ctx context.Context) error {
 	start := time.Now()
 	var limit string
 	var running int
+
 	err := v.conn.QueryRow(ctx, `SELECT current_setting('max_logical_replication_workers'),
 (SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'logical replication%')`).Scan(&limit, &running)
 	if err != nil {
 		return queryError(opVerify, v.in, "", err)
 	}
+
 	sev, got := targets.Passed, "off"
 	if limit != "0" || running > 0 {
 		sev, got = targets.Failed, fmt.Sprintf("%d run, %s may", running, limit)
 	}
+
 	v.add(targets.CheckReplicationOff, start, sev, "off", got, "")
+
 	return nil
 }
 
@@ -112,6 +126,7 @@ func clip(s string) string {
 	if len(s) > 2000 {
 		return s[:2000] + " ..."
 	}
+
 	return s
 }
 
@@ -121,12 +136,14 @@ func exitCode(err error) int {
 	if errors.As(err, &exit) {
 		return exit.ExitCode()
 	}
+
 	return -1
 }
 
 // checksums runs pg_checksums over a sandbox's data directory.
 func (v *verification) checksums(ctx context.Context) error {
 	const check = "checksums"
+
 	dir := v.dataDir()
 	switch {
 	case v.want.Quick:
@@ -139,26 +156,32 @@ func (v *verification) checksums(ctx context.Context) error {
 		v.skip(check, "the data directory is out of reach")
 		return nil
 	}
+
 	var on bool
 	if err := v.conn.QueryRow(ctx, "SELECT current_setting('data_checksums')::bool").Scan(&on); err != nil {
 		return queryError(opVerify, v.in, "", err)
 	}
+
 	if !on {
 		// The platform's own choice, which no host of a drill can make good.
 		v.add(check, time.Now(), targets.Warned, "every page matches its checksum", "the cluster has no data checksums",
 			"pg_checksums --enable adds them while the server is stopped")
+
 		return nil
 	}
+
 	tools, err := v.d.findTools()
 	if err != nil {
 		return err
 	}
 	start := time.Now()
+
 	text, err := v.checksumsAtRest(ctx, tools, dir)
 	if err != nil && exitCode(err) == 1 && strings.Contains(text, "checksum verification failed") {
 		// A page that was being written looks the same once; damage stays.
 		text, err = v.checksumsAtRest(ctx, tools, dir)
 	}
+
 	switch {
 	case err == nil:
 		v.add(check, start, targets.Passed, "every page matches its checksum", "no bad page", summary(text))
@@ -167,6 +190,7 @@ func (v *verification) checksums(ctx context.Context) error {
 	default:
 		return err
 	}
+
 	return nil
 }
 
@@ -178,6 +202,7 @@ func summary(text string) string {
 			out = append(out, strings.Join(strings.Fields(line), " "))
 		}
 	}
+
 	return strings.Join(out, "; ")
 }
 
@@ -185,11 +210,13 @@ func (v *verification) checksumsAtRest(ctx context.Context, tools servers.Binari
 	if _, err := v.conn.Exec(ctx, "CHECKPOINT"); err != nil {
 		return "", queryError(opVerify, v.in, "GRANT pg_checkpoint TO "+quoteIdent(v.in.User), err)
 	}
+
 	shadow, remove, err := shadowDir(tools, dir)
 	if err != nil {
 		return "", fail.New(fail.Internal, opVerify, v.in.String(), "give the worker write access beside the data directory", err)
 	}
 	defer remove()
+
 	return runProgram(ctx, opVerify, tools, nil, "pg_checksums", "--check", "--pgdata="+shadow)
 }
 

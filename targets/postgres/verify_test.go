@@ -20,21 +20,26 @@ import (
 // finding returns the finding of a check.
 func finding(t *testing.T, fs []targets.Finding, check string) targets.Finding {
 	t.Helper()
+
 	for _, f := range fs {
 		if f.Check == check {
 			return f
 		}
 	}
+
 	t.Fatalf("no finding of %s in %+v", check, fs)
+
 	return targets.Finding{}
 }
 
 func verify(t *testing.T, d *postgres.Driver, in targets.Instance, want targets.Expectation) []targets.Finding {
 	t.Helper()
+
 	fs, err := d.Verify(ctxFor(t, time.Minute), in, want)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return fs
 }
 
@@ -47,23 +52,29 @@ func TestVerifyWithoutChecksumsWarns(t *testing.T) {
 	var proc servers.Server
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc})
 	in.Role = targets.Sandbox
+
 	if err := proc.Stop(ctxFor(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
+
 	cred, err := tools.RunAs.Credential()
 	if err != nil {
 		t.Fatal(err)
 	}
 	off := exec.Command(filepath.Join(tools.PostgresBin, "pg_checksums"), "--disable", "--pgdata="+in.DataDir)
+
 	off.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 	if text, err := off.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
+
 	again, err := tools.StartPostgres(ctxFor(t, time.Minute), servers.PostgresSpec{Dir: in.DataDir, HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = again.Kill() })
+
 	in.Address = again.Address
 	if f := finding(t, verify(t, d, in, targets.Expectation{}), "checksums"); f.Severity != targets.Warned || f.Expected == "" || f.Got == "" {
 		t.Fatalf("%+v", f)
@@ -87,15 +98,18 @@ func TestVerifyFindsPlantedDamage(t *testing.T) {
 		{Name: "sum", Query: "SELECT sum(balance) FROM account", Want: "500000"},
 		{Name: "count", Query: "SELECT count(*) FROM account", Want: ">= 5000"},
 	}}
+
 	fs := verify(t, d, in, all)
 	for _, f := range fs {
 		if f.Severity != targets.Passed {
 			t.Fatalf("%+v", f)
 		}
 	}
+
 	if !strings.Contains(finding(t, fs, "checksums").Detail, "Bad checksums: 0") || len(finding(t, fs, "assertion sum").Query) != 64 {
 		t.Fatalf("%+v", fs)
 	}
+
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(in.DataDir), ".drctl-checksums-*")); len(left) > 0 {
 		t.Fatalf("left behind: %v", left)
 	}
@@ -105,14 +119,18 @@ func TestVerifyFindsPlantedDamage(t *testing.T) {
 	c2 := open(t, in)
 	run(t, c2, "INSERT INTO other VALUES (0, 'not in the index')")
 	run(t, c, "UPDATE pg_index SET indisready = true WHERE indexrelid = 'other_h'::regclass")
+
 	fs = verify(t, d, in, targets.Expectation{})
 	if f := finding(t, fs, "amcheck"); f.Severity != targets.Failed || !strings.Contains(f.Detail, "other_h") {
 		t.Fatalf("amcheck: %+v", f)
 	}
+
 	if f := finding(t, fs, "checksums"); f.Severity != targets.Passed {
 		t.Fatalf("checksums: %+v", f)
 	}
+
 	run(t, c, "REINDEX INDEX other_h")
+
 	if f := finding(t, verify(t, d, in, targets.Expectation{}), "amcheck"); f.Severity != targets.Passed {
 		t.Fatalf("amcheck: %+v", f)
 	}
@@ -121,22 +139,27 @@ func TestVerifyFindsPlantedDamage(t *testing.T) {
 	rel := value[string](t, c, "SELECT pg_relation_filepath('account')")
 	run(t, c, "CHECKPOINT")
 	flip(t, filepath.Join(in.DataDir, rel), 8192*3+4000)
+
 	fs = verify(t, d, in, targets.Expectation{})
 	if f := finding(t, fs, "checksums"); f.Severity != targets.Failed || !strings.Contains(f.Detail, filepath.Base(rel)) || !strings.Contains(f.Detail, "block 3") {
 		t.Fatalf("checksums: %+v", f)
 	}
+
 	if f := finding(t, verify(t, d, in, targets.Expectation{Quick: true}), "checksums"); f.Severity != targets.Skipped || f.Detail == "" {
 		t.Fatalf("quick: %+v", f)
 	}
+
 	in.Role = targets.Primary
 	for _, check := range []string{"checksums", "amcheck"} {
 		if f := finding(t, verify(t, d, in, targets.Expectation{Quick: check == "amcheck"}), check); f.Severity != targets.Skipped || f.Detail == "" {
 			t.Fatalf("on a primary: %+v", f)
 		}
 	}
+
 	if err := proc.Kill(); err != nil {
 		t.Fatal(err)
 	}
+
 	if f := finding(t, verify(t, d, in, targets.Expectation{}), "server"); f.Severity != targets.Failed {
 		t.Fatalf("a dead server: %+v", f)
 	}
@@ -144,15 +167,18 @@ func TestVerifyFindsPlantedDamage(t *testing.T) {
 
 func flip(t *testing.T, path string, at int64) {
 	t.Helper()
+
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
+
 	b := make([]byte, 1)
 	if _, err := f.ReadAt(b, at); err != nil {
 		t.Fatal(err)
 	}
+
 	b[0] ^= 1
 	if _, err := f.WriteAt(b, at); err != nil {
 		t.Fatal(err)
@@ -184,15 +210,18 @@ func TestVerifyAssertionsThatFail(t *testing.T) {
 		{Name: "10", Query: "SELECT max(balance) FROM account WHERE id = 7", Want: "!= 0"},
 		{Name: "11", Query: "SELECT max(balance) FROM account WHERE id = 7", Want: "NULL"},
 	}
+
 	fs := verify(t, d, in, targets.Expectation{Quick: true, Assertions: as})
 	for i, want := range []targets.Severity{"passed", "failed", "failed", "failed", "failed", "failed", "failed", "failed", "passed", "passed", "failed", "passed"} {
 		if f := finding(t, fs, fmt.Sprintf("assertion %d", i)); f.Severity != want {
 			t.Errorf("%+v, want %s", f, want)
 		}
 	}
+
 	if n := value[int](t, c, "SELECT count(*)::int FROM account"); n != 1 {
 		t.Fatal("an assertion changed the data")
 	}
+
 	if f := finding(t, fs, "prepared-transactions"); f.Severity != targets.Failed || !strings.Contains(f.Detail, "left-over") {
 		t.Fatalf("%+v", f)
 	}
@@ -219,10 +248,12 @@ func TestVerifyComparesAsDocumented(t *testing.T) {
 		{"SELECT 'many'", "> 5", targets.Failed, "is none"},
 	}
 	var want targets.Expectation
+
 	want.Quick = true
 	for i, c := range cases {
 		want.Assertions = append(want.Assertions, targets.Assertion{Name: fmt.Sprint(i), Query: c.query, Want: c.want})
 	}
+
 	fs := verify(t, d, in, want)
 	for i, c := range cases {
 		if f := finding(t, fs, fmt.Sprintf("assertion %d", i)); f.Severity != c.severity || !strings.Contains(f.Detail, c.why) {
@@ -237,28 +268,34 @@ func TestProbe(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	standby := sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{})
 	ctx := ctxFor(t, 30*time.Second)
+
 	st, err := d.Probe(ctx, in)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if !st.Reachable || !st.Writable || st.Role != targets.Primary || st.Bytes < 1<<20 || st.Position.Offset == 0 || !strings.HasPrefix(st.Version, "15") ||
 		!strings.Contains(strings.Join(st.Warnings, "\n"), "not being archived") {
 		t.Fatalf("%+v", st)
 	}
+
 	ss, err := d.Probe(ctx, standby)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if ss.Role != targets.Standby || ss.Writable || ss.Position.Timeline != st.Position.Timeline {
 		t.Fatalf("%+v", ss)
 	}
 	c := open(t, in)
 	run(t, c, "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'")
 	weak := in
+
 	weak.User = "weak"
 	if st, err := d.Probe(ctx, weak); err != nil || !st.Writable {
 		t.Fatalf("%+v %v", st, err)
 	}
+
 	minimal := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_level": "minimal", "max_wal_senders": "0"}})
 	if st, err = d.Probe(ctx, minimal); err != nil || !strings.Contains(strings.Join(st.Warnings, "\n"), "wal_level is minimal") {
 		t.Fatalf("%+v %v", st, err)
@@ -269,10 +306,12 @@ func TestConnectionErrors(t *testing.T) {
 	t.Parallel()
 	d, _ := driver(t)
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+
 	port, err := servers.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for name, x := range map[string]struct {
 		change func(*targets.Instance)
 		code   fail.Code
@@ -294,6 +333,7 @@ func TestConnectionErrors(t *testing.T) {
 			x.change(&bad)
 			_, err := d.Probe(ctxFor(t, 20*time.Second), bad)
 			wantCode(t, err, x.code, x.words)
+
 			if strings.Contains(err.Error(), "not-the-secret") {
 				t.Fatal("the error holds the password")
 			}

@@ -33,6 +33,7 @@ func (b *baseRun) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	if len(spaces) > 0 {
 		return fail.New(fail.Unsupported, opBase, b.in.String(), "set data_dir of the instance and run the worker where it can be read",
 			fmt.Errorf("the server has %d tablespaces outside its data directory, which cannot be sent in one stream", len(spaces)))
@@ -42,16 +43,21 @@ func (b *baseRun) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	src := newSentBase(ctx, conn, b.in, b.srv.version)
 	defer src.close()
+
 	b.req.Progress.Report("checkpoint", 0, 0)
+
 	if err := src.start(b.req.ID); err != nil {
 		return err
 	}
+
 	saved, err := b.to.SaveStream(ctx, wireName, src, b.req.Progress)
 	if v := src.verdict.Load(); v != nil && *v != io.EOF {
 		return *v
 	}
+
 	if err != nil {
 		return err
 	}
@@ -61,10 +67,12 @@ func (b *baseRun) wire(ctx context.Context) error {
 	if err := b.sameServer(ctx); err != nil {
 		return err
 	}
+
 	l, err := src.label()
 	if err != nil {
 		return fail.New(fail.Internal, opBase, b.in.String(), "", err)
 	}
+
 	return b.positions(l, src.end)
 }
 
@@ -98,11 +106,13 @@ type sentBase struct {
 func newSentBase(ctx context.Context, conn *pgconn.PgConn, in targets.Instance, version int) *sentBase {
 	s := &sentBase{ctx: ctx, in: in, version: version, conn: conn}
 	s.wake = context.AfterFunc(ctx, func() { _ = conn.Conn().SetDeadline(time.Unix(1, 0)) })
+
 	return s
 }
 
 func (s *sentBase) close() {
 	s.wake()
+
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	_ = s.conn.Close(ctx) // the server ends an unfinished backup
@@ -117,12 +127,15 @@ func (s *sentBase) start(id string) error {
 	}
 	front := s.conn.Frontend()
 	front.SendQuery(&pgproto3.Query{String: command})
+
 	if err := front.Flush(); err != nil {
 		return s.failed(err)
 	}
+
 	for len(s.rest) == 0 && s.err == nil {
 		s.err = s.next()
 	}
+
 	return s.err
 }
 
@@ -132,14 +145,17 @@ func (s *sentBase) Read(p []byte) (int, error) {
 			s.verdict.Store(&s.err)
 		}
 	}
+
 	if len(s.rest) == 0 {
 		return 0, s.err
 	}
 	n := copy(p, s.rest)
+
 	s.rest = s.rest[n:]
 	if len(s.head) < headLimit {
 		s.head = append(s.head, p[:min(n, headLimit-len(s.head))]...)
 	}
+
 	return n, nil
 }
 
@@ -149,6 +165,7 @@ func (s *sentBase) next() error {
 	if err != nil {
 		return s.failed(err)
 	}
+
 	switch msg := msg.(type) {
 	case *pgproto3.CopyOutResponse:
 		s.copying = true
@@ -175,12 +192,15 @@ func (s *sentBase) next() error {
 	default:
 		err = fmt.Errorf("unexpected %T in a base", msg)
 	}
+
 	if err == nil && s.archives > 1 {
 		err = fmt.Errorf("the server sends %d archives: a tablespace was made meanwhile", s.archives)
 	}
+
 	if err != nil {
 		return s.failed(err)
 	}
+
 	return nil
 }
 
@@ -191,9 +211,11 @@ func (s *sentBase) copyData(data []byte) error {
 		s.rest = data
 		return nil
 	}
+
 	if len(data) == 0 {
 		return fmt.Errorf("empty message in a base")
 	}
+
 	switch data[0] {
 	case 'n':
 		s.archives++
@@ -203,6 +225,7 @@ func (s *sentBase) copyData(data []byte) error {
 	default:
 		return fmt.Errorf("unknown message %q in a base", data[0])
 	}
+
 	return nil
 }
 
@@ -212,8 +235,10 @@ func (s *sentBase) position(row [][]byte) (err error) {
 	if len(row) != 2 {
 		return nil
 	}
+
 	s.positions++
 	s.end, err = targets.ParseLSN(string(row[0]))
+
 	return err
 }
 
@@ -225,6 +250,7 @@ func (s *sentBase) notice(n *pgproto3.NoticeResponse) {
 	if n.Routine != "sendDir" {
 		return
 	}
+
 	m := skippedPath.FindStringSubmatch(n.Message)
 	switch {
 	case m == nil:
@@ -239,6 +265,7 @@ func (s *sentBase) finish() error {
 	if s.positions != 2 || s.archives != 1 || s.copying {
 		return s.failed(fmt.Errorf("the server ended the base before its end"))
 	}
+
 	return io.EOF
 }
 
@@ -247,14 +274,17 @@ func (s *sentBase) failed(err error) error {
 	if s.ctx.Err() != nil {
 		return fail.New(fail.CodeOf(s.ctx.Err()), opBase, s.in.String(), "", s.ctx.Err())
 	}
+
 	var fe *fail.Error
 	if errors.As(err, &fe) {
 		return err
 	}
+
 	refused := queryError(opBase, s.in, "ALTER ROLE "+quoteIdent(s.in.User)+" REPLICATION", err)
 	if errors.As(refused, &fe) && fe.Hint == "" {
 		fe.Hint = "no base was taken; look at the server's log"
 	}
+
 	return refused
 }
 
@@ -266,6 +296,7 @@ func (s *sentBase) label() ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("no backup_label at the head of the stream: %w", err)
 		}
+
 		if strings.TrimPrefix(h.Name, "./") == fileLabel {
 			return io.ReadAll(r)
 		}

@@ -71,10 +71,12 @@ func (l *layout) create(name string) (*os.File, error) {
 	if err != nil {
 		return nil, fail.FromOS(opRestore, l.dir, err)
 	}
+
 	if err := l.tools.RunAs.Own(f.Name()); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
+
 	return f, nil
 }
 
@@ -84,32 +86,39 @@ func (l *layout) writeBase(ctx context.Context, req targets.RestoreRequest, from
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return fail.FromOS(opRestore, l.dir, err)
 	}
+
 	if err := l.tools.RunAs.Own(filepath.Dir(l.dir)); err != nil {
 		return err
 	}
+
 	r, err := from.OpenStream(ctx, req.Base)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+
 	f, err := l.create(baseFile)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	h := sha256.New()
+
 	n, err := copyTo(ctx, io.MultiWriter(f, h), r, func(n int64) { req.Progress.Report("base", n, req.Base.Bytes) })
 	if err != nil {
 		return fail.FromOS(opRestore, f.Name(), err)
 	}
+
 	var magic [magicLen]byte
 	if _, err := f.ReadAt(magic[:], 0); err != nil || !imageMagic(magic[:]) {
 		return fail.New(fail.Corrupt, opRestore, "base "+req.Base.ID, "choose another base", errors.New("the image is not an RDB file"))
 	}
+
 	if req.Base.Bytes > 0 && n != req.Base.Bytes {
 		return fail.New(fail.Corrupt, opRestore, "base "+req.Base.ID, "choose another base", fmt.Errorf("the image has %d bytes, its record says %d", n, req.Base.Bytes))
 	}
 	l.baseBytes, l.baseSHA = n, hex.EncodeToString(h.Sum(nil))
+
 	return fail.FromOS(opRestore, f.Name(), f.Sync())
 }
 
@@ -123,6 +132,7 @@ func (l *layout) writeStream(ctx context.Context, req targets.RestoreRequest, pa
 	var s scanner
 	total := int64(req.Point.Offset - req.Base.From.Offset)
 	done := int64(0)
+
 	l.reached = req.Base.From
 	for _, span := range path {
 		r, err := from.Log(ctx, span)
@@ -131,34 +141,42 @@ func (l *layout) writeStream(ctx context.Context, req targets.RestoreRequest, pa
 		}
 		n, err := copyTo(ctx, io.MultiWriter(f, scanError{&s, span, req.Base.From.Offset}), r, func(n int64) { req.Progress.Report("stream", done+n, total) })
 		_ = r.Close()
+
 		if err != nil {
 			return fail.FromOS(opRestore, f.Name(), err)
 		}
+
 		if uint64(n) != span.To-span.From {
 			return fail.Newf(fail.Corrupt, opRestore, span.Timeline, "the stream gave %d bytes for [%d,%d)", n, span.From, span.To)
 		}
 		done += n
 	}
+
 	at := req.Base.From.Offset + s.safe
 	if at != req.Point.Offset && req.Until.IsZero() {
 		return fail.New(fail.Invalid, opRestore, req.Point.Timeline, fmt.Sprintf("the last whole command before it ends at %d", at),
 			fmt.Errorf("the point %d is inside a command or a transaction", req.Point.Offset))
 	}
+
 	l.streamBytes, l.commands = s.safe, s.commands
 	for _, span := range path {
 		if at > span.From {
 			l.reached = targets.Position{Kind: targets.Redis, Timeline: span.Timeline, Offset: min(at, span.To)}
 		}
 	}
+
 	if at == req.Point.Offset {
 		l.reached = req.Point
 	}
+
 	if err := f.Truncate(int64(s.safe)); err != nil {
 		return fail.FromOS(opRestore, f.Name(), err)
 	}
+
 	if l.streamSHA, err = hashPrefix(ctx, f, int64(s.safe)); err != nil {
 		return fail.FromOS(opRestore, f.Name(), err)
 	}
+
 	return fail.FromOS(opRestore, f.Name(), f.Sync())
 }
 
@@ -175,15 +193,18 @@ func (e scanError) Write(p []byte) (int, error) {
 		err = fail.New(fail.Corrupt, opRestore, e.span.Timeline, "choose a base after this place, or a point before it",
 			fmt.Errorf("not a replication stream (it begins at offset %d): %w", e.base, err))
 	}
+
 	return n, err
 }
 
 func hashPrefix(ctx context.Context, r io.ReaderAt, n int64) (string, error) {
 	h := sha256.New()
+
 	k, err := copyTo(ctx, h, io.NewSectionReader(r, 0, n), func(int64) {})
 	if err == nil && k != n {
 		err = io.ErrUnexpectedEOF
 	}
+
 	return sum(h), err
 }
 
@@ -194,6 +215,7 @@ func (l *layout) write(path string, content []byte) error {
 	if err := atomicfile.Write(path, content, 0o600); err != nil {
 		return fail.FromOS(opRestore, path, err)
 	}
+
 	return l.tools.RunAs.Own(path)
 }
 
@@ -202,6 +224,7 @@ func (l *layout) finish() error {
 	if err := l.writeRecord(); err != nil {
 		return err
 	}
+
 	return l.write(filepath.Join(l.dir, manifestFile), manifest(aofName))
 }
 
@@ -212,6 +235,7 @@ func (l *layout) writeRecord() error {
 	if err != nil {
 		return fail.New(fail.Internal, opRestore, l.dir, "", err)
 	}
+
 	return l.write(filepath.Join(filepath.Dir(l.dir), restoredFile), append(rec, '\n'))
 }
 
@@ -220,6 +244,7 @@ func (l *layout) incrSize() (int64, error) {
 	if err != nil {
 		return 0, fail.FromOS(opRestore, l.dir, err)
 	}
+
 	return st.Size(), nil
 }
 
@@ -228,9 +253,11 @@ func (l *layout) notShorter() error {
 	if err != nil {
 		return err
 	}
+
 	if n < int64(l.streamBytes) {
 		return fail.Newf(fail.Unverified, opRestore, filepath.Join(l.dir, incrFile), "the server cut the file from %d to %d bytes", l.streamBytes, n)
 	}
+
 	return nil
 }
 
@@ -238,6 +265,7 @@ func (l *layout) truncate() error {
 	if err := l.notShorter(); err != nil {
 		return err
 	}
+
 	return fail.FromOS(opRestore, l.dir, os.Truncate(filepath.Join(l.dir, incrFile), int64(l.streamBytes)))
 }
 
@@ -248,9 +276,11 @@ func readRecord(dir string) (rec restored, ok bool, err error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return rec, false, nil
 	}
+
 	if err == nil {
 		err = json.Unmarshal(b, &rec)
 	}
+
 	return rec, err == nil, fail.FromOS("redis: verify", dir, err)
 }
 
@@ -262,9 +292,11 @@ func checkRestored(ctx context.Context, dir string, p targets.Progress) (f targe
 	if err != nil || !ok {
 		return f, false, err
 	}
+
 	p.Report("hash", 0, rec.BaseBytes+rec.IncrBytes)
 	start := time.Now()
 	f = targets.Finding{Check: "restored-files", Subject: dir, Severity: targets.Passed, Expected: rec.BaseSHA + " " + rec.IncrSHA}
+
 	var got []string
 	for _, part := range []struct {
 		name string
@@ -276,13 +308,16 @@ func checkRestored(ctx context.Context, dir string, p targets.Progress) (f targe
 				return f, false, nil // the server has rewritten its files
 			}
 			got = append(got, "missing")
+
 			continue
 		}
+
 		if err != nil {
 			return f, false, fail.FromOS("redis: verify", dir, err)
 		}
 		h, err := hashPrefix(ctx, file, part.n)
 		_ = file.Close()
+
 		switch {
 		case errors.Is(err, io.ErrUnexpectedEOF):
 			h = "shorter than " + strconv.FormatInt(part.n, 10)
@@ -292,11 +327,13 @@ func checkRestored(ctx context.Context, dir string, p targets.Progress) (f targe
 		got = append(got, h)
 	}
 	f.Got = strings.Join(got, " ")
+
 	f.Took = time.Since(start)
 	if f.Got != f.Expected {
 		f.Severity = targets.Failed
 		f.Detail = "the files are not those that were restored"
 	}
+
 	return f, true, nil
 }
 
@@ -311,11 +348,14 @@ func countKeys(m map[string]string) (c keyCounts) {
 		if !strings.HasPrefix(k, "db") {
 			continue
 		}
+
 		if n, err := strconv.Atoi(k[2:]); err == nil {
 			c.highest = max(c.highest, n)
 		}
+
 		for part := range strings.SplitSeq(v, ",") {
 			name, n, _ := strings.Cut(part, "=")
+
 			x, _ := strconv.ParseInt(n, 10, 64)
 			switch name {
 			case "keys":
@@ -325,5 +365,6 @@ func countKeys(m map[string]string) (c keyCounts) {
 			}
 		}
 	}
+
 	return c
 }

@@ -30,9 +30,11 @@ func TestRestoreTakesUpItsOwn(t *testing.T) {
 	must(t, os.WriteFile(half, []byte("half of it"), 0o644))
 	refused := func(what string) {
 		t.Helper()
+
 		if _, err := d.Restore(ctx, in, req, m); !fail.Is(err, fail.Conflict) || !strings.Contains(err.Error(), what) {
 			t.Fatal(err)
 		}
+
 		if b, err := os.ReadFile(half); err != nil || string(b) != "half of it" {
 			t.Fatalf("a refused restore wrote: %q %v", b, err)
 		}
@@ -51,26 +53,32 @@ func TestRestoreTakesUpItsOwn(t *testing.T) {
 	must(t, err)
 	t.Cleanup(func() { _ = server.Kill() })
 	refused("runs there")
+
 	if !server.Alive() {
 		t.Fatal("somebody else's server was stopped")
 	}
+
 	must(t, server.Kill())
 	// The directory was made anew.
 	must(t, os.Remove(filepath.Join(in.DataDir, targets.ClaimFile)))
 	refused("not what the restore that broke off left")
 	req.Delta = true
+
 	refused("there is no delta restore of Redis")
 
 	_, err = claim.New(record, in.DataDir)
 	must(t, err)
 	out, err := d.Restore(ctx, in, req, m)
 	must(t, err)
+
 	if out.Reached != end {
 		t.Errorf("%+v", out)
 	}
+
 	if _, err := os.Stat(record); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the record is still there: %v", err)
 	}
+
 	if _, err := os.Stat(filepath.Join(in.DataDir, targets.ClaimFile)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the claim is still there: %v", err)
 	}

@@ -55,6 +55,7 @@ func New(o Options) *Driver {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+
 	return &Driver{tools: o.Tools, log: o.Log, detached: o.Detached}
 }
 
@@ -64,13 +65,16 @@ func (d *Driver) Kind() targets.Kind { return targets.Redis }
 // tlsConfig is nil for a plain connection.
 func tlsConfig(in targets.Instance) (*tls.Config, error) {
 	const op = "redis: tls"
+
 	if in.TLS == "" || in.TLS == "disable" {
 		return nil, nil
 	}
+
 	host, _, err := net.SplitHostPort(in.Address)
 	if err != nil {
 		return nil, fail.New(fail.Invalid, op, in.String(), "write the address as host:port", err)
 	}
+
 	return tlsconf.Client(op, in.TLS, host, in.CAFile)
 }
 
@@ -80,11 +84,13 @@ func dial(ctx context.Context, in targets.Instance) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	nd := net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	if tc == nil {
 		return nd.DialContext(ctx, "tcp", in.Address)
 	}
 	td := tls.Dialer{NetDialer: &nd, Config: tc}
+
 	return td.DialContext(ctx, "tcp", in.Address)
 }
 
@@ -95,6 +101,7 @@ func client(in targets.Instance, db int) (*goredis.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return goredis.NewClient(&goredis.Options{
 		Addr: in.Address, Username: in.User, Password: in.Password.Reveal(), DB: db,
 		Protocol: 2, DisableIdentity: true, MaxRetries: -1, PoolSize: 1,
@@ -109,21 +116,25 @@ func wrap(op string, in targets.Instance, err error) error {
 	if err == nil {
 		return nil
 	}
+
 	var fe *fail.Error
 	if errors.As(err, &fe) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	code, hint := classify(err)
+
 	return fail.New(code, op, in.String(), hint, err)
 }
 
 // classify reads the first word of a server's error, or knows the network's.
 func classify(err error) (fail.Code, string) {
 	var ne net.Error
+
 	var oe *net.OpError
 	if errors.As(err, &oe) || errors.As(err, &ne) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
 		return fail.Unavailable, "check that a Redis server runs there, check the address"
 	}
+
 	word, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "-"), " ")
 	switch word {
 	case "NOAUTH", "WRONGPASS", "DENIED":
@@ -135,6 +146,7 @@ func classify(err error) (fail.Code, string) {
 	case "READONLY":
 		return fail.Conflict, "this is a replica: name the primary"
 	}
+
 	return fail.Unsupported, ""
 }
 
@@ -149,12 +161,14 @@ func info(ctx context.Context, c goredis.Cmdable, sections ...string) (map[strin
 		if err != nil {
 			return nil, err
 		}
+
 		for line := range strings.Lines(text) {
 			if k, v, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok && !strings.HasPrefix(k, "#") {
 				m[k] = v
 			}
 		}
 	}
+
 	return m, nil
 }
 
@@ -172,12 +186,15 @@ func serverPosition(m map[string]string) targets.Position {
 // checkVersion refuses servers whose log this driver cannot use.
 func checkVersion(op string, in targets.Instance, m map[string]string) error {
 	v := m["redis_version"]
+
 	major, _, _ := strings.Cut(v, ".")
 	if n, err := strconv.Atoi(major); err != nil || n < minVersion {
 		return fail.New(fail.Unsupported, op, in.String(), "upgrade to Redis 7 or later", errors.New("version "+strconv.Quote(v)+" has no multi-part AOF"))
 	}
+
 	if m["cluster_enabled"] == "1" {
 		return fail.New(fail.Unsupported, op, in.String(), "use masters without cluster mode, one shard each", errors.New("a Redis Cluster is not supported"))
 	}
+
 	return nil
 }

@@ -21,10 +21,12 @@ var _ targets.Fitter = (*Driver)(nil)
 // Valkey have gone apart since Redis 7.2.
 func (d *Driver) Fits(ctx context.Context, base targets.Artifact) error {
 	const op = "redis: compare versions"
+
 	src := sourceOf(base)
 	if src.version == "" {
 		return nil // the record does not say
 	}
+
 	if d.tools.RedisServer == "" {
 		return fail.New(fail.NotFound, op, base.Shard.String(), "install "+src.server+"-server, or name it under sandbox.tools.redis_server", errors.New("no server program is installed here"))
 	}
@@ -33,6 +35,7 @@ func (d *Driver) Fits(ctx context.Context, base targets.Artifact) error {
 	if err != nil {
 		return fail.New(fail.Unavailable, op, d.tools.RedisServer, "", err)
 	}
+
 	server, version, ok := programVersion(string(out))
 	if !ok {
 		return fail.Newf(fail.Internal, op, d.tools.RedisServer, "unknown version %q", strings.TrimSpace(string(out)))
@@ -41,6 +44,7 @@ func (d *Driver) Fits(ctx context.Context, base targets.Artifact) error {
 	if server == src.server && !older(version, src.version) {
 		return nil
 	}
+
 	return fail.New(fail.Unsupported, op, base.Shard.String(), fmt.Sprintf("install %s-server %s or later and name it under sandbox.tools.redis_server", src.server, src.version),
 		fmt.Errorf("the base is of %s %s, the program here (%s) is %s %s and may not be able to read it", src.server, src.version, d.tools.RedisServer, server, version))
 }
@@ -53,6 +57,7 @@ func programVersion(text string) (server, version string, ok bool) {
 	if m == nil {
 		return "", "", false
 	}
+
 	return strings.ToLower(m[1]), m[2], true
 }
 
@@ -64,13 +69,16 @@ func older(have, want string) bool {
 		if i < len(h) {
 			a, _ = strconv.Atoi(h[i])
 		}
+
 		if i < len(w) {
 			b, _ = strconv.Atoi(w[i])
 		}
+
 		if a != b {
 			return a < b
 		}
 	}
+
 	return false
 }
 
@@ -81,11 +89,13 @@ func (d *Driver) checkTool() (path, name string, ok bool) {
 	if strings.HasPrefix(filepath.Base(d.tools.RedisServer), "valkey") {
 		name = "valkey-check-aof"
 	}
+
 	if d.tools.RedisServer != "" {
 		if path = filepath.Join(filepath.Dir(d.tools.RedisServer), name); executable(path) {
 			return path, name, true
 		}
 	}
 	path, err := exec.LookPath(name)
+
 	return path, name, err == nil
 }

@@ -27,15 +27,19 @@ func TestFits(t *testing.T) {
 	if err := out(map[string]string{"version": "99.1.0"}); !fail.Is(err, fail.Unsupported) || !strings.Contains(err.Error(), "redis 99.1.0") {
 		t.Errorf("a newer source: %v", err)
 	}
+
 	if err := out(map[string]string{"version": "8.1.0", "server": "valkey"}); !fail.Is(err, fail.Unsupported) || !strings.Contains(err.Error(), "valkey-server") {
 		t.Errorf("another server: %v", err)
 	}
+
 	if err := New(Options{}).Fits(ctx, base); !fail.Is(err, fail.NotFound) {
 		t.Errorf("no program: %v", err)
 	}
+
 	if older("7.0.15", "7.0.99") || !older("7.0.15", "7.2.0") || older("8.0", "7.4.1") {
 		t.Error("versions are compared by major and minor")
 	}
+
 	for text, want := range map[string]string{"Redis server v=7.0.15 sha=00000000:0": "redis 7.0.15", "Valkey server v=8.1.0 sha=0": "valkey 8.1.0"} {
 		if s, v, ok := programVersion(text); !ok || s+" "+v != want {
 			t.Errorf("%q: %s %s", text, s, v)
@@ -56,6 +60,7 @@ func TestValkeyHasItsOwnCheckTool(t *testing.T) {
 	found, err := servers.Find(servers.Binaries{RedisServer: server})
 	must(t, err)
 	d := New(Options{Tools: found})
+
 	path, name, ok := d.checkTool()
 	if !ok || name != "valkey-check-aof" || filepath.Dir(path) != dir {
 		t.Fatalf("check tool %s %s %v", name, path, ok)
@@ -65,10 +70,12 @@ func TestValkeyHasItsOwnCheckTool(t *testing.T) {
 	in := restoreTo(t, d, m, targets.RestoreRequest{Base: base, Point: end, Path: spans})
 	fs, err := d.Verify(ctx, in, targets.Expectation{})
 	must(t, err)
+
 	for _, f := range fs {
 		if f.Check == name && f.Severity == targets.Passed {
 			return
 		}
 	}
+
 	t.Fatalf("findings: %+v", fs)
 }

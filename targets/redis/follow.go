@@ -24,24 +24,31 @@ const (
 // connection is taken up again for some seconds.
 func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive targets.Archive) error {
 	const op = "redis: follow"
+
 	lastGood := time.Now()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		f := &follower{d: d, in: in, archive: archive}
+
 		err := f.session(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+
 		if aerr := archive.Err(); aerr != nil {
 			return aerr
 		}
+
 		if f.moved {
 			lastGood, wait = time.Now(), 100*time.Millisecond
 		}
+
 		err = wrap(op, in, err)
 		if !fail.Is(err, fail.Unavailable) || time.Since(lastGood) > reconnectFor {
 			return err
 		}
+
 		d.log.Info("replication interrupted", "instance", in.String(), "error", err)
+
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -68,10 +75,12 @@ type follower struct {
 func (f *follower) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+
 	err := f.hello(ctx)
 	if err != nil {
 		return err
 	}
+
 	if f.r, err = connectReplica(ctx, f.in); err != nil {
 		return err
 	}
@@ -82,31 +91,39 @@ func (f *follower) session(ctx context.Context) error {
 		}
 	}()
 	tail, _ := f.archive.Tail()
+
 	o, err := f.r.psync(tail)
 	if err != nil {
 		return err
 	}
+
 	if o.full {
 		err = f.fullResync(ctx, o, tail)
 	} else {
 		err = f.resume(ctx, o, tail)
 	}
+
 	if err != nil {
 		return err
 	}
+
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+
 		if err := f.acknowledge(ctx); err != nil {
 			cancel(err)
 		}
 	}()
+
 	err = f.pump(ctx)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
+
 	cancel(nil)
 	<-ended
+
 	return err
 }
 
@@ -117,11 +134,13 @@ func (f *follower) hello(ctx context.Context) error {
 		return err
 	}
 	defer c.Close()
+
 	m, err := info(ctx, c, "server")
 	if err != nil {
 		return err
 	}
 	m["cluster_enabled"] = map[bool]string{true: "1", false: "0"}[m["redis_mode"] == "cluster"]
+
 	return checkVersion("redis: follow", f.in, m)
 }
 
@@ -132,6 +151,7 @@ func (f *follower) settings(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	defer c.Close()
+
 	return sourceSettings(ctx, "redis: follow", f.in, c)
 }
 
@@ -144,10 +164,12 @@ func (f *follower) fullResync(ctx context.Context, o offer, tail targets.Positio
 	}
 	at := targets.Position{Kind: targets.Redis, Timeline: o.id, Offset: o.offset}
 	f.d.log.Info("full resync", "instance", f.in.String(), "timeline", o.id, "offset", o.offset, "archived", tail.Offset)
+
 	settings, err := f.settings(ctx)
 	if err != nil {
 		return err
 	}
+
 	image, err := f.r.image()
 	if err != nil {
 		return err
@@ -161,22 +183,29 @@ func (f *follower) fullResync(ctx context.Context, o offer, tail targets.Positio
 			f.held = newHold(f.r, o.offset)
 		}
 	})}, settings)
+
 	mu.Lock()
 	stored = true
+
 	mu.Unlock()
+
 	if f.held != nil {
 		defer f.held.stop()
 	}
+
 	if err != nil {
 		return err
 	}
+
 	if f.held == nil {
 		return fail.Newf(fail.Internal, "redis: follow", f.in.String(), "a base was stored before its image had ended")
 	}
+
 	if err := f.archive.Begin(ctx, o.id, o.offset, targets.Position{}, nil); err != nil {
 		return err
 	}
 	f.timeline, f.offset, f.moved = o.id, o.offset, true
+
 	return nil
 }
 
@@ -191,6 +220,7 @@ func (r *endReader) Read(p []byte) (int, error) {
 	if err == io.EOF {
 		r.ended()
 	}
+
 	return n, err
 }
 
@@ -205,6 +235,7 @@ func (r imageReader) Read(p []byte) (int, error) {
 	if err != nil && err != io.EOF {
 		err = wrap("redis: image", r.in, err)
 	}
+
 	return n, err
 }
 
@@ -215,27 +246,33 @@ func (f *follower) resume(ctx context.Context, o offer, tail targets.Position) e
 	if err := f.archive.Begin(ctx, tail.Timeline, tail.Offset, targets.Position{}, nil); err != nil {
 		return err
 	}
+
 	if o.id == tail.Timeline {
 		return nil
 	}
+
 	c, err := client(f.in, 0)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+
 	m, err := info(ctx, c, "replication")
 	if err != nil {
 		return err
 	}
+
 	if m["master_replid"] != o.id || m["master_replid2"] != tail.Timeline {
 		return fail.Newf(fail.Unavailable, "redis: follow", f.in.String(), "the replication id changed during the handshake")
 	}
+
 	second := num(m, "second_repl_offset")
 	if second < 1 || uint64(second-1) < tail.Offset {
 		return fail.Newf(fail.Corrupt, "redis: follow", f.in.String(), "the server continues %s at %d, but says it left it at %d", tail.Timeline, tail.Offset, second-1)
 	}
 	f.next, f.switchAt = o.id, uint64(second-1)
 	f.d.log.Info("replication id changed", "instance", f.in.String(), "from", tail.Timeline, "to", o.id, "at", f.switchAt)
+
 	return f.maybeSwitch(ctx)
 }
 
@@ -244,11 +281,13 @@ func (f *follower) maybeSwitch(ctx context.Context) error {
 	if f.next == "" || f.offset < f.switchAt {
 		return nil
 	}
+
 	parent := targets.Position{Kind: targets.Redis, Timeline: f.timeline, Offset: f.switchAt}
 	if err := f.archive.Begin(ctx, f.next, f.switchAt, parent, nil); err != nil {
 		return err
 	}
 	f.timeline, f.next = f.next, ""
+
 	return nil
 }
 
@@ -256,15 +295,19 @@ func (f *follower) maybeSwitch(ctx context.Context) error {
 // came in while the image was being stored.
 func (f *follower) pump(ctx context.Context) error {
 	targets.Streaming(f.archive)
+
 	if f.held != nil {
 		if err := f.feed(ctx, f.held.stream()); err != io.EOF {
 			return err
 		}
+
 		if f.held.err != nil {
 			return f.held.err
 		}
+
 		f.held.close() // its space is not needed for the hours to come
 	}
+
 	return f.feed(ctx, f.r.br)
 }
 
@@ -277,20 +320,24 @@ func (f *follower) feed(ctx context.Context, from io.Reader) error {
 			if f.next != "" && f.offset < f.switchAt {
 				part = p[:min(uint64(len(p)), f.switchAt-f.offset)]
 			}
+
 			if err := f.archive.Write(ctx, f.offset, part); err != nil {
 				return err
 			}
 			f.offset += uint64(len(part))
 			f.moved = true
 			p = p[len(part):]
+
 			if err := f.maybeSwitch(ctx); err != nil {
 				return err
 			}
 		}
+
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+
 			return err
 		}
 	}
@@ -302,6 +349,7 @@ func (f *follower) feed(ctx context.Context, from io.Reader) error {
 func (f *follower) acknowledge(ctx context.Context) error {
 	t := time.NewTicker(ackEvery)
 	defer t.Stop()
+
 	var acked uint64
 	for {
 		select {
@@ -310,14 +358,17 @@ func (f *follower) acknowledge(ctx context.Context) error {
 		case <-t.C:
 		case <-f.archive.Advanced():
 		}
+
 		if err := f.archive.Err(); err != nil {
 			return err
 		}
+
 		acked = max(acked, f.archive.Durable())
 		if err := f.r.ack(acked); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
+
 			return err
 		}
 	}

@@ -49,6 +49,7 @@ func TestRestoreIsWhatAReplicaHolds(t *testing.T) {
 			w.steps(t, 300)
 			second := mark(t, d, in, "cut-2")
 			w.steps(t, 300)
+
 			end := caughtUp(t, in, m)
 			if err := stop(); !errors.Is(err, context.Canceled) {
 				t.Fatalf("Follow ended with %v", err)
@@ -64,11 +65,13 @@ func TestRestoreIsWhatAReplicaHolds(t *testing.T) {
 				}
 				got := sandboxAt(t, d, m, c.at)
 				sameKeys(t, "restored at "+c.marker, keySpace(t, replicaAt(t, m, base, path)), keySpace(t, got))
+
 				v, err := dbClient(t, got, 0).Get(ctx, MarkerKey("shop")).Result()
 				if v != c.marker || err != nil && err != goredis.Nil {
 					t.Fatalf("the marker is %q (%v), want %q", v, err, c.marker)
 				}
 			}
+
 			sameKeys(t, "restored at rest", keySpace(t, in), keySpace(t, sandboxAt(t, d, m, end)))
 			// From the first base, too: the resync inside the stream.
 			m.bases = m.bases[:1]
@@ -81,12 +84,15 @@ func mark(t testing.TB, d *Driver, in targets.Instance, cut string) targets.Posi
 	t.Helper()
 	mem, err := d.Join(ctx, in, targets.JoinRequest{CutID: cut, Group: "shop"})
 	must(t, err)
+
 	defer mem.Close()
+
 	must(t, mem.Lock(ctx, time.Second))
 	p, err := mem.Mark(ctx)
 	must(t, err)
 	must(t, mem.Release(ctx))
 	must(t, mem.Settle(ctx))
+
 	return p
 }
 
@@ -119,32 +125,41 @@ func TestAServerThatRefusesWritesHasAPosition(t *testing.T) {
 			m := newMemory(t)
 			stop := follow(t, d, in, m)
 			waitFor(t, "start", func() bool { _, ok := m.Tail(); return ok })
+
 			c := dbClient(t, in, 0)
 			for i := range 50 {
 				must(t, c.Set(ctx, fmt.Sprint("k", i), i, 0).Err())
 			}
+
 			refuse(t, in, c)
+
 			if err := c.Set(ctx, "one more", 1, 0).Err(); err == nil || !strings.HasPrefix(err.Error(), word) {
 				t.Fatalf("the server takes writes: %v", err)
 			}
 			mem, err := d.Join(ctx, in, targets.JoinRequest{CutID: "cut-1", Group: "shop"})
 			must(t, err)
+
 			defer mem.Close()
 			at, err := mem.Mark(ctx)
 			must(t, err)
+
 			if w := mem.(targets.Warner).Warnings(); len(w) != 1 || !strings.Contains(w[0], word) || !strings.Contains(w[0], "no marker") {
 				t.Errorf("warnings %q", w)
 			}
+
 			if now := position(t, in); now.Timeline != at.Timeline || now.Offset < at.Offset {
 				t.Errorf("marked %v, the server is at %v", at, now)
 			}
+
 			if err := stop(); err != context.Canceled {
 				t.Fatal(err)
 			}
+
 			follow(t, d, in, m)
 			caughtUp(t, in, m)
 			got := sandboxAt(t, d, m, at)
 			sameKeys(t, "restored at the position", keySpace(t, in), keySpace(t, got))
+
 			if n := dbClient(t, got, 0).DBSize(ctx).Val(); n != 50 {
 				t.Errorf("%d keys", n)
 			}
@@ -164,11 +179,14 @@ func TestAcknowledgesOnlyWhatIsDurable(t *testing.T) {
 	waitFor(t, "start", func() bool { _, ok := m.Tail(); return ok })
 	w.steps(t, 200)
 	end := caughtUp(t, in, m)
+
 	time.Sleep(1200 * time.Millisecond)
+
 	acked := func() uint64 {
 		i, err := info(ctx, dbClient(t, in, 0), "replication")
 		must(t, err)
 		off, _ := followerOffset(i)
+
 		return off
 	}
 	if a := acked(); a != m.Durable() {
@@ -176,9 +194,11 @@ func TestAcknowledgesOnlyWhatIsDurable(t *testing.T) {
 	}
 	s, err := d.Probe(ctx, in)
 	must(t, err)
+
 	if s.Held < 1000 || s.HeldLimit != 1<<20 || len(s.Warnings) == 0 || !s.Writable || s.Role != targets.Primary {
 		t.Fatalf("probe %+v", s)
 	}
+
 	m.mu.Lock()
 	m.durable = end.Offset
 	m.mu.Unlock()
@@ -196,10 +216,12 @@ func TestKilledAtRandomPoints(t *testing.T) {
 	in := sandboxtest.Redis(t, sandboxtest.RedisOptions{Proc: &proc, Settings: map[string]string{"appendonly": "yes", "appendfsync": "always"}})
 	m := newMemory(t)
 	m.manual = true
+
 	rounds := 25
 	if testing.Short() {
 		rounds = 8
 	}
+
 	resyncs := 0
 	for round := range rounds {
 		stop := follow(t, d, in, m)
@@ -207,6 +229,7 @@ func TestKilledAtRandomPoints(t *testing.T) {
 		w := newWriter(t, in, rng)
 		must(t, w.prepare())
 		w.steps(t, rng.IntN(150))
+
 		if round%5 == 4 {
 			must(t, proc.Kill())
 			_, port, _ := net.SplitHostPort(in.Address)
@@ -217,16 +240,21 @@ func TestKilledAtRandomPoints(t *testing.T) {
 			must(t, err)
 			p := proc
 			t.Cleanup(func() { _ = p.Kill() })
+
 			resyncs++
+
 			waitFor(t, "the new timeline", func() bool { tail, _ := m.Tail(); return tail.Timeline == position(t, in).Timeline })
 		}
 		_ = stop()
+
 		m.mu.Lock()
 		tail, durable := m.cur.tail, m.durable
 		m.mu.Unlock()
+
 		if tail > durable {
 			durable += uint64(rng.Int64N(int64(tail-durable) + 1))
 		}
+
 		m.crash(durable)
 		m.mu.Lock()
 		m.durable = durable
@@ -237,9 +265,11 @@ func TestKilledAtRandomPoints(t *testing.T) {
 	w.steps(t, 50)
 	end := caughtUp(t, in, m)
 	_ = stop()
+
 	if len(m.bases) != resyncs+1 {
 		t.Fatalf("%d bases for %d server crashes: a partial resync was missed", len(m.bases), resyncs)
 	}
+
 	sameKeys(t, "after all", keySpace(t, in), keySpace(t, sandboxAt(t, d, m, end)))
 }
 
@@ -262,6 +292,7 @@ func TestFailoverContinuesTheStream(t *testing.T) {
 			caughtUp(t, in, m)
 			old := mark(t, d, in, "cut-1")
 			_ = stop()
+
 			if behind {
 				w.steps(t, 100)
 				old = mark(t, d, in, "cut-2")
@@ -277,9 +308,11 @@ func TestFailoverContinuesTheStream(t *testing.T) {
 			stop = follow(t, d, rep, m)
 			end := caughtUp(t, rep, m)
 			_ = stop()
+
 			if len(m.bases) != 1 {
 				t.Fatalf("%d bases: the resync was not partial", len(m.bases))
 			}
+
 			l := m.timelines[end.Timeline]
 			if end.Timeline == old.Timeline || l.parent.Timeline != old.Timeline || l.parent.Offset != l.start || l.start < old.Offset {
 				t.Fatalf("timeline %+v, cut %+v", l, old)
@@ -306,6 +339,7 @@ func TestLostBacklogMakesANewBase(t *testing.T) {
 	before := caughtUp(t, in, m)
 	want := keySpace(t, in)
 	_ = stop()
+
 	c := dbClient(t, in, 0)
 	for i := range 200 {
 		must(t, c.Set(ctx, fmt.Sprint("big:", i), strings.Repeat("y", 20000), 0).Err())
@@ -315,12 +349,15 @@ func TestLostBacklogMakesANewBase(t *testing.T) {
 	w.steps(t, 100)
 	after := caughtUp(t, in, m)
 	_ = stop()
+
 	if before.Timeline != after.Timeline {
 		t.Fatal("the id changed")
 	}
+
 	sameKeys(t, "before the hole", want, keySpace(t, sandboxAt(t, d, m, before)))
 	sameKeys(t, "after the hole", keySpace(t, in), keySpace(t, sandboxAt(t, d, m, after)))
 	req := targets.RestoreRequest{Base: m.bases[0], Point: after}
+
 	dir := sandboxtest.Dir(t) + "/x"
 	if _, err := d.Restore(ctx, targets.Instance{Shard: in.Shard, DataDir: dir, Role: targets.Sandbox}, req, m); !fail.Is(err, fail.NotFound) {
 		t.Fatalf("restored across a hole: %v", err)
@@ -336,7 +373,9 @@ func TestServerBehindTheArchive(t *testing.T) {
 	waitFor(t, "start", func() bool { _, ok := m.Tail(); return ok })
 	at := caughtUp(t, in, m)
 	_ = stop()
+
 	must(t, m.Write(ctx, at.Offset, bytes.Repeat([]byte("x"), 1000)))
+
 	f := &follower{d: d, in: in, archive: m}
 	if err := f.session(ctx); !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "behind") {
 		t.Fatalf("error %v", err)
@@ -352,12 +391,14 @@ func TestImageReaders(t *testing.T) {
 				continue
 			}
 			r := &markedReader{r: &slowReader{append(bytes.Clone(want), mark...), step}, mark: mark}
+
 			var got bytes.Buffer
 			if _, err := got.ReadFrom(r); err != nil || !bytes.Equal(got.Bytes(), want) {
 				t.Fatalf("%d bytes in steps of %d: %d bytes, %v", n, step, got.Len(), err)
 			}
 		}
 	}
+
 	for _, r := range []interface{ Read([]byte) (int, error) }{
 		&markedReader{r: strings.NewReader("no mark"), mark: mark},
 		&exactReader{r: strings.NewReader("short"), left: 10},
@@ -380,6 +421,7 @@ func (s *slowReader) Read(p []byte) (int, error) {
 	}
 	n := copy(p, s.b[:min(s.step, len(s.b))])
 	s.b = s.b[n:]
+
 	return n, nil
 }
 
@@ -390,13 +432,17 @@ func TestFollowReturnsWhyTheArchiveGaveUp(t *testing.T) {
 	in := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
 	m := newMemory(t)
 	done := make(chan error, 1)
+
 	fctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+
 	go func() { done <- d.Follow(fctx, in, m) }()
+
 	waitFor(t, "start", func() bool { _, ok := m.Tail(); return ok })
 	m.mu.Lock()
 	m.gaveUp = fail.Newf(fail.Unavailable, "archive", "vault", "no vault answers")
 	m.mu.Unlock()
+
 	if err := <-done; !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "no vault answers") {
 		t.Fatalf("Follow ended with %v", err)
 	}
@@ -420,19 +466,23 @@ func TestSlowBaseKeepsTheLink(t *testing.T) {
 					if err := c.Set(ctx, fmt.Sprint("meanwhile:", i), strings.Repeat("z", 20000), 0).Err(); err != nil {
 						t.Error(err)
 					}
+
 					time.Sleep(200 * time.Millisecond) // twice repl-timeout in all
 				}
 			}
 			stop := follow(t, d, in, m)
 			waitFor(t, "the base", func() bool { _, ok := m.Tail(); return ok })
 			w.steps(t, 200)
+
 			end := caughtUp(t, in, m)
 			if err := stop(); !errors.Is(err, context.Canceled) {
 				t.Fatalf("Follow ended with %v", err)
 			}
+
 			if len(m.bases) != 1 || len(m.timelines) != 1 {
 				t.Fatalf("%d bases: the server dropped the link while the first was stored", len(m.bases))
 			}
+
 			sameKeys(t, "after a slow base", keySpace(t, in), keySpace(t, sandboxAt(t, d, m, end)))
 		})
 	}

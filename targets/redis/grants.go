@@ -26,6 +26,7 @@ return lacks`
 // Preflight implements targets.Preflighter.
 func (d *Driver) Preflight(ctx context.Context, in targets.Instance, need targets.Needs) ([]targets.Lack, error) {
 	const op = "redis: preflight"
+
 	c, err := client(in, 0)
 	if err != nil {
 		return nil, err
@@ -37,23 +38,28 @@ func (d *Driver) Preflight(ctx context.Context, in targets.Instance, need target
 		{"psync ? -1", "+psync", "the archiver"}, {"replconf capa eof", "+replconf", "the archiver"},
 		{"set " + key + " x", "+set ~drctl:cut:*", "cuts"}, {"config get save", "+config|get", "bases and status"},
 	}
+
 	var calls []any
 	for _, x := range commands {
 		calls = append(calls, x.call)
 	}
+
 	user := in.User
 	if user == "" {
 		user = "default"
 	}
 	grant := func(right string) string { return "ACL SETUSER " + user + " " + right }
+
 	said, err := c.Eval(ctx, rightsScript, nil, calls...).StringSlice()
 	if goredis.HasErrorPrefix(err, "NOPERM") {
 		lacks := []targets.Lack{{What: "+eval", For: "cuts", Fix: grant("+eval")}}
 		return append(lacks, plainLacks(ctx, c, grant)...), nil
 	}
+
 	if err != nil {
 		return nil, wrap(op, in, err)
 	}
+
 	var lacks []targets.Lack
 	for _, x := range commands {
 		word, _, _ := strings.Cut(x.call, " ")
@@ -64,6 +70,7 @@ func (d *Driver) Preflight(ctx context.Context, in targets.Instance, need target
 			lacks = append(lacks, targets.Lack{What: "the command " + word, For: x.use, Fix: "remove its rename-command from redis.conf (the server does not know it)"})
 		}
 	}
+
 	return lacks, nil
 }
 
@@ -83,5 +90,6 @@ func plainLacks(ctx context.Context, c *goredis.Client, grant func(string) strin
 			lacks = append(lacks, targets.Lack{What: x.right, For: x.use, Fix: grant(x.right)})
 		}
 	}
+
 	return append(lacks, targets.Lack{What: "perhaps +psync and +set ~drctl:cut:*", For: "the archiver and cuts; it cannot be told without +eval", Fix: grant("+psync +set ~drctl:cut:*")})
 }

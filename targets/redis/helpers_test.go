@@ -29,6 +29,7 @@ var ctx = context.Background()
 
 func must(t testing.TB, err error) {
 	t.Helper()
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,12 +37,14 @@ func must(t testing.TB, err error) {
 
 func driver(t testing.TB) *Driver {
 	t.Helper()
+
 	o := Options{Tools: sandboxtest.Tools(t)}
 	if testing.Verbose() {
 		o.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	d := New(o)
 	d.extra = map[string]string{"enable-debug-command": "local"}
+
 	return d
 }
 
@@ -50,6 +53,7 @@ func dbClient(t testing.TB, in targets.Instance, db int) *goredis.Client {
 	c, err := client(in, db)
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
+
 	return c
 }
 
@@ -57,15 +61,18 @@ func position(t testing.TB, in targets.Instance) targets.Position {
 	t.Helper()
 	m, err := info(ctx, dbClient(t, in, 0), "replication")
 	must(t, err)
+
 	return serverPosition(m)
 }
 
 func waitFor(t testing.TB, what string, cond func() bool) {
 	t.Helper()
+
 	for end := time.Now().Add(30 * time.Second); !cond(); {
 		if time.Now().After(end) {
 			t.Fatal("timed out: " + what)
 		}
+
 		time.Sleep(3 * time.Millisecond)
 	}
 }
@@ -75,6 +82,7 @@ func waitFor(t testing.TB, what string, cond func() bool) {
 func follow(t testing.TB, d *Driver, in targets.Instance, a targets.Archive) (stop func() error) {
 	t.Helper()
 	fctx, cancel := context.WithCancel(ctx)
+
 	done := make(chan error, 1)
 	go func() { done <- d.Follow(fctx, in, a) }()
 	var once sync.Once
@@ -84,6 +92,7 @@ func follow(t testing.TB, d *Driver, in targets.Instance, a targets.Archive) (st
 		return err
 	}
 	t.Cleanup(func() { _ = stop() })
+
 	return stop
 }
 
@@ -94,8 +103,10 @@ func caughtUp(t testing.TB, in targets.Instance, a targets.Archive) targets.Posi
 	waitFor(t, "the archive to reach the server", func() bool {
 		tail, ok := a.Tail()
 		at = position(t, in)
+
 		return ok && tail.Timeline == at.Timeline && tail.Offset == at.Offset
 	})
+
 	return at
 }
 
@@ -104,7 +115,9 @@ func seeded(t testing.TB) *rand.Rand {
 	if s := os.Getenv("DRCTL_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
 	}
+
 	t.Logf("DRCTL_SEED=%d", seed)
+
 	return rand.New(rand.NewPCG(seed, 1))
 }
 
@@ -120,6 +133,7 @@ func newWriter(t testing.TB, in targets.Instance, rng *rand.Rand) *writer {
 	for _, db := range []int{0, 1, 7} {
 		w.c = append(w.c, dbClient(t, in, db))
 	}
+
 	return w
 }
 
@@ -132,6 +146,7 @@ redis.register_function('bump', function(keys, args) redis.call('INCRBY', keys[1
 func (w *writer) step() error {
 	w.n++
 	c := w.c[w.rng.IntN(len(w.c))]
+
 	k := strconv.Itoa(w.rng.IntN(40))
 	switch w.rng.IntN(13) {
 	case 0:
@@ -149,8 +164,10 @@ func (w *writer) step() error {
 			p.IncrBy(ctx, "a:"+k, 5)
 			p.DecrBy(ctx, "b:"+k, 5)
 			p.SAdd(ctx, "set:"+k, w.n)
+
 			return nil
 		})
+
 		return err
 	case 6:
 		return c.Eval(ctx, `redis.call('INCR', KEYS[1]); return redis.call('SET', KEYS[2], ARGV[1], 'PX', 3600000)`, []string{"l:" + k, "lt:" + k}, w.n).Err()
@@ -168,12 +185,14 @@ func (w *writer) step() error {
 		if w.rng.IntN(60) == 0 {
 			return w.c[2].FlushDB(ctx).Err() // the markers are in database 0
 		}
+
 		return c.Del(ctx, "s:"+k).Err()
 	}
 }
 
 func (w *writer) steps(t testing.TB, n int) {
 	t.Helper()
+
 	for range n {
 		if err := w.step(); err != nil && err != goredis.Nil {
 			t.Fatal(err)
@@ -185,11 +204,13 @@ func (w *writer) steps(t testing.TB, n int) {
 // that live a few milliseconds.
 func keySpace(t testing.TB, in targets.Instance) map[string]string {
 	t.Helper()
+
 	out := map[string]string{}
 	for _, db := range []int{0, 1, 2, 7} {
 		c := dbClient(t, in, db)
 		keys, err := c.Keys(ctx, "*").Result()
 		must(t, err)
+
 		for _, k := range keys {
 			if strings.HasPrefix(k, "short:") {
 				continue
@@ -204,27 +225,34 @@ func keySpace(t testing.TB, in targets.Instance) map[string]string {
 	f, err := dbClient(t, in, 0).FunctionDump(ctx).Result()
 	must(t, err)
 	out["functions"] = fmt.Sprintf("%x", f)
+
 	return out
 }
 
 func sameKeys(t testing.TB, what string, want, got map[string]string) {
 	t.Helper()
+
 	if len(want) < 2 {
 		t.Fatalf("%s: nothing to compare", what)
 	}
+
 	bad := 0
 	for _, k := range slices.Sorted(maps.Keys(want)) {
 		if got[k] != want[k] && bad < 10 {
 			bad++
+
 			t.Errorf("%s: %q is %q, want %q", what, k, got[k], want[k])
 		}
 	}
+
 	for _, k := range slices.Sorted(maps.Keys(got)) {
 		if _, ok := want[k]; !ok && bad < 10 {
 			bad++
+
 			t.Errorf("%s: %q is too many", what, k)
 		}
 	}
+
 	if bad > 0 {
 		t.FailNow()
 	}
@@ -234,6 +262,7 @@ func sameKeys(t testing.TB, what string, want, got map[string]string) {
 func sandboxAt(t testing.TB, d *Driver, m *memory, point targets.Position) targets.Instance {
 	t.Helper()
 	base, path := m.path(point)
+
 	return restoreTo(t, d, m, targets.RestoreRequest{Base: base, Point: point, Path: path})
 }
 
@@ -246,9 +275,11 @@ func restoreTo(t testing.TB, d *Driver, src targets.Source, req targets.RestoreR
 	out, err := d.Restore(ctx, in, req, src)
 	must(t, err)
 	kill(t, out.Pid)
+
 	if req.Until.IsZero() && out.Reached != req.Point {
 		t.Fatalf("reached %+v, want %+v", out.Reached, req.Point)
 	}
+
 	return in
 }
 
@@ -264,6 +295,7 @@ func kill(t testing.TB, pid int) {
 // replica holds at that offset.
 func replicaAt(t testing.TB, m *memory, base targets.Artifact, path []targets.Span) targets.Instance {
 	t.Helper()
+
 	var stream []byte
 	for _, s := range path {
 		b, err := m.bytes(s)
@@ -273,12 +305,14 @@ func replicaAt(t testing.TB, m *memory, base targets.Artifact, path []targets.Sp
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	t.Cleanup(func() { _ = l.Close() })
+
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
+
 			go playMaster(c, base.From, m.images[base.Snapshot], stream)
 		}
 	}()
@@ -288,11 +322,13 @@ func replicaAt(t testing.TB, m *memory, base targets.Artifact, path []targets.Sp
 		m, err := info(ctx, dbClient(t, in, 0), "replication")
 		return err == nil && m["master_link_status"] == "up" && m["slave_repl_offset"] == fmt.Sprint(want)
 	})
+
 	return in
 }
 
 func playMaster(c net.Conn, at targets.Position, image, stream []byte) {
 	defer c.Close()
+
 	r := bufio.NewReader(c)
 	for {
 		line, err := r.ReadString('\n')
@@ -300,6 +336,7 @@ func playMaster(c net.Conn, at targets.Position, image, stream []byte) {
 			return
 		}
 		n, _ := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(line, "*")))
+
 		var args []string
 		for range n {
 			l, err := r.ReadString('\n')
@@ -307,6 +344,7 @@ func playMaster(c net.Conn, at targets.Position, image, stream []byte) {
 				return
 			}
 			k, _ := strconv.Atoi(strings.TrimSpace(l[1:]))
+
 			b := make([]byte, k+2)
 			for got := 0; got < len(b); {
 				x, err := r.Read(b[got:])
@@ -317,6 +355,7 @@ func playMaster(c net.Conn, at targets.Position, image, stream []byte) {
 			}
 			args = append(args, string(b[:k]))
 		}
+
 		switch strings.ToUpper(strings.Join(args[:min(1, len(args))], "")) {
 		case "PING":
 			fmt.Fprint(c, "+PONG\r\n")

@@ -35,6 +35,7 @@ func newHold(r *replica, at uint64) *hold {
 	h := &hold{r: r, quit: make(chan struct{})}
 	h.wg.Go(func() { h.acknowledge(at) })
 	h.wg.Go(func() { h.err = h.read() })
+
 	return h
 }
 
@@ -57,12 +58,15 @@ func (h *hold) read() error {
 	if err != nil {
 		return h.full(err)
 	}
+
 	h.file = f
 	if err := os.Remove(f.Name()); err != nil {
 		return h.full(err)
 	}
+
 	h.r.idle.limit = holdTick
 	defer func() { h.r.idle.limit = idleLimit }()
+
 	buf := make([]byte, readBuffer)
 	for last := time.Now(); ; {
 		select {
@@ -70,14 +74,17 @@ func (h *hold) read() error {
 			return nil
 		default:
 		}
+
 		n, err := h.r.br.Read(buf)
 		if n > 0 {
 			last = time.Now()
+
 			if _, err := f.Write(buf[:n]); err != nil {
 				return h.full(err)
 			}
 			h.n += int64(n)
 		}
+
 		var ne net.Error
 		if err != nil && !(errors.As(err, &ne) && ne.Timeout() && time.Since(last) < idleLimit) {
 			return err
@@ -100,6 +107,7 @@ func (h *hold) stream() io.Reader {
 	if h.file == nil {
 		return strings.NewReader("")
 	}
+
 	return io.NewSectionReader(h.file, 0, h.n)
 }
 

@@ -29,11 +29,13 @@ func (d *Driver) saveImage(ctx context.Context, at targets.Instance, s source) e
 	if !s.known || s.appendOnly {
 		return nil
 	}
+
 	c, err := client(at, 0)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+
 	return wrap(opRestore, at, c.WithTimeout(saveLimit).Save(ctx).Err())
 }
 
@@ -45,9 +47,11 @@ func (l *layout) leave(s source) error {
 		if st, err := os.Stat(filepath.Join(root, s.dbFile)); err != nil || st.Size() == 0 {
 			return fail.New(fail.Unverified, opRestore, root, "", fmt.Errorf("the server left no image %s: %w", s.dbFile, err))
 		}
+
 		if err := os.RemoveAll(l.dir); err != nil {
 			return fail.FromOS(opRestore, l.dir, err)
 		}
+
 		return fail.FromOS(opRestore, root, os.Remove(filepath.Join(root, restoredFile)))
 	}
 
@@ -56,9 +60,11 @@ func (l *layout) leave(s source) error {
 	if err := l.truncate(); err != nil {
 		return err
 	}
+
 	if s.dirName == aofDir && s.fileName == aofName {
 		return nil
 	}
+
 	return l.rename(s)
 }
 
@@ -71,15 +77,19 @@ func (l *layout) rename(s source) error {
 			return fail.FromOS(opRestore, l.dir, err)
 		}
 	}
+
 	if err := os.Remove(filepath.Join(l.dir, manifestFile)); err != nil {
 		return fail.FromOS(opRestore, l.dir, err)
 	}
+
 	if err := l.write(filepath.Join(l.dir, s.fileName+".manifest"), manifest(s.fileName)); err != nil {
 		return err
 	}
+
 	if err := os.Rename(l.dir, filepath.Join(root, s.dirName)); err != nil {
 		return fail.FromOS(opRestore, l.dir, err)
 	}
+
 	return fail.FromOS(opRestore, root, os.Remove(filepath.Join(root, restoredFile)))
 }
 
@@ -94,6 +104,7 @@ func startNotes(in targets.Instance, s source, highest int, owner string) []stri
 	dir := in.DataDir
 	var notes []string
 	databases := max(s.databases, highest+1, 16)
+
 	args := fmt.Sprintf("redis-server --dir %s --databases %d", dir, databases)
 	if s.server == "valkey" {
 		args = "valkey-" + strings.TrimPrefix(args, "redis-")
@@ -110,9 +121,11 @@ func startNotes(in targets.Instance, s source, highest int, owner string) []stri
 	for _, name := range slices.Sorted(maps.Keys(s.renames)) {
 		notes = append(notes, fmt.Sprintf("its configuration must have: rename-command %s %s", strings.ToUpper(name), s.renames[name]))
 	}
+
 	notes = append(notes, "the base holds data only: users (ACL), maxmemory, modules and passwords come from the server's own configuration")
 	if owner != "" {
 		notes = append(notes, fmt.Sprintf("the files belong to the user %s; give them to the user of your Redis service: chown -R redis: %s", owner, dir))
 	}
+
 	return notes
 }

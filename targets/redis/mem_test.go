@@ -50,15 +50,18 @@ func newMemory(t testing.TB) *memory {
 func (m *memory) Tail() (targets.Position, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	if m.cur == nil {
 		return targets.Position{}, false
 	}
+
 	return targets.Position{Kind: targets.Redis, Timeline: m.cur.id, Offset: m.cur.tail}, true
 }
 
 func (m *memory) Begin(_ context.Context, timeline string, offset uint64, parent targets.Position, _ []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	l := m.timelines[timeline]
 	switch {
 	case l == nil:
@@ -70,25 +73,30 @@ func (m *memory) Begin(_ context.Context, timeline string, offset uint64, parent
 	}
 	m.cur = l
 	m.durable = l.tail
+
 	return nil
 }
 
 func (m *memory) Write(_ context.Context, offset uint64, p []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	l := m.cur
 	if offset > l.tail {
 		return fail.Newf(fail.Corrupt, "memory", l.id, "hole [%d,%d)", l.tail, offset)
 	}
+
 	if skip := l.tail - offset; skip < uint64(len(p)) {
 		p = p[skip:]
 		l.parts = append(l.parts, memPart{l.tail, bytes.Clone(p)})
 		l.tail += uint64(len(p))
 	}
+
 	if !m.manual {
 		m.durable = l.tail
 		m.signal()
 	}
+
 	return nil
 }
 
@@ -102,12 +110,14 @@ func (m *memory) signal() {
 func (m *memory) Durable() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	return m.durable
 }
 
 func (m *memory) Err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	return m.gaveUp
 }
 
@@ -118,14 +128,17 @@ func (m *memory) Base(_ context.Context, at targets.Position, image io.Reader, s
 	if err != nil {
 		return err
 	}
+
 	if m.onBase != nil {
 		m.onBase()
 	}
+
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	id := fmt.Sprint("resync-", len(m.bases))
 	m.images[id] = b
 	m.bases = append(m.bases, targets.Artifact{ID: id, Snapshot: id, Kind: targets.Redis, From: at, Until: at, Bytes: int64(len(b)), Settings: settings})
+
 	return nil
 }
 
@@ -134,10 +147,12 @@ func (m *memory) SaveStream(_ context.Context, name string, r io.Reader, _ targe
 	if err != nil {
 		return targets.Saved{}, err
 	}
+
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	id := fmt.Sprint("saved-", len(m.images))
 	m.images[id] = b
+
 	return targets.Saved{Snapshot: id, Path: name, Bytes: int64(len(b))}, nil
 }
 
@@ -156,10 +171,12 @@ func (m *memory) RestoreTree(context.Context, targets.Artifact, string, bool, ta
 func (m *memory) OpenStream(_ context.Context, a targets.Artifact) (io.ReadCloser, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	b, ok := m.images[a.Snapshot]
 	if !ok {
 		return nil, fail.Newf(fail.NotFound, "memory", a.Snapshot, "no image")
 	}
+
 	return io.NopCloser(bytes.NewReader(b)), nil
 }
 
@@ -170,26 +187,31 @@ func (m *memory) File(context.Context, targets.Artifact, string) ([]byte, error)
 func (m *memory) bytes(span targets.Span) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	l := m.timelines[span.Timeline]
 	if l == nil {
 		return nil, fail.Newf(fail.NotFound, "memory", span.Timeline, "no timeline")
 	}
 	var out []byte
+
 	at := span.From
 	for _, p := range l.parts {
 		end := p.from + uint64(len(p.b))
 		if end <= at || p.from >= span.To {
 			continue
 		}
+
 		if p.from > at {
 			break
 		}
 		out = append(out, p.b[at-p.from:min(end, span.To)-p.from]...)
 		at = min(end, span.To)
 	}
+
 	if at != span.To {
 		return nil, fail.Newf(fail.NotFound, "memory", span.Timeline, "bytes [%d,%d)", at, span.To)
 	}
+
 	return out, nil
 }
 
@@ -198,6 +220,7 @@ func (m *memory) Log(_ context.Context, span targets.Span) (io.ReadCloser, error
 	if err != nil {
 		return nil, err
 	}
+
 	return io.NopCloser(bytes.NewReader(b)), nil
 }
 
@@ -213,15 +236,18 @@ func (m *memory) Manifest(context.Context, string) (io.ReadCloser, error) {
 func (m *memory) crash(keep uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	l := m.cur
 	if l == nil || keep >= l.tail {
 		return
 	}
+
 	var parts []memPart
 	for _, p := range l.parts {
 		if p.from >= keep {
 			continue
 		}
+
 		if end := p.from + uint64(len(p.b)); end > keep {
 			p.b = p.b[:keep-p.from]
 		}
@@ -233,8 +259,10 @@ func (m *memory) crash(keep uint64) {
 // path walks from a point back to the newest base before it.
 func (m *memory) path(point targets.Position) (base targets.Artifact, spans []targets.Span) {
 	m.t.Helper()
+
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	at := point
 	for {
 		for i := len(m.bases) - 1; i >= 0; i-- {
@@ -244,6 +272,7 @@ func (m *memory) path(point targets.Position) (base targets.Artifact, spans []ta
 				return b, spans
 			}
 		}
+
 		l := m.timelines[at.Timeline]
 		if l == nil || l.parent.Timeline == "" {
 			m.t.Fatalf("no base for %+v; bases %+v", point, m.bases)

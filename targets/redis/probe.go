@@ -23,11 +23,13 @@ const backlogSpan = 60 * time.Second
 // needs a full resync.
 func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status, error) {
 	const op = "redis: probe"
+
 	c, err := client(in, 0)
 	if err != nil {
 		return targets.Status{}, err
 	}
 	defer c.Close()
+
 	m, err := info(ctx, c, "server", "cluster", "replication", "memory", "persistence", "stats")
 	if err != nil {
 		return targets.Status{}, wrap(op, in, err)
@@ -36,26 +38,31 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 		Reachable: true, Version: m["redis_version"], Position: serverPosition(m), Parent: parentPosition(m), Bytes: num(m, "used_memory"),
 		Role: targets.Primary, Checked: time.Now().UTC(), HeldLimit: num(m, "repl_backlog_size"),
 	}
+
 	s.Writable = m["role"] == "master" && m["loading"] != "1"
 	if m["role"] != "master" {
 		s.Role = targets.Standby
 		if m["slave_repl_offset"] != "" {
 			s.Position.Offset, _ = strconv.ParseUint(m["slave_repl_offset"], 10, 64)
 		}
+
 		s.Lag = time.Duration(max(num(m, "master_last_io_seconds_ago"), 0)) * time.Second
 		if m["master_link_status"] != "up" {
 			s.Lag = time.Duration(max(num(m, "master_link_down_since_seconds"), 0)) * time.Second
 			s.Warnings = append(s.Warnings, "the link to its master is "+m["master_link_status"])
 		}
 	}
+
 	if err := checkVersion(op, in, m); err != nil {
 		s.Warnings = append(s.Warnings, err.Error())
 	}
+
 	if off, ok := followerOffset(m); ok && s.Position.Offset > off {
 		s.Held = int64(s.Position.Offset - off)
 	}
 	s.Warnings = append(s.Warnings, backlogWarnings(m)...)
 	s.Warnings = append(s.Warnings, memoryWarnings(m)...)
+
 	w, err := outputWarnings(ctx, c)
 	if err != nil {
 		if code, _ := classify(err); code == fail.Unavailable {
@@ -63,11 +70,13 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 		}
 		w = []string{"cannot read client-output-buffer-limit: " + err.Error()}
 	}
+
 	s.Warnings = append(s.Warnings, w...)
 	if w, err = renamedWarnings(ctx, in, c); err != nil {
 		return s, wrap(op, in, err)
 	}
 	s.Warnings = append(s.Warnings, w...)
+
 	return s, nil
 }
 
@@ -83,6 +92,7 @@ func parentPosition(m map[string]string) targets.Position {
 	if second <= 0 || !validID(m["master_replid2"]) {
 		return targets.Position{}
 	}
+
 	return targets.Position{Kind: targets.Redis, Timeline: m["master_replid2"], Offset: uint64(second - 1)}
 }
 
@@ -93,19 +103,23 @@ func followerOffset(m map[string]string) (least uint64, ok bool) {
 		if n, isReplica := strings.CutPrefix(k, "slave"); !isReplica || n == "" || n[0] < '0' || n[0] > '9' {
 			continue
 		}
+
 		f := map[string]string{}
 		for part := range strings.SplitSeq(v, ",") {
 			if a, b, found := strings.Cut(part, "="); found {
 				f[a] = b
 			}
 		}
+
 		if f["port"] != "0" || f["state"] != "online" {
 			continue
 		}
+
 		if off, err := strconv.ParseUint(f["offset"], 10, 64); err == nil && (!ok || off < least) {
 			least, ok = off, true
 		}
 	}
+
 	return least, ok
 }
 
@@ -115,6 +129,7 @@ func backlogWarnings(m map[string]string) []string {
 	if size <= 0 {
 		return nil
 	}
+
 	kbps, _ := strconv.ParseFloat(m["instantaneous_input_kbps"], 64)
 	if rate := kbps * 1024; rate > 0 {
 		if span := time.Duration(float64(size) / rate * float64(time.Second)); span < backlogSpan {
@@ -122,9 +137,11 @@ func backlogWarnings(m map[string]string) []string {
 				size, span.Round(time.Second), kbps, int64(rate*backlogSpan.Seconds()*5))}
 		}
 	}
+
 	if size <= 1<<20 {
 		return []string{"repl-backlog-size is 1 MiB or less: a short interruption makes a full resync necessary; set it to the bytes written per second times the seconds to bridge (256mb where maxmemory is 1gb or more: it comes out of that)"}
 	}
+
 	return nil
 }
 
@@ -140,10 +157,12 @@ func memoryWarnings(m map[string]string) []string {
 	if most <= 0 || backlog <= most/memoryShare {
 		return nil
 	}
+
 	then := "evicts keys for it (" + m["maxmemory_policy"] + ")"
 	if m["maxmemory_policy"] == "noeviction" {
 		then = "refuses writes for it"
 	}
+
 	return []string{fmt.Sprintf("repl-backlog-size of %d bytes comes out of maxmemory, of which it is %d%%: the server %s; raise maxmemory to %d or more, or set repl-backlog-size to %d or less",
 		backlog, backlog*100/most, then, backlog*memoryShare, most/memoryShare)}
 }
@@ -155,16 +174,19 @@ func outputWarnings(ctx context.Context, c *goredis.Client) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	f := strings.Fields(v["client-output-buffer-limit"])
 	for i := 0; i+3 < len(f); i += 4 {
 		if f[i] != "slave" && f[i] != "replica" {
 			continue
 		}
 		hard, _ := strconv.ParseInt(f[i+1], 10, 64)
+
 		soft, _ := strconv.ParseInt(f[i+2], 10, 64)
 		if hard > 0 && hard < 256<<20 || soft > 0 && soft < 64<<20 {
 			return []string{fmt.Sprintf("client-output-buffer-limit replica %s %s %s is below the default: a follower is dropped while it takes an image under load", f[i+1], f[i+2], f[i+3])}, nil
 		}
 	}
+
 	return nil, nil
 }

@@ -53,6 +53,7 @@ func (c *idleConn) Read(p []byte) (int, error) {
 	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
 		return 0, err
 	}
+
 	return c.Conn.Read(p)
 }
 
@@ -65,14 +66,18 @@ func connectReplica(ctx context.Context, in targets.Instance) (*replica, error) 
 	}
 	idle := &idleConn{conn, idleLimit}
 	r := &replica{in: in, conn: conn, idle: idle, br: bufio.NewReaderSize(idle, readBuffer)}
+
 	r.unhook = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	if err := r.handshake(); err != nil {
 		r.close()
+
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+
 		return nil, err
 	}
+
 	return r, nil
 }
 
@@ -82,6 +87,7 @@ func (r *replica) handshake() error {
 		if r.in.User != "" {
 			args = []string{"AUTH", r.in.User, p}
 		}
+
 		if err := r.call(args...); err != nil {
 			return err
 		}
@@ -100,6 +106,7 @@ func (r *replica) handshake() error {
 	if err := r.call("REPLCONF", "listening-port", "0"); err != nil {
 		return err
 	}
+
 	return r.call("REPLCONF", "capa", "eof", "capa", "psync2")
 }
 
@@ -116,19 +123,23 @@ func isServerError(err error) bool {
 func encode(args ...string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "*%d\r\n", len(args))
+
 	for _, a := range args {
 		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
 	}
+
 	return b.Bytes()
 }
 
 func (r *replica) write(args ...string) error {
 	r.wmu.Lock()
 	defer r.wmu.Unlock()
+
 	if err := r.conn.SetWriteDeadline(time.Now().Add(commandTimeout)); err != nil {
 		return err
 	}
 	_, err := r.conn.Write(encode(args...))
+
 	return err
 }
 
@@ -137,13 +148,16 @@ func (r *replica) call(args ...string) error {
 	if err := r.write(args...); err != nil {
 		return err
 	}
+
 	line, err := r.line()
 	if err != nil {
 		return err
 	}
+
 	if strings.HasPrefix(line, "-") {
 		return serverError(line[1:])
 	}
+
 	return nil
 }
 
@@ -155,8 +169,10 @@ func (r *replica) line() (string, error) {
 			if errors.Is(err, bufio.ErrBufferFull) {
 				return "", fail.Newf(fail.Corrupt, "redis: replication", r.in.String(), "a line of more than %d bytes", readBuffer)
 			}
+
 			return "", err
 		}
+
 		if s := strings.TrimRight(string(b), "\r\n"); s != "" {
 			return s, nil
 		}
@@ -170,13 +186,16 @@ func (r *replica) psync(at targets.Position) (offer, error) {
 	if at.Timeline != "" {
 		id, off = at.Timeline, strconv.FormatUint(at.Offset+1, 10)
 	}
+
 	if err := r.write("PSYNC", id, off); err != nil {
 		return offer{}, err
 	}
+
 	line, err := r.line()
 	if err != nil {
 		return offer{}, err
 	}
+
 	f := strings.Fields(line)
 	switch {
 	case strings.HasPrefix(line, "-"):
@@ -186,12 +205,14 @@ func (r *replica) psync(at targets.Position) (offer, error) {
 		if err != nil || !validID(f[1]) {
 			break
 		}
+
 		return offer{full: true, id: f[1], offset: n}, nil
 	case len(f) == 1 && f[0] == "+CONTINUE":
 		return offer{id: at.Timeline}, nil
 	case len(f) == 2 && f[0] == "+CONTINUE" && validID(f[1]):
 		return offer{id: f[1]}, nil
 	}
+
 	return offer{}, fail.Newf(fail.Corrupt, "redis: replication", r.in.String(), "unexpected answer to PSYNC: %.80q", line)
 }
 
@@ -200,11 +221,13 @@ func validID(s string) bool {
 	if len(s) != 40 {
 		return false
 	}
+
 	for _, c := range []byte(s) {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -215,17 +238,21 @@ func (r *replica) image() (io.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if strings.HasPrefix(line, "-") {
 		return nil, serverError(line[1:])
 	}
+
 	if mark, ok := strings.CutPrefix(line, "$EOF:"); ok && len(mark) == eofMark {
 		return &markedReader{r: r.br, mark: []byte(mark)}, nil
 	}
+
 	if s, ok := strings.CutPrefix(line, "$"); ok {
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil && n > 0 {
 			return &exactReader{r: r.br, left: n}, nil
 		}
 	}
+
 	return nil, fail.Newf(fail.Corrupt, "redis: replication", r.in.String(), "unexpected beginning of the image: %.80q", line)
 }
 
@@ -239,12 +266,14 @@ func (e *exactReader) Read(p []byte) (int, error) {
 	if e.left == 0 {
 		return 0, io.EOF
 	}
+
 	n, err := e.r.Read(p[:min(int64(len(p)), e.left)])
 	if e.left -= int64(n); err == io.EOF && e.left > 0 {
 		err = io.ErrUnexpectedEOF
 	} else if err == io.EOF {
 		err = nil
 	}
+
 	return n, err
 }
 
@@ -263,16 +292,21 @@ func (m *markedReader) Read(p []byte) (int, error) {
 		if m.err == io.EOF && len(m.buf) > 0 {
 			n := copy(p, m.buf)
 			m.buf = m.buf[n:]
+
 			return n, nil
 		}
+
 		if m.err != nil {
 			return 0, m.err
 		}
+
 		if len(m.buf) > len(m.mark) {
 			n := copy(p, m.buf[:len(m.buf)-len(m.mark)])
 			m.buf = m.buf[n:]
+
 			return n, nil
 		}
+
 		m.fill()
 	}
 }
@@ -282,6 +316,7 @@ func (m *markedReader) fill() {
 	b := make([]byte, keep+64<<10)
 	copy(b, m.buf)
 	n, err := m.r.Read(b[keep:])
+
 	m.buf = b[:keep+n]
 	switch {
 	case bytes.HasSuffix(m.buf, m.mark):

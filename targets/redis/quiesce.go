@@ -44,10 +44,12 @@ func (d *Driver) Join(ctx context.Context, in targets.Instance, req targets.Join
 	if req.Gate {
 		return nil, fail.New(fail.Unsupported, op, in.String(), "name a PostgreSQL shard as the gate", errors.New("a Redis server cannot hold a gate"))
 	}
+
 	c, err := client(in, 0)
 	if err != nil {
 		return nil, err
 	}
+
 	if err := joinChecks(ctx, op, in, c); err != nil {
 		_ = c.Close()
 		return nil, err
@@ -57,6 +59,7 @@ func (d *Driver) Join(ctx context.Context, in targets.Instance, req targets.Join
 		_ = c.Close()
 		return nil, wrap(op, in, err)
 	}
+
 	return &member{in: in, c: c, key: MarkerKey(req.Group), cut: req.CutID}, nil
 }
 
@@ -65,19 +68,24 @@ func joinChecks(ctx context.Context, op string, in targets.Instance, c *goredis.
 	if err != nil {
 		return wrap(op, in, err)
 	}
+
 	if err := checkVersion(op, in, m); err != nil {
 		return err
 	}
+
 	if m["role"] != "master" {
 		return fail.New(fail.Conflict, op, in.String(), "name the primary; its master is "+m["master_host"]+":"+m["master_port"], errors.New("this is a replica"))
 	}
+
 	if m["loading"] == "1" {
 		return fail.New(fail.Unavailable, op, in.String(), "wait until it has loaded", errors.New("the server is loading its data"))
 	}
+
 	if m["repl_backlog_active"] != "1" {
 		return fail.New(fail.Unavailable, op, in.String(), "start the shard's archiver first",
 			errors.New("the server has no replica and no backlog, so it does not number its writes"))
 	}
+
 	return nil
 }
 
@@ -94,6 +102,7 @@ func (m *member) Warnings() []string {
 	if m.refused == "" {
 		return nil
 	}
+
 	return []string{"the server refuses writes, so the cut has no marker there; its position is as good without: " + m.refused}
 }
 
@@ -112,33 +121,41 @@ func (m *member) Unlock(context.Context) error { return nil }
 func (m *member) Mark(ctx context.Context) (targets.Position, error) {
 	const op = "redis: mark"
 	script := goredis.NewScript(markScript)
+
 	v, err := script.EvalSha(ctx, m.c, []string{m.key}, m.cut).Slice()
 	if goredis.HasErrorPrefix(err, "NOSCRIPT") || goredis.HasErrorPrefix(err, "NOPERM") {
 		v, err = script.Eval(ctx, m.c, []string{m.key}, m.cut).Slice()
 	}
+
 	if err != nil {
 		if scriptRefused(err) {
 			return targets.Position{}, fail.New(fail.Denied, op, m.in.String(), "give the user what it lacks: "+neededACL, err)
 		}
+
 		return targets.Position{}, wrap(op, m.in, err)
 	}
+
 	var s [3]string
 	if len(v) == len(s) {
 		for i := range s {
 			s[i], _ = v[i].(string)
 		}
 	}
+
 	if s[2] != "" && !refusesWrites(s[2]) {
 		if err := errors.New(s[2]); scriptRefused(err) {
 			return targets.Position{}, fail.New(fail.Denied, op, m.in.String(), "give the user what it lacks: "+neededACL, err)
 		}
+
 		return targets.Position{}, wrap(op, m.in, errors.New(s[2]))
 	}
+
 	off, err := strconv.ParseUint(s[1], 10, 64)
 	if err != nil || !validID(s[0]) {
 		return targets.Position{}, fail.Newf(fail.Internal, op, m.in.String(), "unexpected answer %v", v)
 	}
 	m.refused = s[2]
+
 	return targets.Position{Kind: targets.Redis, Timeline: s[0], Offset: off}, nil
 }
 
@@ -157,6 +174,7 @@ func scriptRefused(err error) bool {
 			return true
 		}
 	}
+
 	return false
 }
 

@@ -60,16 +60,21 @@ func (s *scanner) Write(p []byte) (int, error) {
 			s.left -= int64(n)
 			s.pos += uint64(n)
 			i += n
+
 			if s.left == 0 {
 				s.state = bulkCR
 			}
+
 			continue
 		}
+
 		if err := s.step(p[i]); err != nil {
 			return i, err
 		}
+
 		i++
 	}
+
 	return len(p), nil
 }
 
@@ -77,6 +82,7 @@ func (s *scanner) Write(p []byte) (int, error) {
 func (s *scanner) step(c byte) error {
 	at := s.pos
 	s.pos++
+
 	unexpected := func(want string) error {
 		return fmt.Errorf("byte %d of the stream is %q, not %s", at, c, want)
 	}
@@ -91,6 +97,7 @@ func (s *scanner) step(c byte) error {
 		if s.state == inLength {
 			limit = maxBulk
 		}
+
 		switch {
 		case c >= '0' && c <= '9' && s.digits < 16:
 			s.num, s.digits = s.num*10+int64(c-'0'), s.digits+1
@@ -114,6 +121,7 @@ func (s *scanner) step(c byte) error {
 		if c != '\n' {
 			return unexpected("the end of a length")
 		}
+
 		if s.left = s.num; s.left == 0 {
 			s.state = bulkCR
 		} else {
@@ -128,6 +136,7 @@ func (s *scanner) step(c byte) error {
 		if c != '\n' {
 			return unexpected("the end of an argument")
 		}
+
 		s.first = false
 		if s.args--; s.args > 0 {
 			s.state = atBulk
@@ -136,6 +145,7 @@ func (s *scanner) step(c byte) error {
 			s.whole()
 		}
 	}
+
 	return nil
 }
 
@@ -148,6 +158,7 @@ func (s *scanner) whole() {
 	case strings.EqualFold(name, "exec"), strings.EqualFold(name, "discard"):
 		s.inMulti = false
 	}
+
 	if !s.inMulti {
 		s.safe = s.pos
 		s.commands += s.pending

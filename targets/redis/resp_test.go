@@ -17,31 +17,38 @@ func TestScannerFindsPlacesToCut(t *testing.T) {
 	var s scanner
 	inside := false
 	safe := map[int]bool{}
+
 	at := 0
 	for _, c := range []string{sel, set, ping, multi, set, set, exec, empty} {
 		at += len(c)
 		if c == multi {
 			inside = true
 		}
+
 		if c == exec {
 			inside = false
 		}
+
 		if !inside {
 			safe[at] = true
 		}
 	}
+
 	want := uint64(0)
 	for i := range len(whole) {
 		if _, err := s.Write([]byte{whole[i]}); err != nil {
 			t.Fatal(err)
 		}
+
 		if safe[i+1] {
 			want = uint64(i + 1)
 		}
+
 		if s.safe != want {
 			t.Fatalf("after %d bytes: safe %d, want %d", i+1, s.safe, want)
 		}
 	}
+
 	if s.commands != 8 {
 		t.Fatalf("%d commands", s.commands)
 	}
@@ -66,13 +73,16 @@ func TestScannerIgnoresSplits(t *testing.T) {
 			for range rapid.IntRange(0, 3).Draw(t, "args") {
 				args = append(args, string(rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "arg")))
 			}
+
 			b.Write(encode(args...))
 		}
 		stream := b.Bytes()[:rapid.IntRange(0, b.Len()).Draw(t, "end")]
+
 		var whole, parts scanner
 		if _, err := whole.Write(stream); err != nil {
 			t.Fatal(err)
 		}
+
 		for rest := stream; len(rest) > 0; {
 			n := rapid.IntRange(1, len(rest)).Draw(t, "n")
 			if _, err := parts.Write(rest[:n]); err != nil {
@@ -80,6 +90,7 @@ func TestScannerIgnoresSplits(t *testing.T) {
 			}
 			rest = rest[n:]
 		}
+
 		if whole.safe != parts.safe || whole.commands != parts.commands || whole.pos != uint64(len(stream)) {
 			t.Fatalf("%d %d", whole.safe, parts.safe)
 		}
@@ -91,16 +102,19 @@ func FuzzScanner(f *testing.F) {
 	f.Add([]byte("*1\r\n$-1\r\n"), 1)
 	f.Fuzz(func(t *testing.T, b []byte, split int) {
 		var a, c scanner
+
 		n, err := a.Write(b)
 		if split < 0 || split > len(b) {
 			split = len(b) / 2
 		}
+
 		m, err2 := c.Write(b[:split])
 		if err2 == nil {
 			var k int
 			k, err2 = c.Write(b[split:])
 			m += k
 		}
+
 		if n != m || (err == nil) != (err2 == nil) || a.safe != c.safe || a.safe > uint64(len(b)) || a.left < 0 {
 			t.Fatalf("%d %v %d / %d %v %d", n, err, a.safe, m, err2, c.safe)
 		}
@@ -112,6 +126,7 @@ func TestSplitCommand(t *testing.T) {
 	if err != nil || strings.Join(got, "|") != `EVAL|return 'a b'|0|x "y"|q"z|` {
 		t.Fatalf("%q %v", got, err)
 	}
+
 	if _, err := splitCommand(`GET "x`); err == nil {
 		t.Fatal("an open quote was accepted")
 	}

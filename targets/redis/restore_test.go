@@ -26,6 +26,7 @@ func archived(t testing.TB, d *Driver) (*memory, targets.Position) {
 	w := newWriter(t, in, seeded(t))
 	must(t, w.prepare())
 	w.steps(t, 100)
+
 	c := dbClient(t, in, 3)
 	for range 20 {
 		p := c.TxPipeline()
@@ -34,9 +35,11 @@ func archived(t testing.TB, d *Driver) (*memory, targets.Position) {
 		_, err := p.Exec(ctx)
 		must(t, err)
 	}
+
 	must(t, c.Set(ctx, "gone", "x", 50*time.Millisecond).Err())
 	end := caughtUp(t, in, m)
 	_ = stop()
+
 	return m, end
 }
 
@@ -50,6 +53,7 @@ func TestRestoreCutsBetweenCommands(t *testing.T) {
 	cut := base.From.Offset + uint64(bytes.LastIndex(all, []byte("right")))
 	point := targets.Position{Kind: targets.Redis, Timeline: end.Timeline, Offset: cut}
 	dir := filepath.Join(sandboxtest.Dir(t), "x")
+
 	_, err = d.Restore(ctx, targets.Instance{Shard: targets.ShardID{Target: "carts", Shard: "0"}, DataDir: dir}, targets.RestoreRequest{Base: base, Point: point}, m)
 	if !fail.Is(err, fail.Invalid) || !strings.Contains(err.Error(), "inside a command or a transaction") {
 		t.Fatalf("error %v", err)
@@ -60,6 +64,7 @@ func TestRestoreCutsBetweenCommands(t *testing.T) {
 	must(t, err)
 	right, err := c.Get(ctx, "right").Int()
 	must(t, err)
+
 	if left != 19 || right != -19 {
 		t.Fatalf("left %d right %d", left, right)
 	}
@@ -73,19 +78,23 @@ func TestRestoreToOtherRolesLeavesTheDirectory(t *testing.T) {
 	in := targets.Instance{Shard: targets.ShardID{Target: "carts", Shard: "0"}, Role: targets.Primary, DataDir: dir}
 	out, err := d.Restore(ctx, in, targets.RestoreRequest{Base: base, Point: end, Path: path}, m)
 	must(t, err)
+
 	if out.Pid != 0 || out.Reached != end || out.Phases["load"] == 0 || out.Bytes == 0 {
 		t.Fatalf("%+v", out)
 	}
 	es, err := os.ReadDir(dir)
 	must(t, err)
+
 	if len(es) != 2 {
 		t.Fatalf("left behind: %v", es)
 	}
 	st, err := os.Stat(filepath.Join(dir, aofDir, incrFile))
 	must(t, err)
+
 	if uint64(st.Size()) != end.Offset-base.From.Offset {
 		t.Fatalf("%d bytes, want %d", st.Size(), end.Offset-base.From.Offset)
 	}
+
 	f, ok, err := checkRestored(ctx, dir, nil)
 	if err != nil || !ok || f.Severity != targets.Passed {
 		t.Fatalf("%+v %v %v", f, ok, err)
@@ -111,6 +120,7 @@ func TestRestoreRefuses(t *testing.T) {
 	delta.Delta = true
 	full := fresh()
 	must(t, os.MkdirAll(filepath.Join(full, aofDir), 0o755))
+
 	for _, c := range []struct {
 		name string
 		in   targets.Instance
@@ -141,6 +151,7 @@ func TestRestoreFindsPlantedDamage(t *testing.T) {
 	try := func(name string, want fail.Code) {
 		t.Helper()
 		dir := filepath.Join(sandboxtest.Dir(t), "data")
+
 		_, err := d.Restore(ctx, targets.Instance{Shard: targets.ShardID{Target: "carts", Shard: "0"}, Role: targets.Sandbox, DataDir: dir},
 			targets.RestoreRequest{Base: base, Point: end, Path: path}, m)
 		if !fail.Is(err, want) {
@@ -150,21 +161,28 @@ func TestRestoreFindsPlantedDamage(t *testing.T) {
 	flip := func(b []byte, i int) []byte {
 		c := bytes.Clone(b)
 		c[i] ^= 0x01
+
 		return c
 	}
 	m.images[base.Snapshot] = flip(image, len(image)/2)
+
 	try("flipped byte in the image", fail.Corrupt)
 	m.images[base.Snapshot] = image[:len(image)-3]
+
 	try("image cut short", fail.Corrupt)
 	m.images[base.Snapshot] = append([]byte("X"), image[1:]...)
+
 	try("no image", fail.Corrupt)
 	m.images[base.Snapshot] = image
 	at := bytes.Index(whole, []byte("$4\r\nleft"))
 	stream.parts = []memPart{{stream.start, flip(whole, at)}}
+
 	try("flipped byte in the stream's framing", fail.Corrupt)
 	stream.parts = []memPart{{stream.start, whole[:at]}, {stream.start + uint64(at) + 5, whole[at+5:]}}
+
 	try("bytes missing in the stream", fail.NotFound)
 	stream.parts = []memPart{{stream.start, append(bytes.Clone(whole[:at]), append(whole[at+14:], make([]byte, 14)...)...)}}
+
 	try("bytes lost in the stream", fail.Corrupt)
 }
 
@@ -191,12 +209,14 @@ func TestVerifyComparesAsDocumented(t *testing.T) {
 		{"GET nobody", "< 5", targets.Failed, "returned nothing"},
 		{"GET nobody", "(nil)", targets.Passed, ""},
 	}
+
 	want := targets.Expectation{Quick: true}
 	for i, c := range cases {
 		want.Assertions = append(want.Assertions, targets.Assertion{Name: fmt.Sprint(i), Query: c.query, Want: c.want})
 	}
 	fs, err := d.Verify(ctx, in, want)
 	must(t, err)
+
 	for i, c := range cases {
 		for _, f := range fs {
 			if f.Check == fmt.Sprint("assertion ", i) && (f.Severity != c.severity || !strings.Contains(f.Detail, c.why)) {
@@ -214,12 +234,15 @@ func TestVerify(t *testing.T) {
 		t.Helper()
 		fs, err := d.Verify(ctx, in, w)
 		must(t, err)
+
 		out := map[string]targets.Finding{}
 		for _, f := range fs {
 			out[f.Check] = f
 		}
+
 		return out
 	}
+
 	got := verify(targets.Expectation{Assertions: []targets.Assertion{
 		{Name: "left", Query: "-n 3 GET left", Want: "20"},
 		{Name: "sum", Query: `-n 3 EVAL "return redis.call('GET','left') + redis.call('GET','right')" 0`, Want: "=0"},
@@ -233,6 +256,7 @@ func TestVerify(t *testing.T) {
 			t.Errorf("%s: %+v", name, got[name])
 		}
 	}
+
 	if got["assertion left"].Query == "" || strings.Contains(got["assertion left"].Query, "GET") {
 		t.Errorf("the query is not a hash: %q", got["assertion left"].Query)
 	}
@@ -243,34 +267,45 @@ func TestVerify(t *testing.T) {
 		c := bytes.Clone(b)
 		c[at] ^= 1
 		must(t, os.WriteFile(path, c, 0o600))
+
 		return func() { must(t, os.WriteFile(path, b, 0o600)) }
 	}
 	b, err := os.ReadFile(incr)
 	must(t, err)
 	undo := damage(incr, bytes.Index(b, []byte("$4\r\nleft")))
+
 	if f := verify(targets.Expectation{}); f["redis-check-aof"].Severity != targets.Failed || f["restored-files"].Severity != targets.Failed {
 		t.Errorf("damaged framing was not found: %+v", f)
 	}
+
 	undo()
 	undo = damage(incr, bytes.Index(b, []byte("left"))+1)
+
 	if f := verify(targets.Expectation{}); f["restored-files"].Severity != targets.Failed {
 		t.Errorf("a changed key name was not found: %+v", f)
 	}
+
 	undo()
 	b, err = os.ReadFile(base)
 	must(t, err)
 	undo = damage(base, len(b)/2)
+
 	if f := verify(targets.Expectation{}); f["restored-files"].Severity != targets.Failed {
 		t.Errorf("a damaged image was not found: %+v", f)
 	}
+
 	undo()
+
 	if f := verify(targets.Expectation{}); f["restored-files"].Severity != targets.Passed || f["redis-check-aof"].Severity != targets.Passed {
 		t.Errorf("%+v", f)
 	}
+
 	must(t, dbClient(t, in, 3).Del(ctx, "left").Err())
+
 	if f := verify(targets.Expectation{Quick: true})["keys"]; f.Severity != targets.Failed || f.Got == f.Expected {
 		t.Errorf("a lost key was not found: %+v", f)
 	}
+
 	in.Role = targets.Primary // of which nobody says how many keys it must hold
 	if f := verify(targets.Expectation{Quick: true})["keys"]; f.Severity != targets.Skipped || f.Got == "" {
 		t.Errorf("a number without an expectation passed: %+v", f)
@@ -280,6 +315,7 @@ func TestVerify(t *testing.T) {
 func TestJoinRefuses(t *testing.T) {
 	d := driver(t)
 	in := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
+
 	req := targets.JoinRequest{CutID: "c", Group: "shop"}
 	if _, err := d.Join(ctx, in, req); !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "archiver") {
 		t.Errorf("a server that does not number its writes: %v", err)
@@ -289,15 +325,18 @@ func TestJoinRefuses(t *testing.T) {
 		m, err := info(ctx, dbClient(t, rep, 0), "replication")
 		return err == nil && m["master_link_status"] == "up"
 	})
+
 	if _, err := d.Join(ctx, rep, req); !fail.Is(err, fail.Conflict) || !strings.Contains(err.Error(), in.Address) {
 		t.Errorf("a replica: %v", err)
 	}
 	gate := req
+
 	gate.Gate = true
 	if _, err := d.Join(ctx, in, gate); !fail.Is(err, fail.Unsupported) {
 		t.Errorf("gate: %v", err)
 	}
 	bad := in
+
 	bad.Password = targets.NewSecret("not-it-either")
 	for name, err := range map[string]error{
 		"join":   second(d.Join(ctx, bad, req)),
@@ -311,10 +350,12 @@ func TestJoinRefuses(t *testing.T) {
 		}
 	}
 	gone := in
+
 	gone.Address = "127.0.0.1:1"
 	if _, err := d.Probe(ctx, gone); !fail.Is(err, fail.Unavailable) || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("nobody there: %v", err)
 	}
+
 	old := map[string]string{"redis_version": "6.2.1"}
 	if err := checkVersion("x", in, old); !fail.Is(err, fail.Unsupported) || !strings.Contains(err.Error(), "upgrade") {
 		t.Errorf("old: %v", err)
@@ -330,10 +371,12 @@ func TestLeastRights(t *testing.T) {
 	in := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
 	admin := dbClient(t, in, 0)
 	rights := strings.Fields(neededACL)[5:]
+
 	args := []any{"ACL", "SETUSER", "drctl", "on", ">dr-secret"}
 	for _, r := range rights {
 		args = append(args, r)
 	}
+
 	must(t, admin.Do(ctx, args...).Err())
 	user := in
 	user.User, user.Password = "drctl", targets.NewSecret("dr-secret")
@@ -346,18 +389,22 @@ func TestLeastRights(t *testing.T) {
 	must(t, err)
 	s, err := d.Probe(ctx, user)
 	must(t, err)
+
 	if strings.Contains(strings.Join(s.Warnings, " "), "NOPERM") {
 		t.Errorf("probe: %v", s.Warnings)
 	}
 	_, err = d.Verify(ctx, user, targets.Expectation{Quick: true})
 	must(t, err)
+
 	for _, lost := range []string{"-eval", "-set"} {
 		must(t, admin.Do(ctx, "ACL", "SETUSER", "drctl", lost).Err())
 		mem, err := d.Join(ctx, user, targets.JoinRequest{CutID: "c", Group: "shop"})
 		must(t, err)
+
 		if _, err := mem.Mark(ctx); !fail.Is(err, fail.Denied) || !strings.Contains(err.Error(), "ACL SETUSER") {
 			t.Errorf("%s: %v", lost, err)
 		}
+
 		mem.Close()
 		must(t, admin.Do(ctx, "ACL", "SETUSER", "drctl", "+"+lost[1:]).Err())
 	}
@@ -369,6 +416,7 @@ func TestFollowEndsWithItsContext(t *testing.T) {
 	m := newMemory(t)
 	stop := follow(t, d, in, m)
 	waitFor(t, "start", func() bool { _, ok := m.Tail(); return ok })
+
 	start := time.Now()
 	if err := stop(); err != context.Canceled || time.Since(start) > time.Second {
 		t.Fatalf("%v after %s", err, time.Since(start))

@@ -43,6 +43,7 @@ func sourceSettings(ctx context.Context, op string, in targets.Instance, c *gore
 	if err != nil {
 		return nil, wrap(op, in, err)
 	}
+
 	s := map[string]string{setVersion: m["redis_version"], setServer: "redis"}
 	if m["server_name"] == "valkey" {
 		s[setServer], s[setVersion] = "valkey", m["valkey_version"]
@@ -54,6 +55,7 @@ func sourceSettings(ctx context.Context, op string, in targets.Instance, c *gore
 	if err != nil && !notGranted(err) {
 		return nil, wrap(op, in, err)
 	}
+
 	for k, v := range conf {
 		if plainWord.MatchString(v) {
 			s[k] = v
@@ -64,6 +66,7 @@ func sourceSettings(ctx context.Context, op string, in targets.Instance, c *gore
 	if err != nil && !notGranted(err) {
 		return nil, wrap(op, in, err)
 	}
+
 	for _, name := range renamed {
 		to := in.Renamed[name]
 		if to == "" {
@@ -71,11 +74,13 @@ func sourceSettings(ctx context.Context, op string, in targets.Instance, c *gore
 				fmt.Sprintf("name it in the configuration: targets.%s.renamed_commands: {%s: <its name on the server>}; restores then know it too", in.Shard.Target, name),
 				fmt.Errorf("the server knows the write command %s by another name (rename-command), which no other server would understand in the log", strings.ToUpper(name)))
 		}
+
 		if err := knownAs(ctx, c, name, to); err != nil {
 			return nil, fail.New(fail.Invalid, op, in.String(), "correct targets."+in.Shard.Target+".renamed_commands in the configuration", err)
 		}
 		s[setRenamed+name] = to
 	}
+
 	return s, nil
 }
 
@@ -94,8 +99,10 @@ func configOf(ctx context.Context, c *goredis.Client, names []string) (map[strin
 		if err != nil {
 			return nil, err
 		}
+
 		maps.Copy(out, v)
 	}
+
 	return out, nil
 }
 
@@ -115,19 +122,23 @@ func renamedCommands(ctx context.Context, c *goredis.Client) ([]string, error) {
 	for _, name := range list {
 		args = append(args, name)
 	}
+
 	known, err := c.Do(ctx, args...).Slice()
 	if err != nil {
 		return nil, err
 	}
+
 	if len(known) != len(list) {
 		return nil, fmt.Errorf("COMMAND INFO answered %d of %d commands", len(known), len(list))
 	}
+
 	var out []string
 	for i, name := range list {
 		if known[i] == nil {
 			out = append(out, strings.ToLower(name))
 		}
 	}
+
 	return out, nil
 }
 
@@ -137,11 +148,13 @@ func knownAs(ctx context.Context, c *goredis.Client, name, to string) error {
 	if err != nil {
 		return err
 	}
+
 	if len(v) == 1 {
 		if entry, ok := v[0].([]any); ok && len(entry) > 0 && strings.EqualFold(fmt.Sprint(entry[0]), name) {
 			return nil
 		}
 	}
+
 	return fmt.Errorf("the server does not know %s by the name %q", strings.ToUpper(name), to)
 }
 
@@ -151,6 +164,7 @@ func renamedWarnings(ctx context.Context, in targets.Instance, c *goredis.Client
 	if notGranted(err) {
 		return []string{"it is not known whether write commands are renamed on this server, which a restore must know: grant +command (" + err.Error() + ")"}, nil
 	}
+
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +176,7 @@ func renamedWarnings(ctx context.Context, in targets.Instance, c *goredis.Client
 				strings.ToUpper(name), in.Shard.Target, name))
 		}
 	}
+
 	return out, nil
 }
 
@@ -183,8 +198,10 @@ func sourceOf(b targets.Artifact) source {
 		if v := b.Settings[name]; plainWord.MatchString(v) {
 			return v
 		}
+
 		return otherwise
 	}
+
 	s := source{server: word(setServer, "redis"), version: word(setVersion, ""), dirName: word("appenddirname", aofDir),
 		fileName: word("appendfilename", aofName), dbFile: word("dbfilename", "dump.rdb"), renames: map[string]string{}}
 	switch b.Settings["appendonly"] {
@@ -193,14 +210,17 @@ func sourceOf(b targets.Artifact) source {
 	case "no":
 		s.known = true
 	}
+
 	if n, err := strconv.Atoi(b.Settings["databases"]); err == nil && n > 0 && n <= 1<<20 {
 		s.databases = n
 	}
+
 	for k, v := range b.Settings {
 		if name, ok := strings.CutPrefix(k, setRenamed); ok && plainWord.MatchString(name) && plainWord.MatchString(v) {
 			s.renames[name] = v
 		}
 	}
+
 	return s
 }
 
@@ -222,6 +242,7 @@ func (r *magicReader) Read(p []byte) (int, error) {
 			return 0, fail.New(fail.Unsupported, "redis: image", r.in.String(), "name a Redis or Valkey server", errors.New("what it sent is no RDB image"))
 		}
 	}
+
 	return n, err
 }
 
@@ -234,5 +255,6 @@ func imageMagic(b []byte) bool {
 			return true
 		}
 	}
+
 	return false
 }

@@ -24,18 +24,22 @@ func TestRenamedCommands(t *testing.T) {
 		"rename-command FLUSHDB": "ops-flushdb", "rename-command RESTORE-ASKING": "ops-asking", "rename-command FLUSHALL": `""`, "rename-command CONFIG": "CONFIG"}})
 
 	m := newMemory(t)
+
 	_, err := d.Base(ctx, in, targets.BaseRequest{ID: "b"}, m)
 	if !fail.Is(err, fail.Unsupported) || !strings.Contains(err.Error(), "FLUSHDB") || !strings.Contains(err.Error(), "renamed_commands") || strings.Contains(err.Error(), "FLUSHALL") {
 		t.Fatalf("base of a server with renamed commands: %v", err)
 	}
+
 	if err := d.Follow(ctx, in, m); !fail.Is(err, fail.Unsupported) {
 		t.Fatalf("full resync: %v", err)
 	}
 	s, err := d.Probe(ctx, in)
 	must(t, err)
+
 	if !strings.Contains(strings.Join(s.Warnings, "\n"), "FLUSHDB is renamed") {
 		t.Errorf("warnings: %q", s.Warnings)
 	}
+
 	in.Renamed = map[string]string{"flushdb": "some-other-name", "restore-asking": "ops-asking"}
 	if _, err := d.Base(ctx, in, targets.BaseRequest{ID: "b"}, m); !fail.Is(err, fail.Invalid) {
 		t.Fatalf("a wrong name: %v", err)
@@ -57,6 +61,7 @@ func TestRenamedCommands(t *testing.T) {
 	to := restoreTo(t, d, m, targets.RestoreRequest{Base: base, Point: end, Path: path})
 	keys, err := dbClient(t, to, 7).Keys(ctx, "*").Result()
 	must(t, err)
+
 	if len(keys) != 1 || keys[0] != "after" {
 		t.Fatalf("restored keys %q", keys)
 	}
@@ -91,20 +96,24 @@ func TestRestoredServerStartsAsItsSource(t *testing.T) {
 			to := targets.Instance{Shard: in.Shard, Role: targets.Primary, DataDir: filepath.Join(sandboxtest.Dir(t), "data")}
 			out, err := d.Restore(ctx, to, targets.RestoreRequest{Base: base, Point: end, Path: path}, m)
 			must(t, err)
+
 			if !strings.Contains(fmt.Sprint(out.Findings), c.note) {
 				t.Errorf("the findings do not say %q: %+v", c.note, out.Findings)
 			}
 
 			p, err := sandboxtest.Tools(t).StartRedis(ctx, servers.RedisSpec{Dir: to.DataDir, Password: in.Password, Settings: c.start})
 			must(t, err)
+
 			defer func() { _ = p.Kill() }()
 			at := in
+
 			at.Address = p.Address
 			if v, err := dbClient(t, at, 15).Get(ctx, "k").Result(); err != nil || v != "v" {
 				t.Fatalf("k is %q, %v", v, err)
 			}
 			es, err := os.ReadDir(to.DataDir)
 			must(t, err)
+
 			for _, e := range es {
 				if rdb := strings.HasSuffix(e.Name(), ".rdb"); rdb && c.source["appendonly"] == "yes" || e.IsDir() && c.source["appendonly"] == "no" {
 					t.Errorf("%s would be read when the setting changes", e.Name())
@@ -120,6 +129,7 @@ func TestSourceOfAnOldOrOddRecord(t *testing.T) {
 	if s.known || s.dirName != aofDir || s.fileName != aofName || s.databases != 0 {
 		t.Errorf("old: %+v", s)
 	}
+
 	s = sourceOf(targets.Artifact{Settings: map[string]string{"appenddirname": "../x", "dbfilename": "a b", "databases": "-1",
 		"rename-command.set": "x\nrequirepass y", "rename-command.a b": "c"}})
 	if s.dirName != aofDir || s.dbFile != "dump.rdb" || s.databases != 0 || len(s.renames) != 0 {

@@ -19,6 +19,7 @@ func TestThroughTheVaults(t *testing.T) {
 	key, err := vault.GenerateKey()
 	must(t, err)
 	set := vault.Set{Durability: 2}
+
 	id := ""
 	for _, region := range []string{"east", "west"} {
 		v, err := vault.Init(ctx, vault.Options{Region: region, Location: vault.Location{URL: "file://" + filepath.Join(t.TempDir(), region)},
@@ -33,6 +34,7 @@ func TestThroughTheVaults(t *testing.T) {
 	w.steps(t, 300)
 	a, err := stream.NewArchiver(ctx, stream.Options{Set: set, Shard: in.Shard, Kind: targets.Redis, Region: in.Region, ChunkAge: 100 * time.Millisecond})
 	must(t, err)
+
 	defer a.Abort()
 	stop := follow(t, d, in, a)
 	waitFor(t, "the first base", func() bool { _, ok := a.Tail(); return ok })
@@ -40,18 +42,22 @@ func TestThroughTheVaults(t *testing.T) {
 	cut := mark(t, d, in, "cut-1")
 	want := keySpace(t, in) // holds the marker, which the cut does not
 	delete(want, "0 "+MarkerKey("shop"))
+
 	regions, err := stream.AwaitRecoverable(ctx, set, in.Shard, cut, nil, 20*time.Millisecond, nil)
 	if err != nil || len(regions) != 2 {
 		t.Fatalf("sealed in %v: %v", regions, err)
 	}
+
 	w.steps(t, 300)
 	caughtUp(t, in, a)
 	_ = stop()
+
 	must(t, a.Close(ctx))
 
 	west := set.Vaults[1]
 	bases, err := west.Bases(ctx, in.Shard)
 	must(t, err)
+
 	if len(bases) != 1 || bases[0].Method != "resync" || bases[0].From != bases[0].Until {
 		t.Fatalf("bases %+v", bases)
 	}
@@ -61,6 +67,7 @@ func TestThroughTheVaults(t *testing.T) {
 	must(t, err)
 	fs, err := stream.Check(ctx, west, in.Shard, bases[0].From, cut)
 	must(t, err)
+
 	for _, f := range fs {
 		if f.Severity != targets.Passed {
 			t.Fatalf("check %+v", f)
@@ -72,12 +79,14 @@ func TestThroughTheVaults(t *testing.T) {
 	// The next archiver resumes without another base.
 	b, err := stream.NewArchiver(ctx, stream.Options{Set: set, Shard: in.Shard, Kind: targets.Redis, Region: in.Region, ChunkAge: 100 * time.Millisecond})
 	must(t, err)
+
 	defer b.Abort()
 	stop = follow(t, d, in, b)
 	w.steps(t, 100)
 	end := caughtUp(t, in, b)
 	waitFor(t, "durable", func() bool { return b.Durable() >= end.Offset })
 	_ = stop()
+
 	if bases, err = west.Bases(ctx, in.Shard); err != nil || len(bases) != 1 {
 		t.Fatalf("%d bases, %v", len(bases), err)
 	}

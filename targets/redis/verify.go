@@ -26,33 +26,40 @@ import (
 // check tool // and the files of a restore by their hashes.
 func (d *Driver) Verify(ctx context.Context, in targets.Instance, want targets.Expectation) ([]targets.Finding, error) {
 	const op = "redis: verify"
+
 	c, err := client(in, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
 	start := time.Now()
+
 	if err := c.Ping(ctx).Err(); err != nil {
 		return nil, wrap(op, in, err)
 	}
 	subject := in.String()
 	out := []targets.Finding{{Check: "ping", Subject: subject, Severity: targets.Passed, Expected: "PONG", Got: "PONG", Took: time.Since(start)}}
+
 	m, err := info(ctx, c, "persistence", "keyspace", "replication")
 	if err != nil {
 		return nil, wrap(op, in, err)
 	}
+
 	out = append(out, compare("loading", subject, "0", m["loading"], ""))
 	if m["aof_enabled"] == "1" {
 		out = append(out, compare("aof-last-write", subject, "ok", m["aof_last_write_status"], ""))
 	}
+
 	dir := want.DataDir
 	if dir == "" {
 		dir = in.DataDir
 	}
+
 	f, err := checkKeys(in, dir, countKeys(m))
 	if err != nil {
 		return out, err
 	}
+
 	out = append(out, f)
 	for _, a := range want.Assertions {
 		f, err := runAssertion(ctx, in, a)
@@ -61,6 +68,7 @@ func (d *Driver) Verify(ctx context.Context, in targets.Instance, want targets.E
 		}
 		out = append(out, f)
 	}
+
 	if dir != "" && !want.Quick {
 		fs, err := d.verifyFiles(ctx, dir, m["aof_enabled"] == "1", want.Progress)
 		if err != nil {
@@ -68,6 +76,7 @@ func (d *Driver) Verify(ctx context.Context, in targets.Instance, want targets.E
 		}
 		out = append(out, fs...)
 	}
+
 	return out, nil
 }
 
@@ -80,14 +89,17 @@ func checkKeys(in targets.Instance, dir string, got keyCounts) (targets.Finding,
 	if dir == "" || in.Role != targets.Sandbox {
 		return f, nil
 	}
+
 	rec, ok, err := readRecord(dir)
 	if err != nil || !ok || rec.Loaded == nil {
 		return f, err
 	}
+
 	f.Severity, f.Expected, f.Detail = targets.Passed, rec.Loaded.String(), "as the restore loaded them, less what has expired since"
 	if got.Keys-got.Expiring != rec.Loaded.Keys-rec.Loaded.Expiring || got.Expiring > rec.Loaded.Expiring {
 		f.Severity = targets.Failed
 	}
+
 	return f, nil
 }
 
@@ -101,6 +113,7 @@ func compare(check, subject, want, got, detail string) targets.Finding {
 	if want != got {
 		f.Severity = targets.Failed
 	}
+
 	return f
 }
 
@@ -110,10 +123,12 @@ func runAssertion(ctx context.Context, in targets.Instance, a targets.Assertion)
 	const op = "redis: assertion"
 	sum := sha256.Sum256([]byte(a.Query))
 	f := targets.Finding{Check: "assertion " + a.Name, Subject: in.String(), Expected: a.Want, Query: hex.EncodeToString(sum[:])}
+
 	args, err := splitCommand(a.Query)
 	if err != nil {
 		return f, fail.New(fail.Invalid, op, a.Name, "write a Redis command line", err)
 	}
+
 	db := 0
 	if len(args) > 2 && args[0] == "-n" {
 		if db, err = strconv.Atoi(args[1]); err != nil {
@@ -121,20 +136,24 @@ func runAssertion(ctx context.Context, in targets.Instance, a targets.Assertion)
 		}
 		args = args[2:]
 	}
+
 	if len(args) == 0 {
 		return f, fail.New(fail.Invalid, op, a.Name, "write a Redis command line", errors.New("the query is empty"))
 	}
+
 	c, err := client(in, db)
 	if err != nil {
 		return f, err
 	}
 	defer c.Close()
 	start := time.Now()
+
 	cmd := make([]any, len(args))
 	for i, s := range args {
 		cmd[i] = s
 	}
 	v, err := c.Do(ctx, cmd...).Result()
+
 	f.Took = time.Since(start)
 	switch code, _ := classify(errOr(err)); {
 	case errors.Is(err, goredis.Nil):
@@ -147,10 +166,12 @@ func runAssertion(ctx context.Context, in targets.Instance, a targets.Assertion)
 	default:
 		f.Got = firstText(v)
 	}
+
 	ok, why := assert.Meets(a.Want, f.Got)
 	if f.Severity, f.Detail = targets.Failed, why; ok {
 		f.Severity = targets.Passed
 	}
+
 	return f, nil
 }
 
@@ -158,6 +179,7 @@ func errOr(err error) error {
 	if err == nil {
 		return errors.New("")
 	}
+
 	return err
 }
 
@@ -170,10 +192,12 @@ func firstText(v any) string {
 		if len(x) == 0 {
 			return assert.Empty
 		}
+
 		return firstText(x[0])
 	case string:
 		return x
 	}
+
 	return fmt.Sprint(v)
 }
 
@@ -182,6 +206,7 @@ func firstText(v any) string {
 func splitCommand(s string) ([]string, error) {
 	var out []string
 	var cur strings.Builder
+
 	in, quote := false, byte(0)
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -204,49 +229,61 @@ func splitCommand(s string) ([]string, error) {
 			in = true
 		}
 	}
+
 	if quote != 0 {
 		return nil, fmt.Errorf("a quote %c is not closed", quote)
 	}
+
 	if in {
 		out = append(out, cur.String())
 	}
+
 	return out, nil
 }
 
 // verifyFiles checks the files in a data directory.
 func (d *Driver) verifyFiles(ctx context.Context, dir string, aof bool, p targets.Progress) ([]targets.Finding, error) {
 	var out []targets.Finding
+
 	f, ok, err := checkRestored(ctx, dir, p)
 	if err != nil {
 		return nil, err
 	}
+
 	if ok {
 		out = append(out, f)
 	}
+
 	if !aof {
 		return out, nil
 	}
 	manifests, _ := filepath.Glob(filepath.Join(dir, "*", "*.manifest"))
+
 	tool, name, ok := d.checkTool()
 	if len(manifests) == 0 {
 		return append(out, targets.Finding{Check: name, Subject: dir, Severity: targets.Skipped, Detail: "no manifest of an append-only file here"}), nil
 	}
+
 	if !ok {
 		return append(out, targets.Finding{Check: name, Subject: dir, Severity: targets.Skipped, Detail: name + " is not installed"}), nil
 	}
+
 	for _, m := range manifests {
 		p.Report(name, 0, 0)
 		start := time.Now()
+
 		text, err := exec.CommandContext(ctx, tool, m).CombinedOutput()
 		if ctx.Err() != nil {
 			return out, ctx.Err()
 		}
+
 		f := targets.Finding{Check: name, Subject: m, Severity: targets.Passed, Expected: "valid", Got: "valid", Took: time.Since(start)}
 		if err != nil {
 			f.Severity, f.Got, f.Detail = targets.Failed, "not valid", lastLines(string(text), 4)
 		}
 		out = append(out, f)
 	}
+
 	return out, nil
 }
 

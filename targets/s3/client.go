@@ -35,16 +35,20 @@ func open(ctx context.Context, in targets.Instance) (*bucket, error) {
 	if in.Kind != targets.S3 {
 		return nil, fail.Newf(fail.Invalid, op, in.String(), "the instance is of kind %q", in.Kind)
 	}
+
 	if in.Database == "" {
 		return nil, fail.Newf(fail.Invalid, op, in.String(), "the instance names no bucket")
 	}
+
 	if in.Address == "" { // would be AWS itself
 		return nil, fail.Newf(fail.Invalid, op, in.String(), "the instance names no endpoint")
 	}
+
 	roots, err := tlsconf.Roots(op, in.CAFile)
 	if err != nil {
 		return nil, err
 	}
+
 	c, err := s3client.New(ctx, s3client.Options{
 		Endpoint: in.Address, AccessKey: in.User, SecretKey: in.Password.Reveal(),
 		Roots: roots, Connections: 2 * parallel,
@@ -52,6 +56,7 @@ func open(ctx context.Context, in targets.Instance) (*bucket, error) {
 	if err != nil {
 		return nil, fail.New(fail.Denied, op, in.String(), "give the target an access_key and a secret_key", err)
 	}
+
 	return &bucket{Client: c, in: in, name: aws.String(in.Database)}, nil
 }
 
@@ -63,6 +68,7 @@ func (b *bucket) subject(key string) string {
 	if key != "" {
 		s += " key " + key
 	}
+
 	return s
 }
 
@@ -84,12 +90,15 @@ func (b *bucket) head(ctx context.Context, op string, now func() time.Time) (clo
 	before := now()
 	out, err := b.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: b.name})
 	after := now()
+
 	if err != nil {
 		if code, _ := s3client.Status(err); code == http.StatusNotFound {
 			return clock{}, fail.New(fail.NotFound, "s3: "+op, b.subject(""), "make the bucket, or correct the target's bucket", err)
 		}
+
 		return clock{}, b.fail(ctx, op, "", err)
 	}
+
 	return readClock(out.ResultMetadata, before, after), nil
 }
 
@@ -102,6 +111,7 @@ func readClock(m middleware.Metadata, before, after time.Time) clock {
 	if !ok || date.IsZero() {
 		return clock{}
 	}
+
 	return clock{least: date.Sub(after), most: date.Add(time.Second).Sub(before)}
 }
 
@@ -114,5 +124,6 @@ func (c clock) skew() time.Duration {
 	case c.most < -Slack:
 		return (c.least + c.most) / 2
 	}
+
 	return 0
 }

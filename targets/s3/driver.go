@@ -44,9 +44,11 @@ func New(opt Options) *Driver {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
+
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+
 	return &Driver{opt: opt}
 }
 
@@ -76,15 +78,18 @@ func (d *Driver) probe(ctx context.Context, in targets.Instance, list func(*buck
 		return targets.Status{}, err
 	}
 	defer b.close()
+
 	clk, err := b.head(ctx, "probe", d.opt.Now)
 	if err != nil {
 		return targets.Status{}, err
 	}
+
 	versioning, err := b.versioning(ctx)
 	if err != nil {
 		return targets.Status{}, err
 	}
 	now := d.opt.Now().UTC()
+
 	st := targets.Status{Reachable: true, Writable: in.Role != targets.Standby, Role: in.Role, Version: "S3",
 		Position: targets.Position{Kind: targets.S3, AsOf: now}, Checked: now}
 	switch versioning {
@@ -95,10 +100,12 @@ func (d *Driver) probe(ctx context.Context, in targets.Instance, list func(*buck
 	default:
 		st.Warnings = append(st.Warnings, "the bucket is not versioned: a snapshot holds what objects are when they are read, not what they were at the cut")
 	}
+
 	if s := clk.skew(); s != 0 {
 		st.Warnings = append(st.Warnings, skewText(s))
 	}
 	err = list(b, ctx, &st)
+
 	return st, err
 }
 
@@ -108,6 +115,7 @@ func (b *bucket) listOne(ctx context.Context, _ *targets.Status) error {
 		in.Prefix = aws.String(b.in.Prefix)
 	}
 	_, err := b.ListObjectsV2(ctx, in)
+
 	return b.fail(ctx, "list", "", err)
 }
 
@@ -115,6 +123,7 @@ func (b *bucket) listOne(ctx context.Context, _ *targets.Status) error {
 // objects that no cut holds.
 func (b *bucket) measure(ctx context.Context, st *targets.Status) error {
 	unnamed := 0
+
 	b.unnamed = func(l listed) {
 		if unnamed++; unnamed == 1 {
 			st.Warnings = append(st.Warnings, "the server cannot name the key of the object that it shows as "+l.shown()+": no cut holds it; rename it with the program that made it")
@@ -125,17 +134,20 @@ func (b *bucket) measure(ctx context.Context, st *targets.Status) error {
 			st.Warnings = append(st.Warnings, fmt.Sprintf("the same goes for %d more objects", unnamed-1))
 		}
 	}()
+
 	n, total := 0, int64(0)
 	for o, err := range b.current(ctx) {
 		if err != nil {
 			return err
 		}
+
 		if n++; n > 10_000 {
 			return nil
 		}
 		total += o.Size
 	}
 	st.Bytes = total
+
 	return nil
 }
 
@@ -144,6 +156,7 @@ func skewText(s time.Duration) string {
 	if s < 0 {
 		way, s = "behind", -s
 	}
+
 	return fmt.Sprintf("the server's clock is %s %s this host's", s.Round(time.Second), way)
 }
 
@@ -156,8 +169,10 @@ func (b *bucket) versioning(ctx context.Context) (types.BucketVersioningStatus, 
 		if code, name := s3client.Status(err); code == 501 || code == 405 || name == "VersioningNotConfigured" {
 			return "", nil
 		}
+
 		return "", b.fail(ctx, "read versioning", "", err)
 	}
+
 	return out.Status, nil
 }
 
@@ -167,18 +182,22 @@ func (d *Driver) Join(ctx context.Context, in targets.Instance, req targets.Join
 	if req.Gate {
 		return nil, fail.New(fail.Unsupported, "s3: join cut", in.String(), "name a postgres shard as the gate", errors.New("a bucket cannot hold the gate"))
 	}
+
 	b, err := open(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	defer b.close()
+
 	clk, err := b.head(ctx, "join cut", d.opt.Now)
 	if err != nil {
 		return nil, err
 	}
+
 	if s := clk.skew(); s != 0 {
 		d.opt.Log.WarnContext(ctx, "clock skew", "shard", in.Shard.String(), "region", in.Region, "skew", s.Round(time.Second).String())
 	}
+
 	return &member{in: in, now: d.opt.Now}, nil
 }
 

@@ -22,6 +22,7 @@ func (d *Driver) Preflight(ctx context.Context, in targets.Instance, need target
 	if !need.Whole {
 		return nil, nil
 	}
+
 	b, err := open(ctx, in)
 	if err != nil {
 		return nil, err
@@ -32,6 +33,7 @@ func (d *Driver) Preflight(ctx context.Context, in targets.Instance, need target
 	version := r.versions(ctx)
 	r.ask(ctx, "s3:GetBucketVersioning", "status and cuts", func() error { _, err := b.versioning(ctx); return err })
 	r.read(ctx, key, version, listed)
+
 	return r.lacks, r.err
 }
 
@@ -48,6 +50,7 @@ func (r *rights) ask(ctx context.Context, right, use string, call func() error) 
 	if r.err != nil {
 		return false
 	}
+
 	err := r.b.fail(ctx, "preflight", "", call())
 	if err == nil {
 		return true
@@ -57,9 +60,11 @@ func (r *rights) ask(ctx context.Context, right, use string, call func() error) 
 		r.lacks = append(r.lacks, targets.Lack{What: right, For: use, Fix: "allow " + right + " on bucket " + r.b.in.Database + " to access key " + r.b.in.User})
 		return false
 	}
+
 	if !fail.Is(err, fail.Unsupported) { // a server without versions lacks no right to them
 		r.err = err
 	}
+
 	return false
 }
 
@@ -70,8 +75,10 @@ func (r *rights) list(ctx context.Context) (key string, ok bool) {
 		if err == nil && len(out.Contents) > 0 {
 			key = aws.ToString(out.Contents[0].Key)
 		}
+
 		return err
 	})
+
 	return key, ok
 }
 
@@ -85,8 +92,10 @@ func (r *rights) versions(ctx context.Context) (v aVersion) {
 		if err == nil && len(out.Versions) > 0 {
 			v = aVersion{aws.ToString(out.Versions[0].Key), aws.ToString(out.Versions[0].VersionId)}
 		}
+
 		return err
 	})
+
 	return v
 }
 
@@ -95,11 +104,13 @@ func (r *rights) versions(ctx context.Context) (v aVersion) {
 func (r *rights) read(ctx context.Context, key string, version aVersion, listed bool) {
 	get := func(in *awss3.GetObjectInput) error {
 		in.Bucket = r.b.name
+
 		out, err := r.b.GetObject(ctx, in)
 		if err != nil {
 			if code, _ := s3client.Status(err); code == http.StatusNotFound {
 				return nil
 			}
+
 			return err
 		}
 		// One byte is enough; the rest is not read.
@@ -107,17 +118,22 @@ func (r *rights) read(ctx context.Context, key string, version aVersion, listed 
 		if errors.Is(err, io.EOF) {
 			err = nil
 		}
+
 		return errors.Join(err, out.Body.Close())
 	}
+
 	if key == "" && version.key != "" {
 		key = version.key
 	}
+
 	if key == "" && listed {
 		key = aws.ToString(r.b.prefix()) + "drctl-preflight"
 	}
+
 	if key != "" {
 		r.ask(ctx, "s3:GetObject", "cuts", func() error { return get(&awss3.GetObjectInput{Key: &key}) })
 	}
+
 	if version.id != "" && version.id != "null" {
 		r.ask(ctx, "s3:GetObjectVersion", "cuts", func() error {
 			return get(&awss3.GetObjectInput{Key: &version.key, VersionId: &version.id})
@@ -130,5 +146,6 @@ func (b *bucket) prefix() *string {
 	if b.in.Prefix == "" {
 		return nil
 	}
+
 	return &b.in.Prefix
 }

@@ -36,11 +36,13 @@ func TestPreflightNamesEveryLack(t *testing.T) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			t.Errorf("the preflight sent %s %s", r.Method, r.URL)
 		}
+
 		for right, is := range askedFor {
 			if denied[right] && is(r) {
 				return http.StatusForbidden
 			}
 		}
+
 		return 0
 	})
 	in := f.in
@@ -48,23 +50,28 @@ func TestPreflightNamesEveryLack(t *testing.T) {
 	d := New(Options{})
 	lacks := func(in targets.Instance) (out []string) {
 		t.Helper()
+
 		ls, err := d.Preflight(t.Context(), in, targets.Needs{Group: "shop", Whole: true})
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for _, l := range ls {
 			if !strings.Contains(l.Fix, l.What) || !strings.Contains(l.Fix, in.Database) {
 				t.Errorf("%s: %s", l.What, l.Fix)
 			}
 			out = append(out, l.What)
 		}
+
 		slices.Sort(out)
+
 		return out
 	}
 
 	if got := lacks(in); got != nil {
 		t.Fatalf("with every right it lacks %v", got)
 	}
+
 	var all []string
 	for right := range askedFor {
 		denied = map[string]bool{right: true}
@@ -73,23 +80,28 @@ func TestPreflightNamesEveryLack(t *testing.T) {
 		}
 		all = append(all, right)
 	}
+
 	slices.Sort(all)
+
 	for _, right := range all {
 		denied[right] = true
 	}
 	// The version names an object, so that reading is tried without a listing too.
 	denied["s3:ListBucketVersions"] = false
+
 	if got := lacks(in); len(got) != len(all)-1 {
 		t.Errorf("with nothing but versions it lacks %v", got)
 	}
 
 	// Nothing is in this part of the bucket.
 	denied = map[string]bool{"s3:GetObject": true}
+
 	in.Prefix = "empty/"
 	if got := lacks(in); !slices.Equal(got, []string{"s3:GetObject"}) {
 		t.Errorf("in an empty bucket: %v", got)
 	}
 	denied = map[string]bool{}
+
 	if got := lacks(in); got != nil {
 		t.Errorf("in an empty bucket with every right: %v", got)
 	}

@@ -14,19 +14,23 @@ func join[L, R any](left iter.Seq2[L, error], right iter.Seq2[R, error], leftKey
 	return func(yield func(pair[L, R], error) bool) {
 		nextL, stopL := iter.Pull2(left)
 		defer stopL()
+
 		nextR, stopR := iter.Pull2(right)
 		defer stopR()
 		l, errL := advance(nextL)
+
 		r, errR := advance(nextR)
 		for {
 			if errL != nil {
 				yield(pair[L, R]{}, errL)
 				return
 			}
+
 			if errR != nil {
 				yield(pair[L, R]{}, errR)
 				return
 			}
+
 			var p pair[L, R]
 			switch {
 			case l == nil && r == nil:
@@ -38,12 +42,15 @@ func join[L, R any](left iter.Seq2[L, error], right iter.Seq2[R, error], leftKey
 			default:
 				p.left, p.right = l, r
 			}
+
 			if !yield(p, nil) {
 				return
 			}
+
 			if p.left != nil {
 				l, errL = advance(nextL)
 			}
+
 			if p.right != nil {
 				r, errR = advance(nextR)
 			}
@@ -56,5 +63,6 @@ func advance[T any](next func() (T, error, bool)) (*T, error) {
 	if !ok || err != nil {
 		return nil, err
 	}
+
 	return &v, nil
 }

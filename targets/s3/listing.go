@@ -37,6 +37,7 @@ func (l listed) shown() string {
 	if l.VersionID == "" {
 		return strconv.QuoteToASCII(l.Key)
 	}
+
 	return strconv.QuoteToASCII(l.Key) + " version " + l.VersionID
 }
 
@@ -64,10 +65,12 @@ func (b *bucket) ordered(seq iter.Seq2[listed, error]) iter.Seq2[listed, error] 
 			default:
 				err = b.checkKey(l.Key, last, first)
 			}
+
 			if err != nil {
 				yield(listed{}, err)
 				return
 			}
+
 			last, first = l.Key, false
 			if !yield(l, nil) {
 				return
@@ -91,6 +94,7 @@ func (b *bucket) checkKey(key, last string, first bool) error {
 	case !first && key < last:
 		return fail.New(fail.Unsupported, op, b.subject(key), "use a server that lists keys in ascending order of their bytes", errKey("the server lists it after "+last))
 	}
+
 	return nil
 }
 
@@ -106,12 +110,14 @@ func (e errKey) Error() string { return string(e) }
 func decoder(encoding types.EncodingType) func(*string) (key string, named bool) {
 	return func(s *string) (string, bool) {
 		raw := aws.ToString(s)
+
 		key := raw
 		if encoding == types.EncodingTypeUrl {
 			if d, err := url.QueryUnescape(raw); err == nil {
 				key = d
 			}
 		}
+
 		return key, utf8.ValidString(key) && !strings.ContainsRune(raw, utf8.RuneError)
 	}
 }
@@ -122,6 +128,7 @@ func (b *bucket) goesOn(at string) error {
 	if utf8.ValidString(at) && !strings.ContainsRune(at, utf8.RuneError) {
 		return nil
 	}
+
 	return fail.New(fail.Unsupported, "s3: list", b.subject(at), "rename or remove the object with this key and its versions", errKey("the listing goes on at a key that the server cannot name, so its rest cannot be read"))
 }
 
@@ -132,28 +139,34 @@ func (b *bucket) current(ctx context.Context) iter.Seq2[listed, error] {
 		if b.in.Prefix != "" {
 			in.Prefix = aws.String(b.in.Prefix)
 		}
+
 		for {
 			out, err := b.ListObjectsV2(ctx, in)
 			if err != nil {
 				yield(listed{}, b.fail(ctx, "list", "", err))
 				return
 			}
+
 			key := decoder(out.EncodingType)
 			for _, o := range out.Contents {
 				name, named := key(o.Key)
+
 				l := listed{Key: name, unnamed: !named, ETag: aws.ToString(o.ETag), Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified).UTC()}
 				if !yield(l, nil) {
 					return
 				}
 			}
+
 			if !aws.ToBool(out.IsTruncated) {
 				return
 			}
+
 			next := aws.ToString(out.NextContinuationToken)
 			if next == "" || next == aws.ToString(in.ContinuationToken) {
 				yield(listed{}, fail.Newf(fail.Unsupported, "s3: list", b.subject(""), "the server cuts the listing short and does not say where it goes on"))
 				return
 			}
+
 			if err := b.goesOn(next); err != nil {
 				yield(listed{}, err)
 				return
@@ -170,10 +183,12 @@ func (b *bucket) asOf(ctx context.Context, at time.Time) iter.Seq2[listed, error
 		if b.in.Prefix != "" {
 			in.Prefix = aws.String(b.in.Prefix)
 		}
+
 		if b.pageSize > 0 {
 			in.MaxKeys = &b.pageSize
 		}
 		open, odd := history{at: at}, oddities{at: at, known: map[string]*history{}, told: map[string]bool{}}
+
 		emit := func() bool {
 			l, ok := open.pick()
 			return !ok || yield(l, nil)
@@ -184,13 +199,16 @@ func (b *bucket) asOf(ctx context.Context, at time.Time) iter.Seq2[listed, error
 				yield(listed{}, b.fail(ctx, "list versions", "", err))
 				return
 			}
+
 			for ev := range events(out) {
 				if ev.unnamed {
 					if l, ok := odd.add(ev); ok && !yield(l, nil) {
 						return
 					}
+
 					continue
 				}
+
 				if ev.Key != open.key {
 					if open.key != "" && !emit() {
 						return
@@ -203,29 +221,36 @@ func (b *bucket) asOf(ctx context.Context, at time.Time) iter.Seq2[listed, error
 					}
 					open = history{at: at, key: ev.Key}
 				}
+
 				open.add(ev)
 			}
+
 			if !aws.ToBool(out.IsTruncated) {
 				break
 			}
 			key, named := decoder(out.EncodingType)(out.NextKeyMarker)
 			version := aws.ToString(out.NextVersionIdMarker)
+
 			if !named {
 				yield(listed{}, b.goesOn(string(utf8.RuneError)+key))
 				return
 			}
+
 			if key == "" || key == aws.ToString(in.KeyMarker) && version == aws.ToString(in.VersionIdMarker) {
 				yield(listed{}, fail.Newf(fail.Unsupported, "s3: list versions", b.subject(""), "the server cuts the listing short and does not say where it goes on"))
 				return
 			}
+
 			in.KeyMarker, in.VersionIdMarker = aws.String(key), nil
 			if version != "" {
 				in.VersionIdMarker = aws.String(version)
 			}
 		}
+
 		if open.key != "" && !emit() {
 			return
 		}
+
 		for _, l := range odd.rest() {
 			if !yield(l, nil) {
 				return
@@ -246,6 +271,7 @@ type event struct {
 func events(out *awss3.ListObjectVersionsOutput) iter.Seq[event] {
 	key := decoder(out.EncodingType)
 	var vs, ds, odd []event
+
 	put := func(e event, to *[]event) {
 		if e.unnamed {
 			to = &odd
@@ -257,16 +283,19 @@ func events(out *awss3.ListObjectVersionsOutput) iter.Seq[event] {
 		put(event{listed: listed{Key: name, unnamed: !named, VersionID: aws.ToString(v.VersionId), ETag: aws.ToString(v.ETag),
 			Size: aws.ToInt64(v.Size), Modified: created(v.VersionId, v.LastModified)}, latest: aws.ToBool(v.IsLatest)}, &vs)
 	}
+
 	for _, m := range out.DeleteMarkers {
 		name, named := key(m.Key)
 		put(event{listed: listed{Key: name, unnamed: !named, Modified: created(m.VersionId, m.LastModified)}, deleted: true, latest: aws.ToBool(m.IsLatest)}, &ds)
 	}
+
 	return func(yield func(event) bool) {
 		for _, e := range odd {
 			if !yield(e) {
 				return
 			}
 		}
+
 		for len(vs) > 0 || len(ds) > 0 {
 			from := &ds
 			if len(ds) == 0 || len(vs) > 0 && vs[0].Key <= ds[0].Key {
@@ -274,6 +303,7 @@ func events(out *awss3.ListObjectVersionsOutput) iter.Seq[event] {
 			}
 			e := (*from)[0]
 			*from = (*from)[1:]
+
 			if !yield(e) {
 				return
 			}
@@ -302,15 +332,19 @@ func (o *oddities) add(e event) (listed, bool) {
 		h = &history{at: o.at, key: e.Key}
 		o.known[e.Key] = h
 	}
+
 	if h != nil {
 		h.add(e)
 	}
+
 	if !e.latest || e.deleted || e.Modified.After(o.at.Add(Slack)) {
 		return listed{}, false
 	}
+
 	if h != nil {
 		o.told[e.Key] = true
 	}
+
 	return e.listed, true
 }
 
@@ -321,6 +355,7 @@ func (o *oddities) rest() (out []listed) {
 			out = append(out, l)
 		}
 	}
+
 	return out
 }
 
@@ -332,6 +367,7 @@ func created(version *string, modified *time.Time) time.Time {
 	if t, ok := ulidTime(aws.ToString(version)); ok {
 		return t
 	}
+
 	return aws.ToTime(modified).UTC()
 }
 
@@ -340,20 +376,24 @@ func created(version *string, modified *time.Time) time.Time {
 // of that length.
 func ulidTime(s string) (time.Time, bool) {
 	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
 	if len(s) != 26 || s[0] > '7' {
 		return time.Time{}, false
 	}
+
 	var ms int64
 	for i := range len(s) {
 		d := strings.IndexByte(digits, s[i])
 		if d < 0 {
 			return time.Time{}, false
 		}
+
 		if i < 10 {
 			ms = ms<<5 | int64(d)
 		}
 	}
 	t := time.UnixMilli(ms).UTC()
+
 	return t, t.Year() >= 2016 && t.Year() < 2200
 }
 
@@ -394,6 +434,7 @@ func (e *event) newer(o *event) bool {
 	if !e.Modified.Equal(o.Modified) {
 		return e.Modified.After(o.Modified)
 	}
+
 	return e.latest
 }
 
@@ -402,8 +443,10 @@ func (h *history) pick() (listed, bool) {
 	if h.best != nil && (h.gone == nil || !h.gone.newer(h.best)) {
 		return h.best.listed, true
 	}
+
 	if h.late != nil {
 		return h.late.listed, true
 	}
+
 	return listed{}, false
 }

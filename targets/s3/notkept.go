@@ -29,10 +29,12 @@ func notKept(out *awss3.GetObjectOutput) []string {
 	add(out.StorageClass != "" && out.StorageClass != types.StorageClassStandard, "storage class "+string(out.StorageClass))
 	add(aws.ToString(out.WebsiteRedirectLocation) != "", "website redirect")
 	add(out.ObjectLockMode != "" || out.ObjectLockLegalHoldStatus == types.ObjectLockLegalHoldStatusOn, "object lock")
+
 	if e := aws.ToString(out.ExpiresString); e != "" {
 		_, err := http.ParseTime(e)
 		add(err != nil, "expiry header that is no date")
 	}
+
 	return lost
 }
 
@@ -49,6 +51,7 @@ func (l losses) add(e manifest.Entry) {
 		if l[what] == nil {
 			l[what] = &loss{first: e.Key}
 		}
+
 		l[what].objects++
 	}
 }
@@ -59,6 +62,7 @@ const maxLosses = 20
 // findings say it to a person.
 func (l losses) findings(subject string) []targets.Finding {
 	var out []targets.Finding
+
 	note := func(format string, args ...any) {
 		out = append(out, targets.Finding{Check: "attributes that are not kept", Subject: subject, Severity: targets.Warned, Detail: fmt.Sprintf(format, args...)})
 	}
@@ -67,8 +71,10 @@ func (l losses) findings(subject string) []targets.Finding {
 			note("and %d more kinds of attributes", len(l)-maxLosses)
 			break
 		}
+
 		note("not restored, because snapshots do not keep it: %s (of %d objects, the first is %q)", what, l[what].objects, l[what].first)
 	}
+
 	return out
 }
 
@@ -79,6 +85,7 @@ func (r *restoration) keepVersions(ctx context.Context) []targets.Finding {
 	note := func(text string) []targets.Finding {
 		return []targets.Finding{{Check: "versioning", Subject: r.in.String(), Severity: targets.Warned, Detail: text}}
 	}
+
 	if !r.versioned {
 		return nil
 	}
@@ -89,10 +96,13 @@ func (r *restoration) keepVersions(ctx context.Context) []targets.Finding {
 		if err != nil {
 			return note(fmt.Sprintf("the bucket that was made could not be given versioning, as the source had it: %v", r.fail(ctx, "turn versioning on", "", err)))
 		}
+
 		return nil
 	}
+
 	if state, err := r.versioning(ctx); err == nil && state != types.BucketVersioningStatusEnabled {
 		return note("versioning is off in the bucket, and the source had it: turn it on before the platform writes")
 	}
+
 	return nil
 }

@@ -39,15 +39,18 @@ func (p *placer) odd(e manifest.Entry) bool {
 	for n := len(p.above); n > 0 && !strings.HasPrefix(e.Key, p.above[n-1]); n-- {
 		p.above = p.above[:n-1]
 	}
+
 	for _, file := range p.above {
 		if e.Key[len(file)] == '/' {
 			return true // a file would have to be a folder
 		}
 	}
+
 	if unplaceable(e) {
 		return true
 	}
 	p.above = append(p.above, e.Key)
+
 	return false
 }
 
@@ -55,6 +58,7 @@ func unplaceable(e manifest.Entry) bool {
 	if strings.ContainsFunc(e.Key, unlistable) {
 		return true
 	}
+
 	parts := strings.Split(e.Key, "/")
 	if folder := len(parts) - 1; parts[folder] == "" {
 		if e.Size > 0 || e.ContentType != folderType || len(e.Metadata) > 0 {
@@ -62,11 +66,13 @@ func unplaceable(e manifest.Entry) bool {
 		}
 		parts = parts[:folder]
 	}
+
 	for i, part := range parts {
 		if part == "" || part == "." || part == ".." || len(part) > maxName || i == 0 && strings.HasPrefix(part, ".sgwtmp") {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -87,6 +93,7 @@ func (b *bucket) aside() *bucket {
 	name := targets.OddBucket
 	other := *b
 	other.name = &name
+
 	return &other
 }
 
@@ -96,10 +103,12 @@ func (r *restoration) putAside(ctx context.Context) error {
 		return nil
 	}
 	r.odd = &restoration{bucket: r.aside(), from: r.from, req: r.req, memory: r.memory}
+
 	_, err := r.odd.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: r.odd.name})
 	if code, _ := s3client.Status(err); code == http.StatusConflict {
 		return nil // made by an earlier call
 	}
+
 	return r.fail(ctx, "make a bucket for keys that the sandbox's server cannot hold", "", err)
 }
 
@@ -108,6 +117,7 @@ func (r *restoration) oddFindings() []targets.Finding {
 	if r.oddObjects == 0 {
 		return nil
 	}
+
 	return []targets.Finding{{Check: "keys in the sandbox", Subject: r.in.String(), Severity: targets.Warned,
 		Detail: fmt.Sprintf("%d objects have keys that the sandbox's server, which keeps files, cannot hold: they are in its bucket %s, each under the SHA-256 of its key (the first is %q, as %s). A restore into a bucket of the platform keeps every key",
 			r.oddObjects, targets.OddBucket, r.oddFirst, targets.OddName(r.oddFirst))}}
@@ -119,16 +129,20 @@ func (v *verification) oddObject(ctx context.Context, e manifest.Entry) error {
 	if err != nil {
 		return err
 	}
+
 	whole := func() bool {
 		v.mu.Lock()
 		defer v.mu.Unlock()
+
 		v.wantObjects++
+
 		v.wantBytes += e.Size
 		if size >= 0 {
 			v.haveObjects++
 			v.haveBytes += size
 			v.oddFound++
 		}
+
 		switch {
 		case size < 0:
 			v.name(e.Key, fmt.Sprintf("%d bytes", e.Size), "no such object", "the object is missing in the bucket "+targets.OddBucket)
@@ -137,7 +151,9 @@ func (v *verification) oddObject(ctx context.Context, e manifest.Entry) error {
 		default:
 			return true
 		}
+
 		v.listingFailures++
+
 		return false
 	}()
 	if !whole || v.want.Quick {
@@ -148,29 +164,36 @@ func (v *verification) oddObject(ctx context.Context, e manifest.Entry) error {
 	if err != nil {
 		return err
 	}
+
 	v.mu.Lock()
 	defer v.mu.Unlock()
+
 	v.read += e.Size
 	if diff != "" {
 		v.contentFailed++
 		v.name(e.Key, e.SHA256, "", diff)
 	}
+
 	return nil
 }
 
 // oddSize is -1 for an object that is not there.
 func (v *verification) oddSize(ctx context.Context, e manifest.Entry) (int64, error) {
 	other, key := v.aside(), targets.OddName(e.Key)
+
 	out, err := other.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: other.name, Key: &key})
 	if code, _ := s3client.Status(err); code == http.StatusNotFound {
 		return -1, nil
 	}
+
 	if err != nil {
 		return 0, other.fail(ctx, "verify", key, err)
 	}
+
 	if out.ContentLength == nil {
 		return 0, other.fail(ctx, "verify", key, errors.New("the server gives no length"))
 	}
+
 	return *out.ContentLength, nil
 }
 
@@ -179,20 +202,25 @@ func (v *verification) oddSurplus(ctx context.Context) error {
 	if v.in.Role != targets.Sandbox {
 		return nil
 	}
+
 	n := int64(0)
 	for _, err := range v.aside().current(ctx) {
 		if err != nil {
 			if code, _ := s3client.Status(err); code == http.StatusNotFound {
 				break // there is no such bucket
 			}
+
 			return err
 		}
+
 		n++
 	}
+
 	if more := n - v.oddFound; more > 0 {
 		v.haveObjects += more
 		v.listingFailures += more
 		v.name(targets.OddBucket, "", fmt.Sprintf("%d objects too many", more), "the bucket holds objects that are not in the manifest")
 	}
+
 	return nil
 }

@@ -27,7 +27,9 @@ func TestSandboxHoldsOddKeys(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	var lines []string
+
 	slices.Sort(oddKeys)
+
 	for _, k := range oddKeys {
 		sha, n, err := s.PutObject(context.Background(), strings.NewReader("content of "+k))
 		if err != nil {
@@ -36,6 +38,7 @@ func TestSandboxHoldsOddKeys(t *testing.T) {
 		key, _ := json.Marshal(k)
 		lines = append(lines, fmt.Sprintf(`{"key":%s,"size":%d,"sha256":%q,"modified":"2026-11-01T00:00:00Z","content_type":"text/plain","metadata":{"n":"1"}}`, key, n, sha))
 	}
+
 	sha, err := s.PutManifest(context.Background(), time.Now(), strings.NewReader(strings.Join(lines, "\n")+"\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -46,10 +49,12 @@ func TestSandboxHoldsOddKeys(t *testing.T) {
 
 	verify := func() []targets.Finding {
 		t.Helper()
+
 		fs, err := f.d.Verify(context.Background(), in, expectation(s, p))
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return failed(fs)
 	}
 	if fs := verify(); len(fs) > 0 {
@@ -59,25 +64,31 @@ func TestSandboxHoldsOddKeys(t *testing.T) {
 	b := openTest(t, in)
 	other := b.aside()
 	key := targets.OddName("p//q")
+
 	out, err := b.GetObject(context.Background(), &awss3.GetObjectInput{Bucket: other.name, Key: &key})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if c, err := io.ReadAll(out.Body); err != nil || string(c) != "content of p//q" {
 		t.Fatalf("%q %v", c, err)
 	}
+
 	_, err = b.PutObject(context.Background(), &awss3.PutObjectInput{Bucket: other.name, Key: &key, Body: strings.NewReader("other")})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	gone := targets.OddName("a/b")
 	if _, err := b.DeleteObject(context.Background(), &awss3.DeleteObjectInput{Bucket: other.name, Key: &gone}); err != nil {
 		t.Fatal(err)
 	}
+
 	surplus := "surplus"
 	if _, err := b.PutObject(context.Background(), &awss3.PutObjectInput{Bucket: other.name, Key: &surplus, Body: strings.NewReader("x")}); err != nil {
 		t.Fatal(err)
 	}
+
 	all := fmt.Sprint(verify())
 	for _, want := range []string{"key p//q", "key a/b", "objects too many"} {
 		if !strings.Contains(all, want) {
@@ -89,12 +100,14 @@ func TestSandboxHoldsOddKeys(t *testing.T) {
 func TestPlacer(t *testing.T) {
 	var p placer
 	var odd []string
+
 	keys := []string{"", "a", "a!", "a/b", "a/b/c", "b/", "b/x", "c.txt", "c.txt2"}
 	for _, k := range keys[1:] {
 		if p.odd(manifest.Entry{Key: k, ContentType: folderType}) {
 			odd = append(odd, k)
 		}
 	}
+
 	if got := fmt.Sprint(odd); got != "[a/b a/b/c]" {
 		t.Error(got)
 	}

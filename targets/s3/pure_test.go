@@ -26,6 +26,7 @@ func sequence[T any](xs []T, err error) iter.Seq2[T, error] {
 				return
 			}
 		}
+
 		if err != nil {
 			var zero T
 			yield(zero, err)
@@ -36,6 +37,7 @@ func sequence[T any](xs []T, err error) iter.Seq2[T, error] {
 func keys(t *rapid.T, name string) []string {
 	ks := rapid.SliceOfDistinct(rapid.StringMatching(`[a-c/\n-]{1,4}`), func(s string) string { return s }).Draw(t, name)
 	slices.Sort(ks)
+
 	return ks
 }
 
@@ -45,41 +47,50 @@ func TestJoin(t *testing.T) {
 		left, right := keys(t, "left"), keys(t, "right")
 		var l []listed
 		var r []manifest.Entry
+
 		want := map[string]string{}
 		for _, k := range left {
 			l = append(l, listed{Key: k})
 			want[k] += "l"
 		}
+
 		for _, k := range right {
 			r = append(r, manifest.Entry{Key: k})
 			want[k] += "r"
 		}
+
 		got, last := map[string]string{}, ""
 		for p, err := range join(sequence(l, nil), sequence(r, nil), listedKey, entryKey) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			k := ""
 			if p.left != nil {
 				k = p.left.Key
 			}
+
 			if p.right != nil {
 				if k != "" && k != p.right.Key {
 					t.Fatalf("%q is paired with %q", k, p.right.Key)
 				}
 				k = p.right.Key
 			}
+
 			if k <= last {
 				t.Fatalf("%q comes after %q", k, last)
 			}
+
 			last = k
 			if p.left != nil {
 				got[k] += "l"
 			}
+
 			if p.right != nil {
 				got[k] += "r"
 			}
 		}
+
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Fatalf("%v, want %v", got, want)
 		}
@@ -95,8 +106,10 @@ func TestJoinErrors(t *testing.T) {
 				seen = err
 				break
 			}
+
 			n++
 		}
+
 		if seen == nil || n == 0 {
 			t.Errorf("%v: %d pairs, %v", c, n, seen)
 		}
@@ -112,6 +125,7 @@ func TestPick(t *testing.T) {
 		offsets := rapid.SliceOfDistinct(rapid.IntRange(-100, 100), func(i int) int { return i }).Draw(t, "tenths")
 		slices.SortFunc(offsets, func(a, b int) int { return b - a }) // newest first
 		h := history{at: at, key: "k"}
+
 		alive, state := "", map[int]bool{}
 		for i, o := range offsets {
 			deleted := rapid.Bool().Draw(t, "deleted")
@@ -119,24 +133,29 @@ func TestPick(t *testing.T) {
 			when := at.Add(time.Duration(o) * 100 * time.Millisecond)
 			h.add(event{listed: listed{Key: "k", VersionID: fmt.Sprint(o), Modified: when}, deleted: deleted, latest: i == 0})
 		}
+
 		clear := true // nothing happens within Slack of the instant
 		for o := range state {
 			if d := time.Duration(o) * 100 * time.Millisecond; d > -Slack && d <= Slack {
 				clear = false
 			}
 		}
+
 		for _, o := range offsets {
 			if o <= 0 {
 				if !state[o] {
 					alive = fmt.Sprint(o)
 				}
+
 				break
 			}
 		}
+
 		got, ok := h.pick()
 		if alive != "" && (!ok || got.VersionID != alive) {
 			t.Fatalf("the object of the instant is %s, got %+v", alive, got)
 		}
+
 		if clear && ok != (alive != "") {
 			t.Fatalf("alive %q, got %+v", alive, got)
 		}
@@ -154,6 +173,7 @@ func TestPickTrustsTheOrder(t *testing.T) {
 	h.add(version("parts", 2*time.Hour)) // begun first, finished last
 	h.add(version("whole", time.Hour))
 	h.add(version("older", 3*time.Hour))
+
 	if got, ok := h.pick(); !ok || got.VersionID != "parts" {
 		t.Fatalf("%+v", got)
 	}
@@ -166,10 +186,12 @@ func TestOrdered(t *testing.T) {
 		for _, k := range keys {
 			ls = append(ls, listed{Key: k, unnamed: name == "unnameable"})
 		}
+
 		var err error
 		for _, e := range b.ordered(sequence(ls, nil)) {
 			err = e
 		}
+
 		if !fail.Is(err, fail.Unsupported) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -203,6 +225,7 @@ func TestOddities(t *testing.T) {
 	ev := func(key string, age time.Duration, latest, deleted bool) event {
 		return event{listed: listed{Key: key, unnamed: true, Modified: at.Add(-age)}, latest: latest, deleted: deleted}
 	}
+
 	const h = time.Hour
 	for name, c := range map[string]struct {
 		events []event
@@ -218,12 +241,14 @@ func TestOddities(t *testing.T) {
 		"deleted, and another one there": {[]event{ev("x", 2*h, false, false), ev("x", h, true, true), ev("y", h, true, false)}, 1},
 	} {
 		o := oddities{at: at, known: map[string]*history{}, told: map[string]bool{}}
+
 		n := 0
 		for _, e := range c.events {
 			if _, ok := o.add(e); ok {
 				n++
 			}
 		}
+
 		if n += len(o.rest()); n != c.want {
 			t.Errorf("%s: %d, want %d", name, n, c.want)
 		}
@@ -247,6 +272,7 @@ func TestULID(t *testing.T) {
 	if !ok || at.Format(time.RFC3339Nano) != "2026-11-23T20:26:38.841Z" {
 		t.Errorf("%s %v", at, ok)
 	}
+
 	for _, s := range []string{"", "null", "01M851DNVSERH0DBJ1PJ2CYEG", "01M851DNVSERH0DBJ1PJ2CYEGI", "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrH", "00000000000000000000000000"} {
 		if _, ok := ulidTime(s); ok {
 			t.Errorf("%q is taken", s)
@@ -261,6 +287,7 @@ func TestCheckedReaderBreaksOff(t *testing.T) {
 		c := &checkedReader{r: iotest.DataErrReader(io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(cause))), h: sha256.New(),
 			want: manifest.Entry{Size: 10, SHA256: strings.Repeat("ab", 32)}}
 		part := make([]byte, 5)
+
 		_, err := io.ReadFull(c, part)
 		if err == nil || err == io.EOF || err == io.ErrUnexpectedEOF || c.err == nil {
 			t.Errorf("%v: %v", cause, err)

@@ -56,18 +56,22 @@ const (
 // Objects that are equal already are left; they are read to be sure.
 func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.RestoreRequest, from targets.Source) (out targets.Outcome, err error) {
 	const op = "s3: restore"
+
 	out = targets.Outcome{Phases: map[string]time.Duration{}}
 	if req.Point.Manifest == "" {
 		return out, fail.New(fail.Invalid, op, in.String(), "choose a sealed cut", errors.New("the point names no object manifest"))
 	}
+
 	phase := func(name string, f func() error) error {
 		begin := d.opt.Now()
 		err := f()
 		out.Phases[name] += d.opt.Now().Sub(begin)
+
 		return err
 	}
 	if in.Role == targets.Sandbox && in.DataDir != "" {
 		var server servers.Server
+
 		if err := phase("start", func() (err error) { in, server, err = d.startServer(ctx, in); return err }); err != nil {
 			return out, err
 		}
@@ -75,6 +79,7 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 			if err != nil { // nobody would know of it
 				stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 				defer cancel()
+
 				if serr := server.Stop(stop); serr != nil {
 					err = errors.Join(err, serr)
 				}
@@ -82,27 +87,33 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 		}()
 		out.Pid, out.Address, out.User, out.Password, out.Database = server.Pid, in.Address, in.User, in.Password, in.Database
 	}
+
 	b, err := open(ctx, in)
 	if err != nil {
 		return out, err
 	}
 	defer b.close()
+
 	r := &restoration{bucket: b, from: from, req: req, lost: losses{}, memory: semaphore.NewWeighted(uploadMemory)}
 	if err := phase("prepare", func() error { return r.prepare(ctx) }); err != nil {
 		return out, err
 	}
+
 	if err := phase("objects", func() error { return r.run(ctx) }); err != nil {
 		return out, err
 	}
+
 	if err := phase("finish", func() error { return r.unmark(ctx) }); err != nil {
 		return out, err
 	}
+
 	out.Bytes, out.Findings = r.bytes.Load(), append(r.lost.findings(in.String()), r.keepVersions(ctx)...)
 	if r.odd != nil {
 		out.Bytes += r.odd.bytes.Load()
 	}
 	out.Findings = append(out.Findings, r.oddFindings()...)
 	out.Reached = targets.Position{Kind: targets.S3, AsOf: req.Point.AsOf, Manifest: req.Point.Manifest}
+
 	return out, nil
 }
 
@@ -110,23 +121,28 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 // is reached. Address and keys are made up where the instance names none.
 func (d *Driver) startServer(ctx context.Context, in targets.Instance) (targets.Instance, servers.Server, error) {
 	const op = "s3: start sandbox server"
+
 	port := 0
 	if in.Address != "" {
 		var err error
+
 		var host string
 		if host, port, err = hostPort(in.Address); err != nil || host != "127.0.0.1" && host != "localhost" {
 			return in, servers.Server{}, fail.Newf(fail.Invalid, op, in.String(), "a sandbox listens on 127.0.0.1 and a port")
 		}
 	}
+
 	entries, err := os.ReadDir(in.DataDir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return in, servers.Server{}, fail.FromOS(op, in.DataDir, err)
 	}
+
 	for _, e := range entries {
 		if !e.IsDir() || e.Name() != "data" && e.Name() != "versions" && e.Name() != "meta" {
 			return in, servers.Server{}, fail.New(fail.Conflict, op, in.DataDir, "name an empty directory", fmt.Errorf("not empty: it holds %q", e.Name()))
 		}
 	}
+
 	if in.User == "" {
 		secret := make([]byte, 24)
 		if _, err := rand.Read(secret); err != nil {
@@ -136,6 +152,7 @@ func (d *Driver) startServer(ctx context.Context, in targets.Instance) (targets.
 	}
 	p, err := d.opt.Tools.StartS3(ctx, servers.S3Spec{Name: in.Shard.String(), Dir: in.DataDir, Port: port, AccessKey: in.User, SecretKey: in.Password, Detached: d.opt.Detached})
 	in.Address = "http://" + p.Address
+
 	return in, p, err
 }
 
@@ -144,11 +161,13 @@ func hostPort(address string) (string, int, error) {
 	if err != nil {
 		return "", 0, err
 	}
+
 	host, p, err := net.SplitHostPort(u.Host)
 	if err != nil {
 		return "", 0, err
 	}
 	port, err := strconv.Atoi(p)
+
 	return host, port, err
 }
 
@@ -179,26 +198,33 @@ func (r *restoration) prepare(ctx context.Context) error {
 		_, err = r.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: r.name})
 		r.made = err == nil
 	}
+
 	if err != nil {
 		return r.fail(ctx, "prepare bucket", "", err)
 	}
+
 	taggable, err := r.readTags(ctx)
 	if err != nil || r.req.Delta {
 		return err // a delta may always be repeated, and nothing else goes on from one
 	}
+
 	for _, err := range r.current(ctx) {
 		if err != nil {
 			return err
 		}
+
 		if r.resume = r.marked; r.resume {
 			break
 		}
+
 		if r.resume, err = r.looksEqual(ctx); err != nil || r.resume {
 			return err
 		}
+
 		return fail.New(fail.Conflict, "s3: restore", r.subject(""), "name an empty bucket, or ask for a delta restore",
 			errors.New("the bucket is not empty"))
 	}
+
 	if !taggable || r.marked {
 		return nil
 	}
@@ -209,6 +235,7 @@ func (r *restoration) prepare(ctx context.Context) error {
 		return r.fail(ctx, "mark bucket", "", err)
 	}
 	r.marked = err == nil
+
 	return nil
 }
 
@@ -220,14 +247,17 @@ func (r *restoration) looksEqual(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer m.Close()
+
 	for p, err := range join(r.current(ctx), manifest.Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
 		if err != nil {
 			return false, err
 		}
+
 		if p.left == nil || p.right == nil || p.left.Size != p.right.Size {
 			return false, nil
 		}
 	}
+
 	return true, nil
 }
 
@@ -242,8 +272,10 @@ func (r *restoration) readTags(ctx context.Context) (ok bool, err error) {
 		case fail.Unsupported, fail.Denied:
 			return false, nil
 		}
+
 		return false, r.fail(ctx, "read tags", "", err)
 	}
+
 	for _, t := range out.TagSet {
 		if aws.ToString(t.Key) != mark {
 			r.tags = append(r.tags, t)
@@ -251,6 +283,7 @@ func (r *restoration) readTags(ctx context.Context) (ok bool, err error) {
 			r.marked = true
 		}
 	}
+
 	return true, nil
 }
 
@@ -262,6 +295,7 @@ func (r *restoration) unmark(ctx context.Context) (err error) {
 	default:
 		_, err = r.DeleteBucketTagging(ctx, &awss3.DeleteBucketTaggingInput{Bucket: r.name})
 	}
+
 	return r.fail(ctx, "unmark bucket", "", err)
 }
 
@@ -271,15 +305,18 @@ func (r *restoration) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	if err := r.putAside(ctx); err != nil {
 		return err
 	}
+
 	m, err := r.from.Manifest(ctx, r.req.Point.Manifest)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	var placing placer
+
 	present := iter.Seq2[listed, error](func(func(listed, error) bool) {})
 	if r.req.Delta || r.resume {
 		present = r.current(ctx)
@@ -287,11 +324,13 @@ func (r *restoration) run(ctx context.Context) error {
 	var done atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
+
 	for p, err := range join(present, manifest.Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
 		if err != nil {
 			g.Go(func() error { return err })
 			break
 		}
+
 		if gctx.Err() != nil {
 			break
 		}
@@ -300,21 +339,28 @@ func (r *restoration) run(ctx context.Context) error {
 			if odd {
 				err := r.odd.entry(gctx, place(*p.right), nil)
 				r.req.Progress.Report("restore objects", done.Add(p.right.Size), total)
+
 				return err
 			}
+
 			if p.right == nil {
 				return r.surplus(gctx, p.left.Key)
 			}
+
 			if err := r.entry(gctx, *p.right, p.left); err != nil {
 				return err
 			}
+
 			r.req.Progress.Report("restore objects", done.Add(p.right.Size), total)
+
 			return nil
 		})
 	}
+
 	if err := g.Wait(); err != nil {
 		return err
 	}
+
 	return ctx.Err()
 }
 
@@ -327,6 +373,7 @@ func (r *restoration) total(ctx context.Context) (int64, error) {
 	}
 	defer m.Close()
 	var total int64
+
 	var p placer
 	for e, err := range manifest.Entries(m, "manifest "+r.req.Point.Manifest) {
 		if err != nil {
@@ -334,6 +381,7 @@ func (r *restoration) total(ctx context.Context) (int64, error) {
 		}
 		total += e.Size
 		r.lost.add(e)
+
 		if r.in.Role == targets.Sandbox && p.odd(e) {
 			if r.oddObjects++; r.oddObjects == 1 {
 				r.oddFirst = e.Key
@@ -341,6 +389,7 @@ func (r *restoration) total(ctx context.Context) (int64, error) {
 		}
 		r.versioned = r.versioned || e.VersionID != ""
 	}
+
 	return total, nil
 }
 
@@ -349,6 +398,7 @@ func (r *restoration) surplus(ctx context.Context, key string) error {
 		return fail.New(fail.Conflict, "s3: restore", r.subject(key), "name an empty bucket", errors.New("somebody else writes to the bucket"))
 	}
 	_, err := r.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: r.name, Key: &key})
+
 	return r.fail(ctx, "delete surplus object", key, err)
 }
 
@@ -362,29 +412,36 @@ func (r *restoration) entry(ctx context.Context, e manifest.Entry, have *listed)
 				return err
 			}
 		}
+
 		if !r.req.Delta { // what the call that this one goes on from put is whole
 			return fail.New(fail.Conflict, "s3: restore", r.subject(e.Key), "name an empty bucket, or ask for a delta restore",
 				fmt.Errorf("somebody else wrote the object: %s", diff))
 		}
 	}
+
 	body, err := r.from.Object(ctx, e.SHA256)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
+
 	checked := &checkedReader{r: body, h: sha256.New(), want: e, subject: r.subject(e.Key)}
 	if e.Size <= partSize {
 		err = r.putWhole(ctx, e, checked)
 	} else {
 		err = r.putParts(ctx, e, checked)
 	}
+
 	if checked.err != nil {
 		return r.asFail(ctx, e.Key, checked.err) // says more than the upload's error
 	}
+
 	if err != nil {
 		return r.fail(ctx, "write", e.Key, err)
 	}
+
 	r.bytes.Add(e.Size)
+
 	return nil
 }
 
@@ -399,19 +456,23 @@ func (r *restoration) putWhole(ctx context.Context, e manifest.Entry, body io.Re
 	defer r.memory.Release(max(e.Size, 1))
 	var buf bytes.Buffer
 	buf.Grow(int(e.Size) + bytes.MinRead)
+
 	if _, err := buf.ReadFrom(body); err != nil {
 		return err
 	}
+
 	return s3client.Put(ctx, r.Client, putInput(e, r.name), bytes.NewReader(buf.Bytes()), int64(buf.Len()))
 }
 
 func (r *restoration) putParts(ctx context.Context, e manifest.Entry, body io.Reader) error {
 	size := s3client.PartSize(e.Size, partSize)
+
 	held := min(size, uploadMemory)
 	if err := r.memory.Acquire(ctx, held); err != nil {
 		return err
 	}
 	defer r.memory.Release(held)
+
 	return s3client.Upload(ctx, r.Client, putInput(e, r.name), 1, s3client.StreamParts(body, size))
 }
 
@@ -421,14 +482,17 @@ func putInput(e manifest.Entry, bucket *string) *awss3.PutObjectInput {
 		if s == "" {
 			return nil
 		}
+
 		return &s
 	}
+
 	in := &awss3.PutObjectInput{Bucket: bucket, Key: aws.String(e.Key), ContentType: opt(e.ContentType), Metadata: e.Metadata,
 		CacheControl: opt(e.CacheControl), ContentEncoding: opt(e.ContentEncoding), ContentLanguage: opt(e.ContentLanguage),
 		ContentDisposition: opt(e.ContentDisposition)}
 	if t, err := http.ParseTime(e.Expires); err == nil {
 		in.Expires = &t
 	}
+
 	return in
 }
 
@@ -449,6 +513,7 @@ func (c *checkedReader) Read(p []byte) (int, error) {
 	}
 	n, err := c.r.Read(p)
 	c.h.Write(p[:n])
+
 	c.n += int64(n)
 	switch {
 	case c.n > c.want.Size:
@@ -460,8 +525,10 @@ func (c *checkedReader) Read(p []byte) (int, error) {
 	case err != nil:
 		c.err = fmt.Errorf("read %s: %w", c.want.SHA256, err) // never a bare unexpected EOF
 	}
+
 	if c.err != nil {
 		return n, c.err
 	}
+
 	return n, err
 }

@@ -32,10 +32,12 @@ func TestSnapshotAndRestore(t *testing.T) {
 	for _, versioned := range []bool{true, false} {
 		t.Run(fmt.Sprintf("versioned=%v", versioned), func(t *testing.T) {
 			t.Parallel()
+
 			f, s := newFixture(t, versioned), newStore(t)
 			for i, k := range strange {
 				f.putObject(t, k, fmt.Sprintf("content %d", i))
 			}
+
 			f.putObject(t, "empty", "")
 			f.putObject(t, "image.png", "an image", func(in *awss3.PutObjectInput) {
 				expires := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -50,21 +52,25 @@ func TestSnapshotAndRestore(t *testing.T) {
 			if n := int64(len(strange) + 3); st.Objects != n || st.NewObjects != n || st.ReusedObjects != 0 || st.Failed != 0 {
 				t.Fatalf("stats: %+v", st)
 			}
+
 			es := s.entries(t, p.Manifest)
 			if e := es["image.png"]; e.ContentType != "image/png" || e.Metadata["owner"] != "shop" || e.CacheControl != "max-age=60" || e.ContentLanguage != "fr" || e.Expires == "" {
 				t.Errorf("entry: %+v", e)
 			}
 
 			in := f.restore(s, p)
+
 			r := openTest(t, in)
 			for i, k := range strange {
 				if got := r.read(t, k); got != fmt.Sprintf("content %d", i) {
 					t.Errorf("%q: %q", k, got)
 				}
 			}
+
 			if r.read(t, "big/multi.bin") != big || r.read(t, "empty") != "" {
 				t.Error("contents differ")
 			}
+
 			fs, err := f.d.Verify(context.Background(), in, expectation(s, p))
 			if err != nil || len(failed(fs)) > 0 || len(fs) != 3 {
 				t.Errorf("verify: %+v %v", fs, err)
@@ -73,6 +79,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 			s2 := newStore(t)
 			p2, _, err := f.d.Snapshot(context.Background(), in, time.Now(), s2, nil)
 			f.must(t, err)
+
 			for k, e := range s2.entries(t, p2.Manifest) {
 				want := es[k]
 				if e.SHA256 != want.SHA256 || e.ContentType != want.ContentType || fmt.Sprint(e.Metadata) != fmt.Sprint(want.Metadata) || e.Expires != want.Expires || e.ContentDisposition != want.ContentDisposition {
@@ -87,30 +94,36 @@ func TestIncremental(t *testing.T) {
 	for _, versioned := range []bool{true, false} {
 		t.Run(fmt.Sprintf("versioned=%v", versioned), func(t *testing.T) {
 			t.Parallel()
+
 			f, s := newFixture(t, versioned), newStore(t)
 			for i := range 50 {
 				f.putObject(t, fmt.Sprintf("k/%03d", i), fmt.Sprintf("v%d", i))
 			}
 			first, _ := f.snapshot(s, time.Now())
+
 			again, st := f.snapshot(s, time.Now())
 			if st.ReusedObjects != 50 || st.NewObjects != 0 || again.Manifest != first.Manifest || s.puts.Load() != 50 {
 				t.Fatalf("nothing changed: %+v, %d puts", st, s.puts.Load())
 			}
+
 			f.putObject(t, "k/010", "changed")
 			f.putObject(t, "k/0105", "new")
 			f.remove(t, "k/020")
 			// Retention dropped an object that the last manifest names.
 			f.must(t, os.Remove(s.path(s.entries(t, first.Manifest)["k/030"].SHA256)))
+
 			p, st := f.snapshot(s, time.Now().Add(2*Slack)) // past the time in which a deletion may be younger than it looks
 			if st.Objects != 50 || st.NewObjects != 3 || st.ReusedObjects != 47 || st.DeletedSinceLast != 1 {
 				t.Fatalf("stats: %+v", st)
 			}
+
 			es := s.entries(t, p.Manifest)
 			if _, ok := es["k/020"]; ok || s.content(t, es["k/010"]) != "changed" || s.content(t, es["k/030"]) != "v30" {
 				t.Error("the manifest is wrong")
 			}
 			// A damaged last manifest costs work, nothing else.
 			f.must(t, os.WriteFile(s.path(p.Manifest), []byte("{\"key\":\"k/000\",\n"), 0o600))
+
 			p2, st := f.snapshot(s, time.Now().Add(2*Slack))
 			if st.Objects != 50 || st.NewObjects != 50 || p2.Manifest != p.Manifest {
 				t.Errorf("after damage: %+v", st)
@@ -143,19 +156,23 @@ func TestAsOf(t *testing.T) {
 	f.putObject(t, "kept", "kept again")
 
 	p, _ := f.snapshot(s, asOf)
+
 	got := map[string]string{}
 	for k, e := range s.entries(t, p.Manifest) {
 		got[k] = s.content(t, e)
 	}
+
 	want := map[string]string{"kept": "kept", "overwritten": "old", "deleted-after": "still there"}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("as of: %v, want %v", got, want)
 	}
 	now, _ := f.snapshot(s, time.Now().Add(2*Slack))
+
 	got = map[string]string{}
 	for k, e := range s.entries(t, now.Manifest) {
 		got[k] = s.content(t, e)
 	}
+
 	want = map[string]string{"kept": "kept again", "overwritten": "newer", "made-after": "too late", "remade": "second"}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("now: %v, want %v", got, want)
@@ -168,11 +185,13 @@ func TestAsOf(t *testing.T) {
 func TestMany(t *testing.T) {
 	f, s := newFixture(t, true), newStore(t)
 	const n = 5000
+
 	var keys []string
 	for i := range n {
 		keys = append(keys, fmt.Sprintf("d%d/%s-%05d", i%37, strings.Repeat("x", i%5), i))
 	}
 	work := make(chan string)
+
 	done := make(chan error)
 	for range 8 {
 		go func() {
@@ -182,16 +201,21 @@ func TestMany(t *testing.T) {
 					return
 				}
 			}
+
 			done <- nil
 		}()
 	}
+
 	for _, k := range keys {
 		work <- k
 	}
+
 	close(work)
+
 	for range 8 {
 		f.must(t, <-done)
 	}
+
 	p, st := f.snapshot(s, time.Now())
 	if st.Objects != n {
 		t.Fatalf("%+v", st)
@@ -201,6 +225,7 @@ func TestMany(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	peak := make(chan uint64)
+
 	stop := make(chan struct{})
 	go func() {
 		var most uint64
@@ -217,27 +242,34 @@ func TestMany(t *testing.T) {
 		}
 	}()
 	_, st = f.snapshot(s, time.Now())
+
 	close(stop)
 	most := <-peak
+
 	if st.ReusedObjects != n {
 		t.Fatalf("%+v", st)
 	}
+
 	if grown := int64(most) - int64(before.HeapAlloc); grown > 16<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}
 	in := f.restore(s, p)
 	want := expectation(s, p)
 	want.Quick = true // contents are compared by the other tests
+
 	fs, err := f.d.Verify(context.Background(), in, want)
 	if err != nil || len(failed(fs)) > 0 {
 		t.Errorf("%+v %v", fs, err)
 	}
+
 	var listed []string
 	for l, err := range openTest(t, in).current(context.Background()) {
 		f.must(t, err)
 		listed = append(listed, l.Key)
 	}
+
 	sort.Strings(keys)
+
 	if fmt.Sprint(listed) != fmt.Sprint(keys) {
 		t.Error("the keys differ")
 	}
@@ -246,29 +278,36 @@ func TestMany(t *testing.T) {
 // TestPages: the size of the server's pages changes nothing, wherever they end.
 func TestPages(t *testing.T) {
 	t.Parallel()
+
 	f := newFixture(t, true)
 	for i, k := range []string{"a", "b", "c/x", "c-x", "d", "e", "f"} {
 		for v := range 1 + i%3 {
 			f.putObject(t, k, fmt.Sprint(v))
 		}
+
 		if i%2 == 0 {
 			f.remove(t, k)
 		}
+
 		if i%4 == 0 {
 			f.putObject(t, k, "again")
 		}
 	}
+
 	var want string
 	for _, size := range []int32{1000, 2, 3, 4, 5, 7} {
 		f.pageSize = size
+
 		var got string
 		for l, err := range f.asOf(context.Background(), time.Now().Add(2*Slack)) {
 			f.must(t, err)
 			got += fmt.Sprintln(l)
 		}
+
 		if want == "" {
 			want = got
 		}
+
 		if got != want || !strings.Contains(got, "c-x") {
 			t.Errorf("pages of %d:\n%swant\n%s", size, got, want)
 		}
@@ -288,10 +327,12 @@ func TestVersioningTurnedOn(t *testing.T) {
 	time.Sleep(Slack + 1100*time.Millisecond)
 	f.putObject(t, "overwritten", "2")
 	p, _ := f.snapshot(s, asOf)
+
 	es := s.entries(t, p.Manifest)
 	if len(es) != 2 || s.content(t, es["before"]) != "1" || s.content(t, es["overwritten"]) != "1" {
 		t.Errorf("%+v", es)
 	}
+
 	if _, st := f.snapshot(s, asOf); st.ReusedObjects != 2 {
 		t.Errorf("%+v", st)
 	}
@@ -312,13 +353,16 @@ func TestVersioningSuspended(t *testing.T) {
 	time.Sleep(Slack + 1100*time.Millisecond)
 	f.putObject(t, "overwritten", "new, and longer")
 	p, _ := f.snapshot(s, asOf)
+
 	got := map[string]string{}
 	for k, e := range s.entries(t, p.Manifest) {
 		got[k] = s.content(t, e)
 	}
+
 	if want := map[string]string{"versioned": "kept", "overwritten": "new, and longer"}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", got, want)
 	}
+
 	st, err := f.d.Probe(context.Background(), f.in)
 	if err != nil || len(st.Warnings) != 1 || !strings.Contains(st.Warnings[0], "suspended") {
 		t.Errorf("%v %+v", err, st)
@@ -331,6 +375,7 @@ func TestPrefix(t *testing.T) {
 	f.putObject(t, "a/1", "1")
 	f.putObject(t, "b/1", "2")
 	f.in.Prefix = "a/"
+
 	p, _ := f.snapshot(s, time.Now())
 	if es := s.entries(t, p.Manifest); len(es) != 1 || es["a/1"].Size != 1 {
 		t.Errorf("%+v", es)
@@ -340,6 +385,7 @@ func TestPrefix(t *testing.T) {
 // TestUnversionedRaces: objects vanish and change between listing and reading.
 func TestUnversionedRaces(t *testing.T) {
 	t.Parallel()
+
 	f, s := newFixture(t, false), newStore(t)
 	for i := range 40 {
 		f.putObject(t, fmt.Sprintf("k%02d", i), "before")
@@ -352,11 +398,14 @@ func TestUnversionedRaces(t *testing.T) {
 			f.must(t, err)
 			all = append(all, l)
 		}
+
 		if !once {
 			once = true
+
 			f.remove(t, "k03")
 			f.putObject(t, "k04", "after, and longer")
 		}
+
 		for _, l := range all {
 			if !yield(l, nil) {
 				return
@@ -371,6 +420,7 @@ func TestUnversionedRaces(t *testing.T) {
 	f.must(t, err)
 	sha, err := s.PutManifest(context.Background(), time.Now(), out)
 	f.must(t, err)
+
 	es := s.entries(t, sha)
 	if _, ok := es["k03"]; ok || len(es) != 39 || s.content(t, es["k04"]) != "after, and longer" || es["k04"].Size != 17 {
 		t.Errorf("%d entries, k04 %+v", len(es), es["k04"])
@@ -389,6 +439,7 @@ func TestErrors(t *testing.T) {
 	bad.Password = targets.NewSecret("wrong-secret-value")
 	_, err := f.d.Probe(ctx, bad)
 	wantCode(t, err, fail.Denied)
+
 	if strings.Contains(err.Error(), "wrong-secret-value") {
 		t.Errorf("leak: %v", err)
 	}
@@ -396,6 +447,7 @@ func TestErrors(t *testing.T) {
 	bad.Database = "absent"
 	_, _, err = f.d.Snapshot(ctx, bad, time.Now(), s, nil)
 	wantCode(t, err, fail.NotFound)
+
 	fs, err := f.d.Verify(ctx, bad, targets.Expectation{})
 	if err != nil || len(failed(fs)) != 1 {
 		t.Errorf("%+v %v", fs, err)
@@ -414,6 +466,7 @@ func TestErrors(t *testing.T) {
 	wantCode(t, err, fail.Invalid)
 	short, cancel := context.WithCancel(ctx)
 	cancel()
+
 	if _, _, err = f.d.Snapshot(short, f.in, time.Now(), s, nil); err == nil {
 		t.Error("a cancelled snapshot succeeded")
 	}
@@ -423,7 +476,9 @@ func TestProbeAndJoin(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, false)
 	ctx := context.Background()
+
 	f.putObject(t, "a", "12345")
+
 	st, err := f.d.Probe(ctx, f.in)
 	if err != nil || !st.Reachable || !st.Writable || st.Bytes != 5 || len(st.Warnings) != 1 {
 		t.Errorf("%+v %v", st, err)
@@ -432,6 +487,7 @@ func TestProbeAndJoin(t *testing.T) {
 	asked := counting(t, f.in)
 	for name, probe := range map[string]func(context.Context, targets.Instance) (targets.Status, error){"probe": f.d.Probe, "reach": f.d.Reach} {
 		asked.whole.Store(0)
+
 		st, err := probe(ctx, asked.in)
 		if reach := name == "reach"; err != nil || !st.Reachable || !st.Writable || (st.Bytes == 0) != reach || (asked.whole.Load() == 0) != reach {
 			t.Errorf("%s: %d listings, %+v %v", name, asked.whole.Load(), st, err)
@@ -448,8 +504,10 @@ func TestProbeAndJoin(t *testing.T) {
 	}
 	m, err := f.d.Join(ctx, f.in, targets.JoinRequest{})
 	f.must(t, err)
+
 	defer m.Close()
 	before := time.Now()
+
 	p, err := m.Mark(ctx)
 	if err != nil || p.Kind != targets.S3 || p.AsOf.Before(before.Add(-time.Second)) || m.Lock(ctx, time.Second) != nil || m.Release(ctx) != nil || m.Settle(ctx) != nil {
 		t.Errorf("%+v %v", p, err)
@@ -464,6 +522,7 @@ type counted struct {
 
 func counting(t *testing.T, in targets.Instance) counted {
 	t.Helper()
+
 	u, err := url.Parse(in.Address)
 	if err != nil {
 		t.Fatal(err)
@@ -474,9 +533,11 @@ func counting(t *testing.T, in targets.Instance) counted {
 		if q := r.URL.Query(); q.Has("list-type") && q.Get("max-keys") != "1" {
 			c.whole.Add(1)
 		}
+
 		behind.ServeHTTP(w, r)
 	}))
 	t.Cleanup(front.Close)
 	c.in.Address = front.URL
+
 	return c
 }

@@ -36,15 +36,18 @@ const (
 // not stored again.
 func (d *Driver) Snapshot(ctx context.Context, in targets.Instance, asOf time.Time, to targets.ObjectSink, progress func(targets.SnapshotStats)) (targets.Position, targets.SnapshotStats, error) {
 	var stats targets.SnapshotStats
+
 	b, err := open(ctx, in)
 	if err != nil {
 		return targets.Position{}, stats, err
 	}
 	defer b.close()
+
 	clk, err := b.head(ctx, "snapshot", d.opt.Now)
 	if err != nil {
 		return targets.Position{}, stats, err
 	}
+
 	versioning, err := b.versioning(ctx)
 	if err != nil {
 		return targets.Position{}, stats, err
@@ -54,10 +57,12 @@ func (d *Driver) Snapshot(ctx context.Context, in targets.Instance, asOf time.Ti
 			stats.UnnamedKeys = append(stats.UnnamedKeys, l.shown())
 		}
 	}
+
 	listing, versioned := b.current(ctx), versioning != ""
 	if versioned {
 		listing = b.asOf(ctx, asOf.Add(clk.skew()))
 	}
+
 	f, err := os.CreateTemp(d.opt.TempDir, "drctl-manifest-*")
 	if err != nil {
 		return targets.Position{}, stats, fail.New(fail.Exhausted, "s3: snapshot", in.String(), "free space for temporary files", err)
@@ -69,13 +74,16 @@ func (d *Driver) Snapshot(ctx context.Context, in targets.Instance, asOf time.Ti
 	if err := s.run(ctx, listing, d.last(ctx, b, to), f); err != nil {
 		return targets.Position{}, stats, err
 	}
+
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return targets.Position{}, stats, fail.New(fail.Exhausted, "s3: snapshot", in.String(), "", err)
 	}
+
 	sha, err := to.PutManifest(ctx, asOf, f)
 	if err != nil {
 		return targets.Position{}, stats, err
 	}
+
 	return targets.Position{Kind: targets.S3, AsOf: asOf.UTC(), Manifest: sha}, stats, nil
 }
 
@@ -87,18 +95,22 @@ func (d *Driver) last(ctx context.Context, b *bucket, from targets.ObjectSink) i
 		if err == nil && r == nil {
 			return
 		}
+
 		if err == nil {
 			defer r.Close()
+
 			for e, rerr := range manifest.Entries(r, b.subject("")+" last manifest") {
 				if rerr != nil {
 					err = rerr
 					break
 				}
+
 				if !yield(e, nil) {
 					return
 				}
 			}
 		}
+
 		switch {
 		case err == nil:
 		case fail.Is(err, fail.Corrupt) || fail.Is(err, fail.NotFound):
@@ -140,21 +152,27 @@ func (s *snapshot) run(ctx context.Context, listing iter.Seq2[listed, error], la
 	g.Go(func() error {
 		defer close(queue)
 		defer close(work)
+
 		return s.plan(ctx, listing, last, work, queue)
 	})
+
 	for range parallel {
 		g.Go(func() error {
 			for j := range work {
 				err := s.settle(ctx, j)
 				j.done <- err
+
 				if err != nil {
 					return err
 				}
 			}
+
 			return nil
 		})
 	}
+
 	g.Go(func() error { return s.write(ctx, queue, w) })
+
 	return g.Wait()
 }
 
@@ -165,14 +183,17 @@ func (s *snapshot) plan(ctx context.Context, listing iter.Seq2[listed, error], l
 		if err != nil {
 			return err
 		}
+
 		if p.left == nil {
 			s.stats.DeletedSinceLast++
 			continue
 		}
+
 		j := &job{now: *p.left, done: make(chan error, 1)}
 		if p.right != nil && same(*p.left, *p.right) {
 			j.prior = p.right
 		}
+
 		for _, c := range []chan<- *job{queue, work} {
 			select {
 			case c <- j:
@@ -181,6 +202,7 @@ func (s *snapshot) plan(ctx context.Context, listing iter.Seq2[listed, error], l
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -189,6 +211,7 @@ func same(l listed, e manifest.Entry) bool {
 	if !l.mutable() {
 		return l.VersionID == e.VersionID // a version never changes
 	}
+
 	return l.ETag != "" && l.ETag == e.ETag && l.Size == e.Size && l.Modified.Equal(e.Modified) && l.VersionID == e.VersionID
 }
 
@@ -200,11 +223,13 @@ func (s *snapshot) settle(ctx context.Context, j *job) error {
 		if err != nil {
 			return err
 		}
+
 		if ok {
 			j.entry, j.state = *j.prior, reused
 			return nil
 		}
 	}
+
 	now := j.now
 	for try := 1; ; try++ {
 		e, err := s.fetch(ctx, now)
@@ -212,9 +237,11 @@ func (s *snapshot) settle(ctx context.Context, j *job) error {
 			j.entry, j.state = e, moved
 			return nil
 		}
+
 		if ctx.Err() != nil || try == tries {
 			return err
 		}
+
 		switch fail.CodeOf(err) {
 		case fail.Unavailable, fail.Stalled:
 		case fail.Conflict, fail.NotFound:
@@ -223,10 +250,12 @@ func (s *snapshot) settle(ctx context.Context, j *job) error {
 					"repeat the cut; if it happens again, a lifecycle rule removes noncurrent versions too soon",
 					fmt.Errorf("version %s was removed while the snapshot was read: %w", now.VersionID, err))
 			}
+
 			fresh, ok, herr := s.look(ctx, now.Key)
 			if herr != nil {
 				return herr
 			}
+
 			if !ok {
 				j.state = vanished
 				return nil
@@ -235,6 +264,7 @@ func (s *snapshot) settle(ctx context.Context, j *job) error {
 		default:
 			return err
 		}
+
 		if err := pause(ctx, time.Duration(try)*100*time.Millisecond); err != nil {
 			return err
 		}
@@ -244,6 +274,7 @@ func (s *snapshot) settle(ctx context.Context, j *job) error {
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
+
 	select {
 	case <-t.C:
 		return nil
@@ -258,9 +289,11 @@ func (s *snapshot) look(ctx context.Context, key string) (listed, bool, error) {
 	if code, _ := s3client.Status(err); code == http.StatusNotFound {
 		return listed{}, false, nil
 	}
+
 	if err != nil {
 		return listed{}, false, s.fail(ctx, "look up", key, err)
 	}
+
 	return listed{Key: key, ETag: aws.ToString(out.ETag), Size: aws.ToInt64(out.ContentLength), Modified: aws.ToTime(out.LastModified).UTC()}, true, nil
 }
 
@@ -271,29 +304,36 @@ func (s *snapshot) fetch(ctx context.Context, l listed) (manifest.Entry, error) 
 	if l.VersionID != "" {
 		in.VersionId = &l.VersionID
 	}
+
 	if l.mutable() && l.ETag != "" {
 		in.IfMatch = &l.ETag
 	}
+
 	out, err := s.GetObject(ctx, in)
 	if err != nil {
 		return manifest.Entry{}, s.fail(ctx, "read", l.Key, err)
 	}
 	defer out.Body.Close()
 	body := &watched{r: out.Body}
+
 	sha, size, err := s.to.PutObject(ctx, body)
 	if body.err != nil {
 		return manifest.Entry{}, s.fail(ctx, "read", l.Key, body.err)
 	}
+
 	if err != nil {
 		return manifest.Entry{}, err
 	}
+
 	if size != l.Size {
 		code := fail.Corrupt
 		if l.mutable() && in.IfMatch == nil {
 			code = fail.Conflict // it may have been overwritten in between
 		}
+
 		return manifest.Entry{}, fail.Newf(code, "s3: read", s.subject(l.Key), "the listing says %d bytes, %d were read", l.Size, size)
 	}
+
 	return manifest.Entry{
 		Key: l.Key, VersionID: l.VersionID, Size: size, ETag: l.ETag, SHA256: sha, Modified: l.Modified,
 		ContentType: aws.ToString(out.ContentType), Metadata: out.Metadata, CacheControl: aws.ToString(out.CacheControl),
@@ -314,16 +354,19 @@ func (w *watched) Read(p []byte) (int, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		w.err = err
 	}
+
 	return n, err
 }
 
 // write puts finished entries into the manifest in the order of their keys.
 func (s *snapshot) write(ctx context.Context, queue <-chan *job, w io.Writer) error {
 	m := manifest.NewWriter(w)
+
 	local := func(err error) error {
 		if err == nil {
 			return nil
 		}
+
 		return fail.New(fail.Exhausted, "s3: write manifest", s.in.String(), "free space for temporary files", err)
 	}
 	for j := range queue {
@@ -335,10 +378,13 @@ func (s *snapshot) write(ctx context.Context, queue <-chan *job, w io.Writer) er
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+
 		if j.state == vanished {
 			continue
 		}
+
 		s.stats.Objects++
+
 		s.stats.Bytes += j.entry.Size
 		if j.state == reused {
 			s.stats.ReusedObjects++
@@ -346,10 +392,12 @@ func (s *snapshot) write(ctx context.Context, queue <-chan *job, w io.Writer) er
 			s.stats.NewObjects++
 			s.stats.NewBytes += j.entry.Size
 		}
+
 		if s.progress != nil { // what is deleted is counted elsewhere, at the same time
 			s.progress(targets.SnapshotStats{Objects: s.stats.Objects, Bytes: s.stats.Bytes, NewObjects: s.stats.NewObjects,
 				NewBytes: s.stats.NewBytes, ReusedObjects: s.stats.ReusedObjects})
 		}
+
 		if err := m.Add(j.entry); err != nil {
 			return local(err)
 		}
@@ -358,5 +406,6 @@ func (s *snapshot) write(ctx context.Context, queue <-chan *job, w io.Writer) er
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+
 	return local(m.Flush())
 }

@@ -43,27 +43,33 @@ func (d *Driver) Verify(ctx context.Context, in targets.Instance, want targets.E
 	defer b.close()
 	begin := d.opt.Now()
 	_, err = b.head(ctx, "verify", d.opt.Now)
+
 	bucketFinding := targets.Finding{Check: CheckBucket, Subject: b.subject(""), Severity: targets.Passed, Took: d.opt.Now().Sub(begin)}
 	if fail.Is(err, fail.NotFound) {
 		bucketFinding.Severity, bucketFinding.Detail = targets.Failed, err.Error()
 		return []targets.Finding{bucketFinding}, nil
 	}
+
 	if err != nil {
 		return nil, err
 	}
+
 	findings := []targets.Finding{bucketFinding}
 	for _, a := range want.Assertions {
 		findings = append(findings, targets.Finding{Check: a.Name, Subject: in.Shard.String(), Severity: targets.Skipped,
 			Detail: "an object store answers no queries; use checks.objects"})
 	}
+
 	if want.Manifest == nil {
 		return append(findings, targets.Finding{Check: CheckListing, Subject: b.subject(""), Severity: targets.Skipped, Detail: "there is no manifest to compare with"}), nil
 	}
 	v := &verification{bucket: b, want: want}
 	begin = d.opt.Now()
+
 	if err := v.run(ctx); err != nil {
 		return nil, err
 	}
+
 	return append(findings, v.findings(d.opt.Now().Sub(begin))...), nil
 }
 
@@ -89,29 +95,37 @@ func (v *verification) run(ctx context.Context) error {
 	var placing placer
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
+
 	for p, err := range join(v.current(ctx), manifest.Entries(m, "manifest of "+v.in.Shard.String()), listedKey, entryKey) {
 		if err != nil {
 			g.Go(func() error { return err })
 			break
 		}
+
 		if gctx.Err() != nil {
 			break
 		}
+
 		if v.in.Role == targets.Sandbox && p.right != nil && placing.odd(*p.right) {
 			g.Go(func() error { return v.oddObject(gctx, *p.right) })
 			continue
 		}
+
 		if !v.listing(p) || v.want.Quick {
 			continue
 		}
+
 		g.Go(func() error { return v.content(gctx, *p.right) })
 	}
+
 	if err := g.Wait(); err != nil {
 		return err
 	}
+
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+
 	return v.oddSurplus(ctx)
 }
 
@@ -120,14 +134,17 @@ func (v *verification) run(ctx context.Context) error {
 func (v *verification) listing(p pair[listed, manifest.Entry]) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+
 	if p.left != nil {
 		v.haveObjects++
 		v.haveBytes += p.left.Size
 	}
+
 	if p.right != nil {
 		v.wantObjects++
 		v.wantBytes += p.right.Size
 	}
+
 	switch {
 	case p.right == nil:
 		v.name(p.left.Key, "no such object", fmt.Sprintf("%d bytes", p.left.Size), "the object is not in the manifest")
@@ -138,7 +155,9 @@ func (v *verification) listing(p pair[listed, manifest.Entry]) bool {
 	default:
 		return true
 	}
+
 	v.listingFailures++
+
 	return false
 }
 
@@ -154,14 +173,17 @@ func (v *verification) content(ctx context.Context, e manifest.Entry) error {
 	if err != nil {
 		return err
 	}
+
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.read += e.Size
 	v.want.Progress.Report("verify objects", v.read, 0)
+
 	if diff != "" {
 		v.contentFailed++
 		v.name(e.Key, e.SHA256, "", diff)
 	}
+
 	return nil
 }
 
@@ -174,11 +196,13 @@ func (b *bucket) compare(ctx context.Context, e manifest.Entry) (string, error) 
 		if err == nil || !fail.Retryable(err) || ctx.Err() != nil {
 			return diff, err
 		}
+
 		last = err
 		if err := pause(ctx, time.Duration(try)*100*time.Millisecond); err != nil {
 			return "", err
 		}
 	}
+
 	return "", last
 }
 
@@ -187,19 +211,24 @@ func (b *bucket) compareOnce(ctx context.Context, e manifest.Entry) (string, err
 	if code, _ := s3client.Status(err); code == 404 {
 		return "the object is missing", nil
 	}
+
 	if err != nil {
 		return "", b.fail(ctx, "verify", e.Key, err)
 	}
+
 	defer out.Body.Close()
 	h := sha256.New()
+
 	n, err := io.Copy(h, out.Body)
 	if err != nil {
 		return "", b.fail(ctx, "verify", e.Key, err)
 	}
+
 	var diffs []string
 	if got := hex.EncodeToString(h.Sum(nil)); n != e.Size || got != e.SHA256 {
 		diffs = append(diffs, fmt.Sprintf("the content has %d bytes and SHA-256 %s", n, got))
 	}
+
 	for _, f := range []struct{ name, want, got string }{
 		{"content type", e.ContentType, aws.ToString(out.ContentType)},
 		{"cache control", e.CacheControl, aws.ToString(out.CacheControl)},
@@ -211,9 +240,11 @@ func (b *bucket) compareOnce(ctx context.Context, e manifest.Entry) (string, err
 			diffs = append(diffs, fmt.Sprintf("the %s is %q and should be %q", f.name, f.got, f.want))
 		}
 	}
+
 	if !maps.Equal(e.Metadata, out.Metadata) {
 		diffs = append(diffs, "the metadata differs: "+metadataText(out.Metadata)+" instead of "+metadataText(e.Metadata))
 	}
+
 	return strings.Join(diffs, "; "), nil
 }
 
@@ -222,6 +253,7 @@ func metadataText(m map[string]string) string {
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		parts = append(parts, fmt.Sprintf("%s=%q", k, m[k]))
 	}
+
 	return "{" + strings.Join(parts, " ") + "}"
 }
 
@@ -231,23 +263,29 @@ func (v *verification) findings(took time.Duration) []targets.Finding {
 		if failed > 0 {
 			return targets.Failed
 		}
+
 		return targets.Passed
 	}
 	count := func(objects, bytes int64) string { return fmt.Sprintf("%d objects, %d bytes", objects, bytes) }
+
 	out := []targets.Finding{{Check: CheckListing, Subject: v.subject(""), Severity: verdict(v.listingFailures),
 		Expected: count(v.wantObjects, v.wantBytes), Got: count(v.haveObjects, v.haveBytes), Took: took}}
 	if v.listingFailures > 0 {
 		out[0].Detail = fmt.Sprintf("%d objects are missing, too many or of another size", v.listingFailures)
 	}
+
 	content := targets.Finding{Check: CheckContent, Subject: v.subject(""), Severity: verdict(v.contentFailed), Took: took,
 		Expected: "every SHA-256 as in the manifest", Got: fmt.Sprintf("%d bytes read, %d objects differ", v.read, v.contentFailed)}
 	if v.want.Quick {
 		content.Severity, content.Got, content.Detail = targets.Skipped, "", "a quick check reads no contents"
 	}
 	out = append(out, content)
+
 	slices.SortFunc(v.named, func(a, b targets.Finding) int { return strings.Compare(a.Subject, b.Subject) })
+
 	if more := v.listingFailures + v.contentFailed - int64(len(v.named)); more > 0 {
 		out[1].Detail = fmt.Sprintf("%d more objects are not named here", more)
 	}
+
 	return append(out, v.named...)
 }

@@ -48,6 +48,7 @@ func (a *asking) ask(question func() error) {
 			defer a.mu.Unlock()
 			a.silent = append(a.silent, err)
 		}
+
 		return nil
 	})
 }
@@ -60,8 +61,10 @@ func (o Observer) Group(ctx context.Context, g platform.Group) readiness.Engine 
 		if f.Err == nil {
 			f.Err = errors.New("it was not asked")
 		}
+
 		return f
 	}
+
 	var err error
 	if f.Running, err = engine.Running(ctx, o.Client, o.IDs.Prefix()); err != nil {
 		f.Err = err
@@ -75,39 +78,49 @@ func (o Observer) Group(ctx context.Context, g platform.Group) readiness.Engine 
 	var a asking
 	a.SetLimit(8)
 	regions := regionsOf(g)
+
 	f.Regions = make([]readiness.Region, len(regions))
 	for i, r := range regions {
 		a.ask(func() (err error) {
 			f.Regions[i] = readiness.Region{Region: r, Queue: g.Queue(r)}
+
 			f.Regions[i].Polled, err = engine.Polled(ctx, o.Client, g.Queue(r))
 			if err != nil {
 				f.Regions[i].Polled = time.Now() // not known is not unserved
 			}
+
 			return err
 		})
 	}
+
 	for _, sh := range g.Shards {
 		if !sh.Kind.Traits().Log {
 			continue
 		}
+
 		a.ask(func() error {
 			x := askArchiver(ctx, o.Client, o.IDs, sh.Shard)
+
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			f.Archivers[sh.Shard] = x
+
 			return nil
 		})
 	}
+
 	a.ask(func() (err error) {
 		f.Cuts, _, err = engine.RunStreak(ctx, o.Client, engine.Which{ID: o.IDs.Cut(g.Name), Workflow: workflows.TakeCutName}, nil)
 		return err
 	})
 	a.ask(func() (err error) { f.Bases, err = o.baseStreaks(ctx, g); return err })
 	a.ask(func() (err error) { f.Jobs, err = o.jobs(ctx, g, f.Running); return err })
+
 	schedules, err := o.schedulesOf(g)
 	if err != nil {
 		a.silent = append(a.silent, err)
 	}
+
 	f.Schedules = make([]readiness.Schedule, len(schedules))
 	for i, x := range schedules {
 		f.Schedules[i] = readiness.Schedule{Schedule: x.Schedule, Kind: runKinds[x.in.Workflow]}
@@ -115,6 +128,7 @@ func (o Observer) Group(ctx context.Context, g platform.Group) readiness.Engine 
 	}
 	_ = a.Wait()
 	f.Silent = a.silent
+
 	return f
 }
 
@@ -124,7 +138,9 @@ func regionsOf(g platform.Group) []string {
 	for _, sh := range g.Shards {
 		out = append(out, sh.Region)
 	}
+
 	slices.Sort(out)
+
 	return slices.Compact(out)
 }
 
@@ -133,16 +149,20 @@ func askArchiver(ctx context.Context, c client.Client, ids workflows.IDs, shard 
 	if fail.Is(err, fail.NotFound) || err == nil && !st.Running {
 		return readiness.Archiver{Missing: true}
 	}
+
 	if err != nil {
 		return readiness.Archiver{Err: err}
 	}
+
 	f := readiness.Archiver{Started: st.Started, Again: workflows.ArchiveAgain}
 	if i := slices.IndexFunc(st.Pending, func(p engine.Pending) bool { return p.Activity == activities.FollowShardName }); i >= 0 {
 		f.Follow = &st.Pending[i]
 	}
+
 	if p := f.Follow; p == nil || p.LastFailure == "" && p.Beat().Phase != engine.Following {
 		f.Streak, f.Err = engine.ActivityStreak(ctx, c, st.ID, st.RunID, activities.FollowShardName)
 	}
+
 	return f
 }
 
@@ -173,28 +193,36 @@ func (o Observer) baseStreaks(ctx context.Context, g platform.Group) (map[target
 		if x.Cancelled {
 			return true
 		}
+
 		if read++; read > maxResults || len(open) == 0 || ctx.Err() != nil {
 			return false
 		}
+
 		var got workflows.BackupOut
 		if err := engine.Result(ctx, o.Client, x.Run, &got); err != nil {
 			for _, sh := range g.Shards {
 				note(sh.Shard, x.Ended, err.Error())
 			}
+
 			return true
 		}
+
 		for _, b := range got.Bases {
 			note(b.Shard, x.Ended, b.Error)
 		}
+
 		for _, b := range got.Objects {
 			note(b.Shard, x.Ended, b.Error)
 		}
+
 		return true
 	})
+
 	for id, st := range open {
 		st.More = read > maxResults
 		out[id] = st
 	}
+
 	return out, err
 }
 
@@ -205,19 +233,23 @@ func (o Observer) jobs(ctx context.Context, g platform.Group, running []engine.R
 	for _, name := range o.Drills(g.Name) {
 		ids = append(ids, o.IDs.Drill(name))
 	}
+
 	var out []readiness.Job
 	for _, r := range running {
 		if !slices.Contains(ids, r.ID) {
 			continue
 		}
+
 		ps, err := engine.Progress(ctx, o.Client, r.ID)
 		if err != nil && !fail.Is(err, fail.NotFound) {
 			return out, err
 		}
+
 		for _, p := range ps {
 			out = append(out, jobOf(p))
 		}
 	}
+
 	return out, nil
 }
 
@@ -233,16 +265,19 @@ func (o Observer) schedulesOf(g platform.Group) ([]scheduled, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	ours := map[string]bool{o.IDs.Cut(g.Name): true, o.IDs.Backup(g.Name): true, o.IDs.Check(g.Name): true}
 	for _, name := range o.Drills(g.Name) {
 		ours[o.IDs.Drill(name)] = true
 	}
+
 	var out []scheduled
 	for _, x := range all {
 		if in, ok := x.Args[0].(workflows.ScheduledIn); ok && ours[in.ID] {
 			out = append(out, scheduled{x, in})
 		}
 	}
+
 	return out, nil
 }
 
@@ -252,10 +287,12 @@ func (o Observer) askSchedule(ctx context.Context, in workflows.ScheduledIn, f *
 		f.Missing = true
 		return nil
 	}
+
 	if err != nil {
 		return fail.New(fail.Unavailable, "engine: describe schedule", f.ID, "", err)
 	}
 	f.Paused, f.Note = d.Schedule.State.Paused, d.Schedule.State.Note
+
 	which := engine.Which{ID: in.ID, Workflow: in.Workflow}
 	switch in.Workflow {
 	case workflows.TakeCutName, workflows.TakeBackupName: // asked apart: they are taken by hand too
@@ -267,15 +304,18 @@ func (o Observer) askSchedule(ctx context.Context, in workflows.ScheduledIn, f *
 			if read++; read > maxResults || engine.Result(ctx, o.Client, x.Run, &out) != nil || out.Passed {
 				return nil
 			}
+
 			return fail.Newf(fail.Unverified, "drill", out.ID, "it failed; see: drctl drill show %s", out.ID)
 		})
 	default:
 		f.Streak, f.Newest, err = engine.RunStreak(ctx, o.Client, which, nil)
 	}
+
 	if err != nil {
 		return err
 	}
 	f.Runs, _, err = engine.RunStreak(ctx, o.Client, engine.Which{Prefix: f.WorkflowID + "-", Workflow: workflows.ScheduledName}, nil)
+
 	return err
 }
 
@@ -287,6 +327,7 @@ func others(ids workflows.IDs, running []engine.Run) []string {
 			out = append(out, r.ID)
 		}
 	}
+
 	return out
 }
 

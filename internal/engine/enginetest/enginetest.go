@@ -18,15 +18,18 @@ import (
 // Bin finds bin/drctl-engine in the folders above the test's own.
 func Bin(t testing.TB) string {
 	t.Helper()
+
 	dir, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for d := dir; ; d = filepath.Dir(d) {
 		bin := filepath.Join(d, "bin", "drctl-engine")
 		if _, err := os.Stat(bin); err == nil {
 			return bin
 		}
+
 		if d == filepath.Dir(d) {
 			t.Fatalf("no bin/drctl-engine above %s; build it with: make tools", dir)
 		}
@@ -42,11 +45,14 @@ func Options(t testing.TB) engine.EmbeddedOptions {
 // Start starts an engine and stops it at the end of the test.
 func Start(t testing.TB, o engine.EmbeddedOptions) *engine.Embedded {
 	t.Helper()
+
 	e, err := engine.StartEmbedded(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = e.Stop(context.Background()) })
+
 	return e
 }
 
@@ -55,11 +61,14 @@ func Client(t testing.TB, e *engine.Embedded) client.Client {
 	t.Helper()
 	o := e.Options()
 	o.Timeout, o.Log = 20*time.Second, Log(t)
+
 	c, err := engine.Dial(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(c.Close)
+
 	return c
 }
 

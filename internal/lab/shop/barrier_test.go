@@ -16,14 +16,18 @@ func TestBarrierFailsNoOperation(t *testing.T) {
 	for _, mode := range []targets.BarrierMode{targets.Gate, targets.Share} {
 		o := options(p, filepath.Join(t.TempDir(), "journal"))
 		o.Gate, o.Duration = mode == targets.Gate, 4*time.Second
+
 		done := make(chan Summary)
 		go func() { done <- quiet(t, o) }()
+
 		var parties []barrier.Party
 		for _, in := range p.Postgres {
 			in.Tables = []string{"public.accounts", "public.orders", "public.product_images", "public.stock", "public.transfers"}
 			parties = append(parties, barrier.Party{Quiescer: postgres.New(postgres.Options{}), Instance: in})
 		}
+
 		time.Sleep(500 * time.Millisecond)
+
 		cuts := 0
 		for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 			cut, err := barrier.Take(t.Context(), parties, barrier.Options{Group: p.Group, Mode: mode, Gate: p.Postgres[p.Gate].Shard, Budget: time.Second})
@@ -31,7 +35,9 @@ func TestBarrierFailsNoOperation(t *testing.T) {
 				t.Error(err)
 				continue
 			}
+
 			cuts++
+
 			t.Logf("%s: attempts %d, stall %s", mode, cut.Attempts, cut.Stall)
 		}
 		sum := <-done

@@ -91,43 +91,53 @@ type checker struct {
 // compared nothing is a violation.
 func Check(ctx context.Context, o CheckOptions) (Report, error) {
 	begin := time.Now()
+
 	if err := o.Platform.check(); err != nil {
 		return Report{}, err
 	}
+
 	if o.Cut.QuiescedAt.IsZero() || o.Cut.ReleasedAt.Before(o.Cut.QuiescedAt) {
 		return Report{}, fail.Newf(fail.Invalid, "shop: check", o.Cut.ID, "the cut has no times of its barrier, or in the wrong order")
 	}
+
 	if o.Parallel <= 0 {
 		o.Parallel = 8
 	}
 	k := &checker{CheckOptions: o, quiesced: o.Cut.QuiescedAt.UnixNano(), released: o.Cut.ReleasedAt.UnixNano()}
 	k.rep = Report{Cut: o.Cut.ID, Checked: map[string]int64{}, ByRule: map[string]int{}}
+
 	var err error
 	if k.ops, err = readHistory(o.Journals, len(o.Postgres)); err != nil {
 		return Report{}, err
 	}
+
 	k.loss()
+
 	found, err := k.readShards(ctx)
 	if err != nil {
 		return Report{}, err
 	}
+
 	k.checkBarrier()
 	k.checkPresence(found)
 	k.checkJournaled(found)
 	k.checkWhole(found)
 	k.checkRows(found)
 	k.checkSums(found)
+
 	if err := k.checkStores(ctx, found); err != nil {
 		return Report{}, err
 	}
 	k.rep.OK = k.rep.Total == 0 && (k.BarrierOnly || len(k.rep.NotChecked) == 0)
 	k.rep.Took = time.Since(begin)
+
 	return k.rep, nil
 }
 
 // checkBarrier is rule (j).
 func (k *checker) checkBarrier() {
 	k.checked(RuleBarrier, 1)
+
 	if held := time.Duration(k.released - k.quiesced); held > longestBarrier {
 		k.violation(RuleBarrier, "cut "+k.Cut.ID, "its record says that the barrier held for %s, and no barrier holds for longer than %s", held, longestBarrier)
 	}
@@ -140,18 +150,22 @@ func (k *checker) checkStores(ctx context.Context, found []*shardState) error {
 	} else {
 		g.Go(func() error { return k.checkCarts(gctx) })
 	}
+
 	if k.BarrierOnly || !k.hasMedia() {
 		k.rep.NotChecked = append(k.rep.NotChecked, RuleImages)
 	} else {
 		g.Go(func() error { return k.checkImages(gctx, found) })
 	}
+
 	return g.Wait()
 }
 
 func (k *checker) violation(rule, subject, format string, args ...any) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+
 	k.rep.Total++
+
 	k.rep.ByRule[rule]++
 	if len(k.rep.Violations) < maxViolations {
 		k.rep.Violations = append(k.rep.Violations, Violation{Rule: rule, Subject: subject, Detail: fmt.Sprintf(format, args...)})
@@ -183,9 +197,11 @@ func readHistory(paths []string, shards int) (*history, error) {
 			return nil, err
 		}
 	}
+
 	for _, r := range h.sql {
 		h.ack(r)
 	}
+
 	return h, nil
 }
 
@@ -195,27 +211,33 @@ func (h *history) read(path string, shards int) error {
 		if err != nil {
 			return err
 		}
+
 		for _, s := range r.Shards {
 			if s < 0 || s >= shards {
 				return fail.Newf(fail.Invalid, "shop: check", path, "the journal names shard %d, and the platform has %d", s, shards)
 			}
 		}
+
 		if r.Kind == KindCart {
 			carts[r.ID] = &r
 			continue
 		}
+
 		id, err := uuid.Parse(r.ID)
 		if err != nil {
 			return fail.New(fail.Corrupt, "shop: check", path, "", err)
 		}
 		h.sql[id] = &r
 	}
+
 	for _, r := range carts {
 		h.ack(r)
+
 		if r.CommitNS > 0 {
 			h.carts[r.Cart] = append(h.carts[r.Cart], cartWrite{r.Seq, r.CommitNS, r.acked()})
 		}
 	}
+
 	return nil
 }
 
@@ -224,6 +246,7 @@ func (r *Record) acked() int64 {
 	if r.Status != Acked {
 		return 0
 	}
+
 	return r.AckNS
 }
 
@@ -241,9 +264,11 @@ func (k *checker) loss() {
 			k.rep.LostAfterCut++
 		}
 	}
+
 	if k.ops.last > 0 {
 		k.rep.LastAcked = time.Unix(0, k.ops.last).UTC()
 	}
+
 	if k.rep.LostAfterCut > 0 {
 		k.rep.LossWindow = time.Duration(k.ops.last - k.quiesced)
 	}

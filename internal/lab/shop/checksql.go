@@ -40,12 +40,14 @@ func (k *checker) readShards(ctx context.Context) ([]*shardState, error) {
 	found := make([]*shardState, len(k.Postgres))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
+
 	for i, in := range k.Postgres {
 		g.Go(func() (err error) {
 			found[i], err = readShard(gctx, in)
 			return failure("shop: check", in, err)
 		})
 	}
+
 	return found, g.Wait()
 }
 
@@ -63,6 +65,7 @@ func readShard(ctx context.Context, in targets.Instance) (*shardState, error) {
 		var leg int
 		var text, kind string
 		var n int64
+
 		err := each(ctx, tx, "SELECT id, leg, amount, kind FROM transfers", []any{&id, &leg, &n, &kind}, func() error {
 			if leg < 0 || leg > 1 {
 				return fmt.Errorf("transfer %s has a leg %d", uuid.UUID(id), leg)
@@ -70,34 +73,42 @@ func readShard(ctx context.Context, in targets.Instance) (*shardState, error) {
 			legs := s.legs[id]
 			legs[leg] = &legRow{n, kind}
 			s.legs[id] = legs
+
 			return nil
 		})
 		if err == nil {
 			err = each(ctx, tx, "SELECT id, sku FROM orders", []any{&id, &leg}, func() error { s.orders[id] = leg; return nil })
 		}
+
 		if err == nil {
 			err = each(ctx, tx, "SELECT id, balance FROM accounts", []any{&leg, &n}, func() error { s.accounts[leg] = n; return nil })
 		}
+
 		if err == nil {
 			err = each(ctx, tx, "SELECT sku, qty FROM stock", []any{&leg, &n}, func() error { s.stock[leg] = n; return nil })
 		}
+
 		if err == nil {
 			err = each(ctx, tx, "SELECT key, sha256, size FROM product_images", []any{&text, &kind, &n}, func() error {
 				s.images[text] = imageRow{kind, n}
 				return nil
 			})
 		}
+
 		if err == nil {
 			err = each(ctx, tx, "SELECT gid FROM pg_prepared_xacts", []any{&text}, func() error {
 				s.prepared = append(s.prepared, text)
 				return nil
 			})
 		}
+
 		if err == nil {
 			err = s.readSums(ctx, tx)
 		}
+
 		return err
 	})
+
 	return s, err
 }
 
@@ -105,14 +116,17 @@ func (s *shardState) readSums(ctx context.Context, tx pgx.Tx) error {
 	s.first, s.now = map[string]int64{}, map[string]int64{}
 	var name string
 	var n int64
+
 	err := each(ctx, tx, "SELECT name, value FROM meta", []any{&name, &n}, func() error { s.first[name] = n; return nil })
 	if err == nil {
 		err = each(ctx, tx, `SELECT 'balance', coalesce(sum(balance), 0)::bigint FROM accounts
 			UNION ALL SELECT 'stock', coalesce(sum(qty), 0)::bigint FROM stock`, []any{&name, &n}, func() error { s.now[name] = n; return nil })
 	}
+
 	if err == nil {
 		err = tx.QueryRow(ctx, "SELECT coalesce(sum(qty), 0)::bigint FROM stock WHERE sku < 0").Scan(&s.sold)
 	}
+
 	return err
 }
 
@@ -122,6 +136,7 @@ func each(ctx context.Context, tx pgx.Tx, sql string, into []any, f func() error
 		return err
 	}
 	_, err = pgx.ForEachRow(rows, into, f)
+
 	return err
 }
 
@@ -129,8 +144,10 @@ func each(ctx context.Context, tx pgx.Tx, sql string, into []any, f func() error
 // of the others one part.
 func (k *checker) parts(id uuid.UUID, r *Record, found []*shardState) (there, of int, where string) {
 	var at []string
+
 	note := func(ok bool, shard int, what string) {
 		of++
+
 		if ok {
 			there++
 			at = append(at, what+" on "+k.Postgres[shard].String())
@@ -149,6 +166,7 @@ func (k *checker) parts(id uuid.UUID, r *Record, found []*shardState) (there, of
 			note(ok, shard, "row")
 		}
 	}
+
 	return there, of, strings.Join(at, ", ")
 }
 
@@ -159,17 +177,21 @@ func (k *checker) checkPresence(found []*shardState) {
 		there, of, where := k.parts(id, r, found)
 		if at := r.acked(); at > 0 && at < k.quiesced {
 			k.checked(RuleAcked, 1)
+
 			if there < of {
 				k.violation(RuleAcked, r.Kind+" "+r.ID, "acknowledged %s before the barrier; %d of %d parts are there (%s)", ago(k.quiesced-at), there, of, where)
 			}
 		}
+
 		if r.CommitNS > k.released {
 			k.checked(RuleLater, 1)
+
 			if there > 0 {
 				k.violation(RuleLater, r.Kind+" "+r.ID, "its commit was sent %s after the release; there is %s", ago(r.CommitNS-k.released), where)
 			}
 		}
 	}
+
 	if k.rep.Checked[RuleAcked] == 0 {
 		k.violation(RuleAcked, "the journal", "it holds no operation that was acknowledged before the barrier: nothing was compared")
 	}
@@ -184,6 +206,7 @@ func (k *checker) checkJournaled(found []*shardState) {
 			images[r.Key] = r
 		}
 	}
+
 	for i, s := range found {
 		at := " on " + k.Postgres[i].String()
 		for id, legs := range s.legs {
@@ -191,18 +214,23 @@ func (k *checker) checkJournaled(found []*shardState) {
 				if row == nil {
 					continue
 				}
+
 				r := k.ops.sql[id]
 				if r != nil && r.transfer() && r.Shards[n] == i {
 					amount := r.Amount
 					if n == 0 {
 						amount = -amount
 					}
+
 					k.same(r, fmt.Sprintf("leg %d of transfer %s%s", n, id, at), legRow{amount, r.Kind}, *row)
+
 					continue
 				}
+
 				k.unknown(r, fmt.Sprintf("leg %d of transfer %s%s", n, id, at))
 			}
 		}
+
 		for id, sku := range s.orders {
 			if r := k.ops.sql[id]; r != nil && r.Kind == KindOrder && r.Shards[0] == i {
 				k.same(r, "order "+id.String()+at, r.Rows[0], sku)
@@ -210,6 +238,7 @@ func (k *checker) checkJournaled(found []*shardState) {
 				k.unknown(r, "order "+id.String()+at)
 			}
 		}
+
 		for key, row := range s.images {
 			if r := images[key]; r != nil && r.Shards[0] == i {
 				k.same(r, "image row "+key+at, imageRow{r.SHA, r.Size}, row)
@@ -223,6 +252,7 @@ func (k *checker) checkJournaled(found []*shardState) {
 // unknown reports a row that no record accounts for.
 func (k *checker) unknown(r *Record, row string) {
 	k.checked(RuleJournaled, 1)
+
 	if r == nil {
 		k.violation(RuleJournaled, row, "no journal has it, although everything is journaled before its commit is sent")
 	} else {
@@ -233,6 +263,7 @@ func (k *checker) unknown(r *Record, row string) {
 // same holds a row against its record.
 func (k *checker) same(r *Record, row string, want, got any) {
 	k.checked(RuleJournaled, 1)
+
 	switch {
 	case want != got:
 		k.violation(RuleJournaled, row, "it holds %v, and the journal says %v", got, want)
@@ -250,6 +281,7 @@ func (k *checker) checkRows(found []*shardState) {
 		for sku := range len(stock) {
 			stock[-1-sku] = 0 // sold
 		}
+
 		for id, legs := range s.legs {
 			r := k.ops.sql[id]
 			for n, row := range legs {
@@ -262,10 +294,12 @@ func (k *checker) checkRows(found []*shardState) {
 				}
 			}
 		}
+
 		for _, sku := range s.orders {
 			stock[sku]--
 			stock[-sku]++
 		}
+
 		k.reconcile(fmt.Sprintf("account %%d on %s", k.Postgres[i]), accounts, s.accounts)
 		k.reconcile(fmt.Sprintf("stock of SKU %%d on %s", k.Postgres[i]), stock, s.stock)
 	}
@@ -277,11 +311,13 @@ func firstRows(n, each int64) map[int]int64 {
 	for i := range n {
 		out[int(i)+1] = each
 	}
+
 	return out
 }
 
 func (k *checker) reconcile(name string, want, got map[int]int64) {
 	k.checked(RuleRows, len(want))
+
 	for row, v := range want {
 		if have, ok := got[row]; !ok {
 			k.violation(RuleRows, fmt.Sprintf(name, row), "the row is missing; it should hold %d", v)
@@ -289,6 +325,7 @@ func (k *checker) reconcile(name string, want, got map[int]int64) {
 			k.violation(RuleRows, fmt.Sprintf(name, row), "it holds %d, and the operations that are there make it %d (%+d)", have, v, have-v)
 		}
 	}
+
 	for row, have := range got {
 		if _, ok := want[row]; !ok {
 			k.violation(RuleRows, fmt.Sprintf(name, row), "no such row was made; it holds %d", have)
@@ -305,6 +342,7 @@ func (k *checker) checkWhole(found []*shardState) {
 		shards [2]int
 		extra  bool
 	}
+
 	all := map[uuid.UUID]*transfer{}
 	for i, s := range found {
 		for id, legs := range s.legs {
@@ -313,6 +351,7 @@ func (k *checker) checkWhole(found []*shardState) {
 				t = &transfer{}
 				all[id] = t
 			}
+
 			for n, row := range legs {
 				if row == nil {
 					continue
@@ -321,12 +360,15 @@ func (k *checker) checkWhole(found []*shardState) {
 				t.rows[n], t.shards[n] = row, i
 			}
 		}
+
 		for _, gid := range s.prepared {
 			k.violation(RulePrepared, gid, "left prepared on %s", k.Postgres[i])
 		}
 	}
+
 	k.checked(RulePrepared, len(found))
 	k.checked(RuleWhole, len(all))
+
 	for id, t := range all {
 		subject := "transfer " + id.String()
 		switch {
@@ -354,13 +396,17 @@ func (k *checker) checkSums(found []*shardState) {
 			begin += v
 			now += s.now[name]
 		}
+
 		k.checked(RuleSums, 1)
+
 		if now != begin {
 			k.violation(RuleSums, name, "the sum over all shards is %d, and was %d (%+d)", now, begin, now-begin)
 		}
 	}
+
 	for i, s := range found {
 		k.checked(RuleSums, 1)
+
 		if s.sold != int64(len(s.orders)) {
 			k.violation(RuleSums, "orders on "+k.Postgres[i].String(), "%d orders are there and %d pieces are sold", len(s.orders), s.sold)
 		}

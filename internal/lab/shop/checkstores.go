@@ -23,13 +23,16 @@ func (k *checker) cartBounds(writes []cartWrite) (low, high int64) {
 		if w.ack > 0 && w.ack < k.quiesced {
 			low = max(low, w.seq)
 		}
+
 		if w.commit <= k.released {
 			begun, high = true, max(high, w.seq)
 		}
 	}
+
 	if !begun {
 		high = first - 1 // what an earlier journal's writes may have left
 	}
+
 	return low, high
 }
 
@@ -45,9 +48,11 @@ func (k *checker) checkCarts(ctx context.Context) error {
 		defer c.Close()
 		clients[i] = c
 	}
+
 	for cart, writes := range k.ops.carts {
 		in := k.Redis[(cart-1)%len(k.Redis)]
 		var seq, hash *redis.StringCmd
+
 		_, err := clients[(cart-1)%len(k.Redis)].TxPipelined(ctx, func(p redis.Pipeliner) error {
 			seq, hash = p.Get(ctx, cartKey(cart)+":seq"), p.HGet(ctx, cartKey(cart), "seq")
 			return nil
@@ -55,13 +60,16 @@ func (k *checker) checkCarts(ctx context.Context) error {
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return failure("shop: check carts", in, err)
 		}
+
 		at, err := number(seq)
 		if err != nil {
 			return failure("shop: check carts", in, err)
 		}
 		low, high := k.cartBounds(writes)
 		subject := cartKey(cart) + " on " + in.String()
+
 		k.checked(RuleCarts, 1)
+
 		switch {
 		case at < low:
 			k.violation(RuleCarts, subject, "it is at change %d, and change %d was acknowledged before the barrier", at, low)
@@ -71,11 +79,13 @@ func (k *checker) checkCarts(ctx context.Context) error {
 			k.violation(RuleCarts, subject, "its contents are of change %q and its number is %q", hash.Val(), seq.Val())
 		}
 	}
+
 	for i, c := range clients {
 		if err := k.strayKeys(ctx, i, c); err != nil {
 			return failure("shop: check carts", k.Redis[i], err)
 		}
 	}
+
 	return nil
 }
 
@@ -83,6 +93,7 @@ func (k *checker) checkCarts(ctx context.Context) error {
 // marks of cuts are not the shop's.
 func (k *checker) strayKeys(ctx context.Context, master int, c *redis.Client) error {
 	it := c.Scan(ctx, 0, "*", 1000).Iterator()
+
 	seen := map[string]bool{} // a scan may give a key twice
 	for it.Next(ctx) {
 		key := it.Val()
@@ -90,11 +101,13 @@ func (k *checker) strayKeys(ctx context.Context, master int, c *redis.Client) er
 			continue
 		}
 		seen[key] = true
+
 		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(key, "cart:"), ":seq"))
 		if err != nil || len(k.ops.carts[n]) == 0 || (n-1)%len(k.Redis) != master || key != cartKey(n) && key != cartKey(n)+":seq" {
 			k.violation(RuleCarts, key+" on "+k.Redis[master].String(), "no journal has a change of it")
 		}
 	}
+
 	return it.Err()
 }
 
@@ -103,9 +116,11 @@ func number(c *redis.StringCmd) (int64, error) {
 	if errors.Is(c.Err(), redis.Nil) {
 		return 0, nil
 	}
+
 	if c.Err() != nil {
 		return 0, c.Err()
 	}
+
 	return strconv.ParseInt(c.Val(), 10, 64)
 }
 
@@ -114,33 +129,41 @@ func (k *checker) checkImages(ctx context.Context, found []*shardState) error {
 	c := openMedia(k.Media, 3)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(k.Parallel)
+
 	for _, s := range found {
 		for key, row := range s.images {
 			g.Go(func() error { return k.checkImage(gctx, c, key, row) })
 		}
 	}
+
 	return g.Wait()
 }
 
 func (k *checker) checkImage(ctx context.Context, c *s3.Client, key string, row imageRow) error {
 	k.checked(RuleImages, 1)
 	out, err := c.GetObject(ctx, &s3.GetObjectInput{Bucket: &k.Media.Database, Key: &key})
+
 	var none *types.NoSuchKey
 	if errors.As(err, &none) {
 		k.violation(RuleImages, key, "a row names it and it is not in %s", k.Media)
 		return nil
 	}
+
 	if err != nil {
 		return failure("shop: check image "+key, k.Media, err)
 	}
+
 	defer out.Body.Close()
 	sum := sha256.New()
+
 	size, err := io.Copy(sum, out.Body)
 	if err != nil {
 		return failure("shop: check image "+key, k.Media, err)
 	}
+
 	if got := hex.EncodeToString(sum.Sum(nil)); got != row.sha || size != row.size {
 		k.violation(RuleImages, key, "its row says %d bytes of SHA-256 %s, and it has %d of %s", row.size, row.sha, size, got)
 	}
+
 	return nil
 }

@@ -86,16 +86,19 @@ func openJournal(path string) (*journal, error) {
 	if err != nil {
 		return nil, fail.New(fail.Invalid, "shop: open journal", path, "name a file in a directory that exists", err)
 	}
+
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
 		return nil, fail.New(fail.Conflict, "shop: open journal", path, "another generator writes this journal; stop it or name another file", err)
 	}
+
 	if err := trimJournal(f); err != nil {
 		_ = f.Close()
 		return nil, fail.New(fail.Exhausted, "shop: open journal", path, "", err)
 	}
 	j := &journal{f: f}
 	j.enc = json.NewEncoder(&j.buf)
+
 	return j, nil
 }
 
@@ -105,17 +108,21 @@ func trimJournal(f *os.File) error {
 	if err != nil {
 		return err
 	}
+
 	block := make([]byte, 4096)
 	for at := end; at > 0; {
 		n := min(at, int64(len(block)))
+
 		at -= n
 		if _, err := f.ReadAt(block[:n], at); err != nil {
 			return err
 		}
+
 		if i := bytes.LastIndexByte(block[:n], '\n'); i >= 0 {
 			return f.Truncate(at + int64(i) + 1)
 		}
 	}
+
 	return f.Truncate(0)
 }
 
@@ -124,17 +131,22 @@ func trimJournal(f *os.File) error {
 func (j *journal) write(r *Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+
 	if j.err != nil {
 		return j.err
 	}
+
 	j.buf.Reset()
+
 	err := j.enc.Encode(r)
 	if err == nil {
 		_, err = j.f.Write(j.buf.Bytes())
 	}
+
 	if err != nil {
 		j.err = fail.New(fail.Exhausted, "shop: write journal", j.f.Name(), "free some space", err)
 	}
+
 	return j.err
 }
 
@@ -144,6 +156,7 @@ func (j *journal) flush() {
 	if err := j.f.Sync(); err != nil {
 		j.mu.Lock()
 		defer j.mu.Unlock()
+
 		if j.err == nil {
 			j.err = fail.New(fail.Exhausted, "shop: flush journal", j.f.Name(), "", err)
 		}
@@ -153,15 +166,18 @@ func (j *journal) flush() {
 func (j *journal) failed() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+
 	return j.err
 }
 
 func (j *journal) close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+
 	if err := errors.Join(j.f.Sync(), j.f.Close()); err != nil {
 		return fail.New(fail.Exhausted, "shop: close journal", j.f.Name(), "", err)
 	}
+
 	return nil
 }
 
@@ -176,22 +192,27 @@ func ReadJournal(path string) iter.Seq2[Record, error] {
 			return
 		}
 		defer f.Close()
+
 		in := bufio.NewReaderSize(f, 1<<16)
 		for n := 1; ; n++ {
 			line, err := in.ReadBytes('\n')
 			if err == io.EOF {
 				return // with or without an incomplete line
 			}
+
 			if err != nil {
 				yield(Record{}, fail.New(fail.Unavailable, "shop: read journal", path, "", err))
 				return
 			}
+
 			var r Record
 			if err := json.Unmarshal(line, &r); err != nil {
 				yield(Record{}, fail.New(fail.Corrupt, "shop: read journal", path, "",
 					fmt.Errorf("line %d is not a record: %w", n, err)))
+
 				return
 			}
+
 			if !yield(r, nil) {
 				return
 			}

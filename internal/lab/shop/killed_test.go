@@ -25,29 +25,39 @@ func TestSurvivesDyingServer(t *testing.T) {
 		Summary
 		error
 	}
+
 	done := make(chan result)
 	go func() { s, err := Run(t.Context(), o); done <- result{s, err} }()
+
 	time.Sleep(1500 * time.Millisecond)
+
 	if err := proc.Kill(); err != nil {
 		t.Fatal(err)
 	}
+
 	time.Sleep(500 * time.Millisecond)
+
 	var port int
 	if _, err := fmt.Sscanf(proc.Address, "127.0.0.1:%d", &port); err != nil {
 		t.Fatal(err)
 	}
+
 	again, err := sandboxtest.Tools(t).StartPostgres(t.Context(), servers.PostgresSpec{Dir: dir, Port: port,
 		Settings: map[string]string{"max_prepared_transactions": "64", "max_connections": "60"},
 		HBA:      []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = again.Kill() })
+
 	r := <-done
 	if r.error != nil || r.Failed == 0 || r.Resolved.Left != 0 {
 		t.Errorf("%+v, %v", r.Summary, r.error)
 	}
+
 	t.Logf("%+v", r.Summary)
+
 	if rep := check(t, p, now(), o.Journal); !rep.OK {
 		t.Errorf("%+v", rep)
 	}
@@ -57,6 +67,7 @@ func TestSurvivesDyingServer(t *testing.T) {
 func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
 	p := platform(t)
 	path := filepath.Join(t.TempDir(), "journal")
+
 	j, err := openJournal(path)
 	if err != nil {
 		t.Fatal(err)
@@ -66,9 +77,11 @@ func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
 		if commitSent {
 			r.CommitNS = 2
 		}
+
 		if err := j.write(r); err != nil {
 			t.Fatal(err)
 		}
+
 		for n, state := range states {
 			switch state {
 			case "prepared":
@@ -77,6 +90,7 @@ func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
 				exec(t, p.Postgres[n], "BEGIN; "+r.leg(n)+"; COMMIT")
 			}
 		}
+
 		return r.ID
 	}
 	want := map[string]int{
@@ -90,15 +104,18 @@ func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
 		left(TwoPhase, true, "", "prepared"):           0,
 		left(TwoPhase, true, "committed", "committed"): 2,
 	}
+
 	if err := j.close(); err != nil {
 		t.Fatal(err)
 	}
 	o := options(p, path)
 	o.Duration = time.Second
+
 	sum, err := Run(t.Context(), o)
 	if err != nil || sum.Resolved.Committed != 5 || sum.Resolved.Repaired != 1 || sum.Resolved.RolledBack != 3 || sum.Resolved.Left != 0 {
 		t.Errorf("%+v, %v", sum, err)
 	}
+
 	status := map[string]Record{}
 	for r, err := range ReadJournal(path) {
 		if err != nil {
@@ -106,15 +123,18 @@ func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
 		}
 		status[r.ID] = r
 	}
+
 	for id, legs := range want {
 		got := 0
 		for _, in := range p.Postgres {
 			got += scan[int](t, in, "SELECT count(*) FROM transfers WHERE id = '"+id+"'")
 		}
+
 		if got != legs || (status[id].Status == Acked) != (legs == 2) {
 			t.Errorf("%s: %d legs, want %d; %+v", id, got, legs, status[id])
 		}
 	}
+
 	for _, in := range p.Postgres {
 		if n := scan[int](t, in, "SELECT count(*) FROM pg_prepared_xacts"); n != 0 {
 			t.Errorf("%d prepared transactions are left", n)
@@ -124,59 +144,73 @@ func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
 
 func TestJournalTruncation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal")
+
 	j, err := openJournal(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := openJournal(path); err == nil {
 		t.Error("two writers had the same journal")
 	}
+
 	for n := range 100 {
 		if err := j.write(&Record{ID: fmt.Sprint(n), Kind: KindCart, Status: Begun, Reason: strings.Repeat("x", n)}); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if err := j.close(); err != nil {
 		t.Fatal(err)
 	}
+
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	count := func() (n int, err error) {
 		for _, e := range ReadJournal(path) {
 			if e != nil {
 				return n, e
 			}
+
 			n++
 		}
+
 		return n, nil
 	}
 	for size := len(whole); size >= 0; size -= 37 {
 		if err := os.WriteFile(path, whole[:size], 0o644); err != nil {
 			t.Fatal(err)
 		}
+
 		want := bytes.Count(whole[:size], []byte("\n"))
 		if n, err := count(); n != want || err != nil {
 			t.Fatalf("cut to %d bytes: %d records, want %d; %v", size, n, want, err)
 		}
+
 		j, err := openJournal(path)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if err := j.write(&Record{ID: "after", Status: Begun}); err != nil {
 			t.Fatal(err)
 		}
 		_ = j.close()
+
 		if n, err := count(); n != want+1 || err != nil {
 			t.Fatalf("appended after a cut to %d bytes: %d records, want %d; %v", size, n, want+1, err)
 		}
 	}
 	broken := bytes.Clone(whole)
+
 	broken[bytes.IndexByte(broken, '\n')+3] = 0
 	if err := os.WriteFile(path, broken, 0o644); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := count(); err == nil || !strings.Contains(err.Error(), "line 2") {
 		t.Errorf("a broken line in the middle: %v", err)
 	}

@@ -63,11 +63,14 @@ func (m *meter) end(at time.Time)   { m.mu.Lock(); m.sum.Ended = at.UTC(); m.mu.
 func (m *meter) add(r *Record, took time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	m.sum.Ops++
+
 	m.now.Ops++
 	switch r.Status {
 	case Acked:
 		m.sum.Acked++
+
 		m.sum.Kinds[r.Kind]++
 		if at := time.Unix(0, r.AckNS).UTC(); at.After(m.sum.LastAck) {
 			m.sum.LastAck = at
@@ -107,11 +110,13 @@ func (m *meter) second(at time.Time) Second {
 	defer m.mu.Unlock()
 	s, times := m.now, m.times
 	m.now, m.times = Second{}, nil
+
 	s.At = at.UTC()
 	if n := len(times); n > 0 {
 		slices.Sort(times)
 		s.P50, s.P99, s.Max = times[n/2], times[n*99/100], times[n-1]
 	}
+
 	return s
 }
 
@@ -121,15 +126,18 @@ func (m *meter) summary() Summary {
 	defer m.mu.Unlock()
 	s := m.sum
 	s.Kinds, s.Reasons = maps.Clone(s.Kinds), maps.Clone(s.Reasons)
+
 	var seen int64
 	for i, n := range m.hist {
 		seen += n
 		if s.P50 == 0 && seen*2 >= s.Acked && seen > 0 {
 			s.P50 = min(bounds[i], s.Max)
 		}
+
 		if s.P99 == 0 && seen*100 >= s.Acked*99 && seen > 0 {
 			s.P99 = min(bounds[i], s.Max)
 		}
 	}
+
 	return s
 }

@@ -25,6 +25,7 @@ var errNotCommitted = errors.New("the server rolled the transaction back")
 // operate makes one operation and journals it.
 func (c *client) operate(ctx context.Context) (*Record, error) {
 	rec := &Record{ID: uuid.NewString(), BeginNS: time.Now().UnixNano(), Status: Begun}
+
 	err := c.choose(rec)(ctx, rec)
 	if err != nil {
 		rec.Reason = reason(err)
@@ -34,9 +35,11 @@ func (c *client) operate(ctx context.Context) (*Record, error) {
 	} else {
 		rec.Status, rec.AckNS = Acked, time.Now().UnixNano()
 	}
+
 	if jerr := c.journal.write(rec); err == nil {
 		err = jerr
 	}
+
 	return rec, err
 }
 
@@ -50,6 +53,7 @@ func (c *client) choose(rec *Record) func(context.Context, *Record) error {
 		if c.rng.IntN(2) == 0 {
 			rec.Kind = KindStock
 		}
+
 		if c.Style == Mix {
 			rec.Style = [2]string{TwoPhase, Plain}[c.rng.IntN(2)]
 		}
@@ -57,6 +61,7 @@ func (c *client) choose(rec *Record) func(context.Context, *Record) error {
 		b := (a + 1 + c.rng.IntN(len(c.Postgres)-1)) % len(c.Postgres)
 		rec.Shards, rec.Rows = []int{a, b}, []int{c.row(), c.row()}
 		rec.Amount, rec.Gate = int64(1+c.rng.IntN(20)), c.Gate
+
 		return c.transfer
 	case dice >= 97 && c.media != nil:
 		rec.Kind, rec.Shards = KindImage, []int{c.rng.IntN(len(c.Postgres))}
@@ -66,6 +71,7 @@ func (c *client) choose(rec *Record) func(context.Context, *Record) error {
 		return c.cart
 	}
 	rec.Kind, rec.Shards, rec.Rows = KindOrder, []int{c.rng.IntN(len(c.Postgres))}, []int{c.row()}
+
 	return c.order
 }
 
@@ -77,6 +83,7 @@ func (c *client) begin(rec *Record) error {
 		return err
 	}
 	rec.Status = Unknown // until the answer is in
+
 	return nil
 }
 
@@ -89,11 +96,13 @@ func ready(ctx context.Context, p Platform, shard int, at **pgx.Conn) (*pgx.Conn
 	if *at != nil && !(*at).IsClosed() {
 		return *at, nil
 	}
+
 	conn, err := connectPostgres(ctx, p.Postgres[shard])
 	if err != nil {
 		return nil, err
 	}
 	*at = conn
+
 	return conn, nil
 }
 
@@ -103,9 +112,11 @@ func run(ctx context.Context, conn *pgx.Conn, tag, sql string) error {
 	if err != nil {
 		return err
 	}
+
 	if got := res[len(res)-1].CommandTag.String(); got != tag {
 		return fmt.Errorf("%w: answered %s, not %s", errNotCommitted, got, tag)
 	}
+
 	return nil
 }
 
@@ -114,8 +125,10 @@ func discard(ctx context.Context, conn *pgx.Conn) {
 	if conn == nil || conn.IsClosed() || conn.PgConn().TxStatus() == 'I' {
 		return
 	}
+
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
+
 	if run(ctx, conn, "ROLLBACK", "ROLLBACK") != nil {
 		_ = conn.Close(ctx)
 	}
@@ -127,10 +140,12 @@ func (r *Record) leg(n int) string {
 	if n == 0 {
 		amount = -amount
 	}
+
 	table, key, value := "accounts", "id", "balance"
 	if r.Kind == KindStock {
 		table, key, value = "stock", "sku", "qty"
 	}
+
 	return fmt.Sprintf("UPDATE %[1]s SET %[3]s = %[3]s + (%[4]d) WHERE %[2]s = %[5]d; INSERT INTO transfers VALUES ('%[6]s', %[7]d, %[4]d, '%[8]s')",
 		table, key, value, amount, r.Rows[n], r.ID, n, r.Kind)
 }
@@ -145,14 +160,17 @@ func (c *client) transfer(ctx context.Context, rec *Record) (err error) {
 			return err
 		}
 		defer discard(ctx, gate) // ends the gate's transaction after the last commit
+
 		if err := run(ctx, gate, "SELECT 1", "BEGIN; SELECT pg_advisory_xact_lock_shared(hashtextextended('"+sqlText(c.gateKey())+"', 0))"); err != nil {
 			return err
 		}
 	}
+
 	order := [2]int{0, 1}
 	if c.rng.IntN(2) == 1 {
 		order = [2]int{1, 0}
 	}
+
 	var conns [2]*pgx.Conn
 	defer func() {
 		if err != nil {
@@ -160,19 +178,23 @@ func (c *client) transfer(ctx context.Context, rec *Record) (err error) {
 			discard(ctx, conns[1])
 		}
 	}()
+
 	for _, n := range order {
 		if conns[n], err = c.conn(ctx, rec.Shards[n]); err != nil {
 			return err
 		}
+
 		if err = run(ctx, conns[n], "INSERT 0 1", "BEGIN; "+rec.leg(n)); err != nil {
 			return err
 		}
 	}
+
 	if rec.Style == TwoPhase {
 		err = c.commitTwoPhase(ctx, rec, conns, order)
 	} else {
 		err = c.commitPlain(ctx, rec, conns, order)
 	}
+
 	return err
 }
 
@@ -188,9 +210,11 @@ func (c *client) commitPlain(ctx context.Context, rec *Record, conns [2]*pgx.Con
 			first = err
 		}
 	}
+
 	if first != nil {
 		c.doubt.add(rec)
 	}
+
 	return first
 }
 
@@ -199,25 +223,30 @@ func (c *client) commitTwoPhase(ctx context.Context, rec *Record, conns [2]*pgx.
 	if err := c.journal.write(rec); err != nil {
 		return err
 	}
+
 	for _, n := range order {
 		if err := run(ctx, conns[n], "PREPARE TRANSACTION", "PREPARE TRANSACTION '"+gid(rec.ID, n)+"'"); err != nil {
 			c.doubt.add(rec)
 			return err
 		}
 	}
+
 	if err := c.begin(rec); err != nil {
 		c.doubt.add(rec)
 		return err
 	}
+
 	var first error
 	for _, n := range order {
 		if err := run(ctx, conns[n], "COMMIT PREPARED", "COMMIT PREPARED '"+gid(rec.ID, n)+"'"); err != nil && first == nil {
 			first = err
 		}
 	}
+
 	if first != nil {
 		c.doubt.add(rec)
 	}
+
 	return first
 }
 
@@ -236,18 +265,23 @@ func (c *client) order(ctx context.Context, rec *Record) (err error) {
 		}
 	}()
 	sku := rec.Rows[0]
+
 	err = run(ctx, conn, "UPDATE 1", fmt.Sprintf("BEGIN; UPDATE stock SET qty = qty - 1 WHERE sku = %d; UPDATE stock SET qty = qty + 1 WHERE sku = %d", sku, -sku))
 	if err != nil {
 		return err
 	}
+
 	sleep(ctx, time.Duration(1+c.rng.IntN(5))*time.Millisecond)
+
 	err = run(ctx, conn, "INSERT 0 1", fmt.Sprintf("INSERT INTO orders VALUES ('%s', %d, %d, now())", rec.ID, c.row(), sku))
 	if err != nil {
 		return err
 	}
+
 	if err := c.begin(rec); err != nil {
 		return err
 	}
+
 	return run(ctx, conn, "COMMIT", "COMMIT")
 }
 
@@ -256,6 +290,7 @@ func cartKey(n int) string { return "cart:" + strconv.Itoa(n) }
 // cart changes a cart's contents and its sequence number in one MULTI.
 func (c *client) cart(ctx context.Context, rec *Record) error {
 	rdb := c.redis[(rec.Cart-1)%len(c.redis)]
+
 	last, known := c.carts[rec.Cart]
 	if !known {
 		// The journal and the store can each be ahead of the other.
@@ -266,6 +301,7 @@ func (c *client) cart(ctx context.Context, rec *Record) error {
 		last = max(n, c.seqs[rec.Cart])
 	}
 	rec.Seq = last + 1
+
 	c.carts[rec.Cart] = rec.Seq // used up, whatever becomes of it
 	if err := c.begin(rec); err != nil {
 		return err
@@ -273,13 +309,16 @@ func (c *client) cart(ctx context.Context, rec *Record) error {
 	_, err := rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.HSet(ctx, cartKey(rec.Cart), "seq", rec.Seq, "sku:"+strconv.Itoa(1+c.rng.IntN(20)), 1+c.rng.IntN(5))
 		p.Set(ctx, cartKey(rec.Cart)+":seq", rec.Seq, 0)
+
 		return nil
 	})
 	var refused redis.Error
+
 	var dial *net.OpError
 	if errors.As(err, &refused) || errors.As(err, &dial) && dial.Op == "dial" {
 		rec.Status = Failed // MULTI is all or nothing, and nothing was done
 	}
+
 	return err
 }
 
@@ -292,23 +331,28 @@ func (c *client) image(ctx context.Context, rec *Record) error {
 	sum := sha256.Sum256(body)
 	rec.SHA, rec.Size = hex.EncodeToString(sum[:]), int64(len(body))
 	rec.Key = c.Media.Prefix + "img/" + rec.SHA
+
 	_, err := c.media.PutObject(ctx, &s3.PutObjectInput{Bucket: &c.Media.Database, Key: &rec.Key, Body: bytes.NewReader(body)})
 	if err != nil {
 		return err
 	}
+
 	conn, err := c.conn(ctx, rec.Shards[0])
 	if err != nil {
 		return err
 	}
+
 	sql := fmt.Sprintf("INSERT INTO product_images VALUES ('%s', '%s', %d)", sqlText(rec.Key), rec.SHA, rec.Size)
 	if err := c.begin(rec); err != nil {
 		return err
 	}
 	err = run(ctx, conn, "INSERT 0 1", sql)
+
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Severity == "ERROR" {
 		rec.Status = Failed // the statement was its own transaction and was refused
 	}
+
 	return err
 }
 

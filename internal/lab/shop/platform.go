@@ -37,9 +37,11 @@ func (p Platform) check() error {
 	if len(p.Postgres) == 0 {
 		return fail.Newf(fail.Invalid, "shop", p.Group, "the platform has no PostgreSQL shard")
 	}
+
 	if p.Gate < 0 || p.Gate >= len(p.Postgres) {
 		return fail.Newf(fail.Invalid, "shop", p.Group, "the gate's shard %d does not exist", p.Gate)
 	}
+
 	return nil
 }
 
@@ -59,25 +61,30 @@ func connectPostgres(ctx context.Context, in targets.Instance) (*pgx.Conn, error
 	if err != nil {
 		return nil, fail.New(fail.Internal, "shop: connect", in.String(), "", err)
 	}
+
 	host, port, err := net.SplitHostPort(in.Address)
 	if err != nil {
 		return nil, fail.New(fail.Invalid, "shop: connect", in.String(), "", err)
 	}
+
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
 		return nil, fail.New(fail.Invalid, "shop: connect", in.String(), "", err)
 	}
 	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = host, uint16(n), in.User, in.Password.Reveal(), in.Database
+
 	cfg.Fallbacks, cfg.ConnectTimeout = nil, connectTimeout
 	if cfg.TLSConfig, err = tlsConfig(in, host); err != nil {
 		return nil, err
 	}
 	cfg.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockTimeout.Milliseconds(), 10)
 	cfg.RuntimeParams["application_name"] = "shop"
+
 	c, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, failure("shop: connect", in, err)
 	}
+
 	return c, nil
 }
 
@@ -99,10 +106,12 @@ func openRedis(in targets.Instance) (*redis.Client, error) {
 	if err != nil {
 		return nil, fail.New(fail.Invalid, "shop: connect", in.String(), "", err)
 	}
+
 	cfg, err := tlsConfig(in, host)
 	if err != nil {
 		return nil, err
 	}
+
 	silenceRedis()
 	// A write is never repeated by the client: its outcome would be lost.
 	return redis.NewClient(&redis.Options{Addr: in.Address, Username: in.User, Password: in.Password.Reveal(), TLSConfig: cfg,
@@ -121,11 +130,13 @@ func failure(op string, in targets.Instance, err error) error {
 	if err == nil {
 		return nil
 	}
+
 	var done *fail.Error
 	if errors.As(err, &done) {
 		return err
 	}
 	code := fail.Unavailable
+
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		switch {
@@ -140,6 +151,7 @@ func failure(op string, in targets.Instance, err error) error {
 			code = fail.Exhausted
 		}
 	}
+
 	return fail.New(code, op, in.String(), "", err)
 }
 
@@ -158,15 +170,18 @@ func reason(err error) string {
 		case "57P01", "57P02", "57P03":
 			return "server going down"
 		}
+
 		return fmt.Sprintf("sqlstate %s", pg.Code)
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer"
 	case errors.Is(err, errNotCommitted):
 		return "rolled back by the server"
 	}
+
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() {
 		return "no answer"
 	}
+
 	return "connection"
 }

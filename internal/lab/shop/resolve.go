@@ -45,9 +45,12 @@ func (d *doubt) learn(r Record) {
 	if !r.transfer() {
 		return
 	}
+
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	delete(d.pending, r.ID)
+
 	switch {
 	case r.Status == Acked || r.Status == Failed && r.CommitNS == 0 && r.Style == Plain:
 		delete(d.own, r.ID)
@@ -62,6 +65,7 @@ func (d *doubt) learn(r Record) {
 // add hands over a transfer that ended without a clean outcome.
 func (d *doubt) add(r *Record) {
 	c := *r
+
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.pending[c.ID], d.own[c.ID] = &c, &c
@@ -72,6 +76,7 @@ func (d *doubt) counts() Resolved {
 	defer d.mu.Unlock()
 	c := d.count
 	c.Left = len(d.pending)
+
 	return c
 }
 
@@ -80,6 +85,7 @@ func (d *doubt) counts() Resolved {
 func (d *doubt) run(ctx context.Context) {
 	every := time.NewTicker(500 * time.Millisecond)
 	defer every.Stop()
+
 	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
@@ -89,6 +95,7 @@ func (d *doubt) run(ctx context.Context) {
 			if err := d.settle(sctx, n%20 == 0); err != nil && ctx.Err() == nil {
 				d.log.Warn("shop: transactions stay in doubt", "err", err)
 			}
+
 			cancel()
 		}
 	}
@@ -99,20 +106,27 @@ func (d *doubt) run(ctx context.Context) {
 func (d *doubt) settle(ctx context.Context, sweep bool) error {
 	d.working.Lock()
 	defer d.working.Unlock()
+
 	d.mu.Lock()
+
 	work := make([]*Record, 0, len(d.pending))
 	for _, r := range d.pending {
 		work = append(work, r)
 	}
+
 	d.mu.Unlock()
+
 	if len(work) == 0 && !sweep {
 		return nil
 	}
+
 	s := &settling{doubt: d, conns: make([]*pgx.Conn, len(d.platform.Postgres))}
 	defer s.close()
+
 	var errs []error
 	if sweep {
 		left, err := s.leftBehind(ctx)
+
 		errs = append(errs, err)
 		for _, r := range left {
 			if !slices.ContainsFunc(work, func(w *Record) bool { return w.ID == r.ID }) {
@@ -120,15 +134,18 @@ func (d *doubt) settle(ctx context.Context, sweep bool) error {
 			}
 		}
 	}
+
 	for _, r := range work {
 		settled, err := s.one(ctx, r)
 		errs = append(errs, err)
+
 		if settled {
 			d.mu.Lock()
 			delete(d.pending, r.ID)
 			d.mu.Unlock()
 		}
 	}
+
 	return first(errs)
 }
 
@@ -138,6 +155,7 @@ func first(errs []error) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -154,6 +172,7 @@ func (s *settling) conn(ctx context.Context, shard int) (*pgx.Conn, error) {
 func (s *settling) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+
 	for _, c := range s.conns {
 		if c != nil {
 			_ = c.Close(ctx)
@@ -164,17 +183,21 @@ func (s *settling) close() {
 // parseGID reads "shop-<uuid>-<leg>".
 func parseGID(gid string) (id string, leg int, ok bool) {
 	rest, ok := strings.CutPrefix(gid, "shop-")
+
 	i := strings.LastIndexByte(rest, '-')
 	if !ok || i < 0 {
 		return "", 0, false
 	}
+
 	leg, err := strconv.Atoi(rest[i+1:])
 	if err != nil || leg < 0 || leg > 1 {
 		return "", 0, false
 	}
+
 	if _, err := uuid.Parse(rest[:i]); err != nil {
 		return "", 0, false
 	}
+
 	return rest[:i], leg, true
 }
 
@@ -182,6 +205,7 @@ func parseGID(gid string) (id string, leg int, ok bool) {
 // as ended, and strangers' that are older than any operation lives.
 func (s *settling) leftBehind(ctx context.Context) ([]*Record, error) {
 	found := map[string]*Record{}
+
 	var errs []error
 	for i, in := range s.platform.Postgres {
 		c, err := s.conn(ctx, i)
@@ -189,6 +213,7 @@ func (s *settling) leftBehind(ctx context.Context) ([]*Record, error) {
 			errs = append(errs, err)
 			continue
 		}
+
 		rows, err := c.Query(ctx, "SELECT gid, prepared < now() - make_interval(secs => $1) FROM pg_prepared_xacts WHERE gid LIKE 'shop-%' AND database = current_database()", orphanAge.Seconds())
 		if err != nil {
 			errs = append(errs, failure("shop: list prepared", in, err))
@@ -201,23 +226,28 @@ func (s *settling) leftBehind(ctx context.Context) ([]*Record, error) {
 			if !ok {
 				return nil
 			}
+
 			s.mu.Lock()
 			own := s.own[id]
 			s.mu.Unlock()
+
 			switch {
 			case own != nil:
 				found[id] = own
 			case old && found[id] == nil:
 				found[id] = &Record{ID: id, Style: TwoPhase}
 			}
+
 			return nil
 		})
 		errs = append(errs, failure("shop: list prepared", in, err))
 	}
+
 	out := make([]*Record, 0, len(found))
 	for _, r := range found {
 		out = append(out, r)
 	}
+
 	return out, first(errs)
 }
 
@@ -231,6 +261,7 @@ type half struct {
 // must answer, since a silent one may hold the half that decides.
 func (s *settling) look(ctx context.Context, r *Record) (halves [2]half, err error) {
 	halves[0].shard, halves[1].shard = -1, -1
+
 	shards := r.Shards
 	if len(shards) != 2 {
 		shards = make([]int, len(s.platform.Postgres))
@@ -240,14 +271,17 @@ func (s *settling) look(ctx context.Context, r *Record) (halves [2]half, err err
 	} else {
 		halves[0].shard, halves[1].shard = shards[0], shards[1]
 	}
+
 	for _, shard := range shards {
 		if shard < 0 || shard >= len(s.conns) {
 			return halves, fail.Newf(fail.Invalid, "shop: settle", r.ID, "the journal names shard %d, which the platform does not have", shard)
 		}
+
 		c, err := s.conn(ctx, shard)
 		if err != nil {
 			return halves, err
 		}
+
 		for leg := range halves {
 			var prepared, committed bool
 			// Prepared first: a COMMIT PREPARED between the two is seen as committed.
@@ -255,14 +289,17 @@ func (s *settling) look(ctx context.Context, r *Record) (halves [2]half, err err
 			if err == nil {
 				err = c.QueryRow(ctx, "SELECT EXISTS (SELECT FROM transfers WHERE id = $1 AND leg = $2)", r.ID, leg).Scan(&committed)
 			}
+
 			if err != nil {
 				return halves, failure("shop: settle", s.platform.Postgres[shard], err)
 			}
+
 			if prepared || committed {
 				halves[leg] = half{shard: shard, prepared: prepared && !committed, committed: committed}
 			}
 		}
 	}
+
 	return halves, nil
 }
 
@@ -275,6 +312,7 @@ func (s *settling) one(ctx context.Context, r *Record) (bool, error) {
 		return false, err
 	}
 	any := halves[0].committed || halves[1].committed
+
 	commit := any || halves[0].prepared && halves[1].prepared && r.CommitNS > 0
 	for leg, h := range halves {
 		switch {
@@ -288,16 +326,19 @@ func (s *settling) one(ctx context.Context, r *Record) (bool, error) {
 				s.tell(func(c *Resolved) { c.Repaired++ })
 			}
 		}
+
 		if err != nil {
 			return false, err
 		}
 	}
+
 	return true, s.record(r, halves, commit)
 }
 
 // record journals the outcome.
 func (s *settling) record(r *Record, halves [2]half, commit bool) error {
 	out := *r
+
 	out.Reason = "resolved"
 	switch {
 	case r.Kind == "": // not of this journal
@@ -307,16 +348,19 @@ func (s *settling) record(r *Record, halves [2]half, commit bool) error {
 		out.Status, out.Reason = Unknown, "resolved: one half is missing"
 	case commit:
 		out.Status, out.AckNS = Acked, time.Now().UnixNano()
+
 		s.tell(func(c *Resolved) { c.Committed++ })
 	case r.Style == Plain:
 		// Nothing is there now; that no late commit comes, nobody can promise.
 		out.Status, out.Reason = Unknown, "resolved: nothing there"
 	default:
 		out.Status = Failed
+
 		if halves[0].prepared || halves[1].prepared {
 			s.tell(func(c *Resolved) { c.RolledBack++ })
 		}
 	}
+
 	return s.journal.write(&out)
 }
 
@@ -328,12 +372,14 @@ func whole(r *Record, halves [2]half) bool {
 			return false
 		}
 	}
+
 	return true
 }
 
 func (s *settling) tell(f func(*Resolved)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	f(&s.count)
 }
 
@@ -344,9 +390,11 @@ func (s *settling) exec(ctx context.Context, shard int, sql string) error {
 	}
 	_, err = c.PgConn().Exec(ctx, sql).ReadAll()
 	discard(ctx, c)
+
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "42704" {
 		err = nil // somebody else has ended it; the next look tells how
 	}
+
 	return failure("shop: settle", s.platform.Postgres[shard], err)
 }

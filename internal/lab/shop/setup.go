@@ -47,20 +47,25 @@ func Setup(ctx context.Context, p Platform, o SetupOptions) error {
 	if err := p.check(); err != nil {
 		return err
 	}
+
 	if o.Accounts <= 0 {
 		o.Accounts = 1000
 	}
+
 	if o.SKUs <= 0 {
 		o.SKUs = 1000
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
+
 	for i, in := range p.Postgres {
 		g.Go(func() error { return setupShard(gctx, in, o, uint64(i)) })
 	}
+
 	if p.hasMedia() {
 		g.Go(func() error { return setupBucket(gctx, p.Media) })
 	}
+
 	return g.Wait()
 }
 
@@ -70,14 +75,17 @@ func setupShard(ctx context.Context, in targets.Instance, o SetupOptions, seed u
 		return err
 	}
 	defer c.Close(context.WithoutCancel(ctx))
+
 	err = pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
 		// Two set-ups at once would collide in the catalogue.
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('shop/setup', 0))"); err != nil {
 			return err
 		}
+
 		if _, err := tx.Exec(ctx, schema); err != nil {
 			return err
 		}
+
 		var made bool
 		if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM meta WHERE name = 'balance')").Scan(&made); err != nil || made {
 			return err
@@ -88,11 +96,13 @@ INSERT INTO stock SELECT i, %d FROM generate_series(1, %d) i;
 INSERT INTO stock SELECT -i, 0 FROM generate_series(1, %d) i;
 INSERT INTO meta SELECT 'balance', sum(balance) FROM accounts;
 INSERT INTO meta SELECT 'stock', sum(qty) FROM stock;`, startBalance, o.Accounts, startQty, o.SKUs, o.SKUs))
+
 		return err
 	})
 	if err != nil {
 		return failure("shop: set up", in, err)
 	}
+
 	return failure("shop: fill", in, fill(ctx, c, o.PayloadBytes, seed))
 }
 
@@ -105,33 +115,41 @@ func fill(ctx context.Context, c *pgx.Conn, want int64, seed uint64) error {
 	}
 	rng := rand.NewChaCha8([32]byte{byte(seed), byte(rows), byte(rows >> 8), byte(rows >> 16), byte(rows >> 24)})
 	raw := make([]byte, fillerRow*3/4)
+
 	total := (want + fillerRow - 1) / fillerRow
 	for rows < total {
 		end := min(rows+fillerBatch, total)
+
 		_, err := c.CopyFrom(ctx, pgx.Identifier{"filler"}, []string{"id", "data"}, pgx.CopyFromFunc(func() ([]any, error) {
 			if rows >= end {
 				return nil, nil
 			}
+
 			rows++
 			_, _ = rng.Read(raw) // never fails
+
 			return []any{rows, base64.StdEncoding.EncodeToString(raw)}, nil
 		}))
 		if err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
 func setupBucket(ctx context.Context, in targets.Instance) error {
 	_, err := openMedia(in, 3).CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &in.Database})
 	var owned *types.BucketAlreadyOwnedByYou
+
 	var exists *types.BucketAlreadyExists
 	if err == nil || errors.As(err, &owned) || errors.As(err, &exists) {
 		return nil
 	}
+
 	if _, herr := openMedia(in, 3).HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &in.Database}); herr == nil {
 		return nil
 	}
+
 	return fail.New(fail.Unavailable, "shop: set up", in.String(), "make the bucket by hand if this user may not", err)
 }

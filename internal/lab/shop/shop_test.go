@@ -23,6 +23,7 @@ import (
 // platform starts two shards, a Redis master and a bucket, and sets them up.
 func platform(t *testing.T, procs ...*servers.Server) Platform {
 	t.Helper()
+
 	p := Platform{Group: "shop", Gate: 1}
 	for i := range 2 {
 		o := sandboxtest.PostgresOptions{Shard: fmt.Sprintf("orders/%d", i)}
@@ -32,12 +33,14 @@ func platform(t *testing.T, procs ...*servers.Server) Platform {
 		p.Postgres = append(p.Postgres, sandboxtest.Postgres(t, o))
 	}
 	p.Redis = []targets.Instance{sandboxtest.Redis(t, sandboxtest.RedisOptions{})}
+
 	p.Media = sandboxtest.S3(t, true)
 	for range 2 { // twice: it is idempotent
 		if err := Setup(t.Context(), p, SetupOptions{Accounts: 200, SKUs: 200, PayloadBytes: 100 << 10}); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	return p
 }
 
@@ -48,13 +51,16 @@ func options(p Platform, journal string) TrafficOptions {
 // quiet runs the traffic and fails the test when any operation failed.
 func quiet(t *testing.T, o TrafficOptions) Summary {
 	t.Helper()
+
 	sum, err := Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if sum.Failed+sum.Unknown > 0 || sum.Acked == 0 || sum.Resolved != (Resolved{}) {
 		t.Errorf("the traffic was disturbed: %+v", sum)
 	}
+
 	return sum
 }
 
@@ -65,20 +71,24 @@ func now() targets.Cut {
 
 func check(t *testing.T, p Platform, cut targets.Cut, journals ...string) Report {
 	t.Helper()
+
 	rep, err := Check(t.Context(), CheckOptions{Cut: cut, Journals: journals, Platform: p})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return rep
 }
 
 func exec(t *testing.T, in targets.Instance, sql string) {
 	t.Helper()
+
 	c, err := pgx.Connect(context.Background(), sandboxtest.DSN(in, in.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close(context.Background())
+
 	if _, err := c.PgConn().Exec(context.Background(), sql).ReadAll(); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
@@ -86,36 +96,44 @@ func exec(t *testing.T, in targets.Instance, sql string) {
 
 func scan[T any](t *testing.T, in targets.Instance, sql string) (v T) {
 	t.Helper()
+
 	c, err := pgx.Connect(context.Background(), sandboxtest.DSN(in, in.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close(context.Background())
+
 	if err := c.QueryRow(context.Background(), sql).Scan(&v); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
+
 	return v
 }
 
 // lastOf returns the last acknowledged record of a kind.
 func lastOf(t *testing.T, journal string, kinds ...string) (last Record) {
 	t.Helper()
+
 	if last = findLast(t, journal, kinds...); last.ID == "" {
 		t.Fatalf("no %v in the journal", kinds)
 	}
+
 	return last
 }
 
 func findLast(t *testing.T, journal string, kinds ...string) (last Record) {
 	t.Helper()
+
 	for r, err := range ReadJournal(journal) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if r.Status == Acked && slices.Contains(kinds, r.Kind) {
 			last = r
 		}
 	}
+
 	return last
 }
 
@@ -125,11 +143,13 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 	var seconds int
 	o := options(p, journal)
 	o.Progress = func(s Second) { seconds++ }
+
 	sum := quiet(t, o)
 	if seconds == 0 || len(sum.Kinds) != 5 {
 		t.Errorf("%d seconds reported, kinds %v", seconds, sum.Kinds)
 	}
 	cut := now()
+
 	rep := check(t, p, cut, journal)
 	if !rep.OK || len(rep.NotChecked) > 0 || rep.LostAfterCut != 0 || rep.Checked[RuleAcked] == 0 || rep.Checked[RuleImages] == 0 || rep.Checked[RuleCarts] == 0 {
 		t.Fatalf("quiet platform: %+v", rep)
@@ -138,6 +158,7 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 	order := lastOf(t, journal, KindOrder)
 	cart := lastOf(t, journal, KindCart)
 	image := lastOf(t, journal, KindImage)
+
 	rdb, err := openRedis(p.Redis[0])
 	if err != nil {
 		t.Fatal(err)
@@ -149,10 +170,12 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	got, err := media.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &p.Media.Database, Key: &image.Key})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var body bytes.Buffer
 	if _, err := body.ReadFrom(got.Body); err != nil {
 		t.Fatal(err)
@@ -181,13 +204,16 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 			} else {
 				exec(t, in, fmt.Sprintf("DELETE FROM transfers WHERE id = '%s'", orphan))
 			}
+
 			exec(t, in, fmt.Sprintf("UPDATE accounts SET balance = balance + %d WHERE id = 3", amount))
 		}
+
 		return func() { insert(debit, 0, -amount); insert(credit, 1, amount) }
 	}
 	// amounts makes a transfer larger, with the rows that it changed.
 	amounts := func(by int) func() {
 		table := map[string]string{KindMoney: "accounts SET balance = balance + %d WHERE id = %d", KindStock: "stock SET qty = qty + %d WHERE sku = %d"}[move.Kind]
+
 		return func() {
 			for n, in := range []targets.Instance{debit, credit} {
 				d := (2*n - 1) * by
@@ -254,33 +280,41 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.plant()
+
 			rep := check(t, p, cut, journal)
 			if rep.OK || len(rep.ByRule) != len(c.rules) || len(rep.Violations) != rep.Total {
 				t.Errorf("want violations of %v, got %+v", c.rules, rep)
 			}
+
 			for _, rule := range c.rules {
 				if rep.ByRule[rule] == 0 {
 					t.Errorf("%s was not found: %+v", rule, rep.Violations)
 				}
 			}
+
 			c.undo()
 		})
 	}
+
 	if rep := check(t, p, cut, journal); !rep.OK {
 		t.Fatalf("after undoing: %+v", rep)
 	}
+
 	checkShowsNothing(t, p, cut, journal)
 	// Traffic that went on after the cut: everything of it is surplus.
 	o = options(p, journal)
 	o.Duration, o.Seed = time.Second, 7
 	after := quiet(t, o)
+
 	rep = check(t, p, cut, journal)
 	if rep.OK || rep.ByRule[RuleLater] == 0 || rep.ByRule[RuleCarts] == 0 || rep.LostAfterCut != after.Acked || rep.LossWindow <= 0 {
 		t.Errorf("operations after the cut: %+v; the traffic %+v", rep, after)
 	}
+
 	if rep := check(t, p, now(), journal); !rep.OK {
 		t.Errorf("a later cut: %+v", rep)
 	}
+
 	barrier, err := Check(t.Context(), CheckOptions{Cut: now(), Journals: []string{journal}, Platform: p, BarrierOnly: true})
 	if err != nil || !slices.Equal(barrier.NotChecked, []string{RuleCarts, RuleImages}) {
 		t.Errorf("barrier only: %+v, %v", barrier, err)
@@ -293,21 +327,25 @@ func checkShowsNothing(t *testing.T, p Platform, cut targets.Cut, journal string
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	if rep := check(t, p, cut, empty); rep.OK || rep.ByRule[RuleAcked] == 0 {
 		t.Errorf("an empty journal: %+v", rep)
 	}
 	early := cut
 	early.QuiescedAt = cut.QuiescedAt.Add(-time.Hour)
+
 	early.ReleasedAt = early.QuiescedAt
 	if rep := check(t, p, early, journal); rep.OK || rep.ByRule[RuleAcked] == 0 {
 		t.Errorf("a journal of later: %+v", rep)
 	}
 	early.ReleasedAt = cut.ReleasedAt.Add(time.Hour)
+
 	early.QuiescedAt = cut.QuiescedAt
 	if rep := check(t, p, early, journal); rep.OK || rep.ByRule[RuleBarrier] != 1 || rep.Total != 1 {
 		t.Errorf("a barrier of an hour: %+v", rep)
 	}
 	part := p
+
 	part.Redis, part.Media = nil, targets.Instance{}
 	if rep := check(t, part, cut, journal); rep.OK || rep.Total != 0 || !slices.Equal(rep.NotChecked, []string{RuleCarts, RuleImages}) {
 		t.Errorf("PostgreSQL alone: %+v", rep)
@@ -319,6 +357,7 @@ func TestStylesAndGateTogether(t *testing.T) {
 	dir := t.TempDir()
 	var wg sync.WaitGroup
 	var journals []string
+
 	lanes := make([]TrafficOptions, 4)
 	for lane := range lanes {
 		o := options(p, filepath.Join(dir, fmt.Sprint(lane)))
@@ -328,15 +367,18 @@ func TestStylesAndGateTogether(t *testing.T) {
 		lanes[lane] = o
 		wg.Go(func() { quiet(t, o) })
 	}
+
 	wg.Wait()
 	// A slow machine may not have come to a cart in the lane that is left out below.
 	for seed := int64(7); seed < 30 && findLast(t, journals[0], KindCart).ID == ""; seed++ {
 		lanes[0].Seed = seed
 		quiet(t, lanes[0])
 	}
+
 	if rep := check(t, p, now(), journals...); !rep.OK {
 		t.Errorf("%+v", rep)
 	}
+
 	if rep := check(t, p, now(), journals[1:]...); rep.OK || rep.ByRule[RuleJournaled] == 0 || rep.ByRule[RuleCarts] == 0 {
 		t.Errorf("without one journal: %+v", rep)
 	}
@@ -347,26 +389,34 @@ func TestGateHoldsTransfersUp(t *testing.T) {
 	p := platform(t)
 	o := options(p, filepath.Join(t.TempDir(), "journal"))
 	o.Duration = 3 * time.Second
+
 	done := make(chan Summary)
 	go func() { done <- quiet(t, o) }()
+
 	time.Sleep(time.Second)
+
 	c, err := pgx.Connect(t.Context(), sandboxtest.DSN(p.Postgres[p.Gate], "shop"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close(t.Context())
 	const count = "SELECT count(*) FROM transfers"
+
 	if _, err := c.Exec(t.Context(), "SELECT pg_advisory_lock(hashtextextended('drctl/gate/shop', 0))"); err != nil {
 		t.Fatal(err)
 	}
 	before := scan[int](t, p.Postgres[0], count)
+
 	time.Sleep(300 * time.Millisecond)
+
 	if after := scan[int](t, p.Postgres[0], count); after != before {
 		t.Errorf("%d transfers went past the gate", after-before)
 	}
+
 	if _, err := c.Exec(t.Context(), "SELECT pg_advisory_unlock_all()"); err != nil {
 		t.Fatal(err)
 	}
+
 	if sum := <-done; sum.Max < 250*time.Millisecond {
 		t.Errorf("the wait for the gate is not in the latency: %+v", sum)
 	}

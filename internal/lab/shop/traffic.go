@@ -54,16 +54,20 @@ func (o TrafficOptions) withDefaults() (TrafficOptions, error) {
 	if err := o.Platform.check(); err != nil {
 		return o, err
 	}
+
 	if o.Rate <= 0 {
 		o.Rate = 100
 	}
+
 	if o.Clients <= 0 {
 		o.Clients = 8
 	}
+
 	o.Lanes = max(o.Lanes, 1)
 	if o.Lane < 0 || o.Lane >= o.Lanes {
 		return o, fail.Newf(fail.Invalid, "shop: traffic", o.Group, "lane %d of %d does not exist", o.Lane, o.Lanes)
 	}
+
 	switch o.Style {
 	case "":
 		o.Style = Mix
@@ -71,15 +75,19 @@ func (o TrafficOptions) withDefaults() (TrafficOptions, error) {
 	default:
 		return o, fail.Newf(fail.Invalid, "shop: traffic", o.Group, "unknown style %q; use 2pc, plain or mix", o.Style)
 	}
+
 	if o.Journal == "" {
 		return o, fail.Newf(fail.Invalid, "shop: traffic", o.Group, "no journal is named")
 	}
+
 	if o.Seed == 0 {
 		o.Seed = rand.Int64()
 	}
+
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+
 	return o, nil
 }
 
@@ -105,24 +113,29 @@ func Run(ctx context.Context, o TrafficOptions) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
+
 	j, err := openJournal(o.Journal)
 	if err != nil {
 		return Summary{}, err
 	}
 	t := &traffic{TrafficOptions: o, journal: j, meter: newMeter(), seqs: map[int]int64{}}
 	t.doubt = newDoubt(o.Platform, j, o.Log)
+
 	err = t.open(ctx)
 	if err == nil {
 		err = t.work(ctx)
 	}
+
 	for _, c := range t.redis {
 		_ = c.Close()
 	}
+
 	if cerr := j.close(); err == nil {
 		err = cerr
 	}
 	sum := t.meter.summary()
 	sum.Resolved = t.doubt.counts()
+
 	return sum, err
 }
 
@@ -133,11 +146,14 @@ func (t *traffic) open(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+
 		if r.Kind == KindCart {
 			t.seqs[r.Cart] = max(t.seqs[r.Cart], r.Seq)
 		}
+
 		t.doubt.learn(r)
 	}
+
 	for _, in := range t.Redis {
 		c, err := openRedis(in)
 		if err != nil {
@@ -145,10 +161,12 @@ func (t *traffic) open(ctx context.Context) error {
 		}
 		t.redis = append(t.redis, c)
 	}
+
 	if t.hasMedia() {
 		t.media = openMedia(t.Media, 1)
 	}
 	t.rows = t.countRows(ctx)
+
 	return nil
 }
 
@@ -158,24 +176,31 @@ func (t *traffic) countRows(ctx context.Context) int {
 	least := 0
 	for i := 0; i < len(t.Postgres) && ctx.Err() == nil; {
 		n := 0
+
 		c, err := connectPostgres(ctx, t.Postgres[i])
 		if err == nil {
 			err = c.QueryRow(ctx, "SELECT least((SELECT count(*) FROM accounts), (SELECT count(*) FROM stock WHERE sku > 0))").Scan(&n)
 			_ = c.Close(context.WithoutCancel(ctx))
 		}
+
 		if err != nil || n == 0 {
 			t.Log.Warn("shop: waiting for a shard that is set up", "shard", t.Postgres[i].String(), "err", err)
 			sleep(ctx, 500*time.Millisecond)
+
 			continue
 		}
+
 		if least == 0 || n < least {
 			least = n
 		}
+
 		i++
 	}
+
 	if ctx.Err() != nil {
 		return 0
 	}
+
 	return least
 }
 
@@ -183,37 +208,47 @@ func (t *traffic) work(ctx context.Context) error {
 	if t.rows == 0 {
 		return nil // the end came before the shards answered
 	}
+
 	if err := t.doubt.settle(ctx, true); err != nil {
 		t.Log.Warn("shop: earlier transactions are not settled yet", "err", err)
 	}
+
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+
 	if t.Duration > 0 {
 		ctx, cancel = context.WithTimeout(ctx, t.Duration)
 		defer cancel()
 	}
+
 	t.meter.start(time.Now())
 	var wg, aux sync.WaitGroup
 	auxCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	aux.Go(func() { t.tick(auxCtx, cancel) })
 	aux.Go(func() { t.doubt.run(auxCtx) })
+
 	for n := range t.Clients {
 		wg.Go(func() { newClient(t, n).run(ctx) })
 	}
+
 	wg.Wait()
 	stop()
 	aux.Wait()
 	t.meter.end(time.Now())
+
 	ectx, ecancel := context.WithTimeout(context.WithoutCancel(ctx), 2*opTimeout)
 	defer ecancel()
+
 	for range 3 {
 		err := t.doubt.settle(ectx, true)
 		if err == nil {
 			break
 		}
+
 		t.Log.Warn("shop: some transactions are in doubt at the end", "err", err)
 		sleep(ectx, 300*time.Millisecond)
 	}
+
 	return t.journal.failed()
 }
 
@@ -222,6 +257,7 @@ func (t *traffic) work(ctx context.Context) error {
 func (t *traffic) tick(ctx context.Context, stop func()) {
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
+
 	for {
 		select {
 		case <-ctx.Done():
@@ -230,7 +266,9 @@ func (t *traffic) tick(ctx context.Context, stop func()) {
 			if s := t.meter.second(now); t.Progress != nil {
 				t.Progress(s)
 			}
+
 			t.journal.flush()
+
 			if t.journal.failed() != nil {
 				stop()
 			}
@@ -241,6 +279,7 @@ func (t *traffic) tick(ctx context.Context, stop func()) {
 func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
+
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
@@ -261,6 +300,7 @@ func newClient(t *traffic, n int) *client {
 	c := &client{traffic: t, lane: t.Lane*t.Clients + n, lanes: t.Lanes * t.Clients,
 		conns: make([]*pgx.Conn, len(t.Postgres)), carts: map[int]int64{}}
 	c.rng = rand.New(rand.NewPCG(uint64(t.Seed), uint64(c.lane)))
+
 	return c
 }
 
@@ -270,9 +310,11 @@ func (c *client) run(ctx context.Context) {
 	defer c.close()
 	every := time.Duration(float64(c.Clients) / c.Rate * float64(time.Second))
 	next := time.Now().Add(time.Duration(c.rng.Float64() * float64(every)))
+
 	failures := 0
 	for {
 		sleep(ctx, time.Until(next))
+
 		if ctx.Err() != nil {
 			return
 		}
@@ -283,15 +325,19 @@ func (c *client) run(ctx context.Context) {
 		octx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
 		begin := time.Now()
 		rec, err := c.operate(octx)
+
 		cancel()
 		c.meter.add(rec, time.Since(begin))
+
 		if err != nil {
 			c.Log.Debug("shop: operation", "kind", rec.Kind, "status", rec.Status, "err", err)
 		}
+
 		if rec.Status == Acked {
 			failures = 0
 			continue
 		}
+
 		sleep(ctx, min(50*time.Millisecond<<min(failures, 4), 500*time.Millisecond))
 		failures++
 	}
@@ -300,6 +346,7 @@ func (c *client) run(ctx context.Context) {
 func (c *client) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+
 	for _, conn := range append(c.conns, c.gate) {
 		if conn != nil {
 			_ = conn.Close(ctx)
@@ -313,5 +360,6 @@ func (c *client) row() int {
 	if c.rows < c.lanes {
 		return 1 + c.lane%c.rows
 	}
+
 	return 1 + c.lane + c.lanes*c.rng.IntN(c.rows/c.lanes)
 }

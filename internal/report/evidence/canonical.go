@@ -25,6 +25,7 @@ func Canonical(doc []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return appendValue(nil, v), nil
 }
 
@@ -39,13 +40,16 @@ func parse(doc []byte) (any, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(doc))
 	d.UseNumber()
+
 	v, err := readValue(d, 0)
 	if err != nil {
 		return nil, err
 	}
+
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("something follows the JSON value")
 	}
+
 	return v, nil
 }
 
@@ -53,23 +57,28 @@ func readValue(d *json.Decoder, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, fmt.Errorf("nested deeper than %d", maxDepth)
 	}
+
 	t, err := d.Token()
 	if err != nil {
 		return nil, err
 	}
+
 	switch t := t.(type) {
 	case json.Delim:
 		if t == '[' {
 			return readArray(d, depth)
 		}
+
 		return readObject(d, depth)
 	case json.Number:
 		n, err := strconv.ParseInt(t.String(), 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("%s is not a whole number", t)
 		}
+
 		return number(n), nil
 	}
+
 	return t, nil
 }
 
@@ -83,6 +92,7 @@ func readArray(d *json.Decoder, depth int) (any, error) {
 		out = append(out, v)
 	}
 	_, err := d.Token()
+
 	return out, err
 }
 
@@ -93,18 +103,22 @@ func readObject(d *json.Decoder, depth int) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		k, ok := t.(string)
 		if !ok {
 			return nil, fmt.Errorf("member name expected at byte %d", d.InputOffset())
 		}
+
 		if _, ok := out[k]; ok {
 			return nil, fmt.Errorf("member %q is there twice", k)
 		}
+
 		if out[k], err = readValue(d, depth+1); err != nil {
 			return nil, err
 		}
 	}
 	_, err := d.Token()
+
 	return out, err
 }
 
@@ -126,15 +140,18 @@ func appendValue(b []byte, v any) []byte {
 			}
 			b = appendValue(b, e)
 		}
+
 		return append(b, ']')
 	case map[string]any:
 		keys := make([]string, 0, len(v))
 		for k := range v {
 			keys = append(keys, k)
 		}
+
 		slices.SortFunc(keys, func(a, b string) int {
 			return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
 		})
+
 		b = append(b, '{')
 		for i, k := range keys {
 			if i > 0 {
@@ -144,8 +161,10 @@ func appendValue(b []byte, v any) []byte {
 			b = append(b, ':')
 			b = appendValue(b, v[k])
 		}
+
 		return append(b, '}')
 	}
+
 	return b // parse makes no other types
 }
 
@@ -165,6 +184,7 @@ func appendString(b []byte, s string) []byte {
 			}
 		}
 	}
+
 	return append(b, '"')
 }
 
@@ -181,6 +201,7 @@ func contentHash(doc []byte) (sum, claimed string, err error) {
 	if err != nil {
 		return "", "", err
 	}
+
 	m, ok := v.(map[string]any)
 	if !ok {
 		return "", "", errors.New("not a JSON object")
@@ -189,5 +210,6 @@ func contentHash(doc []byte) (sum, claimed string, err error) {
 	delete(m, hashMember)
 	delete(m, reviewMember)
 	h := sha256.Sum256(appendValue(nil, m))
+
 	return hex.EncodeToString(h[:]), claimed, nil
 }

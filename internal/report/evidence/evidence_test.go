@@ -18,6 +18,7 @@ import (
 func example() Record {
 	berlin := time.FixedZone("CET", 3600)
 	t0 := time.Date(2026, 3, 14, 4, 0, 0, 123456789, berlin)
+
 	return Record{Schema: Version, ID: "drill-nightly-1", Kind: RestoreDrill, Name: "nightly <&> \u2028", GeneratedAt: t0, Started: t0, Finished: t0.Add(time.Minute),
 		Tool: Tool{Name: "drctl", Version: "0.1.0"}, Verdict: Verdict{Passed: true},
 		Steps:      []Step{{ID: "a", Outcome: StepDone, Started: Known(t0), Finished: Known(t0.Add(time.Second))}},
@@ -31,20 +32,25 @@ func TestFinalizeAndVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := Verify(doc)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if !reflect.DeepEqual(got, r) {
 		t.Errorf("read back\n%+v\nwrote\n%+v", got, r)
 	}
+
 	again, doc2, err := Finalize(got)
 	if err != nil || again.ContentSHA256 != r.ContentSHA256 || !bytes.Equal(doc, doc2) {
 		t.Error("finalizing again changes the record")
 	}
+
 	if bytes.Contains(doc, []byte("null")) {
 		t.Errorf("a list is null:\n%s", doc)
 	}
+
 	if !bytes.Contains(doc, []byte(`"2026-03-14T03:00:00.123456789Z"`)) {
 		t.Error("times are not UTC")
 	}
@@ -52,10 +58,12 @@ func TestFinalizeAndVerify(t *testing.T) {
 
 func TestFinalizeLeavesTheCallersListsAlone(t *testing.T) {
 	in := example()
+
 	before := *in.Steps[0].Started.Value
 	if _, _, err := Finalize(in); err != nil {
 		t.Fatal(err)
 	}
+
 	if in.Steps[0].Started.Value.Location() != before.Location() {
 		t.Error("the caller's step was changed")
 	}
@@ -69,13 +77,16 @@ func TestVerifyAcceptsAnotherLayoutOfTheSameRecord(t *testing.T) {
 	var m map[string]any
 	d := json.NewDecoder(bytes.NewReader(doc))
 	d.UseNumber()
+
 	if err := d.Decode(&m); err != nil {
 		t.Fatal(err)
 	}
+
 	compact, err := json.Marshal(m) // sorted members, HTML escapes, no space
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := Verify(compact); err != nil {
 		t.Error(err)
 	}
@@ -87,10 +98,12 @@ func TestReviewCanBeFilledInAfterwards(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Review = Review{Name: "A. Auditor", SignsSHA256: r.ContentSHA256}
+
 	doc, err := marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := Verify(doc); err != nil {
 		t.Error(err)
 	}
@@ -108,17 +121,22 @@ func TestVerifyFindsEveryChange(t *testing.T) {
 	var root any
 	d := json.NewDecoder(bytes.NewReader(doc))
 	d.UseNumber()
+
 	if err := d.Decode(&root); err != nil {
 		t.Fatal(err)
 	}
 	try := func(path string, old, changed any, set func(any)) {
 		set(changed)
+
 		b, err := json.Marshal(root)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		set(old)
+
 		n++
+
 		if _, err := Verify(b); err == nil {
 			t.Errorf("a change of %s is not found", path)
 		}
@@ -130,8 +148,10 @@ func TestVerifyFindsEveryChange(t *testing.T) {
 				if path == "" && k == "review" {
 					continue
 				}
+
 				walk(e, path+"/"+k, func(x any) { v[k] = x })
 			}
+
 			if path != "" {
 				v["added"] = true
 				try(path+" (a member added)", nil, v, func(any) {})
@@ -141,6 +161,7 @@ func TestVerifyFindsEveryChange(t *testing.T) {
 			for i := range v {
 				walk(v[i], path+"/-", func(x any) { v[i] = x })
 			}
+
 			try(path+" (an element added)", v, append(append([]any{}, v...), "x"), set)
 		case string:
 			try(path, v, v+"x", set)
@@ -149,6 +170,7 @@ func TestVerifyFindsEveryChange(t *testing.T) {
 				if x == json.Number("00") {
 					x = json.Number("1")
 				}
+
 				set(x)
 			})
 		case bool:
@@ -156,6 +178,7 @@ func TestVerifyFindsEveryChange(t *testing.T) {
 		}
 	}
 	walk(root, "", func(any) {})
+
 	if n < 100 {
 		t.Fatalf("only %d changes were tried", n)
 	}
@@ -166,6 +189,7 @@ func TestVerifyCodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s := string(doc)
 	for name, c := range map[string]struct {
 		doc  string
@@ -185,6 +209,7 @@ func TestVerifyCodes(t *testing.T) {
 		if c.doc == s {
 			t.Fatalf("%s: nothing was changed", name)
 		}
+
 		if _, err := Verify([]byte(c.doc)); !fail.Is(err, c.code) {
 			t.Errorf("%s: %v, want code %s", name, err, c.code)
 		}
@@ -206,20 +231,26 @@ func TestVerifyFindsContradictions(t *testing.T) {
 	} {
 		r := example()
 		spoil(&r)
+
 		if _, _, err := Finalize(r); err == nil {
 			t.Errorf("%s: sealed", name)
 		}
+
 		r.normalise()
+
 		doc, err := marshal(r)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if r.ContentSHA256, _, err = contentHash(doc); err != nil {
 			t.Fatal(err)
 		}
+
 		if doc, err = marshal(r); err != nil {
 			t.Fatal(err)
 		}
+
 		if _, err := Verify(doc); !fail.Is(err, fail.Corrupt) {
 			t.Errorf("%s: verified: %v", name, err)
 		}
@@ -230,15 +261,18 @@ func TestMaybe(t *testing.T) {
 	for doc, ok := range map[string]bool{`{"value":""}`: true, `{"value":"x"}`: true, `{"not_recorded":"why"}`: true,
 		`{}`: false, `{"value":"x","not_recorded":"why"}`: false, `{"not_recorded":""}`: false, `null`: false} {
 		var m Text
+
 		err := json.Unmarshal([]byte(doc), &m)
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", doc, err)
 		}
 	}
+
 	b, err := json.Marshal(struct{ A Span }{})
 	if err != nil || string(b) != `{"A":{"not_recorded":"no reason given"}}` {
 		t.Errorf("%s %v", b, err)
 	}
+
 	if b, _ = json.Marshal(Known(time.Duration(0))); string(b) != `{"value":0}` {
 		t.Errorf("a recorded zero is lost: %s", b)
 	}
@@ -247,24 +281,30 @@ func TestMaybe(t *testing.T) {
 func TestCanonical(t *testing.T) {
 	// The sorting and escaping examples of RFC 8785, without fractions.
 	in := `{"\u20ac":"Euro Sign","\r":"Carriage Return","\ufb33":"Hebrew Letter Dalet With Dagesh","1":"One","\ud83d\ude00":"Emoji: Grinning Face","\u0080":"Control","\u00f6":"Latin Small Letter O With Diaeresis"}`
+
 	want := "{\"\\r\":\"Carriage Return\",\"1\":\"One\",\"\u0080\":\"Control\",\"\u00f6\":\"Latin Small Letter O With Diaeresis\",\"\u20ac\":\"Euro Sign\",\"\U0001f600\":\"Emoji: Grinning Face\",\"\ufb33\":\"Hebrew Letter Dalet With Dagesh\"}"
 	if got, err := Canonical([]byte(in)); err != nil || string(got) != want {
 		t.Errorf("got %q %v\nwant %q", got, err, want)
 	}
 	in = `{ "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/", "literals": [null, true, false], "n": [0, -7, 9007199254740993] }`
+
 	want = `{"literals":[null,true,false],"n":[0,-7,9007199254740993],"string":"€$\u000f\nA'B\"\\\\\"/"}`
 	if got, err := Canonical([]byte(in)); err != nil || string(got) != want {
 		t.Errorf("got %s %v\nwant %s", got, err, want)
 	}
+
 	if _, err := Canonical([]byte(strings.Repeat("[", 100000))); err == nil {
 		t.Error("endless nesting is accepted")
 	}
+
 	rapid.Check(t, func(t *rapid.T) {
 		b, _ := json.Marshal(rapid.MapOf(rapid.String(), rapid.SliceOf(rapid.String())).Draw(t, "m"))
+
 		once, err := Canonical(b)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		twice, err := Canonical(once)
 		if err != nil || !bytes.Equal(once, twice) {
 			t.Fatalf("%q becomes %q: %v", once, twice, err)
@@ -274,12 +314,14 @@ func TestCanonical(t *testing.T) {
 
 func TestVerifyAttachments(t *testing.T) {
 	r := example()
+
 	give := func(content string, err error) func(string) (io.ReadCloser, error) {
 		return func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), err }
 	}
 	if err := VerifyAttachments(r, give("{}", nil)); err != nil {
 		t.Error(err)
 	}
+
 	for name, open := range map[string]func(string) (io.ReadCloser, error){
 		"one byte changed": give("[}", nil), "cut off": give("{", nil), "longer": give("{} ", nil), "gone": give("", errors.New("no such file"))} {
 		err := VerifyAttachments(r, open)

@@ -25,6 +25,7 @@ func KnownIf[T comparable](v T, reason string) Maybe[T] {
 	if v == zero {
 		return Unknown[T](reason)
 	}
+
 	return Known(v)
 }
 
@@ -33,6 +34,7 @@ func (m Maybe[T]) Get() (v T, ok bool) {
 	if m.Value == nil {
 		return v, false
 	}
+
 	return *m.Value, true
 }
 
@@ -44,6 +46,7 @@ func (m Maybe[T]) Reason() string {
 	case m.NotRecorded == "":
 		return "no reason given"
 	}
+
 	return m.NotRecorded
 }
 
@@ -63,9 +66,11 @@ func (m *Maybe[T]) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
+
 	if (j.Value == nil) == (j.NotRecorded == "") {
 		return errors.New(`exactly one of "value" and "not_recorded" must be there`)
 	}
 	*m = Maybe[T](j)
+
 	return nil
 }

@@ -25,6 +25,7 @@ var generic = regexp.MustCompile(`[^\w]+`)
 // schema describes Record, with the comments of its source as descriptions.
 func schema(t *testing.T) []byte {
 	t.Helper()
+
 	names := map[string]string{}
 	for _, v := range []struct {
 		v    any
@@ -32,6 +33,7 @@ func schema(t *testing.T) []byte {
 	}{{Text{}, "MaybeText"}, {Instant{}, "MaybeInstant"}, {Span{}, "MaybeDuration"}, {Number{}, "MaybeNumber"}} {
 		names[reflect.TypeOf(v.v).String()] = v.name
 	}
+
 	r := &jsonschema.Reflector{Namer: func(t reflect.Type) string {
 		if n := names[t.String()]; n != "" {
 			return n
@@ -53,11 +55,13 @@ func schema(t *testing.T) []byte {
 		case reflect.TypeFor[time.Duration]():
 			return &jsonschema.Schema{Type: "integer"}
 		}
+
 		return nil
 	}
 	s := r.Reflect(&Record{})
 	s.ID = ""
 	s.Title = "drctl evidence"
+
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -78,9 +82,11 @@ func schema(t *testing.T) []byte {
 	prop("Step", "outcome")["enum"] = []string{StepDone, StepFailed, StepNotRun}
 	prop("Issue", "severity")["enum"] = []string{Critical, Major, Minor}
 	prop("Attachment", "sha256")["pattern"] = "^[0-9a-f]{64}$"
+
 	if b, err = json.MarshalIndent(m, "", "  "); err != nil {
 		t.Fatal(err)
 	}
+
 	return append(b, '\n')
 }
 
@@ -90,12 +96,14 @@ func relative(in map[string]string) map[string]string {
 	out := map[string]string{}
 	for k, v := range in {
 		i := strings.LastIndex(k, "/")
+
 		k = "drctl/internal/report/" + k[i+1:]
 		if !strings.HasPrefix(k, "drctl/internal/report/evidence.") {
 			k = strings.Replace(k, "drctl/internal/report/", "drctl/internal/report/evidence", 1)
 		}
 		out[k] = strings.ReplaceAll(v, "\n", " ")
 	}
+
 	return out
 }
 
@@ -104,6 +112,7 @@ func maybe(value *jsonschema.Schema) *jsonschema.Schema {
 	known.Set("value", value)
 	one := uint64(1)
 	unknown.Set("not_recorded", &jsonschema.Schema{Type: "string", MinLength: &one, Description: "Why there is no value."})
+
 	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
 		{Type: "object", Properties: known, Required: []string{"value"}, AdditionalProperties: jsonschema.FalseSchema},
 		{Type: "object", Properties: unknown, Required: []string{"not_recorded"}, AdditionalProperties: jsonschema.FalseSchema}}}
@@ -116,10 +125,12 @@ func TestSchemaIsUpToDate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	want, err := os.ReadFile(filepath.FromSlash(schemaFile))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if !bytes.Equal(got, want) {
 		t.Error("docs/evidence.schema.json is out of date: run go test ./internal/report/evidence -update")
 	}
@@ -130,20 +141,24 @@ func TestSchemaAcceptsRecordsAndRefusesOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	_, doc, err := Finalize(example())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	check := func(doc string) error {
 		v, err := validate.UnmarshalJSON(strings.NewReader(doc))
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return s.Validate(v)
 	}
 	if err := check(string(doc)); err != nil {
 		t.Fatal(err)
 	}
+
 	for name, change := range map[string][2]string{
 		"another version":          {Version, "drctl.evidence/0"},
 		"unknown verdict":          {`"verdict": "passed"`, `"verdict": "fine"`},
@@ -157,6 +172,7 @@ func TestSchemaAcceptsRecordsAndRefusesOthers(t *testing.T) {
 		if bad == string(doc) {
 			t.Fatalf("%s: nothing was changed", name)
 		}
+
 		if check(bad) == nil {
 			t.Errorf("%s: accepted", name)
 		}
@@ -170,12 +186,14 @@ func TestEveryMemberIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for f := range reflect.TypeFor[Record]().Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if !strings.Contains(string(page), "`"+name) {
 			t.Errorf("docs/evidence.md does not mention `%s`", name)
 		}
 	}
+
 	if bytes.Contains(page, []byte("complies")) {
 		t.Error("docs/evidence.md claims compliance")
 	}

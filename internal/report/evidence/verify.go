@@ -20,24 +20,30 @@ import (
 // contradicts itself with code internal, because only a defect makes one.
 func Finalize(r Record) (Record, []byte, error) {
 	r.normalise()
+
 	r.ContentSHA256 = ""
 	if err := r.consistent(); err != nil {
 		return r, nil, fail.New(fail.Internal, "evidence: finalize", r.ID, "", err)
 	}
+
 	b, err := marshal(r)
 	if err == nil {
 		r.ContentSHA256, _, err = contentHash(b)
 	}
+
 	if err == nil {
 		b, err = marshal(r)
 	}
+
 	if err == nil {
 		// What is returned is what a reader will see.
 		r, err = Verify(b)
 	}
+
 	if err != nil {
 		return r, nil, fail.New(fail.Internal, "evidence: finalize", r.ID, "", err)
 	}
+
 	return r, b, nil
 }
 
@@ -47,6 +53,7 @@ func marshal(r Record) ([]byte, error) {
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	err := e.Encode(r)
+
 	return b.Bytes(), err
 }
 
@@ -57,10 +64,12 @@ func marshal(r Record) ([]byte, error) {
 func Verify(doc []byte) (Record, error) {
 	const op = "evidence: verify"
 	var r Record
+
 	sum, claimed, err := contentHash(doc)
 	if err != nil {
 		return r, fail.New(fail.Invalid, op, "record", "", err)
 	}
+
 	var head struct {
 		Schema string `json:"schema"`
 		ID     string `json:"id"`
@@ -68,11 +77,13 @@ func Verify(doc []byte) (Record, error) {
 	if err := json.Unmarshal(doc, &head); err != nil {
 		return r, fail.New(fail.Invalid, op, "record", "", err)
 	}
+
 	subject := "record " + head.ID
 	if head.Schema != Version {
 		return r, fail.New(fail.Unsupported, op, subject, "use the version of drctl that wrote it, or a later one",
 			fmt.Errorf("schema is %q, this program reads %q", head.Schema, Version))
 	}
+
 	if claimed != sum {
 		return r, fail.New(fail.Corrupt, op, subject, "compare it with another copy: the record was changed after it was written",
 			fmt.Errorf("content hash is %s, the record claims %q", sum, claimed))
@@ -81,12 +92,15 @@ func Verify(doc []byte) (Record, error) {
 	// A member that this program does not know is a difference that a reader
 	// would not see.
 	d.DisallowUnknownFields()
+
 	if err := d.Decode(&r); err != nil {
 		return r, fail.New(fail.Invalid, op, subject, "", err)
 	}
+
 	if err := r.consistent(); err != nil {
 		return r, fail.New(fail.Corrupt, op, subject, "", err)
 	}
+
 	return r, nil
 }
 
@@ -103,17 +117,21 @@ func (r Record) consistent() error {
 	add(r.Finished.Before(r.Started), "it finished before it started")
 	add(r.Verdict.Passed && len(r.Verdict.Failures) > 0, "it passed with %d failures", len(r.Verdict.Failures))
 	add(!r.Verdict.Passed && len(r.Verdict.Failures) == 0, "it failed without saying why")
+
 	for _, c := range r.Checks {
 		add(!slices.Contains(severities, c.Verdict), "check %q has the verdict %q", c.Name, c.Verdict)
 		add(r.Verdict.Passed && c.Verdict == "failed", "it passed although check %q on %s failed", c.Name, c.Subject)
 	}
+
 	for _, s := range r.Steps {
 		add(s.Outcome != StepDone && s.Outcome != StepFailed && s.Outcome != StepNotRun, "step %s has the outcome %q", s.ID, s.Outcome)
 		from, ok1 := s.Started.Get()
 		to, ok2 := s.Finished.Get()
 		add(ok1 && ok2 && to.Before(from), "step %s finished before it started", s.ID)
 	}
+
 	add(r.Isolation.Proven && len(r.Isolation.ProductionTouched) > 0, "isolation is claimed although production was touched")
+
 	return errors.Join(errs...)
 }
 
@@ -124,6 +142,7 @@ func (r *Record) normalise() {
 		&r.RecoveryPoint.ReleasedAt, &r.RecoveryPoint.SealedAt, &r.Sample.From, &r.Sample.To, &r.Sample.Next} {
 		*t = utc(*t)
 	}
+
 	for _, m := range []*Instant{&r.Plan.ApprovedAt, &r.Test.Previous, &r.Test.NextDue, &r.RecoveryPoint.LockedUntil, &r.CleanUp.RemovedAt} {
 		m.utc()
 	}
@@ -132,35 +151,42 @@ func (r *Record) normalise() {
 	for i := range r.Decisions {
 		r.Decisions[i].At = utc(r.Decisions[i].At)
 	}
+
 	for i := range r.Prechecks {
 		r.Prechecks[i].At = utc(r.Prechecks[i].At)
 	}
+
 	r.RecoveryPoint.Shards = list(r.RecoveryPoint.Shards)
 	for i := range r.RecoveryPoint.Shards {
 		p := &r.RecoveryPoint.Shards[i]
 		p.AsOf = utc(p.AsOf)
 		p.BaseTaken.utc()
 	}
+
 	r.Measured.Phases, r.Measured.Stores = list(r.Measured.Phases), list(r.Measured.Stores)
 	for i := range r.Measured.Phases {
 		p := &r.Measured.Phases[i]
 		p.Started, p.Finished = utc(p.Started), utc(p.Finished)
 	}
+
 	for i := range r.Measured.Stores {
 		p := &r.Measured.Stores[i]
 		p.RecoveredTo, p.Reference = utc(p.RecoveredTo), utc(p.Reference)
 	}
+
 	r.Steps = list(r.Steps)
 	for i := range r.Steps {
 		for _, m := range []*Instant{&r.Steps[i].PlannedStart, &r.Steps[i].PlannedFinish, &r.Steps[i].Started, &r.Steps[i].Finished} {
 			m.utc()
 		}
 	}
+
 	r.Findings = list(r.Findings)
 	for i := range r.Findings {
 		r.Findings[i].Due.utc()
 	}
 	r.Participants, r.Checks, r.Attachments = list(r.Participants), list(r.Checks), list(r.Attachments)
+
 	r.Scope.Systems, r.Scope.Exclusions = list(r.Scope.Systems), list(r.Scope.Exclusions)
 	for _, l := range []*[]string{&r.Verdict.Failures, &r.Verdict.Warnings, &r.RecoveryPoint.SealedIn, &r.Measured.Incomplete,
 		&r.Isolation.Addresses, &r.Isolation.ProductionTouched, &r.Isolation.Basis, &r.CleanUp.LeftOver} {
@@ -195,6 +221,7 @@ func VerifyAttachments(r Record, open func(name string) (io.ReadCloser, error)) 
 			errs = append(errs, fail.New(fail.Corrupt, "evidence: verify", "attachment "+a.Name, "", err))
 		}
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -203,14 +230,18 @@ func verifyAttachment(a Attachment, open func(string) (io.ReadCloser, error)) er
 	if err != nil {
 		return err
 	}
+
 	defer func() { _ = f.Close() }() // read only: nothing is lost
 	h := sha256.New()
+
 	n, err := io.Copy(h, f)
 	if err != nil {
 		return err
 	}
+
 	if got := hex.EncodeToString(h.Sum(nil)); n != a.Bytes || !strings.EqualFold(got, a.SHA256) {
 		return fmt.Errorf("%d bytes with SHA-256 %s, recorded were %d bytes with %s", n, got, a.Bytes, a.SHA256)
 	}
+
 	return nil
 }

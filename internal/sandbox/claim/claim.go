@@ -34,17 +34,21 @@ func Read(record, dir string) (c Claim, found, held bool, err error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return c, false, false, nil
 	}
+
 	if err != nil {
 		return c, false, false, fail.FromOS("read", record, err)
 	}
+
 	if err := json.Unmarshal(b, &c); err != nil || c.Dir != dir || c.Token == "" {
 		return Claim{}, false, false, nil // another directory's, or half-written
 	}
 	c.record = record
+
 	token, err := os.ReadFile(filepath.Join(dir, targets.ClaimFile))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return c, true, false, fail.FromOS("read", dir, err)
 	}
+
 	return c, true, string(token) == c.Token, nil
 }
 
@@ -55,6 +59,7 @@ func Empty(dir string) (bool, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return true, nil
 	}
+
 	return !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !strings.HasPrefix(e.Name(), targets.ClaimFile) }), err
 }
 
@@ -64,6 +69,7 @@ func New(record, dir string) (Claim, error) {
 	if err := c.save(); err != nil {
 		return c, err
 	}
+
 	return c, writeFile(filepath.Join(dir, targets.ClaimFile), []byte(c.Token), 0o600)
 }
 
@@ -78,6 +84,7 @@ func (c Claim) save() error {
 	if err != nil {
 		return fail.New(fail.Internal, "restore: claim", c.Dir, "", err)
 	}
+
 	return writeFile(c.record, b, 0o600)
 }
 
@@ -86,11 +93,13 @@ func (c Claim) End() error {
 	if c.record == "" {
 		return nil // there was no claim
 	}
+
 	for _, path := range []string{filepath.Join(c.Dir, targets.ClaimFile), c.record} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fail.FromOS("remove", path, err)
 		}
 	}
+
 	return nil
 }
 

@@ -26,35 +26,44 @@ func TestDone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
+
 			work := dir + ".work"
 			for _, d := range []string{dir + "/sub", work + "/wal"} {
 				if err := os.MkdirAll(d, 0o700); err != nil {
 					t.Fatal(err)
 				}
 			}
+
 			if err := os.WriteFile(dir+"/sub/a", []byte("1"), 0o600); err != nil {
 				t.Fatal(err)
 			}
+
 			if err := os.WriteFile(work+"/wal/x", []byte("1"), 0o600); err != nil {
 				t.Fatal(err)
 			}
+
 			at := time.Now().UTC()
 			if err := WriteDone(work, Done{Dir: dir, What: "this", At: at, Outcome: json.RawMessage(`{"bytes":7}`)}); err != nil {
 				t.Fatal(err)
 			}
+
 			if es, _ := os.ReadDir(work); len(es) != 1 {
 				t.Errorf("the work directory holds %v", es)
 			}
+
 			if c.change != nil {
 				time.Sleep(20 * time.Millisecond) // past a tick of the file system's clock
+
 				if err := c.change(t, dir); err != nil {
 					t.Fatal(err)
 				}
 			}
+
 			d, ok, err := ReadDone(work, dir, c.what)
 			if err != nil || ok != c.ok {
 				t.Fatalf("%v %v", ok, err)
 			}
+
 			if ok && (!d.At.Equal(at) || string(d.Outcome) == "") {
 				t.Errorf("%+v", d)
 			}

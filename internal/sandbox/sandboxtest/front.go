@@ -27,6 +27,7 @@ type LockFront struct {
 // TLS, whose certificate the front's Client knows.
 func NewLockFront(t testing.TB, in targets.Instance, secure bool) *LockFront {
 	t.Helper()
+
 	to, err := url.Parse(in.Address)
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +37,7 @@ func NewLockFront(t testing.TB, in targets.Instance, secure bool) *LockFront {
 		r.SetURL(to)
 		r.Out.Host = r.In.Host // it is signed
 	}}
+
 	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, object, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 		if r.Method == http.MethodPut && object != "" {
@@ -43,13 +45,17 @@ func NewLockFront(t testing.TB, in targets.Instance, secure bool) *LockFront {
 				w.Header().Set("Content-Type", "application/xml")
 				w.WriteHeader(http.StatusBadRequest)
 				_, _ = w.Write([]byte(`<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters</Message></Error>`))
+
 				return
 			}
+
 			f.Writes.Add(1)
+
 			if f.Spoil.Load() {
 				r.Body = &spoiled{ReadCloser: r.Body}
 			}
 		}
+
 		proxy.ServeHTTP(w, r)
 	}))
 	if secure {
@@ -57,7 +63,9 @@ func NewLockFront(t testing.TB, in targets.Instance, secure bool) *LockFront {
 	} else {
 		f.Start()
 	}
+
 	t.Cleanup(f.Close)
+
 	return f
 }
 
@@ -65,11 +73,13 @@ func hasChecksum(h http.Header) bool {
 	if h.Get("Content-Md5") != "" {
 		return true
 	}
+
 	for name := range h {
 		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-amz-checksum-") && lower != "x-amz-checksum-algorithm" {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -85,6 +95,7 @@ func (s *spoiled) Read(p []byte) (int, error) {
 		p[0] ^= 1
 		s.done = true
 	}
+
 	return n, err
 }
 
@@ -93,6 +104,7 @@ func (s *spoiled) Read(p []byte) (int, error) {
 // refusal looks like that of a missing right.
 func NewFront(t testing.TB, in targets.Instance, answer func(*http.Request) int) *httptest.Server {
 	t.Helper()
+
 	to, err := url.Parse(in.Address)
 	if err != nil {
 		t.Fatal(err)
@@ -108,12 +120,15 @@ func NewFront(t testing.TB, in targets.Instance, answer func(*http.Request) int)
 			return
 		}
 		_, _ = io.Copy(io.Discard, r.Body)
+
 		w.Header().Set("Content-Type", "application/xml")
 		w.WriteHeader(status)
+
 		if status == http.StatusForbidden && r.Method != http.MethodHead {
 			_, _ = w.Write([]byte(`<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>`))
 		}
 	}))
 	t.Cleanup(f.Close)
+
 	return f
 }

@@ -8,5 +8,6 @@ func Size(usual, nightly int) int {
 	if os.Getenv("DRCTL_TEST_SIZE") == "nightly" {
 		return nightly
 	}
+
 	return usual
 }

@@ -57,6 +57,7 @@ func (r *Repo) check(op string, res result) error {
 	if res.exit == 0 {
 		return nil
 	}
+
 	cause := res.cause()
 	switch res.exit {
 	case exitNoRepo:
@@ -64,6 +65,7 @@ func (r *Repo) check(op string, res result) error {
 		if code, hint := classify(cause.Error()); code == fail.Unavailable || code == fail.Denied {
 			return r.fail(op, code, hint, cause)
 		}
+
 		return r.fail(op, fail.NotFound, "no base of this shard has been stored here, or the repository is lost", cause)
 	case exitLocked:
 		return r.fail(op, fail.Stalled, "another restic holds the repository; if its host is gone, run restic unlock there", cause)
@@ -75,6 +77,7 @@ func (r *Repo) check(op string, res result) error {
 		return r.fail(op, fail.Denied, "give the worker read access to every file, or exclude them", cause)
 	}
 	code, hint := classify(res.text())
+
 	return r.fail(op, code, hint, cause)
 }
 
@@ -84,6 +87,7 @@ func classify(text string) (fail.Code, string) {
 			return s.code, s.hint
 		}
 	}
+
 	return fail.Unavailable, ""
 }
 
@@ -92,10 +96,13 @@ func (res result) text() string {
 	for _, e := range res.errors {
 		b.WriteString(e + "\n")
 	}
+
 	for _, i := range res.items {
 		b.WriteString(i.message + "\n")
 	}
+
 	b.WriteString(res.fatal)
+
 	return b.String()
 }
 
@@ -108,14 +115,18 @@ func (res result) cause() error {
 		}
 	}
 	add(res.fatal)
+
 	for _, i := range res.items {
 		add(i.item + ": " + i.message)
 	}
+
 	for _, e := range res.errors {
 		add(e)
 	}
+
 	if len(parts) == 0 {
 		return fmt.Errorf("restic ended with status %d", res.exit)
 	}
+
 	return errors.New(strings.Join(parts, "; "))
 }

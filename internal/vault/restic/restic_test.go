@@ -23,24 +23,29 @@ import (
 func newRepo(t *testing.T) *Repo {
 	t.Helper()
 	r := &Repo{Bin: sandboxtest.Tools(t).ResticBin, Location: filepath.Join(t.TempDir(), "repo"), Password: targets.NewSecret("pw"), TempDir: t.TempDir()}
+
 	s, err := r.NewSeed(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for name, b := range map[string][]byte{"config": s.Config, "keys/" + s.KeyName: s.Key} {
 		p := filepath.Join(r.Location, name)
 		if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
 			t.Fatal(err)
 		}
+
 		if err := os.WriteFile(p, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	return r
 }
 
 func TestOnlyVanished(t *testing.T) {
 	gone := itemError{"/d/a", "incomplete metadata for /d/a: xattr.list /d/a: no such file or directory"}
+
 	refused := itemError{"/d/b", "open /d/b: permission denied"}
 	for _, c := range []struct {
 		items []itemError
@@ -56,15 +61,18 @@ func TestOnlyVanished(t *testing.T) {
 func fake(t *testing.T, stdout, stderr string, exit int) *Repo {
 	t.Helper()
 	p := filepath.Join(t.TempDir(), "restic")
+
 	script := "#!/bin/sh\ncat <<'E'\n" + stdout + "\nE\ncat >&2 <<'E'\n" + stderr + "\nE\nexit " + strconv.Itoa(exit) + "\n"
 	if err := os.WriteFile(p, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
+
 	return &Repo{Bin: p, Location: "/repo", TempDir: t.TempDir()}
 }
 
 func TestExitCodes(t *testing.T) {
 	ctx := context.Background()
+
 	exitError := func(m string) string { return `{"message_type":"exit_error","code":1,"message":"Fatal: ` + m + `"}` }
 	for _, c := range []struct {
 		stderr string
@@ -90,13 +98,16 @@ func TestExitCodes(t *testing.T) {
 	summary := `{"message_type":"summary","snapshot_id":"abc","total_bytes_processed":7}`
 	gone := `{"message_type":"error","error":{"message":"open /d/x: no such file or directory"},"during":"archival","item":"/d/x"}`
 	refused := `{"message_type":"error","error":{"message":"open /d/y: input/output error"},"during":"archival","item":"/d/y"}`
+
 	dir := t.TempDir()
 	if s, err := fake(t, summary, gone, 3).Backup(ctx, Backup{Dir: dir, Vanishing: true}); err != nil || s.Snapshot != "abc" || s.Bytes != 7 {
 		t.Fatal(s, err)
 	}
+
 	if _, err := fake(t, summary, gone, 3).Backup(ctx, Backup{Dir: dir}); err == nil {
 		t.Fatal("an incomplete backup passed")
 	}
+
 	_, err := fake(t, summary, gone+"\n"+refused, 3).Backup(ctx, Backup{Dir: dir, Vanishing: true})
 	if err == nil || !strings.Contains(err.Error(), "/d/y") {
 		t.Fatalf("an unreadable file passed: %v", err)
@@ -107,15 +118,18 @@ func TestExitCodes(t *testing.T) {
 func TestStaleLock(t *testing.T) {
 	ctx := context.Background()
 	r := newRepo(t)
+
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/f", []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := r.Backup(ctx, Backup{Dir: dir}); err != nil {
 		t.Fatal(err)
 	}
 	prune := holdLock(t, r)
 	_ = prune.Process.Kill()
+
 	_ = prune.Wait()
 	if _, err := r.Backup(ctx, Backup{Dir: dir}); err != nil {
 		t.Fatal(err)
@@ -125,30 +139,37 @@ func TestStaleLock(t *testing.T) {
 // holdLock is a prune that stands still while it holds the exclusive lock.
 func holdLock(t *testing.T, r *Repo) *exec.Cmd {
 	t.Helper()
+
 	locks := func() int { // whole ones
 		l, _ := filepath.Glob(filepath.Join(r.Location, "locks", strings.Repeat("[0-9a-f]", 64)))
 		return len(l)
 	}
 	for range 10 {
 		cmd := exec.Command(r.Bin, append(r.base(), "prune", "--repack-cacheable-only=false")...)
+
 		cmd.Env = r.env()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
+
 		for end := time.Now().Add(10 * time.Second); locks() == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		}
+
 		_ = cmd.Process.Signal(syscall.SIGSTOP)
 		if locks() > 0 {
 			t.Cleanup(func() {
 				_ = cmd.Process.Kill()
 				_ = cmd.Wait()
 			})
+
 			return cmd
 		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}
+
 	t.Fatal("no prune could be stopped while it held its lock")
+
 	return nil
 }
 
@@ -159,39 +180,50 @@ func TestReadsPassLocks(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	r := newRepo(t)
+
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/f", []byte("content"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	sum, err := r.Backup(ctx, Backup{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	holdLock(t, r)
 	before := files(t, r.Location)
+
 	out := filepath.Join(t.TempDir(), "out")
 	if err := r.Restore(ctx, Restore{Snapshot: sum.Snapshot, Path: dir, Dir: out}); err != nil {
 		t.Fatal(err)
 	}
+
 	if b, err := os.ReadFile(out + "/f"); err != nil || string(b) != "content" {
 		t.Fatal(b, err)
 	}
+
 	d, err := r.Dump(ctx, sum.Snapshot, dir+"/f")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if b, err := io.ReadAll(d); err != nil || string(b) != "content" {
 		t.Fatal(b, err)
 	}
+
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	if list, err := r.Snapshots(ctx); err != nil || len(list) != 1 {
 		t.Fatal(list, err)
 	}
+
 	if rep, err := r.Check(ctx, Check{ReadData: "100%"}); err != nil || len(rep.Problems) > 0 {
 		t.Fatal(rep, err)
 	}
+
 	if after := files(t, r.Location); !slices.Equal(before, after) {
 		t.Fatalf("reading wrote: %q, then %q", before, after)
 	}
@@ -199,12 +231,14 @@ func TestReadsPassLocks(t *testing.T) {
 
 func files(t *testing.T, dir string) (names []string) {
 	t.Helper()
+
 	if err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		names = append(names, p)
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
+
 	return names
 }
 
@@ -213,31 +247,38 @@ func TestChildDiesWithParent(t *testing.T) {
 	if loc := os.Getenv("DRCTL_TEST_PARENT"); loc != "" { // the process to be killed
 		r := &Repo{Bin: os.Getenv("DRCTL_TEST_RESTIC"), Location: loc, Password: targets.NewSecret("pw")}
 		_, _ = r.BackupStream(context.Background(), Stream{Name: "x", Reader: forever{}})
+
 		return
 	}
 	r := newRepo(t)
 	parent := exec.Command(os.Args[0], "-test.run", "^TestChildDiesWithParent$")
+
 	parent.Env = append(os.Environ(), "DRCTL_TEST_PARENT="+r.Location, "DRCTL_TEST_RESTIC="+r.Bin)
 	if err := parent.Start(); err != nil {
 		t.Fatal(err)
 	}
+
 	child := 0
 	for end := time.Now().Add(30 * time.Second); child == 0 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		child = find(r.Location, parent.Process.Pid)
 	}
 	_ = parent.Process.Kill()
 	_ = parent.Wait()
+
 	if child == 0 {
 		t.Fatal("restic did not start")
 	}
+
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if syscall.Kill(child, 0) != nil || find(r.Location, 0) == 0 {
 			if list, err := r.Snapshots(context.Background()); err != nil || len(list) != 0 {
 				t.Fatal(list, err)
 			}
+
 			return
 		}
 	}
+
 	t.Fatal("restic outlived its parent")
 }
 
@@ -256,6 +297,7 @@ func find(location string, not int) int {
 			}
 		}
 	}
+
 	return 0
 }
 

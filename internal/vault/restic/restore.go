@@ -45,6 +45,7 @@ func (r *Repo) Restore(ctx context.Context, o Restore) error {
 	if err := r.checkWhere("restore", o.Snapshot, o.Path); err != nil {
 		return err
 	}
+
 	args := []string{"restore", "--target", o.Dir}
 	if o.Delta {
 		// "always" compares contents block by block and writes only what
@@ -56,6 +57,7 @@ func (r *Repo) Restore(ctx context.Context, o Restore) error {
 	}
 	args = append(args, "--", o.Snapshot+":"+o.Path)
 	var done, total int64
+
 	res, err := r.run(ctx, command{op: "restore", args: args, noLock: true, on: func(m message) {
 		if m.Type == "status" || m.Type == "summary" {
 			if done, total = m.BytesRestored, m.TotalBytes; o.Progress != nil {
@@ -66,6 +68,7 @@ func (r *Repo) Restore(ctx context.Context, o Restore) error {
 	if err != nil {
 		return err
 	}
+
 	return r.check("restore", res)
 }
 
@@ -77,9 +80,11 @@ func (r *Repo) checkWhere(op, snapshot, path string) error {
 	if !targets.IsSHA256(snapshot) {
 		err = fmt.Errorf("%.80q is not the id of a snapshot", snapshot)
 	}
+
 	if err == nil {
 		return nil
 	}
+
 	return r.fail(op, fail.Corrupt, "the base's record is damaged or forged; choose another base", err)
 }
 
@@ -91,15 +96,19 @@ func (r *Repo) Dump(ctx context.Context, snapshot, path string) (io.ReadCloser, 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	pr, pw := io.Pipe()
+
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
+
 		res, err := r.run(ctx, command{op: "dump", args: []string{"dump", "--", snapshot, path}, raw: pw, noLock: true})
 		if err == nil {
 			err = r.check("dump", res)
 		}
+
 		pw.CloseWithError(err) // nil means io.EOF
 	}()
+
 	return &dump{pr, cancel, finished}, nil
 }
 
@@ -113,6 +122,7 @@ func (d *dump) Close() error {
 	err := d.PipeReader.Close()
 	d.cancel()
 	<-d.finished
+
 	return err
 }
 
@@ -127,17 +137,21 @@ type Snapshot struct {
 // Snapshots lists the snapshots that can be read. Damaged ones are found by Check.
 func (r *Repo) Snapshots(ctx context.Context) ([]Snapshot, error) {
 	var buf limited
+
 	res, err := r.run(ctx, command{op: "snapshots", args: []string{"snapshots"}, raw: &buf, noLock: true})
 	if err != nil {
 		return nil, err
 	}
+
 	if err := r.check("snapshots", res); err != nil {
 		return nil, err
 	}
+
 	var list []Snapshot
 	if err := json.Unmarshal(buf.b, &list); err != nil {
 		return nil, r.fail("snapshots", fail.Internal, "", err)
 	}
+
 	return list, nil
 }
 
@@ -148,6 +162,7 @@ func (l *limited) Write(p []byte) (int, error) {
 		return 0, errors.New("too much output")
 	}
 	l.b = append(l.b, p...)
+
 	return len(p), nil
 }
 
@@ -173,6 +188,7 @@ func (r *Repo) Check(ctx context.Context, c Check) (Report, error) {
 	if err != nil || len(rep.Problems) == 0 {
 		return rep, err
 	}
+
 	return r.checkOnce(ctx, c)
 }
 
@@ -187,6 +203,7 @@ func (r *Repo) checkOnce(ctx context.Context, c Check) (Report, error) {
 	}
 	var rep Report
 	summary := false
+
 	res, err := r.run(ctx, command{op: "check", args: args, noLock: true, on: func(m message) {
 		if m.Type == "summary" {
 			summary = true
@@ -196,6 +213,7 @@ func (r *Repo) checkOnce(ctx context.Context, c Check) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+
 	switch {
 	case res.exit == 0:
 		return Report{}, nil
@@ -209,14 +227,17 @@ func (r *Repo) checkOnce(ctx context.Context, c Check) (Report, error) {
 			return Report{}, err
 		}
 	}
+
 	for _, e := range res.errors {
 		if !advice(e) {
 			rep.Problems = append(rep.Problems, e)
 		}
 	}
+
 	if len(rep.Problems) == 0 {
 		rep.Problems = []string{res.cause().Error()}
 	}
+
 	return rep, nil
 }
 
@@ -226,6 +247,7 @@ func (r *Repo) Forget(ctx context.Context, ids []string, prune bool, maxUnused s
 	if len(ids) == 0 {
 		return nil
 	}
+
 	args := []string{"forget"}
 	if prune {
 		args = append(args, "--prune")
@@ -233,9 +255,11 @@ func (r *Repo) Forget(ctx context.Context, ids []string, prune bool, maxUnused s
 			args = append(args, "--max-unused", maxUnused)
 		}
 	}
+
 	res, err := r.run(ctx, command{op: "forget", args: append(append(args, "--"), ids...)})
 	if err != nil {
 		return err
 	}
+
 	return r.check("forget", res)
 }

@@ -92,12 +92,14 @@ func (r *Repo) base() []string {
 	} else {
 		a = append(a, "--cache-dir", r.CacheDir)
 	}
+
 	if r.remote() {
 		a = append(a, "-o", "s3.bucket-lookup=path")
 		if r.Region != "" {
 			a = append(a, "-o", "s3.region="+r.Region)
 		}
 	}
+
 	return a
 }
 
@@ -117,13 +119,16 @@ func (r *Repo) env() []string {
 			env = append(env, kv)
 		}
 	}
+
 	if r.TempDir != "" {
 		env = append(env, "TMPDIR="+r.TempDir)
 	}
+
 	env = append(env, "RESTIC_PASSWORD="+r.Password.Reveal(), "RESTIC_PROGRESS_FPS=4")
 	if r.AccessKey != "" {
 		env = append(env, "AWS_ACCESS_KEY_ID="+r.AccessKey, "AWS_SECRET_ACCESS_KEY="+r.SecretKey.Reveal())
 	}
+
 	return env
 }
 
@@ -134,11 +139,13 @@ func (r *Repo) run(ctx context.Context, c command) (result, error) {
 	if c.stdin != nil {
 		wait = lockWait // input cannot be offered twice
 	}
+
 	for {
 		res, err := r.once(ctx, c, wait)
 		if err != nil || res.exit != exitLocked || wait == lockWait {
 			return res, err
 		}
+
 		if err := r.Unlock(ctx); err != nil {
 			return res, err
 		}
@@ -152,6 +159,7 @@ func (r *Repo) Unlock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	return r.check("unlock", res)
 }
 
@@ -160,6 +168,7 @@ func (r *Repo) once(ctx context.Context, c command, wait string) (result, error)
 	if err != nil {
 		return result{}, err
 	}
+
 	return r.finish(ctx, c, ended, out, errs)
 }
 
@@ -167,9 +176,11 @@ func (r *Repo) start(ctx context.Context, c command, wait string) (ended <-chan 
 	if err := ctx.Err(); err != nil {
 		return nil, nil, nil, r.fail(c.op, fail.CodeOf(err), "", err)
 	}
+
 	if r.Bin == "" {
 		return nil, nil, nil, r.fail(c.op, fail.Invalid, "name the path of restic 0.19.1 or later", errors.New("restic is not configured"))
 	}
+
 	args := r.base()
 	if c.noLock {
 		args = append(args, "--no-lock")
@@ -180,35 +191,43 @@ func (r *Repo) start(ctx context.Context, c command, wait string) (ended <-chan 
 	cmd.Env = r.env()
 	cmd.Dir = c.dir
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+
 	cmd.WaitDelay = interruptWait
 	if c.stdin != nil {
 		// restic lets go of its lock at once but then waits for its input.
 		cmd.Stdin, cmd.WaitDelay = c.stdin, interruptWait/3
 	}
+
 	outR, outW, err := os.Pipe()
 	if err != nil {
 		return nil, nil, nil, r.fail(c.op, fail.Exhausted, "", err)
 	}
+
 	errR, errW, err := os.Pipe()
 	if err != nil {
 		_ = outR.Close()
 		_ = outW.Close()
+
 		return nil, nil, nil, r.fail(c.op, fail.Exhausted, "", err)
 	}
 	cmd.Stdout, cmd.Stderr = outW, errW
 
 	err = proc.StartChild(cmd)
 	_ = outW.Close()
+
 	_ = errW.Close()
 	if err != nil {
 		_ = outR.Close()
 		_ = errR.Close()
+
 		code, hint := fail.Internal, ""
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 			code, hint = fail.NotFound, "install restic 0.19.1 or later, or name its path"
 		}
+
 		return nil, nil, nil, r.fail(c.op, code, hint, err)
 	}
+
 	if c.op != "restore" && c.op != "dump" {
 		// A base must not slow the platform down; a restore is the platform's
 		// only hope. The group is set, not the process, because nice values
@@ -218,17 +237,21 @@ func (r *Repo) start(ctx context.Context, c command, wait string) (ended <-chan 
 
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
+
 	return done, outR, errR, nil
 }
 
 // finish reads both outputs to their end and waits.
 func (r *Repo) finish(ctx context.Context, c command, ended <-chan error, out, errs io.Reader) (result, error) {
 	var res result
+
 	stderrDone := make(chan struct{})
 	go func() {
 		defer close(stderrDone)
+
 		res.read(errs)
 	}()
+
 	var outErr error
 	if c.raw != nil {
 		_, outErr = io.Copy(c.raw, out)
@@ -240,13 +263,16 @@ func (r *Repo) finish(ctx context.Context, c command, ended <-chan error, out, e
 			}
 		})
 	}
+
 	closeAll(out)
 	<-stderrDone
 	closeAll(errs)
+
 	err := <-ended
 	if cerr := ctx.Err(); cerr != nil && err != nil {
 		return res, r.fail(c.op, fail.CodeOf(cerr), "", cerr)
 	}
+
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
@@ -259,6 +285,7 @@ func (r *Repo) finish(ctx context.Context, c command, ended <-chan error, out, e
 	case outErr != nil:
 		return res, r.fail(c.op, fail.Internal, "", outErr)
 	}
+
 	return res, nil
 }
 
@@ -293,6 +320,7 @@ func (res *result) note(s string) {
 	if s = strings.TrimSpace(s); s == "" {
 		return
 	}
+
 	if res.errors = append(res.errors, s); len(res.errors) > 200 {
 		res.errors = res.errors[1:]
 	}
@@ -301,19 +329,23 @@ func (res *result) note(s string) {
 // lines calls f with each line of any length up to 16 MiB; longer ones are cut.
 func lines(r io.Reader, f func([]byte)) {
 	br := bufio.NewReaderSize(r, 64<<10)
+
 	var line []byte
 	for {
 		part, err := br.ReadSlice('\n')
 		if len(line) < 16<<20 {
 			line = append(line, part...)
 		}
+
 		if err == bufio.ErrBufferFull {
 			continue
 		}
+
 		if len(line) > 0 {
 			f(line)
 			line = line[:0]
 		}
+
 		if err != nil {
 			return
 		}
