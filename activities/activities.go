@@ -12,7 +12,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/topology"
 	"drctl/targets"
 )
@@ -21,7 +21,7 @@ import (
 type Activities struct {
 	Platform platform.Resolver
 	Drivers  map[targets.Kind]targets.Driver
-	Tools    sandbox.Tools
+	Tools    servers.Binaries
 	// SandboxRoot is the folder of this host's sandboxes, StateDir the one for
 	// reports and scratch files.
 	SandboxRoot, StateDir string

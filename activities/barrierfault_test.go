@@ -240,7 +240,7 @@ func mustBeQuiesced(t *testing.T, w *world) {
 
 // A coordinator that is killed leaves nothing behind, long before its lease ends.
 func TestCoordinatorKilled(t *testing.T) {
-	w := servers(t, 3)
+	w := startServers(t, 3)
 	w.setup(t)
 	c := startCoordinator(t, w, time.Minute, 50*time.Second)
 	mustBeQuiesced(t, w)
@@ -257,7 +257,7 @@ func TestCoordinatorKilled(t *testing.T) {
 // loses the barrier when the lease ends, by the servers' clocks. When it thaws,
 // what it holds for a barrier does not become a cut.
 func TestCoordinatorFrozen(t *testing.T) {
-	w := servers(t, 3)
+	w := startServers(t, 3)
 	w.setup(t)
 	const lease = 2 * time.Second
 	c := startCoordinator(t, w, lease, lease)
@@ -288,7 +288,7 @@ func TestCoordinatorFrozen(t *testing.T) {
 // A coordinator that is not disturbed takes its cut: the process above fails
 // for the reason that it should.
 func TestCoordinatorGoesOn(t *testing.T) {
-	w := servers(t, 2)
+	w := startServers(t, 2)
 	w.setup(t)
 	c := startCoordinator(t, w, time.Minute, 50*time.Second)
 	if _, err := io.WriteString(c.in, "go on\n"); err != nil {

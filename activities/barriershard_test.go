@@ -14,8 +14,8 @@ import (
 	"drctl/activities"
 	"drctl/internal/barrier"
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/postgres"
 )
@@ -46,7 +46,7 @@ func wantFault(t *testing.T, w *world, err error, code fail.Code, parts ...strin
 }
 
 func TestShardDown(t *testing.T) {
-	w := servers(t, 3)
+	w := startServers(t, 3)
 	w.vault(t)
 	w.setup(t)
 	if err := w.procs[1].Kill(); err != nil {
@@ -57,7 +57,7 @@ func TestShardDown(t *testing.T) {
 }
 
 func TestShardDiesInTheMiddle(t *testing.T) {
-	w := servers(t, 3)
+	w := startServers(t, 3)
 	w.vault(t)
 	w.setup(t)
 	kill := sync.OnceFunc(func() {
@@ -87,7 +87,7 @@ func hold(t *testing.T, in targets.Instance, sql string) (pid int, end func()) {
 
 // Whoever is in the way is named by shard and pid, and the barrier leaves nothing.
 func TestSomebodyInTheWay(t *testing.T) {
-	w := servers(t, 3)
+	w := startServers(t, 3)
 	w.vault(t)
 	w.setup(t)
 	second := w.shop.Postgres[1]
@@ -159,7 +159,7 @@ func (c *crashed) Settle(ctx context.Context) error {
 func TestServerCrashesBeforeTheMarkIsFlushed(t *testing.T) {
 	w := &world{instances: map[targets.ShardID]targets.Instance{}, tools: sandboxtest.Tools(t), dir: sandboxtest.Dir(t)}
 	w.shop.Group = group
-	proc := &sandbox.Proc{}
+	proc := &servers.Server{}
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: proc, Settings: map[string]string{"wal_writer_delay": "10s"}})
 	w.shop.Postgres = []targets.Instance{in}
 	w.add(in, proc)

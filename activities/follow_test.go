@@ -167,7 +167,7 @@ func (s slowVaults) Set(ctx context.Context, g, r string) (vault.Set, error) {
 
 // A start that takes long beats: the engine must not take it for dead.
 func TestFollowShardBeatsFromTheBeginning(t *testing.T) {
-	w := servers(t, 1)
+	w := startServers(t, 1)
 	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "east")}, "west": {URL: "file://" + filepath.Join(w.dir, "west")}})
 	p := slowVaults{resolver{w, policy(targets.Gate)}, make(chan struct{})}
 	var suite testsuite.WorkflowTestSuite

@@ -33,7 +33,7 @@ func TestFollowShardReportsATablespaceUntilThereIsABase(t *testing.T) {
 	t.Cleanup(func() { _ = c.Close(context.Background()) })
 
 	space := filepath.Join(sandboxtest.Dir(t), "late")
-	if err := errors.Join(os.Mkdir(space, 0o700), w.tools.Own(space)); err != nil {
+	if err := errors.Join(os.Mkdir(space, 0o700), w.tools.RunAs.Own(space)); err != nil {
 		t.Fatal(err)
 	}
 	f := followOne(t, a, activities.FollowIn{Shard: in.Shard})

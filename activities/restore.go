@@ -15,7 +15,10 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/claim"
+	"drctl/internal/servers"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
@@ -55,7 +58,7 @@ func (a *Activities) restoreShard(parent context.Context, named StepIn) (plan.St
 	defer stop()
 	intoDir := in.Sandbox.Dir == "" && inst.DataDir != ""
 	if intoDir && !in.delta {
-		if done, ok, err := sandbox.ReadDone(work, inst.DataDir, what(in.step)); err != nil {
+		if done, ok, err := claim.ReadDone(work, inst.DataDir, what(in.step)); err != nil {
 			return out, err
 		} else if ok && json.Unmarshal(done.Outcome, &out.Outcome) == nil {
 			out.Before, out.Finished = done.At, time.Now().UTC()
@@ -167,7 +170,7 @@ func finished(work, dir string, s plan.Step, out plan.StepOut) error {
 	if err != nil {
 		return err
 	}
-	return sandbox.WriteDone(work, sandbox.Done{Dir: dir, What: what(s), At: out.Finished, Outcome: outcome})
+	return claim.WriteDone(work, claim.Done{Dir: dir, What: what(s), At: out.Finished, Outcome: outcome})
 }
 
 // what identifies what a step restores and where to.
@@ -275,11 +278,11 @@ func (a *Activities) remember(in boundStep, inst targets.Instance, o targets.Out
 		if err != nil {
 			return err
 		}
-		start, err := sandbox.StartTicks(o.Pid)
+		id, err := proc.Of(o.Pid)
 		if err != nil {
 			return fail.New(fail.Unavailable, "sandbox: record server", inst.String(), "", err)
 		}
-		if err := box.Add(sandbox.Proc{Name: inst.Shard.String(), Kind: inst.Kind, Pid: o.Pid, Start: start, Dir: inst.DataDir, Address: o.Address}); err != nil {
+		if err := box.Add(servers.Server{Name: inst.Shard.String(), Kind: inst.Kind, ID: id, Dir: inst.DataDir, Address: o.Address}); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,7 @@ func (a *Activities) OpenSandbox(ctx context.Context, in SandboxIn) (SandboxRef,
 }
 
 func (a *Activities) openSandbox(ctx context.Context, in SandboxIn) (SandboxRef, error) {
-	opt := sandbox.Options{Root: a.SandboxRoot, ID: in.ID, Tools: a.Tools, Purpose: in.Purpose, Owner: a.SandboxOwner}
+	opt := sandbox.Options{Root: a.SandboxRoot, ID: in.ID, Purpose: in.Purpose, Owner: a.SandboxOwner}
 	if opt.Owner == 0 {
 		of := activity.GetInfo(ctx).WorkflowExecution
 		opt.Run = sandbox.Run{Workflow: of.ID, ID: of.RunID}

@@ -22,8 +22,8 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/lab/shop"
 	"drctl/internal/platform"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/internal/vault"
 	"drctl/targets"
 	"drctl/targets/postgres"
@@ -39,9 +39,9 @@ type world struct {
 	shop      shop.Platform
 	instances map[targets.ShardID]targets.Instance
 	shards    []platform.Shard // in shard order
-	procs     []*sandbox.Proc
+	procs     []*servers.Server
 	set       vault.Set // east (a directory), west (a bucket)
-	tools     sandbox.Tools
+	tools     servers.Binaries
 	dir       string
 }
 
@@ -101,13 +101,13 @@ func (p vaultAlone) Set(context.Context, string, string) (vault.Set, error) {
 }
 func (vaultAlone) GroupOf(targets.ShardID) (string, error) { return "", errAlone }
 
-// servers starts PostgreSQL shards alone, with the shop on them: enough for barriers.
-func servers(t *testing.T, shards int) *world {
+// startServers starts PostgreSQL shards alone, with the shop on them: enough for barriers.
+func startServers(t *testing.T, shards int) *world {
 	t.Helper()
 	w := &world{instances: map[targets.ShardID]targets.Instance{}, tools: sandboxtest.Tools(t), dir: sandboxtest.Dir(t)}
 	w.shop.Group = group
 	for i := range shards {
-		proc := &sandbox.Proc{}
+		proc := &servers.Server{}
 		in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: fmt.Sprintf("orders/%d", i), Proc: proc})
 		w.shop.Postgres = append(w.shop.Postgres, in)
 		w.add(in, proc)
@@ -115,7 +115,7 @@ func servers(t *testing.T, shards int) *world {
 	return w
 }
 
-func (w *world) add(in targets.Instance, proc *sandbox.Proc) {
+func (w *world) add(in targets.Instance, proc *servers.Server) {
 	w.instances[in.Shard] = in
 	w.shards = append(w.shards, platform.Shard{Shard: in.Shard, Kind: in.Kind, Region: "east"})
 	if proc != nil {
@@ -134,8 +134,8 @@ func (w *world) setup(t *testing.T) {
 // and two vaults.
 func newWorld(t *testing.T, shards int) *world {
 	t.Helper()
-	w := servers(t, shards)
-	proc := &sandbox.Proc{}
+	w := startServers(t, shards)
+	proc := &servers.Server{}
 	carts := sandboxtest.Redis(t, sandboxtest.RedisOptions{Proc: proc})
 	w.add(carts, proc)
 	w.shop.Redis = []targets.Instance{carts}

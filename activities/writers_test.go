@@ -86,7 +86,7 @@ func writeInReverse(t *testing.T, in targets.Instance, customers int) (stop func
 // Transactions of one shard that write its tables in another order than that of
 // their names fail none of their own, and cost a cut a short wait, once.
 func TestCutsAmongWritersOfOneShard(t *testing.T) {
-	w := servers(t, 2)
+	w := startServers(t, 2)
 	w.setup(t)
 	stop := writeInReverse(t, w.shop.Postgres[1], 8)
 	f := watchful{postgres.New(postgres.Options{}), &atomic.Int64{}, &atomic.Int64{}}

@@ -20,7 +20,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -72,14 +72,14 @@ func ConnectPostgres(ctx context.Context, in targets.Instance) (*Postgres, error
 	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = host, uint16(n), in.User, in.Password.Reveal(), in.Database
 	cfg.Fallbacks, cfg.TLSConfig, cfg.ConnectTimeout = nil, nil, connectLimit
 	cfg.ValidateConnect, cfg.AfterConnect = nil, nil
-	cfg.RuntimeParams = sandbox.PostgresSession(sandbox.PostgresMajor(in.DataDir))
+	cfg.RuntimeParams = servers.PostgresSession(servers.PostgresMajor(in.DataDir))
 	cfg.RuntimeParams["application_name"] = "drctl drill"
 	cfg.RuntimeParams["default_transaction_read_only"] = "on"
 	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
 		return nil, postgresError(op, in.String(), err)
 	}
-	if _, err := conn.Exec(ctx, sandbox.RefuseForeignTables).ReadAll(); err != nil {
+	if _, err := conn.Exec(ctx, servers.RefuseForeignTables).ReadAll(); err != nil {
 		_ = conn.Close(ctx) // the error is what counts
 		return nil, postgresError(op, in.String(), err)
 	}

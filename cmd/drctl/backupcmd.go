@@ -92,7 +92,7 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 		return err
 	}
 	if !wait {
-		return a.started(run, "drctl status")
+		return a.started(run, "drctl runs attach "+run.GetID())
 	}
 	var out workflows.BackupOut
 	if err := s.wait(ctx, run, true, &out); err != nil {

@@ -16,6 +16,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/trust"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -50,7 +51,7 @@ func (f *vaultFlags) flags(c *cobra.Command) {
 // secretEnv is where the S3 secret key comes from when no file is named.
 const secretEnv = "DRCTL_VAULT_SECRET_KEY"
 
-func (f vaultFlags) open(ctx context.Context, tools sandbox.Tools, cache string, log *slog.Logger) (*vault.Vault, error) {
+func (f vaultFlags) open(ctx context.Context, tools servers.Binaries, cache string, log *slog.Logger) (*vault.Vault, error) {
 	key, err := readSecretFile(f.keyFile, "--key")
 	if err != nil {
 		return nil, err
@@ -161,7 +162,7 @@ func (p vaultPlatform) GroupOf(s targets.ShardID) (string, error) { return "", p
 
 // breakGlass starts an engine of its own and serves the queues with workers
 // inside this process: the same workflows, without anything that was lost.
-func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax int64, state string, p platform.Resolver, regions map[string]string, tools sandbox.Tools, log *slog.Logger) (s *session, stop func(), err error) {
+func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax int64, state string, p platform.Resolver, regions map[string]string, tools servers.Binaries, log *slog.Logger) (s *session, stop func(), err error) {
 	exe, err := findEngine(bin)
 	if err != nil {
 		return nil, nil, err

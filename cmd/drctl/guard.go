@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 	"drctl/internal/sandbox"
 )
 
@@ -30,11 +31,11 @@ func startGuard(roots ...string) error {
 	if err != nil {
 		return fail.New(fail.Internal, op, "drctl", "", err)
 	}
-	start, err := sandbox.StartTicks(os.Getpid())
+	id, err := proc.Self()
 	if err != nil {
 		return fail.New(fail.Internal, op, "drctl", "", err)
 	}
-	args := []string{"sandbox", "guard", "--pid", strconv.Itoa(os.Getpid()), "--start", strconv.FormatUint(start, 10)}
+	args := []string{"sandbox", "guard", "--pid", strconv.Itoa(id.Pid), "--start", strconv.FormatUint(id.Start, 10)}
 	for _, root := range roots {
 		if root, err = filepath.Abs(root); err != nil {
 			return fail.New(fail.Internal, op, root, "", err)
@@ -53,7 +54,7 @@ func startGuard(roots ...string) error {
 
 func guardCmd() *cobra.Command {
 	var roots []string
-	var owner sandbox.Proc
+	var owner proc.ID
 	c := &cobra.Command{
 		Use: "guard", Short: "Remove a process's sandboxes when it ends", Args: cobra.NoArgs, Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return guard(cmd.Context(), roots, owner) },
@@ -66,7 +67,7 @@ func guardCmd() *cobra.Command {
 
 // guard waits for the owner's end and sweeps. What the owner's own children
 // still write while they end is why it tries more than once.
-func guard(ctx context.Context, roots []string, owner sandbox.Proc) error {
+func guard(ctx context.Context, roots []string, owner proc.ID) error {
 	const every, tries = 200 * time.Millisecond, 150
 	for owner.Alive() {
 		select {

@@ -15,6 +15,7 @@ import (
 
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/restore/plan"
 	"drctl/workflows"
 )
@@ -29,7 +30,7 @@ func (w *world) destinations(t *testing.T, dir, bucket string, change func(strin
 	}
 	at = map[string]string{}
 	for _, s := range []string{"orders/0", "orders/1", "carts/0"} {
-		port, err := sandbox.FreePort()
+		port, err := servers.FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,13 +149,13 @@ func replaceIn(t *testing.T, file, old, with string) string {
 // as an operator would, and counts what is in them.
 func (w *world) startRecovered(t *testing.T, dir string, at map[string]string) {
 	t.Helper()
-	tools, err := sandbox.FindTools(sandbox.Tools{})
+	tools, err := servers.Find(servers.Binaries{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range []string{"0", "1"} {
 		in := w.instance(t, "east", "orders/"+n)
-		p, err := tools.StartPostgres(t.Context(), sandbox.PostgresSpec{Name: "recovered" + n, Dir: filepath.Join(dir, "orders"+n), Port: portOf(t, at["orders/"+n]), Wait: time.Minute,
+		p, err := tools.StartPostgres(t.Context(), servers.PostgresSpec{Name: "recovered" + n, Dir: filepath.Join(dir, "orders"+n), Port: portOf(t, at["orders/"+n]), Wait: time.Minute,
 			LogFile: filepath.Join(dir, "orders"+n+".log"), Settings: map[string]string{"max_prepared_transactions": "200", "max_connections": "120", "max_wal_senders": "10"}})
 		if err != nil {
 			t.Fatal(err)

@@ -76,7 +76,7 @@ func (w *world) killRound(t *testing.T, victim string, delay time.Duration) {
 		w.up.wait(t)
 		eventually(t, 10*time.Second, "the children of drctl up end with it", func() error {
 			for _, c := range before {
-				if supervise.Alive(c.Pid, c.Start) {
+				if c.Alive() {
 					return errors.New(c.Name + " runs")
 				}
 			}

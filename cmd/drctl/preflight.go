@@ -48,7 +48,7 @@ func (p preflight) programs(ctx context.Context) []finding {
 		}
 	}
 	if kinds["postgres"] || kinds["redis"] {
-		if _, err := p.p.tools.Credential(); err != nil {
+		if _, err := p.p.tools.RunAs.Credential(); err != nil {
 			out = append(out, p.forDrills(failed(check, "sandbox.run_as", err)))
 		}
 	}

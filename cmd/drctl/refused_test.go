@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/lab"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -81,7 +81,7 @@ func TestRefused(t *testing.T) {
 	}
 	var nobody [2]string
 	for i := range nobody {
-		free, err := sandbox.FreePort()
+		free, err := servers.FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func plain(t *testing.T, r result) {
 
 func (w *world) wrongConfig(t *testing.T, list []wrongTarget) string {
 	t.Helper()
-	port, err := sandbox.FreePort()
+	port, err := servers.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,8 @@ import (
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
-	"drctl/internal/sandbox"
+	"drctl/internal/proc"
+	"drctl/internal/servers"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -24,7 +25,7 @@ import (
 // platform.Resolver.
 type resolver struct {
 	cfg   *config.Config
-	tools sandbox.Tools
+	tools servers.Binaries
 	log   *slog.Logger
 
 	opening singleflight.Group // by region
@@ -39,7 +40,7 @@ var errNotAsked = errors.New("the vault was not asked")
 // openLimit is how long a vault may take to answer when it is opened.
 const openLimit = 10 * time.Second
 
-func newResolver(cfg *config.Config, tools sandbox.Tools, log *slog.Logger) *resolver {
+func newResolver(cfg *config.Config, tools servers.Binaries, log *slog.Logger) *resolver {
 	return &resolver{cfg: cfg, tools: tools, log: log, vaults: map[string]*vault.Vault{}}
 }
 
@@ -214,8 +215,8 @@ func (p *resolver) Set(ctx context.Context, group, region string) (vault.Set, er
 }
 
 // toolsOf finds the programs that sandboxes need.
-func toolsOf(cfg *config.Config) (sandbox.Tools, error) {
+func toolsOf(cfg *config.Config) (servers.Binaries, error) {
 	t := cfg.Sandbox.Tools
-	return sandbox.FindTools(sandbox.Tools{PostgresBin: t.PostgresBin, RedisServer: t.RedisServer, S3Server: t.S3Server,
-		ResticBin: t.Restic, RunAs: cfg.Sandbox.RunAs, Taken: cfg.Ports()})
+	return servers.Find(servers.Binaries{PostgresBin: t.PostgresBin, RedisServer: t.RedisServer, S3Server: t.S3Server,
+		ResticBin: t.Restic, RunAs: proc.User(cfg.Sandbox.RunAs), Taken: cfg.Ports()})
 }

@@ -17,8 +17,8 @@ import (
 
 	"drctl/config"
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/internal/vault"
 )
 
@@ -53,7 +53,7 @@ policies:
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newResolver(cfg, sandbox.Tools{}, slog.New(slog.DiscardHandler))
+	return newResolver(cfg, servers.Binaries{}, slog.New(slog.DiscardHandler))
 }
 
 // A vault behind an address that takes connections and never answers holds up

@@ -19,7 +19,7 @@ import (
 	"drctl/internal/human"
 	"drctl/internal/platform"
 	"drctl/internal/progress"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/ui"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
@@ -119,7 +119,7 @@ type planned struct {
 	plan      plan.Run
 	vault     *vault.Vault
 	platform  platform.Resolver
-	tools     sandbox.Tools
+	tools     servers.Binaries
 	cfg       *config.Config // nil without a configuration
 	log       *slog.Logger
 	queues    map[string]string
@@ -184,7 +184,7 @@ func chosen(shards []targets.ShardID, only []string, inv recovery.Inventory) ([]
 }
 
 // driversOf finds a kind's driver with the programs of this host.
-func driversOf(tools sandbox.Tools, log *slog.Logger) func(targets.Kind) (targets.Driver, error) {
+func driversOf(tools servers.Binaries, log *slog.Logger) func(targets.Kind) (targets.Driver, error) {
 	ds := all.Drivers(all.Options{Tools: tools, Log: log})
 	return func(k targets.Kind) (targets.Driver, error) {
 		for _, d := range ds {

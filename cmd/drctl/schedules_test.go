@@ -7,7 +7,7 @@ import (
 
 	"drctl/config"
 	"drctl/internal/engine"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/workflows"
 )
 
@@ -31,7 +31,7 @@ func TestSchedulesOfAGroupNeverMeet(t *testing.T) {
 		for _, p := range cfg.Policies {
 			p.Base.Every, p.Check.Every = every.base, every.check
 		}
-		s := &session{cfg: cfg, p: newResolver(cfg, sandbox.Tools{}, slog.New(slog.DiscardHandler))}
+		s := &session{cfg: cfg, p: newResolver(cfg, servers.Binaries{}, slog.New(slog.DiscardHandler))}
 		all, err := s.schedules()
 		if err != nil {
 			t.Fatal(err)

@@ -11,12 +11,12 @@ import (
 
 	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/vault"
 )
 
 func (a *app) vaultCmd() *cobra.Command {
-	c := &cobra.Command{Use: "vault", Short: "Make and look at the vaults"}
+	c := &cobra.Command{Use: "vault", Short: "Make and repair the vaults"}
 	c.AddCommand(&cobra.Command{
 		Use: "init", Short: "Make the key and every region's vault",
 		Long: `Makes the age identity in the file that the configuration names under key, or
@@ -26,7 +26,7 @@ is harmless; a vault that was made with another key is refused.
 Keep a copy of the key away from every region: without it no vault can be opened.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.vaultInit(cmd.Context()) },
-	})
+	}, a.vaultRepairCmd())
 	return c
 }
 
@@ -149,4 +149,4 @@ func makeKey(path string) (made bool, err error) {
 }
 
 // sandboxTools is for commands that have no configuration.
-func sandboxTools() (sandbox.Tools, error) { return sandbox.FindTools(sandbox.Tools{}) }
+func sandboxTools() (servers.Binaries, error) { return servers.Find(servers.Binaries{}) }

@@ -21,6 +21,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/supervise"
 	"drctl/targets"
 	"drctl/targets/all"
@@ -126,7 +127,7 @@ func (a *app) watchRegion(ctx context.Context, cfg *config.Config, region string
 
 type workerOptions struct {
 	platform         platform.Resolver
-	tools            sandbox.Tools
+	tools            servers.Binaries
 	log              *slog.Logger
 	queues           []string
 	host             string // queue of this host

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/internal/lab"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/ui"
 )
 
@@ -64,4 +64,4 @@ func (a *app) open() (*lab.Lab, error) {
 	return lab.Open(a.dir, tools)
 }
 
-func findTools() (sandbox.Tools, error) { return sandbox.FindTools(sandbox.Tools{}) }
+func findTools() (servers.Binaries, error) { return servers.Find(servers.Binaries{}) }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 	"drctl/internal/supervise"
 )
 
@@ -96,8 +97,6 @@ func startOnce(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	cmd := o.command()
-	// Its own group, so that a Ctrl-C at a terminal reaches it through us, in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fail.New(fail.Exhausted, op, o.Bin, "", err)
@@ -108,7 +107,7 @@ func startOnce(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 	}
 	tail := &tailLog{log: o.Log}
 	cmd.Stderr = tail
-	if err := supervise.StartCmd(cmd); err != nil {
+	if err := proc.StartChild(cmd); err != nil {
 		return nil, fail.New(fail.NotFound, op, o.Bin, "build it with: make tools", err)
 	}
 	e := &Embedded{Proc: cmd.Process, stdin: stdin, done: make(chan struct{})}

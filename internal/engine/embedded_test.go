@@ -25,6 +25,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/engine/enginetest"
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 	"drctl/internal/supervise"
 	"drctl/targets"
 )
@@ -316,7 +317,6 @@ func TestEmbeddedRefusals(t *testing.T) {
 func TestEngineStopsInOrderWhenItsInputClosesBeforeTheSignal(t *testing.T) {
 	o := enginetest.Options(t)
 	cmd := exec.Command(o.Bin, append(o.Args(), "--log-level", "info")...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -325,7 +325,7 @@ func TestEngineStopsInOrderWhenItsInputClosesBeforeTheSignal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := supervise.StartCmd(cmd); err != nil {
+	if err := proc.StartChild(cmd); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = cmd.Process.Kill() }()

@@ -12,7 +12,7 @@ import (
 	"syscall"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 )
 
 // Faults are the kinds of fault that Break plants.
@@ -71,7 +71,7 @@ func (l *Lab) breakOne(fault string, i int) error {
 			}
 		}
 		return l.update(i, func(x *Server) {
-			x.Proc = sandbox.Proc{}
+			x.Proc = servers.Server{}
 			x.Made = x.Made && fault == "kill"
 		})
 	case "stop":

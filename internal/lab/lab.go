@@ -15,7 +15,7 @@ import (
 
 	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -30,7 +30,7 @@ type Options struct {
 	Dir    string // made if absent; must be a lab or empty
 	Shards int    // PostgreSQL shards; 0 means 4
 	Redis  int    // Redis masters; 0 means 2
-	Tools  sandbox.Tools
+	Tools  servers.Binaries
 	// Progress is told what is being started.
 	Progress func(string)
 }
@@ -45,7 +45,7 @@ type Server struct {
 	Port   int             `json:"port"`
 	Dir    string          `json:"dir"`
 	Made   bool            `json:"made"` // its data directory has been initialised
-	Proc   sandbox.Proc    `json:"proc,omitzero"`
+	Proc   servers.Server  `json:"proc,omitzero"`
 }
 
 // Address is host:port.
@@ -63,7 +63,7 @@ type state struct {
 // Lab is a lab on disk.
 type Lab struct {
 	dir   string
-	tools sandbox.Tools
+	tools servers.Binaries
 	mu    sync.Mutex
 	st    state
 }
@@ -71,7 +71,7 @@ type Lab struct {
 const recordName = "lab.json"
 
 // Open opens an existing lab.
-func Open(dir string, tools sandbox.Tools) (*Lab, error) {
+func Open(dir string, tools servers.Binaries) (*Lab, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fail.New(fail.Invalid, "lab: open", dir, "", err)
@@ -149,11 +149,11 @@ func create(o Options) (*Lab, error) {
 		}
 	}
 	l := &Lab{dir: dir, tools: o.Tools, st: state{Format: 1, Shards: o.Shards, Redis: o.Redis}}
-	if l.st.Engine, err = sandbox.FreePort(); err != nil {
+	if l.st.Engine, err = servers.FreePort(); err != nil {
 		return nil, err
 	}
 	add := func(region, target string, n int, k targets.Kind, r targets.Role) error {
-		port, err := sandbox.FreePort()
+		port, err := servers.FreePort()
 		if err != nil {
 			return err
 		}
@@ -270,7 +270,7 @@ func (l *Lab) Down(ctx context.Context, destroy bool) error {
 			err = s.Proc.Stop(ctx)
 		}
 		if err == nil {
-			err = l.update(i, func(s *Server) { s.Proc = sandbox.Proc{} })
+			err = l.update(i, func(s *Server) { s.Proc = servers.Server{} })
 		}
 		errs = append(errs, err)
 	}

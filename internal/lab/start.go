@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -28,7 +28,7 @@ var postgresSettings = map[string]string{
 
 func (l *Lab) start(ctx context.Context, i int) error {
 	s := l.Servers()[i]
-	var proc sandbox.Proc
+	var proc servers.Server
 	var err error
 	switch s.Kind {
 	case targets.Postgres:
@@ -40,7 +40,7 @@ func (l *Lab) start(ctx context.Context, i int) error {
 		if serr != nil {
 			return serr
 		}
-		proc, err = l.tools.StartS3(ctx, sandbox.S3Spec{Name: s.Name, Dir: s.Dir, Port: s.Port, AccessKey: "lab", SecretKey: secret, Detached: true})
+		proc, err = l.tools.StartS3(ctx, servers.S3Spec{Name: s.Name, Dir: s.Dir, Port: s.Port, AccessKey: "lab", SecretKey: secret, Detached: true})
 	}
 	if proc.Pid != 0 {
 		err = errors.Join(err, l.update(i, func(x *Server) { x.Proc, x.Made = proc, x.Made || err == nil }))
@@ -48,35 +48,35 @@ func (l *Lab) start(ctx context.Context, i int) error {
 	return err
 }
 
-func (l *Lab) startRedis(ctx context.Context, s Server) (sandbox.Proc, error) {
+func (l *Lab) startRedis(ctx context.Context, s Server) (servers.Server, error) {
 	secret, err := l.secret("redis")
 	if err != nil {
-		return sandbox.Proc{}, err
+		return servers.Server{}, err
 	}
-	spec := sandbox.RedisSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, Password: secret, Detached: true,
+	spec := servers.RedisSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, Password: secret, Detached: true,
 		Settings: map[string]string{"appendonly": "yes", "appendfsync": "everysec", "save": "", "repl-backlog-size": "16mb",
 			"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0"}}
 	if s.Role == targets.Standby {
 		m, err := l.Instance(East, s.Shard)
 		if err != nil {
-			return sandbox.Proc{}, err
+			return servers.Server{}, err
 		}
 		spec.ReplicaOf = m.Address
 	}
 	return l.tools.StartRedis(ctx, spec)
 }
 
-func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (sandbox.Proc, error) {
+func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (servers.Server, error) {
 	secret, err := l.secret("postgres")
 	if err != nil {
-		return sandbox.Proc{}, err
+		return servers.Server{}, err
 	}
-	spec := sandbox.PostgresSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, User: "drctl", Password: secret, Settings: postgresSettings, Detached: true,
+	spec := servers.PostgresSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, User: "drctl", Password: secret, Settings: postgresSettings, Detached: true,
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}}
 	if !s.Made {
 		// A half-made directory of an earlier attempt goes first.
 		if err := os.RemoveAll(s.Dir); err != nil {
-			return sandbox.Proc{}, fail.FromOS("lab: make", s.Name, err)
+			return servers.Server{}, fail.FromOS("lab: make", s.Name, err)
 		}
 		if s.Role == targets.Primary {
 			err = l.tools.InitPostgres(ctx, spec)
@@ -84,7 +84,7 @@ func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (sandbox.Proc,
 			err = l.standby(ctx, s, spec)
 		}
 		if err != nil {
-			return sandbox.Proc{}, err
+			return servers.Server{}, err
 		}
 	}
 	p, err := l.tools.StartPostgres(ctx, spec)
@@ -94,7 +94,7 @@ func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (sandbox.Proc,
 	return p, l.initDatabase(ctx, s)
 }
 
-func (l *Lab) standby(ctx context.Context, s Server, spec sandbox.PostgresSpec) error {
+func (l *Lab) standby(ctx context.Context, s Server, spec servers.PostgresSpec) error {
 	from, err := l.Instance(East, s.Shard)
 	if err != nil {
 		return err

@@ -10,13 +10,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
+	"drctl/internal/proc"
+	"drctl/internal/servers"
 	"drctl/internal/trust"
 )
 
@@ -26,7 +28,6 @@ const recordName = "sandbox.json"
 type Options struct {
 	Root    string // directory of all boxes
 	ID      string
-	Tools   Tools
 	Purpose string
 	// Until Keep is called the box belongs to a process or to a workflow, and
 	// Sweep removes it when that has ended. With neither nobody but Remove ends it.
@@ -42,16 +43,16 @@ type Run struct {
 
 // record is what sandbox.json holds.
 type record struct {
-	Format  int       `json:"format"`
-	ID      string    `json:"id"`
-	Purpose string    `json:"purpose"`
-	Created time.Time `json:"created"`
-	Owner   Proc      `json:"owner,omitzero"`
-	Host    string    `json:"host,omitempty"` // the owner's: a process of another host cannot be seen
-	Run     Run       `json:"run,omitzero"`
+	Format  int            `json:"format"`
+	ID      string         `json:"id"`
+	Purpose string         `json:"purpose"`
+	Created time.Time      `json:"created"`
+	Owner   servers.Server `json:"owner,omitzero"`
+	Host    string         `json:"host,omitempty"` // the owner's: a process of another host cannot be seen
+	Run     Run            `json:"run,omitzero"`
 	// Expires is when Sweep may remove it; zero means never.
-	Expires time.Time `json:"expires,omitzero"`
-	Procs   []Proc    `json:"procs"`
+	Expires time.Time        `json:"expires,omitzero"`
+	Procs   []servers.Server `json:"procs"`
 }
 
 // Box is one sandbox: a directory with a record of all that runs in it. It is
@@ -70,11 +71,11 @@ func (b *Box) change(f func(*record) error) error {
 	defer b.mu.Unlock()
 	d, err := os.Open(b.dir)
 	if err != nil {
-		return ioError("sandbox: lock", b.dir, err)
+		return fail.FromOS("sandbox: lock", b.dir, err)
 	}
 	defer d.Close() // lets go of the lock
 	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX); err != nil {
-		return ioError("sandbox: lock", b.dir, err)
+		return fail.FromOS("sandbox: lock", b.dir, err)
 	}
 	fresh, err := Open(b.dir)
 	if err != nil {
@@ -96,10 +97,10 @@ func Create(_ context.Context, o Options) (*Box, error) {
 	}
 	root, err := filepath.Abs(o.Root)
 	if err != nil {
-		return nil, ioError("sandbox: create", o.Root, err)
+		return nil, fail.FromOS("sandbox: create", o.Root, err)
 	}
 	if err := os.MkdirAll(root, 0o755); err != nil {
-		return nil, ioError("sandbox: create", root, err)
+		return nil, fail.FromOS("sandbox: create", root, err)
 	}
 	if err := trust.Dir("sandbox: create", root); err != nil {
 		return nil, err
@@ -109,17 +110,17 @@ func Create(_ context.Context, o Options) (*Box, error) {
 		if errors.Is(err, os.ErrExist) {
 			return nil, fail.New(fail.Conflict, "sandbox: create", dir, "remove it with: drctl sandbox rm "+o.ID, err)
 		}
-		return nil, ioError("sandbox: create", dir, err)
+		return nil, fail.FromOS("sandbox: create", dir, err)
 	}
-	b := &Box{dir: dir, rec: record{Format: 1, ID: o.ID, Purpose: o.Purpose, Created: time.Now().UTC(), Run: o.Run, Procs: []Proc{}}}
+	b := &Box{dir: dir, rec: record{Format: 1, ID: o.ID, Purpose: o.Purpose, Created: time.Now().UTC(), Run: o.Run, Procs: []servers.Server{}}}
 	if o.Owner != 0 {
-		start, err := StartTicks(o.Owner)
+		id, err := proc.Of(o.Owner)
 		if err != nil {
-			return nil, ioError("sandbox: create", dir, err)
+			return nil, fail.FromOS("sandbox: create", dir, err)
 		}
-		b.rec.Owner = Proc{Name: "owner", Pid: o.Owner, Start: start}
+		b.rec.Owner = servers.Server{Name: "owner", ID: id}
 		if b.rec.Host, err = os.Hostname(); err != nil {
-			return nil, ioError("sandbox: create", dir, err)
+			return nil, fail.FromOS("sandbox: create", dir, err)
 		}
 	}
 	return b, b.save()
@@ -137,7 +138,7 @@ func Open(dir string) (*Box, error) {
 		if fail.Is(err, fail.Denied) {
 			return nil, err
 		}
-		return nil, ioError("sandbox: open", dir, err)
+		return nil, fail.FromOS("sandbox: open", dir, err)
 	}
 	x := &Box{dir: dir}
 	if err := json.Unmarshal(b, &x.rec); err != nil || x.rec.ID != filepath.Base(dir) {
@@ -185,7 +186,7 @@ func List(root string) ([]*Box, error) {
 	}
 	es, err := os.ReadDir(root)
 	if err != nil {
-		return nil, ioError("sandbox: list", root, err)
+		return nil, fail.FromOS("sandbox: list", root, err)
 	}
 	var out []*Box
 	for _, e := range es {
@@ -220,7 +221,7 @@ func (b *Box) Expires() time.Time {
 // an instant, after which Sweep removes it, or with the zero time until Remove.
 func (b *Box) Keep(until time.Time) error {
 	return b.change(func(r *record) error {
-		r.Owner, r.Host, r.Run, r.Expires = Proc{}, "", Run{}, until
+		r.Owner, r.Host, r.Run, r.Expires = servers.Server{}, "", Run{}, until
 		if !until.IsZero() {
 			r.Expires = until.UTC()
 		}
@@ -229,14 +230,14 @@ func (b *Box) Keep(until time.Time) error {
 }
 
 // Procs are the recorded servers.
-func (b *Box) Procs() []Proc {
+func (b *Box) Procs() []servers.Server {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.rec.Procs)
 }
 
 // Add records a server, durably.
-func (b *Box) Add(p Proc) error {
+func (b *Box) Add(p servers.Server) error {
 	return b.change(func(r *record) error {
 		r.Procs = append(r.Procs, p)
 		return nil
@@ -249,7 +250,7 @@ func (b *Box) MkdirAll(dir string) error {
 		return fail.Newf(fail.Invalid, "sandbox: make directory", dir, "it is not inside %s", b.dir)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return ioError("sandbox: make directory", dir, err)
+		return fail.FromOS("sandbox: make directory", dir, err)
 	}
 	return nil
 }
@@ -270,7 +271,7 @@ func (b *Box) Reset(_ context.Context, name string) error {
 		return err
 	}
 	if err := os.RemoveAll(dir); err != nil {
-		return ioError("sandbox: reset", dir, err)
+		return fail.FromOS("sandbox: reset", dir, err)
 	}
 	return nil
 }
@@ -293,18 +294,18 @@ func (b *Box) Remove(_ context.Context) error {
 	// The record goes last, so that a removal cut short can be repeated.
 	es, err := os.ReadDir(b.dir)
 	if err != nil {
-		return ioError("sandbox: remove", b.dir, err)
+		return fail.FromOS("sandbox: remove", b.dir, err)
 	}
 	for _, e := range es {
 		if e.Name() == recordName {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(b.dir, e.Name())); err != nil {
-			return ioError("sandbox: remove", b.dir, err)
+			return fail.FromOS("sandbox: remove", b.dir, err)
 		}
 	}
 	if err := os.RemoveAll(b.dir); err != nil {
-		return ioError("sandbox: remove", b.dir, err)
+		return fail.FromOS("sandbox: remove", b.dir, err)
 	}
 	return nil
 }
@@ -315,12 +316,16 @@ func (b *Box) Remove(_ context.Context) error {
 // known by their working directory, which lies in this sandbox.
 func (b *Box) end(dir string) error {
 	return b.change(func(r *record) error {
-		var keep []Proc
-		for _, p := range append(slices.Clone(r.Procs), resident(dir)...) {
-			if p.Dir != dir && !strings.HasPrefix(p.Dir, dir+"/") {
+		var doomed, keep []servers.Server
+		for _, p := range r.Procs {
+			if p.Dir == dir || strings.HasPrefix(p.Dir, dir+"/") {
+				doomed = append(doomed, p)
+			} else {
 				keep = append(keep, p)
-				continue
 			}
+		}
+
+		for _, p := range append(doomed, servers.In(dir)...) {
 			if err := p.Kill(); err != nil {
 				return err
 			}
@@ -328,32 +333,6 @@ func (b *Box) end(dir string) error {
 		r.Procs = keep
 		return nil
 	})
-}
-
-// serverNames are the names of the processes that resident takes for servers:
-// somebody's shell that happens to stand in the directory is none.
-var serverNames = map[string]bool{"postgres": true, "redis-server": true, "versitygw": true}
-
-// resident lists servers whose working directory is below dir. PostgreSQL and
-// all its children, Redis and the S3 server work in their own directories.
-func resident(dir string) []Proc {
-	var out []Proc
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, d := range dirs {
-		cwd, err := os.Readlink(d + "/cwd")
-		if err != nil || cwd != dir && !strings.HasPrefix(cwd, dir+"/") {
-			continue
-		}
-		pid, _ := strconv.Atoi(filepath.Base(d))
-		comm, err := os.ReadFile(d + "/comm")
-		if err != nil || !serverNames[strings.TrimSpace(string(comm))] {
-			continue
-		}
-		if start, err := StartTicks(pid); err == nil {
-			out = append(out, Proc{Name: "unrecorded", Pid: pid, Start: start, Dir: strings.TrimSuffix(cwd, " (deleted)")})
-		}
-	}
-	return out
 }
 
 // save writes the record durably: whole or not at all. On a full volume, which
@@ -365,7 +344,7 @@ func (b *Box) save() error {
 		return fail.New(fail.Internal, "sandbox: record", b.dir, "", err)
 	}
 	path := filepath.Join(b.dir, recordName)
-	err = writeFile(path, js, 0o644)
+	err = fail.FromOS("write", path, atomicfile.Write(path, js, 0o644))
 	if !fail.Is(err, fail.Exhausted) {
 		return err
 	}
@@ -380,10 +359,10 @@ func (b *Box) save() error {
 	}
 	js = append(js, bytes.Repeat([]byte("\n"), int(info.Size())-len(js))...)
 	if _, err := f.WriteAt(js, 0); err != nil {
-		return ioError("write", path, err)
+		return fail.FromOS("write", path, err)
 	}
 	if err := f.Sync(); err != nil {
-		return ioError("sync", path, err)
+		return fail.FromOS("sync", path, err)
 	}
 	return nil
 }
@@ -424,4 +403,9 @@ func (r record) over(now time.Time, ended func(Run) bool) bool {
 	return r.Owner.Pid != 0 && err == nil && r.Host == host && !r.Owner.Alive() ||
 		!r.Expires.IsZero() && !r.Expires.After(now) ||
 		r.Run != (Run{}) && ended != nil && ended(r.Run)
+}
+
+func exists(p string) bool {
+	_, err := os.Stat(p)
+	return err == nil
 }

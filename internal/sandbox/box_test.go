@@ -17,6 +17,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -36,11 +37,11 @@ func TestMain(m *testing.M) {
 // detached server that never gets into the record.
 func ownBox(root string) error {
 	ctx := context.Background()
-	tools, err := sandbox.FindTools(sandbox.Tools{})
+	tools, err := servers.Find(servers.Binaries{})
 	if err != nil {
 		return err
 	}
-	box, err := sandbox.Create(ctx, sandbox.Options{Root: root, ID: "owned", Tools: tools, Purpose: "test", Owner: os.Getpid()})
+	box, err := sandbox.Create(ctx, sandbox.Options{Root: root, ID: "owned", Purpose: "test", Owner: os.Getpid()})
 	if err != nil {
 		return err
 	}
@@ -48,7 +49,7 @@ func ownBox(root string) error {
 		name             string
 		detached, record bool
 	}{{"attached", false, true}, {"detached", true, true}, {"unrecorded", true, false}} {
-		p, err := tools.StartRedis(ctx, sandbox.RedisSpec{Name: s.name, Dir: filepath.Join(box.Dir(), s.name), Detached: s.detached})
+		p, err := tools.StartRedis(ctx, servers.RedisSpec{Name: s.name, Dir: filepath.Join(box.Dir(), s.name), Detached: s.detached})
 		if err == nil && s.record {
 			err = box.Add(p)
 		}
@@ -78,10 +79,10 @@ func TestBoxOfAKilledOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = owner.Process.Kill() }()
-	var procs []sandbox.Proc
+	var procs []servers.Server
 	lines := bufio.NewScanner(out)
 	for lines.Scan() && lines.Text() != "ready" {
-		var p sandbox.Proc
+		var p servers.Server
 		if _, err := fmt.Sscan(lines.Text(), &p.Pid, &p.Start); err != nil {
 			t.Fatalf("%q: %v", lines.Text(), err)
 		}
@@ -182,7 +183,7 @@ func TestSweepOfEndedRuns(t *testing.T) {
 	}
 }
 
-func waitGone(t *testing.T, p sandbox.Proc) {
+func waitGone(t *testing.T, p servers.Server) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); p.Alive(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -195,7 +196,7 @@ func TestBoxResetAndRemove(t *testing.T) {
 	ctx := context.Background()
 	tools := sandboxtest.Tools(t)
 	root := sandboxtest.Dir(t)
-	opt := sandbox.Options{Root: root, ID: "b", Tools: tools, Purpose: "test"}
+	opt := sandbox.Options{Root: root, ID: "b", Purpose: "test"}
 	box, err := sandbox.Create(ctx, opt)
 	if err != nil {
 		t.Fatal(err)
@@ -203,9 +204,9 @@ func TestBoxResetAndRemove(t *testing.T) {
 	if _, err := sandbox.Create(ctx, opt); !fail.Is(err, fail.Conflict) {
 		t.Errorf("made twice: %v", err)
 	}
-	var procs []sandbox.Proc
+	var procs []servers.Server
 	for _, name := range []string{"one", "two"} {
-		p, err := tools.StartRedis(ctx, sandbox.RedisSpec{Dir: filepath.Join(box.Dir(), name, "data"), Detached: true})
+		p, err := tools.StartRedis(ctx, servers.RedisSpec{Dir: filepath.Join(box.Dir(), name, "data"), Detached: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -256,7 +257,7 @@ func TestRemoveRefusesWhatItDidNotMake(t *testing.T) {
 	if _, err := sandbox.Open(dir); !fail.Is(err, fail.NotFound) {
 		t.Errorf("a directory without a record was opened: %v", err)
 	}
-	box, err := sandbox.Create(context.Background(), sandbox.Options{Root: filepath.Join(dir, "boxes"), ID: "a", Tools: sandboxtest.Tools(t)})
+	box, err := sandbox.Create(context.Background(), sandbox.Options{Root: filepath.Join(dir, "boxes"), ID: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,11 +287,11 @@ func TestStartErrors(t *testing.T) {
 		}
 		defer func() { _ = l.Close() }()
 		port := l.Addr().(*net.TCPAddr).Port
-		_, err = tools.StartRedis(ctx, sandbox.RedisSpec{Dir: filepath.Join(dir, "r"), Port: port})
+		_, err = tools.StartRedis(ctx, servers.RedisSpec{Dir: filepath.Join(dir, "r"), Port: port})
 		if !fail.Is(err, fail.Conflict) {
 			t.Errorf("redis: %v", err)
 		}
-		_, err = tools.StartS3(ctx, sandbox.S3Spec{Dir: filepath.Join(dir, "s"), Port: port, AccessKey: "a", SecretKey: targets.NewSecret("hidden-secret")})
+		_, err = tools.StartS3(ctx, servers.S3Spec{Dir: filepath.Join(dir, "s"), Port: port, AccessKey: "a", SecretKey: targets.NewSecret("hidden-secret")})
 		if !fail.Is(err, fail.Conflict) || strings.Contains(err.Error(), "hidden-secret") {
 			t.Errorf("s3: %v", err)
 		}
@@ -300,16 +301,16 @@ func TestStartErrors(t *testing.T) {
 		if _, err := fmt.Sscan(pgPort, &n); err != nil {
 			t.Fatal(err)
 		}
-		if _, err = tools.StartRedis(ctx, sandbox.RedisSpec{Dir: filepath.Join(dir, "r2"), Port: n}); !fail.Is(err, fail.Conflict) {
+		if _, err = tools.StartRedis(ctx, servers.RedisSpec{Dir: filepath.Join(dir, "r2"), Port: n}); !fail.Is(err, fail.Conflict) {
 			t.Errorf("redis on the port of postgres: %v", err)
 		}
 		// A second server on a running data directory.
-		if _, err = tools.StartPostgres(ctx, sandbox.PostgresSpec{Dir: pg.DataDir}); !fail.Is(err, fail.Conflict) {
+		if _, err = tools.StartPostgres(ctx, servers.PostgresSpec{Dir: pg.DataDir}); !fail.Is(err, fail.Conflict) {
 			t.Error("two servers on one data directory")
 		}
 	})
 	t.Run("bad setting, with the log's end", func(t *testing.T) {
-		_, err := tools.StartRedis(ctx, sandbox.RedisSpec{Dir: filepath.Join(dir, "bad"), Settings: map[string]string{"no-such-setting": "1"}})
+		_, err := tools.StartRedis(ctx, servers.RedisSpec{Dir: filepath.Join(dir, "bad"), Settings: map[string]string{"no-such-setting": "1"}})
 		if err == nil || !strings.Contains(err.Error(), "no-such-setting") {
 			t.Error(err)
 		}
@@ -319,23 +320,23 @@ func TestStartErrors(t *testing.T) {
 		if err := os.MkdirAll(empty, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := tools.Own(empty); err != nil {
+		if err := tools.RunAs.Own(empty); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := tools.StartPostgres(ctx, sandbox.PostgresSpec{Dir: empty}); err == nil || !strings.Contains(err.Error(), "log ends with") {
+		if _, err := tools.StartPostgres(ctx, servers.PostgresSpec{Dir: empty}); err == nil || !strings.Contains(err.Error(), "log ends with") {
 			t.Error(err)
 		}
 	})
 	t.Run("missing programs name their package", func(t *testing.T) {
-		var none sandbox.Tools
-		_, err := none.StartRedis(ctx, sandbox.RedisSpec{Dir: filepath.Join(dir, "x")})
+		var none servers.Binaries
+		_, err := none.StartRedis(ctx, servers.RedisSpec{Dir: filepath.Join(dir, "x")})
 		if !fail.Is(err, fail.NotFound) || !strings.Contains(err.Error(), "redis-server") {
 			t.Error(err)
 		}
-		if err := none.InitPostgres(ctx, sandbox.PostgresSpec{Dir: filepath.Join(dir, "x")}); !fail.Is(err, fail.NotFound) && !strings.Contains(fmt.Sprint(err), "run_as") {
+		if err := none.InitPostgres(ctx, servers.PostgresSpec{Dir: filepath.Join(dir, "x")}); !fail.Is(err, fail.NotFound) && !strings.Contains(fmt.Sprint(err), "run_as") {
 			t.Error(err)
 		}
-		if _, err := sandbox.FindTools(sandbox.Tools{RedisServer: filepath.Join(dir, "nothing")}); !fail.Is(err, fail.NotFound) {
+		if _, err := servers.Find(servers.Binaries{RedisServer: filepath.Join(dir, "nothing")}); !fail.Is(err, fail.NotFound) {
 			t.Error(err)
 		}
 	})
@@ -348,7 +349,7 @@ func TestStartErrors(t *testing.T) {
 		if err := os.Mkdir(private, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		_, err := tools.StartRedis(ctx, sandbox.RedisSpec{Dir: filepath.Join(private, "r")})
+		_, err := tools.StartRedis(ctx, servers.RedisSpec{Dir: filepath.Join(private, "r")})
 		if !fail.Is(err, fail.Denied) || !strings.Contains(err.Error(), "chmod o+x") {
 			t.Error(err)
 		}
@@ -373,7 +374,7 @@ func TestFullDisk(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	err := sandboxtest.Tools(t).InitPostgres(context.Background(), sandbox.PostgresSpec{Dir: filepath.Join(dir, "pg"), User: "drctl",
+	err := sandboxtest.Tools(t).InitPostgres(context.Background(), servers.PostgresSpec{Dir: filepath.Join(dir, "pg"), User: "drctl",
 		Password: targets.NewSecret("hidden-secret"), NoSync: true})
 	if !fail.Is(err, fail.Exhausted) || strings.Contains(err.Error(), "hidden-secret") {
 		t.Error(err)
@@ -382,12 +383,12 @@ func TestFullDisk(t *testing.T) {
 	// A sandbox that filled its volume can be removed all the same, and its
 	// server with it.
 	tools := sandboxtest.Tools(t)
-	b, err := sandbox.Create(context.Background(), sandbox.Options{Root: filepath.Join(dir, "boxes"), ID: "full", Tools: tools, Purpose: "restore",
+	b, err := sandbox.Create(context.Background(), sandbox.Options{Root: filepath.Join(dir, "boxes"), ID: "full", Purpose: "restore",
 		Run: sandbox.Run{Workflow: "restore/20261125T000000Z-abcdef0123456789", ID: "00000000-0000-0000-0000-000000000000"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := tools.StartRedis(context.Background(), sandbox.RedisSpec{Dir: filepath.Join(b.Dir(), "r", "data"), Detached: true})
+	p, err := tools.StartRedis(context.Background(), servers.RedisSpec{Dir: filepath.Join(b.Dir(), "r", "data"), Detached: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -430,7 +431,7 @@ func fillUp(t *testing.T, file string) {
 
 func TestStopAndKill(t *testing.T) {
 	ctx := context.Background()
-	var p sandbox.Proc
+	var p servers.Server
 	sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &p})
 	reused := p
 	reused.Start++
@@ -463,7 +464,7 @@ func TestStopAndKill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var q sandbox.Proc
+	var q servers.Server
 	sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &q})
 	p = q
 	if err := p.Kill(); err != nil || p.Alive() || children() != 0 {

@@ -5,17 +5,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 )
 
 // plantBox writes the record of a box whose time is up, which names a process to kill.
-func plantBox(t *testing.T, root, id string, victim sandbox.Proc) (dir string) {
+func plantBox(t *testing.T, root, id string, victim servers.Server) (dir string) {
 	t.Helper()
 	dir = filepath.Join(root, id)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -23,7 +24,7 @@ func plantBox(t *testing.T, root, id string, victim sandbox.Proc) (dir string) {
 	}
 	victim.Dir = filepath.Join(dir, "pg")
 	js, err := json.Marshal(map[string]any{"format": 1, "id": id, "purpose": "harm", "created": time.Now().Add(-time.Hour),
-		"expires": time.Now().Add(-time.Minute), "procs": []sandbox.Proc{victim}})
+		"expires": time.Now().Add(-time.Minute), "procs": []servers.Server{victim}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,11 +42,11 @@ func TestABoxThatOthersMadeIsNotBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = victim.Process.Kill(); _ = victim.Wait() }()
-	start, err := sandbox.StartTicks(victim.Process.Pid)
+	id, err := proc.Of(victim.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	proc := sandbox.Proc{Name: "postgres", Pid: victim.Process.Pid, Start: start}
+	target := servers.Server{Name: "postgres", ID: id}
 	root := filepath.Join(sandboxtest.Dir(t), "boxes")
 	chown := func(path string) {
 		t.Helper()
@@ -66,15 +67,15 @@ func TestABoxThatOthersMadeIsNotBelieved(t *testing.T) {
 		}
 	}
 
-	dir := plantBox(t, root, "open-directory", proc)
+	dir := plantBox(t, root, "open-directory", target)
 	chmod(dir, 0o777)
-	dir = plantBox(t, root, "open-record", proc)
+	dir = plantBox(t, root, "open-record", target)
 	chmod(filepath.Join(dir, "sandbox.json"), 0o666)
-	elsewhere := plantBox(t, sandboxtest.Dir(t), "linked", proc)
+	elsewhere := plantBox(t, sandboxtest.Dir(t), "linked", target)
 	if err := os.Symlink(elsewhere, filepath.Join(root, "linked")); err != nil {
 		t.Fatal(err)
 	}
-	dir = plantBox(t, root, "linked-record", proc)
+	dir = plantBox(t, root, "linked-record", target)
 	if err := os.Rename(filepath.Join(dir, "sandbox.json"), filepath.Join(elsewhere, "other.json")); err != nil {
 		t.Fatal(err)
 	}
@@ -82,8 +83,8 @@ func TestABoxThatOthersMadeIsNotBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	if os.Geteuid() == 0 {
-		chown(plantBox(t, root, "foreign-directory", proc))
-		dir = plantBox(t, root, "foreign-record", proc)
+		chown(plantBox(t, root, "foreign-directory", target))
+		dir = plantBox(t, root, "foreign-record", target)
 		chown(filepath.Join(dir, "sandbox.json"))
 	}
 	sweep()
@@ -95,7 +96,7 @@ func TestABoxThatOthersMadeIsNotBelieved(t *testing.T) {
 	}
 
 	// A place where others can put things is not worked in at all.
-	ours := plantBox(t, root, "ours", proc)
+	ours := plantBox(t, root, "ours", target)
 	chmod(root, 0o777)
 	if _, err := sandbox.Sweep(t.Context(), root, time.Now(), nil); !fail.Is(err, fail.Denied) {
 		t.Errorf("sweep in a place of all: %v", err)
@@ -103,7 +104,7 @@ func TestABoxThatOthersMadeIsNotBelieved(t *testing.T) {
 	if _, err := sandbox.Create(t.Context(), sandbox.Options{Root: root, ID: "new"}); !fail.Is(err, fail.Denied) {
 		t.Errorf("create in a place of all: %v", err)
 	}
-	if !proc.Alive() {
+	if !target.Alive() {
 		t.Fatal("the process that the records name was killed")
 	}
 
@@ -114,50 +115,5 @@ func TestABoxThatOthersMadeIsNotBelieved(t *testing.T) {
 	}
 	if err := victim.Wait(); err == nil {
 		t.Error("the process of our own record was not ended")
-	}
-}
-
-// Programs that lie about the working directory are nobody's choice.
-func TestToolsAreNotTakenFromTheWorkingDirectory(t *testing.T) {
-	dir := sandboxtest.Dir(t)
-	below := filepath.Join(dir, "a", "b")
-	for _, d := range []string{below, filepath.Join(dir, "bin"), filepath.Join(below, "bin")} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	names := []string{"restic", "redis-server", "versitygw"}
-	for _, d := range []string{filepath.Join(dir, "bin"), filepath.Join(below, "bin"), below} {
-		for _, n := range names {
-			if err := os.WriteFile(filepath.Join(d, n), []byte("#!/bin/sh\n"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	t.Chdir(below)
-	for _, path := range []string{"", "bin:.", t.TempDir()} {
-		t.Setenv("PATH", path)
-		tools, err := sandbox.FindTools(sandbox.Tools{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range []string{tools.ResticBin, tools.RedisServer, tools.S3Server} {
-			if p != "" && (!filepath.IsAbs(p) || strings.HasPrefix(p, dir)) {
-				t.Errorf("PATH %q: it would run %s", path, p)
-			}
-		}
-	}
-	// For root a program that others may change is none.
-	if os.Geteuid() == 0 {
-		mine := filepath.Join(dir, "bin", "restic")
-		if _, err := sandbox.FindTools(sandbox.Tools{ResticBin: mine}); err != nil {
-			t.Errorf("named and ours: %v", err)
-		}
-		if err := os.Chown(mine, 65534, 65534); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := sandbox.FindTools(sandbox.Tools{ResticBin: mine}); !fail.Is(err, fail.Denied) {
-			t.Errorf("another user's restic: %v", err)
-		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 )
 
 const healthStrikes = 3
@@ -169,8 +170,8 @@ func (c *child) once() (wasReady bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	ticks, _ := StartTicks(p.cmd.Process.Pid)
-	c.s.change(c.spec.Name, func(st *ChildState) { st.Phase, st.Pid, st.Start = Starting, p.cmd.Process.Pid, ticks })
+	id, _ := proc.Of(p.cmd.Process.Pid)
+	c.s.change(c.spec.Name, func(st *ChildState) { st.Phase, st.Pid, st.Start = Starting, p.cmd.Process.Pid, id.Start })
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	sick := make(chan error, 1)
@@ -235,7 +236,6 @@ func (c *child) start() (*process, error) {
 	p := &process{cmd: cmd, exited: make(chan struct{}), ready: make(chan readiness, 1)}
 	// Its own group: a Ctrl-C at a terminal reaches it through the supervisor,
 	// in order, and what it leaves behind can be found.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = nil, nil, nil
 	var stdout, stderr io.ReadCloser
 	if p.stdin, err = cmd.StdinPipe(); err == nil {
@@ -246,7 +246,7 @@ func (c *child) start() (*process, error) {
 	if err != nil {
 		return nil, fail.New(fail.Exhausted, "up: start", c.spec.Name, "", err)
 	}
-	if err := StartCmd(cmd); err != nil {
+	if err := proc.StartChild(cmd); err != nil {
 		return nil, fail.New(fail.Invalid, "up: start", c.spec.Name, "check that the program is there and may be run", err)
 	}
 	want := c.spec.ReadyLine

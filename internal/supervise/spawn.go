@@ -4,37 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"os/exec"
-	"runtime"
 	"strings"
-	"sync"
 	"time"
 )
-
-// The kernel sends Pdeathsig when the *thread* that forked ends, and the Go
-// runtime may end threads. So one thread that lasts as long as the process
-// does all the forking.
-var spawner struct {
-	once sync.Once
-	work chan func()
-}
-
-// StartCmd starts cmd from a thread that lives as long as this process, which
-// makes SysProcAttr.Pdeathsig mean what one thinks it means.
-func StartCmd(cmd *exec.Cmd) error {
-	spawner.once.Do(func() {
-		spawner.work = make(chan func())
-		go func() {
-			runtime.LockOSThread()
-			for f := range spawner.work {
-				f()
-			}
-		}()
-	})
-	done := make(chan error, 1)
-	spawner.work <- func() { done <- cmd.Start() }
-	return <-done
-}
 
 // Forward writes one line of a child's output to log. A line that is a JSON
 // record of slog keeps its level, message, time and attributes; any other is

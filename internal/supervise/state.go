@@ -17,6 +17,7 @@ import (
 
 	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 )
 
 const (
@@ -67,7 +68,10 @@ func (s State) Child(name string) (ChildState, bool) {
 }
 
 // Alive reports whether the supervisor that wrote the state still runs.
-func (s State) Alive() bool { return Alive(s.Pid, s.Start) }
+func (s State) Alive() bool { return proc.ID{Pid: s.Pid, Start: s.Start}.Alive() }
+
+// Alive reports whether the child's process still runs.
+func (c ChildState) Alive() bool { return proc.ID{Pid: c.Pid, Start: c.Start}.Alive() }
 
 // ReadState reads the state that a supervisor keeps in dir; not-found when
 // none has run there. Ask Alive whether it still does.
@@ -121,36 +125,6 @@ func Lock(dir string) (unlock func(), err error) {
 		return nil, fail.New(fail.Exhausted, op, dir, "", err)
 	}
 	return func() { _ = f.Close() }, nil
-}
-
-// StartTicks returns when a process started, in the kernel's ticks since boot;
-// not-found when there is no such process or it is a zombie.
-func StartTicks(pid int) (uint64, error) {
-	const op = "process: look up"
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, fail.New(fail.NotFound, op, strconv.Itoa(pid), "", err)
-	}
-	// The command name, in parentheses, may hold anything; fields count from after it.
-	s := string(b)
-	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
-	if len(f) < 20 || f[0] == "Z" {
-		return 0, fail.Newf(fail.NotFound, op, strconv.Itoa(pid), "it has ended")
-	}
-	n, err := strconv.ParseUint(f[19], 10, 64)
-	if err != nil {
-		return 0, fail.New(fail.Internal, op, strconv.Itoa(pid), "", err)
-	}
-	return n, nil
-}
-
-// Alive reports whether the process that had pid and start ticks still runs.
-func Alive(pid int, start uint64) bool {
-	if pid <= 0 {
-		return false
-	}
-	now, err := StartTicks(pid)
-	return err == nil && now == start
 }
 
 func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"os/exec"
 	"slices"
 	"sync"
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 )
 
 // Child is one process to keep running. Zero durations take the defaults named.
@@ -103,12 +103,12 @@ func New(o Options) (*Supervisor, error) {
 		return nil, err
 	}
 	s.unlock = unlock
-	start, err := StartTicks(os.Getpid())
+	self, err := proc.Self()
 	if err != nil {
 		unlock()
 		return nil, err
 	}
-	s.state = State{Pid: os.Getpid(), Start: start, Started: time.Now().UTC()}
+	s.state = State{Pid: self.Pid, Start: self.Start, Started: time.Now().UTC()}
 	for _, c := range s.children {
 		s.state.Children = append(s.state.Children, ChildState{Name: c.spec.Name, Phase: Waiting, Since: s.state.Started})
 	}

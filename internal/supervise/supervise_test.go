@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 )
 
 // The test binary is its own child: the mode is in the environment.
@@ -212,7 +213,7 @@ func TestStopsInOrder(t *testing.T) {
 		t.Fatalf("stopped in the order %v", got)
 	}
 	for _, c := range st.Children {
-		if Alive(c.Pid, c.Start) {
+		if c.Alive() {
 			t.Errorf("%s is alive", c.Name)
 		}
 	}
@@ -226,7 +227,7 @@ func TestStubbornChildIsKilled(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	if Alive(st.Children[0].Pid, st.Children[0].Start) {
+	if st.Children[0].Alive() {
 		t.Fatal("it is alive")
 	}
 }
@@ -243,18 +244,18 @@ func TestGrandchildrenGoWithTheirParent(t *testing.T) {
 	if _, err := fmt.Sscan(string(b), &pid); err != nil {
 		t.Fatal(err)
 	}
-	start, err := StartTicks(pid)
+	id, err := proc.Of(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = syscall.Kill(st.Children[0].Pid, syscall.SIGKILL)
-	eventually(t, "the grandchild is gone", func() bool { return !Alive(pid, start) })
+	eventually(t, "the grandchild is gone", func() bool { return !id.Alive() })
 }
 
 func TestNothingOutlivesAKilledSupervisor(t *testing.T) {
 	dir := t.TempDir()
 	cmd := self("supervisor", dir)
-	if err := StartCmd(cmd); err != nil {
+	if err := proc.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
@@ -275,7 +276,7 @@ func TestNothingOutlivesAKilledSupervisor(t *testing.T) {
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	eventually(t, "the children are gone", func() bool {
-		return !Alive(st.Children[0].Pid, st.Children[0].Start) && !Alive(st.Children[1].Pid, st.Children[1].Start)
+		return !st.Children[0].Alive() && !st.Children[1].Alive()
 	})
 	if st, err := ReadState(dir); err != nil || st.Alive() {
 		t.Fatalf("the state left behind: %+v, %v", st, err)
@@ -347,7 +348,7 @@ func TestNotReadyInTimeAndSick(t *testing.T) {
 			now := s.State().Children[0]
 			return now.Phase == Ready && now.Pid != was.Pid
 		})
-		if Alive(was.Pid, was.Start) {
+		if was.Alive() {
 			t.Fatal("the sick one is alive")
 		}
 	})
@@ -377,16 +378,6 @@ func TestOrderRefusesCirclesAndStrangers(t *testing.T) {
 		if _, err := New(Options{StateDir: t.TempDir(), Children: cs}); !fail.Is(err, fail.Invalid) {
 			t.Errorf("%v: got %v", cs[0].After, err)
 		}
-	}
-}
-
-func TestAliveKnowsReusedPids(t *testing.T) {
-	start, err := StartTicks(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !Alive(os.Getpid(), start) || Alive(os.Getpid(), start+1) || Alive(0, 0) {
-		t.Fatal("wrong")
 	}
 }
 

@@ -41,7 +41,7 @@ func whole(t testing.TB, set Set) (targets.Artifact, targets.Cut) {
 		}
 		fmt.Fprintf(&manifest, "{\"key\":\"k%d\",\"sha256\":%q}\n", i, sha)
 	}
-	must(sv.PutManifest(ctx, time.Now(), strings.NewReader("{\"older\":true}\n")))
+	must(sv.PutManifest(ctx, time.Now(), strings.NewReader("")))
 	m := must(sv.PutManifest(ctx, time.Now(), &manifest))
 	c := targets.Cut{ID: "20260101T000000.000Z-0001", Group: "shop", QuiescedAt: now, SealedAt: now, Shards: []targets.ShardPoint{
 		{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Timeline: testTimeline, Offset: 5000}},

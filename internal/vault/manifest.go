@@ -2,51 +2,29 @@ package vault
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"io"
 
-	"drctl/internal/fail"
-	"drctl/targets"
+	"drctl/internal/manifest"
 )
 
-// maxLine bounds one line of a manifest: a key of 1 KiB and its metadata.
-const maxLine = 1 << 20
-
-// manifestRefs calls f with the SHA-256 of every object that a manifest names.
-// All that this package knows of a manifest is that it is lines of JSON and
-// that a line that describes an object with content has a field "sha256".
+// manifestRefs calls f with the SHA-256 of every object that a manifest names. A
+// manifest that a restore would refuse is an error that holds manifest.ErrMalformed.
 func (v *Vault) manifestRefs(ctx context.Context, key string, f func(hash32)) error {
 	r, err := v.openContent(ctx, key)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	sc := bufio.NewScanner(r)
-	sc.Buffer(make([]byte, 64<<10), maxLine)
-	for sc.Scan() {
-		var line struct {
-			SHA string `json:"sha256"`
-		}
-		if b := bytes.TrimSpace(sc.Bytes()); len(b) == 0 {
-			continue
-		} else if err := json.Unmarshal(b, &line); err != nil {
-			return fail.New(fail.Corrupt, "vault: manifest", v.store.URL()+"/"+key, "", err)
-		}
-		if line.SHA == "" {
-			continue
+
+	for e, err := range manifest.Entries(r, v.store.URL()+"/"+key) {
+		if err != nil {
+			return err
 		}
 		var h hash32
-		if !targets.IsSHA256(line.SHA) {
-			return fail.Newf(fail.Corrupt, "vault: manifest", v.store.URL()+"/"+key, "%q is not a SHA-256", line.SHA)
-		}
-		_, _ = hex.Decode(h[:], []byte(line.SHA))
+		_, _ = hex.Decode(h[:], []byte(e.SHA256))
 		f(h)
-	}
-	if err := sc.Err(); err != nil {
-		return fail.From(fail.Corrupt, "vault: manifest", v.store.URL()+"/"+key, err)
 	}
 	return nil
 }

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/targets"
 )
 
 // A manifest equal to the newest is stored once more when the newest cannot be
@@ -55,4 +57,28 @@ func TestADamagedManifestHidesNoOther(t *testing.T) {
 		t.Errorf("%+v", ms)
 	}
 	wantCode(t, err, fail.Corrupt, keys[1])
+}
+
+// A manifest that a restore refuses is no good one for the check either, although
+// it is stored whole and all that it names is there.
+func TestVerifyRefusesAnUnsortedManifest(t *testing.T) {
+	ctx := context.Background()
+	v := fileVault(t, "east", testKey(t))
+	sv := v.Shard(media)
+	sha, _, err := sv.PutObject(ctx, strings.NewReader("content"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := func(key string) string { return "{\"key\":\"" + key + "\",\"sha256\":\"" + sha + "\"}\n" }
+
+	must(sv.PutManifest(ctx, time.Now(), strings.NewReader(line("a")+line("b"))))
+	if fs := must(v.Verify(ctx, VerifyOptions{})); Damaged(fs) {
+		t.Fatalf("%+v", fs)
+	}
+
+	must(sv.PutManifest(ctx, time.Now(), strings.NewReader(line("b")+line("a"))))
+	fs := must(v.Verify(ctx, VerifyOptions{}))
+	if n := slices.IndexFunc(fs, func(f targets.Finding) bool { return f.Check == CheckManifest && f.Severity == targets.Failed }); n < 0 {
+		t.Fatalf("%+v", fs)
+	}
 }

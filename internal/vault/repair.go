@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 
 	"drctl/internal/fail"
 )
@@ -21,9 +22,43 @@ func Repair(ctx context.Context, from, to *Vault, keys []string) (repaired []str
 	if err := sameSet(from, to); err != nil {
 		return nil, err
 	}
+	each := func(yield func(string, error) bool) {
+		for _, key := range keys {
+			if !yield(key, nil) {
+				return
+			}
+		}
+	}
+	return repairEach(ctx, from, to, each, true)
+}
+
+// RepairAll is Repair for every object of to that is damaged and can be proven
+// whole. What is missing stays missing: retention may have removed it, and a
+// Mirror copies what was not.
+func RepairAll(ctx context.Context, from, to *Vault) (repaired []string, err error) {
+	if err := sameSet(from, to); err != nil {
+		return nil, err
+	}
+	each := func(yield func(string, error) bool) {
+		for i, err := range to.store.List(ctx, "", "") {
+			if err == nil && !provable(i.Key) {
+				continue
+			}
+			if !yield(i.Key, err) {
+				return
+			}
+		}
+	}
+	return repairEach(ctx, from, to, each, false)
+}
+
+func repairEach(ctx context.Context, from, to *Vault, keys iter.Seq2[string, error], missing bool) (repaired []string, err error) {
 	var failed []error
-	for _, key := range keys {
-		done, err := repair(ctx, from, to, key)
+	for key, err := range keys {
+		if err != nil {
+			return repaired, errors.Join(append(failed, err)...)
+		}
+		done, err := repair(ctx, from, to, key, missing)
 		if err != nil {
 			if ctx.Err() != nil {
 				return repaired, err
@@ -36,11 +71,20 @@ func Repair(ctx context.Context, from, to *Vault, keys []string) (repaired []str
 	return repaired, errors.Join(failed...)
 }
 
-func repair(ctx context.Context, from, to *Vault, key string) (bool, error) {
+// ownKey reports what every region has of its own.
+func ownKey(key string) bool { return key == descriptorKey || key == canaryKey }
+
+// provable reports whether a copy of the object can be proven whole and belongs
+// to every region.
+func provable(key string) bool { return !ownKey(key) && (isEncrypted(key) || resticName(key)) }
+
+// repair reports whether it replaced the object; with restore, also one that is
+// not there.
+func repair(ctx context.Context, from, to *Vault, key string, restore bool) (bool, error) {
 	switch {
-	case key == descriptorKey, key == canaryKey:
+	case ownKey(key):
 		return false, fail.New(fail.Unsupported, "vault: repair", key, "every region has its own; restore it from an older version", nil)
-	case !isEncrypted(key) && !resticName(key):
+	case !provable(key):
 		return false, fail.New(fail.Unsupported, "vault: repair", key, "only encrypted objects and content-named files can be proven whole", nil)
 	}
 	_, err := (&mirror{from: to}).fetchTo(ctx, key, io.Discard)
@@ -48,9 +92,13 @@ func repair(ctx context.Context, from, to *Vault, key string) (bool, error) {
 		return false, nil
 	}
 	missing := fail.Is(err, fail.NotFound)
+	if missing && !restore {
+		return false, nil
+	}
 	if !missing && !fail.Is(err, fail.Corrupt) {
 		return false, err
 	}
+
 	sp := &spool{dir: to.opt.TempDir}
 	defer sp.close()
 	if _, err := (&mirror{from: from}).fetchTo(ctx, key, sp); err != nil {

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"drctl/internal/fail"
+	"drctl/internal/s3client"
 	"drctl/internal/vault/restic"
 	"drctl/targets"
 )
@@ -29,7 +30,7 @@ func (v *Vault) repo(shard targets.ShardID) (*restic.Repo, error) {
 	}
 	end, region := strings.TrimSuffix(l.Endpoint, "/"), l.Region
 	if region == "" {
-		region = defaultRegion
+		region = s3client.DefaultRegion
 	}
 	if end == "" {
 		end = "https://s3." + region + ".amazonaws.com"

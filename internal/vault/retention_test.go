@@ -217,7 +217,7 @@ func TestRetain(t *testing.T) {
 		}
 		shas = append(shas, sha)
 		v.opt.Now = func() time.Time { return now.Add(time.Duration(i-3) * 48 * time.Hour) }
-		manifests = append(manifests, must(sv.PutManifest(ctx, time.Now(), strings.NewReader(fmt.Sprintf("{\"sha256\":%q}\n", sha)))))
+		manifests = append(manifests, must(sv.PutManifest(ctx, time.Now(), strings.NewReader(fmt.Sprintf("{\"key\":\"k\",\"sha256\":%q}\n", sha)))))
 		at := now.Add(time.Duration(i-3)*48*time.Hour + time.Hour).UTC()
 		c := targets.Cut{ID: fmt.Sprint("c", i), Group: "shop", QuiescedAt: at, SealedAt: at, Shards: []targets.ShardPoint{
 			{Shard: shardA, Kind: targets.Postgres, Region: "east", Position: targets.Position{Kind: targets.Postgres, Timeline: testTimeline, Offset: uint64(i)*100 + 40}},
@@ -343,7 +343,7 @@ func TestRetentionBesideSnapshots(t *testing.T) {
 			again := func(sv *ShardVault, name string) error { // a key with the same content appears
 				sha, _, err := sv.PutObject(ctx, strings.NewReader(name))
 				if err == nil {
-					_, err = sv.PutManifest(ctx, time.Now(), strings.NewReader("{\"sha256\":\""+sha+"\"}\n"))
+					_, err = sv.PutManifest(ctx, time.Now(), strings.NewReader("{\"key\":\"k\",\"sha256\":\""+sha+"\"}\n"))
 				}
 				return err
 			}

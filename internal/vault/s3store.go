@@ -2,15 +2,11 @@ package vault
 
 import (
 	"bytes"
-	"context"
-	"crypto/md5" //nolint:gosec // a checksum that S3 asks for, not a protection
-	"encoding/base64"
+	"context" //nolint:gosec // a checksum that S3 asks for, not a protection
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"net"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -19,16 +15,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
-	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/s3client"
 )
 
 // s3Store keeps objects in a bucket of any S3 server that honours
@@ -39,66 +29,26 @@ type s3Store struct {
 }
 
 const (
-	singlePut     = 16 << 20 // larger files go up in parts
-	partSize      = 16 << 20
-	partsAtOnce   = 3
-	maxParts      = 10000
-	defaultRegion = "us-east-1"
+	singlePut   = 16 << 20 // larger files go up in parts
+	partSize    = 16 << 20
+	partsAtOnce = 3
 )
 
 func newS3Store(ctx context.Context, l Location, p place) (*s3Store, error) {
-	client := &http.Client{Transport: &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: 60 * time.Second,
-		MaxIdleConnsPerHost:   64,
-		IdleConnTimeout:       30 * time.Second,
-	}}
 	region := l.Region
 	if region == "" {
-		region = defaultRegion
+		region = s3client.DefaultRegion // as restic, whatever the environment says
 	}
-	o := s3.Options{Region: region, UsePathStyle: true, HTTPClient: client}
-	if l.AccessKey != "" {
-		o.Credentials = credentials.NewStaticCredentialsProvider(l.AccessKey, l.SecretKey.Reveal(), "")
-	} else {
-		cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(region))
-		if err != nil {
-			return nil, fail.New(fail.Denied, "vault: credentials", l.URL, "give an access key and a secret key", err)
-		}
-		o.Credentials = cfg.Credentials
-	}
-	if l.Endpoint != "" {
-		o.BaseEndpoint = aws.String(l.Endpoint)
-	} else {
-		o.UsePathStyle = false
-	}
-	// Every write carries Content-MD5 instead of the SDK's own checksum. Over
-	// HTTPS the signature does not cover the payload, so that without a checksum
-	// nothing shows that a server stores what was sent, and a bucket with object
-	// lock refuses the write. Content-MD5 is what every S3 server has known from
-	// the beginning; the SDK's CRC32 comes in a trailer of a body in chunks, which
-	// many do not take. The bodies are in memory or in a file, so that the sum is
-	// known beforehand. It is no protection against an attacker: the encryption is.
-	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
-	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-	o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
-		r.MaxAttempts = 4
-		r.MaxBackoff = 4 * time.Second
-		// Every call is repeatable; the limiter would turn an outage of one
-		// object into failures of all.
-		r.RateLimiter = noLimit{}
+	// Every call of a vault is repeatable: it may retry always.
+	c, err := s3client.New(ctx, s3client.Options{
+		Endpoint: l.Endpoint, Region: region, AccessKey: l.AccessKey, SecretKey: l.SecretKey.Reveal(),
+		Connections: 64, RetryAlways: true,
 	})
-	return &s3Store{c: s3.New(o), bucket: p.bucket, prefix: p.prefix}, nil
+	if err != nil {
+		return nil, fail.New(fail.Denied, "vault: credentials", l.URL, "give an access key and a secret key", err)
+	}
+	return &s3Store{c: c, bucket: p.bucket, prefix: p.prefix}, nil
 }
-
-type noLimit struct{}
-
-func (noLimit) GetToken(context.Context, uint) (func() error, error) {
-	return func() error { return nil }, nil
-}
-func (noLimit) AddTokens(uint) error { return nil }
 
 func (s *s3Store) URL() string {
 	return strings.TrimSuffix("s3://"+s.bucket+"/"+s.prefix, "/")
@@ -112,27 +62,9 @@ func (s *s3Store) name(key string) (*string, error) {
 }
 
 func (s *s3Store) Put(ctx context.Context, key string, body []byte) error {
-	sum, err := contentMD5(bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	return s.create(ctx, key, func(name, free *string) error {
-		_, err := s.c.PutObject(ctx, &s3.PutObjectInput{
-			Bucket: &s.bucket, Key: name, Body: bytes.NewReader(body), ContentMD5: sum,
-			ContentLength: aws.Int64(int64(len(body))), IfNoneMatch: free,
-		})
-		return err
+	return s.create(ctx, key, func(in s3.PutObjectInput) error {
+		return s3client.Put(ctx, s.c, &in, bytes.NewReader(body), int64(len(body)))
 	})
-}
-
-// contentMD5 is the value of a Content-MD5 header, by which the server checks
-// what arrives.
-func contentMD5(r io.Reader) (*string, error) {
-	h := md5.New()
-	if _, err := io.Copy(h, r); err != nil {
-		return nil, fail.From(fail.Exhausted, "vault: write", "", err)
-	}
-	return aws.String(base64.StdEncoding.EncodeToString(h.Sum(nil))), nil
 }
 
 func (s *s3Store) PutFile(ctx context.Context, key, file string) error {
@@ -153,32 +85,25 @@ func (s *s3Store) PutFile(ctx context.Context, key, file string) error {
 			return err
 		}
 	}
-	return s.create(ctx, key, func(name, free *string) error {
-		if st.Size() > singlePut {
-			return s.putParts(ctx, name, free, f, st.Size())
+	return s.create(ctx, key, func(in s3.PutObjectInput) error {
+		if st.Size() <= singlePut {
+			return s3client.Put(ctx, s.c, &in, io.NewSectionReader(f, 0, st.Size()), st.Size())
 		}
-		sum, err := contentMD5(io.NewSectionReader(f, 0, st.Size()))
-		if err != nil {
-			return err
-		}
-		_, err = s.c.PutObject(ctx, &s3.PutObjectInput{
-			Bucket: &s.bucket, Key: name, Body: io.NewSectionReader(f, 0, st.Size()), ContentMD5: sum,
-			ContentLength: aws.Int64(st.Size()), IfNoneMatch: free,
-		})
-		return err
+		step := s3client.PartSize(st.Size(), partSize)
+		return s3client.Upload(ctx, s.c, &in, partsAtOnce, s3client.FileParts(f, st.Size(), step))
 	})
 }
 
-// create runs put under the condition that the key is free, and makes sure
-// that a refusal means that the object is there.
-func (s *s3Store) create(ctx context.Context, key string, put func(name, free *string) error) error {
+// create runs put with a request under the condition that the key is free, and
+// makes sure that a refusal means that the object is there.
+func (s *s3Store) create(ctx context.Context, key string, put func(s3.PutObjectInput) error) error {
 	name, err := s.name(key)
 	if err != nil {
 		return err
 	}
 	free := aws.String("*")
 	for try := 0; ; try++ {
-		err := s.fail(ctx, "write", key, put(name, free))
+		err := s.fail(ctx, "write", key, put(s3.PutObjectInput{Bucket: &s.bucket, Key: name, IfNoneMatch: free}))
 		// A server that refuses before it has read a large body may cut the
 		// connection, and its answer is lost.
 		cut := free != nil && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
@@ -211,55 +136,6 @@ func (s *s3Store) create(ctx context.Context, key string, put func(name, free *s
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-// putParts uploads f in parts; the object appears at completion, if its key is
-// still free.
-func (s *s3Store) putParts(ctx context.Context, name, free *string, f *os.File, size int64) error {
-	up, err := s.c.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &s.bucket, Key: name})
-	if err != nil {
-		return err
-	}
-	step := int64(partSize)
-	for size > step*maxParts {
-		step *= 2
-	}
-	parts := make([]types.CompletedPart, (size+step-1)/step)
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(partsAtOnce)
-	for i := range parts {
-		g.Go(func() error {
-			off := int64(i) * step
-			n := min(step, size-off)
-			number := aws.Int32(int32(i + 1))
-			sum, err := contentMD5(io.NewSectionReader(f, off, n))
-			if err != nil {
-				return err
-			}
-			out, err := s.c.UploadPart(gctx, &s3.UploadPartInput{
-				Bucket: &s.bucket, Key: name, UploadId: up.UploadId, PartNumber: number, ContentMD5: sum,
-				Body: io.NewSectionReader(f, off, n), ContentLength: aws.Int64(n),
-			})
-			if err == nil {
-				parts[i] = types.CompletedPart{PartNumber: number, ETag: out.ETag}
-			}
-			return err
-		})
-	}
-	err = g.Wait()
-	if err == nil {
-		_, err = s.c.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
-			Bucket: &s.bucket, Key: name, UploadId: up.UploadId, IfNoneMatch: free,
-			MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
-		})
-	}
-	if err != nil {
-		// Also after ctx has ended: parts left behind cost money.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		_, _ = s.c.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: name, UploadId: up.UploadId})
-	}
-	return err
 }
 
 func (s *s3Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
@@ -421,46 +297,16 @@ func (s *s3Store) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// fail maps what the SDK reports to a code; nil stays nil. Only ctx tells a
-// caller that has no more time from a server that does not answer: the time-outs
-// of a dial and of a response are context.DeadlineExceeded too.
+// hints are what the owner of a vault can do about a refusal.
+var hints = s3client.Hints{
+	Bucket:        "make the bucket, or correct the vault's URL",
+	Keys:          "check the access key and the secret key of the vault",
+	Access:        "allow this access key to list, read and write the vault's prefix",
+	Unimplemented: "the S3 server must honour If-None-Match on puts",
+}
+
+// fail maps what the SDK reports to a code; nil stays nil. ctx is that of the
+// call.
 func (s *s3Store) fail(ctx context.Context, op, key string, err error) error {
-	if err == nil {
-		return nil
-	}
-	code, hint := fail.Unavailable, "check that the S3 endpoint is up and reachable from here"
-	var api smithy.APIError
-	var resp *smithyhttp.ResponseError
-	status, name := 0, ""
-	if errors.As(err, &resp) {
-		status = resp.HTTPStatusCode()
-	}
-	if errors.As(err, &api) {
-		name = api.ErrorCode()
-	}
-	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		code, hint = fail.Stalled, ""
-	case ctx.Err() != nil:
-		hint = ""
-	case name == "NoSuchBucket":
-		code, hint = fail.NotFound, "make the bucket, or correct the vault's URL"
-	case name == "InvalidAccessKeyId", name == "SignatureDoesNotMatch", name == "XAdminUserNotFound":
-		code, hint = fail.Denied, "check the access key and the secret key of the vault"
-	case status == http.StatusForbidden, status == http.StatusUnauthorized:
-		code, hint = fail.Denied, "allow this access key to list, read and write the vault's prefix"
-	case status == http.StatusNotFound:
-		code, hint = fail.NotFound, ""
-	case status == http.StatusPreconditionFailed, status == http.StatusConflict && op == "write":
-		code, hint = fail.Conflict, ""
-	case name == "NotImplemented", status == http.StatusNotImplemented:
-		code, hint = fail.Unsupported, "the S3 server must honour If-None-Match on puts"
-	case name == "SlowDown", status == http.StatusTooManyRequests:
-		hint = "the S3 server asks to slow down; lower the concurrency or raise its limits"
-	case status == http.StatusInsufficientStorage:
-		code, hint = fail.Exhausted, "make room on the S3 server"
-	case status >= 400 && status < 500:
-		code, hint = fail.Invalid, ""
-	}
-	return fail.New(code, "vault: "+op, s.URL()+"/"+key, hint, err)
+	return s3client.Fail(ctx, "vault: "+op, s.URL()+"/"+key, hints, err)
 }

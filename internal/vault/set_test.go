@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"os"
@@ -280,7 +281,7 @@ func TestLaggingVault(t *testing.T) {
 			t.Fatal(err)
 		}
 		shas = append(shas, sha)
-		manifest.WriteString("{\"sha256\":\"" + sha + "\"}\n")
+		fmt.Fprintf(&manifest, "{\"key\":\"k%09d\",\"sha256\":%q}\n", manifest.Len(), sha)
 	}
 	holders := func(sha string) (in []string) {
 		for _, v := range set.Vaults {

@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -201,7 +201,7 @@ func TestS3Errors(t *testing.T) {
 	}
 	_, err = get(ctx, open(func(l *Location) { l.AccessKey = "nobody" }), "k")
 	wantCode(t, err, fail.Denied)
-	port := must(sandbox.FreePort())
+	port := must(servers.FreePort())
 	down := open(func(l *Location) { l.Endpoint = fmt.Sprintf("http://127.0.0.1:%d", port) })
 	start := time.Now()
 	_, err = get(ctx, down, "k")

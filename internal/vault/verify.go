@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/manifest"
 	"drctl/internal/vault/restic"
 	"drctl/targets"
 )
@@ -401,6 +403,11 @@ func (c *checker) manifests(ctx context.Context, s targets.ShardID) error {
 		named := map[hash32]string{}
 		for _, key := range keys {
 			err := c.v.manifestRefs(ctx, key, func(h hash32) { named[h] = key })
+			if errors.Is(err, manifest.ErrMalformed) {
+				c.add(targets.Finding{Check: CheckManifest, Subject: c.v.Region() + ": " + key, Severity: targets.Failed,
+					Expected: "a manifest that a restore accepts", Got: err.Error()})
+				continue
+			}
 			if fail.Is(err, fail.Corrupt) || fail.Is(err, fail.NotFound) {
 				continue // reported by the reading of encrypted objects, or removed meanwhile
 			}

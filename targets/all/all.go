@@ -5,7 +5,7 @@ package all
 import (
 	"log/slog"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/postgres"
 	"drctl/targets/redis"
@@ -14,7 +14,7 @@ import (
 
 // Options are what the drivers share.
 type Options struct {
-	Tools sandbox.Tools
+	Tools servers.Binaries
 	Log   *slog.Logger
 }
 

@@ -22,8 +22,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/barrier"
-	"drctl/internal/sandbox"
+	"drctl/internal/proc"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -180,7 +181,7 @@ func (p *platform) shell(script string) string {
 	cmd.Dir = home
 	cmd.Env = []string{"HOME=" + home, "LC_ALL=C.UTF-8", "V=" + p.dir, "KEY=" + p.key, "PGUSER=drctl",
 		"PATH=" + strings.Join([]string{home, tools.PostgresBin, filepath.Dir(tools.RedisServer), "/usr/local/bin", "/usr/bin", "/bin"}, ":")}
-	cred, err := tools.Credential()
+	cred, err := tools.RunAs.Credential()
 	p.must(err)
 	if cred != nil {
 		owner := fmt.Sprintf("%d:%d", cred.Uid, cred.Gid)
@@ -209,8 +210,8 @@ func (p *platform) ends(kind targets.Kind, file string) {
 		if err != nil {
 			return
 		}
-		if start, err := sandbox.StartTicks(pid); err == nil {
-			_ = sandbox.Proc{Kind: kind, Pid: pid, Start: start}.Kill()
+		if id, err := proc.Of(pid); err == nil {
+			_ = id.Kill()
 		}
 	})
 }
@@ -257,7 +258,7 @@ func TestRecoverByHand(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	p := newPlatform(t, ctx)
-	var lost sandbox.Proc
+	var lost servers.Server
 	one := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: "orders/1"})
 	two := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: "orders/2", Proc: &lost})
 	standby := sandboxtest.Standby(t, two, sandboxtest.PostgresOptions{})
@@ -333,7 +334,7 @@ func TestRecoverByHand(t *testing.T) {
 		dir := sandboxtest.Dir(t)
 		p := &platform{t: t, ctx: ctx, dir: p.dir, key: p.key}
 		p.ends(targets.Redis, dir+"/redis/redis.pid")
-		port, err := sandbox.FreePort()
+		port, err := servers.FreePort()
 		p.must(err)
 		out := p.shell(start + fmt.Sprintf("S=carts/0 D=%s/redis PORT=%d\n", own(p, dir), port) + blocks["7"] +
 			`redis-cli -p "$PORT" GET cart:1; redis-cli -p "$PORT" LRANGE cart:2 0 -1`)
@@ -379,6 +380,6 @@ func TestRecoverByHand(t *testing.T) {
 // own gives a directory to the user of the servers.
 func own(p *platform, dir string) string {
 	p.t.Helper()
-	p.must(sandboxtest.Tools(p.t).Own(dir))
+	p.must(sandboxtest.Tools(p.t).RunAs.Own(dir))
 	return dir
 }

@@ -24,8 +24,9 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/proc"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/internal/stream"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
@@ -44,8 +45,8 @@ type killers struct {
 	log       *os.File
 	pg, redis targets.Instance
 	replica   targets.Instance
-	pgProc    sandbox.Proc
-	redisProc sandbox.Proc
+	pgProc    servers.Server
+	redisProc servers.Server
 
 	stop    chan struct{}
 	load    sync.WaitGroup
@@ -217,7 +218,7 @@ func (k *killers) killPostgres() {
 	k.must(k.pgProc.Kill())
 	k.pgDown.Lock() // its clients have seen it by now
 	defer k.pgDown.Unlock()
-	p, err := sandboxtest.Tools(k.t).StartPostgres(k.ctx, sandbox.PostgresSpec{Dir: k.pg.DataDir, Port: portOf(k.t, k.pg.Address), Settings: pgKillSettings})
+	p, err := sandboxtest.Tools(k.t).StartPostgres(k.ctx, servers.PostgresSpec{Dir: k.pg.DataDir, Port: portOf(k.t, k.pg.Address), Settings: pgKillSettings})
 	k.must(err)
 	k.pgProc = p
 	k.t.Cleanup(func() { _ = p.Kill() })
@@ -230,10 +231,10 @@ func (k *killers) killRedis() {
 	for n, v := range redisKillSettings {
 		set[n] = v
 	}
-	var p sandbox.Proc
+	var p servers.Server
 	var err error
 	for range 50 { // the port is free when the last thread of the killed server is gone
-		p, err = sandboxtest.Tools(k.t).StartRedis(k.ctx, sandbox.RedisSpec{Dir: k.redis.DataDir, Port: portOf(k.t, k.redis.Address), Password: k.redis.Password, Settings: set})
+		p, err = sandboxtest.Tools(k.t).StartRedis(k.ctx, servers.RedisSpec{Dir: k.redis.DataDir, Port: portOf(k.t, k.redis.Address), Password: k.redis.Password, Settings: set})
 		if !fail.Is(err, fail.Conflict) {
 			break
 		}
@@ -512,8 +513,8 @@ func (k *killers) sameAsReplica(x truth) {
 			DataDir: filepath.Join(req.WorkDir, "data")}
 		// Not detached: the server ends with this process.
 		out, err := redis.New(redis.Options{Tools: sandboxtest.Tools(k.t)}).Restore(k.ctx, in, req, stream.NewSource(v, k.redis.Shard))
-		if start, serr := sandbox.StartTicks(out.Pid); serr == nil {
-			k.t.Cleanup(func() { _ = sandbox.Proc{Pid: out.Pid, Start: start, Kind: targets.Redis}.Kill() })
+		if id, serr := proc.Of(out.Pid); serr == nil {
+			k.t.Cleanup(func() { _ = id.Kill() })
 		}
 		k.must(err)
 		in.Address, in.Password = out.Address, out.Password

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -52,7 +52,7 @@ func (j archiverJob) set(ctx context.Context, open func(context.Context, vault.O
 	if err != nil {
 		return set, err
 	}
-	tools, err := sandbox.FindTools(sandbox.Tools{})
+	tools, err := servers.Find(servers.Binaries{})
 	if err != nil {
 		return set, err
 	}
@@ -88,7 +88,7 @@ func archiverProcess() {
 		log.Error("open the vaults", "err", err)
 		time.Sleep(100 * time.Millisecond)
 	}
-	tools, err := sandbox.FindTools(sandbox.Tools{})
+	tools, err := servers.Find(servers.Binaries{})
 	if err != nil {
 		log.Error("tools", "err", err)
 		os.Exit(1)

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -40,7 +40,7 @@ func (v *verification) amcheck(ctx context.Context) error {
 			return err
 		}
 		args = append(args, "--parent-check", "--install-missing")
-		env = append(env, "PGOPTIONS="+sandbox.PostgresOptions(v.srv.version/10000))
+		env = append(env, "PGOPTIONS="+servers.PostgresOptions(v.srv.version/10000))
 	}
 	start := time.Now()
 	text, err := runProgram(ctx, opVerify, tools, env, "pg_amcheck", args...)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/assert"
 )
@@ -30,7 +30,7 @@ func (v *verification) assertions(ctx context.Context) error {
 	}
 	defer closeConn(conn)
 	if v.in.Role == targets.Sandbox {
-		if _, err := conn.Exec(ctx, sandbox.RefuseForeignTables); err != nil {
+		if _, err := conn.Exec(ctx, servers.RefuseForeignTables); err != nil {
 			return queryError(opVerify, v.in, "", err)
 		}
 	}

@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
 // changed stops the world's server, changes its files and starts it again at
 // the same address.
-func (w *world) changed(t *testing.T, proc *sandbox.Proc, settings map[string]string, change func()) {
+func (w *world) changed(t *testing.T, proc *servers.Server, settings map[string]string, change func()) {
 	t.Helper()
 	ctx := ctxFor(t, time.Minute)
 	_ = w.stop()
@@ -35,7 +35,7 @@ func (w *world) changed(t *testing.T, proc *sandbox.Proc, settings map[string]st
 	for k, v := range settings {
 		set[k] = v
 	}
-	*proc, err = sandboxtest.Tools(t).StartPostgres(ctx, sandbox.PostgresSpec{Dir: w.in.DataDir, Port: port, Settings: set,
+	*proc, err = sandboxtest.Tools(t).StartPostgres(ctx, servers.PostgresSpec{Dir: w.in.DataDir, Port: port, Settings: set,
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func (w *world) changed(t *testing.T, proc *sandbox.Proc, settings map[string]st
 func moved(t *testing.T, path string) {
 	t.Helper()
 	elsewhere := filepath.Join(sandboxtest.Dir(t), filepath.Base(path))
-	if err := errors.Join(os.Rename(path, elsewhere), os.Symlink(elsewhere, path), sandboxtest.Tools(t).Own(path)); err != nil {
+	if err := errors.Join(os.Rename(path, elsewhere), os.Symlink(elsewhere, path), sandboxtest.Tools(t).RunAs.Own(path)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -59,7 +59,7 @@ func moved(t *testing.T, path string) {
 // inside the data directory.
 func TestBaseRefusesWhatItCannotHold(t *testing.T) {
 	t.Parallel()
-	var proc sandbox.Proc
+	var proc servers.Server
 	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc})
 	run(t, w.c, "CREATE DATABASE other")
 	database := "base/" + value[string](t, w.c, "SELECT oid::text FROM pg_database WHERE datname = 'other'")
@@ -90,7 +90,7 @@ func TestBaseRefusesWhatItCannotHold(t *testing.T) {
 			}
 		}
 		report := filepath.Join(w.in.DataDir, "reports")
-		if err := errors.Join(os.Mkdir(report, 0o700), sandboxtest.Tools(t).Own(report)); err != nil {
+		if err := errors.Join(os.Mkdir(report, 0o700), sandboxtest.Tools(t).RunAs.Own(report)); err != nil {
 			t.Fatal(err)
 		}
 		moved(t, report)

@@ -221,24 +221,12 @@ func otherKind(address string, err error) string {
 }
 
 func serverRefusal(op string, in targets.Instance, pe *pgconn.PgError) error {
-	code, hint := fail.Unavailable, ""
-	switch {
-	case pe.Code == "28P01":
-		code, hint = fail.Denied, fmt.Sprintf("the password of user %q is wrong", in.User)
-	case pe.Code == "28000":
-		code, hint = fail.Denied, fmt.Sprintf("pg_hba.conf does not admit user %q from here, or the user may not do this (for the stream: ALTER ROLE %s REPLICATION and a pg_hba line for database replication)", in.User, quoteIdent(in.User))
-	case pe.Code == "3D000":
-		code, hint = fail.NotFound, "check the database name of the instance"
-	case pe.Code == "53300":
-		hint = "the server has no free connection; raise max_connections or superuser_reserved_connections"
-	case pe.Code == "57P03":
-		hint = "the server is starting, recovering or stopping; try again"
-	case pe.Code == "42501":
-		code, hint = fail.Denied, fmt.Sprintf("grant the missing right to %q", in.User)
-	case pe.Code == "08P01" && strings.Contains(pe.Message, "startup parameter"):
+	if pe.Code == "08P01" && strings.Contains(pe.Message, "startup parameter") {
 		return pooled(op, in, pe)
-	case pe.Code == "0A000":
-		code, hint = fail.Unsupported, "the server's version is too old"
+	}
+	code, hint, ok := meaning(pe.Code, in.User, "")
+	if !ok || code == fail.Exhausted { // a server that has room again takes connections
+		code = fail.Unavailable
 	}
 	return fail.New(code, op, in.String(), hint, bare(pe))
 }
@@ -266,29 +254,9 @@ func queryError(op string, in targets.Instance, grant string, err error) error {
 		}
 		return fail.New(fail.Unavailable, op, in.String(), "the connection broke; check the server and its log", err)
 	}
-	code, hint := fail.Internal, ""
-	switch {
-	case pe.Code == "42501":
-		code, hint = fail.Denied, fmt.Sprintf("user %q lacks a privilege; as a superuser run: %s", in.User, grant)
-		if grant == "" {
-			hint = fmt.Sprintf("user %q lacks a privilege", in.User)
-		}
-	case pe.Code == "55P03" || pe.Code == "57014" || pe.Code == "40P01" || pe.Code == "25P03" || pe.Code == "25P02":
-		code = fail.Stalled
-	case pe.Code == "55006":
-		code = fail.Conflict
-	case pe.Code == "42P01" || pe.Code == "3F000" || pe.Code == "42704":
-		code, hint = fail.NotFound, "check the names in the configuration"
-	case pe.Code == "25006":
-		code, hint = fail.Conflict, "the server is a standby or read-only; point the instance at the primary"
-	case strings.HasPrefix(pe.Code, "57P") || strings.HasPrefix(pe.Code, "08"):
-		code, hint = fail.Unavailable, "the server ended the session; look at its log"
-	case strings.HasPrefix(pe.Code, "53"):
-		code, hint = fail.Exhausted, "the server ran out of a resource; look at its log"
-	case pe.Code == "XX001" || pe.Code == "XX002":
-		code, hint = fail.Corrupt, "the server reports damaged data"
-	case strings.HasPrefix(pe.Code, "42") || strings.HasPrefix(pe.Code, "22"):
-		code = fail.Invalid
+	code, hint, ok := meaning(pe.Code, in.User, grant)
+	if !ok {
+		code = fail.Internal
 	}
 	return fail.New(code, op, in.String(), hint, bare(pe))
 }

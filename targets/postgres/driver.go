@@ -4,7 +4,7 @@ import (
 	"log/slog"
 	"time"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -12,7 +12,7 @@ import (
 type Options struct {
 	// Tools finds the PostgreSQL programs for restores, verification and bases
 	// over the wire. Zero: looked for when first needed.
-	Tools sandbox.Tools
+	Tools servers.Binaries
 	Log   *slog.Logger
 	// SlotName is the physical replication slot of the stream. Default "drctl".
 	SlotName string
@@ -23,7 +23,7 @@ type Options struct {
 // Driver implements targets.Driver, targets.Quiescer and targets.Follower. It
 // holds no connection between calls and is safe for concurrent use.
 type Driver struct {
-	tools sandbox.Tools
+	tools servers.Binaries
 	log   *slog.Logger
 	slot  string
 	order lockOrder
@@ -60,9 +60,9 @@ func New(opt Options) *Driver {
 func (d *Driver) Kind() targets.Kind { return targets.Postgres }
 
 // findTools returns the programs, looking for them when none were given.
-func (d *Driver) findTools() (sandbox.Tools, error) {
+func (d *Driver) findTools() (servers.Binaries, error) {
 	if d.tools.PostgresBin != "" {
 		return d.tools, nil
 	}
-	return sandbox.FindTools(d.tools)
+	return servers.Find(d.tools)
 }

@@ -7,7 +7,7 @@ import (
 	"strconv"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -21,7 +21,7 @@ func (d *Driver) Fits(ctx context.Context, base targets.Artifact) error {
 	return fits(ctx, d.tools, base)
 }
 
-func fits(ctx context.Context, tools sandbox.Tools, base targets.Artifact) error {
+func fits(ctx context.Context, tools servers.Binaries, base targets.Artifact) error {
 	num, err := strconv.Atoi(base.Settings["server_version_num"])
 	if err != nil {
 		return fail.New(fail.Corrupt, opRestore, base.Shard.String(), "choose another base", fmt.Errorf("the record of base %s has no usable server_version_num", base.ID))

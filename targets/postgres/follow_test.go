@@ -14,8 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/postgres"
 )
@@ -231,7 +231,7 @@ func TestFollowIsNoSynchronousStandby(t *testing.T) {
 	follow(t, d, in, a) // before any standby: the first of equals is preferred
 	a.reach(t, id, lsn(t, c, "SELECT pg_current_wal_flush_lsn()::text"))
 
-	var proc sandbox.Proc
+	var proc servers.Server
 	sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{Proc: &proc})
 	const state = "SELECT coalesce((SELECT sync_state FROM pg_stat_replication WHERE application_name = 'drctl' AND state = 'streaming'), '')"
 	names := []string{"*", "FIRST 1 (*)", "ANY 1 (*)", "drctl", "FIRST 2 (drctl, *)"}
@@ -293,7 +293,7 @@ func TestFollowLetsAServerStop(t *testing.T) {
 	t.Parallel()
 	d, _ := driver(t)
 	postgres.StandStill(d, 500*time.Millisecond)
-	var proc sandbox.Proc
+	var proc servers.Server
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc})
 	c := open(t, in)
 	a := newArchive()

@@ -14,8 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -41,7 +41,7 @@ func caughtUp(t *testing.T, primary, standby *pgx.Conn) {
 func TestFollowThroughPromotion(t *testing.T) {
 	t.Parallel()
 	d, _ := driver(t)
-	var proc sandbox.Proc
+	var proc servers.Server
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc})
 	standby := sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}})
 	c, sc := open(t, in), open(t, standby)
@@ -85,7 +85,7 @@ func TestFollowThroughPromotion(t *testing.T) {
 		}
 	}
 	// The former primary comes back and is refused.
-	back, err := sandboxtest.Tools(t).StartPostgres(ctxFor(t, time.Minute), sandbox.PostgresSpec{Dir: in.DataDir,
+	back, err := sandboxtest.Tools(t).StartPostgres(ctxFor(t, time.Minute), servers.PostgresSpec{Dir: in.DataDir,
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestFollowOtherCluster(t *testing.T) {
 func TestFollowReturnsWhyTheArchiveGaveUp(t *testing.T) {
 	t.Parallel()
 	d, _ := driver(t)
-	var proc sandbox.Proc
+	var proc servers.Server
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc})
 	standby := sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}})
 	c, sc := open(t, in), open(t, standby)
@@ -203,7 +203,7 @@ func TestFollowReturnsWhyTheArchiveGaveUp(t *testing.T) {
 // same positions. It is refused until it has a timeline of its own.
 func TestFollowRefusesAServerThatWentBack(t *testing.T) {
 	t.Parallel()
-	var proc sandbox.Proc
+	var proc servers.Server
 	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc})
 	earlier := w.in.DataDir + "-earlier"
 	w.changed(t, &proc, nil, func() { shell(t, "cp", "-a", w.in.DataDir, earlier) })
@@ -216,7 +216,7 @@ func TestFollowRefusesAServerThatWentBack(t *testing.T) {
 		shell(t, "cp", "-a", earlier, w.in.DataDir)
 		if standby {
 			signal := filepath.Join(w.in.DataDir, "standby.signal")
-			if err := errors.Join(os.WriteFile(signal, nil, 0o600), sandboxtest.Tools(t).Own(signal)); err != nil {
+			if err := errors.Join(os.WriteFile(signal, nil, 0o600), sandboxtest.Tools(t).RunAs.Own(signal)); err != nil {
 				t.Fatal(err)
 			}
 		}

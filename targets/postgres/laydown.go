@@ -230,7 +230,7 @@ func (r *restoreRun) layLog(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return r.tools.Own(r.walDir())
+	return r.tools.RunAs.Own(r.walDir())
 }
 
 func (r *restoreRun) laySpan(ctx context.Context, span targets.Span) (err error) {

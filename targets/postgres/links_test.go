@@ -46,7 +46,7 @@ func TestRestoreWritesThroughNoLink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, sandboxtest.PostgresOptions{})
 	outside := sandboxtest.Dir(t) // a tablespace's location
-	if err := sandboxtest.Tools(t).Own(outside); err != nil {
+	if err := sandboxtest.Tools(t).RunAs.Own(outside); err != nil {
 		t.Fatal(err)
 	}
 	run(t, w.c, "CREATE TABLESPACE elsewhere LOCATION '"+outside+"'")
@@ -99,7 +99,7 @@ func TestRestoreWritesThroughNoLink(t *testing.T) {
 				_ = os.Remove(x.path)
 				_ = os.Rename(live, x.path)
 			}()
-			if err := sandboxtest.Tools(t).Own(live); err != nil {
+			if err := sandboxtest.Tools(t).RunAs.Own(live); err != nil {
 				t.Fatal(err)
 			}
 			was := content(t, live)

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -61,7 +61,7 @@ func TestRestoreOfAHardenedCluster(t *testing.T) {
 		t.Fatalf("%+v", f)
 	}
 	single := exec.CommandContext(ctxFor(t, time.Minute), filepath.Join(sandboxtest.Tools(t).PostgresBin, "postgres"), "--single", "-D", into.DataDir, "shop")
-	cred, err := sandboxtest.Tools(t).Credential()
+	cred, err := sandboxtest.Tools(t).RunAs.Credential()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func restorePoint(t *testing.T, w *world, id string) targets.Position {
 // Settings that were raised after the base are met by the replay.
 func TestRestoreAfterPreparedTransactionsWereAllowed(t *testing.T) {
 	t.Parallel()
-	var proc sandbox.Proc
+	var proc servers.Server
 	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc, Settings: map[string]string{"max_prepared_transactions": "0"}})
 	base := w.base(t, w.in, "base-1")
 	_ = w.stop()
@@ -133,14 +133,14 @@ func TestRestoreAfterPreparedTransactionsWereAllowed(t *testing.T) {
 }
 
 // restart starts a stopped test server again with other settings.
-func restart(t *testing.T, in targets.Instance, proc *sandbox.Proc, set map[string]string) targets.Instance {
+func restart(t *testing.T, in targets.Instance, proc *servers.Server, set map[string]string) targets.Instance {
 	t.Helper()
 	ctx := ctxFor(t, time.Minute)
 	if err := proc.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
 	set["wal_level"], set["fsync"] = "replica", "off"
-	p, err := sandboxtest.Tools(t).StartPostgres(ctx, sandbox.PostgresSpec{Dir: in.DataDir, Settings: set})
+	p, err := sandboxtest.Tools(t).StartPostgres(ctx, servers.PostgresSpec{Dir: in.DataDir, Settings: set})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,14 +154,14 @@ func TestRestoreWithLargeSegments(t *testing.T) {
 	t.Parallel()
 	tools := sandboxtest.Tools(t)
 	dir := filepath.Join(sandboxtest.Dir(t), "pg")
-	if err := tools.InitPostgres(ctxFor(t, time.Minute), sandbox.PostgresSpec{Dir: dir, User: "drctl", Password: targets.NewSecret(sandboxtest.Password), NoSync: true}); err != nil {
+	if err := tools.InitPostgres(ctxFor(t, time.Minute), servers.PostgresSpec{Dir: dir, User: "drctl", Password: targets.NewSecret(sandboxtest.Password), NoSync: true}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tools.Run(ctxFor(t, time.Minute), nil, "pg_resetwal", "--wal-segsize=64", dir); err != nil {
 		t.Fatal(err)
 	}
 	d, _ := driver(t)
-	p, err := tools.StartPostgres(context.Background(), sandbox.PostgresSpec{Dir: dir, Settings: map[string]string{"min_wal_size": "320MB", "fsync": "off"},
+	p, err := tools.StartPostgres(context.Background(), servers.PostgresSpec{Dir: dir, Settings: map[string]string{"min_wal_size": "320MB", "fsync": "off"},
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)

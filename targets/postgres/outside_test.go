@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -44,9 +44,9 @@ func (p publisher) connections() int {
 }
 
 // newSubscriber is a world whose database shop subscribes to the publisher.
-func newSubscriber(t *testing.T, p publisher) (*world, *sandbox.Proc) {
+func newSubscriber(t *testing.T, p publisher) (*world, *servers.Server) {
 	t.Helper()
-	var proc sandbox.Proc
+	var proc servers.Server
 	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc})
 	host, port, _ := strings.Cut(p.in.Address, ":")
 	run(t, w.c, "CREATE TABLE event (n int PRIMARY KEY)")
@@ -114,7 +114,7 @@ func TestRestoreJoinsNoReplication(t *testing.T) {
 	untouched("after a restore into an instance")
 
 	// The live subscriber comes back and lacks nothing.
-	again, err := sandboxtest.Tools(t).StartPostgres(ctxFor(t, time.Minute), sandbox.PostgresSpec{Dir: w.in.DataDir})
+	again, err := sandboxtest.Tools(t).StartPostgres(ctxFor(t, time.Minute), servers.PostgresSpec{Dir: w.in.DataDir})
 	if err != nil {
 		t.Fatal(err)
 	}

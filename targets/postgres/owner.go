@@ -14,7 +14,7 @@ func (r *restoreRun) mkdir(path string) error {
 	if err := os.Chmod(path, 0o700); err != nil {
 		return fail.FromOS(opRestore, path, err)
 	}
-	return r.tools.Own(path)
+	return r.tools.RunAs.Own(path)
 }
 
 // writeFile writes a file of mode 0600 for the server's user.
@@ -22,5 +22,5 @@ func (r *restoreRun) writeFile(path string, content []byte) error {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		return fail.FromOS(opRestore, path, err)
 	}
-	return r.tools.Own(path)
+	return r.tools.RunAs.Own(path)
 }

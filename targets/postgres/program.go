@@ -12,20 +12,20 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
 // runProgram runs a PostgreSQL program to its end as the servers' user and
 // returns what it printed. The environment is env and nothing else; passwords
 // go through it, never through args.
-func runProgram(ctx context.Context, op string, tools sandbox.Tools, env []string, program string, args ...string) (string, error) {
+func runProgram(ctx context.Context, op string, tools servers.Binaries, env []string, program string, args ...string) (string, error) {
 	return runInput(ctx, op, tools, env, "", program, args...)
 }
 
 // runInput is runProgram with something to read on its standard input.
-func runInput(ctx context.Context, op string, tools sandbox.Tools, env []string, input, program string, args ...string) (string, error) {
-	cred, err := tools.Credential()
+func runInput(ctx context.Context, op string, tools servers.Binaries, env []string, input, program string, args ...string) (string, error) {
+	cred, err := tools.RunAs.Credential()
 	if err != nil {
 		return "", err
 	}

@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/claim"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -28,7 +29,7 @@ type restoreRun struct {
 	in    targets.Instance
 	req   targets.RestoreRequest
 	from  targets.Source
-	tools sandbox.Tools
+	tools servers.Binaries
 
 	dir, work string // absolute
 	segSize   uint64
@@ -37,7 +38,7 @@ type restoreRun struct {
 	out       targets.Outcome
 	port      int
 	record    string // of the claim
-	claim     sandbox.Claim
+	claim     claim.Claim
 	spaces    []newSpace
 	made      string // a role that was made because no other may log in
 	atCut     bool   // for an instant: the end of the log, a cut's restore point, is replayed to
@@ -133,7 +134,7 @@ func (r *restoreRun) check(ctx context.Context) (err error) {
 	if err := r.checkVersion(ctx); err != nil {
 		return err
 	}
-	if _, err := r.tools.Credential(); err != nil {
+	if _, err := r.tools.RunAs.Credential(); err != nil {
 		return err
 	}
 	r.record = filepath.Join(r.work, "restoring-postgres")
@@ -179,14 +180,14 @@ func (r *restoreRun) checkPath() error {
 // checkEmpty refuses a directory that holds anything but our own unfinished
 // work, and a server that is not proved to be the one of that.
 func (r *restoreRun) checkEmpty() error {
-	empty, err := sandbox.Empty(r.dir)
+	empty, err := claim.Empty(r.dir)
 	if err != nil {
 		return r.refuse(fail.Denied, "give the worker access to the data directory", "%v", err)
 	}
 	if empty {
 		return nil
 	}
-	claim, found, held, err := sandbox.ReadClaim(r.record, r.dir)
+	claim, found, held, err := claim.Read(r.record, r.dir)
 	if err != nil {
 		return err
 	}
@@ -270,6 +271,6 @@ func (r *restoreRun) takeUp(ctx context.Context) (err error) {
 	if r.claim.Token != "" {
 		return r.claim.Server.Stop(ctx)
 	}
-	r.claim, err = sandbox.NewClaim(r.record, r.dir)
+	r.claim, err = claim.New(r.record, r.dir)
 	return err
 }

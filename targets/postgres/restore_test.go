@@ -13,8 +13,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/claim"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -122,7 +123,7 @@ func TestRestoreInPlaceOfAnInstance(t *testing.T) {
 			t.Fatalf("%s is left: %v", gone, err)
 		}
 	}
-	p, err := sandboxtest.Tools(t).StartPostgres(ctx, sandbox.PostgresSpec{Dir: in.DataDir, LogFile: filepath.Join(w.dir, "own.log"),
+	p, err := sandboxtest.Tools(t).StartPostgres(ctx, servers.PostgresSpec{Dir: in.DataDir, LogFile: filepath.Join(w.dir, "own.log"),
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +206,7 @@ func TestRestoreTakesUpOnlyItsOwn(t *testing.T) {
 	if err := os.Rename(filepath.Join(in.DataDir, "recovery.signal"), filepath.Join(in.DataDir, "standby.signal")); err != nil {
 		t.Fatal(err)
 	}
-	left, err := tools.StartPostgres(ctx, sandbox.PostgresSpec{Dir: in.DataDir, SocketDir: filepath.Join(req.WorkDir, "socket"), LogFile: filepath.Join(w.dir, "left.log")})
+	left, err := tools.StartPostgres(ctx, servers.PostgresSpec{Dir: in.DataDir, SocketDir: filepath.Join(req.WorkDir, "socket"), LogFile: filepath.Join(w.dir, "left.log")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +216,7 @@ func TestRestoreTakesUpOnlyItsOwn(t *testing.T) {
 		t.Fatal("a server that the restore has not started was stopped")
 	}
 	// Recorded by the restore it is its own.
-	claim, _, held, err := sandbox.ReadClaim(filepath.Join(req.WorkDir, "restoring-postgres"), in.DataDir)
+	claim, _, held, err := claim.Read(filepath.Join(req.WorkDir, "restoring-postgres"), in.DataDir)
 	if err != nil || !held {
 		t.Fatalf("held %t: %v", held, err)
 	}
@@ -238,7 +239,7 @@ func TestRestoreTakesUpOnlyItsOwn(t *testing.T) {
 	if err := os.RemoveAll(in.DataDir); err != nil {
 		t.Fatal(err)
 	}
-	spec := sandbox.PostgresSpec{Dir: in.DataDir, User: "else", Password: targets.NewSecret("else"), NoSync: true, LogFile: filepath.Join(w.dir, "else.log")}
+	spec := servers.PostgresSpec{Dir: in.DataDir, User: "else", Password: targets.NewSecret("else"), NoSync: true, LogFile: filepath.Join(w.dir, "else.log")}
 	if err := tools.InitPostgres(ctx, spec); err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +342,7 @@ func TestRestoreToATimeAndToAnOffset(t *testing.T) {
 }
 
 // linkLog moves a server's pg_wal elsewhere, behind a link.
-func linkLog(t *testing.T, w *world, proc *sandbox.Proc) (elsewhere string) {
+func linkLog(t *testing.T, w *world, proc *servers.Server) (elsewhere string) {
 	t.Helper()
 	ctx := ctxFor(t, time.Minute)
 	_ = w.stop()
@@ -351,7 +352,7 @@ func linkLog(t *testing.T, w *world, proc *sandbox.Proc) (elsewhere string) {
 	tools := sandboxtest.Tools(t)
 	elsewhere = filepath.Join(sandboxtest.Dir(t), "wal")
 	inside := filepath.Join(w.in.DataDir, "pg_wal")
-	if err := errors.Join(os.Rename(inside, elsewhere), os.Symlink(elsewhere, inside), tools.Own(inside)); err != nil {
+	if err := errors.Join(os.Rename(inside, elsewhere), os.Symlink(elsewhere, inside), tools.RunAs.Own(inside)); err != nil {
 		t.Fatal(err)
 	}
 	_, port, _ := strings.Cut(w.in.Address, ":")
@@ -359,7 +360,7 @@ func linkLog(t *testing.T, w *world, proc *sandbox.Proc) (elsewhere string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := tools.StartPostgres(ctx, sandbox.PostgresSpec{Dir: w.in.DataDir, Port: n, Settings: map[string]string{"max_prepared_transactions": "64"},
+	p, err := tools.StartPostgres(ctx, servers.PostgresSpec{Dir: w.in.DataDir, Port: n, Settings: map[string]string{"max_prepared_transactions": "64"},
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)
@@ -372,12 +373,12 @@ func linkLog(t *testing.T, w *world, proc *sandbox.Proc) (elsewhere string) {
 
 func TestTablespaceAndLinkedLog(t *testing.T) {
 	t.Parallel()
-	var proc sandbox.Proc
+	var proc servers.Server
 	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc})
 	elsewhere := linkLog(t, w, &proc)
 	space := filepath.Join(sandboxtest.Dir(t), "space")
 	disk := space + "-disk" // the location is a link, as that of a mounted disk may be
-	if err := errors.Join(os.Mkdir(disk, 0o700), sandboxtest.Tools(t).Own(disk), os.Symlink(disk, space)); err != nil {
+	if err := errors.Join(os.Mkdir(disk, 0o700), sandboxtest.Tools(t).RunAs.Own(disk), os.Symlink(disk, space)); err != nil {
 		t.Fatal(err)
 	}
 	run(t, w.c, "CREATE TABLESPACE fast LOCATION '"+space+"'")
@@ -441,7 +442,7 @@ func TestBaseOfAServerThatFailsOver(t *testing.T) {
 
 func TestRestoreAcrossAPromotion(t *testing.T) {
 	t.Parallel()
-	var proc sandbox.Proc
+	var proc servers.Server
 	w := newWorld(t, sandboxtest.PostgresOptions{Proc: &proc})
 	// The archive may be behind when the primary dies; the rest comes from the standby.
 	standby := sandboxtest.Standby(t, w.in, sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}})

@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/proc"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
 	"drctl/targets/postgres"
@@ -112,11 +112,11 @@ func (w *world) restore(t *testing.T, req targets.RestoreRequest) (targets.Insta
 // stopPid ends a sandbox's server.
 func stopPid(t *testing.T, pid int) {
 	t.Helper()
-	start, err := sandbox.StartTicks(pid)
+	id, err := proc.Of(pid)
 	if err != nil {
 		return
 	}
-	_ = sandbox.Proc{Kind: targets.Postgres, Pid: pid, Start: start}.Kill()
+	_ = id.Kill()
 }
 
 func sandboxOpen(t *testing.T, in targets.Instance) *pgx.Conn {

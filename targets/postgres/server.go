@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -78,7 +78,7 @@ func (r *restoreRun) prepareDir(_ context.Context) error {
 	if err := r.linkSpaces(); err != nil {
 		return err
 	}
-	return r.tools.Own(r.dir)
+	return r.tools.RunAs.Own(r.dir)
 }
 
 func (r *restoreRun) socketDir() string { return filepath.Join(r.work, "socket") }
@@ -94,7 +94,7 @@ func (r *restoreRun) checkVersion(ctx context.Context) error {
 // recover starts the server, waits until it has reached the point, proves it
 // and leaves it as the role asks.
 func (r *restoreRun) recover(ctx context.Context) (err error) {
-	var proc sandbox.Proc
+	var proc servers.Server
 	err = r.phase("replay", func() (err error) {
 		proc, err = r.replay(ctx)
 		if r.req.Until.IsZero() || !errors.Is(err, errNotReached) {
@@ -144,7 +144,7 @@ func (r *restoreRun) recover(ctx context.Context) (err error) {
 
 // replay starts the server and waits for the end of recovery; a server that
 // does not get there is stopped.
-func (r *restoreRun) replay(ctx context.Context) (sandbox.Proc, error) {
+func (r *restoreRun) replay(ctx context.Context) (servers.Server, error) {
 	proc, err := r.start(ctx)
 	if err != nil {
 		return proc, err
@@ -155,7 +155,7 @@ func (r *restoreRun) replay(ctx context.Context) (sandbox.Proc, error) {
 	return proc, nil
 }
 
-func stopProc(ctx context.Context, proc sandbox.Proc) error {
+func stopProc(ctx context.Context, proc servers.Server) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	return proc.Stop(ctx)
@@ -163,12 +163,12 @@ func stopProc(ctx context.Context, proc sandbox.Proc) error {
 
 // start starts the server and records it with the claim, so that a repeat may
 // stop it. One that ends at once has said why in its log.
-func (r *restoreRun) start(ctx context.Context) (sandbox.Proc, error) {
+func (r *restoreRun) start(ctx context.Context) (servers.Server, error) {
 	// A log of an attempt before would be taken for this one's.
 	if err := os.Remove(r.logFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return sandbox.Proc{}, fail.FromOS(opRestore, r.logFile(), err)
+		return servers.Server{}, fail.FromOS(opRestore, r.logFile(), err)
 	}
-	proc, err := r.tools.StartPostgres(ctx, sandbox.PostgresSpec{Name: "restore of " + r.in.Shard.String(), Dir: r.dir, Port: r.port, NoWait: true,
+	proc, err := r.tools.StartPostgres(ctx, servers.PostgresSpec{Name: "restore of " + r.in.Shard.String(), Dir: r.dir, Port: r.port, NoWait: true,
 		SocketDir: r.socketDir(), LogFile: r.logFile(), HBA: recoveryHBA, Detached: r.d.detached && r.in.Role == targets.Sandbox})
 	if err != nil {
 		return proc, err
@@ -214,7 +214,7 @@ func (r *restoreRun) notCovered(err error) error {
 }
 
 // await waits for the end of recovery, reporting the log replayed.
-func (r *restoreRun) await(ctx context.Context, proc sandbox.Proc) error {
+func (r *restoreRun) await(ctx context.Context, proc servers.Server) error {
 	total := int64(0)
 	for _, s := range r.req.Path {
 		total += int64(s.To - s.From)
@@ -449,7 +449,7 @@ func (r *restoreRun) replayEnd() (uint64, error) {
 }
 
 // open gives a sandbox its one login with a password that exists nowhere else.
-func (r *restoreRun) open(ctx context.Context, proc sandbox.Proc) (sandbox.Proc, error) {
+func (r *restoreRun) open(ctx context.Context, proc servers.Server) (servers.Server, error) {
 	conn, err := r.superuser(ctx)
 	if errors.Is(err, errNoLogin) {
 		if proc, err = r.ownRole(ctx, proc); err == nil {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -22,7 +22,7 @@ func connectRestored(ctx context.Context, op string, in targets.Instance, major 
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(cfg.RuntimeParams, sandbox.PostgresSession(major))
+	maps.Copy(cfg.RuntimeParams, servers.PostgresSession(major))
 	if !path {
 		cfg.RuntimeParams["search_path"] = "pg_catalog"
 	}
@@ -107,7 +107,7 @@ ORDER BY rolname = current_user DESC, oid LIMIT 1), ''), current_user, current_d
 // ownRole gives a sandbox whose superusers may not log in one that may. The
 // server is stopped for it: a server in single-user mode asks for no login.
 // The server that runs afterwards is another process.
-func (r *restoreRun) ownRole(ctx context.Context, proc sandbox.Proc) (sandbox.Proc, error) {
+func (r *restoreRun) ownRole(ctx context.Context, proc servers.Server) (servers.Server, error) {
 	if err := stopProc(ctx, proc); err != nil {
 		return proc, err
 	}
@@ -129,7 +129,7 @@ func (r *restoreRun) ownRole(ctx context.Context, proc sandbox.Proc) (sandbox.Pr
 // major is the major version of a verified instance, when it can be told
 // before the session is opened.
 func (v *verification) major() int {
-	return sandbox.PostgresMajor(cmp.Or(v.want.DataDir, v.in.DataDir))
+	return servers.PostgresMajor(cmp.Or(v.want.DataDir, v.in.DataDir))
 }
 
 // session opens a session on the instance that is verified. On a sandbox it is

@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 // pg_checksums reads only a server at rest. A sandbox after a checkpoint is at
 // rest in all but name, and stopping it would change the process that its
 // owner has on record.
-func shadowDir(tools sandbox.Tools, dir string) (shadow string, remove func(), err error) {
+func shadowDir(tools servers.Binaries, dir string) (shadow string, remove func(), err error) {
 	shadow, err = os.MkdirTemp(filepath.Dir(dir), ".drctl-checksums-")
 	if err != nil {
 		return "", nil, err
@@ -37,7 +37,7 @@ func shadowDir(tools sandbox.Tools, dir string) (shadow string, remove func(), e
 		err = shutControl(dir, shadow)
 	}
 	if err == nil {
-		err = tools.Own(shadow)
+		err = tools.RunAs.Own(shadow)
 	}
 	if err != nil {
 		remove()

@@ -173,7 +173,7 @@ func (r *restoreRun) settleSpaces() error {
 			fresh := filepath.Join(r.dir, spacesDir, e.Name()+".link")
 			err := os.Symlink(s.dir, fresh)
 			if err == nil {
-				err = r.tools.Own(fresh)
+				err = r.tools.RunAs.Own(fresh)
 			}
 			if err == nil {
 				err = os.Rename(fresh, link)

@@ -21,7 +21,7 @@ func TestTablespaceMadeAfterTheBase(t *testing.T) {
 	base := w.base(t, w.in, "base-1")
 	mount := filepath.Join(sandboxtest.Dir(t), "mount")
 	late := filepath.Join(mount, "late")
-	if err := errors.Join(os.MkdirAll(late, 0o755), sandboxtest.Tools(t).Own(mount)); err != nil {
+	if err := errors.Join(os.MkdirAll(late, 0o755), sandboxtest.Tools(t).RunAs.Own(mount)); err != nil {
 		t.Fatal(err)
 	}
 	run(t, w.c, "CREATE TABLESPACE late LOCATION '"+late+"'")

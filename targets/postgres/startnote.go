@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 )
 
 // stoodIn are what a restore puts where the base has no file of the name.
@@ -20,7 +20,7 @@ var stoodIn = map[string]string{
 // startNote tells how the server that was left stopped in a directory is started
 // with the configuration that the source kept elsewhere, and what was put in its
 // place; "" when the base held it all. Elsewhere is as the base's record has it.
-func startNote(tools sandbox.Tools, dir, elsewhere string, made []string) string {
+func startNote(tools servers.Binaries, dir, elsewhere string, made []string) string {
 	var have []string
 	for _, name := range made {
 		if what, ok := stoodIn[name]; ok {
@@ -49,7 +49,7 @@ func startNote(tools sandbox.Tools, dir, elsewhere string, made []string) string
 		note += ". In its place " + dir + " has " + strings.Join(have, ", and ")
 	}
 	start := shellQuote(filepath.Join(tools.PostgresBin, "pg_ctl")) + " start -D " + shellQuote(dir) + " -o " + shellQuote(options)
-	if owner := tools.Owner(); owner != "" {
+	if owner := tools.RunAs.Owner(); owner != "" {
 		start = "runuser -u " + shellQuote(owner) + " -- " + start
 	}
 	return note + ". Your own configuration is used when it is started with: " + start +

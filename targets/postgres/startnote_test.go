@@ -45,7 +45,7 @@ func TestRestoreTellsOfConfigurationElsewhere(t *testing.T) {
 		elsewhere = append(elsewhere, filepath.Join(etc, name))
 	}
 	own := fmt.Sprintf("data_directory = '/nowhere'\nport = 5499\nlisten_addresses = ''\nunix_socket_directories = '%s'\nwork_mem = '7MB'\nhba_file = '%s'\n", etc, elsewhere[1])
-	err = errors.Join(err, os.WriteFile(elsewhere[0], []byte(own), 0o644), os.WriteFile(elsewhere[1], []byte("local all all trust\n"), 0o644), sandboxtest.Tools(t).Own(etc))
+	err = errors.Join(err, os.WriteFile(elsewhere[0], []byte(own), 0o644), os.WriteFile(elsewhere[1], []byte("local all all trust\n"), 0o644), sandboxtest.Tools(t).RunAs.Own(etc))
 	if err != nil {
 		t.Fatal(err)
 	}

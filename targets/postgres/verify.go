@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -181,7 +181,7 @@ func summary(text string) string {
 	return strings.Join(out, "; ")
 }
 
-func (v *verification) checksumsAtRest(ctx context.Context, tools sandbox.Tools, dir string) (string, error) {
+func (v *verification) checksumsAtRest(ctx context.Context, tools servers.Binaries, dir string) (string, error) {
 	if _, err := v.conn.Exec(ctx, "CHECKPOINT"); err != nil {
 		return "", queryError(opVerify, v.in, "GRANT pg_checkpoint TO "+quoteIdent(v.in.User), err)
 	}

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/postgres"
 )
@@ -44,13 +44,13 @@ func TestVerifyWithoutChecksumsWarns(t *testing.T) {
 	t.Parallel()
 	d, _ := driver(t)
 	tools := sandboxtest.Tools(t)
-	var proc sandbox.Proc
+	var proc servers.Server
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc})
 	in.Role = targets.Sandbox
 	if err := proc.Stop(ctxFor(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	cred, err := tools.Credential()
+	cred, err := tools.RunAs.Credential()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestVerifyWithoutChecksumsWarns(t *testing.T) {
 	if text, err := off.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
-	again, err := tools.StartPostgres(ctxFor(t, time.Minute), sandbox.PostgresSpec{Dir: in.DataDir, HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
+	again, err := tools.StartPostgres(ctxFor(t, time.Minute), servers.PostgresSpec{Dir: in.DataDir, HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestVerifyWithoutChecksumsWarns(t *testing.T) {
 func TestVerifyFindsPlantedDamage(t *testing.T) {
 	t.Parallel()
 	d, _ := driver(t)
-	var proc sandbox.Proc
+	var proc servers.Server
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc, Settings: map[string]string{"autovacuum": "off", "max_logical_replication_workers": "0"}})
 	in.Role = targets.Sandbox
 	c := open(t, in)
@@ -269,7 +269,7 @@ func TestConnectionErrors(t *testing.T) {
 	t.Parallel()
 	d, _ := driver(t)
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
-	port, err := sandbox.FreePort()
+	port, err := servers.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 
 	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -55,7 +55,7 @@ type keyCounts struct {
 // layout writes the parts into a directory.
 type layout struct {
 	dir         string
-	tools       sandbox.Tools
+	tools       servers.Binaries
 	baseBytes   int64
 	baseSHA     string
 	streamBytes uint64 // kept of the stream
@@ -71,7 +71,7 @@ func (l *layout) create(name string) (*os.File, error) {
 	if err != nil {
 		return nil, fail.FromOS(opRestore, l.dir, err)
 	}
-	if err := l.tools.Own(f.Name()); err != nil {
+	if err := l.tools.RunAs.Own(f.Name()); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (l *layout) writeBase(ctx context.Context, req targets.RestoreRequest, from
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return fail.FromOS(opRestore, l.dir, err)
 	}
-	if err := l.tools.Own(filepath.Dir(l.dir)); err != nil {
+	if err := l.tools.RunAs.Own(filepath.Dir(l.dir)); err != nil {
 		return err
 	}
 	r, err := from.OpenStream(ctx, req.Base)
@@ -194,7 +194,7 @@ func (l *layout) write(path string, content []byte) error {
 	if err := atomicfile.Write(path, content, 0o600); err != nil {
 		return fail.FromOS(opRestore, path, err)
 	}
-	return l.tools.Own(path)
+	return l.tools.RunAs.Own(path)
 }
 
 // finish writes the manifest last: without it a server does not see the files.

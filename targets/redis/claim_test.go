@@ -8,8 +8,9 @@ import (
 	"testing"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/claim"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -39,14 +40,14 @@ func TestRestoreTakesUpItsOwn(t *testing.T) {
 	refused("not empty")
 	other := filepath.Join(top, "other")
 	must(t, os.MkdirAll(other, 0o755))
-	_, err := sandbox.NewClaim(record, other)
+	_, err := claim.New(record, other)
 	must(t, err)
 	refused("not empty")
 
-	_, err = sandbox.NewClaim(record, in.DataDir)
+	_, err = claim.New(record, in.DataDir)
 	must(t, err)
 	// A server in the directory: not the restore's to stop, nor its files to remove.
-	server, err := d.tools.StartRedis(ctx, sandbox.RedisSpec{Name: "other", Dir: in.DataDir, Password: targets.NewSecret("x"), LogFile: filepath.Join(top, "log")})
+	server, err := d.tools.StartRedis(ctx, servers.RedisSpec{Name: "other", Dir: in.DataDir, Password: targets.NewSecret("x"), LogFile: filepath.Join(top, "log")})
 	must(t, err)
 	t.Cleanup(func() { _ = server.Kill() })
 	refused("runs there")
@@ -60,7 +61,7 @@ func TestRestoreTakesUpItsOwn(t *testing.T) {
 	req.Delta = true
 	refused("there is no delta restore of Redis")
 
-	_, err = sandbox.NewClaim(record, in.DataDir)
+	_, err = claim.New(record, in.DataDir)
 	must(t, err)
 	out, err := d.Restore(ctx, in, req, m)
 	must(t, err)

@@ -14,7 +14,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/internal/tlsconf"
 	"drctl/targets"
 )
@@ -28,7 +28,7 @@ const (
 // Options are what the driver needs.
 type Options struct {
 	// Tools finds redis-server for restores. Without it everything else works.
-	Tools sandbox.Tools
+	Tools servers.Binaries
 	Log   *slog.Logger
 	// Detached lets the servers of sandboxes outlive this process.
 	Detached bool
@@ -36,7 +36,7 @@ type Options struct {
 
 // Driver teaches drctl Redis. It holds no connection.
 type Driver struct {
-	tools sandbox.Tools
+	tools servers.Binaries
 	log   *slog.Logger
 	// detached lets the servers of sandboxes outlive this process.
 	detached bool

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -53,7 +53,7 @@ func TestValkeyHasItsOwnCheckTool(t *testing.T) {
 	script := "#!/bin/sh\nexec " + filepath.Join(filepath.Dir(tools.RedisServer), "redis-check-aof") + " \"$@\"\n"
 	must(t, os.WriteFile(filepath.Join(dir, "valkey-check-aof"), []byte(script), 0o755)) // the program goes by its own name
 
-	found, err := sandbox.FindTools(sandbox.Tools{RedisServer: server})
+	found, err := servers.Find(servers.Binaries{RedisServer: server})
 	must(t, err)
 	d := New(Options{Tools: found})
 	path, name, ok := d.checkTool()

@@ -16,8 +16,8 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -192,7 +192,7 @@ func TestAcknowledgesOnlyWhatIsDurable(t *testing.T) {
 func TestKilledAtRandomPoints(t *testing.T) {
 	d := driver(t)
 	rng := seeded(t)
-	var proc sandbox.Proc
+	var proc servers.Server
 	in := sandboxtest.Redis(t, sandboxtest.RedisOptions{Proc: &proc, Settings: map[string]string{"appendonly": "yes", "appendfsync": "always"}})
 	m := newMemory(t)
 	m.manual = true
@@ -212,7 +212,7 @@ func TestKilledAtRandomPoints(t *testing.T) {
 			_, port, _ := net.SplitHostPort(in.Address)
 			n, _ := strconv.Atoi(port)
 			var err error
-			proc, err = sandboxtest.Tools(t).StartRedis(ctx, sandbox.RedisSpec{Dir: proc.Dir, Port: n, Password: in.Password,
+			proc, err = sandboxtest.Tools(t).StartRedis(ctx, servers.RedisSpec{Dir: proc.Dir, Port: n, Password: in.Password,
 				Settings: map[string]string{"save": "", "repl-diskless-sync-delay": "0", "enable-debug-command": "local", "appendonly": "yes", "appendfsync": "always"}})
 			must(t, err)
 			p := proc
@@ -250,7 +250,7 @@ func TestFailoverContinuesTheStream(t *testing.T) {
 		t.Run(fmt.Sprintf("archive behind %v", behind), func(t *testing.T) {
 			d := driver(t)
 			rng := seeded(t)
-			var proc sandbox.Proc
+			var proc servers.Server
 			in := sandboxtest.Redis(t, sandboxtest.RedisOptions{Proc: &proc})
 			rep := sandboxtest.RedisReplica(t, in, sandboxtest.RedisOptions{})
 			m := newMemory(t)

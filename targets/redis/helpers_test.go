@@ -19,8 +19,9 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/proc"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -238,7 +239,7 @@ func sandboxAt(t testing.TB, d *Driver, m *memory, point targets.Position) targe
 
 func restoreTo(t testing.TB, d *Driver, src targets.Source, req targets.RestoreRequest) targets.Instance {
 	t.Helper()
-	port, err := sandbox.FreePort()
+	port, err := servers.FreePort()
 	must(t, err)
 	in := targets.Instance{Kind: targets.Redis, Shard: targets.ShardID{Target: "carts", Shard: "0"}, Role: targets.Sandbox,
 		Address: fmt.Sprintf("127.0.0.1:%d", port), Password: targets.NewSecret("sandbox-secret"), DataDir: filepath.Join(sandboxtest.Dir(t), "data")}
@@ -253,9 +254,9 @@ func restoreTo(t testing.TB, d *Driver, src targets.Source, req targets.RestoreR
 
 // kill ends a server by the pid that a restore returned.
 func kill(t testing.TB, pid int) {
-	start, err := sandbox.StartTicks(pid)
+	id, err := proc.Of(pid)
 	must(t, err)
-	t.Cleanup(func() { _ = sandbox.Proc{Pid: pid, Start: start, Kind: targets.Redis}.Kill() })
+	t.Cleanup(func() { _ = id.Kill() })
 }
 
 // replicaAt lets a real server replicate an image and a piece of stream from

@@ -15,7 +15,8 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/sandbox/claim"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -103,7 +104,7 @@ func restorePath(req targets.RestoreRequest) ([]targets.Span, error) {
 
 // refuse fails when anything is in the way. It returns the claim of a restore
 // that broke off in the directory, if it is under one.
-func refuse(ctx context.Context, in targets.Instance, req targets.RestoreRequest) (held sandbox.Claim, err error) {
+func refuse(ctx context.Context, in targets.Instance, req targets.RestoreRequest) (held claim.Claim, err error) {
 	if in.DataDir == "" {
 		return held, fail.New(fail.Invalid, opRestore, in.String(), "name the data directory that this worker can write", errors.New("no data directory"))
 	}
@@ -114,19 +115,19 @@ func refuse(ctx context.Context, in targets.Instance, req targets.RestoreRequest
 			return held, fail.New(fail.Conflict, opRestore, in.String(), "stop the server, or restore elsewhere", errors.New("something answers at the address"))
 		}
 	}
-	empty, err := sandbox.Empty(in.DataDir)
+	empty, err := claim.Empty(in.DataDir)
 	if err != nil {
 		return held, fail.FromOS(opRestore, in.DataDir, err)
 	}
 	if empty {
 		return held, nil
 	}
-	if ps := sandbox.Residents(in.DataDir); len(ps) > 0 {
+	if ps := servers.In(in.DataDir); len(ps) > 0 {
 		return held, fail.New(fail.Conflict, opRestore, in.DataDir, "stop it first", fmt.Errorf("a server (pid %d) runs there", ps[0].Pid))
 	}
 	why := "not empty"
 	if req.WorkDir != "" {
-		c, found, ok, err := sandbox.ReadClaim(filepath.Join(req.WorkDir, recordName), in.DataDir)
+		c, found, ok, err := claim.Read(filepath.Join(req.WorkDir, recordName), in.DataDir)
 		if err != nil || ok {
 			return c, err
 		}
@@ -146,15 +147,15 @@ const recordName = "restoring-redis"
 
 // takeUp claims the directory; one that is under a claim is emptied. Without a
 // work directory there is no claim, and only an empty directory will do.
-func takeUp(in targets.Instance, req targets.RestoreRequest, held sandbox.Claim) (sandbox.Claim, error) {
+func takeUp(in targets.Instance, req targets.RestoreRequest, held claim.Claim) (claim.Claim, error) {
 	if req.WorkDir == "" {
-		return sandbox.Claim{}, nil
+		return claim.Claim{}, nil
 	}
 	if held.Token == "" {
 		if err := errors.Join(os.MkdirAll(req.WorkDir, 0o755), os.MkdirAll(in.DataDir, 0o700)); err != nil {
 			return held, fail.FromOS(opRestore, in.DataDir, err)
 		}
-		return sandbox.NewClaim(filepath.Join(req.WorkDir, recordName), in.DataDir)
+		return claim.New(filepath.Join(req.WorkDir, recordName), in.DataDir)
 	}
 	es, err := os.ReadDir(in.DataDir)
 	if err != nil {
@@ -172,7 +173,7 @@ func takeUp(in targets.Instance, req targets.RestoreRequest, held sandbox.Claim)
 }
 
 // clean removes what a failed restore laid down, so that a repeat works.
-func (d *Driver) clean(in targets.Instance, hold sandbox.Claim, l *layout, err error) error {
+func (d *Driver) clean(in targets.Instance, hold claim.Claim, l *layout, err error) error {
 	if e := os.RemoveAll(l.dir); e != nil {
 		err = errors.Join(err, fail.New(fail.Denied, opRestore, l.dir, "remove it by hand before the next try", e))
 	} else {
@@ -211,7 +212,7 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 	}
 	maps.Copy(settings, d.extra)
 	req.Progress.Report("load", 0, 0)
-	proc, err := d.tools.StartRedis(ctx, sandbox.RedisSpec{
+	proc, err := d.tools.StartRedis(ctx, servers.RedisSpec{
 		Name: "redis " + in.Shard.String(), Dir: in.DataDir, Port: port, Password: password, Detached: keep && d.detached,
 		LogFile: filepath.Join(in.DataDir, logName), Wait: 6 * time.Hour, // loading is bounded by ctx
 		Settings: settings,
@@ -250,7 +251,7 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 	if err := l.leave(src); err != nil {
 		return err
 	}
-	for _, note := range startNotes(in, src, keys.highest, d.tools.Owner()) {
+	for _, note := range startNotes(in, src, keys.highest, d.tools.RunAs.Owner()) {
 		out.Findings = append(out.Findings, targets.Finding{Check: "before the server is started", Subject: in.String(), Severity: targets.Warned, Detail: note})
 	}
 	for _, name := range []string{"redis.conf", logName} {

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -95,7 +95,7 @@ func TestRestoredServerStartsAsItsSource(t *testing.T) {
 				t.Errorf("the findings do not say %q: %+v", c.note, out.Findings)
 			}
 
-			p, err := sandboxtest.Tools(t).StartRedis(ctx, sandbox.RedisSpec{Dir: to.DataDir, Password: in.Password, Settings: c.start})
+			p, err := sandboxtest.Tools(t).StartRedis(ctx, servers.RedisSpec{Dir: to.DataDir, Password: in.Password, Settings: c.start})
 			must(t, err)
 			defer func() { _ = p.Kill() }()
 			at := in

@@ -3,7 +3,7 @@
 //
 // An object store has no log, so there is no base and no stream: a snapshot is
 // a manifest of every object as of an instant (JSON lines sorted by key, see
-// Entry), and the objects stored once under their own SHA-256. A snapshot
+// manifest.Entry), and the objects stored once under their own SHA-256. A snapshot
 // moves only what changed since the last manifest.
 //
 // It promises memory that does not grow with the number of keys or the size

@@ -12,13 +12,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/s3client"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
 // Options are what a driver needs.
 type Options struct {
-	Tools sandbox.Tools    // for restores into a sandbox
+	Tools servers.Binaries // for restores into a sandbox
 	Log   *slog.Logger     // nil: nothing is logged
 	Now   func() time.Time // nil: time.Now
 	// Detached lets the servers of sandboxes outlive this process.
@@ -107,7 +108,7 @@ func (b *bucket) listOne(ctx context.Context, _ *targets.Status) error {
 		in.Prefix = aws.String(b.in.Prefix)
 	}
 	_, err := b.ListObjectsV2(ctx, in)
-	return b.fail("list", "", err)
+	return b.fail(ctx, "list", "", err)
 }
 
 // measure adds up the sizes of a small bucket, 0 for a large one, and warns of
@@ -152,10 +153,10 @@ func (b *bucket) versioning(ctx context.Context) (types.BucketVersioningStatus, 
 	out, err := b.GetBucketVersioning(ctx, &awss3.GetBucketVersioningInput{Bucket: b.name})
 	if err != nil {
 		// Servers without versioning say so in several ways.
-		if code, name := status(err); code == 501 || code == 405 || name == "VersioningNotConfigured" {
+		if code, name := s3client.Status(err); code == 501 || code == 405 || name == "VersioningNotConfigured" {
 			return "", nil
 		}
-		return "", b.fail("read versioning", "", err)
+		return "", b.fail(ctx, "read versioning", "", err)
 	}
 	return out.Status, nil
 }

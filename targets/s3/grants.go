@@ -10,6 +10,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"drctl/internal/fail"
+	"drctl/internal/s3client"
 	"drctl/targets"
 )
 
@@ -29,7 +30,7 @@ func (d *Driver) Preflight(ctx context.Context, in targets.Instance, need target
 	r := rights{b: b}
 	key, listed := r.list(ctx)
 	version := r.versions(ctx)
-	r.ask("s3:GetBucketVersioning", "status and cuts", func() error { _, err := b.versioning(ctx); return err })
+	r.ask(ctx, "s3:GetBucketVersioning", "status and cuts", func() error { _, err := b.versioning(ctx); return err })
 	r.read(ctx, key, version, listed)
 	return r.lacks, r.err
 }
@@ -43,16 +44,16 @@ type rights struct {
 }
 
 // ask tries a call that needs a right. It reports whether it succeeded.
-func (r *rights) ask(right, use string, call func() error) bool {
+func (r *rights) ask(ctx context.Context, right, use string, call func() error) bool {
 	if r.err != nil {
 		return false
 	}
-	err := r.b.fail("preflight", "", call())
+	err := r.b.fail(ctx, "preflight", "", call())
 	if err == nil {
 		return true
 	}
 	// A login that is refused is not a missing right.
-	if status, name := status(err); status == http.StatusForbidden && name != "InvalidAccessKeyId" && name != "SignatureDoesNotMatch" && name != "RequestTimeTooSkewed" {
+	if status, name := s3client.Status(err); status == http.StatusForbidden && name != "InvalidAccessKeyId" && name != "SignatureDoesNotMatch" && name != "RequestTimeTooSkewed" {
 		r.lacks = append(r.lacks, targets.Lack{What: right, For: use, Fix: "allow " + right + " on bucket " + r.b.in.Database + " to access key " + r.b.in.User})
 		return false
 	}
@@ -64,7 +65,7 @@ func (r *rights) ask(right, use string, call func() error) bool {
 
 // list names an object, if there is one.
 func (r *rights) list(ctx context.Context) (key string, ok bool) {
-	ok = r.ask("s3:ListBucket", "cuts", func() error {
+	ok = r.ask(ctx, "s3:ListBucket", "cuts", func() error {
 		out, err := r.b.ListObjectsV2(ctx, &awss3.ListObjectsV2Input{Bucket: r.b.name, Prefix: r.b.prefix(), MaxKeys: aws.Int32(1)})
 		if err == nil && len(out.Contents) > 0 {
 			key = aws.ToString(out.Contents[0].Key)
@@ -79,7 +80,7 @@ type aVersion struct{ key, id string }
 
 // versions names one version, if the bucket has them.
 func (r *rights) versions(ctx context.Context) (v aVersion) {
-	r.ask("s3:ListBucketVersions", "cuts: without versions a cut holds what objects are when they are read", func() error {
+	r.ask(ctx, "s3:ListBucketVersions", "cuts: without versions a cut holds what objects are when they are read", func() error {
 		out, err := r.b.ListObjectVersions(ctx, &awss3.ListObjectVersionsInput{Bucket: r.b.name, Prefix: r.b.prefix(), MaxKeys: aws.Int32(1)})
 		if err == nil && len(out.Versions) > 0 {
 			v = aVersion{aws.ToString(out.Versions[0].Key), aws.ToString(out.Versions[0].VersionId)}
@@ -96,7 +97,7 @@ func (r *rights) read(ctx context.Context, key string, version aVersion, listed 
 		in.Bucket = r.b.name
 		out, err := r.b.GetObject(ctx, in)
 		if err != nil {
-			if code, _ := status(err); code == http.StatusNotFound {
+			if code, _ := s3client.Status(err); code == http.StatusNotFound {
 				return nil
 			}
 			return err
@@ -115,10 +116,10 @@ func (r *rights) read(ctx context.Context, key string, version aVersion, listed 
 		key = aws.ToString(r.b.prefix()) + "drctl-preflight"
 	}
 	if key != "" {
-		r.ask("s3:GetObject", "cuts", func() error { return get(&awss3.GetObjectInput{Key: &key}) })
+		r.ask(ctx, "s3:GetObject", "cuts", func() error { return get(&awss3.GetObjectInput{Key: &key}) })
 	}
 	if version.id != "" && version.id != "null" {
-		r.ask("s3:GetObjectVersion", "cuts", func() error {
+		r.ask(ctx, "s3:GetObjectVersion", "cuts", func() error {
 			return get(&awss3.GetObjectInput{Key: &version.key, VersionId: &version.id})
 		})
 	}

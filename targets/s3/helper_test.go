@@ -21,6 +21,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"drctl/internal/fail"
+	"drctl/internal/manifest"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
 )
@@ -100,15 +101,15 @@ func (s *store) Manifest(_ context.Context, sha string) (io.ReadCloser, error) {
 	return os.Open(s.path(sha))
 }
 
-func (s *store) entries(t testing.TB, sha string) map[string]Entry {
+func (s *store) entries(t testing.TB, sha string) map[string]manifest.Entry {
 	t.Helper()
 	f, err := os.Open(s.path(sha))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	out := map[string]Entry{}
-	for e, err := range Entries(f, sha) {
+	out := map[string]manifest.Entry{}
+	for e, err := range manifest.Entries(f, sha) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +118,7 @@ func (s *store) entries(t testing.TB, sha string) map[string]Entry {
 	return out
 }
 
-func (s *store) content(t testing.TB, e Entry) string {
+func (s *store) content(t testing.TB, e manifest.Entry) string {
 	t.Helper()
 	b, err := os.ReadFile(s.path(e.SHA256))
 	if err != nil {

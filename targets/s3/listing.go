@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"drctl/internal/fail"
+	"drctl/internal/manifest"
 )
 
 // Slack is how close to the instant of a snapshot LastModified is not trusted.
@@ -43,8 +44,8 @@ func (l listed) shown() string {
 // or while it is suspended.
 func (l listed) mutable() bool { return l.VersionID == "" || l.VersionID == "null" }
 
-func listedKey(l *listed) string { return l.Key }
-func entryKey(e *Entry) string   { return e.Key }
+func listedKey(l *listed) string        { return l.Key }
+func entryKey(e *manifest.Entry) string { return e.Key }
 
 // ordered passes a listing on and refuses one that does not ascend: everything
 // here merges sorted sequences, and would silently lose objects otherwise. An
@@ -134,7 +135,7 @@ func (b *bucket) current(ctx context.Context) iter.Seq2[listed, error] {
 		for {
 			out, err := b.ListObjectsV2(ctx, in)
 			if err != nil {
-				yield(listed{}, b.fail("list", "", err))
+				yield(listed{}, b.fail(ctx, "list", "", err))
 				return
 			}
 			key := decoder(out.EncodingType)
@@ -180,7 +181,7 @@ func (b *bucket) asOf(ctx context.Context, at time.Time) iter.Seq2[listed, error
 		for {
 			out, err := b.ListObjectVersions(ctx, in)
 			if err != nil {
-				yield(listed{}, b.fail("list versions", "", err))
+				yield(listed{}, b.fail(ctx, "list versions", "", err))
 				return
 			}
 			for ev := range events(out) {

@@ -11,6 +11,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"drctl/internal/manifest"
 	"drctl/targets"
 )
 
@@ -43,7 +44,7 @@ type loss struct {
 	first   string // key
 }
 
-func (l losses) add(e Entry) {
+func (l losses) add(e manifest.Entry) {
 	for _, what := range e.NotKept {
 		if l[what] == nil {
 			l[what] = &loss{first: e.Key}
@@ -86,7 +87,7 @@ func (r *restoration) keepVersions(ctx context.Context) []targets.Finding {
 		_, err := r.PutBucketVersioning(ctx, &awss3.PutBucketVersioningInput{Bucket: r.name,
 			VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}})
 		if err != nil {
-			return note(fmt.Sprintf("the bucket that was made could not be given versioning, as the source had it: %v", r.fail("turn versioning on", "", err)))
+			return note(fmt.Sprintf("the bucket that was made could not be given versioning, as the source had it: %v", r.fail(ctx, "turn versioning on", "", err)))
 		}
 		return nil
 	}

@@ -10,6 +10,8 @@ import (
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"drctl/internal/manifest"
+	"drctl/internal/s3client"
 	"drctl/targets"
 )
 
@@ -33,7 +35,7 @@ type placer struct {
 	above []string // objects whose keys are beginnings of the next one's
 }
 
-func (p *placer) odd(e Entry) bool {
+func (p *placer) odd(e manifest.Entry) bool {
 	for n := len(p.above); n > 0 && !strings.HasPrefix(e.Key, p.above[n-1]); n-- {
 		p.above = p.above[:n-1]
 	}
@@ -49,7 +51,7 @@ func (p *placer) odd(e Entry) bool {
 	return false
 }
 
-func unplaceable(e Entry) bool {
+func unplaceable(e manifest.Entry) bool {
 	if strings.ContainsFunc(e.Key, unlistable) {
 		return true
 	}
@@ -75,7 +77,7 @@ func unlistable(c rune) bool {
 }
 
 // place is how an odd object is kept.
-func place(e Entry) Entry {
+func place(e manifest.Entry) manifest.Entry {
 	e.Key = targets.OddName(e.Key)
 	return e
 }
@@ -95,10 +97,10 @@ func (r *restoration) putAside(ctx context.Context) error {
 	}
 	r.odd = &restoration{bucket: r.aside(), from: r.from, req: r.req, memory: r.memory}
 	_, err := r.odd.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: r.odd.name})
-	if code, _ := status(err); code == http.StatusConflict {
+	if code, _ := s3client.Status(err); code == http.StatusConflict {
 		return nil // made by an earlier call
 	}
-	return r.fail("make a bucket for keys that the sandbox's server cannot hold", "", err)
+	return r.fail(ctx, "make a bucket for keys that the sandbox's server cannot hold", "", err)
 }
 
 // oddFindings say where the odd objects are.
@@ -112,7 +114,7 @@ func (r *restoration) oddFindings() []targets.Finding {
 }
 
 // oddObject verifies an object of the bucket aside.
-func (v *verification) oddObject(ctx context.Context, e Entry) error {
+func (v *verification) oddObject(ctx context.Context, e manifest.Entry) error {
 	size, err := v.oddSize(ctx, e)
 	if err != nil {
 		return err
@@ -157,17 +159,17 @@ func (v *verification) oddObject(ctx context.Context, e Entry) error {
 }
 
 // oddSize is -1 for an object that is not there.
-func (v *verification) oddSize(ctx context.Context, e Entry) (int64, error) {
+func (v *verification) oddSize(ctx context.Context, e manifest.Entry) (int64, error) {
 	other, key := v.aside(), targets.OddName(e.Key)
 	out, err := other.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: other.name, Key: &key})
-	if code, _ := status(err); code == http.StatusNotFound {
+	if code, _ := s3client.Status(err); code == http.StatusNotFound {
 		return -1, nil
 	}
 	if err != nil {
-		return 0, other.fail("verify", key, err)
+		return 0, other.fail(ctx, "verify", key, err)
 	}
 	if out.ContentLength == nil {
-		return 0, other.fail("verify", key, errors.New("the server gives no length"))
+		return 0, other.fail(ctx, "verify", key, errors.New("the server gives no length"))
 	}
 	return *out.ContentLength, nil
 }
@@ -180,7 +182,7 @@ func (v *verification) oddSurplus(ctx context.Context) error {
 	n := int64(0)
 	for _, err := range v.aside().current(ctx) {
 		if err != nil {
-			if code, _ := status(err); code == http.StatusNotFound {
+			if code, _ := s3client.Status(err); code == http.StatusNotFound {
 				break // there is no such bucket
 			}
 			return err

@@ -12,6 +12,7 @@ import (
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"drctl/internal/manifest"
 	"drctl/targets"
 )
 
@@ -90,7 +91,7 @@ func TestPlacer(t *testing.T) {
 	var odd []string
 	keys := []string{"", "a", "a!", "a/b", "a/b/c", "b/", "b/x", "c.txt", "c.txt2"}
 	for _, k := range keys[1:] {
-		if p.odd(Entry{Key: k, ContentType: folderType}) {
+		if p.odd(manifest.Entry{Key: k, ContentType: folderType}) {
 			odd = append(odd, k)
 		}
 	}

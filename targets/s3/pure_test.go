@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"drctl/internal/fail"
+	"drctl/internal/manifest"
 	"drctl/targets"
 )
 
@@ -44,14 +44,14 @@ func TestJoin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		left, right := keys(t, "left"), keys(t, "right")
 		var l []listed
-		var r []Entry
+		var r []manifest.Entry
 		want := map[string]string{}
 		for _, k := range left {
 			l = append(l, listed{Key: k})
 			want[k] += "l"
 		}
 		for _, k := range right {
-			r = append(r, Entry{Key: k})
+			r = append(r, manifest.Entry{Key: k})
 			want[k] += "r"
 		}
 		got, last := map[string]string{}, ""
@@ -90,7 +90,7 @@ func TestJoinErrors(t *testing.T) {
 	boom := fail.Newf(fail.Unavailable, "x", "", "boom")
 	for _, c := range [][2]error{{boom, nil}, {nil, boom}} {
 		n, seen := 0, error(nil)
-		for _, err := range join(sequence([]listed{{Key: "a"}}, c[0]), sequence([]Entry{{Key: "a"}, {Key: "b"}}, c[1]), listedKey, entryKey) {
+		for _, err := range join(sequence([]listed{{Key: "a"}}, c[0]), sequence([]manifest.Entry{{Key: "a"}, {Key: "b"}}, c[1]), listedKey, entryKey) {
 			if err != nil {
 				seen = err
 				break
@@ -156,44 +156,6 @@ func TestPickTrustsTheOrder(t *testing.T) {
 	h.add(version("older", 3*time.Hour))
 	if got, ok := h.pick(); !ok || got.VersionID != "parts" {
 		t.Fatalf("%+v", got)
-	}
-}
-
-func TestEntries(t *testing.T) {
-	sha := strings.Repeat("ab", 32)
-	var b bytes.Buffer
-	w := newManifestWriter(&b)
-	in := []Entry{{Key: "a\nb", SHA256: sha, Size: 3, Modified: time.Unix(5, 0).UTC(), Metadata: map[string]string{"x": "<&>"}}, {Key: "ä", SHA256: sha}}
-	for _, e := range in {
-		if err := w.add(e); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.flush(); err != nil || strings.Count(b.String(), "\n") != 2 {
-		t.Fatal(b.String(), err)
-	}
-	var out []Entry
-	for e, err := range Entries(&b, "m") {
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, e)
-	}
-	if fmt.Sprint(in) != fmt.Sprint(out) {
-		t.Errorf("%v", out)
-	}
-	line := func(k, s string) string { return fmt.Sprintf("{\"key\":%q,\"sha256\":%q}\n", k, s) }
-	for name, bad := range map[string]string{
-		"unsorted": line("b", sha) + line("a", sha), "twice": line("b", sha) + line("b", sha), "no key": line("", sha), "bad sha": line("a", "xyz"),
-		"short": line("a", sha)[:20], "not json": "hello", "size": "{\"key\":\"a\",\"sha256\":\"" + sha + "\",\"size\":-1}",
-	} {
-		var err error
-		for _, e := range Entries(strings.NewReader(bad), "m") {
-			err = e
-		}
-		if !fail.Is(err, fail.Corrupt) {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
 }
 
@@ -297,7 +259,7 @@ func TestULID(t *testing.T) {
 func TestCheckedReaderBreaksOff(t *testing.T) {
 	for _, cause := range []error{io.ErrUnexpectedEOF, io.EOF, fmt.Errorf("x")} {
 		c := &checkedReader{r: iotest.DataErrReader(io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(cause))), h: sha256.New(),
-			want: Entry{Size: 10, SHA256: strings.Repeat("ab", 32)}}
+			want: manifest.Entry{Size: 10, SHA256: strings.Repeat("ab", 32)}}
 		part := make([]byte, 5)
 		_, err := io.ReadFull(c, part)
 		if err == nil || err == io.EOF || err == io.ErrUnexpectedEOF || c.err == nil {

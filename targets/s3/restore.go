@@ -2,11 +2,9 @@ package s3
 
 import (
 	"bytes"
-	"context"
-	"crypto/md5" //nolint:gosec // a checksum that S3 asks for, not a protection
+	"context" //nolint:gosec // a checksum that S3 asks for, not a protection
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -29,14 +27,15 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"drctl/internal/fail"
-	"drctl/internal/sandbox"
+	"drctl/internal/manifest"
+	"drctl/internal/s3client"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
 const (
 	// partSize is the least size of parts; objects up to it go up in one piece.
 	partSize = 8 << 20
-	maxParts = 10_000
 	// uploadMemory bounds the bytes that uploads hold.
 	uploadMemory = 128 << 20
 	// mark is the bucket tag under which a restore that was broken off is
@@ -68,7 +67,7 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 		return err
 	}
 	if in.Role == targets.Sandbox && in.DataDir != "" {
-		var server sandbox.Proc
+		var server servers.Server
 		if err := phase("start", func() (err error) { in, server, err = d.startServer(ctx, in); return err }); err != nil {
 			return out, err
 		}
@@ -109,39 +108,39 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 
 // startServer starts an S3 server in the instance's DataDir and returns how it
 // is reached. Address and keys are made up where the instance names none.
-func (d *Driver) startServer(ctx context.Context, in targets.Instance) (targets.Instance, sandbox.Proc, error) {
+func (d *Driver) startServer(ctx context.Context, in targets.Instance) (targets.Instance, servers.Server, error) {
 	const op = "s3: start sandbox server"
 	port := 0
 	if in.Address != "" {
 		var err error
 		var host string
 		if host, port, err = hostPort(in.Address); err != nil || host != "127.0.0.1" && host != "localhost" {
-			return in, sandbox.Proc{}, fail.Newf(fail.Invalid, op, in.String(), "a sandbox listens on 127.0.0.1 and a port")
+			return in, servers.Server{}, fail.Newf(fail.Invalid, op, in.String(), "a sandbox listens on 127.0.0.1 and a port")
 		}
 	}
 	entries, err := os.ReadDir(in.DataDir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return in, sandbox.Proc{}, fail.FromOS(op, in.DataDir, err)
+		return in, servers.Server{}, fail.FromOS(op, in.DataDir, err)
 	}
 	for _, e := range entries {
 		if !e.IsDir() || e.Name() != "data" && e.Name() != "versions" && e.Name() != "meta" {
-			return in, sandbox.Proc{}, fail.New(fail.Conflict, op, in.DataDir, "name an empty directory", fmt.Errorf("not empty: it holds %q", e.Name()))
+			return in, servers.Server{}, fail.New(fail.Conflict, op, in.DataDir, "name an empty directory", fmt.Errorf("not empty: it holds %q", e.Name()))
 		}
 	}
 	if in.User == "" {
 		secret := make([]byte, 24)
 		if _, err := rand.Read(secret); err != nil {
-			return in, sandbox.Proc{}, fail.New(fail.Internal, op, in.DataDir, "", err)
+			return in, servers.Server{}, fail.New(fail.Internal, op, in.DataDir, "", err)
 		}
 		in.User, in.Password = "drctl", targets.NewSecret(hex.EncodeToString(secret))
 	}
-	p, err := d.opt.Tools.StartS3(ctx, sandbox.S3Spec{Name: in.Shard.String(), Dir: in.DataDir, Port: port, AccessKey: in.User, SecretKey: in.Password, Detached: d.opt.Detached})
+	p, err := d.opt.Tools.StartS3(ctx, servers.S3Spec{Name: in.Shard.String(), Dir: in.DataDir, Port: port, AccessKey: in.User, SecretKey: in.Password, Detached: d.opt.Detached})
 	in.Address = "http://" + p.Address
 	return in, p, err
 }
 
 func hostPort(address string) (string, int, error) {
-	u, err := url.Parse(endpoint(address))
+	u, err := url.Parse(s3client.URL(address))
 	if err != nil {
 		return "", 0, err
 	}
@@ -176,12 +175,12 @@ type restoration struct {
 // prepare makes the bucket, or checks that it may be written to.
 func (r *restoration) prepare(ctx context.Context) error {
 	_, err := r.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: r.name})
-	if code, _ := status(err); code == http.StatusNotFound {
+	if code, _ := s3client.Status(err); code == http.StatusNotFound {
 		_, err = r.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: r.name})
 		r.made = err == nil
 	}
 	if err != nil {
-		return r.fail("prepare bucket", "", err)
+		return r.fail(ctx, "prepare bucket", "", err)
 	}
 	taggable, err := r.readTags(ctx)
 	if err != nil || r.req.Delta {
@@ -206,8 +205,8 @@ func (r *restoration) prepare(ctx context.Context) error {
 	_, err = r.PutBucketTagging(ctx, &awss3.PutBucketTaggingInput{Bucket: r.name, Tagging: &types.Tagging{
 		TagSet: append(slices.Clone(r.tags), types.Tag{Key: aws.String(mark), Value: aws.String(r.req.Point.Manifest)})}})
 	// Without tags a restore that breaks off has to begin with an empty bucket again.
-	if code, _ := classify(err); err != nil && code != fail.Unsupported && code != fail.Denied {
-		return r.fail("mark bucket", "", err)
+	if code := s3client.Code(ctx, err); err != nil && code != fail.Unsupported && code != fail.Denied {
+		return r.fail(ctx, "mark bucket", "", err)
 	}
 	r.marked = err == nil
 	return nil
@@ -221,7 +220,7 @@ func (r *restoration) looksEqual(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer m.Close()
-	for p, err := range join(r.current(ctx), Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
+	for p, err := range join(r.current(ctx), manifest.Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
 		if err != nil {
 			return false, err
 		}
@@ -237,13 +236,13 @@ func (r *restoration) looksEqual(ctx context.Context) (bool, error) {
 func (r *restoration) readTags(ctx context.Context) (ok bool, err error) {
 	out, err := r.GetBucketTagging(ctx, &awss3.GetBucketTaggingInput{Bucket: r.name})
 	if err != nil {
-		switch code, _ := classify(err); code {
+		switch code := s3client.Code(ctx, err); code {
 		case fail.NotFound: // there are none
 			return true, nil
 		case fail.Unsupported, fail.Denied:
 			return false, nil
 		}
-		return false, r.fail("read tags", "", err)
+		return false, r.fail(ctx, "read tags", "", err)
 	}
 	for _, t := range out.TagSet {
 		if aws.ToString(t.Key) != mark {
@@ -263,7 +262,7 @@ func (r *restoration) unmark(ctx context.Context) (err error) {
 	default:
 		_, err = r.DeleteBucketTagging(ctx, &awss3.DeleteBucketTaggingInput{Bucket: r.name})
 	}
-	return r.fail("unmark bucket", "", err)
+	return r.fail(ctx, "unmark bucket", "", err)
 }
 
 // run puts every entry of the manifest, in parallel.
@@ -288,7 +287,7 @@ func (r *restoration) run(ctx context.Context) error {
 	var done atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
-	for p, err := range join(present, Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
+	for p, err := range join(present, manifest.Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
 		if err != nil {
 			g.Go(func() error { return err })
 			break
@@ -329,7 +328,7 @@ func (r *restoration) total(ctx context.Context) (int64, error) {
 	defer m.Close()
 	var total int64
 	var p placer
-	for e, err := range Entries(m, "manifest "+r.req.Point.Manifest) {
+	for e, err := range manifest.Entries(m, "manifest "+r.req.Point.Manifest) {
 		if err != nil {
 			return 0, err
 		}
@@ -350,11 +349,11 @@ func (r *restoration) surplus(ctx context.Context, key string) error {
 		return fail.New(fail.Conflict, "s3: restore", r.subject(key), "name an empty bucket", errors.New("somebody else writes to the bucket"))
 	}
 	_, err := r.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: r.name, Key: &key})
-	return r.fail("delete surplus object", key, err)
+	return r.fail(ctx, "delete surplus object", key, err)
 }
 
 // entry makes one object of the bucket what the manifest says.
-func (r *restoration) entry(ctx context.Context, e Entry, have *listed) error {
+func (r *restoration) entry(ctx context.Context, e manifest.Entry, have *listed) error {
 	if have != nil {
 		diff := fmt.Sprintf("it has %d bytes", have.Size)
 		if have.Size == e.Size {
@@ -380,20 +379,20 @@ func (r *restoration) entry(ctx context.Context, e Entry, have *listed) error {
 		err = r.putParts(ctx, e, checked)
 	}
 	if checked.err != nil {
-		return r.asFail(e.Key, checked.err) // says more than the upload's error
+		return r.asFail(ctx, e.Key, checked.err) // says more than the upload's error
 	}
 	if err != nil {
-		return r.fail("write", e.Key, err)
+		return r.fail(ctx, "write", e.Key, err)
 	}
 	r.bytes.Add(e.Size)
 	return nil
 }
 
-func (r *restoration) asFail(key string, err error) error {
-	return r.fail("read from vault", key, err)
+func (r *restoration) asFail(ctx context.Context, key string, err error) error {
+	return r.fail(ctx, "read from vault", key, err)
 }
 
-func (r *restoration) putWhole(ctx context.Context, e Entry, body io.Reader) error {
+func (r *restoration) putWhole(ctx context.Context, e manifest.Entry, body io.Reader) error {
 	if err := r.memory.Acquire(ctx, max(e.Size, 1)); err != nil {
 		return err
 	}
@@ -403,78 +402,21 @@ func (r *restoration) putWhole(ctx context.Context, e Entry, body io.Reader) err
 	if _, err := buf.ReadFrom(body); err != nil {
 		return err
 	}
-	in := e.put(r.name)
-	in.Body = bytes.NewReader(buf.Bytes())
-	in.ContentLength = aws.Int64(int64(buf.Len()))
-	in.ContentMD5 = contentMD5(buf.Bytes())
-	_, err := r.PutObject(ctx, in)
-	return err
+	return s3client.Put(ctx, r.Client, putInput(e, r.name), bytes.NewReader(buf.Bytes()), int64(buf.Len()))
 }
 
-// contentMD5 is the value of a Content-MD5 header, by which the server checks
-// what arrives.
-func contentMD5(b []byte) *string {
-	sum := md5.Sum(b)
-	return aws.String(base64.StdEncoding.EncodeToString(sum[:]))
-}
-
-func (r *restoration) putParts(ctx context.Context, e Entry, body io.Reader) error {
-	size := int64(partSize)
-	for size*maxParts < e.Size {
-		size *= 2
-	}
+func (r *restoration) putParts(ctx context.Context, e manifest.Entry, body io.Reader) error {
+	size := s3client.PartSize(e.Size, partSize)
 	held := min(size, uploadMemory)
 	if err := r.memory.Acquire(ctx, held); err != nil {
 		return err
 	}
 	defer r.memory.Release(held)
-	return r.multipart(ctx, e.put(r.name), body, size)
-}
-
-// multipart uploads a body of any length in parts, holding one of them. The
-// object appears only when the body has ended well.
-func (b *bucket) multipart(ctx context.Context, in *awss3.PutObjectInput, body io.Reader, size int64) (err error) {
-	up, err := b.CreateMultipartUpload(ctx, &awss3.CreateMultipartUploadInput{Bucket: in.Bucket, Key: in.Key, ContentType: in.ContentType,
-		Metadata: in.Metadata, CacheControl: in.CacheControl, ContentEncoding: in.ContentEncoding, ContentLanguage: in.ContentLanguage,
-		ContentDisposition: in.ContentDisposition, Expires: in.Expires})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil { // also after ctx has ended: parts left behind cost money
-			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-			defer cancel()
-			_, _ = b.AbortMultipartUpload(stop, &awss3.AbortMultipartUploadInput{Bucket: in.Bucket, Key: in.Key, UploadId: up.UploadId})
-		}
-	}()
-	var parts []types.CompletedPart
-	part := make([]byte, size)
-	for more := true; more; {
-		n, rerr := io.ReadFull(body, part)
-		// Compared, not unwrapped: a body that breaks off must not look like one that ends.
-		if rerr == io.EOF || rerr == io.ErrUnexpectedEOF {
-			more = false
-		} else if rerr != nil {
-			return rerr
-		}
-		if n == 0 && len(parts) > 0 {
-			break
-		}
-		number := aws.Int32(int32(len(parts) + 1))
-		out, err := b.UploadPart(ctx, &awss3.UploadPartInput{Bucket: in.Bucket, Key: in.Key, UploadId: up.UploadId, PartNumber: number,
-			Body: bytes.NewReader(part[:n]), ContentLength: aws.Int64(int64(n)), ContentMD5: contentMD5(part[:n])})
-		if err != nil {
-			return err
-		}
-		parts = append(parts, types.CompletedPart{PartNumber: number, ETag: out.ETag})
-	}
-	_, err = b.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{Bucket: in.Bucket, Key: in.Key, UploadId: up.UploadId,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts}})
-	return err
+	return s3client.Upload(ctx, r.Client, putInput(e, r.name), 1, s3client.StreamParts(body, size))
 }
 
 // put is a request with everything but the content.
-func (e Entry) put(bucket *string) *awss3.PutObjectInput {
+func putInput(e manifest.Entry, bucket *string) *awss3.PutObjectInput {
 	opt := func(s string) *string {
 		if s == "" {
 			return nil
@@ -496,7 +438,7 @@ type checkedReader struct {
 	r       io.Reader
 	h       hash.Hash
 	n       int64
-	want    Entry
+	want    manifest.Entry
 	subject string
 	err     error
 }

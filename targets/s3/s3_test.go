@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"drctl/internal/fail"
+	"drctl/internal/s3client"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
 )
@@ -43,7 +44,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 				in.Metadata = map[string]string{"owner": "shop", "sha": "abc"}
 			})
 			big := random(20<<20+17, 3)
-			f.must(t, f.multipart(context.Background(), &awss3.PutObjectInput{Bucket: f.name, Key: ptr("big/multi.bin"), ContentType: ptr("application/x-big")}, strings.NewReader(big), 5<<20))
+			f.must(t, s3client.Upload(context.Background(), f.Client, &awss3.PutObjectInput{Bucket: f.name, Key: ptr("big/multi.bin"), ContentType: ptr("application/x-big")}, 1, s3client.StreamParts(strings.NewReader(big), 5<<20)))
 
 			p, st := f.snapshot(s, time.Now())
 			if n := int64(len(strange) + 3); st.Objects != n || st.NewObjects != n || st.ReusedObjects != 0 || st.Failed != 0 {

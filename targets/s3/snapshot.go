@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/manifest"
+	"drctl/internal/s3client"
 	"drctl/targets"
 )
 
@@ -79,15 +81,15 @@ func (d *Driver) Snapshot(ctx context.Context, in targets.Instance, asOf time.Ti
 
 // last reads the previous manifest. One that is damaged ends where the damage
 // begins: it only saves work, and must not stop every later snapshot.
-func (d *Driver) last(ctx context.Context, b *bucket, from targets.ObjectSink) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
+func (d *Driver) last(ctx context.Context, b *bucket, from targets.ObjectSink) iter.Seq2[manifest.Entry, error] {
+	return func(yield func(manifest.Entry, error) bool) {
 		r, err := from.LastManifest(ctx)
 		if err == nil && r == nil {
 			return
 		}
 		if err == nil {
 			defer r.Close()
-			for e, rerr := range Entries(r, b.subject("")+" last manifest") {
+			for e, rerr := range manifest.Entries(r, b.subject("")+" last manifest") {
 				if rerr != nil {
 					err = rerr
 					break
@@ -102,7 +104,7 @@ func (d *Driver) last(ctx context.Context, b *bucket, from targets.ObjectSink) i
 		case fail.Is(err, fail.Corrupt) || fail.Is(err, fail.NotFound):
 			d.opt.Log.WarnContext(ctx, "last manifest is damaged: objects are read again", "shard", b.in.Shard.String(), "error", err)
 		default:
-			yield(Entry{}, err)
+			yield(manifest.Entry{}, err)
 		}
 	}
 }
@@ -120,9 +122,9 @@ type snapshot struct {
 // job is one key on its way to the manifest.
 type job struct {
 	now   listed
-	prior *Entry     // the same object in the last manifest, if it is the same
-	done  chan error // closed or given the error when entry is final
-	entry Entry
+	prior *manifest.Entry // the same object in the last manifest, if it is the same
+	done  chan error      // closed or given the error when entry is final
+	entry manifest.Entry
 	state int
 }
 
@@ -132,7 +134,7 @@ const (
 	vanished
 )
 
-func (s *snapshot) run(ctx context.Context, listing iter.Seq2[listed, error], last iter.Seq2[Entry, error], w io.Writer) error {
+func (s *snapshot) run(ctx context.Context, listing iter.Seq2[listed, error], last iter.Seq2[manifest.Entry, error], w io.Writer) error {
 	g, ctx := errgroup.WithContext(ctx)
 	work, queue := make(chan *job), make(chan *job, window)
 	g.Go(func() error {
@@ -158,7 +160,7 @@ func (s *snapshot) run(ctx context.Context, listing iter.Seq2[listed, error], la
 
 // plan merges the listing with the last manifest and hands out jobs, first to
 // the writer's queue, which is the bound on memory, then to the workers.
-func (s *snapshot) plan(ctx context.Context, listing iter.Seq2[listed, error], last iter.Seq2[Entry, error], work, queue chan<- *job) error {
+func (s *snapshot) plan(ctx context.Context, listing iter.Seq2[listed, error], last iter.Seq2[manifest.Entry, error], work, queue chan<- *job) error {
 	for p, err := range join(listing, last, listedKey, entryKey) {
 		if err != nil {
 			return err
@@ -183,7 +185,7 @@ func (s *snapshot) plan(ctx context.Context, listing iter.Seq2[listed, error], l
 }
 
 // same reports whether a listed object is surely the one in the manifest.
-func same(l listed, e Entry) bool {
+func same(l listed, e manifest.Entry) bool {
 	if !l.mutable() {
 		return l.VersionID == e.VersionID // a version never changes
 	}
@@ -253,18 +255,18 @@ func pause(ctx context.Context, d time.Duration) error {
 // look asks what an object is now; ok is false when it is gone.
 func (s *snapshot) look(ctx context.Context, key string) (listed, bool, error) {
 	out, err := s.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: s.name, Key: &key})
-	if code, _ := status(err); code == http.StatusNotFound {
+	if code, _ := s3client.Status(err); code == http.StatusNotFound {
 		return listed{}, false, nil
 	}
 	if err != nil {
-		return listed{}, false, s.fail("look up", key, err)
+		return listed{}, false, s.fail(ctx, "look up", key, err)
 	}
 	return listed{Key: key, ETag: aws.ToString(out.ETag), Size: aws.ToInt64(out.ContentLength), Modified: aws.ToTime(out.LastModified).UTC()}, true, nil
 }
 
 // fetch reads one object into the vault. One that can be overwritten is read
 // only while it is still the listed one.
-func (s *snapshot) fetch(ctx context.Context, l listed) (Entry, error) {
+func (s *snapshot) fetch(ctx context.Context, l listed) (manifest.Entry, error) {
 	in := &awss3.GetObjectInput{Bucket: s.name, Key: &l.Key}
 	if l.VersionID != "" {
 		in.VersionId = &l.VersionID
@@ -274,25 +276,25 @@ func (s *snapshot) fetch(ctx context.Context, l listed) (Entry, error) {
 	}
 	out, err := s.GetObject(ctx, in)
 	if err != nil {
-		return Entry{}, s.fail("read", l.Key, err)
+		return manifest.Entry{}, s.fail(ctx, "read", l.Key, err)
 	}
 	defer out.Body.Close()
 	body := &watched{r: out.Body}
 	sha, size, err := s.to.PutObject(ctx, body)
 	if body.err != nil {
-		return Entry{}, s.fail("read", l.Key, body.err)
+		return manifest.Entry{}, s.fail(ctx, "read", l.Key, body.err)
 	}
 	if err != nil {
-		return Entry{}, err
+		return manifest.Entry{}, err
 	}
 	if size != l.Size {
 		code := fail.Corrupt
 		if l.mutable() && in.IfMatch == nil {
 			code = fail.Conflict // it may have been overwritten in between
 		}
-		return Entry{}, fail.Newf(code, "s3: read", s.subject(l.Key), "the listing says %d bytes, %d were read", l.Size, size)
+		return manifest.Entry{}, fail.Newf(code, "s3: read", s.subject(l.Key), "the listing says %d bytes, %d were read", l.Size, size)
 	}
-	return Entry{
+	return manifest.Entry{
 		Key: l.Key, VersionID: l.VersionID, Size: size, ETag: l.ETag, SHA256: sha, Modified: l.Modified,
 		ContentType: aws.ToString(out.ContentType), Metadata: out.Metadata, CacheControl: aws.ToString(out.CacheControl),
 		ContentEncoding: aws.ToString(out.ContentEncoding), ContentLanguage: aws.ToString(out.ContentLanguage),
@@ -317,7 +319,7 @@ func (w *watched) Read(p []byte) (int, error) {
 
 // write puts finished entries into the manifest in the order of their keys.
 func (s *snapshot) write(ctx context.Context, queue <-chan *job, w io.Writer) error {
-	m := newManifestWriter(w)
+	m := manifest.NewWriter(w)
 	local := func(err error) error {
 		if err == nil {
 			return nil
@@ -348,7 +350,7 @@ func (s *snapshot) write(ctx context.Context, queue <-chan *job, w io.Writer) er
 			s.progress(targets.SnapshotStats{Objects: s.stats.Objects, Bytes: s.stats.Bytes, NewObjects: s.stats.NewObjects,
 				NewBytes: s.stats.NewBytes, ReusedObjects: s.stats.ReusedObjects})
 		}
-		if err := m.add(j.entry); err != nil {
+		if err := m.Add(j.entry); err != nil {
 			return local(err)
 		}
 	}
@@ -356,5 +358,5 @@ func (s *snapshot) write(ctx context.Context, queue <-chan *job, w io.Writer) er
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return local(m.flush())
+	return local(m.Flush())
 }

@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/manifest"
+	"drctl/internal/s3client"
 	"drctl/targets"
 )
 
@@ -87,7 +89,7 @@ func (v *verification) run(ctx context.Context) error {
 	var placing placer
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
-	for p, err := range join(v.current(ctx), Entries(m, "manifest of "+v.in.Shard.String()), listedKey, entryKey) {
+	for p, err := range join(v.current(ctx), manifest.Entries(m, "manifest of "+v.in.Shard.String()), listedKey, entryKey) {
 		if err != nil {
 			g.Go(func() error { return err })
 			break
@@ -115,7 +117,7 @@ func (v *verification) run(ctx context.Context) error {
 
 // listing compares what the two sides say of a key, without reading it. It
 // reports whether the content is worth reading.
-func (v *verification) listing(p pair[listed, Entry]) bool {
+func (v *verification) listing(p pair[listed, manifest.Entry]) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if p.left != nil {
@@ -147,7 +149,7 @@ func (v *verification) name(key, expected, got, detail string) {
 	}
 }
 
-func (v *verification) content(ctx context.Context, e Entry) error {
+func (v *verification) content(ctx context.Context, e manifest.Entry) error {
 	diff, err := v.compare(ctx, e)
 	if err != nil {
 		return err
@@ -165,7 +167,7 @@ func (v *verification) content(ctx context.Context, e Entry) error {
 
 // compare reads an object and says how it differs from the manifest; "" when
 // it does not. An error means that it could not be read at all.
-func (b *bucket) compare(ctx context.Context, e Entry) (string, error) {
+func (b *bucket) compare(ctx context.Context, e manifest.Entry) (string, error) {
 	var last error
 	for try := 1; try <= tries; try++ {
 		diff, err := b.compareOnce(ctx, e)
@@ -180,19 +182,19 @@ func (b *bucket) compare(ctx context.Context, e Entry) (string, error) {
 	return "", last
 }
 
-func (b *bucket) compareOnce(ctx context.Context, e Entry) (string, error) {
+func (b *bucket) compareOnce(ctx context.Context, e manifest.Entry) (string, error) {
 	out, err := b.GetObject(ctx, &awss3.GetObjectInput{Bucket: b.name, Key: &e.Key})
-	if code, _ := status(err); code == 404 {
+	if code, _ := s3client.Status(err); code == 404 {
 		return "the object is missing", nil
 	}
 	if err != nil {
-		return "", b.fail("verify", e.Key, err)
+		return "", b.fail(ctx, "verify", e.Key, err)
 	}
 	defer out.Body.Close()
 	h := sha256.New()
 	n, err := io.Copy(h, out.Body)
 	if err != nil {
-		return "", b.fail("verify", e.Key, err)
+		return "", b.fail(ctx, "verify", e.Key, err)
 	}
 	var diffs []string
 	if got := hex.EncodeToString(h.Sum(nil)); n != e.Size || got != e.SHA256 {

@@ -11,12 +11,12 @@ import (
 
 	"github.com/google/uuid"
 
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 )
 
 func TestSurvivesDyingServer(t *testing.T) {
-	var proc sandbox.Proc
+	var proc servers.Server
 	p := platform(t, &proc)
 	dir := p.Postgres[0].DataDir
 	o := options(p, filepath.Join(t.TempDir(), "journal"))
@@ -36,7 +36,7 @@ func TestSurvivesDyingServer(t *testing.T) {
 	if _, err := fmt.Sscanf(proc.Address, "127.0.0.1:%d", &port); err != nil {
 		t.Fatal(err)
 	}
-	again, err := sandboxtest.Tools(t).StartPostgres(t.Context(), sandbox.PostgresSpec{Dir: dir, Port: port,
+	again, err := sandboxtest.Tools(t).StartPostgres(t.Context(), servers.PostgresSpec{Dir: dir, Port: port,
 		Settings: map[string]string{"max_prepared_transactions": "64", "max_connections": "60"},
 		HBA:      []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {

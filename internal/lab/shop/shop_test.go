@@ -15,13 +15,13 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
 // platform starts two shards, a Redis master and a bucket, and sets them up.
-func platform(t *testing.T, procs ...*sandbox.Proc) Platform {
+func platform(t *testing.T, procs ...*servers.Server) Platform {
 	t.Helper()
 	p := Platform{Group: "shop", Gate: 1}
 	for i := range 2 {

@@ -20,7 +20,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -43,9 +43,9 @@ func init() {
 }
 
 // Tools finds the servers and fails the test when one is missing.
-func Tools(t testing.TB) sandbox.Tools {
+func Tools(t testing.TB) servers.Binaries {
 	t.Helper()
-	tools, err := sandbox.FindTools(sandbox.Tools{})
+	tools, err := servers.Find(servers.Binaries{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ type PostgresOptions struct {
 	Shard    string // "orders/0" when empty
 	Settings map[string]string
 	Durable  bool // fsync on
-	Proc     *sandbox.Proc
+	Proc     *servers.Server
 }
 
 var template struct {
@@ -84,14 +84,14 @@ var template struct {
 
 // cluster returns the path of a stopped cluster made once per set of tests:
 // initdb takes seconds.
-func cluster(t testing.TB, tools sandbox.Tools) string {
+func cluster(t testing.TB, tools servers.Binaries) string {
 	t.Helper()
 	template.Lock()
 	defer template.Unlock()
 	if template.dir != "" {
 		return template.dir
 	}
-	sum := sha256.Sum256([]byte(tools.PostgresBin + tools.RunAs + "v2"))
+	sum := sha256.Sum256([]byte(tools.PostgresBin + string(tools.RunAs) + "v2"))
 	root := filepath.Join(os.TempDir(), fmt.Sprintf("drctl-pgtemplate-%d-%s", os.Geteuid(), hex.EncodeToString(sum[:6])))
 	dir := filepath.Join(root, "data")
 	if _, err := os.Stat(filepath.Join(root, "done")); err != nil {
@@ -101,7 +101,7 @@ func cluster(t testing.TB, tools sandbox.Tools) string {
 			t.Fatal(err)
 		}
 		_ = os.Chmod(tmp, 0o755)
-		if err := tools.InitPostgres(context.Background(), sandbox.PostgresSpec{Dir: filepath.Join(tmp, "data"), User: "drctl", Password: targets.NewSecret(Password), NoSync: true}); err != nil {
+		if err := tools.InitPostgres(context.Background(), servers.PostgresSpec{Dir: filepath.Join(tmp, "data"), User: "drctl", Password: targets.NewSecret(Password), NoSync: true}); err != nil {
 			t.Fatal(err)
 		}
 		if err := createShop(tools, filepath.Join(tmp, "data")); err != nil {
@@ -132,7 +132,7 @@ func Postgres(t testing.TB, o PostgresOptions) targets.Instance {
 	return instance(o.Shard, dir, startPostgres(t, tools, dir, o))
 }
 
-func startPostgres(t testing.TB, tools sandbox.Tools, dir string, o PostgresOptions) sandbox.Proc {
+func startPostgres(t testing.TB, tools servers.Binaries, dir string, o PostgresOptions) servers.Server {
 	t.Helper()
 	set := map[string]string{"wal_level": "replica", "max_prepared_transactions": "64", "shared_buffers": "16MB",
 		"max_wal_senders": "10", "max_replication_slots": "10", "hot_standby": "on", "max_connections": "60"}
@@ -142,7 +142,7 @@ func startPostgres(t testing.TB, tools sandbox.Tools, dir string, o PostgresOpti
 	for k, v := range o.Settings {
 		set[k] = v
 	}
-	p, err := tools.StartPostgres(context.Background(), sandbox.PostgresSpec{Dir: dir, Settings: set,
+	p, err := tools.StartPostgres(context.Background(), servers.PostgresSpec{Dir: dir, Settings: set,
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func startPostgres(t testing.TB, tools sandbox.Tools, dir string, o PostgresOpti
 	return p
 }
 
-func instance(shard, dir string, p sandbox.Proc) targets.Instance {
+func instance(shard, dir string, p servers.Server) targets.Instance {
 	if shard == "" {
 		shard = "orders/0"
 	}
@@ -177,7 +177,7 @@ func Standby(t testing.TB, primary targets.Instance, o PostgresOptions) targets.
 	tools := Tools(t)
 	dir := filepath.Join(Dir(t), "pg")
 	slot := "s" + strings.ReplaceAll(filepath.Base(filepath.Dir(dir)), "-", "_")
-	if err := tools.BaseBackup(context.Background(), primary, sandbox.PostgresSpec{Dir: dir, NoSync: true}, slot); err != nil {
+	if err := tools.BaseBackup(context.Background(), primary, servers.PostgresSpec{Dir: dir, NoSync: true}, slot); err != nil {
 		t.Fatal(err)
 	}
 	p := startPostgres(t, tools, dir, o)
@@ -190,7 +190,7 @@ func Standby(t testing.TB, primary targets.Instance, o PostgresOptions) targets.
 type RedisOptions struct {
 	Shard    string // "carts/0" when empty
 	Settings map[string]string
-	Proc     *sandbox.Proc
+	Proc     *servers.Server
 }
 
 // Redis starts a master.
@@ -210,7 +210,7 @@ func redis(t testing.TB, o RedisOptions, of string) targets.Instance {
 		set[k] = v
 	}
 	dir := filepath.Join(Dir(t), "redis")
-	p, err := Tools(t).StartRedis(context.Background(), sandbox.RedisSpec{Dir: dir, Password: targets.NewSecret(Password), ReplicaOf: of, Settings: set})
+	p, err := Tools(t).StartRedis(context.Background(), servers.RedisSpec{Dir: dir, Password: targets.NewSecret(Password), ReplicaOf: of, Settings: set})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func redis(t testing.TB, o RedisOptions, of string) targets.Instance {
 func S3(t testing.TB, versioned bool) targets.Instance {
 	t.Helper()
 	secret := targets.NewSecret(Password)
-	p, err := Tools(t).StartS3(context.Background(), sandbox.S3Spec{Dir: filepath.Join(Dir(t), "s3"), AccessKey: "test", SecretKey: secret})
+	p, err := Tools(t).StartS3(context.Background(), servers.S3Spec{Dir: filepath.Join(Dir(t), "s3"), AccessKey: "test", SecretKey: secret})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,15 +12,15 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
 // createShop makes the database shop in a new cluster and stops it cleanly.
-func createShop(tools sandbox.Tools, dir string) error {
+func createShop(tools servers.Binaries, dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	p, err := tools.StartPostgres(ctx, sandbox.PostgresSpec{Dir: dir, Settings: map[string]string{"fsync": "off", "shared_buffers": "16MB"},
+	p, err := tools.StartPostgres(ctx, servers.PostgresSpec{Dir: dir, Settings: map[string]string{"fsync": "off", "shared_buffers": "16MB"},
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		return err
@@ -44,7 +44,7 @@ func createShop(tools sandbox.Tools, dir string) error {
 // as initdb would have: drctl tells clusters apart by it. The control file
 // gets a new identifier and checksum, and pg_resetwal makes a log that carries
 // the identifier.
-func newSystemID(tools sandbox.Tools, dir string) error {
+func newSystemID(tools servers.Binaries, dir string) error {
 	path := filepath.Join(dir, "global", "pg_control")
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -9,12 +9,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 	"drctl/targets"
 )
 
@@ -156,20 +156,14 @@ func (r *Repo) Unlock(ctx context.Context) error {
 }
 
 func (r *Repo) once(ctx context.Context, c command, wait string) (result, error) {
-	cmd, out, errs, err := r.start(ctx, c, wait)
+	ended, out, errs, err := r.start(ctx, c, wait)
 	if err != nil {
 		return result{}, err
 	}
-	return r.finish(ctx, c, cmd, out, errs)
+	return r.finish(ctx, c, ended, out, errs)
 }
 
-// proc is a started child.
-type proc struct {
-	cmd  *exec.Cmd
-	done chan error
-}
-
-func (r *Repo) start(ctx context.Context, c command, wait string) (*proc, io.Reader, io.Reader, error) {
+func (r *Repo) start(ctx context.Context, c command, wait string) (ended <-chan error, stdout, stderr io.Reader, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, nil, r.fail(c.op, fail.CodeOf(err), "", err)
 	}
@@ -185,8 +179,6 @@ func (r *Repo) start(ctx context.Context, c command, wait string) (*proc, io.Rea
 	cmd := exec.CommandContext(ctx, r.Bin, append(args, c.args...)...)
 	cmd.Env = r.env()
 	cmd.Dir = c.dir
-	// An own process group: an interrupt at the terminal is drctl's to pass on.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = interruptWait
 	if c.stdin != nil {
@@ -204,28 +196,11 @@ func (r *Repo) start(ctx context.Context, c command, wait string) (*proc, io.Rea
 		return nil, nil, nil, r.fail(c.op, fail.Exhausted, "", err)
 	}
 	cmd.Stdout, cmd.Stderr = outW, errW
-	p := &proc{cmd: cmd, done: make(chan error, 1)}
-	started := make(chan error)
-	go func() {
-		// Pdeathsig fires when the thread that forked ends, so that thread has
-		// to stay until the child is gone.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		if err == nil && c.op != "restore" && c.op != "dump" {
-			// A base must not slow the platform down; a restore is the platform's
-			// only hope. The group is set, not the process, because nice values
-			// belong to threads. Where it is not allowed nothing is lost.
-			_ = syscall.Setpriority(syscall.PRIO_PGRP, cmd.Process.Pid, 10)
-		}
-		_ = outW.Close()
-		_ = errW.Close()
-		started <- err
-		if err == nil {
-			p.done <- cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
+
+	err = proc.StartChild(cmd)
+	_ = outW.Close()
+	_ = errW.Close()
+	if err != nil {
 		_ = outR.Close()
 		_ = errR.Close()
 		code, hint := fail.Internal, ""
@@ -234,11 +209,20 @@ func (r *Repo) start(ctx context.Context, c command, wait string) (*proc, io.Rea
 		}
 		return nil, nil, nil, r.fail(c.op, code, hint, err)
 	}
-	return p, outR, errR, nil
+	if c.op != "restore" && c.op != "dump" {
+		// A base must not slow the platform down; a restore is the platform's
+		// only hope. The group is set, not the process, because nice values
+		// belong to threads. Where it is not allowed nothing is lost.
+		_ = syscall.Setpriority(syscall.PRIO_PGRP, cmd.Process.Pid, 10)
+	}
+
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	return done, outR, errR, nil
 }
 
 // finish reads both outputs to their end and waits.
-func (r *Repo) finish(ctx context.Context, c command, p *proc, out, errs io.Reader) (result, error) {
+func (r *Repo) finish(ctx context.Context, c command, ended <-chan error, out, errs io.Reader) (result, error) {
 	var res result
 	stderrDone := make(chan struct{})
 	go func() {
@@ -259,7 +243,7 @@ func (r *Repo) finish(ctx context.Context, c command, p *proc, out, errs io.Read
 	closeAll(out)
 	<-stderrDone
 	closeAll(errs)
-	err := <-p.done
+	err := <-ended
 	if cerr := ctx.Err(); cerr != nil && err != nil {
 		return res, r.fail(c.op, fail.CodeOf(cerr), "", cerr)
 	}

@@ -1,4 +1,4 @@
-package sandbox
+package claim
 
 import (
 	"encoding/json"

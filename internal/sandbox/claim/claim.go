@@ -1,4 +1,4 @@
-package sandbox
+package claim
 
 import (
 	"crypto/rand"
@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -20,20 +22,20 @@ type Claim struct {
 	Dir   string `json:"dir"`
 	Token string `json:"token"`
 	// Server is the process that the restore started in the directory.
-	Server Proc `json:"server,omitzero"`
+	Server servers.Server `json:"server,omitzero"`
 
 	record string
 }
 
-// ReadClaim reads the record of a directory's claim. found is false when there
+// Read reads the record of a directory's claim. found is false when there
 // is none; held says that the directory still is what the restore left.
-func ReadClaim(record, dir string) (c Claim, found, held bool, err error) {
+func Read(record, dir string) (c Claim, found, held bool, err error) {
 	b, err := os.ReadFile(record)
 	if errors.Is(err, os.ErrNotExist) {
 		return c, false, false, nil
 	}
 	if err != nil {
-		return c, false, false, ioError("read", record, err)
+		return c, false, false, fail.FromOS("read", record, err)
 	}
 	if err := json.Unmarshal(b, &c); err != nil || c.Dir != dir || c.Token == "" {
 		return Claim{}, false, false, nil // another directory's, or half-written
@@ -41,7 +43,7 @@ func ReadClaim(record, dir string) (c Claim, found, held bool, err error) {
 	c.record = record
 	token, err := os.ReadFile(filepath.Join(dir, targets.ClaimFile))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return c, true, false, ioError("read", dir, err)
+		return c, true, false, fail.FromOS("read", dir, err)
 	}
 	return c, true, string(token) == c.Token, nil
 }
@@ -56,8 +58,8 @@ func Empty(dir string) (bool, error) {
 	return !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !strings.HasPrefix(e.Name(), targets.ClaimFile) }), err
 }
 
-// NewClaim claims an existing directory. The record is durable before the file.
-func NewClaim(record, dir string) (Claim, error) {
+// New claims an existing directory. The record is durable before the file.
+func New(record, dir string) (Claim, error) {
 	c := Claim{Dir: dir, Token: rand.Text(), record: record}
 	if err := c.save(); err != nil {
 		return c, err
@@ -66,8 +68,8 @@ func NewClaim(record, dir string) (Claim, error) {
 }
 
 // Started records the server that the restore started in the directory.
-func (c *Claim) Started(p Proc) error {
-	c.Server = p
+func (c *Claim) Started(s servers.Server) error {
+	c.Server = s
 	return c.save()
 }
 
@@ -86,17 +88,13 @@ func (c Claim) End() error {
 	}
 	for _, path := range []string{filepath.Join(c.Dir, targets.ClaimFile), c.record} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return ioError("remove", path, err)
+			return fail.FromOS("remove", path, err)
 		}
 	}
 	return nil
 }
 
-// Residents lists the servers that run in a directory or below it.
-func Residents(dir string) []Proc {
-	real, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return nil // there is no such directory
-	}
-	return resident(real)
+// writeFile replaces a file of drctl's own, durably.
+func writeFile(path string, content []byte, mode os.FileMode) error {
+	return fail.FromOS("write", path, atomicfile.Write(path, content, mode))
 }

@@ -1,4 +1,4 @@
-package sandbox_test
+package servers_test
 
 import (
 	"context"

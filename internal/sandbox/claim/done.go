@@ -1,4 +1,4 @@
-package sandbox
+package claim
 
 import (
 	"crypto/sha256"
@@ -37,19 +37,19 @@ func WriteDone(work string, d Done) (err error) {
 		return fail.New(fail.Internal, "restore: record", d.Dir, "", err)
 	}
 	if err := os.MkdirAll(work, 0o755); err != nil {
-		return ioError("make", work, err)
+		return fail.FromOS("make", work, err)
 	}
 	if err := writeFile(filepath.Join(work, doneName), append(b, '\n'), 0o600); err != nil {
 		return err
 	}
 	es, err := os.ReadDir(work)
 	if err != nil {
-		return ioError("list", work, err)
+		return fail.FromOS("list", work, err)
 	}
 	for _, e := range es {
 		if e.Name() != doneName {
 			if err := os.RemoveAll(filepath.Join(work, e.Name())); err != nil {
-				return ioError("remove", work, err)
+				return fail.FromOS("remove", work, err)
 			}
 		}
 	}
@@ -65,7 +65,7 @@ func ReadDone(work, dir, what string) (d Done, ok bool, err error) {
 		return d, false, nil
 	}
 	if err != nil {
-		return d, false, ioError("read", work, err)
+		return d, false, fail.FromOS("read", work, err)
 	}
 	if err := json.Unmarshal(b, &d); err != nil || d.Dir != dir || d.What != what {
 		return Done{}, false, nil // another restore's, or half-written
@@ -96,7 +96,7 @@ func fingerprint(dir string) (string, error) {
 		return nil
 	})
 	if err != nil {
-		return "", ioError("read", dir, err)
+		return "", fail.FromOS("read", dir, err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -1,4 +1,4 @@
-package sandbox
+package servers
 
 import (
 	"bufio"
@@ -30,12 +30,12 @@ type RedisSpec struct {
 }
 
 // StartRedis starts a server and waits until it has loaded its data.
-func (t Tools) StartRedis(ctx context.Context, s RedisSpec) (Proc, error) {
-	if t.RedisServer == "" {
-		return Proc{}, missing("redis-server", "redis-server")
+func (b Binaries) StartRedis(ctx context.Context, s RedisSpec) (Server, error) {
+	if b.RedisServer == "" {
+		return Server{}, missing("redis-server", "redis-server")
 	}
-	if err := t.mkdir(s.Dir, 0o700); err != nil {
-		return Proc{}, err
+	if err := b.RunAs.Mkdir(s.Dir, 0o700); err != nil {
+		return Server{}, err
 	}
 	log := s.LogFile
 	if log == "" {
@@ -45,20 +45,20 @@ func (t Tools) StartRedis(ctx context.Context, s RedisSpec) (Proc, error) {
 		port := s.Port
 		if port == 0 {
 			var err error
-			if port, err = t.FreePort(); err != nil {
-				return Proc{}, err
+			if port, err = b.FreePort(); err != nil {
+				return Server{}, err
 			}
 		}
 		conf := filepath.Join(s.Dir, "redis.conf") // a file, so that no password is in the process list
-		if err := t.writeFile(conf, redisConf(s, port)); err != nil {
-			return Proc{}, err
+		if err := b.RunAs.WriteFile(conf, redisConf(s, port)); err != nil {
+			return Server{}, err
 		}
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
 		name := s.Name
 		if name == "" {
 			name = "redis " + s.Dir
 		}
-		p, err := t.start(ctx, launch{name: name, kind: targets.Redis, path: t.RedisServer, args: []string{conf}, dir: s.Dir,
+		p, err := b.start(ctx, launch{name: name, kind: targets.Redis, path: b.RedisServer, args: []string{conf}, dir: s.Dir,
 			address: addr, logFile: log, detached: s.Detached, timeout: s.Wait,
 			ready: func() error { return redisReady(addr, s.Password) }})
 		if fail.Is(err, fail.Conflict) && s.Port == 0 && try < 5 {

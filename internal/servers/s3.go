@@ -1,4 +1,4 @@
-package sandbox
+package servers
 
 import (
 	"context"
@@ -24,14 +24,14 @@ type S3Spec struct {
 
 // StartS3 starts an S3 server with versioning support; buckets are made
 // through its API. Address is host:port, the endpoint http://host:port.
-func (t Tools) StartS3(ctx context.Context, s S3Spec) (Proc, error) {
-	if t.S3Server == "" {
-		return Proc{}, fail.Newf(fail.NotFound, "find tools", "versitygw", "the S3 server is not built; run make tools, or name it under sandbox.tools")
+func (b Binaries) StartS3(ctx context.Context, s S3Spec) (Server, error) {
+	if b.S3Server == "" {
+		return Server{}, fail.Newf(fail.NotFound, "find tools", "versitygw", "the S3 server is not built; run make tools, or name it under sandbox.tools")
 	}
 	data, versions := filepath.Join(s.Dir, "data"), filepath.Join(s.Dir, "versions")
 	for _, d := range []string{s.Dir, data, versions} {
-		if err := t.mkdir(d, 0o700); err != nil {
-			return Proc{}, err
+		if err := b.RunAs.Mkdir(d, 0o700); err != nil {
+			return Server{}, err
 		}
 	}
 	log := s.LogFile
@@ -42,8 +42,8 @@ func (t Tools) StartS3(ctx context.Context, s S3Spec) (Proc, error) {
 		port := s.Port
 		if port == 0 {
 			var err error
-			if port, err = t.FreePort(); err != nil {
-				return Proc{}, err
+			if port, err = b.FreePort(); err != nil {
+				return Server{}, err
 			}
 		}
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -52,7 +52,7 @@ func (t Tools) StartS3(ctx context.Context, s S3Spec) (Proc, error) {
 			name = "s3 " + s.Dir
 		}
 		client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-		p, err := t.start(ctx, launch{name: name, kind: targets.S3, path: t.S3Server, dir: s.Dir, address: addr, logFile: log, detached: s.Detached,
+		p, err := b.start(ctx, launch{name: name, kind: targets.S3, path: b.S3Server, dir: s.Dir, address: addr, logFile: log, detached: s.Detached,
 			asSelf: true, // the program may lie in a home that the other user cannot enter
 			args:   []string{"--port", addr, "--quiet", "--keep-alive", "posix", "--versioning-dir", versions, data},
 			env:    []string{"ROOT_ACCESS_KEY=" + s.AccessKey, "ROOT_SECRET_KEY=" + s.SecretKey.Reveal()},

@@ -1,4 +1,4 @@
-package sandbox
+package servers
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 	"drctl/targets"
 )
 
@@ -45,13 +46,14 @@ func (s PostgresSpec) name() string {
 	return "postgres " + s.Dir
 }
 
-// command runs a PostgreSQL program to its end as the server's user.
-func (t Tools) command(ctx context.Context, env []string, program string, args ...string) ([]byte, error) {
-	path, err := t.PG(program)
+// Run runs a PostgreSQL program (pg_checksums, pg_amcheck ...) to its end as
+// the servers' user and returns what it printed. Passwords go through env.
+func (b Binaries) Run(ctx context.Context, env []string, program string, args ...string) ([]byte, error) {
+	path, err := b.PG(program)
 	if err != nil {
 		return nil, err
 	}
-	cred, err := t.Credential()
+	cred, err := b.RunAs.Credential()
 	if err != nil {
 		return nil, err
 	}
@@ -76,19 +78,13 @@ func (t Tools) command(ctx context.Context, env []string, program string, args .
 	return out, nil
 }
 
-// Run runs a PostgreSQL program (pg_checksums, pg_amcheck ...) to its end as
-// the servers' user and returns what it printed. Passwords go through env.
-func (t Tools) Run(ctx context.Context, env []string, program string, args ...string) ([]byte, error) {
-	return t.command(ctx, env, program, args...)
-}
-
 // InitPostgres makes a new cluster with page checksums.
-func (t Tools) InitPostgres(ctx context.Context, s PostgresSpec) error {
-	if err := t.mkdir(s.Dir, 0o700); err != nil {
+func (b Binaries) InitPostgres(ctx context.Context, s PostgresSpec) error {
+	if err := b.RunAs.Mkdir(s.Dir, 0o700); err != nil {
 		return err
 	}
 	pw := s.Dir + ".pw"
-	if err := t.writeFile(pw, s.Password.Reveal()+"\n"); err != nil {
+	if err := b.RunAs.WriteFile(pw, s.Password.Reveal()+"\n"); err != nil {
 		return err
 	}
 	defer os.Remove(pw)
@@ -96,14 +92,14 @@ func (t Tools) InitPostgres(ctx context.Context, s PostgresSpec) error {
 	if s.NoSync {
 		args = append(args, "-N")
 	}
-	_, err := t.command(ctx, nil, "initdb", args...)
+	_, err := b.Run(ctx, nil, "initdb", args...)
 	return err
 }
 
 // BaseBackup makes Dir a streaming standby of a running primary, through a
 // slot that it makes when slot is not empty.
-func (t Tools) BaseBackup(ctx context.Context, from targets.Instance, s PostgresSpec, slot string) error {
-	if err := t.mkdir(s.Dir, 0o700); err != nil {
+func (b Binaries) BaseBackup(ctx context.Context, from targets.Instance, s PostgresSpec, slot string) error {
+	if err := b.RunAs.Mkdir(s.Dir, 0o700); err != nil {
 		return err
 	}
 	host, port, _ := strings.Cut(from.Address, ":")
@@ -114,30 +110,30 @@ func (t Tools) BaseBackup(ctx context.Context, from targets.Instance, s Postgres
 	if s.NoSync {
 		args = append(args, "-N")
 	}
-	_, err := t.command(ctx, []string{"PGPASSWORD=" + from.Password.Reveal()}, "pg_basebackup", args...)
+	_, err := b.Run(ctx, []string{"PGPASSWORD=" + from.Password.Reveal()}, "pg_basebackup", args...)
 	return err
 }
 
 // StartPostgres starts a server and waits until it accepts connections, or is
 // a standby in recovery. A port that somebody else took is tried again when
 // the caller left the choice.
-func (t Tools) StartPostgres(ctx context.Context, s PostgresSpec) (Proc, error) {
-	bin, err := t.PG("postgres")
+func (b Binaries) StartPostgres(ctx context.Context, s PostgresSpec) (Server, error) {
+	bin, err := b.PG("postgres")
 	if err != nil {
-		return Proc{}, err
+		return Server{}, err
 	}
 	if len(s.HBA) > 0 {
-		if err := t.writeFile(filepath.Join(s.Dir, "pg_hba.conf"), strings.Join(s.HBA, "\n")+"\n"); err != nil {
-			return Proc{}, err
+		if err := b.RunAs.WriteFile(filepath.Join(s.Dir, "pg_hba.conf"), strings.Join(s.HBA, "\n")+"\n"); err != nil {
+			return Server{}, err
 		}
 	}
 	if s.SocketDir != "" {
-		if err := t.mkdir(s.SocketDir, 0o700); err != nil {
-			return Proc{}, err
+		if err := b.RunAs.Mkdir(s.SocketDir, 0o700); err != nil {
+			return Server{}, err
 		}
 	}
 	if err := clearLock(s); err != nil {
-		return Proc{}, err
+		return Server{}, err
 	}
 	log := s.LogFile
 	if log == "" {
@@ -146,8 +142,8 @@ func (t Tools) StartPostgres(ctx context.Context, s PostgresSpec) (Proc, error) 
 	for try := 1; ; try++ {
 		port := s.Port
 		if port == 0 {
-			if port, err = t.FreePort(); err != nil {
-				return Proc{}, err
+			if port, err = b.FreePort(); err != nil {
+				return Server{}, err
 			}
 		}
 		args := []string{"-D", s.Dir, "-c", "listen_addresses=127.0.0.1", "-c", "port=" + strconv.Itoa(port),
@@ -160,7 +156,7 @@ func (t Tools) StartPostgres(ctx context.Context, s PostgresSpec) (Proc, error) 
 		if !s.NoWait {
 			l.ready = func() error { return PostgresState(s.Dir) }
 		}
-		p, err := t.start(ctx, l)
+		p, err := b.start(ctx, l)
 		if fail.Is(err, fail.Conflict) && s.Port == 0 && try < 5 {
 			continue
 		}
@@ -178,27 +174,27 @@ func clearLock(s PostgresSpec) error {
 		return nil
 	}
 	if err != nil {
-		return ioError("read", path, err)
+		return fail.FromOS("read", path, err)
 	}
 	real, err := filepath.EvalSymlinks(s.Dir)
 	if err != nil {
-		return ioError("read", s.Dir, err)
+		return fail.FromOS("read", s.Dir, err)
 	}
 	first, _, _ := strings.Cut(string(b), "\n")
 	for try := 0; ; try++ {
-		left := resident(real)
+		left := In(real)
 		if len(left) == 0 {
 			break
 		}
 		// The children of a killed server end by themselves in a moment; as long
 		// as one lives, a second server would ruin the data.
-		if main := slices.ContainsFunc(left, func(p Proc) bool { return strconv.Itoa(p.Pid) == strings.TrimSpace(first) }); main || try == 50 {
+		if main := slices.ContainsFunc(left, func(p Server) bool { return strconv.Itoa(p.Pid) == strings.TrimSpace(first) }); main || try == 50 {
 			return fail.New(fail.Conflict, "start server", s.name(), "stop it first", fmt.Errorf("a server with pid %d runs on %s", left[0].Pid, s.Dir))
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return ioError("remove", path, err)
+		return fail.FromOS("remove", path, err)
 	}
 	return nil
 }
@@ -211,14 +207,14 @@ func PostgresState(dir string) error {
 		if errors.Is(err, os.ErrNotExist) {
 			return errNotYet
 		}
-		return ioError("read", filepath.Join(dir, "postmaster.pid"), err)
+		return fail.FromOS("read", filepath.Join(dir, "postmaster.pid"), err)
 	}
 	lines := strings.Split(string(b), "\n")
 	if len(lines) < 8 {
 		return errNotYet
 	}
 	pid, _ := strconv.Atoi(strings.TrimSpace(lines[0]))
-	if _, _, _, err := stat(pid); err != nil {
+	if _, err := proc.Of(pid); err != nil {
 		return errNotYet // left over by a server that was killed
 	}
 	if st := strings.TrimSpace(lines[7]); st == "ready" || st == "standby" {

@@ -1,9 +1,8 @@
-package s3
+package manifest
 
 import (
 	"bufio"
 	"cmp"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +15,10 @@ import (
 	"drctl/internal/fail"
 	"drctl/targets"
 )
+
+// ErrMalformed is in every error that says that a manifest's lines are not what
+// they must be, and in none of the reader's.
+var ErrMalformed = errors.New("the manifest is malformed")
 
 // Entry is one line of a manifest: an object as of the snapshot's instant. A
 // manifest is JSON lines in strictly ascending bytewise order of Key.
@@ -40,11 +43,10 @@ type Entry struct {
 
 // check says what makes an entry unusable.
 func (e Entry) check() error {
-	raw, err := hex.DecodeString(e.SHA256)
 	switch {
 	case e.Key == "" || !utf8.ValidString(e.Key):
 		return fmt.Errorf("the key %q is not valid", e.Key)
-	case err != nil || len(raw) != 32:
+	case !targets.IsSHA256(e.SHA256):
 		return fmt.Errorf("object %q has the SHA-256 %q", e.Key, e.SHA256)
 	case len(e.Key) > maxKey || strings.ContainsRune(e.Key, 0):
 		return fmt.Errorf("the key %.80q is not one of an object", e.Key)
@@ -62,11 +64,11 @@ const (
 )
 
 // Entries reads a manifest. A malformed or unsorted one ends with an error of
-// code corrupt that names subject; an error of r is passed on.
+// code corrupt that holds ErrMalformed and names subject; an error of r is passed on.
 func Entries(r io.Reader, subject string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		corrupt := func(line int, err error) {
-			yield(Entry{}, fail.Newf(fail.Corrupt, "s3: read manifest", subject, "line %d: %w", line, err))
+			yield(Entry{}, fail.Newf(fail.Corrupt, "manifest: read", subject, "line %d: %w: %w", line, ErrMalformed, err))
 		}
 		lines := bufio.NewScanner(r)
 		lines.Buffer(make([]byte, 64<<10), maxLine)
@@ -103,18 +105,23 @@ func Entries(r io.Reader, subject string) iter.Seq2[Entry, error] {
 	}
 }
 
-// manifestWriter writes entries as JSON lines.
-type manifestWriter struct {
+// Writer writes entries as JSON lines. The caller adds them in order; Flush, once,
+// after the last.
+type Writer struct {
 	buf *bufio.Writer
 	enc *json.Encoder
 }
 
-func newManifestWriter(w io.Writer) *manifestWriter {
+// NewWriter writes to w, buffered.
+func NewWriter(w io.Writer) *Writer {
 	buf := bufio.NewWriterSize(w, 64<<10)
 	enc := json.NewEncoder(buf)
 	enc.SetEscapeHTML(false)
-	return &manifestWriter{buf: buf, enc: enc}
+	return &Writer{buf: buf, enc: enc}
 }
 
-func (w *manifestWriter) add(e Entry) error { return w.enc.Encode(e) }
-func (w *manifestWriter) flush() error      { return w.buf.Flush() }
+// Add writes one line. Errors are those of the writer below.
+func (w *Writer) Add(e Entry) error { return w.enc.Encode(e) }
+
+// Flush writes what is buffered.
+func (w *Writer) Flush() error { return w.buf.Flush() }

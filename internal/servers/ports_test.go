@@ -1,10 +1,10 @@
-package sandbox
+package servers
 
 import "testing"
 
 // A port of the platform's own instances is no sandbox's, free or not.
 func TestFreePortLeavesTakenOnes(t *testing.T) {
-	var tools Tools
+	var tools Binaries
 	for p := 14000; p < 31900; p++ {
 		tools.Taken = append(tools.Taken, p)
 	}

@@ -1,0 +1,80 @@
+package s3client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"drctl/internal/fail"
+)
+
+func refusal(status int, name string) error {
+	return &smithy.OperationError{ServiceID: "S3", OperationName: "GetObject", Err: &smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}},
+		Err:      &smithy.GenericAPIError{Code: name},
+	}}
+}
+
+func TestFail(t *testing.T) {
+	t.Parallel()
+	live := t.Context()
+	over, cancel := context.WithTimeout(live, 0)
+	defer cancel()
+	stopped, stop := context.WithCancel(live)
+	stop()
+	h := Hints{Bucket: "bucket", Keys: "keys", Access: "access", Unimplemented: "unimplemented"}
+	const up = "check that the S3 endpoint is up and reachable from here"
+
+	for _, c := range []struct {
+		ctx  context.Context
+		err  error
+		code fail.Code
+		hint string
+	}{
+		{live, refusal(404, "NoSuchBucket"), fail.NotFound, "bucket"},
+		{live, refusal(404, "NoSuchKey"), fail.NotFound, ""},
+		{live, refusal(403, "InvalidAccessKeyId"), fail.Denied, "keys"},
+		{live, refusal(404, "XAdminUserNotFound"), fail.Denied, "keys"},
+		{live, refusal(403, "AccessDenied"), fail.Denied, "access"},
+		{live, refusal(401, ""), fail.Denied, "access"},
+		{live, refusal(403, "RequestTimeTooSkewed"), fail.Denied, "set the clocks: this host and the S3 server differ too much"},
+		{live, refusal(412, "PreconditionFailed"), fail.Conflict, ""},
+		{live, refusal(409, "ConditionalRequestConflict"), fail.Conflict, ""},
+		{live, refusal(501, "NotImplemented"), fail.Unsupported, "unimplemented"},
+		{live, refusal(405, "MethodNotAllowed"), fail.Unsupported, ""},
+		{live, refusal(507, ""), fail.Exhausted, "make room on the S3 server"},
+		{live, refusal(503, "SlowDown"), fail.Unavailable, "the S3 server asks to slow down; lower the concurrency or raise its limits"},
+		{live, refusal(429, ""), fail.Unavailable, "the S3 server asks to slow down; lower the concurrency or raise its limits"},
+		{live, refusal(400, "RequestTimeout"), fail.Unavailable, up},
+		{live, refusal(408, ""), fail.Unavailable, up},
+		{live, refusal(400, "InvalidArgument"), fail.Invalid, ""},
+		{live, refusal(500, "InternalError"), fail.Unavailable, up},
+		{live, errors.New("connection refused"), fail.Unavailable, up},
+
+		// A dial that takes too long is the server's silence, not the end of the caller's time.
+		{live, fmt.Errorf("dial: %w", context.DeadlineExceeded), fail.Unavailable, up},
+		{over, fmt.Errorf("dial: %w", context.DeadlineExceeded), fail.Stalled, ""},
+		{stopped, errors.New("request canceled"), fail.Unavailable, ""},
+		{live, context.Canceled, fail.Unavailable, ""},
+
+		// What is known already stays as it is.
+		{over, fail.New(fail.Corrupt, "read", "k", "its hint", nil), fail.Corrupt, "its hint"},
+	} {
+		got := Fail(c.ctx, "s3: do", "subject", h, c.err)
+		var e *fail.Error
+		if !errors.As(got, &e) || e.Code != c.code || e.Hint != c.hint {
+			t.Errorf("%v: %s %q, want %s %q", c.err, fail.CodeOf(got), e.Hint, c.code, c.hint)
+		}
+		if code := Code(c.ctx, c.err); code != c.code {
+			t.Errorf("%v: Code is %s, want %s", c.err, code, c.code)
+		}
+	}
+	if err := Fail(over, "s3: do", "subject", h, nil); err != nil {
+		t.Errorf("nil became %v", err)
+	}
+}

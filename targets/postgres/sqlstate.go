@@ -1,0 +1,59 @@
+package postgres
+
+import (
+	"fmt"
+
+	"drctl/internal/fail"
+)
+
+// meaning is what an SQLSTATE says about a connection or a statement of user,
+// and what to do about it. grant is the statement that a lacking privilege
+// needs; it may be empty. ok is false for states without a meaning of their own.
+func meaning(state, user, grant string) (code fail.Code, hint string, ok bool) {
+	switch state {
+	case "28P01":
+		return fail.Denied, fmt.Sprintf("the password of user %q is wrong", user), true
+	case "28000":
+		return fail.Denied, fmt.Sprintf("pg_hba.conf does not admit user %q from here, or the user may not do this (for the stream: ALTER ROLE %s REPLICATION and a pg_hba line for database replication)", user, quoteIdent(user)), true
+	case "42501":
+		if grant == "" {
+			return fail.Denied, fmt.Sprintf("user %q lacks a privilege", user), true
+		}
+		return fail.Denied, fmt.Sprintf("user %q lacks a privilege; as a superuser run: %s", user, grant), true
+	}
+	for _, n := range []int{5, 3, 2} { // from one state to its class
+		if s, ok := states[state[:min(n, len(state))]]; ok {
+			return s.code, s.hint, true
+		}
+	}
+	return "", "", false
+}
+
+// states maps states, and classes of them by their first characters, to what
+// they mean for whoever asked.
+var states = map[string]struct {
+	code fail.Code
+	hint string
+}{
+	"08":    {fail.Unavailable, "the server ended the session; look at its log"},
+	"0A000": {fail.Unsupported, "the server's version is too old"},
+	"22":    {fail.Invalid, ""},
+	"25006": {fail.Conflict, "the server is a standby or read-only; point the instance at the primary"},
+	"25P02": {fail.Stalled, ""}, // the transaction failed before
+	"25P03": {fail.Stalled, ""}, // idle in a transaction for too long
+	"3D000": {fail.NotFound, "check the database name of the instance"},
+	"3F000": {fail.NotFound, "check the names in the configuration"},
+	"40P01": {fail.Stalled, ""}, // deadlock
+	"42":    {fail.Invalid, ""},
+	"42704": {fail.NotFound, "check the names in the configuration"},
+	"42P01": {fail.NotFound, "check the names in the configuration"},
+	"53":    {fail.Exhausted, "the server ran out of a resource; look at its log"},
+	"53300": {fail.Unavailable, "the server has no free connection; raise max_connections or superuser_reserved_connections"},
+	"55006": {fail.Conflict, ""}, // in use
+	"55P03": {fail.Stalled, ""},  // the lock was not to be had in time
+	"57014": {fail.Stalled, ""},  // cancelled, or over its time
+	"57P":   {fail.Unavailable, "the server ended the session; look at its log"},
+	"57P03": {fail.Unavailable, "the server is starting, recovering or stopping; try again"},
+	"XX001": {fail.Corrupt, "the server reports damaged data"},
+	"XX002": {fail.Corrupt, "the server reports damaged data"},
+}
