@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/proc"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
 	"drctl/targets/postgres"
@@ -47,8 +47,8 @@ func conformance(wrap func(*postgres.Driver) targets.Driver) targettest.Kit {
 				User: "drctl", Database: "shop", DataDir: filepath.Join(sandboxtest.Dir(t), "data")}
 		},
 		Stop: func(_ testing.TB, pid int) {
-			if start, err := sandbox.StartTicks(pid); err == nil {
-				_ = sandbox.Proc{Kind: targets.Postgres, Pid: pid, Start: start}.Kill()
+			if id, err := proc.Of(pid); err == nil {
+				_ = id.Kill()
 			}
 		},
 		Damage: func(t testing.TB, in targets.Instance) {

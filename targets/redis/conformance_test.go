@@ -13,8 +13,9 @@ import (
 	"strings"
 	"testing"
 
-	"drctl/internal/sandbox"
+	"drctl/internal/proc"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/targettest"
 )
@@ -40,7 +41,7 @@ func conformance(wrap func(*Driver) targets.Driver) targettest.Kit {
 			return keys
 		},
 		Empty: func(t testing.TB) targets.Instance {
-			port, err := sandbox.FreePort()
+			port, err := servers.FreePort()
 			must(t, err)
 			return targets.Instance{Kind: targets.Redis, Shard: targets.ShardID{Target: "carts", Shard: "0"}, Role: targets.Sandbox,
 				Address: fmt.Sprintf("127.0.0.1:%d", port), Password: targets.NewSecret("sandbox-secret"), DataDir: filepath.Join(sandboxtest.Dir(t), "data")}
@@ -66,8 +67,8 @@ func conformance(wrap func(*Driver) targets.Driver) targettest.Kit {
 }
 
 func stopPid(_ testing.TB, pid int) {
-	if start, err := sandbox.StartTicks(pid); err == nil {
-		_ = sandbox.Proc{Pid: pid, Start: start, Kind: targets.Redis}.Kill()
+	if id, err := proc.Of(pid); err == nil {
+		_ = id.Kill()
 	}
 }
 
