@@ -85,7 +85,7 @@ type Member interface {
 	// Settle runs after every member has released: it makes the mark durable
 	// on the server, so that it reaches the stream without waiting for traffic.
 	// It fails when the session that named the mark is gone: the server may have
-	// crashed and lost it.
+	// crashed and lost it. A no-op where the mark is the place in the log itself.
 	Settle(ctx context.Context) error
 	// Close ends the connection, and with it whatever the server still held.
 	Close()

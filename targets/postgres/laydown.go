@@ -158,6 +158,7 @@ func emptyDir(dir string) error {
 // every name inside the data directory.
 func (r *restoreRun) untar(ctx context.Context) (err error) {
 	stream, err := r.from.OpenStream(ctx, r.req.Base)
+
 	if err != nil {
 		return err
 	}
@@ -279,6 +280,7 @@ func (r *restoreRun) laySpan(ctx context.Context, span targets.Span) (err error)
 	}
 
 	log, err := r.from.Log(ctx, span)
+
 	if err != nil {
 		return err
 	}
