@@ -3,7 +3,7 @@
 # head. With -fix it puts them there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-rules=(-allow-whole-block -disable assign,decl,append)
+rules=(-allow-whole-block -disable assign,decl,append,defer)
 if [[ ${1:-} == -fix ]]; then
 	exec bin/wsl -fix "${rules[@]}" ./...
 fi

@@ -27,7 +27,7 @@ put internal/engine/good.go go.temporal.io/sdk/client drctl/internal/fail drctl/
 put activities/good.go go.temporal.io/sdk/client drctl/internal/vault drctl/restore drctl/drills
 put workflows/good.go go.temporal.io/sdk/client drctl/activities drctl/targets time
 put targets/all/good.go drctl/targets/postgres drctl/targets/redis drctl/targets/s3
-put targets/postgres/good.go drctl/targets drctl/internal/sandbox drctl/internal/fail os
+put targets/postgres/good.go drctl/targets drctl/internal/servers drctl/internal/sandbox/claim drctl/internal/fail os
 put internal/stream/good.go drctl/internal/vault drctl/targets os
 mkdir -p cmd/drctl && printf 'package main\nimport _ "drctl/config"\nimport _ "drctl/targets/all"\nimport _ "go.temporal.io/sdk/client"\nfunc main() {}\n' >cmd/drctl/main.go
 mkdir -p cmd/drlab && printf 'package main\nimport _ "drctl/internal/lab/shop"\nfunc main() {}\n' >cmd/drlab/main.go

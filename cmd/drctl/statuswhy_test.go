@@ -104,7 +104,6 @@ func TestStatusSaysWhy(t *testing.T) {
 	ctx := t.Context()
 
 	var err error
-
 	if s.engine, err = dial(ctx, s.cfg, s.log); err != nil {
 		t.Fatal(err)
 	}

@@ -108,7 +108,8 @@ func New(o plan.Outline) (*Machine, error) {
 	}
 
 	for i, s := range o.Steps {
-		before := map[int]bool{}
+		var before []int
+
 		for _, n := range s.Needs {
 			met := m.meant(n, i)
 			if len(met) == 0 {
@@ -116,25 +117,20 @@ func New(o plan.Outline) (*Machine, error) {
 			}
 
 			m.needs[i] = append(m.needs[i], met...)
-			for _, j := range met {
-				before[j] = true
-			}
+			before = append(before, met...)
 		}
 
 		for _, n := range s.After {
-			for _, j := range m.meant(n, i) {
-				before[j] = true
-			}
+			before = append(before, m.meant(n, i)...)
 		}
+
+		slices.Sort(before)
+		before = slices.Compact(before)
 
 		m.unmet[i] = len(before)
-		for j := range before {
+		for _, j := range before {
 			m.waiters[j] = append(m.waiters[j], i)
 		}
-	}
-
-	for _, w := range m.waiters {
-		slices.Sort(w) // the order of a map must not be seen
 	}
 
 	return m, m.acyclic()

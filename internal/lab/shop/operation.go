@@ -256,7 +256,6 @@ func (c *client) commitTwoPhase(ctx context.Context, rec *Record, conns [2]*pgx.
 // tables' names: a cut that locks tables one after the other meets it half way.
 func (c *client) order(ctx context.Context, rec *Record) (err error) {
 	conn, err := c.conn(ctx, rec.Shards[0])
-
 	if err != nil {
 		return err
 	}
