@@ -57,7 +57,7 @@ func TestDamage(t *testing.T) {
 	}
 	config := filepath.Join(w.lab, "patient.yaml")
 
-	text := strings.ReplaceAll(string(b), "{rto: 60s, rpo: 60s}", "{rto: 1h, rpo: 1h}")
+	text := strings.ReplaceAll(string(b), "{rto: 10m, rpo: 60s}", "{rto: 1h, rpo: 1h}")
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

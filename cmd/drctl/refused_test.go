@@ -156,7 +156,7 @@ func TestRefused(t *testing.T) {
 	must(1, []string{"no sealed cut"}, "restore", "plan", "-g", "pgdown")
 	must(1, nil, "restore", "run", "-g", "pgdown", "--engine", "embedded")
 	must(2, []string{"--group"}, "cut", "now")
-	must(1, []string{"nosuch"}, "cut", "now", "-g", "nosuch")
+	must(2, []string{"nosuch"}, "cut", "now", "-g", "nosuch")
 	// A second drctl up of the same state directory is refused.
 	must(1, []string{"drctl up runs here with pid"}, "up")
 }
