@@ -58,7 +58,6 @@ func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 	out.Started = workflow.Now(ctx).UTC()
 	if in.Into == plan.Sandbox {
 		out.Sandbox, err = openSandbox(ctx, in.Queue, in.Run.ID(), "restore")
-
 		if err != nil {
 			return out, err
 		}

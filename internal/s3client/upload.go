@@ -93,7 +93,6 @@ func Upload(ctx context.Context, c *s3.Client, in *s3.PutObjectInput, atOnce int
 		CacheControl: in.CacheControl, ContentEncoding: in.ContentEncoding, ContentLanguage: in.ContentLanguage,
 		ContentDisposition: in.ContentDisposition, Expires: in.Expires,
 	})
-
 	if err != nil {
 		return err
 	}

@@ -158,7 +158,6 @@ func emptyDir(dir string) error {
 // every name inside the data directory.
 func (r *restoreRun) untar(ctx context.Context) (err error) {
 	stream, err := r.from.OpenStream(ctx, r.req.Base)
-
 	if err != nil {
 		return err
 	}
@@ -280,7 +279,6 @@ func (r *restoreRun) laySpan(ctx context.Context, span targets.Span) (err error)
 	}
 
 	log, err := r.from.Log(ctx, span)
-
 	if err != nil {
 		return err
 	}
