@@ -14,6 +14,7 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/servers"
 	"drctl/internal/topology"
+	"drctl/restore/inventory"
 	"drctl/targets"
 )
 
@@ -36,7 +37,7 @@ type Activities struct {
 	Commit    string
 	Log       *slog.Logger
 
-	runs runs
+	runs inventory.Runs
 }
 
 // Register registers every activity under its constant name.
@@ -143,23 +144,24 @@ func (b *beater) send(x engine.Beat) {
 // calls whose own time-outs are far shorter than the activity's, so that a
 // beat cannot hide a stall.
 func beatEvery(ctx context.Context, every time.Duration, beat func() engine.Beat) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
+	stopped, stop := context.WithCancel(ctx)
 	go func() {
 		t := time.NewTicker(every)
 		defer t.Stop()
 
-		for {
+		for stopped.Err() == nil {
+			// By the activity's own context: a beat on one that has ended, as when the
+			// work is quicker than this, makes the SDK cancel the activity.
 			activity.RecordHeartbeat(ctx, beat())
 
 			select {
-			case <-ctx.Done():
-				return
+			case <-stopped.Done():
 			case <-t.C:
 			}
 		}
 	}()
 
-	return cancel
+	return stop
 }
 
 // stoppable ends the returned context when the worker is asked to stop.

@@ -167,7 +167,7 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, 
 		out.Problem = err.Error()
 	}
 
-	out.ID, out.Passed, out.Record = rec.ID, rec.Verdict.Passed, doc
+	out.ID, out.Passed, out.SHA256, out.Record = rec.ID, rec.Verdict.Passed, rec.ContentSHA256, doc
 	if in.Sandbox.Dir != "" && (in.Keep || !in.KeptUntil.IsZero()) {
 		out.Sandbox = in.Sandbox.Dir
 	}

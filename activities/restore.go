@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -21,7 +20,6 @@ import (
 	"drctl/internal/servers"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
-	"drctl/restore/inventory"
 	"drctl/restore/plan"
 	"drctl/targets"
 )
@@ -133,37 +131,10 @@ func (a *Activities) bind(ctx context.Context, in StepIn) (boundStep, error) {
 
 // run reads a carried run, which the steps of one plan share.
 func (a *Activities) run(ctx context.Context, c plan.Carried) (plan.Run, error) {
-	if c.Whole != nil {
-		return *c.Whole, nil
-	}
+	stop := beatEvery(ctx, 5*time.Second, func() engine.Beat { return engine.Beat{Phase: "plan"} })
+	defer stop()
 
-	a.runs.Lock()
-	defer a.runs.Unlock()
-
-	if run, ok := a.runs.read[c.Ref.SHA256]; ok && run.ID == c.Ref.ID {
-		return run, nil
-	}
-
-	run, err := inventory.LoadRun(ctx, a.Platform.Vault, c)
-	if err != nil {
-		return run, err
-	}
-
-	if len(a.runs.read) >= maxRuns || a.runs.read == nil {
-		a.runs.read = map[string]plan.Run{}
-	}
-	a.runs.read[c.Ref.SHA256] = run
-
-	return run, nil
-}
-
-// maxRuns is how many runs a worker remembers.
-const maxRuns = 8
-
-// runs are those that were read, by hash; their hashes were checked.
-type runs struct {
-	sync.Mutex
-	read map[string]plan.Run
+	return a.runs.Load(ctx, a.Platform.Vault, c)
 }
 
 // check refuses a payload whose values must not become paths or arguments. A

@@ -132,40 +132,13 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 		return err
 	}
 
-	if err := readRecord(ctx, vaults, &out); err != nil {
-		return err
+	if len(out.Record) == 0 { // no more than its name crossed the engine
+		if out.Record, err = report.Read(ctx, vaults.Vault, out.Vaults, out.JSON, out.ID, out.SHA256); err != nil {
+			return err
+		}
 	}
 
 	return a.printDrill(out)
-}
-
-// readRecord reads the record of a drill that has ended: from a vault that holds it,
-// else from its file, when the worker runs on this host.
-func readRecord(ctx context.Context, p *resolver, out *drills.Outcome) error {
-	var errs []error
-	for _, region := range out.Vaults {
-		if len(out.Record) > 0 {
-			return nil
-		}
-
-		v, err := p.Vault(ctx, region)
-		if err == nil {
-			err = v.Report(ctx, "drill", out.ID, &out.Record)
-		}
-		errs = append(errs, err)
-	}
-
-	if len(out.Record) > 0 {
-		return nil
-	}
-
-	doc, err := os.ReadFile(out.JSON)
-	if err != nil {
-		return fail.New(fail.Unavailable, "drill: read the record", out.ID, "look for it on the worker's host: "+out.JSON, errors.Join(append(errs, err)...))
-	}
-	out.Record = doc
-
-	return nil
 }
 
 func who() string {

@@ -186,11 +186,8 @@ func start(ctx context.Context, c client.Client, id, name, queue string, join bo
 	}
 
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err() // interrupted: what the engine's client says of it is no error of the engine
-		}
-
-		return nil, fail.New(fail.Unavailable, "engine: start", id, "", err)
+		// An interruption is no error of the engine, whatever its client calls it.
+		return nil, fail.New(fail.Unavailable, "engine: start", id, "", errors.Join(ctx.Err(), err))
 	}
 
 	return run, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	"drctl/internal/fail"
 	"drctl/internal/vault"
@@ -80,6 +81,38 @@ func LoadRun(ctx context.Context, open func(context.Context, string) (*vault.Vau
 	}
 
 	return plan.Run{}, fail.New(fail.CodeOf(errs[0]), "plan: read", c.Ref.ID, "", errors.Join(errs...))
+}
+
+// maxRuns is how many runs are remembered.
+const maxRuns = 8
+
+// Runs remembers runs that were read, whose hashes were checked, so that the steps
+// of a plan on one worker read it once. The zero value is empty; it may be shared.
+type Runs struct {
+	mu   sync.Mutex
+	read map[string]plan.Run
+}
+
+// Load is LoadRun, or what it returned before. Others wait while one reads.
+func (r *Runs) Load(ctx context.Context, open func(context.Context, string) (*vault.Vault, error), c plan.Carried) (plan.Run, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+
+	if run, ok := r.read[c.Ref.SHA256]; ok && c.Whole == nil && run.ID == c.Ref.ID {
+		return run, nil
+	}
+
+	run, err := LoadRun(ctx, open, c)
+	if err != nil || c.Whole != nil {
+		return run, err
+	}
+
+	if len(r.read) >= maxRuns || r.read == nil {
+		r.read = map[string]plan.Run{}
+	}
+	r.read[c.Ref.SHA256] = run
+
+	return run, nil
 }
 
 func loadRun(ctx context.Context, v *vault.Vault, ref plan.Ref) (run plan.Run, err error) {

@@ -225,6 +225,17 @@ func VerifyAttachments(r Record, open func(name string) (io.ReadCloser, error)) 
 	return errors.Join(errs...)
 }
 
+// VerifyAs is Verify for a record that somebody named by its id and content hash:
+// any other, however whole it is in itself, is fail.Corrupt.
+func VerifyAs(doc []byte, id, sha256 string) (Record, error) {
+	r, err := Verify(doc)
+	if err == nil && (r.ID != id || r.ContentSHA256 != sha256) {
+		err = fail.New(fail.Corrupt, "evidence: verify", "record "+id, "take it from another vault", fmt.Errorf("another record lies under its name: %s with hash %s", r.ID, r.ContentSHA256))
+	}
+
+	return r, err
+}
+
 func verifyAttachment(a Attachment, open func(string) (io.ReadCloser, error)) error {
 	f, err := open(a.Name)
 	if err != nil {
