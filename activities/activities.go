@@ -150,8 +150,7 @@ func beatEvery(ctx context.Context, every time.Duration, beat func() engine.Beat
 		defer t.Stop()
 
 		for stopped.Err() == nil {
-			// By the activity's own context: a beat on one that has ended, as when the
-			// work is quicker than this, makes the SDK cancel the activity.
+			// Not on stopped: a beat on an ended context makes the SDK cancel the activity.
 			activity.RecordHeartbeat(ctx, beat())
 
 			select {
