@@ -40,7 +40,8 @@ func at(timeline string, offset uint64) targets.Position {
 func history(t *rapid.T, sh *recovery.ShardInventory) {
 	for i := range rapid.IntRange(0, 3).Draw(t, "timelines") {
 		l := timeline.Timeline{ID: fmt.Sprintf("L%d", i), Kind: sh.Kind, Origin: rapid.IntRange(0, 9).Draw(t, "origin") > 0}
-		if i > 0 && rapid.IntRange(0, 3).Draw(t, "child") > 0 {
+		// Without a record nothing is known of a beginning or a parent.
+		if i > 0 && l.Origin && rapid.IntRange(0, 3).Draw(t, "child") > 0 {
 			p := sh.Timelines[rapid.IntRange(0, i-1).Draw(t, "parent")]
 			left := rapid.Uint64Range(p.Offset, p.Tip()).Draw(t, "left")
 			l.Parent = at(p.ID, left)
@@ -188,7 +189,7 @@ func reaches(sh recovery.ShardInventory, base, point targets.Position) bool {
 			return base.Offset <= p.Offset && whole(l, base.Offset, p.Offset)
 		}
 
-		if l == nil || !l.Origin || l.Parent.Timeline == "" || p.Offset < l.Offset || l.Offset > l.Parent.Offset || !whole(l, l.Offset, p.Offset) {
+		if l == nil || l.Parent.Timeline == "" || p.Offset < l.Offset || l.Offset > l.Parent.Offset || !whole(l, l.Offset, p.Offset) {
 			return false
 		}
 		p = l.Parent
