@@ -18,6 +18,7 @@ import (
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 	"drctl/internal/supervise"
 	"drctl/internal/trust"
 	"drctl/restore/readiness"
@@ -102,7 +103,7 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 		return // Run returns the reason
 	}
 
-	for try := 1; ; try++ {
+	for tries := (retry.Policy{First: time.Second, Max: 10 * time.Second, If: retry.Any}).Start(); ; {
 		err := a.applyOnce(ctx, cfg, log)
 		if err == nil {
 			break
@@ -114,10 +115,8 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 
 		log.Warn("up: the configuration could not be applied; trying again", "err", err)
 
-		select {
-		case <-ctx.Done():
+		if tries.Wait(ctx) != nil {
 			return
-		case <-time.After(time.Duration(min(try, 10)) * time.Second):
 		}
 	}
 	var ps []readiness.Problem
