@@ -13,6 +13,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
+	"drctl/internal/retry"
 	"drctl/internal/stream"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
@@ -244,10 +245,8 @@ func (a *Activities) isBack(ctx context.Context, away []string) bool {
 	}
 
 	for {
-		select {
-		case <-ctx.Done():
+		if retry.Sleep(ctx, awayAgain) != nil {
 			return false
-		case <-time.After(awayAgain):
 		}
 
 		for _, region := range away {
@@ -305,9 +304,7 @@ func (p *paced) wait(ctx context.Context, limit time.Duration) bool {
 			return true
 		}
 
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+		if retry.Sleep(ctx, time.Second) != nil {
 			return false
 		}
 	}

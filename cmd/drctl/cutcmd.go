@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
 
 	"drctl/cmd/drctl/answer"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/progress"
+	"drctl/internal/retry"
 	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
@@ -70,21 +73,19 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 	if err != nil {
 		return err
 	}
-	run, err := start(ctx, s.engine, s.ids().Cut(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
+	var run client.WorkflowRun
 	// A scheduled cut may be under way: its turn ends with its sealing.
-	if fail.Is(err, fail.Conflict) {
-		fmt.Fprintln(a.err, "drctl: another cut is under way; this one follows it")
-	}
+	turn := retry.Policy{First: 200 * time.Millisecond, For: g.Policy.SealWithin + 30*time.Second, If: retry.On(fail.Conflict)}
+	say := sync.OnceFunc(func() { fmt.Fprintln(a.err, "drctl: another cut is under way; this one follows it") })
 
-	for end := time.Now().Add(g.Policy.SealWithin + 30*time.Second); fail.Is(err, fail.Conflict) && time.Now().Before(end); {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
+	err = retry.Do(ctx, turn, func() (err error) {
 		run, err = start(ctx, s.engine, s.ids().Cut(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
-	}
+		if fail.Is(err, fail.Conflict) {
+			say()
+		}
 
+		return err
+	})
 	if err != nil {
 		return err
 	}

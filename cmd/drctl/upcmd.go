@@ -19,6 +19,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/retry"
 	"drctl/internal/supervise"
 	"drctl/internal/trust"
 	"drctl/restore/readiness"
@@ -103,7 +104,7 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 		return // Run returns the reason
 	}
 
-	for try := 1; ; try++ {
+	for tries := (retry.Policy{First: time.Second, Max: 10 * time.Second, If: retry.Any}).Start(); ; {
 		err := a.applyOnce(ctx, cfg, log)
 		if err == nil {
 			break
@@ -115,10 +116,8 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 
 		log.Warn("up: the configuration could not be applied; trying again", "err", err)
 
-		select {
-		case <-ctx.Done():
+		if tries.Wait(ctx) != nil {
 			return
-		case <-time.After(time.Duration(min(try, 10)) * time.Second):
 		}
 	}
 	var ps []readiness.Problem

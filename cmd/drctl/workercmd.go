@@ -20,6 +20,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
+	"drctl/internal/retry"
 	"drctl/internal/sandbox"
 	"drctl/internal/servers"
 	"drctl/internal/supervise"
@@ -91,10 +92,8 @@ func (a *app) work(ctx context.Context, region string, supervised bool) error {
 
 		log.Warn("the engine does not answer; trying again", "address", cfg.Engine.Address, "err", err)
 
-		select {
-		case <-ctx.Done():
+		if retry.Sleep(ctx, time.Second) != nil {
 			return nil
-		case <-time.After(time.Second):
 		}
 	}
 

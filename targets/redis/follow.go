@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 	"drctl/targets"
 )
 
@@ -25,8 +26,8 @@ const (
 func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive targets.Archive) error {
 	const op = "redis: follow"
 
-	lastGood := time.Now()
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+	tries := retry.Policy{First: 100 * time.Millisecond, Max: 2 * time.Second, For: reconnectFor, If: retry.On(fail.Unavailable)}.Start()
+	for {
 		f := &follower{d: d, in: in, archive: archive}
 
 		err := f.session(ctx)
@@ -39,20 +40,15 @@ func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive target
 		}
 
 		if f.moved {
-			lastGood, wait = time.Now(), 100*time.Millisecond
+			tries.Reset()
 		}
 
-		err = wrap(op, in, err)
-		if !fail.Is(err, fail.Unavailable) || time.Since(lastGood) > reconnectFor {
+		if err = wrap(op, in, err); fail.Is(err, fail.Unavailable) {
+			d.log.Info("replication interrupted", "instance", in.String(), "error", err)
+		}
+
+		if err := tries.Again(ctx, err); err != nil {
 			return err
-		}
-
-		d.log.Info("replication interrupted", "instance", in.String(), "error", err)
-
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/manifest"
+	"drctl/internal/retry"
 	"drctl/internal/s3client"
 	"drctl/targets"
 )
@@ -25,9 +26,12 @@ const (
 	window = 16 * parallel
 	// maxUnnamed bounds the keys that are named although the server does not.
 	maxUnnamed = 10
-	// tries bounds how often one object is read anew.
-	tries = 4
 )
+
+// again says how often one object is read anew, after errors of these codes.
+func again(codes ...fail.Code) retry.Policy {
+	return retry.Policy{First: 100 * time.Millisecond, Max: 400 * time.Millisecond, Tries: 4, If: retry.On(codes...)}
+}
 
 // Snapshot records every object as of the instant. See the package's text for
 // what that means. Objects whose keys the server does not give are left out and
@@ -230,21 +234,19 @@ func (s *snapshot) settle(ctx context.Context, j *job) error {
 		}
 	}
 
-	now := j.now
-	for try := 1; ; try++ {
+	now, tries := j.now, again(fail.Unavailable, fail.Stalled, fail.Conflict, fail.NotFound).Start()
+	for {
 		e, err := s.fetch(ctx, now)
 		if err == nil {
 			j.entry, j.state = e, moved
 			return nil
 		}
 
-		if ctx.Err() != nil || try == tries {
+		if ctx.Err() != nil {
 			return err
 		}
 
-		switch fail.CodeOf(err) {
-		case fail.Unavailable, fail.Stalled:
-		case fail.Conflict, fail.NotFound:
+		if changed(err) {
 			if s.versioned && !now.mutable() {
 				return fail.New(fail.Conflict, "s3: snapshot", s.subject(now.Key),
 					"repeat the cut; if it happens again, a lifecycle rule removes noncurrent versions too soon",
@@ -261,27 +263,16 @@ func (s *snapshot) settle(ctx context.Context, j *job) error {
 				return nil
 			}
 			now = fresh
-		default:
-			return err
 		}
 
-		if err := pause(ctx, time.Duration(try)*100*time.Millisecond); err != nil {
+		if err := tries.Again(ctx, err); err != nil {
 			return err
 		}
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+// changed reports whether an object is no longer what was listed.
+func changed(err error) bool { return fail.Is(err, fail.Conflict) || fail.Is(err, fail.NotFound) }
 
 // look asks what an object is now; ok is false when it is gone.
 func (s *snapshot) look(ctx context.Context, key string) (listed, bool, error) {
