@@ -3,9 +3,9 @@ package ui
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,15 +48,16 @@ func status(ctx context.Context, root *cobra.Command, err error) int {
 		return 0
 	}
 
+	asJSON := wantsJSON(root, os.Args[1:])
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		fmt.Fprintln(w, program+": interrupted")
+		say(w, program, asJSON, Failure{Error: "interrupted", Code: "interrupted"})
 		return 130
 	}
 
 	var exit Exit
 	if errors.As(err, &exit) {
 		if exit.Message != "" {
-			fmt.Fprintln(w, program+": "+exit.Message)
+			say(w, program, asJSON, Failure{Error: exit.Message, Code: exitCodes[exit.Code]})
 		}
 
 		return exit.Code
@@ -66,11 +67,28 @@ func status(ctx context.Context, root *cobra.Command, err error) int {
 	// about flags and arguments.
 	var fe *fail.Error
 	if !errors.As(err, &fe) {
-		fmt.Fprintf(w, "%s: %v\n", program, err)
+		say(w, program, asJSON, Failure{Error: err.Error(), Code: string(fail.Invalid), Op: usage})
 		return 2
 	}
-	asJSON, _ := root.PersistentFlags().GetBool("json") // no such flag: false
+
 	PrintError(w, program, asJSON, err)
 
 	return fail.ExitCode(err)
+}
+
+// exitCodes are the codes of an Exit, as JSON has them.
+var exitCodes = map[int]string{1: "failed", 2: string(fail.Invalid), 3: "partial", 4: string(fail.Unverified)}
+
+// wantsJSON reports whether the flag json is set; a mistake among the flags may
+// have kept it from being read.
+func wantsJSON(root *cobra.Command, args []string) bool {
+	if set, err := root.PersistentFlags().GetBool("json"); set || err != nil {
+		return set
+	}
+
+	if i := slices.Index(args, "--"); i >= 0 {
+		args = args[:i]
+	}
+
+	return slices.Contains(args, "--json")
 }
