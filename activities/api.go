@@ -183,12 +183,15 @@ type CheckIn struct {
 	// ReadData is how much of the base data is read: "n/t" is one part of t, of
 	// which repeats take one after the other; "" is none.
 	ReadData string `json:"read_data"`
+	// Remove makes a retention remove this one base instead of following the policy.
+	Remove *Removal `json:"remove,omitempty"`
 }
 
-// CheckOut is what an activity returns of a check: the first findings, the worst
-// first. All are in the report.
+// Removal asks for one base to be removed.
+type Removal = upkeep.Removal
+
+// CheckOut is the outcome of a check with its first findings, the worst first.
 type CheckOut = upkeep.Check
 
-// RetainOut is what an activity returns of a retention: the counts, and the first
-// of each list. All are in the report.
+// RetainOut is the outcome of a retention with the first of each of its lists.
 type RetainOut = upkeep.Retention

@@ -14,6 +14,7 @@ import (
 	"drctl/drills"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/progress"
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
@@ -179,7 +180,7 @@ func (a *app) drillVaults(ctx context.Context, place vaultFlags, region string) 
 			return nil, nil, err
 		}
 
-		return vaultPlatform{v}.Vault, []string{v.Region()}, nil
+		return platform.OnlyVault{V: v}.Vault, []string{v.Region()}, nil
 	}
 
 	s, err := a.offline()

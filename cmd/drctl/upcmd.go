@@ -18,6 +18,7 @@ import (
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/internal/retry"
 	"drctl/internal/supervise"
 	"drctl/internal/trust"
@@ -153,7 +154,7 @@ func (a *app) sayUp(cfg *config.Config, took time.Duration, ps []readiness.Probl
 	case !all:
 		with = "; some stores have not answered yet: see the log and drctl status"
 	case len(ps) > 0:
-		with = ", with " + count(len(ps), "problem") + " (see the log, and drctl status): "
+		with = ", with " + human.Plural(len(ps), "problem") + " (see the log, and drctl status): "
 		for i, p := range ps {
 			if i > 0 {
 				with += "; "
@@ -162,7 +163,7 @@ func (a *app) sayUp(cfg *config.Config, took time.Duration, ps []readiness.Probl
 		}
 	}
 
-	fmt.Fprintf(a.out, "drctl: up after %.1f s (engine %s, %s)%s\n", took.Seconds(), cfg.Engine.Address, count(len(cfg.Regions), "region"), with)
+	fmt.Fprintf(a.out, "drctl: up after %.1f s (engine %s, %s)%s\n", took.Seconds(), cfg.Engine.Address, human.Plural(len(cfg.Regions), "region"), with)
 }
 
 // watcher is a session that looks for problems; it has no engine yet.

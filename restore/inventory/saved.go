@@ -66,6 +66,43 @@ func SavedRun(ctx context.Context, v *vault.Vault, hash string) (plan.Run, error
 	return run, whole(run)
 }
 
+// SavedAnywhere looks for a plan in the vaults of all regions. What a vault that
+// cannot be asked, or a damaged one, says counts only when no other holds it.
+func SavedAnywhere(ctx context.Context, regions []string, open func(context.Context, string) (*vault.Vault, error), hash string) (found plan.Run, err error) {
+	var missing, other error
+	for _, region := range regions {
+		v, err := open(ctx, region)
+
+		var run plan.Run
+		if err == nil {
+			run, err = SavedRun(ctx, v, hash)
+		}
+
+		switch {
+		case err == nil && found.Hash != "" && found.Hash != run.Hash:
+			return plan.Run{}, fail.New(fail.Invalid, "plan: find", hash, "give more of the hash", errors.New("plans in several vaults begin like that"))
+		case err == nil:
+			found = run
+		case fail.Is(err, fail.NotFound):
+			missing = err
+		case fail.Is(err, fail.Invalid):
+			return plan.Run{}, err
+		case other == nil:
+			other = err
+		}
+	}
+
+	if found.Hash != "" {
+		return found, nil
+	}
+
+	if other != nil {
+		return plan.Run{}, other
+	}
+
+	return plan.Run{}, missing
+}
+
 // RunFromJSON reads a run as drctl restore plan --json prints it.
 func RunFromJSON(r io.Reader, name string) (plan.Run, error) {
 	d := json.NewDecoder(r)
