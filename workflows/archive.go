@@ -81,7 +81,7 @@ func copyBases(ctx workflow.Context, in ArchiveIn, copies []activities.CopyIn) w
 		for _, c := range copies {
 			workflow.GetLogger(ctx).Warn("a vault has the log and no base that leads to it; copying", "shard", in.Shard.Shard.String(), "from", c.From, "to", c.To)
 
-			if err := workflow.ExecuteActivity(long(ctx, in.Shard.Queue, 24*time.Hour, 1), activities.CopyVaultName, c).Get(ctx, nil); err != nil {
+			if err := workflow.ExecuteActivity(longRunning(ctx, in.Shard.Queue, 24*time.Hour, 1), activities.CopyVaultName, c).Get(ctx, nil); err != nil {
 				workflow.GetLogger(ctx).Error("the bases were not copied", "shard", in.Shard.Shard.String(), "to", c.To, "err", err.Error())
 				failed = err
 			}
@@ -102,7 +102,7 @@ func askForBase(ctx workflow.Context, in ArchiveIn, out activities.FollowOut) {
 	log.Error("no base leads to what is archived now; taking a new one", "shard", shard, "what", out.Break)
 
 	var g platform.Group
-	if err := workflow.ExecuteActivity(quick(ctx, in.Shard.Queue), activities.DescribeGroupName, activities.GroupIn{Group: out.Group}).Get(ctx, &g); err != nil {
+	if err := workflow.ExecuteActivity(shortCall(ctx, in.Shard.Queue), activities.DescribeGroupName, activities.GroupIn{Group: out.Group}).Get(ctx, &g); err != nil {
 		log.Error("no base was started", "shard", shard, "err", err.Error())
 		return
 	}

@@ -38,13 +38,13 @@ func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 		dctx, cancel := workflow.NewDisconnectedContext(ctx)
 		defer cancel()
 
-		aerr := workflow.ExecuteActivity(quick(dctx, home), activities.AbandonCutName,
-			activities.CutIn{Cut: cut, Reason: text(err)}).Get(dctx, nil)
+		aerr := workflow.ExecuteActivity(shortCall(dctx, home), activities.AbandonCutName,
+			activities.CutIn{Cut: cut, Reason: errorText(err)}).Get(dctx, nil)
 		if aerr != nil {
 			workflow.GetLogger(ctx).Error("an abandoned cut could not be recorded", "cut", cut.ID, "err", aerr.Error())
 		}
 
-		return cut, because("cut: seal", cut.ID, "the cut is abandoned, and that could not be recorded; see: drctl status", err, aerr)
+		return cut, joinErrors("cut: seal", cut.ID, "the cut is abandoned, and that could not be recorded; see: drctl status", err, aerr)
 	}
 
 	return sealed, nil

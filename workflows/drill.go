@@ -54,7 +54,7 @@ func RunDrill(ctx workflow.Context, in RunDrillIn) (drills.Outcome, error) {
 	defer cancel()
 
 	var out drills.Outcome
-	if err := workflow.ExecuteActivity(long(dctx, in.Queue, 10*time.Minute, 5), activities.FinishDrillName, fin).Get(dctx, &out); err != nil {
+	if err := workflow.ExecuteActivity(longRunning(dctx, in.Queue, 10*time.Minute, 5), activities.FinishDrillName, fin).Get(dctx, &out); err != nil {
 		return out, err
 	}
 
@@ -112,12 +112,12 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 		now = in.Ordered
 	}
 	var picked activities.PickOut
-	err := workflow.ExecuteActivity(long(ctx, in.Queue, 30*time.Minute, 3), activities.PickDrillName,
+	err := workflow.ExecuteActivity(longRunning(ctx, in.Queue, 30*time.Minute, 3), activities.PickDrillName,
 		activities.PickIn{Drill: in.Drill, Now: now, Disaster: in.Disaster}).Get(ctx, &picked)
 
 	fin.Planned = workflow.Now(ctx).UTC()
 	if err != nil {
-		fin.PlanError = text(err)
+		fin.PlanError = errorText(err)
 
 		skip("there is no plan", "open-sandbox", activities.CrossCheckStep)
 
@@ -129,7 +129,7 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 
 	fin.Opened = workflow.Now(ctx).UTC()
 	if err != nil {
-		fin.OpenError = text(err)
+		fin.OpenError = errorText(err)
 
 		skip("there is no sandbox", all...)
 
@@ -139,7 +139,7 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 
 	gate, err := checkSpace(ctx, picked.Order, box)
 	if err != nil {
-		fin.OpenError = text(err)
+		fin.OpenError = errorText(err)
 
 		skip("the free space is not known", all...)
 
@@ -156,7 +156,7 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 	run, err := runPlan(ctx, RestoreIn{Run: picked.Run, Order: picked.Order, Queue: in.Queue, Quick: in.Drill.Checks.Quick,
 		Assertions: assertions(in.Drill, picked.Order)}, box)
 	if err != nil {
-		fin.Errors = append(fin.Errors, text(err))
+		fin.Errors = append(fin.Errors, errorText(err))
 
 		skip("the plan has no order", all...)
 
@@ -196,9 +196,9 @@ func crossCheck(ctx workflow.Context, in RunDrillIn, run plan.Carried, box activ
 	started := workflow.Now(ctx).UTC()
 
 	var out plan.StepOut
-	if err := workflow.ExecuteActivity(long(ctx, box.Queue, 6*time.Hour, 2), activities.CrossCheckName,
+	if err := workflow.ExecuteActivity(longRunning(ctx, box.Queue, 6*time.Hour, 2), activities.CrossCheckName,
 		activities.CrossIn{Drill: in.Drill, Run: run, Sandbox: box}).Get(ctx, &out); err != nil {
-		return plan.StepOut{StepID: activities.CrossCheckStep, Started: started, Finished: workflow.Now(ctx).UTC(), Error: text(err)}
+		return plan.StepOut{StepID: activities.CrossCheckStep, Started: started, Finished: workflow.Now(ctx).UTC(), Error: errorText(err)}
 	}
 
 	return out.Brief()

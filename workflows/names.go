@@ -88,8 +88,8 @@ func (p IDs) Kind(id string) string {
 // Queue is the task queue of a region's workers where no configuration names one.
 func Queue(region string) string { return "drctl." + region }
 
-// quick is for calls of a few seconds.
-func quick(ctx workflow.Context, queue string) workflow.Context {
+// shortCall is for calls of a few seconds.
+func shortCall(ctx workflow.Context, queue string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              queue,
 		StartToCloseTimeout:    time.Minute,
@@ -98,17 +98,17 @@ func quick(ctx workflow.Context, queue string) workflow.Context {
 	})
 }
 
-// awaited is quick for calls whose outcome must be known even when the
+// mustComplete is shortCall for calls whose outcome must be known even when the
 // workflow is cancelled meanwhile: what they made has to be undone.
-func awaited(ctx workflow.Context, queue string) workflow.Context {
-	opt := workflow.GetActivityOptions(quick(ctx, queue))
+func mustComplete(ctx workflow.Context, queue string) workflow.Context {
+	opt := workflow.GetActivityOptions(shortCall(ctx, queue))
 	opt.WaitForCancellation = true
 
 	return workflow.WithActivityOptions(ctx, opt)
 }
 
-// long is for work that beats; limit bounds one attempt.
-func long(ctx workflow.Context, queue string, limit time.Duration, attempts int32) workflow.Context {
+// longRunning is for work that beats; limit bounds one attempt.
+func longRunning(ctx workflow.Context, queue string, limit time.Duration, attempts int32) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              queue,
 		StartToCloseTimeout:    limit,

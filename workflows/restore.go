@@ -113,7 +113,7 @@ func leftOver(ctx workflow.Context, out RestoreOut, err error) error {
 
 func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.SandboxRef, error) {
 	var box activities.SandboxRef
-	err := workflow.ExecuteActivity(awaited(ctx, queue), activities.OpenSandboxName, activities.SandboxIn{ID: id, Purpose: purpose}).Get(ctx, &box)
+	err := workflow.ExecuteActivity(mustComplete(ctx, queue), activities.OpenSandboxName, activities.SandboxIn{ID: id, Purpose: purpose}).Get(ctx, &box)
 
 	return box, err
 }
@@ -121,7 +121,7 @@ func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.Sa
 // keepSandbox puts on record that a sandbox outlives this workflow: until an
 // instant, or with the zero time until somebody removes it.
 func keepSandbox(ctx workflow.Context, box activities.SandboxRef, until time.Time, attempts int32) error {
-	opt := workflow.GetActivityOptions(awaited(ctx, box.Queue))
+	opt := workflow.GetActivityOptions(mustComplete(ctx, box.Queue))
 	opt.ScheduleToStartTimeout, opt.RetryPolicy.MaximumAttempts = 10*time.Minute, attempts
 
 	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, opt), activities.KeepSandboxName, activities.KeepIn{Sandbox: box, Until: until}).Get(ctx, nil)
@@ -135,7 +135,7 @@ func checkSpace(ctx workflow.Context, order plan.Outline, box activities.Sandbox
 	}
 
 	var gate evidence.Precheck
-	err := workflow.ExecuteActivity(quick(ctx, box.Queue), activities.CheckSpaceName, in).Get(ctx, &gate)
+	err := workflow.ExecuteActivity(shortCall(ctx, box.Queue), activities.CheckSpaceName, in).Get(ctx, &gate)
 
 	return gate, err
 }
@@ -152,8 +152,8 @@ func closeSandbox(ctx workflow.Context, box activities.SandboxRef) string {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 
-	if err := workflow.ExecuteActivity(long(dctx, box.Queue, time.Hour, 5), activities.CloseSandboxName, box).Get(dctx, nil); err != nil {
-		return "sandbox " + box.ID + " (" + box.Dir + "): " + text(err)
+	if err := workflow.ExecuteActivity(longRunning(dctx, box.Queue, time.Hour, 5), activities.CloseSandboxName, box).Get(dctx, nil); err != nil {
+		return "sandbox " + box.ID + " (" + box.Dir + "): " + errorText(err)
 	}
 
 	return ""

@@ -127,8 +127,8 @@ func (r *runner) do(ctx workflow.Context, step plan.Node) plan.StepOut {
 	started := workflow.Now(ctx).UTC()
 
 	var out plan.StepOut
-	if err := workflow.ExecuteActivity(long(ctx, queue, step.Limit, 10), name, arg).Get(ctx, &out); err != nil {
-		return plan.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Attempt: attempts(err), Error: text(err)}
+	if err := workflow.ExecuteActivity(longRunning(ctx, queue, step.Limit, 10), name, arg).Get(ctx, &out); err != nil {
+		return plan.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Attempt: attempts(err), Error: errorText(err)}
 	}
 
 	if out.Attempt > 1 {
