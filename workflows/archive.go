@@ -22,12 +22,13 @@ type ArchiveIn struct {
 // mend before it tries again.
 const ArchiveAgain = 30 * time.Second
 
-// Archive keeps one shard's log flowing into the vaults for ever. The activity
-// is long-lived and ends by itself from time to time, so that the history
-// stays short; whatever ends it otherwise, it is started again. When the log
-// was interrupted, so that no base leads to what is archived now, a backup of
-// the shard is started while following goes on; when only some vaults lack a
-// base that leads there, they get it from the others.
+// Archive keeps one shard's log flowing into the vaults for ever. The activity is
+// long-lived. It ends by itself from time to time, so that the history stays
+// short; whatever ends it, it is started again.
+//
+// Sometimes no base leads to what is archived now, because the log was
+// interrupted. Then a backup of the shard is started, and following goes on. When
+// only some vaults lack such a base, they get it from the others.
 func Archive(ctx workflow.Context, in ArchiveIn) error {
 	actx := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue: in.Shard.Queue,
@@ -67,8 +68,8 @@ func Archive(ctx workflow.Context, in ArchiveIn) error {
 			copying = copyBases(ctx, in, out.Copies)
 		}
 	}
-	// A copy that is not done is left: the next run asks for it again, and what was
-	// copied stays. Archiving must not wait for it.
+	// A copy that is not done is left, because archiving must not wait for
+	// it. The next run asks for it again; what was copied stays.
 	return workflow.NewContinueAsNewError(ctx, ArchiveName, in)
 }
 

@@ -54,11 +54,14 @@ type ObjectsOut struct {
 }
 
 // TakeBackup takes the bases and copies each to the policy's other vaults, and
-// takes a snapshot of each object store. A cut's own snapshot moves only what
-// has changed since the last one, so the first, which moves everything, has to
-// be one without the limit that a cut sets. One shard's failure does not stop
-// the others; the caller sees each. In the end every vault gets the cuts that
-// it missed while it could not be reached.
+// takes a snapshot of each object store.
+//
+// A cut's own snapshot moves only what has changed since the last one, within the
+// cut's limit. The first snapshot moves everything: it has to be one of a backup,
+// which has no such limit.
+//
+// One shard's failure does not stop the others; the caller sees each. In the end
+// every vault gets the cuts that it missed while it could not be reached.
 func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 	stamp := workflow.Now(ctx).UTC().Format("20060102T150405Z")
 

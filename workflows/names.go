@@ -22,12 +22,13 @@ const (
 	ScheduledName  = "Scheduled"
 )
 
-// IDs makes the workflow ids of the platform whose name it is. They are the
-// mutual exclusion: two cuts of one group cannot run at the same time, whoever
-// starts them. They begin with the platform's name and a colon, which no name
-// holds, so that platforms may share a namespace; without a name, as where a
-// vault alone is left and in runs begun by a drctl before names were in ids,
-// they begin with the kind.
+// IDs makes the workflow ids of one platform; its value is the platform's name.
+// An id is a lock: two cuts of one group cannot run at once, whoever starts them.
+//
+// Ids begin with the platform's name and a colon, which no name holds, so that
+// platforms may share a namespace. Without a name they begin with the kind. That
+// is so where a vault alone is left, and for runs of a drctl that put no names
+// into ids.
 type IDs string
 
 func (p IDs) id(kind, name string) string { return p.Prefix() + kind + "/" + name }

@@ -38,8 +38,8 @@ type RestoreOut struct {
 	Sandbox activities.SandboxRef `json:"sandbox,omitzero"`
 	Steps   []plan.StepOut        `json:"steps"`
 	NotRun  []plan.NotRun         `json:"not_run,omitempty"`
-	// Failed are the ids of the steps that could not be done, Unverified those
-	// of the steps that were done and found something wrong, Unchecked those of
+	// Failed are the ids of the steps that could not be done. Unverified are
+	// those that were done and found something wrong. Unchecked are the
 	// verifications in which no check could run.
 	Failed     []string  `json:"failed,omitempty"`
 	Unverified []string  `json:"unverified,omitempty"`
@@ -50,10 +50,11 @@ type RestoreOut struct {
 	LeftOver string `json:"left_over,omitempty"`
 }
 
-// Restore interprets a plan. A failed step stops what needs it and nothing
-// else; the outcome lists every step. A check that finds something wrong stops
-// nothing. A sandbox restore that is cancelled, or that was refused, removes
-// its sandbox; when that fails, the error says what is left over.
+// Restore interprets a plan. A failed step stops only what needs it; the outcome
+// lists every step. A check that finds something wrong stops nothing.
+//
+// A sandbox restore that is cancelled or refused removes its sandbox. When that
+// fails, the error says what is left over.
 func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 	out.Started = workflow.Now(ctx).UTC()
 	if in.Into == plan.Sandbox {
@@ -89,17 +90,17 @@ func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 
 	out.Finished = workflow.Now(ctx).UTC()
 	if ctx.Err() == nil && out.Sandbox.ID != "" && !in.Discard {
-		// It comes after hours of work, which a host that is away for a while must
-		// not cost.
+		// Tried for up to an hour: a host that is away for a while must
+		// not cost the record of a restore that took hours.
 		return out, keepSandbox(ctx, out.Sandbox, time.Time{}, 360)
 	}
 
 	return out, ctx.Err()
 }
 
-// leftOver says with the error that a sandbox could not be removed: the result
-// of a workflow that fails is lost. A cancelled one ends as cancelled, and the
-// log has it.
+// leftOver adds to the error that a sandbox could not be removed, because the
+// result of a workflow that fails is lost. A cancelled workflow ends as
+// cancelled, and the log has it.
 func leftOver(ctx workflow.Context, out RestoreOut, err error) error {
 	workflow.GetLogger(ctx).Error("left over", "what", out.LeftOver)
 
