@@ -31,10 +31,10 @@ func (r *restoreRun) keepConfig() error {
 	return nil
 }
 
-// giveBackConfig makes the directory ready to start as what it was. Without a
+// restoreConfig makes the directory ready to start as what it was. Without a
 // configuration of its own (it may live elsewhere, as on Debian) the server
 // gets an empty one, which means defaults, and a finding says so.
-func (r *restoreRun) giveBackConfig() error {
+func (r *restoreRun) restoreConfig() error {
 	for _, name := range []string{"drctl.conf", "drctl_hba.conf"} { // what the start may have written
 		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fail.FromOS(opRestore, r.dir, err)

@@ -174,9 +174,9 @@ func (r *restoreRun) linkSpaces() error {
 	return nil
 }
 
-// settleSpaces has the restored directory name its tablespaces where they are,
+// placeSpaces has the restored directory name its tablespaces where they are,
 // and takes the locations away again. A server that runs looks names up anew.
-func (r *restoreRun) settleSpaces() error {
+func (r *restoreRun) placeSpaces() error {
 	links := filepath.Join(r.dir, "pg_tblspc")
 
 	entries, err := os.ReadDir(links)

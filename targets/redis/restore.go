@@ -51,7 +51,7 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 		return out, err
 	}
 
-	hold, err := takeUp(in, req, held)
+	hold, err := resumeOrClaim(in, req, held)
 	if err != nil {
 		return out, err
 	}
@@ -167,9 +167,9 @@ func refuse(ctx context.Context, in targets.Instance, req targets.RestoreRequest
 // recordName is the file in the work directory that holds the claim.
 const recordName = "restoring-redis"
 
-// takeUp claims the directory; one that is under a claim is emptied. Without a
+// resumeOrClaim claims the directory; one that is under a claim is emptied. Without a
 // work directory there is no claim, and only an empty directory will do.
-func takeUp(in targets.Instance, req targets.RestoreRequest, held claim.Claim) (claim.Claim, error) {
+func resumeOrClaim(in targets.Instance, req targets.RestoreRequest, held claim.Claim) (claim.Claim, error) {
 	if req.WorkDir == "" {
 		return claim.Claim{}, nil
 	}
@@ -291,7 +291,7 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 		return err
 	}
 
-	if err := l.leave(src); err != nil {
+	if err := l.arrangeFiles(src); err != nil {
 		return err
 	}
 
