@@ -160,9 +160,10 @@ func quietSettings(major int) map[string]string {
 	return set
 }
 
-// replayValues are the settings that a replay depends on: those of the base,
-// with a floor under what it runs out of when the source raised it later, and
-// what must fit the size of a segment. A floor that is too high costs memory.
+// replayValues are the settings that a replay depends on. They are those of the
+// base, with a floor under what a replay runs out of when the source raised it
+// later. Two must fit the size of a segment. A floor that is too high costs
+// memory.
 func replayValues(base map[string]string, segment uint64) map[string]string {
 	set := map[string]string{}
 	for _, k := range replaySettings {

@@ -335,7 +335,7 @@ func (r *restoreRun) writeSegment(path string, content io.Reader, n int64, buf [
 }
 
 // writeHistories writes the history file of every timeline on the path, and of
-// the younger ones that the vault knows, so that the restored server chooses a
+// the younger ones that the vault knows. So the restored server chooses a
 // timeline that nobody has used.
 func (r *restoreRun) writeHistories(ctx context.Context) error {
 	var last uint32

@@ -77,12 +77,12 @@ func (b *baseRun) wire(ctx context.Context) error {
 }
 
 // wireBase is a base that the server sends, as a reader of its tar stream. It
-// speaks BASE_BACKUP itself because pg_basebackup without the log waits until
-// the server's own archive has it, for ever when that is broken, and tells in
-// the server's language only what the server left out.
+// ends with io.EOF only when the server has reported success and left nothing of
+// the database out.
 //
-// It ends with io.EOF only when the server has reported success and left
-// nothing of the database out.
+// It speaks BASE_BACKUP itself, for two reasons. pg_basebackup without the log
+// waits until the server's own archive has it: for ever, when that is broken. And
+// it tells only in the server's language what the server left out.
 type wireBase struct {
 	ctx     context.Context //nolint:containedctx // lives as long as the call
 	in      targets.Instance

@@ -28,16 +28,17 @@ const PasswordFile = "drctl.password"
 
 const logName = "redis.log"
 
-// Restore lays the image and the stream up to the point down as an
-// append-only file of several parts and lets a real server load it, with
-// aof-load-truncated off: whatever is not whole stops it. A sandbox is left
-// running; for any other instance the server is stopped again and the
-// directory is left in the form that the source's own configuration reads;
-// Outcome.Findings say how it is started.
+// Restore lays the image and the stream up to the point down as an append-only
+// file of several parts. A real server loads it with aof-load-truncated off:
+// whatever is not whole stops it.
 //
-// With Until the stream is cut after the last whole command or transaction
-// before the point, which Reached then names; without it the point itself
-// must be such a place.
+// A sandbox is left running. For any other instance the server is stopped again,
+// and the directory is left in the form that the source's own configuration
+// reads; Outcome.Findings say how it is started.
+//
+// With Until the stream is cut after the last whole command or transaction before
+// the point, which Reached then names. Without it the point itself must be such a
+// place.
 func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.RestoreRequest, from targets.Source) (targets.Outcome, error) {
 	out := targets.Outcome{Phases: map[string]time.Duration{}}
 
