@@ -22,7 +22,6 @@ const (
 	ShareCutsName     = "ShareCuts"
 	TakeBaseName      = "TakeBase"
 	CopyVaultName     = "CopyVault"
-	PlanRestoreName   = "PlanRestore"
 	OpenSandboxName   = "OpenSandbox"
 	CheckSpaceName    = "CheckSpace"
 	KeepSandboxName   = "KeepSandbox"
@@ -36,11 +35,6 @@ const (
 	RetainName        = "Retain"
 	DescribeGroupName = "DescribeGroup"
 )
-
-// ShardIn names a shard.
-type ShardIn struct {
-	Shard targets.ShardID `json:"shard"`
-}
 
 // FollowIn names the shard to follow.
 type FollowIn struct {
@@ -111,12 +105,6 @@ type BaseOut struct {
 type CopyIn struct {
 	Shard    targets.ShardID `json:"shard"`
 	From, To string
-}
-
-// PlanIn asks for a plan.
-type PlanIn struct {
-	Goal plan.Goal `json:"goal"`
-	Now  time.Time `json:"now"`
 }
 
 // SandboxIn asks for a sandbox; the id makes a repeat find the first one.

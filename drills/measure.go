@@ -135,10 +135,9 @@ func measurePhases(t Timing) []evidence.Phase {
 }
 
 // measureLoss takes the age of the recovered point of every shard, at a
-// reference. That is the disaster. Without one it is the order to recover when
-// the newest cut was chosen. For a drawn cut it is the moment just before the
-// next cut could have been used: the worst that a disaster in that interval could
-// have cost.
+// reference: the disaster; without one, the order to recover for the newest cut.
+// For a drawn cut it is the moment just before the next cut could have been used,
+// the worst that a disaster in that interval could have cost.
 func measureLoss(m *evidence.Measured, t Timing) {
 	ref := t.Ordered
 
