@@ -119,7 +119,7 @@ func TestConsistency(t *testing.T) {
 	stopFollow := w.follow(t, gate)
 	defer stopFollow()
 
-	perMode, checked := sandboxtest.Size(35, 103), sandboxtest.Size(3, 8)
+	perMode, checked := sandboxtest.Size(20, 103), sandboxtest.Size(1, 8)
 	var journal string
 
 	cuts := map[targets.BarrierMode][]targets.Cut{}
