@@ -25,7 +25,7 @@ func TestSecret(t *testing.T) {
 		return p
 	}
 
-	c := (&Config{}).WithEnv(func(k string) (string, bool) { return "hunter2", k == "SET" })
+	c := &Config{source: source{env: func(k string) (string, bool) { return "hunter2", k == "SET" }}}
 	for name, tc := range map[string]struct {
 		ref  Ref
 		want string

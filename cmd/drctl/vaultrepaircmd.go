@@ -93,5 +93,5 @@ func repairFrom(ctx context.Context, s *session, source string, to *vault.Vault)
 		return nil, err
 	}
 
-	return vault.RepairAll(ctx, v, to)
+	return vault.Repair(ctx, v, to)
 }

@@ -243,7 +243,3 @@ func NewWorker(c client.Client, queue string, o WorkerOptions) worker.Worker {
 		OnFatalError:                 o.OnFatal,
 	})
 }
-
-// SetWorkflowCache sets how many workflows all workers of this process keep
-// in memory together. Call it before the first worker starts.
-func SetWorkflowCache(n int) { worker.SetStickyWorkflowCacheSize(n) }

@@ -31,9 +31,9 @@ func KeepRun(ctx context.Context, v *vault.Vault, run plan.Run) error {
 	return err
 }
 
-// SavedRun reads the run whose hash is, or begins with, the given one. It is
-// fail.NotFound when the vault holds none, fail.Invalid when the beginning is too
-// short or means several, and fail.Corrupt when what lies there has another hash.
+// SavedRun reads the run whose hash is the given one, or begins with it. Errors:
+// fail.NotFound when the vault holds none; fail.Invalid when the beginning is too
+// short or means several; fail.Corrupt when what lies there has another hash.
 func SavedRun(ctx context.Context, v *vault.Vault, hash string) (plan.Run, error) {
 	const op = "plan: find"
 	if len(hash) < minPrefix {
@@ -66,8 +66,9 @@ func SavedRun(ctx context.Context, v *vault.Vault, hash string) (plan.Run, error
 	return run, whole(run)
 }
 
-// SavedAnywhere looks for a plan in the vaults of all regions. What a vault that
-// cannot be asked, or a damaged one, says counts only when no other holds it.
+// SavedAnywhere looks for a plan in the vaults of all regions. The error of a
+// vault that cannot be asked, or is damaged, counts only when no other holds the
+// plan.
 func SavedAnywhere(ctx context.Context, regions []string, open func(context.Context, string) (*vault.Vault, error), hash string) (found plan.Run, err error) {
 	var missing, other error
 	for _, region := range regions {

@@ -43,10 +43,10 @@ type follower struct {
 
 // Follow streams the server's WAL into the archive. See targets.Follower.
 //
-// When the server no longer has the bytes that follow the archive's tail, it
-// goes on at the oldest that it has, which leaves a hole in the stream: only a
-// base behind it leads to what follows. That is logged as an error. A server of another
-// cluster than the archived one begins a new timeline, logged as an error too.
+// When the server no longer has the bytes that follow the archive's tail, it goes
+// on at the oldest that it has. That leaves a hole in the stream: only a base
+// behind it leads to what follows. A server of another cluster than the archived
+// one begins a new timeline. Both are logged as errors.
 func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive targets.Archive) error {
 	f := &follower{d: d, in: in, archive: archive, files: map[uint32][]byte{}}
 	err := f.run(ctx)

@@ -61,7 +61,7 @@ type follower struct {
 	r       *replica
 	offset  uint64 // of the next byte of the stream
 	moved   bool
-	held    *hold // of a full resync
+	held    *spool // of a full resync
 	// next, when set, is a timeline that begins at switchAt.
 	next     string
 	timeline string
@@ -176,7 +176,7 @@ func (f *follower) fullResync(ctx context.Context, o offer, tail targets.Positio
 		mu.Lock()
 		defer mu.Unlock()
 		if !stored {
-			f.held = newHold(f.r, o.offset)
+			f.held = newSpool(f.r, o.offset)
 		}
 	})}, settings)
 

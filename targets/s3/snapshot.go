@@ -163,7 +163,7 @@ func (s *snapshot) run(ctx context.Context, listing iter.Seq2[listed, error], la
 	for range parallel {
 		g.Go(func() error {
 			for j := range work {
-				err := s.settle(ctx, j)
+				err := s.ensureStored(ctx, j)
 				j.done <- err
 
 				if err != nil {
@@ -219,8 +219,8 @@ func same(l listed, e manifest.Entry) bool {
 	return l.ETag != "" && l.ETag == e.ETag && l.Size == e.Size && l.Modified.Equal(e.Modified) && l.VersionID == e.VersionID
 }
 
-// settle makes sure that the vault has the object, and fills the entry.
-func (s *snapshot) settle(ctx context.Context, j *job) error {
+// ensureStored makes sure that the vault has the object, and fills the entry.
+func (s *snapshot) ensureStored(ctx context.Context, j *job) error {
 	if j.prior != nil {
 		// Retention may have dropped what only an abandoned cut named.
 		ok, err := s.to.HasObject(ctx, j.prior.SHA256)
@@ -253,7 +253,7 @@ func (s *snapshot) settle(ctx context.Context, j *job) error {
 					fmt.Errorf("version %s was removed while the snapshot was read: %w", now.VersionID, err))
 			}
 
-			fresh, ok, herr := s.look(ctx, now.Key)
+			fresh, ok, herr := s.headObject(ctx, now.Key)
 			if herr != nil {
 				return herr
 			}
@@ -274,8 +274,8 @@ func (s *snapshot) settle(ctx context.Context, j *job) error {
 // changed reports whether an object is no longer what was listed.
 func changed(err error) bool { return fail.Is(err, fail.Conflict) || fail.Is(err, fail.NotFound) }
 
-// look asks what an object is now; ok is false when it is gone.
-func (s *snapshot) look(ctx context.Context, key string) (listed, bool, error) {
+// headObject asks what an object is now; ok is false when it is gone.
+func (s *snapshot) headObject(ctx context.Context, key string) (listed, bool, error) {
 	out, err := s.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: s.name, Key: &key})
 	if code, _ := s3client.Status(err); code == http.StatusNotFound {
 		return listed{}, false, nil
