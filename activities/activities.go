@@ -32,10 +32,9 @@ type Activities struct {
 	// SandboxMax is the largest sandbox in bytes; 0 sets no limit.
 	SandboxMax int64
 	// HostQueue is the task queue that only this host serves.
-	HostQueue string
-	Version   string
-	Commit    string
-	Log       *slog.Logger
+	HostQueue       string
+	Version, Commit string
+	Log             *slog.Logger
 
 	runs inventory.Runs
 }

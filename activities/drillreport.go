@@ -163,7 +163,7 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, 
 	case fail.Is(err, fail.Conflict):
 		return out, err // somebody else's record lies under this name
 	default:
-		a.Log.Error("a drill's report is in no vault", "report", rec.ID, "err", err)
+		a.Log.ErrorContext(ctx, "a drill's report is in no vault", "report", rec.ID, "err", err)
 		out.Problem = err.Error()
 	}
 

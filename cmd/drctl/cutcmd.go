@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 	run, err := start(ctx, s.engine, s.ids().Cut(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
 	// A scheduled cut may be under way: its turn ends with its sealing.
 	if fail.Is(err, fail.Conflict) {
-		fmt.Fprintln(a.err, "drctl: another cut is under way; this one follows it")
+		a.say(slog.LevelInfo, "another cut is under way; this one follows it")
 	}
 
 	for end := time.Now().Add(g.Policy.SealWithin + 30*time.Second); fail.Is(err, fail.Conflict) && time.Now().Before(end); {

@@ -82,7 +82,7 @@ func (a *app) online(ctx context.Context) (*session, error) {
 		if !said {
 			said = true
 
-			fmt.Fprintln(a.err, "drctl: waiting for the engine, which drctl up starts again")
+			a.say(slog.LevelInfo, "waiting for the engine, which drctl up starts again")
 		}
 
 		select {
