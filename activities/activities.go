@@ -51,7 +51,6 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 		ShareCutsName:     a.ShareCuts,
 		TakeBaseName:      a.TakeBase,
 		CopyVaultName:     a.CopyVault,
-		PlanRestoreName:   a.PlanRestore,
 		OpenSandboxName:   a.OpenSandbox,
 		CheckSpaceName:    a.CheckSpace,
 		KeepSandboxName:   a.KeepSandbox,

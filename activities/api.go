@@ -22,7 +22,6 @@ const (
 	ShareCutsName     = "ShareCuts"
 	TakeBaseName      = "TakeBase"
 	CopyVaultName     = "CopyVault"
-	PlanRestoreName   = "PlanRestore"
 	OpenSandboxName   = "OpenSandbox"
 	CheckSpaceName    = "CheckSpace"
 	KeepSandboxName   = "KeepSandbox"
@@ -36,11 +35,6 @@ const (
 	RetainName        = "Retain"
 	DescribeGroupName = "DescribeGroup"
 )
-
-// ShardIn names a shard.
-type ShardIn struct {
-	Shard targets.ShardID `json:"shard"`
-}
 
 // FollowIn names the shard to follow.
 type FollowIn struct {
@@ -113,12 +107,6 @@ type CopyIn struct {
 	From, To string
 }
 
-// PlanIn asks for a plan.
-type PlanIn struct {
-	Goal plan.Goal `json:"goal"`
-	Now  time.Time `json:"now"`
-}
-
 // SandboxIn asks for a sandbox; the id makes a repeat find the first one.
 type SandboxIn struct {
 	ID      string `json:"id"`
@@ -183,12 +171,15 @@ type CheckIn struct {
 	// ReadData is how much of the base data is read: "n/t" is one part of t, of
 	// which repeats take one after the other; "" is none.
 	ReadData string `json:"read_data"`
+	// Remove makes a retention remove this one base instead of following the policy.
+	Remove *Removal `json:"remove,omitempty"`
 }
 
-// CheckOut is what an activity returns of a check: the first findings, the worst
-// first. All are in the report.
+// Removal asks for one base to be removed.
+type Removal = upkeep.Removal
+
+// CheckOut is the outcome of a check with its first findings, the worst first.
 type CheckOut = upkeep.Check
 
-// RetainOut is what an activity returns of a retention: the counts, and the first
-// of each list. All are in the report.
+// RetainOut is the outcome of a retention with the first of each of its lists.
 type RetainOut = upkeep.Retention

@@ -12,6 +12,7 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -171,10 +172,8 @@ func (t *taking) awaitArchiver(ctx context.Context) error {
 
 		t.beat.progress("wait for the archiver", 0, 0)
 
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := retry.Sleep(ctx, time.Second); err != nil {
+			return err
 		}
 	}
 
@@ -289,9 +288,7 @@ func beganBefore(ctx context.Context, set vault.Set, b targets.Artifact) error {
 			return nil
 		}
 
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+		if retry.Sleep(ctx, time.Second) != nil {
 			if err == nil {
 				err = fmt.Errorf("the log %s is not archived: %w", b.From.Timeline, ctx.Err())
 			}

@@ -86,12 +86,12 @@ func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, erro
 	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "retain", Detail: in.Region} })
 	defer stop()
 
-	out, err := upkeep.Retain(ctx, v, g, time.Now().UTC())
+	out, err := upkeep.RetainOr(ctx, v, g, in.Remove, time.Now().UTC())
 	if err != nil {
 		return RetainOut{Region: in.Region}, err
 	}
-	r := out.Result
-	a.Log.InfoContext(ctx, "retention", "cuts", out.Cuts, "bases", out.Bases, "manifests", out.Manifests, "chunks", r.Chunks, "objects", r.Objects, "condemned", r.Condemned, "report", out.Report)
+
+	a.Log.InfoContext(ctx, "retention", out.Figures()...)
 
 	return out.Bounded(maxListed), nil
 }

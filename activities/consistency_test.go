@@ -1,6 +1,7 @@
 package activities_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -15,7 +16,9 @@ import (
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/restore/plan"
+	"drctl/restore/recovery"
 	"drctl/targets"
 )
 
@@ -26,18 +29,23 @@ type recovered struct {
 	box  activities.SandboxRef
 }
 
+// planned is the plan that reaches a goal from what a vault holds now.
+func planned(v *vault.Vault, goal plan.Goal) (plan.Run, error) {
+	inv, err := inventory.Read(context.Background(), v, goal, nil)
+	if err != nil {
+		return plan.Run{}, err
+	}
+
+	return recovery.Build(goal, plan.ModeRestore, inv, time.Now())
+}
+
 // recover brings a cut back from one vault alone: nothing else is configured.
 func (w *world) recover(v *vault.Vault, id string, only []targets.ShardID, name string) (r recovered, err error) {
 	a := w.activities(vaultAlone{v})
 
-	run, err := execute[plan.Run](a, activities.PlanRestoreName, activities.PlanIn{Now: time.Now(),
-		Goal: plan.Goal{Group: group, Cut: id, Shards: only, Vault: v.Region(), Into: plan.Sandbox}}, nil)
+	run, err := planned(v, plan.Goal{Group: group, Cut: id, Shards: only, Vault: v.Region(), Into: plan.Sandbox})
 	if err != nil {
 		return r, err
-	}
-
-	if run.Hash != run.Sum() {
-		return r, fmt.Errorf("the plan's hash did not survive the boundary")
 	}
 
 	r.cut, r.shop = run.Cut, shop.Platform{Group: group}
@@ -111,7 +119,7 @@ func TestConsistency(t *testing.T) {
 	stopFollow := w.follow(t, gate)
 	defer stopFollow()
 
-	perMode, checked := sandboxtest.Size(35, 103), sandboxtest.Size(3, 8)
+	perMode, checked := sandboxtest.Size(20, 103), sandboxtest.Size(1, 8)
 	var journal string
 
 	cuts := map[targets.BarrierMode][]targets.Cut{}

@@ -14,6 +14,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/logs"
 	"drctl/internal/platform"
+	"drctl/internal/retry"
 	"drctl/internal/stream"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
@@ -245,10 +246,8 @@ func (a *Activities) isBack(ctx context.Context, away []string) bool {
 	}
 
 	for {
-		select {
-		case <-ctx.Done():
+		if retry.Sleep(ctx, awayAgain) != nil {
 			return false
-		case <-time.After(awayAgain):
 		}
 
 		for _, region := range away {
@@ -306,9 +305,7 @@ func (p *paced) wait(ctx context.Context, limit time.Duration) bool {
 			return true
 		}
 
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+		if retry.Sleep(ctx, time.Second) != nil {
 			return false
 		}
 	}

@@ -83,9 +83,8 @@ func TestRestoreToAnInstant(t *testing.T) {
 	w.cuts(t, a, 1, 0)
 
 	alone := w.activities(vaultAlone{w.set.Vaults[1]})
-	planned := func(kind targets.Kind, at time.Time) (plan.Run, error) {
-		return execute[plan.Run](alone, activities.PlanRestoreName, activities.PlanIn{Now: time.Now(),
-			Goal: plan.Goal{Group: group, At: at, Shards: w.shardsOf(kind), Vault: "west", Into: plan.Sandbox}}, nil)
+	plannedFor := func(kind targets.Kind, at time.Time) (plan.Run, error) {
+		return planned(w.set.Vaults[1], plan.Goal{Group: group, At: at, Shards: w.shardsOf(kind), Vault: "west", Into: plan.Sandbox})
 	}
 	boxes := 0
 	run := func(p plan.Run) (activities.SandboxRef, error) {
@@ -115,7 +114,7 @@ func TestRestoreToAnInstant(t *testing.T) {
 		}
 	}
 
-	p, err := planned(targets.Postgres, at)
+	p, err := plannedFor(targets.Postgres, at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,10 +142,10 @@ func TestRestoreToAnInstant(t *testing.T) {
 	}
 
 	// Instants that the archive does not cover.
-	_, err = planned(targets.Postgres, time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))
+	_, err = plannedFor(targets.Postgres, time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))
 	wantCode(err, fail.NotFound, "still to come", "drctl cut list")
 
-	if p, err = planned(targets.Postgres, time.Now().Add(20*time.Second)); err == nil {
+	if p, err = plannedFor(targets.Postgres, time.Now().Add(20*time.Second)); err == nil {
 		_, err = run(p)
 	}
 
@@ -155,12 +154,12 @@ func TestRestoreToAnInstant(t *testing.T) {
 	if text := err.Error(); !strings.Contains(text, "its newest is of ") && !strings.Contains(text, "was archived up to ") {
 		t.Fatalf("%q does not say up to when it was archived", text)
 	}
-	_, err = planned(targets.Redis, at)
+	_, err = plannedFor(targets.Redis, at)
 	wantCode(err, fail.NotFound, "carts/0", "the archiver received nothing from", "drctl cut list")
-	_, err = planned(targets.Redis, time.Now().Add(20*time.Second))
+	_, err = plannedFor(targets.Redis, time.Now().Add(20*time.Second))
 	wantCode(err, fail.NotFound, "carts/0", "the archive ends at")
 
-	if p, err = planned(targets.Redis, received); err != nil {
+	if p, err = plannedFor(targets.Redis, received); err != nil {
 		t.Fatal(err)
 	}
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"drctl/internal/retry"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -43,10 +44,8 @@ func outgrows(ctx context.Context, d targets.Driver, inst targets.Instance, set 
 
 	var covered map[string]string
 	for {
-		select {
-		case <-ctx.Done():
+		if retry.Sleep(ctx, spacesEvery) != nil {
 			return false
-		case <-time.After(spacesEvery):
 		}
 
 		spaces, err := s.Tablespaces(ctx, inst)

@@ -38,8 +38,7 @@ func TestCutWithoutAnObjectThatHasNoName(t *testing.T) {
 
 	a := w.activities(vaultAlone{w.set.Vaults[0]})
 
-	run, err := execute[plan.Run](a, activities.PlanRestoreName, activities.PlanIn{Now: time.Now(),
-		Goal: plan.Goal{Group: group, Cut: cut.ID, Vault: "east", Into: plan.Sandbox}}, nil)
+	run, err := planned(w.set.Vaults[0], plan.Goal{Group: group, Cut: cut.ID, Vault: "east", Into: plan.Sandbox})
 	if err != nil || len(run.Warnings) != 1 || !strings.Contains(run.Warnings[0], told[0]) || run.Hash != run.Sum() {
 		t.Fatalf("the plan does not say it: %v %v", run.Warnings, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"drctl/internal/human"
 	"drctl/targets"
 )
 
@@ -56,7 +57,7 @@ func (c *checker) known(path, what, name string, names []string) bool {
 		return name != ""
 	}
 
-	c.fail(path, Suggest(name, names), "there is no %s %q", what, name)
+	c.fail(path, human.Suggest(name, names), "there is no %s %q", what, name)
 
 	return false
 }
@@ -392,7 +393,7 @@ func (c *checker) checkGate(at string, g *Group) {
 	case !c.Kind(id).Traits().Gate && c.Kind(id) != "":
 		c.fail(at+".gate", "an advisory lock of PostgreSQL is the gate", "shard %s is of kind %s", g.Gate, c.Kind(id))
 	case !slices.Contains(gates, g.Gate):
-		c.fail(at+".gate", Suggest(g.Gate, gates), "there is no postgres shard %q in the group", g.Gate)
+		c.fail(at+".gate", human.Suggest(g.Gate, gates), "there is no postgres shard %q in the group", g.Gate)
 	}
 }
 

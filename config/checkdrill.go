@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 
+	"drctl/internal/human"
 	"drctl/targets"
 )
 
@@ -12,7 +13,7 @@ func (c *checker) checkDrill(at string, d *Drill) {
 	// A derived vault comes from the policy, where its mistakes are reported.
 	if c.wrote(at+".vault") && c.known(at+".vault", "region", d.Vault, c.RegionNames()) && ok {
 		if p, err := c.Policy(d.Group); err == nil && !slices.Contains(p.Stream.Vaults, d.Vault) {
-			c.fail(at+".vault", Suggest(d.Vault, p.Stream.Vaults), "the group's policy does not write the vault of %s", d.Vault)
+			c.fail(at+".vault", human.Suggest(d.Vault, p.Stream.Vaults), "the group's policy does not write the vault of %s", d.Vault)
 		}
 	}
 

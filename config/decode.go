@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"drctl/internal/human"
 )
 
 // source is what is known of the file besides its values.
@@ -258,7 +260,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 
 		f, ok := fields[p.key.Value]
 		if !ok {
-			d.fail(p.key, at, Suggest(p.key.Value, known), "unknown key %q", p.key.Value)
+			d.fail(p.key, at, human.Suggest(p.key.Value, known), "unknown key %q", p.key.Value)
 			continue
 		}
 
@@ -484,7 +486,7 @@ func (d *decoder) text(n *yaml.Node, v reflect.Value, path string, tag reflect.S
 			}
 		}
 
-		hint := Suggest(n.Value, words)
+		hint := human.Suggest(n.Value, words)
 		if !strings.HasPrefix(hint, "did") {
 			hint = "one of " + strings.Join(words, ", ")
 		}

@@ -67,7 +67,7 @@ func fileError(path string, err error) error {
 }
 
 // Parse reads, checks and resolves the text of a file; name is what mistakes
-// call it. Secrets of the environment do not resolve until WithEnv.
+// call it. Secrets of the environment resolve only after Load.
 func Parse(data []byte, name string) (*Config, error) {
 	c := &Config{source: source{file: name, places: map[string]place{}, broken: map[string]bool{}}}
 	d := &decoder{src: &c.source, inside: map[*yaml.Node]bool{}}

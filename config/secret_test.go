@@ -25,7 +25,7 @@ func TestSecret(t *testing.T) {
 		return p
 	}
 
-	c := (&Config{}).WithEnv(func(k string) (string, bool) { return "hunter2", k == "SET" })
+	c := &Config{source: source{env: func(k string) (string, bool) { return "hunter2", k == "SET" }}}
 	for name, tc := range map[string]struct {
 		ref  Ref
 		want string
@@ -205,16 +205,5 @@ func TestWarnings(t *testing.T) {
 func TestLoadErrors(t *testing.T) {
 	if _, err := Load(filepath.Join(t.TempDir(), "absent.yaml"), nil); !fail.Is(err, fail.Invalid) || !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
-	}
-}
-
-func TestDistance(t *testing.T) {
-	for _, tc := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "abc", 0}, {"abc", "acb", 1}, {"databse", "database", 1}, {"kitten", "sitting", 3}, {"", "abc", 3}} {
-		if got := distance(tc.a, tc.b); got != tc.want {
-			t.Errorf("%s %s: %d", tc.a, tc.b, got)
-		}
 	}
 }

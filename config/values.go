@@ -22,12 +22,6 @@ func (c *Config) File() string { return c.file }
 // Warnings are what deserves a look but is not wrong.
 func (c *Config) Warnings() []Mistake { return slices.Clone(c.warnings) }
 
-// WithEnv sets what answers {env: NAME} and returns c.
-func (c *Config) WithEnv(env func(string) (string, bool)) *Config {
-	c.env = env
-	return c
-}
-
 // RegionNames lists the regions, sorted.
 func (c *Config) RegionNames() []string { return sortedKeys(c.Regions) }
 
@@ -293,16 +287,6 @@ func (c *Config) Policy(group string) (Policy, error) {
 	}
 
 	return *p, nil
-}
-
-// GateShard returns the shard that holds a group's gate; ok is false when the
-// group has none.
-func (c *Config) GateShard(group string) (id targets.ShardID, ok bool) {
-	if g := c.Groups[group]; g != nil {
-		return parseShard(g.Gate)
-	}
-
-	return targets.ShardID{}, false
 }
 
 func parseShard(s string) (targets.ShardID, bool) {

@@ -28,12 +28,11 @@ const (
 // beforeDisaster follows the method of a drill that simulates a disaster.
 const beforeDisaster = "; only cuts that were taken and sealed before the disaster"
 
-// PickCut chooses the cut that a drill recovers, from sealed cuts of the
-// group only. What was taken after now, or was not sealed yet when the disaster
-// came (zero: there was none), is no candidate. def.Seed, or seed when that is 0,
-// decides a random draw: the same cuts, window and seed always give the same
-// cut. It is pure. The error has code not-found when there is nothing to choose
-// from.
+// PickCut chooses the cut that a drill recovers, from sealed cuts of the group
+// only. It is pure. No candidate is what was taken after now, or was not sealed
+// yet when the disaster came (zero: there was none). def.Seed decides a random
+// draw, or seed when that is 0: the same cuts, window and seed always give the
+// same cut. The code is not-found when there is nothing to choose from.
 func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed int64) (targets.Cut, evidence.Sample, error) {
 	if err := def.Validate(); err != nil {
 		return targets.Cut{}, evidence.Sample{}, err

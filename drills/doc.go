@@ -1,13 +1,12 @@
-// Package drills says what a restore drill is, picks the recovery point that
-// it recovers, checks the restored stores against each other, measures how
-// long the way back took and how much was lost, judges that against the
-// objectives, and puts the evidence together.
+// Package drills says what a restore drill is. It picks the recovery point,
+// checks the restored stores against each other, measures RTO and loss, judges
+// them against the objectives, and puts the evidence together.
 //
-// It promises that picking, measuring, judging and recording are pure (time and
-// seed are parameters), that a drill which confirmed nothing of a store fails,
-// and that a
-// field which nobody recorded says so in the evidence. The checks connect to
-// sandbox instances only: an instance of any other role is refused before a
-// connection is opened. It never restores, never removes and never claims
-// compliance: a record supports a control, people judge whether it is met.
+// Picking, measuring, judging and recording are pure: time and seed are
+// parameters. A drill which confirmed nothing of a store fails. A field which
+// nobody recorded says so in the evidence. The checks refuse any instance that is
+// no sandbox before they connect.
+//
+// It never restores, never removes and never claims compliance: a record supports
+// a control, people judge whether it is met.
 package drills

@@ -13,13 +13,13 @@ import (
 )
 
 // ProveIsolation compares what a drill ran on with what production is. It is
-// pure: it sees addresses and directories, not packets, and its basis says so.
-// A restored instance that is no sandbox, listens beyond this host, has its
-// data outside the sandbox or shares an address with production is listed and
-// fails the second result, a finding for Judge. With no production to compare
-// with nothing is proven, and the finding warns. Nor is it while the findings of
-// the checks do not show of every restored PostgreSQL server that it takes no
-// part in logical replication. The network is never proven: a sandbox has its host's.
+// pure: it sees addresses and directories, not packets. A restored instance is
+// listed, and fails the second result (a finding for Judge), when it is no
+// sandbox, listens beyond this host, has its data outside the sandbox or shares
+// an address with production. Nothing is proven, and the finding warns, without a
+// production to compare with, or when the checks do not show of every restored
+// PostgreSQL server that it takes no part in logical replication. The network is
+// never proven: a sandbox has its host's.
 func ProveIsolation(id, dir string, restored, production []targets.Instance, findings []targets.Finding) (evidence.Isolation, targets.Finding) {
 	iso := evidence.Isolation{SandboxID: id, Directory: dir, Network: evidence.NetworkNotIsolated}
 

@@ -14,11 +14,11 @@ import (
 	"drctl/targets"
 )
 
-// Judge says whether a drill passed. It is pure. It fails for every failed
-// check, step, gate or objective; for an objective that could not be measured;
-// for a check that was asked for and could not be run, unless the drill is quick;
-// for a restored store of which no check confirmed anything; and for a sandbox
-// that could not be removed. A measurement equal to its objective meets it.
+// Judge says whether a drill passed. It is pure. It fails for every failed check,
+// step, precheck or objective. It fails for an objective that could not be
+// measured, a check that could not be run (unless the drill is quick), a restored
+// store of which no check confirmed anything, and a sandbox that could not be
+// removed. A measurement equal to its objective meets it.
 func Judge(f Facts, got evidence.Measured) evidence.Verdict {
 	v := evidence.Verdict{Failures: []string{}, Warnings: []string{}}
 	for _, x := range f.Findings {

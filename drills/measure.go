@@ -47,7 +47,7 @@ func Measure(t Timing) evidence.Measured {
 	end, done := time.Time{}, 0
 	for _, s := range t.Steps {
 		if s.Phase == CleanUp {
-			continue // the platform is back before the rubble is gone
+			continue // removing the sandbox is no part of the way back
 		}
 
 		if s.Outcome != evidence.StepDone {
@@ -134,10 +134,10 @@ func measurePhases(t Timing) []evidence.Phase {
 	return out
 }
 
-// measureLoss takes the age of the recovered point of every shard. The
-// reference is the disaster; without one, the order to recover for the newest
-// cut, and for a drawn one the moment just before the next cut could have been
-// used: the worst that a disaster in that interval could have cost.
+// measureLoss takes the age of the recovered point of every shard, at a
+// reference: the disaster; without one, the order to recover for the newest cut.
+// For a drawn cut it is the moment just before the next cut could have been used,
+// the worst that a disaster in that interval could have cost.
 func measureLoss(m *evidence.Measured, t Timing) {
 	ref := t.Ordered
 

@@ -169,8 +169,8 @@ func (c *objectCheck) one(ctx context.Context, key, want string) error {
 	return nil
 }
 
-// bad counts a damaged object and keeps the first ones by key, so that the
-// report does not depend on the order in which workers end.
+// bad counts a damaged object and keeps the first ones by key. So the report does
+// not depend on the order in which workers end.
 func (c *objectCheck) bad(key, want, got, detail string, count *int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -45,6 +45,3 @@ var traits = map[Kind]Traits{
 // know has none, so ask a record that another version may have written for the
 // property whose absence is safe.
 func (k Kind) Traits() Traits { return traits[k] }
-
-// Kinds lists every kind that drctl knows.
-func Kinds() []Kind { return []Kind{Postgres, Redis, S3} }

@@ -22,12 +22,13 @@ type ArchiveIn struct {
 // mend before it tries again.
 const ArchiveAgain = 30 * time.Second
 
-// Archive keeps one shard's log flowing into the vaults for ever. The activity
-// is long-lived and ends by itself from time to time, so that the history
-// stays short; whatever ends it otherwise, it is started again. When the log
-// was interrupted, so that no base leads to what is archived now, a backup of
-// the shard is started while following goes on; when only some vaults lack a
-// base that leads there, they get it from the others.
+// Archive keeps one shard's log flowing into the vaults for ever. The activity is
+// long-lived. It ends by itself from time to time, so that the history stays
+// short; whatever ends it, it is started again.
+//
+// Sometimes no base leads to what is archived now, because the log was
+// interrupted. Then a backup of the shard is started, and following goes on. When
+// only some vaults lack such a base, they get it from the others.
 func Archive(ctx workflow.Context, in ArchiveIn) error {
 	actx := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue: in.Shard.Queue,
@@ -67,8 +68,8 @@ func Archive(ctx workflow.Context, in ArchiveIn) error {
 			copying = copyBases(ctx, in, out.Copies)
 		}
 	}
-	// A copy that is not done is left: the next run asks for it again, and what was
-	// copied stays. Archiving must not wait for it.
+	// A copy that is not done is left, because archiving must not wait for
+	// it. The next run asks for it again; what was copied stays.
 	return workflow.NewContinueAsNewError(ctx, ArchiveName, in)
 }
 
@@ -81,7 +82,7 @@ func copyBases(ctx workflow.Context, in ArchiveIn, copies []activities.CopyIn) w
 		for _, c := range copies {
 			workflow.GetLogger(ctx).Warn("a vault has the log and no base that leads to it; copying", "from", c.From, "to", c.To)
 
-			if err := workflow.ExecuteActivity(long(ctx, in.Shard.Queue, 24*time.Hour, 1), activities.CopyVaultName, c).Get(ctx, nil); err != nil {
+			if err := workflow.ExecuteActivity(longRunning(ctx, in.Shard.Queue, 24*time.Hour, 1), activities.CopyVaultName, c).Get(ctx, nil); err != nil {
 				workflow.GetLogger(ctx).Error("the bases were not copied", "to", c.To, "err", err.Error())
 				failed = err
 			}
@@ -101,7 +102,7 @@ func askForBase(ctx workflow.Context, in ArchiveIn, out activities.FollowOut) {
 	log.Error("no base leads to what is archived now; taking a new one", "what", out.Break)
 
 	var g platform.Group
-	if err := workflow.ExecuteActivity(quick(ctx, in.Shard.Queue), activities.DescribeGroupName, activities.GroupIn{Group: out.Group}).Get(ctx, &g); err != nil {
+	if err := workflow.ExecuteActivity(shortCall(ctx, in.Shard.Queue), activities.DescribeGroupName, activities.GroupIn{Group: out.Group}).Get(ctx, &g); err != nil {
 		log.Error("no base was started", "err", err.Error())
 		return
 	}

@@ -54,11 +54,14 @@ type ObjectsOut struct {
 }
 
 // TakeBackup takes the bases and copies each to the policy's other vaults, and
-// takes a snapshot of each object store. A cut's own snapshot moves only what
-// has changed since the last one, so the first, which moves everything, has to
-// be one without the limit that a cut sets. One shard's failure does not stop
-// the others; the caller sees each. In the end every vault gets the cuts that
-// it missed while it could not be reached.
+// takes a snapshot of each object store.
+//
+// A cut's own snapshot moves only what has changed since the last one, within the
+// cut's limit. The first snapshot moves everything: it has to be one of a backup,
+// which has no such limit.
+//
+// One shard's failure does not stop the others; the caller sees each. In the end
+// every vault gets the cuts that it missed while it could not be reached.
 func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 	stamp := workflow.Now(ctx).UTC().Format("20060102T150405Z")
 
@@ -102,10 +105,10 @@ func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 	wg.Wait(ctx)
 
 	if ctx.Err() == nil && len(in.Group.Policy.Vaults) > 1 {
-		err := workflow.ExecuteActivity(long(ctx, in.Group.Queue(in.Group.Home), time.Hour, 3), activities.ShareCutsName,
+		err := workflow.ExecuteActivity(longRunning(ctx, in.Group.Queue(in.Group.Home), time.Hour, 3), activities.ShareCutsName,
 			activities.GroupIn{Group: in.Group.Name}).Get(ctx, nil)
 		if err != nil {
-			out.CutsError = text(err)
+			out.CutsError = errorText(err)
 		}
 	}
 
@@ -114,12 +117,12 @@ func TakeBackup(ctx workflow.Context, in TakeBackupIn) (BackupOut, error) {
 
 func backupObjects(ctx workflow.Context, in TakeBackupIn, s platform.Shard) ObjectsOut {
 	o := ObjectsOut{Shard: s.Shard}
-	lctx := long(ctx, s.Queue, 24*time.Hour, 4)
+	lctx := longRunning(ctx, s.Queue, 24*time.Hour, 4)
 
 	var taken activities.SnapshotOut
 	if err := workflow.ExecuteActivity(lctx, activities.SnapshotName,
 		activities.SnapshotIn{Shard: s.Shard, AsOf: workflow.Now(ctx).UTC(), Anywhere: true}).Get(ctx, &taken); err != nil {
-		o.Error = text(err)
+		o.Error = errorText(err)
 		return o
 	}
 	o.Position, o.Stats, o.StoredIn = taken.Position, taken.Stats, taken.Vaults
@@ -131,7 +134,7 @@ func backupObjects(ctx workflow.Context, in TakeBackupIn, s platform.Shard) Obje
 		}
 
 		if err := workflow.ExecuteActivity(lctx, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: from, To: to}).Get(ctx, nil); err != nil {
-			o.Behind = joined(o.Behind, "copy to "+to+": "+text(err))
+			o.Behind = joined(o.Behind, "copy to "+to+": "+errorText(err))
 		} else if !slices.Contains(o.StoredIn, to) {
 			o.StoredIn = append(o.StoredIn, to)
 		}
@@ -142,12 +145,12 @@ func backupObjects(ctx workflow.Context, in TakeBackupIn, s platform.Shard) Obje
 
 func backupShard(ctx workflow.Context, in TakeBackupIn, s platform.Shard, stamp string) BaseOut {
 	b := BaseOut{Shard: s.Shard}
-	lctx := long(ctx, s.Queue, 24*time.Hour, 4)
+	lctx := longRunning(ctx, s.Queue, 24*time.Hour, 4)
 	id := stamp + "-" + s.Shard.Target + "-" + s.Shard.Shard
 
 	var taken activities.BaseOut
 	if err := workflow.ExecuteActivity(lctx, activities.TakeBaseName, activities.BaseIn{Shard: s.Shard, ID: id, Full: in.Full}).Get(ctx, &taken); err != nil {
-		b.Error = text(err)
+		b.Error = errorText(err)
 		return b
 	}
 	b.Base, b.Vault = taken.Base, taken.Vault
@@ -155,7 +158,7 @@ func backupShard(ctx workflow.Context, in TakeBackupIn, s platform.Shard, stamp 
 	copyTo := func(ctx workflow.Context, from, to string) error {
 		err := workflow.ExecuteActivity(ctx, activities.CopyVaultName, activities.CopyIn{Shard: s.Shard, From: from, To: to}).Get(ctx, nil)
 		if err != nil {
-			b.Behind = joined(b.Behind, "copy to "+to+": "+text(err))
+			b.Behind = joined(b.Behind, "copy to "+to+": "+errorText(err))
 		}
 
 		return err
@@ -167,7 +170,7 @@ func backupShard(ctx workflow.Context, in TakeBackupIn, s platform.Shard, stamp 
 
 		cctx := lctx
 		if slices.Contains(taken.Away, to) {
-			cctx = long(ctx, s.Queue, 24*time.Hour, 1) // it has not answered a moment ago
+			cctx = longRunning(ctx, s.Queue, 24*time.Hour, 1) // it has not answered a moment ago
 		}
 
 		if copyTo(cctx, taken.Vault, to) == nil {

@@ -15,6 +15,8 @@ type CheckAllIn struct {
 	// Regions limits the check; empty means every vault of the policy.
 	Regions  []string `json:"regions,omitempty"`
 	ReadData string   `json:"read_data"`
+	// Remove makes a retention remove this one base instead of following the policy.
+	Remove *activities.Removal `json:"remove,omitempty"`
 }
 
 // Check verifies the vaults of a group, each on its own region's worker, all
@@ -28,7 +30,7 @@ func Check(ctx workflow.Context, in CheckAllIn) ([]activities.CheckOut, error) {
 
 	futures := make([]workflow.Future, len(regions))
 	for i, r := range regions {
-		futures[i] = workflow.ExecuteActivity(long(ctx, in.Group.Queue(r), 24*time.Hour, 3), activities.CheckVaultName,
+		futures[i] = workflow.ExecuteActivity(longRunning(ctx, in.Group.Queue(r), 24*time.Hour, 3), activities.CheckVaultName,
 			activities.CheckIn{Region: r, Group: in.Group.Name, ReadData: in.ReadData})
 	}
 	out := make([]activities.CheckOut, len(regions))
@@ -50,8 +52,8 @@ func Retain(ctx workflow.Context, in CheckAllIn) ([]activities.RetainOut, error)
 
 	var first error
 	for i, r := range in.Group.Policy.Vaults {
-		err := workflow.ExecuteActivity(long(ctx, in.Group.Queue(r), 24*time.Hour, 3), activities.RetainName,
-			activities.CheckIn{Region: r, Group: in.Group.Name}).Get(ctx, &out[i])
+		err := workflow.ExecuteActivity(longRunning(ctx, in.Group.Queue(r), 24*time.Hour, 3), activities.RetainName,
+			activities.CheckIn{Region: r, Group: in.Group.Name, Remove: in.Remove}).Get(ctx, &out[i])
 		if ctx.Err() != nil {
 			return out, ctx.Err()
 		}

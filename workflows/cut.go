@@ -20,8 +20,9 @@ type TakeCutIn struct {
 // sealed in time is recorded as abandoned and fails the workflow.
 func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 	home := in.Group.Queue(in.Group.Home)
-	// A barrier that died with its worker is tried anew under a new id; the
-	// server's lease has ended the old one long before the heartbeat is missed.
+	// A barrier that died with its worker is tried again under a new id. Its
+	// servers have let go by then: the lease ends long before the heartbeat
+	// is missed.
 	fctx := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue: home, StartToCloseTimeout: 2 * time.Minute, HeartbeatTimeout: 20 * time.Second,
 		ScheduleToStartTimeout: time.Minute,
@@ -38,13 +39,13 @@ func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 		dctx, cancel := workflow.NewDisconnectedContext(ctx)
 		defer cancel()
 
-		aerr := workflow.ExecuteActivity(quick(dctx, home), activities.AbandonCutName,
-			activities.CutIn{Cut: cut, Reason: text(err)}).Get(dctx, nil)
+		aerr := workflow.ExecuteActivity(shortCall(dctx, home), activities.AbandonCutName,
+			activities.CutIn{Cut: cut, Reason: errorText(err)}).Get(dctx, nil)
 		if aerr != nil {
 			workflow.GetLogger(ctx).Error("an abandoned cut could not be recorded", "cut", cut.ID, "err", aerr.Error())
 		}
 
-		return cut, because("cut: seal", cut.ID, "the cut is abandoned, and that could not be recorded; see: drctl status", err, aerr)
+		return cut, joinErrors("cut: seal", cut.ID, "the cut is abandoned, and that could not be recorded; see: drctl status", err, aerr)
 	}
 
 	return sealed, nil

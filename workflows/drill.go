@@ -18,8 +18,8 @@ type RunDrillIn struct {
 	Queue string `json:"queue"`
 	// Disaster is the instant of a (simulated) disaster, when there was one.
 	Disaster time.Time `json:"disaster,omitzero"`
-	// Ordered is when the recovery was ordered, for a command that started the
-	// engine first; else the drill's own start is.
+	// Ordered is when the recovery was ordered, set by a command that had to
+	// start the engine first. Zero: when the drill started.
 	Ordered time.Time `json:"ordered,omitzero"`
 	// By is who asked.
 	By     string `json:"by"`
@@ -33,8 +33,8 @@ type RunDrillIn struct {
 }
 
 // RunDrill restores a cut into a sandbox, checks it, measures, removes the
-// sandbox and writes the report: whatever happens in between, a report says
-// what did and what did not.
+// sandbox and writes the report. Whatever happens in between, there is a report
+// that says what happened and what did not.
 func RunDrill(ctx workflow.Context, in RunDrillIn) (drills.Outcome, error) {
 	fin := activities.FinishIn{Drill: in.Drill, Disaster: in.Disaster, Ordered: in.Ordered, By: in.By, Started: workflow.Now(ctx).UTC(),
 		Run: workflow.GetInfo(ctx).WorkflowExecution.RunID}
@@ -54,7 +54,7 @@ func RunDrill(ctx workflow.Context, in RunDrillIn) (drills.Outcome, error) {
 	defer cancel()
 
 	var out drills.Outcome
-	if err := workflow.ExecuteActivity(long(dctx, in.Queue, 10*time.Minute, 5), activities.FinishDrillName, fin).Get(dctx, &out); err != nil {
+	if err := workflow.ExecuteActivity(longRunning(dctx, in.Queue, 10*time.Minute, 5), activities.FinishDrillName, fin).Get(dctx, &out); err != nil {
 		return out, err
 	}
 
@@ -70,7 +70,8 @@ func leaveOrRemove(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn
 	}
 
 	if (in.Keep || in.KeepFailed > 0 && worthALook(*fin)) && ctx.Err() == nil {
-		// What is not on record as kept is removed with the end of this workflow.
+		// A sandbox that is not on record as kept is removed when this
+		// workflow ends.
 		if err := keepSandbox(ctx, fin.Sandbox, until, 5); err == nil && ctx.Err() == nil {
 			fin.Keep, fin.KeptUntil = in.Keep, until
 			return
@@ -85,8 +86,8 @@ func leaveOrRemove(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn
 }
 
 // worthALook reports whether a step or a check failed in the sandbox, or a check
-// that was asked for could not run. A missed objective alone leaves nothing to
-// be seen there.
+// that was asked for could not run. After a missed objective alone there is
+// nothing to see there.
 func worthALook(fin activities.FinishIn) bool {
 	steps := append([]plan.StepOut{fin.Cross}, fin.Steps...)
 	for _, s := range steps {
@@ -106,18 +107,19 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 			fin.NotRun = append(fin.NotRun, plan.NotRun{StepID: id, Why: why})
 		}
 	}
-	// Nothing from after the order to recover is recovered: loss is measured to it.
+	// No cut from after the order to recover is a candidate: loss is measured
+	// up to that order.
 	now := fin.Started
 	if !in.Ordered.IsZero() && in.Ordered.Before(now) {
 		now = in.Ordered
 	}
 	var picked activities.PickOut
-	err := workflow.ExecuteActivity(long(ctx, in.Queue, 30*time.Minute, 3), activities.PickDrillName,
+	err := workflow.ExecuteActivity(longRunning(ctx, in.Queue, 30*time.Minute, 3), activities.PickDrillName,
 		activities.PickIn{Drill: in.Drill, Now: now, Disaster: in.Disaster}).Get(ctx, &picked)
 
 	fin.Planned = workflow.Now(ctx).UTC()
 	if err != nil {
-		fin.PlanError = text(err)
+		fin.PlanError = errorText(err)
 
 		skip("there is no plan", "open-sandbox", activities.CrossCheckStep)
 
@@ -129,7 +131,7 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 
 	fin.Opened = workflow.Now(ctx).UTC()
 	if err != nil {
-		fin.OpenError = text(err)
+		fin.OpenError = errorText(err)
 
 		skip("there is no sandbox", all...)
 
@@ -139,7 +141,7 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 
 	gate, err := checkSpace(ctx, picked.Order, box)
 	if err != nil {
-		fin.OpenError = text(err)
+		fin.OpenError = errorText(err)
 
 		skip("the free space is not known", all...)
 
@@ -156,7 +158,7 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 	run, err := runPlan(ctx, RestoreIn{Run: picked.Run, Order: picked.Order, Queue: in.Queue, Quick: in.Drill.Checks.Quick,
 		Assertions: assertions(in.Drill, picked.Order)}, box)
 	if err != nil {
-		fin.Errors = append(fin.Errors, text(err))
+		fin.Errors = append(fin.Errors, errorText(err))
 
 		skip("the plan has no order", all...)
 
@@ -196,9 +198,9 @@ func crossCheck(ctx workflow.Context, in RunDrillIn, run plan.Carried, box activ
 	started := workflow.Now(ctx).UTC()
 
 	var out plan.StepOut
-	if err := workflow.ExecuteActivity(long(ctx, box.Queue, 6*time.Hour, 2), activities.CrossCheckName,
+	if err := workflow.ExecuteActivity(longRunning(ctx, box.Queue, 6*time.Hour, 2), activities.CrossCheckName,
 		activities.CrossIn{Drill: in.Drill, Run: run, Sandbox: box}).Get(ctx, &out); err != nil {
-		return plan.StepOut{StepID: activities.CrossCheckStep, Started: started, Finished: workflow.Now(ctx).UTC(), Error: text(err)}
+		return plan.StepOut{StepID: activities.CrossCheckStep, Started: started, Finished: workflow.Now(ctx).UTC(), Error: errorText(err)}
 	}
 
 	return out.Brief()

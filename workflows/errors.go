@@ -9,8 +9,8 @@ import (
 	"drctl/internal/fail"
 )
 
-// text words an activity's error as drctl meant it, without the engine's frame.
-func text(err error) string { return engine.DecodeError(err).Error() }
+// errorText words an activity's error as drctl meant it, without the engine's frame.
+func errorText(err error) string { return engine.DecodeError(err).Error() }
 
 // attempts is how often a failed activity was tried, as far as it could say: a
 // worker that died tells it by its last sign of life. 0 is not known.
@@ -29,9 +29,9 @@ func attempts(err error) int {
 // temporalCanceled ends a workflow as cancelled, with a word about it.
 func temporalCanceled(detail string) error { return temporal.NewCanceledError(detail) }
 
-// because joins what went wrong with what went wrong while that was being
+// joinErrors joins what went wrong with what went wrong while that was being
 // recorded, under the code of the first. It keeps a cancellation one.
-func because(op, subject, hint string, err, also error) error {
+func joinErrors(op, subject, hint string, err, also error) error {
 	if also == nil || temporal.IsCanceledError(err) {
 		return err
 	}

@@ -37,8 +37,6 @@ func Labels(in any) []slog.Attr {
 		return append(onGroup(in.Cut.Group), slog.String("cut", in.Cut.ID))
 	case activities.CheckIn:
 		return append(onGroup(in.Group), slog.String("vault", in.Region))
-	case activities.PlanIn:
-		return onGroup(in.Goal.Group)
 	case activities.PickIn:
 		return onGroup(in.Drill.Group)
 	case activities.CrossIn:

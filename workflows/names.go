@@ -22,12 +22,13 @@ const (
 	ScheduledName  = "Scheduled"
 )
 
-// IDs makes the workflow ids of the platform whose name it is. They are the
-// mutual exclusion: two cuts of one group cannot run at the same time, whoever
-// starts them. They begin with the platform's name and a colon, which no name
-// holds, so that platforms may share a namespace; without a name, as where a
-// vault alone is left and in runs begun by a drctl before names were in ids,
-// they begin with the kind.
+// IDs makes the workflow ids of one platform; its value is the platform's name.
+// An id is a lock: two cuts of one group cannot run at once, whoever starts them.
+//
+// Ids begin with the platform's name and a colon, which no name holds, so that
+// platforms may share a namespace. Without a name they begin with the kind. That
+// is so where a vault alone is left, and for runs of a drctl that put no names
+// into ids.
 type IDs string
 
 func (p IDs) id(kind, name string) string { return p.Prefix() + kind + "/" + name }
@@ -88,8 +89,8 @@ func (p IDs) Kind(id string) string {
 // Queue is the task queue of a region's workers where no configuration names one.
 func Queue(region string) string { return "drctl." + region }
 
-// quick is for calls of a few seconds.
-func quick(ctx workflow.Context, queue string) workflow.Context {
+// shortCall is for calls of a few seconds.
+func shortCall(ctx workflow.Context, queue string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              queue,
 		StartToCloseTimeout:    time.Minute,
@@ -98,17 +99,17 @@ func quick(ctx workflow.Context, queue string) workflow.Context {
 	})
 }
 
-// awaited is quick for calls whose outcome must be known even when the
+// mustComplete is shortCall for calls whose outcome must be known even when the
 // workflow is cancelled meanwhile: what they made has to be undone.
-func awaited(ctx workflow.Context, queue string) workflow.Context {
-	opt := workflow.GetActivityOptions(quick(ctx, queue))
+func mustComplete(ctx workflow.Context, queue string) workflow.Context {
+	opt := workflow.GetActivityOptions(shortCall(ctx, queue))
 	opt.WaitForCancellation = true
 
 	return workflow.WithActivityOptions(ctx, opt)
 }
 
-// long is for work that beats; limit bounds one attempt.
-func long(ctx workflow.Context, queue string, limit time.Duration, attempts int32) workflow.Context {
+// longRunning is for work that beats; limit bounds one attempt.
+func longRunning(ctx workflow.Context, queue string, limit time.Duration, attempts int32) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              queue,
 		StartToCloseTimeout:    limit,

@@ -38,8 +38,8 @@ type RestoreOut struct {
 	Sandbox activities.SandboxRef `json:"sandbox,omitzero"`
 	Steps   []plan.StepOut        `json:"steps"`
 	NotRun  []plan.NotRun         `json:"not_run,omitempty"`
-	// Failed are the ids of the steps that could not be done, Unverified those
-	// of the steps that were done and found something wrong, Unchecked those of
+	// Failed are the ids of the steps that could not be done. Unverified are
+	// those that were done and found something wrong. Unchecked are the
 	// verifications in which no check could run.
 	Failed     []string  `json:"failed,omitempty"`
 	Unverified []string  `json:"unverified,omitempty"`
@@ -50,10 +50,11 @@ type RestoreOut struct {
 	LeftOver string `json:"left_over,omitempty"`
 }
 
-// Restore interprets a plan. A failed step stops what needs it and nothing
-// else; the outcome lists every step. A check that finds something wrong stops
-// nothing. A sandbox restore that is cancelled, or that was refused, removes
-// its sandbox; when that fails, the error says what is left over.
+// Restore interprets a plan. A failed step stops only what needs it; the outcome
+// lists every step. A check that finds something wrong stops nothing.
+//
+// A sandbox restore that is cancelled or refused removes its sandbox. When that
+// fails, the error says what is left over.
 func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 	out.Started = workflow.Now(ctx).UTC()
 	if in.Into == plan.Sandbox {
@@ -89,17 +90,17 @@ func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 
 	out.Finished = workflow.Now(ctx).UTC()
 	if ctx.Err() == nil && out.Sandbox.ID != "" && !in.Discard {
-		// It comes after hours of work, which a host that is away for a while must
-		// not cost.
+		// Tried for up to an hour: a host that is away for a while must
+		// not cost the record of a restore that took hours.
 		return out, keepSandbox(ctx, out.Sandbox, time.Time{}, 360)
 	}
 
 	return out, ctx.Err()
 }
 
-// leftOver says with the error that a sandbox could not be removed: the result
-// of a workflow that fails is lost. A cancelled one ends as cancelled, and the
-// log has it.
+// leftOver adds to the error that a sandbox could not be removed, because the
+// result of a workflow that fails is lost. A cancelled workflow ends as
+// cancelled, and the log has it.
 func leftOver(ctx workflow.Context, out RestoreOut, err error) error {
 	workflow.GetLogger(ctx).Error("left over", "what", out.LeftOver)
 
@@ -113,7 +114,7 @@ func leftOver(ctx workflow.Context, out RestoreOut, err error) error {
 
 func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.SandboxRef, error) {
 	var box activities.SandboxRef
-	err := workflow.ExecuteActivity(awaited(ctx, queue), activities.OpenSandboxName, activities.SandboxIn{ID: id, Purpose: purpose}).Get(ctx, &box)
+	err := workflow.ExecuteActivity(mustComplete(ctx, queue), activities.OpenSandboxName, activities.SandboxIn{ID: id, Purpose: purpose}).Get(ctx, &box)
 
 	return box, err
 }
@@ -121,7 +122,7 @@ func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.Sa
 // keepSandbox puts on record that a sandbox outlives this workflow: until an
 // instant, or with the zero time until somebody removes it.
 func keepSandbox(ctx workflow.Context, box activities.SandboxRef, until time.Time, attempts int32) error {
-	opt := workflow.GetActivityOptions(awaited(ctx, box.Queue))
+	opt := workflow.GetActivityOptions(mustComplete(ctx, box.Queue))
 	opt.ScheduleToStartTimeout, opt.RetryPolicy.MaximumAttempts = 10*time.Minute, attempts
 
 	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, opt), activities.KeepSandboxName, activities.KeepIn{Sandbox: box, Until: until}).Get(ctx, nil)
@@ -135,7 +136,7 @@ func checkSpace(ctx workflow.Context, order plan.Outline, box activities.Sandbox
 	}
 
 	var gate evidence.Precheck
-	err := workflow.ExecuteActivity(quick(ctx, box.Queue), activities.CheckSpaceName, in).Get(ctx, &gate)
+	err := workflow.ExecuteActivity(shortCall(ctx, box.Queue), activities.CheckSpaceName, in).Get(ctx, &gate)
 
 	return gate, err
 }
@@ -152,8 +153,8 @@ func closeSandbox(ctx workflow.Context, box activities.SandboxRef) string {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 
-	if err := workflow.ExecuteActivity(long(dctx, box.Queue, time.Hour, 5), activities.CloseSandboxName, box).Get(dctx, nil); err != nil {
-		return "sandbox " + box.ID + " (" + box.Dir + "): " + text(err)
+	if err := workflow.ExecuteActivity(longRunning(dctx, box.Queue, time.Hour, 5), activities.CloseSandboxName, box).Get(dctx, nil); err != nil {
+		return "sandbox " + box.ID + " (" + box.Dir + "): " + errorText(err)
 	}
 
 	return ""

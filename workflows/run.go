@@ -31,8 +31,8 @@ func runPlan(ctx workflow.Context, in RestoreIn, box activities.SandboxRef) (pla
 		return planRun{}, engine.EncodeError(err)
 	}
 
-	// Steps that run when the workflow is cancelled come to their end; they are
-	// waited for by a context that is not.
+	// Running steps come to their end when the workflow is cancelled. They
+	// are waited for with a context that is not cancelled.
 	waiting, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
 	r := &runner{in: in, box: box, ended: workflow.NewBufferedChannel(ctx, len(in.Order.Steps))}
@@ -89,8 +89,8 @@ func (r *runner) obey(ctx workflow.Context, commands []machine.Command) (finishe
 	return finished
 }
 
-// note keeps a step's outcome, and says to the machine what it means. A check
-// that found something wrong has done its work: it stops nothing.
+// note keeps a step's outcome, and tells the machine whether the step failed. A
+// check that found something wrong has done its work: it stops nothing.
 func (r *runner) note(out plan.StepOut) machine.Event {
 	r.done = append(r.done, out)
 
@@ -127,8 +127,8 @@ func (r *runner) do(ctx workflow.Context, step plan.Node) plan.StepOut {
 	started := workflow.Now(ctx).UTC()
 
 	var out plan.StepOut
-	if err := workflow.ExecuteActivity(long(ctx, queue, step.Limit, 10), name, arg).Get(ctx, &out); err != nil {
-		return plan.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Attempt: attempts(err), Error: text(err)}
+	if err := workflow.ExecuteActivity(longRunning(ctx, queue, step.Limit, 10), name, arg).Get(ctx, &out); err != nil {
+		return plan.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Attempt: attempts(err), Error: errorText(err)}
 	}
 
 	if out.Attempt > 1 {

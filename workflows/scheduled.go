@@ -27,8 +27,9 @@ type ScheduledIn struct {
 	// Wait is how long to wait for the id while something else has it; 0 skips
 	// this time.
 	Wait time.Duration `json:"wait_ns,omitempty"`
-	// Limit is how long the workflow may run before the engine ends it, so that
-	// one whose queue nobody serves does not hold its id for ever; 0 sets none.
+	// Limit is how long the workflow may run before the engine ends it; 0
+	// sets none. Without it a workflow whose queue nobody serves would hold
+	// its id for ever.
 	Limit time.Duration `json:"limit_ns,omitempty"`
 }
 
@@ -39,10 +40,11 @@ const (
 	lastTry  = 5 * time.Minute
 )
 
-// Scheduled runs a workflow under its fixed id for a schedule: the engine
-// appends the time to the id of what a schedule starts, so only a child can
-// carry the id that excludes a run which somebody started by hand. Nobody
-// waits for the outcome, so what a person would be told with it (a shard
+// Scheduled runs a workflow under its fixed id for a schedule. The engine appends
+// the time to the id of what a schedule starts. Only a child can carry the fixed
+// id, which excludes a run that somebody started by hand.
+//
+// Nobody waits for the outcome. So what a person would be told with it (a shard
 // without a base, a finding, a failed drill) fails the run.
 func Scheduled(ctx workflow.Context, in ScheduledIn) error {
 	cctx := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{

@@ -32,12 +32,12 @@ func (a *app) vaultsOf(ctx context.Context, place vaultFlags, group, region stri
 			return nil, platform.Group{}, nil, err
 		}
 
-		p := vaultPlatform{v}
+		p := platform.OnlyVault{V: v}
 		if region != "" && region != v.Region() {
-			return nil, platform.Group{}, nil, p.gone("the vault of " + region)
+			return nil, platform.Group{}, nil, p.Gone("the vault of " + region)
 		}
 
-		name, err := onlyGroup(ctx, v, group)
+		name, err := upkeep.OnlyGroup(ctx, v, group)
 		if err != nil {
 			return nil, platform.Group{}, nil, err
 		}

@@ -70,7 +70,7 @@ now; with --yes it removes it. Nothing that a kept cut needs is ever removed.`,
 	}
 	prune.Flags().BoolVar(&yes, "yes", false, "remove")
 	c.PersistentFlags().StringVarP(&group, "group", "g", "", "group (default: the only one)")
-	c.AddCommand(now, list, show, verify, prune)
+	c.AddCommand(now, list, show, verify, prune, a.backupRmCmd(&group))
 
 	return c
 }

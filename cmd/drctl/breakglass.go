@@ -136,43 +136,6 @@ func makePrivateDir() error {
 	return trust.Dir(op, dir)
 }
 
-// vaultPlatform is a platform of which only a vault is left.
-type vaultPlatform struct{ v *vault.Vault }
-
-func (p vaultPlatform) gone(what string) error {
-	return fail.New(fail.NotFound, "configuration", what, "there is only the vault of "+p.v.Region(), errors.New("no configuration was given"))
-}
-
-// Group is not known.
-func (p vaultPlatform) Group(name string) (platform.Group, error) {
-	return platform.Group{}, p.gone(name)
-}
-
-// Instance knows no instance.
-func (p vaultPlatform) Instance(_ context.Context, s targets.ShardID, _ string) (targets.Instance, error) {
-	return targets.Instance{}, p.gone(s.String())
-}
-
-// Regions knows none.
-func (vaultPlatform) Regions(targets.ShardID) []string { return nil }
-
-// Vault is the one that is left.
-func (p vaultPlatform) Vault(_ context.Context, region string) (*vault.Vault, error) {
-	if region != p.v.Region() {
-		return nil, p.gone("the vault of " + region)
-	}
-
-	return p.v, nil
-}
-
-// Set is the one vault that is left.
-func (p vaultPlatform) Set(context.Context, string, string) (vault.Set, error) {
-	return vault.Set{Vaults: []*vault.Vault{p.v}, Durability: 1}, nil
-}
-
-// GroupOf knows no group.
-func (p vaultPlatform) GroupOf(s targets.ShardID) (string, error) { return "", p.gone(s.String()) }
-
 // breakGlass starts an engine of its own and serves the queues with workers
 // inside this process: the same workflows, without anything that was lost.
 func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax int64, state string, p platform.Resolver, regions map[string]string, tools servers.Binaries, log *slog.Logger) (s *session, stop func(), err error) {

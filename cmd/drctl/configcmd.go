@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/ui"
@@ -77,27 +78,6 @@ Exit status: 0 all is well, 2 the file is wrong, 4 something is to be mended.`,
 	return c
 }
 
-// mistake is one thing wrong with the configuration, as JSON. Line and Column
-// count from 1 and are 0 when the mistake has no place.
-type mistake struct {
-	File    string `json:"file"`
-	Line    int    `json:"line"`
-	Column  int    `json:"column"`
-	Path    string `json:"path"`
-	Message string `json:"message"`
-	Hint    string `json:"hint"`
-}
-
-// validated is the outcome of config validate as JSON.
-type validated struct {
-	Format   int       `json:"format"`
-	OK       bool      `json:"ok"`
-	File     string    `json:"file,omitempty"`
-	Hash     string    `json:"hash,omitempty"`
-	Problems []mistake `json:"problems"`
-	Warnings []mistake `json:"warnings"`
-}
-
 // validate says whether the file is right; quiet leaves that to what follows.
 func (a *app) validate(quiet bool) error {
 	if !a.json {
@@ -112,7 +92,7 @@ func (a *app) validate(quiet bool) error {
 
 	cfg, err := a.loadQuietly()
 	if err != nil {
-		if err := a.printJSON(validated{Format: 1, Problems: mistakesOf(err), Warnings: []mistake{}}); err != nil {
+		if err := a.printJSON(answer.Validated{Format: 1, Problems: answer.MistakesOf(err), Warnings: []answer.Mistake{}}); err != nil {
 			return err
 		}
 
@@ -123,35 +103,6 @@ func (a *app) validate(quiet bool) error {
 		return nil
 	}
 
-	return a.printJSON(validated{Format: 1, OK: true, File: cfg.File(), Hash: cfg.Hash(),
-		Problems: []mistake{}, Warnings: mistakes(cfg.Warnings())})
-}
-
-// mistakesOf lists what is wrong with a file that cannot be used; one that
-// cannot even be read is one mistake without a place.
-func mistakesOf(err error) []mistake {
-	var all config.Errors
-	if errors.As(err, &all) {
-		return mistakes(all)
-	}
-	m := mistake{Message: err.Error()}
-
-	var fe *fail.Error
-	if errors.As(err, &fe) {
-		m.File, m.Hint = fe.Subject, fe.Hint
-		if fe.Err != nil {
-			m.Message = fe.Err.Error()
-		}
-	}
-
-	return []mistake{m}
-}
-
-func mistakes(ms []config.Mistake) []mistake {
-	out := []mistake{}
-	for _, m := range ms {
-		out = append(out, mistake{File: m.File, Line: m.Line, Column: m.Col, Path: m.Path, Message: m.Message, Hint: m.Hint})
-	}
-
-	return out
+	return a.printJSON(answer.Validated{Format: 1, OK: true, File: cfg.File(), Hash: cfg.Hash(),
+		Problems: []answer.Mistake{}, Warnings: answer.Mistakes(cfg.Warnings())})
 }

@@ -7,13 +7,18 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/progress"
+	"drctl/internal/retry"
+	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
 	"drctl/targets"
@@ -69,21 +74,19 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 	if err != nil {
 		return err
 	}
-	run, err := start(ctx, s.engine, s.ids().Cut(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
+	var run client.WorkflowRun
 	// A scheduled cut may be under way: its turn ends with its sealing.
-	if fail.Is(err, fail.Conflict) {
-		a.say(slog.LevelInfo, "another cut is under way; this one follows it")
-	}
+	turn := retry.Policy{First: 200 * time.Millisecond, For: g.Policy.SealWithin + 30*time.Second, If: retry.On(fail.Conflict)}
+	say := sync.OnceFunc(func() { a.say(slog.LevelInfo, "another cut is under way; this one follows it") })
 
-	for end := time.Now().Add(g.Policy.SealWithin + 30*time.Second); fail.Is(err, fail.Conflict) && time.Now().Before(end); {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
+	err = retry.Do(ctx, turn, func() (err error) {
 		run, err = start(ctx, s.engine, s.ids().Cut(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
-	}
+		if fail.Is(err, fail.Conflict) {
+			say()
+		}
 
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -143,7 +146,7 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 		}
 
 		if stats {
-			out["stats"] = barrierStats(cuts)
+			out["stats"] = answer.BarrierOf(cuts)
 		}
 
 		if err := a.printJSON(out); err != nil {
@@ -168,7 +171,7 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	}
 
 	if stats && len(cuts) > 0 {
-		printBarrierStats(a, barrierStats(cuts))
+		printBarrierStats(a, answer.BarrierOf(cuts))
 	}
 
 	return damaged
@@ -200,54 +203,7 @@ func newestCuts(ctx context.Context, v *vault.Vault, group string, limit int) ([
 	return cuts, errors.Join(damaged...)
 }
 
-// barrierFigures are percentiles over cuts.
-type barrierFigures struct {
-	Cuts        int           `json:"cuts"`
-	AttemptsMax int           `json:"attempts_max"`
-	StallP50    time.Duration `json:"stall_p50_ns"`
-	StallP90    time.Duration `json:"stall_p90_ns"`
-	StallP99    time.Duration `json:"stall_p99_ns"`
-	StallMax    time.Duration `json:"stall_max_ns"`
-	GateP50     time.Duration `json:"gate_p50_ns"`
-	LockP50     time.Duration `json:"lock_p50_ns"`
-	HoldP50     time.Duration `json:"hold_p50_ns"`
-	SealP50     time.Duration `json:"seal_p50_ns"`
-	SealP99     time.Duration `json:"seal_p99_ns"`
-}
-
-func barrierStats(cuts []targets.Cut) barrierFigures {
-	var stall, gate, lock, hold, seal []time.Duration
-
-	f := barrierFigures{Cuts: len(cuts)}
-	for _, c := range cuts {
-		stall = append(stall, c.Stall)
-		seal = append(seal, c.SealedAt.Sub(c.QuiescedAt))
-
-		f.AttemptsMax = max(f.AttemptsMax, c.Attempts)
-		for _, p := range c.Shards {
-			if p.Kind.Traits().Locks {
-				gate, lock, hold = append(gate, p.Timings.Gate), append(lock, p.Timings.Lock), append(hold, p.Timings.Hold)
-			}
-		}
-	}
-	f.StallP50, f.StallP90, f.StallP99, f.StallMax = percentile(stall, 50), percentile(stall, 90), percentile(stall, 99), percentile(stall, 100)
-	f.GateP50, f.LockP50, f.HoldP50 = percentile(gate, 50), percentile(lock, 50), percentile(hold, 50)
-	f.SealP50, f.SealP99 = percentile(seal, 50), percentile(seal, 99)
-
-	return f
-}
-
-// percentile is the nearest-rank percentile.
-func percentile(d []time.Duration, p int) time.Duration {
-	if len(d) == 0 {
-		return 0
-	}
-	s := slices.Sorted(slices.Values(d))
-
-	return s[max(0, (len(s)*p+99)/100-1)]
-}
-
-func printBarrierStats(a *app, f barrierFigures) {
+func printBarrierStats(a *app, f answer.Barrier) {
 	fmt.Fprintf(a.out, "barrier over %d cuts: stall p50 %s, p90 %s, p99 %s, max %s; gate wait p50 %s, lock wait p50 %s, hold p50 %s; at most %d attempts\n",
 		f.Cuts, human.Duration(f.StallP50), human.Duration(f.StallP90), human.Duration(f.StallP99), human.Duration(f.StallMax),
 		human.Duration(f.GateP50), human.Duration(f.LockP50), human.Duration(f.HoldP50), f.AttemptsMax)
@@ -332,7 +288,7 @@ func (a *app) vaultOrPlace(ctx context.Context, place vaultFlags, group, region 
 	if err != nil {
 		return nil, "", err
 	}
-	group, err = onlyGroup(ctx, v, group)
+	group, err = upkeep.OnlyGroup(ctx, v, group)
 
 	return v, group, err
 }

@@ -15,6 +15,7 @@ import (
 	"drctl/drills"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/progress"
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
@@ -180,7 +181,7 @@ func (a *app) drillVaults(ctx context.Context, place vaultFlags, region string) 
 			return nil, nil, err
 		}
 
-		return vaultPlatform{v}.Vault, []string{v.Region()}, nil
+		return platform.OnlyVault{V: v}.Vault, []string{v.Region()}, nil
 	}
 
 	s, err := a.offline()

@@ -15,6 +15,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/proc"
+	"drctl/internal/retry"
 	"drctl/internal/sandbox"
 )
 
@@ -75,31 +76,21 @@ func guardCmd() *cobra.Command {
 // guard waits for the owner's end and sweeps. What the owner's own children
 // still write while they end is why it tries more than once.
 func guard(ctx context.Context, roots []string, owner proc.ID) error {
-	const every, tries = 200 * time.Millisecond, 150
+	const every, limit = 200 * time.Millisecond, 30 * time.Second
 	for owner.Alive() {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(every):
+		if err := retry.Sleep(ctx, every); err != nil {
+			return err
 		}
 	}
 
-	var err error
-	for range tries {
-		err = nil
+	return retry.Do(ctx, retry.Policy{First: every, For: limit, If: retry.Any}, func() (err error) {
 		for _, root := range roots {
 			_, e := sandbox.Sweep(ctx, root, time.Now(), nil)
 			err = errors.Join(err, e)
 		}
 
-		if err == nil {
-			return nil
-		}
-
-		time.Sleep(every)
-	}
-
-	return err
+		return err
+	})
 }
 
 // enginesDir is where commands with an engine of their own keep its database,

@@ -6,6 +6,7 @@ import (
 
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/targets"
 )
 
@@ -16,7 +17,7 @@ func known(what, by, name string, names []string) error {
 		return nil
 	}
 
-	return fail.New(fail.Invalid, "usage", by, config.Suggest(name, names), fmt.Errorf("there is no %s %q", what, name))
+	return fail.New(fail.Invalid, "usage", by, human.Suggest(name, names), fmt.Errorf("there is no %s %q", what, name))
 }
 
 // knownRegion is known for a region; "" stands for a default and is taken.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/ui"
 	"drctl/targets"
@@ -171,7 +172,7 @@ func TestPreflightOfAWrongFile(t *testing.T) {
 	out, err := command(t.Context(), file, "config", "validate", "--connect", "--json")
 
 	var code ui.Exit
-	if !errors.As(err, &code) || code.Code != 2 || len(decode[validated](t, out).Problems) == 0 {
+	if !errors.As(err, &code) || code.Code != 2 || len(decode[answer.Validated](t, out).Problems) == 0 {
 		t.Errorf("%v: %s", err, out)
 	}
 }

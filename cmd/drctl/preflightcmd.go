@@ -10,6 +10,7 @@ import (
 
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/internal/ui"
 	"drctl/restore/readiness"
 	"drctl/targets"
@@ -126,7 +127,7 @@ func (a *app) judged(all []finding) error {
 	switch {
 	case bad == 0:
 		if !a.json {
-			fmt.Fprintf(a.out, "preflight: everything that was looked at is in order (%s)\n", count(len(all), "finding"))
+			fmt.Fprintf(a.out, "preflight: everything that was looked at is in order (%s)\n", human.Plural(len(all), "finding"))
 		}
 
 		return nil
@@ -134,7 +135,7 @@ func (a *app) judged(all []finding) error {
 		return ui.Exit{Code: 4}
 	}
 
-	return ui.Exit{Code: 4, Message: fmt.Sprintf("preflight: %d of %s to mend", bad, count(len(all), "finding"))}
+	return ui.Exit{Code: 4, Message: fmt.Sprintf("preflight: %d of %s to mend", bad, human.Plural(len(all), "finding"))}
 }
 
 // preflight is what the checks stand on.
@@ -190,7 +191,7 @@ func (p preflight) secrets(ctx context.Context) []finding {
 	}
 
 	if good > 0 {
-		out = append(out, passed("secret", "all others", "%s resolved", count(good, "reference")))
+		out = append(out, passed("secret", "all others", "%s resolved", human.Plural(good, "reference")))
 	}
 
 	if len(out) == 1 && good > 0 {

@@ -21,6 +21,7 @@ import (
 	"drctl/internal/progress"
 	"drctl/internal/servers"
 	"drctl/internal/ui"
+	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
 	"drctl/restore/plan"
@@ -235,7 +236,7 @@ func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Va
 		}
 		f.engine = "embedded"
 
-		return planned{platform: vaultPlatform{v}, tools: tools, log: log, queues: map[string]string{v.Region(): workflows.Queue(v.Region())},
+		return planned{platform: platform.OnlyVault{V: v}, tools: tools, log: log, queues: map[string]string{v.Region(): workflows.Queue(v.Region())},
 			sandboxes: filepath.Join(work, "sandbox"), state: filepath.Join(work, "state"), parallel: 4}, v, nil, nil
 	}
 
@@ -275,7 +276,7 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 	goal := plan.Goal{Group: f.group, Cut: f.cut, Vault: v.Region(), Into: f.into, Delta: f.delta}
 
 	var err error
-	if goal.Group, err = onlyGroup(ctx, v, f.group); err != nil {
+	if goal.Group, err = upkeep.OnlyGroup(ctx, v, f.group); err != nil {
 		return goal, err
 	}
 
@@ -318,24 +319,6 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 	}
 
 	return goal, nil
-}
-
-// onlyGroup returns the name, or that of the only group in the vault.
-func onlyGroup(ctx context.Context, v *vault.Vault, name string) (string, error) {
-	if name != "" {
-		return name, nil
-	}
-
-	gs, err := v.Groups(ctx)
-	if err != nil {
-		return "", err
-	}
-
-	if len(gs) != 1 {
-		return "", fail.New(fail.Invalid, "flags", "--group", "name one of: "+strings.Join(gs, ", "), errors.New("the vault does not hold exactly one group"))
-	}
-
-	return gs[0], nil
 }
 
 func (a *app) showPlan(p plan.Run) error {
@@ -419,7 +402,7 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	}
 
 	if f.into == plan.Instances && !f.yes {
-		if err := confirm(a, r.plan.Goal.Group); err != nil {
+		if err := confirm(a, "restore: confirm", "group", r.plan.Goal.Group); err != nil {
 			return err
 		}
 	}
@@ -479,13 +462,13 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	return a.printRestore(out)
 }
 
-// confirm asks for the group's name before a dangerous act.
-func confirm(a *app, name string) error {
+// confirm asks for the name of what a dangerous act is about.
+func confirm(a *app, op, what, name string) error {
 	if !ui.IsTerminal(os.Stdin) {
-		return fail.New(fail.Invalid, "restore: confirm", name, "add --yes", errors.New("nobody is there to confirm"))
+		return fail.New(fail.Invalid, op, name, "add --yes", errors.New("nobody is there to confirm"))
 	}
 
-	fmt.Fprintf(a.err, "Type the group's name (%s) to go on: ", name)
+	fmt.Fprintf(a.err, "Type the %s's name (%s) to go on: ", what, name)
 
 	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	if strings.TrimSpace(line) != name {

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/internal/fail"
-	"drctl/internal/vault"
 	"drctl/restore/inventory"
 	"drctl/restore/plan"
 )
@@ -106,42 +105,5 @@ func (a *app) findPlan(ctx context.Context, f restoreFlags) (plan.Run, error) {
 		return plan.Run{}, err
 	}
 
-	return savedAnywhere(ctx, s.cfg.RegionNames(), s.p.Vault, f.plan)
-}
-
-// savedAnywhere looks for a plan in the vaults of all regions. What a vault that
-// cannot be asked, or a damaged one, says counts only when no other holds it.
-func savedAnywhere(ctx context.Context, regions []string, open func(context.Context, string) (*vault.Vault, error), hash string) (found plan.Run, err error) {
-	var missing, other error
-	for _, region := range regions {
-		v, err := open(ctx, region)
-
-		var run plan.Run
-		if err == nil {
-			run, err = inventory.SavedRun(ctx, v, hash)
-		}
-
-		switch {
-		case err == nil && found.Hash != "" && found.Hash != run.Hash:
-			return plan.Run{}, fail.New(fail.Invalid, "plan: find", hash, "give more of the hash", errors.New("plans in several vaults begin like that"))
-		case err == nil:
-			found = run
-		case fail.Is(err, fail.NotFound):
-			missing = err
-		case fail.Is(err, fail.Invalid):
-			return plan.Run{}, err
-		case other == nil:
-			other = err
-		}
-	}
-
-	if found.Hash != "" {
-		return found, nil
-	}
-
-	if other != nil {
-		return plan.Run{}, other
-	}
-
-	return plan.Run{}, missing
+	return inventory.SavedAnywhere(ctx, s.cfg.RegionNames(), s.p.Vault, f.plan)
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
@@ -18,6 +19,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
+	"drctl/internal/retry"
 	"drctl/internal/supervise"
 	"drctl/restore/readiness"
 	"drctl/targets"
@@ -69,28 +71,22 @@ func (a *app) online(ctx context.Context) (*session, error) {
 	}
 	// While drctl up brings the engine back after a crash, a command waits for
 	// it instead of failing.
-	said := false
-	for end := time.Now().Add(engineGrace); ; {
-		if s.engine, err = dial(ctx, s.cfg, s.log); err == nil || !fail.Retryable(err) || time.Now().After(end) {
-			return s, err
+	say := sync.OnceFunc(func() { a.say(slog.LevelInfo, "waiting for the engine, which drctl up starts again") })
+	comesBack := func(err error) bool {
+		st, serr := supervise.ReadState(s.cfg.StateDir)
+		if !fail.Retryable(err) || serr != nil || !st.Alive() {
+			return false
 		}
 
-		if st, serr := supervise.ReadState(s.cfg.StateDir); serr != nil || !st.Alive() {
-			return s, err
-		}
+		say()
 
-		if !said {
-			said = true
-
-			a.say(slog.LevelInfo, "waiting for the engine, which drctl up starts again")
-		}
-
-		select {
-		case <-ctx.Done():
-			return s, ctx.Err()
-		case <-time.After(500 * time.Millisecond):
-		}
+		return true
 	}
+
+	return s, retry.Do(ctx, retry.Policy{First: 500 * time.Millisecond, For: engineGrace, If: comesBack}, func() (err error) {
+		s.engine, err = dial(ctx, s.cfg, s.log)
+		return err
+	})
 }
 
 // engineGrace is how long a command waits for an engine that is being restarted.

@@ -35,7 +35,7 @@ func (a *app) statusAlone(ctx context.Context, place vaultFlags, group string) e
 	}
 
 	if err == nil && len(held.Problems) > 0 {
-		err = ui.Exit{Code: 4, Message: held.Group + ": " + count(len(held.Problems), "problem")}
+		err = ui.Exit{Code: 4, Message: held.Group + ": " + human.Plural(len(held.Problems), "problem")}
 	}
 
 	return err

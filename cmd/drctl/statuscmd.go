@@ -94,7 +94,7 @@ func (a *app) status(ctx context.Context, only string) error {
 
 	for _, g := range out {
 		if n := len(g.Problems); n > 0 {
-			return ui.Exit{Code: 4, Message: g.Group + ": " + count(n, "problem")}
+			return ui.Exit{Code: 4, Message: g.Group + ": " + human.Plural(n, "problem")}
 		}
 	}
 
@@ -155,13 +155,4 @@ func (a *app) printStatus(g readiness.Status) {
 	for _, p := range g.Problems {
 		fmt.Fprintln(a.out, "PROBLEM "+p)
 	}
-}
-
-// count renders "1 problem", "3 problems".
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -18,6 +18,8 @@ import (
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/human"
+	"drctl/internal/retry"
 	"drctl/internal/supervise"
 	"drctl/internal/trust"
 	"drctl/restore/readiness"
@@ -102,7 +104,7 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 		return // Run returns the reason
 	}
 
-	for try := 1; ; try++ {
+	for tries := (retry.Policy{First: time.Second, Max: 10 * time.Second, If: retry.Any}).Start(); ; {
 		err := a.applyOnce(ctx, cfg, log)
 		if err == nil {
 			break
@@ -114,10 +116,8 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 
 		log.Warn("up: the configuration could not be applied; trying again", "err", err)
 
-		select {
-		case <-ctx.Done():
+		if tries.Wait(ctx) != nil {
 			return
-		case <-time.After(time.Duration(min(try, 10)) * time.Second):
 		}
 	}
 	var ps []readiness.Problem
@@ -154,7 +154,7 @@ func (a *app) sayUp(cfg *config.Config, took time.Duration, ps []readiness.Probl
 	case !all:
 		with = "; some stores have not answered yet: see the log and drctl status"
 	case len(ps) > 0:
-		with = ", with " + count(len(ps), "problem") + " (see the log, and drctl status): "
+		with = ", with " + human.Plural(len(ps), "problem") + " (see the log, and drctl status): "
 		for i, p := range ps {
 			if i > 0 {
 				with += "; "
@@ -163,7 +163,7 @@ func (a *app) sayUp(cfg *config.Config, took time.Duration, ps []readiness.Probl
 		}
 	}
 
-	fmt.Fprintf(a.out, "drctl: up after %.1f s (engine %s, %s)%s\n", took.Seconds(), cfg.Engine.Address, count(len(cfg.Regions), "region"), with)
+	fmt.Fprintf(a.out, "drctl: up after %.1f s (engine %s, %s)%s\n", took.Seconds(), cfg.Engine.Address, human.Plural(len(cfg.Regions), "region"), with)
 }
 
 // watcher is a session that looks for problems; it has no engine yet.

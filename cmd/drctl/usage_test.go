@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/ui"
@@ -123,7 +124,7 @@ func TestValidateAsJSON(t *testing.T) {
 	if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	validate := func(file string) (validated, int) {
+	validate := func(file string) (answer.Validated, int) {
 		t.Helper()
 		var out strings.Builder
 		root := newApp(&out, io.Discard).root()
@@ -135,7 +136,7 @@ func TestValidateAsJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		return decode[validated](t, out.String()), code.Code
+		return decode[answer.Validated](t, out.String()), code.Code
 	}
 
 	got, code := validate(file)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 	"drctl/internal/servers"
@@ -29,13 +30,6 @@ Keep a copy of the key away from every region: without it no vault can be opened
 	}, a.vaultRepairCmd())
 
 	return c
-}
-
-type vaultMade struct {
-	Region    string `json:"region"`
-	URL       string `json:"url"`
-	Set       string `json:"set"`
-	Recipient string `json:"recipient"`
 }
 
 func (a *app) vaultInit(ctx context.Context) error {
@@ -72,7 +66,7 @@ func (a *app) vaultInit(ctx context.Context) error {
 		}
 	}
 
-	var made []vaultMade
+	var made []answer.VaultMade
 	for _, region := range cfg.RegionNames() {
 		opt, err := p.vaultOptions(ctx, region)
 		if err != nil {
@@ -86,7 +80,7 @@ func (a *app) vaultInit(ctx context.Context) error {
 		}
 		set = v.SetID()
 
-		made = append(made, vaultMade{Region: region, URL: v.Store().URL(), Set: set, Recipient: v.Recipient()})
+		made = append(made, answer.VaultMade{Region: region, URL: v.Store().URL(), Set: set, Recipient: v.Recipient()})
 		if !a.json {
 			fmt.Fprintf(a.out, "vault: %s ready at %s\n", region, v.Store().URL())
 		}

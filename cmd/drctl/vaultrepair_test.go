@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/internal/fail"
 	"drctl/internal/vault"
 )
@@ -65,7 +66,7 @@ func TestVaultRepair(t *testing.T) {
 	}
 
 	out, err := command(ctx, file, "vault", "repair", "--region", "east", "--json")
-	if got := decode[[]repairedObject](t, out); err != nil || len(got) != 1 || got[0] != (repairedObject{key, "west"}) {
+	if got := decode[[]answer.Repaired](t, out); err != nil || len(got) != 1 || got[0] != (answer.Repaired{Key: key, From: "west"}) {
 		t.Fatalf("%s, %v", out, err)
 	}
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/internal/fail"
 	"drctl/internal/vault"
 )
@@ -31,12 +32,6 @@ drctl backup verify. Exit status 4 when something damaged could not be repaired.
 	_ = c.MarkFlagRequired("region")
 
 	return c
-}
-
-// repairedObject is a line of vault repair --json.
-type repairedObject struct {
-	Key  string `json:"key"`
-	From string `json:"from"`
 }
 
 func (a *app) vaultRepair(ctx context.Context, region, from string) error {
@@ -64,7 +59,7 @@ func (a *app) vaultRepair(ctx context.Context, region, from string) error {
 	}
 
 	// The last source decides: it was asked for what those before it had not.
-	done := []repairedObject{}
+	done := []answer.Repaired{}
 	for _, source := range others {
 		var keys []string
 		if keys, err = repairFrom(ctx, s, source, to); ctx.Err() != nil {
@@ -72,7 +67,7 @@ func (a *app) vaultRepair(ctx context.Context, region, from string) error {
 		}
 
 		for _, key := range keys {
-			done = append(done, repairedObject{key, source})
+			done = append(done, answer.Repaired{Key: key, From: source})
 			if !a.json {
 				fmt.Fprintf(a.out, "%s: replaced by the copy of %s\n", key, source)
 			}
@@ -98,5 +93,5 @@ func repairFrom(ctx context.Context, s *session, source string, to *vault.Vault)
 		return nil, err
 	}
 
-	return vault.RepairAll(ctx, v, to)
+	return vault.Repair(ctx, v, to)
 }

@@ -21,6 +21,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/logs"
 	"drctl/internal/platform"
+	"drctl/internal/retry"
 	"drctl/internal/sandbox"
 	"drctl/internal/servers"
 	"drctl/internal/supervise"
@@ -95,10 +96,8 @@ func (a *app) work(ctx context.Context, region string, supervised bool) (err err
 
 		log.Warn("the engine does not answer; trying again", "address", cfg.Engine.Address, logs.Err, err)
 
-		select {
-		case <-ctx.Done():
+		if retry.Sleep(ctx, time.Second) != nil {
 			return nil
-		case <-time.After(time.Second):
 		}
 	}
 

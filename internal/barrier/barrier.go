@@ -29,10 +29,10 @@ type Options struct {
 	Lease time.Duration
 	// Budget bounds the stall of one attempt. Default 250 ms.
 	Budget time.Duration
-	// LockTimeout bounds one wait for the table locks. In mode share an attempt
-	// has one such wait. In mode gate it has as many as fit into its budget, with
-	// pauses in which the tables' writers get through while the gate stays held;
-	// later attempts wait up to maxPatient times as long. Default 20 ms.
+	// LockTimeout bounds one wait for the table locks. Default 20 ms. In mode
+	// share an attempt has one such wait. In mode gate it has as many as fit
+	// into its budget; between them the tables' writers get through while the
+	// gate stays held. Later attempts wait up to maxPatience times as long.
 	LockTimeout time.Duration
 	// Attempts is how often the barrier is tried. Default 50.
 	Attempts int
@@ -65,10 +65,11 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Take takes one cut over all parties. The cut is not sealed. Errors: stalled
-// when every attempt ran over its budget or a member stayed busy for longer
-// than Patience, else the first member's own error; each names the shard. An
-// error that trying again cannot mend ends it at once.
+// Take takes one cut over all parties. The cut is not sealed.
+//
+// Errors name the shard. The code is stalled when every attempt ran over its
+// budget, or a member stayed busy for longer than Patience; else it is the first
+// member's own. An error that trying again cannot mend ends it at once.
 func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error) {
 	opt = opt.withDefaults()
 	if err := check(parties, opt); err != nil {
@@ -109,16 +110,16 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 	if !fail.Is(last, fail.Stalled) {
 		return targets.Cut{}, last // a member is broken, not busy
 	}
-	last = whoIsInTheWay(ctx, parties, opt, last)
+	last = nameBlocker(ctx, parties, opt, last)
 
 	return targets.Cut{}, fail.New(fail.Stalled, "cut: barrier", opt.Group,
 		fmt.Sprintf("gave up after %d attempts and every lock is released; look for long write transactions on the shard named, raise the policy's budget or attempts, or use mode gate", opt.Attempts), last)
 }
 
-// whoIsInTheWay asks once more for whoever a lock time-out did not name: what
-// has been in the way of the last attempts is old enough by now for a member
-// to refuse to join because of it, and that refusal names it.
-func whoIsInTheWay(ctx context.Context, parties []Party, opt Options, last error) error {
+// nameBlocker joins once more, to learn the name of what a lock time-out did not
+// name. By now it is so old that a member refuses to join because of it, and the
+// refusal names it.
+func nameBlocker(ctx context.Context, parties []Party, opt Options, last error) error {
 	opt.Budget /= 2
 
 	b, err := join(ctx, targets.NewID(time.Now()), parties, opt)
@@ -171,15 +172,15 @@ func pause(ctx context.Context, unit time.Duration, n int) error {
 	}
 }
 
-// try makes attempts over one set of connections until one succeeds, the id is
-// spent, a connection is lost or none is left.
+// try makes attempts over one set of connections. It ends with success, when the
+// id is used up (spent), when a connection is lost, or when no attempt is left.
 func (b *barrier) try(ctx context.Context, attempts *int) (targets.Cut, error) {
 	for {
 		*attempts++
 
 		cut, spent, err := b.attempt(ctx, *attempts)
 		if err == nil {
-			err = b.settle(ctx)
+			err = b.flush(ctx)
 		}
 
 		if err == nil {
@@ -237,8 +238,8 @@ func join(ctx context.Context, id string, parties []Party, opt Options) (*barrie
 	return b, nil
 }
 
-// each runs f for every party at once and returns the first error in shard
-// order that is not merely a consequence of the context's end.
+// each runs f for every party at once. It returns the first error in shard
+// order; the end of the context counts only when nothing else failed.
 func (b *barrier) each(f func(i int) error) error {
 	errs := make([]error, len(b.parties))
 
@@ -267,7 +268,8 @@ func first(errs []error) error {
 	return ended
 }
 
-// attempt tries once. spent says that a position was named under this id.
+// attempt tries once. spent says that a position was named under this id, which
+// must not be used again.
 func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bool, err error) {
 	n0 := len(b.parties)
 	locked := make([]time.Time, n0)
@@ -350,18 +352,18 @@ func (b *barrier) attempt(ctx context.Context, n int) (cut targets.Cut, spent bo
 	return cut, true, nil
 }
 
-// maxPatient is how much longer than LockTimeout a late attempt waits for the
-// tables: transactions that are longer than it deserve a cut as well.
-const maxPatient = 4
+// maxPatience is how many times LockTimeout a late attempt may wait for the
+// tables. Longer transactions than LockTimeout deserve a cut as well.
+const maxPatience = 4
 
-// lock stops the writers of every shard's tables and notes when each was
-// stopped and after which wait. While the gate is held it is tried again until
-// the time: a deadlock with a transaction of a single shard ends with the short
-// wait on every shard, and not with the budget.
+// lock stops the writers of every shard's tables, and notes when each was stopped
+// and after which wait. While the gate is held it tries again until the given
+// time. So a deadlock with a transaction of a single shard costs one short wait,
+// not the whole budget.
 func (b *barrier) lock(ctx context.Context, attempt int, until time.Time, locked []time.Time, waited []time.Duration) (tries int, err error) {
 	wait := b.opt.LockTimeout
 	if b.gate >= 0 {
-		wait *= time.Duration(min(attempt, maxPatient))
+		wait *= time.Duration(min(attempt, maxPatience))
 	}
 
 	for tries = 1; ; tries++ {
@@ -398,11 +400,11 @@ func (b *barrier) overrun(ctx, attempt context.Context, cause error) error {
 	return cause
 }
 
-// settle makes the marks durable on the servers, each by the session that named
-// it. Only that proves that no crash came in between: a server that crashed
-// comes back without a mark that it had not flushed, and writes other bytes
-// over its place. Nobody is stalled meanwhile.
-func (b *barrier) settle(ctx context.Context) error {
+// flush makes the marks durable on the servers, each by the session that named
+// it. Nobody is stalled meanwhile. Only the same session proves that the server
+// did not crash in between: after a crash it comes back without a mark that it
+// had not flushed, and writes other bytes in its place.
+func (b *barrier) flush(ctx context.Context) error {
 	sctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 

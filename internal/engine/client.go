@@ -252,7 +252,3 @@ func NewWorker(c client.Client, queue string, o WorkerOptions) worker.Worker {
 		Interceptors:                 []interceptor.WorkerInterceptor{&lines.Interceptor{Log: o.Log, Labels: o.Labels, Coded: coded}},
 	})
 }
-
-// SetWorkflowCache sets how many workflows all workers of this process keep
-// in memory together. Call it before the first worker starts.
-func SetWorkflowCache(n int) { worker.SetStickyWorkflowCacheSize(n) }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 )
 
 const (
@@ -71,8 +72,8 @@ func End(ctx context.Context, c client.Client, id, why string) error {
 		return fail.New(serviceCode(err), op, id, "", err)
 	}
 
-	began := time.Now()
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	began, tries := time.Now(), retry.Policy{First: 50 * time.Millisecond, Max: time.Second}.Start()
+	for {
 		d, err := c.DescribeWorkflowExecution(ctx, id, "")
 		if err != nil {
 			return fail.New(serviceCode(err), op, id, "", err)
@@ -93,10 +94,8 @@ func End(ctx context.Context, c client.Client, id, why string) error {
 			return nil
 		}
 
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := tries.Wait(ctx); err != nil {
+			return err
 		}
 	}
 }

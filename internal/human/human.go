@@ -156,3 +156,12 @@ func Clean(s string) string {
 func printable(r rune) bool {
 	return r == ' ' || unicode.IsGraphic(r) && !unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Zs, r)
 }
+
+// Plural counts things: "1 problem", "3 problems". The word's plural ends in s.
+func Plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+
+	return Count(int64(n)) + " " + what + "s"
+}

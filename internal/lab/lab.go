@@ -241,9 +241,6 @@ func (l *Lab) Servers() []Server {
 	return slices.Clone(l.st.Servers)
 }
 
-// EnginePort is the port that the lab's configuration gives to the embedded engine.
-func (l *Lab) EnginePort() int { return l.st.Engine }
-
 func (l *Lab) secret(name string) (targets.Secret, error) {
 	b, err := os.ReadFile(filepath.Join(l.dir, "secrets", name))
 	if err != nil {

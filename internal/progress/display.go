@@ -1,7 +1,6 @@
 package progress
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -11,7 +10,6 @@ import (
 
 	"golang.org/x/term"
 
-	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/targets"
 )
@@ -175,22 +173,6 @@ func (d *Display) Finish(name string, err error) {
 	d.Set(r)
 }
 
-// Note writes one line of text above the rows; nothing in JSON mode.
-func (d *Display) Note(text string) {
-	if d.opt.JSON {
-		return
-	}
-
-	d.mu.Lock()
-	defer d.mu.Unlock()
-
-	d.write(d.erase() + human.Clean(text) + "\n")
-
-	if d.opt.TTY {
-		d.redraw(d.opt.Now())
-	}
-}
-
 // Close draws a last time and stops. It may be repeated.
 func (d *Display) Close() {
 	d.once.Do(func() {
@@ -205,30 +187,6 @@ func (d *Display) Close() {
 		d.lines = 0
 		d.mu.Unlock()
 	})
-}
-
-// Result closes the display and writes the outcome: v as indented JSON in JSON
-// mode, else whatever text writes (nil writes nothing).
-func (d *Display) Result(v any, text func(io.Writer) error) error {
-	d.Close()
-
-	if d.opt.JSON {
-		e := json.NewEncoder(d.w)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-
-		if err := e.Encode(v); err != nil {
-			return fail.New(fail.Internal, "write result", "", "", err)
-		}
-
-		return nil
-	}
-
-	if text == nil {
-		return nil
-	}
-
-	return text(d.w)
 }
 
 func (d *Display) draw() {

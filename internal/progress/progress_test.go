@@ -2,10 +2,8 @@ package progress
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"regexp"
 	"strings"
@@ -175,13 +173,6 @@ func TestTerminalRedraw(t *testing.T) {
 		t.Errorf("%q", out)
 	}
 
-	b.Reset()
-	d.Note("hello")
-
-	if !strings.HasPrefix(b.String(), "\x1b[2A\r\x1b[Jhello\n") || !strings.Contains(b.String(), "orders/0") {
-		t.Errorf("a note is not above the rows: %q", b)
-	}
-
 	d.Finish("orders/0", nil)
 	b.Reset()
 	d.Close()
@@ -213,19 +204,14 @@ func TestColourSaysNothingThatWordsDoNot(t *testing.T) {
 	}
 }
 
-func TestJSONModeWritesTheResultAlone(t *testing.T) {
+func TestJSONModeDrawsNothing(t *testing.T) {
 	b, d, _ := run(Options{JSON: true, TTY: true})
 	d.Set(Row{Name: "orders/0"})
-	d.Note("noise")
 	d.Finish("orders/0", nil)
+	d.Close()
 
-	if err := d.Result(map[string]string{"a": "<&>"}, func(io.Writer) error { return errors.New("text asked for") }); err != nil {
-		t.Fatal(err)
-	}
-
-	var v map[string]string
-	if err := json.Unmarshal(b.Bytes(), &v); err != nil || v["a"] != "<&>" {
-		t.Errorf("%v: %q", err, b)
+	if b.Len() != 0 {
+		t.Errorf("%q", b)
 	}
 }
 

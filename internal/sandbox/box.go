@@ -260,14 +260,6 @@ func (b *Box) Keep(until time.Time) error {
 	})
 }
 
-// Procs are the recorded servers.
-func (b *Box) Procs() []servers.Server {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-
-	return slices.Clone(b.rec.Procs)
-}
-
 // Add records a server, durably.
 func (b *Box) Add(p servers.Server) error {
 	return b.change(func(r *record) error {

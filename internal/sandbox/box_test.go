@@ -475,7 +475,7 @@ func TestFullDisk(t *testing.T) {
 		t.Error(err)
 	}
 
-	if again, err := sandbox.Open(b.Dir()); err != nil || again.Expires().IsZero() || len(again.Procs()) != 1 {
+	if again, err := sandbox.Open(b.Dir()); err != nil || again.Expires().IsZero() {
 		t.Errorf("%+v %v", again, err)
 	}
 

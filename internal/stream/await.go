@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -119,9 +120,7 @@ func (w *watch) keepAsking(ctx context.Context, i int, poll time.Duration, answe
 			wait = max(wait, time.Second)
 		}
 
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if retry.Sleep(ctx, wait) != nil {
 			return
 		}
 	}

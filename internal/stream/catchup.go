@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
 )
@@ -32,7 +33,7 @@ func (a *Archiver) leave(m *member) {
 
 // catchUp copies what one vault lacks until it lacks nothing.
 func (a *Archiver) catchUp(ctx context.Context, m *member) {
-	wait := minBackoff
+	tries := retry.Policy{First: minBackoff, Max: maxBackoff}.Start()
 	for {
 		a.mu.Lock()
 
@@ -63,15 +64,11 @@ func (a *Archiver) catchUp(ctx context.Context, m *member) {
 		a.mu.Unlock()
 
 		if err == nil {
-			wait = minBackoff
+			tries.Reset()
 			continue
 		}
 
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
-		wait = min(2*wait, maxBackoff)
+		_ = tries.Wait(ctx) // the loop sees that ctx has ended
 	}
 }
 
@@ -235,10 +232,7 @@ func (a *Archiver) copyOne(ctx context.Context, m *member, it item) (outcome, er
 		return missing, err
 	}
 
-	select { // the sources fail: do not spin
-	case <-time.After(time.Second):
-	case <-ctx.Done():
-	}
+	_ = retry.Sleep(ctx, time.Second) // the sources fail: do not spin
 
 	return missing, nil
 }

@@ -66,7 +66,7 @@ func TestPlantedChunks(t *testing.T) {
 	short := plantEncrypted(t, v, timeline, 200, 200+vault.MaxChunk, zeros(10))
 
 	read := func(from, to uint64) (n int64, err error) {
-		r, err := Open(ctx, v, shard, targets.Span{Timeline: timeline, From: from, To: to})
+		r, err := NewReader(v, shard).Log(ctx, targets.Span{Timeline: timeline, From: from, To: to})
 		if err != nil {
 			return 0, err
 		}

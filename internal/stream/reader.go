@@ -53,11 +53,6 @@ func NewSource(v *vault.Vault, shard targets.ShardID) targets.Source {
 	return Source{ShardVault: s.Shard(shard), Reader: NewReader(v, shard)}
 }
 
-// Open reads a span from a vault; see Reader.Log.
-func Open(ctx context.Context, v *vault.Vault, shard targets.ShardID, span targets.Span) (io.ReadCloser, error) {
-	return NewReader(v, shard).Log(ctx, span)
-}
-
 // History returns the file kept with the timeline, or nil when none is.
 func (r *Reader) History(ctx context.Context, timeline string) ([]byte, error) {
 	o, err := readRecord(ctx, r.vault, r.shard, timeline)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 )
 
 const (
@@ -130,7 +131,7 @@ func (a *Archiver) arrive(p *parcel) {
 // vault has it and this one goes on failing, or the archiver ends.
 func (a *Archiver) put(p *parcel, m *member) bool {
 	var first time.Time
-	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
+	for tries := (retry.Policy{First: minBackoff, Max: maxBackoff}).Start(); ; {
 		ctx, cancel := context.WithTimeout(p.ctx, putLimit)
 
 		err := m.st.Put(ctx, p.key, p.encrypted)
@@ -162,13 +163,7 @@ func (a *Archiver) put(p *parcel, m *member) bool {
 		stop := p.ctx.Err() != nil || a.err != nil || len(p.has) > 0 && now.Sub(first) > handover
 		a.mu.Unlock()
 
-		if stop {
-			return false
-		}
-
-		select {
-		case <-time.After(wait):
-		case <-p.ctx.Done():
+		if stop || tries.Wait(p.ctx) != nil {
 			return false
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -118,30 +119,23 @@ func (a *Archiver) listAll(ctx context.Context) ([][]timeline.Timeline, error) {
 	defer cancel()
 	results := make(chan result, len(a.members))
 
-	answered := make(chan struct{}) // by one
+	// alone ends when one has answered: the others are not tried again.
+	alone, answered := context.WithCancel(ctx)
+	defer answered()
+
 	for i, m := range a.members {
 		go func() {
-			deadline := time.Now().Add(a.opt.RetryFor)
-			for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
-				ls, err := outline(ctx, m.v, m.st, a.opt.Shard)
-				if err == nil || !fail.Retryable(err) || ctx.Err() != nil || time.Now().Add(wait).After(deadline) {
-					if ls == nil && err == nil {
-						ls = []timeline.Timeline{}
-					}
+			ls := []timeline.Timeline{}
 
-					results <- result{i, ls, err}
-
-					return
+			err := retry.Do(alone, retry.Policy{First: minBackoff, Max: maxBackoff, For: a.opt.RetryFor}, func() error {
+				found, err := outline(ctx, m.v, m.st, a.opt.Shard)
+				if err == nil {
+					ls = append(ls, found...)
 				}
 
-				select {
-				case <-time.After(wait):
-				case <-answered:
-					results <- result{i, nil, err}
-					return
-				case <-ctx.Done():
-				}
-			}
+				return err
+			})
+			results <- result{i, ls, err}
 		}()
 	}
 	held := make([][]timeline.Timeline, len(a.members))
@@ -162,7 +156,7 @@ func (a *Archiver) listAll(ctx context.Context) ([][]timeline.Timeline, error) {
 
 			good++
 			if good == 1 {
-				close(answered)
+				answered()
 				grace = time.After(a.opt.RetryFor)
 			}
 

@@ -214,9 +214,6 @@ func (s *Supervisor) WaitReady(ctx context.Context) error {
 	}
 }
 
-// Close gives the state directory back when Run was never called.
-func (s *Supervisor) Close() { s.unlock() }
-
 // Run starts the children and keeps them running until ctx ends, then stops
 // them in order and returns nil. It returns an error, after stopping all, when
 // a child fails for good.

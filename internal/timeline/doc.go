@@ -3,10 +3,11 @@
 // from a base to a point.
 //
 // It promises:
-//   - Back is the only walk through the ancestors of a timeline. It ends also when
-//     the records form a loop or name a parent that nobody knows;
+//   - Back is the only walk through the ancestors of a timeline. It ends also
+//     when the records form a loop, or name a parent that nobody knows;
 //   - Cover names every byte of a range as held or as missing, never as both;
-//   - a Record that Encode wrote is read by Decode only, whoever reads it.
+//   - DecodeRecord reads what Encode wrote, and refuses the record of another
+//     timeline.
 //
 // It is pure: no I/O, no clock. It knows no protocol: timelines and offsets are
 // opaque. It never decides what to keep, to copy or to restore.

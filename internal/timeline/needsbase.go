@@ -7,9 +7,9 @@ import (
 	"drctl/targets"
 )
 
-// Break is where the log that leads to the newest archived byte is interrupted
-// after the newest base of it: nothing behind it can be recovered until there
-// is a base behind it.
+// Break is where the log is interrupted, between the newest base and the newest
+// archived byte. Nothing behind it can be recovered until there is a base behind
+// it.
 type Break struct {
 	Timeline string
 	Gap      Gap // the bytes that are lost; empty when the log began anew
@@ -24,9 +24,9 @@ func (b Break) String() string {
 	return fmt.Sprintf("the log goes on as %s from %d, and no base leads to it", b.Timeline, b.Gap.To)
 }
 
-// NeedsBase looks from the newest archived byte back for a base, and reports
-// the declared hole, or the log that no base leads to, that it meets
-// first. A shard without any base is not its business.
+// NeedsBase walks back from the newest archived byte towards a base. It reports
+// what it meets first: a declared hole, or a log that no base leads to. A shard
+// without any base is not its business.
 func NeedsBase(timelines []Timeline, bases []targets.Artifact) (Break, bool) {
 	newest, ok := Newest(timelines)
 	if !ok || len(bases) == 0 {

@@ -11,12 +11,13 @@ import (
 
 const opPath = "stream: path"
 
-// Path finds the spans of stream that lead from a base to a point, oldest
-// first, walking from the point's timeline through its parents to the base's.
-// It fails with not-found, naming "timeline bytes [a,b)", when a chunk on the
-// way is missing, with not-found when the base is not on the way to the point
-// (another branch), and with invalid when the point is before the base. A
-// base exactly at the point needs no stream: its path is empty.
+// Path finds the spans of stream that lead from a base to a point, oldest first.
+// It walks from the point's timeline through its parents to the base's. A base
+// exactly at the point needs no stream: its path is empty.
+//
+// Errors: not-found, naming "timeline bytes [a,b)", when a chunk on the way is
+// missing; not-found when the base is on another branch; invalid when the point
+// is before the base.
 func Path(timelines []Timeline, base, point targets.Position) ([]targets.Span, error) {
 	if base.Timeline == point.Timeline && base.Offset == point.Offset {
 		return nil, nil
@@ -50,8 +51,9 @@ func (x Index) Spans(base, point targets.Position) ([]targets.Span, error) {
 	return x.spans(base, point, false)
 }
 
-// SpansOverLoss is Spans that goes on where a timeline was archived only from a
-// place behind its parent's end: its span begins at that end.
+// SpansOverLoss is Spans that goes on over lost bytes: a timeline may have been
+// archived only from a place behind its parent's end. Its span then begins at
+// that end.
 func (x Index) SpansOverLoss(base, point targets.Position) ([]targets.Span, error) {
 	return x.spans(base, point, true)
 }

@@ -2,7 +2,9 @@ package upkeep
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 
 	"drctl/internal/fail"
 	"drctl/internal/platform"
@@ -75,4 +77,22 @@ func kindOf(ctx context.Context, v *vault.Vault, s targets.ShardID) targets.Kind
 	}
 
 	return ""
+}
+
+// OnlyGroup returns the name, or that of the only group in the vault.
+func OnlyGroup(ctx context.Context, v *vault.Vault, name string) (string, error) {
+	if name != "" {
+		return name, nil
+	}
+
+	gs, err := v.Groups(ctx)
+	if err != nil {
+		return "", err
+	}
+
+	if len(gs) != 1 {
+		return "", fail.New(fail.Invalid, "flags", "--group", "name one of: "+strings.Join(gs, ", "), errors.New("the vault does not hold exactly one group"))
+	}
+
+	return gs[0], nil
 }

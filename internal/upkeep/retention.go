@@ -31,6 +31,14 @@ type Retention struct {
 // RetentionReports is the kind of the reports of what was removed.
 const RetentionReports = "retention"
 
+// Figures are the counts, as the attributes of a line of the log.
+func (o Retention) Figures() []any {
+	r := o.Result
+
+	return []any{"cuts", o.Cuts, "bases", o.Bases, "manifests", o.Manifests,
+		"chunks", r.Chunks, "objects", r.Objects, "condemned", r.Condemned, "report", o.Report}
+}
+
 // Bounded keeps the counts, and of each list the first n.
 func (o Retention) Bounded(n int) Retention {
 	o.Plan.Cuts, o.Plan.Shards = nil, nil // the result has them
@@ -54,6 +62,16 @@ func first[T any](list []T, left *int) []T {
 	*left -= n
 
 	return list[:n]
+}
+
+// RetainOr removes the one base that is asked for, or without one what the policy
+// no longer keeps.
+func RetainOr(ctx context.Context, v *vault.Vault, g platform.Group, one *Removal, now time.Time) (Retention, error) {
+	if one != nil {
+		return RemoveBase(ctx, v, g, *one, now, false)
+	}
+
+	return Retain(ctx, v, g, now)
 }
 
 // Retain removes from a vault what the group's policy no longer keeps, and keeps

@@ -19,30 +19,6 @@ func (v *Vault) CutsNewest(ctx context.Context, group string) iter.Seq2[targets.
 	return readNewest(ctx, v, keys, v.checkCut)
 }
 
-// CutsBetween reads the sealed cuts of a group whose ids name a time from one
-// instant to another, oldest first. Damaged records as in Cuts.
-func (v *Vault) CutsBetween(ctx context.Context, group string, from, to time.Time) ([]targets.Cut, error) {
-	prefix := CutsPrefix(group)
-	after, end := prefix+targets.IDTime(from), prefix+targets.IDTime(to)
-
-	var keys []string
-	for i, err := range v.store.List(ctx, prefix, after) {
-		if err != nil {
-			return nil, err
-		}
-
-		if i.Key > end {
-			break
-		}
-
-		if _, _, ok := ParseCutKey(i.Key); ok {
-			keys = append(keys, i.Key)
-		}
-	}
-
-	return readRecords(ctx, v, keys, v.checkCut)
-}
-
 // BasesNewest reads the bases of a shard, newest first by id, as far as the
 // caller goes; errors as in CutsNewest.
 func (v *Vault) BasesNewest(ctx context.Context, shard targets.ShardID) iter.Seq2[targets.Artifact, error] {

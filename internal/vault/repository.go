@@ -44,20 +44,6 @@ func (v *Vault) repo(shard targets.ShardID) (*restic.Repo, error) {
 	return r, nil
 }
 
-// ResticRepository is how a person reaches a shard's repository: the value for
-// restic's -r.
-func (v *Vault) ResticRepository(shard targets.ShardID) string {
-	r, err := v.repo(shard)
-	if err != nil {
-		return ""
-	}
-
-	return r.Location
-}
-
-// ResticPassword is the password of every repository in the vault.
-func (v *Vault) ResticPassword() targets.Secret { return v.password }
-
 // openRepo is repo after asking the store for the config: restic itself would
 // retry an unreachable server for a quarter of an hour.
 func (v *Vault) openRepo(ctx context.Context, shard targets.ShardID) (*restic.Repo, error) {

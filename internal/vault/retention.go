@@ -100,11 +100,6 @@ func (r StreamRange) Covers(c ChunkName) bool {
 	return c.Timeline == r.Timeline && (r.All || c.To <= r.Before) && c.Closed.Before(r.ClosedBefore)
 }
 
-// Removes reports whether the plan removes the chunk.
-func (s ShardRetention) Removes(c ChunkName) bool {
-	return slices.ContainsFunc(s.Streams, func(r StreamRange) bool { return r.Covers(c) })
-}
-
 // Empty reports whether nothing would be removed but unreferenced objects.
 func (p RetentionPlan) Empty() bool {
 	if len(p.Cuts) > 0 {

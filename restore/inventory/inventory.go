@@ -178,9 +178,9 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 	return sh, errors.Join(errs...)
 }
 
-// positionAt finds where the stream of a shard whose log has no times in it
-// stood at an instant, by when the archiver received it. (Where the log holds the
-// times of its commits the plan only chooses enough of it.)
+// positionAt finds where a shard's stream stood at an instant, by when the
+// archiver received it. It is for stores whose log holds no times of its own.
+// (Where it holds commit times, the plan only chooses enough of it.)
 func positionAt(ctx context.Context, v *vault.Vault, sh recovery.ShardInventory, at time.Time) (targets.Position, error) {
 	l, ok := recovery.Live(sh.Timelines, at)
 	if !ok {

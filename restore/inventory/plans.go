@@ -20,9 +20,11 @@ const runReport = "plan"
 const maxCarried = 256 << 10
 
 // SaveRun stores a run in the vaults of a set, so that the engine carries only
-// its name. One vault is enough. A vault that takes no writes, as one that is
-// locked or that was opened to read, does not keep anybody from recovering: a
-// small run is then carried whole, a large one is refused with what the vaults said.
+// its name. One vault is enough.
+//
+// A vault that takes no writes (locked, or opened to read) keeps nobody from
+// recovering: a small run is then carried whole. A large one is refused with what
+// the vaults said.
 func SaveRun(ctx context.Context, set vault.Set, run plan.Run) (plan.Carried, error) {
 	held, err := save(ctx, set, run)
 	if len(held) > 0 {

@@ -31,9 +31,9 @@ func KeepRun(ctx context.Context, v *vault.Vault, run plan.Run) error {
 	return err
 }
 
-// SavedRun reads the run whose hash is, or begins with, the given one. It is
-// fail.NotFound when the vault holds none, fail.Invalid when the beginning is too
-// short or means several, and fail.Corrupt when what lies there has another hash.
+// SavedRun reads the run whose hash is the given one, or begins with it. Errors:
+// fail.NotFound when the vault holds none; fail.Invalid when the beginning is too
+// short or means several; fail.Corrupt when what lies there has another hash.
 func SavedRun(ctx context.Context, v *vault.Vault, hash string) (plan.Run, error) {
 	const op = "plan: find"
 	if len(hash) < minPrefix {
@@ -64,6 +64,44 @@ func SavedRun(ctx context.Context, v *vault.Vault, hash string) (plan.Run, error
 	}
 
 	return run, whole(run)
+}
+
+// SavedAnywhere looks for a plan in the vaults of all regions. The error of a
+// vault that cannot be asked, or is damaged, counts only when no other holds the
+// plan.
+func SavedAnywhere(ctx context.Context, regions []string, open func(context.Context, string) (*vault.Vault, error), hash string) (found plan.Run, err error) {
+	var missing, other error
+	for _, region := range regions {
+		v, err := open(ctx, region)
+
+		var run plan.Run
+		if err == nil {
+			run, err = SavedRun(ctx, v, hash)
+		}
+
+		switch {
+		case err == nil && found.Hash != "" && found.Hash != run.Hash:
+			return plan.Run{}, fail.New(fail.Invalid, "plan: find", hash, "give more of the hash", errors.New("plans in several vaults begin like that"))
+		case err == nil:
+			found = run
+		case fail.Is(err, fail.NotFound):
+			missing = err
+		case fail.Is(err, fail.Invalid):
+			return plan.Run{}, err
+		case other == nil:
+			other = err
+		}
+	}
+
+	if found.Hash != "" {
+		return found, nil
+	}
+
+	if other != nil {
+		return plan.Run{}, other
+	}
+
+	return plan.Run{}, missing
 }
 
 // RunFromJSON reads a run as drctl restore plan --json prints it.

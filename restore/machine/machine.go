@@ -91,8 +91,7 @@ type Machine struct {
 }
 
 // New makes the machine of an outline. It fails with invalid when two steps have
-// one id, when a step needs one that there is none of, or when steps wait for
-// each other.
+// one id, when a step needs an unknown one, or when steps wait for each other.
 func New(o plan.Outline) (*Machine, error) {
 	m := &Machine{steps: o.Steps, window: o.Window, index: make(map[string]int, len(o.Steps)),
 		needs: make([][]int, len(o.Steps)), waiters: make([][]int, len(o.Steps)), unmet: make([]int, len(o.Steps))}

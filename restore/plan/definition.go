@@ -23,9 +23,9 @@ const (
 const DefinitionFormat = 1
 
 // Definition is what people review and verify: which steps a recovery has, in
-// which order, with which limits. It holds no times, bases or positions, so that
-// its hash stays the same from one day to the next and changes when somebody
-// edits it. A Run binds it to what a vault holds.
+// which order, with which limits. It holds no times, bases or positions: its hash
+// stays the same from day to day, and changes when somebody edits it. A Run binds
+// it to what a vault holds.
 type Definition struct {
 	Format int       `json:"format"`
 	Group  string    `json:"group"`

@@ -84,8 +84,8 @@ func (c Carried) ID() string {
 	return c.Ref.ID
 }
 
-// Step is the run with this one step, where the whole of it is carried, so that
-// a call for one step does not carry all the others.
+// Step narrows a run that is carried whole to this one step, so that a call for
+// one step does not carry all the others.
 func (c Carried) Step(id string) Carried {
 	if c.Whole == nil {
 		return c

@@ -50,9 +50,12 @@ type Inventory struct {
 	Damaged []string
 }
 
-// Build plans a goal: it derives its definition and binds that to the inventory. It is pure. Errors: not-found when there is no such cut
-// or no base and unbroken stream for a shard (it says why for every base that
-// it tried), invalid for a contradictory goal.
+// Build plans a goal: it derives its definition and binds that to the inventory.
+// It is pure.
+//
+// Errors: invalid for a contradictory goal; not-found when there is no such cut,
+// or when no base and unbroken stream lead to it on a shard. It then says why of
+// every base that it tried.
 func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.Run, error) {
 	const op = opPlan
 	if (goal.Cut == "") == goal.At.IsZero() {
@@ -123,8 +126,8 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 	return run, nil
 }
 
-// verifyStep binds a verification to the point that its shard is restored to. What
-// the cut lacks of the shard is said in the plan and beside the checks.
+// verifyStep binds a verification to the point that its shard is restored to. The
+// plan and the checks say what the cut lacks of the shard.
 func verifyStep(d plan.StepDef, run *plan.Run) plan.Step {
 	at, _ := run.Cut.Point(d.On)
 	for _, w := range at.Warnings {
@@ -254,12 +257,12 @@ func stepTo(sh ShardInventory, point targets.Position, until time.Time) (plan.St
 	})
 }
 
-// pickBase takes the newest base from which an unbroken stream leads to the
-// end that the function names for it, or says for every base why not.
+// pickBase takes the newest base from which an unbroken stream leads to the end,
+// or says of every base why not. endFor names the end for a base.
 func pickBase(sh ShardInventory, endFor func(targets.Artifact) (targets.Position, error)) (plan.Step, error) {
 	bases := slices.Clone(sh.Bases)
-	// Of two finished at once the greater id, so that a plan and its hash do not
-	// depend on the order in which a vault lists them.
+	// Of two that finished at once the greater id comes first: a plan and its
+	// hash must not depend on the order in which a vault lists them.
 	slices.SortFunc(bases, func(a, b targets.Artifact) int {
 		return cmp.Or(b.Finished.Compare(a.Finished), cmp.Compare(b.ID, a.ID))
 	})

@@ -14,9 +14,9 @@ import (
 )
 
 // ClockAllowance is by how much the clocks of the servers, the archiver and the
-// coordinator of cuts may differ. It decides only how far the stream is read
-// and which instants are refused early: where a PostgreSQL replay stops is
-// decided, and proved, by the commit times in the log itself.
+// coordinator of cuts may differ. It decides only how far the stream is read and
+// which instants are refused early. Where a PostgreSQL replay stops is decided,
+// and proved, by the commit times in the log itself.
 const ClockAllowance = 30 * time.Second
 
 // branch is the way of a shard's log that was live at an instant: timelines from
@@ -33,9 +33,9 @@ func (b branch) exit(i int) uint64 {
 }
 
 // Live returns the timeline that the archiver followed at an instant of its own
-// clock: the one that it began last by then, of two equally old ones the
-// descendant; without any, the one from which the others come. ok is false when
-// there is none at all.
+// clock: the one that it began last by then. Of two equally old ones it is the
+// descendant. When none had begun by then, it is the one from which the others
+// come. ok is false when there is none at all.
 func Live(timelines []timeline.Timeline, at time.Time) (live timeline.Timeline, ok bool) {
 	byID := timeline.NewIndex(timelines)
 
@@ -69,14 +69,15 @@ func branchTo(byID timeline.Index, l timeline.Timeline) (out branch) {
 	return out
 }
 
-// liveBranch is the branch on which the shard was at the instant. Where one
-// timeline follows another without a byte on a branch that nobody went on with,
-// the branch is followed on: nothing of the instant can be lost by that. It ends
-// before a timeline that left bytes behind: whether those were written before the
-// instant only a replay can tell.
+// liveBranch is the branch on which the shard was at the instant.
+//
+// The branch is followed on where its last timeline has exactly one successor
+// that begins where it ends: nothing of the instant can be lost by that. It ends
+// before a timeline that left bytes of its parent behind: only a replay can tell
+// whether those were written before the instant.
 func liveBranch(sh ShardInventory, cuts []targets.Cut, at time.Time) branch {
-	// A timeline also was live when a cut was taken on it: an archiver that had
-	// stopped sees it only later.
+	// A timeline was also live when a cut was taken on it: an archiver that
+	// had stopped saw it only later.
 	ls := slices.Clone(sh.Timelines)
 	for i := range ls {
 		for _, c := range cuts {
@@ -176,11 +177,13 @@ func (b branch) reach(base, limit targets.Position) (end targets.Position, close
 	return end, closed, nil
 }
 
-// baseForInstant chooses the base and the stream for an instant of a store whose
-// replay stops by itself, by the commit times in its log (PostgreSQL). The
-// stream ends at a place that is known to be after the instant: the restore
-// point of a cut that was taken later, or else where the archive ends; then
-// the replay has to meet a later commit, or the restore fails.
+// baseForInstant chooses the base and the stream for an instant. It is for a
+// store whose replay stops by itself, by the commit times in its log
+// (PostgreSQL).
+//
+// The stream must end after the instant: at the restore point of a cut that was
+// taken later. Without one it ends where the archive ends; then the replay has to
+// meet a later commit, or the restore fails.
 func baseForInstant(sh ShardInventory, cuts []targets.Cut, at time.Time) (plan.Step, error) {
 	b := liveBranch(sh, cuts, at)
 	if len(b) == 0 {

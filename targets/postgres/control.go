@@ -1,13 +1,18 @@
 package postgres
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"drctl/internal/retry"
 )
 
 const controlFileSize = 8192
@@ -42,18 +47,15 @@ func controlCRC(control []byte) int {
 // readControl reads global/pg_control until it is whole: a server may be
 // writing it.
 func readControl(dataDir string) (content []byte, systemID string, err error) {
-	for range 20 {
-		content, err = os.ReadFile(filepath.Join(dataDir, "global", "pg_control"))
-		if err != nil {
-			return nil, "", err
+	torn := func(err error) bool { return !errors.As(err, new(*fs.PathError)) }
+
+	err = retry.Do(context.Background(), retry.Policy{First: 20 * time.Millisecond, For: 400 * time.Millisecond, If: torn}, func() (err error) {
+		if content, err = os.ReadFile(filepath.Join(dataDir, "global", "pg_control")); err == nil {
+			systemID, err = systemIDOf(content)
 		}
 
-		if systemID, err = systemIDOf(content); err == nil {
-			return content, systemID, nil
-		}
+		return err
+	})
 
-		time.Sleep(20 * time.Millisecond)
-	}
-
-	return nil, "", err
+	return content, systemID, err
 }

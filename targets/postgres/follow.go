@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 	"drctl/targets"
 )
 
@@ -42,10 +43,10 @@ type follower struct {
 
 // Follow streams the server's WAL into the archive. See targets.Follower.
 //
-// When the server no longer has the bytes that follow the archive's tail, it
-// goes on at the oldest that it has, which leaves a hole in the stream: only a
-// base behind it leads to what follows. That is logged as an error. A server of another
-// cluster than the archived one begins a new timeline, logged as an error too.
+// When the server no longer has the bytes that follow the archive's tail, it goes
+// on at the oldest that it has. That leaves a hole in the stream: only a base
+// behind it leads to what follows. A server of another cluster than the archived
+// one begins a new timeline. Both are logged as errors.
 func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive targets.Archive) error {
 	f := &follower{d: d, in: in, archive: archive, files: map[uint32][]byte{}}
 	err := f.run(ctx)
@@ -369,11 +370,12 @@ func (f *follower) stream(ctx context.Context, tli uint32, from uint64) (switchP
 // nothing to stream any more. A slot that a session before still holds is
 // waited for.
 func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uint64, next switchPoint, err error) {
-	for deadline := time.Now().Add(slotWait); ; {
+	tries := retry.Policy{First: 250 * time.Millisecond, For: slotWait, If: slotHeld}.Start()
+	for {
 		moved = f.archive.Durable()
 
 		err := f.moveSlot(ctx, moved)
-		if sqlstate(err) != "55006" {
+		if !slotHeld(err) {
 			if ctx.Err() == nil {
 				err = f.slotStays(ctx, err)
 				targets.Hindered(f.archive, err)
@@ -390,7 +392,7 @@ func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uin
 				return moved, switchPoint{uint32(tli), uint64(at)}, nil
 			}
 
-			if sqlstate(err) == "55006" {
+			if slotHeld(err) {
 				// StartReplication returns at the error, before the server's ReadyForQuery.
 				if _, err := f.repl.ReceiveMessage(ctx); err != nil {
 					return moved, next, queryError(opFollow, f.in, "", err)
@@ -398,17 +400,16 @@ func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uin
 			}
 		}
 
-		if sqlstate(err) != "55006" || time.Now().After(deadline) || ctx.Err() != nil {
-			return moved, next, f.streamError(err)
-		}
-
-		select {
-		case <-ctx.Done():
+		if err := tries.Again(ctx, err); ctx.Err() != nil {
 			return moved, next, ctx.Err()
-		case <-time.After(250 * time.Millisecond):
+		} else if err != nil {
+			return moved, next, f.streamError(err)
 		}
 	}
 }
+
+// slotHeld reports whether another session holds the slot.
+func slotHeld(err error) bool { return sqlstate(err) == "55006" }
 
 // moveSlot lets the server remove its log before a position. It never moves
 // the slot back.

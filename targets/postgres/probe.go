@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 	"drctl/targets"
 )
 
@@ -281,10 +282,7 @@ func (d *Driver) probeSlot(ctx context.Context, in targets.Instance, conn *pgx.C
 	s, err := readSlot(ctx, "probe", in, conn, d.slot)
 	// The archiver leaves the slot for a moment when it moves it.
 	for try := 0; err == nil && s.found && !s.active && try < 5; try++ {
-		select {
-		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond):
-		}
+		_ = retry.Sleep(ctx, 100*time.Millisecond) // the next call tells that ctx has ended
 		s, err = readSlot(ctx, "probe", in, conn, d.slot)
 	}
 

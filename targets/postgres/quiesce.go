@@ -200,9 +200,9 @@ func (m *member) exec(ctx context.Context, sql string) error {
 	return err
 }
 
-// begin is the head of the leased transaction: whatever the client does from
-// here on, the server ends it after a statement that waits for longer than
-// the lease, or after the lease without a statement.
+// begin is the head of the leased transaction. Whatever the client does from here
+// on, the server ends it after the lease: when a statement waits for longer, and
+// when none comes.
 func (m *member) begin() string {
 	if m.open {
 		return ""
@@ -480,9 +480,9 @@ func (m *member) Release(ctx context.Context) error {
 	return nil
 }
 
-// Settle commits a message of a few bytes: neither a restore point nor a
-// rollback makes the server flush its log, a commit does. The session is the one
-// that named the restore point, and none outlives a crash of its server.
+// Settle commits a message of a few bytes: neither a restore point nor a rollback
+// makes the server flush its log, a commit does. The session is the one that
+// named the restore point. No session outlives a crash of its server.
 func (m *member) Settle(ctx context.Context) error {
 	const op = "cut: settle"
 	if err := m.usable(op); err != nil {

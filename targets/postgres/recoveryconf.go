@@ -31,10 +31,10 @@ func (r *restoreRun) keepConfig() error {
 	return nil
 }
 
-// giveBackConfig makes the directory ready to start as what it was. Without a
+// restoreConfig makes the directory ready to start as what it was. Without a
 // configuration of its own (it may live elsewhere, as on Debian) the server
 // gets an empty one, which means defaults, and a finding says so.
-func (r *restoreRun) giveBackConfig() error {
+func (r *restoreRun) restoreConfig() error {
 	for _, name := range []string{"drctl.conf", "drctl_hba.conf"} { // what the start may have written
 		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fail.FromOS(opRestore, r.dir, err)
@@ -160,9 +160,10 @@ func quietSettings(major int) map[string]string {
 	return set
 }
 
-// replayValues are the settings that a replay depends on: those of the base,
-// with a floor under what it runs out of when the source raised it later, and
-// what must fit the size of a segment. A floor that is too high costs memory.
+// replayValues are the settings that a replay depends on. They are those of the
+// base, with a floor under what a replay runs out of when the source raised it
+// later. Two must fit the size of a segment. A floor that is too high costs
+// memory.
 func replayValues(base map[string]string, segment uint64) map[string]string {
 	set := map[string]string{}
 	for _, k := range replaySettings {

@@ -59,15 +59,15 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 		return targets.Outcome{}, err
 	}
 
-	if err := r.takeUp(ctx); err != nil {
+	if err := r.resumeOrClaim(ctx); err != nil {
 		return targets.Outcome{}, err
 	}
 
 	err := r.phase("lay down", func() error {
 		g, gctx := errgroup.WithContext(ctx)
-		g.Go(func() error { return r.layBase(gctx) })
+		g.Go(func() error { return r.restoreBase(gctx) })
 		g.Go(func() error {
-			if err := r.layLog(gctx); err != nil {
+			if err := r.writeWAL(gctx); err != nil {
 				return err
 			}
 
@@ -85,7 +85,7 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 	}
 
 	if err != nil {
-		if left := r.settleSpaces(); left != nil {
+		if left := r.placeSpaces(); left != nil {
 			err = errors.Join(err, left)
 		}
 	}
@@ -301,9 +301,9 @@ func (r *restoreRun) choosePort(ctx context.Context) error {
 	return nil
 }
 
-// takeUp claims the directory, or goes on with the claim that it is under: its
+// resumeOrClaim claims the directory, or goes on with the claim that it is under: its
 // server is stopped. Nothing has been touched before.
-func (r *restoreRun) takeUp(ctx context.Context) (err error) {
+func (r *restoreRun) resumeOrClaim(ctx context.Context) (err error) {
 	if err := os.MkdirAll(r.work, 0o755); err != nil {
 		return fail.FromOS(opRestore, r.work, err)
 	}

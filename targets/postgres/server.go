@@ -130,7 +130,7 @@ func (r *restoreRun) recover(ctx context.Context) (err error) {
 	}
 
 	if err = r.phase("prove", r.prove); err == nil {
-		err = r.settleSpaces()
+		err = r.placeSpaces()
 	}
 
 	r.out.Bytes = r.req.Base.Bytes
@@ -159,7 +159,7 @@ func (r *restoreRun) recover(ctx context.Context) (err error) {
 			return err
 		}
 
-		return r.giveBackConfig()
+		return r.restoreConfig()
 	})
 }
 

@@ -64,8 +64,8 @@ func distinct(names ...string) (out []string) {
 	return out
 }
 
-// anyone opens a session as a role that may log in, in a database that admits it.
-func (r *restoreRun) anyone(ctx context.Context) (*pgx.Conn, error) {
+// connectAnyRole opens a session as a role that may log in, in a database that admits it.
+func (r *restoreRun) connectAnyRole(ctx context.Context) (*pgx.Conn, error) {
 	var refused error
 	for _, user := range distinct(r.made, r.req.Base.Settings[settingSuperuser], r.in.User, "postgres") {
 		for _, database := range r.databases() {
@@ -92,7 +92,7 @@ func (r *restoreRun) anyone(ctx context.Context) (*pgx.Conn, error) {
 
 // superuser opens a session as a superuser that may log in, whichever it is.
 func (r *restoreRun) superuser(ctx context.Context) (*pgx.Conn, error) {
-	conn, err := r.anyone(ctx)
+	conn, err := r.connectAnyRole(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -109,9 +109,10 @@ func (r *restoreRun) checkSpace(s newSpace) error {
 	used := above(r.d.root, s.location)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && r.in.Role == targets.Sandbox && used != "":
-		// Where a mount is missing just now it looks like this, from the mount
-		// point on, and it may come back over the link while the log is replayed: a
-		// drill must not put anything where a live server may look.
+		// It looks like this, from the mount point on, where a mount is
+		// missing just now. The mount may come back over the link while
+		// the log is replayed. A drill must not put anything where a live
+		// server may look.
 		return r.refuse(fail.Conflict, "take a base (drctl backup now) and choose a cut from after it, or one from before the tablespace was made; or restore on a host that has no "+used+", or into instances",
 			"tablespace %s was made after the base, and this host may be one that uses that place, because it has %s: a sandbox puts nothing there", s.location, used)
 	case errors.Is(err, fs.ErrNotExist) || to == s.dir:
@@ -174,9 +175,9 @@ func (r *restoreRun) linkSpaces() error {
 	return nil
 }
 
-// settleSpaces has the restored directory name its tablespaces where they are,
-// and takes the locations away again. A server that runs looks names up anew.
-func (r *restoreRun) settleSpaces() error {
+// placeSpaces makes the restored directory name its tablespaces where they are,
+// and removes the locations again. A server that runs looks names up anew.
+func (r *restoreRun) placeSpaces() error {
 	links := filepath.Join(r.dir, "pg_tblspc")
 
 	entries, err := os.ReadDir(links)

@@ -18,8 +18,9 @@ var stoodIn = map[string]string{
 }
 
 // startNote tells how the server that was left stopped in a directory is started
-// with the configuration that the source kept elsewhere, and what was put in its
-// place; "" when the base held it all. Elsewhere is as the base's record has it.
+// with the configuration that the source kept elsewhere, as the base's record has
+// it. It also tells what was put in that configuration's place. It is "" when the
+// base held it all.
 func startNote(tools servers.Binaries, dir, elsewhere string, made []string) string {
 	var have []string
 	for _, name := range made {

@@ -33,7 +33,7 @@ func (r *restoreRun) survey(ctx context.Context) error {
 	start := time.Now()
 
 	var o outward
-	if err := r.lookOut(ctx, &o); ctx.Err() != nil {
+	if err := r.surveyCluster(ctx, &o); ctx.Err() != nil {
 		return err
 	} else if err != nil {
 		o.unseen = append(o.unseen, "the cluster ("+err.Error()+")")
@@ -94,10 +94,10 @@ func listed(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-func (r *restoreRun) lookOut(ctx context.Context, o *outward) error {
+func (r *restoreRun) surveyCluster(ctx context.Context, o *outward) error {
 	conn, err := r.superuser(ctx)
 	if err != nil {
-		conn, err = r.anyone(ctx) // it sees less
+		conn, err = r.connectAnyRole(ctx) // it sees less
 	}
 
 	if err != nil {
@@ -142,7 +142,7 @@ func (r *restoreRun) lookOut(ctx context.Context, o *outward) error {
 	}
 
 	for _, database := range databases {
-		if err := r.lookInto(ctx, conn.Config().User, database, o); ctx.Err() != nil {
+		if err := r.surveyDatabase(ctx, conn.Config().User, database, o); ctx.Err() != nil {
 			return err
 		} else if err != nil {
 			o.unseen = append(o.unseen, database+" ("+err.Error()+")")
@@ -156,9 +156,9 @@ func (r *restoreRun) lookOut(ctx context.Context, o *outward) error {
 const jobTables = `SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND (n.nspname, c.relname) IN (('cron', 'job'), ('pgagent', 'pga_job'), ('_timescaledb_config', 'bgw_job'), ('_timescaledb_catalog', 'bgw_job'))`
 
-// lookInto looks into one database. It reads plain tables only: a view of such
+// surveyDatabase looks into one database. It reads plain tables only: a view of such
 // a name could run anything.
-func (r *restoreRun) lookInto(ctx context.Context, user, database string, o *outward) error {
+func (r *restoreRun) surveyDatabase(ctx context.Context, user, database string, o *outward) error {
 	conn, err := r.local(ctx, user, database)
 	if err != nil {
 		return err

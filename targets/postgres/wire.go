@@ -44,7 +44,7 @@ func (b *baseRun) wire(ctx context.Context) error {
 		return err
 	}
 
-	src := newSentBase(ctx, conn, b.in, b.srv.version)
+	src := newWireBase(ctx, conn, b.in, b.srv.version)
 	defer src.close()
 
 	b.req.Progress.Report("checkpoint", 0, 0)
@@ -76,14 +76,14 @@ func (b *baseRun) wire(ctx context.Context) error {
 	return b.positions(l, src.end)
 }
 
-// sentBase is a base that the server sends, as a reader of its tar stream. It
-// speaks BASE_BACKUP itself because pg_basebackup without the log waits until
-// the server's own archive has it, for ever when that is broken, and tells in
-// the server's language only what the server left out.
+// wireBase is a base that the server sends, as a reader of its tar stream. It
+// ends with io.EOF only when the server has reported success and left nothing of
+// the database out.
 //
-// It ends with io.EOF only when the server has reported success and left
-// nothing of the database out.
-type sentBase struct {
+// It speaks BASE_BACKUP itself, for two reasons. pg_basebackup without the log
+// waits until the server's own archive has it: for ever, when that is broken. And
+// it tells only in the server's language what the server left out.
+type wireBase struct {
 	ctx     context.Context //nolint:containedctx // lives as long as the call
 	in      targets.Instance
 	version int
@@ -103,14 +103,14 @@ type sentBase struct {
 	verdict atomic.Pointer[error] // err, for others
 }
 
-func newSentBase(ctx context.Context, conn *pgconn.PgConn, in targets.Instance, version int) *sentBase {
-	s := &sentBase{ctx: ctx, in: in, version: version, conn: conn}
+func newWireBase(ctx context.Context, conn *pgconn.PgConn, in targets.Instance, version int) *wireBase {
+	s := &wireBase{ctx: ctx, in: in, version: version, conn: conn}
 	s.wake = context.AfterFunc(ctx, func() { _ = conn.Conn().SetDeadline(time.Unix(1, 0)) })
 
 	return s
 }
 
-func (s *sentBase) close() {
+func (s *wireBase) close() {
 	s.wake()
 
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
@@ -120,7 +120,7 @@ func (s *sentBase) close() {
 
 // start asks for the base and waits for its first bytes: before them comes a
 // checkpoint, which may be refused.
-func (s *sentBase) start(id string) error {
+func (s *wireBase) start(id string) error {
 	command := "BASE_BACKUP (LABEL " + quoteLiteral("drctl "+id) + ", CHECKPOINT 'fast', WAIT false)"
 	if s.version < 150000 {
 		command = "BASE_BACKUP LABEL " + quoteLiteral("drctl "+id) + " FAST NOWAIT"
@@ -139,7 +139,7 @@ func (s *sentBase) start(id string) error {
 	return s.err
 }
 
-func (s *sentBase) Read(p []byte) (int, error) {
+func (s *wireBase) Read(p []byte) (int, error) {
 	for len(s.rest) == 0 && s.err == nil {
 		if s.err = s.next(); s.err != nil {
 			s.verdict.Store(&s.err)
@@ -160,7 +160,7 @@ func (s *sentBase) Read(p []byte) (int, error) {
 }
 
 // next takes one message in. It leaves bytes in rest, or returns how the base ended.
-func (s *sentBase) next() error {
+func (s *wireBase) next() error {
 	msg, err := s.conn.Frontend().Receive()
 	if err != nil {
 		return s.failed(err)
@@ -206,7 +206,7 @@ func (s *sentBase) next() error {
 
 // copyData takes in what an archive consists of. From version 15 on a first
 // byte tells what it is.
-func (s *sentBase) copyData(data []byte) error {
+func (s *wireBase) copyData(data []byte) error {
 	if s.version < 150000 {
 		s.rest = data
 		return nil
@@ -231,7 +231,7 @@ func (s *sentBase) copyData(data []byte) error {
 
 // position takes in the position at which the backup began or ended. The rows
 // of the result between them, the tablespaces, have three columns.
-func (s *sentBase) position(row [][]byte) (err error) {
+func (s *wireBase) position(row [][]byte) (err error) {
 	if len(row) != 2 {
 		return nil
 	}
@@ -246,7 +246,7 @@ func (s *sentBase) position(row [][]byte) (err error) {
 var skippedPath = regexp.MustCompile(`\./([^"»«“”„]+)`)
 
 // notice looks for what the server leaves out of a base, which it only warns of.
-func (s *sentBase) notice(n *pgproto3.NoticeResponse) {
+func (s *wireBase) notice(n *pgproto3.NoticeResponse) {
 	if n.Routine != "sendDir" {
 		return
 	}
@@ -261,7 +261,7 @@ func (s *sentBase) notice(n *pgproto3.NoticeResponse) {
 }
 
 // finish judges a base that has arrived.
-func (s *sentBase) finish() error {
+func (s *wireBase) finish() error {
 	if s.positions != 2 || s.archives != 1 || s.copying {
 		return s.failed(fmt.Errorf("the server ended the base before its end"))
 	}
@@ -270,7 +270,7 @@ func (s *sentBase) finish() error {
 }
 
 // failed says why there is no base.
-func (s *sentBase) failed(err error) error {
+func (s *wireBase) failed(err error) error {
 	if s.ctx.Err() != nil {
 		return fail.New(fail.CodeOf(s.ctx.Err()), opBase, s.in.String(), "", s.ctx.Err())
 	}
@@ -289,7 +289,7 @@ func (s *sentBase) failed(err error) error {
 }
 
 // label returns the backup label from the head of the stream.
-func (s *sentBase) label() ([]byte, error) {
+func (s *wireBase) label() ([]byte, error) {
 	r := tar.NewReader(bytes.NewReader(s.head))
 	for {
 		h, err := r.Next()

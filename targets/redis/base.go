@@ -12,9 +12,9 @@ import (
 // imageName is the file name of the image inside a base's snapshot.
 const imageName = "dump.rdb"
 
-// Base takes a full image over a replication connection of its own. The
-// server writes SELECT again after it for every replica, so that the stream
-// of any other connection can be replayed on this image from its offset on.
+// Base takes a full image over a replication connection of its own. After the
+// image the server writes SELECT again for every replica. So the stream of any
+// other connection can be replayed on this image, from its offset on.
 func (d *Driver) Base(ctx context.Context, in targets.Instance, req targets.BaseRequest, to targets.Sink) (targets.Artifact, error) {
 	const op = "redis: base"
 	started := time.Now().UTC()

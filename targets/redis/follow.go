@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 	"drctl/targets"
 )
 
@@ -25,8 +26,8 @@ const (
 func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive targets.Archive) error {
 	const op = "redis: follow"
 
-	lastGood := time.Now()
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+	tries := retry.Policy{First: 100 * time.Millisecond, Max: 2 * time.Second, For: reconnectFor, If: retry.On(fail.Unavailable)}.Start()
+	for {
 		f := &follower{d: d, in: in, archive: archive}
 
 		err := f.session(ctx)
@@ -39,20 +40,15 @@ func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive target
 		}
 
 		if f.moved {
-			lastGood, wait = time.Now(), 100*time.Millisecond
+			tries.Reset()
 		}
 
-		err = wrap(op, in, err)
-		if !fail.Is(err, fail.Unavailable) || time.Since(lastGood) > reconnectFor {
+		if err = wrap(op, in, err); fail.Is(err, fail.Unavailable) {
+			d.log.InfoContext(ctx, "replication interrupted", "instance", in.String(), "err", err)
+		}
+
+		if err := tries.Again(ctx, err); err != nil {
 			return err
-		}
-
-		d.log.InfoContext(ctx, "replication interrupted", "instance", in.String(), "err", err)
-
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 }
@@ -65,7 +61,7 @@ type follower struct {
 	r       *replica
 	offset  uint64 // of the next byte of the stream
 	moved   bool
-	held    *hold // of a full resync
+	held    *spool // of a full resync
 	// next, when set, is a timeline that begins at switchAt.
 	next     string
 	timeline string
@@ -180,7 +176,7 @@ func (f *follower) fullResync(ctx context.Context, o offer, tail targets.Positio
 		mu.Lock()
 		defer mu.Unlock()
 		if !stored {
-			f.held = newHold(f.r, o.offset)
+			f.held = newSpool(f.r, o.offset)
 		}
 	})}, settings)
 

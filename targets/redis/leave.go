@@ -39,9 +39,9 @@ func (d *Driver) saveImage(ctx context.Context, at targets.Instance, s source) e
 	return wrap(opRestore, at, c.WithTimeout(saveLimit).Save(ctx).Err())
 }
 
-// leave brings the files of a stopped server into the form that the source's
+// arrangeFiles brings the files of a stopped server into the form that the source's
 // configuration reads.
-func (l *layout) leave(s source) error {
+func (l *layout) arrangeFiles(s source) error {
 	root := filepath.Dir(l.dir)
 	if s.known && !s.appendOnly {
 		if st, err := os.Stat(filepath.Join(root, s.dbFile)); err != nil || st.Size() == 0 {

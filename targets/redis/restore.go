@@ -28,16 +28,17 @@ const PasswordFile = "drctl.password"
 
 const logName = "redis.log"
 
-// Restore lays the image and the stream up to the point down as an
-// append-only file of several parts and lets a real server load it, with
-// aof-load-truncated off: whatever is not whole stops it. A sandbox is left
-// running; for any other instance the server is stopped again and the
-// directory is left in the form that the source's own configuration reads;
-// Outcome.Findings say how it is started.
+// Restore lays the image and the stream up to the point down as an append-only
+// file of several parts. A real server loads it with aof-load-truncated off:
+// whatever is not whole stops it.
 //
-// With Until the stream is cut after the last whole command or transaction
-// before the point, which Reached then names; without it the point itself
-// must be such a place.
+// A sandbox is left running. For any other instance the server is stopped again,
+// and the directory is left in the form that the source's own configuration
+// reads; Outcome.Findings say how it is started.
+//
+// With Until the stream is cut after the last whole command or transaction before
+// the point, which Reached then names. Without it the point itself must be such a
+// place.
 func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.RestoreRequest, from targets.Source) (targets.Outcome, error) {
 	out := targets.Outcome{Phases: map[string]time.Duration{}}
 
@@ -51,7 +52,7 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 		return out, err
 	}
 
-	hold, err := takeUp(in, req, held)
+	hold, err := resumeOrClaim(in, req, held)
 	if err != nil {
 		return out, err
 	}
@@ -167,9 +168,9 @@ func refuse(ctx context.Context, in targets.Instance, req targets.RestoreRequest
 // recordName is the file in the work directory that holds the claim.
 const recordName = "restoring-redis"
 
-// takeUp claims the directory; one that is under a claim is emptied. Without a
+// resumeOrClaim claims the directory; one that is under a claim is emptied. Without a
 // work directory there is no claim, and only an empty directory will do.
-func takeUp(in targets.Instance, req targets.RestoreRequest, held claim.Claim) (claim.Claim, error) {
+func resumeOrClaim(in targets.Instance, req targets.RestoreRequest, held claim.Claim) (claim.Claim, error) {
 	if req.WorkDir == "" {
 		return claim.Claim{}, nil
 	}
@@ -291,7 +292,7 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 		return err
 	}
 
-	if err := l.leave(src); err != nil {
+	if err := l.arrangeFiles(src); err != nil {
 		return err
 	}
 

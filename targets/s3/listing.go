@@ -359,10 +359,10 @@ func (o *oddities) rest() (out []listed) {
 	return out
 }
 
-// created is when a version or a deletion came to be. On S3 that is
-// LastModified. A gateway to a file system (versitygw) changes LastModified
-// when a version stops being the current one, but its version ids are ULIDs,
-// which hold the time of creation in milliseconds.
+// created is when a version or a deletion came to be. On S3 that is LastModified.
+// A gateway to a file system (versitygw) changes LastModified when a version
+// stops being the current one. But its version ids are ULIDs, which hold the time
+// of creation in milliseconds.
 func created(version *string, modified *time.Time) time.Time {
 	if t, ok := ulidTime(aws.ToString(version)); ok {
 		return t
@@ -421,9 +421,9 @@ func (h *history) add(e event) {
 			h.best = &e
 		}
 	case !e.Modified.After(h.at.Add(Slack)) || e.VersionID == "null":
-		// A version from before versioning has no time that a gateway keeps,
-		// and one written while versioning is suspended has taken the place of
-		// what was there at the instant.
+		// A version from before versioning has no time that a gateway
+		// keeps. One written while versioning is suspended has taken the
+		// place of what was there at the instant.
 		h.late = &e
 	}
 }

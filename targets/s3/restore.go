@@ -44,16 +44,17 @@ const (
 )
 
 // Restore fills an absent or empty bucket from the manifest that
-// req.Point.Manifest names. A sandbox instance with a DataDir gets an S3
-// server of its own there; the outcome says how it is reached. It runs on when
-// the restore succeeds and is stopped when it does not.
+// req.Point.Manifest names. A sandbox instance with a DataDir gets an S3 server
+// of its own there; the outcome says how it is reached. It runs on when the
+// restore succeeds, and is stopped when it does not.
 //
-// It refuses a bucket that holds objects with code conflict, unless it is one
-// that an earlier call for the same manifest, without req.Delta, did not finish
-// and that holds nothing but what that call put there, or one that is equal to
-// the manifest already. With req.Delta an
-// existing bucket is made equal to the manifest: surplus objects are deleted.
-// Objects that are equal already are left; they are read to be sure.
+// It refuses a bucket that holds objects with code conflict. There are two
+// exceptions: a bucket that is equal to the manifest already, and one that an
+// earlier call for the same manifest, without req.Delta, did not finish and that
+// holds nothing but what that call put there.
+//
+// With req.Delta an existing bucket is made equal to the manifest: surplus
+// objects are deleted. Equal objects are left; they are read to be sure.
 func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.RestoreRequest, from targets.Source) (out targets.Outcome, err error) {
 	const op = "s3: restore"
 

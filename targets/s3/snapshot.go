@@ -16,6 +16,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/manifest"
+	"drctl/internal/retry"
 	"drctl/internal/s3client"
 	"drctl/targets"
 )
@@ -25,9 +26,12 @@ const (
 	window = 16 * parallel
 	// maxUnnamed bounds the keys that are named although the server does not.
 	maxUnnamed = 10
-	// tries bounds how often one object is read anew.
-	tries = 4
 )
+
+// again says how often one object is read anew, after errors of these codes.
+func again(codes ...fail.Code) retry.Policy {
+	return retry.Policy{First: 100 * time.Millisecond, Max: 400 * time.Millisecond, Tries: 4, If: retry.On(codes...)}
+}
 
 // Snapshot records every object as of the instant. See the package's text for
 // what that means. Objects whose keys the server does not give are left out and
@@ -159,7 +163,7 @@ func (s *snapshot) run(ctx context.Context, listing iter.Seq2[listed, error], la
 	for range parallel {
 		g.Go(func() error {
 			for j := range work {
-				err := s.settle(ctx, j)
+				err := s.ensureStored(ctx, j)
 				j.done <- err
 
 				if err != nil {
@@ -215,8 +219,8 @@ func same(l listed, e manifest.Entry) bool {
 	return l.ETag != "" && l.ETag == e.ETag && l.Size == e.Size && l.Modified.Equal(e.Modified) && l.VersionID == e.VersionID
 }
 
-// settle makes sure that the vault has the object, and fills the entry.
-func (s *snapshot) settle(ctx context.Context, j *job) error {
+// ensureStored makes sure that the vault has the object, and fills the entry.
+func (s *snapshot) ensureStored(ctx context.Context, j *job) error {
 	if j.prior != nil {
 		// Retention may have dropped what only an abandoned cut named.
 		ok, err := s.to.HasObject(ctx, j.prior.SHA256)
@@ -230,28 +234,26 @@ func (s *snapshot) settle(ctx context.Context, j *job) error {
 		}
 	}
 
-	now := j.now
-	for try := 1; ; try++ {
+	now, tries := j.now, again(fail.Unavailable, fail.Stalled, fail.Conflict, fail.NotFound).Start()
+	for {
 		e, err := s.fetch(ctx, now)
 		if err == nil {
 			j.entry, j.state = e, moved
 			return nil
 		}
 
-		if ctx.Err() != nil || try == tries {
+		if ctx.Err() != nil {
 			return err
 		}
 
-		switch fail.CodeOf(err) {
-		case fail.Unavailable, fail.Stalled:
-		case fail.Conflict, fail.NotFound:
+		if changed(err) {
 			if s.versioned && !now.mutable() {
 				return fail.New(fail.Conflict, "s3: snapshot", s.subject(now.Key),
 					"repeat the cut; if it happens again, a lifecycle rule removes noncurrent versions too soon",
 					fmt.Errorf("version %s was removed while the snapshot was read: %w", now.VersionID, err))
 			}
 
-			fresh, ok, herr := s.look(ctx, now.Key)
+			fresh, ok, herr := s.headObject(ctx, now.Key)
 			if herr != nil {
 				return herr
 			}
@@ -261,30 +263,19 @@ func (s *snapshot) settle(ctx context.Context, j *job) error {
 				return nil
 			}
 			now = fresh
-		default:
-			return err
 		}
 
-		if err := pause(ctx, time.Duration(try)*100*time.Millisecond); err != nil {
+		if err := tries.Again(ctx, err); err != nil {
 			return err
 		}
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
+// changed reports whether an object is no longer what was listed.
+func changed(err error) bool { return fail.Is(err, fail.Conflict) || fail.Is(err, fail.NotFound) }
 
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// look asks what an object is now; ok is false when it is gone.
-func (s *snapshot) look(ctx context.Context, key string) (listed, bool, error) {
+// headObject asks what an object is now; ok is false when it is gone.
+func (s *snapshot) headObject(ctx context.Context, key string) (listed, bool, error) {
 	out, err := s.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: s.name, Key: &key})
 	if code, _ := s3client.Status(err); code == http.StatusNotFound {
 		return listed{}, false, nil

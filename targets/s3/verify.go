@@ -18,6 +18,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/manifest"
+	"drctl/internal/retry"
 	"drctl/internal/s3client"
 	"drctl/targets"
 )
@@ -190,20 +191,14 @@ func (v *verification) content(ctx context.Context, e manifest.Entry) error {
 // compare reads an object and says how it differs from the manifest; "" when
 // it does not. An error means that it could not be read at all.
 func (b *bucket) compare(ctx context.Context, e manifest.Entry) (string, error) {
-	var last error
-	for try := 1; try <= tries; try++ {
-		diff, err := b.compareOnce(ctx, e)
-		if err == nil || !fail.Retryable(err) || ctx.Err() != nil {
-			return diff, err
-		}
+	var diff string
 
-		last = err
-		if err := pause(ctx, time.Duration(try)*100*time.Millisecond); err != nil {
-			return "", err
-		}
-	}
+	err := retry.Do(ctx, again(fail.Unavailable, fail.Stalled), func() (err error) {
+		diff, err = b.compareOnce(ctx, e)
+		return err
+	})
 
-	return "", last
+	return diff, err
 }
 
 func (b *bucket) compareOnce(ctx context.Context, e manifest.Entry) (string, error) {

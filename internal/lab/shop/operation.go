@@ -17,6 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/redis/go-redis/v9"
+
+	"drctl/internal/retry"
 )
 
 // errNotCommitted: the server answered COMMIT or PREPARE with ROLLBACK.
@@ -271,7 +273,7 @@ func (c *client) order(ctx context.Context, rec *Record) (err error) {
 		return err
 	}
 
-	sleep(ctx, time.Duration(1+c.rng.IntN(5))*time.Millisecond)
+	_ = retry.Sleep(ctx, time.Duration(1+c.rng.IntN(5))*time.Millisecond)
 
 	err = run(ctx, conn, "INSERT 0 1", fmt.Sprintf("INSERT INTO orders VALUES ('%s', %d, %d, now())", rec.ID, c.row(), sku))
 	if err != nil {

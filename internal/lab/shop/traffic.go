@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 )
 
 // The styles in which a transfer commits on its two shards.
@@ -185,7 +186,7 @@ func (t *traffic) countRows(ctx context.Context) int {
 
 		if err != nil || n == 0 {
 			t.Log.Warn("shop: waiting for a shard that is set up", "shard", t.Postgres[i].String(), "err", err)
-			sleep(ctx, 500*time.Millisecond)
+			_ = retry.Sleep(ctx, 500*time.Millisecond)
 
 			continue
 		}
@@ -246,7 +247,7 @@ func (t *traffic) work(ctx context.Context) error {
 		}
 
 		t.Log.Warn("shop: some transactions are in doubt at the end", "err", err)
-		sleep(ectx, 300*time.Millisecond)
+		_ = retry.Sleep(ectx, 300*time.Millisecond)
 	}
 
 	return t.journal.failed()
@@ -273,16 +274,6 @@ func (t *traffic) tick(ctx context.Context, stop func()) {
 				stop()
 			}
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }
 
@@ -313,7 +304,7 @@ func (c *client) run(ctx context.Context) {
 
 	failures := 0
 	for {
-		sleep(ctx, time.Until(next))
+		_ = retry.Sleep(ctx, time.Until(next))
 
 		if ctx.Err() != nil {
 			return
@@ -338,7 +329,7 @@ func (c *client) run(ctx context.Context) {
 			continue
 		}
 
-		sleep(ctx, min(50*time.Millisecond<<min(failures, 4), 500*time.Millisecond))
+		_ = retry.Sleep(ctx, min(50*time.Millisecond<<min(failures, 4), 500*time.Millisecond))
 		failures++
 	}
 }

@@ -15,25 +15,16 @@ import (
 	"unicode/utf8"
 )
 
-// Canonical rewrites JSON as RFC 8785 does: members sorted by their UTF-16
-// code units, no space, minimal escapes. Numbers must be whole and are written
-// with all their digits (RFC 8785 gives the same up to 2^53: a duration of 104
-// days in nanoseconds). Fractions are an error, as are duplicate members,
-// broken UTF-8 and anything after the value.
-func Canonical(doc []byte) ([]byte, error) {
-	v, err := parse(doc)
-	if err != nil {
-		return nil, err
-	}
-
-	return appendValue(nil, v), nil
-}
-
 const maxDepth = 64
 
 // value is nil, bool, string, number, []any or map[string]any.
 type number int64
 
+// parse and appendValue rewrite JSON as RFC 8785 does: members sorted by their
+// UTF-16 code units, no space, minimal escapes. Numbers must be whole and are
+// written with all their digits (RFC 8785 gives the same up to 2^53: a duration
+// of 104 days in nanoseconds). Fractions are an error, as are duplicate members,
+// broken UTF-8 and anything after the value.
 func parse(doc []byte) (any, error) {
 	if !utf8.Valid(doc) {
 		return nil, errors.New("not UTF-8")

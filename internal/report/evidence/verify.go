@@ -7,9 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"drctl/internal/fail"
@@ -211,20 +209,6 @@ func Attach(name, mediaType string, content []byte) Attachment {
 	return Attachment{Name: name, MediaType: mediaType, Bytes: int64(len(content)), SHA256: hex.EncodeToString(h[:])}
 }
 
-// VerifyAttachments reads every attachment to its end and compares size and
-// hash. It joins an error for each that differs or cannot be opened, of code
-// corrupt, naming the attachment.
-func VerifyAttachments(r Record, open func(name string) (io.ReadCloser, error)) error {
-	var errs []error
-	for _, a := range r.Attachments {
-		if err := verifyAttachment(a, open); err != nil {
-			errs = append(errs, fail.New(fail.Corrupt, "evidence: verify", "attachment "+a.Name, "", err))
-		}
-	}
-
-	return errors.Join(errs...)
-}
-
 // VerifyAs is Verify for a record that somebody named by its id and content hash:
 // any other, however whole it is in itself, is fail.Corrupt.
 func VerifyAs(doc []byte, id, sha256 string) (Record, error) {
@@ -234,25 +218,4 @@ func VerifyAs(doc []byte, id, sha256 string) (Record, error) {
 	}
 
 	return r, err
-}
-
-func verifyAttachment(a Attachment, open func(string) (io.ReadCloser, error)) error {
-	f, err := open(a.Name)
-	if err != nil {
-		return err
-	}
-
-	defer func() { _ = f.Close() }() // read only: nothing is lost
-	h := sha256.New()
-
-	n, err := io.Copy(h, f)
-	if err != nil {
-		return err
-	}
-
-	if got := hex.EncodeToString(h.Sum(nil)); n != a.Bytes || !strings.EqualFold(got, a.SHA256) {
-		return fmt.Errorf("%d bytes with SHA-256 %s, recorded were %d bytes with %s", n, got, a.Bytes, a.SHA256)
-	}
-
-	return nil
 }

@@ -21,8 +21,8 @@ import (
 // restore never writes where the original ones were.
 const spacesDir = "drctl_tablespaces"
 
-// layBase writes the base's files.
-func (r *restoreRun) layBase(ctx context.Context) error {
+// restoreBase writes the base's files.
+func (r *restoreRun) restoreBase(ctx context.Context) error {
 	a := r.req.Base
 
 	resume := r.req.Delta
@@ -40,7 +40,7 @@ func (r *restoreRun) layBase(ctx context.Context) error {
 			return err
 		}
 
-		return r.layFiles(ctx)
+		return r.restoreFiles(ctx)
 	case methodWire:
 		if err := emptyDir(r.dir); err != nil {
 			return fail.FromOS(opRestore, r.dir, err)
@@ -52,8 +52,8 @@ func (r *restoreRun) layBase(ctx context.Context) error {
 	return r.refuse(fail.Unsupported, "use a newer drctl", "the base was taken by method %q", a.Method)
 }
 
-// layFiles writes what the sink kept beside the tree.
-func (r *restoreRun) layFiles(ctx context.Context) error {
+// restoreFiles writes what the sink kept beside the tree.
+func (r *restoreRun) restoreFiles(ctx context.Context) error {
 	for name, path := range map[string]string{fileLabel: fileLabel, fileControl: "global/pg_control"} {
 		content, err := r.from.File(ctx, r.req.Base, name)
 		if err != nil {
@@ -72,12 +72,12 @@ func (r *restoreRun) layFiles(ctx context.Context) error {
 		}
 	}
 
-	return r.layTablespaces(ctx)
+	return r.restoreTablespaces(ctx)
 }
 
-// layTablespaces restores each tablespace inside the data directory and
+// restoreTablespaces restores each tablespace inside the data directory and
 // rewrites the map by which the server links them.
-func (r *restoreRun) layTablespaces(ctx context.Context) error {
+func (r *restoreRun) restoreTablespaces(ctx context.Context) error {
 	links := filepath.Join(r.dir, "pg_tblspc")
 	if err := os.MkdirAll(links, 0o700); err != nil {
 		return fail.FromOS(opRestore, links, err)
@@ -235,9 +235,9 @@ func (r *restoreRun) untarFile(root *os.Root, name string, content io.Reader, bu
 
 func (r *restoreRun) walDir() string { return filepath.Join(r.work, "wal") }
 
-// layLog lays the stream out again as whole WAL segments, with the history
+// writeWAL lays the stream out again as whole WAL segments, with the history
 // files, for restore_command.
-func (r *restoreRun) layLog(ctx context.Context) error {
+func (r *restoreRun) writeWAL(ctx context.Context) error {
 	if err := os.RemoveAll(r.walDir()); err != nil {
 		return fail.FromOS(opRestore, r.walDir(), err)
 	}
@@ -246,7 +246,7 @@ func (r *restoreRun) layLog(ctx context.Context) error {
 		return err
 	}
 
-	if err := r.layHistories(ctx); err != nil {
+	if err := r.writeHistories(ctx); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -262,7 +262,7 @@ func (r *restoreRun) layLog(ctx context.Context) error {
 			continue
 		}
 
-		g.Go(func() error { return r.laySpan(ctx, targets.Span{Timeline: span.Timeline, From: from, To: span.To}) })
+		g.Go(func() error { return r.writeSpan(ctx, targets.Span{Timeline: span.Timeline, From: from, To: span.To}) })
 	}
 
 	if err := g.Wait(); err != nil {
@@ -272,7 +272,7 @@ func (r *restoreRun) layLog(ctx context.Context) error {
 	return r.tools.RunAs.Own(r.walDir())
 }
 
-func (r *restoreRun) laySpan(ctx context.Context, span targets.Span) (err error) {
+func (r *restoreRun) writeSpan(ctx context.Context, span targets.Span) (err error) {
 	_, tli, err := targets.ParsePostgresTimeline(span.Timeline)
 	if err != nil {
 		return r.refuse(fail.Invalid, "", "%v", err)
@@ -289,7 +289,7 @@ func (r *restoreRun) laySpan(ctx context.Context, span targets.Span) (err error)
 		n := min(r.segSize, span.To-at)
 
 		path := filepath.Join(r.walDir(), segmentName(tli, at, r.segSize))
-		if err := r.laySegment(path, io.LimitReader(log, int64(n)), int64(n), buf); err != nil {
+		if err := r.writeSegment(path, io.LimitReader(log, int64(n)), int64(n), buf); err != nil {
 			return fail.New(codeOr(err, fail.Corrupt), opRestore, r.in.String(), "verify the vault; another vault may hold the range",
 				fmt.Errorf("stream %s from %s: %w", span.Timeline, targets.FormatLSN(at), err))
 		}
@@ -314,9 +314,9 @@ func codeOr(err error, code fail.Code) fail.Code {
 	return code
 }
 
-// laySegment writes one file of the full size; what the stream does not have
+// writeSegment writes one file of the full size; what the stream does not have
 // yet is zero, which the server takes for the end of the log.
-func (r *restoreRun) laySegment(path string, content io.Reader, n int64, buf []byte) error {
+func (r *restoreRun) writeSegment(path string, content io.Reader, n int64, buf []byte) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -334,10 +334,10 @@ func (r *restoreRun) laySegment(path string, content io.Reader, n int64, buf []b
 	return errors.Join(err, f.Close())
 }
 
-// layHistories writes the history file of every timeline on the path, and of
-// the younger ones that the vault knows, so that the restored server chooses a
+// writeHistories writes the history file of every timeline on the path, and of
+// the younger ones that the vault knows. So the restored server chooses a
 // timeline that nobody has used.
-func (r *restoreRun) layHistories(ctx context.Context) error {
+func (r *restoreRun) writeHistories(ctx context.Context) error {
 	var last uint32
 
 	write := func(tli uint32, content []byte) error {
