@@ -23,8 +23,7 @@ type Activities struct {
 	Platform platform.Resolver
 	Drivers  map[targets.Kind]targets.Driver
 	Tools    servers.Binaries
-	// SandboxRoot is the folder of this host's sandboxes, StateDir the one for
-	// reports and scratch files.
+	// The folders of this host's sandboxes, and of reports and scratch files.
 	SandboxRoot, StateDir string
 	// SandboxOwner is the process that sandboxes belong to until they are kept;
 	// 0: each belongs to the workflow that opened it.
