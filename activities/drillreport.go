@@ -109,50 +109,7 @@ func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, 
 
 	w := debrief.Writer{Platform: a.Platform, StateDir: a.StateDir, Version: a.Version, Commit: a.Commit, Log: a.Log}
 
-<<<<<<< HEAD
-	plan, err := planDoc(in)
-	if err != nil {
-		return drills.Outcome{}, err
-	}
-
-	rec, doc, err := evidence.Finalize(drills.Record(a.facts(ctx, in, read, plan, ran)))
-	if err != nil {
-		return drills.Outcome{}, err
-	}
-
-	if err := vault.ValidName(rec.ID); err != nil { // it becomes the name of files
-		return drills.Outcome{}, err
-	}
-	out := drills.Outcome{}
-
-	err = vaultErr
-	if err == nil {
-		rec, doc, err = saveRecord(ctx, set, rec, doc, plan)
-	}
-
-	switch {
-	case err == nil:
-		for _, v := range set.Vaults {
-			out.Vaults = append(out.Vaults, v.Region())
-		}
-	case fail.Retryable(err) && attempt < storeAttempts:
-		return out, err
-	case fail.Is(err, fail.Conflict):
-		return out, err // somebody else's record lies under this name
-	default:
-		a.Log.ErrorContext(ctx, "a drill's report is in no vault", "report", rec.ID, "err", err)
-		out.Problem = err.Error()
-	}
-
-	out.ID, out.Passed, out.SHA256, out.Record = rec.ID, rec.Verdict.Passed, rec.ContentSHA256, doc
-	if in.Sandbox.Dir != "" && (in.Keep || !in.KeptUntil.IsZero()) {
-		out.Sandbox = in.Sandbox.Dir
-	}
-
-	return out, a.writeReport(&out, rec, plan)
-=======
 	return w.Finish(ctx, in, ran, attempt < storeAttempts)
->>>>>>> main
 }
 
 // whoRan maps a drill's steps to the activities that did them.
