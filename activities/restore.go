@@ -150,7 +150,7 @@ func (in boundStep) check() error {
 		return fail.New(fail.Invalid, op, in.step.Shard.String(), "make a new plan", err)
 	}
 
-	return in.Sandbox.check()
+	return in.Sandbox.Check()
 }
 
 func finished(work, dir string, s plan.Step, out plan.StepOut) error {

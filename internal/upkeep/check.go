@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/timeline"
@@ -38,9 +39,10 @@ func (c Check) String() string {
 }
 
 // CheckVault checks every stored byte of a group in one vault, that a base
-// leads to every cut since the first base, and that the streams are contiguous
-// from the oldest base to the newest cut of every branch of a shard's log. An
-// error means that it could not be checked. Progress gets the bytes read.
+// leads to every cut (it only warns of cuts older than the oldest base), and that
+// the streams are contiguous from the oldest base to the newest cut of every
+// branch of a shard's log. An error means that it could not be checked. Progress
+// gets the bytes read.
 func CheckVault(ctx context.Context, v *vault.Vault, g platform.Group, readData string, p targets.Progress) (Check, error) {
 	start := time.Now()
 	out := Check{Group: g.Name, Region: v.Region(), Started: start.UTC(), ReadData: readData}
@@ -62,9 +64,9 @@ func verifyVault(ctx context.Context, v *vault.Vault, g platform.Group, readData
 		return findings, err
 	}
 
-	cuts, cerr := v.Cuts(ctx, g.Name) // damaged records are findings above
-	if cerr != nil && len(cuts) == 0 {
-		return findings, nil
+	cuts, err := v.Cuts(ctx, g.Name)
+	if err != nil && !fail.Is(err, fail.Corrupt) { // damaged records are findings above
+		return findings, err
 	}
 
 	for _, s := range g.Shards {
@@ -88,9 +90,9 @@ func verifyVault(ctx context.Context, v *vault.Vault, g platform.Group, readData
 // of a promoted PostgreSQL, or the replication ids of a Redis that lost its own
 // with its memory, which has nothing to do with the one before.
 func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cuts []targets.Cut) ([]targets.Finding, error) {
-	bases, _ := v.Bases(ctx, shard) // damaged records are findings of the vault's own check; oldest first
-	if len(bases) == 0 {
-		return nil, nil
+	bases, err := v.Bases(ctx, shard)              // oldest first
+	if err != nil && !fail.Is(err, fail.Corrupt) { // damaged records are findings of the vault's own check
+		return nil, err
 	}
 
 	ls, err := stream.Load(ctx, v, shard)
@@ -98,22 +100,24 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 		return nil, err
 	}
 
-	bases, findings := usable(ls, bases, shard.String()+"@"+v.Region())
-	if len(bases) == 0 {
-		return findings, nil
-	}
+	subject := shard.String() + "@" + v.Region()
+	bases, findings := usable(ls, bases, subject)
 	var branches []string
 
 	ends := map[string]targets.Position{}
+	var lost, old []targets.Cut // without a base
 	for _, c := range cuts {
 		p, ok := c.Point(shard)
-		if !ok || c.SealedAt.IsZero() || c.QuiescedAt.Before(bases[0].Finished) {
-			continue // what was cut before there was a base was never recoverable
+		if !ok || c.SealedAt.IsZero() {
+			continue
 		}
 
 		if oldestBase(ls, bases, p.Position) < 0 {
-			findings = append(findings, targets.Finding{Check: "base-for-cut", Subject: shard.String() + "@" + v.Region(), Severity: targets.Failed,
-				Expected: "a base that leads to cut " + c.ID, Got: "none", Detail: "its timeline is " + p.Position.Timeline})
+			if len(bases) > 0 && c.QuiescedAt.Before(bases[0].Finished) {
+				old = append(old, c)
+			} else {
+				lost = append(lost, c)
+			}
 
 			continue
 		}
@@ -123,6 +127,10 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 		}
 		ends[p.Position.Timeline] = p.Position // the newest of each branch
 	}
+
+	findings = append(findings, baseless(subject, lost, targets.Failed, "no base leads there, though the cut was sealed")...)
+	// Somebody has given them up with their base, or their base is lost.
+	findings = append(findings, baseless(subject, old, targets.Warned, "older than the oldest base: they can no longer be recovered")...)
 
 	said := map[string]bool{} // branches have their beginning in common
 	for _, b := range branches {
@@ -137,10 +145,24 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 				findings = append(findings, f)
 			}
 		}
-		findings = append(findings, behindHole(ls, bases, ends[b], fs, shard.String()+"@"+v.Region())...)
+		findings = append(findings, behindHole(ls, bases, ends[b], fs, subject)...)
 	}
 
 	return findings, nil
+}
+
+// baseless tells of sealed cuts, in their order, to which no base leads.
+func baseless(subject string, cuts []targets.Cut, how targets.Severity, why string) []targets.Finding {
+	if len(cuts) == 0 {
+		return nil
+	}
+
+	which := "cut " + cuts[0].ID
+	if n := len(cuts); n > 1 {
+		which = fmt.Sprintf("%d cuts, from %s to %s", n, cuts[0].ID, cuts[n-1].ID)
+	}
+
+	return []targets.Finding{{Check: "base-for-cut", Subject: subject, Severity: how, Expected: "a base that leads to " + which, Got: "none", Detail: why}}
 }
 
 // behindHole makes sure that a base leads to the end of a branch that has a
