@@ -180,8 +180,8 @@ type SnapshotStats struct {
 
 // BaseRequest asks for a base.
 type BaseRequest struct {
-	ID   string
-	Full bool // read every byte again instead of trusting size and time
+	ID       string
+	Full     bool // read every byte again instead of trusting size and time
 	Progress Progress
 }
 
