@@ -51,7 +51,7 @@ type Failure struct {
 // PrintError prints what failed, on what, why and what to do next: a line that
 // begins with the program's name, or one JSON object, a Failure.
 func PrintError(w io.Writer, program string, asJSON bool, err error) {
-	f := Failure{Error: err.Error(), Code: string(fail.CodeOf(err))}
+	f := Failure{Error: err.Error(), Code: string(code(err))}
 
 	var fe *fail.Error
 	if errors.As(err, &fe) {

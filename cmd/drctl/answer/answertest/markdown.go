@@ -19,14 +19,14 @@ import (
 type page struct {
 	root     string
 	types    []reflect.Type
-	named    map[reflect.Type]bool
+	named    map[reflect.Type]string      // its title
 	comments map[string]map[string]string // by directory: "Type.Field" to its comment
 }
 
 // Markdown lists every answer, and below it every type with its fields. Root is the
 // folder of the module.
 func Markdown(root string) (string, error) {
-	p := &page{root: root, named: map[reflect.Type]bool{}, comments: map[string]map[string]string{}}
+	p := &page{root: root, named: map[reflect.Type]string{}, comments: map[string]map[string]string{}}
 
 	var b strings.Builder
 	b.WriteString("## Answers\n\n| command | prints |\n|---|---|\n")
@@ -48,7 +48,7 @@ func Markdown(root string) (string, error) {
 
 	for i := 0; i < len(p.types); i++ { // it grows
 		t := p.types[i]
-		fmt.Fprintf(&b, "\n### %s\n\n| field | is | |\n|---|---|---|\n", title(t))
+		fmt.Fprintf(&b, "\n### %s\n\n| field | is | |\n|---|---|---|\n", p.named[t])
 
 		for _, f := range fieldsOf(t) {
 			comment, err := p.comment(f)
@@ -91,25 +91,29 @@ func (p *page) word(t reflect.Type) string {
 	case reflect.Map:
 		return "object: name to " + p.word(t.Elem())
 	case reflect.Struct:
-		if !p.named[t] {
-			p.named[t] = true
+		if p.named[t] == "" {
+			p.named[t] = p.title(t)
 			p.types = append(p.types, t)
 		}
 
-		return fmt.Sprintf("[%s](#%s)", title(t), strings.ToLower(title(t)))
+		return fmt.Sprintf("[%s](#%s)", p.named[t], strings.ToLower(p.named[t]))
 	}
 
 	return "number"
 }
 
-// title names a type as no other is named, with its package before it.
-func title(t reflect.Type) string {
-	dir := filepath.Base(t.PkgPath())
-	if dir == "answer" {
-		return t.Name()
+// title names a type as no other is named: the second of a name has its package's
+// before it.
+func (p *page) title(t reflect.Type) string {
+	for other := range p.named {
+		if other != t && other.Name() == t.Name() && p.named[other] == t.Name() {
+			dir := filepath.Base(t.PkgPath())
+
+			return strings.ToUpper(dir[:1]) + dir[1:] + t.Name()
+		}
 	}
 
-	return strings.ToUpper(dir[:1]) + dir[1:] + t.Name()
+	return t.Name()
 }
 
 // unit is what a number counts.
