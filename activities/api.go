@@ -1,11 +1,9 @@
 package activities
 
 import (
-	"fmt"
-	"path/filepath"
 	"time"
 
-	"drctl/internal/fail"
+	"drctl/internal/sandbox"
 	"drctl/internal/upkeep"
 	"drctl/restore/plan"
 	"drctl/targets"
@@ -114,30 +112,7 @@ type SandboxIn struct {
 }
 
 // SandboxRef names a sandbox and the queue of the one host that has it.
-type SandboxRef struct {
-	ID    string `json:"id"`
-	Dir   string `json:"dir"`
-	Queue string `json:"queue"`
-}
-
-// check refuses a reference that names no directory of a sandbox; the zero value
-// is none. That the directory is a sandbox is for sandbox.Open to say.
-func (r SandboxRef) check() error {
-	if r == (SandboxRef{}) {
-		return nil
-	}
-
-	err := targets.CheckPath("directory", r.Dir)
-	if err == nil && (filepath.Base(r.Dir) != r.ID || !targets.IsName(r.ID)) {
-		err = fmt.Errorf("the directory %.80q is not that of sandbox %.80q", r.Dir, r.ID)
-	}
-
-	if err != nil {
-		return fail.New(fail.Invalid, "sandbox: open", r.ID, "", err)
-	}
-
-	return nil
-}
+type SandboxRef = sandbox.Ref
 
 // SpaceIn asks whether a plan fits into a sandbox.
 type SpaceIn struct {

@@ -412,7 +412,7 @@ func (a *Activities) shareCuts(parent context.Context, group string) error {
 		return true, nil
 	})
 	if n > 0 {
-		a.Log.InfoContext(ctx, "vaults got cuts that they had missed", "group", group, "records", n)
+		a.Log.InfoContext(ctx, "vaults got cuts that they had missed", "records", n)
 	}
 
 	return err

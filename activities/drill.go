@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"drctl/drills"
+	"drctl/drills/debrief"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/report/evidence"
@@ -41,54 +42,10 @@ type CrossIn struct {
 }
 
 // FinishIn is everything that a drill did, for its record.
-type FinishIn struct {
-	Drill     drills.Definition   `json:"drill"`
-	Run       string              `json:"run"`
-	By        string              `json:"by"`
-	Carried   plan.Carried        `json:"plan_ref,omitzero"`
-	Plan      plan.Run            `json:"-"` // what Carried names, once it is read
-	Sample    evidence.Sample     `json:"sample,omitzero"`
-	Sandbox   SandboxRef          `json:"sandbox,omitzero"`
-	Prechecks []evidence.Precheck `json:"gates,omitempty"`
-	// Keep leaves the sandbox as asked; KeptUntil is the end of a failed
-	// drill's sandbox, which removes itself.
-	Keep      bool      `json:"keep"`
-	KeptUntil time.Time `json:"kept_until,omitzero"`
-	Disaster  time.Time `json:"disaster,omitzero"`
-	// Ordered is when the recovery was ordered, when that was before Started: the
-	// command started an engine first.
-	Ordered time.Time `json:"ordered,omitzero"`
-	// The workflow's clock: Planned and Opened are the ends of planning and of
-	// opening the sandbox, however they ended; Ended is when the clean-up began.
-	Started  time.Time `json:"started"`
-	Planned  time.Time `json:"planned,omitzero"`
-	Opened   time.Time `json:"opened,omitzero"`
-	Ended    time.Time `json:"ended,omitzero"`
-	Finished time.Time `json:"finished"`
-	// PlanError and OpenError say why there is no plan or no sandbox.
-	PlanError string         `json:"plan_error,omitempty"`
-	OpenError string         `json:"open_error,omitempty"`
-	Steps     []plan.StepOut `json:"steps"`
-	NotRun    []plan.NotRun  `json:"not_run,omitempty"`
-	Cross     plan.StepOut   `json:"cross,omitzero"`
-	// Errors ended the drill as a whole, such as its cancellation.
-	Errors []string `json:"errors,omitempty"`
-	// RemovedAt is when the sandbox was gone; LeftOver names what was not.
-	RemovedAt time.Time `json:"removed_at,omitzero"`
-	LeftOver  []string  `json:"left_over,omitempty"`
-}
-
-// ordered is the order to recover.
-func (in FinishIn) ordered() time.Time {
-	if in.Ordered.IsZero() || in.Ordered.After(in.Started) {
-		return in.Started
-	}
-
-	return in.Ordered
-}
+type FinishIn = debrief.Seen
 
 // CrossCheckStep is the id of the step that checks across stores.
-const CrossCheckStep = "cross-check"
+const CrossCheckStep = debrief.CrossCheckStep
 
 // PickDrill chooses the cut and plans its restore.
 func (a *Activities) PickDrill(ctx context.Context, in PickIn) (PickOut, error) {
@@ -193,7 +150,7 @@ func (a *Activities) crossCheck(parent context.Context, in CrossIn) (plan.StepOu
 	if err != nil {
 		return out, err
 	}
-	_, isolated := drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, a.production(ctx, run), nil)
+	_, isolated := drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, debrief.Production(ctx, a.Platform, run), nil)
 	out.Findings = append(out.Findings, isolated)
 	out.Finished = time.Now().UTC()
 
@@ -215,23 +172,4 @@ func restoredIn(box SandboxRef, run plan.Run) ([]targets.Instance, error) {
 	}
 
 	return out, nil
-}
-
-// production lists the configured instances of a plan's shards. Where there is
-// no configuration, as on the worst day, the list is empty.
-func (a *Activities) production(ctx context.Context, run plan.Run) []targets.Instance {
-	var out []targets.Instance
-	for _, s := range run.Steps {
-		if s.Op != plan.OpRestore {
-			continue
-		}
-
-		for _, r := range a.Platform.Regions(s.Shard) {
-			if in, err := a.Platform.Instance(ctx, s.Shard, r); err == nil {
-				out = append(out, in)
-			}
-		}
-	}
-
-	return out
 }

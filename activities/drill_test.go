@@ -17,6 +17,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 
 	"drctl/drills"
+	"drctl/drills/debrief"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
@@ -87,7 +88,7 @@ type finisher struct {
 	a    *Activities
 	p    *drillPlatform
 	dirs map[string]string
-	ran  map[string]engine.ActivityRun
+	ran  map[string]debrief.Ran
 }
 
 func newFinisher(t *testing.T) finisher {
@@ -183,7 +184,7 @@ func outcome(r evidence.Record, id string) evidence.Step {
 
 func TestFinishDrillFillsTheRecord(t *testing.T) {
 	f := newFinisher(t)
-	f.ran = map[string]engine.ActivityRun{"restore-orders/0": {Attempts: 3, Worker: "7@west-1"}}
+	f.ran = map[string]debrief.Ran{"restore-orders/0": {Attempts: 3, Worker: "7@west-1"}}
 	in := ran()
 
 	out, err := f.finish(t, in, 1)

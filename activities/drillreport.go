@@ -1,37 +1,17 @@
 package activities
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"go.temporal.io/sdk/activity"
 
 	"drctl/drills"
-	"drctl/internal/atomicfile"
+	"drctl/drills/debrief"
 	"drctl/internal/engine"
-	"drctl/internal/fail"
-	"drctl/internal/platform"
-	"drctl/internal/report"
-	"drctl/internal/report/evidence"
-	"drctl/internal/vault"
 	"drctl/restore/plan"
 )
-
-// The kinds of reports in a vault that a drill leaves.
-const (
-	drillReport = "drill"
-	planReport  = "drill-plan"
-)
-
-// planFile is the name under which the plan is attached.
-const planFile = "plan.json"
 
 // storeAttempts is how often storing a report is tried before the files on the
 // worker's host have to do: a drill whose vaults are gone leaves a report too.
@@ -123,201 +103,36 @@ func Detail(steps []plan.StepOut, runs []engine.ActivityRun) (missing []string) 
 	return missing
 }
 
-func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, ran map[string]engine.ActivityRun) (drills.Outcome, error) {
+func (a *Activities) finishDrill(ctx context.Context, in FinishIn, attempt int, ran map[string]debrief.Ran) (drills.Outcome, error) {
 	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "report"} })
 	defer stop()
-	set, vaultErr := a.reportSet(ctx, in)
 
-	var read *vault.Vault // the vault that the drill read, when it is there
-	if vaultErr == nil && set.Vaults[0].Region() == in.Drill.Vault {
-		read = set.Vaults[0]
-	}
+	w := debrief.Writer{Platform: a.Platform, StateDir: a.StateDir, Version: a.Version, Commit: a.Commit, Log: a.Log}
 
-	plan, err := planDoc(in)
-	if err != nil {
-		return drills.Outcome{}, err
-	}
-
-	rec, doc, err := evidence.Finalize(drills.Record(a.facts(ctx, in, read, plan, ran)))
-	if err != nil {
-		return drills.Outcome{}, err
-	}
-
-	if err := vault.ValidName(rec.ID); err != nil { // it becomes the name of files
-		return drills.Outcome{}, err
-	}
-	out := drills.Outcome{}
-
-	err = vaultErr
-	if err == nil {
-		rec, doc, err = saveRecord(ctx, set, rec, doc, plan)
-	}
-
-	switch {
-	case err == nil:
-		for _, v := range set.Vaults {
-			out.Vaults = append(out.Vaults, v.Region())
-		}
-	case fail.Retryable(err) && attempt < storeAttempts:
-		return out, err
-	case fail.Is(err, fail.Conflict):
-		return out, err // somebody else's record lies under this name
-	default:
-		a.Log.Error("a drill's report is in no vault", "report", rec.ID, "err", err)
-		out.Problem = err.Error()
-	}
-
-	out.ID, out.Passed, out.SHA256, out.Record = rec.ID, rec.Verdict.Passed, rec.ContentSHA256, doc
-	if in.Sandbox.Dir != "" && (in.Keep || !in.KeptUntil.IsZero()) {
-		out.Sandbox = in.Sandbox.Dir
-	}
-
-	return out, a.writeReport(&out, rec, plan)
+	return w.Finish(ctx, in, ran, attempt < storeAttempts)
 }
 
-// writeReport writes the record, the page and the plan to the state directory.
-func (a *Activities) writeReport(out *drills.Outcome, rec evidence.Record, plan []byte) error {
-	const op = "drill: write report"
-
-	dir := filepath.Join(a.StateDir, "reports")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fail.FromOS(op, dir, err)
-	}
-
-	out.JSON, out.HTML = filepath.Join(dir, rec.ID+".json"), filepath.Join(dir, rec.ID+".html")
-	if err := atomicfile.Write(out.JSON, out.Record, 0o644); err != nil {
-		return fail.FromOS(op, out.JSON, err)
-	}
-
-	if plan != nil {
-		path := filepath.Join(dir, rec.ID+"-"+planFile)
-		if err := atomicfile.Write(path, plan, 0o644); err != nil {
-			return fail.FromOS(op, path, err)
-		}
-	}
-
-	return fail.FromOS(op, out.HTML, atomicfile.Replace(out.HTML, 0o644, func(f *os.File) error { return report.HTML(f, rec) }))
-}
-
-// reportSet is the vault that was read, first, and those of the other regions
-// when they are there. Without the vault that was read the others have to do.
-func (a *Activities) reportSet(ctx context.Context, in FinishIn) (vault.Set, error) {
-	set := vault.Set{Durability: 1}
-
-	v, err := a.Platform.Vault(ctx, in.Drill.Vault)
-	if err == nil {
-		set.Vaults = []*vault.Vault{v}
-	}
-
-	if more, merr := a.Platform.Set(ctx, in.Drill.Group, in.Drill.Vault); merr == nil {
-		for _, o := range more.Vaults {
-			if v == nil || o.Region() != v.Region() {
-				set.Vaults = append(set.Vaults, o)
+// whoRan maps a drill's steps to the activities that did them.
+func whoRan(runs []engine.ActivityRun) map[string]debrief.Ran {
+	out := map[string]debrief.Ran{}
+	for _, r := range runs {
+		ran := debrief.Ran{Worker: r.Worker, Attempts: r.Attempts}
+		switch r.Name {
+		case PickDrillName:
+			out[debrief.PlanStep] = ran
+		case OpenSandboxName:
+			out[debrief.OpenSandboxStep] = ran
+		case CrossCheckName:
+			out[CrossCheckStep] = ran
+		case CloseSandboxName:
+			out[debrief.RemoveSandboxStep] = ran
+		case RestoreShardName, VerifyShardName:
+			var in StepIn
+			if r.Input(&in) == nil {
+				out[in.StepID] = ran
 			}
 		}
 	}
 
-	if len(set.Vaults) == 0 {
-		return set, err
-	}
-
-	return set, nil
-}
-
-// planDoc is the plan as it is attached and stored; nil when there is none.
-func planDoc(in FinishIn) ([]byte, error) {
-	if in.Plan.ID == "" {
-		return nil, nil
-	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", " ") // as the vault writes its records: the hash holds for both
-
-	if err := e.Encode(in.Plan); err != nil {
-		return nil, fail.New(fail.Internal, "drill: attach the plan", in.Plan.ID, "", err)
-	}
-
-	return b.Bytes(), nil
-}
-
-// saveRecord stores the plan and then the record that refers to it. When an
-// earlier attempt stored a record already, that one counts.
-func saveRecord(ctx context.Context, set vault.Set, rec evidence.Record, doc, plan []byte) (evidence.Record, []byte, error) {
-	if plan != nil {
-		if _, err := set.SaveReport(ctx, planReport, rec.ID, json.RawMessage(plan)); err != nil {
-			return rec, doc, err
-		}
-	}
-	// Looked for first, so that no vault that lacks it gets another one.
-	stored, old, err := storedRecord(ctx, set, rec)
-	if err != nil {
-		return rec, doc, err
-	}
-
-	if old != nil {
-		rec, doc = stored, old
-	}
-	_, err = set.SaveReport(ctx, drillReport, rec.ID, json.RawMessage(doc))
-
-	return rec, doc, err
-}
-
-// storedRecord reads back what an earlier attempt stored of the same drill; nil
-// when none did. A vault that cannot be read is as one that lacks it, unless
-// all are like that.
-func storedRecord(ctx context.Context, set vault.Set, rec evidence.Record) (evidence.Record, []byte, error) {
-	var errs []error
-	for _, v := range set.Vaults {
-		var doc json.RawMessage
-
-		err := v.Report(ctx, drillReport, rec.ID, &doc)
-		if fail.Is(err, fail.NotFound) {
-			continue
-		}
-
-		if err != nil && fail.Retryable(err) {
-			errs = append(errs, err)
-			continue
-		}
-
-		var old evidence.Record
-		if err == nil {
-			old, err = evidence.Verify(doc)
-		}
-
-		if err == nil && (old.ID != rec.ID || old.Name != rec.Name || !old.Started.Equal(rec.Started) || old.Plan.ID != rec.Plan.ID || old.Plan.SHA256 != rec.Plan.SHA256) {
-			err = fail.Newf(fail.Conflict, "drill: write report", rec.ID, "the vault of %s holds another drill's record under this name", v.Region())
-		}
-
-		if err != nil {
-			return rec, nil, err
-		}
-
-		return old, doc, nil
-	}
-
-	if len(errs) == len(set.Vaults) {
-		return rec, nil, errors.Join(errs...)
-	}
-
-	return rec, nil, nil
-}
-
-// frequency puts the policy's intervals into words.
-func frequency(p platform.Policy) string {
-	every := func(what string, d time.Duration) string {
-		if d <= 0 {
-			return what + " by hand only"
-		}
-
-		return fmt.Sprintf("%s every %s", what, d)
-	}
-
-	s := every("a cut", p.CutEvery) + ", " + every("a base", p.BaseEvery) + ", " + every("a check of the vaults", p.CheckEvery)
-	if p.ChunkAge > 0 {
-		s += fmt.Sprintf("; logs are streamed without a pause, in chunks of at most %s", p.ChunkAge)
-	}
-
-	return s
+	return out
 }

@@ -81,7 +81,7 @@ func fits(need, free, limit int64) (bool, string) {
 // workers of its host remove it when its time is up, whatever has become of the
 // engine; one without a time is left until somebody removes it.
 func (a *Activities) KeepSandbox(_ context.Context, in KeepIn) error {
-	if err := in.Sandbox.check(); err != nil {
+	if err := in.Sandbox.Check(); err != nil {
 		return engine.EncodeError(err)
 	}
 
@@ -100,7 +100,7 @@ func (a *Activities) CloseSandbox(ctx context.Context, ref SandboxRef) error {
 	stop := beatEvery(ctx, 5*time.Second, func() engine.Beat { return engine.Beat{Phase: "remove the sandbox", Detail: ref.ID} })
 	defer stop()
 
-	if err := ref.check(); err != nil {
+	if err := ref.Check(); err != nil {
 		return engine.EncodeError(err)
 	}
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -76,7 +77,7 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 	var run client.WorkflowRun
 	// A scheduled cut may be under way: its turn ends with its sealing.
 	turn := retry.Policy{First: 200 * time.Millisecond, For: g.Policy.SealWithin + 30*time.Second, If: retry.On(fail.Conflict)}
-	say := sync.OnceFunc(func() { fmt.Fprintln(a.err, "drctl: another cut is under way; this one follows it") })
+	say := sync.OnceFunc(func() { a.say(slog.LevelInfo, "another cut is under way; this one follows it") })
 
 	err = retry.Do(ctx, turn, func() (err error) {
 		run, err = start(ctx, s.engine, s.ids().Cut(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/user"
 	"time"
@@ -170,7 +171,7 @@ func (a *app) printDrill(out drills.Outcome) error {
 		if out.Problem == "" {
 			fmt.Fprintf(a.out, "        and in the vault of %v\n", out.Vaults)
 		} else {
-			fmt.Fprintf(a.err, "drctl: warning: the report is in no vault: %s\n", out.Problem)
+			a.say(slog.LevelWarn, "the report is in no vault: %s", out.Problem)
 		}
 
 		if out.Sandbox != "" {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -210,7 +211,7 @@ func (a *app) showRecord(rec evidence.Record, doc json.RawMessage, html string) 
 			return err
 		}
 
-		fmt.Fprintf(a.err, "drctl: wrote %s\n", html)
+		a.say(slog.LevelInfo, "wrote %s", html)
 	}
 
 	if a.json {

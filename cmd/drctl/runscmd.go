@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -83,7 +84,7 @@ func (a *app) runsAttach(ctx context.Context, id string, cancel bool) error {
 
 	run := s.engine.GetWorkflow(ctx, ids[0], byID[ids[0]].RunID)
 	if cancel {
-		fmt.Fprintf(a.err, "drctl: cancelling %s and cleaning up; interrupt to leave that to the engine\n", ids[0])
+		a.say(slog.LevelInfo, "cancelling %s and cleaning up; interrupt to leave that to the engine", ids[0])
 
 		if err := s.cancel(ctx, run); err != nil {
 			return err

@@ -71,7 +71,7 @@ func (a *app) online(ctx context.Context) (*session, error) {
 	}
 	// While drctl up brings the engine back after a crash, a command waits for
 	// it instead of failing.
-	say := sync.OnceFunc(func() { fmt.Fprintln(a.err, "drctl: waiting for the engine, which drctl up starts again") })
+	say := sync.OnceFunc(func() { a.say(slog.LevelInfo, "waiting for the engine, which drctl up starts again") })
 	comesBack := func(err error) bool {
 		st, serr := supervise.ReadState(s.cfg.StateDir)
 		if !fail.Retryable(err) || serr != nil || !st.Alive() {

@@ -1,17 +1,13 @@
-package activities
+package debrief
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"drctl/drills"
-	"drctl/internal/engine"
 	"drctl/internal/platform"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
@@ -21,10 +17,10 @@ import (
 
 // facts turns what the workflow saw into what the record needs. The vault is
 // nil when none can be reached; ran says who ran which step, where that is known.
-func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, planned []byte, ran map[string]engine.ActivityRun) drills.Facts {
+func (w *Writer) facts(ctx context.Context, in Seen, v *vault.Vault, planned []byte, ran map[string]Ran) drills.Facts {
 	host, _ := os.Hostname()
 
-	f := drills.Facts{Def: in.Drill, Tool: evidence.Tool{Name: "drctl", Version: a.Version, Commit: evidence.KnownIf(a.Commit, "the build does not say")},
+	f := drills.Facts{Def: in.Drill, Tool: evidence.Tool{Name: "drctl", Version: w.Version, Commit: evidence.KnownIf(w.Commit, "the build does not say")},
 		ClockSource: "system clock of host " + host, Generated: in.Finished, Started: in.ordered(), Finished: in.Finished,
 		Disaster: in.Disaster, By: in.By, Cut: in.Plan.Cut, Sample: in.Sample, Prechecks: in.Prechecks, Decisions: decisions(in),
 		Bases: map[string]targets.Artifact{}, Outcomes: map[string]targets.Outcome{}, Checked: map[string][]targets.Finding{},
@@ -58,11 +54,11 @@ func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, pla
 	}
 
 	if in.Sandbox.Dir != "" {
-		restored := a.addressesOf(in)
-		f.Isolation, _ = drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, a.production(ctx, in.Plan), f.Findings)
+		restored := addressesOf(in)
+		f.Isolation, _ = drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, Production(ctx, w.Platform, in.Plan), f.Findings)
 	}
 
-	if g, err := a.Platform.Group(in.Drill.Group); err == nil {
+	if g, err := w.Platform.Group(in.Drill.Group); err == nil {
 		f.Posture = posture(g)
 	}
 
@@ -75,7 +71,7 @@ func (a *Activities) facts(ctx context.Context, in FinishIn, v *vault.Vault, pla
 }
 
 // previous is when the drill ran before, as far as the vault knows.
-func previous(ctx context.Context, in FinishIn, v *vault.Vault) (last time.Time) {
+func previous(ctx context.Context, in Seen, v *vault.Vault) (last time.Time) {
 	ids, err := v.Reports(ctx, drillReport)
 	if err != nil {
 		return last // the record says that none was found
@@ -91,7 +87,7 @@ func previous(ctx context.Context, in FinishIn, v *vault.Vault) (last time.Time)
 	return last
 }
 
-func cleanUp(in FinishIn) evidence.CleanUp {
+func cleanUp(in Seen) evidence.CleanUp {
 	c := evidence.CleanUp{RemovedAt: evidence.KnownIf(in.RemovedAt, "the sandbox was kept or could not be removed"), LeftOver: in.LeftOver}
 	switch {
 	case in.Sandbox.Dir == "":
@@ -118,8 +114,26 @@ func posture(g platform.Group) evidence.Posture {
 	}
 }
 
+// frequency puts the policy's intervals into words.
+func frequency(p platform.Policy) string {
+	every := func(what string, d time.Duration) string {
+		if d <= 0 {
+			return what + " by hand only"
+		}
+
+		return fmt.Sprintf("%s every %s", what, d)
+	}
+
+	s := every("a cut", p.CutEvery) + ", " + every("a base", p.BaseEvery) + ", " + every("a check of the vaults", p.CheckEvery)
+	if p.ChunkAge > 0 {
+		s += fmt.Sprintf("; logs are streamed without a pause, in chunks of at most %s", p.ChunkAge)
+	}
+
+	return s
+}
+
 // decisions are what people and rules chose on the way.
-func decisions(in FinishIn) []evidence.Decision {
+func decisions(in Seen) []evidence.Decision {
 	rule := func(at time.Time, what, by, why string) evidence.Decision {
 		return evidence.Decision{At: at, What: what, By: evidence.Known("rule: " + by), Reason: evidence.KnownIf(why, "the rule gives none")}
 	}
@@ -151,7 +165,7 @@ func decisions(in FinishIn) []evidence.Decision {
 
 // addressesOf rebuilds the restored instances from the steps' own answers,
 // because the sandbox is gone by now.
-func (a *Activities) addressesOf(in FinishIn) []targets.Instance {
+func addressesOf(in Seen) []targets.Instance {
 	var out []targets.Instance
 	for _, s := range in.Steps {
 		if s.Op == plan.OpRestore && s.Address != "" {
@@ -169,150 +183,21 @@ func (a *Activities) addressesOf(in FinishIn) []targets.Instance {
 	return out
 }
 
-// The steps of a drill that are not steps of its plan, beside CrossCheckStep.
-const (
-	startEngineStep   = "start-engine"
-	planStep          = "plan"
-	openSandboxStep   = "open-sandbox"
-	removeSandboxStep = "remove-sandbox"
-)
+// Production lists the configured instances of a plan's shards. Where there is
+// no configuration, as on the worst day, the list is empty.
+func Production(ctx context.Context, p platform.Resolver, run plan.Run) []targets.Instance {
+	var out []targets.Instance
+	for _, s := range run.Steps {
+		if s.Op != plan.OpRestore {
+			continue
+		}
 
-// whoRan maps a drill's steps to the activities that did them.
-func whoRan(runs []engine.ActivityRun) map[string]engine.ActivityRun {
-	out := map[string]engine.ActivityRun{}
-	for _, r := range runs {
-		switch r.Name {
-		case PickDrillName:
-			out[planStep] = r
-		case OpenSandboxName:
-			out[openSandboxStep] = r
-		case CrossCheckName:
-			out[CrossCheckStep] = r
-		case CloseSandboxName:
-			out[removeSandboxStep] = r
-		case RestoreShardName, VerifyShardName:
-			var in StepIn
-			if r.Input(&in) == nil {
-				out[in.StepID] = r
+		for _, r := range p.Regions(s.Shard) {
+			if in, err := p.Instance(ctx, s.Shard, r); err == nil {
+				out = append(out, in)
 			}
 		}
 	}
 
 	return out
-}
-
-// stepLog writes evidence steps with those who ran them.
-type stepLog struct {
-	ran map[string]engine.ActivityRun
-	out []evidence.Step
-}
-
-// actor names who ran a step.
-func (l *stepLog) actor(id string) string {
-	if r := l.ran[id]; r.Worker != "" {
-		return "drctl worker " + r.Worker
-	}
-
-	return "not recorded: no worker is known to have taken it"
-}
-
-func (l *stepLog) add(id, phase string, from, to time.Time, problem string) *evidence.Step {
-	if to.Before(from) && !to.IsZero() {
-		to = from // the clock of the host was set back in between
-	}
-	known := func(t time.Time) evidence.Instant { return evidence.KnownIf(t, "it did not happen") }
-
-	s := evidence.Step{ID: id, Phase: phase, Actor: l.actor(id), PlannedStart: noPlan(), PlannedFinish: noPlan(),
-		Started: known(from), Finished: known(to), Attempts: l.ran[id].Attempts, Outcome: evidence.StepDone, Error: problem}
-	if problem != "" || to.IsZero() {
-		s.Outcome = evidence.StepFailed
-	}
-	l.out = append(l.out, s)
-
-	return &l.out[len(l.out)-1]
-}
-
-func (l *stepLog) notRun(id, phase, why string) {
-	l.out = append(l.out, evidence.Step{ID: id, Phase: phase, Actor: "nobody", PlannedStart: noPlan(), PlannedFinish: noPlan(),
-		Started: evidence.Unknown[time.Time]("the step did not run"), Finished: evidence.Unknown[time.Time]("the step did not run"),
-		Outcome: evidence.StepNotRun, NotRunReason: why})
-}
-
-func noPlan() evidence.Instant {
-	return evidence.Unknown[time.Time]("the plan sets an order and limits, not times")
-}
-
-func evidenceSteps(in FinishIn, ran map[string]engine.ActivityRun) []evidence.Step {
-	l := &stepLog{ran: ran}
-	if !in.Ordered.IsZero() {
-		s := l.add(startEngineStep, drills.Prepare, in.Ordered, in.Started, "")
-		s.Actor, s.Attempts = "drctl drill run, by "+in.By, 1
-	}
-
-	l.add(planStep, drills.Prepare, in.Started, in.Planned, in.PlanError)
-
-	if in.PlanError == "" {
-		l.add(openSandboxStep, drills.Prepare, in.Planned, in.Opened, in.OpenError)
-	}
-
-	planned := map[string]plan.Step{}
-	for _, p := range in.Plan.Steps {
-		planned[p.ID] = p
-	}
-
-	phase := func(op plan.Op) string {
-		if op == plan.OpVerify {
-			return drills.Verify
-		}
-
-		return drills.Restore
-	}
-	for _, s := range in.Steps {
-		e := l.add(s.StepID, phase(s.Op), s.Started, s.Finished, s.Error)
-
-		e.Shard = s.Shard.String()
-		if p, ok := planned[s.StepID]; ok {
-			e.InputSHA256 = evidence.Known(digest(p))
-		}
-		e.OutputSHA256 = evidence.Known(digest(s))
-	}
-
-	if in.Cross.StepID != "" {
-		l.add(CrossCheckStep, drills.Verify, in.Cross.Started, in.Cross.Finished, in.Cross.Error)
-	}
-
-	for _, n := range in.NotRun {
-		p, ok := planned[n.StepID]
-		switch {
-		case ok:
-			l.notRun(n.StepID, phase(p.Op), n.Why)
-			l.out[len(l.out)-1].Shard = p.Shard.String()
-		case n.StepID == CrossCheckStep:
-			l.notRun(n.StepID, drills.Verify, n.Why)
-		default:
-			l.notRun(n.StepID, drills.Prepare, n.Why)
-		}
-	}
-
-	switch {
-	case in.Sandbox.ID == "":
-	case in.Keep || !in.KeptUntil.IsZero():
-		l.notRun(removeSandboxStep, drills.CleanUp, "the sandbox is kept for inspection")
-	case len(in.LeftOver) > 0:
-		l.add(removeSandboxStep, drills.CleanUp, in.Ended, in.Finished, in.LeftOver[0])
-	default:
-		l.add(removeSandboxStep, drills.CleanUp, in.Ended, in.RemovedAt, "")
-	}
-
-	return l.out
-}
-
-func digest(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return "" // plain data always marshals
-	}
-	h := sha256.Sum256(b)
-
-	return hex.EncodeToString(h[:])
 }
