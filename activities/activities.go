@@ -23,8 +23,7 @@ type Activities struct {
 	Platform platform.Resolver
 	Drivers  map[targets.Kind]targets.Driver
 	Tools    servers.Binaries
-	// SandboxRoot is the folder of this host's sandboxes, StateDir the one for
-	// reports and scratch files.
+	// The folders of this host's sandboxes, and of reports and scratch files.
 	SandboxRoot, StateDir string
 	// SandboxOwner is the process that sandboxes belong to until they are kept;
 	// 0: each belongs to the workflow that opened it.
@@ -32,10 +31,9 @@ type Activities struct {
 	// SandboxMax is the largest sandbox in bytes; 0 sets no limit.
 	SandboxMax int64
 	// HostQueue is the task queue that only this host serves.
-	HostQueue string
-	Version   string
-	Commit    string
-	Log       *slog.Logger
+	HostQueue       string
+	Version, Commit string
+	Log             *slog.Logger
 
 	runs inventory.Runs
 }

@@ -106,7 +106,7 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 			return BaseOut{}, err
 		}
 
-		a.Log.WarnContext(ctx, "the base is of no use, another is taken", "shard", in.Shard.String(), "base", taken.Base.ID, "err", err)
+		a.Log.WarnContext(ctx, "the base is of no use, another is taken", "base", taken.Base.ID, "err", err)
 		taken = nil
 		beat.stored(nil)
 	}

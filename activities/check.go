@@ -53,8 +53,7 @@ func (a *Activities) check(parent context.Context, in CheckIn) (CheckOut, error)
 
 	for _, f := range out.Findings {
 		if f.Severity == targets.Failed || f.Severity == targets.Warned {
-			a.Log.WarnContext(ctx, "check", "vault", in.Region, "severity", string(f.Severity), "check", f.Check, "subject", f.Subject,
-				"expected", f.Expected, "got", f.Got, "detail", f.Detail)
+			a.Log.WarnContext(ctx, "check", "severity", string(f.Severity), "check", f.Check, "subject", f.Subject, "expected", f.Expected, "got", f.Got, "detail", f.Detail)
 		}
 	}
 	err = upkeep.SaveCheck(ctx, a.Platform, g, out) // whole
@@ -92,7 +91,7 @@ func (a *Activities) retain(parent context.Context, in CheckIn) (RetainOut, erro
 		return RetainOut{Region: in.Region}, err
 	}
 
-	a.Log.InfoContext(ctx, "retention", append([]any{"vault", in.Region, "group", in.Group}, out.Figures()...)...)
+	a.Log.InfoContext(ctx, "retention", out.Figures()...)
 
 	return out.Bounded(maxListed), nil
 }

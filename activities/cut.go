@@ -250,7 +250,7 @@ func (a *Activities) shareCuts(parent context.Context, group string) error {
 	// Older cuts are retention's: one that it has removed must not come back.
 	n, err := sealing.Share(ctx, set, group, time.Now().Add(-pol.Retention.KeepCuts))
 	if n > 0 {
-		a.Log.InfoContext(ctx, "vaults got cuts that they had missed", "group", group, "records", n)
+		a.Log.InfoContext(ctx, "vaults got cuts that they had missed", "records", n)
 	}
 
 	return err

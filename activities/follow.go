@@ -12,6 +12,7 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/logs"
 	"drctl/internal/platform"
 	"drctl/internal/retry"
 	"drctl/internal/stream"
@@ -152,7 +153,7 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 	}
 
 	arch, err := stream.NewArchiver(ctx, stream.Options{Set: set, Shard: in.Shard, Kind: inst.Kind, Region: inst.Region,
-		ChunkAge: pol.ChunkAge, ChunkSize: pol.ChunkSize, Lost: lost, Log: a.Log})
+		ChunkAge: pol.ChunkAge, ChunkSize: pol.ChunkSize, Lost: lost, Log: logs.Of(ctx, a.Log)})
 	if err != nil {
 		return FollowOut{}, err
 	}

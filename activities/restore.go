@@ -14,6 +14,7 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/logs"
 	"drctl/internal/proc"
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/claim"
@@ -97,7 +98,7 @@ func (a *Activities) restoreShard(parent context.Context, named StepIn) (plan.St
 
 	out.Findings, out.Outcome.Findings = out.Outcome.Findings, nil
 	if err != nil {
-		a.Log.Warn("the work directory of a restore could not be cleared", "dir", work, "err", err)
+		a.Log.WarnContext(ctx, "the work directory of a restore could not be cleared", "dir", work, "err", err)
 	}
 
 	return out, nil
@@ -124,6 +125,9 @@ func (a *Activities) bind(ctx context.Context, in StepIn) (boundStep, error) {
 	if !ok {
 		return b, fail.Newf(fail.Invalid, "restore: find the step", in.StepID, "plan %.80q has no such step", run.ID)
 	}
+
+	logs.Note(ctx, logs.Shard, s.Shard.String())
+
 	b.planID, b.vault, b.delta, b.step = run.ID, run.Goal.Vault, run.Goal.Delta, s
 
 	return b, b.check()

@@ -180,10 +180,8 @@ type SnapshotStats struct {
 
 // BaseRequest asks for a base.
 type BaseRequest struct {
-	ID   string
-	Full bool // read every byte again instead of trusting size and time
-	// Follow reports that the stream is archived in Timeline up to Tail; a base
-	// needs a stream that reaches it.
+	ID       string
+	Full     bool // read every byte again instead of trusting size and time
 	Progress Progress
 }
 
@@ -249,7 +247,7 @@ type Expectation struct {
 	// Instant says that the instance was restored to an instant rather than to a
 	// cut: nothing was taken then, and transactions may have been in flight.
 	Instant bool
-	// BinDir-independent checks that need the data directory use it when set.
+	// DataDir is where the checks that read files look; "" is the directory of the instance.
 	DataDir string
 	// Manifest opens the object manifest to compare with (S3).
 	Manifest func(ctx context.Context) (io.ReadCloser, error)

@@ -51,7 +51,7 @@ func Archive(ctx workflow.Context, in ArchiveIn) error {
 			// An error that no retry can mend (a wrong password, a changed
 			// configuration) is tried again slowly: archiving must come back by
 			// itself when a person has mended it.
-			workflow.GetLogger(ctx).Error("archiving stopped; trying again in 30 s", "shard", in.Shard.Shard.String(), "err", err.Error())
+			workflow.GetLogger(ctx).Error("archiving stopped; trying again in 30 s", "err", err.Error())
 
 			if err := workflow.Sleep(ctx, ArchiveAgain); err != nil {
 				return err
@@ -80,10 +80,10 @@ func copyBases(ctx workflow.Context, in ArchiveIn, copies []activities.CopyIn) w
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		var failed error
 		for _, c := range copies {
-			workflow.GetLogger(ctx).Warn("a vault has the log and no base that leads to it; copying", "shard", in.Shard.Shard.String(), "from", c.From, "to", c.To)
+			workflow.GetLogger(ctx).Warn("a vault has the log and no base that leads to it; copying", "from", c.From, "to", c.To)
 
 			if err := workflow.ExecuteActivity(longRunning(ctx, in.Shard.Queue, 24*time.Hour, 1), activities.CopyVaultName, c).Get(ctx, nil); err != nil {
-				workflow.GetLogger(ctx).Error("the bases were not copied", "shard", in.Shard.Shard.String(), "to", c.To, "err", err.Error())
+				workflow.GetLogger(ctx).Error("the bases were not copied", "to", c.To, "err", err.Error())
 				failed = err
 			}
 		}
@@ -98,13 +98,12 @@ func copyBases(ctx workflow.Context, in ArchiveIn, copies []activities.CopyIn) w
 // and does not wait for it. When one runs already, or the start fails, a later
 // round tries again if it is still needed.
 func askForBase(ctx workflow.Context, in ArchiveIn, out activities.FollowOut) {
-	shard := in.Shard.Shard.String()
 	log := workflow.GetLogger(ctx)
-	log.Error("no base leads to what is archived now; taking a new one", "shard", shard, "what", out.Break)
+	log.Error("no base leads to what is archived now; taking a new one", "what", out.Break)
 
 	var g platform.Group
 	if err := workflow.ExecuteActivity(shortCall(ctx, in.Shard.Queue), activities.DescribeGroupName, activities.GroupIn{Group: out.Group}).Get(ctx, &g); err != nil {
-		log.Error("no base was started", "shard", shard, "err", err.Error())
+		log.Error("no base was started", "err", err.Error())
 		return
 	}
 	// The backup goes on when this archiver is stopped.
@@ -121,8 +120,8 @@ func askForBase(ctx workflow.Context, in ArchiveIn, out activities.FollowOut) {
 	var running *temporal.ChildWorkflowExecutionAlreadyStartedError
 	switch {
 	case errors.As(err, &running):
-		log.Info("another backup runs; the base is tried again after it", "shard", shard)
+		log.Info("another backup runs; the base is tried again after it")
 	case err != nil:
-		log.Error("no base was started", "shard", shard, "err", err.Error())
+		log.Error("no base was started", "err", err.Error())
 	}
 }

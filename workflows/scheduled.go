@@ -75,7 +75,7 @@ func Scheduled(ctx workflow.Context, in ScheduledIn) error {
 		case !errors.As(err, &running):
 			return err
 		case in.Wait <= 0:
-			workflow.GetLogger(ctx).Info("skipped: it is running already", "workflow", in.ID)
+			workflow.GetLogger(ctx).Info("skipped: it is running already", "subject", in.ID)
 			return nil
 		case !workflow.Now(ctx).Before(end):
 			return engine.EncodeError(fail.Newf(fail.Conflict, "scheduled: "+in.Workflow, in.ID, "something else has run under this id for %s", in.Wait))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/complete"
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/logs"
 	"drctl/internal/progress"
 	"drctl/internal/trust"
 	"drctl/internal/ui"
@@ -50,8 +53,9 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 partly done,
 	f.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&a.logFormat, "log-format", "text", "text or json")
 	root.AddCommand(a.configCmd(), a.vaultCmd(), a.upCmd(), a.workerCmd(), a.applyCmd(), a.statusCmd(),
-		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.scheduleCmd(), a.runsCmd(), labCmd())
-	ui.NoStrays(root)
+		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.scheduleCmd(), a.runsCmd(), a.versionCmd(), labCmd())
+	ui.Strict(root)
+	complete.Wire(root, a.completion())
 
 	return root
 }
@@ -71,8 +75,24 @@ func (a *app) load() (*config.Config, error) {
 // warn prints what deserves a look.
 func (a *app) warn(cfg *config.Config) {
 	for _, w := range cfg.Warnings() {
-		fmt.Fprintf(a.err, "drctl: warning: %s\n", w)
+		a.say(slog.LevelWarn, "%s", w)
 	}
+}
+
+// say tells a person something beside the answer: a line that begins with
+// drctl, or a log record where the log is JSON.
+func (a *app) say(level slog.Level, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if log, err := a.logger(); err == nil && a.logFormat == logs.JSON {
+		log.Log(context.Background(), level, text)
+		return
+	}
+
+	if level == slog.LevelWarn {
+		text = "warning: " + text
+	}
+
+	fmt.Fprintf(a.err, "drctl: %s\n", text)
 }
 
 // loadQuietly reads the configuration without a word about what deserves a look.
@@ -112,22 +132,7 @@ func (a *app) findConfig() (string, error) {
 		errors.New("no configuration file: $DRCTL_CONFIG is not set, and there is no ./drctl.yaml and no /etc/drctl/drctl.yaml"))
 }
 
-func (a *app) logger() (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(a.logLevel)); err != nil {
-		return nil, fail.New(fail.Invalid, "flags", "--log-level", "use debug, info, warn or error", err)
-	}
-
-	opt := &slog.HandlerOptions{Level: l}
-	switch a.logFormat {
-	case "json":
-		return slog.New(slog.NewJSONHandler(a.err, opt)), nil
-	case "text", "": // "" is an app that was made without its flags
-		return slog.New(slog.NewTextHandler(a.err, opt)), nil
-	}
-
-	return nil, fail.New(fail.Invalid, "flags", "--log-format", "use text or json", fmt.Errorf("there is no format %q", a.logFormat))
-}
+func (a *app) logger() (*slog.Logger, error) { return logs.New(a.err, a.logFormat, a.logLevel) }
 
 // labCmd points those who know drctl lab to the program that it became.
 func labCmd() *cobra.Command {

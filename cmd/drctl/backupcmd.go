@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ func (a *app) backupCmd() *cobra.Command {
 	}
 	list.Flags().StringSliceVar(&shards, "shard", nil, "only these shards (target/shard)")
 	show := &cobra.Command{
-		Use: "show BASE", Short: "Show one base", Args: cobra.ExactArgs(1),
+		Use: "show BASE", Short: "Show one base", Args: ui.OneArg("a base"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.backupShow(cmd.Context(), place, group, region, args[0])
 		},
@@ -116,14 +117,14 @@ func (a *app) backupNow(ctx context.Context, group string, names []string, full,
 	note := func(shard targets.ShardID, why string) {
 		failed++
 
-		fmt.Fprintf(a.err, "drctl: backup of %s failed: %s\n", shard, why)
+		a.say(slog.LevelError, "backup of %s failed: %s", shard, why)
 	}
 
 	partly := func(shard targets.ShardID, in []string, why string) {
 		if why != "" {
 			behind++
 
-			fmt.Fprintf(a.err, "drctl: only the vault of %s holds the backup of %s; the next backup copies it: %s\n", strings.Join(in, " and "), shard, why)
+			a.say(slog.LevelInfo, "only the vault of %s holds the backup of %s; the next backup copies it: %s", strings.Join(in, " and "), shard, why)
 		}
 	}
 	for _, b := range out.Bases {
@@ -293,7 +294,7 @@ func (a *app) backupVerify(ctx context.Context, place vaultFlags, group, region,
 		}
 
 		if err := upkeep.SaveCheck(ctx, p, g, out); err != nil {
-			fmt.Fprintf(a.err, "drctl: warning: the report could not be saved, so drctl status does not know of this check: %v\n", err)
+			a.say(slog.LevelWarn, "the report could not be saved, so drctl status does not know of this check: %v", err)
 		}
 		failed += out.Failed
 

@@ -154,7 +154,7 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax 
 		return nil, nil, err
 	}
 
-	fmt.Fprintf(a.err, "drctl: starting an engine of its own\n")
+	a.say(slog.LevelInfo, "starting an engine of its own")
 	quiet := slog.New(slog.DiscardHandler)
 
 	e, err := engine.StartEmbedded(ctx, engine.EmbeddedOptions{Bin: exe, Dir: filepath.Join(box.Dir(), "db"), Log: quiet})

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -104,11 +104,11 @@ func (a *app) sweep(ctx context.Context, roots ...string) {
 	for _, root := range roots {
 		removed, err := sandbox.Sweep(ctx, root, time.Now(), nil)
 		for _, id := range removed {
-			fmt.Fprintf(a.err, "drctl: removed sandbox %s: its time was up, or the command that it belonged to is gone\n", id)
+			a.say(slog.LevelInfo, "removed sandbox %s: its time was up, or the command that it belonged to is gone", id)
 		}
 
 		if err != nil {
-			fmt.Fprintf(a.err, "drctl: warning: a sandbox that nobody needs could not be removed: %v\n", err)
+			a.say(slog.LevelWarn, "a sandbox that nobody needs could not be removed: %v", err)
 		}
 	}
 }

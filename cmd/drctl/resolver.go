@@ -225,7 +225,7 @@ func (p *resolver) Set(ctx context.Context, group, region string) (vault.Set, er
 				level = slog.LevelError
 			}
 
-			p.log.Log(ctx, level, "a vault cannot be used", "region", n, "err", err)
+			p.log.Log(ctx, level, "a vault cannot be used", "vault", n, "err", err)
 			set.Away = append(set.Away, n)
 		}
 	}

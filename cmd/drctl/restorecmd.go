@@ -150,7 +150,7 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	}
 
 	for _, d := range inv.Damaged {
-		fmt.Fprintf(a.err, "drctl: warning: damaged in the vault of %s: %s\n", v.Region(), d)
+		a.say(slog.LevelWarn, "damaged in the vault of %s: %s", v.Region(), d)
 	}
 
 	if goal.Shards, err = chosen(goal.Shards, f.only, inv); err != nil {
@@ -323,7 +323,7 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 
 func (a *app) showPlan(p plan.Run) error {
 	if a.json {
-		return a.printJSON(p)
+		return ui.PrintExact(a.out, p)
 	}
 
 	what := "cut " + p.Cut.ID
@@ -456,7 +456,7 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	}
 
 	if err := workflows.Detailed(ctx, s.engine, run.GetID(), run.GetRunID(), &out); err != nil {
-		fmt.Fprintf(a.err, "drctl: warning: what the steps found cannot be shown: %v\n", err)
+		a.say(slog.LevelWarn, "what the steps found cannot be shown: %v", err)
 	}
 
 	return a.printRestore(out)

@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -71,7 +72,7 @@ func (a *app) online(ctx context.Context) (*session, error) {
 	}
 	// While drctl up brings the engine back after a crash, a command waits for
 	// it instead of failing.
-	say := sync.OnceFunc(func() { fmt.Fprintln(a.err, "drctl: waiting for the engine, which drctl up starts again") })
+	say := sync.OnceFunc(func() { a.say(slog.LevelInfo, "waiting for the engine, which drctl up starts again") })
 	comesBack := func(err error) bool {
 		st, serr := supervise.ReadState(s.cfg.StateDir)
 		if !fail.Retryable(err) || serr != nil || !st.Alive() {
@@ -192,7 +193,7 @@ func start(ctx context.Context, c client.Client, id, name, queue string, join bo
 // started says which run a command leaves to the engine.
 func (a *app) started(run client.WorkflowRun, follow string) error {
 	if a.json {
-		return a.printJSON(map[string]string{"workflow_id": run.GetID(), "run_id": run.GetRunID()})
+		return a.printJSON(answer.Started{WorkflowID: run.GetID(), RunID: run.GetRunID()})
 	}
 
 	fmt.Fprintf(a.out, "started %s; follow it with: %s\n", run.GetID(), follow)

@@ -50,7 +50,7 @@ func (w *watch) tell(ctx context.Context, ps []readiness.Problem) {
 		}
 
 		if !was.reasons[p.Reason()] {
-			w.log.Log(ctx, level(p), p.Short(), attrs(p)...)
+			w.log.Log(ctx, p.LogLevel(), p.Short(), p.LogAttrs()...)
 		}
 		was.problem, was.gone, was.reasons[p.Reason()] = p, 0, true
 	}
@@ -65,29 +65,6 @@ func (w *watch) tell(ctx context.Context, ps []readiness.Problem) {
 			w.log.Info("no longer: "+was.problem.Short(), "code", was.problem.Code, "subject", was.problem.Subject)
 		}
 	}
-}
-
-func level(p readiness.Problem) slog.Level {
-	if p.Severity == readiness.Critical {
-		return slog.LevelError
-	}
-
-	return slog.LevelWarn
-}
-
-func attrs(p readiness.Problem) []any {
-	out := []any{"code", p.Code, "subject", p.Subject}
-	for _, a := range []struct{ key, value string }{{"why", p.Why}, {"detail", p.Detail}, {"next", p.Next}} {
-		if a.value != "" {
-			out = append(out, a.key, a.value)
-		}
-	}
-
-	if !p.Since.IsZero() {
-		out = append(out, "since", p.Since.UTC().Format(time.RFC3339))
-	}
-
-	return out
 }
 
 // problems asks what is cheap to ask, of every group, and judges it. With a

@@ -153,7 +153,7 @@ func TestWorkersWarningsComeThrough(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- sup.Run(ctx) }()
 
-	logged.eventuallySays(t, `level=WARN msg="the engine does not answer; trying again" child=worker-east address=127.0.0.1:1`)
+	logged.eventuallySays(t, `level=WARN msg="the engine does not answer; trying again" child=worker-east region=east address=127.0.0.1:1`)
 	cancel()
 	<-done
 

@@ -19,6 +19,7 @@ import (
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/logs"
 	"drctl/internal/platform"
 	"drctl/internal/retry"
 	"drctl/internal/sandbox"
@@ -39,11 +40,7 @@ region, where the region's stores and vault are near. Needs an engine: your own
 Temporal (engine.mode external), or the one that drctl up runs. With --json it
 says in one line when it serves, or why it cannot.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := a.work(cmd.Context(), region, supervised)
-			if a.json && err != nil {
-				supervise.Report(a.out, "", err)
-			}
-			return err
+			return a.work(cmd.Context(), region, supervised)
 		},
 	}
 	c.Flags().StringVar(&region, "region", "", "region to serve")
@@ -54,7 +51,14 @@ says in one line when it serves, or why it cannot.`,
 	return c
 }
 
-func (a *app) work(ctx context.Context, region string, supervised bool) error {
+func (a *app) work(ctx context.Context, region string, supervised bool) (err error) {
+	serves := false
+	defer func() {
+		if a.json && err != nil && !serves {
+			supervise.Report(a.out, "", err)
+		}
+	}()
+
 	load := a.load
 	if supervised {
 		load = a.loadQuietly
@@ -73,7 +77,7 @@ func (a *app) work(ctx context.Context, region string, supervised bool) error {
 	if err != nil {
 		return err
 	}
-	log = log.With("region", region)
+	log = log.With(logs.Region, region)
 
 	tools, err := toolsOf(cfg)
 	if err != nil {
@@ -82,7 +86,7 @@ func (a *app) work(ctx context.Context, region string, supervised bool) error {
 
 	var c client.Client
 	for { // the engine may come up after its workers, and come back after a crash
-		if c, err = dial(ctx, cfg, slog.New(slog.DiscardHandler)); err == nil {
+		if c, err = dial(ctx, cfg, log); err == nil {
 			break
 		}
 
@@ -90,7 +94,7 @@ func (a *app) work(ctx context.Context, region string, supervised bool) error {
 			return err
 		}
 
-		log.Warn("the engine does not answer; trying again", "address", cfg.Engine.Address, "err", err)
+		log.Warn("the engine does not answer; trying again", "address", cfg.Engine.Address, logs.Err, err)
 
 		if retry.Sleep(ctx, time.Second) != nil {
 			return nil
@@ -107,6 +111,7 @@ func (a *app) work(ctx context.Context, region string, supervised bool) error {
 		return err
 	}
 	defer stop()
+	serves = true
 
 	if a.json {
 		supervise.Report(a.out, cfg.Regions[region].Queue, nil)
@@ -163,6 +168,12 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 	}
 	acts := &activities.Activities{Platform: o.platform, Drivers: drivers, Tools: o.tools, SandboxRoot: o.sandboxes, SandboxMax: o.sandboxMax, SandboxOwner: o.owner,
 		StateDir: o.state, HostQueue: o.host, Version: version, Commit: commit, Log: o.log}
+	// A command with an engine of its own shows its failures itself.
+	var told *slog.Logger
+	if o.owner == 0 {
+		told = o.log
+	}
+
 	var ws []worker.Worker
 	sctx, cancel := context.WithCancel(context.Background())
 	var sweeper sync.WaitGroup
@@ -177,7 +188,7 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 		}
 	}
 	for _, q := range append(slices.Clone(o.queues), o.host) {
-		w := engine.NewWorker(c, q, engine.WorkerOptions{OnFatal: func(err error) {
+		w := engine.NewWorker(c, q, engine.WorkerOptions{Log: told, Labels: workflows.Labels, OnFatal: func(err error) {
 			select {
 			case o.fatal <- err:
 			default:

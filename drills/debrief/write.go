@@ -80,7 +80,7 @@ func (w *Writer) Finish(ctx context.Context, in Seen, ran map[string]Ran, again 
 	case fail.Is(err, fail.Conflict):
 		return out, err // somebody else's record lies under this name
 	default:
-		w.Log.Error("a drill's report is in no vault", "report", rec.ID, "err", err)
+		w.Log.ErrorContext(ctx, "a drill's report is in no vault", "report", rec.ID, "err", err)
 		out.Problem = err.Error()
 	}
 

@@ -86,7 +86,7 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 				return targets.Cut{}, err
 			}
 
-			opt.Log.Debug("barrier: a member is busy", "group", opt.Group, "err", err)
+			opt.Log.DebugContext(ctx, "barrier: a member is busy", "group", opt.Group, "err", err)
 
 			if err := pause(ctx, 100*time.Millisecond, joins); err != nil {
 				return targets.Cut{}, err
@@ -184,11 +184,11 @@ func (b *barrier) try(ctx context.Context, attempts *int) (targets.Cut, error) {
 		}
 
 		if err == nil {
-			b.warn(&cut)
+			b.warn(ctx, &cut)
 			return cut, nil
 		}
 
-		b.opt.Log.Debug("barrier: attempt gave up", "group", b.opt.Group, "attempt", *attempts, "err", err)
+		b.opt.Log.DebugContext(ctx, "barrier: attempt gave up", "group", b.opt.Group, "attempt", *attempts, "err", err)
 
 		if *attempts >= b.opt.Attempts {
 			return targets.Cut{}, err
@@ -412,7 +412,7 @@ func (b *barrier) flush(ctx context.Context) error {
 }
 
 // warn puts what the members have to say of their positions into the cut.
-func (b *barrier) warn(cut *targets.Cut) {
+func (b *barrier) warn(ctx context.Context, cut *targets.Cut) {
 	for i, m := range b.members {
 		w, ok := m.(targets.Warner)
 		if !ok {
@@ -421,7 +421,7 @@ func (b *barrier) warn(cut *targets.Cut) {
 
 		cut.Shards[i].Warnings = w.Warnings()
 		for _, text := range cut.Shards[i].Warnings {
-			b.opt.Log.Warn("cut: "+text, "cut", cut.ID, "shard", cut.Shards[i].Shard.String())
+			b.opt.Log.WarnContext(ctx, "cut: "+text, "cut", cut.ID, "shard", cut.Shards[i].Shard.String())
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"time"
 
+	"drctl/internal/engine/lines"
 	"drctl/internal/supervise"
 )
 
@@ -15,6 +16,7 @@ func Child(name string, o EmbeddedOptions) supervise.Child {
 	return supervise.Child{
 		Name:        name,
 		Command:     func(func(string) string) (*exec.Cmd, error) { return o.command(), nil },
+		Record:      lines.Record,
 		StopTimeout: 15 * time.Second,
 		ReadyLine:   supervise.ParseReport,
 		Health: func(ctx context.Context, address string) error {

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
 	sdklog "go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
 	"google.golang.org/grpc"
 
+	"drctl/internal/engine/lines"
 	"drctl/internal/fail"
 	"drctl/internal/tlsconf"
 	"drctl/targets"
@@ -184,13 +186,7 @@ func refusal(ctx context.Context, address string, c *tls.Config) error {
 }
 
 // Logger hands the SDK's log lines to slog; nil discards them.
-func Logger(log *slog.Logger) sdklog.Logger {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-
-	return sdklog.NewStructuredLogger(log)
-}
+func Logger(log *slog.Logger) sdklog.Logger { return lines.Logger(log, coded) }
 
 // WorkerOptions bound a worker. Zero fields take the defaults named.
 type WorkerOptions struct {
@@ -203,6 +199,10 @@ type WorkerOptions struct {
 	// StopTimeout is how long Stop waits for running activities, which see
 	// activity.GetWorkerStopChannel close (20 s).
 	StopTimeout time.Duration
+	// Log gets the failures of activities; nil discards. Labels says what an input
+	// of an activity or a workflow is about, for their lines; nil says nothing.
+	Log    *slog.Logger
+	Labels func(in any) []slog.Attr
 	// OnFatal is called when the worker cannot go on, such as when the
 	// namespace disappears.
 	OnFatal func(error)
@@ -231,6 +231,14 @@ func NewWorker(c client.Client, queue string, o WorkerOptions) worker.Worker {
 		o.StopTimeout = 20 * time.Second
 	}
 
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+
+	if o.Labels == nil {
+		o.Labels = func(any) []slog.Attr { return nil }
+	}
+
 	return worker.New(c, queue, worker.Options{
 		Identity:                               o.Identity,
 		MaxConcurrentActivityExecutionSize:     o.MaxActivities,
@@ -241,5 +249,6 @@ func NewWorker(c client.Client, queue string, o WorkerOptions) worker.Worker {
 		// A cached workflow of a worker that died is looked for this long.
 		StickyScheduleToStartTimeout: 2 * time.Second,
 		OnFatalError:                 o.OnFatal,
+		Interceptors:                 []interceptor.WorkerInterceptor{&lines.Interceptor{Log: o.Log, Labels: o.Labels, Coded: coded}},
 	})
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,11 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
+	"drctl/internal/engine/lines"
 	"drctl/internal/fail"
 	"drctl/internal/proc"
 	"drctl/internal/supervise"
@@ -113,7 +111,7 @@ func startOnce(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 	if err != nil {
 		return nil, fail.New(fail.Exhausted, op, o.Bin, "", err)
 	}
-	tail := &tailLog{log: o.Log}
+	tail := lines.NewTail(o.Log)
 
 	cmd.Stderr = tail
 	if err := proc.StartChild(cmd); err != nil {
@@ -153,14 +151,14 @@ func startOnce(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 }
 
 // readReady understands the engine's first line.
-func (e *Embedded) readReady(line string, o EmbeddedOptions, tail *tailLog) error {
+func (e *Embedded) readReady(line string, o EmbeddedOptions, tail *lines.Tail) error {
 	ready, address, err := supervise.ParseReport(line)
 	if err != nil {
 		return err
 	}
 
 	if !ready {
-		return fail.New(fail.Unavailable, "engine: start", o.Dir, "", fmt.Errorf("it ended before it was ready: %s", tail.last()))
+		return fail.New(fail.Unavailable, "engine: start", o.Dir, "", fmt.Errorf("it ended before it was ready: %s", tail.Last()))
 	}
 	e.Address, e.Namespace, e.Dir = address, o.namespace(), o.Dir
 
@@ -191,47 +189,4 @@ func (e *Embedded) Stop(ctx context.Context) error {
 	<-e.done
 
 	return nil
-}
-
-// tailLog hands the engine's JSON log lines on and keeps the newest, for the
-// error when it does not start.
-type tailLog struct {
-	log  *slog.Logger
-	mu   sync.Mutex
-	part []byte
-	keep []string
-}
-
-const tailLines = 5
-
-func (t *tailLog) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-
-	t.part = append(t.part, p...)
-	for {
-		i := bytes.IndexByte(t.part, '\n')
-		if i < 0 {
-			return len(p), nil
-		}
-		line := string(t.part[:i])
-
-		t.part = t.part[i+1:]
-		if len(t.keep) == tailLines {
-			t.keep = t.keep[1:]
-		}
-		t.keep = append(t.keep, clip(line))
-		supervise.Forward(t.log, slog.LevelInfo, line)
-	}
-}
-
-func (t *tailLog) last() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-
-	if len(t.keep) == 0 {
-		return "it said nothing"
-	}
-
-	return strings.Join(t.keep, " | ")
 }

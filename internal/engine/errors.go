@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 	"google.golang.org/grpc/codes"
 
+	"drctl/internal/engine/lines"
 	"drctl/internal/fail"
 )
 
@@ -165,6 +166,16 @@ func decodeWire(err error) (wire, bool) {
 	}
 
 	return wire{}, false
+}
+
+// coded is decodeWire for the log.
+func coded(err error) (lines.Cause, bool) {
+	w, ok := decodeWire(err)
+	if !ok {
+		return lines.Cause{}, false
+	}
+
+	return lines.Cause{Err: w.error(), Canceled: w.Canceled}, true
 }
 
 func (w wire) error() error {

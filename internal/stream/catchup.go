@@ -212,7 +212,7 @@ func (a *Archiver) copyOne(ctx context.Context, m *member, it item) (outcome, er
 				a.mu.Lock()
 				a.bad[it.key] = true
 				a.mu.Unlock()
-				a.log.Error("object is damaged, not copied", "vault", o.v.Region(), "key", it.key, "error", err)
+				a.log.Error("object is damaged, not copied", "vault", o.v.Region(), "key", it.key, "err", err)
 			}
 
 			continue

@@ -221,7 +221,7 @@ func (a *Archiver) note(m *member, err error, now time.Time) {
 
 	if now.Sub(m.lastLogged) > 10*time.Second {
 		m.lastLogged = now
-		a.log.Warn("vault fails, trying again", "vault", m.v.Region(), "since", m.failing.UTC(), "error", err)
+		a.log.Warn("vault fails, trying again", "vault", m.v.Region(), "since", m.failing.UTC(), "err", err)
 	}
 
 	if !slices.ContainsFunc(a.members, func(o *member) bool { return o.failing.IsZero() || now.Sub(o.failing) <= a.opt.RetryFor }) {

@@ -225,7 +225,7 @@ func (a *Archiver) listAll(ctx context.Context) ([][]timeline.Timeline, error) {
 		case r := <-results:
 			if r.err != nil {
 				last = r.err
-				a.log.Warn("vault left out at the start", "vault", a.members[r.i].v.Region(), "error", r.err)
+				a.log.Warn("vault left out at the start", "vault", a.members[r.i].v.Region(), "err", r.err)
 
 				continue
 			}
@@ -309,7 +309,7 @@ func (a *Archiver) unreadable(ctx context.Context, all []timeline.Timeline, held
 		return "", silent
 	}
 
-	a.log.Error("the last chunk is damaged; the archive goes on before it", "key", l.Chunks[i].Key, "error", bad)
+	a.log.Error("the last chunk is damaged; the archive goes on before it", "key", l.Chunks[i].Key, "err", bad)
 
 	return l.Chunks[i].Key, nil
 }

@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"drctl/internal/fail"
+	"drctl/internal/logs"
 	"drctl/internal/proc"
 )
 
@@ -39,7 +39,7 @@ type child struct {
 }
 
 func newChild(s *Supervisor, spec Child) *child {
-	return &child{s: s, spec: spec, log: s.log.With("child", spec.Name),
+	return &child{s: s, spec: spec, log: s.log.With(logs.Child, spec.Name),
 		stop: make(chan struct{}), again: make(chan struct{}, 1), done: make(chan struct{}), wake: make(chan struct{})}
 }
 
@@ -102,7 +102,7 @@ func (c *child) run() {
 			backoff = c.s.o.MinBackoff
 		}
 
-		c.log.Warn("ended; starting it again", "error", err, "in", backoff.String())
+		c.log.Warn("ended; starting it again", logs.Err, err, "in", backoff.String())
 		c.s.change(c.spec.Name, func(st *ChildState) {
 			st.Phase, st.Pid, st.Start, st.Error = Waiting, 0, 0, err.Error()
 			st.Restarts++
@@ -278,28 +278,12 @@ func (c *child) start() (*process, error) {
 	if err := proc.StartChild(cmd); err != nil {
 		return nil, fail.New(fail.Invalid, "up: start", c.spec.Name, "check that the program is there and may be run", err)
 	}
-	want := c.spec.ReadyLine
 
 	p.output.Add(2)
 
-	go c.read(p, stdout, slog.LevelInfo, func(line string) bool {
-		if want == nil {
-			return false
-		}
-
-		ready, address, err := want(line)
-		if ready || err != nil {
-			want = nil
-
-			p.ready <- readiness{address, err}
-
-			return true
-		}
-
-		return false
-	})
-	// What is no record there is a complaint, such as the trace of a panic.
-	go c.read(p, stderr, slog.LevelWarn, func(string) bool { return false })
+	go c.read(p, stdout, slog.LevelInfo, c.reports(p))
+	// What is no record there is a complaint.
+	go c.read(p, stderr, slog.LevelWarn, nil)
 	go func() {
 		// Learn of the end without reaping, so that the pid stays ours until
 		// its group has been dealt with.
@@ -317,20 +301,39 @@ func (c *child) start() (*process, error) {
 	return p, nil
 }
 
+// reports takes the lines in which the process says that it is ready, or why it
+// is not. A reason that comes later is an error like any other.
+func (c *child) reports(p *process) func(line string) bool {
+	told := false
+
+	return func(line string) bool {
+		if c.spec.ReadyLine == nil {
+			return false
+		}
+
+		ready, address, err := c.spec.ReadyLine(line)
+		switch {
+		case !ready && err == nil:
+			return false
+		case !told:
+			told = true
+
+			p.ready <- readiness{address, err}
+		case err != nil:
+			c.log.Error("it fails", logs.Err, err, logs.Code, string(fail.CodeOf(err)))
+		default:
+			return false
+		}
+
+		return true
+	}
+}
+
 func (c *child) read(p *process, r io.Reader, plain slog.Level, taken func(string) bool) {
 	defer p.output.Done()
 
-	b := bufio.NewReaderSize(r, 64<<10)
-	for {
-		line, long, err := b.ReadLine()
-		if err != nil {
-			return
-		}
-
-		if s := string(line); long || !taken(s) {
-			Forward(c.log, plain, s)
-		}
-	}
+	s := logs.Stream{Log: c.log, Plain: plain, Edit: c.spec.Record}
+	s.Read(r, taken)
 }
 
 // watch reports the first health, then sickness.
@@ -387,7 +390,7 @@ func (c *child) end(p *process, polite bool) {
 	<-p.exited
 
 	if err := c.reap(p); err != nil {
-		c.log.Debug("stopped", "how", err)
+		c.log.Debug("stopped", logs.Err, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/logs"
 	"drctl/internal/proc"
 )
 
@@ -29,6 +30,9 @@ type Child struct {
 	// does not want is forwarded to the log. An error that no retry can mend
 	// ends the supervisor when the child has never been ready. Nil: ready when Health first passes, or at once.
 	ReadyLine func(line string) (ready bool, address string, err error)
+	// Record, when set, may change a log record of the child before its level
+	// decides whether it is logged.
+	Record func(slog.Record) slog.Record
 	// Health is asked every HealthEvery (5 s) while ready; after 3 failures in
 	// a row the child is killed and started again. Nil is always healthy.
 	Health       func(ctx context.Context, address string) error
@@ -265,7 +269,7 @@ func (s *Supervisor) change(name string, f func(*ChildState)) {
 
 		if err := writeState(s.o.StateDir, s.state); err != nil {
 			if s.dirty == nil {
-				s.log.Error("the state file cannot be written", "dir", s.o.StateDir, "error", err)
+				s.log.Error("the state file cannot be written", "dir", s.o.StateDir, logs.Err, err)
 			}
 			s.dirty = err
 		} else {

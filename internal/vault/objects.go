@@ -61,7 +61,7 @@ func (s *ShardVault) leave(ctx context.Context, v *Vault, err error) error {
 		s.follow.behind = map[*Vault]bool{}
 	}
 	s.follow.behind[v] = true
-	v.log.Warn("vault is behind: it gets no manifest of this snapshot, the next one brings it up", "shard", s.id.String(), "error", err)
+	v.log.WarnContext(ctx, "vault is behind: it gets no manifest of this snapshot, the next one brings it up", "shard", s.id.String(), "err", err)
 
 	return nil
 }
@@ -163,7 +163,7 @@ func (s *ShardVault) bringUp(parent context.Context, from, to *Vault, sha string
 			return true, err
 		}
 
-		from.log.Warn("an object cannot be copied to another vault", "key", key, "error", err)
+		from.log.WarnContext(ctx, "an object cannot be copied to another vault", "key", key, "err", err)
 
 		return false, nil
 	}
@@ -199,7 +199,7 @@ func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64,
 	errs := s.putContent(ctx, to, key, nil, sp, func(ctx context.Context, v *Vault) (bool, error) {
 		return s.holds(ctx, v, sha)
 	})
-	if _, err := to.durable(key, errs); err != nil {
+	if _, err := to.durable(ctx, key, errs); err != nil {
 		return "", 0, err
 	}
 
@@ -257,7 +257,7 @@ func (s *ShardVault) PutManifest(ctx context.Context, asOf time.Time, r io.Reade
 		return "", fail.Newf(fail.Stalled, "vault: put manifest", s.id.String(), "the snapshot took longer than %s: retention may have deleted what it found", snapshotLimit)
 	}
 	to := s.keepUp()
-	_, err := to.durable(key, s.putContent(ctx, to, key, map[string]string{metaAsOf: asOf.UTC().Format(time.RFC3339Nano)}, sp, func(ctx context.Context, v *Vault) (bool, error) {
+	_, err := to.durable(ctx, key, s.putContent(ctx, to, key, map[string]string{metaAsOf: asOf.UTC().Format(time.RFC3339Nano)}, sp, func(ctx context.Context, v *Vault) (bool, error) {
 		last, err := v.lastManifest(ctx, s.id)
 		if err != nil {
 			return false, err

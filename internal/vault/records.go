@@ -334,7 +334,7 @@ func (s Set) SaveBase(ctx context.Context, a targets.Artifact) (done int, err er
 		return 0, err
 	}
 	// No limit for stragglers: what a vault lacks is copied to it.
-	return s.durable(key, Set{Vaults: s.Vaults}.Each(ctx, func(ctx context.Context, v *Vault) error {
+	return s.durable(ctx, key, Set{Vaults: s.Vaults}.Each(ctx, func(ctx context.Context, v *Vault) error {
 		if err := s.Shard(a.Shard).holdsBase(ctx, v, a); err != nil {
 			return err
 		}

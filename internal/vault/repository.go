@@ -115,7 +115,7 @@ func (s *ShardVault) ensureRepository(ctx context.Context) error {
 		return errs[0] // the backup goes there
 	}
 
-	if _, err := s.set.durable(seedKey(s.id), errs); err != nil {
+	if _, err := s.set.durable(ctx, seedKey(s.id), errs); err != nil {
 		return err
 	}
 	s.ready = errors.Join(errs...) == nil

@@ -74,7 +74,7 @@ func (s Set) Answering(ctx context.Context) (Set, error) {
 			continue
 		}
 
-		v.log.Warn("the vault does not answer: it is left out", "error", errs[i])
+		v.log.WarnContext(ctx, "the vault does not answer: it is left out", "err", errs[i])
 		out.Away = append(out.Away, v.Region())
 	}
 
@@ -143,7 +143,7 @@ func (s Set) PutEncrypted(ctx context.Context, key string, meta map[string]strin
 		return 0, err
 	}
 
-	return s.durable(key, errs)
+	return s.durable(ctx, key, errs)
 }
 
 // PutEncryptedEach is PutEncrypted with the outcome per vault, in the order of
@@ -201,7 +201,7 @@ func (s Set) Each(ctx context.Context, f func(context.Context, *Vault) error) []
 
 // durable counts what is done. An error of code conflict or corrupt is
 // reported even when enough vaults are done: it will not heal by itself.
-func (s Set) durable(what string, errs []error) (int, error) {
+func (s Set) durable(ctx context.Context, what string, errs []error) (int, error) {
 	done := 0
 
 	var bad, fatal []error
@@ -233,7 +233,7 @@ func (s Set) durable(what string, errs []error) (int, error) {
 
 	for i, err := range errs {
 		if err != nil {
-			s.Vaults[i].log.Warn("vault is behind: the next backup brings it up", "key", what, "error", err)
+			s.Vaults[i].log.WarnContext(ctx, "vault is behind: the next backup brings it up", "key", what, "err", err)
 		}
 	}
 

@@ -104,7 +104,7 @@ func (s *ShardVault) save(ctx context.Context, f func(*restic.Repo) (restic.Summ
 	saved := targets.Saved{Snapshot: sum.Snapshot, Path: path, Bytes: sum.Bytes, BytesAdded: sum.BytesAdded, Files: sum.Files}
 
 	p.Report("mirror", 0, 0)
-	_, err = s.set.durable(ResticPrefix(s.id)+"snapshots/"+saved.Snapshot, s.each(ctx, func(ctx context.Context, v *Vault) error {
+	_, err = s.set.durable(ctx, ResticPrefix(s.id)+"snapshots/"+saved.Snapshot, s.each(ctx, func(ctx context.Context, v *Vault) error {
 		return s.mirrorRepository(ctx, v, p)
 	}))
 

@@ -59,7 +59,7 @@ func (d *Driver) Base(ctx context.Context, in targets.Instance, req targets.Base
 	}
 
 	if files := a.Settings[settingConfig]; files != "" {
-		d.log.Warn("backup: the base does not hold the server's configuration, which lies outside its data directory: save it by other means", "instance", in.String(), "files", files)
+		d.log.WarnContext(ctx, "backup: the base does not hold the server's configuration, which lies outside its data directory: save it by other means", "instance", in.String(), "files", files)
 	}
 	b := &baseRun{d: d, in: in, req: req, to: to, conn: conn, srv: srv, a: &a}
 
@@ -70,7 +70,7 @@ func (d *Driver) Base(ctx context.Context, in targets.Instance, req targets.Base
 		err = b.files(ctx)
 	} else {
 		if in.DataDir != "" {
-			d.log.Warn("backup: the data directory is not usable from here, the server sends the base instead", "instance", in.String(), "why", why)
+			d.log.WarnContext(ctx, "backup: the data directory is not usable from here, the server sends the base instead", "instance", in.String(), "why", why)
 		}
 		a.Method, a.Full = methodWire, true
 		err = b.wire(ctx)
@@ -195,7 +195,7 @@ func (b *baseRun) grant() string { return grantBackup + quoteIdent(b.in.User) }
 
 // files saves the data directory between the start and the stop of a backup.
 func (b *baseRun) files(ctx context.Context) error {
-	if err := b.inspect(); err != nil {
+	if err := b.inspect(ctx); err != nil {
 		return err
 	}
 
@@ -402,7 +402,7 @@ func (b *baseRun) saveTrees(ctx context.Context) error {
 }
 
 // inspect refuses trees of which a base would lack a part of the database.
-func (b *baseRun) inspect() error {
+func (b *baseRun) inspect(ctx context.Context) error {
 	spaces, err := tablespaces(b.dir)
 	if err != nil {
 		return fail.New(fail.Invalid, opBase, b.in.String(), "look at pg_tblspc in the data directory", err)
@@ -434,15 +434,15 @@ func (b *baseRun) inspect() error {
 		return err
 	}
 
-	b.leftOut(found.other)
+	b.leftOut(ctx, found.other)
 
 	return nil
 }
 
 // leftOut tells what is no part of the database and not in the base either.
-func (b *baseRun) leftOut(names []string) {
+func (b *baseRun) leftOut(ctx context.Context, names []string) {
 	if len(names) > 0 {
-		b.d.log.Warn("backup: the base does not hold what these links of the data directory lead to; a recovery does not need it", "instance", b.in.String(), "links", strings.Join(names, ", "))
+		b.d.log.WarnContext(ctx, "backup: the base does not hold what these links of the data directory lead to; a recovery does not need it", "instance", b.in.String(), "links", strings.Join(names, ", "))
 	}
 }
 

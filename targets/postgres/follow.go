@@ -104,7 +104,7 @@ func (f *follower) run(ctx context.Context) error {
 		skipped = false
 		// The server forgets by position, not by timeline. That is safe: of a new
 		// timeline nothing is durable before all of the older ones is.
-		f.d.log.Info("stream: timeline ended", "instance", f.in.String(), "timeline", tli, "at", targets.FormatLSN(next.end), "next", next.tli)
+		f.d.log.InfoContext(ctx, "stream: timeline ended", "instance", f.in.String(), "timeline", tli, "at", targets.FormatLSN(next.end), "next", next.tli)
 
 		if err := f.reload(ctx); err != nil {
 			return err
@@ -139,7 +139,7 @@ func (f *follower) prepare(ctx context.Context) (slotState, error) {
 	}
 
 	if slot.found && (slot.status == "lost" || slot.restart == 0) {
-		f.d.log.Error("stream: the replication slot is lost, or keeps nothing, and is made again", "instance", f.in.String(), "slot", f.d.slot)
+		f.d.log.ErrorContext(ctx, "stream: the replication slot is lost, or keeps nothing, and is made again", "instance", f.in.String(), "slot", f.d.slot)
 
 		if _, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", f.d.slot); err != nil {
 			return slot, queryError(opFollow, f.in, "ALTER ROLE "+quoteIdent(f.in.User)+" REPLICATION", err)
@@ -157,7 +157,7 @@ func (f *follower) prepare(ctx context.Context) (slotState, error) {
 			return slot, err
 		}
 
-		f.d.log.Info("stream: replication slot made", "instance", f.in.String(), "slot", f.d.slot, "from", targets.FormatLSN(slot.restart))
+		f.d.log.InfoContext(ctx, "stream: replication slot made", "instance", f.in.String(), "slot", f.d.slot, "from", targets.FormatLSN(slot.restart))
 	}
 
 	if f.repl, err = walsender(ctx, opFollow, f.in, f.srv.version); err != nil {
@@ -256,7 +256,7 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 
 	log := f.d.log.With("instance", f.in.String(), "archived", tail.Timeline, "server", f.srv.timeline())
 	if sys != f.srv.systemID {
-		log.Error("stream: the server belongs to another cluster than the archived one; a new timeline begins and needs a new base")
+		log.ErrorContext(ctx, "stream: the server belongs to another cluster than the archived one; a new timeline begins and needs a new base")
 		return f.hist.at(fresh, f.srv.tli), fresh, nil
 	}
 
@@ -295,7 +295,7 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 		return next, segmentStart(f.hist[i].end, f.srv.segmentSize), nil
 	}
 
-	log.Error("stream: the server's timeline does not come from the archived one; it is archived beside it and needs a new base")
+	log.ErrorContext(ctx, "stream: the server's timeline does not come from the archived one; it is archived beside it and needs a new base")
 
 	return f.srv.tli, max(segmentStart(f.hist.begin(), f.srv.segmentSize), fresh), nil
 }
@@ -322,7 +322,7 @@ func (f *follower) skip(ctx context.Context, tli uint32, from uint64) (uint32, u
 		return 0, 0, fail.New(fail.NotFound, opFollow, f.in.String(), "look at pg_wal on the server", errRemoved)
 	}
 
-	f.d.log.Error("stream: the server has removed log that was not archived; the stream has a hole, take a new base",
+	f.d.log.ErrorContext(ctx, "stream: the server has removed log that was not archived; the stream has a hole, take a new base",
 		"instance", f.in.String(), "timeline", tli, "hole_from", targets.FormatLSN(from), "hole_to", targets.FormatLSN(oldest), "goes_on_timeline", next)
 
 	return next, oldest, nil
@@ -377,7 +377,7 @@ func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uin
 		err := f.moveSlot(ctx, moved)
 		if !slotHeld(err) {
 			if ctx.Err() == nil {
-				err = f.slotStays(err)
+				err = f.slotStays(ctx, err)
 				targets.Hindered(f.archive, err)
 			}
 
@@ -432,12 +432,12 @@ func (f *follower) moveSlot(ctx context.Context, to uint64) error {
 }
 
 // slotStays is the error of a slot that could not be moved.
-func (f *follower) slotStays(err error) error {
+func (f *follower) slotStays(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	err = queryError(opFollow, f.in, "GRANT EXECUTE ON FUNCTION "+advanceFunction+" TO "+quoteIdent(f.in.User), err)
-	f.d.log.Warn("stream: the server keeps more log than needed: the slot could not be moved, which is tried again", "instance", f.in.String(), "error", err)
+	f.d.log.WarnContext(ctx, "stream: the server keeps more log than needed: the slot could not be moved, which is tried again", "instance", f.in.String(), "err", err)
 
 	return err
 }

@@ -105,7 +105,7 @@ current_setting('max_locks_per_transaction')::int * (current_setting('max_connec
 		return err
 	}
 
-	if err := m.fits(op, lockTable); err != nil {
+	if err := m.fits(ctx, op, lockTable); err != nil {
 		return err
 	}
 	var sys, tli string
@@ -157,7 +157,7 @@ func (m *member) mayQuiesce(op, user string, version int, mayMark, maySee bool) 
 
 // fits refuses to lock so many tables that the customers' own statements would
 // find the server's lock table full.
-func (m *member) fits(op string, lockTable int) error {
+func (m *member) fits(ctx context.Context, op string, lockTable int) error {
 	const hint = "name the tables that cross-shard transactions write in the target's tables, or raise max_locks_per_transaction and restart the server"
 	n := len(m.tables)
 
@@ -167,7 +167,7 @@ func (m *member) fits(op string, lockTable int) error {
 	}
 
 	if n > lockTable/4 {
-		m.d.log.Warn("cut: "+cause.Error(), "instance", m.in.String(), "hint", hint)
+		m.d.log.WarnContext(ctx, "cut: "+cause.Error(), "instance", m.in.String(), "hint", hint)
 	}
 
 	return nil

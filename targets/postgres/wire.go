@@ -62,7 +62,7 @@ func (b *baseRun) wire(ctx context.Context) error {
 		return err
 	}
 	b.a.Snapshot, b.a.Path, b.a.Bytes, b.a.BytesAdded = saved.Snapshot, saved.Path, saved.Bytes, saved.BytesAdded
-	b.leftOut(src.skipped.other)
+	b.leftOut(ctx, src.skipped.other)
 
 	if err := b.sameServer(ctx); err != nil {
 		return err

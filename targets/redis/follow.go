@@ -44,7 +44,7 @@ func (d *Driver) Follow(ctx context.Context, in targets.Instance, archive target
 		}
 
 		if err = wrap(op, in, err); fail.Is(err, fail.Unavailable) {
-			d.log.Info("replication interrupted", "instance", in.String(), "error", err)
+			d.log.InfoContext(ctx, "replication interrupted", "instance", in.String(), "err", err)
 		}
 
 		if err := tries.Again(ctx, err); err != nil {
@@ -159,7 +159,7 @@ func (f *follower) fullResync(ctx context.Context, o offer, tail targets.Positio
 			errors.New("the server is behind what is archived of the same replication id"))
 	}
 	at := targets.Position{Kind: targets.Redis, Timeline: o.id, Offset: o.offset}
-	f.d.log.Info("full resync", "instance", f.in.String(), "timeline", o.id, "offset", o.offset, "archived", tail.Offset)
+	f.d.log.InfoContext(ctx, "full resync", "instance", f.in.String(), "timeline", o.id, "offset", o.offset, "archived", tail.Offset)
 
 	settings, err := f.settings(ctx)
 	if err != nil {
@@ -267,7 +267,7 @@ func (f *follower) resume(ctx context.Context, o offer, tail targets.Position) e
 		return fail.Newf(fail.Corrupt, "redis: follow", f.in.String(), "the server continues %s at %d, but says it left it at %d", tail.Timeline, tail.Offset, second-1)
 	}
 	f.next, f.switchAt = o.id, uint64(second-1)
-	f.d.log.Info("replication id changed", "instance", f.in.String(), "from", tail.Timeline, "to", o.id, "at", f.switchAt)
+	f.d.log.InfoContext(ctx, "replication id changed", "instance", f.in.String(), "from", tail.Timeline, "to", o.id, "at", f.switchAt)
 
 	return f.maybeSwitch(ctx)
 }

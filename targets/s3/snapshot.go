@@ -118,7 +118,7 @@ func (d *Driver) last(ctx context.Context, b *bucket, from targets.ObjectSink) i
 		switch {
 		case err == nil:
 		case fail.Is(err, fail.Corrupt) || fail.Is(err, fail.NotFound):
-			d.opt.Log.WarnContext(ctx, "last manifest is damaged: objects are read again", "shard", b.in.Shard.String(), "error", err)
+			d.opt.Log.WarnContext(ctx, "last manifest is damaged: objects are read again", "shard", b.in.Shard.String(), "err", err)
 		default:
 			yield(manifest.Entry{}, err)
 		}

@@ -95,7 +95,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err := serve(ctx, o, stdout, log, level); err != nil {
 		p := &problem{Code: "internal", Op: "engine", Subject: o.dir, Message: err.Error()}
 		_ = errors.As(err, &p)
-		log.Error("engine failed", "error", err)
+		log.Error("engine failed", "err", err)
 		_ = json.NewEncoder(stdout).Encode(map[string]*problem{"error": p})
 		return 1
 	}
