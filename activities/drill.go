@@ -62,8 +62,9 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 		return PickOut{}, err
 	}
 
-	cuts, err := v.Cuts(ctx, in.Drill.Group) // newestIs looks for damage
-	if err != nil && len(cuts) == 0 {
+	cuts, err := v.Cuts(ctx, in.Drill.Group)
+	// newestIs looks for damage. What else hides a cut is no reason to take another.
+	if err != nil && (len(cuts) == 0 || !fail.Is(err, fail.Corrupt)) {
 		return PickOut{}, err
 	}
 	var seed [8]byte
@@ -111,7 +112,7 @@ func newestIs(ctx context.Context, v *vault.Vault, cut targets.Cut, disaster tim
 				break // listed in order of time: taken after the disaster
 			}
 
-			if _, err := v.Cut(ctx, cut.Group, id); fail.Is(err, fail.Corrupt) {
+			if _, err := v.Cut(ctx, cut.Group, id); err != nil && !fail.Is(err, fail.NotFound) {
 				return err
 			}
 		}

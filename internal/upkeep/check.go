@@ -105,6 +105,7 @@ func verifyStream(ctx context.Context, v *vault.Vault, shard targets.ShardID, cu
 	var branches []string
 
 	ends := map[string]targets.Position{}
+
 	var lost, old []targets.Cut // without a base
 	for _, c := range cuts {
 		p, ok := c.Point(shard)

@@ -83,15 +83,12 @@ func Read(ctx context.Context, v *vault.Vault, goal plan.Goal, group *platform.G
 func goalCuts(ctx context.Context, v *vault.Vault, goal plan.Goal) (cuts []targets.Cut, damaged []error, err error) {
 	switch {
 	case !goal.At.IsZero():
-		if cuts, err = v.Cuts(ctx, goal.Group); err != nil {
-			damaged = []error{err}
+		cuts, err = v.Cuts(ctx, goal.Group)
+		if err != nil && len(cuts) > 0 && fail.Is(err, fail.Corrupt) {
+			return cuts, []error{err}, nil
 		}
 
-		if len(cuts) > 0 {
-			err = nil
-		}
-
-		return cuts, damaged, err
+		return cuts, nil, err
 	case goal.Cut == plan.Latest:
 		c, damaged, err := NewestCut(ctx, v, goal.Group)
 		if fail.Is(err, fail.NotFound) {
@@ -133,7 +130,7 @@ func shardToCut(ctx context.Context, v *vault.Vault, id targets.ShardID, kind ta
 		sh.Timelines, err = trail.Load(ctx, lead)
 	}
 
-	return sh, errors.Join(append(lead.Damaged, err)...)
+	return sh, errors.Join(append([]error{err}, lead.Damaged...)...) // the code is that of the first
 }
 
 func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, at time.Time) (recovery.ShardInventory, error) {
@@ -171,7 +168,7 @@ func shardInventory(ctx context.Context, v *vault.Vault, id targets.ShardID, kin
 	if tr := kind.Traits(); tr.Log && !tr.DatedLog && err == nil {
 		sh.At, sh.NotAt = positionAt(ctx, v, sh, at)
 		if sh.NotAt != nil && fail.Retryable(sh.NotAt) {
-			errs = append(errs, sh.NotAt)
+			errs = append([]error{sh.NotAt}, errs...) // its code counts
 		}
 	}
 
