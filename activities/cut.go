@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,9 +16,8 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/platform"
-	"drctl/internal/stream"
-	"drctl/internal/vault"
 	"drctl/restore/inventory"
+	"drctl/restore/sealing"
 	"drctl/targets"
 )
 
@@ -165,7 +163,7 @@ func (a *Activities) snapshot(parent context.Context, in SnapshotIn) (SnapshotOu
 		return SnapshotOut{}, err
 	}
 
-	held, err := holders(ctx, set, in.Shard, pos)
+	held, err := sealing.Holders(ctx, set, in.Shard, pos)
 	if err == nil && len(held) < set.Need() {
 		err = fail.Newf(fail.Unavailable, "snapshot", inst.String(), "only %d of the %d vaults asked for hold it", len(held), set.Need())
 	}
@@ -214,148 +212,17 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 		return cut, err
 	}
 
-	for _, v := range set.Vaults {
-		vctx, cancel := context.WithTimeout(ctx, vault.Straggle)
-		done, err := v.Cut(vctx, cut.Group, cut.ID)
+	lag := sealing.NewLag(cut)
 
-		cancel()
+	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat {
+		b := engine.Beat{Phase: "seal"}
+		b.Done, b.Total, b.Detail = lag.Now()
 
-		if err == nil && !done.SealedAt.IsZero() {
-			cut = done
-			_, err = set.SaveCut(ctx, cut) // a repeat completes the other vaults
-
-			return cut, err
-		}
-	}
-	lag := newLag(cut)
-
-	stop := beatEvery(ctx, 2*time.Second, lag.beat)
+		return b
+	})
 	defer stop()
-	held := make([][]string, len(cut.Shards))
-	errs := make([]error, len(cut.Shards))
-	before := newestSealed{group: cut.Group}
 
-	var wg sync.WaitGroup
-	for i, p := range cut.Shards {
-		wg.Go(func() {
-			defer lag.done(p.Shard)
-
-			if p.Kind.Traits().Manifest {
-				held[i], errs[i] = holders(ctx, set, p.Shard, p.Position)
-				return
-			}
-			held[i], errs[i] = stream.AwaitRecoverable(ctx, set, p.Shard, p.Position, before.point(p.Shard), 100*time.Millisecond,
-				func(n uint64) { lag.note(p.Shard, n) })
-		})
-	}
-
-	wg.Wait()
-
-	for i, err := range errs {
-		if err != nil {
-			hint := "is the shard's archiver running? see: drctl status"
-			if fail.Is(err, fail.NotFound) {
-				hint = "" // the error says itself what is missing
-			}
-
-			return cut, fail.New(fail.CodeOf(err), "cut: seal", cut.Shards[i].Shard.String(), hint, fmt.Errorf("cut %s is taken, not sealed: %w", cut.ID, err))
-		}
-	}
-
-	cut.SealedIn = everywhere(held)
-	if len(cut.SealedIn) < set.Need() {
-		return cut, fail.Newf(fail.Unavailable, "cut: seal", cut.ID, "taken, not sealed: only %d of the %d vaults asked for hold the whole cut", len(cut.SealedIn), set.Need())
-	}
-	cut.SealedAt = time.Now().UTC()
-	_, err = set.SaveCut(ctx, cut)
-
-	return cut, err
-}
-
-// newestSealed finds the newest cut that was sealed in each vault, once: what is
-// held up to there need not be looked for again.
-type newestSealed struct {
-	group string
-	mu    sync.Mutex
-	cuts  map[*vault.Vault]*targets.Cut
-}
-
-// point tells one shard's point of the newest cut that was sealed in a vault;
-// the zero position when there is none.
-func (n *newestSealed) point(shard targets.ShardID) func(context.Context, *vault.Vault) (targets.Position, error) {
-	return func(ctx context.Context, v *vault.Vault) (targets.Position, error) {
-		n.mu.Lock()
-		cut := n.cuts[v]
-		n.mu.Unlock()
-
-		if cut == nil {
-			newest, _, err := inventory.NewestCut(ctx, v, n.group)
-			if err != nil && !fail.Is(err, fail.NotFound) {
-				return targets.Position{}, err
-			}
-			cut = &newest
-
-			n.mu.Lock()
-
-			if n.cuts == nil {
-				n.cuts = map[*vault.Vault]*targets.Cut{}
-			}
-			n.cuts[v] = cut
-			n.mu.Unlock()
-		}
-		p, _ := cut.Point(shard)
-
-		return p.Position, nil
-	}
-}
-
-// holders lists the regions whose vaults hold the object manifest, and with it
-// every object that it names: no other vault gets one. One that does not answer
-// is not waited for once enough others hold it.
-func holders(ctx context.Context, set vault.Set, shard targets.ShardID, at targets.Position) ([]string, error) {
-	if at.Manifest == "" {
-		return nil, fail.Newf(fail.Invalid, "cut: seal", shard.String(), "the object snapshot is missing")
-	}
-
-	var in []string
-	for i, err := range set.Each(ctx, func(ctx context.Context, v *vault.Vault) error {
-		r, err := v.Shard(shard).Manifest(ctx, at.Manifest)
-		if err != nil {
-			return err
-		}
-		return r.Close()
-	}) {
-		switch {
-		case err == nil:
-			in = append(in, set.Vaults[i].Region())
-		case fail.Is(err, fail.NotFound), fail.Retryable(err), errors.Is(err, context.Canceled):
-		default:
-			return nil, err
-		}
-	}
-
-	return in, ctx.Err()
-}
-
-// everywhere returns the regions that are in every list.
-func everywhere(held [][]string) []string {
-	if len(held) == 0 {
-		return nil
-	}
-
-	var out []string
-	for _, r := range held[0] {
-		all := true
-		for _, h := range held[1:] {
-			all = all && slices.Contains(h, r)
-		}
-
-		if all {
-			out = append(out, r)
-		}
-	}
-
-	return out
+	return sealing.Seal(ctx, set, cut, lag)
 }
 
 // ShareCuts gives the records of a group's sealed cuts to the vaults that could
@@ -380,61 +247,13 @@ func (a *Activities) shareCuts(parent context.Context, group string) error {
 
 	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat { return engine.Beat{Phase: "share cuts"} })
 	defer stop()
-	trails := map[*vault.Vault]map[targets.ShardID]*stream.Trail{}
-	broken := map[*vault.Vault]error{}
 	// Older cuts are retention's: one that it has removed must not come back.
-	n, err := set.ShareCuts(ctx, group, time.Now().Add(-pol.Retention.KeepCuts), func(ctx context.Context, v *vault.Vault, c targets.Cut) (bool, error) {
-		if broken[v] != nil {
-			return false, nil // said once
-		}
-
-		if trails[v] == nil {
-			trails[v] = map[targets.ShardID]*stream.Trail{}
-		}
-
-		for _, p := range c.Shards {
-			t := trails[v][p.Shard]
-			if t == nil {
-				t = stream.NewTrail(v, p.Shard)
-				trails[v][p.Shard] = t
-			}
-
-			ok, err := leadsTo(ctx, v, t, p)
-			if err != nil {
-				broken[v] = err
-			}
-
-			if !ok || err != nil {
-				return false, err
-			}
-		}
-
-		return true, nil
-	})
+	n, err := sealing.Share(ctx, set, group, time.Now().Add(-pol.Retention.KeepCuts))
 	if n > 0 {
 		a.Log.InfoContext(ctx, "vaults got cuts that they had missed", "records", n)
 	}
 
 	return err
-}
-
-// leadsTo reports whether the point can be recovered from the vault.
-func leadsTo(ctx context.Context, v *vault.Vault, t *stream.Trail, p targets.ShardPoint) (bool, error) {
-	if p.Kind.Traits().Manifest {
-		r, err := v.Shard(p.Shard).Manifest(ctx, p.Position.Manifest)
-		if err != nil {
-			if fail.Is(err, fail.NotFound) {
-				err = nil
-			}
-
-			return false, err
-		}
-
-		return true, r.Close()
-	}
-	lead, err := t.To(ctx, p.Position)
-
-	return lead.Held(), err
 }
 
 // AbandonCut records a cut that could not be sealed in time, so that it is

@@ -5,6 +5,5 @@ import _ "embed"
 //go:embed example.yaml
 var exampleFile []byte
 
-// Example returns the annotated file to begin with. It is valid as it is, but
-// for the secrets and servers that it names.
+// Example returns the annotated file to begin with, valid but for its secrets and servers.
 func Example() []byte { return exampleFile }

@@ -2,12 +2,14 @@ package config
 
 import "time"
 
-// The struct tags are the grammar: `yaml` is the key, `req` a mandatory key,
-// `enum` the allowed words, `format` a check from formats.go, `min` the
-// smallest number or duration, `quiet` keeps what was written out of messages
-// (somebody may have put the secret itself there), `only` the kinds of target
-// to which a key belongs, `lax` text that may be written as a number, `doc`
-// the text in the JSON Schema. Parser, schema and Show are driven by them.
+// The struct tags are the grammar, which drives parser, schema and Show: `yaml` is
+// the key, `req` a mandatory key, `enum` the allowed words, `format` a check from
+// formats.go, `min` the smallest number or duration, `quiet` keeps what was written
+// out of messages (it may be the secret itself), `only` the kinds of target of a
+// key, `lax` text that may be written as a number, `doc` the text in the schema.
+
+// FileVersion is the version of the file that this program reads.
+const FileVersion = 1
 
 // Config is a whole configuration file after defaults. Read-only once loaded.
 type Config struct {

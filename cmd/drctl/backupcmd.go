@@ -40,7 +40,7 @@ func (a *app) backupCmd() *cobra.Command {
 	}
 	list.Flags().StringSliceVar(&shards, "shard", nil, "only these shards (target/shard)")
 	show := &cobra.Command{
-		Use: "show BASE", Short: "Show one base", Args: cobra.ExactArgs(1),
+		Use: "show BASE", Short: "Show one base", Args: ui.OneArg("a base"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.backupShow(cmd.Context(), place, group, region, args[0])
 		},

@@ -10,6 +10,7 @@ import (
 
 	"drctl/cmd/drctl/answer"
 	"drctl/internal/fail"
+	"drctl/internal/ui"
 	"drctl/internal/upkeep"
 	"drctl/workflows"
 )
@@ -18,7 +19,7 @@ func (a *app) backupRmCmd(group *string) *cobra.Command {
 	var yes, dry bool
 	var force string
 	c := &cobra.Command{
-		Use: "rm BASE", Short: "Remove one base from every vault", Args: oneArg("a base", "drctl backup rm BASE"),
+		Use: "rm BASE", Short: "Remove one base from every vault", Args: ui.OneArg("a base"),
 		Long: `Removes one base and its data from every vault of the group, while no backup
 runs. It says first which sealed cuts, and which instants of the policy's window,
 only this base leads to. Then it refuses, unless --force names the base once more;
@@ -63,7 +64,7 @@ func (a *app) backupRm(ctx context.Context, group, id string, yes, dry, force bo
 	if err != nil {
 		return err
 	}
-	out := answer.Removed{Base: id, Shard: r.Shard.String(), DryRun: dry, Loses: loses, Vaults: would}
+	out := answer.Removed{Base: id, Shard: r.Shard, DryRun: dry, Loses: loses, Vaults: would}
 
 	switch {
 	case dry && a.json:

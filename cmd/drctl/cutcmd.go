@@ -18,6 +18,7 @@ import (
 	"drctl/internal/human"
 	"drctl/internal/progress"
 	"drctl/internal/retry"
+	"drctl/internal/ui"
 	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
@@ -47,7 +48,7 @@ func (a *app) cutCmd() *cobra.Command {
 	list.Flags().IntVar(&limit, "limit", 20, "newest cuts to list; 0 for all")
 
 	show := &cobra.Command{
-		Use: "show CUT", Short: "Show one cut, sealed or abandoned: positions and timings per shard", Args: cobra.ExactArgs(1),
+		Use: "show CUT", Short: "Show one cut, or the latest: positions and timings per shard, sealed or abandoned", Args: ui.OneArg("a cut"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.cutShow(cmd.Context(), place, group, region, args[0])
 		},
@@ -140,13 +141,14 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	}
 
 	if a.json {
-		out := map[string]any{"vault": v.Region(), "cuts": cuts}
+		out := answer.CutList{Vault: v.Region(), Cuts: cuts}
 		if all {
-			out["abandoned"] = abandoned
+			out.Abandoned = append([]inventory.AbandonedCut{}, abandoned...)
 		}
 
 		if stats {
-			out["stats"] = answer.BarrierOf(cuts)
+			b := answer.BarrierOf(cuts)
+			out.Stats = &b
 		}
 
 		if err := a.printJSON(out); err != nil {
@@ -215,22 +217,13 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 	if err != nil {
 		return err
 	}
-	cut, err := v.Cut(ctx, group, id)
 
-	var gone inventory.AbandonedCut
-	if fail.Is(err, fail.NotFound) {
-		if rerr := v.Report(ctx, inventory.AbandonedReports, id, &gone); rerr == nil && gone.Cut.Group == group {
-			cut, err = gone.Cut, nil
-		} else if rerr != nil && !fail.Is(rerr, fail.NotFound) {
-			err = rerr
-		}
-	}
-
+	cut, gone, err := inventory.FindCut(ctx, v, group, id)
 	if err != nil {
 		return err
 	}
 
-	abandoned := !gone.AbandonedAt.IsZero()
+	abandoned := gone != nil
 	if a.json {
 		if abandoned {
 			return a.printJSON(gone)

@@ -16,6 +16,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
+	"drctl/internal/ui"
 	"drctl/workflows"
 )
 
@@ -25,7 +26,7 @@ func (a *app) drillCmd() *cobra.Command {
 	var disaster, trigger string
 	var keep bool
 	run := &cobra.Command{
-		Use: "run NAME", Short: "Restore a cut into a sandbox, check it, measure, write the report", Args: cobra.ExactArgs(1),
+		Use: "run NAME", Short: "Restore a cut into a sandbox, check it, measure, write the report", Args: ui.OneArg("a drill"),
 		Long: `Restores a cut into a sandbox, checks it, measures RTO and RPO against the
 objectives, removes the sandbox and writes a report (JSON and one HTML page).
 Exit status 4 when a step or check fails, an objective is missed, or the sandbox
@@ -47,7 +48,7 @@ could not be removed.`,
 	}
 	var vaultRegion, html string
 	show := &cobra.Command{
-		Use: "show REPORT", Short: "Show a report from a vault, and check that it is unchanged", Args: cobra.ExactArgs(1),
+		Use: "show REPORT", Short: "Show a report from a vault, and check that it is unchanged", Args: ui.OneArg("a report"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.drillShow(cmd.Context(), place, vaultRegion, args[0], html)
 		},

@@ -12,40 +12,15 @@ import (
 	"strings"
 	"time"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/drills"
 	"drctl/internal/fail"
-	"drctl/internal/human"
 	"drctl/internal/platform"
 	"drctl/internal/progress"
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
 )
-
-// drillRow is one drill in the list. Last is its last verdict: a cancelled run
-// gives none, and is named beside it when it is newer.
-type drillRow struct {
-	Name      string         `json:"name"`
-	Group     string         `json:"group"`
-	Vault     string         `json:"vault"`
-	Every     time.Duration  `json:"every_ns"`
-	Last      string         `json:"last_report,omitempty"`
-	LastAt    time.Time      `json:"last_at,omitzero"`
-	Passed    *bool          `json:"passed,omitempty"`
-	RTO, RPO  string         // for people; see the next two
-	RTOSpan   *time.Duration `json:"rto_ns,omitempty"`
-	RPOSpan   *time.Duration `json:"rpo_ns,omitempty"`
-	Cancelled string         `json:"cancelled_report,omitempty"`
-}
-
-func (r *drillRow) fill(l drills.Last) {
-	r.Cancelled = l.Cancelled.ID
-	if rec := l.Verdict; rec.ID != "" {
-		r.Last, r.LastAt, r.Passed = rec.ID, rec.Started, &rec.Verdict.Passed
-		r.RTO, r.RTOSpan = spanText(rec.Measured.RTO)
-		r.RPO, r.RPOSpan = spanText(rec.Measured.RPO)
-	}
-}
 
 func (a *app) drillList(ctx context.Context, place vaultFlags) error {
 	out, damaged, err := a.drillRows(ctx, place)
@@ -80,7 +55,7 @@ func (a *app) drillList(ctx context.Context, place vaultFlags) error {
 
 // drillRows are the configured drills with what their vaults say of them, or,
 // without a configuration, those of which the vault holds a record.
-func (a *app) drillRows(ctx context.Context, place vaultFlags) (out []drillRow, damaged []error, err error) {
+func (a *app) drillRows(ctx context.Context, place vaultFlags) (out []answer.Drill, damaged []error, err error) {
 	if place.url != "" {
 		v, err := a.openAlone(ctx, place)
 		if err != nil {
@@ -89,8 +64,8 @@ func (a *app) drillRows(ctx context.Context, place vaultFlags) (out []drillRow, 
 
 		last, damaged, err := drills.History(ctx, v)
 		for _, name := range slices.Sorted(maps.Keys(last)) {
-			row := drillRow{Name: name, Vault: v.Region()}
-			row.fill(last[name])
+			row := answer.Drill{Name: name, Vault: v.Region()}
+			row.Fill(last[name])
 			out = append(out, row)
 		}
 
@@ -117,20 +92,12 @@ func (a *app) drillRows(ctx context.Context, place vaultFlags) (out []drillRow, 
 			}
 			read[d.Vault], damaged = last, append(damaged, bad...)
 		}
-		row := drillRow{Name: name, Group: d.Group, Vault: d.Vault, Every: d.Every}
-		row.fill(read[d.Vault][name])
+		row := answer.Drill{Name: name, Group: d.Group, Vault: d.Vault, Every: d.Every}
+		row.Fill(read[d.Vault][name])
 		out = append(out, row)
 	}
 
 	return out, damaged, nil
-}
-
-func spanText(s evidence.Maybe[time.Duration]) (string, *time.Duration) {
-	if d, ok := s.Get(); ok {
-		return human.Duration(d), &d
-	}
-
-	return "not measured", nil
 }
 
 func (a *app) drillShow(ctx context.Context, place vaultFlags, region, id, html string) error {

@@ -341,7 +341,10 @@ func (p *process) wait(t *testing.T) result {
 		t.Errorf("drctl %s did not end within %s\n%s\n%s", strings.Join(p.args, " "), cmdTimeout, tail(p.out.String()), tail(p.err.String()))
 	}
 
-	return result{args: p.args, out: p.out.String(), err: p.err.String(), code: p.cmd.ProcessState.ExitCode()}
+	r := result{args: p.args, out: p.out.String(), err: p.err.String(), code: p.cmd.ProcessState.ExitCode()}
+	r.asDocumented(t, p.program())
+
+	return r
 }
 
 func (p *process) running() bool {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/supervise"
@@ -15,10 +16,10 @@ import (
 )
 
 // programs looks at what this host must have installed.
-func (p preflight) programs(ctx context.Context) []finding {
+func (p preflight) programs(ctx context.Context) []answer.Finding {
 	const check = "program"
 
-	var out []finding
+	var out []answer.Finding
 	if p.toolsErr != nil {
 		out = append(out, failed(check, "sandbox.tools", p.toolsErr))
 	}
@@ -61,7 +62,7 @@ func (p preflight) programs(ctx context.Context) []finding {
 }
 
 // forDrills makes a failure a warning where nothing is rehearsed.
-func (p preflight) forDrills(f finding) finding {
+func (p preflight) forDrills(f answer.Finding) answer.Finding {
 	if len(p.cfg.Drills) == 0 {
 		f.Severity = targets.Warned
 		f.Message += "; restores into a sandbox need it"
@@ -85,7 +86,7 @@ func (p preflight) fits(ctx context.Context, d targets.Driver, id targets.ShardI
 
 // theEngine dials an engine of the platform's own. The embedded one is started
 // by drctl up: until then there is nothing but its program.
-func (p preflight) theEngine(ctx context.Context) []finding {
+func (p preflight) theEngine(ctx context.Context) []answer.Finding {
 	const check = "engine"
 
 	address := p.cfg.Engine.Address
@@ -93,52 +94,52 @@ func (p preflight) theEngine(ctx context.Context) []finding {
 		if st, err := supervise.ReadState(p.cfg.StateDir); err != nil || !st.Alive() {
 			bin, err := findEngine("")
 			if err != nil {
-				return []finding{failed(check, "drctl-engine", err)}
+				return []answer.Finding{failed(check, "drctl-engine", err)}
 			}
 
-			return []finding{passed(check, "drctl-engine", "at %s; drctl up starts it on %s", bin, address)}
+			return []answer.Finding{passed(check, "drctl-engine", "at %s; drctl up starts it on %s", bin, address)}
 		}
 	}
 
 	c, err := dial(ctx, p.cfg, p.log)
 	if err != nil {
-		return []finding{failed(check, address, err)}
+		return []answer.Finding{failed(check, address, err)}
 	}
 
 	c.Close()
 
-	return []finding{passed(check, address, "it answers and has the namespace %s", p.cfg.Engine.Namespace)}
+	return []answer.Finding{passed(check, address, "it answers and has the namespace %s", p.cfg.Engine.Namespace)}
 }
 
 // theVault asks a vault step by step, as far as it gets: is it there, does the
 // key open it, does it take and give back what is written.
-func (p preflight) theVault(ctx context.Context, region string) []finding {
+func (p preflight) theVault(ctx context.Context, region string) []answer.Finding {
 	const check = "vault"
 
 	opt, err := p.p.vaultPlace(ctx, region)
 	if err != nil {
-		return []finding{notAsked(check, region, "not asked: its secret cannot be had")}
+		return []answer.Finding{notAsked(check, region, "not asked: its secret cannot be had")}
 	}
 
 	_, _, recipient, err := vault.Describe(ctx, opt.Location)
 	if errors.Is(err, vault.ErrNoVault) {
-		return []finding{{Check: check, Subject: region, Severity: targets.Failed, Message: "there is no vault at " + opt.Location.URL + " yet", Fix: "drctl vault init"}}
+		return []answer.Finding{{Check: check, Subject: region, Severity: targets.Failed, Message: "there is no vault at " + opt.Location.URL + " yet", Fix: "drctl vault init"}}
 	}
 
 	if err != nil {
-		return []finding{failed(check, region, err)}
+		return []answer.Finding{failed(check, region, err)}
 	}
 
 	if _, err := p.p.key(ctx); err != nil {
-		return []finding{notAsked(check, region, "it is there, sealed to "+recipient+"; not opened, because the key cannot be had")}
+		return []answer.Finding{notAsked(check, region, "it is there, sealed to "+recipient+"; not opened, because the key cannot be had")}
 	}
 
 	v, err := p.p.Vault(ctx, region)
 	if err != nil {
-		return []finding{failed(check, region, err)}
+		return []answer.Finding{failed(check, region, err)}
 	}
 
-	var out []finding
+	var out []answer.Finding
 	for _, err := range v.Try(ctx) {
 		out = append(out, failed(check, region, err))
 	}

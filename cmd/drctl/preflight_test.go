@@ -16,9 +16,9 @@ import (
 
 // preflighted is what config validate --connect --json says, and its status.
 type preflighted struct {
-	Format   int       `json:"format"`
-	OK       bool      `json:"ok"`
-	Findings []finding `json:"findings"`
+	Format   int              `json:"format"`
+	OK       bool             `json:"ok"`
+	Findings []answer.Finding `json:"findings"`
 }
 
 func connected(t *testing.T, file string, more ...string) (preflighted, int) {
@@ -34,8 +34,8 @@ func connected(t *testing.T, file string, more ...string) (preflighted, int) {
 }
 
 // bad are the findings that are to be mended, by check and subject.
-func (p preflighted) bad() map[string][]finding {
-	out := map[string][]finding{}
+func (p preflighted) bad() map[string][]answer.Finding {
+	out := map[string][]answer.Finding{}
 	for _, f := range p.Findings {
 		if f.Severity == targets.Failed || f.Severity == targets.Skipped {
 			out[f.Check+" "+f.Subject] = append(out[f.Check+" "+f.Subject], f)

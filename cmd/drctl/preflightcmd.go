@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -16,28 +17,19 @@ import (
 	"drctl/targets"
 )
 
-// finding is the outcome of one check of the preflight, as JSON too.
-type finding struct {
-	Check    string           `json:"check"`   // program, secret, key, engine, vault or instance
-	Subject  string           `json:"subject"` // a key of the file, a region, orders/0@east
-	Severity targets.Severity `json:"severity"`
-	Message  string           `json:"message"`
-	Fix      string           `json:"fix,omitempty"` // a statement, a command, or what to change
-}
-
-func passed(check, subject, format string, args ...any) finding {
-	return finding{Check: check, Subject: subject, Severity: targets.Passed, Message: fmt.Sprintf(format, args...)}
+func passed(check, subject, format string, args ...any) answer.Finding {
+	return answer.Finding{Check: check, Subject: subject, Severity: targets.Passed, Message: fmt.Sprintf(format, args...)}
 }
 
 // failed tells an error: its hint is what to do.
-func failed(check, subject string, err error) finding {
+func failed(check, subject string, err error) answer.Finding {
 	p := readiness.Problem{}.Because(err)
-	return finding{Check: check, Subject: subject, Severity: targets.Failed, Message: p.Why, Fix: p.Next}
+	return answer.Finding{Check: check, Subject: subject, Severity: targets.Failed, Message: p.Why, Fix: p.Next}
 }
 
 // notAsked is for what cannot be asked before something else is mended.
-func notAsked(check, subject, why string) finding {
-	return finding{Check: check, Subject: subject, Severity: targets.Skipped, Message: why}
+func notAsked(check, subject, why string) answer.Finding {
+	return answer.Finding{Check: check, Subject: subject, Severity: targets.Skipped, Message: why}
 }
 
 // preflightLimit is how long one check may take.
@@ -58,7 +50,7 @@ func (a *app) connect(ctx context.Context, region string) error {
 	log := slog.New(slog.DiscardHandler) // what goes wrong is a finding
 	pf := preflight{session: &session{app: a, cfg: cfg, log: log, p: newResolver(cfg, tools, log)}, region: region, toolsErr: toolsErr}
 
-	all := []finding{}
+	all := []answer.Finding{}
 	for fs := range inOrder(ctx, pf.checks()) {
 		all = append(all, fs...)
 		if !a.json {
@@ -74,10 +66,10 @@ func (a *app) connect(ctx context.Context, region string) error {
 }
 
 // inOrder runs all checks at once and yields what each found, in their order.
-func inOrder(ctx context.Context, checks []func(context.Context) []finding) func(func([]finding) bool) {
-	answers := make([]chan []finding, len(checks))
+func inOrder(ctx context.Context, checks []func(context.Context) []answer.Finding) func(func([]answer.Finding) bool) {
+	answers := make([]chan []answer.Finding, len(checks))
 	for i, check := range checks {
-		answers[i] = make(chan []finding, 1)
+		answers[i] = make(chan []answer.Finding, 1)
 		go func() {
 			ctx, cancel := context.WithTimeout(ctx, preflightLimit)
 			defer cancel()
@@ -86,7 +78,7 @@ func inOrder(ctx context.Context, checks []func(context.Context) []finding) func
 		}()
 	}
 
-	return func(yield func([]finding) bool) {
+	return func(yield func([]answer.Finding) bool) {
 		for _, c := range answers {
 			if !yield(<-c) {
 				return
@@ -96,7 +88,7 @@ func inOrder(ctx context.Context, checks []func(context.Context) []finding) func
 }
 
 // printFindings prints one line for each, and below it what to do.
-func (a *app) printFindings(fs []finding) {
+func (a *app) printFindings(fs []answer.Finding) {
 	style := a.style()
 	for _, f := range fs {
 		mark := map[targets.Severity]string{targets.Passed: style.Good("ok     "), targets.Warned: "warning",
@@ -110,7 +102,7 @@ func (a *app) printFindings(fs []finding) {
 }
 
 // judged ends the command with 4 when anything failed or could not be asked.
-func (a *app) judged(all []finding) error {
+func (a *app) judged(all []answer.Finding) error {
 	bad := 0
 	for _, f := range all {
 		if f.Severity == targets.Failed || f.Severity == targets.Skipped {
@@ -119,7 +111,7 @@ func (a *app) judged(all []finding) error {
 	}
 
 	if a.json {
-		if err := a.printJSON(map[string]any{"format": 1, "ok": bad == 0, "findings": all}); err != nil {
+		if err := a.printJSON(answer.Preflight{Format: 1, OK: bad == 0, Findings: all}); err != nil {
 			return err
 		}
 	}
@@ -148,11 +140,11 @@ type preflight struct {
 func (p preflight) has(region string) bool { return p.region == "" || p.region == region }
 
 // checks are independent of one another.
-func (p preflight) checks() []func(context.Context) []finding {
-	out := []func(context.Context) []finding{p.programs, p.secrets, p.keyFile, p.theEngine}
+func (p preflight) checks() []func(context.Context) []answer.Finding {
+	out := []func(context.Context) []answer.Finding{p.programs, p.secrets, p.keyFile, p.theEngine}
 	for _, region := range p.cfg.RegionNames() {
 		if p.has(region) {
-			out = append(out, func(ctx context.Context) []finding { return p.theVault(ctx, region) })
+			out = append(out, func(ctx context.Context) []answer.Finding { return p.theVault(ctx, region) })
 		}
 	}
 
@@ -164,7 +156,7 @@ func (p preflight) checks() []func(context.Context) []finding {
 
 		for _, region := range p.cfg.ShardRegions(id) {
 			if p.has(region) {
-				out = append(out, func(ctx context.Context) []finding { return p.instance(ctx, group, id, region) })
+				out = append(out, func(ctx context.Context) []answer.Finding { return p.instance(ctx, group, id, region) })
 			}
 		}
 	}
@@ -173,8 +165,8 @@ func (p preflight) checks() []func(context.Context) []finding {
 }
 
 // secrets resolves every reference, but for the key's, which is checked as a key.
-func (p preflight) secrets(ctx context.Context) []finding {
-	var out []finding
+func (p preflight) secrets(ctx context.Context) []answer.Finding {
+	var out []answer.Finding
 
 	good := 0
 	for _, r := range p.cfg.Refs() {
@@ -214,10 +206,10 @@ func (p preflight) concerns(r config.RefAt) bool {
 	return true
 }
 
-func (p preflight) keyFile(ctx context.Context) []finding {
+func (p preflight) keyFile(ctx context.Context) []answer.Finding {
 	key, err := p.p.key(ctx)
 	if err == nil {
-		return []finding{passed("key", p.cfg.Key.String(), "it opens what is sealed to %s", key.Recipient())}
+		return []answer.Finding{passed("key", p.cfg.Key.String(), "it opens what is sealed to %s", key.Recipient())}
 	}
 
 	f := failed("key", p.cfg.Key.String(), err)
@@ -225,30 +217,30 @@ func (p preflight) keyFile(ctx context.Context) []finding {
 		f.Fix = "for a new platform run: drctl vault init; else put the key there that the vaults were made with"
 	}
 
-	return []finding{f}
+	return []answer.Finding{f}
 }
 
 // instance looks at one server: whether it answers, and what its user lacks.
-func (p preflight) instance(ctx context.Context, group string, id targets.ShardID, region string) []finding {
+func (p preflight) instance(ctx context.Context, group string, id targets.ShardID, region string) []answer.Finding {
 	const check = "instance"
 	name := id.String() + "@" + region
 
 	in, err := p.p.Instance(ctx, id, region)
 	if err != nil {
-		return []finding{notAsked(check, name, "not asked: its secret cannot be had")}
+		return []answer.Finding{notAsked(check, name, "not asked: its secret cannot be had")}
 	}
 
 	d, err := driversOf(p.p.tools, p.log)(in.Kind)
 	if err != nil {
-		return []finding{failed(check, name, err)}
+		return []answer.Finding{failed(check, name, err)}
 	}
 	st, err := d.Reach(ctx, in)
 
-	var out []finding
+	var out []answer.Finding
 	if pre, ok := d.(targets.Preflighter); ok && (err == nil || fail.Is(err, fail.Denied)) {
 		lacks, lerr := pre.Preflight(ctx, in, targets.Needs{Group: group, Whole: true})
 		for _, l := range lacks {
-			out = append(out, finding{Check: check, Subject: name, Severity: targets.Failed, Message: "lacks " + l.What + " (for " + l.For + ")", Fix: l.Fix})
+			out = append(out, answer.Finding{Check: check, Subject: name, Severity: targets.Failed, Message: "lacks " + l.What + " (for " + l.For + ")", Fix: l.Fix})
 		}
 
 		if err == nil {
@@ -269,7 +261,7 @@ func (p preflight) instance(ctx context.Context, group string, id targets.ShardI
 	}
 
 	for _, w := range st.Warnings {
-		out = append(out, finding{Check: check, Subject: name, Severity: targets.Warned, Message: w})
+		out = append(out, answer.Finding{Check: check, Subject: name, Severity: targets.Warned, Message: w})
 	}
 
 	if err := p.fits(ctx, d, id, st); err != nil {

@@ -323,7 +323,7 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 
 func (a *app) showPlan(p plan.Run) error {
 	if a.json {
-		return a.printJSON(p)
+		return ui.PrintExact(a.out, p)
 	}
 
 	what := "cut " + p.Cut.ID

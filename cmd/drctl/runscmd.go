@@ -9,9 +9,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/internal/engine"
 	"drctl/internal/human"
 	"drctl/internal/progress"
+	"drctl/internal/ui"
 )
 
 func (a *app) runsCmd() *cobra.Command {
@@ -21,11 +23,11 @@ func (a *app) runsCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runsList(cmd.Context()) },
 	}
 	attach := &cobra.Command{
-		Use: "attach ID", Short: "Follow a run to its end; an interrupt leaves it running", Args: oneArg("a run", "drctl runs attach ID"),
+		Use: "attach ID", Short: "Follow a run to its end; an interrupt leaves it running", Args: ui.OneArg("a run"),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runsAttach(cmd.Context(), args[0], false) },
 	}
 	cancel := &cobra.Command{
-		Use: "cancel ID", Short: "Cancel a run and wait for its clean-up; an interrupt leaves that to the engine", Args: oneArg("a run", "drctl runs cancel ID"),
+		Use: "cancel ID", Short: "Cancel a run and wait for its clean-up; an interrupt leaves that to the engine", Args: ui.OneArg("a run"),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runsAttach(cmd.Context(), args[0], true) },
 	}
 	c.AddCommand(list, attach, cancel)
@@ -101,7 +103,7 @@ func (a *app) runsAttach(ctx context.Context, id string, cancel bool) error {
 	}
 
 	if a.json {
-		return a.printJSON(map[string]string{"workflow_id": run.GetID(), "run_id": run.GetRunID()})
+		return a.printJSON(answer.Started{WorkflowID: run.GetID(), RunID: run.GetRunID()})
 	}
 
 	fmt.Fprintf(a.out, "%s has ended\n", run.GetID())

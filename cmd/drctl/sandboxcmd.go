@@ -9,8 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/internal/progress"
 	"drctl/internal/sandbox"
+	"drctl/internal/ui"
 )
 
 func (a *app) sandboxCmd() *cobra.Command {
@@ -22,7 +24,7 @@ func (a *app) sandboxCmd() *cobra.Command {
 	}
 	list.Flags().StringVar(&root, "dir", "", "directory of the sandboxes (default: the configuration's)")
 	show := &cobra.Command{
-		Use: "show SANDBOX", Short: "Print how the restored servers are reached, passwords included", Args: cobra.ExactArgs(1),
+		Use: "show SANDBOX", Short: "Print how the restored servers are reached, passwords included", Args: ui.OneArg("a sandbox"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir, err := a.sandboxDir(args[0])
 			if err != nil {
@@ -36,7 +38,7 @@ func (a *app) sandboxCmd() *cobra.Command {
 		},
 	}
 	rm := &cobra.Command{
-		Use: "rm SANDBOX...", Short: "Stop a sandbox's servers and remove it", Args: cobra.MinimumNArgs(1),
+		Use: "rm SANDBOX...", Short: "Stop a sandbox's servers and remove it", Args: ui.SomeArgs("a sandbox"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			removed := []string{}
 			for _, x := range args {
@@ -57,7 +59,7 @@ func (a *app) sandboxCmd() *cobra.Command {
 				}
 			}
 			if a.json {
-				return a.printJSON(map[string]any{"removed": removed})
+				return a.printJSON(answer.SandboxesRemoved{Removed: removed})
 			}
 			return nil
 		},
@@ -116,18 +118,11 @@ func (a *app) sandboxList(ctx context.Context, root string) error {
 	if err != nil {
 		return err
 	}
-	type row struct {
-		ID      string    `json:"id"`
-		Dir     string    `json:"dir"`
-		Purpose string    `json:"purpose"`
-		Created time.Time `json:"created"`
-		Expires time.Time `json:"expires,omitzero"`
-	}
-	out := []row{}
+	out := []answer.Sandbox{}
 
 	var rows [][]string
 	for _, b := range boxes {
-		out = append(out, row{b.ID(), b.Dir(), b.Purpose(), b.Created(), b.Expires()})
+		out = append(out, answer.Sandbox{ID: b.ID(), Dir: b.Dir(), Purpose: b.Purpose(), Created: b.Created(), Expires: b.Expires()})
 
 		expires := "never"
 		if e := b.Expires(); !e.IsZero() {

@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -192,7 +193,7 @@ func start(ctx context.Context, c client.Client, id, name, queue string, join bo
 // started says which run a command leaves to the engine.
 func (a *app) started(run client.WorkflowRun, follow string) error {
 	if a.json {
-		return a.printJSON(map[string]string{"workflow_id": run.GetID(), "run_id": run.GetRunID()})
+		return a.printJSON(answer.Started{WorkflowID: run.GetID(), RunID: run.GetRunID()})
 	}
 
 	fmt.Fprintf(a.out, "started %s; follow it with: %s\n", run.GetID(), follow)

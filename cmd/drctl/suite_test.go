@@ -47,7 +47,11 @@ func TestUsage(t *testing.T) {
 	}
 	none(2, []string{"unknown command"}, "nonsense")
 	none(2, []string{"unknown flag"}, "cut", "now", "--nonsense")
-	none(2, []string{"accepts 1 arg"}, "drill", "run")
+	none(2, []string{"NAME", "name a drill"}, "drill", "run")
+	none(2, []string{`takes no argument, and got "now"`, "drctl status --help"}, "status", "now")
+	none(2, []string{`{"error":`, `did you mean \"--json\"?`, `"code":"invalid"`}, "status", "--jsn", "--json")
+	none(2, []string{`{"error":`, `did you mean \"status\"?`}, "sttus", "--json")
+	none(0, []string{`"json": 1`, `"vault": 1`}, "version", "--json")
 	none(2, []string{"unknown command", "drlab"}, "lab", "up", "--shards", "3")
 	none(2, []string{"no configuration file", "--config", "drctl config example"}, "status")
 	none(2, []string{"missing.yaml"}, "config", "validate", "-c", filepath.Join(w.dir, "missing.yaml"))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -143,8 +144,8 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 // sayUp says that everything runs, and what is wrong all the same.
 func (a *app) sayUp(cfg *config.Config, took time.Duration, ps []readiness.Problem, all bool) {
 	if a.json {
-		_ = a.printJSON(map[string]any{"up": true, "took_ns": took, "engine": cfg.Engine.Address, "regions": cfg.RegionNames(),
-			"problems": readiness.Texts(ps, time.Now()), "problem_details": ps, "all_answered": all})
+		_ = a.printJSON(answer.Up{Up: true, Took: took, Engine: cfg.Engine.Address, Regions: cfg.RegionNames(),
+			Problems: readiness.Texts(ps, time.Now()), Details: ps, AllAnswered: all})
 
 		return
 	}

@@ -3,7 +3,10 @@ package s3client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -32,7 +35,43 @@ func Fail(ctx context.Context, op, subject string, h Hints, err error) error {
 	}
 	code, hint := classify(ctx, h, err)
 
-	return fail.New(code, op, subject, hint, err)
+	return fail.New(code, op, subject, hint, plain(err))
+}
+
+// told is an error of the SDK in few words: what it says itself names its own parts,
+// and tells a reader of a message nothing.
+type told struct {
+	text string
+	err  error
+}
+
+func (t told) Error() string { return t.text }
+
+func (t told) Unwrap() error { return t.err }
+
+// plain says what the server answered, or why it did not.
+func plain(err error) error {
+	if _, ok := err.(*smithy.OperationError); !ok { // somebody has words for it, or it is not of the SDK
+		return err
+	}
+
+	var unsent *url.Error
+	if errors.As(err, &unsent) {
+		return told{unsent.Err.Error(), err}
+	}
+
+	status, name := Status(err)
+	if status == 0 && name == "" {
+		return err
+	}
+	text := fmt.Sprintf("the S3 server answered %d %s", status, name)
+
+	var api smithy.APIError
+	if errors.As(err, &api) && api.ErrorMessage() != "" {
+		text += ": " + api.ErrorMessage()
+	}
+
+	return told{strings.TrimSpace(text), err}
 }
 
 // Code is the code that Fail would give; "" for nil.

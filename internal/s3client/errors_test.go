@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"testing"
 
 	"github.com/aws/smithy-go"
@@ -80,5 +81,27 @@ func TestFail(t *testing.T) {
 
 	if err := Fail(over, "s3: do", "subject", h, nil); err != nil {
 		t.Errorf("nil became %v", err)
+	}
+}
+
+// A message has what the server answered and none of the names of the SDK's parts,
+// and the cause can still be found in it.
+func TestPlainWords(t *testing.T) {
+	t.Parallel()
+
+	sent := &smithy.OperationError{ServiceID: "S3", OperationName: "GetObject", Err: &smithyhttp.RequestSendError{
+		Err: &url.Error{Op: "Get", URL: "http://x/y", Err: errors.New("dial tcp: connection refused")}}}
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{refusal(404, "NoSuchKey"), "read: s3://b/k: the S3 server answered 404 NoSuchKey"},
+		{sent, "read: s3://b/k: dial tcp: connection refused (check that the S3 endpoint is up and reachable from here)"},
+		{fmt.Errorf("part 3: %w", sent), "read: s3://b/k: part 3: " + sent.Error() + " (check that the S3 endpoint is up and reachable from here)"},
+	} {
+		err := Fail(t.Context(), "read", "s3://b/k", Hints{}, c.err)
+		if err.Error() != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%v, want %s", err, c.want)
+		}
 	}
 }

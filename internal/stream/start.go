@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,82 @@ import (
 	"drctl/internal/vault"
 	"drctl/targets"
 )
+
+// Options are an archiver's settings; zero values are the defaults.
+type Options struct {
+	Set   vault.Set
+	Shard targets.ShardID
+	// Kind is the kind of the positions that Tail reports for a stream whose
+	// origin does not say.
+	Kind targets.Kind
+	// Region is where the followed instance is; recorded in bases.
+	Region string
+
+	ChunkAge    time.Duration // a chunk is closed this long after its first byte; 1 s
+	ChunkSize   int           // or when it holds so many bytes; 16 MiB
+	MaxBuffered int           // bytes in memory before Write blocks; 128 MiB
+	// RetryFor is how long all vaults may fail before the archiver gives up
+	// with their error; 1 minute.
+	RetryFor time.Duration
+	// Lost are the keys of chunks that no vault holds whole; see Lost.
+	Lost []string
+
+	Clock      func() time.Time // for the marks in the chunks; time.Now
+	Log        *slog.Logger
+	OnProgress func(Progress) // called after every chunk, not concurrently; may be nil
+
+	wrap func(*vault.Vault) vault.Store // tests put faults here
+}
+
+// Progress is where an archiver stands.
+type Progress struct {
+	Timeline string `json:"lineage"`
+	Received uint64 `json:"received"` // offset up to which bytes came in
+	Durable  uint64 `json:"durable"`
+	// Chunks and Bytes count what this archiver wrote since it started.
+	Chunks int64           `json:"chunks"`
+	Bytes  int64           `json:"bytes"`
+	Stored int64           `json:"stored"` // Bytes after compression and encryption
+	Vaults []VaultProgress `json:"vaults"`
+}
+
+// VaultProgress is one vault's part.
+type VaultProgress struct {
+	Region string `json:"region"`
+	Live   bool   `json:"live"`   // gets every chunk at once
+	Behind int    `json:"behind"` // objects that it lacks and the others have
+	Error  string `json:"error,omitempty"`
+}
+
+func (o *Options) defaults() {
+	if o.ChunkAge <= 0 {
+		o.ChunkAge = time.Second
+	}
+
+	if o.ChunkSize <= 0 {
+		o.ChunkSize = 16 << 20
+	}
+
+	if o.MaxBuffered <= 0 {
+		o.MaxBuffered = 128 << 20
+	}
+
+	if o.RetryFor <= 0 {
+		o.RetryFor = time.Minute
+	}
+
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+
+	if o.wrap == nil {
+		o.wrap = func(v *vault.Vault) vault.Store { return v.Store() }
+	}
+}
 
 // startGrace is how long a vault that is not needed may take to answer at the start.
 const startGrace = 5 * time.Second
@@ -138,8 +215,8 @@ func (a *Archiver) listAll(ctx context.Context) ([][]timeline.Timeline, error) {
 			results <- result{i, ls, err}
 		}()
 	}
-	held := make([][]timeline.Timeline, len(a.members))
-	good := 0
+	held, good := make([][]timeline.Timeline, len(a.members)), 0
+
 	var last error
 
 	var grace <-chan time.Time

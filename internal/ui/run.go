@@ -3,11 +3,11 @@ package ui
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -52,42 +52,58 @@ func status(ctx context.Context, cmd *cobra.Command, err error) int {
 	}
 
 	w, program := cmd.Root().ErrOrStderr(), cmd.Root().Name()
-	say := func(level slog.Level, text string) { fmt.Fprintln(w, program+": "+text) }
-	fails := func(asJSON bool, err error) { PrintError(w, program, asJSON, err) }
+	asJSON := wantsJSON(cmd.Root(), os.Args[1:])
+	tell := func(_ slog.Level, f Failure) { say(w, program, asJSON, f) }
+	fails := func(err error) { PrintError(w, program, asJSON, err) }
 
 	if log := recorder(cmd.Root(), w); log != nil {
-		say = func(level slog.Level, text string) { log.Log(ctx, level, text) }
-		fails = func(_ bool, err error) {
+		tell = func(level slog.Level, f Failure) { log.Log(ctx, level, f.Error) }
+		fails = func(err error) {
 			log.ErrorContext(ctx, cmd.CommandPath()+" failed", logs.Err, err, logs.Code, string(code(err)))
 		}
 	}
 
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		say(slog.LevelInfo, "interrupted")
+		tell(slog.LevelInfo, Failure{Error: "interrupted", Code: "interrupted"})
 		return 130
 	}
 
 	var exit Exit
 	if errors.As(err, &exit) {
 		if exit.Message != "" {
-			say(slog.LevelError, exit.Message)
+			tell(slog.LevelError, Failure{Error: exit.Message, Code: exitCodes[exit.Code]})
 		}
 
 		return exit.Code
 	}
 
+	fails(err)
+
 	// Everything of ours is a fail.Error: what remains is cobra's own complaint
 	// about flags and arguments.
 	var fe *fail.Error
 	if !errors.As(err, &fe) {
-		fails(false, err)
 		return 2
 	}
 
-	asJSON, _ := cmd.Root().PersistentFlags().GetBool("json") // no such flag: false
-	fails(asJSON, err)
-
 	return fail.ExitCode(err)
+}
+
+// exitCodes are the codes of an Exit, as JSON has them.
+var exitCodes = map[int]string{1: "failed", 2: string(fail.Invalid), 3: "partial", 4: string(fail.Unverified)}
+
+// wantsJSON reports whether the flag json is set; a mistake among the flags may
+// have kept it from being read.
+func wantsJSON(root *cobra.Command, args []string) bool {
+	if set, err := root.PersistentFlags().GetBool("json"); set || err != nil {
+		return set
+	}
+
+	if i := slices.Index(args, "--"); i >= 0 {
+		args = args[:i]
+	}
+
+	return slices.Contains(args, "--json")
 }
 
 // code is the code of an error; cobra's own complaints have none.

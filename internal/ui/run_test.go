@@ -31,6 +31,8 @@ func TestStatus(t *testing.T) {
 		{"an error while interrupted", gone, broken, false, 2, "500MiB"},
 		{"a status without a word", t.Context(), Exit{Code: 3}, false, 3, ""},
 		{"a status with a message", t.Context(), Exit{4, "2 problems"}, false, 4, "prog: 2 problems"},
+		{"a status as JSON", t.Context(), Exit{3, "half"}, true, 3, `"code":"partial"`},
+		{"wrong usage as JSON", t.Context(), errors.New("required flag(s) not set"), true, 2, `"code":"invalid"`},
 		{"wrong usage", t.Context(), errors.New("unknown flag: --x"), false, 2, "prog: unknown flag: --x"},
 		{"an error", t.Context(), broken, false, 2, "prog: "},
 		{"an error as JSON", t.Context(), broken, true, 2, `"hint":"write it like 500MiB"`},

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"drctl/internal/fail"
@@ -25,8 +24,11 @@ func Style(w io.Writer, noColor bool) progress.Style {
 	return progress.Style{NoColor: noColor || !IsTerminal(w)}
 }
 
-// PrintJSON prints v, indented.
-func PrintJSON(w io.Writer, v any) error {
+// PrintJSON prints v, indented, with [] for every list that is empty.
+func PrintJSON(w io.Writer, v any) error { return PrintExact(w, withLists(v)) }
+
+// PrintExact prints v, indented, just as it is: of a value that has a hash.
+func PrintExact(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
@@ -34,30 +36,37 @@ func PrintJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
+// Failure is how an error is printed as JSON.
+type Failure struct {
+	Error string `json:"error"` // all of it in a line, as it is printed as text
+	// Code is the kind of the failure: invalid, unsupported, not-found, conflict,
+	// unavailable, corrupt, stalled, denied, unverified, exhausted or internal; of a
+	// command that says itself how it went failed, partial or unverified; interrupted.
+	Code    string `json:"code"`
+	Op      string `json:"op"`      // what was being done; empty when nothing says so
+	Subject string `json:"subject"` // on what
+	Hint    string `json:"hint"`    // what to do next
+}
+
 // PrintError prints what failed, on what, why and what to do next: a line that
-// begins with the program's name, or one JSON object.
+// begins with the program's name, or one JSON object, a Failure.
 func PrintError(w io.Writer, program string, asJSON bool, err error) {
-	if !asJSON {
-		fmt.Fprintf(w, "%s: %v\n", program, err)
-		return
-	}
-	out := map[string]string{"error": err.Error(), "code": string(fail.CodeOf(err))}
+	f := Failure{Error: err.Error(), Code: string(code(err))}
 
 	var fe *fail.Error
 	if errors.As(err, &fe) {
-		out["op"], out["subject"], out["hint"] = fe.Op, fe.Subject, fe.Hint
+		f.Op, f.Subject, f.Hint = fe.Op, fe.Subject, fe.Hint
 	}
-	b, _ := json.Marshal(out)
-	fmt.Fprintln(w, string(b))
+
+	say(w, program, asJSON, f)
 }
 
-// NoStrays makes a mistyped subcommand of root's commands wrong usage. Without
-// it cobra shows help and reports success.
-func NoStrays(root *cobra.Command) {
-	for _, c := range root.Commands() {
-		if c.HasSubCommands() && c.RunE == nil {
-			c.Args = cobra.NoArgs
-			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-		}
+func say(w io.Writer, program string, asJSON bool, f Failure) {
+	if !asJSON {
+		fmt.Fprintf(w, "%s: %s\n", program, f.Error)
+		return
 	}
+
+	b, _ := json.Marshal(f) // texts alone
+	fmt.Fprintln(w, string(b))
 }

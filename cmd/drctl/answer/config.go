@@ -5,6 +5,7 @@ import (
 
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/targets"
 )
 
 // Mistake is one thing wrong with the configuration, as JSON. Line and Column
@@ -26,6 +27,22 @@ type Validated struct {
 	Hash     string    `json:"hash,omitempty"`
 	Problems []Mistake `json:"problems"`
 	Warnings []Mistake `json:"warnings"`
+}
+
+// Finding is the outcome of one check of the preflight.
+type Finding struct {
+	Check    string           `json:"check"`   // program, secret, key, engine, vault or instance
+	Subject  string           `json:"subject"` // a key of the file, a region, orders/0@east
+	Severity targets.Severity `json:"severity"`
+	Message  string           `json:"message"`
+	Fix      string           `json:"fix,omitempty"` // a statement, a command, or what to change
+}
+
+// Preflight is the outcome of config validate --connect as JSON.
+type Preflight struct {
+	Format   int       `json:"format"`
+	OK       bool      `json:"ok"`
+	Findings []Finding `json:"findings"`
 }
 
 // MistakesOf lists what is wrong with a file that cannot be used; one that

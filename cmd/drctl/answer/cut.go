@@ -4,8 +4,18 @@ import (
 	"slices"
 	"time"
 
+	"drctl/restore/inventory"
 	"drctl/targets"
 )
+
+// CutList is the answer of cut list.
+type CutList struct {
+	Vault string        `json:"vault"` // region
+	Cuts  []targets.Cut `json:"cuts"`
+	// Abandoned is there with --all, Stats with --stats.
+	Abandoned []inventory.AbandonedCut `json:"abandoned,omitzero"`
+	Stats     *Barrier                 `json:"stats,omitempty"`
+}
 
 // Barrier has percentiles of the timings of the barrier over cuts.
 type Barrier struct {

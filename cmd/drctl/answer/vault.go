@@ -1,6 +1,9 @@
 package answer
 
-import "drctl/internal/upkeep"
+import (
+	"drctl/internal/upkeep"
+	"drctl/targets"
+)
 
 // VaultMade is a vault that vault init made, or found made with the same key.
 type VaultMade struct {
@@ -19,7 +22,7 @@ type Repaired struct {
 // Removed is what backup rm prints as JSON.
 type Removed struct {
 	Base   string             `json:"base"`
-	Shard  string             `json:"shard"`
+	Shard  targets.ShardID    `json:"shard"`
 	DryRun bool               `json:"dry_run"`
 	Loses  upkeep.Loss        `json:"loses"`
 	Vaults []upkeep.Retention `json:"vaults"`

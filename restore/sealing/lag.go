@@ -1,17 +1,16 @@
-package activities
+package sealing
 
 import (
 	"fmt"
 	"strings"
 	"sync"
 
-	"drctl/internal/engine"
 	"drctl/internal/human"
 	"drctl/targets"
 )
 
-// lag is what the sealing of a cut waits for.
-type lag struct {
+// Lag is what the sealing of a cut waits for. It is safe for concurrent use.
+type Lag struct {
 	cut    string
 	shards []targets.ShardID // in the order of the cut
 
@@ -21,8 +20,9 @@ type lag struct {
 	most    map[targets.ShardID]uint64
 }
 
-func newLag(cut targets.Cut) *lag {
-	l := &lag{cut: cut.ID, waits: map[targets.ShardID]bool{}, missing: map[targets.ShardID]uint64{}, most: map[targets.ShardID]uint64{}}
+// NewLag waits for every shard of the cut.
+func NewLag(cut targets.Cut) *Lag {
+	l := &Lag{cut: cut.ID, waits: map[targets.ShardID]bool{}, missing: map[targets.ShardID]uint64{}, most: map[targets.ShardID]uint64{}}
 	for _, p := range cut.Shards {
 		l.shards = append(l.shards, p.Shard)
 		l.waits[p.Shard] = true
@@ -31,13 +31,13 @@ func newLag(cut targets.Cut) *lag {
 	return l
 }
 
-func (l *lag) note(s targets.ShardID, missing uint64) {
+func (l *Lag) note(s targets.ShardID, missing uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.missing[s], l.most[s] = missing, max(l.most[s], missing)
 }
 
-func (l *lag) done(s targets.ShardID) {
+func (l *Lag) done(s targets.ShardID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
@@ -45,19 +45,22 @@ func (l *lag) done(s targets.ShardID) {
 	delete(l.missing, s)
 }
 
-// named is how many shards a beat names.
+// named is how many shards Now names.
 const named = 3
 
-func (l *lag) beat() engine.Beat {
+// Now says how many of the bytes that were missing are stored, and for which
+// shards of which cut is waited, the first few by name.
+func (l *Lag) Now() (done, total int64, detail string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := engine.Beat{Phase: "seal", Detail: l.cut}
+
+	detail = l.cut
 
 	var names []string
 	for _, s := range l.shards {
-		b.Total += int64(l.most[s])
+		total += int64(l.most[s])
 
-		b.Done += int64(l.most[s] - l.missing[s])
+		done += int64(l.most[s] - l.missing[s])
 		if !l.waits[s] {
 			continue
 		}
@@ -74,8 +77,8 @@ func (l *lag) beat() engine.Beat {
 	}
 
 	if len(names) > 0 {
-		b.Detail += " waits for " + strings.Join(names, ", ")
+		detail += " waits for " + strings.Join(names, ", ")
 	}
 
-	return b
+	return done, total, detail
 }

@@ -1,4 +1,4 @@
-package activities
+package sealing
 
 import (
 	"testing"
@@ -18,12 +18,12 @@ func TestLagNamesWhatIsWaitedFor(t *testing.T) {
 		ids = append(ids, id)
 		cut.Shards = append(cut.Shards, targets.ShardPoint{Shard: id})
 	}
-	l := newLag(cut)
+	l := NewLag(cut)
 	want := func(done, total int64, detail string) {
 		t.Helper()
 
-		if b := l.beat(); b.Phase != "seal" || b.Done != done || b.Total != total || b.Detail != detail {
-			t.Errorf("%+v, want %d of %d: %s", b, done, total, detail)
+		if d, n, text := l.Now(); d != done || n != total || text != detail {
+			t.Errorf("%d of %d: %s, want %d of %d: %s", d, n, text, done, total, detail)
 		}
 	}
 	want(0, 0, "c waits for orders/0, orders/1, orders/2, 2 more")
