@@ -25,8 +25,7 @@ type Activities struct {
 	Tools    servers.Binaries
 	// The folders of this host's sandboxes, and of reports and scratch files.
 	SandboxRoot, StateDir string
-	// SandboxOwner is the process that sandboxes belong to until they are kept;
-	// 0: each belongs to the workflow that opened it.
+	// The process that sandboxes belong to until they are kept; 0: their workflows.
 	SandboxOwner int
 	// SandboxMax is the largest sandbox in bytes; 0 sets no limit.
 	SandboxMax int64

@@ -62,8 +62,7 @@ func (a *Activities) check(parent context.Context, in CheckIn) (CheckOut, error)
 	return out, err
 }
 
-// Retain applies a group's retention to one region's vault: the only place
-// where anything is deleted from it.
+// Retain applies a group's retention to a vault: nothing else deletes from it.
 func (a *Activities) Retain(ctx context.Context, in CheckIn) (RetainOut, error) {
 	out, err := a.retain(ctx, in)
 	return out, engine.EncodeError(err)

@@ -62,8 +62,7 @@ func (a *Activities) pickDrill(ctx context.Context, in PickIn) (PickOut, error) 
 		return PickOut{}, err
 	}
 
-	cuts, err := v.Cuts(ctx, in.Drill.Group)
-	// newestIs looks for damage. What else hides a cut is no reason to take another.
+	cuts, err := v.Cuts(ctx, in.Drill.Group) // newestIs looks for damage; nothing else may hide a cut
 	if err != nil && (len(cuts) == 0 || !fail.Is(err, fail.Corrupt)) {
 		return PickOut{}, err
 	}

@@ -271,6 +271,26 @@ func TestFinishDrillFillsTheRecord(t *testing.T) {
 	}
 }
 
+// An assertion that no step could run, because the cut lacks what it is about, is
+// no passed one.
+func TestFinishDrillMissesTheAssertionsOfWhatTheCutLacks(t *testing.T) {
+	f := newFinisher(t)
+	in := ran()
+	in.Drill.Checks.Assertions = map[string][]targets.Assertion{
+		"orders": {{Name: "some", Query: "SELECT 1", Want: "1"}}, "orders/0": {{Name: "more", Query: "SELECT 1", Want: "1"}},
+		"carts": {{Name: "new", Query: "DBSIZE", Want: ">0"}},
+	}
+
+	out, err := f.finish(t, in, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if v := record(t, out).Verdict; out.Passed || len(v.Failures) != 1 || !strings.Contains(v.Failures[0], `"assertions" on carts`) {
+		t.Errorf("%+v", v)
+	}
+}
+
 // An engine that the command started first is on the way back.
 func TestFinishDrillCountsTheEnginesStart(t *testing.T) {
 	f := newFinisher(t)

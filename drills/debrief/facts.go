@@ -3,8 +3,10 @@ package debrief
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"drctl/drills"
@@ -49,6 +51,8 @@ func (w *Writer) facts(ctx context.Context, in Seen, v *vault.Vault, planned []b
 	}
 
 	f.Findings = append(f.Findings, in.Cross.Findings...)
+
+	f.Findings = append(f.Findings, unasked(in)...)
 	for _, e := range in.Errors {
 		f.Findings = append(f.Findings, targets.Finding{Check: drills.RanToItsEnd, Subject: in.Drill.Name, Severity: targets.Failed, Detail: e})
 	}
@@ -68,6 +72,22 @@ func (w *Writer) facts(ctx context.Context, in Seen, v *vault.Vault, planned []b
 	}
 
 	return f
+}
+
+// unasked are failures of the assertions that no step has run, as the cut holds
+// nothing of what they are about: it is older than the configuration.
+func unasked(in Seen) (out []targets.Finding) {
+	if len(in.Plan.Steps) == 0 {
+		return nil // which is said
+	}
+
+	for _, on := range slices.Sorted(maps.Keys(in.Drill.Checks.Assertions)) {
+		if !slices.ContainsFunc(in.Plan.Steps, func(s plan.Step) bool { return on == s.Shard.Target || on == s.Shard.String() }) {
+			out = append(out, targets.Finding{Check: "assertions", Subject: on, Severity: targets.Failed, Expected: "its restored data", Got: "nothing of it", Detail: "the cut does not hold it"})
+		}
+	}
+
+	return out
 }
 
 // previous is when the drill ran before, as far as the vault knows.

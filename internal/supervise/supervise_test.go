@@ -53,6 +53,15 @@ func childMain(mode, arg string) int {
 	case "blocked":
 		Report(os.Stdout, "", fail.New(fail.Conflict, "listen", "127.0.0.1:7233", "choose another port", errors.New("address already in use")))
 		return 1
+	case "fails": // once it is ready
+		fmt.Println("ready fails")
+		time.Sleep(200 * time.Millisecond) // so that it is seen to be ready first
+
+		Report(os.Stdout, "", fail.New(fail.Unavailable, "serve", "east", "look at the disk", errors.New("the disk is gone")))
+		fmt.Fprintln(os.Stderr, "drctl: serve: east: the namespace is gone (make it again)")
+		fmt.Fprintln(os.Stderr, "panic: nobody is left\n\ngoroutine 1 [running]:")
+
+		return 1
 	case "silent": // never ready
 		<-term
 		return 0
@@ -429,6 +438,20 @@ func TestEventsAndLog(t *testing.T) {
 
 	if got := strings.Join(phases, " "); got != "starting ready stopping stopped" {
 		t.Fatalf("events: %s", got)
+	}
+}
+
+// What ends a child that was ready is an error, whoever said it where.
+func TestLastErrorsAreErrors(t *testing.T) {
+	var buf syncBuffer
+	c := serve("a")
+	c.Command = func(func(string) string) (*exec.Cmd, error) { return self("fails"), nil }
+	run(t, Options{Children: []Child{c}, Log: slog.New(slog.NewTextHandler(&buf, &slog.HandlerOptions{Level: slog.LevelError}))})
+
+	for _, want := range []string{`child=a err="serve: east: the disk is gone (look at the disk)" code=unavailable`,
+		`level=ERROR msg="serve: east: the namespace is gone (make it again)" child=a`,
+		`level=ERROR msg="panic: nobody is left" child=a`, `level=ERROR msg="goroutine 1 [running]:" child=a`} {
+		eventually(t, want, func() bool { return strings.Contains(buf.String(), want) })
 	}
 }
 

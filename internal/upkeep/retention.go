@@ -20,6 +20,7 @@ type Retention struct {
 	Cuts      int                   `json:"cuts"`
 	Bases     int                   `json:"bases"`
 	Manifests int                   `json:"manifests"`
+	Plans     int                   `json:"plans,omitempty"` // saved plans of restores
 	Plan      vault.RetentionPlan   `json:"plan"`
 	Result    vault.RetentionResult `json:"result"`
 	// Report is the id of the vault's report of kind "retention" that has all.
@@ -35,7 +36,7 @@ const RetentionReports = "retention"
 func (o Retention) Figures() []any {
 	r := o.Result
 
-	return []any{"cuts", o.Cuts, "bases", o.Bases, "manifests", o.Manifests,
+	return []any{"cuts", o.Cuts, "bases", o.Bases, "manifests", o.Manifests, "plans", o.Plans,
 		"chunks", r.Chunks, "objects", r.Objects, "condemned", r.Condemned, "report", o.Report}
 }
 
@@ -123,13 +124,17 @@ func retain(ctx context.Context, v *vault.Vault, g platform.Group, now time.Time
 		out.Manifests += len(s.Manifests)
 	}
 
+	if err == nil {
+		out.Plans, err = dropPlans(ctx, v, g, plansUntil(pol, now), dry)
+	}
+
 	return out, err
 }
 
 // removed reports whether anything went, or was marked to go.
 func (o Retention) removed() bool {
 	r := o.Result
-	return o.Cuts+o.Bases+o.Manifests+len(r.Snapshots) > 0 || r.Chunks+r.Objects+r.Condemned > 0
+	return o.Cuts+o.Bases+o.Manifests+o.Plans+len(r.Snapshots) > 0 || r.Chunks+r.Objects+r.Condemned > 0
 }
 
 // LastRetention reads the newest report of a vault's retention: what the last run
