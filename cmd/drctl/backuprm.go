@@ -23,8 +23,7 @@ func (a *app) backupRmCmd(group *string) *cobra.Command {
 		Long: `Removes one base and its data from every vault of the group, while no backup
 runs. It says first which sealed cuts, and which instants of the policy's window,
 only this base leads to. Then it refuses, unless --force names the base once more;
-a shard's last base stays in any case. What other bases need is never removed. A
-repeat finishes what broke off.`,
+a shard's last base stays in any case. A repeat finishes what broke off.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if force != "" && force != args[0] {
 				return fail.New(fail.Invalid, "flags", "--force", "repeat the base's id: --force "+args[0], errors.New("it names another base"))

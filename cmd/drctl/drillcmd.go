@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -170,7 +171,7 @@ func (a *app) printDrill(out drills.Outcome) error {
 		fmt.Fprintf(a.out, "report: %s\n        %s\n", out.HTML, out.JSON)
 
 		if out.Problem == "" {
-			fmt.Fprintf(a.out, "        and in the vault of %v\n", out.Vaults)
+			fmt.Fprintf(a.out, "        and in the vault of %s\n", strings.Join(out.Vaults, " and of "))
 		} else {
 			a.say(slog.LevelWarn, "the report is in no vault: %s", out.Problem)
 		}
