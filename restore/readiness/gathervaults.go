@@ -94,6 +94,7 @@ func (s Sources) readVault(ctx context.Context, g platform.Group, f *vaultFacts)
 	}
 
 	f.bases, f.timelines = map[targets.ShardID][]targets.Artifact{}, map[targets.ShardID][]timeline.Timeline{}
+
 	var silent error // one of them says enough
 	for _, sh := range g.Shards {
 		if sh.Kind.Traits().Log {
