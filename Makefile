@@ -60,6 +60,7 @@ lint: tools ## gofmt, go vet, staticcheck, dropped errors, import rules, paragra
 	tools/lint-imports.sh .
 	tools/lint-imports-selftest.sh
 	tools/lint-errors.sh
+	tools/lint-docs.sh
 	tools/lint-air.sh
 	tools/lint-sizes.sh
 	tools/lint-sizes-selftest.sh

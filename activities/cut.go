@@ -215,10 +215,8 @@ func (a *Activities) seal(ctx context.Context, cut targets.Cut) (targets.Cut, er
 	lag := sealing.NewLag(cut)
 
 	stop := beatEvery(ctx, 2*time.Second, func() engine.Beat {
-		b := engine.Beat{Phase: "seal"}
-		b.Done, b.Total, b.Detail = lag.Now()
-
-		return b
+		done, total, waits := lag.Now()
+		return engine.Beat{Phase: "seal", Done: done, Total: total, Detail: waits}
 	})
 	defer stop()
 

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,6 +80,18 @@ func TestWorkerSweepsKeptSandboxes(t *testing.T) {
 	}
 }
 
+// Where the history lacks what a check found, the verdict is still known.
+func TestAFailedCheckIsWrongWithoutItsFindings(t *testing.T) {
+	var out bytes.Buffer
+
+	verified := plan.StepOut{StepID: "verify-orders/0", Op: plan.OpVerify, Findings: []targets.Finding{{Severity: targets.Failed}}}
+	err := newApp(&out, &out).printRestore(workflows.RestoreOut{Steps: []plan.StepOut{{StepID: "r", Op: plan.OpRestore}, verified.Brief()}, Unverified: []string{"verify-orders/0"}})
+
+	if err == nil || !strings.Contains(out.String(), "WRONG") {
+		t.Errorf("%v\n%s", err, &out)
+	}
+}
+
 func TestRestoreStatus(t *testing.T) {
 	step := func(id string, op plan.Op, err string, fs ...targets.Finding) plan.StepOut {
 		return plan.StepOut{StepID: id, Op: op, Error: err, Findings: fs}
@@ -94,6 +108,7 @@ func TestRestoreStatus(t *testing.T) {
 		"a finding and a loss": {workflows.RestoreOut{Steps: []plan.StepOut{restored, lost}, Failed: []string{"r2"}, Unverified: []string{"v"}, NotRun: []plan.NotRun{{StepID: "v2"}}}, 3},
 		"nothing restored":     {workflows.RestoreOut{Steps: []plan.StepOut{lost}, Failed: []string{"r2"}, NotRun: []plan.NotRun{{StepID: "v2"}}}, 1},
 		"nothing began":        {workflows.RestoreOut{NotRun: []plan.NotRun{{StepID: "r"}}}, 1},
+		"nothing to do":        {workflows.RestoreOut{}, 1},
 	} {
 		err := restoreStatus(c.out)
 		var e ui.Exit

@@ -163,6 +163,7 @@ func TestPlantedDamage(t *testing.T) {
 		}, packName, true},
 		{"missing index", remove(firstKey(t, good, ResticPrefix(shardA)+"index/")), "restic/orders/1", true},
 		{"missing repository config", remove(ResticPrefix(shardA) + "config"), "b1", true},
+		{"flipped byte in the repository config", flipAt(ResticPrefix(shardA)+"config", 20), "restic/orders/1", true},
 		{"flipped byte in a pack", flipAt(pack, 4000), packName, false},
 		{"flipped byte in the restic password's object", flipAt(passwordKey, -1), passwordKey, true},
 	} {

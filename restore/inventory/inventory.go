@@ -14,8 +14,9 @@ import (
 	"drctl/targets"
 )
 
-// Read reads what a vault holds of a goal. Without a configuration (group is
-// nil) the shards come from the cut itself: a vault is self-describing. What is
+// Read reads what a vault holds of a goal: of the shards of its cut, and of those
+// of the group. Without a configuration (group is nil) the shards of an instant
+// come from the cuts too: a vault is self-describing. What is
 // damaged or missing of a shard is in the inventory; an error is that the vault
 // could not be read.
 func Read(ctx context.Context, v *vault.Vault, goal plan.Goal, group *platform.Group) (recovery.Inventory, error) {
@@ -50,7 +51,8 @@ func Read(ctx context.Context, v *vault.Vault, goal plan.Goal, group *platform.G
 		}
 
 		inv.Cuts = append(inv.Cuts, c)
-		if group == nil && (goal.Cut == c.ID || goal.Cut == plan.Latest || !goal.At.IsZero()) {
+		// A cut has shards that the group no longer has, and they can be recovered too.
+		if group == nil || goal.At.IsZero() {
 			for _, p := range c.Shards {
 				add(p.Shard, p.Kind)
 			}

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
 	"drctl/restore/plan"
+	"drctl/restore/recovery"
 	"drctl/targets"
 )
 
@@ -124,5 +126,25 @@ func TestALogOutOfReachIsNotDamage(t *testing.T) {
 
 	if inv, err := inventory.Read(t.Context(), v, goal, nil); !fail.Is(err, fail.Denied) {
 		t.Errorf("the log is refused, and the error is %v: %v", err, inv.Damaged)
+	}
+}
+
+// What a cut holds can be recovered, whether the configuration still has it or not.
+func TestACutOfAShardThatTheGroupHasNoLonger(t *testing.T) {
+	v, cuts := refusing(t, func(*http.Request) bool { return false })
+	orders := targets.ShardID{Target: "orders", Shard: "0"}
+	g := &platform.Group{Name: "shop", Shards: []platform.Shard{{Shard: orders, Kind: targets.Postgres}}}
+
+	for _, cut := range []string{plan.Latest, cuts[0].ID} {
+		goal := plan.Goal{Group: "shop", Cut: cut, Vault: "east", Into: plan.Sandbox}
+
+		inv, err := inventory.Read(t.Context(), v, goal, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		if run, err := recovery.Build(goal, plan.ModeRestore, inv, time.Now()); err != nil || len(run.Steps) != 2 {
+			t.Errorf("cut %s: %v", cut, err)
+		}
 	}
 }

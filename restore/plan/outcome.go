@@ -72,18 +72,6 @@ func (s StepOut) Detailed(full StepOut) StepOut {
 	return s
 }
 
-// FailedChecks are the findings that say that something is wrong.
-func (s StepOut) FailedChecks() []targets.Finding {
-	var out []targets.Finding
-	for _, f := range s.Findings {
-		if f.Severity != targets.Passed && f.Severity != targets.Warned && f.Severity != targets.Skipped {
-			out = append(out, f)
-		}
-	}
-
-	return out
-}
-
 // Verified reports whether a check of the step passed and none failed: one in
 // which all were skipped has shown nothing.
 func (s StepOut) Verified() bool {

@@ -94,12 +94,24 @@ func (s Sources) readVault(ctx context.Context, g platform.Group, f *vaultFacts)
 	}
 
 	f.bases, f.timelines = map[targets.ShardID][]targets.Artifact{}, map[targets.ShardID][]timeline.Timeline{}
+
+	var silent error // one of them says enough
 	for _, sh := range g.Shards {
 		if sh.Kind.Traits().Log {
-			f.bases[sh.Shard], _ = f.v.Bases(ctx, sh.Shard) // damage is the check's to report
-			f.timelines[sh.Shard], _ = stream.Outline(ctx, f.v, sh.Shard)
+			var berr, lerr error
+
+			f.bases[sh.Shard], berr = f.v.Bases(ctx, sh.Shard)
+			f.timelines[sh.Shard], lerr = stream.Outline(ctx, f.v, sh.Shard)
+
+			for _, err := range []error{lerr, berr} {
+				if err != nil && !fail.Is(err, fail.Corrupt) { // damage is the check's to report
+					silent = err
+				}
+			}
 		}
 	}
+
+	unread(silent)
 
 	if !f.policy {
 		return
