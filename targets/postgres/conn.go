@@ -281,7 +281,7 @@ func queryError(op string, in targets.Instance, grant string, err error) error {
 		}
 
 		if errors.Is(err, context.DeadlineExceeded) {
-			return fail.New(fail.Stalled, op, in.String(), "", err)
+			return fail.New(fail.Stalled, op, in.String(), "the server did not answer in time; look at its load and its locks", err)
 		}
 
 		if strings.HasPrefix(err.Error(), "can't scan") {

@@ -42,19 +42,19 @@ var states = map[string]struct {
 	"0A000": {fail.Unsupported, "the server's version is too old"},
 	"22":    {fail.Invalid, ""},
 	"25006": {fail.Conflict, "the server is a standby or read-only; point the instance at the primary"},
-	"25P02": {fail.Stalled, ""}, // the transaction failed before
-	"25P03": {fail.Stalled, ""}, // idle in a transaction for too long
+	"25P02": {fail.Stalled, "the transaction had failed before; look at the server's log for why"},
+	"25P03": {fail.Stalled, "the server ended an idle transaction (idle_in_transaction_session_timeout); raise it for the user"},
 	"3D000": {fail.NotFound, "check the database name of the instance"},
 	"3F000": {fail.NotFound, "check the names in the configuration"},
-	"40P01": {fail.Stalled, ""}, // deadlock
+	"40P01": {fail.Stalled, "another session waited for the same locks the other way round (a deadlock); try again"},
 	"42":    {fail.Invalid, ""},
 	"42704": {fail.NotFound, "check the names in the configuration"},
 	"42P01": {fail.NotFound, "check the names in the configuration"},
 	"53":    {fail.Exhausted, "the server ran out of a resource; look at its log"},
 	"53300": {fail.Unavailable, "the server has no free connection; raise max_connections or superuser_reserved_connections"},
-	"55006": {fail.Conflict, ""}, // in use
-	"55P03": {fail.Stalled, ""},  // the lock was not to be had in time
-	"57014": {fail.Stalled, ""},  // cancelled, or over its time
+	"55006": {fail.Conflict, "somebody else uses it; pg_stat_activity and pg_replication_slots say who"},
+	"55P03": {fail.Stalled, "the lock was not to be had in time; pg_locks says who holds it"},
+	"57014": {fail.Stalled, "it was cancelled, or took longer than its limit; look at the server's load and its locks"},
 	"57P":   {fail.Unavailable, "the server ended the session; look at its log"},
 	"57P03": {fail.Unavailable, "the server is starting, recovering or stopping; try again"},
 	"XX001": {fail.Corrupt, "the server reports damaged data"},

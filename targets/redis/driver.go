@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 	"drctl/internal/servers"
 	"drctl/internal/tlsconf"
 	"drctl/targets"
+	"drctl/targets/redis/reply"
 )
 
 const (
@@ -118,40 +118,22 @@ func wrap(op string, in targets.Instance, err error) error {
 	}
 
 	var fe *fail.Error
-	if errors.As(err, &fe) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.As(err, &fe) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	code, hint := classify(err)
+
+	if errors.Is(err, context.DeadlineExceeded) {
+		hint := "the server did not answer in time; look at its load (SLOWLOG) and at the network"
+		if in.TLS != "" && in.TLS != "disable" {
+			hint += "; one without TLS does not answer either: switch it on there, or set tls: disable"
+		}
+
+		return fail.New(fail.CodeOf(err), op, in.String(), hint, err)
+	}
+	code, hint := reply.Meaning(err)
 
 	return fail.New(code, op, in.String(), hint, err)
 }
-
-// classify reads the first word of a server's error, or knows the network's.
-func classify(err error) (fail.Code, string) {
-	var ne net.Error
-
-	var oe *net.OpError
-	if errors.As(err, &oe) || errors.As(err, &ne) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
-		return fail.Unavailable, "check that a Redis server runs there, check the address"
-	}
-
-	word, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "-"), " ")
-	switch word {
-	case "NOAUTH", "WRONGPASS", "DENIED":
-		return fail.Denied, "check the user and the password"
-	case "NOPERM":
-		return fail.Denied, "give the user what it lacks: " + neededACL
-	case "LOADING", "MASTERDOWN", "NOMASTERLINK", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF", "OOM":
-		return fail.Unavailable, ""
-	case "READONLY":
-		return fail.Conflict, "this is a replica: name the primary"
-	}
-
-	return fail.Unsupported, ""
-}
-
-// neededACL is the least that a user of drctl needs.
-const neededACL = "ACL SETUSER <name> on ><password> resetkeys ~drctl:cut:* +ping +hello +info +select +dbsize +psync +replconf +eval +set +command +config|get +client|setname"
 
 // info reads sections of INFO as one map.
 func info(ctx context.Context, c goredis.Cmdable, sections ...string) (map[string]string, error) {

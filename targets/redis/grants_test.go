@@ -6,6 +6,7 @@ import (
 
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
+	"drctl/targets/redis/reply"
 )
 
 // Every right that the documentation asks for is missed when it is not there,
@@ -24,7 +25,7 @@ func TestPreflightNamesEveryLack(t *testing.T) {
 
 		must(t, admin.Do(ctx, args...).Err())
 	}
-	set(append([]string{"reset", "on", ">dr-secret"}, strings.Fields(neededACL)[5:]...)...)
+	set(append([]string{"reset", "on", ">dr-secret"}, strings.Fields(reply.NeededACL)[5:]...)...)
 	user := in
 	user.User, user.Password = "drctl", targets.NewSecret("dr-secret")
 

@@ -11,6 +11,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/targets"
+	"drctl/targets/redis/reply"
 )
 
 // backlogSpan is for how long a follower may be away, at the present rate,
@@ -65,7 +66,7 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 
 	w, err := outputWarnings(ctx, c)
 	if err != nil {
-		if code, _ := classify(err); code == fail.Unavailable {
+		if code, _ := reply.Meaning(err); code == fail.Unavailable {
 			return s, wrap(op, in, err)
 		}
 		w = []string{"cannot read client-output-buffer-limit: " + err.Error()}

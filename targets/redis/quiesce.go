@@ -11,6 +11,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/targets"
+	"drctl/targets/redis/reply"
 )
 
 // markScript names the position and writes the marker in one step, so that no
@@ -129,7 +130,7 @@ func (m *member) Mark(ctx context.Context) (targets.Position, error) {
 
 	if err != nil {
 		if scriptRefused(err) {
-			return targets.Position{}, fail.New(fail.Denied, op, m.in.String(), "give the user what it lacks: "+neededACL, err)
+			return targets.Position{}, fail.New(fail.Denied, op, m.in.String(), "give the user what it lacks: "+reply.NeededACL, err)
 		}
 
 		return targets.Position{}, wrap(op, m.in, err)
@@ -144,7 +145,7 @@ func (m *member) Mark(ctx context.Context) (targets.Position, error) {
 
 	if s[2] != "" && !refusesWrites(s[2]) {
 		if err := errors.New(s[2]); scriptRefused(err) {
-			return targets.Position{}, fail.New(fail.Denied, op, m.in.String(), "give the user what it lacks: "+neededACL, err)
+			return targets.Position{}, fail.New(fail.Denied, op, m.in.String(), "give the user what it lacks: "+reply.NeededACL, err)
 		}
 
 		return targets.Position{}, wrap(op, m.in, errors.New(s[2]))

@@ -13,6 +13,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
+	"drctl/targets/redis/reply"
 )
 
 // archived makes a small archive: a base, then transactions that move between
@@ -370,7 +371,7 @@ func TestLeastRights(t *testing.T) {
 	d := driver(t)
 	in := sandboxtest.Redis(t, sandboxtest.RedisOptions{})
 	admin := dbClient(t, in, 0)
-	rights := strings.Fields(neededACL)[5:]
+	rights := strings.Fields(reply.NeededACL)[5:]
 
 	args := []any{"ACL", "SETUSER", "drctl", "on", ">dr-secret"}
 	for _, r := range rights {

@@ -17,6 +17,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/targets"
 	"drctl/targets/assert"
+	"drctl/targets/redis/reply"
 )
 
 // Verify checks a running server: that it answers, has loaded everything and
@@ -155,7 +156,7 @@ func runAssertion(ctx context.Context, in targets.Instance, a targets.Assertion)
 	v, err := c.Do(ctx, cmd...).Result()
 
 	f.Took = time.Since(start)
-	switch code, _ := classify(errOr(err)); {
+	switch code, _ := reply.Meaning(errOr(err)); {
 	case errors.Is(err, goredis.Nil):
 		f.Got = assert.Nil
 	case err != nil && (code == fail.Unavailable || ctx.Err() != nil):
