@@ -24,10 +24,11 @@ func (a *Activities) OpenSandbox(ctx context.Context, in SandboxIn) (SandboxRef,
 }
 
 func (a *Activities) openSandbox(ctx context.Context, in SandboxIn) (SandboxRef, error) {
-	opt := sandbox.Options{Root: a.SandboxRoot, ID: in.ID, Purpose: in.Purpose, Owner: a.SandboxOwner}
+	of := activity.GetInfo(ctx).WorkflowExecution
+
+	opt := sandbox.Options{Root: a.SandboxRoot, ID: in.ID, Purpose: in.Purpose, Owner: a.SandboxOwner, MadeBy: sandbox.Run{Workflow: of.ID, ID: of.RunID}}
 	if opt.Owner == 0 {
-		of := activity.GetInfo(ctx).WorkflowExecution
-		opt.Run = sandbox.Run{Workflow: of.ID, ID: of.RunID}
+		opt.Run = opt.MadeBy
 	}
 
 	box, err := sandbox.Create(ctx, opt)

@@ -27,7 +27,7 @@ import (
 )
 
 func (a *app) cutCmd() *cobra.Command {
-	c := &cobra.Command{Use: "cut", Short: "Take and list consistent recovery points"}
+	c := &cobra.Command{Use: "cut", Aliases: []string{"recovery-point"}, Short: "Take and list consistent recovery points"}
 	var group, region string
 	var wait, all, stats bool
 	var limit int

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/boxes"
 	"drctl/drills"
 	"drctl/internal/fail"
 	"drctl/internal/report"
@@ -177,7 +178,7 @@ func (a *app) printDrill(out drills.Outcome) error {
 		}
 
 		if out.Sandbox != "" {
-			fmt.Fprintf(a.out, "sandbox kept: %s; remove it with: drctl sandbox rm %s\n", out.Sandbox, out.Sandbox)
+			boxes.Left(a.out, out.Sandbox)
 		}
 	}
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/boxes"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -526,7 +527,7 @@ func (a *app) printRestore(out workflows.RestoreOut) error {
 		}
 
 		if out.Sandbox.ID != "" && out.LeftOver == "" {
-			fmt.Fprintf(a.out, "sandbox %s (how to connect: drctl sandbox show %s); remove it with: drctl sandbox rm %s\n", out.Sandbox.Dir, out.Sandbox.Dir, out.Sandbox.Dir)
+			boxes.Left(a.out, out.Sandbox.Dir)
 		}
 
 		fmt.Fprintf(a.out, "took %s\n", human.Duration(out.Finished.Sub(out.Started)))

@@ -3,14 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"drctl/cmd/drctl/answer"
-	"drctl/internal/progress"
+	"drctl/cmd/drctl/boxes"
 	"drctl/internal/sandbox"
 	"drctl/internal/ui"
 )
@@ -30,11 +29,15 @@ func (a *app) sandboxCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			acc, err := readAccess(dir)
+			acc, err := sandbox.Accesses(dir)
 			if err != nil {
 				return err
 			}
-			return a.printJSON(acc)
+			if a.json {
+				return a.printJSON(acc)
+			}
+			boxes.Show(a.out, acc)
+			return nil
 		},
 	}
 	rm := &cobra.Command{
@@ -71,8 +74,8 @@ func (a *app) sandboxCmd() *cobra.Command {
 
 // sandboxDir takes a path or an id.
 func (a *app) sandboxDir(x string) (string, error) {
-	if filepath.IsAbs(x) {
-		return x, nil
+	if strings.ContainsRune(x, filepath.Separator) {
+		return filepath.Abs(x)
 	}
 
 	cfg, err := a.load()
@@ -83,57 +86,26 @@ func (a *app) sandboxDir(x string) (string, error) {
 	return filepath.Join(cfg.Sandbox.Dir, x), nil
 }
 
-func readAccess(dir string) ([]sandbox.Access, error) {
-	if _, err := sandbox.Open(dir); err != nil {
-		return nil, err
-	}
-
-	es, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-
-	var out []sandbox.Access
-	for _, e := range es {
-		if acc, err := sandbox.ReadAccess(filepath.Join(dir, e.Name())); err == nil {
-			out = append(out, acc)
-		}
-	}
-
-	return out, nil
-}
-
-func (a *app) sandboxList(ctx context.Context, root string) error {
-	if root == "" {
+func (a *app) sandboxList(ctx context.Context, dir string) error {
+	roots := boxes.Roots(dir)
+	if dir == "" {
 		cfg, err := a.load()
 		if err != nil {
 			return err
 		}
-		root = cfg.Sandbox.Dir
+		roots = []string{cfg.Sandbox.Dir}
 	}
 
-	a.sweep(ctx, root)
+	a.sweep(ctx, roots...)
 
-	boxes, err := sandbox.List(root)
+	list, err := boxes.List(roots...)
 	if err != nil {
 		return err
 	}
-	out := []answer.Sandbox{}
-
-	var rows [][]string
-	for _, b := range boxes {
-		out = append(out, answer.Sandbox{ID: b.ID(), Dir: b.Dir(), Purpose: b.Purpose(), Created: b.Created(), Expires: b.Expires()})
-
-		expires := "never"
-		if e := b.Expires(); !e.IsZero() {
-			expires = e.Local().Format(time.DateTime)
-		}
-		rows = append(rows, []string{b.ID(), b.Purpose(), b.Created().Local().Format(time.DateTime), expires, b.Dir()})
-	}
 
 	if a.json {
-		return a.printJSON(out)
+		return a.printJSON(list)
 	}
 
-	return progress.Table(a.out, []string{"SANDBOX", "PURPOSE", "CREATED", "EXPIRES", "DIRECTORY"}, rows)
+	return boxes.Table(a.out, list)
 }

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +47,7 @@ func (w *servedWatch) look(ctx context.Context, ps []engine.Pending) {
 			continue
 		}
 		w.said = append(w.said, q)
-		fmt.Fprintf(w.s.app.err, "drctl: nobody serves %s, which %s waits for; %s\n", q, w.run.GetID(), w.s.serve(q))
+		w.s.app.say(slog.LevelInfo, "nobody serves %s, which %s waits for; %s", q, w.run.GetID(), w.s.serve(q))
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -50,5 +51,37 @@ func TestWaitingForARegionThatNobodyServes(t *testing.T) {
 
 	if n := strings.Count(errs.String(), "nobody serves"); n != 1 {
 		t.Errorf("it says %d times that nobody serves:\n%s", n, errs)
+	}
+}
+
+// With --log-format json what a waiting command says beside its answer is
+// records too; the other name of cut is the same command.
+func TestWaitingSaysRecords(t *testing.T) {
+	file, _ := vaultsOnly(t, outside(t))
+
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	errs := &lockedBuffer{}
+	root := newApp(&bytes.Buffer{}, errs).root()
+	root.SetArgs([]string{"--config", file, "--log-format", "json", "recovery-point", "now"})
+
+	done := make(chan error, 1)
+	go func() { done <- root.ExecuteContext(ctx) }()
+
+	errs.eventuallySays(t, "nobody serves drctl.small.east")
+	interrupt()
+
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
+	}
+
+	if !strings.Contains(errs.String(), "goes on in the engine") {
+		t.Errorf("it does not say what becomes of the cut:\n%s", errs)
+	}
+
+	for line := range strings.Lines(errs.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not a record: %s", line)
+		}
 	}
 }

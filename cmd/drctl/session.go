@@ -243,14 +243,14 @@ func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, r
 		case <-ctx.Done():
 			if !stop {
 				view.d.Close()
-				fmt.Fprintf(s.app.err, "drctl: %s goes on in the engine\n", run.GetID())
+				s.app.say(slog.LevelInfo, "%s goes on in the engine", run.GetID())
 
 				return ctx.Err()
 			}
 			interrupted = true
 			ctx = context.WithoutCancel(ctx)
 
-			fmt.Fprintf(s.app.err, "drctl: cancelling %s and cleaning up%s\n", run.GetID(), s.again())
+			s.app.say(slog.LevelInfo, "cancelling %s and cleaning up%s", run.GetID(), s.again())
 
 			if err := s.cancel(ctx, run); err != nil {
 				return err
@@ -262,7 +262,7 @@ func (s *session) wait(ctx context.Context, run client.WorkflowRun, stop bool, r
 			}
 		case <-limit:
 			view.d.Close()
-			fmt.Fprintf(s.app.err, "drctl: left %s to the engine: it has been asked to end, and does when %s\n", run.GetID(), served.need())
+			s.app.say(slog.LevelInfo, "left %s to the engine: it has been asked to end, and does when %s", run.GetID(), served.need())
 
 			return context.Canceled
 		case <-tick.C:
@@ -298,7 +298,8 @@ func (s *session) cancel(ctx context.Context, run client.WorkflowRun) error {
 	return nil
 }
 
-// homeVault opens the vault that lists are read from.
+// vaultOf says which region's vault lists are read from: the one that is named,
+// or the group's home, or the first of its policy that can be opened.
 func (s *session) vaultOf(ctx context.Context, region, group string) (string, error) {
 	if region != "" {
 		return region, known("region", "--vault", region, s.cfg.RegionNames())
@@ -315,7 +316,7 @@ func (s *session) vaultOf(ctx context.Context, region, group string) (string, er
 
 	for _, r := range g.Policy.Vaults {
 		if _, err := s.p.Vault(ctx, r); err == nil {
-			fmt.Fprintf(s.app.err, "drctl: the vault of %s is out of reach; reading that of %s\n", g.Home, r)
+			s.app.say(slog.LevelInfo, "the vault of %s is out of reach; reading that of %s", g.Home, r)
 			return r, nil
 		}
 	}

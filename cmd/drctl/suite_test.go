@@ -276,7 +276,7 @@ func testSandboxes(t *testing.T, w *world, cut targets.Cut) {
 	}
 	box := out.Sandbox.Dir
 	w.expect(t, 0, []string{out.Sandbox.ID}, "sandbox", "list")
-	show := w.start(t, runOptions{hide: true}, "sandbox", "show", out.Sandbox.ID).wait(t)
+	show := w.start(t, runOptions{hide: true}, "sandbox", "show", "--json", out.Sandbox.ID).wait(t)
 	show.expect(t, 0)
 
 	if acc := decode[[]sandbox.Access](t, show.out); len(acc) != 4 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"drctl/internal/engine"
+	"drctl/internal/logs"
 	"drctl/internal/progress"
 	"drctl/internal/ui"
 )
@@ -24,9 +25,10 @@ func (s *session) progressView() *view {
 	}}
 }
 
-// display shows progress on standard error.
+// display shows progress on standard error, which has nothing but records where
+// the log is JSON.
 func (a *app) display() *progress.Display {
-	return progress.New(a.err, progress.Options{TTY: ui.IsTerminal(a.err), NoColor: a.noColor, JSON: a.json})
+	return progress.New(a.err, progress.Options{TTY: ui.IsTerminal(a.err), NoColor: a.noColor, JSON: a.json || a.logFormat == logs.JSON})
 }
 
 // update shows what the activities said with their last beats, and how those

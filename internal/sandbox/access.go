@@ -68,6 +68,28 @@ func ReadAccess(dir string) (Access, error) {
 	return a, nil
 }
 
+// Accesses reads how each restored shard of the sandbox of a directory is
+// reached, in the order of their names.
+func Accesses(dir string) ([]Access, error) {
+	if _, err := Open(dir); err != nil {
+		return nil, err
+	}
+
+	es, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fail.FromOS("sandbox: look into", dir, err)
+	}
+
+	out := []Access{}
+	for _, e := range es {
+		if acc, err := ReadAccess(filepath.Join(dir, e.Name())); err == nil {
+			out = append(out, acc)
+		}
+	}
+
+	return out, nil
+}
+
 // Restored resolves a shard that was restored into the sandbox of a directory.
 func Restored(dir string, id targets.ShardID) (targets.Instance, error) {
 	a, err := ReadAccess(filepath.Join(dir, id.Target+"-"+id.Shard))

@@ -33,6 +33,8 @@ type Options struct {
 	// Sweep removes it when that has ended. With neither nobody but Remove ends it.
 	Owner int // a process id on this host; 0 is none
 	Run   Run
+	// MadeBy is for people: the run that made it, which stays on record.
+	MadeBy Run
 }
 
 // Run names one run of a workflow in the engine of this host's workers.
@@ -50,6 +52,7 @@ type record struct {
 	Owner   servers.Server `json:"owner,omitzero"`
 	Host    string         `json:"host,omitempty"` // the owner's: a process of another host cannot be seen
 	Run     Run            `json:"run,omitzero"`
+	MadeBy  Run            `json:"made_by,omitzero"`
 	// Expires is when Sweep may remove it; zero means never.
 	Expires time.Time        `json:"expires,omitzero"`
 	Procs   []servers.Server `json:"procs"`
@@ -123,7 +126,7 @@ func Create(_ context.Context, o Options) (*Box, error) {
 		return nil, fail.FromOS("sandbox: create", dir, err)
 	}
 
-	b := &Box{dir: dir, rec: record{Format: 1, ID: o.ID, Purpose: o.Purpose, Created: time.Now().UTC(), Run: o.Run, Procs: []servers.Server{}}}
+	b := &Box{dir: dir, rec: record{Format: 1, ID: o.ID, Purpose: o.Purpose, Created: time.Now().UTC(), Run: o.Run, MadeBy: o.MadeBy, Procs: []servers.Server{}}}
 	if o.Owner != 0 {
 		id, err := proc.Of(o.Owner)
 		if err != nil {
@@ -235,6 +238,10 @@ func (b *Box) ID() string { return b.rec.ID }
 
 // Purpose says what it was made for.
 func (b *Box) Purpose() string { return b.rec.Purpose }
+
+// MadeBy is the run that made it; the zero value when no run did, or an earlier
+// version.
+func (b *Box) MadeBy() Run { return b.rec.MadeBy }
 
 // Created is when it was made, UTC.
 func (b *Box) Created() time.Time { return b.rec.Created }

@@ -30,6 +30,7 @@ type Sandbox struct {
 	ID      string    `json:"id"`
 	Dir     string    `json:"dir"`
 	Purpose string    `json:"purpose"`
+	Run     string    `json:"run,omitempty"` // the workflow that made it
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires,omitzero"` // not there when it stays
 }
