@@ -97,7 +97,7 @@ func MkdirAll(dir string, mode os.FileMode) error {
 	}
 
 	if err := os.Mkdir(dir, mode); err != nil {
-		if errors.Is(err, fs.ErrExist) {
+		if st, serr := os.Stat(dir); errors.Is(err, fs.ErrExist) && serr == nil && st.IsDir() {
 			return nil // another has made it meanwhile
 		}
 

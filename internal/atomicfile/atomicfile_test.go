@@ -173,7 +173,9 @@ func TestMkdirAllMakesParentsAndKeepsWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if err := MkdirAll(filepath.Join(file, "d"), 0o700); err == nil {
-		t.Error("made a directory below a file")
+	for _, d := range []string{file, filepath.Join(file, "d")} {
+		if err := MkdirAll(d, 0o700); err == nil {
+			t.Errorf("made the directory %s of a file, or below one", d)
+		}
 	}
 }
