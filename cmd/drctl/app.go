@@ -28,6 +28,7 @@ type app struct {
 	noColor    bool
 	logLevel   string
 	logFormat  string
+	warned     bool
 }
 
 func newApp(out, errw io.Writer) *app { return &app{out: out, err: errw} }
@@ -72,11 +73,16 @@ func (a *app) load() (*config.Config, error) {
 	return cfg, nil
 }
 
-// warn prints what deserves a look.
+// warn prints what deserves a look, once, however often a command reads its
+// configuration.
 func (a *app) warn(cfg *config.Config) {
 	for _, w := range cfg.Warnings() {
-		a.say(slog.LevelWarn, "%s", w)
+		if !a.warned {
+			a.say(slog.LevelWarn, "%s", w)
+		}
 	}
+
+	a.warned = true
 }
 
 // say tells a person something beside the answer: a line that begins with

@@ -243,6 +243,10 @@ func (a *app) backupList(ctx context.Context, place vaultFlags, group, region st
 		return damaged
 	}
 
+	if len(list) == 0 && damaged == nil {
+		a.say(slog.LevelInfo, "the vault holds no base; take one with: drctl backup now")
+	}
+
 	rows := make([][]string, len(list))
 	for i, b := range list {
 		rows[i] = baseRow(b)

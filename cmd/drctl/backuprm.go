@@ -72,7 +72,7 @@ func (a *app) backupRm(ctx context.Context, group, id string, yes, dry, force bo
 		fmt.Fprintln(a.out, "nothing was removed")
 		return nil
 	case !yes:
-		if err := confirm(a, "backup rm: confirm", "base", id); err != nil {
+		if err := ui.Confirm(a.err, "backup rm: confirm", "base", id); err != nil {
 			return err
 		}
 	}

@@ -158,6 +158,10 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 		return damaged
 	}
 
+	if len(cuts) == 0 {
+		a.say(slog.LevelInfo, "the vault of %s holds no sealed cut of %s; take one with: drctl cut now", v.Region(), group)
+	}
+
 	rows := make([][]string, 0, len(cuts))
 	for _, c := range cuts {
 		rows = append(rows, []string{c.ID, c.QuiescedAt.Local().Format(time.DateTime), string(c.Mode),

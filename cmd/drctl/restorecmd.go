@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -403,7 +401,7 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	}
 
 	if f.into == plan.Instances && !f.yes {
-		if err := confirm(a, "restore: confirm", "group", r.plan.Goal.Group); err != nil {
+		if err := ui.Confirm(a.err, "restore: confirm", "group", r.plan.Goal.Group); err != nil {
 			return err
 		}
 	}
@@ -461,22 +459,6 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	}
 
 	return a.printRestore(out)
-}
-
-// confirm asks for the name of what a dangerous act is about.
-func confirm(a *app, op, what, name string) error {
-	if !ui.IsTerminal(os.Stdin) {
-		return fail.New(fail.Invalid, op, name, "add --yes", errors.New("nobody is there to confirm"))
-	}
-
-	fmt.Fprintf(a.err, "Type the %s's name (%s) to go on: ", what, name)
-
-	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-	if strings.TrimSpace(line) != name {
-		return ui.Exit{Code: 1, Message: "not confirmed; nothing was done"}
-	}
-
-	return nil
 }
 
 func (a *app) printRestore(out workflows.RestoreOut) error {

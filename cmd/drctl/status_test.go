@@ -177,7 +177,7 @@ func TestStatusTellsWhatSchedulesFound(t *testing.T) {
 	want(false, "abandoned")
 	lost := cut(10 * time.Second)
 	abandon(lost, "orders/0 lags")
-	want(true, "1 cuts were abandoned", "orders/0 lags", "drctl cut show "+lost.ID)
+	want(true, "1 cut abandoned since", "orders/0 lags", "drctl cut show "+lost.ID)
 
 	for _, args := range [][]string{{"cut", "show", lost.ID, "--vault", "west"}, {"cut", "show", lost.ID, "--vault", "west", "--json"}} {
 		if out, err := command(ctx, file, args...); err != nil || !strings.Contains(out, "abandoned") || !strings.Contains(out, "orders/0 lags") {

@@ -178,7 +178,7 @@ func (r *Repo) start(ctx context.Context, c command, wait string) (ended <-chan 
 	}
 
 	if r.Bin == "" {
-		return nil, nil, nil, r.fail(c.op, fail.Invalid, "name the path of restic 0.19.1 or later", errors.New("restic is not configured"))
+		return nil, nil, nil, r.fail(c.op, fail.Invalid, "install restic "+MinVersion+" or later, or name it under sandbox.tools.restic", errors.New("no restic was found on this host"))
 	}
 
 	args := r.base()
