@@ -47,8 +47,8 @@ func (v *verification) assertions(ctx context.Context) error {
 		case err != nil && (conn.IsClosed() || ctx.Err() != nil):
 			return queryError(opVerify, v.in, "", err)
 		case err != nil:
-			f.Severity, f.Got = targets.Failed, queryError(opVerify, v.in, "", err).Error()
-			if strings.Contains(f.Got, "foreign table is restricted") {
+			f.Severity, f.Got, f.Detail = targets.Failed, "an error", queryError(opVerify, v.in, "", err).Error()
+			if strings.Contains(f.Detail, "foreign table is restricted") {
 				f.Detail = "the query reads another server through a foreign table, and so says nothing of what was restored"
 			}
 		default:

@@ -218,6 +218,11 @@ func TestVerifyAssertionsThatFail(t *testing.T) {
 		}
 	}
 
+	// What a query came to is its answer, and an error is none.
+	if f := finding(t, fs, "assertion 5"); f.Got != "an error" || !strings.Contains(f.Detail, "nowhere") {
+		t.Errorf("%+v", f)
+	}
+
 	if n := value[int](t, c, "SELECT count(*)::int FROM account"); n != 1 {
 		t.Fatal("an assertion changed the data")
 	}

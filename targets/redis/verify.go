@@ -162,7 +162,7 @@ func runAssertion(ctx context.Context, in targets.Instance, a targets.Assertion)
 	case err != nil && (code == fail.Unavailable || ctx.Err() != nil):
 		return f, wrap(op, in, err)
 	case err != nil:
-		f.Severity, f.Detail = targets.Failed, err.Error()
+		f.Severity, f.Got, f.Detail = targets.Failed, "an error", err.Error()
 		return f, nil
 	default:
 		f.Got = firstText(v)
