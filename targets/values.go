@@ -243,6 +243,10 @@ type ShardPoint struct {
 	// Objects and Bytes count what the object snapshot holds, once it is taken (S3).
 	Objects int64 `json:"objects,omitempty"`
 	Bytes   int64 `json:"bytes,omitempty"`
+	// Bases names, per region in whose vault the point could be recovered when the
+	// cut was sealed, the base from which an unbroken log led there; none for
+	// stores without a log, and in cuts of older versions.
+	Bases map[string]string `json:"bases,omitempty"`
 	// Warnings say what the point lacks, or how it was named.
 	Warnings []string `json:"warnings,omitempty"`
 }

@@ -68,9 +68,10 @@ func manyGroup() (g platform.Group, c targets.Cut, p plan.Run) {
 		s := targets.ShardID{Target: target, Shard: fmt.Sprint(i)}
 		at := targets.Position{Kind: kind, Timeline: "7000000000000000001-00000001", Offset: 1 << 50, RestorePoint: "drctl:20260314T025948.120Z-3fa9", AsOf: t0}
 		g.Shards = append(g.Shards, platform.Shard{Shard: s, Kind: kind, Region: "east", Queue: queueOf("east")})
-		c.Shards = append(c.Shards, targets.ShardPoint{Shard: s, Kind: kind, Region: "east", Position: at})
 		base := targets.Artifact{ID: "20260314T025948Z-" + s.Target + "-" + s.Shard, Shard: s, Kind: kind, Region: "east", Method: "basebackup",
 			Snapshot: strings.Repeat("0", 64), From: at, Until: at, Settings: settings}
+		c.Shards = append(c.Shards, targets.ShardPoint{Shard: s, Kind: kind, Region: "east", Position: at,
+			Bases: map[string]string{"east": base.ID, "west": base.ID}})
 		p.Steps = append(p.Steps, plan.Step{ID: "restore-" + s.String(), Op: plan.OpRestore, Shard: s, Kind: kind, Base: base, Point: at,
 			Path: []targets.Span{{Timeline: at.Timeline, From: 1, To: at.Offset}}, Limit: time.Hour})
 	}

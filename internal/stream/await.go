@@ -24,7 +24,14 @@ func AwaitDurable(ctx context.Context, set vault.Set, shard targets.ShardID, fro
 		watches[i] = &watch{trail: given(v, shard, from), at: at}
 	}
 
-	return await(ctx, set, watches, poll, missing)
+	in, err := await(ctx, set, watches, poll, missing)
+
+	regions := make([]string, len(in))
+	for i, h := range in {
+		regions[i] = h.region
+	}
+
+	return regions, err
 }
 
 // given is a trail for which only one beginning counts.
@@ -38,17 +45,26 @@ func given(v *vault.Vault, shard targets.ShardID, from targets.Position) *Trail 
 // AwaitRecoverable waits until the position can be recovered from as many
 // vaults as the set's Durability: a base of each and an unbroken log lead to it.
 // Known, which may be nil, names a position that is known to be recoverable
-// from a vault; the search begins there. It returns as AwaitDurable does, and
+// from a vault; the search begins there. It returns the regions of all vaults
+// from which it can be recovered by then, each with the ID of the base that leads
+// there, and errors as AwaitDurable does, and
 // an error of code not-found when no base leads there in so many vaults that
 // the others are too few, which waiting for the log cannot change.
 func AwaitRecoverable(ctx context.Context, set vault.Set, shard targets.ShardID, at targets.Position,
-	known func(context.Context, *vault.Vault) (targets.Position, error), poll time.Duration, missing func(bytes uint64)) ([]string, error) {
+	known func(context.Context, *vault.Vault) (Foothold, error), poll time.Duration, missing func(bytes uint64)) (map[string]string, error) {
 	watches := make([]*watch, len(set.Vaults))
 	for i, v := range set.Vaults {
 		watches[i] = &watch{trail: NewTrail(v, shard), at: at, known: known}
 	}
 
-	return await(ctx, set, watches, poll, missing)
+	in, err := await(ctx, set, watches, poll, missing)
+
+	bases := make(map[string]string, len(in))
+	for _, h := range in {
+		bases[h.region] = h.base
+	}
+
+	return bases, err
 }
 
 // baseGrace is how long a base may take to be recorded that was finished before
@@ -59,7 +75,7 @@ var baseGrace = 5 * time.Second
 type watch struct {
 	trail *Trail
 	at    targets.Position
-	known func(context.Context, *vault.Vault) (targets.Position, error) // until it has told
+	known func(context.Context, *vault.Vault) (Foothold, error) // until it has told
 }
 
 func (w *watch) ask(ctx context.Context) (Lead, error) {
@@ -126,7 +142,7 @@ func (w *watch) keepAsking(ctx context.Context, i int, poll time.Duration, answe
 	}
 }
 
-func await(parent context.Context, set vault.Set, watches []*watch, poll time.Duration, missing func(bytes uint64)) ([]string, error) {
+func await(parent context.Context, set vault.Set, watches []*watch, poll time.Duration, missing func(bytes uint64)) ([]holder, error) {
 	if poll <= 0 {
 		poll = 200 * time.Millisecond
 	}
@@ -184,15 +200,18 @@ type quorum struct {
 	asked   []bool // since enough vaults hold it
 }
 
-// have lists the regions whose vaults hold the position.
-func (q *quorum) have() (regions []string) {
+// holder is a vault that holds the position, and the base that leads there.
+type holder struct{ region, base string }
+
+// have lists the vaults that hold the position.
+func (q *quorum) have() (in []holder) {
 	for i, h := range q.known {
 		if h.done() {
-			regions = append(regions, q.watches[i].trail.v.Region())
+			in = append(in, holder{q.watches[i].trail.v.Region(), h.lead.Base.ID})
 		}
 	}
 
-	return regions
+	return in
 }
 
 // tell says how many bytes the vault lacks for which the durability waits.

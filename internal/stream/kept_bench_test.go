@@ -19,7 +19,7 @@ func BenchmarkAmongKept(b *testing.B) {
 		b.ReportAllocs()
 
 		for b.Loop() {
-			w := &watch{trail: NewTrail(set.Vaults[0], shard, pos("L", kept-605)), at: pos("L", kept-5)}
+			w := &watch{trail: NewTrail(set.Vaults[0], shard, Foothold{"b1", pos("L", kept-605)}), at: pos("L", kept-5)}
 			if in, err := await(ctx, set, []*watch{w}, 100*time.Millisecond, nil); err != nil || len(in) != 1 {
 				b.Fatal(in, err)
 			}

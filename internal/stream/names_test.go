@@ -199,7 +199,7 @@ func TestSealListsWhatIsNew(t *testing.T) {
 			plantNames(t, dirs[0], idL, 0, kept)
 			var keys atomic.Int64
 
-			known := pos(idL, kept-25) // inside a chunk
+			known := Foothold{"b1", pos(idL, kept-25)} // inside a chunk
 			for cut := range uint64(5) {
 				at := pos(idL, kept+10*cut+5)
 				ws := []*watch{{trail: NewTrail(v, shard, known), at: at}}
@@ -219,7 +219,7 @@ func TestSealListsWhatIsNew(t *testing.T) {
 				if n := keys.Load(); n > 1500 {
 					t.Errorf("cut %d: %d keys listed", cut, n)
 				}
-				known = at
+				known.At = at
 			}
 		})
 	}

@@ -34,8 +34,16 @@ type Trail struct {
 // meanwhile is looked for, while the log is not there yet.
 const listBasesEvery = 10
 
-// foothold is a place up to which everything is held that leads to it.
+// Foothold is a position that is known to be recoverable from a vault, and the
+// base from which it is: what leads to it from an older base is not known.
+type Foothold struct {
+	Base string // its ID
+	At   targets.Position
+}
+
+// foothold is a place up to which everything is held that leads to it from a base.
 type foothold struct {
+	base   string
 	at     targets.Position
 	start  uint64 // where the chunk begins that holds the byte before it,
 	listed bool   // if that is known
@@ -43,7 +51,7 @@ type foothold struct {
 
 // NewTrail begins with positions that are known to be recoverable from this
 // vault, such as those of a cut that was sealed in it.
-func NewTrail(v *vault.Vault, shard targets.ShardID, known ...targets.Position) *Trail {
+func NewTrail(v *vault.Vault, shard targets.ShardID, known ...Foothold) *Trail {
 	t := &Trail{v: v, st: v.Store(), shard: shard, origins: map[string]timeline.Record{}}
 	t.Know(known...)
 
@@ -51,9 +59,9 @@ func NewTrail(v *vault.Vault, shard targets.ShardID, known ...targets.Position) 
 }
 
 // Know adds positions that are known to be recoverable from the vault.
-func (t *Trail) Know(known ...targets.Position) {
-	for _, at := range known {
-		t.known = append(t.known, foothold{at: at})
+func (t *Trail) Know(known ...Foothold) {
+	for _, k := range known {
+		t.known = append(t.known, foothold{base: k.Base, at: k.At})
 	}
 }
 
@@ -178,7 +186,7 @@ func (t *Trail) from(ctx context.Context, b targets.Artifact, at targets.Positio
 			whole, least = true, b.Until.Offset
 		}
 
-		missing, end, hole, err := t.span(ctx, s)
+		missing, end, hole, err := t.span(ctx, b.ID, s)
 		if err != nil {
 			return lead, false, err
 		}
@@ -206,14 +214,14 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// span counts what the vault lacks of a span, and tells up to where it lacks
-// nothing; or it returns a declared hole in it.
-func (t *Trail) span(ctx context.Context, s targets.Span) (missing uint64, end foothold, hole timeline.Gap, err error) {
+// span counts what the vault lacks of a span of the log behind a base, and tells
+// up to where it lacks nothing; or it returns a declared hole in it.
+func (t *Trail) span(ctx context.Context, base string, s targets.Span) (missing uint64, end foothold, hole timeline.Gap, err error) {
 	n := names{t.st, t.shard, s.Timeline}
 
-	ground := foothold{at: targets.Position{Timeline: s.Timeline, Offset: s.From}}
+	ground := foothold{base: base, at: targets.Position{Timeline: s.Timeline, Offset: s.From}}
 	for _, k := range t.known {
-		if k.at.Timeline == s.Timeline && ground.at.Offset <= k.at.Offset && k.at.Offset <= s.To {
+		if k.base == base && k.at.Timeline == s.Timeline && ground.at.Offset <= k.at.Offset && k.at.Offset <= s.To {
 			ground = k
 		}
 	}

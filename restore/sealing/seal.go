@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +34,7 @@ func Seal(ctx context.Context, set vault.Set, cut targets.Cut, lag *Lag) (target
 			return cut, err
 		}
 	}
+	cut.Shards = slices.Clone(cut.Shards)
 	held := make([][]string, len(cut.Shards))
 	errs := make([]error, len(cut.Shards))
 	before := newestSealed{group: cut.Group}
@@ -46,8 +48,9 @@ func Seal(ctx context.Context, set vault.Set, cut targets.Cut, lag *Lag) (target
 				held[i], errs[i] = Holders(ctx, set, p.Shard, p.Position)
 				return
 			}
-			held[i], errs[i] = stream.AwaitRecoverable(ctx, set, p.Shard, p.Position, before.point(p.Shard), 100*time.Millisecond,
+			cut.Shards[i].Bases, errs[i] = stream.AwaitRecoverable(ctx, set, p.Shard, p.Position, before.point(p.Shard), 100*time.Millisecond,
 				func(n uint64) { lag.note(p.Shard, n) })
+			held[i] = slices.Sorted(maps.Keys(cut.Shards[i].Bases))
 		})
 	}
 
@@ -84,8 +87,8 @@ type newestSealed struct {
 
 // point tells one shard's point of the newest cut that was sealed in a vault;
 // the zero position when there is none.
-func (n *newestSealed) point(shard targets.ShardID) func(context.Context, *vault.Vault) (targets.Position, error) {
-	return func(ctx context.Context, v *vault.Vault) (targets.Position, error) {
+func (n *newestSealed) point(shard targets.ShardID) func(context.Context, *vault.Vault) (stream.Foothold, error) {
+	return func(ctx context.Context, v *vault.Vault) (stream.Foothold, error) {
 		n.mu.Lock()
 		cut := n.cuts[v]
 		n.mu.Unlock()
@@ -93,7 +96,7 @@ func (n *newestSealed) point(shard targets.ShardID) func(context.Context, *vault
 		if cut == nil {
 			newest, _, err := inventory.NewestCut(ctx, v, n.group)
 			if err != nil && !fail.Is(err, fail.NotFound) {
-				return targets.Position{}, err
+				return stream.Foothold{}, err
 			}
 			cut = &newest
 
@@ -107,7 +110,7 @@ func (n *newestSealed) point(shard targets.ShardID) func(context.Context, *vault
 		}
 		p, _ := cut.Point(shard)
 
-		return p.Position, nil
+		return stream.Foothold{Base: p.Bases[v.Region()], At: p.Position}, nil
 	}
 }
 

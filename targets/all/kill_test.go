@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -365,7 +367,8 @@ func (k *killers) durable(id targets.ShardID, at targets.Position) {
 
 func (k *killers) lead(ctx context.Context, id targets.ShardID, at targets.Position) ([]string, error) {
 	if at.Kind == targets.Redis {
-		return stream.AwaitRecoverable(ctx, k.set, id, at, nil, 50*time.Millisecond, nil)
+		in, err := stream.AwaitRecoverable(ctx, k.set, id, at, nil, 50*time.Millisecond, nil)
+		return slices.Sorted(maps.Keys(in)), err
 	}
 
 	began, ok, err := stream.Began(ctx, k.set.Vaults, id, at.Timeline)
