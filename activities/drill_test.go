@@ -529,7 +529,7 @@ func TestKeepSandboxRecordsItsEnd(t *testing.T) {
 	f := newFinisher(t)
 	f.a.SandboxOwner = os.Getpid()
 
-	ref, err := f.a.openSandbox(context.Background(), SandboxIn{ID: "drill-x", Purpose: "drill x"})
+	ref, err := f.a.openSandbox(context.Background(), SandboxIn{ID: "drill-x", Purpose: "drill x"}, sandbox.Run{Workflow: "small:drill/x", ID: "1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -539,8 +539,8 @@ func TestKeepSandboxRecordsItsEnd(t *testing.T) {
 	}
 
 	box, err := sandbox.Open(ref.Dir)
-	if err != nil || !box.Expires().Equal(at(100)) {
-		t.Fatalf("%v %v", box.Expires(), err)
+	if err != nil || !box.Expires().Equal(at(100)) || box.MadeBy().Workflow != "small:drill/x" {
+		t.Fatalf("%v %v %v", box.Expires(), box.MadeBy(), err)
 	}
 
 	if removed, err := sandbox.Sweep(context.Background(), f.a.SandboxRoot, at(99), nil); err != nil || len(removed) != 0 {

@@ -19,16 +19,17 @@ import (
 
 // OpenSandbox makes a sandbox on this host, or finds it again.
 func (a *Activities) OpenSandbox(ctx context.Context, in SandboxIn) (SandboxRef, error) {
-	ref, err := a.openSandbox(ctx, in)
+	of := activity.GetInfo(ctx).WorkflowExecution
+
+	ref, err := a.openSandbox(ctx, in, sandbox.Run{Workflow: of.ID, ID: of.RunID})
+
 	return ref, engine.EncodeError(err)
 }
 
-func (a *Activities) openSandbox(ctx context.Context, in SandboxIn) (SandboxRef, error) {
-	of := activity.GetInfo(ctx).WorkflowExecution
-
-	opt := sandbox.Options{Root: a.SandboxRoot, ID: in.ID, Purpose: in.Purpose, Owner: a.SandboxOwner, MadeBy: sandbox.Run{Workflow: of.ID, ID: of.RunID}}
+func (a *Activities) openSandbox(ctx context.Context, in SandboxIn, by sandbox.Run) (SandboxRef, error) {
+	opt := sandbox.Options{Root: a.SandboxRoot, ID: in.ID, Purpose: in.Purpose, Owner: a.SandboxOwner, MadeBy: by}
 	if opt.Owner == 0 {
-		opt.Run = opt.MadeBy
+		opt.Run = by
 	}
 
 	box, err := sandbox.Create(ctx, opt)
