@@ -16,6 +16,7 @@ import (
 func TestMajors(t *testing.T) {
 	for _, major := range sandboxtest.Majors {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			t.Parallel()
 			more := map[string]string{}
 
 			segment := uint64(1 << 20)
@@ -49,6 +50,8 @@ func TestMajors(t *testing.T) {
 			}
 
 			t.Logf("%d bytes, %d records, %d transactions of which clients know %d, known from %v", s.size, len(all), len(e.transactions), len(d.deeds), e.knows)
+
+			crashAndPromotion(t, c, more)
 		})
 	}
 }

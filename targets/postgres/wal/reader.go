@@ -35,6 +35,7 @@ type Options struct {
 // Reader reads records in log order. It is not safe for concurrent use.
 type Reader struct {
 	src       io.Reader
+	start     LSN
 	from      LSN
 	all       bool
 	timelines []Timeline
@@ -90,7 +91,7 @@ func NewReader(src io.Reader, o Options) (*Reader, error) {
 		}
 	}
 
-	return &Reader{src: src, from: o.From, all: o.All, timelines: o.Timelines, segment: o.SegmentSize, system: o.System,
+	return &Reader{src: src, start: o.Start, from: o.From, all: o.All, timelines: o.Timelines, segment: o.SegmentSize, system: o.System,
 		buf: make([]byte, bufferSize), pos: o.Start}, nil
 }
 
@@ -104,6 +105,7 @@ func (r *Reader) SegmentSize() uint64 { return r.segment }
 func (r *Reader) End() LSN { return r.last }
 
 // NextStart is where the next record begins, or would begin if there were one.
+// It is exact once a record was read.
 func (r *Reader) NextStart() LSN {
 	next := r.pos.align()
 	switch {
@@ -190,7 +192,7 @@ func (r *Reader) begin(room uint32) (rec Record, whole bool, err error) {
 	length := le.Uint32(r.buf[r.at:])
 	switch {
 	case length == 0:
-		r.blank = true
+		r.empty()
 		return rec, false, nil
 	case length < recordHeader || length > longestRecord:
 		return rec, false, corrupt(r.pos, "a record of %d bytes", length)
@@ -265,8 +267,8 @@ func (r *Reader) checkHead(start LSN, head []byte) error {
 	switch {
 	case r.prev != 0 && prev != r.prev:
 		return corrupt(start, "the record names %v as the one before it, which is %v", prev, r.prev)
-	case prev >= start:
-		return corrupt(start, "the record names %v as the one before it", prev)
+	case r.prev == 0 && prev >= r.start:
+		return corrupt(start, "the record names %v as the one before it, where nothing was found", prev)
 	case manager > lastBuiltIn && manager < firstCustom:
 		return corrupt(start, "a record of the unknown manager %d", manager)
 	}
@@ -320,10 +322,10 @@ func (r *Reader) enterPage() error {
 
 	b := r.buf[r.at:r.end]
 	if zero(b[:shortHeader]) {
-		if !r.padding {
-			r.blank = true
+		if !r.padding && !r.empty() {
 			return nil
 		}
+		r.begun = true
 
 		return r.pass(shortHeader)
 	}
@@ -349,9 +351,23 @@ func (r *Reader) enterPage() error {
 	return nil
 }
 
+// empty takes in that there is nothing here, which is the end of the log. Before
+// the first record it may be the rest of a segment behind a switch: that the
+// record behind it names one from before the start shows later that it was.
+func (r *Reader) empty() (padding bool) {
+	r.padding = r.last == 0 && r.skip == 0 && r.part.length == 0
+	r.blank = !r.padding
+
+	return r.padding
+}
+
 // join connects a page with what came before it.
 func (r *Reader) join(p page) error {
 	if r.padding = r.padding && !p.has(pageLong); r.padding {
+		if p.rest != 0 || p.has(pageOverwritten) {
+			return corrupt(r.pos, "a page with records behind the last of its segment")
+		}
+
 		return nil
 	}
 
