@@ -47,6 +47,7 @@ type Reader struct {
 	at, end int // buf[at:end] was read and not used yet
 	pos     LSN // of buf[at]; at the start of a page its header is still to come
 
+	rec     Record // the last whole one
 	part    partial
 	skip    uint32 // bytes of a record that began before Start, still to come
 	padding bool   // behind a switch: nothing comes before the next segment
@@ -134,7 +135,7 @@ func (r *Reader) NextStart() LSN {
 // again.
 func (r *Reader) Next() (Record, error) {
 	for r.err == nil {
-		rec, whole, err := r.step()
+		whole, err := r.step()
 		if err != nil {
 			if fail.Is(err, fail.Corrupt) || fail.Is(err, fail.Unsupported) {
 				r.err = err
@@ -143,8 +144,8 @@ func (r *Reader) Next() (Record, error) {
 			return Record{}, err
 		}
 
-		if whole && rec.Start >= r.from && (r.all || rec.Kind != Other) {
-			return rec, nil
+		if whole && (r.all || r.rec.Kind != Other) && r.rec.Start >= r.from {
+			return r.rec, nil
 		}
 	}
 
@@ -152,79 +153,78 @@ func (r *Reader) Next() (Record, error) {
 }
 
 // step reads one page header, one record or one part of a record.
-func (r *Reader) step() (rec Record, whole bool, err error) {
+func (r *Reader) step() (whole bool, err error) {
 	if r.blank {
-		return rec, false, r.checkBlank()
+		return false, r.checkBlank()
 	}
 
 	if r.pos%PageSize == 0 {
-		return rec, false, r.enterPage()
+		return false, r.enterPage()
 	}
 	room := uint32(PageSize - r.pos%PageSize)
 
 	switch {
 	case r.padding:
-		return rec, false, r.pass(room)
+		return false, r.pass(room)
 	case r.skip > 0:
 		n := min(room, r.skip)
 		if err := r.pass(n); err != nil {
-			return rec, false, err
+			return false, err
 		}
 
 		r.skip -= n
 
-		return rec, false, nil
+		return false, nil
 	case r.part.length != 0:
 		return r.goOn(room)
 	case r.pos%8 != 0:
-		return rec, false, r.pass(uint32(r.pos.align() - r.pos))
+		return false, r.pass(uint32(r.pos.align() - r.pos))
 	}
 
 	return r.begin(room)
 }
 
 // begin reads a record that begins here, or the part of it on this page.
-func (r *Reader) begin(room uint32) (rec Record, whole bool, err error) {
+func (r *Reader) begin(room uint32) (whole bool, err error) {
 	if err := r.fill(8); err != nil {
-		return rec, false, err
+		return false, err
 	}
 
 	length := le.Uint32(r.buf[r.at:])
 	switch {
 	case length == 0:
 		r.empty()
-		return rec, false, nil
+		return false, nil
 	case length < recordHeader || length > longestRecord:
-		return rec, false, corrupt(r.pos, "a record of %d bytes", length)
+		return false, corrupt(r.pos, "a record of %d bytes", length)
 	case length > room:
 		r.part = partial{start: r.pos, length: length, body: r.part.body[:0]}
 		return r.goOn(room)
 	}
 
 	if err := r.fill(int(length)); err != nil {
-		return rec, false, err
+		return false, err
 	}
 	b, start := r.buf[r.at:r.at+int(length)], r.pos
 
 	if err := r.checkHead(start, b); err != nil {
-		return rec, false, err
+		return false, err
 	}
 	crc := crc32.Update(crc32.Update(0, castagnoli, b[recordHeader:]), castagnoli, b[:20])
 	kind, _ := kindOf(b[17], b[16])
 
 	r.use(int(length))
-	rec, err = r.finish(start, b[:recordHeader], b[recordHeader:], crc, kind)
 
-	return rec, err == nil, err
+	return true, r.finish(start, b[:recordHeader], b[recordHeader:], crc, kind)
 }
 
 // goOn reads the part of a record on this page.
-func (r *Reader) goOn(room uint32) (rec Record, whole bool, err error) {
+func (r *Reader) goOn(room uint32) (whole bool, err error) {
 	p := &r.part
 
 	n := min(room, p.length-p.got)
 	if err := r.fill(int(n)); err != nil {
-		return rec, false, err
+		return false, err
 	}
 	b := r.buf[r.at : r.at+int(n)]
 
@@ -234,7 +234,7 @@ func (r *Reader) goOn(room uint32) (rec Record, whole bool, err error) {
 
 		if p.got+uint32(k) == recordHeader {
 			if err := r.checkHead(p.start, p.head[:]); err != nil {
-				return rec, false, err
+				return false, err
 			}
 			p.kind, p.keep = kindOf(p.head[17], p.head[16])
 		}
@@ -248,17 +248,17 @@ func (r *Reader) goOn(room uint32) (rec Record, whole bool, err error) {
 	r.use(int(n))
 
 	if p.got < p.length {
-		return rec, false, nil
+		return false, nil
 	}
 
-	rec, err = r.finish(p.start, p.head[:], p.body, crc32.Update(p.crc, castagnoli, p.head[:20]), p.kind)
+	err = r.finish(p.start, p.head[:], p.body, crc32.Update(p.crc, castagnoli, p.head[:20]), p.kind)
 
 	p.length = 0
 	if cap(p.body) > 1<<20 { // a giant is rare; its memory is not kept
 		p.body = nil
 	}
 
-	return rec, err == nil, err
+	return true, err
 }
 
 // checkHead refuses a record that cannot stand here.
@@ -277,12 +277,14 @@ func (r *Reader) checkHead(start LSN, head []byte) error {
 }
 
 // finish makes a record of bytes that were read to its end.
-func (r *Reader) finish(start LSN, head, body []byte, crc uint32, kind Kind) (Record, error) {
+func (r *Reader) finish(start LSN, head, body []byte, crc uint32, kind Kind) error {
 	if want := le.Uint32(head[20:]); crc != want {
-		return Record{}, corrupt(start, "the record has the checksum %08X instead of %08X", crc, want)
+		return corrupt(start, "the record has the checksum %08X instead of %08X", crc, want)
 	}
 
-	rec := Record{Start: start, End: r.pos.align(), Previous: LSN(le.Uint64(head[8:])), Kind: kind, XID: le.Uint32(head[4:]),
+	rec := &r.rec
+
+	*rec = Record{Start: start, End: r.pos.align(), Previous: LSN(le.Uint64(head[8:])), Kind: kind, XID: le.Uint32(head[4:]),
 		Manager: head[17], Info: head[16], Length: le.Uint32(head), major: r.major, body: body}
 	if kind == SegmentSwitch {
 		r.padding = true
@@ -292,13 +294,13 @@ func (r *Reader) finish(start LSN, head, body []byte, crc uint32, kind Kind) (Re
 	}
 
 	if r.given != 0 {
-		if err := r.checkGiven(rec); err != nil {
-			return Record{}, err
+		if err := r.checkGiven(*rec); err != nil {
+			return err
 		}
 	}
 	r.prev, r.last = start, rec.End
 
-	return rec, nil
+	return nil
 }
 
 // checkGiven wants the notice of the record that the last page gave up.
