@@ -30,6 +30,7 @@ func TestMajors(t *testing.T) {
 			var d diary
 
 			do(t, c.connect(t), "CHECKPOINT")
+			checkStamps := stampFacts(t, c)
 			c.load(t, &d, uint64(major), 4, 25)
 			s := c.finish(t)
 
@@ -40,6 +41,8 @@ func TestMajors(t *testing.T) {
 
 			e := decided(t, s.open(t, s.start), s.options())
 			agree(t, e, &d, stamps(t, c.connect(t), d.deeds))
+
+			checkStamps(t, e)
 
 			if !e.known {
 				t.Error("it is not known where knowledge begins")
