@@ -28,7 +28,7 @@ func crashAndPromotion(t *testing.T, c *cluster, settings map[string]string) {
 	do(t, open, "SELECT pg_logical_emit_message(true, 'drctl/global', 'dies')")
 
 	// A server that is killed while it writes giants leaves one without an end.
-	for range 4 {
+	for range 2 {
 		giant(t, c)
 		c.start(t, settings)
 	}

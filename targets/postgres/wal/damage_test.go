@@ -44,6 +44,7 @@ func TestDamage(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, stretch, []byte, []wal.Record){
 		"a flipped bit is found": flipped, "a start anywhere": anywhere, "an end anywhere": cut,
 		"bytes of another place": misplaced, "a source that trickles": trickle,
+		"a segment made and not written": unwritten,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s, log, all) })
 	}
@@ -238,6 +239,20 @@ func misplaced(t *testing.T, s stretch, log []byte, all []wal.Record) {
 		change(&wrong)
 		mustBeCorrupt(t, what, bytes.NewReader(log), wrong)
 	}
+}
+
+// unwritten ends with a segment of zeros behind a switch: the log goes on there.
+func unwritten(t *testing.T, s stretch, log []byte, all []wal.Record) {
+	next := s.start + wal.LSN(len(log))
+
+	for _, zeros := range []int{0, int(s.segment)} {
+		_, r := read(t, bytes.NewReader(append(bytes.Clone(log), make([]byte, zeros)...)), s.options())
+		if r.End() != next || r.NextStart() != next+40 {
+			t.Errorf("with %d zeros the log ends at %v and goes on at %v, want %v and 40 bytes behind", zeros, r.End(), r.NextStart(), next)
+		}
+	}
+	more := append(append(bytes.Clone(log), make([]byte, s.segment)...), log[:s.segment]...)
+	mustBeCorrupt(t, "a segment not written inside the log", bytes.NewReader(more), s.options())
 }
 
 // A trickling source gives some bytes, and nothing for the time being after each.

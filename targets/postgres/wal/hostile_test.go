@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"testing"
 
 	"drctl/internal/fail"
@@ -75,6 +76,7 @@ func (f *forged) add(manager, info byte, xid uint32, data []byte) {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	order.PutUint32(rec[20:], crc32.Update(crc32.Checksum(rec[24:], table), table, rec[:20]))
 
+	f.b = slices.Grow(f.b, len(rec)+len(rec)/300+wal.PageSize)
 	f.prev = forgedStart + uint64(len(f.b))
 	f.write(rec, len(rec))
 

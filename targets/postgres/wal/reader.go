@@ -300,6 +300,10 @@ func (r *Reader) finish(start LSN, head, body []byte, crc uint32, kind Kind) err
 	}
 	r.prev, r.last = start, rec.End
 
+	if pad := int(r.pos.align() - r.pos); r.end-r.at >= pad { // else the next step waits for it
+		r.use(pad)
+	}
+
 	return nil
 }
 
@@ -324,7 +328,11 @@ func (r *Reader) enterPage() error {
 
 	b := r.buf[r.at:r.end]
 	if zero(b[:shortHeader]) {
-		if !r.padding && !r.empty() {
+		switch {
+		case r.padding && r.segment != 0 && uint64(r.pos)%r.segment == 0: // made, not written
+			r.padding, r.blank = false, true
+			return nil
+		case !r.padding && !r.empty():
 			return nil
 		}
 		r.begun = true
