@@ -21,7 +21,10 @@ type forged struct {
 	prev  uint64
 }
 
-const forgedStart = 1 << 30
+const (
+	forgedStart   = 1 << 30
+	forgedSegment = 1 << 20
+)
 
 // write adds a byte stream, with page headers in between.
 func (f *forged) write(b []byte, record int) {
@@ -48,10 +51,10 @@ func (f *forged) header(rest int) {
 		order.PutUint32(h[16:], uint32(rest))
 	}
 
-	if len(f.b) == 0 {
+	if len(f.b)%forgedSegment == 0 {
 		h = append(h, make([]byte, 16)...)
 		h[2] |= 2
-		order.PutUint32(h[32:], 1<<30)
+		order.PutUint32(h[32:], forgedSegment)
 		order.PutUint32(h[36:], wal.PageSize)
 	}
 	f.b = append(f.b, h...)
@@ -69,9 +72,13 @@ func (f *forged) add(manager, info byte, xid uint32, data []byte) {
 	rec := make([]byte, 24, 29+len(data))
 	order.PutUint32(rec[4:], xid)
 	order.PutUint64(rec[8:], f.prev)
+
 	rec[16], rec[17] = info, manager
-	rec = order.AppendUint32(append(rec, 254), uint32(len(data)))
-	rec = append(rec, data...)
+	if data != nil {
+		rec = order.AppendUint32(append(rec, 254), uint32(len(data)))
+		rec = append(rec, data...)
+	}
+
 	order.PutUint32(rec, uint32(len(rec)))
 	table := crc32.MakeTable(crc32.Castagnoli)
 	order.PutUint32(rec[20:], crc32.Update(crc32.Checksum(rec[24:], table), table, rec[:20]))
@@ -85,16 +92,28 @@ func (f *forged) add(manager, info byte, xid uint32, data []byte) {
 	}
 }
 
+// switchSegment leaves the rest of the segment empty.
+func (f *forged) switchSegment() {
+	f.add(0, 0x40, 0, nil)
+	f.b = append(f.b, make([]byte, forgedSegment-len(f.b)%forgedSegment)...)
+}
+
 // run returns the first error of the reader or of what stands on it.
 func (f *forged) run(t *testing.T) (out []wal.Transaction, err error) {
 	t.Helper()
+	return f.runFrom(t, 0, &wal.Transactions{})
+}
 
-	r, err := wal.NewReader(bytes.NewReader(f.b), wal.Options{Start: forgedStart})
+// runFrom begins at a page.
+func (f *forged) runFrom(t *testing.T, page int, x *wal.Transactions) (out []wal.Transaction, err error) {
+	t.Helper()
+	skipped := page * wal.PageSize
+
+	r, err := wal.NewReader(bytes.NewReader(f.b[skipped:]), wal.Options{Start: forgedStart + wal.LSN(skipped)})
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	var x wal.Transactions
 	for {
 		rec, err := r.Next()
 		if err != nil {
