@@ -36,6 +36,7 @@ put internal/lab/good.go drctl/internal/lab/shop
 put restore/planted/bad_sdk.go go.temporal.io/sdk/client
 put targets/bad.go drctl/internal/fail
 put targets/postgres/planted/bad.go drctl/internal/vault
+put targets/postgres/wal/bad.go drctl/targets
 put targets/redis/planted/bad.go drctl/targets/s3
 put targets/s3/planted/bad.go drctl/config
 put targets/all/planted/bad.go drctl/internal/vault
@@ -72,6 +73,7 @@ want=$(
 		targets/all/planted/bad.go registry
 		targets/bad.go targets
 		targets/postgres/planted/bad.go driver-postgres
+		targets/postgres/wal/bad.go log-reader
 		targets/redis/planted/bad.go driver-redis
 		targets/s3/planted/bad.go driver-s3
 		workflows/planted/bad.go workflows
