@@ -139,7 +139,8 @@ type Policy struct {
 	// known. A Proven cut is whole by each that is set; without any there is none.
 	Tagged, TwoPhase, Gated bool
 	// Limit is how long a global transaction may be half done before it counts as
-	// broken and holds up no cut any more, in nanoseconds. Positive if Tagged or TwoPhase.
+	// broken and holds up no cut any more, in nanoseconds. Positive if Tagged or
+	// TwoPhase; 0 elsewhere means that nothing is called broken.
 	Limit int64
 	// GIDs maps gids to global transactions: a regular expression whose first
 	// group, or whole match, names the transaction; empty: equal gids.

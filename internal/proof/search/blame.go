@@ -61,6 +61,3 @@ func (s *source) empty() proof.Obstacle {
 
 	return proof.Obstacle{Why: proof.NeverQuiet, Shard: s.shard.Shard}
 }
-
-// name is the id of a global transaction as it is told to people.
-func (s *state) name() string { return printable(s.id) }

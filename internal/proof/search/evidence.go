@@ -3,7 +3,6 @@ package search
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"drctl/internal/proof"
 	"drctl/targets"
@@ -92,7 +91,7 @@ func (f *finder) tellGroup(w *whole, cut *proof.Cut, g *group) {
 		case proof.Prepare:
 			doubt = true
 			cut.InDoubt = append(cut.InDoubt, proof.Resolution{Shard: f.shards[m.shard].Shard, GID: m.gid,
-				Group: printable(g.id), Action: m.action(w), Prepared: m.at})
+				Group: g.id, Action: m.action(w), Prepared: m.at})
 		case proof.CommitPrepared:
 			h.Done++
 		default:
@@ -136,7 +135,7 @@ func (m *member) action(w *whole) proof.Action {
 
 // halfDone puts a global transaction where it belongs.
 func (f *finder) halfDone(cut *proof.Cut, s *state, h proof.HalfDone) {
-	h.ID = s.name()
+	h.ID = s.id
 	if s.since+f.limit() < cut.T {
 		cut.Broken = append(cut.Broken, h)
 	} else {
@@ -153,13 +152,4 @@ func (f *finder) named(shards []int) []targets.ShardID {
 	slices.SortFunc(names, targets.ShardID.Compare)
 
 	return slices.Compact(names)
-}
-
-// printable is an id without the mark of a gid that is of one shard alone.
-func printable(id string) string {
-	if strings.HasPrefix(id, "\x00") {
-		return string([]rune(id)[2:])
-	}
-
-	return id
 }

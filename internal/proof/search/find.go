@@ -220,14 +220,21 @@ func (f *finder) wholeIn(w *whole, g proof.Span) proof.Span {
 
 	if s, ok := w.youngest(); ok && s.since+limit > g.From {
 		if g.From = s.since + limit; !open(g) {
-			f.blame.add(proof.Obstacle{Why: proof.HalfDoneThen, ID: s.name()})
+			f.blame.add(proof.Obstacle{Why: proof.HalfDoneThen, ID: s.id})
 		}
 	}
 
 	return g
 }
 
-func (f *finder) limit() clock.Instant { return clock.Instant(f.policy.Limit) }
+// limit is how long something may be half done; without one nothing is broken.
+func (f *finder) limit() clock.Instant {
+	if f.policy.Limit == 0 {
+		return always
+	}
+
+	return clock.Instant(f.policy.Limit)
+}
 
 // instant is the one of a span that the policy wants.
 func (f *finder) instant(in proof.Span) clock.Instant {

@@ -199,6 +199,28 @@ func TestTwoPhase(t *testing.T) {
 	}
 }
 
+// A commit without a gid makes everything unsure that may have been prepared
+// before it, also what seemed sure until then.
+func TestNamelessCommit(t *testing.T) {
+	l, p := look([]proof.Record{at(21_000, proof.CommitPrepared, "")}, []proof.Record{at(20_000, proof.Prepare, "g")}), policy()
+	for i := range l.Stretches[1].Samples {
+		s := &l.Stretches[1].Samples[i]
+		s.T0 -= 4 * ms
+		s.T1 += 4 * ms
+	}
+
+	l.Stretches[1].Samples = slices.DeleteFunc(l.Stretches[1].Samples, func(s clock.Sample) bool { return s.Stamp%(10*ms) != 0 })
+
+	for when, want := range map[clock.Instant]bool{19: true, 22: false, 25: false, 27: false, 31: true} {
+		p.Window = &proof.Span{From: when*ms + 1, To: when*ms + 9}
+
+		res, err := search.Find(l, p)
+		if err != nil || (len(res.Cuts) > 0) != want {
+			t.Errorf("at %d: %v %+v", when, err, res)
+		}
+	}
+}
+
 func TestObstacles(t *testing.T) {
 	busy := make([]proof.Record, 90)
 	for i := range busy {
@@ -260,6 +282,17 @@ func TestGrades(t *testing.T) {
 
 	l.Stretches[1].Records = []proof.Record{at(10_500, proof.Commit, "", "x/2")}
 	if c := found(t, l, p); c.Grade != proof.Proven || c.Tags != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A gate needs no tags; what is half done without a limit is told, and not called broken.
+func TestGate(t *testing.T) {
+	l, p := look([]proof.Record{at(10_000, proof.Commit, "", "x/2"), at(11_000, proof.Prepare, "g")}, nil), proof.Policy{Gated: true}
+	l.Holds = []proof.Hold{{By: proof.ByLocks, Span: proof.Span{From: 1, To: 5}}, {By: proof.ByGate, Span: proof.Span{From: 50 * ms, To: 51 * ms}}}
+
+	c := found(t, l, p)
+	if c.Grade != proof.Proven || c.Hold.By != proof.ByGate || c.T <= 50*ms || c.T >= 51*ms || len(c.Half) != 1 || len(c.Broken) != 0 || len(c.InDoubt) != 1 {
 		t.Errorf("%+v", c)
 	}
 }

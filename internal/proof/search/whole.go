@@ -2,6 +2,7 @@ package search
 
 import (
 	"container/heap"
+	"fmt"
 	"regexp"
 	"slices"
 
@@ -224,8 +225,8 @@ func (w *whole) include(i int, e *event) {
 			}
 		}
 	}
-	half, since := m.group.halfDone(w)
-	w.note(&m.group.state, half, since)
+
+	w.judgeGroup(m.group)
 }
 
 // unnamed takes note of a commit whose PREPARE was not read: its gid and its tags
@@ -234,6 +235,15 @@ func (w *whole) include(i int, e *event) {
 func (w *whole) unnamed(e *event) {
 	w.nameless = max(w.nameless, e.when.Latest)
 	w.note(&state{id: proof.NamelessID}, !w.skip(decided), e.when.Latest)
+
+	for _, g := range w.groups { // there are few such commits
+		w.judgeGroup(g)
+	}
+}
+
+func (w *whole) judgeGroup(g *group) {
+	half, since := g.halfDone(w)
+	w.note(&g.state, half, since)
 }
 
 // add counts a local transaction that is in the cut for its global ones.
@@ -350,24 +360,25 @@ func (w *whole) read(i int, s *shard, r *proof.Record, index int, members map[st
 // join makes the gid of a shard a member of its group. A gid that the rule does
 // not know is a transaction of that shard alone.
 func (w *whole) join(i int, gid string) *member {
-	id := gid
+	key, name := gid, gid
 
 	if w.rule != nil {
 		switch found := w.rule.FindStringSubmatch(gid); len(found) {
 		case 0:
-			id = "\x00" + string(rune(i)) + gid
+			key = fmt.Sprintf("%d\x00%s", i, gid)
 		case 1:
-			id = found[0]
+			key, name = found[0], found[0]
 		default:
-			id = found[1]
+			key, name = found[1], found[1]
 		}
 	}
 
-	g := w.groups[id]
+	g := w.groups[key]
 	if g == nil {
-		g = &group{state: state{id: id}}
-		w.groups[id] = g
+		g = &group{state: state{id: name}}
+		w.groups[key] = g
 	}
+
 	m := &member{shard: i, gid: gid, group: g}
 	g.members = append(g.members, m)
 
