@@ -85,8 +85,8 @@
 //     exception: nextval is visible at once and not rolled back.)
 //   - The clocks keep to what internal/proof/clock says of them.
 //   - The log that is handed in is the log that recovery will replay, whole in
-//     [From, To). Commits that a failover lost are in no cut; what depends on
-//     them may be. A stretch is of one timeline, and the end of a timeline is no observed end.
+//     [From, To). Commits that a failover lost, or a crash under asynchronous
+//     commit, are in no cut; what depends on them may be. A stretch is of one timeline, and the end of a timeline is no observed end.
 //   - Reached rests on what was flushed or received, and not on a position that
 //     was only inserted: after a crash other bytes may lie there.
 //   - KnownFrom holds for whole transactions: a message can lie long before its commit.

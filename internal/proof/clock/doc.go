@@ -48,6 +48,8 @@
 // writes the samples of the far one in the instants of the near one; the
 // widths add up. So a worker that is near a server samples it, and the widths
 // stay narrow across an ocean but for the one exchange between the workers.
+// Other instants of a far observer go through At as well: the Latest for what has
+// to be before a cut, the Earliest for what has to be after it.
 // An observer that is gone can be related only by samples that were kept from
 // when it lived; an observer that started after it was gone cannot.
 //
