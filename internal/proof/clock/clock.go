@@ -89,7 +89,11 @@ func (c *Clock) At(x Stamp) (r Range, ok bool) {
 		}
 
 		if s.stepped {
-			return Range{}, false
+			if c.mayBeOf(s, x) {
+				return Range{}, false
+			}
+
+			continue
 		}
 
 		switch one, can := c.in(s, x); {
@@ -134,6 +138,16 @@ func Relay(far []Sample, via *Clock) []Sample {
 	}
 
 	return near
+}
+
+// mayBeOf reports whether a stamp can be of the time of a span: as reckoned from
+// either sample, or because it lies between the two.
+func (c *Clock) mayBeOf(s *span, x Stamp) bool {
+	window := Range{s.a.T0, s.b.T1}
+	_, byA := c.reckon(s.a, x).within(window)
+	_, byB := c.reckon(s.b, x).within(window)
+
+	return byA && x >= s.a.Stamp-GrainNs || byB && x <= s.b.Stamp+GrainNs || s.a.Stamp <= x && x <= s.b.Stamp
 }
 
 // in is when, within a span, a stamp can have been taken: as reckoned from the
