@@ -19,7 +19,7 @@ printf 'module drctl\n\ngo 1.26\n\nrequire go.temporal.io/sdk v0.0.0\n\nreplace 
 mkdir -p sdk/client && printf 'module go.temporal.io/sdk\n\ngo 1.26\n' >sdk/go.mod && echo 'package client' >sdk/client/client.go
 
 for p in targets targets/postgres targets/redis targets/s3 targets/all internal/fail internal/vault internal/stream internal/engine internal/sandbox internal/report \
-	internal/lab internal/lab/shop internal/planted restore drills activities workflows config; do
+	internal/lab internal/lab/shop internal/planted internal/proof/search internal/proof/prooftest restore drills activities workflows config; do
 	put "$p/clean.go" fmt
 done
 # Allowed: none of these may be reported.
@@ -42,6 +42,9 @@ put targets/s3/planted/bad.go drctl/config
 put targets/all/planted/bad.go drctl/internal/vault
 put internal/planted/bad.go drctl/restore
 put internal/planted/bad2.go drctl/targets/s3
+put internal/planted/bad3.go drctl/internal/proof/prooftest
+put internal/proof/prove/bad.go drctl/internal/proof/search
+put internal/proof/clock/bad.go drctl/targets
 put internal/vault/planted/bad.go drctl/internal/stream
 put internal/fail/planted/bad.go drctl/targets
 put internal/vault/planted/bad2.go drctl/internal/engine
@@ -66,6 +69,9 @@ want=$(
 		internal/fail/planted/bad.go ground
 		internal/planted/bad.go internal
 		internal/planted/bad2.go internal
+		internal/planted/bad3.go prooftest
+		internal/proof/clock/bad.go proof-clock
+		internal/proof/prove/bad.go proof
 		internal/vault/planted/bad.go vault
 		internal/vault/planted/bad2.go storage
 		restore/planted/bad.go restore
