@@ -24,8 +24,9 @@ setup: ## install the Debian packages that are missing (PostgreSQL, Redis, age, 
 	@tools/setup.sh
 
 .PHONY: tools
-tools: ## build restic, versitygw, drctl-engine and the linters into bin/, once
+tools: ## build restic, versitygw, drctl-engine and the linters into bin/, fetch PostgreSQL 13 to 18, once
 	@GO="$(GO)" tools/build.sh
+	@tools/postgres.sh
 
 .PHONY: build
 build: ## build bin/drctl and bin/drlab

@@ -19,7 +19,7 @@ printf 'module drctl\n\ngo 1.26\n\nrequire go.temporal.io/sdk v0.0.0\n\nreplace 
 mkdir -p sdk/client && printf 'module go.temporal.io/sdk\n\ngo 1.26\n' >sdk/go.mod && echo 'package client' >sdk/client/client.go
 
 for p in targets targets/postgres targets/redis targets/s3 targets/all internal/fail internal/vault internal/stream internal/engine internal/sandbox internal/report \
-	internal/lab internal/lab/shop internal/planted restore drills activities workflows config; do
+	internal/lab internal/lab/shop internal/planted internal/proof/search internal/proof/prooftest restore drills activities workflows config; do
 	put "$p/clean.go" fmt
 done
 # Allowed: none of these may be reported.
@@ -36,11 +36,15 @@ put internal/lab/good.go drctl/internal/lab/shop
 put restore/planted/bad_sdk.go go.temporal.io/sdk/client
 put targets/bad.go drctl/internal/fail
 put targets/postgres/planted/bad.go drctl/internal/vault
+put targets/postgres/wal/bad.go drctl/targets
 put targets/redis/planted/bad.go drctl/targets/s3
 put targets/s3/planted/bad.go drctl/config
 put targets/all/planted/bad.go drctl/internal/vault
 put internal/planted/bad.go drctl/restore
 put internal/planted/bad2.go drctl/targets/s3
+put internal/planted/bad3.go drctl/internal/proof/prooftest
+put internal/proof/prove/bad.go drctl/internal/proof/search
+put internal/proof/clock/bad.go drctl/targets
 put internal/vault/planted/bad.go drctl/internal/stream
 put internal/fail/planted/bad.go drctl/targets
 put internal/vault/planted/bad2.go drctl/internal/engine
@@ -65,6 +69,9 @@ want=$(
 		internal/fail/planted/bad.go ground
 		internal/planted/bad.go internal
 		internal/planted/bad2.go internal
+		internal/planted/bad3.go prooftest
+		internal/proof/clock/bad.go proof-clock
+		internal/proof/prove/bad.go proof
 		internal/vault/planted/bad.go vault
 		internal/vault/planted/bad2.go storage
 		restore/planted/bad.go restore
@@ -72,6 +79,7 @@ want=$(
 		targets/all/planted/bad.go registry
 		targets/bad.go targets
 		targets/postgres/planted/bad.go driver-postgres
+		targets/postgres/wal/bad.go log-reader
 		targets/redis/planted/bad.go driver-redis
 		targets/s3/planted/bad.go driver-s3
 		workflows/planted/bad.go workflows

@@ -130,6 +130,17 @@ func Is(err error, code Code) bool { return err != nil && CodeOf(err) == code }
 // Retryable reports whether trying the same call again can help.
 func Retryable(err error) bool { return rules[CodeOf(err)].retry }
 
+// Cause is the reason that an error of ours was made with, in words, and the
+// error itself otherwise: what a person needs where the operation is known.
+func Cause(err error) string {
+	var e *Error
+	if errors.As(err, &e) && e.Err != nil {
+		return e.Err.Error()
+	}
+
+	return err.Error()
+}
+
 // ExitCode maps err to the process exit status: 0 done, 1 failed, 2 usage,
 // 4 verification failed, 130 interrupted.
 func ExitCode(err error) int {

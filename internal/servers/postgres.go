@@ -37,6 +37,8 @@ type PostgresSpec struct {
 	NoWait   bool          // return as soon as the process runs
 	Detached bool          // outlive this process
 	NoSync   bool          // initdb without fsync: tests only
+	// SegmentSize of a new cluster's log, in bytes; 0: what the server takes (16 MB).
+	SegmentSize uint64
 }
 
 func (s PostgresSpec) name() string {
@@ -99,6 +101,10 @@ func (b Binaries) InitPostgres(ctx context.Context, s PostgresSpec) error {
 	args := []string{"-D", s.Dir, "-U", s.User, "--pwfile", pw, "-A", "scram-sha-256", "-k", "-E", "UTF8", "--locale", "C"}
 	if s.NoSync {
 		args = append(args, "-N")
+	}
+
+	if s.SegmentSize != 0 {
+		args = append(args, "--wal-segsize", strconv.FormatUint(s.SegmentSize>>20, 10))
 	}
 	_, err := b.Run(ctx, nil, "initdb", args...)
 

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -26,12 +27,7 @@ func AwaitDurable(ctx context.Context, set vault.Set, shard targets.ShardID, fro
 
 	in, err := await(ctx, set, watches, poll, missing)
 
-	regions := make([]string, len(in))
-	for i, h := range in {
-		regions[i] = h.region
-	}
-
-	return regions, err
+	return slices.Sorted(maps.Keys(in)), err
 }
 
 // given is a trail for which only one beginning counts.
@@ -45,11 +41,9 @@ func given(v *vault.Vault, shard targets.ShardID, from targets.Position) *Trail 
 // AwaitRecoverable waits until the position can be recovered from as many
 // vaults as the set's Durability: a base of each and an unbroken log lead to it.
 // Known, which may be nil, names a position that is known to be recoverable
-// from a vault; the search begins there. It returns the regions of all vaults
-// from which it can be recovered by then, each with the ID of the base that leads
-// there, and errors as AwaitDurable does, and
-// an error of code not-found when no base leads there in so many vaults that
-// the others are too few, which waiting for the log cannot change.
+// from a vault; the search begins there. It returns as AwaitDurable does, for each
+// region with the ID of the base that leads there, and an error of code not-found
+// when no base leads there in so many vaults that the others are too few.
 func AwaitRecoverable(ctx context.Context, set vault.Set, shard targets.ShardID, at targets.Position,
 	known func(context.Context, *vault.Vault) (Foothold, error), poll time.Duration, missing func(bytes uint64)) (map[string]string, error) {
 	watches := make([]*watch, len(set.Vaults))
@@ -57,14 +51,7 @@ func AwaitRecoverable(ctx context.Context, set vault.Set, shard targets.ShardID,
 		watches[i] = &watch{trail: NewTrail(v, shard), at: at, known: known}
 	}
 
-	in, err := await(ctx, set, watches, poll, missing)
-
-	bases := make(map[string]string, len(in))
-	for _, h := range in {
-		bases[h.region] = h.base
-	}
-
-	return bases, err
+	return await(ctx, set, watches, poll, missing)
 }
 
 // baseGrace is how long a base may take to be recorded that was finished before
@@ -142,7 +129,7 @@ func (w *watch) keepAsking(ctx context.Context, i int, poll time.Duration, answe
 	}
 }
 
-func await(parent context.Context, set vault.Set, watches []*watch, poll time.Duration, missing func(bytes uint64)) ([]holder, error) {
+func await(parent context.Context, set vault.Set, watches []*watch, poll time.Duration, missing func(bytes uint64)) (map[string]string, error) {
 	if poll <= 0 {
 		poll = 200 * time.Millisecond
 	}
@@ -200,14 +187,12 @@ type quorum struct {
 	asked   []bool // since enough vaults hold it
 }
 
-// holder is a vault that holds the position, and the base that leads there.
-type holder struct{ region, base string }
-
-// have lists the vaults that hold the position.
-func (q *quorum) have() (in []holder) {
+// have names the regions whose vaults hold the position, and the bases that lead there.
+func (q *quorum) have() map[string]string {
+	in := map[string]string{}
 	for i, h := range q.known {
 		if h.done() {
-			in = append(in, holder{q.watches[i].trail.v.Region(), h.lead.Base.ID})
+			in[q.watches[i].trail.v.Region()] = h.lead.Base.ID
 		}
 	}
 

@@ -43,8 +43,7 @@ type Foothold struct {
 
 // foothold is a place up to which everything is held that leads to it from a base.
 type foothold struct {
-	base   string
-	at     targets.Position
+	Foothold
 	start  uint64 // where the chunk begins that holds the byte before it,
 	listed bool   // if that is known
 }
@@ -61,7 +60,7 @@ func NewTrail(v *vault.Vault, shard targets.ShardID, known ...Foothold) *Trail {
 // Know adds positions that are known to be recoverable from the vault.
 func (t *Trail) Know(known ...Foothold) {
 	for _, k := range known {
-		t.known = append(t.known, foothold{base: k.Base, at: k.At})
+		t.known = append(t.known, foothold{Foothold: k})
 	}
 }
 
@@ -175,7 +174,7 @@ func (t *Trail) from(ctx context.Context, b targets.Artifact, at targets.Positio
 	}
 
 	if err != nil {
-		return Lead{Why: cause(err)}, false, nil
+		return Lead{Why: fail.Cause(err)}, false, nil
 	}
 	lead = Lead{Base: b, Spans: spans}
 
@@ -195,7 +194,7 @@ func (t *Trail) from(ctx context.Context, b targets.Artifact, at targets.Positio
 			return Lead{Why: fmt.Sprintf("no base behind the hole at %s %s", s.Timeline, hole)}, true, nil
 		}
 
-		if lead.Missing += missing; whole && end.at.Offset >= least && lead.Missing == missing {
+		if lead.Missing += missing; whole && end.At.Offset >= least && lead.Missing == missing {
 			t.known = append(t.known, end)
 		}
 	}
@@ -203,25 +202,14 @@ func (t *Trail) from(ctx context.Context, b targets.Artifact, at targets.Positio
 	return lead, false, nil
 }
 
-// cause is the innermost reason of an error: what a person needs of a walk
-// that did not arrive.
-func cause(err error) string {
-	var e *fail.Error
-	if errors.As(err, &e) && e.Err != nil {
-		return e.Err.Error()
-	}
-
-	return err.Error()
-}
-
 // span counts what the vault lacks of a span of the log behind a base, and tells
 // up to where it lacks nothing; or it returns a declared hole in it.
 func (t *Trail) span(ctx context.Context, base string, s targets.Span) (missing uint64, end foothold, hole timeline.Gap, err error) {
 	n := names{t.st, t.shard, s.Timeline}
 
-	ground := foothold{base: base, at: targets.Position{Timeline: s.Timeline, Offset: s.From}}
+	ground := foothold{Foothold: Foothold{base, targets.Position{Timeline: s.Timeline, Offset: s.From}}}
 	for _, k := range t.known {
-		if k.base == base && k.at.Timeline == s.Timeline && ground.at.Offset <= k.at.Offset && k.at.Offset <= s.To {
+		if k.Base == base && k.At.Timeline == s.Timeline && ground.At.Offset <= k.At.Offset && k.At.Offset <= s.To {
 			ground = k
 		}
 	}
@@ -246,18 +234,18 @@ func (t *Trail) span(ctx context.Context, base string, s targets.Span) (missing 
 		}
 	}
 
-	use, gaps := timeline.Cover(chunks, ground.at.Offset, s.To)
+	use, gaps := timeline.Cover(chunks, ground.At.Offset, s.To)
 	for _, g := range gaps {
 		missing += g.To - g.From
 	}
 
-	end, end.at.Offset = ground, s.To
+	end, end.At.Offset = ground, s.To
 	if len(gaps) > 0 {
-		end.at.Offset = gaps[0].From
+		end.At.Offset = gaps[0].From
 	}
 
 	for _, c := range use {
-		if c.From < end.at.Offset && end.at.Offset <= c.To {
+		if c.From < end.At.Offset && end.At.Offset <= c.To {
 			end.start, end.listed = c.From, true
 		}
 	}
@@ -270,8 +258,8 @@ func (t *Trail) chunks(ctx context.Context, n names, ground *foothold, to uint64
 	if ground.listed {
 		return n.between(ctx, ground.start, to)
 	}
-	chunks, holes, start, err := n.holding(ctx, ground.at.Offset, to)
-	ground.start, ground.listed = start, start < ground.at.Offset
+	chunks, holes, start, err := n.holding(ctx, ground.At.Offset, to)
+	ground.start, ground.listed = start, start < ground.At.Offset
 
 	return chunks, holes, err
 }
