@@ -16,8 +16,8 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/platform"
+	"drctl/internal/sealing"
 	"drctl/restore/inventory"
-	"drctl/restore/sealing"
 	"drctl/targets"
 )
 

@@ -9,6 +9,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/sealing"
 	"drctl/internal/vault"
 	"drctl/restore/plan"
 	"drctl/targets"
@@ -59,7 +60,7 @@ func Abandoned(ctx context.Context, v *vault.Vault, group, after string) ([]Aban
 // that id the error (fail.NotFound) says what was meant.
 func FindCut(ctx context.Context, v *vault.Vault, group, id string) (targets.Cut, *AbandonedCut, error) {
 	if id == plan.Latest {
-		c, _, err := NewestCut(ctx, v, group)
+		c, _, err := sealing.NewestCut(ctx, v, group)
 		return c, nil, err
 	}
 

@@ -7,6 +7,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/platform"
+	"drctl/internal/sealing"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/restore/plan"
@@ -92,7 +93,7 @@ func goalCuts(ctx context.Context, v *vault.Vault, goal plan.Goal) (cuts []targe
 
 		return cuts, nil, err
 	case goal.Cut == plan.Latest:
-		c, damaged, err := NewestCut(ctx, v, goal.Group)
+		c, damaged, err := sealing.NewestCut(ctx, v, goal.Group)
 		if fail.Is(err, fail.NotFound) {
 			return nil, damaged, errors.Join(damaged...) // that there is none the plan says
 		}
@@ -192,25 +193,6 @@ func positionAt(ctx context.Context, v *vault.Vault, sh recovery.ShardInventory,
 	}
 
 	return targets.Position{Kind: sh.Kind, Timeline: l.ID, Offset: off}, nil
-}
-
-// NewestCut reads the newest sealed cut that the vault has a readable record of.
-// The errors name damaged records that are newer. It is not-found when there is
-// no cut that could be read.
-func NewestCut(ctx context.Context, v *vault.Vault, group string) (newest targets.Cut, damaged []error, err error) {
-	for c, err := range v.CutsNewest(ctx, group) {
-		switch {
-		case fail.Is(err, fail.Corrupt):
-			damaged = append(damaged, err)
-		case err != nil:
-			return newest, damaged, err
-		case !c.SealedAt.IsZero():
-			return c, damaged, nil
-		}
-	}
-
-	return newest, damaged, fail.New(fail.NotFound, "vault: newest cut", group, "take one with: drctl cut now",
-		errors.Join(append(damaged, errors.New("the vault of "+v.Region()+" holds no sealed cut of the group that can be read"))...))
 }
 
 // Unfit says which bases of a plan the programs of this host may not be able to

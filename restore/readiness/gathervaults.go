@@ -9,6 +9,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/platform"
+	"drctl/internal/sealing"
 	"drctl/internal/stream"
 	"drctl/internal/timeline"
 	"drctl/internal/upkeep"
@@ -116,7 +117,7 @@ func (s Sources) readVault(ctx context.Context, g platform.Group, f *vaultFacts)
 	if !f.policy {
 		return
 	}
-	newest, damaged, err := inventory.NewestCut(ctx, f.v, g.Name)
+	newest, damaged, err := sealing.NewestCut(ctx, f.v, g.Name)
 
 	f.unread = append(f.unread, damaged...)
 	if !fail.Is(err, fail.NotFound) {

@@ -12,7 +12,6 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
-	"drctl/restore/inventory"
 	"drctl/targets"
 )
 
@@ -94,7 +93,7 @@ func (n *newestSealed) point(shard targets.ShardID) func(context.Context, *vault
 		n.mu.Unlock()
 
 		if cut == nil {
-			newest, _, err := inventory.NewestCut(ctx, v, n.group)
+			newest, _, err := NewestCut(ctx, v, n.group)
 			if err != nil && !fail.Is(err, fail.NotFound) {
 				return stream.Foothold{}, err
 			}
