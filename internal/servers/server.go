@@ -59,9 +59,12 @@ func (s Server) Stop(ctx context.Context) error {
 }
 
 // Kill ends the server and all its children by force and waits until they are
-// gone. Killing what is gone is no error.
+// gone. Killing what is gone is no error. Shared memory that only it used goes too.
 func (s Server) Kill() error {
 	err := s.ID.Kill()
+	if err == nil {
+		releaseMemory(s.Dir)
+	}
 
 	var e *fail.Error
 	if errors.As(err, &e) {
