@@ -16,3 +16,19 @@ func TestFreePortLeavesTakenOnes(t *testing.T) {
 		}
 	}
 }
+
+// What was chosen a moment ago, and is not in use yet, is not chosen again.
+func TestFreePortIsGivenOnce(t *testing.T) {
+	seen := map[int]bool{}
+	for range 400 {
+		port, err := FreePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		if seen[port] {
+			t.Fatalf("port %d is given twice", port)
+		}
+		seen[port] = true
+	}
+}
