@@ -55,6 +55,7 @@ func TestSample(t *testing.T) {
 		before, wall := o.Now(), time.Now()
 		s, err := o.Sample(t.Context(), conn)
 		after, later := o.Now(), time.Now()
+
 		ask("pg_current_wal_insert_lsn", &high)
 
 		if err != nil {

@@ -274,6 +274,7 @@ func (c *client) twoPhase(a, b int) error {
 
 	ops, err := c.both(a, b, func(o *op) error {
 		o.gid = id
+
 		if !tagged {
 			return nil
 		}

@@ -76,6 +76,7 @@ func TestCutsOfRealServers(t *testing.T) {
 	checked(t, truth, &look, &policy, append(some(cuts, 25), widest...))
 	naive(t, truth, servers)
 	figures(t, j, look, cuts)
+	recovered(t, truth, servers, busiest(cuts))
 }
 
 // load runs clients for a time and returns the servers, with what was observed of them.
@@ -91,7 +92,9 @@ func load(t *testing.T, clients int, d time.Duration) ([]*server, *journal) {
 		for _, table := range []string{"a (op bigint PRIMARY KEY, after bigint)", "b (op bigint PRIMARY KEY, after bigint)", "sub (n int)"} {
 			do(t, conn, "CREATE TABLE "+table)
 		}
+
 		do(t, conn, "CHECKPOINT") // and with it the list of open transactions
+		s.backup(t)
 
 		servers = append(servers, s)
 	}
@@ -199,6 +202,7 @@ func checked(t *testing.T, truth *judge, look *proof.Look, policy *proof.Policy,
 				if prove.Check(&moved, look, policy).Accepted {
 					t.Errorf("the cut at %d is accepted although shard %d is cut %+d commits off", cut.T, i, by)
 				}
+
 				refused++
 
 				if len(truth.wrong(truth.claim(&moved))) > 0 {
@@ -255,6 +259,7 @@ func naive(t *testing.T, truth *judge, servers []*server) {
 		}
 
 		all++
+
 		if len(truth.wrong(c)) > 0 {
 			wrong++
 		}
@@ -279,6 +284,7 @@ func figures(t *testing.T, j *journal, look proof.Look, cuts []proof.Cut) {
 		if o.acked == 0 {
 			continue
 		}
+
 		commits++
 		first, last = min(first, o.acked), max(last, o.acked)
 		depth += len(o.after)

@@ -210,6 +210,7 @@ func TestUnobserved(t *testing.T) {
 	x.read(t, src(), stretch.NotReached)
 
 	other := after
+
 	other.Timeline = 2
 	if res := x.read(t, src(other), stretch.NotReached); len(res.Samples) != 0 {
 		t.Error("samples of another timeline are used")
@@ -222,12 +223,14 @@ func TestUnobserved(t *testing.T) {
 
 	// A place that was only inserted may be written anew.
 	inserted := before
+
 	inserted.Flush, inserted.Insert = first-8, to+8
 	if res := x.read(t, src(inserted, after)); *res.Reached != after.T1 {
 		t.Error("an inserted place counts as reached")
 	}
 
 	beyond := after
+
 	beyond.Insert = to + 8
 	if res := x.read(t, src(before, beyond)); res.Ended == nil || *res.Ended != before.T0 {
 		t.Error("a log that went on counts as ended")
@@ -235,6 +238,7 @@ func TestUnobserved(t *testing.T) {
 
 	// The log is not there up to where it is wanted, or not at all.
 	more := src(before, after)
+
 	more.To += 2 * segment
 	if res := x.read(t, more, stretch.EndsEarly); res.To != uint64(to) {
 		t.Errorf("the log ends at %d, want %d", res.To, to)

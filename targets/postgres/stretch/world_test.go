@@ -25,8 +25,9 @@ const segment = 16 << 20
 
 // A server is a real one whose whole log is kept, and that is being observed.
 type server struct {
-	in  targets.Instance
-	dir string
+	in   targets.Instance
+	dir  string
+	base string // a copy from before the clients came
 
 	mu   sync.Mutex
 	seen []stretch.Observation
@@ -98,6 +99,7 @@ func (s *server) log(t testing.TB) (io.Reader, wal.Options) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no log in %s: %v", s.dir, err)
 	}
+
 	slices.Sort(files)
 
 	var parts []io.Reader
