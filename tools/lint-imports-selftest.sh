@@ -37,6 +37,8 @@ put restore/planted/bad_sdk.go go.temporal.io/sdk/client
 put targets/bad.go drctl/internal/fail
 put targets/postgres/planted/bad.go drctl/internal/vault
 put targets/postgres/wal/bad.go drctl/targets
+put targets/postgres/stretch/bad.go drctl/internal/proof/search
+put targets/postgres/observe/bad.go drctl/internal/vault
 put targets/redis/planted/bad.go drctl/targets/s3
 put targets/s3/planted/bad.go drctl/config
 put targets/all/planted/bad.go drctl/internal/vault
@@ -78,7 +80,9 @@ want=$(
 		restore/planted/bad_sdk.go temporal-sdk
 		targets/all/planted/bad.go registry
 		targets/bad.go targets
+		targets/postgres/observe/bad.go observe
 		targets/postgres/planted/bad.go driver-postgres
+		targets/postgres/stretch/bad.go stretch
 		targets/postgres/wal/bad.go log-reader
 		targets/redis/planted/bad.go driver-redis
 		targets/s3/planted/bad.go driver-s3

@@ -1,0 +1,272 @@
+package stretch_test
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"drctl/internal/fail"
+	"drctl/internal/proof"
+	"drctl/targets/postgres/observe"
+	"drctl/targets/postgres/stretch"
+	"drctl/targets/postgres/wal"
+)
+
+// one is a server with a table and a client, in the middle of being observed.
+type one struct {
+	*server
+	conn *pgx.Conn
+	o    *observe.Observer
+}
+
+func newOne(t *testing.T, level string) *one {
+	t.Helper()
+	s := newServer(t, "orders/0", map[string]string{"wal_level": level})
+	x := &one{server: s, conn: s.connect(t), o: observe.New()}
+	do(t, x.conn, "CREATE TABLE a (n int)")
+	do(t, x.conn, "CHECKPOINT")
+
+	return x
+}
+
+// here is where the server's log ends, on disk.
+func (x *one) here(t *testing.T) wal.LSN {
+	t.Helper()
+	return x.observed(t, x.o, x.conn).Flush
+}
+
+// commit does statements in a transaction of their own.
+func (x *one) commit(t *testing.T, statements ...string) {
+	t.Helper()
+	do(t, x.conn, "BEGIN")
+
+	for _, sql := range statements {
+		do(t, x.conn, sql)
+	}
+
+	do(t, x.conn, "COMMIT")
+}
+
+func (x *one) read(t *testing.T, src stretch.Source, missing ...stretch.Missing) *stretch.Result {
+	t.Helper()
+
+	res, err := stretch.Read(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if !slices.Equal(res.Missing, missing) {
+		t.Errorf("%v is missing, want %v", res.Missing, missing)
+	}
+
+	for i, r := range res.Records {
+		if r.Start < res.From || r.End > res.To || i > 0 && r.Start < res.Records[i-1].End {
+			t.Errorf("record %d at [%d,%d) is not in its place", i, r.Start, r.End)
+		}
+	}
+
+	if proven := !slices.Contains(missing, stretch.NoLog) && !slices.Contains(missing, stretch.NotWhole) && !slices.Contains(missing, stretch.NotReached); proven {
+		if res.Reached == nil || res.KnownFrom == nil || *res.KnownFrom > *res.Reached {
+			t.Errorf("reached at %v, known from %v", res.Reached, res.KnownFrom)
+		}
+	} else if res.Reached != nil || res.KnownFrom != nil || res.Ended != nil {
+		t.Errorf("reached at %v, known from %v, ended at %v, of which nothing is known", res.Reached, res.KnownFrom, res.Ended)
+	}
+
+	return res
+}
+
+// TestRecords reads one of each kind of transaction.
+func TestRecords(t *testing.T) {
+	for _, level := range []string{"replica", "logical"} {
+		x := newOne(t, level)
+		from := x.here(t)
+		x.commit(t, "INSERT INTO a VALUES (1)")
+		x.commit(t, "INSERT INTO a VALUES (1)", tag("g", 2), "SELECT pg_logical_emit_message(true, 'drctl/note', 'n')",
+			"SELECT pg_logical_emit_message(true, 'drctl/globals', 'n')", "SELECT pg_logical_emit_message(true, 'other', 'n')")
+		do(t, x.conn, "SELECT pg_logical_emit_message(false, 'drctl/global', 'loose/2')")
+		x.commit(t, "SAVEPOINT s", tag("kept", 3), "RELEASE s", "SAVEPOINT s", tag("lost", 3), "ROLLBACK TO s")
+		x.commit(t, "SELECT pg_logical_emit_message(true, 'drctl/global', repeat('x', 4094) || '/12')")
+		do(t, x.conn, "BEGIN; INSERT INTO a VALUES (1); "+tag("aborted", 2)+"; ROLLBACK")
+
+		for _, end := range []string{"COMMIT", "ROLLBACK"} {
+			do(t, x.conn, "BEGIN; "+tag(end, 2)+"; PREPARE TRANSACTION 'gid "+end+"'")
+			do(t, x.conn, end+" PREPARED 'gid "+end+"'")
+		}
+		to := x.here(t)
+
+		cut := strings.Repeat("x", 4094) + "/1…" // and not one of a single part
+		want := []proof.Record{{Kind: proof.Commit}, {Kind: proof.Commit, Tags: []string{"g/2"}}, {Kind: proof.Commit, Tags: []string{"kept/3"}}, {Kind: proof.Commit, Tags: []string{cut}},
+			{Kind: proof.Prepare, GID: "gid COMMIT", Tags: []string{"COMMIT/2"}}, {Kind: proof.CommitPrepared, GID: "gid COMMIT", Tags: []string{"COMMIT/2"}},
+			{Kind: proof.Prepare, GID: "gid ROLLBACK", Tags: []string{"ROLLBACK/2"}}, {Kind: proof.AbortPrepared, GID: "gid ROLLBACK", Tags: []string{"ROLLBACK/2"}}}
+
+		res := x.read(t, x.source(t, from, to))
+		if len(res.Records) != len(want) || len(res.Earlier) != 0 {
+			t.Fatalf("%s: %d records and %d earlier ones: %+v", level, len(res.Records), len(res.Earlier), res.Records)
+		}
+
+		for i, got := range res.Records {
+			if w := want[i]; got.Kind != w.Kind || got.GID != w.GID || !slices.Equal(got.Tags, w.Tags) {
+				t.Errorf("%s: record %d is %v %q %q, want %v %q %q", level, i, got.Kind, got.GID, got.Tags, w.Kind, w.GID, w.Tags)
+			}
+
+			if seen := x.seen; got.Stamp < seen[0].Stamp || got.Stamp > seen[len(seen)-1].Stamp {
+				t.Errorf("%s: record %d is stamped %d, want between %d and %d", level, i, got.Stamp, seen[0].Stamp, seen[len(seen)-1].Stamp)
+			}
+		}
+
+		// The same log from the middle on: what is before it is not forgotten.
+		later := x.read(t, x.source(t, wal.LSN(want4(res)), to))
+		if len(later.Records) != 4 || len(later.Earlier) != 3 {
+			t.Errorf("%s: %d records and %d earlier ones, want 4 and 3 with tags", level, len(later.Records), len(later.Earlier))
+		}
+	}
+}
+
+func want4(res *stretch.Result) uint64 { return res.Records[4].Start }
+
+// TestIdle reads a log in which nothing happens: it was observed to end.
+func TestIdle(t *testing.T) {
+	x := newOne(t, "replica")
+	at := x.here(t)
+	again := x.observed(t, x.o, x.conn)
+
+	res := x.read(t, x.source(t, at, at))
+	if len(res.Records) != 0 || res.From != res.To || res.Ended == nil || *res.Ended != again.T0 || *res.Reached != x.seen[0].T1 {
+		t.Errorf("an idle log: %+v", res.Stretch)
+	}
+
+	// What comes later takes the end back, and nothing else.
+	x.commit(t, "INSERT INTO a VALUES (1)")
+	x.here(t)
+
+	if res := x.read(t, x.source(t, at, at)); res.Ended == nil || *res.Ended != again.T0 {
+		t.Errorf("the log went on, and is seen to end at %d, want %d", *res.Ended, again.T0)
+	}
+}
+
+// TestUnseenPrepare reads from behind the PREPARE of a transaction: while it is
+// prepared nothing is known, and then from there on.
+func TestUnseenPrepare(t *testing.T) {
+	x := newOne(t, "replica")
+	do(t, x.conn, "BEGIN; "+tag("g", 2)+"; PREPARE TRANSACTION 'p'")
+	do(t, x.conn, "SELECT pg_switch_wal()")
+	x.commit(t, "INSERT INTO a VALUES (1)", tag("h", 1))
+	do(t, x.conn, "CHECKPOINT")
+	from := x.here(t)
+	x.commit(t, "INSERT INTO a VALUES (1)", tag("i", 1))
+	middle := x.here(t)
+	do(t, x.conn, "COMMIT PREPARED 'p'")
+	do(t, x.conn, "CHECKPOINT")
+	x.commit(t, "INSERT INTO a VALUES (1)", tag("j", 1))
+	to := x.here(t)
+
+	behind := func(to wal.LSN) stretch.Source {
+		src := x.source(t, from, to)
+		if _, err := io.CopyN(io.Discard, src.Log, segment); err != nil {
+			t.Fatal(err)
+		}
+		src.Options.Start += segment
+
+		return src
+	}
+
+	x.read(t, behind(middle), stretch.NotWhole)
+
+	res := x.read(t, behind(to), stretch.LateWhole)
+	if len(res.Records) != 1 || len(res.Records[0].Tags) != 1 || res.Records[0].Tags[0] != "j/1" || res.From <= uint64(middle) {
+		t.Errorf("behind the unseen transaction: from %d, %+v", res.From, res.Records)
+	}
+
+	nameless := slices.ContainsFunc(res.Earlier, func(r proof.Record) bool { return r.Kind == proof.CommitPrepared && r.GID == "" })
+	if !nameless || len(res.Earlier) != 3 {
+		t.Errorf("before it: %+v", res.Earlier)
+	}
+
+	// From the beginning on nothing is missing.
+	if res := x.read(t, x.source(t, from, to)); len(res.Records) != 3 || res.Records[1].GID != "p" || len(res.Records[1].Tags) != 1 {
+		t.Errorf("of the whole log: %+v", res.Records)
+	}
+}
+
+// TestUnobserved leaves out what observations would have to say.
+func TestUnobserved(t *testing.T) {
+	x := newOne(t, "replica")
+	first := x.here(t)
+	x.commit(t, "INSERT INTO a VALUES (1)")
+	to := x.here(t)
+	before, after := x.seen[0], x.seen[1]
+
+	src := func(seen ...stretch.Observation) stretch.Source {
+		src := x.source(t, first, to)
+		src.Observations = seen
+
+		return src
+	}
+
+	x.read(t, src(), stretch.NotReached)
+
+	other := after
+
+	other.Timeline = 2
+	if res := x.read(t, src(other), stretch.NotReached); len(res.Samples) != 0 {
+		t.Error("samples of another timeline are used")
+	}
+
+	// It was flushed when that was seen first, whatever the order of what was seen.
+	if res := x.read(t, src(after, other, before)); *res.Reached != before.T1 || *res.Ended != after.T0 || len(res.Samples) != 2 || res.Samples[0] != before.Sample {
+		t.Errorf("reached at %d and ended at %d", *res.Reached, *res.Ended)
+	}
+
+	// A place that was only inserted may be written anew.
+	inserted := before
+
+	inserted.Flush, inserted.Insert = first-8, to+8
+	if res := x.read(t, src(inserted, after)); *res.Reached != after.T1 {
+		t.Error("an inserted place counts as reached")
+	}
+
+	beyond := after
+
+	beyond.Insert = to + 8
+	if res := x.read(t, src(before, beyond)); res.Ended == nil || *res.Ended != before.T0 {
+		t.Error("a log that went on counts as ended")
+	}
+
+	// The log is not there up to where it is wanted, or not at all.
+	more := src(before, after)
+
+	more.To += 2 * segment
+	if res := x.read(t, more, stretch.EndsEarly); res.To != uint64(to) {
+		t.Errorf("the log ends at %d, want %d", res.To, to)
+	}
+
+	none := src(before, after)
+	none.Log = strings.NewReader("")
+	x.read(t, none, stretch.NoLog, stretch.EndsEarly)
+}
+
+// TestInvalid refuses sources that cannot be.
+func TestInvalid(t *testing.T) {
+	ok := stretch.Source{Log: strings.NewReader(""), From: 8, To: 8, Options: wal.Options{Timelines: []wal.Timeline{{ID: 1}}}}
+	for name, spoil := range map[string]func(*stretch.Source){
+		"backwards":       func(s *stretch.Source) { s.From = 9 },
+		"no timeline":     func(s *stretch.Source) { s.Options.Timelines = nil },
+		"before timeline": func(s *stretch.Source) { s.Options.Timelines = []wal.Timeline{{ID: 1}, {ID: 2, Begin: 9}} },
+		"not a page":      func(s *stretch.Source) { s.Options.Start = 8 },
+	} {
+		src := ok
+		spoil(&src)
+
+		if _, err := stretch.Read(src); !fail.Is(err, fail.Invalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	if _, err := stretch.Read(ok); err != nil {
+		t.Error(err)
+	}
+}
