@@ -20,6 +20,8 @@ func Read(src Source) (*Result, error) {
 		return nil, err
 	}
 
+	src.Options.All = true // where a record begins matters, whatever it is
+
 	log, err := wal.NewReader(src.Log, src.Options)
 	if err != nil {
 		return nil, err
@@ -62,11 +64,13 @@ type reading struct {
 	log     *wal.Reader
 	xacts   wal.Transactions
 	records []proof.Record // all that were decided or prepared before To
-	// first is where the first record at or behind a place begins, for From and
-	// for where all transactions are known; 0 while there is none.
-	first, known wal.LSN
-	to           wal.LSN // where the stretch ends
-	early        bool    // it ends before the To that was wanted
+	last    wal.LSN        // where the last of the log that was read ends; 0 before the first
+	// first is where the first record at or behind From begins, and before where the one
+	// before it ends; known is from where on all transactions are known. 0 while there is none.
+	first, before, known wal.LSN
+	to                   wal.LSN // where the stretch ends
+	next                 wal.LSN // where the first record behind it begins, or would begin
+	early                bool    // it ends before the To that was wanted
 }
 
 // all reads up to To, or to where the log ends before that.
@@ -83,7 +87,7 @@ func (r *reading) all() error {
 		}
 
 		if rec.End > r.src.To { // one that lies across it is not in the stretch
-			r.to = min(r.src.To, rec.Start)
+			r.to, r.next = min(r.src.To, rec.Start), rec.Start
 			r.begin(r.to)
 
 			return nil
@@ -100,22 +104,29 @@ func (r *reading) all() error {
 func (r *reading) end() {
 	r.to = r.src.From
 	if r.log.End() != 0 {
-		r.to = min(r.src.To, r.log.NextStart())
+		r.next = r.log.NextStart()
+		r.to = min(r.src.To, r.next)
 		r.begin(r.to)
 	}
 	r.early = r.to < r.src.To
 }
 
-// begin notes the first record at or behind From. Records that mean nothing to
-// a proof are not seen; that there are some before it changes nothing.
+// begin notes the first record at or behind From. Between it and the one before
+// there are headers of pages at most, or the rest of a segment.
 func (r *reading) begin(at wal.LSN) {
-	if r.first == 0 && at >= r.src.From {
-		r.first = at
+	if r.first != 0 || at < r.src.From {
+		return
+	}
+
+	r.first, r.before = at, at
+	if r.last != 0 {
+		r.before = r.last
 	}
 }
 
 func (r *reading) add(rec wal.Record) error {
 	r.begin(rec.Start)
+	r.last = rec.End
 
 	step, err := r.xacts.Add(rec)
 	if err != nil {
@@ -180,11 +191,11 @@ func (r *reading) stretch() *Result {
 	r.sort(res)
 
 	if !slices.Contains(res.Missing, NoLog) && !slices.Contains(res.Missing, NotWhole) {
-		if res.Reached = flushed(seen, from); res.Reached == nil {
+		if res.Reached = flushed(seen, max(r.before, r.known)); res.Reached == nil {
 			res.Missing = append(res.Missing, NotReached)
 		} else {
 			res.KnownFrom = flushed(seen, r.known)
-			res.Ended = ended(seen, to)
+			res.Ended = ended(seen, max(to, r.next))
 		}
 	}
 

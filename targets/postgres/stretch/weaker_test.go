@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -32,10 +33,25 @@ func newOne(t *testing.T, level string) *one {
 	return x
 }
 
-// here is where the server's log ends, on disk.
+// here is where the server's log ends, all of it on disk. The server writes records
+// of its own, which it flushes a moment later.
 func (x *one) here(t *testing.T) wal.LSN {
 	t.Helper()
-	return x.observed(t, x.o, x.conn).Flush
+	n := len(x.seen)
+
+	for i := 1; ; i++ {
+		one := x.observed(t, x.o, x.conn)
+		if one.Flush == one.Insert || t.Failed() {
+			x.seen = append(x.seen[:n], one)
+			return one.Flush
+		}
+
+		if i%50 == 0 { // at the end of a page the two places are never the same
+			do(t, x.conn, "SELECT pg_logical_emit_message(false, 'other', 'x')")
+		}
+
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // commit does statements in a transaction of their own.
@@ -132,10 +148,14 @@ func want4(res *stretch.Result) uint64 { return res.Records[4].Start }
 func TestIdle(t *testing.T) {
 	x := newOne(t, "replica")
 	at := x.here(t)
-	again := x.observed(t, x.o, x.conn)
+
+	last := x.seen[0]
+	if again := x.observed(t, x.o, x.conn); again.Insert == at { // and not a record of the server's own
+		last = again
+	}
 
 	res := x.read(t, x.source(t, at, at))
-	if len(res.Records) != 0 || res.From != res.To || res.Ended == nil || *res.Ended != again.T0 || *res.Reached != x.seen[0].T1 {
+	if len(res.Records) != 0 || res.From != res.To || res.Ended == nil || *res.Ended != last.T0 || *res.Reached != x.seen[0].T1 {
 		t.Errorf("an idle log: %+v", res.Stretch)
 	}
 
@@ -143,8 +163,8 @@ func TestIdle(t *testing.T) {
 	x.commit(t, "INSERT INTO a VALUES (1)")
 	x.here(t)
 
-	if res := x.read(t, x.source(t, at, at)); res.Ended == nil || *res.Ended != again.T0 {
-		t.Errorf("the log went on, and is seen to end at %d, want %d", *res.Ended, again.T0)
+	if res := x.read(t, x.source(t, at, at)); res.Ended == nil || *res.Ended != last.T0 {
+		t.Errorf("the log went on, and is seen to end at %d, want %d", *res.Ended, last.T0)
 	}
 }
 
@@ -240,8 +260,8 @@ func TestUnobserved(t *testing.T) {
 	more := src(before, after)
 
 	more.To += 2 * segment
-	if res := x.read(t, more, stretch.EndsEarly); res.To != uint64(to) {
-		t.Errorf("the log ends at %d, want %d", res.To, to)
+	if res := x.read(t, more, stretch.EndsEarly); res.To < uint64(to) || res.To >= uint64(more.To) {
+		t.Errorf("the log ends at %d, want %d or little more", res.To, to)
 	}
 
 	none := src(before, after)
