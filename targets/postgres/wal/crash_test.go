@@ -63,7 +63,8 @@ func crashAndPromotion(t *testing.T, c *cluster, settings map[string]string) {
 	ended := map[string]wal.Transaction{}
 	for _, x := range e.transactions {
 		for _, m := range x.Tags {
-			if m.Content == "dies" {
+			// A backend that sees its server die in time may still write the abort.
+			if m.Content == "dies" && x.Outcome != wal.Aborted {
 				t.Errorf("%v at %v has the tag of a transaction that died", x.Outcome, x.Start)
 			}
 		}
