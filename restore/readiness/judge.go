@@ -52,7 +52,7 @@ func (f Facts) judgeEngine() (out []Problem) {
 
 		p := Problem{Code: "region-unserved", Severity: Critical, Subject: r.Region, Region: r.Region, What: "nobody serves " + r.Queue, Since: r.Polled, Next: HowToServe(f.engine.Embedded, r.Region)}
 		if ws := f.engine.waiting(r.Queue); len(ws) > 0 {
-			p.Detail = fmt.Sprintf("%s waiting there, the oldest, %s, since %s", count(len(ws), "run"), ws[0].ID, clock(ws[0].Started, f.now))
+			p.Detail = fmt.Sprintf("%s waiting there, the oldest, %s, since %s", human.Plural(len(ws), "run"), ws[0].ID, clock(ws[0].Started, f.now))
 		}
 		out = append(out, p)
 	}

@@ -206,9 +206,9 @@ func (f Facts) judgeCuts() (out []Problem) {
 		last := abandoned[n-1]
 		p.Code, p.Next = "cuts-abandoned", "see: drctl cut show "+last.Cut.ID
 
-		p.What = fmt.Sprintf("%s abandoned since the newest sealed one, the last at %s", count(n, "cut"), last.AbandonedAt.Local().Format(time.DateTime))
+		p.What = fmt.Sprintf("%s abandoned since the newest sealed one, the last at %s", human.Plural(n, "cut"), last.AbandonedAt.Local().Format(time.DateTime))
 		if newest.ID == "" {
-			p.What = fmt.Sprintf("no cut is sealed yet, and %s abandoned, the last at %s", count(n, "cut"), last.AbandonedAt.Local().Format(time.DateTime))
+			p.What = fmt.Sprintf("no cut is sealed yet, and %s abandoned, the last at %s", human.Plural(n, "cut"), last.AbandonedAt.Local().Format(time.DateTime))
 		}
 
 		p.Why = last.Reason

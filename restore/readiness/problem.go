@@ -124,15 +124,6 @@ func attempts(n int, next time.Time, now time.Time) string {
 	return s
 }
 
-// count renders "1 run", "3 runs".
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
 // Texts renders problems as lines for people.
 func Texts(ps []Problem, now time.Time) []string {
 	out := make([]string, len(ps))

@@ -30,7 +30,7 @@ func ToolsOf(t testing.TB, major int) servers.Binaries {
 
 	tools.PostgresBin = filepath.Join(dir, "bin", "postgres", strconv.Itoa(major), "bin")
 	if _, err := tools.PG("postgres"); err != nil {
-		t.Fatalf("PostgreSQL %d is missing (run make tools): %v", major, err)
+		t.Fatalf("PostgreSQL %d is missing (run make majors): %v", major, err)
 	}
 
 	return tools
