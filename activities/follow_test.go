@@ -64,7 +64,8 @@ func (f *following) wait(t *testing.T, what string) activities.FollowOut {
 func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
 	t.Parallel()
 	w := &world{instances: map[targets.ShardID]targets.Instance{}, tools: sandboxtest.Tools(t), dir: sandboxtest.Dir(t)}
-	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"max_slot_wal_keep_size": "48MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})
+	// A vacuum of the filler would write enough for the slot to be lost a second time.
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"max_slot_wal_keep_size": "48MB", "max_wal_size": "32MB", "min_wal_size": "32MB", "autovacuum": "off"}})
 	w.shop.Postgres = []targets.Instance{in}
 	w.add(in, nil)
 	w.vaults(t, map[string]vault.Location{"east": {URL: "file://" + filepath.Join(w.dir, "east")}, "west": {URL: "file://" + filepath.Join(w.dir, "west")}})
