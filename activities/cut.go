@@ -71,14 +71,12 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 		}
 	}
 
-	var gate targets.ShardID
-	if g.Policy.Mode == targets.Gate {
-		if gate, err = targets.ParseShardID(g.Gate); err != nil {
-			return targets.Cut{}, fail.New(fail.Invalid, "cut: barrier", group, "name the gate's shard in the group's configuration", err)
-		}
+	mode, gate, err := g.Barrier()
+	if err != nil {
+		return targets.Cut{}, err
 	}
 
-	return barrier.Take(ctx, parties, barrier.Options{Group: group, Mode: g.Policy.Mode, Gate: gate,
+	return barrier.Take(ctx, parties, barrier.Options{Group: group, Mode: mode, Gate: gate,
 		Lease: g.Policy.Lease, Budget: g.Policy.Budget, LockTimeout: g.Policy.LockTimeout,
 		Attempts: g.Policy.Attempts, Tool: "drctl " + a.Version, Log: a.Log})
 }

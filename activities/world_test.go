@@ -191,7 +191,12 @@ func (w *world) vault(t *testing.T) {
 var quiet = slog.New(slog.DiscardHandler)
 
 func policy(mode targets.BarrierMode) platform.Policy {
-	return platform.Policy{Mode: mode, Vaults: []string{"east", "west"}, Durability: 2, Attempts: 100}
+	modes := targets.Modes(targets.ModeLocks)
+	if mode == targets.Gate {
+		modes = "gate+locks"
+	}
+
+	return platform.Policy{Mode: modes, Vaults: []string{"east", "west"}, Durability: 2, Attempts: 100}
 }
 
 // activities of a worker that is configured with the platform. The servers of

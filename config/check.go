@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"drctl/config/unit"
 	"drctl/internal/human"
 	"drctl/targets"
 )
@@ -277,19 +278,19 @@ func (c *checker) checkAddresses() {
 func (c *checker) checkPolicy(at string, p *Policy) {
 	cut := p.Cut
 	if cut.Lease <= cut.Budget {
-		c.fail(at+".cut.lease", "the lease is the servers' last resort, several times the budget", "the lease of %s is not longer than the budget of %s", formatDuration(cut.Lease), formatDuration(cut.Budget))
+		c.fail(at+".cut.lease", "the lease is the servers' last resort, several times the budget", "the lease of %s is not longer than the budget of %s", unit.FormatDuration(cut.Lease), unit.FormatDuration(cut.Budget))
 	}
 
 	if cut.LockTimeout > cut.Budget {
-		c.fail(at+".cut.lock_timeout", "", "the lock timeout of %s is longer than the whole budget of %s", formatDuration(cut.LockTimeout), formatDuration(cut.Budget))
+		c.fail(at+".cut.lock_timeout", "", "the lock timeout of %s is longer than the whole budget of %s", unit.FormatDuration(cut.LockTimeout), unit.FormatDuration(cut.Budget))
 	}
 
 	if cut.SealWithin <= p.Stream.ChunkAge {
-		c.fail(at+".cut.seal_within", "", "a cut cannot be durable within %s when chunks are closed after %s", formatDuration(cut.SealWithin), formatDuration(p.Stream.ChunkAge))
+		c.fail(at+".cut.seal_within", "", "a cut cannot be durable within %s when chunks are closed after %s", unit.FormatDuration(cut.SealWithin), unit.FormatDuration(p.Stream.ChunkAge))
 	}
 
 	if cut.Every > 0 && cut.Every < time.Second {
-		c.fail(at+".cut.every", "", "a cut every %s is too often; the least is 1s", formatDuration(cut.Every))
+		c.fail(at+".cut.every", "", "a cut every %s is too often; the least is 1s", unit.FormatDuration(cut.Every))
 	}
 
 	if p.Stream.ChunkSize > 1<<30 {
@@ -297,15 +298,15 @@ func (c *checker) checkPolicy(at string, p *Policy) {
 	}
 
 	if p.Jitter > cut.Every && cut.Every > 0 {
-		c.fail(at+".jitter", "", "the jitter of %s is longer than the interval of cuts, %s", formatDuration(p.Jitter), formatDuration(cut.Every))
+		c.fail(at+".jitter", "", "the jitter of %s is longer than the interval of cuts, %s", unit.FormatDuration(p.Jitter), unit.FormatDuration(cut.Every))
 	}
 
 	if rpo := p.Objectives.RPO; rpo > 0 && cut.Every > rpo {
-		c.fail(at+".objectives.rpo", "take cuts more often, or promise less", "an RPO of %s cannot be met with a cut every %s", formatDuration(rpo), formatDuration(cut.Every))
+		c.fail(at+".objectives.rpo", "take cuts more often, or promise less", "an RPO of %s cannot be met with a cut every %s", unit.FormatDuration(rpo), unit.FormatDuration(cut.Every))
 	}
 
 	if p.Retention.Cuts < cut.Every {
-		c.fail(at+".retention.cuts", "", "cuts are removed after %s but taken every %s", formatDuration(p.Retention.Cuts), formatDuration(cut.Every))
+		c.fail(at+".retention.cuts", "", "cuts are removed after %s but taken every %s", unit.FormatDuration(p.Retention.Cuts), unit.FormatDuration(cut.Every))
 	}
 
 	c.checkVaults(at, p)
@@ -385,9 +386,9 @@ func (c *checker) checkGate(at string, g *Group) {
 
 	id, ok := parseShard(g.Gate)
 	switch {
-	case g.Gate == "" && p != nil && p.Cut.Mode == string(targets.Gate) && len(gates) == 0 && c.allKinds(g):
-		c.fail(at+".policy", "use a policy with cut.mode: share", "policy %s uses the gate, and the group has no postgres shard to hold it", g.Policy)
-	case g.Gate == "" && p != nil && p.Cut.Mode == string(targets.Gate) && len(gates) > 0:
+	case g.Gate == "" && p != nil && targets.Modes(p.Cut.Mode).Has(targets.ModeGate) && len(gates) == 0 && c.allKinds(g):
+		c.fail(at+".policy", "use a policy with another cut.mode, such as auto", "policy %s uses the gate, and the group has no postgres shard to hold it", g.Policy)
+	case g.Gate == "" && p != nil && targets.Modes(p.Cut.Mode).Has(targets.ModeGate) && len(gates) > 0:
 		c.fail(at+".gate", "for example gate: "+gates[0]+"; every application takes the gate there", "policy %s uses the gate, and the group does not say which shard holds it", g.Policy)
 	case g.Gate == "" || !ok || c.broken[at+".targets"]:
 	case !c.Kind(id).Traits().Gate && c.Kind(id) != "":

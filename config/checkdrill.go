@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 
+	"drctl/config/unit"
 	"drctl/internal/human"
 	"drctl/targets"
 )
@@ -18,7 +19,7 @@ func (c *checker) checkDrill(at string, d *Drill) {
 	}
 
 	if d.Every > 0 && d.Jitter > d.Every {
-		c.fail(at+".jitter", "", "the jitter of %s is longer than the interval of %s", formatDuration(d.Jitter), formatDuration(d.Every))
+		c.fail(at+".jitter", "", "the jitter of %s is longer than the interval of %s", unit.FormatDuration(d.Jitter), unit.FormatDuration(d.Every))
 	}
 
 	members := []string{}

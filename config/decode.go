@@ -9,6 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"drctl/config/unit"
 	"drctl/internal/human"
 )
 
@@ -126,7 +127,7 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string, tag reflect
 	case Ref:
 		d.ref(n, v, path)
 		return
-	case time.Duration, Size:
+	case time.Duration, unit.Size:
 		d.quantity(n, v, path, tag)
 		return
 	}
@@ -388,7 +389,7 @@ func (d *decoder) ref(n *yaml.Node, v reflect.Value, path string) {
 
 func (d *decoder) quantity(n *yaml.Node, v reflect.Value, path string, tag reflect.StructTag) {
 	what, example := "a duration", "for example 250ms, 30s, 5m, 24h or 7d"
-	if v.Type() == reflect.TypeFor[Size]() {
+	if v.Type() == reflect.TypeFor[unit.Size]() {
 		what, example = "a size", "for example 64KiB, 16MiB or 200GiB"
 	}
 
@@ -418,11 +419,11 @@ func (d *decoder) quantity(n *yaml.Node, v reflect.Value, path string, tag refle
 }
 
 func parseQuantity(s string, t reflect.Type) (int64, error) {
-	if t == reflect.TypeFor[Size]() {
-		n, err := parseSize(s)
+	if t == reflect.TypeFor[unit.Size]() {
+		n, err := unit.ParseSize(s)
 		return int64(n), err
 	}
-	n, err := parseDuration(s)
+	n, err := unit.ParseDuration(s)
 
 	return int64(n), err
 }

@@ -2,107 +2,15 @@ package config
 
 import (
 	"fmt"
-	"math"
 	"net"
 	"net/url"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
+
+	"drctl/targets"
 )
-
-// Size is a number of bytes, written as 16MiB, 1.5GB or plain 4096.
-type Size int64
-
-var sizeUnits = []struct {
-	name string
-	n    float64
-}{
-	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
-	{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}, {"", 1},
-}
-
-// String renders the size in the largest binary unit that divides it.
-func (s Size) String() string {
-	for i := 3; i >= 0; i-- {
-		if u := int64(sizeUnits[i].n); s != 0 && int64(s)%u == 0 {
-			return strconv.FormatInt(int64(s)/u, 10) + sizeUnits[i].name
-		}
-	}
-
-	return strconv.FormatInt(int64(s), 10)
-}
-
-func parseSize(s string) (Size, error) {
-	m := sizePattern.FindStringSubmatch(s)
-	if m == nil {
-		return 0, fmt.Errorf("%q is not a size", s)
-	}
-
-	for _, u := range sizeUnits {
-		if u.name == m[2] {
-			f, err := strconv.ParseFloat(m[1], 64)
-			if err != nil || f*u.n >= math.MaxInt64 {
-				return 0, fmt.Errorf("%q is not a size", s)
-			}
-
-			return Size(f * u.n), nil
-		}
-	}
-
-	return 0, fmt.Errorf("%q is not a size", s)
-}
-
-// parseDuration reads Go's durations and days ("7d", "1d12h").
-func parseDuration(s string) (time.Duration, error) {
-	if !durationPattern.MatchString(s) {
-		return 0, fmt.Errorf("%q is not a duration", s)
-	}
-
-	if s == "0" {
-		return 0, nil
-	}
-
-	var days time.Duration
-	if d, rest, ok := strings.Cut(s, "d"); ok {
-		n, err := strconv.ParseInt(d, 10, 32)
-		if err != nil || n > 100*366 {
-			return 0, fmt.Errorf("%q is not a duration of less than a century", s)
-		}
-
-		days = time.Duration(n) * 24 * time.Hour
-		if rest == "" {
-			return days, nil
-		}
-		s = rest
-	}
-
-	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 || d > math.MaxInt64-days {
-		return 0, fmt.Errorf("%q is not a duration", s)
-	}
-
-	return days + d, nil
-}
-
-// formatDuration drops the zero parts that Go prints: "1m", not "1m0s".
-func formatDuration(d time.Duration) string {
-	if d == 0 {
-		return "0s"
-	}
-
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-
-	return s
-}
 
 // A format is a check of a string and its pattern for the JSON Schema, which
 // may be weaker than the check but never stricter.
@@ -110,16 +18,6 @@ type format struct {
 	pattern string
 	check   func(string) (message, hint string)
 }
-
-const (
-	durationText = `^(0|([0-9]+d)?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))*)$`
-	sizeText     = `^([0-9]+(?:\.[0-9]+)?) ?(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?$`
-)
-
-var (
-	durationPattern = regexp.MustCompile(durationText)
-	sizePattern     = regexp.MustCompile(sizeText)
-)
 
 // byPattern makes a format that is its pattern.
 func byPattern(pattern, what, hint string) format {
@@ -149,7 +47,25 @@ var formats = map[string]format{
 	"httpurl":  {pattern: `^https?://[^/]+/?$`, check: checkHTTP},
 	"address":  {pattern: `^(https?://[^/]+/?|.+:[0-9]{1,5})$`, check: checkAddress},
 	"vaulturl": {pattern: `^(file:///|s3://[a-z0-9])`, check: checkVaultURL},
+	"cutmode":  {pattern: `^(auto|share|(tagged|two-phase|gate|locks)(\+(tagged|two-phase|gate|locks))*)$`, check: checkCutMode},
+	"gids":     {check: checkGIDs},
 	"fraction": {pattern: `^([1-9][0-9]*/[1-9][0-9]*)?$`, check: checkFraction},
+}
+
+func checkCutMode(s string) (string, string) {
+	if _, err := targets.ParseModes(s); err != nil {
+		return err.Error(), "auto, or some of tagged, two-phase, gate and locks, joined by +"
+	}
+
+	return "", ""
+}
+
+func checkGIDs(s string) (string, string) {
+	if _, err := regexp.Compile(s); err != nil {
+		return fmt.Sprintf("%q is not a regular expression", s), "for example ^shop-([0-9]+)-"
+	}
+
+	return "", ""
 }
 
 func checkPath(s string) (string, string) {

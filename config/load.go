@@ -14,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"drctl/config/unit"
 	"drctl/internal/fail"
 	"drctl/internal/trust"
 )
@@ -103,7 +104,7 @@ func readYAML(data []byte, name string) (root *yaml.Node, bad *Mistake) {
 		return &Mistake{File: name, Line: line, Col: min(line, 1), Message: fmt.Sprintf(format, args...)}
 	}
 	if len(data) > maxFile {
-		return nil, mistake(0, "the file is larger than %s", Size(maxFile))
+		return nil, mistake(0, "the file is larger than %s", unit.Size(maxFile))
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, next yaml.Node

@@ -10,6 +10,7 @@ import (
 
 	"github.com/invopop/jsonschema"
 
+	"drctl/config/unit"
 	"drctl/internal/fail"
 )
 
@@ -66,10 +67,10 @@ func quantitySchema(t reflect.Type) *jsonschema.Schema {
 	switch t {
 	case reflect.TypeFor[time.Duration]():
 		// The one duration without a unit is 0.
-		return &jsonschema.Schema{Extras: either("string", "integer"), Pattern: durationText,
+		return &jsonschema.Schema{Extras: either("string", "integer"), Pattern: unit.DurationPattern,
 			Minimum: "0", Maximum: "0", Examples: []any{"30s", "24h", "7d"}}
-	case reflect.TypeFor[Size]():
-		return &jsonschema.Schema{Extras: either("string", "integer"), Pattern: sizeText,
+	case reflect.TypeFor[unit.Size]():
+		return &jsonschema.Schema{Extras: either("string", "integer"), Pattern: unit.SizePattern,
 			Minimum: "0", Examples: []any{"16MiB"}}
 	}
 
@@ -150,8 +151,8 @@ func defaultOf(v reflect.Value) any {
 
 	switch x := v.Interface().(type) {
 	case time.Duration:
-		return formatDuration(x)
-	case Size:
+		return unit.FormatDuration(x)
+	case unit.Size:
 		return x.String()
 	case string, int, int64, bool:
 		return x

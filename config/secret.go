@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"drctl/config/unit"
 	"drctl/internal/fail"
 	"drctl/targets"
 )
@@ -103,7 +104,7 @@ func readSecretFile(ref Ref) (string, error) {
 	}
 
 	if len(b) > maxSecret {
-		return "", fail.Newf(fail.Invalid, op, ref.String(), "the file is larger than %s", Size(maxSecret))
+		return "", fail.Newf(fail.Invalid, op, ref.String(), "the file is larger than %s", unit.Size(maxSecret))
 	}
 
 	return string(b), nil
@@ -147,7 +148,7 @@ func runSecretCommand(ctx context.Context, ref Ref) (string, error) {
 	case err != nil:
 		return "", fail.New(fail.Unavailable, op, ref.String(), "run the command by hand to see what it says", err)
 	case out.over:
-		return "", fail.Newf(fail.Invalid, op, ref.String(), "the command printed more than %s", Size(maxSecret))
+		return "", fail.Newf(fail.Invalid, op, ref.String(), "the command printed more than %s", unit.Size(maxSecret))
 	}
 
 	return out.buf.String(), nil

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"drctl/config/unit"
 	"drctl/internal/fail"
 )
 
@@ -86,8 +87,8 @@ func toNode(v reflect.Value, redact bool) *yaml.Node {
 	case Ref:
 		return refNode(x, redact)
 	case time.Duration:
-		return scalarNode("!!str", formatDuration(x))
-	case Size:
+		return scalarNode("!!str", unit.FormatDuration(x))
+	case unit.Size:
 		return scalarNode("!!str", x.String())
 	}
 

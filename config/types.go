@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"drctl/config/unit"
+)
 
 // The struct tags are the grammar, which drives parser, schema and Show: `yaml` is
 // the key, `req` a mandatory key, `enum` the allowed words, `format` a check from
@@ -136,7 +140,13 @@ type Policy struct {
 // Cut is how recovery points are taken.
 type Cut struct {
 	Every       time.Duration `yaml:"every" min:"0s" doc:"Interval; 0s takes cuts by hand only."`
-	Mode        string        `yaml:"mode" enum:"gate|share" doc:"gate: cross-shard writers hold the gate. share: table locks alone, with retries."`
+	Mode        string        `yaml:"mode" format:"cutmode" doc:"How global transactions make themselves known: tagged, two-phase, gate, locks, joined by +; auto uses what the logs show, and the gate if the group has one."`
+	Accept      string        `yaml:"accept" enum:"proven|locked|ordered" doc:"The least grade of a cut that counts; of what is there the best is taken."`
+	Look        time.Duration `yaml:"look" min:"100ms" doc:"How long a quiet instant is looked for before a lesser grade is taken."`
+	HalfDone    time.Duration `yaml:"half_done" min:"100ms" doc:"A global transaction that is half done for longer is broken: it is reported, and holds up no cut."`
+	GIDs        string        `yaml:"gids" format:"gids" doc:"Regular expression whose first group, or whole match, names the global transaction of a prepared one; equal ids when left out."`
+	Redis       string        `yaml:"redis" enum:"auto|mark|pause" doc:"pause: CLIENT PAUSE for some ms during a cut. mark: never. auto: with several masters."`
+	Partial     string        `yaml:"partial" enum:"refuse|allow" doc:"A shard that is down. refuse: no cut. allow: a cut of the rest, which says so."`
 	Lease       time.Duration `yaml:"lease" min:"100ms" doc:"After it every server lets go by itself, whoever died."`
 	Budget      time.Duration `yaml:"budget" min:"1ms" doc:"Longest time that one attempt may stall writers."`
 	LockTimeout time.Duration `yaml:"lock_timeout" min:"1ms" doc:"One wait for the table locks; under the gate several fit into an attempt, and late attempts wait up to four times as long."`
@@ -154,7 +164,7 @@ type Base struct {
 // Stream is how logs are archived.
 type Stream struct {
 	ChunkAge   time.Duration `yaml:"chunk_age" min:"50ms" doc:"A chunk is closed at this age."`
-	ChunkSize  Size          `yaml:"chunk_size" min:"64KiB" doc:"A chunk is closed at this size."`
+	ChunkSize  unit.Size     `yaml:"chunk_size" min:"64KiB" doc:"A chunk is closed at this size."`
 	Vaults     []string      `yaml:"vaults" doc:"Regions whose vaults are written; all when left out."`
 	Durability int           `yaml:"durability" min:"1" doc:"Vaults that must hold a byte before it counts as safe and the server may drop it."`
 }
@@ -184,7 +194,7 @@ type Sandbox struct {
 	Dir      string        `yaml:"dir" format:"path" doc:"Root of all sandboxes, on a volume with room for the restored data."`
 	RunAs    string        `yaml:"run_as" format:"word" doc:"User that runs the servers when drctl runs as root."`
 	Tools    Tools         `yaml:"tools" doc:"Programs; found by themselves when left out."`
-	MaxBytes Size          `yaml:"max_bytes" min:"0" doc:"Largest sandbox: a plan that reads more is refused before it begins; 0 sets no limit."`
+	MaxBytes unit.Size     `yaml:"max_bytes" min:"0" doc:"Largest sandbox: a plan that reads more is refused before it begins; 0 sets no limit."`
 	Keep     time.Duration `yaml:"keep" min:"0s" doc:"How long the sandbox of a drill with a failed step or check is left for inspection; the host's worker removes it then. A missed objective alone or a cancellation leaves none."`
 }
 

@@ -56,11 +56,11 @@ func (p *resolver) Group(name string) (platform.Group, error) {
 		return platform.Group{}, err
 	}
 	out := platform.Group{Platform: p.cfg.Name, Name: name, Home: g.Home, Gate: g.Gate, Policy: platform.Policy{
-		Mode: targets.BarrierMode(pol.Cut.Mode), Lease: pol.Cut.Lease, Budget: pol.Cut.Budget,
+		Mode: targets.Modes(pol.Cut.Mode), Accept: pol.Cut.Accept, Look: pol.Cut.Look, HalfDone: pol.Cut.HalfDone,
+		GIDs: pol.Cut.GIDs, Redis: pol.Cut.Redis, Partial: pol.Cut.Partial, Lease: pol.Cut.Lease, Budget: pol.Cut.Budget,
 		LockTimeout: pol.Cut.LockTimeout, Attempts: pol.Cut.Attempts, SealWithin: pol.Cut.SealWithin, Unnameable: pol.Cut.Unnameable,
 		ChunkAge: pol.Stream.ChunkAge, ChunkSize: int(pol.Stream.ChunkSize),
-		Vaults: pol.Stream.Vaults, Durability: pol.Stream.Durability,
-		FullEvery: pol.Base.FullEvery, ReadData: pol.Check.ReadData,
+		Vaults: pol.Stream.Vaults, Durability: pol.Stream.Durability, FullEvery: pol.Base.FullEvery, ReadData: pol.Check.ReadData,
 		RPO: pol.Objectives.RPO, RTO: pol.Objectives.RTO,
 		Retention: vault.RetentionPolicy{KeepCuts: pol.Retention.Cuts, KeepBases: pol.Retention.BasesMin,
 			KeepBasesFor: pol.Retention.Bases},

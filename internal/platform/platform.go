@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"drctl/internal/fail"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -45,6 +46,21 @@ type Group struct {
 // Queue is the task queue of a region's workers.
 func (g Group) Queue(region string) string { return g.Queues[region] }
 
+// Barrier is how writers are stopped where the policy wants that, and the shard that
+// holds the gate, if it is used.
+func (g Group) Barrier() (targets.BarrierMode, targets.ShardID, error) {
+	if !g.Policy.Mode.Has(targets.ModeGate) && (!g.Policy.Mode.Has(targets.ModeAuto) || g.Gate == "") {
+		return targets.Share, targets.ShardID{}, nil
+	}
+
+	gate, err := targets.ParseShardID(g.Gate)
+	if err != nil {
+		return "", gate, fail.New(fail.Invalid, "cut: barrier", g.Name, "name the gate's shard in the group's configuration", err)
+	}
+
+	return targets.Gate, gate, nil
+}
+
 // Shard is one shard of a group with the region of its configured primary.
 type Shard struct {
 	Shard  targets.ShardID `json:"shard"`
@@ -56,12 +72,24 @@ type Shard struct {
 // Policy is the part of the configuration's policy that is followed at run time.
 // Durations cross the engine in nanoseconds.
 type Policy struct {
-	Mode        targets.BarrierMode `json:"mode"`
-	Lease       time.Duration       `json:"lease_ns"`
-	Budget      time.Duration       `json:"budget_ns"`
-	LockTimeout time.Duration       `json:"lock_timeout_ns"`
-	Attempts    int                 `json:"attempts"`
-	SealWithin  time.Duration       `json:"seal_within_ns"`
+	// Mode is how global transactions make themselves known.
+	Mode targets.Modes `json:"mode"`
+	// Accept is the least grade that counts; Look is how long a better one is looked for.
+	Accept string        `json:"accept,omitempty"`
+	Look   time.Duration `json:"look_ns,omitempty"`
+	// HalfDone is how long a global transaction may be half done before it is broken.
+	HalfDone time.Duration `json:"half_done_ns,omitempty"`
+	// GIDs maps the ids of prepared transactions to global ones; "" means equal.
+	GIDs string `json:"gids,omitempty"`
+	// Redis says whether masters are paused for a cut: "auto", "mark", "pause".
+	Redis string `json:"redis,omitempty"`
+	// Partial says what becomes of a cut while a shard is down: "refuse", "allow".
+	Partial     string        `json:"partial,omitempty"`
+	Lease       time.Duration `json:"lease_ns"`
+	Budget      time.Duration `json:"budget_ns"`
+	LockTimeout time.Duration `json:"lock_timeout_ns"`
+	Attempts    int           `json:"attempts"`
+	SealWithin  time.Duration `json:"seal_within_ns"`
 	// Unnameable says what becomes of a cut when a bucket holds objects whose keys
 	// the server does not give: "refuse", or without them.
 	Unnameable  string                `json:"unnameable,omitempty"`
