@@ -111,7 +111,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	case "embedded":
 		in.Ordered = time.Now().UTC() // the engine's start is part of the way back
 
-		e, stop, err := a.breakGlass(ctx, f.engineBin, s.cfg.Sandbox.Dir, int64(s.cfg.Sandbox.MaxBytes), s.cfg.StateDir, s.p, map[string]string{def.Vault: region.Queue}, s.p.tools, s.log)
+		e, stop, err := a.breakGlass(ctx, f.engineBin, s.cfg.Sandbox.Dir, int64(s.cfg.Sandbox.MaxBytes), s.cfg.StateDir, s.p, map[string]string{def.Vault: region.Queue}, s.p.Programs, s.log)
 		if err != nil {
 			return err
 		}

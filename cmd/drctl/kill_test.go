@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"drctl/cmd/drctl/configured"
 	"drctl/config"
 	"drctl/internal/platform"
 	"drctl/internal/sandbox/sandboxtest"
@@ -271,12 +272,12 @@ func (w *world) platform(t *testing.T) platform.Resolver {
 		t.Fatal(err)
 	}
 
-	tools, err := toolsOf(cfg)
+	tools, err := configured.Tools(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	return newResolver(cfg, tools, slog.New(slog.DiscardHandler))
+	return configured.New(cfg, tools, slog.New(slog.DiscardHandler))
 }
 
 // killServer kills a store and starts it again: archiving goes on by itself.

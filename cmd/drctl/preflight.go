@@ -24,7 +24,7 @@ func (p preflight) programs(ctx context.Context) []answer.Finding {
 		out = append(out, failed(check, "sandbox.tools", p.toolsErr))
 	}
 
-	if bin := p.p.tools.ResticBin; bin == "" {
+	if bin := p.p.Programs.ResticBin; bin == "" {
 		out = append(out, failed(check, "restic", fail.New(fail.NotFound, "find tools", "restic", "install restic "+restic.MinVersion+" or later, or name it under sandbox.tools.restic", errNoProgram)))
 	} else if v, err := (&restic.Repo{Bin: bin}).Version(ctx); err != nil {
 		out = append(out, failed(check, "restic", err))
@@ -39,9 +39,9 @@ func (p preflight) programs(ctx context.Context) []answer.Finding {
 	}
 
 	for _, x := range []struct{ kind, name, path, hint string }{
-		{"postgres", "postgres", p.p.tools.PostgresBin, "install the servers' major version of postgresql, or name its directory under sandbox.tools.postgres_bin"},
-		{"redis", "redis-server", p.p.tools.RedisServer, "install redis-server, or name it under sandbox.tools.redis_server"},
-		{"s3", "versitygw", p.p.tools.S3Server, "install versitygw, or name it under sandbox.tools.s3_server"},
+		{"postgres", "postgres", p.p.Programs.PostgresBin, "install the servers' major version of postgresql, or name its directory under sandbox.tools.postgres_bin"},
+		{"redis", "redis-server", p.p.Programs.RedisServer, "install redis-server, or name it under sandbox.tools.redis_server"},
+		{"s3", "versitygw", p.p.Programs.S3Server, "install versitygw, or name it under sandbox.tools.s3_server"},
 	} {
 		switch {
 		case !kinds[x.kind]:
@@ -53,7 +53,7 @@ func (p preflight) programs(ctx context.Context) []answer.Finding {
 	}
 
 	if kinds["postgres"] || kinds["redis"] {
-		if _, err := p.p.tools.RunAs.Credential(); err != nil {
+		if _, err := p.p.Programs.RunAs.Credential(); err != nil {
 			out = append(out, p.forDrills(failed(check, "sandbox.run_as", err)))
 		}
 	}
@@ -77,7 +77,7 @@ func (p preflight) fits(ctx context.Context, d targets.Driver, id targets.ShardI
 	major, _, _ := strings.Cut(st.Version, ".")
 
 	n, err := strconv.Atoi(major)
-	if !ok || d.Kind() != targets.Postgres || err != nil || p.p.tools.PostgresBin == "" {
+	if !ok || d.Kind() != targets.Postgres || err != nil || p.p.Programs.PostgresBin == "" {
 		return nil
 	}
 
@@ -116,7 +116,7 @@ func (p preflight) theEngine(ctx context.Context) []answer.Finding {
 func (p preflight) theVault(ctx context.Context, region string) []answer.Finding {
 	const check = "vault"
 
-	opt, err := p.p.vaultPlace(ctx, region)
+	opt, err := p.p.VaultPlace(ctx, region)
 	if err != nil {
 		return []answer.Finding{notAsked(check, region, "not asked: its secret cannot be had")}
 	}
@@ -130,7 +130,7 @@ func (p preflight) theVault(ctx context.Context, region string) []answer.Finding
 		return []answer.Finding{failed(check, region, err)}
 	}
 
-	if _, err := p.p.key(ctx); err != nil {
+	if _, err := p.p.Key(ctx); err != nil {
 		return []answer.Finding{notAsked(check, region, "it is there, sealed to "+recipient+"; not opened, because the key cannot be had")}
 	}
 

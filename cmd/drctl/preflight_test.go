@@ -50,7 +50,7 @@ func (p preflighted) bad() map[string][]answer.Finding {
 func TestPreflightTellsEveryGrantInOneRun(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	stores, admin := weak(t, in)
-	file, _ := configured(t, "{mode: embedded}", stores)
+	file, _ := configuredLab(t, "{mode: embedded}", stores)
 
 	got, code := connected(t, file)
 	bad := got.bad()
@@ -106,7 +106,7 @@ func TestPreflightTellsEverythingAtOnce(t *testing.T) {
 	_ = free.Close()
 	port := nobody[strings.LastIndex(nobody, ":"):]
 	stores = strings.Replace(stores, `shards: {`, `shards: {"1": {east: {address: "`+nobody+`", role: primary, password: {env: NOT_SET}}}, "2": {east: {address: "localhost`+port+`", role: primary}}, `, 1)
-	file, _ := configured(t, "{mode: external, address: \""+nobody+"\"}", stores)
+	file, _ := configuredLab(t, "{mode: external, address: \""+nobody+"\"}", stores)
 
 	dir := filepath.Dir(file)
 	if err := os.RemoveAll(filepath.Join(dir, "west")); err != nil {

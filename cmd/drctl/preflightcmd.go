@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"drctl/cmd/drctl/answer"
+	"drctl/cmd/drctl/configured"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -46,9 +47,9 @@ func (a *app) connect(ctx context.Context, region string) error {
 	if err := knownRegion(cfg, "--region", region); err != nil {
 		return err
 	}
-	tools, toolsErr := toolsOf(cfg)
+	tools, toolsErr := configured.Tools(cfg)
 	log := slog.New(slog.DiscardHandler) // what goes wrong is a finding
-	pf := preflight{session: &session{app: a, cfg: cfg, log: log, p: newResolver(cfg, tools, log)}, region: region, toolsErr: toolsErr}
+	pf := preflight{session: &session{app: a, cfg: cfg, log: log, p: configured.New(cfg, tools, log)}, region: region, toolsErr: toolsErr}
 
 	all := []answer.Finding{}
 	for fs := range inOrder(ctx, pf.checks()) {
@@ -207,7 +208,7 @@ func (p preflight) concerns(r config.RefAt) bool {
 }
 
 func (p preflight) keyFile(ctx context.Context) []answer.Finding {
-	key, err := p.p.key(ctx)
+	key, err := p.p.Key(ctx)
 	if err == nil {
 		return []answer.Finding{passed("key", p.cfg.Key.String(), "it opens what is sealed to %s", key.Recipient())}
 	}
@@ -230,7 +231,7 @@ func (p preflight) instance(ctx context.Context, group string, id targets.ShardI
 		return []answer.Finding{notAsked(check, name, "not asked: its secret cannot be had")}
 	}
 
-	d, err := driversOf(p.p.tools, p.log)(in.Kind)
+	d, err := driversOf(p.p.Programs, p.log)(in.Kind)
 	if err != nil {
 		return []answer.Finding{failed(check, name, err)}
 	}

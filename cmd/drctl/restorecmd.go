@@ -259,7 +259,7 @@ func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Va
 		return planned{}, nil, nil, err
 	}
 
-	r := planned{platform: s.p, tools: s.p.tools, cfg: s.cfg, log: s.log, queues: g.Queues, sandboxes: s.cfg.Sandbox.Dir, sandboxMax: int64(s.cfg.Sandbox.MaxBytes), state: s.cfg.StateDir, parallel: 4}
+	r := planned{platform: s.p, tools: s.p.Programs, cfg: s.cfg, log: s.log, queues: g.Queues, sandboxes: s.cfg.Sandbox.Dir, sandboxMax: int64(s.cfg.Sandbox.MaxBytes), state: s.cfg.StateDir, parallel: 4}
 	if f.sandboxDir != "" {
 		r.sandboxes = f.sandboxDir
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"drctl/cmd/drctl/configured"
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/servers"
@@ -32,7 +33,7 @@ func TestSchedulesOfAGroupNeverMeet(t *testing.T) {
 		for _, p := range cfg.Policies {
 			p.Base.Every, p.Check.Every = every.base, every.check
 		}
-		s := &session{cfg: cfg, p: newResolver(cfg, servers.Binaries{}, slog.New(slog.DiscardHandler))}
+		s := &session{cfg: cfg, p: configured.New(cfg, servers.Binaries{}, slog.New(slog.DiscardHandler))}
 
 		all, err := s.schedules()
 		if err != nil {

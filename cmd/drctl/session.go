@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"drctl/cmd/drctl/answer"
+	"drctl/cmd/drctl/configured"
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -32,7 +33,7 @@ import (
 type session struct {
 	app    *app
 	cfg    *config.Config
-	p      *resolver
+	p      *configured.Platform
 	log    *slog.Logger
 	engine client.Client
 	// engineErr is why there is no engine, when it was asked for.
@@ -56,12 +57,12 @@ func (a *app) offline() (*session, error) {
 		return nil, err
 	}
 
-	tools, err := toolsOf(cfg)
+	tools, err := configured.Tools(cfg)
 	if err != nil {
 		return nil, err
 	}
 
-	return &session{app: a, cfg: cfg, log: log, p: newResolver(cfg, tools, log)}, nil
+	return &session{app: a, cfg: cfg, log: log, p: configured.New(cfg, tools, log)}, nil
 }
 
 // online dials the engine too.
@@ -109,7 +110,7 @@ func (s *session) sources() readiness.Sources {
 			return slices.DeleteFunc(s.cfg.DrillNames(), func(name string) bool { return s.cfg.Drills[name].Group != group })
 		}}
 
-	return readiness.Sources{Platform: s.p, Driver: driversOf(s.p.tools, s.log), Regions: s.cfg.RegionNames(), Engine: o.Group}
+	return readiness.Sources{Platform: s.p, Driver: driversOf(s.p.Programs, s.log), Regions: s.cfg.RegionNames(), Engine: o.Group}
 }
 
 func (s *session) close() {

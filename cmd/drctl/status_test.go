@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"drctl/cmd/drctl/configured"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/upkeep"
@@ -27,7 +28,7 @@ import (
 func vaultsOnly(t *testing.T, engine string) (file string, s *session) {
 	t.Helper()
 
-	return configured(t, engine, `  orders:
+	return configuredLab(t, engine, `  orders:
     kind: postgres
     database: shop
     user: drctl
@@ -36,7 +37,7 @@ func vaultsOnly(t *testing.T, engine string) (file string, s *session) {
 }
 
 // configured is a platform of the targets with two vaults, made.
-func configured(t *testing.T, engine, stores string) (file string, s *session) {
+func configuredLab(t *testing.T, engine, stores string) (file string, s *session) {
 	t.Helper()
 	dir := t.TempDir()
 
@@ -69,15 +70,15 @@ targets:
 		t.Fatal(err)
 	}
 
-	tools, err := toolsOf(cfg)
+	tools, err := configured.Tools(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
 
-	s = &session{app: newApp(io.Discard, io.Discard), cfg: cfg, log: log, p: newResolver(cfg, tools, log)}
+	s = &session{app: newApp(io.Discard, io.Discard), cfg: cfg, log: log, p: configured.New(cfg, tools, log)}
 	for _, region := range cfg.RegionNames() {
-		opt, err := s.p.vaultOptions(t.Context(), region)
+		opt, err := s.p.VaultOptions(t.Context(), region)
 		if err != nil {
 			t.Fatal(err)
 		}

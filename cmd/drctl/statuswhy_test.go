@@ -100,7 +100,7 @@ func until(t *testing.T, s *session, yes bool, words ...string) string {
 func TestStatusSaysWhy(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	stores, admin := weak(t, in)
-	file, s := configured(t, outside(t)+"\npolicies: {standard: {cut: {attempts: 2}}}", stores)
+	file, s := configuredLab(t, outside(t)+"\npolicies: {standard: {cut: {attempts: 2}}}", stores)
 	ctx := t.Context()
 
 	var err error
@@ -210,7 +210,7 @@ func TestStatusSaysWhy(t *testing.T) {
 func TestStatusTellsOfTwoPrimaries(t *testing.T) {
 	a, b := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{}), sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	t.Setenv("DB_PASSWORD", sandboxtest.Password)
-	_, s := configured(t, "{address: 127.0.0.1:1}", fmt.Sprintf("  orders:\n    kind: postgres\n    database: %s\n    user: %s\n    password: {env: DB_PASSWORD}\n"+
+	_, s := configuredLab(t, "{address: 127.0.0.1:1}", fmt.Sprintf("  orders:\n    kind: postgres\n    database: %s\n    user: %s\n    password: {env: DB_PASSWORD}\n"+
 		"    shards: {\"0\": {east: {address: %q, role: primary}, west: {address: %q, role: standby}}}\n", a.Database, a.User, a.Address, b.Address))
 
 	lines, details := asked(t, s)

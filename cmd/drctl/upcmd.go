@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/cmd/drctl/answer"
+	"drctl/cmd/drctl/configured"
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -169,7 +170,7 @@ func (a *app) sayUp(cfg *config.Config, took time.Duration, ps []readiness.Probl
 
 // watcher is a session that looks for problems; it has no engine yet.
 func (a *app) watcher(cfg *config.Config, log *slog.Logger) (*session, error) {
-	tools, err := toolsOf(cfg)
+	tools, err := configured.Tools(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +178,7 @@ func (a *app) watcher(cfg *config.Config, log *slog.Logger) (*session, error) {
 	// lines about it, each time, are not.
 	quiet := slog.New(slog.DiscardHandler)
 
-	return &session{app: a, cfg: cfg, log: quiet, p: newResolver(cfg, tools, quiet)}, nil
+	return &session{app: a, cfg: cfg, log: quiet, p: configured.New(cfg, tools, quiet)}, nil
 }
 
 func (a *app) applyOnce(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
@@ -187,11 +188,11 @@ func (a *app) applyOnce(ctx context.Context, cfg *config.Config, log *slog.Logge
 	}
 	defer c.Close()
 
-	tools, err := toolsOf(cfg)
+	tools, err := configured.Tools(cfg)
 	if err != nil {
 		return err
 	}
-	s := &session{app: a, cfg: cfg, log: log, engine: c, p: newResolver(cfg, tools, log)}
+	s := &session{app: a, cfg: cfg, log: log, engine: c, p: configured.New(cfg, tools, log)}
 
 	changes, err := s.apply(ctx, false)
 	for _, ch := range changes {

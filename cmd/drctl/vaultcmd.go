@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/cmd/drctl/answer"
+	"drctl/cmd/drctl/configured"
 	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 	"drctl/internal/servers"
@@ -43,11 +44,11 @@ func (a *app) vaultInit(ctx context.Context) error {
 		return err
 	}
 
-	tools, err := toolsOf(cfg)
+	tools, err := configured.Tools(cfg)
 	if err != nil {
 		return err
 	}
-	p := newResolver(cfg, tools, log)
+	p := configured.New(cfg, tools, log)
 	// Look before anything is written: a vault that exists names the key and
 	// the set that the others join, and one that cannot be asked may exist.
 	set, err := existing(ctx, p)
@@ -68,7 +69,7 @@ func (a *app) vaultInit(ctx context.Context) error {
 
 	var made []answer.VaultMade
 	for _, region := range cfg.RegionNames() {
-		opt, err := p.vaultOptions(ctx, region)
+		opt, err := p.VaultOptions(ctx, region)
 		if err != nil {
 			return err
 		}
@@ -95,9 +96,9 @@ func (a *app) vaultInit(ctx context.Context) error {
 
 // existing is the set of the vaults that exist; "" when there are none. The
 // configured key must open them all.
-func existing(ctx context.Context, p *resolver) (set string, err error) {
-	for _, region := range p.cfg.RegionNames() {
-		opt, err := p.vaultPlace(ctx, region)
+func existing(ctx context.Context, p *configured.Platform) (set string, err error) {
+	for _, region := range p.Config.RegionNames() {
+		opt, err := p.VaultPlace(ctx, region)
 		if err != nil {
 			return "", err
 		}
@@ -111,7 +112,7 @@ func existing(ctx context.Context, p *resolver) (set string, err error) {
 			return "", fail.New(fail.CodeOf(err), "vault init: look at the vault of "+region, "", "", err)
 		}
 
-		key, err := p.key(ctx)
+		key, err := p.Key(ctx)
 		if err != nil {
 			return "", fail.New(fail.CodeOf(err), "vault init", opt.Location.URL, "there is a vault: put the key that it was made with in its place",
 				fmt.Errorf("the vault is encrypted to %s: %w", recipient, err))

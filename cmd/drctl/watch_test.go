@@ -182,7 +182,7 @@ func TestTheWatchMeasuresNothing(t *testing.T) {
 	if err := os.WriteFile(secret, []byte(sandboxtest.Password), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, s := configured(t, "{mode: embedded}", fmt.Sprintf(`  orders:
+	_, s := configuredLab(t, "{mode: embedded}", fmt.Sprintf(`  orders:
     kind: postgres
     database: %s
     user: weak

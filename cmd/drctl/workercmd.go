@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/cmd/drctl/configured"
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -79,7 +80,7 @@ func (a *app) work(ctx context.Context, region string, supervised bool) (err err
 	}
 	log = log.With(logs.Region, region)
 
-	tools, err := toolsOf(cfg)
+	tools, err := configured.Tools(cfg)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func (a *app) work(ctx context.Context, region string, supervised bool) (err err
 	defer c.Close()
 	fatal := make(chan error, 4)
 
-	stop, err := startWorkers(c, workerOptions{platform: newResolver(cfg, tools, log), tools: tools, log: log,
+	stop, err := startWorkers(c, workerOptions{platform: configured.New(cfg, tools, log), tools: tools, log: log,
 		queues: []string{cfg.Regions[region].Queue}, host: cfg.Regions[region].Queue + "@" + hostname(),
 		sandboxes: cfg.Sandbox.Dir, sandboxMax: int64(cfg.Sandbox.MaxBytes), state: cfg.StateDir, fatal: fatal})
 	if err != nil {

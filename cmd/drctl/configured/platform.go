@@ -1,4 +1,4 @@
-package main
+package configured
 
 import (
 	"context"
@@ -21,12 +21,13 @@ import (
 	"drctl/targets"
 )
 
-// resolver resolves names through the configuration. It implements
-// platform.Resolver.
-type resolver struct {
-	cfg   *config.Config
-	tools servers.Binaries
-	log   *slog.Logger
+// Platform resolves names through the configuration. It implements
+// platform.Resolver, and is safe for concurrent use.
+type Platform struct {
+	Config *config.Config
+	// Programs are those that sandboxes and vaults need.
+	Programs servers.Binaries
+	log      *slog.Logger
 
 	opening singleflight.Group // by region
 	mu      sync.Mutex
@@ -40,22 +41,23 @@ var errNotAsked = errors.New("the vault was not asked")
 // openLimit is how long a vault may take to answer when it is opened.
 const openLimit = 10 * time.Second
 
-func newResolver(cfg *config.Config, tools servers.Binaries, log *slog.Logger) *resolver {
-	return &resolver{cfg: cfg, tools: tools, log: log, vaults: map[string]*vault.Vault{}}
+// New is the platform of a configuration. It opens nothing yet.
+func New(cfg *config.Config, tools servers.Binaries, log *slog.Logger) *Platform {
+	return &Platform{Config: cfg, Programs: tools, log: log, vaults: map[string]*vault.Vault{}}
 }
 
 // Group returns a group's plain description.
-func (p *resolver) Group(name string) (platform.Group, error) {
-	g, ok := p.cfg.Groups[name]
+func (p *Platform) Group(name string) (platform.Group, error) {
+	g, ok := p.Config.Groups[name]
 	if !ok {
 		return platform.Group{}, fail.Newf(fail.NotFound, "configuration", name, "there is no group of this name")
 	}
 
-	pol, err := p.cfg.Policy(name)
+	pol, err := p.Config.Policy(name)
 	if err != nil {
 		return platform.Group{}, err
 	}
-	out := platform.Group{Platform: p.cfg.Name, Name: name, Home: g.Home, Gate: g.Gate, Policy: platform.Policy{
+	out := platform.Group{Platform: p.Config.Name, Name: name, Home: g.Home, Gate: g.Gate, Policy: platform.Policy{
 		Mode: targets.Modes(pol.Cut.Mode), Accept: pol.Cut.Accept, Look: pol.Cut.Look, HalfDone: pol.Cut.HalfDone,
 		GIDs: pol.Cut.GIDs, Redis: pol.Cut.Redis, Partial: pol.Cut.Partial, Lease: pol.Cut.Lease, Budget: pol.Cut.Budget,
 		LockTimeout: pol.Cut.LockTimeout, Attempts: pol.Cut.Attempts, SealWithin: pol.Cut.SealWithin, Unnameable: pol.Cut.Unnameable,
@@ -69,29 +71,29 @@ func (p *resolver) Group(name string) (platform.Group, error) {
 	}}
 
 	out.Queues = map[string]string{}
-	for _, r := range p.cfg.RegionNames() {
-		out.Queues[r] = p.cfg.Regions[r].Queue
+	for _, r := range p.Config.RegionNames() {
+		out.Queues[r] = p.Config.Regions[r].Queue
 	}
 
-	for _, id := range p.cfg.Shards(name) {
-		region, _ := p.cfg.Primary(id)
-		out.Shards = append(out.Shards, platform.Shard{Shard: id, Kind: targets.Kind(p.cfg.Targets[id.Target].Kind),
-			Region: region, Queue: p.cfg.Regions[region].Queue})
+	for _, id := range p.Config.Shards(name) {
+		region, _ := p.Config.Primary(id)
+		out.Shards = append(out.Shards, platform.Shard{Shard: id, Kind: targets.Kind(p.Config.Targets[id.Target].Kind),
+			Region: region, Queue: p.Config.Regions[region].Queue})
 	}
 
 	return out, nil
 }
 
 // Instance resolves a shard's instance in a region, secrets included.
-func (p *resolver) Instance(ctx context.Context, shard targets.ShardID, region string) (targets.Instance, error) {
-	return p.cfg.Instance(ctx, shard, region)
+func (p *Platform) Instance(ctx context.Context, shard targets.ShardID, region string) (targets.Instance, error) {
+	return p.Config.Instance(ctx, shard, region)
 }
 
 // Regions lists the regions that have an instance of the shard, the
 // configured primary's first.
-func (p *resolver) Regions(shard targets.ShardID) []string {
-	out := slices.Clone(p.cfg.ShardRegions(shard))
-	if first, ok := p.cfg.Primary(shard); ok {
+func (p *Platform) Regions(shard targets.ShardID) []string {
+	out := slices.Clone(p.Config.ShardRegions(shard))
+	if first, ok := p.Config.Primary(shard); ok {
 		if i := slices.Index(out, first); i > 0 {
 			out[0], out[i] = out[i], out[0]
 		}
@@ -101,13 +103,13 @@ func (p *resolver) Regions(shard targets.ShardID) []string {
 }
 
 // GroupOf names the group that a shard belongs to.
-func (p *resolver) GroupOf(shard targets.ShardID) (string, error) {
-	return p.cfg.GroupOf(shard)
+func (p *Platform) GroupOf(shard targets.ShardID) (string, error) {
+	return p.Config.GroupOf(shard)
 }
 
 // Vault opens a region's vault, once. Those who ask for it meanwhile wait for
 // the same answer; a vault that does not answer holds up no other.
-func (p *resolver) Vault(ctx context.Context, region string) (*vault.Vault, error) {
+func (p *Platform) Vault(ctx context.Context, region string) (*vault.Vault, error) {
 	p.mu.Lock()
 	v := p.vaults[region]
 	p.mu.Unlock()
@@ -136,8 +138,8 @@ func (p *resolver) Vault(ctx context.Context, region string) (*vault.Vault, erro
 	}
 }
 
-func (p *resolver) open(ctx context.Context, region string) (*vault.Vault, error) {
-	opt, err := p.vaultOptions(ctx, region)
+func (p *Platform) open(ctx context.Context, region string) (*vault.Vault, error) {
+	opt, err := p.VaultOptions(ctx, region)
 	if fail.Is(err, fail.NotFound) {
 		return nil, fail.New(fail.NotFound, platform.OpenOp(region), "", "for a new platform make keys and vaults with: drctl vault init", err)
 	}
@@ -158,30 +160,33 @@ func (p *resolver) open(ctx context.Context, region string) (*vault.Vault, error
 	return v, nil
 }
 
-func (p *resolver) vaultOptions(ctx context.Context, region string) (vault.Options, error) {
-	key, err := p.key(ctx)
+// VaultOptions are how a region's vault is opened, the key included.
+func (p *Platform) VaultOptions(ctx context.Context, region string) (vault.Options, error) {
+	key, err := p.Key(ctx)
 	if err != nil {
 		return vault.Options{}, err
 	}
-	opt, err := p.vaultPlace(ctx, region)
+	opt, err := p.VaultPlace(ctx, region)
 	opt.Key = key
 
 	return opt, err
 }
 
-func (p *resolver) vaultPlace(ctx context.Context, region string) (vault.Options, error) {
-	l, err := p.cfg.VaultLocation(ctx, region)
+// VaultPlace is where a region's vault is, without the key.
+func (p *Platform) VaultPlace(ctx context.Context, region string) (vault.Options, error) {
+	l, err := p.Config.VaultLocation(ctx, region)
 	if err != nil {
 		return vault.Options{}, err
 	}
 	loc := vault.Location{URL: l.URL, Endpoint: l.Endpoint, Region: l.S3Region, AccessKey: l.AccessKey, SecretKey: l.SecretKey}
 
-	return vault.Options{Region: region, Location: loc, ResticBin: p.tools.ResticBin, Log: p.log,
-		CacheDir: filepath.Join(p.cfg.StateDir, "cache", region)}, nil
+	return vault.Options{Region: region, Location: loc, ResticBin: p.Programs.ResticBin, Log: p.log,
+		CacheDir: filepath.Join(p.Config.StateDir, "cache", region)}, nil
 }
 
-func (p *resolver) key(ctx context.Context) (vault.Key, error) {
-	s, err := p.cfg.Secret(ctx, p.cfg.Key)
+// Key is the platform's key, which opens every vault.
+func (p *Platform) Key(ctx context.Context) (vault.Key, error) {
+	s, err := p.Config.Secret(ctx, p.Config.Key)
 	if err != nil {
 		return vault.Key{}, err
 	}
@@ -193,8 +198,8 @@ func (p *resolver) key(ctx context.Context) (vault.Key, error) {
 // One that cannot be opened is away, damaged or silent, and what can do without
 // it goes on: the archiver brings it up to date when it is back. It fails when
 // none can be opened, or when the configuration is wrong.
-func (p *resolver) Set(ctx context.Context, group, region string) (vault.Set, error) {
-	pol, err := p.cfg.Policy(group)
+func (p *Platform) Set(ctx context.Context, group, region string) (vault.Set, error) {
+	pol, err := p.Config.Policy(group)
 	if err != nil {
 		return vault.Set{}, err
 	}
@@ -237,8 +242,8 @@ func (p *resolver) Set(ctx context.Context, group, region string) (vault.Set, er
 	return set, nil
 }
 
-// toolsOf finds the programs that sandboxes need.
-func toolsOf(cfg *config.Config) (servers.Binaries, error) {
+// Tools finds the programs that sandboxes need.
+func Tools(cfg *config.Config) (servers.Binaries, error) {
 	t := cfg.Sandbox.Tools
 
 	return servers.Find(servers.Binaries{PostgresBin: t.PostgresBin, RedisServer: t.RedisServer, S3Server: t.S3Server,

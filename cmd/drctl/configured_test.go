@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"drctl/cmd/drctl/configured"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
@@ -24,7 +25,7 @@ import (
 
 // regionsIn is the platform of a worker that has just started; the vault of
 // east is a directory, that of west a bucket at the endpoint.
-func regionsIn(t *testing.T, endpoint string) *resolver {
+func regionsIn(t *testing.T, endpoint string) *configured.Platform {
 	t.Helper()
 	dir := t.TempDir()
 
@@ -57,7 +58,7 @@ policies:
 		t.Fatal(err)
 	}
 
-	return newResolver(cfg, servers.Binaries{}, slog.New(slog.DiscardHandler))
+	return configured.New(cfg, servers.Binaries{}, slog.New(slog.DiscardHandler))
 }
 
 // A vault behind an address that takes connections and never answers holds up
@@ -90,11 +91,11 @@ func TestVaultThatNeverAnswers(t *testing.T) {
 	}()
 
 	p := regionsIn(t, "http://"+l.Addr().String())
-	if _, err := makeKey(p.cfg.Key.File); err != nil {
+	if _, err := makeKey(p.Config.Key.File); err != nil {
 		t.Fatal(err)
 	}
 
-	opt, err := p.vaultOptions(t.Context(), "east")
+	opt, err := p.VaultOptions(t.Context(), "east")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,9 +124,9 @@ func TestVaultThatNeverAnswers(t *testing.T) {
 	// The archiver and bases are served whatever the policy asks for; nothing
 	// counts as durable that is not in so many.
 	for _, durability := range []int{1, 2} {
-		pol := p.cfg.Policies["standard"]
+		pol := p.Config.Policies["standard"]
 		pol.Stream.Durability = durability
-		p.cfg.Policies["standard"] = pol
+		p.Config.Policies["standard"] = pol
 
 		set, err := p.Set(t.Context(), "shop", "west")
 		if err != nil || len(set.Vaults) != 1 || set.Vaults[0].Region() != "east" || !slices.Equal(set.Away, []string{"west"}) || set.Need() != durability {
@@ -155,12 +156,12 @@ func TestInitStopsBeforeItWrites(t *testing.T) {
 	defer server.Close()
 	p := regionsIn(t, server.URL)
 
-	a := &app{configPath: filepath.Join(p.cfg.StateDir, "drctl.yaml"), out: io.Discard, err: io.Discard, logLevel: "error"}
+	a := &app{configPath: filepath.Join(p.Config.StateDir, "drctl.yaml"), out: io.Discard, err: io.Discard, logLevel: "error"}
 	if err := a.vaultInit(t.Context()); !fail.Is(err, fail.Denied) || !strings.Contains(err.Error(), "west") {
 		t.Fatal(err)
 	}
 
-	for _, path := range []string{p.cfg.Key.File, filepath.Join(p.cfg.StateDir, "east")} {
+	for _, path := range []string{p.Config.Key.File, filepath.Join(p.Config.StateDir, "east")} {
 		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s was made: %v", path, err)
 		}
@@ -173,7 +174,7 @@ func TestInitJoinsWhatExists(t *testing.T) {
 	in := sandboxtest.S3(t, true)
 	p := regionsIn(t, in.Address)
 
-	opt, err := p.vaultPlace(t.Context(), "west")
+	opt, err := p.VaultPlace(t.Context(), "west")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,14 +189,14 @@ func TestInitJoinsWhatExists(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	text, err := os.ReadFile(filepath.Join(p.cfg.StateDir, "drctl.yaml"))
+	text, err := os.ReadFile(filepath.Join(p.Config.StateDir, "drctl.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(p.cfg.StateDir, "joined.yaml")
+	path := filepath.Join(p.Config.StateDir, "joined.yaml")
 
 	out := strings.NewReplacer("s3://vault/west", opt.Location.URL, "access_key: a", "access_key: "+in.User).Replace(string(text))
-	if err := errors.Join(os.WriteFile(path, []byte(out), 0o600), os.WriteFile(filepath.Join(p.cfg.StateDir, "secret"), []byte(in.Password.Reveal()), 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(path, []byte(out), 0o600), os.WriteFile(filepath.Join(p.Config.StateDir, "secret"), []byte(in.Password.Reveal()), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 
@@ -204,11 +205,11 @@ func TestInitJoinsWhatExists(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if _, err := os.Stat(p.cfg.Key.File); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(p.Config.Key.File); !errors.Is(err, os.ErrNotExist) {
 		t.Fatal("a key was made that opens nothing")
 	}
 
-	if err := os.WriteFile(p.cfg.Key.File, []byte(opt.Key.Secret().Reveal()+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(p.Config.Key.File, []byte(opt.Key.Secret().Reveal()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 
@@ -216,7 +217,7 @@ func TestInitJoinsWhatExists(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	_, set, _, err := vault.Describe(t.Context(), vault.Location{URL: "file://" + filepath.Join(p.cfg.StateDir, "east")})
+	_, set, _, err := vault.Describe(t.Context(), vault.Location{URL: "file://" + filepath.Join(p.Config.StateDir, "east")})
 	if err != nil || set != west.SetID() {
 		t.Fatalf("east has set %s, west %s: %v", set, west.SetID(), err)
 	}
@@ -230,18 +231,22 @@ func TestDamagedVaultIsAway(t *testing.T) {
 	refuse := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }))
 	defer refuse.Close()
 
-	damage := map[string]func(t *testing.T, p *resolver, west *vault.Vault){
-		"the gateway refuses": func(_ *testing.T, p *resolver, _ *vault.Vault) { p.cfg.Regions["west"].Vault.URL = "s3://vault/west" },
-		"another format": func(t *testing.T, _ *resolver, west *vault.Vault) {
+	damage := map[string]func(t *testing.T, p *configured.Platform, west *vault.Vault){
+		"the gateway refuses": func(_ *testing.T, p *configured.Platform, _ *vault.Vault) {
+			p.Config.Regions["west"].Vault.URL = "s3://vault/west"
+		},
+		"another format": func(t *testing.T, _ *configured.Platform, west *vault.Vault) {
 			overwrite(t, west, "vault.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`"format": 1`), []byte(`"format": 9`), 1) })
 		},
-		"another region, no canary": func(t *testing.T, _ *resolver, west *vault.Vault) {
+		"another region, no canary": func(t *testing.T, _ *configured.Platform, west *vault.Vault) {
 			overwrite(t, west, "vault.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`"west"`), []byte(`"north"`), 1) })
 			overwrite(t, west, "keys/canary.zst.age", junk)
 		},
-		"vault.json": func(t *testing.T, _ *resolver, west *vault.Vault) { overwrite(t, west, "vault.json", junk) },
-		"the canary": func(t *testing.T, _ *resolver, west *vault.Vault) { overwrite(t, west, "keys/canary.zst.age", junk) },
-		"the restic password": func(t *testing.T, _ *resolver, west *vault.Vault) {
+		"vault.json": func(t *testing.T, _ *configured.Platform, west *vault.Vault) { overwrite(t, west, "vault.json", junk) },
+		"the canary": func(t *testing.T, _ *configured.Platform, west *vault.Vault) {
+			overwrite(t, west, "keys/canary.zst.age", junk)
+		},
+		"the restic password": func(t *testing.T, _ *configured.Platform, west *vault.Vault) {
 			overwrite(t, west, "keys/restic-password.zst.age", junk)
 		},
 	}
@@ -249,7 +254,7 @@ func TestDamagedVaultIsAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := vaultsIn(t, refuse.URL)
 
-			opt, err := p.vaultOptions(t.Context(), "west")
+			opt, err := p.VaultOptions(t.Context(), "west")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -271,13 +276,13 @@ func TestDamagedVaultIsAway(t *testing.T) {
 	t.Run("a mistake of the configuration", func(t *testing.T) {
 		p := vaultsIn(t, refuse.URL)
 
-		p.cfg.Regions["west"].Vault.URL, p.cfg.Regions["east"].Vault.URL = p.cfg.Regions["east"].Vault.URL, p.cfg.Regions["west"].Vault.URL
+		p.Config.Regions["west"].Vault.URL, p.Config.Regions["east"].Vault.URL = p.Config.Regions["east"].Vault.URL, p.Config.Regions["west"].Vault.URL
 		if set, err := p.Set(t.Context(), "shop", "west"); !fail.Is(err, fail.Conflict) {
 			t.Errorf("a vault of another region: %v %v", set, err)
 		}
 
 		p = vaultsIn(t, refuse.URL)
-		if err := os.WriteFile(filepath.Join(p.cfg.StateDir, "secret"), nil, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(p.Config.StateDir, "secret"), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 
@@ -288,17 +293,17 @@ func TestDamagedVaultIsAway(t *testing.T) {
 }
 
 // vaultsIn is a platform whose two vaults are directories.
-func vaultsIn(t *testing.T, endpoint string) *resolver {
+func vaultsIn(t *testing.T, endpoint string) *configured.Platform {
 	t.Helper()
 	p := regionsIn(t, endpoint)
 
-	p.cfg.Regions["west"].Vault.URL = "file://" + filepath.Join(p.cfg.StateDir, "west")
-	if _, err := makeKey(p.cfg.Key.File); err != nil {
+	p.Config.Regions["west"].Vault.URL = "file://" + filepath.Join(p.Config.StateDir, "west")
+	if _, err := makeKey(p.Config.Key.File); err != nil {
 		t.Fatal(err)
 	}
 
 	for _, r := range []string{"east", "west"} {
-		opt, err := p.vaultOptions(t.Context(), r)
+		opt, err := p.VaultOptions(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
 		}
