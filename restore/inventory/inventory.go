@@ -21,9 +21,19 @@ import (
 // damaged or missing of a shard is in the inventory; an error is that the vault
 // could not be read.
 func Read(ctx context.Context, v *vault.Vault, goal plan.Goal, group *platform.Group) (recovery.Inventory, error) {
-	inv := recovery.Inventory{Vault: v.Region()}
-
 	cuts, damaged, err := goalCuts(ctx, v, goal)
+
+	return read(ctx, v, goal, group, cuts, damaged, err)
+}
+
+// ReadMoment reads what leads to a state that was found for the goal's moment. It
+// need not be sealed: whether a base and an unbroken log lead there the plan says.
+func ReadMoment(ctx context.Context, v *vault.Vault, goal plan.Goal, found targets.Cut) (recovery.Inventory, error) {
+	return read(ctx, v, goal, nil, []targets.Cut{found}, nil, nil)
+}
+
+func read(ctx context.Context, v *vault.Vault, goal plan.Goal, group *platform.Group, cuts []targets.Cut, damaged []error, err error) (recovery.Inventory, error) {
+	inv := recovery.Inventory{Vault: v.Region()}
 	for _, d := range damaged {
 		inv.Damaged = append(inv.Damaged, d.Error())
 	}
@@ -113,13 +123,21 @@ func goalCuts(ctx context.Context, v *vault.Vault, goal plan.Goal) (cuts []targe
 // leads there, and that log alone.
 func shardToCut(ctx context.Context, v *vault.Vault, id targets.ShardID, kind targets.Kind, cuts []targets.Cut) (recovery.ShardInventory, error) {
 	sh := recovery.ShardInventory{Shard: id, Kind: kind}
-	if kind.Traits().Manifest || len(cuts) == 0 {
-		return sh, nil // the cut names its manifest
+	if len(cuts) == 0 {
+		return sh, nil
 	}
 
 	p, ok := cuts[0].Point(id)
 	if !ok {
 		return sh, nil
+	}
+
+	if kind.Traits().Manifest {
+		if p.Position.Manifest != "" {
+			return sh, nil // the cut names its manifest
+		}
+
+		return shardInventory(ctx, v, id, kind, p.Position.AsOf)
 	}
 	trail := stream.NewTrail(v, id)
 

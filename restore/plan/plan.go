@@ -20,6 +20,9 @@ type Goal struct {
 	// At is a wall-clock instant. Shards are restored to it each by its own
 	// log: a point in time is not consistent across shards.
 	At time.Time `json:"at,omitzero"`
+	// Moment is the instant that was asked for, when Cut was not taken then but found
+	// afterwards: the newest state at or before it that the logs prove to be consistent.
+	Moment time.Time `json:"moment,omitzero"`
 	// Vault is the region whose vault alone is read.
 	Vault string `json:"vault"`
 	// Into is Sandbox or Instances.

@@ -104,7 +104,7 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 			continue
 		}
 
-		if sh.Kind.Traits().Manifest && !goal.At.IsZero() {
+		if sh.Kind.Traits().Manifest && !(goal.At.IsZero() && goal.Moment.IsZero()) {
 			run.Warnings = append(run.Warnings, fmt.Sprintf("%s: the newest snapshot of objects at or before the instant is of %s%s", sh.Shard,
 				s.Point.AsOf.UTC().Format(time.RFC3339), orBefore(sh, s.Point)))
 		}
@@ -143,7 +143,7 @@ func verifyStep(d plan.StepDef, run *plan.Run) plan.Step {
 func pickCut(goal plan.Goal, inv Inventory) (targets.Cut, error) {
 	var best targets.Cut
 	for _, c := range inv.Cuts {
-		if c.Group != goal.Group || c.SealedAt.IsZero() {
+		if c.Group != goal.Group || c.SealedAt.IsZero() && goal.Moment.IsZero() {
 			continue
 		}
 
@@ -206,7 +206,14 @@ func restoreStep(d plan.StepDef, goal plan.Goal, sh ShardInventory, cut targets.
 		if !ok {
 			return s, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "cut %s has no point for this shard", cut.ID)
 		}
-		s, err = stepTo(sh, p.Position, time.Time{})
+
+		if sh.Kind.Traits().Manifest && !goal.Moment.IsZero() && p.Position.Manifest == "" {
+			p.Position, err = pointAt(p.Position.AsOf, sh)
+		}
+
+		if err == nil {
+			s, err = stepTo(sh, p.Position, time.Time{})
+		}
 	case sh.Kind.Traits().DatedLog:
 		s, err = baseForInstant(sh, cuts, goal.At)
 	default:
