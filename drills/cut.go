@@ -42,7 +42,7 @@ func PickCut(cuts []targets.Cut, def Definition, now, disaster time.Time, seed i
 	unsealed := 0
 	for _, c := range cuts {
 		switch {
-		case c.Group != def.Group:
+		case c.Group != def.Group, c.Partial():
 		case c.SealedAt.IsZero():
 			unsealed++
 		default:

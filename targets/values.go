@@ -267,6 +267,8 @@ type Cut struct {
 	LockTries int           `json:"lock_tries,omitempty"`
 	Stall     time.Duration `json:"stall_ns"` // longest time any writer can have waited in the successful attempt
 	Shards    []ShardPoint  `json:"shards"`
+	// Without are the shards of the group that the cut lacks, and why.
+	Without []Absent `json:"without,omitempty"`
 	// SealedAt is when the cut could be recovered from as many vaults as the
 	// policy asks for; zero before.
 	SealedAt time.Time `json:"sealed_at,omitzero"`

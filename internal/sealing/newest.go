@@ -9,7 +9,7 @@ import (
 	"drctl/targets"
 )
 
-// NewestCut reads the newest sealed cut that the vault has a readable record of.
+// NewestCut reads the newest sealed cut of the whole group that the vault has a readable record of.
 // The errors name damaged records that are newer. It is not-found when there is
 // no cut that could be read.
 func NewestCut(ctx context.Context, v *vault.Vault, group string) (newest targets.Cut, damaged []error, err error) {
@@ -19,7 +19,7 @@ func NewestCut(ctx context.Context, v *vault.Vault, group string) (newest target
 			damaged = append(damaged, err)
 		case err != nil:
 			return newest, damaged, err
-		case !c.SealedAt.IsZero():
+		case !c.SealedAt.IsZero() && !c.Partial():
 			return c, damaged, nil
 		}
 	}

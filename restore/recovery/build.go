@@ -69,6 +69,10 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 			return plan.Run{}, err
 		}
 		run.Cut = cut
+
+		for _, a := range cut.Without {
+			run.Warnings = append(run.Warnings, fmt.Sprintf("%s is not in the cut, and not restored: %s", a.Shard, a.Why))
+		}
 	} else {
 		if goal.At.After(now.Add(ClockAllowance)) {
 			return plan.Run{}, fail.New(fail.NotFound, op, goal.Group, "choose an instant in the past, or a named cut (drctl cut list)",
@@ -147,7 +151,7 @@ func pickCut(goal plan.Goal, inv Inventory) (targets.Cut, error) {
 			continue
 		}
 
-		if goal.Cut == c.ID || goal.Cut == plan.Latest && c.ID > best.ID {
+		if goal.Cut == c.ID || goal.Cut == plan.Latest && c.ID > best.ID && !c.Partial() {
 			best = c
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
+	"drctl/targets"
 )
 
 // A moment is planned like a cut, without being sealed, and takes of a bucket the
@@ -46,5 +47,26 @@ func TestAMomentIsPlannedLikeACut(t *testing.T) {
 
 	if !slices.ContainsFunc(run.Warnings, func(w string) bool { return strings.Contains(w, "newest snapshot of objects") }) {
 		t.Errorf("nobody is told how old the objects are: %v", run.Warnings)
+	}
+}
+
+// A cut that lacks a shard is not the latest, whatever its age; who names it is told.
+func TestAPartialCutIsNotTheLatest(t *testing.T) {
+	inv := example()
+	newer := inv.Cuts[0]
+	newer.ID, newer.Shards = "20261123T120500.000Z-0001", newer.Shards[:1]
+	newer.Without = []targets.Absent{{Shard: inv.Shards[0].Shard, Why: "connection refused"}}
+	inv.Cuts = append(inv.Cuts, newer)
+
+	g := plan.Goal{Group: "shop", Cut: plan.Latest, Vault: "west", Into: plan.Sandbox}
+	if run, err := recovery.Build(g, plan.ModeRestore, inv, later); err != nil || run.Cut.Partial() {
+		t.Errorf("the latest cut lacks %v, %v", run.Cut.Without, err)
+	}
+
+	g.Cut = newer.ID
+
+	run, err := recovery.Build(g, plan.ModeRestore, inv, later)
+	if err != nil || !slices.ContainsFunc(run.Warnings, func(w string) bool { return strings.Contains(w, "orders/0 is not in the cut") }) {
+		t.Errorf("%v, %v", run.Warnings, err)
 	}
 }
