@@ -249,6 +249,13 @@ type ShardPoint struct {
 	Bases map[string]string `json:"bases,omitempty"`
 	// Warnings say what the point lacks, or how it was named.
 	Warnings []string `json:"warnings,omitempty"`
+	// InDoubt are the transactions that are prepared at the point (PostgreSQL), and
+	// what a recovery to it does with them, where the cut was read out of the logs.
+	InDoubt []InDoubt `json:"in_doubt,omitempty"`
+	// InDoubtSince, by the server's clock, is from when on InDoubt is whole: what is
+	// prepared at the point and not listed was prepared before. Zero where
+	// nobody knows: InDoubt lists nothing then.
+	InDoubtSince time.Time `json:"in_doubt_since,omitzero"`
 }
 
 // Cut is a named, consistent recovery point of a group: one position per shard.
