@@ -274,6 +274,11 @@ type Cut struct {
 	LockTries int           `json:"lock_tries,omitempty"`
 	Stall     time.Duration `json:"stall_ns"` // longest time any writer can have waited in the successful attempt
 	Shards    []ShardPoint  `json:"shards"`
+	// Proof is how the cut was read out of the logs; nil for one that was taken by
+	// locks at a barrier, also by older versions. QuiescedAt and ReleasedAt are both At then.
+	Proof *CutProof `json:"proof,omitempty"`
+	// Name is what a person called the moment; empty for most.
+	Name string `json:"name,omitempty"`
 	// SealedAt is when the cut could be recovered from as many vaults as the
 	// policy asks for; zero before.
 	SealedAt time.Time `json:"sealed_at,omitzero"`
@@ -281,6 +286,15 @@ type Cut struct {
 	// base and an unbroken, durable stream of every shard led to it.
 	SealedIn []string `json:"sealed_in,omitempty"`
 	Tool     string   `json:"tool"` // version of drctl that took it
+}
+
+// Grade is the cut's; that of a barrier is locked.
+func (c Cut) Grade() Grade {
+	if c.Proof == nil {
+		return Locked
+	}
+
+	return c.Proof.Grade
 }
 
 // Point returns the cut's point of a shard.
