@@ -32,7 +32,7 @@ func (v *Vault) setDefaults() { v.Region = "us-east-1" } // for s3:// only
 func (g *Group) setDefaults() { g.Policy = StandardPolicy }
 
 func (c *Cut) setDefaults() {
-	*c = Cut{Every: time.Minute, Mode: string(targets.ModeAuto), Accept: "ordered", Look: 10 * time.Second, HalfDone: 10 * time.Second,
+	*c = Cut{Every: time.Minute, Mode: targets.ModeAuto, Accept: "ordered", Look: 10 * time.Second, HalfDone: 10 * time.Second,
 		Redis: "auto", Partial: "refuse", Lease: 3 * time.Second, Budget: 250 * time.Millisecond,
 		LockTimeout: 20 * time.Millisecond, Attempts: 50, SealWithin: time.Minute, Unnameable: "skip"}
 }

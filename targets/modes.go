@@ -8,7 +8,7 @@ import (
 
 // Mode is a way in which a platform makes its global transactions known, or is
 // kept from being inside of one, when a cut is taken.
-type Mode string
+type Mode = string
 
 // The modes.
 const (
@@ -33,13 +33,13 @@ const oldLocks = "share"
 
 // ParseModes reads modes. Each is named once; auto stands alone.
 func ParseModes(s string) (Modes, error) {
-	if s == string(ModeAuto) || s == oldLocks {
+	if s == ModeAuto || s == oldLocks {
 		return Modes(s), nil
 	}
 
 	seen := map[string]bool{}
 	for name := range strings.SplitSeq(s, "+") {
-		if !slices.Contains([]Mode{ModeTagged, ModeTwoPhase, ModeGate, ModeLocks}, Mode(name)) {
+		if !slices.Contains([]Mode{ModeTagged, ModeTwoPhase, ModeGate, ModeLocks}, name) {
 			return "", fmt.Errorf("%q is not a mode of cuts", name)
 		}
 
@@ -54,5 +54,5 @@ func ParseModes(s string) (Modes, error) {
 
 // Has reports whether a mode is one of them.
 func (m Modes) Has(mode Mode) bool {
-	return m == oldLocks && mode == ModeLocks || slices.Contains(strings.Split(string(m), "+"), string(mode))
+	return m == oldLocks && mode == ModeLocks || slices.Contains(strings.Split(string(m), "+"), mode)
 }

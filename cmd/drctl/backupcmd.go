@@ -396,14 +396,11 @@ func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {
 		return a.printJSON(outs)
 	}
 
-	verb := "would remove"
-	if yes {
-		verb = "removed"
-	}
+	verb := map[bool]string{false: "would remove", true: "removed"}[yes]
 
 	for _, o := range outs {
-		fmt.Fprintf(a.out, "vault %s: %s %d cuts, %d bases, %d chunks (%s), %d objects (%s), %d more later; %d cuts stay\n", o.Region, verb, o.Cuts, o.Bases,
-			o.Result.Chunks, human.Bytes(o.Result.ChunkBytes), o.Result.Objects, human.Bytes(o.Result.ObjectBytes), o.Result.Condemned, o.Plan.KeptCuts)
+		fmt.Fprintf(a.out, "vault %s: %s %d cuts, %d bases, %d chunks (%s), %d objects (%s), %d more later, %d batches of observations; %d cuts stay\n", o.Region, verb, o.Cuts, o.Bases,
+			o.Result.Chunks, human.Bytes(o.Result.ChunkBytes), o.Result.Objects, human.Bytes(o.Result.ObjectBytes), o.Result.Condemned, o.Observations, o.Plan.KeptCuts)
 	}
 
 	return nil

@@ -12,6 +12,7 @@ import (
 	"drctl/internal/supervise"
 	"drctl/internal/vault"
 	"drctl/internal/vault/restic"
+	"drctl/internal/vault/trial"
 	"drctl/targets"
 )
 
@@ -140,7 +141,7 @@ func (p preflight) theVault(ctx context.Context, region string) []answer.Finding
 	}
 
 	var out []answer.Finding
-	for _, err := range v.Try(ctx) {
+	for _, err := range trial.Try(ctx, v.Store()) {
 		out = append(out, failed(check, region, err))
 	}
 

@@ -36,17 +36,31 @@ type Seen struct {
 	Trouble string
 }
 
+// The limits of a batch. One that exceeds them is refused by whoever writes and reads.
+const (
+	// MaxTook is how long a batch may take by the wall clock: so that those of a
+	// given time are found by their names.
+	MaxTook = time.Minute
+	// MaxShards and MaxObservations are how many it may hold of each.
+	MaxShards       = 1 << 15
+	MaxObservations = 1 << 17
+)
+
 // Batch is what one observer saw of a group for some time.
 type Batch struct {
 	Group string
 	// Observer names one start of one observer: instants of another have nothing in
 	// common with its own.
 	Observer string
+	// Queue is the task queue of the process that the observer lives in, so that
+	// a cut can be taken there; empty if nobody can ask it for one.
+	Queue string
 	// Since and Until enclose all instants, Began and Ended are what the observer's
-	// wall clock showed then.
+	// wall clock showed then: at most MaxTook apart, and Ended is not before Began.
 	Since, Until clock.Instant
 	Began, Ended time.Time
-	// Shards are sorted. A server that changed meanwhile makes two of a shard.
+	// Shards are sorted. A server that changed meanwhile makes two of a shard, in
+	// order of time.
 	Shards []Seen
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/observation/batches"
 	"drctl/internal/platform"
 	"drctl/internal/stream"
 	"drctl/internal/timeline"
@@ -38,10 +39,10 @@ func (c Check) String() string {
 	return s
 }
 
-// CheckVault checks every stored byte of a group in one vault, that a base
-// leads to every cut (it only warns of cuts older than the oldest base), and that
-// the streams are contiguous from the oldest base to the newest cut of every
-// branch of a shard's log. An error means that it could not be checked. Progress
+// CheckVault checks every stored byte of a group in one vault, that its
+// observations are what their names say, that a base leads to every cut (it only
+// warns of cuts older than the oldest base), and that the streams are contiguous
+// from the oldest base to the newest cut of every branch of a shard's log. An error means that it could not be checked. Progress
 // gets the bytes read.
 func CheckVault(ctx context.Context, v *vault.Vault, g platform.Group, readData string, p targets.Progress) (Check, error) {
 	start := time.Now()
@@ -60,6 +61,13 @@ func verifyVault(ctx context.Context, v *vault.Vault, g platform.Group, readData
 	}
 
 	findings, err := v.Verify(ctx, vault.VerifyOptions{ReadData: readData, Shards: shards, Groups: []string{g.Name}, Progress: p})
+	if err != nil {
+		return findings, err
+	}
+
+	observed, err := batches.Verify(ctx, v, g.Name, p)
+	findings = append(findings, observed...)
+
 	if err != nil {
 		return findings, err
 	}

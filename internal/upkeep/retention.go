@@ -17,12 +17,14 @@ import (
 type Retention struct {
 	Region string `json:"region"`
 	// How many went; the lists in Plan and Result may be cut off.
-	Cuts      int                   `json:"cuts"`
-	Bases     int                   `json:"bases"`
-	Manifests int                   `json:"manifests"`
-	Plans     int                   `json:"plans,omitempty"` // saved plans of restores
-	Plan      vault.RetentionPlan   `json:"plan"`
-	Result    vault.RetentionResult `json:"result"`
+	Cuts      int `json:"cuts"`
+	Bases     int `json:"bases"`
+	Manifests int `json:"manifests"`
+	Plans     int `json:"plans,omitempty"` // saved plans of restores
+	// Observations are the batches of observations that went.
+	Observations int                   `json:"observations,omitempty"`
+	Plan         vault.RetentionPlan   `json:"plan"`
+	Result       vault.RetentionResult `json:"result"`
 	// Report is the id of the vault's report of kind "retention" that has all.
 	Report string `json:"report,omitempty"`
 	// Error is why it broke off, in the report.
@@ -37,7 +39,7 @@ func (o Retention) Figures() []any {
 	r := o.Result
 
 	return []any{"cuts", o.Cuts, "bases", o.Bases, "manifests", o.Manifests, "plans", o.Plans,
-		"chunks", r.Chunks, "objects", r.Objects, "condemned", r.Condemned, "report", o.Report}
+		"observations", o.Observations, "chunks", r.Chunks, "objects", r.Objects, "condemned", r.Condemned, "report", o.Report}
 }
 
 // Bounded keeps the counts, and of each list the first n.
@@ -128,13 +130,17 @@ func retain(ctx context.Context, v *vault.Vault, g platform.Group, now time.Time
 		out.Plans, err = dropPlans(ctx, v, g, plansUntil(pol, now), dry)
 	}
 
+	if err == nil {
+		out.Observations, err = dropObservations(ctx, v, g, observationsUntil(inv, out.Plan), dry)
+	}
+
 	return out, err
 }
 
 // removed reports whether anything went, or was marked to go.
 func (o Retention) removed() bool {
 	r := o.Result
-	return o.Cuts+o.Bases+o.Manifests+o.Plans+len(r.Snapshots) > 0 || r.Chunks+r.Objects+r.Condemned > 0
+	return o.Cuts+o.Bases+o.Manifests+o.Plans+o.Observations+len(r.Snapshots) > 0 || r.Chunks+r.Objects+r.Condemned > 0
 }
 
 // LastRetention reads the newest report of a vault's retention: what the last run

@@ -26,6 +26,7 @@ const (
 	objectsRoot     = "objects/"
 	cutsRoot        = "cuts/"
 	reportsRoot     = "reports/"
+	watchedRoot     = "observations/"
 	encryptedSuffix = ".zst.age"
 	originName      = "origin" + encryptedSuffix
 	holePrefix      = "hole-"
@@ -325,6 +326,40 @@ func ParseCutKey(key string) (group, id string, ok bool) {
 	return p[1], id, ok && id != ""
 }
 
+// ObservationName is what the key of a batch of observations says: what one
+// observer saw of a group from Began to Ended, by its wall clock (milliseconds).
+type ObservationName struct {
+	Group, Observer string
+	Began, Ended    time.Time
+}
+
+// Key is the inverse of ParseObservationKey. Keys of a group sort by Began.
+func (o ObservationName) Key() string {
+	return ObservationsFrom(o.Group, o.Began) + "-" + msName(o.Ended) + "-" + o.Observer + encryptedSuffix
+}
+
+// ObservationsPrefix is where a group's observations are.
+func ObservationsPrefix(group string) string { return watchedRoot + group + "/" }
+
+// ObservationsFrom sorts before the keys of all batches that began at t or later,
+// and after those of earlier ones.
+func ObservationsFrom(group string, t time.Time) string {
+	return ObservationsPrefix(group) + msName(t)
+}
+
+// ParseObservationKey is the inverse of Key; ok is false for any other key.
+func ParseObservationKey(key string) (o ObservationName, ok bool) {
+	p := strings.Split(key, "/")
+	if len(p) != 3 || len(p[2]) < 26 {
+		return o, false
+	}
+	began, ok1 := upperHex(p[2][:12])
+	ended, ok2 := upperHex(p[2][13:25])
+	o = ObservationName{p[1], strings.TrimSuffix(p[2][26:], encryptedSuffix), time.UnixMilli(int64(began)).UTC(), time.UnixMilli(int64(ended)).UTC()}
+
+	return o, ok1 && ok2 && began <= ended && ValidName(o.Observer) == nil && validKey(key) == nil && o.Key() == key
+}
+
 // ReportsPrefix is where the reports of a kind are.
 func ReportsPrefix(kind string) string { return reportsRoot + kind + "/" }
 
@@ -341,7 +376,7 @@ func comesBack(key string) bool {
 		return false
 	}
 
-	for _, root := range []string{streamsRoot, basesRoot, objectsRoot, resticRoot, cutsRoot, reportsRoot} {
+	for _, root := range []string{streamsRoot, basesRoot, objectsRoot, resticRoot, cutsRoot, reportsRoot, watchedRoot} {
 		if strings.HasPrefix(key, root) {
 			return true
 		}

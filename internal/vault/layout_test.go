@@ -42,6 +42,17 @@ func TestLayoutRoundTrips(t *testing.T) {
 		t.Fatal("base")
 	}
 
+	name := ObservationName{Group: "g", Observer: "o.x", Began: at, Ended: at.Add(time.Second)}
+	if o, ok := ParseObservationKey(name.Key()); !ok || o != name || !strings.HasPrefix(name.Key(), ObservationsFrom("g", at)) {
+		t.Fatalf("observations: %+v of %s", o, name.Key())
+	}
+
+	for from, to := range map[string]string{"g/": "../", "-o": "+o", ".x": "/x", ".zst.age": "", "0": "z", "o.x": ""} {
+		if o, ok := ParseObservationKey(strings.Replace(name.Key(), from, to, 1)); ok {
+			t.Errorf("%s reads as %+v", strings.Replace(name.Key(), from, to, 1), o)
+		}
+	}
+
 	if g, id, ok := ParseCutKey(CutKey("g", "i.d")); !ok || g != "g" || id != "i.d" {
 		t.Fatal("cut")
 	}

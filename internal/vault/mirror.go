@@ -109,7 +109,7 @@ func (m *mirror) run(ctx context.Context) error {
 	}
 	var data, index, closers, records []section
 
-	data = append(data, section{prefix: seedPrefix, match: all})
+	data = append(data, section{prefix: seedPrefix, match: all}, section{prefix: watchedRoot, match: isEncrypted})
 	for _, s := range shards {
 		r := ResticPrefix(s)
 		isRecord := func(k string) bool { _, _, ok := ParseBaseRecordKey(k); return ok }

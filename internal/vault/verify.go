@@ -52,8 +52,8 @@ const (
 // finding for each check that found nothing. It reads and decrypts every encrypted
 // object (its key, its authentication, its SHA-256 or length where the key
 // says one), every record, that what records name exists, and runs restic's
-// own check. It takes no lock and writes nothing. Whether streams have gaps is
-// for the stream package to say. An error means that verifying was not
+// own check. It takes no lock and writes nothing. Whether streams have gaps, and
+// observations are whole, is for the packages that write them to say. An error means that verifying was not
 // possible, not that something is damaged; the findings so far come with it.
 func (v *Vault) Verify(ctx context.Context, o VerifyOptions) ([]targets.Finding, error) {
 	if o.Parallel <= 0 {

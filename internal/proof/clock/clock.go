@@ -48,7 +48,7 @@ func New(samples []Sample, drift int64) (*Clock, error) {
 	c := &Clock{drift: drift}
 
 	for _, s := range samples {
-		if err := s.check(); err != nil {
+		if err := s.Check(); err != nil {
 			return nil, fail.New(fail.Invalid, "clock", "", "", err)
 		}
 	}

@@ -65,7 +65,7 @@ func (s *Series) UnmarshalJSON(b []byte) error {
 		last = Sample{T0: last.T0 + Instant(r[0]), Stamp: last.Stamp + Stamp(r[2]), Wall: last.Wall + Stamp(r[3])}
 		last.T1 = last.T0 + Instant(r[1])
 
-		if err := last.check(); err != nil {
+		if err := last.Check(); err != nil {
 			return fail.New(fail.Corrupt, op, in.Of, "", err)
 		}
 		read[i] = last

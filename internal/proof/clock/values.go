@@ -55,9 +55,9 @@ type Sample struct {
 
 func (s Sample) width() int64 { return int64(s.T1 - s.T0) }
 
-// check reports what is wrong with a sample. The limits (18 years since an
+// Check reports what is wrong with a sample. The limits (18 years since an
 // observer's epoch, the year 2116 for stamps) keep sums inside an int64.
-func (s Sample) check() error {
+func (s Sample) Check() error {
 	const most, least, latest = 1 << 59, -1 << 60, 1 << 62
 	switch {
 	case s.T1 < s.T0:

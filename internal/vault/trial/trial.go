@@ -1,29 +1,31 @@
-package vault
+package trial
 
 import (
 	"context"
 	"errors"
+	"io"
 
 	"github.com/google/uuid"
 
 	"drctl/internal/fail"
+	"drctl/internal/vault"
 )
 
-// trialPrefix is where Try writes. Nothing else of a vault begins with it.
-const trialPrefix = "trial-"
+// prefix is where Try writes. Nothing else of a vault begins with it.
+const prefix = "trial-"
 
 // Try does once, with an object of its own, all that archiving and retention
 // do: write, refuse to write over what is there, list, read and remove. It
 // returns everything that is not possible, and leaves nothing behind but what
 // it says that it could not remove.
-func (v *Vault) Try(ctx context.Context) []error {
+func Try(ctx context.Context, s vault.Store) []error {
 	var errs []error
 	note := func(err error) {
 		if err != nil {
 			errs = append(errs, err)
 		}
 	}
-	s, key := v.store, trialPrefix+uuid.NewString()
+	key := prefix + uuid.NewString()
 	body := []byte("drctl tries whether it may write here\n")
 
 	written := s.Put(ctx, key, body)
@@ -31,11 +33,10 @@ func (v *Vault) Try(ctx context.Context) []error {
 
 	if written == nil {
 		note(tryOver(ctx, s, key))
-		_, err := get(ctx, s, key)
-		note(err)
+		note(read(ctx, s, key))
 	}
 
-	for _, err := range s.List(ctx, trialPrefix, "") {
+	for _, err := range s.List(ctx, prefix, "") {
 		if err != nil {
 			note(err)
 		}
@@ -59,7 +60,7 @@ func (v *Vault) Try(ctx context.Context) []error {
 
 // tryOver writes over an object, which must be refused: that nothing is ever
 // written over is what several writers of one vault rely on.
-func tryOver(ctx context.Context, s Store, key string) error {
+func tryOver(ctx context.Context, s vault.Store, key string) error {
 	err := s.Put(ctx, key, []byte("this must be refused\n"))
 	if err == nil {
 		return fail.New(fail.Unsupported, "vault: write", s.URL()+"/"+key, "use an S3 server that honours If-None-Match on puts",
@@ -71,4 +72,18 @@ func tryOver(ctx context.Context, s Store, key string) error {
 	}
 
 	return err
+}
+
+func read(ctx context.Context, s vault.Store, key string) error {
+	r, err := s.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return fail.From(fail.Unavailable, "vault: read", s.URL()+"/"+key, err)
+	}
+
+	return nil
 }

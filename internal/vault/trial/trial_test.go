@@ -1,4 +1,4 @@
-package vault
+package trial
 
 import (
 	"errors"
@@ -8,23 +8,23 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/vault"
+	"drctl/targets"
 )
 
 // A trial finds nothing wrong with a vault that works, and leaves it as it was.
 func TestTrialLeavesNothing(t *testing.T) {
-	for _, b := range backends(t) {
-		t.Run(b.name, func(t *testing.T) {
-			v := initVault(t, "east", b.loc("trial"), testKey(t))
+	for _, l := range []vault.Location{{URL: "file://" + t.TempDir() + "/v"}, s3Location(sandboxtest.S3(t, true))} {
+		s := initVault(t, l)
 
-			before := keysOf(t, v.store, "")
-			if errs := v.Try(t.Context()); len(errs) > 0 {
-				t.Fatal(errs)
-			}
+		before := keysOf(t, s, "")
+		if errs := Try(t.Context(), s); len(errs) > 0 {
+			t.Fatal(l.URL, errs)
+		}
 
-			if after := keysOf(t, v.store, ""); len(after) != len(before) {
-				t.Errorf("before %v, after %v", before, after)
-			}
-		})
+		if after := keysOf(t, s, ""); len(after) != len(before) {
+			t.Errorf("%s: before %v, after %v", l.URL, before, after)
+		}
 	}
 }
 
@@ -32,18 +32,22 @@ func TestTrialLeavesNothing(t *testing.T) {
 // that writes over what is there.
 func TestTrialNamesEveryLack(t *testing.T) {
 	in := sandboxtest.S3(t, true)
-	v := initVault(t, "east", s3Location(in, "trial"), testKey(t))
+	whole := initVault(t, s3Location(in))
 	puts := 0
 	var answer func(*http.Request) int
 	front := sandboxtest.NewFront(t, in, func(r *http.Request) int { return answer(r) })
 	in.Address = front.URL
-	s := must(OpenStore(t.Context(), s3Location(in, "trial")))
+
+	s, err := vault.OpenStore(t.Context(), s3Location(in))
+	if err != nil {
+		t.Fatal(err)
+	}
+
 	try := func(a func(*http.Request) int) []error {
 		t.Helper()
 		answer = a
-		tried := &Vault{store: s}
 
-		return tried.Try(t.Context())
+		return Try(t.Context(), s)
 	}
 
 	denied := http.StatusForbidden
@@ -82,11 +86,51 @@ func TestTrialNamesEveryLack(t *testing.T) {
 		t.Errorf("written over: %v", errs)
 	}
 
-	for _, key := range keysOf(t, v.store, trialPrefix) {
+	for _, key := range keysOf(t, whole, prefix) {
 		answer = func(*http.Request) int { return 0 }
 
 		if err := s.Delete(t.Context(), key); err != nil {
 			t.Error(err)
 		}
 	}
+}
+
+func s3Location(in targets.Instance) vault.Location {
+	end := in.Address
+	if !strings.Contains(end, "://") {
+		end = "http://" + end
+	}
+
+	return vault.Location{URL: "s3://" + in.Database + "/trial", Endpoint: end, AccessKey: in.User, SecretKey: in.Password}
+}
+
+// initVault makes a vault and gives its store.
+func initVault(t *testing.T, l vault.Location) vault.Store {
+	t.Helper()
+
+	key, err := vault.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	v, err := vault.Init(t.Context(), vault.Options{Region: "east", Location: l, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	return v.Store()
+}
+
+func keysOf(t *testing.T, s vault.Store, prefix string) []string {
+	t.Helper()
+	var keys []string
+
+	for i, err := range s.List(t.Context(), prefix, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, i.Key)
+	}
+
+	return keys
 }

@@ -1,0 +1,180 @@
+package batches
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"drctl/internal/fail"
+	"drctl/internal/observation"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+const (
+	readsAtOnce = 16
+	hint        = "repair it from another region's vault; without it no cut of that time can be proven here"
+)
+
+// Save stores a batch in every vault that answers, and returns nil once as many
+// hold it as the set's durability asks for. What a vault missed, only Each of a
+// later call or a mirror of vaults brings up. A batch that is there already is done.
+func Save(ctx context.Context, set vault.Set, b observation.Batch) error {
+	content, err := observation.Encode(b)
+	if err != nil {
+		return err
+	}
+	_, err = set.PutEncrypted(ctx, nameOf(b).Key(), nil, content)
+
+	return err
+}
+
+// SaveEach is Save with the outcome per vault, in the order of the set's
+// Vaults. The second error is set when nothing was tried.
+func SaveEach(ctx context.Context, set vault.Set, b observation.Batch) ([]error, error) {
+	content, err := observation.Encode(b)
+	if err != nil {
+		return nil, err
+	}
+
+	return set.PutEncryptedEach(ctx, nameOf(b).Key(), nil, content)
+}
+
+func nameOf(b observation.Batch) vault.ObservationName {
+	return vault.ObservationName{Group: b.Group, Observer: b.Observer, Began: b.Began, Ended: b.Ended}
+}
+
+// Read returns the batches of a group that have something of the time from since
+// until until, both included, by the observers' wall clocks, in order of when they
+// began. Those that are damaged, or not what their name says, are passed over
+// and named in damaged. An error means that the vault could not be read.
+func Read(ctx context.Context, v *vault.Vault, group string, since, until time.Time) (found []observation.Batch, damaged []error, err error) {
+	keys, err := list(ctx, v, group, since.Add(-observation.MaxTook), until)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	keys = slices.DeleteFunc(keys, func(o vault.ObservationName) bool { return o.Ended.Before(since.Truncate(time.Millisecond)) })
+	got := make([]*observation.Batch, len(keys))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(readsAtOnce)
+	var mu sync.Mutex
+
+	for i, key := range keys {
+		g.Go(func() error {
+			b, err := read(gctx, v, key)
+			switch {
+			case err == nil:
+				got[i] = &b
+			case isDamage(err):
+				mu.Lock()
+				damaged = append(damaged, err)
+
+				mu.Unlock()
+			case !fail.Is(err, fail.NotFound): // else retention removed it since the listing
+				return err
+			}
+
+			return nil
+		})
+	}
+
+	if err := g.Wait(); err != nil {
+		return nil, nil, err
+	}
+
+	for _, b := range got {
+		if b != nil {
+			found = append(found, *b)
+		}
+	}
+
+	return found, damaged, nil
+}
+
+// Newest returns the batch of a group that began last, of those that are whole.
+// The error has code not-found when there is none. A name in the future by this
+// host's clock is no observer's.
+func Newest(ctx context.Context, v *vault.Vault, group string) (observation.Batch, error) {
+	until := time.Now().Add(targets.ClockLead)
+
+	for span := time.Minute; ; span *= 8 {
+		since := until.Add(-targets.ClockLead - span)
+
+		whole := span > 400*24*time.Hour
+		if whole {
+			since = time.Time{}
+		}
+
+		keys, err := list(ctx, v, group, since, until)
+		if err != nil {
+			return observation.Batch{}, err
+		}
+
+		for _, key := range slices.Backward(keys) {
+			b, err := read(ctx, v, key)
+			if err == nil || !isDamage(err) && !fail.Is(err, fail.NotFound) {
+				return b, err
+			}
+		}
+
+		if whole {
+			return observation.Batch{}, fail.New(fail.NotFound, "observation: read", group, "", errors.New("the vault holds no observations of the group"))
+		}
+	}
+}
+
+// isDamage reports whether the object is to blame, and not the vault. One of a
+// later version cannot be used either.
+func isDamage(err error) bool { return fail.Is(err, fail.Corrupt) || fail.Is(err, fail.Unsupported) }
+
+// list lists the batches of a group that began from since until until. Other
+// names are passed over: Verify tells of them.
+func list(ctx context.Context, v *vault.Vault, group string, since, until time.Time) (keys []vault.ObservationName, err error) {
+	for i, err := range v.Store().List(ctx, vault.ObservationsPrefix(group), vault.ObservationsFrom(group, since)) {
+		if err != nil {
+			return nil, err
+		}
+
+		o, ok := vault.ParseObservationKey(i.Key)
+		if !ok {
+			continue
+		}
+
+		if o.Began.After(until) {
+			break
+		}
+		keys = append(keys, o)
+	}
+
+	return keys, nil
+}
+
+// read reads a batch and holds it against its name.
+func read(ctx context.Context, v *vault.Vault, name vault.ObservationName) (observation.Batch, error) {
+	content, _, err := v.ReadEncrypted(ctx, name.Key())
+	if err != nil {
+		return observation.Batch{}, err
+	}
+
+	damaged := func(code fail.Code, err error) (observation.Batch, error) {
+		return observation.Batch{}, fail.New(code, "observation: read", v.Store().URL()+"/"+name.Key(), hint, err)
+	}
+
+	b, err := observation.Decode(content)
+	switch is := nameOf(b).Key(); {
+	case err != nil:
+		return damaged(fail.CodeOf(err), err)
+	case is != name.Key():
+		return damaged(fail.Corrupt, fmt.Errorf("the content is that of %.200q", is))
+	case b.Ended.After(time.Now().Add(targets.ClockLead)):
+		return damaged(fail.Corrupt, fmt.Errorf("it ended at %s, in the future by the clock of this host", b.Ended))
+	}
+
+	return b, nil
+}
