@@ -35,6 +35,8 @@ type Activities struct {
 	Log             *slog.Logger
 
 	runs inventory.Runs
+	live live.Archivers
+	cuts cutting.Cutter
 }
 
 // Register registers every activity under its constant name.
@@ -43,6 +45,7 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 		DescribeGroupName: a.DescribeGroup,
 		FollowShardName:   a.FollowShard,
 		QuiesceCutName:    a.QuiesceCut,
+		FindObserverName:  a.FindObserver,
 		SnapshotName:      a.SnapshotObjects,
 		SealCutName:       a.SealCut,
 		AbandonCutName:    a.AbandonCut,

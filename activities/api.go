@@ -14,6 +14,7 @@ import (
 const (
 	FollowShardName   = "FollowShard"
 	QuiesceCutName    = "FenceCut"
+	FindObserverName  = "FindObserver"
 	SnapshotName      = "SnapshotObjects"
 	SealCutName       = "SealCut"
 	AbandonCutName    = "AbandonCut"

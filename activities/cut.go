@@ -21,8 +21,30 @@ import (
 	"drctl/targets"
 )
 
-// QuiesceCut takes a cut: the only activity that stops writers. All connections
-// live in this one call, so that no dead worker can leave a barrier behind.
+// FindObserver names the task queue of the process that observes the group, where a
+// cut can be taken; "" if nobody has for a while.
+func (a *Activities) FindObserver(ctx context.Context, in GroupIn) (string, error) {
+	queue, err := a.findObserver(ctx, in.Group)
+	return queue, engine.EncodeError(err)
+}
+
+func (a *Activities) findObserver(ctx context.Context, group string) (string, error) {
+	g, err := a.Platform.Group(group)
+	if err != nil || a.observer(group) != nil {
+		return a.HostQueue, err
+	}
+
+	set, _, err := a.set(ctx, g.Name, g.Home)
+	if err != nil {
+		return "", err
+	}
+
+	return batches.Queue(ctx, set, group)
+}
+
+// QuiesceCut takes a cut: the only activity that keeps writers waiting, if the policy
+// wants that. All connections live in this one call, so that no dead worker can leave
+// a barrier behind.
 func (a *Activities) QuiesceCut(ctx context.Context, in GroupIn) (targets.Cut, error) {
 	cut, err := a.quiesceCut(ctx, in.Group)
 	return cut, engine.EncodeError(err)
@@ -39,61 +61,22 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 	})
 	defer stop()
 
-	if err := a.sealable(ctx, g); err != nil {
-		return targets.Cut{}, err
-	}
-	parties := make([]barrier.Party, len(g.Shards))
-	errs := make([]error, len(g.Shards))
-
-	var wg sync.WaitGroup
-	for i, s := range g.Shards {
-		wg.Go(func() {
-			inst, d, err := a.primaries().Primary(ctx, s.Shard)
-			if err != nil {
-				errs[i] = err
-				return
-			}
-
-			f, ok := d.(targets.Quiescer)
-			if !ok {
-				errs[i] = fail.Newf(fail.Unsupported, "cut: barrier", inst.String(), "a store of kind %s cannot join a cut", inst.Kind)
-				return
-			}
-			parties[i] = barrier.Party{Quiescer: f, Instance: inst}
-		})
-	}
-
-	wg.Wait()
-
-	for _, err := range errs {
-		if err != nil {
-			return targets.Cut{}, err
-		}
-	}
-
-	mode, gate, err := g.Barrier()
-	if err != nil {
-		return targets.Cut{}, err
-	}
-
-	return barrier.Take(ctx, parties, barrier.Options{Group: group, Mode: mode, Gate: gate,
-		Lease: g.Policy.Lease, Budget: g.Policy.Budget, LockTimeout: g.Policy.LockTimeout,
-		Attempts: g.Policy.Attempts, Tool: "drctl " + a.Version, Log: a.Log})
-}
-
-// sealable asks, before writers are stopped, whether enough vaults answer to
-// seal a cut. What is abandoned stays so: the stall would be for nothing.
-func (a *Activities) sealable(ctx context.Context, g platform.Group) error {
+	// Writers are not stopped for a cut that cannot be sealed: what is abandoned stays so.
 	set, _, err := a.set(ctx, g.Name, g.Home)
 	if err != nil {
-		return err
+		return targets.Cut{}, err
 	}
 
 	if set, err = set.Answering(ctx); err != nil {
-		return err
+		return targets.Cut{}, err
 	}
 
-	return set.Short("cut: not taken", g.Name)
+	if err := set.Short("cut: not taken", g.Name); err != nil {
+		return targets.Cut{}, err
+	}
+
+	return a.cuts.Take(ctx, cutting.Ask{Group: g, Set: set, Primary: a.primaries().Primary, Drivers: a.Drivers,
+		Observer: a.observer(group), Flush: a.live.Flush, Version: a.Version, Log: a.Log})
 }
 
 // SnapshotObjects records an object store as of an instant: that of a cut, or

@@ -158,6 +158,7 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 		return FollowOut{}, err
 	}
 	defer arch.Abort()
+	defer a.live.Add(in.Shard, arch)()
 	to := &paced{Archiver: arch, begun: make(chan struct{}), sooner: make(chan struct{})}
 	f.now.Store(&followed{to, inst, set.Away})
 	broken := func() (string, []CopyIn) {

@@ -274,6 +274,8 @@ type Cut struct {
 	LockTries int           `json:"lock_tries,omitempty"`
 	Stall     time.Duration `json:"stall_ns"` // longest time any writer can have waited in the successful attempt
 	Shards    []ShardPoint  `json:"shards"`
+	// Why says in words why it is of no better grade.
+	Why []string `json:"why,omitempty"`
 	// Without are the shards of the group that the cut lacks, and why.
 	Without []Absent `json:"without,omitempty"`
 	// Proof is how the cut was read out of the logs; nil for one that was taken by

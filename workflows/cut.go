@@ -29,6 +29,19 @@ func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
 	})
 
+	// A cut is taken where the servers are observed. Histories of older versions have no
+	// such question.
+	if workflow.GetVersion(ctx, "find-observer", workflow.DefaultVersion, 1) == 1 {
+		var queue string
+		if err := workflow.ExecuteActivity(shortCall(ctx, home), activities.FindObserverName, activities.GroupIn{Group: in.Group.Name}).Get(ctx, &queue); err != nil {
+			return targets.Cut{}, err
+		}
+
+		if queue != "" {
+			fctx = workflow.WithTaskQueue(fctx, queue)
+		}
+	}
+
 	var cut targets.Cut
 	if err := workflow.ExecuteActivity(fctx, activities.QuiesceCutName, activities.GroupIn{Group: in.Group.Name}).Get(ctx, &cut); err != nil {
 		return targets.Cut{}, err

@@ -1,0 +1,258 @@
+package cutting
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"drctl/internal/barrier"
+	"drctl/internal/fail"
+	"drctl/internal/moment"
+	"drctl/internal/proof"
+	"drctl/internal/retry"
+	"drctl/internal/stream"
+	"drctl/internal/vault"
+	"drctl/internal/watch"
+	"drctl/targets"
+)
+
+const (
+	// archiveWithin is how long the log of a burst may take to be archived, besides
+	// the age at which chunks are closed. What is not there then is looked for by
+	// the next round.
+	archiveWithin = 5 * time.Second
+	// poll is how often the vault is asked whether the log is there.
+	poll = 50 * time.Millisecond
+	// redisPause is the policy's word for masters that are always paused, redisMark for never.
+	redisPause, redisMark = "pause", "mark"
+)
+
+// reading is a cut that is looked for in the logs.
+type reading struct {
+	c       *Cutter
+	a       Ask
+	members []member
+	finder  *moment.Finder
+	vault   *vault.Vault
+
+	gated bool // the gate is held
+	holds []proof.Hold
+	stall time.Duration // of cross-shard writers, at most
+	first proof.Span    // of all bursts so far
+	tries int
+}
+
+// read looks for an instant in burst after burst, until there is one of the best
+// grade, or the time is up.
+func (c *Cutter) read(ctx context.Context, a Ask, members []member) (targets.Cut, error) {
+	if a.Observer == nil {
+		return targets.Cut{}, fail.New(fail.Unavailable, opCut, a.Group.Name, "see drctl status: the observer may be starting, or run in another worker", errNobody)
+	}
+
+	mode := a.Group.Policy.Mode
+	r := &reading{c: c, a: a, members: members, vault: a.Set.Vaults[0]}
+	r.finder = c.finder(a, r.vault)
+	r.gated = mode.Has(targets.ModeGate) || mode.Has(targets.ModeAuto) && a.Group.Gate != "" && !c.showsWhole(a.Group.Name, nil)
+
+	var (
+		best *moment.Found
+		why  error
+	)
+
+	for until := time.Now().Add(a.Group.Policy.Look); ; {
+		found, err := r.once(ctx)
+
+		switch {
+		case err == nil && (found.Proof.Grade == proof.Proven || !r.better(found)):
+			return r.keep(ctx, found)
+		case err == nil:
+			best = found
+		case ctx.Err() != nil, !fail.Is(err, fail.NotFound) && !fail.Is(err, fail.Stalled):
+			return targets.Cut{}, err
+		default:
+			why = err
+		}
+
+		if time.Now().After(until) {
+			break
+		}
+	}
+
+	if best != nil {
+		return r.keep(ctx, best)
+	}
+
+	return targets.Cut{}, fail.New(fail.Stalled, opCut, a.Group.Name, "", why)
+}
+
+// once makes one burst and searches all of them so far.
+func (r *reading) once(ctx context.Context) (*moment.Found, error) {
+	r.tries++
+
+	burst, err := r.burst(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	if r.tries == 1 {
+		r.first = burst.Span
+	}
+
+	r.first.To = burst.Span.To
+
+	if err := r.archived(ctx, burst); err != nil {
+		return nil, err
+	}
+
+	found, err := r.finder.Find(ctx, moment.Request{Group: r.a.Group.Name, Shards: r.shards(), Policy: r.policy(), Holds: r.holds,
+		Wish: moment.Wish{Observer: burst.Observer, Span: r.first}})
+	if err != nil {
+		return nil, err
+	}
+
+	whole := slices.ContainsFunc(found.Modes(), func(m targets.Mode) bool { return m == targets.ModeTagged || m == targets.ModeTwoPhase })
+	if r.c.showsWhole(r.a.Group.Name, &whole) {
+		r.gated = r.a.Group.Policy.Mode.Has(targets.ModeGate)
+	}
+
+	return found, nil
+}
+
+// better reports whether there may be a better instant than the one that was found:
+// not where the platform does not say what belongs together, and has no gate.
+func (r *reading) better(found *moment.Found) bool {
+	return slices.ContainsFunc(found.Obstacles, func(o moment.Obstacle) bool {
+		return o.Grade == targets.Proven && o.Why != proof.NothingDeclared
+	})
+}
+
+// burst asks all servers again and again for a moment, with the gate held meanwhile
+// if the mode wants that.
+func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
+	opt := watch.BurstOptions{Pause: r.pauses(), Lease: r.a.Group.Policy.Lease}
+	if !r.gated {
+		return r.a.Observer.Burst(ctx, opt)
+	}
+
+	gate, err := r.a.gate(r.members)
+	if err != nil {
+		return watch.Burst{}, err
+	}
+
+	// The gate is held for the rounds in the middle: the instant is within.
+	var held barrier.Held
+
+	opt.During = func(ctx context.Context, rounds func(context.Context) error) error {
+		held, err = barrier.HoldGate(ctx, gate, r.a.options(targets.Gate, gate.Instance.Shard), rounds)
+		return err
+	}
+
+	burst, err := r.a.Observer.Burst(ctx, opt)
+	if err != nil {
+		return burst, err
+	}
+
+	by := r.a.Observer.By()
+	r.holds = append(r.holds, proof.Hold{By: proof.ByGate, Span: proof.Span{From: by.At(held.From), To: by.At(held.To)}})
+	r.stall = max(r.stall, held.Stall)
+
+	return burst, nil
+}
+
+// pauses reports whether the masters let their writers wait.
+func (r *reading) pauses() bool {
+	masters := 0
+	for _, m := range r.members {
+		if m.inst.Kind == targets.Redis {
+			masters++
+		}
+	}
+
+	switch r.a.Group.Policy.Redis {
+	case redisPause:
+		return masters > 0
+	case redisMark:
+		return false
+	}
+
+	return masters > 1
+}
+
+// archived waits until the vault has the logs of the burst. What it lacks after a while the
+// search says.
+func (r *reading) archived(parent context.Context, burst watch.Burst) error {
+	var ids []targets.ShardID
+	for _, p := range burst.Places {
+		ids = append(ids, p.Shard)
+	}
+
+	r.a.Flush(ids)
+
+	ctx, cancel := context.WithTimeout(parent, r.a.Group.Policy.ChunkAge+archiveWithin)
+	defer cancel()
+
+	one := vault.Set{Vaults: []*vault.Vault{r.vault}, Durability: 1}
+	errs := make([]error, len(burst.Places))
+	done := make(chan int)
+
+	for i, p := range burst.Places {
+		go func() {
+			before := p.Position
+			before.Offset--
+			_, errs[i] = stream.AwaitDurable(ctx, one, p.Shard, before, p.Position, poll, nil)
+			done <- i
+		}()
+	}
+
+	for range burst.Places {
+		<-done
+	}
+
+	if parent.Err() != nil {
+		return parent.Err()
+	}
+
+	for _, err := range errs {
+		if err != nil && !fail.Is(err, fail.Stalled) {
+			return err
+		}
+	}
+
+	return errors.Join(errs...)
+}
+
+// shards are those of the cut.
+func (r *reading) shards() (out []moment.Shard) {
+	for _, m := range r.members {
+		out = append(out, moment.Shard{ID: m.inst.Shard, Kind: m.inst.Kind, Region: m.inst.Region, Instance: m.inst.Address})
+	}
+
+	return out
+}
+
+// policy is what a moment has to be.
+func (r *reading) policy() moment.Policy { return PolicyOf(r.a.Group.Policy) }
+
+// keep stores the evidence, and makes the cut.
+func (r *reading) keep(ctx context.Context, found *moment.Found) (targets.Cut, error) {
+	cut, evidence, err := found.Cut(targets.NewID(time.Now()), r.a.tool())
+	if err != nil {
+		return targets.Cut{}, err
+	}
+
+	cut.Attempts, cut.Stall = r.tries, r.stall
+	for _, o := range found.Obstacles {
+		if found.Proof.Grade != proof.Proven {
+			cut.Why = append(cut.Why, o.String())
+		}
+	}
+
+	// A vault that is slow for a moment must not cost the cut.
+	store := func() error {
+		_, err := r.a.Set.PutEncrypted(ctx, vault.EvidenceKey(cut.Group, cut.ID), nil, evidence)
+		return err
+	}
+
+	return cut, retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, For: archiveWithin, If: fail.Retryable}, store)
+}
