@@ -59,7 +59,7 @@ func anyBegunSince(ms []StoredManifest, t time.Time) bool {
 // manifestsFrom looks at the manifests whose names sort after a key.
 func (v *Vault) manifestsFrom(ctx context.Context, id targets.ShardID, after string, at time.Time) ([]StoredManifest, error) {
 	var early []string // the last ones stored by the instant
-	var out []StoredManifest
+	later, out := 0, []StoredManifest(nil)
 	var damaged []error
 
 	look := func(key string, wanted func(StoredManifest) bool) error {
@@ -74,7 +74,6 @@ func (v *Vault) manifestsFrom(ctx context.Context, id targets.ShardID, after str
 
 		return err
 	}
-	later := 0
 
 	for i, err := range v.store.List(ctx, ManifestsPrefix(id), after) {
 		if err != nil {
