@@ -175,7 +175,7 @@ func (s Span) Check(k Kind) error {
 // Check reports what is wrong with a point of a cut.
 func (p ShardPoint) Check() error {
 	err := cmp.Or(p.Shard.Check(), p.Kind.Check(), checkName("region", p.Region), CheckText("instance", p.Instance),
-		p.Position.Check(), checkRange("number of objects", p.Objects, maxCount), checkRange("size", p.Bytes, maxBytes))
+		p.Position.Check(), checkRange("number of objects", p.Objects, maxCount), checkRange("size", p.Bytes, maxBytes), CheckInDoubt(p.InDoubt))
 	if err == nil && p.Position.Kind != p.Kind {
 		err = fmt.Errorf("the position is of kind %s, the shard of kind %s", p.Position.Kind, p.Kind)
 	}
@@ -188,7 +188,8 @@ func (c Cut) Check(now time.Time) error {
 	err := cmp.Or(checkName("cut", c.ID), checkName("group", c.Group), CheckText("mode", string(c.Mode)), CheckText("tool", c.Tool),
 		checkRange("number of attempts", int64(c.Attempts), maxCount), checkRange("number of shards", int64(len(c.Shards)), maxList),
 		checkRange("number of vaults", int64(len(c.SealedIn)), maxList),
-		checkPast("the cut was taken at", c.QuiescedAt, now), checkPast("the cut was sealed at", c.SealedAt, now))
+		checkPast("the cut was taken at", c.QuiescedAt, now), checkPast("the cut was sealed at", c.SealedAt, now),
+		CheckText("name of the moment", c.Name), c.Proof.Check(now))
 	if err != nil {
 		return err
 	}

@@ -249,6 +249,13 @@ type ShardPoint struct {
 	Bases map[string]string `json:"bases,omitempty"`
 	// Warnings say what the point lacks, or how it was named.
 	Warnings []string `json:"warnings,omitempty"`
+	// InDoubt are the transactions that are prepared at the point (PostgreSQL), and
+	// what a recovery to it does with them, where the cut was read out of the logs.
+	InDoubt []InDoubt `json:"in_doubt,omitempty"`
+	// InDoubtSince, by the server's clock, is from when on InDoubt is whole: what is
+	// prepared at the point and not listed was prepared before. Zero where
+	// nobody knows: InDoubt lists nothing then.
+	InDoubtSince time.Time `json:"in_doubt_since,omitzero"`
 }
 
 // Cut is a named, consistent recovery point of a group: one position per shard.
@@ -267,6 +274,11 @@ type Cut struct {
 	LockTries int           `json:"lock_tries,omitempty"`
 	Stall     time.Duration `json:"stall_ns"` // longest time any writer can have waited in the successful attempt
 	Shards    []ShardPoint  `json:"shards"`
+	// Proof is how the cut was read out of the logs; nil for one that was taken by
+	// locks at a barrier, also by older versions. QuiescedAt and ReleasedAt are both At then.
+	Proof *CutProof `json:"proof,omitempty"`
+	// Name is what a person called the moment; empty for most.
+	Name string `json:"name,omitempty"`
 	// SealedAt is when the cut could be recovered from as many vaults as the
 	// policy asks for; zero before.
 	SealedAt time.Time `json:"sealed_at,omitzero"`
@@ -274,6 +286,15 @@ type Cut struct {
 	// base and an unbroken, durable stream of every shard led to it.
 	SealedIn []string `json:"sealed_in,omitempty"`
 	Tool     string   `json:"tool"` // version of drctl that took it
+}
+
+// Grade is the cut's; that of a barrier is locked.
+func (c Cut) Grade() Grade {
+	if c.Proof == nil {
+		return Locked
+	}
+
+	return c.Proof.Grade
 }
 
 // Point returns the cut's point of a shard.

@@ -44,7 +44,9 @@
 //	    as many as its tags tell of, are in the cut, or none; but for those
 //	    that have been half done for longer than the limit, which are reported as broken.
 //	(7) Tags and gids are known since more than the limit before t. So whatever
-//	    is half done at t and not broken has its first part in view.
+//	    is half done at t and not broken has its first part in view. (From when on they
+//	    are may be later than (5): of a transaction that was prepared long ago nobody knows
+//	    what it belongs to. That keeps no cut from being closed.)
 //	(8) Two phases: where one part is committed in the cut, all parts are at least
 //	    prepared in it. (A coordinator prepares all before it commits any, and the cut is
 //	    closed, so that this follows; it is checked against those that do not.)

@@ -51,7 +51,8 @@ type Stretch struct {
 	// KnownFrom is an instant since which every record with a tag or a GID is
 	// in Earlier or in Records, with all tags of its transaction: the log has to be
 	// read from before the oldest transaction that was open then, because a message may lie
-	// long before its commit. Nil means Reached.
+	// long before its commit. It may be later than Reached. Nil: not known, and nothing
+	// can be proven of global transactions; a cut is closed all the same.
 	KnownFrom *clock.Instant
 	// Samples are of the server's clock, from before Reached to after the end.
 	Samples []clock.Sample

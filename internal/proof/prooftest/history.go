@@ -30,6 +30,7 @@ type Parameters struct {
 	Mixed                    bool    // but for the first master
 	Limit                    int64   // of half-done global transactions
 	LateStart                bool    // the look begins in the middle, tags are known from a little earlier
+	LateKnown, NeverKnown    float64 // how many logs have tags that are known from a little later only, or never
 	Nameless                 bool    // a commit of a transaction prepared before that has no gid
 	UnseenEnd                float64
 }
@@ -57,6 +58,7 @@ func Hostile(seed uint64) Parameters {
 		Length: 20e6 * slow, Net: clock.Instant(3e3 + rng.Float64()*60e3), Insert: clock.Instant(1e3 + rng.Float64()*30e3),
 		SampleNet: []clock.Instant{3e3, 20e3, 200e3}[rng.IntN(3)], LateInsert: rng.Float64() * 0.3, Think: clock.Instant(5e3 + rng.Float64()*100e3), RestFor: 3e6 * slow, Rest: 0.2 + 0.3*rng.Float64(),
 		SampleEvery: clock.Instant(1e6+rng.Float64()*6e6) * slow, MarkEvery: 500e3,
+		LateKnown: 0.2, NeverKnown: 0.02,
 		Globals: 0.4 * rng.Float64(), Sagas: 0.2, Deaths: 0.15, Sloppy: 0.1,
 		Writes: 0.3, Hasty: 0.5, Stalls: 0.3, Steps: 0.15, Slews: 0.1, Limit: int64(1e6 + rng.Float64()*6e6), LateStart: rng.IntN(2) == 0, Nameless: rng.IntN(2) == 0, UnseenEnd: 0.3,
 	}
@@ -135,8 +137,8 @@ type sim struct {
 type view struct {
 	known, reached, ended clock.Instant // true instants
 	from, to              uint64
-	knownAt, reachedAt    clock.Instant // as the observer knows them
-	endedAt               *clock.Instant
+	reachedAt             clock.Instant // as the observer knows them
+	knownAt, endedAt      *clock.Instant
 }
 
 // Run simulates a history.
@@ -191,34 +193,38 @@ func (s *sim) observe() []*view {
 		w := &view{}
 		views = append(views, w)
 
-		ask := func(at clock.Instant, seen func(asked, answered clock.Instant)) {
+		ask := func(at clock.Instant, place func(truly clock.Instant, end uint64), seen func(asked, answered clock.Instant)) {
 			s.after(at-s.now, func() {
 				asked := s.now
 				s.after(s.about(s.p.Net), func() {
-					truly, end := s.now, v.end
+					place(s.now, v.end)
 					s.after(s.about(s.p.Net), func() { seen(asked, s.now) })
-
-					switch {
-					case w.known == 0:
-						w.known = truly
-					case w.reached == 0:
-						w.reached, w.from = truly, end
-					default:
-						w.ended, w.to = truly, end
-					}
 				})
 			})
 		}
-		apart := 2e6 + clock.Instant(s.rng.Int64N(int64(s.p.Length/8)))
-		ask(start-apart, func(_, answered clock.Instant) { w.knownAt = answered })
-		ask(start, func(_, answered clock.Instant) { w.reachedAt = answered })
 
-		unseen := s.chance(s.p.UnseenEnd)
-		ask(s.p.Length-clock.Instant(s.rng.Int64N(int64(s.p.Length/8))), func(asked, _ clock.Instant) {
-			if !unseen {
-				w.endedAt = &asked
+		apart := 2e6 + clock.Instant(s.rng.Int64N(int64(s.p.Length/8)))
+		if s.chance(s.p.LateKnown) {
+			apart = -apart
+		}
+		never := s.chance(s.p.NeverKnown)
+
+		ask(start-apart, func(truly clock.Instant, _ uint64) { w.known = truly }, func(_, answered clock.Instant) {
+			if !never {
+				w.knownAt = &answered
 			}
 		})
+		ask(start, func(truly clock.Instant, end uint64) { w.reached, w.from = truly, end },
+			func(_, answered clock.Instant) { w.reachedAt = answered })
+
+		unseen := s.chance(s.p.UnseenEnd)
+		ask(s.p.Length-clock.Instant(s.rng.Int64N(int64(s.p.Length/8))),
+			func(truly clock.Instant, end uint64) { w.ended, w.to = truly, end },
+			func(asked, _ clock.Instant) {
+				if !unseen {
+					w.endedAt = &asked
+				}
+			})
 	}
 
 	return views
@@ -246,15 +252,19 @@ func (s *sim) history(views []*view) *History {
 
 func (s *sim) stretch(i int, v *server, w *view) proof.Stretch {
 	st := proof.Stretch{Shard: shardName(i), Timeline: "t", From: w.from, To: w.to, Samples: v.samples,
-		Reached: &w.reachedAt, KnownFrom: &w.knownAt, Ended: w.endedAt}
+		Reached: &w.reachedAt, KnownFrom: w.knownAt, Ended: w.endedAt}
 	prepared := map[string]bool{}
 
 	for _, l := range v.log {
-		if l.placed < w.known {
+		if l.placed < min(w.known, w.reached) {
 			continue
 		}
 
 		r := l.Record
+		if l.placed < w.known && r.Kind == proof.Commit && s.chance(0.5) {
+			r.Tags = nil // they lie before the place where reading began
+		}
+
 		switch r.Kind {
 		case proof.Prepare:
 			prepared[r.GID] = true

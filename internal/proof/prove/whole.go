@@ -152,12 +152,7 @@ func (c *checker) globals() {
 // known checks condition 7, and commits whose PREPARE was not read (condition 9).
 func (c *checker) known(all []seen) {
 	for _, s := range c.look.Stretches {
-		from := s.KnownFrom
-		if from == nil {
-			from = s.Reached
-		}
-
-		if from == nil || c.cut.T-*from <= c.limit {
+		if s.KnownFrom == nil || c.cut.T-*s.KnownFrom <= c.limit {
 			c.wrong(Half, s.Shard, "its tags are not known for %s before the instant", ago(c.limit))
 		}
 	}
@@ -372,12 +367,7 @@ func (c *checker) twoPhase(group []*prepared, all []seen, doubts map[string]proo
 // surely reports whether a commit of another part would have been seen.
 func (c *checker) surely(prepare *seen, all []seen) bool {
 	for _, s := range c.look.Stretches {
-		from := s.KnownFrom
-		if from == nil {
-			from = s.Reached
-		}
-
-		if from == nil || prepare.early <= *from {
+		if s.KnownFrom == nil || prepare.early <= *s.KnownFrom {
 			return false
 		}
 	}

@@ -39,7 +39,7 @@ func look(shards ...[]proof.Record) proof.Look {
 	for i, records := range shards {
 		reached, ended := clock.Instant(0), clock.Instant(100*ms)
 		l.Stretches = append(l.Stretches, proof.Stretch{Shard: shard(i), Timeline: "1", To: 100_000,
-			Records: records, Reached: &reached, Ended: &ended, Samples: exact(100 * ms)})
+			Records: records, Reached: &reached, KnownFrom: &reached, Ended: &ended, Samples: exact(100 * ms)})
 	}
 
 	return l
@@ -297,6 +297,33 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// What is not known of global transactions forbids a proven cut, and no closed one:
+// what was prepared then is left as it is.
+func TestUnknownTransactions(t *testing.T) {
+	late := clock.Instant(60 * ms)
+
+	for name, x := range map[string]struct {
+		known  *clock.Instant
+		proven bool
+	}{"never": {nil, false}, "later than the log": {&late, true}} {
+		l, p := look([]proof.Record{at(10_000, proof.Prepare, "g"), at(20_000, proof.CommitPrepared, ""), at(90_000, proof.Commit, "")}, nil), policy()
+		l.Stretches[0].KnownFrom = x.known
+
+		if x.proven {
+			if c := found(t, l, p); c.T <= late+clock.Instant(p.Limit) {
+				t.Errorf("%s: proven at %d", name, c.T)
+			}
+		} else if o := hindered(t, l, p); o[0].Why != proof.LogTooShort {
+			t.Errorf("%s: %+v", name, o)
+		}
+
+		p.Grades, p.Window = []proof.Grade{proof.Proven, proof.Ordered}, &proof.Span{From: 15 * ms, To: 50 * ms}
+		if c := found(t, l, p); c.Grade != proof.Ordered || len(c.InDoubt) != 1 || c.InDoubt[0].Action != proof.LeaveIt {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+}
+
 // A step of a clock ends what can be proven until the log is looked at from behind it.
 func TestStepEndsProof(t *testing.T) {
 	l, p := look([]proof.Record{at(10_000, proof.Commit, ""), at(30_000, proof.Commit, "")}, nil), policy()
@@ -327,7 +354,6 @@ func TestImpossibleLooks(t *testing.T) {
 		"no gid":         func(l *proof.Look, _ *proof.Policy) { l.Stretches[0].Records[0].Kind = proof.Prepare },
 		"a gid":          func(l *proof.Look, _ *proof.Policy) { l.Stretches[0].Records[0].GID = "g" },
 		"earlier, later": func(l *proof.Look, _ *proof.Policy) { l.Stretches[0].Earlier = l.Stretches[0].Records },
-		"known too late": func(l *proof.Look, _ *proof.Policy) { k := clock.Instant(1); l.Stretches[0].KnownFrom = &k },
 		"markers": func(l *proof.Look, _ *proof.Policy) {
 			l.Masters = []proof.Master{{Markers: []proof.Marker{{Span: proof.Span{From: 1}}}}}
 		},

@@ -325,14 +325,11 @@ func newWhole(shards []*shard, rule *regexp.Regexp, c conditions) *whole {
 
 // knownFrom is since when the tags and gids of the shard are known.
 func (s *shard) knownFrom() clock.Instant {
-	switch {
-	case s.KnownFrom != nil:
-		return *s.KnownFrom
-	case s.Reached != nil:
-		return *s.Reached
+	if s.KnownFrom == nil {
+		return always
 	}
 
-	return always
+	return *s.KnownFrom
 }
 
 func (w *whole) read(i int, s *shard, r *proof.Record, index int, members map[string]*member) {

@@ -7,7 +7,7 @@
 //   - a stretch begins and ends where records do;
 //   - whatever the log or the observations do not say makes the stretch weaker, and never stronger:
 //     it begins later, its end is not observed, or nothing can be proven of
-//     it. Missing says what was missing;
+//     it or of its global transactions. shardlog.Missing says what was missing;
 //   - it is of one timeline. Observations of another are of no use and left out.
 //
 // It never looks for a cut and never judges one. It knows no files, no archive and no
@@ -15,10 +15,13 @@
 //
 // # Where a stretch begins
 //
+// At the first record wanted, or soon behind it: a log that is read bit by bit remembers
+// where records begin on each page, and those that say something.
+//
 // A proof wants to know since when tags and gids are known. The reader of the
 // log tells from which place on it has seen all transactions from their
-// beginning; before that place a commit may have a tag that nobody read. So a stretch begins
-// there, or later; and where there is no such place, it has no Reached.
+// beginning; before that place a commit may have a tag that nobody read. That is KnownFrom,
+// and it may lie behind the beginning of the stretch, or not be known at all.
 // Read the log from far enough back: 15 seconds, the longest
 // transaction and the limit of half-done global transactions before the
 // instant of interest.

@@ -9,9 +9,10 @@ import (
 )
 
 // observed are the observations of the timeline of the stretch, in order of time.
-func (r *reading) observed() (seen []Observation) {
-	for _, o := range r.src.Observations {
-		if o.Timeline == r.src.timeline().ID {
+func (l *Log) observed(all []Observation) (seen []Observation) {
+	timeline := l.options.Timelines[len(l.options.Timelines)-1].ID
+	for _, o := range all {
+		if o.Timeline == timeline {
 			seen = append(seen, o)
 		}
 	}

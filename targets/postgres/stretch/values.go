@@ -3,7 +3,6 @@ package stretch
 import (
 	"io"
 
-	"drctl/internal/proof"
 	"drctl/internal/proof/clock"
 	"drctl/targets"
 	"drctl/targets/postgres/wal"
@@ -36,30 +35,4 @@ type Source struct {
 	From, To wal.LSN
 	// Observations are of one observer, in any order.
 	Observations []Observation
-}
-
-// Missing says what was missing, for a stretch of which less can be proven
-// than was wanted.
-type Missing string
-
-// What can be missing.
-const (
-	// NoLog: there is no record between From and To, nor the place where one would begin.
-	NoLog Missing = "no-log"
-	// NotWhole: no place is known from which on all transactions were seen from their
-	// beginning, or none before To. Read from further back; or a transaction has been
-	// prepared, or open, since before that. Nothing can be proven of the stretch.
-	NotWhole Missing = "not-whole"
-	// LateWhole: that place lies behind From, and the stretch begins there.
-	LateWhole Missing = "late-whole"
-	// NotReached: nobody saw the server flush what lies before the stretch. Nothing can be proven of it.
-	NotReached Missing = "not-reached"
-	// EndsEarly: the log ends before To, and so does the stretch.
-	EndsEarly Missing = "ends-early"
-)
-
-// Result is a stretch with what was missing for more.
-type Result struct {
-	proof.Stretch
-	Missing []Missing
 }

@@ -10,7 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
+	"drctl/internal/observation"
 	"drctl/internal/proof"
+	"drctl/internal/proof/shardlog"
 	"drctl/targets/postgres/observe"
 	"drctl/targets/postgres/stretch"
 	"drctl/targets/postgres/wal"
@@ -20,13 +22,15 @@ import (
 type one struct {
 	*server
 	conn *pgx.Conn
-	o    *observe.Observer
+	ask  *observe.Session // over the same connection
+	o    *observation.Observer
 }
 
 func newOne(t *testing.T, level string) *one {
 	t.Helper()
 	s := newServer(t, "orders/0", map[string]string{"wal_level": level})
-	x := &one{server: s, conn: s.connect(t), o: observe.New()}
+	x := &one{server: s, conn: s.connect(t), o: observation.NewObserver()}
+	x.ask = session(t, x.conn)
 	do(t, x.conn, "CREATE TABLE a (n int)")
 	do(t, x.conn, "CHECKPOINT")
 
@@ -40,7 +44,7 @@ func (x *one) here(t *testing.T) wal.LSN {
 	n := len(x.seen)
 
 	for i := 1; ; i++ {
-		one := x.observed(t, x.o, x.conn)
+		one := x.observed(t, x.o, x.ask)
 		if one.Flush == one.Insert || t.Failed() {
 			x.seen = append(x.seen[:n], one)
 			return one.Flush
@@ -66,7 +70,7 @@ func (x *one) commit(t *testing.T, statements ...string) {
 	do(t, x.conn, "COMMIT")
 }
 
-func (x *one) read(t *testing.T, src stretch.Source, missing ...stretch.Missing) *stretch.Result {
+func (x *one) read(t *testing.T, src stretch.Source, missing ...shardlog.Missing) *shardlog.Result {
 	t.Helper()
 
 	res, err := stretch.Read(src)
@@ -84,8 +88,9 @@ func (x *one) read(t *testing.T, src stretch.Source, missing ...stretch.Missing)
 		}
 	}
 
-	if proven := !slices.Contains(missing, stretch.NoLog) && !slices.Contains(missing, stretch.NotWhole) && !slices.Contains(missing, stretch.NotReached); proven {
-		if res.Reached == nil || res.KnownFrom == nil || *res.KnownFrom > *res.Reached {
+	if reached := !slices.Contains(missing, shardlog.NoLog) && !slices.Contains(missing, shardlog.NotReached); reached {
+		whole := !slices.Contains(missing, shardlog.NotWhole)
+		if res.Reached == nil || (res.KnownFrom != nil) != whole || whole && (*res.KnownFrom > *res.Reached) != slices.Contains(missing, shardlog.LateWhole) {
 			t.Errorf("reached at %v, known from %v", res.Reached, res.KnownFrom)
 		}
 	} else if res.Reached != nil || res.KnownFrom != nil || res.Ended != nil {
@@ -142,7 +147,7 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-func want4(res *stretch.Result) uint64 { return res.Records[4].Start }
+func want4(res *shardlog.Result) uint64 { return res.Records[4].Start }
 
 // TestIdle reads a log in which nothing happens: it was observed to end.
 func TestIdle(t *testing.T) {
@@ -150,7 +155,7 @@ func TestIdle(t *testing.T) {
 	at := x.here(t)
 
 	last := x.seen[0]
-	if again := x.observed(t, x.o, x.conn); again.Insert == at { // and not a record of the server's own
+	if again := x.observed(t, x.o, x.ask); again.Insert == at { // and not a record of the server's own
 		last = again
 	}
 
@@ -194,16 +199,17 @@ func TestUnseenPrepare(t *testing.T) {
 		return src
 	}
 
-	x.read(t, behind(middle), stretch.NotWhole)
+	if res := x.read(t, behind(middle), shardlog.NotWhole); len(res.Records) != 1 || res.Records[0].Tags[0] != "i/1" {
+		t.Errorf("while it is prepared: %+v", res.Records)
+	}
 
-	res := x.read(t, behind(to), stretch.LateWhole)
-	if len(res.Records) != 1 || len(res.Records[0].Tags) != 1 || res.Records[0].Tags[0] != "j/1" || res.From <= uint64(middle) {
+	res := x.read(t, behind(to), shardlog.LateWhole)
+	if len(res.Records) != 3 || res.Records[2].Tags[0] != "j/1" || *res.KnownFrom != x.seen[len(x.seen)-1].T1 {
 		t.Errorf("behind the unseen transaction: from %d, %+v", res.From, res.Records)
 	}
 
-	nameless := slices.ContainsFunc(res.Earlier, func(r proof.Record) bool { return r.Kind == proof.CommitPrepared && r.GID == "" })
-	if !nameless || len(res.Earlier) != 3 {
-		t.Errorf("before it: %+v", res.Earlier)
+	if r := res.Records[1]; r.Kind != proof.CommitPrepared || r.GID != "" || len(r.Tags) != 0 {
+		t.Errorf("the unseen transaction: %+v", r)
 	}
 
 	// From the beginning on nothing is missing.
@@ -227,12 +233,12 @@ func TestUnobserved(t *testing.T) {
 		return src
 	}
 
-	x.read(t, src(), stretch.NotReached)
+	x.read(t, src(), shardlog.NotReached)
 
 	other := after
 
 	other.Timeline = 2
-	if res := x.read(t, src(other), stretch.NotReached); len(res.Samples) != 0 {
+	if res := x.read(t, src(other), shardlog.NotReached); len(res.Samples) != 0 {
 		t.Error("samples of another timeline are used")
 	}
 
@@ -260,13 +266,13 @@ func TestUnobserved(t *testing.T) {
 	more := src(before, after)
 
 	more.To += 2 * segment
-	if res := x.read(t, more, stretch.EndsEarly); res.To < uint64(to) || res.To >= uint64(more.To) {
+	if res := x.read(t, more, shardlog.EndsEarly); res.To < uint64(to) || res.To >= uint64(more.To) {
 		t.Errorf("the log ends at %d, want %d or little more", res.To, to)
 	}
 
 	none := src(before, after)
 	none.Log = strings.NewReader("")
-	x.read(t, none, stretch.NoLog, stretch.EndsEarly)
+	x.read(t, none, shardlog.NoLog, shardlog.EndsEarly)
 }
 
 // TestInvalid refuses sources that cannot be.
