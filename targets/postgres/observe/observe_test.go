@@ -155,6 +155,7 @@ func TestUnanswered(t *testing.T) {
 	if s, err := ask.Observe(over, o); !fail.Is(err, fail.Stalled) || s.Sample != (clock.Sample{}) {
 		t.Errorf("an answer that takes too long: %+v %v", s, err)
 	}
+
 	ask.Close()
 
 	if _, err := ask.Observe(t.Context(), o); !fail.Is(err, fail.Unavailable) {
