@@ -45,6 +45,19 @@ type Group struct {
 // Queue is the task queue of a region's workers.
 func (g Group) Queue(region string) string { return g.Queues[region] }
 
+// Pauses reports whether cuts of the group may let the writers of Redis servers wait:
+// where there are several, a moment is one for all only if they stand still.
+func (g Group) Pauses() bool {
+	n := 0
+	for _, s := range g.Shards {
+		if s.Kind == targets.Redis {
+			n++
+		}
+	}
+
+	return n > 1
+}
+
 // Shard is one shard of a group with the region of its configured primary.
 type Shard struct {
 	Shard  targets.ShardID `json:"shard"`
