@@ -221,6 +221,8 @@ type BarrierMode string
 const (
 	Gate  BarrierMode = "gate"
 	Share BarrierMode = "share"
+	// FromLogs is no barrier: the cut was read out of the logs.
+	FromLogs BarrierMode = "logs"
 )
 
 // BarrierTimings is what one cut cost, in nanoseconds of the coordinator's

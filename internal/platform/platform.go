@@ -61,6 +61,32 @@ func (g Group) Barrier() (targets.BarrierMode, targets.ShardID, error) {
 	return targets.Gate, gate, nil
 }
 
+// The words of the policy for masters that are paused for every cut, and for none.
+const (
+	RedisPause = "pause"
+	RedisMark  = "mark"
+)
+
+// Pauses reports whether cuts of the group may let the writers of Redis servers wait:
+// where there are several, a moment is one for all only if they stand still.
+func (g Group) Pauses() bool {
+	masters := 0
+	for _, s := range g.Shards {
+		if s.Kind == targets.Redis {
+			masters++
+		}
+	}
+
+	switch g.Policy.Redis {
+	case RedisPause:
+		return masters > 0
+	case RedisMark:
+		return false
+	}
+
+	return masters > 1
+}
+
 // Shard is one shard of a group with the region of its configured primary.
 type Shard struct {
 	Shard  targets.ShardID `json:"shard"`

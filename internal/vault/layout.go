@@ -28,6 +28,7 @@ const (
 	reportsRoot     = "reports/"
 	watchedRoot     = "observations/"
 	encryptedSuffix = ".zst.age"
+	evidenceSuffix  = ".proof" + encryptedSuffix
 	originName      = "origin" + encryptedSuffix
 	holePrefix      = "hole-"
 	recordName      = "record.json" + encryptedSuffix
@@ -314,6 +315,9 @@ func CutsPrefix(group string) string { return cutsRoot + group + "/" }
 
 // CutKey names a sealed cut.
 func CutKey(group, id string) string { return CutsPrefix(group) + id + ".json" + encryptedSuffix }
+
+// EvidenceKey names the evidence of a cut that was read out of the logs.
+func EvidenceKey(group, id string) string { return CutsPrefix(group) + id + evidenceSuffix }
 
 // ParseCutKey is the inverse of CutKey.
 func ParseCutKey(key string) (group, id string, ok bool) {

@@ -59,10 +59,22 @@ func anyBegunSince(ms []StoredManifest, t time.Time) bool {
 // manifestsFrom looks at the manifests whose names sort after a key.
 func (v *Vault) manifestsFrom(ctx context.Context, id targets.ShardID, after string, at time.Time) ([]StoredManifest, error) {
 	var early []string // the last ones stored by the instant
-	var out []StoredManifest
+	later, out := 0, []StoredManifest(nil)
 	var damaged []error
 
-	later := 0
+	look := func(key string, wanted func(StoredManifest) bool) error {
+		m, err := v.manifestHeader(ctx, key)
+		switch {
+		case fail.Is(err, fail.Corrupt):
+			damaged = append(damaged, err)
+			return nil
+		case err == nil && wanted(m):
+			out = append(out, m)
+		}
+
+		return err
+	}
+
 	for i, err := range v.store.List(ctx, ManifestsPrefix(id), after) {
 		if err != nil {
 			return nil, err
@@ -82,36 +94,23 @@ func (v *Vault) manifestsFrom(ctx context.Context, id targets.ShardID, after str
 			continue
 		}
 
-		m, err := v.manifestHeader(ctx, i.Key)
-		if fail.Is(err, fail.Corrupt) {
-			damaged = append(damaged, err)
-			continue
-		}
-
-		if err != nil {
-			return nil, err
-		}
-
-		if later++; later > headersAround {
+		if later == headersAround {
 			break
 		}
 
-		if !m.AsOf.IsZero() && !m.AsOf.After(at) {
-			out = append(out, m)
+		err := look(i.Key, func(m StoredManifest) bool {
+			later++
+			return !m.AsOf.IsZero() && !m.AsOf.After(at)
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 
 	for _, key := range early {
-		m, err := v.manifestHeader(ctx, key)
-		if fail.Is(err, fail.Corrupt) {
-			damaged = append(damaged, err)
-			continue
-		}
-
-		if err != nil {
+		if err := look(key, func(StoredManifest) bool { return true }); err != nil {
 			return nil, err
 		}
-		out = append(out, m)
 	}
 
 	return out, errors.Join(damaged...)

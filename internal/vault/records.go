@@ -122,14 +122,7 @@ func (v *Vault) Shards(ctx context.Context) ([]targets.ShardID, error) {
 		}
 	}
 
-	ids := make([]targets.ShardID, 0, len(seen))
-	for id := range seen {
-		ids = append(ids, id)
-	}
-
-	slices.SortFunc(ids, targets.ShardID.Compare)
-
-	return ids, nil
+	return slices.SortedFunc(maps.Keys(seen), targets.ShardID.Compare), nil
 }
 
 // keys lists the keys under prefix and after after ("" for all) that match.
@@ -304,12 +297,19 @@ func shareCut(ctx context.Context, from, to *Vault, key string, holds func(conte
 		return false, err
 	}
 
-	body, err := marshalRecord(cut)
-	if err != nil {
-		return false, err
+	if cut.Proof != nil { // its evidence comes first
+		evidence, _, err := from.ReadEncrypted(ctx, EvidenceKey(cut.Group, cut.ID))
+		if err == nil {
+			err = to.PutEncrypted(ctx, EvidenceKey(cut.Group, cut.ID), nil, evidence)
+		}
+
+		if err != nil {
+			return false, err
+		}
 	}
 
-	return true, to.PutEncrypted(ctx, key, nil, body)
+	_, err = Set{Vaults: []*Vault{to}}.putRecord(ctx, key, cut)
+	return true, err
 }
 
 // SaveBase writes the record of a base: into every vault that holds all of it.

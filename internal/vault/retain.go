@@ -141,8 +141,10 @@ func (v *Vault) Retain(ctx context.Context, plan RetentionPlan, o RetainOptions)
 
 	r := &retainer{v: v, o: o, plan: plan, res: &res}
 	for _, c := range plan.Cuts {
-		if err := r.remove(ctx, CutKey(c.Group, c.ID)); err != nil {
-			return res, err
+		for _, key := range []string{EvidenceKey(c.Group, c.ID), CutKey(c.Group, c.ID)} { // it is found by the cut, which goes after it
+			if err := r.remove(ctx, key); err != nil {
+				return res, err
+			}
 		}
 		res.Cuts = append(res.Cuts, c)
 	}

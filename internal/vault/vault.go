@@ -362,6 +362,21 @@ func (v *Vault) Store() Store { return v.store }
 // Key is the key that the vault was opened with.
 func (v *Vault) Key() Key { return v.key }
 
+// Answers reports whether a vault that was opened earlier is still there and
+// still the same one: one small object is read.
+func (v *Vault) Answers(ctx context.Context) error {
+	d, err := v.describe(ctx)
+	if err != nil {
+		return err
+	}
+
+	if d.Set != v.set {
+		return fail.New(fail.Conflict, "vault: open", v.store.URL(), "", fmt.Errorf("another vault has taken its place: it belongs to set %s, not to %s", d.Set, v.set))
+	}
+
+	return nil
+}
+
 // String names the vault without secrets.
 func (v *Vault) String() string { return v.opt.Region + " (" + v.store.URL() + ")" }
 

@@ -270,7 +270,7 @@ func (c *checker) read(ctx context.Context, i Info) error {
 // of the cuts are added to the list.
 func (c *checker) cuts(ctx context.Context, group string, shards *[]targets.ShardID) error {
 	return c.section(CheckCuts, CutsPrefix(group), func() (string, error) {
-		keys, err := c.v.keys(ctx, CutsPrefix(group), "", isEncrypted)
+		keys, err := c.v.keys(ctx, CutsPrefix(group), "", func(k string) bool { return isEncrypted(k) && !strings.HasSuffix(k, evidenceSuffix) })
 		if err != nil {
 			return "", err
 		}

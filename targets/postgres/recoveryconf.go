@@ -13,6 +13,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/targets"
+	"drctl/targets/postgres/startnote"
 )
 
 // keepConfig sets the source's own configuration aside.
@@ -60,7 +61,7 @@ func (r *restoreRun) restoreConfig() error {
 		}
 	}
 
-	if note := startNote(r.tools, r.dir, r.req.Base.Settings[settingConfig], made); note != "" {
+	if note := startnote.For(r.tools, r.dir, r.req.Base.Settings[settingConfig], made); note != "" {
 		r.out.Findings = append(r.out.Findings, targets.Finding{Check: "before the server is started", Subject: r.in.String(), Severity: targets.Warned, Detail: note})
 	}
 

@@ -19,6 +19,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/servers"
 	"drctl/targets"
+	"drctl/targets/redis/scan"
 )
 
 // The append-only file of several parts that Redis 7 reads.
@@ -129,7 +130,7 @@ func (l *layout) writeStream(ctx context.Context, req targets.RestoreRequest, pa
 		return err
 	}
 	defer f.Close()
-	var s scanner
+	var s scan.Scanner
 	total := int64(req.Point.Offset - req.Base.From.Offset)
 	done := int64(0)
 
@@ -152,13 +153,13 @@ func (l *layout) writeStream(ctx context.Context, req targets.RestoreRequest, pa
 		done += n
 	}
 
-	at := req.Base.From.Offset + s.safe
+	at := req.Base.From.Offset + s.Safe
 	if at != req.Point.Offset && req.Until.IsZero() {
 		return fail.New(fail.Invalid, opRestore, req.Point.Timeline, fmt.Sprintf("the last whole command before it ends at %d", at),
 			fmt.Errorf("the point %d is inside a command or a transaction", req.Point.Offset))
 	}
 
-	l.streamBytes, l.commands = s.safe, s.commands
+	l.streamBytes, l.commands = s.Safe, s.Commands
 	for _, span := range path {
 		if at > span.From {
 			l.reached = targets.Position{Kind: targets.Redis, Timeline: span.Timeline, Offset: min(at, span.To)}
@@ -169,11 +170,11 @@ func (l *layout) writeStream(ctx context.Context, req targets.RestoreRequest, pa
 		l.reached = req.Point
 	}
 
-	if err := f.Truncate(int64(s.safe)); err != nil {
+	if err := f.Truncate(int64(s.Safe)); err != nil {
 		return fail.FromOS(opRestore, f.Name(), err)
 	}
 
-	if l.streamSHA, err = hashPrefix(ctx, f, int64(s.safe)); err != nil {
+	if l.streamSHA, err = hashPrefix(ctx, f, int64(s.Safe)); err != nil {
 		return fail.FromOS(opRestore, f.Name(), err)
 	}
 
@@ -182,7 +183,7 @@ func (l *layout) writeStream(ctx context.Context, req targets.RestoreRequest, pa
 
 // scanError gives the scanner's errors their place in the timeline.
 type scanError struct {
-	s    *scanner
+	s    *scan.Scanner
 	span targets.Span
 	base uint64
 }

@@ -50,7 +50,7 @@
 //   - min-replicas-to-write and WAIT count drctl. Sentinel lists it as a replica with port 0, which
 //     it cannot reach and does not promote.
 //   - A user for drctl needs +ping +hello +info +select +dbsize +psync +replconf +eval +set
-//     +command +config|get +client|setname on the keys drctl:cut:*, and what the configured
-//     assertions read.
+//     +command +config|get +client|setname +client|pause +client|unpause on the keys
+//     drctl:cut:*, and what the configured assertions read.
 //   - Redis Cluster and Redis before 7 are refused.
 package redis

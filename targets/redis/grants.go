@@ -23,6 +23,12 @@ for i = 1, #ARGV do
 end
 return lacks`
 
+// pauses is what the right to pause is for.
+const pauses = "cuts of several masters, which are consistent among each other only if their writers wait for a moment"
+
+// command is a call with the right that it needs.
+type command struct{ call, right, use string }
+
 // Preflight implements targets.Preflighter.
 func (d *Driver) Preflight(ctx context.Context, in targets.Instance, need targets.Needs) ([]targets.Lack, error) {
 	const op = "redis: preflight"
@@ -33,10 +39,14 @@ func (d *Driver) Preflight(ctx context.Context, in targets.Instance, need target
 	}
 	defer c.Close()
 	key := MarkerKey(need.Group)
-	commands := []struct{ call, right, use string }{
+	commands := []command{
 		{"ping", "+ping", "status"}, {"info replication", "+info", "everything"}, {"select 0", "+select", "checks"}, {"dbsize", "+dbsize", "checks"},
 		{"psync ? -1", "+psync", "the archiver"}, {"replconf capa eof", "+replconf", "the archiver"},
 		{"set " + key + " x", "+set ~drctl:cut:*", "cuts"}, {"config get save", "+config|get", "bases and status"},
+	}
+
+	if need.Pause {
+		commands = append(commands, command{"client pause 1 write", "+client|pause", pauses}, command{"client unpause", "+client|unpause", pauses})
 	}
 
 	var calls []any

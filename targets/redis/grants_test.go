@@ -31,7 +31,7 @@ func TestPreflightNamesEveryLack(t *testing.T) {
 
 	lacks := func() string {
 		t.Helper()
-		ls, err := d.Preflight(ctx, user, targets.Needs{Group: "shop"})
+		ls, err := d.Preflight(ctx, user, targets.Needs{Group: "shop", Pause: true})
 		must(t, err)
 
 		var out []string
@@ -45,7 +45,7 @@ func TestPreflightNamesEveryLack(t *testing.T) {
 		t.Fatalf("with the documented rights it lacks:\n%s", got)
 	}
 
-	for _, right := range []string{"ping", "info", "select", "dbsize", "psync", "replconf", "set", "config|get", "eval"} {
+	for _, right := range []string{"ping", "info", "select", "dbsize", "psync", "replconf", "set", "config|get", "client|pause", "client|unpause", "eval"} {
 		set("-" + right)
 
 		if got := lacks(); !strings.Contains(got, "ACL SETUSER drctl") || !strings.Contains(got, "+"+right) {
@@ -63,8 +63,8 @@ func TestPreflightNamesEveryLack(t *testing.T) {
 
 	set("-@all", "+eval")
 
-	if got := lacks(); strings.Count(got, "\n") != 7 {
-		t.Errorf("with nothing but scripts, all eight are listed:\n%s", got)
+	if got := lacks(); strings.Count(got, "\n") != 9 {
+		t.Errorf("with nothing but scripts, all ten are listed:\n%s", got)
 	}
 
 	n, err := admin.DBSize(ctx).Result()

@@ -8,11 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
+	"drctl/internal/observation"
 	"drctl/internal/proof/clock"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
 	"drctl/targets/postgres/observe"
-	"drctl/targets/postgres/wal"
 )
 
 func connect(t *testing.T, in targets.Instance) *pgx.Conn {
@@ -28,6 +28,18 @@ func connect(t *testing.T, in targets.Instance) *pgx.Conn {
 	return conn
 }
 
+// session begins to ask over a connection.
+func session(t *testing.T, conn *pgx.Conn) *observe.Session {
+	t.Helper()
+
+	s, err := observe.Open(t.Context(), conn, "the server")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	return s
+}
+
 func TestSample(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	conn := connect(t, in)
@@ -39,24 +51,24 @@ func TestSample(t *testing.T) {
 		}
 	}
 
-	other := connect(t, in)
-	o := observe.New()
+	other, ask := connect(t, in), session(t, conn)
+	o := observation.NewObserver()
 
 	for range 20 {
 		var low, high string
 
-		ask := func(where string, into *string) {
+		look := func(where string, into *string) {
 			if err := other.QueryRow(t.Context(), "SELECT "+where+"()::text").Scan(into); err != nil {
 				t.Fatal(err)
 			}
 		}
 
-		ask("pg_current_wal_flush_lsn", &low)
+		look("pg_current_wal_flush_lsn", &low)
 		before, wall := o.Now(), time.Now()
-		s, err := o.Sample(t.Context(), conn)
+		s, err := ask.Observe(t.Context(), o)
 		after, later := o.Now(), time.Now()
 
-		ask("pg_current_wal_insert_lsn", &high)
+		look("pg_current_wal_insert_lsn", &high)
 
 		if err != nil {
 			t.Fatal(err)
@@ -71,8 +83,8 @@ func TestSample(t *testing.T) {
 			t.Errorf("the wall showed %v, want in [%v, %v]", w, wall, later)
 		}
 
-		if s.Flush < lsn(t, low) || s.Insert < s.Flush || s.Insert > lsn(t, high) || s.Timeline != 1 {
-			t.Errorf("on timeline %d %v was flushed and %v inserted, between %s and %s", s.Timeline, s.Flush, s.Insert, low, high)
+		if s.Flushed < lsn(t, low) || s.Inserted < s.Flushed || s.Inserted > lsn(t, high) || s.Timeline != timelineOf(t, other, 1) {
+			t.Errorf("on timeline %s %v was flushed and %v inserted, between %s and %s", s.Timeline, s.Flushed, s.Inserted, low, high)
 		}
 
 		if _, err := other.Exec(t.Context(), "CREATE TEMP TABLE IF NOT EXISTS x (a int); SELECT pg_logical_emit_message(true, 'x', 'y')"); err != nil {
@@ -80,12 +92,28 @@ func TestSample(t *testing.T) {
 		}
 	}
 
-	if observe.New().Name() == o.Name() {
+	if observation.NewObserver().Name() == o.Name() {
 		t.Error("two observers have one name")
+	}
+
+	if again := session(t, connect(t, in)); again.Server() != ask.Server() || again.Server() == "" {
+		t.Errorf("one run of a server has two names: %q and %q", ask.Server(), again.Server())
 	}
 }
 
-func lsn(t *testing.T, s string) wal.LSN {
+// timelineOf names a timeline of the server's cluster.
+func timelineOf(t *testing.T, conn *pgx.Conn, tli uint32) string {
+	t.Helper()
+	var system string
+
+	if err := conn.QueryRow(t.Context(), "SELECT system_identifier::text FROM pg_control_system()").Scan(&system); err != nil {
+		t.Fatal(err)
+	}
+
+	return targets.PostgresTimeline(system, tli)
+}
+
+func lsn(t *testing.T, s string) uint64 {
 	t.Helper()
 
 	n, err := targets.ParseLSN(s)
@@ -93,16 +121,17 @@ func lsn(t *testing.T, s string) wal.LSN {
 		t.Fatal(err)
 	}
 
-	return wal.LSN(n)
+	return n
 }
 
 // TestTimeline observes a server that was promoted: the log that it writes is of another timeline.
 func TestTimeline(t *testing.T) {
 	primary := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	standby := connect(t, sandboxtest.Standby(t, primary, sandboxtest.PostgresOptions{}))
-	o := observe.New()
+	o := observation.NewObserver()
 
-	if _, err := o.Sample(t.Context(), standby); !fail.Is(err, fail.Conflict) {
+	ask := session(t, standby)
+	if _, err := ask.Observe(t.Context(), o); !fail.Is(err, fail.Conflict) {
 		t.Errorf("a standby: %v", err)
 	}
 
@@ -110,24 +139,26 @@ func TestTimeline(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if s, err := o.Sample(t.Context(), standby); err != nil || s.Timeline != 2 {
-		t.Errorf("after its promotion it writes timeline %d: %v", s.Timeline, err)
+	if s, err := ask.Observe(t.Context(), o); err != nil || s.Timeline != timelineOf(t, standby, 2) {
+		t.Errorf("after its promotion it writes timeline %s: %v", s.Timeline, err)
 	}
 }
 
 func TestUnanswered(t *testing.T) {
 	conn := connect(t, sandboxtest.Postgres(t, sandboxtest.PostgresOptions{}))
-	o := observe.New()
+	ask := session(t, conn)
+	o := observation.NewObserver()
 
 	over, stop := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer stop()
 
-	if s, err := o.Sample(over, conn); !fail.Is(err, fail.Stalled) || s.Sample != (clock.Sample{}) {
+	if s, err := ask.Observe(over, o); !fail.Is(err, fail.Stalled) || s.Sample != (clock.Sample{}) {
 		t.Errorf("an answer that takes too long: %+v %v", s, err)
 	}
-	_ = conn.Close(t.Context())
 
-	if _, err := o.Sample(t.Context(), conn); !fail.Is(err, fail.Unavailable) {
+	ask.Close()
+
+	if _, err := ask.Observe(t.Context(), o); !fail.Is(err, fail.Unavailable) {
 		t.Errorf("a closed session: %v", err)
 	}
 }

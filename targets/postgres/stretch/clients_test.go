@@ -13,8 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"drctl/internal/observation"
 	"drctl/internal/proof/clock"
-	"drctl/targets/postgres/observe"
 )
 
 // An op is a local transaction as its client knows it, from outside.
@@ -32,7 +32,7 @@ type op struct {
 
 // journal is what all clients know.
 type journal struct {
-	observer *observe.Observer
+	observer *observation.Observer
 	next     atomic.Int64
 	board    [8]atomic.Int64 // operations that clients tell each other of
 	dying    atomic.Int64    // how many global transactions may still be broken off

@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"drctl/internal/observation"
 	"drctl/internal/proof"
 	"drctl/internal/proof/clock"
 	"drctl/internal/proof/prove"
 	"drctl/internal/proof/search"
 	"drctl/internal/sandbox/sandboxtest"
-	"drctl/targets/postgres/observe"
 	"drctl/targets/postgres/stretch"
 	"drctl/targets/postgres/wal"
 )
@@ -81,7 +81,7 @@ func TestCutsOfRealServers(t *testing.T) {
 
 // load runs clients for a time and returns the servers, with what was observed of them.
 func load(t *testing.T, clients int, d time.Duration) ([]*server, *journal) {
-	j := &journal{observer: observe.New(), ops: map[int64]*op{}, dead: map[string]bool{}}
+	j := &journal{observer: observation.NewObserver(), ops: map[int64]*op{}, dead: map[string]bool{}}
 	j.dying.Store(5)
 
 	var servers []*server
@@ -106,7 +106,7 @@ func load(t *testing.T, clients int, d time.Duration) ([]*server, *journal) {
 	watching, enough := context.WithCancel(t.Context())
 
 	for _, s := range servers {
-		conn := s.connect(t)
+		conn := session(t, s.connect(t))
 		s.observed(t, j.observer, conn)
 		watchers.Go(func() { s.watch(watching, t, j.observer, conn, 10*time.Millisecond) })
 	}
@@ -130,7 +130,7 @@ func load(t *testing.T, clients int, d time.Duration) ([]*server, *journal) {
 		conn := s.connect(t)
 		do(t, conn, "SELECT pg_switch_wal()")
 		do(t, conn, "INSERT INTO sub VALUES (3)") // waits until the switch is written
-		s.observed(t, j.observer, conn)
+		s.observed(t, j.observer, session(t, conn))
 	}
 
 	if t.Failed() {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
+	"drctl/internal/observation"
 	"drctl/internal/proof"
 	"drctl/internal/proof/shardlog"
 	"drctl/targets/postgres/observe"
@@ -21,13 +22,15 @@ import (
 type one struct {
 	*server
 	conn *pgx.Conn
-	o    *observe.Observer
+	ask  *observe.Session // over the same connection
+	o    *observation.Observer
 }
 
 func newOne(t *testing.T, level string) *one {
 	t.Helper()
 	s := newServer(t, "orders/0", map[string]string{"wal_level": level})
-	x := &one{server: s, conn: s.connect(t), o: observe.New()}
+	x := &one{server: s, conn: s.connect(t), o: observation.NewObserver()}
+	x.ask = session(t, x.conn)
 	do(t, x.conn, "CREATE TABLE a (n int)")
 	do(t, x.conn, "CHECKPOINT")
 
@@ -41,7 +44,7 @@ func (x *one) here(t *testing.T) wal.LSN {
 	n := len(x.seen)
 
 	for i := 1; ; i++ {
-		one := x.observed(t, x.o, x.conn)
+		one := x.observed(t, x.o, x.ask)
 		if one.Flush == one.Insert || t.Failed() {
 			x.seen = append(x.seen[:n], one)
 			return one.Flush
@@ -152,7 +155,7 @@ func TestIdle(t *testing.T) {
 	at := x.here(t)
 
 	last := x.seen[0]
-	if again := x.observed(t, x.o, x.conn); again.Insert == at { // and not a record of the server's own
+	if again := x.observed(t, x.o, x.ask); again.Insert == at { // and not a record of the server's own
 		last = again
 	}
 

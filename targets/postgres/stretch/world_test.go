@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"drctl/internal/observation"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
 	"drctl/targets/postgres/observe"
@@ -63,14 +64,27 @@ func (s *server) connect(t testing.TB) *pgx.Conn {
 	return conn
 }
 
-// observed asks the server once, and remembers the answer.
-func (s *server) observed(t testing.TB, o *observe.Observer, conn *pgx.Conn) stretch.Observation {
+// session is one that observes.
+func session(t testing.TB, conn *pgx.Conn) *observe.Session {
 	t.Helper()
 
-	one, err := o.Sample(context.Background(), conn)
+	s, err := observe.Open(context.Background(), conn, "the server")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	return s
+}
+
+// observed asks the server once, and remembers the answer.
+func (s *server) observed(t testing.TB, o *observation.Observer, conn *observe.Session) stretch.Observation {
+	t.Helper()
+
+	seen, err := conn.Observe(context.Background(), o)
 	if err != nil {
 		t.Error(err)
 	}
+	one := stretch.Observation{Sample: seen.Sample, Timeline: 1, Flush: wal.LSN(seen.Flushed), Insert: wal.LSN(seen.Inserted)}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +94,7 @@ func (s *server) observed(t testing.TB, o *observe.Observer, conn *pgx.Conn) str
 }
 
 // watch observes the server until the context ends.
-func (s *server) watch(ctx context.Context, t testing.TB, o *observe.Observer, conn *pgx.Conn, every time.Duration) {
+func (s *server) watch(ctx context.Context, t testing.TB, o *observation.Observer, conn *observe.Session, every time.Duration) {
 	for ctx.Err() == nil {
 		s.observed(t, o, conn)
 

@@ -12,7 +12,7 @@ import (
 )
 
 // NeededACL is the least that a user of drctl needs.
-const NeededACL = "ACL SETUSER <name> on ><password> resetkeys ~drctl:cut:* +ping +hello +info +select +dbsize +psync +replconf +eval +set +command +config|get +client|setname"
+const NeededACL = "ACL SETUSER <name> on ><password> resetkeys ~drctl:cut:* +ping +hello +info +select +dbsize +psync +replconf +eval +set +command +config|get +client|setname +client|pause +client|unpause"
 
 // meaning is what an error says, and what to do about it.
 type meaning struct {

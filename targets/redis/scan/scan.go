@@ -1,4 +1,4 @@
-package redis
+package scan
 
 import (
 	"fmt"
@@ -13,14 +13,14 @@ const (
 	longestName = 16
 )
 
-// scanner finds the places in a replication stream where it can be cut: after
+// Scanner finds the places in a replication stream where it can be cut: after
 // a whole command that is not inside a transaction. It keeps no bytes, so a
 // stream of any size takes the same memory.
-type scanner struct {
+type Scanner struct {
 	// Safe is how many bytes of the stream end at the last such place.
-	safe uint64
-	// Commands counts whole commands up to safe.
-	commands uint64
+	Safe uint64
+	// Commands counts whole commands up to Safe.
+	Commands uint64
 
 	pos     uint64
 	state   scanState
@@ -50,7 +50,7 @@ const (
 
 // Write takes the next bytes. Bytes that are not a replication stream are an
 // error that names the place; the scanner is then of no further use.
-func (s *scanner) Write(p []byte) (int, error) {
+func (s *Scanner) Write(p []byte) (int, error) {
 	for i := 0; i < len(p); {
 		if s.state == inBulk {
 			n := int(min(s.left, int64(len(p)-i)))
@@ -79,7 +79,7 @@ func (s *scanner) Write(p []byte) (int, error) {
 }
 
 // step takes one byte outside an argument.
-func (s *scanner) step(c byte) error {
+func (s *Scanner) step(c byte) error {
 	at := s.pos
 	s.pos++
 
@@ -150,7 +150,7 @@ func (s *scanner) step(c byte) error {
 }
 
 // whole ends a command.
-func (s *scanner) whole() {
+func (s *Scanner) whole() {
 	s.pending++
 	switch name := string(s.name); {
 	case strings.EqualFold(name, "multi"):
@@ -160,8 +160,8 @@ func (s *scanner) whole() {
 	}
 
 	if !s.inMulti {
-		s.safe = s.pos
-		s.commands += s.pending
+		s.Safe = s.pos
+		s.Commands += s.pending
 		s.pending = 0
 	}
 }

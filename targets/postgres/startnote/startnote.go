@@ -1,4 +1,4 @@
-package postgres
+package startnote
 
 import (
 	"path/filepath"
@@ -17,11 +17,11 @@ var stoodIn = map[string]string{
 	"pg_ident.conf":   "an empty pg_ident.conf",
 }
 
-// startNote tells how the server that was left stopped in a directory is started
+// For tells how the server that was left stopped in a directory is started
 // with the configuration that the source kept elsewhere, as the base's record has
 // it. It also tells what was put in that configuration's place. It is "" when the
 // base held it all.
-func startNote(tools servers.Binaries, dir, elsewhere string, made []string) string {
+func For(tools servers.Binaries, dir, elsewhere string, made []string) string {
 	var have []string
 	for _, name := range made {
 		if what, ok := stoodIn[name]; ok {

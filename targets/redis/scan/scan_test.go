@@ -1,12 +1,23 @@
-package redis
+package scan
 
 import (
 	"bytes"
-	"strings"
+	"fmt"
 	"testing"
 
 	"pgregory.net/rapid"
 )
+
+func encode(args ...string) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+
+	return b.Bytes()
+}
 
 func cmd(args ...string) string { return string(encode(args...)) }
 
@@ -14,7 +25,7 @@ func TestScannerFindsPlacesToCut(t *testing.T) {
 	sel, set, ping := cmd("SELECT", "0"), cmd("SET", "k", "*1\r\n$4\r\nEXEC\r\n"), cmd("PING")
 	multi, exec, empty := cmd("MULTI"), cmd("exec"), cmd("SET", "", "")
 	whole := sel + set + ping + multi + set + set + exec + empty
-	var s scanner
+	var s Scanner
 	inside := false
 	safe := map[int]bool{}
 
@@ -44,20 +55,20 @@ func TestScannerFindsPlacesToCut(t *testing.T) {
 			want = uint64(i + 1)
 		}
 
-		if s.safe != want {
-			t.Fatalf("after %d bytes: safe %d, want %d", i+1, s.safe, want)
+		if s.Safe != want {
+			t.Fatalf("after %d bytes: safe %d, want %d", i+1, s.Safe, want)
 		}
 	}
 
-	if s.commands != 8 {
-		t.Fatalf("%d commands", s.commands)
+	if s.Commands != 8 {
+		t.Fatalf("%d commands", s.Commands)
 	}
 }
 
 func TestScannerRefuses(t *testing.T) {
 	for _, bad := range []string{"x", "*\r\n", "*0\r\n", "*-1\r\n", "*1\r\nx", "*1\r\n$-1\r\n", "*1\r\n$3\r\nabcd\r", "*1\r\n$3\r\nabc\rx",
 		"*1\rx", "*1\r\n$1x", "*99999999999999999999\r\n", "*1\r\n$9999999999999\r\n", "\n", "PING\r\n"} {
-		var s scanner
+		var s Scanner
 		if _, err := s.Write([]byte(bad)); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
@@ -78,7 +89,7 @@ func TestScannerIgnoresSplits(t *testing.T) {
 		}
 		stream := b.Bytes()[:rapid.IntRange(0, b.Len()).Draw(t, "end")]
 
-		var whole, parts scanner
+		var whole, parts Scanner
 		if _, err := whole.Write(stream); err != nil {
 			t.Fatal(err)
 		}
@@ -91,8 +102,8 @@ func TestScannerIgnoresSplits(t *testing.T) {
 			rest = rest[n:]
 		}
 
-		if whole.safe != parts.safe || whole.commands != parts.commands || whole.pos != uint64(len(stream)) {
-			t.Fatalf("%d %d", whole.safe, parts.safe)
+		if whole.Safe != parts.Safe || whole.Commands != parts.Commands || whole.pos != uint64(len(stream)) {
+			t.Fatalf("%d %d", whole.Safe, parts.Safe)
 		}
 	})
 }
@@ -101,7 +112,7 @@ func FuzzScanner(f *testing.F) {
 	f.Add([]byte(cmd("SELECT", "0")+cmd("MULTI")+cmd("EXEC")), 3)
 	f.Add([]byte("*1\r\n$-1\r\n"), 1)
 	f.Fuzz(func(t *testing.T, b []byte, split int) {
-		var a, c scanner
+		var a, c Scanner
 
 		n, err := a.Write(b)
 		if split < 0 || split > len(b) {
@@ -115,19 +126,8 @@ func FuzzScanner(f *testing.F) {
 			m += k
 		}
 
-		if n != m || (err == nil) != (err2 == nil) || a.safe != c.safe || a.safe > uint64(len(b)) || a.left < 0 {
-			t.Fatalf("%d %v %d / %d %v %d", n, err, a.safe, m, err2, c.safe)
+		if n != m || (err == nil) != (err2 == nil) || a.Safe != c.Safe || a.Safe > uint64(len(b)) || a.left < 0 {
+			t.Fatalf("%d %v %d / %d %v %d", n, err, a.Safe, m, err2, c.Safe)
 		}
 	})
-}
-
-func TestSplitCommand(t *testing.T) {
-	got, err := splitCommand(`EVAL "return 'a b'"  0 'x "y"' "q\"z" ""`)
-	if err != nil || strings.Join(got, "|") != `EVAL|return 'a b'|0|x "y"|q"z|` {
-		t.Fatalf("%q %v", got, err)
-	}
-
-	if _, err := splitCommand(`GET "x`); err == nil {
-		t.Fatal("an open quote was accepted")
-	}
 }

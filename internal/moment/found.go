@@ -1,0 +1,147 @@
+package moment
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"drctl/internal/proof"
+	"drctl/targets"
+)
+
+// Found is a moment with its evidence.
+type Found struct {
+	Proof proof.Cut
+	// Obstacles say why it is of no better grade, if a better one was acceptable.
+	Obstacles []Obstacle
+	// Decided says in words which modes the grade rests on, and why.
+	Decided string
+
+	req      *Request
+	evidence Evidence
+	at       time.Time
+	since    map[targets.ShardID]time.Time
+	wall     func(proof.HalfDone) time.Time
+}
+
+// found are the cuts of a look, with their evidence.
+func (l *sight) found(req *Request, policy *proof.Policy, modes []string, res *proof.Result) (all []*Found, err error) {
+	if len(res.Cuts) == 0 {
+		return nil, nil
+	}
+
+	refs, err := l.seen.refs()
+	if err != nil {
+		return nil, err
+	}
+
+	why := &None{}
+	why.words(res, req.Policy.Limit)
+
+	for _, c := range res.Cuts {
+		e := Evidence{Version: evidenceVersion, Group: req.Group, Proof: coded(c), Limit: policy.Limit, GIDs: policy.GIDs, Drift: policy.Drift,
+			Modes: modes, Auto: len(req.Policy.Modes) == 0, Since: l.seen.first().Began, Until: l.seen.last().Ended, Batches: refs, Logs: l.logs, Holds: req.Holds}
+		all = append(all, &Found{Proof: c, Obstacles: why.Obstacles, Decided: decided(&e), req: req, evidence: e, since: l.since,
+			at: l.seen.wall(c.T), wall: func(h proof.HalfDone) time.Time { return l.seen.wall(h.Since) }})
+	}
+
+	return all, nil
+}
+
+// decided says which modes a grade rests on.
+func decided(e *Evidence) string {
+	switch {
+	case len(e.Modes) == 0:
+		return "ordered, because the logs show neither tags nor prepared transactions, and no gate was held"
+	case e.Auto:
+		return fmt.Sprintf("%v, because that is what the logs show", e.Modes)
+	}
+
+	return fmt.Sprintf("%v, as configured", e.Modes)
+}
+
+// At is what the observer's wall clock showed at the instant of the cut.
+func (f *Found) At() time.Time { return f.at }
+
+// Cut is the record of the moment as a cut, with its evidence record, which is to be
+// kept under vault.EvidenceKey before the cut's own is. The cut has no name and is not sealed, and the points
+// of object stores have no manifest yet.
+func (f *Found) Cut(id, tool string) (targets.Cut, []byte, error) {
+	e := f.evidence
+	e.Cut, e.Tool = id, tool
+
+	content, sum, err := e.encode()
+	if err != nil {
+		return targets.Cut{}, nil, err
+	}
+
+	cut := targets.Cut{ID: id, Group: f.req.Group, Mode: targets.FromLogs, QuiescedAt: f.at, ReleasedAt: f.at, Tool: tool,
+		Proof: f.summary(sum)}
+
+	for _, s := range f.req.Shards {
+		cut.Shards = append(cut.Shards, f.point(s))
+	}
+
+	slices.SortFunc(cut.Shards, func(a, b targets.ShardPoint) int { return a.Shard.Compare(b.Shard) })
+
+	return cut, content, nil
+}
+
+// summary is what the record of the cut says of its proof.
+func (f *Found) summary(sum string) *targets.CutProof {
+	p := &targets.CutProof{Grade: targets.Grade(f.Proof.Grade), At: f.at, Gap: time.Duration(f.Proof.Gap.Width()), Modes: f.evidence.Modes, Auto: f.evidence.Auto,
+		Evidence: sum, Tags: f.Proof.Tags, Groups: f.Proof.Groups, BrokenCount: len(f.Proof.Broken), Half: len(f.Proof.Half)}
+
+	for _, h := range f.Proof.Broken[:min(len(f.Proof.Broken), targets.MaxBroken)] {
+		p.Broken = append(p.Broken, targets.BrokenGlobal{ID: text(h.ID), TwoPhase: h.TwoPhase, Done: h.Done, Want: h.Want, Shards: h.Shards, Since: f.wall(h)})
+	}
+
+	return p
+}
+
+// point is the part of a shard.
+func (f *Found) point(s Shard) targets.ShardPoint {
+	p := targets.ShardPoint{Shard: s.ID, Kind: s.Kind, Region: s.Region, Instance: s.Instance, Position: targets.Position{Kind: s.Kind}}
+
+	for _, c := range f.Proof.Shards {
+		if c.Shard == s.ID {
+			p.Position.Timeline, p.Position.Offset = c.Timeline, c.Position
+			p.InDoubt, p.InDoubtSince = doubts(f.Proof.InDoubt, s.ID), f.since[s.ID]
+		}
+	}
+
+	for _, m := range f.Proof.Redis {
+		if m.Shard == s.ID {
+			p.Position.Timeline, p.Position.Offset = m.Timeline, m.Position
+		}
+	}
+
+	if s.Kind.Traits().Manifest {
+		p.Position.AsOf = f.at
+	}
+
+	return p
+}
+
+// doubts are the transactions that are prepared at a shard's point.
+func doubts(all []proof.Resolution, shard targets.ShardID) (out []targets.InDoubt) {
+	for _, r := range all {
+		if r.Shard == shard {
+			out = append(out, targets.InDoubt{GID: targets.GID(r.GID), Action: targets.InDoubtAction(r.Action), Group: short(text(r.Group)), Reason: reasons[r.Action]})
+		}
+	}
+
+	slices.SortFunc(out, func(a, b targets.InDoubt) int { return cmp.Compare(a.GID, b.GID) })
+
+	return out
+}
+
+var reasons = map[proof.Action]string{
+	proof.CommitIt:   "a part of its global transaction is committed in the cut",
+	proof.RollBackIt: "no part of its global transaction is committed in the cut",
+	proof.LeaveIt:    "whether a part of its global transaction was committed cannot be known from the logs",
+}
+
+// short keeps what can be of a text that a record holds.
+func short(s string) string { return s[:min(len(s), 1000)] }

@@ -1,0 +1,260 @@
+package moment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"drctl/internal/fail"
+	"drctl/internal/moment/logtail"
+	"drctl/internal/observation"
+	"drctl/internal/proof"
+	"drctl/internal/proof/clock"
+	"drctl/internal/proof/shardlog"
+	"drctl/targets"
+)
+
+const (
+	// before is how long before the first instant wanted a stretch begins: what was being
+	// committed when a server was first seen may have been stamped before that.
+	before = clock.Instant(time.Second)
+	// after is how long after the last instant wanted observations are of use.
+	after = 5 * time.Second
+	// atOnce is how many shards' logs are read at once.
+	atOnce = 8
+)
+
+// sight is a look with what it was made of.
+type sight struct {
+	seen    *seen
+	look    proof.Look
+	logs    []Log
+	missing []shardlog.Missing
+	// since tells for each shard, by its server's clock, from when on everything that was
+	// prepared is in the look.
+	since map[targets.ShardID]time.Time
+}
+
+// Log says of which bytes, and by what was seen of which server, a stretch was made.
+type Log struct {
+	logtail.Span
+	Server string `json:"server"`
+}
+
+// want is what a sight is to show.
+type want struct {
+	window proof.Span
+	back   time.Duration
+	warm   bool
+	hints  []*seen // of where the logs stood, by whichever observer
+}
+
+// sight reads the logs and puts a look together. What keeps a shard from being looked at
+// is in a *None.
+func (f *Finder) sight(ctx context.Context, req *Request, s *seen, w want) (*sight, error) {
+	out := &sight{seen: s, look: proof.Look{Observer: s.observer, Holds: req.Holds}, since: map[targets.ShardID]time.Time{}}
+	none := &None{}
+
+	var shards []Shard
+	for _, shard := range req.Shards {
+		switch {
+		case shard.Kind == targets.Postgres:
+			shards = append(shards, shard)
+		case shard.Kind == targets.Redis:
+			m := s.markers(shard.ID, w.window)
+			if len(m.Markers) == 0 {
+				none.add(Obstacle{Shard: shard.ID, Cause: "nobody asked it for its place then", Hint: "see whether the group's observer reaches it"})
+			}
+			out.look.Masters = append(out.look.Masters, m)
+		}
+	}
+
+	out.look.Stretches, out.logs = make([]proof.Stretch, len(shards)), make([]Log, len(shards))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	var mu sync.Mutex
+
+	for i, shard := range shards {
+		g.Go(func() error {
+			res, log, o, err := f.stretch(gctx, shard.ID, s, w)
+			mu.Lock()
+			defer mu.Unlock()
+
+			if err != nil || o != nil {
+				if o != nil {
+					none.add(*o)
+				}
+
+				return err
+			}
+			out.look.Stretches[i], out.logs[i] = res.Stretch, log
+			out.missing = append(out.missing, res.Missing...)
+
+			return nil
+		})
+	}
+
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+
+	if len(none.Obstacles) > 0 {
+		return nil, none
+	}
+
+	for _, l := range out.logs {
+		r, _ := s.of(l.Shard, w.window.To)
+		out.since[l.Shard] = preparedSince(r.all, l.Start)
+	}
+
+	return out, nil
+}
+
+// stretch reads the log of one shard. The obstacle says why it cannot be looked at.
+func (f *Finder) stretch(ctx context.Context, shard targets.ShardID, s *seen, w want) (*shardlog.Result, Log, *Obstacle, error) {
+	r, err := s.of(shard, w.window.To)
+	if err != nil {
+		return nil, Log{}, &Obstacle{Shard: shard, Cause: fail.Cause(err), Hint: hint(err)}, nil
+	}
+
+	if len(r.all) == 0 {
+		return nil, Log{}, &Obstacle{Shard: shard, Cause: "nobody asked its server for its clock then", Hint: "see whether the server ran and the group's observer reaches it"}, nil
+	}
+	from, to := ends(r.all, w.window)
+	wanted := logtail.Wanted{Timeline: r.all[0].Timeline, From: from, To: to, Start: start(shard, s, w, from)}
+
+	tail, release := f.tail(shard)
+	defer release()
+
+	read := tail.Once
+	if w.warm {
+		read = tail.Read
+	}
+
+	res, span, err := read(ctx, wanted, r.all)
+	switch {
+	case fail.Is(err, fail.NotFound), fail.Is(err, fail.Corrupt):
+		return nil, Log{}, &Obstacle{Shard: shard, Cause: fail.Cause(err), Hint: hint(err)}, nil
+	case err != nil:
+		return nil, Log{}, nil, err
+	case foreign(res, r.all):
+		return nil, Log{}, &Obstacle{Shard: shard, Cause: "the log in the vault is not that of the server whose clock was asked: it has commits that the server had not made yet",
+			Hint: "find out which server is the primary; the observer and the archiver must follow the same one"}, nil
+	}
+
+	return res, Log{span, r.server}, nil, nil
+}
+
+// ends are where a stretch begins, a while before the first instant wanted, and up to where
+// the log is of use. A server that was seen later has its first commits stamped before that: they are not
+// of the stretch.
+func ends(all []observation.Observation, window proof.Span) (from, to uint64) {
+	from = all[min(1, len(all)-1)].Flushed
+
+	for _, o := range all {
+		if o.T1 <= window.From-before {
+			from = max(from, o.Flushed)
+		}
+
+		if o.T0 <= window.To+clock.Instant(after) {
+			to = max(to, o.Flushed)
+		}
+	}
+
+	return from, max(from, to)
+}
+
+// start is where the log stood as long before the first instant wanted as it is to be read back,
+// as whoever looked then has seen; or as far back as the log grew since as often as that is longer
+// than what was seen.
+func start(shard targets.ShardID, s *seen, w want, from uint64) uint64 {
+	at := s.wall(w.window.From).Add(-w.back)
+	oldest, found := from, uint64(0)
+	first := s.wall(w.window.From)
+
+	for _, h := range w.hints {
+		for _, r := range h.runs[shard] {
+			for _, o := range r.all {
+				wall := time.Unix(0, int64(o.Wall))
+				if o.Flushed > from {
+					continue
+				}
+
+				if !wall.After(at) {
+					found = max(found, o.Flushed)
+				}
+
+				if wall.Before(first) {
+					oldest, first = min(oldest, o.Flushed), wall
+				}
+			}
+		}
+	}
+
+	if found > 0 {
+		return found
+	}
+	grew := from - oldest + 1<<20
+	times := uint64(w.back/time.Minute) + 1
+
+	return from - min(from, grew*(times+1))
+}
+
+// foreign reports whether a log has a commit in front of a place that a server had flushed before
+// it can have been made: the log is of another server.
+func foreign(res *shardlog.Result, all []observation.Observation) bool {
+	c, err := clock.New(res.Samples, 0)
+	if err != nil {
+		return true
+	}
+	i := 0
+
+	var flushed uint64
+	for _, o := range all { // in order of time
+		if o.Flushed <= flushed {
+			continue
+		}
+
+		for flushed = o.Flushed; i < len(res.Records) && res.Records[i].End <= flushed; i++ {
+			if when, ok := c.At(res.Records[i].Stamp); ok && when.Earliest > o.T1 {
+				return true
+			}
+		}
+	}
+
+	return false
+}
+
+// preparedSince is a time of the server's clock: what was prepared later lies behind an
+// offset. Its clock was read before it said what was flushed.
+func preparedSince(all []observation.Observation, offset uint64) time.Time {
+	for _, o := range all {
+		if o.Flushed >= offset {
+			return time.Unix(0, int64(o.Stamp)+int64(o.T1-o.T0)).Add(time.Millisecond).UTC()
+		}
+	}
+
+	return time.Time{}
+}
+
+// hint is what an error says is to be done.
+func hint(err error) string {
+	if f, ok := errors.AsType[*fail.Error](err); ok {
+		return f.Hint
+	}
+
+	return ""
+}
+
+// subject names an obstacle.
+func subject(o Obstacle) string {
+	if o.Shard == (targets.ShardID{}) {
+		return o.Cause
+	}
+
+	return fmt.Sprintf("%s: %s", o.Shard, o.Cause)
+}
