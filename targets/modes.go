@@ -52,6 +52,9 @@ func ParseModes(s string) (Modes, error) {
 	return Modes(s), nil
 }
 
+// FromLogs reports whether a cut is looked for in the logs.
+func (m Modes) FromLogs() bool { return m != Modes(ModeLocks) && m != oldLocks }
+
 // Has reports whether a mode is one of them.
 func (m Modes) Has(mode Mode) bool {
 	return m == oldLocks && mode == ModeLocks || slices.Contains(strings.Split(string(m), "+"), mode)

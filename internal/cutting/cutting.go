@@ -67,7 +67,7 @@ func (c *Cutter) Take(ctx context.Context, a Ask) (targets.Cut, error) {
 	}
 
 	var missed error // why it was not read out of the logs
-	if reads(mode) {
+	if mode.FromLogs() {
 		cut, err := c.read(ctx, a, members)
 		if err == nil {
 			cut.Without = without
@@ -93,9 +93,6 @@ func (c *Cutter) Take(ctx context.Context, a Ask) (targets.Cut, error) {
 
 	return cut, nil
 }
-
-// reads reports whether a cut is looked for in the logs.
-func reads(mode targets.Modes) bool { return mode != targets.ModeLocks && mode != "share" }
 
 // member is a shard that a cut is taken of.
 type member struct {

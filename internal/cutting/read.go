@@ -24,8 +24,6 @@ const (
 	archiveWithin = 5 * time.Second
 	// poll is how often the vault is asked whether the log is there.
 	poll = 50 * time.Millisecond
-	// redisPause is the policy's word for masters that are always paused, redisMark for never.
-	redisPause, redisMark = "pause", "mark"
 )
 
 // reading is a cut that is looked for in the logs.
@@ -130,7 +128,7 @@ func (r *reading) better(found *moment.Found) bool {
 // burst asks all servers again and again for a moment, with the gate held meanwhile
 // if the mode wants that.
 func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
-	opt := watch.BurstOptions{Pause: r.pauses(), Lease: r.a.Group.Policy.Lease}
+	opt := watch.BurstOptions{Pause: r.a.Group.Pauses(), Lease: r.a.Group.Policy.Lease}
 	if !r.gated {
 		return r.a.Observer.Burst(ctx, opt)
 	}
@@ -158,25 +156,6 @@ func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
 	r.stall = max(r.stall, held.Stall)
 
 	return burst, nil
-}
-
-// pauses reports whether the masters let their writers wait.
-func (r *reading) pauses() bool {
-	masters := 0
-	for _, m := range r.members {
-		if m.inst.Kind == targets.Redis {
-			masters++
-		}
-	}
-
-	switch r.a.Group.Policy.Redis {
-	case redisPause:
-		return masters > 0
-	case redisMark:
-		return false
-	}
-
-	return masters > 1
 }
 
 // archived waits until the vault has the logs of the burst. What it lacks after a while the

@@ -46,7 +46,7 @@ func judgeGrade(mode targets.Modes, cut targets.Cut) (out []Problem) {
 
 // lesser says why a cut is not proven; "" where the policy wants no more.
 func lesser(mode targets.Modes, cut targets.Cut) string {
-	if mode == targets.ModeLocks || mode == "share" {
+	if !mode.FromLogs() {
 		return ""
 	}
 
