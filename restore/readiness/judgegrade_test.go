@@ -22,11 +22,11 @@ func TestWhyACutIsOfALesserGrade(t *testing.T) {
 		cut  targets.Cut
 		want []string // of each problem
 	}{
-		"proven":                {targets.ModeAuto, targets.Cut{Proof: proven}, nil},
-		"locked, as configured": {targets.ModeLocks, targets.Cut{}, nil},
-		"ordered":               {targets.ModeTagged, targets.Cut{Proof: ordered, Why: []string{"orders/0: 3 quiet instants fell into 17"}}, []string{"is ordered and not proven: orders/0: 3 quiet instants fell into 17"}},
+		"proven":                {"auto", targets.Cut{Proof: proven}, nil},
+		"locked, as configured": {"locks", targets.Cut{}, nil},
+		"ordered":               {"tagged", targets.Cut{Proof: ordered, Why: []string{"orders/0: 3 quiet instants fell into 17"}}, []string{"is ordered and not proven: orders/0: 3 quiet instants fell into 17"}},
 		"locked, not wanted":    {"tagged+locks", targets.Cut{Why: []string{"the clock of orders/0 was stepped"}}, []string{"is locked and not proven: the clock of orders/0 was stepped"}},
-		"broken":                {targets.ModeAuto, targets.Cut{Proof: broken}, []string{`"order-17" is half done since 03:04 (1 of 2 parts, on orders/0)`, "2 global transactions more"}},
+		"broken":                {"auto", targets.Cut{Proof: broken}, []string{`"order-17" is half done since 03:04 (1 of 2 parts, on orders/0)`, "2 global transactions more"}},
 	} {
 		got := judgeGrade(x.mode, x.cut)
 		if len(got) != len(x.want) {
