@@ -9,11 +9,14 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
 
+	"drctl/internal/cutting"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/servers"
+	"drctl/internal/stream/live"
 	"drctl/internal/topology"
+	"drctl/internal/watch"
 	"drctl/restore/inventory"
 	"drctl/targets"
 )
@@ -30,7 +33,9 @@ type Activities struct {
 	// SandboxMax is the largest sandbox in bytes; 0 sets no limit.
 	SandboxMax int64
 	// HostQueue is the task queue that only this host serves.
-	HostQueue       string
+	HostQueue string
+	// Observers are those of this process; nil for none.
+	Observers       *watch.Running
 	Version, Commit string
 	Log             *slog.Logger
 

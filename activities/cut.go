@@ -11,11 +11,11 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
-	"drctl/internal/barrier"
+	"drctl/internal/cutting"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/human"
-	"drctl/internal/platform"
+	"drctl/internal/observation/batches"
 	"drctl/internal/sealing"
 	"drctl/restore/inventory"
 	"drctl/targets"
@@ -30,8 +30,12 @@ func (a *Activities) FindObserver(ctx context.Context, in GroupIn) (string, erro
 
 func (a *Activities) findObserver(ctx context.Context, group string) (string, error) {
 	g, err := a.Platform.Group(group)
-	if err != nil || a.observer(group) != nil {
-		return a.HostQueue, err
+	if err != nil {
+		return "", err
+	}
+
+	if _, err := a.Observers.Find(group); err == nil {
+		return a.HostQueue, nil
 	}
 
 	set, _, err := a.set(ctx, g.Name, g.Home)
@@ -75,8 +79,13 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 		return targets.Cut{}, err
 	}
 
+	observer, err := a.Observers.Find(group)
+	if err != nil {
+		observer = nil // a cut that is read out of the logs says so
+	}
+
 	return a.cuts.Take(ctx, cutting.Ask{Group: g, Set: set, Primary: a.primaries().Primary, Drivers: a.Drivers,
-		Observer: a.observer(group), Flush: a.live.Flush, Version: a.Version, Log: a.Log})
+		Observer: observer, Flush: a.live.Flush, Version: a.Version, Log: a.Log})
 }
 
 // SnapshotObjects records an object store as of an instant: that of a cut, or

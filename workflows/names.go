@@ -15,6 +15,7 @@ const (
 	TakeCutName    = "TakeCut"
 	TakeBackupName = "TakeBackup"
 	ArchiveName    = "Archive"
+	ObserveName    = "Observe"
 	RestoreName    = "Restore"
 	RunDrillName   = "RunDrill"
 	CheckName      = "Check"
@@ -54,6 +55,9 @@ func (p IDs) Retain(group string) string { return p.id("retain", group) }
 
 // Archive is the workflow id of a shard's archiver.
 func (p IDs) Archive(s targets.ShardID) string { return p.id("archive", s.String()) }
+
+// Observe is the workflow id of a group's observer.
+func (p IDs) Observe(group string) string { return p.id("observe", group) }
 
 // Recover is the workflow id of recoveries of a group into instances.
 func (p IDs) Recover(group string) string { return p.id("recover", group) }

@@ -18,6 +18,7 @@ import (
 	"drctl/internal/report/evidence"
 	"drctl/targets"
 	"drctl/workflows"
+	"drctl/workflows/standing"
 )
 
 func (a *app) applyCmd() *cobra.Command {
@@ -57,7 +58,7 @@ with --take-over, because it cannot be told whose it is.`,
 	return c
 }
 
-// apply reconciles schedules and archivers.
+// apply reconciles schedules, archivers and observers.
 func (s *session) apply(ctx context.Context, takeOver bool) ([]engine.Change, error) {
 	want, err := s.schedules()
 	if err != nil {
@@ -81,6 +82,12 @@ func (s *session) apply(ctx context.Context, takeOver bool) ([]engine.Change, er
 		return changes, err
 	}
 	more, err = s.archivers(ctx)
+
+	changes = append(changes, more...)
+	if err != nil {
+		return changes, err
+	}
+	more, err = s.observers(ctx)
 
 	return append(changes, more...), err
 }
@@ -211,72 +218,37 @@ func (s *session) schedule(id string, every, offset, jitter time.Duration, run w
 		TaskQueue: run.Queue, Args: []any{run}, RunTimeout: run.Wait + run.Limit + time.Minute}, nil
 }
 
-// archivers starts one archiver for every shard that has a log, replaces those
-// that run for another configuration (a primary that moved to another region is
-// archived by that region's workers), and stops those of shards that are gone.
+// archivers sees to the archivers of all shards.
 func (s *session) archivers(ctx context.Context) ([]engine.Change, error) {
-	running, err := engine.Running(ctx, s.engine, s.ids().Prefix()+"archive/")
+	groups, err := s.groups()
 	if err != nil {
 		return nil, err
 	}
-	var changes []engine.Change
 
-	want := map[string]bool{}
+	return standing.Archivers(ctx, s.engine, s.ids(), groups)
+}
+
+// observers sees to the observers of all groups.
+func (s *session) observers(ctx context.Context) ([]engine.Change, error) {
+	groups, err := s.groups()
+	if err != nil {
+		return nil, err
+	}
+
+	return standing.Observers(ctx, s.engine, s.ids(), groups)
+}
+
+// groups are those of the configuration.
+func (s *session) groups() (out []platform.Group, err error) {
 	for _, name := range s.cfg.GroupNames() {
 		g, err := s.p.Group(name)
 		if err != nil {
-			return changes, err
+			return nil, err
 		}
-
-		for _, sh := range g.Shards {
-			if !sh.Kind.Traits().Log {
-				continue
-			}
-			id := s.ids().Archive(sh.Shard)
-			want[id] = true
-
-			action, err := s.archiver(ctx, id, sh)
-			if err != nil {
-				return changes, err
-			}
-			changes = append(changes, engine.Change{ID: id, Action: action})
-		}
+		out = append(out, g)
 	}
 
-	for _, r := range running {
-		if !want[r.ID] {
-			if err := engine.End(ctx, s.engine, r.ID, "the configuration has no such shard any more"); err != nil {
-				return changes, err
-			}
-			changes = append(changes, engine.Change{ID: r.ID, Action: "deleted"})
-		}
-	}
-
-	return changes, nil
-}
-
-// archiver sees to one shard's archiver and says what it did.
-func (s *session) archiver(ctx context.Context, id string, sh platform.Shard) (action string, err error) {
-	want := workflows.ArchiveIn{Shard: sh}
-	begin := func() error {
-		_, err := start(ctx, s.engine, id, workflows.ArchiveName, sh.Queue, false, want)
-		return err
-	}
-	// Starting is the check: a list may be older than the engine's truth.
-	if err := begin(); err == nil || !fail.Is(err, fail.Conflict) {
-		return "created", err
-	}
-
-	var is workflows.ArchiveIn
-	if err := engine.Input(ctx, s.engine, id, &is); err != nil || is == want {
-		return "kept", err
-	}
-
-	if err := engine.End(ctx, s.engine, id, "the configuration of the shard has changed"); err != nil {
-		return "", err
-	}
-
-	return "updated", begin()
+	return out, nil
 }
 
 // definition turns a configured drill into plain data.

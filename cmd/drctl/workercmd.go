@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/activities/observing"
 	"drctl/cmd/drctl/configured"
 	"drctl/config"
 	"drctl/internal/engine"
@@ -26,6 +27,7 @@ import (
 	"drctl/internal/sandbox"
 	"drctl/internal/servers"
 	"drctl/internal/supervise"
+	observers "drctl/internal/watch"
 	"drctl/targets"
 	"drctl/targets/all"
 	"drctl/workflows"
@@ -167,8 +169,10 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 	for _, d := range all.Drivers(all.Options{Tools: o.tools, Log: o.log}) {
 		drivers[d.Kind()] = d
 	}
+	running := &observers.Running{}
 	acts := &activities.Activities{Platform: o.platform, Drivers: drivers, Tools: o.tools, SandboxRoot: o.sandboxes, SandboxMax: o.sandboxMax, SandboxOwner: o.owner,
-		StateDir: o.state, HostQueue: o.host, Version: version, Commit: commit, Log: o.log}
+		StateDir: o.state, HostQueue: o.host, Observers: running, Version: version, Commit: commit, Log: o.log}
+	observing := &observing.Activities{Platform: o.platform, Drivers: drivers, HostQueue: o.host, Running: running, Log: o.log}
 	// A command with an engine of its own shows its failures itself.
 	var told *slog.Logger
 	if o.owner == 0 {
@@ -187,6 +191,8 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 		for _, w := range ws {
 			w.Stop()
 		}
+
+		running.Stop()
 	}
 	for _, q := range append(slices.Clone(o.queues), o.host) {
 		w := engine.NewWorker(c, q, engine.WorkerOptions{Log: told, Labels: workflows.Labels, OnFatal: func(err error) {
@@ -197,6 +203,7 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 		}})
 		registerWorkflows(w)
 		acts.Register(w)
+		observing.Register(w)
 
 		if err := w.Start(); err != nil {
 			stop()
@@ -248,6 +255,7 @@ func registerWorkflows(w worker.WorkflowRegistry) {
 		workflows.TakeCutName:    workflows.TakeCut,
 		workflows.TakeBackupName: workflows.TakeBackup,
 		workflows.ArchiveName:    workflows.Archive,
+		workflows.ObserveName:    workflows.Observe,
 		workflows.RestoreName:    workflows.Restore,
 		workflows.RunDrillName:   workflows.RunDrill,
 		workflows.CheckName:      workflows.Check,

@@ -63,7 +63,7 @@ func (c *Cutter) Take(ctx context.Context, a Ask) (targets.Cut, error) {
 
 	mode := a.Group.Policy.Mode
 	if mode == "" {
-		mode = targets.ModeAuto
+		mode = targets.Modes(targets.ModeAuto)
 	}
 
 	var missed error // why it was not read out of the logs

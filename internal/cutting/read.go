@@ -18,6 +18,8 @@ import (
 )
 
 const (
+	// gateFor is how long the gate is held: some rounds of questions.
+	gateFor = 12 * time.Millisecond
 	// archiveWithin is how long the log of a burst may take to be archived, besides
 	// the age at which chunks are closed. What is not there then is looked for by
 	// the next round.
@@ -128,7 +130,7 @@ func (r *reading) better(found *moment.Found) bool {
 // burst asks all servers again and again for a moment, with the gate held meanwhile
 // if the mode wants that.
 func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
-	opt := watch.BurstOptions{Pause: r.a.Group.Pauses(), Lease: r.a.Group.Policy.Lease}
+	opt := watch.BurstOptions{Pause: r.a.Group.Pauses()}
 	if !r.gated {
 		return r.a.Observer.Burst(ctx, opt)
 	}
@@ -141,8 +143,11 @@ func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
 	// The gate is held for the rounds in the middle: the instant is within.
 	var held barrier.Held
 
-	opt.During = func(ctx context.Context, rounds func(context.Context) error) error {
-		held, err = barrier.HoldGate(ctx, gate, r.a.options(targets.Gate, gate.Instance.Shard), rounds)
+	opt.During = func(ctx context.Context) (err error) {
+		held, err = barrier.HoldGate(ctx, gate, r.a.options(targets.Gate, gate.Instance.Shard), func(ctx context.Context) error {
+			return retry.Sleep(ctx, gateFor)
+		})
+
 		return err
 	}
 
@@ -151,8 +156,7 @@ func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
 		return burst, err
 	}
 
-	by := r.a.Observer.By()
-	r.holds = append(r.holds, proof.Hold{By: proof.ByGate, Span: proof.Span{From: by.At(held.From), To: by.At(held.To)}})
+	r.holds = append(r.holds, proof.Hold{By: proof.ByGate, Span: proof.Span{From: r.a.Observer.At(held.From), To: r.a.Observer.At(held.To)}})
 	r.stall = max(r.stall, held.Stall)
 
 	return burst, nil
@@ -223,7 +227,7 @@ func (r *reading) keep(ctx context.Context, found *moment.Found) (targets.Cut, e
 	cut.Attempts, cut.Stall = r.tries, r.stall
 	for _, o := range found.Obstacles {
 		if found.Proof.Grade != proof.Proven {
-			cut.Why = append(cut.Why, o.String())
+			cut.Why = append(cut.Why, o.Text())
 		}
 	}
 

@@ -61,6 +61,9 @@ func decided(e *Evidence) string {
 	return fmt.Sprintf("%v, as configured", e.Modes)
 }
 
+// Modes are those that the grade rests on.
+func (f *Found) Modes() []string { return f.evidence.Modes }
+
 // At is what the observer's wall clock showed at the instant of the cut.
 func (f *Found) At() time.Time { return f.at }
 

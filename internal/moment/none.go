@@ -18,12 +18,17 @@ type Obstacle struct {
 	Grade targets.Grade `json:"grade,omitempty"`
 	// Shard is zero where it is not one shard.
 	Shard targets.ShardID `json:"shard,omitzero"`
-	Cause string          `json:"cause"`
+	// Why is the kind of obstacle; empty where there is no kind.
+	Why   proof.Why `json:"why,omitempty"`
+	Cause string    `json:"cause"`
 	// Count is how many quiet instants, or commits, it concerned; 0 where that means nothing.
 	Count int `json:"count,omitempty"`
 	// Hint says what to do.
 	Hint string `json:"hint,omitempty"`
 }
+
+// Text says what is in the way, and where.
+func (o Obstacle) Text() string { return subject(o) }
 
 // None is the error when there is no moment of an acceptable grade.
 type None struct{ Obstacles []Obstacle }
@@ -82,7 +87,7 @@ func (n *None) words(res *proof.Result, limit time.Duration) {
 
 	for _, o := range res.Obstacles {
 		cause, hint := inWords(o, limit)
-		n.add(Obstacle{Grade: targets.Grade(o.Grade), Shard: o.Shard, Cause: cause, Count: o.Count, Hint: hint})
+		n.add(Obstacle{Grade: targets.Grade(o.Grade), Shard: o.Shard, Why: o.Why, Cause: cause, Count: o.Count, Hint: hint})
 	}
 }
 

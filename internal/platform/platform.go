@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"drctl/internal/fail"
@@ -66,6 +67,11 @@ const (
 	RedisPause = "pause"
 	RedisMark  = "mark"
 )
+
+// HasLog reports whether the group has a shard with a log.
+func (g Group) HasLog() bool {
+	return slices.ContainsFunc(g.Shards, func(s Shard) bool { return s.Kind.Traits().Log })
+}
 
 // Pauses reports whether cuts of the group may let the writers of Redis servers wait:
 // where there are several, a moment is one for all only if they stand still.

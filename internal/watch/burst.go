@@ -1,0 +1,290 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"drctl/internal/fail"
+	"drctl/internal/observation"
+	"drctl/internal/proof"
+	"drctl/internal/retry"
+	"drctl/targets"
+)
+
+const (
+	// burstFor is how long a burst takes where nobody says.
+	burstFor = 100 * time.Millisecond
+	// leadWithin is how long a burst waits at either end for shards that have not been
+	// observed within it.
+	leadWithin = time.Second
+	// pauseFor is how long writers are kept waiting where nobody says, and
+	// leaseFor how much longer the server lets them wait if nobody ends it.
+	pauseFor = 20 * time.Millisecond
+	leaseFor = 250 * time.Millisecond
+	// resumeWithin is how long ending a pause may take. The lease ends it anyway.
+	resumeWithin = time.Second
+)
+
+// BurstOptions say how to look closely.
+type BurstOptions struct {
+	// For is how long; 0 means 100 ms. With During it is as long as that takes.
+	For time.Duration
+	// During is called inside, with rounds before, within and after. May be nil.
+	During func(context.Context) error
+	// Pause keeps the writers of all Redis masters waiting within the burst (and within During),
+	// for about PauseFor (0: 20 ms). A lease ends it whoever dies.
+	Pause    bool
+	PauseFor time.Duration
+}
+
+// Burst is a time in which all servers were looked at closely.
+type Burst struct {
+	// Observer that the instants are of.
+	Observer string
+	// Span is the time: every shard that is not in Missing was observed before and after it.
+	proof.Span
+	// Began and Ended are what the observer's wall clock showed then.
+	Began, Ended time.Time
+	// Places are how far the logs of the others had come when it ended.
+	Places []Place
+	// Missing are the shards that were not observed so, in order.
+	Missing []Failing
+	// PauseErr is why not all Redis masters stood still at one time; nil when they did, or
+	// none was asked to.
+	PauseErr error
+}
+
+// Place is how far the log of a shard had come.
+type Place struct {
+	Shard targets.ShardID
+	targets.Position
+}
+
+// Burst looks closely for a moment: dense rounds on all shards. What was seen is in as
+// many vaults as the policy asks for when it returns. Bursts come one after the other. An error of
+// During is returned as it is.
+func (w *Watcher) Burst(ctx context.Context, o BurstOptions) (Burst, error) {
+	select {
+	case w.bursting <- struct{}{}:
+	case <-ctx.Done():
+		return Burst{}, fail.From(fail.Stalled, op, w.o.Group, ctx.Err())
+	}
+
+	b, err := w.look(ctx, o)
+	<-w.bursting
+
+	if err != nil {
+		return b, err
+	}
+
+	return b, w.stored(ctx)
+}
+
+// look is a burst that is not stored yet.
+func (w *Watcher) look(ctx context.Context, o BurstOptions) (Burst, error) {
+	b := Burst{Observer: w.by.Name()}
+	lead := w.by.Now()
+
+	end := w.waves.begin()
+	defer end()
+
+	w.await(ctx, func(s *seat) bool { return s.latest() >= lead })
+	absent := w.absent(func(s *seat) bool { return s.latest() >= lead })
+
+	b.From, b.Began = w.by.Now(), time.Now().UTC()
+
+	err := w.inside(ctx, o, &b)
+	b.To, b.Ended = w.by.Now(), time.Now().UTC()
+	w.await(ctx, func(s *seat) bool { return s.latest() >= b.To || slices.Contains(absent, s) })
+
+	missing := w.absent(func(s *seat) bool { return s.latest() >= b.To && !slices.Contains(absent, s) })
+	for _, s := range w.seats {
+		if !slices.Contains(missing, s) {
+			s.mu.Lock()
+			b.Places = append(b.Places, Place{s.Shard.Shard, s.place})
+			s.mu.Unlock()
+		}
+	}
+
+	for _, s := range missing {
+		why := s.why()
+		if why == nil {
+			why = errors.New("its server did not answer in time")
+		}
+
+		s.mu.Lock()
+		b.Missing = append(b.Missing, Failing{Shard: s.Shard.Shard, Since: s.since, Err: inALine(why)})
+		s.mu.Unlock()
+	}
+
+	return b, err
+}
+
+// inside does what a burst is for.
+func (w *Watcher) inside(ctx context.Context, o BurstOptions, b *Burst) error {
+	work := func(ctx context.Context) error {
+		length := o.For
+		if length <= 0 {
+			length = burstFor
+		}
+
+		if !o.Pause {
+			return retry.Sleep(ctx, length)
+		}
+
+		hold := o.PauseFor
+		if hold <= 0 {
+			hold = pauseFor
+		}
+
+		if err := retry.Sleep(ctx, length/2); err != nil {
+			return err
+		}
+		b.PauseErr = w.pause(ctx, hold)
+
+		return retry.Sleep(ctx, length/2)
+	}
+
+	if o.During == nil {
+		return work(ctx)
+	}
+
+	if o.Pause {
+		var pausing sync.WaitGroup
+		pausing.Go(func() { _ = work(ctx) })
+		defer pausing.Wait()
+	}
+
+	return o.During(ctx)
+}
+
+// pause lets the writers of all Redis masters wait for a moment, and observes that
+// they stand still. It fails where not all could be paused at one time; those that were have gone on.
+func (w *Watcher) pause(ctx context.Context, hold time.Duration) error {
+	var masters []*seat
+	for _, s := range w.seats {
+		if s.Kind == targets.Redis {
+			masters = append(masters, s)
+		}
+	}
+
+	// Resumed whatever comes, also when the caller is gone.
+	defer func() {
+		rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resumeWithin)
+		defer cancel()
+		_ = each(masters, func(s *seat) error { return s.paused(rctx, observation.Pauser.Resume) })
+	}()
+
+	lease := hold + leaseFor
+
+	err := each(masters, func(s *seat) error {
+		return s.paused(ctx, func(p observation.Pauser, ctx context.Context) error { return p.Pause(ctx, lease) })
+	})
+	if err != nil {
+		return err
+	}
+
+	if err := each(masters, func(s *seat) error { return s.observe(ctx) }); err != nil {
+		return err
+	}
+	_ = retry.Sleep(ctx, hold)
+
+	return each(masters, func(s *seat) error { return s.observe(ctx) })
+}
+
+// paused does something about the pause of a seat's server.
+func (s *seat) paused(ctx context.Context, f func(observation.Pauser, context.Context) error) error {
+	return s.use(ctx, func(ctx context.Context, session observation.Session) error {
+		p, ok := session.(observation.Pauser)
+		if !ok {
+			return fail.Newf(fail.Unsupported, "pause writers", s.Shard.Shard.String(), "its driver cannot")
+		}
+
+		return f(p, ctx)
+	})
+}
+
+// each calls f for all at once, and joins the errors.
+func each(seats []*seat, f func(*seat) error) error {
+	errs := make([]error, len(seats))
+	var all sync.WaitGroup
+
+	for i, s := range seats {
+		all.Go(func() { errs[i] = f(s) })
+	}
+
+	all.Wait()
+
+	return errors.Join(errs...)
+}
+
+// await waits until all seats that are observed have what is asked for, within reason.
+func (w *Watcher) await(ctx context.Context, has func(*seat) bool) {
+	ctx, cancel := context.WithTimeout(ctx, leadWithin)
+	defer cancel()
+
+	for {
+		if !slices.ContainsFunc(w.seats, func(s *seat) bool { return !has(s) && s.why() == nil }) {
+			return
+		}
+
+		if retry.Sleep(ctx, gap/2) != nil {
+			return
+		}
+	}
+}
+
+// absent are the seats without what is asked for.
+func (w *Watcher) absent(has func(*seat) bool) (out []*seat) {
+	for _, s := range w.seats {
+		if !has(s) {
+			out = append(out, s)
+		}
+	}
+
+	return out
+}
+
+// stored hands over what was collected, and waits until all that was handed over
+// is in as many vaults as the policy asks for.
+func (w *Watcher) stored(ctx context.Context) error {
+	w.flush()
+
+	for _, p := range w.keep.undone() {
+		select {
+		case <-p.done:
+			if p.err != nil {
+				return p.err
+			}
+		case <-ctx.Done():
+			return fail.New(fail.Stalled, op, w.o.Group, "bring the vaults back", errors.Join(ctx.Err(), w.keep.why()))
+		}
+	}
+
+	return nil
+}
+
+// undone are the batches that are not durable yet.
+func (k *keeper) undone() (out []*pending) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+
+	for _, p := range k.waiting {
+		if !p.durable {
+			out = append(out, p)
+		}
+	}
+
+	return out
+}
+
+// why is the trouble with the vaults; nil when there is none.
+func (k *keeper) why() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+
+	return k.trouble
+}
