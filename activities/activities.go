@@ -50,7 +50,6 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 		DescribeGroupName: a.DescribeGroup,
 		FollowShardName:   a.FollowShard,
 		QuiesceCutName:    a.QuiesceCut,
-		FindObserverName:  a.FindObserver,
 		SnapshotName:      a.SnapshotObjects,
 		SealCutName:       a.SealCut,
 		AbandonCutName:    a.AbandonCut,

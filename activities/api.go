@@ -14,7 +14,6 @@ import (
 const (
 	FollowShardName   = "FollowShard"
 	QuiesceCutName    = "FenceCut"
-	FindObserverName  = "FindObserver"
 	SnapshotName      = "SnapshotObjects"
 	SealCutName       = "SealCut"
 	AbandonCutName    = "AbandonCut"

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,36 +14,11 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/human"
-	"drctl/internal/observation/batches"
+	"drctl/internal/platform"
 	"drctl/internal/sealing"
 	"drctl/restore/inventory"
 	"drctl/targets"
 )
-
-// FindObserver names the task queue of the process that observes the group, where a
-// cut can be taken; "" if nobody has for a while.
-func (a *Activities) FindObserver(ctx context.Context, in GroupIn) (string, error) {
-	queue, err := a.findObserver(ctx, in.Group)
-	return queue, engine.EncodeError(err)
-}
-
-func (a *Activities) findObserver(ctx context.Context, group string) (string, error) {
-	g, err := a.Platform.Group(group)
-	if err != nil {
-		return "", err
-	}
-
-	if _, err := a.Observers.Find(group); err == nil {
-		return a.HostQueue, nil
-	}
-
-	set, _, err := a.set(ctx, g.Name, g.Home)
-	if err != nil {
-		return "", err
-	}
-
-	return batches.Queue(ctx, set, group)
-}
 
 // QuiesceCut takes a cut: the only activity that keeps writers waiting, if the policy
 // wants that. All connections live in this one call, so that no dead worker can leave

@@ -183,10 +183,7 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 		return out, nil
 	}
 
-	limit := followFor
-	if lacking {
-		limit = min(limit, holeAgain)
-	}
+	limit := followingFor(lacking)
 	fctx, end := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -237,6 +234,15 @@ func (f *following) run(ctx, parent context.Context, lost []string) (FollowOut, 
 	out.Break, out.Copies = broken()
 
 	return out, errors.Join(err, cerr)
+}
+
+// followingFor is how long one activity follows, for a shard that lacks a base or not.
+func followingFor(lacking bool) time.Duration {
+	if lacking {
+		return holeAgain
+	}
+
+	return followFor
 }
 
 // isBack waits until a vault that could not be opened can be, and reports

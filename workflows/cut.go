@@ -7,6 +7,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/activities/observing"
 	"drctl/internal/platform"
 	"drctl/targets"
 )
@@ -33,7 +34,7 @@ func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 	// such question.
 	if workflow.GetVersion(ctx, "find-observer", workflow.DefaultVersion, 1) == 1 {
 		var queue string
-		if err := workflow.ExecuteActivity(shortCall(ctx, home), activities.FindObserverName, activities.GroupIn{Group: in.Group.Name}).Get(ctx, &queue); err != nil {
+		if err := workflow.ExecuteActivity(shortCall(ctx, home), observing.FindName, observing.In{Group: in.Group.Name}).Get(ctx, &queue); err != nil {
 			return targets.Cut{}, err
 		}
 

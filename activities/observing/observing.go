@@ -73,9 +73,10 @@ type Activities struct {
 	Log     *slog.Logger
 }
 
-// Register registers the activity.
+// Register registers the activities.
 func (a *Activities) Register(r worker.ActivityRegistry) {
 	r.RegisterActivityWithOptions(a.Observe, activity.RegisterOptions{Name: Name})
+	r.RegisterActivityWithOptions(a.Find, activity.RegisterOptions{Name: FindName})
 }
 
 // errStopping ends an activity whose worker stops.
