@@ -6,6 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
+
+	"drctl/activities"
 	"drctl/internal/fail"
 	"drctl/targets"
 	"drctl/workflows"
@@ -141,5 +145,45 @@ func TestTakeCutWithoutObjectStores(t *testing.T) {
 
 	if err := e.GetWorkflowError(); err != nil || w.count("SnapshotObjects") != 0 || w.count("SealCut") != 1 {
 		t.Fatalf("%v %v", err, w.calls)
+	}
+}
+
+// A cut is taken by the process that observes the servers; without one any worker of
+// the home region is asked, which says so or locks.
+func TestTakeCutWhereTheServersAreObserved(t *testing.T) {
+	for _, queue := range []string{"drctl.host.7", ""} {
+		w := newWorld()
+		w.observedBy = queue
+		e := env(t, w)
+
+		taken := ""
+		e.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+			if info.ActivityType.Name == activities.QuiesceCutName {
+				taken = info.TaskQueue
+			}
+		})
+		e.ExecuteWorkflow(workflows.TakeCut, workflows.TakeCutIn{Group: group()})
+
+		want := queue
+		if want == "" {
+			g := group()
+			want = g.Queue(g.Home)
+		}
+
+		if err := e.GetWorkflowError(); err != nil || taken != want {
+			t.Errorf("taken in %q, wanted %q: %v", taken, want, err)
+		}
+	}
+}
+
+func TestTakeCutWithoutAVaultToAsk(t *testing.T) {
+	w := newWorld()
+	w.findErr = fail.New(fail.Denied, "open the vaults", "shop", "", errors.New("access denied"))
+	e := env(t, w)
+	e.ExecuteWorkflow(workflows.TakeCut, workflows.TakeCutIn{Group: group()})
+	wantCode(t, e.GetWorkflowError(), fail.Denied, "access denied")
+
+	if w.count(activities.QuiesceCutName) != 0 {
+		t.Error("writers were stopped for nothing")
 	}
 }

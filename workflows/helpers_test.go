@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/activities/observing"
 	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -31,8 +32,10 @@ var t0 = time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)
 // world stands for everything that activities touch. It records every call as
 // "Name" or "Name subject", in the order in which they began.
 type world struct {
-	mu    sync.Mutex
-	calls []string
+	observedBy string // queue of the observer
+	findErr    error
+	mu         sync.Mutex
+	calls      []string
 	// fail makes a call fail, by its full name; a call that fails once is
 	// removed by the test's own hook.
 	fail map[string]error
@@ -154,6 +157,7 @@ func (w *world) activities() map[string]any {
 	}
 
 	return map[string]any{
+		observing.FindName: func(_ context.Context, in observing.In) (string, error) { return w.observedBy, engine.EncodeError(w.findErr) },
 		activities.QuiesceCutName: func(ctx context.Context, in activities.GroupIn) (targets.Cut, error) {
 			return w.cut, w.call(ctx, activities.QuiesceCutName, in.Group)
 		},
