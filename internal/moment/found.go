@@ -41,7 +41,7 @@ func (l *sight) found(req *Request, policy *proof.Policy, modes []string, res *p
 
 	for _, c := range res.Cuts {
 		e := Evidence{Version: evidenceVersion, Group: req.Group, Proof: coded(c), Limit: policy.Limit, GIDs: policy.GIDs, Drift: policy.Drift,
-			Modes: modes, Auto: len(req.Policy.Modes) == 0, Since: l.seen.first().Began, Until: l.seen.last().Ended, Batches: refs, Logs: l.logs, Holds: req.Holds}
+			Modes: modes, Auto: len(req.Policy.Modes) == 0, Since: l.seen.began(), Until: l.seen.ended(), Batches: refs, Logs: l.logs, Holds: req.Holds}
 		all = append(all, &Found{Proof: c, Obstacles: why.Obstacles, Decided: decided(&e), req: req, evidence: e, since: l.since,
 			at: l.seen.wall(c.T), wall: func(h proof.HalfDone) time.Time { return l.seen.wall(h.Since) }})
 	}
@@ -63,6 +63,8 @@ func decided(e *Evidence) string {
 
 // Modes are those that the grade rests on.
 func (f *Found) Modes() []string { return f.evidence.Modes }
+// Logs are the parts of the logs that were read.
+func (f *Found) Logs() []Log { return f.evidence.Logs }
 
 // At is what the observer's wall clock showed at the instant of the cut.
 func (f *Found) At() time.Time { return f.at }

@@ -70,14 +70,19 @@ func sorted(all []observation.Batch) (out []*seen) {
 		s.sort()
 	}
 
-	slices.SortStableFunc(out, func(a, b *seen) int { return a.last().Ended.Compare(b.last().Ended) })
+	slices.SortStableFunc(out, func(a, b *seen) int { return a.ended().Compare(b.ended()) })
 
 	return out
 }
 
-func (s *seen) first() *observation.Batch { return &s.batches[0] }
+// began and ended enclose all batches, by the observer's wall clock.
+func (s *seen) began() time.Time {
+	return slices.MinFunc(s.batches, func(a, b observation.Batch) int { return a.Began.Compare(b.Began) }).Began
+}
 
-func (s *seen) last() *observation.Batch { return &s.batches[len(s.batches)-1] }
+func (s *seen) ended() time.Time {
+	return slices.MaxFunc(s.batches, func(a, b observation.Batch) int { return a.Ended.Compare(b.Ended) }).Ended
+}
 
 // sort puts the batches of one observer together.
 func (s *seen) sort() {
@@ -139,7 +144,7 @@ func (s *seen) refs() (refs []BatchRef, err error) {
 func (s *seen) wall(t clock.Instant) time.Time {
 	at, ok := clock.Wall(s.samples, t)
 	if !ok {
-		return s.first().Began
+		return s.began()
 	}
 
 	return at

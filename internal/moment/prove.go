@@ -301,6 +301,12 @@ func (p *prover) record() error {
 	for s := range want {
 		p.wrong("%s: the cut's record leaves it out", s)
 	}
+
+	for s := range p.seen.runs {
+		if _, ok := p.cut.Point(s); !ok {
+			p.wrong("%s: the observer saw it as a shard of the group, and the cut leaves it out", s)
+		}
+	}
 	p.summary(at)
 
 	return nil

@@ -1,0 +1,190 @@
+package moments
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"drctl/internal/cutting"
+	"drctl/internal/fail"
+	"drctl/internal/moment"
+	"drctl/internal/platform"
+	"drctl/internal/proof/shardlog"
+	"drctl/internal/sealing"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// halfDone is the limit of half-done global transactions where no policy is known.
+const halfDone = 10 * time.Second
+
+// Place is the vault that is looked into, and what reads its logs.
+type Place struct {
+	Vault   *vault.Vault
+	Drivers []targets.Driver
+	Version string // of drctl
+}
+
+func (p Place) openers() map[targets.Kind]shardlog.Opener {
+	out := map[targets.Kind]shardlog.Opener{}
+
+	for _, d := range p.Drivers {
+		if o, ok := d.(shardlog.Opener); ok {
+			out[d.Kind()] = o
+		}
+	}
+
+	return out
+}
+
+// Found is a moment as a cut that is not sealed, with its evidence, which is to be kept
+// before the cut is.
+type Found struct {
+	Cut      targets.Cut
+	Evidence []byte
+	Decided  string // which modes the grade rests on, and why
+}
+
+// At finds the last moment of a group at or before a time. The group is nil where there is
+// only the vault: its shards are those of the newest cut then. Errors have code
+// not-found where nothing can be proven of that time, and say why.
+func (p Place) At(ctx context.Context, name string, g *platform.Group, at time.Time) (Found, error) {
+	shards, policy, err := p.of(ctx, name, g)
+	if err != nil {
+		return Found{}, err
+	}
+
+	found, err := moment.Find(ctx, p.Vault, p.openers(), moment.Request{Group: name, Shards: shards, Policy: policy, Wish: moment.Wish{At: at}})
+	if err != nil {
+		return Found{}, err
+	}
+
+	// Its id sorts it where it belongs in time: it is not the latest cut.
+	cut, evidence, err := found.Cut(targets.NewID(found.At()), "drctl "+p.Version)
+	for _, o := range found.Obstacles {
+		if cut.Proof != nil && cut.Proof.Grade != targets.Proven {
+			cut.Why = append(cut.Why, o.Text())
+		}
+	}
+
+	return Found{cut, evidence, found.Decided}, err
+}
+
+// of says what the group is made of, and what its policy wants.
+func (p Place) of(ctx context.Context, name string, g *platform.Group) (shards []moment.Shard, policy moment.Policy, err error) {
+	if g != nil {
+		for _, s := range g.Shards {
+			shards = append(shards, moment.Shard{ID: s.Shard, Kind: s.Kind, Region: s.Region})
+		}
+
+		return shards, cutting.PolicyOf(g.Policy), nil
+	}
+
+	newest, _, err := sealing.NewestCut(ctx, p.Vault, name)
+	if err != nil {
+		return nil, policy, err
+	}
+
+	for _, s := range newest.Shards {
+		shards = append(shards, moment.Shard{ID: s.Shard, Kind: s.Kind, Region: s.Region, Instance: s.Instance})
+	}
+
+	return shards, moment.Policy{Limit: halfDone, Grades: []targets.Grade{targets.Proven, targets.Ordered}}, nil
+}
+
+// Keep gives the moment a name, stores its evidence and seals it in the vaults of the
+// set. Of an object store it takes the newest snapshot at or before the moment, and says
+// how old that is; without one the moment lacks the store.
+func (p Place) Keep(ctx context.Context, set vault.Set, f Found, name string) (targets.Cut, error) {
+	cut := f.Cut
+	cut.Name = name
+
+	var err error
+	if cut, err = p.withObjects(ctx, cut); err != nil {
+		return cut, err
+	}
+
+	if _, err := set.PutEncrypted(ctx, vault.EvidenceKey(cut.Group, cut.ID), nil, f.Evidence); err != nil {
+		return cut, err
+	}
+
+	return sealing.Seal(ctx, set, cut, sealing.NewLag(cut))
+}
+
+func (p Place) withObjects(ctx context.Context, cut targets.Cut) (targets.Cut, error) {
+	cut.Shards = slices.Clone(cut.Shards)
+
+	for i := range cut.Shards {
+		s := &cut.Shards[i]
+		if !s.Kind.Traits().Manifest {
+			continue
+		}
+
+		of := s.Position.AsOf
+		found, err := p.Vault.ManifestsAround(ctx, s.Shard, of)
+		if err != nil && !fail.Is(err, fail.Corrupt) {
+			return cut, err
+		}
+
+		for _, m := range found {
+			as := m.AsOf
+			if as.IsZero() {
+				as = m.Stored
+			}
+
+			if !as.After(of) && (s.Position.Manifest == "" || as.After(s.Position.AsOf)) {
+				s.Position.AsOf, s.Position.Manifest = as, m.SHA256
+			}
+		}
+
+		if s.Position.Manifest == "" {
+			cut.Without = append(cut.Without, targets.Absent{Shard: s.Shard, Why: "there is no snapshot of its objects at or before the moment"})
+			continue
+		}
+
+		if age := of.Sub(s.Position.AsOf); age > 0 {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("its objects are those of %s, %s before the moment", s.Position.AsOf.UTC().Format(time.RFC3339), age.Round(time.Millisecond)))
+		}
+	}
+
+	cut.Shards = slices.DeleteFunc(cut.Shards, func(s targets.ShardPoint) bool {
+		return s.Kind.Traits().Manifest && s.Position.Manifest == ""
+	})
+
+	return cut, nil
+}
+
+// Prove recomputes the proof of a cut from the vault alone. A cut that was taken with locks
+// has none: unsupported. With a group, the policy of the evidence has to be the group's.
+func (p Place) Prove(ctx context.Context, cut *targets.Cut, g *platform.Group) (*moment.Report, error) {
+	var want *moment.Policy
+	if g != nil {
+		policy := cutting.PolicyOf(g.Policy)
+		want = &policy
+	}
+
+	return moment.Prove(ctx, p.Vault, p.openers(), cut, want)
+}
+
+// Named finds the cut of a group that has a name, or an id.
+func Named(ctx context.Context, v *vault.Vault, group, name string) (string, error) {
+	if _, err := v.Cut(ctx, group, name); err == nil || !fail.Is(err, fail.NotFound) {
+		return name, err
+	}
+
+	var damaged []error
+
+	for c, err := range v.CutsNewest(ctx, group) {
+		switch {
+		case err != nil:
+			damaged = append(damaged, err)
+		case c.Name == name:
+			return c.ID, nil
+		}
+	}
+
+	return "", fail.New(fail.NotFound, "find the cut", group, "list them with: drctl cut list",
+		errors.Join(append(damaged, fmt.Errorf("the vault of %s holds no cut with the id or name %q", v.Region(), name))...))
+}

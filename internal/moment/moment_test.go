@@ -1,0 +1,165 @@
+package moment_test
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"drctl/internal/moment"
+	"drctl/internal/proof"
+	"drctl/internal/proof/shardlog"
+	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// kept is a cut with what found it.
+type kept struct {
+	*moment.Found
+	cut targets.Cut
+}
+
+// keep stores the evidence of what was found, and proves it.
+func (w *world) keep(t *testing.T, f *moment.Found) kept {
+	t.Helper()
+
+	cut, evidence, err := f.Cut(targets.NewID(time.Now()), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if err := cut.Check(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+
+	if _, err := w.set.PutEncrypted(t.Context(), vault.EvidenceKey(group, cut.ID), nil, evidence); err != nil {
+		t.Fatal(err)
+	}
+
+	rep, err := moment.Prove(t.Context(), w.v(), openers(), &cut, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if !rep.Accepted {
+		t.Errorf("the cut %s is refused: %v", cut.ID, rep.Faults)
+	}
+
+	return kept{f, cut}
+}
+
+// TestMoments takes cuts out of the logs of servers that are being worked with, one after the other, and
+// moments of the past afterwards. All are proven from the vault alone, and judged by
+// what the clients know.
+func TestMoments(t *testing.T) {
+	w := newWorld(t)
+	j, stop := w.work(t, 6)
+	count := &counted{read: map[targets.ShardID]uint64{}}
+	finder := moment.New(w.v(), map[targets.Kind]shardlog.Opener{targets.Postgres: count})
+
+	var cuts []kept
+	var ends map[targets.ShardID]uint64
+
+	began := time.Now()
+	time.Sleep(time.Second)
+
+	for range sandboxtest.Size(15, 60) {
+		req := w.request()
+		from := w.observer.Now()
+		time.Sleep(150 * time.Millisecond)
+		req.Wish = moment.Wish{Observer: w.observer.Name(), Span: proof.Span{From: from, To: w.observer.Now()}}
+		w.settle(t)
+		clear(count.read)
+
+		found, err := finder.Find(t.Context(), req)
+		if err != nil {
+			t.Logf("nothing: %v", err)
+			ends = nil // how far it read is not told
+
+			continue
+		}
+
+		ends = w.cost(t, found, ends, count.read)
+		cuts = append(cuts, w.keep(t, found))
+	}
+	now := len(cuts)
+	stop()
+	time.Sleep(300 * time.Millisecond)
+	w.settle(t)
+
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range sandboxtest.Size(15, 60) {
+		req := w.request()
+		req.Wish.At = began.Add(900*time.Millisecond + time.Duration(rnd.Int64N(int64(time.Since(began)-time.Second))))
+
+		found, err := moment.Find(t.Context(), w.v(), openers(), req)
+		if err != nil {
+			t.Logf("nothing at %s: %v", req.Wish.At, err)
+			continue
+		}
+		cuts = append(cuts, w.keep(t, found))
+
+		if off := req.Wish.At.Sub(found.At()); off < -10*time.Millisecond || off > 10*time.Second {
+			t.Errorf("wished for %s, and got %s", req.Wish.At, found.At())
+		}
+	}
+	truth := j.judge(t)
+	grades := map[targets.Grade]int{}
+	tags, doubts, broken := 0, 0, 0
+
+	for _, c := range cuts {
+		grades[c.cut.Proof.Grade]++
+		tags, broken = tags+c.cut.Proof.Tags, broken+len(c.cut.Proof.Broken)
+		doubts += len(c.Proof.InDoubt)
+
+		for i, fault := range truth.wrong(&c.cut, c.Proof.T) {
+			if i < 5 {
+				t.Errorf("cut %s at %d: %s", c.cut.ID, c.Proof.T, fault)
+			}
+		}
+	}
+	t.Logf("%d cuts now and %d of the past, %v; %d tagged, %d in doubt, %d broken; %d operations", now, len(cuts)-now, grades, tags, doubts, broken, len(j.ops))
+
+	if now < 8 || len(cuts)-now < 8 || grades[targets.Proven] < 8 || tags == 0 {
+		t.Fatal("there are too few")
+	}
+
+	j.naive(t, truth, cuts[0])
+	w.forged(t, cuts[0], cuts[now])
+}
+
+// cost demands that of a log that was read before only what is new is read.
+func (w *world) cost(t *testing.T, f *moment.Found, before, read map[targets.ShardID]uint64) map[targets.ShardID]uint64 {
+	t.Helper()
+	ends := map[targets.ShardID]uint64{}
+
+	for _, l := range f.Logs() {
+		ends[l.Shard] = l.To
+		if before == nil {
+			continue
+		}
+
+		if grew := l.To - before[l.Shard]; read[l.Shard] != grew {
+			t.Errorf("%s: %d bytes are new, and %d were read", l.Shard, grew, read[l.Shard])
+		}
+	}
+
+	return ends
+}
+
+// naive shows that the judge sees something.
+func (j *journal) naive(t *testing.T, truth *judge, k kept) {
+	t.Helper()
+	cut := k.cut
+	cut.Shards = append([]targets.ShardPoint{}, cut.Shards...)
+
+	for i := range cut.Shards {
+		if cut.Shards[i].Shard == j.w.pg[0].Shard {
+			cut.Shards[i].Position.Offset += 200_000
+		}
+	}
+
+	if len(truth.wrong(&cut, k.Proof.T)) == 0 {
+		t.Error("a cut of which one shard is later is not wrong: the judge sees nothing")
+	}
+}
