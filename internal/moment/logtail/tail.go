@@ -209,6 +209,7 @@ func (t *Tail) read(ctx context.Context, s Span) (*reading, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.archive.log = stream.NewReader(t.archive.v, t.shard) // one that knows nothing of chunks that were there before
 
 	for i, l := range s.Timelines {
 		part := targets.Span{Timeline: l.Name, From: s.Start, To: s.To}
