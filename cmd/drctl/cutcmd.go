@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"drctl/cmd/drctl/answer"
+	"drctl/cmd/drctl/cutview"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/progress"
@@ -29,7 +30,8 @@ import (
 func (a *app) cutCmd() *cobra.Command {
 	c := &cobra.Command{Use: "cut", Aliases: []string{"recovery-point"}, Short: "Take and list consistent recovery points"}
 	var group, region string
-	var wait, all, stats bool
+	var wait, all, stats, windows bool
+	var since time.Duration
 	var limit int
 	var place vaultFlags
 	now := &cobra.Command{
@@ -40,9 +42,15 @@ func (a *app) cutCmd() *cobra.Command {
 	list := &cobra.Command{
 		Use: "list", Short: "List the sealed cuts, newest first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if windows {
+				return a.cutWindow(cmd.Context(), place, group, region, since)
+			}
+
 			return a.cutList(cmd.Context(), place, group, region, all, stats, limit)
 		},
 	}
+	list.Flags().BoolVar(&windows, "window", false, "from when to when any moment can be had, and why not in between")
+	list.Flags().DurationVar(&since, "since", 24*time.Hour, "how far back --window looks")
 	list.Flags().BoolVar(&all, "all", false, "abandoned cuts too")
 	list.Flags().BoolVar(&stats, "stats", false, "percentiles of the barrier's timings over the cuts listed")
 	list.Flags().IntVar(&limit, "limit", 20, "newest cuts to list; 0 for all")
@@ -53,13 +61,14 @@ func (a *app) cutCmd() *cobra.Command {
 			return a.cutShow(cmd.Context(), place, group, region, args[0])
 		},
 	}
-	for _, x := range []*cobra.Command{list, show} {
+	prove, at := a.proveCmd(&place, &group, &region), a.cutAtCmd(&place, &group, &region)
+	for _, x := range []*cobra.Command{list, show, prove, at} {
 		x.Flags().StringVar(&region, "vault", "", "region whose vault is read (default: the group's home)")
 		place.flags(x)
 	}
 
 	c.PersistentFlags().StringVarP(&group, "group", "g", "", "group (default: the only one)")
-	c.AddCommand(now, list, show)
+	c.AddCommand(now, list, show, prove, at)
 
 	return c
 }
@@ -105,20 +114,10 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 		return a.printJSON(cut)
 	}
 
-	fmt.Fprintf(a.out, "sealed %s in %s: writers stalled for %s at most, attempt %d\n", cut.ID,
-		strings.Join(cut.SealedIn, " and "), human.Duration(cut.Stall), cut.Attempts)
-	a.cutWarnings(cut)
+	fmt.Fprintln(a.out, cutview.Sealed(cut))
+	cutview.Warnings(a.out, cut)
 
 	return nil
-}
-
-// cutWarnings prints what the points of a cut lack.
-func (a *app) cutWarnings(cut targets.Cut) {
-	for _, p := range cut.Shards {
-		for _, w := range p.Warnings {
-			fmt.Fprintf(a.out, "warning: %s: %s\n", p.Shard, w)
-		}
-	}
 }
 
 func (a *app) cutList(ctx context.Context, place vaultFlags, group, region string, all, stats bool, limit int) error {
@@ -164,11 +163,10 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 
 	rows := make([][]string, 0, len(cuts))
 	for _, c := range cuts {
-		rows = append(rows, []string{c.ID, c.QuiescedAt.Local().Format(time.DateTime), string(c.Mode),
-			fmt.Sprint(c.Attempts), human.Duration(c.Stall), human.Duration(c.SealedAt.Sub(c.QuiescedAt)), strings.Join(c.SealedIn, ",")})
+		rows = append(rows, cutview.Row(c))
 	}
 
-	if err := progress.Table(a.out, []string{"CUT", "TAKEN", "MODE", "ATTEMPTS", "STALL", "SEALED AFTER", "SEALED IN"}, rows); err != nil {
+	if err := progress.Table(a.out, cutview.Columns, rows); err != nil {
 		return err
 	}
 
@@ -241,22 +239,7 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 		end = fmt.Sprintf("abandoned %s, it cannot be recovered: %s", gone.AbandonedAt.Format(time.RFC3339Nano), gone.Reason)
 	}
 
-	fmt.Fprintf(a.out, "cut %s of %s, mode %s, by %s\ntaken %s, released %s, %s\n", cut.ID, cut.Group, cut.Mode, cut.Tool,
-		cut.QuiescedAt.Format(time.RFC3339Nano), cut.ReleasedAt.Format(time.RFC3339Nano), end)
-
-	var rows [][]string
-	for _, p := range cut.Shards {
-		t := p.Timings
-		rows = append(rows, []string{p.Shard.String(), p.Region, p.Position.String(), human.Duration(t.Gate), human.Duration(t.Lock), human.Duration(t.Hold), human.Duration(t.Total)})
-	}
-
-	if err := progress.Table(a.out, []string{"SHARD", "REGION", "POSITION", "GATE", "LOCK", "HOLD", "TOTAL"}, rows); err != nil {
-		return err
-	}
-
-	a.cutWarnings(cut)
-
-	return nil
+	return cutview.Show(a.out, cut, end)
 }
 
 // vaultOrPlace opens the vault that a listing reads and resolves the group:

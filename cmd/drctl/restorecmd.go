@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/cmd/drctl/boxes"
+	"drctl/cmd/drctl/cutview"
+	"drctl/cmd/drctl/moments"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -34,7 +36,7 @@ import (
 type restoreFlags struct {
 	group, cut, at, vault, into, plan, engine, engineBin, sandboxDir string
 	shards, only                                                     []string
-	delta, yes, quick                                                bool
+	delta, yes, quick, unproven                                      bool
 	place                                                            vaultFlags
 }
 
@@ -56,7 +58,8 @@ func (f *restoreFlags) goal(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringVarP(&f.group, "group", "g", "", "group (default: the only one)")
 	fl.StringVar(&f.cut, "cut", "", "id of a sealed cut, or latest (the default)")
-	fl.StringVar(&f.at, "at", "", "instant instead of a cut, RFC 3339; not consistent across shards")
+	fl.StringVar(&f.at, "at", "", "instant instead of a cut, RFC 3339: of a whole group the last provable moment at or before it")
+	fl.BoolVar(&f.unproven, "unproven", false, "with --at, restore each shard by its own log: not consistent across shards")
 	fl.StringVar(&f.vault, "vault", "", "region whose vault alone is read")
 	fl.StringVar(&f.into, "into", plan.Sandbox, "sandbox, or instances: the empty ones under recovery.destinations")
 	fl.StringSliceVar(&f.shards, "shard", nil, "only these shards (target/shard)")
@@ -143,7 +146,7 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 		return r, err
 	}
 
-	inv, err := inventory.Read(ctx, v, goal, group)
+	inv, err := a.inventory(ctx, f, r, v, &goal, group)
 	if err != nil {
 		return r, err
 	}
@@ -163,6 +166,25 @@ func (a *app) plan(ctx context.Context, f restoreFlags) (planned, error) {
 	r.plan = r.plan.Warn(inventory.Unfit(ctx, driversOf(r.tools, r.log), r.plan)...)
 
 	return r, nil
+}
+
+// inventory reads what a vault holds of the goal. An instant of a whole group becomes the
+// last moment at or before it that the logs prove to be consistent.
+func (a *app) inventory(ctx context.Context, f restoreFlags, r planned, v *vault.Vault, goal *plan.Goal, group *platform.Group) (recovery.Inventory, error) {
+	if goal.At.IsZero() || f.unproven || len(goal.Shards)+len(f.only) > 0 {
+		return inventory.Read(ctx, v, *goal, group)
+	}
+
+	p := moments.Place{Vault: v, Version: version, Drivers: all.Drivers(all.Options{Tools: r.tools, Log: r.log})}
+
+	found, err := p.At(ctx, goal.Group, group, goal.At)
+	if err != nil {
+		return recovery.Inventory{}, fail.New(fail.CodeOf(err), "restore: plan", goal.Group, "see when it can be: drctl cut list --window; or restore each shard by its own log: --unproven", err)
+	}
+	goal.Cut, goal.Moment, goal.At = found.Cut.ID, goal.At, time.Time{}
+	a.say(slog.LevelInfo, "%s before the instant: %s", human.Duration(goal.Moment.Sub(found.Cut.QuiescedAt)), cutview.Grade(found.Cut))
+
+	return inventory.ReadMoment(ctx, v, *goal, found.Cut)
 }
 
 // chosen adds the shards of the targets that were named to those that were named

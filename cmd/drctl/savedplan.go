@@ -21,7 +21,7 @@ func (f *restoreFlags) savedAlone(c *cobra.Command) error {
 		return nil
 	}
 
-	for _, name := range []string{"group", "cut", "at", "vault", "into", "shard", "target", "delta"} {
+	for _, name := range []string{"group", "cut", "at", "vault", "into", "shard", "target", "delta", "unproven"} {
 		if c.Flags().Changed(name) {
 			return fail.New(fail.Invalid, "flags", "--"+name, "leave it out, or make another plan", errors.New("the plan that --plan names has settled it"))
 		}

@@ -63,6 +63,7 @@ func decided(e *Evidence) string {
 
 // Modes are those that the grade rests on.
 func (f *Found) Modes() []string { return f.evidence.Modes }
+
 // Logs are the parts of the logs that were read.
 func (f *Found) Logs() []Log { return f.evidence.Logs }
 

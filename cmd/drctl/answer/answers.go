@@ -3,6 +3,7 @@ package answer
 import (
 	"drctl/drills"
 	"drctl/internal/engine"
+	"drctl/internal/moment"
 	"drctl/internal/sandbox"
 	"drctl/internal/ui"
 	"drctl/internal/upkeep"
@@ -50,9 +51,12 @@ func All() []Answer {
 		{Command: "config show", Where: "the configuration, as `config schema` describes it, secrets redacted"},
 		{Command: "config validate", Value: Validated{}},
 		{Command: "config validate", When: "with `--connect`, when the file is valid", Value: Preflight{}},
+		{Command: "cut at", Value: targets.Cut{}},
 		{Command: "cut list", Value: CutList{}},
+		{Command: "cut list", When: "with `--window`", Value: CutWindow{}},
 		{Command: "cut now", Value: targets.Cut{}},
 		{Command: "cut now", When: "with `--wait=false`", Value: started},
+		{Command: "cut prove", Value: moment.Report{}},
 		{Command: "cut show", Value: targets.Cut{}},
 		{Command: "cut show", When: "of an abandoned cut", Value: inventory.AbandonedCut{}},
 		{Command: "drill list", Value: []Drill{}},

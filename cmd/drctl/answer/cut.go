@@ -4,9 +4,16 @@ import (
 	"slices"
 	"time"
 
+	"drctl/internal/moment/window"
 	"drctl/restore/inventory"
 	"drctl/targets"
 )
+
+// CutWindow is the answer of cut list --window.
+type CutWindow struct {
+	Vault string `json:"vault"` // region
+	window.Window
+}
 
 // CutList is the answer of cut list.
 type CutList struct {

@@ -10,6 +10,7 @@ import (
 	"drctl/internal/cutting"
 	"drctl/internal/fail"
 	"drctl/internal/moment"
+	"drctl/internal/moment/window"
 	"drctl/internal/platform"
 	"drctl/internal/proof/shardlog"
 	"drctl/internal/sealing"
@@ -157,15 +158,26 @@ func (p Place) withObjects(ctx context.Context, cut targets.Cut) (targets.Cut, e
 }
 
 // Prove recomputes the proof of a cut from the vault alone. A cut that was taken with locks
-// has none: unsupported. With a group, the policy of the evidence has to be the group's.
-func (p Place) Prove(ctx context.Context, cut *targets.Cut, g *platform.Group) (*moment.Report, error) {
-	var want *moment.Policy
-	if g != nil {
-		policy := cutting.PolicyOf(g.Policy)
-		want = &policy
+// has none: unsupported.
+func (p Place) Prove(ctx context.Context, cut *targets.Cut) (*moment.Report, error) {
+	return moment.Prove(ctx, p.Vault, p.openers(), cut, nil)
+}
+
+// Window says from when to when moments of a group can be had.
+func (p Place) Window(ctx context.Context, name string, g *platform.Group, from, to time.Time) (*window.Window, error) {
+	shards, policy, err := p.of(ctx, name, g)
+	if err != nil {
+		return nil, err
 	}
 
-	return moment.Prove(ctx, p.Vault, p.openers(), cut, want)
+	var logs []targets.ShardID
+	for _, s := range shards {
+		if s.Kind.Traits().Log {
+			logs = append(logs, s.ID)
+		}
+	}
+
+	return window.Of(ctx, p.Vault, name, logs, policy.Limit, from, to)
 }
 
 // Named finds the cut of a group that has a name, or an id.

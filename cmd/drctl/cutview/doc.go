@@ -1,0 +1,2 @@
+// Package cutview shows cuts to people: in a row, in a line, and whole.
+package cutview

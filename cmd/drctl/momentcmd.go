@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drctl/cmd/drctl/answer"
+	"drctl/cmd/drctl/cutview"
+	"drctl/cmd/drctl/moments"
+	"drctl/internal/fail"
+	"drctl/internal/human"
+	"drctl/internal/moment/window"
+	"drctl/internal/platform"
+	"drctl/internal/progress"
+	"drctl/internal/servers"
+	"drctl/internal/ui"
+	"drctl/internal/vault"
+	"drctl/targets"
+	"drctl/targets/all"
+)
+
+// looked is a vault that is looked into for moments.
+type looked struct {
+	moments.Place
+	group string
+	g     *platform.Group // nil without a configuration
+	set   vault.Set       // where a moment is kept
+}
+
+// look opens the vault that a command asks for moments, through the configuration or alone.
+func (a *app) look(ctx context.Context, place vaultFlags, group, region string) (looked, error) {
+	v, group, err := a.vaultOrPlace(ctx, place, group, region)
+	if err != nil {
+		return looked{}, err
+	}
+
+	l := looked{group: group, set: vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}}
+	l.Place = moments.Place{Vault: v, Version: version, Drivers: all.Drivers(all.Options{Tools: servers.Binaries{}, Log: slog.New(slog.DiscardHandler)})}
+
+	if place.url != "" {
+		return l, nil
+	}
+
+	s, err := a.offline()
+	if err != nil {
+		return l, err
+	}
+
+	g, err := s.group(group)
+	if err != nil {
+		return l, err
+	}
+	l.g = &g
+	l.set, err = s.p.Set(ctx, g.Name, v.Region())
+
+	return l, err
+}
+
+func (a *app) proveCmd(place *vaultFlags, group, region *string) *cobra.Command {
+	return &cobra.Command{
+		Use: "prove CUT", Short: "Prove a cut anew, from the vault alone", Args: ui.OneArg("a cut"),
+		Long: `Reads the evidence of a cut, what was observed, and the logs, all from the vault, and computes
+anew that the cut is what it claims to be. The program that checks shares no code with the one that found the
+cut. A cut that was taken with locks has no evidence in the logs.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.cutProve(cmd.Context(), *place, *group, *region, args[0])
+		},
+	}
+}
+
+func (a *app) cutProve(ctx context.Context, place vaultFlags, group, region, name string) error {
+	l, err := a.look(ctx, place, group, region)
+	if err != nil {
+		return err
+	}
+
+	id, err := moments.Named(ctx, l.Vault, l.group, name)
+	if err != nil {
+		return err
+	}
+
+	cut, err := l.Vault.Cut(ctx, l.group, id)
+	if err != nil {
+		return err
+	}
+
+	report, err := l.Prove(ctx, &cut)
+	if err != nil {
+		return err
+	}
+
+	if a.json {
+		if err := a.printJSON(report); err != nil {
+			return err
+		}
+	} else {
+		for _, w := range report.Words {
+			fmt.Fprintln(a.out, human.Clean(w))
+		}
+	}
+
+	if report.Accepted {
+		if !a.json {
+			fmt.Fprintf(a.out, "proven anew from the vault of %s: %s, %s of log read\n", l.Vault.Region(), cutview.Grade(cut), human.Bytes(int64(report.Read)))
+		}
+
+		return nil
+	}
+
+	return fail.New(fail.Corrupt, "prove the cut", cut.ID, "do not rely on it; try another region's vault (--vault), and drctl backup verify", faults(report.Faults))
+}
+
+func (a *app) cutAtCmd(place *vaultFlags, group, region *string) *cobra.Command {
+	var name string
+
+	c := &cobra.Command{
+		Use: "at TIME", Short: "Find the last provable moment at or before a time; with --name keep it as a cut", Args: ui.OneArg("a time"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.cutAt(cmd.Context(), *place, *group, *region, args[0], name)
+		},
+	}
+	c.Flags().StringVar(&name, "name", "", "keep it under this name, sealed like a cut that was taken then")
+
+	return c
+}
+
+func (a *app) cutAt(ctx context.Context, place vaultFlags, group, region, text, name string) error {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return fail.New(fail.Invalid, "arguments", "TIME", "write it like 2026-11-23T03:04:05Z", notAnInstant(text))
+	}
+
+	if name != "" && !targets.IsName(name) {
+		return fail.Newf(fail.Invalid, "flags", "--name", "%q is no name: use letters, digits, '_', '-' and '.'", name)
+	}
+
+	l, err := a.look(ctx, place, group, region)
+	if err != nil {
+		return err
+	}
+
+	found, err := l.At(ctx, l.group, l.g, at)
+	if err != nil {
+		return err
+	}
+
+	cut, end := found.Cut, "not kept; keep it with --name"
+	if name != "" {
+		if cut, err = l.Keep(ctx, l.set, found, name); err != nil {
+			return err
+		}
+		end = "sealed"
+	}
+
+	if a.json {
+		return a.printJSON(cut)
+	}
+
+	fmt.Fprintf(a.out, "%s before the time asked for; %s\n", human.Duration(at.Sub(cut.QuiescedAt)), human.Clean(found.Decided))
+
+	return cutview.Show(a.out, cut, end)
+}
+
+// cutWindow prints from when to when moments can be had.
+func (a *app) cutWindow(ctx context.Context, place vaultFlags, group, region string, since time.Duration) error {
+	l, err := a.look(ctx, place, group, region)
+	if err != nil {
+		return err
+	}
+
+	now := time.Now().UTC()
+	w, err := l.Window(ctx, l.group, l.g, now.Add(-since), now)
+	if err != nil {
+		return err
+	}
+
+	if a.json {
+		return a.printJSON(answer.CutWindow{Vault: l.Vault.Region(), Window: *w})
+	}
+
+	return printWindow(a, w)
+}
+
+func printWindow(a *app, w *window.Window) error {
+	show := func(t time.Time) string { return t.Local().Format(time.DateTime) }
+	rows := make([][]string, 0, len(w.Open)+len(w.Holes))
+
+	for _, o := range w.Open {
+		what := "any moment"
+		if o.ProvenFrom.After(o.From) {
+			what = "any moment; global transactions are known from " + show(o.ProvenFrom)
+		}
+		rows = append(rows, []string{show(o.From), show(o.To), what})
+	}
+
+	for _, h := range w.Holes {
+		cause := h.Cause
+		if h.Shard != (targets.ShardID{}) {
+			cause = h.Shard.String() + ": " + cause
+		}
+		rows = append(rows, []string{show(h.From), show(h.To), "hole: " + human.Clean(cause)})
+	}
+
+	return progress.Table(a.out, []string{"FROM", "TO", "WHAT CAN BE HAD"}, rows)
+}
+
+// faults are the sentences of a report that was not accepted.
+type faults []string
+
+func (f faults) Error() string { return human.Clean(strings.Join(f, "; ")) }
