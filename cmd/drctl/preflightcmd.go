@@ -240,6 +240,7 @@ func (p preflight) instance(ctx context.Context, group string, id targets.ShardI
 	var out []answer.Finding
 	if pre, ok := d.(targets.Preflighter); ok && (err == nil || fail.Is(err, fail.Denied)) {
 		g, _ := p.p.Group(group)
+
 		lacks, lerr := pre.Preflight(ctx, in, targets.Needs{Group: group, Whole: true, Pause: g.Pauses()})
 		for _, l := range lacks {
 			out = append(out, answer.Finding{Check: check, Subject: name, Severity: targets.Failed, Message: "lacks " + l.What + " (for " + l.For + ")", Fix: l.Fix})

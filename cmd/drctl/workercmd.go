@@ -172,7 +172,7 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 	running := &observers.Running{}
 	acts := &activities.Activities{Platform: o.platform, Drivers: drivers, Tools: o.tools, SandboxRoot: o.sandboxes, SandboxMax: o.sandboxMax, SandboxOwner: o.owner,
 		StateDir: o.state, HostQueue: o.host, Observers: running, Version: version, Commit: commit, Log: o.log}
-	observing := &observing.Activities{Platform: o.platform, Drivers: drivers, HostQueue: o.host, Running: running, Log: o.log}
+	watching := &observing.Activities{Platform: o.platform, Drivers: drivers, HostQueue: o.host, Running: running, Log: o.log}
 	// A command with an engine of its own shows its failures itself.
 	var told *slog.Logger
 	if o.owner == 0 {
@@ -203,7 +203,7 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 		}})
 		registerWorkflows(w)
 		acts.Register(w)
-		observing.Register(w)
+		watching.Register(w)
 
 		if err := w.Start(); err != nil {
 			stop()

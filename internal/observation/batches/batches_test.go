@@ -46,7 +46,7 @@ func vaults(t *testing.T, regions ...string) vault.Set {
 // batch is one second of an observer that began some time after noon.
 func batch(observer string, after time.Duration) observation.Batch {
 	t0 := clock.Instant(after)
-	one := observation.Observation{Timeline: "7310000000000000001-00000001", Flushed: uint64(t0), Inserted: uint64(t0),
+	one := observation.Observation{Timeline: "7310000000000000001-00000001", Flushed: 1000, Inserted: 1001,
 		Sample: clock.Sample{T0: t0, T1: t0 + 1000, Stamp: clock.Stamp(noon.UnixNano()) + clock.Stamp(t0)}}
 
 	return observation.Batch{Group: "shop", Observer: observer, Since: t0, Until: t0 + clock.Instant(time.Second),
