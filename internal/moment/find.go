@@ -56,7 +56,7 @@ func Find(ctx context.Context, v *vault.Vault, openers map[targets.Kind]shardlog
 // Find finds the moment of the best grade that is wished for. The error has code not-found
 // where there is none of an acceptable grade; Obstacles says why.
 func (f *Finder) Find(ctx context.Context, req Request) (*Found, error) {
-	if err := req.check(); err != nil {
+	if err := f.check(&req); err != nil {
 		return nil, err
 	}
 
