@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"drctl/internal/fail"
 	"drctl/internal/moment/logtail"
 	"drctl/internal/proof"
 	"drctl/internal/proof/clock"
@@ -72,10 +73,23 @@ func (f *Finder) Find(ctx context.Context, req Request) (*Found, error) {
 	return all[0], nil
 }
 
+// check refuses what cannot be asked, or not of this finder.
+func (f *Finder) check(req *Request) error {
+	if err := req.check(); err != nil {
+		return err
+	}
+
+	if f.openers[targets.Postgres] == nil {
+		return fail.Newf(fail.Unsupported, opFind, req.Group, "this program has nothing that reads the logs of PostgreSQL")
+	}
+
+	return nil
+}
+
 // All finds all moments that are wished for, in order of time, at most as many as given; each
 // of the best grade that there is in what one observer saw.
 func (f *Finder) All(ctx context.Context, req Request, most int) ([]*Found, error) {
-	if err := req.check(); err != nil {
+	if err := f.check(&req); err != nil {
 		return nil, err
 	}
 	all, err := f.within(ctx, &req, proof.All)
