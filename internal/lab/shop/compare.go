@@ -2,6 +2,7 @@ package shop
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"drctl/internal/fail"
@@ -42,20 +43,20 @@ func Compare(ctx context.Context, o TrafficOptions, trial Trial) (meter.Comparis
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 
-	tried := make(chan struct{})
+	var tried sync.WaitGroup
+
 	o.started = func() {
-		go func() {
-			defer close(tried)
+		tried.Go(func() {
 			defer stop()
 
 			trial.run(ctx, m)
-		}()
+		})
 	}
 
 	sum, err := run(ctx, o, m)
-	if err == nil {
-		<-tried
-	}
+
+	stop()
+	tried.Wait()
 
 	return m.Comparison(), sum, err
 }

@@ -151,7 +151,12 @@ func (c *client) index(ctx context.Context) {
 func (c *client) nextNight(ctx context.Context) {
 	night := time.Now().Unix() - 1_700_000_000
 
-	err := c.maintain(ctx, fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s PARTITION OF steps FOR VALUES IN (%d)", pgx.Identifier{fmt.Sprintf("steps_%d", night)}.Sanitize(), night))
+	name := pgx.Identifier{fmt.Sprintf("steps_%d", night)}.Sanitize()
+
+	// Made aside and attached, because CREATE TABLE ... PARTITION OF would wait for
+	// every batch, and let every customer wait behind it.
+	err := c.maintain(ctx, "CREATE TABLE "+name+" (LIKE steps INCLUDING DEFAULTS)",
+		fmt.Sprintf("ALTER TABLE steps ATTACH PARTITION %s FOR VALUES IN (%d)", name, night))
 	if err == nil {
 		c.night.Store(night)
 	}

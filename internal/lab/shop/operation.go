@@ -31,7 +31,10 @@ func (c *client) do(ctx context.Context, choose func(*journal.Record) func(conte
 
 	err := choose(rec)(ctx, rec)
 	if err != nil {
-		rec.Reason = stores.Reason(err)
+		if rec.Reason = stores.Reason(err); errors.Is(err, errDied) {
+			rec.Reason = "its client died"
+		}
+
 		if rec.Status == journal.Begun { // no commit was sent
 			rec.Status = journal.Failed
 		}

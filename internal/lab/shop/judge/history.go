@@ -111,7 +111,14 @@ func finished(op *journal.Record) bool {
 // late says whether an operation can have been half done for longer than the
 // limit at the instant of a claim.
 func late(op *journal.Record, c *Claim) bool {
-	long := func(s journal.Step) bool { return s.SentNS > 0 && s.SentNS+int64(c.Limit) < c.Until }
+	long := func(s journal.Step) bool {
+		since := s.SentNS
+		if s.GID != "" {
+			since = s.BeginNS // its PREPARE is stamped, at some time after that
+		}
+
+		return since > 0 && since+int64(c.Limit) < c.Until
+	}
 	open := func(s journal.Step) bool { return s.AckNS == 0 || s.AckNS > c.Since }
 
 	return c.Limit > 0 && slices.ContainsFunc(op.Steps, long) && (slices.ContainsFunc(op.Steps, open) || !finished(op))

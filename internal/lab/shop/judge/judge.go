@@ -236,11 +236,13 @@ func (j *judgement) inTime(i int) {
 	at := s.Step()
 	span := j.c.span(at.Redis, at.Shard)
 
-	if at.SentNS == 0 && p == In {
-		if !(at.GID != "" && s.acked > 0) { // its second phase was another's
-			j.v.fault(Never, s, "it is there, and its commit was never sent")
-		}
+	sent := at.SentNS
+	if at.GID != "" {
+		sent = s.op.CommitNS // recovery commits its part when another's is committed
+	}
 
+	if sent == 0 && p == In {
+		j.v.fault(Never, s, "it is there, and its commit was never sent")
 		return
 	}
 
@@ -252,8 +254,8 @@ func (j *judgement) inTime(i int) {
 		}
 	}
 
-	if at.SentNS > span.Until && p == In {
-		j.v.fault(Later, s, "its commit was sent %s after the cut, and it is there", time.Duration(at.SentNS-span.Until))
+	if sent > span.Until && p == In {
+		j.v.fault(Later, s, "its commit was sent %s after the cut, and it is there", time.Duration(sent-span.Until))
 	}
 }
 

@@ -130,7 +130,7 @@ func TestFalseCutsAreCaught(t *testing.T) {
 		about     []string
 	}{
 		"one shard behind":            {350, []uint64{900, 3500, 3500}, nil, []string{judge.Missing, judge.Cause, judge.Half}},
-		"one shard ahead":             {350, []uint64{3500, 9500, 3500}, died, []string{judge.Later, judge.Half}},
+		"one shard ahead":             {350, []uint64{3500, 9500, 3500}, died, []string{judge.Later, judge.Half, judge.Cause}},
 		"the master behind":           {350, []uint64{3500, 3500, 1100}, died, []string{judge.Missing, judge.Cause}},
 		"the master ahead":            {110, []uint64{1100, 1100, 1300}, nil, []string{judge.Later}},
 		"a cause is lost":             {130, []uint64{1100, 1500, 1100}, nil, []string{judge.Missing, judge.Later, judge.Cause}},
@@ -148,7 +148,7 @@ func TestFalseCutsAreCaught(t *testing.T) {
 		"in doubt, committed too soon": {395, []uint64{3950, 3950, 3950}, func(c *judge.Claim) {
 			died(c)
 			c.Actions = map[judge.Doubtful]judge.Action{{0, "shop-both-0"}: judge.Commit}
-		}, []string{judge.Doubt, judge.Half}},
+		}, []string{judge.Doubt, judge.Half, judge.Later}},
 		"not in doubt at all": {800, []uint64{8000, 8000, 8000}, func(c *judge.Claim) {
 			died(c)
 			c.Actions = map[judge.Doubtful]judge.Action{{0, "shop-both-0"}: judge.Commit}

@@ -50,7 +50,9 @@ func pick(all []uint64, i int) uint64 {
 }
 
 // settled says that somebody else ended the step, maybe as another transaction.
-func settled(op *journal.Record, s *journal.Step) bool { return s.AckNS == 0 && op.Acked() > 0 }
+func settled(op *journal.Record, s *journal.Step) bool {
+	return s.GID == "" && s.AckNS == 0 && op.Acked() > 0
+}
 
 func byPlace(p Place, at uint64) Presence {
 	before := func(x uint64) bool { return x != 0 && x < at }
