@@ -24,11 +24,15 @@ func (c *client) add(rec *journal.Record, s journal.Step) int {
 // client had been told of before.
 func (c *client) begin(rec *journal.Record, n int) error {
 	s := &rec.Steps[n]
-	s.Saw = append(s.Saw, c.told()...)
-	s.SentNS = time.Now().UnixNano()
-
 	first := rec.CommitNS == 0
-	if first {
+
+	// What a prepared transaction follows from was fixed when it was prepared. Only
+	// the first of its kind that is committed decides anything.
+	if s.GID == "" || first {
+		s.Saw = append(s.Saw, c.told()...)
+	}
+
+	if s.SentNS = time.Now().UnixNano(); first {
 		rec.CommitNS = s.SentNS
 	}
 
@@ -90,7 +94,7 @@ func (c *client) told() (ids []string) {
 // prepare ends the first phase of a step.
 func (c *client) prepare(ctx context.Context, conn *pgx.Conn, rec *journal.Record, n int) error {
 	s := &rec.Steps[n]
-	s.GID = transfer.GID(rec.ID, n)
+	s.GID, s.Saw = transfer.GID(rec.ID, n), append(s.Saw, c.told()...)
 
 	at, err := stores.Commit(ctx, conn, "PREPARE TRANSACTION", "PREPARE TRANSACTION '"+s.GID+"'")
 	s.XID, s.Prepared = at.XID, &journal.Bounds{Low: at.Low, High: at.High}

@@ -1,7 +1,6 @@
 package shop
 
 import (
-	"cmp"
 	"context"
 	"io"
 	"maps"
@@ -210,19 +209,17 @@ func (o *observed) find(t *testing.T, look proof.Look, grades ...proof.Grade) []
 		t.Fatal(err)
 	}
 
-	// Before the first answer there is nothing to compare.
-	first := slices.MinFunc(o.history.Operations(), func(a, b *Record) int { return cmp.Compare(answered(a), answered(b)) })
-
-	return slices.DeleteFunc(res.Cuts, func(c proof.Cut) bool { return o.begun.Add(time.Duration(c.T)-within).UnixNano() <= answered(first) })
-}
-
-// answered is when the whole operation was, at most.
-func answered(op *Record) int64 {
-	if at := op.Acked(); at > 0 {
-		return at
+	// Before the first answer of a shard there is nothing to compare.
+	first := int64(math.MaxInt64)
+	for _, op := range o.history.Operations() {
+		for _, s := range op.Steps {
+			if !s.Redis && s.AckNS > 0 {
+				first = min(first, s.AckNS)
+			}
+		}
 	}
 
-	return math.MaxInt64
+	return slices.DeleteFunc(res.Cuts, func(c proof.Cut) bool { return o.begun.Add(time.Duration(c.T)-within).UnixNano() <= first })
 }
 
 // claim is what a cut says of itself, by the wall clock.
