@@ -20,6 +20,7 @@ func TestCompare(t *testing.T) {
 	}
 
 	tried := 0
+
 	c, sum, err := Compare(t.Context(), o, Trial{Each: time.Second, Rounds: 2, Every: 100 * time.Millisecond, Cut: func(context.Context) error {
 		if tried++; tried == 1 {
 			return errors.New("the first fails")
@@ -38,5 +39,6 @@ func TestCompare(t *testing.T) {
 	if c.With.Ops+c.Without.Ops != sum.Acked || sum.Failed+sum.Unknown > 0 {
 		t.Errorf("%+v of %+v", c, sum)
 	}
+
 	t.Logf("%+v", c)
 }
