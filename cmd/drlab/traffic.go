@@ -72,7 +72,7 @@ func trafficFlags(f *pflag.FlagSet, o *shop.TrafficOptions, parts *string) {
 	f.StringVar(&o.Style, "style", "mix", "2pc, plain or mix: how cross-shard transfers commit")
 	f.BoolVar(&o.Gate, "gate", true, "hold the group's gate around cross-shard transfers")
 	f.BoolVar(&o.Tag, "tag", true, "tag global transactions in the shards' logs")
-	f.StringVar(parts, "parts", "realistic", "classic, realistic, or some of: "+fmt.Sprint(shop.Realistic))
+	f.StringVar(parts, "parts", "classic", "classic, realistic, or some of: "+fmt.Sprint(shop.Realistic))
 	f.DurationVar(&o.Saga, "saga", time.Second, "how long a saga takes")
 	f.DurationVar(&o.Death, "death", 15*time.Second, "how often a client dies between two commits")
 	f.StringVar(&o.Journal, "journal", "", "journal file (default: journal.jsonl in the lab)")

@@ -18,9 +18,9 @@ type Trial struct {
 	Cut    func(context.Context) error
 }
 
-// Compare lets customers buy in rounds without cuts and rounds with cuts, one after
-// the other in one run, and says what they felt in each. A cut that fails is
-// counted and ends nothing.
+// Compare lets customers buy for a round that does not count, and then in rounds
+// without cuts and rounds with cuts, one after the other in one run, and says what
+// they felt in each. A cut that fails is counted and ends nothing.
 func Compare(ctx context.Context, o TrafficOptions, trial Trial) (meter.Comparison, Summary, error) {
 	if trial.Cut == nil {
 		return meter.Comparison{}, Summary{}, fail.Newf(fail.Invalid, "shop: compare", o.Group, "there is nothing to try")
@@ -62,6 +62,12 @@ func Compare(ctx context.Context, o TrafficOptions, trial Trial) (meter.Comparis
 }
 
 func (t Trial) run(ctx context.Context, m *meter.Meter) {
+	if retry.Sleep(ctx, t.Each) != nil {
+		return
+	}
+
+	m.Begin()
+
 	for range t.Rounds {
 		if retry.Sleep(ctx, t.Each) != nil {
 			return

@@ -21,6 +21,7 @@ import (
 	"drctl/internal/lab/shop/journal"
 	"drctl/internal/lab/shop/judge"
 	"drctl/internal/lab/shop/stores"
+	"drctl/internal/lab/shop/transfer"
 	"drctl/internal/proof"
 	"drctl/internal/proof/search"
 	"drctl/internal/sandbox/sandboxtest"
@@ -66,6 +67,8 @@ func observeShop(t *testing.T, operations int) *observed {
 	o.p.Postgres[2].Address = far.Address()
 
 	o.p.Redis = []targets.Instance{sandboxtest.Redis(t, sandboxtest.RedisOptions{})}
+	sandboxtest.RedisReplica(t, o.p.Redis[0], sandboxtest.RedisOptions{}) // so that the master counts its stream
+
 	if err := Setup(t.Context(), o.p, SetupOptions{Accounts: 200, SKUs: 200, Realistic: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +225,7 @@ func dumpLog(t *testing.T, in targets.Instance) judge.Places {
 func (o *observed) find(t *testing.T, look proof.Look, grades ...proof.Grade) []proof.Cut {
 	t.Helper()
 
-	res, err := search.Find(look, proof.Policy{Grades: grades, Tagged: true, TwoPhase: true, Limit: int64(halfDone), GIDs: "^shop-(.+)-[01]$", Pick: proof.All, Most: 3000})
+	res, err := search.Find(look, proof.Policy{Grades: grades, Tagged: true, TwoPhase: true, Limit: int64(halfDone), GIDs: transfer.GIDs, Pick: proof.All, Most: 3000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,6 +380,33 @@ func (o *observed) recovered(t *testing.T) {
 
 	if rep := look(claim); rep.ByRule[RuleWhole] != 0 || rep.ByRule[RuleAcked] != 2 || rep.ByRule[RuleGrade] < 2 {
 		t.Errorf("half a transfer in an ordered cut: %+v", rep)
+	}
+}
+
+// carts: a place in the master's stream tells which changes of carts lie before it.
+func (o *observed) carts(t *testing.T) {
+	rdb, err := stores.OpenRedis(o.p.Redis[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rdb.Close()
+	end := stores.Offset(rdb.Info(t.Context(), "replication"))
+
+	is := map[string]map[judge.Presence]int{}
+	for name, at := range map[string]uint64{"begin": 1, "middle": end / 2, "end": end} {
+		is[name] = map[judge.Presence]int{}
+		state := judge.ByPositions(judge.Positions{Redis: []uint64{at}}, nil)
+
+		for _, op := range o.history.Operations() {
+			if op.Kind == journal.KindCart && op.Acked() > 0 {
+				is[name][state(op, 0)]++
+			}
+		}
+	}
+
+	all := is["end"][judge.In]
+	if all == 0 || is["begin"][judge.Out] != all || is["middle"][judge.In] == 0 || is["middle"][judge.Out] == 0 || len(is["end"]) != 1 {
+		t.Errorf("changes of carts by their places, of a stream that ends at %d: %v", end, is)
 	}
 }
 

@@ -35,11 +35,21 @@ type Comparison struct {
 
 // trial is what is known of what is tried.
 type trial struct {
+	begun  time.Time // when the comparison began; zero before
 	on     bool
 	until  time.Time // when the last one went off
 	took   []time.Duration
 	failed int
 	reason string
+}
+
+// Begin begins the comparison. What was going on before is of neither side:
+// connections being made, say, and cold caches.
+func (m *Meter) Begin() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	m.trial.begun = time.Now()
 }
 
 // Try says that from now on something is tried, or no more.
@@ -68,8 +78,13 @@ func (m *Meter) Tried(took time.Duration, err error) {
 // compare counts an operation that ends now on its side: an operation that
 // overlaps with what is tried may have felt it.
 func (m *Meter) compare(took time.Duration) {
+	since := time.Now().Add(-took)
+	if m.trial.begun.IsZero() || m.trial.begun.After(since) {
+		return
+	}
+
 	side := 0
-	if m.trial.on || m.trial.until.After(time.Now().Add(-took)) {
+	if m.trial.on || m.trial.until.After(since) {
 		side = 1
 	}
 

@@ -32,5 +32,8 @@ func SQL(r *journal.Record, n int) string {
 		table, key, value, amount, r.Rows[n], r.ID, n, r.Kind)
 }
 
+// GIDs is the rule by which the gids of both halves name one transfer.
+const GIDs = "^shop-(.+)-[01]$"
+
 // GID names one half of a transfer in two phases.
 func GID(id string, leg int) string { return fmt.Sprintf("shop-%s-%d", id, leg) }
