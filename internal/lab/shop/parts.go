@@ -61,28 +61,33 @@ func known(parts []Part) error {
 
 func (o TrafficOptions) has(p Part) bool { return slices.Contains(o.Parts, p) }
 
-// often are the operations of the parts beyond Basics that customers make.
-func (t *traffic) listOften() {
-	type operation = func(*client, *journal.Record) func(context.Context, *journal.Record) error
+// operation makes a record one of a kind, and returns what to do for it.
+type operation func(*client, *journal.Record) func(context.Context, *journal.Record) error
 
-	for part, f := range map[Part]operation{
-		Bookings: func(c *client, rec *journal.Record) func(context.Context, *journal.Record) error {
+// oftenOf are the operations of the parts beyond Basics that customers make.
+func oftenOf(o TrafficOptions) (often []operation) {
+	if o.has(Bookings) && len(o.Postgres) > 1 {
+		often = append(often, func(c *client, rec *journal.Record) func(context.Context, *journal.Record) error {
 			rec.Kind, rec.Gate = journal.KindBooking, c.Gate
 			return c.booking
-		},
-		Chains: func(c *client, rec *journal.Record) func(context.Context, *journal.Record) error {
+		})
+	}
+
+	if o.has(Chains) {
+		often = append(often, func(c *client, rec *journal.Record) func(context.Context, *journal.Record) error {
 			rec.Kind = journal.KindChain
 			return c.chain
-		},
-		Ledgers: func(c *client, rec *journal.Record) func(context.Context, *journal.Record) error {
+		})
+	}
+
+	if o.has(Ledgers) {
+		often = append(often, func(c *client, rec *journal.Record) func(context.Context, *journal.Record) error {
 			rec.Kind = journal.KindLedger
 			return c.entry
-		},
-	} {
-		if t.has(part) && (part != Bookings || len(t.Postgres) > 1) {
-			t.often = append(t.often, f)
-		}
+		})
 	}
+
+	return often
 }
 
 // at is the client's connection to the database of a step.

@@ -124,7 +124,7 @@ type traffic struct {
 	// board has steps that clients tell each other of.
 	board [8]atomic.Pointer[string]
 	night atomic.Int64 // partition that is written into
-	often []func(*client, *journal.Record) func(context.Context, *journal.Record) error
+	often []operation
 }
 
 // Run is the shop's customers: it works until ctx ends or Duration is over. It
@@ -192,7 +192,7 @@ func (t *traffic) open(ctx context.Context) error {
 		t.media = stores.OpenMedia(t.Media, 1)
 	}
 
-	t.listOften()
+	t.often = oftenOf(t.TrafficOptions)
 	t.rows = t.countRows(ctx)
 
 	return nil

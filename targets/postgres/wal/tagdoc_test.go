@@ -87,6 +87,8 @@ func TestTagsAsDocumented(t *testing.T) {
 
 	for _, major := range sandboxtest.Majors {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			t.Parallel()
+
 			c := newCluster(t, sandboxtest.ToolsOf(t, major), 1<<20, map[string]string{"wal_level": []string{"minimal", "replica", "logical"}[major%3], "max_wal_senders": "0"})
 			super := c.connect(t)
 			do(t, super, "CREATE TABLE work (n int); CREATE ROLE app; GRANT INSERT ON work TO app; CREATE ROLE other")
