@@ -19,6 +19,7 @@ func TestWrongFlags(t *testing.T) {
 		{"500MiB", []string{"up", "--size", "lots"}},
 		{"accepts 2 arg", []string{"break", "region"}},
 		{"required flag", []string{"check"}},
+		{"accepts 1 arg", []string{"far"}},
 		{"unknown command", []string{"nonsense"}},
 	} {
 		var out bytes.Buffer
@@ -37,7 +38,7 @@ func TestWrongFlags(t *testing.T) {
 
 // A lab that was never made says how one is.
 func TestNoLab(t *testing.T) {
-	for _, args := range [][]string{{"status"}, {"down"}, {"break", "region", "east"}, {"traffic"}, {"check", "--sandbox", "x", "--cut", "y"}} {
+	for _, args := range [][]string{{"status"}, {"down"}, {"break", "region", "east"}, {"traffic"}, {"compare"}, {"far", "orders/0"}, {"check", "--sandbox", "x", "--cut", "y"}} {
 		var out bytes.Buffer
 		root := newApp(&out, &out).root()
 		root.SetArgs(append(args, "--dir", t.TempDir()))

@@ -80,7 +80,7 @@ func (a *app) up(ctx context.Context, shards, redis int, set lab.Settings, paylo
 		return err
 	}
 
-	if err := shop.Setup(ctx, p, shop.SetupOptions{PayloadBytes: payload / int64(len(p.Postgres))}); err != nil {
+	if err := shop.Setup(ctx, p, shop.SetupOptions{PayloadBytes: payload / int64(len(p.Postgres)), Realistic: true}); err != nil {
 		return err
 	}
 

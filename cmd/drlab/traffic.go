@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"drctl/internal/human"
 	"drctl/internal/lab/shop"
@@ -18,6 +19,7 @@ import (
 func (a *app) trafficCmd() *cobra.Command {
 	o := shop.TrafficOptions{}
 	var quiet bool
+	var parts string
 	c := &cobra.Command{
 		Use: "traffic", Short: "Let customers buy until interrupted", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -37,6 +39,9 @@ func (a *app) trafficCmd() *cobra.Command {
 						human.Duration(s.P50), human.Duration(s.P99), human.Duration(s.Max))
 				}
 			}
+			if o.Parts, err = shop.ParseParts(parts); err != nil {
+				return err
+			}
 			sum, err := shop.Run(cmd.Context(), o)
 			if err != nil && !errors.Is(err, context.Canceled) {
 				return err
@@ -53,14 +58,23 @@ func (a *app) trafficCmd() *cobra.Command {
 		},
 	}
 	f := c.Flags()
+	trafficFlags(f, &o, &parts)
+	f.DurationVar(&o.Duration, "duration", 0, "end after this long; 0: when interrupted")
+	f.BoolVar(&quiet, "quiet", false, "no line per second")
+
+	return c
+}
+
+// trafficFlags are those of every command that lets customers buy.
+func trafficFlags(f *pflag.FlagSet, o *shop.TrafficOptions, parts *string) {
 	f.Float64Var(&o.Rate, "rate", 100, "operations per second")
 	f.IntVar(&o.Clients, "clients", 8, "clients")
 	f.StringVar(&o.Style, "style", "mix", "2pc, plain or mix: how cross-shard transfers commit")
 	f.BoolVar(&o.Gate, "gate", true, "hold the group's gate around cross-shard transfers")
+	f.BoolVar(&o.Tag, "tag", true, "tag global transactions in the shards' logs")
+	f.StringVar(parts, "parts", "classic", "classic, realistic, or some of: "+fmt.Sprint(shop.Realistic))
+	f.DurationVar(&o.Saga, "saga", time.Second, "how long a saga takes")
+	f.DurationVar(&o.Death, "death", 15*time.Second, "how often a client dies between two commits")
 	f.StringVar(&o.Journal, "journal", "", "journal file (default: journal.jsonl in the lab)")
-	f.DurationVar(&o.Duration, "duration", 0, "end after this long; 0: when interrupted")
 	f.Int64Var(&o.Seed, "seed", 0, "seed of the clients' choices; 0: by chance")
-	f.BoolVar(&quiet, "quiet", false, "no line per second")
-
-	return c
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"drctl/internal/lab/shop/journal"
+	"drctl/internal/lab/shop/transfer"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/servers"
 )
@@ -58,7 +60,7 @@ func TestSurvivesDyingServer(t *testing.T) {
 
 	t.Logf("%+v", r.Summary)
 
-	if rep := check(t, p, now(), o.Journal); !rep.OK {
+	if rep := checked(t, p, now(), o.Journal); !rep.OK {
 		t.Errorf("%+v", rep)
 	}
 }
@@ -68,26 +70,26 @@ func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
 	p := platform(t)
 	path := filepath.Join(t.TempDir(), "journal")
 
-	j, err := openJournal(path)
+	j, err := journal.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	left := func(style string, commitSent bool, states ...string) string {
-		r := &Record{ID: uuid.NewString(), Kind: KindMoney, Style: style, Shards: []int{0, 1}, Rows: []int{5, 6}, Amount: 9, BeginNS: 1, Status: Begun}
+		r := &journal.Record{ID: uuid.NewString(), Kind: journal.KindMoney, Style: style, Shards: []int{0, 1}, Rows: []int{5, 6}, Amount: 9, BeginNS: 1, Status: journal.Begun}
 		if commitSent {
 			r.CommitNS = 2
 		}
 
-		if err := j.write(r); err != nil {
+		if err := j.Write(r); err != nil {
 			t.Fatal(err)
 		}
 
 		for n, state := range states {
 			switch state {
 			case "prepared":
-				exec(t, p.Postgres[n], "BEGIN; "+fmt.Sprintf("INSERT INTO transfers VALUES ('%s', %d, %d, 'money'); PREPARE TRANSACTION '%s'", r.ID, n, 18*n-9, gid(r.ID, n)))
+				exec(t, p.Postgres[n], "BEGIN; "+fmt.Sprintf("INSERT INTO transfers VALUES ('%s', %d, %d, 'money'); PREPARE TRANSACTION '%s'", r.ID, n, 18*n-9, transfer.GID(r.ID, n)))
 			case "committed":
-				exec(t, p.Postgres[n], "BEGIN; "+r.leg(n)+"; COMMIT")
+				exec(t, p.Postgres[n], "BEGIN; "+transfer.SQL(r, n)+"; COMMIT")
 			}
 		}
 
@@ -105,7 +107,7 @@ func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
 		left(TwoPhase, true, "committed", "committed"): 2,
 	}
 
-	if err := j.close(); err != nil {
+	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
 	o := options(p, path)
@@ -117,7 +119,7 @@ func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
 	}
 
 	status := map[string]Record{}
-	for r, err := range ReadJournal(path) {
+	for r, err := range journal.Read(path) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +132,7 @@ func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
 			got += scan[int](t, in, "SELECT count(*) FROM transfers WHERE id = '"+id+"'")
 		}
 
-		if got != legs || (status[id].Status == Acked) != (legs == 2) {
+		if got != legs || (status[id].Status == journal.Acked) != (legs == 2) {
 			t.Errorf("%s: %d legs, want %d; %+v", id, got, legs, status[id])
 		}
 	}
@@ -145,22 +147,22 @@ func TestSettlesWhatAKilledGeneratorLeft(t *testing.T) {
 func TestJournalTruncation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal")
 
-	j, err := openJournal(path)
+	j, err := journal.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	if _, err := openJournal(path); err == nil {
+	if _, err := journal.Open(path); err == nil {
 		t.Error("two writers had the same journal")
 	}
 
 	for n := range 100 {
-		if err := j.write(&Record{ID: fmt.Sprint(n), Kind: KindCart, Status: Begun, Reason: strings.Repeat("x", n)}); err != nil {
+		if err := j.Write(&journal.Record{ID: fmt.Sprint(n), Kind: journal.KindCart, Status: journal.Begun, Reason: strings.Repeat("x", n)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 
-	if err := j.close(); err != nil {
+	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
 
@@ -170,7 +172,7 @@ func TestJournalTruncation(t *testing.T) {
 	}
 
 	count := func() (n int, err error) {
-		for _, e := range ReadJournal(path) {
+		for _, e := range journal.Read(path) {
 			if e != nil {
 				return n, e
 			}
@@ -190,15 +192,15 @@ func TestJournalTruncation(t *testing.T) {
 			t.Fatalf("cut to %d bytes: %d records, want %d; %v", size, n, want, err)
 		}
 
-		j, err := openJournal(path)
+		j, err := journal.Open(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 
-		if err := j.write(&Record{ID: "after", Status: Begun}); err != nil {
+		if err := j.Write(&journal.Record{ID: "after", Status: journal.Begun}); err != nil {
 			t.Fatal(err)
 		}
-		_ = j.close()
+		_ = j.Close()
 
 		if n, err := count(); n != want+1 || err != nil {
 			t.Fatalf("appended after a cut to %d bytes: %d records, want %d; %v", size, n, want+1, err)

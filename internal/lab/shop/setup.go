@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/lab/shop/stores"
 	"drctl/targets"
 )
 
@@ -22,13 +23,14 @@ type SetupOptions struct {
 	SKUs     int // per shard; default 1000
 	// PayloadBytes is how much filler text each shard holds at least.
 	PayloadBytes int64
+	// Realistic makes what the parts beyond Classic need, another database on
+	// each cluster among it.
+	Realistic bool
 }
 
 const (
-	startBalance = 1_000_000 // of each account
-	startQty     = 1_000_000 // on the shelf of each SKU
-	fillerRow    = 1 << 10   // characters
-	fillerBatch  = 4 << 10   // rows per transaction
+	fillerRow   = 1 << 10 // characters
+	fillerBatch = 4 << 10 // rows per transaction
 )
 
 const schema = `
@@ -38,13 +40,27 @@ CREATE TABLE IF NOT EXISTS stock (sku int PRIMARY KEY, qty bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS orders (id uuid PRIMARY KEY, account int NOT NULL, sku int NOT NULL, at timestamptz NOT NULL);
 CREATE TABLE IF NOT EXISTS transfers (id uuid, leg int, amount bigint NOT NULL, kind text NOT NULL, PRIMARY KEY (id, leg));
 CREATE TABLE IF NOT EXISTS product_images (key text PRIMARY KEY, sha256 text NOT NULL, size bigint NOT NULL);
-CREATE TABLE IF NOT EXISTS filler (id bigint PRIMARY KEY, data text NOT NULL);`
+CREATE TABLE IF NOT EXISTS filler (id bigint PRIMARY KEY, data text NOT NULL);
+CREATE TABLE IF NOT EXISTS order_lines (id uuid PRIMARY KEY REFERENCES orders ON DELETE CASCADE, sku int NOT NULL);
+CREATE OR REPLACE FUNCTION add_line() RETURNS trigger LANGUAGE plpgsql AS
+	'BEGIN INSERT INTO order_lines VALUES (NEW.id, NEW.sku); RETURN NULL; END';
+DROP TRIGGER IF EXISTS lines ON orders;
+CREATE TRIGGER lines AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION add_line();`
+
+// realistic holds a row for each step of the parts beyond Classic, in partitions
+// of which one is made now and then.
+const realistic = `
+CREATE SEQUENCE IF NOT EXISTS steps_seq;
+CREATE TABLE IF NOT EXISTS steps (op uuid, n int, kind text NOT NULL, night int DEFAULT 0, seq bigint NOT NULL DEFAULT nextval('steps_seq'),
+	PRIMARY KEY (op, n, night)) PARTITION BY LIST (night);
+CREATE INDEX IF NOT EXISTS steps_by_seq ON steps (seq);
+CREATE TABLE IF NOT EXISTS steps_0 PARTITION OF steps FOR VALUES IN (0);`
 
 // Setup makes the tables, the first rows and the bucket, and fills up to
 // PayloadBytes. It may be repeated: what is there stays as it is. SKU s has two
 // rows, s on the shelf and -s sold, so that orders move stock and keep its sum.
 func Setup(ctx context.Context, p Platform, o SetupOptions) error {
-	if err := p.check(); err != nil {
+	if err := p.Validate(); err != nil {
 		return err
 	}
 
@@ -62,7 +78,7 @@ func Setup(ctx context.Context, p Platform, o SetupOptions) error {
 		g.Go(func() error { return setupShard(gctx, in, o, uint64(i)) })
 	}
 
-	if p.hasMedia() {
+	if p.HasMedia() {
 		g.Go(func() error { return setupBucket(gctx, p.Media) })
 	}
 
@@ -70,7 +86,7 @@ func Setup(ctx context.Context, p Platform, o SetupOptions) error {
 }
 
 func setupShard(ctx context.Context, in targets.Instance, o SetupOptions, seed uint64) error {
-	c, err := connectPostgres(ctx, in)
+	c, err := stores.Connect(ctx, in)
 	if err != nil {
 		return err
 	}
@@ -95,15 +111,47 @@ INSERT INTO accounts SELECT i, %d FROM generate_series(1, %d) i;
 INSERT INTO stock SELECT i, %d FROM generate_series(1, %d) i;
 INSERT INTO stock SELECT -i, 0 FROM generate_series(1, %d) i;
 INSERT INTO meta SELECT 'balance', sum(balance) FROM accounts;
-INSERT INTO meta SELECT 'stock', sum(qty) FROM stock;`, startBalance, o.Accounts, startQty, o.SKUs, o.SKUs))
+INSERT INTO meta SELECT 'stock', sum(qty) FROM stock;`, stores.StartBalance, o.Accounts, stores.StartQty, o.SKUs, o.SKUs))
 
 		return err
 	})
-	if err != nil {
-		return failure("shop: set up", in, err)
+	if err == nil && o.Realistic {
+		err = setupRealistic(ctx, c, in)
 	}
 
-	return failure("shop: fill", in, fill(ctx, c, o.PayloadBytes, seed))
+	if err != nil {
+		return stores.Failure("shop: set up", in, err)
+	}
+
+	return stores.Failure("shop: fill", in, fill(ctx, c, o.PayloadBytes, seed))
+}
+
+func setupRealistic(ctx context.Context, c *pgx.Conn, in targets.Instance) error {
+	if _, err := c.Exec(ctx, realistic); err != nil {
+		return err
+	}
+	name := stores.Ledger(in).Database
+
+	var made bool
+	if err := c.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name).Scan(&made); err != nil {
+		return err
+	}
+
+	if !made {
+		if _, err := c.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()); err != nil {
+			return err
+		}
+	}
+
+	ledger, err := stores.Connect(ctx, stores.Ledger(in))
+	if err != nil {
+		return err
+	}
+	defer ledger.Close(context.WithoutCancel(ctx))
+
+	_, err = ledger.Exec(ctx, realistic)
+
+	return err
 }
 
 // fill adds rows of text that hardly compresses until there are want
@@ -139,7 +187,7 @@ func fill(ctx context.Context, c *pgx.Conn, want int64, seed uint64) error {
 }
 
 func setupBucket(ctx context.Context, in targets.Instance) error {
-	_, err := openMedia(in, 3).CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &in.Database})
+	_, err := stores.OpenMedia(in, 3).CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &in.Database})
 	var owned *types.BucketAlreadyOwnedByYou
 
 	var exists *types.BucketAlreadyExists
@@ -147,7 +195,7 @@ func setupBucket(ctx context.Context, in targets.Instance) error {
 		return nil
 	}
 
-	if _, herr := openMedia(in, 3).HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &in.Database}); herr == nil {
+	if _, herr := stores.OpenMedia(in, 3).HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &in.Database}); herr == nil {
 		return nil
 	}
 

@@ -15,6 +15,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"drctl/internal/lab/shop/journal"
+	"drctl/internal/lab/shop/stores"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/servers"
 	"drctl/targets"
@@ -69,7 +71,7 @@ func now() targets.Cut {
 	return targets.Cut{ID: "test", Group: "shop", QuiescedAt: at, ReleasedAt: at}
 }
 
-func check(t *testing.T, p Platform, cut targets.Cut, journals ...string) Report {
+func checked(t *testing.T, p Platform, cut targets.Cut, journals ...string) Report {
 	t.Helper()
 
 	rep, err := Check(t.Context(), CheckOptions{Cut: cut, Journals: journals, Platform: p})
@@ -111,25 +113,25 @@ func scan[T any](t *testing.T, in targets.Instance, sql string) (v T) {
 }
 
 // lastOf returns the last acknowledged record of a kind.
-func lastOf(t *testing.T, journal string, kinds ...string) (last Record) {
+func lastOf(t *testing.T, path string, kinds ...string) (last Record) {
 	t.Helper()
 
-	if last = findLast(t, journal, kinds...); last.ID == "" {
+	if last = findLast(t, path, kinds...); last.ID == "" {
 		t.Fatalf("no %v in the journal", kinds)
 	}
 
 	return last
 }
 
-func findLast(t *testing.T, journal string, kinds ...string) (last Record) {
+func findLast(t *testing.T, path string, kinds ...string) (last Record) {
 	t.Helper()
 
-	for r, err := range ReadJournal(journal) {
+	for r, err := range journal.Read(path) {
 		if err != nil {
 			t.Fatal(err)
 		}
 
-		if r.Status == Acked && slices.Contains(kinds, r.Kind) {
+		if r.Status == journal.Acked && slices.Contains(kinds, r.Kind) {
 			last = r
 		}
 	}
@@ -139,9 +141,9 @@ func findLast(t *testing.T, journal string, kinds ...string) (last Record) {
 
 func TestCheckFindsEveryViolation(t *testing.T) {
 	p := platform(t)
-	journal := filepath.Join(t.TempDir(), "journal")
+	path := filepath.Join(t.TempDir(), "journal")
 	var seconds int
-	o := options(p, journal)
+	o := options(p, path)
 	o.Progress = func(s Second) { seconds++ }
 
 	sum := quiet(t, o)
@@ -150,16 +152,16 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 	}
 	cut := now()
 
-	rep := check(t, p, cut, journal)
+	rep := checked(t, p, cut, path)
 	if !rep.OK || len(rep.NotChecked) > 0 || rep.LostAfterCut != 0 || rep.Checked[RuleAcked] == 0 || rep.Checked[RuleImages] == 0 || rep.Checked[RuleCarts] == 0 {
 		t.Fatalf("quiet platform: %+v", rep)
 	}
-	move := lastOf(t, journal, KindMoney, KindStock)
-	order := lastOf(t, journal, KindOrder)
-	cart := lastOf(t, journal, KindCart)
-	image := lastOf(t, journal, KindImage)
+	move := lastOf(t, path, journal.KindMoney, journal.KindStock)
+	order := lastOf(t, path, journal.KindOrder)
+	cart := lastOf(t, path, journal.KindCart)
+	image := lastOf(t, path, journal.KindImage)
 
-	rdb, err := openRedis(p.Redis[0])
+	rdb, err := stores.OpenRedis(p.Redis[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +189,7 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 			}
 		}
 	}
-	last, _ := rdb.Get(t.Context(), cartKey(cart.Cart)+":seq").Int64()
+	last, _ := rdb.Get(t.Context(), stores.CartKey(cart.Cart)+":seq").Int64()
 	debit := p.Postgres[move.Shards[0]]
 	legRow := fmt.Sprintf("id = '%s' AND leg = 0", move.ID)
 	sql := func(in targets.Instance, format string, args ...any) func() {
@@ -212,7 +214,7 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 	}
 	// amounts makes a transfer larger, with the rows that it changed.
 	amounts := func(by int) func() {
-		table := map[string]string{KindMoney: "accounts SET balance = balance + %d WHERE id = %d", KindStock: "stock SET qty = qty + %d WHERE sku = %d"}[move.Kind]
+		table := map[string]string{journal.KindMoney: "accounts SET balance = balance + %d WHERE id = %d", journal.KindStock: "stock SET qty = qty + %d WHERE sku = %d"}[move.Kind]
 
 		return func() {
 			for n, in := range []targets.Instance{debit, credit} {
@@ -226,24 +228,26 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 		rules       []string
 		plant, undo func()
 	}{
-		{"half a transfer", []string{RuleAcked, RuleRows, RuleWhole}, sql(debit, "DELETE FROM transfers WHERE %s", legRow),
+		{"half a transfer", []string{RuleAcked, RuleRows, RuleWhole, RuleGrade}, sql(debit, "DELETE FROM transfers WHERE %s", legRow),
 			sql(debit, "INSERT INTO transfers VALUES ('%s', 0, %d, '%s')", move.ID, -move.Amount, move.Kind)},
 		{"unjournaled half", []string{RuleJournaled, RuleWhole}, sql(debit, "INSERT INTO transfers VALUES ('%s', 1, 3, 'money')", orphan),
 			sql(debit, "DELETE FROM transfers WHERE id = '%s'", orphan)},
 		{"halves that differ", []string{RuleJournaled, RuleRows, RuleWhole}, sql(debit, "UPDATE transfers SET amount = amount - 1 WHERE %s", legRow),
 			sql(debit, "UPDATE transfers SET amount = amount + 1 WHERE %s", legRow)},
-		{"lost order", []string{RuleAcked, RuleRows, RuleSums}, sql(p.Postgres[order.Shards[0]], "DELETE FROM orders WHERE id = '%s'", order.ID),
+		{"lost order", []string{RuleAcked, RuleRows, RuleSums, RuleGrade}, sql(p.Postgres[order.Shards[0]], "DELETE FROM orders WHERE id = '%s'", order.ID),
 			sql(p.Postgres[order.Shards[0]], "INSERT INTO orders VALUES ('%s', 1, %d, now())", order.ID, order.Rows[0])},
 		{"balance", []string{RuleRows, RuleSums}, sql(debit, "UPDATE accounts SET balance = balance + 1 WHERE id = 7"),
 			sql(debit, "UPDATE accounts SET balance = balance - 1 WHERE id = 7")},
 		{"stock", []string{RuleRows, RuleSums}, sql(debit, "UPDATE stock SET qty = qty - 1 WHERE sku = 7"),
 			sql(debit, "UPDATE stock SET qty = qty + 1 WHERE sku = 7")},
+		{"an order's line", []string{RuleSums}, sql(p.Postgres[order.Shards[0]], "DELETE FROM order_lines WHERE id = '%s'", order.ID),
+			sql(p.Postgres[order.Shards[0]], "INSERT INTO order_lines VALUES ('%s', %d)", order.ID, order.Rows[0])},
 		{"prepared", []string{RulePrepared}, sql(debit, "BEGIN; UPDATE accounts SET balance = 0 WHERE id = 7; PREPARE TRANSACTION 'other'"),
 			sql(debit, "ROLLBACK PREPARED 'other'")},
-		{"old cart", []string{RuleCarts}, setSeq(cartKey(cart.Cart)+":seq", last-1), setSeq(cartKey(cart.Cart)+":seq", last)},
-		{"cart ahead", []string{RuleCarts}, setSeq(cartKey(cart.Cart)+":seq", last+1), setSeq(cartKey(cart.Cart)+":seq", last)},
-		{"cart contents", []string{RuleCarts}, func() { rdb.HSet(t.Context(), cartKey(cart.Cart), "seq", last+1) },
-			func() { rdb.HSet(t.Context(), cartKey(cart.Cart), "seq", last) }},
+		{"old cart", []string{RuleCarts, RuleGrade}, setSeq(stores.CartKey(cart.Cart)+":seq", last-1), setSeq(stores.CartKey(cart.Cart)+":seq", last)},
+		{"cart ahead", []string{RuleCarts}, setSeq(stores.CartKey(cart.Cart)+":seq", last+1), setSeq(stores.CartKey(cart.Cart)+":seq", last)},
+		{"cart contents", []string{RuleCarts}, func() { rdb.HSet(t.Context(), stores.CartKey(cart.Cart), "seq", last+1) },
+			func() { rdb.HSet(t.Context(), stores.CartKey(cart.Cart), "seq", last) }},
 		{"altered object", []string{RuleImages}, func() { put(flipped) }, func() { put(body.Bytes()) }},
 		{"missing object", []string{RuleImages}, func() {
 			if _, err := media.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &p.Media.Database, Key: &image.Key}); err != nil {
@@ -272,16 +276,16 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 			sql(p.Postgres[0], "UPDATE accounts SET balance = balance - 5 WHERE id = 7")()
 			sql(p.Postgres[1], "UPDATE accounts SET balance = balance + 5 WHERE id = 7")()
 		}},
-		{"an order of another product", []string{RuleJournaled, RuleRows}, sql(p.Postgres[order.Shards[0]], "UPDATE orders SET sku = sku %% 200 + 1 WHERE id = '%s'", order.ID),
+		{"an order of another product", []string{RuleJournaled, RuleRows, RuleSums}, sql(p.Postgres[order.Shards[0]], "UPDATE orders SET sku = sku %% 200 + 1 WHERE id = '%s'", order.ID),
 			sql(p.Postgres[order.Shards[0]], "UPDATE orders SET sku = %d WHERE id = '%s'", order.Rows[0], order.ID)},
 		{"an account for another", []string{RuleRows}, sql(debit, "UPDATE accounts SET id = 1000 WHERE id = 7"), sql(debit, "UPDATE accounts SET id = 7 WHERE id = 1000")},
-		{"lost image row", []string{RuleAcked}, sql(p.Postgres[image.Shards[0]], "DELETE FROM product_images WHERE key = '%s'", image.Key),
+		{"lost image row", []string{RuleAcked, RuleGrade}, sql(p.Postgres[image.Shards[0]], "DELETE FROM product_images WHERE key = '%s'", image.Key),
 			sql(p.Postgres[image.Shards[0]], "INSERT INTO product_images VALUES ('%s', '%s', %d)", image.Key, image.SHA, image.Size)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.plant()
 
-			rep := check(t, p, cut, journal)
+			rep := checked(t, p, cut, path)
 			if rep.OK || len(rep.ByRule) != len(c.rules) || len(rep.Violations) != rep.Total {
 				t.Errorf("want violations of %v, got %+v", c.rules, rep)
 			}
@@ -296,58 +300,58 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 		})
 	}
 
-	if rep := check(t, p, cut, journal); !rep.OK {
+	if rep := checked(t, p, cut, path); !rep.OK {
 		t.Fatalf("after undoing: %+v", rep)
 	}
 
-	checkShowsNothing(t, p, cut, journal)
+	checkShowsNothing(t, p, cut, path)
 	// Traffic that went on after the cut: everything of it is surplus.
-	o = options(p, journal)
+	o = options(p, path)
 	o.Duration, o.Seed = time.Second, 7
 	after := quiet(t, o)
 
-	rep = check(t, p, cut, journal)
+	rep = checked(t, p, cut, path)
 	if rep.OK || rep.ByRule[RuleLater] == 0 || rep.ByRule[RuleCarts] == 0 || rep.LostAfterCut != after.Acked || rep.LossWindow <= 0 {
 		t.Errorf("operations after the cut: %+v; the traffic %+v", rep, after)
 	}
 
-	if rep := check(t, p, now(), journal); !rep.OK {
+	if rep := checked(t, p, now(), path); !rep.OK {
 		t.Errorf("a later cut: %+v", rep)
 	}
 
-	barrier, err := Check(t.Context(), CheckOptions{Cut: now(), Journals: []string{journal}, Platform: p, BarrierOnly: true})
+	barrier, err := Check(t.Context(), CheckOptions{Cut: now(), Journals: []string{path}, Platform: p, BarrierOnly: true})
 	if err != nil || !slices.Equal(barrier.NotChecked, []string{RuleCarts, RuleImages}) {
 		t.Errorf("barrier only: %+v, %v", barrier, err)
 	}
 }
 
 // checkShowsNothing asks in ways in which nothing, or not everything, is compared.
-func checkShowsNothing(t *testing.T, p Platform, cut targets.Cut, journal string) {
+func checkShowsNothing(t *testing.T, p Platform, cut targets.Cut, path string) {
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 
-	if rep := check(t, p, cut, empty); rep.OK || rep.ByRule[RuleAcked] == 0 {
+	if rep := checked(t, p, cut, empty); rep.OK || rep.ByRule[RuleAcked] == 0 {
 		t.Errorf("an empty journal: %+v", rep)
 	}
 	early := cut
 	early.QuiescedAt = cut.QuiescedAt.Add(-time.Hour)
 
 	early.ReleasedAt = early.QuiescedAt
-	if rep := check(t, p, early, journal); rep.OK || rep.ByRule[RuleAcked] == 0 {
+	if rep := checked(t, p, early, path); rep.OK || rep.ByRule[RuleAcked] == 0 {
 		t.Errorf("a journal of later: %+v", rep)
 	}
 	early.ReleasedAt = cut.ReleasedAt.Add(time.Hour)
 
 	early.QuiescedAt = cut.QuiescedAt
-	if rep := check(t, p, early, journal); rep.OK || rep.ByRule[RuleBarrier] != 1 || rep.Total != 1 {
+	if rep := checked(t, p, early, path); rep.OK || rep.ByRule[RuleBarrier] != 1 || rep.Total != 1 {
 		t.Errorf("a barrier of an hour: %+v", rep)
 	}
 	part := p
 
 	part.Redis, part.Media = nil, targets.Instance{}
-	if rep := check(t, part, cut, journal); rep.OK || rep.Total != 0 || !slices.Equal(rep.NotChecked, []string{RuleCarts, RuleImages}) {
+	if rep := checked(t, part, cut, path); rep.OK || rep.Total != 0 || !slices.Equal(rep.NotChecked, []string{RuleCarts, RuleImages}) {
 		t.Errorf("PostgreSQL alone: %+v", rep)
 	}
 }
@@ -370,16 +374,16 @@ func TestStylesAndGateTogether(t *testing.T) {
 
 	wg.Wait()
 	// A slow machine may not have come to a cart in the lane that is left out below.
-	for seed := int64(7); seed < 30 && findLast(t, journals[0], KindCart).ID == ""; seed++ {
+	for seed := int64(7); seed < 30 && findLast(t, journals[0], journal.KindCart).ID == ""; seed++ {
 		lanes[0].Seed = seed
 		quiet(t, lanes[0])
 	}
 
-	if rep := check(t, p, now(), journals...); !rep.OK {
+	if rep := checked(t, p, now(), journals...); !rep.OK {
 		t.Errorf("%+v", rep)
 	}
 
-	if rep := check(t, p, now(), journals[1:]...); rep.OK || rep.ByRule[RuleJournaled] == 0 || rep.ByRule[RuleCarts] == 0 {
+	if rep := checked(t, p, now(), journals[1:]...); rep.OK || rep.ByRule[RuleJournaled] == 0 || rep.ByRule[RuleCarts] == 0 {
 		t.Errorf("without one journal: %+v", rep)
 	}
 }

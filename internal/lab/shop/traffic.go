@@ -4,7 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -12,21 +14,12 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drctl/internal/fail"
+	"drctl/internal/lab/shop/journal"
+	"drctl/internal/lab/shop/meter"
+	"drctl/internal/lab/shop/stores"
+	"drctl/internal/lab/shop/transfer"
 	"drctl/internal/retry"
 )
-
-// The styles in which a transfer commits on its two shards.
-const (
-	// TwoPhase: PREPARE TRANSACTION on both, then COMMIT PREPARED on both.
-	TwoPhase = "2pc"
-	// Plain: both shards written, then two ordinary commits.
-	Plain = "plain"
-	// Mix: either, by chance.
-	Mix = "mix"
-)
-
-// opTimeout is the longest an operation waits for its servers.
-const opTimeout = 10 * time.Second
 
 // cartsPerClient bounds the carts; each is written by one client only, so its
 // sequence numbers are in order.
@@ -39,7 +32,15 @@ type TrafficOptions struct {
 	Clients int     // default 8
 	Style   string  // TwoPhase, Plain or Mix (default)
 	// Gate: hold the group's gate around each transfer.
-	Gate     bool
+	Gate bool
+	// Parts are what the traffic is made of; none means Classic.
+	Parts []Part
+	// Tag: write the tag of every global transaction into its shards' logs.
+	Tag bool
+	// Saga is how long a saga takes; default a second.
+	Saga time.Duration
+	// Death is how often a client dies between two commits; default 15 seconds.
+	Death    time.Duration
 	Journal  string        // file; appended to
 	Duration time.Duration // from when every shard answers; 0: until ctx ends
 	Seed     int64         // of what the clients choose; 0: by chance
@@ -49,10 +50,12 @@ type TrafficOptions struct {
 	// Progress is called once per second. May be nil.
 	Progress func(Second)
 	Log      *slog.Logger
+
+	started func() // called when every shard has answered; may be nil
 }
 
 func (o TrafficOptions) withDefaults() (TrafficOptions, error) {
-	if err := o.Platform.check(); err != nil {
+	if err := o.Validate(); err != nil {
 		return o, err
 	}
 
@@ -67,6 +70,22 @@ func (o TrafficOptions) withDefaults() (TrafficOptions, error) {
 	o.Lanes = max(o.Lanes, 1)
 	if o.Lane < 0 || o.Lane >= o.Lanes {
 		return o, fail.Newf(fail.Invalid, "shop: traffic", o.Group, "lane %d of %d does not exist", o.Lane, o.Lanes)
+	}
+
+	if len(o.Parts) == 0 {
+		o.Parts = Classic
+	}
+
+	if err := known(o.Parts); err != nil {
+		return o, err
+	}
+
+	if o.Saga <= 0 {
+		o.Saga = time.Second
+	}
+
+	if o.Death <= 0 {
+		o.Death = 15 * time.Second
 	}
 
 	switch o.Style {
@@ -95,13 +114,17 @@ func (o TrafficOptions) withDefaults() (TrafficOptions, error) {
 // traffic is one run.
 type traffic struct {
 	TrafficOptions
-	journal *journal
-	meter   *meter
+	journal *journal.Journal
+	meter   *meter.Meter
 	redis   []*redis.Client
 	media   *s3.Client
 	rows    int           // accounts and SKUs to choose from, on every shard
 	seqs    map[int]int64 // highest journaled sequence per cart
-	doubt   *doubt
+	doubt   *transfer.Doubt
+	// board has steps that clients tell each other of.
+	board [8]atomic.Pointer[string]
+	night atomic.Int64 // partition that is written into
+	often []operation
 }
 
 // Run is the shop's customers: it works until ctx ends or Duration is over. It
@@ -109,18 +132,20 @@ type traffic struct {
 // counts what failed. It settles its own prepared transactions and half-done
 // transfers at the start, while it runs and at the end. An error means that
 // the traffic could not be made at all or that the journal could not be written.
-func Run(ctx context.Context, o TrafficOptions) (Summary, error) {
+func Run(ctx context.Context, o TrafficOptions) (Summary, error) { return run(ctx, o, meter.New()) }
+
+func run(ctx context.Context, o TrafficOptions, m *meter.Meter) (Summary, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return Summary{}, err
 	}
 
-	j, err := openJournal(o.Journal)
+	j, err := journal.Open(o.Journal)
 	if err != nil {
 		return Summary{}, err
 	}
-	t := &traffic{TrafficOptions: o, journal: j, meter: newMeter(), seqs: map[int]int64{}}
-	t.doubt = newDoubt(o.Platform, j, o.Log)
+	t := &traffic{TrafficOptions: o, journal: j, meter: m, seqs: map[int]int64{}}
+	t.doubt = transfer.NewDoubt(o.Platform, j, o.Log)
 
 	err = t.open(ctx)
 	if err == nil {
@@ -131,11 +156,11 @@ func Run(ctx context.Context, o TrafficOptions) (Summary, error) {
 		_ = c.Close()
 	}
 
-	if cerr := j.close(); err == nil {
+	if cerr := j.Close(); err == nil {
 		err = cerr
 	}
-	sum := t.meter.summary()
-	sum.Resolved = t.doubt.counts()
+	sum := t.meter.Summary()
+	sum.Resolved = t.doubt.Counts()
 
 	return sum, err
 }
@@ -143,29 +168,31 @@ func Run(ctx context.Context, o TrafficOptions) (Summary, error) {
 // open reads the journal of earlier runs and makes the clients' connections
 // ready to be made.
 func (t *traffic) open(ctx context.Context) error {
-	for r, err := range ReadJournal(t.Journal) {
+	for r, err := range journal.Read(t.Journal) {
 		if err != nil {
 			return err
 		}
 
-		if r.Kind == KindCart {
+		if r.Kind == journal.KindCart {
 			t.seqs[r.Cart] = max(t.seqs[r.Cart], r.Seq)
 		}
 
-		t.doubt.learn(r)
+		t.doubt.Learn(r)
 	}
 
 	for _, in := range t.Redis {
-		c, err := openRedis(in)
+		c, err := stores.OpenRedis(in)
 		if err != nil {
 			return err
 		}
 		t.redis = append(t.redis, c)
 	}
 
-	if t.hasMedia() {
-		t.media = openMedia(t.Media, 1)
+	if t.HasMedia() {
+		t.media = stores.OpenMedia(t.Media, 1)
 	}
+
+	t.often = oftenOf(t.TrafficOptions)
 	t.rows = t.countRows(ctx)
 
 	return nil
@@ -178,7 +205,7 @@ func (t *traffic) countRows(ctx context.Context) int {
 	for i := 0; i < len(t.Postgres) && ctx.Err() == nil; {
 		n := 0
 
-		c, err := connectPostgres(ctx, t.Postgres[i])
+		c, err := stores.Connect(ctx, t.Postgres[i])
 		if err == nil {
 			err = c.QueryRow(ctx, "SELECT least((SELECT count(*) FROM accounts), (SELECT count(*) FROM stock WHERE sku > 0))").Scan(&n)
 			_ = c.Close(context.WithoutCancel(ctx))
@@ -210,7 +237,7 @@ func (t *traffic) work(ctx context.Context) error {
 		return nil // the end came before the shards answered
 	}
 
-	if err := t.doubt.settle(ctx, true); err != nil {
+	if err := t.doubt.Settle(ctx, true); err != nil {
 		t.Log.Warn("shop: earlier transactions are not settled yet", "err", err)
 	}
 
@@ -222,26 +249,34 @@ func (t *traffic) work(ctx context.Context) error {
 		defer cancel()
 	}
 
-	t.meter.start(time.Now())
+	t.meter.Start(time.Now())
+
+	if t.started != nil {
+		t.started()
+	}
 	var wg, aux sync.WaitGroup
 	auxCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	aux.Go(func() { t.tick(auxCtx, cancel) })
-	aux.Go(func() { t.doubt.run(auxCtx) })
+	aux.Go(func() { t.doubt.Run(auxCtx) })
 
 	for n := range t.Clients {
 		wg.Go(func() { newClient(t, n).run(ctx) })
 	}
 
+	for _, job := range t.jobs() {
+		wg.Go(func() { job(ctx) })
+	}
+
 	wg.Wait()
 	stop()
 	aux.Wait()
-	t.meter.end(time.Now())
+	t.meter.End(time.Now())
 
-	ectx, ecancel := context.WithTimeout(context.WithoutCancel(ctx), 2*opTimeout)
+	ectx, ecancel := context.WithTimeout(context.WithoutCancel(ctx), 2*stores.Timeout)
 	defer ecancel()
 
 	for range 3 {
-		err := t.doubt.settle(ectx, true)
+		err := t.doubt.Settle(ectx, true)
 		if err == nil {
 			break
 		}
@@ -250,7 +285,7 @@ func (t *traffic) work(ctx context.Context) error {
 		_ = retry.Sleep(ectx, 300*time.Millisecond)
 	}
 
-	return t.journal.failed()
+	return t.journal.Failed()
 }
 
 // tick reports and flushes once per second, and ends the traffic when the
@@ -264,13 +299,13 @@ func (t *traffic) tick(ctx context.Context, stop func()) {
 		case <-ctx.Done():
 			return
 		case now := <-every.C:
-			if s := t.meter.second(now); t.Progress != nil {
+			if s := t.meter.Second(now); t.Progress != nil {
 				t.Progress(s)
 			}
 
-			t.journal.flush()
+			t.journal.Flush()
 
-			if t.journal.failed() != nil {
+			if t.journal.Failed() != nil {
 				stop()
 			}
 		}
@@ -283,13 +318,16 @@ type client struct {
 	lane, lanes int // over all generators
 	rng         *rand.Rand
 	conns       []*pgx.Conn // per shard, nil when not connected
+	ledgers     []*pgx.Conn // likewise, to the other database
 	gate        *pgx.Conn
 	carts       map[int]int64 // last sequence number used
+	last        string        // its last step that was acknowledged
+	until       context.Context
 }
 
 func newClient(t *traffic, n int) *client {
 	c := &client{traffic: t, lane: t.Lane*t.Clients + n, lanes: t.Lanes * t.Clients,
-		conns: make([]*pgx.Conn, len(t.Postgres)), carts: map[int]int64{}}
+		conns: make([]*pgx.Conn, len(t.Postgres)), ledgers: make([]*pgx.Conn, len(t.Postgres)), carts: map[int]int64{}}
 	c.rng = rand.New(rand.NewPCG(uint64(t.Seed), uint64(c.lane)))
 
 	return c
@@ -313,18 +351,18 @@ func (c *client) run(ctx context.Context) {
 		if next = next.Add(every); time.Since(next) > time.Second {
 			next = time.Now()
 		}
-		octx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
+		octx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stores.Timeout)
 		begin := time.Now()
 		rec, err := c.operate(octx)
 
 		cancel()
-		c.meter.add(rec, time.Since(begin))
+		c.meter.Add(rec, time.Since(begin))
 
 		if err != nil {
 			c.Log.Debug("shop: operation", "kind", rec.Kind, "status", rec.Status, "err", err)
 		}
 
-		if rec.Status == Acked {
+		if rec.Status == journal.Acked {
 			failures = 0
 			continue
 		}
@@ -338,7 +376,7 @@ func (c *client) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 
-	for _, conn := range append(c.conns, c.gate) {
+	for _, conn := range append(slices.Concat(c.conns, c.ledgers), c.gate) {
 		if conn != nil {
 			_ = conn.Close(ctx)
 		}

@@ -1,4 +1,4 @@
-package shop
+package check
 
 import (
 	"context"
@@ -10,6 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	"drctl/internal/lab/shop/journal"
+	"drctl/internal/lab/shop/judge"
+	"drctl/internal/lab/shop/stores"
 	"drctl/targets"
 )
 
@@ -24,6 +27,16 @@ type shardState struct {
 	// now and first are the sums of balances and stock; sold is of the sold rows.
 	now, first map[string]int64
 	sold       int64
+	// lines counts what a trigger adds for each order.
+	lines int64
+	// steps are of the shop's database and of the other one.
+	steps, ledger map[stepKey]bool
+}
+
+// stepKey is a row of the parts beyond the shop's basics.
+type stepKey struct {
+	op uuid.UUID
+	n  int
 }
 
 type legRow struct {
@@ -44,7 +57,7 @@ func (k *checker) readShards(ctx context.Context) ([]*shardState, error) {
 	for i, in := range k.Postgres {
 		g.Go(func() (err error) {
 			found[i], err = readShard(gctx, in)
-			return failure("shop: check", in, err)
+			return stores.Failure("shop: check", in, err)
 		})
 	}
 
@@ -53,13 +66,14 @@ func (k *checker) readShards(ctx context.Context) ([]*shardState, error) {
 
 // readShard reads everything in one snapshot.
 func readShard(ctx context.Context, in targets.Instance) (*shardState, error) {
-	c, err := connectPostgres(ctx, in)
+	c, err := stores.Connect(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close(context.WithoutCancel(ctx))
 	s := &shardState{legs: map[uuid.UUID][2]*legRow{}, orders: map[uuid.UUID]int{}, images: map[string]imageRow{},
 		accounts: map[int]int64{}, stock: map[int]int64{}}
+
 	err = pgx.BeginTxFunc(ctx, c, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var id [16]byte
 		var leg int
@@ -106,8 +120,15 @@ func readShard(ctx context.Context, in targets.Instance) (*shardState, error) {
 			err = s.readSums(ctx, tx)
 		}
 
+		if err == nil {
+			s.steps, err = readSteps(ctx, tx)
+		}
+
 		return err
 	})
+	if err == nil {
+		err = s.readLedger(ctx, c, in)
+	}
 
 	return s, err
 }
@@ -127,6 +148,10 @@ func (s *shardState) readSums(ctx context.Context, tx pgx.Tx) error {
 		err = tx.QueryRow(ctx, "SELECT coalesce(sum(qty), 0)::bigint FROM stock WHERE sku < 0").Scan(&s.sold)
 	}
 
+	if err == nil {
+		err = tx.QueryRow(ctx, "SELECT count(*) FROM order_lines l JOIN orders o USING (id) WHERE l.sku = o.sku").Scan(&s.lines)
+	}
+
 	return err
 }
 
@@ -142,7 +167,7 @@ func each(ctx context.Context, tx pgx.Tx, sql string, into []any, f func() error
 
 // halves tells which parts of an operation are there: of a transfer both legs,
 // of the others one part.
-func (k *checker) parts(id uuid.UUID, r *Record, found []*shardState) (there, of int, where string) {
+func (k *checker) parts(id uuid.UUID, r *journal.Record, found []*shardState) (there, of int, where string) {
 	var at []string
 
 	note := func(ok bool, shard int, what string) {
@@ -155,13 +180,15 @@ func (k *checker) parts(id uuid.UUID, r *Record, found []*shardState) (there, of
 	}
 	for n, shard := range r.Shards {
 		switch {
-		case r.transfer():
+		case r.Transfer():
 			legs := found[shard].legs[id]
 			note(n < 2 && legs[n] != nil, shard, fmt.Sprintf("leg %d", n))
-		case r.Kind == KindOrder:
+		case stepKind(r.Kind):
+			note(found[shard].hasStep(id, r, n), shard, fmt.Sprintf("step %d", n))
+		case r.Kind == journal.KindOrder:
 			_, ok := found[shard].orders[id]
 			note(ok, shard, "order")
-		case r.Kind == KindImage:
+		case r.Kind == journal.KindImage:
 			_, ok := found[shard].images[r.Key]
 			note(ok, shard, "row")
 		}
@@ -175,7 +202,7 @@ func (k *checker) parts(id uuid.UUID, r *Record, found []*shardState) (there, of
 func (k *checker) checkPresence(found []*shardState) {
 	for id, r := range k.ops.sql {
 		there, of, where := k.parts(id, r, found)
-		if at := r.acked(); at > 0 && at < k.quiesced {
+		if at := r.Acked(); at > 0 && at < k.quiesced {
 			k.checked(RuleAcked, 1)
 
 			if there < of {
@@ -200,9 +227,9 @@ func (k *checker) checkPresence(found []*shardState) {
 // checkJournaled is rule (c), from the rows to the journal. A row of the shop is
 // journaled before its commit is sent, so each has its record.
 func (k *checker) checkJournaled(found []*shardState) {
-	images := map[string]*Record{}
+	images := map[string]*journal.Record{}
 	for _, r := range k.ops.sql {
-		if r.Kind == KindImage && r.Key != "" {
+		if r.Kind == journal.KindImage && r.Key != "" {
 			images[r.Key] = r
 		}
 	}
@@ -216,7 +243,7 @@ func (k *checker) checkJournaled(found []*shardState) {
 				}
 
 				r := k.ops.sql[id]
-				if r != nil && r.transfer() && r.Shards[n] == i {
+				if r != nil && r.Transfer() && r.Shards[n] == i {
 					amount := r.Amount
 					if n == 0 {
 						amount = -amount
@@ -232,12 +259,15 @@ func (k *checker) checkJournaled(found []*shardState) {
 		}
 
 		for id, sku := range s.orders {
-			if r := k.ops.sql[id]; r != nil && r.Kind == KindOrder && r.Shards[0] == i {
+			if r := k.ops.sql[id]; r != nil && r.Kind == journal.KindOrder && r.Shards[0] == i {
 				k.same(r, "order "+id.String()+at, r.Rows[0], sku)
 			} else {
 				k.unknown(r, "order "+id.String()+at)
 			}
 		}
+
+		k.checkSteps(i, s.steps, "")
+		k.checkSteps(i, s.ledger, stores.Ledger(k.Postgres[i]).Database)
 
 		for key, row := range s.images {
 			if r := images[key]; r != nil && r.Shards[0] == i {
@@ -250,7 +280,7 @@ func (k *checker) checkJournaled(found []*shardState) {
 }
 
 // unknown reports a row that no record accounts for.
-func (k *checker) unknown(r *Record, row string) {
+func (k *checker) unknown(r *journal.Record, row string) {
 	k.checked(RuleJournaled, 1)
 
 	if r == nil {
@@ -261,13 +291,13 @@ func (k *checker) unknown(r *Record, row string) {
 }
 
 // same holds a row against its record.
-func (k *checker) same(r *Record, row string, want, got any) {
+func (k *checker) same(r *journal.Record, row string, want, got any) {
 	k.checked(RuleJournaled, 1)
 
 	switch {
 	case want != got:
 		k.violation(RuleJournaled, row, "it holds %v, and the journal says %v", got, want)
-	case r.Status == Failed || r.CommitNS == 0:
+	case r.Status == journal.Failed || r.CommitNS == 0:
 		k.violation(RuleJournaled, row, "it is there, and the journal says that it was never committed")
 	}
 }
@@ -277,7 +307,7 @@ func (k *checker) same(r *Record, row string, want, got any) {
 // another's loss.
 func (k *checker) checkRows(found []*shardState) {
 	for i, s := range found {
-		accounts, stock := firstRows(s.first["balance"]/startBalance, startBalance), firstRows(s.first["stock"]/startQty, startQty)
+		accounts, stock := firstRows(s.first["balance"]/stores.StartBalance, stores.StartBalance), firstRows(s.first["stock"]/stores.StartQty, stores.StartQty)
 		for sku := range len(stock) {
 			stock[-1-sku] = 0 // sold
 		}
@@ -287,7 +317,7 @@ func (k *checker) checkRows(found []*shardState) {
 			for n, row := range legs {
 				switch {
 				case row == nil || r == nil || len(r.Rows) != 2: // told by other rules
-				case row.kind == KindMoney:
+				case row.kind == journal.KindMoney:
 					accounts[r.Rows[n]] += row.amount
 				default:
 					stock[r.Rows[n]] += row.amount
@@ -369,6 +399,10 @@ func (k *checker) checkWhole(found []*shardState) {
 	k.checked(RulePrepared, len(found))
 	k.checked(RuleWhole, len(all))
 
+	if k.claim.Grade == judge.Ordered {
+		return // halves are allowed
+	}
+
 	for id, t := range all {
 		subject := "transfer " + id.String()
 		switch {
@@ -399,7 +433,7 @@ func (k *checker) checkSums(found []*shardState) {
 
 		k.checked(RuleSums, 1)
 
-		if now != begin {
+		if now != begin && k.claim.Grade != judge.Ordered {
 			k.violation(RuleSums, name, "the sum over all shards is %d, and was %d (%+d)", now, begin, now-begin)
 		}
 	}
@@ -409,6 +443,10 @@ func (k *checker) checkSums(found []*shardState) {
 
 		if s.sold != int64(len(s.orders)) {
 			k.violation(RuleSums, "orders on "+k.Postgres[i].String(), "%d orders are there and %d pieces are sold", len(s.orders), s.sold)
+		}
+
+		if s.lines != int64(len(s.orders)) {
+			k.violation(RuleSums, "order lines on "+k.Postgres[i].String(), "%d orders are there and %d lines of them", len(s.orders), s.lines)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package shop
+package stores
 
 import (
 	"context"
@@ -31,9 +31,11 @@ type Platform struct {
 	Gate     int                // index in Postgres of the shard that holds the gate
 }
 
-func (p Platform) hasMedia() bool { return p.Media.Address != "" }
+// HasMedia says whether there is a bucket.
+func (p Platform) HasMedia() bool { return p.Media.Address != "" }
 
-func (p Platform) check() error {
+// Validate refuses, as invalid, a platform that nothing can run on.
+func (p Platform) Validate() error {
 	if len(p.Postgres) == 0 {
 		return fail.Newf(fail.Invalid, "shop", p.Group, "the platform has no PostgreSQL shard")
 	}
@@ -45,8 +47,8 @@ func (p Platform) check() error {
 	return nil
 }
 
-// gateKey is the text that the group's gate lock is hashed from.
-func (p Platform) gateKey() string { return "drctl/gate/" + p.Group }
+// GateKey is the text that the group's gate lock is hashed from.
+func (p Platform) GateKey() string { return "drctl/gate/" + p.Group }
 
 const (
 	connectTimeout = 5 * time.Second
@@ -54,9 +56,9 @@ const (
 	lockTimeout = 2 * time.Second
 )
 
-// connectPostgres opens one connection. No statement waits for a lock for
+// Connect opens one connection. No statement waits for a lock for
 // longer than lockTimeout.
-func connectPostgres(ctx context.Context, in targets.Instance) (*pgx.Conn, error) {
+func Connect(ctx context.Context, in targets.Instance) (*pgx.Conn, error) {
 	cfg, err := pgx.ParseConfig("sslmode=disable")
 	if err != nil {
 		return nil, fail.New(fail.Internal, "shop: connect", in.String(), "", err)
@@ -82,7 +84,7 @@ func connectPostgres(ctx context.Context, in targets.Instance) (*pgx.Conn, error
 
 	c, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, failure("shop: connect", in, err)
+		return nil, Failure("shop: connect", in, err)
 	}
 
 	return c, nil
@@ -101,7 +103,8 @@ func (quietRedis) Printf(context.Context, string, ...any) {}
 
 var silenceRedis = sync.OnceFunc(func() { redis.SetLogger(quietRedis{}) })
 
-func openRedis(in targets.Instance) (*redis.Client, error) {
+// OpenRedis makes a client that writes nothing twice.
+func OpenRedis(in targets.Instance) (*redis.Client, error) {
 	host, _, err := net.SplitHostPort(in.Address)
 	if err != nil {
 		return nil, fail.New(fail.Invalid, "shop: connect", in.String(), "", err)
@@ -115,18 +118,18 @@ func openRedis(in targets.Instance) (*redis.Client, error) {
 	silenceRedis()
 	// A write is never repeated by the client: its outcome would be lost.
 	return redis.NewClient(&redis.Options{Addr: in.Address, Username: in.User, Password: in.Password.Reveal(), TLSConfig: cfg,
-		DialTimeout: connectTimeout, ReadTimeout: opTimeout, WriteTimeout: opTimeout, MaxRetries: -1, DisableIdentity: true}), nil
+		DialTimeout: connectTimeout, ReadTimeout: Timeout, WriteTimeout: Timeout, MaxRetries: -1, DisableIdentity: true}), nil
 }
 
-// openMedia makes a client that asks up to tries times.
-func openMedia(in targets.Instance, tries int) *s3.Client {
+// OpenMedia makes a client that asks up to tries times.
+func OpenMedia(in targets.Instance, tries int) *s3.Client {
 	return s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: aws.String(in.Address), UsePathStyle: true,
 		Credentials:      credentials.NewStaticCredentialsProvider(in.User, in.Password.Reveal(), ""),
 		RetryMaxAttempts: tries})
 }
 
-// failure turns a server's answer into an error that names the instance.
-func failure(op string, in targets.Instance, err error) error {
+// Failure turns a server's answer into an error that names the instance.
+func Failure(op string, in targets.Instance, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -155,8 +158,8 @@ func failure(op string, in targets.Instance, err error) error {
 	return fail.New(code, op, in.String(), "", err)
 }
 
-// reason is a short, countable name of why an operation failed.
-func reason(err error) string {
+// Reason is a short, countable name of why an operation failed.
+func Reason(err error) string {
 	var pg *pgconn.PgError
 	switch {
 	case errors.As(err, &pg):
@@ -174,7 +177,7 @@ func reason(err error) string {
 		return fmt.Sprintf("sqlstate %s", pg.Code)
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer"
-	case errors.Is(err, errNotCommitted):
+	case errors.Is(err, ErrNotCommitted):
 		return "rolled back by the server"
 	}
 

@@ -1,4 +1,4 @@
-package shop
+package transfer
 
 import (
 	"context"
@@ -15,34 +15,38 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"drctl/internal/fail"
+	"drctl/internal/lab/shop/journal"
+	"drctl/internal/lab/shop/meter"
+	"drctl/internal/lab/shop/stores"
 )
 
 // orphanAge is when a prepared transaction of the shop that this journal does
 // not know, or that was settled without it, counts as left behind.
 const orphanAge = 30 * time.Second
 
-// doubt settles transfers whose outcome is not known: it ends what is prepared
+// Doubt settles transfers whose outcome is not known: it ends what is prepared
 // and writes the missing half of a plain transfer.
-type doubt struct {
-	platform Platform
-	journal  *journal
+type Doubt struct {
+	platform stores.Platform
+	journal  *journal.Journal
 	log      *slog.Logger
 
 	working sync.Mutex // one settling at a time
 
 	mu      sync.Mutex
-	pending map[string]*Record // ended here, not settled
-	own     map[string]*Record // journaled transfers by id, of earlier runs and in doubt
-	count   Resolved
+	pending map[string]*journal.Record // ended here, not settled
+	own     map[string]*journal.Record // journaled transfers by id, of earlier runs and in doubt
+	count   meter.Resolved
 }
 
-func newDoubt(p Platform, j *journal, log *slog.Logger) *doubt {
-	return &doubt{platform: p, journal: j, log: log, pending: map[string]*Record{}, own: map[string]*Record{}}
+// NewDoubt knows of nothing that is in doubt.
+func NewDoubt(p stores.Platform, j *journal.Journal, log *slog.Logger) *Doubt {
+	return &Doubt{platform: p, journal: j, log: log, pending: map[string]*journal.Record{}, own: map[string]*journal.Record{}}
 }
 
-// learn takes a record of an earlier run. The last one of an id counts.
-func (d *doubt) learn(r Record) {
-	if !r.transfer() {
+// Learn takes a record of an earlier run. The last one of an id counts.
+func (d *Doubt) Learn(r journal.Record) {
+	if !r.Transfer() {
 		return
 	}
 
@@ -52,9 +56,9 @@ func (d *doubt) learn(r Record) {
 	delete(d.pending, r.ID)
 
 	switch {
-	case r.Status == Acked || r.Status == Failed && r.CommitNS == 0 && r.Style == Plain:
+	case r.Status == journal.Acked || r.Status == journal.Failed && r.CommitNS == 0 && r.Style == Plain:
 		delete(d.own, r.ID)
-	case r.Status == Failed:
+	case r.Status == journal.Failed:
 		d.own[r.ID] = &r // may have left something prepared
 	default:
 		d.own[r.ID] = &r
@@ -62,8 +66,8 @@ func (d *doubt) learn(r Record) {
 	}
 }
 
-// add hands over a transfer that ended without a clean outcome.
-func (d *doubt) add(r *Record) {
+// Add hands over a transfer that ended without a clean outcome.
+func (d *Doubt) Add(r *journal.Record) {
 	c := *r
 
 	d.mu.Lock()
@@ -71,7 +75,8 @@ func (d *doubt) add(r *Record) {
 	d.pending[c.ID], d.own[c.ID] = &c, &c
 }
 
-func (d *doubt) counts() Resolved {
+// Counts is what was settled so far, and what is left.
+func (d *Doubt) Counts() meter.Resolved {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.count
@@ -80,9 +85,9 @@ func (d *doubt) counts() Resolved {
 	return c
 }
 
-// run settles twice a second what is in doubt: a prepared transaction holds
+// Run settles twice a second what is in doubt: a prepared transaction holds
 // its locks, and would hold up every barrier.
-func (d *doubt) run(ctx context.Context) {
+func (d *Doubt) Run(ctx context.Context) {
 	every := time.NewTicker(500 * time.Millisecond)
 	defer every.Stop()
 
@@ -91,8 +96,8 @@ func (d *doubt) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-every.C:
-			sctx, cancel := context.WithTimeout(ctx, opTimeout)
-			if err := d.settle(sctx, n%20 == 0); err != nil && ctx.Err() == nil {
+			sctx, cancel := context.WithTimeout(ctx, stores.Timeout)
+			if err := d.Settle(sctx, n%20 == 0); err != nil && ctx.Err() == nil {
 				d.log.Warn("shop: transactions stay in doubt", "err", err)
 			}
 
@@ -101,15 +106,15 @@ func (d *doubt) run(ctx context.Context) {
 	}
 }
 
-// settle works through what is pending; with sweep it also looks for prepared
+// Settle works through what is pending; with sweep it also looks for prepared
 // transactions that were left behind. What cannot be settled now stays pending.
-func (d *doubt) settle(ctx context.Context, sweep bool) error {
+func (d *Doubt) Settle(ctx context.Context, sweep bool) error {
 	d.working.Lock()
 	defer d.working.Unlock()
 
 	d.mu.Lock()
 
-	work := make([]*Record, 0, len(d.pending))
+	work := make([]*journal.Record, 0, len(d.pending))
 	for _, r := range d.pending {
 		work = append(work, r)
 	}
@@ -120,7 +125,7 @@ func (d *doubt) settle(ctx context.Context, sweep bool) error {
 		return nil
 	}
 
-	s := &settling{doubt: d, conns: make([]*pgx.Conn, len(d.platform.Postgres))}
+	s := &settling{Doubt: d, conns: make([]*pgx.Conn, len(d.platform.Postgres))}
 	defer s.close()
 
 	var errs []error
@@ -129,7 +134,7 @@ func (d *doubt) settle(ctx context.Context, sweep bool) error {
 
 		errs = append(errs, err)
 		for _, r := range left {
-			if !slices.ContainsFunc(work, func(w *Record) bool { return w.ID == r.ID }) {
+			if !slices.ContainsFunc(work, func(w *journal.Record) bool { return w.ID == r.ID }) {
 				work = append(work, r)
 			}
 		}
@@ -161,12 +166,12 @@ func first(errs []error) error {
 
 // settling is one pass with its own connections.
 type settling struct {
-	*doubt
+	*Doubt
 	conns []*pgx.Conn
 }
 
 func (s *settling) conn(ctx context.Context, shard int) (*pgx.Conn, error) {
-	return ready(ctx, s.platform, shard, &s.conns[shard])
+	return stores.Ready(ctx, s.platform.Postgres[shard], &s.conns[shard])
 }
 
 func (s *settling) close() {
@@ -203,8 +208,8 @@ func parseGID(gid string) (id string, leg int, ok bool) {
 
 // leftBehind lists transfers with something prepared that this journal knows
 // as ended, and strangers' that are older than any operation lives.
-func (s *settling) leftBehind(ctx context.Context) ([]*Record, error) {
-	found := map[string]*Record{}
+func (s *settling) leftBehind(ctx context.Context) ([]*journal.Record, error) {
+	found := map[string]*journal.Record{}
 
 	var errs []error
 	for i, in := range s.platform.Postgres {
@@ -216,7 +221,7 @@ func (s *settling) leftBehind(ctx context.Context) ([]*Record, error) {
 
 		rows, err := c.Query(ctx, "SELECT gid, prepared < now() - make_interval(secs => $1) FROM pg_prepared_xacts WHERE gid LIKE 'shop-%' AND database = current_database()", orphanAge.Seconds())
 		if err != nil {
-			errs = append(errs, failure("shop: list prepared", in, err))
+			errs = append(errs, stores.Failure("shop: list prepared", in, err))
 			continue
 		}
 		var name string
@@ -235,15 +240,15 @@ func (s *settling) leftBehind(ctx context.Context) ([]*Record, error) {
 			case own != nil:
 				found[id] = own
 			case old && found[id] == nil:
-				found[id] = &Record{ID: id, Style: TwoPhase}
+				found[id] = &journal.Record{ID: id, Style: TwoPhase}
 			}
 
 			return nil
 		})
-		errs = append(errs, failure("shop: list prepared", in, err))
+		errs = append(errs, stores.Failure("shop: list prepared", in, err))
 	}
 
-	out := make([]*Record, 0, len(found))
+	out := make([]*journal.Record, 0, len(found))
 	for _, r := range found {
 		out = append(out, r)
 	}
@@ -259,7 +264,7 @@ type half struct {
 
 // look asks the shards that can know for both halves of a transfer. Every one
 // must answer, since a silent one may hold the half that decides.
-func (s *settling) look(ctx context.Context, r *Record) (halves [2]half, err error) {
+func (s *settling) look(ctx context.Context, r *journal.Record) (halves [2]half, err error) {
 	halves[0].shard, halves[1].shard = -1, -1
 
 	shards := r.Shards
@@ -285,13 +290,13 @@ func (s *settling) look(ctx context.Context, r *Record) (halves [2]half, err err
 		for leg := range halves {
 			var prepared, committed bool
 			// Prepared first: a COMMIT PREPARED between the two is seen as committed.
-			err := c.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_prepared_xacts WHERE gid = $1 AND database = current_database())", gid(r.ID, leg)).Scan(&prepared)
+			err := c.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_prepared_xacts WHERE gid = $1 AND database = current_database())", GID(r.ID, leg)).Scan(&prepared)
 			if err == nil {
 				err = c.QueryRow(ctx, "SELECT EXISTS (SELECT FROM transfers WHERE id = $1 AND leg = $2)", r.ID, leg).Scan(&committed)
 			}
 
 			if err != nil {
-				return halves, failure("shop: settle", s.platform.Postgres[shard], err)
+				return halves, stores.Failure("shop: settle", s.platform.Postgres[shard], err)
 			}
 
 			if prepared || committed {
@@ -306,7 +311,7 @@ func (s *settling) look(ctx context.Context, r *Record) (halves [2]half, err err
 // one settles one transfer, and says whether nothing is left to do. It commits
 // both halves when one is committed, or when both are prepared and the journal
 // says that the commit was sent; else it rolls back what is prepared.
-func (s *settling) one(ctx context.Context, r *Record) (bool, error) {
+func (s *settling) one(ctx context.Context, r *journal.Record) (bool, error) {
 	halves, err := s.look(ctx, r)
 	if err != nil {
 		return false, err
@@ -317,13 +322,13 @@ func (s *settling) one(ctx context.Context, r *Record) (bool, error) {
 	for leg, h := range halves {
 		switch {
 		case h.prepared && commit:
-			err = s.exec(ctx, h.shard, "COMMIT PREPARED '"+gid(r.ID, leg)+"'")
+			err = s.exec(ctx, h.shard, "COMMIT PREPARED '"+GID(r.ID, leg)+"'")
 		case h.prepared:
-			err = s.exec(ctx, h.shard, "ROLLBACK PREPARED '"+gid(r.ID, leg)+"'")
+			err = s.exec(ctx, h.shard, "ROLLBACK PREPARED '"+GID(r.ID, leg)+"'")
 		case any && !h.committed && r.Style == Plain && len(r.Rows) == 2:
 			// A commit that is still under way makes this wait on the key and fail.
-			if err = s.exec(ctx, h.shard, "BEGIN; "+r.leg(leg)+"; COMMIT"); err == nil {
-				s.tell(func(c *Resolved) { c.Repaired++ })
+			if err = s.exec(ctx, h.shard, "BEGIN; "+SQL(r, leg)+"; COMMIT"); err == nil {
+				s.tell(func(c *meter.Resolved) { c.Repaired++ })
 			}
 		}
 
@@ -336,7 +341,7 @@ func (s *settling) one(ctx context.Context, r *Record) (bool, error) {
 }
 
 // record journals the outcome.
-func (s *settling) record(r *Record, halves [2]half, commit bool) error {
+func (s *settling) record(r *journal.Record, halves [2]half, commit bool) error {
 	out := *r
 
 	out.Reason = "resolved"
@@ -345,28 +350,28 @@ func (s *settling) record(r *Record, halves [2]half, commit bool) error {
 		return nil
 	case commit && !whole(r, halves):
 		// Not to be mended: what was prepared is gone.
-		out.Status, out.Reason = Unknown, "resolved: one half is missing"
+		out.Status, out.Reason = journal.Unknown, "resolved: one half is missing"
 	case commit:
-		out.Status, out.AckNS = Acked, time.Now().UnixNano()
+		out.Status, out.AckNS = journal.Acked, time.Now().UnixNano()
 
-		s.tell(func(c *Resolved) { c.Committed++ })
+		s.tell(func(c *meter.Resolved) { c.Committed++ })
 	case r.Style == Plain:
 		// Nothing is there now; that no late commit comes, nobody can promise.
-		out.Status, out.Reason = Unknown, "resolved: nothing there"
+		out.Status, out.Reason = journal.Unknown, "resolved: nothing there"
 	default:
-		out.Status = Failed
+		out.Status = journal.Failed
 
 		if halves[0].prepared || halves[1].prepared {
-			s.tell(func(c *Resolved) { c.RolledBack++ })
+			s.tell(func(c *meter.Resolved) { c.RolledBack++ })
 		}
 	}
 
-	return s.journal.write(&out)
+	return s.journal.Write(&out)
 }
 
 // whole says whether both halves are there once what was prepared is committed
 // and what was missing of a plain transfer is written.
-func whole(r *Record, halves [2]half) bool {
+func whole(r *journal.Record, halves [2]half) bool {
 	for _, h := range halves {
 		if !h.prepared && !h.committed && r.Style != Plain {
 			return false
@@ -376,7 +381,7 @@ func whole(r *Record, halves [2]half) bool {
 	return true
 }
 
-func (s *settling) tell(f func(*Resolved)) {
+func (s *settling) tell(f func(*meter.Resolved)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -389,12 +394,12 @@ func (s *settling) exec(ctx context.Context, shard int, sql string) error {
 		return err
 	}
 	_, err = c.PgConn().Exec(ctx, sql).ReadAll()
-	discard(ctx, c)
+	stores.Discard(ctx, c)
 
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "42704" {
 		err = nil // somebody else has ended it; the next look tells how
 	}
 
-	return failure("shop: settle", s.platform.Postgres[shard], err)
+	return stores.Failure("shop: settle", s.platform.Postgres[shard], err)
 }

@@ -1,4 +1,4 @@
-package shop
+package check
 
 import (
 	"context"
@@ -10,6 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/lab/shop/journal"
+	"drctl/internal/lab/shop/judge"
+	"drctl/internal/lab/shop/stores"
 	"drctl/targets"
 )
 
@@ -25,21 +28,25 @@ const (
 	RuleCarts     = "carts-in-range"   // (h) each cart is between the last acknowledged and the last begun change; there is no other
 	RuleImages    = "images-complete"  // (i) each row has its object, byte for byte
 	RuleBarrier   = "fence-is-short"   // (j) the barrier held for no longer than a barrier can: between its ends anything passes
+	RuleGrade     = "as-its-grade"     // (k) the cut is what its grade promises: see internal/lab/shop/judge
 )
 
 // Rules lists all rules in order.
-var Rules = []string{RuleAcked, RuleLater, RuleJournaled, RuleWhole, RuleRows, RuleSums, RulePrepared, RuleCarts, RuleImages, RuleBarrier}
+var Rules = []string{RuleAcked, RuleLater, RuleJournaled, RuleWhole, RuleRows, RuleSums, RulePrepared, RuleCarts, RuleImages, RuleBarrier, RuleGrade}
 
 // longestBarrier is more than any lease that holds writers up is set to.
 const longestBarrier = 10 * time.Second
 
-// CheckOptions say what is held against what.
-type CheckOptions struct {
+// Options say what is held against what.
+type Options struct {
 	Cut targets.Cut // QuiescedAt and ReleasedAt count
+	// Claim is what is said of the cut; nil: it was taken by a barrier, whose ends are
+	// Cut's. A claim without a span has Cut's.
+	Claim *judge.Claim
 	// Journals are those of all traffic since Setup: an operation that is in
 	// none of them must not be in the stores. They may still be written.
-	Journals []string
-	Platform // the recovered instances, shards in the journals' order
+	Journals        []string
+	stores.Platform // the recovered instances, shards in the journals' order
 	// BarrierOnly checks what the barrier promises about PostgreSQL alone, and
 	// leaves out carts and images.
 	BarrierOnly bool
@@ -78,22 +85,28 @@ type Report struct {
 
 // checker collects findings from several goroutines.
 type checker struct {
-	CheckOptions
+	Options
 	quiesced, released int64
 	ops                *history
+	claim              judge.Claim
+	carts              map[int]int64 // where each is
 
 	mu  sync.Mutex
 	rep Report
 }
 
-// Check holds recovered instances against the journal. What is wrong is in the
+// Recovered holds recovered instances against the journal. What is wrong is in the
 // report; an error means that the checking itself could not be done. Having
 // compared nothing is a violation.
-func Check(ctx context.Context, o CheckOptions) (Report, error) {
+func Recovered(ctx context.Context, o Options) (Report, error) {
 	begin := time.Now()
 
-	if err := o.Platform.check(); err != nil {
+	if err := o.Validate(); err != nil {
 		return Report{}, err
+	}
+
+	if o.Claim != nil && o.Claim.Span != (judge.Span{}) {
+		o.Cut.QuiescedAt, o.Cut.ReleasedAt = time.Unix(0, o.Claim.Since), time.Unix(0, o.Claim.Until)
 	}
 
 	if o.Cut.QuiescedAt.IsZero() || o.Cut.ReleasedAt.Before(o.Cut.QuiescedAt) {
@@ -103,8 +116,16 @@ func Check(ctx context.Context, o CheckOptions) (Report, error) {
 	if o.Parallel <= 0 {
 		o.Parallel = 8
 	}
-	k := &checker{CheckOptions: o, quiesced: o.Cut.QuiescedAt.UnixNano(), released: o.Cut.ReleasedAt.UnixNano()}
+	k := &checker{Options: o, quiesced: o.Cut.QuiescedAt.UnixNano(), released: o.Cut.ReleasedAt.UnixNano()}
 	k.rep = Report{Cut: o.Cut.ID, Checked: map[string]int64{}, ByRule: map[string]int{}}
+
+	k.carts = map[int]int64{}
+
+	if o.Claim != nil {
+		k.claim = *o.Claim
+	}
+
+	k.claim.Span = judge.Span{Since: k.quiesced, Until: k.released}
 
 	var err error
 	if k.ops, err = readHistory(o.Journals, len(o.Postgres)); err != nil {
@@ -126,6 +147,10 @@ func Check(ctx context.Context, o CheckOptions) (Report, error) {
 	k.checkSums(found)
 
 	if err := k.checkStores(ctx, found); err != nil {
+		return Report{}, err
+	}
+
+	if err := k.checkGrade(found); err != nil {
 		return Report{}, err
 	}
 	k.rep.OK = k.rep.Total == 0 && (k.BarrierOnly || len(k.rep.NotChecked) == 0)
@@ -151,7 +176,7 @@ func (k *checker) checkStores(ctx context.Context, found []*shardState) error {
 		g.Go(func() error { return k.checkCarts(gctx) })
 	}
 
-	if k.BarrierOnly || !k.hasMedia() {
+	if k.BarrierOnly || !k.HasMedia() {
 		k.rep.NotChecked = append(k.rep.NotChecked, RuleImages)
 	} else {
 		g.Go(func() error { return k.checkImages(gctx, found) })
@@ -180,7 +205,7 @@ func (k *checker) checked(rule string, n int) {
 
 // history is the journal by operation.
 type history struct {
-	sql   map[uuid.UUID]*Record // transfers, orders and images
+	sql   map[uuid.UUID]*journal.Record // transfers, orders and images
 	carts map[int][]cartWrite
 	last  int64
 	acks  []int64
@@ -191,7 +216,7 @@ type cartWrite struct{ seq, commit, ack int64 }
 // readHistory reads the journals; the last record of each operation counts. A
 // shard that the platform does not have is an error: the journal is another's.
 func readHistory(paths []string, shards int) (*history, error) {
-	h := &history{sql: map[uuid.UUID]*Record{}, carts: map[int][]cartWrite{}}
+	h := &history{sql: map[uuid.UUID]*journal.Record{}, carts: map[int][]cartWrite{}}
 	for _, path := range paths {
 		if err := h.read(path, shards); err != nil {
 			return nil, err
@@ -206,8 +231,8 @@ func readHistory(paths []string, shards int) (*history, error) {
 }
 
 func (h *history) read(path string, shards int) error {
-	carts := map[string]*Record{}
-	for r, err := range ReadJournal(path) {
+	carts := map[string]*journal.Record{}
+	for r, err := range journal.Read(path) {
 		if err != nil {
 			return err
 		}
@@ -218,7 +243,7 @@ func (h *history) read(path string, shards int) error {
 			}
 		}
 
-		if r.Kind == KindCart {
+		if r.Kind == journal.KindCart {
 			carts[r.ID] = &r
 			continue
 		}
@@ -234,24 +259,15 @@ func (h *history) read(path string, shards int) error {
 		h.ack(r)
 
 		if r.CommitNS > 0 {
-			h.carts[r.Cart] = append(h.carts[r.Cart], cartWrite{r.Seq, r.CommitNS, r.acked()})
+			h.carts[r.Cart] = append(h.carts[r.Cart], cartWrite{r.Seq, r.CommitNS, r.Acked()})
 		}
 	}
 
 	return nil
 }
 
-// acked is when the operation was acknowledged, or 0.
-func (r *Record) acked() int64 {
-	if r.Status != Acked {
-		return 0
-	}
-
-	return r.AckNS
-}
-
-func (h *history) ack(r *Record) {
-	if at := r.acked(); at > 0 {
+func (h *history) ack(r *journal.Record) {
+	if at := r.Acked(); at > 0 {
 		h.acks = append(h.acks, at)
 		h.last = max(h.last, at)
 	}

@@ -1,4 +1,4 @@
-package shop
+package journal
 
 import (
 	"bufio"
@@ -39,6 +39,15 @@ const (
 	KindOrder = "order"
 	KindCart  = "cart"
 	KindImage = "image"
+	// KindBooking is a global transaction over two or three shards, KindSaga one over
+	// several local transactions and seconds, KindChain an order that is followed
+	// into Redis and back, KindLedger an entry in another database of the cluster
+	// that follows one in the shop's, KindBatch a local transaction of half a minute.
+	KindBooking = "booking"
+	KindSaga    = "saga"
+	KindChain   = "chain"
+	KindLedger  = "ledger"
+	KindBatch   = "batch"
 )
 
 // Record is one line of the journal. Times are UTC nanoseconds since 1970 of
@@ -59,6 +68,9 @@ type Record struct {
 	AckNS    int64  `json:"ack_ns,omitempty"` // after the last answer
 	Status   Status `json:"status"`
 	Reason   string `json:"reason,omitempty"` // of failed and unknown; "resolved" when settled afterwards
+	// Broken: its client died between two commits, and nobody mends it.
+	Broken bool   `json:"broken,omitempty"`
+	Steps  []Step `json:"steps,omitempty"`
 
 	Cart int    `json:"cart,omitempty"` // number from 1; its master is (Cart-1) mod the number of masters
 	Seq  int64  `json:"seq,omitempty"`
@@ -67,11 +79,29 @@ type Record struct {
 	Size int64  `json:"size,omitempty"`
 }
 
-func (r Record) transfer() bool { return r.Kind == KindMoney || r.Kind == KindStock }
+// Transfer says whether it moves something between two shards.
+func (r Record) Transfer() bool { return r.Kind == KindMoney || r.Kind == KindStock }
 
-// journal appends records. Every record is handed to the kernel at once, so a
-// killed generator loses none; flush brings them to the disk.
-type journal struct {
+// Global says whether it is made of local transactions that belong together.
+func (r Record) Global() bool {
+	return r.Transfer() || r.Kind == KindBooking || r.Kind == KindSaga
+}
+
+// Tagged says whether its local transactions were tagged.
+func (r Record) Tagged() bool { return len(r.Steps) > 0 && r.Steps[0].Tag != "" }
+
+// Acked is when the operation was acknowledged, or 0.
+func (r Record) Acked() int64 {
+	if r.Status != Acked {
+		return 0
+	}
+
+	return r.AckNS
+}
+
+// Journal appends records. Every record is handed to the kernel at once, so a
+// killed generator loses none; Flush brings them to the disk.
+type Journal struct {
 	mu  sync.Mutex
 	f   *os.File
 	buf bytes.Buffer
@@ -79,9 +109,9 @@ type journal struct {
 	err error // the first failure; the traffic ends with it
 }
 
-// openJournal opens or makes a journal and cuts off a last line that a crash
+// Open opens or makes a journal and cuts off a last line that a crash
 // left incomplete. Conflict when another generator writes it.
-func openJournal(path string) (*journal, error) {
+func Open(path string) (*Journal, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, fail.New(fail.Invalid, "shop: open journal", path, "name a file in a directory that exists", err)
@@ -92,18 +122,18 @@ func openJournal(path string) (*journal, error) {
 		return nil, fail.New(fail.Conflict, "shop: open journal", path, "another generator writes this journal; stop it or name another file", err)
 	}
 
-	if err := trimJournal(f); err != nil {
+	if err := trim(f); err != nil {
 		_ = f.Close()
 		return nil, fail.New(fail.Exhausted, "shop: open journal", path, "", err)
 	}
-	j := &journal{f: f}
+	j := &Journal{f: f}
 	j.enc = json.NewEncoder(&j.buf)
 
 	return j, nil
 }
 
-// trimJournal removes what follows the last newline.
-func trimJournal(f *os.File) error {
+// trim removes what follows the last newline.
+func trim(f *os.File) error {
 	end, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
@@ -126,9 +156,9 @@ func trimJournal(f *os.File) error {
 	return f.Truncate(0)
 }
 
-// write appends a record. A failure is kept, because an operation that is not
+// Write appends a record. A failure is kept, because an operation that is not
 // journaled must not be sent.
-func (j *journal) write(r *Record) error {
+func (j *Journal) Write(r *Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 
@@ -150,9 +180,9 @@ func (j *journal) write(r *Record) error {
 	return j.err
 }
 
-// flush brings what was written to the disk. It does not stop writers: a slow
+// Flush brings what was written to the disk. It does not stop writers: a slow
 // disk must not look like a stall of the platform.
-func (j *journal) flush() {
+func (j *Journal) Flush() {
 	if err := j.f.Sync(); err != nil {
 		j.mu.Lock()
 		defer j.mu.Unlock()
@@ -163,14 +193,16 @@ func (j *journal) flush() {
 	}
 }
 
-func (j *journal) failed() error {
+// Failed is the first failure to write, if there was one.
+func (j *Journal) Failed() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 
 	return j.err
 }
 
-func (j *journal) close() error {
+// Close brings everything to the disk and lets another generator in.
+func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 
@@ -181,10 +213,10 @@ func (j *journal) close() error {
 	return nil
 }
 
-// ReadJournal reads the records in the order written. A last line that a crash
+// Read reads the records in the order written. A last line that a crash
 // left incomplete is passed over; any other line that is not a record ends the
 // reading with an error of code corrupt.
-func ReadJournal(path string) iter.Seq2[Record, error] {
+func Read(path string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		f, err := os.Open(path)
 		if err != nil {

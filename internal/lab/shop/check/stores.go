@@ -1,4 +1,4 @@
-package shop
+package check
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
+
+	"drctl/internal/lab/shop/stores"
 )
 
 // cartBounds is the range in which a cart's sequence number must be.
@@ -41,7 +43,7 @@ func (k *checker) cartBounds(writes []cartWrite) (low, high int64) {
 func (k *checker) checkCarts(ctx context.Context) error {
 	clients := make([]*redis.Client, len(k.Redis))
 	for i, in := range k.Redis {
-		c, err := openRedis(in)
+		c, err := stores.OpenRedis(in)
 		if err != nil {
 			return err
 		}
@@ -54,19 +56,20 @@ func (k *checker) checkCarts(ctx context.Context) error {
 		var seq, hash *redis.StringCmd
 
 		_, err := clients[(cart-1)%len(k.Redis)].TxPipelined(ctx, func(p redis.Pipeliner) error {
-			seq, hash = p.Get(ctx, cartKey(cart)+":seq"), p.HGet(ctx, cartKey(cart), "seq")
+			seq, hash = p.Get(ctx, stores.CartKey(cart)+":seq"), p.HGet(ctx, stores.CartKey(cart), "seq")
 			return nil
 		})
 		if err != nil && !errors.Is(err, redis.Nil) {
-			return failure("shop: check carts", in, err)
+			return stores.Failure("shop: check carts", in, err)
 		}
 
 		at, err := number(seq)
 		if err != nil {
-			return failure("shop: check carts", in, err)
+			return stores.Failure("shop: check carts", in, err)
 		}
+		k.carts[cart] = at
 		low, high := k.cartBounds(writes)
-		subject := cartKey(cart) + " on " + in.String()
+		subject := stores.CartKey(cart) + " on " + in.String()
 
 		k.checked(RuleCarts, 1)
 
@@ -82,7 +85,7 @@ func (k *checker) checkCarts(ctx context.Context) error {
 
 	for i, c := range clients {
 		if err := k.strayKeys(ctx, i, c); err != nil {
-			return failure("shop: check carts", k.Redis[i], err)
+			return stores.Failure("shop: check carts", k.Redis[i], err)
 		}
 	}
 
@@ -103,7 +106,7 @@ func (k *checker) strayKeys(ctx context.Context, master int, c *redis.Client) er
 		seen[key] = true
 
 		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(key, "cart:"), ":seq"))
-		if err != nil || len(k.ops.carts[n]) == 0 || (n-1)%len(k.Redis) != master || key != cartKey(n) && key != cartKey(n)+":seq" {
+		if err != nil || len(k.ops.carts[n]) == 0 || (n-1)%len(k.Redis) != master || key != stores.CartKey(n) && key != stores.CartKey(n)+":seq" {
 			k.violation(RuleCarts, key+" on "+k.Redis[master].String(), "no journal has a change of it")
 		}
 	}
@@ -126,7 +129,7 @@ func number(c *redis.StringCmd) (int64, error) {
 
 // checkImages is rule (i).
 func (k *checker) checkImages(ctx context.Context, found []*shardState) error {
-	c := openMedia(k.Media, 3)
+	c := stores.OpenMedia(k.Media, 3)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(k.Parallel)
 
@@ -150,7 +153,7 @@ func (k *checker) checkImage(ctx context.Context, c *s3.Client, key string, row 
 	}
 
 	if err != nil {
-		return failure("shop: check image "+key, k.Media, err)
+		return stores.Failure("shop: check image "+key, k.Media, err)
 	}
 
 	defer out.Body.Close()
@@ -158,7 +161,7 @@ func (k *checker) checkImage(ctx context.Context, c *s3.Client, key string, row 
 
 	size, err := io.Copy(sum, out.Body)
 	if err != nil {
-		return failure("shop: check image "+key, k.Media, err)
+		return stores.Failure("shop: check image "+key, k.Media, err)
 	}
 
 	if got := hex.EncodeToString(sum.Sum(nil)); got != row.sha || size != row.size {

@@ -1,10 +1,12 @@
-package shop
+package meter
 
 import (
 	"maps"
 	"slices"
 	"sync"
 	"time"
+
+	"drctl/internal/lab/shop/journal"
 )
 
 // Second is what happened in about one second.
@@ -42,43 +44,64 @@ type Resolved struct {
 	Left       int `json:"left"`     // still in doubt
 }
 
-// buckets of the histogram grow by 5 % from 10 microseconds.
-const buckets = 320
-
-type meter struct {
+// Meter measures one run. It is safe for concurrent use.
+type Meter struct {
 	mu    sync.Mutex
 	sum   Summary
-	hist  [buckets]int64
+	all   histogram
+	sides [2]histogram // while nothing was tried, and while something was
+	over  [2]int64
+	trial trial
 	now   Second
 	times []time.Duration // of this second
 }
 
-func newMeter() *meter {
-	return &meter{sum: Summary{Kinds: map[string]int64{}, Reasons: map[string]int64{}}}
+// New is a meter that has seen nothing.
+func New() *Meter {
+	return &Meter{sum: Summary{Kinds: map[string]int64{}, Reasons: map[string]int64{}}}
 }
 
-func (m *meter) start(at time.Time) { m.mu.Lock(); m.sum.Started = at.UTC(); m.mu.Unlock() }
-func (m *meter) end(at time.Time)   { m.mu.Lock(); m.sum.Ended = at.UTC(); m.mu.Unlock() }
+// Start notes when the run began.
+func (m *Meter) Start(at time.Time) { m.mu.Lock(); m.sum.Started = at.UTC(); m.mu.Unlock() }
 
-func (m *meter) add(r *Record, took time.Duration) {
+// End notes when it ended.
+func (m *Meter) End(at time.Time) { m.mu.Lock(); m.sum.Ended = at.UTC(); m.mu.Unlock() }
+
+// Add counts an operation that has ended, with what its customer waited.
+func (m *Meter) Add(r *journal.Record, took time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 
+	m.count(r)
+
+	if r.Status == journal.Acked {
+		m.times = append(m.times, took)
+		m.all.add(took)
+		m.compare(took)
+	}
+}
+
+// Count counts an operation that has ended and that no customer waited for.
+func (m *Meter) Count(r *journal.Record) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	m.count(r)
+}
+
+func (m *Meter) count(r *journal.Record) {
 	m.sum.Ops++
 
 	m.now.Ops++
 	switch r.Status {
-	case Acked:
+	case journal.Acked:
 		m.sum.Acked++
 
 		m.sum.Kinds[r.Kind]++
 		if at := time.Unix(0, r.AckNS).UTC(); at.After(m.sum.LastAck) {
 			m.sum.LastAck = at
 		}
-		m.sum.Max = max(m.sum.Max, took)
-		m.times = append(m.times, took)
-		m.hist[bucket(took)]++
-	case Unknown:
+	case journal.Unknown:
 		m.sum.Unknown++
 		m.now.Unknown++
 		m.sum.Reasons["unknown: "+r.Reason]++
@@ -89,23 +112,8 @@ func (m *meter) add(r *Record, took time.Duration) {
 	}
 }
 
-var bounds = func() (b [buckets]time.Duration) {
-	at := float64(10 * time.Microsecond)
-	for i := range b {
-		b[i] = time.Duration(at)
-		at *= 1.05
-	}
-	return b
-}()
-
-// bucket is the first whose bound is not below d.
-func bucket(d time.Duration) int {
-	i, _ := slices.BinarySearch(bounds[:], d)
-	return min(i, buckets-1)
-}
-
-// second closes the current second.
-func (m *meter) second(at time.Time) Second {
+// Second closes the current second.
+func (m *Meter) Second(at time.Time) Second {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s, times := m.now, m.times
@@ -120,24 +128,14 @@ func (m *meter) second(at time.Time) Second {
 	return s
 }
 
-// summary is what was measured so far; percentiles are exact to 5 %.
-func (m *meter) summary() Summary {
+// Summary is what was measured so far; percentiles are exact to 5 %.
+func (m *Meter) Summary() Summary {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
 	s := m.sum
 	s.Kinds, s.Reasons = maps.Clone(s.Kinds), maps.Clone(s.Reasons)
-
-	var seen int64
-	for i, n := range m.hist {
-		seen += n
-		if s.P50 == 0 && seen*2 >= s.Acked && seen > 0 {
-			s.P50 = min(bounds[i], s.Max)
-		}
-
-		if s.P99 == 0 && seen*100 >= s.Acked*99 && seen > 0 {
-			s.P99 = min(bounds[i], s.Max)
-		}
-	}
+	s.P50, s.P99, s.Max = m.all.percentile(50), m.all.percentile(99), m.all.max
 
 	return s
 }

@@ -1,0 +1,7 @@
+// Package meter measures what the shop's customers feel: the latencies of their
+// operations, by second, over a whole run, and of two kinds of time in one run
+// against each other.
+//
+// It counts acknowledged operations alone as latencies, and every operation as an
+// outcome. It starts nothing and knows no clock but what it is told.
+package meter
