@@ -57,7 +57,7 @@ func read(ctx context.Context, v *vault.Vault, goal plan.Goal, group *platform.G
 	}
 
 	for _, c := range cuts {
-		if c.SealedAt.IsZero() {
+		if c.SealedAt.IsZero() && goal.Moment.IsZero() {
 			continue
 		}
 
