@@ -63,8 +63,8 @@ func (f *Finder) Find(ctx context.Context, req Request) (*Found, error) {
 	if !req.Wish.At.IsZero() {
 		return f.before(ctx, &req)
 	}
-	all, err := f.within(ctx, &req, proof.Widest)
 
+	all, err := f.within(ctx, &req, proof.Widest)
 	if err != nil {
 		return nil, err
 	}
@@ -201,8 +201,10 @@ func (f *Finder) search(ctx context.Context, req *Request, s *seen, w want, how 
 			if w.back*4 <= farthest {
 				continue
 			}
+
 			f.tried(req.Group, wall)
 		}
+
 		none.words(res, req.Policy.Limit)
 
 		return look.found(req, &policy, modes, res)
@@ -243,6 +245,7 @@ func (f *Finder) tail(shard targets.ShardID) (tail *logtail.Tail, release func()
 		kept = &keptTail{tail: logtail.New(f.vault, f.openers[targets.Postgres], shard)}
 		f.tails[shard] = kept
 	}
+
 	f.mu.Unlock()
 	kept.Lock()
 

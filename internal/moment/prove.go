@@ -241,6 +241,7 @@ func (p *prover) check() error {
 		if f.Shard != (targets.ShardID{}) {
 			f.Text = f.Shard.String() + ": " + f.Text
 		}
+
 		p.wrong("%s", f.Text)
 	}
 
@@ -295,6 +296,7 @@ func (p *prover) record() error {
 		if !reflect.DeepEqual(s.InDoubt, doubts(p.e.Proof.InDoubt, s.Shard)) {
 			p.wrong("%s: the cut's record has other transactions in doubt, or does something else with them", s.Shard)
 		}
+
 		delete(want, s.Shard)
 	}
 
@@ -307,6 +309,7 @@ func (p *prover) record() error {
 			p.wrong("%s: the observer saw it as a shard of the group, and the cut leaves it out", s)
 		}
 	}
+
 	p.summary(at)
 
 	return nil
@@ -327,6 +330,7 @@ func (p *prover) summary(at time.Time) {
 			p.wrong("the cut's record calls %q broken, and that is not so", b.ID)
 		}
 	}
+
 	p.say("The cut is %s, of %s by the observer's clock, by %s; %d tagged global transactions and %d in two phases were seen.",
 		c.Grade, stamp(at), strings.Join(p.e.Modes, " and "), c.Tags, c.Groups)
 }

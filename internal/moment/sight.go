@@ -81,6 +81,7 @@ func (f *Finder) sight(ctx context.Context, req *Request, s *seen, w want) (*sig
 	for i, shard := range shards {
 		g.Go(func() error {
 			res, log, o, err := f.stretch(gctx, shard.ID, s, w)
+
 			mu.Lock()
 			defer mu.Unlock()
 

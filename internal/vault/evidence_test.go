@@ -25,6 +25,7 @@ func TestEvidenceLiesBesideItsCut(t *testing.T) {
 	}
 
 	all := func(context.Context, *Vault, targets.Cut) (bool, error) { return true, nil }
+
 	if _, err := set.SaveCut(ctx, cut); err != nil {
 		t.Fatal(err)
 	}

@@ -318,6 +318,7 @@ func TestPieces(t *testing.T) {
 	to := x.here(t)
 
 	src, o := x.log(t)
+
 	all := make([]byte, to-o.Start)
 	if _, err := io.ReadFull(src, all); err != nil {
 		t.Fatal(err)
@@ -353,6 +354,7 @@ func TestPieces(t *testing.T) {
 			if !reflect.DeepEqual(a, b) {
 				t.Fatalf("from %v: at once %+v, in pieces %+v", at, a, b)
 			}
+
 			got.Forget(at)
 		}
 	}
