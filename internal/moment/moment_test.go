@@ -128,7 +128,7 @@ func TestMoments(t *testing.T) {
 	}
 
 	j.naive(t, truth, cuts[0])
-	w.forged(t, cuts[0], cuts[now])
+	w.forged(t, cuts[now-1], cuts[now])
 }
 
 // cost demands that of a log that was read before only what is new is read.

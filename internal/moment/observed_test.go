@@ -74,24 +74,25 @@ func TestObserversAreApart(t *testing.T) {
 	}
 }
 
-// Of a master that was paused the pauses alone count, one after the other.
+// A master is marked while it stands still, one time after the other, and while it goes on.
 func TestMarkers(t *testing.T) {
 	b := saw("a", "r", 0, 100)
 	s := sorted([]observation.Batch{b})[0]
 	within := proof.Span{From: 20e9, To: 60e9}
 
-	if m := s.markers(orders, within); m.Paused || len(m.Markers) != 5 || m.Markers[0].Position != 20 {
-		t.Errorf("%+v", m)
+	if still, moving := s.markers(orders, within); len(still.Markers) != 0 || moving.Paused || len(moving.Markers) != 5 || moving.Markers[0].Position != 20 {
+		t.Errorf("%+v %+v", still, moving)
 	}
 
 	for _, i := range []int{3, 4} {
 		b.Shards[0].Observations[i].Paused = true
 	}
+
 	b.Shards[0].Observations[3].T1 = 45e9 // it ends in the other
 	s = sorted([]observation.Batch{b})[0]
 
-	if m := s.markers(orders, within); !m.Paused || len(m.Markers) != 1 || m.Markers[0].Position != 30 {
-		t.Errorf("%+v", m)
+	if still, moving := s.markers(orders, within); !still.Paused || len(still.Markers) != 1 || still.Markers[0].Position != 30 || len(moving.Markers) != 3 {
+		t.Errorf("%+v %+v", still, moving)
 	}
 }
 

@@ -237,6 +237,10 @@ func (p *prover) check() error {
 		Limit: p.e.Limit, GIDs: p.e.GIDs, Drift: p.e.Drift})
 	p.Words = append(p.Words, r.Words...)
 
+	if p.e.Proof.Hold != nil {
+		p.say("That it was held is the word of who took the cut: the logs do not show it.")
+	}
+
 	for _, f := range r.Faults {
 		if f.Shard != (targets.ShardID{}) {
 			f.Text = f.Shard.String() + ": " + f.Text
