@@ -95,6 +95,7 @@ func (c *client) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+
 		c.pause(8)
 	}
 
@@ -143,6 +144,7 @@ func (c *client) begin(shard int, global, gid string) (*op, error) {
 	if err := c.exec(shard, fmt.Sprintf("INSERT INTO moments VALUES (%d)", o.id)); err != nil {
 		return nil, err
 	}
+
 	c.pause(3)
 
 	var xid uint64
@@ -163,6 +165,7 @@ func (c *client) end(o *op, sql string) error {
 	if err := c.exec(o.shard, sql); err != nil {
 		return err
 	}
+
 	c.acked(o)
 
 	return nil
@@ -247,6 +250,7 @@ func (c *client) write() error {
 	if o.to, err = c.offset(); err != nil {
 		return err
 	}
+
 	c.keep(o)
 	c.acked(o)
 
@@ -305,6 +309,7 @@ func (j *judge) wrong(cut *targets.Cut, at clock.Instant) (faults []string) {
 			bad("operation %d began later and is in", id)
 		}
 	}
+
 	delete(parts, "")
 
 	for id, ops := range parts {

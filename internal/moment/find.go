@@ -10,9 +10,9 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/moment/logtail"
+	"drctl/internal/observation"
 	"drctl/internal/proof"
 	"drctl/internal/proof/clock"
-	"drctl/internal/proof/search"
 	"drctl/internal/proof/shardlog"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -25,8 +25,11 @@ const (
 	tryAgain = 10 * time.Minute
 )
 
-// aside are how far before the time wanted a moment is looked for, one after the other.
+// aside are how far before the time wanted a moment is looked for, one after the other. The
+// first are for the best grade alone: a better moment a little earlier is worth more than a lesser one.
 var aside = []time.Duration{2 * time.Second, 15 * time.Second, 90 * time.Second, 10 * time.Minute}
+
+const forTheBest = 2
 
 // Finder finds moments in one vault. It remembers the ends of the logs that it read, so
 // that who finds again and again has one. It is safe for concurrent use.
@@ -37,7 +40,18 @@ type Finder struct {
 	mu    sync.Mutex
 	tails map[targets.ShardID]*keptTail
 	vain  map[string]time.Time // when the log of a group was last read far back in vain
+	saw   map[string]recent    // what was seen of a group
 }
+
+// recent are the batches of a group that were read a moment ago: all that there were between two times.
+type recent struct {
+	since, until time.Time
+	all          []observation.Batch
+}
+
+// overlap is how much of what was read a moment ago is read once more: batches are stored
+// one after the other, but not at once.
+const overlap = 10 * time.Second
 
 type keptTail struct {
 	sync.Mutex
@@ -46,7 +60,7 @@ type keptTail struct {
 
 // New makes a finder. The openers are the drivers' parts that read logs.
 func New(v *vault.Vault, openers map[targets.Kind]shardlog.Opener) *Finder {
-	return &Finder{vault: v, openers: openers, tails: map[targets.ShardID]*keptTail{}, vain: map[string]time.Time{}}
+	return &Finder{vault: v, openers: openers, tails: map[targets.ShardID]*keptTail{}, vain: map[string]time.Time{}, saw: map[string]recent{}}
 }
 
 // Find is that of a finder that remembers nothing.
@@ -64,8 +78,8 @@ func (f *Finder) Find(ctx context.Context, req Request) (*Found, error) {
 	if !req.Wish.At.IsZero() {
 		return f.before(ctx, &req)
 	}
-	all, err := f.within(ctx, &req, proof.Widest)
 
+	all, err := f.within(ctx, &req, proof.Widest)
 	if err != nil {
 		return nil, err
 	}
@@ -105,10 +119,16 @@ func (f *Finder) within(ctx context.Context, req *Request, pick proof.Pick) ([]*
 		until = since
 	}
 
-	hints, err := read(ctx, f.vault, req.Group, since.Add(-req.Policy.back()-after), until.Add(after))
+	look := f.lately
+	if req.Wish.Observer == "" {
+		look = f.read
+	}
+
+	hints, err := look(ctx, req.Group, since.Add(-req.Policy.back()-after), until.Add(after))
 	if err != nil {
 		return nil, err
 	}
+
 	var found []*Found
 
 	none := &None{}
@@ -125,7 +145,7 @@ func (f *Finder) within(ctx context.Context, req *Request, pick proof.Pick) ([]*
 			}
 		}
 
-		some, err := f.search(ctx, req, s, w, proof.Policy{Pick: pick, Window: &w.window}, none)
+		some, err := f.search(ctx, req, s, w, proof.Policy{Pick: pick, Window: &w.window, Grades: req.grades()}, none)
 		if err != nil {
 			return nil, err
 		}
@@ -159,10 +179,16 @@ func (s *seen) window(since, until time.Time) (w proof.Span, ok bool) {
 // before finds the last moment at or before a time.
 func (f *Finder) before(ctx context.Context, req *Request) (*Found, error) {
 	none := &None{}
-	at := req.Wish.At
+	at, grades := req.Wish.At, req.grades()
 
-	for _, d := range aside {
-		hints, err := read(ctx, f.vault, req.Group, at.Add(-d-req.Policy.back()-after), at.Add(after))
+	for i, d := range aside {
+		if i < forTheBest {
+			grades = grades[:1]
+		} else {
+			grades = req.grades()
+		}
+
+		hints, err := f.read(ctx, req.Group, at.Add(-d-req.Policy.back()-after), at.Add(after))
 		if err != nil {
 			return nil, err
 		}
@@ -174,7 +200,7 @@ func (f *Finder) before(ctx context.Context, req *Request) (*Found, error) {
 				continue
 			}
 
-			found, err := f.search(ctx, req, s, want{window: window, hints: hints}, proof.Policy{Pick: proof.Before, At: window.To, Window: &window}, none)
+			found, err := f.search(ctx, req, s, want{window: window, hints: hints}, proof.Policy{Pick: proof.Before, At: window.To, Window: &window, Grades: grades}, none)
 			if err != nil {
 				return nil, err
 			}
@@ -204,9 +230,9 @@ func (f *Finder) search(ctx context.Context, req *Request, s *seen, w want, how 
 			return nil, err
 		}
 		policy, modes := req.Policy.decide(&look.look)
-		policy.Pick, policy.At, policy.Window = how.Pick, how.At, how.Window
+		policy.Pick, policy.At, policy.Window, policy.Grades = how.Pick, how.At, how.Window, how.Grades
 
-		res, err := search.Find(look.look, policy)
+		res, err := look.find(policy)
 		if err != nil {
 			return nil, err
 		}
@@ -215,8 +241,10 @@ func (f *Finder) search(ctx context.Context, req *Request, s *seen, w want, how 
 			if w.back*4 <= farthest {
 				continue
 			}
+
 			f.tried(req.Group, wall)
 		}
+
 		none.words(res, req.Policy.Limit)
 
 		return look.found(req, &policy, modes, res)
@@ -231,6 +259,54 @@ func deeper(look *sight, res *proof.Result) bool {
 	}
 
 	return !whole && slices.ContainsFunc(res.Obstacles, nameless)
+}
+
+// read reads what was seen of a group between two times.
+func (f *Finder) read(ctx context.Context, group string, since, until time.Time) ([]*seen, error) {
+	return read(ctx, f.vault, group, since, until)
+}
+
+// lately is read for who asked a moment ago: it reads what is new.
+func (f *Finder) lately(ctx context.Context, group string, since, until time.Time) ([]*seen, error) {
+	f.mu.Lock()
+	r := f.saw[group]
+	f.mu.Unlock()
+
+	from := since
+	if !r.since.After(since) && r.until.After(since) {
+		from = r.until.Add(-overlap)
+	} else {
+		r.all = nil
+	}
+
+	fresh, err := load(ctx, f.vault, group, from, until)
+	if err != nil {
+		return nil, err
+	}
+
+	same := func(a observation.Batch) bool {
+		return a.Ended.Before(since) || slices.ContainsFunc(fresh, func(b observation.Batch) bool { return name(&a) == name(&b) })
+	}
+	all := append(slices.DeleteFunc(slices.Clone(r.all), same), fresh...)
+	r = recent{since: since, all: all}
+
+	for _, b := range all {
+		r.until = later(r.until, b.Ended)
+	}
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.saw[group] = r
+
+	return sorted(all), nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+
+	return b
 }
 
 // mayTry reports whether the log of a group was not read far back in vain a moment ago.
@@ -257,6 +333,7 @@ func (f *Finder) tail(shard targets.ShardID) (tail *logtail.Tail, release func()
 		kept = &keptTail{tail: logtail.New(f.vault, f.openers[targets.Postgres], shard)}
 		f.tails[shard] = kept
 	}
+
 	f.mu.Unlock()
 	kept.Lock()
 

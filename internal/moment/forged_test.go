@@ -77,6 +77,7 @@ func (w *world) forged(t *testing.T, k, other kept) {
 			if err := json.Unmarshal(content, &e); err != nil {
 				t.Fatal(err)
 			}
+
 			f.evidence(&e)
 
 			if content, err = json.Marshal(e); err != nil {
@@ -103,6 +104,7 @@ func (w *world) forged(t *testing.T, k, other kept) {
 		if rep.Accepted {
 			t.Errorf("%s: accepted", name)
 		}
+
 		t.Logf("%s: %v", name, rep.Faults[:min(1, len(rep.Faults))])
 	}
 

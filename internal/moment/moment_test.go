@@ -66,6 +66,7 @@ func TestMoments(t *testing.T) {
 	for range sandboxtest.Size(15, 60) {
 		req := w.request()
 		from := w.observer.Now()
+
 		time.Sleep(150 * time.Millisecond)
 		req.Wish = moment.Wish{Observer: w.observer.Name(), Span: proof.Span{From: from, To: w.observer.Now()}}
 		w.settle(t)
@@ -83,6 +84,7 @@ func TestMoments(t *testing.T) {
 		cuts = append(cuts, w.keep(t, found))
 	}
 	now := len(cuts)
+
 	stop()
 	time.Sleep(300 * time.Millisecond)
 	w.settle(t)
@@ -118,6 +120,7 @@ func TestMoments(t *testing.T) {
 			}
 		}
 	}
+
 	t.Logf("%d cuts now and %d of the past, %v; %d tagged, %d in doubt, %d broken; %d operations", now, len(cuts)-now, grades, tags, doubts, broken, len(j.ops))
 
 	if now < 8 || len(cuts)-now < 8 || grades[targets.Proven] < 8 || tags == 0 {
@@ -125,7 +128,7 @@ func TestMoments(t *testing.T) {
 	}
 
 	j.naive(t, truth, cuts[0])
-	w.forged(t, cuts[0], cuts[now])
+	w.forged(t, cuts[now-1], cuts[now])
 }
 
 // cost demands that of a log that was read before only what is new is read.
@@ -135,6 +138,7 @@ func (w *world) cost(t *testing.T, f *moment.Found, before, read map[targets.Sha
 
 	for _, l := range f.Logs() {
 		ends[l.Shard] = l.To
+
 		if before == nil {
 			continue
 		}

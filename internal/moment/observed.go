@@ -42,16 +42,23 @@ type run struct {
 // read reads what was seen of a group between two wall times, by observer, the one that
 // saw it last being the last.
 func read(ctx context.Context, v *vault.Vault, group string, since, until time.Time) ([]*seen, error) {
+	all, err := load(ctx, v, group, since, until)
+	return sorted(all), err
+}
+
+// load reads batches. Damaged ones are missing, unless all are.
+func load(ctx context.Context, v *vault.Vault, group string, since, until time.Time) ([]observation.Batch, error) {
 	all, damaged, err := batches.Read(ctx, v, group, since, until)
-	if err != nil {
-		return nil, err
+	if err == nil && len(all) == 0 && len(damaged) > 0 {
+		err = errors.Join(damaged...)
 	}
 
-	if len(all) == 0 && len(damaged) > 0 {
-		return nil, errors.Join(damaged...)
-	}
+	return all, err
+}
 
-	return sorted(all), nil
+// name is the key of a batch.
+func name(b *observation.Batch) string {
+	return vault.ObservationName{Group: b.Group, Observer: b.Observer, Began: b.Began, Ended: b.Ended}.Key()
 }
 
 func sorted(all []observation.Batch) (out []*seen) {
@@ -133,8 +140,7 @@ func (s *seen) refs() (refs []BatchRef, err error) {
 			return nil, err
 		}
 		sum := sha256.Sum256(content)
-		name := vault.ObservationName{Group: b.Group, Observer: b.Observer, Began: b.Began, Ended: b.Ended}
-		refs = append(refs, BatchRef{name.Key(), hex.EncodeToString(sum[:])})
+		refs = append(refs, BatchRef{name(&b), hex.EncodeToString(sum[:])})
 	}
 
 	return refs, nil
@@ -190,30 +196,32 @@ func (s *seen) of(shard targets.ShardID, until clock.Instant) (is run, err error
 	return is, nil
 }
 
-// markers are the places of a Redis master that was seen: of one that was paused those alone.
-func (s *seen) markers(shard targets.ShardID, within proof.Span) proof.Master {
-	m := proof.Master{Shard: shard}
+// markers are the places of a Redis master that was seen: while it stood still, or was paused, and
+// while it went on. A place where it stood for long is no mark of one instant, and the other way round.
+func (s *seen) markers(shard targets.ShardID, within proof.Span) (still, moving proof.Master) {
+	still, moving = proof.Master{Shard: shard, Paused: true}, proof.Master{Shard: shard}
 
 	var all []observation.Observation
 	for _, r := range s.runs[shard] {
 		for _, o := range r.all {
 			if o.T1 >= within.From && o.T0 <= within.To {
 				all = append(all, o)
-				m.Paused = m.Paused || o.Paused
 			}
 		}
 	}
 
 	slices.SortStableFunc(all, func(a, b observation.Observation) int { return cmp.Compare(a.T0, b.T0) })
-	end := within.From - 1
 
 	for _, o := range all {
-		if o.Paused != m.Paused || m.Paused && o.T0 <= end && len(m.Markers) > 0 {
-			continue
+		m := proof.Marker{Timeline: o.Timeline, Position: o.Inserted, Span: proof.Span{From: o.T0, To: o.T1}}
+
+		switch last := len(still.Markers) - 1; {
+		case !o.Paused:
+			moving.Markers = append(moving.Markers, m)
+		case last < 0 || m.From > still.Markers[last].To:
+			still.Markers = append(still.Markers, m)
 		}
-		end = o.T1
-		m.Markers = append(m.Markers, proof.Marker{Timeline: o.Timeline, Position: o.Inserted, Span: proof.Span{From: o.T0, To: o.T1}})
 	}
 
-	return m
+	return still, moving
 }

@@ -237,10 +237,15 @@ func (p *prover) check() error {
 		Limit: p.e.Limit, GIDs: p.e.GIDs, Drift: p.e.Drift})
 	p.Words = append(p.Words, r.Words...)
 
+	if p.e.Proof.Hold != nil {
+		p.say("That it was held is the word of who took the cut: the logs do not show it.")
+	}
+
 	for _, f := range r.Faults {
 		if f.Shard != (targets.ShardID{}) {
 			f.Text = f.Shard.String() + ": " + f.Text
 		}
+
 		p.wrong("%s", f.Text)
 	}
 
@@ -295,6 +300,7 @@ func (p *prover) record() error {
 		if !reflect.DeepEqual(s.InDoubt, doubts(p.e.Proof.InDoubt, s.Shard)) {
 			p.wrong("%s: the cut's record has other transactions in doubt, or does something else with them", s.Shard)
 		}
+
 		delete(want, s.Shard)
 	}
 
@@ -307,6 +313,7 @@ func (p *prover) record() error {
 			p.wrong("%s: the observer saw it as a shard of the group, and the cut leaves it out", s)
 		}
 	}
+
 	p.summary(at)
 
 	return nil
@@ -327,6 +334,7 @@ func (p *prover) summary(at time.Time) {
 			p.wrong("the cut's record calls %q broken, and that is not so", b.ID)
 		}
 	}
+
 	p.say("The cut is %s, of %s by the observer's clock, by %s; %d tagged global transactions and %d in two phases were seen.",
 		c.Grade, stamp(at), strings.Join(p.e.Modes, " and "), c.Tags, c.Groups)
 }

@@ -28,7 +28,7 @@ type Policy struct {
 	Limit time.Duration `json:"limit_ns"`
 	// GIDs maps gids of different shards to one transaction: see proof.Policy.
 	GIDs string `json:"gids,omitempty"`
-	// Grades are acceptable, the best first; none means proven, locked and ordered.
+	// Grades are acceptable, the best first; none means all.
 	Grades []targets.Grade `json:"grades,omitempty"`
 	// Drift of clocks in parts in a million; 0 means clock.Drift.
 	Drift int64 `json:"drift_ppm,omitempty"`
@@ -109,17 +109,20 @@ func (p *Policy) check() error {
 	return nil
 }
 
-// grades are those that are acceptable.
-func (p *Policy) grades() (all []proof.Grade) {
-	for _, g := range p.Grades {
+// grades are those that are acceptable. Where nobody said and nothing was locked, none is by locks.
+func (r *Request) grades() (all []proof.Grade) {
+	for _, g := range r.Policy.Grades {
 		all = append(all, proof.Grade(g))
 	}
 
-	if len(all) == 0 {
-		all = []proof.Grade{proof.Proven, proof.Locked, proof.Ordered}
+	switch {
+	case len(all) > 0:
+		return all
+	case slices.ContainsFunc(r.Holds, func(h proof.Hold) bool { return h.By == proof.ByLocks }):
+		return []proof.Grade{proof.Proven, proof.Locked, proof.Ordered}
 	}
 
-	return all
+	return []proof.Grade{proof.Proven, proof.Ordered}
 }
 
 // back is how far before an instant the log is read, at first: the limit, the time in
@@ -135,7 +138,7 @@ func (p *Policy) decide(look *proof.Look) (proof.Policy, []string) {
 	}
 	has := func(m string) bool { return slices.Contains(modes, m) }
 
-	return proof.Policy{Grades: p.grades(), Tagged: has(targets.ModeTagged), TwoPhase: has(targets.ModeTwoPhase), Gated: has(targets.ModeGate),
+	return proof.Policy{Tagged: has(targets.ModeTagged), TwoPhase: has(targets.ModeTwoPhase), Gated: has(targets.ModeGate),
 		Limit: int64(p.Limit), GIDs: p.GIDs, Drift: p.Drift}, modes
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"drctl/internal/observation"
 	"drctl/internal/proof"
 	"drctl/internal/proof/clock"
+	"drctl/internal/proof/search"
 	"drctl/internal/proof/shardlog"
 	"drctl/targets"
 )
@@ -34,6 +36,8 @@ type sight struct {
 	look    proof.Look
 	logs    []Log
 	missing []shardlog.Missing
+	// The masters of the look are as they were while they stood still, and here while they did not.
+	moving []proof.Master
 	// since tells for each shard, by its server's clock, from when on everything that was
 	// prepared is in the look.
 	since map[targets.ShardID]time.Time
@@ -60,16 +64,17 @@ func (f *Finder) sight(ctx context.Context, req *Request, s *seen, w want) (*sig
 	none := &None{}
 
 	var shards []Shard
+
 	for _, shard := range req.Shards {
 		switch {
 		case shard.Kind == targets.Postgres:
 			shards = append(shards, shard)
 		case shard.Kind == targets.Redis:
-			m := s.markers(shard.ID, w.window)
-			if len(m.Markers) == 0 {
+			still, moving := s.markers(shard.ID, w.window)
+			if len(still.Markers)+len(moving.Markers) == 0 {
 				none.add(Obstacle{Shard: shard.ID, Cause: "nobody asked it for its place then", Hint: "see whether the group's observer reaches it"})
 			}
-			out.look.Masters = append(out.look.Masters, m)
+			out.look.Masters, out.moving = append(out.look.Masters, still), append(out.moving, moving)
 		}
 	}
 
@@ -81,6 +86,7 @@ func (f *Finder) sight(ctx context.Context, req *Request, s *seen, w want) (*sig
 	for i, shard := range shards {
 		g.Go(func() error {
 			res, log, o, err := f.stretch(gctx, shard.ID, s, w)
+
 			mu.Lock()
 			defer mu.Unlock()
 
@@ -112,6 +118,39 @@ func (f *Finder) sight(ctx context.Context, req *Request, s *seen, w want) (*sig
 	}
 
 	return out, nil
+}
+
+// find searches the look: with all masters standing still, and where that gives no cut of the best grade
+// with one of them not.
+func (l *sight) find(policy proof.Policy) (best *proof.Result, err error) {
+	still := l.look.Masters
+	defer func() { l.look.Masters = still }()
+
+	rank := func(r *proof.Result) int {
+		if len(r.Cuts) == 0 {
+			return len(policy.Grades)
+		}
+
+		return slices.Index(policy.Grades, r.Cuts[0].Grade)
+	}
+
+	for i := -1; i < len(still) && (best == nil || rank(best) > 0); i++ {
+		l.look.Masters = slices.Clone(still)
+		if i >= 0 {
+			l.look.Masters[i] = l.moving[i]
+		}
+
+		res, err := search.Find(l.look, policy)
+		if err != nil {
+			return nil, err
+		}
+
+		if best == nil || rank(res) < rank(best) {
+			best = res
+		}
+	}
+
+	return best, nil
 }
 
 // stretch reads the log of one shard. The obstacle says why it cannot be looked at.

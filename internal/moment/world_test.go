@@ -126,6 +126,7 @@ func (w *world) archive(t *testing.T, in targets.Instance, f targets.Follower) {
 		if t.Failed() {
 			t.FailNow()
 		}
+
 		time.Sleep(5 * time.Millisecond)
 	}
 }
@@ -143,12 +144,14 @@ func (w *world) watch(ctx context.Context, t *testing.T, sessions []observation.
 				t.Error(err)
 				return
 			}
+
 			w.saw(all[i], s.Server(), o)
 		}
 
 		if n%40 == 0 {
 			w.save(t)
 		}
+
 		time.Sleep(5 * time.Millisecond)
 	}
 
@@ -203,6 +206,7 @@ func (w *world) settle(t *testing.T) {
 	for _, in := range append(slices.Clone(w.pg), w.redis) {
 		want = append(want, w.flushed[in.Shard])
 	}
+
 	w.mu.Unlock()
 	w.save(t)
 
@@ -211,6 +215,7 @@ func (w *world) settle(t *testing.T) {
 			if err := a.Err(); err != nil || t.Failed() {
 				t.Fatal(err)
 			}
+
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -338,6 +343,7 @@ type countedLog struct {
 func (l *countedLog) Feed(src io.Reader) error {
 	return l.Log.Feed(readerFunc(func(p []byte) (int, error) {
 		n, err := src.Read(p)
+
 		l.all.mu.Lock()
 		defer l.all.mu.Unlock()
 		l.all.read[l.shard] += uint64(n)

@@ -309,6 +309,7 @@ func shareCut(ctx context.Context, from, to *Vault, key string, holds func(conte
 	}
 
 	_, err = Set{Vaults: []*Vault{to}}.putRecord(ctx, key, cut)
+
 	return true, err
 }
 

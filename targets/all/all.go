@@ -5,9 +5,11 @@ package all
 import (
 	"log/slog"
 
+	"drctl/internal/proof/shardlog"
 	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/postgres"
+	"drctl/targets/postgres/stretch"
 	"drctl/targets/redis"
 	"drctl/targets/s3"
 )
@@ -16,6 +18,11 @@ import (
 type Options struct {
 	Tools servers.Binaries
 	Log   *slog.Logger
+}
+
+// Logs are what reads the logs of stores for proofs, by kind.
+func Logs() map[targets.Kind]shardlog.Opener {
+	return map[targets.Kind]shardlog.Opener{targets.Postgres: stretch.Opener{}}
 }
 
 // Drivers returns one driver for each kind of store. Sandbox servers are

@@ -171,6 +171,7 @@ func TestCostFollowsWhatIsNew(t *testing.T) {
 		moved[span.Start] = true
 
 		grew := uint64(100 + rnd.IntN(900))
+
 		if i > 0 && w.opener.fed > 2000+2*align {
 			t.Errorf("%d bytes were read anew", w.opener.fed)
 		}
@@ -178,6 +179,7 @@ func TestCostFollowsWhatIsNew(t *testing.T) {
 		if span.Start > end-5000+align || span.Start+3*5000 < end {
 			t.Errorf("at %d it begins at %d", end, span.Start)
 		}
+
 		w.archive(t, first, end, end+grew, targets.Position{})
 		end += grew
 	}
@@ -208,6 +210,7 @@ func TestAShortMemoryWaits(t *testing.T) {
 		} else if end == 4000 {
 			w.read(t, logtail.Wanted{Timeline: first, Start: 0, From: end - 100, To: end})
 		}
+
 		w.archive(t, first, end, end+200, targets.Position{})
 	}
 }

@@ -121,6 +121,7 @@ func (w *Window) observed(ctx context.Context, v *vault.Vault, group string, lim
 		if o.ProvenFrom.Before(o.From) {
 			o.ProvenFrom = o.From
 		}
+
 		w.gap(known, o.From, len(w.Open) > 0)
 		w.Open = append(w.Open, *o)
 
@@ -128,6 +129,7 @@ func (w *Window) observed(ctx context.Context, v *vault.Vault, group string, lim
 			known = o.To
 		}
 	}
+
 	w.gap(known, to, false)
 
 	return nil

@@ -1,7 +1,10 @@
 package stretch_test
 
 import (
+	"bytes"
 	"io"
+	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -294,5 +297,77 @@ func TestInvalid(t *testing.T) {
 
 	if _, err := stretch.Read(ok); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPieces feeds a log in pieces of any size, and at once: both say the same.
+func TestPieces(t *testing.T) {
+	x := newOne(t, "replica")
+	from := x.here(t)
+
+	for i := range 30 {
+		x.commit(t, "INSERT INTO a SELECT generate_series(1, 200)", tag("g", 2))
+
+		if i%5 == 0 {
+			do(t, x.conn, "BEGIN; "+tag("p", 2)+"; PREPARE TRANSACTION 'p'")
+			do(t, x.conn, "COMMIT PREPARED 'p'")
+			do(t, x.conn, "CHECKPOINT")
+			x.here(t)
+		}
+	}
+	to := x.here(t)
+
+	src, o := x.log(t)
+
+	all := make([]byte, to-o.Start)
+	if _, err := io.ReadFull(src, all); err != nil {
+		t.Fatal(err)
+	}
+
+	open := func(pieces ...[]byte) *stretch.Log {
+		l, err := stretch.Open(x.in.Shard, "1", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		for _, p := range pieces {
+			if err := l.Feed(bytes.NewReader(p)); err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		return l
+	}
+	want := open(all)
+	rnd := rand.New(rand.NewPCG(4, 4))
+
+	for range 20 {
+		pieces := [][]byte{all[:rnd.IntN(len(all)/2)]}
+		for rest := all[len(pieces[0]):]; len(rest) > 0; {
+			n := min(1+rnd.IntN(50_000), len(rest))
+			pieces, rest = append(pieces, rest[:n]), rest[n:]
+		}
+		got := open(pieces...)
+
+		for _, at := range []wal.LSN{o.Start, from, from + wal.LSN(rnd.IntN(int(to-from))), to, to + 8192} {
+			a, b := want.Stretch(at, x.seen), got.Stretch(at, x.seen)
+			if !reflect.DeepEqual(a, b) {
+				t.Fatalf("from %v: at once %+v, in pieces %+v", at, a, b)
+			}
+
+			got.Forget(at)
+		}
+	}
+
+	whole := want.Stretch(from, x.seen)
+	if len(whole.Records) < 42 || whole.To < uint64(to) || whole.Ended == nil || len(whole.Missing) > 0 {
+		t.Errorf("%d records to %d, ended %v, %v", len(whole.Records), whole.To, whole.Ended, whole.Missing)
+	}
+
+	// What was forgotten makes it begin later, and no commit is missing behind that.
+	want.Forget(wal.LSN(whole.Records[20].Start))
+
+	if later := want.Stretch(from, x.seen); later.From < whole.Records[20].Start || !reflect.DeepEqual(later.Records, whole.Records[20:]) {
+		t.Errorf("from %d it has %d records", later.From, len(later.Records))
 	}
 }
