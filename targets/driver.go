@@ -64,6 +64,12 @@ type JoinRequest struct {
 	Budget time.Duration
 	// Gate asks this member to be able to hold the group's gate.
 	Gate bool
+	// GateOnly says that it does nothing else: no table is locked and no position
+	// named, and no privileges are needed for either.
+	GateOnly bool
+	// LeaveOut lets a member do without the tables that maintenance holds (VACUUM,
+	// CREATE INDEX CONCURRENTLY): their writers are not stopped, and its warnings say so.
+	LeaveOut bool
 }
 
 // Member is one shard inside one barrier. It is used by one goroutine at a time.
@@ -208,6 +214,11 @@ type RestoreRequest struct {
 	// reached instead; otherwise Point is where the archive ends, and a replay
 	// that meets no later commit fails with not-found.
 	Until time.Time
+	// InDoubt says what becomes of the transactions that are prepared at Point, and
+	// InDoubtSince from when on it is whole: see ShardPoint. Each is told in the
+	// outcome, and each that is prepared and not listed.
+	InDoubt      []InDoubt
+	InDoubtSince time.Time
 	// WorkDir is scratch space on the volume of the instance's DataDir.
 	WorkDir string
 	// Delta allows an existing directory of the same shard to be rewritten in place.
@@ -247,6 +258,9 @@ type Expectation struct {
 	// Instant says that the instance was restored to an instant rather than to a
 	// cut: nothing was taken then, and transactions may have been in flight.
 	Instant bool
+	// InDoubt and InDoubtSince are those of the restore.
+	InDoubt      []InDoubt
+	InDoubtSince time.Time
 	// DataDir is where the checks that read files look; "" is the directory of the instance.
 	DataDir string
 	// Manifest opens the object manifest to compare with (S3).

@@ -39,6 +39,10 @@ type Options struct {
 	// Patience bounds the waiting for members that refuse to join because of a
 	// long transaction or a vacuum. Default 20 s.
 	Patience time.Duration
+	// LeaveOut takes a cut without the tables that maintenance still holds after
+	// half of the patience. In mode gate that is so by itself: the gate alone keeps
+	// transactions of several shards whole.
+	LeaveOut bool
 	Tool     string
 	Log      *slog.Logger
 }
@@ -75,13 +79,18 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 	if err := check(parties, opt); err != nil {
 		return targets.Cut{}, err
 	}
-	patience := time.Now().Add(opt.Patience)
+	patience, strict := time.Now().Add(opt.Patience), time.Now().Add(opt.Patience/2)
+	degrade := opt.LeaveOut || opt.Mode == targets.Gate
 	var last error
+
+	b := newBarrier(parties, opt)
+	defer func() { b.close() }()
 
 	attempts := 0
 	for joins := 1; attempts < opt.Attempts; joins++ {
-		b, err := join(ctx, targets.NewID(time.Now()), parties, opt)
-		if err != nil {
+		b.opt.LeaveOut = degrade && time.Now().After(strict)
+
+		if err := b.join(ctx); err != nil {
 			if !fail.Is(err, fail.Stalled) || time.Now().After(patience) || ctx.Err() != nil {
 				return targets.Cut{}, err
 			}
@@ -96,6 +105,7 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 		}
 		cut, err := b.try(ctx, &attempts)
 		b.close()
+		b = newBarrier(parties, opt)
 
 		if err == nil {
 			return cut, nil
@@ -122,9 +132,11 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 func nameBlocker(ctx context.Context, parties []Party, opt Options, last error) error {
 	opt.Budget /= 2
 
-	b, err := join(ctx, targets.NewID(time.Now()), parties, opt)
+	b := newBarrier(parties, opt)
+	defer b.close()
+
+	err := b.join(ctx)
 	if err == nil {
-		b.close()
 		return last
 	}
 
@@ -144,8 +156,8 @@ func check(parties []Party, opt Options) error {
 		return fail.Newf(fail.Invalid, "cut: barrier", opt.Group, "unknown mode %q", opt.Mode)
 	}
 
-	if opt.Lease < opt.Budget {
-		return fail.Newf(fail.Invalid, "cut: barrier", opt.Group, "the lease (%s) is shorter than the budget (%s)", opt.Lease, opt.Budget)
+	if err := checkLease(opt); err != nil {
+		return err
 	}
 
 	if opt.Mode == targets.Gate {
@@ -156,6 +168,14 @@ func check(parties []Party, opt Options) error {
 		}
 
 		return fail.Newf(fail.Invalid, "cut: barrier", opt.Group, "the gate's shard %s is not in the group", opt.Gate)
+	}
+
+	return nil
+}
+
+func checkLease(opt Options) error {
+	if opt.Lease < opt.Budget {
+		return fail.Newf(fail.Invalid, "cut: barrier", opt.Group, "the lease (%s) is shorter than the budget (%s)", opt.Lease, opt.Budget)
 	}
 
 	return nil
@@ -213,29 +233,33 @@ type barrier struct {
 	gate    int // index of the gate's member, -1 without a gate
 }
 
-func join(ctx context.Context, id string, parties []Party, opt Options) (*barrier, error) {
-	b := &barrier{id: id, opt: opt, parties: parties, members: make([]targets.Member, len(parties)), gate: -1}
-
-	err := b.each(func(i int) error {
-		gate := opt.Mode == targets.Gate && parties[i].Instance.Shard == opt.Gate
-		m, err := parties[i].Quiescer.Join(ctx, parties[i].Instance, targets.JoinRequest{
-			CutID: id, Group: opt.Group, Lease: opt.Lease, Budget: opt.Budget, Gate: gate})
-		b.members[i] = m
-
-		return err
-	})
-	if err != nil {
-		b.close()
-		return nil, err
-	}
-
+func newBarrier(parties []Party, opt Options) *barrier {
+	b := &barrier{id: targets.NewID(time.Now()), opt: opt, parties: parties, members: make([]targets.Member, len(parties)), gate: -1}
 	for i, p := range parties {
 		if opt.Mode == targets.Gate && p.Instance.Shard == opt.Gate {
 			b.gate = i
 		}
 	}
 
-	return b, nil
+	return b
+}
+
+// join lets those join who have not yet. When one is busy the others stay, so that
+// its patience costs them no sessions.
+func (b *barrier) join(ctx context.Context) error {
+	return b.each(func(i int) error {
+		if b.members[i] != nil {
+			return nil
+		}
+
+		m, err := b.parties[i].Quiescer.Join(ctx, b.parties[i].Instance, targets.JoinRequest{
+			CutID: b.id, Group: b.opt.Group, Lease: b.opt.Lease, Budget: b.opt.Budget, Gate: i == b.gate, LeaveOut: b.opt.LeaveOut})
+		if err == nil {
+			b.members[i] = m
+		}
+
+		return err
+	})
 }
 
 // each runs f for every party at once. It returns the first error in shard

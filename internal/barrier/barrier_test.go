@@ -29,6 +29,9 @@ type world struct {
 	problems []string
 	size     int
 	fault    func(call, shard string) error
+	gateOnly bool
+	busy     string // the shard that maintenance holds, unless that may be left out
+	left     []bool // whether it might, each time that it joined
 }
 
 func (w *world) note(format string, args ...any) {
@@ -48,12 +51,25 @@ func (w *world) Join(_ context.Context, in targets.Instance, req targets.JoinReq
 	if err := w.fault("join", in.Shard.Shard); err != nil {
 		return nil, err
 	}
+
+	w.gateOnly = req.GateOnly
+	if in.Shard.Shard == w.busy {
+		if w.left = append(w.left, req.LeaveOut); !req.LeaveOut {
+			return nil, stalled("join")
+		}
+	}
 	w.open[in.Shard.Shard] = true
 
 	return &scripted{w: w, shard: in.Shard.Shard, id: req.CutID}, nil
 }
 
-func (s *scripted) LockGate(context.Context, time.Duration) error { return s.call("gate") }
+func (s *scripted) LockGate(_ context.Context, wait time.Duration) error {
+	if s.w.gateOnly {
+		s.w.waits = append(s.w.waits, wait)
+	}
+
+	return s.call("gate")
+}
 func (s *scripted) Lock(_ context.Context, wait time.Duration) error {
 	s.w.mu.Lock()
 	s.w.waits = append(s.w.waits, wait)

@@ -6,6 +6,7 @@ import (
 
 	"drctl/internal/servers"
 	"drctl/targets"
+	"drctl/targets/postgres/lockorder"
 )
 
 // Options configure the driver.
@@ -26,7 +27,7 @@ type Driver struct {
 	tools servers.Binaries
 	log   *slog.Logger
 	slot  string
-	order lockOrder
+	order lockorder.Order
 
 	detached bool
 	stand    time.Duration // see sender

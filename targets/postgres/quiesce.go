@@ -13,11 +13,8 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/targets"
+	"drctl/targets/postgres/lockorder"
 )
-
-// GateKey is the text whose hashtextextended(key, 0) is the advisory lock key
-// of a group's gate.
-func GateKey(group string) string { return "drctl/gate/" + group }
 
 // RestorePoint is the name of a cut's restore point on every server.
 func RestorePoint(cutID string) string { return "drctl:" + cutID }
@@ -33,14 +30,16 @@ type member struct {
 	req     targets.JoinRequest
 	conn    *pgx.Conn
 	tables  []table          // whose writers are stopped
-	roots   []table          // that are named for it, in the order of their locking
+	names   []string         // of those that are named for it, in the order of their locking
 	at      targets.Position // timeline and restore point, prepared
 	block   bool             // the server runs blocks
+	left    []string         // what was left out, and why
 	maxWait time.Duration    // longest wait for locks that cannot make a client the victim of a deadlock
 
 	open    bool // a transaction is open
 	locked  bool // the table locks are held
 	gate    bool // the gate is held
+	refused bool // the gate was not granted before
 	dropped atomic.Bool
 	lease   *time.Timer // the client's own end of the lease
 }
@@ -95,11 +94,21 @@ current_setting('max_locks_per_transaction')::int * (current_setting('max_connec
 	}
 
 	m.maxWait = time.Duration(deadlock) * time.Millisecond / 2
+	if m.req.GateOnly {
+		if !maySee { // who holds it would not be known
+			return denied(op, m.in, "as a superuser run: GRANT pg_monitor TO "+quoteIdent(user), quoteIdent(user))
+		}
+
+		if err := m.sessionSettings(ctx, version); err != nil {
+			return err
+		}
+
+		return m.refuseGate(ctx, op)
+	}
+
 	if m.tables, err = quiesceTables(ctx, op, m.in, m.conn, version); err != nil {
 		return err
 	}
-	m.roots = roots(m.tables)
-	m.d.order.sort(m.server(), m.roots)
 
 	if err := m.mayQuiesce(op, user, version, mayMark, maySee); err != nil {
 		return err
@@ -108,6 +117,16 @@ current_setting('max_locks_per_transaction')::int * (current_setting('max_connec
 	if err := m.fits(ctx, op, lockTable); err != nil {
 		return err
 	}
+
+	if err := m.leaveOut(ctx, op); err != nil {
+		return err
+	}
+
+	for _, t := range roots(m.tables) {
+		m.names = append(m.names, t.name)
+	}
+
+	m.d.order.Sort(m.server(), m.names)
 	var sys, tli string
 
 	err = m.conn.QueryRow(ctx, `SELECT system_identifier::text, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) FROM pg_control_system()`).Scan(&sys, &tli)
@@ -120,7 +139,11 @@ current_setting('max_locks_per_transaction')::int * (current_setting('max_connec
 		return err
 	}
 
-	return m.refuse(ctx)
+	if err := m.refuse(ctx); err != nil {
+		return err
+	}
+
+	return m.refuseGate(ctx, op)
 }
 
 // server names the server for what is remembered of it across cuts.
@@ -141,7 +164,7 @@ func (m *member) mayQuiesce(op, user string, version int, mayMark, maySee bool) 
 	if !maySee { // long transactions would not be noticed
 		grants = append(grants, "GRANT pg_monitor TO "+user)
 	}
-	tables := lockGrants(m.roots, user, version)
+	tables := lockGrants(roots(m.tables), user, version)
 
 	hint := "as a superuser run: " + strings.Join(append(grants, tables...), "; ")
 	if len(tables) > 0 {
@@ -152,7 +175,11 @@ func (m *member) mayQuiesce(op, user string, version int, mayMark, maySee bool) 
 		return nil
 	}
 
-	return fail.New(fail.Denied, op, m.in.String(), hint, fmt.Errorf("user %s lacks privileges", user))
+	return denied(op, m.in, hint, user)
+}
+
+func denied(op string, in targets.Instance, hint, user string) error {
+	return fail.New(fail.Denied, op, in.String(), hint, fmt.Errorf("user %s lacks privileges", user))
 }
 
 // fits refuses to lock so many tables that the customers' own statements would
@@ -190,7 +217,33 @@ SET tcp_user_timeout = %d; SET search_path = pg_catalog; SET default_transaction
 		sql += "; DO 'BEGIN END'" // the first block of a session loads the language: not inside the barrier
 	}
 
-	return queryError("cut: join", m.in, "", m.exec(ctx, sql))
+	if err := m.exec(ctx, sql); err != nil {
+		return queryError("cut: join", m.in, "", err)
+	}
+
+	return m.near(ctx)
+}
+
+// near refuses a server so far away that one attempt, which has four rounds, and
+// the answer to one more, take longer than the budget: others would be stalled for nothing.
+func (m *member) near(ctx context.Context) error {
+	const op, rounds = "cut: join", 5
+
+	var trip time.Duration
+	for range 3 { // one may be slow by chance
+		began := time.Now()
+
+		if err := m.exec(ctx, ""); err != nil {
+			return queryError(op, m.in, "", err)
+		}
+
+		if trip = time.Since(began); trip*rounds <= m.req.Budget {
+			return nil
+		}
+	}
+
+	return fail.New(fail.Stalled, op, m.in.String(), fmt.Sprintf("raise the policy's budget to %s or more, or take cuts from a worker near the servers", (trip*2*rounds).Round(10*time.Millisecond)),
+		fmt.Errorf("a round trip takes %s, the budget of an attempt is %s", trip.Round(time.Millisecond), m.req.Budget))
 }
 
 // exec runs statements in one round trip, without a transaction of their own
@@ -297,59 +350,14 @@ func (m *member) lost(op string, ctx context.Context, err error) error {
 	return queryError(op, m.in, "", err)
 }
 
-// LockGate takes the group's advisory lock exclusively.
-func (m *member) LockGate(ctx context.Context, wait time.Duration) error {
-	const op = "cut: gate"
-	if !m.req.Gate {
-		return fail.Newf(fail.Invalid, op, m.in.String(), "the member was not joined for the gate")
-	}
-
-	if m.gate {
-		return nil
-	}
-
-	if m.open {
-		return fail.Newf(fail.Internal, op, m.in.String(), "the gate comes before the tables")
-	}
-
-	sql := m.begin() + limits(wait) + "SELECT pg_advisory_xact_lock(hashtextextended(" + quoteLiteral(GateKey(m.req.Group)) + ", 0)); " + m.restoreLimits()
-	if err := m.step(ctx, op, sql, "ROLLBACK"); err != nil {
-		return m.nameHolder(ctx, op, err)
-	}
-	m.gate = true
-
-	return nil
-}
-
-// gateHolderSQL names the session that has held the gate for longest.
-const gateHolderSQL = `
-SELECT format('pid %s (%s), %s since %s s', l.pid, coalesce(nullif(a.application_name, ''), 'unknown'), coalesce(a.state, 'current'),
-  round(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.state_change))::numeric, 1))
-FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_catalog.pg_backend_pid()
-  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-  AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended($1, 0)
-ORDER BY coalesce(a.xact_start, a.state_change) LIMIT 1`
-
-// nameHolder adds to a gate that was not granted who holds it. Nothing is
-// locked by then, so the question stalls nobody.
-func (m *member) nameHolder(ctx context.Context, op string, err error) error {
-	if !fail.Is(err, fail.Stalled) || m.usable(op) != nil || ctx.Err() != nil {
-		return err
-	}
-
-	var who string
-	if m.conn.QueryRow(ctx, gateHolderSQL, GateKey(m.req.Group)).Scan(&who) != nil {
-		return err // it has let go since, or the time is up
-	}
-
-	return fail.New(fail.Stalled, op, m.in.String(), "wait for it, or end it with pg_terminate_backend", fmt.Errorf("the gate is held by %s: %w", who, err))
-}
-
 // Lock stops writers of the group's tables. When it gives up because of one
 // table, that table comes first the next time.
 func (m *member) Lock(ctx context.Context, wait time.Duration) error {
 	const op = "cut: lock tables"
+
+	if m.req.GateOnly {
+		return fail.Newf(fail.Invalid, op, m.in.String(), "the member was joined for the gate alone")
+	}
 
 	if m.locked {
 		return nil
@@ -365,7 +373,7 @@ func (m *member) Lock(ctx context.Context, wait time.Duration) error {
 		sql = "SAVEPOINT drctl; "
 	}
 
-	if lock := lockAll(m.roots, m.block); lock != "" {
+	if lock := lockorder.Statement(m.names, m.block); lock != "" {
 		sql += limits(wait) + lock + "; " + m.restoreLimits()
 	}
 
@@ -388,11 +396,11 @@ func (m *member) notLocked(op string, wait time.Duration, err error) error {
 	}
 
 	cause := fmt.Errorf("%d tables were not locked within %s: %w", len(m.tables), wait, se)
-	if name := waitedFor(m.roots, se.where); name != "" {
+	if name := lockorder.WaitedFor(m.names, se.where); name != "" {
 		cause = fmt.Errorf("%s was not locked within %s, it is being written: %w", name, wait, se)
-		if m.roots[0].name != name {
-			m.d.order.learn(m.server(), name)
-			m.d.order.sort(m.server(), m.roots)
+		if m.names[0] != name {
+			m.d.order.Learn(m.server(), name)
+			m.d.order.Sort(m.server(), m.names)
 		}
 	}
 
@@ -462,7 +470,7 @@ func (m *member) Release(ctx context.Context) error {
 		return m.usable(op)
 	}
 	held := m.conn.PgConn().TxStatus() == 'T'
-	wasLocked := m.locked
+	had := m.locked || m.gate
 
 	m.open, m.locked, m.gate = false, false, false
 	if err := m.usable(op); err != nil {
@@ -473,7 +481,7 @@ func (m *member) Release(ctx context.Context) error {
 		return m.lost(op, ctx, err)
 	}
 
-	if wasLocked && !held {
+	if had && !held {
 		return fail.Newf(fail.Stalled, op, m.in.String(), "the transaction had failed before, so its locks were gone")
 	}
 

@@ -134,12 +134,7 @@ WHERE c.oid IS NULL OR c.relkind NOT IN ('r', 'p')`, names)
 
 // refuse looks for whoever would make the lock wait longer than the budget.
 func (m *member) refuse(ctx context.Context) error {
-	oids := make([]uint32, len(m.tables))
-	for i, t := range m.tables {
-		oids[i] = t.oid
-	}
-
-	rows, err := m.conn.Query(ctx, blockersSQL, oids, m.req.Budget.Seconds())
+	rows, err := m.conn.Query(ctx, blockersSQL, oidsOf(m.tables), m.req.Budget.Seconds())
 	if err != nil {
 		return queryError("cut: join", m.in, "", err)
 	}
