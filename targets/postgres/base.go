@@ -14,6 +14,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/targets"
+	"drctl/targets/postgres/control"
 )
 
 const (
@@ -127,7 +128,7 @@ func localDataDir(in targets.Instance, srv server) (dir, why string) {
 		return "", err.Error()
 	}
 
-	_, sys, err := readControl(dir)
+	_, sys, err := control.Read(dir)
 	if err != nil {
 		return "", err.Error()
 	}
@@ -215,7 +216,7 @@ func (b *baseRun) files(ctx context.Context) error {
 		return err
 	}
 
-	control, sys, err := readControl(b.dir)
+	content, sys, err := control.Read(b.dir)
 	if err != nil {
 		return fail.New(fail.Corrupt, opBase, b.in.String(), "look at global/pg_control on the server", err)
 	}
@@ -224,12 +225,12 @@ func (b *baseRun) files(ctx context.Context) error {
 		return fail.Newf(fail.Conflict, opBase, b.in.String(), "the data directory was exchanged during the backup")
 	}
 
-	return b.stop(ctx, control)
+	return b.stop(ctx, content)
 }
 
 // stop ends the backup, proves that it was one server all along, and saves
 // the small files.
-func (b *baseRun) stop(ctx context.Context, control []byte) error {
+func (b *baseRun) stop(ctx context.Context, content []byte) error {
 	stop := "SELECT lsn::text, labelfile, spcmapfile FROM pg_backup_stop(false)"
 	if b.srv.version < 150000 {
 		stop = "SELECT lsn::text, labelfile, spcmapfile FROM pg_stop_backup(false, false)"
@@ -256,7 +257,7 @@ func (b *baseRun) stop(ctx context.Context, control []byte) error {
 		return err
 	}
 
-	files := map[string][]byte{fileLabel: []byte(label), fileControl: control}
+	files := map[string][]byte{fileLabel: []byte(label), fileControl: content}
 	if strings.TrimSpace(tblMap) != "" {
 		files[fileTblMap] = []byte(tblMap)
 	}

@@ -2,68 +2,72 @@ package postgres
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"drctl/targets"
+	"drctl/targets/postgres/indoubt"
 )
 
-// preparedSQL lists two-phase transactions that nobody has ended: whether each
-// holds a lock that a barrier over the tables excludes, and how to name it.
-const preparedSQL = `
-SELECT format('%s in %s', p.gid, p.database), EXISTS (SELECT 1 FROM pg_catalog.pg_locks x
-  JOIN pg_catalog.pg_locks l ON l.virtualtransaction = x.virtualtransaction AND l.pid IS NULL
-  WHERE x.pid IS NULL AND x.locktype = 'transactionid' AND x.mode = 'ExclusiveLock' AND x.transactionid = p.transaction
-    AND p.database = current_database() AND l.locktype = 'relation' AND l.relation = ANY($1::oid[])
-    AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
-FROM pg_catalog.pg_prepared_xacts p ORDER BY p.prepared`
+// resolve ends the transactions that are prepared at the point, as the cut says,
+// before anybody uses the server.
+func (r *restoreRun) resolve(ctx context.Context) error {
+	want := indoubt.Want{List: r.req.InDoubt, Since: r.req.InDoubtSince}
 
-// prepared looks for two-phase transactions that are in doubt. A cut quiesces the
-// tables of its own database, so that none has written there. Elsewhere in the
-// cluster, and at an instant, one may have been in flight: it is told, because
-// it holds its locks until somebody ends it.
+	var user string // of the first session
+	open := func(ctx context.Context, database string) (*pgx.Conn, error) {
+		if database != "" {
+			return r.local(ctx, user, database)
+		}
+
+		conn, err := r.superuser(ctx)
+		if err != nil {
+			conn, err = r.connectAnyRole(ctx) // it may be the owner of what is prepared
+		}
+
+		if err == nil {
+			user = conn.Config().User
+		}
+
+		return conn, err
+	}
+
+	found, err := indoubt.Resolve(ctx, indoubt.Server{Subject: r.in.String(), Open: open,
+		Ended: func(done, total int64) { r.req.Progress.Report("resolve", done, total) }}, want)
+	if errors.Is(err, errNoLogin) {
+		found, err = indoubt.Unable(r.in.String(), want, err), nil
+	}
+	r.out.Findings = append(r.out.Findings, found...)
+
+	return queryError(opRestore, r.in, "", err)
+}
+
+// prepared looks for two-phase transactions that are in doubt. A cut that was taken
+// by locks quiesces the tables of its own database, so that none has written there.
+// Elsewhere in the cluster, and at an instant, one may have been in flight.
 func (v *verification) prepared(ctx context.Context) error {
 	start := time.Now()
+	want := indoubt.Want{List: v.want.InDoubt, Since: v.want.InDoubtSince}
 
 	var oids []uint32
-	if v.in.Role == targets.Sandbox && !v.want.Instant {
+	if v.in.Role == targets.Sandbox && !v.want.Instant && !want.Proven() {
 		var err error
 		if oids, err = v.quiesced(ctx); err != nil {
 			return err
 		}
 	}
 
-	rows, err := v.conn.Query(ctx, preparedSQL, oids)
+	all, err := indoubt.List(ctx, v.conn, oids)
 	if err != nil {
 		return queryError(opVerify, v.in, "", err)
 	}
-	var all, quiesced []string
-	var name string
 
-	var inside bool
-	if _, err = pgx.ForEachRow(rows, []any{&name, &inside}, func() error {
-		if all = append(all, name); inside {
-			quiesced = append(quiesced, name)
-		}
-		return nil
-	}); err != nil {
-		return queryError(opVerify, v.in, "", err)
-	}
-	const check = "prepared-transactions"
-
-	end := "; each holds its locks until it is ended: COMMIT PREPARED or ROLLBACK PREPARED, as its transaction manager says"
-	switch {
-	case len(quiesced) > 0:
-		v.add(check, start, targets.Failed, "none that wrote to the quiesced tables", strconv.Itoa(len(quiesced)), listed(quiesced))
-	case len(all) > 0:
-		v.add(check, start, targets.Warned, "none", fmt.Sprintf("%d in doubt", len(all)), listed(all)+end)
-	default:
-		v.add(check, start, targets.Passed, "none", "0", "")
-	}
+	f := indoubt.Judge(all, want)
+	f.Subject, f.Took = v.in.String(), time.Since(start)
+	v.out = append(v.out, f)
 
 	return nil
 }
@@ -89,10 +93,5 @@ func (v *verification) quiesced(ctx context.Context) ([]uint32, error) {
 		return nil, err
 	}
 
-	oids := make([]uint32, len(tables))
-	for i, t := range tables {
-		oids[i] = t.oid
-	}
-
-	return oids, nil
+	return oidsOf(tables), nil
 }

@@ -1,8 +1,6 @@
 package postgres
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -75,26 +73,6 @@ func TestSlotWarnings(t *testing.T) {
 		if x.want == "" && got != "" || !strings.Contains(got, x.want) {
 			t.Errorf("%s: %q, want %q", name, got, x.want)
 		}
-	}
-}
-
-func TestTornControlFileIsFound(t *testing.T) {
-	whole := make([]byte, controlFileSize)
-	for i := range 280 {
-		whole[i] = byte(i * 7)
-	}
-
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "global"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-
-	if err := os.WriteFile(filepath.Join(dir, "global", "pg_control"), whole, 0o600); err != nil {
-		t.Fatal(err)
-	}
-
-	if _, _, err := readControl(dir); err == nil || !strings.Contains(err.Error(), "CRC") {
-		t.Fatalf("a torn control file was accepted: %v", err)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"drctl/internal/sandbox/claim"
 	"drctl/internal/servers"
 	"drctl/targets"
+	"drctl/targets/postgres/control"
 )
 
 const opRestore = "restore"
@@ -185,7 +186,10 @@ func (r *restoreRun) checkPath() error {
 	}
 
 	if r.req.Until.IsZero() && point.RestorePoint == "" {
-		// Nothing tells the server where to stop but the end of the log.
+		// Nothing tells the server where to stop but the end of the log, and prove
+		// compares where it stopped. With recovery_target_lsn it would want to read one
+		// whole record behind the point: on an idle server there is none, and what is
+		// there is no part of the cut and may not be durable yet.
 		r.req.Path = slices.Clone(r.req.Path)
 		r.req.Path[len(r.req.Path)-1].To = point.Offset
 		last.To = point.Offset
@@ -246,7 +250,7 @@ func (r *restoreRun) checkEmpty() error {
 		return r.refuse(fail.Conflict, "empty or move the directory, or ask for a delta restore", "%s %s", r.dir, what)
 	}
 
-	_, sys, err := readControl(r.dir)
+	_, sys, err := control.Read(r.dir)
 	if err != nil {
 		return r.refuse(fail.Conflict, "a delta restore needs a data directory of the same cluster", "%s: %v", r.dir, err)
 	}

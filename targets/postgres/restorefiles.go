@@ -15,6 +15,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/targets"
+	"drctl/targets/postgres/control"
 )
 
 // spacesDir holds restored tablespaces inside the data directory, so that a
@@ -61,7 +62,7 @@ func (r *restoreRun) restoreFiles(ctx context.Context) error {
 		}
 
 		if name == fileControl {
-			sys, err := systemIDOf(content)
+			sys, err := control.SystemID(content)
 			if err != nil || sys != r.systemID {
 				return r.refuse(fail.Corrupt, "choose another base", "the base's pg_control is of cluster %q, not %s: %v", sys, r.systemID, err)
 			}

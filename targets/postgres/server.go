@@ -20,6 +20,8 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/servers"
 	"drctl/targets"
+	"drctl/targets/postgres/control"
+	"drctl/targets/postgres/wal"
 )
 
 const (
@@ -140,6 +142,10 @@ func (r *restoreRun) recover(ctx context.Context) (err error) {
 
 	if err == nil && r.in.Role == targets.Sandbox {
 		proc, err = r.open(ctx, proc)
+	}
+
+	if err == nil {
+		err = r.phase("resolve", func() error { return r.resolve(ctx) })
 	}
 
 	if err == nil {
@@ -448,7 +454,7 @@ func lastWith(log, text string) string {
 // no session for it, which the database itself could refuse: the server has
 // written where and why it stopped into the history file of its new timeline.
 func (r *restoreRun) prove() error {
-	_, sys, err := readControl(r.dir)
+	_, sys, err := control.Read(r.dir)
 	if err != nil || sys != r.systemID {
 		return r.refuse(fail.Internal, "", "the restored server is of cluster %q, not %s: %v", sys, r.systemID, err)
 	}
@@ -482,14 +488,27 @@ func (r *restoreRun) prove() error {
 		}
 		r.out.Reached.RestorePoint = name
 	default:
-		// A position without a name: everything up to it, less a record that
-		// is cut off there.
-		if at < r.req.Base.Until.Offset || at > last.To || last.To-at > r.segSize {
-			return r.refuse(fail.Corrupt, "verify the vault", "replay ended at %s, the stream at %s", lsn, targets.FormatLSN(last.To))
+		if !r.atPoint(at) {
+			return r.refuse(fail.Corrupt, "verify the vault; another vault or another base may do", "replay ended at %s, the point is %s: %s", lsn,
+				targets.FormatLSN(r.req.Point.Offset), logLine(log, `invalid|incorrect|unexpected|mismatch|out of sequence|record with|contrecord`))
 		}
+		r.out.Reached.Offset = r.req.Point.Offset
 	}
 
 	return nil
+}
+
+// atPoint reports whether a replay that ended at a place has come to a point
+// without a name. The log that was laid out ends there, so whatever made the
+// server stop reading, it is there if its last record ends where the next would begin:
+// a page's header may lie between the two, or the rest of a segment that was left.
+func (r *restoreRun) atPoint(at uint64) bool {
+	point := r.req.Point.Offset
+	if at > point {
+		return at%r.segSize == 0 && at-point < r.segSize
+	}
+
+	return wal.LSN(at).RecordStart(r.segSize) == wal.LSN(point).RecordStart(r.segSize)
 }
 
 // replayEnd is where the server left the log that it replayed.

@@ -13,6 +13,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/servers"
 	"drctl/targets"
+	"drctl/targets/postgres/control"
 )
 
 const opVerify = "verify"
@@ -211,7 +212,7 @@ func (v *verification) checksumsAtRest(ctx context.Context, tools servers.Binari
 		return "", queryError(opVerify, v.in, "GRANT pg_checkpoint TO "+quoteIdent(v.in.User), err)
 	}
 
-	shadow, remove, err := shadowDir(tools, dir)
+	shadow, remove, err := control.Shadow(tools, dir)
 	if err != nil {
 		return "", fail.New(fail.Internal, opVerify, v.in.String(), "give the worker write access beside the data directory", err)
 	}

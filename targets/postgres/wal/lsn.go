@@ -17,6 +17,20 @@ func (l LSN) String() string { return fmt.Sprintf("%X/%X", uint64(l)>>32, uint32
 // align returns the first place at or behind l where a record may begin.
 func (l LSN) align() LSN { return (l + 7) &^ 7 }
 
+// RecordStart is where the next record begins if the one before ends at l: behind
+// the header of the page, or of the segment, that would be in between.
+func (l LSN) RecordStart(segment uint64) LSN {
+	next := l.align()
+	switch {
+	case segment != 0 && uint64(next)%segment == 0:
+		next += longHeader
+	case next%PageSize == 0:
+		next += shortHeader
+	}
+
+	return next
+}
+
 var le = binary.LittleEndian
 
 // The server counts microseconds from 2000-01-01. A clock beyond a few

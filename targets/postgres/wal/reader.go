@@ -116,14 +116,7 @@ func (r *Reader) NextStart() LSN {
 		next = (next + LSN(r.segment) - 1) &^ LSN(r.segment-1)
 	}
 
-	switch {
-	case r.segment != 0 && uint64(next)%r.segment == 0:
-		next += longHeader
-	case next%PageSize == 0:
-		next += shortHeader
-	}
-
-	return next
+	return next.RecordStart(r.segment)
 }
 
 // Next returns the next record that a proof needs, or the next of all.

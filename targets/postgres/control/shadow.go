@@ -1,4 +1,4 @@
-package postgres
+package control
 
 import (
 	"encoding/binary"
@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	controlStateOffset = 16 // after system id, control version, catalogue version
-	stateShutdown      = 1
+	stateOffset   = 16 // after system id, control version, catalogue version
+	stateShutdown = 1
 )
 
-// shadowDir makes a directory beside the data directory that shares its files
+// Shadow makes a directory beside the data directory that shares its files
 // (hard links), with a control file of its own that says "shut down".
 //
 // pg_checksums reads only a server at rest. A sandbox after a checkpoint is at
 // rest in all but name, and stopping it would change the process that its
 // owner has on record.
-func shadowDir(tools servers.Binaries, dir string) (shadow string, remove func(), err error) {
+func Shadow(tools servers.Binaries, dir string) (shadow string, remove func(), err error) {
 	shadow, err = os.MkdirTemp(filepath.Dir(dir), ".drctl-checksums-")
 	if err != nil {
 		return "", nil, err
@@ -73,7 +73,7 @@ func linkTree(from, to string) error {
 			}
 
 			return os.Symlink(target, dest)
-		case e.Name() == fileControl:
+		case e.Name() == fileName:
 			return nil
 		}
 
@@ -82,18 +82,18 @@ func linkTree(from, to string) error {
 }
 
 func shutControl(dir, shadow string) error {
-	content, _, err := readControl(dir)
+	content, _, err := Read(dir)
 	if err != nil {
 		return err
 	}
 
-	at := controlCRC(content)
+	at := crcOf(content)
 	if at < 0 {
 		return fmt.Errorf("pg_control fails its CRC")
 	}
 
-	binary.LittleEndian.PutUint32(content[controlStateOffset:], stateShutdown)
+	binary.LittleEndian.PutUint32(content[stateOffset:], stateShutdown)
 	binary.LittleEndian.PutUint32(content[at:], crc32.Checksum(content[:at], crc32.MakeTable(crc32.Castagnoli)))
 
-	return os.WriteFile(filepath.Join(shadow, "global", fileControl), content, 0o600)
+	return os.WriteFile(filepath.Join(shadow, "global", fileName), content, 0o600)
 }
