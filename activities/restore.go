@@ -2,8 +2,6 @@ package activities
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"io"
 	"os"
@@ -63,7 +61,7 @@ func (a *Activities) restoreShard(parent context.Context, named StepIn) (plan.St
 
 	intoDir := in.Sandbox.Dir == "" && inst.DataDir != ""
 	if intoDir && !in.delta {
-		if done, ok, err := claim.ReadDone(work, inst.DataDir, what(in.step)); err != nil {
+		if done, ok, err := claim.ReadDone(work, inst.DataDir, in.step.Fingerprint()); err != nil {
 			return out, err
 		} else if ok && json.Unmarshal(done.Outcome, &out.Outcome) == nil {
 			out.Before, out.Finished = done.At, time.Now().UTC()
@@ -74,7 +72,8 @@ func (a *Activities) restoreShard(parent context.Context, named StepIn) (plan.St
 	}
 
 	out.Outcome, err = d.Restore(ctx, inst, targets.RestoreRequest{Base: in.step.Base, Point: in.step.Point,
-		Path: in.step.Path, Until: in.step.Until, WorkDir: work, Delta: in.delta, Progress: beat.progress},
+		Path: in.step.Path, Until: in.step.Until, InDoubt: in.step.InDoubt, InDoubtSince: in.step.InDoubtSince,
+		WorkDir: work, Delta: in.delta, Progress: beat.progress},
 		stream.NewSource(v, in.step.Shard))
 	if err != nil {
 		return out, err
@@ -163,15 +162,7 @@ func finished(work, dir string, s plan.Step, out plan.StepOut) error {
 		return err
 	}
 
-	return claim.WriteDone(work, claim.Done{Dir: dir, What: what(s), At: out.Finished, Outcome: outcome})
-}
-
-// what identifies what a step restores and where to.
-func what(s plan.Step) string {
-	b, _ := json.Marshal([]any{s.Shard, s.Base, s.Point, s.Path, s.Until, s.Into}) // plain values: it cannot fail
-	h := sha256.Sum256(b)
-
-	return hex.EncodeToString(h[:])
+	return claim.WriteDone(work, claim.Done{Dir: dir, What: s.Fingerprint(), At: out.Finished, Outcome: outcome})
 }
 
 func stepOut(ctx context.Context, in boundStep) plan.StepOut {
@@ -355,7 +346,8 @@ func (a *Activities) verifyShard(parent context.Context, named StepIn) (plan.Ste
 		return out, nil
 	}
 
-	want := targets.Expectation{Quick: in.Quick, Assertions: in.Assertions, Instant: !in.step.Until.IsZero(), DataDir: inst.DataDir}
+	want := targets.Expectation{Quick: in.Quick, Assertions: in.Assertions, Instant: !in.step.Until.IsZero(), DataDir: inst.DataDir,
+		InDoubt: in.step.InDoubt, InDoubtSince: in.step.InDoubtSince}
 	if in.step.Kind.Traits().Manifest {
 		v, err := a.Platform.Vault(ctx, in.vault)
 		if err != nil {

@@ -20,7 +20,7 @@ func (s Step) Check(now time.Time) error {
 		return fmt.Errorf("operation %.80q is not known", string(s.Op))
 	}
 
-	err := cmp.Or(targets.CheckText("step", s.ID), s.Shard.Check(), s.Kind.Check(), s.checkPoint(), s.Into.Check(), s.checkSizes())
+	err := cmp.Or(targets.CheckText("step", s.ID), s.Shard.Check(), s.Kind.Check(), s.checkPoint(), s.Into.Check(), s.checkSizes(), targets.CheckInDoubt(s.InDoubt))
 	if err != nil {
 		return err
 	}

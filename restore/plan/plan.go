@@ -67,6 +67,10 @@ type Step struct {
 	Point targets.Position `json:"point,omitzero"`
 	Path  []targets.Span   `json:"path,omitempty"`
 	Until time.Time        `json:"until,omitzero"`
+	// InDoubt are the transactions that are prepared at the point, and what becomes
+	// of them; InDoubtSince is from when on, by the server's clock, the list is whole.
+	InDoubt      []targets.InDoubt `json:"in_doubt,omitempty"`
+	InDoubtSince time.Time         `json:"in_doubt_since,omitzero"`
 	// Into is empty for a sandbox.
 	Into Destination `json:"into,omitzero"`
 	// BaseBytes (of an object store: of its objects) and StreamBytes are what the
@@ -79,6 +83,16 @@ type Step struct {
 	Limit       time.Duration `json:"limit_ns"`
 	// Warnings of a verification say what the cut lacks of the shard.
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Fingerprint identifies what a step restores and where to.
+func (s Step) Fingerprint() string {
+	all := []any{s.Shard, s.Base, s.Point, s.Path, s.Until, s.Into}
+	if len(s.InDoubt) > 0 { // without any it is as it was before there were any
+		all = append(all, s.InDoubt)
+	}
+
+	return sum(all)
 }
 
 // Run is a definition bound to what a vault holds: how a goal is reached today.

@@ -137,7 +137,7 @@ func verifyStep(d plan.StepDef, run *plan.Run) plan.Step {
 	of, _ := run.Step(restoreID(d.On))
 
 	return plan.Step{ID: d.ID, Op: d.Do, Shard: d.On, Kind: d.Kind, Needs: d.Needs, Into: d.Into,
-		Point: of.Point, Until: of.Until, Limit: d.Limit, Warnings: at.Warnings}
+		Point: of.Point, Until: of.Until, InDoubt: of.InDoubt, InDoubtSince: of.InDoubtSince, Limit: d.Limit, Warnings: at.Warnings}
 }
 
 func pickCut(goal plan.Goal, inv Inventory) (targets.Cut, error) {
@@ -207,6 +207,7 @@ func restoreStep(d plan.StepDef, goal plan.Goal, sh ShardInventory, cut targets.
 			return s, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "cut %s has no point for this shard", cut.ID)
 		}
 		s, err = stepTo(sh, p.Position, time.Time{})
+		s.InDoubt, s.InDoubtSince = p.InDoubt, p.InDoubtSince
 	case sh.Kind.Traits().DatedLog:
 		s, err = baseForInstant(sh, cuts, goal.At)
 	default:
