@@ -221,6 +221,12 @@ SET tcp_user_timeout = %d; SET search_path = pg_catalog; SET default_transaction
 		return queryError("cut: join", m.in, "", err)
 	}
 
+	// Where it may be set, a deadlock is found in milliseconds, and always by the
+	// barrier, which yields. Else the lock's own time-out ends it.
+	if err := m.exec(ctx, "SET deadlock_timeout = 5"); err != nil && sqlstate(err) != "42501" {
+		return queryError("cut: join", m.in, "", err)
+	}
+
 	return m.near(ctx)
 }
 
