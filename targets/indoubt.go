@@ -56,8 +56,10 @@ func (g *GID) UnmarshalText(b []byte) error {
 // InDoubt is a transaction that is prepared at a point, and what a recovery to
 // the point does with it.
 type InDoubt struct {
-	GID    GID           `json:"gid"`
-	Action InDoubtAction `json:"action"` // commit, roll-back or leave
+	// GID is its name, or "base64:" and the bytes of it where they are not UTF-8.
+	GID GID `json:"gid"`
+	// Action is commit, roll-back or leave.
+	Action InDoubtAction `json:"action"`
 	// Group is the global transaction that it is a part of.
 	Group string `json:"group,omitempty"`
 	// Reason says why the action is right.

@@ -70,10 +70,16 @@ func manyGroup() (g platform.Group, c targets.Cut, p plan.Run) {
 		g.Shards = append(g.Shards, platform.Shard{Shard: s, Kind: kind, Region: "east", Queue: queueOf("east")})
 		base := targets.Artifact{ID: "20260314T025948Z-" + s.Target + "-" + s.Shard, Shard: s, Kind: kind, Region: "east", Method: "basebackup",
 			Snapshot: strings.Repeat("0", 64), From: at, Until: at, Settings: settings}
+
+		var doubt []targets.InDoubt // more than are in flight at one instant
+		for n := range 3 {
+			doubt = append(doubt, targets.InDoubt{GID: targets.GID(fmt.Sprintf("%d_%s", n, strings.Repeat("g", 60))), Action: targets.InDoubtRollBack,
+				Group: strings.Repeat("g", 60), Reason: "no part of it is committed in the cut"})
+		}
 		c.Shards = append(c.Shards, targets.ShardPoint{Shard: s, Kind: kind, Region: "east", Position: at,
-			Bases: map[string]string{"east": base.ID, "west": base.ID}})
+			Bases: map[string]string{"east": base.ID, "west": base.ID}, InDoubt: doubt, InDoubtSince: t0})
 		p.Steps = append(p.Steps, plan.Step{ID: "restore-" + s.String(), Op: plan.OpRestore, Shard: s, Kind: kind, Base: base, Point: at,
-			Path: []targets.Span{{Timeline: at.Timeline, From: 1, To: at.Offset}}, Limit: time.Hour})
+			Path: []targets.Span{{Timeline: at.Timeline, From: 1, To: at.Offset}}, Limit: time.Hour, InDoubt: doubt, InDoubtSince: t0})
 	}
 
 	for _, s := range p.Steps[:manyShards] {

@@ -109,9 +109,11 @@ func (p *prover) observations() error {
 		named[r.Key] = r.SHA256
 	}
 
-	var first, last clock.Instant
+	// What an observer stored after the last that is named began as that one ended: of
+	// each server it saw later instants.
+	var first clock.Instant
 
-	found := 0
+	found, newest := 0, 0
 	for j, r := range refs {
 		b := &all[i].batches[j]
 		switch sum, ok := named[r.Key]; {
@@ -121,7 +123,7 @@ func (p *prover) observations() error {
 			if found++; found == 1 {
 				first = b.Since
 			}
-			last = b.Until
+			newest = j
 		}
 	}
 
@@ -132,7 +134,7 @@ func (p *prover) observations() error {
 		_, ok := named[r.Key]
 		if ok {
 			kept = append(kept, b)
-		} else if b.Until > first && b.Since < last {
+		} else if b.Until > first && j < newest {
 			p.wrong("the observations %s are not named, and are of that time", r.Key)
 		}
 	}

@@ -71,7 +71,7 @@ type Step struct {
 	Path  []targets.Span   `json:"path,omitempty"`
 	Until time.Time        `json:"until,omitzero"`
 	// InDoubt are the transactions that are prepared at the point, and what becomes
-	// of them; InDoubtSince is from when on the list is whole: see targets.ShardPoint.
+	// of them; InDoubtSince is from when on, by the server's clock, the list is whole.
 	InDoubt      []targets.InDoubt `json:"in_doubt,omitempty"`
 	InDoubtSince time.Time         `json:"in_doubt_since,omitzero"`
 	// Into is empty for a sandbox.

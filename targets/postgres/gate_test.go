@@ -102,6 +102,7 @@ func TestNobodyWaitsBehindAGateThatIsNotGranted(t *testing.T) {
 
 		for ctx.Err() == nil {
 			began := time.Now()
+
 			if _, err := app.Exec(context.Background(), "SELECT pg_advisory_xact_lock_shared(hashtextextended('drctl/gate/shop', 0))"); err != nil {
 				t.Error(err)
 				return

@@ -52,8 +52,10 @@ func (w *doubtful) prepare(t *testing.T, c *pgx.Conn, gid targets.GID) {
 	for _, b := range []byte(gid) {
 		fmt.Fprintf(&text, `\x%02x`, b)
 	}
+
 	w.next++
 	w.row[gid] = w.next
+
 	run(t, c, "BEGIN")
 	run(t, c, "INSERT INTO written VALUES ("+strconv.Itoa(w.next)+")")
 	run(t, c, "PREPARE TRANSACTION E'"+text.String()+"'")
@@ -113,9 +115,11 @@ func TestRestoreEndsWhatIsInDoubt(t *testing.T) {
 	for _, gid := range odd {
 		w.prepare(t, w.c, gid)
 	}
+
 	w.prepare(t, w.latin, "gr\xfcn")
 	w.prepare(t, w.latin, "rolled back")
 	w.prepare(t, w.c, "left")
+	w.prepare(t, w.latin, "l\xe9ft")
 	w.prepare(t, w.c, "a stranger's")
 	req := w.now(t)
 	req.InDoubtSince = since
@@ -124,14 +128,14 @@ func TestRestoreEndsWhatIsInDoubt(t *testing.T) {
 		req.InDoubt = append(req.InDoubt, targets.InDoubt{GID: gid, Action: targets.InDoubtCommit, Group: "g", Reason: "the other part is committed"})
 	}
 	req.InDoubt = append(req.InDoubt, targets.InDoubt{GID: "rolled back", Action: targets.InDoubtRollBack, Reason: "no part is committed"},
-		targets.InDoubt{GID: "left", Action: targets.InDoubtLeave, Reason: "nobody can tell"})
+		targets.InDoubt{GID: "l\xe9ft", Action: targets.InDoubtLeave}, targets.InDoubt{GID: "left", Action: targets.InDoubtLeave, Reason: "nobody can tell"})
 
 	sb, out := w.restore(t, req)
 	if passed := told(out.Findings, targets.Passed); len(passed) != len(odd)+2 || !mentions(passed, `"gr\xfcn" in database "latin"`, "the other part is committed") || !mentions(passed, "ROLLBACK PREPARED", "rolled back") {
 		t.Errorf("ended: %+v", passed)
 	}
 
-	if warned := told(out.Findings, targets.Warned); len(warned) != 2 || !mentions(warned, `"left" in database "shop"`, "nobody can tell") || !mentions(warned, "from before", "before the log of which the cut knows") {
+	if warned := told(out.Findings, targets.Warned); len(warned) != 3 || !mentions(warned, `"left" in database "shop"`, "nobody can tell") || !mentions(warned, "from before", "before the log of which the cut knows") {
 		t.Errorf("left: %+v", warned)
 	}
 
@@ -152,7 +156,7 @@ func TestRestoreEndsWhatIsInDoubt(t *testing.T) {
 		t.Error("the transactions of the other database did not end as they should")
 	}
 
-	if left := value[string](t, c, "SELECT string_agg(gid, ', ' ORDER BY gid) FROM pg_prepared_xacts"); left != "a stranger's, from before, left" {
+	if left := value[string](t, c, "SELECT string_agg(gid, ', ' ORDER BY gid) FROM pg_prepared_xacts WHERE database = 'shop'"); left != "a stranger's, from before, left" {
 		t.Errorf("%s are prepared", left)
 	}
 
@@ -165,7 +169,12 @@ func TestRestoreEndsWhatIsInDoubt(t *testing.T) {
 
 	run(t, c, "ROLLBACK PREPARED 'a stranger''s'")
 
-	if f := finding(t, verify(t, w.d, sb, want), "prepared-transactions"); f.Severity != targets.Warned || !strings.Contains(f.Detail, "left") || f.Got != "2 in doubt" {
+	if f := finding(t, verify(t, w.d, sb, want), "prepared-transactions"); f.Severity != targets.Warned || !strings.Contains(f.Detail, "left") || f.Got != "3 in doubt" {
+		t.Errorf("%+v", f)
+	}
+	latin.Role = targets.Sandbox // its sessions would show the gids in UTF-8
+
+	if f := finding(t, verify(t, w.d, latin, want), "prepared-transactions"); f.Severity != targets.Warned || !strings.Contains(f.Detail, `"l\xe9ft" in database "latin"`) {
 		t.Errorf("%+v", f)
 	}
 	want.InDoubt[len(want.InDoubt)-1].Action = targets.InDoubtRollBack
@@ -205,6 +214,7 @@ func TestRestoreDiesWhileItEndsWhatIsInDoubt(t *testing.T) {
 		late.Progress = func(phase string, done, _ int64) {
 			if phase == "resolve" && done == 2 {
 				broken++
+
 				breakOff(cancel)
 			}
 		}

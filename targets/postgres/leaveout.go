@@ -2,9 +2,7 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -60,13 +58,7 @@ func (m *member) Warnings() []string {
 		return nil
 	}
 
-	left := m.left
-	more := ""
-	if n := len(left) - maxGrants; n > 0 {
-		left, more = left[:maxGrants], fmt.Sprintf(" and %d more", n)
-	}
-
-	return []string{"the writers of these tables were not stopped, because maintenance held them: " + strings.Join(left, ", ") + more}
+	return []string{"the writers of these tables were not stopped, because maintenance held them: " + listed(m.left)}
 }
 
 func oidsOf(tables []table) []uint32 {

@@ -122,7 +122,7 @@ func TestRestoreAfterPreparedTransactionsWereAllowed(t *testing.T) {
 	}
 
 	f := finding(t, verify(t, w.d, sb, targets.Expectation{Quick: true}), "prepared-transactions")
-	if f.Severity != targets.Warned || !strings.Contains(f.Detail, "elsewhere in side") {
+	if f.Severity != targets.Warned || !strings.Contains(f.Detail, `"elsewhere" in database "side"`) {
 		t.Fatalf("%+v", f)
 	}
 
@@ -132,7 +132,7 @@ func TestRestoreAfterPreparedTransactionsWereAllowed(t *testing.T) {
 	at = restorePoint(t, w, "20260101T000000.000Z-4c4c")
 
 	sb, _ = w.restore(t, w.request(base, at))
-	if f := finding(t, verify(t, w.d, sb, targets.Expectation{Quick: true}), "prepared-transactions"); f.Severity != targets.Failed || f.Detail != "here in shop" {
+	if f := finding(t, verify(t, w.d, sb, targets.Expectation{Quick: true}), "prepared-transactions"); f.Severity != targets.Failed || f.Detail != `"here" in database "shop" (it wrote to the quiesced tables)` {
 		t.Fatalf("%+v", f)
 	}
 

@@ -125,6 +125,7 @@ current_setting('max_locks_per_transaction')::int * (current_setting('max_connec
 	for _, t := range roots(m.tables) {
 		m.names = append(m.names, t.name)
 	}
+
 	m.d.order.Sort(m.server(), m.names)
 	var sys, tli string
 
@@ -220,6 +221,12 @@ SET tcp_user_timeout = %d; SET search_path = pg_catalog; SET default_transaction
 		return queryError("cut: join", m.in, "", err)
 	}
 
+	// Where it may be set, a deadlock is found in milliseconds, and always by the
+	// barrier, which yields. Else the lock's own time-out ends it.
+	if err := m.exec(ctx, "SET deadlock_timeout = 5"); err != nil && sqlstate(err) != "42501" {
+		return queryError("cut: join", m.in, "", err)
+	}
+
 	return m.near(ctx)
 }
 
@@ -231,6 +238,7 @@ func (m *member) near(ctx context.Context) error {
 	var trip time.Duration
 	for range 3 { // one may be slow by chance
 		began := time.Now()
+
 		if err := m.exec(ctx, ""); err != nil {
 			return queryError(op, m.in, "", err)
 		}

@@ -443,6 +443,62 @@ FROM pg_locks WHERE mode = 'ShareLock' AND relation IN ('a'::regclass, 'b'::regc
 	run(t, app, "ROLLBACK")
 }
 
+// A deadlock that is there is found at once where the role may set deadlock_timeout, long
+// before the wait is over, and shows what to lock first.
+func TestBarrierFindsADeadlockAtOnce(t *testing.T) {
+	t.Parallel()
+	d, _ := driver(t)
+	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"deadlock_timeout": "10min"}})
+
+	c := open(t, in)
+	for _, name := range []string{"a", "b", "c"} {
+		run(t, c, "CREATE TABLE "+name+" (id int)")
+	}
+	app, between := open(t, in), open(t, in)
+	run(t, app, "BEGIN; INSERT INTO c VALUES (1)")
+	run(t, between, "BEGIN; INSERT INTO b VALUES (1)")
+
+	waits := func(table, mode string) {
+		t.Helper()
+
+		for try := 0; value[int](t, c, "SELECT count(*)::int FROM pg_locks WHERE relation = $1::text::regclass AND mode = $2 AND NOT granted", table, mode) == 0; try++ {
+			if try == 6000 {
+				t.Fatalf("nobody waits for %s", table)
+			}
+
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+
+	m := join(t, d, in, targets.JoinRequest{CutID: "20260101T000000.000Z-0016", Group: "shop", Lease: 5 * time.Minute, Budget: time.Minute})
+
+	locked := make(chan error, 1)
+	go func() { locked <- m.Lock(context.Background(), 4*time.Minute) }()
+
+	waits("b", "ShareLock") // it has a
+
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := app.Exec(context.Background(), "INSERT INTO a VALUES (1)")
+		wrote <- err
+	}()
+
+	waits("a", "RowExclusiveLock")
+	run(t, between, "COMMIT") // now it wants c
+
+	wantCode(t, <-locked, fail.Stalled, "public.c", "deadlock detected")
+
+	if err := <-wrote; err != nil {
+		t.Errorf("the application's transaction: %v", err)
+	}
+
+	run(t, app, "COMMIT")
+
+	if err := m.Lock(t.Context(), time.Minute); err != nil {
+		t.Error(err)
+	}
+}
+
 // So many tables that the server's lock table would be full are refused before
 // anything is locked.
 func TestTooManyTablesForTheLockTable(t *testing.T) {

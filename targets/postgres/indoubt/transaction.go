@@ -76,6 +76,7 @@ func literal(g targets.GID) string {
 			b.WriteByte(c)
 		}
 	}
+
 	b.WriteByte('\'')
 
 	return b.String()
