@@ -5,12 +5,10 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/testsuite"
 
 	"drctl/internal/observation/batches"
@@ -43,55 +41,30 @@ func (s shop) Instance(context.Context, targets.ShardID, string) (targets.Instan
 
 func (s shop) Set(context.Context, string, string) (vault.Set, error) { return s.set, nil }
 
-// activityRun is the activity in the background with its newest beat.
-type activityRun struct {
-	mu   sync.Mutex
-	beat Beat
-	stop chan struct{}
-	done chan error
-}
-
-func run(t *testing.T, a *Activities) *activityRun {
+// run runs the activity in the background, until stop is closed.
+func run(t *testing.T, a *Activities, stop chan struct{}) (done chan error) {
 	t.Helper()
-	r := &activityRun{stop: make(chan struct{}), done: make(chan error, 1)}
+	done = make(chan error, 1)
 
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
 	env.RegisterActivityWithOptions(a.Observe, activity.RegisterOptions{Name: Name})
-	env.SetWorkerStopChannel(r.stop)
-	env.SetOnActivityHeartbeatListener(func(_ *activity.Info, details converter.EncodedValues) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-
-		var b Beat
-		if err := details.Get(&b); err != nil {
-			t.Error(err)
-		}
-		r.beat = b
-	})
+	env.SetWorkerStopChannel(stop)
 
 	go func() {
 		_, err := env.ExecuteActivity(Name, In{Group: "shop"})
-		r.done <- err
+		done <- err
 	}()
 
-	return r
+	return done
 }
 
-func (r *activityRun) await(t *testing.T, what string, is func(Beat) bool) {
+func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
 
-	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		r.mu.Lock()
-		b := r.beat
-		r.mu.Unlock()
-
-		if is(b) {
-			return
-		}
-
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("this never came: %s; it says %+v", what, b)
+			t.Fatal("this never came: " + what)
 		}
 	}
 }
@@ -115,13 +88,18 @@ func TestObserve(t *testing.T) {
 	t.Cleanup(running.Stop)
 	a := &Activities{Platform: shop{in: in, set: vault.Set{Vaults: []*vault.Vault{v}}}, HostQueue: "q@host", Running: running, Log: slog.New(slog.DiscardHandler),
 		Drivers: map[targets.Kind]targets.Driver{targets.Postgres: postgres.New(postgres.Options{})}}
-	r := run(t, a)
-	r.await(t, "the shard is observed", func(b Beat) bool { return b.Observed == 1 && b.Queue == "q@host" && b.FailingCount == 0 })
+	stop := make(chan struct{})
+	done := run(t, a, stop)
+
+	until(t, "there is an observer", func() bool { _, err := running.Find("shop"); return err == nil })
 
 	w, err := running.Find("shop")
 	if err != nil {
 		t.Fatal(err)
 	}
+	beat := func() Beat { return beatOf(w.State(), "q@host") }
+
+	until(t, "the shard is observed", func() bool { b := beat(); return b.Observed == 1 && b.FailingCount == 0 })
 
 	if _, err := w.Burst(t.Context(), watch.BurstOptions{}); err != nil {
 		t.Fatal(err)
@@ -136,22 +114,15 @@ func TestObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	r.await(t, "the death is said", func(b Beat) bool {
-		return b.FailingCount == 1 && b.Failing[0].Shard == in.Shard && b.Failing[0].Error != "" && !b.Failing[0].Since.IsZero()
+	until(t, "the death is said", func() bool {
+		b := beat()
+		return b.FailingCount == 1 && b.Failing[0].Shard == in.Shard && b.Failing[0].Error != "" && !b.Failing[0].Since.IsZero() && b.Observer == w.Observer()
 	})
-	close(r.stop)
+	close(stop)
 
-	if err := <-r.done; err == nil || !strings.Contains(err.Error(), "stopping") {
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "stopping") {
 		t.Errorf("its worker stopped: %v", err)
 	}
 
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := running.Find("shop"); err != nil {
-			break
-		}
-
-		if time.Now().After(end) {
-			t.Fatal("the observer outlives its worker")
-		}
-	}
+	until(t, "the observer ends with its worker", func() bool { _, err := running.Find("shop"); return err != nil })
 }
