@@ -15,8 +15,10 @@ type Engine struct {
 	Embedded  bool
 	Regions   []Region
 	Archivers map[targets.ShardID]Archiver
-	Running   []engine.Run // everything of the platform that runs there
-	// Other are the ids of what runs besides archivers and the schedules' own runs.
+	// Observer is nil when the group has nothing to observe.
+	Observer *Observer
+	Running  []engine.Run // everything of the platform that runs there
+	// Other are the ids of what runs besides archivers, observers and the schedules' own runs.
 	Other []string
 	// TakingBase says that a backup of the group runs.
 	TakingBase bool

@@ -32,6 +32,7 @@ func (f Facts) Judge() []Problem {
 	for _, x := range f.shards() {
 		out = append(out, x.problems...)
 	}
+	out = append(out, f.judgeObserver()...)
 	out = append(out, f.judgeJobs()...)
 	out = append(out, f.judgeVaults()...)
 	out = append(out, f.judgeCuts()...)

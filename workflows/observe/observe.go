@@ -3,6 +3,7 @@ package observe
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/activities"
+	"drctl/activities/observing"
 	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -109,6 +111,10 @@ func (o Observer) Group(ctx context.Context, g platform.Group) readiness.Engine 
 		})
 	}
 
+	if g.HasLog() {
+		a.ask(func() error { f.Observer = askObserver(ctx, o.Client, o.IDs, g.Name); return nil })
+	}
+
 	a.ask(func() (err error) {
 		f.Cuts, _, err = engine.RunStreak(ctx, o.Client, engine.Which{ID: o.IDs.Cut(g.Name), Workflow: workflows.TakeCutName}, nil)
 		return err
@@ -164,6 +170,42 @@ func askArchiver(ctx context.Context, c client.Client, ids workflows.IDs, shard 
 	}
 
 	return f
+}
+
+func askObserver(ctx context.Context, c client.Client, ids workflows.IDs, group string) *readiness.Observer {
+	st, err := engine.StateOf(ctx, c, ids.Observe(group))
+	if fail.Is(err, fail.NotFound) || err == nil && !st.Running {
+		return &readiness.Observer{Missing: true}
+	}
+
+	if err != nil {
+		return &readiness.Observer{Err: err}
+	}
+
+	f := &readiness.Observer{Started: st.Started, Again: workflows.ObserveAgain}
+	if i := slices.IndexFunc(st.Pending, func(p engine.Pending) bool { return p.Activity == observing.Name }); i >= 0 {
+		f.Observe = &st.Pending[i]
+		f.Said = said(f.Observe.Details)
+	}
+
+	if p := f.Observe; p == nil || p.LastFailure == "" && len(p.Details) == 0 {
+		f.Streak, f.Err = engine.ActivityStreak(ctx, c, st.ID, st.RunID, observing.Name)
+	}
+
+	return f
+}
+
+// said reads a beat of an observer. One of another release says nothing.
+func said(details []byte) (out readiness.Observed) {
+	var b observing.Beat
+	_ = json.Unmarshal(details, &b)
+	out.FailingCount, out.Trouble = b.FailingCount, b.Trouble
+
+	for _, s := range b.Failing {
+		out.Failing = append(out.Failing, readiness.NotObserved{Shard: s.Shard, Since: s.Since, Why: s.Error})
+	}
+
+	return out
 }
 
 // maxResults bounds how many results of earlier runs are read.
@@ -319,11 +361,11 @@ func (o Observer) askSchedule(ctx context.Context, in workflows.ScheduledIn, f *
 	return err
 }
 
-// others are the ids of what runs besides archivers and the schedules' own runs.
+// others are the ids of what runs besides archivers, observers and the schedules' own runs.
 func others(ids workflows.IDs, running []engine.Run) []string {
 	var out []string
 	for _, r := range running {
-		if kind := ids.Kind(r.ID); kind != "archive" && kind != "scheduled" {
+		if kind := ids.Kind(r.ID); kind != "archive" && kind != "observe" && kind != "scheduled" {
 			out = append(out, r.ID)
 		}
 	}
