@@ -1,9 +1,14 @@
 package moment_test
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/moment"
 	"drctl/internal/proof"
@@ -129,6 +134,57 @@ func TestMoments(t *testing.T) {
 
 	j.naive(t, truth, cuts[0])
 	w.forged(t, cuts[now-1], cuts[now])
+}
+
+// TestForgotten cuts while a transaction is prepared since before the log is known: the cut is ordered, and says
+// why, and what is prepared is left. When it is gone there are proven ones again.
+func TestForgotten(t *testing.T) {
+	w := newWorld(t, "BEGIN; INSERT INTO moments VALUES (0); "+tag("f", 2)+"; PREPARE TRANSACTION 'forgotten'", "SELECT pg_switch_wal()", "CHECKPOINT", "SELECT pg_switch_wal()", "CHECKPOINT")
+	finder := moment.New(w.v(), openers())
+	conns := []*pgx.Conn{w.connect(t, w.pg[0]), w.connect(t, w.pg[1])}
+
+	n := 0
+
+	cut := func() *moment.Found {
+		req := w.request()
+		from := w.observer.Now()
+
+		for range 30 {
+			for _, c := range conns {
+				n++
+				do(t, c, "BEGIN; INSERT INTO moments VALUES (1); "+tag(fmt.Sprint("g", n), 1)+"; COMMIT")
+			}
+
+			time.Sleep(10 * time.Millisecond)
+		}
+
+		req.Wish = moment.Wish{Observer: w.observer.Name(), Span: proof.Span{From: from, To: w.observer.Now()}}
+		w.settle(t)
+
+		found, err := finder.Find(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		w.keep(t, found)
+
+		return found
+	}
+	cut()
+	time.Sleep(2 * limit)
+
+	f := cut()
+	if f.Proof.Grade != proof.Ordered || len(f.Proof.InDoubt) != 0 || !slices.ContainsFunc(f.Obstacles, func(o moment.Obstacle) bool { return strings.Contains(o.Cause, "not known") }) {
+		t.Errorf("%+v %+v", f.Proof, f.Obstacles)
+	}
+
+	do(t, conns[0], "COMMIT PREPARED 'forgotten'")
+	do(t, conns[0], "CHECKPOINT")
+	time.Sleep(2 * limit)
+
+	if f := cut(); f.Proof.Grade != proof.Proven {
+		t.Errorf("%+v %+v", f.Proof, f.Obstacles)
+	}
 }
 
 // cost demands that of a log that was read before only what is new is read.

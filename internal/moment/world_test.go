@@ -52,7 +52,8 @@ type world struct {
 
 func (w *world) v() *vault.Vault { return w.set.Vaults[0] }
 
-func newWorld(t *testing.T) *world {
+// newWorld starts a world. What statements are given, the first server does before its log is archived.
+func newWorld(t *testing.T, first ...string) *world {
 	t.Helper()
 
 	key, err := vault.GenerateKey()
@@ -71,10 +72,15 @@ func newWorld(t *testing.T) *world {
 		in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: shard, Settings: map[string]string{
 			"wal_recycle": "off", "wal_keep_size": "1GB", "autovacuum": "off", "max_prepared_transactions": "100", "max_connections": "60"}})
 		w.pg = append(w.pg, in)
-		w.archive(t, in, pg)
-
 		conn := w.connect(t, in)
 		do(t, conn, "CREATE TABLE moments (op bigint)")
+
+		for _, sql := range first {
+			do(t, conn, sql)
+		}
+		first = nil
+
+		w.archive(t, in, pg)
 		do(t, conn, "CHECKPOINT") // and with it the list of open transactions
 	}
 	w.redis = sandboxtest.Redis(t, sandboxtest.RedisOptions{Settings: map[string]string{"repl-ping-replica-period": "3600"}})
