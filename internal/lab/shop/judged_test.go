@@ -22,6 +22,7 @@ import (
 	"drctl/internal/lab/shop/judge"
 	"drctl/internal/lab/shop/stores"
 	"drctl/internal/lab/shop/transfer"
+	"drctl/internal/observation"
 	"drctl/internal/proof"
 	"drctl/internal/proof/search"
 	"drctl/internal/sandbox/sandboxtest"
@@ -74,7 +75,7 @@ func observeShop(t *testing.T, operations int) *observed {
 	}
 
 	o.begun = time.Now()
-	by := observe.New()
+	by := observation.NewObserver()
 
 	seen := make([][]stretch.Observation, len(o.p.Postgres))
 	from := make([]wal.LSN, len(o.p.Postgres))
@@ -84,16 +85,19 @@ func observeShop(t *testing.T, operations int) *observed {
 
 	for i, in := range o.p.Postgres {
 		exec(t, in, "CHECKPOINT")
-		conn := dial(t, in)
+		session, err := observe.Open(t.Context(), dial(t, in), in.String())
+		if err != nil {
+			t.Fatal(err)
+		}
 
 		watchers.Go(func() {
 			for watching.Err() == nil {
-				one, err := by.Sample(context.Background(), conn)
+				one, err := session.Observe(context.Background(), by)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				seen[i] = append(seen[i], one)
+				seen[i] = append(seen[i], stretch.Observation{Sample: one.Sample, Timeline: 1, Flush: wal.LSN(one.Flushed), Insert: wal.LSN(one.Inserted)})
 
 				time.Sleep(5 * time.Millisecond)
 			}
