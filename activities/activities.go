@@ -13,6 +13,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
+	"drctl/internal/proof/shardlog"
 	"drctl/internal/servers"
 	"drctl/internal/stream/live"
 	"drctl/internal/topology"
@@ -34,6 +35,8 @@ type Activities struct {
 	SandboxMax int64
 	// HostQueue is the task queue that only this host serves.
 	HostQueue string
+	// Logs read the logs of the kinds whose cuts can be proven.
+	Logs map[targets.Kind]shardlog.Opener
 	// Observers are those of this process; nil for none.
 	Observers       *watch.Running
 	Version, Commit string

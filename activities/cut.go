@@ -58,7 +58,7 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 		observer = nil // a cut that is read out of the logs says so
 	}
 
-	return a.cuts.Take(ctx, cutting.Ask{Group: g, Set: set, Primary: a.primaries().Primary, Drivers: a.Drivers,
+	return a.cuts.Take(ctx, cutting.Ask{Group: g, Set: set, Primary: a.primaries().Primary, Logs: a.Logs,
 		Observer: observer, Flush: a.live.Flush, Version: a.Version, Log: a.Log})
 }
 

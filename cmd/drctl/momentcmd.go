@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"drctl/internal/moment/window"
 	"drctl/internal/platform"
 	"drctl/internal/progress"
-	"drctl/internal/servers"
 	"drctl/internal/ui"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -40,7 +38,7 @@ func (a *app) look(ctx context.Context, place vaultFlags, group, region string) 
 	}
 
 	l := looked{group: group, set: vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}}
-	l.Place = moments.Place{Vault: v, Version: version, Drivers: all.Drivers(all.Options{Tools: servers.Binaries{}, Log: slog.New(slog.DiscardHandler)})}
+	l.Place = moments.Place{Vault: v, Version: version, Logs: all.Logs()}
 
 	if place.url != "" {
 		return l, nil

@@ -175,7 +175,7 @@ func (a *app) inventory(ctx context.Context, f restoreFlags, r planned, v *vault
 		return inventory.Read(ctx, v, *goal, group)
 	}
 
-	p := moments.Place{Vault: v, Version: version, Drivers: all.Drivers(all.Options{Tools: r.tools, Log: r.log})}
+	p := moments.Place{Vault: v, Version: version, Logs: all.Logs()}
 
 	found, err := p.At(ctx, goal.Group, group, goal.At)
 	if err != nil {

@@ -171,7 +171,7 @@ func startWorkers(c client.Client, o workerOptions) (stop func(), err error) {
 	}
 	running := &observers.Running{}
 	acts := &activities.Activities{Platform: o.platform, Drivers: drivers, Tools: o.tools, SandboxRoot: o.sandboxes, SandboxMax: o.sandboxMax, SandboxOwner: o.owner,
-		StateDir: o.state, HostQueue: o.host, Observers: running, Version: version, Commit: commit, Log: o.log}
+		StateDir: o.state, HostQueue: o.host, Logs: all.Logs(), Observers: running, Version: version, Commit: commit, Log: o.log}
 	watching := &observing.Activities{Platform: o.platform, Drivers: drivers, HostQueue: o.host, Running: running, Log: o.log}
 	// A command with an engine of its own shows its failures itself.
 	var told *slog.Logger

@@ -38,7 +38,7 @@ func (a *app) upCmd() *cobra.Command {
 	f := c.Flags()
 	f.IntVar(&shards, "shards", 4, "PostgreSQL shards")
 	f.IntVar(&redis, "redis", 2, "Redis masters")
-	f.StringVar(&set.Mode, "mode", "gate", "barrier mode in the lab's configuration: gate or share")
+	f.StringVar(&set.Mode, "mode", "gate", "mode of cuts in the lab's configuration: auto, gate, locks, tagged, two-phase, joined by +")
 	f.StringVar(&set.CutEvery, "cut-every", "5s", "interval of the scheduled cuts in the lab's configuration")
 	f.StringVar(&size, "size", "", "filler data over all PostgreSQL shards, for example 1GiB")
 

@@ -46,8 +46,9 @@ type Ask struct {
 	// Observer is who observes the group in this process; nil if nobody does.
 	Observer *watch.Watcher
 	// Flush asks the archivers of this process to send what they have. It does not wait.
-	Flush   func(shards []targets.ShardID)
-	Drivers map[targets.Kind]targets.Driver
+	Flush func(shards []targets.ShardID)
+	// Logs read the logs of the kinds that have clocks in them.
+	Logs    map[targets.Kind]shardlog.Opener
 	Version string // of drctl
 	Log     *slog.Logger
 }
@@ -204,7 +205,7 @@ func (c *Cutter) finder(a Ask, v *vault.Vault) *moment.Finder {
 	}
 
 	if c.finders[key] == nil {
-		c.finders[key] = moment.New(v, openers(a.Drivers))
+		c.finders[key] = moment.New(v, a.Logs)
 	}
 
 	return c.finders[key]
@@ -227,16 +228,3 @@ func (c *Cutter) showsWhole(group string, shown *bool) bool {
 }
 
 var errNobody = fmt.Errorf("nobody observes the group's servers in this process")
-
-// openers are those of the drivers that can read a log for a proof.
-func openers(drivers map[targets.Kind]targets.Driver) map[targets.Kind]shardlog.Opener {
-	out := map[targets.Kind]shardlog.Opener{}
-
-	for k, d := range drivers {
-		if o, ok := d.(shardlog.Opener); ok {
-			out[k] = o
-		}
-	}
-
-	return out
-}

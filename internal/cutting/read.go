@@ -3,6 +3,7 @@ package cutting
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -93,6 +94,17 @@ func (r *reading) once(ctx context.Context) (*moment.Found, error) {
 	burst, err := r.burst(ctx)
 	if err != nil {
 		return nil, err
+	}
+
+	if len(burst.Missing) > 0 {
+		m := burst.Missing[0]
+
+		return nil, fail.New(fail.Stalled, opCut, m.Shard.String(), "see whether its server answers, and drctl status",
+			fmt.Errorf("it was not observed for the cut, not since %s: %s", m.Since.Format(time.TimeOnly), m.Err))
+	}
+
+	if burst.PauseErr != nil { // there may be an instant at which they stand still by themselves
+		r.a.Log.DebugContext(ctx, "cut: not all Redis masters could be paused", "group", r.a.Group.Name, "err", burst.PauseErr)
 	}
 
 	if r.tries == 1 {

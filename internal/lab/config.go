@@ -18,8 +18,11 @@ var configTemplate string
 // Settings vary the lab's configuration.
 type Settings struct {
 	CutEvery string // "" means 5s
-	Mode     string // "" means gate
+	Mode     string // of cuts; "" means gate
 }
+
+// Gated reports whether the shop's cross-shard transactions hold a gate.
+func (s Settings) Gated() bool { return targets.Modes(s.Mode).Has(targets.ModeGate) || s.Mode == "share" }
 
 // WriteConfig writes drctl.yaml for this lab and returns its path.
 func (l *Lab) WriteConfig(s Settings) (string, error) {

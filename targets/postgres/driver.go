@@ -7,7 +7,6 @@ import (
 	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/postgres/lockorder"
-	"drctl/targets/postgres/stretch"
 )
 
 // Options configure the driver.
@@ -25,8 +24,6 @@ type Options struct {
 // Driver implements targets.Driver, targets.Quiescer and targets.Follower. It
 // holds no connection between calls and is safe for concurrent use.
 type Driver struct {
-	stretch.Opener // reads its log for proofs
-
 	tools servers.Binaries
 	log   *slog.Logger
 	slot  string

@@ -24,20 +24,8 @@ const halfDone = 10 * time.Second
 // Place is the vault that is looked into, and what reads its logs.
 type Place struct {
 	Vault   *vault.Vault
-	Drivers []targets.Driver
+	Logs    map[targets.Kind]shardlog.Opener
 	Version string // of drctl
-}
-
-func (p Place) openers() map[targets.Kind]shardlog.Opener {
-	out := map[targets.Kind]shardlog.Opener{}
-
-	for _, d := range p.Drivers {
-		if o, ok := d.(shardlog.Opener); ok {
-			out[d.Kind()] = o
-		}
-	}
-
-	return out
 }
 
 // Found is a moment as a cut that is not sealed, with its evidence, which is to be kept
@@ -57,7 +45,7 @@ func (p Place) At(ctx context.Context, name string, g *platform.Group, at time.T
 		return Found{}, err
 	}
 
-	found, err := moment.Find(ctx, p.Vault, p.openers(), moment.Request{Group: name, Shards: shards, Policy: policy, Wish: moment.Wish{At: at}})
+	found, err := moment.Find(ctx, p.Vault, p.Logs, moment.Request{Group: name, Shards: shards, Policy: policy, Wish: moment.Wish{At: at}})
 	if err != nil {
 		return Found{}, err
 	}
@@ -160,7 +148,7 @@ func (p Place) withObjects(ctx context.Context, cut targets.Cut) (targets.Cut, e
 // Prove recomputes the proof of a cut from the vault alone. A cut that was taken with locks
 // has none: unsupported.
 func (p Place) Prove(ctx context.Context, cut *targets.Cut) (*moment.Report, error) {
-	return moment.Prove(ctx, p.Vault, p.openers(), cut, nil)
+	return moment.Prove(ctx, p.Vault, p.Logs, cut, nil)
 }
 
 // Window says from when to when moments of a group can be had.
