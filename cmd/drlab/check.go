@@ -83,7 +83,7 @@ func (a *app) check(ctx context.Context, box, cutID, region string, journals []s
 		return err
 	}
 
-	rep, err := shop.Check(ctx, shop.CheckOptions{Cut: cut, Journals: journals, Platform: p})
+	rep, err := shop.Check(ctx, shop.CheckOptions{Cut: cut, Journals: journals, Platform: p, Claim: shop.ClaimOf(p, cut, lab.HalfDone)})
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+	"time"
 
 	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
@@ -15,6 +16,9 @@ import (
 //go:embed drctl.yaml.tmpl
 var configTemplate string
 
+// HalfDone is how long a global transaction of the lab may be half done.
+const HalfDone = 3 * time.Second
+
 // Settings vary the lab's configuration.
 type Settings struct {
 	CutEvery string // "" means 5s
@@ -22,7 +26,9 @@ type Settings struct {
 }
 
 // Gated reports whether the shop's cross-shard transactions hold a gate.
-func (s Settings) Gated() bool { return targets.Modes(s.Mode).Has(targets.ModeGate) || s.Mode == "share" }
+func (s Settings) Gated() bool {
+	return targets.Modes(s.Mode).Has(targets.ModeGate) || s.Mode == "share"
+}
 
 // WriteConfig writes drctl.yaml for this lab and returns its path.
 func (l *Lab) WriteConfig(s Settings) (string, error) {
@@ -53,7 +59,7 @@ func (l *Lab) WriteConfig(s Settings) (string, error) {
 	}
 	var b strings.Builder
 
-	err = t.Execute(&b, map[string]any{"Dir": l.dir, "KeyFile": filepath.Join(l.dir, keyFile), "Engine": l.st.Engine, "Settings": s, "Tools": l.tools, "East": east, "West": west,
+	err = t.Execute(&b, map[string]any{"Dir": l.dir, "KeyFile": filepath.Join(l.dir, keyFile), "Engine": l.st.Engine, "Settings": s, "HalfDone": HalfDone, "Tools": l.tools, "East": east, "West": west,
 		"Orders": l.Shards("orders"), "Carts": l.Shards("carts")})
 	if err != nil {
 		return "", fail.New(fail.Internal, "lab: configuration", "template", "", err)
