@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/serve"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
@@ -179,8 +180,8 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax 
 		queues = append(queues, q)
 	}
 
-	workers, err := startWorkers(c, workerOptions{platform: p, tools: tools, log: log, queues: queues, host: workflows.Queue("local") + "@" + hostname(),
-		sandboxes: sandboxes, sandboxMax: sandboxMax, owner: os.Getpid(), state: state, fatal: make(chan error, 8)})
+	workers, err := serve.Start(c, serve.Options{Version: version, Commit: commit, Platform: p, Tools: tools, Log: log, Queues: queues, Host: workflows.Queue("local") + "@" + hostname(),
+		Sandboxes: sandboxes, SandboxMax: sandboxMax, Owner: os.Getpid(), State: state, Fatal: make(chan error, 8)})
 	if err != nil {
 		c.Close()
 		down()

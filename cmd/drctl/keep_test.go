@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"drctl/cmd/drctl/serve"
 	"drctl/internal/sandbox"
 	"drctl/internal/ui"
 	"drctl/restore/plan"
@@ -41,7 +42,7 @@ func TestWorkerSweepsKeptSandboxes(t *testing.T) {
 	// Two workers of one host share the directory.
 	for range 2 {
 		go func() {
-			sweepSandboxes(ctx, root, nil, 20*time.Millisecond, slog.New(slog.DiscardHandler))
+			serve.Sweep(ctx, root, nil, 20*time.Millisecond, slog.New(slog.DiscardHandler))
 
 			done <- struct{}{}
 		}()

@@ -13,9 +13,7 @@ import (
 	"drctl/cmd/drctl/moments"
 	"drctl/internal/fail"
 	"drctl/internal/human"
-	"drctl/internal/moment/window"
 	"drctl/internal/platform"
-	"drctl/internal/progress"
 	"drctl/internal/ui"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -181,30 +179,7 @@ func (a *app) cutWindow(ctx context.Context, place vaultFlags, group, region str
 		return a.printJSON(answer.CutWindow{Vault: l.Vault.Region(), Window: *w})
 	}
 
-	return printWindow(a, w)
-}
-
-func printWindow(a *app, w *window.Window) error {
-	show := func(t time.Time) string { return t.Local().Format(time.DateTime) }
-	rows := make([][]string, 0, len(w.Open)+len(w.Holes))
-
-	for _, o := range w.Open {
-		what := "any moment"
-		if o.ProvenFrom.After(o.From) {
-			what = "any moment; global transactions are known from " + show(o.ProvenFrom)
-		}
-		rows = append(rows, []string{show(o.From), show(o.To), what})
-	}
-
-	for _, h := range w.Holes {
-		cause := h.Cause
-		if h.Shard != (targets.ShardID{}) {
-			cause = h.Shard.String() + ": " + cause
-		}
-		rows = append(rows, []string{show(h.From), show(h.To), "hole: " + human.Clean(cause)})
-	}
-
-	return progress.Table(a.out, []string{"FROM", "TO", "WHAT CAN BE HAD"}, rows)
+	return cutview.Window(a.out, w)
 }
 
 // faults are the sentences of a report that was not accepted.

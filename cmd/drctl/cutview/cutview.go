@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"drctl/internal/human"
+	"drctl/internal/moment/window"
 	"drctl/internal/progress"
 	"drctl/targets"
 )
@@ -133,4 +134,28 @@ func Show(w io.Writer, c targets.Cut, end string) error {
 	Warnings(w, c)
 
 	return nil
+}
+
+// Window prints from when to when moments can be had.
+func Window(out io.Writer, w *window.Window) error {
+	show := func(t time.Time) string { return t.Local().Format(time.DateTime) }
+	rows := make([][]string, 0, len(w.Open)+len(w.Holes))
+
+	for _, o := range w.Open {
+		what := "any moment"
+		if o.ProvenFrom.After(o.From) {
+			what = "any moment; global transactions are known from " + show(o.ProvenFrom)
+		}
+		rows = append(rows, []string{show(o.From), show(o.To), what})
+	}
+
+	for _, h := range w.Holes {
+		cause := h.Cause
+		if h.Shard != (targets.ShardID{}) {
+			cause = h.Shard.String() + ": " + cause
+		}
+		rows = append(rows, []string{show(h.From), show(h.To), "hole: " + human.Clean(cause)})
+	}
+
+	return progress.Table(out, []string{"FROM", "TO", "WHAT CAN BE HAD"}, rows)
 }

@@ -104,6 +104,13 @@ func (h *History) judgeGlobal(cut *proof.Cut, g *gtx, in set, say func(kind, for
 		}
 	}
 
+	listed := slices.ContainsFunc(cut.Broken, func(b proof.HalfDone) bool { return b.ID == g.id })
+	// (One that took longer than the limit was broken for a while: of that nobody has to know the end.
+	// One in two phases is broken while a part is in doubt, and recovery makes it whole.)
+	if listed && !g.twoPhase && done == len(g.ops) && g.took() <= h.limit {
+		say("slander", "%s is called broken, and is whole", g.id)
+	}
+
 	if done == 0 || done == len(g.ops) || unseen {
 		return
 	}
@@ -113,9 +120,45 @@ func (h *History) judgeGlobal(cut *proof.Cut, g *gtx, in set, say func(kind, for
 		return
 	}
 
-	if !told && !slices.ContainsFunc(cut.Broken, func(b proof.HalfDone) bool { return b.ID == g.id }) {
+	// Of one that began so long ago nobody knows what was done before; when it began is known to some width.
+	if told = told || first-h.limit-h.apart() <= h.allKnown(); !told && !listed {
 		say("untold", "%s is broken and not listed", g.id)
 	}
+}
+
+// apart is how far apart samples of a clock are at most: no stamp is known better than
+// that where one was missed.
+func (h *History) apart() (most clock.Instant) {
+	for _, s := range h.Look.Stretches {
+		for i := 1; i < len(s.Samples); i++ {
+			most = max(most, s.Samples[i].T1-s.Samples[i-1].T0)
+		}
+	}
+
+	return most
+}
+
+// took is how long a global transaction was half done.
+func (g *gtx) took() clock.Instant {
+	var first, last clock.Instant = 1 << 60, -1 << 60
+	for _, o := range g.ops {
+		first, last = min(first, o.stamped), max(last, o.stamped)
+	}
+
+	return last - first
+}
+
+// allKnown is since when the tags of all shards are known; the end of time if never.
+func (h *History) allKnown() (since clock.Instant) {
+	since = -1 << 60
+	for _, s := range h.Look.Stretches {
+		if s.KnownFrom == nil {
+			return 1 << 60
+		}
+		since = max(since, *s.KnownFrom)
+	}
+
+	return since
 }
 
 func (o *op) String() string {

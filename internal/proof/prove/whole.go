@@ -206,6 +206,20 @@ func (l *local) since(group []*prepared) (clock.Instant, bool) {
 	return first, first < unknown
 }
 
+// early is an instant before which a local transaction was surely not committed, nor prepared.
+func (l *local) early() clock.Instant {
+	if l.plain != nil {
+		return l.plain.early
+	}
+
+	early := unknown
+	for _, r := range l.two.records {
+		early = min(early, r.early)
+	}
+
+	return early
+}
+
 func firstCommit(group []*prepared) clock.Instant {
 	first := unknown
 	for _, p := range group {
@@ -222,7 +236,7 @@ func (c *checker) tags(locals []local, groups map[string][]*prepared) (broken []
 	type global struct {
 		want, total, in int
 		last            bool
-		since           clock.Instant
+		since, early    clock.Instant
 	}
 	all := map[string]*global{}
 
@@ -238,7 +252,7 @@ func (c *checker) tags(locals []local, groups map[string][]*prepared) (broken []
 		for _, text := range l.tags {
 			id, want, last := readTag(text)
 			if all[id] == nil {
-				all[id] = &global{since: unknown}
+				all[id] = &global{since: unknown, early: unknown}
 			}
 			g := all[id]
 			g.want, g.last = max(g.want, want), g.last || last
@@ -252,10 +266,11 @@ func (c *checker) tags(locals []local, groups map[string][]*prepared) (broken []
 			if in {
 				g.in++
 				g.since = min(g.since, since)
+				g.early = min(g.early, l.early())
 			}
 		}
 	}
-	whole := 0
+	whole, known := 0, c.allKnown()
 
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		g := all[id]
@@ -265,6 +280,8 @@ func (c *checker) tags(locals []local, groups map[string][]*prepared) (broken []
 		case g.in == 0:
 		case g.in == g.total && told:
 			whole++
+		case c.old(g.since) && g.in == g.total && g.early-c.limit <= known:
+			// What was not seen of it may be older than what is known.
 		case c.old(g.since):
 			broken = append(broken, id)
 		case c.cut.Grade == proof.Proven && (c.policy.Tagged || c.policy.TwoPhase):
@@ -275,6 +292,19 @@ func (c *checker) tags(locals []local, groups map[string][]*prepared) (broken []
 	c.say("%d tagged global transactions are in the cut as a whole.", whole)
 
 	return broken
+}
+
+// allKnown is since when the tags of all shards are known.
+func (c *checker) allKnown() (since clock.Instant) {
+	since = -unknown
+	for _, s := range c.look.Stretches {
+		if s.KnownFrom == nil {
+			return unknown
+		}
+		since = max(since, *s.KnownFrom)
+	}
+
+	return since
 }
 
 // readTag reads "<id>/<n>", "<id>/+" and "<id>/."; anything else is an id.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"drctl/internal/proof"
+	"drctl/internal/proof/clock"
 	"drctl/targets"
 )
 
@@ -63,6 +64,7 @@ func (f *finder) tell(w *whole, cut *proof.Cut) {
 		case len(g.in) == 0:
 		case !g.halfDone():
 			cut.Tags++
+		case f.beforeKnown(w, g, cut.T):
 		default:
 			f.halfDone(cut, &g.state, proof.HalfDone{Done: len(g.in), Want: g.want, Shards: f.named(g.shards()), Since: g.since})
 		}
@@ -78,6 +80,20 @@ func (f *finder) tell(w *whole, cut *proof.Cut) {
 	slices.SortFunc(cut.InDoubt, func(a, b proof.Resolution) int {
 		return cmp.Or(a.Shard.Compare(b.Shard), cmp.Compare(a.GID, b.GID))
 	})
+}
+
+// beforeKnown reports whether the rest of a global transaction that is too old to hold up the
+// cut may have been done before the logs of all shards were known: nobody can say then
+// that it is broken.
+func (f *finder) beforeKnown(w *whole, g *global, t clock.Instant) bool {
+	unseen := g.total < g.want || g.want == 0 && !g.last
+	first := always
+
+	for _, p := range g.in {
+		first = min(first, p.earliest())
+	}
+
+	return unseen && len(g.in) == g.total && g.since+f.limit() < t && first-f.limit() <= w.knownFrom
 }
 
 func (f *finder) tellGroup(w *whole, cut *proof.Cut, g *group) {

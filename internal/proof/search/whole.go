@@ -23,8 +23,17 @@ type global struct {
 // part is a local transaction of a global one.
 type part struct {
 	shard  int
-	member *member       // nil if it was not prepared
-	latest clock.Instant // of its commit, if it was not prepared
+	member *member     // nil if it was not prepared
+	when   clock.Range // of its commit, if it was not prepared
+}
+
+// earliest is an instant before which it was surely not committed, nor prepared.
+func (p part) earliest() clock.Instant {
+	if p.member != nil {
+		return p.member.when.Earliest
+	}
+
+	return p.when.Earliest
 }
 
 // committed is the latest instant at which it can have been committed: itself, or, while
@@ -32,7 +41,7 @@ type part struct {
 func (p part) committed() clock.Instant {
 	switch {
 	case p.member == nil:
-		return p.latest
+		return p.when.Latest
 	case p.member.is == proof.CommitPrepared:
 		return p.member.when.Latest
 	}
@@ -196,7 +205,7 @@ func (w *whole) include(i int, e *event) {
 			w.unnamed(e)
 		}
 
-		w.add(e.globals, part{shard: i, latest: e.when.Latest})
+		w.add(e.globals, part{shard: i, when: e.when})
 
 		return
 	}
