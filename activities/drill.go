@@ -149,6 +149,12 @@ func (a *Activities) crossCheck(parent context.Context, in CrossIn) (plan.StepOu
 	if err != nil {
 		return out, err
 	}
+	proven, err := debrief.Proven(ctx, a.Platform.Vault, a.Logs, run)
+	if err != nil {
+		return out, err
+	}
+
+	out.Findings = append(out.Findings, proven...)
 	_, isolated := drills.ProveIsolation(in.Sandbox.ID, in.Sandbox.Dir, restored, debrief.Production(ctx, a.Platform, run), nil)
 	out.Findings = append(out.Findings, isolated)
 	out.Finished = time.Now().UTC()

@@ -180,7 +180,7 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax 
 		queues = append(queues, q)
 	}
 
-	workers, err := serve.Start(c, serve.Options{Version: version, Commit: commit, Platform: p, Tools: tools, Log: log, Queues: queues, Host: workflows.Queue("local") + "@" + hostname(),
+	workers, err := serve.Start(c, serve.Options{Version: version, Commit: commit, Platform: p, Tools: tools, Log: log, Queues: queues, Host: workflows.Queue("local") + "@" + serve.Hostname(),
 		Sandboxes: sandboxes, SandboxMax: sandboxMax, Owner: os.Getpid(), State: state, Fatal: make(chan error, 8)})
 	if err != nil {
 		c.Close()

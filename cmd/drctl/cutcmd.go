@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 	"drctl/cmd/drctl/answer"
 	"drctl/cmd/drctl/cutview"
+	"drctl/cmd/drctl/moments"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/progress"
@@ -126,7 +126,7 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 		return err
 	}
 
-	cuts, damaged := newestCuts(ctx, v, group, limit)
+	cuts, damaged := moments.Newest(ctx, v, group, limit)
 	if damaged != nil && len(cuts) == 0 {
 		return damaged
 	}
@@ -179,32 +179,6 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	}
 
 	return damaged
-}
-
-// newestCuts reads the newest cuts of a group, all when the limit is 0. What is
-// damaged among them is joined into the error.
-func newestCuts(ctx context.Context, v *vault.Vault, group string, limit int) ([]targets.Cut, error) {
-	if limit <= 0 {
-		cuts, err := v.Cuts(ctx, group)
-		slices.Reverse(cuts)
-
-		return cuts, err
-	}
-	cuts := []targets.Cut{}
-
-	var damaged []error
-	for c, err := range v.CutsNewest(ctx, group) {
-		if err != nil {
-			damaged = append(damaged, err)
-			continue
-		}
-
-		if cuts = append(cuts, c); len(cuts) == limit {
-			break
-		}
-	}
-
-	return cuts, errors.Join(damaged...)
 }
 
 func printBarrierStats(a *app, f answer.Barrier) {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/cmd/drctl/boxes"
+	"drctl/cmd/drctl/serve"
 	"drctl/drills"
 	"drctl/internal/fail"
 	"drctl/internal/report"
@@ -151,7 +152,7 @@ func who() string {
 		name = u.Username
 	}
 
-	return name + "@" + hostname()
+	return name + "@" + serve.Hostname()
 }
 
 func (a *app) printDrill(out drills.Outcome) error {

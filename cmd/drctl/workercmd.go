@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -94,7 +92,7 @@ func (a *app) work(ctx context.Context, region string, supervised bool) (err err
 	fatal := make(chan error, 4)
 
 	stop, err := serve.Start(c, serve.Options{Version: version, Commit: commit, Platform: configured.New(cfg, tools, log), Tools: tools, Log: log,
-		Queues: []string{cfg.Regions[region].Queue}, Host: cfg.Regions[region].Queue + "@" + hostname(),
+		Queues: []string{cfg.Regions[region].Queue}, Host: cfg.Regions[region].Queue + "@" + serve.Hostname(),
 		Sandboxes: cfg.Sandbox.Dir, SandboxMax: int64(cfg.Sandbox.MaxBytes), State: cfg.StateDir, Fatal: fatal})
 	if err != nil {
 		return err
@@ -131,13 +129,4 @@ func (a *app) watchRegion(ctx context.Context, cfg *config.Config, region string
 	w := newWatch(log)
 	w.tell(ctx, withoutEngine(s.problems(ctx, region)))
 	s.watching(ctx, w, region)
-}
-
-func hostname() string {
-	h, err := os.Hostname()
-	if err != nil || strings.TrimSpace(h) == "" {
-		return "localhost"
-	}
-
-	return h
 }

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"drctl/internal/fail"
 	"drctl/internal/moment/logtail"
 	"drctl/internal/observation"
 	"drctl/internal/proof"
@@ -71,7 +70,7 @@ func Find(ctx context.Context, v *vault.Vault, openers map[targets.Kind]shardlog
 // Find finds the moment of the best grade that is wished for. The error has code not-found
 // where there is none of an acceptable grade; Obstacles says why.
 func (f *Finder) Find(ctx context.Context, req Request) (*Found, error) {
-	if err := f.check(&req); err != nil {
+	if err := req.check(); err != nil {
 		return nil, err
 	}
 
@@ -87,23 +86,10 @@ func (f *Finder) Find(ctx context.Context, req Request) (*Found, error) {
 	return all[0], nil
 }
 
-// check refuses what cannot be asked, or not of this finder.
-func (f *Finder) check(req *Request) error {
-	if err := req.check(); err != nil {
-		return err
-	}
-
-	if f.openers[targets.Postgres] == nil {
-		return fail.Newf(fail.Unsupported, opFind, req.Group, "this program has nothing that reads the logs of PostgreSQL")
-	}
-
-	return nil
-}
-
 // All finds all moments that are wished for, in order of time, at most as many as given; each
 // of the best grade that there is in what one observer saw.
 func (f *Finder) All(ctx context.Context, req Request, most int) ([]*Found, error) {
-	if err := f.check(&req); err != nil {
+	if err := req.check(); err != nil {
 		return nil, err
 	}
 	all, err := f.within(ctx, &req, proof.All)

@@ -14,16 +14,9 @@ const brokenNamed = 5
 // judgeGrade says why the newest cut is of a lesser grade than the policy's modes
 // can give, and which global transactions are broken in production.
 func judgeGrade(mode targets.Modes, cut targets.Cut) (out []Problem) {
-	if p := cut.Proof; p == nil || p.Grade != targets.Proven {
-		if why := lesser(mode, cut); why != "" {
-			grade := targets.Locked
-			if p != nil {
-				grade = p.Grade
-			}
-
-			out = append(out, Problem{Code: "cut-grade", Severity: Warning, Subject: cut.Group,
-				What: fmt.Sprintf("the newest cut is %s and not %s", grade, targets.Proven), Why: why, Next: "see: drctl cut show " + cut.ID})
-		}
+	if len(cut.Why) > 0 && mode.FromLogs() && cut.Grade() != targets.Proven {
+		out = append(out, Problem{Code: "cut-grade", Severity: Warning, Subject: cut.Group,
+			What: fmt.Sprintf("the newest cut is %s and not %s", cut.Grade(), targets.Proven), Why: strings.Join(cut.Why, "; "), Next: "see: drctl cut show " + cut.ID})
 	}
 
 	if cut.Proof == nil {
@@ -44,15 +37,6 @@ func judgeGrade(mode targets.Modes, cut targets.Cut) (out []Problem) {
 	return out
 }
 
-// lesser says why a cut is not proven; "" where the policy wants no more.
-func lesser(mode targets.Modes, cut targets.Cut) string {
-	if !mode.FromLogs() {
-		return ""
-	}
-
-	return strings.Join(cut.Why, "; ")
-}
-
 // parts says how much of a global transaction is done, and where.
 func parts(b targets.BrokenGlobal) string {
 	var on []string
@@ -60,9 +44,10 @@ func parts(b targets.BrokenGlobal) string {
 		on = append(on, s.String())
 	}
 
+	of := ""
 	if b.Want > 0 {
-		return fmt.Sprintf("%d of %d parts, on %s", b.Done, b.Want, strings.Join(on, ", "))
+		of = fmt.Sprintf(" of %d", b.Want)
 	}
 
-	return fmt.Sprintf("%s, on %s", human.Plural(b.Done, "part"), strings.Join(on, ", "))
+	return fmt.Sprintf("%d%s parts, on %s", b.Done, of, strings.Join(on, ", "))
 }

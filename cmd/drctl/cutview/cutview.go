@@ -68,6 +68,9 @@ func Row(c targets.Cut) []string {
 		human.Duration(c.SealedAt.Sub(c.QuiescedAt)), strings.Join(c.SealedIn, ",")}
 }
 
+// named is how many broken global transactions are named.
+const named = 5
+
 // Warnings prints what a cut lacks, and why it is of no better grade.
 func Warnings(w io.Writer, c targets.Cut) {
 	for _, a := range c.Without {
@@ -79,11 +82,11 @@ func Warnings(w io.Writer, c targets.Cut) {
 	}
 
 	if p := c.Proof; p != nil {
-		for _, b := range p.Broken {
-			fmt.Fprintf(w, "broken global transaction %q: %d parts done since %s, on %v\n", b.ID, b.Done, b.Since.Local().Format(time.DateTime), b.Shards)
+		for _, b := range p.Broken[:min(named, len(p.Broken))] {
+			fmt.Fprintf(w, "broken global transaction %q: %s done since %s, on %v\n", b.ID, human.Plural(b.Done, "part"), b.Since.Local().Format(time.DateTime), b.Shards)
 		}
 
-		if more := p.BrokenCount - len(p.Broken); more > 0 {
+		if more := p.BrokenCount - named; more > 0 {
 			fmt.Fprintf(w, "%s more are broken\n", human.Plural(more, "global transaction"))
 		}
 	}

@@ -188,3 +188,29 @@ func Named(ctx context.Context, v *vault.Vault, group, name string) (string, err
 	return "", fail.New(fail.NotFound, "find the cut", group, "list them with: drctl cut list",
 		errors.Join(append(damaged, fmt.Errorf("the vault of %s holds no cut with the id or name %q", v.Region(), name))...))
 }
+
+// Newest reads the newest cuts of a group, all when the limit is 0. What is
+// damaged among them is joined into the error.
+func Newest(ctx context.Context, v *vault.Vault, group string, limit int) ([]targets.Cut, error) {
+	if limit <= 0 {
+		cuts, err := v.Cuts(ctx, group)
+		slices.Reverse(cuts)
+
+		return cuts, err
+	}
+	cuts := []targets.Cut{}
+
+	var damaged []error
+	for c, err := range v.CutsNewest(ctx, group) {
+		if err != nil {
+			damaged = append(damaged, err)
+			continue
+		}
+
+		if cuts = append(cuts, c); len(cuts) == limit {
+			break
+		}
+	}
+
+	return cuts, errors.Join(damaged...)
+}
