@@ -149,6 +149,7 @@ func (a *Activities) crossCheck(parent context.Context, in CrossIn) (plan.StepOu
 	if err != nil {
 		return out, err
 	}
+
 	proven, err := debrief.Proven(ctx, a.Platform.Vault, a.Logs, run)
 	if err != nil {
 		return out, err

@@ -157,7 +157,9 @@ func (w *world) activities() map[string]any {
 	}
 
 	return map[string]any{
-		observing.FindName: func(_ context.Context, in observing.In) (string, error) { return w.observedBy, engine.EncodeError(w.findErr) },
+		observing.FindName: func(_ context.Context, in observing.In) (string, error) {
+			return w.observedBy, engine.EncodeError(w.findErr)
+		},
 		activities.QuiesceCutName: func(ctx context.Context, in activities.GroupIn) (targets.Cut, error) {
 			return w.cut, w.call(ctx, activities.QuiesceCutName, in.Group)
 		},

@@ -61,6 +61,7 @@ func (a *app) cutCmd() *cobra.Command {
 			return a.cutShow(cmd.Context(), place, group, region, args[0])
 		},
 	}
+
 	prove, at := a.proveCmd(&place, &group, &region), a.cutAtCmd(&place, &group, &region)
 	for _, x := range []*cobra.Command{list, show, prove, at} {
 		x.Flags().StringVar(&region, "vault", "", "region whose vault is read (default: the group's home)")

@@ -170,6 +170,7 @@ func (a *app) cutWindow(ctx context.Context, place vaultFlags, group, region str
 	}
 
 	now := time.Now().UTC()
+
 	w, err := l.Window(ctx, l.group, l.g, now.Add(-since), now)
 	if err != nil {
 		return err

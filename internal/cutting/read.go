@@ -195,6 +195,7 @@ func (r *reading) archived(parent context.Context, burst watch.Burst) error {
 		go func() {
 			before := p.Position
 			before.Offset--
+
 			_, errs[i] = stream.AwaitDurable(ctx, one, p.Shard, before, p.Position, poll, nil)
 			done <- i
 		}()

@@ -261,6 +261,7 @@ func (f Facts) judgeCuts() (out []Problem) {
 	}
 
 	out = append(out, judgeGrade(g.Policy.Mode, newest)...)
+
 	out = append(out, f.behind(newest)...)
 	if age := f.now.Sub(newest.QuiescedAt); g.Policy.RPO > 0 && age > g.Policy.RPO {
 		out = append(out, Problem{Code: "rpo-missed", Severity: Critical, Subject: g.Name,

@@ -112,6 +112,7 @@ func (p Place) withObjects(ctx context.Context, cut targets.Cut) (targets.Cut, e
 		}
 
 		of := s.Position.AsOf
+
 		found, err := p.Vault.ManifestsAround(ctx, s.Shard, of)
 		if err != nil && !fail.Is(err, fail.Corrupt) {
 			return cut, err

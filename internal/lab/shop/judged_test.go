@@ -85,6 +85,7 @@ func observeShop(t *testing.T, operations int) *observed {
 
 	for i, in := range o.p.Postgres {
 		exec(t, in, "CHECKPOINT")
+
 		session, err := observe.Open(t.Context(), dial(t, in), in.String())
 		if err != nil {
 			t.Fatal(err)
