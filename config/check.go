@@ -285,6 +285,10 @@ func (c *checker) checkPolicy(at string, p *Policy) {
 		c.fail(at+".cut.lock_timeout", "", "the lock timeout of %s is longer than the whole budget of %s", unit.FormatDuration(cut.LockTimeout), unit.FormatDuration(cut.Budget))
 	}
 
+	if !targets.Modes(cut.Mode).FromLogs() && cut.Accept == string(targets.Proven) {
+		c.fail(at+".cut.accept", "use another mode, such as auto, or accept: locked", "cuts of mode %s are locked, and never proven", cut.Mode)
+	}
+
 	if cut.SealWithin <= p.Stream.ChunkAge {
 		c.fail(at+".cut.seal_within", "", "a cut cannot be durable within %s when chunks are closed after %s", unit.FormatDuration(cut.SealWithin), unit.FormatDuration(p.Stream.ChunkAge))
 	}

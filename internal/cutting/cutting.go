@@ -75,7 +75,7 @@ func (c *Cutter) Take(ctx context.Context, a Ask) (targets.Cut, error) {
 			return cut, nil
 		}
 
-		if ctx.Err() != nil || !mode.Has(targets.ModeLocks) {
+		if ctx.Err() != nil || !mode.Has(targets.ModeLocks) || a.Group.Policy.Accept == string(targets.Proven) {
 			return targets.Cut{}, err
 		}
 		missed = err
