@@ -8,8 +8,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-
-	"drctl/targets"
 )
 
 // A format is a check of a string and its pattern for the JSON Schema, which
@@ -47,17 +45,9 @@ var formats = map[string]format{
 	"httpurl":  {pattern: `^https?://[^/]+/?$`, check: checkHTTP},
 	"address":  {pattern: `^(https?://[^/]+/?|.+:[0-9]{1,5})$`, check: checkAddress},
 	"vaulturl": {pattern: `^(file:///|s3://[a-z0-9])`, check: checkVaultURL},
-	"cutmode":  {pattern: `^(auto|share|(tagged|two-phase|gate|locks)(\+(tagged|two-phase|gate|locks))*)$`, check: checkCutMode},
+	"cutmode":  byPattern(`^(auto|share|(tagged|two-phase|gate|locks)(\+(tagged|two-phase|gate|locks))*)$`, "a mode of cuts", "auto, or some of tagged, two-phase, gate and locks, joined by +"),
 	"gids":     {check: checkGIDs},
 	"fraction": {pattern: `^([1-9][0-9]*/[1-9][0-9]*)?$`, check: checkFraction},
-}
-
-func checkCutMode(s string) (string, string) {
-	if _, err := targets.ParseModes(s); err != nil {
-		return err.Error(), "auto, or some of tagged, two-phase, gate and locks, joined by +"
-	}
-
-	return "", ""
 }
 
 func checkGIDs(s string) (string, string) {

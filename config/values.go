@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 	"slices"
@@ -127,11 +128,7 @@ func (c *Config) unknown(what, name string) error {
 	return fail.New(fail.NotFound, "config: "+what, name, "see drctl config show", errNotConfigured)
 }
 
-type constantError string
-
-func (e constantError) Error() string { return string(e) }
-
-const errNotConfigured = constantError("the configuration does not have it")
+var errNotConfigured = errors.New("the configuration does not have it")
 
 // Primary names the region of a shard's configured primary.
 func (c *Config) Primary(id targets.ShardID) (region string, ok bool) {
