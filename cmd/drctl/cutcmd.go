@@ -195,6 +195,10 @@ func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id s
 		return err
 	}
 
+	if named, err := moments.Named(ctx, v, group, id); err == nil {
+		id = named
+	}
+
 	cut, gone, err := inventory.FindCut(ctx, v, group, id)
 	if err != nil {
 		return err

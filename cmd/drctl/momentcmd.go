@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,12 +74,7 @@ func (a *app) cutProve(ctx context.Context, place vaultFlags, group, region, nam
 		return err
 	}
 
-	id, err := moments.Named(ctx, l.Vault, l.group, name)
-	if err != nil {
-		return err
-	}
-
-	cut, err := l.Vault.Cut(ctx, l.group, id)
+	cut, err := l.Cut(ctx, l.group, name)
 	if err != nil {
 		return err
 	}
@@ -108,7 +102,7 @@ func (a *app) cutProve(ctx context.Context, place vaultFlags, group, region, nam
 		return nil
 	}
 
-	return fail.New(fail.Corrupt, "prove the cut", cut.ID, "do not rely on it; try another region's vault (--vault), and drctl backup verify", faults(report.Faults))
+	return moments.Refused(cut, report)
 }
 
 func (a *app) cutAtCmd(place *vaultFlags, group, region *string) *cobra.Command {
@@ -182,8 +176,3 @@ func (a *app) cutWindow(ctx context.Context, place vaultFlags, group, region str
 
 	return cutview.Window(a.out, w)
 }
-
-// faults are the sentences of a report that was not accepted.
-type faults []string
-
-func (f faults) Error() string { return human.Clean(strings.Join(f, "; ")) }

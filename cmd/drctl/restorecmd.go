@@ -313,6 +313,8 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 		goal.At = t
 	} else if goal.Cut == "" {
 		goal.Cut = plan.Latest
+	} else if id, err := moments.Named(ctx, v, goal.Group, goal.Cut); err == nil {
+		goal.Cut = id // else the plan says what there is
 	}
 
 	if goal.Shards, err = shardsFlag(f.shards); err != nil {

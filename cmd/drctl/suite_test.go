@@ -255,6 +255,20 @@ func testPlans(t *testing.T, w *world, cut targets.Cut) {
 		t.Errorf("plan of an instant: %v, warnings %v", shards(p), p.Warnings)
 	}
 
+	at := cut.QuiescedAt.Add(time.Second).Format(time.RFC3339Nano)
+	if p := planned("--at", at); p.Cut.Proof == nil || p.Goal.Moment.IsZero() || p.Cut.QuiescedAt.After(p.Goal.Moment) || !slices.Equal(shards(p), all) {
+		t.Errorf("plan of a moment: %v of %+v", shards(p), p.Cut)
+	}
+
+	w.expect(t, 0, []string{"proven anew"}, "cut", "prove", cut.ID)
+	w.expect(t, 0, []string{"any moment"}, "cut", "list", "--window", "--since", "1h")
+	w.expect(t, 0, []string{"called before-deploy", "sealed"}, "cut", "at", at, "--name", "before-deploy")
+	w.expect(t, 0, []string{"called before-deploy"}, "cut", "show", "before-deploy")
+
+	if p := planned("--cut", "before-deploy"); p.Cut.Name != "before-deploy" || p.Cut.ID == cut.ID {
+		t.Errorf("plan of a named moment: %+v", p.Cut)
+	}
+
 	w.expect(t, 0, []string{cut.ID, "orders/0", "SHA-256"}, "restore", "plan", "--cut", cut.ID)
 	w.expect(t, 1, []string{"20010101T000000.000Z-0000"}, "restore", "plan", "--cut", "20010101T000000.000Z-0000")
 	w.expect(t, 2, []string{"nowhere"}, "restore", "plan", "--target", "nowhere")

@@ -5,16 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"drctl/internal/cutting"
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/internal/moment"
 	"drctl/internal/moment/window"
 	"drctl/internal/platform"
 	"drctl/internal/proof/shardlog"
 	"drctl/internal/sealing"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
+	"drctl/restore/plan"
 	"drctl/targets"
 )
 
@@ -152,6 +156,27 @@ func (p Place) Prove(ctx context.Context, cut *targets.Cut) (*moment.Report, err
 	return moment.Prove(ctx, p.Vault, p.Logs, cut, nil)
 }
 
+// Refused is the error of a cut that could not be proven anew.
+func Refused(cut targets.Cut, r *moment.Report) error {
+	return fail.Newf(fail.Corrupt, "prove the cut", cut.ID, "%s; do not rely on it; try another region's vault (--vault), and drctl backup verify",
+		human.Clean(strings.Join(r.Faults, "; ")))
+}
+
+// Cut reads a cut of a group by its id, its name, or as the latest.
+func (p Place) Cut(ctx context.Context, group, name string) (targets.Cut, error) {
+	id, err := Named(ctx, p.Vault, group, name)
+	if err != nil {
+		return targets.Cut{}, err
+	}
+
+	cut, gone, err := inventory.FindCut(ctx, p.Vault, group, id)
+	if err == nil && gone != nil {
+		err = fail.Newf(fail.NotFound, "read the cut", id, "it was abandoned: %s", gone.Reason)
+	}
+
+	return cut, err
+}
+
 // Window says from when to when moments of a group can be had.
 func (p Place) Window(ctx context.Context, name string, g *platform.Group, from, to time.Time) (*window.Window, error) {
 	shards, policy, err := p.of(ctx, name, g)
@@ -171,7 +196,7 @@ func (p Place) Window(ctx context.Context, name string, g *platform.Group, from,
 
 // Named finds the cut of a group that has a name, or an id.
 func Named(ctx context.Context, v *vault.Vault, group, name string) (string, error) {
-	if _, err := v.Cut(ctx, group, name); err == nil || !fail.Is(err, fail.NotFound) {
+	if _, err := v.Cut(ctx, group, name); err == nil || name == plan.Latest || !fail.Is(err, fail.NotFound) {
 		return name, err
 	}
 
