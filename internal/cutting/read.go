@@ -48,7 +48,7 @@ type reading struct {
 // grade, or the time is up.
 func (c *Cutter) read(ctx context.Context, a Ask, members []member) (targets.Cut, error) {
 	if a.Observer == nil {
-		return targets.Cut{}, fail.New(fail.Unavailable, opCut, a.Group.Name, "see drctl status: the observer may be starting, or run in another worker", errNobody)
+		return targets.Cut{}, fail.New(fail.Unavailable, opCut, a.Group.Name, "start the observer with: drctl apply; see drctl status", errNobody)
 	}
 
 	mode := a.Group.Policy.Mode
