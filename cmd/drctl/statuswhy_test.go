@@ -100,7 +100,7 @@ func until(t *testing.T, s *session, yes bool, words ...string) string {
 func TestStatusSaysWhy(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	stores, admin := weak(t, in)
-	file, s := configuredLab(t, outside(t)+"\npolicies: {standard: {cut: {attempts: 2}}}", stores)
+	file, s := configuredLab(t, outside(t)+"\npolicies: {standard: {cut: {mode: locks, attempts: 2}}}", stores)
 	ctx := t.Context()
 
 	var err error

@@ -68,7 +68,7 @@ func (h *holding) take(ctx context.Context) error {
 			return nil
 		}
 
-		h.opt.Log.DebugContext(ctx, "gate: not granted", "group", h.opt.Group, "try", h.held.Tries, "err", err)
+		h.opt.Log.DebugContext(ctx, "gate: not granted", "group", h.opt.Group, "attempt", h.held.Tries, "err", err)
 
 		if !fail.Is(err, fail.Stalled) || h.held.Tries >= h.opt.Attempts || time.Now().After(h.until) || ctx.Err() != nil {
 			return err

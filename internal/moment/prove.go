@@ -12,7 +12,6 @@ import (
 	"drctl/internal/moment/logtail"
 	"drctl/internal/observation"
 	"drctl/internal/proof"
-	"drctl/internal/proof/clock"
 	"drctl/internal/proof/prove"
 	"drctl/internal/proof/shardlog"
 	"drctl/internal/vault"
@@ -109,19 +108,16 @@ func (p *prover) observations() error {
 		named[r.Key] = r.SHA256
 	}
 
-	// What an observer stored after the last that is named began as that one ended: of
-	// each server it saw later instants.
-	var first clock.Instant
-
-	found, newest := 0, 0
+	// What an observer stored before the first that is named, or after the last, may overlap with
+	// it: of each server it saw earlier, or later, instants.
+	found, oldest, newest := 0, 0, 0
 	for j, r := range refs {
-		b := &all[i].batches[j]
 		switch sum, ok := named[r.Key]; {
 		case ok && sum != r.SHA256:
 			p.wrong("the observations %s are not those that the cut was read with", r.Key)
 		case ok:
 			if found++; found == 1 {
-				first = b.Since
+				oldest = j
 			}
 			newest = j
 		}
@@ -129,12 +125,9 @@ func (p *prover) observations() error {
 
 	var kept []observation.Batch
 	for j, r := range refs {
-		b := all[i].batches[j]
-
-		_, ok := named[r.Key]
-		if ok {
-			kept = append(kept, b)
-		} else if b.Until > first && j < newest {
+		if _, ok := named[r.Key]; ok {
+			kept = append(kept, all[i].batches[j])
+		} else if oldest < j && j < newest {
 			p.wrong("the observations %s are not named, and are of that time", r.Key)
 		}
 	}
