@@ -178,8 +178,14 @@ func cut(t *testing.T, s stretch, log []byte, all []wal.Record) {
 				continue
 			}
 
+			// What was cut off may have been zeros itself.
+			there := end
+			for zeros > 0 && int(there-s.start) < len(log) && log[there-s.start] == 0 && there < end+wal.LSN(zeros) {
+				there++
+			}
+
 			whole := 0
-			for whole < len(all) && all[whole].Start+wal.LSN(all[whole].Length) <= end && all[whole].End <= end+7 {
+			for whole < len(all) && all[whole].Start+wal.LSN(all[whole].Length) <= there && all[whole].End <= there+7 {
 				whole++
 			}
 
