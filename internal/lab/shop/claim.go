@@ -12,6 +12,10 @@ import (
 // taken to agree: they are of one machine.
 const clocks = 2 * time.Millisecond
 
+// tells is how long it takes until a server has told in its log which transactions are open:
+// from then on all tags are known.
+const tells = 16 * time.Second
+
 // ClaimOf is what a cut says of itself, for the judge; nil for one that was taken with
 // locks. The limit is how long a global transaction may be half done.
 func ClaimOf(p Platform, cut targets.Cut, limit time.Duration) *judge.Claim {
@@ -28,6 +32,10 @@ func ClaimOf(p Platform, cut targets.Cut, limit time.Duration) *judge.Claim {
 	}
 
 	for _, s := range cut.Shards {
+		if !s.InDoubtSince.IsZero() {
+			c.Known = max(c.Known, s.InDoubtSince.Add(tells).UnixNano())
+		}
+
 		i := slices.IndexFunc(p.Postgres, func(in targets.Instance) bool { return in.Shard == s.Shard })
 		for _, d := range s.InDoubt {
 			c.Actions[judge.Doubtful{Shard: i, GID: string(d.GID)}] = judge.Action(d.Action)

@@ -209,11 +209,19 @@ func (j *judgement) whole(op *journal.Record, is []Presence) {
 	j.v.Whole++
 
 	switch {
-	case half && listed:
+	case half && (listed || before(op, j.c)):
 		j.v.Broken = append(j.v.Broken, op.ID)
 	case half:
 		j.v.fault(Half, subject, "%d of its %d local transactions are there", in, len(is))
 	}
+}
+
+// before says whether an operation was broken so early that a part of it may be older than
+// what was known.
+func before(op *journal.Record, c *Claim) bool {
+	return c.Known > 0 && late(op, c) && slices.ContainsFunc(op.Steps, func(s journal.Step) bool {
+		return s.SentNS > 0 && s.SentNS < c.Known+int64(c.Limit)
+	})
 }
 
 func count(is []Presence, p Presence) (n int) {
