@@ -12,9 +12,9 @@ import (
 // taken to agree: they are of one machine.
 const clocks = 2 * time.Millisecond
 
-// tells is how long it takes until a server has told in its log which transactions are open:
-// from then on all tags are known.
-const tells = 16 * time.Second
+// tells is how long it takes until all tags are known: a server tells within 15 seconds which
+// transactions are open, and the longest of the shop's batches are open for half a minute.
+const tells = 50 * time.Second
 
 // ClaimOf is what a cut says of itself, for the judge; nil for one that was taken with
 // locks. The limit is how long a global transaction may be half done.
