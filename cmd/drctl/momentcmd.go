@@ -102,7 +102,7 @@ func (a *app) cutProve(ctx context.Context, place vaultFlags, group, region, nam
 		return nil
 	}
 
-	return moments.Refused(cut, report)
+	return moments.Refused(cut, l.Vault, report)
 }
 
 func (a *app) cutAtCmd(place *vaultFlags, group, region *string) *cobra.Command {

@@ -3,7 +3,6 @@ package cutting
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -227,4 +226,4 @@ func (c *Cutter) showsWhole(group string, shown *bool) bool {
 	return c.ungated[group]
 }
 
-var errNobody = fmt.Errorf("nobody observes the group's servers in this process")
+var errNobody = errors.New("nobody observes the group's servers in this process")

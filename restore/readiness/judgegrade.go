@@ -31,7 +31,7 @@ func judgeGrade(mode targets.Modes, cut targets.Cut) (out []Problem) {
 
 	if more := cut.Proof.BrokenCount - brokenNamed; more > 0 {
 		out = append(out, Problem{Code: "global-broken", Severity: Warning, Subject: cut.Group,
-			What: fmt.Sprintf("%s more are half done", human.Plural(more, "global transaction")), Next: "see: drctl cut show " + cut.ID + " --proof"})
+			What: fmt.Sprintf("%s more are half done", human.Plural(more, "global transaction")), Next: "see: drctl cut show " + cut.ID + " --json"})
 	}
 
 	return out

@@ -18,7 +18,7 @@ func Grade(c targets.Cut) string {
 		return string(targets.Locked) + " (" + string(c.Mode) + ")"
 	}
 
-	if len(c.Proof.Modes) == 0 {
+	if len(c.Proof.Modes) == 0 || c.Proof.Grade == targets.Ordered {
 		return string(c.Proof.Grade)
 	}
 
@@ -107,8 +107,8 @@ func Show(w io.Writer, c targets.Cut, end string) error {
 	}
 
 	if p := c.Proof; p != nil {
-		fmt.Fprintf(w, "as of %s, nothing was committed for %s around it; %s and %s in two phases were seen; %s\n", p.At.Format(time.RFC3339Nano),
-			human.Duration(p.Gap), human.Plural(p.Tags, "tagged global transaction"), human.Plural(p.Groups, "one"), end)
+		fmt.Fprintf(w, "as of %s, nothing was committed for %s around it; %s tagged and %s two-phase global transactions were seen; %s\n", p.At.Format(time.RFC3339Nano),
+			human.Duration(p.Gap), human.Count(int64(p.Tags)), human.Count(int64(p.Groups)), end)
 	} else {
 		fmt.Fprintf(w, "taken %s, released %s, %s\n", c.QuiescedAt.Format(time.RFC3339Nano), c.ReleasedAt.Format(time.RFC3339Nano), end)
 	}

@@ -16,6 +16,7 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/proof/shardlog"
 	"drctl/internal/sealing"
+	"drctl/internal/ui"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
 	"drctl/restore/plan"
@@ -156,10 +157,10 @@ func (p Place) Prove(ctx context.Context, cut *targets.Cut) (*moment.Report, err
 	return moment.Prove(ctx, p.Vault, p.Logs, cut, nil)
 }
 
-// Refused is the error of a cut that could not be proven anew.
-func Refused(cut targets.Cut, r *moment.Report) error {
-	return fail.Newf(fail.Corrupt, "prove the cut", cut.ID, "%s; do not rely on it; try another region's vault (--vault), and drctl backup verify",
-		human.Clean(strings.Join(r.Faults, "; ")))
+// Refused ends a command whose cut could not be proven anew: a verification that failed.
+func Refused(cut targets.Cut, from *vault.Vault, r *moment.Report) error {
+	return ui.Exit{Code: 4, Message: fmt.Sprintf("verification failed: cut %s is not proven by the vault of %s: %s (do not rely on it; try another region's vault with --vault, and drctl backup verify)",
+		cut.ID, from.Region(), human.Clean(strings.Join(r.Faults, "; ")))}
 }
 
 // Cut reads a cut of a group by its id, its name, or as the latest.
