@@ -40,7 +40,7 @@ build: ## build bin/drctl and bin/drlab
 test: setup majors tools build lint ## everything that must pass: set-up, build, lint, all tests on real servers
 	@# -trimpath shares the cache with tools/build.sh; vet would read 1,500 packages for facts
 	cd tools/engine && $(GO) test -vet=off -trimpath -buildvcs=false -timeout 10m ./...
-	$(GO) test -p $(PARALLEL) ./... -timeout $(TIMEOUT)
+	$(GO) test -vet=off -p $(PARALLEL) ./... -timeout $(TIMEOUT) # lint has vetted
 
 .PHONY: nightly
 nightly: export DRCTL_TEST_SIZE = nightly

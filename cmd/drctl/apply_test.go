@@ -172,7 +172,7 @@ func TestApplyTakesOverFromAnOlderDrctl(t *testing.T) {
 			p.mustApply(t, "east")
 		}
 
-		eventuallyEqual(t, "runs", all, "archive/other/0 on drctl.east", "restore/20260314T015926Z on drctl.east", "small:archive/orders/0 on drctl.small.east")
+		eventuallyEqual(t, "runs", all, "archive/other/0 on drctl.east", "restore/20260314T015926Z on drctl.east", "small:archive/orders/0 on drctl.small.east", "small:observe/shop on drctl.small.west")
 		eventuallyEqual(t, "schedules", func() []string { return p.schedules(t, c) },
 			"cut/other", "small:backup/shop", "small:check/shop", "small:cut/shop", "small:retain/shop")
 	}

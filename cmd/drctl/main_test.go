@@ -157,19 +157,19 @@ func build(t *testing.T) {
 				return fmt.Errorf("go build: %w\n%s", err, out)
 			}
 
-			for _, tool := range []string{"drctl-engine", "restic", "versitygw"} {
+			for _, tool := range []string{"drctl-engine", "testing/restic", "versitygw"} {
 				p, err := filepath.Abs(filepath.Join("..", "..", "bin", tool))
 				if err == nil {
 					_, err = os.Stat(p)
 				}
 
 				if err != nil {
-					if p, err = exec.LookPath(tool); err != nil {
+					if p, err = exec.LookPath(filepath.Base(tool)); err != nil {
 						return fmt.Errorf("%s is not built (make tools): %w", tool, err)
 					}
 				}
 
-				if err := os.Symlink(p, filepath.Join(bin, tool)); err != nil {
+				if err := os.Symlink(p, filepath.Join(bin, filepath.Base(tool))); err != nil {
 					return err
 				}
 			}

@@ -290,6 +290,7 @@ type truth struct {
 func (k *killers) replicaStops() truth {
 	k.t.Helper()
 
+	k.based()
 	k.pause.Lock()
 	defer k.pause.Unlock()
 
@@ -309,6 +310,35 @@ func (k *killers) replicaStops() truth {
 
 		if time.Now().After(end) {
 			k.t.Fatalf("the replica does not catch up: %v %v", a, b)
+		}
+	}
+}
+
+// based waits until every vault has a base and leads from it to some position:
+// an archiver that is killed often enough has none yet, and the base that it
+// then takes is later than any position that was asked for before.
+func (k *killers) based() {
+	k.t.Helper()
+
+	m := k.client(k.redis)
+
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		a := replication(k.ctx, m)
+
+		off, err := strconv.ParseUint(a["master_repl_offset"], 10, 64)
+		k.must(err)
+
+		ctx, cancel := context.WithTimeout(k.ctx, 2*time.Second)
+		in, err := k.lead(ctx, k.redis.Shard, targets.Position{Kind: targets.Redis, Timeline: a["master_replid"], Offset: off})
+
+		cancel()
+
+		if err == nil && len(in) == len(k.set.Vaults) {
+			return
+		}
+
+		if time.Now().After(end) {
+			k.t.Fatalf("no base of Redis in both vaults: %v", err)
 		}
 	}
 }

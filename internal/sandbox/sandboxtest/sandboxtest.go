@@ -28,12 +28,15 @@ import (
 const Password = "test-secret"
 
 // The tools that make builds lie in bin/ of the checkout, where drctl does not
-// look by itself: tests and what they start find them in PATH.
+// look by itself: tests and what they start find them in PATH. Those of
+// bin/testing come first (tools/build.sh says what is cheaper about them).
 func init() {
 	dir, err := os.Getwd()
 	for ; err == nil; dir = filepath.Dir(dir) {
 		if _, serr := os.Stat(filepath.Join(dir, "go.mod")); serr == nil {
-			_ = os.Setenv("PATH", filepath.Join(dir, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
+			path := []string{filepath.Join(dir, "bin", "testing"), filepath.Join(dir, "bin"), os.Getenv("PATH")}
+			_ = os.Setenv("PATH", strings.Join(path, string(os.PathListSeparator)))
+
 			return
 		}
 

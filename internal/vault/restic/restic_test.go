@@ -177,7 +177,7 @@ func holdLock(t *testing.T, r *Repo) *exec.Cmd {
 // such as that of a prune on a host that is gone, does not stop a recovery, and
 // reading leaves nothing in the repository.
 func TestReadsPassLocks(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	r := newRepo(t)
 
