@@ -39,7 +39,7 @@ func (a *Activities) restoreShard(parent context.Context, named StepIn) (plan.St
 		return out, err
 	}
 	beat := newBeater(ctx, in.step.Shard)
-	beat.progress("start", 0, 0)
+	beat.progress("start", 0, in.step.BaseBytes+in.step.StreamBytes)
 
 	d, err := a.driver(in.step.Kind)
 	if err != nil {

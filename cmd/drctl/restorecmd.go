@@ -283,7 +283,7 @@ func (a *app) vaultFor(ctx context.Context, f *restoreFlags) (planned, *vault.Va
 
 	r := planned{platform: s.p, tools: s.p.Programs, cfg: s.cfg, log: s.log, queues: g.Queues, sandboxes: s.cfg.Sandbox.Dir, sandboxMax: int64(s.cfg.Sandbox.MaxBytes), state: s.cfg.StateDir, parallel: 4}
 	if f.sandboxDir != "" {
-		r.sandboxes = f.sandboxDir
+		r.sandboxes, r.state = f.sandboxDir, boxes.Usable(r.state, filepath.Join(f.sandboxDir, ".state"))
 	}
 
 	if rec := s.cfg.Recovery[g.Name]; rec != nil {

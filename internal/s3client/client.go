@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 )
 
 // DefaultRegion is what requests are signed for when nobody names a region.
@@ -51,7 +52,7 @@ func New(ctx context.Context, opt Options) (*s3.Client, error) {
 	if opt.AccessKey != "" {
 		o.Credentials = credentials.NewStaticCredentialsProvider(opt.AccessKey, opt.SecretKey, "")
 	} else {
-		cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(opt.Region))
+		cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(opt.Region), config.WithLogger(logging.Nop{})) // its warnings know no run or shard; errors say it all
 		if err != nil {
 			return nil, err
 		}

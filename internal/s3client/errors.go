@@ -55,6 +55,10 @@ func plain(err error) error {
 		return err
 	}
 
+	if unsigned(err) {
+		return told{"there are no keys to sign the request with: none were given, and the environment has none", err}
+	}
+
 	var unsent *url.Error
 	if errors.As(err, &unsent) {
 		return told{unsent.Err.Error(), err}
@@ -74,6 +78,14 @@ func plain(err error) error {
 	return told{strings.TrimSpace(text), err}
 }
 
+const noKeysHint = "give an access key and its secret, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this host a role"
+
+// unsigned reports whether the request was never sent, because nobody gave keys
+// to sign it with: what a metadata service answered is no answer of the server.
+func unsigned(err error) bool {
+	return strings.Contains(err.Error(), "get identity: get credentials:")
+}
+
 // Code is the code that Fail would give; "" for nil.
 func Code(ctx context.Context, err error) fail.Code {
 	return fail.CodeOf(Fail(ctx, "", "", Hints{}, err))
@@ -86,6 +98,8 @@ func classify(ctx context.Context, h Hints, err error) (fail.Code, string) {
 		return fail.Stalled, ""
 	case ctx.Err() != nil, errors.Is(err, context.Canceled):
 		return fail.Unavailable, ""
+	case unsigned(err):
+		return fail.Denied, noKeysHint
 	case name == "NoSuchBucket":
 		return fail.NotFound, h.Bucket
 	case name == "InvalidAccessKeyId", name == "SignatureDoesNotMatch", name == "XAdminUserNotFound":

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -102,6 +106,37 @@ func TestPlainWords(t *testing.T) {
 		err := Fail(t.Context(), "read", "s3://b/k", Hints{}, c.err)
 		if err.Error() != c.want || !errors.Is(err, c.err) {
 			t.Errorf("%v, want %s", err, c.want)
+		}
+	}
+}
+
+// Without keys the error says so, whatever the metadata service of the host
+// answers: its 404 is not one of the bucket.
+func TestNoKeys(t *testing.T) {
+	meta := httptest.NewServer(http.NotFoundHandler())
+	defer meta.Close()
+
+	for _, v := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} {
+		t.Setenv(v, "")
+	}
+
+	t.Setenv("AWS_CONFIG_FILE", "/nonexistent")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", meta.URL)
+
+	for _, off := range []string{"", "true"} {
+		t.Setenv("AWS_EC2_METADATA_DISABLED", off)
+
+		c, err := New(t.Context(), Options{Endpoint: meta.URL})
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		_, err = c.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("b")})
+
+		err = Fail(t.Context(), "list", "b", Hints{Access: "allow it"}, err)
+		if !fail.Is(err, fail.Denied) || !strings.Contains(err.Error(), "no keys to sign") || !strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") || strings.Contains(err.Error(), "IMDS") {
+			t.Errorf("metadata service off %q: %v", off, err)
 		}
 	}
 }
