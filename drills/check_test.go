@@ -89,7 +89,7 @@ func checksOf() Definition {
 func cross(t *testing.T, p platform, d Definition) (fs []targets.Finding, failed string) {
 	t.Helper()
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 
 	fs, err := CrossCheck(ctx, d, p.all(), nil)
@@ -307,7 +307,7 @@ func TestChecksThatCannotBeDoneAreErrors(t *testing.T) {
 		return sandboxInstance(kind, shard, map[bool]string{true: "http://127.0.0.1:1", false: "127.0.0.1:1"}[kind == targets.S3], "")
 	}
 
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 
 	if _, err := CrossCheck(ctx, checksOf(), []targets.Instance{box(targets.Postgres, "orders/0"), box(targets.S3, "media/0")}, nil); !fail.Is(err, fail.Unavailable) {

@@ -522,7 +522,7 @@ func (w *world) remove() error {
 	}
 	var errs []error
 
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 
 	command := func(program string, args ...string) {

@@ -14,7 +14,7 @@ import (
 )
 
 func TestLabLivesAndDies(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	dir := filepath.Join(sandboxtest.Dir(t), "lab")
 	opt := lab.Options{Dir: dir, Shards: 2, Redis: 1, Tools: sandboxtest.Tools(t)}

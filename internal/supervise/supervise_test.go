@@ -164,7 +164,7 @@ func run(t *testing.T, o Options) (s *Supervisor, stop func() error) {
 func waitReady(t *testing.T, s *Supervisor) State {
 	t.Helper()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 
 	if err := s.WaitReady(ctx); err != nil {
@@ -352,7 +352,7 @@ func TestGivesUpOnAChildThatNeverWorks(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 			defer cancel()
 
 			err = s.Run(ctx)

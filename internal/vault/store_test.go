@@ -212,7 +212,7 @@ func TestS3PagedList(t *testing.T) {
 }
 
 func TestS3Errors(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	l := s3Location(sandboxtest.S3(t, false), "x")
 	open := func(change func(*Location)) Store {

@@ -283,7 +283,7 @@ func (p *platform) promoted(standby targets.Instance, kill func() error) {
 // lost between base and cut, a Redis master and a bucket come back as they
 // were at the cut.
 func TestRecoverByHand(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	p := newPlatform(t, ctx)
 	var lost servers.Server
