@@ -24,3 +24,10 @@ func IDTime(t time.Time) string { return t.UTC().Format(idTime) }
 
 // MadeBefore reports whether an id was made in an earlier millisecond than t.
 func MadeBefore(id string, t time.Time) bool { return id < IDTime(t) }
+
+// ParseIDTime is when an id was made, by the clock of who made it.
+func ParseIDTime(id string) (made time.Time, ok bool) {
+	made, err := time.Parse(idTime, id[:min(len(id), len(idTime))])
+
+	return made, err == nil
+}

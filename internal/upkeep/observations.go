@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"drctl/internal/observation/batches"
 	"drctl/internal/platform"
 	"drctl/internal/vault"
 )
@@ -39,29 +40,18 @@ func observationsUntil(inv vault.Inventory, plan vault.RetentionPlan) time.Time 
 // dropObservations removes the batches of a group that ended before an instant, and
 // returns how many. Names that no observer writes are left: a check tells of them.
 func dropObservations(ctx context.Context, v *vault.Vault, g platform.Group, until time.Time, dry bool) (n int, err error) {
-	var old []string
-	for i, err := range v.Store().List(ctx, vault.ObservationsPrefix(g.Name), "") {
-		if err != nil {
-			return 0, err
-		}
+	all, err := batches.List(ctx, v, g.Name, time.Time{}, until)
+	if err != nil {
+		return 0, err
+	}
 
-		o, ok := vault.ParseObservationKey(i.Key)
-		if !ok {
+	for _, o := range all {
+		if !o.Ended.Before(until) {
 			continue
 		}
 
-		if !o.Began.Before(until) {
-			break // sorted by Began
-		}
-
-		if o.Ended.Before(until) {
-			old = append(old, i.Key)
-		}
-	}
-
-	for _, key := range old {
 		if !dry {
-			if err := v.Store().Delete(ctx, key); err != nil {
+			if err := v.Store().Delete(ctx, o.Key()); err != nil {
 				return n, err
 			}
 		}

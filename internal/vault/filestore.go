@@ -64,18 +64,27 @@ func (s *fileStore) put(ctx context.Context, key string, write func(*os.File) er
 		return s.fail("write", key, err)
 	}
 
-	spool := filepath.Join(s.root, tmpDir)
-	for _, dir := range []string{filepath.Dir(dst), spool} {
-		if err := atomicfile.MkdirAll(dir, 0o700); err != nil {
-			return s.fail("write", key, err)
-		}
+	// Again, where who deletes removed the folder meanwhile.
+	for try := 0; try == 0 || errors.Is(err, fs.ErrNotExist) && try < 3; try++ {
+		err = s.create(dst, write)
 	}
 
-	if err := atomicfile.Create(dst, spool, 0o600, write); err != nil {
+	if err != nil {
 		return s.fail("write", key, err)
 	}
 
 	return nil
+}
+
+func (s *fileStore) create(dst string, write func(*os.File) error) error {
+	spool := filepath.Join(s.root, tmpDir)
+	for _, dir := range []string{filepath.Dir(dst), spool} {
+		if err := atomicfile.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+
+	return atomicfile.Create(dst, spool, 0o600, write)
 }
 
 func (s *fileStore) Get(_ context.Context, key string) (io.ReadCloser, error) {
@@ -329,6 +338,11 @@ func (s *fileStore) Delete(_ context.Context, key string) error {
 
 	if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s.fail("delete", key, err)
+	}
+
+	// There is a new folder of observations every few minutes: the empty ones go.
+	if strings.HasPrefix(key, watchedRoot) && os.Remove(filepath.Dir(p)) == nil {
+		p = filepath.Dir(p)
 	}
 
 	if err := atomicfile.SyncDir(filepath.Dir(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {

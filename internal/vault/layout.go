@@ -319,6 +319,16 @@ func CutKey(group, id string) string { return CutsPrefix(group) + id + ".json" +
 // EvidenceKey names the evidence of a cut that was read out of the logs.
 func EvidenceKey(group, id string) string { return CutsPrefix(group) + id + evidenceSuffix }
 
+// ParseEvidenceKey is when the cut's id was made whose evidence a key names, of an id that was made by this program.
+func ParseEvidenceKey(key string) (made time.Time, ok bool) {
+	id, ok := strings.CutSuffix(key[strings.LastIndexByte(key, '/')+1:], evidenceSuffix)
+	if !ok {
+		return made, false
+	}
+
+	return targets.ParseIDTime(id)
+}
+
 // ParseCutKey is the inverse of CutKey.
 func ParseCutKey(key string) (group, id string, ok bool) {
 	p := strings.Split(key, "/")
@@ -335,31 +345,44 @@ func ParseCutKey(key string) (group, id string, ok bool) {
 type ObservationName struct {
 	Group, Observer string
 	Began, Ended    time.Time
+	// Flat is how it was stored before there were folders.
+	Flat bool
 }
 
-// Key is the inverse of ParseObservationKey. Keys of a group sort by Began.
+// ObservationFolder is how much time, by when they began, batches of one folder are of: a
+// listing reads a folder of a directory whole.
+const ObservationFolder = (1 << 20) * time.Millisecond
+
+// Key is the inverse of ParseObservationKey. Keys of a group sort by Began, but for flat ones:
+// they follow the folder of their time.
 func (o ObservationName) Key() string {
-	return ObservationsFrom(o.Group, o.Began) + "-" + msName(o.Ended) + "-" + o.Observer + encryptedSuffix
+	at := ObservationsFrom(o.Group, o.Began)
+	if o.Flat {
+		at = ObservationsPrefix(o.Group) + msName(o.Began)
+	}
+
+	return at + "-" + msName(o.Ended) + "-" + o.Observer + encryptedSuffix
 }
 
 // ObservationsPrefix is where a group's observations are.
 func ObservationsPrefix(group string) string { return watchedRoot + group + "/" }
 
 // ObservationsFrom sorts before the keys of all batches that began at t or later,
-// and after those of earlier ones.
+// and after those of earlier ones that are in folders.
 func ObservationsFrom(group string, t time.Time) string {
-	return ObservationsPrefix(group) + msName(t)
+	return ObservationsPrefix(group) + msName(t)[:7] + "/" + msName(t)
 }
 
 // ParseObservationKey is the inverse of Key; ok is false for any other key.
 func ParseObservationKey(key string) (o ObservationName, ok bool) {
 	p := strings.Split(key, "/")
-	if len(p) != 3 || len(p[2]) < 26 {
+	if len(p) < 3 || len(p[len(p)-1]) < 26 {
 		return o, false
 	}
-	began, ok1 := upperHex(p[2][:12])
-	ended, ok2 := upperHex(p[2][13:25])
-	o = ObservationName{p[1], strings.TrimSuffix(p[2][26:], encryptedSuffix), time.UnixMilli(int64(began)).UTC(), time.UnixMilli(int64(ended)).UTC()}
+	name := p[len(p)-1]
+	began, ok1 := upperHex(name[:12])
+	ended, ok2 := upperHex(name[13:25])
+	o = ObservationName{p[1], strings.TrimSuffix(name[26:], encryptedSuffix), time.UnixMilli(int64(began)).UTC(), time.UnixMilli(int64(ended)).UTC(), len(p) == 3}
 
 	return o, ok1 && ok2 && began <= ended && ValidName(o.Observer) == nil && validKey(key) == nil && o.Key() == key
 }

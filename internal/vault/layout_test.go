@@ -47,6 +47,13 @@ func TestLayoutRoundTrips(t *testing.T) {
 		t.Fatalf("observations: %+v of %s", o, name.Key())
 	}
 
+	flat := name
+	flat.Flat = true
+
+	if o, ok := ParseObservationKey(flat.Key()); !ok || o != flat || strings.Count(flat.Key(), "/") != 2 || flat.Key() < ObservationsFrom("g", at) {
+		t.Fatalf("observations without a folder: %+v of %s", o, flat.Key())
+	}
+
 	for from, to := range map[string]string{"g/": "../", "-o": "+o", ".x": "/x", ".zst.age": "", "0": "z", "o.x": ""} {
 		if o, ok := ParseObservationKey(strings.Replace(name.Key(), from, to, 1)); ok {
 			t.Errorf("%s reads as %+v", strings.Replace(name.Key(), from, to, 1), o)

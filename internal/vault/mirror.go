@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/spool"
 	"drctl/targets"
 )
 
@@ -309,8 +310,8 @@ func (m *mirror) note(f func()) {
 }
 
 func (m *mirror) copy(ctx context.Context, p pending) error {
-	sp := &spool{dir: m.to.opt.TempDir}
-	defer sp.close()
+	sp := &spool.Spool{Dir: m.to.opt.TempDir}
+	defer sp.Close()
 
 	_, err := m.fetchTo(ctx, p.Key, sp)
 	if err == nil {
@@ -321,12 +322,12 @@ func (m *mirror) copy(ctx context.Context, p pending) error {
 	}
 
 	if err == nil {
-		err = sp.put(ctx, m.to.store, p.Key)
+		err = sp.Put(ctx, m.to.store, p.Key)
 	}
 
 	switch {
 	case err == nil:
-		m.note(func() { m.stats.Copied++; m.stats.Bytes += sp.size })
+		m.note(func() { m.stats.Copied++; m.stats.Bytes += sp.Size() })
 	case fail.Is(err, fail.NotFound):
 		m.note(func() { m.vanished = true })
 	case fail.Is(err, fail.Corrupt):
@@ -378,7 +379,7 @@ type teeCloser struct {
 
 // holdBack reports that a record must not be copied, as the shard that it
 // needs has damage in the source.
-func (m *mirror) holdBack(p pending, sp *spool) (bool, error) {
+func (m *mirror) holdBack(p pending, sp *spool.Spool) (bool, error) {
 	m.mu.Lock()
 	tainted := m.tainted[p.shard]
 	dirty := len(m.tainted) > 0
@@ -400,7 +401,7 @@ func (m *mirror) holdBack(p pending, sp *spool) (bool, error) {
 		return false, nil
 	}
 
-	r, _, err := m.from.decryptFrom(p.Key, io.NopCloser(sp.reader()))
+	r, _, err := m.from.decryptFrom(p.Key, io.NopCloser(sp.Reader()))
 	if err != nil {
 		return true, err
 	}

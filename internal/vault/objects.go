@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/spool"
 	"drctl/targets"
 )
 
@@ -154,8 +155,8 @@ func (s *ShardVault) bringUp(parent context.Context, from, to *Vault, sha string
 	defer cancel()
 	key := ObjectKey(s.id, sha)
 
-	sp := &spool{dir: to.opt.TempDir}
-	defer sp.close()
+	sp := &spool.Spool{Dir: to.opt.TempDir}
+	defer sp.Close()
 
 	m := &mirror{from: from, to: to}
 	if _, err := m.fetchTo(ctx, key, sp); err != nil {
@@ -168,7 +169,7 @@ func (s *ShardVault) bringUp(parent context.Context, from, to *Vault, sha string
 		return false, nil
 	}
 
-	if err := sp.put(ctx, to.store, key); err != nil {
+	if err := sp.Put(ctx, to.store, key); err != nil {
 		return true, err
 	}
 
@@ -185,8 +186,8 @@ func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64,
 		return "", 0, err
 	}
 
-	sp := &spool{dir: s.Vault().opt.TempDir, hidden: true}
-	defer sp.close()
+	sp := &spool.Spool{Dir: s.Vault().opt.TempDir, Hidden: true}
+	defer sp.Close()
 
 	h := sha256.New()
 	if _, err := io.Copy(io.MultiWriter(h, sp), ctxReader{ctx, r}); err != nil {
@@ -211,14 +212,14 @@ func (s *ShardVault) PutObject(ctx context.Context, r io.Reader) (string, int64,
 		}
 	}
 
-	return sha, sp.size, nil
+	return sha, sp.Size(), nil
 }
 
 // putContent encrypts what sp holds once and stores it in the vaults that lack it.
-func (s *ShardVault) putContent(ctx context.Context, to Set, key string, meta map[string]string, sp *spool, has func(context.Context, *Vault) (bool, error)) []error {
-	encrypted := &spool{dir: s.Vault().opt.TempDir}
-	defer encrypted.close()
-	encrypt := sync.OnceValue(func() error { return s.Vault().EncryptTo(encrypted, key, meta, sp.reader()) })
+func (s *ShardVault) putContent(ctx context.Context, to Set, key string, meta map[string]string, sp *spool.Spool, has func(context.Context, *Vault) (bool, error)) []error {
+	encrypted := &spool.Spool{Dir: s.Vault().opt.TempDir}
+	defer encrypted.Close()
+	encrypt := sync.OnceValue(func() error { return s.Vault().EncryptTo(encrypted, key, meta, sp.Reader()) })
 
 	return to.Each(ctx, func(ctx context.Context, v *Vault) error {
 		if ok, err := has(ctx, v); ok || err != nil {
@@ -229,7 +230,7 @@ func (s *ShardVault) putContent(ctx context.Context, to Set, key string, meta ma
 			return err
 		}
 
-		return encrypted.put(ctx, v.store, key)
+		return encrypted.Put(ctx, v.store, key)
 	})
 }
 
@@ -243,8 +244,8 @@ func (s *ShardVault) PutManifest(ctx context.Context, asOf time.Time, r io.Reade
 		return "", err
 	}
 
-	sp := &spool{dir: s.Vault().opt.TempDir, hidden: true}
-	defer sp.close()
+	sp := &spool.Spool{Dir: s.Vault().opt.TempDir, Hidden: true}
+	defer sp.Close()
 
 	h := sha256.New()
 	if _, err := io.Copy(io.MultiWriter(h, sp), ctxReader{ctx, r}); err != nil {

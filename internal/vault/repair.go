@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"drctl/internal/fail"
+	"drctl/internal/spool"
 )
 
 // Repair replaces every object of to that is damaged by the copy of from,
@@ -61,8 +62,8 @@ func repair(ctx context.Context, from, to *Vault, key string) (bool, error) {
 		return false, err
 	}
 
-	sp := &spool{dir: to.opt.TempDir}
-	defer sp.close()
+	sp := &spool.Spool{Dir: to.opt.TempDir}
+	defer sp.Close()
 
 	if _, err := (&mirror{from: from}).fetchTo(ctx, key, sp); err != nil {
 		return false, err
@@ -72,5 +73,5 @@ func repair(ctx context.Context, from, to *Vault, key string) (bool, error) {
 		return false, err
 	}
 
-	return true, sp.put(ctx, to.store, key)
+	return true, sp.Put(ctx, to.store, key)
 }

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"drctl/internal/fail"
+	"drctl/internal/spool"
 	"drctl/targets"
 )
 
@@ -256,7 +257,7 @@ func TestObjects(t *testing.T) {
 			sv := Set{Vaults: []*Vault{east, west}}.Shard(media)
 
 			var shas []string
-			for i, n := range []int{0, 10, 100000, spoolLimit + 5, 20 << 20} {
+			for i, n := range []int{0, 10, 100000, spool.Limit + 5, 20 << 20} {
 				content := noise(n)
 
 				sha, size, err := sv.PutObject(ctx, bytes.NewReader(content))
@@ -345,7 +346,7 @@ func TestLaggingVault(t *testing.T) {
 		put(first, noise(10+i))
 	}
 
-	put(first, noise(spoolLimit+1))
+	put(first, noise(spool.Limit+1))
 	south.store = disk // healed too late for this snapshot
 
 	put(first, []byte("after the fault"))

@@ -54,7 +54,7 @@ func nameOf(b observation.Batch) vault.ObservationName {
 // began. Those that are damaged, or not what their name says, are passed over
 // and named in damaged. An error means that the vault could not be read.
 func Read(ctx context.Context, v *vault.Vault, group string, since, until time.Time) (found []observation.Batch, damaged []error, err error) {
-	keys, err := list(ctx, v, group, since.Add(-observation.MaxTook), until)
+	keys, err := List(ctx, v, group, since.Add(-observation.MaxTook), until)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -67,7 +67,7 @@ func Read(ctx context.Context, v *vault.Vault, group string, since, until time.T
 
 	for i, key := range keys {
 		g.Go(func() error {
-			b, err := read(gctx, v, key)
+			b, err := Get(gctx, v, key)
 			switch {
 			case err == nil:
 				got[i] = &b
@@ -111,13 +111,13 @@ func Newest(ctx context.Context, v *vault.Vault, group string) (observation.Batc
 			since = time.Time{}
 		}
 
-		keys, err := list(ctx, v, group, since, until)
+		keys, err := List(ctx, v, group, since, until)
 		if err != nil {
 			return observation.Batch{}, err
 		}
 
 		for _, key := range slices.Backward(keys) {
-			b, err := read(ctx, v, key)
+			b, err := Get(ctx, v, key)
 			if err == nil || !isDamage(err) && !fail.Is(err, fail.NotFound) {
 				return b, err
 			}
@@ -133,9 +133,12 @@ func Newest(ctx context.Context, v *vault.Vault, group string) (observation.Batc
 // later version cannot be used either.
 func isDamage(err error) bool { return fail.Is(err, fail.Corrupt) || fail.Is(err, fail.Unsupported) }
 
-// list lists the batches of a group that began from since until until. Other
-// names are passed over: Verify tells of them.
-func list(ctx context.Context, v *vault.Vault, group string, since, until time.Time) (keys []vault.ObservationName, err error) {
+// List lists the batches of a group that began from since until until, both included, in
+// order of when they began. It costs what lies between the two, and of a directory the names of a folder.
+// Names that no observer writes are passed over: Verify tells of them.
+func List(ctx context.Context, v *vault.Vault, group string, since, until time.Time) (all []vault.ObservationName, err error) {
+	since = since.Truncate(time.Millisecond)
+
 	for i, err := range v.Store().List(ctx, vault.ObservationsPrefix(group), vault.ObservationsFrom(group, since)) {
 		if err != nil {
 			return nil, err
@@ -146,17 +149,23 @@ func list(ctx context.Context, v *vault.Vault, group string, since, until time.T
 			continue
 		}
 
-		if o.Began.After(until) {
-			break
+		if o.Began.After(until.Add(vault.ObservationFolder)) {
+			break // flat ones of the folder's time have been listed, too
 		}
-		keys = append(keys, o)
+
+		if !o.Began.Before(since) && !o.Began.After(until) {
+			all = append(all, o)
+		}
 	}
 
-	return keys, nil
+	slices.SortStableFunc(all, func(a, b vault.ObservationName) int { return a.Began.Compare(b.Began) })
+
+	return all, nil
 }
 
-// read reads a batch and holds it against its name.
-func read(ctx context.Context, v *vault.Vault, name vault.ObservationName) (observation.Batch, error) {
+// Get reads a batch and holds it against its name. The error has code corrupt or unsupported
+// where it cannot be used, and not-found where retention removed it.
+func Get(ctx context.Context, v *vault.Vault, name vault.ObservationName) (observation.Batch, error) {
 	content, _, err := v.ReadEncrypted(ctx, name.Key())
 	if err != nil {
 		return observation.Batch{}, err
@@ -167,11 +176,14 @@ func read(ctx context.Context, v *vault.Vault, name vault.ObservationName) (obse
 	}
 
 	b, err := observation.Decode(content)
-	switch is := nameOf(b).Key(); {
+	is := nameOf(b)
+	is.Flat = name.Flat
+
+	switch {
 	case err != nil:
 		return damaged(fail.CodeOf(err), err)
-	case is != name.Key():
-		return damaged(fail.Corrupt, fmt.Errorf("the content is that of %.200q", is))
+	case is.Key() != name.Key():
+		return damaged(fail.Corrupt, fmt.Errorf("the content is that of %.200q", is.Key()))
 	case b.Ended.After(time.Now().Add(targets.ClockLead)):
 		return damaged(fail.Corrupt, fmt.Errorf("it ended at %s, in the future by the clock of this host", b.Ended))
 	}

@@ -300,6 +300,73 @@ func TestReadingCostsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
+// Batches that an older version stored without folders are read, in order, among the others.
+func TestBatchesWithoutFolders(t *testing.T) {
+	set := vaults(t, "east")
+	v := set.Vaults[0]
+	const folder = int64(vault.ObservationFolder / time.Millisecond)
+	begun := time.UnixMilli(noon.UnixMilli() / folder * folder).Add(time.Minute).Sub(noon) // all in one folder
+
+	for i := range 6 {
+		b := batch("one", begun+time.Duration(i)*time.Minute)
+		if i >= 3 {
+			save(t, set, b)
+			continue
+		}
+
+		content, err := observation.Encode(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := nameOf(b)
+		name.Flat = true
+		put(t, v, name, content)
+	}
+
+	for i := range 6 {
+		at := noon.Add(begun + time.Duration(i)*time.Minute)
+
+		got, damaged, err := Read(t.Context(), v, "shop", at, at.Add(time.Second))
+		if err != nil || len(damaged) > 0 || len(got) != 1 || !got[0].Began.Equal(at) {
+			t.Errorf("batch %d: %v, %v, %v", i, began(got), damaged, err)
+		}
+	}
+
+	all, _, err := Read(t.Context(), v, "shop", noon.Add(-time.Hour), noon.Add(time.Hour))
+	if err != nil || len(all) != 6 || !slices.IsSortedFunc(all, func(a, b observation.Batch) int { return a.Began.Compare(b.Began) }) {
+		t.Errorf("all: %v, %v", began(all), err)
+	}
+
+	if fs, err := Verify(t.Context(), v, "shop", nil); err != nil || vault.Damaged(fs) {
+		t.Errorf("verified: %+v, %v", fs, err)
+	}
+}
+
+// A listing of a directory reads the names of few batches, and not of all that are kept.
+func TestAFolderHoldsFewBatches(t *testing.T) {
+	set := vaults(t, "east")
+	v := set.Vaults[0]
+
+	for i := range 10 {
+		save(t, set, batch("one", -time.Duration(i)*vault.ObservationFolder))
+	}
+	root := file(v, vault.ObservationsPrefix("shop"))
+
+	if folders, err := os.ReadDir(root); err != nil || len(folders) != 10 {
+		t.Fatalf("%d folders of 10 batches that are far apart, %v", len(folders), err)
+	}
+
+	// What is emptied goes.
+	if err := v.Store().Delete(t.Context(), nameOf(batch("one", 0)).Key()); err != nil {
+		t.Fatal(err)
+	}
+
+	if folders, err := os.ReadDir(root); err != nil || len(folders) != 9 {
+		t.Errorf("%d folders are left of 9 batches, %v", len(folders), err)
+	}
+	save(t, set, batch("one", 0))
+}
+
 func TestMirrorAndRepairKeepObservations(t *testing.T) {
 	set := vaults(t, "east", "west")
 	east, west := set.Vaults[0], set.Vaults[1]

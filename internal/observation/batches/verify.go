@@ -55,7 +55,7 @@ func Verify(ctx context.Context, v *vault.Vault, group string, p targets.Progres
 				return nil
 			}
 
-			_, err := read(gctx, v, name)
+			_, err := Get(gctx, v, name)
 
 			count.Add(1)
 			p.Report("verify", bytes.Add(i.Size), 0)
