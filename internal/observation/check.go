@@ -46,6 +46,24 @@ func (b Batch) Check() error {
 		return fmt.Errorf("%d observations are more than %d", all, MaxObservations)
 	}
 
+	return b.checkHoles()
+}
+
+func (b Batch) checkHoles() error {
+	if len(b.Holes) > MaxHoles || len(b.Holes) > 0 && b.Noted.IsZero() {
+		return fmt.Errorf("%d holes, noted from %s", len(b.Holes), b.Noted)
+	}
+
+	for _, h := range b.Holes {
+		if err := cmp.Or(h.Shard.Check(), targets.CheckText("trouble", h.Why)); err != nil {
+			return err
+		}
+
+		if h.From.UnixNano() <= 0 || h.To.Before(h.From) || h.Least > h.Most {
+			return fmt.Errorf("a hole from %s to %s, of a step of %s to %s", h.From, h.To, h.Least, h.Most)
+		}
+	}
+
 	return nil
 }
 

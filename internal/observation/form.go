@@ -26,6 +26,17 @@ type batchJSON struct {
 	Began    int64         `json:"began_unix_ns"`
 	Ended    int64         `json:"ended_unix_ns"`
 	Shards   []seenJSON    `json:"shards"`
+	Noted    int64         `json:"noted_unix_ns,omitempty"`
+	Holes    []holeJSON    `json:"holes,omitempty"`
+}
+
+type holeJSON struct {
+	Shard targets.ShardID `json:"shard"`
+	From  int64           `json:"from_unix_ns"`
+	To    int64           `json:"to_unix_ns"`
+	Least int64           `json:"least_ns,omitempty"`
+	Most  int64           `json:"most_ns,omitempty"`
+	Why   string          `json:"why,omitempty"`
 }
 
 type seenJSON struct {
@@ -64,6 +75,14 @@ func Encode(b Batch) ([]byte, error) {
 
 	for i, s := range b.Shards {
 		out.Shards[i] = seenJSON{Shard: s.Shard, Kind: s.Kind, Server: s.Server, Trouble: s.Trouble, Runs: runs(b.zero(), s.Observations)}
+	}
+
+	if !b.Noted.IsZero() {
+		out.Noted = b.Noted.UnixNano()
+	}
+
+	for _, h := range b.Holes {
+		out.Holes = append(out.Holes, holeJSON{h.Shard, h.From.UnixNano(), h.To.UnixNano(), int64(h.Least), int64(h.Most), h.Why})
 	}
 
 	var buf bytes.Buffer
@@ -120,6 +139,14 @@ func Decode(content []byte) (Batch, error) {
 			return Batch{}, fail.New(fail.Corrupt, op, "", "", err)
 		}
 		b.Shards[i] = Seen{Shard: s.Shard, Kind: s.Kind, Server: s.Server, Trouble: s.Trouble, Observations: seen}
+	}
+
+	if in.Noted != 0 {
+		b.Noted = time.Unix(0, in.Noted).UTC()
+	}
+
+	for _, h := range in.Holes {
+		b.Holes = append(b.Holes, Hole{h.Shard, time.Unix(0, h.From).UTC(), time.Unix(0, h.To).UTC(), time.Duration(h.Least), time.Duration(h.Most), h.Why})
 	}
 
 	if err := b.Check(); err != nil {

@@ -44,7 +44,23 @@ const (
 	// MaxShards and MaxObservations are how many it may hold of each.
 	MaxShards       = 1 << 15
 	MaxObservations = 1 << 17
+	// MaxHoles is how many a batch names.
+	MaxHoles = 64
 )
+
+// Hole is a time, by the observer's wall clock, of which it could not tell enough of a shard.
+type Hole struct {
+	Shard    targets.ShardID
+	From, To time.Time
+	// Least and Most bound by how much the clock of the shard's server was stepped forward then;
+	// both are 0 where the server was not asked.
+	Least, Most time.Duration
+	// Why it was not asked.
+	Why string
+}
+
+// Stepped reports whether it is a step of a clock.
+func (h Hole) Stepped() bool { return h.Least != 0 || h.Most != 0 }
 
 // Batch is what one observer saw of a group for some time.
 type Batch struct {
@@ -62,6 +78,11 @@ type Batch struct {
 	// Shards are sorted. A server that changed meanwhile makes two of a shard, in
 	// order of time.
 	Shards []Seen
+	// Holes are all that the observer has noticed from Noted until Ended, the last at the end: so
+	// whoever reads one batch knows of those before it. A zero Noted is of an observer that
+	// did not look for them.
+	Holes []Hole
+	Noted time.Time
 }
 
 // Session asks one server again and again over one open connection. It is used by

@@ -88,6 +88,7 @@ func (c *collector) make() observation.Batch {
 	b.Began = time.Unix(0, c.wall+int64(b.Since)).UTC()
 	b.Ended = time.Unix(0, c.wall+int64(b.Until)).UTC()
 	b.Shards = c.withTroubles()
+	c.w.holes.put(&b, c.w.open(b.Ended))
 	c.seen, c.count = nil, 0
 
 	return b

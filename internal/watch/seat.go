@@ -22,6 +22,7 @@ type seat struct {
 
 	mu      sync.Mutex
 	session observation.Session // nil without a connection; set and used by who holds
+	newest  lastSeen            // used by who holds
 	in      targets.Instance
 	last    clock.Instant    // T0 of the newest observation
 	place   targets.Position // how far its log had come then
@@ -175,6 +176,11 @@ func (s *seat) observe(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+
+		if h, ok := s.before(s.newest, o, s.why()); ok {
+			s.w.holes.add(h)
+		}
+		s.newest = lastSeen{o, session.Server()}
 
 		s.w.batch.add(s.Shard, session.Server(), o)
 		s.mu.Lock()

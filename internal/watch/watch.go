@@ -64,6 +64,7 @@ type Watcher struct {
 
 	waves    waves
 	batch    collector
+	holes    holes
 	keep     keeper
 	bursting chan struct{} // holds one token: bursts come one after the other
 	started  time.Time
@@ -82,6 +83,7 @@ func New(o Options) *Watcher {
 		bursting: make(chan struct{}, 1), started: time.Now()}
 	w.waves.next = make(chan struct{})
 	w.batch.w, w.keep.w = w, w
+	w.holes.since = w.started.UTC()
 	w.keep.wake, w.keep.silent = make(chan struct{}, 1), map[string]time.Time{}
 
 	for _, s := range o.Shards {

@@ -25,6 +25,15 @@ func Grade(c targets.Cut) string {
 	return fmt.Sprintf("%s (%s)", c.Proof.Grade, strings.Join(c.Proof.Modes, ", "))
 }
 
+// Proven is the grade of a cut that was proven anew, and that it is partial if it is.
+func Proven(c targets.Cut) string {
+	if c.Partial() {
+		return fmt.Sprintf("%s, but partial: it lacks %s", Grade(c), human.Plural(len(c.Without), "shard"))
+	}
+
+	return Grade(c)
+}
+
 // Sealed is the line for a cut that has just been sealed.
 func Sealed(c targets.Cut) string {
 	line := fmt.Sprintf("sealed %s in %s: %s", c.ID, strings.Join(c.SealedIn, " and "), Grade(c))
@@ -160,5 +169,24 @@ func Window(out io.Writer, w *window.Window) error {
 		rows = append(rows, []string{show(h.From), show(h.To), "hole: " + human.Clean(cause)})
 	}
 
-	return progress.Table(out, []string{"FROM", "TO", "WHAT CAN BE HAD"}, rows)
+	for _, u := range w.Unknown {
+		rows = append(rows, []string{show(u.From), show(u.To), "not known: " + human.Clean(u.Cause)})
+	}
+
+	if err := progress.Table(out, []string{"FROM", "TO", "WHAT CAN BE HAD"}, rows); err != nil || len(w.Open) == 0 {
+		return err
+	}
+	_, err := fmt.Fprintln(out, quiet(w.Quiet))
+
+	return err
+}
+
+// quiet says what is known of quiet instants, and what is not.
+func quiet(q window.Quiet) string {
+	line := fmt.Sprintf("%d cuts were read out of the logs of these times: there was a quiet instant at each. Whether there is one elsewhere is not looked at here: drctl restore plan --at does.", q.Found)
+	if q.From.IsZero() {
+		return line
+	}
+
+	return line + fmt.Sprintf(" The longest time without one is %s, from %s", human.Duration(q.To.Sub(q.From)), q.From.Local().Format(time.DateTime))
 }

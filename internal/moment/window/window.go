@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"drctl/internal/observation"
+	"drctl/internal/observation/batches"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -34,6 +35,21 @@ type Hole struct {
 type Window struct {
 	Open  []Open `json:"open"`
 	Holes []Hole `json:"holes"`
+	// Unknown are times of Open in which clocks may have been stepped, or shards not been observed,
+	// without anybody noting it.
+	Unknown []Hole `json:"unknown,omitempty"`
+	Quiet   Quiet  `json:"quiet"`
+}
+
+// Quiet is what is known of quiet instants within a window. Logs are not read for it.
+type Quiet struct {
+	// Found is how many cuts were read out of the logs of the open times: there was a quiet instant
+	// at each.
+	Found int `json:"found"`
+	// From and To are the longest of the open times between two of them, or before and behind them: whether
+	// there is a quiet instant in it was not looked at. Zero where there is none.
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
 }
 
 const (
@@ -43,13 +59,24 @@ const (
 	settle = 3 * time.Second
 )
 
-// Of tells when moments of a group can be had, between two times, from names alone: those of
-// batches of observations, of chunks around holes, and the records of bases. The shards are those with a log. Whether there was a quiet
-// instant at a time, only package moment tells. It says what holes there are and why.
+// Of tells when moments of a group can be had, between two times: from the names of
+// batches of observations, of chunks around holes and of cuts, from the records of bases, and from what each
+// observer noted of itself in its last batch. No log is read, and no observation. The shards are those with a log.
+// Whether there was a quiet instant at a time, only package moment tells: Quiet says what is known of that.
 func Of(ctx context.Context, v *vault.Vault, group string, shards []targets.ShardID, limit time.Duration, from, to time.Time) (*Window, error) {
 	w := &Window{}
-	if err := w.observed(ctx, v, group, limit, from, to); err != nil {
+
+	stretches, err := observed(ctx, v, group, limit, from, to)
+	if err != nil {
 		return nil, err
+	}
+
+	w.open(stretches, limit, from, to)
+
+	for _, s := range stretches {
+		if err := w.noted(ctx, v, s, from, to); err != nil {
+			return nil, err
+		}
 	}
 
 	for _, s := range shards {
@@ -63,76 +90,60 @@ func Of(ctx context.Context, v *vault.Vault, group string, shards []targets.Shar
 		}
 	}
 
-	slices.SortFunc(w.Holes, func(a, b Hole) int { return a.From.Compare(b.From) })
+	slices.SortStableFunc(w.Holes, func(a, b Hole) int { return a.From.Compare(b.From) })
 
-	return w, nil
+	return w, w.quiet(ctx, v, group, from, to)
 }
 
-// observed opens the window where one observer saw the group all the time.
-func (w *Window) observed(ctx context.Context, v *vault.Vault, group string, limit time.Duration, from, to time.Time) error {
-	prefix := vault.ObservationsPrefix(group)
-	byObserver := map[string]*Open{}
+// stretch is a time in which one observer saw the group without a pause, and its batches.
+type stretch struct {
+	Open
+	batches []vault.ObservationName // in order of when they began
+}
 
-	var all []*Open
-	for info, err := range v.Store().List(ctx, prefix, vault.ObservationsFrom(group, from.Add(-limit-observation.MaxTook))) {
-		if err != nil {
-			return err
-		}
-
-		name, ok := vault.ParseObservationKey(info.Key)
-		if !ok {
-			continue
-		}
-
-		if name.Began.After(to) {
-			break
-		}
-
-		last := byObserver[name.Observer]
-		if last != nil && !name.Began.After(last.To.Add(pauseBetween)) {
-			if name.Ended.After(last.To) {
-				last.To = name.Ended
-			}
-
-			continue
-		}
-		last = &Open{From: name.Began, To: name.Ended, ProvenFrom: name.Began, Observer: name.Observer}
-		byObserver[name.Observer] = last
-		all = append(all, last)
+// observed are the stretches in which an observer saw the group, in order of when they began.
+func observed(ctx context.Context, v *vault.Vault, group string, limit time.Duration, from, to time.Time) (all []*stretch, err error) {
+	names, err := batches.List(ctx, v, group, from.Add(-limit-observation.MaxTook), to)
+	if err != nil {
+		return nil, err
 	}
+	byObserver := map[string]*stretch{}
+
+	for _, name := range names {
+		last := byObserver[name.Observer]
+		if last == nil || name.Began.After(last.To.Add(pauseBetween)) {
+			last = &stretch{Open: Open{From: name.Began, To: name.Ended, Observer: name.Observer}}
+			byObserver[name.Observer] = last
+			all = append(all, last)
+		}
+		last.To = later(last.To, name.Ended)
+		last.batches = append(last.batches, name)
+	}
+
+	return all, nil
+}
+
+// open opens the window where an observer saw the group all the time.
+func (w *Window) open(all []*stretch, limit time.Duration, from, to time.Time) {
 	known := from
 
-	for _, o := range all {
+	for _, s := range all {
+		o := s.Open
 		o.ProvenFrom = o.From.Add(limit + settle)
-		o.From = o.From.Add(settle)
-
-		if o.From.Before(from) {
-			o.From = from
-		}
-
-		if o.To.After(to) {
-			o.To = to
-		}
+		o.From = later(o.From.Add(settle), from)
+		o.ProvenFrom = later(o.ProvenFrom, o.From)
+		o.To = earlier(o.To, to)
 
 		if !o.From.Before(o.To) {
 			continue
 		}
 
-		if o.ProvenFrom.Before(o.From) {
-			o.ProvenFrom = o.From
-		}
-
 		w.gap(known, o.From, len(w.Open) > 0)
-		w.Open = append(w.Open, *o)
-
-		if o.To.After(known) {
-			known = o.To
-		}
+		w.Open = append(w.Open, o)
+		known = later(known, o.To)
 	}
 
 	w.gap(known, to, false)
-
-	return nil
 }
 
 // gap notes a time of which no observer saw anything.
@@ -149,9 +160,17 @@ func (w *Window) gap(from, to time.Time, again bool) {
 }
 
 // close takes a hole out of the window.
-func (w *Window) close(h Hole) {
+func (w *Window) close(h Hole) { w.closeOf(h, "") }
+
+// closeOf takes a hole out of what one observer saw, or all of them.
+func (w *Window) closeOf(h Hole, observer string) {
 	var open []Open
 	for _, o := range w.Open {
+		if observer != "" && o.Observer != observer {
+			open = append(open, o)
+			continue
+		}
+
 		if h.From.After(o.From) {
 			first := o
 			first.To = earlier(o.To, h.From)
