@@ -96,7 +96,7 @@ func (a *app) cutProve(ctx context.Context, place vaultFlags, group, region, nam
 
 	if report.Accepted {
 		if !a.json {
-			fmt.Fprintf(a.out, "proven anew from the vault of %s: %s, %s of log read\n", l.Vault.Region(), cutview.Grade(cut), human.Bytes(int64(report.Read)))
+			fmt.Fprintf(a.out, "proven anew from the vault of %s: %s, %s of log read\n", l.Vault.Region(), cutview.Proven(cut), human.Bytes(int64(report.Read)))
 		}
 
 		return nil

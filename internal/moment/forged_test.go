@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"drctl/internal/moment"
@@ -109,6 +110,36 @@ func (w *world) forged(t *testing.T, k, other kept) {
 	}
 
 	w.hidden(t, k)
+}
+
+// partial makes a cut of the rest: of a shard that the observer saw a moment ago, and the policy
+// let be left out. It is proven as what it says that it is, and refused where it does not say so.
+func (w *world) partial(t *testing.T) {
+	t.Helper()
+
+	req := w.request()
+	gone := w.pg[0].Shard
+	req.Shards = slices.DeleteFunc(req.Shards, func(s moment.Shard) bool { return s.ID == gone })
+
+	found, err := moment.Find(t.Context(), w.v(), openers(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := w.keep(t, found)
+
+	for _, without := range [][]targets.Absent{nil, {{Shard: gone, Why: "connection refused"}}} {
+		k.cut.Without = without
+
+		rep, err := moment.Prove(t.Context(), w.v(), openers(), &k.cut, nil)
+		if err != nil || rep.Accepted != (without != nil) {
+			t.Errorf("a cut that lacks %v: accepted %t, %v, %v", without, rep.Accepted, rep.Faults, err)
+		}
+
+		says := slices.ContainsFunc(rep.Words, func(s string) bool { return strings.Contains(s, "partial: connection refused") })
+		if says != (without != nil) {
+			t.Errorf("it says %v", rep.Words)
+		}
+	}
 }
 
 // move moves a cut to the last commit before it.

@@ -3,6 +3,7 @@ package moment
 import (
 	"context"
 	"fmt"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -104,15 +105,16 @@ func (p *prover) observations() error {
 	}
 	named := map[string]string{}
 
+	// By their last part: the same batch was stored without a folder once.
 	for _, r := range p.e.Batches {
-		named[r.Key] = r.SHA256
+		named[path.Base(r.Key)] = r.SHA256
 	}
 
 	// What an observer stored before the first that is named, or after the last, may overlap with
 	// it: of each server it saw earlier, or later, instants.
 	found, oldest, newest := 0, 0, 0
 	for j, r := range refs {
-		switch sum, ok := named[r.Key]; {
+		switch sum, ok := named[path.Base(r.Key)]; {
 		case ok && sum != r.SHA256:
 			p.wrong("the observations %s are not those that the cut was read with", r.Key)
 		case ok:
@@ -125,7 +127,7 @@ func (p *prover) observations() error {
 
 	var kept []observation.Batch
 	for j, r := range refs {
-		if _, ok := named[r.Key]; ok {
+		if _, ok := named[path.Base(r.Key)]; ok {
 			kept = append(kept, all[i].batches[j])
 		} else if oldest < j && j < newest {
 			p.wrong("the observations %s are not named, and are of that time", r.Key)
@@ -304,14 +306,23 @@ func (p *prover) record() error {
 	}
 
 	for s := range p.seen.runs {
-		if _, ok := p.cut.Point(s); !ok {
+		if _, ok := p.cut.Point(s); !ok && !p.lacks(s) {
 			p.wrong("%s: the observer saw it as a shard of the group, and the cut leaves it out", s)
 		}
+	}
+
+	for _, a := range p.cut.Without {
+		p.say("%s is not in the cut, which is partial: %s. Nothing is proven of it: of a global transaction that has a part there that part is missing.", a.Shard, a.Why)
 	}
 
 	p.summary(at)
 
 	return nil
+}
+
+// lacks reports whether the record of the cut says that it is partial and lacks a shard.
+func (p *prover) lacks(s targets.ShardID) bool {
+	return slices.ContainsFunc(p.cut.Without, func(a targets.Absent) bool { return a.Shard == s })
 }
 
 // summary holds what the record of the cut says of its proof against the claim.
