@@ -95,7 +95,11 @@ func (p Place) Keep(ctx context.Context, set vault.Set, f Found, name string) (t
 	cut := f.Cut
 	cut.Name = name
 
-	var err error
+	has, there, err := free(ctx, set, cut)
+	if err != nil || there {
+		return has, err
+	}
+
 	if cut, err = p.withObjects(ctx, cut); err != nil {
 		return cut, err
 	}
