@@ -6,7 +6,8 @@
 //     all the time where it says that the stream stood still: the server was asked
 //     before and after, and said the same;
 //   - all that one session says is of one run of one server: every answer names it;
-//   - a pause ends by itself, whoever dies, and is not begun while somebody else's is known.
+//   - a pause ends by itself, whoever dies, and is not begun while somebody else's is known. It is
+//     not ended before its time where it might be somebody else's too.
 //
 // It never writes, and never retries. A server that does not number its writes, because
 // it has neither a replica nor a backlog, is refused.

@@ -35,6 +35,8 @@ type Session struct {
 	// last is the newest answer, and still since when the stream stood where it says.
 	last  answer
 	still clock.Instant
+	moved time.Time // when the stream was last seen to have moved
+	ours  bool      // the server is paused by this session, and by nobody else
 }
 
 // answer is what INFO said between t0 and t1.
@@ -84,6 +86,10 @@ func (s *Session) Observe(ctx context.Context, by *observation.Observer) (observ
 
 		if a.run != s.run {
 			return observation.Observation{}, fail.New(fail.Unavailable, opObserve, s.in.String(), "", errors.New("the server was restarted"))
+		}
+
+		if s.last.run != "" && !a.same(s.last) {
+			s.moved = time.Now()
 		}
 
 		if !a.same(s.last) || a.t0-s.last.t1 > clock.Instant(stale) {

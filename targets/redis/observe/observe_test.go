@@ -185,6 +185,11 @@ func TestPauseKeepsWritersWaiting(t *testing.T) {
 	in := master(t)
 	s, c, o := session(t, in), client(t, in), observation.NewObserver()
 	p := s.(observation.Pauser)
+	observe(t, s, o)
+
+	if err := c.Set(t.Context(), "k", 0, 0).Err(); err != nil { // so that nobody else can have paused it
+		t.Fatal(err)
+	}
 
 	if err := p.Pause(t.Context(), time.Hour); err != nil {
 		t.Fatal(err)
@@ -216,6 +221,39 @@ func TestPauseKeepsWritersWaiting(t *testing.T) {
 
 	if at := <-written; at < before {
 		t.Error("a write was acknowledged under the pause")
+	}
+}
+
+// A person has paused the server, and it does not tell. What is paused here ends by its lease, and the
+// person's pause goes on.
+func TestThePauseOfAPersonGoesOn(t *testing.T) {
+	in := master(t)
+	s, admin, o := session(t, in), client(t, in), observation.NewObserver()
+	p := s.(observation.Pauser)
+	observe(t, s, o)
+
+	if err := admin.Do(t.Context(), "client", "pause", "600000", "write").Err(); err != nil {
+		t.Fatal(err)
+	}
+
+	if told := admin.Info(t.Context(), "clients").Val(); strings.Contains(told, "paused_reason") {
+		t.Log("this server tells")
+	}
+
+	// A server that tells refuses.
+	if err := p.Pause(t.Context(), time.Millisecond); err != nil && !fail.Is(err, fail.Conflict) {
+		t.Fatal(err)
+	}
+
+	if err := p.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	impatient := goredis.NewClient(&goredis.Options{Addr: in.Address, Username: in.User, Password: in.Password.Reveal(), MaxRetries: -1, ReadTimeout: 300 * time.Millisecond})
+	defer impatient.Close()
+
+	if err := impatient.Set(t.Context(), "k", 1, 0).Err(); err == nil {
+		t.Error("a write was acknowledged: the pause of the person was ended")
 	}
 }
 
