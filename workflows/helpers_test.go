@@ -204,6 +204,9 @@ func (w *world) activities() map[string]any {
 			}
 			return out, err
 		},
+		observing.Name: func(ctx context.Context, in observing.In) (observing.Out, error) {
+			return observing.Out{Queue: queueOf("host")}, w.call(ctx, observing.Name, in.Group)
+		},
 		activities.DescribeGroupName: func(ctx context.Context, in activities.GroupIn) (platform.Group, error) {
 			return group(), w.call(ctx, activities.DescribeGroupName, in.Group)
 		},
@@ -285,7 +288,7 @@ func registerWorkflows(r worker.WorkflowRegistry) {
 	for name, f := range map[string]any{
 		workflows.TakeCutName: workflows.TakeCut, workflows.TakeBackupName: workflows.TakeBackup, workflows.ArchiveName: workflows.Archive,
 		workflows.RestoreName: workflows.Restore, workflows.RunDrillName: workflows.RunDrill, workflows.CheckName: workflows.Check,
-		workflows.RetainName: workflows.Retain, workflows.ScheduledName: workflows.Scheduled,
+		workflows.RetainName: workflows.Retain, workflows.ScheduledName: workflows.Scheduled, workflows.ObserveName: workflows.Observe,
 	} {
 		r.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
 	}

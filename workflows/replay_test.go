@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 
+	"drctl/activities/observing"
 	"drctl/internal/engine"
 	"drctl/internal/engine/enginetest"
 	"drctl/internal/fail"
@@ -45,7 +47,7 @@ type scenario struct {
 	workflow string
 	in       any
 	prepare  func(*world)
-	cancelAt string // the call during which it is cancelled
+	cancelAt string // the call during which it is cancelled: "FollowShard#6" is the sixth
 	fails    bool
 }
 
@@ -80,6 +82,18 @@ func scenarios() []scenario {
 		}, "FollowShard#6", true},
 		{"archive-cancelled-while-waiting", workflows.ArchiveName, archiveIn(), func(w *world) { w.fail["FollowShard"] = broken("orders/0") }, "wait", true},
 		{"archive-interrupted", workflows.ArchiveName, archiveIn(), func(w *world) { w.broken = 1 }, "FollowShard#6", true},
+		// It goes on where it was, falls back when that host is gone, and goes on there again.
+		{"observe-cancelled", workflows.ObserveName, shopObserved, func(w *world) {
+			n := 0
+			w.hook = func(context.Context, string) error {
+				if n++; n == 3 {
+					return fail.Newf(fail.Unavailable, "worker", "", "the worker is stopping")
+				}
+
+				return nil
+			}
+		}, "ObserveGroup#5", true},
+		{"observe-cancelled-while-waiting", workflows.ObserveName, shopObserved, func(w *world) { w.fail[observing.Name] = broken("shop") }, "wait", true},
 		{"restore", workflows.RestoreName, restoreIn(planOf("orders/0", "orders/1", "carts/0")), func(w *world) { w.findings["orders/0"] = finding }, "", false},
 		{"restore-step-failed", workflows.RestoreName, discard, func(w *world) { w.fail["RestoreShard orders/1"] = broken("chunk x") }, "", false},
 		{"restore-refused", workflows.RestoreName, restoreIn(planOf("orders/0")), func(w *world) { w.noRoom = true }, "", true},
@@ -130,7 +144,7 @@ func TestRecordHistories(t *testing.T) {
 	}
 
 	for _, name := range []string{workflows.TakeCutName, workflows.TakeBackupName, workflows.ArchiveName, workflows.RestoreName, workflows.RunDrillName,
-		workflows.CheckName, workflows.RetainName, workflows.ScheduledName} {
+		workflows.CheckName, workflows.RetainName, workflows.ScheduledName, workflows.ObserveName} {
 		if !seen[name] {
 			t.Errorf("no history of %s is recorded", name)
 		}
@@ -366,8 +380,13 @@ func (r realEngine) run(t *testing.T, w *world, s scenario) (*history.History, e
 	prepared := w.hook
 
 	name, nth := s.cancelAt, int64(1)
-	if s.cancelAt == "FollowShard#6" {
-		name, nth = "FollowShard", 6
+	if at, n, ok := strings.Cut(s.cancelAt, "#"); ok {
+		name = at
+
+		var err error
+		if nth, err = strconv.ParseInt(n, 10, 64); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var called atomic.Int64 // the world's own count may be past nth before anybody looks
 
