@@ -175,7 +175,7 @@ func (s Span) Check(k Kind) error {
 // Check reports what is wrong with a point of a cut.
 func (p ShardPoint) Check() error {
 	err := cmp.Or(p.Shard.Check(), p.Kind.Check(), checkName("region", p.Region), CheckText("instance", p.Instance),
-		p.Position.Check(), checkRange("number of objects", p.Objects, maxCount), checkRange("size", p.Bytes, maxBytes), CheckInDoubt(p.InDoubt))
+		p.Position.Check(), checkRange("number of objects", p.Objects, maxCount), checkRange("size", p.Bytes, maxBytes), CheckInDoubt(p.InDoubt), p.Locked.check())
 	if err == nil && p.Position.Kind != p.Kind {
 		err = fmt.Errorf("the position is of kind %s, the shard of kind %s", p.Position.Kind, p.Kind)
 	}

@@ -251,6 +251,8 @@ type ShardPoint struct {
 	Bases map[string]string `json:"bases,omitempty"`
 	// Warnings say what the point lacks, or how it was named.
 	Warnings []string `json:"warnings,omitempty"`
+	// Locked says what was locked, in a cut at a barrier.
+	Locked *LockedTables `json:"locked,omitempty"`
 	// InDoubt are the transactions that are prepared at the point (PostgreSQL), and
 	// what a recovery to it does with them, where the cut was read out of the logs.
 	InDoubt []InDoubt `json:"in_doubt,omitempty"`

@@ -43,8 +43,11 @@ type Options struct {
 	// half of the patience. In mode gate that is so by itself: the gate alone keeps
 	// transactions of several shards whole.
 	LeaveOut bool
-	Tool     string
-	Log      *slog.Logger
+	// Partial takes a cut of the shards that join, where others do not: because they fail, or stay
+	// busy for longer than Patience. The shard that holds the gate cannot be lacking.
+	Partial bool
+	Tool    string
+	Log     *slog.Logger
 }
 
 func (o Options) withDefaults() Options {
@@ -86,13 +89,23 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 	b := newBarrier(parties, opt)
 	defer func() { b.close() }()
 
+	var without []targets.Absent
+
 	attempts := 0
 	for joins := 1; attempts < opt.Attempts; joins++ {
 		b.opt.LeaveOut = degrade && time.Now().After(strict)
 
 		if err := b.join(ctx); err != nil {
 			if !fail.Is(err, fail.Stalled) || time.Now().After(patience) || ctx.Err() != nil {
-				return targets.Cut{}, err
+				there, lacking := b.rest()
+				if ctx.Err() != nil || len(there) == 0 {
+					return targets.Cut{}, err
+				}
+				b.close()
+				parties, without = there, append(without, lacking...)
+				b = newBarrier(parties, opt)
+
+				continue
 			}
 
 			opt.Log.DebugContext(ctx, "barrier: a member is busy", "group", opt.Group, "err", err)
@@ -108,6 +121,7 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 		b = newBarrier(parties, opt)
 
 		if err == nil {
+			cut.Without = without
 			return cut, nil
 		}
 
@@ -230,11 +244,12 @@ type barrier struct {
 	opt     Options
 	parties []Party
 	members []targets.Member
-	gate    int // index of the gate's member, -1 without a gate
+	refused []error // why a party has not joined
+	gate    int     // index of the gate's member, -1 without a gate
 }
 
 func newBarrier(parties []Party, opt Options) *barrier {
-	b := &barrier{id: targets.NewID(time.Now()), opt: opt, parties: parties, members: make([]targets.Member, len(parties)), gate: -1}
+	b := &barrier{id: targets.NewID(time.Now()), opt: opt, parties: parties, members: make([]targets.Member, len(parties)), refused: make([]error, len(parties)), gate: -1}
 	for i, p := range parties {
 		if opt.Mode == targets.Gate && p.Instance.Shard == opt.Gate {
 			b.gate = i
@@ -254,12 +269,30 @@ func (b *barrier) join(ctx context.Context) error {
 
 		m, err := b.parties[i].Quiescer.Join(ctx, b.parties[i].Instance, targets.JoinRequest{
 			CutID: b.id, Group: b.opt.Group, Lease: b.opt.Lease, Budget: b.opt.Budget, Gate: i == b.gate, LeaveOut: b.opt.LeaveOut})
-		if err == nil {
+		if b.refused[i] = err; err == nil {
 			b.members[i] = m
 		}
 
 		return err
 	})
+}
+
+// rest are the parties that have joined, where the policy wants a cut of them, and those that it then
+// lacks. None: there is no such cut.
+func (b *barrier) rest() (there []Party, lacking []targets.Absent) {
+	if !b.opt.Partial || b.gate >= 0 && b.members[b.gate] == nil {
+		return nil, nil
+	}
+
+	for i, p := range b.parties {
+		if b.members[i] != nil {
+			there = append(there, p)
+		} else {
+			lacking = append(lacking, targets.Absent{Shard: p.Instance.Shard, Why: b.refused[i].Error()})
+		}
+	}
+
+	return there, lacking
 }
 
 // each runs f for every party at once. It returns the first error in shard
@@ -438,6 +471,11 @@ func (b *barrier) flush(ctx context.Context) error {
 // warn puts what the members have to say of their positions into the cut.
 func (b *barrier) warn(ctx context.Context, cut *targets.Cut) {
 	for i, m := range b.members {
+		if l, ok := m.(targets.Locker); ok {
+			what := l.Locked()
+			cut.Shards[i].Locked = &what
+		}
+
 		w, ok := m.(targets.Warner)
 		if !ok {
 			continue

@@ -178,3 +178,42 @@ func TestMaintenanceIsLeftOutInTheEnd(t *testing.T) {
 		}
 	}
 }
+
+// Where the policy wants a cut of the rest, a shard that fails or stays busy is what the cut lacks; never
+// the one that holds the gate.
+func TestACutOfTheRest(t *testing.T) {
+	for name, why := range map[string]error{"down": fail.Newf(fail.Unavailable, "join", "orders/1", "connection refused"), "busy": stalled("join")} {
+		for _, mode := range []targets.BarrierMode{targets.Gate, targets.Share} {
+			for _, away := range []string{"0", "1"} {
+				w, ps := newWorld(3, func(call, shard string) error {
+					if call == "join" && shard == away {
+						return why
+					}
+
+					return nil
+				})
+				w.size = 2
+				opt := options(mode)
+				opt.Patience = time.Millisecond
+
+				if _, err := Take(t.Context(), ps, opt); fail.CodeOf(err) != fail.CodeOf(why) {
+					t.Errorf("%s, %s, %s: whole cuts: %v", name, mode, away, err)
+				}
+				opt.Partial = true
+
+				cut, err := Take(t.Context(), ps, opt)
+				if holdsGate := mode == targets.Gate && away == "0"; holdsGate {
+					if err == nil {
+						t.Errorf("%s: a cut without its gate: %+v", name, cut)
+					}
+				} else if err != nil || len(cut.Shards) != 2 || len(cut.Without) != 1 || cut.Without[0].Shard.Shard != away || cut.Without[0].Why != why.Error() {
+					t.Errorf("%s, %s, %s: %+v, %v", name, mode, away, cut, err)
+				}
+
+				if len(w.problems)+len(w.locked)+len(w.open) > 0 {
+					t.Errorf("%s, %s, %s: %v, locked %v, open %v", name, mode, away, w.problems, w.locked, w.open)
+				}
+			}
+		}
+	}
+}

@@ -86,7 +86,7 @@ func (c *Cutter) Take(ctx context.Context, a Ask) (targets.Cut, error) {
 		return targets.Cut{}, errors.Join(err, missed)
 	}
 
-	cut.Without = without
+	cut.Without = append(without, cut.Without...)
 	if missed != nil {
 		cut.Why = append(cut.Why, missed.Error())
 	}
@@ -173,7 +173,7 @@ func (a Ask) options(mode targets.BarrierMode, gate targets.ShardID) barrier.Opt
 	p := a.Group.Policy
 
 	return barrier.Options{Group: a.Group.Name, Mode: mode, Gate: gate, Lease: p.Lease, Budget: p.Budget, LockTimeout: p.LockTimeout,
-		Attempts: p.Attempts, Tool: a.tool(), Log: a.Log}
+		Attempts: p.Attempts, Partial: p.Partial == allowPartial, Tool: a.tool(), Log: a.Log}
 }
 
 func (a Ask) tool() string { return "drctl " + a.Version }

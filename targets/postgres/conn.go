@@ -15,6 +15,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/tlsconf"
 	"drctl/targets"
+	"drctl/targets/postgres/sqlstate"
 )
 
 const (
@@ -254,7 +255,7 @@ func serverRefusal(op string, in targets.Instance, pe *pgconn.PgError) error {
 		return pooled(op, in, pe)
 	}
 
-	code, hint, ok := meaning(pe.Code, in.User, "")
+	code, hint, ok := sqlstate.Meaning(pe.Code, in.User, "")
 	if !ok || code == fail.Exhausted { // a server that has room again takes connections
 		code = fail.Unavailable
 	}
@@ -291,7 +292,7 @@ func queryError(op string, in targets.Instance, grant string, err error) error {
 		return fail.New(fail.Unavailable, op, in.String(), "the connection broke; check the server and its log", err)
 	}
 
-	code, hint, ok := meaning(pe.Code, in.User, grant)
+	code, hint, ok := sqlstate.Meaning(pe.Code, in.User, grant)
 	if !ok {
 		code = fail.Internal
 	}
@@ -315,20 +316,8 @@ type serverError struct{ code, text, where string }
 
 func (e *serverError) Error() string { return e.text + " (SQLSTATE " + e.code + ")" }
 
-// sqlstate returns the server's error code inside err, or "".
-func sqlstate(err error) string {
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
-		return pe.Code
-	}
-
-	var se *serverError
-	if errors.As(err, &se) {
-		return se.code
-	}
-
-	return ""
-}
+// SQLState is the code, as of a pgconn.PgError.
+func (e *serverError) SQLState() string { return e.code }
 
 func quoteIdent(s string) string { return pgx.Identifier{s}.Sanitize() }
 

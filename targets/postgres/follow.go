@@ -14,6 +14,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/retry"
 	"drctl/targets"
+	"drctl/targets/postgres/sqlstate"
 )
 
 const (
@@ -149,7 +150,7 @@ func (f *follower) prepare(ctx context.Context) (slotState, error) {
 
 	if !slot.found {
 		_, err := conn.Exec(ctx, "SELECT pg_create_physical_replication_slot($1, true)", f.d.slot)
-		if err != nil && sqlstate(err) != "42710" {
+		if err != nil && sqlstate.Of(err) != "42710" {
 			return slot, f.slotError(err)
 		}
 
@@ -182,7 +183,7 @@ func (f *follower) session(ctx context.Context) (*pgx.Conn, error) {
 }
 
 func (f *follower) slotError(err error) error {
-	switch sqlstate(err) {
+	switch sqlstate.Of(err) {
 	case "53400":
 		return fail.New(fail.Exhausted, opFollow, f.in.String(), "raise max_replication_slots and restart the server, or drop a slot that nobody needs", err)
 	case "55000":
@@ -409,7 +410,7 @@ func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uin
 }
 
 // slotHeld reports whether another session holds the slot.
-func slotHeld(err error) bool { return sqlstate(err) == "55006" }
+func slotHeld(err error) bool { return sqlstate.Of(err) == "55006" }
 
 // moveSlot lets the server remove its log before a position. It never moves
 // the slot back.
@@ -452,7 +453,7 @@ func (f *follower) streamError(err error) error {
 		return err
 	}
 
-	code, text := sqlstate(err), err.Error()
+	code, text := sqlstate.Of(err), err.Error()
 	switch {
 	case code == "58P01" || strings.Contains(text, "has already been removed"):
 		return fail.New(fail.NotFound, opFollow, f.in.String(), "take a new base: the stream has a hole", fmt.Errorf("%w: %w", errRemoved, err))

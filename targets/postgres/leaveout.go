@@ -52,15 +52,6 @@ func (m *member) leaveOut(ctx context.Context, op string) error {
 	return nil
 }
 
-// Warnings say which tables were written while the position was named.
-func (m *member) Warnings() []string {
-	if len(m.left) == 0 {
-		return nil
-	}
-
-	return []string{"the writers of these tables were not stopped, because maintenance held them: " + listed(m.left)}
-}
-
 func oidsOf(tables []table) []uint32 {
 	oids := make([]uint32, len(tables))
 	for i, t := range tables {

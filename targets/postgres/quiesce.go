@@ -14,6 +14,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/targets"
 	"drctl/targets/postgres/lockorder"
+	"drctl/targets/postgres/sqlstate"
 )
 
 // RestorePoint is the name of a cut's restore point on every server.
@@ -34,7 +35,8 @@ type member struct {
 	at      targets.Position // timeline and restore point, prepared
 	block   bool             // the server runs blocks
 	left    []string         // what was left out, and why
-	maxWait time.Duration    // longest wait for locks that cannot make a client the victim of a deadlock
+	what    targets.LockedTables
+	maxWait time.Duration // longest wait for locks that cannot make a client the victim of a deadlock
 
 	open    bool // a transaction is open
 	locked  bool // the table locks are held
@@ -127,6 +129,10 @@ current_setting('max_locks_per_transaction')::int * (current_setting('max_connec
 	}
 
 	m.d.order.Sort(m.server(), m.names)
+
+	if err := m.whatLocks(ctx, op); err != nil {
+		return err
+	}
 	var sys, tli string
 
 	err = m.conn.QueryRow(ctx, `SELECT system_identifier::text, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) FROM pg_control_system()`).Scan(&sys, &tli)
@@ -223,7 +229,7 @@ SET tcp_user_timeout = %d; SET search_path = pg_catalog; SET default_transaction
 
 	// Where it may be set, a deadlock is found in milliseconds, and always by the
 	// barrier, which yields. Else the lock's own time-out ends it.
-	if err := m.exec(ctx, "SET deadlock_timeout = 5"); err != nil && sqlstate(err) != "42501" {
+	if err := m.exec(ctx, "SET deadlock_timeout = 5"); err != nil && sqlstate.Of(err) != "42501" {
 		return queryError("cut: join", m.in, "", err)
 	}
 
@@ -244,6 +250,7 @@ func (m *member) near(ctx context.Context) error {
 		}
 
 		if trip = time.Since(began); trip*rounds <= m.req.Budget {
+			m.what.RoundTrip = trip
 			return nil
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"drctl/internal/servers"
 	"drctl/targets"
+	"drctl/targets/postgres/sqlstate"
 )
 
 // connectRestored opens a session on a restored server that nothing stored in
@@ -75,7 +76,7 @@ func (r *restoreRun) connectAnyRole(ctx context.Context) (*pgx.Conn, error) {
 			}
 
 			refused = err
-			switch sqlstate(err) {
+			switch sqlstate.Of(err) {
 			case "3D000", "55000", "42501": // not there, closed to all or to this role: another may do
 				continue
 			case "28000", "53300": // no such role, or one that may not log in

@@ -1,20 +1,23 @@
-package postgres
+package sqlstate
 
 import (
+	"errors"
 	"fmt"
+
+	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
 )
 
-// meaning is what an SQLSTATE says about a connection or a statement of user,
+// Meaning is what an SQLSTATE says about a connection or a statement of user,
 // and what to do about it. grant is the statement that a lacking privilege
 // needs; it may be empty. ok is false for states without a meaning of their own.
-func meaning(state, user, grant string) (code fail.Code, hint string, ok bool) {
+func Meaning(state, user, grant string) (code fail.Code, hint string, ok bool) {
 	switch state {
 	case "28P01":
 		return fail.Denied, fmt.Sprintf("the password of user %q is wrong", user), true
 	case "28000":
-		return fail.Denied, fmt.Sprintf("pg_hba.conf does not admit user %q from here, or the user may not do this (for the stream: ALTER ROLE %s REPLICATION and a pg_hba line for database replication)", user, quoteIdent(user)), true
+		return fail.Denied, fmt.Sprintf("pg_hba.conf does not admit user %q from here, or the user may not do this (for the stream: ALTER ROLE %s REPLICATION and a pg_hba line for database replication)", user, pgx.Identifier{user}.Sanitize()), true
 	case "42501":
 		if grant == "" {
 			return fail.Denied, fmt.Sprintf("user %q lacks a privilege", user), true
@@ -59,4 +62,14 @@ var states = map[string]struct {
 	"57P03": {fail.Unavailable, "the server is starting, recovering or stopping; try again"},
 	"XX001": {fail.Corrupt, "the server reports damaged data"},
 	"XX002": {fail.Corrupt, "the server reports damaged data"},
+}
+
+// Of is the server's error code inside err, or "".
+func Of(err error) string {
+	var e interface{ SQLState() string }
+	if errors.As(err, &e) {
+		return e.SQLState()
+	}
+
+	return ""
 }
