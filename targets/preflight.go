@@ -18,6 +18,8 @@ type Needs struct {
 	// again and again, because it takes sessions and requests of its own: settings,
 	// room for the archiver, the way in for replication, each right on a bucket.
 	Whole bool
+	// Locks says that cuts may lock tables.
+	Locks bool
 	// Pause says that cuts may let a server's writers wait for some milliseconds.
 	Pause bool
 }

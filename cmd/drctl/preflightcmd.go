@@ -241,7 +241,7 @@ func (p preflight) instance(ctx context.Context, group string, id targets.ShardI
 	if pre, ok := d.(targets.Preflighter); ok && (err == nil || fail.Is(err, fail.Denied)) {
 		g, _ := p.p.Group(group)
 
-		lacks, lerr := pre.Preflight(ctx, in, targets.Needs{Group: group, Whole: true, Pause: g.Pauses()})
+		lacks, lerr := pre.Preflight(ctx, in, g.Needs(true))
 		for _, l := range lacks {
 			out = append(out, answer.Finding{Check: check, Subject: name, Severity: targets.Failed, Message: "lacks " + l.What + " (for " + l.For + ")", Fix: l.Fix})
 		}

@@ -93,6 +93,17 @@ func (g Group) Pauses() bool {
 	return masters > 1
 }
 
+// Locks reports whether cuts of the group may lock tables: always, or where none can be read out of the logs.
+func (g Group) Locks() bool {
+	m := g.Policy.Mode
+	return m.Has(targets.ModeLocks) && (!m.FromLogs() || g.Policy.Accept != string(targets.Proven))
+}
+
+// Needs are what drctl does with the servers of the group; whole asks for what is looked at once.
+func (g Group) Needs(whole bool) targets.Needs {
+	return targets.Needs{Group: g.Name, Whole: whole, Locks: g.Locks(), Pause: g.Pauses()}
+}
+
 // Shard is one shard of a group with the region of its configured primary.
 type Shard struct {
 	Shard  targets.ShardID `json:"shard"`

@@ -127,7 +127,7 @@ func (s Sources) askInstance(ctx context.Context, g platform.Group, sh platform.
 	var wg sync.WaitGroup
 	if p, ok := d.(targets.Preflighter); ok {
 		wg.Go(func() {
-			i.Lacks, i.lacksErr = p.Preflight(ctx, in, targets.Needs{Group: g.Name, Pause: g.Pauses()})
+			i.Lacks, i.lacksErr = p.Preflight(ctx, in, g.Needs(false))
 		})
 	}
 

@@ -19,13 +19,14 @@ func (d *Driver) Preflight(ctx context.Context, in targets.Instance, need target
 	}
 	defer closeConn(conn)
 
-	lacks, err := roleLacks(ctx, op, in, conn)
-	if err != nil {
-		return nil, err
-	}
-	more, err := tableLacks(ctx, op, in, conn)
+	lacks, err := roleLacks(ctx, op, in, conn, need.Locks)
 
-	lacks = append(lacks, more...)
+	var more []targets.Lack
+	if err == nil && need.Locks {
+		more, err = tableLacks(ctx, op, in, conn)
+		lacks = append(lacks, more...)
+	}
+
 	if err != nil || !need.Whole {
 		return lacks, err
 	}
@@ -37,7 +38,7 @@ func (d *Driver) Preflight(ctx context.Context, in targets.Instance, need target
 // right is a function that drctl calls.
 type right struct{ function, use string }
 
-func roleLacks(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn) ([]targets.Lack, error) {
+func roleLacks(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn, locks bool) ([]targets.Lack, error) {
 	var user string
 	var version int
 	var replication, monitor bool
@@ -56,8 +57,11 @@ pg_has_role('pg_monitor', 'USAGE') FROM pg_catalog.pg_roles r WHERE r.rolname = 
 	lack(replication, "REPLICATION", "the archiver and bases over the wire", "ALTER ROLE "+quoteIdent(user)+" REPLICATION")
 	lack(monitor, "membership in pg_monitor", "cuts and status", "GRANT pg_monitor TO "+quoteIdent(user))
 
-	rights := []right{{"pg_create_restore_point(text)", "cuts"}, {"pg_logical_emit_message(boolean, text, text)", "cuts"},
-		{advanceFunction, "the archiver: without it the server never removes its log"}}
+	rights := []right{{advanceFunction, "the archiver: without it the server never removes its log"}}
+	if locks {
+		rights = append(rights, right{"pg_create_restore_point(text)", "cuts, which lock tables"}, right{"pg_logical_emit_message(boolean, text, text)", "cuts, which lock tables"})
+	}
+
 	if in.DataDir != "" {
 		start, stop := right{"pg_backup_start(text, boolean)", "bases"}, right{"pg_backup_stop(boolean)", "bases"}
 		if version < 150000 {

@@ -20,10 +20,11 @@ func TestPreflightNamesEveryLack(t *testing.T) {
 	run(t, c, "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'")
 	run(t, c, "REVOKE EXECUTE ON FUNCTION pg_replication_slot_advance(name, pg_lsn) FROM PUBLIC") // as on hardened clusters
 	in.User, in.DataDir = "weak", "/not/read/by/the/preflight"
+	locks := false
 	lacks := func() (fixes []string, what string) {
 		t.Helper()
 
-		ls, err := d.Preflight(ctxFor(t, 10*time.Second), in, targets.Needs{Group: "shop"})
+		ls, err := d.Preflight(ctxFor(t, 10*time.Second), in, targets.Needs{Group: "shop", Locks: locks})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,6 +35,13 @@ func TestPreflightNamesEveryLack(t *testing.T) {
 
 		return fixes, what
 	}
+
+	// Whoever locks no tables needs no right to them, nor to what marks a barrier.
+	if _, what := lacks(); strings.Contains(what, "account") || strings.Contains(what, "SCHEMA") || strings.Contains(what, "restore_point") || !strings.Contains(what, "pg_monitor") {
+		t.Errorf("without locks it lacks %s", what)
+	}
+
+	locks = true
 	fixes, _ := lacks()
 
 	all := strings.Join(fixes, "\n")
@@ -69,7 +77,7 @@ func TestPreflightOfTheWhole(t *testing.T) {
 	fixes := func(in targets.Instance) string {
 		t.Helper()
 
-		ls, err := d.Preflight(ctxFor(t, 10*time.Second), in, targets.Needs{Group: "shop", Whole: true})
+		ls, err := d.Preflight(ctxFor(t, 10*time.Second), in, targets.Needs{Group: "shop", Locks: true, Whole: true})
 		if err != nil {
 			t.Fatal(err)
 		}
