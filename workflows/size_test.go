@@ -77,13 +77,23 @@ func manyGroup() (g platform.Group, c targets.Cut, p plan.Run) {
 				Group: strings.Repeat("g", 60), Reason: "no part of it is committed in the cut"})
 		}
 		c.Shards = append(c.Shards, targets.ShardPoint{Shard: s, Kind: kind, Region: "east", Position: at,
-			Bases: map[string]string{"east": base.ID, "west": base.ID}, InDoubt: doubt, InDoubtSince: t0})
+			Bases: map[string]string{"east": base.ID, "west": base.ID}, InDoubt: doubt, InDoubtSince: t0,
+			Locked: &targets.LockedTables{Database: "orders", Tables: 40, SHA256: strings.Repeat("0", 64), Databases: []string{"billing", "postgres"}, RoundTrip: time.Millisecond}})
+		c.Why = append(c.Why, s.String()+": 12 quiet instants fell into a global transaction of which a part is half done")
 		p.Steps = append(p.Steps, plan.Step{ID: "restore-" + s.String(), Op: plan.OpRestore, Shard: s, Kind: kind, Base: base, Point: at,
 			Path: []targets.Span{{Timeline: at.Timeline, From: 1, To: at.Offset}}, Limit: time.Hour, InDoubt: doubt, InDoubtSince: t0})
 	}
 
 	for _, s := range p.Steps[:manyShards] {
 		p.Steps = append(p.Steps, plan.Step{ID: "verify-" + s.Shard.String(), Op: plan.OpVerify, Shard: s.Shard, Kind: s.Kind, Needs: []string{s.ID}, Point: s.Point, Limit: time.Hour})
+	}
+	c.Proof = &targets.CutProof{Grade: targets.Proven, At: t0, Modes: []string{targets.ModeTagged}, Evidence: strings.Repeat("0", 64), BrokenCount: targets.MaxBroken}
+	for range targets.MaxBroken {
+		b := targets.BrokenGlobal{ID: strings.Repeat("g", 60), Done: 1, Want: 20, Since: t0}
+		for i := range 20 {
+			b.Shards = append(b.Shards, g.Shards[i].Shard)
+		}
+		c.Proof.Broken = append(c.Proof.Broken, b)
 	}
 	p.Cut = c
 	p.Hash = p.Sum()

@@ -9,6 +9,7 @@ import (
 
 	"drctl/internal/observation"
 	"drctl/internal/proof/clock"
+	"drctl/targets"
 )
 
 const (
@@ -31,10 +32,17 @@ type collector struct {
 
 	mu    sync.Mutex
 	seen  []observation.Seen // in the order of the first observation
+	at    map[runOf]int      // where in seen a run of a server is
 	count int
 	wall  int64 // the wall clock less the observer's, of the batch
 	first clock.Instant
 	told  time.Time // when it was last written down that there is nothing
+}
+
+// runOf is a run of a shard's server.
+type runOf struct {
+	shard  targets.ShardID
+	server string
 }
 
 // add takes an observation in.
@@ -50,10 +58,14 @@ func (c *collector) add(s Shard, server string, o observation.Observation) {
 	if c.count == 0 {
 		c.wall, c.first = wall, o.T0
 	}
-	i := slices.IndexFunc(c.seen, func(x observation.Seen) bool { return x.Shard == s.Shard && x.Server == server })
 
-	if i < 0 {
+	i, ok := c.at[runOf{s.Shard, server}]
+	if !ok {
+		if c.at == nil {
+			c.at = map[runOf]int{}
+		}
 		i = len(c.seen)
+		c.at[runOf{s.Shard, server}] = i
 		c.seen = append(c.seen, observation.Seen{Shard: s.Shard, Kind: s.Kind, Server: server})
 	}
 	c.seen[i].Observations = append(c.seen[i].Observations, o)
@@ -89,7 +101,7 @@ func (c *collector) make() observation.Batch {
 	b.Ended = time.Unix(0, c.wall+int64(b.Until)).UTC()
 	b.Shards = c.withTroubles()
 	c.w.holes.put(&b, c.w.open(b.Ended))
-	c.seen, c.count = nil, 0
+	c.seen, c.at, c.count = nil, nil, 0
 
 	return b
 }

@@ -70,17 +70,10 @@ func (s *seat) before(last lastSeen, o observation.Observation, why error) (h ob
 		return h, false
 	}
 
-	c, err := clock.New([]clock.Sample{last.Sample, o.Sample}, 0)
-	if err != nil {
-		return h, false // a proof refuses it, too
-	}
+	step, ok := clock.StepBetween(last.Sample, o.Sample)
+	h.Least, h.Most = time.Duration(step.Least), time.Duration(step.Most)
 
-	for _, step := range c.Steps() {
-		h.Least, h.Most = time.Duration(step.Least), time.Duration(step.Most)
-		return h, h.Stepped()
-	}
-
-	return h, false
+	return h, ok && h.Stepped()
 }
 
 func wallOf(o observation.Observation) time.Time { return time.Unix(0, int64(o.Wall)).UTC() }

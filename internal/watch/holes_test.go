@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -119,5 +120,67 @@ func TestHolesAreForgotten(t *testing.T) {
 
 	if len(b.Holes) != observation.MaxHoles || !b.Noted.Equal(time.Unix(2001+12, 0)) || strings.Contains(b.Holes[len(b.Holes)-1].Why, "x") {
 		t.Errorf("%d holes, from %s, the last %+v", len(b.Holes), b.Noted, b.Holes[len(b.Holes)-1])
+	}
+}
+
+// A group of a thousand shards: all are observed, a burst sees all of them, and no batch outgrows what may be
+// held and stored.
+func TestAThousandShards(t *testing.T) {
+	const shards, most = 1000, 8 << 20
+
+	w := newWorld(t, "east")
+	o := w.options()
+
+	for i := range shards {
+		o.Shards = append(o.Shards, Shard{Shard: targets.ShardID{Target: "orders", Shard: fmt.Sprint(i)}, Kind: targets.Postgres})
+	}
+
+	o.Resolve = func(_ context.Context, s targets.ShardID) (targets.Instance, observation.Observable, error) {
+		return targets.Instance{Shard: s, Kind: targets.Postgres}, &stepping{}, nil
+	}
+
+	x := New(o)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+
+	go func() { defer close(done); x.Run(ctx) }()
+
+	observed(t, x)
+
+	// A machine that is busy may need more than one.
+	until(t, "a burst sees all shards", func() bool {
+		b, err := x.Burst(t.Context(), BurstOptions{})
+		if err != nil || len(b.Places)+len(b.Missing) != shards {
+			t.Fatalf("the burst saw %d shards, and missed %d, %v", len(b.Places), len(b.Missing), err)
+		}
+
+		return len(b.Missing) == 0
+	})
+
+	stop()
+	<-done
+
+	all, damaged, err := batches.Read(t.Context(), w.set.Vaults[0], "shop", time.Now().Add(-time.Hour), time.Now().Add(time.Minute))
+	if err != nil || len(damaged) > 0 {
+		t.Fatal(damaged, err)
+	}
+	seen, largest := map[targets.ShardID]bool{}, 0
+
+	for _, batch := range all {
+		content, err := observation.Encode(batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		largest = max(largest, len(content))
+
+		for _, s := range batch.Shards {
+			seen[s.Shard] = seen[s.Shard] || len(s.Observations) > 0
+		}
+	}
+
+	t.Logf("%d batches, the largest has %d KiB", len(all), largest>>10)
+
+	if len(seen) != shards || largest > most {
+		t.Errorf("%d of %d shards are in the vault, the largest batch has %d bytes", len(seen), shards, largest)
 	}
 }

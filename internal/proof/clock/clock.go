@@ -113,8 +113,7 @@ func (c *Clock) Steps() []Step {
 	var steps []Step
 	for _, s := range c.spans {
 		if s.stepped {
-			went := int64(s.b.Stamp - s.a.Stamp)
-			steps = append(steps, Step{s.a.T0, s.b.T1, went - int64(s.b.T1-s.a.T0), went - int64(s.b.T0-s.a.T1)})
+			steps = append(steps, stepOf(s.a, s.b))
 		}
 	}
 
