@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"drctl/internal/moment"
 	"drctl/internal/observation"
@@ -114,10 +115,11 @@ func (w *world) forged(t *testing.T, k, other kept) {
 
 // partial makes a cut of the rest: of a shard that the observer saw a moment ago, and the policy
 // let be left out. It is proven as what it says that it is, and refused where it does not say so.
-func (w *world) partial(t *testing.T) {
+func (w *world) partial(t *testing.T, at time.Time) {
 	t.Helper()
 
 	req := w.request()
+	req.Wish.At = at
 	gone := w.pg[0].Shard
 	req.Shards = slices.DeleteFunc(req.Shards, func(s moment.Shard) bool { return s.ID == gone })
 
@@ -125,12 +127,20 @@ func (w *world) partial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := w.keep(t, found)
+
+	cut, evidence, err := found.Cut(targets.NewID(time.Now()), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if _, err := w.set.PutEncrypted(t.Context(), vault.EvidenceKey(group, cut.ID), nil, evidence); err != nil {
+		t.Fatal(err)
+	}
 
 	for _, without := range [][]targets.Absent{nil, {{Shard: gone, Why: "connection refused"}}} {
-		k.cut.Without = without
+		cut.Without = without
 
-		rep, err := moment.Prove(t.Context(), w.v(), openers(), &k.cut, nil)
+		rep, err := moment.Prove(t.Context(), w.v(), openers(), &cut, nil)
 		if err != nil || rep.Accepted != (without != nil) {
 			t.Errorf("a cut that lacks %v: accepted %t, %v, %v", without, rep.Accepted, rep.Faults, err)
 		}

@@ -133,6 +133,7 @@ func TestMoments(t *testing.T) {
 	}
 
 	j.naive(t, truth, cuts[0])
+	w.partial(t, cuts[now].At())
 	w.forged(t, cuts[now-1], cuts[now])
 }
 
