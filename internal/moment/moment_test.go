@@ -110,6 +110,11 @@ func TestMoments(t *testing.T) {
 			t.Errorf("wished for %s, and got %s", req.Wish.At, found.At())
 		}
 	}
+
+	if len(cuts) > now {
+		w.partial(t, cuts[now].At())
+	}
+
 	truth := j.judge(t)
 	grades := map[targets.Grade]int{}
 	tags, doubts, broken := 0, 0, 0
@@ -133,7 +138,6 @@ func TestMoments(t *testing.T) {
 	}
 
 	j.naive(t, truth, cuts[0])
-	w.partial(t, cuts[now].At())
 	w.forged(t, cuts[now-1], cuts[now])
 }
 
