@@ -40,11 +40,14 @@ type CutProof struct {
 	Tags   int `json:"tags"`
 	Groups int `json:"groups"`
 	// Broken are global transactions that were half done for longer than the
-	// policy allows, the first of BrokenCount; Half counts those for less, which
-	// only a cut that is not proven can have.
+	// policy allows, the youngest of BrokenCount. They stay there, cut after cut, until they are
+	// whole. Half counts those for less, which only a cut that is not proven can have.
 	Broken      []BrokenGlobal `json:"broken,omitempty"`
 	BrokenCount int            `json:"broken_count,omitempty"`
-	Half        int            `json:"half,omitempty"`
+	// BrokenComplete is since when that list is complete: none is missing that was half done since
+	// then. Zero: nothing is promised.
+	BrokenComplete time.Time `json:"broken_complete_from,omitzero"`
+	Half           int       `json:"half,omitempty"`
 }
 
 // BrokenGlobal is a global transaction of which a part is in a cut and a part is not.
@@ -84,7 +87,7 @@ func (p *CutProof) Check(now time.Time) error {
 		}
 	}
 
-	err := cmp.Or(checkPast("the instant of the cut was", p.At, now), checkForm("evidence", p.Evidence, shaRE),
+	err := cmp.Or(checkPast("the instant of the cut was", p.At, now), checkPast("the list of broken transactions is complete since", p.BrokenComplete, now), checkForm("evidence", p.Evidence, shaRE),
 		checkRange("gap in ns", int64(p.Gap), maxOffset), checkRange("number of modes", int64(len(p.Modes)), 4),
 		checkRange("number of tags", int64(p.Tags), maxCount), checkRange("number of two-phase transactions", int64(p.Groups), maxCount),
 		checkRange("number of listed broken transactions", int64(len(p.Broken)), MaxBroken),

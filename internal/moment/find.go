@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"drctl/internal/moment/evidence"
 	"drctl/internal/moment/logtail"
 	"drctl/internal/observation"
 	"drctl/internal/proof"
@@ -40,6 +41,7 @@ type Finder struct {
 	tails map[targets.ShardID]*keptTail
 	vain  map[string]time.Time // when the log of a group was last read far back in vain
 	saw   map[string]recent    // what was seen of a group
+	bases map[string]*evidence.Bases
 }
 
 // recent are the batches of a group that were read a moment ago: all that there were between two times.
@@ -59,7 +61,7 @@ type keptTail struct {
 
 // New makes a finder. The openers are the drivers' parts that read logs.
 func New(v *vault.Vault, openers map[targets.Kind]shardlog.Opener) *Finder {
-	return &Finder{vault: v, openers: openers, tails: map[targets.ShardID]*keptTail{}, vain: map[string]time.Time{}, saw: map[string]recent{}}
+	return &Finder{vault: v, openers: openers, tails: map[targets.ShardID]*keptTail{}, vain: map[string]time.Time{}, saw: map[string]recent{}, bases: map[string]*evidence.Bases{}}
 }
 
 // Find is that of a finder that remembers nothing.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"drctl/internal/moment"
+	"drctl/internal/moment/evidence"
 	"drctl/internal/observation"
 	"drctl/internal/observation/batches"
 	"drctl/internal/proof"
@@ -26,10 +27,10 @@ func (w *world) forged(t *testing.T, k, other kept) {
 
 	for name, f := range map[string]struct {
 		cut      func(c *targets.Cut)
-		evidence func(e *moment.Evidence)
+		evidence func(e *evidence.Record)
 	}{
 		"a position moved": {cut: func(c *targets.Cut) { c.Shards[1].Position.Offset += 8 }},
-		"by one record, in both": {func(c *targets.Cut) { move(c, k.Proof.Shards[0]) }, func(e *moment.Evidence) {
+		"by one record, in both": {func(c *targets.Cut) { move(c, k.Proof.Shards[0]) }, func(e *evidence.Record) {
 			s := &e.Proof.Shards[0]
 			s.Position, s.Next = s.Last.Position, s.Last
 		}},
@@ -41,30 +42,30 @@ func (w *world) forged(t *testing.T, k, other kept) {
 		}},
 		"a shard less, in both": {func(c *targets.Cut) {
 			c.Shards = slices.DeleteFunc(c.Shards, func(p targets.ShardPoint) bool { return p.Shard == w.pg[0].Shard })
-		}, func(e *moment.Evidence) {
+		}, func(e *evidence.Record) {
 			e.Proof.Shards = slices.DeleteFunc(e.Proof.Shards, func(s proof.ShardCut) bool { return s.Shard == w.pg[0].Shard })
 		}},
 		"a shard less, everywhere": {func(c *targets.Cut) {
 			c.Shards = slices.DeleteFunc(c.Shards, func(p targets.ShardPoint) bool { return p.Shard == w.pg[0].Shard })
-		}, func(e *moment.Evidence) {
+		}, func(e *evidence.Record) {
 			e.Proof.Shards = slices.DeleteFunc(e.Proof.Shards, func(s proof.ShardCut) bool { return s.Shard == w.pg[0].Shard })
-			e.Logs = slices.DeleteFunc(e.Logs, func(l moment.Log) bool { return l.Shard == w.pg[0].Shard })
+			e.Logs = slices.DeleteFunc(e.Logs, func(l evidence.Log) bool { return l.Shard == w.pg[0].Shard })
 		}},
 		"another grade":      {cut: func(c *targets.Cut) { c.Proof.Grade = targets.Locked }},
 		"other tags":         {cut: func(c *targets.Cut) { c.Proof.Tags++ }},
 		"another time":       {cut: func(c *targets.Cut) { c.Proof.At = c.Proof.At.Add(1) }},
 		"no evidence of it":  {cut: func(c *targets.Cut) { c.Proof.Evidence = hex.EncodeToString(make([]byte, 32)) }},
-		"a batch left out":   {evidence: func(e *moment.Evidence) { e.Batches = slices.Delete(slices.Clone(e.Batches), 1, 2) }},
-		"another batch":      {evidence: func(e *moment.Evidence) { e.Batches[1].SHA256 = e.Batches[0].SHA256 }},
-		"another observer":   {evidence: func(e *moment.Evidence) { e.Proof.Observer = "X" }},
-		"another run":        {evidence: func(e *moment.Evidence) { e.Logs[0].Server = "X" }},
-		"less log":           {evidence: func(e *moment.Evidence) { e.Logs[0].Start, e.Logs[0].From = e.Logs[0].To, e.Logs[0].To }},
-		"an older policy":    {evidence: func(e *moment.Evidence) { e.Limit = 1 }},
-		"tags unheard of":    {evidence: func(e *moment.Evidence) { e.Modes = []string{targets.ModeTwoPhase} }},
-		"an instant":         {evidence: func(e *moment.Evidence) { e.Proof.T = e.Proof.Gap.To }},
-		"a wider gap":        {evidence: func(e *moment.Evidence) { e.Proof.Gap.To += 1e9 }},
-		"evidence of others": {evidence: func(e *moment.Evidence) { e.Cut = other.cut.ID }},
-		"another's content": {evidence: func(e *moment.Evidence) {
+		"a batch left out":   {evidence: func(e *evidence.Record) { e.Batches = slices.Delete(slices.Clone(e.Batches), 1, 2) }},
+		"another batch":      {evidence: func(e *evidence.Record) { e.Batches[1].SHA256 = e.Batches[0].SHA256 }},
+		"another observer":   {evidence: func(e *evidence.Record) { e.Proof.Observer = "X" }},
+		"another run":        {evidence: func(e *evidence.Record) { e.Logs[0].Server = "X" }},
+		"less log":           {evidence: func(e *evidence.Record) { e.Logs[0].Start, e.Logs[0].From = e.Logs[0].To, e.Logs[0].To }},
+		"an older policy":    {evidence: func(e *evidence.Record) { e.Limit = 1 }},
+		"tags unheard of":    {evidence: func(e *evidence.Record) { e.Modes = []string{targets.ModeTwoPhase} }},
+		"an instant":         {evidence: func(e *evidence.Record) { e.Proof.T = e.Proof.Gap.To }},
+		"a wider gap":        {evidence: func(e *evidence.Record) { e.Proof.Gap.To += 1e9 }},
+		"evidence of others": {evidence: func(e *evidence.Record) { e.Cut = other.cut.ID }},
+		"another's content": {evidence: func(e *evidence.Record) {
 			_, content, _ := other.Cut(k.cut.ID, "test")
 			_ = json.Unmarshal(content, e)
 		}},
@@ -75,7 +76,7 @@ func (w *world) forged(t *testing.T, k, other kept) {
 		}
 
 		if f.evidence != nil {
-			var e moment.Evidence
+			var e evidence.Record
 			if err := json.Unmarshal(content, &e); err != nil {
 				t.Fatal(err)
 			}
@@ -178,7 +179,7 @@ func (w *world) hidden(t *testing.T, k kept) {
 	}
 	proven("as it was", true)
 
-	e, err := moment.ReadEvidence(t.Context(), w.v(), &k.cut)
+	e, err := evidence.Read(t.Context(), w.v(), &k.cut)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"drctl/internal/moment/evidence"
 	"drctl/internal/proof"
 	"drctl/targets"
 )
@@ -19,10 +20,9 @@ type Found struct {
 	Decided string
 
 	req      *Request
-	evidence Evidence
+	evidence evidence.Record
 	at       time.Time
 	since    map[targets.ShardID]time.Time
-	wall     func(proof.HalfDone) time.Time
 }
 
 // found are the cuts of a look, with their evidence.
@@ -40,17 +40,17 @@ func (l *sight) found(req *Request, policy *proof.Policy, modes []string, res *p
 	why.words(res, req.Policy.Limit)
 
 	for _, c := range res.Cuts {
-		e := Evidence{Version: evidenceVersion, Group: req.Group, Proof: coded(c), Limit: policy.Limit, GIDs: policy.GIDs, Drift: policy.Drift,
-			Modes: modes, Auto: len(req.Policy.Modes) == 0, Since: l.seen.began(), Until: l.seen.ended(), Batches: refs, Logs: l.logs, Holds: req.Holds}
-		all = append(all, &Found{Proof: c, Obstacles: why.Obstacles, Decided: decided(&e), req: req, evidence: e, since: l.since,
-			at: l.seen.wall(c.T), wall: func(h proof.HalfDone) time.Time { return l.seen.wall(h.Since) }})
+		e := evidence.New(evidence.Record{Group: req.Group, Proof: c, Limit: policy.Limit, GIDs: policy.GIDs, Drift: policy.Drift,
+			Modes: modes, Auto: len(req.Policy.Modes) == 0, Since: l.seen.began(), Until: l.seen.ended(), Batches: refs, Logs: l.logs, Holds: req.Holds, Base: l.base})
+		e.Tell(l.seen.wall)
+		all = append(all, &Found{Proof: c, Obstacles: why.Obstacles, Decided: decided(&e), req: req, evidence: e, since: l.since, at: l.seen.wall(c.T)})
 	}
 
 	return all, nil
 }
 
 // decided says which modes a grade rests on.
-func decided(e *Evidence) string {
+func decided(e *evidence.Record) string {
 	switch {
 	case len(e.Modes) == 0:
 		return "ordered, because the logs show neither tags nor prepared transactions, and no gate was held"
@@ -65,7 +65,7 @@ func decided(e *Evidence) string {
 func (f *Found) Modes() []string { return f.evidence.Modes }
 
 // Logs are the parts of the logs that were read.
-func (f *Found) Logs() []Log { return f.evidence.Logs }
+func (f *Found) Logs() []evidence.Log { return f.evidence.Logs }
 
 // At is what the observer's wall clock showed at the instant of the cut.
 func (f *Found) At() time.Time { return f.at }
@@ -77,7 +77,7 @@ func (f *Found) Cut(id, tool string) (targets.Cut, []byte, error) {
 	e := f.evidence
 	e.Cut, e.Tool = id, tool
 
-	content, sum, err := e.encode()
+	content, sum, err := e.Encode()
 	if err != nil {
 		return targets.Cut{}, nil, err
 	}
@@ -96,14 +96,9 @@ func (f *Found) Cut(id, tool string) (targets.Cut, []byte, error) {
 
 // summary is what the record of the cut says of its proof.
 func (f *Found) summary(sum string) *targets.CutProof {
-	p := &targets.CutProof{Grade: targets.Grade(f.Proof.Grade), At: f.at, Gap: time.Duration(f.Proof.Gap.Width()), Modes: f.evidence.Modes, Auto: f.evidence.Auto,
-		Evidence: sum, Tags: f.Proof.Tags, Groups: f.Proof.Groups, BrokenCount: len(f.Proof.Broken), Half: len(f.Proof.Half)}
-
-	for _, h := range f.Proof.Broken[:min(len(f.Proof.Broken), targets.MaxBroken)] {
-		p.Broken = append(p.Broken, targets.BrokenGlobal{ID: text(h.ID), TwoPhase: h.TwoPhase, Done: h.Done, Want: h.Want, Shards: h.Shards, Since: f.wall(h)})
-	}
-
-	return p
+	return &targets.CutProof{Grade: targets.Grade(f.Proof.Grade), At: f.at, Gap: time.Duration(f.Proof.Gap.Width()), Modes: f.evidence.Modes, Auto: f.evidence.Auto,
+		Evidence: sum, Tags: f.Proof.Tags, Groups: f.Proof.Groups, Half: len(f.Proof.Half),
+		Broken: f.evidence.Listed(), BrokenCount: len(f.Proof.Broken) + f.evidence.Older, BrokenComplete: f.evidence.Complete}
 }
 
 // point is the part of a shard.
@@ -134,7 +129,7 @@ func (f *Found) point(s Shard) targets.ShardPoint {
 func doubts(all []proof.Resolution, shard targets.ShardID) (out []targets.InDoubt) {
 	for _, r := range all {
 		if r.Shard == shard {
-			out = append(out, targets.InDoubt{GID: targets.GID(r.GID), Action: targets.InDoubtAction(r.Action), Group: short(text(r.Group)), Reason: reasons[r.Action]})
+			out = append(out, targets.InDoubt{GID: targets.GID(r.GID), Action: targets.InDoubtAction(r.Action), Group: short(evidence.Text(r.Group)), Reason: reasons[r.Action]})
 		}
 	}
 

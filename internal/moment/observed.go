@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/moment/evidence"
 	"drctl/internal/observation"
 	"drctl/internal/observation/batches"
 	"drctl/internal/proof"
@@ -18,12 +19,6 @@ import (
 	"drctl/internal/vault"
 	"drctl/targets"
 )
-
-// BatchRef names a batch of observations and its content.
-type BatchRef struct {
-	Key    string `json:"key"`
-	SHA256 string `json:"sha256"`
-}
 
 // seen is what one observer saw of a group.
 type seen struct {
@@ -133,14 +128,14 @@ func (s *seen) add(one observation.Seen) {
 }
 
 // refs name the batches.
-func (s *seen) refs() (refs []BatchRef, err error) {
+func (s *seen) refs() (refs []evidence.BatchRef, err error) {
 	for _, b := range s.batches {
 		content, err := observation.Encode(b)
 		if err != nil {
 			return nil, err
 		}
 		sum := sha256.Sum256(content)
-		refs = append(refs, BatchRef{name(&b), hex.EncodeToString(sum[:])})
+		refs = append(refs, evidence.BatchRef{Key: name(&b), SHA256: hex.EncodeToString(sum[:])})
 	}
 
 	return refs, nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/moment/evidence"
 	"drctl/internal/moment/logtail"
 	"drctl/internal/observation"
 	"drctl/internal/proof"
@@ -39,7 +40,7 @@ type prover struct {
 	ctx  context.Context
 	v    *vault.Vault
 	cut  *targets.Cut
-	e    *Evidence
+	e    *evidence.Record
 	seen *seen
 	look proof.Look
 }
@@ -49,7 +50,7 @@ type prover struct {
 // nil, is what the platform declares: a cut that was proven by less is refused. A cut that cannot be so
 // is no error: the report says why. An error means that the vault did not tell.
 func Prove(ctx context.Context, v *vault.Vault, openers map[targets.Kind]shardlog.Opener, cut *targets.Cut, want *Policy) (*Report, error) {
-	e, err := ReadEvidence(ctx, v, cut)
+	e, err := evidence.Read(ctx, v, cut)
 	if fail.Is(err, fail.Corrupt) || fail.Is(err, fail.NotFound) {
 		return &Report{Faults: []string{fail.Cause(err)}}, nil
 	}
@@ -59,7 +60,7 @@ func Prove(ctx context.Context, v *vault.Vault, openers map[targets.Kind]shardlo
 	}
 	p := &prover{ctx: ctx, v: v, cut: cut, e: e}
 
-	for _, step := range []func() error{p.observations, func() error { return p.logs(openers[targets.Postgres]) }, p.masters, p.check, p.record} {
+	for _, step := range []func() error{p.observations, func() error { return p.logs(openers[targets.Postgres]) }, p.masters, p.base, p.check, p.record} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -182,7 +183,7 @@ func (p *prover) logs(opener shardlog.Opener) error {
 
 // run is what was seen of the run of the server that the evidence names, on the timeline of
 // its log. Another run that said that it wrote the same timeline meanwhile is a fault.
-func (p *prover) run(l *Log) (all []observation.Observation) {
+func (p *prover) run(l *evidence.Log) (all []observation.Observation) {
 	for _, r := range p.seen.runs[l.Shard] {
 		for _, o := range r.all {
 			if r.server == l.Server && o.Timeline == l.Timeline() {
@@ -316,6 +317,7 @@ func (p *prover) record() error {
 	}
 
 	p.summary(at)
+	p.listed()
 
 	return nil
 }
@@ -331,14 +333,8 @@ func (p *prover) summary(at time.Time) {
 
 	if is.Grade != targets.Grade(c.Grade) || !is.At.Equal(at) || !p.cut.QuiescedAt.Equal(at) || is.Gap != time.Duration(c.Gap.Width()) ||
 		!slices.Equal(is.Modes, p.e.Modes) || is.Auto != p.e.Auto || is.Tags != c.Tags || is.Groups != c.Groups ||
-		is.BrokenCount != len(c.Broken) || is.Half != len(c.Half) {
+		is.Half != len(c.Half) {
 		p.wrong("the cut's record says that it is %s, of %s, by %v, and proven is %s, of %s, by %v", is.Grade, stamp(is.At), is.Modes, c.Grade, stamp(at), p.e.Modes)
-	}
-
-	for i, b := range is.Broken {
-		if i >= len(c.Broken) || b.ID != text(c.Broken[i].ID) || !slices.Equal(b.Shards, c.Broken[i].Shards) {
-			p.wrong("the cut's record calls %q broken, and that is not so", b.ID)
-		}
 	}
 
 	p.say("The cut is %s, of %s by the observer's clock, by %s; %d tagged global transactions and %d in two phases were seen.",

@@ -125,9 +125,11 @@ func (r *Request) grades() (all []proof.Grade) {
 	return []proof.Grade{proof.Proven, proof.Ordered}
 }
 
-// back is how far before an instant the log is read, at first: the limit, the time in
-// which a server tells of its open transactions, and as much for one that is long.
-func (p *Policy) back() time.Duration { return p.Limit + 30*time.Second }
+// lead is the time in which a server tells of its open transactions, and as much for one that is long.
+var lead = 30 * time.Second
+
+// back is how far before an instant the log is read, at first.
+func (p *Policy) back() time.Duration { return p.Limit + lead }
 
 // decide turns the modes into what the search is to demand, by what the look shows
 // where nobody said.
@@ -151,6 +153,12 @@ func shown(look *proof.Look) (modes []string) {
 				tags = tags || len(r.Tags) > 0
 				gids = gids || r.GID != "" || r.Kind == proof.CommitPrepared
 			}
+		}
+	}
+
+	if look.Base != nil { // what an earlier one has shown is not forgotten
+		for _, k := range look.Base.Kept {
+			tags, gids = tags || !k.TwoPhase, gids || k.TwoPhase
 		}
 	}
 

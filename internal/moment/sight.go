@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
+	"drctl/internal/moment/evidence"
 	"drctl/internal/moment/logtail"
 	"drctl/internal/observation"
 	"drctl/internal/proof"
@@ -34,19 +35,14 @@ const (
 type sight struct {
 	seen    *seen
 	look    proof.Look
-	logs    []Log
+	logs    []evidence.Log
+	base    *evidence.Base // that the look goes on from
 	missing []shardlog.Missing
 	// The masters of the look are as they were while they stood still, and here while they did not.
 	moving []proof.Master
 	// since tells for each shard, by its server's clock, from when on everything that was
 	// prepared is in the look.
 	since map[targets.ShardID]time.Time
-}
-
-// Log says of which bytes, and by what was seen of which server, a stretch was made.
-type Log struct {
-	logtail.Span
-	Server string `json:"server"`
 }
 
 // want is what a sight is to show.
@@ -78,14 +74,34 @@ func (f *Finder) sight(ctx context.Context, req *Request, s *seen, w want) (*sig
 		}
 	}
 
-	out.look.Stretches, out.logs = make([]proof.Stretch, len(shards)), make([]Log, len(shards))
+	parts := make([]part, 0, len(shards))
+	for _, shard := range shards {
+		p, o := plan(shard.ID, s, w, req.Policy.Limit)
+		if o != nil {
+			none.add(*o)
+			continue
+		}
+
+		parts = append(parts, p)
+	}
+
+	if len(none.Obstacles) > 0 {
+		return nil, none
+	}
+
+	base, err := f.goOn(ctx, req, s, w, parts)
+	if err != nil {
+		return nil, err
+	}
+
+	out.look.Stretches, out.logs = make([]proof.Stretch, len(parts)), make([]evidence.Log, len(parts))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	var mu sync.Mutex
 
-	for i, shard := range shards {
+	for i := range parts {
 		g.Go(func() error {
-			res, log, o, err := f.stretch(gctx, shard.ID, s, w)
+			res, log, o, err := f.stretch(gctx, &parts[i], w.warm)
 
 			mu.Lock()
 			defer mu.Unlock()
@@ -110,6 +126,10 @@ func (f *Finder) sight(ctx context.Context, req *Request, s *seen, w want) (*sig
 
 	if len(none.Obstacles) > 0 {
 		return nil, none
+	}
+
+	if base != nil && base.Under(out.look.Stretches, out.logs) {
+		out.base, out.look.Base = base, &base.Base
 	}
 
 	for _, l := range out.logs {
@@ -153,39 +173,53 @@ func (l *sight) find(policy proof.Policy) (best *proof.Result, err error) {
 	return best, nil
 }
 
-// stretch reads the log of one shard. The obstacle says why it cannot be looked at.
-func (f *Finder) stretch(ctx context.Context, shard targets.ShardID, s *seen, w want) (*shardlog.Result, Log, *Obstacle, error) {
+// part is a shard's part of a sight: what was seen of its server, and what is wanted of its log.
+type part struct {
+	shard  targets.ShardID
+	run    run
+	wanted logtail.Wanted
+}
+
+// plan says what is wanted of a shard's log. The obstacle says why it cannot be looked at.
+func plan(shard targets.ShardID, s *seen, w want, limit time.Duration) (part, *Obstacle) {
 	r, err := s.of(shard, w.window.To)
 	if err != nil {
-		return nil, Log{}, &Obstacle{Shard: shard, Cause: fail.Cause(err), Hint: hint(err)}, nil
+		return part{}, &Obstacle{Shard: shard, Cause: fail.Cause(err), Hint: hint(err)}
 	}
 
 	if len(r.all) == 0 {
-		return nil, Log{}, &Obstacle{Shard: shard, Cause: "nobody asked its server for its clock then", Hint: "see whether the server ran and the group's observer reaches it"}, nil
+		return part{}, &Obstacle{Shard: shard, Cause: "nobody asked its server for its clock then", Hint: "see whether the server ran and the group's observer reaches it"}
 	}
 	from, to := ends(r.all, w.window)
-	wanted := logtail.Wanted{Timeline: r.all[0].Timeline, From: from, To: to, Start: start(shard, s, w, from)}
+	begin := start(shard, s, w, from)
+	w.back = limit + time.Second
+	known := start(shard, s, w, from)
 
-	tail, release := f.tail(shard)
+	return part{shard, r, logtail.Wanted{Timeline: r.all[0].Timeline, From: from, To: to, Start: begin, Afresh: begin, Known: known}}, nil
+}
+
+// stretch reads the log of one shard. The obstacle says why it cannot be looked at.
+func (f *Finder) stretch(ctx context.Context, p *part, warm bool) (*shardlog.Result, evidence.Log, *Obstacle, error) {
+	tail, release := f.tail(p.shard)
 	defer release()
 
 	read := tail.Once
-	if w.warm {
+	if warm {
 		read = tail.Read
 	}
 
-	res, span, err := read(ctx, wanted, r.all)
+	res, span, err := read(ctx, p.wanted, p.run.all)
 	switch {
 	case fail.Is(err, fail.NotFound), fail.Is(err, fail.Corrupt):
-		return nil, Log{}, &Obstacle{Shard: shard, Cause: fail.Cause(err), Hint: hint(err)}, nil
+		return nil, evidence.Log{}, &Obstacle{Shard: p.shard, Cause: fail.Cause(err), Hint: hint(err)}, nil
 	case err != nil:
-		return nil, Log{}, nil, err
-	case foreign(res, r.all):
-		return nil, Log{}, &Obstacle{Shard: shard, Cause: "the log in the vault is not that of the server whose clock was asked: it has commits that the server had not made yet",
+		return nil, evidence.Log{}, nil, err
+	case foreign(res, p.run.all):
+		return nil, evidence.Log{}, &Obstacle{Shard: p.shard, Cause: "the log in the vault is not that of the server whose clock was asked: it has commits that the server had not made yet",
 			Hint: "find out which server is the primary; the observer and the archiver must follow the same one"}, nil
 	}
 
-	return res, Log{span, r.server}, nil, nil
+	return res, evidence.Log{Span: span, Server: p.run.server}, nil, nil
 }
 
 // ends are where a stretch begins, a while before the first instant wanted, and up to where

@@ -60,6 +60,21 @@
 // committed another; so it lies before its shard's position, since that is the
 // start of c(k+1) and not the end of ck: a PREPARE may lie between the two.
 //
+// # The list of those that are broken
+//
+// A look knows tags since its KnownFrom, k. What is half done at t for longer than the limit is
+// listed, but for one whose rest may have been done before k and whose first part lies so near to k that
+// it may be whole. The list is complete for all whose first part in the cut was committed after k and
+// after that of the last one that was left out.
+//
+// A later look forgets what is older than its own k. So it goes on from a base: an earlier cut with
+// nothing half done but what it lists, and the records of that. The base lies behind the
+// place of k on every shard, so that all that was placed behind the base is in the look with its tags. Let G be
+// broken at t. If a part of G lies before the base, G was half done there, hence listed there, and its records
+// are kept. If none does, all are in the look. So the list is complete for as long
+// as that of the base is. What has a part before the base and is not on its list was whole there.
+// The kept records are older than k, hence half done for longer than the limit (7); their stamps are not asked.
+//
 // # Redis
 //
 // A Redis stream has no clock. A marker was executed in [m0, m1].

@@ -18,16 +18,17 @@ const (
 
 // Record is one record of a shard's log. It takes the bytes [Start, End).
 type Record struct {
-	Start, End uint64
+	Start uint64 `json:"start"`
+	End   uint64 `json:"end"`
 	// Stamp is the server's clock when the transaction committed or was prepared.
-	Stamp clock.Stamp
-	Kind  Kind
+	Stamp clock.Stamp `json:"stamp"`
+	Kind  Kind        `json:"kind"`
 	// GID names the prepared transaction; empty for a Commit, and for a
 	// CommitPrepared whose PREPARE is older than the log that was read.
-	GID string
+	GID string `json:"gid,omitempty"`
 	// Tags are the contents of the transaction's drctl/global messages. A
 	// Prepare and its CommitPrepared both have those of their transaction.
-	Tags []string
+	Tags []string `json:"tags,omitempty"`
 }
 
 // Stretch is a part [From, To) of one shard's log, on one timeline of one server.
@@ -54,6 +55,9 @@ type Stretch struct {
 	// long before its commit. It may be later than Reached. Nil: not known, and nothing
 	// can be proven of global transactions; a cut is closed all the same.
 	KnownFrom *clock.Instant
+	// Known is the place of which KnownFrom tells: all before it had been flushed then, and
+	// of all behind it tags and GIDs are known. 0: not known.
+	Known uint64
 	// Samples are of the server's clock, from before Reached to after the end.
 	Samples []clock.Sample
 }
@@ -104,6 +108,38 @@ type Look struct {
 	Stretches []Stretch
 	Masters   []Master
 	Holds     []Hold
+	// Base is an earlier cut whose list of what is broken this look goes on with; nil for none.
+	Base *Base
+}
+
+// Base is a cut of the same shards that left nothing half done but what it called
+// broken, and the records of that.
+type Base struct {
+	// Places are where it cut each shard of the look: not before its Known, and not behind
+	// its From, so that all that was placed since is in the look with its tags.
+	Places []Place `json:"places"`
+	Kept   []Kept  `json:"kept,omitempty"`
+}
+
+// Place is a place in the log of a shard.
+type Place struct {
+	Shard    targets.ShardID `json:"shard"`
+	Timeline string          `json:"timeline"`
+	Position uint64          `json:"position"`
+}
+
+// Kept is a global transaction that is broken at a cut, with all its records before it
+// that were ever read: a later look need not read them again.
+type Kept struct {
+	ID       string       `json:"id"`
+	TwoPhase bool         `json:"two_phase,omitempty"`
+	Records  []KeptRecord `json:"records"` // by shard, in the order of the log
+}
+
+// KeptRecord is a record of a shard's log.
+type KeptRecord struct {
+	Shard targets.ShardID `json:"shard"`
+	Record
 }
 
 // Grade is how much is proven of a cut.
@@ -175,10 +211,22 @@ type Cut struct {
 	// One that is not listed was prepared before the log was known: leave it.
 	InDoubt []Resolution `json:"in_doubt,omitempty"`
 	// Broken were half done for longer than the limit, Half for less (only in a
-	// cut that is not Proven).
+	// cut that is not Proven). Of very many broken ones the MostBroken that are so for the shortest
+	// time are listed, and More counts the rest.
 	Broken []HalfDone `json:"broken,omitempty"`
+	More   int        `json:"more,omitempty"`
 	Half   []HalfDone `json:"half,omitempty"`
+	// Complete says since when Broken is complete: of what is broken, all of which the
+	// first part in the cut was committed later is listed. Nil and Based: since the list of the look's Base
+	// is. Nil without: nothing is promised of the list.
+	Complete *clock.Instant `json:"complete,omitempty"`
+	Based    bool           `json:"based,omitempty"`
+	// Kept are the records of what Broken lists, for the Base of a later look.
+	Kept []Kept `json:"kept,omitempty"`
 }
+
+// MostBroken is how many broken global transactions a cut lists.
+const MostBroken = 1000
 
 // ShardCut is the place of a cut in a shard's log: recovery stops before Position.
 type ShardCut struct {

@@ -26,7 +26,7 @@ func judgeGrade(mode targets.Modes, cut targets.Cut) (out []Problem) {
 	for _, b := range cut.Proof.Broken[:min(brokenNamed, len(cut.Proof.Broken))] {
 		out = append(out, Problem{Code: "global-broken", Severity: Warning, Subject: b.ID, Since: b.Since,
 			What: fmt.Sprintf("the global transaction %q is half done", b.ID), Detail: parts(b),
-			Next: "finish it or undo it by hand; cuts no longer wait for it"})
+			Next: "finish it or undo it by hand, in a transaction that is tagged as its last part (docs/tagging.md); cuts name it until then, and do not wait for it"})
 	}
 
 	if more := cut.Proof.BrokenCount - brokenNamed; more > 0 {

@@ -118,6 +118,7 @@ func Show(w io.Writer, c targets.Cut, end string) error {
 	if p := c.Proof; p != nil {
 		fmt.Fprintf(w, "as of %s, nothing was committed for %s around it; %s tagged and %s two-phase global transactions were seen; %s\n", p.At.Format(time.RFC3339Nano),
 			human.Duration(p.Gap), human.Count(int64(p.Tags)), human.Count(int64(p.Groups)), end)
+		fmt.Fprintln(w, broken(p))
 	} else {
 		fmt.Fprintf(w, "taken %s, released %s, %s\n", c.QuiescedAt.Format(time.RFC3339Nano), c.ReleasedAt.Format(time.RFC3339Nano), end)
 	}
@@ -146,6 +147,16 @@ func Show(w io.Writer, c targets.Cut, end string) error {
 	Warnings(w, c)
 
 	return nil
+}
+
+// broken says how many global transactions are broken, and how much of them is known.
+func broken(p *targets.CutProof) string {
+	n := human.Plural(p.BrokenCount, "broken global transaction")
+	if p.BrokenComplete.IsZero() {
+		return n + "; there may be more, because it is not known since when tags are read"
+	}
+
+	return n + ", of all that were half done since " + p.BrokenComplete.Local().Format(time.DateTime)
 }
 
 // Window prints from when to when moments can be had.

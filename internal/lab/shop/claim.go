@@ -1,6 +1,7 @@
 package shop
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -11,10 +12,6 @@ import (
 // clocks is how well the wall clock of an observer and that of the customers are
 // taken to agree: they are of one machine.
 const clocks = 2 * time.Millisecond
-
-// tells is how long it takes until all tags are known: a server tells within 15 seconds which
-// transactions are open, and the longest of the shop's batches are open for half a minute.
-const tells = 50 * time.Second
 
 // ClaimOf is what a cut says of itself, for the judge; nil for one that was taken with
 // locks. The limit is how long a global transaction may be half done.
@@ -27,15 +24,12 @@ func ClaimOf(p Platform, cut targets.Cut, limit time.Duration) *judge.Claim {
 	c := &judge.Claim{Grade: judge.Grade(of.Grade), Span: judge.At(of.At, of.Gap+clocks), Limit: limit, Actions: map[judge.Doubtful]judge.Action{},
 		Tagged: slices.Contains(of.Modes, targets.ModeTagged), TwoPhase: slices.Contains(of.Modes, targets.ModeTwoPhase), Gated: slices.Contains(of.Modes, targets.ModeGate)}
 
+	c.Complete = complete(of)
 	for _, b := range of.Broken {
 		c.Broken = append(c.Broken, b.ID)
 	}
 
 	for _, s := range cut.Shards {
-		if !s.InDoubtSince.IsZero() {
-			c.Known = max(c.Known, s.InDoubtSince.Add(tells).UnixNano())
-		}
-
 		i := slices.IndexFunc(p.Postgres, func(in targets.Instance) bool { return in.Shard == s.Shard })
 		for _, d := range s.InDoubt {
 			c.Actions[judge.Doubtful{Shard: i, GID: string(d.GID)}] = judge.Action(d.Action)
@@ -43,4 +37,19 @@ func ClaimOf(p Platform, cut targets.Cut, limit time.Duration) *judge.Claim {
 	}
 
 	return c
+}
+
+// complete is since when a cut says that it lists all that are broken; of more than a
+// record holds the youngest are there.
+func complete(of *targets.CutProof) int64 {
+	if of.BrokenComplete.IsZero() {
+		return math.MaxInt64
+	}
+
+	since := of.BrokenComplete
+	if n := len(of.Broken); n > 0 && n < of.BrokenCount && of.Broken[n-1].Since.After(since) {
+		since = of.Broken[n-1].Since
+	}
+
+	return since.Add(clocks).UnixNano()
 }

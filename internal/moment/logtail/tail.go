@@ -40,6 +40,10 @@ type Wanted struct {
 	// Start is where to begin reading, so that tags are known from well before From
 	// on; less is read where the log has a hole, or begins later.
 	Start uint64
+	// Afresh is where to begin instead where nothing is remembered; 0 for Start.
+	Afresh uint64
+	// Known is from where on tags are to be known, if what is remembered tells that.
+	Known uint64
 	// From is where the stretch is to begin. To is where the log may end at the earliest; what
 	// the vault does not hold of it is left out.
 	From, To uint64
@@ -90,6 +94,13 @@ func (t *Tail) Read(ctx context.Context, w Wanted, seen []observation.Observatio
 	}
 
 	if t.readings == nil {
+		if w.Afresh > 0 && w.Afresh < w.Start {
+			w.Start = w.Afresh
+			if way, held, err = t.plan(ctx, &w); err != nil {
+				return nil, Span{}, err
+			}
+		}
+
 		if err := t.begin(ctx, w, way); err != nil {
 			return nil, Span{}, err
 		}
@@ -105,6 +116,10 @@ func (t *Tail) Read(ctx context.Context, w Wanted, seen []observation.Observatio
 
 // Once is Read that neither uses nor changes what is remembered.
 func (t *Tail) Once(ctx context.Context, w Wanted, seen []observation.Observation) (*shardlog.Result, Span, error) {
+	if w.Afresh > 0 {
+		w.Start = min(w.Start, w.Afresh)
+	}
+
 	way, _, err := t.plan(ctx, &w)
 	if err != nil {
 		return nil, Span{}, err
@@ -249,16 +264,34 @@ func (t *Tail) extend(ctx context.Context, to uint64) error {
 	return nil
 }
 
+// knowsLess reports whether the younger reading knows less of what is wanted than the older.
+func (t *Tail) knowsLess(w Wanted, seen []observation.Observation) (bool, error) {
+	young, err := t.readings[1].log.Stretch(w.From, seen)
+	if err != nil {
+		return false, err
+	}
+
+	if slices.Contains(young.Missing, shardlog.NotWhole) || slices.Contains(young.Missing, shardlog.LateWhole) {
+		return true, nil
+	}
+
+	if young.Known <= w.Known {
+		return false, nil
+	}
+	old, err := t.readings[0].log.Stretch(w.From, seen)
+
+	return err == nil && old.Known > 0 && old.Known <= w.Known, err
+}
+
 // stretch makes the stretch of the older reading, or of the younger one once it is
 // long enough, and begins a younger one where the older is longer than it has to be.
 func (t *Tail) stretch(w Wanted, seen []observation.Observation) (*shardlog.Result, Span, error) {
 	if len(t.readings) == 2 && t.readings[1].span.Start <= w.Start {
-		res, err := t.readings[1].log.Stretch(w.From, seen)
+		less, err := t.knowsLess(w, seen)
 		if err != nil {
 			return nil, Span{}, err
 		}
 
-		less := slices.Contains(res.Missing, shardlog.NotWhole) || slices.Contains(res.Missing, shardlog.LateWhole)
 		if !less || t.end-t.readings[0].span.Start > longest {
 			t.readings = t.readings[1:]
 		}

@@ -115,6 +115,12 @@ type History struct {
 	globals []*gtx
 	known   []clock.Instant // true instants since which tags are known, by shard
 	limit   clock.Instant
+	// complete is since when the list of the look's base is complete; first is known of the look
+	// with which that began.
+	complete clock.Instant
+	first    []clock.Instant
+	sim      *sim
+	asked    [][]asked // by shard
 }
 
 // sim is a world with its servers and clients.
@@ -136,7 +142,7 @@ type sim struct {
 // view is what the observer knows of the ends of a shard's log.
 type view struct {
 	known, reached, ended clock.Instant // true instants
-	from, to              uint64
+	knownTo, from, to     uint64
 	reachedAt             clock.Instant // as the observer knows them
 	knownAt, endedAt      *clock.Instant
 }
@@ -156,6 +162,7 @@ func Run(seed uint64, p Parameters) *History {
 		s.sample(i)
 	}
 	views := s.observe()
+	asked := s.askOften(seed)
 
 	s.run(0)
 	s.now = 0
@@ -177,7 +184,10 @@ func Run(seed uint64, p Parameters) *History {
 
 	s.run(p.Length + 4*p.SampleEvery)
 
-	return s.history(views)
+	h := s.history(views)
+	h.asked = asked
+
+	return h
 }
 
 // observe plans when the observer asks how far each log reaches.
@@ -209,7 +219,7 @@ func (s *sim) observe() []*view {
 		}
 		never := s.chance(s.p.NeverKnown)
 
-		ask(start-apart, func(truly clock.Instant, _ uint64) { w.known = truly }, func(_, answered clock.Instant) {
+		ask(start-apart, func(truly clock.Instant, end uint64) { w.known, w.knownTo = truly, end }, func(_, answered clock.Instant) {
 			if !never {
 				w.knownAt = &answered
 			}
@@ -232,7 +242,7 @@ func (s *sim) observe() []*view {
 
 // history is what the observer can tell after it.
 func (s *sim) history(views []*view) *History {
-	h := &History{servers: s.servers, ops: s.ops, globals: s.globals, limit: clock.Instant(s.p.Limit)}
+	h := &History{servers: s.servers, ops: s.ops, globals: s.globals, limit: clock.Instant(s.p.Limit), sim: s}
 	h.Policy = proof.Policy{Tagged: s.p.Tagged, TwoPhase: s.p.TwoPhase, Gated: s.p.Gated, Limit: s.p.Limit, GIDs: `^([^:]*):`}
 	h.Look = proof.Look{Observer: "o", Holds: s.holds}
 
@@ -253,6 +263,10 @@ func (s *sim) history(views []*view) *History {
 func (s *sim) stretch(i int, v *server, w *view) proof.Stretch {
 	st := proof.Stretch{Shard: shardName(i), Timeline: "t", From: w.from, To: w.to, Samples: v.samples,
 		Reached: &w.reachedAt, KnownFrom: w.knownAt, Ended: w.endedAt}
+	if w.knownAt != nil {
+		st.Known = w.knownTo
+	}
+
 	prepared := map[string]bool{}
 
 	for _, l := range v.log {

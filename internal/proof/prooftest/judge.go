@@ -89,13 +89,12 @@ func (h *History) judgeGlobal(cut *proof.Cut, g *gtx, in set, say func(kind, for
 
 	first := clock.Instant(1 << 60) // when the first part of it in the cut was stamped
 	for _, o := range g.ops {
-		told = told || o.preparedAt > 0 && o.preparedTrue < h.known[o.shard]
+		told = told || o.preparedAt > 0 && o.preparedTrue < h.begun(cut)[o.shard]
 		if in.has(o.id) {
 			done++
 
 			if o.committedAt > 0 && o.committedAt < h.position(cut, o.shard) {
 				first = min(first, o.stamped)
-				told = told || o.placed < h.known[o.shard]
 			}
 		} else if o.preparedAt > 0 && o.preparedTrue < h.known[o.shard] {
 			unseen = true
@@ -105,9 +104,9 @@ func (h *History) judgeGlobal(cut *proof.Cut, g *gtx, in set, say func(kind, for
 	}
 
 	listed := slices.ContainsFunc(cut.Broken, func(b proof.HalfDone) bool { return b.ID == g.id })
-	// (One that took longer than the limit was broken for a while: of that nobody has to know the end.
-	// One in two phases is broken while a part is in doubt, and recovery makes it whole.)
-	if listed && !g.twoPhase && done == len(g.ops) && g.took() <= h.limit {
+	// (One that took longer than the limit was broken for a while: if that was before the list is complete,
+	// nobody has to know the end. One in two phases is broken while a part is in doubt, and recovery makes it whole.)
+	if listed && !g.twoPhase && done == len(g.ops) && (g.took() <= h.limit || first > h.since(cut) && !told) {
 		say("slander", "%s is called broken, and is whole", g.id)
 	}
 
@@ -120,22 +119,30 @@ func (h *History) judgeGlobal(cut *proof.Cut, g *gtx, in set, say func(kind, for
 		return
 	}
 
-	// Of one that began so long ago nobody knows what was done before; when it began is known to some width.
-	if told = told || first-h.limit-h.apart() <= h.allKnown(); !told && !listed {
-		say("untold", "%s is broken and not listed", g.id)
+	if first > h.since(cut) && !told && !listed {
+		say("untold", "%s is broken since %d and not listed, and the list is said to be complete since %d", g.id, first, h.since(cut))
 	}
 }
 
-// apart is how far apart samples of a clock are at most: no stamp is known better than
-// that where one was missed.
-func (h *History) apart() (most clock.Instant) {
-	for _, s := range h.Look.Stretches {
-		for i := 1; i < len(s.Samples); i++ {
-			most = max(most, s.Samples[i].T1-s.Samples[i-1].T0)
-		}
+// begun is since when tags are known in the look with which a cut's list begins.
+func (h *History) begun(cut *proof.Cut) []clock.Instant {
+	if cut.Based {
+		return h.first
 	}
 
-	return most
+	return h.known
+}
+
+// since is since when a cut says that its list of broken ones is complete.
+func (h *History) since(cut *proof.Cut) clock.Instant {
+	switch {
+	case cut.Complete != nil:
+		return *cut.Complete
+	case cut.Based:
+		return h.complete
+	}
+
+	return 1 << 60
 }
 
 // took is how long a global transaction was half done.
@@ -146,19 +153,6 @@ func (g *gtx) took() clock.Instant {
 	}
 
 	return last - first
-}
-
-// allKnown is since when the tags of all shards are known; the end of time if never.
-func (h *History) allKnown() (since clock.Instant) {
-	since = -1 << 60
-	for _, s := range h.Look.Stretches {
-		if s.KnownFrom == nil {
-			return 1 << 60
-		}
-		since = max(since, *s.KnownFrom)
-	}
-
-	return since
 }
 
 func (o *op) String() string {

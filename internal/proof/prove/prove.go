@@ -140,6 +140,8 @@ func (c *checker) shape() {
 		}
 	}
 
+	c.base()
+
 	if c.policy.GIDs != "" {
 		rule, err := regexp.Compile(c.policy.GIDs)
 		if err != nil {

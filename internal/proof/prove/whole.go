@@ -51,13 +51,19 @@ func (c *checker) records() (all []seen) {
 			}
 		}
 
-		for j, r := range append(append([]proof.Record{}, s.Earlier...), s.Records...) {
+		earlier, kept := c.earlier(s)
+		for j, r := range append(earlier, s.Records...) {
 			is := seen{Record: r, shard: s.Shard, in: r.Start < at, early: -unknown, latest: unknown}
-			if w, ok := c.when(s, r.Stamp); ok {
+
+			if kept[r.Start] && j < len(earlier) {
+				if s.KnownFrom != nil {
+					is.latest = *s.KnownFrom
+				}
+			} else if w, ok := c.when(s, r.Stamp); ok {
 				is.early, is.latest = w.Earliest, w.Latest
 			}
 
-			if j < len(s.Earlier) && s.Reached != nil {
+			if j < len(earlier) && s.Reached != nil {
 				is.latest = min(is.latest, *s.Reached)
 			}
 			all = append(all, is)
@@ -134,19 +140,19 @@ func (c *checker) globals() {
 		locals = append(locals, p.locals()...)
 	}
 
-	var broken []string
+	broken, untold, closed := c.tags(locals, groups)
 
 	doubts := map[string]proof.Action{}
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
-		broken = append(broken, c.twoPhase(groups[key], all, doubts)...)
+		broken = append(broken, c.twoPhase(groups[key], all, closed, doubts)...)
 	}
-	broken = append(broken, c.tags(locals, groups)...)
 
 	if c.cut.Grade == proof.Proven && (c.policy.Tagged || c.policy.TwoPhase) {
 		c.known(all)
 	}
 
-	c.told(broken, doubts)
+	c.told(broken, untold, doubts)
+	c.kept(all)
 }
 
 // known checks condition 7, and commits whose PREPARE was not read (condition 9).
@@ -231,11 +237,13 @@ func firstCommit(group []*prepared) clock.Instant {
 	return first
 }
 
-// tags checks condition 6 and returns the ids that are broken.
-func (c *checker) tags(locals []local, groups map[string][]*prepared) (broken []string) {
+// tags checks condition 6 and returns those that are broken, since when the last one was half
+// done of which nobody can say that, and those of which the last part is in the cut.
+func (c *checker) tags(locals []local, groups map[string][]*prepared) (broken []half, untold clock.Instant, closed map[string]bool) {
 	type global struct {
 		want, total, in int
 		last            bool
+		atBase          bool // a part of it counted at the base
 		since, early    clock.Instant
 	}
 	all := map[string]*global{}
@@ -267,23 +275,28 @@ func (c *checker) tags(locals []local, groups map[string][]*prepared) (broken []
 				g.in++
 				g.since = min(g.since, since)
 				g.early = min(g.early, l.early())
+				g.atBase = g.atBase || c.atBase(&l, group)
 			}
 		}
 	}
 	whole, known := 0, c.allKnown()
+	untold, closed = known, map[string]bool{}
 
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		g := all[id]
-		told := g.want > 0 && g.total >= g.want || g.want == 0 && g.last
+		told := g.last || g.want > 0 && g.total >= g.want
+		closed[id] = g.last && g.in == g.total
 
 		switch {
 		case g.in == 0:
 		case g.in == g.total && told:
 			whole++
-		case c.old(g.since) && g.in == g.total && g.early-c.limit <= known:
-			// What was not seen of it may be older than what is known.
+		case c.old(g.since) && g.in == g.total && c.based() && g.atBase && !c.listed(id):
+			// It was whole at the base, or older than what that knew.
+		case c.old(g.since) && g.in == g.total && !c.based() && g.early-c.limit <= known:
+			untold = max(untold, g.since) // what was not seen of it may be older than what is known
 		case c.old(g.since):
-			broken = append(broken, id)
+			broken = append(broken, half{id: id, since: g.since})
 		case c.cut.Grade == proof.Proven && (c.policy.Tagged || c.policy.TwoPhase):
 			c.wrong(Half, targets.ShardID{}, "global transaction %s: %d of its parts are in the cut, %d were seen, %d are told of", id, g.in, g.total, g.want)
 		}
@@ -291,7 +304,7 @@ func (c *checker) tags(locals []local, groups map[string][]*prepared) (broken []
 
 	c.say("%d tagged global transactions are in the cut as a whole.", whole)
 
-	return broken
+	return broken, untold, closed
 }
 
 // allKnown is since when the tags of all shards are known.
@@ -330,7 +343,7 @@ func readTag(text string) (id string, want int, last bool) {
 
 // twoPhase checks conditions 8 and 9 for one global transaction, and notes what
 // recovery has to do. It returns its name if it is broken.
-func (c *checker) twoPhase(group []*prepared, all []seen, doubts map[string]proof.Action) (broken []string) {
+func (c *checker) twoPhase(group []*prepared, all []seen, closed map[string]bool, doubts map[string]proof.Action) (broken []half) {
 	var aborted, missing, doubtful int
 	reused := false
 	unsure, begun := -unknown, unknown
@@ -375,20 +388,20 @@ func (c *checker) twoPhase(group []*prepared, all []seen, doubts map[string]proo
 	}
 	_, name := c.group(group[0].shard, group[0].gid)
 
-	half, since := false, begun
+	split, since := false, begun
 	switch {
 	case first < unknown && (missing > 0 || aborted > 0 || reused && doubtful > 0):
-		half, since = true, first
+		split, since = true, first
 	case first >= unknown && unsure > -unknown:
-		half, since = true, unsure
+		split, since = true, unsure
 	}
 
-	if half && !c.old(since) && c.cut.Grade == proof.Proven && (c.policy.Tagged || c.policy.TwoPhase) {
+	if split && !c.old(since) && c.cut.Grade == proof.Proven && (c.policy.Tagged || c.policy.TwoPhase) {
 		c.wrong(Half, targets.ShardID{}, "global transaction %s in two phases is half done, or what becomes of it is not known", name)
 	}
 
-	if (half || doubtful > 0) && c.old(since) {
-		broken = append(broken, name)
+	if (split && !closed[name] || doubtful > 0) && c.old(since) {
+		broken = append(broken, half{name, true, since})
 	}
 
 	return broken
@@ -409,35 +422,6 @@ func (c *checker) surely(prepare *seen, all []seen) bool {
 	}
 
 	return true
-}
-
-// told checks that the claim lists what is broken and in doubt, and nothing else.
-func (c *checker) told(broken []string, doubts map[string]proof.Action) {
-	var claimed []string
-	for _, b := range c.cut.Broken {
-		claimed = append(claimed, b.ID)
-	}
-
-	slices.Sort(claimed)
-	slices.Sort(broken)
-
-	if !slices.Equal(claimed, broken) {
-		c.wrong(Untold, targets.ShardID{}, "broken are %q, not %q", broken, claimed)
-	}
-
-	if len(broken) > 0 {
-		c.say("Half done for longer than %s, and not whole in the cut: %s.", ago(c.limit), strings.Join(broken, ", "))
-	}
-	listed := map[string]proof.Action{}
-
-	for _, r := range c.cut.InDoubt {
-		listed[r.Shard.String()+" "+r.GID] = r.Action
-		c.say("%s: the prepared transaction %s is in doubt: %s.", r.Shard, r.GID, reason(r))
-	}
-
-	if len(listed) != len(c.cut.InDoubt) || !maps.Equal(listed, doubts) {
-		c.wrong(Untold, targets.ShardID{}, "in doubt are %v, not %v", doubts, listed)
-	}
 }
 
 func reason(r proof.Resolution) string {

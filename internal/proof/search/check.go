@@ -61,7 +61,7 @@ func checkLook(l *proof.Look) error {
 		}
 	}
 
-	return nil
+	return checkBase(l)
 }
 
 func checkStretch(s *proof.Stretch) error {

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"drctl/internal/proof"
-	"drctl/internal/proof/clock"
 	"drctl/targets"
 )
 
@@ -59,12 +58,16 @@ func (s *shard) cut(next int) proof.ShardCut {
 
 // tell writes what the cut does to global transactions.
 func (f *finder) tell(w *whole, cut *proof.Cut) {
+	cut.Based = f.basedAt(w, cut.T)
+	untold := w.knownFrom // since when the last one was half done of which nothing is told
+
 	for _, g := range w.globals {
 		switch {
 		case len(g.in) == 0:
 		case !g.halfDone():
 			cut.Tags++
-		case f.beforeKnown(w, g, cut.T):
+		case f.beforeKnown(w, g, cut):
+			untold = max(untold, g.since)
 		default:
 			f.halfDone(cut, &g.state, proof.HalfDone{Done: len(g.in), Want: g.want, Shards: f.named(g.shards()), Since: g.since})
 		}
@@ -74,26 +77,48 @@ func (f *finder) tell(w *whole, cut *proof.Cut) {
 		f.tellGroup(w, cut, g)
 	}
 
-	byID := func(a, b proof.HalfDone) int { return cmp.Compare(a.ID, b.ID) }
+	if !cut.Based && untold < always {
+		cut.Complete = &untold
+	}
+
+	bound(cut)
+
 	slices.SortFunc(cut.Broken, byID)
 	slices.SortFunc(cut.Half, byID)
 	slices.SortFunc(cut.InDoubt, func(a, b proof.Resolution) int {
 		return cmp.Or(a.Shard.Compare(b.Shard), cmp.Compare(a.GID, b.GID))
 	})
+
+	f.keep(w, cut)
+}
+
+func byID(a, b proof.HalfDone) int {
+	if a.ID == b.ID && a.TwoPhase != b.TwoPhase {
+		return map[bool]int{false: -1, true: 1}[a.TwoPhase]
+	}
+
+	return cmp.Compare(a.ID, b.ID)
 }
 
 // beforeKnown reports whether the rest of a global transaction that is too old to hold up the
 // cut may have been done before the logs of all shards were known: nobody can say then
-// that it is broken.
-func (f *finder) beforeKnown(w *whole, g *global, t clock.Instant) bool {
-	unseen := g.total < g.want || g.want == 0 && !g.last
+// that it is broken. What is known of an earlier cut says it: at that it was broken, or whole, or
+// nothing of it was done.
+func (f *finder) beforeKnown(w *whole, g *global, cut *proof.Cut) bool {
+	if !g.unseen() || len(g.in) < g.total || g.since+f.limit() >= cut.T {
+		return false
+	}
+
+	if cut.Based {
+		return !f.listed(g.id) && slices.ContainsFunc(g.in, f.atBase)
+	}
 	first := always
 
 	for _, p := range g.in {
 		first = min(first, p.earliest())
 	}
 
-	return unseen && len(g.in) == g.total && g.since+f.limit() < t && first-f.limit() <= w.knownFrom
+	return first-f.limit() <= w.knownFrom
 }
 
 func (f *finder) tellGroup(w *whole, cut *proof.Cut, g *group) {
@@ -123,7 +148,7 @@ func (f *finder) tellGroup(w *whole, cut *proof.Cut, g *group) {
 
 	cut.Groups++
 
-	if doubt || g.half {
+	if doubt || g.half && !w.closed(g.id) {
 		h.Shards = f.named(parts)
 		if g.half {
 			h.Since = g.since

@@ -33,6 +33,7 @@ func find(look proof.Look, policy proof.Policy, c conditions) (*proof.Result, er
 			return nil, err
 		}
 
+		s.based = basedOn(look.Base, s.Stretch)
 		s.findGaps(c)
 		shards[i] = s
 

@@ -140,6 +140,7 @@ func TestTags(t *testing.T) {
 		{"x/.", "x/+", []clock.Instant{19, 24}, nil},
 		{"x/3", "x/3", []clock.Instant{19}, []clock.Instant{26, 90}},
 		{"x/+", "x/+", nil, []clock.Instant{26}},
+		{"x/3", "x/.", []clock.Instant{19, 24, 90}, nil}, // somebody says that it is done with
 		{"x/2", "y/2", nil, []clock.Instant{30}},
 		{"x", "x/", nil, []clock.Instant{30}},
 		{"x/0", "x/-1", nil, []clock.Instant{30}},

@@ -28,6 +28,7 @@ type shard struct {
 	*proof.Stretch
 	clock *clock.Clock
 	gaps  []gap
+	based // what an earlier cut left of it
 	// When commits had no range, for the reason if nothing is found.
 	unknown  int
 	overlaps int

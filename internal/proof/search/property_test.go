@@ -74,6 +74,141 @@ func TestOrdinaryDaysHaveCuts(t *testing.T) {
 	}
 }
 
+// A list of broken global transactions that goes on from an earlier cut's misses
+// none and slanders none, although the look knows hardly more than what is new: cut after cut. A base that keeps one
+// less is found out.
+func TestListsGoOn(t *testing.T) {
+	n := uint64(sandboxtest.Size(1_000, 20_000))
+	var went, carried, ended, omitted, found atomic.Int64
+
+	each(n, func(seed uint64) {
+		if t.Failed() {
+			return
+		}
+		h := prooftest.Run(seed, prooftest.Hostile(seed))
+		rng := rand.New(rand.NewPCG(seed, 21))
+
+		base := oneCut(t, seed, h, rng)
+		for range 3 {
+			if base == nil {
+				return
+			}
+
+			later := h.Later(seed, base)
+			if later == nil {
+				return
+			}
+			went.Add(1)
+
+			next := oneCut(t, seed, later, rng)
+			if next != nil {
+				carried.Add(int64(unseen(&later.Look, next)))
+				ended.Add(int64(gone(base, next)))
+			}
+
+			if len(base.Kept) > 0 {
+				less := *base
+				less.Kept = slices.Delete(slices.Clone(less.Kept), 0, 1)
+				omitted.Add(1)
+
+				if blind := h.Later(seed, &less); misses(t, blind) {
+					found.Add(1)
+				}
+			}
+			h, base = later, next
+		}
+	})
+	t.Logf("%d looks went on; %d broken ones were listed of which they knew nothing, %d are broken no longer; of %d omissions %d matter", went.Load(), carried.Load(), ended.Load(), omitted.Load(), found.Load())
+
+	if n := int64(n); went.Load() < n/5 || carried.Load() < n/20 || ended.Load() < n/20 || found.Load() < n/50 {
+		t.Fatal("hardly anything went on")
+	}
+}
+
+// oneCut judges all proven cuts of a history, and returns one.
+func oneCut(t *testing.T, seed uint64, h *prooftest.History, rng *rand.Rand) *proof.Cut {
+	t.Helper()
+	policy := h.Policy
+	policy.Pick, policy.Most = proof.All, 10
+
+	res, err := search.Find(h.Look, policy)
+	if err != nil {
+		t.Errorf("seed %d: %v", seed, err)
+		return nil
+	}
+
+	if len(res.Cuts) == 0 {
+		return nil
+	}
+
+	for i := range res.Cuts {
+		if err := judge(h, &res.Cuts[i]); err != nil {
+			t.Errorf("seed %d at %d: %v", seed, res.Cuts[i].T, err)
+		}
+	}
+	c := &res.Cuts[rng.IntN(len(res.Cuts))]
+
+	if err := check(h, c, policy); err != nil {
+		t.Errorf("seed %d at %d: %v", seed, c.T, err)
+	}
+
+	if (policy.Tagged || policy.TwoPhase) && len(c.Half) == 0 {
+		return c
+	}
+
+	return nil
+}
+
+// unseen counts what a cut calls broken of which the look has no record.
+func unseen(l *proof.Look, c *proof.Cut) (n int) {
+	for _, k := range c.Kept {
+		seen := false
+		for _, s := range l.Stretches {
+			for _, r := range append(slices.Clone(s.Earlier), s.Records...) {
+				seen = seen || slices.ContainsFunc(k.Records, func(x proof.KeptRecord) bool { return x.Shard == s.Shard && x.Start == r.Start })
+			}
+		}
+
+		if !seen {
+			n++
+		}
+	}
+
+	return n
+}
+
+// gone counts what was broken at one cut and is not at the next.
+func gone(a, b *proof.Cut) (n int) {
+	for _, was := range a.Broken {
+		if !slices.ContainsFunc(b.Broken, func(is proof.HalfDone) bool { return is.ID == was.ID }) {
+			n++
+		}
+	}
+
+	return n
+}
+
+// misses reports whether the simulator finds that a cut of a history lists too little.
+func misses(t *testing.T, h *prooftest.History) bool {
+	t.Helper()
+	policy := h.Policy
+	policy.Pick, policy.Most = proof.All, 10
+
+	res, err := search.Find(h.Look, policy)
+	if err != nil {
+		t.Error(err)
+		return false
+	}
+
+	for i := range res.Cuts {
+		if slices.ContainsFunc(h.Judge(&res.Cuts[i]), func(w prooftest.Wrong) bool { return w.Kind == "untold" }) {
+			return true
+		}
+	}
+
+	return false
+}
+
 // The search misses nothing: an instant is in a gap if and only if, looked at by
 // itself and without any index, it is quiet for every shard.
 func TestNoGapIsMissed(t *testing.T) {

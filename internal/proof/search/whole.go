@@ -24,7 +24,8 @@ type global struct {
 type part struct {
 	shard  int
 	member *member     // nil if it was not prepared
-	when   clock.Range // of its commit, if it was not prepared
+	when   clock.Range // of its commit, and
+	at     uint64      // where that is, if it was not prepared
 }
 
 // earliest is an instant before which it was surely not committed, nor prepared.
@@ -51,8 +52,11 @@ func (p part) committed() clock.Instant {
 
 // halfDone: a part is in the cut, and not all that was seen and is told of.
 func (g *global) halfDone() bool {
-	return len(g.in) > 0 && (len(g.in) < g.total || g.total < g.want || g.want == 0 && !g.last)
+	return len(g.in) > 0 && (len(g.in) < g.total || g.unseen())
 }
+
+// unseen: its tags tell of more than was seen. What is said to be the last part ends it, whatever the others tell.
+func (g *global) unseen() bool { return !g.last && (g.want == 0 || g.total < g.want) }
 
 func (g *global) shards() (all []int) {
 	for _, p := range g.in {
@@ -81,7 +85,8 @@ type member struct {
 	// In the cut:
 	prepared int        // how often it has been prepared
 	is       proof.Kind // what it did last; "" for nothing
-	at       uint64     // where it was prepared
+	at       uint64     // where it was prepared,
+	ended    uint64     // and committed
 	when     clock.Range
 	tags     []*global
 	counted  bool // its global transactions count it
@@ -127,6 +132,13 @@ func (m *member) sure(w *whole) bool {
 // committed reports whether a part of the group is committed in the cut.
 func (g *group) committed() bool {
 	return slices.ContainsFunc(g.members, func(m *member) bool { return m.is == proof.CommitPrepared })
+}
+
+// closed reports whether somebody tagged a transaction as the last of a global one: whatever is
+// wrong with that is known, and done with.
+func (w *whole) closed(id string) bool {
+	g := w.globals[id]
+	return g != nil && g.last && len(g.in) > 0 && len(g.in) == g.total
 }
 
 // first is the earliest instant at which a part of it was surely committed.
@@ -175,6 +187,7 @@ type event struct {
 	when    clock.Range
 	globals []*global
 	member  *member
+	record  *proof.Record
 }
 
 // whole keeps, while the cut moves on, which global transactions are half done.
@@ -205,7 +218,7 @@ func (w *whole) include(i int, e *event) {
 			w.unnamed(e)
 		}
 
-		w.add(e.globals, part{shard: i, when: e.when})
+		w.add(e.globals, part{shard: i, when: e.when, at: e.at})
 
 		return
 	}
@@ -221,8 +234,8 @@ func (w *whole) include(i int, e *event) {
 			m.counted = false
 		}
 	case proof.CommitPrepared:
-		if m.prepared == 0 {
-			m.tags = e.globals
+		if m.ended = e.at; m.prepared == 0 {
+			m.tags, m.at = e.globals, e.at
 		}
 	}
 	m.is, m.when = e.kind, e.when
@@ -316,8 +329,8 @@ func newWhole(shards []*shard, rule *regexp.Regexp, c conditions) *whole {
 		w.knownFrom = max(w.knownFrom, s.knownFrom())
 		members := map[string]*member{}
 
-		for j := range s.Earlier {
-			w.read(i, s, &s.Earlier[j], -1, members)
+		for _, r := range s.earlier() {
+			w.read(i, s, &r, -1, members)
 		}
 
 		for j := range s.Records {
@@ -345,10 +358,10 @@ func (w *whole) read(i int, s *shard, r *proof.Record, index int, members map[st
 	if len(r.Tags) == 0 && (r.Kind == proof.Commit || r.Kind == proof.AbortPrepared && r.GID == "") {
 		return
 	}
-	e := event{index: index, at: r.Start, kind: r.Kind, when: s.when(r)}
+	e := event{index: index, at: r.Start, kind: r.Kind, when: s.when(r), record: r}
 
-	if index < 0 && s.Reached != nil { // it lies before a place that had been reached
-		e.when.Latest = min(e.when.Latest, *s.Reached)
+	if index < 0 {
+		e.when = s.whenEarlier(r)
 	}
 
 	if r.GID != "" {

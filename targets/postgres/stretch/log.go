@@ -203,7 +203,7 @@ func (l *Log) stretch(from wal.LSN, e end, all []Observation) *shardlog.Result {
 	}
 
 	if whole {
-		res.KnownFrom = flushed(seen, l.known)
+		res.KnownFrom, res.Known = flushed(seen, l.known), uint64(l.known)
 	}
 	res.Ended = ended(seen, max(to, e.next))
 

@@ -56,9 +56,9 @@ type Claim struct {
 	// the ids of those that the cut calls so.
 	Limit  time.Duration
 	Broken []string
-	// Known is since when the logs were known; 0 means always. One that was broken so
-	// early that a part of it may be older need not be listed.
-	Known int64
+	// Complete is since when the cut says that it lists all; 0 means always. One that was half done
+	// before need not be listed.
+	Complete int64
 	// Actions are what recovery does, or has done, with what is in doubt.
 	Actions map[Doubtful]Action
 }

@@ -216,11 +216,10 @@ func (j *judgement) whole(op *journal.Record, is []Presence) {
 	}
 }
 
-// before says whether an operation was broken so early that a part of it may be older than
-// what was known.
+// before says whether an operation is broken, and was half done before the cut says that it lists all.
 func before(op *journal.Record, c *Claim) bool {
-	return c.Known > 0 && late(op, c) && slices.ContainsFunc(op.Steps, func(s journal.Step) bool {
-		return s.SentNS > 0 && s.SentNS < c.Known+int64(c.Limit)
+	return c.Complete > 0 && late(op, c) && slices.ContainsFunc(op.Steps, func(s journal.Step) bool {
+		return s.SentNS > 0 && s.SentNS < c.Complete
 	})
 }
 
