@@ -59,24 +59,12 @@ func (s *CutSteps) Did(name string, asked, began time.Time) {
 
 // Again says why a step has to be done once more.
 func (s CutSteps) Again(name, why string) {
+	why = strings.Join(strings.FieldsFunc(why, unicode.IsControl), " ")
 	for i := range s {
 		if s[i].Name == name {
-			s[i].Why = inALine(why)
+			s[i].Why = strings.ToValidUTF8(why[:min(len(why), maxText/2)], "")
 		}
 	}
-}
-
-// inALine makes a text that CheckText accepts.
-func inALine(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-
-		return r
-	}, text)
-
-	return strings.ToValidUTF8(text[:min(len(text), maxText/2)], "")
 }
 
 // checkSteps reports what is wrong with the steps of a cut, by a clock.

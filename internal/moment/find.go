@@ -293,7 +293,9 @@ func (f *Finder) lately(ctx context.Context, group string, since, until time.Tim
 	r = recent{since: since, all: all}
 
 	for _, b := range all {
-		r.until = later(r.until, b.Ended)
+		if b.Ended.After(r.until) {
+			r.until = b.Ended
+		}
 	}
 
 	f.mu.Lock()
@@ -301,14 +303,6 @@ func (f *Finder) lately(ctx context.Context, group string, since, until time.Tim
 	f.saw[group] = r
 
 	return sorted(all), nil
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-
-	return b
 }
 
 // mayTry reports whether the log of a group was not read far back in vain a moment ago.
