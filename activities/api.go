@@ -52,9 +52,10 @@ type FollowOut struct {
 	Copies []CopyIn `json:"copies,omitempty"`
 }
 
-// GroupIn names a group.
+// GroupIn names a group, and says when a cut of it was asked for.
 type GroupIn struct {
-	Group string `json:"group"`
+	Group string    `json:"group"`
+	Asked time.Time `json:"asked_at,omitzero"`
 }
 
 // CutIn carries a cut between the steps that make it.

@@ -25,14 +25,14 @@ func drawChunks(t *rapid.T) []timeline.Chunk {
 	return cs
 }
 
-func TestContigTracksTheFirstGap(t *testing.T) {
+func TestReachTracksTheFirstGap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cs := drawChunks(t)
 		start := rapid.Uint64Range(0, 10).Draw(t, "start")
 
-		c := contig{end: start}
+		c := timeline.Reach{End: start}
 		for _, x := range cs {
-			c.add(x.From, x.To)
+			c.Add(x.From, x.To)
 		}
 
 		want := uint64(100)
@@ -40,8 +40,8 @@ func TestContigTracksTheFirstGap(t *testing.T) {
 			want = gaps[0].From
 		}
 
-		if c.end != want {
-			t.Fatalf("end %d, want %d", c.end, want)
+		if c.End != want {
+			t.Fatalf("end %d, want %d", c.End, want)
 		}
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"drctl/targets/postgres/observe"
 	"drctl/targets/postgres/stretch"
 	"drctl/targets/postgres/wal"
+	"drctl/targets/postgres/wal/waltest"
 )
 
 // one is a server with a table and a client, in the middle of being observed.
@@ -317,7 +318,7 @@ func TestPieces(t *testing.T) {
 	}
 	to := x.here(t)
 
-	src, o := x.log(t)
+	src, o := waltest.Log(t, x.dir)
 
 	all := make([]byte, to-o.Start)
 	if _, err := io.ReadFull(src, all); err != nil {
