@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -104,7 +105,13 @@ func (s *shown) run(t *testing.T, r *rand.Rand) {
 	w.startUp(t)
 	w.traffic = w.start(t, runOptions{program: "drlab"}, append([]string{"traffic", "--dir", w.lab, "--rate", "40", "--clients", "6", "--quiet", "--json",
 		"--parts", "realistic", "--seed", fmt.Sprint(r.Int64())}, s.traffic...)...)
-	w.must(t, "backup", "now")
+	eventually(t, 5*time.Minute, "there is a base of every shard", func() error {
+		if res := w.run(t, "backup", "now"); res.code != 0 {
+			return errors.New(reason(res))
+		}
+
+		return nil
+	})
 
 	s.take(t, w, r)
 
@@ -240,6 +247,10 @@ func (s *shown) recover(t *testing.T, w *world, r *rand.Rand) {
 		wishes := make([]time.Time, 4) // there may be none where something was dead
 		for k := range wishes {
 			wishes[k] = from.Add(time.Duration(r.Int64N(int64(to.Sub(from)))))
+		}
+
+		if cut := s.cuts[r.IntN(len(s.cuts))]; cut.Proof != nil { // the moment of a cut there is always
+			wishes = append(wishes, cut.QuiescedAt.Add(cut.Proof.Gap+10*time.Millisecond))
 		}
 
 		g.Go(func() error { s.recoverMoment(t, w, i, wishes); return nil })
