@@ -32,8 +32,8 @@ for _ in $(seq 240); do
 	kill -0 "$up" 2>/dev/null || { tail -5 "$WORK/up.err"; exit 1; }
 	sleep 0.5
 done
-drctl backup now >/dev/null
 drctl schedule pause cut/shop >/dev/null
+until drctl backup now >/dev/null 2>"$WORK/backup.err"; do tail -1 "$WORK/backup.err"; done
 
 gate=false
 case $MODE in *gate*) gate=true ;; esac
