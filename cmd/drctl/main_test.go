@@ -91,7 +91,9 @@ type world struct {
 // labShape is how large a lab is and how often drctl up takes cuts in it.
 type labShape struct {
 	shards   int
+	redis    int // masters; 0 means one
 	cutEvery string
+	mode     string // of cuts; "" means gate
 }
 
 func newWorld(dir string, s labShape) *world {
@@ -103,6 +105,13 @@ func newWorld(dir string, s labShape) *world {
 func ownLab(t *testing.T, s labShape) *world {
 	t.Helper()
 	t.Parallel()
+
+	return newLab(t, s)
+}
+
+// newLab is such a lab for a part of a test, one part after the other.
+func newLab(t *testing.T, s labShape) *world {
+	t.Helper()
 
 	dir, err := makeDir()
 	if err != nil {
@@ -199,8 +208,8 @@ func (w *world) ready(t *testing.T) {
 	t.Helper()
 	w.labbed.Do(func() {
 		w.err = func() error {
-			r := w.start(t, runOptions{program: "drlab"}, "up", "--dir", w.lab, "--shards", fmt.Sprint(w.shape.shards), "--redis", "1",
-				"--cut-every", w.shape.cutEvery, "--size", "16MiB").wait(t)
+			r := w.start(t, runOptions{program: "drlab"}, "up", "--dir", w.lab, "--shards", fmt.Sprint(w.shape.shards), "--redis", fmt.Sprint(max(w.shape.redis, 1)),
+				"--mode", cmp.Or(w.shape.mode, "gate"), "--cut-every", w.shape.cutEvery, "--size", "16MiB").wait(t)
 			if r.code != 0 {
 				return fmt.Errorf("drlab up: exit %d\n%s", r.code, r.err)
 			}

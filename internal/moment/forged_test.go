@@ -112,6 +112,39 @@ func (w *world) forged(t *testing.T, k, other kept) {
 	}
 
 	w.hidden(t, k)
+	w.objects(t, k)
+}
+
+// objects: those of a moment that was named afterwards may be older than it, and that is said;
+// those of a cut that was taken may not, and none may be newer.
+func (w *world) objects(t *testing.T, k kept) {
+	t.Helper()
+
+	for name, c := range map[string]struct {
+		named    string
+		off      time.Duration
+		accepted bool
+	}{
+		"of the instant":   {"", 0, true},
+		"older":            {"", -time.Second, false},
+		"older, of a name": {"before", -time.Second, true},
+		"newer, of a name": {"before", time.Second, false},
+	} {
+		cut := k.cut
+		cut.Name = c.named
+		cut.Shards = append(slices.Clone(cut.Shards), targets.ShardPoint{Shard: targets.ShardID{Target: "media", Shard: "0"}, Kind: targets.S3,
+			Position: targets.Position{Kind: targets.S3, AsOf: cut.QuiescedAt.Add(c.off), Manifest: hex.EncodeToString(make([]byte, 32))}})
+
+		rep, err := moment.Prove(t.Context(), w.v(), openers(), &cut, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		said := slices.ContainsFunc(rep.Words, func(words string) bool { return strings.Contains(words, "1s before the instant") })
+		if rep.Accepted != c.accepted || said != (c.named != "" && c.accepted) {
+			t.Errorf("%s: accepted %v, said %v: %v", name, rep.Accepted, said, rep.Faults)
+		}
+	}
 }
 
 // partial makes a cut of the rest: of a shard that the observer saw a moment ago, and the policy

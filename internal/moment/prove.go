@@ -283,10 +283,7 @@ func (p *prover) record() error {
 	for _, s := range p.cut.Shards {
 		is := s.Position
 		if s.Kind.Traits().Manifest {
-			if !is.AsOf.Equal(at) {
-				p.wrong("%s: the objects are as of %s, and the cut is of %s", s.Shard, stamp(is.AsOf), stamp(at))
-			}
-
+			p.objects(s, at)
 			continue
 		}
 
@@ -325,6 +322,17 @@ func (p *prover) record() error {
 // lacks reports whether the record of the cut says that it is partial and lacks a shard.
 func (p *prover) lacks(s targets.ShardID) bool {
 	return slices.ContainsFunc(p.cut.Without, func(a targets.Absent) bool { return a.Shard == s })
+}
+
+// objects holds the objects against the instant: those of a moment that was named afterwards are
+// those of the last snapshot before it.
+func (p *prover) objects(s targets.ShardPoint, at time.Time) {
+	switch as := s.Position.AsOf; {
+	case as.Before(at) && p.cut.Name != "":
+		p.say("%s: the objects are those of %s, %s before the instant.", s.Shard, stamp(as), at.Sub(as))
+	case !as.Equal(at):
+		p.wrong("%s: the objects are as of %s, and the cut is of %s", s.Shard, stamp(as), stamp(at))
+	}
 }
 
 // summary holds what the record of the cut says of its proof against the claim.

@@ -16,14 +16,20 @@ type Trial struct {
 	Rounds int           // how many with, and as many without; default 3
 	Every  time.Duration // how often Cut is called in a round; default a second
 	Cut    func(context.Context) error
+	// Switch, in place of Cut, switches on and off what takes cuts by itself. What customers do
+	// meanwhile, and until it has settled, is of neither side.
+	Switch func(ctx context.Context, on bool) error
 }
+
+// settles is how long what was switched takes to begin, or to end.
+const settles = 3 * time.Second
 
 // Compare lets customers buy for a round that does not count, and then in rounds
 // without cuts and rounds with cuts, one after the other in one run, and says what
 // they felt in each. A cut that fails is counted and ends nothing.
 func Compare(ctx context.Context, o TrafficOptions, trial Trial) (meter.Comparison, Summary, error) {
-	if trial.Cut == nil {
-		return meter.Comparison{}, Summary{}, fail.Newf(fail.Invalid, "shop: compare", o.Group, "there is nothing to try")
+	if (trial.Cut == nil) == (trial.Switch == nil) {
+		return meter.Comparison{}, Summary{}, fail.Newf(fail.Invalid, "shop: compare", o.Group, "either a cut or a switch is tried")
 	}
 
 	if trial.Each <= 0 {
@@ -73,10 +79,38 @@ func (t Trial) run(ctx context.Context, m *meter.Meter) {
 			return
 		}
 
+		if t.Switch != nil {
+			t.switched(ctx, m)
+			continue
+		}
+
 		m.Try(true)
 		t.round(ctx, m)
 		m.Try(false)
 	}
+}
+
+// switched is a round of what takes cuts by itself.
+func (t Trial) switched(ctx context.Context, m *meter.Meter) {
+	m.Rest()
+	t.turn(ctx, m, true)
+	m.Begin()
+	m.Try(true)
+
+	_ = retry.Sleep(ctx, t.Each)
+
+	m.Try(false)
+	m.Rest()
+	t.turn(context.WithoutCancel(ctx), m, false) // nothing is left on
+	m.Begin()
+}
+
+func (t Trial) turn(ctx context.Context, m *meter.Meter, on bool) {
+	begin := time.Now()
+	err := t.Switch(ctx, on)
+	m.Tried(time.Since(begin), err)
+
+	_ = retry.Sleep(ctx, settles)
 }
 
 func (t Trial) round(ctx context.Context, m *meter.Meter) {

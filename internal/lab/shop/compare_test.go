@@ -41,4 +41,14 @@ func TestCompare(t *testing.T) {
 	}
 
 	t.Logf("%+v", c)
+
+	var states []bool
+
+	c, _, err = Compare(t.Context(), o, Trial{Each: 200 * time.Millisecond, Rounds: 1, Switch: func(_ context.Context, on bool) error {
+		states = append(states, on)
+		return nil
+	}})
+	if err != nil || len(states) != 2 || !states[0] || states[1] || c.Tried != 2 || c.With.Ops == 0 {
+		t.Errorf("switched: %v, %+v, %v", states, c, err)
+	}
 }

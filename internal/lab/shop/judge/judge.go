@@ -185,7 +185,8 @@ func (j *judgement) has(op *journal.Record) bool {
 	}
 	twoPhase := slices.ContainsFunc(op.Steps, func(s journal.Step) bool { return s.GID != "" })
 
-	return c.Tagged && op.Tagged() || c.TwoPhase && twoPhase || c.Gated && op.Gate
+	// A client that died between two commits let go of the gate: only a tag would tell.
+	return c.Tagged && op.Tagged() || c.TwoPhase && twoPhase || c.Gated && op.Gate && !op.Broken
 }
 
 func (j *judgement) whole(op *journal.Record, is []Presence) {

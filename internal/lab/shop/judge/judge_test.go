@@ -47,7 +47,9 @@ func op(id, kind string, steps ...journal.Step) journal.Record {
 // follow, a booking, a two-phase transfer, a saga, and a booking whose client died.
 func world() []journal.Record {
 	died := op("died", journal.KindBooking, tagged(step(0, 200), "died/2"), journal.Step{Shard: 1, BeginNS: 199, Tag: "died/2"})
-	died.Status, died.Broken = journal.Unknown, true
+	died.Status, died.Broken, died.Gate = journal.Unknown, true, true
+	booking := op("booking", journal.KindBooking, tagged(step(0, 300), "booking/2"), tagged(step(1, 310, "booking/0"), "booking/2"))
+	booking.Gate = true
 	cart := step(0, 120, "first/0")
 	cart.Redis = true
 
@@ -56,7 +58,7 @@ func world() []journal.Record {
 		op("cart", journal.KindCart, cart),
 		op("then", journal.KindChain, step(1, 140, "cart/0", "first/0")),
 		died,
-		op("booking", journal.KindBooking, tagged(step(0, 300), "booking/2"), tagged(step(1, 310, "booking/0"), "booking/2")),
+		booking,
 		op("both", journal.KindMoney, prepared(step(0, 400), "shop-both-0", 3900), prepared(step(1, 410, "both/0"), "shop-both-1", 3910)),
 		op("saga", journal.KindSaga, tagged(step(0, 500), "saga/+"), tagged(step(1, 600), "saga/+"), tagged(step(0, 700), "saga/.")),
 		op("end", journal.KindOrder, step(1, 900)),
@@ -80,6 +82,9 @@ func at(ns int64, positions ...uint64) (judge.Positions, judge.Claim) {
 		judge.Claim{Grade: judge.Proven, Span: judge.Span{Since: ns, Until: ns}, Tagged: true, TwoPhase: true, Limit: 50}
 }
 
+// gated claims what the gate alone can promise.
+func gated(c *judge.Claim) { c.Tagged, c.TwoPhase, c.Gated = false, false, true }
+
 // TestTrueCutsPass judges true cuts, by bounds and by exact places.
 func TestTrueCutsPass(t *testing.T) {
 	h := history(t, world())
@@ -100,10 +105,11 @@ func TestTrueCutsPass(t *testing.T) {
 			c.Broken = []string{"died"}
 			c.Actions = map[judge.Doubtful]judge.Action{{0, "shop-both-0"}: judge.RollBack, {1, "shop-both-1"}: judge.RollBack}
 		}},
-		"half, and only ordered":    {305, []uint64{3050, 3050, 3050}, func(c *judge.Claim) { c.Grade = judge.Ordered }},
-		"a saga in locked tables":   {650, []uint64{6500, 6500, 6500}, func(c *judge.Claim) { c.Grade = judge.Locked }},
-		"half, of an untagged kind": {305, []uint64{3050, 3050, 3050}, func(c *judge.Claim) { c.Tagged = false }},
-		"whole":                     {800, []uint64{8000, 8000, 8000}, func(c *judge.Claim) { c.Broken = []string{"died"} }},
+		"half, and only ordered":               {305, []uint64{3050, 3050, 3050}, func(c *judge.Claim) { c.Grade = judge.Ordered }},
+		"a saga in locked tables":              {650, []uint64{6500, 6500, 6500}, func(c *judge.Claim) { c.Grade = judge.Locked }},
+		"one whose client died under the gate": {350, []uint64{3500, 3500, 3500}, gated},
+		"half, of an untagged kind":            {305, []uint64{3050, 3050, 3050}, func(c *judge.Claim) { c.Tagged = false }},
+		"whole":                                {800, []uint64{8000, 8000, 8000}, func(c *judge.Claim) { c.Broken = []string{"died"} }},
 	} {
 		positions, claim := at(c.at, c.positions...)
 		if c.change != nil {
@@ -135,6 +141,7 @@ func TestFalseCutsAreCaught(t *testing.T) {
 		"the master ahead":            {110, []uint64{1100, 1100, 1300}, nil, []string{judge.Later}},
 		"a cause is lost":             {130, []uint64{1100, 1500, 1100}, nil, []string{judge.Missing, judge.Later, judge.Cause}},
 		"half a tagged one":           {305, []uint64{3050, 3050, 3050}, died, []string{judge.Half}},
+		"half, under the gate":        {305, []uint64{3050, 3050, 3050}, gated, []string{judge.Half}},
 		"half a saga":                 {650, []uint64{6500, 6500, 6500}, died, []string{judge.Half}},
 		"ordered for proven":          {305, []uint64{3050, 3050, 3050}, func(c *judge.Claim) { died(c); c.Tagged, c.TwoPhase = false, false }, []string{judge.Half}},
 		"a broken one not listed":     {350, []uint64{3500, 3500, 3500}, nil, []string{judge.Half}},

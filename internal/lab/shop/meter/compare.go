@@ -52,6 +52,14 @@ func (m *Meter) Begin() {
 	m.trial.begun = time.Now()
 }
 
+// Rest counts nothing for the comparison until it begins again.
+func (m *Meter) Rest() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	m.trial.begun = time.Time{}
+}
+
 // Try says that from now on something is tried, or no more.
 func (m *Meter) Try(on bool) {
 	m.mu.Lock()

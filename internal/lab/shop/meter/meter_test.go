@@ -68,6 +68,9 @@ func TestComparison(t *testing.T) {
 	m.Add(acked(), time.Since(before)+time.Microsecond) // held up since before
 	m.Add(acked(), time.Since(before)+time.Microsecond)
 
+	m.Rest()
+	m.Add(acked(), time.Microsecond) // of neither side
+
 	c := m.Comparison()
 	if c.Without.Ops != 100 || c.Without.Long != 0 || c.Without.Max != 10*time.Millisecond || c.With.Ops != 100 {
 		t.Errorf("%+v", c)
