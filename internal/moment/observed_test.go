@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/moment/words"
 	"drctl/internal/observation"
 	"drctl/internal/proof"
 	"drctl/internal/proof/clock"
@@ -170,7 +171,7 @@ func TestWishes(t *testing.T) {
 func TestWords(t *testing.T) {
 	for _, why := range []proof.Why{proof.BeginningUnknown, proof.NoClockBound, proof.NeverQuiet, proof.NotTogether, proof.HalfDoneThen, proof.LogTooShort,
 		proof.NoMarker, proof.MarkerOutside, proof.NoCommonPause, proof.OutsideWindow, proof.NothingDeclared} {
-		if cause, hint := inWords(proof.Obstacle{Why: why, Count: 3}, time.Second); cause == string(why) || hint == "" {
+		if cause, hint := words.Of(proof.Obstacle{Why: why, Count: 3}, time.Second); cause == string(why) || hint == "" {
 			t.Errorf("%s: %q, %q", why, cause, hint)
 		}
 	}

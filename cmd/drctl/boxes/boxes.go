@@ -10,6 +10,7 @@ import (
 	"drctl/internal/progress"
 	"drctl/internal/sandbox"
 	"drctl/targets"
+	"drctl/targets/client"
 )
 
 // Roots are the directories in which the sandboxes below dir can be: a command
@@ -51,7 +52,7 @@ func Table(w io.Writer, list []answer.Sandbox) error {
 // Show prints a line to paste for each server of a sandbox, passwords included.
 func Show(w io.Writer, list []sandbox.Access) {
 	for _, a := range list {
-		fmt.Fprintf(w, "%-12s %s\n", a.Shard, a.Instance().Connect())
+		fmt.Fprintf(w, "%-12s %s\n", a.Shard, client.Line(a.Instance()))
 	}
 
 	if len(list) == 0 {
@@ -80,7 +81,7 @@ func Left(w io.Writer, dir string) {
 		for _, a := range list {
 			in := a.Instance()
 			in.Password = targets.Secret{}
-			fmt.Fprintf(w, "  %-12s %s\n", a.Shard, in.Connect())
+			fmt.Fprintf(w, "  %-12s %s\n", a.Shard, client.Line(in))
 		}
 	}
 

@@ -1,16 +1,18 @@
-package targets
+package client
 
 import (
 	"net"
 	"strings"
+
+	"drctl/targets"
 )
 
 // clients are the command lines that look into an instance of a kind.
-var clients = map[Kind]func(Instance) string{
-	Postgres: func(in Instance) string {
+var clients = map[targets.Kind]func(targets.Instance) string{
+	targets.Postgres: func(in targets.Instance) string {
 		return with("PGPASSWORD", in.Password.Reveal()) + "psql" + hostPort(in.Address) + flag("-U", in.User) + flag("-d", in.Database)
 	},
-	Redis: func(in Instance) string {
+	targets.Redis: func(in targets.Instance) string {
 		line := with("REDISCLI_AUTH", in.Password.Reveal()) + "redis-cli" + hostPort(in.Address) + flag("--user", in.User)
 		if in.Password.Reveal() == "" {
 			line += " --askpass"
@@ -18,22 +20,22 @@ var clients = map[Kind]func(Instance) string{
 
 		return line
 	},
-	S3: func(in Instance) string {
+	targets.S3: func(in targets.Instance) string {
 		return with("AWS_ACCESS_KEY_ID", in.User) + with("AWS_SECRET_ACCESS_KEY", in.Password.Reveal()) +
 			"aws" + flag("--endpoint-url", in.Address) + " s3 ls" + flag("s3://"+in.Database+"/"+in.Prefix)
 	},
 }
 
-// Connect is the shell command that looks into the instance with the client of
+// Line is the shell command that looks into the instance with the client of
 // its kind, password included; without a password the client asks for it. It is
 // "" for a kind or an address that is not known.
-func (i Instance) Connect() string {
-	client := clients[i.Kind]
-	if client == nil || i.Address == "" {
+func Line(in targets.Instance) string {
+	line := clients[in.Kind]
+	if line == nil || in.Address == "" {
 		return ""
 	}
 
-	return client(i)
+	return line(in)
 }
 
 // flag is the words, each quoted and behind a space, or "" when the last of them
