@@ -120,3 +120,6 @@ func (m *Machine) acyclic() error {
 
 	return nil
 }
+
+// ID is the id of a step by its place in the outline and in State.Steps.
+func (m *Machine) ID(i int) string { return m.steps[i].ID }
