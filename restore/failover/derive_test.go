@@ -228,9 +228,10 @@ func TestLintFinds(t *testing.T) {
 		"there is no route": func(d *plan.Definition) {
 			edit(d, "hold-pool", func(s *plan.StepDef) { s.With.Reroute.Route = "ghost" })
 		},
-		"there is no shard": func(d *plan.Definition) { edit(d, "drain-orders/0", func(s *plan.StepDef) { s.On.Shard = "9" }) },
-		"is of kind":        func(d *plan.Definition) { edit(d, "drain-orders/0", func(s *plan.StepDef) { s.Kind = targets.Redis }) },
-		"has no limit":      func(d *plan.Definition) { edit(d, "drain-orders/0", func(s *plan.StepDef) { s.Limit = 0 }) },
+		"there is no shard":    func(d *plan.Definition) { edit(d, "drain-orders/0", func(s *plan.StepDef) { s.On.Shard = "9" }) },
+		"is of kind":           func(d *plan.Definition) { edit(d, "drain-orders/0", func(s *plan.StepDef) { s.Kind = targets.Redis }) },
+		"would end in between": func(d *plan.Definition) { edit(d, "tell", func(s *plan.StepDef) { s.IfFails = plan.Stop }) },
+		"has no limit":         func(d *plan.Definition) { edit(d, "drain-orders/0", func(s *plan.StepDef) { s.Limit = 0 }) },
 		"was not found": func(d *plan.Definition) {
 			edit(d, "tell", func(s *plan.StepDef) { s.Do, s.With = plan.OpInclude, plan.Args{Include: &plan.Include{Plan: "ghost"}} })
 		},
@@ -276,7 +277,7 @@ func TestOverride(t *testing.T) {
 	is, err := failover.Override(was, failover.Overlay{
 		Change: []failover.Change{{Step: "drain-orders/*", Limit: &limit}},
 		Drop:   []failover.Drop{{Step: "check-api", Reason: "it has none"}},
-		Add: []failover.Added{{StepDef: plan.StepDef{ID: "jobs", Do: plan.OpExec, With: plan.Args{Exec: &plan.Exec{Command: []string{"stop-jobs"}}}, Limit: time.Minute, Needs: []string{"approve"}},
+		Add: []failover.Added{{StepDef: plan.StepDef{ID: "jobs", Do: plan.OpExec, With: plan.Args{Exec: &plan.Exec{Command: []string{"stop-jobs"}}}, IfFails: plan.Abort, Limit: time.Minute, Needs: []string{"approve"}},
 			Before: []string{"hold-*", "isolate-*"}}}})
 	if err != nil {
 		t.Fatal(err)

@@ -158,6 +158,10 @@ func (l *linter) runnable() {
 			l.say(s.ID, "nobody can run it: it is to be done in %s, which is gone", s.Region)
 		}
 
+		if s.IfFails == plan.Stop {
+			l.say(s.ID, "nobody says what follows when it fails (if_fails): the plan would end in between")
+		}
+
 		if s.Limit == 0 && !s.Do.Asks() {
 			l.say(s.ID, "it has no limit: when it hangs, so does the recovery")
 		}

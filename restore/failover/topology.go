@@ -48,47 +48,48 @@ var tiers = []string{Cache, Application, Edge}
 
 // Service is what stands on the stores: it is started, warmed or told, and checked.
 type Service struct {
-	Name string
-	Tier string
+	Name string `json:"name"`
+	Tier string `json:"tier"`
 	// Needs are targets and other services.
-	Needs []string
+	Needs []string `json:"needs,omitempty"`
 	// Up brings it up on the other side; one action at most.
-	Up plan.Args
+	Up plan.Args `json:"up,omitzero"`
 	// Check says that it works; none checks nothing.
-	Check *plan.HTTP
+	Check *plan.HTTP `json:"check,omitempty"`
 }
 
 // Route is a way by which clients reach stores or services.
 type Route struct {
-	Name string
+	Name string `json:"name"`
 	// For are the targets or the services behind it.
-	For []string
+	For []string `json:"for"`
 	// Holds says that it can keep clients waiting without an error.
-	Holds bool
+	Holds bool `json:"holds,omitempty"`
 }
 
 // Policy is how a group may change its region.
 type Policy struct {
-	From, To string
-	Choice   plan.Choice // of a failover; "" means newest
+	From   string      `json:"from,omitempty"`
+	To     string      `json:"to,omitempty"`
+	Choice plan.Choice `json:"choice,omitempty"` // of a failover; "" means newest
 	// People is how many different ones have to approve; 0 decides by itself.
-	People        int
-	Roles         []string
-	ApproveWithin time.Duration // 0 means an hour
+	People        int           `json:"people,omitempty"`
+	Roles         []string      `json:"roles,omitempty"`
+	ApproveWithin time.Duration `json:"approve_within_ns,omitempty"` // 0 means an hour
 	// Fence are the proofs of silence that a failover may use, in the order in
 	// which they are tried; empty means the guard, then a person's statement.
-	Fence []string
-	Hook  *plan.Exec
+	Fence []string   `json:"fence,omitempty"`
+	Hook  *plan.Exec `json:"hook,omitempty"`
 	// Lag is the most that a standby may be behind when a switchover begins; 0 means 5 s.
-	Lag time.Duration
+	Lag time.Duration `json:"lag_ns,omitempty"`
 	// Resolve is what becomes of prepared transactions; "" means plan.ResolveByGroup.
-	Resolve string
+	Resolve string `json:"resolve,omitempty"`
 	// Rejoin are the ways back of an old primary; empty means all, the cheapest first.
-	Rejoin []string
+	Rejoin []string `json:"rejoin,omitempty"`
 	// Destinations are where the shards of a proven recovery are laid down.
-	Destinations map[string]plan.Destination
+	Destinations map[string]plan.Destination `json:"destinations,omitempty"`
 	// Tell are those who are told, besides everybody who always is.
-	Tell []string
+	Tell []string `json:"tell,omitempty"`
 }
 
 // filled is the policy with its defaults.
