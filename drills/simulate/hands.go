@@ -222,6 +222,7 @@ func (w *world) undo(s plan.StepDef) bool {
 
 		return false
 	}
+
 	w.note("undo %s", s.ID)
 
 	switch x := w.shard(s.On); s.Do {

@@ -48,6 +48,7 @@ func (tb *Table) Many(ctx context.Context, first uint64, schedules int) (Summary
 	}
 
 	err := deal(ctx, next, schedules)
+
 	wg.Wait()
 
 	if err != nil {

@@ -28,8 +28,8 @@ func Lay(d plan.Definition, t failover.Topology, mode plan.Mode, bug Bug) (*Tabl
 	d = plant(d, bug)
 	o := d.Outline(mode)
 	tb := &Table{d: d, t: t, mode: mode, bug: bug, inner: map[string]*machine.Machine{}}
-	var err error
 
+	var err error
 	if tb.outer, err = machine.New(o.Folded()); err != nil {
 		return nil, err
 	}
@@ -166,6 +166,7 @@ func (g *game) enter(id string) *run {
 			in.tasks = append(in.tasks, t)
 			continue
 		}
+
 		g.tell(in, machine.Answered{Step: t.node.ID, Answer: machine.SayRetry, By: "section"})
 	}
 
@@ -322,6 +323,7 @@ func (g *game) people(r *run, t task, s plan.StepDef) {
 			}
 		case s.ID != "" && !s.Do.Fixed():
 			a.Answer = machine.SaySkip
+
 			g.w.byHand(s)
 		}
 	default:

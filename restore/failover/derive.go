@@ -110,6 +110,7 @@ func (d *deriving) gate(standby string) {
 		if d.p.Choice == plan.Proven && d.mode == plan.ModeFailover && s.log() {
 			continue // its standby is not used
 		}
+
 		d.precheck(plan.StepDef{ID: "ready-" + s.ID.String(), On: s.ID, Kind: s.Kind, Region: d.p.To}, standby, d.p.Lag, "return-"+s.ID.String())
 	}
 
@@ -170,6 +171,7 @@ func (d *deriving) switchover() {
 		x.Section = sec
 		d.add(x, "fence-"+s.ID.String(), "hold-*", "isolate-*")
 	}
+
 	d.promotion(sec, "drain-*")
 	d.release(sec)
 }
@@ -214,6 +216,7 @@ func (d *deriving) release(sec string) {
 	for _, r := range d.stores() {
 		switched = append(switched, "switch-"+r.Name)
 	}
+
 	d.reroute(d.stores(), plan.RouteRelease, sec, false, switched...)
 }
 
@@ -264,6 +267,7 @@ func (d *deriving) failover() {
 		x.Section, x.Retry, x.With = sec, plan.Retry{Attempts: 3, Backoff: 100 * time.Millisecond}, plan.Args{Resolve: &plan.Resolve{Rule: d.p.Resolve}}
 		d.add(x, "promote-*")
 	}
+
 	d.release(sec)
 }
 

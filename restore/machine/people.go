@@ -25,6 +25,7 @@ func (t *turn) elapsed(timer int) bool {
 	switch {
 	case s.Status == Asking:
 		s.Question = ""
+
 		t.failed(i)
 	case t.s.Aborting:
 		s.Status = Failed // to be undone again
@@ -61,6 +62,7 @@ func (t *turn) ask(i int, q Question) {
 // answered takes what a person said, and reports whether it could be said.
 func (t *turn) answered(i int, a Answered) bool {
 	s, n := &t.s.Steps[i], t.steps[i]
+
 	if a.By == "" {
 		return false
 	}
@@ -90,9 +92,11 @@ func (t *turn) answered(i int, a Answered) bool {
 	switch {
 	case a.Answer == SayRetry:
 		s.Attempt = 0
+
 		t.again(i)
 	case a.Answer == SayVouch && n.Vouch && !n.Op.Asks():
 		s.Waived = a.By + ": " + a.Reason
+
 		t.end(i, Done)
 	case a.Answer == SayGiveUp && t.s.Past:
 		t.end(i, Failed)

@@ -173,6 +173,7 @@ func lawful(t *rapid.T, o plan.Outline, s machine.State, e machine.Event, next m
 		switch c := c.(type) {
 		case machine.Do:
 			n := o.Steps[find(c.Step.ID)]
+
 			if next.Aborting || next.Cancelled && !next.Past {
 				fatal("a step begins although nothing is to begin")
 			}
@@ -212,7 +213,7 @@ func lawful(t *rapid.T, o plan.Outline, s machine.State, e machine.Event, next m
 			fatal("somebody skipped what the next step rests on")
 		}
 
-		if o.Steps[i].Op == plan.OpApprove && o.Steps[i].Behaviour == "" && x.Status == machine.Done && len(x.Agreed) < o.Steps[i].People {
+		if o.Steps[i].Op == plan.OpApprove && o.Steps[i].Behaviour == "" && x.Status == machine.Done && len(slices.Compact(slices.Sorted(slices.Values(x.Agreed)))) < o.Steps[i].People {
 			fatal("too few people agreed")
 		}
 	}

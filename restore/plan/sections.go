@@ -39,6 +39,7 @@ func (o Outline) Folded() Outline {
 		if n.Section == "" {
 			n.Needs, n.After = o.foldedNames(n.Needs, ""), o.foldedNames(n.After, "")
 			out.Steps = append(out.Steps, n)
+
 			continue
 		}
 

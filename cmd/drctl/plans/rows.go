@@ -24,6 +24,7 @@ func rows(d plan.Definition) (out []*row) {
 	for _, s := range d.Steps {
 		same := func(r *row) bool {
 			o := r.steps[0]
+
 			return s.On.Target != "" && o.On.Target == s.On.Target && o.Do == s.Do && o.Section == s.Section && o.IfFails == s.IfFails &&
 				strings.TrimSuffix(o.ID, o.On.String()) == strings.TrimSuffix(s.ID, s.On.String())
 		}

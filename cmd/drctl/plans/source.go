@@ -100,6 +100,7 @@ func (s source) policy(cfg *config.Config, home string, p failover.Policy) failo
 	if s.mode == string(plan.ModeFailback) {
 		home, other = other, home
 	}
+
 	set(&p.From, s.from, home)
 	set(&p.To, s.to, other)
 

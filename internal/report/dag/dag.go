@@ -185,6 +185,7 @@ func (d *drawing) write(w io.Writer, title string) error {
 		if n.Heavy {
 			stroke, wide = "#b3261e", 2
 		}
+
 		fmt.Fprintf(b, `<g><title>%s</title><rect x="%d" y="%d" width="%d" height="%d" rx="5" fill="%s" stroke="%s" stroke-width="%d"/>`, html.EscapeString(n.Label+" "+n.Note), x, y, boxW, boxH, fill, stroke, wide)
 		fmt.Fprintf(b, `<text x="%d" y="%d">%s</text><text x="%d" y="%d" fill="#57606f" font-size="10">%s</text></g>`+"\n", x+8, y+17, html.EscapeString(short(n.Label)), x+8, y+32, html.EscapeString(short(n.Note)))
 	}
