@@ -156,3 +156,17 @@ func TestSimulate(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTheExampleOfThePage: what the page shows can be used, and lint has nothing against it.
+func TestTheExampleOfThePage(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/recovery-plans.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```json\n")
+	text, _, _ := strings.Cut(rest, "```")
+
+	if out, err := run(t, false, "lint", "--extra", write(t, text)); err != nil || !strings.Contains(out, "nothing found") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
