@@ -107,8 +107,8 @@ func (d *deriving) precheck(s plan.StepDef, what string, within time.Duration, n
 // gate adds the prechecks and the decision. Nothing is touched before.
 func (d *deriving) gate(standby string) {
 	for _, s := range d.Shards {
-		if d.p.Choice == plan.Proven && d.mode == plan.ModeFailover && s.log() {
-			continue // its standby is not used
+		if d.anew(s, d.p, d.mode) {
+			continue // there is nothing that could stand by
 		}
 
 		d.precheck(plan.StepDef{ID: "ready-" + s.ID.String(), On: s.ID, Kind: s.Kind, Region: d.p.To}, standby, d.p.Lag, "return-"+s.ID.String())
@@ -210,7 +210,7 @@ func (d *deriving) promotion(sec string, needs ...string) {
 
 // release points the routes of the stores to the new side and lets clients go on.
 func (d *deriving) release(sec string) {
-	d.reroute(d.stores(), plan.RouteSwitch, sec, false, "promote-*", "follow-*", "resolve-*", "drain-*")
+	d.reroute(d.stores(), plan.RouteSwitch, sec, false, "promote-*", "follow-*", "resolve-*", "drain-*", "restore-*")
 
 	var switched []string
 	for _, r := range d.stores() {
@@ -240,21 +240,7 @@ func (d *deriving) failover() {
 		return x, away
 	})
 
-	if d.p.Choice == plan.Proven {
-		d.shards(func(s Shard) (plan.StepDef, []string) {
-			x := d.on(s, plan.OpRestore, longest)
-			x.IfFails, x.Into, x.Modes = plan.AskPeople, d.p.Destinations[s.ID.String()], nil
-
-			return x, []string{"fence-*"}
-		})
-	} else {
-		d.shards(func(s Shard) (plan.StepDef, []string) {
-			x := d.on(s, plan.OpFeed, long)
-			x.IfFails, x.Retry, x.With = plan.AskPeople, plan.Retry{Attempts: 5, Backoff: time.Second, Longest: 10 * time.Second}, plan.Args{Feed: &plan.Feed{Vault: d.p.To}}
-
-			return x, []string{"fence-" + s.ID.String()}
-		})
-	}
+	d.fill()
 
 	sec := SectionTakeover
 	d.promotion(sec, "fence-*", "feed-*", "restore-*")
@@ -269,6 +255,22 @@ func (d *deriving) failover() {
 	}
 
 	d.release(sec)
+}
+
+// fill gives the new side what it lacks: a feed where there is a standby, else all.
+func (d *deriving) fill() {
+	for _, s := range d.Shards {
+		switch {
+		case d.anew(s, d.p, d.mode):
+			x := d.on(s, plan.OpRestore, longest)
+			x.IfFails, x.Into, x.Modes = plan.AskPeople, d.p.Destinations[s.ID.String()], nil
+			d.add(x, append([]string{"fence-*"}, d.gates...)...)
+		case s.log():
+			x := d.on(s, plan.OpFeed, long)
+			x.IfFails, x.Retry, x.With = plan.AskPeople, plan.Retry{Attempts: 5, Backoff: time.Second, Longest: 10 * time.Second}, plan.Args{Feed: &plan.Feed{Vault: d.p.To}}
+			d.add(x, "fence-"+s.ID.String())
+		}
+	}
 }
 
 // comeBack makes the instances of the region that was left stand by again.

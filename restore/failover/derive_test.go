@@ -115,6 +115,26 @@ func ids(d plan.Definition) string {
 	return b.String()
 }
 
+// TestABucketWithoutAnotherSide is laid down from the vault in a failover, and
+// keeps a switchover from being planned.
+func TestABucketWithoutAnotherSide(t *testing.T) {
+	topo := shop()
+	topo.Shards[4].Regions = []string{"east"}
+
+	d := derive(t, topo, policy(topo), plan.ModeFailover, plan.Newest)
+	if s, ok := d.Step("restore-media/0"); !ok || s.Into.Region != "west" {
+		t.Errorf("nothing lays the bucket down: %+v", s)
+	}
+
+	if found := failover.Lint(d, topo); failover.HasErrors(found) {
+		t.Errorf("%+v", found)
+	}
+
+	if _, err := failover.Derive(topo, policy(topo), plan.ModeSwitchover); !fail.Is(err, fail.Invalid) || !strings.Contains(err.Error(), "media/0 has no instance in west") {
+		t.Errorf("a switchover without a bucket: %v", err)
+	}
+}
+
 // TestServicesInOrder: one comes up after those that it needs, whatever their names.
 func TestServicesInOrder(t *testing.T) {
 	topo := shop()

@@ -142,9 +142,9 @@ func (t Topology) check(p Policy, m plan.Mode) error {
 	}
 
 	for _, s := range t.Shards {
-		if p.Choice == plan.Proven && m == plan.ModeFailover && s.log() {
+		if t.anew(s, p, m) {
 			_, ok := p.Destinations[s.ID.String()]
-			need(ok, "a proven recovery lays %s down anew: name its destination", s.ID)
+			need(ok, "%s has to be laid down anew in %s: name its destination", s.ID, p.To)
 		} else {
 			need(slices.Contains(s.Regions, p.To), "%s has no instance in %s", s.ID, p.To)
 		}
@@ -168,6 +168,16 @@ func (t Topology) check(p Policy, m plan.Mode) error {
 	}
 
 	return fail.New(fail.Invalid, op, t.Group, "mend the topology or the policy of the group", errors.Join(errs...))
+}
+
+// anew reports whether a shard is laid down from the vault: in a failover, all that
+// have a log when the recovery is a proven one, and buckets that have no other side.
+func (t Topology) anew(s Shard, p Policy, m plan.Mode) bool {
+	if m != plan.ModeFailover {
+		return false
+	}
+
+	return s.log() && p.Choice == plan.Proven || !s.log() && !slices.Contains(s.Regions, p.To)
 }
 
 func (t Topology) target(name string) bool {
