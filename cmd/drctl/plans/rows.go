@@ -123,7 +123,7 @@ func table(d plan.Definition) (head []string, out [][]string) {
 		limit := "-"
 
 		if s.Limit > 0 {
-			limit = strings.TrimSuffix(strings.TrimSuffix(s.Limit.Truncate(time.Millisecond).String(), "0s"), "0m")
+			limit = strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(s.Limit.Truncate(time.Millisecond).String())
 		}
 		out = append(out, []string{name, does(s), s.Region, limit, fails(s.IfFails), strings.Join(marks, ", ")})
 	}
