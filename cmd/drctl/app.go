@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/cmd/drctl/complete"
+	"drctl/cmd/drctl/plans"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/logs"
@@ -54,12 +55,14 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 partly done,
 	f.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&a.logFormat, "log-format", "text", "text or json")
 	root.AddCommand(a.configCmd(), a.vaultCmd(), a.upCmd(), a.workerCmd(), a.applyCmd(), a.statusCmd(),
-		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.scheduleCmd(), a.runsCmd(), a.versionCmd(), labCmd())
+		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.plans().Command(), a.scheduleCmd(), a.runsCmd(), a.versionCmd(), labCmd())
 	ui.Strict(root)
 	complete.Wire(root, a.completion())
 
 	return root
 }
+
+func (a *app) plans() plans.Faces { return plans.Faces{Load: a.load, Out: a.out, JSON: &a.json} }
 
 // load reads the configuration.
 func (a *app) load() (*config.Config, error) {

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"os/user"
 	"strings"
 	"time"
 
@@ -60,7 +58,7 @@ could not be removed.`,
 	show.Flags().StringVar(&html, "html", "", "write the HTML page to this file")
 	place.flags(list)
 	place.flags(show)
-	c.AddCommand(run, list, show)
+	c.AddCommand(run, list, show, a.plans().Simulate())
 
 	return c
 }
@@ -90,7 +88,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	}
 	region := s.cfg.Regions[def.Vault]
 
-	in := workflows.RunDrillIn{Drill: def, Queue: region.Queue, By: who(), Keep: keep, KeepFailed: s.cfg.Sandbox.Keep, Window: 4}
+	in := workflows.RunDrillIn{Drill: def, Queue: region.Queue, By: serve.Person(), Keep: keep, KeepFailed: s.cfg.Sandbox.Keep, Window: 4}
 	if rec := s.cfg.Recovery[def.Group]; rec != nil {
 		in.Window = rec.Parallel
 	}
@@ -144,15 +142,6 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	}
 
 	return a.printDrill(out)
-}
-
-func who() string {
-	name := os.Getenv("SUDO_USER")
-	if u, err := user.Current(); name == "" && err == nil {
-		name = u.Username
-	}
-
-	return name + "@" + serve.Hostname()
 }
 
 func (a *app) printDrill(out drills.Outcome) error {

@@ -26,6 +26,19 @@ type Node struct {
 	// After are the steps that must have ended, however they did.
 	After []string      `json:"after,omitempty"`
 	Limit time.Duration `json:"limit_ns"`
+
+	// What follows is of the plans between regions; see StepDef.
+
+	Behaviour Behaviour   `json:"behaviour,omitempty"`
+	Retry     Retry       `json:"retry,omitzero"`
+	IfFails   Consequence `json:"if_fails,omitempty"`
+	Undo      bool        `json:"undo,omitempty"`
+	NoReturn  bool        `json:"no_return,omitempty"`
+	Section   string      `json:"section,omitempty"`
+	// People is how many different ones have to approve.
+	People int `json:"people,omitempty"`
+	// Vouch says that a person's signed word can stand for the step.
+	Vouch bool `json:"vouch,omitempty"`
 }
 
 // Outline is the order of a run: small enough to cross the engine whole.

@@ -2,11 +2,13 @@ package answer
 
 import (
 	"drctl/drills"
+	"drctl/drills/simulate"
 	"drctl/internal/engine"
 	"drctl/internal/moment"
 	"drctl/internal/sandbox"
 	"drctl/internal/ui"
 	"drctl/internal/upkeep"
+	"drctl/restore/failover"
 	"drctl/restore/inventory"
 	"drctl/restore/plan"
 	"drctl/restore/readiness"
@@ -62,6 +64,11 @@ func All() []Answer {
 		{Command: "drill list", Value: []Drill{}},
 		{Command: "drill run", Value: drills.Outcome{}},
 		{Command: "drill show", Where: "the record, as [evidence.schema.json](evidence.schema.json) describes it"},
+		{Command: "drill simulate", Value: simulate.Summary{}},
+		{Command: "drill simulate", When: "with `--schedules 1`", Value: simulate.Result{}},
+		{Command: "plan diff", Value: []failover.Difference{}},
+		{Command: "plan lint", Value: []failover.Problem{}},
+		{Command: "plan show", Value: plan.Definition{}},
 		{Command: "restore plan", Value: plan.Run{}},
 		{Command: "restore run", Value: workflows.RestoreOut{}},
 		{Command: "runs attach", Value: started},

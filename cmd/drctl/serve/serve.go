@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -156,4 +157,14 @@ func Hostname() string {
 	}
 
 	return h
+}
+
+// Person is who runs this process, at which host; sudo is looked through.
+func Person() string {
+	name := os.Getenv("SUDO_USER")
+	if u, err := user.Current(); name == "" && err == nil {
+		name = u.Username
+	}
+
+	return name + "@" + Hostname()
 }
