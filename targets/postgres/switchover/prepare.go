@@ -299,10 +299,19 @@ func (s *side) dropSlots(ctx context.Context, op string, names ...string) error 
 // the new side keeps: it goes on there without a gap.
 func (h *hands) archiverNear(ctx context.Context) error {
 	var keeps string
-	err := h.new.ask(ctx, opPrepare, "", `SELECT restart_lsn::text FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`, []any{h.o.Slot}, &keeps)
+	var segment int64
+
+	err := h.new.ask(ctx, opPrepare, h.new.grant("pg_monitor"), `SELECT restart_lsn::text, (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'wal_segment_size')
+		FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`, []any{h.o.Slot}, &keeps, &segment)
 	if err != nil {
 		return err
 	}
+
+	from, err := targets.ParseLSN(keeps)
+	if err != nil {
+		return err
+	}
+	from = timelines.SegmentStart(from, uint64(segment)) // whole files are kept
 
 	ctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
@@ -310,9 +319,8 @@ func (h *hands) archiverNear(ctx context.Context) error {
 	return retry.Do(ctx, retry.Policy{First: 50 * time.Millisecond, Max: 500 * time.Millisecond, If: retry.On(fail.Stalled)}, func() error {
 		var ok bool
 		var at string
-		err := h.old.ask(ctx, opPrepare, h.old.grant("pg_monitor"), `SELECT coalesce(bool_and(s.restart_lsn >= $2::text::pg_lsn - mod(($2::text::pg_lsn - '0/0'), z.size)), true), coalesce(max(s.restart_lsn)::text, '')
-			FROM pg_catalog.pg_replication_slots s, (SELECT setting::numeric AS size FROM pg_catalog.pg_settings WHERE name = 'wal_segment_size') z
-			WHERE s.slot_name = $1`, []any{h.o.Slot, keeps}, &ok, &at)
+		err := h.old.ask(ctx, opPrepare, h.old.grant("pg_monitor"), `SELECT coalesce(bool_and(restart_lsn >= $2::text::pg_lsn), true), coalesce(max(restart_lsn)::text, '')
+			FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`, []any{h.o.Slot, targets.FormatLSN(from)}, &ok, &at)
 		if err != nil || ok {
 			return err
 		}

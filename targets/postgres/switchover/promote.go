@@ -8,6 +8,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/targets"
 	"drctl/targets/handover"
+	"drctl/targets/postgres/control"
 	"drctl/targets/postgres/postmaster"
 	"drctl/targets/postgres/timelines"
 )
@@ -75,7 +76,16 @@ func (h *hands) oldIsDown() error {
 	}
 
 	srv, err := postmaster.Find(h.req.Old.DataDir)
-	if err != nil || srv.Status == postmaster.Standby {
+	if fail.Is(err, fail.NotFound) {
+		return nil
+	}
+
+	if err != nil {
+		return err
+	}
+
+	// Its lock file says "ready" of a standby, too.
+	if st, err := control.ReadState(h.req.Old.DataDir); err == nil && st.Phase == control.InArchiveRecovery {
 		return nil
 	}
 

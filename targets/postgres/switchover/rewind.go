@@ -25,8 +25,10 @@ func (r *rejoin) rewind(ctx context.Context, log *localwal.Log, end timelines.Po
 		return r.rebuild(fmt.Errorf("there is no pg_rewind here"))
 	}
 
-	if err := r.keep(ctx, log, end); err != nil {
-		return err
+	if !r.rewinding() { // else it was kept before
+		if err := r.keep(ctx, log, end); err != nil {
+			return err
+		}
 	}
 
 	// The program reads the new primary's timeline from its control file, which
@@ -63,8 +65,9 @@ func (r *rejoin) rewind(ctx context.Context, log *localwal.Log, end timelines.Po
 	return r.putBack()
 }
 
-// ownFiles are those that the old side keeps: pg_rewind takes the new primary's.
-var ownFiles = []string{"postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf"}
+// ownFiles are those that the old side keeps: pg_rewind takes the new primary's, and
+// removes the last.
+var ownFiles = []string{"postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf", "postmaster.opts"}
 
 // aside is where they are meanwhile. While it is there a rewind has not ended, and
 // the directory is no server's.

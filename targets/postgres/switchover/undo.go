@@ -88,10 +88,6 @@ func (h *hands) ended(ctx context.Context) error {
 		return nil
 	}
 
-	if srv.Status == postmaster.Standby {
-		return srv.Stop(ctx)
-	}
-
 	v, err := h.old.look(ctx, opUndo)
 	if err != nil || !v.standby {
 		return err

@@ -114,7 +114,7 @@ func newPair(t testing.TB, tools servers.Binaries) *pair {
 	return p
 }
 
-var settings = map[string]string{"max_connections": "100", "wal_retrieve_retry_interval": "100ms", "max_wal_size": "128MB", "min_wal_size": "80MB", "wal_keep_size": "64MB"}
+var settings = map[string]string{"max_connections": "100", "archive_mode": "on", "archive_command": "true", "wal_retrieve_retry_interval": "100ms", "max_wal_size": "128MB", "min_wal_size": "80MB", "wal_keep_size": "64MB"}
 
 func (p *pair) context() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -126,7 +126,13 @@ func (p *pair) context() context.Context {
 func (p *pair) connect(in targets.Instance) *pgx.Conn {
 	p.Helper()
 
-	c, err := pgx.Connect(p.context(), sandboxtest.DSN(in, in.Database))
+	cfg, err := pgx.ParseConfig(sandboxtest.DSN(in, in.Database))
+	if err != nil {
+		p.Fatal(err)
+	}
+	cfg.RuntimeParams["statement_timeout"] = "0"
+
+	c, err := pgx.ConnectConfig(p.context(), cfg)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -263,3 +269,31 @@ func (p *pair) kill(in targets.Instance) {
 func statement(in targets.Instance, epoch uint64) []handover.Silence {
 	return []handover.Silence{{Instance: in.String(), Kind: handover.SilentStatement, Epoch: epoch, By: "test"}}
 }
+
+// stoppedNot is what somebody says who stopped nothing.
+func stoppedNot(p *pair) handover.Stopped {
+	system := p.ask(p.a, "SELECT system_identifier FROM pg_control_system()")
+
+	at, err := targets.ParseLSN(p.ask(p.a, "SELECT pg_current_wal_flush_lsn()"))
+	if err != nil {
+		p.Fatal(err)
+	}
+
+	return handover.Stopped{At: targets.Position{Kind: targets.Postgres, Timeline: targets.PostgresTimeline(system, 1), Offset: at}, Silence: statement(p.a, 2)[0]}
+}
+
+// patient are hands that allow transactions of a length.
+func (p *pair) patient(from, to targets.Instance, most time.Duration) handover.Switch {
+	p.Helper()
+
+	h, err := p.d.Switch(handover.Request{Old: from, New: to, Epoch: 2, MaxTransaction: most})
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.Cleanup(h.Close)
+
+	return h
+}
+
+// residents are all processes of a server.
+func residents(srv postmaster.Server) []servers.Server { return servers.In(srv.Dir) }

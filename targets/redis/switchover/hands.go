@@ -115,12 +115,11 @@ func (s *side) do(ctx context.Context, op string, args ...any) (any, error) {
 
 // seen is what a server says of its replication.
 type seen struct {
-	master  bool
-	of      string // host:port of its master
-	linked  bool   // the link to its master is up
-	loading bool
-	id      string // of its history
-	offset  uint64
+	master bool
+	of     string // host:port of its master
+	linked bool   // the link to its master is up
+	id     string // of its history
+	offset uint64
 	// before and fork are the history that it left, and where.
 	before string
 	fork   uint64
