@@ -90,7 +90,7 @@ func TestTrap1And18AStandbyIsFedToTheProvenEndOrNotAtAll(t *testing.T) {
 			return b[:len(b)-8192], fail.Newf(fail.Unavailable, "log", "", "503")
 		}},
 		"it ends early":     {fail.Corrupt, func(_ uint64, b []byte) ([]byte, error) { return b[:len(b)/2], nil }},
-		"a byte is wrong":   {fail.Corrupt, func(_ uint64, b []byte) ([]byte, error) { b[len(b)/2] ^= 4; return b, nil }},
+		"a byte is wrong":   {fail.Corrupt, func(_ uint64, b []byte) ([]byte, error) { b[len(b)-100_000] ^= 4; return b, nil }},
 		"it is another log": {fail.Conflict, func(_ uint64, b []byte) ([]byte, error) { b[40] ^= 4; return b, nil }},
 	} {
 		req.Log = &vault{log: log, harm: c.harm}

@@ -108,6 +108,8 @@ func TestKilledInTheMiddleOfAStepAnotherGoesOn(t *testing.T) {
 		rows++
 		p.exec(p.a, fmt.Sprintf("INSERT INTO t (note) VALUES ('round %d')", round))
 
+		p.archived(p.a)
+
 		o := order{From: p.a.Address, To: p.b.Address, Dirs: [2]string{p.a.DataDir, p.b.DataDir}, Epoch: uint64(round + 2)}
 		victim := []string{"prepare", "drain", "stop", "promote", "probe", "rejoin"}[round%6]
 		last := p.killedIn(o, victim, time.Duration(rnd.IntN(40))*time.Millisecond)

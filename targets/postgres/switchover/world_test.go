@@ -210,6 +210,7 @@ func (p *pair) history(in targets.Instance, timeline string) []byte {
 func (p *pair) switchover(from, to targets.Instance, epoch uint64) (handover.Stopped, handover.Promoted) {
 	p.Helper()
 	ctx, h := p.context(), p.hands(from, to, epoch)
+	p.archived(from)
 
 	if _, err := h.Prepare(ctx); err != nil {
 		p.Fatal(err)
@@ -234,6 +235,12 @@ func (p *pair) switchover(from, to targets.Instance, epoch uint64) (handover.Sto
 	}
 
 	return s, out
+}
+
+// archived moves the archiver's slot as one does that has come to the end.
+func (p *pair) archived(in targets.Instance) {
+	p.Helper()
+	p.exec(in, "SELECT pg_replication_slot_advance('"+slot+"', pg_current_wal_flush_lsn())")
 }
 
 func (p *pair) exact(from targets.Instance, s handover.Stopped) handover.PromoteRequest {
