@@ -91,6 +91,8 @@ func (w *writer) over(epoch uint64) time.Duration {
 	ctx, h := p.context(), p.hands(p.a, p.b, epoch)
 	next := p.connect(p.b) // a pooler has its connections, too
 
+	p.archived(p.a)
+
 	if _, err := h.Prepare(ctx); err != nil {
 		p.Fatal(err)
 	}

@@ -216,7 +216,7 @@ func TestTrap17APreparedTransactionOutlivesTheSwitchoverOnEveryMajor(t *testing.
 	}
 
 	for _, major := range majors {
-		p := newPair(t, sandboxtest.ToolsOf(t, major))
+		p := newPairWith(t, sandboxtest.ToolsOf(t, major), archiving())
 		p.exec(p.a, "BEGIN; INSERT INTO t (note) VALUES ('in doubt'); PREPARE TRANSACTION 'doubt'")
 		p.exec(p.a, "SELECT pg_switch_wal()")
 		p.exec(p.a, "INSERT INTO t (note) VALUES ('removed')")

@@ -226,6 +226,15 @@ func (h *hands) warnings(ctx context.Context) (out []string, err error) {
 		return nil, fail.New(fail.Denied, opPrepare, h.req.New.String(), "on the primary, as a superuser: GRANT EXECUTE ON FUNCTION pg_promote TO "+h.req.New.User, errors.New("the user may not promote it"))
 	}
 
+	var archives bool
+	if err := h.old.ask(ctx, opPrepare, "", "SELECT pg_catalog.current_setting('archive_mode') <> 'off'", nil, &archives); err != nil {
+		return nil, err
+	}
+
+	if archives {
+		out = append(out, "archive_mode is on: when the old side stops it fills up its segment of log, and writers wait until the new side has all of it (16 MB by default)")
+	}
+
 	if names != "" {
 		out = append(out, "commits on the new side will wait for synchronous_standby_names = "+names)
 	}

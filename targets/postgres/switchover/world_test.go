@@ -3,6 +3,7 @@ package switchover_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,6 +81,11 @@ func cluster(t testing.TB, tools servers.Binaries) string {
 
 func newPair(t testing.TB, tools servers.Binaries) *pair {
 	t.Helper()
+	return newPairWith(t, tools, settings)
+}
+
+func newPairWith(t testing.TB, tools servers.Binaries, settings map[string]string) *pair {
+	t.Helper()
 	p := &pair{TB: t, tools: tools, d: postgres.New(postgres.Options{Tools: tools, SlotName: slot})}
 
 	from, a, b := cluster(t, tools), filepath.Join(sandboxtest.Dir(t), "pg"), filepath.Join(sandboxtest.Dir(t), "pg")
@@ -114,7 +120,15 @@ func newPair(t testing.TB, tools servers.Binaries) *pair {
 	return p
 }
 
-var settings = map[string]string{"max_connections": "100", "archive_mode": "on", "archive_command": "true", "wal_retrieve_retry_interval": "100ms", "max_wal_size": "128MB", "min_wal_size": "80MB", "wal_keep_size": "64MB"}
+var settings = map[string]string{"max_connections": "100", "wal_retrieve_retry_interval": "100ms", "max_wal_size": "128MB", "min_wal_size": "80MB", "wal_keep_size": "64MB"}
+
+// archiving is what servers have that archive by themselves.
+func archiving() map[string]string {
+	set := maps.Clone(settings)
+	set["archive_mode"], set["archive_command"] = "on", "true"
+
+	return set
+}
 
 func (p *pair) context() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
