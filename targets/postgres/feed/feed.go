@@ -267,6 +267,7 @@ func (f *feed) await(ctx context.Context) (at uint64, err error) {
 		if err != nil && ctx.Err() == nil {
 			return at, err
 		}
+
 		f.req.Progress.Report("replay", int64(at), int64(f.end))
 
 		select {

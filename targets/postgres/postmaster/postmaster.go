@@ -56,6 +56,7 @@ func Find(dir string) (Server, error) {
 	}
 
 	lines := strings.Split(string(b), "\n")
+
 	pid, err := strconv.Atoi(strings.TrimSpace(lines[0]))
 	if err != nil {
 		return Server{}, fail.New(fail.Unavailable, op, path, "try again: the server may be writing it", err)

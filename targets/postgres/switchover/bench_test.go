@@ -27,6 +27,7 @@ func BenchmarkWriteOutage(b *testing.B) {
 		var outages []time.Duration
 		for round := range rounds {
 			outages = append(outages, w.over(uint64(round+2)))
+
 			p.rejoin(p.a, p.b)
 			p.a, p.b = p.b, p.a
 		}
@@ -57,6 +58,7 @@ type writer struct {
 
 func newWriter(p *pair) *writer {
 	ctx, cancel := context.WithCancel(context.Background())
+
 	w := &writer{p: p, at: p.connect(p.a), cancel: cancel, done: make(chan struct{})}
 	go w.run(ctx)
 
@@ -76,10 +78,12 @@ func (w *writer) run(ctx context.Context) {
 			w.p.Error(err)
 			return
 		}
+
 		w.n.Add(1)
 
 		gap := int64(time.Since(last))
 		last = time.Now()
+
 		w.gap.Store(max(w.gap.Load(), gap))
 		time.Sleep(3 * time.Millisecond)
 	}
@@ -96,6 +100,7 @@ func (w *writer) over(epoch uint64) time.Duration {
 	if _, err := h.Prepare(ctx); err != nil {
 		p.Fatal(err)
 	}
+
 	w.gap.Store(0)
 	began := time.Now()
 
@@ -122,6 +127,7 @@ func (w *writer) over(epoch uint64) time.Duration {
 	for before := w.n.Load(); w.n.Load() == before; {
 		time.Sleep(time.Millisecond)
 	}
+
 	p.Logf("pause, drain, stop, promote, probe: %v", took)
 
 	return time.Duration(w.gap.Load())

@@ -34,6 +34,7 @@ func TestTrap6And15And16AStalePrimaryThatWakesUpIsRewoundAfterItsTailWasSaved(t 
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	still(t, p.a, syscall.SIGSTOP)
 	t.Cleanup(func() { still(t, p.a, syscall.SIGCONT) })
 
@@ -55,6 +56,7 @@ func TestTrap6And15And16AStalePrimaryThatWakesUpIsRewoundAfterItsTailWasSaved(t 
 	}
 
 	req.Silence = statement(p.a, 2)
+
 	out, err := h.Promote(ctx, req)
 	if err != nil {
 		t.Fatal(err)
@@ -92,6 +94,7 @@ func TestTrap6And15And16AStalePrimaryThatWakesUpIsRewoundAfterItsTailWasSaved(t 
 		}
 	}
 	archived := targets.Position{Kind: targets.Postgres, Timeline: out.Fork.Timeline, Offset: out.Fork.Offset}
+
 	refused(handover.RejoinRequest{}, "does not have")
 	refused(handover.RejoinRequest{MayRewind: true}, "a rewind deletes it")
 	refused(handover.RejoinRequest{MayRewind: true, Archived: archived, Keep: func(context.Context, targets.Span, io.Reader) error {
@@ -99,6 +102,7 @@ func TestTrap6And15And16AStalePrimaryThatWakesUpIsRewoundAfterItsTailWasSaved(t 
 	}}, "could not be saved")
 
 	var kept []byte
+
 	r, err := p.d.Rejoin(ctx, handover.RejoinRequest{Old: p.a, New: p.b, MayRewind: true, Archived: archived,
 		Keep: func(_ context.Context, part targets.Span, log io.Reader) (err error) {
 			if kept, err = io.ReadAll(log); uint64(len(kept)) != part.To-part.From || part.From != archived.Offset {

@@ -73,6 +73,7 @@ func TestTrap1And18AStandbyIsFedToTheProvenEndOrNotAtAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	from, err := targets.ParseLSN(p.ask(p.b, "SELECT pg_last_wal_replay_lsn()"))
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +105,7 @@ func TestTrap1And18AStandbyIsFedToTheProvenEndOrNotAtAll(t *testing.T) {
 	}
 
 	req.Log = &vault{log: log}
+
 	at, err := p.d.Feed(ctx, req)
 	if err != nil || at.Offset > end.Offset || end.Offset-at.Offset > 64 {
 		t.Fatalf("fed up to %v of %v: %v", at, end, err)
@@ -114,6 +116,7 @@ func TestTrap1And18AStandbyIsFedToTheProvenEndOrNotAtAll(t *testing.T) {
 	}
 
 	h := p.hands(p.a, p.b, 2)
+
 	out, err := h.Promote(ctx, handover.PromoteRequest{Line: at, Exact: true, Silence: statement(p.a, 2)})
 	if err != nil || out.Fork.Offset != at.Offset {
 		t.Fatalf("promoted: %+v, %v", out, err)

@@ -75,6 +75,7 @@ func steps(ctx context.Context, d *postgres.Driver, o order, at string, say func
 			continue
 		}
 		at = ""
+
 		say(step.name)
 
 		if err := step.do(); err != nil {
@@ -106,6 +107,7 @@ func TestKilledInTheMiddleOfAStepAnotherGoesOn(t *testing.T) {
 	rows := 0
 	for round := range sandboxtest.Size(6, 60) {
 		rows++
+
 		p.exec(p.a, fmt.Sprintf("INSERT INTO t (note) VALUES ('round %d')", round))
 
 		p.archived(p.a)

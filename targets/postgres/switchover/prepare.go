@@ -147,6 +147,7 @@ func (h *hands) quiet(ctx context.Context) error {
 	}
 
 	var paused bool
+
 	var delay string
 	if err := h.new.ask(ctx, opPrepare, "", `SELECT pg_catalog.pg_is_wal_replay_paused(), pg_catalog.current_setting('recovery_min_apply_delay')`, nil, &paused, &delay); err != nil {
 		return err
@@ -283,6 +284,7 @@ func (s *side) makeSlot(ctx context.Context, op, name string) error {
 	grant := "ALTER ROLE " + s.in.User + " REPLICATION"
 
 	var found, lost bool
+
 	err := s.ask(ctx, op, s.grant("pg_monitor"), `SELECT count(*) > 0, coalesce(bool_or(coalesce(wal_status, '') = 'lost' OR restart_lsn IS NULL), false)
 		FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND slot_type = 'physical'`, []any{name}, &found, &lost)
 	if err != nil || found && !lost {
@@ -328,6 +330,7 @@ func (h *hands) archiverNear(ctx context.Context) error {
 	return retry.Do(ctx, retry.Policy{First: 50 * time.Millisecond, Max: 500 * time.Millisecond, If: retry.On(fail.Stalled)}, func() error {
 		var ok bool
 		var at string
+
 		err := h.old.ask(ctx, opPrepare, h.old.grant("pg_monitor"), `SELECT coalesce(bool_and(restart_lsn >= $2::text::pg_lsn), true), coalesce(max(restart_lsn)::text, '')
 			FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`, []any{h.o.Slot, targets.FormatLSN(from)}, &ok, &at)
 		if err != nil || ok {

@@ -289,6 +289,7 @@ func (r *rejoin) confirm(ctx context.Context, to timelines.Point) error {
 			return false, fail.New(fail.Unverified, opRejoin, r.req.Old.String(), "see its log; it may have to be built anew from a base",
 				fmt.Errorf("it has made no progress for %s: it has replayed up to %s, the primary had %s", stall, targets.FormatLSN(last), targets.FormatLSN(to.Offset)))
 		}
+
 		r.req.Progress.Report("replay", int64(last), int64(to.Offset))
 		time.Sleep(10 * time.Millisecond)
 

@@ -164,6 +164,7 @@ func TestPrepareRefusesWhatWouldNotGoWell(t *testing.T) {
 
 	p.until(p.a, "SELECT max(clock_timestamp() - xact_start) > '0.2 s' FROM pg_stat_activity WHERE state = 'idle in transaction'")
 	h = p.patient(p.a, p.b, 100*time.Millisecond)
+
 	refused(fail.Stalled, "in a transaction")
 	_ = tx.Rollback(ctx)
 }

@@ -199,6 +199,7 @@ func (p *pair) hands(from, to targets.Instance, epoch uint64) handover.Switch {
 	if err != nil {
 		p.Fatal(err)
 	}
+
 	p.Cleanup(h.Close)
 
 	return h
@@ -311,6 +312,7 @@ func (p *pair) patient(from, to targets.Instance, most time.Duration) handover.S
 	if err != nil {
 		p.Fatal(err)
 	}
+
 	p.Cleanup(h.Close)
 
 	return h

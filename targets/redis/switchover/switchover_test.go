@@ -92,6 +92,7 @@ func (p *pair) hands(from, to targets.Instance, epoch uint64) handover.Switch {
 	if err != nil {
 		p.Fatal(err)
 	}
+
 	p.Cleanup(h.Close)
 
 	return h
@@ -215,6 +216,7 @@ func TestWritersWaitAndGoOnAfterUndo(t *testing.T) {
 	if err := p.hands(p.a, p.b, 2).Undo(ctx, true); err != nil {
 		t.Fatal(err)
 	}
+
 	p.do(p.a, "set", "after", "v")
 	p.until(p.b, "master_link_status:up")
 
@@ -269,6 +271,7 @@ func TestAReplicaIsPromotedWithProofAndOnItsLineAlone(t *testing.T) {
 	if _, err := h.Promote(ctx, handover.PromoteRequest{Line: late, Silence: []handover.Silence{proof}}); err != nil {
 		t.Fatal(err)
 	}
+
 	p.do(p.a, "set", "lost", "v")
 
 	if _, err := p.d.Rejoin(ctx, handover.RejoinRequest{Old: p.a, New: p.b}); !fail.Is(err, fail.Conflict) {
