@@ -81,24 +81,51 @@ type Resident struct {
 func In(dir string, programs ...string) []Resident {
 	var out []Resident
 	for _, pid := range pids() {
-		at := "/proc/" + strconv.Itoa(pid)
-
-		cwd, err := os.Readlink(at + "/cwd")
-		if err != nil || cwd != dir && !strings.HasPrefix(cwd, dir+"/") {
-			continue
-		}
-
-		name, err := os.ReadFile(at + "/comm")
-		if err != nil || !slices.Contains(programs, strings.TrimSpace(string(name))) {
-			continue
-		}
-
-		if st, err := readStat(pid); err == nil {
-			out = append(out, Resident{ID{pid, st.start}, strings.TrimSuffix(cwd, " (deleted)")})
+		if r, ok := residentOf(pid, dir, programs); ok {
+			out = append(out, r)
 		}
 	}
 
 	return out
+}
+
+// Lives reports whether the process that has this id now is one of the named
+// programs and works in dir itself, which is a real path.
+func Lives(pid int, dir string, programs ...string) (ID, bool) {
+	r, ok := residentOf(pid, dir, programs)
+	return r.ID, ok && r.Dir == dir
+}
+
+func residentOf(pid int, dir string, programs []string) (Resident, bool) {
+	at := "/proc/" + strconv.Itoa(pid)
+
+	cwd, err := os.Readlink(at + "/cwd")
+	if err != nil || cwd != dir && !strings.HasPrefix(cwd, dir+"/") {
+		return Resident{}, false
+	}
+
+	name, err := os.ReadFile(at + "/comm")
+	if err != nil || !slices.Contains(programs, strings.TrimSpace(string(name))) {
+		return Resident{}, false
+	}
+
+	st, err := readStat(pid)
+	if err != nil || st.state == 'Z' {
+		return Resident{}, false
+	}
+
+	return Resident{ID{pid, st.start}, strings.TrimSuffix(cwd, " (deleted)")}, true
+}
+
+// ParentOf is the id of the process that started this one; 0 when there is none
+// of that id.
+func ParentOf(pid int) int {
+	st, err := readStat(pid)
+	if err != nil {
+		return 0
+	}
+
+	return st.ppid
 }
 
 // pids lists the processes of this host.

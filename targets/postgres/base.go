@@ -15,6 +15,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/targets"
 	"drctl/targets/postgres/control"
+	"drctl/targets/postgres/timelines"
 )
 
 const (
@@ -301,7 +302,7 @@ func (b *baseRun) positions(label []byte, until uint64) error {
 	if l.tli != b.srv.tli {
 		return fail.Newf(fail.Conflict, opBase, b.in.String(), "the backup began on timeline %d, the server is on timeline %d", l.tli, b.srv.tli)
 	}
-	b.a.From = targets.Position{Kind: targets.Postgres, Timeline: timeline, Offset: segmentStart(l.start, b.srv.segmentSize)}
+	b.a.From = targets.Position{Kind: targets.Postgres, Timeline: timeline, Offset: timelines.SegmentStart(l.start, b.srv.segmentSize)}
 	b.a.Until = targets.Position{Kind: targets.Postgres, Timeline: timeline, Offset: until}
 
 	return nil

@@ -15,6 +15,7 @@ import (
 	"drctl/internal/retry"
 	"drctl/targets"
 	"drctl/targets/postgres/sqlstate"
+	"drctl/targets/postgres/timelines"
 )
 
 const (
@@ -38,7 +39,7 @@ type follower struct {
 	sql     *pgx.Conn // moves the slot
 	repl    *pgconn.PgConn
 	srv     server
-	hist    history // of the server's current timeline
+	hist    timelines.History // of the server's current timeline
 	files   map[uint32][]byte
 }
 
@@ -105,12 +106,12 @@ func (f *follower) run(ctx context.Context) error {
 		skipped = false
 		// The server forgets by position, not by timeline. That is safe: of a new
 		// timeline nothing is durable before all of the older ones is.
-		f.d.log.InfoContext(ctx, "stream: timeline ended", "instance", f.in.String(), "timeline", tli, "at", targets.FormatLSN(next.end), "next", next.tli)
+		f.d.log.InfoContext(ctx, "stream: timeline ended", "instance", f.in.String(), "timeline", tli, "at", targets.FormatLSN(next.End), "next", next.Timeline)
 
 		if err := f.reload(ctx); err != nil {
 			return err
 		}
-		tli, from = next.tli, segmentStart(next.end, f.srv.segmentSize)
+		tli, from = next.Timeline, timelines.SegmentStart(next.End, f.srv.segmentSize)
 	}
 }
 
@@ -210,7 +211,7 @@ func (f *follower) loadHistory(ctx context.Context) error {
 		return err
 	}
 
-	f.hist, err = parseHistory(content)
+	f.hist, err = timelines.Parse(content)
 	if err != nil {
 		return fail.New(fail.Corrupt, opFollow, f.in.String(), "look at the history files in the server's pg_wal", err)
 	}
@@ -243,11 +244,11 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 	if fresh == 0 {
 		fresh = f.srv.lsn
 	}
-	fresh = segmentStart(fresh, f.srv.segmentSize)
+	fresh = timelines.SegmentStart(fresh, f.srv.segmentSize)
 
 	tail, ok := f.archive.Tail()
 	if !ok {
-		return f.hist.at(fresh, f.srv.tli), fresh, nil
+		return f.hist.At(fresh, f.srv.tli), fresh, nil
 	}
 
 	sys, old, err := targets.ParsePostgresTimeline(tail.Timeline)
@@ -258,7 +259,7 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 	log := f.d.log.With("instance", f.in.String(), "archived", tail.Timeline, "server", f.srv.timeline())
 	if sys != f.srv.systemID {
 		log.ErrorContext(ctx, "stream: the server belongs to another cluster than the archived one; a new timeline begins and needs a new base")
-		return f.hist.at(fresh, f.srv.tli), fresh, nil
+		return f.hist.At(fresh, f.srv.tli), fresh, nil
 	}
 
 	if old == f.srv.tli && !f.srv.standby && f.srv.lsn < tail.Offset {
@@ -278,8 +279,8 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 			fmt.Errorf("the server is on timeline %d, the archive is already on timeline %d", f.srv.tli, old))
 	}
 
-	if i := f.hist.find(old); i >= 0 {
-		if tail.Offset < f.hist[i].end {
+	if i := f.hist.Find(old); i >= 0 {
+		if tail.Offset < f.hist[i].End {
 			return old, tail.Offset, nil
 		}
 		// The archived timeline must be the server's own of this number before
@@ -290,15 +291,15 @@ func (f *follower) start(ctx context.Context, slot slotState) (tli uint32, from 
 
 		next := f.srv.tli
 		if i+1 < len(f.hist) {
-			next = f.hist[i+1].tli
+			next = f.hist[i+1].Timeline
 		}
 
-		return next, segmentStart(f.hist[i].end, f.srv.segmentSize), nil
+		return next, timelines.SegmentStart(f.hist[i].End, f.srv.segmentSize), nil
 	}
 
 	log.ErrorContext(ctx, "stream: the server's timeline does not come from the archived one; it is archived beside it and needs a new base")
 
-	return f.srv.tli, max(segmentStart(f.hist.begin(), f.srv.segmentSize), fresh), nil
+	return f.srv.tli, max(timelines.SegmentStart(f.hist.Begin(), f.srv.segmentSize), fresh), nil
 }
 
 // skip finds the oldest bytes that the server still keeps for us.
@@ -311,14 +312,14 @@ func (f *follower) skip(ctx context.Context, tli uint32, from uint64) (uint32, u
 		return 0, 0, err
 	}
 
-	oldest := segmentStart(slot.restart, f.srv.segmentSize)
+	oldest := timelines.SegmentStart(slot.restart, f.srv.segmentSize)
 	if slot.restart == 0 || oldest <= from {
 		// The slot promises what the server does not have: it was moved back by
 		// an earlier acknowledgement. What is flushed now exists.
-		oldest = segmentStart(f.srv.lsn, f.srv.segmentSize)
+		oldest = timelines.SegmentStart(f.srv.lsn, f.srv.segmentSize)
 	}
 
-	next := f.hist.at(oldest, f.srv.tli)
+	next := f.hist.At(oldest, f.srv.tli)
 	if next == tli && oldest <= from {
 		return 0, 0, fail.New(fail.NotFound, opFollow, f.in.String(), "look at pg_wal on the server", errRemoved)
 	}
@@ -338,11 +339,11 @@ func (f *follower) begin(ctx context.Context, tli uint32, from uint64) error {
 
 	var parent targets.Position
 	if content != nil {
-		h, err := parseHistory(content)
+		h, err := timelines.Parse(content)
 		if err != nil {
 			return fail.New(fail.Corrupt, opFollow, f.in.String(), "look at the history files in the server's pg_wal", err)
 		}
-		parent, _ = h.parent(f.srv.systemID)
+		parent, _ = h.Parent(f.srv.systemID)
 	}
 
 	return f.archive.Begin(ctx, targets.PostgresTimeline(f.srv.systemID, tli), from, parent, content)
@@ -350,13 +351,13 @@ func (f *follower) begin(ctx context.Context, tli uint32, from uint64) error {
 
 // stream follows a timeline until it ends. The slot is moved before it begins
 // and whenever more of the log may go.
-func (f *follower) stream(ctx context.Context, tli uint32, from uint64) (switchPoint, error) {
+func (f *follower) stream(ctx context.Context, tli uint32, from uint64) (timelines.Switch, error) {
 	for {
 		moved, next, err := f.open(ctx, tli, from)
-		if err != nil || next.tli != 0 {
+		if err != nil || next.Timeline != 0 {
 			return next, err
 		}
-		s := newSender(f.repl, f.archive, from, segmentStart(moved, f.srv.segmentSize)+f.srv.segmentSize, f.d.stand)
+		s := newSender(f.repl, f.archive, from, timelines.SegmentStart(moved, f.srv.segmentSize)+f.srv.segmentSize, f.d.stand)
 
 		next, err = s.run(ctx)
 		if !errors.Is(err, errSlotDue) {
@@ -370,7 +371,7 @@ func (f *follower) stream(ctx context.Context, tli uint32, from uint64) (switchP
 // stream. The timeline that comes next is returned instead when there is
 // nothing to stream any more. A slot that a session before still holds is
 // waited for.
-func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uint64, next switchPoint, err error) {
+func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uint64, next timelines.Switch, err error) {
 	tries := retry.Policy{First: 250 * time.Millisecond, For: slotWait, If: slotHeld}.Start()
 	for {
 		moved = f.archive.Durable()
@@ -390,7 +391,7 @@ func (f *follower) open(ctx context.Context, tli uint32, from uint64) (moved uin
 			}
 
 			if tli, at, ok := pglogrepl.IsErrEndTimeline(err); ok {
-				return moved, switchPoint{uint32(tli), uint64(at)}, nil
+				return moved, timelines.Switch{Timeline: uint32(tli), End: uint64(at)}, nil
 			}
 
 			if slotHeld(err) {

@@ -20,6 +20,7 @@ import (
 	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/postgres/control"
+	"drctl/targets/postgres/timelines"
 )
 
 const opRestore = "restore"
@@ -175,7 +176,7 @@ func (r *restoreRun) checkPath() error {
 	}
 
 	first, last := r.req.Path[0], r.req.Path[len(r.req.Path)-1]
-	if first.Timeline != base.From.Timeline || segmentStart(first.From, r.segSize) > base.From.Offset {
+	if first.Timeline != base.From.Timeline || timelines.SegmentStart(first.From, r.segSize) > base.From.Offset {
 		return r.refuse(fail.NotFound, "choose another base", "the stream begins at %s %s, the base needs it from %s %s",
 			first.Timeline, targets.FormatLSN(first.From), base.From.Timeline, targets.FormatLSN(base.From.Offset))
 	}

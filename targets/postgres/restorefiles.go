@@ -16,6 +16,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/targets"
 	"drctl/targets/postgres/control"
+	"drctl/targets/postgres/timelines"
 )
 
 // spacesDir holds restored tablespaces inside the data directory, so that a
@@ -254,7 +255,7 @@ func (r *restoreRun) writeWAL(ctx context.Context) error {
 	g.SetLimit(2)
 
 	for i, span := range r.req.Path {
-		from := segmentStart(span.From, r.segSize)
+		from := timelines.SegmentStart(span.From, r.segSize)
 		if i == 0 {
 			from = r.req.Base.From.Offset
 		}
@@ -289,7 +290,7 @@ func (r *restoreRun) writeSpan(ctx context.Context, span targets.Span) (err erro
 	for at := span.From; at < span.To; at += r.segSize {
 		n := min(r.segSize, span.To-at)
 
-		path := filepath.Join(r.walDir(), segmentName(tli, at, r.segSize))
+		path := filepath.Join(r.walDir(), timelines.SegmentName(tli, at, r.segSize))
 		if err := r.writeSegment(path, io.LimitReader(log, int64(n)), int64(n), buf); err != nil {
 			return fail.New(codeOr(err, fail.Corrupt), opRestore, r.in.String(), "verify the vault; another vault may hold the range",
 				fmt.Errorf("stream %s from %s: %w", span.Timeline, targets.FormatLSN(at), err))
@@ -342,7 +343,7 @@ func (r *restoreRun) writeHistories(ctx context.Context) error {
 	var last uint32
 
 	write := func(tli uint32, content []byte) error {
-		return r.writeFile(filepath.Join(r.walDir(), historyFileName(tli)), content)
+		return r.writeFile(filepath.Join(r.walDir(), timelines.FileName(tli)), content)
 	}
 	for _, span := range r.req.Path {
 		_, tli, err := targets.ParsePostgresTimeline(span.Timeline)

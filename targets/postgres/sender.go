@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"drctl/targets"
+	"drctl/targets/postgres/timelines"
 )
 
 const (
@@ -66,7 +67,7 @@ func newSender(repl *pgconn.PgConn, archive targets.Archive, from, due uint64, s
 }
 
 // run returns the next timeline and where it begins, or an error.
-func (s *sender) run(ctx context.Context) (switchPoint, error) {
+func (s *sender) run(ctx context.Context) (timelines.Switch, error) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() { s.acknowledge(ctx, done) })
@@ -78,12 +79,12 @@ func (s *sender) run(ctx context.Context) (switchPoint, error) {
 	if ctx.Err() != nil {
 		// The last acknowledgement; the server keeps less for us.
 		_ = s.status(false)
-		return switchPoint{}, ctx.Err()
+		return timelines.Switch{}, ctx.Err()
 	}
 	_ = s.conn.SetDeadline(time.Time{})
 	// An archive that has given up is why acknowledge woke the reader.
 	if aerr := s.archive.Err(); aerr != nil && err != nil {
-		return switchPoint{}, aerr
+		return timelines.Switch{}, aerr
 	}
 
 	return next, err
@@ -212,27 +213,27 @@ func (s *sender) receive(ctx context.Context) (pgproto3.BackendMessage, error) {
 	return msg, err
 }
 
-func (s *sender) read(ctx context.Context) (switchPoint, error) {
+func (s *sender) read(ctx context.Context) (timelines.Switch, error) {
 	for {
 		msg, err := s.receive(ctx)
 		if err != nil {
-			return switchPoint{}, err
+			return timelines.Switch{}, err
 		}
 
 		switch msg := msg.(type) {
 		case *pgproto3.CopyData:
 			if err := s.copyData(ctx, msg.Data); err != nil {
-				return switchPoint{}, err
+				return timelines.Switch{}, err
 			}
 		case *pgproto3.CopyDone:
 			return s.end(ctx)
 		case *pgproto3.ErrorResponse:
-			return switchPoint{}, pgconn.ErrorResponseToPgError(msg)
+			return timelines.Switch{}, pgconn.ErrorResponseToPgError(msg)
 		case *pgproto3.CommandComplete:
-			return switchPoint{}, fmt.Errorf("the server is shutting down and ended the stream")
+			return timelines.Switch{}, fmt.Errorf("the server is shutting down and ended the stream")
 		case *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
 		default:
-			return switchPoint{}, fmt.Errorf("unexpected %T in the stream", msg)
+			return timelines.Switch{}, fmt.Errorf("unexpected %T in the stream", msg)
 		}
 	}
 }
@@ -278,16 +279,16 @@ func (s *sender) copyData(ctx context.Context, data []byte) error {
 
 // end answers the server's CopyDone and reads which timeline comes next. There
 // is none when the stream ended because the slot is to be moved.
-func (s *sender) end(ctx context.Context) (switchPoint, error) {
+func (s *sender) end(ctx context.Context) (timelines.Switch, error) {
 	s.mu.Lock()
 	ours := s.ended
 	s.mu.Unlock()
 
 	if err := s.finish(); err != nil {
-		return switchPoint{}, err
+		return timelines.Switch{}, err
 	}
 
-	var next switchPoint
+	var next timelines.Switch
 	for {
 		msg, err := s.receive(ctx)
 		if err != nil {
@@ -303,16 +304,16 @@ func (s *sender) end(ctx context.Context) (switchPoint, error) {
 				if err := errors.Join(terr, lerr); err != nil {
 					return next, err
 				}
-				next = switchPoint{uint32(tli), lsn}
+				next = timelines.Switch{Timeline: uint32(tli), End: lsn}
 			}
 		case *pgproto3.ErrorResponse:
 			return next, pgconn.ErrorResponseToPgError(msg)
 		case *pgproto3.ReadyForQuery:
-			if next.tli == 0 && ours {
+			if next.Timeline == 0 && ours {
 				return next, errSlotDue
 			}
 
-			if next.tli == 0 {
+			if next.Timeline == 0 {
 				return next, fmt.Errorf("the server ended the stream without naming the next timeline")
 			}
 

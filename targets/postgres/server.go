@@ -21,6 +21,7 @@ import (
 	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/postgres/control"
+	"drctl/targets/postgres/timelines"
 	"drctl/targets/postgres/wal"
 )
 
@@ -523,12 +524,12 @@ func (r *restoreRun) replayEnd() (uint64, error) {
 		return 0, err
 	}
 
-	h, err := parseHistory(content)
+	h, err := timelines.Parse(content)
 	if err != nil || len(h) == 0 {
 		return 0, fmt.Errorf("%s: %w", slices.Max(names), err)
 	}
 
-	return h.begin(), nil
+	return h.Begin(), nil
 }
 
 // open gives a sandbox its one login with a password that exists nowhere else.

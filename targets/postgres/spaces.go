@@ -13,6 +13,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/targets"
+	"drctl/targets/postgres/timelines"
 )
 
 // newSpace is a tablespace that was made after the base. Replaying that writes
@@ -39,7 +40,7 @@ func (r *restoreRun) findNewSpaces(ctx context.Context) error {
 			return r.refuse(fail.Invalid, "", "%v", err)
 		}
 
-		from := segmentStart(span.From, r.segSize)
+		from := timelines.SegmentStart(span.From, r.segSize)
 		if i == 0 {
 			from = r.req.Base.From.Offset
 		}

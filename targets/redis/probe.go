@@ -11,12 +11,9 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/targets"
+	"drctl/targets/redis/backlog"
 	"drctl/targets/redis/reply"
 )
-
-// backlogSpan is for how long a follower may be away, at the present rate,
-// before Probe warns that it will need a full resync.
-const backlogSpan = 60 * time.Second
 
 // Probe reports the state of a server. Held is how many bytes the server has
 // that drctl's follower has not yet reported durable (0 when none is
@@ -61,8 +58,7 @@ func (d *Driver) Probe(ctx context.Context, in targets.Instance) (targets.Status
 	if off, ok := followerOffset(m); ok && s.Position.Offset > off {
 		s.Held = int64(s.Position.Offset - off)
 	}
-	s.Warnings = append(s.Warnings, backlogWarnings(m)...)
-	s.Warnings = append(s.Warnings, memoryWarnings(m)...)
+	s.Warnings = append(s.Warnings, backlog.Warnings(m)...)
 
 	w, err := outputWarnings(ctx, c)
 	if err != nil {
@@ -122,50 +118,6 @@ func followerOffset(m map[string]string) (least uint64, ok bool) {
 	}
 
 	return least, ok
-}
-
-// backlogWarnings compares the backlog with the rate of writes.
-func backlogWarnings(m map[string]string) []string {
-	size := num(m, "repl_backlog_size")
-	if size <= 0 {
-		return nil
-	}
-
-	kbps, _ := strconv.ParseFloat(m["instantaneous_input_kbps"], 64)
-	if rate := kbps * 1024; rate > 0 {
-		if span := time.Duration(float64(size) / rate * float64(time.Second)); span < backlogSpan {
-			return []string{fmt.Sprintf("repl-backlog-size of %d bytes lasts %s at %.0f kB/s: a follower that is away for longer needs a full resync; set it to %d or more",
-				size, span.Round(time.Second), kbps, int64(rate*backlogSpan.Seconds()*5))}
-		}
-	}
-
-	if size <= 1<<20 {
-		return []string{"repl-backlog-size is 1 MiB or less: a short interruption makes a full resync necessary; set it to the bytes written per second times the seconds to bridge (256mb where maxmemory is 1gb or more: it comes out of that)"}
-	}
-
-	return nil
-}
-
-// memoryShare is the part of maxmemory that the backlog may take before Probe
-// warns: 1/memoryShare.
-const memoryShare = 4
-
-// memoryWarnings compares the backlog with maxmemory. The server counts the
-// backlog as used memory: with one that is large beside maxmemory it evicts
-// keys to make room for it, all of them if need be, or refuses writes.
-func memoryWarnings(m map[string]string) []string {
-	backlog, most := num(m, "repl_backlog_size"), num(m, "maxmemory")
-	if most <= 0 || backlog <= most/memoryShare {
-		return nil
-	}
-
-	then := "evicts keys for it (" + m["maxmemory_policy"] + ")"
-	if m["maxmemory_policy"] == "noeviction" {
-		then = "refuses writes for it"
-	}
-
-	return []string{fmt.Sprintf("repl-backlog-size of %d bytes comes out of maxmemory, of which it is %d%%: the server %s; raise maxmemory to %d or more, or set repl-backlog-size to %d or less",
-		backlog, backlog*100/most, then, backlog*memoryShare, most/memoryShare)}
 }
 
 // outputWarnings reads the limit at which the server drops a replica that

@@ -1,0 +1,260 @@
+package handover
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"drctl/targets"
+)
+
+// Switcher is the part of a driver that moves the primary of a shard.
+type Switcher interface {
+	// Switch takes one shard in hand. It connects to nothing yet: every step of what
+	// it gives out connects as it needs, also in a process that took over from one
+	// that died.
+	Switch(req Request) (Switch, error)
+	// Rejoin makes the old primary a standby of the new one and waits until it
+	// streams. It may be repeated. Conflict: the old one runs and is writable.
+	// Unverified: it has to be rebuilt from a base, and why.
+	Rejoin(ctx context.Context, req RejoinRequest) (Rejoined, error)
+}
+
+// Feeder is the part of a driver that gives a standby log which a vault has beyond
+// what it got, before it is promoted.
+type Feeder interface {
+	// Feed returns once the standby has replayed the log to its proven end. It may be
+	// repeated. An error means that nothing of the end is known: no promotion may
+	// take it for "there is no more".
+	Feed(ctx context.Context, req FeedRequest) (targets.Position, error)
+}
+
+// LossTeller is the part of a driver that says what a failover lost.
+type LossTeller interface {
+	// Lost reads the old side's disks, where they are in reach.
+	Lost(ctx context.Context, req LossRequest) (Loss, error)
+}
+
+// Request says what is switched, from where and to where.
+type Request struct {
+	Old, New targets.Instance
+	// Others are the shard's further instances.
+	Others []targets.Instance
+	// Epoch is the number of the promotion: proofs of silence name it.
+	Epoch uint64
+	// Host is how the server of the old primary is stopped and started. Without
+	// commands it is done by hand, in Old.DataDir.
+	Host HostCommands
+	// MaxLag is how far behind the new side may be before, in bytes of log; 0: 16 MiB.
+	MaxLag uint64
+	// MaxTransaction is for how long a transaction on the old side may have been
+	// open; 0: ten seconds. It would be ended.
+	MaxTransaction time.Duration
+	// Lease is how long the old side's writers wait at most, whoever dies (Redis);
+	// 0: ten seconds.
+	Lease time.Duration
+	// Progress may be nil.
+	Progress targets.Progress
+}
+
+// HostCommands stop and start a server that a worker cannot signal itself, such as a
+// service's. Each is a program and its arguments, and returns when it is done.
+type HostCommands struct{ Stop, Start []string }
+
+// Switch is one shard's hands. Its steps go in the order written here. Each may be
+// repeated, in another process too: it finds out what was done. Each ends with its
+// context at the latest, and is safe to be given up at any place: what it leaves is
+// one writable server, or none and an Undo. It is used by one goroutine at a time.
+type Switch interface {
+	// Prepare does all that can be done while writers go on. Conflict, stalled:
+	// it would not go well, and nothing was changed.
+	Prepare(ctx context.Context) (Prepared, error)
+	// Drain waits until the new side has what the old one had when it was called.
+	// The caller keeps writers waiting, or (Redis) the driver does for the lease.
+	Drain(ctx context.Context) (targets.Position, error)
+	// Stop makes the old side unable to write, for good, and shows that the new one
+	// holds exactly its last record. Unverified when it does not: Undo is due.
+	Stop(ctx context.Context) (Stopped, error)
+	// Promote makes the new side writable. Without proof that every other instance
+	// of the shard is silent it is denied.
+	Promote(ctx context.Context, req PromoteRequest) (Promoted, error)
+	// Probe writes to the new side and reads it again.
+	Probe(ctx context.Context) error
+	// Release lets writers go that the driver still keeps waiting.
+	Release(ctx context.Context) error
+	// Undo makes the old side writable again. Conflict once the new one is promoted.
+	// Begun says that Promote may have been called, by whoever keeps the journal: then
+	// the new side itself has to say that it was not promoted.
+	Undo(ctx context.Context, begun bool) error
+	// Close ends the connections. It may be repeated.
+	Close()
+}
+
+// Prepared is what a preparation saw and did.
+type Prepared struct {
+	At  targets.Position // of the old side
+	Lag uint64           // of the new side, in bytes of log
+	// Warnings say what will cost time, or is not as it should be.
+	Warnings []string
+}
+
+// Stopped is the end of the old side's log.
+type Stopped struct {
+	// At is behind its last record, which the new side holds: the new side's log
+	// goes on from here. Last is where that record begins (PostgreSQL: the shutdown
+	// checkpoint).
+	At   targets.Position
+	Last uint64
+	// Silence is the proof that the old side cannot write.
+	Silence Silence
+}
+
+// SilenceKind is how it is known that an instance cannot write.
+type SilenceKind string
+
+// The kinds of proof.
+const (
+	SilentStopped   SilenceKind = "stopped"   // drctl stopped it, cleanly, and its log has ended
+	SilentDemoted   SilenceKind = "demoted"   // it has become a replica
+	SilentHook      SilenceKind = "hook"      // a fencing hook succeeded
+	SilentLease     SilenceKind = "lease"     // its guard's lease ran out
+	SilentStatement SilenceKind = "statement" // a person has signed for it
+	SilentStandby   SilenceKind = "standby"   // it is a standby, which nobody promotes
+)
+
+// Silence is the proof that one instance of a shard cannot write.
+type Silence struct {
+	// Instance is its String.
+	Instance string      `json:"instance"`
+	Kind     SilenceKind `json:"kind"`
+	// Epoch is the promotion that it was made for.
+	Epoch uint64 `json:"epoch"`
+	// By says who or what made it: a run, a hook, a person.
+	By string `json:"by,omitempty"`
+	// Detail is what was seen.
+	Detail string `json:"detail,omitempty"`
+}
+
+// CheckSilence is nil when each instance has a proof of silence for the epoch.
+func CheckSilence(epoch uint64, of []targets.Instance, proofs []Silence) error {
+	for _, in := range of {
+		if !silent(epoch, in.String(), proofs) {
+			return fmt.Errorf("nothing proves for epoch %d that %s cannot write", epoch, in)
+		}
+	}
+
+	return nil
+}
+
+func silent(epoch uint64, instance string, proofs []Silence) bool {
+	for _, p := range proofs {
+		if p.Instance != instance || p.Epoch != epoch {
+			continue
+		}
+
+		switch p.Kind {
+		case SilentStopped, SilentDemoted, SilentHook, SilentLease, SilentStatement, SilentStandby:
+			return true
+		}
+	}
+
+	return false
+}
+
+// PromoteRequest is what a promotion needs to be allowed.
+type PromoteRequest struct {
+	Silence []Silence
+	// Line is a place of the old primary's log that was known last. The new side has
+	// to be on this line: it may be late, never on another branch.
+	Line targets.Position
+	// History is the file kept with Line's timeline (PostgreSQL); nil for the first.
+	History []byte
+	// Exact refuses a new side that does not stand at the very place.
+	Exact bool
+}
+
+// Promoted is what became of the new side.
+type Promoted struct {
+	// Fork is where the new side left the old one's timeline; Begins is the same
+	// place on the new timeline.
+	Fork, Begins targets.Position
+	// Again says that it had been promoted before, in the same way.
+	Again bool
+}
+
+// RejoinRequest says which server follows which.
+type RejoinRequest struct {
+	Old, New targets.Instance
+	Host     HostCommands
+	// RestoreCommand fetches log that the new side no longer has, for pg_rewind and
+	// the start after it; may be "".
+	RestoreCommand string
+	// Archived is how far the old side's log is in the vaults. What it has beyond is
+	// given to Keep before anything is rewound; without Keep nothing is rewound.
+	Archived targets.Position
+	Keep     func(ctx context.Context, part targets.Span, log io.Reader) error
+	// MayRewind allows the old side's own log behind the fork to be undone.
+	MayRewind bool
+	Progress  targets.Progress
+}
+
+// Rejoined is how a server became a standby.
+type Rejoined struct {
+	// Method is "as it was", "rewind" or "partial" and "full" resync (Redis).
+	Method string
+	// Kept is the part of its log that was saved before it was undone; empty when
+	// there was none.
+	Kept targets.Span
+	// Warnings say what was left for a person.
+	Warnings []string
+}
+
+// FeedRequest gives a standby log that a vault has beyond what it replayed.
+type FeedRequest struct {
+	Standby targets.Instance
+	// To is the proven end of the old primary's log. A log that ends before it is an
+	// error, whatever the archive says of what comes next.
+	To targets.Position
+	// Path leads from the standby's place to To: the spans of the archive's timelines.
+	Path     []targets.Span
+	Log      targets.Source
+	Progress targets.Progress
+}
+
+// LossRequest asks what the old primary had that the new one has not.
+type LossRequest struct {
+	Old targets.Instance
+	// Fork is where the new side's timeline left the old one's.
+	Fork targets.Position
+	// Flushed is the farthest place of the old log that anybody saw. With Old.DataDir
+	// the log itself is read instead.
+	Flushed targets.Position
+	// Most bounds how many transactions are listed; 0: 1,000.
+	Most int
+}
+
+// Loss is what a failover lost of a shard.
+type Loss struct {
+	Part  targets.Span `json:"part"`
+	Bytes uint64       `json:"bytes"`
+	// Read says that the old log was read to its end: Part is exact, and what
+	// follows is known.
+	Read bool `json:"read"`
+	// Count is how many transactions were lost; Lost has the first of them.
+	Count int               `json:"count,omitempty"`
+	Lost  []LostTransaction `json:"lost,omitempty"`
+	// First and Last are the stamps of the first and the last, by the old server's clock.
+	First time.Time `json:"first,omitzero"`
+	Last  time.Time `json:"last,omitzero"`
+}
+
+// LostTransaction is a transaction that the old primary had decided.
+type LostTransaction struct {
+	At      uint64    `json:"at"` // of its record
+	XID     uint32    `json:"xid"`
+	Stamp   time.Time `json:"stamp"`
+	Outcome string    `json:"outcome"`
+	GID     string    `json:"gid,omitempty"`
+	Tags    []string  `json:"tags,omitempty"`
+}
