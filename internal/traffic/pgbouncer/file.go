@@ -141,7 +141,7 @@ func parse(s string) (words, error) {
 
 		key, rest, ok := strings.Cut(s, "=")
 		if key = strings.TrimSpace(key); !ok || key == "" || strings.ContainsAny(key, " \t'") {
-			return nil, errors.New("it is not of the form key=value ...") // no more of it: it may hold a password
+			return nil, errors.New("it is not of the form key=value") // no more of it: it may hold a password
 		}
 
 		value, rest, err := value(strings.TrimLeft(rest, " \t"))

@@ -351,7 +351,7 @@ func (d *Driver) failed(ctx context.Context, op string, err error) error {
 		status = resp.HTTPStatusCode()
 	}
 
-	said := fmt.Errorf("Route 53 answered %d %s: %s", status, api.ErrorCode(), api.ErrorMessage())
+	said := fmt.Errorf("the answer was %d %s: %s", status, api.ErrorCode(), api.ErrorMessage())
 	switch {
 	case status == 401 || status == 403:
 		return fail.New(fail.Denied, op, subject, "allow route53:ListResourceRecordSets, route53:ChangeResourceRecordSets and route53:GetChange", said)
