@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"drctl/config/route"
 	"drctl/config/unit"
 	"drctl/internal/human"
 	"drctl/targets"
@@ -363,6 +364,7 @@ func (c *checker) checkGroups() {
 		c.known(at+".policy", "policy", g.Policy, sortedKeys(c.Policies))
 		c.known(at+".home", "region", g.Home, c.RegionNames())
 		c.checkGate(at, g)
+		c.checkRoutes(at, g)
 
 		if p := c.Policies[g.Policy]; p != nil && g.Home != "" && len(c.Regions) > 1 && len(p.Stream.Vaults) == 1 && p.Stream.Vaults[0] == g.Home {
 			c.warn(at+".policy", "write the vault of another region too", "policy %s keeps everything in %s, the region that the group must survive", g.Policy, g.Home)
@@ -372,6 +374,28 @@ func (c *checker) checkGroups() {
 	for _, t := range sortedKeys(c.Targets) {
 		if _, ok := member[t]; !ok && len(c.Groups) > 0 {
 			c.warn("targets."+t, "add it to a group", "target %s is in no group and is not protected", t)
+		}
+	}
+}
+
+func (c *checker) checkRoutes(at string, g *Group) {
+	kinds := map[string]string{}
+	for _, t := range g.Targets {
+		for _, id := range c.shardsOf(t) {
+			kinds[id.String()] = string(c.Kind(id))
+		}
+	}
+
+	for _, name := range sortedKeys(g.Routes) {
+		r, rat := g.Routes[name], at+".routes."+name
+		if r.Kind == "" {
+			continue // reported by the parser
+		}
+
+		c.only(rat, r.Kind, reflect.TypeFor[route.Route]())
+
+		for _, p := range r.Check(c.RegionNames(), kinds) {
+			c.fail(strings.TrimSuffix(rat+"."+p.Key, "."), p.Hint, "%s", p.Text)
 		}
 	}
 }

@@ -8,6 +8,5 @@
 // Schema is generated from the same types that the parser reads.
 //
 // It never connects to anything, never reads the environment but through the
-// function handed to Load, and imports no other package of drctl but targets
-// and fail.
+// function handed to Load, and starts nothing but the commands that print secrets.
 package config

@@ -37,7 +37,7 @@ func TestSecret(t *testing.T) {
 		"file, lines":    {Ref{File: write("b", "# remark\nkey\n")}, "# remark\nkey", ""},
 		"file absent":    {Ref{File: dir + "/absent"}, "", fail.NotFound},
 		"file empty":     {Ref{File: write("c", "\n")}, "", fail.Invalid},
-		"file large":     {Ref{File: write("d", strings.Repeat("x", maxSecret+1))}, "", fail.Invalid},
+		"file large":     {Ref{File: write("d", strings.Repeat("x", 64<<10+1))}, "", fail.Invalid},
 		"a directory":    {Ref{File: dir}, "", fail.Invalid},
 		"zero byte":      {Ref{File: write("e", "a\x00b")}, "", fail.Invalid},
 		"command":        {Ref{Command: []string{"printf", "%s\n", "hunter2"}}, "hunter2", ""},

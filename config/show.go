@@ -153,6 +153,10 @@ func structNode(v reflect.Value, redact bool) *yaml.Node {
 	for _, k := range order {
 		f := fields[k]
 		e := v.FieldByIndex(f.Index)
+		if f.Tag.Get("only") != "" && e.IsZero() {
+			continue // the kind may not have it
+		}
+
 		// Empty text and lists were left out; read_data is the one text whose
 		// emptiness differs from its default.
 		switch e.Kind() {

@@ -3,6 +3,7 @@ package config
 import (
 	"time"
 
+	"drctl/config/route"
 	"drctl/config/unit"
 )
 
@@ -32,16 +33,6 @@ type Config struct {
 
 	source
 }
-
-// Ref says where a secret is; exactly one field is set.
-type Ref struct {
-	Env     string   `yaml:"env" format:"envname" quiet:"true" doc:"Name of an environment variable."`
-	File    string   `yaml:"file" format:"path" quiet:"true" doc:"File that holds the secret; one trailing line end is dropped."`
-	Command []string `yaml:"command" doc:"Program and arguments that print the secret; run without a shell, at most 10 s."`
-}
-
-// IsZero reports whether nothing is referred to.
-func (r Ref) IsZero() bool { return r.Env == "" && r.File == "" && len(r.Command) == 0 }
 
 // The engine modes.
 const (
@@ -124,6 +115,8 @@ type Group struct {
 	Policy  string   `yaml:"policy" doc:"Policy of the group."`
 	Gate    string   `yaml:"gate" format:"shardid" doc:"PostgreSQL shard (target/shard) whose database holds the gate that cross-shard transactions share."`
 	Home    string   `yaml:"home" doc:"Region whose workers take the cuts; that of the gate's primary when left out."`
+
+	Routes map[string]*route.Route `yaml:"routes" key:"name" doc:"Ways by which clients reach the group's shards and services."`
 }
 
 // Policy is how often and how safely a group is protected.

@@ -32,6 +32,8 @@ postgres_package() { # 15 where the release has it, else what the release has
 }
 
 need redis-server redis-server redis-check-aof
+need haproxy haproxy
+need pgbouncer pgbouncer
 need age age age-keygen
 need zstd zstd
 need jq jq

@@ -151,3 +151,39 @@ func tail(path string) string {
 
 	return strings.Join(lines[max(0, len(lines)-6):], " | ")
 }
+
+// onPort starts a server on a port, or on free ones until one is still free.
+func (b Binaries) onPort(port int, start func(port int) (Server, error)) (Server, error) {
+	for try := 1; ; try++ {
+		use := port
+		if use == 0 {
+			var err error
+			if use, err = b.FreePort(); err != nil {
+				return Server{}, err
+			}
+		}
+
+		p, err := start(use)
+		if fail.Is(err, fail.Conflict) && port == 0 && try < 5 {
+			continue
+		}
+
+		return p, err
+	}
+}
+
+func named(name, kind, dir string) string {
+	if name != "" {
+		return name
+	}
+
+	return kind + dir
+}
+
+func logOf(file, dir string) string {
+	if file != "" {
+		return file
+	}
+
+	return dir + ".log"
+}

@@ -157,19 +157,7 @@ func (b Binaries) StartPostgres(ctx context.Context, s PostgresSpec) (Server, er
 		return Server{}, err
 	}
 
-	log := s.LogFile
-	if log == "" {
-		log = s.Dir + ".log"
-	}
-
-	for try := 1; ; try++ {
-		port := s.Port
-		if port == 0 {
-			if port, err = b.FreePort(); err != nil {
-				return Server{}, err
-			}
-		}
-
+	return b.onPort(s.Port, func(port int) (Server, error) {
 		args := []string{"-D", s.Dir, "-c", "listen_addresses=127.0.0.1", "-c", "port=" + strconv.Itoa(port),
 			"-c", "unix_socket_directories=" + s.SocketDir, "-c", "logging_collector=off", "-c", "log_destination=stderr"}
 		for _, k := range slices.Sorted(maps.Keys(s.Settings)) {
@@ -177,18 +165,13 @@ func (b Binaries) StartPostgres(ctx context.Context, s PostgresSpec) (Server, er
 		}
 
 		l := launch{name: s.name(), kind: targets.Postgres, path: bin, args: args, dir: s.Dir,
-			address: fmt.Sprintf("127.0.0.1:%d", port), logFile: log, detached: s.Detached, timeout: s.Wait}
+			address: fmt.Sprintf("127.0.0.1:%d", port), logFile: logOf(s.LogFile, s.Dir), detached: s.Detached, timeout: s.Wait}
 		if !s.NoWait {
 			l.ready = func() error { return PostgresState(s.Dir) }
 		}
 
-		p, err := b.start(ctx, l)
-		if fail.Is(err, fail.Conflict) && s.Port == 0 && try < 5 {
-			continue
-		}
-
-		return p, err
-	}
+		return b.start(ctx, l)
+	})
 }
 
 // clearLock refuses a data directory on which a server runs, and removes the

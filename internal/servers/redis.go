@@ -39,40 +39,17 @@ func (b Binaries) StartRedis(ctx context.Context, s RedisSpec) (Server, error) {
 		return Server{}, err
 	}
 
-	log := s.LogFile
-	if log == "" {
-		log = s.Dir + ".log"
-	}
-
-	for try := 1; ; try++ {
-		port := s.Port
-		if port == 0 {
-			var err error
-			if port, err = b.FreePort(); err != nil {
-				return Server{}, err
-			}
-		}
-
+	return b.onPort(s.Port, func(port int) (Server, error) {
 		conf := filepath.Join(s.Dir, "redis.conf") // a file, so that no password is in the process list
 		if err := b.RunAs.WriteFile(conf, redisConf(s, port)); err != nil {
 			return Server{}, err
 		}
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
 
-		name := s.Name
-		if name == "" {
-			name = "redis " + s.Dir
-		}
-
-		p, err := b.start(ctx, launch{name: name, kind: targets.Redis, path: b.RedisServer, args: []string{conf}, dir: s.Dir,
-			address: addr, logFile: log, detached: s.Detached, timeout: s.Wait,
+		return b.start(ctx, launch{name: named(s.Name, "redis ", s.Dir), kind: targets.Redis, path: b.RedisServer, args: []string{conf}, dir: s.Dir,
+			address: addr, logFile: logOf(s.LogFile, s.Dir), detached: s.Detached, timeout: s.Wait,
 			ready: func() error { return redisReady(addr, s.Password) }})
-		if fail.Is(err, fail.Conflict) && s.Port == 0 && try < 5 {
-			continue
-		}
-
-		return p, err
-	}
+	})
 }
 
 func redisConf(s RedisSpec, port int) string {

@@ -36,28 +36,12 @@ func (b Binaries) StartS3(ctx context.Context, s S3Spec) (Server, error) {
 		}
 	}
 
-	log := s.LogFile
-	if log == "" {
-		log = s.Dir + ".log"
-	}
-
-	for try := 1; ; try++ {
-		port := s.Port
-		if port == 0 {
-			var err error
-			if port, err = b.FreePort(); err != nil {
-				return Server{}, err
-			}
-		}
+	return b.onPort(s.Port, func(port int) (Server, error) {
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
-
-		name := s.Name
-		if name == "" {
-			name = "s3 " + s.Dir
-		}
 		client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
-		p, err := b.start(ctx, launch{name: name, kind: targets.S3, path: b.S3Server, dir: s.Dir, address: addr, logFile: log, detached: s.Detached,
+		return b.start(ctx, launch{name: named(s.Name, "s3 ", s.Dir), kind: targets.S3, path: b.S3Server, dir: s.Dir, address: addr,
+			logFile: logOf(s.LogFile, s.Dir), detached: s.Detached,
 			asSelf: true, // the program may lie in a home that the other user cannot enter
 			args:   []string{"--port", addr, "--quiet", "--keep-alive", "posix", "--versioning-dir", versions, data},
 			env:    []string{"ROOT_ACCESS_KEY=" + s.AccessKey, "ROOT_SECRET_KEY=" + s.SecretKey.Reveal()},
@@ -68,10 +52,5 @@ func (b Binaries) StartS3(ctx context.Context, s S3Spec) (Server, error) {
 				}
 				return r.Body.Close()
 			}})
-		if fail.Is(err, fail.Conflict) && s.Port == 0 && try < 5 {
-			continue
-		}
-
-		return p, err
-	}
+	})
 }

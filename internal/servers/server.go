@@ -28,8 +28,11 @@ type Server struct {
 // what is gone is no error.
 func (s Server) Stop(ctx context.Context) error {
 	sig := syscall.SIGTERM
-	if s.Kind == targets.Postgres {
+	switch s.Kind {
+	case targets.Postgres:
 		sig = syscall.SIGINT // fast shutdown: sessions are ended, a checkpoint is written
+	case PgBouncer:
+		sig = syscall.SIGQUIT // at once; SIGTERM waits for clients since 1.23
 	}
 
 	if err := s.Signal(sig); err != nil {
@@ -88,7 +91,7 @@ func In(dir string) []Server {
 	}
 
 	var out []Server
-	for _, r := range proc.In(real, "postgres", "redis-server", "versitygw") {
+	for _, r := range proc.In(real, "postgres", "redis-server", "versitygw", "haproxy", "pgbouncer") {
 		out = append(out, Server{Name: "unrecorded", ID: r.ID, Dir: r.Dir})
 	}
 

@@ -1,0 +1,107 @@
+package traffictest
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+)
+
+// Relay is a way to a server that can be cut.
+type Relay struct {
+	// Address is where it listens.
+	Address string
+
+	to    string
+	mu    sync.Mutex
+	ln    net.Listener
+	conns map[net.Conn]bool
+}
+
+// NewRelay starts a relay to a server. It ends with the test.
+func NewRelay(t testing.TB, to string) *Relay {
+	t.Helper()
+	r := &Relay{to: to, Address: "127.0.0.1:0", conns: map[net.Conn]bool{}}
+	r.Mend(t)
+	t.Cleanup(r.Cut)
+
+	return r
+}
+
+// Cut ends all connections and refuses new ones.
+func (r *Relay) Cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+
+	if r.ln != nil {
+		_ = r.ln.Close()
+	}
+
+	r.ln = nil
+	for c := range r.conns {
+		_ = c.Close()
+	}
+
+	clear(r.conns)
+}
+
+// Mend takes connections again.
+func (r *Relay) Mend(t testing.TB) {
+	t.Helper()
+
+	ln, err := net.Listen("tcp", r.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ln, r.Address = ln, ln.Addr().String()
+
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+
+			go r.pass(ln, c)
+		}
+	}()
+}
+
+func (r *Relay) pass(ln net.Listener, c net.Conn) {
+	defer c.Close()
+
+	s, err := net.Dial("tcp", r.to)
+	if err != nil {
+		return
+	}
+	defer s.Close()
+
+	r.mu.Lock()
+	if r.ln != ln { // it was cut meanwhile
+		r.mu.Unlock()
+		return
+	}
+
+	r.conns[c], r.conns[s] = true, true
+	r.mu.Unlock()
+
+	done := make(chan struct{}, 2)
+	for _, d := range [][2]net.Conn{{c, s}, {s, c}} {
+		go func() {
+			_, _ = io.Copy(d[0], d[1])
+			_ = d[0].(*net.TCPConn).CloseWrite()
+			done <- struct{}{}
+		}()
+	}
+
+	<-done
+	<-done
+
+	r.mu.Lock()
+	delete(r.conns, c)
+	delete(r.conns, s)
+	r.mu.Unlock()
+}
