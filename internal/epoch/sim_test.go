@@ -32,7 +32,6 @@ type world struct {
 
 	mu   sync.Mutex
 	live []interval
-	all  int // tenures that were live
 }
 
 // interval is when a process believed that its region may write, in true time.
