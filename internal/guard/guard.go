@@ -113,21 +113,37 @@ func (g *Guard) enter(ctx context.Context) (*epoch.Tenure, error) {
 
 // outside is what the guard does without a lease: no server of its takes writes.
 func (g *Guard) outside(ctx context.Context, why error) {
-	var on []Server
-	for _, s := range g.Servers {
-		c, cancel := context.WithTimeout(ctx, g.Lease/3)
-		w, err := s.Writable(c)
-		cancel()
-
-		if w && err == nil {
-			on = append(on, s)
-		}
-	}
-
+	on := g.writers(ctx, g.Lease/3, false)
 	if len(on) > 0 {
 		g.Out.WarnContext(ctx, "a server takes writes and the region does not hold the epoch: it is fenced", "region", g.Region, "reason", fail.Cause(why))
 		g.fence(on, g.Clock()+g.Lease/3)
 	}
+}
+
+// writers are the servers that take writes. One that gives no answer is taken for
+// one if it is to be.
+func (g *Guard) writers(ctx context.Context, limit time.Duration, silent bool) []Server {
+	on := make([]bool, len(g.Servers))
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+
+	var all sync.WaitGroup
+	for i, s := range g.Servers {
+		all.Go(func() {
+			w, err := s.Writable(ctx)
+			on[i] = err == nil && w || err != nil && silent
+		})
+	}
+	all.Wait()
+
+	var out []Server
+	for i, s := range g.Servers {
+		if on[i] {
+			out = append(out, s)
+		}
+	}
+
+	return out
 }
 
 // hold guards for as long as the region holds the epoch. It is true when the
@@ -183,10 +199,14 @@ func planned(err error) bool {
 	return ok && r.Planned
 }
 
-// end fences all servers: they are gone when the lease ends.
+// end fences the servers that take writes: they are gone when the lease ends. A
+// standby, such as one that was a primary before a switchover, stays.
 func (g *Guard) end(ctx context.Context, t *epoch.Tenure, lease time.Duration, why error) {
 	g.Out.WarnContext(ctx, "the region lets go of its servers", "region", g.Region, "epoch", t.Epoch().Epoch, "reason", fail.Cause(why))
-	g.fence(g.Servers, t.Until()-lease/6)
+	on, at := g.writers(context.WithoutCancel(ctx), lease/24, true), t.Until()-lease/6
+	g.Watchman.Tell(Watch{Until: at, Places: places(on)})
+	g.fence(on, at)
+	g.Watchman.Tell(Watch{}) // what comes back is not the same
 }
 
 // leave takes the guard off the list, for as long as the lease lasts.
@@ -227,11 +247,7 @@ func (g *Guard) instances() (all []string) {
 
 // tell has the watchman know until when the servers may run, and what they are now.
 func (g *Guard) tell(t *epoch.Tenure) {
-	var ps []Place
-	for _, s := range g.Servers {
-		ps = append(ps, place(s))
-	}
-	g.Watchman.Tell(Watch{Until: t.Until() - time.Duration(t.Epoch().Lease)/6, Places: ps})
+	g.Watchman.Tell(Watch{Until: t.Until() - time.Duration(t.Epoch().Lease)/6, Places: places(g.Servers)})
 }
 
 func (g *Guard) release(ctx context.Context) {

@@ -27,6 +27,14 @@ func place(s Server) Place {
 	return Place{dir, programs}
 }
 
+func places(servers []Server) (all []Place) {
+	for _, s := range servers {
+		all = append(all, place(s))
+	}
+
+	return all
+}
+
 // Taken reports whether a process of the server is there.
 func (p Place) Taken() bool { return len(proc.In(p.Dir, p.Programs...)) > 0 }
 

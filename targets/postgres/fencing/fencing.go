@@ -131,9 +131,9 @@ func (s *Server) Release(ctx context.Context) error {
 	}
 
 	return s.ask(ctx, func(c *pgx.Conn) error {
-		var ours bool
-		err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_settings WHERE name = 'default_transaction_read_only'
-			AND reset_val = 'on' AND sourcefile LIKE '%postgresql.auto.conf')`).Scan(&ours)
+		var ours bool // by the file: this session itself may write
+		err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_file_settings WHERE name = 'default_transaction_read_only'
+			AND setting = 'on' AND sourcefile LIKE '%/postgresql.auto.conf')`).Scan(&ours)
 		if err != nil || !ours {
 			return err
 		}
