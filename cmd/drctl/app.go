@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/cmd/drctl/complete"
+	"drctl/cmd/drctl/guarding"
 	"drctl/cmd/drctl/plans"
 	"drctl/config"
 	"drctl/internal/fail"
@@ -23,13 +24,10 @@ import (
 
 // app is what every command shares: where it prints, and the global flags.
 type app struct {
-	out, err   io.Writer
-	configPath string
-	json       bool
-	noColor    bool
-	logLevel   string
-	logFormat  string
-	warned     bool
+	out, err              io.Writer
+	configPath            string
+	json, noColor, warned bool
+	logLevel, logFormat   string
 }
 
 func newApp(out, errw io.Writer) *app { return &app{out: out, err: errw} }
@@ -55,7 +53,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 partly done,
 	f.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&a.logFormat, "log-format", "text", "text or json")
 	root.AddCommand(a.configCmd(), a.vaultCmd(), a.upCmd(), a.workerCmd(), a.applyCmd(), a.statusCmd(),
-		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.plans().Command(), a.scheduleCmd(), a.runsCmd(), a.versionCmd(), labCmd())
+		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.plans().Command(), a.scheduleCmd(), a.runsCmd(), a.versionCmd(), labCmd(), guarding.Command(a.load, a.logger))
 	ui.Strict(root)
 	complete.Wire(root, a.completion())
 

@@ -1,0 +1,3 @@
+// Package guarding is the command drctl guard: the guard of a region's servers on
+// this host, and its watchman.
+package guarding

@@ -1,0 +1,302 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"drctl/internal/epoch"
+	"drctl/internal/fail"
+)
+
+// Server is one server on this host. Calls may be repeated.
+type Server interface {
+	// Instance names it, as in "orders/1@east".
+	Instance() string
+	// Writable reports whether it takes writes. An error is no answer.
+	Writable(ctx context.Context) (bool, error)
+	// Place is where its processes are known by on this host: those of no other
+	// server, and none when it is gone.
+	Place() (dir string, programs []string)
+	// Hold makes it refuse writes, ends sessions, and returns when none is left.
+	Hold(ctx context.Context) error
+	// Release takes back what Hold has left behind.
+	Release(ctx context.Context) error
+	// Stop asks it to end in order. It does not wait.
+	Stop(ctx context.Context) error
+}
+
+// Guard is a guard of one group in one region on this host.
+type Guard struct {
+	Log    *epoch.Log
+	Region string
+	// Name tells this guard from those on other hosts.
+	Name    string
+	Servers []Server
+	// Lease is that of an epoch that this guard claims: the first of a group.
+	Lease time.Duration
+	// Watchman stands by; nil is none, for tests of the rest.
+	Watchman *Watchman
+	Clock    epoch.Clock
+	Out      *slog.Logger
+}
+
+// Run guards until the context ends: then it has itself taken off the list, and
+// leaves the servers running. When that cannot be said to a majority, it fences
+// them instead. The error is of what makes guarding impossible.
+func (g *Guard) Run(ctx context.Context) error {
+	if g.Clock == nil {
+		g.Clock = epoch.Boot
+	}
+
+	if g.Lease < epoch.MinLease || g.Lease > epoch.MaxLease || len(g.Servers) == 0 {
+		return fail.New(fail.Invalid, "guard", g.Region, "give it servers, and a lease between one second and one minute", nil)
+	}
+
+	for {
+		t, err := g.enter(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case fail.Is(err, fail.Invalid):
+			return err
+		case err != nil:
+			for range 6 { // a server that comes back is seen sooner than an epoch that changes
+				g.outside(ctx, err)
+				g.pause(ctx, g.Lease/20)
+			}
+
+			continue
+		}
+
+		if g.hold(ctx, t) {
+			if ctx.Err() == nil {
+				return fail.New(fail.Unavailable, "guard", g.Region, "start it again: the servers run without a guard", errors.New("its watchman is gone"))
+			}
+
+			return nil
+		}
+	}
+}
+
+// enter takes part in the region's epoch, or claims the first one of the group.
+func (g *Guard) enter(ctx context.Context) (*epoch.Tenure, error) {
+	c, cancel := context.WithTimeout(ctx, g.Lease)
+	defer cancel()
+
+	t, err := g.Log.Join(c, g.Region, g.Name)
+	if fail.Is(err, fail.NotFound) {
+		for _, s := range g.Servers {
+			if w, err := s.Writable(c); err != nil || !w {
+				return nil, fail.New(fail.Conflict, "guard: first epoch", s.Instance(), "start the guard of the region whose servers take writes", err)
+			}
+		}
+
+		t, err = g.Log.Claim(c, epoch.Bid{Holder: g.Region, Run: "first", Lease: g.Lease})
+		if err == nil {
+			err = t.Wait(c)
+		}
+
+		if err == nil {
+			t, err = g.Log.Join(c, g.Region, g.Name)
+		}
+	}
+
+	if err == nil && !t.Live() {
+		err = fail.New(fail.Stalled, "guard", g.Region, "", errors.New("a lease of another region may still run"))
+	}
+
+	return t, err
+}
+
+// outside is what the guard does without a lease: no server of its takes writes.
+func (g *Guard) outside(ctx context.Context, why error) {
+	on := g.writers(ctx, g.Lease/3, false)
+	if len(on) > 0 {
+		g.Out.WarnContext(ctx, "a server takes writes and the region does not hold the epoch: it is fenced", "region", g.Region, "reason", fail.Cause(why))
+		g.fence(on, g.Clock()+g.Lease/3)
+	}
+}
+
+// writers are the servers that take writes. One that gives no answer is taken for
+// one if it is to be.
+func (g *Guard) writers(ctx context.Context, limit time.Duration, silent bool) []Server {
+	on := make([]bool, len(g.Servers))
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+
+	var all sync.WaitGroup
+	for i, s := range g.Servers {
+		all.Go(func() {
+			w, err := s.Writable(ctx)
+			on[i] = err == nil && w || err != nil && silent
+		})
+	}
+	all.Wait()
+
+	var out []Server
+	for i, s := range g.Servers {
+		if on[i] {
+			out = append(out, s)
+		}
+	}
+
+	return out
+}
+
+// hold guards for as long as the region holds the epoch. It is true when the
+// guard is to end.
+func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
+	lease := time.Duration(t.Epoch().Lease)
+	g.release(ctx)
+	g.tell(t)
+	t.Cover(g.instances()) // said from the next renewal on, with the watchman standing by
+
+	for first := true; ; first = false {
+		if !first {
+			g.pause(ctx, lease/3)
+		}
+
+		if ctx.Err() != nil {
+			return g.leave(t, lease)
+		}
+
+		if g.Watchman.gone() { // nobody would kill in the guard's stead
+			g.Out.ErrorContext(ctx, "the watchman is gone: the guard takes itself off the list", "region", g.Region)
+			return g.leave(t, lease)
+		}
+
+		// The promise is kept for as long as there is time to keep it.
+		c, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(0, t.Left()-lease/3))
+		err := t.Renew(c)
+		cancel()
+
+		switch left := t.Left(); {
+		case err == nil:
+			g.tell(t)
+		case fail.Is(err, fail.Conflict) && !planned(err):
+			if next, e := g.enter(ctx); e == nil { // another claim of the same region
+				return g.hold(ctx, next)
+			}
+			g.end(ctx, t, lease, err)
+
+			return false
+		case left <= lease*2/5:
+			g.end(ctx, t, lease, err)
+			return false
+		default:
+			g.Out.WarnContext(ctx, "the lease could not be renewed", "region", g.Region, "left", left.String(), "reason", fail.Cause(err))
+			g.pause(ctx, min(lease/20, left-lease/3))
+		}
+	}
+}
+
+func planned(err error) bool {
+	r, ok := epoch.Ahead(err)
+
+	return ok && r.Planned
+}
+
+// end fences the servers that take writes: they are gone when the lease ends. A
+// standby, such as one that was a primary before a switchover, stays.
+func (g *Guard) end(ctx context.Context, t *epoch.Tenure, lease time.Duration, why error) {
+	g.Out.WarnContext(ctx, "the region lets go of its servers", "region", g.Region, "epoch", t.Epoch().Epoch, "reason", fail.Cause(why))
+	on, at := g.writers(context.WithoutCancel(ctx), lease/24, true), t.Until()-lease/6
+	g.Watchman.Tell(Watch{Until: at, Places: places(on)})
+	g.fence(on, at)
+	g.Watchman.Tell(Watch{}) // what comes back is not the same
+}
+
+// leave takes the guard off the list, for as long as the lease lasts.
+func (g *Guard) leave(t *epoch.Tenure, lease time.Duration) bool {
+	t.Cover(nil)
+
+	for t.Left() > lease/3 {
+		c, cancel := context.WithTimeout(context.Background(), t.Left()-lease/3)
+		err := t.Renew(c)
+		cancel()
+
+		if err == nil {
+			g.Watchman.Dismiss()
+			return true
+		}
+		time.Sleep(lease / 50)
+	}
+	g.end(context.Background(), t, lease, errors.New("the guard was to end, and that could not be said to a majority"))
+	g.Watchman.Dismiss()
+
+	return true
+}
+
+func (g *Guard) pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(max(d, time.Millisecond)):
+	}
+}
+
+func (g *Guard) instances() (all []string) {
+	for _, s := range g.Servers {
+		all = append(all, s.Instance())
+	}
+
+	return all
+}
+
+// tell has the watchman know until when the servers may run, and what they are now.
+func (g *Guard) tell(t *epoch.Tenure) {
+	g.Watchman.Tell(Watch{Until: t.Until() - time.Duration(t.Epoch().Lease)/6, Places: places(g.Servers)})
+}
+
+func (g *Guard) release(ctx context.Context) {
+	c, cancel := context.WithTimeout(ctx, g.Lease/3)
+	defer cancel()
+
+	for _, s := range g.Servers {
+		if err := s.Release(c); err != nil {
+			g.Out.WarnContext(ctx, "what a fence has left behind could not be taken back", "instance", s.Instance(), "reason", fail.Cause(err))
+		}
+	}
+}
+
+// fence has the servers let go in order while there is time, and kills what is
+// left at the given instant. It returns when all are gone.
+func (g *Guard) fence(servers []Server, at time.Duration) {
+	var all sync.WaitGroup
+	for _, s := range servers {
+		all.Go(func() { g.fenceOne(s, at) })
+	}
+	all.Wait()
+}
+
+func (g *Guard) fenceOne(s Server, at time.Duration) {
+	left := func() time.Duration { return at - g.Clock() }
+	log := g.Out.With("instance", s.Instance())
+
+	// Half of the time for the sessions: it is the stop that makes sure.
+	c, cancel := context.WithTimeout(context.Background(), left()/2)
+	if err := s.Hold(c); err != nil {
+		log.Warn("it could not be made read-only", "reason", fail.Cause(err))
+	}
+	cancel()
+
+	c, cancel = context.WithTimeout(context.Background(), left())
+	if err := s.Stop(c); err != nil {
+		log.Warn("it could not be asked to stop", "reason", fail.Cause(err))
+	}
+	cancel()
+
+	for left() > 0 && place(s).Taken() {
+		time.Sleep(min(5*time.Millisecond, left()))
+	}
+
+	for place(s).Taken() {
+		if err := Kill([]Place{place(s)}); err != nil {
+			log.Error("it could not be killed", "reason", fail.Cause(err))
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	log.Warn("the server is stopped")
+}
