@@ -152,6 +152,7 @@ func structNode(v reflect.Value, redact bool) *yaml.Node {
 	fields, order := fieldsOf(v.Type())
 	for _, k := range order {
 		f := fields[k]
+
 		e := v.FieldByIndex(f.Index)
 		if f.Tag.Get("only") != "" && e.IsZero() {
 			continue // the kind may not have it

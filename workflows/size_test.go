@@ -87,6 +87,7 @@ func manyGroup() (g platform.Group, c targets.Cut, p plan.Run) {
 	for _, s := range p.Steps[:manyShards] {
 		p.Steps = append(p.Steps, plan.Step{ID: "verify-" + s.Shard.String(), Op: plan.OpVerify, Shard: s.Shard, Kind: s.Kind, Needs: []string{s.ID}, Point: s.Point, Limit: time.Hour})
 	}
+
 	c.Proof = &targets.CutProof{Grade: targets.Proven, At: t0, Modes: []string{targets.ModeTagged}, Evidence: strings.Repeat("0", 64), BrokenCount: targets.MaxBroken}
 	for range targets.MaxBroken {
 		b := targets.BrokenGlobal{ID: strings.Repeat("g", 60), Done: 1, Want: 20, Since: t0}

@@ -324,6 +324,7 @@ func (s *shown) prove(t *testing.T, w *world, cut string) {
 
 	if s.proved++; res.code != 0 {
 		s.violations++
+
 		t.Errorf("cut %s is not proven anew: %s", cut, res)
 	}
 }
@@ -464,6 +465,7 @@ func (s *shown) row() []string {
 
 		return human.Duration(d[min(len(d)-1, len(d)*p/100)])
 	}
+
 	name := s.mode
 	if s.far {
 		name += ", far"

@@ -101,6 +101,7 @@ func Take(ctx context.Context, parties []Party, opt Options) (targets.Cut, error
 				if ctx.Err() != nil || len(there) == 0 {
 					return targets.Cut{}, err
 				}
+
 				b.close()
 				parties, without = there, append(without, lacking...)
 				b = newBarrier(parties, opt)

@@ -197,6 +197,7 @@ func (l *Log) tenure(c *claiming, counted map[*tail]before) *Tenure {
 		if l.omit.over {
 			over = map[string]Millis{a.before.last.Holder: a.before.last.Lease}
 		}
+
 		mergeOver(t.over, over)
 		t.since = max(t.since, a.before.seen)
 	}

@@ -76,6 +76,7 @@ func Open(c Config) (*Log, error) {
 		l.names = append(l.names, v.Name)
 		l.tails = append(l.tails, &tail{name: v.Name, store: v.Store, log: l, busy: make(chan struct{}, 1)})
 	}
+
 	slices.Sort(l.names)
 
 	return l, nil

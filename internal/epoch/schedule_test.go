@@ -45,6 +45,7 @@ func schedule(t *testing.T, seed uint64, o omit) (wrong string, lives int) {
 			if i == 0 {
 				at = 0
 			}
+
 			start(func(n *node, l *Log) { w.take(ctx, n, l, r, at) })
 		}
 
@@ -54,11 +55,13 @@ func schedule(t *testing.T, seed uint64, o omit) (wrong string, lives int) {
 		for _, l := range logs {
 			l.cancel()
 		}
+
 		nodes.Wait()
 
 		for _, l := range logs {
 			l.Close()
 		}
+
 		time.Sleep(10 * w.lease) // what is late
 		wrong, lives = w.judge(), len(w.live)
 	})
@@ -123,6 +126,7 @@ func TestEveryConditionIsNeeded(t *testing.T) {
 					return
 				}
 			}
+
 			t.Fatal("left out, and nothing was seen")
 		})
 	}

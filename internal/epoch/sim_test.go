@@ -113,6 +113,7 @@ func (n *node) gate(ctx context.Context) {
 		if wake == 0 {
 			return
 		}
+
 		time.Sleep(wake - n.w.now())
 	}
 }
@@ -164,6 +165,7 @@ func (l link) call(ctx context.Context, f func()) error {
 		if !lost {
 			f()
 		}
+
 		time.Sleep(back)
 
 		if !lost && !mute && !l.away() {
@@ -236,6 +238,7 @@ func (l link) List(ctx context.Context, prefix, after string) iter.Seq2[vault.In
 			yield(vault.Info{}, e)
 			return
 		}
+
 		slices.Sort(keys)
 
 		for _, k := range keys {
@@ -289,8 +292,8 @@ func (w *world) node(name string, whole time.Duration) (*node, *Log) {
 		n.cut = append(n.cut, cut)
 		c.Voters = append(c.Voters, Voter{Name: "voter" + strconv.Itoa(i), Store: link{n, i}})
 	}
-	l, err := Open(c)
 
+	l, err := Open(c)
 	if err != nil {
 		panic(err)
 	}
@@ -305,6 +308,7 @@ func (w *world) note(n *node, t *Tenure) {
 	if !t.Live() {
 		return
 	}
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
 
@@ -323,6 +327,7 @@ func (w *world) hold(ctx context.Context, n *node, l *Log, holder string) {
 
 		c, cancel := context.WithTimeout(ctx, w.lease)
 		t, err := l.Join(c, holder, n.name)
+
 		cancel()
 
 		if t != nil && n.roll(0.5) {
@@ -339,6 +344,7 @@ func (w *world) hold(ctx context.Context, n *node, l *Log, holder string) {
 			if err = t.Renew(c); fail.Is(err, fail.Unavailable) {
 				err = nil
 			}
+
 			cancel()
 		}
 
@@ -356,8 +362,10 @@ func (w *world) take(ctx context.Context, n *node, l *Log, holder string, at tim
 	for i := 0; watch && i < 8; i++ { // who has watched need not wait as long
 		n.gate(ctx)
 		_, _ = l.Read(ctx)
+
 		time.Sleep(w.lease / 8)
 	}
+
 	n.gate(ctx)
 
 	c, cancel := context.WithTimeout(ctx, 4*w.lease)
@@ -382,6 +390,7 @@ func (w *world) take(ctx context.Context, n *node, l *Log, holder string, at tim
 
 		c, cancel := context.WithTimeout(ctx, w.lease/2)
 		err := t.Renew(c)
+
 		cancel()
 
 		if fail.Is(err, fail.Conflict) {

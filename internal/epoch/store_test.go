@@ -85,6 +85,7 @@ func open(t *testing.T, by string, c Codec, voters []Voter) *Log {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(l.Close)
 
 	return l
@@ -97,6 +98,7 @@ func claim(t *testing.T, l *Log, holder string) *Tenure {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	later.Add(int64(withMargin(MaxLease)))
 
 	if err := x.Wait(t.Context()); err != nil {
@@ -116,12 +118,14 @@ func inTurn(t *testing.T, voters []Voter) {
 	if _, err := a.Join(t.Context(), "east", "host1"); !fail.Is(err, fail.NotFound) {
 		t.Fatalf("join an empty sequence: %v", err)
 	}
+
 	claim(t, a, "east")
 
 	g, err := a.Join(t.Context(), "east", "host1")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	g.Cover([]string{"orders/1@east"})
 
 	if err := g.Renew(t.Context()); err != nil || !g.Live() {
@@ -159,6 +163,7 @@ func TestInTurnInBuckets(t *testing.T) {
 	for _, n := range []string{"east", "west", "witness"} {
 		voters = append(voters, Voter{n, bucket(t, in, n)})
 	}
+
 	inTurn(t, voters)
 }
 
@@ -183,6 +188,7 @@ func TestOfManyClaimsAtOnceOneWins(t *testing.T) {
 
 	for range 5 {
 		var all sync.WaitGroup
+
 		var won atomic.Int64
 		for _, r := range []string{"east", "west", "north", "south"} {
 			l := open(t, r, c, voters)
@@ -195,6 +201,7 @@ func TestOfManyClaimsAtOnceOneWins(t *testing.T) {
 				}
 			})
 		}
+
 		all.Wait()
 
 		st, err := open(t, "reader", c, voters).Read(t.Context())
@@ -232,6 +239,7 @@ func TestAMajorityIsEnoughAndNeeded(t *testing.T) {
 	if _, err := open(t, "b", c, voters).Join(t.Context(), "east", ""); err != nil {
 		t.Fatalf("join with one voter away: %v", err)
 	}
+
 	away("witness")
 
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -322,6 +330,7 @@ func TestCostFollowsWhatIsNew(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+
 		l.beside.Wait() // the third voter
 	}
 	renew(20)
@@ -331,8 +340,10 @@ func TestCostFollowsWhatIsNew(t *testing.T) {
 		if _, err := reader.Read(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+
 		reader.beside.Wait()
 	}
+
 	gets.Store(0)
 	lists.Store(0)
 	read()
@@ -340,6 +351,7 @@ func TestCostFollowsWhatIsNew(t *testing.T) {
 	if lists.Load() != 3 || gets.Load() > 6 {
 		t.Fatalf("the first read: %d listings, %d records", lists.Load(), gets.Load())
 	}
+
 	gets.Store(0)
 	lists.Store(0)
 	puts.Store(0)
@@ -355,6 +367,7 @@ func TestOldRecordsAreRemoved(t *testing.T) {
 	dir, voters := directories(t)
 	c := seal(t)
 	l := open(t, "a", c, voters)
+
 	east := claim(t, l, "east")
 	for i := range 30 {
 		if i%10 == 9 {
@@ -364,6 +377,7 @@ func TestOldRecordsAreRemoved(t *testing.T) {
 		if err := east.Renew(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+
 		l.beside.Wait()
 	}
 

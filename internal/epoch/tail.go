@@ -187,6 +187,7 @@ func (t *tail) append(ctx context.Context, next func(last Record) Record) (befor
 		if err := t.fresh(ctx); err != nil {
 			return before{}, err
 		}
+
 		rec, was := next(t.last), before{t.last, t.seen}
 		if !admits(t.last, rec) {
 			return was, fail.New(fail.Conflict, "epoch: write", t.name, "", errAhead{t.last})

@@ -31,6 +31,7 @@ type Tenure struct {
 // Ahead tells whose. While somebody else's lease may still run, the tenure is not live.
 func (l *Log) Join(ctx context.Context, holder, guard string) (*Tenure, error) {
 	const op = "epoch: join"
+
 	st, err := l.Read(ctx)
 	if err != nil {
 		return nil, err

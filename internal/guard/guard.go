@@ -134,6 +134,7 @@ func (g *Guard) writers(ctx context.Context, limit time.Duration, silent bool) [
 			on[i] = err == nil && w || err != nil && silent
 		})
 	}
+
 	all.Wait()
 
 	var out []Server
@@ -150,6 +151,7 @@ func (g *Guard) writers(ctx context.Context, limit time.Duration, silent bool) [
 // guard is to end.
 func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 	lease := time.Duration(t.Epoch().Lease)
+
 	g.release(ctx)
 	g.tell(t)
 	t.Cover(g.instances()) // said from the next renewal on, with the watchman standing by
@@ -171,6 +173,7 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 		// The promise is kept for as long as there is time to keep it.
 		c, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(0, t.Left()-lease/3))
 		err := t.Renew(c)
+
 		cancel()
 
 		switch left := t.Left(); {
@@ -180,6 +183,7 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 			if next, e := g.enter(ctx); e == nil { // another claim of the same region
 				return g.hold(ctx, next)
 			}
+
 			g.end(ctx, t, lease, err)
 
 			return false
@@ -216,14 +220,17 @@ func (g *Guard) leave(t *epoch.Tenure, lease time.Duration) bool {
 	for t.Left() > lease/3 {
 		c, cancel := context.WithTimeout(context.Background(), t.Left()-lease/3)
 		err := t.Renew(c)
+
 		cancel()
 
 		if err == nil {
 			g.Watchman.Dismiss()
 			return true
 		}
+
 		time.Sleep(lease / 50)
 	}
+
 	g.end(context.Background(), t, lease, errors.New("the guard was to end, and that could not be said to a majority"))
 	g.Watchman.Dismiss()
 
@@ -268,6 +275,7 @@ func (g *Guard) fence(servers []Server, at time.Duration) {
 	for _, s := range servers {
 		all.Go(func() { g.fenceOne(s, at) })
 	}
+
 	all.Wait()
 }
 
@@ -280,12 +288,14 @@ func (g *Guard) fenceOne(s Server, at time.Duration) {
 	if err := s.Hold(c); err != nil {
 		log.Warn("it could not be made read-only", "reason", fail.Cause(err))
 	}
+
 	cancel()
 
 	c, cancel = context.WithTimeout(context.Background(), left())
 	if err := s.Stop(c); err != nil {
 		log.Warn("it could not be asked to stop", "reason", fail.Cause(err))
 	}
+
 	cancel()
 
 	for left() > 0 && place(s).Taken() {
@@ -298,5 +308,6 @@ func (g *Guard) fenceOne(s Server, at time.Duration) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
+
 	log.Warn("the server is stopped")
 }

@@ -49,6 +49,7 @@ func TestMain(m *testing.M) {
 
 	if s := os.Getenv("GUARD_RUNS"); s != "" {
 		var o order
+
 		err := json.Unmarshal([]byte(s), &o)
 		if err == nil {
 			err = o.run()
@@ -58,8 +59,10 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+
 		os.Exit(0)
 	}
+
 	os.Exit(m.Run())
 }
 
@@ -172,6 +175,7 @@ func newWorld(t *testing.T) *world {
 	if w.log, err = w.order.log("failover", nil); err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(w.log.Close)
 
 	c, err := pgx.Connect(t.Context(), w.DSN)
@@ -206,12 +210,14 @@ func (w *world) writeRows(ctx context.Context) {
 			if _, err = c.Exec(ctx, "BEGIN READ WRITE; INSERT INTO written DEFAULT VALUES; COMMIT"); err == nil {
 				w.ack()
 			}
+
 			time.Sleep(10 * time.Millisecond)
 		}
 
 		if c != nil {
 			_ = c.Close(ctx)
 		}
+
 		time.Sleep(10 * time.Millisecond)
 	}
 }
@@ -224,6 +230,7 @@ func (w *world) writeKeys(ctx context.Context) {
 		if c.Incr(ctx, "n").Err() == nil {
 			w.ack()
 		}
+
 		time.Sleep(10 * time.Millisecond)
 	}
 }
@@ -240,6 +247,7 @@ func (w *world) start(t *testing.T) *exec.Cmd {
 	if err := proc.StartChild(c); err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
 	w.covered(t, 2)
 
@@ -259,6 +267,7 @@ func (w *world) covered(t *testing.T, n int) {
 		if t.Context().Err() != nil {
 			t.Fatal(err)
 		}
+
 		time.Sleep(20 * time.Millisecond)
 	}
 }
@@ -307,6 +316,7 @@ func TestAGuardThatIsStopped(t *testing.T) {
 	if err := g.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+
 	w.takeOver(t)
 
 	if err := g.Process.Signal(syscall.SIGCONT); err != nil {
@@ -317,6 +327,7 @@ func TestAGuardThatIsStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = p.Kill() })
 
 	for len(proc.In(w.pg.DataDir, "postgres")) > 0 { // at its address or at another one
@@ -335,6 +346,7 @@ func TestAGuardThatIsKilled(t *testing.T) {
 	if err := g.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+
 	w.takeOver(t)
 }
 
@@ -350,6 +362,7 @@ func TestAGuardThatLeaves(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
+
 	w.covered(t, 0)
 
 	x, err := w.log.Claim(t.Context(), epoch.Bid{Holder: "west", Lease: lease})
@@ -368,13 +381,16 @@ func TestAGuardThatIsCutOff(t *testing.T) {
 	w := newWorld(t)
 
 	var off atomic.Bool
+
 	g, err := w.order.guard(t.Context(), &off)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run(ctx) }()
+
 	w.covered(t, 2)
 
 	off.Store(true)
@@ -388,6 +404,7 @@ func TestAGuardThatIsCutOff(t *testing.T) {
 	if at := time.Duration(w.last.Load()); at > cutAt+lease {
 		t.Fatalf("written %s after the cut, with a lease of %s", at-cutAt, lease)
 	}
+
 	cancel()
 
 	if err := <-ended; err != nil {

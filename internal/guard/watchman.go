@@ -86,6 +86,7 @@ func StartWatchman(cmd *exec.Cmd) (*Watchman, error) {
 	w := &Watchman{pipe: pipe, done: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait()
+
 		close(w.done)
 	}()
 
@@ -98,6 +99,7 @@ func (w *Watchman) Tell(x Watch) {
 		return
 	}
 	b, _ := json.Marshal(x) // nothing in it can fail
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
 
@@ -124,6 +126,7 @@ func (w *Watchman) Dismiss() {
 	if w == nil {
 		return
 	}
+
 	w.Tell(Watch{Dismissed: true})
 	_ = w.pipe.Close()
 	<-w.done
@@ -151,6 +154,7 @@ func Stand(in io.Reader, clock epoch.Clock, kill func([]Place) error) error {
 	}()
 
 	var now Watch
+
 	left, ended := gone, false
 	for {
 		var due <-chan time.Time

@@ -98,6 +98,7 @@ func TestBrokenGoesOn(t *testing.T) {
 	}
 
 	since := time.Now()
+
 	do(t, l.conns[0], "BEGIN; INSERT INTO moments VALUES (2); "+tag("dead", 2)+"; COMMIT")
 	do(t, l.conns[1], "BEGIN; INSERT INTO moments VALUES (2); "+tag("forgiven", 2)+"; COMMIT")
 

@@ -229,6 +229,7 @@ func (f *Finder) search(ctx context.Context, req *Request, s *seen, w want, how 
 
 		began = time.Now()
 		res, err := look.find(policy)
+
 		req.did(targets.StepSearch, began)
 
 		if err != nil {

@@ -20,8 +20,6 @@ import (
 	"drctl/targets"
 )
 
-const opProve = "moment: prove"
-
 // Report is what a proof saw, in words that a person can follow.
 type Report struct {
 	// Accepted: there is no fault.

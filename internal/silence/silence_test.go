@@ -88,6 +88,7 @@ func TestWhatIsNoProof(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, ps := proofs(t)
+
 			p := ps[c.kind]
 			if c.change != nil {
 				c.change(&n, &p)

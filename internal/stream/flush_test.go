@@ -19,6 +19,7 @@ func TestFlushSendsWhatWasThere(t *testing.T) {
 	must(t, a.Write(ctx, 0, streamBytes("L", 0, 100)))
 
 	var more atomic.Uint64
+
 	fs[0].mu.Lock()
 	fs[0].put = func(string) (time.Duration, error, error) {
 		if n := 100 + more.Add(1); n < 120 {

@@ -112,6 +112,7 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 			run.Warnings = append(run.Warnings, fmt.Sprintf("%s: the newest snapshot of objects at or before the instant is of %s%s", sh.Shard,
 				s.Point.AsOf.UTC().Format(time.RFC3339), orBefore(sh, s.Point)))
 		}
+
 		if warning, ok := tooManyPrepared(s); ok {
 			run.Warnings = append(run.Warnings, warning)
 		}

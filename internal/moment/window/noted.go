@@ -118,6 +118,7 @@ func (w *Window) quiet(ctx context.Context, v *vault.Vault, group string, from, 
 			if at.Before(o.From) || at.After(o.To) {
 				continue
 			}
+
 			w.Quiet.Found++
 			w.unlooked(last, at)
 			last = at

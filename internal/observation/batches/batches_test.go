@@ -364,6 +364,7 @@ func TestAFolderHoldsFewBatches(t *testing.T) {
 	if folders, err := os.ReadDir(root); err != nil || len(folders) != 9 {
 		t.Errorf("%d folders are left of 9 batches, %v", len(folders), err)
 	}
+
 	save(t, set, batch("one", 0))
 }
 

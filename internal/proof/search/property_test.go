@@ -98,6 +98,7 @@ func TestListsGoOn(t *testing.T) {
 			if later == nil {
 				return
 			}
+
 			went.Add(1)
 
 			next := oneCut(t, seed, later, rng)
@@ -109,6 +110,7 @@ func TestListsGoOn(t *testing.T) {
 			if len(base.Kept) > 0 {
 				less := *base
 				less.Kept = slices.Delete(slices.Clone(less.Kept), 0, 1)
+
 				omitted.Add(1)
 
 				if blind := h.Later(seed, &less); misses(t, blind) {

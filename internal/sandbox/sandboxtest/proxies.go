@@ -13,6 +13,7 @@ import (
 // that has none, which is found in the spec.
 func HAProxy(t testing.TB, s *servers.HAProxySpec) servers.Server {
 	t.Helper()
+
 	if s.Dir == "" {
 		s.Dir = filepath.Join(Dir(t), "haproxy")
 	}
@@ -37,6 +38,7 @@ func HAProxy(t testing.TB, s *servers.HAProxySpec) servers.Server {
 // directory it gets one.
 func PgBouncer(t testing.TB, s *servers.PgBouncerSpec) servers.Server {
 	t.Helper()
+
 	if s.Dir == "" {
 		s.Dir = filepath.Join(Dir(t), "pgbouncer")
 	}

@@ -68,6 +68,7 @@ func (f Fence) Run(ctx context.Context, p silence.Proof, now func() time.Time) (
 	case err = <-done:
 	case <-ctx.Done():
 		err = errors.Join(errors.New("it did not end in time"), killGroup(c))
+
 		<-done
 	}
 

@@ -21,6 +21,7 @@ type archiver struct {
 func (a *archiver) Tail() (targets.Position, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	a.tail++
 
 	return targets.Position{Timeline: "t", Offset: a.tail}, true
@@ -29,6 +30,7 @@ func (a *archiver) Tail() (targets.Position, bool) {
 func (a *archiver) Flush(context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	a.flushed <- a.tail
 
 	return nil
@@ -68,5 +70,6 @@ func TestFlushOfALogThatDoesNotCome(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
+
 	l.Flush(ctx, shard, targets.Position{Timeline: "another", Offset: 1})
 }

@@ -158,6 +158,7 @@ func TestAHookEndsWithAllThatItStarted(t *testing.T) {
 	for child == "" {
 		b, _ := os.ReadFile(filepath.Join(p.dir, "child"))
 		child = strings.TrimSpace(string(b))
+
 		time.Sleep(time.Millisecond)
 	}
 
@@ -194,6 +195,7 @@ func gone(t *testing.T, pid string) {
 	}
 
 	_ = syscall.Kill(n, syscall.SIGKILL)
+
 	t.Errorf("process %s goes on", pid)
 }
 
@@ -296,6 +298,7 @@ func newService(t *testing.T) *service {
 
 		if r.Method == http.MethodGet {
 			region, _ := os.ReadFile(filepath.Join(s.dir, "region"))
+
 			held := ""
 			if _, err := os.Stat(filepath.Join(s.dir, "held")); err == nil {
 				held = " held"
@@ -349,6 +352,7 @@ func request(t *testing.T, s command.HTTPSpec) *command.Driver {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(d.Close)
 
 	return d

@@ -107,6 +107,7 @@ func (d *Driver) Read(ctx context.Context) (traffic.State, error) {
 	const op = "traffic: read"
 
 	parts := make([]traffic.Part, len(d.spec.Sockets))
+
 	err := traffic.Each(len(parts), func(i int) (err error) {
 		parts[i], err = d.read(ctx, op, socket(d.spec.Sockets[i]))
 		return err

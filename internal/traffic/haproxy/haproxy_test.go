@@ -296,6 +296,7 @@ func limited(t *testing.T, to string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = ln.Close() })
 
 	go func() {

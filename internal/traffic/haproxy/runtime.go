@@ -108,6 +108,7 @@ func (s socket) servers(ctx context.Context, op, backend string) (map[string]ser
 		if len(fields) < 10 || len(fields) < len(names) || names == nil {
 			continue
 		}
+
 		row := map[string]string{}
 		for i, n := range names {
 			row[n] = fields[i]
@@ -115,6 +116,7 @@ func (s socket) servers(ctx context.Context, op, backend string) (map[string]ser
 
 		admin, aerr := strconv.Atoi(row["srv_admin_state"])
 		state, serr := strconv.Atoi(row["srv_op_state"])
+
 		check, cerr := strconv.Atoi(row["srv_check_state"])
 		if err := errors.Join(aerr, serr, cerr); err != nil {
 			return nil, fail.New(fail.Unsupported, op, string(s), "this version of HAProxy is not known", err)
@@ -146,6 +148,7 @@ func (s socket) sessions(ctx context.Context, op, backend string) (map[string]st
 	}
 
 	name, current := slices.Index(rows[0], "svname"), slices.Index(rows[0], "scur")
+
 	out := map[string]string{}
 	for _, row := range rows[1:] {
 		out[row[name]] = row[current]

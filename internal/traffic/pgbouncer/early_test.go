@@ -27,6 +27,7 @@ func TestAnEarlyAnswerIsNotBelieved(t *testing.T) {
 			n, p := 1, "0"
 			if paused.Load() {
 				p = "1"
+
 				if asked.Add(1); open.Add(-1) < 0 {
 					n = 0
 				}
@@ -61,6 +62,7 @@ func console1(t *testing.T, answer func(command string) [][2]string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = ln.Close() })
 
 	go func() {
@@ -90,6 +92,7 @@ func console1(t *testing.T, answer func(command string) [][2]string) string {
 			}
 
 			var fields []pgproto3.FieldDescription
+
 			var row [][]byte
 			for _, f := range answer(q.String) {
 				fields, row = append(fields, pgproto3.FieldDescription{Name: []byte(f[0]), DataTypeOID: 25}), append(row, []byte(f[1]))

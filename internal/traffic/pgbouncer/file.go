@@ -174,6 +174,7 @@ func value(s string) (value, rest string, err error) {
 		}
 
 		b.WriteByte('\'')
+
 		i++
 	}
 

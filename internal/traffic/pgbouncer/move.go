@@ -60,6 +60,7 @@ func (d *Driver) pause(ctx context.Context, op string, c *console, mine *atomic.
 	}
 
 	command := "PAUSE"
+
 	if session && d.spec.Sessions == Refuse {
 		return fail.New(fail.Conflict, op, c.Address, "use pool_mode transaction, or say sessions: kill to disconnect them", errSessions)
 	}

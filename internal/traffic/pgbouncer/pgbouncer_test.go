@@ -57,6 +57,7 @@ func driver(t *testing.T, s pgbouncer.Spec) *pgbouncer.Driver {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(d.Close)
 
 	return d
@@ -136,6 +137,7 @@ func (p *poolers) session(t *testing.T) func(context.Context) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = c.Close(context.Background()) })
 
 	return func(ctx context.Context) (string, error) { return p.region(ctx, c) }

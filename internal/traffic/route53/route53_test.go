@@ -137,6 +137,7 @@ func (z *zone) change(w http.ResponseWriter, id string) {
 	status := "PENDING"
 	if z.asked[id]++; z.asked[id] >= 2 {
 		status = "INSYNC"
+
 		for k, r := range z.records {
 			z.seen[k] = r
 		}
@@ -285,6 +286,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 
 	z.status = 400
+
 	if err := driver(t, spec(url)).Point(t.Context(), "west"); !fail.Is(err, fail.Unavailable) {
 		t.Errorf("a server that is not well: %v", err)
 	}

@@ -80,6 +80,7 @@ func (r *Relay) pass(ln net.Listener, c net.Conn) {
 	defer s.Close()
 
 	r.mu.Lock()
+
 	if r.ln != ln { // it was cut meanwhile
 		r.mu.Unlock()
 		return
@@ -93,6 +94,7 @@ func (r *Relay) pass(ln net.Listener, c net.Conn) {
 		go func() {
 			_, _ = io.Copy(d[0], d[1])
 			_ = d[0].(*net.TCPConn).CloseWrite()
+
 			done <- struct{}{}
 		}()
 	}

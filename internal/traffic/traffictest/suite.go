@@ -392,6 +392,7 @@ func isolated(t *testing.T, x *trial) {
 		if got, err := ask(ctx); err == nil {
 			t.Errorf("a session is still answered by %s", got)
 		}
+
 		cancel()
 	}
 
@@ -459,6 +460,7 @@ func killed(t *testing.T, x *trial) {
 		d := x.New(t)
 		ctx, cancel := context.WithTimeout(x.ctx, time.Duration(rng.IntN(12_000))*time.Microsecond)
 		did := some(ctx, d, rng, x.Rig, x.was)
+
 		cancel()
 		d.Close()
 

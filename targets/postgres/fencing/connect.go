@@ -17,6 +17,7 @@ import (
 // the environment.
 func Open(in targets.Instance) (*Server, error) {
 	const op = "fencing"
+
 	cfg, err := pgx.ParseConfig("host=localhost sslmode=disable passfile=/nonexistent user=drctl dbname=postgres")
 	if err != nil {
 		return nil, fail.New(fail.Internal, op, in.String(), "unset the PG* variables of the environment", err)

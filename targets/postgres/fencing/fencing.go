@@ -81,6 +81,7 @@ func (s *Server) Writable(ctx context.Context) (bool, error) {
 	}
 
 	var standby bool
+
 	err := s.ask(ctx, func(c *pgx.Conn) error {
 		return c.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby)
 	})
@@ -109,6 +110,7 @@ func (s *Server) Hold(ctx context.Context) error {
 
 		for {
 			var left int
+
 			err := c.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 				WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`).Scan(&left)
 			if err != nil || left == 0 {
@@ -132,6 +134,7 @@ func (s *Server) Release(ctx context.Context) error {
 
 	return s.ask(ctx, func(c *pgx.Conn) error {
 		var ours bool // by the file: this session itself may write
+
 		err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_file_settings WHERE name = 'default_transaction_read_only'
 			AND setting = 'on' AND sourcefile LIKE '%/postgresql.auto.conf')`).Scan(&ours)
 		if err != nil || !ours {

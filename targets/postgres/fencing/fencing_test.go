@@ -18,6 +18,7 @@ func session(t *testing.T, in targets.Instance) *pgx.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = c.Close(t.Context()) })
 
 	return c

@@ -15,6 +15,7 @@ import (
 // Open is New with a client as the instance describes it.
 func Open(ctx context.Context, in targets.Instance) (*Server, error) {
 	const op = "fencing"
+
 	host, _, err := net.SplitHostPort(in.Address)
 	if err != nil {
 		return nil, fail.New(fail.Invalid, op, in.String(), "write the address as host:port", err)

@@ -31,6 +31,7 @@ type Server struct {
 // New takes a server by a client of it, which must be up, to learn where its process works.
 func New(ctx context.Context, in targets.Instance, c *goredis.Client) (*Server, error) {
 	const op = "fencing"
+
 	conf, err := c.ConfigGet(ctx, "dir").Result()
 	if err != nil {
 		return nil, fail.From(fail.Unavailable, op, in.String(), err)
