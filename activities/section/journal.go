@@ -1,0 +1,71 @@
+package section
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"drctl/restore/machine"
+)
+
+// Journal keeps what happened, in order. Its entries are numbered from 1.
+type Journal interface {
+	// Write keeps an entry durably. It is fail.Conflict when there is one of that
+	// number: somebody else runs the section.
+	Write(ctx context.Context, n int, e Entry) error
+	// Read returns all entries in order.
+	Read(ctx context.Context) ([]Entry, error)
+}
+
+// Entry is what happened since the one before.
+type Entry struct {
+	// At is by the clock of who ran the section then.
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+	Events []Event   `json:"events"`
+	// Prepared is what the hands saw before anything was touched; in the first entry.
+	Prepared json.RawMessage `json:"prepared,omitempty"`
+}
+
+// The kinds of events.
+const (
+	Began     = "begin"
+	Ended     = "ended"
+	Undid     = "undid"
+	Elapsed   = "elapsed"
+	Cancelled = "cancelled"
+	Again     = "again" // a step that wanted people is tried once more
+)
+
+// Event is an event of the machine as it is written down.
+type Event struct {
+	Kind  string          `json:"kind"`
+	Step  string          `json:"step,omitempty"`
+	Timer int             `json:"timer,omitempty"`
+	Error string          `json:"error,omitempty"` // why it failed; "" when it did not
+	Out   json.RawMessage `json:"out,omitempty"`
+	// Took is how long the attempt took, At when it ended, since the section began.
+	Took time.Duration `json:"took_ns,omitempty"`
+	At   time.Duration `json:"at_ns,omitempty"`
+}
+
+// machine is what the machine is told.
+func (e Event) machine() (machine.Event, error) {
+	switch e.Kind {
+	case Began:
+		return machine.Begin{}, nil
+	case Ended:
+		return machine.Ended{Step: e.Step, Failed: e.Error != ""}, nil
+	case Undid:
+		return machine.Undid{Step: e.Step, Failed: e.Error != ""}, nil
+	case Elapsed:
+		return machine.Elapsed{Timer: e.Timer}, nil
+	case Cancelled:
+		return machine.Cancelled{}, nil
+	case Again:
+		return machine.Answered{Step: e.Step, Answer: machine.SayRetry, By: "section"}, nil
+	}
+
+	return nil, fmt.Errorf("an event of kind %.80q is not known", e.Kind)
+}
