@@ -1,0 +1,210 @@
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"drctl/activities/section"
+	"drctl/internal/fail"
+	"drctl/internal/traffic"
+	"drctl/restore/plan"
+	"drctl/targets"
+	"drctl/targets/handover"
+)
+
+const op = "recovery step"
+
+// Shard is one shard in hand.
+type Shard struct {
+	Switch handover.Switch
+	// Standing are the proofs for its further instances: they are standbys, or
+	// somebody vouched for them.
+	Standing []handover.Silence
+}
+
+// Hands are those of one section: see section.Hands.
+type Hands struct {
+	To     string // region that takes over
+	From   string
+	Shards map[targets.ShardID]Shard
+	Routes traffic.Set
+	Defs   map[string]plan.StepDef // of the section, by id
+}
+
+var _ section.Hands = (*Hands)(nil)
+
+// Seen is what Prepare saw: how far each shard was, and where each route pointed.
+type Seen struct {
+	Shards map[string]handover.Prepared `json:"shards"`
+	Routes traffic.States               `json:"routes"`
+}
+
+// Prepare connects to everything, makes checkpoints, and reads the routes. It
+// changes nothing that a client feels, and fails when one shard or route is not ready.
+func (h *Hands) Prepare(ctx context.Context) (json.RawMessage, error) {
+	ids := slices.SortedFunc(maps.Keys(h.Shards), targets.ShardID.Compare)
+	prepared := make([]handover.Prepared, len(ids))
+	seen := Seen{Shards: map[string]handover.Prepared{}}
+
+	group, ctx2 := errgroup.WithContext(ctx)
+	for i, id := range ids {
+		group.Go(func() (err error) {
+			prepared[i], err = h.Shards[id].Switch.Prepare(ctx2)
+			return err
+		})
+	}
+
+	group.Go(func() (err error) {
+		seen.Routes, err = h.Routes.Read(ctx2)
+		return err
+	})
+
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+
+	for i, id := range ids {
+		seen.Shards[id.String()] = prepared[i]
+	}
+
+	return json.Marshal(seen)
+}
+
+// Do implements section.Hands.
+func (h *Hands) Do(ctx context.Context, n plan.Node, k section.Known) (json.RawMessage, error) {
+	switch n.Op {
+	case plan.OpReroute:
+		return nil, h.reroute(ctx, n, k)
+	case plan.OpFence, plan.OpDrain, plan.OpPromote, plan.OpFollow:
+	default:
+		return nil, fail.Newf(fail.Unsupported, op, n.ID, "a section has no hands for %q", n.Op)
+	}
+
+	if h.Shards[n.Shard].Switch == nil {
+		return nil, fail.Newf(fail.Unsupported, op, n.ID, "nobody moves shard %s: it has no log, or no instance in %s", n.Shard, h.To)
+	}
+
+	switch n.Op {
+	case plan.OpFence:
+		return h.fence(ctx, n)
+	case plan.OpPromote:
+		return h.promote(ctx, n, k)
+	}
+
+	// The drain is proven by Stop, which shows that the new side holds the last record;
+	// the archive's slot is made by Promote, before the first write.
+	return nil, nil
+}
+
+// fence stops the old side, in order, and returns the end of its log with the proof.
+func (h *Hands) fence(ctx context.Context, n plan.Node) (json.RawMessage, error) {
+	with := h.Defs[n.ID].With.Fence
+	if with == nil || !slices.Contains(with.By, plan.ByStop) {
+		return nil, fail.Newf(fail.Unsupported, op, n.ID, "inside a section an old side is silent because it was stopped, and in no other way")
+	}
+
+	sw := h.Shards[n.Shard].Switch
+	if _, err := sw.Drain(ctx); err != nil {
+		return nil, err
+	}
+
+	stopped, err := sw.Stop(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	return json.Marshal(stopped)
+}
+
+func (h *Hands) promote(ctx context.Context, n plan.Node, k section.Known) (json.RawMessage, error) {
+	var stopped handover.Stopped
+
+	err := json.Unmarshal(k.Outs[string(plan.OpFence)+"-"+n.Shard.String()], &stopped)
+	if err != nil {
+		return nil, fail.New(fail.Denied, op, n.ID, "", fmt.Errorf("nothing proves that the old side is silent: %w", err))
+	}
+	s := h.Shards[n.Shard]
+
+	out, err := s.Switch.Promote(ctx, handover.PromoteRequest{Silence: append(slices.Clone(s.Standing), stopped.Silence), Line: stopped.At, Exact: true})
+	if err != nil {
+		return nil, err
+	}
+
+	if err := s.Switch.Probe(ctx); err != nil {
+		return nil, err
+	}
+
+	return json.Marshal(out)
+}
+
+// reroute moves one route.
+func (h *Hands) reroute(ctx context.Context, n plan.Node, k section.Known) error {
+	b, was, err := h.route(n, k)
+	if err != nil {
+		return err
+	}
+
+	switch h.Defs[n.ID].With.Reroute.Move {
+	case plan.RouteHold:
+		return b.Driver.Hold(ctx)
+	case plan.RouteIsolate:
+		return b.Driver.Isolate(ctx)
+	case plan.RouteSwitch:
+		return b.Driver.Point(ctx, h.To)
+	case plan.RouteRelease:
+		return b.Driver.Release(ctx, h.To, was)
+	}
+
+	return fail.Newf(fail.Unsupported, op, n.ID, "a route has no move %q", h.Defs[n.ID].With.Reroute.Move)
+}
+
+// route is the route of a step, and what was read of it before all else.
+func (h *Hands) route(n plan.Node, k section.Known) (traffic.Bound, traffic.State, error) {
+	var seen Seen
+	if err := json.Unmarshal(k.Prepared, &seen); err != nil {
+		return traffic.Bound{}, traffic.State{}, fail.New(fail.Corrupt, op, n.ID, "", err)
+	}
+
+	with := h.Defs[n.ID].With.Reroute
+	if with == nil {
+		return traffic.Bound{}, traffic.State{}, fail.Newf(fail.Invalid, op, n.ID, "it names no route")
+	}
+
+	for _, b := range h.Routes {
+		if was, ok := seen.Routes[with.Route]; ok && b.Route.Name == with.Route {
+			return b, was, nil
+		}
+	}
+
+	return traffic.Bound{}, traffic.State{}, fail.Newf(fail.NotFound, op, n.ID, "there is no route %q, or it was not read before", with.Route)
+}
+
+// Undo implements section.Hands.
+func (h *Hands) Undo(ctx context.Context, n plan.Node, k section.Known) error {
+	switch n.Op {
+	case plan.OpReroute:
+		b, was, err := h.route(n, k)
+		if err != nil {
+			return err
+		}
+
+		return b.Driver.Undo(ctx, was)
+	case plan.OpFence:
+		return h.Shards[n.Shard].Switch.Undo(ctx, k.Past)
+	}
+
+	return fail.New(fail.Unsupported, op, n.ID, "", errors.New("nothing takes this step back"))
+}
+
+// Close ends the connections of all shards. Routes are closed by who opened them.
+func (h *Hands) Close() {
+	for _, s := range h.Shards {
+		s.Switch.Close()
+	}
+}
