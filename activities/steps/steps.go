@@ -131,7 +131,7 @@ func (h *Hands) promote(ctx context.Context, n plan.Node, k section.Known) (json
 	}
 	s := h.Shards[n.Shard]
 
-	out, err := s.Switch.Promote(ctx, handover.PromoteRequest{Silence: append(slices.Clone(s.Standing), stopped.Silence), Line: stopped.At, Exact: true})
+	out, err := s.Switch.Promote(ctx, handover.PromoteRequest{Silence: append(slices.Clone(s.Standing), stopped.Silence), Line: stopped.At, History: stopped.History, Exact: true})
 	if err != nil {
 		return nil, err
 	}

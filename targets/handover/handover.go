@@ -93,10 +93,10 @@ type Switch interface {
 
 // Prepared is what a preparation saw and did.
 type Prepared struct {
-	At  targets.Position // of the old side
-	Lag uint64           // of the new side, in bytes of log
+	At  targets.Position `json:"at"`        // of the old side
+	Lag uint64           `json:"lag_bytes"` // of the new side
 	// Warnings say what will cost time, or is not as it should be.
-	Warnings []string
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Stopped is the end of the old side's log.
@@ -104,10 +104,12 @@ type Stopped struct {
 	// At is behind its last record, which the new side holds: the new side's log
 	// goes on from here. Last is where that record begins (PostgreSQL: the shutdown
 	// checkpoint).
-	At   targets.Position
-	Last uint64
+	At   targets.Position `json:"at"`
+	Last uint64           `json:"last"`
+	// History is the file kept with At's timeline (PostgreSQL); nil for the first.
+	History []byte `json:"history,omitempty"`
 	// Silence is the proof that the old side cannot write.
-	Silence Silence
+	Silence Silence `json:"silence"`
 }
 
 // SilenceKind is how it is known that an instance cannot write.
@@ -178,9 +180,10 @@ type PromoteRequest struct {
 type Promoted struct {
 	// Fork is where the new side left the old one's timeline; Begins is the same
 	// place on the new timeline.
-	Fork, Begins targets.Position
+	Fork   targets.Position `json:"fork"`
+	Begins targets.Position `json:"begins"`
 	// Again says that it had been promoted before, in the same way.
-	Again bool
+	Again bool `json:"again,omitempty"`
 }
 
 // RejoinRequest says which server follows which.

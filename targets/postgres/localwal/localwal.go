@@ -19,6 +19,7 @@ const op = "read log"
 type Log struct {
 	dir     string
 	Point   timelines.Point // Offset is not set
+	File    []byte          // the history that is kept with the timeline; nil for the first
 	Segment uint64          // bytes of a file
 }
 
@@ -34,6 +35,7 @@ func Open(dataDir, system string, timeline uint32) (*Log, error) {
 			return nil, fail.FromOS(op, path, err)
 		}
 
+		l.File = content
 		if l.Point.History, err = timelines.Parse(content); err != nil {
 			return nil, fail.New(fail.Corrupt, op, path, "", err)
 		}

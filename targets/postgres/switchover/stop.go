@@ -62,11 +62,11 @@ func (h *hands) Stop(ctx context.Context) (out handover.Stopped, err error) {
 		return out, err
 	}
 
-	end, last, err := endOf(h.req.Old)
+	end, last, history, err := endOf(h.req.Old)
 	if err != nil {
 		return out, err
 	}
-	out = handover.Stopped{At: position(end), Last: last, Silence: handover.Silence{Instance: h.req.Old.String(), Kind: handover.SilentStopped, Epoch: h.req.Epoch,
+	out = handover.Stopped{At: position(end), Last: last, History: history, Silence: handover.Silence{Instance: h.req.Old.String(), Kind: handover.SilentStopped, Epoch: h.req.Epoch,
 		By: "drctl", Detail: "stopped cleanly; its log ends at " + targets.FormatLSN(end.Offset)}}
 
 	if err := h.holds(ctx, end); err != nil {
@@ -165,30 +165,30 @@ func command(ctx context.Context, op string, in targets.Instance, line []string)
 
 // endOf reads where the log of a cleanly stopped primary ends: behind its shutdown
 // checkpoint, behind which there is nothing.
-func endOf(in targets.Instance) (end timelines.Point, last uint64, err error) {
+func endOf(in targets.Instance) (end timelines.Point, last uint64, history []byte, err error) {
 	log, st, err := localwal.Of(in.DataDir)
 	if err != nil {
-		return end, 0, err
+		return end, 0, nil, err
 	}
 
 	if st.Phase != control.ShutDown {
-		return end, 0, fail.New(fail.Unverified, opStop, in.String(), "undo, or go on as after a failure: promote what the new side has",
+		return end, 0, nil, fail.New(fail.Unverified, opStop, in.String(), "undo, or go on as after a failure: promote what the new side has",
 			fmt.Errorf("it was not stopped cleanly: it is %s", st.Phase))
 	}
 
 	rec, err := log.End(st.Checkpoint)
 	if err != nil {
-		return end, 0, err
+		return end, 0, nil, err
 	}
 
 	if uint64(rec.Start) != st.Checkpoint {
-		return end, 0, fail.New(fail.Unverified, opStop, in.String(), "look at its log",
+		return end, 0, nil, fail.New(fail.Unverified, opStop, in.String(), "look at its log",
 			fmt.Errorf("its last record begins at %v, its shutdown checkpoint at %s", rec.Start, targets.FormatLSN(st.Checkpoint)))
 	}
 	end = log.Point
 	end.Offset = uint64(rec.End)
 
-	return end, st.Checkpoint, nil
+	return end, st.Checkpoint, log.File, nil
 }
 
 // holds waits until the new side has replayed exactly to the end of the old side's log.
