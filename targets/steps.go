@@ -43,9 +43,13 @@ const maxSteps = 50
 type CutSteps []CutStep
 
 // Did notes that a step of a cut that was asked for at a time began at another and took until
-// now. A step that is done again is one with the first.
+// now. A step that is done again is one with the first. Of a cut that does not say when
+// it was asked for no step says how long after that it began.
 func (s *CutSteps) Did(name string, asked, began time.Time) {
 	after, took := max(began.Sub(asked), 0), max(time.Since(began), 0)
+	if asked.IsZero() {
+		after = 0
+	}
 
 	for i := range *s {
 		if x := &(*s)[i]; x.Name == name {

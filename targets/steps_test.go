@@ -45,3 +45,13 @@ func TestSteps(t *testing.T) {
 		}
 	}
 }
+
+// A cut that does not say when it was asked for can be kept all the same.
+func TestStepsOfACutOfUnknownAsking(t *testing.T) {
+	var s CutSteps
+	s.Did(StepSeal, time.Time{}, time.Now())
+
+	if err := (Cut{Steps: s}).checkSteps(time.Now()); err != nil || s[0].After != 0 {
+		t.Errorf("%v: %+v", err, s)
+	}
+}

@@ -79,7 +79,7 @@ func TestObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	v, err := vault.Init(t.Context(), vault.Options{Region: "east", Key: key, Location: vault.Location{URL: "file://" + filepath.Join(t.TempDir(), "v")}})
+	v, err := vault.Init(t.Context(), vault.Options{Region: "east", Key: key, Location: vault.Location{URL: "file://" + filepath.Join(sandboxtest.Dir(t), "v")}})
 	if err != nil {
 		t.Fatal(err)
 	}

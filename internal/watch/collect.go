@@ -90,8 +90,8 @@ func (c *collector) make() observation.Batch {
 	now := c.w.by.Now()
 	b := observation.Batch{Group: c.w.o.Group, Observer: c.w.by.Name(), Queue: c.w.o.Queue, Since: now, Until: now}
 
+	c.told = time.Now() // any batch tells that the observer lives
 	if c.count == 0 {
-		c.told = time.Now()
 		c.wall = c.told.UnixNano() - int64(now)
 	} else {
 		b.Since, b.Until = span(c.seen)
