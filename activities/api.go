@@ -52,10 +52,9 @@ type FollowOut struct {
 	Copies []CopyIn `json:"copies,omitempty"`
 }
 
-// GroupIn names a group, and says when a cut of it was asked for.
+// GroupIn names a group.
 type GroupIn struct {
-	Group string    `json:"group"`
-	Asked time.Time `json:"asked_at,omitzero"`
+	Group string `json:"group"`
 }
 
 // CutIn carries a cut between the steps that make it.

@@ -1,7 +1,6 @@
 package activities
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +16,6 @@ import (
 	"drctl/internal/human"
 	"drctl/internal/platform"
 	"drctl/internal/sealing"
-	"drctl/internal/vault"
 	"drctl/restore/inventory"
 	"drctl/targets"
 )
@@ -26,37 +24,42 @@ import (
 // wants that. All connections live in this one call, so that no dead worker can leave
 // a barrier behind.
 func (a *Activities) QuiesceCut(ctx context.Context, in GroupIn) (targets.Cut, error) {
-	cut, err := a.quiesceCut(ctx, in)
+	cut, err := a.quiesceCut(ctx, in.Group)
 	return cut, engine.EncodeError(err)
 }
 
-func (a *Activities) quiesceCut(ctx context.Context, in GroupIn) (targets.Cut, error) {
-	in.Asked = cmp.Or(in.Asked, time.Now())
-	steps := targets.CutSteps{{Name: targets.StepBegin, Took: max(time.Since(in.Asked), 0)}}
-
-	g, err := a.Platform.Group(in.Group)
+func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut, error) {
+	g, err := a.Platform.Group(group)
 	if err != nil {
 		return targets.Cut{}, err
 	}
 
 	stop := beatEvery(ctx, time.Second, func() engine.Beat {
-		return engine.Beat{Phase: "cut", Detail: fmt.Sprintf("%d shards", len(g.Shards))}
+		return engine.Beat{Phase: "barrier", Detail: fmt.Sprintf("%d shards", len(g.Shards))}
 	})
 	defer stop()
 
-	observer, _ := a.Observers.Find(in.Group) // a cut that is read out of the logs says so
-
-	vaults := func(ctx context.Context) (vault.Set, error) {
-		set, err := a.Platform.Set(ctx, g.Name, g.Home)
-		if err == nil {
-			set, err = set.Answering(ctx)
-		}
-
-		return set, cmp.Or(err, set.Short("cut: not taken", g.Name))
+	// Writers are not stopped for a cut that cannot be sealed: what is abandoned stays so.
+	set, _, err := a.set(ctx, g.Name, g.Home)
+	if err != nil {
+		return targets.Cut{}, err
 	}
 
-	return a.cuts.Take(ctx, cutting.Ask{Group: g, Vaults: vaults, Primary: a.primaries().Primary, Logs: a.Logs,
-		Observer: observer, Flush: a.live.Flush, Version: a.Version, Log: a.Log, Asked: in.Asked, Steps: &steps})
+	if set, err = set.Answering(ctx); err != nil {
+		return targets.Cut{}, err
+	}
+
+	if err := set.Short("cut: not taken", g.Name); err != nil {
+		return targets.Cut{}, err
+	}
+
+	observer, err := a.Observers.Find(group)
+	if err != nil {
+		observer = nil // a cut that is read out of the logs says so
+	}
+
+	return a.cuts.Take(ctx, cutting.Ask{Group: g, Set: set, Primary: a.primaries().Primary, Logs: a.Logs,
+		Observer: observer, Flush: a.live.Flush, Version: a.Version, Log: a.Log})
 }
 
 // SnapshotObjects records an object store as of an instant: that of a cut, or

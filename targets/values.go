@@ -293,11 +293,7 @@ type Cut struct {
 	// SealedIn lists the regions from whose vaults it could be recovered then: a
 	// base and an unbroken, durable stream of every shard led to it.
 	SealedIn []string `json:"sealed_in,omitempty"`
-	// AskedAt is when the cut was asked for, by the engine's clock, and Steps are what it
-	// took since then; both are for people, and missing in cuts of older versions.
-	AskedAt time.Time `json:"asked_at,omitzero"`
-	Steps   CutSteps  `json:"steps,omitempty"`
-	Tool    string    `json:"tool"` // version of drctl that took it
+	Tool     string   `json:"tool"` // version of drctl that took it
 }
 
 // Grade is the cut's; that of a barrier is locked.

@@ -30,17 +30,21 @@ func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
 	})
 
-	queue, err := observedBy(ctx, home, in.Group.Name)
-	if err != nil {
-		return targets.Cut{}, err
-	}
+	// A cut is taken where the servers are observed. Histories of older versions have no
+	// such question.
+	if workflow.GetVersion(ctx, "find-observer", workflow.DefaultVersion, 1) == 1 {
+		var queue string
+		if err := workflow.ExecuteActivity(shortCall(ctx, home), observing.FindName, observing.In{Group: in.Group.Name}).Get(ctx, &queue); err != nil {
+			return targets.Cut{}, err
+		}
 
-	if queue != "" {
-		fctx = workflow.WithTaskQueue(fctx, queue)
+		if queue != "" {
+			fctx = workflow.WithTaskQueue(fctx, queue)
+		}
 	}
 
 	var cut targets.Cut
-	if err := workflow.ExecuteActivity(fctx, activities.QuiesceCutName, activities.GroupIn{Group: in.Group.Name, Asked: workflow.GetInfo(ctx).WorkflowStartTime}).Get(ctx, &cut); err != nil {
+	if err := workflow.ExecuteActivity(fctx, activities.QuiesceCutName, activities.GroupIn{Group: in.Group.Name}).Get(ctx, &cut); err != nil {
 		return targets.Cut{}, err
 	}
 
@@ -61,24 +65,6 @@ func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 	return sealed, nil
 }
 
-// observedBy is the queue of the process that observes the servers: a cut is taken there.
-// Histories of older versions have no such question, or an activity; the process that runs the workflow
-// mostly knows.
-func observedBy(ctx workflow.Context, home, group string) (queue string, err error) {
-	switch in := (observing.In{Group: group}); workflow.GetVersion(ctx, "find-observer", workflow.DefaultVersion, 2) {
-	case workflow.DefaultVersion:
-	case 1:
-		err = workflow.ExecuteActivity(shortCall(ctx, home), observing.FindName, in).Get(ctx, &queue)
-	default:
-		opt := workflow.GetActivityOptions(shortCall(ctx, home))
-		lctx := workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{ScheduleToCloseTimeout: opt.ScheduleToStartTimeout,
-			StartToCloseTimeout: opt.StartToCloseTimeout, RetryPolicy: opt.RetryPolicy})
-		err = workflow.ExecuteLocalActivity(lctx, observing.FindName, in).Get(ctx, &queue)
-	}
-
-	return queue, err
-}
-
 func seal(ctx workflow.Context, g platform.Group, cut targets.Cut) (targets.Cut, error) {
 	within := g.Policy.SealWithin
 
@@ -91,7 +77,7 @@ func seal(ctx workflow.Context, g platform.Group, cut targets.Cut) (targets.Cut,
 		})
 	}
 
-	began, snapshots := workflow.Now(ctx), map[int]workflow.Future{}
+	snapshots := map[int]workflow.Future{}
 	for i, p := range cut.Shards {
 		if p.Kind.Traits().Manifest {
 			snapshots[i] = workflow.ExecuteActivity(deadline(g.Queue(p.Region)), activities.SnapshotName,
@@ -109,11 +95,6 @@ func seal(ctx workflow.Context, g platform.Group, cut targets.Cut) (targets.Cut,
 			cut.Shards[i].Warnings = append(cut.Shards[i].Warnings, out.Warnings...)
 		}
 	}
-
-	if len(snapshots) > 0 {
-		cut.Steps = append(cut.Steps, targets.CutStep{Name: targets.StepObjects, After: began.Sub(cut.AskedAt), Took: workflow.Now(ctx).Sub(began)})
-	}
-
 	err := workflow.ExecuteActivity(deadline(g.Queue(g.Home)), activities.SealCutName, activities.CutIn{Cut: cut}).Get(ctx, &cut)
 
 	return cut, err

@@ -16,6 +16,7 @@ import (
 	"drctl/cmd/drctl/cutview"
 	"drctl/cmd/drctl/moments"
 	"drctl/internal/fail"
+	"drctl/internal/human"
 	"drctl/internal/progress"
 	"drctl/internal/retry"
 	"drctl/internal/ui"
@@ -51,11 +52,11 @@ func (a *app) cutCmd() *cobra.Command {
 	list.Flags().BoolVar(&windows, "window", false, "from when to when any moment can be had, and why not in between")
 	list.Flags().DurationVar(&since, "since", 24*time.Hour, "how far back --window looks")
 	list.Flags().BoolVar(&all, "all", false, "abandoned cuts too")
-	list.Flags().BoolVar(&stats, "stats", false, "what the cuts listed cost and took, step by step")
+	list.Flags().BoolVar(&stats, "stats", false, "percentiles of the barrier's timings over the cuts listed")
 	list.Flags().IntVar(&limit, "limit", 20, "newest cuts to list; 0 for all")
 
 	show := &cobra.Command{
-		Use: "show CUT", Short: "Show one cut, or the latest: positions, and what took how long, sealed or abandoned", Args: ui.OneArg("a cut"),
+		Use: "show CUT", Short: "Show one cut, or the latest: positions and timings per shard, sealed or abandoned", Args: ui.OneArg("a cut"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.cutShow(cmd.Context(), place, group, region, args[0])
 		},
@@ -146,7 +147,7 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 		}
 
 		if stats {
-			b := answer.StatsOf(cuts)
+			b := answer.BarrierOf(cuts)
 			out.Stats = &b
 		}
 
@@ -175,10 +176,17 @@ func (a *app) cutList(ctx context.Context, place vaultFlags, group, region strin
 	}
 
 	if stats && len(cuts) > 0 {
-		err = cutview.Stats(a.out, answer.StatsOf(cuts))
+		printBarrierStats(a, answer.BarrierOf(cuts))
 	}
 
-	return errors.Join(damaged, err)
+	return damaged
+}
+
+func printBarrierStats(a *app, f answer.Barrier) {
+	fmt.Fprintf(a.out, "barrier over %d cuts: stall p50 %s, p90 %s, p99 %s, max %s; gate wait p50 %s, lock wait p50 %s, hold p50 %s; at most %d attempts\n",
+		f.Cuts, human.Duration(f.StallP50), human.Duration(f.StallP90), human.Duration(f.StallP99), human.Duration(f.StallMax),
+		human.Duration(f.GateP50), human.Duration(f.LockP50), human.Duration(f.HoldP50), f.AttemptsMax)
+	fmt.Fprintf(a.out, "sealed after: p50 %s, p99 %s\n", human.Duration(f.SealP50), human.Duration(f.SealP99))
 }
 
 func (a *app) cutShow(ctx context.Context, place vaultFlags, group, region, id string) error {

@@ -1,13 +1,11 @@
 package cutting
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"slices"
 	"sync"
-	"time"
 
 	"drctl/internal/barrier"
 	"drctl/internal/fail"
@@ -40,58 +38,26 @@ type finderKey struct {
 // Ask is what a cut is taken of and with.
 type Ask struct {
 	Group platform.Group
-	// Vaults are the group's vaults that answer.
-	Vaults func(context.Context) (vault.Set, error)
+	// Set are the group's vaults that answer.
+	Set vault.Set
 	// Primary finds the server of a shard that takes writes.
 	Primary func(ctx context.Context, shard targets.ShardID) (targets.Instance, targets.Driver, error)
 	// Observer is who observes the group in this process; nil if nobody does.
 	Observer *watch.Watcher
-	// Flush has the archivers of this process send the log of a shard up to a position, and returns
-	// when they begin to.
-	Flush func(ctx context.Context, shard targets.ShardID, at targets.Position)
+	// Flush asks the archivers of this process to send what they have. It does not wait.
+	Flush func(shards []targets.ShardID)
 	// Logs read the logs of the kinds that have clocks in them.
 	Logs    map[targets.Kind]shardlog.Opener
 	Version string // of drctl
 	Log     *slog.Logger
-	// Asked is when the cut was asked for, and Steps what was done for it since.
-	Asked time.Time
-	Steps *targets.CutSteps
-
-	set vault.Set
 }
-
-func (a Ask) did(step string, began time.Time) { a.Steps.Did(step, a.Asked, began) }
 
 // Take takes a cut. It is not sealed. Errors name the shard that is in the way; the code
 // is stalled when there was no instant of an acceptable grade in the time that the
 // policy gives.
 func (c *Cutter) Take(ctx context.Context, a Ask) (targets.Cut, error) {
-	if a.Steps == nil {
-		a.Steps = new(targets.CutSteps)
-	}
-
-	cut, err := c.take(ctx, a)
-	cut.AskedAt, cut.Steps = a.Asked, *a.Steps
-
-	return cut, err
-}
-
-func (c *Cutter) take(ctx context.Context, a Ask) (targets.Cut, error) {
-	began := time.Now()
-
-	var (
-		opening sync.WaitGroup
-		away    error
-	)
-
-	opening.Go(func() { a.set, away = a.Vaults(ctx) })
 	members, without, err := a.members(ctx)
-
-	opening.Wait()
-	a.did(targets.StepServers, began)
-
-	// Nothing is done to the servers for a cut that cannot be sealed: what is abandoned stays so.
-	if err = cmp.Or(away, err); err != nil {
+	if err != nil {
 		return targets.Cut{}, err
 	}
 
@@ -102,7 +68,7 @@ func (c *Cutter) take(ctx context.Context, a Ask) (targets.Cut, error) {
 
 	var missed error // why it was not read out of the logs
 	if mode.FromLogs() {
-		cut, err := c.read(ctx, a, members, began)
+		cut, err := c.read(ctx, a, members)
 		if err == nil {
 			cut.Without = without
 			return cut, nil
@@ -190,8 +156,6 @@ func (a Ask) lock(ctx context.Context, members []member) (targets.Cut, error) {
 			return targets.Cut{}, err
 		}
 	}
-
-	defer a.did(targets.StepLock, time.Now())
 
 	return barrier.Take(ctx, parties, a.options(mode, gate))
 }

@@ -42,9 +42,7 @@ func ask(mode targets.Modes, down ...string) Ask {
 		g.Shards = append(g.Shards, platform.Shard{Shard: targets.ShardID{Target: "orders", Shard: name}, Kind: targets.Postgres})
 	}
 
-	vaults := func(context.Context) (vault.Set, error) { return vault.Set{Vaults: []*vault.Vault{nil}}, nil }
-
-	return Ask{Group: g, Vaults: vaults, Log: slog.New(slog.DiscardHandler), Flush: func(context.Context, targets.ShardID, targets.Position) {},
+	return Ask{Group: g, Set: vault.Set{Vaults: []*vault.Vault{nil}}, Log: slog.New(slog.DiscardHandler), Flush: func([]targets.ShardID) {},
 		Primary: func(_ context.Context, s targets.ShardID) (targets.Instance, targets.Driver, error) {
 			if slices.Contains(down, s.Shard) {
 				return targets.Instance{}, nil, fail.New(fail.Unavailable, "connect", s.String(), "", errors.New("connection refused"))
@@ -102,27 +100,6 @@ func TestWithoutAnObserver(t *testing.T) {
 		if err != nil || cut.Grade() != targets.Locked || len(cut.Shards) != 2 || len(cut.Why) != whys {
 			t.Errorf("mode %q: %+v, %v", mode, cut, err)
 		}
-	}
-}
-
-// A vault that is away ends a cut before anything is done to the servers. A cut says what it took.
-func TestVaultsAndSteps(t *testing.T) {
-	var c Cutter
-
-	a := ask("locks")
-	a.Asked = time.Now().Add(-time.Minute)
-
-	cut, err := c.Take(t.Context(), a)
-	if err != nil || !cut.AskedAt.Equal(a.Asked) || len(cut.Steps) != 2 || cut.Steps[0].Name != targets.StepServers || cut.Steps[1].Name != targets.StepLock || cut.Steps[0].After < time.Minute {
-		t.Errorf("%+v, %v", cut, err)
-	}
-
-	a.Vaults = func(context.Context) (vault.Set, error) {
-		return vault.Set{}, fail.Newf(fail.Denied, "vault", "east", "no")
-	}
-
-	if cut, err := c.Take(t.Context(), a); !fail.Is(err, fail.Denied) || len(cut.Steps) != 1 {
-		t.Errorf("%+v, %v", cut, err)
 	}
 }
 

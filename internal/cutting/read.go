@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"drctl/internal/barrier"
@@ -27,7 +26,7 @@ const (
 	// the next round.
 	archiveWithin = 5 * time.Second
 	// poll is how often the vault is asked whether the log is there.
-	poll = 20 * time.Millisecond
+	poll = 50 * time.Millisecond
 )
 
 // reading is a cut that is looked for in the logs.
@@ -41,19 +40,19 @@ type reading struct {
 	gated bool // the gate is held
 	holds []proof.Hold
 	stall time.Duration // of cross-shard writers, at most
-	span  proof.Span    // from when it was asked for to the end of the last burst
+	first proof.Span    // of all bursts so far
 	tries int
 }
 
-// read looks for an instant since a time in burst after burst, until there is one of the best
+// read looks for an instant in burst after burst, until there is one of the best
 // grade, or the time is up.
-func (c *Cutter) read(ctx context.Context, a Ask, members []member, began time.Time) (targets.Cut, error) {
+func (c *Cutter) read(ctx context.Context, a Ask, members []member) (targets.Cut, error) {
 	if a.Observer == nil {
 		return targets.Cut{}, fail.New(fail.Unavailable, opCut, a.Group.Name, "start the observer with: drctl apply; see drctl status", errNobody)
 	}
 
 	mode := a.Group.Policy.Mode
-	r := &reading{c: c, a: a, members: members, vault: a.set.Vaults[0], span: proof.Span{From: a.Observer.At(began)}}
+	r := &reading{c: c, a: a, members: members, vault: a.Set.Vaults[0]}
 	r.finder = c.finder(a, r.vault)
 	r.gated = mode.Has(targets.ModeGate) || mode.Has(targets.ModeAuto) && a.Group.Gate != "" && !c.showsWhole(a.Group.Name, nil)
 
@@ -70,12 +69,10 @@ func (c *Cutter) read(ctx context.Context, a Ask, members []member, began time.T
 			return r.keep(ctx, found)
 		case err == nil:
 			best = found
-			r.a.Steps.Again(targets.StepSearch, found.Obstacles[0].Text())
 		case ctx.Err() != nil, !fail.Is(err, fail.NotFound) && !fail.Is(err, fail.Stalled):
 			return targets.Cut{}, err
 		default:
 			why = err
-			r.a.Steps.Again(targets.StepSearch, fail.Cause(err))
 		}
 
 		if time.Now().After(until) {
@@ -112,14 +109,18 @@ func (r *reading) once(ctx context.Context) (*moment.Found, error) {
 		r.a.Log.DebugContext(ctx, "cut: not all Redis masters could be paused", "group", r.a.Group.Name, "err", burst.PauseErr)
 	}
 
-	r.span.To = burst.Span.To
+	if r.tries == 1 {
+		r.first = burst.Span
+	}
 
-	if err := r.stored(ctx, burst); err != nil {
+	r.first.To = burst.Span.To
+
+	if err := r.archived(ctx, burst); err != nil {
 		return nil, err
 	}
 
-	found, err := r.finder.Find(ctx, moment.Request{Group: r.a.Group.Name, Shards: r.shards(), Policy: r.policy(), Holds: r.holds, Did: r.a.did,
-		Wish: moment.Wish{Observer: burst.Observer, Span: r.span}})
+	found, err := r.finder.Find(ctx, moment.Request{Group: r.a.Group.Name, Shards: r.shards(), Policy: r.policy(), Holds: r.holds,
+		Wish: moment.Wish{Observer: burst.Observer, Span: r.first}})
 	if err != nil {
 		return nil, err
 	}
@@ -144,10 +145,8 @@ func (r *reading) better(found *moment.Found) bool {
 // if the mode wants that.
 func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
 	opt := watch.BurstOptions{Pause: r.a.Group.Pauses()}
-	defer r.a.did(targets.StepLook, time.Now())
-
 	if !r.gated {
-		return r.a.Observer.Look(ctx, opt)
+		return r.a.Observer.Burst(ctx, opt)
 	}
 
 	gate, err := r.a.gate(r.members)
@@ -166,7 +165,7 @@ func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
 		return err
 	}
 
-	burst, err := r.a.Observer.Look(ctx, opt)
+	burst, err := r.a.Observer.Burst(ctx, opt)
 	if err != nil {
 		return burst, err
 	}
@@ -177,45 +176,36 @@ func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
 	return burst, nil
 }
 
-// stored waits until the vaults have what was seen in a burst, and the logs up to there.
-func (r *reading) stored(ctx context.Context, burst watch.Burst) error {
-	began := time.Now()
-
-	kept := make(chan error, 1)
-	go func() { kept <- r.a.Observer.Kept(ctx) }()
-
-	err := r.archived(ctx, burst)
-	r.a.did(targets.StepArchive, began)
-
-	if err != nil {
-		return err
-	}
-	defer r.a.did(targets.StepKeep, time.Now())
-
-	return <-kept
-}
-
 // archived waits until the vault has the logs of the burst. What it lacks after a while the
 // search says.
 func (r *reading) archived(parent context.Context, burst watch.Burst) error {
+	var ids []targets.ShardID
+	for _, p := range burst.Places {
+		ids = append(ids, p.Shard)
+	}
+
+	r.a.Flush(ids)
+
 	ctx, cancel := context.WithTimeout(parent, r.a.Group.Policy.ChunkAge+archiveWithin)
 	defer cancel()
 
 	one := vault.Set{Vaults: []*vault.Vault{r.vault}, Durability: 1}
 	errs := make([]error, len(burst.Places))
+	done := make(chan int)
 
-	var all sync.WaitGroup
 	for i, p := range burst.Places {
-		all.Go(func() {
+		go func() {
 			before := p.Position
 			before.Offset--
 
-			r.a.Flush(ctx, p.Shard, p.Position)
 			_, errs[i] = stream.AwaitDurable(ctx, one, p.Shard, before, p.Position, poll, nil)
-		})
+			done <- i
+		}()
 	}
 
-	all.Wait()
+	for range burst.Places {
+		<-done
+	}
 
 	if parent.Err() != nil {
 		return parent.Err()
@@ -249,8 +239,6 @@ func (r *reading) keep(ctx context.Context, found *moment.Found) (targets.Cut, e
 		return targets.Cut{}, err
 	}
 
-	defer r.a.did(targets.StepEvidence, time.Now())
-
 	cut.Attempts, cut.Stall = r.tries, r.stall
 	for _, o := range found.Obstacles {
 		if found.Proof.Grade != proof.Proven {
@@ -260,7 +248,7 @@ func (r *reading) keep(ctx context.Context, found *moment.Found) (targets.Cut, e
 
 	// A vault that is slow for a moment must not cost the cut.
 	store := func() error {
-		_, err := r.a.set.PutEncrypted(ctx, vault.EvidenceKey(cut.Group, cut.ID), nil, evidence)
+		_, err := r.a.Set.PutEncrypted(ctx, vault.EvidenceKey(cut.Group, cut.ID), nil, evidence)
 		return err
 	}
 

@@ -11,7 +11,6 @@ import (
 	"drctl/internal/moment/evidence"
 	"drctl/internal/moment/logtail"
 	"drctl/internal/observation"
-	"drctl/internal/observation/batches"
 	"drctl/internal/proof"
 	"drctl/internal/proof/clock"
 	"drctl/internal/proof/shardlog"
@@ -113,10 +112,7 @@ func (f *Finder) within(ctx context.Context, req *Request, pick proof.Pick) ([]*
 		look = f.read
 	}
 
-	began := time.Now()
 	hints, err := look(ctx, req.Group, since.Add(-req.Policy.back()-after), until.Add(after))
-	req.did(targets.StepRead, began)
-
 	if err != nil {
 		return nil, err
 	}
@@ -212,10 +208,7 @@ func (f *Finder) search(ctx context.Context, req *Request, s *seen, w want, how 
 	wall := s.wall(w.window.To)
 
 	for w.back = req.Policy.back(); ; w.back *= 4 {
-		began := time.Now()
 		look, err := f.sight(ctx, req, s, w)
-		req.did(targets.StepRead, began)
-
 		if n, ok := errors.AsType[*None](err); ok {
 			none.Obstacles = append(none.Obstacles, n.Obstacles...)
 			return nil, nil
@@ -227,11 +220,7 @@ func (f *Finder) search(ctx context.Context, req *Request, s *seen, w want, how 
 		policy, modes := req.Policy.decide(&look.look)
 		policy.Pick, policy.At, policy.Window, policy.Grades = how.Pick, how.At, how.Window, how.Grades
 
-		began = time.Now()
 		res, err := look.find(policy)
-
-		req.did(targets.StepSearch, began)
-
 		if err != nil {
 			return nil, err
 		}
@@ -278,27 +267,19 @@ func (f *Finder) lately(ctx context.Context, group string, since, until time.Tim
 		r.all = nil
 	}
 
-	known := map[string]bool{}
-	for _, b := range r.all {
-		known[name(&b)] = true
-	}
-
-	fresh, damaged, err := batches.ReadNew(ctx, f.vault, group, from, until, func(n vault.ObservationName) bool { return known[n.Key()] })
-	if err == nil && len(fresh)+len(r.all) == 0 {
-		err = errors.Join(damaged...)
-	}
-
+	fresh, err := load(ctx, f.vault, group, from, until)
 	if err != nil {
 		return nil, err
 	}
 
-	all := append(slices.DeleteFunc(slices.Clone(r.all), func(b observation.Batch) bool { return b.Ended.Before(since) }), fresh...)
+	same := func(a observation.Batch) bool {
+		return a.Ended.Before(since) || slices.ContainsFunc(fresh, func(b observation.Batch) bool { return name(&a) == name(&b) })
+	}
+	all := append(slices.DeleteFunc(slices.Clone(r.all), same), fresh...)
 	r = recent{since: since, all: all}
 
 	for _, b := range all {
-		if b.Ended.After(r.until) {
-			r.until = b.Ended
-		}
+		r.until = later(r.until, b.Ended)
 	}
 
 	f.mu.Lock()
@@ -306,6 +287,14 @@ func (f *Finder) lately(ctx context.Context, group string, since, until time.Tim
 	f.saw[group] = r
 
 	return sorted(all), nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+
+	return b
 }
 
 // mayTry reports whether the log of a group was not read far back in vain a moment ago.

@@ -56,14 +56,6 @@ type Request struct {
 	Wish   Wish
 	// Holds are times in which the gate, or tables, were held; instants of Wish.Observer.
 	Holds []proof.Hold
-	// Did is told of each step (targets.StepRead, targets.StepSearch) when it has ended; may be nil.
-	Did func(step string, began time.Time)
-}
-
-func (r *Request) did(step string, began time.Time) {
-	if r.Did != nil {
-		r.Did(step, began)
-	}
 }
 
 // longestWindow is how long the time between From and Until may be.

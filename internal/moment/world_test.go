@@ -2,10 +2,13 @@ package moment_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -24,13 +27,13 @@ import (
 	"drctl/targets/postgres"
 	"drctl/targets/postgres/stretch"
 	"drctl/targets/postgres/wal"
-	"drctl/targets/postgres/wal/waltest"
 	"drctl/targets/redis"
 )
 
 const (
-	group = "shop"
-	limit = 400 * time.Millisecond
+	group   = "shop"
+	segment = 16 << 20
+	limit   = 400 * time.Millisecond
 )
 
 // A world is two PostgreSQL servers and a Redis master whose logs are archived, and which
@@ -272,18 +275,57 @@ type place struct {
 func (w *world) places(t *testing.T, in targets.Instance) map[uint32]place {
 	t.Helper()
 
-	all := map[uint32]place{}
-	waltest.Transactions(t, in.DataDir, func(x *wal.Transaction) {
-		p := all[x.XID]
-		if x.Outcome == wal.Prepared {
-			p.prepared = uint64(x.Start)
-		} else {
-			p.decided, p.committed = uint64(x.Start), x.Outcome == wal.Committed || x.Outcome == wal.CommittedPrepared
-		}
-		all[x.XID] = p
-	})
+	files, err := filepath.Glob(filepath.Join(in.DataDir, "pg_wal", "????????????????????????"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no log in %s: %v", in.DataDir, err)
+	}
+	var parts []io.Reader
 
-	return all
+	for _, f := range files {
+		file, err := os.Open(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		t.Cleanup(func() { _ = file.Close() })
+		parts = append(parts, file)
+	}
+	name := filepath.Base(files[0])
+	high, _ := strconv.ParseUint(name[8:16], 16, 64)
+	low, _ := strconv.ParseUint(name[16:], 16, 64)
+
+	r, err := wal.NewReader(io.MultiReader(parts...), wal.Options{SegmentSize: segment, Start: wal.LSN(high<<32 + low*segment)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[uint32]place{}
+
+	var xacts wal.Transactions
+	for {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		step, err := xacts.Add(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		if x := step.Transaction; x != nil {
+			p := all[x.XID]
+			if x.Outcome == wal.Prepared {
+				p.prepared = uint64(x.Start)
+			} else {
+				p.decided, p.committed = uint64(x.Start), x.Outcome == wal.Committed || x.Outcome == wal.CommittedPrepared
+			}
+			all[x.XID] = p
+		}
+	}
 }
 
 // counted counts the bytes of log that are read.

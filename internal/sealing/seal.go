@@ -20,17 +20,23 @@ import (
 // already is returned as it is. lag tells meanwhile what is waited for. Errors
 // name the shard; the cut stays taken and not sealed.
 func Seal(ctx context.Context, set vault.Set, cut targets.Cut, lag *Lag) (targets.Cut, error) {
-	if done, ok := already(ctx, set, cut); ok {
-		_, err := set.SaveCut(ctx, done) // a repeat completes the other vaults
+	for _, v := range set.Vaults {
+		vctx, cancel := context.WithTimeout(ctx, vault.Straggle)
+		done, err := v.Cut(vctx, cut.Group, cut.ID)
 
-		return done, err
+		cancel()
+
+		if err == nil && !done.SealedAt.IsZero() {
+			cut = done
+			_, err = set.SaveCut(ctx, cut) // a repeat completes the other vaults
+
+			return cut, err
+		}
 	}
-
-	began := time.Now()
 	cut.Shards = slices.Clone(cut.Shards)
 	held := make([][]string, len(cut.Shards))
 	errs := make([]error, len(cut.Shards))
-	before := newestSealed{group: cut.Group, of: map[*vault.Vault]*newest{}}
+	before := newestSealed{group: cut.Group}
 
 	var wg sync.WaitGroup
 	for i, p := range cut.Shards {
@@ -41,7 +47,7 @@ func Seal(ctx context.Context, set vault.Set, cut targets.Cut, lag *Lag) (target
 				held[i], errs[i] = Holders(ctx, set, p.Shard, p.Position)
 				return
 			}
-			cut.Shards[i].Bases, errs[i] = stream.AwaitRecoverable(ctx, set, p.Shard, p.Position, before.point(p.Shard), poll,
+			cut.Shards[i].Bases, errs[i] = stream.AwaitRecoverable(ctx, set, p.Shard, p.Position, before.point(p.Shard), 100*time.Millisecond,
 				func(n uint64) { lag.note(p.Shard, n) })
 			held[i] = slices.Sorted(maps.Keys(cut.Shards[i].Bases))
 		})
@@ -64,37 +70,10 @@ func Seal(ctx context.Context, set vault.Set, cut targets.Cut, lag *Lag) (target
 	if len(cut.SealedIn) < set.Need() {
 		return cut, fail.Newf(fail.Unavailable, "cut: seal", cut.ID, "taken, not sealed: only %d of the %d vaults asked for hold the whole cut", len(cut.SealedIn), set.Need())
 	}
-	cut.Steps = slices.Clone(cut.Steps)
-	cut.Steps.Did(targets.StepSeal, cut.AskedAt, began)
 	cut.SealedAt = time.Now().UTC()
 	_, err := set.SaveCut(ctx, cut)
 
 	return cut, err
-}
-
-// poll is how often a vault that lacks something is asked for it.
-const poll = 20 * time.Millisecond
-
-// already is the record of the cut, if a vault has one by now.
-func already(ctx context.Context, set vault.Set, cut targets.Cut) (targets.Cut, bool) {
-	ctx, cancel := context.WithTimeout(ctx, vault.Straggle)
-	defer cancel()
-	found := make([]targets.Cut, len(set.Vaults))
-
-	var wg sync.WaitGroup
-	for i, v := range set.Vaults {
-		wg.Go(func() { found[i], _ = v.Cut(ctx, cut.Group, cut.ID) })
-	}
-
-	wg.Wait()
-
-	for _, c := range found {
-		if !c.SealedAt.IsZero() {
-			return c, true
-		}
-	}
-
-	return cut, false
 }
 
 // newestSealed finds the newest cut that was sealed in each vault, once: what is
@@ -102,14 +81,7 @@ func already(ctx context.Context, set vault.Set, cut targets.Cut) (targets.Cut, 
 type newestSealed struct {
 	group string
 	mu    sync.Mutex
-	of    map[*vault.Vault]*newest
-}
-
-// newest is that of one vault.
-type newest struct {
-	mu    sync.Mutex
-	known bool
-	cut   targets.Cut
+	cuts  map[*vault.Vault]*targets.Cut
 }
 
 // point tells one shard's point of the newest cut that was sealed in a vault;
@@ -117,26 +89,25 @@ type newest struct {
 func (n *newestSealed) point(shard targets.ShardID) func(context.Context, *vault.Vault) (stream.Foothold, error) {
 	return func(ctx context.Context, v *vault.Vault) (stream.Foothold, error) {
 		n.mu.Lock()
-
-		one := n.of[v]
-		if one == nil {
-			one = &newest{}
-			n.of[v] = one
-		}
-
+		cut := n.cuts[v]
 		n.mu.Unlock()
 
-		one.mu.Lock() // the others wait for the answer to the first
-		defer one.mu.Unlock()
-
-		if !one.known {
-			cut, _, err := NewestCut(ctx, v, n.group)
+		if cut == nil {
+			newest, _, err := NewestCut(ctx, v, n.group)
 			if err != nil && !fail.Is(err, fail.NotFound) {
 				return stream.Foothold{}, err
 			}
-			one.cut, one.known = cut, true
+			cut = &newest
+
+			n.mu.Lock()
+
+			if n.cuts == nil {
+				n.cuts = map[*vault.Vault]*targets.Cut{}
+			}
+			n.cuts[v] = cut
+			n.mu.Unlock()
 		}
-		p, _ := one.cut.Point(shard)
+		p, _ := cut.Point(shard)
 
 		return stream.Foothold{Base: p.Bases[v.Region()], At: p.Position}, nil
 	}

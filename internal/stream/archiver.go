@@ -484,23 +484,12 @@ func (a *Archiver) rotate() bool {
 	return true
 }
 
-// Flush sends what was accepted before, and waits until at least one vault holds it and
-// the others hold it or are catching up. What comes meanwhile is not waited for.
+// Flush closes the current chunk and waits until at least one vault holds
+// everything and the others hold it or are catching up.
 func (a *Archiver) Flush(ctx context.Context) error {
-	a.mu.Lock()
-	at, epoch := a.tail, a.epoch
-	a.mu.Unlock()
-
 	return a.wait(ctx, func() bool {
-		if a.epoch != epoch {
-			return true // before a timeline begins all is sent
-		}
-
-		if a.cur != nil && a.cur.from < at && !a.rotate() {
-			return false
-		}
-
-		return !slices.ContainsFunc(a.flying, func(p *parcel) bool { return p.from < at })
+		a.rotate()
+		return a.cur == nil && len(a.flying) == 0
 	})
 }
 

@@ -458,7 +458,7 @@ func TestTwoStreamsUnderOneNameAreFound(t *testing.T) {
 		}
 
 		a.mu.Lock()
-		a.tail, a.members[0].held.End = 0, 0 // a second archiver that saw an empty vault
+		a.tail, a.members[0].held.end = 0, 0 // a second archiver that saw an empty vault
 		a.mu.Unlock()
 
 		if err := a.Write(ctx, 0, b); err != nil {

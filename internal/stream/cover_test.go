@@ -25,14 +25,14 @@ func drawChunks(t *rapid.T) []timeline.Chunk {
 	return cs
 }
 
-func TestReachTracksTheFirstGap(t *testing.T) {
+func TestContigTracksTheFirstGap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cs := drawChunks(t)
 		start := rapid.Uint64Range(0, 10).Draw(t, "start")
 
-		c := timeline.Reach{End: start}
+		c := contig{end: start}
 		for _, x := range cs {
-			c.Add(x.From, x.To)
+			c.add(x.From, x.To)
 		}
 
 		want := uint64(100)
@@ -40,8 +40,8 @@ func TestReachTracksTheFirstGap(t *testing.T) {
 			want = gaps[0].From
 		}
 
-		if c.End != want {
-			t.Fatalf("end %d, want %d", c.End, want)
+		if c.end != want {
+			t.Fatalf("end %d, want %d", c.end, want)
 		}
 	})
 }

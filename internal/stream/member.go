@@ -32,10 +32,10 @@ type member struct {
 	scan       bool // what it lacks is unknown until it has been listed
 	catching   bool // a goroutine brings it up
 	missing    []item
-	older      int            // how many of missing are of earlier epochs
-	base       uint64         // durable end when older > 0, from the listing at the start
-	held       timeline.Reach // of the current epoch
-	failing    time.Time      // since when every call failed; zero when the last one did not
+	older      int       // how many of missing are of earlier epochs
+	base       uint64    // durable end when older > 0, from the listing at the start
+	held       contig    // of the current epoch
+	failing    time.Time // since when every call failed; zero when the last one did not
 	lastErr    error
 	lastLogged time.Time
 }
@@ -47,14 +47,14 @@ func (m *member) end() uint64 {
 		return m.base
 	}
 
-	return m.held.End
+	return m.held.end
 }
 
 // jump starts a new epoch at an offset.
 func (m *member) jump(at uint64) {
 	m.older = len(m.missing)
 	m.base = 0
-	m.held = timeline.Reach{End: at}
+	m.held = contig{end: at}
 }
 
 // lack notes what the vault must get from the others.
@@ -67,7 +67,7 @@ func (m *member) lack(it item, epoch int) {
 
 // got notes that something missing has been copied.
 func (m *member) got(its []item, epoch int) {
-	m.remove(its, epoch, func(it item) { m.held.Add(it.from, it.to) })
+	m.remove(its, epoch, func(it item) { m.held.add(it.from, it.to) })
 }
 
 // waive notes that the vault can do without something missing: it holds no more
@@ -95,4 +95,33 @@ func (m *member) remove(its []item, epoch int, of func(item)) {
 
 		return true
 	})
+}
+
+// contig tracks how far ranges reach without a gap.
+type contig struct {
+	end   uint64
+	ahead []timeline.Gap // beyond end, unordered
+}
+
+func (c *contig) add(from, to uint64) {
+	if to <= from || to <= c.end {
+		return
+	}
+
+	c.ahead = append(c.ahead, timeline.Gap{From: from, To: to})
+	for moved := true; moved; {
+		moved = false
+		c.ahead = slices.DeleteFunc(c.ahead, func(g timeline.Gap) bool {
+			if g.From > c.end {
+				return false
+			}
+
+			if g.To > c.end {
+				c.end = g.To
+				moved = true
+			}
+
+			return true
+		})
+	}
 }

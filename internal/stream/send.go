@@ -83,7 +83,7 @@ func (a *Archiver) startPut(p *parcel, m *member) {
 		if ok {
 			p.has = append(p.has, m)
 			if p.epoch == a.epoch {
-				m.held.Add(p.from, p.to)
+				m.held.add(p.from, p.to)
 			}
 
 			a.recount()

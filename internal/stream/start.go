@@ -347,7 +347,7 @@ func (a *Archiver) resume(all []timeline.Timeline, held [][]timeline.Timeline, m
 
 	a.timeline, a.kind, a.tail, a.begun = newest.ID, s.kind, s.tail, true
 	for i, m := range a.members {
-		m.held = timeline.Reach{End: a.tail}
+		m.held = contig{end: a.tail}
 		// What this vault alone holds without a hole ends at the first chunk
 		// that another one has and it lacks.
 		for _, l := range held[i] {

@@ -48,8 +48,7 @@ type Burst struct {
 	proof.Span
 	// Began and Ended are what the observer's wall clock showed then.
 	Began, Ended time.Time
-	// Places are how far the logs of the others had come in it: where a server had written its
-	// log for good by the end of it, if that is of it, so that it need not be waited for.
+	// Places are how far the logs of the others had come when it ended.
 	Places []Place
 	// Missing are the shards that were not observed so, in order.
 	Missing []Failing
@@ -64,32 +63,27 @@ type Place struct {
 	targets.Position
 }
 
-// Burst is Look, and returns when Kept does.
+// Burst looks closely for a moment: dense rounds on all shards. What was seen is in as
+// many vaults as the policy asks for when it returns. Bursts come one after the other. An error of
+// During is returned as it is.
 func (w *Watcher) Burst(ctx context.Context, o BurstOptions) (Burst, error) {
-	b, err := w.Look(ctx, o)
-	if err != nil {
-		return b, err
-	}
-
-	return b, w.Kept(ctx)
-}
-
-// Look looks closely for a moment: dense rounds on all shards. What was seen is on its way into
-// the vaults when it returns. Bursts come one after the other. An error of During is
-// returned as it is.
-func (w *Watcher) Look(ctx context.Context, o BurstOptions) (Burst, error) {
 	select {
 	case w.bursting <- struct{}{}:
 	case <-ctx.Done():
 		return Burst{}, fail.From(fail.Stalled, op, w.o.Group, ctx.Err())
 	}
-	defer func() { <-w.bursting }()
-	defer w.flush()
 
-	return w.look(ctx, o)
+	b, err := w.look(ctx, o)
+	<-w.bursting
+
+	if err != nil {
+		return b, err
+	}
+
+	return b, w.stored(ctx)
 }
 
-// look is a burst of which nothing is handed over to be stored yet.
+// look is a burst that is not stored yet.
 func (w *Watcher) look(ctx context.Context, o BurstOptions) (Burst, error) {
 	b := Burst{Observer: w.by.Name()}
 	lead := w.by.Now()
@@ -110,7 +104,7 @@ func (w *Watcher) look(ctx context.Context, o BurstOptions) (Burst, error) {
 	for _, s := range w.seats {
 		if !slices.Contains(missing, s) {
 			s.mu.Lock()
-			b.Places = append(b.Places, Place{s.Shard.Shard, s.ends.since(b.From)})
+			b.Places = append(b.Places, Place{s.Shard.Shard, s.place})
 			s.mu.Unlock()
 		}
 	}
@@ -254,8 +248,9 @@ func (w *Watcher) absent(has func(*seat) bool) (out []*seat) {
 	return out
 }
 
-// Kept waits until all that was seen before is in as many vaults as the policy asks for.
-func (w *Watcher) Kept(ctx context.Context) error {
+// stored hands over what was collected, and waits until all that was handed over
+// is in as many vaults as the policy asks for.
+func (w *Watcher) stored(ctx context.Context) error {
 	w.flush()
 
 	for _, p := range w.keep.undone() {

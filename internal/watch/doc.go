@@ -10,7 +10,7 @@
 //   - what was observed goes into every vault that takes it. What a vault missed
 //     follows when it is back. While none takes it the oldest is dropped, which is
 //     said, so that memory stays bounded;
-//   - a burst is stored in as many vaults as the policy asks for before Kept returns;
+//   - a burst is stored in as many vaults as the policy asks for before it returns;
 //   - writers of Redis servers wait only while a burst says so, and never for longer
 //     than its lease, whoever dies.
 //

@@ -24,10 +24,10 @@ type seat struct {
 	session observation.Session // nil without a connection; set and used by who holds
 	newest  lastSeen            // used by who holds
 	in      targets.Instance
-	last    clock.Instant // T0 of the newest observation
-	ends    ends          // how far its log has come
-	seen    time.Time     // when that was; zero before the first
-	since   time.Time     // since when the shard is not observed; zero when it is
+	last    clock.Instant    // T0 of the newest observation
+	place   targets.Position // how far its log had come then
+	seen    time.Time        // when that was; zero before the first
+	since   time.Time        // since when the shard is not observed; zero when it is
 	trouble error
 }
 
@@ -190,7 +190,7 @@ func (s *seat) observe(ctx context.Context) error {
 			s.w.o.Log.InfoContext(ctx, "the shard is observed", logs.Shard, s.Shard.Shard.String(), "instance", s.in.String())
 		}
 		s.last, s.seen, s.since, s.trouble = o.T0, time.Now(), time.Time{}, nil
-		s.ends.add(s.Kind, o)
+		s.place = targets.Position{Kind: s.Kind, Timeline: o.Timeline, Offset: o.Inserted}
 
 		return nil
 	})

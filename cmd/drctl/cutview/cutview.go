@@ -51,17 +51,17 @@ func Sealed(c targets.Cut) string {
 }
 
 // Columns head what Row prints.
-var Columns = []string{"CUT", "AS OF", "GRADE", "NAME", "GAP", "WAITED", "SEALED AFTER", "SEALED IN"}
+var Columns = []string{"CUT", "AS OF", "GRADE", "NAME", "GAP", "STALL", "SEALED AFTER", "SEALED IN"}
 
-// Row is a cut in a table: how long writers waited for it, and how long after it was asked for it was sealed.
+// Row is a cut in a table.
 func Row(c targets.Cut) []string {
-	gap, waited := "-", "nobody"
+	gap, stall := "-", "none"
 	if c.Proof != nil {
 		gap = human.Duration(c.Proof.Gap)
 	}
 
 	if c.Stall > 0 {
-		waited = human.Duration(c.Stall)
+		stall = human.Duration(c.Stall)
 	}
 
 	name := c.Name
@@ -73,8 +73,8 @@ func Row(c targets.Cut) []string {
 		name = "-"
 	}
 
-	return []string{c.ID, c.QuiescedAt.Local().Format(time.DateTime), Grade(c), human.Clean(name), gap, waited,
-		human.Duration(c.SealedAt.Sub(asked(c))), strings.Join(c.SealedIn, ",")}
+	return []string{c.ID, c.QuiescedAt.Local().Format(time.DateTime), Grade(c), human.Clean(name), gap, stall,
+		human.Duration(c.SealedAt.Sub(c.QuiescedAt)), strings.Join(c.SealedIn, ",")}
 }
 
 // named is how many broken global transactions are named.
@@ -146,7 +146,7 @@ func Show(w io.Writer, c targets.Cut, end string) error {
 
 	Warnings(w, c)
 
-	return steps(w, c)
+	return nil
 }
 
 // broken says how many global transactions are broken, and how much of them is known.

@@ -2,6 +2,7 @@ package shop
 
 import (
 	"context"
+	"io"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	osexec "os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -28,7 +30,6 @@ import (
 	"drctl/targets/postgres/observe"
 	"drctl/targets/postgres/stretch"
 	"drctl/targets/postgres/wal"
-	"drctl/targets/postgres/wal/waltest"
 )
 
 const (
@@ -151,14 +152,44 @@ func dial(t *testing.T, in targets.Instance) *pgx.Conn {
 	return conn
 }
 
+func segments(t *testing.T, in targets.Instance) []string {
+	t.Helper()
+
+	files, err := filepath.Glob(filepath.Join(in.DataDir, "pg_wal", "????????????????????????"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no log in %s: %v", in.DataDir, err)
+	}
+
+	return slices.Sorted(slices.Values(files))
+}
+
 // readLog is a shard's stretch as a prover would read it.
 func readLog(t *testing.T, in targets.Instance, from wal.LSN, seen []stretch.Observation) proof.Stretch {
 	t.Helper()
 
-	src := stretch.Source{Shard: in.Shard, Timeline: "1", From: from, To: seen[len(seen)-1].Flush, Observations: seen}
-	src.Log, src.Options = waltest.Log(t, in.DataDir)
+	var parts []io.Reader
+	files := segments(t, in)
 
-	res, err := stretch.Read(src)
+	for _, f := range files {
+		file, err := os.Open(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		t.Cleanup(func() { _ = file.Close() })
+		parts = append(parts, file)
+	}
+
+	name := filepath.Base(files[0])
+	high, err := strconv.ParseUint(name[8:16], 16, 64)
+	low, lerr := strconv.ParseUint(name[16:], 16, 64)
+
+	if err != nil || lerr != nil {
+		t.Fatal(err, lerr)
+	}
+
+	res, err := stretch.Read(stretch.Source{Shard: in.Shard, Timeline: "1", From: from, To: seen[len(seen)-1].Flush, Log: io.MultiReader(parts...), Observations: seen,
+		Options: wal.Options{SegmentSize: 16 << 20, Timelines: []wal.Timeline{{ID: 1}}, Start: wal.LSN(high<<32 + low*16<<20)}})
 	if err != nil || len(res.Missing) > 0 {
 		t.Fatalf("%s: %v, %v is missing", in.Shard, err, res.Missing)
 	}
@@ -174,7 +205,7 @@ func dumpLog(t *testing.T, in targets.Instance) judge.Places {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := waltest.Files(t, in.DataDir)
+	files := segments(t, in)
 	cmd := osexec.Command(program, "-r", "Transaction", files[0], filepath.Base(files[len(files)-1]))
 	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C")
 

@@ -54,20 +54,12 @@ func nameOf(b observation.Batch) vault.ObservationName {
 // began. Those that are damaged, or not what their name says, are passed over
 // and named in damaged. An error means that the vault could not be read.
 func Read(ctx context.Context, v *vault.Vault, group string, since, until time.Time) (found []observation.Batch, damaged []error, err error) {
-	return ReadNew(ctx, v, group, since, until, func(vault.ObservationName) bool { return false })
-}
-
-// ReadNew is Read without the batches that are known: nothing that a vault holds changes.
-func ReadNew(ctx context.Context, v *vault.Vault, group string, since, until time.Time,
-	known func(vault.ObservationName) bool) (found []observation.Batch, damaged []error, err error) {
 	keys, err := List(ctx, v, group, since.Add(-observation.MaxTook), until)
 	if err != nil {
 		return nil, nil, err
 	}
 
-	keys = slices.DeleteFunc(keys, func(o vault.ObservationName) bool {
-		return o.Ended.Before(since.Truncate(time.Millisecond)) || known(o)
-	})
+	keys = slices.DeleteFunc(keys, func(o vault.ObservationName) bool { return o.Ended.Before(since.Truncate(time.Millisecond)) })
 	got := make([]*observation.Batch, len(keys))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(readsAtOnce)

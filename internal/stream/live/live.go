@@ -4,25 +4,17 @@ package live
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
-	"drctl/internal/retry"
 	"drctl/targets"
 )
 
-const (
-	// comesWithin bounds how long the log may take to come from the server, and look is how often
-	// it is looked for. flushWithin bounds one flush.
-	comesWithin = time.Second
-	look        = 2 * time.Millisecond
-	flushWithin = 10 * time.Second
-)
+// flushWithin bounds one flush. Nobody waits for it.
+const flushWithin = 10 * time.Second
 
 // Archiver sends what it has when it is asked to.
 type Archiver interface {
-	Tail() (at targets.Position, ok bool)
 	Flush(ctx context.Context) error
 }
 
@@ -30,7 +22,7 @@ type Archiver interface {
 // concurrent use.
 type Archivers struct {
 	mu  sync.Mutex
-	all map[targets.ShardID][]Archiver
+	all map[targets.ShardID]map[Archiver]bool
 }
 
 // Add adds the archiver of a shard until remove is called.
@@ -39,60 +31,37 @@ func (l *Archivers) Add(shard targets.ShardID, a Archiver) (remove func()) {
 	defer l.mu.Unlock()
 
 	if l.all == nil {
-		l.all = map[targets.ShardID][]Archiver{}
+		l.all = map[targets.ShardID]map[Archiver]bool{}
 	}
-	l.all[shard] = append(l.all[shard], a)
+
+	if l.all[shard] == nil {
+		l.all[shard] = map[Archiver]bool{}
+	}
+	l.all[shard][a] = true
 
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 
-		l.all[shard] = slices.DeleteFunc(slices.Clone(l.all[shard]), func(o Archiver) bool { return o == a })
-		if len(l.all[shard]) == 0 {
+		if delete(l.all[shard], a); len(l.all[shard]) == 0 {
 			delete(l.all, shard)
 		}
 	}
 }
 
-// Flush has the archivers of a shard send its log up to a position, and returns when they
-// have it, within reason, and begin to send. It returns at once where there are none. What fails, the
-// archiver itself tries again and tells of.
-func (l *Archivers) Flush(ctx context.Context, shard targets.ShardID, at targets.Position) {
+// Flush asks the archivers of shards to send what they have. It does not wait: what
+// fails, the archiver itself tries again and tells of.
+func (l *Archivers) Flush(shards []targets.ShardID) {
 	l.mu.Lock()
-	all := l.all[shard]
-	l.mu.Unlock()
+	defer l.mu.Unlock()
 
-	var coming sync.WaitGroup
-	for _, a := range all {
-		coming.Go(func() {
-			if await(ctx, a, at) != nil {
-				return
-			}
-
+	for _, s := range shards {
+		for a := range l.all[s] {
 			go func() {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushWithin)
+				ctx, cancel := context.WithTimeout(context.Background(), flushWithin)
 				defer cancel()
 				_ = a.Flush(ctx)
 			}()
-		})
-	}
-
-	coming.Wait()
-}
-
-// await waits until an archiver has the log up to a position, within reason. It fails when the
-// context ends.
-func await(ctx context.Context, a Archiver, at targets.Position) error {
-	for begin := time.Now(); time.Since(begin) < comesWithin; {
-		tail, ok := a.Tail()
-		if ok && tail.Timeline == at.Timeline && tail.Offset >= at.Offset {
-			break
-		}
-
-		if err := retry.Sleep(ctx, look); err != nil {
-			return err
 		}
 	}
-
-	return ctx.Err()
 }

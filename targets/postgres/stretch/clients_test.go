@@ -2,7 +2,9 @@ package stretch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -307,3 +309,5 @@ func (c *client) twoPhase(a, b int) error {
 
 	return c.end(ops[1], verb+" PREPARED '"+id+"'")
 }
+
+func isEnd(err error) bool { return errors.Is(err, io.EOF) }

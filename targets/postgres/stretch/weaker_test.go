@@ -19,7 +19,6 @@ import (
 	"drctl/targets/postgres/observe"
 	"drctl/targets/postgres/stretch"
 	"drctl/targets/postgres/wal"
-	"drctl/targets/postgres/wal/waltest"
 )
 
 // one is a server with a table and a client, in the middle of being observed.
@@ -318,7 +317,7 @@ func TestPieces(t *testing.T) {
 	}
 	to := x.here(t)
 
-	src, o := waltest.Log(t, x.dir)
+	src, o := x.log(t)
 
 	all := make([]byte, to-o.Start)
 	if _, err := io.ReadFull(src, all); err != nil {

@@ -3,6 +3,11 @@ package stretch_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -15,7 +20,6 @@ import (
 	"drctl/targets/postgres/observe"
 	"drctl/targets/postgres/stretch"
 	"drctl/targets/postgres/wal"
-	"drctl/targets/postgres/wal/waltest"
 )
 
 const segment = 16 << 20
@@ -101,11 +105,49 @@ func (s *server) watch(ctx context.Context, t testing.TB, o *observation.Observe
 	}
 }
 
+// log is the bytes of the log from its first segment on.
+func (s *server) log(t testing.TB) (io.Reader, wal.Options) {
+	t.Helper()
+
+	files, err := filepath.Glob(filepath.Join(s.dir, "pg_wal", "????????????????????????"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no log in %s: %v", s.dir, err)
+	}
+
+	slices.Sort(files)
+
+	var parts []io.Reader
+	for _, f := range files {
+		file, err := os.Open(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		t.Cleanup(func() { _ = file.Close() })
+		parts = append(parts, file)
+	}
+	name := filepath.Base(files[0])
+
+	return io.MultiReader(parts...), wal.Options{SegmentSize: segment, Timelines: []wal.Timeline{{ID: 1}},
+		Start: wal.LSN(number(t, name[8:16])<<32 + number(t, name[16:])*segment)}
+}
+
+func number(t testing.TB, hex string) uint64 {
+	t.Helper()
+
+	n, err := strconv.ParseUint(hex, 16, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	return n
+}
+
 // source is the server's log between two places with all that was observed.
 func (s *server) source(t testing.TB, from, to wal.LSN) stretch.Source {
 	t.Helper()
 	src := stretch.Source{Shard: s.in.Shard, Timeline: "1", From: from, To: to, Observations: s.seen}
-	src.Log, src.Options = waltest.Log(t, s.dir)
+	src.Log, src.Options = s.log(t)
 
 	return src
 }
@@ -120,7 +162,7 @@ type place struct {
 func (s *server) places(t testing.TB) map[uint32]place {
 	t.Helper()
 	all := map[uint32]place{}
-	waltest.Transactions(t, s.dir, func(x *wal.Transaction) {
+	s.each(t, func(x *wal.Transaction) {
 		p := all[x.XID]
 		if x.Outcome == wal.Prepared {
 			p.prepared = uint64(x.Start)
@@ -132,6 +174,37 @@ func (s *server) places(t testing.TB) map[uint32]place {
 	})
 
 	return all
+}
+
+func (s *server) each(t testing.TB, f func(*wal.Transaction)) {
+	t.Helper()
+	src, options := s.log(t)
+
+	r, err := wal.NewReader(src, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	var xacts wal.Transactions
+	for {
+		rec, err := r.Next()
+		if isEnd(err) {
+			return
+		}
+
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		step, err := xacts.Add(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		if step.Transaction != nil {
+			f(step.Transaction)
+		}
+	}
 }
 
 func do(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
