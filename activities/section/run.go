@@ -221,6 +221,7 @@ func (r *runner) flush(ctx context.Context, prepared json.RawMessage) error {
 	if err := r.Journal.Write(ctx, r.entries+1, e); err != nil {
 		return err
 	}
+
 	r.entries++
 	r.events = nil
 
@@ -254,6 +255,7 @@ func (r *runner) loop(ctx context.Context) (Result, error) {
 		case <-cancelled:
 			cancelled, e = nil, Event{Kind: Cancelled}
 		}
+
 		r.note(e)
 
 		for more := true; more && r.running > 0; { // one entry for all that is there

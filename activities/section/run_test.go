@@ -116,6 +116,7 @@ func (w *world) Prepare(context.Context) (json.RawMessage, error) {
 // turn is one call of the hands; it reports false when the process is dead.
 func (w *world) turn() bool {
 	w.mu.Lock()
+
 	w.calls++
 	if w.calls == w.dies {
 		w.die()
@@ -131,6 +132,7 @@ func (w *world) Do(_ context.Context, n plan.Node, k Known) (json.RawMessage, er
 	if !w.turn() {
 		return nil, w.stay() // a dead process does nothing
 	}
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
 
@@ -162,6 +164,7 @@ func (w *world) Undo(_ context.Context, n plan.Node, _ Known) error {
 	if !w.turn() {
 		return w.stay()
 	}
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
 
@@ -176,6 +179,7 @@ func (w *world) Undo(_ context.Context, n plan.Node, _ Known) error {
 	if n.ID == "hold-a" && (w.is["fence-x"] || w.is["fence-y"]) {
 		w.t.Error("the route was let go before the old side could write")
 	}
+
 	delete(w.is, n.ID)
 
 	return nil
@@ -201,11 +205,14 @@ func TestSchedules(t *testing.T) {
 			var res Result
 			for round := range 60 {
 				dead, die := context.WithCancel(context.Background())
+
 				w.mu.Lock()
+
 				w.dead, w.die, w.calls, w.dies = dead, die, 0, 0
 				if round < 3 && rnd.IntN(2) == 0 {
 					w.dies = 1 + rnd.IntN(8)
 				}
+
 				w.mu.Unlock()
 
 				ctx, cancel := context.WithCancel(context.Background())
@@ -220,6 +227,7 @@ func TestSchedules(t *testing.T) {
 					if dead.Err() == nil {
 						res = r
 					}
+
 					done <- err
 				})
 
@@ -234,10 +242,12 @@ func TestSchedules(t *testing.T) {
 					die()
 					break
 				}
+
 				die()
 			}
 
 			seen[res.Verdict]++
+
 			w.mu.Lock()
 			defer w.mu.Unlock()
 

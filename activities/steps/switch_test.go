@@ -78,6 +78,7 @@ func newPlatform(t *testing.T) *platform {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		t.Cleanup(d.Close)
 		p.routes = append(p.routes, traffic.Bound{Route: r, Driver: d})
 	}
@@ -150,6 +151,7 @@ func (p *platform) hands(def plan.Definition, epoch uint64) *steps.Hands {
 		}
 		h.Shards[id] = steps.Shard{Switch: sw}
 	}
+
 	p.Cleanup(h.Close)
 
 	return h
@@ -231,6 +233,7 @@ func (c *customers) write(ctx context.Context, in targets.Instance) error {
 		if _, err := conn.Exec(context.Background(), "INSERT INTO t VALUES ($1)", id); err != nil {
 			return fmt.Errorf("%d: %w", id, err)
 		}
+
 		c.wrote.Store(id, in.Shard)
 
 		for took := int64(time.Since(start)); ; {
@@ -238,6 +241,7 @@ func (c *customers) write(ctx context.Context, in targets.Instance) error {
 				break
 			}
 		}
+
 		time.Sleep(3 * time.Millisecond)
 	}
 
@@ -250,6 +254,7 @@ func (p *platform) counted(c *customers, region string) {
 	c.errs.Range(func(k, v any) bool { p.Errorf("a customer of %v saw an error: %v", k, v); return true })
 
 	n := 0
+
 	have := map[targets.ShardID]map[int64]bool{}
 	for id := range p.poolers {
 		have[id] = p.rows(p.at[id][region])
@@ -257,6 +262,7 @@ func (p *platform) counted(c *customers, region string) {
 
 	c.wrote.Range(func(k, v any) bool {
 		n++
+
 		if !have[v.(targets.ShardID)][k.(int64)] {
 			p.Errorf("row %v of %v was acknowledged and is lost", k, v)
 		}
