@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/logs"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
 )
@@ -136,7 +137,7 @@ func (r *runner) resume(ctx context.Context) error {
 		return r.prepare(ctx)
 	}
 
-	r.open()
+	r.open(ctx)
 
 	return nil
 }
@@ -164,7 +165,7 @@ func (r *runner) prepare(ctx context.Context) error {
 // open is what a run that goes on has to do first: what was running when the one
 // before ended begins again, with the same attempt, and what wanted people is tried
 // once more.
-func (r *runner) open() {
+func (r *runner) open(ctx context.Context) {
 	r.todo = nil
 	var again []string
 
@@ -184,7 +185,7 @@ func (r *runner) open() {
 	}
 
 	for _, id := range again {
-		r.note(Event{Kind: Again, Step: id})
+		r.note(ctx, Event{Kind: Again, Step: id})
 	}
 }
 
@@ -256,13 +257,13 @@ func (r *runner) loop(ctx context.Context) (Result, error) {
 			cancelled, e = nil, Event{Kind: Cancelled}
 		}
 
-		r.note(e)
+		r.note(ctx, e)
 
 		for more := true; more && r.running > 0; { // one entry for all that is there
 			select {
 			case e := <-r.happened:
 				r.running--
-				r.note(e)
+				r.note(ctx, e)
 			default:
 				more = false
 			}
@@ -286,16 +287,16 @@ func (r *runner) loop(ctx context.Context) (Result, error) {
 }
 
 // note takes what happened; what the machine does not know is a defect.
-func (r *runner) note(e Event) {
+func (r *runner) note(ctx context.Context, e Event) {
 	e.At = r.since + time.Since(r.began)
 	r.events = append(r.events, e)
 
 	if err := r.take(e); err != nil {
-		r.Log.Error("section: event", "err", err)
+		r.Log.ErrorContext(ctx, "section: event", logs.Err, err)
 	}
 
 	if e.Error != "" {
-		r.Log.Warn("step failed", "step", e.Step, "err", e.Error)
+		r.Log.WarnContext(ctx, "step failed", "step", e.Step, logs.Err, e.Error)
 	}
 }
 
