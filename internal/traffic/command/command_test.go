@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/traffic"
@@ -44,7 +45,7 @@ func newPlace(t *testing.T) place {
 func (p place) write(t *testing.T, name, text string) {
 	t.Helper()
 
-	if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(p.dir, name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
