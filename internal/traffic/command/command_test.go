@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -42,8 +43,13 @@ func newPlace(t *testing.T) place {
 	return p
 }
 
+// writing is held by who writes a file: a request of who was killed goes on.
+var writing sync.Mutex
+
 func (p place) write(t *testing.T, name, text string) {
 	t.Helper()
+	writing.Lock()
+	defer writing.Unlock()
 
 	if err := atomicfile.Write(filepath.Join(p.dir, name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -279,11 +285,27 @@ type service struct {
 	place
 	*httptest.Server
 	broken atomic.Int32 // a status that it answers with
+	busy   atomic.Int32 // requests under way, also of clients that are gone
+}
+
+// idle waits for what a killed client had sent: a service does that all the same, and
+// until then a new client does not know what is.
+func (s *service) idle() {
+	for still := 0; still < 5; still++ {
+		time.Sleep(10 * time.Millisecond)
+
+		if s.busy.Load() > 0 {
+			still = -1
+		}
+	}
 }
 
 func newService(t *testing.T) *service {
 	s := &service{place: newPlace(t)}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.busy.Add(1)
+		defer s.busy.Add(-1)
+
 		if r.Header.Get("Authorization") != secret {
 			w.WriteHeader(http.StatusForbidden)
 			return
@@ -363,7 +385,10 @@ func TestRequests(t *testing.T) {
 	s := newService(t)
 
 	traffictest.Run(t, traffictest.Rig{Route: s.spec().Route, East: "east", West: "west", Secret: secret, Rounds: sandboxtest.Size(6, 60), Ask: s.ask,
-		New: func(t *testing.T) traffic.Driver { return request(t, s.spec()) }})
+		New: func(t *testing.T) traffic.Driver {
+			s.idle()
+			return request(t, s.spec())
+		}})
 }
 
 func TestAnswersThatAreNone(t *testing.T) {
