@@ -50,7 +50,10 @@ done
 cheap_restic() {
 	local from work
 	from=$(cd tools && "$go" mod download -json github.com/restic/restic | awk -F'"' '$2 == "Dir" {print $4}')
-	work=$(mktemp -d bin/.stamps/restic.XXXXXX)
+	work=bin/.stamps/testing/source # one that was interrupted leaves it, and the next begins anew
+	[[ ! -e $work ]] || chmod -R u+w "$work"
+	rm -rf "$work"
+	mkdir "$work"
 	cp -r "$from" "$work/restic"
 	chmod -R u+w "$work"
 	sed -i -e 's/KDFTimeout = 500 \* time.Millisecond/KDFTimeout = 5 * time.Millisecond/' -e 's/KDFMemory = 60$/KDFMemory = 1/' "$work/restic/internal/repository/key.go"

@@ -31,7 +31,6 @@ type Shard struct {
 // Hands are those of one section: see section.Hands.
 type Hands struct {
 	To     string // region that takes over
-	From   string
 	Shards map[targets.ShardID]Shard
 	Routes traffic.Set
 	Defs   map[string]plan.StepDef // of the section, by id
@@ -127,7 +126,7 @@ func (h *Hands) promote(ctx context.Context, n plan.Node, k section.Known) (json
 
 	err := json.Unmarshal(k.Outs[string(plan.OpFence)+"-"+n.Shard.String()], &stopped)
 	if err != nil {
-		return nil, fail.New(fail.Denied, op, n.ID, "", fmt.Errorf("nothing proves that the old side is silent: %w", err))
+		return nil, fail.New(fail.Denied, op, n.ID, "see what its fence returned in the section's journal", fmt.Errorf("nothing proves that the old side of %s is silent: %w", n.Shard, err))
 	}
 	s := h.Shards[n.Shard]
 
@@ -196,7 +195,12 @@ func (h *Hands) Undo(ctx context.Context, n plan.Node, k section.Known) error {
 
 		return b.Driver.Undo(ctx, was)
 	case plan.OpFence:
-		return h.Shards[n.Shard].Switch.Undo(ctx, k.Past)
+		sw := h.Shards[n.Shard].Switch
+		if sw == nil {
+			return nil // Do refused it, and touched nothing
+		}
+
+		return sw.Undo(ctx, k.Past)
 	}
 
 	return fail.New(fail.Unsupported, op, n.ID, "", errors.New("nothing takes this step back"))

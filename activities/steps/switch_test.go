@@ -139,7 +139,7 @@ func (p *platform) definition(from, to string) plan.Definition {
 func (p *platform) hands(def plan.Definition, epoch uint64) *steps.Hands {
 	p.Helper()
 
-	h := &steps.Hands{From: def.From, To: def.To, Routes: p.routes, Shards: map[targets.ShardID]steps.Shard{}, Defs: map[string]plan.StepDef{}}
+	h := &steps.Hands{To: def.To, Routes: p.routes, Shards: map[targets.ShardID]steps.Shard{}, Defs: map[string]plan.StepDef{}}
 	for _, s := range def.Steps {
 		h.Defs[s.ID] = s
 	}
@@ -303,6 +303,18 @@ func (p *platform) rows(in targets.Instance) map[int64]bool {
 	return out
 }
 
+func (p *platform) masterTakesWrites(region string) {
+	p.Helper()
+
+	master := p.at[shard("carts/0")][region]
+	r := goredis.NewClient(&goredis.Options{Addr: master.Address, Password: master.Password.Reveal()})
+	defer r.Close()
+
+	if err := r.Set(p.Context(), "k", "v", 0).Err(); err != nil {
+		p.Errorf("the Redis master in %s takes no writes: %v", region, err)
+	}
+}
+
 // rejoin makes the old side standbys of the new one.
 func (p *platform) rejoin(def plan.Definition) {
 	p.Helper()
@@ -353,13 +365,7 @@ func TestThereAndBack(t *testing.T) {
 	c.wg.Wait()
 	p.counted(c, "east")
 
-	master := p.at[shard("carts/0")]["east"]
-	r := goredis.NewClient(&goredis.Options{Addr: master.Address, Password: master.Password.Reveal()})
-	defer r.Close()
-
-	if err := r.Set(t.Context(), "k", "v", 0).Err(); err != nil {
-		t.Errorf("the Redis master at home takes no writes: %v", err)
-	}
+	p.masterTakesWrites("east")
 }
 
 // broken are hands one of whose steps fails for ever.
@@ -399,11 +405,5 @@ func TestTakenBack(t *testing.T) {
 	c.wg.Wait()
 	p.counted(c, "east")
 
-	master := p.at[shard("carts/0")]["east"]
-	r := goredis.NewClient(&goredis.Options{Addr: master.Address, Password: master.Password.Reveal()})
-	defer r.Close()
-
-	if err := r.Set(t.Context(), "k", "v", 0).Err(); err != nil {
-		t.Errorf("the Redis master takes no writes after all was taken back: %v", err)
-	}
+	p.masterTakesWrites("east")
 }

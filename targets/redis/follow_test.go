@@ -16,6 +16,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"drctl/internal/fail"
+	"drctl/internal/retry"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/servers"
 	"drctl/targets"
@@ -234,10 +235,13 @@ func TestKilledAtRandomPoints(t *testing.T) {
 			must(t, proc.Kill())
 			_, port, _ := net.SplitHostPort(in.Address)
 			n, _ := strconv.Atoi(port)
-			var err error
-			proc, err = sandboxtest.Tools(t).StartRedis(ctx, servers.RedisSpec{Dir: proc.Dir, Port: n, Password: in.Password,
-				Settings: map[string]string{"save": "", "repl-diskless-sync-delay": "0", "enable-debug-command": "local", "appendonly": "yes", "appendfsync": "always"}})
-			must(t, err)
+			spec := servers.RedisSpec{Dir: proc.Dir, Port: n, Password: in.Password,
+				Settings: map[string]string{"save": "", "repl-diskless-sync-delay": "0", "enable-debug-command": "local", "appendonly": "yes", "appendfsync": "always"}}
+			// The port may be held for a moment, and who starts a server tries again.
+			must(t, retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, For: time.Minute, If: retry.Any}, func() (err error) {
+				proc, err = sandboxtest.Tools(t).StartRedis(ctx, spec)
+				return err
+			}))
 			p := proc
 			t.Cleanup(func() { _ = p.Kill() })
 
