@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,12 +15,20 @@ import (
 // With --log-format json everything that drctl up and its workers say is a
 // record, and a worker that fails is an error of its own, however little is logged.
 func TestUpLogsRecordsAlone(t *testing.T) {
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, []byte("no certificate"), 0o600); err != nil {
+	l, address := freePort(t)
+	_ = l.Close()
+	file, _ := vaultsOnly(t, fmt.Sprintf("{address: %q}", address))
+
+	// Only a worker needs it.
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
 
-	file, _ := vaultsOnly(t, fmt.Sprintf("{mode: external, address: 127.0.0.1:1, namespace: n, tls: {ca_file: %q}}", ca))
+	_, err = f.WriteString("sandbox: {tools: {restic: /none/restic}}\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
 
 	build(t)
 
@@ -38,7 +45,7 @@ func TestUpLogsRecordsAlone(t *testing.T) {
 		said := map[string]bool{}
 		for line := range strings.Lines(logged.String()) {
 			r := recordOf(t, line)
-			if r["level"] == "ERROR" && strings.Contains(fmt.Sprint(r["err"]), ca) {
+			if r["level"] == "ERROR" && strings.Contains(fmt.Sprint(r["err"]), "/none/restic") {
 				said[fmt.Sprint(r["child"], ": ", r["msg"])] = true
 			}
 		}

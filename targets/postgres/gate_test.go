@@ -143,12 +143,12 @@ func TestNobodyWaitsBehindAGateThatIsNotGranted(t *testing.T) {
 func TestALongHolderOfTheGateIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	d, in, c := quiesced(t)
-	holder := open(t, in)
-	run(t, holder, "BEGIN; SELECT pg_advisory_xact_lock_shared(hashtextextended('drctl/gate/shop', 0))")
-
 	req := request("20260101T000000.000Z-0021")
 	req.Budget = 500 * time.Millisecond
-	early := join(t, d, in, req) // the holder is young
+	early := join(t, d, in, req) // nobody holds it yet
+
+	holder := open(t, in)
+	run(t, holder, "BEGIN; SELECT pg_advisory_xact_lock_shared(hashtextextended('drctl/gate/shop', 0))")
 	wantCode(t, early.LockGate(t.Context(), 20*time.Millisecond), fail.Stalled, "the gate is held by pid")
 	time.Sleep(600 * time.Millisecond)
 

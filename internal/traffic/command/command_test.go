@@ -385,10 +385,8 @@ func TestRequests(t *testing.T) {
 	s := newService(t)
 
 	traffictest.Run(t, traffictest.Rig{Route: s.spec().Route, East: "east", West: "west", Secret: secret, Rounds: sandboxtest.Size(6, 60), Ask: s.ask,
-		New: func(t *testing.T) traffic.Driver {
-			s.idle()
-			return request(t, s.spec())
-		}})
+		Idle: s.idle,
+		New:  func(t *testing.T) traffic.Driver { return request(t, s.spec()) }})
 }
 
 func TestAnswersThatAreNone(t *testing.T) {

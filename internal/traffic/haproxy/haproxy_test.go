@@ -128,7 +128,7 @@ func TestPostgres(t *testing.T) {
 		return pgx.Connect(ctx, sandboxtest.DSN(in, "shop"))
 	}
 
-	traffictest.Run(t, traffictest.Rig{Route: spec.Route, East: "east", West: "west", Rounds: sandboxtest.Size(8, 60), Cut: p.cut,
+	traffictest.Run(t, traffictest.Rig{Route: spec.Route, East: "east", West: "west", Rounds: sandboxtest.Size(8, 60), Cut: p.cut, Idle: p.relay.Idle,
 		New: func(t *testing.T) traffic.Driver { return driver(t, spec) },
 		Ask: func(ctx context.Context) (string, error) {
 			return p.ask(ctx, func(ctx context.Context, addr string) (string, error) {
@@ -170,7 +170,7 @@ func TestRedis(t *testing.T) {
 		return region(east, west, got["port"])
 	}
 
-	traffictest.Run(t, traffictest.Rig{Route: spec.Route, East: "east", West: "west", Rounds: sandboxtest.Size(8, 60), Cut: p.cut,
+	traffictest.Run(t, traffictest.Rig{Route: spec.Route, East: "east", West: "west", Rounds: sandboxtest.Size(8, 60), Cut: p.cut, Idle: p.relay.Idle,
 		New: func(t *testing.T) traffic.Driver { return driver(t, spec) },
 		Ask: func(ctx context.Context) (string, error) {
 			return p.ask(ctx, func(ctx context.Context, addr string) (string, error) {

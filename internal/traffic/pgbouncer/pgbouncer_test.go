@@ -157,7 +157,7 @@ func TestTransactionMode(t *testing.T) {
 
 	traffictest.Run(t, traffictest.Rig{Route: p.spec().Route, East: "east", West: "west", Rounds: sandboxtest.Size(8, 60), Secret: sandboxtest.Password,
 		New: func(t *testing.T) traffic.Driver { return driver(t, p.spec()) },
-		Ask: p.ask, Session: p.session, Seamless: true, Cut: p.cut})
+		Ask: p.ask, Session: p.session, Seamless: true, Cut: p.cut, Idle: p.relay.Idle})
 
 	t.Run("a transaction that does not end is waited for, and then everybody goes on", func(t *testing.T) { stuck(t, p) })
 	t.Run("the rest of the file stays", func(t *testing.T) { fileStays(t, p) })

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Relay is a way to a server that can be cut.
@@ -68,6 +69,22 @@ func (r *Relay) Mend(t testing.TB) {
 			go r.pass(ln, c)
 		}
 	}()
+}
+
+// Idle waits until nobody is connected: a server ends a connection of its own after it
+// did what a client had sent that is gone. It looks for a while, because those who sent
+// it past the relay are done then as well.
+func (r *Relay) Idle() {
+	for still := 0; still < 5; still++ {
+		time.Sleep(10 * time.Millisecond)
+		r.mu.Lock()
+
+		if len(r.conns) > 0 {
+			still = -1
+		}
+
+		r.mu.Unlock()
+	}
 }
 
 func (r *Relay) pass(ln net.Listener, c net.Conn) {

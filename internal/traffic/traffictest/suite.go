@@ -32,6 +32,8 @@ type Rig struct {
 	Cut func(t *testing.T) (mend func())
 	// Secret is in no state and in no error.
 	Secret string
+	// Idle waits until what a killed caller had sent is done. Nil where nothing is on its way.
+	Idle func()
 	// Rounds is how often a caller is killed.
 	Rounds int
 }
@@ -465,6 +467,11 @@ func killed(t *testing.T, x *trial) {
 		d.Close()
 
 		x.d.Close()
+
+		if x.Idle != nil {
+			x.Idle()
+		}
+
 		x.d = x.New(t)
 
 		if can := x.d.Can(); rng.IntN(2) == 0 && can.Point {
