@@ -23,7 +23,7 @@ func conformance(wrap func(*postgres.Driver) targets.Driver) targettest.Kit {
 			return wrap(postgres.New(postgres.Options{Tools: sandboxtest.Tools(t), Log: log}))
 		},
 		Start: func(t testing.TB) targets.Instance {
-			in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+			in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"deadlock_timeout": "10min"}})
 			run(t, open(t, in), "CREATE TABLE names (name text PRIMARY KEY, filler text)")
 			return in
 		},

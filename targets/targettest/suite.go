@@ -94,7 +94,9 @@ func Catches(t *testing.T, k Kit, name string) {
 		go func() {
 			defer close(done)
 
-			newBench(r, k).do(r, c)
+			b := newBench(r, k)
+			b.broken = true
+			b.do(r, c)
 		}()
 
 		<-done
@@ -141,6 +143,8 @@ type bench struct {
 	d    targets.Driver
 	logs logs
 	told []string // the words of every error
+
+	broken bool // the check is to fail
 }
 
 func newBench(t testing.TB, k Kit) *bench {
