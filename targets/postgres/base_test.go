@@ -20,7 +20,7 @@ import (
 // the same address.
 func (w *world) changed(t *testing.T, proc *servers.Server, settings map[string]string, change func()) {
 	t.Helper()
-	ctx := ctxFor(t, time.Minute)
+	ctx := ctxFor(t, 2*time.Minute)
 	_ = w.stop()
 
 	if err := proc.Stop(ctx); err != nil {
@@ -77,7 +77,7 @@ func TestBaseRefusesWhatItCannotHold(t *testing.T) {
 
 	wire.DataDir = ""
 	for method, in := range map[string]targets.Instance{"files": w.in, "wire": wire} {
-		_, err := w.d.Base(ctxFor(t, time.Minute), in, targets.BaseRequest{ID: "base-" + method}, w.s)
+		_, err := w.d.Base(ctxFor(t, 2*time.Minute), in, targets.BaseRequest{ID: "base-" + method}, w.s)
 		wantCode(t, err, fail.Unsupported, "symbolic link", "TABLESPACE")
 
 		both := strings.Contains(err.Error(), database) && strings.Contains(err.Error(), "pg_xact")

@@ -22,7 +22,7 @@ import (
 func promote(t *testing.T, standby targets.Instance) *pgx.Conn {
 	t.Helper()
 	c := open(t, standby)
-	run(t, c, "SELECT pg_promote(true, 30)")
+	run(t, c, "SELECT pg_promote(true, 120)")
 
 	return c
 }
@@ -33,7 +33,7 @@ func caughtUp(t *testing.T, primary, standby *pgx.Conn) {
 
 	at := lsn(t, primary, "SELECT pg_current_wal_flush_lsn()::text")
 	for try := 0; lsn(t, standby, "SELECT coalesce(pg_last_wal_replay_lsn(), '0/0')::text") < at; try++ {
-		if try == 500 {
+		if try == 6000 {
 			t.Fatal("the standby does not catch up")
 		}
 
@@ -94,7 +94,7 @@ func TestFollowThroughPromotion(t *testing.T) {
 		}
 	}
 	// The former primary comes back and is refused.
-	back, err := sandboxtest.Tools(t).StartPostgres(ctxFor(t, time.Minute), servers.PostgresSpec{Dir: in.DataDir,
+	back, err := sandboxtest.Tools(t).StartPostgres(ctxFor(t, 2*time.Minute), servers.PostgresSpec{Dir: in.DataDir,
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func TestFollowThroughPromotion(t *testing.T) {
 	t.Cleanup(func() { _ = back.Kill() })
 	old := in
 	old.Address = back.Address
-	wantCode(t, d.Follow(ctxFor(t, time.Minute), old, b), fail.Conflict, "former primary")
+	wantCode(t, d.Follow(ctxFor(t, 2*time.Minute), old, b), fail.Conflict, "former primary")
 }
 
 func TestFollowSlotLost(t *testing.T) {
@@ -123,7 +123,7 @@ func TestFollowSlotLost(t *testing.T) {
 	for range 8 {
 		fill(t, c, 12<<20)
 
-		st, err := d.Probe(ctxFor(t, 10*time.Second), in)
+		st, err := d.Probe(ctxFor(t, 2*time.Minute), in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,13 +198,13 @@ func TestFollowReturnsWhyTheArchiveGaveUp(t *testing.T) {
 		select {
 		case err := <-done:
 			wantCode(t, err, fail.Unavailable, "no vault answers")
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("%s: Follow goes on without an archive", what)
 		}
 	}
 	begin := func(a *archive) <-chan error {
 		done := make(chan error, 1)
-		go func() { done <- d.Follow(ctxFor(t, time.Minute), standby, a) }()
+		go func() { done <- d.Follow(ctxFor(t, 5*time.Minute), standby, a) }()
 
 		a.reach(t, id, lsn(t, sc, "SELECT pg_last_wal_replay_lsn()::text"))
 
@@ -251,7 +251,7 @@ func TestFollowRefusesAServerThatWentBack(t *testing.T) {
 	}
 	w.changed(t, &proc, nil, func() { back(false) })
 	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
-	wantCode(t, w.d.Follow(ctxFor(t, 20*time.Second), w.in, w.a), fail.Conflict, "earlier state", "pg_promote")
+	wantCode(t, w.d.Follow(ctxFor(t, 2*time.Minute), w.in, w.a), fail.Conflict, "earlier state", "pg_promote")
 
 	if end := w.a.timelines[w.id].end(); end != was {
 		t.Fatalf("the archive went on from %s to %s", targets.FormatLSN(was), targets.FormatLSN(end))
@@ -259,7 +259,7 @@ func TestFollowRefusesAServerThatWentBack(t *testing.T) {
 
 	// What the error says to do works.
 	w.changed(t, &proc, map[string]string{"hot_standby": "on"}, func() { back(true) })
-	run(t, w.c, "SELECT pg_promote(true, 30)")
+	run(t, w.c, "SELECT pg_promote(true, 120)")
 	run(t, w.c, "INSERT INTO journal DEFAULT VALUES")
 	two := timelineOf(t, w.d, w.in)
 	_ = w.stop()

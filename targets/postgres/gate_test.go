@@ -14,7 +14,7 @@ import (
 )
 
 func gateOptions() barrier.Options {
-	return barrier.Options{Group: "shop", Lease: 20 * time.Second, Budget: 10 * time.Second, Patience: time.Minute}
+	return barrier.Options{Group: "shop", Lease: 5 * time.Minute, Budget: time.Minute, Patience: 2 * time.Minute, LockTimeout: 30 * time.Second}
 }
 
 // The gate is held while the work runs, by a role that may do nothing else, and
@@ -32,7 +32,7 @@ func TestTheGateIsHeldAlone(t *testing.T) {
 			t.Error("the gate is free while the work runs")
 		}
 
-		if !writes(t, in, 5*time.Second) {
+		if !writes(t, in, time.Minute) {
 			t.Error("a writer of one shard is stopped")
 		}
 
@@ -56,8 +56,8 @@ func TestTheGateIsHeldAlone(t *testing.T) {
 		t.Error("the gate is still held")
 	}
 
-	m := join(t, d, weak, targets.JoinRequest{CutID: "x", Group: "shop", Lease: time.Second, Budget: time.Second, Gate: true, GateOnly: true})
-	wantCode(t, m.Lock(t.Context(), time.Second), fail.Invalid, "gate alone")
+	m := join(t, d, weak, targets.JoinRequest{CutID: "x", Group: "shop", Lease: time.Minute, Budget: time.Minute, Gate: true, GateOnly: true})
+	wantCode(t, m.Lock(t.Context(), time.Minute), fail.Invalid, "gate alone")
 }
 
 // A gate that its server let go of meanwhile was not held.
@@ -84,6 +84,27 @@ func TestAGateThatEndedMeanwhileWasNotHeld(t *testing.T) {
 	}
 }
 
+// letting does something before it asks for the gate.
+type letting struct {
+	targets.Quiescer
+	before func()
+}
+
+func (l letting) Join(ctx context.Context, in targets.Instance, req targets.JoinRequest) (targets.Member, error) {
+	m, err := l.Quiescer.Join(ctx, in, req)
+	return letter{m, l.before}, err
+}
+
+type letter struct {
+	targets.Member
+	before func()
+}
+
+func (l letter) LockGate(ctx context.Context, wait time.Duration) error {
+	l.before()
+	return l.Member.LockGate(ctx, wait)
+}
+
 // A gate that is not granted leaves nobody waiting behind it: in between, and after
 // it gave up, those who share it get through.
 func TestNobodyWaitsBehindAGateThatIsNotGranted(t *testing.T) {
@@ -99,6 +120,7 @@ func TestNobodyWaitsBehindAGateThatIsNotGranted(t *testing.T) {
 
 	go func() {
 		defer close(ended)
+		defer cancel()
 
 		for ctx.Err() == nil {
 			began := time.Now()
@@ -115,8 +137,13 @@ func TestNobodyWaitsBehindAGateThatIsNotGranted(t *testing.T) {
 	}()
 
 	opt := gateOptions()
-	opt.Attempts = 6
-	_, err := barrier.HoldGate(t.Context(), barrier.Party{Quiescer: d, Instance: in}, opt, func(context.Context) error { t.Error("it ran"); return nil })
+	opt.Attempts, opt.LockTimeout = 6, 20*time.Millisecond
+	seen := int64(0)
+	between := letting{d, func() {
+		waitFor(t, "somebody to get through before the next try", func() bool { return through.Load() > seen || ctx.Err() != nil })
+		seen = through.Load()
+	}}
+	_, err := barrier.HoldGate(t.Context(), barrier.Party{Quiescer: between, Instance: in}, opt, func(context.Context) error { t.Error("it ran"); return nil })
 	wantCode(t, err, fail.Stalled, "the gate is held by pid")
 
 	cancel()
@@ -133,7 +160,7 @@ func TestNobodyWaitsBehindAGateThatIsNotGranted(t *testing.T) {
 	t.Logf("%d got through while somebody else held the gate and drctl tried 6 times; the longest wait was %s", through.Load(), time.Duration(longest.Load()))
 	run(t, holder, "ROLLBACK")
 
-	if _, err := barrier.HoldGate(t.Context(), barrier.Party{Quiescer: d, Instance: in}, opt, func(context.Context) error { return nil }); err != nil {
+	if _, err := barrier.HoldGate(t.Context(), barrier.Party{Quiescer: d, Instance: in}, gateOptions(), func(context.Context) error { return nil }); err != nil {
 		t.Error(err)
 	}
 }
@@ -152,7 +179,7 @@ func TestALongHolderOfTheGateIsNotWaitedFor(t *testing.T) {
 	wantCode(t, early.LockGate(t.Context(), 20*time.Millisecond), fail.Stalled, "the gate is held by pid")
 	time.Sleep(600 * time.Millisecond)
 
-	_, err := d.Join(ctxFor(t, 10*time.Second), in, req)
+	_, err := tryJoin(t, d, in, req)
 	wantCode(t, err, fail.Stalled, "the gate is held by pid")
 
 	waited := make(chan error, 1)
@@ -184,13 +211,13 @@ func TestMaintainedTablesAreLeftOut(t *testing.T) {
 	run(t, vacuum, "LOCK TABLE parted_1 IN SHARE UPDATE EXCLUSIVE MODE") // what VACUUM takes
 
 	req := request("20260101T000000.000Z-0022")
-	_, err := d.Join(ctxFor(t, 5*time.Second), in, req)
+	_, err := d.Join(ctxFor(t, 2*time.Minute), in, req)
 	wantCode(t, err, fail.Stalled, "parted_1")
 
 	req.LeaveOut = true
 	m := join(t, d, in, req)
 
-	if err := m.Lock(t.Context(), time.Second); err != nil {
+	if err := m.Lock(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 
@@ -209,7 +236,7 @@ func TestMaintainedTablesAreLeftOut(t *testing.T) {
 
 	run(t, vacuum, "ROLLBACK; BEGIN; LOCK TABLE account IN EXCLUSIVE MODE") // it stops writers itself, but for its own
 
-	_, err = d.Join(ctxFor(t, 5*time.Second), in, req)
+	_, err = d.Join(ctxFor(t, 2*time.Minute), in, req)
 	wantCode(t, err, fail.Stalled, "account")
 	run(t, vacuum, "ROLLBACK")
 
@@ -224,6 +251,6 @@ func TestJoinRefusesADistantServer(t *testing.T) {
 	d, in, _ := quiesced(t)
 	req := request("20260101T000000.000Z-0023")
 	req.Budget = time.Microsecond
-	_, err := d.Join(ctxFor(t, 5*time.Second), in, req)
+	_, err := d.Join(ctxFor(t, 2*time.Minute), in, req)
 	wantCode(t, err, fail.Stalled, "a round trip takes", "raise the policy's budget")
 }

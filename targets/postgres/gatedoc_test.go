@@ -62,18 +62,18 @@ func TestGateAsDocumented(t *testing.T) {
 	}
 
 	d, in, _ := quiesced(t)
-	ctx := ctxFor(t, 30*time.Second)
+	ctx := ctxFor(t, 2*time.Minute)
 
 	pool, err := pgxpool.New(ctx, sandboxtest.DSN(in, in.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	closedGate := func(id string) error {
+	closedGate := func(id string, wait time.Duration) error {
 		m := join(t, d, in, request(id))
 		defer m.Close()
 
-		if err := m.LockGate(ctx, 200*time.Millisecond); err != nil {
+		if err := m.LockGate(ctx, wait); err != nil {
 			return err
 		}
 
@@ -85,7 +85,7 @@ func TestGateAsDocumented(t *testing.T) {
 		id := []string{"done", "failed"}[i]
 
 		err := crossShard(ctx, pool, func() error {
-			if err := closedGate(id + "-inside"); !fail.Is(err, fail.Stalled) {
+			if err := closedGate(id+"-inside", 200*time.Millisecond); !fail.Is(err, fail.Stalled) {
 				t.Errorf("the barrier has the gate in the middle of the work: %v", err)
 			}
 
@@ -95,7 +95,7 @@ func TestGateAsDocumented(t *testing.T) {
 			t.Errorf("got %v, want %v", err, result)
 		}
 
-		if err := closedGate(id + "-after"); err != nil {
+		if err := closedGate(id+"-after", time.Minute); err != nil {
 			t.Errorf("the gate is held after the work: %v", err)
 		}
 	}

@@ -24,7 +24,7 @@ func TestPreflightNamesEveryLack(t *testing.T) {
 	lacks := func() (fixes []string, what string) {
 		t.Helper()
 
-		ls, err := d.Preflight(ctxFor(t, 10*time.Second), in, targets.Needs{Group: "shop", Locks: locks})
+		ls, err := d.Preflight(ctxFor(t, 2*time.Minute), in, targets.Needs{Group: "shop", Locks: locks})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func TestPreflightOfTheWhole(t *testing.T) {
 	fixes := func(in targets.Instance) string {
 		t.Helper()
 
-		ls, err := d.Preflight(ctxFor(t, 10*time.Second), in, targets.Needs{Group: "shop", Locks: true, Whole: true})
+		ls, err := d.Preflight(ctxFor(t, 2*time.Minute), in, targets.Needs{Group: "shop", Locks: true, Whole: true})
 		if err != nil {
 			t.Fatal(err)
 		}

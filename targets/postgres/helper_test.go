@@ -257,7 +257,7 @@ func (a *archive) Base(context.Context, targets.Position, io.Reader, map[string]
 func (a *archive) reach(t testing.TB, id string, offset uint64) {
 	t.Helper()
 
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		a.mu.Lock()
 		l := a.timelines[id]
 		ok := l != nil && l.end() >= offset
@@ -486,7 +486,7 @@ func follow(t testing.TB, d *postgres.Driver, in targets.Instance, a targets.Arc
 
 			select {
 			case err = <-done:
-			case <-time.After(5 * time.Second):
+			case <-time.After(2 * time.Minute):
 				err = errors.New("Follow did not stop")
 			}
 		})
@@ -502,7 +502,7 @@ func follow(t testing.TB, d *postgres.Driver, in targets.Instance, a targets.Arc
 func timelineOf(t testing.TB, d *postgres.Driver, in targets.Instance) string {
 	t.Helper()
 
-	st, err := d.Probe(ctxFor(t, 10*time.Second), in)
+	st, err := d.Probe(ctxFor(t, 2*time.Minute), in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -513,9 +513,9 @@ func timelineOf(t testing.TB, d *postgres.Driver, in targets.Instance) string {
 // mark takes a restore point through the barrier, as a cut does.
 func mark(t testing.TB, d *postgres.Driver, in targets.Instance, id string) targets.Position {
 	t.Helper()
-	ctx := ctxFor(t, 20*time.Second)
+	ctx := ctxFor(t, 2*time.Minute)
 
-	m, err := d.Join(ctx, in, targets.JoinRequest{CutID: id, Group: "shop", Lease: 3 * time.Second, Budget: 2 * time.Second, Gate: true})
+	m, err := d.Join(ctx, in, targets.JoinRequest{CutID: id, Group: "shop", Lease: time.Minute, Budget: time.Minute, Gate: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -531,7 +531,7 @@ func mark(t testing.TB, d *postgres.Driver, in targets.Instance, id string) targ
 			break
 		}
 
-		if try == 10 {
+		if try == 60 {
 			t.Fatal(err)
 		}
 

@@ -120,7 +120,7 @@ func TestRestoreWritesThroughNoLink(t *testing.T) {
 			in := w.sandbox()
 			in.Role = x.role
 
-			out, err := w.d.Restore(ctxFor(t, time.Minute), in, w.request(base, at), w.s)
+			out, err := w.d.Restore(ctxFor(t, 2*time.Minute), in, w.request(base, at), w.s)
 			if out.Pid != 0 {
 				stopPid(t, out.Pid)
 			}
@@ -146,7 +146,7 @@ func TestRestoreWritesThroughNoLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.dir = sandboxtest.Dir(t)
-	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
+	_, err = w.d.Restore(ctxFor(t, 2*time.Minute), w.sandbox(), w.request(base, at), w.s)
 	wantCode(t, err, fail.Unsupported, database+"/pipe")
 	_ = os.Remove(pipe)
 

@@ -18,7 +18,7 @@ func TestWhatWasLockedIsSaid(t *testing.T) {
 		t.Helper()
 		in.Tables = tables
 
-		m, err := d.Join(ctxFor(t, 30*time.Second), in, request(targets.NewID(time.Now())))
+		m, err := d.Join(ctxFor(t, 2*time.Minute), in, request(targets.NewID(time.Now())))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -58,7 +58,7 @@ func TestRestoreOfAHardenedCluster(t *testing.T) {
 	into := w.sandbox()
 	into.Role = targets.Primary
 
-	out, err := w.d.Restore(ctxFor(t, time.Minute), into, w.request(base, at), w.s)
+	out, err := w.d.Restore(ctxFor(t, 2*time.Minute), into, w.request(base, at), w.s)
 	if err != nil || out.Reached != at {
 		t.Fatalf("into an instance: %+v: %v", out.Reached, err)
 	}
@@ -66,7 +66,7 @@ func TestRestoreOfAHardenedCluster(t *testing.T) {
 	if f := finding(t, out.Findings, "logical subscriptions"); f.Severity != targets.Warned || !strings.Contains(f.Detail, "not looked into") {
 		t.Fatalf("%+v", f)
 	}
-	single := exec.CommandContext(ctxFor(t, time.Minute), filepath.Join(sandboxtest.Tools(t).PostgresBin, "postgres"), "--single", "-D", into.DataDir, "shop")
+	single := exec.CommandContext(ctxFor(t, 2*time.Minute), filepath.Join(sandboxtest.Tools(t).PostgresBin, "postgres"), "--single", "-D", into.DataDir, "shop")
 
 	cred, err := sandboxtest.Tools(t).RunAs.Credential()
 	if err != nil {
@@ -150,7 +150,7 @@ func TestRestoreAfterPreparedTransactionsWereAllowed(t *testing.T) {
 func restart(t *testing.T, in targets.Instance, proc *servers.Server, set map[string]string) targets.Instance {
 	t.Helper()
 
-	ctx := ctxFor(t, time.Minute)
+	ctx := ctxFor(t, 2*time.Minute)
 	if err := proc.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -173,11 +173,11 @@ func TestRestoreWithLargeSegments(t *testing.T) {
 	tools := sandboxtest.Tools(t)
 
 	dir := filepath.Join(sandboxtest.Dir(t), "pg")
-	if err := tools.InitPostgres(ctxFor(t, time.Minute), servers.PostgresSpec{Dir: dir, User: "drctl", Password: targets.NewSecret(sandboxtest.Password), NoSync: true}); err != nil {
+	if err := tools.InitPostgres(ctxFor(t, 2*time.Minute), servers.PostgresSpec{Dir: dir, User: "drctl", Password: targets.NewSecret(sandboxtest.Password), NoSync: true}); err != nil {
 		t.Fatal(err)
 	}
 
-	if _, err := tools.Run(ctxFor(t, time.Minute), nil, "pg_resetwal", "--wal-segsize=64", dir); err != nil {
+	if _, err := tools.Run(ctxFor(t, 2*time.Minute), nil, "pg_resetwal", "--wal-segsize=64", dir); err != nil {
 		t.Fatal(err)
 	}
 	d, _ := driver(t)
@@ -224,7 +224,7 @@ func TestRestoreTellsWhatStays(t *testing.T) {
 		req.Base.Settings[k] = v
 	}
 	req.Base.Settings["max_connections"] = "262144" // more than any server takes
-	_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), req, w.s)
+	_, err := w.d.Restore(ctxFor(t, 2*time.Minute), w.sandbox(), req, w.s)
 	wantCode(t, err, fail.Unsupported, "FATAL", "262144", "max_connections")
 
 	if fail.Retryable(err) {

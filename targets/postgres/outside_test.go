@@ -73,7 +73,7 @@ func TestRestoreJoinsNoReplication(t *testing.T) {
 	w.a.reach(t, w.id, at.Offset)
 	_ = w.stop()
 
-	if err := live.Stop(ctxFor(t, time.Minute)); err != nil {
+	if err := live.Stop(ctxFor(t, 2*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 
@@ -112,14 +112,14 @@ func TestRestoreJoinsNoReplication(t *testing.T) {
 	if n := value[int](t, c, "SELECT count(*)::int FROM event"); n != 10 {
 		t.Fatalf("the sandbox holds %d rows, at the cut there were 10", n)
 	}
-	_ = c.Close(ctxFor(t, time.Second))
+	_ = c.Close(ctxFor(t, time.Minute))
 	stopPid(t, out.Pid)
 
 	w.dir = sandboxtest.Dir(t)
 	into := w.sandbox()
 	into.Role = targets.Primary
 
-	out, err := w.d.Restore(ctxFor(t, time.Minute), into, w.request(base, at), w.s)
+	out, err := w.d.Restore(ctxFor(t, 2*time.Minute), into, w.request(base, at), w.s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestRestoreJoinsNoReplication(t *testing.T) {
 	untouched("after a restore into an instance")
 
 	// The live subscriber comes back and lacks nothing.
-	again, err := sandboxtest.Tools(t).StartPostgres(ctxFor(t, time.Minute), servers.PostgresSpec{Dir: w.in.DataDir})
+	again, err := sandboxtest.Tools(t).StartPostgres(ctxFor(t, 2*time.Minute), servers.PostgresSpec{Dir: w.in.DataDir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,9 +146,9 @@ func TestRestoreJoinsNoReplication(t *testing.T) {
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited a minute for %s", what)
+			t.Fatalf("waited two minutes for %s", what)
 		}
 	}
 }

@@ -283,7 +283,7 @@ func damagedAt(t *testing.T, w *world, base targets.Artifact, all []wal.Record) 
 		was := append([]byte(nil), bytes[:min(4096, len(bytes))]...)
 		damage(bytes)
 		w.dir = sandboxtest.Dir(t)
-		_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, targets.Position{Kind: targets.Postgres, Timeline: w.id, Offset: at}), w.s)
+		_, err := w.d.Restore(ctxFor(t, 2*time.Minute), w.sandbox(), w.request(base, targets.Position{Kind: targets.Postgres, Timeline: w.id, Offset: at}), w.s)
 
 		copy(bytes, was)
 
@@ -307,7 +307,7 @@ func damagedAt(t *testing.T, w *world, base targets.Artifact, all []wal.Record) 
 // where the new timeline begins.
 func (w *world) restoredBehindASwitch(t *testing.T, major int, proc *servers.Server, base targets.Artifact, rows int) {
 	t.Helper()
-	ctx := ctxFor(t, time.Minute)
+	ctx := ctxFor(t, 2*time.Minute)
 
 	if err := proc.Stop(ctx); err != nil {
 		t.Fatal(err)
@@ -399,7 +399,7 @@ func TestATargetInTheLogWantsARecordBehindIt(t *testing.T) {
 			log = filepath.Join(w.in.DataDir, "pg_wal")
 		}
 
-		p, err := tools.StartPostgres(ctxFor(t, time.Minute), servers.PostgresSpec{Dir: dir, LogFile: filepath.Join(dir, "own.log"), Settings: map[string]string{
+		p, err := tools.StartPostgres(ctxFor(t, 2*time.Minute), servers.PostgresSpec{Dir: dir, LogFile: filepath.Join(dir, "own.log"), Settings: map[string]string{
 			"restore_command": "cp " + log + "/%f %p", "recovery_target_lsn": targets.FormatLSN(end), "recovery_target_inclusive": "off",
 			"recovery_target_action": "promote", "max_prepared_transactions": "64"}})
 

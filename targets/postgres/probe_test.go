@@ -21,7 +21,7 @@ func TestProbeTellsOfASlotThatNobodyReads(t *testing.T) {
 	c := open(t, in)
 	from := lsn(t, c, "SELECT lsn::text FROM pg_create_physical_replication_slot('drctl', true)")
 
-	session, err := pgconn.Connect(ctxFor(t, 10*time.Second), sandboxtest.DSN(in, in.Database)+"&replication=true&application_name=drctl")
+	session, err := pgconn.Connect(ctxFor(t, 2*time.Minute), sandboxtest.DSN(in, in.Database)+"&replication=true&application_name=drctl")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestProbeTellsOfASlotThatNobodyReads(t *testing.T) {
 	unread := func() bool {
 		t.Helper()
 
-		st, err := d.Probe(ctxFor(t, 10*time.Second), in)
+		st, err := d.Probe(ctxFor(t, 2*time.Minute), in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +45,7 @@ func TestProbeTellsOfASlotThatNobodyReads(t *testing.T) {
 		t.Error("a session of drctl's that streams nothing passes for the slot's reader")
 	}
 
-	if err := pglogrepl.StartReplication(ctxFor(t, 10*time.Second), session, "drctl", pglogrepl.LSN(from),
+	if err := pglogrepl.StartReplication(ctxFor(t, 2*time.Minute), session, "drctl", pglogrepl.LSN(from),
 		pglogrepl.StartReplicationOptions{Timeline: 1, Mode: pglogrepl.PhysicalReplication}); err != nil {
 		t.Fatal(err)
 	}

@@ -68,12 +68,12 @@ func TestBaseAndRestoreToACut(t *testing.T) {
 				t.Fatalf("password file: %v", err)
 			}
 
-			if _, err := pgx.Connect(ctxFor(t, time.Second), fmt.Sprintf("postgres://%s:wrong@%s/shop?sslmode=disable", sb.User, sb.Address)); err == nil {
+			if _, err := pgx.Connect(ctxFor(t, time.Minute), fmt.Sprintf("postgres://%s:wrong@%s/shop?sslmode=disable", sb.User, sb.Address)); err == nil {
 				t.Fatal("the sandbox takes any password")
 			}
 			// A second restore there must not touch it.
 			again := w.sandbox()
-			_, err := w.d.Restore(ctxFor(t, 20*time.Second), again, w.request(base, at), w.s)
+			_, err := w.d.Restore(ctxFor(t, 2*time.Minute), again, w.request(base, at), w.s)
 			wantCode(t, err, fail.Conflict, "pid")
 
 			if b, err := os.ReadFile(filepath.Join(w.dir, "work", "postgres.log")); err != nil || strings.Contains(string(b), sb.Password.Reveal()) {
@@ -97,7 +97,7 @@ func TestRestoreInPlaceOfAnInstance(t *testing.T) {
 	w.a.reach(t, w.id, at.Offset)
 	in := w.sandbox()
 	in.Role = targets.Primary
-	ctx := ctxFor(t, time.Minute)
+	ctx := ctxFor(t, 2*time.Minute)
 
 	running := in
 	running.Address = w.in.Address
@@ -185,7 +185,7 @@ func TestRestoreFindsDamagedLog(t *testing.T) {
 	l := w.a.timelines[w.id]
 	mid := at.Offset - 1<<20 // in the middle of the filling, which is 2 MiB
 	l.parts[0].data[mid-l.start] ^= 0x10
-	_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
+	_, err := w.d.Restore(ctxFor(t, 2*time.Minute), w.sandbox(), w.request(base, at), w.s)
 	wantCode(t, err, fail.Corrupt, w.id, "checksum", targets.FormatLSN(at.Offset))
 	// The repeat takes up its own unfinished directory, and works once the
 	// log is whole.
@@ -323,16 +323,16 @@ func TestRestoreRefusesAMissingRange(t *testing.T) {
 	w.a.reach(t, w.id, at.Offset)
 	req := w.request(base, at)
 	req.Path[0].To = at.Offset - 8
-	_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), req, w.s)
+	_, err := w.d.Restore(ctxFor(t, 2*time.Minute), w.sandbox(), req, w.s)
 	wantCode(t, err, fail.NotFound, "before the point")
 	old := w.request(base, at)
 	old.Base.Settings = map[string]string{"wal_segment_size": base.Settings["wal_segment_size"], "server_version_num": "120004"}
-	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), old, w.s)
+	_, err = w.d.Restore(ctxFor(t, 2*time.Minute), w.sandbox(), old, w.s)
 	wantCode(t, err, fail.Unsupported, "postgresql-12")
 	// A restore point that is not in the log.
 	wrong := w.request(base, at)
 	wrong.Point.RestorePoint = "drctl:nowhere"
-	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), wrong, w.s)
+	_, err = w.d.Restore(ctxFor(t, 2*time.Minute), w.sandbox(), wrong, w.s)
 	wantCode(t, err, fail.Corrupt, "drctl:nowhere")
 }
 
@@ -381,7 +381,7 @@ func TestRestoreToATimeAndToAnOffset(t *testing.T) {
 		w.dir = sandboxtest.Dir(t)
 		req := w.request(base, end)
 		req.Until = until
-		_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), req, w.s)
+		_, err := w.d.Restore(ctxFor(t, 2*time.Minute), w.sandbox(), req, w.s)
 		wantCode(t, err, fail.NotFound, "no commit later than "+until.UTC().Format(time.RFC3339Nano), "its newest is of "+third.UTC().Format(time.DateOnly), "drctl cut list")
 	}
 }
@@ -389,7 +389,7 @@ func TestRestoreToATimeAndToAnOffset(t *testing.T) {
 // linkLog moves a server's pg_wal elsewhere, behind a link.
 func linkLog(t *testing.T, w *world, proc *servers.Server) (elsewhere string) {
 	t.Helper()
-	ctx := ctxFor(t, time.Minute)
+	ctx := ctxFor(t, 2*time.Minute)
 	_ = w.stop()
 
 	if err := proc.Stop(ctx); err != nil {
@@ -438,7 +438,7 @@ func TestTablespaceAndLinkedLog(t *testing.T) {
 	run(t, w.c, "CREATE TABLE hot TABLESPACE fast AS SELECT g AS id FROM generate_series(1, 1000) g")
 	wire := w.in
 	wire.DataDir = ""
-	_, err := w.d.Base(ctxFor(t, time.Minute), wire, targets.BaseRequest{ID: "base-0"}, w.s)
+	_, err := w.d.Base(ctxFor(t, 2*time.Minute), wire, targets.BaseRequest{ID: "base-0"}, w.s)
 	wantCode(t, err, fail.Unsupported, "tablespaces")
 
 	base := w.base(t, w.in, "base-1")
@@ -477,7 +477,7 @@ func TestBaseOfAServerThatFailsOver(t *testing.T) {
 	w := newWorld(t, sandboxtest.PostgresOptions{})
 	standby := sandboxtest.Standby(t, w.in, sandboxtest.PostgresOptions{})
 	w.s.onTree = func() { promote(t, standby) }
-	_, err := w.d.Base(ctxFor(t, time.Minute), standby, targets.BaseRequest{ID: "base-1"}, w.s)
+	_, err := w.d.Base(ctxFor(t, 2*time.Minute), standby, targets.BaseRequest{ID: "base-1"}, w.s)
 
 	var fe *fail.Error
 	if !errors.As(err, &fe) || !strings.Contains(err.Error(), "no base was taken") {
@@ -488,7 +488,7 @@ func TestBaseOfAServerThatFailsOver(t *testing.T) {
 		run(t, c, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'drctl' AND backend_type = 'client backend'")
 	}
 
-	_, err = w.d.Base(ctxFor(t, time.Minute), w.in, targets.BaseRequest{ID: "base-2"}, w.s)
+	_, err = w.d.Base(ctxFor(t, 2*time.Minute), w.in, targets.BaseRequest{ID: "base-2"}, w.s)
 	if !errors.As(err, &fe) || !strings.Contains(err.Error(), "no base was taken") {
 		t.Fatalf("got %v", err)
 	}

@@ -84,7 +84,7 @@ b AS (UPDATE account SET balance = balance + 1 WHERE id = $2 RETURNING 1) INSERT
 func (w *world) base(t *testing.T, in targets.Instance, id string) targets.Artifact {
 	t.Helper()
 
-	a, err := w.d.Base(ctxFor(t, time.Minute), in, targets.BaseRequest{ID: id}, w.s)
+	a, err := w.d.Base(ctxFor(t, 2*time.Minute), in, targets.BaseRequest{ID: id}, w.s)
 	if err != nil {
 		t.Fatal(err)
 	}

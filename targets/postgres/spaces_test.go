@@ -33,7 +33,7 @@ func TestTablespaceMadeAfterTheBase(t *testing.T) {
 	_ = w.stop()
 	was := content(t, late)
 	w.dir = sandboxtest.Dir(t)
-	_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
+	_, err := w.d.Restore(ctxFor(t, 2*time.Minute), w.sandbox(), w.request(base, at), w.s)
 	wantCode(t, err, fail.Conflict, late)
 
 	if content(t, late) != was {
@@ -45,7 +45,7 @@ func TestTablespaceMadeAfterTheBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.dir = sandboxtest.Dir(t)
-	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
+	_, err = w.d.Restore(ctxFor(t, 2*time.Minute), w.sandbox(), w.request(base, at), w.s)
 	wantCode(t, err, fail.Conflict, late)
 
 	if _, err := os.Lstat(late); !errors.Is(err, os.ErrNotExist) {
@@ -57,7 +57,7 @@ func TestTablespaceMadeAfterTheBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.dir = sandboxtest.Dir(t)
-	_, err = w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
+	_, err = w.d.Restore(ctxFor(t, 2*time.Minute), w.sandbox(), w.request(base, at), w.s)
 	wantCode(t, err, fail.Conflict, late)
 
 	if _, err := os.Lstat(mount); !errors.Is(err, os.ErrNotExist) {
@@ -68,12 +68,12 @@ func TestTablespaceMadeAfterTheBase(t *testing.T) {
 	w.dir = sandboxtest.Dir(t)
 	into := w.sandbox()
 	into.Role = targets.Primary
-	_, err = brokenDump(t, "kill -9 $$").Restore(ctxFor(t, time.Minute), into, w.request(base, at), w.s)
+	_, err = brokenDump(t, "kill -9 $$").Restore(ctxFor(t, 2*time.Minute), into, w.request(base, at), w.s)
 	wantCode(t, err, fail.Internal, "killed")
 	w.dir = sandboxtest.Dir(t)
 	into = w.sandbox()
 	into.Role = targets.Primary
-	_, err = brokenDump(t, "echo 'pg_waldump: error: out of memory' >&2; exit 1").Restore(ctxFor(t, time.Minute), into, w.request(base, at), w.s)
+	_, err = brokenDump(t, "echo 'pg_waldump: error: out of memory' >&2; exit 1").Restore(ctxFor(t, 2*time.Minute), into, w.request(base, at), w.s)
 	wantCode(t, err, fail.Internal, "out of memory")
 
 	// On a host that has no such place the tablespace is kept inside, and nothing
@@ -139,6 +139,6 @@ func TestRestoreRefusesALogDamagedBeforeTheBaseIsComplete(t *testing.T) {
 	_ = w.stop()
 	l := w.a.timelines[w.id]
 	l.parts[0].data[base.From.Offset+100-l.start] ^= 0x10 // before its checkpoint
-	_, err := w.d.Restore(ctxFor(t, time.Minute), w.sandbox(), w.request(base, at), w.s)
+	_, err := w.d.Restore(ctxFor(t, 2*time.Minute), w.sandbox(), w.request(base, at), w.s)
 	wantCode(t, err, fail.Corrupt, "before the base is complete", targets.FormatLSN(base.Until.Offset))
 }

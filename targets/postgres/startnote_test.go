@@ -27,7 +27,7 @@ func TestRestoreTellsOfConfigurationElsewhere(t *testing.T) {
 	into.Role = targets.Primary
 	into.DataDir = filepath.Join(w.dir, "it's data")
 
-	out, err := w.d.Restore(ctxFor(t, time.Minute), into, w.request(base, at), w.s)
+	out, err := w.d.Restore(ctxFor(t, 2*time.Minute), into, w.request(base, at), w.s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestRestoreTellsOfConfigurationElsewhere(t *testing.T) {
 	w.dir = sandboxtest.Dir(t)
 
 	into.DataDir = filepath.Join(w.dir, "it's data")
-	if out, err = w.d.Restore(ctxFor(t, time.Minute), into, w.request(base, at), w.s); err != nil {
+	if out, err = w.d.Restore(ctxFor(t, 2*time.Minute), into, w.request(base, at), w.s); err != nil {
 		t.Fatal(err)
 	}
 
@@ -70,7 +70,7 @@ func TestRestoreTellsOfConfigurationElsewhere(t *testing.T) {
 	_, command, _ := strings.Cut(f.Detail, "started with: ")
 
 	command, _, _ = strings.Cut(command, " ; ")
-	if text, err := exec.CommandContext(ctxFor(t, time.Minute), "sh", "-c", command+" > '"+etc+"/out' 2>&1").CombinedOutput(); err != nil {
+	if text, err := exec.CommandContext(ctxFor(t, 2*time.Minute), "sh", "-c", command+" > '"+etc+"/out' 2>&1").CombinedOutput(); err != nil {
 		said, _ := os.ReadFile(etc + "/out")
 		t.Fatalf("%s: %v: %s%s", command, err, text, said)
 	}
@@ -84,7 +84,7 @@ func TestRestoreTellsOfConfigurationElsewhere(t *testing.T) {
 	_, _ = fmt.Sscan(string(pid), &n)
 	defer stopPid(t, n)
 
-	text, err := exec.CommandContext(ctxFor(t, time.Minute), filepath.Join(sandboxtest.Tools(t).PostgresBin, "psql"), "-h", etc, "-p", "5499", "-U", "drctl", "-d", "shop", "-Atc",
+	text, err := exec.CommandContext(ctxFor(t, 2*time.Minute), filepath.Join(sandboxtest.Tools(t).PostgresBin, "psql"), "-h", etc, "-p", "5499", "-U", "drctl", "-d", "shop", "-Atc",
 		"SELECT current_setting('work_mem'), count(*) FROM account").CombinedOutput()
 	if err != nil || strings.TrimSpace(string(text)) != "7MB|100" {
 		t.Fatalf("%v: %s", err, text)

@@ -35,7 +35,7 @@ func finding(t *testing.T, fs []targets.Finding, check string) targets.Finding {
 func verify(t *testing.T, d *postgres.Driver, in targets.Instance, want targets.Expectation) []targets.Finding {
 	t.Helper()
 
-	fs, err := d.Verify(ctxFor(t, time.Minute), in, want)
+	fs, err := d.Verify(ctxFor(t, 2*time.Minute), in, want)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestVerifyWithoutChecksumsWarns(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Proc: &proc})
 	in.Role = targets.Sandbox
 
-	if err := proc.Stop(ctxFor(t, time.Minute)); err != nil {
+	if err := proc.Stop(ctxFor(t, 2*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 
@@ -68,7 +68,7 @@ func TestVerifyWithoutChecksumsWarns(t *testing.T) {
 		t.Fatalf("%v: %s", err, text)
 	}
 
-	again, err := tools.StartPostgres(ctxFor(t, time.Minute), servers.PostgresSpec{Dir: in.DataDir, HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
+	again, err := tools.StartPostgres(ctxFor(t, 2*time.Minute), servers.PostgresSpec{Dir: in.DataDir, HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestProbe(t *testing.T) {
 	d, _ := driver(t)
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	standby := sandboxtest.Standby(t, in, sandboxtest.PostgresOptions{})
-	ctx := ctxFor(t, 30*time.Second)
+	ctx := ctxFor(t, 2*time.Minute)
 
 	st, err := d.Probe(ctx, in)
 	if err != nil {
@@ -336,7 +336,7 @@ func TestConnectionErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bad := in
 			x.change(&bad)
-			_, err := d.Probe(ctxFor(t, 20*time.Second), bad)
+			_, err := d.Probe(ctxFor(t, 2*time.Minute), bad)
 			wantCode(t, err, x.code, x.words)
 
 			if strings.Contains(err.Error(), "not-the-secret") {
