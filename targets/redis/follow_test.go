@@ -181,8 +181,6 @@ func TestAcknowledgesOnlyWhatIsDurable(t *testing.T) {
 	w.steps(t, 200)
 	end := caughtUp(t, in, m)
 
-	time.Sleep(1200 * time.Millisecond)
-
 	acked := func() uint64 {
 		i, err := info(ctx, dbClient(t, in, 0), "replication")
 		must(t, err)
@@ -190,6 +188,9 @@ func TestAcknowledgesOnlyWhatIsDurable(t *testing.T) {
 
 		return off
 	}
+	waitFor(t, "an acknowledgement of what is durable", func() bool { return acked() == m.Durable() })
+	time.Sleep(1200 * time.Millisecond) // the next one
+
 	if a := acked(); a != m.Durable() {
 		t.Fatalf("acknowledged %d, durable is %d", a, m.Durable())
 	}
@@ -437,7 +438,7 @@ func TestFollowReturnsWhyTheArchiveGaveUp(t *testing.T) {
 	m := newMemory(t)
 	done := make(chan error, 1)
 
-	fctx, cancel := context.WithTimeout(ctx, time.Minute)
+	fctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 
 	go func() { done <- d.Follow(fctx, in, m) }()
@@ -459,19 +460,19 @@ func TestSlowBaseKeepsTheLink(t *testing.T) {
 		t.Run("diskless "+diskless, func(t *testing.T) {
 			t.Parallel()
 			d := driver(t)
-			in := sandboxtest.Redis(t, sandboxtest.RedisOptions{Settings: map[string]string{"repl-diskless-sync": diskless, "repl-timeout": "5", "repl-ping-replica-period": "1", "repl-backlog-size": "16kb"}})
+			in := sandboxtest.Redis(t, sandboxtest.RedisOptions{Settings: map[string]string{"repl-diskless-sync": diskless, "repl-timeout": "10", "repl-ping-replica-period": "1", "repl-backlog-size": "16kb"}})
 			w := newWriter(t, in, seeded(t))
 			must(t, w.prepare())
 			w.steps(t, 200)
 			m := newMemory(t)
 			m.onBase = func() {
 				c := dbClient(t, in, 0)
-				for i := range 60 {
+				for i := range 65 {
 					if err := c.Set(ctx, fmt.Sprint("meanwhile:", i), strings.Repeat("z", 20000), 0).Err(); err != nil {
 						t.Error(err)
 					}
 
-					time.Sleep(200 * time.Millisecond) // twice repl-timeout in all
+					time.Sleep(200 * time.Millisecond) // longer than repl-timeout in all
 				}
 			}
 			stop := follow(t, d, in, m)

@@ -68,7 +68,7 @@ func position(t testing.TB, in targets.Instance) targets.Position {
 func waitFor(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 
-	for end := time.Now().Add(30 * time.Second); !cond(); {
+	for end := time.Now().Add(2 * time.Minute); !cond(); {
 		if time.Now().After(end) {
 			t.Fatal("timed out: " + what)
 		}

@@ -127,21 +127,27 @@ func TestObservationsAreTrue(t *testing.T) {
 	})
 
 	var seen []observation.Observation
-	for range 400 {
-		seen = append(seen, observe(t, s, o))
-	}
-
-	close(done)
-	wg.Wait()
 
 	still, moved := 0, 0
-	for i, x := range seen {
+	for end := time.Now().Add(2 * time.Minute); len(seen) < 400 || (still == 0 || moved == 0) && time.Now().Before(end); {
+		x := observe(t, s, o)
+		seen = append(seen, x)
+
 		if x.Paused {
 			still++
 		} else {
 			moved++
 		}
 
+		if len(seen) > 400 { // the writer is slow to begin
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+
+	close(done)
+	wg.Wait()
+
+	for i, x := range seen {
 		if x.T1 < x.T0 || x.Flushed != x.Inserted || x.Stamp != 0 || i > 0 && x.T0 < seen[i-1].T0 {
 			t.Errorf("%+v", x)
 		}

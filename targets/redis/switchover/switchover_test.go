@@ -17,7 +17,7 @@ import (
 	"drctl/targets/redis"
 )
 
-const limit = 60 * time.Second
+const limit = 5 * time.Minute
 
 // pair is a master and its replica.
 type pair struct {
@@ -88,7 +88,7 @@ func (p *pair) until(in targets.Instance, line string) {
 func (p *pair) hands(from, to targets.Instance, epoch uint64) handover.Switch {
 	p.Helper()
 
-	h, err := p.d.Switch(handover.Request{Old: from, New: to, Epoch: epoch, Lease: 30 * time.Second})
+	h, err := p.d.Switch(handover.Request{Old: from, New: to, Epoch: epoch, Lease: limit})
 	if err != nil {
 		p.Fatal(err)
 	}
