@@ -128,7 +128,7 @@ func (p *platform) archive(in targets.Instance) (stop func()) {
 	}
 	p.t.Cleanup(stop)
 
-	for range 600 {
+	for range 2400 {
 		if _, ok := a.Tail(); ok {
 			return stop
 		}
@@ -163,7 +163,8 @@ func (p *platform) cut(ins ...targets.Instance) targets.Cut {
 	for _, in := range ins {
 		parties = append(parties, barrier.Party{Quiescer: p.drivers[in.Kind].(targets.Quiescer), Instance: in})
 	}
-	cut, err := barrier.Take(p.ctx, parties, barrier.Options{Group: "shop", Mode: targets.Gate, Gate: ins[0].Shard})
+	cut, err := barrier.Take(p.ctx, parties, barrier.Options{Group: "shop", Mode: targets.Gate, Gate: ins[0].Shard,
+		Lease: time.Minute, Budget: 20 * time.Second, LockTimeout: time.Second, Patience: 2 * time.Minute})
 	p.must(err)
 
 	for i, s := range cut.Shards {
@@ -263,7 +264,7 @@ func (p *platform) promoted(standby targets.Instance, kill func() error) {
 	p.must(err)
 	defer c.Close(p.ctx)
 
-	for range 600 {
+	for range 2400 {
 		var n int
 		if c.QueryRow(p.ctx, "SELECT count(*) FROM ledger").Scan(&n) == nil && n == 100 {
 			break
@@ -273,7 +274,7 @@ func (p *platform) promoted(standby targets.Instance, kill func() error) {
 	}
 
 	p.must(kill())
-	_, err = c.Exec(p.ctx, "SELECT pg_promote()")
+	_, err = c.Exec(p.ctx, "SELECT pg_promote(true, 120)")
 	p.must(err)
 }
 

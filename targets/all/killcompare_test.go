@@ -152,7 +152,7 @@ func (k *killers) sameAsReplica(x truth) {
 		in.Address, in.Password = out.Address, out.Password
 		// The restored server has no DEBUG command; a replica of it has.
 		copied := k.client(sandboxtest.RedisReplica(k.t, in, sandboxtest.RedisOptions{}))
-		for end := time.Now().Add(20 * time.Second); replication(k.ctx, copied)["master_link_status"] != "up"; time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); replication(k.ctx, copied)["master_link_status"] != "up"; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
 				k.t.Fatal("the restored server cannot be looked into")
 			}

@@ -26,7 +26,7 @@ func TestTwoServersOfOneTimelineAreNotMixed(t *testing.T) {
 	keep := sandboxtest.PostgresOptions{Settings: map[string]string{"wal_keep_size": "1GB"}}
 	one, two := sandboxtest.Standby(t, old, keep), sandboxtest.Standby(t, old, keep)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	do := func(in targets.Instance, sql string) {
 		t.Helper()
@@ -59,7 +59,7 @@ func TestTwoServersOfOneTimelineAreNotMixed(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 
-		do(in, "SELECT pg_promote(true, 60)")
+		do(in, "SELECT pg_promote(true, 120)")
 	}
 
 	do(old, "CREATE TABLE t AS SELECT generate_series(1, 1000) i")

@@ -157,7 +157,7 @@ func TestRestoreIntoBuckets(t *testing.T) {
 
 				return n
 			}
-			for i := 0; i < 100 && there() == 0; i++ {
+			for i := 0; i < 2400 && there() == 0; i++ {
 				time.Sleep(50 * time.Millisecond)
 			}
 
