@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -285,27 +286,26 @@ type service struct {
 	place
 	*httptest.Server
 	broken atomic.Int32 // a status that it answers with
-	busy   atomic.Int32 // requests under way, also of clients that are gone
+	conns  atomic.Int32 // connections, also of clients that are gone and have something under way
 }
 
 // idle waits for what a killed client had sent: a service does that all the same, and
 // until then a new client does not know what is.
 func (s *service) idle() {
-	for still := 0; still < 5; still++ {
-		time.Sleep(10 * time.Millisecond)
+	// Who came before this one is counted when this one is answered.
+	last := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	if r, err := last.Get(s.URL); err == nil {
+		_ = r.Body.Close()
+	}
 
-		if s.busy.Load() > 0 {
-			still = -1
-		}
+	for s.conns.Load() > 0 {
+		time.Sleep(time.Millisecond)
 	}
 }
 
 func newService(t *testing.T) *service {
 	s := &service{place: newPlace(t)}
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.busy.Add(1)
-		defer s.busy.Add(-1)
-
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != secret {
 			w.WriteHeader(http.StatusForbidden)
 			return
@@ -353,6 +353,15 @@ func newService(t *testing.T) *service {
 			_ = os.Remove(filepath.Join(s.dir, "held"))
 		}
 	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			s.conns.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			s.conns.Add(-1)
+		}
+	}
+	s.Start()
 	t.Cleanup(s.Close)
 
 	return s

@@ -155,7 +155,7 @@ func TestPostgres(t *testing.T) {
 // TestRedis moves Redis through a server for each region, of which one is open.
 func TestRedis(t *testing.T) {
 	east, west := sandboxtest.Redis(t, sandboxtest.RedisOptions{}), sandboxtest.Redis(t, sandboxtest.RedisOptions{})
-	p := start(t, "east "+east.Address+" check inter 100ms", "west "+west.Address+" check inter 100ms disabled")
+	p := start(t, "east "+east.Address+" check inter 100ms fall 3000", "west "+west.Address+" check inter 100ms fall 3000 disabled") // no check that is late takes one away
 	spec := p.spec(map[string]haproxy.Server{"east": {Name: "east"}, "west": {Name: "west"}})
 
 	client := func(addr string) *redis.Client {
@@ -185,7 +185,7 @@ func TestRedis(t *testing.T) {
 		c, d := client(fmt.Sprintf("127.0.0.1:%d", p.specs[0].Listens[0].Port)), driver(t, spec)
 		defer c.Close()
 
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		defer cancel()
 
 		for _, want := range []string{"east", "west", "east"} {
@@ -207,7 +207,7 @@ func TestAReloadIsSeen(t *testing.T) {
 	spec := p.spec(map[string]haproxy.Server{"east": {Name: "primary", Address: east.Address}, "west": {Name: "primary", Address: west.Address}})
 	d := driver(t, spec)
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 
 	if err := d.Point(ctx, "west"); err != nil {
@@ -238,7 +238,7 @@ func TestMistakes(t *testing.T) {
 	p := start(t, "primary "+east.Address)
 	servers := map[string]haproxy.Server{"east": {Name: "primary", Address: east.Address}}
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 
 	for name, change := range map[string]func(*haproxy.Spec){
@@ -280,7 +280,7 @@ func TestALimitedSocket(t *testing.T) {
 	// A level is given by the API itself: this front takes rights away from whoever asks.
 	spec.Sockets = []string{limited(t, p.procs[0].Address)}
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 
 	if err := driver(t, spec).Isolate(ctx); !fail.Is(err, fail.Denied) {

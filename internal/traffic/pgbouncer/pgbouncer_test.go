@@ -146,7 +146,7 @@ func (p *poolers) session(t *testing.T) func(context.Context) (string, error) {
 func within(t *testing.T) context.Context {
 	t.Helper()
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 
 	return ctx

@@ -17,12 +17,13 @@ type Relay struct {
 	mu    sync.Mutex
 	ln    net.Listener
 	conns map[net.Conn]bool
+	taken map[string]bool // the clients that are connected, by their addresses
 }
 
 // NewRelay starts a relay to a server. It ends with the test.
 func NewRelay(t testing.TB, to string) *Relay {
 	t.Helper()
-	r := &Relay{to: to, Address: "127.0.0.1:0", conns: map[net.Conn]bool{}}
+	r := &Relay{to: to, Address: "127.0.0.1:0", conns: map[net.Conn]bool{}, taken: map[string]bool{}}
 	r.Mend(t)
 	t.Cleanup(r.Cut)
 
@@ -51,6 +52,10 @@ func (r *Relay) Mend(t testing.TB) {
 	t.Helper()
 
 	ln, err := net.Listen("tcp", r.Address)
+	for end := time.Now().Add(limit); err != nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		ln, err = net.Listen("tcp", r.Address) // a client of somebody else's may have the port for a while
+	}
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,6 +71,10 @@ func (r *Relay) Mend(t testing.TB) {
 				return
 			}
 
+			r.mu.Lock()
+			r.taken[c.RemoteAddr().String()] = true
+			r.mu.Unlock()
+
 			go r.pass(ln, c)
 		}
 	}()
@@ -75,11 +84,13 @@ func (r *Relay) Mend(t testing.TB) {
 // did what a client had sent that is gone. It looks for a while, because those who sent
 // it past the relay are done then as well.
 func (r *Relay) Idle() {
+	r.reached()
+
 	for still := 0; still < 5; still++ {
 		time.Sleep(10 * time.Millisecond)
 		r.mu.Lock()
 
-		if len(r.conns) > 0 {
+		if len(r.taken) > 0 {
 			still = -1
 		}
 
@@ -87,8 +98,30 @@ func (r *Relay) Idle() {
 	}
 }
 
-func (r *Relay) pass(ln net.Listener, c net.Conn) {
+// reached waits until the relay has taken everybody who came before.
+func (r *Relay) reached() {
+	c, err := net.Dial("tcp", r.Address)
+	if err != nil {
+		return // it is cut
+	}
 	defer c.Close()
+
+	mine := false
+	for end := time.Now().Add(limit); !mine && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		r.mu.Lock()
+		mine = r.taken[c.LocalAddr().String()] || r.ln == nil
+		r.mu.Unlock()
+	}
+}
+
+func (r *Relay) pass(ln net.Listener, c net.Conn) {
+	defer func() {
+		_ = c.Close()
+
+		r.mu.Lock()
+		delete(r.taken, c.RemoteAddr().String())
+		r.mu.Unlock()
+	}()
 
 	s, err := net.Dial("tcp", r.to)
 	if err != nil {
