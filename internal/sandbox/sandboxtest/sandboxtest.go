@@ -297,7 +297,7 @@ func Client(in targets.Instance) *awss3.Client {
 func Bucket(t testing.TB, in targets.Instance, versioned bool) {
 	t.Helper()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 
 	c := Client(in)
