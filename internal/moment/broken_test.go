@@ -32,6 +32,23 @@ type lister struct {
 // cut takes a cut, proves it, and says which are broken. Of the logs what is new is read.
 func (l *lister) cut(t *testing.T) kept {
 	t.Helper()
+
+	for try := 0; ; try++ {
+		found, err := l.find(t)
+		if err == nil {
+			return l.w.keep(t, found)
+		}
+
+		if try == 20 {
+			t.Fatal(err)
+		}
+
+		l.ends = nil // how far it read is not told, and on a slow machine there may be no place for a cut
+	}
+}
+
+func (l *lister) find(t *testing.T) (*moment.Found, error) {
+	t.Helper()
 	req := l.w.request()
 	from := l.w.observer.Now()
 
@@ -54,7 +71,7 @@ func (l *lister) cut(t *testing.T) kept {
 
 	found, err := l.finder.Find(t.Context(), req)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 
 	for _, log := range found.Logs() {
@@ -69,7 +86,7 @@ func (l *lister) cut(t *testing.T) kept {
 		l.ends[log.Shard] = log.To
 	}
 
-	return l.w.keep(t, found)
+	return found, nil
 }
 
 func (k kept) lists() (ids []string) {
@@ -119,7 +136,7 @@ func TestBrokenGoesOn(t *testing.T) {
 		}
 
 		for _, b := range listed.cut.Proof.Broken {
-			if off := b.Since.Sub(since); off < -10*time.Millisecond || off > 5*time.Second {
+			if off := b.Since.Sub(since); off < -10*time.Millisecond || off > time.Minute {
 				t.Errorf("%s is said to be broken since %s, and is since %s", b.ID, b.Since, since)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,10 +26,10 @@ func (s *stepping) Server() string { return "run" }
 func (s *stepping) Close()         {}
 
 func (s *stepping) Observe(_ context.Context, by *observation.Observer) (observation.Observation, error) {
-	t0, now := by.Now(), time.Now().UnixNano()
+	t0, now := by.Now(), time.Now()
 
 	return observation.Observation{Timeline: "7310000000000000001-00000001", Flushed: 10, Inserted: 10,
-		Sample: clock.Sample{T0: t0, Stamp: clock.Stamp(now + s.by.Load()), T1: by.Now(), Wall: clock.Stamp(time.Now().UnixNano())}}, nil
+		Sample: clock.Sample{T0: t0, Stamp: clock.Stamp(now.UnixNano() + s.by.Load()), T1: by.At(now), Wall: clock.Stamp(now.UnixNano())}}, nil
 }
 
 // Each batch names the steps of clocks that its observer has noticed so far.
@@ -54,7 +55,7 @@ func TestStepsAreNoted(t *testing.T) {
 	noted := func(n int) func() bool {
 		return func() bool {
 			b, err := batches.Newest(t.Context(), w.set.Vaults[0], "shop")
-			return err == nil && len(b.Holes) == n && !b.Noted.IsZero()
+			return err == nil && len(steps(b)) == n && !b.Noted.IsZero()
 		}
 	}
 
@@ -70,10 +71,16 @@ func TestStepsAreNoted(t *testing.T) {
 	}
 
 	for i, want := range []time.Duration{2 * time.Second, -5 * time.Second} {
-		if h := b.Holes[i]; h.Shard != shard || h.Least > want || h.Most < want || h.Most-h.Least > time.Minute || h.To.Before(h.From) {
+		if h := steps(b)[i]; h.Shard != shard || h.Least > want || h.Most < want || h.Most-h.Least > time.Minute || h.To.Before(h.From) {
 			t.Errorf("step %d of %s is noted as %+v", i, want, h)
 		}
 	}
+}
+
+// steps are the holes that are steps of a clock: on a slow machine a shard may not be
+// asked for long as well.
+func steps(b observation.Batch) []observation.Hole {
+	return slices.DeleteFunc(slices.Clone(b.Holes), func(h observation.Hole) bool { return !h.Stepped() })
 }
 
 // A shard that was not asked for long is noted, while that lasts and afterwards.

@@ -97,8 +97,9 @@ func (s *Session) ask(ctx context.Context, by *observation.Observer) (observatio
 
 	o.T0 = by.Now()
 	res := s.conn.PgConn().ExecParams(ctx, question, nil, nil, nil, []int16{pgx.BinaryFormatCode}).Read()
-	o.T1 = by.Now()
-	o.Wall = clock.Stamp(time.Now().UnixNano())
+
+	now := time.Now() // one reading for both: nothing comes between
+	o.T1, o.Wall = by.At(now), clock.Stamp(now.UnixNano())
 
 	if res.Err != nil {
 		return o, s.unanswered(res.Err)

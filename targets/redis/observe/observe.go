@@ -117,8 +117,8 @@ func (s *Session) Observe(ctx context.Context, by *observation.Observer) (observ
 func (s *Session) ask(ctx context.Context, by *observation.Observer) (answer, error) {
 	a := answer{t0: by.Now()}
 	text, err := s.client.Info(ctx, "server", "replication").Result()
-	a.t1 = by.Now()
-	a.wall = clock.Stamp(time.Now().UnixNano())
+	now := time.Now() // one reading for both: nothing comes between
+	a.t1, a.wall = by.At(now), clock.Stamp(now.UnixNano())
 
 	if err != nil {
 		return a, s.refused(err)
