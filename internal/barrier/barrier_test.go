@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -215,110 +216,118 @@ func TestWhateverFailsNothingStaysLocked(t *testing.T) {
 // A release that is not answered means that a lock may have been gone while
 // the positions were named: that attempt must not become a cut.
 func TestAnUnansweredReleaseIsNoCut(t *testing.T) {
-	var releases atomic.Int32
-	w, ps := newWorld(3, func(call, shard string) error {
-		if call == "release" && shard == "1" && releases.Add(1) == 1 {
-			return fail.Newf(fail.Unavailable, "release", "orders/1", "terminated by the lease")
-		}
-
-		return nil
-	})
-
-	cut, err := Take(context.Background(), ps, options(targets.Share))
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	if cut.Attempts != 2 {
-		t.Fatalf("the first attempt's release failed, but the cut came from attempt %d", cut.Attempts)
-	}
-
-	if len(w.marks) != 6 {
-		t.Fatalf("expected two sets of names, got %v", w.marks)
-	}
-}
-
-// A mark that was not made durable by the session that named it may have been
-// lost in a crash: that attempt must not become a cut either.
-func TestAMarkThatIsNotDurableIsNoCut(t *testing.T) {
-	var settles atomic.Int32
-	w, ps := newWorld(3, func(call, shard string) error {
-		if call == "settle" && shard == "1" && settles.Add(1) == 1 {
-			return fail.Newf(fail.Unavailable, "settle", "orders/1", "the connection broke")
-		}
-
-		return nil
-	})
-
-	cut, err := Take(context.Background(), ps, options(targets.Gate))
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	if cut.Attempts != 2 || len(w.marks) != 6 {
-		t.Fatalf("the first attempt's mark was lost, but the cut came from attempt %d with the names %v", cut.Attempts, w.marks)
-	}
-}
-
-// What trying again cannot mend is tried once.
-func TestWhatCannotGetBetterIsTriedOnce(t *testing.T) {
-	for _, code := range []fail.Code{fail.Denied, fail.NotFound, fail.Invalid, fail.Exhausted, fail.Unsupported, fail.Internal} {
-		var locks atomic.Int32
+	synctest.Test(t, func(t *testing.T) {
+		var releases atomic.Int32
 		w, ps := newWorld(3, func(call, shard string) error {
-			if call == "lock" && shard == "1" {
-				locks.Add(1)
-				return fail.Newf(code, call, "orders/1", "scripted")
+			if call == "release" && shard == "1" && releases.Add(1) == 1 {
+				return fail.Newf(fail.Unavailable, "release", "orders/1", "terminated by the lease")
 			}
 
 			return nil
 		})
 
-		_, err := Take(context.Background(), ps, options(targets.Gate))
-		if !fail.Is(err, code) || locks.Load() != 1 {
-			t.Errorf("%s: %d calls of Lock, then %v", code, locks.Load(), err)
+		cut, err := Take(context.Background(), ps, options(targets.Share))
+		if err != nil {
+			t.Fatal(err)
 		}
 
-		if len(w.locked) > 0 || len(w.open) > 0 {
-			t.Errorf("%s: left behind: %v %v", code, w.locked, w.open)
+		if cut.Attempts != 2 {
+			t.Fatalf("the first attempt's release failed, but the cut came from attempt %d", cut.Attempts)
 		}
-	}
+
+		if len(w.marks) != 6 {
+			t.Fatalf("expected two sets of names, got %v", w.marks)
+		}
+	})
+}
+
+// A mark that was not made durable by the session that named it may have been
+// lost in a crash: that attempt must not become a cut either.
+func TestAMarkThatIsNotDurableIsNoCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var settles atomic.Int32
+		w, ps := newWorld(3, func(call, shard string) error {
+			if call == "settle" && shard == "1" && settles.Add(1) == 1 {
+				return fail.Newf(fail.Unavailable, "settle", "orders/1", "the connection broke")
+			}
+
+			return nil
+		})
+
+		cut, err := Take(context.Background(), ps, options(targets.Gate))
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		if cut.Attempts != 2 || len(w.marks) != 6 {
+			t.Fatalf("the first attempt's mark was lost, but the cut came from attempt %d with the names %v", cut.Attempts, w.marks)
+		}
+	})
+}
+
+// What trying again cannot mend is tried once.
+func TestWhatCannotGetBetterIsTriedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, code := range []fail.Code{fail.Denied, fail.NotFound, fail.Invalid, fail.Exhausted, fail.Unsupported, fail.Internal} {
+			var locks atomic.Int32
+			w, ps := newWorld(3, func(call, shard string) error {
+				if call == "lock" && shard == "1" {
+					locks.Add(1)
+					return fail.Newf(code, call, "orders/1", "scripted")
+				}
+
+				return nil
+			})
+
+			_, err := Take(context.Background(), ps, options(targets.Gate))
+			if !fail.Is(err, code) || locks.Load() != 1 {
+				t.Errorf("%s: %d calls of Lock, then %v", code, locks.Load(), err)
+			}
+
+			if len(w.locked) > 0 || len(w.open) > 0 {
+				t.Errorf("%s: left behind: %v %v", code, w.locked, w.open)
+			}
+		}
+	})
 }
 
 // A table that is not granted at once costs short waits, in the pauses between
 // which every shard's tables are free while the gate stays held.
 func TestShortWaitsUnderTheGate(t *testing.T) {
-	var w *world
-	gates, tries := 0, 0
-	w, ps := newWorld(3, func(call, shard string) error {
-		switch {
-		case call == "gate":
-			gates++
-		case call == "lock" && shard == "1":
-			if tries++; tries < 4 {
-				return stalled("lock tables")
+	synctest.Test(t, func(t *testing.T) {
+		var w *world
+		gates, tries := 0, 0
+		w, ps := newWorld(3, func(call, shard string) error {
+			switch {
+			case call == "gate":
+				gates++
+			case call == "lock" && shard == "1":
+				if tries++; tries < 4 {
+					return stalled("lock tables")
+				}
+			}
+
+			return nil
+		})
+		opt := options(targets.Gate)
+		opt.LockTimeout, opt.Budget = 10*time.Millisecond, time.Second
+
+		cut, err := Take(context.Background(), ps, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		if cut.Attempts != 1 || gates != 1 || cut.LockTries != 4 {
+			t.Errorf("%d attempts, the gate was taken %d times, the tables %d times", cut.Attempts, gates, cut.LockTries)
+		}
+
+		for _, wait := range w.waits {
+			if wait > opt.LockTimeout {
+				t.Errorf("waits of %v with a lock time-out of %s", w.waits, opt.LockTimeout)
+				break
 			}
 		}
-
-		return nil
 	})
-	opt := options(targets.Gate)
-	opt.LockTimeout, opt.Budget = 10*time.Millisecond, time.Second
-
-	cut, err := Take(context.Background(), ps, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	if cut.Attempts != 1 || gates != 1 || cut.LockTries != 4 {
-		t.Errorf("%d attempts, the gate was taken %d times, the tables %d times", cut.Attempts, gates, cut.LockTries)
-	}
-
-	for _, wait := range w.waits {
-		if wait > opt.LockTimeout {
-			t.Errorf("waits of %v with a lock time-out of %s", w.waits, opt.LockTimeout)
-			break
-		}
-	}
 }
 
 func TestErrorsNameTheShard(t *testing.T) {
@@ -346,36 +355,40 @@ func TestErrorsNameTheShard(t *testing.T) {
 		}, fail.Stalled},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, ps := newWorld(3, c.fault)
+			synctest.Test(t, func(t *testing.T) {
+				w, ps := newWorld(3, c.fault)
 
-			_, err := Take(context.Background(), ps, options(targets.Gate))
-			if !fail.Is(err, c.code) || !strings.Contains(err.Error(), "orders/1") {
-				t.Fatalf("got %v (%s)", err, fail.CodeOf(err))
-			}
+				_, err := Take(context.Background(), ps, options(targets.Gate))
+				if !fail.Is(err, c.code) || !strings.Contains(err.Error(), "orders/1") {
+					t.Fatalf("got %v (%s)", err, fail.CodeOf(err))
+				}
 
-			if len(w.locked) > 0 || len(w.open) > 0 {
-				t.Fatalf("left behind: %v %v", w.locked, w.open)
-			}
+				if len(w.locked) > 0 || len(w.open) > 0 {
+					t.Fatalf("left behind: %v %v", w.locked, w.open)
+				}
+			})
 		})
 	}
 }
 
 func TestCancelledWhileWaiting(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
 
-	w, ps := newWorld(2, func(call, _ string) error {
-		if call == "lock" {
-			cancel()
-			return stalled("lock")
+		w, ps := newWorld(2, func(call, _ string) error {
+			if call == "lock" {
+				cancel()
+				return stalled("lock")
+			}
+
+			return nil
+		})
+		if _, err := Take(ctx, ps, options(targets.Share)); !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v", err)
 		}
 
-		return nil
+		if len(w.locked) > 0 || len(w.open) > 0 {
+			t.Fatalf("left behind: %v %v", w.locked, w.open)
+		}
 	})
-	if _, err := Take(ctx, ps, options(targets.Share)); !errors.Is(err, context.Canceled) {
-		t.Fatalf("got %v", err)
-	}
-
-	if len(w.locked) > 0 || len(w.open) > 0 {
-		t.Fatalf("left behind: %v %v", w.locked, w.open)
-	}
 }

@@ -129,7 +129,7 @@ func readyLine(line string) (bool, string, error) {
 }
 
 func spawn(name, mode, arg string, after ...string) Child {
-	return Child{Name: name, After: after, ReadyLine: readyLine, ReadyTimeout: 10 * time.Second, StopTimeout: 5 * time.Second,
+	return Child{Name: name, After: after, ReadyLine: readyLine, ReadyTimeout: 2 * time.Minute, StopTimeout: 2 * time.Minute,
 		Command: func(func(string) string) (*exec.Cmd, error) { return self(mode, arg), nil }}
 }
 
@@ -177,7 +177,7 @@ func waitReady(t *testing.T, s *Supervisor) State {
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if ok() {
 			return
 		}

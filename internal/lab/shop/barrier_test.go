@@ -30,7 +30,8 @@ func TestBarrierFailsNoOperation(t *testing.T) {
 
 		cuts := 0
 		for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-			cut, err := barrier.Take(t.Context(), parties, barrier.Options{Group: p.Group, Mode: mode, Gate: p.Postgres[p.Gate].Shard, Budget: time.Second})
+			cut, err := barrier.Take(t.Context(), parties, barrier.Options{Group: p.Group, Mode: mode, Gate: p.Postgres[p.Gate].Shard,
+				Lease: time.Minute, Budget: 20 * time.Second, LockTimeout: 200 * time.Millisecond, Patience: 2 * time.Minute})
 			if err != nil {
 				t.Error(err)
 				continue

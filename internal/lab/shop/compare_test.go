@@ -44,7 +44,7 @@ func TestCompare(t *testing.T) {
 
 	var states []bool
 
-	c, _, err = Compare(t.Context(), o, Trial{Each: 200 * time.Millisecond, Rounds: 1, Switch: func(_ context.Context, on bool) error {
+	c, _, err = Compare(t.Context(), o, Trial{Each: time.Second, Rounds: 1, Switch: func(_ context.Context, on bool) error {
 		states = append(states, on)
 		return nil
 	}})

@@ -74,8 +74,9 @@ func observeShop(t *testing.T, operations int) *observed {
 		t.Fatal(err)
 	}
 
-	o.begun = time.Now()
 	by := observation.NewObserver()
+	now := time.Now()
+	o.begun = now.Add(-time.Duration(by.At(now)))
 
 	seen := make([][]stretch.Observation, len(o.p.Postgres))
 	from := make([]wal.LSN, len(o.p.Postgres))

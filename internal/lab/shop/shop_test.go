@@ -392,12 +392,6 @@ func TestStylesAndGateTogether(t *testing.T) {
 func TestGateHoldsTransfersUp(t *testing.T) {
 	p := platform(t)
 	o := options(p, filepath.Join(t.TempDir(), "journal"))
-	o.Duration = 3 * time.Second
-
-	done := make(chan Summary)
-	go func() { done <- quiet(t, o) }()
-
-	time.Sleep(time.Second)
 
 	c, err := pgx.Connect(t.Context(), sandboxtest.DSN(p.Postgres[p.Gate], "shop"))
 	if err != nil {
@@ -408,6 +402,19 @@ func TestGateHoldsTransfersUp(t *testing.T) {
 
 	if _, err := c.Exec(t.Context(), "SELECT pg_advisory_lock(hashtextextended('drctl/gate/shop', 0))"); err != nil {
 		t.Fatal(err)
+	}
+
+	done := make(chan Summary)
+	go func() { done <- quiet(t, o) }()
+
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if scan[bool](t, p.Postgres[p.Gate], "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)") {
+			break
+		}
+
+		if time.Now().After(end) {
+			t.Fatal("nobody waits for the gate")
+		}
 	}
 	before := scan[int](t, p.Postgres[0], count)
 
