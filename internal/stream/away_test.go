@@ -42,7 +42,7 @@ func TestVaultThatWasAwayCatchesUp(t *testing.T) {
 func TestDurableNeedsEverythingInEnoughVaults(t *testing.T) {
 	set, _ := testSet(t, 2, 2)
 	fs, wrap := faults(set)
-	a := start(t, Options{Set: set, ChunkSize: 1000, wrap: wrap, RetryFor: 20 * time.Second})
+	a := start(t, Options{Set: set, ChunkSize: 1000, wrap: wrap, RetryFor: 2 * time.Minute})
 	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
 	must(t, a.Write(ctx, 0, streamBytes("L", 0, 1000)))
 	waitFor(t, "first", func() bool { return a.Durable() == 1000 })
@@ -69,7 +69,7 @@ func TestDurableNeedsEverythingInEnoughVaults(t *testing.T) {
 func TestAVaultThatIsAwayStopsNothingElse(t *testing.T) {
 	set, _ := testSet(t, 2, 2)
 	fs, wrap := faults(set)
-	opt := Options{Set: set, ChunkSize: 100, MaxBuffered: 400, wrap: wrap, RetryFor: 200 * time.Millisecond}
+	opt := Options{Set: set, ChunkSize: 100, MaxBuffered: 400, wrap: wrap, RetryFor: 2 * time.Second}
 	a := start(t, opt)
 	must(t, a.Begin(ctx, "L", 0, targets.Position{}, nil))
 	must(t, a.Write(ctx, 0, streamBytes("L", 0, 500)))

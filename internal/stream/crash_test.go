@@ -188,7 +188,7 @@ func TestAwaitDurableFollowsTheArchive(t *testing.T) {
 	select {
 	case err := <-done:
 		must(t, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("not seen")
 	}
 }

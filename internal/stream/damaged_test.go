@@ -47,7 +47,7 @@ func TestADamagedOriginEndsNoArchiving(t *testing.T) {
 				t.Errorf("begins at %d, %v, %v", at, ok, err)
 			}
 
-			b := start(t, Options{Set: set, ChunkSize: 100, RetryFor: time.Second})
+			b := start(t, Options{Set: set, ChunkSize: 100, RetryFor: time.Minute})
 			if at, ok := b.Tail(); !ok || at.Offset != 500 || at.Timeline != idL {
 				t.Fatalf("resumes at %+v", at)
 			}
@@ -77,7 +77,7 @@ func TestADamagedBaseRecordEndsNoArchiving(t *testing.T) {
 	}
 
 	wipe(t, dirs[1], idL)
-	b := start(t, Options{Set: set, ChunkSize: 100, RetryFor: time.Second})
+	b := start(t, Options{Set: set, ChunkSize: 100, RetryFor: time.Minute})
 	waitFor(t, "west", func() bool { return b.Durable() == 500 })
 	must(t, b.Close(ctx))
 	mustEqual(t, set.Vaults[1], idL, 0, 500)

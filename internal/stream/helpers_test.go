@@ -197,7 +197,7 @@ func mustEqual(t testing.TB, v *vault.Vault, timeline string, from, to uint64) {
 func waitFor(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 
-	for end := time.Now().Add(20 * time.Second); !cond(); {
+	for end := time.Now().Add(2 * time.Minute); !cond(); {
 		if time.Now().After(end) {
 			t.Fatal("timed out: " + what)
 		}

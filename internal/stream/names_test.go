@@ -211,7 +211,7 @@ func TestSealListsWhatIsNew(t *testing.T) {
 					plantName(t, dirs[0], idL, kept+10*cut)
 				}()
 
-				in, err := await(withTimeout(t, time.Minute), set, ws, 20*time.Millisecond, nil)
+				in, err := await(withTimeout(t, 2*time.Minute), set, ws, 200*time.Millisecond, nil)
 				if err != nil || len(in) != 1 {
 					t.Fatalf("in %v: %v", in, err)
 				}
