@@ -35,7 +35,7 @@ const queue = "test"
 // count is a workflow that runs long, in steps that report how far they are.
 func count(ctx workflow.Context, steps int) (int, error) {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		StartToCloseTimeout: time.Minute, HeartbeatTimeout: 3 * time.Second, WaitForCancellation: true,
+		StartToCloseTimeout: time.Minute, HeartbeatTimeout: 20 * time.Second, WaitForCancellation: true,
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 50 * time.Millisecond, MaximumInterval: time.Second},
 	})
 
@@ -118,7 +118,7 @@ func TestWorkflowSurvivesKilledEngine(t *testing.T) {
 		}
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 
 	var sum int
@@ -452,7 +452,7 @@ func TestEngineUnderASupervisor(t *testing.T) {
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 
-	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if ok() {
 			return
 		}

@@ -53,7 +53,7 @@ func TestPauseSchedule(t *testing.T) {
 		t.Errorf("a schedule that is not there: %v", err)
 	}
 
-	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		list, err := engine.Schedules(ctx, c, "small")
 		if err == nil && len(list) == 1 && list[0].ID == cut.ID && !list[0].Paused && !list[0].Next.IsZero() {
 			break

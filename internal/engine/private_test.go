@@ -91,7 +91,7 @@ func TestAsStranger(t *testing.T) {
 // talk asks a port for anything at all. Every answer of a server, a refusal of
 // the method too, is another code than unavailable.
 func talk(port int, c credentials.TransportCredentials) codes.Code {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 
 	conn, err := grpc.NewClient(fmt.Sprint("passthrough:///127.0.0.1:", port), grpc.WithTransportCredentials(c))

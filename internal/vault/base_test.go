@@ -394,7 +394,7 @@ func TestNoSecretsInArguments(t *testing.T) {
 	}()
 
 	seen := false
-	for deadline := time.Now().Add(time.Minute); !seen && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !seen && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		select {
 		case err := <-done:
 			t.Fatalf("the backup ended: %v", err)

@@ -60,7 +60,7 @@ func Start(t testing.TB, o engine.EmbeddedOptions) *engine.Embedded {
 func Client(t testing.TB, e *engine.Embedded) client.Client {
 	t.Helper()
 	o := e.Options()
-	o.Timeout, o.Log = 20*time.Second, Log(t)
+	o.Timeout, o.Log = 2*time.Minute, Log(t)
 
 	c, err := engine.Dial(context.Background(), o)
 	if err != nil {

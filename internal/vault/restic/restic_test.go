@@ -144,7 +144,7 @@ func holdLock(t *testing.T, r *Repo) *exec.Cmd {
 		l, _ := filepath.Glob(filepath.Join(r.Location, "locks", strings.Repeat("[0-9a-f]", 64)))
 		return len(l)
 	}
-	for range 10 {
+	for range 50 {
 		cmd := exec.Command(r.Bin, append(r.base(), "prune", "--repack-cacheable-only=false")...)
 
 		cmd.Env = r.env()
@@ -259,7 +259,7 @@ func TestChildDiesWithParent(t *testing.T) {
 	}
 
 	child := 0
-	for end := time.Now().Add(30 * time.Second); child == 0 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); child == 0 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		child = find(r.Location, parent.Process.Pid)
 	}
 	_ = parent.Process.Kill()
@@ -269,7 +269,7 @@ func TestChildDiesWithParent(t *testing.T) {
 		t.Fatal("restic did not start")
 	}
 
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if syscall.Kill(child, 0) != nil || find(r.Location, 0) == 0 {
 			if list, err := r.Snapshots(context.Background()); err != nil || len(list) != 0 {
 				t.Fatal(list, err)
