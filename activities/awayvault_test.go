@@ -147,7 +147,7 @@ func (w *world) begun(t *testing.T, a *activities.Activities) {
 			return
 		}
 
-		if try == 600 {
+		if try == 1200 {
 			t.Fatal("the archiver does not begin: ", err)
 		}
 
@@ -158,7 +158,7 @@ func (w *world) begun(t *testing.T, a *activities.Activities) {
 func heldBy(t *testing.T, set vault.Set, shard targets.ShardID, at targets.Position) {
 	t.Helper()
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 
 	start, ok, err := stream.Began(ctx, set.Vaults, shard, at.Timeline)
@@ -337,7 +337,7 @@ func TestAVaultWithoutABaseThatLeadsGetsOne(t *testing.T) {
 	f = followOne(t, a, activities.FollowIn{Shard: shard})
 	at = w.write(t, a, 10)
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 
 	if in, err := stream.AwaitRecoverable(ctx, w.set, shard, at, nil, 50*time.Millisecond, nil); err != nil || len(in) != 2 {

@@ -113,7 +113,8 @@ func startServers(t *testing.T, shards int) *world {
 	w.shop.Group = group
 	for i := range shards {
 		proc := &servers.Server{}
-		in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: fmt.Sprintf("orders/%d", i), Proc: proc})
+		in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: fmt.Sprintf("orders/%d", i), Proc: proc,
+			Settings: map[string]string{"deadlock_timeout": "1min"}}) // no wait of a barrier is longer than half of it
 		w.shop.Postgres = append(w.shop.Postgres, in)
 		w.add(in, proc)
 	}
@@ -196,7 +197,7 @@ func policy(mode targets.BarrierMode) platform.Policy {
 		modes = "gate+locks"
 	}
 
-	return platform.Policy{Mode: modes, Vaults: []string{"east", "west"}, Durability: 2, Attempts: 100}
+	return platform.Policy{Mode: modes, Vaults: []string{"east", "west"}, Durability: 2, Attempts: 100, Budget: 5 * time.Second, Lease: time.Minute}
 }
 
 // activities of a worker that is configured with the platform. The servers of

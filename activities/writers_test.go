@@ -103,7 +103,7 @@ func TestCutsAmongWritersOfOneShard(t *testing.T) {
 	stop := writeInReverse(t, w.shop.Postgres[1], 8)
 	f := watchful{postgres.New(postgres.Options{}), &atomic.Int64{}, &atomic.Int64{}}
 	opt := options(w)
-	opt.Attempts, opt.LockTimeout, opt.Budget, opt.Patience = 20, 60*time.Millisecond, time.Second, 20*time.Second
+	opt.Attempts, opt.LockTimeout, opt.Budget, opt.Patience = 20, 500*time.Millisecond, 10*time.Second, 2*time.Minute
 	const cuts = 20
 
 	attempts, tries := 0, 0

@@ -278,7 +278,7 @@ func TestAbandonedRowsDoNotBreakTheSession(t *testing.T) {
 		t.Fatal(v, err)
 	}
 
-	if took := time.Since(start); took > 20*time.Second {
+	if took := time.Since(start); took > 2*time.Minute {
 		t.Errorf("leaving three large results took %v", took)
 	}
 }

@@ -165,7 +165,7 @@ func promotedReplica(t *testing.T, master targets.Instance) targets.Instance {
 	c := goredis.NewClient(&goredis.Options{Addr: in.Address, Password: in.Password.Reveal()})
 	defer c.Close()
 
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		text, err := c.Info(t.Context(), "replication").Result()
 		if err == nil && strings.Contains(text, "master_link_status:up") {
 			break
