@@ -212,7 +212,7 @@ func TestArchiveWaitsForAnotherBackup(t *testing.T) {
 		return nil
 	}
 
-	ctx, c := context.WithTimeout(t.Context(), time.Minute)
+	ctx, c := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer c()
 
 	wk := r.worker(t, w, "east")

@@ -40,9 +40,9 @@ func TestCancelledWhileTheSandboxOpens(t *testing.T) {
 		w := newWorld()
 		w.hook = func(_ context.Context, call string) error {
 			if strings.HasPrefix(call, "OpenSandbox") {
-				go func() {
-					_ = r.c.CancelWorkflow(context.Background(), "scenario/"+s.name, "")
-				}()
+				if err := r.c.CancelWorkflow(context.Background(), "scenario/"+s.name, ""); err != nil {
+					return err
+				}
 
 				time.Sleep(500 * time.Millisecond) // opens although it was cancelled
 			}

@@ -301,7 +301,7 @@ func env(t *testing.T, w *world) *testsuite.TestWorkflowEnvironment {
 	s.SetLogger(engine.Logger(nil))
 	e := s.NewTestWorkflowEnvironment()
 	e.SetStartTime(t0)
-	e.SetTestTimeout(20 * time.Second)
+	e.SetTestTimeout(2 * time.Minute)
 	registerWorkflows(e)
 	w.register(e)
 

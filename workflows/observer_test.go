@@ -24,7 +24,7 @@ func observeEnv(t *testing.T, f func(ctx context.Context, in observing.In) (obse
 	s.SetLogger(engine.Logger(nil))
 	e := s.NewTestWorkflowEnvironment()
 	e.SetStartTime(t0)
-	e.SetTestTimeout(20 * time.Second)
+	e.SetTestTimeout(2 * time.Minute)
 	e.RegisterWorkflowWithOptions(workflows.Observe, workflow.RegisterOptions{Name: workflows.ObserveName})
 	e.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: observing.Name})
 

@@ -329,7 +329,7 @@ func newRealEngine(t *testing.T) realEngine {
 	t.Helper()
 	e := enginetest.Start(t, enginetest.Options(t))
 
-	c, err := engine.Dial(context.Background(), engine.Options{Address: e.Address, Namespace: e.Namespace, Dir: e.Dir, Identity: "recorder", Timeout: 20 * time.Second})
+	c, err := engine.Dial(context.Background(), engine.Options{Address: e.Address, Namespace: e.Namespace, Dir: e.Dir, Identity: "recorder", Timeout: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +374,7 @@ func (r realEngine) serve(t *testing.T, w *world) (stop func()) {
 func (r realEngine) run(t *testing.T, w *world, s scenario) (*history.History, error) {
 	t.Helper()
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	begun := make(chan struct{})
 	prepared := w.hook
