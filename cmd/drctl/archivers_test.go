@@ -268,7 +268,7 @@ func TestStatusNamesAHole(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) { // the engine's list is behind
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) { // the engine's list is behind
 		text, _ := status()
 		if strings.Contains(text, "a new base is being taken") {
 			break

@@ -34,7 +34,7 @@ func TestKilledCommands(t *testing.T) {
 	} {
 		for _, guarded := range []bool{true, false} {
 			p := w.start(t, runOptions{}, args...)
-			eventually(t, time.Minute, "a server in the sandbox", func() error {
+			eventually(t, 3*time.Minute, "a server in the sandbox", func() error {
 				if !p.running() {
 					t.Fatalf("%v ended: %s", args, p.err.String())
 				}
@@ -64,7 +64,7 @@ func TestKilledCommands(t *testing.T) {
 				w.expect(t, 0, []string{"removed sandbox"}, "sandbox", "list")
 			}
 
-			eventually(t, 30*time.Second, fmt.Sprintf("the end of all that %v left, guarded: %v", args, guarded), func() error {
+			eventually(t, 3*time.Minute, fmt.Sprintf("the end of all that %v left, guarded: %v", args, guarded), func() error {
 				es, err := os.ReadDir(filepath.Join(w.lab, "sandbox"))
 				if procs := w.sandboxProcs(); err != nil || len(es)+len(procs) > 0 {
 					return fmt.Errorf("%v, processes %v, %v", es, procs, err)
@@ -86,7 +86,7 @@ func TestKilledCommands(t *testing.T) {
 func testEndedWhileAway(t *testing.T, w *world) {
 	kept := sandboxOf(t, w.expect(t, 0, nil, "restore", "run", "--vault", "west", "--shard", "carts/0"))
 	p := w.start(t, runOptions{}, "drill", "run", "region-loss")
-	eventually(t, time.Minute, "a sandbox with more than the kept one's server", func() error {
+	eventually(t, 3*time.Minute, "a sandbox with more than the kept one's server", func() error {
 		if m, _ := filepath.Glob(filepath.Join(w.lab, "sandbox", "drill-*")); len(m) == 0 || len(w.sandboxProcs()) < 3 {
 			return fmt.Errorf("%v", m)
 		}
@@ -117,7 +117,7 @@ func testEndedWhileAway(t *testing.T, w *world) {
 	}
 
 	w.startUp(t)
-	eventually(t, time.Minute, "the sweep", func() error {
+	eventually(t, 3*time.Minute, "the sweep", func() error {
 		es, err := os.ReadDir(filepath.Join(w.lab, "sandbox"))
 		if err != nil || len(es) != 1 || es[0].Name() != kept {
 			return fmt.Errorf("left: %v, %v", es, err)

@@ -83,7 +83,7 @@ func (w *world) killRound(t *testing.T, victim string, delay time.Duration) {
 		// Its children end with it; an operator starts it again.
 		w.up.signal(syscall.SIGKILL)
 		w.up.wait(t)
-		eventually(t, 10*time.Second, "the children of drctl up end with it", func() error {
+		eventually(t, 3*time.Minute, "the children of drctl up end with it", func() error {
 			for _, c := range before {
 				if c.Alive() {
 					return errors.New(c.Name + " runs")
@@ -102,7 +102,7 @@ func (w *world) killRound(t *testing.T, victim string, delay time.Duration) {
 			}
 		}
 
-		eventually(t, 30*time.Second, "what died is started again", func() error {
+		eventually(t, 3*time.Minute, "what died is started again", func() error {
 			for name, c := range w.children(t) {
 				if strings.HasPrefix(name, victim) && (c.Pid == before[name].Pid || c.Phase != supervise.Ready) {
 					return fmt.Errorf("%s is %s with pid %d", name, c.Phase, c.Pid)
@@ -155,7 +155,7 @@ func (w *world) children(t *testing.T) map[string]supervise.ChildState {
 // restores leave sandboxes: they were asked to.
 func (w *world) settled(t *testing.T) {
 	t.Helper()
-	eventually(t, 90*time.Second, "everything is at rest and well", func() error {
+	eventually(t, 5*time.Minute, "everything is at rest and well", func() error {
 		r := w.run(t, "status", "--json")
 		if r.code != 0 && r.code != 4 {
 			return errors.New(r.String())
@@ -187,7 +187,7 @@ func (w *world) settled(t *testing.T) {
 
 	for _, shard := range []string{"orders/0", "orders/1"} {
 		c := w.connect(t, w.instance(t, "east", shard))
-		eventually(t, 10*time.Second, shard+" has no lock of a barrier", func() error {
+		eventually(t, 3*time.Minute, shard+" has no lock of a barrier", func() error {
 			var n int
 
 			err := c.QueryRow(t.Context(), `select count(*) from pg_locks where granted and
@@ -212,7 +212,7 @@ func (w *world) noGap(t *testing.T) {
 		t.Errorf("a gap: %s", r)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 
 	for _, region := range []string{"east", "west"} {

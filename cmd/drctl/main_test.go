@@ -25,7 +25,7 @@ import (
 // lab.
 
 // cmdTimeout bounds one command; none should need it.
-const cmdTimeout = 4 * time.Minute
+const cmdTimeout = 8 * time.Minute
 
 // programs are the built commands, beside what they need.
 var programs struct {
@@ -447,7 +447,7 @@ func (w *world) startUp(t *testing.T) {
 
 func waitUp(t *testing.T, p *process) {
 	t.Helper()
-	eventually(t, 90*time.Second, "drctl up is up", func() error {
+	eventually(t, 3*time.Minute, "drctl up is up", func() error {
 		if !p.running() {
 			t.Fatal(p.wait(t))
 		}
@@ -524,7 +524,7 @@ func (w *world) remove() error {
 
 		select {
 		case <-p.ended:
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			_ = p.cmd.Process.Kill()
 			<-p.ended
 		}

@@ -55,7 +55,7 @@ func (w *world) instance(t *testing.T, region, shard string) targets.Instance {
 func (w *world) connect(t *testing.T, in targets.Instance) *pgx.Conn {
 	t.Helper()
 
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 
 	c, err := pgx.Connect(ctx, fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", in.User, in.Password.Reveal(), in.Address, in.Database))

@@ -14,7 +14,7 @@ import (
 func (l *lockedBuffer) eventuallySays(t *testing.T, words string) {
 	t.Helper()
 
-	for end := time.Now().Add(60 * time.Second); !strings.Contains(l.String(), words); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); !strings.Contains(l.String(), words); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it never says %q:\n%s", words, l)
 		}

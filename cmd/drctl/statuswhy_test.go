@@ -77,7 +77,7 @@ func until(t *testing.T, s *session, yes bool, words ...string) string {
 	t.Helper()
 
 	var lines string
-	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		good := true
 
 		lines, _ = asked(t, s)
