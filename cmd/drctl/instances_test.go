@@ -246,16 +246,18 @@ func TestInterrupted(t *testing.T) {
 	w.must(t, "cut", "now")
 }
 
-// interruptInSandbox interrupts a command as soon as there is a sandbox of a name.
+// interruptInSandbox interrupts a command as soon as there is a new sandbox of a name.
 func (w *world) interruptInSandbox(t *testing.T, name string, args ...string) result {
 	t.Helper()
 
-	p := w.start(t, runOptions{}, args...)
-	for p.running() {
-		if es, _ := filepath.Glob(filepath.Join(w.lab, "sandbox", name)); len(es) > 0 {
-			break
-		}
+	boxes := func() int {
+		es, _ := filepath.Glob(filepath.Join(w.lab, "sandbox", name))
+		return len(es)
+	}
+	before := boxes()
 
+	p := w.start(t, runOptions{}, args...)
+	for p.running() && boxes() <= before {
 		time.Sleep(10 * time.Millisecond)
 	}
 

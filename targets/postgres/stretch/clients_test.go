@@ -42,6 +42,14 @@ type journal struct {
 	dead map[string]bool // global transactions that were broken off, by tag
 }
 
+// enough reports whether there were clients, and some of them died.
+func (j *journal) enough() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+
+	return len(j.ops) >= 1000 && len(j.dead) > 0
+}
+
 func (j *journal) keep(o *op) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

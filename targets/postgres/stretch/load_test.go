@@ -79,7 +79,8 @@ func TestCutsOfRealServers(t *testing.T) {
 	recovered(t, truth, servers, busiest(cuts))
 }
 
-// load runs clients for a time and returns the servers, with what was observed of them.
+// load runs clients for a time, and on a slow machine until there is something to
+// look at, and returns the servers, with what was observed of them.
 func load(t *testing.T, clients int, d time.Duration) ([]*server, *journal) {
 	j := &journal{observer: observation.NewObserver(), ops: map[int64]*op{}, dead: map[string]bool{}}
 	j.dying.Store(5)
@@ -99,8 +100,16 @@ func load(t *testing.T, clients int, d time.Duration) ([]*server, *journal) {
 		servers = append(servers, s)
 	}
 
-	ctx, stop := context.WithTimeout(t.Context(), d)
+	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
+
+	go func() {
+		for begun := time.Now(); time.Since(begun) < d || time.Since(begun) < 2*time.Minute && !j.enough(); {
+			time.Sleep(20 * time.Millisecond)
+		}
+
+		stop()
+	}()
 
 	var watchers sync.WaitGroup
 	watching, enough := context.WithCancel(t.Context())
