@@ -52,7 +52,7 @@ func (f *following) wait(t *testing.T, what string) activities.FollowOut {
 
 	select {
 	case <-f.done:
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		t.Fatal("it follows on: " + what)
 	}
 
@@ -92,7 +92,7 @@ func TestFollowShardReportsAHoleUntilThereIsABase(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		last := st.Position
 
@@ -185,7 +185,7 @@ func (s slowVaults) Set(ctx context.Context, g, r string) (vault.Set, error) {
 		return s.resolver.Set(ctx, g, r)
 	case <-ctx.Done():
 		return vault.Set{}, ctx.Err()
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		return vault.Set{}, fail.Newf(fail.Internal, "test", "", "nothing beat while the archiver started")
 	}
 }

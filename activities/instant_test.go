@@ -76,6 +76,13 @@ func TestRestoreToAnInstant(t *testing.T) {
 
 	w.cuts(t, a, 1, 0) // sealed: all of it is in both vaults
 	set("received", "1")
+
+	st, err := a.Drivers[targets.Redis].Probe(t.Context(), w.shop.Redis[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	heldBy(t, w.set, w.shop.Redis[0].Shard, st.Position)
 	time.Sleep(500 * time.Millisecond)
 	received := time.Now()
 	time.Sleep(500 * time.Millisecond)

@@ -62,7 +62,7 @@ func run(t *testing.T, a *Activities, stop chan struct{}) (done chan error) {
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
 
-	for end := time.Now().Add(time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("this never came: " + what)
 		}
@@ -101,9 +101,14 @@ func TestObserve(t *testing.T) {
 
 	until(t, "the shard is observed", func() bool { b := beat(); return b.Observed == 1 && b.FailingCount == 0 })
 
-	if _, err := w.Burst(t.Context(), watch.BurstOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	until(t, "a burst sees the shard", func() bool {
+		b, err := w.Burst(t.Context(), watch.BurstOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		return len(b.Missing) == 0
+	})
 
 	newest, err := batches.Newest(t.Context(), v, "shop")
 	if err != nil || newest.Queue != "q@host" || newest.Observer != w.Observer() || len(newest.Shards) != 1 {
