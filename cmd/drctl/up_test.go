@@ -15,6 +15,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/engine/enginetest"
 	"drctl/internal/fail"
+	"drctl/internal/servers"
 	"drctl/internal/supervise"
 )
 
@@ -77,7 +78,13 @@ func supervised(t *testing.T, file string) *supervise.Supervisor {
 func freePort(t *testing.T) (*net.TCPListener, string) {
 	t.Helper()
 
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	// One that nobody's outgoing connection gets, when the listener is closed.
+	port, err := servers.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		t.Fatal(err)
 	}
