@@ -49,6 +49,10 @@ func (w *wire) mend(t *testing.T) {
 	t.Helper()
 
 	l, err := net.Listen("tcp", w.addr)
+	for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		l, err = net.Listen("tcp", w.addr) // a client of somebody else's may have the port for a while
+	}
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +75,14 @@ func (w *wire) mend(t *testing.T) {
 			}
 
 			w.mu.Lock()
+			if w.listener != l { // it was cut meanwhile
+				w.mu.Unlock()
+
+				_, _ = c.Close(), s.Close()
+
+				return
+			}
+
 			w.conns = append(w.conns, c, s)
 			w.mu.Unlock()
 
@@ -84,7 +96,11 @@ func (w *wire) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 
-	_ = w.listener.Close()
+	if w.listener != nil {
+		_ = w.listener.Close()
+	}
+
+	w.listener = nil
 	for _, c := range w.conns {
 		_ = c.Close()
 	}
