@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -114,11 +113,7 @@ func TestPreflightTellsEverythingAtOnce(t *testing.T) {
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
 	stores, _ := weak(t, in)
 
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := free.Addr().String()
+	free, nobody := freePort(t)
 	_ = free.Close()
 	port := nobody[strings.LastIndex(nobody, ":"):]
 	stores = strings.Replace(stores, `shards: {`, `shards: {"1": {east: {address: "`+nobody+`", role: primary, password: {env: NOT_SET}}}, "2": {east: {address: "localhost`+port+`", role: primary}}, `, 1)
