@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -199,6 +200,11 @@ func TestALongHolderOfTheGateIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// warned are a member's warnings, but for that of a machine so slow that its servers seem far.
+func warned(m targets.Member) []string {
+	return slices.DeleteFunc(m.(targets.Warner).Warnings(), func(w string) bool { return strings.Contains(w, "it is far") })
+}
+
 // A table that maintenance holds is left out with its partitions where that is
 // allowed, and the position says so. All others are locked.
 func TestMaintainedTablesAreLeftOut(t *testing.T) {
@@ -225,7 +231,7 @@ func TestMaintainedTablesAreLeftOut(t *testing.T) {
 		t.Errorf("%s are locked", got)
 	}
 
-	w := m.(targets.Warner).Warnings()
+	w := warned(m)
 	if len(w) != 1 || !strings.Contains(w[0], "public.parted") || !strings.Contains(w[0], "parted_1 (pid ") || strings.Contains(w[0], "account") {
 		t.Errorf("%q", w)
 	}
@@ -240,7 +246,7 @@ func TestMaintainedTablesAreLeftOut(t *testing.T) {
 	wantCode(t, err, fail.Stalled, "account")
 	run(t, vacuum, "ROLLBACK")
 
-	if w := join(t, d, in, req).(targets.Warner).Warnings(); len(w) != 0 {
+	if w := warned(join(t, d, in, req)); len(w) != 0 {
 		t.Errorf("%q", w)
 	}
 }
