@@ -36,6 +36,12 @@ type LossTeller interface {
 	Lost(ctx context.Context, req LossRequest) (Loss, error)
 }
 
+// InDoubtTeller is the part of a driver that lists transactions which are prepared on
+// an instance and not ended, as text for people.
+type InDoubtTeller interface {
+	InDoubt(ctx context.Context, in targets.Instance) ([]string, error)
+}
+
 // Request says what is switched, from where and to where.
 type Request struct {
 	Old, New targets.Instance

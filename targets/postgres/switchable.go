@@ -12,12 +12,6 @@ import (
 	"drctl/targets/postgres/switchover"
 )
 
-var (
-	_ handover.Switcher   = (*Driver)(nil)
-	_ handover.Feeder     = (*Driver)(nil)
-	_ handover.LossTeller = (*Driver)(nil)
-)
-
 // switcher is the hands with the driver's own way to servers.
 func (d *Driver) switcher() *switchover.Switcher {
 	return switchover.New(switchover.Options{Slot: d.slot, Rewind: d.rewind, Dial: switchover.Dial{SQL: connectDirect, Log: walsender, Explain: queryError}})
@@ -56,6 +50,11 @@ func (d *Driver) Switch(req handover.Request) (handover.Switch, error) {
 // Rejoin implements handover.Switcher.
 func (d *Driver) Rejoin(ctx context.Context, req handover.RejoinRequest) (handover.Rejoined, error) {
 	return d.switcher().Rejoin(ctx, req)
+}
+
+// InDoubt implements handover.InDoubtTeller.
+func (d *Driver) InDoubt(ctx context.Context, in targets.Instance) ([]string, error) {
+	return d.switcher().InDoubt(ctx, in)
 }
 
 // Lost implements handover.LossTeller.
