@@ -181,7 +181,12 @@ func (a *Activities) standby(ctx context.Context, d plan.Definition, s plan.Step
 		return Done{}, fail.New(fail.Conflict, op, in.String(), "see drctl status: has the group moved already?", errors.New("it is writable: there is nothing to promote"))
 	}
 
-	return Done{Said: fmt.Sprintf("%s at %s, %s behind", st.Role, st.Position, st.Lag)}, nil
+	at, err := place(ctx, driver, in)
+	if err != nil {
+		return Done{}, err
+	}
+
+	return Done{Said: fmt.Sprintf("%s at %s", st.Role, at)}, nil
 }
 
 // instance is a shard's instance in a region, with the driver of its kind.

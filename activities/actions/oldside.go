@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"drctl/activities/steps"
 	"drctl/internal/fail"
 	"drctl/internal/stream"
+	"drctl/internal/timeline"
+	"drctl/internal/vault"
 	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/targets/handover"
@@ -41,67 +42,93 @@ func (a *Activities) fence(ctx context.Context, c Call, d plan.Definition, s pla
 	return Done{Out: out, Said: said.Said}, err
 }
 
-// line is how far the vault of the region that takes over has the old side's log: on
-// the timeline of the standby, and not behind what the standby has.
+// line is the end of the old side's log as the vault of the region that takes over has
+// it. A standby that is not on that line is not promoted.
 func (a *Activities) line(ctx context.Context, d plan.Definition, id targets.ShardID) (steps.Line, error) {
-	in, driver, err := a.instance(ctx, id, d.To)
-	if err != nil {
-		return steps.Line{}, err
-	}
-
-	st, err := driver.Reach(ctx, in)
-	if err != nil {
-		return steps.Line{}, err
-	}
-
-	at, gap, history, err := a.archived(ctx, d.To, id, st.Position)
-	if err != nil {
-		return steps.Line{}, err
-	}
-
-	if gap {
-		return steps.Line{}, lacks(d.To, id, at)
-	}
-
-	return steps.Line{At: at, History: history}, nil
+	k, err := a.ahead(ctx, d.To, d.To, id)
+	return k.line, err
 }
 
-// archived is the end of what a vault holds from a position on without a gap; gap says
-// that it holds more behind one. The position itself where it holds nothing more.
-func (a *Activities) archived(ctx context.Context, region string, id targets.ShardID, from targets.Position) (at targets.Position, gap bool, history []byte, err error) {
+// archived is what a vault has of the log of a shard's old side.
+type archived struct {
+	line    steps.Line
+	standby targets.Instance
+	driver  targets.Driver
+	at      targets.Position // of the standby
+	path    []targets.Span   // from there to the end; none when there is no more
+}
+
+// ahead holds what a vault has against where the standby of a region stands. A gap
+// behind the standby is an error, and never the end.
+func (a *Activities) ahead(ctx context.Context, to, region string, id targets.ShardID) (k archived, err error) {
+	if k.standby, k.driver, err = a.instance(ctx, id, to); err != nil {
+		return k, err
+	}
+
+	if k.at, err = place(ctx, k.driver, k.standby); err != nil {
+		return k, err
+	}
+
 	v, err := a.Platform.Vault(ctx, region)
 	if err != nil {
-		return at, false, nil, err
+		return k, err
 	}
 
-	span := targets.Span{Timeline: from.Timeline, From: from.Offset, To: math.MaxInt64}
-
-	ls, err := stream.NewTrail(v, id).Load(ctx, stream.Lead{Spans: []targets.Span{span}})
+	ls, err := stream.Outline(ctx, v, id)
 	if err != nil {
-		return at, false, nil, err
+		return k, err
 	}
 
-	at = from
-	for _, l := range ls {
-		for _, c := range l.Chunks {
-			if c.From > at.Offset {
-				return at, true, nil, nil
-			}
-			at.Offset = max(at.Offset, c.To)
+	if len(ls) == 0 {
+		return k, fail.New(fail.NotFound, op, id.String(), "recover from another vault, or accept that by hand", fmt.Errorf("the vault of %s has no log of the shard: whether the standby is on the right line is not known", region))
+	}
+
+	newest := slices.MaxFunc(ls, func(a, b timeline.Timeline) int { return a.LastSeen().Compare(b.LastSeen()) })
+	k.line = steps.Line{At: targets.Position{Kind: k.at.Kind, Timeline: newest.ID, Offset: newest.Tip()}, History: newest.History}
+
+	switch {
+	case newest.ID == k.at.Timeline && k.line.At.Offset <= k.at.Offset:
+	case newest.ID == k.at.Timeline:
+		k.path = []targets.Span{{Timeline: newest.ID, From: k.at.Offset, To: k.line.At.Offset}}
+	default: // it leads on over other timelines, or the standby is ahead, or on another branch: its promotion looks
+		if k.path, err = timeline.NewIndex(ls).Spans(k.at, k.line.At); err != nil {
+			k.path = nil
+			return k, nil
 		}
 	}
 
-	history, err = stream.NewReader(v, id).History(ctx, from.Timeline)
-	if fail.Is(err, fail.NotFound) {
-		err = nil // what the standby says itself is then all that is known
-	}
-
-	return at, false, history, err
+	return k, held(ctx, v, id, region, k.path)
 }
 
-func lacks(region string, id targets.ShardID, at targets.Position) error {
-	return fail.New(fail.NotFound, op, id.String(), "try again; or give the part up: the standby's own log ends before it",
-		fmt.Errorf("the vault of %s lacks log behind %s and has some after it", region, at))
+// held is nil when the vault has every byte of the path.
+func held(ctx context.Context, v *vault.Vault, id targets.ShardID, region string, path []targets.Span) error {
+	if len(path) == 0 {
+		return nil
+	}
+
+	ls, err := stream.NewTrail(v, id).Load(ctx, stream.Lead{Spans: path})
+	if err != nil {
+		return err
+	}
+
+	for i, s := range path {
+		if _, gaps := timeline.Cover(ls[i].Chunks, s.From, s.To); len(gaps) > 0 {
+			return fail.New(fail.NotFound, op, id.String(), "try again; or give the part up: skip the step with a reason",
+				fmt.Errorf("the vault of %s lacks bytes %s of timeline %s and has some after it", region, gaps[0], s.Timeline))
+		}
+	}
+
+	return nil
+}
+
+// place is where a standby stands.
+func place(ctx context.Context, driver targets.Driver, in targets.Instance) (targets.Position, error) {
+	if p, ok := driver.(handover.Asking); ok {
+		return p.Asker().Place(ctx, in)
+	}
+	st, err := driver.Reach(ctx, in)
+
+	return st.Position, err
 }
 
 // feed gives a standby what the vault has beyond it.
@@ -111,33 +138,19 @@ func (a *Activities) feed(ctx context.Context, d plan.Definition, s plan.StepDef
 		region = s.With.Feed.Vault
 	}
 
-	in, driver, err := a.instance(ctx, s.On, d.To)
+	k, err := a.ahead(ctx, d.To, region, s.On)
 	if err != nil {
 		return Done{}, err
 	}
 
-	st, err := driver.Reach(ctx, in)
-	if err != nil {
-		return Done{}, err
+	if len(k.path) == 0 {
+		return Done{Said: fmt.Sprintf("the standby is at %s, the vault of %s ends at %s", k.at, region, k.line.At)}, nil
 	}
 
-	to, gap, _, err := a.archived(ctx, region, s.On, st.Position)
-	if err != nil {
-		return Done{}, err
-	}
-
-	if gap {
-		return Done{}, lacks(region, s.On, to)
-	}
-
-	if to.Offset <= st.Position.Offset {
-		return Done{Said: fmt.Sprintf("the vault of %s has no more than the standby: %s", region, st.Position)}, nil
-	}
-
-	feeder, ok := driver.(handover.Feeder)
+	feeder, ok := k.driver.(handover.Feeder)
 	if !ok {
-		return Done{}, fail.New(fail.Unsupported, op, in.String(), "skip the step with a reason to accept the loss, or recover from the vault",
-			fmt.Errorf("the vault has %d bytes more than the standby, and stores of this kind cannot be fed", to.Offset-st.Position.Offset))
+		return Done{}, fail.New(fail.Unsupported, op, k.standby.String(), "skip the step with a reason to accept the loss, or recover from the vault",
+			fmt.Errorf("the vault has more than the standby, from %s to %s, and stores of this kind cannot be fed", k.at, k.line.At))
 	}
 
 	v, err := a.Platform.Vault(ctx, region)
@@ -145,14 +158,12 @@ func (a *Activities) feed(ctx context.Context, d plan.Definition, s plan.StepDef
 		return Done{}, err
 	}
 
-	path := []targets.Span{{Timeline: to.Timeline, From: st.Position.Offset, To: to.Offset}}
-
-	at, err := feeder.Feed(ctx, handover.FeedRequest{Standby: in, To: to, Path: path, Log: stream.NewSource(v, s.On)})
+	at, err := feeder.Feed(ctx, handover.FeedRequest{Standby: k.standby, To: k.line.At, Path: k.path, Log: stream.NewSource(v, s.On)})
 	if err != nil {
 		return Done{}, err
 	}
 
-	return Done{Said: fmt.Sprintf("fed from %s to %s", st.Position, at)}, nil
+	return Done{Said: fmt.Sprintf("fed from %s to %s", k.at, at)}, nil
 }
 
 // verify shows that the new side takes writes.
@@ -217,10 +228,10 @@ func (a *Activities) inDoubt(ctx context.Context, d plan.Definition, id targets.
 		return nil, err
 	}
 
-	t, ok := driver.(handover.InDoubtTeller)
+	t, ok := driver.(handover.Asking)
 	if !ok {
 		return nil, nil // stores of this kind prepare nothing
 	}
 
-	return t.InDoubt(ctx, in)
+	return t.Asker().InDoubt(ctx, in)
 }

@@ -52,10 +52,8 @@ func (d *Driver) Rejoin(ctx context.Context, req handover.RejoinRequest) (handov
 	return d.switcher().Rejoin(ctx, req)
 }
 
-// InDoubt implements handover.InDoubtTeller.
-func (d *Driver) InDoubt(ctx context.Context, in targets.Instance) ([]string, error) {
-	return d.switcher().InDoubt(ctx, in)
-}
+// Asker implements handover.Asking.
+func (d *Driver) Asker() handover.Asker { return d.switcher() }
 
 // Lost implements handover.LossTeller.
 func (d *Driver) Lost(_ context.Context, req handover.LossRequest) (handover.Loss, error) {

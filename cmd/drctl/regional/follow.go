@@ -250,7 +250,7 @@ func (f Faces) tell(out recovery.Out) error {
 	case out.Verdict == machine.Open:
 		return nil
 	case out.Verdict == machine.TakenBack:
-		return ui.Exit{Code: 1, Message: fmt.Sprintf("taken back: %s is in %s as before", out.Group, out.From)}
+		return ui.Exit{Code: 1, Message: takenBack(out)}
 	case out.Verdict != machine.Reached:
 		return ui.Exit{Code: 3, Message: fmt.Sprintf("it ended in between: see drctl recovery show --group %s", out.Group)}
 	case len(odd) > 0:
@@ -265,7 +265,7 @@ func (f Faces) table(out recovery.Out) error {
 
 	for _, s := range out.Steps {
 		what := s.Error
-		if what == "" {
+		if what == "" || s.Waived != "" {
 			what = strings.TrimSpace(s.Said + " " + s.Why + " " + s.Waived)
 		}
 		rows = append(rows, []string{s.ID, status(s.Status), took(s.Started, s.Finished), what})
@@ -280,10 +280,18 @@ func (f Faces) table(out recovery.Out) error {
 	}
 
 	words := map[machine.Verdict]string{machine.Open: "it goes on", machine.Reached: out.Group + " is in " + out.To,
-		machine.TakenBack: "taken back: " + out.Group + " is in " + out.From + " as before", machine.Parted: "it ended in between: some of it was done and stays"}
+		machine.TakenBack: takenBack(out), machine.Parted: "it ended in between: some of it was done and stays"}
 	fmt.Fprintf(f.Out, "%s of %s from %s to %s, epoch %d: %s\n", out.Mode, out.Group, out.From, out.To, out.Epoch, words[out.Verdict])
 
 	return nil
+}
+
+func takenBack(out recovery.Out) string {
+	if out.Mode == plan.ModeFailover {
+		return "taken back: nothing was promoted in " + out.To
+	}
+
+	return "taken back: " + out.Group + " is in " + out.From + " as before"
 }
 
 func status(s machine.Status) string {

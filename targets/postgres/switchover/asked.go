@@ -28,3 +28,14 @@ func (s *Switcher) InDoubt(ctx context.Context, in targets.Instance) (out []stri
 
 	return out, nil
 }
+
+// Place is where a standby stands.
+func (s *Switcher) Place(ctx context.Context, in targets.Instance) (targets.Position, error) {
+	at, _, done, err := s.Standby(ctx, "switch: place", in)
+	if err != nil {
+		return targets.Position{}, err
+	}
+	done()
+
+	return position(at), nil
+}
