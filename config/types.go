@@ -96,12 +96,14 @@ type Shard map[string]*Instance
 
 // Instance is a shard's copy in one region.
 type Instance struct {
-	Address  string `yaml:"address" only:"postgres|redis" format:"addr" doc:"host:port of the server itself, never of a pooler."`
-	Endpoint string `yaml:"endpoint" only:"s3" format:"httpurl" doc:"URL of the S3 service."`
-	Bucket   string `yaml:"bucket" only:"s3" format:"bucket" doc:"Name of the bucket."`
-	Prefix   string `yaml:"prefix" only:"s3" doc:"Limits the shard to keys that begin with it."`
-	Role     string `yaml:"role" req:"true" enum:"primary|standby" doc:"What the instance is when all is well."`
-	DataDir  string `yaml:"data_dir" only:"postgres" format:"path" doc:"The data directory where the region's worker can read it; bases are then taken file by file."`
+	Address  string   `yaml:"address" only:"postgres|redis" format:"addr" doc:"host:port of the server itself, never of a pooler."`
+	Endpoint string   `yaml:"endpoint" only:"s3" format:"httpurl" doc:"URL of the S3 service."`
+	Bucket   string   `yaml:"bucket" only:"s3" format:"bucket" doc:"Name of the bucket."`
+	Prefix   string   `yaml:"prefix" only:"s3" doc:"Limits the shard to keys that begin with it."`
+	Role     string   `yaml:"role" req:"true" enum:"primary|standby" doc:"What the instance is when all is well."`
+	DataDir  string   `yaml:"data_dir" only:"postgres" format:"path" doc:"The data directory where the region's worker can read it; bases are then taken file by file."`
+	Stop     []string `yaml:"stop" only:"postgres" doc:"Program and arguments by which a worker stops the server in order, and keeps its supervisor from starting it; a switchover runs it. Left out, the worker signals the server of data_dir."`
+	Start    []string `yaml:"start" only:"postgres" doc:"Program and arguments by which a worker starts the server again."`
 
 	User      string `yaml:"user" only:"postgres|redis" doc:"Overrides the target's user."`
 	Password  Ref    `yaml:"password" only:"postgres|redis" doc:"Overrides the target's password."`

@@ -32,13 +32,12 @@ func (c *Config) GroupNames() []string { return sortedKeys(c.Groups) }
 // DrillNames lists the drills, sorted.
 func (c *Config) DrillNames() []string { return sortedKeys(c.Drills) }
 
-func (c *Config) shardsOf(target string) []targets.ShardID {
+func (c *Config) shardsOf(target string) (out []targets.ShardID) {
 	t := c.Targets[target]
 	if t == nil {
 		return nil
 	}
 
-	var out []targets.ShardID
 	for _, s := range sortedKeys(t.Shards) {
 		out = append(out, targets.ShardID{Target: target, Shard: s})
 	}
@@ -50,7 +49,7 @@ func (c *Config) shardsOf(target string) []targets.ShardID {
 
 // Shards lists the shards of a group, or of every target when group is "",
 // sorted. An unknown group has none.
-func (c *Config) Shards(group string) []targets.ShardID {
+func (c *Config) Shards(group string) (out []targets.ShardID) {
 	names := sortedKeys(c.Targets)
 	if group != "" {
 		g := c.Groups[group]
@@ -60,7 +59,6 @@ func (c *Config) Shards(group string) []targets.ShardID {
 		names = slices.Sorted(slices.Values(g.Targets))
 	}
 
-	var out []targets.ShardID
 	for _, t := range names {
 		out = append(out, c.shardsOf(t)...)
 	}

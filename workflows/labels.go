@@ -4,7 +4,9 @@ import (
 	"log/slog"
 
 	"drctl/activities"
+	"drctl/activities/actions"
 	"drctl/targets"
+	"drctl/workflows/recovery"
 )
 
 // Labels is what an input of a workflow or an activity says of its work, for
@@ -29,6 +31,10 @@ func Labels(in any) []slog.Attr {
 		return append(onShard(in.Shard), slog.String("base", in.ID))
 	case activities.CopyIn:
 		return onShard(in.Shard)
+	case recovery.In:
+		return onGroup(in.Group)
+	case actions.Call:
+		return []slog.Attr{slog.String("step", in.Step)}
 	case activities.StepIn:
 		return []slog.Attr{slog.String("step", in.StepID)}
 	case activities.GroupIn:

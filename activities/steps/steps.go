@@ -23,6 +23,8 @@ const op = "recovery step"
 // Shard is one shard in hand.
 type Shard struct {
 	Switch handover.Switch
+	// Old is the side that is left.
+	Old targets.Instance
 	// Standing are the proofs for its further instances: they are standbys, or
 	// somebody vouched for them.
 	Standing []handover.Silence
@@ -31,9 +33,28 @@ type Shard struct {
 // Hands are those of one section: see section.Hands.
 type Hands struct {
 	To     string // region that takes over
+	Epoch  uint64 // of the promotion
 	Shards map[targets.ShardID]Shard
 	Routes traffic.Set
-	Defs   map[string]plan.StepDef // of the section, by id
+	Defs   map[string]plan.StepDef // of the whole plan, by id
+	// Was is how the routes were before anything was touched, where that was read
+	// before the section.
+	Was traffic.States
+	// Given are outcomes of steps before the section, by id, and Vouched the words by
+	// which people stand for such a step.
+	Given   map[string]json.RawMessage
+	Vouched map[string]string
+	// Line is a place of the old side's log that is known, where the old side itself
+	// cannot say its end. It may be nil.
+	Line func(ctx context.Context, id targets.ShardID) (Line, error)
+	// InDoubt lists what is prepared on the new side of a shard and not ended.
+	InDoubt func(ctx context.Context, id targets.ShardID) ([]string, error)
+}
+
+// Line is a place of a log, with the history of its timeline (PostgreSQL).
+type Line struct {
+	At      targets.Position `json:"at"`
+	History []byte           `json:"history,omitempty"`
 }
 
 var _ section.Hands = (*Hands)(nil)
@@ -42,34 +63,51 @@ var _ section.Hands = (*Hands)(nil)
 type Seen struct {
 	Shards map[string]handover.Prepared `json:"shards"`
 	Routes traffic.States               `json:"routes"`
+	Lines  map[string]Line              `json:"lines,omitempty"`
 }
 
 // Prepare connects to everything, makes checkpoints, and reads the routes. It
 // changes nothing that a client feels, and fails when one shard or route is not ready.
+// Where the old side cannot be asked any more it reads how far its log is known instead.
 func (h *Hands) Prepare(ctx context.Context) (json.RawMessage, error) {
 	ids := slices.SortedFunc(maps.Keys(h.Shards), targets.ShardID.Compare)
-	prepared := make([]handover.Prepared, len(ids))
-	seen := Seen{Shards: map[string]handover.Prepared{}}
+	prepared, lines := make([]handover.Prepared, len(ids)), make([]Line, len(ids))
+	seen := Seen{Shards: map[string]handover.Prepared{}, Routes: h.Was}
 
 	group, ctx2 := errgroup.WithContext(ctx)
 	for i, id := range ids {
 		group.Go(func() (err error) {
-			prepared[i], err = h.Shards[id].Switch.Prepare(ctx2)
+			if h.Line != nil {
+				lines[i], err = h.Line(ctx2, id)
+			} else {
+				prepared[i], err = h.Shards[id].Switch.Prepare(ctx2)
+			}
+
 			return err
 		})
 	}
 
-	group.Go(func() (err error) {
-		seen.Routes, err = h.Routes.Read(ctx2)
-		return err
-	})
+	if seen.Routes == nil {
+		group.Go(func() (err error) {
+			seen.Routes, err = h.Routes.Read(ctx2)
+			return err
+		})
+	}
 
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 
 	for i, id := range ids {
-		seen.Shards[id.String()] = prepared[i]
+		if h.Line == nil {
+			seen.Shards[id.String()] = prepared[i]
+			continue
+		}
+
+		if seen.Lines == nil {
+			seen.Lines = map[string]Line{}
+		}
+		seen.Lines[id.String()] = lines[i]
 	}
 
 	return json.Marshal(seen)
@@ -80,7 +118,7 @@ func (h *Hands) Do(ctx context.Context, n plan.Node, k section.Known) (json.RawM
 	switch n.Op {
 	case plan.OpReroute:
 		return nil, h.reroute(ctx, n, k)
-	case plan.OpFence, plan.OpDrain, plan.OpPromote, plan.OpFollow:
+	case plan.OpFence, plan.OpDrain, plan.OpPromote, plan.OpFollow, plan.OpResolve:
 	default:
 		return nil, fail.Newf(fail.Unsupported, op, n.ID, "a section has no hands for %q", n.Op)
 	}
@@ -94,6 +132,8 @@ func (h *Hands) Do(ctx context.Context, n plan.Node, k section.Known) (json.RawM
 		return h.fence(ctx, n)
 	case plan.OpPromote:
 		return h.promote(ctx, n, k)
+	case plan.OpResolve:
+		return h.resolve(ctx, n)
 	}
 
 	// The drain is proven by Stop, which shows that the new side holds the last record;
@@ -122,15 +162,15 @@ func (h *Hands) fence(ctx context.Context, n plan.Node) (json.RawMessage, error)
 }
 
 func (h *Hands) promote(ctx context.Context, n plan.Node, k section.Known) (json.RawMessage, error) {
-	var stopped handover.Stopped
-
-	err := json.Unmarshal(k.Outs[string(plan.OpFence)+"-"+n.Shard.String()], &stopped)
-	if err != nil {
-		return nil, fail.New(fail.Denied, op, n.ID, "see what its fence returned in the section's journal", fmt.Errorf("nothing proves that the old side of %s is silent: %w", n.Shard, err))
-	}
 	s := h.Shards[n.Shard]
 
-	out, err := s.Switch.Promote(ctx, handover.PromoteRequest{Silence: append(slices.Clone(s.Standing), stopped.Silence), Line: stopped.At, History: stopped.History, Exact: true})
+	req, err := h.proven(n, k)
+	if err != nil {
+		return nil, fail.New(fail.Denied, op, n.ID, "see what its fence returned: drctl recovery show", fmt.Errorf("nothing proves that the old side of %s is silent: %w", n.Shard, err))
+	}
+	req.Silence = append(req.Silence, s.Standing...)
+
+	out, err := s.Switch.Promote(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +180,80 @@ func (h *Hands) promote(ctx context.Context, n plan.Node, k section.Known) (json
 	}
 
 	return json.Marshal(out)
+}
+
+// Left are prepared transactions that nobody has ended.
+type Left struct {
+	InDoubt []string `json:"in_doubt"`
+}
+
+// resolve lists what is in doubt and ends none of it.
+func (h *Hands) resolve(ctx context.Context, n plan.Node) (json.RawMessage, error) {
+	if with := h.Defs[n.ID].With.Resolve; with == nil || with.Rule != plan.ResolveList || h.InDoubt == nil {
+		return nil, fail.Newf(fail.Unsupported, op, n.ID, "transactions in doubt can only be listed (rule %q)", plan.ResolveList)
+	}
+
+	ids, err := h.InDoubt(ctx, n.Shard)
+	if err != nil {
+		return nil, err
+	}
+
+	return json.Marshal(Left{InDoubt: ids})
+}
+
+// proven is what shows that the old side of a shard is silent, and where its log ends
+// or was seen last: what its fence returned, or a person's word for the fence.
+func (h *Hands) proven(n plan.Node, k section.Known) (handover.PromoteRequest, error) {
+	var req handover.PromoteRequest
+
+	fence, ok := h.fenceOf(n.Shard)
+	if !ok {
+		return req, errors.New("the plan has no fence of it")
+	}
+
+	if out, here := k.Outs[fence.ID]; here {
+		var stopped handover.Stopped
+		if err := json.Unmarshal(out, &stopped); err != nil {
+			return req, err
+		}
+
+		return handover.PromoteRequest{Silence: []handover.Silence{stopped.Silence}, Line: stopped.At, History: stopped.History, Exact: true}, nil
+	}
+
+	var seen Seen
+	if err := json.Unmarshal(k.Prepared, &seen); err != nil {
+		return req, err
+	}
+
+	line, ok := seen.Lines[n.Shard.String()]
+	if !ok {
+		return req, errors.New("how far its log went is not known")
+	}
+	req.Line, req.History = line.At, line.History
+
+	if words := h.Vouched[fence.ID]; words != "" {
+		req.Silence = []handover.Silence{{Instance: h.Shards[n.Shard].Old.String(), Kind: handover.SilentStatement, Epoch: h.Epoch, By: words}}
+		return req, nil
+	}
+
+	var silence handover.Silence
+	if err := json.Unmarshal(h.Given[fence.ID], &silence); err != nil {
+		return req, fmt.Errorf("its fence %s returned no proof: %w", fence.ID, err)
+	}
+	req.Silence = []handover.Silence{silence}
+
+	return req, nil
+}
+
+// fenceOf is the step that makes the old side of a shard silent.
+func (h *Hands) fenceOf(id targets.ShardID) (plan.StepDef, bool) {
+	for _, d := range h.Defs {
+		if d.Do == plan.OpFence && d.On == id {
+			return d, true
+		}
+	}
+
+	return plan.StepDef{}, false
 }
 
 // reroute moves one route.

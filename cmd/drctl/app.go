@@ -54,6 +54,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 partly done,
 	f.StringVar(&a.logFormat, "log-format", "text", "text or json")
 	root.AddCommand(a.configCmd(), a.vaultCmd(), a.upCmd(), a.workerCmd(), a.applyCmd(), a.statusCmd(),
 		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.plans().Command(), a.scheduleCmd(), a.runsCmd(), a.versionCmd(), labCmd(), guarding.Command(a.load, a.logger))
+	root.AddCommand(a.regional().Commands()...)
 	ui.Strict(root)
 	complete.Wire(root, a.completion())
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/restoreview"
 	"drctl/internal/human"
 	"drctl/internal/progress"
 	"drctl/internal/ui"
@@ -304,7 +305,7 @@ func (a *app) backupVerify(ctx context.Context, place vaultFlags, group, region,
 
 		outs = append(outs, out)
 		if !a.json {
-			printFindings(a, out.Findings)
+			restoreview.Findings(a.out, out.Findings)
 			fmt.Fprintf(a.out, "vault %s: %d checks, %d failed, took %s\n", r, len(out.Findings), out.Failed, human.Duration(out.Took))
 		}
 	}
@@ -320,28 +321,6 @@ func (a *app) backupVerify(ctx context.Context, place vaultFlags, group, region,
 	}
 
 	return nil
-}
-
-// printFindings prints what failed or was left out first.
-func printFindings(a *app, fs []targets.Finding) {
-	for _, sev := range []targets.Severity{targets.Failed, targets.Warned, targets.Skipped, targets.Passed} {
-		for _, f := range fs {
-			if f.Severity != sev {
-				continue
-			}
-
-			line := fmt.Sprintf("%-7s %s: %s", strings.ToUpper(string(sev)), f.Subject, f.Check)
-			if f.Expected != "" || f.Got != "" {
-				line += fmt.Sprintf(" (expected %s, got %s)", f.Expected, f.Got)
-			}
-
-			if f.Detail != "" {
-				line += ": " + f.Detail
-			}
-
-			fmt.Fprintln(a.out, line)
-		}
-	}
 }
 
 func (a *app) backupPrune(ctx context.Context, group string, yes bool) error {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"drctl/cmd/drctl/restoreview"
 	"drctl/cmd/drctl/serve"
 	"drctl/internal/sandbox"
 	"drctl/internal/ui"
@@ -87,7 +88,7 @@ func TestAFailedCheckIsWrongWithoutItsFindings(t *testing.T) {
 	var out bytes.Buffer
 
 	verified := plan.StepOut{StepID: "verify-orders/0", Op: plan.OpVerify, Findings: []targets.Finding{{Severity: targets.Failed}}}
-	err := newApp(&out, &out).printRestore(workflows.RestoreOut{Steps: []plan.StepOut{{StepID: "r", Op: plan.OpRestore}, verified.Brief()}, Unverified: []string{"verify-orders/0"}})
+	err := restoreview.Outcome(&out, false, workflows.RestoreOut{Steps: []plan.StepOut{{StepID: "r", Op: plan.OpRestore}, verified.Brief()}, Unverified: []string{"verify-orders/0"}})
 
 	if err == nil || !strings.Contains(out.String(), "WRONG") {
 		t.Errorf("%v\n%s", err, &out)
@@ -112,7 +113,7 @@ func TestRestoreStatus(t *testing.T) {
 		"nothing began":        {workflows.RestoreOut{NotRun: []plan.NotRun{{StepID: "r"}}}, 1},
 		"nothing to do":        {workflows.RestoreOut{}, 1},
 	} {
-		err := restoreStatus(c.out)
+		err := restoreview.Status(c.out)
 		var e ui.Exit
 
 		if c.code == 0 && err == nil {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,11 +14,11 @@ import (
 	"drctl/cmd/drctl/boxes"
 	"drctl/cmd/drctl/cutview"
 	"drctl/cmd/drctl/moments"
+	"drctl/cmd/drctl/restoreview"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/platform"
-	"drctl/internal/progress"
 	"drctl/internal/servers"
 	"drctl/internal/ui"
 	"drctl/internal/upkeep"
@@ -84,7 +83,10 @@ func (a *app) restoreCmd() *cobra.Command {
 					return err
 				}
 			}
-			if err := a.showPlan(r.plan); err != nil || !save || a.json {
+			if a.json {
+				return ui.PrintExact(a.out, r.plan)
+			}
+			if err := restoreview.Plan(a.out, r.plan); err != nil || !save {
 				return err
 			}
 			fmt.Fprintf(a.out, "saved in the vault of %s; run exactly this with: drctl restore run --plan %s\n", r.vault.Region(), r.plan.Hash)
@@ -344,60 +346,6 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 	return goal, nil
 }
 
-func (a *app) showPlan(p plan.Run) error {
-	if a.json {
-		return ui.PrintExact(a.out, p)
-	}
-
-	what := "cut " + p.Cut.ID
-	if p.Cut.ID == "" {
-		what = "the state at " + p.Goal.At.UTC().Format(time.RFC3339)
-	} else {
-		what += " of " + p.Cut.QuiescedAt.Local().Format(time.DateTime) + " (" + human.Duration(time.Since(p.Cut.QuiescedAt)) + " ago)"
-	}
-
-	fmt.Fprintf(a.out, "restore %s to %s\nfrom the vault of %s into %s, %s to read\n", p.Goal.Group, what, p.Goal.Vault, p.Goal.Into, human.Bytes(p.Bytes()))
-
-	var rows [][]string
-	for _, s := range p.Steps {
-		if s.Op != plan.OpRestore {
-			continue
-		}
-
-		base, to := s.Base.ID, "sandbox"
-		if s.Kind.Traits().Manifest {
-			base = "manifest " + s.Point.Manifest[:min(12, len(s.Point.Manifest))]
-		}
-
-		if s.Into.Region != "" {
-			to = strings.TrimSpace(s.Into.Region + " " + s.Into.Address + " " + s.Into.DataDir + s.Into.Bucket)
-		}
-		// Of a store with a log there are chunks, of a bucket objects.
-		stream, pieces := human.Bytes(s.StreamBytes), fmt.Sprintf("%d chunks", s.Chunks)
-
-		size := human.Bytes(s.BaseBytes)
-		if s.Kind.Traits().Manifest {
-			stream, pieces = "-", fmt.Sprintf("%d objects", s.Objects)
-			if s.Objects == 0 {
-				size, pieces = "not counted", "-"
-			}
-		}
-		rows = append(rows, []string{s.Shard.String(), p.Goal.Vault, base, size, stream, pieces, s.Point.String(), to})
-	}
-
-	if err := progress.Table(a.out, []string{"SHARD", "VAULT", "BASE", "BASE BYTES", "STREAM BYTES", "IN", "TO POINT", "INTO"}, rows); err != nil {
-		return err
-	}
-
-	for _, w := range p.Warnings {
-		fmt.Fprintln(a.out, "warning: "+w)
-	}
-
-	fmt.Fprintf(a.out, "plan %s, SHA-256 %s\n", p.ID, p.Hash)
-
-	return nil
-}
-
 func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	if f.engine != "configured" && f.engine != "embedded" {
 		return fail.New(fail.Invalid, "flags", "--engine", "use configured or embedded", errors.New(f.engine))
@@ -419,7 +367,7 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 	}
 
 	if !a.json {
-		if err := a.showPlan(r.plan); err != nil {
+		if err := restoreview.Plan(a.out, r.plan); err != nil {
 			return err
 		}
 	}
@@ -482,95 +430,5 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 		a.say(slog.LevelWarn, "what the steps found cannot be shown: %v", err)
 	}
 
-	return a.printRestore(out)
-}
-
-func (a *app) printRestore(out workflows.RestoreOut) error {
-	if a.json {
-		if err := a.printJSON(out); err != nil {
-			return err
-		}
-	} else {
-		var rows [][]string
-		for _, s := range out.Steps {
-			res := "done"
-			if !s.Before.IsZero() {
-				res = "done before"
-			}
-
-			if slices.Contains(out.Unchecked, s.StepID) {
-				res = "NOT VERIFIED"
-			}
-
-			if s.Tally().Failed > 0 { // which is known without the findings too
-				res = "WRONG"
-			}
-
-			if s.Error != "" {
-				res = "FAILED"
-			}
-			rows = append(rows, []string{s.StepID, res, human.Duration(s.Finished.Sub(s.Started)), human.Bytes(s.Outcome.Bytes), s.Address})
-		}
-
-		if err := progress.Table(a.out, []string{"STEP", "RESULT", "TOOK", "BYTES", "ADDRESS"}, rows); err != nil {
-			return err
-		}
-
-		for _, s := range out.Steps {
-			if s.Error != "" {
-				fmt.Fprintf(a.out, "%s: %s\n", s.StepID, s.Error)
-			}
-
-			for _, x := range s.Findings {
-				if x.Severity != targets.Passed {
-					printFindings(a, []targets.Finding{x})
-				}
-			}
-		}
-
-		for _, n := range out.NotRun {
-			fmt.Fprintf(a.out, "%s did not run: %s\n", n.StepID, n.Why)
-		}
-
-		if out.Sandbox.ID != "" && out.LeftOver == "" {
-			boxes.Left(a.out, out.Sandbox.Dir)
-		}
-
-		fmt.Fprintf(a.out, "took %s\n", human.Duration(out.Finished.Sub(out.Started)))
-
-		if len(out.Unchecked) > 0 {
-			fmt.Fprintf(a.out, "not verified: no check ran in %s\n", strings.Join(out.Unchecked, ", "))
-		}
-	}
-
-	return restoreStatus(out)
-}
-
-// restoreStatus is the exit status of a restore: 4 when everything was done and
-// a check found something wrong, 3 when part of it could not be done. 0 says
-// that everything was restored to the point and that no check failed, not that
-// there was one: servers that are left stopped are not checked.
-func restoreStatus(out workflows.RestoreOut) error {
-	restored := 0
-	for _, s := range out.Steps {
-		if s.Op == plan.OpRestore && s.Error == "" {
-			restored++
-		}
-	}
-
-	switch {
-	case restored == 0:
-		return ui.Exit{Code: 1, Message: "nothing was restored"}
-	case len(out.Failed)+len(out.NotRun) > 0:
-		msg := fmt.Sprintf("%d steps failed, %d did not run", len(out.Failed), len(out.NotRun))
-		if n := len(out.Unverified); n > 0 {
-			msg += fmt.Sprintf(", %d found something wrong", n)
-		}
-
-		return ui.Exit{Code: 3, Message: msg}
-	case len(out.Unverified) > 0:
-		return ui.Exit{Code: 4, Message: fmt.Sprintf("restored, but the checks of %s failed", strings.Join(out.Unverified, ", "))}
-	}
-
-	return nil
+	return restoreview.Outcome(a.out, a.json, out)
 }

@@ -30,6 +30,14 @@ func (r *Route) Leads() []string {
 	return slices.Sorted(slices.Values(r.Regions))
 }
 
+// Holds reports whether the route can keep clients waiting without an error.
+func (r *Route) Holds() bool {
+	_, command := r.Commands["hold"]
+	_, request := r.Requests["hold"]
+
+	return r.Kind == "pgbouncer" || command || request
+}
+
 // Refs are the secrets of the route, by key.
 func (r *Route) Refs() map[string]secret.Ref {
 	out := map[string]secret.Ref{"password": r.Password, "secret_key": r.SecretKey}

@@ -36,6 +36,19 @@ type LossTeller interface {
 	Lost(ctx context.Context, req LossRequest) (Loss, error)
 }
 
+// Asking is the part of a driver whose standbys and new primaries can be asked for more
+// than a probe tells.
+type Asking interface{ Asker() Asker }
+
+// Asker asks instances.
+type Asker interface {
+	// Place says where a standby stands by what it got and keeps, on the timeline that
+	// it follows now. A probe's place may be on an older one.
+	Place(ctx context.Context, in targets.Instance) (targets.Position, error)
+	// InDoubt lists transactions that are prepared and not ended, as text for people.
+	InDoubt(ctx context.Context, in targets.Instance) ([]string, error)
+}
+
 // Request says what is switched, from where and to where.
 type Request struct {
 	Old, New targets.Instance

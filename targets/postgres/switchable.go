@@ -12,12 +12,6 @@ import (
 	"drctl/targets/postgres/switchover"
 )
 
-var (
-	_ handover.Switcher   = (*Driver)(nil)
-	_ handover.Feeder     = (*Driver)(nil)
-	_ handover.LossTeller = (*Driver)(nil)
-)
-
 // switcher is the hands with the driver's own way to servers.
 func (d *Driver) switcher() *switchover.Switcher {
 	return switchover.New(switchover.Options{Slot: d.slot, Rewind: d.rewind, Dial: switchover.Dial{SQL: connectDirect, Log: walsender, Explain: queryError}})
@@ -57,6 +51,9 @@ func (d *Driver) Switch(req handover.Request) (handover.Switch, error) {
 func (d *Driver) Rejoin(ctx context.Context, req handover.RejoinRequest) (handover.Rejoined, error) {
 	return d.switcher().Rejoin(ctx, req)
 }
+
+// Asker implements handover.Asking.
+func (d *Driver) Asker() handover.Asker { return d.switcher() }
 
 // Lost implements handover.LossTeller.
 func (d *Driver) Lost(_ context.Context, req handover.LossRequest) (handover.Loss, error) {

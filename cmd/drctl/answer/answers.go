@@ -14,6 +14,7 @@ import (
 	"drctl/restore/readiness"
 	"drctl/targets"
 	"drctl/workflows"
+	"drctl/workflows/recovery"
 )
 
 // JSON is the version of everything that is printed with --json. Fields are added
@@ -66,9 +67,13 @@ func All() []Answer {
 		{Command: "drill show", Where: "the record, as [evidence.schema.json](evidence.schema.json) describes it"},
 		{Command: "drill simulate", Value: simulate.Summary{}},
 		{Command: "drill simulate", When: "with `--schedules 1`", Value: simulate.Result{}},
+		{Command: "failback run", Value: recovery.Out{}},
+		{Command: "failover run", Value: recovery.Out{}},
 		{Command: "plan diff", Value: []failover.Difference{}},
 		{Command: "plan lint", Value: []failover.Problem{}},
 		{Command: "plan show", Value: plan.Definition{}},
+		{Command: "recovery answer", Value: recovery.Out{}},
+		{Command: "recovery show", Value: recovery.Out{}},
 		{Command: "restore plan", Value: plan.Run{}},
 		{Command: "restore run", Value: workflows.RestoreOut{}},
 		{Command: "runs attach", Value: started},
@@ -82,6 +87,7 @@ func All() []Answer {
 		{Command: "schedule resume", Value: changes},
 		{Command: "status", Value: []readiness.Status{}},
 		{Command: "status", When: "with `--vault-url`", Value: readiness.Held{}},
+		{Command: "switchover run", Value: recovery.Out{}},
 		{Command: "up", Value: Up{}},
 		{Command: "vault init", Value: []VaultMade{}},
 		{Command: "vault repair", Value: []Repaired{}},

@@ -46,7 +46,7 @@ func (f Faces) Command() *cobra.Command {
 }
 
 func (f Faces) show() *cobra.Command {
-	var s source
+	var s Wanted
 	var svg string
 	c := &cobra.Command{
 		Use: "show", Short: "Show the plan of a switchover, failover or failback", Args: cobra.NoArgs,
@@ -70,19 +70,19 @@ changes. Nothing is touched. The hash changes with every edit, and with nothing 
 			})
 		},
 	}
-	s.flags(c)
+	s.Flags(c)
 	c.Flags().StringVar(&svg, "svg", "", "write a picture of the plan to this file")
 
 	return c
 }
 
-func (f Faces) derive(s source) (plan.Definition, failover.Topology, error) {
+func (f Faces) derive(s Wanted) (plan.Definition, failover.Topology, error) {
 	cfg, err := f.Load()
 	if err != nil {
 		return plan.Definition{}, failover.Topology{}, err
 	}
 
-	return s.plan(cfg)
+	return s.Plan(cfg, nil)
 }
 
 func title(d plan.Definition) string {
@@ -104,7 +104,7 @@ func picture(path string, d plan.Definition) error {
 }
 
 func (f Faces) lint() *cobra.Command {
-	var s source
+	var s Wanted
 	c := &cobra.Command{
 		Use: "lint [FILE]", Short: "Find what is wrong with a plan, or with one in a file", Args: cobra.MaximumNArgs(1),
 		Long: `Finds circles, steps that nobody can run, a promotion without proof of silence or without
@@ -132,7 +132,7 @@ Exit status 4 when the plan must not run.`,
 			return nil
 		},
 	}
-	s.flags(c)
+	s.Flags(c)
 
 	return c
 }
@@ -157,7 +157,7 @@ func problems(w io.Writer, d plan.Definition, found []failover.Problem) error {
 }
 
 func (f Faces) diff() *cobra.Command {
-	var s source
+	var s Wanted
 	c := &cobra.Command{
 		Use: "diff FILE [FILE]", Short: "Compare a kept plan with today's, or two kept ones", Args: cobra.RangeArgs(1, 2),
 		Long: "Compares plans that plan show --json has printed. Exit status 4 when they differ.",
@@ -190,7 +190,7 @@ func (f Faces) diff() *cobra.Command {
 			return nil
 		},
 	}
-	s.flags(c)
+	s.Flags(c)
 
 	return c
 }
@@ -213,7 +213,7 @@ func differences(w io.Writer, changes []failover.Difference) error {
 
 // Simulate is "drctl drill simulate".
 func (f Faces) Simulate() *cobra.Command {
-	var s source
+	var s Wanted
 	var g game
 	c := &cobra.Command{
 		Use: "simulate", Short: "Play a plan at the table: thousands of schedules with faults in every step", Args: cobra.NoArgs,
@@ -223,7 +223,7 @@ found again by its seed: --seed N --schedules 1 tells it step by step.
 Exit status 4 when something was that must never be.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.simulate(cmd.Context(), s, g) },
 	}
-	s.flags(c)
+	s.Flags(c)
 	c.Flags().Uint64Var(&g.first, "seed", 1, "first seed; 0 is the schedule in which nothing goes wrong")
 	c.Flags().IntVar(&g.schedules, "schedules", 10000, "how many seeds are played")
 	c.Flags().StringVar(&g.bug, "plant", "", "plant a bug, to see that it is found: "+strings.Join(sorted(simulate.Bugs), ", "))
@@ -238,7 +238,7 @@ type game struct {
 	bug       string
 }
 
-func (f Faces) simulate(ctx context.Context, s source, g game) error {
+func (f Faces) simulate(ctx context.Context, s Wanted, g game) error {
 	d, t, err := f.derive(s)
 	if err != nil {
 		return err

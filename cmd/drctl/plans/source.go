@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,31 +30,39 @@ type Extra struct {
 	Overlay  failover.Overlay   `json:"overlay,omitzero"`
 }
 
-// source is how a command is told which plan is meant.
-type source struct {
-	group, mode, from, to, choice, extra string
+// Wanted is how a command is told which plan is meant.
+type Wanted struct {
+	Group, Mode, From, To, Choice, Extra string
+	// Stay are targets that are left where they are.
+	Stay []string
 }
 
-func (s *source) flags(c *cobra.Command) {
+// Flags adds the flags that name a plan; that of the mode only where it is not set.
+func (s *Wanted) Flags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVarP(&s.group, "group", "g", "", "group (default: the only one)")
-	f.StringVar(&s.mode, "mode", string(plan.ModeSwitchover), "switchover, failover or failback")
-	f.StringVar(&s.from, "from", "", "region that is left (default: the group's home; of a failback the other one)")
-	f.StringVar(&s.to, "to", "", "region that takes over (default: the other one)")
-	f.StringVar(&s.choice, "choice", "", "of a failover: newest (each shard as far as it gets) or proven (the group at one provable moment)")
-	f.StringVar(&s.extra, "extra", "", "JSON file with services, routes, policy and overlay")
+	f.StringVarP(&s.Group, "group", "g", "", "group (default: the only one)")
+
+	if s.Mode == "" {
+		f.StringVar(&s.Mode, "mode", string(plan.ModeSwitchover), "switchover, failover or failback")
+	}
+	f.StringVar(&s.From, "from", "", "region that is left (default: the group's home; of a failback the other one)")
+	f.StringVar(&s.To, "to", "", "region that takes over (default: the other one)")
+	f.StringVar(&s.Choice, "choice", "", "of a failover: newest (each shard as far as it gets) or proven (the group at one provable moment)")
+	f.StringSliceVar(&s.Stay, "stay", nil, "targets that are left where they are, such as a bucket that both regions use")
+	f.StringVar(&s.Extra, "extra", "", "JSON file with services, routes, policy and overlay")
 }
 
-// plan derives the plan that is meant, with what people have changed in it.
-func (s source) plan(cfg *config.Config) (plan.Definition, failover.Topology, error) {
+// Plan derives the plan that is meant, with what people have changed in it. edit may
+// fill in what the policy leaves open; it may be nil.
+func (s Wanted) Plan(cfg *config.Config, edit func(*failover.Policy)) (plan.Definition, failover.Topology, error) {
 	var x Extra
-	if s.extra != "" {
-		if err := read(s.extra, &x); err != nil {
+	if s.Extra != "" {
+		if err := read(s.Extra, &x); err != nil {
 			return plan.Definition{}, failover.Topology{}, err
 		}
 	}
 
-	group := s.group
+	group := s.Group
 	if names := cfg.GroupNames(); group == "" && len(names) == 1 {
 		group = names[0]
 	}
@@ -61,15 +71,39 @@ func (s source) plan(cfg *config.Config) (plan.Definition, failover.Topology, er
 	if g == nil {
 		return plan.Definition{}, failover.Topology{}, fail.New(fail.Invalid, "flags", "--group", "name one of the configured groups", errors.New("there is no group "+group))
 	}
+	for _, name := range s.Stay {
+		if !slices.Contains(g.Targets, name) {
+			return plan.Definition{}, failover.Topology{}, fail.New(fail.Invalid, "flags", "--stay", "name targets of the group", errors.New("the group has no target "+name))
+		}
+	}
+
 	t := topology(cfg, group)
-	t.Services, t.Routes = x.Services, x.Routes
+	t.Shards = slices.DeleteFunc(t.Shards, func(x failover.Shard) bool { return slices.Contains(s.Stay, x.ID.Target) })
+	t.Services = x.Services
+
+	for _, r := range g.Routes { // what a route leads to is there
+		if r.Service != "" && !slices.ContainsFunc(t.Services, func(o failover.Service) bool { return o.Name == r.Service }) {
+			t.Services = append(t.Services, failover.Service{Name: r.Service, Tier: failover.Edge})
+		}
+	}
+	slices.SortStableFunc(t.Services, func(a, b failover.Service) int { return strings.Compare(a.Name, b.Name) })
 	p := s.policy(cfg, g.Home, x.Policy)
+
+	lost := "" // with all that routes there
+	if s.Mode == string(plan.ModeFailover) {
+		lost = p.From
+	}
+	t.Routes = append(routes(g, lost, s.Stay), x.Routes...)
 
 	if r := cfg.Recovery[group]; r != nil && len(p.Destinations) == 0 {
 		p.Destinations = destinations(r, g.Home)
 	}
 
-	d, err := failover.Derive(t, p, plan.Mode(s.mode))
+	if edit != nil {
+		edit(&p)
+	}
+
+	d, err := failover.Derive(t, p, plan.Mode(s.Mode))
 	if err != nil {
 		return d, t, err
 	}
@@ -80,7 +114,7 @@ func (s source) plan(cfg *config.Config) (plan.Definition, failover.Topology, er
 }
 
 // policy fills in the regions from the flags, or from what the group's home says.
-func (s source) policy(cfg *config.Config, home string, p failover.Policy) failover.Policy {
+func (s Wanted) policy(cfg *config.Config, home string, p failover.Policy) failover.Policy {
 	set := func(to *string, values ...string) {
 		for _, v := range values {
 			if *to == "" || v == values[0] && v != "" {
@@ -97,15 +131,15 @@ func (s source) policy(cfg *config.Config, home string, p failover.Policy) failo
 		}
 	}
 
-	if s.mode == string(plan.ModeFailback) {
+	if s.Mode == string(plan.ModeFailback) {
 		home, other = other, home
 	}
 
-	set(&p.From, s.from, home)
-	set(&p.To, s.to, other)
+	set(&p.From, s.From, home)
+	set(&p.To, s.To, other)
 
-	if s.choice != "" {
-		p.Choice = plan.Choice(s.choice)
+	if s.Choice != "" {
+		p.Choice = plan.Choice(s.Choice)
 	}
 
 	return p
@@ -120,6 +154,26 @@ func topology(cfg *config.Config, group string) failover.Topology {
 	}
 
 	return t
+}
+
+// routes are those that the configuration has of a group, but for those to targets that
+// stay where they are, and those that are lost with a region.
+func routes(g *config.Group, lost string, stay []string) (out []failover.Route) {
+	for _, name := range slices.Sorted(maps.Keys(g.Routes)) {
+		r := g.Routes[name]
+		to := r.Service
+
+		if to == "" {
+			to, _, _ = strings.Cut(r.Shard, "/")
+		}
+
+		if slices.Contains(stay, to) || r.In != "" && r.In == lost {
+			continue
+		}
+		out = append(out, failover.Route{Name: name, For: []string{to}, Holds: r.Holds()})
+	}
+
+	return out
 }
 
 func destinations(r *config.Recovery, home string) map[string]plan.Destination {

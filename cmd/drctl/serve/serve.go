@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities"
+	"drctl/activities/actions"
 	"drctl/activities/observing"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -26,6 +27,7 @@ import (
 	"drctl/targets"
 	"drctl/targets/all"
 	"drctl/workflows"
+	"drctl/workflows/recovery"
 )
 
 // Options say what a worker serves, and with what.
@@ -56,6 +58,11 @@ func Start(c client.Client, o Options) (stop func(), err error) {
 	acts := &activities.Activities{Platform: o.Platform, Drivers: drivers, Tools: o.Tools, SandboxRoot: o.Sandboxes, SandboxMax: o.SandboxMax, SandboxOwner: o.Owner,
 		StateDir: o.State, HostQueue: o.Host, Logs: all.Logs(), Observers: running, Version: o.Version, Commit: o.Commit, Log: o.Log}
 	watching := &observing.Activities{Platform: o.Platform, Drivers: drivers, HostQueue: o.Host, Running: running, Log: o.Log}
+
+	var regional *actions.Activities
+	if p, ok := o.Platform.(actions.Resolver); ok { // a vault alone has nothing that could move
+		regional = &actions.Activities{Platform: p, Drivers: drivers, Process: o.Host, Log: o.Log}
+	}
 	// A command with an engine of its own shows its failures itself.
 	var told *slog.Logger
 	if o.Owner == 0 {
@@ -87,6 +94,10 @@ func Start(c client.Client, o Options) (stop func(), err error) {
 		registerWorkflows(w)
 		acts.Register(w)
 		watching.Register(w)
+
+		if regional != nil {
+			regional.Register(w)
+		}
 
 		if err := w.Start(); err != nil {
 			stop()
@@ -144,6 +155,7 @@ func registerWorkflows(w worker.WorkflowRegistry) {
 		workflows.CheckName:      workflows.Check,
 		workflows.RetainName:     workflows.Retain,
 		workflows.ScheduledName:  workflows.Scheduled,
+		recovery.Name:            recovery.Run,
 	} {
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
 	}

@@ -1,0 +1,188 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/worker"
+
+	"drctl/activities/steps"
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/platform"
+	"drctl/internal/traffic"
+	"drctl/restore/plan"
+	"drctl/targets"
+)
+
+// The names under which activities are registered.
+const (
+	BeginName   = "BeginRecovery"
+	SectionName = "RunSection"
+	DoName      = "DoAction"
+	UndoName    = "UndoAction"
+)
+
+const op = "recovery plan"
+
+// Resolver is what can be reached, the routes of clients with it.
+type Resolver interface {
+	platform.Resolver
+	// Routes are those of a group, with what moves them. The caller closes them.
+	Routes(ctx context.Context, group string) (traffic.Set, error)
+	// Host is how the server of an instance is stopped and started; zero is by hand.
+	Host(shard targets.ShardID, region string) (stop, start []string)
+}
+
+// Call says which step of which run is meant.
+type Call struct {
+	// Run names the run and its journals.
+	Run   string    `json:"run"`
+	By    string    `json:"by"` // who asked for the run
+	Plan  plan.Ref  `json:"plan"`
+	Mode  plan.Mode `json:"mode"`
+	Epoch uint64    `json:"epoch"`
+	// Step is a step's id, or the name of a section.
+	Step string `json:"step"`
+	// Outs are what earlier steps returned that later ones rest on, by id.
+	Outs map[string]json.RawMessage `json:"outs,omitempty"`
+	// Vouched are the words by which people stand for a step, by id.
+	Vouched map[string]string `json:"vouched,omitempty"`
+}
+
+// Done is what a step did.
+type Done struct {
+	// Out is for later steps.
+	Out json.RawMessage `json:"out,omitempty"`
+	// Said is for people.
+	Said string `json:"said,omitempty"`
+}
+
+// Activities serves them for one worker.
+type Activities struct {
+	Platform Resolver
+	Drivers  map[targets.Kind]targets.Driver
+	// Process names this process in journals.
+	Process string
+	Log     *slog.Logger
+
+	mu    sync.Mutex
+	plans map[string]plan.Definition // by hash
+}
+
+// Register registers every activity under its constant name.
+func (a *Activities) Register(r worker.ActivityRegistry) {
+	for name, f := range map[string]any{BeginName: a.Begin, SectionName: a.Section, DoName: a.Do, UndoName: a.Undo} {
+		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
+	}
+}
+
+// find returns the plan of a call, and the step where it names one.
+func (a *Activities) find(ctx context.Context, c Call) (plan.Definition, plan.StepDef, error) {
+	d, err := a.load(ctx, c.Plan)
+	if err != nil {
+		return d, plan.StepDef{}, err
+	}
+	s, ok := d.Step(c.Step)
+
+	if !ok {
+		return d, s, fail.Newf(fail.NotFound, op, c.Step, "the plan has no such step")
+	}
+
+	return d, s, nil
+}
+
+// driver returns the driver of a kind.
+func (a *Activities) driver(k targets.Kind) (targets.Driver, error) {
+	if d, ok := a.Drivers[k]; ok {
+		return d, nil
+	}
+
+	return nil, fail.Newf(fail.Unsupported, "driver", string(k), "this build knows no such kind of store")
+}
+
+// Do does one step outside of a section.
+func (a *Activities) Do(ctx context.Context, c Call) (Done, error) {
+	d, s, err := a.find(ctx, c)
+	if err != nil {
+		return Done{}, engine.EncodeError(err)
+	}
+
+	stop := keepBeating(ctx, nothing)
+	defer stop()
+
+	done, err := a.do(ctx, c, d, s)
+
+	return done, engine.EncodeError(err)
+}
+
+// Undo takes one step outside of a section back.
+func (a *Activities) Undo(ctx context.Context, c Call) error {
+	d, s, err := a.find(ctx, c)
+	if err != nil {
+		return engine.EncodeError(err)
+	}
+
+	stop := keepBeating(ctx, nothing)
+	defer stop()
+
+	switch {
+	case s.Undo == nil:
+		err = fail.Newf(fail.Unsupported, op, s.ID, "nothing takes this step back")
+	case s.Undo.Exec != nil:
+		_, err = program(ctx, s.ID, s.Undo.Exec)
+	case s.Undo.HTTP != nil:
+		_, err = request(ctx, s.ID, s.Undo.HTTP)
+	case s.Do == plan.OpReroute:
+		err = a.rerouteBack(ctx, c, d, s)
+	case s.Do == plan.OpFence: // what keeps an old side silent is not taken away by a program
+	default:
+		err = fail.Newf(fail.Unsupported, op, s.ID, "nothing takes this step back by itself")
+	}
+
+	return engine.EncodeError(err)
+}
+
+// hands are those of a plan; the caller closes them and the routes.
+func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *steps.Hands, done func(), err error) {
+	h = &steps.Hands{To: d.To, Epoch: c.Epoch, Shards: map[targets.ShardID]steps.Shard{}, Defs: map[string]plan.StepDef{}, Given: c.Outs, Vouched: c.Vouched}
+	done = func() {
+		h.Close()
+		h.Routes.Close()
+	}
+
+	for _, s := range d.Steps {
+		h.Defs[s.ID] = s
+
+		if s.Do != plan.OpPromote {
+			continue
+		}
+
+		if h.Shards[s.On], err = a.shard(ctx, d, s, c.Epoch); err != nil {
+			done()
+			return nil, nil, err
+		}
+	}
+
+	if h.Routes, err = a.routes(ctx, d); err != nil {
+		done()
+		return nil, nil, err
+	}
+
+	if out, ok := c.Outs[routesStep(d)]; ok {
+		if err := json.Unmarshal(out, &h.Was); err != nil {
+			done()
+			return nil, nil, fail.New(fail.Corrupt, op, c.Step, "", err)
+		}
+	}
+
+	h.InDoubt = func(ctx context.Context, id targets.ShardID) ([]string, error) { return a.inDoubt(ctx, d, id) }
+	if d.Mode == plan.ModeFailover {
+		h.Line = func(ctx context.Context, id targets.ShardID) (steps.Line, error) { return a.line(ctx, d, id) }
+	}
+
+	return h, done, nil
+}

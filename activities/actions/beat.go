@@ -1,0 +1,32 @@
+package actions
+
+import (
+	"context"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+)
+
+// keepBeating beats until it is stopped. Every step has a limit of its own, which
+// ends it however often it beats.
+func keepBeating(ctx context.Context, what func() any) (stop func()) {
+	stopped, stop := context.WithCancel(ctx)
+
+	go func() {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+
+		for stopped.Err() == nil {
+			activity.RecordHeartbeat(ctx, what())
+
+			select {
+			case <-stopped.Done():
+			case <-t.C:
+			}
+		}
+	}()
+
+	return stop
+}
+
+func nothing() any { return nil }

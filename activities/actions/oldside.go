@@ -1,0 +1,237 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"drctl/activities/steps"
+	"drctl/internal/fail"
+	"drctl/internal/stream"
+	"drctl/internal/timeline"
+	"drctl/internal/vault"
+	"drctl/restore/plan"
+	"drctl/targets"
+	"drctl/targets/handover"
+)
+
+// fence proves that the old side of a shard is silent, by a program of the platform's
+// own. Without one only a person can vouch for it.
+func (a *Activities) fence(ctx context.Context, c Call, d plan.Definition, s plan.StepDef) (Done, error) {
+	old, err := a.Platform.Instance(ctx, s.On, d.From)
+	if err != nil {
+		return Done{}, err
+	}
+
+	f := s.With.Fence
+	if f == nil || f.Hook == nil || !slices.Contains(f.By, plan.ByHook) {
+		return Done{}, fail.New(fail.Denied, op, s.ID, "make sure that it takes no writes and cannot come back to take any, then: drctl recovery answer "+s.ID+" vouch --reason ...",
+			fmt.Errorf("no program of this platform takes the power or the network from %s", old))
+	}
+
+	// The program is told which server is meant.
+	said, err := program(ctx, s.ID, f.Hook, "DRCTL_SHARD="+s.On.String(), "DRCTL_INSTANCE="+old.String(), "DRCTL_ADDRESS="+old.Address, "DRCTL_REGION="+d.From)
+	if err != nil {
+		return Done{}, err
+	}
+
+	out, err := json.Marshal(handover.Silence{Instance: old.String(), Kind: handover.SilentHook, Epoch: c.Epoch, By: "hook", Detail: said.Said})
+
+	return Done{Out: out, Said: said.Said}, err
+}
+
+// line is the end of the old side's log as the vault of the region that takes over has
+// it. A standby that is not on that line is not promoted.
+func (a *Activities) line(ctx context.Context, d plan.Definition, id targets.ShardID) (steps.Line, error) {
+	k, err := a.ahead(ctx, d.To, d.To, id)
+	return k.line, err
+}
+
+// archived is what a vault has of the log of a shard's old side.
+type archived struct {
+	line    steps.Line
+	standby targets.Instance
+	driver  targets.Driver
+	at      targets.Position // of the standby
+	path    []targets.Span   // from there to the end; none when there is no more
+}
+
+// ahead holds what a vault has against where the standby of a region stands. A gap
+// behind the standby is an error, and never the end.
+func (a *Activities) ahead(ctx context.Context, to, region string, id targets.ShardID) (k archived, err error) {
+	if k.standby, k.driver, err = a.instance(ctx, id, to); err != nil {
+		return k, err
+	}
+
+	if k.at, err = place(ctx, k.driver, k.standby); err != nil {
+		return k, err
+	}
+
+	v, err := a.Platform.Vault(ctx, region)
+	if err != nil {
+		return k, err
+	}
+
+	ls, err := stream.Outline(ctx, v, id)
+	if err != nil {
+		return k, err
+	}
+
+	if len(ls) == 0 {
+		return k, fail.New(fail.NotFound, op, id.String(), "recover from another vault, or accept that by hand", fmt.Errorf("the vault of %s has no log of the shard: whether the standby is on the right line is not known", region))
+	}
+
+	newest := slices.MaxFunc(ls, func(a, b timeline.Timeline) int { return a.LastSeen().Compare(b.LastSeen()) })
+	k.line = steps.Line{At: targets.Position{Kind: k.at.Kind, Timeline: newest.ID, Offset: newest.Tip()}, History: newest.History}
+
+	switch {
+	case newest.ID == k.at.Timeline && k.line.At.Offset <= k.at.Offset:
+	case newest.ID == k.at.Timeline:
+		k.path = []targets.Span{{Timeline: newest.ID, From: k.at.Offset, To: k.line.At.Offset}}
+	default: // it leads on over other timelines, or the standby is ahead, or on another branch: its promotion looks
+		if k.path, err = timeline.NewIndex(ls).Spans(k.at, k.line.At); err != nil {
+			k.path = nil
+			return k, nil
+		}
+	}
+
+	return k, held(ctx, v, id, region, k.path)
+}
+
+// held is nil when the vault has every byte of the path.
+func held(ctx context.Context, v *vault.Vault, id targets.ShardID, region string, path []targets.Span) error {
+	if len(path) == 0 {
+		return nil
+	}
+
+	ls, err := stream.NewTrail(v, id).Load(ctx, stream.Lead{Spans: path})
+	if err != nil {
+		return err
+	}
+
+	for i, s := range path {
+		if _, gaps := timeline.Cover(ls[i].Chunks, s.From, s.To); len(gaps) > 0 {
+			return fail.New(fail.NotFound, op, id.String(), "try again; or give the part up: skip the step with a reason",
+				fmt.Errorf("the vault of %s lacks bytes %s of timeline %s and has some after it", region, gaps[0], s.Timeline))
+		}
+	}
+
+	return nil
+}
+
+// place is where a standby stands.
+func place(ctx context.Context, driver targets.Driver, in targets.Instance) (targets.Position, error) {
+	if p, ok := driver.(handover.Asking); ok {
+		return p.Asker().Place(ctx, in)
+	}
+	st, err := driver.Reach(ctx, in)
+
+	return st.Position, err
+}
+
+// feed gives a standby what the vault has beyond it.
+func (a *Activities) feed(ctx context.Context, d plan.Definition, s plan.StepDef) (Done, error) {
+	region := d.To
+	if s.With.Feed != nil && s.With.Feed.Vault != "" {
+		region = s.With.Feed.Vault
+	}
+
+	k, err := a.ahead(ctx, d.To, region, s.On)
+	if err != nil {
+		return Done{}, err
+	}
+
+	if len(k.path) == 0 {
+		return Done{Said: fmt.Sprintf("the standby is at %s, the vault of %s ends at %s", k.at, region, k.line.At)}, nil
+	}
+
+	feeder, ok := k.driver.(handover.Feeder)
+	if !ok {
+		return Done{}, fail.New(fail.Unsupported, op, k.standby.String(), "skip the step with a reason to accept the loss, or recover from the vault",
+			fmt.Errorf("the vault has more than the standby, from %s to %s, and stores of this kind cannot be fed", k.at, k.line.At))
+	}
+
+	v, err := a.Platform.Vault(ctx, region)
+	if err != nil {
+		return Done{}, err
+	}
+
+	at, err := feeder.Feed(ctx, handover.FeedRequest{Standby: k.standby, To: k.line.At, Path: k.path, Log: stream.NewSource(v, s.On)})
+	if err != nil {
+		return Done{}, err
+	}
+
+	return Done{Said: fmt.Sprintf("fed from %s to %s", k.at, at)}, nil
+}
+
+// verify shows that the new side takes writes.
+func (a *Activities) verify(ctx context.Context, d plan.Definition, s plan.StepDef) (Done, error) {
+	in, driver, err := a.instance(ctx, s.On, d.To)
+	if err != nil {
+		return Done{}, err
+	}
+
+	st, err := driver.Reach(ctx, in)
+	if err != nil {
+		return Done{}, err
+	}
+
+	if !st.Writable {
+		return Done{}, fail.New(fail.Unverified, op, in.String(), "see drctl status", errors.New("it does not take writes"))
+	}
+
+	return Done{Said: fmt.Sprintf("%s at %s", st.Role, st.Position)}, nil
+}
+
+// rejoin makes the side that was left, or that is to take over again, a standby of
+// the present primary. A log that went on by itself is not undone here.
+func (a *Activities) rejoin(ctx context.Context, d plan.Definition, s plan.StepDef) (Done, error) {
+	if !s.Kind.Traits().Log {
+		return Done{Said: "both sides take writes: there is nothing to follow"}, nil
+	}
+	// The step's region is where the instance is that comes back.
+	old, other := s.Region, d.To
+	if old == d.To {
+		other = d.From
+	}
+
+	sw, err := a.switcher(s.Kind)
+	if err != nil {
+		return Done{}, err
+	}
+
+	req := handover.RejoinRequest{}
+	if req.Old, err = a.Platform.Instance(ctx, s.On, old); err != nil {
+		return Done{}, err
+	}
+
+	if req.New, err = a.Platform.Instance(ctx, s.On, other); err != nil {
+		return Done{}, err
+	}
+	stop, start := a.Platform.Host(s.On, old)
+	req.Host = handover.HostCommands{Stop: stop, Start: start}
+
+	out, err := sw.Rejoin(ctx, req)
+	if err != nil {
+		return Done{}, err
+	}
+
+	return Done{Said: fmt.Sprintf("it came back %s %v", out.Method, out.Warnings)}, nil
+}
+
+// inDoubt lists what is prepared on the new side of a shard.
+func (a *Activities) inDoubt(ctx context.Context, d plan.Definition, id targets.ShardID) ([]string, error) {
+	in, driver, err := a.instance(ctx, id, d.To)
+	if err != nil {
+		return nil, err
+	}
+
+	t, ok := driver.(handover.Asking)
+	if !ok {
+		return nil, nil // stores of this kind prepare nothing
+	}
+
+	return t.Asker().InDoubt(ctx, in)
+}

@@ -1,0 +1,96 @@
+package actions
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"go.temporal.io/sdk/activity"
+
+	"drctl/activities/section"
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/vault"
+	"drctl/restore/machine"
+	"drctl/restore/plan"
+)
+
+// Section runs a section, or goes on with one that another process began. One that was
+// taken back is no error.
+func (a *Activities) Section(ctx context.Context, c Call) (section.Result, error) {
+	out, err := a.section(ctx, c)
+	return out, engine.EncodeError(err)
+}
+
+func (a *Activities) section(ctx context.Context, c Call) (section.Result, error) {
+	d, err := a.load(ctx, c.Plan)
+	if err != nil {
+		return section.Result{}, err
+	}
+
+	v, err := a.Platform.Vault(ctx, d.To)
+	if err != nil {
+		return section.Result{}, err
+	}
+
+	h, done, err := a.hands(ctx, c, d)
+	if err != nil {
+		return section.Result{}, err
+	}
+	defer done()
+
+	var at atomic.Pointer[machine.State]
+	stop := keepBeating(ctx, func() any { return at.Load() })
+	defer stop()
+
+	log := a.Log.With("run", c.Run, "group", d.Group)
+	info := activity.GetInfo(ctx)
+
+	out, err := section.Run(ctx, section.Options{Steps: d.Outline(c.Mode).Within(c.Step), Hands: h, Journal: journal{v, c.Run, c.Step},
+		By: fmt.Sprintf("%s, attempt %d", a.Process, info.Attempt), Log: log, Shown: func(s machine.State) { at.Store(&s) }})
+
+	// Proofs and states of routes stay in the journal: nobody after the section rests on them.
+	for i, s := range out.Steps {
+		if n, _ := d.Step(s.ID); n.Do != plan.OpResolve && n.Do != plan.OpPromote {
+			out.Steps[i].Out = nil
+		}
+	}
+
+	return out, err
+}
+
+// journal is a section's, in one vault. Its entries are numbered, and a vault takes
+// each number once.
+type journal struct {
+	v            *vault.Vault
+	run, section string
+}
+
+const journalKind = "journal-of-"
+
+func (j journal) kind() string { return journalKind + j.run }
+
+func (j journal) id(n int) string { return fmt.Sprintf("%s-%06d", j.section, n) }
+
+// Write implements section.Journal.
+func (j journal) Write(ctx context.Context, n int, e section.Entry) error {
+	_, err := vault.Set{Vaults: []*vault.Vault{j.v}, Durability: 1}.SaveReport(ctx, j.kind(), j.id(n), e)
+	return err
+}
+
+// Read implements section.Journal.
+func (j journal) Read(ctx context.Context) (out []section.Entry, err error) {
+	for n := 1; ; n++ {
+		var e section.Entry
+
+		err := j.v.Report(ctx, j.kind(), j.id(n), &e)
+		if fail.Is(err, fail.NotFound) {
+			return out, nil
+		}
+
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+}

@@ -1,0 +1,101 @@
+package recovery
+
+import (
+	"encoding/json"
+	"time"
+
+	"drctl/activities/section"
+	"drctl/restore/machine"
+	"drctl/restore/plan"
+)
+
+const (
+	// Name is what the workflow is registered under.
+	Name = "RunRecovery"
+	// Answer is the signal with which people answer, and State the query for how far
+	// a run has come.
+	Answer = "answer"
+	State  = "state"
+)
+
+// In is a run.
+type In struct {
+	Run   string    `json:"run"`
+	By    string    `json:"by"`
+	Group string    `json:"group"`
+	Plan  plan.Ref  `json:"plan"`
+	Mode  plan.Mode `json:"mode"`
+	From  string    `json:"from"`
+	To    string    `json:"to"`
+	// Order is the folded outline of the plan.
+	Order plan.Outline `json:"order"`
+	// Queues are the task queues by region.
+	Queues map[string]string `json:"queues"`
+}
+
+// Out is how a run ended, or how far it has come.
+type Out struct {
+	Run     string          `json:"run"`
+	Group   string          `json:"group"`
+	Mode    plan.Mode       `json:"mode"`
+	From    string          `json:"from"`
+	To      string          `json:"to"`
+	By      string          `json:"by"`
+	Plan    string          `json:"plan"` // hash
+	Epoch   uint64          `json:"epoch,omitempty"`
+	Verdict machine.Verdict `json:"verdict"`
+	// Past says that a step has begun that nothing can undo.
+	Past     bool      `json:"past,omitempty"`
+	Steps    []Step    `json:"steps"`
+	Answers  []Given   `json:"answers,omitempty"`
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished,omitzero"`
+}
+
+// Step is one step, or one section with its steps inside.
+type Step struct {
+	ID     string         `json:"id"`
+	Op     plan.Op        `json:"op"`
+	Status machine.Status `json:"status"`
+	// Question is what people are asked, and People how many have to agree.
+	Question machine.Question `json:"question,omitempty"`
+	People   int              `json:"people,omitempty"`
+	Agreed   []string         `json:"agreed,omitempty"`
+	Waived   string           `json:"waived,omitempty"`
+	Attempt  int              `json:"attempt,omitempty"`
+	Error    string           `json:"error,omitempty"`
+	Said     string           `json:"said,omitempty"`
+	Why      string           `json:"why,omitempty"` // it did not run
+	Started  time.Time        `json:"started,omitzero"`
+	Finished time.Time        `json:"finished,omitzero"`
+	// Inside are the steps of a section.
+	Inside []section.StepResult `json:"inside,omitempty"`
+}
+
+// Reply is what a person says.
+type Reply struct {
+	Step   string         `json:"step"`
+	Answer machine.Answer `json:"answer"`
+	By     string         `json:"by"`
+	Reason string         `json:"reason,omitempty"`
+}
+
+// Given is a reply that came, and whether it could be said then.
+type Given struct {
+	Reply
+	At    time.Time `json:"at"`
+	Taken bool      `json:"taken"`
+}
+
+// ended is the end of an attempt, or of a pause.
+type ended struct {
+	Timer     int
+	Step      string
+	Undo      bool
+	Failed    bool
+	Untouched bool
+	Error     string
+	Said      string
+	Out       json.RawMessage
+	Inside    []section.StepResult
+}
