@@ -79,6 +79,8 @@ func Connect(ctx context.Context, in targets.Instance) (*pgx.Conn, error) {
 	if cfg.TLSConfig, err = tlsConfig(in, host); err != nil {
 		return nil, err
 	}
+	// Nothing is prepared on a session: a pooler gives every transaction another one.
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockTimeout.Milliseconds(), 10)
 	cfg.RuntimeParams["application_name"] = "shop"
 

@@ -1,0 +1,100 @@
+package shop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"drctl/internal/fail"
+	"drctl/internal/lab/shop/journal"
+	"drctl/internal/retry"
+	"drctl/targets"
+)
+
+// Pooled are the parts that work through a pooler in transaction mode. The others need a
+// session of their own, hold a transaction open for longer than anybody may pause, or
+// another database.
+var Pooled = []Part{Basics, Bookings, Chains, Sagas, Deaths}
+
+func throughPoolers(parts []Part) error {
+	for _, p := range parts {
+		if !slices.Contains(Pooled, p) {
+			return fail.Newf(fail.Invalid, "shop: traffic", string(p), "it does not work through a pooler in transaction mode; use pooled, or some of %v", Pooled)
+		}
+	}
+
+	return nil
+}
+
+// errLetGo: another shard did not answer in time, and nothing was committed yet.
+var errLetGo = errors.New("another shard did not answer in time")
+
+// waits begins a local transaction, and bounds that for a client which has another
+// one open.
+func (c *client) waits(ctx context.Context, open bool, begin func(context.Context) error) error {
+	if !open || c.Patience <= 0 {
+		return begin(ctx)
+	}
+
+	bounded, cancel := context.WithTimeout(ctx, c.Patience)
+	defer cancel()
+
+	err := begin(bounded)
+	if err != nil && bounded.Err() != nil {
+		return fmt.Errorf("%w: %w", errLetGo, err)
+	}
+
+	return err
+}
+
+// again repeats what may be repeated while a proxy moves to another server, as client
+// libraries do: the same change of the same cart, which nobody else writes.
+func (c *client) again(ctx context.Context, do func() error) error {
+	err := do()
+	for err != nil && c.Proxied && !errors.Is(err, redis.Nil) && retry.Sleep(ctx, 5*time.Millisecond) == nil {
+		c.meter.Again()
+
+		err = do()
+	}
+
+	return err
+}
+
+// pulses is how many customers write on one store each.
+func (o TrafficOptions) pulses() int {
+	if o.Pulse <= 0 {
+		return 0
+	}
+
+	return len(o.Postgres) + len(o.Redis)
+}
+
+// pulse makes orders on one shard, or changes of a cart on one master.
+func (c *client) pulse(store int) choice {
+	return func(rec *journal.Record) func(context.Context, *journal.Record) error {
+		if store < len(c.Postgres) {
+			rec.Kind, rec.Shards, rec.Rows = journal.KindOrder, []int{store}, []int{c.row()}
+			return c.order
+		}
+
+		master, masters := store-len(c.Postgres), len(c.Redis)
+		first := c.lane * cartsPerClient
+
+		rec.Kind = journal.KindCart
+		rec.Cart = 1 + first + (master-first%masters+masters)%masters
+
+		return c.cart
+	}
+}
+
+func names(instances []targets.Instance) (out []string) {
+	for _, in := range instances {
+		out = append(out, in.Shard.String())
+	}
+
+	return out
+}
