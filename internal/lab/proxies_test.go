@@ -159,17 +159,31 @@ func TestPausedProxies(t *testing.T) {
 
 	ctx, leave := context.WithCancel(t.Context())
 
-	done := make(chan shop.Summary, 1)
+	done, buying := make(chan shop.Summary, 1), make(chan shop.Second, 100)
 	journal := p.lab.Journal()
 
 	go func() {
 		sum, err := shop.Run(ctx, shop.TrafficOptions{Platform: p.through, Proxied: true, Parts: shop.Pooled, Rate: 200, Journal: journal,
-			Saga: 100 * time.Millisecond, Pulse: 10 * time.Millisecond, Outages: 100 * time.Millisecond})
+			Saga: 100 * time.Millisecond, Pulse: 10 * time.Millisecond, Outages: 100 * time.Millisecond,
+			Progress: func(s shop.Second) {
+				if s.Ops > 0 {
+					select {
+					case buying <- s:
+					default:
+					}
+				}
+			}})
 		if err != nil {
 			t.Error(err)
 		}
 		done <- sum
 	}()
+
+	select {
+	case <-buying:
+	case <-time.After(time.Minute):
+		t.Fatal("nobody buys")
+	}
 
 	var pauses [3][2]time.Time
 	for i := range pauses { // transactions over both shards are met in the middle, sooner or later

@@ -29,15 +29,7 @@ type choice func(*journal.Record) func(context.Context, *journal.Record) error
 func (c *client) do(ctx context.Context, choose choice) (*journal.Record, error) {
 	rec := &journal.Record{ID: uuid.NewString(), BeginNS: time.Now().UnixNano(), Status: journal.Begun}
 
-	work := choose(rec)
-
-	err := work(ctx, rec)
-	for errors.Is(err, errLetGo) && ctx.Err() == nil {
-		c.meter.Again()
-
-		rec.Steps = nil // nothing of it was committed or journaled
-		err = work(ctx, rec)
-	}
+	err := c.patiently(ctx, rec, choose(rec))
 
 	if err != nil {
 		if rec.Reason = stores.Reason(err); errors.Is(err, errDied) {

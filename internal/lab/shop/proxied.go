@@ -33,14 +33,32 @@ func throughPoolers(parts []Part) error {
 // errLetGo: another shard did not answer in time, and nothing was committed yet.
 var errLetGo = errors.New("another shard did not answer in time")
 
+// patiently begins an operation again that let go, with twice the patience each time: a
+// platform that is slow is not paused.
+func (c *client) patiently(ctx context.Context, rec *journal.Record, work func(context.Context, *journal.Record) error) error {
+	c.patience = c.Patience
+
+	for {
+		err := work(ctx, rec)
+		if !errors.Is(err, errLetGo) || ctx.Err() != nil {
+			return err
+		}
+
+		c.meter.Again()
+
+		c.patience *= 2
+		rec.Steps = nil // nothing of it was committed or journaled
+	}
+}
+
 // waits begins a local transaction, and bounds that for a client which has another
 // one open.
 func (c *client) waits(ctx context.Context, open bool, begin func(context.Context) error) error {
-	if !open || c.Patience <= 0 {
+	if !open || c.patience <= 0 {
 		return begin(ctx)
 	}
 
-	bounded, cancel := context.WithTimeout(ctx, c.Patience)
+	bounded, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 
 	err := begin(bounded)

@@ -46,7 +46,7 @@ type TrafficOptions struct {
 	// of a cart whose connection was lost is made again.
 	Proxied bool
 	// Patience is how long a customer who holds a transaction open on one shard waits for another
-	// before it lets go of both and begins again; default 50 ms if Proxied, else for ever. Without
+	// before it lets go of both and begins again, with twice the patience; default 50 ms if Proxied, else for ever. Without
 	// it, poolers that are paused together wait for customers, who wait for poolers.
 	Patience time.Duration
 	// Pulse adds a customer for every store who writes there alone, so often; 0: none.
@@ -360,6 +360,7 @@ type client struct {
 	carts       map[int]int64 // last sequence number used
 	last        string        // its last step that was acknowledged
 	until       context.Context
+	patience    time.Duration // of the operation that goes on
 }
 
 func newClient(t *traffic, n int) *client {

@@ -174,6 +174,8 @@ func Reason(err error) string {
 			return "read-only server"
 		case "57P01", "57P02", "57P03":
 			return "server going down"
+		case "08P01": // of a pooler, which has one code for all
+			return "protocol: " + pg.Message
 		}
 
 		return fmt.Sprintf("sqlstate %s", pg.Code)
