@@ -141,8 +141,8 @@ func (c *client) transfer(ctx context.Context, rec *journal.Record) (err error) 
 		c.add(rec, journal.Step{Shard: shard, Tag: c.tag(rec.ID, n, 2, true)})
 	}
 
-	for i, n := range order {
-		err = c.waits(ctx, c.Gate || i > 0, func(ctx context.Context) (err error) {
+	for _, n := range order {
+		err = c.waits(ctx, c.open(conns[:]), func() (err error) {
 			if conns[n], err = c.conn(ctx, rec.Shards[n]); err != nil {
 				return err
 			}

@@ -187,7 +187,7 @@ func (c *client) book(ctx context.Context, rec *journal.Record, dies bool) (err 
 			s.Database = stores.Ledger(c.Postgres[shard]).Database
 		}
 
-		err = c.waits(ctx, c.Gate || n > 0, func(ctx context.Context) (err error) {
+		err = c.waits(ctx, c.open(conns), func() (err error) {
 			conns[n], err = c.write(ctx, rec, c.add(rec, s))
 			return err
 		})

@@ -3,14 +3,15 @@ package shop
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
 	"drctl/internal/fail"
 	"drctl/internal/lab/shop/journal"
+	"drctl/internal/lab/shop/stores"
 	"drctl/internal/retry"
 	"drctl/targets"
 )
@@ -51,22 +52,44 @@ func (c *client) patiently(ctx context.Context, rec *journal.Record, work func(c
 	}
 }
 
-// waits begins a local transaction, and bounds that for a client which has another
-// one open.
-func (c *client) waits(ctx context.Context, open bool, begin func(context.Context) error) error {
-	if !open || c.patience <= 0 {
-		return begin(ctx)
+// waits begins a local transaction. A client that has others open lets go of those when
+// it takes long, so that what it waits for need not wait for it; then nothing is left of the
+// operation but the wait.
+func (c *client) waits(ctx context.Context, open []*pgx.Conn, begin func() error) error {
+	if c.patience <= 0 || !slices.ContainsFunc(open, func(conn *pgx.Conn) bool { return conn != nil }) {
+		return begin()
 	}
 
-	bounded, cancel := context.WithTimeout(ctx, c.patience)
-	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- begin() }()
 
-	err := begin(bounded)
-	if err != nil && bounded.Err() != nil {
-		return fmt.Errorf("%w: %w", errLetGo, err)
+	limit := time.NewTimer(c.patience)
+	defer limit.Stop()
+
+	select {
+	case err := <-done:
+		return err
+	case <-limit.C:
 	}
 
-	return err
+	for _, conn := range open {
+		stores.Discard(ctx, conn)
+	}
+
+	if err := <-done; err != nil {
+		return err
+	}
+
+	return errLetGo
+}
+
+// open are the connections on which an operation has begun something.
+func (c *client) open(conns []*pgx.Conn) []*pgx.Conn {
+	if c.Gate {
+		return append(slices.Clone(conns), c.gate)
+	}
+
+	return slices.Clone(conns)
 }
 
 // again repeats what may be repeated while a proxy moves to another server, as client
