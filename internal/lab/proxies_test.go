@@ -3,9 +3,13 @@ package lab_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -180,6 +184,43 @@ func (p *proxied) pause(long time.Duration) (since, until time.Time) {
 	return since, until
 }
 
+// shut ends all sessions with the Redis master, and lets nobody in for a while.
+func (p *proxied) shut(long time.Duration) (at [2]time.Time) {
+	p.Helper()
+
+	i := slices.IndexFunc(p.lab.Proxies(), func(s lab.Server) bool { return s.Shard.Target == "carts" })
+
+	runtime := func(command string) {
+		p.Helper()
+
+		c, err := net.Dial("tcp", p.lab.Proxies()[i].Proc.Address)
+		if err != nil {
+			p.Fatal(err)
+		}
+		defer c.Close()
+
+		if _, err := fmt.Fprintln(c, command); err != nil {
+			p.Fatal(err)
+		}
+
+		if said, err := io.ReadAll(c); err != nil || strings.TrimSpace(string(said)) != "" {
+			p.Fatalf("%s: %q, %v", command, said, err)
+		}
+	}
+
+	runtime("set server carts-0/store state maint")
+	runtime("shutdown sessions server carts-0/store")
+	time.Sleep(100 * time.Millisecond)
+
+	at[0] = time.Now()
+	time.Sleep(long)
+	at[1] = time.Now()
+
+	runtime("set server carts-0/store state ready")
+
+	return at
+}
+
 // TestPausedProxies: customers whose shards are all paused at the same time, in the middle of
 // their transactions over several shards, see a pause and no error, and the pause is
 // measured at least as long as it was.
@@ -234,6 +275,8 @@ func TestPausedProxies(t *testing.T) {
 		pauses[i][0], pauses[i][1] = p.pause(300 * time.Millisecond)
 	}
 
+	shut := p.shut(300 * time.Millisecond)
+
 	time.Sleep(500 * time.Millisecond)
 	p.serving(journal, fail.Conflict) // nothing is judged while customers buy
 
@@ -262,6 +305,10 @@ func TestPausedProxies(t *testing.T) {
 		if s.Longest.Length < pauses[0][1].Sub(pauses[0][0]) {
 			t.Errorf("%s: the longest outage is %s", s.Store, s.Longest.Length)
 		}
+	}
+
+	if carts := sum.Stores[2]; !slices.ContainsFunc(carts.Outages, func(o shop.Outage) bool { return o.Begin.Before(shut[0]) && o.End.After(shut[1]) }) || sum.Again == 0 {
+		t.Errorf("%s was shut from %s to %s, and that is not among its outages: %+v", carts.Store, shut[0], shut[1], carts.Outages)
 	}
 
 	t.Logf("%d times again", sum.Again)

@@ -285,6 +285,9 @@ func (c *client) cart(ctx context.Context, rec *journal.Record) error {
 	return err
 }
 
+// errNoAnswer: EXEC was not answered.
+var errNoAnswer = errors.New("the master did not answer")
+
 // nothingDone says that an error came before anything was done: MULTI is all or nothing.
 func nothingDone(err error) bool {
 	var refused redis.Error
@@ -304,7 +307,12 @@ func change(ctx context.Context, rdb *redis.Client, rec *journal.Record, sku, pi
 	line.Do(ctx, "SET", stores.CartKey(rec.Cart)+":seq", rec.Seq)
 	exec := line.Do(ctx, "EXEC")
 	after = line.Info(ctx, "replication")
-	_, _ = line.Exec(ctx) // each has its own answer
+	_, lerr := line.Exec(ctx) // each has its own answer
+
+	// But none has one, and no error either, when there was no connection.
+	if exec.Err() == nil && exec.Val() == nil {
+		return before, after, errors.Join(errNoAnswer, lerr)
+	}
 
 	return before, after, exec.Err()
 }
