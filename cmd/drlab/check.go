@@ -182,5 +182,9 @@ func (a *app) printRules(r shop.Report) {
 		fmt.Fprintf(a.out, "VIOLATION %s: %s: %s\n", v.Rule, v.Subject, v.Detail)
 	}
 
+	if r.Cut == shop.Now {
+		return
+	}
+
 	fmt.Fprintf(a.out, "acknowledged after the cut, and so lost with the region: %d operations in %s\n", r.LostAfterCut, human.Duration(r.LossWindow))
 }

@@ -47,6 +47,9 @@ const (
 	RuleImages    = check.RuleImages
 	RuleBarrier   = check.RuleBarrier
 	RuleGrade     = check.RuleGrade
+
+	// Now is the cut of CheckServing.
+	Now = check.Now
 )
 
 // Rules lists all rules in order.

@@ -159,6 +159,9 @@ func Recovered(ctx context.Context, o Options) (Report, error) {
 	return k.rep, nil
 }
 
+// Now is what Serving calls the cut, of which nothing is after.
+const Now = "now"
+
 // Serving holds a platform that serves now, and whose customers have left, against their
 // journals: everything that was ever acknowledged is there. Conflict while somebody
 // writes a journal.
@@ -175,7 +178,7 @@ func Serving(ctx context.Context, o Options) (Report, error) {
 	}
 
 	now := time.Now().UTC()
-	o.Claim, o.Cut = nil, targets.Cut{ID: "now", QuiescedAt: now, ReleasedAt: now}
+	o.Claim, o.Cut = nil, targets.Cut{ID: Now, QuiescedAt: now, ReleasedAt: now}
 
 	return Recovered(ctx, o)
 }
