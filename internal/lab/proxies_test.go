@@ -260,6 +260,7 @@ func TestPausedProxies(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
+
 		done <- sum
 	}()
 

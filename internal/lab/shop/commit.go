@@ -72,6 +72,7 @@ func (c *client) commit(ctx context.Context, conn *pgx.Conn, rec *journal.Record
 // acknowledged: from now on the client knows of the step, and tells others.
 func (c *client) acknowledged(rec *journal.Record, n int) {
 	now := time.Now()
+
 	rec.Steps[n].AckNS = now.UnixNano()
 	if rec.Kind != journal.KindBatch { // nobody waits for it
 		c.meter.Wrote(&rec.Steps[n], now)

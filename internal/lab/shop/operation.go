@@ -30,7 +30,6 @@ func (c *client) do(ctx context.Context, choose choice) (*journal.Record, error)
 	rec := &journal.Record{ID: uuid.NewString(), BeginNS: time.Now().UnixNano(), Status: journal.Begun}
 
 	err := c.patiently(ctx, rec, choose(rec))
-
 	if err != nil {
 		if rec.Reason = stores.Reason(err); errors.Is(err, errDied) {
 			rec.Reason = journal.Died
