@@ -21,25 +21,35 @@ import (
 )
 
 func (a *app) checkCmd() *cobra.Command {
-	var box, cutID, region string
+	var box, cutID, vault, region string
 	var journals []string
 	c := &cobra.Command{
-		Use: "check", Short: "Compare a recovered sandbox with the journal kept outside the stores", Args: cobra.NoArgs,
+		Use: "check", Short: "Compare a sandbox, or the platform itself, with the journal kept outside the stores", Args: cobra.NoArgs,
 		Long: `Checks from outside, without drctl's own code for the stores: everything that was
 acknowledged before the cut is there, nothing committed after it and nothing that no
 journal has is, transfers are whole, every account and SKU reconciles, the sums
-across shards hold. Exit status 4 when anything does not, or was not compared.`,
+across shards hold. Exit status 4 when anything does not, or was not compared.
+
+With --region it checks the primaries themselves, after a switchover say, when the traffic
+has ended: they all are in that region and in no other, and everything that was ever
+acknowledged is there.`,
+		Example: "  drlab check --sandbox sandbox/1 --cut 0001\n  drlab check --region west",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.check(cmd.Context(), box, cutID, region, journals)
+			if region != "" {
+				return a.checkPrimaries(cmd.Context(), region, journals)
+			}
+			return a.check(cmd.Context(), box, cutID, vault, journals)
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&box, "sandbox", "", "directory of the sandbox")
 	f.StringVar(&cutID, "cut", "", "id of the cut that it was restored to")
 	f.StringSliceVar(&journals, "journal", nil, "journal files of all the shop's traffic (default: journal.jsonl in the lab)")
-	f.StringVar(&region, "vault", lab.West, "region whose vault holds the cut's record")
-	_ = c.MarkFlagRequired("sandbox")
-	_ = c.MarkFlagRequired("cut")
+	f.StringVar(&vault, "vault", lab.West, "region whose vault holds the cut's record")
+	f.StringVar(&region, "region", "", "check the primaries, which are in this region now")
+	c.MarkFlagsOneRequired("sandbox", "region")
+	c.MarkFlagsMutuallyExclusive("sandbox", "region")
+	c.MarkFlagsRequiredTogether("sandbox", "cut")
 
 	return c
 }
@@ -60,14 +70,8 @@ func (a *app) check(ctx context.Context, box, cutID, region string, journals []s
 		return err
 	}
 
-	if len(journals) == 0 {
-		journals = []string{l.Journal()}
-	}
-
-	for _, j := range journals {
-		if _, err := os.Stat(j); err != nil {
-			return fail.New(fail.NotFound, "check", j, "name the journals with --journal", err)
-		}
+	if journals, err = journalsOf(l, journals); err != nil {
+		return err
 	}
 
 	if box, err = filepath.Abs(box); err != nil {
@@ -91,6 +95,49 @@ func (a *app) check(ctx context.Context, box, cutID, region string, journals []s
 	return a.printCheck(rep)
 }
 
+// checkPrimaries checks what serves.
+func (a *app) checkPrimaries(ctx context.Context, region string, journals []string) error {
+	l, err := a.open()
+	if err != nil {
+		return err
+	}
+
+	if journals, err = journalsOf(l, journals); err != nil {
+		return err
+	}
+
+	if err := l.Leads(ctx, region); err != nil {
+		return err
+	}
+
+	p, err := primaries(l, region)
+	if err != nil {
+		return err
+	}
+
+	rep, err := shop.CheckServing(ctx, shop.CheckOptions{Journals: journals, Platform: p})
+	if err != nil {
+		return err
+	}
+
+	return a.printCheck(rep)
+}
+
+// journalsOf are the journals that were named, or the lab's own.
+func journalsOf(l *lab.Lab, journals []string) ([]string, error) {
+	if len(journals) == 0 {
+		journals = []string{l.Journal()}
+	}
+
+	for _, j := range journals {
+		if _, err := os.Stat(j); err != nil {
+			return nil, fail.New(fail.NotFound, "check", j, "name the journals with --journal", err)
+		}
+	}
+
+	return journals, nil
+}
+
 // printCheck prints what was compared and what did not hold, and fails when
 // anything did not.
 func (a *app) printCheck(r shop.Report) error {
@@ -107,7 +154,7 @@ func (a *app) printCheck(r shop.Report) error {
 	}
 
 	if !r.OK {
-		return ui.Exit{Code: 4, Message: fmt.Sprintf("the recovered shop is not what the journal says: %d violations", r.Total)}
+		return ui.Exit{Code: 4, Message: fmt.Sprintf("the shop is not what the journal says: %d violations", r.Total)}
 	}
 
 	return nil
@@ -133,6 +180,10 @@ func (a *app) printRules(r shop.Report) {
 
 	for _, v := range r.Violations {
 		fmt.Fprintf(a.out, "VIOLATION %s: %s: %s\n", v.Rule, v.Subject, v.Detail)
+	}
+
+	if r.Cut == shop.Now {
+		return
 	}
 
 	fmt.Fprintf(a.out, "acknowledged after the cut, and so lost with the region: %d operations in %s\n", r.LostAfterCut, human.Duration(r.LossWindow))

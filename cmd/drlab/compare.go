@@ -13,6 +13,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/lab"
 	"drctl/internal/lab/shop"
 	"drctl/internal/lab/shop/meter"
 	"drctl/internal/progress"
@@ -38,7 +39,7 @@ themselves, the second ends that. What customers do meanwhile is of neither side
 			if err != nil {
 				return err
 			}
-			if o.Platform, err = primaries(l); err != nil {
+			if o.Platform, err = primaries(l, lab.East); err != nil {
 				return err
 			}
 			if o.Parts, err = shop.ParseParts(parts); err != nil {

@@ -18,7 +18,10 @@ func TestWrongFlags(t *testing.T) {
 		{"invalid argument", []string{"up", "--shards", "many"}},
 		{"500MiB", []string{"up", "--size", "lots"}},
 		{"accepts 2 arg", []string{"break", "region"}},
-		{"required flag", []string{"check"}},
+		{"[sandbox region] is required", []string{"check"}},
+		{"missing [cut]", []string{"check", "--sandbox", "x"}},
+		{"[region sandbox]", []string{"check", "--sandbox", "x", "--cut", "y", "--region", "west"}},
+		{"[region through-proxies]", []string{"traffic", "--through-proxies", "--region", "west"}},
 		{"accepts 1 arg", []string{"far"}},
 		{"unknown command", []string{"nonsense"}},
 	} {
@@ -38,7 +41,8 @@ func TestWrongFlags(t *testing.T) {
 
 // A lab that was never made says how one is.
 func TestNoLab(t *testing.T) {
-	for _, args := range [][]string{{"status"}, {"down"}, {"break", "region", "east"}, {"traffic"}, {"compare"}, {"far", "orders/0"}, {"check", "--sandbox", "x", "--cut", "y"}} {
+	for _, args := range [][]string{{"status"}, {"down"}, {"break", "region", "east"}, {"traffic"}, {"compare"}, {"far", "orders/0"}, {"check", "--sandbox", "x", "--cut", "y"},
+		{"check", "--region", "west"}, {"traffic", "--through-proxies"}} {
 		var out bytes.Buffer
 		root := newApp(&out, &out).root()
 		root.SetArgs(append(args, "--dir", t.TempDir()))

@@ -18,7 +18,7 @@ import (
 )
 
 func (a *app) upCmd() *cobra.Command {
-	var shards, redis int
+	var o lab.Options
 	var set lab.Settings
 	var size string
 	c := &cobra.Command{
@@ -32,12 +32,13 @@ func (a *app) upCmd() *cobra.Command {
 				}
 				payload = n
 			}
-			return a.up(cmd.Context(), shards, redis, set, payload)
+			return a.up(cmd.Context(), o, set, payload)
 		},
 	}
 	f := c.Flags()
-	f.IntVar(&shards, "shards", 4, "PostgreSQL shards")
-	f.IntVar(&redis, "redis", 2, "Redis masters")
+	f.IntVar(&o.Shards, "shards", 4, "PostgreSQL shards")
+	f.IntVar(&o.Redis, "redis", 2, "Redis masters")
+	f.BoolVar(&o.Proxies, "proxies", false, "a PgBouncer before each PostgreSQL shard and a HAProxy before each Redis master")
 	f.StringVar(&set.Mode, "mode", "gate", "mode of cuts in the lab's configuration: auto, gate, locks, tagged, two-phase, joined by +")
 	f.StringVar(&set.CutEvery, "cut-every", "5s", "interval of the scheduled cuts in the lab's configuration")
 	f.StringVar(&size, "size", "", "filler data over all PostgreSQL shards, for example 1GiB")
@@ -58,14 +59,15 @@ func parseSize(s string) (int64, error) {
 	return 0, fail.New(fail.Invalid, "flags", "--size", "write it like 500MiB", errors.New(s))
 }
 
-func (a *app) up(ctx context.Context, shards, redis int, set lab.Settings, payload int64) error {
+func (a *app) up(ctx context.Context, o lab.Options, set lab.Settings, payload int64) error {
 	tools, err := findTools()
 	if err != nil {
 		return err
 	}
 
-	l, err := lab.Up(ctx, lab.Options{Dir: a.dir, Shards: shards, Redis: redis, Tools: tools,
-		Progress: func(s string) { fmt.Fprintln(a.err, "lab: "+s) }})
+	o.Dir, o.Tools, o.Progress = a.dir, tools, func(s string) { fmt.Fprintln(a.err, "lab: "+s) }
+
+	l, err := lab.Up(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -75,7 +77,12 @@ func (a *app) up(ctx context.Context, shards, redis int, set lab.Settings, paylo
 		return err
 	}
 
-	p, err := primaries(l)
+	region := lab.East
+	if err := l.Leads(ctx, region); fail.Is(err, fail.Conflict) {
+		region = lab.West
+	}
+
+	p, err := primaries(l, region)
 	if err != nil {
 		return err
 	}
@@ -96,9 +103,15 @@ func (a *app) up(ctx context.Context, shards, redis int, set lab.Settings, paylo
 // group is the consistency group that the lab's configuration names.
 const group = "shop"
 
-// primaries is the shop on the lab's own primaries.
-func primaries(l *lab.Lab) (shop.Platform, error) {
-	return shopOf(l, func(id targets.ShardID) (targets.Instance, error) { return l.Instance(lab.East, id) })
+// primaries is the shop on the lab's own servers of a region.
+func primaries(l *lab.Lab, region string) (shop.Platform, error) {
+	return shopOf(l, func(id targets.ShardID) (targets.Instance, error) {
+		if id.Target == "media" {
+			return l.Instance(lab.East, id) // the bucket stays
+		}
+
+		return l.Instance(region, id)
+	})
 }
 
 // shopOf is the shop on the instances that at finds for the lab's shards.

@@ -41,6 +41,7 @@ func (l *Lab) WriteConfig(s Settings) (string, error) {
 	}
 
 	t, err := template.New("drctl.yaml").Funcs(template.FuncMap{
+		"route": proxyName, "databases": databases,
 		"at": func(region string, id targets.ShardID) (targets.Instance, error) { return l.Instance(region, id) },
 	}).Parse(configTemplate)
 	if err != nil {
@@ -60,7 +61,7 @@ func (l *Lab) WriteConfig(s Settings) (string, error) {
 	var b strings.Builder
 
 	err = t.Execute(&b, map[string]any{"Dir": l.dir, "KeyFile": filepath.Join(l.dir, keyFile), "Engine": l.st.Engine, "Settings": s, "HalfDone": HalfDone, "Tools": l.tools, "East": east, "West": west,
-		"Orders": l.Shards("orders"), "Carts": l.Shards("carts")})
+		"Orders": l.Shards("orders"), "Carts": l.Shards("carts"), "Proxies": l.Proxies(), "Server": serverName})
 	if err != nil {
 		return "", fail.New(fail.Internal, "lab: configuration", "template", "", err)
 	}

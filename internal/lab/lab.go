@@ -31,21 +31,26 @@ type Options struct {
 	Shards int    // PostgreSQL shards; 0 means 4
 	Redis  int    // Redis masters; 0 means 2
 	Tools  servers.Binaries
+	// Proxies adds a PgBouncer before each PostgreSQL shard and a HAProxy before each
+	// Redis master. A lab that has them keeps them.
+	Proxies bool
 	// Progress is told what is being started.
 	Progress func(string)
 }
 
 // Server is one server of the lab.
 type Server struct {
-	Name   string          `json:"name"` // "east/orders/0"
-	Region string          `json:"region"`
+	Name   string          `json:"name"`   // "east/orders/0", or "proxy/orders/0"
+	Region string          `json:"region"` // "" of a proxy, which is lost with no region
 	Shard  targets.ShardID `json:"shard"`
 	Kind   targets.Kind    `json:"kind"`
 	Role   targets.Role    `json:"role"`
 	Port   int             `json:"port"`
-	Dir    string          `json:"dir"`
-	Made   bool            `json:"made"` // its data directory has been initialised
-	Proc   servers.Server  `json:"proc,omitzero"`
+	// Runtime is the port of a HAProxy's runtime API.
+	Runtime int            `json:"runtime_port,omitempty"`
+	Dir     string         `json:"dir"`
+	Made    bool           `json:"made"` // its data directory has been initialised
+	Proc    servers.Server `json:"proc,omitzero"`
 }
 
 // Address is host:port.
@@ -87,6 +92,8 @@ func Open(dir string, tools servers.Binaries) (*Lab, error) {
 		return nil, fail.New(fail.Corrupt, "lab: open", dir, "remove the directory and make a new lab", err)
 	}
 
+	l.adopt()
+
 	return l, nil
 }
 
@@ -101,12 +108,18 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 		return nil, err
 	}
 
+	if o.Proxies && !l.Proxied() {
+		if err := l.addProxies(); err != nil {
+			return nil, err
+		}
+	}
+
 	say := o.Progress
 	if say == nil {
 		say = func(string) {}
 	}
-	// Primaries first: standbys copy them.
-	for _, role := range []targets.Role{targets.Primary, targets.Standby} {
+	// Primaries first: standbys copy them, and proxies lead to them.
+	for _, role := range []targets.Role{targets.Primary, targets.Standby, Proxy} {
 		var wg sync.WaitGroup
 		errs := make([]error, len(l.st.Servers))
 

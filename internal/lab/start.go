@@ -24,6 +24,7 @@ var postgresSettings = map[string]string{
 	"max_prepared_transactions": "200", "max_connections": "120", "shared_buffers": "32MB", "max_wal_size": "1GB",
 	"wal_keep_size": "64MB", "max_slot_wal_keep_size": "4GB", "checkpoint_timeout": "5min",
 	"autovacuum_naptime": "30s", "log_min_messages": "warning",
+	"wal_retrieve_retry_interval": "100ms", // a standby whose primary was moved looks again soon
 }
 
 func (l *Lab) start(ctx context.Context, i int) error {
@@ -36,6 +37,8 @@ func (l *Lab) start(ctx context.Context, i int) error {
 		proc, err = l.startPostgres(ctx, i, s)
 	case targets.Redis:
 		proc, err = l.startRedis(ctx, s)
+	case servers.PgBouncer, servers.HAProxy:
+		proc, err = l.startProxy(ctx, s)
 	case targets.S3:
 		secret, serr := l.secret("s3")
 		if serr != nil {
@@ -60,8 +63,15 @@ func (l *Lab) startRedis(ctx context.Context, s Server) (servers.Server, error) 
 	spec := servers.RedisSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, Password: secret, Detached: true,
 		Settings: map[string]string{"appendonly": "yes", "appendfsync": "everysec", "save": "", "repl-backlog-size": "16mb",
 			"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0"}}
-	if s.Role == targets.Standby {
-		m, err := l.Instance(East, s.Shard)
+
+	// What its configuration says may be of a switchover since.
+	var known bool
+	if s.Made {
+		spec.ReplicaOf, known = replicaOf(s.Dir)
+	}
+
+	if !known {
+		m, err := l.upstream(ctx, s)
 		if err != nil {
 			return servers.Server{}, err
 		}
@@ -79,16 +89,23 @@ func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (servers.Serve
 
 	spec := servers.PostgresSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, User: "drctl", Password: secret, Settings: postgresSettings, Detached: true,
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}}
+
+	var from targets.Instance
+
 	if !s.Made {
+		if from, err = l.upstream(ctx, s); err != nil {
+			return servers.Server{}, err
+		}
+
 		// A half-made directory of an earlier attempt goes first.
 		if err := os.RemoveAll(s.Dir); err != nil {
 			return servers.Server{}, fail.FromOS("lab: make", s.Name, err)
 		}
 
-		if s.Role == targets.Primary {
+		if from.Address == "" {
 			err = l.tools.InitPostgres(ctx, spec)
 		} else {
-			err = l.standby(ctx, s, spec)
+			err = l.standby(ctx, from, s, spec)
 		}
 
 		if err != nil {
@@ -97,29 +114,25 @@ func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (servers.Serve
 	}
 
 	p, err := l.tools.StartPostgres(ctx, spec)
-	if err != nil || s.Made || s.Role != targets.Primary {
+	if err != nil || s.Made || from.Address != "" {
 		return p, err
 	}
 
 	return p, l.initDatabase(ctx, s)
 }
 
-func (l *Lab) standby(ctx context.Context, s Server, spec servers.PostgresSpec) error {
-	from, err := l.Instance(East, s.Shard)
-	if err != nil {
-		return err
-	}
+func (l *Lab) standby(ctx context.Context, from targets.Instance, s Server, spec servers.PostgresSpec) error {
 	// A slot of an attempt that died would be in the way.
-	err = l.exec(ctx, from, "postgres", "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'west' AND NOT active")
+	err := l.exec(ctx, from, "postgres", "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '"+s.Region+"' AND NOT active")
 	if err != nil {
 		return err
 	}
 
-	return l.tools.BaseBackup(ctx, from, spec, "west")
+	return l.tools.BaseBackup(ctx, from, spec, s.Region)
 }
 
 func (l *Lab) initDatabase(ctx context.Context, s Server) error {
-	in, err := l.Instance(East, s.Shard)
+	in, err := l.Instance(s.Region, s.Shard)
 	if err != nil {
 		return err
 	}
@@ -139,20 +152,9 @@ func (l *Lab) initDatabase(ctx context.Context, s Server) error {
 }
 
 func (l *Lab) exec(ctx context.Context, in targets.Instance, database, sql string) error {
-	cfg, err := pgx.ParseConfig("sslmode=disable")
-	if err != nil {
-		return fail.New(fail.Internal, "lab: connect", in.String(), "", err)
-	}
-
-	host, port, err := hostPort(in.Address)
+	c, err := connect(ctx, in, database)
 	if err != nil {
 		return err
-	}
-	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = host, port, in.User, in.Password.Reveal(), database
-
-	c, err := pgx.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return fail.New(fail.Unavailable, "lab: connect", in.String(), "", err)
 	}
 	defer c.Close(context.WithoutCancel(ctx))
 
@@ -161,6 +163,26 @@ func (l *Lab) exec(ctx context.Context, in targets.Instance, database, sql strin
 	}
 
 	return nil
+}
+
+func connect(ctx context.Context, in targets.Instance, database string) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig("sslmode=disable")
+	if err != nil {
+		return nil, fail.New(fail.Internal, "lab: connect", in.String(), "", err)
+	}
+
+	host, port, err := hostPort(in.Address)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = host, port, in.User, in.Password.Reveal(), database
+
+	c, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, fail.New(fail.Unavailable, "lab: connect", in.String(), "", err)
+	}
+
+	return c, nil
 }
 
 // buckets makes the media and vault buckets, with versioning.

@@ -22,7 +22,8 @@ type HAProxySpec struct {
 	Dir      string
 	Port     int // of the runtime API; 0: a free one
 	Listens  []HAProxyListen
-	LogFile  string // "": Dir + ".log"
+	Defaults []string // lines behind those that every frontend and backend has
+	LogFile  string   // "": Dir + ".log"
 	Detached bool
 }
 
@@ -63,6 +64,10 @@ func (s HAProxySpec) config(addr string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "global\n  maxconn 2000\n  nbthread 1\n  stats socket %s level admin\n  stats socket %s level admin mode 600\n", addr, filepath.Join(s.Dir, "runtime.sock"))
 	b.WriteString("defaults\n  mode tcp\n  maxconn 1000\n  timeout connect 5s\n  timeout client 10m\n  timeout server 10m\n")
+
+	for _, line := range s.Defaults {
+		fmt.Fprintf(&b, "  %s\n", line)
+	}
 
 	for _, l := range s.Listens {
 		fmt.Fprintf(&b, "listen %s\n  bind 127.0.0.1:%d\n", l.Name, l.Port)

@@ -19,6 +19,8 @@ type PgBouncerSpec struct {
 	// Databases are where they lead, host:port by name. Their lines are in the file
 	// DatabasesFile, which is written only if it is not there.
 	Databases map[string]string
+	// ConnectQuery is run on every connection that is made to a server; "" is none.
+	ConnectQuery string
 	// Users may log in with these passwords, here and, by the same, at the server.
 	Users map[string]targets.Secret
 	// Admins are users of the console.
@@ -49,9 +51,14 @@ func (b Binaries) StartPgBouncer(ctx context.Context, s PgBouncerSpec) (Server, 
 		fmt.Fprintf(&users, "\"%s\" \"%s\"\n", u, s.Users[u].Reveal())
 	}
 
+	query := ""
+	if s.ConnectQuery != "" {
+		query = " connect_query='" + strings.ReplaceAll(s.ConnectQuery, "'", "''") + "'"
+	}
+
 	for _, name := range slices.Sorted(maps.Keys(s.Databases)) {
 		host, port, _ := strings.Cut(s.Databases[name], ":")
-		fmt.Fprintf(&databases, "%s = host=%s port=%s\n", name, host, port)
+		fmt.Fprintf(&databases, "%s = host=%s port=%s%s\n", name, host, port, query)
 	}
 
 	if err := b.RunAs.WriteFile(filepath.Join(s.Dir, "users.txt"), users.String()); err != nil {

@@ -71,7 +71,13 @@ func (c *client) commit(ctx context.Context, conn *pgx.Conn, rec *journal.Record
 
 // acknowledged: from now on the client knows of the step, and tells others.
 func (c *client) acknowledged(rec *journal.Record, n int) {
-	rec.Steps[n].AckNS = time.Now().UnixNano()
+	now := time.Now()
+
+	rec.Steps[n].AckNS = now.UnixNano()
+	if rec.Kind != journal.KindBatch { // nobody waits for it
+		c.meter.Wrote(&rec.Steps[n], now)
+	}
+
 	c.last = journal.StepID(rec.ID, n)
 	id := c.last
 	c.board[c.rng.IntN(len(c.board))].Store(&id)

@@ -36,7 +36,7 @@ func (t *traffic) jobs() (jobs []func(context.Context)) {
 		if !t.has(j.part) {
 			continue
 		}
-		c := newClient(t, t.Clients+len(jobs))
+		c := newClient(t, t.Clients+t.pulses()+len(jobs))
 
 		jobs = append(jobs, func(ctx context.Context) {
 			defer c.close()
@@ -56,7 +56,7 @@ func (t *traffic) jobs() (jobs []func(context.Context)) {
 }
 
 // aside makes an operation that no customer waits for.
-func (c *client) aside(ctx context.Context, most time.Duration, choose func(*journal.Record) func(context.Context, *journal.Record) error) {
+func (c *client) aside(ctx context.Context, most time.Duration, choose choice) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), most)
 	defer cancel()
 

@@ -22,17 +22,17 @@ import (
 	"drctl/internal/retry"
 )
 
-// operate makes one operation and journals it.
-func (c *client) operate(ctx context.Context) (*journal.Record, error) { return c.do(ctx, c.choose) }
+// choice makes a record one of a kind, and returns what to do for it.
+type choice func(*journal.Record) func(context.Context, *journal.Record) error
 
-// do makes the operation that is chosen.
-func (c *client) do(ctx context.Context, choose func(*journal.Record) func(context.Context, *journal.Record) error) (*journal.Record, error) {
+// do makes the operation that is chosen, and journals it.
+func (c *client) do(ctx context.Context, choose choice) (*journal.Record, error) {
 	rec := &journal.Record{ID: uuid.NewString(), BeginNS: time.Now().UnixNano(), Status: journal.Begun}
 
-	err := choose(rec)(ctx, rec)
+	err := c.patiently(ctx, rec, choose(rec))
 	if err != nil {
 		if rec.Reason = stores.Reason(err); errors.Is(err, errDied) {
-			rec.Reason = "its client died"
+			rec.Reason = journal.Died
 		}
 
 		if rec.Status == journal.Begun { // no commit was sent
@@ -141,11 +141,14 @@ func (c *client) transfer(ctx context.Context, rec *journal.Record) (err error) 
 	}
 
 	for _, n := range order {
-		if conns[n], err = c.conn(ctx, rec.Shards[n]); err != nil {
-			return err
-		}
+		err = c.waits(ctx, c.open(conns[:]), func() (err error) {
+			if conns[n], err = c.conn(ctx, rec.Shards[n]); err != nil {
+				return err
+			}
 
-		if err = stores.Run(ctx, conns[n], "INSERT 0 1", "BEGIN; "+statement(rec.Steps[n])+transfer.SQL(rec, n)); err != nil {
+			return stores.Run(ctx, conns[n], "INSERT 0 1", "BEGIN; "+statement(rec.Steps[n])+transfer.SQL(rec, n))
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -236,11 +239,15 @@ func (c *client) cart(ctx context.Context, rec *journal.Record) error {
 	last, known := c.carts[rec.Cart]
 	if !known {
 		// The journal and the store can each be ahead of the other.
-		n, err := rdb.Get(ctx, stores.CartKey(rec.Cart)+":seq").Int64()
+		err := c.again(ctx, func() error {
+			n, err := rdb.Get(ctx, stores.CartKey(rec.Cart)+":seq").Int64()
+			last = max(n, c.seqs[rec.Cart])
+
+			return err
+		})
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return err
 		}
-		last = max(n, c.seqs[rec.Cart])
 	}
 	rec.Seq = last + 1
 
@@ -251,36 +258,60 @@ func (c *client) cart(ctx context.Context, rec *journal.Record) error {
 		return err
 	}
 
-	before, after, err := c.change(ctx, rdb, rec)
+	var before, after *redis.StringCmd
+	sku, pieces := 1+c.rng.IntN(20), 1+c.rng.IntN(5)
+	tries, nothing := 0, true
 
-	if low, high := stores.Offset(before), stores.Offset(after); high > low {
+	err := c.again(ctx, func() (err error) {
+		before, after, err = change(ctx, rdb, rec, sku, pieces)
+		tries, nothing = tries+1, nothing && nothingDone(err)
+
+		return err
+	})
+
+	// Which of several tries was the one, nobody knows.
+	if low, high := stores.Offset(before), stores.Offset(after); high > low && tries == 1 {
 		rec.Steps[at].Committed = &journal.Bounds{Low: low, High: high}
 	}
-	var refused redis.Error
-
-	var dial *net.OpError
 
 	switch {
 	case err == nil:
 		c.acknowledged(rec, at)
-	case errors.As(err, &refused), errors.As(err, &dial) && dial.Op == "dial":
-		rec.Status = journal.Failed // MULTI is all or nothing, and nothing was done
+	case nothing:
+		rec.Status = journal.Failed
 	}
 
 	return err
 }
 
+// errNoAnswer: EXEC was not answered.
+var errNoAnswer = errors.New("the master did not answer")
+
+// nothingDone says that an error came before anything was done: MULTI is all or nothing.
+func nothingDone(err error) bool {
+	var refused redis.Error
+
+	var dial *net.OpError
+
+	return errors.As(err, &refused) || errors.As(err, &dial) && dial.Op == "dial"
+}
+
 // change writes a cart, and asks its master before and after it how far it has
 // come, in one round trip. What is asked is no part of what may fail.
-func (c *client) change(ctx context.Context, rdb *redis.Client, rec *journal.Record) (before, after *redis.StringCmd, err error) {
+func change(ctx context.Context, rdb *redis.Client, rec *journal.Record, sku, pieces int) (before, after *redis.StringCmd, err error) {
 	line := rdb.Pipeline()
 	before = line.Info(ctx, "replication")
 	line.Do(ctx, "MULTI")
-	line.Do(ctx, "HSET", stores.CartKey(rec.Cart), "seq", rec.Seq, "sku:"+strconv.Itoa(1+c.rng.IntN(20)), 1+c.rng.IntN(5))
+	line.Do(ctx, "HSET", stores.CartKey(rec.Cart), "seq", rec.Seq, "sku:"+strconv.Itoa(sku), pieces)
 	line.Do(ctx, "SET", stores.CartKey(rec.Cart)+":seq", rec.Seq)
 	exec := line.Do(ctx, "EXEC")
 	after = line.Info(ctx, "replication")
-	_, _ = line.Exec(ctx) // each has its own answer
+	_, lerr := line.Exec(ctx) // each has its own answer
+
+	// But none has one, and no error either, when there was no connection.
+	if exec.Err() == nil && exec.Val() == nil {
+		return before, after, errors.Join(errNoAnswer, lerr)
+	}
 
 	return before, after, exec.Err()
 }

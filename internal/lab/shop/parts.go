@@ -61,7 +61,7 @@ func known(parts []Part) error {
 
 func (o TrafficOptions) has(p Part) bool { return slices.Contains(o.Parts, p) }
 
-// operation makes a record one of a kind, and returns what to do for it.
+// operation is a choice of any client.
 type operation func(*client, *journal.Record) func(context.Context, *journal.Record) error
 
 // oftenOf are the operations of the parts beyond Basics that customers make.
@@ -187,7 +187,11 @@ func (c *client) book(ctx context.Context, rec *journal.Record, dies bool) (err 
 			s.Database = stores.Ledger(c.Postgres[shard]).Database
 		}
 
-		if conns[n], err = c.write(ctx, rec, c.add(rec, s)); err != nil {
+		err = c.waits(ctx, c.open(conns), func() (err error) {
+			conns[n], err = c.write(ctx, rec, c.add(rec, s))
+			return err
+		})
+		if err != nil {
 			return err
 		}
 
@@ -266,13 +270,15 @@ func (c *client) saga(ctx context.Context, rec *journal.Record) (err error) {
 	return nil
 }
 
-// ParseParts reads "classic", "realistic" or names with commas between.
+// ParseParts reads "classic", "realistic", "pooled" or names with commas between.
 func ParseParts(text string) ([]Part, error) {
 	switch text {
 	case "classic":
 		return Classic, nil
 	case "realistic":
 		return Realistic, nil
+	case "pooled":
+		return Pooled, nil
 	}
 
 	var parts []Part

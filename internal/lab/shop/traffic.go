@@ -40,7 +40,19 @@ type TrafficOptions struct {
 	// Saga is how long a saga takes; default a second.
 	Saga time.Duration
 	// Death is how often a client dies between two commits; default 15 seconds.
-	Death    time.Duration
+	Death time.Duration
+	// Proxied: customers reach PostgreSQL through poolers in transaction mode, and Redis
+	// through proxies that move. Parts that need a session of their own are refused, and a change
+	// of a cart whose connection was lost is made again.
+	Proxied bool
+	// Patience is how long a customer who holds a transaction open on one shard waits for another
+	// before it lets go of both and begins again, with twice the patience; default 50 ms if Proxied, else for ever. Without
+	// it, poolers that are paused together wait for customers, who wait for poolers.
+	Patience time.Duration
+	// Pulse adds a customer for every store who writes there alone, so often; 0: none.
+	Pulse time.Duration
+	// Outages: list every write outage of a store that is longer; 0: the longest alone.
+	Outages  time.Duration
 	Journal  string        // file; appended to
 	Duration time.Duration // from when every shard answers; 0: until ctx ends
 	Seed     int64         // of what the clients choose; 0: by chance
@@ -78,6 +90,20 @@ func (o TrafficOptions) withDefaults() (TrafficOptions, error) {
 
 	if err := known(o.Parts); err != nil {
 		return o, err
+	}
+
+	if o.Pulse > 0 && len(o.Redis) > cartsPerClient {
+		return o, fail.Newf(fail.Invalid, "shop: traffic", o.Group, "a pulse reaches %d Redis masters at most", cartsPerClient)
+	}
+
+	if o.Proxied {
+		if err := throughPoolers(o.Parts); err != nil {
+			return o, err
+		}
+
+		if o.Patience <= 0 {
+			o.Patience = 50 * time.Millisecond
+		}
 	}
 
 	if o.Saga <= 0 {
@@ -146,6 +172,7 @@ func run(ctx context.Context, o TrafficOptions, m *meter.Meter) (Summary, error)
 	}
 	t := &traffic{TrafficOptions: o, journal: j, meter: m, seqs: map[int]int64{}}
 	t.doubt = transfer.NewDoubt(o.Platform, j, o.Log)
+	m.Watch(meter.Stores{Postgres: names(o.Postgres), Redis: names(o.Redis)}, o.Outages)
 
 	err = t.open(ctx)
 	if err == nil {
@@ -250,6 +277,7 @@ func (t *traffic) work(ctx context.Context) error {
 	}
 
 	t.meter.Start(time.Now())
+	context.AfterFunc(ctx, func() { t.meter.Leave(time.Now()) })
 
 	if t.started != nil {
 		t.started()
@@ -260,7 +288,15 @@ func (t *traffic) work(ctx context.Context) error {
 	aux.Go(func() { t.doubt.Run(auxCtx) })
 
 	for n := range t.Clients {
-		wg.Go(func() { newClient(t, n).run(ctx) })
+		c := newClient(t, n)
+		wg.Go(func() {
+			c.run(ctx, time.Duration(float64(t.Clients)/t.Rate*float64(time.Second)), 500*time.Millisecond, c.choose)
+		})
+	}
+
+	for n := range t.pulses() {
+		c := newClient(t, t.Clients+n)
+		wg.Go(func() { c.run(ctx, t.Pulse, t.Pulse, c.pulse(n)) })
 	}
 
 	for _, job := range t.jobs() {
@@ -268,6 +304,7 @@ func (t *traffic) work(ctx context.Context) error {
 	}
 
 	wg.Wait()
+	t.meter.Leave(time.Now())
 	stop()
 	aux.Wait()
 	t.meter.End(time.Now())
@@ -323,21 +360,22 @@ type client struct {
 	carts       map[int]int64 // last sequence number used
 	last        string        // its last step that was acknowledged
 	until       context.Context
+	patience    time.Duration // of the operation that goes on
 }
 
 func newClient(t *traffic, n int) *client {
-	c := &client{traffic: t, lane: t.Lane*t.Clients + n, lanes: t.Lanes * t.Clients,
+	all := t.Clients + t.pulses()
+	c := &client{traffic: t, lane: t.Lane*all + n, lanes: t.Lanes * all,
 		conns: make([]*pgx.Conn, len(t.Postgres)), ledgers: make([]*pgx.Conn, len(t.Postgres)), carts: map[int]int64{}}
 	c.rng = rand.New(rand.NewPCG(uint64(t.Seed), uint64(c.lane)))
 
 	return c
 }
 
-// run makes operations at the client's share of the rate. One that has begun
-// when ctx ends is finished.
-func (c *client) run(ctx context.Context) {
+// run makes operations so often, with pauses of at most rest after those that failed. One
+// that has begun when ctx ends is finished.
+func (c *client) run(ctx context.Context, every, rest time.Duration, choose choice) {
 	defer c.close()
-	every := time.Duration(float64(c.Clients) / c.Rate * float64(time.Second))
 	next := time.Now().Add(time.Duration(c.rng.Float64() * float64(every)))
 
 	failures := 0
@@ -353,7 +391,7 @@ func (c *client) run(ctx context.Context) {
 		}
 		octx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stores.Timeout)
 		begin := time.Now()
-		rec, err := c.operate(octx)
+		rec, err := c.do(octx, choose)
 
 		cancel()
 		c.meter.Add(rec, time.Since(begin))
@@ -367,7 +405,7 @@ func (c *client) run(ctx context.Context) {
 			continue
 		}
 
-		_ = retry.Sleep(ctx, min(50*time.Millisecond<<min(failures, 4), 500*time.Millisecond))
+		_ = retry.Sleep(ctx, min(50*time.Millisecond<<min(failures, 4), rest))
 		failures++
 	}
 }

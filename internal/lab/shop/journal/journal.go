@@ -32,6 +32,9 @@ const (
 	Failed Status = "failed"
 )
 
+// Died is the reason of an operation whose client was made to die.
+const Died = "its client died"
+
 // The kinds of operation.
 const (
 	KindMoney = "money" // transfer between accounts of two shards

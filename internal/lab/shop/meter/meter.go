@@ -34,6 +34,13 @@ type Summary struct {
 	Max      time.Duration `json:"max_ns"`
 	LastAck  time.Time     `json:"last_ack"`
 	Resolved Resolved      `json:"resolved"`
+	// Errors is Failed and Unknown without the clients that were made to die.
+	Errors int64 `json:"client_errors"`
+	// Again counts what clients did once more by themselves: writes to Redis whose connection
+	// was lost, and transactions that were given up to let others end.
+	Again int64 `json:"done_again"`
+	// Stores are what customers felt of each store, PostgreSQL first.
+	Stores []Store `json:"stores,omitempty"`
 }
 
 // Resolved counts what was settled after the operation itself had ended.
@@ -54,6 +61,9 @@ type Meter struct {
 	trial trial
 	now   Second
 	times []time.Duration // of this second
+
+	stores [2][]*watched // of PostgreSQL, of Redis
+	least  time.Duration
 }
 
 // New is a meter that has seen nothing.
@@ -62,7 +72,16 @@ func New() *Meter {
 }
 
 // Start notes when the run began.
-func (m *Meter) Start(at time.Time) { m.mu.Lock(); m.sum.Started = at.UTC(); m.mu.Unlock() }
+func (m *Meter) Start(at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	m.sum.Started = at.UTC()
+
+	for _, w := range m.watched() {
+		w.last = at
+	}
+}
 
 // End notes when it ended.
 func (m *Meter) End(at time.Time) { m.mu.Lock(); m.sum.Ended = at.UTC(); m.mu.Unlock() }
@@ -91,8 +110,12 @@ func (m *Meter) Count(r *journal.Record) {
 
 func (m *Meter) count(r *journal.Record) {
 	m.sum.Ops++
-
 	m.now.Ops++
+
+	if r.Status != journal.Acked {
+		m.fault(r)
+	}
+
 	switch r.Status {
 	case journal.Acked:
 		m.sum.Acked++
@@ -136,6 +159,7 @@ func (m *Meter) Summary() Summary {
 	s := m.sum
 	s.Kinds, s.Reasons = maps.Clone(s.Kinds), maps.Clone(s.Reasons)
 	s.P50, s.P99, s.Max = m.all.percentile(50), m.all.percentile(99), m.all.max
+	s.Stores = m.felt()
 
 	return s
 }

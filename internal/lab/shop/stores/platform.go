@@ -79,6 +79,8 @@ func Connect(ctx context.Context, in targets.Instance) (*pgx.Conn, error) {
 	if cfg.TLSConfig, err = tlsConfig(in, host); err != nil {
 		return nil, err
 	}
+	// Nothing is prepared on a session: a pooler gives every transaction another one.
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockTimeout.Milliseconds(), 10)
 	cfg.RuntimeParams["application_name"] = "shop"
 
@@ -172,6 +174,8 @@ func Reason(err error) string {
 			return "read-only server"
 		case "57P01", "57P02", "57P03":
 			return "server going down"
+		case "08P01": // of a pooler, which has one code for all
+			return "protocol: " + pg.Message
 		}
 
 		return fmt.Sprintf("sqlstate %s", pg.Code)

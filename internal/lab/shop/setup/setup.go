@@ -1,4 +1,4 @@
-package shop
+package setup
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 	"drctl/targets"
 )
 
-// SetupOptions size the shop. Zero counts take the defaults.
-type SetupOptions struct {
+// Options size the shop. Zero counts take the defaults.
+type Options struct {
 	Accounts int // per shard; default 1000
 	SKUs     int // per shard; default 1000
 	// PayloadBytes is how much filler text each shard holds at least.
@@ -56,10 +56,10 @@ CREATE TABLE IF NOT EXISTS steps (op uuid, n int, kind text NOT NULL, night int 
 CREATE INDEX IF NOT EXISTS steps_by_seq ON steps (seq);
 CREATE TABLE IF NOT EXISTS steps_0 PARTITION OF steps FOR VALUES IN (0);`
 
-// Setup makes the tables, the first rows and the bucket, and fills up to
+// Shop makes the tables, the first rows and the bucket, and fills up to
 // PayloadBytes. It may be repeated: what is there stays as it is. SKU s has two
 // rows, s on the shelf and -s sold, so that orders move stock and keep its sum.
-func Setup(ctx context.Context, p Platform, o SetupOptions) error {
+func Shop(ctx context.Context, p stores.Platform, o Options) error {
 	if err := p.Validate(); err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func Setup(ctx context.Context, p Platform, o SetupOptions) error {
 	return g.Wait()
 }
 
-func setupShard(ctx context.Context, in targets.Instance, o SetupOptions, seed uint64) error {
+func setupShard(ctx context.Context, in targets.Instance, o Options, seed uint64) error {
 	c, err := stores.Connect(ctx, in)
 	if err != nil {
 		return err
