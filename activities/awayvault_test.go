@@ -75,6 +75,7 @@ func (w *wire) mend(t *testing.T) {
 			}
 
 			w.mu.Lock()
+
 			if w.listener != l { // it was cut meanwhile
 				w.mu.Unlock()
 

@@ -270,7 +270,6 @@ func (p *platform) counted(c *customers, region string) {
 		return true
 	})
 	p.Logf("%d rows acknowledged, the longest wait %s", n, time.Duration(c.longer.Load()))
-
 }
 
 // busy waits until there were customers.

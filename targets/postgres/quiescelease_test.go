@@ -68,6 +68,7 @@ func TestBarrierCoordinatorGone(t *testing.T) {
 	cut := in
 	cut.Address = link.address()
 	req := request("20260101T000000.000Z-0006")
+
 	m := join(t, d, cut, req) // for a lease of minutes
 	if err := m.Lock(context.Background(), time.Minute); err != nil {
 		t.Fatal(err)

@@ -531,6 +531,7 @@ func (b *bench) lockEnds(t testing.TB) {
 			if time.Since(began) < lease {
 				t.Errorf("%s: a write got through a lock", end)
 			}
+
 			done <- err
 		case <-time.After(most):
 		}

@@ -2,7 +2,6 @@ package recovery
 
 import (
 	"encoding/json"
-	"reflect"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -80,6 +79,7 @@ func (r *run) loop(ctx workflow.Context) {
 	if cancelled {
 		first = machine.Cancelled{}
 	}
+
 	r.tell(work, first)
 
 	for !r.state.Finished {
@@ -94,8 +94,9 @@ func (r *run) loop(ctx workflow.Context) {
 			var a Reply
 
 			c.Receive(work, &a)
-			taken := r.tell(work, machine.Answered{Step: a.Step, Answer: a.Answer, By: a.By, Reason: a.Reason})
-			r.out.Answers = append(r.out.Answers, Given{Reply: a, At: workflow.Now(work).UTC(), Taken: taken})
+			before := r.of(a.Step)
+			r.tell(work, machine.Answered{Step: a.Step, Answer: a.Answer, By: a.By, Reason: a.Reason})
+			r.out.Answers = append(r.out.Answers, Given{Reply: a, At: workflow.Now(work).UTC(), Taken: changed(before, r.of(a.Step))})
 		})
 
 		if !cancelled {
@@ -111,19 +112,30 @@ func (r *run) loop(ctx workflow.Context) {
 	}
 }
 
-// tell tells the machine what happened, does what it says, and reports whether that
-// was something which could be.
-func (r *run) tell(ctx workflow.Context, e machine.Event) bool {
-	before := r.state
-
+// tell tells the machine what happened, and does what it says.
+func (r *run) tell(ctx workflow.Context, e machine.Event) {
 	var commands []machine.Command
-	r.state, commands = r.m.Next(before, e)
 
+	r.state, commands = r.m.Next(r.state, e)
 	for _, c := range commands {
 		r.obey(ctx, c)
 	}
+}
 
-	return !reflect.DeepEqual(before, r.state)
+// of is how far a step has come; the zero value of one that there is not.
+func (r *run) of(id string) machine.StepState {
+	for i, s := range r.state.Steps {
+		if r.m.ID(i) == id {
+			return s
+		}
+	}
+
+	return machine.StepState{}
+}
+
+// changed reports whether an answer was one: whatever it says changes its step.
+func changed(a, b machine.StepState) bool {
+	return a.Status != b.Status || a.Question != b.Question || a.Waived != b.Waived || len(a.Agreed) != len(b.Agreed)
 }
 
 // haltSections cancels sections that run: each knows itself whether it can still be
@@ -300,6 +312,7 @@ func (r *run) note(ctx workflow.Context, e ended) machine.Event {
 	if len(e.Out) > 0 && string(e.Out) != "null" {
 		r.outs[e.Step] = e.Out
 	}
+
 	delete(r.halts, e.Step)
 
 	if e.Undo {

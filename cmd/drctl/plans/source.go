@@ -45,6 +45,7 @@ func (s *Wanted) Flags(c *cobra.Command) {
 	if s.Mode == "" {
 		f.StringVar(&s.Mode, "mode", string(plan.ModeSwitchover), "switchover, failover or failback")
 	}
+
 	f.StringVar(&s.From, "from", "", "region that is left (default: the group's home; of a failback the other one)")
 	f.StringVar(&s.To, "to", "", "region that takes over (default: the other one)")
 	f.StringVar(&s.Choice, "choice", "", "of a failover: newest (each shard as far as it gets) or proven (the group at one provable moment)")
@@ -71,6 +72,7 @@ func (s Wanted) Plan(cfg *config.Config, edit func(*failover.Policy)) (plan.Defi
 	if g == nil {
 		return plan.Definition{}, failover.Topology{}, fail.New(fail.Invalid, "flags", "--group", "name one of the configured groups", errors.New("there is no group "+group))
 	}
+
 	for _, name := range s.Stay {
 		if !slices.Contains(g.Targets, name) {
 			return plan.Definition{}, failover.Topology{}, fail.New(fail.Invalid, "flags", "--stay", "name targets of the group", errors.New("the group has no target "+name))
@@ -86,6 +88,7 @@ func (s Wanted) Plan(cfg *config.Config, edit func(*failover.Policy)) (plan.Defi
 			t.Services = append(t.Services, failover.Service{Name: r.Service, Tier: failover.Edge})
 		}
 	}
+
 	slices.SortStableFunc(t.Services, func(a, b failover.Service) int { return strings.Compare(a.Name, b.Name) })
 	p := s.policy(cfg, g.Home, x.Policy)
 

@@ -92,6 +92,7 @@ func (f Faces) kind(m plan.Mode, short, long string) *cobra.Command {
 		fl.StringArrayVar(&r.hook, "fence", nil, "program, then each argument, that takes power or network from a server: it is told which by $DRCTL_INSTANCE, $DRCTL_ADDRESS, $DRCTL_SHARD and $DRCTL_REGION, and its success is proof of silence")
 		fl.StringVar(&r.vouch, "vouch", "", "your statement that the servers of the region that is left take no writes and cannot come back to take any, and how you made sure; it is recorded with your name")
 	}
+
 	c.AddCommand(run)
 
 	return c
@@ -255,6 +256,7 @@ come back to take any. It is recorded with your name as the proof of silence.`,
 	for _, x := range []*cobra.Command{show, answer} {
 		x.Flags().StringVarP(&group, "group", "g", "", "group (default: the only one)")
 	}
+
 	c.AddCommand(show, answer)
 
 	return c

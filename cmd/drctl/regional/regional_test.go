@@ -246,6 +246,7 @@ func TestThereAndBackAndWithoutARegion(t *testing.T) {
 	if o.Epoch != 1 || !o.Past || len(o.Answers) > 0 {
 		t.Errorf("%+v", o)
 	}
+
 	p.has("west", 100)
 	p.standsBy("west", false)
 	p.standsBy("east", true)
@@ -271,12 +272,14 @@ func (p *place) killedInTheMiddle() {
 
 	mark, script := filepath.Join(p.dir, "mark"), filepath.Join(p.dir, "stop.sh")
 	tools := sandboxtest.Tools(p.T)
+
 	as := ""
 	if os.Geteuid() == 0 {
 		as = "runuser -u postgres -- "
 	}
 
 	west := p.instance("west")
+
 	text := fmt.Sprintf("#!/bin/sh\nif ! [ -e %[1]s ]; then echo $PPID $$ > %[1]s.new; mv %[1]s.new %[1]s; exec sleep 600; fi\nexec %[2]s%[3]s/pg_ctl stop -w -m fast -D %[4]s\n",
 		mark, as, tools.PostgresBin, west.DataDir)
 	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
@@ -284,6 +287,7 @@ func (p *place) killedInTheMiddle() {
 	}
 
 	config := filepath.Join(p.dir, "drctl.yaml")
+
 	b, err := os.ReadFile(config)
 	if err != nil {
 		p.Fatal(err)
@@ -339,6 +343,7 @@ func (p *place) lost() {
 	// Nobody answers for the silence of the east: it asks, until it is interrupted.
 	c := p.command("drctl", "failover", "run", "--stay", "media", "--yes", "--engine", "embedded", "--fence", "/bin/false")
 	var said lines
+
 	c.Stderr = &said
 	if err := c.Start(); err != nil {
 		p.Fatal(err)
@@ -351,6 +356,7 @@ func (p *place) lost() {
 	if code := c.ProcessState.ExitCode(); code != 1 || !strings.Contains(said.String(), "nothing was promoted") {
 		p.Errorf("exit %d\n%s", code, said.String())
 	}
+
 	p.standsBy("west", true)
 
 	o := p.over(machine.Reached, "failover", "run", "--engine", "embedded", "--fence", "/bin/false", "--vouch", "the lab says that its disks are gone")

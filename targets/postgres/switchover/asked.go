@@ -35,6 +35,7 @@ func (s *Switcher) Place(ctx context.Context, in targets.Instance) (targets.Posi
 	if err != nil {
 		return targets.Position{}, err
 	}
+
 	done()
 
 	return position(at), nil
