@@ -74,6 +74,10 @@ lint: tools ## gofmt, go vet, staticcheck, dropped errors, import rules, list of
 demo: setup tools build ## the whole story on one machine: two regions, disaster, recovery, proof
 	./tools/demo.sh
 
+.PHONY: gameday
+gameday: setup tools build ## a shop moves to its other region and home again under customers, loses a region, and goes home
+	./tools/gameday.sh
+
 .PHONY: fuzz-smoke
 fuzz-smoke: ## run every fuzz test for FUZZTIME (10s)
 	@GO="$(GO)" FUZZTIME="$(FUZZTIME)" tools/fuzz-smoke.sh

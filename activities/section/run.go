@@ -82,7 +82,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 
-	r := &runner{Options: o, m: m, happened: make(chan Event), last: map[string]Event{}, stop: map[string]context.CancelFunc{}, began: time.Now()}
+	r := &runner{Options: o, m: m, happened: make(chan Event), last: map[string]Event{}, why: map[string]string{}, stop: map[string]context.CancelFunc{}, began: time.Now()}
 	r.known.Outs = map[string]json.RawMessage{}
 
 	if err := r.resume(ctx); err != nil {
@@ -98,7 +98,8 @@ type runner struct {
 	m     *machine.Machine
 	state machine.State
 	known Known
-	last  map[string]Event // of each step
+	last  map[string]Event  // of each step
+	why   map[string]string // it failed, by step; also of one that was undone then
 	began time.Time
 	since time.Duration // of the section when this run of it began
 
@@ -204,7 +205,12 @@ func (r *runner) take(e Event) error {
 		r.last[e.Step] = e
 	}
 
+	if e.Kind == Ended && e.Error != "" {
+		r.why[e.Step] = e.Error
+	}
+
 	if e.Kind == Ended && e.Error == "" {
+		delete(r.why, e.Step)
 		r.known.Outs[e.Step] = e.Out
 	}
 	r.known.Past = r.known.Past || r.state.Past
@@ -424,7 +430,11 @@ func (r *runner) result() Result {
 		if s.Status == machine.Asking {
 			out.Asks = append(out.Asks, n.ID)
 		}
-		out.Steps = append(out.Steps, StepResult{ID: n.ID, Status: s.Status, Error: e.Error, Out: r.known.Outs[n.ID], Took: e.Took, At: e.At})
+		why := e.Error
+		if why == "" {
+			why = r.why[n.ID]
+		}
+		out.Steps = append(out.Steps, StepResult{ID: n.ID, Status: s.Status, Error: why, Out: r.known.Outs[n.ID], Took: e.Took, At: e.At})
 	}
 
 	return out

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"drctl/internal/fail"
 	"drctl/targets"
@@ -116,12 +117,20 @@ func (h *hands) halt(ctx context.Context) error {
 		return err
 	}
 
-	if srv.Alive() {
+	// A server takes its lock file away shortly before its process is gone, and pg_ctl
+	// looks at the file.
+	gone, stop := context.WithTimeout(ctx, goneWithin)
+	defer stop()
+
+	if await(gone, opStop, h.req.Old, func() string { return "" }, func() (bool, error) { return !srv.Alive(), nil }) != nil {
 		return fail.New(fail.Unverified, opStop, h.req.Old.String(), "correct the command that stops it", fmt.Errorf("the command has ended, and process %d runs", srv.Pid))
 	}
 
 	return nil
 }
+
+// goneWithin is how long a process may still be there after the command that stops it.
+const goneWithin = 5 * time.Second
 
 // sealed makes sure that the stopped old side cannot come up as a primary.
 func (h *hands) sealed() error { return seal(h.req.Old.DataDir) }
