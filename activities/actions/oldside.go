@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"drctl/activities/steps"
 	"drctl/internal/fail"
@@ -28,12 +29,16 @@ func (a *Activities) fence(ctx context.Context, c Call, d plan.Definition, s pla
 	f := s.With.Fence
 	if f == nil || f.Hook == nil || !slices.Contains(f.By, plan.ByHook) {
 		return Done{}, fail.New(fail.Denied, op, s.ID, "make sure that it takes no writes and cannot come back to take any, then: drctl recovery answer "+s.ID+" vouch --reason ...",
-			fmt.Errorf("no program of this platform takes the power or the network from %s", old))
+			fmt.Errorf(plan.NoHook+" %s", old))
 	}
 
 	// The program is told which server is meant.
 	said, err := program(ctx, s.ID, f.Hook, "DRCTL_SHARD="+s.On.String(), "DRCTL_INSTANCE="+old.String(), "DRCTL_ADDRESS="+old.Address, "DRCTL_REGION="+d.From)
 	if err != nil {
+		return Done{}, err
+	}
+
+	if err := a.mute(ctx, d, s.On); err != nil {
 		return Done{}, err
 	}
 
@@ -44,9 +49,50 @@ func (a *Activities) fence(ctx context.Context, c Call, d plan.Definition, s pla
 
 // line is the end of the old side's log as the vault of the region that takes over has
 // it. A standby that is not on that line is not promoted.
-func (a *Activities) line(ctx context.Context, d plan.Definition, id targets.ShardID) (steps.Line, error) {
+func (a *Activities) line(ctx context.Context, d plan.Definition, id targets.ShardID, waived map[string]string) (steps.Line, error) {
 	k, err := a.ahead(ctx, d.To, d.To, id)
-	return k.line, err
+	if err != nil {
+		return k.line, err
+	}
+
+	// Who was given up was given up with a reason; what came to the vault later was not.
+	if fed := feedOf(d, id); len(k.path) > 0 && waived[fed] == "" {
+		return k.line, fail.New(fail.Stalled, op, id.String(), "run it again", fmt.Errorf("the vault of %s has got log up to %s, and the standby is at %s", d.To, k.line.At, k.at))
+	}
+
+	return k.line, a.mute(ctx, d, id)
+}
+
+// feedOf is the step that feeds a shard's standby.
+func feedOf(d plan.Definition, id targets.ShardID) string {
+	for _, s := range d.Steps {
+		if s.Do == plan.OpFeed && s.On == id {
+			return s.ID
+		}
+	}
+
+	return ""
+}
+
+// askOld is how long the old side has to answer, if it is there.
+const askOld = 3 * time.Second
+
+// mute asks the old side itself: whatever a program or a person says, a server that
+// answers and takes writes is not silent. No answer proves nothing and is none.
+func (a *Activities) mute(ctx context.Context, d plan.Definition, id targets.ShardID) error {
+	in, driver, err := a.instance(ctx, id, d.From)
+	if err != nil {
+		return err
+	}
+
+	ctx, stop := context.WithTimeout(ctx, askOld)
+	defer stop()
+
+	if st, err := driver.Reach(ctx, in); err == nil && st.Writable {
+		return fail.New(fail.Denied, op, in.String(), "fence it; or leave the region in order: drctl switchover run", errors.New("it was said to be silent, and it answers and takes writes"))
+	}
+
+	return nil
 }
 
 // archived is what a vault has of the log of a shard's old side.
@@ -90,14 +136,31 @@ func (a *Activities) ahead(ctx context.Context, to, region string, id targets.Sh
 	case newest.ID == k.at.Timeline && k.line.At.Offset <= k.at.Offset:
 	case newest.ID == k.at.Timeline:
 		k.path = []targets.Span{{Timeline: newest.ID, From: k.at.Offset, To: k.line.At.Offset}}
-	default: // it leads on over other timelines, or the standby is ahead, or on another branch: its promotion looks
-		if k.path, err = timeline.NewIndex(ls).Spans(k.at, k.line.At); err != nil {
-			k.path = nil
+	default: // the standby is ahead, or on another branch, which its promotion finds out; or it leads on from there
+		x := timeline.NewIndex(ls)
+		if !leads(x, k.line.At, k.at.Timeline) {
 			return k, nil
+		}
+
+		if k.path, err = x.Spans(k.at, k.line.At); err != nil {
+			return k, fail.New(fail.NotFound, op, id.String(), "try again; or give the part up: skip the step with a reason",
+				fmt.Errorf("the vault of %s goes on to %s behind the standby at %s, by a way that it does not have whole: %w", region, k.line.At, k.at, err))
 		}
 	}
 
-	return k, held(ctx, v, id, region, k.path)
+	return k, nil
+}
+
+// leads reports whether the way to a place goes over a timeline, or may: where it is lost
+// nobody knows.
+func leads(x timeline.Index, to targets.Position, over string) bool {
+	for s := range x.Back(to) {
+		if s.ID == over || !s.Known {
+			return true
+		}
+	}
+
+	return false
 }
 
 // held is nil when the vault has every byte of the path.
@@ -147,15 +210,19 @@ func (a *Activities) feed(ctx context.Context, d plan.Definition, s plan.StepDef
 		return Done{Said: fmt.Sprintf("the standby is at %s, the vault of %s ends at %s", k.at, region, k.line.At)}, nil
 	}
 
+	v, err := a.Platform.Vault(ctx, region)
+	if err != nil {
+		return Done{}, err
+	}
+
+	if err := held(ctx, v, s.On, region, k.path); err != nil {
+		return Done{}, err
+	}
+
 	feeder, ok := k.driver.(handover.Feeder)
 	if !ok {
 		return Done{}, fail.New(fail.Unsupported, op, k.standby.String(), "skip the step with a reason to accept the loss, or recover from the vault",
 			fmt.Errorf("the vault has more than the standby, from %s to %s, and stores of this kind cannot be fed", k.at, k.line.At))
-	}
-
-	v, err := a.Platform.Vault(ctx, region)
-	if err != nil {
-		return Done{}, err
 	}
 
 	at, err := feeder.Feed(ctx, handover.FeedRequest{Standby: k.standby, To: k.line.At, Path: k.path, Log: stream.NewSource(v, s.On)})

@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -33,9 +34,11 @@ func (a *Activities) section(ctx context.Context, c Call) (section.Result, error
 		return section.Result{}, err
 	}
 
+	j := journal{v, d.Group, c.Run, c.Step}
+
 	h, done, err := a.hands(ctx, c, d)
 	if err != nil {
-		return section.Result{}, err
+		return notBegun(ctx, j, c, err)
 	}
 	defer done()
 
@@ -46,7 +49,7 @@ func (a *Activities) section(ctx context.Context, c Call) (section.Result, error
 	log := a.Log.With("run", c.Run, "group", d.Group)
 	info := activity.GetInfo(ctx)
 
-	out, err := section.Run(ctx, section.Options{Steps: d.Outline(c.Mode).Within(c.Step), Hands: h, Journal: journal{v, c.Run, c.Step},
+	out, err := section.Run(ctx, section.Options{Steps: d.Outline(c.Mode).Within(c.Step), Hands: h, Journal: j,
 		By: fmt.Sprintf("%s, attempt %d", a.Process, info.Attempt), Log: log, Shown: func(s machine.State) { at.Store(&s) }})
 
 	// Proofs and states of routes stay in the journal: nobody after the section rests on them.
@@ -56,19 +59,33 @@ func (a *Activities) section(ctx context.Context, c Call) (section.Result, error
 		}
 	}
 
+	if u := (section.Untouched{}); errors.As(err, &u) {
+		return notBegun(ctx, j, c, err)
+	}
+
 	return out, err
+}
+
+// notBegun is the result of a section that could not begin, and of which the journal says
+// the same: nothing was changed. Else it is the error.
+func notBegun(ctx context.Context, j journal, c Call, why error) (section.Result, error) {
+	if es, err := j.Read(ctx); err != nil || len(es) > 0 {
+		return section.Result{}, why
+	}
+
+	return section.Result{Verdict: machine.TakenBack, Steps: []section.StepResult{{ID: c.Step, Status: machine.Failed, Error: why.Error()}}}, nil
 }
 
 // journal is a section's, in one vault. Its entries are numbered, and a vault takes
 // each number once.
 type journal struct {
-	v            *vault.Vault
-	run, section string
+	v                   *vault.Vault
+	group, run, section string
 }
 
 const journalKind = "journal-of-"
 
-func (j journal) kind() string { return journalKind + j.run }
+func (j journal) kind() string { return journalKind + j.group + "-" + j.run }
 
 func (j journal) id(n int) string { return fmt.Sprintf("%s-%06d", j.section, n) }
 

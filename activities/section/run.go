@@ -92,6 +92,13 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	return r.loop(ctx)
 }
 
+// Untouched is the error of a section that did not begin: nothing was changed, and the
+// journal is empty.
+type Untouched struct{ error }
+
+// Unwrap is the reason.
+func (u Untouched) Unwrap() error { return u.error }
+
 // runner runs one section. Its fields belong to the goroutine of loop.
 type runner struct {
 	Options
@@ -147,7 +154,7 @@ func (r *runner) resume(ctx context.Context) error {
 func (r *runner) prepare(ctx context.Context) error {
 	out, err := r.Hands.Prepare(ctx)
 	if err != nil {
-		return err
+		return Untouched{err}
 	}
 
 	if len(out) == 0 {
@@ -354,6 +361,9 @@ func (r *runner) act(ctx context.Context) error {
 	return nil
 }
 
+// undoLimit is how long one undoing may take at least.
+const undoLimit = 5 * time.Minute
+
 // begin starts an attempt in a goroutine of its own, within the step's limit.
 func (r *runner) begin(ctx context.Context, n plan.Node, kind string, f func(context.Context, Known) (json.RawMessage, error)) {
 	k := Known{Prepared: r.known.Prepared, Past: r.known.Past, Outs: make(map[string]json.RawMessage, len(r.known.Outs))}
@@ -361,9 +371,14 @@ func (r *runner) begin(ctx context.Context, n plan.Node, kind string, f func(con
 		k.Outs[id] = out
 	}
 
+	limit := n.Limit
+	if kind == Undid { // a server that starts again takes its time
+		limit = max(limit, undoLimit)
+	}
+
 	stepCtx, stop := context.WithCancel(ctx)
 	if n.Limit > 0 {
-		stepCtx, stop = context.WithTimeout(ctx, n.Limit)
+		stepCtx, stop = context.WithTimeout(ctx, limit)
 	}
 	r.stop[n.ID] = stop
 

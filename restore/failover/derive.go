@@ -166,11 +166,12 @@ func (d *deriving) switchover() {
 		return x, away
 	})
 
-	for _, s := range d.Shards {
+	d.shards(func(s Shard) (plan.StepDef, []string) {
 		x := d.on(s, plan.OpDrain, quick)
 		x.Section = sec
-		d.add(x, "fence-"+s.ID.String(), "hold-*", "isolate-*")
-	}
+
+		return x, []string{"fence-" + s.ID.String(), "hold-*", "isolate-*"}
+	})
 
 	d.promotion(sec, "drain-*")
 	d.release(sec)

@@ -157,6 +157,9 @@ type Fence struct {
 	Hook *Exec    `json:"hook,omitempty"`
 }
 
+// NoHook begins the reason of a fence that only a person can stand for.
+const NoHook = "no program of this platform takes the power or the network from"
+
 // Vouched reports whether a person's word will do.
 func (f *Fence) Vouched() bool {
 	if f == nil {

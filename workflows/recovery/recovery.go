@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -9,6 +10,7 @@ import (
 
 	"drctl/activities/actions"
 	"drctl/activities/section"
+	"drctl/activities/steps"
 	"drctl/internal/engine"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
@@ -62,8 +64,10 @@ type run struct {
 	state machine.State
 	out   Out
 	ended workflow.Channel // of ended
-	outs  map[string]json.RawMessage
-	halts map[string]workflow.CancelFunc // of what runs, by step
+	// cancelled says that the run was.
+	cancelled bool
+	outs      map[string]json.RawMessage
+	halts     map[string]workflow.CancelFunc // of what runs, by step
 }
 
 // loop feeds the machine until it is finished.
@@ -73,10 +77,10 @@ func (r *run) loop(ctx workflow.Context) {
 	defer release()
 
 	answers := workflow.GetSignalChannel(ctx, Answer)
-	cancelled := ctx.Err() != nil
+	r.cancelled = ctx.Err() != nil
 
 	var first machine.Event = machine.Begin{}
-	if cancelled {
+	if r.cancelled {
 		first = machine.Cancelled{}
 	}
 
@@ -99,9 +103,9 @@ func (r *run) loop(ctx workflow.Context) {
 			r.out.Answers = append(r.out.Answers, Given{Reply: a, At: workflow.Now(work).UTC(), Taken: changed(before, r.of(a.Step))})
 		})
 
-		if !cancelled {
+		if !r.cancelled {
 			pick.AddReceive(ctx.Done(), func(workflow.ReceiveChannel, bool) {
-				cancelled = true
+				r.cancelled = true
 
 				r.haltSections()
 				r.tell(work, machine.Cancelled{})
@@ -189,6 +193,10 @@ func (r *run) obey(ctx workflow.Context, c machine.Command) {
 func (r *run) begin(ctx workflow.Context, n plan.Node, undo bool) {
 	own, halt := workflow.WithCancel(ctx)
 	r.halts[n.ID] = halt
+
+	if r.cancelled && n.Op == plan.OpSection { // it can only be taken back now, or come to its end
+		halt()
+	}
 	call := r.call(n)
 
 	workflow.Go(ctx, func(ctx workflow.Context) {
@@ -269,7 +277,7 @@ func (r *run) call(n plan.Node) actions.Call {
 	c := actions.Call{Run: r.in.Run, By: r.in.By, Plan: r.in.Plan, Mode: r.in.Mode, Epoch: r.out.Epoch, Step: n.ID}
 
 	for i, o := range r.in.Order.Steps {
-		rests := n.Op == plan.OpSection && (o.Op == plan.OpFence || o.Op == plan.OpPrecheck) || n.Op == plan.OpReroute && o.Op == plan.OpPrecheck
+		rests := n.Op == plan.OpSection && (o.Op == plan.OpFence || o.Op == plan.OpFeed || o.Op == plan.OpPrecheck) || n.Op == plan.OpReroute && o.Op == plan.OpPrecheck
 		if !rests {
 			continue
 		}
@@ -281,7 +289,7 @@ func (r *run) call(n plan.Node) actions.Call {
 			c.Outs[o.ID] = out
 		}
 
-		if len(r.state.Steps) > i && r.state.Steps[i].Waived != "" && o.Op == plan.OpFence {
+		if len(r.state.Steps) > i && r.state.Steps[i].Waived != "" && (o.Op == plan.OpFence || o.Op == plan.OpFeed) {
 			if c.Vouched == nil {
 				c.Vouched = map[string]string{}
 			}
@@ -306,7 +314,7 @@ func (r *run) note(ctx workflow.Context, e ended) machine.Event {
 	}
 
 	if len(e.Inside) > 0 {
-		s.Inside = e.Inside
+		s.Inside, s.InDoubt = e.Inside, inDoubt(e.Inside)
 	}
 
 	if len(e.Out) > 0 && string(e.Out) != "null" {
@@ -320,6 +328,22 @@ func (r *run) note(ctx workflow.Context, e ended) machine.Event {
 	}
 
 	return machine.Ended{Step: e.Step, Failed: e.Failed, Untouched: e.Failed && e.Untouched}
+}
+
+// inDoubt are the transactions that the steps of a section have listed.
+func inDoubt(all []section.StepResult) (out []string) {
+	for _, s := range all {
+		var left steps.Left
+		if len(s.Out) == 0 || json.Unmarshal(s.Out, &left) != nil {
+			continue
+		}
+
+		for _, t := range left.InDoubt {
+			out = append(out, strings.TrimPrefix(s.ID, string(plan.OpResolve)+"-")+": "+t)
+		}
+	}
+
+	return out
 }
 
 // shown is how far the run has come.

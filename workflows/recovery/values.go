@@ -68,6 +68,8 @@ type Step struct {
 	Why      string           `json:"why,omitempty"` // it did not run
 	Started  time.Time        `json:"started,omitzero"`
 	Finished time.Time        `json:"finished,omitzero"`
+	// InDoubt are transactions that are prepared on the new side and that nobody has ended.
+	InDoubt []string `json:"in_doubt,omitempty"`
 	// Inside are the steps of a section.
 	Inside []section.StepResult `json:"inside,omitempty"`
 }

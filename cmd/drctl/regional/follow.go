@@ -130,7 +130,7 @@ func (s *shown) vouched(out recovery.Out, words string) (all []recovery.Reply) {
 
 	for _, x := range out.Steps {
 		key := fmt.Sprintf("vouched %s %d", x.ID, x.Attempt)
-		if x.Op != plan.OpFence || x.Question != machine.AskFailed || s.said[key] != "" {
+		if x.Op != plan.OpFence || x.Question != machine.AskFailed || s.said[key] != "" || !strings.Contains(x.Error, plan.NoHook) {
 			continue
 		}
 		s.said[key] = words
@@ -241,8 +241,12 @@ func (f Faces) tell(out recovery.Out) error {
 
 	var odd []string
 	for _, s := range out.Steps {
-		if s.Status != machine.Done && s.Status != machine.Skipped || s.Status == machine.Skipped && s.Why != "" {
+		if s.Status != machine.Done {
 			odd = append(odd, s.ID)
+		}
+
+		if n := len(s.InDoubt); n > 0 {
+			odd = append(odd, fmt.Sprintf("%d transactions in doubt", n))
 		}
 	}
 
@@ -273,6 +277,10 @@ func (f Faces) table(out recovery.Out) error {
 		for _, x := range s.Inside {
 			rows = append(rows, []string{"  " + x.ID, status(x.Status), human.Duration(x.Took), x.Error})
 		}
+
+		for _, t := range s.InDoubt {
+			rows = append(rows, []string{"  in doubt", "", "", t})
+		}
 	}
 
 	if err := progress.Table(f.Out, []string{"STEP", "STATUS", "TOOK", ""}, rows); err != nil {
@@ -291,7 +299,7 @@ func takenBack(out recovery.Out) string {
 		return "taken back: nothing was promoted in " + out.To
 	}
 
-	return "taken back: " + out.Group + " is in " + out.From + " as before"
+	return "taken back: nothing was promoted, and what was begun was undone; see where " + out.Group + " is with: drctl status"
 }
 
 func status(s machine.Status) string {

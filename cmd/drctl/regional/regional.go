@@ -3,6 +3,7 @@ package regional
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -90,7 +91,7 @@ func (f Faces) kind(m plan.Mode, short, long string) *cobra.Command {
 
 	if m == plan.ModeFailover {
 		fl.StringArrayVar(&r.hook, "fence", nil, "program, then each argument, that takes power or network from a server: it is told which by $DRCTL_INSTANCE, $DRCTL_ADDRESS, $DRCTL_SHARD and $DRCTL_REGION, and its success is proof of silence")
-		fl.StringVar(&r.vouch, "vouch", "", "your statement that the servers of the region that is left take no writes and cannot come back to take any, and how you made sure; it is recorded with your name")
+		fl.StringVar(&r.vouch, "vouch", "", "where no --fence does it: your statement that the servers of the region that is left take no writes and cannot come back to take any, and how you made sure; it is recorded with your name")
 	}
 
 	c.AddCommand(run)
@@ -230,9 +231,9 @@ func (f Faces) input(ctx context.Context, e Engine, d plan.Definition) (recovery
 		Order: d.Outline(d.Mode).Folded(), Queues: g.Queues}, nil
 }
 
-// runID names a run by its beginning, to the millisecond.
+// runID names a run by its beginning, and by chance.
 func runID(t time.Time) string {
-	return strings.ReplaceAll(t.UTC().Format("20060102T150405.000"), ".", "-")
+	return strings.ReplaceAll(t.UTC().Format("20060102T150405.000"), ".", "-") + "-" + strings.ToLower(rand.Text()[:6])
 }
 
 func (f Faces) recovery() *cobra.Command {

@@ -260,6 +260,11 @@ func TestThereAndBackAndWithoutARegion(t *testing.T) {
 	p.standsBy("west", true)
 	p.must("drctl", "cut", "now")
 
+	// Whatever a person says: a side that answers and takes writes is not silent.
+	p.refused(1, "it answers and takes writes", "failover", "run", "--stay", "media", "--yes", "--vouch", "I think so")
+	p.standsBy("west", true)
+	p.asks("it answers and takes writes", "--fence", "/bin/true", "--vouch", "I think so")
+
 	p.lost()
 	p.has("west", 150)
 	p.standsBy("west", false)
@@ -331,6 +336,30 @@ func (p *place) killedInTheMiddle() {
 	}
 }
 
+// asks runs a failover that asks people, until it is interrupted: nothing is promoted.
+func (p *place) asks(words string, args ...string) {
+	p.Helper()
+
+	c := p.command("drctl", append([]string{"failover", "run", "--stay", "media", "--yes"}, args...)...)
+
+	var said lines
+	c.Stderr = &said
+
+	if err := c.Start(); err != nil {
+		p.Fatal(err)
+	}
+
+	p.until("it says "+words, func() bool { return strings.Contains(said.String(), words) })
+	_ = c.Process.Signal(syscall.SIGINT)
+	_ = c.Wait()
+
+	if code := c.ProcessState.ExitCode(); code != 1 || !strings.Contains(said.String(), "nothing was promoted") {
+		p.Errorf("exit %d\n%s", code, said.String())
+	}
+
+	p.standsBy("west", true)
+}
+
 // lost loses the east with its engine. A failover promotes nothing while nothing shows
 // that the old side is silent, and with a program that says so it does.
 func (p *place) lost() {
@@ -340,26 +369,10 @@ func (p *place) lost() {
 	_ = p.up.Wait()
 	p.must("drlab", "break", "--dir", p.dir, "region", "east")
 
-	// Nobody answers for the silence of the east: it asks, until it is interrupted.
-	c := p.command("drctl", "failover", "run", "--stay", "media", "--yes", "--engine", "embedded", "--fence", "/bin/false")
-	var said lines
+	// Nobody answers for the silence of the east.
+	p.asks("fence-orders/0: it failed", "--engine", "embedded", "--fence", "/bin/false")
 
-	c.Stderr = &said
-	if err := c.Start(); err != nil {
-		p.Fatal(err)
-	}
-
-	p.until("it asks for a proof of silence", func() bool { return strings.Contains(said.String(), "fence-orders/0: it failed") })
-	_ = c.Process.Signal(syscall.SIGINT)
-	_ = c.Wait()
-
-	if code := c.ProcessState.ExitCode(); code != 1 || !strings.Contains(said.String(), "nothing was promoted") {
-		p.Errorf("exit %d\n%s", code, said.String())
-	}
-
-	p.standsBy("west", true)
-
-	o := p.over(machine.Reached, "failover", "run", "--engine", "embedded", "--fence", "/bin/false", "--vouch", "the lab says that its disks are gone")
+	o := p.over(machine.Reached, "failover", "run", "--engine", "embedded", "--vouch", "the lab says that its disks are gone")
 	if len(o.Answers) != 2 || !o.Answers[0].Taken {
 		p.Errorf("%+v", o.Answers)
 	}

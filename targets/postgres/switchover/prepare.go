@@ -115,6 +115,11 @@ func (h *hands) within(old seen) error {
 		return fail.New(fail.Invalid, opPrepare, h.req.Old.String(), "correct data_dir or address", fmt.Errorf("its directory is of cluster %s, its address of %s", st.SystemID, old.system))
 	}
 
+	// Another host may have a directory of the same name, with a standby in it.
+	if st.Phase == control.InArchiveRecovery {
+		return fail.New(fail.Invalid, opPrepare, h.req.Old.String(), "let a worker on the host of the old side do it", fmt.Errorf("what is in %s here is a standby", h.req.Old.DataDir))
+	}
+
 	srv, err := postmaster.Find(h.req.Old.DataDir)
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func (h *hands) Promote(ctx context.Context, req handover.PromoteRequest) (out h
 		return out, fail.New(fail.Denied, opPromote, h.req.New.String(), "fence it first, or have a person sign that it is silent", err)
 	}
 
-	if err := h.oldIsDown(); err != nil {
+	if err := h.oldIsDown(ctx); err != nil {
 		return out, err
 	}
 
@@ -70,7 +70,7 @@ func (h *hands) Promote(ctx context.Context, req handover.PromoteRequest) (out h
 
 // oldIsDown looks for itself where it can: whatever the proof says, a server that
 // runs in the old side's directory as a primary is not silent.
-func (h *hands) oldIsDown() error {
+func (h *hands) oldIsDown(ctx context.Context) error {
 	if h.req.Old.DataDir == "" {
 		return nil
 	}
@@ -82,6 +82,11 @@ func (h *hands) oldIsDown() error {
 
 	if err != nil {
 		return err
+	}
+
+	// Where both hosts have a directory of this name, it is the new side's own.
+	if v, err := h.new.look(ctx, opPromote); err == nil && srv.Owns(v.pid) {
+		return nil
 	}
 
 	// Its lock file says "ready" of a standby, too.

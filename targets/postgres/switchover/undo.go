@@ -11,6 +11,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/targets"
 	"drctl/targets/handover"
+	"drctl/targets/postgres/control"
 	"drctl/targets/postgres/postmaster"
 )
 
@@ -34,6 +35,11 @@ func (h *hands) Undo(ctx context.Context, begun bool) error {
 
 	if err := h.ended(ctx); err != nil {
 		return err
+	}
+
+	// What runs there as a standby is not what was stopped: it may be the new side's own.
+	if st, err := control.ReadState(h.req.Old.DataDir); err != nil || st.Phase == control.InArchiveRecovery {
+		return fail.New(fail.Unverified, opUndo, h.req.Old.String(), "start the old primary by hand, on its host", errors.Join(fmt.Errorf("what is in %s is not the old primary that was stopped", h.req.Old.DataDir), err))
 	}
 
 	if err := unseal(h.req.Old.DataDir); err != nil {

@@ -184,8 +184,14 @@ func (h *hands) demote(ctx context.Context) (targets.Position, error) {
 		return targets.Position{}, h.old.o.Explain(opStop, h.req.Old, err)
 	}
 
+	h.old.keepRole(ctx)
+
 	return parse(info.Val()).position(), nil
 }
+
+// keepRole lets a restarted server be what it is now. One without a configuration file
+// cannot; what follows its rejoining says so.
+func (s *side) keepRole(ctx context.Context) { _, _ = s.do(ctx, opPromote, "config", "rewrite") }
 
 // Promote makes the new side the master.
 func (h *hands) Promote(ctx context.Context, req handover.PromoteRequest) (out handover.Promoted, err error) {
@@ -216,6 +222,7 @@ func (h *hands) Promote(ctx context.Context, req handover.PromoteRequest) (out h
 			return out, err
 		}
 	}
+	h.new.keepRole(ctx)
 
 	if !next.master || next.before != req.Line.Timeline || req.Exact && next.fork != req.Line.Offset {
 		return out, fail.New(fail.Conflict, opPromote, h.req.New.String(), "see drctl status for who is the master",
@@ -296,6 +303,8 @@ func (h *hands) Undo(ctx context.Context, begun bool) error {
 		if old, err = h.old.look(ctx, opUndo); err != nil {
 			return err
 		}
+
+		h.old.keepRole(ctx)
 	}
 
 	if !old.master {
