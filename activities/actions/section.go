@@ -2,13 +2,16 @@ package actions
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"go.temporal.io/sdk/activity"
 
 	"drctl/activities/section"
+	"drctl/activities/steps"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/vault"
@@ -18,9 +21,32 @@ import (
 
 // Section runs a section, or goes on with one that another process began. One that was
 // taken back is no error.
-func (a *Activities) Section(ctx context.Context, c Call) (section.Result, error) {
+func (a *Activities) Section(ctx context.Context, c Call) (Ended, error) {
 	out, err := a.section(ctx, c)
-	return out, engine.EncodeError(err)
+	return Ended{out, inDoubt(out.Steps)}, engine.EncodeError(err)
+}
+
+// Ended is how a section ended.
+type Ended struct {
+	section.Result
+	// InDoubt are transactions that are prepared on the new side and that nobody has ended.
+	InDoubt []string `json:"in_doubt,omitempty"`
+}
+
+// inDoubt are the transactions that the steps of a section have listed.
+func inDoubt(all []section.StepResult) (out []string) {
+	for _, s := range all {
+		var left steps.Left
+		if len(s.Out) == 0 || json.Unmarshal(s.Out, &left) != nil {
+			continue
+		}
+
+		for _, t := range left.InDoubt {
+			out = append(out, strings.TrimPrefix(s.ID, string(plan.OpResolve)+"-")+": "+t)
+		}
+	}
+
+	return out
 }
 
 func (a *Activities) section(ctx context.Context, c Call) (section.Result, error) {

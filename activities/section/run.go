@@ -445,6 +445,7 @@ func (r *runner) result() Result {
 		if s.Status == machine.Asking {
 			out.Asks = append(out.Asks, n.ID)
 		}
+
 		why := e.Error
 		if why == "" {
 			why = r.why[n.ID]

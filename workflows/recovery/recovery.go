@@ -2,15 +2,12 @@ package recovery
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities/actions"
-	"drctl/activities/section"
-	"drctl/activities/steps"
 	"drctl/internal/engine"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
@@ -222,13 +219,13 @@ func (r *run) begin(ctx workflow.Context, n plan.Node, undo bool) {
 // section runs a section, or takes it back: its journal says how far it is. ctx is the
 // goroutine's, own the one that is cancelled.
 func (r *run) section(ctx, own workflow.Context, n plan.Node, call actions.Call, e *ended) {
-	var res section.Result
+	var res actions.Ended
 
 	opt := workflow.GetActivityOptions(r.options(own, n, 10))
 	opt.StartToCloseTimeout += spare
 
 	err := workflow.ExecuteActivity(workflow.WithActivityOptions(own, opt), actions.SectionName, call).Get(ctx, &res)
-	e.Inside = res.Steps
+	e.Inside, e.InDoubt = res.Steps, res.InDoubt
 	e.note(err)
 
 	if err != nil {
@@ -314,7 +311,7 @@ func (r *run) note(ctx workflow.Context, e ended) machine.Event {
 	}
 
 	if len(e.Inside) > 0 {
-		s.Inside, s.InDoubt = e.Inside, inDoubt(e.Inside)
+		s.Inside, s.InDoubt = e.Inside, e.InDoubt
 	}
 
 	if len(e.Out) > 0 && string(e.Out) != "null" {
@@ -328,22 +325,6 @@ func (r *run) note(ctx workflow.Context, e ended) machine.Event {
 	}
 
 	return machine.Ended{Step: e.Step, Failed: e.Failed, Untouched: e.Failed && e.Untouched}
-}
-
-// inDoubt are the transactions that the steps of a section have listed.
-func inDoubt(all []section.StepResult) (out []string) {
-	for _, s := range all {
-		var left steps.Left
-		if len(s.Out) == 0 || json.Unmarshal(s.Out, &left) != nil {
-			continue
-		}
-
-		for _, t := range left.InDoubt {
-			out = append(out, strings.TrimPrefix(s.ID, string(plan.OpResolve)+"-")+": "+t)
-		}
-	}
-
-	return out
 }
 
 // shown is how far the run has come.

@@ -111,6 +111,7 @@ func (w *world) register(r worker.Registry) {
 	} {
 		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
+
 	r.RegisterWorkflowWithOptions(recovery.Run, workflow.RegisterOptions{Name: recovery.Name})
 }
 

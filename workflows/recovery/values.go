@@ -100,4 +100,5 @@ type ended struct {
 	Said      string
 	Out       json.RawMessage
 	Inside    []section.StepResult
+	InDoubt   []string
 }

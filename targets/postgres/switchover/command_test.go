@@ -46,6 +46,7 @@ func TestStoppedByAProgram(t *testing.T) {
 
 		ctx := p.context()
 		p.archived(p.a)
+
 		if _, err := sw.Prepare(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -62,6 +63,7 @@ func TestStoppedByAProgram(t *testing.T) {
 			if err := sw.Undo(ctx, false); err != nil {
 				t.Fatal(err)
 			}
+
 			p.exec(p.a, "INSERT INTO t (note) VALUES ('again')")
 			p.until(p.b, "SELECT count(*) > 0 FROM pg_stat_wal_receiver WHERE status = 'streaming'")
 		}

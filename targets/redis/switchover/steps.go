@@ -222,6 +222,7 @@ func (h *hands) Promote(ctx context.Context, req handover.PromoteRequest) (out h
 			return out, err
 		}
 	}
+
 	h.new.keepRole(ctx)
 
 	if !next.master || next.before != req.Line.Timeline || req.Exact && next.fork != req.Line.Offset {
