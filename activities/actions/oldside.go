@@ -155,7 +155,7 @@ func (a *Activities) ahead(ctx context.Context, to, region string, id targets.Sh
 // nobody knows.
 func leads(x timeline.Index, to targets.Position, over string) bool {
 	for s := range x.Back(to) {
-		if s.ID == over || !s.Known {
+		if s.ID == over || !s.Known || !s.Origin {
 			return true
 		}
 	}
