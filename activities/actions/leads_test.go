@@ -31,7 +31,7 @@ func TestLeads(t *testing.T) {
 		{"s-2", "s-3", false}, // the standby is ahead
 		{"s-3", "s-4", false}, // on another branch, or ahead
 		{"s-7", "s-2", true},
-		{"s-9", "s-2", true},  // nobody knows
+		{"s-9", "s-2", true}, // nobody knows
 	} {
 		if got := leads(x, at(c.to, 250), c.over); got != c.want {
 			t.Errorf("the way to %s goes over %s: %t", c.to, c.over, got)
