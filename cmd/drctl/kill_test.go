@@ -301,6 +301,11 @@ func (w *world) killServer(t *testing.T, server string) {
 	plain(t, r)
 	w.expect(t, 4, []string{server[len("east/"):]}, "status")
 	w.inLab(t, "up", "--cut-every", w.shape.cutEvery)
+
+	if err := w.patient(); err != nil { // the lab has written its configuration again
+		t.Fatal(err)
+	}
+
 	w.settled(t)
 
 	cut := decode[targets.Cut](t, w.must(t, "cut", "now", "--json"))
