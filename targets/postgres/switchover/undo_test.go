@@ -154,7 +154,7 @@ func TestPrepareRefusesWhatWouldNotGoWell(t *testing.T) {
 	lone := p.a
 	lone.DataDir = p.b.DataDir
 
-	if _, err := p.hands(lone, p.b, 2).Prepare(ctx); !fail.Is(err, fail.Invalid) || !strings.Contains(err.Error(), "not the one that answers") {
+	if _, err := p.hands(lone, p.b, 2).Prepare(ctx); !fail.Is(err, fail.Invalid) || !strings.Contains(err.Error(), "here is a standby") {
 		t.Errorf("the directory of another server: %v", err)
 	}
 
