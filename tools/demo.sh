@@ -20,36 +20,7 @@ RATE=${DEMO_RATE:-150}
 WARM=${DEMO_SECONDS:-40}
 chmod 755 "$WORK"
 export DRCTL_CONFIG=$LAB/drctl.yaml NO_COLOR=${NO_COLOR:-}
-up= traffic= ok= status=0
-
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
-# bg OUT ERR PROGRAM ARGS starts a program itself in the background, so that its pid is known.
-bg() {
-	local out=$1 err=$2
-	shift 2
-	printf '$ %s &\n' "$*" >&2
-	"$BIN/$1" "${@:2}" >"$out" 2>"$err" &
-	pid=$!
-}
-# broken says what did not hold; the demo goes on and fails at its end.
-broken() { printf 'DID NOT HOLD: %s\n' "$*" >&2; status=1; }
-# run PROGRAM ARGS
-run() { printf '$ %s\n' "$*" >&2; "$BIN/$1" "${@:2}"; }
-
-cleanup() {
-	set +e
-	[ -n "$traffic" ] && kill "$traffic" 2>/dev/null && wait "$traffic" 2>/dev/null
-	[ -n "$up" ] && kill "$up" 2>/dev/null && wait "$up" 2>/dev/null
-	for box in "$LAB"/sandbox/*/; do
-		[ -f "$box/sandbox.json" ] && "$BIN/drctl" sandbox rm "${box%/}" >/dev/null
-	done
-	[ -f "$LAB/lab.json" ] && "$BIN/drlab" down --dir "$LAB" --destroy
-	if [ -z "$ok" ]; then
-		echo "the demo did not finish; its logs are in $WORK" >&2
-	fi
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
+. tools/stage.sh
 
 begin=$(date +%s)
 say "1. Two regions: 4 PostgreSQL shards with standbys, 2 Redis masters with replicas, an S3 server each ($SIZE of data)"
@@ -61,14 +32,7 @@ bg "$WORK/traffic.json" "$WORK/traffic.log" drlab traffic --dir "$LAB" --rate "$
 traffic=$pid
 
 say "3. drctl up: engine, workers, archivers, schedules (a cut every 5 s)"
-bg "$WORK/up.log" "$WORK/up.err" drctl up
-up=$pid
-for _ in $(seq 120); do
-	grep -q '^drctl: up after' "$WORK/up.log" && break
-	kill -0 "$up" 2>/dev/null || { tail -5 "$WORK/up.err"; exit 1; }
-	sleep 0.5
-done
-grep '^drctl: up after' "$WORK/up.log"
+serve
 
 say "4. The first backup"
 run drctl backup now --json >"$WORK/backup.json"

@@ -18,7 +18,6 @@ import (
 
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/history/v1"
-	"go.temporal.io/api/temporalproto"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 
@@ -139,7 +138,7 @@ func TestRecordHistories(t *testing.T) {
 		}
 
 		if *update {
-			write(t, filepath.Join(replayDir, s.name+".json"), h)
+			enginetest.KeepHistory(t, filepath.Join(replayDir, s.name+".json"), h)
 		}
 	}
 
@@ -148,24 +147,6 @@ func TestRecordHistories(t *testing.T) {
 		if !seen[name] {
 			t.Errorf("no history of %s is recorded", name)
 		}
-	}
-}
-
-func write(t *testing.T, path string, h *history.History) {
-	t.Helper()
-
-	b, err := temporalproto.CustomJSONMarshalOptions{}.Marshal(h)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	var out bytes.Buffer
-	if err := json.Indent(&out, b, "", " "); err != nil {
-		t.Fatal(err)
-	}
-
-	if err := os.WriteFile(path, append(out.Bytes(), '\n'), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }
 

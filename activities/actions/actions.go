@@ -49,8 +49,8 @@ type Call struct {
 	Step string `json:"step"`
 	// Outs are what earlier steps returned that later ones rest on, by id.
 	Outs map[string]json.RawMessage `json:"outs,omitempty"`
-	// Vouched are the words by which people stand for a step, by id.
-	Vouched map[string]string `json:"vouched,omitempty"`
+	// Waived are the words by which people let a fence or a feed count as done, by id.
+	Waived map[string]string `json:"waived,omitempty"`
 }
 
 // Done is what a step did.
@@ -148,7 +148,7 @@ func (a *Activities) Undo(ctx context.Context, c Call) error {
 
 // hands are those of a plan; the caller closes them and the routes.
 func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *steps.Hands, done func(), err error) {
-	h = &steps.Hands{To: d.To, Epoch: c.Epoch, Shards: map[targets.ShardID]steps.Shard{}, Defs: map[string]plan.StepDef{}, Given: c.Outs, Vouched: c.Vouched}
+	h = &steps.Hands{To: d.To, Epoch: c.Epoch, Shards: map[targets.ShardID]steps.Shard{}, Defs: map[string]plan.StepDef{}, Given: c.Outs, Vouched: c.Waived}
 	done = func() {
 		h.Close()
 		h.Routes.Close()
@@ -182,7 +182,7 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 	h.InDoubt = func(ctx context.Context, id targets.ShardID) ([]string, error) { return a.inDoubt(ctx, d, id) }
 	if d.Mode == plan.ModeFailover {
 		h.Line = func(ctx context.Context, id targets.ShardID) (steps.Line, error) {
-			return a.line(ctx, d, id, c.Vouched)
+			return a.line(ctx, d, id, c.Waived)
 		}
 	}
 

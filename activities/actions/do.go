@@ -135,7 +135,8 @@ func (a *Activities) readRoutes(ctx context.Context, d plan.Definition) (Done, e
 
 	for name, s := range states {
 		if s.Held || s.Isolated {
-			return Done{}, fail.Newf(fail.Conflict, op, name, "clients of this route wait or are kept away already: somebody else is at work, or has left it so")
+			return Done{}, fail.New(fail.Conflict, op, "route "+name, "see whether another recovery runs (drctl recovery show, drctl runs list); if none does, let its clients go on by hand, and run it again",
+				errors.New("its clients wait or are kept away already"))
 		}
 	}
 

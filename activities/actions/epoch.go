@@ -3,13 +3,15 @@ package actions
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 
+	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/vault"
 	"drctl/restore/plan"
 )
+
+const promotionKind = "promotion-of-"
 
 // Promotion is the record of a run that may promote. Its number is its id.
 type Promotion struct {
@@ -22,12 +24,74 @@ type Promotion struct {
 	Plan  string    `json:"plan"`
 }
 
+// BeginIn is a run that begins.
+type BeginIn struct {
+	Run  string   `json:"run"`
+	By   string   `json:"by"`
+	Plan plan.Ref `json:"plan"`
+}
+
+// Begun is what a run got.
+type Begun struct {
+	Epoch uint64 `json:"epoch"`
+}
+
+// Begin gives a run its epoch: a number that no other promotion of the group has in a
+// vault that can be reached, and greater than all of those. It is the same when it is
+// asked for again.
+func (a *Activities) Begin(ctx context.Context, in BeginIn) (Begun, error) {
+	out, err := a.begin(ctx, in)
+	return out, engine.EncodeError(err)
+}
+
+func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
+	d, err := a.load(ctx, in.Plan)
+	if err != nil {
+		return Begun{}, err
+	}
+
+	set, err := a.Platform.Set(ctx, d.Group, d.To)
+	if err != nil {
+		return Begun{}, err
+	}
+
+	v, err := a.Platform.Vault(ctx, d.To)
+	if err != nil {
+		return Begun{}, err
+	}
+	// The vault of the region that takes over is the one that has to have it.
+	set = vault.Set{Vaults: append([]*vault.Vault{v}, others(set.Vaults, v)...), Durability: 1}
+
+	for range 100 {
+		next, mine, err := a.nextEpoch(ctx, set, d.Group, in.Run)
+		if err != nil || mine {
+			return Begun{Epoch: next}, err
+		}
+
+		if taken, err := take(ctx, set, d.Group, Promotion{Epoch: next, Run: in.Run, By: in.By, From: d.From, To: d.To, Mode: d.Mode, Plan: in.Plan.SHA256}); taken || err != nil {
+			return Begun{Epoch: next}, err
+		}
+	}
+
+	return Begun{}, fail.Newf(fail.Conflict, op, d.Group, "others begin recoveries of the group all the time")
+}
+
+func others(all []*vault.Vault, but *vault.Vault) (out []*vault.Vault) {
+	for _, v := range all {
+		if v.Region() != but.Region() {
+			out = append(out, v)
+		}
+	}
+
+	return out
+}
+
 // epochID sorts by number.
 func epochID(n uint64) string { return fmt.Sprintf("%019d", n) }
 
-// nextEpoch is one more than the greatest that a vault has, or the run's own. A
-// vault that does not answer is passed over: its number may be greater, but then who
-// took it had to take the vault of the region that takes over as well, or is older.
+// nextEpoch is one more than the greatest that a vault has, or the run's own. The first
+// vault has to answer; another that does not is passed over. So two runs with vaults that do not
+// see each other can get one number: it tells proofs apart, and keeps nobody from anything.
 func (a *Activities) nextEpoch(ctx context.Context, set vault.Set, group, run string) (next uint64, mine bool, err error) {
 	for i, v := range set.Vaults {
 		ids, err := v.Reports(ctx, promotionKind+group)
@@ -79,27 +143,4 @@ func take(ctx context.Context, set vault.Set, group string, p Promotion) (bool, 
 	}
 
 	return true, nil
-}
-
-// Promotions are the runs that began in a vault, oldest first, after an epoch.
-func Promotions(ctx context.Context, v *vault.Vault, group string, after uint64) (out []Promotion, err error) {
-	from := ""
-	if after > 0 {
-		from = epochID(after)
-	}
-
-	ids, err := v.ReportsAfter(ctx, promotionKind+group, from)
-	if err != nil {
-		return nil, err
-	}
-
-	for _, id := range slices.Sorted(slices.Values(ids)) {
-		var p Promotion
-		if err := v.Report(ctx, promotionKind+group, id, &p); err != nil {
-			return out, err
-		}
-		out = append(out, p)
-	}
-
-	return out, nil
 }

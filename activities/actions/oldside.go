@@ -28,7 +28,7 @@ func (a *Activities) fence(ctx context.Context, c Call, d plan.Definition, s pla
 
 	f := s.With.Fence
 	if f == nil || f.Hook == nil || !slices.Contains(f.By, plan.ByHook) {
-		return Done{}, fail.New(fail.Denied, op, s.ID, "make sure that it takes no writes and cannot come back to take any, then: drctl recovery answer "+s.ID+" vouch --reason ...",
+		return Done{}, fail.New(fail.Denied, op, s.ID, "make sure yourself that it takes no writes and cannot come back to take any, and vouch for that with a reason; or name a program with --fence",
 			fmt.Errorf(plan.NoHook+" %s", old))
 	}
 
@@ -51,13 +51,13 @@ func (a *Activities) fence(ctx context.Context, c Call, d plan.Definition, s pla
 // it. A standby that is not on that line is not promoted.
 func (a *Activities) line(ctx context.Context, d plan.Definition, id targets.ShardID, waived map[string]string) (steps.Line, error) {
 	k, err := a.ahead(ctx, d.To, d.To, id)
-	if err != nil {
-		return k.line, err
-	}
+	givenUp := waived[feedOf(d, id)] != "" // with a reason; where the line ends is known all the same
 
-	// Who was given up was given up with a reason; what came to the vault later was not.
-	if fed := feedOf(d, id); len(k.path) > 0 && waived[fed] == "" {
-		return k.line, fail.New(fail.Stalled, op, id.String(), "run it again", fmt.Errorf("the vault of %s has got log up to %s, and the standby is at %s", d.To, k.line.At, k.at))
+	switch {
+	case err != nil && (!givenUp || k.line.At.Timeline == ""):
+		return k.line, err
+	case len(k.path) > 0 && !givenUp:
+		return k.line, fail.New(fail.Stalled, op, k.standby.String(), "run it again: it is fed then", fmt.Errorf("the vault of %s has got log up to %s meanwhile, and the standby is at %s", d.To, k.line.At, k.at))
 	}
 
 	return k.line, a.mute(ctx, d, id)
@@ -126,7 +126,7 @@ func (a *Activities) ahead(ctx context.Context, to, region string, id targets.Sh
 	}
 
 	if len(ls) == 0 {
-		return k, fail.New(fail.NotFound, op, id.String(), "recover from another vault, or accept that by hand", fmt.Errorf("the vault of %s has no log of the shard: whether the standby is on the right line is not known", region))
+		return k, fail.New(fail.NotFound, op, id.String(), "recover the shard from another vault (drctl restore run --into instances), or promote it by hand", fmt.Errorf("the vault of %s has no log of the shard: whether the standby is on the right line is not known", region))
 	}
 
 	newest := slices.MaxFunc(ls, func(a, b timeline.Timeline) int { return a.LastSeen().Compare(b.LastSeen()) })

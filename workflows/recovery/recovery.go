@@ -287,10 +287,10 @@ func (r *run) call(n plan.Node) actions.Call {
 		}
 
 		if len(r.state.Steps) > i && r.state.Steps[i].Waived != "" && (o.Op == plan.OpFence || o.Op == plan.OpFeed) {
-			if c.Vouched == nil {
-				c.Vouched = map[string]string{}
+			if c.Waived == nil {
+				c.Waived = map[string]string{}
 			}
-			c.Vouched[o.ID] = r.state.Steps[i].Waived
+			c.Waived[o.ID] = r.state.Steps[i].Waived
 		}
 	}
 

@@ -1,7 +1,6 @@
 package recovery_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -15,7 +14,6 @@ import (
 
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/history/v1"
-	"go.temporal.io/api/temporalproto"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
@@ -167,7 +165,7 @@ func scenarios() []scenario {
 		{"failover-vouched", plan.ModeFailover, func(w *world) { w.fails["fence-orders/0"] = -1 }, map[string][]recovery.Reply{"fence-orders/0": {
 			{Answer: machine.SaySkip, By: "ann", Reason: "no time"}, {Answer: machine.SayVouch, By: "bob"}, {Answer: machine.SayVouch, By: "ann", Reason: "power is off"}}}, false, machine.Reached,
 			func(t *testing.T, w *world, o recovery.Out) {
-				if got := w.given["takeover"].Vouched["fence-orders/0"]; got != "ann: power is off" {
+				if got := w.given["takeover"].Waived["fence-orders/0"]; got != "ann: power is off" {
 					t.Errorf("vouched: %q", got)
 				}
 
@@ -217,7 +215,7 @@ func TestRuns(t *testing.T) {
 		}
 
 		if *update {
-			write(t, filepath.Join(replayDir, s.name+".json"), h)
+			enginetest.KeepHistory(t, filepath.Join(replayDir, s.name+".json"), h)
 		}
 	}
 }
@@ -306,24 +304,6 @@ func (s scenario) reply(ctx context.Context, t *testing.T, c client.Client, run 
 		}
 
 		until(func(o recovery.Out) bool { return len(o.Answers) > i })
-	}
-}
-
-func write(t *testing.T, path string, h *history.History) {
-	t.Helper()
-
-	b, err := temporalproto.CustomJSONMarshalOptions{}.Marshal(h)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	var out bytes.Buffer
-	if err := json.Indent(&out, b, "", " "); err != nil {
-		t.Fatal(err)
-	}
-
-	if err := os.WriteFile(path, append(out.Bytes(), '\n'), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -29,16 +29,16 @@ const cancelLimit = 10 * time.Minute
 // follow shows a run until it ends. An interrupt cancels it: before the point of no
 // return it is taken back, behind it it goes on.
 //
-// vouch, when it is set, is the person's statement for every fence that asks. typed are
+// own says that the engine is this command's. vouch, when it is set, is the person's statement for every fence that asks. typed are
 // lines of a person at the terminal, "STEP ANSWER REASON"; it may be nil.
-func (f Faces) follow(ctx context.Context, c client.Client, run client.WorkflowRun, vouch string, typed <-chan string) (out recovery.Out, err error) {
+func (f Faces) follow(ctx context.Context, c client.Client, run client.WorkflowRun, own bool, vouch string, typed <-chan string) (out recovery.Out, err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- run.Get(context.WithoutCancel(ctx), &out) }()
 
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 
-	shown := &shown{faces: f, said: map[string]string{}}
+	shown := &shown{faces: f, own: own, typed: typed != nil, said: map[string]string{}}
 	interrupted := ctx.Done()
 
 	var limit <-chan time.Time
@@ -102,12 +102,28 @@ func state(ctx context.Context, c client.Client, id, run string) (out recovery.O
 // shown says each change once.
 type shown struct {
 	faces Faces
+	own   bool // the engine is this command's own: nobody answers from elsewhere
+	typed bool // a person can type answers here
 	said  map[string]string
+}
+
+// how says where a question is answered.
+func (s *shown) how(x recovery.Step, group string) string {
+	words := strings.Join(answers(x), "|")
+
+	switch {
+	case !s.own:
+		return "answer with: drctl recovery answer --group " + group + " " + x.ID + " " + words + " --reason ..."
+	case s.typed:
+		return "type: " + x.ID + " " + words + " REASON"
+	}
+
+	return "nobody can answer here (" + words + "): interrupt it, and run it in a terminal, or with --vouch"
 }
 
 func (s *shown) steps(out recovery.Out) {
 	for _, x := range out.Steps {
-		text := line(x, out.Group)
+		text := s.line(x, out.Group)
 		if text == "" || s.said[x.ID] == text {
 			continue
 		}
@@ -172,7 +188,7 @@ func said(r recovery.Reply) error {
 }
 
 // line is what is said of a step while the run goes on; "" is nothing.
-func line(x recovery.Step, group string) string {
+func (s *shown) line(x recovery.Step, group string) string {
 	switch x.Status {
 	case machine.Waiting:
 		return ""
@@ -182,7 +198,7 @@ func line(x recovery.Step, group string) string {
 			text += ": " + x.Error
 		}
 
-		return text + "; answer with: drctl recovery answer --group " + group + " " + x.ID + " " + strings.Join(answers(x.Question), "|")
+		return text + "; " + s.how(x, group)
 	case machine.Failed:
 		return fmt.Sprintf("%s: failed: %s", x.ID, x.Error)
 	case machine.Skipped:
@@ -216,17 +232,27 @@ func asked(x recovery.Step) string {
 	}
 }
 
-func answers(q machine.Question) []string {
-	switch q {
+// answers are those that the machine takes.
+func answers(x recovery.Step) []string {
+	switch x.Question {
 	case machine.AskApprove:
 		return []string{"yes", "no"}
 	case machine.AskConfirm, machine.AskRun:
 		return []string{"yes", "no", "skip"}
 	case machine.AskUndo:
 		return []string{"retry", "give-up"}
-	default:
-		return []string{"retry", "skip", "vouch", "give-up"}
 	}
+
+	out := []string{"retry"}
+	if !x.Op.Fixed() {
+		out = append(out, "skip")
+	}
+
+	if x.Op == plan.OpFence {
+		out = append(out, "vouch")
+	}
+
+	return append(out, "give-up")
 }
 
 // tell prints how a run ended, and returns the exit status for it.

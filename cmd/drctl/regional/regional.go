@@ -175,7 +175,7 @@ func (f Faces) run(ctx context.Context, r running) error {
 		f.Say(slog.LevelInfo, "answer what is asked here: STEP ANSWER REASON")
 	}
 
-	out, err := f.follow(ctx, e.Client, run, r.vouch, typed)
+	out, err := f.follow(ctx, e.Client, run, r.engine == "embedded", r.vouch, typed)
 	if err != nil {
 		return err
 	}

@@ -3,13 +3,17 @@
 package enginetest
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"go.temporal.io/api/history/v1"
+	"go.temporal.io/api/temporalproto"
 	"go.temporal.io/sdk/client"
 
 	"drctl/internal/engine"
@@ -75,4 +79,23 @@ func Client(t testing.TB, e *engine.Embedded) client.Client {
 // Log writes errors to the test's standard error.
 func Log(testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+}
+
+// KeepHistory writes a history as a replay reads it.
+func KeepHistory(t testing.TB, path string, h *history.History) {
+	t.Helper()
+
+	b, err := temporalproto.CustomJSONMarshalOptions{}.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	var out bytes.Buffer
+	if err := json.Indent(&out, b, "", " "); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := os.WriteFile(path, append(out.Bytes(), '\n'), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -3,6 +3,9 @@ package switchover_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -325,5 +328,27 @@ func BenchmarkWriteOutage(b *testing.B) {
 		slices.Sort(outages)
 		b.ReportMetric(float64(outages[rounds/2].Microseconds())/1000, "p50-ms")
 		b.ReportMetric(float64(outages[rounds-1].Microseconds())/1000, "max-ms")
+	}
+}
+
+// Restarted, each side is what it was made: else a promoted master would follow the old
+// one again, and lose what was written since.
+func TestRolesOutliveARestart(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	h := p.hands(p.a, p.b, 2)
+	s, _ := p.switchover(h)
+
+	follows := func(in targets.Instance) bool {
+		b, err := os.ReadFile(filepath.Join(in.DataDir, "redis.conf"))
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		return regexp.MustCompile(`(?m)^(replicaof|slaveof) `).Match(b)
+	}
+
+	if s.Silence.Kind != handover.SilentDemoted || follows(p.b) || !follows(p.a) {
+		t.Errorf("by their files the new side follows (%t), and the old one does (%t)", follows(p.b), follows(p.a))
 	}
 }
