@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +25,18 @@ var postgresSettings = map[string]string{
 	"max_prepared_transactions": "200", "max_connections": "120", "shared_buffers": "32MB", "max_wal_size": "1GB",
 	"wal_keep_size": "64MB", "max_slot_wal_keep_size": "4GB", "checkpoint_timeout": "5min",
 	"autovacuum_naptime": "30s", "log_min_messages": "warning",
-	"wal_retrieve_retry_interval": "100ms", // a standby whose primary was moved looks again soon
+}
+
+// postgresSettings are those of a server. In a lab whose primaries move a standby looks
+// again soon. Not oftener, and in no other lab: while a primary is gone every look is a process, and
+// looks every 100 ms took half the machine from a recovery.
+func (l *Lab) postgresSettings() map[string]string {
+	out := maps.Clone(postgresSettings)
+	if l.Proxied() {
+		out["wal_retrieve_retry_interval"] = "1s"
+	}
+
+	return out
 }
 
 func (l *Lab) start(ctx context.Context, i int) error {
@@ -87,7 +99,7 @@ func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (servers.Serve
 		return servers.Server{}, err
 	}
 
-	spec := servers.PostgresSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, User: "drctl", Password: secret, Settings: postgresSettings, Detached: true,
+	spec := servers.PostgresSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, User: "drctl", Password: secret, Settings: l.postgresSettings(), Detached: true,
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}}
 
 	var from targets.Instance
