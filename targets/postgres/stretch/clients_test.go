@@ -36,6 +36,7 @@ type journal struct {
 	next     atomic.Int64
 	board    [8]atomic.Int64 // operations that clients tell each other of
 	dying    atomic.Int64    // how many global transactions may still be broken off
+	blind    atomic.Int64    // servers of which no place is known yet that a look begins at
 
 	mu   sync.Mutex
 	ops  map[int64]*op
@@ -241,8 +242,10 @@ func (c *client) both(a, b int, each func(*op) error) (ops []*op, err error) {
 	return ops, nil
 }
 
-// dies reports whether the client is to die now: a few do.
-func (c *client) dies() bool { return c.rnd.IntN(20) == 0 && c.j.dying.Add(-1) >= 0 }
+// dies reports whether the client is to die behind what it commits next: a few do, once a look can see that.
+func (c *client) dies() bool {
+	return c.rnd.IntN(20) == 0 && c.j.blind.Load() == 0 && c.j.dying.Add(-1) >= 0
+}
 
 func (c *client) tagged(a, b int) error {
 	id := fmt.Sprintf("g%d", c.j.next.Add(1))
@@ -255,11 +258,12 @@ func (c *client) tagged(a, b int) error {
 		return err
 	}
 
+	dies := c.dies()
 	if err := c.end(ops[0], "COMMIT"); err != nil {
 		return err
 	}
 
-	if c.dies() {
+	if dies {
 		c.j.mu.Lock()
 		c.j.dead[id] = true
 		c.j.mu.Unlock()

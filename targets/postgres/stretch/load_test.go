@@ -84,6 +84,7 @@ func TestCutsOfRealServers(t *testing.T) {
 func load(t *testing.T, clients int, d time.Duration) ([]*server, *journal) {
 	j := &journal{observer: observation.NewObserver(), ops: map[int64]*op{}, dead: map[string]bool{}}
 	j.dying.Store(5)
+	j.blind.Store(3)
 
 	var servers []*server
 	for _, shard := range []string{"orders/0", "orders/1", "orders/2"} {
@@ -117,7 +118,15 @@ func load(t *testing.T, clients int, d time.Duration) ([]*server, *journal) {
 	for _, s := range servers {
 		conn := session(t, s.connect(t))
 		s.observed(t, j.observer, conn)
-		watchers.Go(func() { s.watch(watching, t, j.observer, conn, 10*time.Millisecond) })
+		watchers.Go(func() {
+			for !isEarly(s, len(s.seen)-1) && watching.Err() == nil {
+				s.observed(t, j.observer, conn)
+				time.Sleep(10 * time.Millisecond)
+			}
+
+			j.blind.Add(-1)
+			s.watch(watching, t, j.observer, conn, 10*time.Millisecond)
+		})
 	}
 
 	errs := make(chan error, clients)
@@ -151,13 +160,18 @@ func load(t *testing.T, clients int, d time.Duration) ([]*server, *journal) {
 
 // early is a place some way into the log that had been flushed when clients worked.
 func early(s *server) wal.LSN {
-	for _, o := range s.seen {
-		if o.T0 > s.seen[0].T0+clock.Instant(200*time.Millisecond) {
+	for i, o := range s.seen {
+		if isEarly(s, i) {
 			return o.Flush
 		}
 	}
 
 	return s.seen[0].Flush
+}
+
+// isEarly reports whether an observation is some way in.
+func isEarly(s *server, i int) bool {
+	return s.seen[i].T0 > s.seen[0].T0+clock.Instant(200*time.Millisecond)
 }
 
 func find(t *testing.T, look proof.Look, policy proof.Policy) []proof.Cut {
