@@ -42,6 +42,7 @@ type reading struct {
 	stall time.Duration // of cross-shard writers, at most
 	first proof.Span    // of all bursts so far
 	tries int
+	took  struct{ burst, archive, find time.Duration } // of all tries
 }
 
 // read looks for an instant in burst after burst, until there is one of the best
@@ -73,6 +74,7 @@ func (c *Cutter) read(ctx context.Context, a Ask, members []member) (targets.Cut
 			return targets.Cut{}, err
 		default:
 			why = err
+			r.a.Log.DebugContext(ctx, "cut: no instant yet", "group", a.Group.Name, "attempt", r.tries, "err", err)
 		}
 
 		if time.Now().After(until) {
@@ -90,8 +92,11 @@ func (c *Cutter) read(ctx context.Context, a Ask, members []member) (targets.Cut
 // once makes one burst and searches all of them so far.
 func (r *reading) once(ctx context.Context) (*moment.Found, error) {
 	r.tries++
+	lap := stopwatch()
 
 	burst, err := r.burst(ctx)
+	r.took.burst += lap()
+
 	if err != nil {
 		return nil, err
 	}
@@ -115,12 +120,19 @@ func (r *reading) once(ctx context.Context) (*moment.Found, error) {
 
 	r.first.To = burst.Span.To
 
-	if err := r.archived(ctx, burst); err != nil {
+	lap()
+
+	err = r.archived(ctx, burst)
+	r.took.archive += lap()
+
+	if err != nil {
 		return nil, err
 	}
 
 	found, err := r.finder.Find(ctx, moment.Request{Group: r.a.Group.Name, Shards: r.shards(), Policy: r.policy(), Holds: r.holds,
 		Wish: moment.Wish{Observer: burst.Observer, Span: r.first}})
+	r.took.find += lap()
+
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +156,7 @@ func (r *reading) better(found *moment.Found) bool {
 // burst asks all servers again and again for a moment, with the gate held meanwhile
 // if the mode wants that.
 func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
-	opt := watch.BurstOptions{Pause: r.a.Group.Pauses()}
+	opt := watch.BurstOptions{Pause: r.a.Group.Pauses(), Placed: r.flush}
 	if !r.gated {
 		return r.a.Observer.Burst(ctx, opt)
 	}
@@ -176,16 +188,19 @@ func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
 	return burst, nil
 }
 
-// archived waits until the vault has the logs of the burst. What it lacks after a while the
-// search says.
-func (r *reading) archived(parent context.Context, burst watch.Burst) error {
-	var ids []targets.ShardID
-	for _, p := range burst.Places {
-		ids = append(ids, p.Shard)
+// flush asks the archivers for the logs up to there.
+func (r *reading) flush(places []watch.Place) {
+	ids := make([]targets.ShardID, len(places))
+	for i, p := range places {
+		ids[i] = p.Shard
 	}
 
 	r.a.Flush(ids)
+}
 
+// archived waits until the vault has the logs of the burst. What it lacks after a while the
+// search says.
+func (r *reading) archived(parent context.Context, burst watch.Burst) error {
 	ctx, cancel := context.WithTimeout(parent, r.a.Group.Policy.ChunkAge+archiveWithin)
 	defer cancel()
 
@@ -252,5 +267,24 @@ func (r *reading) keep(ctx context.Context, found *moment.Found) (targets.Cut, e
 		return err
 	}
 
-	return cut, retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, For: archiveWithin, If: fail.Retryable}, store)
+	lap := stopwatch()
+	err = retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, For: archiveWithin, If: fail.Retryable}, store)
+
+	r.a.Log.DebugContext(ctx, "cut: read out of the logs", "group", cut.Group, "cut", cut.ID, "attempt", r.tries, "since", time.Since(cut.QuiescedAt),
+		"burst", r.took.burst, "archive", r.took.archive, "find", r.took.find, "store", lap())
+
+	return cut, err
+}
+
+// stopwatch returns what tells the time since it was asked last.
+func stopwatch() func() time.Duration {
+	last := time.Now()
+
+	return func() time.Duration {
+		now := time.Now()
+		d := now.Sub(last)
+		last = now
+
+		return d
+	}
 }

@@ -38,6 +38,9 @@ type BurstOptions struct {
 	// for about PauseFor (0: 20 ms). A lease ends it whoever dies.
 	Pause    bool
 	PauseFor time.Duration
+	// Placed is told how far the logs had come, before what was seen is stored: whoever wants
+	// them archived need not wait for that. May be nil; it must not wait.
+	Placed func([]Place)
 }
 
 // Burst is a time in which all servers were looked at closely.
@@ -107,6 +110,10 @@ func (w *Watcher) look(ctx context.Context, o BurstOptions) (Burst, error) {
 			b.Places = append(b.Places, Place{s.Shard.Shard, s.place})
 			s.mu.Unlock()
 		}
+	}
+
+	if o.Placed != nil {
+		o.Placed(b.Places)
 	}
 
 	for _, s := range missing {
