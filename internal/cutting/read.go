@@ -25,6 +25,10 @@ const (
 	// the age at which chunks are closed. What is not there then is looked for by
 	// the next round.
 	archiveWithin = 5 * time.Second
+	// burstFor is how long the servers are first looked at closely for a cut; each time in vain
+	// twice as long, and at most longestBurst: what is half done for a while is waited out by
+	// looking, and not between two looks.
+	burstFor, longestBurst = 100 * time.Millisecond, 800 * time.Millisecond
 	// poll is how often the vault is asked whether the log is there.
 	poll = 50 * time.Millisecond
 )
@@ -156,7 +160,7 @@ func (r *reading) better(found *moment.Found) bool {
 // burst asks all servers again and again for a moment, with the gate held meanwhile
 // if the mode wants that.
 func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
-	opt := watch.BurstOptions{Pause: r.a.Group.Pauses(), Placed: r.flush}
+	opt := watch.BurstOptions{For: min(burstFor<<min(r.tries-1, 5), longestBurst), Pause: r.a.Group.Pauses(), Placed: r.flush}
 	if !r.gated {
 		return r.a.Observer.Burst(ctx, opt)
 	}
