@@ -152,7 +152,8 @@ func StillHeld(ctx context.Context, v *vault.Vault, run plan.Run) error {
 		return fail.New(fail.NotFound, "plan: check", run.ID, makeAnother, fmt.Errorf("%s is no longer in the vault of %s", what, v.Region()))
 	}
 
-	if run.Cut.ID != "" {
+	// A moment that was found for the run is in no vault: the run has all of it.
+	if run.Cut.ID != "" && run.Goal.Moment.IsZero() {
 		if _, err := v.Cut(ctx, run.Goal.Group, run.Cut.ID); err != nil {
 			return gone("cut "+run.Cut.ID, err)
 		}

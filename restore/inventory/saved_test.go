@@ -56,6 +56,20 @@ func TestSavedRun(t *testing.T) {
 		t.Errorf("without its base: %v", err)
 	}
 
+	// A cut has to be kept; a moment that was found for the run need not be.
+	moment := run
+	moment.Steps = nil
+	moment.Cut.ID = "20261101T000000.000Z-0badcafe"
+
+	if err := inventory.StillHeld(ctx, v, moment); !fail.Is(err, fail.NotFound) || !strings.Contains(err.Error(), moment.Cut.ID) {
+		t.Errorf("without its cut: %v", err)
+	}
+	moment.Goal.Moment = time.Now()
+
+	if err := inventory.StillHeld(ctx, v, moment); err != nil {
+		t.Errorf("of a moment: %v", err)
+	}
+
 	// Two that begin alike mean neither; a changed one is refused.
 	twin := boundRun("restore-shop-2", base)
 
