@@ -97,6 +97,12 @@ type Member interface {
 	Close()
 }
 
+// GateWatcher is a Member that can see who uses the gate. It is asked before the gate is,
+// and keeps nobody waiting.
+type GateWatcher interface {
+	GateUse(ctx context.Context) (GateUse, error)
+}
+
 // Warner is a Member that has something to say of the position that it named,
 // in words that name no secret. It is asked after Settle.
 type Warner interface{ Warnings() []string }

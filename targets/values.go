@@ -285,6 +285,9 @@ type Cut struct {
 	// Proof is how the cut was read out of the logs; nil for one that was taken by
 	// locks at a barrier, also by older versions. QuiescedAt and ReleasedAt are both At then.
 	Proof *CutProof `json:"proof,omitempty"`
+	// Gate is what was seen of the gate's use; nil where it was not held for the cut, and in
+	// records of older versions.
+	Gate *GateUse `json:"gate,omitempty"`
 	// Name is what a person called the moment; empty for most.
 	Name string `json:"name,omitempty"`
 	// SealedAt is when the cut could be recovered from as many vaults as the
@@ -294,6 +297,36 @@ type Cut struct {
 	// base and an unbroken, durable stream of every shard led to it.
 	SealedIn []string `json:"sealed_in,omitempty"`
 	Tool     string   `json:"tool"` // version of drctl that took it
+}
+
+// GateUse is what was seen of the use of a gate just before it was held for a cut.
+type GateUse struct {
+	// Holders is how many other sessions held the gate or waited for it.
+	Holders int `json:"holders"`
+	// Unseen is how many cuts in a row have seen none, this one with them, as far as
+	// the process that took them knows.
+	Unseen int `json:"unseen,omitempty"`
+	// Elsewhere are other databases of the server in which sessions held the gate's
+	// key: that is another lock, which keeps nothing apart.
+	Elsewhere []string `json:"elsewhere,omitempty"`
+}
+
+// gateUnseen is after how many cuts in a row that saw nobody use the gate that is doubtful. One that
+// is held for a tenth of the time is not seen by so many once in two hundred times.
+const gateUnseen = 50
+
+// Doubt says in words why the gate may keep nothing apart; "" where nothing speaks for that.
+func (u *GateUse) Doubt() string {
+	switch {
+	case u == nil:
+		return ""
+	case len(u.Elsewhere) > 0:
+		return "the gate's key is held in another database (" + strings.Join(u.Elsewhere, ", ") + "), where it is another lock and keeps nothing apart"
+	case u.Unseen >= gateUnseen:
+		return fmt.Sprintf("at the last %d cuts nobody was seen to use the gate: with few cross-shard writers that may mean nothing", u.Unseen)
+	}
+
+	return ""
 }
 
 // Grade is the cut's; that of a barrier is locked.

@@ -69,7 +69,7 @@ type shown struct {
 // TestShown is the promise as a whole, in every mode: cuts under realistic traffic
 // while workers, the engine and stores are killed, each judged by its places in the logs;
 // of a sample, and of random moments of the past, all is recovered from one vault and
-// compared with the journal outside the stores. At night 540 cuts in all modes, 102 recovered and 102
+// compared with the journal outside the stores. At night 540 cuts in all modes, 126 recovered and 126
 // moments; else a few, in one mode by seed.
 func TestShown(t *testing.T) {
 	t.Parallel()
@@ -237,7 +237,7 @@ func (s *shown) judge(t *testing.T, w *world) {
 
 // recover recovers a sample of the cuts, and random moments between the first and the last.
 func (s *shown) recover(t *testing.T, w *world, r *rand.Rand) {
-	n := sandboxtest.Size(1, 17)
+	n := sandboxtest.Size(1, 21)
 	from, to := s.cuts[0].QuiescedAt, s.cuts[len(s.cuts)-1].QuiescedAt
 
 	var g errgroup.Group

@@ -18,6 +18,8 @@ type Held struct {
 	// Stall is the longest time that one try can have held up a writer, by
 	// waiting for the gate or by holding it.
 	Stall time.Duration
+	// Use is who else used the gate just before; nil where that cannot be seen.
+	Use *targets.GateUse
 }
 
 // HoldGate holds the group's gate while it runs during, which is run once at
@@ -97,6 +99,8 @@ func (h *holding) try(ctx context.Context) (err error) {
 		}
 	}
 
+	h.look(ctx)
+
 	h.began = time.Now()
 	// The server's own time-out fires first: see attempt.
 	actx, cancel := context.WithTimeout(ctx, h.opt.Budget)
@@ -112,6 +116,28 @@ func (h *holding) try(ctx context.Context) (err error) {
 	}
 
 	return err
+}
+
+// look notes who uses the gate. Nothing depends on it: a session that broke is found by
+// the next statement.
+func (h *holding) look(ctx context.Context) {
+	w, ok := h.member.(targets.GateWatcher)
+	if !ok {
+		return
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, h.opt.Budget)
+	defer cancel()
+
+	use, err := w.GateUse(ctx)
+	if err != nil {
+		return
+	}
+
+	if h.held.Use != nil { // of the tries before
+		use.Holders = max(use.Holders, h.held.Use.Holders)
+	}
+	h.held.Use = &use
 }
 
 // run does the work while the gate is held, lets go and proves it.

@@ -27,6 +27,8 @@ type Cutter struct {
 	// ungated are groups of mode auto whose logs have shown what belongs together, so
 	// that their gate need not be held.
 	ungated map[string]bool
+	// unseen counts the cuts of a group in a row that have seen nobody use its gate.
+	unseen map[string]int
 }
 
 // finderKey tells the finders apart: one for each group and vault.
@@ -224,6 +226,30 @@ func (c *Cutter) showsWhole(group string, shown *bool) bool {
 	}
 
 	return c.ungated[group]
+}
+
+// gateUse counts the cuts that saw nobody use the gate.
+func (c *Cutter) gateUse(group string, use *targets.GateUse) *targets.GateUse {
+	if use == nil {
+		return nil
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	if c.unseen == nil {
+		c.unseen = map[string]int{}
+	}
+
+	c.unseen[group]++
+	if use.Holders > 0 {
+		c.unseen[group] = 0
+	}
+
+	out := *use
+	out.Unseen = c.unseen[group]
+
+	return &out
 }
 
 var errNobody = errors.New("nobody observes the group's servers in this process")

@@ -44,7 +44,8 @@ type reading struct {
 	gated bool // the gate is held
 	holds []proof.Hold
 	stall time.Duration // of cross-shard writers, at most
-	first proof.Span    // of all bursts so far
+	use   *targets.GateUse
+	first proof.Span // of all bursts so far
 	tries int
 	took  struct{ burst, archive, find time.Duration } // of all tries
 }
@@ -188,6 +189,7 @@ func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
 
 	r.holds = append(r.holds, proof.Hold{By: proof.ByGate, Span: proof.Span{From: r.a.Observer.At(held.From), To: r.a.Observer.At(held.To)}})
 	r.stall = max(r.stall, held.Stall)
+	r.use = held.Use
 
 	return burst, nil
 }
@@ -258,7 +260,7 @@ func (r *reading) keep(ctx context.Context, found *moment.Found) (targets.Cut, e
 		return targets.Cut{}, err
 	}
 
-	cut.Attempts, cut.Stall = r.tries, r.stall
+	cut.Attempts, cut.Stall, cut.Gate = r.tries, r.stall, r.c.gateUse(cut.Group, r.use)
 	for _, o := range found.Obstacles {
 		if found.Proof.Grade != proof.Proven {
 			cut.Why = append(cut.Why, o.Text())

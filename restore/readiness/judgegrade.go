@@ -19,6 +19,10 @@ func judgeGrade(mode targets.Modes, cut targets.Cut) (out []Problem) {
 			What: fmt.Sprintf("the newest cut is %s and not %s", cut.Grade(), targets.Proven), Why: strings.Join(cut.Why, "; "), Next: "see: drctl cut show " + cut.ID})
 	}
 
+	if doubt := cut.Gate.Doubt(); doubt != "" {
+		out = append(out, Problem{Code: "gate-use", Severity: Warning, Subject: cut.Group, What: doubt, Next: "see docs/gate.md"})
+	}
+
 	if cut.Proof == nil {
 		return out
 	}
@@ -44,10 +48,9 @@ func parts(b targets.BrokenGlobal) string {
 		on = append(on, s.String())
 	}
 
-	of := ""
 	if b.Want > 0 {
-		of = fmt.Sprintf(" of %d", b.Want)
+		return fmt.Sprintf("%d of %d parts, on %s", b.Done, b.Want, strings.Join(on, ", "))
 	}
 
-	return fmt.Sprintf("%d%s parts, on %s", b.Done, of, strings.Join(on, ", "))
+	return fmt.Sprintf("%d parts, on %s", b.Done, strings.Join(on, ", "))
 }

@@ -26,6 +26,10 @@ func TestWhyACutIsOfALesserGrade(t *testing.T) {
 		"locked, as configured": {"locks", targets.Cut{}, nil},
 		"ordered":               {"tagged", targets.Cut{Proof: ordered, Why: []string{"orders/0: 3 quiet instants fell into 17"}}, []string{"is ordered and not proven: orders/0: 3 quiet instants fell into 17"}},
 		"locked, not wanted":    {"tagged+locks", targets.Cut{Why: []string{"the clock of orders/0 was stepped"}}, []string{"is locked and not proven: the clock of orders/0 was stepped"}},
+		"gate used":             {"gate", targets.Cut{Proof: proven, Gate: &targets.GateUse{Holders: 1}}, nil},
+		"gate not seen":         {"gate", targets.Cut{Proof: proven, Gate: &targets.GateUse{Unseen: 49}}, nil},
+		"gate never seen":       {"gate", targets.Cut{Proof: proven, Gate: &targets.GateUse{Unseen: 50}}, []string{"at the last 50 cuts nobody was seen to use the gate"}},
+		"gate elsewhere":        {"gate", targets.Cut{Proof: proven, Gate: &targets.GateUse{Elsewhere: []string{"pool"}}}, []string{"held in another database (pool)"}},
 		"broken":                {"auto", targets.Cut{Proof: broken}, []string{`"order-17" is half done since 03:04 (1 of 2 parts, on orders/0)`, "2 global transactions more"}},
 	} {
 		got := judgeGrade(x.mode, x.cut)

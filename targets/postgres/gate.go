@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/targets"
+	"drctl/targets/postgres/gatelock"
 )
 
 // GateKey is the text whose hashtextextended(key, 0) is the advisory lock key
@@ -44,21 +46,13 @@ func (m *member) LockGate(ctx context.Context, wait time.Duration) error {
 	return nil
 }
 
-// gateHolderSQL names the session that has held the gate for longest, and for how
-// many seconds: those of its transaction, which is as old at least.
-const gateHolderSQL = `
-SELECT format('pid %s (%s), %s since %s s', l.pid, coalesce(nullif(a.application_name, ''), 'unknown'), coalesce(a.state, 'current'),
-  round(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.state_change))::numeric, 1)),
-  coalesce(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.state_change))::float8, 0)
-FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_catalog.pg_backend_pid()
-  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-  AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended($1, 0)
-ORDER BY coalesce(a.xact_start, a.state_change) LIMIT 1`
-
 func (m *member) gateHolder(ctx context.Context) (who string, age float64, err error) {
-	err = m.conn.QueryRow(ctx, gateHolderSQL, GateKey(m.req.Group)).Scan(&who, &age)
-	return who, age, err
+	return gatelock.Holder(ctx, m.conn, GateKey(m.req.Group))
+}
+
+// GateUse tells who uses the gate now, and who takes it for another lock.
+func (m *member) GateUse(ctx context.Context) (targets.GateUse, error) {
+	return gatelock.Use(ctx, m.conn, GateKey(m.req.Group))
 }
 
 const gateHint = "wait for it, or end it with pg_terminate_backend"

@@ -12,6 +12,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/targets"
+	"drctl/targets/postgres"
 )
 
 func gateOptions() barrier.Options {
@@ -62,6 +63,48 @@ func TestTheGateIsHeldAlone(t *testing.T) {
 }
 
 // A gate that its server let go of meanwhile was not held.
+// Whoever takes the gate's key in another database takes another lock: cuts say so.
+func TestTheUseOfTheGateIsSeen(t *testing.T) {
+	t.Parallel()
+	d, in, c := quiesced(t)
+	gate := barrier.Party{Quiescer: d, Instance: in}
+
+	seen := func() targets.GateUse {
+		t.Helper()
+
+		held, err := barrier.HoldGate(t.Context(), gate, gateOptions(), func(context.Context) error { return nil })
+		if err != nil || held.Use == nil {
+			t.Fatalf("%+v: %v", held, err)
+		}
+
+		return *held.Use
+	}
+
+	if use := seen(); use.Holders != 0 || len(use.Elsewhere) > 0 {
+		t.Errorf("with nobody there: %+v", use)
+	}
+
+	run(t, c, "CREATE DATABASE pool")
+
+	pool := in
+	pool.Database = "pool"
+	take := "SELECT pg_advisory_lock_shared(hashtextextended('" + postgres.GateKey("shop") + "', 0))"
+	run(t, open(t, pool), take)
+
+	if use := seen(); use.Holders != 0 || !slices.Equal(use.Elsewhere, []string{"pool"}) {
+		t.Errorf("with the key held in another database: %+v", use)
+	}
+
+	here := open(t, in)
+	run(t, here, take)
+
+	time.AfterFunc(time.Second, func() { here.Close(context.Background()) })
+
+	if use := seen(); use.Holders != 1 {
+		t.Errorf("with a holder: %+v", use)
+	}
+}
+
 func TestAGateThatEndedMeanwhileWasNotHeld(t *testing.T) {
 	t.Parallel()
 	d, in, c := quiesced(t)

@@ -100,6 +100,10 @@ func Warnings(w io.Writer, c targets.Cut) {
 		}
 	}
 
+	if doubt := c.Gate.Doubt(); doubt != "" {
+		fmt.Fprintf(w, "warning: %s\n", doubt)
+	}
+
 	for _, p := range c.Shards {
 		for _, text := range p.Warnings {
 			fmt.Fprintf(w, "warning: %s: %s\n", p.Shard, text)
