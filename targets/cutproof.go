@@ -3,6 +3,7 @@ package targets
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -62,6 +63,20 @@ type BrokenGlobal struct {
 	Shards []ShardID `json:"shards"`
 	// Since is when it was half done at the latest, by the observer's wall clock.
 	Since time.Time `json:"since"`
+}
+
+// Parts says how much of it is done, and where.
+func (b BrokenGlobal) Parts() string {
+	on := make([]string, len(b.Shards))
+	for i, s := range b.Shards {
+		on[i] = s.String()
+	}
+
+	if b.Want > 0 {
+		return fmt.Sprintf("%d of %d parts, on %s", b.Done, b.Want, strings.Join(on, ", "))
+	}
+
+	return fmt.Sprintf("%d parts, on %s", b.Done, strings.Join(on, ", "))
 }
 
 // MaxBroken is how many broken global transactions a cut lists.
