@@ -1,71 +1,40 @@
 package postgres
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
-	"drctl/internal/fail"
 	"drctl/targets"
+	"drctl/targets/postgres/ownconf"
 	"drctl/targets/postgres/startnote"
 )
 
-// keepConfig sets the source's own configuration aside.
-func (r *restoreRun) keepConfig() error {
-	for _, name := range keptFiles {
-		path := filepath.Join(r.dir, name)
-		if _, err := os.Stat(path + keptSuffix); err == nil {
-			continue // set aside by an attempt before
-		}
-
-		if err := os.Rename(path, path+keptSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fail.FromOS(opRestore, path, err)
-		}
+// restoreConfig makes the directory ready to start as what it was, where it will be
+// reached. Findings say what was changed, or is missing.
+func (r *restoreRun) restoreConfig(ctx context.Context) error {
+	made, err := ownconf.PutBack(r.tools, r.dir)
+	if err != nil {
+		return err
 	}
 
-	return nil
-}
-
-// restoreConfig makes the directory ready to start as what it was. Without a
-// configuration of its own (it may live elsewhere, as on Debian) the server
-// gets an empty one, which means defaults, and a finding says so.
-func (r *restoreRun) restoreConfig() error {
-	for _, name := range []string{"drctl.conf", "drctl_hba.conf"} { // what the start may have written
-		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fail.FromOS(opRestore, r.dir, err)
+	warn := func(check, note string) {
+		if note != "" {
+			r.out.Findings = append(r.out.Findings, targets.Finding{Check: check, Subject: r.in.String(), Severity: targets.Warned, Detail: note})
 		}
 	}
+	warn("before the server is started", startnote.For(r.tools, r.dir, r.in.Address, r.req.Base.Settings[settingConfig], made))
 
-	var made []string
-	for _, name := range keptFiles {
-		path := filepath.Join(r.dir, name)
-
-		err := os.Rename(path+keptSuffix, path)
-		if errors.Is(err, fs.ErrNotExist) {
-			content := "# The base held no " + name + ".\n"
-			if name == "pg_hba.conf" {
-				content += "local all all peer\n"
-			}
-			err = r.writeFile(path, []byte(content))
-			made = append(made, name)
-		}
-
-		if err != nil {
-			return fail.FromOS(opRestore, path, err)
-		}
+	if slices.Contains(made, "postgresql.conf") {
+		return nil // its configuration is another one, which nobody here knows
 	}
+	note, err := ownconf.Listen(ctx, r.tools, r.dir, r.in.Address)
+	warn("where the server listens", note)
 
-	if note := startnote.For(r.tools, r.dir, r.req.Base.Settings[settingConfig], made); note != "" {
-		r.out.Findings = append(r.out.Findings, targets.Finding{Check: "before the server is started", Subject: r.in.String(), Severity: targets.Warned, Detail: note})
-	}
-
-	return nil
+	return err
 }
 
 // confQuote writes a value of a configuration file.

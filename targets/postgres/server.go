@@ -21,6 +21,7 @@ import (
 	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/postgres/control"
+	"drctl/targets/postgres/ownconf"
 	"drctl/targets/postgres/timelines"
 	"drctl/targets/postgres/wal"
 )
@@ -30,11 +31,7 @@ const (
 	sandboxUser = "drctl_sandbox"
 	// maxSocketPath is what fits into a socket address, less the file's name.
 	maxSocketPath = 107 - len("/.s.PGSQL.65535")
-	keptSuffix    = ".source"
 )
-
-// keptFiles are replaced while the server recovers.
-var keptFiles = []string{"postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf"}
 
 // neededDirs exist in every data directory, but a base leaves them out or empty.
 var neededDirs = []string{"pg_wal", "pg_wal/archive_status", "pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_stat_tmp",
@@ -63,7 +60,7 @@ func (r *restoreRun) prepareDir(_ context.Context) error {
 		}
 	}
 
-	if err := r.keepConfig(); err != nil {
+	if err := ownconf.Keep(r.dir); err != nil {
 		return err
 	}
 
@@ -166,7 +163,7 @@ func (r *restoreRun) recover(ctx context.Context) (err error) {
 			return err
 		}
 
-		return r.restoreConfig()
+		return r.restoreConfig(ctx)
 	})
 }
 

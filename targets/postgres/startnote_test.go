@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 	"drctl/targets"
 )
 
@@ -53,6 +55,13 @@ func TestRestoreTellsOfConfigurationElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
+	port, err := servers.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Its own configuration has the lost server's port.
+	into.Address = fmt.Sprintf("127.0.0.1:%d", port)
 	base.Settings["drctl.configuration_elsewhere"] = strings.Join(elsewhere, ", ")
 	w.dir = sandboxtest.Dir(t)
 
@@ -84,7 +93,7 @@ func TestRestoreTellsOfConfigurationElsewhere(t *testing.T) {
 	_, _ = fmt.Sscan(string(pid), &n)
 	defer stopPid(t, n)
 
-	text, err := exec.CommandContext(ctxFor(t, 2*time.Minute), filepath.Join(sandboxtest.Tools(t).PostgresBin, "psql"), "-h", etc, "-p", "5499", "-U", "drctl", "-d", "shop", "-Atc",
+	text, err := exec.CommandContext(ctxFor(t, 2*time.Minute), filepath.Join(sandboxtest.Tools(t).PostgresBin, "psql"), "-h", etc, "-p", strconv.Itoa(port), "-U", "drctl", "-d", "shop", "-Atc",
 		"SELECT current_setting('work_mem'), count(*) FROM account").CombinedOutput()
 	if err != nil || strings.TrimSpace(string(text)) != "7MB|100" {
 		t.Fatalf("%v: %s", err, text)

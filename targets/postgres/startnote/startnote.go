@@ -1,6 +1,7 @@
 package startnote
 
 import (
+	"net"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,9 +20,9 @@ var stoodIn = map[string]string{
 
 // For tells how the server that was left stopped in a directory is started
 // with the configuration that the source kept elsewhere, as the base's record has
-// it. It also tells what was put in that configuration's place. It is "" when the
-// base held it all.
-func For(tools servers.Binaries, dir, elsewhere string, made []string) string {
+// it, so that it comes up at the port of the address, if that has one. It also tells
+// what was put in that configuration's place. It is "" when the base held it all.
+func For(tools servers.Binaries, dir, address, elsewhere string, made []string) string {
 	var have []string
 	for _, name := range made {
 		if what, ok := stoodIn[name]; ok {
@@ -52,6 +53,12 @@ func For(tools servers.Binaries, dir, elsewhere string, made []string) string {
 		}
 	}
 
+	service := "data_directory in that configuration to " + dir
+	if _, port, err := net.SplitHostPort(address); err == nil && slices.Contains(made, "postgresql.conf") {
+		options += " -c port=" + port
+		service += ", and port to " + port
+	}
+
 	if len(have) > 0 {
 		note += ". In its place " + dir + " has " + strings.Join(have, ", and ")
 	}
@@ -62,7 +69,7 @@ func For(tools servers.Binaries, dir, elsewhere string, made []string) string {
 	}
 
 	return note + ". Your own configuration is used when it is started with: " + start +
-		" ; for a service set data_directory in that configuration to " + dir
+		" ; for a service set " + service
 }
 
 // fileSetting is the setting that names a configuration file, by the names that
