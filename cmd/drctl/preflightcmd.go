@@ -13,6 +13,7 @@ import (
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/ui"
 	"drctl/restore/readiness"
 	"drctl/targets"
@@ -214,8 +215,8 @@ func (p preflight) keyFile(ctx context.Context) []answer.Finding {
 	}
 
 	f := failed("key", p.cfg.Key.String(), err)
-	if fail.Is(err, fail.NotFound) && p.cfg.Key.File != "" {
-		f.Fix = "for a new platform run: drctl vault init; else put the key there that the vaults were made with"
+	if errors.Is(err, platform.ErrNoKey) {
+		f.Fix = configured.MakeKey
 	}
 
 	return []answer.Finding{f}

@@ -17,11 +17,14 @@ import (
 
 	"drctl/cmd/drctl/answer"
 	"drctl/cmd/drctl/configured"
+	"drctl/cmd/drctl/told"
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/platform"
 	"drctl/internal/retry"
+	"drctl/internal/servers"
 	"drctl/internal/supervise"
 	"drctl/internal/trust"
 	"drctl/restore/readiness"
@@ -62,6 +65,11 @@ func (a *app) up(ctx context.Context, engineBin string) error {
 		return fail.New(fail.Internal, "up", "", "", err)
 	}
 
+	// Before drctl vault init there is nothing that could run.
+	if _, err := configured.New(cfg, servers.Binaries{}, log).Key(ctx); errors.Is(err, platform.ErrNoKey) {
+		return fail.New(fail.NotFound, "up", "", configured.MakeKey, err)
+	}
+
 	a.sweep(ctx, cfg.Sandbox.Dir, enginesDir(cfg.StateDir))
 
 	children, err := a.children(cfg, self, engineBin)
@@ -92,12 +100,12 @@ func (a *app) announce(ctx context.Context, cfg *config.Config, sup *supervise.S
 		log.Error("up: nothing can be watched", "err", err)
 		return
 	}
-	w := newWatch(log)
+	w := told.New(log)
 	// While engine and workers start: secrets, vaults, stores and grants.
 	looked := make(chan []readiness.Problem, 1)
 	go func() {
 		ps := withoutEngine(s.problems(ctx, ""))
-		w.tell(ctx, ps)
+		w.Tell(ctx, ps)
 
 		looked <- ps
 	}()

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"drctl/cmd/drctl/told"
 	"drctl/restore/readiness"
 )
 
@@ -15,57 +16,7 @@ const (
 	// is wrong shows.
 	watchSoon  = 5 * time.Second
 	watchBegin = time.Minute
-	// mendedAfter is in how many looks in a row a problem must be gone before
-	// that is said: one that comes and goes is not told each time.
-	mendedAfter = 3
 )
-
-// watch keeps what was last said of every problem, so that each is logged when
-// it appears, when its reason changes and when it is gone, and not each time
-// that something is tried again.
-type watch struct {
-	log  *slog.Logger
-	said map[string]*saidProblem // by code and subject
-}
-
-type saidProblem struct {
-	problem readiness.Problem
-	reasons map[string]bool // that were given for it
-	gone    int             // looks in a row in which it was not there
-}
-
-func newWatch(log *slog.Logger) *watch { return &watch{log: log, said: map[string]*saidProblem{}} }
-
-// tell logs what has changed.
-func (w *watch) tell(ctx context.Context, ps []readiness.Problem) {
-	now := map[string]bool{}
-	for _, p := range ps {
-		key := p.Key()
-		now[key] = true
-
-		was := w.said[key]
-		if was == nil {
-			was = &saidProblem{reasons: map[string]bool{}}
-			w.said[key] = was
-		}
-
-		if !was.reasons[p.Reason()] {
-			w.log.Log(ctx, p.LogLevel(), p.Short(), p.LogAttrs()...)
-		}
-		was.problem, was.gone, was.reasons[p.Reason()] = p, 0, true
-	}
-
-	for key, was := range w.said {
-		if now[key] {
-			continue
-		}
-
-		if was.gone++; was.gone >= mendedAfter {
-			delete(w.said, key)
-			w.log.Info("no longer: "+was.problem.Short(), "code", was.problem.Code, "subject", was.problem.Subject)
-		}
-	}
-}
 
 // problems asks what is cheap to ask, of every group, and judges it. With a
 // region it says what concerns that region alone.
@@ -94,7 +45,7 @@ func (s *session) problems(ctx context.Context, region string) []readiness.Probl
 
 // watching looks for problems until ctx ends. The engine is dialled anew when
 // it has been away.
-func (s *session) watching(ctx context.Context, w *watch, region string) {
+func (s *session) watching(ctx context.Context, w *told.Problems, region string) {
 	defer s.close()
 
 	begin := time.Now()
@@ -119,7 +70,7 @@ func (s *session) watching(ctx context.Context, w *watch, region string) {
 			return // what did not answer was cut off
 		}
 
-		w.tell(ctx, ps)
+		w.Tell(ctx, ps)
 	}
 }
 

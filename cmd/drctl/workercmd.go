@@ -10,6 +10,7 @@ import (
 
 	"drctl/cmd/drctl/configured"
 	"drctl/cmd/drctl/serve"
+	"drctl/cmd/drctl/told"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/logs"
@@ -126,7 +127,7 @@ func (a *app) watchRegion(ctx context.Context, cfg *config.Config, region string
 		log.Error("worker: nothing can be watched", "err", err)
 		return
 	}
-	w := newWatch(log)
-	w.tell(ctx, withoutEngine(s.problems(ctx, region)))
+	w := told.New(log)
+	w.Tell(ctx, withoutEngine(s.problems(ctx, region)))
 	s.watching(ctx, w, region)
 }

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -31,6 +32,10 @@ type Resolver interface {
 
 // OpenOp is the operation of an error with which a vault could not be opened.
 func OpenOp(region string) string { return "open the vault of " + region }
+
+// ErrNoKey is in the error of a vault that cannot be opened because the platform's
+// key is not there: for a new platform nobody has made it yet.
+var ErrNoKey = errors.New("it is not there")
 
 // Group is what a workflow, an activity or a command needs to know of a group.
 type Group struct {

@@ -156,14 +156,25 @@ func baseOnTheWay(taking, archiving bool) string {
 	return "take a new base with: drctl backup now"
 }
 
-// judgeVaults says which vaults cannot be used: one line for each.
+// judgeVaults says which vaults cannot be used: one line for each, and one for all
+// of them where the platform's key is not there.
 func (f Facts) judgeVaults() (out []Problem) {
+	locked := Problem{Code: "key-missing", Severity: Critical, Subject: "key"}
+	var lacking []string
+
 	for _, v := range f.vaults {
 		if !v.policy {
 			continue
 		}
 
 		p := Problem{Code: "vault-unavailable", Severity: Critical, Subject: v.region, Region: v.region}
+		if errors.Is(v.err, platform.ErrNoKey) {
+			lacking = append(lacking, v.region)
+			locked = locked.vault(v)
+
+			continue
+		}
+
 		if v.err != nil {
 			out = append(out, p.vault(v))
 			continue
@@ -178,6 +189,15 @@ func (f Facts) judgeVaults() (out []Problem) {
 			out = append(out, Problem{Code: "retention-breaks-off", Severity: Warning, Subject: v.region, Region: v.region,
 				What: "retention of the vault of " + v.region + " breaks off, so nothing is removed from it", Why: why})
 		}
+	}
+
+	switch {
+	case len(lacking) == 1:
+		locked.Region = lacking[0]
+		out = append(out, locked)
+	case len(lacking) > 1:
+		locked.What = "the vaults of " + strings.Join(lacking, " and ") + " cannot be opened"
+		out = append(out, locked)
 	}
 
 	return out

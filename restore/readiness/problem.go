@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -151,29 +150,4 @@ func Lasting(ps []Problem, region, home string) []Problem {
 	return slices.DeleteFunc(slices.Clone(ps), func(p Problem) bool {
 		return p.Code == "cut-retried" || region != "" && region != cmp.Or(p.Region, home)
 	})
-}
-
-// LogLevel is the level of a problem in the log.
-func (p Problem) LogLevel() slog.Level {
-	if p.Severity == Critical {
-		return slog.LevelError
-	}
-
-	return slog.LevelWarn
-}
-
-// LogAttrs are the keys and values, in turn, of a problem in the log.
-func (p Problem) LogAttrs() []any {
-	out := []any{"code", p.Code, "subject", p.Subject}
-	for _, a := range []struct{ key, value string }{{"why", p.Why}, {"detail", p.Detail}, {"next", p.Next}} {
-		if a.value != "" {
-			out = append(out, a.key, a.value)
-		}
-	}
-
-	if !p.Since.IsZero() {
-		out = append(out, "since", p.Since.UTC().Format(time.RFC3339))
-	}
-
-	return out
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ type Platform struct {
 	opening singleflight.Group // by region
 	mu      sync.Mutex
 	vaults  map[string]*vault.Vault
+	away    map[string]string // why vaults that cannot be used were last said to be away
 }
 
 // errNotAsked is in the error of a vault that failed before it was asked: its
@@ -43,7 +45,7 @@ const openLimit = 10 * time.Second
 
 // New is the platform of a configuration. It opens nothing yet.
 func New(cfg *config.Config, tools servers.Binaries, log *slog.Logger) *Platform {
-	return &Platform{Config: cfg, Programs: tools, log: log, vaults: map[string]*vault.Vault{}}
+	return &Platform{Config: cfg, Programs: tools, log: log, vaults: map[string]*vault.Vault{}, away: map[string]string{}}
 }
 
 // Group returns a group's plain description.
@@ -140,8 +142,12 @@ func (p *Platform) Vault(ctx context.Context, region string) (*vault.Vault, erro
 
 func (p *Platform) open(ctx context.Context, region string) (*vault.Vault, error) {
 	opt, err := p.VaultOptions(ctx, region)
+	if errors.Is(err, platform.ErrNoKey) {
+		return nil, fail.New(fail.NotFound, platform.OpenOp(region), "", MakeKey, err)
+	}
+
 	if fail.Is(err, fail.NotFound) {
-		return nil, fail.New(fail.NotFound, platform.OpenOp(region), "", "for a new platform make keys and vaults with: drctl vault init", err)
+		return nil, fail.New(fail.NotFound, platform.OpenOp(region), "", "", err)
 	}
 
 	if err != nil {
@@ -156,6 +162,7 @@ func (p *Platform) open(ctx context.Context, region string) (*vault.Vault, error
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.vaults[region] = v
+	delete(p.away, region)
 
 	return v, nil
 }
@@ -184,9 +191,19 @@ func (p *Platform) VaultPlace(ctx context.Context, region string) (vault.Options
 		CacheDir: filepath.Join(p.Config.StateDir, "cache", region)}, nil
 }
 
-// Key is the platform's key, which opens every vault.
+// MakeKey is what to do about ErrNoKey.
+const MakeKey = "for a new platform run: drctl vault init; else put the key there that the vaults were made with"
+
+// Key is the platform's key, which opens every vault. Its error is
+// platform.ErrNoKey where drctl vault init would make it.
 func (p *Platform) Key(ctx context.Context) (vault.Key, error) {
 	s, err := p.Config.Secret(ctx, p.Config.Key)
+
+	var fe *fail.Error
+	if p.Config.Key.File != "" && fail.Is(err, fail.NotFound) && errors.As(err, &fe) {
+		return vault.Key{}, fail.New(fail.NotFound, "read the platform's key", fe.Subject, "", fmt.Errorf("%w: %w", platform.ErrNoKey, fe.Err))
+	}
+
 	if err != nil {
 		return vault.Key{}, err
 	}
@@ -225,14 +242,13 @@ func (p *Platform) Set(ctx context.Context, group, region string) (vault.Set, er
 		case fail.Is(err, fail.Conflict), fail.Is(err, fail.Invalid) && errors.Is(err, errNotAsked):
 			return vault.Set{}, err // a person has to correct the configuration
 		default:
-			level := slog.LevelWarn
-			if !fail.Retryable(err) {
-				level = slog.LevelError
-			}
-
-			p.log.Log(ctx, level, "a vault cannot be used", "vault", n, "err", err)
+			p.tellAway(ctx, n, err)
 			set.Away = append(set.Away, n)
 		}
+	}
+
+	if len(set.Vaults) == 0 && errors.Is(errs[0], platform.ErrNoKey) { // the same for all of them
+		return vault.Set{}, fail.New(fail.NotFound, "open the vaults", group, MakeKey, errors.Unwrap(errs[0]))
 	}
 
 	if len(set.Vaults) == 0 {
@@ -240,6 +256,28 @@ func (p *Platform) Set(ctx context.Context, group, region string) (vault.Set, er
 	}
 
 	return set, nil
+}
+
+// tellAway logs why a vault cannot be used, when it begins and when the reason is
+// another: archivers, observers and cuts ask again and again.
+func (p *Platform) tellAway(ctx context.Context, region string, err error) {
+	// Numbers are others each time: those of requests and of ports.
+	why := strings.Join(slices.DeleteFunc(strings.Fields(err.Error()), func(w string) bool { return strings.ContainsAny(w, "0123456789") }), " ")
+
+	p.mu.Lock()
+	again := p.away[region] == why
+	p.away[region] = why
+	p.mu.Unlock()
+
+	level := slog.LevelWarn
+	switch {
+	case again:
+		level = slog.LevelDebug
+	case !fail.Retryable(err):
+		level = slog.LevelError
+	}
+
+	p.log.Log(ctx, level, "a vault cannot be used", "vault", region, "err", err)
 }
 
 // Tools finds the programs that sandboxes need.
