@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -15,6 +14,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"google.golang.org/grpc"
 
+	"drctl/internal/engine/handshake"
 	"drctl/internal/engine/lines"
 	"drctl/internal/fail"
 	"drctl/internal/tlsconf"
@@ -74,7 +74,8 @@ func (t TLS) config() (*tls.Config, error) {
 
 // Dial connects to an engine and checks that the namespace can be used:
 // unavailable when nothing answers, denied when the caller is refused or does
-// not trust the server, or the embedded engine is another user's, invalid when
+// not trust the server, or the embedded engine is another user's, conflict when
+// something else has the embedded engine's port, invalid when
 // the TLS files cannot be used, not-found when the namespace does not exist. The
 // caller closes the client.
 func Dial(ctx context.Context, o Options) (client.Client, error) {
@@ -137,7 +138,17 @@ func Dial(ctx context.Context, o Options) (client.Client, error) {
 func dialError(ctx context.Context, op string, o Options, c *tls.Config, err error) error {
 	code, hint := serviceCode(err), ""
 	if code != fail.NotFound && code != fail.Denied && c != nil {
-		if why := refusal(ctx, o.Address, c); why != nil {
+		if fresh, err := Identity(o.Dir); o.Dir != "" && err == nil {
+			c = fresh // a restarted engine has another
+		}
+
+		why, foreign := handshake.Refusal(ctx, o.Address, c)
+		if o.Dir != "" && (why != nil || foreign) {
+			return fail.New(fail.Conflict, op, o.Address, "stop what listens there, or give this platform a port of its own, as in engine: {address: 127.0.0.1:7234}",
+				fmt.Errorf("another process has the port: a Temporal server, or the engine of another platform; it is not the engine of %s", o.Dir))
+		}
+
+		if why != nil {
 			return fail.New(fail.Denied, op, fmt.Sprintf("%s (namespace %s)", o.Address, o.Namespace),
 				"check the CA file, the server name and the client certificate", why)
 		}
@@ -153,36 +164,6 @@ func dialError(ctx context.Context, op string, o Options, c *tls.Config, err err
 	}
 
 	return fail.New(code, op, fmt.Sprintf("%s (namespace %s)", o.Address, o.Namespace), hint, err)
-}
-
-// refusalTimeout bounds how long refusal asks.
-const refusalTimeout = 2 * time.Second
-
-// refusal finds out whether the two sides refuse each other's certificates;
-// nil when they do not, or it cannot be told. gRPC reports that like a server
-// that is down, as something that may pass, with the reason as mere text or
-// without one.
-func refusal(ctx context.Context, address string, c *tls.Config) error {
-	ctx, cancel := context.WithTimeout(ctx, refusalTimeout)
-	defer cancel()
-	c = c.Clone()
-	c.NextProtos = []string{"h2"}
-
-	conn, err := (&tls.Dialer{Config: c}).DialContext(ctx, "tcp", address)
-	if err == nil {
-		// The server judges the client's certificate after the handshake.
-		_ = conn.SetReadDeadline(time.Now().Add(refusalTimeout))
-		_, err = conn.Read(make([]byte, 1))
-		_ = conn.Close()
-	}
-	var ours *tls.CertificateVerificationError
-
-	var theirs *net.OpError
-	if errors.As(err, &ours) || errors.As(err, &theirs) && theirs.Op == "remote error" {
-		return err
-	}
-
-	return nil
 }
 
 // Logger hands the SDK's log lines to slog; nil discards them.

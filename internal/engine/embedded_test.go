@@ -320,6 +320,24 @@ func TestDialErrors(t *testing.T) {
 	}
 }
 
+// What else has the port of a platform's engine is never taken for it, nor for an
+// engine that is down: the next step is another port, not another start.
+func TestAnotherProcessHasTheEnginesPort(t *testing.T) {
+	e := enginetest.Start(t, enginetest.Options(t))
+	other := enginetest.Start(t, enginetest.Options(t))
+	own := e.Options()
+	own.Timeout = 2 * time.Second
+
+	for what, address := range map[string]string{"the engine of another platform": other.Address, "a server without TLS": enginetest.PlainFront(t, other)} {
+		own.Address = address
+
+		_, err := engine.Dial(t.Context(), own)
+		if !fail.Is(err, fail.Conflict) || !strings.Contains(err.Error(), "another process has the port") || !strings.Contains(err.Error(), "engine: {address: ") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func TestEmbeddedRefusals(t *testing.T) {
 	o := enginetest.Options(t)
 	e := enginetest.Start(t, o)

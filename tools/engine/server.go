@@ -79,7 +79,7 @@ func choosePorts(dir string, want int) (p ports, err error) {
 		}
 		if p[i], err = take(port); err != nil {
 			return p, &problem{Code: "conflict", Op: "engine: listen", Subject: net.JoinHostPort(localhost, strconv.Itoa(port)),
-				Message: err.Error(), Hint: "another process has the port; choose another or 0"}
+				Message: err.Error(), Hint: "another process has the port, perhaps the engine of another platform or a Temporal server: stop it, or give this platform a port of its own, as in engine: {address: 127.0.0.1:7234}"}
 		}
 	}
 	if err := writeFile(file, []byte(strconv.Itoa(p[0]))); err != nil {
