@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"drctl/config"
+	"drctl/config/storage"
+	"drctl/internal/epoch"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/proc"
@@ -32,6 +34,7 @@ type Platform struct {
 	opening singleflight.Group // by region
 	mu      sync.Mutex
 	vaults  map[string]*vault.Vault
+	epochs  map[string]*epoch.Log // by group
 }
 
 // errNotAsked is in the error of a vault that failed before it was asked: its
@@ -43,7 +46,7 @@ const openLimit = 10 * time.Second
 
 // New is the platform of a configuration. It opens nothing yet.
 func New(cfg *config.Config, tools servers.Binaries, log *slog.Logger) *Platform {
-	return &Platform{Config: cfg, Programs: tools, log: log, vaults: map[string]*vault.Vault{}}
+	return &Platform{Config: cfg, Programs: tools, log: log, vaults: map[string]*vault.Vault{}, epochs: map[string]*epoch.Log{}}
 }
 
 // Group returns a group's plain description.
@@ -178,10 +181,13 @@ func (p *Platform) VaultPlace(ctx context.Context, region string) (vault.Options
 	if err != nil {
 		return vault.Options{}, err
 	}
-	loc := vault.Location{URL: l.URL, Endpoint: l.Endpoint, Region: l.S3Region, AccessKey: l.AccessKey, SecretKey: l.SecretKey}
 
-	return vault.Options{Region: region, Location: loc, ResticBin: p.Programs.ResticBin, Log: p.log,
+	return vault.Options{Region: region, Location: located(l), ResticBin: p.Programs.ResticBin, Log: p.log,
 		CacheDir: filepath.Join(p.Config.StateDir, "cache", region)}, nil
+}
+
+func located(l storage.Location) vault.Location {
+	return vault.Location{URL: l.URL, Endpoint: l.Endpoint, Region: l.S3Region, AccessKey: l.AccessKey, SecretKey: l.SecretKey}
 }
 
 // Key is the platform's key, which opens every vault.
