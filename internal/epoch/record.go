@@ -41,6 +41,9 @@ type Guard struct {
 	Turn uint64 `json:"turn"`
 	// Instances are the servers that the guard answers for; none when it has left.
 	Instances []string `json:"instances,omitempty"`
+	// Epoch is the one in which it said so. What it said in an earlier one that its region
+	// held means nothing any more: a server may run without its guard since.
+	Epoch uint64 `json:"epoch,omitempty"`
 }
 
 // Record is one entry of the sequence of a group in one voter.
@@ -68,6 +71,9 @@ type Record struct {
 	Voters []string `json:"voters"`
 	// Guards are all guards that were heard of, sorted by name.
 	Guards []Guard `json:"guards,omitempty"`
+	// Held are the highest epochs of each region that were heard of in front of this record,
+	// whether their claims have won or not.
+	Held map[string]uint64 `json:"held,omitempty"`
 	// Nonce tells this write from any other.
 	Nonce string `json:"nonce"`
 	// At is the writer's wall clock, for people; nothing is computed with it.
@@ -170,6 +176,17 @@ func mergeGuards(lists ...[]Guard) []Guard {
 func mergeOver(into, from map[string]Millis) {
 	for h, d := range from {
 		into[h] = max(into[h], d)
+	}
+}
+
+// mergeHeld notes whose epoch a record is of, and all that it knows of those before.
+func mergeHeld(into map[string]uint64, r Record) {
+	if r.Epoch > 0 {
+		into[r.Holder] = max(into[r.Holder], r.Epoch)
+	}
+
+	for h, n := range r.Held {
+		into[h] = max(into[h], n)
 	}
 }
 

@@ -354,6 +354,29 @@ func (w *world) hold(ctx context.Context, n *node, l *Log, holder string) {
 	}
 }
 
+// next is the number of the next epoch.
+func (s State) next() (n uint64) {
+	for _, v := range s.Voters {
+		n = max(n, v.Last.Epoch)
+	}
+
+	return n + 1
+}
+
+// again is another process on the same machine, which knows nothing yet.
+func (w *world) again(n *node, l *Log) *Log {
+	c := l.cfg
+	c.By += " again"
+
+	x, err := Open(c)
+	if err != nil {
+		panic(err)
+	}
+	x.omit, x.window = l.omit, l.window
+
+	return x
+}
+
 // take is a failover: it claims, waits, and then writes for a while.
 func (w *world) take(ctx context.Context, n *node, l *Log, holder string, at time.Duration) {
 	time.Sleep(at)
@@ -371,7 +394,30 @@ func (w *world) take(ctx context.Context, n *node, l *Log, holder string, at tim
 	c, cancel := context.WithTimeout(ctx, 4*w.lease)
 	defer cancel()
 
-	t, err := l.Claim(c, Bid{Holder: holder, Run: n.name, Lease: w.lease + n.upTo(w.lease)})
+	b := Bid{Holder: holder, Run: n.name, Lease: w.lease + n.upTo(w.lease)}
+	if n.roll(0.5) {
+		st, err := l.Read(c)
+		if err != nil {
+			return
+		}
+
+		b.Number, b.Claim = st.next(), "of "+n.name
+	}
+
+	t, err := l.Claim(c, b)
+	if b.Number > 0 && n.roll(0.7) { // who has begun is gone, and another process goes on, now or later
+		time.Sleep(n.upTo(2 * w.lease))
+		n.gate(ctx)
+
+		l = w.again(n, l)
+		defer l.cancel()
+
+		c, cancel = context.WithTimeout(ctx, 4*w.lease)
+		defer cancel()
+
+		t, err = l.Claim(c, b)
+	}
+
 	if err != nil {
 		return
 	}
