@@ -117,7 +117,7 @@ func TestBound(t *testing.T) {
 	// Whoever comes back by a name answers for nothing before it says so.
 	bound("east", 6)
 
-	if g, err = open(t, "guard", c, voters).Join(t.Context(), "east", "host1"); err != nil {
+	if _, err := open(t, "guard", c, voters).Join(t.Context(), "east", "host1"); err != nil {
 		t.Fatal(err)
 	}
 
