@@ -32,7 +32,7 @@ func TestAClaimIsGoneOnWith(t *testing.T) {
 		t.Fatalf("the lease of the east runs, and a guard of the west is live: %v", err)
 	}
 
-	for _, b := range []Bid{{Number: 7, Claim: "of another"}, {Number: 6, Claim: "of r"}} {
+	for _, b := range []Bid{{Number: 7, Claim: "of another"}, {Number: 6, Claim: "of r"}, {Number: 8, Claim: "later", Behind: "1/x"}, {Number: 8, Claim: "same number", Behind: "7/x"}} {
 		b.Holder, b.Lease = "east", MaxLease
 		if _, err := open(t, "c", c, voters).Claim(t.Context(), b); !fail.Is(err, fail.Conflict) {
 			t.Errorf("%+v: %v", b, err)

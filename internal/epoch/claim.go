@@ -29,6 +29,9 @@ type Bid struct {
 	// Claim names the claim; "" draws a name. Who claims one number again by one name goes on
 	// with the same claim, also in another process.
 	Claim string
+	// Behind is the ID of the newest record that who claims has seen: anything newer, or
+	// another claim of that number, is fail.Conflict. "" is whatever there is.
+	Behind string
 	// First may begin the sequence while a voter is away. That one may know of epochs which
 	// were claimed with other voters.
 	First bool
@@ -137,7 +140,7 @@ func (l *Log) prepare(ctx context.Context, b Bid) (sets [][]string, c *claiming,
 		highest = max(highest, v.Last.Epoch)
 		sets = withSet(sets, v.Last.Voters)
 
-		if b.Number > 0 && !admits(v.Last, Record{Epoch: b.Number, Claim: b.Claim}) {
+		if b.Number > 0 && !admits(v.Last, Record{Epoch: b.Number, Claim: b.Claim, behind: b.Behind}) {
 			return nil, nil, fail.New(fail.Conflict, "epoch: claim", l.cfg.Group, "look at what the other one does before anything else", errAhead{v.Last})
 		}
 	}
@@ -153,7 +156,7 @@ func (l *Log) prepare(ctx context.Context, b Bid) (sets [][]string, c *claiming,
 
 	return sets, &claiming{over: map[string]Millis{}, held: map[string]uint64{}, rec: Record{
 		V: 1, Group: l.cfg.Group, Kind: AClaim, Epoch: number, Claim: name, Holder: b.Holder, By: l.cfg.By, Run: b.Run,
-		Lease: Millis(b.Lease), Planned: b.Planned, Voters: l.names,
+		Lease: Millis(b.Lease), Planned: b.Planned, Voters: l.names, behind: b.Behind,
 	}}, nil
 }
 

@@ -188,6 +188,19 @@ type State struct {
 	Held map[string]uint64
 }
 
+// Newest is the ID and the number of the highest epoch that was heard of; None and 0 when
+// there is none.
+func (s State) Newest() (id string, number uint64) {
+	var r Record
+	for _, v := range s.Voters {
+		if v.Last.Epoch > r.Epoch {
+			r = v.Last
+		}
+	}
+
+	return r.ID(), r.Epoch
+}
+
 // Read asks the voters for what is new. fail.Unavailable when no majority
 // answers, or when they do not agree on any epoch.
 func (l *Log) Read(ctx context.Context) (State, error) {

@@ -78,6 +78,8 @@ type Record struct {
 	Nonce string `json:"nonce"`
 	// At is the writer's wall clock, for people; nothing is computed with it.
 	At time.Time `json:"at"`
+
+	behind string // of a claim that is made: see Bid.Behind
 }
 
 // Millis is a duration, stored in milliseconds.
@@ -98,6 +100,9 @@ func (m *Millis) UnmarshalJSON(b []byte) error {
 
 	return nil
 }
+
+// None is the ID of what is in front of the first record.
+const None = "0/"
 
 // ID names the epoch of a record among all claims.
 func (r Record) ID() string { return strconv.FormatUint(r.Epoch, 10) + "/" + r.Claim }
@@ -121,7 +126,18 @@ func (r Record) Settled() bool {
 // admits is the rule of every voter: what may stand directly behind last. The
 // zero record is the empty sequence.
 func admits(last, next Record) bool {
-	return next.Epoch > last.Epoch || next.Epoch == last.Epoch && next.Claim == last.Claim
+	if last.ID() == next.ID() {
+		return true
+	}
+
+	if next.behind == "" || last.ID() == next.behind {
+		return next.Epoch > last.Epoch
+	}
+
+	number, _, _ := strings.Cut(next.behind, "/")
+	n, err := strconv.ParseUint(number, 10, 64)
+
+	return err == nil && last.Epoch < n && next.Epoch > last.Epoch
 }
 
 // check reports what no writer of this package stores.

@@ -354,15 +354,6 @@ func (w *world) hold(ctx context.Context, n *node, l *Log, holder string) {
 	}
 }
 
-// next is the number of the next epoch.
-func (s State) next() (n uint64) {
-	for _, v := range s.Voters {
-		n = max(n, v.Last.Epoch)
-	}
-
-	return n + 1
-}
-
 // again is another process on the same machine, which knows nothing yet.
 func (w *world) again(n *node, l *Log) *Log {
 	c := l.cfg
@@ -401,7 +392,9 @@ func (w *world) take(ctx context.Context, n *node, l *Log, holder string, at tim
 			return
 		}
 
-		b.Number, b.Claim = st.next(), "of "+n.name
+		b.Claim = "of " + n.name
+		b.Behind, b.Number = st.Newest()
+		b.Number++
 	}
 
 	t, err := l.Claim(c, b)
