@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,8 @@ type Server interface {
 	// Writable reports whether it takes writes. An error is no answer.
 	Writable(ctx context.Context) (bool, error)
 	// Place is where its processes are known by on this host: those of no other
-	// server, and none when it is gone.
+	// server, and none when it is gone. Without a directory it is not known yet, and
+	// the guard does not answer for it.
 	Place() (dir string, programs []string)
 	// Hold makes it refuse writes, ends sessions, and returns when none is left.
 	Hold(ctx context.Context) error
@@ -176,7 +178,8 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 
 	g.release(ctx)
 	g.tell(t)
-	t.Cover(g.instances()) // said from the next renewal on, with the watchman standing by
+	said := g.instances()
+	t.Cover(said) // from the next renewal on, with the watchman standing by
 
 	for wait := time.Duration(0); ; {
 		g.pause(ctx, wait)
@@ -204,7 +207,14 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 
 		switch left := left(t); {
 		case err == nil:
+			g.look(ctx, lease/24)
 			g.tell(t)
+
+			if now := g.instances(); !slices.Equal(now, said) { // one has come whose place was not known
+				t.Cover(now)
+
+				said = now
+			}
 
 			wait = lease / 3
 		case fail.Is(err, fail.Conflict) && !planned(err), left <= lease*2/5:
@@ -213,6 +223,18 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 		default:
 			g.Out.WarnContext(ctx, "the lease could not be renewed", "region", g.Region, "left", left.String(), "reason", fail.Cause(err))
 			wait = min(lease/20, left-lease/3)
+		}
+	}
+}
+
+// look asks the servers whose place is not known yet.
+func (g *Guard) look(ctx context.Context, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+
+	for _, s := range g.Servers {
+		if place(s).Dir == "" {
+			_, _ = s.Writable(ctx) // it says more next time
 		}
 	}
 }
@@ -266,7 +288,9 @@ func (g *Guard) pause(ctx context.Context, d time.Duration) {
 
 func (g *Guard) instances() (all []string) {
 	for _, s := range g.Servers {
-		all = append(all, s.Instance())
+		if place(s).Dir != "" {
+			all = append(all, s.Instance())
+		}
 	}
 
 	return all

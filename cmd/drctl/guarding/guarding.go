@@ -93,7 +93,7 @@ func (f flags) run(ctx context.Context, cfg *config.Config, log *slog.Logger) er
 			continue
 		}
 
-		x, err := server(ctx, p, s.Shard, f.region)
+		x, err := server(ctx, p, s.Shard, f.region, log)
 		if err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func (f flags) run(ctx context.Context, cfg *config.Config, log *slog.Logger) er
 }
 
 // server is nil for what has no server on a host.
-func server(ctx context.Context, p *configured.Platform, shard targets.ShardID, region string) (guard.Server, error) {
+func server(ctx context.Context, p *configured.Platform, shard targets.ShardID, region string, log *slog.Logger) (guard.Server, error) {
 	in, err := p.Instance(ctx, shard, region)
 	if err != nil {
 		return nil, err
@@ -135,7 +135,12 @@ func server(ctx context.Context, p *configured.Platform, shard targets.ShardID, 
 	case targets.Postgres:
 		return pgfencing.Open(in)
 	case targets.Redis:
-		return redisfencing.Open(ctx, in)
+		l := &late{name: shard.String() + "@" + region, log: log, open: func(ctx context.Context) (guard.Server, error) { return redisfencing.Open(ctx, in) }}
+		if _, err := l.known(ctx); err != nil && !fail.Is(err, fail.Unavailable) {
+			return nil, err
+		}
+
+		return l, nil
 	default:
 		return nil, nil
 	}

@@ -141,7 +141,7 @@ func (f Faces) run(ctx context.Context, r running) error {
 		fmt.Fprintf(f.Out, "%s: %s from %s to %s, %d steps, plan %s\n", d.Group, d.Mode, d.From, d.To, len(d.Steps), d.Hash())
 
 		if cfg.Voters() < 3 {
-			fmt.Fprintln(f.Out, "There is no witness: nothing keeps another engine from a recovery of the group at the same time, and no guard can prove anything.")
+			fmt.Fprintln(f.Out, plans.NoWitness)
 		}
 
 		for _, name := range r.Stay {
