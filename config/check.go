@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"drctl/config/route"
+	"drctl/config/storage"
 	"drctl/config/unit"
 	"drctl/internal/human"
 	"drctl/targets"
@@ -132,28 +133,43 @@ func (c *checker) checkRegions() {
 			c.fail(at+".queue", "a queue belongs to one region's workers", "region %s has the same queue %q", other, r.Queue)
 		}
 		queues[r.Queue] = name
-		v := r.Vault
 
-		where := strings.TrimSuffix(v.Endpoint, "/") + " " + strings.TrimSuffix(v.URL, "/")
-		if other, ok := vaults[where]; ok && v.URL != "" {
+		where := r.Vault.Where()
+		if other, ok := vaults[where]; ok && r.Vault.URL != "" {
 			c.fail(at+".vault.url", "each region has a vault of its own", "region %s has the same vault", other)
 		}
 		vaults[where] = name
 
-		if strings.HasPrefix(v.URL, "file:") {
-			for _, k := range []string{"endpoint", "region", "access_key", "secret_key"} {
-				if c.wrote(at + ".vault." + k) {
-					c.fail(at+".vault."+k, "", "this key is for s3:// vaults alone")
-				}
-			}
+		c.checkStore(at+".vault", r.Vault)
+	}
+
+	if w := c.Witness; w != nil {
+		if _, ok := c.Regions[storage.Witness]; ok {
+			c.fail("regions."+storage.Witness, "", "a region cannot have this name where there is a witness")
 		}
 
-		c.keyPair(at+".vault", v.AccessKey, v.SecretKey)
+		if other, ok := vaults[w.Where()]; ok && w.URL != "" {
+			c.fail("witness.url", "the witness is no vault, and in a third place", "region %s has its vault there", other)
+		}
+
+		c.checkStore("witness", *w)
+	}
+
+	if c.Guard.Lease > storage.LongestLease {
+		c.fail("guard.lease", "", "a lease of %s is too long; the most is %s", unit.FormatDuration(c.Guard.Lease), unit.FormatDuration(storage.LongestLease))
 	}
 
 	if len(c.Regions) == 1 {
 		c.warn("regions", "add a region with a vault elsewhere", "there is one region alone: when it is lost, its vault is lost with it")
 	}
+}
+
+func (c *checker) checkStore(at string, s storage.Store) {
+	for _, k := range s.Foreign(func(key string) bool { return c.wrote(at + "." + key) }) {
+		c.fail(at+"."+k, "", "this key is for s3:// stores alone")
+	}
+
+	c.keyPair(at, s.AccessKey, s.SecretKey)
 }
 
 // keyPair checks that an access key and a secret key come together.

@@ -49,7 +49,7 @@ func (d *decoder) fail(n *yaml.Node, path, hint, format string, args ...any) {
 }
 
 // defaulter is a section with defaults of its own.
-type defaulter interface{ setDefaults() }
+type defaulter interface{ SetDefaults() }
 
 // fresh returns a T with its defaults.
 func fresh[T any]() *T {
@@ -72,7 +72,7 @@ func setDefaults(v reflect.Value) {
 	}
 
 	if d, ok := v.Addr().Interface().(defaulter); ok {
-		d.setDefaults()
+		d.SetDefaults()
 	}
 }
 

@@ -16,47 +16,45 @@ import (
 // StandardPolicy is the policy that exists in every configuration.
 const StandardPolicy = "standard"
 
-func (c *Config) setDefaults() {
+func (c *Config) SetDefaults() {
 	c.StateDir = "/var/lib/drctl"
 	c.Policies = map[string]*Policy{}
 }
 
-func (e *Engine) setDefaults() {
+func (e *Engine) SetDefaults() {
 	e.Mode = Embedded
 	e.Namespace = "drctl"
 	// Address is derived: the embedded engine has a default, an external none.
 }
 
-func (v *Vault) setDefaults() { v.Region = "us-east-1" } // for s3:// only
+func (g *Group) SetDefaults() { g.Policy = StandardPolicy }
 
-func (g *Group) setDefaults() { g.Policy = StandardPolicy }
-
-func (c *Cut) setDefaults() {
+func (c *Cut) SetDefaults() {
 	*c = Cut{Every: time.Minute, Mode: targets.ModeAuto, Accept: "ordered", Look: 10 * time.Second, HalfDone: 10 * time.Second,
 		Redis: "auto", Partial: "refuse", Lease: 3 * time.Second, Budget: 250 * time.Millisecond,
 		LockTimeout: 20 * time.Millisecond, Attempts: 50, SealWithin: time.Minute, Unnameable: "skip"}
 }
 
-func (b *Base) setDefaults() { *b = Base{Every: 24 * time.Hour, FullEvery: 7} }
+func (b *Base) SetDefaults() { *b = Base{Every: 24 * time.Hour, FullEvery: 7} }
 
-func (s *Stream) setDefaults() { *s = Stream{ChunkAge: time.Second, ChunkSize: 16 << 20} }
+func (s *Stream) SetDefaults() { *s = Stream{ChunkAge: time.Second, ChunkSize: 16 << 20} }
 
-func (c *Check) setDefaults() { *c = Check{Every: 6 * time.Hour, ReadData: "1/20"} }
+func (c *Check) SetDefaults() { *c = Check{Every: 6 * time.Hour, ReadData: "1/20"} }
 
-func (r *Retention) setDefaults() {
+func (r *Retention) SetDefaults() {
 	*r = Retention{Cuts: 7 * 24 * time.Hour, CutsMin: 10, Bases: 30 * 24 * time.Hour, BasesMin: 2}
 }
 
-func (s *Sandbox) setDefaults() { s.RunAs = "postgres" }
+func (s *Sandbox) SetDefaults() { s.RunAs = "postgres" }
 
-func (d *Drill) setDefaults() {
+func (d *Drill) SetDefaults() {
 	d.Cut = Latest
 	d.Window = 24 * time.Hour
 }
 
-func (a *Assertion) setDefaults() { a.Shard = All }
+func (a *Assertion) SetDefaults() { a.Shard = All }
 
-func (r *Recovery) setDefaults() { r.Parallel = 4 }
+func (r *Recovery) SetDefaults() { r.Parallel = 4 }
 
 // derive fills what follows from other values. It runs on files with mistakes
 // too, so it takes nothing for granted.

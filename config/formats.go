@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"drctl/config/storage"
 )
 
 // A format is a check of a string and its pattern for the JSON Schema, which
@@ -44,7 +46,7 @@ var formats = map[string]format{
 	"addr":     {pattern: `^.+:[0-9]{1,5}$`, check: checkAddr},
 	"httpurl":  {pattern: `^https?://[^/]+/?$`, check: checkHTTP},
 	"address":  {pattern: `^(https?://[^/]+/?|.+:[0-9]{1,5})$`, check: checkAddress},
-	"vaulturl": {pattern: `^(file:///|s3://[a-z0-9])`, check: checkVaultURL},
+	"vaulturl": {pattern: `^(file:///|s3://[a-z0-9])`, check: func(s string) (string, string) { return storage.CheckURL(s, bucketFormat.check) }},
 	"cutmode":  byPattern(`^(auto|share|(tagged|two-phase|gate|locks)(\+(tagged|two-phase|gate|locks))*)$`, "a mode of cuts", "auto, or some of tagged, two-phase, gate and locks, joined by +"),
 	"gids":     {check: checkGIDs},
 	"fraction": {pattern: `^([1-9][0-9]*/[1-9][0-9]*)?$`, check: checkFraction},
@@ -112,30 +114,6 @@ func checkAddress(s string) (string, string) {
 	}
 
 	return checkAddr(s)
-}
-
-func checkVaultURL(s string) (string, string) {
-	const hint = "write file:///absolute/path or s3://bucket/prefix"
-
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return "this is not a URL", hint
-	case u.User != nil:
-		return "the URL contains a user or password", "secrets are given by reference: use access_key and secret_key"
-	case u.RawQuery != "" || u.Fragment != "":
-		return "a vault's URL has no query and no fragment", hint
-	case u.Scheme == "file" && u.Host == "" && filepath.IsAbs(u.Path) && filepath.Clean(u.Path) != "/":
-		return "", ""
-	case u.Scheme == "file":
-		return fmt.Sprintf("%q does not name an absolute directory", s), "three slashes: file:///srv/vault"
-	case u.Scheme == "s3" && u.Host == "":
-		return "the URL does not name a bucket", "two slashes: s3://bucket/prefix"
-	case u.Scheme == "s3":
-		return bucketFormat.check(u.Host)
-	}
-
-	return fmt.Sprintf("%q is not a vault", s), hint
 }
 
 func checkFraction(s string) (string, string) {

@@ -48,6 +48,10 @@ func (c *Config) Refs() []RefAt {
 		out = append(out, RefAt{"regions." + r + ".vault.secret_key", c.Regions[r].Vault.SecretKey})
 	}
 
+	if c.Witness != nil {
+		out = append(out, RefAt{"witness.secret_key", c.Witness.SecretKey})
+	}
+
 	for _, name := range sortedKeys(c.Targets) {
 		t, at := c.Targets[name], "targets."+name
 

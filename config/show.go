@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"drctl/config/storage"
 	"drctl/config/unit"
 	"drctl/internal/fail"
 )
@@ -167,7 +168,7 @@ func structNode(v reflect.Value, redact bool) *yaml.Node {
 			}
 		}
 
-		if f.Name == "Region" && v.Type() == reflect.TypeFor[Vault]() && isFileVault(v) {
+		if f.Name == "Region" && v.Type() == reflect.TypeFor[storage.Store]() && isFileVault(v) {
 			continue // an S3 region has no meaning there
 		}
 

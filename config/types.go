@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"drctl/config/route"
+	"drctl/config/storage"
 	"drctl/config/unit"
 )
 
@@ -24,6 +25,8 @@ type Config struct {
 	Key      Ref                  `yaml:"key" req:"true" doc:"The age identity that opens every vault of this platform."`
 	Engine   Engine               `yaml:"engine" doc:"The workflow engine."`
 	Regions  map[string]*Region   `yaml:"regions" req:"true" key:"name" doc:"Places that can be lost as a whole."`
+	Witness  *storage.Store       `yaml:"witness" doc:"A directory or bucket in a third place, which is no vault: with it the vaults have a majority when one is lost. Guards and recoveries between regions need three voters."`
+	Guard    storage.Guard        `yaml:"guard" doc:"The guards beside the servers (drctl guard)."`
 	Targets  map[string]*Target   `yaml:"targets" req:"true" key:"name" doc:"The platform's data stores."`
 	Groups   map[string]*Group    `yaml:"groups" req:"true" key:"name" doc:"Targets that must be recovered to one common point."`
 	Policies map[string]*Policy   `yaml:"policies" key:"name" doc:"How often and how safely. The policy \"standard\" always exists."`
@@ -59,17 +62,8 @@ type EngineTLS struct {
 
 // Region is a place with workers and a vault.
 type Region struct {
-	Queue string `yaml:"queue" format:"queue" doc:"Task queue of the region's workers; drctl.<name>.<region> when left out, with the platform's name."`
-	Vault Vault  `yaml:"vault" req:"true" doc:"Where the region keeps what is needed to recover."`
-}
-
-// Vault is where a region's vault is.
-type Vault struct {
-	URL       string `yaml:"url" req:"true" format:"vaulturl" doc:"file:///absolute/path or s3://bucket/prefix."`
-	Endpoint  string `yaml:"endpoint" format:"httpurl" doc:"URL of an S3 service that is not AWS."`
-	Region    string `yaml:"region" format:"word" doc:"S3 region."`
-	AccessKey string `yaml:"access_key" doc:"S3 access key id; without it the worker's own AWS credentials are used."`
-	SecretKey Ref    `yaml:"secret_key" doc:"S3 secret access key."`
+	Queue string        `yaml:"queue" format:"queue" doc:"Task queue of the region's workers; drctl.<name>.<region> when left out, with the platform's name."`
+	Vault storage.Store `yaml:"vault" req:"true" doc:"Where the region keeps what is needed to recover."`
 }
 
 // Target is a logical data store of the platform. Which keys apply depends on

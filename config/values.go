@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"drctl/config/storage"
 	"drctl/internal/fail"
 	"drctl/targets"
 )
@@ -289,26 +290,34 @@ func parseShard(s string) (targets.ShardID, bool) {
 	return id, err == nil
 }
 
-// VaultLocation is where a region's vault is, credentials resolved.
-type VaultLocation struct {
-	Region    string // drctl's region
-	URL       string
-	Endpoint  string
-	S3Region  string
-	AccessKey string
-	SecretKey targets.Secret
-}
-
-// VaultLocation resolves a region's vault.
-func (c *Config) VaultLocation(ctx context.Context, region string) (VaultLocation, error) {
+// VaultLocation resolves where a region's vault is.
+func (c *Config) VaultLocation(ctx context.Context, region string) (storage.Location, error) {
 	r := c.Regions[region]
 	if r == nil {
-		return VaultLocation{}, c.unknown("region", region)
+		return storage.Location{}, c.unknown("region", region)
 	}
 	secret, err := c.optionalSecret(ctx, r.Vault.SecretKey)
 
-	return VaultLocation{Region: region, URL: r.Vault.URL, Endpoint: r.Vault.Endpoint, S3Region: r.Vault.Region,
-		AccessKey: r.Vault.AccessKey, SecretKey: secret}, err
+	return r.Vault.Located(secret), err
+}
+
+// WitnessLocation resolves where the witness is; ok is false when there is none.
+func (c *Config) WitnessLocation(ctx context.Context) (l storage.Location, ok bool, err error) {
+	if c.Witness == nil {
+		return l, false, nil
+	}
+	secret, err := c.optionalSecret(ctx, c.Witness.SecretKey)
+
+	return c.Witness.Located(secret), true, err
+}
+
+// Voters is how many stores have a vote on which region may write: all vaults, and the witness.
+func (c *Config) Voters() int {
+	if c.Witness == nil {
+		return len(c.Regions)
+	}
+
+	return len(c.Regions) + 1
 }
 
 func (c *Config) optionalSecret(ctx context.Context, ref Ref) (targets.Secret, error) {

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"log/slog"
 	"sync"
+	"time"
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
 
 	"drctl/activities/steps"
 	"drctl/internal/engine"
+	"drctl/internal/epoch"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/traffic"
@@ -35,6 +37,11 @@ type Resolver interface {
 	Routes(ctx context.Context, group string) (traffic.Set, error)
 	// Host is how the server of an instance is stopped and started; zero is by hand.
 	Host(shard targets.ShardID, region string) (stop, start []string)
+	// Witnessed reports whether there are voters enough for epochs, Epochs are those of a
+	// group, and Lease is that of one which is claimed.
+	Witnessed() bool
+	Epochs(ctx context.Context, group string) (*epoch.Log, error)
+	Lease() time.Duration
 }
 
 // Call says which step of which run is meant.
@@ -45,6 +52,8 @@ type Call struct {
 	Plan  plan.Ref  `json:"plan"`
 	Mode  plan.Mode `json:"mode"`
 	Epoch uint64    `json:"epoch"`
+	// Behind is the newest epoch that was there when the run began: see epoch.Bid.
+	Behind string `json:"behind,omitempty"`
 	// Step is a step's id, or the name of a section.
 	Step string `json:"step"`
 	// Outs are what earlier steps returned that later ones rest on, by id.
@@ -138,6 +147,8 @@ func (a *Activities) Undo(ctx context.Context, c Call) error {
 		_, err = request(ctx, s.ID, s.Undo.HTTP)
 	case s.Do == plan.OpReroute:
 		err = a.rerouteBack(ctx, c, d, s)
+	case s.Do == plan.OpClaim:
+		err = a.giveBack(ctx, c, d)
 	case s.Do == plan.OpFence: // what keeps an old side silent is not taken away by a program
 	default:
 		err = fail.Newf(fail.Unsupported, op, s.ID, "nothing takes this step back by itself")
@@ -177,6 +188,11 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 			done()
 			return nil, nil, fail.New(fail.Corrupt, op, c.Step, "", err)
 		}
+	}
+
+	if err := a.provable(ctx, h, c, d); err != nil {
+		done()
+		return nil, nil, err
 	}
 
 	h.InDoubt = func(ctx context.Context, id targets.ShardID) ([]string, error) { return a.inDoubt(ctx, d, id) }

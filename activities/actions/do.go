@@ -23,6 +23,8 @@ func (a *Activities) do(ctx context.Context, c Call, d plan.Definition, s plan.S
 		return a.precheck(ctx, c, d, s)
 	case plan.OpReroute:
 		return a.reroute(ctx, c, d, s)
+	case plan.OpClaim:
+		return a.claim(ctx, c, d, s)
 	case plan.OpFence:
 		return a.fence(ctx, c, d, s)
 	case plan.OpFeed:

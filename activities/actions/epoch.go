@@ -6,7 +6,9 @@ import (
 	"strconv"
 
 	"drctl/internal/engine"
+	"drctl/internal/epoch"
 	"drctl/internal/fail"
+	"drctl/internal/logs"
 	"drctl/internal/vault"
 	"drctl/restore/plan"
 )
@@ -34,6 +36,9 @@ type BeginIn struct {
 // Begun is what a run got.
 type Begun struct {
 	Epoch uint64 `json:"epoch"`
+	// Behind is the newest epoch of the group that the voters have now; "" when there are not
+	// enough, or they do not answer.
+	Behind string `json:"behind,omitempty"`
 }
 
 // Begin gives a run its epoch: a number that no other promotion of the group has in a
@@ -62,18 +67,41 @@ func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
 	// The vault of the region that takes over is the one that has to have it.
 	set = vault.Set{Vaults: append([]*vault.Vault{v}, others(set.Vaults, v)...), Durability: 1}
 
+	behind, claimed := a.newest(ctx, d.Group)
 	for range 100 {
 		next, mine, err := a.nextEpoch(ctx, set, d.Group, in.Run)
 		if err != nil || mine {
-			return Begun{Epoch: next}, err
+			return Begun{Epoch: next, Behind: behind}, err
 		}
+		next = max(next, claimed+1)
 
 		if taken, err := take(ctx, set, d.Group, Promotion{Epoch: next, Run: in.Run, By: in.By, From: d.From, To: d.To, Mode: d.Mode, Plan: in.Plan.SHA256}); taken || err != nil {
-			return Begun{Epoch: next}, err
+			return Begun{Epoch: next, Behind: behind}, err
 		}
 	}
 
 	return Begun{}, fail.Newf(fail.Conflict, op, d.Group, "others begin recoveries of the group all the time")
+}
+
+// newest is the newest epoch of a group that its voters know of.
+func (a *Activities) newest(ctx context.Context, group string) (id string, number uint64) {
+	if !a.Platform.Witnessed() {
+		return "", 0
+	}
+
+	var st epoch.State
+
+	l, err := a.Platform.Epochs(ctx, group)
+	if err == nil {
+		st, err = l.Read(ctx)
+	}
+
+	if err != nil { // the run finds out when it claims
+		a.Log.WarnContext(ctx, "the epochs of the group cannot be read", "group", group, logs.Err, err)
+		return "", 0
+	}
+
+	return st.Newest()
 }
 
 func others(all []*vault.Vault, but *vault.Vault) (out []*vault.Vault) {
@@ -91,7 +119,8 @@ func epochID(n uint64) string { return fmt.Sprintf("%019d", n) }
 
 // nextEpoch is one more than the greatest that a vault has, or the run's own. The first
 // vault has to answer; another that does not is passed over. So two runs with vaults that do not
-// see each other can get one number: it tells proofs apart, and keeps nobody from anything.
+// see each other can get one number: it tells proofs apart, and keeps nobody from anything;
+// what does, where there are voters enough, is the claim.
 func (a *Activities) nextEpoch(ctx context.Context, set vault.Set, group, run string) (next uint64, mine bool, err error) {
 	for i, v := range set.Vaults {
 		ids, err := v.Reports(ctx, promotionKind+group)

@@ -10,6 +10,7 @@ import (
 
 	"drctl/activities/steps"
 	"drctl/internal/fail"
+	"drctl/internal/silence"
 	"drctl/internal/stream"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
@@ -18,33 +19,78 @@ import (
 	"drctl/targets/handover"
 )
 
-// fence proves that the old side of a shard is silent, by a program of the platform's
-// own. Without one only a person can vouch for it.
+// fenced is what shows that the old side of a shard is silent.
+type fenced struct {
+	handover.Silence
+	// Proof is that of a guard.
+	Proof *silence.Proof `json:"proof,omitempty"`
+}
+
+// fence proves that the old side of a shard is silent, by the first way of the plan that
+// does: a program of the platform's own, its guard's lease. Without one only a person can
+// vouch for it.
 func (a *Activities) fence(ctx context.Context, c Call, d plan.Definition, s plan.StepDef) (Done, error) {
 	old, err := a.Platform.Instance(ctx, s.On, d.From)
 	if err != nil {
 		return Done{}, err
 	}
 
-	f := s.With.Fence
-	if f == nil || f.Hook == nil || !slices.Contains(f.By, plan.ByHook) {
-		return Done{}, fail.New(fail.Denied, op, s.ID, "make sure yourself that it takes no writes and cannot come back to take any, and vouch for that with a reason; or name a program with --fence",
-			fmt.Errorf(plan.NoHook+" %s", old))
+	if s.With.Fence == nil {
+		return Done{}, fail.Newf(fail.Invalid, op, s.ID, "it names no proof")
 	}
 
-	// The program is told which server is meant.
-	said, err := program(ctx, s.ID, f.Hook, "DRCTL_SHARD="+s.On.String(), "DRCTL_INSTANCE="+old.String(), "DRCTL_ADDRESS="+old.Address, "DRCTL_REGION="+d.From)
+	var why []error
+	if s.With.Fence.Hook == nil {
+		why = append(why, fmt.Errorf(plan.NoHook+" %s", old))
+	}
+
+	for _, by := range s.With.Fence.By {
+		var f fenced
+
+		switch by {
+		case plan.ByHook:
+			f, err = hooked(ctx, d, s, old)
+		case plan.ByGuard:
+			f, err = a.guardLeft(ctx, c, d, s)
+		default:
+			continue
+		}
+
+		if err != nil {
+			why = append(why, fmt.Errorf("by %s: %w", by, err))
+			continue
+		}
+
+		if err := a.mute(ctx, d, s.On); err != nil {
+			return Done{}, err
+		}
+		f.Instance, f.Epoch = old.String(), c.Epoch
+		out, err := json.Marshal(f)
+
+		return Done{Out: out, Said: f.Detail}, err
+	}
+
+	return Done{}, fail.New(fail.Denied, op, s.ID, "make sure yourself that it takes no writes and cannot come back to take any, and vouch for that with a reason; or name a program with --fence",
+		errors.Join(why...))
+}
+
+// hooked has the platform's program take power or network away. It is told which server
+// is meant.
+func hooked(ctx context.Context, d plan.Definition, s plan.StepDef, old targets.Instance) (fenced, error) {
+	said, err := program(ctx, s.ID, s.With.Fence.Hook, "DRCTL_SHARD="+s.On.String(), "DRCTL_INSTANCE="+old.String(), "DRCTL_ADDRESS="+old.Address, "DRCTL_REGION="+d.From)
+
+	return fenced{Silence: handover.Silence{Kind: handover.SilentHook, By: "hook", Detail: said.Said}}, err
+}
+
+// guardLeft is the proof by the guard beside the old side.
+func (a *Activities) guardLeft(ctx context.Context, c Call, d plan.Definition, s plan.StepDef) (fenced, error) {
+	p, err := a.guardProof(ctx, c, d, s)
 	if err != nil {
-		return Done{}, err
+		return fenced{}, err
 	}
+	text := fmt.Sprintf("guard %s answered for it; its lease of %s is over, which was waited for %s", p.Guard.Guard, p.Guard.Lease, p.Guard.Waited.Round(time.Millisecond))
 
-	if err := a.mute(ctx, d, s.On); err != nil {
-		return Done{}, err
-	}
-
-	out, err := json.Marshal(handover.Silence{Instance: old.String(), Kind: handover.SilentHook, Epoch: c.Epoch, By: "hook", Detail: said.Said})
-
-	return Done{Out: out, Said: said.Said}, err
+	return fenced{Silence: handover.Silence{Kind: handover.SilentLease, By: "guard " + p.Guard.Guard, Detail: text}, Proof: &p}, nil
 }
 
 // line is the end of the old side's log as the vault of the region that takes over has

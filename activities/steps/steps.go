@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -44,11 +45,25 @@ type Hands struct {
 	// which people stand for such a step.
 	Given   map[string]json.RawMessage
 	Vouched map[string]string
+	// Epochs are the run's part in the epochs of its group; nil where there are not enough
+	// voters, and nothing keeps another run from doing the same.
+	Epochs Epochs
 	// Line is a place of the old side's log that is known, where the old side itself
 	// cannot say its end. It may be nil.
 	Line func(ctx context.Context, id targets.ShardID) (Line, error)
 	// InDoubt lists what is prepared on the new side of a shard and not ended.
 	InDoubt func(ctx context.Context, id targets.ShardID) ([]string, error)
+}
+
+// Epochs say which region of a group may write.
+type Epochs interface {
+	// Claim gets the next one for the region that takes over.
+	Claim(ctx context.Context) (json.RawMessage, error)
+	// Held is for how long that region has it from now; an error when it has not.
+	Held(ctx context.Context) (time.Duration, error)
+	// Back gives the group back to the region that was to be left. Conflict: somebody else
+	// has claimed, and that region must not write again.
+	Back(ctx context.Context) error
 }
 
 // Line is a place of a log, with the history of its timeline (PostgreSQL).
@@ -118,6 +133,12 @@ func (h *Hands) Do(ctx context.Context, n plan.Node, k section.Known) (json.RawM
 	switch n.Op {
 	case plan.OpReroute:
 		return nil, h.reroute(ctx, n, k)
+	case plan.OpClaim:
+		if h.Epochs == nil {
+			return nil, fail.Newf(fail.Unsupported, op, n.ID, "there are no voters for epochs here")
+		}
+
+		return h.Epochs.Claim(ctx)
 	case plan.OpFence, plan.OpDrain, plan.OpPromote, plan.OpFollow, plan.OpResolve:
 	default:
 		return nil, fail.Newf(fail.Unsupported, op, n.ID, "a section has no hands for %q", n.Op)
@@ -169,6 +190,18 @@ func (h *Hands) promote(ctx context.Context, n plan.Node, k section.Known) (json
 		return nil, fail.New(fail.Denied, op, n.ID, "see what its fence returned: drctl recovery show", fmt.Errorf("nothing proves that the old side of %s is silent: %w", n.Shard, err))
 	}
 	req.Silence = append(req.Silence, s.Standing...)
+
+	if h.Epochs != nil {
+		held, err := h.Epochs.Held(ctx)
+		if err != nil {
+			return nil, err
+		}
+
+		var stop context.CancelFunc
+
+		ctx, stop = context.WithTimeout(ctx, held)
+		defer stop()
+	}
 
 	out, err := s.Switch.Promote(ctx, req)
 	if err != nil {
@@ -308,7 +341,14 @@ func (h *Hands) Undo(ctx context.Context, n plan.Node, k section.Known) error {
 		}
 
 		return b.Driver.Undo(ctx, was)
+	case plan.OpClaim:
+		return h.back(ctx)
 	case plan.OpFence:
+		// Before its server starts again: a guard would stop it.
+		if err := h.back(ctx); err != nil {
+			return err
+		}
+
 		sw := h.Shards[n.Shard].Switch
 		if sw == nil {
 			return nil // Do refused it, and touched nothing
@@ -318,6 +358,14 @@ func (h *Hands) Undo(ctx context.Context, n plan.Node, k section.Known) error {
 	}
 
 	return fail.New(fail.Unsupported, op, n.ID, "", errors.New("nothing takes this step back"))
+}
+
+func (h *Hands) back(ctx context.Context) error {
+	if h.Epochs == nil {
+		return nil
+	}
+
+	return h.Epochs.Back(ctx)
 }
 
 // Close ends the connections of all shards. Routes are closed by who opened them.

@@ -73,8 +73,9 @@ func (w *world) fault(s plan.StepDef) did {
 
 	if w.rng.IntN(2) == 0 {
 		w.note("%s: fails, nothing done", s.ID)
-		return did{failed: true, untouched: w.rng.IntN(2) == 0 && !s.NoReturn}
+		return did{failed: true, untouched: w.rng.IntN(2) == 0 && !s.NoReturn && !w.did[s.ID]}
 	}
+	w.did[s.ID] = true
 
 	ok := w.act(s)
 	w.watch()
@@ -90,6 +91,8 @@ func (w *world) act(s plan.StepDef) bool {
 	switch s.Do {
 	case plan.OpReroute:
 		return w.reroute(s.With.Reroute)
+	case plan.OpClaim:
+		// One run plays alone; what the claim does to guards is part of their fence.
 	case plan.OpFence:
 		return x != nil && w.fence(x, s.With.Fence)
 	case plan.OpDrain:
@@ -224,6 +227,7 @@ func (w *world) undo(s plan.StepDef) bool {
 	}
 
 	w.note("undo %s", s.ID)
+	delete(w.did, s.ID)
 
 	switch x := w.shard(s.On); s.Do {
 	case plan.OpReroute:

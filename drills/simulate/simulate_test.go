@@ -16,7 +16,7 @@ import (
 
 func shop() failover.Topology {
 	both := []string{"east", "west"}
-	t := failover.Topology{Group: "shop", Regions: both,
+	t := failover.Topology{Group: "shop", Witness: true, Regions: both,
 		Services: []failover.Service{{Name: "api", Tier: failover.Application, Needs: []string{"orders"}, Up: plan.Args{Exec: &plan.Exec{Command: []string{"scale"}}}, Check: &plan.HTTP{URL: "https://api/health"}}},
 		Routes:   []failover.Route{{Name: "pool", For: []string{"orders"}, Holds: true}, {Name: "carts", For: []string{"carts"}}, {Name: "dns", For: []string{"api"}}}}
 

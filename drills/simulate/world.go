@@ -49,6 +49,7 @@ type world struct {
 	shards []shard
 	routes []route
 	bug    Bug
+	did    map[string]bool // steps of which an attempt has done something, its answer lost
 
 	faults  int
 	broken  []string // what must never be and was
@@ -57,7 +58,7 @@ type world struct {
 }
 
 func newWorld(t failover.Topology, mode plan.Mode, rng *rand.Rand, calm bool, bug Bug) *world {
-	w := &world{rng: rng, mode: mode, calm: calm, bug: bug, rough: []int{8, 30, 100}[rng.IntN(3)]}
+	w := &world{rng: rng, mode: mode, calm: calm, bug: bug, did: map[string]bool{}, rough: []int{8, 30, 100}[rng.IntN(3)]}
 	lost := mode == plan.ModeFailover
 	w.cut = lost && rng.IntN(2) == 0
 

@@ -23,6 +23,18 @@ type Bid struct {
 	// Planned leaves the holder before time to end in order: its guard goes on until
 	// its lease is nearly over.
 	Planned bool
+	// Number is the epoch's; 0 takes the next. When somebody else has claimed that one, or a
+	// later one, it is fail.Conflict.
+	Number uint64
+	// Claim names the claim; "" draws a name. Who claims one number again by one name goes on
+	// with the same claim, also in another process.
+	Claim string
+	// Behind is the ID of the newest record that who claims has seen: anything newer, or
+	// another claim of that number, is fail.Conflict. "" is whatever there is.
+	Behind string
+	// First may begin the sequence while a voter is away. That one may know of epochs which
+	// were claimed with other voters.
+	First bool
 }
 
 // claiming is a claim under way.
@@ -30,6 +42,7 @@ type claiming struct {
 	mu    sync.Mutex
 	rec   Record            // what is the same in every voter
 	over  map[string]Millis // all that was seen in front of it
+	held  map[string]uint64
 	known []Guard
 }
 
@@ -38,13 +51,17 @@ func (c *claiming) next(last Record) Record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
-	if last.Epoch > 0 && last.ID() != c.rec.ID() {
+	switch {
+	case last.ID() == c.rec.ID(): // made before, perhaps by another process: what that was behind this one is behind
+		mergeOver(c.over, last.Over)
+	case last.Epoch > 0:
 		mergeOver(c.over, leases(last))
 	}
 	c.known = mergeGuards(c.known, last.Guards)
+	mergeHeld(c.held, last)
 
 	rec := c.rec
-	rec.Over, rec.Guards, rec.Nonce, rec.At = map[string]Millis{}, c.known, nonce(), time.Now().UTC()
+	rec.Over, rec.Guards, rec.Held, rec.Nonce, rec.At = map[string]Millis{}, c.known, maps.Clone(c.held), nonce(), time.Now().UTC()
 	mergeOver(rec.Over, c.over)
 
 	return rec
@@ -117,16 +134,29 @@ func (l *Log) prepare(ctx context.Context, b Bid) (sets [][]string, c *claiming,
 
 	highest := uint64(0)
 	for _, v := range st.Voters {
-		if v.Err != nil && st.Present.Epoch == 0 {
+		if v.Err != nil && st.Present.Epoch == 0 && !b.First {
 			return nil, nil, fail.New(fail.Unavailable, "epoch: claim", l.cfg.Group, "the first claim of a group needs every vault and the witness", v.Err)
 		}
 		highest = max(highest, v.Last.Epoch)
 		sets = withSet(sets, v.Last.Voters)
+
+		if b.Number > 0 && !admits(v.Last, Record{Epoch: b.Number, Claim: b.Claim, behind: b.Behind}) {
+			return nil, nil, fail.New(fail.Conflict, "epoch: claim", l.cfg.Group, "look at what the other one does before anything else", errAhead{v.Last})
+		}
 	}
 
-	return sets, &claiming{over: map[string]Millis{}, rec: Record{
-		V: 1, Group: l.cfg.Group, Kind: AClaim, Epoch: highest + 1, Claim: nonce(), Holder: b.Holder, By: l.cfg.By, Run: b.Run,
-		Lease: Millis(b.Lease), Planned: b.Planned, Voters: l.names,
+	number, name := highest+1, b.Claim
+	if b.Number > 0 {
+		number = b.Number
+	}
+
+	if name == "" {
+		name = nonce()
+	}
+
+	return sets, &claiming{over: map[string]Millis{}, held: map[string]uint64{}, rec: Record{
+		V: 1, Group: l.cfg.Group, Kind: AClaim, Epoch: number, Claim: name, Holder: b.Holder, By: l.cfg.By, Run: b.Run,
+		Lease: Millis(b.Lease), Planned: b.Planned, Voters: l.names, behind: b.Behind,
 	}}, nil
 }
 
@@ -187,7 +217,7 @@ func (l *Log) tenure(c *claiming, counted map[*tail]before) *Tenure {
 		all = append(all, as...)
 	}
 
-	t := &Tenure{log: l, rec: c.rec, over: map[string]Millis{}, known: c.known, counting: true}
+	t := &Tenure{log: l, rec: c.rec, over: map[string]Millis{}, known: c.known, held: maps.Clone(c.held), counting: true}
 	for _, a := range all {
 		if a.before.last.Epoch == 0 {
 			continue

@@ -184,6 +184,21 @@ type State struct {
 	Voters []VoterState
 	// Guards are all guards that were heard of.
 	Guards []Guard
+	// Held are the highest epochs of each region that were heard of, won or not.
+	Held map[string]uint64
+}
+
+// Newest is the ID and the number of the highest epoch that was heard of; None and 0 when
+// there is none.
+func (s State) Newest() (id string, number uint64) {
+	var r Record
+	for _, v := range s.Voters {
+		if v.Last.Epoch > r.Epoch {
+			r = v.Last
+		}
+	}
+
+	return r.ID(), r.Epoch
 }
 
 // Read asks the voters for what is new. fail.Unavailable when no majority
@@ -198,7 +213,7 @@ func (l *Log) Read(ctx context.Context) (State, error) {
 		return State{}, l.short("epoch: read", answers)
 	}
 
-	var st State
+	st := State{Held: map[string]uint64{}}
 	for _, a := range answers {
 		st.Voters = append(st.Voters, VoterState{Name: a.tail.name, Last: a.before.last, Err: a.err})
 
@@ -206,6 +221,7 @@ func (l *Log) Read(ctx context.Context) (State, error) {
 			continue
 		}
 		st.Guards = mergeGuards(st.Guards, a.before.last.Guards)
+		mergeHeld(st.Held, a.before.last)
 
 		switch r := a.before.last; {
 		case !l.quorum(own, in(r.ID()), answers):

@@ -41,6 +41,9 @@ type Guard struct {
 	Turn uint64 `json:"turn"`
 	// Instances are the servers that the guard answers for; none when it has left.
 	Instances []string `json:"instances,omitempty"`
+	// Epoch is the one in which it said so. What it said in an earlier one that its region
+	// held means nothing any more: a server may run without its guard since.
+	Epoch uint64 `json:"epoch,omitempty"`
 }
 
 // Record is one entry of the sequence of a group in one voter.
@@ -68,10 +71,15 @@ type Record struct {
 	Voters []string `json:"voters"`
 	// Guards are all guards that were heard of, sorted by name.
 	Guards []Guard `json:"guards,omitempty"`
+	// Held are the highest epochs of each region that were heard of in front of this record,
+	// whether their claims have won or not.
+	Held map[string]uint64 `json:"held,omitempty"`
 	// Nonce tells this write from any other.
 	Nonce string `json:"nonce"`
 	// At is the writer's wall clock, for people; nothing is computed with it.
 	At time.Time `json:"at"`
+
+	behind string // of a claim that is made: see Bid.Behind
 }
 
 // Millis is a duration, stored in milliseconds.
@@ -92,6 +100,9 @@ func (m *Millis) UnmarshalJSON(b []byte) error {
 
 	return nil
 }
+
+// None is the ID of what is in front of the first record.
+const None = "0/"
 
 // ID names the epoch of a record among all claims.
 func (r Record) ID() string { return strconv.FormatUint(r.Epoch, 10) + "/" + r.Claim }
@@ -115,7 +126,18 @@ func (r Record) Settled() bool {
 // admits is the rule of every voter: what may stand directly behind last. The
 // zero record is the empty sequence.
 func admits(last, next Record) bool {
-	return next.Epoch > last.Epoch || next.Epoch == last.Epoch && next.Claim == last.Claim
+	if last.ID() == next.ID() {
+		return true
+	}
+
+	if next.behind == "" || last.ID() == next.behind {
+		return next.Epoch > last.Epoch
+	}
+
+	number, _, _ := strings.Cut(next.behind, "/")
+	n, err := strconv.ParseUint(number, 10, 64)
+
+	return err == nil && last.Epoch < n && next.Epoch > last.Epoch
 }
 
 // check reports what no writer of this package stores.
@@ -170,6 +192,17 @@ func mergeGuards(lists ...[]Guard) []Guard {
 func mergeOver(into, from map[string]Millis) {
 	for h, d := range from {
 		into[h] = max(into[h], d)
+	}
+}
+
+// mergeHeld notes whose epoch a record is of, and all that it knows of those before.
+func mergeHeld(into map[string]uint64, r Record) {
+	if r.Epoch > 0 {
+		into[r.Holder] = max(into[r.Holder], r.Epoch)
+	}
+
+	for h, n := range r.Held {
+		into[h] = max(into[h], n)
 	}
 }
 

@@ -354,6 +354,20 @@ func (w *world) hold(ctx context.Context, n *node, l *Log, holder string) {
 	}
 }
 
+// again is another process on the same machine, which knows nothing yet.
+func (w *world) again(n *node, l *Log) *Log {
+	c := l.cfg
+	c.By += " again"
+
+	x, err := Open(c)
+	if err != nil {
+		panic(err)
+	}
+	x.omit, x.window = l.omit, l.window
+
+	return x
+}
+
 // take is a failover: it claims, waits, and then writes for a while.
 func (w *world) take(ctx context.Context, n *node, l *Log, holder string, at time.Duration) {
 	time.Sleep(at)
@@ -371,7 +385,32 @@ func (w *world) take(ctx context.Context, n *node, l *Log, holder string, at tim
 	c, cancel := context.WithTimeout(ctx, 4*w.lease)
 	defer cancel()
 
-	t, err := l.Claim(c, Bid{Holder: holder, Run: n.name, Lease: w.lease + n.upTo(w.lease)})
+	b := Bid{Holder: holder, Run: n.name, Lease: w.lease + n.upTo(w.lease)}
+	if n.roll(0.5) {
+		st, err := l.Read(c)
+		if err != nil {
+			return
+		}
+
+		b.Claim = "of " + n.name
+		b.Behind, b.Number = st.Newest()
+		b.Number++
+	}
+
+	t, err := l.Claim(c, b)
+	if b.Number > 0 && n.roll(0.7) { // who has begun is gone, and another process goes on, now or later
+		time.Sleep(n.upTo(2 * w.lease))
+		n.gate(ctx)
+
+		l = w.again(n, l)
+		defer l.cancel()
+
+		c, cancel = context.WithTimeout(ctx, 4*w.lease)
+		defer cancel()
+
+		t, err = l.Claim(c, b)
+	}
+
 	if err != nil {
 		return
 	}

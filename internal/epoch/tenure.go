@@ -22,6 +22,7 @@ type Tenure struct {
 	over     map[string]Millis // leases of earlier epochs
 	since    time.Duration     // they began before this, once counting
 	counting bool
+	held     map[string]uint64
 	known    []Guard
 	guard    Guard
 }
@@ -50,15 +51,16 @@ func (l *Log) Join(ctx context.Context, holder, guard string) (*Tenure, error) {
 			errors.New("the epoch was claimed with other voters"))
 	}
 
-	t := &Tenure{log: l, rec: p, over: map[string]Millis{}, known: st.Guards}
+	t := &Tenure{log: l, rec: p, over: map[string]Millis{}, known: st.Guards, held: st.Held}
 	mergeOver(t.over, p.Over)
 	t.rec.By, t.rec.Kind = l.cfg.By, ARenewal
 
 	if guard != "" {
-		t.guard = Guard{Name: guard, Holder: holder, Turn: 1}
+		// What the name stood for before it does not stand for any more: see Cover.
+		t.guard = Guard{Name: guard, Holder: holder, Turn: 1, Epoch: p.Epoch}
 		for _, g := range st.Guards {
 			if g.Name == guard {
-				t.guard.Turn, t.guard.Instances = g.Turn+1, g.Instances
+				t.guard.Turn = g.Turn + 1
 			}
 		}
 	}
@@ -108,6 +110,7 @@ func (t *Tenure) next(last Record) Record {
 	defer t.mu.Unlock()
 
 	t.known = mergeGuards(t.known, last.Guards)
+	mergeHeld(t.held, last)
 
 	if last.ID() == t.rec.ID() && last.Settled() { // who wrote that has waited
 		maps.DeleteFunc(t.over, func(h string, _ Millis) bool { return h != t.rec.Holder })
@@ -116,7 +119,7 @@ func (t *Tenure) next(last Record) Record {
 	rec := t.rec
 	rec.Kind, rec.Nonce, rec.At = ARenewal, nonce(), time.Now().UTC()
 	rec.Over = t.running()
-	rec.Guards = t.known
+	rec.Guards, rec.Held = t.known, maps.Clone(t.held)
 
 	if t.guard.Name != "" {
 		rec.Guards = mergeGuards(t.known, []Guard{t.guard})
@@ -160,6 +163,16 @@ func (t *Tenure) Left() time.Duration {
 			return 0
 		}
 	}
+
+	return max(0, t.until-t.log.cfg.Clock())
+}
+
+// Own is how long the lease of this process's own renewals lasts, whoever else's may still
+// run; 0 when it is over. In a planned epoch who has claimed ends the holder before in
+// order: there it is what a guard goes by.
+func (t *Tenure) Own() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 
 	return max(0, t.until-t.log.cfg.Clock())
 }
@@ -247,6 +260,45 @@ func (t *Tenure) Guards() []Guard {
 	return slices.Clone(t.known)
 }
 
+// Bound are the guards that have answered for servers of a region in the epoch in front of
+// this claim: once its leases are over none of these servers takes writes. None where that
+// was another region's, as far as anybody knows, even by a claim that did not win: what
+// has become of the servers since then nobody has watched.
+func (t *Tenure) Bound(region string) (out []Guard) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	for h, n := range t.held {
+		if own := h == t.rec.Holder && n == t.rec.Epoch; n > t.held[region] && !own {
+			return nil
+		}
+	}
+
+	for _, g := range t.known {
+		if g.Holder == region && g.Epoch > 0 && g.Epoch == t.held[region] && len(g.Instances) > 0 {
+			out = append(out, g)
+		}
+	}
+
+	return out
+}
+
+// Longest is the longest lease of a region that this claim had to wait for.
+func (t *Tenure) Longest(region string) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	return time.Duration(t.over[region])
+}
+
+// Waited is how long ago the last record in front of the claim was first known.
+func (t *Tenure) Waited() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	return t.log.cfg.Clock() - t.since
+}
+
 // Cover says from the next renewal on which servers this guard answers for. Who
 // calls it must already be sure to silence them when the lease ends; who takes one
 // back must have it said by a majority (Renew) before it lets go of the server.
@@ -256,6 +308,7 @@ func (t *Tenure) Cover(instances []string) {
 
 	t.guard.Turn++
 	t.guard.Instances = slices.Sorted(slices.Values(instances))
+	t.guard.Epoch = t.rec.Epoch
 }
 
 // Epoch is the record that all records of this tenure are like.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,8 @@ type Server interface {
 	// Writable reports whether it takes writes. An error is no answer.
 	Writable(ctx context.Context) (bool, error)
 	// Place is where its processes are known by on this host: those of no other
-	// server, and none when it is gone.
+	// server, and none when it is gone. Without a directory it is not known yet, and
+	// the guard does not answer for it.
 	Place() (dir string, programs []string)
 	// Hold makes it refuse writes, ends sessions, and returns when none is left.
 	Hold(ctx context.Context) error
@@ -56,18 +58,17 @@ func (g *Guard) Run(ctx context.Context) error {
 	}
 
 	for {
-		t, err := g.enter(ctx)
+		t, err := g.enter(ctx, g.Lease)
+		if err != nil && ctx.Err() == nil && !fail.Is(err, fail.Invalid) {
+			t, err = g.outside(ctx, err)
+		}
+
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case fail.Is(err, fail.Invalid):
-			return err
 		case err != nil:
-			for range 6 { // a server that comes back is seen sooner than an epoch that changes
-				g.outside(ctx, err)
-				g.pause(ctx, g.Lease/20)
-			}
-
+			return err
+		case t == nil:
 			continue
 		}
 
@@ -82,8 +83,8 @@ func (g *Guard) Run(ctx context.Context) error {
 }
 
 // enter takes part in the region's epoch, or claims the first one of the group.
-func (g *Guard) enter(ctx context.Context) (*epoch.Tenure, error) {
-	c, cancel := context.WithTimeout(ctx, g.Lease)
+func (g *Guard) enter(ctx context.Context, limit time.Duration) (*epoch.Tenure, error) {
+	c, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 
 	t, err := g.Log.Join(c, g.Region, g.Name)
@@ -104,20 +105,43 @@ func (g *Guard) enter(ctx context.Context) (*epoch.Tenure, error) {
 		}
 	}
 
-	if err == nil && !t.Live() {
+	if err == nil && left(t) == 0 {
 		err = fail.New(fail.Stalled, "guard", g.Region, "", errors.New("a lease of another region may still run"))
 	}
 
 	return t, err
 }
 
-// outside is what the guard does without a lease: no server of its takes writes.
-func (g *Guard) outside(ctx context.Context, why error) {
-	on := g.writers(ctx, g.Lease/3, false)
-	if len(on) > 0 {
-		g.Out.WarnContext(ctx, "a server takes writes and the region does not hold the epoch: it is fenced", "region", g.Region, "reason", fail.Cause(why))
-		g.fence(on, g.Clock()+g.Lease/3)
+// left is for how long the guard may leave its servers alone. In a planned epoch the
+// lease of the region before may still run: its servers were ended in order before
+// one of these was promoted.
+func left(t *epoch.Tenure) time.Duration {
+	if t.Epoch().Planned {
+		return t.Own()
 	}
+
+	return t.Left()
+}
+
+// outside is what the guard does without a lease: no server of its takes writes. It looks
+// for a while, because a server that comes back is to be seen sooner than an epoch that
+// changes, and returns early with the epoch when one that writes was promoted in it.
+func (g *Guard) outside(ctx context.Context, why error) (*epoch.Tenure, error) {
+	for range 6 {
+		if on := g.writers(ctx, g.Lease/3, false); len(on) > 0 {
+			t, err := g.enter(ctx, g.Lease/3)
+			if err == nil || ctx.Err() != nil || fail.Is(err, fail.Invalid) {
+				return t, err
+			}
+
+			g.Out.WarnContext(ctx, "a server takes writes and the region does not hold the epoch: it is fenced", "region", g.Region, "reason", fail.Cause(errors.Join(err, why)))
+			g.fence(on, g.Clock()+g.Lease/3)
+		}
+
+		g.pause(ctx, g.Lease/20)
+	}
+
+	return nil, nil
 }
 
 // writers are the servers that take writes. One that gives no answer is taken for
@@ -154,12 +178,11 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 
 	g.release(ctx)
 	g.tell(t)
-	t.Cover(g.instances()) // said from the next renewal on, with the watchman standing by
+	said := g.instances()
+	t.Cover(said) // from the next renewal on, with the watchman standing by
 
-	for first := true; ; first = false {
-		if !first {
-			g.pause(ctx, lease/3)
-		}
+	for wait := time.Duration(0); ; {
+		g.pause(ctx, wait)
 
 		if ctx.Err() != nil {
 			return g.leave(t, lease)
@@ -171,28 +194,47 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 		}
 
 		// The promise is kept for as long as there is time to keep it.
-		c, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(0, t.Left()-lease/3))
+		c, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(0, left(t)-lease/3))
 		err := t.Renew(c)
 
 		cancel()
 
-		switch left := t.Left(); {
-		case err == nil:
-			g.tell(t)
-		case fail.Is(err, fail.Conflict) && !planned(err):
-			if next, e := g.enter(ctx); e == nil { // another claim of the same region
+		if fail.Is(err, fail.Conflict) { // by another claim of the same region, perhaps, or the group came back
+			if next, e := g.enter(ctx, left(t)-lease*2/5); e == nil {
 				return g.hold(ctx, next)
 			}
+		}
 
-			g.end(ctx, t, lease, err)
+		switch left := left(t); {
+		case err == nil:
+			g.look(ctx, lease/24)
+			g.tell(t)
 
-			return false
-		case left <= lease*2/5:
+			if now := g.instances(); !slices.Equal(now, said) { // one has come whose place was not known
+				t.Cover(now)
+
+				said = now
+			}
+
+			wait = lease / 3
+		case fail.Is(err, fail.Conflict) && !planned(err), left <= lease*2/5:
 			g.end(ctx, t, lease, err)
 			return false
 		default:
 			g.Out.WarnContext(ctx, "the lease could not be renewed", "region", g.Region, "left", left.String(), "reason", fail.Cause(err))
-			g.pause(ctx, min(lease/20, left-lease/3))
+			wait = min(lease/20, left-lease/3)
+		}
+	}
+}
+
+// look asks the servers whose place is not known yet.
+func (g *Guard) look(ctx context.Context, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+
+	for _, s := range g.Servers {
+		if place(s).Dir == "" {
+			_, _ = s.Writable(ctx) // it says more next time
 		}
 	}
 }
@@ -217,8 +259,8 @@ func (g *Guard) end(ctx context.Context, t *epoch.Tenure, lease time.Duration, w
 func (g *Guard) leave(t *epoch.Tenure, lease time.Duration) bool {
 	t.Cover(nil)
 
-	for t.Left() > lease/3 {
-		c, cancel := context.WithTimeout(context.Background(), t.Left()-lease/3)
+	for left(t) > lease/3 {
+		c, cancel := context.WithTimeout(context.Background(), left(t)-lease/3)
 		err := t.Renew(c)
 
 		cancel()
@@ -246,7 +288,9 @@ func (g *Guard) pause(ctx context.Context, d time.Duration) {
 
 func (g *Guard) instances() (all []string) {
 	for _, s := range g.Servers {
-		all = append(all, s.Instance())
+		if place(s).Dir != "" {
+			all = append(all, s.Instance())
+		}
 	}
 
 	return all

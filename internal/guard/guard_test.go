@@ -387,6 +387,46 @@ func TestAGuardThatLeaves(t *testing.T) {
 	}
 }
 
+// TestPlannedEpochs: a region that was given the group in order is guarded at once, though
+// the lease of the one before may run, and one that gets it back loses no server.
+func TestPlannedEpochs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+
+	give := func(to string) {
+		t.Helper()
+
+		if _, err := w.log.Claim(t.Context(), epoch.Bid{Holder: to, Lease: lease, Planned: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	give("west")
+	give("east")
+
+	writes := w.writes.Load()
+	w.start(t) // until it answers for both
+
+	give("west")
+	give("east")
+
+	for { // until it does so again
+		st, err := w.log.Read(t.Context())
+		if err == nil && st.Guards[0].Epoch == 4 && len(st.Guards[0].Instances) == 2 {
+			break
+		}
+
+		if t.Context().Err() != nil {
+			t.Fatal(err)
+		}
+
+		time.Sleep(20 * time.Millisecond)
+	}
+
+	if len(proc.In(w.pg.DataDir, "postgres")) == 0 || len(proc.In(w.redis.DataDir, "redis-server")) == 0 || w.writes.Load() == writes {
+		t.Fatal("a server was stopped")
+	}
+}
+
 // Cut off from a majority, the guard ends its servers before its lease has ended,
 // with nobody having claimed.
 func TestAGuardThatIsCutOff(t *testing.T) {

@@ -29,7 +29,9 @@ func place(s Server) Place {
 
 func places(servers []Server) (all []Place) {
 	for _, s := range servers {
-		all = append(all, place(s))
+		if p := place(s); p.Dir != "" {
+			all = append(all, p)
+		}
 	}
 
 	return all

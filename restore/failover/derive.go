@@ -154,10 +154,11 @@ func (d *deriving) switchover() {
 	d.gate(plan.CheckReady)
 
 	sec := SectionSwitch
+	before := append(d.claim(sec, quick, plan.Abort), d.gates...)
 	hold, isolate := partedBy(d.stores())
-	d.reroute(hold, plan.RouteHold, sec, true, d.gates...)
-	d.reroute(isolate, plan.RouteIsolate, sec, true, d.gates...)
-	away := append([]string{"hold-*", "isolate-*"}, d.gates...)
+	d.reroute(hold, plan.RouteHold, sec, true, before...)
+	d.reroute(isolate, plan.RouteIsolate, sec, true, before...)
+	away := append([]string{"hold-*", "isolate-*"}, before...)
 
 	d.shards(func(s Shard) (plan.StepDef, []string) {
 		x := d.on(s, plan.OpFence, quick)
@@ -175,6 +176,19 @@ func (d *deriving) switchover() {
 
 	d.promotion(sec, "drain-*")
 	d.release(sec)
+}
+
+// claim adds the claim of the next epoch, where there are voters enough. Of two runs one
+// gets it; what is promoted needs it. In a section it comes first, while clients go on.
+func (d *deriving) claim(sec string, limit time.Duration, fails plan.Consequence) []string {
+	if !d.Witness {
+		return nil
+	}
+
+	d.add(plan.StepDef{ID: "claim", Do: plan.OpClaim, Region: d.p.To, Limit: limit, IfFails: fails, Undo: &plan.Undo{}, Modes: rehearsed(), Section: sec,
+		Retry: plan.Retry{Attempts: 2, Backoff: 100 * time.Millisecond}}, d.gates...)
+
+	return []string{"claim"}
 }
 
 // partedBy are the routes that can keep clients waiting, and those that cannot.
@@ -231,7 +245,8 @@ func (d *deriving) failover() {
 			s.IfFails, s.Limit = plan.AskPeople, short
 		}
 	}
-	away := append([]string{"isolate-*"}, d.gates...)
+	// Its lease ends the old side's guards: it is part of the fence, and comes after the decision.
+	away := append([]string{"isolate-*"}, append(d.claim("", 3*time.Minute, plan.AskPeople), d.gates...)...)
 
 	d.shards(func(s Shard) (plan.StepDef, []string) {
 		x := d.on(s, plan.OpFence, short)

@@ -19,7 +19,7 @@ import (
 // shop is a platform with everything that a plan can have.
 func shop() failover.Topology {
 	both := []string{"east", "west"}
-	t := failover.Topology{Group: "shop", Regions: both,
+	t := failover.Topology{Group: "shop", Witness: true, Regions: both,
 		Services: []failover.Service{
 			{Name: "pages", Tier: failover.Edge, Needs: []string{"api"}, Up: plan.Args{HTTP: &plan.HTTP{URL: "https://cdn/purge"}}},
 			{Name: "api", Tier: failover.Application, Needs: []string{"orders", "sessions"}, Up: plan.Args{Exec: &plan.Exec{Command: []string{"scale", "api"}}}, Check: &plan.HTTP{URL: "https://api/health"}},
@@ -65,6 +65,7 @@ func derive(t interface{ Fatal(...any) }, topo failover.Topology, p failover.Pol
 func TestDerivedPlansAreClean(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		topo := shop()
+		topo.Witness = rapid.Bool().Draw(t, "witness")
 		topo.Shards = topo.Shards[:rapid.IntRange(1, len(topo.Shards)).Draw(t, "shards")]
 		topo.Services = topo.Services[len(topo.Services)-rapid.IntRange(0, 3).Draw(t, "services"):]
 		has := func(name string) bool {

@@ -176,6 +176,10 @@ func (l *linter) subject(s plan.StepDef) {
 		l.look(s.ID, "there is no service %s in the topology", s.Service)
 	}
 
+	if s.Do == plan.OpClaim && !l.t.Witness {
+		l.say(s.ID, "nobody can run it: there are fewer than three voters (vaults and witness)")
+	}
+
 	if s.With.Reroute != nil && !slices.ContainsFunc(l.t.Routes, func(r Route) bool { return r.Name == s.With.Reroute.Route }) {
 		l.say(s.ID, "nobody can run it: there is no route %s", s.With.Reroute.Route)
 	}
@@ -219,6 +223,10 @@ func (l *linter) promotions() {
 
 		if !l.surely(i, of(plan.OpFence)) {
 			l.say(s.ID, "a promotion without proof of silence: it does not need a fence of %s that must succeed", s.On)
+		}
+
+		if l.t.Witness && !l.surely(i, func(o plan.StepDef) bool { return o.Do == plan.OpClaim }) {
+			l.say(s.ID, "a promotion without the group's epoch: it does not need a claim that must succeed, and another run may promote as well")
 		}
 
 		switch {

@@ -18,6 +18,8 @@ const op = "recovery plan"
 // Topology is what a plan is derived from.
 type Topology struct {
 	Group string
+	// Witness says that there are voters enough for epochs: see plan.OpClaim.
+	Witness bool
 	// Regions are those that have workers.
 	Regions []string
 	Shards  []Shard

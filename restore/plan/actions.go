@@ -6,6 +6,7 @@ import "time"
 const (
 	OpPrecheck Op = "precheck" // a condition, and what is made ready beforehand
 	OpApprove  Op = "approve"  // people decide
+	OpClaim    Op = "claim"    // the region that takes over gets the group's next epoch
 	OpFence    Op = "fence"    // the old primary is silent, with proof
 	OpDrain    Op = "drain"    // the standby holds all that the silent primary had
 	OpFeed     Op = "feed"     // the standby gets what only the vault has

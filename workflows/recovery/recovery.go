@@ -39,7 +39,7 @@ func Run(ctx workflow.Context, in In) (Out, error) {
 	if err := workflow.ExecuteActivity(quick(ctx, in.Queues[in.To]), actions.BeginName, actions.BeginIn{Run: in.Run, By: in.By, Plan: in.Plan}).Get(ctx, &begun); err != nil {
 		return Out{}, err
 	}
-	r.out.Epoch = begun.Epoch
+	r.out.Epoch, r.behind = begun.Epoch, begun.Behind
 
 	r.loop(ctx)
 	out := r.shown()
@@ -61,6 +61,8 @@ type run struct {
 	state machine.State
 	out   Out
 	ended workflow.Channel // of ended
+	// behind is the newest epoch when the run began.
+	behind string
 	// cancelled says that the run was.
 	cancelled bool
 	outs      map[string]json.RawMessage
@@ -271,11 +273,10 @@ func (r *run) options(ctx workflow.Context, n plan.Node, attempts int32) workflo
 
 // call is what an activity is told: of earlier steps only what it may rest on.
 func (r *run) call(n plan.Node) actions.Call {
-	c := actions.Call{Run: r.in.Run, By: r.in.By, Plan: r.in.Plan, Mode: r.in.Mode, Epoch: r.out.Epoch, Step: n.ID}
+	c := actions.Call{Run: r.in.Run, By: r.in.By, Plan: r.in.Plan, Mode: r.in.Mode, Epoch: r.out.Epoch, Behind: r.behind, Step: n.ID}
 
 	for i, o := range r.in.Order.Steps {
-		rests := n.Op == plan.OpSection && (o.Op == plan.OpFence || o.Op == plan.OpFeed || o.Op == plan.OpPrecheck) || n.Op == plan.OpReroute && o.Op == plan.OpPrecheck
-		if !rests {
+		if !rests(n.Op, o.Op) {
 			continue
 		}
 
@@ -286,7 +287,7 @@ func (r *run) call(n plan.Node) actions.Call {
 			c.Outs[o.ID] = out
 		}
 
-		if len(r.state.Steps) > i && r.state.Steps[i].Waived != "" && (o.Op == plan.OpFence || o.Op == plan.OpFeed) {
+		if len(r.state.Steps) > i && r.state.Steps[i].Waived != "" && (o.Op == plan.OpClaim || o.Op == plan.OpFence || o.Op == plan.OpFeed) {
 			if c.Waived == nil {
 				c.Waived = map[string]string{}
 			}
@@ -295,6 +296,20 @@ func (r *run) call(n plan.Node) actions.Call {
 	}
 
 	return c
+}
+
+// rests reports whether a step of one action is told what came of one of another.
+func rests(step, on plan.Op) bool {
+	switch step {
+	case plan.OpSection:
+		return on == plan.OpClaim || on == plan.OpFence || on == plan.OpFeed || on == plan.OpPrecheck
+	case plan.OpFence:
+		return on == plan.OpClaim
+	case plan.OpReroute:
+		return on == plan.OpPrecheck
+	}
+
+	return false
 }
 
 // note keeps what came of an attempt.

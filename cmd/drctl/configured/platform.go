@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"drctl/config"
+	"drctl/config/storage"
+	"drctl/internal/epoch"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/proc"
@@ -33,7 +35,8 @@ type Platform struct {
 	opening singleflight.Group // by region
 	mu      sync.Mutex
 	vaults  map[string]*vault.Vault
-	away    map[string]string // why vaults that cannot be used were last said to be away
+	away    map[string]string     // why vaults that cannot be used were last said to be away
+	epochs  map[string]*epoch.Log // by group
 }
 
 // errNotAsked is in the error of a vault that failed before it was asked: its
@@ -45,7 +48,7 @@ const openLimit = 10 * time.Second
 
 // New is the platform of a configuration. It opens nothing yet.
 func New(cfg *config.Config, tools servers.Binaries, log *slog.Logger) *Platform {
-	return &Platform{Config: cfg, Programs: tools, log: log, vaults: map[string]*vault.Vault{}, away: map[string]string{}}
+	return &Platform{Config: cfg, Programs: tools, log: log, vaults: map[string]*vault.Vault{}, away: map[string]string{}, epochs: map[string]*epoch.Log{}}
 }
 
 // Group returns a group's plain description.
@@ -185,10 +188,13 @@ func (p *Platform) VaultPlace(ctx context.Context, region string) (vault.Options
 	if err != nil {
 		return vault.Options{}, err
 	}
-	loc := vault.Location{URL: l.URL, Endpoint: l.Endpoint, Region: l.S3Region, AccessKey: l.AccessKey, SecretKey: l.SecretKey}
 
-	return vault.Options{Region: region, Location: loc, ResticBin: p.Programs.ResticBin, Log: p.log,
+	return vault.Options{Region: region, Location: located(l), ResticBin: p.Programs.ResticBin, Log: p.log,
 		CacheDir: filepath.Join(p.Config.StateDir, "cache", region)}, nil
+}
+
+func located(l storage.Location) vault.Location {
+	return vault.Location{URL: l.URL, Endpoint: l.Endpoint, Region: l.S3Region, AccessKey: l.AccessKey, SecretKey: l.SecretKey}
 }
 
 // MakeKey is what to do about ErrNoKey.

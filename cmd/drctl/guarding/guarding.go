@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,17 +16,15 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/guard"
 	"drctl/internal/servers"
-	"drctl/internal/vault"
 	"drctl/targets"
 	pgfencing "drctl/targets/postgres/fencing"
 	redisfencing "drctl/targets/redis/fencing"
 )
 
 type flags struct {
-	region, group, witness, endpoint string
-	lease                            time.Duration
-	shards                           []string
-	stand                            bool
+	region, group string
+	shards        []string
+	stand         bool
 }
 
 // Command is drctl guard, with what reads the configuration and makes the log.
@@ -42,7 +39,8 @@ read-only, ends their sessions and stops them before the lease ends. A server th
 while another region may is stopped too: start the guard before the servers.
 
 With fewer than three voters every vault that is away would stop production: the
-guard refuses. A witness is a directory or a bucket in a third place.
+guard refuses. The configuration names the witness, a directory or a bucket in a third
+place, and the lease (guard.lease).
 
 A second process kills the servers when the guard is killed or hangs. Stop the
 guard with SIGTERM: it has itself taken off the list, and leaves the servers running.`,
@@ -65,11 +63,8 @@ guard with SIGTERM: it has itself taken off the list, and leaves the servers run
 		},
 	}
 	c.Flags().StringVar(&f.region, "region", "", "region of the servers")
-	c.Flags().StringVar(&f.group, "group", "", "group of the servers")
+	c.Flags().StringVar(&f.group, "group", "", "group of the servers (default: the only one)")
 	c.Flags().StringSliceVar(&f.shards, "shard", nil, "shards whose servers are on this host (default: all of the group)")
-	c.Flags().StringVar(&f.witness, "witness", "", "where the witness keeps its records (file:///directory or s3://bucket/prefix)")
-	c.Flags().StringVar(&f.endpoint, "witness-endpoint", "", "URL of the witness's S3 server")
-	c.Flags().DurationVar(&f.lease, "lease", 15*time.Second, "of the group's first epoch")
 	c.Flags().BoolVar(&f.stand, "stand", false, "be the watchman")
 	_ = c.Flags().MarkHidden("stand")
 
@@ -83,6 +78,10 @@ func (f flags) run(ctx context.Context, cfg *config.Config, log *slog.Logger) er
 
 	p := configured.New(cfg, servers.Binaries{}, log)
 
+	if names := cfg.GroupNames(); f.group == "" && len(names) == 1 {
+		f.group = names[0]
+	}
+
 	g, err := p.Group(f.group)
 	if err != nil {
 		return err
@@ -94,7 +93,7 @@ func (f flags) run(ctx context.Context, cfg *config.Config, log *slog.Logger) er
 			continue
 		}
 
-		x, err := server(ctx, p, s.Shard, f.region)
+		x, err := server(ctx, p, s.Shard, f.region, log)
 		if err != nil {
 			return err
 		}
@@ -104,7 +103,7 @@ func (f flags) run(ctx context.Context, cfg *config.Config, log *slog.Logger) er
 		}
 	}
 
-	l, err := f.log(ctx, p)
+	l, err := p.Epochs(ctx, g.Name)
 	if err != nil {
 		return err
 	}
@@ -122,11 +121,11 @@ func (f flags) run(ctx context.Context, cfg *config.Config, log *slog.Logger) er
 		return err
 	}
 
-	return (&guard.Guard{Log: l, Region: f.region, Name: serve.Hostname() + "." + f.region, Servers: beside, Lease: f.lease, Watchman: w, Out: log}).Run(ctx)
+	return (&guard.Guard{Log: l, Region: f.region, Name: serve.Hostname() + "." + f.region, Servers: beside, Lease: p.Lease(), Watchman: w, Out: log}).Run(ctx)
 }
 
 // server is nil for what has no server on a host.
-func server(ctx context.Context, p *configured.Platform, shard targets.ShardID, region string) (guard.Server, error) {
+func server(ctx context.Context, p *configured.Platform, shard targets.ShardID, region string, log *slog.Logger) (guard.Server, error) {
 	in, err := p.Instance(ctx, shard, region)
 	if err != nil {
 		return nil, err
@@ -136,56 +135,13 @@ func server(ctx context.Context, p *configured.Platform, shard targets.ShardID, 
 	case targets.Postgres:
 		return pgfencing.Open(in)
 	case targets.Redis:
-		return redisfencing.Open(ctx, in)
+		l := &late{name: shard.String() + "@" + region, log: log, open: func(ctx context.Context) (guard.Server, error) { return redisfencing.Open(ctx, in) }}
+		if _, err := l.known(ctx); err != nil && !fail.Is(err, fail.Unavailable) {
+			return nil, err
+		}
+
+		return l, nil
 	default:
 		return nil, nil
 	}
-}
-
-// log opens the group's sequence in all vaults and the witness.
-func (f flags) log(ctx context.Context, p *configured.Platform) (*epoch.Log, error) {
-	var voters []epoch.Voter
-	var seal epoch.Codec
-	var last error
-
-	for _, r := range p.Config.RegionNames() {
-		place, err := p.VaultPlace(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-
-		s, err := vault.OpenStore(ctx, place.Location)
-		if err != nil {
-			return nil, err
-		}
-		voters = append(voters, epoch.Voter{Name: r, Store: s})
-
-		if seal != nil {
-			continue // one vault that answers is enough to know the set
-		}
-
-		if v, err := p.Vault(ctx, r); err != nil {
-			last = err
-		} else if seal, err = epoch.NewSeal(v.Key(), v.SetID()); err != nil {
-			return nil, err
-		}
-	}
-
-	if f.witness != "" {
-		s, err := vault.OpenStore(ctx, vault.Location{URL: f.witness, Endpoint: f.endpoint})
-		if err != nil {
-			return nil, err
-		}
-		voters = append(voters, epoch.Voter{Name: "witness", Store: s})
-	}
-
-	if len(voters) < 3 {
-		return nil, fail.Newf(fail.Invalid, "guard", f.group, "%d voters: give it a witness (--witness), or the loss of one vault would stop production", len(voters))
-	}
-
-	if seal == nil {
-		return nil, last
-	}
-
-	return epoch.Open(epoch.Config{Group: f.group, Voters: voters, Codec: seal, By: serve.Hostname()})
 }

@@ -37,6 +37,9 @@ func (f Faces) print(v any, text func() error) error {
 	return text()
 }
 
+// NoWitness says what a plan lacks where there are fewer than three voters.
+const NoWitness = "There is no witness: nothing keeps another engine from a recovery of the group at the same time, and no guard can prove that a region is silent."
+
 // Command is "drctl plan".
 func (f Faces) Command() *cobra.Command {
 	c := &cobra.Command{Use: "plan", Short: "The recovery plans between regions: show, check, compare"}
@@ -53,7 +56,7 @@ func (f Faces) show() *cobra.Command {
 		Long: `Shows the plan that is derived from the configuration, with what --extra adds and
 changes. Nothing is touched. The hash changes with every edit, and with nothing else.`,
 		RunE: func(*cobra.Command, []string) error {
-			d, _, err := f.derive(s)
+			d, t, err := f.derive(s)
 			if err != nil {
 				return err
 			}
@@ -63,7 +66,13 @@ changes. Nothing is touched. The hash changes with every edit, and with nothing 
 			}
 
 			return f.print(d, func() error {
-				fmt.Fprintf(f.Out, "%s, %d steps, plan %s\n\n", title(d), len(d.Steps), d.Hash())
+				fmt.Fprintf(f.Out, "%s, %d steps, plan %s\n", title(d), len(d.Steps), d.Hash())
+
+				if !t.Witness {
+					fmt.Fprintln(f.Out, NoWitness)
+				}
+
+				fmt.Fprintln(f.Out)
 				head, rows := table(d)
 
 				return progress.Table(f.Out, head, rows)

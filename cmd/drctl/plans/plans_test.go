@@ -69,7 +69,7 @@ func TestShow(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for _, want := range []string{"switchover from east to west", "[switch]", "fence-orders/*", "2 people approve", "exec: stop-jobs", " 10s ", " 1m ", " 24h ", "POINT OF NO RETURN", "check-api"} {
+	for _, want := range []string{"switchover from east to west", "[switch]", "fence-orders/*", "2 people approve", "exec: stop-jobs", " 10s ", " 1m ", " 24h ", "POINT OF NO RETURN", "check-api", "There is no witness"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}

@@ -66,6 +66,8 @@ func does(s plan.StepDef) string {
 	switch {
 	case w.Precheck != nil:
 		return "precheck: " + w.Precheck.Check
+	case s.Do == plan.OpClaim:
+		return "claim the group's next epoch"
 	case w.Approve != nil:
 		return fmt.Sprintf("%d people approve", max(1, w.Approve.People))
 	case w.Fence != nil:

@@ -150,7 +150,7 @@ func (s Wanted) policy(cfg *config.Config, home string, p failover.Policy) failo
 
 // topology is what the configuration says of a group's shards.
 func topology(cfg *config.Config, group string) failover.Topology {
-	t := failover.Topology{Group: group, Regions: cfg.RegionNames()}
+	t := failover.Topology{Group: group, Witness: cfg.Voters() >= 3, Regions: cfg.RegionNames()}
 
 	for _, id := range cfg.Shards(group) {
 		t.Shards = append(t.Shards, failover.Shard{ID: id, Kind: cfg.Kind(id), Regions: cfg.ShardRegions(id)})

@@ -108,7 +108,7 @@ func (r running) derive(cfg *config.Config) (plan.Definition, error) {
 		}
 
 		if len(r.hook) > 0 {
-			p.Fence, p.Hook = []string{plan.ByHook, plan.ByStatement}, &plan.Exec{Command: r.hook}
+			p.Fence, p.Hook = []string{plan.ByHook, plan.ByGuard, plan.ByStatement}, &plan.Exec{Command: r.hook}
 		}
 	})
 	if err != nil {
@@ -139,6 +139,10 @@ func (f Faces) run(ctx context.Context, r running) error {
 
 	if !*f.JSON {
 		fmt.Fprintf(f.Out, "%s: %s from %s to %s, %d steps, plan %s\n", d.Group, d.Mode, d.From, d.To, len(d.Steps), d.Hash())
+
+		if cfg.Voters() < 3 {
+			fmt.Fprintln(f.Out, plans.NoWitness)
+		}
 
 		for _, name := range r.Stay {
 			fmt.Fprintf(f.Out, "%s stays where it is\n", name)
