@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -79,7 +78,18 @@ func (r *rejoin) do(ctx context.Context) error {
 // running takes a server that runs already for what it is: a standby that only has
 // to be told whom to follow, or a primary, which nobody stops here.
 func (r *rejoin) running(ctx context.Context, srv postmaster.Server, to timelines.Point) error {
-	v, err := r.old.look(ctx, opRejoin)
+	var v seen
+
+	// An attempt before this one may just have started it.
+	err := await(ctx, opRejoin, r.req.Old, func() string { return "its server does not answer" }, func() (bool, error) {
+		var err error
+		if v, err = r.old.look(ctx, opRejoin); fail.Is(err, fail.Unavailable) && srv.Alive() {
+			time.Sleep(10 * time.Millisecond)
+			return false, nil
+		}
+
+		return err == nil, err
+	})
 	if err != nil {
 		return err
 	}
@@ -137,60 +147,12 @@ func (r *rejoin) reconcile(ctx context.Context, to timelines.Point) error {
 			fmt.Errorf("it has log that the new primary does not have, from %s to %s", targets.FormatLSN(fork), targets.FormatLSN(end.Offset)))
 	}
 
-	return r.rewind(ctx, log, end)
+	return r.rewind(ctx, targets.Position{Kind: targets.Postgres, Timeline: targets.PostgresTimeline(to.System, end.History.At(fork, end.Timeline)), Offset: fork})
 }
 
 // rebuild says that a base is needed.
 func (r *rejoin) rebuild(why error) error {
 	return fail.New(fail.Unverified, opRejoin, r.req.Old.String(), "build it anew from a base; its directory was left as it is", fmt.Errorf("it cannot be made a standby: %w", why))
-}
-
-// keep hands over the log that no vault has.
-func (r *rejoin) keep(ctx context.Context, log *localwal.Log, end timelines.Point) error {
-	from := timelines.Point{System: end.System, Timeline: end.Timeline, Offset: end.Offset, History: end.History}
-
-	if a := r.req.Archived; a.Timeline == position(end).Timeline {
-		from.Offset = min(a.Offset, end.Offset)
-	} else {
-		from.Offset = end.History.Begin() // of its own timeline nothing was archived
-	}
-
-	if from.Offset >= end.Offset {
-		return nil
-	}
-
-	if r.req.Keep == nil {
-		return fail.New(fail.Unverified, opRejoin, r.req.Old.String(), "name a vault that takes it",
-			fmt.Errorf("no vault has its log from %s to %s, and a rewind deletes it", targets.FormatLSN(from.Offset), targets.FormatLSN(end.Offset)))
-	}
-
-	src := log.Bytes(from.Offset)
-	defer src.Close()
-	part := targets.Span{Timeline: position(end).Timeline, From: from.Offset, To: end.Offset}
-
-	if err := r.req.Keep(ctx, part, &exactly{src: io.LimitReader(src, int64(part.To-part.From)), left: int64(part.To - part.From)}); err != nil {
-		return fail.New(fail.CodeOf(err), opRejoin, r.req.Old.String(), "nothing was rewound", fmt.Errorf("its log could not be saved: %w", err))
-	}
-	r.out.Kept = part
-
-	return nil
-}
-
-// exactly fails where its source ends too early.
-type exactly struct {
-	src  io.Reader
-	left int64
-}
-
-func (e *exactly) Read(p []byte) (int, error) {
-	n, err := e.src.Read(p)
-	e.left -= int64(n)
-
-	if errors.Is(err, io.EOF) && e.left > 0 {
-		return n, io.ErrUnexpectedEOF
-	}
-
-	return n, err
 }
 
 // follow starts the server as a standby and waits until it streams.
