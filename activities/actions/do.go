@@ -187,7 +187,15 @@ func (a *Activities) standby(ctx context.Context, d plan.Definition, s plan.Step
 		return Done{}, err
 	}
 
-	return Done{Said: fmt.Sprintf("%s at %s", st.Role, at)}, nil
+	// The next time it is asked it may hear of nobody any more.
+	var out json.RawMessage
+	if h := a.heard(ctx, driver, in); h != nil && d.Mode == plan.ModeFailover {
+		if out, err = json.Marshal(h); err != nil {
+			return Done{}, err
+		}
+	}
+
+	return Done{Out: out, Said: fmt.Sprintf("%s at %s", st.Role, at)}, nil
 }
 
 // instance is a shard's instance in a region, with the driver of its kind.

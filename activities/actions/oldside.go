@@ -60,6 +60,8 @@ func (a *Activities) line(ctx context.Context, d plan.Definition, id targets.Sha
 		return k.line, fail.New(fail.Stalled, op, k.standby.String(), "run it again: it is fed then", fmt.Errorf("the vault of %s has got log up to %s meanwhile, and the standby is at %s", d.To, k.line.At, k.at))
 	}
 
+	k.line.Heard = a.heard(ctx, k.driver, k.standby)
+
 	return k.line, a.mute(ctx, d, id)
 }
 
