@@ -30,7 +30,7 @@ func (a *Activities) do(ctx context.Context, c Call, d plan.Definition, s plan.S
 	case plan.OpVerify:
 		return a.verify(ctx, d, s)
 	case plan.OpRejoin:
-		return a.rejoin(ctx, d, s)
+		return a.rejoin(ctx, c, d, s)
 	case plan.OpExec:
 		return program(ctx, s.ID, s.With.Exec)
 	case plan.OpHTTP:

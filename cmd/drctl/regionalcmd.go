@@ -7,10 +7,8 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"drctl/cmd/drctl/boxes"
-	"drctl/cmd/drctl/configured"
 	"drctl/cmd/drctl/regional"
 	"drctl/cmd/drctl/serve"
-	"drctl/targets"
 )
 
 // regional are the commands of recoveries between regions.
@@ -18,14 +16,6 @@ func (a *app) regional() regional.Faces {
 	return regional.Faces{Load: a.load, Out: a.out, Err: a.err, JSON: &a.json, Say: a.say, By: serve.Person,
 		Start: func(ctx context.Context, c client.Client, id, name, queue string, arg any) (client.WorkflowRun, error) {
 			return start(ctx, c, id, name, queue, false, arg)
-		},
-		Offline: func() (*configured.Platform, func(targets.Kind) (targets.Driver, error), error) {
-			s, err := a.offline()
-			if err != nil {
-				return nil, nil, err
-			}
-
-			return s.p, driversOf(s.p.Programs, s.log), nil
 		},
 		Online: func(ctx context.Context) (regional.Engine, error) {
 			s, err := a.online(ctx)

@@ -20,6 +20,32 @@ type Switcher interface {
 	Rejoin(ctx context.Context, req RejoinRequest) (Rejoined, error)
 }
 
+// NeedsBase is in the error of a Rejoin that only a base can help.
+type NeedsBase struct {
+	// Empty says that its directory is empty, or only holds what a rebuild left that
+	// broke off.
+	Empty bool
+	Why   error
+}
+
+// Error says why.
+func (n NeedsBase) Error() string { return n.Why.Error() }
+
+// Unwrap is the reason.
+func (n NeedsBase) Unwrap() error { return n.Why }
+
+// Rebuilder is the part of a driver that lays an instance down from a vault as a standby.
+type Rebuilder interface {
+	// LayDown writes the base and the log up to a point into the empty directory of the
+	// instance, and starts nothing: Rejoin lets it follow its primary. It may be
+	// repeated. Conflict: something else is in the directory. The settings are those
+	// of the base's server, with the instance's port; what is found is for people.
+	LayDown(ctx context.Context, in targets.Instance, req targets.RestoreRequest, from targets.Source) ([]targets.Finding, error)
+}
+
+// LaidDown is the file that LayDown leaves in a directory, until it follows its primary.
+const LaidDown = "drctl_laid_down"
+
 // Feeder is the part of a driver that gives a standby log which a vault has beyond
 // what it got, before it is promoted.
 type Feeder interface {

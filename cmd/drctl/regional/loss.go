@@ -19,6 +19,7 @@ import (
 	"drctl/internal/vault"
 	"drctl/restore/losses"
 	"drctl/targets"
+	"drctl/targets/all"
 	"drctl/targets/handover"
 )
 
@@ -68,10 +69,11 @@ func (f Faces) loss(ctx context.Context, l losing, run string) error {
 		return err
 	}
 
-	p, driver, err := f.Offline()
+	tools, err := configured.Tools(cfg)
 	if err != nil {
 		return err
 	}
+	p := configured.New(cfg, tools, slog.New(slog.DiscardHandler))
 
 	set, err := answering(ctx, p, group)
 	if err != nil {
@@ -89,7 +91,7 @@ func (f Faces) loss(ctx context.Context, l losing, run string) error {
 
 	var failed error
 	if l.read {
-		failed = f.readDisks(ctx, p, driver, set, &st, l.most)
+		failed = f.readDisks(ctx, p, set, &st, l.most)
 	}
 
 	if *f.JSON {
@@ -148,16 +150,18 @@ func (f Faces) lossRuns(ctx context.Context, set vault.Set, group string) error 
 
 // readDisks reads the old log of every shard whose directory is in reach here. It goes
 // on where one cannot be read.
-func (f Faces) readDisks(ctx context.Context, p *configured.Platform, driver func(targets.Kind) (targets.Driver, error), set vault.Set, st *losses.Statement, most int) error {
+func (f Faces) readDisks(ctx context.Context, p *configured.Platform, set vault.Set, st *losses.Statement, most int) error {
+	tellers := map[targets.Kind]handover.LossTeller{}
+	for _, d := range all.Drivers(all.Options{Tools: p.Programs}) {
+		if t, ok := d.(handover.LossTeller); ok {
+			tellers[d.Kind()] = t
+		}
+	}
+
 	var errs []error
 
 	for _, s := range st.Shards {
-		d, err := driver(s.Kind)
-		if err != nil {
-			return err
-		}
-
-		teller, ok := d.(handover.LossTeller)
+		teller, ok := tellers[s.Kind]
 		if !ok {
 			f.Say(slog.LevelInfo, "%s: stores of this kind keep no log on their disks that could be read", s.Shard)
 			continue

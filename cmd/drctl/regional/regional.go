@@ -26,7 +26,6 @@ import (
 	"drctl/restore/inventory"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
-	"drctl/targets"
 	"drctl/workflows"
 	"drctl/workflows/recovery"
 )
@@ -44,8 +43,6 @@ type Faces struct {
 	Load     func() (*config.Config, error)
 	Out, Err io.Writer
 	JSON     *bool
-	// Offline is the platform without an engine, and what finds the driver of a kind.
-	Offline func() (*configured.Platform, func(targets.Kind) (targets.Driver, error), error)
 	// Online connects to the platform's engine, Embedded starts one of this command's own.
 	Online   func(ctx context.Context) (Engine, error)
 	Embedded func(ctx context.Context, bin string) (Engine, error)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/sandbox/claim"
 	"drctl/targets"
 	"drctl/targets/handover"
 	"drctl/targets/postgres/control"
@@ -112,6 +113,12 @@ func (r *rejoin) running(ctx context.Context, srv postmaster.Server, to timeline
 
 // reconcile makes sure that the old side's log is a beginning of the new one's.
 func (r *rejoin) reconcile(ctx context.Context, to timelines.Point) error {
+	laid := exists(filepath.Join(r.req.Old.DataDir, handover.LaidDown))
+
+	if empty, err := claim.Empty(r.req.Old.DataDir); err != nil || empty || !laid && exists(filepath.Join(r.req.Old.DataDir, targets.ClaimFile)) {
+		return r.needsBase(true, errors.Join(err, errors.New("there is nothing in its directory that could follow")))
+	}
+
 	log, st, err := localwal.Of(r.req.Old.DataDir)
 	if err != nil {
 		return err
@@ -119,6 +126,10 @@ func (r *rejoin) reconcile(ctx context.Context, to timelines.Point) error {
 
 	if st.SystemID != to.System {
 		return fail.New(fail.Invalid, opRejoin, r.req.Old.String(), "correct data_dir", fmt.Errorf("its directory is of cluster %s, the primary of %s", st.SystemID, to.System))
+	}
+
+	if laid { // it never was a primary
+		return nil
 	}
 
 	rec, err := log.End(st.Redo)
@@ -151,8 +162,16 @@ func (r *rejoin) reconcile(ctx context.Context, to timelines.Point) error {
 }
 
 // rebuild says that a base is needed.
-func (r *rejoin) rebuild(why error) error {
-	return fail.New(fail.Unverified, opRejoin, r.req.Old.String(), "build it anew from a base; its directory was left as it is", fmt.Errorf("it cannot be made a standby: %w", why))
+func (r *rejoin) rebuild(why error) error { return r.needsBase(false, why) }
+
+func (r *rejoin) needsBase(empty bool, why error) error {
+	return fail.New(fail.Unverified, opRejoin, r.req.Old.String(), "build it anew from a base; its directory was left as it is",
+		fmt.Errorf("it cannot be made a standby: %w", handover.NeedsBase{Empty: empty, Why: why}))
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // follow starts the server as a standby and waits until it streams.
@@ -295,6 +314,10 @@ func (r *rejoin) tidy(ctx context.Context) error {
 		drop = append(drop, r.o.Slot)
 	} else {
 		r.out.Warnings = append(r.out.Warnings, "the new primary has no slot "+r.o.Slot+" for the archiver: that of the new standby was left, and keeps log")
+	}
+
+	if err := os.Remove(filepath.Join(r.req.Old.DataDir, handover.LaidDown)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fail.FromOS(opRejoin, r.req.Old.DataDir, err)
 	}
 
 	return r.old.dropSlots(ctx, opRejoin, drop...)
