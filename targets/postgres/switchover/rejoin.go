@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"drctl/targets/postgres/control"
 	"drctl/targets/postgres/localwal"
 	"drctl/targets/postgres/postmaster"
+	"drctl/targets/postgres/replayconf"
 	"drctl/targets/postgres/timelines"
 )
 
@@ -121,7 +124,7 @@ func (r *rejoin) reconcile(ctx context.Context, to timelines.Point) error {
 
 	log, st, err := localwal.Of(r.req.Old.DataDir)
 	if err != nil {
-		return err
+		return r.rebuild(err)
 	}
 
 	if st.SystemID != to.System {
@@ -190,6 +193,12 @@ func (r *rejoin) follow(ctx context.Context, to timelines.Point) error {
 		set["restore_command"] = r.req.RestoreCommand
 	}
 
+	if exists(filepath.Join(r.req.Old.DataDir, handover.LaidDown)) {
+		if err := r.atLeast(ctx, set); err != nil {
+			return err
+		}
+	}
+
 	if err := configure(r.req.Old.DataDir, set); err != nil {
 		return err
 	}
@@ -207,6 +216,20 @@ func (r *rejoin) follow(ctx context.Context, to timelines.Point) error {
 	}
 
 	return r.tidy(ctx)
+}
+
+// atLeast adds what a standby has to have as much of as its primary: it was laid down
+// with the settings of another server, or without.
+func (r *rejoin) atLeast(ctx context.Context, set map[string]string) error {
+	for _, name := range replayconf.Settings {
+		var v string
+		if err := r.new.ask(ctx, opRejoin, "", "SELECT pg_catalog.current_setting($1)", []any{name}, &v); err != nil {
+			return err
+		}
+		set[name] = v
+	}
+
+	return nil
 }
 
 // conninfo is how the old side reaches the new one.
@@ -340,10 +363,8 @@ func configure(dir string, set map[string]string) error {
 		}
 	}
 
-	for _, name := range []string{"primary_conninfo", "primary_slot_name", "recovery_target_timeline", "restore_command"} {
-		if v, ok := set[name]; ok {
-			kept = append(kept, name+" = '"+strings.NewReplacer(`\`, `\\`, "'", "''").Replace(v)+"'")
-		}
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		kept = append(kept, name+" = "+replayconf.Quote(set[name]))
 	}
 
 	return writeOwned(path, []byte(strings.Join(kept, "\n")+"\n"))
