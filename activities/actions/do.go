@@ -32,7 +32,7 @@ func (a *Activities) do(ctx context.Context, c Call, d plan.Definition, s plan.S
 	case plan.OpVerify:
 		return a.verify(ctx, d, s)
 	case plan.OpRejoin:
-		return a.rejoin(ctx, d, s)
+		return a.rejoin(ctx, c, d, s)
 	case plan.OpExec:
 		return program(ctx, s.ID, s.With.Exec)
 	case plan.OpHTTP:
@@ -189,7 +189,15 @@ func (a *Activities) standby(ctx context.Context, d plan.Definition, s plan.Step
 		return Done{}, err
 	}
 
-	return Done{Said: fmt.Sprintf("%s at %s", st.Role, at)}, nil
+	// The next time it is asked it may hear of nobody any more.
+	var out json.RawMessage
+	if h := a.heard(ctx, driver, in); h != nil && d.Mode == plan.ModeFailover {
+		if out, err = json.Marshal(h); err != nil {
+			return Done{}, err
+		}
+	}
+
+	return Done{Out: out, Said: fmt.Sprintf("%s at %s", st.Role, at)}, nil
 }
 
 // instance is a shard's instance in a region, with the driver of its kind.

@@ -106,6 +106,8 @@ func (a *Activities) line(ctx context.Context, d plan.Definition, id targets.Sha
 		return k.line, fail.New(fail.Stalled, op, k.standby.String(), "run it again: it is fed then", fmt.Errorf("the vault of %s has got log up to %s meanwhile, and the standby is at %s", d.To, k.line.At, k.at))
 	}
 
+	k.line.Heard = a.heard(ctx, k.driver, k.standby)
+
 	return k.line, a.mute(ctx, d, id)
 }
 
@@ -296,42 +298,6 @@ func (a *Activities) verify(ctx context.Context, d plan.Definition, s plan.StepD
 	}
 
 	return Done{Said: fmt.Sprintf("%s at %s", st.Role, st.Position)}, nil
-}
-
-// rejoin makes the side that was left, or that is to take over again, a standby of
-// the present primary. A log that went on by itself is not undone here.
-func (a *Activities) rejoin(ctx context.Context, d plan.Definition, s plan.StepDef) (Done, error) {
-	if !s.Kind.Traits().Log {
-		return Done{Said: "both sides take writes: there is nothing to follow"}, nil
-	}
-	// The step's region is where the instance is that comes back.
-	old, other := s.Region, d.To
-	if old == d.To {
-		other = d.From
-	}
-
-	sw, err := a.switcher(s.Kind)
-	if err != nil {
-		return Done{}, err
-	}
-
-	req := handover.RejoinRequest{}
-	if req.Old, err = a.Platform.Instance(ctx, s.On, old); err != nil {
-		return Done{}, err
-	}
-
-	if req.New, err = a.Platform.Instance(ctx, s.On, other); err != nil {
-		return Done{}, err
-	}
-	stop, start := a.Platform.Host(s.On, old)
-	req.Host = handover.HostCommands{Stop: stop, Start: start}
-
-	out, err := sw.Rejoin(ctx, req)
-	if err != nil {
-		return Done{}, err
-	}
-
-	return Done{Said: fmt.Sprintf("it came back %s %v", out.Method, out.Warnings)}, nil
 }
 
 // inDoubt lists what is prepared on the new side of a shard.

@@ -15,6 +15,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/vault"
+	"drctl/restore/losses"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
 )
@@ -23,7 +24,7 @@ import (
 // taken back is no error.
 func (a *Activities) Section(ctx context.Context, c Call) (Ended, error) {
 	out, err := a.section(ctx, c)
-	return Ended{out, inDoubt(out.Steps)}, engine.EncodeError(err)
+	return Ended{out, inDoubt(out.Steps), a.lost(ctx, c, out)}, engine.EncodeError(err)
 }
 
 // Ended is how a section ended.
@@ -31,6 +32,8 @@ type Ended struct {
 	section.Result
 	// InDoubt are transactions that are prepared on the new side and that nobody has ended.
 	InDoubt []string `json:"in_doubt,omitempty"`
+	// Loss is what a failover lost, as far as it is known at once.
+	Loss *losses.Statement `json:"loss,omitempty"`
 }
 
 // inDoubt are the transactions that the steps of a section have listed.

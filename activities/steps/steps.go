@@ -70,6 +70,9 @@ type Epochs interface {
 type Line struct {
 	At      targets.Position `json:"at"`
 	History []byte           `json:"history,omitempty"`
+	// Heard is how far the new side knew that the old one had come, beyond what it
+	// got; nil when it heard of nobody.
+	Heard *handover.Heard `json:"heard,omitempty"`
 }
 
 var _ section.Hands = (*Hands)(nil)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/stream/chunk"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -53,6 +54,14 @@ type Archiver struct {
 
 var _ targets.Archive = (*Archiver)(nil)
 
+const (
+	// markEvery is how close two time marks are at least.
+	markEvery = 100 * time.Millisecond
+	// maxMarks bounds the header of a chunk that stays open for long (a full
+	// window): beyond it marks are thinned out.
+	maxMarks = 600
+)
+
 // standing is what is remembered of a timeline; the tail is that of one that is
 // not current.
 type standing struct {
@@ -73,7 +82,7 @@ type building struct {
 	buf    []byte
 	opened time.Time
 	last   time.Time // when the newest byte came
-	marks  []mark
+	marks  []chunk.Mark
 	due    bool // old enough, waits for a free place
 	timer  *time.Timer
 }
@@ -410,8 +419,8 @@ func (a *Archiver) take(p []byte) (n int) {
 		a.tail += uint64(k)
 		p, n = p[k:], n+k
 
-		if len(c.marks) == 0 || now.Sub(c.marks[len(c.marks)-1].at) >= markEvery {
-			c.marks = append(c.marks, mark{at: now, offset: a.tail})
+		if len(c.marks) == 0 || now.Sub(c.marks[len(c.marks)-1].At) >= markEvery {
+			c.marks = append(c.marks, chunk.Mark{At: now, Offset: a.tail})
 			if len(c.marks) > maxMarks {
 				thin := c.marks[:0]
 				for i := 1; i < len(c.marks); i += 2 {
@@ -469,15 +478,15 @@ func (a *Archiver) rotate() bool {
 	}
 
 	to := c.from + uint64(len(c.buf))
-	if m := c.marks[len(c.marks)-1]; m.offset != to {
-		c.marks = append(c.marks, mark{at: c.last, offset: to})
+	if m := c.marks[len(c.marks)-1]; m.Offset != to {
+		c.marks = append(c.marks, chunk.Mark{At: c.last, Offset: to})
 	}
-	h := header{shard: a.opt.Shard, timeline: a.timeline, from: c.from, to: to,
-		opened: c.opened, closed: closed, marks: c.marks}
+	h := chunk.Header{Shard: a.opt.Shard, Timeline: a.timeline, From: c.from, To: to,
+		Opened: c.opened, Closed: closed, Marks: c.marks}
 	a.cur = nil
 	a.send(&parcel{
 		item:    item{key: vault.ChunkKey(a.opt.Shard, a.timeline, c.from, to, closed), epoch: a.epoch, from: c.from, to: to},
-		meta:    h.meta(),
+		meta:    h.Meta(),
 		content: c.buf,
 	})
 

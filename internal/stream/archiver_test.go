@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/stream/chunk"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -325,9 +326,9 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 		must(t, err)
 		key := filepath.ToSlash(rel)
 
-		h := header{shard: shard, timeline: "L", from: 4000, to: 5000, opened: time.Now(), closed: time.Now()}
+		h := chunk.Header{Shard: shard, Timeline: "L", From: 4000, To: 5000, Opened: time.Now(), Closed: time.Now()}
 		for _, n := range []int{999, 1001} {
-			encrypted, err := v.Encrypt(key, h.meta(), make([]byte, n))
+			encrypted, err := v.Encrypt(key, h.Meta(), make([]byte, n))
 			must(t, err)
 			overwrite(t, file, encrypted)
 
@@ -335,8 +336,8 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 				t.Fatalf("%d bytes: %v", n, err)
 			}
 		}
-		h.timeline = "M"
-		encrypted, err := v.Encrypt(key, h.meta(), make([]byte, 1000))
+		h.Timeline = "M"
+		encrypted, err := v.Encrypt(key, h.Meta(), make([]byte, 1000))
 		must(t, err)
 		overwrite(t, file, encrypted)
 
@@ -346,8 +347,8 @@ func TestPlantedDamageIsNamed(t *testing.T) {
 	})
 	t.Run("read around by an overlap", func(t *testing.T) {
 		v, dir := build(t)
-		h := header{shard: shard, timeline: "L", from: 3900, to: 5100, opened: time.Now(), closed: time.Now()}
-		must(t, v.PutEncrypted(ctx, vault.ChunkKey(shard, "L", 3900, 5100, time.Now()), h.meta(), streamBytes("L", 3900, 5100)))
+		h := chunk.Header{Shard: shard, Timeline: "L", From: 3900, To: 5100, Opened: time.Now(), Closed: time.Now()}
+		must(t, v.PutEncrypted(ctx, vault.ChunkKey(shard, "L", 3900, 5100, time.Now()), h.Meta(), streamBytes("L", 3900, 5100)))
 		b, err := os.ReadFile(chunkFile(t, dir, 4000))
 		must(t, err)
 		b[len(b)/2] ^= 1

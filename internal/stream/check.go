@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/stream/chunk"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -121,10 +122,10 @@ func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, id str
 	if done >= 0 {
 		look = chunks[done:]
 	}
-	var before, after mark // the last receipt by t, the first one later
+	var before, after chunk.Mark // the last receipt by t, the first one later
 
 	end := uint64(0)
-	for i, seen := 0, 0; i < len(look) && seen < lookAhead && after.at.IsZero(); i++ {
+	for i, seen := 0, 0; i < len(look) && seen < lookAhead && after.At.IsZero(); i++ {
 		c := look[i]
 		if i > 0 && c.To <= end {
 			continue
@@ -143,34 +144,34 @@ func OffsetAt(ctx context.Context, v *vault.Vault, shard targets.ShardID, id str
 		}
 		_ = r.Close()
 
-		h, err := parseHeader(c.Key, meta)
+		h, err := chunk.Parse(c.Key, meta)
 		if err != nil {
 			return 0, err
 		}
 
-		for _, m := range h.marks {
-			if m.at.After(t) {
-				if m.offset > before.offset {
+		for _, m := range h.Marks {
+			if m.At.After(t) {
+				if m.Offset > before.Offset {
 					after = m
 					break
 				}
-			} else if m.offset >= before.offset {
+			} else if m.Offset >= before.Offset {
 				before = m
 			}
 		}
 	}
 
 	stamp := func(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
-	switch quiet := after.at.Sub(before.at); {
-	case before.at.IsZero():
+	switch quiet := after.At.Sub(before.At); {
+	case before.At.IsZero():
 		return 0, fail.New(fail.NotFound, op, subject, "choose a later instant", fmt.Errorf("nothing had been archived at %s", stamp(t)))
-	case after.at.IsZero():
-		return 0, fail.New(fail.NotFound, op, subject, choose, fmt.Errorf("the archive ends at %s, before %s", stamp(before.at), stamp(t)))
-	case quiet > mostQuiet, quiet > pause && after.offset-before.offset > burst:
+	case after.At.IsZero():
+		return 0, fail.New(fail.NotFound, op, subject, choose, fmt.Errorf("the archive ends at %s, before %s", stamp(before.At), stamp(t)))
+	case quiet > mostQuiet, quiet > pause && after.Offset-before.Offset > burst:
 		return 0, fail.New(fail.Conflict, op, subject, choose,
 			fmt.Errorf("the archiver received nothing from %s to %s, then %d bytes: which of them were written by %s is not known",
-				stamp(before.at), stamp(after.at), after.offset-before.offset, stamp(t)))
+				stamp(before.At), stamp(after.At), after.Offset-before.Offset, stamp(t)))
 	}
 
-	return before.offset, nil
+	return before.Offset, nil
 }

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"drctl/internal/fail"
+	"drctl/internal/stream/chunk"
 	"drctl/internal/timeline"
 	"drctl/targets"
 )
@@ -143,15 +144,15 @@ func TestPathJoinsBaseAndPoint(t *testing.T) {
 func TestHeaderRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		opened := time.UnixMilli(rapid.Int64Range(0, 1<<40).Draw(t, "opened")).UTC()
-		h := header{shard: targets.ShardID{Target: "t", Shard: "s"}, timeline: "L", from: rapid.Uint64Range(0, 1<<62).Draw(t, "from"),
-			opened: opened, closed: opened.Add(time.Second)}
+		h := chunk.Header{Shard: targets.ShardID{Target: "t", Shard: "s"}, Timeline: "L", From: rapid.Uint64Range(0, 1<<62).Draw(t, "from"),
+			Opened: opened, Closed: opened.Add(time.Second)}
 
-		h.to = h.from + rapid.Uint64Range(1, 1<<30).Draw(t, "len")
+		h.To = h.From + rapid.Uint64Range(1, 1<<30).Draw(t, "len")
 		for range rapid.IntRange(0, 5).Draw(t, "marks") {
-			h.marks = append(h.marks, mark{opened.Add(time.Duration(rapid.IntRange(0, 2000).Draw(t, "ms")) * time.Millisecond), h.from + rapid.Uint64Range(0, h.to-h.from).Draw(t, "off")})
+			h.Marks = append(h.Marks, chunk.Mark{At: opened.Add(time.Duration(rapid.IntRange(0, 2000).Draw(t, "ms")) * time.Millisecond), Offset: h.From + rapid.Uint64Range(0, h.To-h.From).Draw(t, "off")})
 		}
 
-		got, err := parseHeader("k", h.meta())
+		got, err := chunk.Parse("k", h.Meta())
 		if err != nil {
 			t.Fatal(err)
 		}

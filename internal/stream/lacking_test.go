@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"drctl/internal/stream/chunk"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -153,8 +154,8 @@ func TestStartListsTheEnd(t *testing.T) {
 func plantChunk(t testing.TB, v *vault.Vault, timeline string, from, to uint64) {
 	t.Helper()
 	at := time.UnixMilli(int64(from))
-	h := header{shard: shard, timeline: timeline, from: from, to: to, opened: at, closed: at, marks: []mark{{at: at, offset: to}}}
-	must(t, v.PutEncrypted(ctx, vault.ChunkKey(shard, timeline, from, to, at), h.meta(), streamBytes(timeline, from, to)))
+	h := chunk.Header{Shard: shard, Timeline: timeline, From: from, To: to, Opened: at, Closed: at, Marks: []chunk.Mark{{At: at, Offset: to}}}
+	must(t, v.PutEncrypted(ctx, vault.ChunkKey(shard, timeline, from, to, at), h.Meta(), streamBytes(timeline, from, to)))
 }
 
 // A chunk that no vault has whole, forged or damaged, does not move the end of

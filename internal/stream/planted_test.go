@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/stream/chunk"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -39,10 +40,10 @@ func plantEncrypted(t *testing.T, v *vault.Vault, timeline string, from, to uint
 	t.Helper()
 	now := time.Now()
 	key := vault.ChunkKey(shard, timeline, from, to, now)
-	h := header{shard: shard, timeline: timeline, from: from, to: to, opened: now, closed: now}
+	h := chunk.Header{Shard: shard, Timeline: timeline, From: from, To: to, Opened: now, Closed: now}
 
 	var encrypted bytes.Buffer
-	if err := v.EncryptTo(&encrypted, key, h.meta(), body); err != nil {
+	if err := v.EncryptTo(&encrypted, key, h.Meta(), body); err != nil {
 		t.Fatal(err)
 	}
 

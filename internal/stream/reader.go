@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"drctl/internal/fail"
+	"drctl/internal/stream/chunk"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -137,12 +138,12 @@ func (r *Reader) fetch(ctx context.Context, c timeline.Chunk, timeline string) (
 	}
 	defer body.Close()
 
-	h, err := parseHeader(c.Key, meta)
+	h, err := chunk.Parse(c.Key, meta)
 	if err != nil {
 		return nil, err
 	}
 
-	if err := h.check(c, r.shard, timeline); err != nil {
+	if err := h.Check(c, r.shard, timeline); err != nil {
 		return nil, err
 	}
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/stream/chunk"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
@@ -22,8 +23,8 @@ func putChunks(t testing.TB, v *vault.Vault, n int, size uint64) uint64 {
 	for range n {
 		c := timeline.Chunk{From: at, To: at + size, Closed: closed}
 		c.Key = vault.ChunkKey(shard, "L", c.From, c.To, c.Closed)
-		h := header{shard: shard, timeline: "L", from: c.From, to: c.To, opened: closed, closed: closed}
-		must(t, v.PutEncrypted(ctx, c.Key, h.meta(), streamBytes("L", c.From, c.To)))
+		h := chunk.Header{Shard: shard, Timeline: "L", From: c.From, To: c.To, Opened: closed, Closed: closed}
+		must(t, v.PutEncrypted(ctx, c.Key, h.Meta(), streamBytes("L", c.From, c.To)))
 		at += size
 	}
 

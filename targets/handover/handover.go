@@ -3,7 +3,6 @@ package handover
 import (
 	"context"
 	"fmt"
-	"io"
 	"time"
 
 	"drctl/targets"
@@ -21,6 +20,32 @@ type Switcher interface {
 	Rejoin(ctx context.Context, req RejoinRequest) (Rejoined, error)
 }
 
+// NeedsBase is in the error of a Rejoin that only a base can help.
+type NeedsBase struct {
+	// Empty says that its directory is empty, or only holds what a rebuild left that
+	// broke off.
+	Empty bool
+	Why   error
+}
+
+// Error says why.
+func (n NeedsBase) Error() string { return n.Why.Error() }
+
+// Unwrap is the reason.
+func (n NeedsBase) Unwrap() error { return n.Why }
+
+// Rebuilder is the part of a driver that lays an instance down from a vault as a standby.
+type Rebuilder interface {
+	// LayDown writes the base and the log up to a point into the empty directory of the
+	// instance, and starts nothing: Rejoin lets it follow its primary. It may be
+	// repeated. Conflict: something else is in the directory. The settings are those
+	// of the base's server, with the instance's port; what is found is for people.
+	LayDown(ctx context.Context, in targets.Instance, req targets.RestoreRequest, from targets.Source) ([]targets.Finding, error)
+}
+
+// LaidDown is the file that LayDown leaves in a directory, until it follows its primary.
+const LaidDown = "drctl_laid_down"
+
 // Feeder is the part of a driver that gives a standby log which a vault has beyond
 // what it got, before it is promoted.
 type Feeder interface {
@@ -28,12 +53,6 @@ type Feeder interface {
 	// repeated. An error means that nothing of the end is known: no promotion may
 	// take it for "there is no more".
 	Feed(ctx context.Context, req FeedRequest) (targets.Position, error)
-}
-
-// LossTeller is the part of a driver that says what a failover lost.
-type LossTeller interface {
-	// Lost reads the old side's disks, where they are in reach.
-	Lost(ctx context.Context, req LossRequest) (Loss, error)
 }
 
 // Asking is the part of a driver whose standbys and new primaries can be asked for more
@@ -45,6 +64,9 @@ type Asker interface {
 	// Place says where a standby stands by what it got and keeps, on the timeline that
 	// it follows now. A probe's place may be on an older one.
 	Place(ctx context.Context, in targets.Instance) (targets.Position, error)
+	// Heard says how far its primary had come, as the standby was told beyond what it got.
+	// Not-found: it hears of no primary now, which says nothing of how far that one was.
+	Heard(ctx context.Context, standby targets.Instance) (Heard, error)
 	// InDoubt lists transactions that are prepared and not ended, as text for people.
 	InDoubt(ctx context.Context, in targets.Instance) ([]string, error)
 }
@@ -206,22 +228,23 @@ type RejoinRequest struct {
 	// RestoreCommand fetches log that the new side no longer has, for pg_rewind and
 	// the start after it; may be "".
 	RestoreCommand string
-	// Archived is how far the old side's log is in the vaults. What it has beyond is
-	// given to Keep before anything is rewound; without Keep nothing is rewound.
-	Archived targets.Position
-	Keep     func(ctx context.Context, part targets.Span, log io.Reader) error
 	// MayRewind allows the old side's own log behind the fork to be undone.
 	MayRewind bool
-	Progress  targets.Progress
+	// Tail takes what no vault has of that log before anything is rewound; without it
+	// nothing that a vault lacks is rewound.
+	Tail Tail
+	// Lost is told what the old side has alone, before anything is rewound; nothing is
+	// when it fails. It may be nil.
+	Lost     func(ctx context.Context, what Loss) error
+	Progress targets.Progress
 }
 
 // Rejoined is how a server became a standby.
 type Rejoined struct {
 	// Method is "as it was", "rewind" or "partial" and "full" resync (Redis).
 	Method string
-	// Kept is the part of its log that was saved before it was undone; empty when
-	// there was none.
-	Kept targets.Span
+	// Kept are the parts of its log that were saved before they were undone.
+	Kept []targets.Span
 	// Warnings say what was left for a person.
 	Warnings []string
 }
@@ -236,41 +259,4 @@ type FeedRequest struct {
 	Path     []targets.Span
 	Log      targets.Source
 	Progress targets.Progress
-}
-
-// LossRequest asks what the old primary had that the new one has not.
-type LossRequest struct {
-	Old targets.Instance
-	// Fork is where the new side's timeline left the old one's.
-	Fork targets.Position
-	// Flushed is the farthest place of the old log that anybody saw. With Old.DataDir
-	// the log itself is read instead.
-	Flushed targets.Position
-	// Most bounds how many transactions are listed; 0: 1,000.
-	Most int
-}
-
-// Loss is what a failover lost of a shard.
-type Loss struct {
-	Part  targets.Span `json:"part"`
-	Bytes uint64       `json:"bytes"`
-	// Read says that the old log was read to its end: Part is exact, and what
-	// follows is known.
-	Read bool `json:"read"`
-	// Count is how many transactions were lost; Lost has the first of them.
-	Count int               `json:"count,omitempty"`
-	Lost  []LostTransaction `json:"lost,omitempty"`
-	// First and Last are the stamps of the first and the last, by the old server's clock.
-	First time.Time `json:"first,omitzero"`
-	Last  time.Time `json:"last,omitzero"`
-}
-
-// LostTransaction is a transaction that the old primary had decided.
-type LostTransaction struct {
-	At      uint64    `json:"at"` // of its record
-	XID     uint32    `json:"xid"`
-	Stamp   time.Time `json:"stamp"`
-	Outcome string    `json:"outcome"`
-	GID     string    `json:"gid,omitempty"`
-	Tags    []string  `json:"tags,omitempty"`
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/targets"
 	"drctl/targets/postgres/control"
+	"drctl/targets/postgres/replayconf"
 	"drctl/targets/postgres/timelines"
 )
 
@@ -28,12 +30,6 @@ const (
 	fileTblMap  = "tablespace_map"
 	fileControl = "pg_control"
 )
-
-// replaySettings must be met or exceeded by a server that replays the log.
-var replaySettings = []string{"max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction"}
-
-// noteSettings are recorded beside them.
-var noteSettings = []string{"server_version_num", "server_version", "wal_segment_size", "data_checksums", "server_encoding", "lc_collate", "lc_ctype", "block_size"}
 
 // Base takes a full image. See targets.Driver. The data directory is read
 // file by file when this process can read it and it is this very server's;
@@ -104,7 +100,7 @@ func readSettings(ctx context.Context, in targets.Instance, conn *pgx.Conn) (map
 		UNION ALL SELECT '`+settingDatabase+`', current_database()
 		UNION ALL SELECT '`+settingConfig+`', string_agg(setting, ', ' ORDER BY name) FROM pg_settings
 			WHERE name IN ('config_file', 'hba_file', 'ident_file') AND NOT starts_with(setting, (SELECT setting || '/' FROM pg_settings WHERE name = 'data_directory'))
-			HAVING count(*) > 0`, append(append([]string{}, replaySettings...), noteSettings...))
+			HAVING count(*) > 0`, slices.Concat(replayconf.Settings, replayconf.Notes))
 	if err == nil {
 		var name, value string
 		_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error { out[name] = value; return nil })

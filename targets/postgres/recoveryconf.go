@@ -10,6 +10,7 @@ import (
 
 	"drctl/targets"
 	"drctl/targets/postgres/ownconf"
+	"drctl/targets/postgres/replayconf"
 	"drctl/targets/postgres/startnote"
 )
 
@@ -37,24 +38,12 @@ func (r *restoreRun) restoreConfig(ctx context.Context) error {
 	return err
 }
 
-// confQuote writes a value of a configuration file.
-func confQuote(s string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(s) + "'"
-}
-
-// restoreCommand fetches a file from the laid-out log. The shell sees the
-// directory quoted, the server sees its percent signs doubled.
-func (r *restoreRun) restoreCommand() string {
-	dir := strings.ReplaceAll(strings.ReplaceAll(r.walDir(), "'", `'\''`), "%", "%%")
-	return `cp '` + dir + `/'%f "%p"`
-}
-
 // recoveryConf is the whole configuration of the recovering server. Without a
 // target the whole log is replayed.
 func (r *restoreRun) recoveryConf() string {
 	set := r.req.Base.Settings
 	var b strings.Builder
-	put := func(k, v string) { fmt.Fprintf(&b, "%s = %s\n", k, confQuote(v)) }
+	put := func(k, v string) { fmt.Fprintf(&b, "%s = %s\n", k, replayconf.Quote(v)) }
 
 	b.WriteString("# Written by drctl for a restore.\n")
 	put("listen_addresses", "127.0.0.1")
@@ -65,13 +54,13 @@ func (r *restoreRun) recoveryConf() string {
 			put(k, set[k])
 		}
 	}
-	putAll(replayValues(set, r.segSize))
+	putAll(replayconf.Values(set, r.segSize))
 	put("wal_level", "replica")
 	// Nobody looks in before the point is reached, and a setting that the
 	// source raised on the way cannot stop the replay: the server compares them
 	// for a hot standby only, and has floors for those that it runs out of.
 	put("hot_standby", "off")
-	putAll(quietSettings(r.major))
+	putAll(replayconf.Quiet(r.major))
 	put("archive_mode", "off")
 	put("synchronous_standby_names", "")
 	put("ssl", "off")
@@ -91,7 +80,7 @@ func (r *restoreRun) recoveryConf() string {
 		put("autovacuum", "off") // a sandbox shows what was restored
 	}
 
-	put("restore_command", r.restoreCommand())
+	put("restore_command", replayconf.Fetch(r.walDir()))
 	put("recovery_target_action", "promote")
 	put("recovery_target_timeline", strconv.FormatUint(uint64(r.targetTimeline()), 10))
 
@@ -103,61 +92,6 @@ func (r *restoreRun) recoveryConf() string {
 	}
 
 	return b.String()
-}
-
-// quietSettings keep a restored server from doing anything by itself: after its
-// promotion it would go on as what it was, with the stored logins, and take
-// from a publisher what the live subscriber needs.
-func quietSettings(major int) map[string]string {
-	set := map[string]string{
-		"max_logical_replication_workers":   "0",
-		"max_sync_workers_per_subscription": "0",
-		// No library starts workers of its own (pg_cron, timescaledb), or is loaded
-		// into a session.
-		"shared_preload_libraries":  "",
-		"session_preload_libraries": "",
-		"local_preload_libraries":   "",
-	}
-	if major >= 17 {
-		set["event_triggers"] = "off"
-	} else {
-		// The only way before: triggers of the usual kind do not fire for anybody.
-		// Those that are enabled ALWAYS or for a REPLICA do, so nothing that would
-		// fire them is run before they are disabled: see stillTriggers.
-		set["session_replication_role"] = "replica"
-	}
-
-	return set
-}
-
-// replayValues are the settings that a replay depends on. They are those of the
-// base, with a floor under what a replay runs out of when the source raised it
-// later. Two must fit the size of a segment. A floor that is too high costs
-// memory.
-func replayValues(base map[string]string, segment uint64) map[string]string {
-	set := map[string]string{}
-	for _, k := range replaySettings {
-		if base[k] != "" {
-			set[k] = base[k]
-		}
-	}
-	floor := func(name string, least int) {
-		have, _ := strconv.Atoi(base[name])
-		set[name] = strconv.Itoa(max(have, least))
-	}
-	// Each one reserves memory for max_locks_per_transaction locks.
-	locks, _ := strconv.Atoi(base["max_locks_per_transaction"])
-	floor("max_prepared_transactions", min(1000, max(50, 256_000/max(locks, 1))))
-	// The log tells how far each subscription came, in as many places as these.
-	floor("max_replication_slots", 1000)
-
-	if version, _ := strconv.Atoi(base["server_version_num"]); version >= 180000 {
-		floor("max_active_replication_origins", 1000)
-	}
-	set["min_wal_size"] = fmt.Sprintf("%dMB", max(80, 5*segment>>20))
-	set["max_wal_size"] = fmt.Sprintf("%dMB", max(8<<10, 10*segment>>20))
-
-	return set
 }
 
 func (r *restoreRun) targetTimeline() uint32 {

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"drctl/internal/fail"
 	"drctl/internal/sandbox/claim"
 	"drctl/internal/servers"
@@ -65,19 +63,7 @@ func (d *Driver) Restore(ctx context.Context, in targets.Instance, req targets.R
 		return targets.Outcome{}, err
 	}
 
-	err := r.phase("lay down", func() error {
-		g, gctx := errgroup.WithContext(ctx)
-		g.Go(func() error { return r.restoreBase(gctx) })
-		g.Go(func() error {
-			if err := r.writeWAL(gctx); err != nil {
-				return err
-			}
-
-			return r.findNewSpaces(gctx)
-		})
-
-		return g.Wait()
-	})
+	err := r.phase("lay down", func() error { return r.layDown(ctx) })
 	if err == nil {
 		err = r.phase("prepare", func() error { return r.prepareDir(ctx) })
 	}

@@ -14,7 +14,7 @@ import (
 
 // switcher is the hands with the driver's own way to servers.
 func (d *Driver) switcher() *switchover.Switcher {
-	return switchover.New(switchover.Options{Slot: d.slot, Rewind: d.rewind, Dial: switchover.Dial{SQL: connectDirect, Log: walsender, Explain: queryError}})
+	return switchover.New(switchover.Options{Slot: d.slot, Rewind: d.rewind, Lost: d.Lost, Dial: switchover.Dial{SQL: connectDirect, Log: walsender, Explain: queryError}})
 }
 
 // connectDirect opens a session with the server itself.
@@ -56,8 +56,8 @@ func (d *Driver) Rejoin(ctx context.Context, req handover.RejoinRequest) (handov
 func (d *Driver) Asker() handover.Asker { return d.switcher() }
 
 // Lost implements handover.LossTeller.
-func (d *Driver) Lost(_ context.Context, req handover.LossRequest) (handover.Loss, error) {
-	return loss.Read(req)
+func (d *Driver) Lost(ctx context.Context, req handover.LossRequest) (handover.Loss, error) {
+	return loss.Read(ctx, req, connectDirect)
 }
 
 // Feed implements handover.Feeder.

@@ -227,7 +227,7 @@ func (r *run) section(ctx, own workflow.Context, n plan.Node, call actions.Call,
 	opt.StartToCloseTimeout += spare
 
 	err := workflow.ExecuteActivity(workflow.WithActivityOptions(own, opt), actions.SectionName, call).Get(ctx, &res)
-	e.Inside, e.InDoubt = res.Steps, res.InDoubt
+	e.Inside, e.InDoubt, e.Loss = res.Steps, res.InDoubt, res.Loss
 	e.note(err)
 
 	if err != nil {
@@ -327,6 +327,10 @@ func (r *run) note(ctx workflow.Context, e ended) machine.Event {
 
 	if len(e.Inside) > 0 {
 		s.Inside, s.InDoubt = e.Inside, e.InDoubt
+	}
+
+	if e.Loss != nil {
+		r.out.Loss = e.Loss
 	}
 
 	if len(e.Out) > 0 && string(e.Out) != "null" {

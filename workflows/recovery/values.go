@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"drctl/activities/section"
+	"drctl/restore/losses"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
 )
@@ -45,11 +46,13 @@ type Out struct {
 	Epoch   uint64          `json:"epoch,omitempty"`
 	Verdict machine.Verdict `json:"verdict"`
 	// Past says that a step has begun that nothing can undo.
-	Past     bool      `json:"past,omitempty"`
-	Steps    []Step    `json:"steps"`
-	Answers  []Given   `json:"answers,omitempty"`
-	Started  time.Time `json:"started"`
-	Finished time.Time `json:"finished,omitzero"`
+	Past    bool    `json:"past,omitempty"`
+	Steps   []Step  `json:"steps"`
+	Answers []Given `json:"answers,omitempty"`
+	// Loss is what a failover lost, as far as it is known at once.
+	Loss     *losses.Statement `json:"loss,omitempty"`
+	Started  time.Time         `json:"started"`
+	Finished time.Time         `json:"finished,omitzero"`
 }
 
 // Step is one step, or one section with its steps inside.
@@ -101,4 +104,5 @@ type ended struct {
 	Out       json.RawMessage
 	Inside    []section.StepResult
 	InDoubt   []string
+	Loss      *losses.Statement
 }

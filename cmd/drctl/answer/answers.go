@@ -10,6 +10,7 @@ import (
 	"drctl/internal/upkeep"
 	"drctl/restore/failover"
 	"drctl/restore/inventory"
+	"drctl/restore/losses"
 	"drctl/restore/plan"
 	"drctl/restore/readiness"
 	"drctl/targets"
@@ -73,6 +74,8 @@ func All() []Answer {
 		{Command: "plan lint", Value: []failover.Problem{}},
 		{Command: "plan show", Value: plan.Definition{}},
 		{Command: "recovery answer", Value: recovery.Out{}},
+		{Command: "recovery loss", Value: losses.Statement{}},
+		{Command: "recovery loss --list", Value: []string{}},
 		{Command: "recovery show", Value: recovery.Out{}},
 		{Command: "restore plan", Value: plan.Run{}},
 		{Command: "restore run", Value: workflows.RestoreOut{}},

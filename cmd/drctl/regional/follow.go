@@ -313,6 +313,10 @@ func (f Faces) table(out recovery.Out) error {
 		return err
 	}
 
+	if err := f.lossLines(out.Loss); err != nil {
+		return err
+	}
+
 	words := map[machine.Verdict]string{machine.Open: "it goes on", machine.Reached: out.Group + " is in " + out.To,
 		machine.TakenBack: takenBack(out), machine.Parted: "it ended in between: some of it was done and stays"}
 	fmt.Fprintf(f.Out, "%s of %s from %s to %s, epoch %d: %s\n", out.Mode, out.Group, out.From, out.To, out.Epoch, words[out.Verdict])

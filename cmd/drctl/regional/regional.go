@@ -262,7 +262,7 @@ come back to take any. It is recorded with your name as the proof of silence.`,
 		x.Flags().StringVarP(&group, "group", "g", "", "group (default: the only one)")
 	}
 
-	c.AddCommand(show, answer)
+	c.AddCommand(show, answer, f.lossCommand())
 
 	return c
 }

@@ -2,6 +2,7 @@ package loss
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,8 +22,9 @@ const (
 )
 
 // Read says what was lost. With the old side's directory its log is read behind the
-// fork to its end; the server must not run.
-func Read(req handover.LossRequest) (handover.Loss, error) {
+// fork to its end, and given to the request's Tail where that lacks it; the server must
+// not run. Connect opens sessions with the new primary, which knows the names of tables.
+func Read(ctx context.Context, req handover.LossRequest, connect Connect) (handover.Loss, error) {
 	out := handover.Loss{Part: targets.Span{Timeline: req.Fork.Timeline, From: req.Fork.Offset, To: max(req.Fork.Offset, req.Flushed.Offset)}}
 	out.Bytes = out.Part.To - out.Part.From
 
@@ -50,7 +52,19 @@ func Read(req handover.LossRequest) (handover.Loss, error) {
 		return out, fail.Newf(fail.Conflict, op, req.Old.String(), "its log is of timeline %d, which does not come from %d", log.Point.Timeline, of)
 	}
 
-	return out, transactions(log, req, &out)
+	found := &finding{req: req, out: &out, most: cmp.Or(req.Most, most)}
+	if err := found.transactions(log); err != nil {
+		return out, err
+	}
+
+	found.name(ctx, connect)
+
+	if req.Tail == nil {
+		return out, nil
+	}
+	out.Kept, err = Keep(ctx, log, out.Part.From, out.Part.To, req.Tail)
+
+	return out, err
 }
 
 func timelineOf(req handover.LossRequest, system string) (uint32, error) {
@@ -66,10 +80,72 @@ func timelineOf(req handover.LossRequest, system string) (uint32, error) {
 	return tli, nil
 }
 
+// Keep gives the log from one place to another to whoever keeps it, as far as that
+// lacks it: timeline by timeline. It returns what was given.
+func Keep(ctx context.Context, log *localwal.Log, from, to uint64, tail handover.Tail) (kept []targets.Span, err error) {
+	for at := from; at < to; {
+		id := log.Point.History.At(at, log.Point.Timeline)
+
+		part := targets.Span{Timeline: targets.PostgresTimeline(log.Point.System, id), From: at, To: to}
+		if i := log.Point.History.Find(id); i >= 0 {
+			part.To = min(to, log.Point.History[i].End)
+		}
+
+		if at = part.To; part.To <= part.From {
+			return kept, fail.Newf(fail.Corrupt, op, log.Path(from), "the history of timeline %d goes back", log.Point.Timeline)
+		}
+
+		if part.From, err = tail.Lacks(ctx, part); err != nil {
+			return kept, err
+		}
+
+		if part.From >= part.To {
+			continue
+		}
+		src := log.Bytes(part.From)
+
+		err := tail.Keep(ctx, part, &exactly{src: io.LimitReader(src, int64(part.To-part.From)), left: int64(part.To - part.From)})
+		if err = errors.Join(err, src.Close()); err != nil {
+			return kept, fail.New(fail.CodeOf(err), op, log.Path(part.From), "", fmt.Errorf("its log could not be saved: %w", err))
+		}
+		kept = append(kept, part)
+	}
+
+	return kept, nil
+}
+
+// exactly fails where its source ends too early.
+type exactly struct {
+	src  io.Reader
+	left int64
+}
+
+func (e *exactly) Read(p []byte) (int, error) {
+	n, err := e.src.Read(p)
+	e.left -= int64(n)
+
+	if errors.Is(err, io.EOF) && e.left > 0 {
+		return n, io.ErrUnexpectedEOF
+	}
+
+	return n, err
+}
+
+// finding is what is found in the log of one old side.
+type finding struct {
+	req  handover.LossRequest
+	out  *handover.Loss
+	most int
+
+	open map[uint32]rows // by the transaction or subtransaction that wrote them
+	all  rows
+	each []rows // of out.Lost
+}
+
 // transactions reads the log behind the fork. It begins before it, so that it knows
 // the whole of what was open there.
-func transactions(log *localwal.Log, req handover.LossRequest, out *handover.Loss) error {
-	fork := req.Fork.Offset
+func (f *finding) transactions(log *localwal.Log) error {
+	fork := f.req.Fork.Offset
 	begin := fork - fork%log.Segment
 
 	for range 2 {
@@ -86,7 +162,8 @@ func transactions(log *localwal.Log, req handover.LossRequest, out *handover.Los
 	defer src.Close()
 
 	var known wal.Transactions
-	out.Part.To = fork
+	f.out.Part.To = fork
+	f.open, f.all = map[uint32]rows{}, rows{}
 
 	for {
 		rec, err := r.Next()
@@ -103,31 +180,43 @@ func transactions(log *localwal.Log, req handover.LossRequest, out *handover.Los
 			return err
 		}
 
-		if uint64(rec.Start) < fork {
-			continue
-		}
-		out.Part.To = uint64(rec.End)
+		f.changed(rec)
 
-		if step.Transaction != nil && step.Transaction.Outcome != wal.Aborted {
-			add(out, step.Transaction, cmp.Or(req.Most, most))
+		if uint64(rec.Start) >= fork {
+			f.out.Part.To = uint64(rec.End)
+		}
+
+		if step.Transaction != nil {
+			f.ended(step.Transaction, uint64(rec.Start) >= fork)
 		}
 	}
 
 	if uint64(r.End()) < fork {
-		return fail.Newf(fail.NotFound, op, req.Old.String(), "its log ends at %v, before the fork at %s", r.End(), targets.FormatLSN(fork))
+		return fail.Newf(fail.NotFound, op, f.req.Old.String(), "its log ends at %v, before the fork at %s", r.End(), targets.FormatLSN(fork))
 	}
-	out.Bytes, out.Read = out.Part.To-out.Part.From, true
+	f.out.Bytes, f.out.Read = f.out.Part.To-f.out.Part.From, true
 
 	return nil
 }
 
-func add(out *handover.Loss, x *wal.Transaction, most int) {
+// ended notes a transaction that was decided, behind the fork or before it.
+func (f *finding) ended(x *wal.Transaction, behind bool) {
+	did := f.did(x)
+	if !behind || x.Outcome == wal.Aborted || x.Outcome == wal.AbortedPrepared {
+		return
+	}
+	out := f.out
+
 	if out.Count++; out.Count == 1 {
 		out.First = x.Stamp
 	}
 	out.Last = x.Stamp
 
-	if len(out.Lost) == most {
+	if x.Outcome != wal.CommittedPrepared { // its rows were counted when it was prepared
+		f.all.add(did)
+	}
+
+	if len(out.Lost) == f.most {
 		return
 	}
 	l := handover.LostTransaction{At: uint64(x.Start), XID: x.XID, Stamp: x.Stamp, Outcome: x.Outcome.String(), GID: x.GID}
@@ -135,5 +224,5 @@ func add(out *handover.Loss, x *wal.Transaction, most int) {
 	for _, m := range x.Tags {
 		l.Tags = append(l.Tags, m.Prefix+": "+m.Content)
 	}
-	out.Lost = append(out.Lost, l)
+	out.Lost, f.each = append(out.Lost, l), append(f.each, did)
 }

@@ -38,6 +38,11 @@ func TestTrap6And15And16AStalePrimaryThatWakesUpIsRewoundAfterItsTailWasSaved(t 
 	still(t, p.a, syscall.SIGSTOP)
 	t.Cleanup(func() { still(t, p.a, syscall.SIGCONT) })
 
+	// The standby was told how far its primary was, whatever it got of that.
+	if heard, err := p.d.Asker().Heard(ctx, p.b); err != nil || heard.At.Timeline != known.Timeline || heard.At.Offset < known.Offset || heard.Seen.IsZero() {
+		t.Errorf("the standby heard %+v of %v, %v", heard, known, err)
+	}
+
 	lost := p.a // the region is out of reach
 	lost.DataDir = ""
 	h := p.hands(lost, p.b, 2)
@@ -97,22 +102,36 @@ func TestTrap6And15And16AStalePrimaryThatWakesUpIsRewoundAfterItsTailWasSaved(t 
 
 	refused(handover.RejoinRequest{}, "does not have")
 	refused(handover.RejoinRequest{MayRewind: true}, "a rewind deletes it")
-	refused(handover.RejoinRequest{MayRewind: true, Archived: archived, Keep: func(context.Context, targets.Span, io.Reader) error {
+	refused(handover.RejoinRequest{MayRewind: true, Tail: &keeper{from: archived.Offset, keep: func(targets.Span, io.Reader) error {
 		return fail.Newf(fail.Unverified, "keep", "", "the vault is full")
-	}}, "could not be saved")
+	}}}, "could not be saved")
+	refused(handover.RejoinRequest{MayRewind: true, Tail: &keeper{from: archived.Offset}, Lost: func(context.Context, handover.Loss) error {
+		return fail.Newf(fail.Unverified, "loss", "", "the record cannot be kept")
+	}}, "nothing was rewound")
 
 	var kept []byte
 
-	r, err := p.d.Rejoin(ctx, handover.RejoinRequest{Old: p.a, New: p.b, MayRewind: true, Archived: archived,
-		Keep: func(_ context.Context, part targets.Span, log io.Reader) (err error) {
+	var told handover.Loss
+
+	r, err := p.d.Rejoin(ctx, handover.RejoinRequest{Old: p.a, New: p.b, MayRewind: true,
+		Lost: func(_ context.Context, what handover.Loss) error {
+			told = what
+			return nil
+		},
+		Tail: &keeper{from: archived.Offset, keep: func(part targets.Span, log io.Reader) (err error) {
 			if kept, err = io.ReadAll(log); uint64(len(kept)) != part.To-part.From || part.From != archived.Offset {
 				return errors.New("the part has another length")
 			}
 
 			return err
-		}})
-	if err != nil || r.Method != "rewind" || r.Kept.To != gone.Part.To || !strings.Contains(string(kept), "order 7") {
+		}}})
+	if err != nil || r.Method != "rewind" || len(r.Kept) != 1 || r.Kept[0].To != gone.Part.To || told.Count != gone.Count || !strings.Contains(string(kept), "order 7") {
 		t.Fatalf("rejoined: %+v, %v", r, err)
+	}
+
+	// The row is named by the new primary, which has the table too.
+	if len(told.Rows) != 1 || told.Rows[0] != (handover.LostRows{Table: "postgres.public.t", Inserted: 1}) {
+		t.Errorf("lost rows: %+v, %v", told.Rows, told.Notes)
 	}
 
 	if got := p.ask(p.a, "SELECT string_agg(note, ',' ORDER BY note) FROM t"); got != "both,new" {
@@ -122,6 +141,24 @@ func TestTrap6And15And16AStalePrimaryThatWakesUpIsRewoundAfterItsTailWasSaved(t 
 	if _, err := os.Stat(p.a.DataDir + ".rewinding"); err == nil {
 		t.Error("the files that were set aside are left")
 	}
+}
+
+// keeper keeps a log from a place on.
+type keeper struct {
+	from uint64
+	keep func(part targets.Span, log io.Reader) error
+}
+
+func (k *keeper) Lacks(_ context.Context, part targets.Span) (uint64, error) {
+	return min(max(k.from, part.From), part.To), nil
+}
+
+func (k *keeper) Keep(_ context.Context, part targets.Span, log io.Reader) error {
+	if k.keep == nil {
+		return nil
+	}
+
+	return k.keep(part, log)
 }
 
 // still stops or wakes all processes of a server.

@@ -43,6 +43,8 @@ type Options struct {
 	Slot string
 	// Rewind runs pg_rewind with arguments and an environment.
 	Rewind func(ctx context.Context, env []string, args ...string) ([]byte, error)
+	// Lost reads what an old side has alone.
+	Lost func(ctx context.Context, req handover.LossRequest) (handover.Loss, error)
 }
 
 // Switcher implements handover.Switcher.

@@ -4,19 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/sandbox/claim"
 	"drctl/targets"
 	"drctl/targets/handover"
 	"drctl/targets/postgres/control"
 	"drctl/targets/postgres/localwal"
 	"drctl/targets/postgres/postmaster"
+	"drctl/targets/postgres/replayconf"
 	"drctl/targets/postgres/timelines"
 )
 
@@ -79,7 +82,18 @@ func (r *rejoin) do(ctx context.Context) error {
 // running takes a server that runs already for what it is: a standby that only has
 // to be told whom to follow, or a primary, which nobody stops here.
 func (r *rejoin) running(ctx context.Context, srv postmaster.Server, to timelines.Point) error {
-	v, err := r.old.look(ctx, opRejoin)
+	var v seen
+
+	// An attempt before this one may just have started it.
+	err := await(ctx, opRejoin, r.req.Old, func() string { return "its server does not answer" }, func() (bool, error) {
+		var err error
+		if v, err = r.old.look(ctx, opRejoin); fail.Is(err, fail.Unavailable) && srv.Alive() {
+			time.Sleep(10 * time.Millisecond)
+			return false, nil
+		}
+
+		return err == nil, err
+	})
 	if err != nil {
 		return err
 	}
@@ -102,13 +116,23 @@ func (r *rejoin) running(ctx context.Context, srv postmaster.Server, to timeline
 
 // reconcile makes sure that the old side's log is a beginning of the new one's.
 func (r *rejoin) reconcile(ctx context.Context, to timelines.Point) error {
+	laid := exists(filepath.Join(r.req.Old.DataDir, handover.LaidDown))
+
+	if empty, err := claim.Empty(r.req.Old.DataDir); err != nil || empty || !laid && exists(filepath.Join(r.req.Old.DataDir, targets.ClaimFile)) {
+		return r.needsBase(true, errors.Join(err, errors.New("there is nothing in its directory that could follow")))
+	}
+
 	log, st, err := localwal.Of(r.req.Old.DataDir)
 	if err != nil {
-		return err
+		return r.rebuild(err)
 	}
 
 	if st.SystemID != to.System {
 		return fail.New(fail.Invalid, opRejoin, r.req.Old.String(), "correct data_dir", fmt.Errorf("its directory is of cluster %s, the primary of %s", st.SystemID, to.System))
+	}
+
+	if laid { // it never was a primary
+		return nil
 	}
 
 	rec, err := log.End(st.Redo)
@@ -137,60 +161,20 @@ func (r *rejoin) reconcile(ctx context.Context, to timelines.Point) error {
 			fmt.Errorf("it has log that the new primary does not have, from %s to %s", targets.FormatLSN(fork), targets.FormatLSN(end.Offset)))
 	}
 
-	return r.rewind(ctx, log, end)
+	return r.rewind(ctx, targets.Position{Kind: targets.Postgres, Timeline: targets.PostgresTimeline(to.System, end.History.At(fork, end.Timeline)), Offset: fork})
 }
 
 // rebuild says that a base is needed.
-func (r *rejoin) rebuild(why error) error {
-	return fail.New(fail.Unverified, opRejoin, r.req.Old.String(), "build it anew from a base; its directory was left as it is", fmt.Errorf("it cannot be made a standby: %w", why))
+func (r *rejoin) rebuild(why error) error { return r.needsBase(false, why) }
+
+func (r *rejoin) needsBase(empty bool, why error) error {
+	return fail.New(fail.Unverified, opRejoin, r.req.Old.String(), "build it anew from a base; its directory was left as it is",
+		fmt.Errorf("it cannot be made a standby: %w", handover.NeedsBase{Empty: empty, Why: why}))
 }
 
-// keep hands over the log that no vault has.
-func (r *rejoin) keep(ctx context.Context, log *localwal.Log, end timelines.Point) error {
-	from := timelines.Point{System: end.System, Timeline: end.Timeline, Offset: end.Offset, History: end.History}
-
-	if a := r.req.Archived; a.Timeline == position(end).Timeline {
-		from.Offset = min(a.Offset, end.Offset)
-	} else {
-		from.Offset = end.History.Begin() // of its own timeline nothing was archived
-	}
-
-	if from.Offset >= end.Offset {
-		return nil
-	}
-
-	if r.req.Keep == nil {
-		return fail.New(fail.Unverified, opRejoin, r.req.Old.String(), "name a vault that takes it",
-			fmt.Errorf("no vault has its log from %s to %s, and a rewind deletes it", targets.FormatLSN(from.Offset), targets.FormatLSN(end.Offset)))
-	}
-
-	src := log.Bytes(from.Offset)
-	defer src.Close()
-	part := targets.Span{Timeline: position(end).Timeline, From: from.Offset, To: end.Offset}
-
-	if err := r.req.Keep(ctx, part, &exactly{src: io.LimitReader(src, int64(part.To-part.From)), left: int64(part.To - part.From)}); err != nil {
-		return fail.New(fail.CodeOf(err), opRejoin, r.req.Old.String(), "nothing was rewound", fmt.Errorf("its log could not be saved: %w", err))
-	}
-	r.out.Kept = part
-
-	return nil
-}
-
-// exactly fails where its source ends too early.
-type exactly struct {
-	src  io.Reader
-	left int64
-}
-
-func (e *exactly) Read(p []byte) (int, error) {
-	n, err := e.src.Read(p)
-	e.left -= int64(n)
-
-	if errors.Is(err, io.EOF) && e.left > 0 {
-		return n, io.ErrUnexpectedEOF
-	}
-
-	return n, err
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // follow starts the server as a standby and waits until it streams.
@@ -207,6 +191,12 @@ func (r *rejoin) follow(ctx context.Context, to timelines.Point) error {
 	set := map[string]string{"primary_conninfo": r.conninfo(), "primary_slot_name": slot, "recovery_target_timeline": "latest"}
 	if r.req.RestoreCommand != "" {
 		set["restore_command"] = r.req.RestoreCommand
+	}
+
+	if exists(filepath.Join(r.req.Old.DataDir, handover.LaidDown)) {
+		if err := r.atLeast(ctx, set); err != nil {
+			return err
+		}
 	}
 
 	if err := configure(r.req.Old.DataDir, set); err != nil {
@@ -226,6 +216,20 @@ func (r *rejoin) follow(ctx context.Context, to timelines.Point) error {
 	}
 
 	return r.tidy(ctx)
+}
+
+// atLeast adds what a standby has to have as much of as its primary: it was laid down
+// with the settings of another server, or without.
+func (r *rejoin) atLeast(ctx context.Context, set map[string]string) error {
+	for _, name := range replayconf.Settings {
+		var v string
+		if err := r.new.ask(ctx, opRejoin, "", "SELECT pg_catalog.current_setting($1)", []any{name}, &v); err != nil {
+			return err
+		}
+		set[name] = v
+	}
+
+	return nil
 }
 
 // conninfo is how the old side reaches the new one.
@@ -335,6 +339,10 @@ func (r *rejoin) tidy(ctx context.Context) error {
 		r.out.Warnings = append(r.out.Warnings, "the new primary has no slot "+r.o.Slot+" for the archiver: that of the new standby was left, and keeps log")
 	}
 
+	if err := os.Remove(filepath.Join(r.req.Old.DataDir, handover.LaidDown)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fail.FromOS(opRejoin, r.req.Old.DataDir, err)
+	}
+
 	return r.old.dropSlots(ctx, opRejoin, drop...)
 }
 
@@ -355,10 +363,8 @@ func configure(dir string, set map[string]string) error {
 		}
 	}
 
-	for _, name := range []string{"primary_conninfo", "primary_slot_name", "recovery_target_timeline", "restore_command"} {
-		if v, ok := set[name]; ok {
-			kept = append(kept, name+" = '"+strings.NewReplacer(`\`, `\\`, "'", "''").Replace(v)+"'")
-		}
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		kept = append(kept, name+" = "+replayconf.Quote(set[name]))
 	}
 
 	return writeOwned(path, []byte(strings.Join(kept, "\n")+"\n"))

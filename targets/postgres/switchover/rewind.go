@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"drctl/internal/fail"
+	"drctl/targets"
 	"drctl/targets/handover"
-	"drctl/targets/postgres/localwal"
-	"drctl/targets/postgres/timelines"
 )
 
 // rewindOptions are those of pg_rewind's session with the new primary: no limit may
@@ -20,13 +20,13 @@ const rewindOptions = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_trans
 
 // rewind undoes what the old side has and the new one has not. What no vault has of
 // it is saved before.
-func (r *rejoin) rewind(ctx context.Context, log *localwal.Log, end timelines.Point) error {
+func (r *rejoin) rewind(ctx context.Context, fork targets.Position) error {
 	if r.o.Rewind == nil {
-		return r.rebuild(fmt.Errorf("there is no pg_rewind here"))
+		return r.rebuild(errors.New("there is no pg_rewind here"))
 	}
 
-	if !r.rewinding() { // else it was kept before
-		if err := r.keep(ctx, log, end); err != nil {
+	if !r.rewinding() { // else it was told and kept before
+		if err := r.lose(ctx, fork); err != nil {
 			return err
 		}
 	}
@@ -63,6 +63,45 @@ func (r *rejoin) rewind(ctx context.Context, log *localwal.Log, end timelines.Po
 	r.out.Method = "rewind"
 
 	return r.putBack()
+}
+
+// lose tells what is about to be undone, and has what no vault has of it kept.
+func (r *rejoin) lose(ctx context.Context, fork targets.Position) error {
+	lost, err := r.o.Lost(ctx, handover.LossRequest{Old: r.req.Old, New: r.req.New, Fork: fork, Tail: nothingMore{r.req.Tail}})
+	r.out.Kept = lost.Kept
+
+	if err == nil && r.req.Lost != nil {
+		err = r.req.Lost(ctx, lost)
+	}
+
+	if err != nil {
+		return fail.New(fail.CodeOf(err), opRejoin, r.req.Old.String(), "nothing was rewound", err)
+	}
+
+	return nil
+}
+
+// nothingMore is a tail that may be missing: then all has to be kept already, which
+// nobody knows.
+type nothingMore struct{ handover.Tail }
+
+// Lacks says that all is missing where nobody keeps it.
+func (n nothingMore) Lacks(ctx context.Context, part targets.Span) (uint64, error) {
+	if n.Tail == nil {
+		return part.From, nil
+	}
+
+	return n.Tail.Lacks(ctx, part)
+}
+
+// Keep refuses where nobody keeps it.
+func (n nothingMore) Keep(ctx context.Context, part targets.Span, log io.Reader) error {
+	if n.Tail == nil {
+		return fail.New(fail.Unverified, opRejoin, part.Timeline, "name a vault that takes it",
+			fmt.Errorf("no vault has its log from %s to %s, and a rewind deletes it", targets.FormatLSN(part.From), targets.FormatLSN(part.To)))
+	}
+
+	return n.Tail.Keep(ctx, part, log)
 }
 
 // ownFiles are those that the old side keeps: pg_rewind takes the new primary's, and

@@ -59,7 +59,7 @@ func kindOf(manager, info uint8) (Kind, int) {
 		return kindOfLog(info)
 	}
 
-	return Other, 0
+	return Other, keepOf(manager, info)
 }
 
 func kindOfXact(info uint8) (Kind, int) {
