@@ -213,7 +213,7 @@ func timing() Timing {
 		{Shard: targets.ShardID{Target: "orders", Shard: "9"}, Kind: targets.Postgres},
 		{Shard: targets.ShardID{Target: "media", Shard: "0"}, Kind: targets.S3, Position: targets.Position{Kind: targets.S3, AsOf: at(-12.5)}}}
 
-	return Timing{Ordered: t0, Cut: c, Sample: evidence.Sample{Method: methodLatest},
+	return Timing{Ordered: t0, Ended: at(31), Cut: c, Sample: evidence.Sample{Method: methodLatest},
 		Steps: []evidence.Step{step("box", Prepare, 0, 1), step("r1", Restore, 1, 20), step("r2", Restore, 2, 25), step("v1", Verify, 20, 31), step("v2", Verify, 25, 30), step("rm", CleanUp, 31, 90)}}
 }
 
@@ -247,6 +247,27 @@ func TestMeasure(t *testing.T) {
 
 	if len(got) != 3 || got[Prepare] != time.Second || got[Restore] != 24*time.Second || got[Verify] != 11*time.Second {
 		t.Errorf("%v", got)
+	}
+}
+
+// The hosts that run steps have clocks of their own: what is measured from the order
+// to the end is by one.
+func TestRTOIsByOneClock(t *testing.T) {
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		x := timing()
+		for i := range x.Steps {
+			x.Steps[i].Started = evidence.Known(x.Steps[i].Started.Value.Add(off))
+			x.Steps[i].Finished = evidence.Known(x.Steps[i].Finished.Value.Add(off))
+		}
+
+		m := Measure(x)
+		if d, _ := m.RTO.Get(); d != 31*time.Second || !strings.Contains(m.RTOMethod, "clock of the engine") {
+			t.Errorf("with steps %v off the RTO is %v (%s, %s)", off, d, m.RTO.Reason(), m.RTOMethod)
+		}
+
+		if d, _ := m.Phases[3].Took.Get(); d != 24*time.Second {
+			t.Errorf("the restore took %v", d)
+		}
 	}
 }
 
@@ -431,7 +452,7 @@ func facts() Facts {
 	d := def(Latest)
 	d.Participants = []string{"R. Okafor (duty engineer)", "cron"}
 
-	return Facts{Def: d, Tool: evidence.Tool{Name: "drctl", Version: "0.1.0"}, Generated: at(91), Started: t0, Finished: at(90), Cut: x.Cut, Sample: x.Sample, Steps: x.Steps,
+	return Facts{Def: d, Tool: evidence.Tool{Name: "drctl", Version: "0.1.0"}, Generated: at(91), Started: t0, Ended: at(31), Finished: at(90), Cut: x.Cut, Sample: x.Sample, Steps: x.Steps,
 		Plan:     evidence.Plan{ID: "p", SHA256: "00"},
 		Findings: []targets.Finding{{Check: "starts", Subject: "orders/9", Severity: targets.Passed}},
 		Checked:  map[string][]targets.Finding{"orders/9": {{Check: "starts", Subject: "orders/9", Severity: targets.Passed, Expected: "answers"}}},

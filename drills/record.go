@@ -15,27 +15,27 @@ import (
 // zero is recorded as not recorded, with the reason. Facts hold no secrets:
 // instances stay outside, only Isolation and the cut's own names come in.
 type Facts struct {
-	ID                 string // "" makes one from name and start
-	Def                Definition
-	Tool               evidence.Tool
-	ClockSource        string // "system clock of host ..."
-	ClockSync          string // "chrony, offset 12 µs"; "" is not recorded
-	Generated          time.Time
-	Started, Finished  time.Time
-	Disaster, Declared time.Time // of a simulated disaster; zero when there is none
-	By                 string    // who or what set it off
-	Previous, NextDue  time.Time
-	Absent             string
-	Plan               evidence.Plan
-	Cut                targets.Cut
-	Sample             evidence.Sample
-	Bases              map[string]targets.Artifact // by shard "target/shard"
-	Outcomes           map[string]targets.Outcome  // likewise
-	VaultURL, KeyID    string
-	LockedUntil        time.Time
-	Exclusions         []evidence.Exclusion
-	Steps              []evidence.Step
-	Findings           []targets.Finding
+	ID                       string // "" makes one from name and start
+	Def                      Definition
+	Tool                     evidence.Tool
+	ClockSource              string // whose clocks the times are of
+	ClockSync                string // "chrony, offset 12 µs"; "" is not recorded
+	Generated                time.Time
+	Started, Ended, Finished time.Time // by the engine's clock; Ended is when all results were known
+	Disaster, Declared       time.Time // of a simulated disaster; zero when there is none
+	By                       string    // who or what set it off
+	Previous, NextDue        time.Time
+	Absent                   string
+	Plan                     evidence.Plan
+	Cut                      targets.Cut
+	Sample                   evidence.Sample
+	Bases                    map[string]targets.Artifact // by shard "target/shard"
+	Outcomes                 map[string]targets.Outcome  // likewise
+	VaultURL, KeyID          string
+	LockedUntil              time.Time
+	Exclusions               []evidence.Exclusion
+	Steps                    []evidence.Step
+	Findings                 []targets.Finding
 	// Checked are those of Findings that are about one store, by the shard of
 	// every store that was to be verified.
 	Checked                  map[string][]targets.Finding
@@ -51,7 +51,7 @@ type Facts struct {
 // Record measures, judges and writes down a drill. It is pure. The record is
 // not sealed yet: evidence.Finalize hashes it.
 func Record(f Facts) evidence.Record {
-	m := Measure(Timing{Ordered: f.Started, Disaster: f.Disaster, Declared: f.Declared, Steps: f.Steps, Cut: f.Cut, Sample: f.Sample})
+	m := Measure(Timing{Ordered: f.Started, Ended: f.Ended, Disaster: f.Disaster, Declared: f.Declared, Steps: f.Steps, Cut: f.Cut, Sample: f.Sample})
 	if f.LostWhy != "" {
 		m.Lost = evidence.Unknown[int64](f.LostWhy)
 	}

@@ -23,7 +23,8 @@ func (w *Writer) facts(ctx context.Context, in Seen, v *vault.Vault, planned []b
 	host, _ := os.Hostname()
 
 	f := drills.Facts{Def: in.Drill, Tool: evidence.Tool{Name: "drctl", Version: w.Version, Commit: evidence.KnownIf(w.Commit, "the build does not say")},
-		ClockSource: "system clock of host " + host, Generated: in.Finished, Started: in.ordered(), Finished: in.Finished,
+		ClockSource: "the engine's, for the drill as a whole; system clocks of the hosts that ran the steps, for these; written on host " + host,
+		Generated:   in.Finished, Started: in.ordered(), Ended: in.Ended, Finished: in.Finished,
 		Disaster: in.Disaster, By: in.By, Cut: in.Plan.Cut, Sample: in.Sample, Prechecks: in.Prechecks, Decisions: decisions(in),
 		Bases: map[string]targets.Artifact{}, Outcomes: map[string]targets.Outcome{}, Checked: map[string][]targets.Finding{},
 		CleanUp: cleanUp(in), Plan: evidence.Plan{ID: in.Plan.ID, SHA256: in.Plan.Hash},
