@@ -14,6 +14,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/epoch"
 	"drctl/internal/fail"
+	"drctl/internal/logs"
 	"drctl/internal/platform"
 	"drctl/internal/traffic"
 	"drctl/restore/plan"
@@ -26,6 +27,7 @@ const (
 	SectionName = "RunSection"
 	DoName      = "DoAction"
 	UndoName    = "UndoAction"
+	EndName     = "EndRecovery"
 )
 
 const op = "recovery plan"
@@ -54,6 +56,8 @@ type Call struct {
 	Epoch uint64    `json:"epoch"`
 	// Behind is the newest epoch that was there when the run began: see epoch.Bid.
 	Behind string `json:"behind,omitempty"`
+	// Take is how often the run was taken up by another engine.
+	Take int `json:"take,omitempty"`
 	// Step is a step's id, or the name of a section.
 	Step string `json:"step"`
 	// Outs are what earlier steps returned that later ones rest on, by id.
@@ -84,7 +88,7 @@ type Activities struct {
 
 // Register registers every activity under its constant name.
 func (a *Activities) Register(r worker.ActivityRegistry) {
-	for name, f := range map[string]any{BeginName: a.Begin, SectionName: a.Section, DoName: a.Do, UndoName: a.Undo} {
+	for name, f := range map[string]any{BeginName: a.Begin, SectionName: a.Section, DoName: a.Do, UndoName: a.Undo, EndName: a.End} {
 		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
 }
@@ -123,9 +127,27 @@ func (a *Activities) Do(ctx context.Context, c Call) (Done, error) {
 	stop := keepBeating(ctx, nothing)
 	defer stop()
 
-	done, err := a.do(ctx, c, d, s)
+	if err := a.superseded(ctx, c, d, false); err != nil {
+		return Done{}, engine.EncodeError(err)
+	}
 
-	return done, engine.EncodeError(err)
+	done, ok, err := a.already(ctx, c, d, s)
+	if err != nil || ok {
+		return done, engine.EncodeError(err)
+	}
+
+	if done, err = a.do(ctx, c, d, s); err != nil {
+		return done, engine.EncodeError(err)
+	}
+
+	// How routes were before cannot be read again: that has to be kept.
+	if err := a.keep(ctx, c, d, done); err != nil && s.ID == routesStep(d) {
+		return done, engine.EncodeError(err)
+	} else if err != nil {
+		a.Log.WarnContext(ctx, "that a step was done is not kept", "run", c.Run, "step", s.ID, logs.Err, err)
+	}
+
+	return done, nil
 }
 
 // Undo takes one step outside of a section back.
@@ -137,6 +159,10 @@ func (a *Activities) Undo(ctx context.Context, c Call) error {
 
 	stop := keepBeating(ctx, nothing)
 	defer stop()
+
+	if err := a.superseded(ctx, c, d, true); err != nil {
+		return engine.EncodeError(err)
+	}
 
 	switch {
 	case s.Undo == nil:
@@ -194,6 +220,7 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 		done()
 		return nil, nil, err
 	}
+	h.Newer = func(ctx context.Context) error { return a.newer(ctx, d, c.Epoch) }
 
 	h.InDoubt = func(ctx context.Context, id targets.ShardID) ([]string, error) { return a.inDoubt(ctx, d, id) }
 	if d.Mode == plan.ModeFailover {

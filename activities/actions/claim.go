@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
+	"drctl/activities/claims"
 	"drctl/activities/steps"
 	"drctl/internal/epoch"
 	"drctl/internal/fail"
@@ -18,34 +18,6 @@ import (
 	"drctl/targets"
 	"drctl/targets/handover"
 )
-
-// claimLimit bounds how long a majority is tried for.
-const claimLimit = 20 * time.Second
-
-// Claimed is the group's epoch that a run has got.
-type Claimed struct {
-	Epoch uint64 `json:"epoch"`
-	// Lease is the longest that the region which is left could hold, and Waited how long
-	// that was waited for; both are zero in a planned epoch.
-	Lease  time.Duration `json:"lease_ns,omitempty"`
-	Waited time.Duration `json:"waited_ns,omitempty"`
-	// Proofs are of the servers for which guards have answered.
-	Proofs []silence.Proof `json:"proofs,omitempty"`
-}
-
-// epochs are the part of a run in the epochs of its group.
-type epochs struct {
-	log   *epoch.Log
-	lease time.Duration
-	call  Call
-	plan  plan.Definition
-	warn  func(ctx context.Context, text string, err error)
-	// waived says that a person let the claim count as done.
-	waived bool
-
-	mu     sync.Mutex
-	tenure *epoch.Tenure
-}
 
 // claimStep is the id of the step that claims; "" when the plan has none.
 func claimStep(d plan.Definition) string {
@@ -59,7 +31,7 @@ func claimStep(d plan.Definition) string {
 }
 
 // epochs of a plan's group; nil when the plan claims none.
-func (a *Activities) epochs(ctx context.Context, c Call, d plan.Definition) (*epochs, error) {
+func (a *Activities) epochs(ctx context.Context, c Call, d plan.Definition) (*claims.Part, error) {
 	step := claimStep(d)
 	if step == "" {
 		return nil, nil
@@ -70,149 +42,10 @@ func (a *Activities) epochs(ctx context.Context, c Call, d plan.Definition) (*ep
 		return nil, err
 	}
 
-	return &epochs{log: l, lease: a.Platform.Lease(), call: c, plan: d, waived: c.Waived[step] != "",
-		warn: func(ctx context.Context, text string, err error) {
+	return &claims.Part{Log: l, Lease: a.Platform.Lease(), Run: c.Run, Number: c.Epoch, Behind: c.Behind, Plan: d, Waived: c.Waived[step] != "",
+		Warn: func(ctx context.Context, text string, err error) {
 			a.Log.WarnContext(ctx, text, "run", c.Run, logs.Err, err)
 		}}, nil
-}
-
-func (e *epochs) planned() bool { return e.plan.Mode != plan.ModeFailover }
-
-// id names the run's claim among all.
-func (e *epochs) id() string { return epoch.Record{Epoch: e.call.Epoch, Claim: e.call.Run}.ID() }
-
-// Claim gets the epoch that the run's beginning has named: whoever else has claimed since
-// then is in the way. It may be repeated, and is the same claim.
-func (e *epochs) claim(ctx context.Context) (*epoch.Tenure, error) {
-	ctx, stop := context.WithTimeout(ctx, claimLimit)
-	defer stop()
-
-	t, err := e.log.Claim(ctx, epoch.Bid{Holder: e.plan.To, Run: e.call.Run, Claim: e.call.Run, Number: e.call.Epoch, Behind: e.call.Behind,
-		Lease: e.lease, Planned: e.planned(), First: !e.planned()})
-	if fail.Is(err, fail.Conflict) {
-		return nil, fail.New(fail.Conflict, op, e.plan.Group, "another recovery of the group runs, or has run: see drctl recovery show and drctl status, then begin anew", err)
-	}
-
-	return t, err
-}
-
-// Claim implements steps.Epochs: that of a section, where the old side is ended in order.
-func (e *epochs) Claim(ctx context.Context) (json.RawMessage, error) {
-	t, err := e.claim(ctx)
-	if err == nil {
-		err = t.Renew(ctx)
-	}
-
-	if err != nil {
-		return nil, err
-	}
-
-	e.mu.Lock()
-	e.tenure = t
-	e.mu.Unlock()
-
-	return json.Marshal(Claimed{Epoch: e.call.Epoch})
-}
-
-// Held implements steps.Epochs: for how long the region that takes over has the epoch, and
-// an error when it has not.
-func (e *epochs) Held(ctx context.Context) (time.Duration, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-
-	if e.waived {
-		return e.lease, e.unclaimed(ctx)
-	}
-
-	if e.tenure == nil { // another process has claimed
-		t, err := e.log.Join(ctx, e.plan.To, "")
-		if err != nil {
-			return 0, err
-		}
-
-		if id := t.Epoch().ID(); id != e.id() {
-			return 0, fail.New(fail.Conflict, op, e.plan.Group, "see drctl recovery show", fmt.Errorf("epoch %s is another run's (%s)", id, t.Epoch().Run))
-		}
-		e.tenure = t
-	}
-
-	// What has just been renewed is not asked for again while clients wait. Of two processes
-	// that run one section the journal stops one before that.
-	if e.tenure.Own() < e.lease*9/10 {
-		if err := e.tenure.Renew(ctx); err != nil {
-			return 0, err
-		}
-	}
-
-	left := e.tenure.Left()
-	if e.planned() {
-		left = e.tenure.Own()
-	}
-
-	if left <= 0 {
-		return 0, fail.New(fail.Denied, op, e.plan.Group, "", errors.New("the lease of the region that is left may still run"))
-	}
-
-	return left, nil
-}
-
-// unclaimed is an error when somebody else has an epoch that this run has not seen. Who
-// cannot be asked forbids nothing: a person has let the claim go.
-func (e *epochs) unclaimed(ctx context.Context) error {
-	st, err := e.log.Read(ctx)
-	if err != nil {
-		e.warn(ctx, "the epochs cannot be read, and a person has let the claim go", err)
-		return nil
-	}
-
-	if id, n := st.Newest(); e.call.Behind != "" && id != e.call.Behind && n >= e.call.Epoch {
-		return fail.New(fail.Conflict, op, e.plan.Group, "see drctl recovery show", fmt.Errorf("epoch %s was claimed since the run began", id))
-	}
-
-	return nil
-}
-
-// Back implements steps.Epochs: the region that was to be left gets the group back, in the
-// next epoch. It may be repeated. fail.Conflict when somebody else has claimed: then the
-// old side must not write again. It is no error when no majority can be asked: a server
-// that comes back without an epoch is stopped by its guard, if it has one.
-func (e *epochs) Back(ctx context.Context) error {
-	ctx, stop := context.WithTimeout(ctx, claimLimit)
-	defer stop()
-
-	e.mu.Lock()
-	e.tenure = nil
-	e.mu.Unlock()
-
-	back := e.call.Run + "/back"
-
-	st, err := e.log.Read(ctx)
-	if err != nil {
-		e.warn(ctx, "the epoch cannot be given back", err)
-		return nil
-	}
-
-	mine := false
-	for _, v := range st.Voters {
-		mine = mine || v.Last.ID() == e.id() || v.Last.Claim == back
-	}
-
-	switch id, n := st.Newest(); {
-	case st.Present.Claim == back:
-		return nil
-	case !mine && n >= e.call.Epoch:
-		return fail.New(fail.Conflict, op, e.plan.Group, "see drctl recovery show", fmt.Errorf("epoch %s was claimed since the run began: the old side stays as it is", id))
-	case !mine:
-		return nil // nothing was claimed
-	}
-
-	_, err = e.log.Claim(ctx, epoch.Bid{Holder: e.plan.From, Run: e.call.Run, Claim: back, Number: e.call.Epoch + 1, Behind: e.id(), Lease: e.lease, Planned: true})
-	if err != nil && !fail.Is(err, fail.Conflict) {
-		e.warn(ctx, "the epoch cannot be given back", err)
-		return nil
-	}
-
-	return err
 }
 
 // claim is the step of a failover: the claim, and the wait for the leases of the region
@@ -223,11 +56,11 @@ func (a *Activities) claim(ctx context.Context, c Call, d plan.Definition, s pla
 		return Done{}, err
 	}
 
-	t, err := e.claim(ctx)
+	t, err := e.Take(ctx)
 	if err != nil {
 		return Done{}, err
 	}
-	bound, lease := t.Bound(d.From), max(t.Longest(d.From), e.lease)
+	bound, lease := t.Bound(d.From), max(t.Longest(d.From), e.Lease)
 
 	if err := t.Wait(ctx); err != nil {
 		return Done{}, err
@@ -244,7 +77,7 @@ func (a *Activities) claim(ctx context.Context, c Call, d plan.Definition, s pla
 		}
 	}
 
-	out := Claimed{Epoch: c.Epoch, Lease: lease, Waited: t.Waited()}
+	out := claims.Claimed{Epoch: c.Epoch, Lease: lease, Waited: t.Waited()}
 	if out.Proofs, err = a.let(ctx, c, d, bound, out); err != nil {
 		return Done{}, err
 	}
@@ -255,7 +88,7 @@ func (a *Activities) claim(ctx context.Context, c Call, d plan.Definition, s pla
 }
 
 // let are the proofs for what guards have answered for: their lease is over.
-func (a *Activities) let(ctx context.Context, c Call, d plan.Definition, guards []epoch.Guard, w Claimed) (out []silence.Proof, err error) {
+func (a *Activities) let(ctx context.Context, c Call, d plan.Definition, guards []epoch.Guard, w claims.Claimed) (out []silence.Proof, err error) {
 	key, err := a.silenceKey(ctx, d)
 	if err != nil {
 		return nil, err
@@ -307,7 +140,7 @@ func (a *Activities) guardProof(ctx context.Context, c Call, d plan.Definition, 
 		return silence.Proof{}, errors.New("without a witness no guard's lease can be waited for")
 	}
 
-	var w Claimed
+	var w claims.Claimed
 	if out := c.Outs[step]; len(out) > 0 {
 		if err := json.Unmarshal(out, &w); err != nil {
 			return silence.Proof{}, fail.New(fail.Corrupt, op, s.ID, "", err)
@@ -323,7 +156,7 @@ func (a *Activities) guardProof(ctx context.Context, c Call, d plan.Definition, 
 }
 
 // proven is the proof that a claim has of a shard's old side.
-func proven(d plan.Definition, s plan.StepDef, w Claimed, number uint64, key silence.Key) (silence.Proof, error) {
+func proven(d plan.Definition, s plan.StepDef, w claims.Claimed, number uint64, key silence.Key) (silence.Proof, error) {
 	server := guarded(s.On, d.From)
 	for _, p := range w.Proofs {
 		if p.Instance == server {

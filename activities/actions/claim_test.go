@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"drctl/activities/claims"
 	"drctl/internal/epoch"
 	"drctl/internal/fail"
 	"drctl/internal/silence"
@@ -70,7 +71,7 @@ func definition(m plan.Mode) plan.Definition {
 }
 
 // part is the part of a process in the epochs of a run that has just begun.
-func (w *witnessed) part(run string, m plan.Mode, began Begun) *epochs {
+func (w *witnessed) part(run string, m plan.Mode, began Begun) *claims.Part {
 	w.t.Helper()
 	a := &Activities{Platform: w, Log: slog.New(slog.DiscardHandler)}
 
@@ -178,13 +179,13 @@ func TestAFailoverWithoutItsLostVoter(t *testing.T) {
 
 	began := w.begins()
 	waived := w.part("waived", plan.ModeFailover, began)
-	waived.waived = true
+	waived.Waived = true
 
 	if left, err := waived.Held(t.Context()); err != nil || left <= 0 {
 		t.Errorf("let go by a person: %s, %v", left, err)
 	}
 
-	if _, err := w.part("one", plan.ModeFailover, began).claim(t.Context()); err != nil {
+	if _, err := w.part("one", plan.ModeFailover, began).Take(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 
@@ -212,7 +213,7 @@ func TestGuardsProofs(t *testing.T) {
 		"of another server": {[]silence.Proof{proof("orders/0@north")}, 3, "no guard has answered for orders/0@east"},
 		"of another epoch":  {[]silence.Proof{proof("orders/0@east")}, 4, "made for epoch 3"},
 	} {
-		p, err := proven(d, d.Steps[1], Claimed{Proofs: c.proofs}, c.epoch, key)
+		p, err := proven(d, d.Steps[1], claims.Claimed{Proofs: c.proofs}, c.epoch, key)
 		if (err == nil) != (c.say == "") || err != nil && !strings.Contains(err.Error(), c.say) {
 			t.Errorf("%s: %v", name, err)
 		}

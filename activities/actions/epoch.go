@@ -2,7 +2,6 @@ package actions
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	"drctl/internal/engine"
@@ -11,26 +10,18 @@ import (
 	"drctl/internal/logs"
 	"drctl/internal/vault"
 	"drctl/restore/plan"
+	"drctl/restore/runs"
 )
-
-const promotionKind = "promotion-of-"
-
-// Promotion is the record of a run that may promote. Its number is its id.
-type Promotion struct {
-	Epoch uint64    `json:"epoch"`
-	Run   string    `json:"run"`
-	By    string    `json:"by"`
-	Mode  plan.Mode `json:"mode"`
-	From  string    `json:"from"`
-	To    string    `json:"to"`
-	Plan  string    `json:"plan"`
-}
 
 // BeginIn is a run that begins.
 type BeginIn struct {
 	Run  string   `json:"run"`
 	By   string   `json:"by"`
 	Plan plan.Ref `json:"plan"`
+	// Take is how often the run was taken up by another engine, this time included.
+	Take int `json:"take,omitempty"`
+	// Token is the engine's own name of the run.
+	Token string `json:"token,omitempty"`
 }
 
 // Begun is what a run got.
@@ -70,12 +61,16 @@ func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
 	behind, claimed := a.newest(ctx, d.Group)
 	for range 100 {
 		next, mine, err := a.nextEpoch(ctx, set, d.Group, in.Run)
+		if err == nil && in.Take > 0 {
+			err = a.takenUp(ctx, d, in, next, mine)
+		}
+
 		if err != nil || mine {
 			return Begun{Epoch: next, Behind: behind}, err
 		}
 		next = max(next, claimed+1)
 
-		if taken, err := take(ctx, set, d.Group, Promotion{Epoch: next, Run: in.Run, By: in.By, From: d.From, To: d.To, Mode: d.Mode, Plan: in.Plan.SHA256}); taken || err != nil {
+		if taken, err := take(ctx, set, d.Group, runs.Promotion{Epoch: next, Run: in.Run, By: in.By, From: d.From, To: d.To, Mode: d.Mode, Plan: in.Plan.SHA256}); taken || err != nil {
 			return Begun{Epoch: next, Behind: behind}, err
 		}
 	}
@@ -114,16 +109,13 @@ func others(all []*vault.Vault, but *vault.Vault) (out []*vault.Vault) {
 	return out
 }
 
-// epochID sorts by number.
-func epochID(n uint64) string { return fmt.Sprintf("%019d", n) }
-
 // nextEpoch is one more than the greatest that a vault has, or the run's own. The first
 // vault has to answer; another that does not is passed over. So two runs with vaults that do not
 // see each other can get one number: it tells proofs apart, and keeps nobody from anything;
 // what does, where there are voters enough, is the claim.
 func (a *Activities) nextEpoch(ctx context.Context, set vault.Set, group, run string) (next uint64, mine bool, err error) {
 	for i, v := range set.Vaults {
-		ids, err := v.Reports(ctx, promotionKind+group)
+		ids, err := v.Reports(ctx, runs.PromotionKind(group))
 		if err != nil && i == 0 {
 			return 0, false, err
 		}
@@ -134,12 +126,12 @@ func (a *Activities) nextEpoch(ctx context.Context, set vault.Set, group, run st
 		newest := ids[len(ids)-1]
 
 		n, perr := strconv.ParseUint(newest, 10, 63)
-		if perr != nil || epochID(n) != newest {
+		if perr != nil || runs.EpochID(n) != newest {
 			return 0, false, fail.Newf(fail.Corrupt, op, group, "the vault of %s has a promotion called %.40q", v.Region(), newest)
 		}
 
-		var p Promotion
-		if err := v.Report(ctx, promotionKind+group, newest, &p); err == nil && p.Run == run && n >= next {
+		var p runs.Promotion
+		if err := v.Report(ctx, runs.PromotionKind(group), newest, &p); err == nil && p.Run == run && n >= next {
 			next, mine = n, true
 			continue
 		}
@@ -157,11 +149,11 @@ func (a *Activities) nextEpoch(ctx context.Context, set vault.Set, group, run st
 }
 
 // take writes the record of a number; false: somebody else has it.
-func take(ctx context.Context, set vault.Set, group string, p Promotion) (bool, error) {
+func take(ctx context.Context, set vault.Set, group string, p runs.Promotion) (bool, error) {
 	for i, v := range set.Vaults {
 		one := vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}
 
-		_, err := one.SaveReport(ctx, promotionKind+group, epochID(p.Epoch), p)
+		_, err := one.SaveReport(ctx, runs.PromotionKind(group), runs.EpochID(p.Epoch), p)
 		if fail.Is(err, fail.Conflict) {
 			return false, nil
 		}

@@ -1,86 +1,20 @@
 package actions
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net/http"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"time"
 
-	"drctl/internal/fail"
-	"drctl/internal/trust"
+	"drctl/activities/outside"
 	"drctl/restore/plan"
 )
 
-// most is how much of what a program or a server says is kept, in bytes.
-const most = 4096
-
-// program runs a program of the platform's own, without a shell. Its success is its
-// exit status.
+// program runs a program of the platform's own.
 func program(ctx context.Context, step string, x *plan.Exec, env ...string) (Done, error) {
-	if x == nil || len(x.Command) == 0 || !filepath.IsAbs(x.Command[0]) {
-		return Done{}, fail.Newf(fail.Invalid, op, step, "it needs the absolute path of a program")
-	}
-
-	if err := trust.Program(op, x.Command[0]); err != nil {
-		return Done{}, err
-	}
-
-	cmd := exec.CommandContext(ctx, x.Command[0], x.Command[1:]...)
-	cmd.Dir, cmd.WaitDelay = "/", 5*time.Second
-	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "DRCTL_STEP=" + step}, env...)
-
-	out := &first{}
-	cmd.Stdout, cmd.Stderr = out, out
-
-	if err := cmd.Run(); err != nil {
-		return Done{}, fail.New(fail.Unverified, op, step, "see what the program says", fmt.Errorf("%s: %w: %s", x.Command[0], errors.Join(ctx.Err(), err), out.text()))
-	}
-
-	return Done{Said: out.text()}, nil
+	said, err := outside.Program(ctx, step, x, env...)
+	return Done{Said: said}, err
 }
 
-// first keeps the beginning of what is written.
-type first struct{ b bytes.Buffer }
-
-func (f *first) Write(p []byte) (int, error) {
-	f.b.Write(p[:min(len(p), most-min(most, f.b.Len()))])
-	return len(p), nil
-}
-
-func (f *first) text() string { return strings.TrimSpace(strings.ToValidUTF8(f.b.String(), "?")) }
-
-// request makes a call of the platform's own. Any status of 200 to 299 is success.
+// request makes a call of the platform's own.
 func request(ctx context.Context, step string, x *plan.HTTP) (Done, error) {
-	if x == nil || x.URL == "" {
-		return Done{}, fail.Newf(fail.Invalid, op, step, "it names no URL")
-	}
-
-	method := x.Method
-	if method == "" {
-		method = http.MethodPost
-	}
-
-	req, err := http.NewRequestWithContext(ctx, method, x.URL, nil)
-	if err != nil {
-		return Done{}, fail.New(fail.Invalid, op, step, "", err)
-	}
-
-	res, err := (&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(req)
-	if err != nil {
-		return Done{}, fail.New(fail.Unavailable, op, step, "", err)
-	}
-	defer res.Body.Close()
-
-	body, _ := io.ReadAll(io.LimitReader(res.Body, most))
-	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return Done{}, fail.Newf(fail.Unverified, op, step, "%s %s answered %s: %s", method, x.URL, res.Status, strings.ToValidUTF8(string(body), "?"))
-	}
-
-	return Done{Said: res.Status}, nil
+	said, err := outside.Request(ctx, step, x)
+	return Done{Said: said}, err
 }

@@ -18,6 +18,7 @@ import (
 	"drctl/restore/losses"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
+	"drctl/restore/runs"
 )
 
 // Section runs a section, or goes on with one that another process began. One that was
@@ -63,6 +64,9 @@ func (a *Activities) section(ctx context.Context, c Call) (section.Result, error
 		return section.Result{}, err
 	}
 
+	if err := a.superseded(ctx, c, d, true); err != nil {
+		return section.Result{}, err
+	}
 	j := journal{v, d.Group, c.Run, c.Step}
 
 	h, done, err := a.hands(ctx, c, d)
@@ -112,9 +116,7 @@ type journal struct {
 	group, run, section string
 }
 
-const journalKind = "journal-of-"
-
-func (j journal) kind() string { return journalKind + j.group + "-" + j.run }
+func (j journal) kind() string { return runs.JournalKind(j.group, j.run) }
 
 func (j journal) id(n int) string { return fmt.Sprintf("%s-%06d", j.section, n) }
 

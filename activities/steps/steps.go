@@ -51,6 +51,9 @@ type Hands struct {
 	// Line is a place of the old side's log that is known, where the old side itself
 	// cannot say its end. It may be nil.
 	Line func(ctx context.Context, id targets.ShardID) (Line, error)
+	// Newer is not nil while a newer recovery may have promoted another server; asked
+	// before an old side is started again. It may be nil.
+	Newer func(ctx context.Context) error
 	// InDoubt lists what is prepared on the new side of a shard and not ended.
 	InDoubt func(ctx context.Context, id targets.ShardID) ([]string, error)
 }
@@ -355,6 +358,12 @@ func (h *Hands) Undo(ctx context.Context, n plan.Node, k section.Known) error {
 		sw := h.Shards[n.Shard].Switch
 		if sw == nil {
 			return nil // Do refused it, and touched nothing
+		}
+
+		if h.Newer != nil {
+			if err := h.Newer(ctx); err != nil {
+				return err
+			}
 		}
 
 		return sw.Undo(ctx, k.Past)

@@ -72,6 +72,7 @@ func Runs(ctx context.Context, set vault.Set, group string) (out []string, err e
 		ids, err := v.Reports(ctx, kind+group)
 		out, errs = append(out, ids...), append(errs, err)
 	}
+
 	slices.Sort(out)
 
 	if out = slices.Compact(out); len(out) > 0 {

@@ -26,7 +26,7 @@ func Run(ctx workflow.Context, in In) (Out, error) {
 	}
 
 	r := &run{in: in, m: m, ended: workflow.NewBufferedChannel(ctx, 2*len(in.Order.Steps)+1), outs: map[string]json.RawMessage{}, halts: map[string]workflow.CancelFunc{},
-		out: Out{Run: in.Run, Group: in.Group, Mode: in.Mode, From: in.From, To: in.To, By: in.By, Plan: in.Plan.SHA256, Started: workflow.Now(ctx).UTC(), Verdict: machine.Open}}
+		out: Out{Run: in.Run, Group: in.Group, Mode: in.Mode, From: in.From, To: in.To, By: in.By, Plan: in.Plan.SHA256, Take: in.Take, Started: workflow.Now(ctx).UTC(), Verdict: machine.Open}}
 	for _, n := range in.Order.Steps {
 		r.out.Steps = append(r.out.Steps, Step{ID: n.ID, Op: n.Op})
 	}
@@ -36,7 +36,7 @@ func Run(ctx workflow.Context, in In) (Out, error) {
 	}
 
 	var begun actions.Begun
-	if err := workflow.ExecuteActivity(quick(ctx, in.Queues[in.To]), actions.BeginName, actions.BeginIn{Run: in.Run, By: in.By, Plan: in.Plan}).Get(ctx, &begun); err != nil {
+	if err := workflow.ExecuteActivity(quick(ctx, in.Queues[in.To]), actions.BeginName, actions.BeginIn{Run: in.Run, By: in.By, Plan: in.Plan, Take: in.Take, Token: workflow.GetInfo(ctx).WorkflowExecution.RunID}).Get(ctx, &begun); err != nil {
 		return Out{}, err
 	}
 	r.out.Epoch, r.behind = begun.Epoch, begun.Behind
@@ -44,8 +44,26 @@ func Run(ctx workflow.Context, in In) (Out, error) {
 	r.loop(ctx)
 	out := r.shown()
 	out.Finished = workflow.Now(ctx).UTC()
+	out.Unkept = r.end(ctx, out)
 
 	return out, nil
+}
+
+// end has the vaults keep how the run ended, so that nobody takes it up again. It returns
+// why they do not.
+func (r *run) end(ctx workflow.Context, out Out) string {
+	if workflow.GetVersion(ctx, "end", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return ""
+	}
+
+	work, release := workflow.NewDisconnectedContext(ctx)
+	defer release()
+
+	if err := workflow.ExecuteActivity(quick(work, r.in.Queues[r.in.To]), actions.EndName, end{Run: r.in.Run, Plan: r.in.Plan, Out: out}).Get(work, nil); err != nil {
+		return engine.DecodeError(err).Error()
+	}
+
+	return ""
 }
 
 // quick is for a call of some seconds.
@@ -273,7 +291,7 @@ func (r *run) options(ctx workflow.Context, n plan.Node, attempts int32) workflo
 
 // call is what an activity is told: of earlier steps only what it may rest on.
 func (r *run) call(n plan.Node) actions.Call {
-	c := actions.Call{Run: r.in.Run, By: r.in.By, Plan: r.in.Plan, Mode: r.in.Mode, Epoch: r.out.Epoch, Behind: r.behind, Step: n.ID}
+	c := actions.Call{Run: r.in.Run, By: r.in.By, Plan: r.in.Plan, Mode: r.in.Mode, Epoch: r.out.Epoch, Behind: r.behind, Take: r.in.Take, Step: n.ID}
 
 	for i, o := range r.in.Order.Steps {
 		if !rests(n.Op, o.Op) {

@@ -97,6 +97,9 @@ func (w *world) register(r worker.Registry) {
 		actions.DoName: func(ctx context.Context, c actions.Call) (actions.Done, error) {
 			return actions.Done{Out: json.RawMessage(`{"of":"` + c.Step + `"}`), Said: "done"}, w.call(ctx, "do", c)
 		},
+		actions.EndName: func(_ context.Context, in actions.EndIn) error {
+			return w.call(context.Background(), "end", actions.Call{Step: in.Run})
+		},
 		actions.UndoName: func(ctx context.Context, c actions.Call) error { return w.call(ctx, "undo", c) },
 		actions.SectionName: func(ctx context.Context, c actions.Call) (section.Result, error) {
 			err := w.call(ctx, "do", c)

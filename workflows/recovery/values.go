@@ -28,6 +28,8 @@ type In struct {
 	Mode  plan.Mode `json:"mode"`
 	From  string    `json:"from"`
 	To    string    `json:"to"`
+	// Take is how often the run was taken up by another engine, this time included.
+	Take int `json:"take,omitempty"`
 	// Order is the folded outline of the plan.
 	Order plan.Outline `json:"order"`
 	// Queues are the task queues by region.
@@ -45,6 +47,10 @@ type Out struct {
 	Plan    string          `json:"plan"` // hash
 	Epoch   uint64          `json:"epoch,omitempty"`
 	Verdict machine.Verdict `json:"verdict"`
+	// Take is how often the run was taken up by another engine.
+	Take int `json:"take,omitempty"`
+	// Unkept is why the vaults do not know how it ended; "" when they do.
+	Unkept string `json:"unkept,omitempty"`
 	// Past says that a step has begun that nothing can undo.
 	Past    bool    `json:"past,omitempty"`
 	Steps   []Step  `json:"steps"`
@@ -105,4 +111,11 @@ type ended struct {
 	Inside    []section.StepResult
 	InDoubt   []string
 	Loss      *losses.Statement
+}
+
+// end is actions.EndIn, whose Out is not looked into there.
+type end struct {
+	Run  string   `json:"run"`
+	Plan plan.Ref `json:"plan"`
+	Out  Out      `json:"out"`
 }

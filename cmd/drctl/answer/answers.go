@@ -76,6 +76,7 @@ func All() []Answer {
 		{Command: "recovery answer", Value: recovery.Out{}},
 		{Command: "recovery loss", Value: losses.Statement{}},
 		{Command: "recovery loss --list", Value: []string{}},
+		{Command: "recovery resume", Value: recovery.Out{}},
 		{Command: "recovery show", Value: recovery.Out{}},
 		{Command: "restore plan", Value: plan.Run{}},
 		{Command: "restore run", Value: workflows.RestoreOut{}},

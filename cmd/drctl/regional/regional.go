@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -85,9 +84,7 @@ func (f Faces) kind(m plan.Mode, short, long string) *cobra.Command {
 	run := &cobra.Command{Use: "run", Short: short, Long: long, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), r) }}
 	r.Flags(run)
 	fl := run.Flags()
-	fl.StringVar(&r.engine, "engine", "configured", "configured, or embedded: an engine of its own, for when the platform's is lost")
-	fl.StringVar(&r.engineBin, "engine-bin", "", "path of drctl-engine (default: beside drctl, then PATH)")
-	fl.BoolVar(&r.yes, "yes", false, "do not ask before anything is touched")
+	r.engines(run)
 
 	if m == plan.ModeFailover {
 		fl.StringArrayVar(&r.hook, "fence", nil, "program, then each argument, that takes power or network from a server: it is told which by $DRCTL_INSTANCE, $DRCTL_ADDRESS, $DRCTL_SHARD and $DRCTL_REGION, and its success is proof of silence")
@@ -97,6 +94,14 @@ func (f Faces) kind(m plan.Mode, short, long string) *cobra.Command {
 	c.AddCommand(run)
 
 	return c
+}
+
+// engines are the flags of what runs it.
+func (r *running) engines(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&r.engine, "engine", "configured", "configured, or embedded: an engine of its own, for when the platform's is lost")
+	fl.StringVar(&r.engineBin, "engine-bin", "", "path of drctl-engine (default: beside drctl, then PATH)")
+	fl.BoolVar(&r.yes, "yes", false, "do not ask before anything is touched")
 }
 
 // derive makes the plan that is to run.
@@ -166,25 +171,7 @@ func (f Faces) run(ctx context.Context, r running) error {
 		return err
 	}
 
-	run, err := f.Start(ctx, e.Client, e.IDs.Recover(d.Group), recovery.Name, in.Queues[d.To], in)
-	if err != nil {
-		return err
-	}
-
-	// Nobody else can reach an engine of this command's own.
-	var typed <-chan string
-	if r.engine == "embedded" && ui.IsTerminal(os.Stdin) {
-		typed = lines(os.Stdin)
-
-		f.Say(slog.LevelInfo, "answer what is asked here: STEP ANSWER REASON")
-	}
-
-	out, err := f.follow(ctx, e.Client, run, r.engine == "embedded", r.vouch, typed)
-	if err != nil {
-		return err
-	}
-
-	return f.tell(out)
+	return f.start(ctx, e, r, in)
 }
 
 // lines are those that a person types.
@@ -262,7 +249,7 @@ come back to take any. It is recorded with your name as the proof of silence.`,
 		x.Flags().StringVarP(&group, "group", "g", "", "group (default: the only one)")
 	}
 
-	c.AddCommand(show, answer, f.lossCommand())
+	c.AddCommand(show, answer, f.lossCommand(), f.resumeCommand())
 
 	return c
 }

@@ -270,12 +270,12 @@ func TestThereAndBackAndWithoutARegion(t *testing.T) {
 	p.standsBy("west", false)
 }
 
-// killedInTheMiddle goes home again, by a program that stops the primary. The first
-// time it hangs, and the worker that has started it is killed. The next worker goes on.
-func (p *place) killedInTheMiddle() {
+// hangs has the primary of a region stopped by a program that hangs the first time. It
+// returns where the program notes its parent and itself then.
+func (p *place) hangs(region, role string) (mark string) {
 	p.Helper()
 
-	mark, script := filepath.Join(p.dir, "mark"), filepath.Join(p.dir, "stop.sh")
+	mark, script := filepath.Join(p.dir, "mark-"+region), filepath.Join(p.dir, "stop-"+region+".sh")
 	tools := sandboxtest.Tools(p.T)
 
 	as := ""
@@ -283,10 +283,10 @@ func (p *place) killedInTheMiddle() {
 		as = "runuser -u postgres -- "
 	}
 
-	west := p.instance("west")
+	in := p.instance(region)
 
 	text := fmt.Sprintf("#!/bin/sh\nif ! [ -e %[1]s ]; then echo $PPID $$ > %[1]s.new; mv %[1]s.new %[1]s; exec sleep 600; fi\nexec %[2]s%[3]s/pg_ctl stop -w -m fast -D %[4]s\n",
-		mark, as, tools.PostgresBin, west.DataDir)
+		mark, as, tools.PostgresBin, in.DataDir)
 	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
 		p.Fatal(err)
 	}
@@ -298,11 +298,33 @@ func (p *place) killedInTheMiddle() {
 		p.Fatal(err)
 	}
 
-	with := strings.Replace(string(b), "role: standby, data_dir: "+west.DataDir, "role: standby, stop: ["+script+"], data_dir: "+west.DataDir, 1)
+	with := strings.Replace(string(b), "role: "+role+", data_dir: "+in.DataDir, "role: "+role+", stop: ["+script+"], data_dir: "+in.DataDir, 1)
 	if err := os.WriteFile(config, []byte(with), 0o600); err != nil || with == string(b) {
 		p.Fatal("the configuration has no such instance", err)
 	}
 
+	return mark
+}
+
+// stopping waits until the program has begun, and returns who called it, and itself.
+func (p *place) stopping(mark string) (worker, stopper int) {
+	p.Helper()
+	p.until("the old primary is being stopped", func() bool {
+		b, _ := os.ReadFile(mark)
+		n, _ := fmt.Sscan(string(b), &worker, &stopper)
+
+		return n == 2
+	})
+
+	return worker, stopper
+}
+
+// killedInTheMiddle goes home again, by a program that stops the primary. The first
+// time it hangs, and the worker that has started it is killed. The next worker goes on.
+func (p *place) killedInTheMiddle() {
+	p.Helper()
+
+	mark := p.hangs("west", "standby")
 	_ = p.up.Process.Signal(syscall.SIGTERM)
 	_ = p.up.Wait()
 	p.serve()
@@ -313,13 +335,7 @@ func (p *place) killedInTheMiddle() {
 		ended <- fmt.Sprintf("exit %d\n%s\n%s", code, out, said)
 	}()
 
-	var worker, stopper int
-	p.until("the old primary is being stopped", func() bool {
-		b, _ := os.ReadFile(mark)
-		n, _ := fmt.Sscan(string(b), &worker, &stopper)
-
-		return n == 2
-	})
+	worker, stopper := p.stopping(mark)
 
 	// What it had started is not to come back either.
 	if err := errors.Join(syscall.Kill(worker, syscall.SIGKILL), syscall.Kill(stopper, syscall.SIGKILL)); err != nil {

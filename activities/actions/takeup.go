@@ -1,0 +1,190 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"drctl/internal/engine"
+	"drctl/internal/fail"
+	"drctl/internal/vault"
+	"drctl/restore/plan"
+	"drctl/restore/runs"
+)
+
+// TakenUp says that another engine took a run up.
+type TakenUp struct {
+	Run string `json:"run"`
+	By  string `json:"by"`
+	// Token is the engine's own name of the run.
+	Token string `json:"token"`
+}
+
+// takenUp writes that a run is taken up for the so manieth time. Conflict when another
+// was quicker, or when a newer recovery of the group began since.
+func (a *Activities) takenUp(ctx context.Context, d plan.Definition, in BeginIn, epoch uint64, mine bool) error {
+	if !mine {
+		return fail.New(fail.Conflict, op, in.Run, "see where the group is: drctl status", fmt.Errorf("a newer recovery of %s has begun since (epoch %d): this one is over", d.Group, epoch-1))
+	}
+
+	v, err := a.Platform.Vault(ctx, d.To)
+	if err != nil {
+		return err
+	}
+
+	_, err = one(v).SaveReport(ctx, runs.JournalKind(d.Group, in.Run), runs.TakeID(in.Take), TakenUp{Run: in.Run, By: in.By, Token: in.Token})
+	if fail.Is(err, fail.Conflict) {
+		return fail.New(fail.Conflict, op, in.Run, "see what it does: drctl recovery show", errors.New("somebody else has taken the run up meanwhile"))
+	}
+
+	return err
+}
+
+func one(v *vault.Vault) vault.Set { return vault.Set{Vaults: []*vault.Vault{v}, Durability: 1} }
+
+// superseded is not nil once another engine has taken the run up. A vault that does not
+// tell counts as one that has, where it has to be sure.
+func (a *Activities) superseded(ctx context.Context, c Call, d plan.Definition, sure bool) error {
+	v, err := a.Platform.Vault(ctx, d.To)
+	if err == nil {
+		var t TakenUp
+
+		err = v.Report(ctx, runs.JournalKind(d.Group, c.Run), runs.TakeID(c.Take+1), &t)
+		if err == nil {
+			return fail.New(fail.Conflict, op, c.Run, "give it up here: drctl recovery answer STEP give-up --reason \"taken up elsewhere\"",
+				fmt.Errorf("%s has taken the run up with another engine: this one does nothing any more", t.By))
+		}
+	}
+
+	if fail.Is(err, fail.NotFound) || !sure {
+		return nil
+	}
+
+	return err
+}
+
+// stood is a step that was done, for an engine that takes the run up.
+type stood struct {
+	Step string `json:"step"`
+	Done Done   `json:"done"`
+}
+
+// keep notes in the vault that a step outside of a section was done.
+func (a *Activities) keep(ctx context.Context, c Call, d plan.Definition, done Done) error {
+	v, err := a.Platform.Vault(ctx, d.To)
+	if err != nil {
+		return err
+	}
+
+	_, err = one(v).SaveReport(ctx, runs.JournalKind(d.Group, c.Run), runs.DoneID(c.Step), stood{Step: c.Step, Done: done})
+	if fail.Is(err, fail.Conflict) { // done once more, by a retry
+		return nil
+	}
+
+	return err
+}
+
+// already returns what a step did before the run was taken up, where that still counts. A
+// fence is done again: who was silent may have come back. What came before the section
+// is done again as well while that has not begun, but for what was read before anything
+// was touched.
+func (a *Activities) already(ctx context.Context, c Call, d plan.Definition, s plan.StepDef) (done Done, ok bool, err error) {
+	if c.Take == 0 || s.Do == plan.OpFence {
+		return done, false, nil
+	}
+
+	v, err := a.Platform.Vault(ctx, d.To)
+	if err != nil {
+		return done, false, err
+	}
+	kind := runs.JournalKind(d.Group, c.Run)
+
+	if s.Do != plan.OpPrecheck {
+		ids, err := v.Reports(ctx, kind)
+		if err != nil || !begun(d, ids) {
+			return done, false, err
+		}
+	}
+
+	var x stood
+
+	err = v.Report(ctx, kind, runs.DoneID(c.Step), &x)
+	if fail.Is(err, fail.NotFound) {
+		return done, false, nil
+	}
+
+	return x.Done, err == nil && x.Step == c.Step, err
+}
+
+// begun reports whether the journal of a section has an entry.
+func begun(d plan.Definition, ids []string) bool {
+	for _, s := range d.Steps {
+		for _, id := range ids {
+			if s.Section != "" && strings.HasPrefix(id, s.Section+"-") && !runs.Own(id) {
+				return true
+			}
+		}
+	}
+
+	return false
+}
+
+// EndIn is a run that ended, with how.
+type EndIn struct {
+	Run  string          `json:"run"`
+	Plan plan.Ref        `json:"plan"`
+	Out  json.RawMessage `json:"out"`
+}
+
+// End keeps in the vaults how a run ended.
+func (a *Activities) End(ctx context.Context, in EndIn) error {
+	d, err := a.load(ctx, in.Plan)
+	if err != nil {
+		return engine.EncodeError(err)
+	}
+
+	set, err := a.vaults(ctx, d.Group, d.To)
+	if err == nil {
+		_, err = set.SaveReport(ctx, runs.EndKind(d.Group), in.Run, in.Out)
+	}
+
+	if fail.Is(err, fail.Conflict) { // kept by an attempt before, or by another engine
+		err = nil
+	}
+
+	return engine.EncodeError(err)
+}
+
+// newer is not nil while a newer recovery of the group may have promoted another
+// server: one has begun, and its end does not say that it was taken back. What vaults
+// do not tell is no answer.
+func (a *Activities) newer(ctx context.Context, d plan.Definition, epoch uint64) error {
+	set, err := a.vaults(ctx, d.Group, d.To)
+	if err != nil {
+		return err
+	}
+
+	for _, v := range set.Vaults {
+		ps, err := runs.Promotions(ctx, v, d.Group)
+		if err != nil {
+			return err
+		}
+
+		for _, p := range ps {
+			if p.Epoch <= epoch {
+				continue
+			}
+
+			if back, err := runs.TakenBack(ctx, set, d.Group, p.Run); err != nil {
+				return err
+			} else if !back {
+				return fail.New(fail.Conflict, op, d.Group, "see who is the primary: drctl status; two primaries are worse than none",
+					fmt.Errorf("run %s (%s from %s to %s, epoch %d) has begun since: the old primary is not started again", p.Run, p.Mode, p.From, p.To, p.Epoch))
+			}
+		}
+	}
+
+	return nil
+}
