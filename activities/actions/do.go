@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"drctl/activities/outside"
 	"drctl/activities/section"
 	"drctl/activities/steps"
 	"drctl/internal/fail"
@@ -349,4 +350,16 @@ func node(d plan.Definition, m plan.Mode, id string) plan.Node {
 	}
 
 	return plan.Node{ID: id}
+}
+
+// program runs a program of the platform's own.
+func program(ctx context.Context, step string, x *plan.Exec, env ...string) (Done, error) {
+	said, err := outside.Program(ctx, step, x, env...)
+	return Done{Said: said}, err
+}
+
+// request makes a call of the platform's own.
+func request(ctx context.Context, step string, x *plan.HTTP) (Done, error) {
+	said, err := outside.Request(ctx, step, x)
+	return Done{Said: said}, err
 }

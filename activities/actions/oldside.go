@@ -5,15 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
+	"drctl/activities/ahead"
 	"drctl/activities/steps"
 	"drctl/internal/fail"
 	"drctl/internal/silence"
 	"drctl/internal/stream"
-	"drctl/internal/timeline"
-	"drctl/internal/vault"
 	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/targets/handover"
@@ -168,68 +166,9 @@ func (a *Activities) ahead(ctx context.Context, to, region string, id targets.Sh
 		return k, err
 	}
 
-	ls, err := stream.Outline(ctx, v, id)
-	if err != nil {
-		return k, err
-	}
+	k.line, k.path, err = ahead.Of(ctx, v, id, k.at)
 
-	if len(ls) == 0 {
-		return k, fail.New(fail.NotFound, op, id.String(), "recover the shard from another vault (drctl restore run --into instances), or promote it by hand", fmt.Errorf("the vault of %s has no log of the shard: whether the standby is on the right line is not known", region))
-	}
-
-	newest := slices.MaxFunc(ls, func(a, b timeline.Timeline) int { return a.LastSeen().Compare(b.LastSeen()) })
-	k.line = steps.Line{At: targets.Position{Kind: k.at.Kind, Timeline: newest.ID, Offset: newest.Tip()}, History: newest.History}
-
-	switch {
-	case newest.ID == k.at.Timeline && k.line.At.Offset <= k.at.Offset:
-	case newest.ID == k.at.Timeline:
-		k.path = []targets.Span{{Timeline: newest.ID, From: k.at.Offset, To: k.line.At.Offset}}
-	default: // the standby is ahead, or on another branch, which its promotion finds out; or it leads on from there
-		x := timeline.NewIndex(ls)
-		if !leads(x, k.line.At, k.at.Timeline) {
-			return k, nil
-		}
-
-		if k.path, err = x.Spans(k.at, k.line.At); err != nil {
-			return k, fail.New(fail.NotFound, op, id.String(), "try again; or give the part up: skip the step with a reason",
-				fmt.Errorf("the vault of %s goes on to %s behind the standby at %s, by a way that it does not have whole: %w", region, k.line.At, k.at, err))
-		}
-	}
-
-	return k, nil
-}
-
-// leads reports whether the way to a place goes over a timeline, or may: where it is lost
-// nobody knows.
-func leads(x timeline.Index, to targets.Position, over string) bool {
-	for s := range x.Back(to) {
-		if s.ID == over || !s.Known || !s.Origin {
-			return true
-		}
-	}
-
-	return false
-}
-
-// held is nil when the vault has every byte of the path.
-func held(ctx context.Context, v *vault.Vault, id targets.ShardID, region string, path []targets.Span) error {
-	if len(path) == 0 {
-		return nil
-	}
-
-	ls, err := stream.NewTrail(v, id).Load(ctx, stream.Lead{Spans: path})
-	if err != nil {
-		return err
-	}
-
-	for i, s := range path {
-		if _, gaps := timeline.Cover(ls[i].Chunks, s.From, s.To); len(gaps) > 0 {
-			return fail.New(fail.NotFound, op, id.String(), "try again; or give the part up: skip the step with a reason",
-				fmt.Errorf("the vault of %s lacks bytes %s of timeline %s and has some after it", region, gaps[0], s.Timeline))
-		}
-	}
-
-	return nil
+	return k, err
 }
 
 // place is where a standby stands.
@@ -263,7 +202,7 @@ func (a *Activities) feed(ctx context.Context, d plan.Definition, s plan.StepDef
 		return Done{}, err
 	}
 
-	if err := held(ctx, v, s.On, region, k.path); err != nil {
+	if err := ahead.Held(ctx, v, s.On, k.path); err != nil {
 		return Done{}, err
 	}
 

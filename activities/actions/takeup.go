@@ -14,14 +14,6 @@ import (
 	"drctl/restore/runs"
 )
 
-// TakenUp says that another engine took a run up.
-type TakenUp struct {
-	Run string `json:"run"`
-	By  string `json:"by"`
-	// Token is the engine's own name of the run.
-	Token string `json:"token"`
-}
-
 // takenUp writes that a run is taken up for the so manieth time. Conflict when another
 // was quicker, or when a newer recovery of the group began since.
 func (a *Activities) takenUp(ctx context.Context, d plan.Definition, in BeginIn, epoch uint64, mine bool) error {
@@ -34,7 +26,7 @@ func (a *Activities) takenUp(ctx context.Context, d plan.Definition, in BeginIn,
 		return err
 	}
 
-	_, err = one(v).SaveReport(ctx, runs.JournalKind(d.Group, in.Run), runs.TakeID(in.Take), TakenUp{Run: in.Run, By: in.By, Token: in.Token})
+	_, err = one(v).SaveReport(ctx, runs.JournalKind(d.Group, in.Run), runs.TakeID(in.Take), runs.TakenUp{Run: in.Run, By: in.By, Token: in.Token})
 	if fail.Is(err, fail.Conflict) {
 		return fail.New(fail.Conflict, op, in.Run, "see what it does: drctl recovery show", errors.New("somebody else has taken the run up meanwhile"))
 	}
@@ -49,16 +41,14 @@ func one(v *vault.Vault) vault.Set { return vault.Set{Vaults: []*vault.Vault{v},
 func (a *Activities) superseded(ctx context.Context, c Call, d plan.Definition, sure bool) error {
 	v, err := a.Platform.Vault(ctx, d.To)
 	if err == nil {
-		var t TakenUp
-
-		err = v.Report(ctx, runs.JournalKind(d.Group, c.Run), runs.TakeID(c.Take+1), &t)
-		if err == nil {
-			return fail.New(fail.Conflict, op, c.Run, "give it up here: drctl recovery answer STEP give-up --reason \"taken up elsewhere\"",
-				fmt.Errorf("%s has taken the run up with another engine: this one does nothing any more", t.By))
-		}
+		err = runs.Superseded(ctx, v, d.Group, c.Run, c.Take)
 	}
 
-	if fail.Is(err, fail.NotFound) || !sure {
+	if fail.Is(err, fail.Conflict) {
+		return err
+	}
+
+	if !sure {
 		return nil
 	}
 
@@ -158,33 +148,12 @@ func (a *Activities) End(ctx context.Context, in EndIn) error {
 }
 
 // newer is not nil while a newer recovery of the group may have promoted another
-// server: one has begun, and its end does not say that it was taken back. What vaults
-// do not tell is no answer.
+// server: see runs.Newer.
 func (a *Activities) newer(ctx context.Context, d plan.Definition, epoch uint64) error {
 	set, err := a.vaults(ctx, d.Group, d.To)
 	if err != nil {
 		return err
 	}
 
-	for _, v := range set.Vaults {
-		ps, err := runs.Promotions(ctx, v, d.Group)
-		if err != nil {
-			return err
-		}
-
-		for _, p := range ps {
-			if p.Epoch <= epoch {
-				continue
-			}
-
-			if back, err := runs.TakenBack(ctx, set, d.Group, p.Run); err != nil {
-				return err
-			} else if !back {
-				return fail.New(fail.Conflict, op, d.Group, "see who is the primary: drctl status; two primaries are worse than none",
-					fmt.Errorf("run %s (%s from %s to %s, epoch %d) has begun since: the old primary is not started again", p.Run, p.Mode, p.From, p.To, p.Epoch))
-			}
-		}
-	}
-
-	return nil
+	return runs.Newer(ctx, set, d.Group, epoch)
 }

@@ -156,3 +156,55 @@ func Open(ctx context.Context, set vault.Set, group, run string) (Promotion, err
 
 	return p, err
 }
+
+// TakenUp says that another engine took a run up.
+type TakenUp struct {
+	Run string `json:"run"`
+	By  string `json:"by"`
+	// Token is the engine's own name of the run.
+	Token string `json:"token"`
+}
+
+// Superseded is a conflict once a run was taken up once more than so often, by another
+// engine. Other errors are of a vault that did not tell.
+func Superseded(ctx context.Context, v *vault.Vault, group, run string, takes int) error {
+	var t TakenUp
+
+	err := v.Report(ctx, JournalKind(group, run), TakeID(takes+1), &t)
+
+	switch {
+	case err == nil:
+		return fail.New(fail.Conflict, op, run, "give it up here: drctl recovery answer STEP give-up --reason \"taken up elsewhere\"",
+			fmt.Errorf("%s has taken the run up with another engine: this one does nothing any more", t.By))
+	case fail.Is(err, fail.NotFound):
+		return nil
+	}
+
+	return err
+}
+
+// Newer is a conflict while a recovery with a greater number may have promoted a server: one has
+// begun, and its end does not say that it was taken back. What vaults do not tell is an error too.
+func Newer(ctx context.Context, set vault.Set, group string, epoch uint64) error {
+	for _, v := range set.Vaults {
+		ps, err := Promotions(ctx, v, group)
+		if err != nil {
+			return err
+		}
+
+		for _, p := range ps {
+			if p.Epoch <= epoch {
+				continue
+			}
+
+			if back, err := TakenBack(ctx, set, group, p.Run); err != nil {
+				return err
+			} else if !back {
+				return fail.New(fail.Conflict, op, group, "see who is the primary: drctl status; two primaries are worse than none",
+					fmt.Errorf("run %s (%s from %s to %s, epoch %d) has begun since: the old primary is not started again", p.Run, p.Mode, p.From, p.To, p.Epoch))
+			}
+		}
+	}
+
+	return nil
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"drctl/internal/fail"
+	"drctl/targets"
 	"drctl/targets/handover"
 )
 
@@ -87,6 +88,12 @@ func demoteForGood(ctx context.Context, old *side, from, to seen, req handover.R
 			return fail.New(fail.Conflict, opRejoin, req.Old.String(), "fence it, see what it lost, then allow it",
 				fmt.Errorf("it is a master at %v, which the new master (%v, left %s at %d) does not hold", from.position(), to.position(), to.before, to.fork))
 		}
+
+		if req.Lost != nil {
+			if err := req.Lost(ctx, lost(from, to)); err != nil {
+				return fail.New(fail.CodeOf(err), opRejoin, req.Old.String(), "nothing was dropped", err)
+			}
+		}
 		out.Warnings = append(out.Warnings, fmt.Sprintf("what only the old master had was dropped: it was at %v, the new one left that history at %d", from.position(), to.fork))
 	}
 
@@ -97,6 +104,21 @@ func demoteForGood(ctx context.Context, old *side, from, to seen, req handover.R
 	_, err = old.do(ctx, opRejoin, "replicaof", host, port)
 
 	return err
+}
+
+// lost is what only the old master has. A server that was restarted has begun another
+// history, and does not tell how far it was in the one before.
+func lost(from, to seen) handover.Loss {
+	l := handover.Loss{Part: targets.Span{Timeline: to.before, From: to.fork, To: to.fork}, Notes: []string{"the commands themselves were not kept"}}
+
+	if from.id == to.before {
+		l.Part.To, l.Read = from.offset, true
+		l.Bytes = l.Part.To - l.Part.From
+	} else {
+		l.Notes = append(l.Notes, fmt.Sprintf("it is at %v, another history than the one that the new master left: how much is lost is not known", from.position()))
+	}
+
+	return l
 }
 
 // fullSyncs counts the images that a server has given to replicas.

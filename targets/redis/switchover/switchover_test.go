@@ -281,7 +281,23 @@ func TestAReplicaIsPromotedWithProofAndOnItsLineAlone(t *testing.T) {
 		t.Fatalf("rejoined: %v", err)
 	}
 
-	r, err := p.d.Rejoin(ctx, handover.RejoinRequest{Old: p.a, New: p.b, MayRewind: true})
+	if _, err := p.d.Rejoin(ctx, handover.RejoinRequest{Old: p.a, New: p.b, MayRewind: true, Lost: func(context.Context, handover.Loss) error {
+		return fail.Newf(fail.Unavailable, "loss", "", "the record cannot be kept")
+	}}); !fail.Is(err, fail.Unavailable) {
+		t.Errorf("what only the old master has was dropped without a record: %v", err)
+	}
+
+	var told handover.Loss
+
+	r, err := p.d.Rejoin(ctx, handover.RejoinRequest{Old: p.a, New: p.b, MayRewind: true, Lost: func(_ context.Context, what handover.Loss) error {
+		told = what
+		return nil
+	}})
+
+	if !told.Read || told.Bytes == 0 || told.Bytes != told.Part.To-told.Part.From {
+		t.Errorf("lost: %+v", told)
+	}
+
 	if err != nil || r.Method != "full" || !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "dropped") }) {
 		t.Errorf("rejoined: %+v, %v", r, err)
 	}

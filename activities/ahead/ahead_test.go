@@ -1,4 +1,4 @@
-package actions
+package ahead
 
 import (
 	"testing"
