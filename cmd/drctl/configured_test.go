@@ -91,7 +91,7 @@ func TestVaultThatNeverAnswers(t *testing.T) {
 	}()
 
 	p := regionsIn(t, "http://"+l.Addr().String())
-	if _, err := makeKey(p.Config.Key.File); err != nil {
+	if _, err := configured.NewKey(p.Config.Key.File); err != nil {
 		t.Fatal(err)
 	}
 
@@ -298,7 +298,7 @@ func vaultsIn(t *testing.T, endpoint string) *configured.Platform {
 	p := regionsIn(t, endpoint)
 
 	p.Config.Regions["west"].Vault.URL = "file://" + filepath.Join(p.Config.StateDir, "west")
-	if _, err := makeKey(p.Config.Key.File); err != nil {
+	if _, err := configured.NewKey(p.Config.Key.File); err != nil {
 		t.Fatal(err)
 	}
 

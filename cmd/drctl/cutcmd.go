@@ -15,6 +15,7 @@ import (
 	"drctl/cmd/drctl/answer"
 	"drctl/cmd/drctl/cutview"
 	"drctl/cmd/drctl/moments"
+	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/progress"
@@ -89,15 +90,23 @@ func (a *app) cutNow(ctx context.Context, group string, wait bool) error {
 	// A scheduled cut may be under way: its turn ends with its sealing.
 	turn := retry.Policy{First: 200 * time.Millisecond, For: g.Policy.SealWithin + 30*time.Second, If: retry.On(fail.Conflict)}
 	say := sync.OnceFunc(func() { a.say(slog.LevelInfo, "another cut is under way; this one follows it") })
+	other := s.progressView()
+	other.prefix = "other cut: "
 
 	err = retry.Do(ctx, turn, func() (err error) {
 		run, err = start(ctx, s.engine, s.ids().Cut(g.Name), workflows.TakeCutName, g.Queue(g.Home), false, workflows.TakeCutIn{Group: g})
 		if fail.Is(err, fail.Conflict) {
 			say()
+
+			if ps, perr := engine.Progress(ctx, s.engine, s.ids().Cut(g.Name)); perr == nil {
+				other.update(ctx, ps) // what the other one waits for
+			}
 		}
 
 		return err
 	})
+	other.finish(ctx)
+
 	if err != nil {
 		return err
 	}

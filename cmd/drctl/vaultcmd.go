@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"drctl/cmd/drctl/answer"
 	"drctl/cmd/drctl/configured"
-	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
 	"drctl/internal/servers"
 	"drctl/internal/vault"
@@ -57,7 +54,7 @@ func (a *app) vaultInit(ctx context.Context) error {
 	}
 
 	if cfg.Key.File != "" && set == "" {
-		made, err := makeKey(cfg.Key.File)
+		made, err := configured.NewKey(cfg.Key.File)
 		if err != nil {
 			return err
 		}
@@ -131,35 +128,6 @@ func existing(ctx context.Context, p *configured.Platform) (set string, err erro
 	}
 
 	return set, nil
-}
-
-// makeKey makes the identity unless the file exists.
-func makeKey(path string) (made bool, err error) {
-	if _, err := os.Stat(path); err == nil {
-		return false, nil
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return false, fail.New(fail.Denied, "vault init", path, "the key's file must be readable by the user of drctl", err)
-	}
-
-	k, err := vault.GenerateKey()
-	if err != nil {
-		return false, err
-	}
-
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return false, fail.FromOS("vault init", path, err)
-	}
-	// Create: a key that another process has just made must not be lost, and
-	// half a key must not be taken for one.
-	err = atomicfile.Create(path, filepath.Dir(path), 0o600, func(f *os.File) error {
-		_, err := f.WriteString("# recipient: " + k.Recipient() + "\n" + k.Secret().Reveal() + "\n")
-		return err
-	})
-	if err != nil {
-		return false, fail.FromOS("vault init", path, err)
-	}
-
-	return true, nil
 }
 
 // sandboxTools is for commands that have no configuration.

@@ -12,7 +12,8 @@ import (
 
 // view shows the pending activities of a run on standard error.
 type view struct {
-	d *progress.Display
+	d      *progress.Display
+	prefix string // of the rows' names, where they are not the command's own run
 	// outcome says how an activity ended that is no longer pending, when that
 	// is known.
 	outcome func(context.Context, engine.Pending) (known bool, err error)
@@ -43,6 +44,7 @@ func (v *view) update(ctx context.Context, ps []engine.Pending) {
 		if b.Shard != "" {
 			name = b.Shard
 		}
+		name = v.prefix + name
 		now[name] = true
 
 		row := progress.Row{Name: name, Phase: b.Phase, Done: b.Done, Total: b.Total, Detail: b.Detail}

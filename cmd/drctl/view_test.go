@@ -50,6 +50,20 @@ func TestViewShowsHowActivitiesEnded(t *testing.T) {
 	}
 }
 
+// Rows of a run that the command only waits for say so.
+func TestViewOfAnotherRun(t *testing.T) {
+	var out bytes.Buffer
+	v := &view{seen: map[string]engine.Pending{}, prefix: "other cut: ", d: progress.New(&out, progress.Options{}), outcome: func(context.Context, engine.Pending) (bool, error) {
+		return true, errors.New("no base yet")
+	}}
+	v.update(t.Context(), []engine.Pending{{ID: "1", Activity: "SealCut", State: "started", Attempt: 1}})
+	v.finish(t.Context())
+
+	if !strings.Contains(out.String(), "failed: other cut: SealCut") {
+		t.Errorf("it looks like the command's own:\n%s", &out)
+	}
+}
+
 type fakeRun struct{ client.WorkflowRun }
 
 func (fakeRun) GetID() string    { return "cut/shop" }
