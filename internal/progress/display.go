@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -248,13 +249,18 @@ func (d *Display) columns() int {
 		return d.opt.Width
 	}
 
-	if f, ok := d.w.(*os.File); ok {
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
-			return w
+	return cmp.Or(terminalWidth(d.w), 100)
+}
+
+// terminalWidth is how many columns a terminal has, and 0 for anything else.
+func terminalWidth(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return max(0, n)
 		}
 	}
 
-	return 100
+	return 0
 }
 
 // write ignores errors: progress that cannot be shown must not stop the work.

@@ -56,8 +56,14 @@ func Table(w io.Writer, headers []string, rows [][]string) error {
 
 // Table writes aligned columns under bold headers; two spaces part the
 // columns, no line ends in spaces. Missing cells are empty, surplus ones are
-// left out.
+// left out. On a terminal that is too narrow long texts are cut, where that makes the
+// table fit: never the first column, an amount, or anything in a pipe or a file.
 func (s Style) Table(w io.Writer, headers []string, rows [][]string) error {
+	return s.table(w, terminalWidth(w), headers, rows)
+}
+
+// table is Table for so many columns of a terminal; 0 is no limit.
+func (s Style) table(w io.Writer, cols int, headers []string, rows [][]string) error {
 	n := len(headers)
 	widths := make([]int, n)
 	right := make([]bool, n)
@@ -77,10 +83,15 @@ func (s Style) Table(w io.Writer, headers []string, rows [][]string) error {
 			right[i] = right[i] && numeric(c)
 		}
 	}
+
+	fit(cols, headers, widths, right)
+
 	var b strings.Builder
 	line := func(row []string, paint func(string) string) {
 		var l strings.Builder
 		for i, c := range row {
+			c = shorten(c, widths[i])
+
 			pad := strings.Repeat(" ", widths[i]-width(c))
 			switch {
 			case right[i]:
@@ -115,6 +126,47 @@ func (s Style) Table(w io.Writer, headers []string, rows [][]string) error {
 	}
 
 	return nil
+}
+
+const (
+	longCell  = 20 // a column that is no wider is never cut: it may be a time
+	shortCell = 8  // what is left of a cut one at least, or its header's width
+	gapCells  = 2
+)
+
+// fit makes the widest columns narrower until a line has no more than cols cells; the
+// first and those of amounts stay. Where that is not enough nothing is cut.
+func fit(cols int, headers []string, widths []int, amounts []bool) {
+	over := -cols - gapCells
+	for _, w := range widths {
+		over += w + gapCells
+	}
+
+	least := make([]int, len(widths))
+
+	spare := 0
+	for i, w := range widths {
+		least[i] = w
+		if i > 0 && !amounts[i] && w > longCell {
+			least[i] = max(shortCell, width(headers[i]))
+		}
+		spare += w - least[i]
+	}
+
+	if cols <= 0 || over > spare {
+		return
+	}
+
+	for ; over > 0; over-- {
+		widest := -1
+		for i, w := range widths {
+			if w > least[i] && (widest < 0 || w > widths[widest]) {
+				widest = i
+			}
+		}
+
+		widths[widest]--
+	}
 }
 
 // numeric reports whether a cell is a number, perhaps with a unit; an empty
