@@ -75,7 +75,7 @@ func All() []Answer {
 		{Command: "plan show", Value: plan.Definition{}},
 		{Command: "recovery answer", Value: recovery.Out{}},
 		{Command: "recovery loss", Value: losses.Statement{}},
-		{Command: "recovery loss --list", Value: []string{}},
+		{Command: "recovery loss", When: "with `--list`", Value: []string{}},
 		{Command: "recovery resume", Value: recovery.Out{}},
 		{Command: "recovery show", Value: recovery.Out{}},
 		{Command: "restore plan", Value: plan.Run{}},
