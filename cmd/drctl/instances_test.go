@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/redis/go-redis/v9"
 
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/sandboxtest"
@@ -113,6 +114,16 @@ func TestRestoreIntoInstances(t *testing.T) {
 	// Once somebody has used it, what is there is not touched.
 	if _, err := sandboxtest.Client(w.instance(t, "east", "media/0")).PutObject(t.Context(), &awss3.PutObjectInput{
 		Bucket: aws.String("media"), Key: aws.String("one-more"), Body: strings.NewReader("x")}); err != nil {
+		t.Fatal(err)
+	}
+
+	// Where nothing was written since, the other cut is the same there, and done before.
+	carts := w.instance(t, "east", "carts/0")
+	rc := redis.NewClient(&redis.Options{Addr: carts.Address, Username: carts.User, Password: carts.Password.Reveal()})
+
+	defer func() { _ = rc.Close() }()
+
+	if err := rc.Set(t.Context(), "drctl:cut:one-more", "x", time.Minute).Err(); err != nil {
 		t.Fatal(err)
 	}
 
