@@ -317,6 +317,12 @@ func (j *judge) wrong(cut *targets.Cut, at clock.Instant) (faults []string) {
 			continue
 		}
 
+		// The list is of what was half done since it is complete; what is older is in none.
+		begun := cut.Proof.At.Add(time.Duration(min(ops[0].begun, ops[1].begun) - at))
+		if begun.Before(cut.Proof.BrokenComplete) {
+			continue
+		}
+
 		if in[ops[0].id] != in[ops[1].id] && !broken[id] && cut.Proof.Grade == targets.Proven {
 			bad("a part of %s is in", id)
 		}

@@ -150,7 +150,7 @@ func TestMoments(t *testing.T) {
 
 	t.Logf("%d cuts now and %d of the past, %v; %d tagged, %d in doubt, %d broken; %d operations", now, len(cuts)-now, grades, tags, doubts, broken, len(j.ops))
 
-	if now < 8 || len(cuts)-now < 8 || grades[targets.Proven] < 8 || tags == 0 {
+	if now < 8 || len(cuts)-now < 8 || grades[targets.Proven] < 8 || tags == 0 || broken == 0 {
 		t.Fatal("there are too few")
 	}
 

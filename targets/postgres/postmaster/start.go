@@ -62,10 +62,21 @@ func Start(ctx context.Context, dir string) (Server, error) {
 
 	s := Server{Dir: real}
 	if s.ID, err = proc.Of(cmd.Process.Pid); err != nil {
-		return s, died(dir, out.Name())
+		err = died(dir, out.Name())
+	} else {
+		err = s.await(ctx, ended, out.Name())
 	}
 
-	return s, s.await(ctx, ended, out.Name())
+	if err == nil || ctx.Err() != nil {
+		return s, err
+	}
+
+	// Somebody else has started it at the same time, and was first.
+	if other, ferr := Find(dir); ferr == nil && other.ID != s.ID {
+		return other, other.await(ctx, nil, "")
+	}
+
+	return s, err
 }
 
 // await waits until the server takes sessions.
