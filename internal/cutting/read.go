@@ -161,8 +161,9 @@ func (r *reading) better(found *moment.Found) bool {
 // burst asks all servers again and again for a moment, with the gate held meanwhile
 // if the mode wants that.
 func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
-	opt := watch.BurstOptions{For: min(burstFor<<min(r.tries-1, 5), longestBurst), Pause: r.a.Group.Pauses(), Placed: r.flush}
+	opt := watch.BurstOptions{Pause: r.a.Group.Pauses(), Placed: r.flush}
 	if !r.gated {
+		opt.For = min(burstFor<<min(r.tries-1, 5), longestBurst)
 		return r.a.Observer.Burst(ctx, opt)
 	}
 

@@ -1,6 +1,7 @@
 package losses
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -92,7 +93,7 @@ func (s *Shard) archived(p Promoted, l timeline.Timeline, region string) {
 	if !p.on(l.ID) || len(l.Chunks) == 0 {
 		return
 	}
-	last := slices.MaxFunc(l.Chunks, func(a, b timeline.Chunk) int { return int(int64(a.To) - int64(b.To)) })
+	last := slices.MaxFunc(l.Chunks, func(a, b timeline.Chunk) int { return cmp.Compare(a.To, b.To) })
 	s.seen(p, targets.Position{Kind: p.Kind, Timeline: l.ID, Offset: last.To}, "archived in "+region, last.Closed)
 }
 

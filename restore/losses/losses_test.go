@@ -166,7 +166,8 @@ func TestWhatOldDisksShowIsKept(t *testing.T) {
 	}{
 		{handover.Loss{Read: true, Bytes: 10, Count: 2}, losses.Lost},
 		{handover.Loss{Read: true, Bytes: 10}, losses.Nothing}, // log without a transaction
-		{handover.Loss{Bytes: 10}, losses.Unknown},             // it was not read to its end
+		{handover.Loss{}, losses.Unknown},                      // it was not read to its end
+		{handover.Loss{Bytes: 10}, losses.Lost},                // nor this, and there was more
 	} {
 		if err := losses.SaveReading(ctx, set, "shop", losses.Reading{Run: "r1", Shard: shard, Loss: c.loss}); err != nil {
 			t.Fatal(err)
@@ -184,5 +185,42 @@ func TestWhatOldDisksShowIsKept(t *testing.T) {
 
 	if _, err := losses.At(ctx, set, "shop", shard, at(line, 901)); !fail.Is(err, fail.NotFound) {
 		t.Errorf("another fork: %v", err)
+	}
+}
+
+// A vault that was away when the disks were read again does not bring back what they showed
+// first; and a log that was not read to its end is said to be at least what was read.
+func TestTheLastReadingCounts(t *testing.T) {
+	ctx := t.Context()
+	west := newSet(t).Vaults[0]
+
+	north, err := vault.Init(ctx, vault.Options{Region: "north", Location: vault.Location{URL: "file://" + filepath.Join(t.TempDir(), "north")}, Key: west.Key(), Set: west.SetID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := vault.Set{Vaults: []*vault.Vault{west, north}, Durability: 2}
+
+	read := func(set vault.Set, count int) {
+		t.Helper()
+
+		if err := losses.SaveReading(ctx, set, "shop", losses.Reading{Run: "r1", Shard: shard, Loss: handover.Loss{Bytes: 10, Count: count}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	if _, err := losses.Save(ctx, both, losses.Statement{Run: "r1", Group: "shop", Shards: []losses.Shard{{Shard: shard, Kind: targets.Postgres, Fork: at(line, 900)}}}); err != nil {
+		t.Fatal(err)
+	}
+
+	read(both, 1)
+	read(vault.Set{Vaults: both.Vaults[:1], Durability: 1}, 2)
+
+	st, err := losses.Load(ctx, both, "shop", "r1")
+	if err != nil || st.Shards[0].Read == nil || st.Shards[0].Read.Count != 2 {
+		t.Fatalf("%+v, %v", st, err)
+	}
+
+	if w := st.Words(st.Shards[0]); !strings.Contains(w, "at least 2 transactions") || !strings.Contains(w, "could not be read to its end") {
+		t.Error(w)
 	}
 }

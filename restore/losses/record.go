@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -115,8 +116,12 @@ func Load(ctx context.Context, set vault.Set, group, run string) (Statement, err
 	return Statement{}, fail.New(fail.CodeOf(errs[0]), op, run, "see which there are: drctl recovery loss --list", errors.Join(errs...))
 }
 
-// readings adds what old disks showed, the last reading of each shard.
+// readings adds what old disks showed, the last reading of each shard: one vault may lack
+// what another has.
 func readings(ctx context.Context, set vault.Set, st *Statement) error {
+	found := map[string]Reading{}
+	bad := map[string]error{}
+
 	for _, v := range set.Vaults {
 		ids, err := v.ReportsAfter(ctx, readKind+st.Group, st.Run)
 		if err != nil {
@@ -125,20 +130,26 @@ func readings(ctx context.Context, set vault.Set, st *Statement) error {
 		}
 
 		for _, id := range ids {
-			if !strings.HasPrefix(id, st.Run+".") {
+			if _, ok := found[id]; ok || !strings.HasPrefix(id, st.Run+".") {
 				continue
 			}
 
 			var r Reading
 			if err := v.Report(ctx, readKind+st.Group, id, &r); err != nil {
-				return err
+				bad[id] = err
+				continue
 			}
 
-			st.Take(r)
+			found[id] = r
 		}
 	}
 
-	return nil
+	for _, id := range slices.Sorted(maps.Keys(found)) { // the last one counts
+		st.Take(found[id])
+		delete(bad, id)
+	}
+
+	return errors.Join(slices.Collect(maps.Values(bad))...)
 }
 
 // Take adds what old disks of a shard showed.

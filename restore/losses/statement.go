@@ -68,7 +68,7 @@ func (s *Shard) judge() {
 		s.Verdict = Nothing
 	case s.Read != nil && s.Read.Read && s.Read.Bytes == 0:
 		s.Verdict = Nothing
-	case s.Read != nil && s.Read.Read, s.Bytes > 0:
+	case s.Read != nil && (s.Read.Read || s.Read.Count > 0 || s.Read.Bytes > 0), s.Bytes > 0:
 		s.Verdict = Lost
 	default:
 		s.Verdict = Unknown
@@ -89,6 +89,10 @@ func (st Statement) Span(s Shard) (d time.Duration, ok bool) {
 func (st Statement) Words(s Shard) string {
 	if s.Read != nil && s.Read.Read {
 		return read(s)
+	}
+
+	if s.Read != nil && s.Verdict == Lost {
+		return fmt.Sprintf("at least %s and %s of log lost: the old log could not be read to its end", human.Plural(s.Read.Count, "transaction"), human.Bytes(int64(max(s.Bytes, s.Read.Bytes))))
 	}
 
 	span := "since when is not known"
@@ -115,7 +119,7 @@ func read(s Shard) string {
 	case s.Verdict == Nothing:
 		return "nothing lost: the old log was read to its end, and the new primary has every transaction of it"
 	case s.Kind == targets.Postgres:
-		return fmt.Sprintf("%d transactions lost, %s of log, from %s to %s by the old server's clock", r.Count, human.Bytes(int64(r.Bytes)), stamp(r.First), stamp(r.Last))
+		return fmt.Sprintf("%s lost, %s of log, from %s to %s by the old server's clock", human.Plural(r.Count, "transaction"), human.Bytes(int64(r.Bytes)), stamp(r.First), stamp(r.Last))
 	}
 
 	return fmt.Sprintf("%s of log lost: the old primary has it, the new one has not", human.Bytes(int64(r.Bytes)))

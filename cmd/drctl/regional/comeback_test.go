@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"drctl/internal/human"
 	"drctl/restore/losses"
 	"drctl/restore/machine"
 	"drctl/targets/handover"
@@ -106,7 +107,7 @@ func (p *place) diskTells(o recovery.Out) {
 		p.Errorf("%+v", again)
 	}
 
-	if text := p.must("drctl", "recovery", "loss"); !strings.Contains(text, "transactions lost") || !strings.Contains(text, "order 7") {
+	if text := p.must("drctl", "recovery", "loss"); !strings.Contains(text, human.Plural(s.Read.Count, "transaction")+" lost") || !strings.Contains(text, "order 7") {
 		p.Error(text)
 	}
 }

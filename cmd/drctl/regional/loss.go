@@ -214,6 +214,16 @@ func (f Faces) lossLines(st *losses.Statement) error {
 		if _, err := fmt.Fprintf(f.Out, "%s: %s\n", s.Shard, st.Words(s)); err != nil {
 			return err
 		}
+
+		if s.Read == nil {
+			continue
+		}
+
+		for _, n := range s.Read.Notes {
+			if _, err := fmt.Fprintf(f.Out, "%s: not found out: %s\n", s.Shard, n); err != nil {
+				return err
+			}
+		}
 	}
 
 	for _, n := range st.Notes {

@@ -53,7 +53,7 @@ func Read(ctx context.Context, req handover.LossRequest, connect Connect) (hando
 	}
 
 	found := &finding{req: req, out: &out, most: cmp.Or(req.Most, most)}
-	if err := found.transactions(log); err != nil {
+	if err := found.transactions(log, st.Checkpoint); err != nil {
 		return out, err
 	}
 
@@ -143,8 +143,8 @@ type finding struct {
 }
 
 // transactions reads the log behind the fork. It begins before it, so that it knows
-// the whole of what was open there.
-func (f *finding) transactions(log *localwal.Log) error {
+// the whole of what was open there. The server's last checkpoint is in the log.
+func (f *finding) transactions(log *localwal.Log, checkpoint uint64) error {
 	fork := f.req.Fork.Offset
 	begin := fork - fork%log.Segment
 
@@ -194,7 +194,31 @@ func (f *finding) transactions(log *localwal.Log) error {
 	if uint64(r.End()) < fork {
 		return fail.Newf(fail.NotFound, op, f.req.Old.String(), "its log ends at %v, before the fork at %s", r.End(), targets.FormatLSN(fork))
 	}
-	f.out.Bytes, f.out.Read = f.out.Part.To-f.out.Part.From, true
+	f.out.Bytes = f.out.Part.To - f.out.Part.From
+
+	return f.whole(log, uint64(r.End()), checkpoint)
+}
+
+// whole notes whether the log was read to where the server stopped, and why not.
+func (f *finding) whole(log *localwal.Log, end, checkpoint uint64) error {
+	beyond, found, err := log.Beyond(end)
+	if err != nil {
+		return err
+	}
+
+	switch {
+	case found:
+	case checkpoint >= end:
+		beyond = checkpoint
+	case f.req.Flushed.Timeline == f.req.Fork.Timeline && f.req.Flushed.Offset > end:
+		beyond = f.req.Flushed.Offset
+	default:
+		f.out.Read = true
+		return nil
+	}
+
+	f.out.Bytes = max(f.out.Bytes, beyond-f.out.Part.From)
+	f.out.Notes = append(f.out.Notes, fmt.Sprintf("the log on the old disks is damaged or cut off at %s: it went on, to %s at least", targets.FormatLSN(end), targets.FormatLSN(beyond)))
 
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"drctl/targets"
 	"drctl/targets/handover"
 	"drctl/targets/postgres/postmaster"
+	"drctl/targets/postgres/timelines"
 )
 
 // Trap 6, 15, 16: a primary that stood still through a failover wakes up and writes.
@@ -88,6 +90,24 @@ func TestTrap6And15And16AStalePrimaryThatWakesUpIsRewoundAfterItsTailWasSaved(t 
 		return slices.Contains(x.Tags, "drctl/tx: order 7") && x.Outcome == "committed"
 	}) || gone.First.IsZero() {
 		t.Fatalf("lost: %+v, %v", gone, err)
+	}
+
+	// A flipped byte behind the fork is no end of the log, nor is a place that somebody saw.
+	wal := filepath.Join(p.a.DataDir, "pg_wal", segmentOf(out.Fork))
+	flip(t, wal, int64(out.Fork.Offset%(16<<20))+30)
+
+	damaged, err := p.d.Lost(ctx, handover.LossRequest{Old: p.a, Fork: out.Fork})
+	if err != nil || damaged.Read || damaged.Bytes == 0 || len(damaged.Notes) == 0 {
+		t.Fatalf("lost by a damaged log: %+v, %v", damaged, err)
+	}
+
+	flip(t, wal, int64(out.Fork.Offset%(16<<20))+30)
+
+	seen := gone.Part.To + 8
+
+	cut, err := p.d.Lost(ctx, handover.LossRequest{Old: p.a, Fork: out.Fork, Flushed: targets.Position{Kind: targets.Postgres, Timeline: out.Fork.Timeline, Offset: seen}})
+	if err != nil || cut.Read || cut.Bytes != seen-out.Fork.Offset {
+		t.Fatalf("lost by a log that was seen longer: %+v, %v", cut, err)
 	}
 
 	refused := func(req handover.RejoinRequest, words string) {
@@ -275,5 +295,32 @@ func TestTrap17APreparedTransactionOutlivesTheSwitchoverOnEveryMajor(t *testing.
 
 		p.a, p.b = p.b, p.a
 		there(t, p)
+	}
+}
+
+// segmentOf names the file of a position.
+func segmentOf(at targets.Position) string {
+	_, tli, _ := targets.ParsePostgresTimeline(at.Timeline)
+	return timelines.SegmentName(tli, at.Offset, 16<<20)
+}
+
+// flip changes one byte of a file, or changes it back.
+func flip(t *testing.T, path string, at int64) {
+	t.Helper()
+
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+
+	b[0] ^= 1
+	if _, err := f.WriteAt(b, at); err != nil {
+		t.Fatal(err)
 	}
 }

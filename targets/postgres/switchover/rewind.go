@@ -12,6 +12,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/targets"
 	"drctl/targets/handover"
+	"drctl/targets/postgres/postmaster"
 )
 
 // rewindOptions are those of pg_rewind's session with the new primary: no limit may
@@ -46,7 +47,7 @@ func (r *rejoin) rewind(ctx context.Context, fork targets.Position) error {
 	}
 
 	// It recovers the old side in single-user mode, which takes no standby.
-	if err := errors.Join(r.setAside(), unseal(r.req.Old.DataDir)); err != nil {
+	if err := errors.Join(postmaster.Gone(ctx, r.req.Old.DataDir), r.setAside(), unseal(r.req.Old.DataDir)); err != nil {
 		return err
 	}
 
