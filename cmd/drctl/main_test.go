@@ -338,6 +338,36 @@ func startLocked(c *exec.Cmd) error {
 	return <-done
 }
 
+// stuck says what the platform does while a command does not end: what runs, what the restores
+// among it wait for, and what drctl up has said last.
+func (p *process) stuck(t *testing.T) {
+	t.Helper()
+
+	ask := func(limit time.Duration, args ...string) string {
+		ctx, stop := context.WithTimeout(context.Background(), limit)
+		defer stop()
+
+		cmd := exec.CommandContext(ctx, programs.drctl, args...)
+		cmd.Env, cmd.Dir = p.cmd.Env, p.cmd.Dir
+		out, _ := cmd.CombinedOutput()
+
+		return string(out)
+	}
+
+	list := ask(30*time.Second, "runs", "list")
+	t.Logf("while it does not end:\n%s", tail(list))
+
+	for line := range strings.Lines(list) {
+		if id, _, _ := strings.Cut(line, " "); strings.Contains(id, "restore") {
+			t.Logf("%s waits for:\n%s", id, tail(ask(10*time.Second, "runs", "attach", id)))
+		}
+	}
+
+	if up := p.w.up; up != nil && up != p {
+		t.Logf("drctl up has said last:\n%s", tail(up.err.String()))
+	}
+}
+
 // wait waits for the command's end.
 func (p *process) wait(t *testing.T) result {
 	t.Helper()
@@ -345,6 +375,8 @@ func (p *process) wait(t *testing.T) result {
 	select {
 	case <-p.ended:
 	case <-time.After(cmdTimeout):
+		p.stuck(t)
+
 		_ = p.cmd.Process.Kill()
 		<-p.ended
 		t.Errorf("drctl %s did not end within %s\n%s\n%s", strings.Join(p.args, " "), cmdTimeout, tail(p.out.String()), tail(p.err.String()))
