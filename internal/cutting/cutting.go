@@ -27,6 +27,9 @@ type Cutter struct {
 	// ungated are groups of mode auto whose logs have shown what belongs together, so
 	// that their gate need not be held.
 	ungated map[string]bool
+	// still counts the cuts of a group to come that pause its Redis masters at once, because one
+	// was in the way of a cut that did not.
+	still map[string]int
 	// unseen counts the cuts of a group in a row that have seen nobody use its gate.
 	unseen map[string]int
 }
@@ -46,8 +49,9 @@ type Ask struct {
 	Primary func(ctx context.Context, shard targets.ShardID) (targets.Instance, targets.Driver, error)
 	// Observer is who observes the group in this process; nil if nobody does.
 	Observer *watch.Watcher
-	// Flush asks the archivers of this process to send what they have. It does not wait.
-	Flush func(shards []targets.ShardID)
+	// Flush asks the archivers of this process to send their logs up to places. It does not wait:
+	// what it returns is closed when they have, as far as they can.
+	Flush func(places map[targets.ShardID]targets.Position) (done <-chan struct{})
 	// Logs read the logs of the kinds that have clocks in them.
 	Logs    map[targets.Kind]shardlog.Opener
 	Version string // of drctl
@@ -226,6 +230,34 @@ func (c *Cutter) showsWhole(group string, shown *bool) bool {
 	}
 
 	return c.ungated[group]
+}
+
+// pauseAgain is for how many cuts masters are paused at once after one was in the way.
+const pauseAgain = 20
+
+// pauses reports whether the Redis masters of a group are to be paused at the first look already.
+func (c *Cutter) pauses(group string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	if c.still[group] == 0 {
+		return false
+	}
+
+	c.still[group]--
+
+	return true
+}
+
+// inTheWay notes that Redis masters did not stand still by themselves.
+func (c *Cutter) inTheWay(group string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	if c.still == nil {
+		c.still = map[string]int{}
+	}
+	c.still[group] = pauseAgain
 }
 
 // gateUse counts the cuts that saw nobody use the gate.

@@ -10,7 +10,10 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/moment"
 	"drctl/internal/platform"
+	"drctl/internal/proof"
+	"drctl/internal/proof/clock"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -42,7 +45,7 @@ func ask(mode targets.Modes, down ...string) Ask {
 		g.Shards = append(g.Shards, platform.Shard{Shard: targets.ShardID{Target: "orders", Shard: name}, Kind: targets.Postgres})
 	}
 
-	return Ask{Group: g, Set: vault.Set{Vaults: []*vault.Vault{nil}}, Log: slog.New(slog.DiscardHandler), Flush: func([]targets.ShardID) {},
+	return Ask{Group: g, Set: vault.Set{Vaults: []*vault.Vault{nil}}, Log: slog.New(slog.DiscardHandler), Flush: func(map[targets.ShardID]targets.Position) <-chan struct{} { return nil },
 		Primary: func(_ context.Context, s targets.ShardID) (targets.Instance, targets.Driver, error) {
 			if slices.Contains(down, s.Shard) {
 				return targets.Instance{}, nil, fail.New(fail.Unavailable, "connect", s.String(), "", errors.New("connection refused"))
@@ -117,5 +120,67 @@ func TestPolicyOf(t *testing.T) {
 
 	if got := PolicyOf(platform.Policy{Mode: "auto", Accept: "ordered"}).Grades; !slices.Equal(got, []targets.Grade{targets.Proven, targets.Ordered}) {
 		t.Errorf("accept ordered: %v", got)
+	}
+}
+
+// Redis masters are paused where one of them was in the way of a cut, and not before: a pause lets
+// customers wait.
+func TestMastersArePausedWhereTheyAreInTheWay(t *testing.T) {
+	master := targets.ShardID{Target: "carts", Shard: "0"}
+	shard := targets.ShardID{Target: "orders", Shard: "0"}
+	g := platform.Group{Name: "shop", Shards: []platform.Shard{{Shard: shard, Kind: targets.Postgres}, {Shard: master, Kind: targets.Redis}},
+		Policy: platform.Policy{Redis: platform.RedisPause}}
+
+	var c Cutter
+
+	begin := func() *reading {
+		r := &reading{c: &c, a: Ask{Group: g}, members: []member{{inst: targets.Instance{Kind: targets.Postgres, Shard: shard}},
+			{inst: targets.Instance{Kind: targets.Redis, Shard: master}}}}
+		r.paused = c.pauses(g.Name)
+
+		return r
+	}
+
+	for name, o := range map[string]moment.Obstacle{"a saga": {Why: proof.HalfDoneThen}, "another store": {Shard: shard, Why: proof.NotTogether}} {
+		r := begin()
+		if r.stillness(nil, &moment.None{Obstacles: []moment.Obstacle{o}}); r.paused {
+			t.Errorf("%s was in the way, and Redis is paused", name)
+		}
+
+		if r.stillness(&moment.Found{Obstacles: []moment.Obstacle{o}}, nil); r.paused {
+			t.Errorf("%s made the grade a lesser one, and Redis is paused", name)
+		}
+	}
+
+	r := begin()
+	if r.stillness(nil, &moment.None{Obstacles: []moment.Obstacle{{Shard: master, Why: proof.NotTogether}}}); !r.paused {
+		t.Error("a master was in the way, and is not paused")
+	}
+
+	// The next cuts know it; after a while one tries without again.
+	for i := range pauseAgain {
+		if !begin().paused {
+			t.Fatalf("cut %d does not pause the masters at once", i)
+		}
+	}
+
+	if begin().paused {
+		t.Error("masters are paused for ever")
+	}
+}
+
+// A cut is of no instant before it was asked for, whatever its first looks missed.
+func TestNoInstantBeforeTheFirstLook(t *testing.T) {
+	for _, failed := range []int{0, 1, 3} {
+		r := &reading{tries: failed}
+
+		for i := range 2 {
+			r.tries++
+			r.saw(proof.Span{From: clock.Instant(1000 + i*100), To: clock.Instant(1050 + i*100)})
+		}
+
+		if want := (proof.Span{From: 1000, To: 1150}); r.first != want {
+			t.Errorf("after %d looks in vain the instant is looked for in %+v, not in %+v", failed, r.first, want)
+		}
 	}
 }

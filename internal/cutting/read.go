@@ -29,8 +29,13 @@ const (
 	// twice as long, and at most longestBurst: what is half done for a while is waited out by
 	// looking, and not between two looks.
 	burstFor, longestBurst = 100 * time.Millisecond, 800 * time.Millisecond
-	// poll is how often the vault is asked whether the log is there.
-	poll = 50 * time.Millisecond
+	// poll is how often the vault is asked whether the log is there, and sentWithin how long
+	// the archivers are asked before it is.
+	poll       = 50 * time.Millisecond
+	sentWithin = 500 * time.Millisecond
+	// pauseFor is how long Redis masters are first paused; each time in vain twice as long, and at
+	// most longestPause. What does not pause them costs nobody anything, so that is tried before.
+	pauseFor, longestPause = 5 * time.Millisecond, 20 * time.Millisecond
 )
 
 // reading is a cut that is looked for in the logs.
@@ -41,13 +46,16 @@ type reading struct {
 	finder  *moment.Finder
 	vault   *vault.Vault
 
-	gated bool // the gate is held
-	holds []proof.Hold
-	stall time.Duration // of cross-shard writers, at most
-	use   *targets.GateUse
-	first proof.Span // of all bursts so far
-	tries int
-	took  struct{ burst, archive, find time.Duration } // of all tries
+	gated  bool          // the gate is held
+	paused bool          // Redis masters are paused
+	hold   time.Duration // for how long the last time
+	sent   <-chan struct{}
+	holds  []proof.Hold
+	stall  time.Duration // of writers, at most
+	use    *targets.GateUse
+	first  proof.Span // of all bursts so far
+	tries  int
+	took   struct{ burst, archive, find time.Duration } // of all tries
 }
 
 // read looks for an instant in burst after burst, until there is one of the best
@@ -60,6 +68,7 @@ func (c *Cutter) read(ctx context.Context, a Ask, members []member) (targets.Cut
 	mode := a.Group.Policy.Mode
 	r := &reading{c: c, a: a, members: members, vault: a.Set.Vaults[0]}
 	r.finder = c.finder(a, r.vault)
+	r.paused = a.Group.Pauses() && c.pauses(a.Group.Name)
 	r.gated = mode.Has(targets.ModeGate) || mode.Has(targets.ModeAuto) && a.Group.Gate != "" && !c.showsWhole(a.Group.Name, nil)
 
 	var (
@@ -69,6 +78,7 @@ func (c *Cutter) read(ctx context.Context, a Ask, members []member) (targets.Cut
 
 	for until := time.Now().Add(a.Group.Policy.Look); ; {
 		found, err := r.once(ctx)
+		r.stillness(found, err)
 
 		switch {
 		case err == nil && (found.Proof.Grade == proof.Proven || !r.better(found)):
@@ -119,12 +129,7 @@ func (r *reading) once(ctx context.Context) (*moment.Found, error) {
 		r.a.Log.DebugContext(ctx, "cut: not all Redis masters could be paused", "group", r.a.Group.Name, "err", burst.PauseErr)
 	}
 
-	if r.tries == 1 {
-		r.first = burst.Span
-	}
-
-	r.first.To = burst.Span.To
-
+	r.saw(burst.Span)
 	lap()
 
 	err = r.archived(ctx, burst)
@@ -150,6 +155,37 @@ func (r *reading) once(ctx context.Context) (*moment.Found, error) {
 	return found, nil
 }
 
+// saw makes a burst a part of the time that is searched. It begins with the first burst that saw all
+// shards, whichever look that was: a cut is never of an instant before it was asked for.
+func (r *reading) saw(burst proof.Span) {
+	if r.first == (proof.Span{}) {
+		r.first = burst
+	}
+	r.first.To = burst.To
+}
+
+// stillness sees to it that Redis masters are paused at the next look, if one of them was in the way.
+func (r *reading) stillness(found *moment.Found, err error) {
+	if r.paused || !r.a.Group.Pauses() {
+		return
+	}
+
+	why := moment.Obstacles(err)
+	if found != nil {
+		why = found.Obstacles
+	}
+
+	r.paused = slices.ContainsFunc(why, func(o moment.Obstacle) bool {
+		return o.Why == proof.NoCommonPause || o.Why == proof.MarkerOutside || slices.ContainsFunc(r.members, func(m member) bool {
+			return m.inst.Shard == o.Shard && m.inst.Kind == targets.Redis
+		})
+	})
+
+	if r.paused {
+		r.c.inTheWay(r.a.Group.Name)
+	}
+}
+
 // better reports whether there may be a better instant than the one that was found:
 // not where the platform does not say what belongs together, and has no gate.
 func (r *reading) better(found *moment.Found) bool {
@@ -161,10 +197,18 @@ func (r *reading) better(found *moment.Found) bool {
 // burst asks all servers again and again for a moment, with the gate held meanwhile
 // if the mode wants that.
 func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
-	opt := watch.BurstOptions{Pause: r.a.Group.Pauses(), Placed: r.flush}
+	opt := watch.BurstOptions{Pause: r.paused, Placed: r.flush}
+	if r.paused {
+		r.hold = min(max(2*r.hold, pauseFor), longestPause)
+		opt.PauseFor = r.hold
+	}
+
 	if !r.gated {
 		opt.For = min(burstFor<<min(r.tries-1, 5), longestBurst)
-		return r.a.Observer.Burst(ctx, opt)
+		burst, err := r.a.Observer.Burst(ctx, opt)
+		r.stall = max(r.stall, burst.Stall)
+
+		return burst, err
 	}
 
 	gate, err := r.a.gate(r.members)
@@ -184,6 +228,8 @@ func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
 	}
 
 	burst, err := r.a.Observer.Burst(ctx, opt)
+	r.stall = max(r.stall, burst.Stall)
+
 	if err != nil {
 		return burst, err
 	}
@@ -197,12 +243,12 @@ func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
 
 // flush asks the archivers for the logs up to there.
 func (r *reading) flush(places []watch.Place) {
-	ids := make([]targets.ShardID, len(places))
-	for i, p := range places {
-		ids[i] = p.Shard
+	to := make(map[targets.ShardID]targets.Position, len(places))
+	for _, p := range places {
+		to[p.Shard] = p.Position
 	}
 
-	r.a.Flush(ids)
+	r.sent = r.a.Flush(to)
 }
 
 // archived waits until the vault has the logs of the burst. What it lacks after a while the
@@ -210,6 +256,16 @@ func (r *reading) flush(places []watch.Place) {
 func (r *reading) archived(parent context.Context, burst watch.Burst) error {
 	ctx, cancel := context.WithTimeout(parent, r.a.Group.Policy.ChunkAge+archiveWithin)
 	defer cancel()
+
+	// The archivers know when it is there. Then the vault is asked, and not again and again before.
+	timer := time.NewTimer(sentWithin)
+	defer timer.Stop()
+
+	select {
+	case <-r.sent:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 
 	one := vault.Set{Vaults: []*vault.Vault{r.vault}, Durability: 1}
 	errs := make([]error, len(burst.Places))

@@ -142,35 +142,15 @@ func (f *Finder) sight(ctx context.Context, req *Request, s *seen, w want) (*sig
 
 // find searches the look: with all masters standing still, and where that gives no cut of the best grade
 // with one of them not.
-func (l *sight) find(policy proof.Policy) (best *proof.Result, err error) {
-	still := l.look.Masters
-	defer func() { l.look.Masters = still }()
-
-	rank := func(r *proof.Result) int {
-		if len(r.Cuts) == 0 {
-			return len(policy.Grades)
-		}
-
-		return slices.Index(policy.Grades, r.Cuts[0].Grade)
+func (l *sight) find(policy proof.Policy) (*proof.Result, error) {
+	choices := [][]proof.Master{l.look.Masters}
+	for i := range l.look.Masters {
+		one := slices.Clone(l.look.Masters)
+		one[i] = l.moving[i]
+		choices = append(choices, one)
 	}
 
-	for i := -1; i < len(still) && (best == nil || rank(best) > 0); i++ {
-		l.look.Masters = slices.Clone(still)
-		if i >= 0 {
-			l.look.Masters[i] = l.moving[i]
-		}
-
-		res, err := search.Find(l.look, policy)
-		if err != nil {
-			return nil, err
-		}
-
-		if best == nil || rank(res) < rank(best) {
-			best = res
-		}
-	}
-
-	return best, nil
+	return search.FindAmong(l.look, policy, choices)
 }
 
 // part is a shard's part of a sight: what was seen of its server, and what is wanted of its log.

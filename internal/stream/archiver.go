@@ -41,6 +41,7 @@ type Archiver struct {
 	begun    bool
 	epoch    int    // counts jumps: timelines and holes
 	tail     uint64 // offset after the last accepted byte
+	wanted   uint64 // the least offset for which somebody waits; 0: nobody does
 	durable  uint64
 	cur      *building
 	flying   []*parcel
@@ -382,6 +383,11 @@ func (a *Archiver) Write(ctx context.Context, offset uint64, p []byte) error {
 		n := a.take(p)
 		p, offset = p[n:], offset+uint64(n)
 
+		if a.wanted != 0 && a.tail >= a.wanted {
+			a.wanted = 0
+			a.signal()
+		}
+
 		a.mu.Unlock()
 
 		if len(p) == 0 {
@@ -499,6 +505,26 @@ func (a *Archiver) Flush(ctx context.Context) error {
 	return a.wait(ctx, func() bool {
 		a.rotate()
 		return a.cur == nil && len(a.flying) == 0
+	})
+}
+
+// FlushTo waits until the archiver has received its log up to a place, closes the chunk that
+// has it, and waits until as many vaults as the policy asks for hold everything before it.
+func (a *Archiver) FlushTo(ctx context.Context, at targets.Position) error {
+	return a.wait(ctx, func() bool {
+		if !a.begun || a.timeline != at.Timeline || a.tail < at.Offset {
+			if a.wanted == 0 || at.Offset < a.wanted {
+				a.wanted = at.Offset
+			}
+
+			return false
+		}
+
+		if a.cur != nil && a.cur.from < at.Offset {
+			a.rotate()
+		}
+
+		return a.durable >= at.Offset
 	})
 }
 

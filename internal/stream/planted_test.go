@@ -175,8 +175,8 @@ func FuzzChunkNames(f *testing.F) {
 		var b []byte
 		var err error
 
-		took := allocated(func() { b, err = readChunk(zeros(int64(have)), key, c.Len()) })
-		if took > allocAtOnce+8<<20 {
+		took := allocated(func() { b, err = chunk.ReadAll(zeros(int64(have)), key, c.Len()) })
+		if took > chunk.AllocAtOnce+8<<20 {
 			t.Errorf("%s: %d MiB of memory for %d bytes", key, took>>20, have)
 		}
 

@@ -1,12 +1,10 @@
 package stream
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 
 	"drctl/internal/fail"
@@ -87,6 +85,16 @@ func (r *Reader) Log(ctx context.Context, span targets.Span) (io.ReadCloser, err
 	return l, nil
 }
 
+// Listed tells the reader what somebody has just listed of a timeline. It lists again where
+// that is not all it needs. The chunks are the reader's from then on.
+func (r *Reader) Listed(name string, chunks []timeline.Chunk) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+
+	timeline.SortChunks(chunks)
+	r.listed[name] = chunks
+}
+
 // cover lists the span when the known chunks do not suffice.
 func (r *Reader) cover(ctx context.Context, span targets.Span, without map[string]bool) ([]timeline.Chunk, error) {
 	r.mu.Lock()
@@ -102,21 +110,13 @@ func (r *Reader) cover(ctx context.Context, span targets.Span, without map[strin
 		return nil, err
 	}
 
-	timeline.SortChunks(fresh)
-	r.mu.Lock()
-	r.listed[span.Timeline] = fresh
-	r.mu.Unlock()
+	r.Listed(span.Timeline, fresh)
 
 	use, gaps := timeline.Cover(drop(fresh, without), span.From, span.To)
 	if len(gaps) > 0 {
-		names := make([]string, len(gaps))
-		for i, g := range gaps {
-			names[i] = g.String()
-		}
-
 		return nil, fail.New(fail.NotFound, "stream: read", r.shard.String(),
 			"look in the other region's vault, or choose another point or base",
-			fmt.Errorf("vault %s has no chunk with %s bytes %s", r.vault.Region(), span.Timeline, strings.Join(names, ", ")))
+			fmt.Errorf("vault %s has no chunk with %s bytes %s", r.vault.Region(), span.Timeline, timeline.GapsText(gaps)))
 	}
 
 	return use, nil
@@ -147,32 +147,7 @@ func (r *Reader) fetch(ctx context.Context, c timeline.Chunk, timeline string) (
 		return nil, err
 	}
 
-	return readChunk(body, c.Key, c.To-c.From)
-}
-
-// allocAtOnce is how much memory is taken on the word of a chunk's name: the
-// usual size of a chunk. More is taken as bytes come.
-const allocAtOnce = 16 << 20
-
-// readChunk reads the content of a chunk, which must have the length that its
-// name says. Reading to the end is what checks the last bytes, too.
-func readChunk(body io.Reader, key string, want uint64) ([]byte, error) {
-	if want > vault.MaxChunk {
-		return nil, fail.Newf(fail.Corrupt, "stream: chunk", key, "its name says %d bytes, which no archiver writes", want)
-	}
-	b := bytes.NewBuffer(make([]byte, 0, min(want, allocAtOnce)+bytes.MinRead))
-
-	n, err := b.ReadFrom(io.LimitReader(body, int64(want)+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case uint64(n) > want:
-		return nil, fail.Newf(fail.Corrupt, "stream: chunk", key, "holds more than the %d bytes that its name says", want)
-	case uint64(n) < want:
-		return nil, fail.Newf(fail.Corrupt, "stream: chunk", key, "holds %d bytes, its name says %d", n, want)
-	}
-
-	return b.Bytes(), nil
+	return chunk.ReadAll(body, c.Key, c.To-c.From)
 }
 
 type fetched struct {

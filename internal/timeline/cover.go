@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -21,6 +22,16 @@ type Gap struct {
 
 // String renders "[from,to)".
 func (g Gap) String() string { return fmt.Sprintf("[%d,%d)", g.From, g.To) }
+
+// GapsText names gaps one after the other.
+func GapsText(gaps []Gap) string {
+	names := make([]string, len(gaps))
+	for i, g := range gaps {
+		names[i] = g.String()
+	}
+
+	return strings.Join(names, ", ")
+}
 
 // compareChunks sorts by where a chunk begins, the longest first, then by key.
 func compareChunks(a, b Chunk) int {

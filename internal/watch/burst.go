@@ -20,10 +20,12 @@ const (
 	// leadWithin is how long a burst waits at either end for shards that have not been
 	// observed within it.
 	leadWithin = time.Second
-	// pauseFor is how long writers are kept waiting where nobody says, and
-	// leaseFor how much longer the server lets them wait if nobody ends it.
+	// pauseFor is how long writers are kept waiting where nobody says.
 	pauseFor = 20 * time.Millisecond
-	leaseFor = 250 * time.Millisecond
+	// A server lets its writers go on by itself after the pause, leaseFor, and the two observations
+	// of the farthest master (but at most longestLease more): that long they may wait, because
+	// a pause is not always ended by hand. Too short a lease costs the pause, and nothing else.
+	leaseFor, longestLease = 20 * time.Millisecond, 250 * time.Millisecond
 	// resumeWithin is how long ending a pause may take. The lease ends it anyway.
 	resumeWithin = time.Second
 )
@@ -35,7 +37,7 @@ type BurstOptions struct {
 	// During is called inside, with rounds before, within and after. May be nil.
 	During func(context.Context) error
 	// Pause keeps the writers of all Redis masters waiting within the burst (and within During),
-	// for about PauseFor (0: 20 ms). A lease ends it whoever dies.
+	// for about PauseFor (0: 20 ms). A lease ends it whoever dies, and bounds how long they wait.
 	Pause    bool
 	PauseFor time.Duration
 	// Placed is told how far the logs had come, before what was seen is stored: whoever wants
@@ -58,6 +60,8 @@ type Burst struct {
 	// PauseErr is why not all Redis masters stood still at one time; nil when they did, or
 	// none was asked to.
 	PauseErr error
+	// Stall is how long a writer of a Redis master can have waited, at most; 0 without a pause.
+	Stall time.Duration
 }
 
 // Place is how far the log of a shard had come.
@@ -101,6 +105,7 @@ func (w *Watcher) look(ctx context.Context, o BurstOptions) (Burst, error) {
 
 	err := w.inside(ctx, o, &b)
 	b.To, b.Ended = w.by.Now(), time.Now().UTC()
+	w.waves.send() // those in a lull
 	w.await(ctx, func(s *seat) bool { return s.latest() >= b.To || slices.Contains(absent, s) })
 
 	missing := w.absent(func(s *seat) bool { return s.latest() >= b.To && !slices.Contains(absent, s) })
@@ -150,7 +155,7 @@ func (w *Watcher) inside(ctx context.Context, o BurstOptions, b *Burst) error {
 		if err := retry.Sleep(ctx, length/2); err != nil {
 			return err
 		}
-		b.PauseErr = w.pause(ctx, hold)
+		b.Stall, b.PauseErr = w.pause(ctx, hold)
 
 		return retry.Sleep(ctx, length/2)
 	}
@@ -170,7 +175,8 @@ func (w *Watcher) inside(ctx context.Context, o BurstOptions, b *Burst) error {
 
 // pause lets the writers of all Redis masters wait for a moment, and observes that
 // they stand still. It fails where not all could be paused at one time; those that were have gone on.
-func (w *Watcher) pause(ctx context.Context, hold time.Duration) error {
+// It tells how long a writer can have waited, at most.
+func (w *Watcher) pause(ctx context.Context, hold time.Duration) (time.Duration, error) {
 	var masters []*seat
 	for _, s := range w.seats {
 		if s.Kind == targets.Redis {
@@ -185,21 +191,33 @@ func (w *Watcher) pause(ctx context.Context, hold time.Duration) error {
 		_ = each(masters, func(s *seat) error { return s.paused(rctx, observation.Pauser.Resume) })
 	}()
 
-	lease := hold + leaseFor
+	lease := leased(hold, masters)
 
 	err := each(masters, func(s *seat) error {
 		return s.paused(ctx, func(p observation.Pauser, ctx context.Context) error { return p.Pause(ctx, lease) })
 	})
 	if err != nil {
-		return err
+		return lease, err
 	}
 
 	if err := each(masters, func(s *seat) error { return s.observe(ctx) }); err != nil {
-		return err
+		return lease, err
 	}
 	_ = retry.Sleep(ctx, hold)
 
-	return each(masters, func(s *seat) error { return s.observe(ctx) })
+	return lease, each(masters, func(s *seat) error { return s.observe(ctx) })
+}
+
+// leased is for how long a server lets its writers wait if nobody ends it.
+func leased(hold time.Duration, masters []*seat) time.Duration {
+	var far time.Duration
+	for _, s := range masters {
+		s.mu.Lock()
+		far = max(far, s.trip)
+		s.mu.Unlock()
+	}
+
+	return hold + min(leaseFor+2*far, longestLease)
 }
 
 // paused does something about the pause of a seat's server.

@@ -25,6 +25,7 @@ type seat struct {
 	newest  lastSeen            // used by who holds
 	in      targets.Instance
 	last    clock.Instant    // T0 of the newest observation
+	trip    time.Duration    // how long an observation takes
 	place   targets.Position // how far its log had come then
 	seen    time.Time        // when that was; zero before the first
 	since   time.Time        // since when the shard is not observed; zero when it is
@@ -122,7 +123,7 @@ func (s *seat) ask(ctx context.Context) error {
 	for {
 		wave := s.w.waves.wait()
 
-		for n := 0; n < rounds || s.w.waves.densely(); n++ {
+		for n := range rounds {
 			if n > 0 && retry.Sleep(ctx, gap) != nil {
 				return ctx.Err()
 			}
@@ -132,14 +133,34 @@ func (s *seat) ask(ctx context.Context) error {
 			}
 		}
 
+		again, stop := s.again()
+
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-moved:
 			return nil
 		case <-wave:
+		case <-again:
 		}
+
+		stop()
 	}
+}
+
+// again is when the seat asks without a wave: soon, while a burst looks closely.
+func (s *seat) again() (at <-chan time.Time, stop func() bool) {
+	if !s.w.waves.densely() {
+		return nil, func() bool { return false }
+	}
+
+	wait := lull
+	if s.Kind == targets.Redis {
+		wait = gap // each answer may be the place of the cut
+	}
+	t := time.NewTimer(wait)
+
+	return t.C, t.Stop
 }
 
 // moves waits until another server is the primary, and reports whether one is.
@@ -169,7 +190,9 @@ func (s *seat) observe(ctx context.Context) error {
 			return err
 		}
 
+		began := time.Now()
 		o, err := session.Observe(ctx, s.w.by)
+		took := time.Since(began)
 
 		leave()
 
@@ -190,6 +213,12 @@ func (s *seat) observe(ctx context.Context) error {
 			s.w.o.Log.InfoContext(ctx, "the shard is observed", logs.Shard, s.Shard.Shard.String(), "instance", s.in.String())
 		}
 		s.last, s.seen, s.since, s.trouble = o.T0, time.Now(), time.Time{}, nil
+
+		if s.trip == 0 || took < s.trip+s.trip/4 { // one that is slow for a moment is not far
+			s.trip = took
+		} else {
+			s.trip += s.trip / 4
+		}
 		s.place = targets.Position{Kind: s.Kind, Timeline: o.Timeline, Offset: o.Inserted}
 
 		return nil

@@ -19,6 +19,9 @@ const (
 	tick   = time.Second
 	rounds = 3
 	gap    = 4 * time.Millisecond
+	// lull is how long a server with a clock is left alone between rounds that look closely: its
+	// clock is known before and after, and in between its log tells the rest.
+	lull = 40 * time.Millisecond
 	// answerWithin is how long a server may take for one observation; past it the
 	// connection is given up. connectWithin is how long finding the primary
 	// and connecting may take.

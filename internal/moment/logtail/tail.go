@@ -2,6 +2,7 @@ package logtail
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"drctl/internal/fail"
@@ -59,9 +60,9 @@ type Tail struct {
 	// Two readings of one log: an old one, which is used, and one that began later
 	// and takes over once it is long enough.
 	readings []*reading
-	end      uint64          // up to where both have read
-	floor    uint64          // no stretch can begin before
-	chunks   map[string]bool // those that were there
+	end      uint64            // up to where both have read
+	floor    uint64            // no stretch can begin before
+	chunks   map[string]uint64 // those that were there, behind the beginning of the older reading
 }
 
 // reading is a log that is being read from a place on.
@@ -86,7 +87,7 @@ func (t *Tail) Read(ctx context.Context, w Wanted, seen []observation.Observatio
 
 	if !t.fits(w, held) {
 		t.readings = nil
-	} else if err := t.extend(ctx, w.To); err != nil {
+	} else if err := t.extend(ctx, w.To, held); err != nil {
 		t.readings = nil // it may have read some of it; or what came does not go with what is remembered
 		if !fail.Is(err, fail.Corrupt) && !fail.Is(err, fail.NotFound) {
 			return nil, Span{}, err
@@ -106,12 +107,24 @@ func (t *Tail) Read(ctx context.Context, w Wanted, seen []observation.Observatio
 		}
 	}
 
-	t.chunks = map[string]bool{}
-	for _, c := range held {
-		t.chunks[c.Key] = true
-	}
+	t.know(held)
 
 	return t.stretch(w, seen)
+}
+
+// know remembers which chunks were there. Where what is wanted begins goes back and forth a little, so
+// those of before are known still, as long as what they hold is remembered.
+func (t *Tail) know(held []timeline.Chunk) {
+	if t.chunks == nil {
+		t.chunks = map[string]uint64{}
+	}
+
+	for _, c := range held {
+		t.chunks[c.Key] = c.From
+	}
+
+	begin := t.readings[0].span.Start
+	maps.DeleteFunc(t.chunks, func(_ string, from uint64) bool { return from < begin })
 }
 
 // Once is Read that neither uses nor changes what is remembered.
@@ -172,7 +185,12 @@ func (t *Tail) plan(ctx context.Context, w *Wanted) (way []shardlog.Timeline, he
 	}
 	w.From = max(w.From, begin)
 
-	if held, err = t.archive.chunks(ctx, w.Timeline, begin, w.To); err != nil {
+	since := begin
+	if len(t.readings) > 0 && t.readings[0].span.Timeline() == w.Timeline {
+		since = min(since, t.end) // so that all that are read are known
+	}
+
+	if held, err = t.archive.chunks(ctx, w.Timeline, since, w.To); err != nil {
 		return nil, nil, err
 	}
 
@@ -204,7 +222,10 @@ func (t *Tail) fits(w Wanted, held []timeline.Chunk) bool {
 		return false
 	}
 
-	return !slices.ContainsFunc(held, func(c timeline.Chunk) bool { return c.From < t.end && !t.chunks[c.Key] })
+	return !slices.ContainsFunc(held, func(c timeline.Chunk) bool {
+		_, known := t.chunks[c.Key]
+		return c.From < t.end && c.From >= t.readings[0].span.Start && !known
+	})
 }
 
 // begin reads what is wanted from its beginning.
@@ -213,7 +234,7 @@ func (t *Tail) begin(ctx context.Context, w Wanted, way []shardlog.Timeline) err
 	if err != nil {
 		return err
 	}
-	t.readings, t.end, t.floor = []*reading{r}, w.To, w.From
+	t.readings, t.end, t.floor, t.chunks = []*reading{r}, w.To, w.From, nil
 
 	return nil
 }
@@ -249,12 +270,14 @@ func (t *Tail) open(s Span) (*reading, error) {
 	return &reading{log: log, span: s}, err
 }
 
-// extend reads what is new.
-func (t *Tail) extend(ctx context.Context, to uint64) error {
+// extend reads what is new, of the chunks that are held.
+func (t *Tail) extend(ctx context.Context, to uint64, held []timeline.Chunk) error {
 	last := t.readings[0].span.Timeline()
 	if to == t.end {
 		return nil
 	}
+
+	t.archive.log.Listed(last, slices.Clone(held))
 
 	if err := feed(ctx, t.archive.log, targets.Span{Timeline: last, From: t.end, To: to}, t.readings...); err != nil {
 		return err

@@ -198,6 +198,31 @@ func TestCostFollowsWhatIsNew(t *testing.T) {
 	}
 }
 
+// Where what is wanted begins goes back and forth: what is remembered serves for all of it.
+func TestTheBeginningGoesBack(t *testing.T) {
+	w := newWorld(t)
+	end := uint64(0)
+
+	grow := func(by uint64) {
+		w.archive(t, first, end, end+by, targets.Position{})
+		end += by
+	}
+	for range 10 {
+		grow(500)
+	}
+
+	for i, start := range []uint64{0, 3000, 1000, 4500, 5400, 2000} {
+		w.opener.fed = 0
+		w.read(t, logtail.Wanted{Timeline: first, Start: start, From: end - 100, To: end})
+
+		if i > 0 && w.opener.fed > 2*500+2*align {
+			t.Errorf("from %d on, %d bytes were read anew", start, w.opener.fed)
+		}
+
+		grow(500)
+	}
+}
+
 // What knows less does not take the place of what knows more.
 func TestAShortMemoryWaits(t *testing.T) {
 	w := newWorld(t)

@@ -15,17 +15,74 @@ func Find(look proof.Look, policy proof.Policy) (*proof.Result, error) {
 	return find(look, policy, nil)
 }
 
-func find(look proof.Look, policy proof.Policy, c conditions) (*proof.Result, error) {
-	if err := checkLook(&look); err != nil {
-		return nil, err
+// FindAmong is Find with one after the other of several choices of the look's masters. The first that
+// gives a cut of the best grade is taken, else the first of the best grade that any gives. The others are
+// only looked at where a master is in the way. The logs are read once for all of them.
+func FindAmong(look proof.Look, policy proof.Policy, masters [][]proof.Master) (best *proof.Result, err error) {
+	var s *searching
+
+	for _, m := range masters {
+		look.Masters = m
+
+		if s == nil {
+			s, err = newSearching(&look, &policy, nil)
+		} else {
+			err = checkLook(&look)
+		}
+
+		if err != nil {
+			return nil, err
+		}
+
+		res := s.find(&look)
+		if best == nil || s.rank(res) < s.rank(best) {
+			best = res
+		}
+
+		if s.rank(best) == 0 || !inTheWay(res, m) {
+			break
+		}
 	}
 
-	rule, err := checkPolicy(&policy)
+	return best, nil
+}
+
+// inTheWay reports whether other markers of masters might have given more.
+func inTheWay(res *proof.Result, masters []proof.Master) bool {
+	return slices.ContainsFunc(res.Obstacles, func(o proof.Obstacle) bool {
+		return o.Why == proof.MarkerOutside || o.Why == proof.NoCommonPause || o.Why == proof.NoMarker ||
+			slices.ContainsFunc(masters, func(m proof.Master) bool { return m.Shard == o.Shard })
+	})
+}
+
+func find(look proof.Look, policy proof.Policy, c conditions) (*proof.Result, error) {
+	s, err := newSearching(&look, &policy, c)
 	if err != nil {
 		return nil, err
 	}
-	shards := make([]*shard, len(look.Stretches))
-	res := &proof.Result{}
+
+	return s.find(&look), nil
+}
+
+// searching is what a look's logs say, whatever its masters are.
+type searching struct {
+	conditions
+	policy *proof.Policy
+	shards []*shard
+	steps  []proof.ShardStep
+	whole  *whole
+}
+
+func newSearching(look *proof.Look, policy *proof.Policy, c conditions) (*searching, error) {
+	if err := checkLook(look); err != nil {
+		return nil, err
+	}
+
+	rule, err := checkPolicy(policy)
+	if err != nil {
+		return nil, err
+	}
+	out := &searching{conditions: c, policy: policy, shards: make([]*shard, len(look.Stretches))}
 
 	for i := range look.Stretches {
 		s := &shard{Stretch: &look.Stretches[i]}
@@ -35,22 +92,43 @@ func find(look proof.Look, policy proof.Policy, c conditions) (*proof.Result, er
 
 		s.based = basedOn(look.Base, s.Stretch)
 		s.findGaps(c)
-		shards[i] = s
+		out.shards[i] = s
 
 		for _, step := range s.clock.Steps() {
-			res.Steps = append(res.Steps, proof.ShardStep{Shard: s.Shard, Step: step})
+			out.steps = append(out.steps, proof.ShardStep{Shard: s.Shard, Step: step})
 		}
 	}
 
-	grades := policy.Grades
-	if len(grades) == 0 {
-		grades = []proof.Grade{proof.Proven}
+	out.whole = newWhole(out.shards, rule, c)
+
+	return out, nil
+}
+
+// grades are those that are acceptable, the best first.
+func (s *searching) grades() []proof.Grade {
+	if len(s.policy.Grades) == 0 {
+		return []proof.Grade{proof.Proven}
 	}
 
-	for _, grade := range grades {
-		f := &finder{conditions: c, look: &look, policy: &policy, shards: shards, grade: grade, blame: blame{}}
-		if f.search(newWhole(shards, rule, c)); len(f.found) > 0 {
-			res.Cuts = f.evidence(newWhole(shards, rule, c))
+	return s.policy.Grades
+}
+
+// rank is which of the grades was found.
+func (s *searching) rank(r *proof.Result) int {
+	if len(r.Cuts) == 0 {
+		return len(s.grades())
+	}
+
+	return slices.Index(s.grades(), r.Cuts[0].Grade)
+}
+
+func (s *searching) find(look *proof.Look) *proof.Result {
+	res := &proof.Result{Steps: s.steps}
+
+	for _, grade := range s.grades() {
+		f := &finder{conditions: s.conditions, look: look, policy: s.policy, shards: s.shards, grade: grade, blame: blame{}}
+		if f.search(s.whole.rewind()); len(f.found) > 0 {
+			res.Cuts = f.evidence(s.whole.rewind())
 			res.Gaps = f.gaps
 
 			break
@@ -58,7 +136,7 @@ func find(look proof.Look, policy proof.Policy, c conditions) (*proof.Result, er
 		res.Obstacles = append(res.Obstacles, f.obstacles()...)
 	}
 
-	return res, nil
+	return res
 }
 
 // finder searches for cuts of one grade.

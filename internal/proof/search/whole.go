@@ -8,6 +8,7 @@ import (
 
 	"drctl/internal/proof"
 	"drctl/internal/proof/clock"
+	"drctl/internal/proof/search/tag"
 )
 
 // global is a tagged global transaction: how much of it the look has, and how
@@ -320,7 +321,7 @@ func (w *whole) youngest() (s *state, ok bool) {
 	return nil, false
 }
 
-// newWhole reads the tags and gids of a look.
+// newWhole reads the tags and gids of a look. It is to be rewound before it is used.
 func newWhole(shards []*shard, rule *regexp.Regexp, c conditions) *whole {
 	w := &whole{conditions: c, rule: rule, globals: map[string]*global{}, groups: map[string]*group{},
 		events: make([][]event, len(shards)), done: make([]int, len(shards)), knownFrom: never, nameless: never}
@@ -338,7 +339,27 @@ func newWhole(shards []*shard, rule *regexp.Regexp, c conditions) *whole {
 		}
 	}
 
-	for i := range shards {
+	return w
+}
+
+// rewind takes the cut back to the beginning of the look.
+func (w *whole) rewind() *whole {
+	for _, g := range w.globals {
+		g.in, g.state = nil, state{id: g.id}
+	}
+
+	for _, g := range w.groups {
+		g.state = state{id: g.id}
+
+		for _, m := range g.members {
+			m.prepared, m.is, m.at, m.ended, m.when, m.tags, m.counted = 0, "", 0, 0, clock.Range{}, nil, false
+		}
+	}
+
+	w.nameless, w.half = never, nil
+
+	for i := range w.done {
+		w.done[i] = 0
 		w.advance(i, 0)
 	}
 
@@ -430,14 +451,14 @@ func (w *whole) count(e *event, r *proof.Record) {
 	}
 
 	for _, text := range r.Tags {
-		t := parseTag(text)
+		t := tag.Parse(text)
 
-		g := w.globals[t.id]
+		g := w.globals[t.ID]
 		if g == nil {
-			g = &global{state: state{id: t.id}}
-			w.globals[t.id] = g
+			g = &global{state: state{id: t.ID}}
+			w.globals[t.ID] = g
 		}
-		g.want, g.last = max(g.want, t.want), g.last || t.last
+		g.want, g.last = max(g.want, t.Want), g.last || t.Last
 
 		if slices.Contains(e.globals, g) {
 			continue

@@ -3,5 +3,5 @@
 // It promises that what is written here is read here: the chunk's place, when its
 // bytes came, and that a header of another place is found out.
 //
-// It does no I/O.
+// It opens nothing: it reads what it is given.
 package chunk

@@ -10,12 +10,13 @@ import (
 	"drctl/targets"
 )
 
-// flushWithin bounds one flush. Nobody waits for it.
+// flushWithin bounds one flush.
 const flushWithin = 10 * time.Second
 
 // Archiver sends what it has when it is asked to.
 type Archiver interface {
-	Flush(ctx context.Context) error
+	// FlushTo sends its log up to a place as soon as it has that, and returns when the vaults have it.
+	FlushTo(ctx context.Context, at targets.Position) error
 }
 
 // Archivers are those of this process. The zero value has none; it is safe for
@@ -49,19 +50,28 @@ func (l *Archivers) Add(shard targets.ShardID, a Archiver) (remove func()) {
 	}
 }
 
-// Flush asks the archivers of shards to send what they have. It does not wait: what
-// fails, the archiver itself tries again and tells of.
-func (l *Archivers) Flush(shards []targets.ShardID) {
+// Flush asks the archivers of shards to send their logs up to places. It does not wait: done is
+// closed when all of them have, or have failed. What fails, the archiver itself tries again and tells
+// of; a shard without an archiver in this process is not waited for.
+func (l *Archivers) Flush(places map[targets.ShardID]targets.Position) (done <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
-	for _, s := range shards {
+	var all sync.WaitGroup
+
+	for s, at := range places {
 		for a := range l.all[s] {
-			go func() {
+			all.Go(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), flushWithin)
 				defer cancel()
-				_ = a.Flush(ctx)
-			}()
+				_ = a.FlushTo(ctx, at)
+			})
 		}
 	}
+
+	ended := make(chan struct{})
+
+	go func() { all.Wait(); close(ended) }()
+
+	return ended
 }

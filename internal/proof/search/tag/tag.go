@@ -1,37 +1,37 @@
-package search
+package tag
 
 import (
 	"strconv"
 	"strings"
 )
 
-// tag is what a drctl/global message says: the id of a global transaction, and
+// Tag is what a drctl/global message says: the id of a global transaction, and
 // either how many local ones it has, or that more follow ("<id>/+"), or that
 // this is the last ("<id>/.").
-type tag struct {
-	id   string
-	want int // 0 if the tag does not say
-	last bool
+type Tag struct {
+	ID   string
+	Want int // 0 if the tag does not say
+	Last bool
 }
 
-// parseTag reads a tag. One that is malformed is a global transaction of its own
+// Parse reads a tag. One that is malformed is a global transaction of its own
 // that never gets whole: it is reported as broken, by its text.
-func parseTag(text string) tag {
+func Parse(text string) Tag {
 	i := strings.LastIndexByte(text, '/')
 	if i < 0 {
-		return tag{id: text}
+		return Tag{ID: text}
 	}
 
 	switch id, n := text[:i], text[i+1:]; n {
 	case "+":
-		return tag{id: id}
+		return Tag{ID: id}
 	case ".":
-		return tag{id: id, last: true}
+		return Tag{ID: id, Last: true}
 	default:
 		if want, err := strconv.Atoi(n); err == nil && want > 0 && n[0] != '+' {
-			return tag{id: id, want: want}
+			return Tag{ID: id, Want: want}
 		}
 	}
 
-	return tag{id: text}
+	return Tag{ID: text}
 }
