@@ -153,6 +153,13 @@ func TestMastersArePausedWhereTheyAreInTheWay(t *testing.T) {
 	}
 
 	r := begin()
+	r.tries = patient
+
+	if r.stillness(nil, errors.New("something else")); !r.paused {
+		t.Error("looks go on in vain, and the masters are never paused")
+	}
+
+	r = begin()
 	if r.stillness(nil, &moment.None{Obstacles: []moment.Obstacle{{Shard: master, Why: proof.NotTogether}}}); !r.paused {
 		t.Error("a master was in the way, and is not paused")
 	}

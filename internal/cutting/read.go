@@ -35,6 +35,8 @@ const (
 	sentWithin = 500 * time.Millisecond
 	// pauseFor is how long Redis masters are first paused; each time in vain twice as long, and at
 	// most longestPause. What does not pause them costs nobody anything, so that is tried before.
+	// After so many looks they are, whatever is known.
+	patient                = 3
 	pauseFor, longestPause = 5 * time.Millisecond, 20 * time.Millisecond
 )
 
@@ -164,7 +166,8 @@ func (r *reading) saw(burst proof.Span) {
 	r.first.To = burst.To
 }
 
-// stillness sees to it that Redis masters are paused at the next look, if one of them was in the way.
+// stillness sees to it that Redis masters are paused at the next look, if one of them was in the way, or
+// several looks were in vain: what was in the way is not always told of all that were.
 func (r *reading) stillness(found *moment.Found, err error) {
 	if r.paused || !r.a.Group.Pauses() {
 		return
@@ -184,6 +187,8 @@ func (r *reading) stillness(found *moment.Found, err error) {
 	if r.paused {
 		r.c.inTheWay(r.a.Group.Name)
 	}
+
+	r.paused = r.paused || r.tries >= patient
 }
 
 // better reports whether there may be a better instant than the one that was found:

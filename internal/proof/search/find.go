@@ -16,8 +16,8 @@ func Find(look proof.Look, policy proof.Policy) (*proof.Result, error) {
 }
 
 // FindAmong is Find with one after the other of several choices of the look's masters. The first that
-// gives a cut of the best grade is taken, else the first of the best grade that any gives. The others are
-// only looked at where a master is in the way. The logs are read once for all of them.
+// gives a cut of the best grade is taken, else the first of the best grade that any gives. The logs are
+// read once for all of them.
 func FindAmong(look proof.Look, policy proof.Policy, masters [][]proof.Master) (best *proof.Result, err error) {
 	var s *searching
 
@@ -39,20 +39,12 @@ func FindAmong(look proof.Look, policy proof.Policy, masters [][]proof.Master) (
 			best = res
 		}
 
-		if s.rank(best) == 0 || !inTheWay(res, m) {
+		if s.rank(best) == 0 {
 			break
 		}
 	}
 
 	return best, nil
-}
-
-// inTheWay reports whether other markers of masters might have given more.
-func inTheWay(res *proof.Result, masters []proof.Master) bool {
-	return slices.ContainsFunc(res.Obstacles, func(o proof.Obstacle) bool {
-		return o.Why == proof.MarkerOutside || o.Why == proof.NoCommonPause || o.Why == proof.NoMarker ||
-			slices.ContainsFunc(masters, func(m proof.Master) bool { return m.Shard == o.Shard })
-	})
 }
 
 func find(look proof.Look, policy proof.Policy, c conditions) (*proof.Result, error) {
