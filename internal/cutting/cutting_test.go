@@ -107,7 +107,7 @@ func TestWithoutAnObserver(t *testing.T) {
 }
 
 func TestPolicyOf(t *testing.T) {
-	for mode, want := range map[targets.Modes][]string{"auto": nil, "tagged+two-phase": {"tagged", "two-phase"}, "gate+locks": {"gate"}} {
+	for mode, want := range map[targets.Modes][]string{"auto": nil, "tagged+two-phase": {"tagged", "two-phase"}, "gate+locks": {"gate"}, "locks": {"locks"}, "share": {"locks"}} {
 		got := PolicyOf(platform.Policy{Mode: mode, HalfDone: time.Second, GIDs: "x"})
 		if !slices.Equal(got.Modes, want) || got.Limit != time.Second || got.GIDs != "x" {
 			t.Errorf("%s: %+v", mode, got)

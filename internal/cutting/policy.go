@@ -14,9 +14,15 @@ func PolicyOf(p platform.Policy) moment.Policy {
 
 	if !p.Mode.Has(targets.ModeAuto) {
 		for m := range strings.SplitSeq(string(p.Mode), "+") {
-			if m != targets.ModeLocks {
+			if !targets.Modes(m).Has(targets.ModeLocks) {
 				out.Modes = append(out.Modes, m)
 			}
+		}
+
+		if len(out.Modes) == 0 {
+			// The platform does not say what belongs together. That some of it is prepared or tagged shows
+			// nothing of the rest: a moment is not proven by it.
+			out.Modes = []string{targets.ModeLocks}
 		}
 	}
 

@@ -186,6 +186,36 @@ func (w *world) partial(t *testing.T, at time.Time) {
 	}
 }
 
+// undeclared: where the platform does not say what belongs together, what is prepared and tagged makes no
+// moment a proven one, and one that claims that is refused.
+func (w *world) undeclared(t *testing.T, at time.Time) {
+	t.Helper()
+
+	req := w.request()
+	req.Wish.At, req.Policy.Modes = at, []string{targets.ModeLocks}
+
+	found, err := moment.Find(t.Context(), w.v(), openers(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if k := w.keep(t, found); k.cut.Proof.Grade != targets.Ordered || !strings.Contains(found.Decided, "does not say") {
+		t.Errorf("it is %s: %s", k.cut.Proof.Grade, found.Decided)
+	}
+
+	req.Policy.Modes = nil
+
+	if found, err = moment.Find(t.Context(), w.v(), openers(), req); err != nil {
+		t.Fatal(err)
+	}
+	k := w.keep(t, found)
+
+	rep, err := moment.Prove(t.Context(), w.v(), openers(), &k.cut, &moment.Policy{Modes: []string{targets.ModeLocks}, Limit: limit})
+	if err != nil || k.cut.Proof.Grade == targets.Proven && rep.Accepted {
+		t.Errorf("a moment that is proven by what happened to be in the logs: accepted %t, %v", rep.Accepted, err)
+	}
+}
+
 // move moves a cut to the last commit before it.
 func move(c *targets.Cut, s proof.ShardCut) {
 	for i := range c.Shards {

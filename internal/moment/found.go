@@ -54,6 +54,8 @@ func decided(e *evidence.Record) string {
 	switch {
 	case len(e.Modes) == 0:
 		return "ordered, because the logs show neither tags nor prepared transactions, and no gate was held"
+	case slices.Equal(e.Modes, []string{targets.ModeLocks}) && e.Proof.Hold == nil:
+		return "ordered, because in mode locks the platform does not say what belongs together, and nothing was locked then"
 	case e.Auto:
 		return fmt.Sprintf("%v, because that is what the logs show", e.Modes)
 	}

@@ -131,6 +131,7 @@ func TestMoments(t *testing.T) {
 
 	if len(cuts) > now {
 		w.partial(t, cuts[now].At())
+		w.undeclared(t, cuts[now].At())
 	}
 
 	truth := j.judge(t)

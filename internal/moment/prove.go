@@ -350,8 +350,12 @@ func (p *prover) summary(at time.Time) {
 // declared refuses a cut that was proven by less than the platform declares.
 func (p *prover) declared(want *Policy) {
 	for _, m := range want.Modes {
-		if !slices.Contains(p.e.Modes, m) {
+		switch {
+		case slices.Contains(p.e.Modes, m):
+		case m != targets.ModeLocks:
 			p.wrong("the platform declares %s, and the cut was proven without it", m)
+		case p.e.Auto && p.e.Proof.Grade == proof.Proven:
+			p.wrong("in mode locks the platform does not say what belongs together, and the cut was proven by what the logs show of it")
 		}
 	}
 
