@@ -420,32 +420,6 @@ func TestBurstPausesAllMasters(t *testing.T) {
 	}
 }
 
-// A server that has a clock is left alone for most of a burst: what its clock is before and after is enough.
-func TestBurstLeavesServersAlone(t *testing.T) {
-	w := newWorld(t, "east")
-	pg := w.primary(sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: "orders/0"}))
-	x := w.watch()
-	observed(t, x)
-
-	const long = 800 * time.Millisecond
-	b := whole(t, x, BurstOptions{For: long})
-	asked := 0
-
-	_, seen := stored(t, w.set.Vaults[0], pg.Shard)
-	for _, all := range seen {
-		for _, o := range all {
-			if o.T0 >= b.From && o.T1 <= b.To {
-				asked++
-			}
-		}
-	}
-
-	took := time.Duration(b.To - b.From)
-	if most := rounds * (int(took/lull) + int(took/tick) + 3); asked < 2 || asked > most {
-		t.Errorf("in %s it was asked %d times, at most %d are needed", took, asked, most)
-	}
-}
-
 // An error of what is done within a burst is returned, and the next burst works.
 func TestBurstReturnsWhatFailedWithin(t *testing.T) {
 	w := newWorld(t, "east")
