@@ -33,8 +33,9 @@ type Activities struct {
 	SandboxOwner int
 	// SandboxMax is the largest sandbox in bytes; 0 sets no limit.
 	SandboxMax int64
-	// HostQueue is the task queue that only this host serves.
-	HostQueue string
+	// Host is the name of this host, and HostQueue the task queue that only its workers
+	// with sandboxes serve.
+	Host, HostQueue string
 	// Logs read the logs of the kinds whose cuts can be proven.
 	Logs map[targets.Kind]shardlog.Opener
 	// Observers are those of this process; nil for none.

@@ -3,6 +3,7 @@ package activities
 import (
 	"time"
 
+	"drctl/internal/platform"
 	"drctl/internal/sandbox"
 	"drctl/internal/upkeep"
 	"drctl/restore/plan"
@@ -86,6 +87,8 @@ type BaseIn struct {
 	Shard targets.ShardID `json:"shard"`
 	ID    string          `json:"id"`
 	Full  bool            `json:"full"`
+	// Here takes it where it is asked for, whatever host the primary is on.
+	Here bool `json:"here,omitempty"`
 }
 
 // BaseOut is a base and the region of the vault that it was taken into.
@@ -97,6 +100,9 @@ type BaseOut struct {
 	// Missed are the regions whose vaults hold a base that Vault lacks: it was
 	// taken while Vault was away.
 	Missed []string `json:"missed,omitempty"`
+	// At is where the primary's data directory is, when that is another host; nothing
+	// was taken then.
+	At platform.Place `json:"at,omitzero"`
 }
 
 // CopyIn asks for a shard's vault content to be copied to another region.

@@ -12,8 +12,10 @@ import (
 
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/retry"
 	"drctl/internal/stream"
+	"drctl/internal/stream/begun"
 	"drctl/internal/vault"
 	"drctl/targets"
 )
@@ -30,9 +32,6 @@ const (
 	// baseTries is how often a base is taken whose log began anew meanwhile.
 	baseTries = 3
 )
-
-// errBehind is that the stream does not lead back to a base's beginning.
-var errBehind = errors.New("its stream begins behind it")
 
 // TakeBase takes a base into the first vault of the policy that answers, and
 // copies it to the others that do. The record that makes it a base is written
@@ -55,6 +54,10 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 	inst, d, err := a.primaries().Primary(ctx, in.Shard)
 	if err != nil {
 		return BaseOut{}, err
+	}
+
+	if inst.DataDir != "" && !in.Here && platform.Placed(a.Host, inst.Host, "") != nil {
+		return BaseOut{At: platform.Place{Region: inst.Region, Host: inst.Host}}, nil
 	}
 
 	group, err := a.Platform.GroupOf(in.Shard)
@@ -102,7 +105,7 @@ func (a *Activities) takeBase(parent context.Context, in BaseIn) (BaseOut, error
 			break
 		}
 
-		if !errors.Is(err, errBehind) || try == baseTries {
+		if !errors.Is(err, begun.ErrBehind) || try == baseTries {
 			return BaseOut{}, err
 		}
 
@@ -246,7 +249,7 @@ func fullDue(done []targets.Artifact, region string, every int) bool {
 }
 
 // reached waits until the stream is stored up to the base's end, in one vault
-// at least. It fails at once, with errBehind, when the archive of the base's
+// at least. It fails at once, with begun.ErrBehind, when the archive of the base's
 // log begins behind the base: it will never lead back to it.
 func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artifact, beat *beater) error {
 	wctx, cancel := context.WithTimeout(ctx, baseWait)
@@ -254,7 +257,7 @@ func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artif
 
 	beat.progress("stream", 0, 0)
 
-	if err := beganBefore(wctx, set, b); err != nil {
+	if err := begun.Before(wctx, set.Vaults, b); err != nil {
 		return err
 	}
 
@@ -271,31 +274,6 @@ func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artif
 	}
 
 	return nil
-}
-
-// beganBefore waits until it is known where the archive of the base's log begins,
-// and fails with errBehind when that is behind the base.
-func beganBefore(ctx context.Context, set vault.Set, b targets.Artifact) error {
-	const op, hint = "backup: wait for the stream", "see with drctl status whether the archiver runs all the time"
-	for {
-		at, ok, err := stream.Began(ctx, set.Vaults, b.Shard, b.From.Timeline)
-		if ok && at > b.From.Offset {
-			return fail.New(fail.Unavailable, op, b.Shard.String(), "take another base; "+hint,
-				fmt.Errorf("%w: it begins at %d, the base at %d, and the bytes between were never archived", errBehind, at, b.From.Offset))
-		}
-
-		if ok {
-			return nil
-		}
-
-		if retry.Sleep(ctx, time.Second) != nil {
-			if err == nil {
-				err = fmt.Errorf("the log %s is not archived: %w", b.From.Timeline, ctx.Err())
-			}
-
-			return fail.New(fail.CodeOf(err), op, b.Shard.String(), hint, err)
-		}
-	}
 }
 
 // CopyVault brings a shard's bases and object snapshots from one vault to

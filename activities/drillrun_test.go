@@ -55,7 +55,7 @@ func newDriller(t *testing.T, w *world) *driller {
 	a := w.activities(resolver{w, policy(targets.Gate)})
 
 	a.Drivers[targets.Redis] = disturbed{a.Drivers[targets.Redis], &d.verify}
-	for _, q := range []string{a.HostQueue, "drctl.west"} {
+	for _, q := range []string{a.HostQueue, "drctl.west", "drctl.west/sandbox"} {
 		wk := engine.NewWorker(d.c, q, engine.WorkerOptions{Identity: "tester@here"})
 		wk.RegisterWorkflowWithOptions(workflows.RunDrill, workflow.RegisterOptions{Name: workflows.RunDrillName})
 		a.Register(wk)

@@ -13,6 +13,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/logs"
+	"drctl/internal/platform"
 	"drctl/internal/proc"
 	"drctl/internal/sandbox"
 	"drctl/internal/sandbox/claim"
@@ -128,8 +129,11 @@ func (a *Activities) bind(ctx context.Context, in StepIn) (boundStep, error) {
 	logs.Note(ctx, logs.Shard, s.Shard.String())
 
 	b.planID, b.vault, b.delta, b.step = run.ID, run.Goal.Vault, run.Goal.Delta, s
+	if err := b.check(); err != nil {
+		return b, err
+	}
 
-	return b, b.check()
+	return b, platform.Placed(a.Host, s.Into.Host, s.ID)
 }
 
 // run reads a carried run, which the steps of one plan share.

@@ -85,6 +85,10 @@ func (c *checker) check() {
 		c.checkDrill("drills."+name, c.Drills[name])
 	}
 
+	for _, region := range sortedKeys(c.Sandbox.Hosts) {
+		c.known("sandbox.hosts."+region, "region", region, c.RegionNames())
+	}
+
 	for _, name := range sortedKeys(c.Recovery) {
 		c.checkRecovery("recovery."+name, name, c.Recovery[name])
 	}

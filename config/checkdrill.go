@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"drctl/config/unit"
+	"drctl/config/workers"
 	"drctl/internal/human"
 	"drctl/targets"
 )
@@ -132,14 +133,14 @@ func (c *checker) checkRecovery(at, name string, r *Recovery) {
 	}
 }
 
-func (c *checker) checkDestination(path, name string, d Destination, kind targets.Kind, seen map[string]string) {
+func (c *checker) checkDestination(path, name string, d workers.Destination, kind targets.Kind, seen map[string]string) {
 	if kind == "" || c.broken[path] {
 		return
 	}
 
 	c.known(path+".region", "region", d.Region, c.RegionNames())
 
-	need, without, place := map[string]string{"address": d.Address, "data_dir": d.DataDir}, "bucket", d.Region+" "+d.DataDir
+	need, without, place := map[string]string{"address": d.Address, "data_dir": d.DataDir}, "bucket", d.Region+" "+d.Host+" "+d.DataDir
 	if kind == targets.S3 {
 		need, without, place = map[string]string{"address": d.Address, "bucket": d.Bucket}, "data_dir", d.Address+" "+d.Bucket
 	}
@@ -150,8 +151,10 @@ func (c *checker) checkDestination(path, name string, d Destination, kind target
 		}
 	}
 
-	if c.wrote(path + "." + without) {
-		c.fail(path+"."+without, "", "the key %q has no meaning for kind %s", without, kind)
+	for _, k := range []string{without, "host"} {
+		if c.wrote(path+"."+k) && (k == without || kind == targets.S3) {
+			c.fail(path+"."+k, "", "the key %q has no meaning for kind %s", k, kind)
+		}
 	}
 
 	if d.Address != "" {

@@ -45,8 +45,6 @@ func (r *Retention) SetDefaults() {
 	*r = Retention{Cuts: 7 * 24 * time.Hour, CutsMin: 10, Bases: 30 * 24 * time.Hour, BasesMin: 2}
 }
 
-func (s *Sandbox) SetDefaults() { s.RunAs = "postgres" }
-
 func (d *Drill) SetDefaults() {
 	d.Cut = Latest
 	d.Window = 24 * time.Hour

@@ -38,6 +38,7 @@ var formats = map[string]format{
 	"shard":    byPattern(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`, "a shard name", "shard names are letters, digits, - and _, at most 63: they become parts of vault keys"),
 	"word":     byPattern(`^[A-Za-z0-9][A-Za-z0-9._-]*$`, "a plain word", "use letters, digits, dot, - and _"),
 	"queue":    byPattern(`^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$`, "a task queue", "use letters, digits, dot, - and _"),
+	"host":     byPattern(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`, "the name of a host", "use letters, digits, dot, - and _; it is what drctl worker --host is given"),
 	"envname":  byPattern(`^[A-Za-z_][A-Za-z0-9_]*$`, "the name of an environment variable", "give the name alone, without $"),
 	"shardid":  byPattern(`^[a-z0-9][a-z0-9_-]{0,62}/[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`, "of the form target/shard", "for example orders/0"),
 	"table":    byPattern(`^[^.]+\.[^.]+$`, "a schema-qualified table", "write schema.table, for example public.orders"),

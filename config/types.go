@@ -6,6 +6,7 @@ import (
 	"drctl/config/route"
 	"drctl/config/storage"
 	"drctl/config/unit"
+	"drctl/config/workers"
 )
 
 // The struct tags are the grammar, which drives parser, schema and Show: `yaml` is
@@ -30,7 +31,8 @@ type Config struct {
 	Targets  map[string]*Target   `yaml:"targets" req:"true" key:"name" doc:"The platform's data stores."`
 	Groups   map[string]*Group    `yaml:"groups" req:"true" key:"name" doc:"Targets that must be recovered to one common point."`
 	Policies map[string]*Policy   `yaml:"policies" key:"name" doc:"How often and how safely. The policy \"standard\" always exists."`
-	Sandbox  Sandbox              `yaml:"sandbox" doc:"Where drills and sandbox restores run."`
+	Sandbox  workers.Sandbox      `yaml:"sandbox" doc:"Where drills and sandbox restores run."`
+	Workers  workers.Slots        `yaml:"workers" doc:"How much one worker does at once."`
 	Drills   map[string]*Drill    `yaml:"drills" key:"name" doc:"Rehearsals."`
 	Recovery map[string]*Recovery `yaml:"recovery" key:"name" doc:"How a group comes back, by group."`
 
@@ -96,6 +98,7 @@ type Instance struct {
 	Prefix   string   `yaml:"prefix" only:"s3" doc:"Limits the shard to keys that begin with it."`
 	Role     string   `yaml:"role" req:"true" enum:"primary|standby" doc:"What the instance is when all is well."`
 	DataDir  string   `yaml:"data_dir" only:"postgres" format:"path" doc:"The data directory where the region's worker can read it; bases are then taken file by file."`
+	Host     string   `yaml:"host" only:"postgres|redis" format:"host" doc:"The host that the server runs on. What reads its data directory, or stops and starts it, is done by the worker there (drctl worker --host); any worker of the region when left out."`
 	Stop     []string `yaml:"stop" only:"postgres" doc:"Program and arguments by which a worker stops the server in order, and keeps its supervisor from starting it; a switchover runs it. Left out, the worker signals the server of data_dir."`
 	Start    []string `yaml:"start" only:"postgres" doc:"Program and arguments by which a worker starts the server again."`
 
@@ -178,23 +181,6 @@ type Objectives struct {
 	RTO time.Duration `yaml:"rto" min:"0s" doc:"Longest tolerated time to recover; 0s sets none."`
 }
 
-// Sandbox is where drills and sandbox restores run.
-type Sandbox struct {
-	Dir      string        `yaml:"dir" format:"path" doc:"Root of all sandboxes, on a volume with room for the restored data."`
-	RunAs    string        `yaml:"run_as" format:"word" doc:"User that runs the servers when drctl runs as root."`
-	Tools    Tools         `yaml:"tools" doc:"Programs; found by themselves when left out."`
-	MaxBytes unit.Size     `yaml:"max_bytes" min:"0" doc:"Largest sandbox: a plan that reads more is refused before it begins; 0 sets no limit."`
-	Keep     time.Duration `yaml:"keep" min:"0s" doc:"How long the sandbox of a drill with a failed step or check is left for inspection; the host's worker removes it then. A missed objective alone or a cancellation leaves none."`
-}
-
-// Tools are the programs that sandboxes need.
-type Tools struct {
-	PostgresBin string `yaml:"postgres_bin" format:"path" doc:"Directory of the PostgreSQL programs."`
-	RedisServer string `yaml:"redis_server" format:"path" doc:"The redis-server program."`
-	S3Server    string `yaml:"s3_server" format:"path" doc:"The versitygw program."`
-	Restic      string `yaml:"restic" format:"path" doc:"The restic program, 0.19.1 or later."`
-}
-
 // The choices of a drill's cut.
 const (
 	Latest = "latest"
@@ -255,15 +241,7 @@ type Sum struct {
 
 // Recovery is how a group comes back.
 type Recovery struct {
-	Order        []string                          `yaml:"order" doc:"Targets in the order in which they come back; the rest comes last, together."`
-	Parallel     int                               `yaml:"parallel" min:"1" doc:"Shards restored at the same time."`
-	Destinations map[string]map[string]Destination `yaml:"destinations" doc:"Empty instances to restore into, by target and shard."`
-}
-
-// Destination is an empty instance that a shard is restored into.
-type Destination struct {
-	Region  string `yaml:"region" doc:"Region whose worker does it; the group's home when left out."`
-	Address string `yaml:"address" format:"address" doc:"host:port on which it will listen, or the URL of the S3 service."`
-	DataDir string `yaml:"data_dir" format:"path" doc:"Empty or absent directory (postgres, redis)."`
-	Bucket  string `yaml:"bucket" format:"bucket" doc:"Empty or absent bucket (s3)."`
+	Order        []string                                  `yaml:"order" doc:"Targets in the order in which they come back; the rest comes last, together."`
+	Parallel     int                                       `yaml:"parallel" min:"1" doc:"Shards restored at the same time."`
+	Destinations map[string]map[string]workers.Destination `yaml:"destinations" doc:"Empty instances to restore into, by target and shard."`
 }

@@ -187,7 +187,7 @@ func (c *Config) Instance(ctx context.Context, id targets.ShardID, region string
 	}
 	in := c.access(t, id)
 	in.Region, in.Role = region, targets.Role(i.Role)
-	in.Address, in.DataDir = i.Address, i.DataDir
+	in.Address, in.DataDir, in.Host = i.Address, i.DataDir, i.Host
 
 	user, secret := t.User, t.Password
 	if in.Kind == targets.S3 {
@@ -253,7 +253,7 @@ func (c *Config) Destination(ctx context.Context, id targets.ShardID) (targets.I
 		return targets.Instance{}, c.noDestination(id, g)
 	}
 	in := c.access(t, id)
-	in.Region, in.Role, in.Address, in.DataDir = d.Region, targets.Primary, d.Address, d.DataDir
+	in.Region, in.Role, in.Address, in.DataDir, in.Host = d.Region, targets.Primary, d.Address, d.DataDir, d.Host
 	in.User = t.User
 
 	secret := t.Password
@@ -268,6 +268,16 @@ func (c *Config) Destination(ctx context.Context, id targets.ShardID) (targets.I
 func (c *Config) noDestination(id targets.ShardID, group string) error {
 	return fail.New(fail.NotFound, "config: destination", id.String(),
 		"name one under recovery."+group+".destinations."+id.Target, errNotConfigured)
+}
+
+// Host names the host of a shard's instance in a region; "" where none is named. Dir says
+// that a worker there can read its data directory.
+func (c *Config) Host(id targets.ShardID, region string) (host string, dir bool) {
+	if t := c.Targets[id.Target]; t != nil && t.Shards[id.Shard][region] != nil {
+		return t.Shards[id.Shard][region].Host, t.Shards[id.Shard][region].DataDir != ""
+	}
+
+	return "", false
 }
 
 // Policy returns a group's policy.

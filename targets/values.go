@@ -129,6 +129,9 @@ type Instance struct {
 	// DataDir is where this worker can read the server's data directory
 	// (PostgreSQL) or where a restore lays down files; "" when out of reach.
 	DataDir string
+	// Host is where the server runs and DataDir lies, for work that only a worker there
+	// can do; "" is wherever a worker of the region is.
+	Host string
 	// Renamed maps a Redis command, in lower case, to the name that the server
 	// knows it by (rename-command).
 	Renamed map[string]string

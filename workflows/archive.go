@@ -18,6 +18,9 @@ type ArchiveIn struct {
 	Shard platform.Shard `json:"shard"`
 }
 
+// backupLimit is how long a backup that an archiver asks for may take.
+const backupLimit = 7 * 24 * time.Hour
+
 // ArchiveAgain is how long an archiver waits after an error that no retry can
 // mend before it tries again.
 const ArchiveAgain = 30 * time.Second
@@ -31,7 +34,7 @@ const ArchiveAgain = 30 * time.Second
 // only some vaults lack such a base, they get it from the others.
 func Archive(ctx workflow.Context, in ArchiveIn) error {
 	actx := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		TaskQueue: in.Shard.Queue,
+		TaskQueue: platform.Queue(in.Shard.Queue, "", platform.Archive),
 		// The activity returns after an hour; the limit only catches a stuck one.
 		StartToCloseTimeout: 2 * time.Hour,
 		HeartbeatTimeout:    20 * time.Second,
@@ -113,6 +116,8 @@ func askForBase(ctx workflow.Context, in ArchiveIn, out activities.FollowOut) {
 		WorkflowID: IDs(g.Platform).Backup(g.Name), TaskQueue: in.Shard.Queue,
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
+		// It has the id of the group's backups.
+		WorkflowRunTimeout: backupLimit,
 	})
 	err := workflow.ExecuteChildWorkflow(cctx, TakeBackupName, TakeBackupIn{Group: g, Shards: []targets.ShardID{in.Shard.Shard}}).
 		GetChildWorkflowExecution().Get(cctx, nil)

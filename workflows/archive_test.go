@@ -215,8 +215,11 @@ func TestArchiveWaitsForAnotherBackup(t *testing.T) {
 	ctx, c := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer c()
 
-	wk := r.worker(t, w, "east")
-	defer wk.Stop()
+	for _, q := range []string{"east", "east/archive"} {
+		wk := r.worker(t, w, q)
+		defer wk.Stop()
+	}
+
 	start := func(id, name string, in any) client.WorkflowRun {
 		run, err := r.c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: id, TaskQueue: queueOf("east")}, name, in)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"drctl/activities"
 	"drctl/internal/platform"
 	"drctl/targets"
+	"drctl/workflows/unserved"
 )
 
 // TakeBackupIn asks for a base of every shard of a group that has a log, and
@@ -148,8 +149,8 @@ func backupShard(ctx workflow.Context, in TakeBackupIn, s platform.Shard, stamp 
 	lctx := longRunning(ctx, s.Queue, 24*time.Hour, 4)
 	id := stamp + "-" + s.Shard.Target + "-" + s.Shard.Shard
 
-	var taken activities.BaseOut
-	if err := workflow.ExecuteActivity(lctx, activities.TakeBaseName, activities.BaseIn{Shard: s.Shard, ID: id, Full: in.Full}).Get(ctx, &taken); err != nil {
+	taken, err := takeBase(ctx, in, s, activities.BaseIn{Shard: s.Shard, ID: id, Full: in.Full})
+	if err != nil {
 		b.Error = errorText(err)
 		return b
 	}
@@ -183,6 +184,22 @@ func backupShard(ctx workflow.Context, in TakeBackupIn, s platform.Shard, stamp 
 	}
 
 	return b
+}
+
+// takeBase takes a base on the host that the data directory of the primary is on. That
+// the primary has moved to another is seen there.
+func takeBase(ctx workflow.Context, in TakeBackupIn, s platform.Shard, want activities.BaseIn) (out activities.BaseOut, err error) {
+	at, queue := s.Region, platform.Queue(s.Queue, s.Host, platform.Base)
+
+	for {
+		err = workflow.ExecuteActivity(longRunning(ctx, queue, 24*time.Hour, 4), activities.TakeBaseName, want).Get(ctx, &out)
+		if err != nil || out.At.Host == "" {
+			return out, unserved.Said(err, at, queue)
+		}
+
+		at, queue = out.At.Region, platform.Queue(in.Group.Queue(out.At.Region), out.At.Host, platform.Base)
+		want.Here, out = true, activities.BaseOut{}
+	}
 }
 
 // joined appends to a list of reasons.

@@ -16,6 +16,8 @@ type RunDrillIn struct {
 	Drill drills.Definition `json:"drill"`
 	// Queue serves the region whose vault is read.
 	Queue string `json:"queue"`
+	// Sandboxes is the queue of those who may open the sandbox: see RestoreIn.
+	Sandboxes string `json:"sandboxes,omitempty"`
 	// Disaster is the instant of a (simulated) disaster, when there was one.
 	Disaster time.Time `json:"disaster,omitzero"`
 	// Ordered is when the recovery was ordered, set by a command that had to
@@ -127,7 +129,7 @@ func drillSteps(ctx workflow.Context, in RunDrillIn, fin *activities.FinishIn) {
 	}
 	fin.Carried, fin.Sample = picked.Run, picked.Sample
 	all := append(stepIDs(picked.Order), activities.CrossCheckStep)
-	box, err := openSandbox(ctx, in.Queue, "drill-"+in.Drill.Name+"-"+fin.Started.Format("20060102T150405"), "drill "+in.Drill.Name)
+	box, err := openSandbox(ctx, in.Drill.Vault, sandboxes(in.Sandboxes, in.Queue), "drill-"+in.Drill.Name+"-"+fin.Started.Format("20060102T150405"), "drill "+in.Drill.Name)
 
 	fin.Opened = workflow.Now(ctx).UTC()
 	if err != nil {

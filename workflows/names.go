@@ -1,12 +1,14 @@
 package workflows
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"drctl/internal/platform"
 	"drctl/targets"
 )
 
@@ -92,6 +94,11 @@ func (p IDs) Kind(id string) string {
 
 // Queue is the task queue of a region's workers where no configuration names one.
 func Queue(region string) string { return "drctl." + region }
+
+// sandboxes is the queue of those who may open a sandbox in the region of a queue.
+func sandboxes(named, region string) string {
+	return cmp.Or(named, platform.Queue(region, "", platform.Sandbox))
+}
 
 // shortCall is for calls of a few seconds.
 func shortCall(ctx workflow.Context, queue string) workflow.Context {

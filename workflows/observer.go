@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities/observing"
+	"drctl/internal/platform"
 )
 
 // ObserveIn names the group to observe, and the queue of its home region.
@@ -29,7 +30,8 @@ const (
 // itself from time to time; whatever ends it, it is started again, on the same
 // host if that is there.
 func Observe(ctx workflow.Context, in ObserveIn) error {
-	queue := in.Queue
+	home := platform.Queue(in.Queue, "", platform.Archive)
+	queue := home
 
 	for range 100 {
 		opt := workflow.ActivityOptions{
@@ -42,7 +44,7 @@ func Observe(ctx workflow.Context, in ObserveIn) error {
 				MaximumInterval: 10 * time.Second},
 		}
 
-		if queue != in.Queue { // a retry there could wait for a host that is gone
+		if queue != home { // a retry there could wait for a host that is gone
 			opt.ScheduleToStartTimeout, opt.RetryPolicy.MaximumAttempts = sameHostWithin, 1
 		}
 
@@ -54,11 +56,11 @@ func Observe(ctx workflow.Context, in ObserveIn) error {
 			queue = out.Queue
 		case temporal.IsCanceledError(err):
 			return err
-		case queue != in.Queue:
+		case queue != home:
 			if !waitedInVain(err) {
 				workflow.GetLogger(ctx).Warn("the host does not observe any more; another goes on", "err", err.Error())
 			}
-			queue = in.Queue
+			queue = home
 		default:
 			// An error that no retry can mend is tried again slowly: observing must
 			// come back by itself when a person has mended it.

@@ -56,7 +56,7 @@ func TestObserveStaysOnItsHost(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 
-	home, host := queueOf("east"), queueOf("east")+"@host"
+	home, host := queueOf("east")+"/archive", queueOf("east")+"@host"
 	for i, want := range []string{home, host, host, home, host} {
 		if queues[i] != want {
 			t.Errorf("round %d on %s, want %s", i, queues[i], want)

@@ -340,7 +340,7 @@ func (r realEngine) serve(t *testing.T, w *world) (stop func()) {
 	t.Helper()
 
 	var ws []worker.Worker
-	for _, q := range []string{"east", "west", "host"} {
+	for _, q := range []string{"east", "west", "host", "east/archive", "east/sandbox", "west/sandbox"} {
 		ws = append(ws, r.worker(t, w, q))
 	}
 

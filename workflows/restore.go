@@ -12,6 +12,7 @@ import (
 	"drctl/internal/report/evidence"
 	"drctl/restore/plan"
 	"drctl/targets"
+	"drctl/workflows/unserved"
 )
 
 // RestoreIn is a plan that somebody has seen, and where it runs.
@@ -24,6 +25,9 @@ type RestoreIn struct {
 	Queue string `json:"queue"`
 	// Queues are the task queues by region, for steps that run elsewhere.
 	Queues map[string]string `json:"queues,omitempty"`
+	// Sandboxes is the queue of those who may open the sandbox; "" is that of the
+	// workers with this role in the region that restores.
+	Sandboxes string `json:"sandboxes,omitempty"`
 	// Quick leaves out the checks that read every byte.
 	Quick bool `json:"quick"`
 	// Discard removes the sandbox at the end whatever happened.
@@ -58,7 +62,7 @@ type RestoreOut struct {
 func Restore(ctx workflow.Context, in RestoreIn) (out RestoreOut, err error) {
 	out.Started = workflow.Now(ctx).UTC()
 	if in.Into == plan.Sandbox {
-		out.Sandbox, err = openSandbox(ctx, in.Queue, in.Run.ID(), "restore")
+		out.Sandbox, err = openSandbox(ctx, unserved.RegionOf(in.Queues, in.Queue), sandboxes(in.Sandboxes, in.Queue), in.Run.ID(), "restore")
 		if err != nil {
 			return out, err
 		}
@@ -112,11 +116,11 @@ func leftOver(ctx workflow.Context, out RestoreOut, err error) error {
 		"remove it with: drctl sandbox rm "+out.Sandbox.ID, engine.DecodeError(err)))
 }
 
-func openSandbox(ctx workflow.Context, queue, id, purpose string) (activities.SandboxRef, error) {
+func openSandbox(ctx workflow.Context, region, queue, id, purpose string) (activities.SandboxRef, error) {
 	var box activities.SandboxRef
 	err := workflow.ExecuteActivity(mustComplete(ctx, queue), activities.OpenSandboxName, activities.SandboxIn{ID: id, Purpose: purpose}).Get(ctx, &box)
 
-	return box, err
+	return box, unserved.Said(err, region, queue)
 }
 
 // keepSandbox puts on record that a sandbox outlives this workflow: until an

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"context"
 
 	"go.temporal.io/sdk/client"
@@ -9,9 +10,11 @@ import (
 	"drctl/activities"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
 	"drctl/targets"
+	"drctl/workflows/unserved"
 )
 
 // planRun is what came of the steps of a plan.
@@ -109,12 +112,18 @@ func (r *runner) note(out plan.StepOut) machine.Event {
 // do calls the activity of a step and returns its brief outcome.
 func (r *runner) do(ctx workflow.Context, step plan.Node) plan.StepOut {
 	queue, name := r.in.Queue, activities.RestoreShardName
+	region := cmp.Or(step.Region, unserved.RegionOf(r.in.Queues, queue))
+
 	if r.box.Queue != "" {
 		queue = r.box.Queue
 	}
 
 	if step.Region != "" {
 		queue = r.in.Queues[step.Region]
+	}
+
+	if r.box.Queue == "" {
+		queue = platform.Queue(queue, step.Host, platform.Base)
 	}
 
 	arg := activities.StepIn{Run: r.in.Run.Step(step.ID), StepID: step.ID, Sandbox: r.box, Quick: r.in.Quick}
@@ -128,7 +137,8 @@ func (r *runner) do(ctx workflow.Context, step plan.Node) plan.StepOut {
 
 	var out plan.StepOut
 	if err := workflow.ExecuteActivity(longRunning(ctx, queue, step.Limit, 10), name, arg).Get(ctx, &out); err != nil {
-		return plan.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Attempt: attempts(err), Error: errorText(err)}
+		return plan.StepOut{StepID: step.ID, Shard: step.Shard, Op: step.Op, Started: started, Finished: workflow.Now(ctx).UTC(), Attempt: attempts(err),
+			Error: errorText(unserved.Said(err, region, queue))}
 	}
 
 	if out.Attempt > 1 {

@@ -4,12 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
 
+	"drctl/activities/onhost"
+	"drctl/activities/planned"
 	"drctl/activities/steps"
 	"drctl/internal/engine"
 	"drctl/internal/epoch"
@@ -78,17 +79,17 @@ type Done struct {
 type Activities struct {
 	Platform Resolver
 	Drivers  map[targets.Kind]targets.Driver
-	// Process names this process in journals.
-	Process string
-	Log     *slog.Logger
+	// Process names this process in journals, and Host the host that it is on.
+	Process, Host string
+	Log           *slog.Logger
 
-	mu    sync.Mutex
-	plans map[string]plan.Definition // by hash
+	hosted onhost.Hosted
+	plans  planned.Plans
 }
 
 // Register registers every activity under its constant name.
 func (a *Activities) Register(r worker.ActivityRegistry) {
-	for name, f := range map[string]any{BeginName: a.Begin, SectionName: a.Section, DoName: a.Do, UndoName: a.Undo, EndName: a.End} {
+	for name, f := range map[string]any{BeginName: a.Begin, SectionName: a.Section, DoName: a.Do, UndoName: a.Undo, EndName: a.End, onhost.ActivityName: a.Hand} {
 		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
 }
@@ -108,6 +109,10 @@ func (a *Activities) find(ctx context.Context, c Call) (plan.Definition, plan.St
 	return d, s, nil
 }
 
+func (a *Activities) load(ctx context.Context, ref plan.Ref) (plan.Definition, error) {
+	return a.plans.Load(ctx, a.Platform.Vault, ref)
+}
+
 // driver returns the driver of a kind.
 func (a *Activities) driver(k targets.Kind) (targets.Driver, error) {
 	if d, ok := a.Drivers[k]; ok {
@@ -124,7 +129,7 @@ func (a *Activities) Do(ctx context.Context, c Call) (Done, error) {
 		return Done{}, engine.EncodeError(err)
 	}
 
-	stop := keepBeating(ctx, nothing)
+	stop := planned.Beat(ctx, planned.Nothing)
 	defer stop()
 
 	if err := a.superseded(ctx, c, d, false); err != nil {
@@ -157,7 +162,7 @@ func (a *Activities) Undo(ctx context.Context, c Call) error {
 		return engine.EncodeError(err)
 	}
 
-	stop := keepBeating(ctx, nothing)
+	stop := planned.Beat(ctx, planned.Nothing)
 	defer stop()
 
 	if err := a.superseded(ctx, c, d, true); err != nil {
@@ -198,7 +203,7 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 			continue
 		}
 
-		if h.Shards[s.On], err = a.shard(ctx, d, s, c.Epoch); err != nil {
+		if h.Shards[s.On], err = a.shard(ctx, c, d, s); err != nil {
 			done()
 			return nil, nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"drctl/activities/comeback"
+	"drctl/activities/onhost"
 	"drctl/internal/stream/tail"
 	"drctl/restore/plan"
 	"drctl/targets/handover"
@@ -37,6 +38,10 @@ func (a *Activities) rejoin(ctx context.Context, c Call, d plan.Definition, s pl
 	}
 
 	if b.Req.Old, err = a.Platform.Instance(ctx, s.On, old); err != nil {
+		return Done{}, err
+	}
+
+	if err := onhost.Beside(a.Host, b.Req.Old); err != nil {
 		return Done{}, err
 	}
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"drctl/activities/onhost"
 	"drctl/activities/outside"
 	"drctl/activities/section"
 	"drctl/activities/steps"
@@ -155,7 +156,7 @@ func (a *Activities) ready(ctx context.Context, c Call, d plan.Definition, s pla
 		return a.standby(ctx, d, s)
 	}
 
-	x, err := a.shard(ctx, d, s, c.Epoch)
+	x, err := a.shard(ctx, c, d, s)
 	if err != nil {
 		return Done{}, err
 	}
@@ -228,13 +229,13 @@ func (a *Activities) switcher(k targets.Kind) (handover.Switcher, error) {
 }
 
 // shard takes the shard of a step in hand.
-func (a *Activities) shard(ctx context.Context, d plan.Definition, s plan.StepDef, epoch uint64) (steps.Shard, error) {
+func (a *Activities) shard(ctx context.Context, c Call, d plan.Definition, s plan.StepDef) (steps.Shard, error) {
 	sw, err := a.switcher(s.Kind)
 	if err != nil {
 		return steps.Shard{}, err
 	}
 
-	req := handover.Request{Epoch: epoch}
+	req := handover.Request{Epoch: c.Epoch}
 	if req.Old, err = a.Platform.Instance(ctx, s.On, d.From); err != nil {
 		return steps.Shard{}, err
 	}
@@ -254,7 +255,7 @@ func (a *Activities) shard(ctx context.Context, d plan.Definition, s plan.StepDe
 			return out, err
 		}
 
-		proof, err := a.stands(ctx, in, epoch)
+		proof, err := a.stands(ctx, in, c.Epoch)
 		if err != nil {
 			return out, err
 		}
@@ -263,7 +264,12 @@ func (a *Activities) shard(ctx context.Context, d plan.Definition, s plan.StepDe
 
 	stop, start := a.Platform.Host(s.On, d.From)
 	req.Host = handover.HostCommands{Stop: stop, Start: start}
-	out.Switch, err = sw.Switch(req)
+
+	if onhost.Beside(a.Host, req.Old) != nil {
+		out.Switch, err = a.across(c, d, sw, req)
+	} else {
+		out.Switch, err = sw.Switch(req)
+	}
 
 	return out, err
 }

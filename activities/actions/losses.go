@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"drctl/activities/planned"
 	"drctl/activities/section"
 	"drctl/activities/steps"
 	"drctl/internal/logs"
@@ -48,7 +49,7 @@ func (a *Activities) lost(ctx context.Context, c Call, out section.Result) *loss
 		return nil
 	}
 
-	stop := keepBeating(ctx, nothing)
+	stop := planned.Beat(ctx, planned.Nothing)
 	defer stop()
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lossLimit)
@@ -101,7 +102,7 @@ func promoted(d plan.Definition, out section.Result) (all []losses.Promoted) {
 // before adds what was known before the promotion: by the section's journal, and by
 // the steps that had asked the standbys.
 func before(ctx context.Context, v *vault.Vault, c Call, d plan.Definition, all []losses.Promoted, st *losses.Statement) error {
-	es, err := journal{v, d.Group, c.Run, c.Step}.Read(ctx)
+	es, err := planned.Journal{Vault: v, Group: d.Group, Run: c.Run, Section: c.Step}.Read(ctx)
 	if err != nil || len(es) == 0 {
 		return err
 	}

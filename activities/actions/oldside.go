@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"drctl/activities/ahead"
+	"drctl/activities/onhost"
 	"drctl/activities/steps"
 	"drctl/internal/fail"
 	"drctl/internal/silence"
@@ -190,6 +191,10 @@ func (a *Activities) feed(ctx context.Context, d plan.Definition, s plan.StepDef
 
 	k, err := a.ahead(ctx, d.To, region, s.On)
 	if err != nil {
+		return Done{}, err
+	}
+
+	if err := onhost.Beside(a.Host, k.standby); err != nil {
 		return Done{}, err
 	}
 

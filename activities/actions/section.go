@@ -10,15 +10,13 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
+	"drctl/activities/planned"
 	"drctl/activities/section"
 	"drctl/activities/steps"
 	"drctl/internal/engine"
-	"drctl/internal/fail"
-	"drctl/internal/vault"
 	"drctl/restore/losses"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
-	"drctl/restore/runs"
 )
 
 // Section runs a section, or goes on with one that another process began. One that was
@@ -67,7 +65,7 @@ func (a *Activities) section(ctx context.Context, c Call) (section.Result, error
 	if err := a.superseded(ctx, c, d, true); err != nil {
 		return section.Result{}, err
 	}
-	j := journal{v, d.Group, c.Run, c.Step}
+	j := planned.Journal{Vault: v, Group: d.Group, Run: c.Run, Section: c.Step}
 
 	h, done, err := a.hands(ctx, c, d)
 	if err != nil {
@@ -76,7 +74,7 @@ func (a *Activities) section(ctx context.Context, c Call) (section.Result, error
 	defer done()
 
 	var at atomic.Pointer[machine.State]
-	stop := keepBeating(ctx, func() any { return at.Load() })
+	stop := planned.Beat(ctx, func() any { return at.Load() })
 	defer stop()
 
 	log := a.Log.With("run", c.Run, "group", d.Group)
@@ -101,44 +99,10 @@ func (a *Activities) section(ctx context.Context, c Call) (section.Result, error
 
 // notBegun is the result of a section that could not begin, and of which the journal says
 // the same: nothing was changed. Else it is the error.
-func notBegun(ctx context.Context, j journal, c Call, why error) (section.Result, error) {
+func notBegun(ctx context.Context, j planned.Journal, c Call, why error) (section.Result, error) {
 	if es, err := j.Read(ctx); err != nil || len(es) > 0 {
 		return section.Result{}, why
 	}
 
 	return section.Result{Verdict: machine.TakenBack, Steps: []section.StepResult{{ID: c.Step, Status: machine.Failed, Error: why.Error()}}}, nil
-}
-
-// journal is a section's, in one vault. Its entries are numbered, and a vault takes
-// each number once.
-type journal struct {
-	v                   *vault.Vault
-	group, run, section string
-}
-
-func (j journal) kind() string { return runs.JournalKind(j.group, j.run) }
-
-func (j journal) id(n int) string { return fmt.Sprintf("%s-%06d", j.section, n) }
-
-// Write implements section.Journal.
-func (j journal) Write(ctx context.Context, n int, e section.Entry) error {
-	_, err := vault.Set{Vaults: []*vault.Vault{j.v}, Durability: 1}.SaveReport(ctx, j.kind(), j.id(n), e)
-	return err
-}
-
-// Read implements section.Journal.
-func (j journal) Read(ctx context.Context) (out []section.Entry, err error) {
-	for n := 1; ; n++ {
-		var e section.Entry
-
-		err := j.v.Report(ctx, j.kind(), j.id(n), &e)
-		if fail.Is(err, fail.NotFound) {
-			return out, nil
-		}
-
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, e)
-	}
 }

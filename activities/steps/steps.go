@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"drctl/activities/onhost"
 	"drctl/activities/section"
 	"drctl/internal/fail"
 	"drctl/internal/traffic"
@@ -176,16 +177,26 @@ func (h *Hands) fence(ctx context.Context, n plan.Node) (json.RawMessage, error)
 	}
 
 	sw := h.Shards[n.Shard].Switch
-	if _, err := sw.Drain(ctx); err != nil {
-		return nil, err
-	}
 
-	stopped, err := sw.Stop(ctx)
+	stopped, err := silence(ctx, sw)
 	if err != nil {
 		return nil, err
 	}
 
 	return json.Marshal(stopped)
+}
+
+// silence drains and stops, by one call where the old side is on another host.
+func silence(ctx context.Context, sw handover.Switch) (handover.Stopped, error) {
+	if far, ok := sw.(onhost.Silencer); ok {
+		return far.Silence(ctx)
+	}
+
+	if _, err := sw.Drain(ctx); err != nil {
+		return handover.Stopped{}, err
+	}
+
+	return sw.Stop(ctx)
 }
 
 func (h *Hands) promote(ctx context.Context, n plan.Node, k section.Known) (json.RawMessage, error) {

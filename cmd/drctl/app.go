@@ -28,6 +28,7 @@ type app struct {
 	configPath            string
 	json, noColor, warned bool
 	logLevel, logFormat   string
+	host                  string // name of this host; "" is its hostname
 }
 
 func newApp(out, errw io.Writer) *app { return &app{out: out, err: errw} }

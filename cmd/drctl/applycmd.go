@@ -18,6 +18,7 @@ import (
 	"drctl/internal/report/evidence"
 	"drctl/targets"
 	"drctl/workflows"
+	"drctl/workflows/recovery"
 	"drctl/workflows/standing"
 )
 
@@ -65,7 +66,9 @@ func (s *session) apply(ctx context.Context, takeOver bool) ([]engine.Change, er
 		return nil, err
 	}
 
-	changes, err := s.takeOver(ctx, want, takeOver)
+	ordered := takeOver || s.cfg.Engine.Mode == config.Embedded // which nobody shares
+
+	changes, err := standing.TakeOver(ctx, s.engine, s.ids(), s.before(want), s.cfg.Engine.Namespace, ordered)
 	if err != nil {
 		return changes, err
 	}
@@ -75,7 +78,7 @@ func (s *session) apply(ctx context.Context, takeOver bool) ([]engine.Change, er
 	if err != nil {
 		return changes, err
 	}
-	more, err = s.endStranded(ctx, want)
+	more, err = standing.EndStranded(ctx, s.engine, s.ids(), s.queues(want))
 
 	changes = append(changes, more...)
 	if err != nil {
@@ -118,7 +121,7 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 		id := s.ids().Drill(name)
 
 		x, err := s.schedule(id, d.Every, 0, min(d.Jitter, d.Every/2), workflows.ScheduledIn{ID: id, Workflow: workflows.RunDrillName, Queue: queue, Limit: limitOf(d.Every)},
-			workflows.RunDrillIn{Drill: def, Queue: queue, By: "the schedule " + id, KeepFailed: s.cfg.Sandbox.Keep})
+			workflows.RunDrillIn{Drill: def, Queue: queue, Sandboxes: s.p.SandboxQueue(d.Vault), By: "the schedule " + id, KeepFailed: s.cfg.Sandbox.Keep})
 		if err != nil {
 			return nil, err
 		}
@@ -183,7 +186,21 @@ const (
 	cutLimit = 30 * time.Minute
 	// Other work is given four intervals within these bounds.
 	leastLimit, mostLimit = 3 * 24 * time.Hour, 7 * 24 * time.Hour
+	// What recovers may have to lay down very much, or wait for people.
+	recoveryLimit = 30 * 24 * time.Hour
 )
+
+// limitByHand is how long a run may take that a person has started.
+func limitByHand(workflow string) time.Duration {
+	switch workflow {
+	case workflows.TakeCutName:
+		return 24 * time.Hour // seal_within is the policy's
+	case workflows.RestoreName, recovery.Name:
+		return recoveryLimit
+	}
+
+	return mostLimit
+}
 
 func limitOf(every time.Duration) time.Duration {
 	return min(max(4*every, leastLimit), mostLimit)

@@ -165,10 +165,8 @@ func TestApplyReplacesAnArchiverOfALostRegion(t *testing.T) {
 
 	ended(east, enums.WORKFLOW_EXECUTION_STATUS_TERMINATED)
 	// The west's workers live: their archiver ends by itself.
-	wk := worker.New(enginetest.Client(t, p.engine), "drctl.small.west", worker.Options{MaxHeartbeatThrottleInterval: 20 * time.Millisecond, DefaultHeartbeatThrottleInterval: 20 * time.Millisecond})
-	wk.RegisterWorkflowWithOptions(workflows.Archive, workflow.RegisterOptions{Name: workflows.ArchiveName})
 	following := make(chan struct{}, 1)
-	wk.RegisterActivityWithOptions(func(ctx context.Context, in activities.FollowIn) (activities.FollowOut, error) {
+	follow := func(ctx context.Context, in activities.FollowIn) (activities.FollowOut, error) {
 		for {
 			activity.RecordHeartbeat(ctx)
 
@@ -179,12 +177,18 @@ func TestApplyReplacesAnArchiverOfALostRegion(t *testing.T) {
 			case <-time.After(20 * time.Millisecond):
 			}
 		}
-	}, activity.RegisterOptions{Name: activities.FollowShardName})
-
-	if err := wk.Start(); err != nil {
-		t.Fatal(err)
 	}
-	defer wk.Stop()
+
+	for _, q := range []string{"drctl.small.west", "drctl.small.west/archive"} {
+		wk := worker.New(enginetest.Client(t, p.engine), q, worker.Options{MaxHeartbeatThrottleInterval: 20 * time.Millisecond, DefaultHeartbeatThrottleInterval: 20 * time.Millisecond})
+		wk.RegisterWorkflowWithOptions(workflows.Archive, workflow.RegisterOptions{Name: workflows.ArchiveName})
+		wk.RegisterActivityWithOptions(follow, activity.RegisterOptions{Name: activities.FollowShardName})
+
+		if err := wk.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer wk.Stop()
+	}
 
 	<-following
 	apply("west", "kept")

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +23,6 @@ import (
 	"drctl/internal/trust"
 	"drctl/internal/vault"
 	"drctl/targets"
-	"drctl/workflows"
 )
 
 // vaultFlags locate one vault without a configuration: all that is left on the
@@ -175,12 +176,9 @@ func (a *app) breakGlass(ctx context.Context, bin, sandboxes string, sandboxMax 
 		return nil, nil, err
 	}
 
-	var queues []string
-	for _, q := range regions {
-		queues = append(queues, q)
-	}
+	queues := slices.Sorted(maps.Values(regions))
 
-	workers, err := serve.Start(c, serve.Options{Version: version, Commit: commit, Platform: p, Tools: tools, Log: log, Queues: queues, Host: workflows.Queue("local") + "@" + serve.Hostname(),
+	workers, err := serve.Start(c, serve.Options{Version: version, Commit: commit, Platform: p, Tools: tools, Log: log, Queues: queues, Host: a.hostname(),
 		Sandboxes: sandboxes, SandboxMax: sandboxMax, Owner: os.Getpid(), State: state, Fatal: make(chan error, 8)})
 	if err != nil {
 		c.Close()

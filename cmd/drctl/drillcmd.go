@@ -121,6 +121,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 			return err
 		}
 		defer s.close()
+		in.Sandboxes = s.p.SandboxQueue(def.Vault)
 	default:
 		return fail.New(fail.Invalid, "flags", "--engine", "use configured or embedded", errors.New(f.engine))
 	}

@@ -107,9 +107,19 @@ func (p preflight) theEngine(ctx context.Context) []answer.Finding {
 		return []answer.Finding{failed(check, address, err)}
 	}
 
-	c.Close()
+	defer c.Close()
+	out := []answer.Finding{passed(check, address, "it answers and has the namespace %s", p.cfg.Engine.Namespace)}
 
-	return []answer.Finding{passed(check, address, "it answers and has the namespace %s", p.cfg.Engine.Namespace)}
+	lacks, err := p.p.Lacks(ctx, c, p.region)
+	if err != nil {
+		return append(out, failed("worker", address, err))
+	}
+
+	for _, l := range lacks {
+		out = append(out, answer.Finding{Check: "worker", Subject: l.Subject, Severity: targets.Warned, Message: l.What + ": " + l.Needed, Fix: l.Next})
+	}
+
+	return out
 }
 
 // theVault asks a vault step by step, as far as it gets: is it there, does the

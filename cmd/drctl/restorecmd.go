@@ -15,6 +15,7 @@ import (
 	"drctl/cmd/drctl/cutview"
 	"drctl/cmd/drctl/moments"
 	"drctl/cmd/drctl/restoreview"
+	"drctl/cmd/drctl/serve"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -113,6 +114,7 @@ configuration either: nothing but the vault, the key and the programs.`,
 	f.goal(plan)
 	f.goal(run)
 	f.glass(run)
+	a.hostFlag(run)
 	run.Flags().StringVar(&f.sandboxDir, "sandbox-dir", "", "directory of the sandboxes, with --engine embedded or --vault-url (default then: /var/lib/drctl for root, else ~/.local/state/drctl)")
 	run.Flags().BoolVar(&f.yes, "yes", false, "do not ask before writing into instances")
 	run.Flags().BoolVar(&f.quick, "quick", false, "leave out the checks that read every byte")
@@ -339,7 +341,7 @@ func (a *app) goal(ctx context.Context, f restoreFlags, r planned, v *vault.Vaul
 			if dir != "" {
 				dir = filepath.Clean(dir) // a plan holds paths in one form only
 			}
-			goal.Destinations[target+"/"+sh] = plan.Destination{Region: d.Region, Address: d.Address, DataDir: dir, Bucket: d.Bucket}
+			goal.Destinations[target+"/"+sh] = plan.Destination{Region: d.Region, Host: d.Host, Address: d.Address, DataDir: dir, Bucket: d.Bucket}
 		}
 	}
 
@@ -363,6 +365,10 @@ func (a *app) restoreRun(ctx context.Context, f restoreFlags) error {
 
 	r, err := a.planOrSaved(ctx, &f)
 	if err != nil {
+		return err
+	}
+
+	if err := serve.Here(r.plan, a.hostname()); glass && err != nil {
 		return err
 	}
 

@@ -7,10 +7,12 @@ import (
 	"strings"
 	"time"
 
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
 	"drctl/internal/engine"
-	"drctl/restore/readiness"
+	"drctl/internal/platform"
+	"drctl/restore/served"
 )
 
 // servedWatch looks whether workers serve what a run waits for, and says it
@@ -65,7 +67,13 @@ func (w *servedWatch) own(ctx context.Context) []string {
 }
 
 func (w *servedWatch) unserved(ctx context.Context, queue string) bool {
-	at, err := engine.Polled(ctx, w.s.engine, queue)
+	kind := enums.TASK_QUEUE_TYPE_ACTIVITY
+	if queue == w.queue {
+		kind = enums.TASK_QUEUE_TYPE_WORKFLOW
+	}
+
+	at, err := engine.Polled(ctx, w.s.engine, queue, kind)
+
 	return err == nil && !engine.Served(at)
 }
 
@@ -91,13 +99,25 @@ func (w *servedWatch) need() string {
 
 // serve says how a queue gets a worker.
 func (s *session) serve(queue string) string {
+	q, host, role := platform.QueueOf(queue)
+
+	region := ""
 	if s.cfg != nil {
 		for _, r := range s.cfg.RegionNames() {
-			if s.cfg.Regions[r].Queue == queue {
-				return readiness.HowToServe(s.embedded(), r)
+			if s.cfg.Regions[r].Queue == q {
+				region = r
 			}
 		}
 	}
 
-	return "start the worker that serves it" // a host's own
+	switch {
+	case region == "":
+		return "start the worker that serves it"
+	case host == "" && (role == platform.Base || s.embedded()):
+		return served.HowTo(s.embedded(), region)
+	case host != "":
+		return "start on " + host + ": " + platform.ServeWith(region, host, role)
+	}
+
+	return "start: " + platform.ServeWith(region, host, role)
 }

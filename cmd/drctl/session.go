@@ -105,7 +105,7 @@ func (s *session) ids() workflows.IDs {
 
 // sources are what is asked for the readiness of the platform.
 func (s *session) sources() readiness.Sources {
-	o := observe.Observer{Client: s.engine, Err: s.engineErr, IDs: s.ids(), Embedded: s.embedded(), Schedules: s.schedules,
+	o := observe.Observer{Client: s.engine, Err: s.engineErr, IDs: s.ids(), Embedded: s.embedded(), Schedules: s.schedules, Queues: s.p.Served,
 		Drills: func(group string) []string {
 			return slices.DeleteFunc(s.cfg.DrillNames(), func(name string) bool { return s.cfg.Drills[name].Group != group })
 		}}
@@ -171,6 +171,7 @@ func start(ctx context.Context, c client.Client, id, name, queue string, join bo
 		// A person waits: before scheduled work.
 		Priority:                                 temporal.Priority{PriorityKey: 1},
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
+		WorkflowExecutionTimeout:                 limitByHand(name),
 	}
 	run, err := c.ExecuteWorkflow(ctx, opt, name, arg)
 

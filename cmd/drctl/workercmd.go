@@ -3,43 +3,55 @@ package main
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 
 	"drctl/cmd/drctl/configured"
+	"drctl/cmd/drctl/guarding"
 	"drctl/cmd/drctl/serve"
 	"drctl/cmd/drctl/told"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/logs"
+	"drctl/internal/platform"
 	"drctl/internal/retry"
 	"drctl/internal/supervise"
 )
 
 func (a *app) workerCmd() *cobra.Command {
 	var region string
+	var roles []string
 	var supervised bool
 	c := &cobra.Command{
 		Use: "worker", Short: "Serve one region's task queue", Args: cobra.NoArgs,
 		Long: `Serves a region's task queue until it is stopped. Run one or more in each
 region, where the region's stores and vault are near. Needs an engine: your own
 Temporal (engine.mode external), or the one that drctl up runs. With --json it
-says in one line when it serves, or why it cannot.`,
+says in one line when it serves, or why it cannot.
+
+--host is the name by which the configuration calls this host: what reads or
+writes a data directory here, stops or starts a server here, comes to this
+worker and to no other. --role says what it takes of the region's work: archive
+(archivers and observers), sandbox (drills and restores into a sandbox), base
+(everything else), guard (see drctl guard).`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.work(cmd.Context(), region, supervised)
+			return a.work(cmd.Context(), region, roles, supervised)
 		},
 	}
 	c.Flags().StringVar(&region, "region", "", "region to serve")
 	c.Flags().BoolVar(&supervised, "supervised", false, "leave warnings of the configuration and the watch to drctl up, which started it")
+	a.hostFlag(c)
+	c.Flags().StringSliceVar(&roles, "role", nil, "what it does: archive, base, sandbox, guard (default: all but guard)")
 	_ = c.Flags().MarkHidden("supervised")
 	_ = c.MarkFlagRequired("region")
 
 	return c
 }
 
-func (a *app) work(ctx context.Context, region string, supervised bool) (err error) {
+func (a *app) work(ctx context.Context, region string, as []string, supervised bool) (err error) {
 	serves := false
 	defer func() {
 		if a.json && err != nil && !serves {
@@ -58,6 +70,11 @@ func (a *app) work(ctx context.Context, region string, supervised bool) (err err
 	}
 
 	if err := known("region", "--region", region, cfg.RegionNames()); err != nil {
+		return err
+	}
+
+	roles, err := serve.Roles(as)
+	if err != nil {
 		return err
 	}
 
@@ -92,8 +109,13 @@ func (a *app) work(ctx context.Context, region string, supervised bool) (err err
 	defer c.Close()
 	fatal := make(chan error, 4)
 
+	if slices.Contains(roles, platform.Guard) {
+		b := guarding.Beside{Config: cfg, Region: region, Host: a.hostname(), ConfigFile: cfg.File(), LogLevel: a.logLevel, Log: log}
+		defer b.Start(ctx, fatal)()
+	}
+
 	stop, err := serve.Start(c, serve.Options{Version: version, Commit: commit, Platform: configured.New(cfg, tools, log), Tools: tools, Log: log,
-		Queues: []string{cfg.Regions[region].Queue}, Host: cfg.Regions[region].Queue + "@" + serve.Hostname(),
+		Queues: []string{cfg.Regions[region].Queue}, Host: a.hostname(), Roles: roles, Slots: cfg.Workers,
 		Sandboxes: cfg.Sandbox.Dir, SandboxMax: int64(cfg.Sandbox.MaxBytes), State: cfg.StateDir, Fatal: fatal})
 	if err != nil {
 		return err
@@ -105,7 +127,7 @@ func (a *app) work(ctx context.Context, region string, supervised bool) (err err
 		supervise.Report(a.out, cfg.Regions[region].Queue, nil)
 	}
 
-	log.Info("worker serves", "queue", cfg.Regions[region].Queue, "engine", cfg.Engine.Address)
+	log.Info("worker serves", "queue", cfg.Regions[region].Queue, "host", a.hostname(), "engine", cfg.Engine.Address)
 
 	if !supervised {
 		go a.watchRegion(ctx, cfg, region, log)
@@ -116,6 +138,10 @@ func (a *app) work(ctx context.Context, region string, supervised bool) (err err
 		log.Info("worker stops")
 		return nil
 	case err := <-fatal:
+		if fail.Is(err, fail.Invalid) { // of the configuration
+			return err
+		}
+
 		return fail.New(fail.Unavailable, "worker", region, "", err)
 	}
 }

@@ -172,9 +172,10 @@ func Logger(log *slog.Logger) sdklog.Logger { return lines.Logger(log, coded) }
 // WorkerOptions bound a worker. Zero fields take the defaults named.
 type WorkerOptions struct {
 	Identity string // "" is that of the client
-	// MaxActivities is how many activities run at once (100). Archiving holds
-	// one for each shard for ever, so it must be well above their number.
+	// MaxActivities is how many activities run at once (100).
 	MaxActivities int
+	// NoWorkflows and NoActivities leave those to other workers of the queue.
+	NoWorkflows, NoActivities bool
 	// MaxWorkflowTasks is how many workflow tasks run at once (50).
 	MaxWorkflowTasks int
 	// StopTimeout is how long Stop waits for running activities, which see
@@ -223,6 +224,8 @@ func NewWorker(c client.Client, queue string, o WorkerOptions) worker.Worker {
 	return worker.New(c, queue, worker.Options{
 		Identity:                               o.Identity,
 		MaxConcurrentActivityExecutionSize:     o.MaxActivities,
+		DisableWorkflowWorker:                  o.NoWorkflows,
+		LocalActivityWorkerOnly:                o.NoActivities,
 		MaxConcurrentWorkflowTaskExecutionSize: o.MaxWorkflowTasks,
 		WorkerStopTimeout:                      o.StopTimeout,
 		MaxHeartbeatThrottleInterval:           heartbeatEvery,

@@ -13,10 +13,10 @@ import (
 	"drctl/internal/fail"
 )
 
-// Polled is when a worker last asked a task queue for work; zero when none has
-// within the minutes that the engine remembers.
-func Polled(ctx context.Context, c client.Client, queue string) (time.Time, error) {
-	d, err := c.DescribeTaskQueue(ctx, queue, enums.TASK_QUEUE_TYPE_WORKFLOW)
+// Polled is when a worker last asked a task queue for workflows, or for activities; zero
+// when none has within the minutes that the engine remembers.
+func Polled(ctx context.Context, c client.Client, queue string, kind enums.TaskQueueType) (time.Time, error) {
+	d, err := c.DescribeTaskQueue(ctx, queue, kind)
 	if err != nil {
 		return time.Time{}, fail.New(serviceCode(err), "engine: describe task queue", queue, "", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
-	"golang.org/x/sync/errgroup"
 
 	"drctl/internal/fail"
 	"drctl/internal/retry"
@@ -21,8 +20,6 @@ const (
 	// pollerAge is how old the last sign of a living worker can be: it asks for
 	// work at least once a minute.
 	pollerAge = 75 * time.Second
-	// endAtOnce is how many workflows EndAll waits for at a time.
-	endAtOnce = 16
 )
 
 // Input decodes the argument that the newest run of a workflow was started with.
@@ -45,18 +42,6 @@ func Input(ctx context.Context, c client.Client, id string, out any) error {
 	}
 
 	return nil
-}
-
-// EndAll ends workflows, some at a time.
-func EndAll(ctx context.Context, c client.Client, ids []string, why string) error {
-	var g errgroup.Group
-	g.SetLimit(endAtOnce)
-
-	for _, id := range ids {
-		g.Go(func() error { return End(ctx, c, id, why) })
-	}
-
-	return g.Wait()
 }
 
 // End cancels a running workflow and waits for its end. One that does not end
@@ -103,6 +88,6 @@ func End(ctx context.Context, c client.Client, id, why string) error {
 // HasWorker asks whether a queue has a worker. When that cannot be found out, it
 // says yes.
 func HasWorker(ctx context.Context, c client.Client, queue string) bool {
-	polled, err := Polled(ctx, c, queue)
+	polled, err := Polled(ctx, c, queue, enums.TASK_QUEUE_TYPE_WORKFLOW)
 	return err != nil || Served(polled)
 }

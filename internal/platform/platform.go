@@ -115,6 +115,8 @@ type Shard struct {
 	Kind   targets.Kind    `json:"kind"`
 	Region string          `json:"region"`
 	Queue  string          `json:"queue"`
+	// Host is that of the configured primary, where one is named: bases are taken there.
+	Host string `json:"host,omitempty"`
 }
 
 // Policy is the part of the configuration's policy that is followed at run time.

@@ -280,9 +280,11 @@ func (d *deriving) fill() {
 		case d.anew(s, d.p, d.mode):
 			x := d.on(s, plan.OpRestore, longest)
 			x.IfFails, x.Into, x.Modes = plan.AskPeople, d.p.Destinations[s.ID.String()], nil
+			x.Host = x.Into.Host
 			d.add(x, append([]string{"fence-*"}, d.gates...)...)
 		case s.log():
 			x := d.on(s, plan.OpFeed, long)
+			x.Host = s.Hosts[d.p.To]
 			x.IfFails, x.Retry, x.With = plan.AskPeople, plan.Retry{Attempts: 5, Backoff: time.Second, Longest: 10 * time.Second}, plan.Args{Feed: &plan.Feed{Vault: d.p.To}}
 			d.add(x, "fence-"+s.ID.String())
 		}
@@ -297,6 +299,7 @@ func (d *deriving) comeBack() {
 
 	for _, s := range d.Shards {
 		x := d.on(s, plan.OpRejoin, longest)
+		x.Host = s.Hosts[x.Region]
 		x.ID, x.With = "return-"+s.ID.String(), plan.Args{Rejoin: &plan.Rejoin{By: d.p.Rejoin}}
 		d.add(x, "approve-return")
 	}
@@ -397,7 +400,7 @@ func (d *deriving) afterwards() {
 	if d.mode != plan.ModeFailover {
 		for _, s := range d.Shards {
 			x := d.on(s, plan.OpRejoin, longest)
-			x.Region, x.IfFails, x.With = d.p.From, plan.GoOn, plan.Args{Rejoin: &plan.Rejoin{By: d.p.Rejoin}}
+			x.Region, x.Host, x.IfFails, x.With = d.p.From, s.Hosts[d.p.From], plan.GoOn, plan.Args{Rejoin: &plan.Rejoin{By: d.p.Rejoin}}
 			d.add(x, done...)
 		}
 	}

@@ -33,6 +33,8 @@ type Shard struct {
 	ID      targets.ShardID
 	Kind    targets.Kind
 	Regions []string
+	// Hosts are those of its instances whose directories a worker there reads, by region.
+	Hosts map[string]string
 }
 
 // log reports whether the shard has a log and so a primary and standbys. A bucket

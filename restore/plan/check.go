@@ -73,6 +73,10 @@ func (d Destination) Check() error {
 		errs = append(errs, fmt.Errorf("bucket %.80q is not a name", d.Bucket))
 	}
 
+	if d.Host != "" && !targets.IsName(d.Host) {
+		errs = append(errs, fmt.Errorf("host %.80q is not a name", d.Host))
+	}
+
 	if d.DataDir != "" {
 		errs = append(errs, targets.CheckPath("data directory", d.DataDir))
 	}

@@ -69,6 +69,7 @@ func (s StepDef) Check() error {
 
 	need(s.Limit >= 0, "its limit is negative")
 	need(s.Region == "" || targets.IsName(s.Region), "region %.80q is not a name", s.Region)
+	need(s.Host == "" || targets.IsName(s.Host), "host %.80q is not a name", s.Host)
 	need(s.Service == "" || targets.IsName(s.Service), "service %.80q is not a name", s.Service)
 	need(s.Section == "" || targets.IsName(s.Section), "section %.80q is not a name", s.Section)
 	need(s.Retry.Attempts >= 0 && s.Retry.Attempts <= maxAttempts && s.Retry.Backoff >= 0 && s.Retry.Longest >= 0, "its retries are no number from 0 to %d, or a pause is negative", maxAttempts)

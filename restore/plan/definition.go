@@ -76,7 +76,9 @@ type StepDef struct {
 
 	// Region is where the step does its work, and Service what it is about when
 	// that is no shard.
-	Region  string `json:"region,omitempty"`
+	Region string `json:"region,omitempty"`
+	// Host is the one of that region where it has to be done; "" is any.
+	Host    string `json:"host,omitempty"`
 	Service string `json:"service,omitempty"`
 	With    Args   `json:"with,omitzero"`
 	// Modes has a behaviour for each mode in which the step is not simply done.

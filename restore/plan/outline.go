@@ -21,8 +21,10 @@ type Node struct {
 	Op    Op              `json:"op"`
 	Shard targets.ShardID `json:"shard,omitzero"`
 	// Region is where it runs when that is not the region whose vault is read.
-	Region string   `json:"region,omitempty"`
-	Needs  []string `json:"needs,omitempty"` // see StepDef.Needs
+	Region string `json:"region,omitempty"`
+	// Host is the one of that region where it has to run; "" is any.
+	Host  string   `json:"host,omitempty"`
+	Needs []string `json:"needs,omitempty"` // see StepDef.Needs
 	// After are the steps that must have ended, however they did.
 	After []string      `json:"after,omitempty"`
 	Limit time.Duration `json:"limit_ns"`
@@ -57,7 +59,7 @@ func (p Run) Outline() Outline {
 	out := Outline{Bytes: p.Bytes(), Steps: make([]Node, 0, len(p.Steps))}
 
 	for _, s := range p.Steps {
-		out.Steps = append(out.Steps, Node{ID: s.ID, Op: s.Op, Shard: s.Shard, Region: s.Into.Region, Needs: s.Needs, Limit: s.Limit})
+		out.Steps = append(out.Steps, Node{ID: s.ID, Op: s.Op, Shard: s.Shard, Region: s.Into.Region, Host: s.Into.Host, Needs: s.Needs, Limit: s.Limit})
 
 		if s.Op == OpRestore && s.Kind.Traits().Manifest && s.Objects == 0 {
 			out.Uncounted = append(out.Uncounted, s.Shard)

@@ -46,6 +46,8 @@ const (
 type Destination struct {
 	Region  string `json:"region"`
 	Address string `json:"address"`
+	// Host is where DataDir is, and who lays it down; "" is any worker of the region.
+	Host    string `json:"host,omitempty"`
 	DataDir string `json:"data_dir,omitempty"`
 	Bucket  string `json:"bucket,omitempty"`
 }

@@ -9,7 +9,7 @@ func (d Definition) Outline(m Mode) Outline {
 	out := Outline{Steps: make([]Node, 0, len(d.Steps))}
 
 	for _, s := range d.Steps {
-		n := Node{ID: s.ID, Op: s.Do, Shard: s.On, Region: s.Region, Needs: s.Needs, Limit: s.Limit,
+		n := Node{ID: s.ID, Op: s.Do, Shard: s.On, Region: s.Region, Host: s.Host, Needs: s.Needs, Limit: s.Limit,
 			Behaviour: s.In(m), Retry: s.Retry, IfFails: s.IfFails, Undo: s.Undo != nil, NoReturn: s.NoReturn, Section: s.Section}
 
 		if s.Do == OpApprove {

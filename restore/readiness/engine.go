@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"drctl/internal/engine"
+	"drctl/restore/served"
 	"drctl/targets"
 )
 
@@ -12,8 +13,10 @@ import (
 type Engine struct {
 	Err error // nothing could be asked; the rest is empty
 	// Embedded says that drctl up runs it, and the workers with it.
-	Embedded  bool
-	Regions   []Region
+	Embedded bool
+	Regions  []Region
+	// Queues are what has to be served besides those of the regions.
+	Queues    []served.Queue
 	Archivers map[targets.ShardID]Archiver
 	// Observer is nil when the group has nothing to observe.
 	Observer *Observer

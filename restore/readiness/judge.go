@@ -10,6 +10,7 @@ import (
 	"drctl/internal/human"
 	"drctl/internal/platform"
 	"drctl/internal/topology"
+	"drctl/restore/served"
 	"drctl/targets"
 )
 
@@ -51,12 +52,14 @@ func (f Facts) judgeEngine() (out []Problem) {
 			continue
 		}
 
-		p := Problem{Code: "region-unserved", Severity: Critical, Subject: r.Region, Region: r.Region, What: "nobody serves " + r.Queue, Since: r.Polled, Next: HowToServe(f.engine.Embedded, r.Region)}
+		p := Problem{Code: "region-unserved", Severity: Critical, Subject: r.Region, Region: r.Region, What: "nobody serves " + r.Queue, Since: r.Polled, Next: served.HowTo(f.engine.Embedded, r.Region)}
 		if ws := f.engine.waiting(r.Queue); len(ws) > 0 {
 			p.Detail = fmt.Sprintf("%s waiting there, the oldest, %s, since %s", human.Plural(len(ws), "run"), ws[0].ID, clock(ws[0].Started, f.now))
 		}
 		out = append(out, p)
 	}
+
+	out = append(out, f.judgeQueues()...)
 
 	for _, err := range f.engine.Silent {
 		out = append(out, Problem{Code: "engine-silent", Severity: Warning, Subject: "engine", What: "the engine did not say everything"}.Because(err))
@@ -65,20 +68,39 @@ func (f Facts) judgeEngine() (out []Problem) {
 	return out
 }
 
-// HowToServe says how a region gets a worker.
-func HowToServe(embedded bool, region string) string {
-	if embedded {
-		return "start: drctl up (if it runs, its log says why the worker of " + region + " does not)"
+// judgeQueues says which roles and which named hosts have no worker.
+func (f Facts) judgeQueues() (out []Problem) {
+	for _, l := range served.Lacks(f.engine.Queues, f.served) {
+		p := Problem{Code: "role-unserved", Severity: Critical, Subject: l.Subject, Region: l.Region, What: l.What, Since: l.Polled, Detail: l.Needed, Next: l.Next}
+		if l.Host {
+			p.Code = "host-unserved"
+		}
+
+		if l.Twice {
+			p.Code, p.Since = "host-twice", time.Time{}
+		}
+
+		if l.Role == platform.Sandbox {
+			p.Severity = Warning
+		}
+
+		out = append(out, p)
 	}
 
-	return "start: drctl worker --region " + region
+	return out
 }
 
-// served reports whether a region's queue has a worker, as far as is known.
-func (f Facts) served(region string) bool {
+// served reports whether a queue has a worker, as far as is known.
+func (f Facts) served(queue string) bool {
 	for _, r := range f.engine.Regions {
-		if r.Region == region {
+		if r.Queue == queue {
 			return engine.Served(r.Polled)
+		}
+	}
+
+	for _, q := range f.engine.Queues {
+		if q.Queue == queue {
+			return engine.Served(q.Polled)
 		}
 	}
 
@@ -184,7 +206,7 @@ func (f Facts) judgeArchiver(sh platform.Shard) (archiving bool, offset uint64, 
 		}
 
 		return false, 0, p.Because(x.Streak.Err)
-	case !f.served(sh.Region):
+	case !f.served(sh.Queue), !f.served(platform.Queue(sh.Queue, "", platform.Archive)):
 		return false, 0, none // which is said of the region
 	}
 	since := x.Started
@@ -230,7 +252,7 @@ func (f Facts) judgeJobs() (out []Problem) {
 		}
 
 		for _, r := range f.engine.Regions {
-			if r.Queue == a.Queue {
+			if q, _, _ := platform.QueueOf(a.Queue); r.Queue == q {
 				p.Region = r.Region
 			}
 		}
@@ -242,7 +264,7 @@ func (f Facts) judgeJobs() (out []Problem) {
 		case a.LastFailure != "" && b.Moved.IsZero():
 			p.Since, p.Detail = a.LastEnded, attempts(a.Attempt, time.Time{}, f.now)+" runs"
 			out = append(out, p.Because(a.LastError))
-		case a.State == "scheduled" && f.served(p.Region) && f.now.Sub(a.Scheduled) > takeGrace:
+		case a.State == "scheduled" && f.served(a.Queue) && f.now.Sub(a.Scheduled) > takeGrace:
 			p.Code, p.What, p.Since = "job-waiting", what+" waits for a worker", a.Scheduled
 			out = append(out, p)
 		case a.State == "started" && a.Moves && !b.Moved.IsZero() && f.now.Sub(b.Moved) > stillAfter:
@@ -293,7 +315,7 @@ func (f Facts) judgeSchedules() (out []Problem) {
 		}
 
 		for _, r := range f.engine.Running {
-			if limit := max(2*x.Every, 10*time.Minute); strings.HasPrefix(r.ID, x.WorkflowID+"-") && f.now.Sub(r.Started) > limit && f.queueServed(r.Queue) {
+			if limit := max(2*x.Every, 10*time.Minute); strings.HasPrefix(r.ID, x.WorkflowID+"-") && f.now.Sub(r.Started) > limit && f.served(r.Queue) {
 				out = append(out, Problem{Code: "schedule-stuck", Severity: Warning, Subject: x.ID, What: "a scheduled run of " + x.ID + " has not ended", Since: r.Started, Detail: r.ID})
 			}
 		}
@@ -305,16 +327,6 @@ func (f Facts) judgeSchedules() (out []Problem) {
 	}
 
 	return out
-}
-
-func (f Facts) queueServed(queue string) bool {
-	for _, r := range f.engine.Regions {
-		if r.Queue == queue {
-			return engine.Served(r.Polled)
-		}
-	}
-
-	return true
 }
 
 // judgeRuns says what keeps failing of a schedule. What cuts and bases fail of

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"golang.org/x/sync/errgroup"
 
@@ -19,6 +20,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/restore/readiness"
+	"drctl/restore/served"
 	"drctl/targets"
 	"drctl/workflows"
 )
@@ -32,6 +34,9 @@ type Observer struct {
 	Embedded bool
 	// Schedules are those of the configuration; each starts workflows.Scheduled.
 	Schedules func() ([]engine.Schedule, error)
+	// Queues are those that somebody has to serve for a group, besides those of its
+	// regions; nil for none.
+	Queues func(group string) []served.Queue
 	// Drills are the names of a group's drills.
 	Drills func(group string) []string
 }
@@ -86,9 +91,24 @@ func (o Observer) Group(ctx context.Context, g platform.Group) readiness.Engine 
 		a.ask(func() (err error) {
 			f.Regions[i] = readiness.Region{Region: r, Queue: g.Queue(r)}
 
-			f.Regions[i].Polled, err = engine.Polled(ctx, o.Client, g.Queue(r))
+			f.Regions[i].Polled, err = engine.Polled(ctx, o.Client, g.Queue(r), enums.TASK_QUEUE_TYPE_WORKFLOW)
 			if err != nil {
 				f.Regions[i].Polled = time.Now() // not known is not unserved
+			}
+
+			return err
+		})
+	}
+
+	if o.Queues != nil {
+		f.Queues = o.Queues(g.Name)
+	}
+
+	for i := range f.Queues {
+		a.ask(func() (err error) {
+			q := &f.Queues[i]
+			if err = askQueue(ctx, o.Client, q); err != nil {
+				q.Polled = time.Now() // not known is not unserved
 			}
 
 			return err

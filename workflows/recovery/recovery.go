@@ -9,8 +9,10 @@ import (
 
 	"drctl/activities/actions"
 	"drctl/internal/engine"
+	"drctl/internal/platform"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
+	"drctl/workflows/unserved"
 )
 
 // spare is what a section gets beyond the limits of its steps: to be taken back, and
@@ -227,9 +229,10 @@ func (r *run) begin(ctx workflow.Context, n plan.Node, undo bool) {
 		default:
 			var d actions.Done
 
-			err := workflow.ExecuteActivity(r.options(own, n, 3), actions.DoName, call).Get(ctx, &d)
+			opt := r.options(own, n, 3)
+			err := workflow.ExecuteActivity(opt, actions.DoName, call).Get(ctx, &d)
 			e.Out, e.Said = d.Out, d.Said
-			e.note(err)
+			e.note(unserved.Said(err, n.Region, workflow.GetActivityOptions(opt).TaskQueue))
 		}
 
 		r.ended.Send(ctx, e)
@@ -284,7 +287,7 @@ func (r *run) options(ctx workflow.Context, n plan.Node, attempts int32) workflo
 		limit = time.Hour
 	}
 
-	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{TaskQueue: r.in.Queues[region], StartToCloseTimeout: limit, ScheduleToStartTimeout: 5 * time.Minute,
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{TaskQueue: platform.Queue(r.in.Queues[region], n.Host, platform.Base), StartToCloseTimeout: limit, ScheduleToStartTimeout: 5 * time.Minute,
 		HeartbeatTimeout: 20 * time.Second, WaitForCancellation: true,
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: 10 * time.Second, MaximumAttempts: attempts}})
 }

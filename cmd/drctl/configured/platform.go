@@ -82,8 +82,12 @@ func (p *Platform) Group(name string) (platform.Group, error) {
 
 	for _, id := range p.Config.Shards(name) {
 		region, _ := p.Config.Primary(id)
-		out.Shards = append(out.Shards, platform.Shard{Shard: id, Kind: targets.Kind(p.Config.Targets[id.Target].Kind),
-			Region: region, Queue: p.Config.Regions[region].Queue})
+
+		s := platform.Shard{Shard: id, Kind: targets.Kind(p.Config.Targets[id.Target].Kind), Region: region, Queue: p.Config.Regions[region].Queue}
+		if host, dir := p.Config.Host(id, region); dir {
+			s.Host = host
+		}
+		out.Shards = append(out.Shards, s)
 	}
 
 	return out, nil

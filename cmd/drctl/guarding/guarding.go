@@ -1,6 +1,7 @@
 package guarding
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
@@ -22,9 +23,9 @@ import (
 )
 
 type flags struct {
-	region, group string
-	shards        []string
-	stand         bool
+	region, group, host string
+	shards              []string
+	stand               bool
 }
 
 // Command is drctl guard, with what reads the configuration and makes the log.
@@ -64,6 +65,7 @@ guard with SIGTERM: it has itself taken off the list, and leaves the servers run
 	}
 	c.Flags().StringVar(&f.region, "region", "", "region of the servers")
 	c.Flags().StringVar(&f.group, "group", "", "group of the servers (default: the only one)")
+	c.Flags().StringVar(&f.host, "host", "", "name of this host in the configuration: its servers (default: all of the region, or those of --shard)")
 	c.Flags().StringSliceVar(&f.shards, "shard", nil, "shards whose servers are on this host (default: all of the group)")
 	c.Flags().BoolVar(&f.stand, "stand", false, "be the watchman")
 	_ = c.Flags().MarkHidden("stand")
@@ -90,6 +92,10 @@ func (f flags) run(ctx context.Context, cfg *config.Config, log *slog.Logger) er
 	var beside []guard.Server
 	for _, s := range g.Shards {
 		if len(f.shards) > 0 && !slices.Contains(f.shards, s.Shard.String()) || !slices.Contains(p.Regions(s.Shard), f.region) {
+			continue
+		}
+
+		if host, _ := cfg.Host(s.Shard, f.region); f.host != "" && host != f.host {
 			continue
 		}
 
@@ -121,7 +127,7 @@ func (f flags) run(ctx context.Context, cfg *config.Config, log *slog.Logger) er
 		return err
 	}
 
-	return (&guard.Guard{Log: l, Region: f.region, Name: serve.Hostname() + "." + f.region, Servers: beside, Lease: p.Lease(), Watchman: w, Out: log}).Run(ctx)
+	return (&guard.Guard{Log: l, Region: f.region, Name: cmp.Or(f.host, serve.Hostname()) + "." + f.region, Servers: beside, Lease: p.Lease(), Watchman: w, Out: log}).Run(ctx)
 }
 
 // server is nil for what has no server on a host.

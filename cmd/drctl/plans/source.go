@@ -153,7 +153,13 @@ func topology(cfg *config.Config, group string) failover.Topology {
 	t := failover.Topology{Group: group, Witness: cfg.Voters() >= 3, Regions: cfg.RegionNames()}
 
 	for _, id := range cfg.Shards(group) {
-		t.Shards = append(t.Shards, failover.Shard{ID: id, Kind: cfg.Kind(id), Regions: cfg.ShardRegions(id)})
+		s := failover.Shard{ID: id, Kind: cfg.Kind(id), Regions: cfg.ShardRegions(id), Hosts: map[string]string{}}
+		for _, r := range s.Regions {
+			if host, dir := cfg.Host(id, r); dir {
+				s.Hosts[r] = host
+			}
+		}
+		t.Shards = append(t.Shards, s)
 	}
 
 	return t
@@ -184,7 +190,7 @@ func destinations(r *config.Recovery, home string) map[string]plan.Destination {
 
 	for target, shards := range r.Destinations {
 		for shard, d := range shards {
-			x := plan.Destination{Region: d.Region, Address: d.Address, DataDir: d.DataDir, Bucket: d.Bucket}
+			x := plan.Destination{Region: d.Region, Host: d.Host, Address: d.Address, DataDir: d.DataDir, Bucket: d.Bucket}
 			if x.Region == "" {
 				x.Region = home
 			}

@@ -32,6 +32,7 @@ type place struct {
 	*testing.T
 	bin, dir string
 	up       *exec.Cmd
+	hidden   []string // regions whose servers' directories drctl up does not see
 }
 
 // newPlace builds the programs and starts a lab of one shard of each kind.
@@ -103,7 +104,7 @@ func (p *place) refused(code int, words string, args ...string) {
 func (p *place) serve() {
 	p.Helper()
 
-	p.up = p.command("drctl", "up")
+	p.up = p.without(p.command("drctl", "up"), p.hidden...)
 	log := filepath.Join(p.bin, fmt.Sprintf("up-%d.log", time.Now().UnixNano()))
 
 	f, err := os.Create(log)

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +17,8 @@ import (
 	"drctl/activities"
 	"drctl/activities/actions"
 	"drctl/activities/observing"
+	"drctl/activities/onhost"
+	"drctl/config/workers"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
@@ -35,8 +36,10 @@ type Options struct {
 	Platform         platform.Resolver
 	Tools            servers.Binaries
 	Log              *slog.Logger
-	Queues           []string
-	Host             string // queue of this host
+	Queues           []string        // of the regions
+	Host             string          // name of this host
+	Roles            []platform.Role // none: all but the guard's
+	Slots            workers.Slots   // 0: the engine's own
 	Sandboxes, State string
 	SandboxMax       int64 // bytes; 0 sets no limit
 	Owner            int   // process that sandboxes belong to; 0: to their workflows
@@ -44,69 +47,108 @@ type Options struct {
 	Version, Commit  string // of drctl
 }
 
-// Start serves the queues and this host's own.
+// Start serves the queues of the regions, and those of this host there, as far as the
+// roles go.
 func Start(c client.Client, o Options) (stop func(), err error) {
 	if err := os.MkdirAll(filepath.Join(o.State), 0o755); err != nil {
 		return nil, fail.New(fail.Denied, "worker: make state directory", o.State, "set state_dir to a directory that this user may write", err)
 	}
 
-	drivers := map[targets.Kind]targets.Driver{}
-	for _, d := range all.Drivers(all.Options{Tools: o.Tools, Log: o.Log}) {
-		drivers[d.Kind()] = d
-	}
-	running := &observers.Running{}
-	acts := &activities.Activities{Platform: o.Platform, Drivers: drivers, Tools: o.Tools, SandboxRoot: o.Sandboxes, SandboxMax: o.SandboxMax, SandboxOwner: o.Owner,
-		StateDir: o.State, HostQueue: o.Host, Logs: all.Logs(), Observers: running, Version: o.Version, Commit: o.Commit, Log: o.Log}
-	watching := &observing.Activities{Platform: o.Platform, Drivers: drivers, HostQueue: o.Host, Running: running, Log: o.Log}
+	do := newDoing(o)
+	sctx, cancel := context.WithCancel(context.Background())
 
-	var regional *actions.Activities
-	if p, ok := o.Platform.(actions.Resolver); ok { // a vault alone has nothing that could move
-		regional = &actions.Activities{Platform: p, Drivers: drivers, Process: o.Host, Log: o.Log}
-	}
-	// A command with an engine of its own shows its failures itself.
-	var told *slog.Logger
-	if o.Owner == 0 {
-		told = o.Log
+	var sweeper sync.WaitGroup
+	if o.has(platform.Sandbox) {
+		sweeper.Go(func() { Sweep(sctx, o.Sandboxes, ended(sctx, c), sweepEvery, o.Log) })
 	}
 
 	var ws []worker.Worker
-	sctx, cancel := context.WithCancel(context.Background())
-	var sweeper sync.WaitGroup
-	sweeper.Go(func() { Sweep(sctx, o.Sandboxes, ended(sctx, c), sweepEvery, o.Log) })
-
 	stop = func() {
 		cancel()
 		sweeper.Wait()
 
+		var stopping sync.WaitGroup
 		for _, w := range ws {
-			w.Stop()
+			stopping.Go(w.Stop)
 		}
 
-		running.Stop()
+		stopping.Wait()
+		do.observers.Stop()
 	}
-	for _, q := range append(slices.Clone(o.Queues), o.Host) {
-		w := engine.NewWorker(c, q, engine.WorkerOptions{Log: told, Labels: workflows.Labels, OnFatal: func(err error) {
-			select {
-			case o.Fatal <- err:
-			default:
-			}
-		}})
-		registerWorkflows(w)
-		acts.Register(w)
-		watching.Register(w)
 
-		if regional != nil {
-			regional.Register(w)
-		}
-
+	for _, p := range polls(o) {
+		w := do.worker(c, p)
 		if err := w.Start(); err != nil {
 			stop()
-			return nil, fail.New(fail.Unavailable, "worker: start", q, "", err)
+			return nil, fail.New(fail.Unavailable, "worker: start", p.queue, "", err)
 		}
 		ws = append(ws, w)
 	}
 
 	return stop, nil
+}
+
+// doing is what the workers of a process do.
+type doing struct {
+	o         Options
+	acts      *activities.Activities
+	watching  *observing.Activities
+	regional  *actions.Activities // nil where there is nothing that could move
+	observers *observers.Running
+}
+
+func newDoing(o Options) doing {
+	drivers := map[targets.Kind]targets.Driver{}
+	for _, d := range all.Drivers(all.Options{Tools: o.Tools, Log: o.Log}) {
+		drivers[d.Kind()] = d
+	}
+
+	own := func(r platform.Role) string { return platform.Queue(o.Queues[0], o.Host, r) }
+	running := &observers.Running{}
+	d := doing{o: o, observers: running}
+
+	d.acts = &activities.Activities{Platform: o.Platform, Drivers: drivers, Tools: o.Tools, SandboxRoot: o.Sandboxes, SandboxMax: o.SandboxMax, SandboxOwner: o.Owner,
+		StateDir: o.State, Host: o.Host, HostQueue: own(platform.Sandbox), Logs: all.Logs(), Observers: running, Version: o.Version, Commit: o.Commit, Log: o.Log}
+	d.watching = &observing.Activities{Platform: o.Platform, Drivers: drivers, HostQueue: own(platform.Archive), Running: running, Log: o.Log}
+
+	if p, ok := o.Platform.(actions.Resolver); ok { // a vault alone has nothing that could move
+		d.regional = &actions.Activities{Platform: p, Drivers: drivers, Process: own(platform.Base), Host: o.Host, Log: o.Log}
+	}
+
+	return d
+}
+
+// worker makes the worker of one queue.
+func (d doing) worker(c client.Client, p poll) worker.Worker {
+	// A command with an engine of its own shows its failures itself.
+	var told *slog.Logger
+	if d.o.Owner == 0 {
+		told = d.o.Log
+	}
+
+	w := engine.NewWorker(c, p.queue, engine.WorkerOptions{Log: told, Labels: workflows.Labels, MaxActivities: p.slots, NoWorkflows: !p.workflows, NoActivities: !p.activities, OnFatal: func(err error) {
+		select {
+		case d.o.Fatal <- err:
+		default:
+		}
+	}})
+
+	if p.workflows {
+		registerWorkflows(w)
+	}
+
+	if !p.activities {
+		return w
+	}
+
+	d.acts.Register(w)
+	d.watching.Register(w)
+
+	if d.regional != nil {
+		d.regional.Register(w)
+	}
+
+	return w
 }
 
 // sweepEvery is how often a worker looks for sandboxes that nobody needs.
@@ -156,6 +198,7 @@ func registerWorkflows(w worker.WorkflowRegistry) {
 		workflows.RetainName:     workflows.Retain,
 		workflows.ScheduledName:  workflows.Scheduled,
 		recovery.Name:            recovery.Run,
+		onhost.WorkflowName:      recovery.OnHost,
 	} {
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
 	}

@@ -1,4 +1,4 @@
-package actions
+package planned
 
 import (
 	"context"
@@ -7,9 +7,9 @@ import (
 	"go.temporal.io/sdk/activity"
 )
 
-// keepBeating beats until it is stopped. Every step has a limit of its own, which
+// Beat beats until it is stopped. Every step has a limit of its own, which
 // ends it however often it beats.
-func keepBeating(ctx context.Context, what func() any) (stop func()) {
+func Beat(ctx context.Context, what func() any) (stop func()) {
 	stopped, stop := context.WithCancel(ctx)
 
 	go func() {
@@ -29,4 +29,5 @@ func keepBeating(ctx context.Context, what func() any) (stop func()) {
 	return stop
 }
 
-func nothing() any { return nil }
+// Nothing is the beat of what has no progress to show.
+func Nothing() any { return nil }

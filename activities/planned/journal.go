@@ -1,0 +1,45 @@
+package planned
+
+import (
+	"context"
+	"fmt"
+
+	"drctl/activities/section"
+	"drctl/internal/fail"
+	"drctl/internal/vault"
+	"drctl/restore/runs"
+)
+
+// Journal is a section's, in one vault. Its entries are numbered, and a vault takes
+// each number once.
+type Journal struct {
+	Vault               *vault.Vault
+	Group, Run, Section string
+}
+
+func (j Journal) kind() string { return runs.JournalKind(j.Group, j.Run) }
+
+func (j Journal) id(n int) string { return fmt.Sprintf("%s-%06d", j.Section, n) }
+
+// Write implements section.Journal.
+func (j Journal) Write(ctx context.Context, n int, e section.Entry) error {
+	_, err := vault.Set{Vaults: []*vault.Vault{j.Vault}, Durability: 1}.SaveReport(ctx, j.kind(), j.id(n), e)
+	return err
+}
+
+// Read implements section.Journal.
+func (j Journal) Read(ctx context.Context) (out []section.Entry, err error) {
+	for n := 1; ; n++ {
+		var e section.Entry
+
+		err := j.Vault.Report(ctx, j.kind(), j.id(n), &e)
+		if fail.Is(err, fail.NotFound) {
+			return out, nil
+		}
+
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+}
