@@ -11,6 +11,7 @@ import (
 	"drctl/internal/moment/evidence"
 	"drctl/internal/moment/logtail"
 	"drctl/internal/observation"
+	"drctl/internal/observation/batches"
 	"drctl/internal/proof"
 	"drctl/internal/proof/clock"
 	"drctl/internal/proof/shardlog"
@@ -273,9 +274,9 @@ func (f *Finder) lately(ctx context.Context, group string, since, until time.Tim
 	}
 
 	same := func(a observation.Batch) bool {
-		return a.Ended.Before(since) || slices.ContainsFunc(fresh, func(b observation.Batch) bool { return name(&a) == name(&b) })
+		return slices.ContainsFunc(fresh, func(b observation.Batch) bool { return name(&a) == name(&b) })
 	}
-	all := append(slices.DeleteFunc(slices.Clone(r.all), same), fresh...)
+	all := batches.Since(append(slices.DeleteFunc(slices.Clone(r.all), same), fresh...), since)
 	r = recent{since: since, all: all}
 
 	for _, b := range all {

@@ -49,9 +49,38 @@ func nameOf(b observation.Batch) vault.ObservationName {
 	return vault.ObservationName{Group: b.Group, Observer: b.Observer, Began: b.Began, Ended: b.Ended}
 }
 
+// before tells which have nothing of the time since a time. One that an observer began after one that has
+// is none of them, however short it is: who proves a cut demands all from the first to the last.
+func before(names []vault.ObservationName, since time.Time) func(vault.ObservationName) bool {
+	since = since.Truncate(time.Millisecond)
+	first := map[string]time.Time{}
+
+	for _, n := range names {
+		if at, ok := first[n.Observer]; !n.Ended.Before(since) && (!ok || n.Began.Before(at)) {
+			first[n.Observer] = n.Began
+		}
+	}
+
+	return func(n vault.ObservationName) bool {
+		at, ok := first[n.Observer]
+		return !ok || n.Began.Before(at)
+	}
+}
+
+// Since drops the batches that Read would not return for a time that begins later.
+func Since(all []observation.Batch, since time.Time) []observation.Batch {
+	names := make([]vault.ObservationName, len(all))
+	for i := range all {
+		names[i] = nameOf(all[i])
+	}
+	old := before(names, since)
+
+	return slices.DeleteFunc(slices.Clone(all), func(b observation.Batch) bool { return old(nameOf(b)) })
+}
+
 // Read returns the batches of a group that have something of the time from since
-// until until, both included, by the observers' wall clocks, in order of when they
-// began. Those that are damaged, or not what their name says, are passed over
+// until until, both included, by the observers' wall clocks, and all that the same observer began
+// in between, in order of when they began. Those that are damaged, or not what their name says, are passed over
 // and named in damaged. An error means that the vault could not be read.
 func Read(ctx context.Context, v *vault.Vault, group string, since, until time.Time) (found []observation.Batch, damaged []error, err error) {
 	keys, err := List(ctx, v, group, since.Add(-observation.MaxTook), until)
@@ -59,7 +88,7 @@ func Read(ctx context.Context, v *vault.Vault, group string, since, until time.T
 		return nil, nil, err
 	}
 
-	keys = slices.DeleteFunc(keys, func(o vault.ObservationName) bool { return o.Ended.Before(since.Truncate(time.Millisecond)) })
+	keys = slices.DeleteFunc(keys, before(keys, since))
 	got := make([]*observation.Batch, len(keys))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(readsAtOnce)

@@ -73,6 +73,27 @@ func began(bs []observation.Batch) (out []string) {
 	return out
 }
 
+// A short batch that an observer began within a long one is read with it, however soon it ended: who
+// proves a cut demands all of them.
+func TestNoneInBetweenIsLeftOut(t *testing.T) {
+	set := vaults(t, "east")
+	long := batch("one", 0)
+	long.Ended = noon.Add(5 * time.Second)
+	all := []observation.Batch{batch("one", -3*time.Second), long, batch("one", time.Second), batch("two", 1200*time.Millisecond), batch("one", 4*time.Second)}
+	save(t, set, all...)
+
+	const want = "one 0s, one 1s, one 4s"
+
+	got, damaged, err := Read(t.Context(), set.Vaults[0], "shop", noon.Add(3*time.Second), noon.Add(time.Minute))
+	if s := strings.Join(began(got), ", "); s != want || err != nil || len(damaged) > 0 {
+		t.Errorf("%s (want %s), %v, %v", s, want, damaged, err)
+	}
+
+	if s := strings.Join(began(Since(all, noon.Add(3*time.Second))), ", "); s != want {
+		t.Errorf("of those that were read: %s (want %s)", s, want)
+	}
+}
+
 func TestReadFindsWhatTouchesTheTime(t *testing.T) {
 	set := vaults(t, "east", "west")
 	other := batch("one", 10*time.Second)
