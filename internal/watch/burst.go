@@ -241,7 +241,7 @@ func (w *Watcher) pause(ctx context.Context, hold time.Duration) (time.Duration,
 		_ = each(masters, func(s *seat) error { return s.paused(rctx, observation.Pauser.Resume) })
 	}()
 
-	lease := leased(hold, masters)
+	lease, began := leased(hold, masters), time.Now()
 	still := func(s *seat) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -262,7 +262,15 @@ func (w *Watcher) pause(ctx context.Context, hold time.Duration) (time.Duration,
 	}
 	_ = retry.Sleep(ctx, hold)
 
-	return lease, each(masters, still)
+	if err := each(masters, still); err != nil {
+		return lease, err
+	}
+
+	if took := time.Since(began); took > lease { // one may have gone on before another stood still
+		return lease, fail.Newf(fail.Stalled, "pause writers", w.o.Group, "it took %s to pause and ask all Redis masters, and the pause ends after %s", took, lease)
+	}
+
+	return lease, nil
 }
 
 // leased is for how long a server lets its writers wait if nobody ends it.

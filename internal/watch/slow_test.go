@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,4 +56,35 @@ func TestNothingIsHeldForASlowMaster(t *testing.T) {
 	r.silent.Store(false)
 	observed(t, x)
 	whole(t, x, BurstOptions{Pause: true})
+}
+
+// An error of what is done within a burst is returned, and the next burst works.
+func TestBurstReturnsWhatFailedWithin(t *testing.T) {
+	w := newWorld(t, "east")
+	w.primary(sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Shard: "orders/0"}))
+	x := w.watch()
+	observed(t, x)
+
+	own := errors.New("the gate is not granted")
+	if _, err := x.Burst(t.Context(), BurstOptions{During: func(context.Context, func(context.Context) error) error { return own }}); !errors.Is(err, own) {
+		t.Error(err)
+	}
+
+	var all sync.WaitGroup
+	for range 3 { // bursts of several cuts come one after the other
+		all.Go(func() {
+			for {
+				b, err := x.Burst(t.Context(), BurstOptions{For: 20 * time.Millisecond})
+				if err != nil {
+					t.Errorf("%+v, %v", b, err)
+				}
+
+				if err != nil || len(b.Missing) == 0 {
+					return
+				}
+			}
+		})
+	}
+
+	all.Wait()
 }

@@ -74,8 +74,7 @@ func newSearching(look *proof.Look, policy *proof.Policy, c conditions) (*search
 	if err != nil {
 		return nil, err
 	}
-	out := &searching{conditions: c, policy: policy, shards: make([]*shard, len(look.Stretches))}
-	before := basedOn(look)
+	out, before := &searching{conditions: c, policy: policy, shards: make([]*shard, len(look.Stretches))}, basedOn(look)
 
 	for i := range look.Stretches {
 		s := &shard{Stretch: &look.Stretches[i]}

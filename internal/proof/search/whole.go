@@ -363,8 +363,7 @@ func (w *whole) rewind() *whole {
 		}
 	}
 
-	w.nameless, w.half = never, nil
-	clear(w.doubtful)
+	w.nameless, w.half, w.doubtful = never, nil, map[*group]bool{}
 
 	for i := range w.done {
 		w.done[i] = 0
