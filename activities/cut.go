@@ -10,6 +10,7 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
+	"drctl/activities/observing"
 	"drctl/internal/cutting"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -34,9 +35,8 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 		return targets.Cut{}, err
 	}
 
-	stop := beatEvery(ctx, time.Second, func() engine.Beat {
-		return engine.Beat{Phase: "barrier", Detail: fmt.Sprintf("%d shards", len(g.Shards))}
-	})
+	beat := engine.Beat{Phase: "barrier", Detail: fmt.Sprintf("%d shards", len(g.Shards))}
+	stop := beatEvery(ctx, time.Second, func() engine.Beat { return beat })
 	defer stop()
 
 	// Writers are not stopped for a cut that cannot be sealed: what is abandoned stays so.
@@ -53,9 +53,9 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 		return targets.Cut{}, err
 	}
 
-	observer, err := a.Observers.Find(group)
+	observer, err := observing.Here(ctx, a.Observers, group, a.HostQueue)
 	if err != nil {
-		observer = nil // a cut that is read out of the logs says so
+		return targets.Cut{}, err
 	}
 
 	return a.cuts.Take(ctx, cutting.Ask{Group: g, Set: set, Primary: a.primaries().Primary, Logs: a.Logs,

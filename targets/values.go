@@ -343,9 +343,9 @@ func (c Cut) Grade() Grade {
 
 // Point returns the cut's point of a shard.
 func (c Cut) Point(id ShardID) (ShardPoint, bool) {
-	for _, p := range c.Shards {
-		if p.Shard == id {
-			return p, true
+	for i := range c.Shards { // without a copy of each
+		if p := &c.Shards[i]; p.Shard == id {
+			return *p, true
 		}
 	}
 

@@ -8,6 +8,7 @@ import (
 
 	"drctl/activities"
 	"drctl/activities/observing"
+	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/targets"
 )
@@ -21,30 +22,9 @@ type TakeCutIn struct {
 // sealed in time is recorded as abandoned and fails the workflow.
 func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 	home := in.Group.Queue(in.Group.Home)
-	// A barrier that died with its worker is tried again under a new id. Its
-	// servers have let go by then: the lease ends long before the heartbeat
-	// is missed.
-	fctx := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		TaskQueue: home, StartToCloseTimeout: 2 * time.Minute, HeartbeatTimeout: 20 * time.Second,
-		ScheduleToStartTimeout: time.Minute,
-		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
-	})
 
-	// A cut is taken where the servers are observed. Histories of older versions have no
-	// such question.
-	if workflow.GetVersion(ctx, "find-observer", workflow.DefaultVersion, 1) == 1 {
-		var queue string
-		if err := workflow.ExecuteActivity(shortCall(ctx, home), observing.FindName, observing.In{Group: in.Group.Name}).Get(ctx, &queue); err != nil {
-			return targets.Cut{}, err
-		}
-
-		if queue != "" {
-			fctx = workflow.WithTaskQueue(fctx, queue)
-		}
-	}
-
-	var cut targets.Cut
-	if err := workflow.ExecuteActivity(fctx, activities.QuiesceCutName, activities.GroupIn{Group: in.Group.Name}).Get(ctx, &cut); err != nil {
+	cut, err := quiesce(ctx, in.Group, home)
+	if err != nil {
 		return targets.Cut{}, err
 	}
 
@@ -63,6 +43,68 @@ func TakeCut(ctx workflow.Context, in TakeCutIn) (targets.Cut, error) {
 	}
 
 	return sealed, nil
+}
+
+const (
+	// observerRounds is how often an observer is looked for that was not where it had been found. Each
+	// search waits for what was observed since.
+	observerRounds = 3
+	// observerTakes is how long the host of an observer may take to begin with a cut.
+	observerTakes = 15 * time.Second
+)
+
+// quiesce takes the cut that is to be sealed.
+func quiesce(ctx workflow.Context, g platform.Group, home string) (cut targets.Cut, err error) {
+	// A barrier that died with its worker is tried again under a new id. Its
+	// servers have let go by then: the lease ends long before the heartbeat
+	// is missed.
+	opt := workflow.ActivityOptions{
+		TaskQueue: home, StartToCloseTimeout: 2 * time.Minute, HeartbeatTimeout: 20 * time.Second,
+		ScheduleToStartTimeout: time.Minute,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
+	}
+	take := func() error {
+		return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, opt), activities.QuiesceCutName, activities.GroupIn{Group: g.Name}).Get(ctx, &cut)
+	}
+
+	// A cut is taken where the servers are observed. Histories of older versions have no
+	// such question, or one.
+	rounds := 1
+	switch workflow.GetVersion(ctx, "find-observer", workflow.DefaultVersion, 2) {
+	case workflow.DefaultVersion:
+		return cut, take()
+	case 2:
+		rounds = observerRounds
+	}
+
+	in := observing.FindIn{Group: g.Name}
+
+	for round := 1; ; round++ {
+		var queue string
+		if err := workflow.ExecuteActivity(findCall(ctx, home), observing.FindName, in).Get(ctx, &queue); err != nil {
+			return targets.Cut{}, err
+		}
+
+		if queue != "" {
+			opt.TaskQueue, opt.ScheduleToStartTimeout = queue, observerTakes
+		}
+
+		err := take()
+		if err == nil || queue == "" || round == rounds || !waitedInVain(err) && !observing.IsNobody(err) {
+			return cut, err
+		}
+
+		in.Gone = workflow.Now(ctx)
+	}
+}
+
+// findCall is for the search for an observer, which beats while it waits, and is its own retry.
+func findCall(ctx workflow.Context, queue string) workflow.Context {
+	opt := workflow.GetActivityOptions(shortCall(ctx, queue))
+	opt.StartToCloseTimeout, opt.HeartbeatTimeout = observing.FindWithin+time.Minute, 20*time.Second
+	opt.RetryPolicy.NonRetryableErrorTypes = []string{string(fail.Unavailable), string(fail.Stalled)}
+
+	return workflow.WithActivityOptions(ctx, opt)
 }
 
 func seal(ctx workflow.Context, g platform.Group, cut targets.Cut) (targets.Cut, error) {

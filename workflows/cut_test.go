@@ -5,11 +5,16 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
 
 	"drctl/activities"
+	"drctl/activities/observing"
+	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/targets"
 	"drctl/workflows"
@@ -173,6 +178,54 @@ func TestTakeCutWhereTheServersAreObserved(t *testing.T) {
 		if err := e.GetWorkflowError(); err != nil || taken != want {
 			t.Errorf("taken in %q, wanted %q: %v", taken, want, err)
 		}
+	}
+}
+
+// An observer that is not where it was found, because its worker died, is looked for again, and the
+// cut is taken where it sits then.
+func TestTakeCutWhereAnObserverSitsAgain(t *testing.T) {
+	gone := map[string]error{
+		"its process has no observer": engine.EncodeError(observing.Nobody("shop", time.Time{})),
+		"its host is gone":            temporal.NewTimeoutError(enums.TIMEOUT_TYPE_SCHEDULE_TO_START, nil),
+	}
+
+	for name, err := range gone {
+		w := newWorld()
+		w.observedBy = "drctl.east@dead"
+		e := env(t, w)
+
+		var taken []string
+		e.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+			if info.ActivityType.Name == activities.QuiesceCutName {
+				taken = append(taken, info.TaskQueue)
+			}
+		})
+		w.hook = func(_ context.Context, call string) error {
+			if strings.HasPrefix(call, activities.QuiesceCutName) && taken[len(taken)-1] == "drctl.east@dead" {
+				w.observedBy = "drctl.east@alive"
+				return err
+			}
+
+			return nil
+		}
+
+		e.ExecuteWorkflow(workflows.TakeCut, workflows.TakeCutIn{Group: group()})
+
+		if err := e.GetWorkflowError(); err != nil || taken[len(taken)-1] != "drctl.east@alive" || len(w.found) != 2 || !w.found[0].Gone.IsZero() || w.found[1].Gone.IsZero() {
+			t.Errorf("%s: taken in %q, asked %+v: %v", name, taken, w.found, err)
+		}
+	}
+
+	// It is not looked for without end.
+	w := newWorld()
+	w.observedBy = "drctl.east@dead"
+	w.fail[activities.QuiesceCutName] = observing.Nobody("shop", time.Time{})
+	e := env(t, w)
+	e.ExecuteWorkflow(workflows.TakeCut, workflows.TakeCutIn{Group: group()})
+	wantCode(t, e.GetWorkflowError(), fail.Unavailable, "nobody observes")
+
+	if len(w.found) != 3 {
+		t.Errorf("looked for %d times", len(w.found))
 	}
 }
 

@@ -33,6 +33,7 @@ var t0 = time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)
 // "Name" or "Name subject", in the order in which they began.
 type world struct {
 	observedBy string // queue of the observer
+	found      []observing.FindIn
 	findErr    error
 	mu         sync.Mutex
 	calls      []string
@@ -157,7 +158,12 @@ func (w *world) activities() map[string]any {
 	}
 
 	return map[string]any{
-		observing.FindName: func(_ context.Context, in observing.In) (string, error) {
+		observing.FindName: func(_ context.Context, in observing.FindIn) (string, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+
+			w.found = append(w.found, in)
+
 			return w.observedBy, engine.EncodeError(w.findErr)
 		},
 		activities.QuiesceCutName: func(ctx context.Context, in activities.GroupIn) (targets.Cut, error) {

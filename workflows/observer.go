@@ -21,6 +21,10 @@ type ObserveIn struct {
 const (
 	// ObserveAgain is how long an observer waits after an error that no retry can mend.
 	ObserveAgain = 30 * time.Second
+	// observerBeats is after how long without a beat a worker is taken for dead, and another one observes:
+	// until then there are no cuts. A worker reports every five seconds, and gives a report up that takes
+	// longer than five.
+	observerBeats = 12 * time.Second
 	// sameHostWithin is how long the host that observed last may take to go on. It
 	// has the same observer for a minute longer: elsewhere it would be another one.
 	sameHostWithin = 10 * time.Second
@@ -38,7 +42,7 @@ func Observe(ctx workflow.Context, in ObserveIn) error {
 			TaskQueue: queue,
 			// The activity returns after an hour; the limit only catches a stuck one.
 			StartToCloseTimeout: 2 * time.Hour,
-			HeartbeatTimeout:    20 * time.Second,
+			HeartbeatTimeout:    observerBeats,
 			WaitForCancellation: true,
 			RetryPolicy: &temporal.RetryPolicy{InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 1.5,
 				MaximumInterval: 10 * time.Second},

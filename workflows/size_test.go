@@ -46,8 +46,8 @@ func (l limited) ToPayloads(values ...any) (*commonpb.Payloads, error) {
 
 const manyShards = 1000
 
-// manyGroup is a group of a thousand shards as long-winded as real ones.
-func manyGroup() (g platform.Group, c targets.Cut, p plan.Run) {
+// manyGroup is a group of many shards as long-winded as real ones.
+func manyGroup(shards int) (g platform.Group, c targets.Cut, p plan.Run) {
 	g, c = group(), cut()
 	g.Shards, c.Shards = nil, nil
 	p = planOf()
@@ -57,7 +57,7 @@ func manyGroup() (g platform.Group, c targets.Cut, p plan.Run) {
 		settings[fmt.Sprintf("a_setting_of_the_server_%d", i)] = strings.Repeat("v", 30)
 	}
 
-	for i := range manyShards {
+	for i := range shards {
 		kind, target := targets.Postgres, "orders"
 		switch {
 		case i%10 == 8:
@@ -84,7 +84,7 @@ func manyGroup() (g platform.Group, c targets.Cut, p plan.Run) {
 			Path: []targets.Span{{Timeline: at.Timeline, From: 1, To: at.Offset}}, Limit: time.Hour, InDoubt: doubt, InDoubtSince: t0})
 	}
 
-	for _, s := range p.Steps[:manyShards] {
+	for _, s := range p.Steps[:shards] {
 		p.Steps = append(p.Steps, plan.Step{ID: "verify-" + s.Shard.String(), Op: plan.OpVerify, Shard: s.Shard, Kind: s.Kind, Needs: []string{s.ID}, Point: s.Point, Limit: time.Hour})
 	}
 
@@ -105,7 +105,7 @@ func manyGroup() (g platform.Group, c targets.Cut, p plan.Run) {
 // TestAThousandShards: nothing that crosses the engine outgrows it, whatever a
 // plan, its steps and their findings weigh.
 func TestAThousandShards(t *testing.T) {
-	g, c, p := manyGroup()
+	g, c, p := manyGroup(manyShards)
 
 	passed := make([]targets.Finding, 20)
 	for i := range passed {
@@ -156,5 +156,46 @@ func TestAThousandShards(t *testing.T) {
 	// The limit of the test is one: a plan that is carried whole goes over it.
 	if _, err := (limited{converter.GetDefaultDataConverter(), &atomic.Int64{}}).ToPayloads(activities.CrossIn{Run: plan.Carried{Whole: &p}}); err == nil {
 		t.Error("a plan of a thousand shards is small enough to be carried whole: the test shows nothing")
+	}
+}
+
+// largest is the largest payload of a workflow over a group of many shards.
+func largest(t *testing.T, shards int, what string) int64 {
+	t.Helper()
+
+	g, c, p := manyGroup(shards)
+	w := newWorld()
+	w.plan, w.cut, w.settings = p, c, p.Steps[0].Base.Settings
+
+	var most atomic.Int64
+	e := env(t, w)
+	e.SetDataConverter(limited{converter.GetDefaultDataConverter(), &most})
+	e.SetTestTimeout(5 * time.Minute)
+
+	if what == "cut" {
+		e.ExecuteWorkflow(workflows.TakeCut, workflows.TakeCutIn{Group: g})
+	} else {
+		e.ExecuteWorkflow(workflows.Restore, restoreIn(p))
+	}
+
+	if err := e.GetWorkflowError(); err != nil {
+		t.Fatal(err)
+	}
+
+	return most.Load()
+}
+
+// What a cut and a plan carry through the engine grows as the number of shards does, from a start
+// that is small.
+func TestPayloadsGrowAsTheGroupDoes(t *testing.T) {
+	const few = 250
+
+	for _, what := range []string{"cut", "restore"} {
+		a, b := largest(t, few, what), largest(t, manyShards, what)
+		t.Logf("%s: %d KiB for %d shards, %d KiB for %d", what, a>>10, few, b>>10, manyShards)
+
+		if b > a*(manyShards/few)*11/10 || b > engineLimit {
+			t.Errorf("%s: %d bytes for %d shards, %d for %d", what, a, few, b, manyShards)
+		}
 	}
 }

@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	// gateFor is how long the gate is held: some rounds of questions.
+	// gateFor is how long the gate is held where no Redis masters are paused meanwhile: some
+	// rounds of questions.
 	gateFor = 12 * time.Millisecond
 	// archiveWithin is how long the log of a burst may take to be archived, besides
 	// the age at which chunks are closed. What is not there then is looked for by
@@ -221,14 +222,13 @@ func (r *reading) burst(ctx context.Context) (watch.Burst, error) {
 		return watch.Burst{}, err
 	}
 
-	// The gate is held for the rounds in the middle: the instant is within.
+	// All that is looked at, is while the gate is held: the instant is within, and so is the pause of
+	// the writers of Redis.
 	var held barrier.Held
 
-	opt.During = func(ctx context.Context) (err error) {
-		held, err = barrier.HoldGate(ctx, gate, r.a.options(targets.Gate, gate.Instance.Shard), func(ctx context.Context) error {
-			return retry.Sleep(ctx, gateFor)
-		})
-
+	opt.For = gateFor
+	opt.During = func(ctx context.Context, look func(context.Context) error) (err error) {
+		held, err = barrier.HoldGate(ctx, gate, r.a.options(targets.Gate, gate.Instance.Shard), look)
 		return err
 	}
 

@@ -87,8 +87,22 @@ func (f *Found) Cut(id, tool string) (targets.Cut, []byte, error) {
 	cut := targets.Cut{ID: id, Group: f.req.Group, Mode: targets.FromLogs, QuiescedAt: f.at, ReleasedAt: f.at, Tool: tool,
 		Proof: f.summary(sum)}
 
+	places, doubts := f.places(), doubts(f.Proof.InDoubt)
 	for _, s := range f.req.Shards {
-		cut.Shards = append(cut.Shards, f.point(s))
+		p := targets.ShardPoint{Shard: s.ID, Kind: s.Kind, Region: s.Region, Instance: s.Instance, Position: targets.Position{Kind: s.Kind}}
+
+		if at, ok := places[s.ID]; ok {
+			p.Position = at
+		}
+
+		switch {
+		case s.Kind == targets.Postgres:
+			p.InDoubt, p.InDoubtSince = doubts[s.ID], f.since[s.ID]
+		case s.Kind.Traits().Manifest:
+			p.Position.AsOf = f.at
+		}
+
+		cut.Shards = append(cut.Shards, p)
 	}
 
 	slices.SortFunc(cut.Shards, func(a, b targets.ShardPoint) int { return a.Shard.Compare(b.Shard) })
@@ -103,39 +117,30 @@ func (f *Found) summary(sum string) *targets.CutProof {
 		Broken: f.evidence.Listed(), BrokenCount: len(f.Proof.Broken) + f.evidence.Older, BrokenComplete: f.evidence.Complete}
 }
 
-// point is the part of a shard.
-func (f *Found) point(s Shard) targets.ShardPoint {
-	p := targets.ShardPoint{Shard: s.ID, Kind: s.Kind, Region: s.Region, Instance: s.Instance, Position: targets.Position{Kind: s.Kind}}
-
+// places are where each shard is cut.
+func (f *Found) places() map[targets.ShardID]targets.Position {
+	all := map[targets.ShardID]targets.Position{}
 	for _, c := range f.Proof.Shards {
-		if c.Shard == s.ID {
-			p.Position.Timeline, p.Position.Offset = c.Timeline, c.Position
-			p.InDoubt, p.InDoubtSince = doubts(f.Proof.InDoubt, s.ID), f.since[s.ID]
-		}
+		all[c.Shard] = targets.Position{Kind: targets.Postgres, Timeline: c.Timeline, Offset: c.Position}
 	}
 
 	for _, m := range f.Proof.Redis {
-		if m.Shard == s.ID {
-			p.Position.Timeline, p.Position.Offset = m.Timeline, m.Position
-		}
+		all[m.Shard] = targets.Position{Kind: targets.Redis, Timeline: m.Timeline, Offset: m.Position}
 	}
 
-	if s.Kind.Traits().Manifest {
-		p.Position.AsOf = f.at
-	}
-
-	return p
+	return all
 }
 
-// doubts are the transactions that are prepared at a shard's point.
-func doubts(all []proof.Resolution, shard targets.ShardID) (out []targets.InDoubt) {
+// doubts are the transactions that are prepared at each shard's point.
+func doubts(all []proof.Resolution) map[targets.ShardID][]targets.InDoubt {
+	out := map[targets.ShardID][]targets.InDoubt{}
 	for _, r := range all {
-		if r.Shard == shard {
-			out = append(out, targets.InDoubt{GID: targets.GID(r.GID), Action: targets.InDoubtAction(r.Action), Group: short(evidence.Text(r.Group)), Reason: reasons[r.Action]})
-		}
+		out[r.Shard] = append(out[r.Shard], targets.InDoubt{GID: targets.GID(r.GID), Action: targets.InDoubtAction(r.Action), Group: short(evidence.Text(r.Group)), Reason: reasons[r.Action]})
 	}
 
-	slices.SortFunc(out, func(a, b targets.InDoubt) int { return cmp.Compare(a.GID, b.GID) })
+	for _, some := range out {
+		slices.SortFunc(some, func(a, b targets.InDoubt) int { return cmp.Compare(a.GID, b.GID) })
+	}
 
 	return out
 }

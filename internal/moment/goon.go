@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"drctl/internal/moment/evidence"
+	"drctl/internal/proof"
+	"drctl/targets"
 )
 
 // baseWithin is how much older the base of a look at the past may be: the log
@@ -21,10 +23,15 @@ func (f *Finder) goOn(ctx context.Context, req *Request, s *seen, w want, parts 
 	}
 	at := s.wall(w.window.To)
 
+	index := map[targets.ShardID]int{}
+	for i := range parts {
+		index[parts[i].shard] = i
+	}
+
 	fits := func(b *evidence.Base) bool {
-		return len(b.Places) == len(parts) && !slices.ContainsFunc(parts, func(p part) bool {
-			place, ok := b.Place(p.shard)
-			return !ok || place.Position > p.wanted.From
+		return len(b.Places) == len(parts) && !slices.ContainsFunc(b.Places, func(p proof.Place) bool {
+			i, ok := index[p.Shard]
+			return !ok || p.Position > parts[i].wanted.From
 		})
 	}
 	like := &evidence.Record{Group: req.Group, Limit: int64(req.Policy.Limit), GIDs: req.Policy.GIDs}
@@ -48,11 +55,11 @@ func (f *Finder) goOn(ctx context.Context, req *Request, s *seen, w want, parts 
 		return nil, err
 	}
 
-	for i := range parts {
-		wanted := &parts[i].wanted
+	starts := base.Starts()
 
-		place, _ := base.Place(parts[i].shard)
-		if from, ok := base.Start(parts[i].shard); ok {
+	for _, place := range base.Places {
+		wanted := &parts[index[place.Shard]].wanted
+		if from, ok := starts[place.Shard]; ok {
 			wanted.Afresh = min(wanted.Start, from)
 		}
 

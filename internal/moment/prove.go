@@ -276,10 +276,17 @@ func (p *prover) record() error {
 	for _, m := range p.e.Proof.Redis {
 		want[m.Shard] = targets.Position{Kind: targets.Redis, Timeline: m.Timeline, Offset: m.Position}
 	}
-	at := p.seen.wall(p.e.Proof.T)
+	at, doubts := p.seen.wall(p.e.Proof.T), doubts(p.e.Proof.InDoubt)
+	said := map[targets.ShardID]bool{}
+
+	for _, a := range p.cut.Without {
+		said[a.Shard] = true
+	}
 
 	for _, s := range p.cut.Shards {
 		is := s.Position
+		said[s.Shard] = true
+
 		if s.Kind.Traits().Manifest {
 			p.objects(s, at)
 			continue
@@ -290,7 +297,7 @@ func (p *prover) record() error {
 			p.wrong("%s: the cut's record says %s at %d, and proven is %s at %d", s.Shard, is.Timeline, is.Offset, proven.Timeline, proven.Offset)
 		}
 
-		if !reflect.DeepEqual(s.InDoubt, doubts(p.e.Proof.InDoubt, s.Shard)) {
+		if !reflect.DeepEqual(s.InDoubt, doubts[s.Shard]) {
 			p.wrong("%s: the cut's record has other transactions in doubt, or does something else with them", s.Shard)
 		}
 
@@ -302,7 +309,7 @@ func (p *prover) record() error {
 	}
 
 	for s := range p.seen.runs {
-		if _, ok := p.cut.Point(s); !ok && !p.lacks(s) {
+		if !said[s] {
 			p.wrong("%s: the observer saw it as a shard of the group, and the cut leaves it out", s)
 		}
 	}
@@ -315,11 +322,6 @@ func (p *prover) record() error {
 	p.listed()
 
 	return nil
-}
-
-// lacks reports whether the record of the cut says that it is partial and lacks a shard.
-func (p *prover) lacks(s targets.ShardID) bool {
-	return slices.ContainsFunc(p.cut.Without, func(a targets.Absent) bool { return a.Shard == s })
 }
 
 // objects holds the objects against the instant: those of a moment that was named afterwards are

@@ -13,6 +13,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/moment/evidence"
 	"drctl/internal/moment/logtail"
+	"drctl/internal/moment/masters"
 	"drctl/internal/observation"
 	"drctl/internal/proof"
 	"drctl/internal/proof/clock"
@@ -144,7 +145,7 @@ func (f *Finder) sight(ctx context.Context, req *Request, s *seen, w want) (*sig
 // with one of them not.
 func (l *sight) find(policy proof.Policy) (*proof.Result, error) {
 	choices := [][]proof.Master{l.look.Masters}
-	for i := range l.look.Masters {
+	for _, i := range masters.MayMove(l.look.Masters, l.moving) {
 		one := slices.Clone(l.look.Masters)
 		one[i] = l.moving[i]
 		choices = append(choices, one)

@@ -151,15 +151,15 @@ func PlanRetention(inv Inventory, policy RetentionPolicy, now time.Time) Retenti
 		}
 	}
 
-	young := now.Add(-max(policy.KeepCuts, policy.Grace))
+	young, points := now.Add(-max(policy.KeepCuts, policy.Grace)), targets.PointsByShard(kept)
 	for _, s := range inv.Shards {
-		plan.Shards = append(plan.Shards, planShard(s, kept, policy, now, young))
+		plan.Shards = append(plan.Shards, planShard(s, points[s.Shard], policy, now, young))
 	}
 
 	return plan
 }
 
-func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now, young time.Time) ShardRetention {
+func planShard(s ShardInventory, kept []targets.CutPoint, policy RetentionPolicy, now, young time.Time) ShardRetention {
 	out := ShardRetention{Shard: s.Shard}
 	byID := timeline.NewIndex(s.Timelines)
 	bases := slices.Clone(s.Bases)
@@ -172,17 +172,12 @@ func planShard(s ShardInventory, kept []targets.Cut, policy RetentionPolicy, now
 	}
 
 	neededManifests, protected := map[string]bool{}, map[string]bool{}
-	for _, c := range kept {
-		p, ok := c.Point(s.Shard)
-		if !ok {
-			continue
-		}
-
+	for _, p := range kept {
 		if p.Position.Manifest != "" {
 			neededManifests[p.Position.Manifest] = true
 		}
 
-		if !p.Kind.Traits().Manifest && !keepFor(byID, bases, keep, p.Position, c.QuiescedAt) {
+		if !p.Kind.Traits().Manifest && !keepFor(byID, bases, keep, p.Position, p.Cut.QuiescedAt) {
 			for s := range byID.Back(p.Position) {
 				protected[s.ID] = true
 			}

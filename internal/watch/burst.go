@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"drctl/internal/fail"
 	"drctl/internal/observation"
 	"drctl/internal/proof"
+	"drctl/internal/proof/clock"
 	"drctl/internal/retry"
 	"drctl/targets"
 )
@@ -32,12 +34,16 @@ const (
 
 // BurstOptions say how to look closely.
 type BurstOptions struct {
-	// For is how long; 0 means 100 ms. With During it is as long as that takes.
+	// For is how long; 0 means 100 ms.
 	For time.Duration
-	// During is called inside, with rounds before, within and after. May be nil.
-	During func(context.Context) error
-	// Pause keeps the writers of all Redis masters waiting within the burst (and within During),
-	// for about PauseFor (0: 20 ms). A lease ends it whoever dies, and bounds how long they wait.
+	// During holds something meanwhile, and may be nil. It is called once, and calls look once when
+	// it holds it, however long that took it to get. All that the burst is for is done in look:
+	// For passes, or the writers stand still, for as long as it takes. Look fails where its context ends
+	// first, and may be left out.
+	During func(ctx context.Context, look func(context.Context) error) error
+	// Pause keeps the writers of all Redis masters waiting within the burst (with During: within
+	// look), for about PauseFor (0: 20 ms). A lease ends it whoever dies, and
+	// bounds how long they wait.
 	Pause    bool
 	PauseFor time.Duration
 	// Placed is told how far the logs had come, before what was seen is stored: whoever wants
@@ -137,75 +143,134 @@ func (w *Watcher) look(ctx context.Context, o BurstOptions) (Burst, error) {
 
 // inside does what a burst is for.
 func (w *Watcher) inside(ctx context.Context, o BurstOptions, b *Burst) error {
-	work := func(ctx context.Context) error {
-		length := o.For
-		if length <= 0 {
-			length = burstFor
-		}
+	length := o.For
+	if length <= 0 {
+		length = burstFor
+	}
 
+	switch {
+	case o.During != nil:
+		return w.holding(ctx, o, length, b)
+	case !o.Pause:
+		return retry.Sleep(ctx, length)
+	}
+
+	if err := retry.Sleep(ctx, length/2); err != nil {
+		return err
+	}
+	b.Stall, b.PauseErr = w.pause(ctx, o.PauseFor)
+
+	return retry.Sleep(ctx, length/2)
+}
+
+// holding does it within what the caller holds. The writers' pause begins and ends in there: else the
+// two could miss each other, and there were no instant that is in both.
+func (w *Watcher) holding(ctx context.Context, o BurstOptions, length time.Duration, b *Burst) error {
+	var pausing sync.WaitGroup
+
+	err := o.During(ctx, func(ctx context.Context) error {
 		if !o.Pause {
 			return retry.Sleep(ctx, length)
 		}
 
-		hold := o.PauseFor
-		if hold <= 0 {
-			hold = pauseFor
+		began, done := w.by.Now(), make(chan struct{})
+
+		pausing.Go(func() {
+			defer close(done)
+			b.Stall, b.PauseErr = w.pause(ctx, o.PauseFor)
+		})
+
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return w.slow(began, ctx.Err())
 		}
 
-		if err := retry.Sleep(ctx, length/2); err != nil {
-			return err
+		if b.PauseErr != nil { // they may stand still by themselves
+			return retry.Sleep(ctx, length)
 		}
-		b.Stall, b.PauseErr = w.pause(ctx, hold)
 
-		return retry.Sleep(ctx, length/2)
+		return nil
+	})
+
+	pausing.Wait() // what is held is not held for this
+
+	return err
+}
+
+// slow names the masters that have not answered since an instant.
+func (w *Watcher) slow(since clock.Instant, cause error) error {
+	var names []string
+	for _, s := range w.masters() {
+		if s.latest() < since {
+			names = append(names, s.Shard.Shard.String())
+		}
 	}
 
-	if o.During == nil {
-		return work(ctx)
+	return fail.New(fail.Stalled, "pause writers", strings.Join(names, ", "), "see how long these Redis masters take to answer", cause)
+}
+
+// masters are the seats of the Redis masters.
+func (w *Watcher) masters() (out []*seat) {
+	for _, s := range w.seats {
+		if s.Kind == targets.Redis {
+			out = append(out, s)
+		}
 	}
 
-	if o.Pause {
-		var pausing sync.WaitGroup
-		pausing.Go(func() { _ = work(ctx) })
-		defer pausing.Wait()
-	}
-
-	return o.During(ctx)
+	return out
 }
 
 // pause lets the writers of all Redis masters wait for a moment, and observes that
 // they stand still. It fails where not all could be paused at one time; those that were have gone on.
 // It tells how long a writer can have waited, at most.
+//
+// A context that ends cuts no exchange off, which would cost the connection: nothing more is begun.
 func (w *Watcher) pause(ctx context.Context, hold time.Duration) (time.Duration, error) {
-	var masters []*seat
-	for _, s := range w.seats {
-		if s.Kind == targets.Redis {
-			masters = append(masters, s)
-		}
+	if hold <= 0 {
+		hold = pauseFor
 	}
+
+	masters := w.masters()
+	asking := context.WithoutCancel(ctx) // each answer has a limit of its own
 
 	// Resumed whatever comes, also when the caller is gone.
 	defer func() {
-		rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resumeWithin)
+		rctx, cancel := context.WithTimeout(asking, resumeWithin)
 		defer cancel()
 		_ = each(masters, func(s *seat) error { return s.paused(rctx, observation.Pauser.Resume) })
 	}()
 
-	lease := leased(hold, masters)
+	lease, began := leased(hold, masters), time.Now()
+	still := func(s *seat) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+
+		return s.observe(asking)
+	}
 
 	err := each(masters, func(s *seat) error {
-		return s.paused(ctx, func(p observation.Pauser, ctx context.Context) error { return p.Pause(ctx, lease) })
+		return s.paused(asking, func(p observation.Pauser, ctx context.Context) error { return p.Pause(ctx, lease) })
 	})
 	if err != nil {
 		return lease, err
 	}
 
-	if err := each(masters, func(s *seat) error { return s.observe(ctx) }); err != nil {
+	if err := each(masters, still); err != nil {
 		return lease, err
 	}
 	_ = retry.Sleep(ctx, hold)
 
-	return lease, each(masters, func(s *seat) error { return s.observe(ctx) })
+	if err := each(masters, still); err != nil {
+		return lease, err
+	}
+
+	if took := time.Since(began); took > lease { // one may have gone on before another stood still
+		return lease, fail.Newf(fail.Stalled, "pause writers", w.o.Group, "it took %s to pause and ask all Redis masters, and the pause ends after %s", took, lease)
+	}
+
+	return lease, nil
 }
 
 // leased is for how long a server lets its writers wait if nobody ends it.

@@ -23,13 +23,18 @@ type shardFacts struct {
 
 // shards judges the archive and the bases of every shard that has a log.
 func (f Facts) shards() []shardFacts {
+	instances := map[targets.ShardID][]Instance{}
+	for _, i := range f.instances {
+		instances[i.Shard] = append(instances[i.Shard], i)
+	}
+
 	var out []shardFacts
 	for _, sh := range f.group.Shards {
 		var x shardFacts
 		if !sh.Kind.Traits().Log {
 			x.problems = append(x.problems, f.judgeBase(sh, f.now, "snapshot")...)
 		} else {
-			x = f.shard(sh)
+			x = f.shard(sh, instances[sh.Shard])
 		}
 		x.Shard.Shard = sh.Shard
 		out = append(out, x)
@@ -38,14 +43,15 @@ func (f Facts) shards() []shardFacts {
 	return out
 }
 
-func (f Facts) shard(sh platform.Shard) (out shardFacts) {
+// shard is what there is of a shard with a log, of which these are the instances.
+func (f Facts) shard(sh platform.Shard, instances []Instance) (out shardFacts) {
 	var p Problem
 	if out.Archiving, out.Archived, p = f.judgeArchiver(sh); p.Code != "" {
 		out.problems = append(out.problems, p)
 	}
 
-	for _, i := range f.instances {
-		if i.Shard == sh.Shard && i.Status.Writable && out.Archiving {
+	for _, i := range instances {
+		if i.Status.Writable && out.Archiving {
 			out.Behind = max(0, int64(i.Status.Position.Offset)-int64(out.Archived))
 		}
 	}
@@ -70,7 +76,7 @@ func (f Facts) shard(sh platform.Shard) (out shardFacts) {
 			What: sh.Shard.String() + ": " + b.String(), Next: baseOnTheWay(f.engine.TakingBase, out.Archiving)})
 	}
 
-	if lack := outgrown(f.instances, sh.Shard, bases); f.deep && lack != "" {
+	if lack := outgrown(instances, bases); f.deep && lack != "" {
 		out.problems = append(out.problems, Problem{Code: "base-outgrown", Severity: Critical, Subject: sh.Shard.String(), Region: sh.Region,
 			What: sh.Shard.String() + ": " + lack, Next: baseOnTheWay(f.engine.TakingBase, out.Archiving)})
 	}
@@ -132,9 +138,9 @@ func (f Facts) baseDue(sh platform.Shard, newest time.Time) (Problem, bool) {
 }
 
 // outgrown says what the newest base lacks of a shard's primary, "" when nothing.
-func outgrown(instances []Instance, shard targets.ShardID, bases []targets.Artifact) string {
+func outgrown(instances []Instance, bases []targets.Artifact) string {
 	for _, i := range instances {
-		if i.Shard == shard && i.Status.Writable {
+		if i.Status.Writable {
 			if lack := targets.Outgrown(bases, i.Status.Tablespaces); lack != "" {
 				return lack
 			}

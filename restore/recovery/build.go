@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"drctl/internal/fail"
@@ -91,6 +92,11 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 	for i, sh := range shards {
 		members[i], byShard[sh.Shard] = Member{sh.Shard, sh.Kind}, sh
 	}
+
+	points := targets.PointsByShard([]targets.Cut{run.Cut})
+	cuts := sync.OnceValue(func() map[targets.ShardID][]targets.CutPoint { return targets.PointsByShard(inv.Cuts) })
+	restores := make(map[targets.ShardID]plan.Step, len(shards))
+
 	def, err := Define(goal, mode, members)
 	errs := []error{err}
 	run.Definition = def.Hash()
@@ -98,11 +104,11 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 	for _, d := range def.Steps {
 		sh := byShard[d.On]
 		if d.Do == plan.OpVerify {
-			run.Steps = append(run.Steps, verifyStep(d, &run))
+			run.Steps = append(run.Steps, verifyStep(d, points[d.On], restores[d.On], &run))
 			continue
 		}
 
-		s, err := restoreStep(d, goal, sh, run.Cut, inv.Cuts)
+		s, err := restoreStep(d, goal, sh, run.Cut.ID, points[d.On], cuts)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -117,6 +123,7 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 			run.Warnings = append(run.Warnings, warning)
 		}
 		run.Steps = append(run.Steps, s)
+		restores[s.Shard] = s
 	}
 
 	if err := errors.Join(errs...); err != nil {
@@ -136,16 +143,18 @@ func Build(goal plan.Goal, mode plan.Mode, inv Inventory, now time.Time) (plan.R
 
 // verifyStep binds a verification to the point that its shard is restored to. The
 // plan and the checks say what the cut lacks of the shard.
-func verifyStep(d plan.StepDef, run *plan.Run) plan.Step {
-	at, _ := run.Cut.Point(d.On)
-	for _, w := range at.Warnings {
+func verifyStep(d plan.StepDef, at []targets.CutPoint, of plan.Step, run *plan.Run) plan.Step {
+	var warnings []string
+	if len(at) > 0 {
+		warnings = at[0].Warnings
+	}
+
+	for _, w := range warnings {
 		run.Warnings = append(run.Warnings, d.On.String()+": "+w)
 	}
 
-	of, _ := run.Step(restoreID(d.On))
-
 	return plan.Step{ID: d.ID, Op: d.Do, Shard: d.On, Kind: d.Kind, Needs: d.Needs, Into: d.Into,
-		Point: of.Point, Until: of.Until, InDoubt: of.InDoubt, InDoubtSince: of.InDoubtSince, Limit: d.Limit, Warnings: at.Warnings}
+		Point: of.Point, Until: of.Until, InDoubt: of.InDoubt, InDoubtSince: of.InDoubtSince, Limit: d.Limit, Warnings: warnings}
 }
 
 func pickCut(goal plan.Goal, inv Inventory) (targets.Cut, error) {
@@ -191,10 +200,15 @@ func chosen(goal plan.Goal, inv Inventory, cut targets.Cut) ([]ShardInventory, e
 	slices.SortFunc(want, targets.ShardID.Compare)
 	want = slices.Compact(want)
 
+	index := make(map[targets.ShardID]int, len(inv.Shards))
+	for i := range inv.Shards {
+		index[inv.Shards[i].Shard] = i
+	}
+
 	var out []ShardInventory
 	for _, id := range want {
-		i := slices.IndexFunc(inv.Shards, func(s ShardInventory) bool { return s.Shard == id })
-		if i < 0 {
+		i, ok := index[id]
+		if !ok {
 			return nil, fail.Newf(fail.NotFound, opPlan, id.String(), "the vault of %s holds nothing of this shard", inv.Vault)
 		}
 		out = append(out, inv.Shards[i])
@@ -207,14 +221,16 @@ func chosen(goal plan.Goal, inv Inventory, cut targets.Cut) ([]ShardInventory, e
 	return out, nil
 }
 
-func restoreStep(d plan.StepDef, goal plan.Goal, sh ShardInventory, cut targets.Cut, cuts []targets.Cut) (s plan.Step, err error) {
+// restoreStep binds a restore to the shard's point in the cut, or to the instant of the goal. Cuts are what
+// all cuts have of each shard.
+func restoreStep(d plan.StepDef, goal plan.Goal, sh ShardInventory, cut string, at []targets.CutPoint, cuts func() map[targets.ShardID][]targets.CutPoint) (s plan.Step, err error) {
 	switch {
-	case cut.ID != "":
-		p, ok := cut.Point(sh.Shard)
-		if !ok {
-			return s, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "cut %s has no point for this shard", cut.ID)
+	case cut != "":
+		if len(at) == 0 {
+			return s, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "cut %s has no point for this shard", cut)
 		}
 
+		p := *at[0].ShardPoint
 		if sh.Kind.Traits().Manifest && !goal.Moment.IsZero() && p.Position.Manifest == "" {
 			p.Position, err = pointAt(p.Position.AsOf, sh)
 		}
@@ -224,7 +240,7 @@ func restoreStep(d plan.StepDef, goal plan.Goal, sh ShardInventory, cut targets.
 		}
 		s.InDoubt, s.InDoubtSince = p.InDoubt, p.InDoubtSince
 	case sh.Kind.Traits().DatedLog:
-		s, err = baseForInstant(sh, cuts, goal.At)
+		s, err = baseForInstant(sh, cuts()[sh.Shard], goal.At)
 	default:
 		var at targets.Position
 		if at, err = pointAt(goal.At, sh); err == nil {
@@ -235,7 +251,10 @@ func restoreStep(d plan.StepDef, goal plan.Goal, sh ShardInventory, cut targets.
 
 	s.Into, s.Until = d.Into, goal.At
 	if sh.Kind.Traits().Manifest && err == nil {
-		s.Objects, s.BaseBytes = objects(sh.Shard, s.Point.Manifest, append([]targets.Cut{cut}, cuts...))
+		var ok bool
+		if s.Objects, s.BaseBytes, ok = objects(s.Point.Manifest, at); !ok {
+			s.Objects, s.BaseBytes, _ = objects(s.Point.Manifest, cuts()[sh.Shard])
+		}
 	}
 
 	return s, err
@@ -243,14 +262,14 @@ func restoreStep(d plan.StepDef, goal plan.Goal, sh ShardInventory, cut targets.
 
 // objects is how much a manifest names, which a cut that was sealed with it
 // knows; zeros when none does.
-func objects(shard targets.ShardID, manifest string, cuts []targets.Cut) (n, bytes int64) {
-	for _, c := range cuts {
-		if p, ok := c.Point(shard); ok && p.Position.Manifest == manifest && p.Objects > 0 {
-			return p.Objects, p.Bytes
+func objects(manifest string, cuts []targets.CutPoint) (n, bytes int64, known bool) {
+	for _, p := range cuts {
+		if p.Position.Manifest == manifest && p.Objects > 0 {
+			return p.Objects, p.Bytes, true
 		}
 	}
 
-	return 0, 0
+	return 0, 0, false
 }
 
 // stepTo leads to an exact position. A base that was finished after until is

@@ -33,8 +33,13 @@ func Define(goal plan.Goal, mode plan.Mode, members []Member) (plan.Definition, 
 	def := plan.Definition{Format: plan.DefinitionFormat, Group: goal.Group, Mode: mode, Into: goal.Into, Delta: goal.Delta}
 	ordered := inOrder(members, goal.Order)
 	var errs []error
+	var needs []string // the restores of the target that comes before, by one name; without an order nothing waits
 
-	for _, m := range ordered {
+	for i, m := range ordered {
+		if i > 0 && rank(m, goal.Order) > rank(ordered[i-1], goal.Order) {
+			needs = []string{"restore-" + ordered[i-1].Shard.Target + "/*"}
+		}
+
 		var into plan.Destination
 		if goal.Into == plan.Instances {
 			var ok bool
@@ -44,11 +49,10 @@ func Define(goal plan.Goal, mode plan.Mode, members []Member) (plan.Definition, 
 			}
 		}
 		def.Steps = append(def.Steps, plan.StepDef{ID: restoreID(m.Shard), Do: plan.OpRestore, On: m.Shard, Kind: m.Kind,
-			Needs: before(m, ordered, goal.Order), Into: into, Limit: stepLimit})
+			Needs: slices.Clone(needs), Into: into, Limit: stepLimit})
 	}
 
-	for _, m := range ordered {
-		i := slices.IndexFunc(def.Steps, func(s plan.StepDef) bool { return s.ID == restoreID(m.Shard) })
+	for i, m := range ordered {
 		def.Steps = append(def.Steps, plan.StepDef{ID: "verify-" + m.Shard.String(), Do: plan.OpVerify, On: m.Shard, Kind: m.Kind,
 			Needs: []string{restoreID(m.Shard)}, Into: def.Steps[i].Into, Limit: stepLimit})
 	}
@@ -75,22 +79,4 @@ func inOrder(members []Member, byTarget []string) []Member {
 	})
 
 	return out
-}
-
-// before names the restores of the target that comes before a member's own: one
-// name whatever the number of its shards. Without an order nothing waits.
-func before(m Member, ordered []Member, byTarget []string) []string {
-	var last string
-	for _, o := range ordered {
-		if rank(o, byTarget) >= rank(m, byTarget) {
-			break
-		}
-		last = o.Shard.Target
-	}
-
-	if last == "" {
-		return nil
-	}
-
-	return []string{"restore-" + last + "/*"}
 }

@@ -75,14 +75,14 @@ func branchTo(byID timeline.Index, l timeline.Timeline) (out branch) {
 // that begins where it ends: nothing of the instant can be lost by that. It ends
 // before a timeline that left bytes of its parent behind: only a replay can tell
 // whether those were written before the instant.
-func liveBranch(sh ShardInventory, cuts []targets.Cut, at time.Time) branch {
+func liveBranch(sh ShardInventory, cuts []targets.CutPoint, at time.Time) branch {
 	// A timeline was also live when a cut was taken on it: an archiver that
 	// had stopped saw it only later.
 	ls := slices.Clone(sh.Timelines)
 	for i := range ls {
-		for _, c := range cuts {
-			if p, ok := c.Point(sh.Shard); ok && p.Position.Timeline == ls[i].ID && c.QuiescedAt.Before(ls[i].Began) {
-				ls[i].Began = c.QuiescedAt
+		for _, p := range cuts {
+			if p.Position.Timeline == ls[i].ID && p.Cut.QuiescedAt.Before(ls[i].Began) {
+				ls[i].Began = p.Cut.QuiescedAt
 			}
 		}
 	}
@@ -112,11 +112,11 @@ func liveBranch(sh ShardInventory, cuts []targets.Cut, at time.Time) branch {
 
 // firstCut is the position of the first sealed cut on the branch that was
 // certainly taken after the instant, if there is one.
-func (b branch) firstCut(shard targets.ShardID, cuts []targets.Cut, at time.Time) (end targets.Position, ok bool) {
-	var first targets.Cut
-	for _, c := range cuts {
-		p, has := c.Point(shard)
-		if !has || c.SealedAt.IsZero() || !c.QuiescedAt.After(at.Add(ClockAllowance)) || ok && cmp.Or(c.QuiescedAt.Compare(first.QuiescedAt), cmp.Compare(c.ID, first.ID)) > 0 {
+func (b branch) firstCut(cuts []targets.CutPoint, at time.Time) (end targets.Position, ok bool) {
+	var first *targets.Cut
+	for _, p := range cuts {
+		c := p.Cut
+		if c.SealedAt.IsZero() || !c.QuiescedAt.After(at.Add(ClockAllowance)) || ok && cmp.Or(c.QuiescedAt.Compare(first.QuiescedAt), cmp.Compare(c.ID, first.ID)) > 0 {
 			continue
 		}
 
@@ -184,13 +184,13 @@ func (b branch) reach(base, limit targets.Position) (end targets.Position, close
 // The stream must end after the instant: at the restore point of a cut that was
 // taken later. Without one it ends where the archive ends; then the replay has to
 // meet a later commit, or the restore fails.
-func baseForInstant(sh ShardInventory, cuts []targets.Cut, at time.Time) (plan.Step, error) {
+func baseForInstant(sh ShardInventory, cuts []targets.CutPoint, at time.Time) (plan.Step, error) {
 	b := liveBranch(sh, cuts, at)
 	if len(b) == 0 {
 		return plan.Step{}, fail.Newf(fail.NotFound, opPlan, sh.Shard.String(), "the vault holds no stream")
 	}
 
-	limit, cut := b.firstCut(sh.Shard, cuts, at)
+	limit, cut := b.firstCut(cuts, at)
 	if !cut {
 		last := b[len(b)-1]
 		limit = targets.Position{Kind: sh.Kind, Timeline: last.ID, Offset: last.Tip()}

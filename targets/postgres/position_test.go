@@ -48,29 +48,15 @@ func worldOf(t *testing.T, major int) (w *world, proc *servers.Server) {
 	return w, proc
 }
 
-// toolsOf are the programs of a major version. The servers of most versions come
-// without pg_waldump, which would find no tablespace here.
+// toolsOf are the programs of a major version.
 func toolsOf(t *testing.T, major int) servers.Binaries {
 	t.Helper()
 
 	if major == 15 {
 		return sandboxtest.Tools(t)
 	}
-	tools := sandboxtest.ToolsOf(t, major)
-	dir := sandboxtest.Dir(t)
 
-	for _, name := range []string{"initdb", "pg_ctl", "postgres"} {
-		if err := os.Symlink(filepath.Join(tools.PostgresBin, name), filepath.Join(dir, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	if err := os.WriteFile(filepath.Join(dir, "pg_waldump"), []byte("#!/bin/sh\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	tools.PostgresBin = dir
-
-	return tools
+	return sandboxtest.ToolsOf(t, major)
 }
 
 var quietServer = map[string]string{"autovacuum": "off", "wal_keep_size": "1GB", "max_wal_size": "1GB", "checkpoint_timeout": "1h"}

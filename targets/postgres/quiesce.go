@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/targets"
+	"drctl/targets/postgres/deadlock"
 	"drctl/targets/postgres/lockorder"
 	"drctl/targets/postgres/sqlstate"
 )
@@ -30,11 +32,12 @@ type member struct {
 	in      targets.Instance
 	req     targets.JoinRequest
 	conn    *pgx.Conn
-	tables  []table          // whose writers are stopped
-	names   []string         // of those that are named for it, in the order of their locking
-	at      targets.Position // timeline and restore point, prepared
-	block   bool             // the server runs blocks
-	left    []string         // what was left out, and why
+	side    *deadlock.Lookout // nil where the server itself looks for deadlocks at once
+	tables  []table           // whose writers are stopped
+	names   []string          // of those that are named for it, in the order of their locking
+	at      targets.Position  // timeline and restore point, prepared
+	block   bool              // the server runs blocks
+	left    []string          // what was left out, and why
 	what    targets.LockedTables
 	maxWait time.Duration // longest wait for locks that cannot make a client the victim of a deadlock
 
@@ -227,13 +230,38 @@ SET tcp_user_timeout = %d; SET search_path = pg_catalog; SET default_transaction
 		return queryError("cut: join", m.in, "", err)
 	}
 
-	// Where it may be set, a deadlock is found in milliseconds, and always by the
-	// barrier, which yields. Else the lock's own time-out ends it.
-	if err := m.exec(ctx, "SET deadlock_timeout = 5"); err != nil && sqlstate.Of(err) != "42501" {
-		return queryError("cut: join", m.in, "", err)
+	if err := m.lookOut(ctx); err != nil {
+		return err
 	}
 
 	return m.near(ctx)
+}
+
+// lookOut sees to it that a deadlock is found in milliseconds, and always by the barrier, which
+// yields: by the server, where the role may set how soon it looks, and else from a session at the side.
+// Where none is to be had the lock's own time-out ends it.
+func (m *member) lookOut(ctx context.Context) error {
+	const op = "cut: join"
+
+	err := m.exec(ctx, "SET deadlock_timeout = 5")
+	if err == nil || m.req.GateOnly && sqlstate.Of(err) == "42501" {
+		return nil
+	}
+
+	if sqlstate.Of(err) != "42501" {
+		return queryError(op, m.in, "", err)
+	}
+
+	side, err := connect(ctx, op, m.in)
+	if err == nil {
+		m.side, err = deadlock.New(ctx, side, m.conn.PgConn().PID())
+	}
+
+	if err != nil {
+		m.d.log.DebugContext(ctx, "cut: no session to look for deadlocks from", "instance", m.in.String(), "err", err)
+	}
+
+	return ctx.Err()
 }
 
 // near refuses a server so far away that one attempt, which has four rounds, and
@@ -390,8 +418,16 @@ func (m *member) Lock(ctx context.Context, wait time.Duration) error {
 		sql += limits(wait) + lock + "; " + m.restoreLimits()
 	}
 
-	if err := m.step(ctx, op, sql, undo); err != nil {
-		return m.notLocked(op, wait, err)
+	looked := func() *deadlock.Found { return nil }
+	if m.side != nil {
+		looked = m.side.Watch()
+	}
+
+	err := m.step(ctx, op, sql, undo)
+	found := looked()
+
+	if err != nil {
+		return m.notLocked(op, wait, found, err)
 	}
 	m.locked = true
 
@@ -402,15 +438,24 @@ func (m *member) Lock(ctx context.Context, wait time.Duration) error {
 const toGate = "ROLLBACK TO SAVEPOINT drctl; RELEASE SAVEPOINT drctl"
 
 // notLocked says what a wait for the table locks was for, and learns from it.
-func (m *member) notLocked(op string, wait time.Duration, err error) error {
+func (m *member) notLocked(op string, wait time.Duration, found *deadlock.Found, err error) error {
 	var se *serverError
 	if !fail.Is(err, fail.Stalled) || !errors.As(err, &se) {
 		return err
 	}
 
+	name, why := lockorder.WaitedFor(m.names, se.where), fmt.Sprintf("within %s, it is being written", wait)
+	if found != nil {
+		why = "in a deadlock: who writes it waits for what the barrier has"
+
+		if i := slices.IndexFunc(m.names, func(n string) bool { return slices.Contains(found.Tables, n) }); i >= 0 {
+			name = m.names[i]
+		}
+	}
+
 	cause := fmt.Errorf("%d tables were not locked within %s: %w", len(m.tables), wait, se)
-	if name := lockorder.WaitedFor(m.names, se.where); name != "" {
-		cause = fmt.Errorf("%s was not locked within %s, it is being written: %w", name, wait, se)
+	if name != "" {
+		cause = fmt.Errorf("%s was not locked %s: %w", name, why, se)
 		if m.names[0] != name {
 			m.d.order.Learn(m.server(), name)
 			m.d.order.Sort(m.server(), m.names)
@@ -521,6 +566,10 @@ func (m *member) Settle(ctx context.Context) error {
 // Close drops the session without waiting for the server.
 func (m *member) Close() {
 	m.unwatch()
+
+	if m.side != nil {
+		m.side.Close()
+	}
 
 	if m.dropped.Swap(true) {
 		return

@@ -481,13 +481,57 @@ FROM pg_locks WHERE mode = 'ShareLock' AND relation IN ('a'::regclass, 'b'::regc
 // before the wait is over, and shows what to lock first.
 func TestBarrierFindsADeadlockAtOnce(t *testing.T) {
 	t.Parallel()
-	d, _ := driver(t)
+
 	in := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{Settings: map[string]string{"deadlock_timeout": "10min"}})
+	inADeadlock(t, in, in, "deadlock detected")
+}
+
+// It is found from the side where the role may not, by its own tries and in every version, also where the
+// server cannot tell which table of several was waited for.
+func TestBarrierFindsADeadlockFromTheSide(t *testing.T) {
+	t.Parallel()
+
+	majors := []int{15, 13, 14, 18}
+	for _, major := range majors[:sandboxtest.Size(2, 4)] {
+		for _, block := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%d, blocks %t", major, block), func(t *testing.T) {
+				t.Parallel()
+				tools := toolsOf(t, major)
+				in := sandboxtest.Start(t, tools, sandboxtest.NewCluster(t, tools, 1<<20), sandboxtest.PostgresOptions{Shard: "orders/0", Settings: map[string]string{"deadlock_timeout": "10min"}})
+				c := open(t, in)
+				run(t, c, "CREATE ROLE weak LOGIN PASSWORD '"+sandboxtest.Password+"'")
+				run(t, c, "GRANT pg_monitor TO weak")
+				run(t, c, "GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO weak")
+				run(t, c, "ALTER DEFAULT PRIVILEGES GRANT UPDATE ON TABLES TO weak")
+
+				if !block {
+					run(t, c, "REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC")
+				}
+				weak := in
+				weak.User = "weak"
+
+				if _, err := open(t, weak).Exec(t.Context(), "SET deadlock_timeout = 5"); err == nil {
+					t.Fatal("the role may set deadlock_timeout")
+				}
+
+				inADeadlock(t, in, weak, "in a deadlock")
+			})
+		}
+	}
+}
+
+// inADeadlock brings a barrier of one role into a deadlock with transactions of another, whose
+// detection by the server takes far longer than the test.
+func inADeadlock(t *testing.T, in, as targets.Instance, words string) {
+	t.Helper()
+	d, _ := driver(t)
 
 	c := open(t, in)
 	for _, name := range []string{"a", "b", "c"} {
-		run(t, c, "CREATE TABLE "+name+" (id int)")
+		run(t, c, "CREATE TABLE "+name+" (id int)"+map[string]string{"c": " PARTITION BY RANGE (id)"}[name])
 	}
+
+	run(t, c, "CREATE TABLE c_1 PARTITION OF c FOR VALUES FROM (0) TO (10)") // the barrier may wait for either
 	app, between := open(t, in), open(t, in)
 	run(t, app, "BEGIN; INSERT INTO c VALUES (1)")
 	run(t, between, "BEGIN; INSERT INTO b VALUES (1)")
@@ -504,7 +548,7 @@ func TestBarrierFindsADeadlockAtOnce(t *testing.T) {
 		}
 	}
 
-	m := join(t, d, in, targets.JoinRequest{CutID: "20260101T000000.000Z-0016", Group: "shop", Lease: 5 * time.Minute, Budget: time.Minute})
+	m := join(t, d, as, targets.JoinRequest{CutID: "20260101T000000.000Z-0016", Group: "shop", Lease: 5 * time.Minute, Budget: time.Minute})
 
 	locked := make(chan error, 1)
 	go func() { locked <- m.Lock(context.Background(), 4*time.Minute) }()
@@ -520,7 +564,7 @@ func TestBarrierFindsADeadlockAtOnce(t *testing.T) {
 	waits("a", "RowExclusiveLock")
 	run(t, between, "COMMIT") // now it wants c
 
-	wantCode(t, <-locked, fail.Stalled, "public.c", "deadlock detected")
+	wantCode(t, <-locked, fail.Stalled, "public.c", words)
 
 	if err := <-wrote; err != nil {
 		t.Errorf("the application's transaction: %v", err)

@@ -3,17 +3,15 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strings"
+	"strconv"
 
 	"drctl/internal/fail"
 	"drctl/targets"
-	"drctl/targets/postgres/timelines"
+	"drctl/targets/postgres/localwal"
+	"drctl/targets/postgres/newspaces"
 )
 
 // newSpace is a tablespace that was made after the base. Replaying that writes
@@ -25,80 +23,36 @@ type newSpace struct {
 	parents       []string // directories made for the link, the innermost first
 }
 
-// spaceMade is how pg_waldump shows the making of a tablespace outside of the
-// data directory.
-var spaceMade = regexp.MustCompile(`desc: CREATE (\d+) "(/.*)"$`)
-
 // findNewSpaces looks in the laid-out log for tablespaces made after the base,
 // and refuses a location at which anything is: on the same machine it is the
 // live server's directory.
 func (r *restoreRun) findNewSpaces(ctx context.Context) error {
 	r.spaces = nil
-	for i, span := range r.req.Path {
-		_, tli, err := targets.ParsePostgresTimeline(span.Timeline)
-		if err != nil {
-			return r.refuse(fail.Invalid, "", "%v", err)
-		}
 
-		from := timelines.SegmentStart(span.From, r.segSize)
-		if i == 0 {
-			from = r.req.Base.From.Offset
-		}
+	_, tli, err := targets.ParsePostgresTimeline(r.req.Path[len(r.req.Path)-1].Timeline)
+	if err != nil {
+		return r.refuse(fail.Invalid, "", "%v", err)
+	}
 
-		if from >= span.To {
-			continue
-		}
+	log, err := localwal.In(r.walDir(), r.systemID, tli)
+	if err != nil {
+		return err
+	}
 
-		text, err := r.dumpSpaces(ctx, tli, from, span.To)
-		if err != nil {
+	made, err := newspaces.Made(ctx, log, r.req.Base.From.Offset, r.req.Base.Until.Offset)
+	if err != nil {
+		return err
+	}
+
+	for _, m := range made {
+		s := newSpace{location: m.Location, dir: filepath.Join(r.dir, spacesDir, strconv.FormatUint(uint64(m.OID), 10))}
+		if err := r.checkSpace(s); err != nil {
 			return err
 		}
-
-		for line := range strings.Lines(text) {
-			m := spaceMade.FindStringSubmatch(strings.TrimSpace(line))
-			if m == nil || slices.ContainsFunc(r.spaces, func(s newSpace) bool { return s.location == m[2] }) {
-				continue // one place, one directory, however often it was made anew
-			}
-
-			s := newSpace{location: m[2], dir: filepath.Join(r.dir, spacesDir, m[1])}
-			if err := r.checkSpace(s); err != nil {
-				return err
-			}
-			r.spaces = append(r.spaces, s)
-		}
+		r.spaces = append(r.spaces, s)
 	}
 
 	return nil
-}
-
-// logEnds is how pg_waldump ends where the log is not valid any more, and after
-// which record that is.
-var logEnds = regexp.MustCompile(`(?m)^pg_waldump: .*(?:error in WAL record at|could not find a valid record after) ([0-9A-F]+/[0-9A-F]+)`)
-
-// dumpSpaces prints the records of a part of the log that are about tablespaces.
-// It ends where the log cannot be read on: there the replay ends, too, and
-// reports it. Only when that is before the base was complete may the replay
-// begin behind the place. A pg_waldump that ended for another reason has told
-// nothing of the log behind.
-func (r *restoreRun) dumpSpaces(ctx context.Context, tli uint32, from, to uint64) (string, error) {
-	text, err := runProgram(ctx, opRestore, r.tools, nil, "pg_waldump", "--rmgr=Tablespace", "--path="+r.walDir(),
-		fmt.Sprintf("--timeline=%d", tli), "--start="+targets.FormatLSN(from), "--end="+targets.FormatLSN(to))
-	if err == nil || ctx.Err() != nil || fail.Is(err, fail.NotFound) {
-		return text, err
-	}
-
-	m := logEnds.FindStringSubmatch(text)
-	if exitCode(err) != 1 || m == nil {
-		return "", r.refuse(fail.CodeOf(err), "look at the memory and the limits of this host, and try again",
-			"whether tablespaces were made after the base is not known, and their replay could write where live ones are: %w", err)
-	}
-
-	if at, perr := targets.ParseLSN(m[1]); perr != nil || at < r.req.Base.Until.Offset {
-		return "", r.refuse(fail.Corrupt, "verify the vault; another vault or another base may do", "the log is damaged before the base is complete at %s: %s",
-			targets.FormatLSN(r.req.Base.Until.Offset), logLine(text, logEnds.String()))
-	}
-
-	return text, nil
 }
 
 // checkSpace admits a location at which nothing is, or a link of ours that an

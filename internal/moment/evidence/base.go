@@ -33,33 +33,27 @@ type Base struct {
 	logs []Log
 }
 
-// Start is from where the log of a shard was read for the base: who reads from there on knows what it knew.
-func (b *Base) Start(shard targets.ShardID) (offset uint64, ok bool) {
+// Starts are from where the logs of the shards were read for the base: who reads from there on knows what it
+// knew.
+func (b *Base) Starts() map[targets.ShardID]uint64 {
+	starts := map[targets.ShardID]uint64{}
 	for _, l := range b.logs {
-		if l.Shard == shard {
-			return l.Start, true
-		}
+		starts[l.Shard] = l.Start
 	}
 
-	return 0, false
-}
-
-// Place is where the base cut a shard.
-func (b *Base) Place(shard targets.ShardID) (p proof.Place, ok bool) {
-	for _, p := range b.Places {
-		if p.Shard == shard {
-			return p, true
-		}
-	}
-
-	return p, false
+	return starts
 }
 
 // Under reports whether the base lies under stretches of log, so that they know all that was tagged
 // since; logs say how they were read.
 func (b *Base) Under(stretches []proof.Stretch, logs []Log) bool {
+	places := map[targets.ShardID]proof.Place{}
+	for _, p := range b.Places {
+		places[p.Shard] = p
+	}
+
 	for i, s := range stretches {
-		place, ok := b.Place(s.Shard)
+		place, ok := places[s.Shard]
 		if !ok || s.Known == 0 || s.Known > place.Position || place.Position > s.From || !logs[i].leads(place) {
 			return false
 		}

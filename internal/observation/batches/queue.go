@@ -8,14 +8,24 @@ import (
 	"drctl/internal/vault"
 )
 
-// fresh is how old the newest batch of an observer may be that still observes.
-const fresh = 20 * time.Second
+// Fresh is how old the newest batch of an observer may be that still observes.
+const Fresh = 20 * time.Second
 
-// Queue names the task queue of the process that observes the group, as the first vault
-// tells that has a fresh batch; "" when none has. An error means that no
-// vault could be read.
-func Queue(ctx context.Context, set vault.Set, group string) (string, error) {
-	var last error
+// Seat is where a group was observed last.
+type Seat struct {
+	// Queue is the task queue of the process; "" when it told none, or nobody has observed the group.
+	Queue string
+	// Until is when its newest batch ended; zero when nobody has observed the group.
+	Until time.Time
+}
+
+// LastSeat is where a group was observed last, as the vaults tell that can be read. An error means
+// that none could be.
+func LastSeat(ctx context.Context, set vault.Set, group string) (Seat, error) {
+	var (
+		seat Seat
+		last error
+	)
 
 	read := false
 	for _, v := range set.Vaults {
@@ -29,10 +39,16 @@ func Queue(ctx context.Context, set vault.Set, group string) (string, error) {
 			read = true
 		case err != nil:
 			last = err
-		case time.Since(b.Ended) < fresh && b.Queue != "":
-			return b.Queue, nil
 		default:
 			read = true
+
+			if b.Ended.After(seat.Until) {
+				seat = Seat{Queue: b.Queue, Until: b.Ended}
+			}
+		}
+
+		if time.Since(seat.Until) < Fresh {
+			break // the others need not be asked
 		}
 	}
 
@@ -40,5 +56,5 @@ func Queue(ctx context.Context, set vault.Set, group string) (string, error) {
 		last = nil
 	}
 
-	return "", last
+	return seat, last
 }

@@ -3,6 +3,7 @@ package clock
 import (
 	"encoding/json"
 	"fmt"
+	"sort"
 	"time"
 
 	"drctl/internal/fail"
@@ -101,8 +102,10 @@ func AtWall(samples []Sample, at time.Time) (Instant, bool) {
 // Wall is what the observer's wall clock showed at an instant, as the last
 // sample before it tells, and whether one does.
 func Wall(samples []Sample, at Instant) (time.Time, bool) {
-	for i := len(samples) - 1; i >= 0; i-- {
-		if s := samples[i]; s.Wall != 0 && s.T1 <= at {
+	later := sort.Search(len(samples), func(i int) bool { return samples[i].T1 > at })
+
+	for i := later - 1; i >= 0; i-- {
+		if s := samples[i]; s.Wall != 0 {
 			return time.Unix(0, int64(s.Wall)+int64(at-s.T1)).UTC(), true
 		}
 	}

@@ -22,15 +22,11 @@ type half struct {
 // the base kept, of which the look need not know all.
 func (c *checker) earlier(s *proof.Stretch) (all []proof.Record, kept map[uint64]bool) {
 	kept = map[uint64]bool{}
-	if c.look.Base != nil {
-		for _, k := range c.look.Base.Kept {
-			for _, r := range k.Records {
-				if r.Shard == s.Shard && r.Start < s.Known && !kept[r.Start] {
-					kept[r.Start] = true
+	for _, r := range c.kepts[s.Shard] {
+		if r.Start < s.Known && !kept[r.Start] {
+			kept[r.Start] = true
 
-					all = append(all, r.Record)
-				}
-			}
+			all = append(all, r)
 		}
 	}
 
@@ -56,37 +52,19 @@ func (c *checker) base() {
 	}
 
 	for _, s := range c.look.Stretches {
-		if at, ok := c.basePlace(s.Shard); !ok || s.Known == 0 || at < s.Known || at > s.From {
+		if at, ok := c.places[s.Shard]; !ok || s.Known == 0 || at < s.Known || at > s.From {
 			c.wrong(Shape, s.Shard, "the base at %d does not lie between %d, from where on tags are known, and %d", at, s.Known, s.From)
 		}
 	}
 }
 
-func (c *checker) basePlace(shard targets.ShardID) (at uint64, ok bool) {
-	if c.look.Base == nil {
-		return 0, false
-	}
-
-	for _, p := range c.look.Base.Places {
-		if p.Shard == shard {
-			return p.Position, true
-		}
-	}
-
-	return 0, false
-}
-
 // based reports whether the list of what is broken goes on where that of the base ended.
 func (c *checker) based() bool { return c.look.Base != nil && c.old(c.allKnown()) }
-
-func (c *checker) listed(id string) bool {
-	return slices.ContainsFunc(c.look.Base.Kept, func(k proof.Kept) bool { return k.ID == id && !k.TwoPhase })
-}
 
 // atBase reports whether a local transaction counted at the base already.
 func (c *checker) atBase(l *local, group []*prepared) bool {
 	before := func(shard targets.ShardID, r *seen) bool {
-		at, ok := c.basePlace(shard)
+		at, ok := c.places[shard]
 		return ok && r.Start < at
 	}
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 	"time"
 
 	"drctl/internal/proof"
@@ -54,6 +55,14 @@ type checker struct {
 	limit  clock.Instant
 	// The samples of each shard, in order.
 	samples map[targets.ShardID][]clock.Sample
+	// What the look, its base and the claim have of each shard.
+	stretches map[targets.ShardID]*proof.Stretch
+	places    map[targets.ShardID]uint64
+	kepts     map[targets.ShardID][]proof.Record
+	claims    map[targets.ShardID]uint64
+	markers   map[targets.ShardID]*proof.Master
+	// What the base calls broken, but for two phases.
+	listedIDs map[string]bool
 }
 
 // Check checks a claim against the logs, samples and markers. The policy says
@@ -64,9 +73,7 @@ func Check(cut *proof.Cut, look *proof.Look, policy *proof.Policy) *Report {
 		c.limit = unknown // nothing is broken
 	}
 
-	for _, s := range look.Stretches {
-		c.samples[s.Shard] = inOrder(s.Samples)
-	}
+	c.index()
 
 	if c.shape(); len(c.Faults) == 0 {
 		c.say("Instant %d of observer %s, %s within a quiet gap of %s.", cut.T, cut.Observer, ago(cut.T-cut.Gap.From), ago(cut.Gap.To-cut.Gap.From))
@@ -76,7 +83,7 @@ func Check(cut *proof.Cut, look *proof.Look, policy *proof.Policy) *Report {
 		}
 
 		for i := range cut.Shards {
-			c.shard(&cut.Shards[i], c.stretch(cut.Shards[i].Shard))
+			c.shard(&cut.Shards[i], c.stretches[cut.Shards[i].Shard])
 		}
 
 		c.masters()
@@ -86,6 +93,43 @@ func Check(cut *proof.Cut, look *proof.Look, policy *proof.Policy) *Report {
 	c.Accepted = len(c.Faults) == 0
 
 	return &c.Report
+}
+
+// index finds what there is of each shard, so that a group of many is no more work for each.
+func (c *checker) index() {
+	c.stretches, c.places, c.claims = map[targets.ShardID]*proof.Stretch{}, map[targets.ShardID]uint64{}, map[targets.ShardID]uint64{}
+	c.markers, c.kepts, c.listedIDs = map[targets.ShardID]*proof.Master{}, map[targets.ShardID][]proof.Record{}, map[string]bool{}
+
+	for i := range c.look.Stretches {
+		s := &c.look.Stretches[i]
+		c.stretches[s.Shard], c.samples[s.Shard] = s, inOrder(s.Samples)
+	}
+
+	for i := range c.look.Masters {
+		c.markers[c.look.Masters[i].Shard] = &c.look.Masters[i]
+	}
+
+	for _, s := range c.cut.Shards {
+		c.claims[s.Shard] = s.Position
+	}
+
+	if c.look.Base == nil {
+		return
+	}
+
+	for _, p := range c.look.Base.Places {
+		c.places[p.Shard] = p.Position
+	}
+
+	for _, k := range c.look.Base.Kept {
+		if !k.TwoPhase {
+			c.listedIDs[k.ID] = true
+		}
+
+		for _, r := range k.Records {
+			c.kepts[r.Shard] = append(c.kepts[r.Shard], r.Record)
+		}
+	}
 }
 
 func (c *checker) say(format string, args ...any) {
@@ -125,7 +169,7 @@ func (c *checker) shape() {
 	}
 
 	for _, s := range c.cut.Shards {
-		if c.stretch(s.Shard) == nil {
+		if c.stretches[s.Shard] == nil {
 			c.wrong(Shape, s.Shard, "there is no log of it")
 		}
 	}
@@ -149,16 +193,6 @@ func (c *checker) shape() {
 		}
 		c.rule = rule
 	}
-}
-
-func (c *checker) stretch(id targets.ShardID) *proof.Stretch {
-	for i := range c.look.Stretches {
-		if c.look.Stretches[i].Shard == id {
-			return &c.look.Stretches[i]
-		}
-	}
-
-	return nil
 }
 
 // shard checks conditions 1 to 5 for one shard.
@@ -280,25 +314,21 @@ func (c *checker) masters() {
 // together demands that a master that was not paused was marked while those that
 // were stood still.
 func (c *checker) together(m proof.MasterCut) {
+	if m.Paused {
+		return
+	}
+
 	for _, o := range c.cut.Redis {
-		if !m.Paused && o.Paused && (m.From < o.From || o.To < m.To) {
+		if o.Paused && (m.From < o.From || o.To < m.To) {
 			c.wrong(Marker, m.Shard, "its marker is of [%d, %d], and %s stood still during [%d, %d]", m.From, m.To, o.Shard, o.From, o.To)
 		}
 	}
 }
 
 func (c *checker) marked(m proof.MasterCut) bool {
-	for _, has := range c.look.Masters {
-		if has.Shard == m.Shard && has.Paused == m.Paused {
-			for _, k := range has.Markers {
-				if k == m.Marker {
-					return true
-				}
-			}
-		}
-	}
+	has := c.markers[m.Shard]
 
-	return false
+	return has != nil && has.Paused == m.Paused && slices.Contains(has.Markers, m.Marker)
 }
 
 // grade checks condition 12, and that the platform declares enough for the grade.

@@ -44,12 +44,7 @@ func (c *checker) records() (all []seen) {
 	for i := range c.look.Stretches {
 		s := &c.look.Stretches[i]
 
-		var at uint64
-		for _, claim := range c.cut.Shards {
-			if claim.Shard == s.Shard {
-				at = claim.Position
-			}
-		}
+		at := c.claims[s.Shard]
 
 		earlier, kept := c.earlier(s)
 		for j, r := range append(earlier, s.Records...) {
@@ -142,9 +137,9 @@ func (c *checker) globals() {
 
 	broken, untold, closed := c.tags(locals, groups)
 
-	doubts := map[string]proof.Action{}
+	doubts, unseen := map[string]proof.Action{}, c.unseen(all)
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
-		broken = append(broken, c.twoPhase(groups[key], all, closed, doubts)...)
+		broken = append(broken, c.twoPhase(groups[key], unseen, closed, doubts)...)
 	}
 
 	if c.cut.Grade == proof.Proven && (c.policy.Tagged || c.policy.TwoPhase) {
@@ -279,7 +274,7 @@ func (c *checker) tags(locals []local, groups map[string][]*prepared) (broken []
 			}
 		}
 	}
-	whole, known := 0, c.allKnown()
+	whole, known, based := 0, c.allKnown(), c.based()
 	untold, closed = known, map[string]bool{}
 
 	for _, id := range slices.Sorted(maps.Keys(all)) {
@@ -291,9 +286,9 @@ func (c *checker) tags(locals []local, groups map[string][]*prepared) (broken []
 		case g.in == 0:
 		case g.in == g.total && told:
 			whole++
-		case c.old(g.since) && g.in == g.total && c.based() && g.atBase && !c.listed(id):
+		case c.old(g.since) && g.in == g.total && based && g.atBase && !c.listedIDs[id]:
 			// It was whole at the base, or older than what that knew.
-		case c.old(g.since) && g.in == g.total && !c.based() && g.early-c.limit <= known:
+		case c.old(g.since) && g.in == g.total && !based && g.early-c.limit <= known:
 			untold = max(untold, g.since) // what was not seen of it may be older than what is known
 		case c.old(g.since):
 			broken = append(broken, half{id: id, since: g.since})
@@ -343,7 +338,7 @@ func readTag(text string) (id string, want int, last bool) {
 
 // twoPhase checks conditions 8 and 9 for one global transaction, and notes what
 // recovery has to do. It returns its name if it is broken.
-func (c *checker) twoPhase(group []*prepared, all []seen, closed map[string]bool, doubts map[string]proof.Action) (broken []half) {
+func (c *checker) twoPhase(group []*prepared, unseen clock.Instant, closed map[string]bool, doubts map[string]proof.Action) (broken []half) {
 	var aborted, missing, doubtful int
 	reused := false
 	unsure, begun := -unknown, unknown
@@ -369,7 +364,7 @@ func (c *checker) twoPhase(group []*prepared, all []seen, closed map[string]bool
 		default:
 			doubtful++
 			begun = min(begun, last.latest)
-			sure := !reused && c.surely(last, all)
+			sure := !reused && last.early > unseen // a commit of another part would have been seen
 
 			if !sure {
 				unsure = max(unsure, last.latest)
@@ -407,21 +402,17 @@ func (c *checker) twoPhase(group []*prepared, all []seen, closed map[string]bool
 	return broken
 }
 
-// surely reports whether a commit of another part would have been seen.
-func (c *checker) surely(prepare *seen, all []seen) bool {
-	for _, s := range c.look.Stretches {
-		if s.KnownFrom == nil || prepare.early <= *s.KnownFrom {
-			return false
-		}
-	}
-
+// unseen is the last instant at which something may have been committed of which nobody knows what it
+// belongs to: before the logs of all shards are known, or with a PREPARE that was not read.
+func (c *checker) unseen(all []seen) clock.Instant {
+	last := c.allKnown()
 	for _, r := range all {
-		if r.in && r.Kind == proof.CommitPrepared && r.GID == "" && r.latest >= prepare.early {
-			return false
+		if r.in && r.Kind == proof.CommitPrepared && r.GID == "" {
+			last = max(last, r.latest)
 		}
 	}
 
-	return true
+	return last
 }
 
 func reason(r proof.Resolution) string {

@@ -7,6 +7,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/proof"
 	"drctl/internal/proof/clock"
+	"drctl/targets"
 )
 
 // based is what an earlier cut left of a shard.
@@ -15,31 +16,40 @@ type based struct {
 	kept  []proof.Record // of what was broken at it, and lies before what the look knows
 }
 
-// basedOn finds what a base has of a stretch. What the stretch knows itself it
+// basedOn finds what a base has of each stretch of a look. What a stretch knows itself it
 // need not be told.
-func basedOn(base *proof.Base, s *proof.Stretch) (b based) {
-	if base == nil {
-		return b
+func basedOn(l *proof.Look) []based {
+	all := make([]based, len(l.Stretches))
+	if l.Base == nil {
+		return all
 	}
 
-	for _, p := range base.Places {
-		if p.Shard == s.Shard {
-			b.cutAt = p.Position
+	index := map[targets.ShardID]int{}
+	for i := range l.Stretches {
+		index[l.Stretches[i].Shard] = i
+	}
+
+	for _, p := range l.Base.Places {
+		if i, ok := index[p.Shard]; ok {
+			all[i].cutAt = p.Position
 		}
 	}
 
-	for _, k := range base.Kept {
+	for _, k := range l.Base.Kept {
 		for _, r := range k.Records {
-			if r.Shard == s.Shard && r.Start < s.Known {
-				b.kept = append(b.kept, r.Record)
+			if i, ok := index[r.Shard]; ok && r.Start < l.Stretches[i].Known {
+				all[i].kept = append(all[i].kept, r.Record)
 			}
 		}
 	}
 
-	slices.SortFunc(b.kept, func(a, c proof.Record) int { return cmp.Compare(a.Start, c.Start) })
-	b.kept = slices.CompactFunc(b.kept, func(a, c proof.Record) bool { return a.Start == c.Start })
+	for i := range all {
+		b := &all[i]
+		slices.SortFunc(b.kept, func(a, c proof.Record) int { return cmp.Compare(a.Start, c.Start) })
+		b.kept = slices.CompactFunc(b.kept, func(a, c proof.Record) bool { return a.Start == c.Start })
+	}
 
-	return b
+	return all
 }
 
 // earlier are the records before the stretch that a global transaction may know. A record that
@@ -87,15 +97,20 @@ func checkBase(l *proof.Look) error {
 		return nil
 	}
 
+	places := map[targets.ShardID]uint64{}
+	for _, p := range l.Base.Places {
+		places[p.Shard] = p.Position
+	}
+
 	for i := range l.Stretches {
 		s := &l.Stretches[i]
 
-		at := slices.IndexFunc(l.Base.Places, func(p proof.Place) bool { return p.Shard == s.Shard })
-		if at < 0 || len(l.Base.Places) != len(l.Stretches) {
+		p, ok := places[s.Shard]
+		if !ok || len(l.Base.Places) != len(l.Stretches) {
 			return fail.Newf(fail.Invalid, opFind, s.Shard.String(), "the base is not of the same shards")
 		}
 
-		if p := l.Base.Places[at].Position; s.Known == 0 || p < s.Known || p > s.From {
+		if s.Known == 0 || p < s.Known || p > s.From {
 			return fail.Newf(fail.Invalid, opFind, s.Shard.String(), "the base at %d does not lie between %d, from where on tags are known, and %d", p, s.Known, s.From)
 		}
 	}

@@ -74,7 +74,7 @@ func newSearching(look *proof.Look, policy *proof.Policy, c conditions) (*search
 	if err != nil {
 		return nil, err
 	}
-	out := &searching{conditions: c, policy: policy, shards: make([]*shard, len(look.Stretches))}
+	out, before := &searching{conditions: c, policy: policy, shards: make([]*shard, len(look.Stretches))}, basedOn(look)
 
 	for i := range look.Stretches {
 		s := &shard{Stretch: &look.Stretches[i]}
@@ -82,7 +82,7 @@ func newSearching(look *proof.Look, policy *proof.Policy, c conditions) (*search
 			return nil, err
 		}
 
-		s.based = basedOn(look.Base, s.Stretch)
+		s.based = before[i]
 		s.findGaps(c)
 		out.shards[i] = s
 

@@ -199,8 +199,9 @@ type whole struct {
 	done      []int     // how many of them are in the cut
 	globals   map[string]*global
 	groups    map[string]*group
-	knownFrom clock.Instant // the latest of all shards
-	nameless  clock.Instant // the latest commit in the cut of a prepared transaction without a gid
+	doubtful  map[*group]bool // those that are prepared in the cut and not decided
+	knownFrom clock.Instant   // the latest of all shards
+	nameless  clock.Instant   // the latest commit in the cut of a prepared transaction without a gid
 	half      newestFirst
 }
 
@@ -259,12 +260,18 @@ func (w *whole) unnamed(e *event) {
 	w.nameless = max(w.nameless, e.when.Latest)
 	w.note(&state{id: proof.NamelessID}, !w.skip(decided), e.when.Latest)
 
-	for _, g := range w.groups { // there are few such commits
+	for g := range w.doubtful { // what is decided, or not prepared, does not depend on it
 		w.judgeGroup(g)
 	}
 }
 
 func (w *whole) judgeGroup(g *group) {
+	if !g.committed() && slices.ContainsFunc(g.members, func(m *member) bool { return m.is == proof.Prepare }) {
+		w.doubtful[g] = true
+	} else {
+		delete(w.doubtful, g)
+	}
+
 	half, since := g.halfDone(w)
 	w.note(&g.state, half, since)
 }
@@ -323,7 +330,7 @@ func (w *whole) youngest() (s *state, ok bool) {
 
 // newWhole reads the tags and gids of a look. It is to be rewound before it is used.
 func newWhole(shards []*shard, rule *regexp.Regexp, c conditions) *whole {
-	w := &whole{conditions: c, rule: rule, globals: map[string]*global{}, groups: map[string]*group{},
+	w := &whole{conditions: c, rule: rule, globals: map[string]*global{}, groups: map[string]*group{}, doubtful: map[*group]bool{},
 		events: make([][]event, len(shards)), done: make([]int, len(shards)), knownFrom: never, nameless: never}
 
 	for i, s := range shards {
@@ -356,7 +363,7 @@ func (w *whole) rewind() *whole {
 		}
 	}
 
-	w.nameless, w.half = never, nil
+	w.nameless, w.half, w.doubtful = never, nil, map[*group]bool{}
 
 	for i := range w.done {
 		w.done[i] = 0

@@ -25,7 +25,12 @@ type Log struct {
 
 // Open looks at the log of a data directory along the way to a timeline.
 func Open(dataDir, system string, timeline uint32) (*Log, error) {
-	l := &Log{dir: filepath.Join(dataDir, "pg_wal"), Point: timelines.Point{System: system, Timeline: timeline}}
+	return In(filepath.Join(dataDir, "pg_wal"), system, timeline)
+}
+
+// In looks at the log in a directory of its own.
+func In(dir, system string, timeline uint32) (*Log, error) {
+	l := &Log{dir: dir, Point: timelines.Point{System: system, Timeline: timeline}}
 
 	if timeline > 1 {
 		path := filepath.Join(l.dir, timelines.FileName(timeline))

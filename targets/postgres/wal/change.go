@@ -29,9 +29,11 @@ type Change struct {
 	Space, Database, File uint32
 }
 
-// keepOf is how many bytes of a record that is no proof's are kept for Change.
+// keepOf is how many bytes of a record that is no proof's are kept for Change and Space.
 func keepOf(manager, info uint8) int {
 	switch {
+	case manager == managerSpace:
+		return keepSpace
 	case manager == managerHeap:
 		return keepShort
 	case manager == managerHeap2 && info&0x70 == 0x50:
