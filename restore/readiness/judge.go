@@ -38,6 +38,7 @@ func (f Facts) Judge() []Problem {
 	out = append(out, f.judgeVaults()...)
 	out = append(out, f.judgeCuts()...)
 	out = append(out, f.judgeSchedules()...)
+	out = append(out, f.judgeGlass()...)
 
 	return append(out, f.judgeChecks()...)
 }

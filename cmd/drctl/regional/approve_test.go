@@ -136,6 +136,7 @@ recovery:
 		t.Error(text)
 	}
 
+	p.refused(4, "went on without the approvals that are wanted", "status")
 	p.must("drctl", "recovery", "review", all[0].ID, "--note", "it was right")
 	p.must("drctl", "recovery", "reviews")
 	p.refused(1, "has reviewed it", "recovery", "review", all[0].ID, "--note", "again")
