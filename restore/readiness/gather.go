@@ -71,8 +71,7 @@ func Gather(ctx context.Context, s Sources, g platform.Group, o Scope) Facts {
 	wg.Go(func() {
 		f.vaults = s.askVaults(ctx, g, o)
 		if f.deep {
-			f.checks = askChecks(ctx, g, f.vaults)
-			f.glass = askGlass(ctx, g, f.vaults)
+			f.checks, f.glass = askChecks(ctx, g, f.vaults), runs.Unreviewed(ctx, answered(f.vaults), g.Name)
 		}
 	})
 	wg.Wait()

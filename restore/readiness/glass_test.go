@@ -26,7 +26,7 @@ func TestABrokenGlassIsAProblem(t *testing.T) {
 	g := platform.Group{Name: "shop"}
 
 	judged := func() string {
-		f := Facts{now: time.Now(), group: g, glass: askGlass(t.Context(), g, []vaultFacts{{region: "west", v: v}})}
+		f := Facts{now: time.Now(), group: g, glass: runs.Unreviewed(t.Context(), answered([]vaultFacts{{region: "west", v: v, policy: true}}), "shop")}
 		return strings.Join(Texts(f.judgeGlass(), f.now), "\n")
 	}
 

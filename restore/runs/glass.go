@@ -90,6 +90,20 @@ func Broken(ctx context.Context, set vault.Set, group string) (out []Glass, err 
 	return out, nil
 }
 
+// unreviewedLimit bounds how long vaults are asked for what was not reviewed.
+const unreviewedLimit = 10 * time.Second
+
+// Unreviewed are the records of a group that nobody has looked at yet, as far as the vaults
+// tell. It takes no longer than some seconds.
+func Unreviewed(ctx context.Context, vaults []*vault.Vault, group string) []Glass {
+	ctx, stop := context.WithTimeout(ctx, unreviewedLimit)
+	defer stop()
+
+	all, _ := Broken(ctx, vault.Set{Vaults: vaults}, group) // vaults that do not answer are problems of their own
+
+	return slices.DeleteFunc(all, func(g Glass) bool { return g.Review != nil })
+}
+
 // SaveReview keeps that somebody has looked. Conflict when somebody has before.
 func SaveReview(ctx context.Context, set vault.Set, group, id string, r Review) error {
 	for _, v := range set.Vaults {
