@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"drctl/config/recovery"
 	"drctl/config/route"
 	"drctl/config/storage"
 	"drctl/config/unit"
@@ -89,8 +90,14 @@ func (c *checker) check() {
 		c.known("sandbox.hosts."+region, "region", region, c.RegionNames())
 	}
 
+	automatic := false
 	for _, name := range sortedKeys(c.Recovery) {
+		automatic = automatic || c.Recovery[name].Decision == recovery.Automatic
 		c.checkRecovery("recovery."+name, name, c.Recovery[name])
+	}
+
+	for _, p := range c.Detection.Check(c.RegionNames(), automatic) {
+		c.fail("detection."+p.Key, p.Hint, "%s", p.Text)
 	}
 }
 

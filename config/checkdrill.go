@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 
+	"drctl/config/recovery"
 	"drctl/config/unit"
 	"drctl/config/workers"
 	"drctl/internal/human"
@@ -101,12 +102,16 @@ func (c *checker) member(path, target string, members []string, kind targets.Kin
 	return true
 }
 
-func (c *checker) checkRecovery(at, name string, r *Recovery) {
+func (c *checker) checkRecovery(at, name string, r *recovery.Recovery) {
 	c.known(at, "group", name, c.GroupNames())
 
 	members := []string{}
 	if g := c.Groups[name]; g != nil {
 		members = g.Targets
+	}
+
+	for _, p := range r.Check(members, c.Voters()) {
+		c.fail(at+"."+p.Key, p.Hint, "%s", p.Text)
 	}
 
 	for i, t := range r.Order {

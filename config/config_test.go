@@ -17,6 +17,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
+	"drctl/config/recovery"
 	"drctl/config/workers"
 	"drctl/internal/fail"
 	"drctl/targets"
@@ -359,7 +360,7 @@ func TestPorts(t *testing.T) {
 			"orders": {Shards: map[string]Shard{"0": {"east": {Address: "pg.example.com:5432"}, "west": {Address: "127.0.0.1:15432"}}}},
 			"media":  {Shards: map[string]Shard{"0": {"east": {Endpoint: "http://127.0.0.1:9000"}}}},
 		},
-		Recovery: map[string]*Recovery{"shop": {Destinations: map[string]map[string]workers.Destination{"orders": {"0": {Address: "pg2:6543"}}}}},
+		Recovery: map[string]*recovery.Recovery{"shop": {Destinations: map[string]map[string]workers.Destination{"orders": {"0": {Address: "pg2:6543"}}}}},
 	}
 	if got, want := c.Ports(), []int{5432, 6543, 9000, 15432}; !slices.Equal(got, want) {
 		t.Errorf("ports %v, want %v", got, want)

@@ -52,8 +52,6 @@ func (d *Drill) SetDefaults() {
 
 func (a *Assertion) SetDefaults() { a.Shard = All }
 
-func (r *Recovery) SetDefaults() { r.Parallel = 4 }
-
 // derive fills what follows from other values. It runs on files with mistakes
 // too, so it takes nothing for granted.
 func (c *Config) derive() {

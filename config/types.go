@@ -3,6 +3,7 @@ package config
 import (
 	"time"
 
+	"drctl/config/recovery"
 	"drctl/config/route"
 	"drctl/config/storage"
 	"drctl/config/unit"
@@ -20,21 +21,22 @@ const FileVersion = 1
 
 // Config is a whole configuration file after defaults. Read-only once loaded.
 type Config struct {
-	Version  int                  `yaml:"version" req:"true" enum:"1" doc:"Version of the file format."`
-	Name     string               `yaml:"name" req:"true" format:"name" doc:"Name of the platform; it appears in reports, and workflow ids and task queues begin with it, so platforms that share a namespace need different ones."`
-	StateDir string               `yaml:"state_dir" format:"path" doc:"Directory for the embedded engine's database and scratch space. Everything that matters is in the vaults."`
-	Key      Ref                  `yaml:"key" req:"true" doc:"The age identity that opens every vault of this platform."`
-	Engine   Engine               `yaml:"engine" doc:"The workflow engine."`
-	Regions  map[string]*Region   `yaml:"regions" req:"true" key:"name" doc:"Places that can be lost as a whole."`
-	Witness  *storage.Store       `yaml:"witness" doc:"A directory or bucket in a third place, which is no vault: with it the vaults have a majority when one is lost. Guards and recoveries between regions need three voters."`
-	Guard    storage.Guard        `yaml:"guard" doc:"The guards beside the servers (drctl guard)."`
-	Targets  map[string]*Target   `yaml:"targets" req:"true" key:"name" doc:"The platform's data stores."`
-	Groups   map[string]*Group    `yaml:"groups" req:"true" key:"name" doc:"Targets that must be recovered to one common point."`
-	Policies map[string]*Policy   `yaml:"policies" key:"name" doc:"How often and how safely. The policy \"standard\" always exists."`
-	Sandbox  workers.Sandbox      `yaml:"sandbox" doc:"Where drills and sandbox restores run."`
-	Workers  workers.Slots        `yaml:"workers" doc:"How much one worker does at once."`
-	Drills   map[string]*Drill    `yaml:"drills" key:"name" doc:"Rehearsals."`
-	Recovery map[string]*Recovery `yaml:"recovery" key:"name" doc:"How a group comes back, by group."`
+	Version   int                           `yaml:"version" req:"true" enum:"1" doc:"Version of the file format."`
+	Name      string                        `yaml:"name" req:"true" format:"name" doc:"Name of the platform; it appears in reports, and workflow ids and task queues begin with it, so platforms that share a namespace need different ones."`
+	StateDir  string                        `yaml:"state_dir" format:"path" doc:"Directory for the embedded engine's database and scratch space. Everything that matters is in the vaults."`
+	Key       Ref                           `yaml:"key" req:"true" doc:"The age identity that opens every vault of this platform."`
+	Engine    Engine                        `yaml:"engine" doc:"The workflow engine."`
+	Regions   map[string]*Region            `yaml:"regions" req:"true" key:"name" doc:"Places that can be lost as a whole."`
+	Witness   *storage.Store                `yaml:"witness" doc:"A directory or bucket in a third place, which is no vault: with it the vaults have a majority when one is lost. Guards and recoveries between regions need three voters."`
+	Guard     storage.Guard                 `yaml:"guard" doc:"The guards beside the servers (drctl guard)."`
+	Targets   map[string]*Target            `yaml:"targets" req:"true" key:"name" doc:"The platform's data stores."`
+	Groups    map[string]*Group             `yaml:"groups" req:"true" key:"name" doc:"Targets that must be recovered to one common point."`
+	Policies  map[string]*Policy            `yaml:"policies" key:"name" doc:"How often and how safely. The policy \"standard\" always exists."`
+	Sandbox   workers.Sandbox               `yaml:"sandbox" doc:"Where drills and sandbox restores run."`
+	Workers   workers.Slots                 `yaml:"workers" doc:"How much one worker does at once."`
+	Drills    map[string]*Drill             `yaml:"drills" key:"name" doc:"Rehearsals."`
+	Detection recovery.Detection            `yaml:"detection" doc:"How the loss of a region is detected."`
+	Recovery  map[string]*recovery.Recovery `yaml:"recovery" key:"name" doc:"How a group comes back, by group."`
 
 	source
 }
@@ -237,11 +239,4 @@ type Sum struct {
 	Target string `yaml:"target" req:"true" doc:"The postgres target."`
 	Query  string `yaml:"query" req:"true" doc:"SQL whose first column is added over all shards."`
 	Want   string `yaml:"want" req:"true" lax:"true" doc:"The sum, a number; may begin with =, !=, <, <=, > or >=."`
-}
-
-// Recovery is how a group comes back.
-type Recovery struct {
-	Order        []string                                  `yaml:"order" doc:"Targets in the order in which they come back; the rest comes last, together."`
-	Parallel     int                                       `yaml:"parallel" min:"1" doc:"Shards restored at the same time."`
-	Destinations map[string]map[string]workers.Destination `yaml:"destinations" doc:"Empty instances to restore into, by target and shard."`
 }

@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"drctl/internal/engine"
 	"drctl/internal/epoch"
@@ -70,7 +71,7 @@ func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
 		}
 		next = max(next, claimed+1)
 
-		if taken, err := take(ctx, set, d.Group, runs.Promotion{Epoch: next, Run: in.Run, By: in.By, From: d.From, To: d.To, Mode: d.Mode, Plan: in.Plan.SHA256}); taken || err != nil {
+		if taken, err := take(ctx, set, d.Group, runs.Promotion{Epoch: next, Run: in.Run, By: in.By, From: d.From, To: d.To, Mode: d.Mode, Plan: in.Plan.SHA256, At: time.Now().UTC()}); taken || err != nil {
 			return Begun{Epoch: next, Behind: behind}, err
 		}
 	}

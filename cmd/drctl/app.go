@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/cmd/drctl/complete"
+	"drctl/cmd/drctl/detecting"
 	"drctl/cmd/drctl/guarding"
 	"drctl/cmd/drctl/plans"
 	"drctl/config"
@@ -54,7 +55,8 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 partly done,
 	f.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&a.logFormat, "log-format", "text", "text or json")
 	root.AddCommand(a.configCmd(), a.vaultCmd(), a.upCmd(), a.workerCmd(), a.applyCmd(), a.statusCmd(),
-		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.plans().Command(), a.scheduleCmd(), a.runsCmd(), a.versionCmd(), labCmd(), guarding.Command(a.load, a.logger))
+		a.cutCmd(), a.backupCmd(), a.restoreCmd(), a.sandboxCmd(), a.drillCmd(), a.plans().Command(), a.scheduleCmd(), a.runsCmd(), a.versionCmd(), labCmd(), guarding.Command(a.load, a.logger),
+		detecting.Faces{Load: a.load, Logger: a.logger, Out: a.out, JSON: &a.json}.Command())
 	root.AddCommand(a.regional().Commands()...)
 	ui.Strict(root)
 	complete.Wire(root, a.completion())

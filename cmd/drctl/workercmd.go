@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"drctl/cmd/drctl/configured"
+	"drctl/cmd/drctl/detecting"
 	"drctl/cmd/drctl/guarding"
 	"drctl/cmd/drctl/serve"
 	"drctl/cmd/drctl/told"
@@ -19,6 +20,7 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/retry"
 	"drctl/internal/supervise"
+	"drctl/workflows"
 )
 
 func (a *app) workerCmd() *cobra.Command {
@@ -114,7 +116,9 @@ func (a *app) work(ctx context.Context, region string, as []string, supervised b
 		defer b.Start(ctx, fatal)()
 	}
 
-	stop, err := serve.Start(c, serve.Options{Version: version, Commit: commit, Platform: configured.New(cfg, tools, log), Tools: tools, Log: log,
+	p := configured.New(cfg, tools, log)
+
+	stop, err := serve.Start(c, serve.Options{Version: version, Commit: commit, Platform: p, Tools: tools, Log: log,
 		Queues: []string{cfg.Regions[region].Queue}, Host: a.hostname(), Roles: roles, Slots: cfg.Workers,
 		Sandboxes: cfg.Sandbox.Dir, SandboxMax: int64(cfg.Sandbox.MaxBytes), State: cfg.StateDir, Fatal: fatal})
 	if err != nil {
@@ -128,6 +132,8 @@ func (a *app) work(ctx context.Context, region string, as []string, supervised b
 	}
 
 	log.Info("worker serves", "queue", cfg.Regions[region].Queue, "host", a.hostname(), "engine", cfg.Engine.Address)
+
+	go detecting.Serve(ctx, p, c, workflows.IDs(cfg.Name), region, log)
 
 	if !supervised {
 		go a.watchRegion(ctx, cfg, region, log)

@@ -144,7 +144,7 @@ func (t *turn) decided(i int, a Answered) bool {
 	switch {
 	case s.Question == AskRun:
 		t.again(i)
-	case s.Question == AskApprove && len(s.Agreed) < max(1, n.People):
+	case s.Question == AskApprove && len(s.Agreed) < max(1, n.People) && !a.Alone:
 	default:
 		t.end(i, Done)
 	}

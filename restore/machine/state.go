@@ -105,6 +105,9 @@ type Answered struct {
 	Answer Answer
 	By     string
 	Reason string
+	// Alone says that this one yes is enough where several people are to approve: the glass
+	// was broken. Who may do that, and that it is told to people, is for the caller.
+	Alone bool
 }
 
 // Cancelled says that nothing more is to begin; what was begun is undone. Behind

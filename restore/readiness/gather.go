@@ -11,6 +11,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/internal/platform"
+	"drctl/restore/runs"
 	"drctl/targets"
 )
 
@@ -33,6 +34,7 @@ type Facts struct {
 	vaults []vaultFacts
 	deep   bool
 	checks []checkFacts
+	glass  []runs.Glass // that was broken, and not reviewed
 }
 
 // Sources are what is asked. Regions are all that the platform has: a vault that
@@ -69,7 +71,7 @@ func Gather(ctx context.Context, s Sources, g platform.Group, o Scope) Facts {
 	wg.Go(func() {
 		f.vaults = s.askVaults(ctx, g, o)
 		if f.deep {
-			f.checks = askChecks(ctx, g, f.vaults)
+			f.checks, f.glass = askChecks(ctx, g, f.vaults), runs.Unreviewed(ctx, answered(f.vaults), g.Name)
 		}
 	})
 	wg.Wait()

@@ -154,13 +154,7 @@ func askChecks(ctx context.Context, g platform.Group, vs []vaultFacts) []checkFa
 	ctx, cancel := context.WithTimeout(ctx, vaultLimit)
 	defer cancel()
 
-	var vaults []*vault.Vault
-	for _, f := range vs {
-		if f.policy && f.v != nil && f.err == nil && !f.late {
-			vaults = append(vaults, f.v)
-		}
-	}
-
+	vaults := answered(vs)
 	if len(vaults) == 0 {
 		return nil
 	}
@@ -175,6 +169,17 @@ func askChecks(ctx context.Context, g platform.Group, vs []vaultFacts) []checkFa
 	}
 
 	wg.Wait()
+
+	return out
+}
+
+// answered are the vaults of the policy that can be read.
+func answered(vs []vaultFacts) (out []*vault.Vault) {
+	for _, f := range vs {
+		if f.policy && f.v != nil && f.err == nil && !f.late {
+			out = append(out, f.v)
+		}
+	}
 
 	return out
 }

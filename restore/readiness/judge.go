@@ -37,7 +37,7 @@ func (f Facts) Judge() []Problem {
 	out = append(out, f.judgeJobs()...)
 	out = append(out, f.judgeVaults()...)
 	out = append(out, f.judgeCuts()...)
-	out = append(out, f.judgeSchedules()...)
+	out = append(append(out, f.judgeSchedules()...), f.judgeGlass()...)
 
 	return append(out, f.judgeChecks()...)
 }
@@ -375,4 +375,13 @@ func times(s engine.Streak, now time.Time) string {
 	}
 
 	return d
+}
+
+// judgeGlass has people look at recoveries that went on without approvals.
+func (f Facts) judgeGlass() (out []Problem) {
+	for _, x := range f.glass {
+		out = append(out, Problem{Code: "glass-broken", Severity: Warning, Subject: x.ID, What: "a " + string(x.Mode) + " of " + x.Group + " went on without the approvals that are wanted", Since: x.At, Why: human.Clean(x.By + ": " + x.Reason), Next: "look at it, then: drctl recovery review " + x.ID + " --group " + x.Group + " --note ..."})
+	}
+
+	return out
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"drctl/internal/fail"
 	"drctl/internal/vault"
@@ -32,6 +33,8 @@ type Promotion struct {
 	From  string    `json:"from"`
 	To    string    `json:"to"`
 	Plan  string    `json:"plan"`
+	// At is when it began, by the clock of the worker; zero in records of older versions.
+	At time.Time `json:"at,omitzero"`
 }
 
 // PromotionKind is the kind of the records of a group's promotions.

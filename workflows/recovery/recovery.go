@@ -2,12 +2,14 @@ package recovery
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities/actions"
+	"drctl/internal/approval"
 	"drctl/internal/engine"
 	"drctl/internal/platform"
 	"drctl/restore/machine"
@@ -27,8 +29,8 @@ func Run(ctx workflow.Context, in In) (Out, error) {
 		return Out{}, engine.EncodeError(err)
 	}
 
-	r := &run{in: in, m: m, ended: workflow.NewBufferedChannel(ctx, 2*len(in.Order.Steps)+1), outs: map[string]json.RawMessage{}, halts: map[string]workflow.CancelFunc{},
-		out: Out{Run: in.Run, Group: in.Group, Mode: in.Mode, From: in.From, To: in.To, By: in.By, Plan: in.Plan.SHA256, Take: in.Take, Started: workflow.Now(ctx).UTC(), Verdict: machine.Open}}
+	r := &run{in: in, m: m, ended: workflow.NewBufferedChannel(ctx, 2*len(in.Order.Steps)+1), outs: map[string]json.RawMessage{}, approvals: map[string][]approval.Approval{}, halts: map[string]workflow.CancelFunc{},
+		out: Out{Run: in.Run, Group: in.Group, Mode: in.Mode, From: in.From, To: in.To, By: in.By, Plan: in.Plan.SHA256, Take: in.Take, Cause: in.Cause, Started: workflow.Now(ctx).UTC(), Verdict: machine.Open}}
 	for _, n := range in.Order.Steps {
 		r.out.Steps = append(r.out.Steps, Step{ID: n.ID, Op: n.Op})
 	}
@@ -86,6 +88,7 @@ type run struct {
 	// cancelled says that the run was.
 	cancelled bool
 	outs      map[string]json.RawMessage
+	approvals map[string][]approval.Approval // valid ones, by step
 	halts     map[string]workflow.CancelFunc // of what runs, by step
 }
 
@@ -117,9 +120,10 @@ func (r *run) loop(ctx workflow.Context) {
 			var a Reply
 
 			c.Receive(work, &a)
-			before := r.of(a.Step)
-			r.tell(work, machine.Answered{Step: a.Step, Answer: a.Answer, By: a.By, Reason: a.Reason})
-			r.out.Answers = append(r.out.Answers, Given{Reply: a, At: workflow.Now(work).UTC(), Taken: changed(before, r.of(a.Step))})
+
+			if !r.approve(work, a) {
+				r.answer(work, a, false)
+			}
 		})
 
 		if !r.cancelled {
@@ -376,6 +380,15 @@ func (r *run) shown() Out {
 	for i, s := range r.state.Steps {
 		x := &out.Steps[i]
 		x.Status, x.Question, x.Agreed, x.Waived, x.Attempt = s.Status, s.Question, s.Agreed, s.Waived, s.Attempt
+
+		if s.Question == machine.AskApprove {
+			subject := r.subject(x.ID)
+			x.Subject = &subject
+
+			for _, a := range r.approvals[x.ID] {
+				x.Agreed = append(slices.Clone(x.Agreed), a.By)
+			}
+		}
 	}
 
 	return out

@@ -20,7 +20,9 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities/actions"
+	"drctl/activities/approving"
 	"drctl/activities/section"
+	"drctl/internal/approval"
 	"drctl/internal/engine"
 	"drctl/internal/engine/enginetest"
 	"drctl/internal/fail"
@@ -50,6 +52,8 @@ type world struct {
 	// hangs is a step that waits until it is cancelled.
 	hangs string
 	hung  chan struct{}
+	// people may approve.
+	people []approval.Person
 }
 
 func newWorld() *world {
@@ -100,6 +104,13 @@ func (w *world) register(r worker.Registry) {
 		actions.EndName: func(_ context.Context, in actions.EndIn) error {
 			return w.call(context.Background(), "end", actions.Call{Step: in.Run})
 		},
+		approving.Name: func(_ context.Context, in approving.In) (approving.Out, error) {
+			if in.Glass {
+				return approving.Out{Signed: true, Broken: true}, w.call(context.Background(), "glass", actions.Call{Step: in.Step})
+			}
+
+			return in.Judge(w.people, 2), nil
+		},
 		actions.UndoName: func(ctx context.Context, c actions.Call) error { return w.call(ctx, "undo", c) },
 		actions.SectionName: func(ctx context.Context, c actions.Call) (section.Result, error) {
 			err := w.call(ctx, "do", c)
@@ -117,13 +128,13 @@ func (w *world) register(r worker.Registry) {
 }
 
 // input is a derived plan of one shard behind a route.
-func input(t *testing.T, m plan.Mode) recovery.In {
+func input(t *testing.T, m plan.Mode, people int) recovery.In {
 	t.Helper()
 
 	top := failover.Topology{Group: "shop", Regions: []string{"east", "west"}, Routes: []failover.Route{{Name: "pool", For: []string{"orders"}, Holds: true}},
 		Shards: []failover.Shard{{ID: targets.ShardID{Target: "orders", Shard: "0"}, Kind: targets.Postgres, Regions: []string{"east", "west"}}}}
 
-	d, err := failover.Derive(top, failover.Policy{From: "east", To: "west", Resolve: plan.ResolveList}, m)
+	d, err := failover.Derive(top, failover.Policy{From: "east", To: "west", Resolve: plan.ResolveList, People: people}, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,11 +151,15 @@ type scenario struct {
 	// replies are what people say to a step when it asks.
 	replies map[string][]recovery.Reply
 	cancel  bool // once something hangs
+	// approve has people approve a run.
+	approve func(*testing.T, *world, func(recovery.Reply) recovery.Given, recovery.Step)
 	want    machine.Verdict
 	check   func(*testing.T, *world, recovery.Out)
 }
 
-func scenarios() []scenario {
+func scenarios(t *testing.T) []scenario {
+	t.Helper()
+
 	never := func(what ...string) func(*testing.T, *world, recovery.Out) {
 		return func(t *testing.T, w *world, o recovery.Out) {
 			for _, s := range what {
@@ -156,17 +171,17 @@ func scenarios() []scenario {
 	}
 
 	return []scenario{
-		{"switchover", plan.ModeSwitchover, nil, nil, false, machine.Reached, func(t *testing.T, w *world, o recovery.Out) {
+		{"switchover", plan.ModeSwitchover, nil, nil, false, nil, machine.Reached, func(t *testing.T, w *world, o recovery.Out) {
 			if o.Epoch != 7 || !o.Past || w.given["switch"].Epoch != 7 || string(w.given["switch"].Outs["routes"]) != `{"of":"routes"}` {
 				t.Errorf("%+v, %+v", o, w.given["switch"])
 			}
 		}},
-		{"switchover-not-ready", plan.ModeSwitchover, func(w *world) { w.fails["ready-orders/0"] = -1 }, nil, false, machine.TakenBack, never("do switch")},
-		{"switchover-tried-again", plan.ModeSwitchover, func(w *world) { w.fails["ready-orders/0"] = 1 }, nil, false, machine.Reached, nil},
-		{"switchover-taken-back", plan.ModeSwitchover, func(w *world) { w.verdict = machine.TakenBack }, nil, false, machine.TakenBack, never("do verify-orders/0", "do rejoin-orders/0")},
-		{"switchover-cancelled-in-the-section", plan.ModeSwitchover, func(w *world) { w.hangs = "switch" }, nil, true, machine.TakenBack, never("do verify-orders/0")},
+		{"switchover-not-ready", plan.ModeSwitchover, func(w *world) { w.fails["ready-orders/0"] = -1 }, nil, false, nil, machine.TakenBack, never("do switch")},
+		{"switchover-tried-again", plan.ModeSwitchover, func(w *world) { w.fails["ready-orders/0"] = 1 }, nil, false, nil, machine.Reached, nil},
+		{"switchover-taken-back", plan.ModeSwitchover, func(w *world) { w.verdict = machine.TakenBack }, nil, false, nil, machine.TakenBack, never("do verify-orders/0", "do rejoin-orders/0")},
+		{"switchover-cancelled-in-the-section", plan.ModeSwitchover, func(w *world) { w.hangs = "switch" }, nil, true, nil, machine.TakenBack, never("do verify-orders/0")},
 		{"failover-vouched", plan.ModeFailover, func(w *world) { w.fails["fence-orders/0"] = -1 }, map[string][]recovery.Reply{"fence-orders/0": {
-			{Answer: machine.SaySkip, By: "ann", Reason: "no time"}, {Answer: machine.SayVouch, By: "bob"}, {Answer: machine.SayVouch, By: "ann", Reason: "power is off"}}}, false, machine.Reached,
+			{Answer: machine.SaySkip, By: "ann", Reason: "no time"}, {Answer: machine.SayVouch, By: "bob"}, {Answer: machine.SayVouch, By: "ann", Reason: "power is off"}}}, false, nil, machine.Reached,
 			func(t *testing.T, w *world, o recovery.Out) {
 				if got := w.given["takeover"].Waived["fence-orders/0"]; got != "ann: power is off" {
 					t.Errorf("vouched: %q", got)
@@ -177,11 +192,21 @@ func scenarios() []scenario {
 				}
 			}},
 		{"failover-given-up", plan.ModeFailover, func(w *world) { w.fails["fence-orders/0"] = -1 }, map[string][]recovery.Reply{"fence-orders/0": {
-			{Answer: machine.SayGiveUp, By: "ann", Reason: "the east is back"}}}, false, machine.TakenBack, func(t *testing.T, w *world, o recovery.Out) {
+			{Answer: machine.SayGiveUp, By: "ann", Reason: "the east is back"}}}, false, nil, machine.TakenBack, func(t *testing.T, w *world, o recovery.Out) {
 			never("do takeover")(t, w, o)
 
 			if !w.called("undo isolate-pool") {
 				t.Errorf("clients are still kept away: %v", w.calls)
+			}
+		}},
+		{"switchover-approved", plan.ModeSwitchover, keyholders(t), nil, false, twoApprove, machine.Reached, func(t *testing.T, w *world, o recovery.Out) {
+			if s := o.Steps[slices.IndexFunc(o.Steps, func(x recovery.Step) bool { return x.ID == "approve" })]; strings.Join(s.Agreed, " ") != "ann bob" {
+				t.Errorf("agreed: %v", s.Agreed)
+			}
+		}},
+		{"switchover-glass-broken", plan.ModeSwitchover, keyholders(t), nil, false, breaks, machine.Reached, func(t *testing.T, w *world, o recovery.Out) {
+			if !w.called("glass approve") {
+				t.Errorf("it is on no list: %v", w.calls)
 			}
 		}},
 	}
@@ -198,7 +223,7 @@ func TestRuns(t *testing.T) {
 	}
 	defer c.Close()
 
-	for _, s := range scenarios() {
+	for _, s := range scenarios(t) {
 		w := newWorld()
 		if s.prepare != nil {
 			s.prepare(w)
@@ -239,7 +264,7 @@ func (s scenario) run(t *testing.T, c client.Client, w *world) (out recovery.Out
 		defer wk.Stop()
 	}
 
-	run, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: "recover/" + s.name, TaskQueue: "drctl.west"}, recovery.Name, input(t, s.mode))
+	run, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: "recover/" + s.name, TaskQueue: "drctl.west"}, recovery.Name, input(t, s.mode, s.people()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,6 +279,10 @@ func (s scenario) run(t *testing.T, c client.Client, w *world) (out recovery.Out
 		if err := c.CancelWorkflow(ctx, run.GetID(), run.GetRunID()); err != nil {
 			t.Fatal(err)
 		}
+	}
+
+	if s.approve != nil {
+		s.approved(ctx, t, c, run, w)
 	}
 
 	for step, replies := range s.replies {
@@ -321,8 +350,8 @@ func replayer() worker.WorkflowReplayer {
 // fails, runs that an older drctl began would be stuck after an upgrade.
 func TestReplay(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(replayDir, "*.json"))
-	if err != nil || len(files) != len(scenarios()) {
-		t.Fatalf("%d histories for %d scenarios (%v); record them with -run TestRuns -update", len(files), len(scenarios()), err)
+	if err != nil || len(files) != len(scenarios(t)) {
+		t.Fatalf("%d histories for %d scenarios (%v); record them with -run TestRuns -update", len(files), len(scenarios(t)), err)
 	}
 
 	for _, f := range files {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"drctl/activities/section"
+	"drctl/internal/approval"
+	"drctl/internal/detection"
 	"drctl/restore/losses"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
@@ -30,6 +32,8 @@ type In struct {
 	To    string    `json:"to"`
 	// Take is how often the run was taken up by another engine, this time included.
 	Take int `json:"take,omitempty"`
+	// Cause is set for a run that began by itself.
+	Cause *Cause `json:"cause,omitempty"`
 	// Order is the folded outline of the plan.
 	Order plan.Outline `json:"order"`
 	// Queues are the task queues by region.
@@ -55,6 +59,8 @@ type Out struct {
 	Past    bool    `json:"past,omitempty"`
 	Steps   []Step  `json:"steps"`
 	Answers []Given `json:"answers,omitempty"`
+	// Cause is why it began by itself; nil when a person began it.
+	Cause *Cause `json:"cause,omitempty"`
 	// Loss is what a failover lost, as far as it is known at once.
 	Loss     *losses.Statement `json:"loss,omitempty"`
 	Started  time.Time         `json:"started"`
@@ -70,13 +76,15 @@ type Step struct {
 	Question machine.Question `json:"question,omitempty"`
 	People   int              `json:"people,omitempty"`
 	Agreed   []string         `json:"agreed,omitempty"`
-	Waived   string           `json:"waived,omitempty"`
-	Attempt  int              `json:"attempt,omitempty"`
-	Error    string           `json:"error,omitempty"`
-	Said     string           `json:"said,omitempty"`
-	Why      string           `json:"why,omitempty"` // it did not run
-	Started  time.Time        `json:"started,omitzero"`
-	Finished time.Time        `json:"finished,omitzero"`
+	// Subject is what people sign who approve.
+	Subject  *approval.Subject `json:"subject,omitempty"`
+	Waived   string            `json:"waived,omitempty"`
+	Attempt  int               `json:"attempt,omitempty"`
+	Error    string            `json:"error,omitempty"`
+	Said     string            `json:"said,omitempty"`
+	Why      string            `json:"why,omitempty"` // it did not run
+	Started  time.Time         `json:"started,omitzero"`
+	Finished time.Time         `json:"finished,omitzero"`
 	// InDoubt are transactions that are prepared on the new side and that nobody has ended.
 	InDoubt []string `json:"in_doubt,omitempty"`
 	// Inside are the steps of a section.
@@ -89,6 +97,10 @@ type Reply struct {
 	Answer machine.Answer `json:"answer"`
 	By     string         `json:"by"`
 	Reason string         `json:"reason,omitempty"`
+	// Approval is a signed yes to an approval, and Glass one without the others that are
+	// wanted, and without a signature: the reason says why.
+	Approval *approval.Approval `json:"approval,omitempty"`
+	Glass    bool               `json:"break_glass,omitempty"`
 }
 
 // Given is a reply that came, and whether it could be said then.
@@ -96,6 +108,17 @@ type Given struct {
 	Reply
 	At    time.Time `json:"at"`
 	Taken bool      `json:"taken"`
+	// Why says why it was not taken.
+	Why string `json:"why,omitempty"`
+}
+
+// Cause is why a run began by itself.
+type Cause struct {
+	Verdict detection.Verdict `json:"verdict"`
+	// Lost is when the region was called lost, and Decided when the run was begun, by the
+	// clock of who decided.
+	Lost    time.Time `json:"lost"`
+	Decided time.Time `json:"decided"`
 }
 
 // ended is the end of an attempt, or of a pause.

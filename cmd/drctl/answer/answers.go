@@ -13,6 +13,7 @@ import (
 	"drctl/restore/losses"
 	"drctl/restore/plan"
 	"drctl/restore/readiness"
+	"drctl/restore/runs"
 	"drctl/targets"
 	"drctl/workflows"
 	"drctl/workflows/recovery"
@@ -63,6 +64,10 @@ func All() []Answer {
 		{Command: "cut prove", Value: moment.Report{}},
 		{Command: "cut show", Value: targets.Cut{}},
 		{Command: "cut show", When: "of an abandoned cut", Value: inventory.AbandonedCut{}},
+		{Command: "detection acknowledge", Value: []Detection{}},
+		{Command: "detection off", Value: []Detection{}},
+		{Command: "detection on", Value: []Detection{}},
+		{Command: "detection show", Value: []Detection{}},
 		{Command: "drill list", Value: []Drill{}},
 		{Command: "drill run", Value: drills.Outcome{}},
 		{Command: "drill show", Where: "the record, as [evidence.schema.json](evidence.schema.json) describes it"},
@@ -74,9 +79,12 @@ func All() []Answer {
 		{Command: "plan lint", Value: []failover.Problem{}},
 		{Command: "plan show", Value: plan.Definition{}},
 		{Command: "recovery answer", Value: recovery.Out{}},
+		{Command: "recovery approve", Value: recovery.Out{}},
 		{Command: "recovery loss", Value: losses.Statement{}},
 		{Command: "recovery loss", When: "with `--list`", Value: []string{}},
 		{Command: "recovery resume", Value: recovery.Out{}},
+		{Command: "recovery review", Value: runs.Glass{}},
+		{Command: "recovery reviews", Value: []runs.Glass{}},
 		{Command: "recovery show", Value: recovery.Out{}},
 		{Command: "restore plan", Value: plan.Run{}},
 		{Command: "restore run", Value: workflows.RestoreOut{}},

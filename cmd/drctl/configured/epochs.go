@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"drctl/config/storage"
+	"drctl/internal/detection/board"
 	"drctl/internal/epoch"
 	"drctl/internal/fail"
 	"drctl/internal/vault"
@@ -122,4 +123,45 @@ func (p *Platform) seal(ctx context.Context) (epoch.Seal, error) {
 	}
 
 	return epoch.Seal{}, fail.New(fail.CodeOf(errs[0]), "epochs", "", "make a vault reachable", errors.Join(errs...))
+}
+
+// Board is where vantage points keep what they saw of a group, and people's orders about
+// that. Each process has one, which knows what it has read.
+func (p *Platform) Board(ctx context.Context, group string) (*board.Board, error) {
+	p.mu.Lock()
+	b := p.boards[group]
+	p.mu.Unlock()
+
+	if b != nil {
+		return b, nil
+	}
+
+	voters, err := p.voters(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	seal, err := p.seal(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	var of []board.Voter
+	for _, v := range voters {
+		of = append(of, board.Voter{Name: v.Name, Store: v.Store})
+	}
+
+	if b, err = board.Open(group, of, seal, epoch.Boot, p.Config.Detection.Limit); err != nil {
+		return nil, err
+	}
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	if other := p.boards[group]; other != nil {
+		return other, nil
+	}
+	p.boards[group] = b
+
+	return b, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"drctl/config"
 	"drctl/config/storage"
+	"drctl/internal/detection/board"
 	"drctl/internal/epoch"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
@@ -37,6 +38,7 @@ type Platform struct {
 	vaults  map[string]*vault.Vault
 	away    map[string]string     // why vaults that cannot be used were last said to be away
 	epochs  map[string]*epoch.Log // by group
+	boards  map[string]*board.Board
 }
 
 // errNotAsked is in the error of a vault that failed before it was asked: its
@@ -48,7 +50,7 @@ const openLimit = 10 * time.Second
 
 // New is the platform of a configuration. It opens nothing yet.
 func New(cfg *config.Config, tools servers.Binaries, log *slog.Logger) *Platform {
-	return &Platform{Config: cfg, Programs: tools, log: log, vaults: map[string]*vault.Vault{}, away: map[string]string{}, epochs: map[string]*epoch.Log{}}
+	return &Platform{Config: cfg, Programs: tools, log: log, vaults: map[string]*vault.Vault{}, away: map[string]string{}, epochs: map[string]*epoch.Log{}, boards: map[string]*board.Board{}}
 }
 
 // Group returns a group's plain description.

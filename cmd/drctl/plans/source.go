@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/config"
+	"drctl/config/recovery"
 	"drctl/internal/fail"
 	"drctl/restore/failover"
 	"drctl/restore/plan"
@@ -73,6 +74,11 @@ func (s Wanted) Plan(cfg *config.Config, edit func(*failover.Policy)) (plan.Defi
 		return plan.Definition{}, failover.Topology{}, fail.New(fail.Invalid, "flags", "--group", "name one of the configured groups", errors.New("there is no group "+group))
 	}
 
+	rec := cfg.Recovery[group]
+	if rec != nil {
+		s.Stay = append(slices.Clone(s.Stay), rec.Stay...)
+	}
+
 	for _, name := range s.Stay {
 		if !slices.Contains(g.Targets, name) {
 			return plan.Definition{}, failover.Topology{}, fail.New(fail.Invalid, "flags", "--stay", "name targets of the group", errors.New("the group has no target "+name))
@@ -98,8 +104,8 @@ func (s Wanted) Plan(cfg *config.Config, edit func(*failover.Policy)) (plan.Defi
 	}
 	t.Routes = append(routes(g, lost, s.Stay), x.Routes...)
 
-	if r := cfg.Recovery[group]; r != nil && len(p.Destinations) == 0 {
-		p.Destinations = destinations(r, g.Home)
+	if rec != nil {
+		decided(rec, g.Home, &p)
 	}
 
 	if edit != nil {
@@ -185,7 +191,24 @@ func routes(g *config.Group, lost string, stay []string) (out []failover.Route) 
 	return out
 }
 
-func destinations(r *config.Recovery, home string) map[string]plan.Destination {
+// decided fills in what the configuration says of who decides, and by what an old side is
+// silenced. An extra file may ask for more people, not for fewer.
+func decided(r *recovery.Recovery, home string, p *failover.Policy) {
+	if len(p.Destinations) == 0 {
+		p.Destinations = destinations(r, home)
+	}
+
+	p.People = max(p.People, r.Approvals)
+	if p.ApproveWithin == 0 {
+		p.ApproveWithin = r.Within
+	}
+
+	if len(r.Fence) > 0 && p.Hook == nil && len(p.Fence) == 0 {
+		p.Fence, p.Hook = []string{plan.ByHook, plan.ByGuard, plan.ByStatement}, &plan.Exec{Command: r.Fence}
+	}
+}
+
+func destinations(r *recovery.Recovery, home string) map[string]plan.Destination {
 	out := map[string]plan.Destination{}
 
 	for target, shards := range r.Destinations {

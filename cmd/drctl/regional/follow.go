@@ -112,6 +112,8 @@ func (s *shown) how(x recovery.Step, group string) string {
 	words := strings.Join(answers(x), "|")
 
 	switch {
+	case !s.own && x.Question == machine.AskApprove:
+		return "approve with: drctl recovery approve --group " + group
 	case !s.own:
 		return "answer with: drctl recovery answer --group " + group + " " + x.ID + " " + words + " --reason ..."
 	case s.typed:
@@ -317,6 +319,16 @@ func (f Faces) table(out recovery.Out) error {
 		return err
 	}
 
+	if c := out.Cause; c != nil {
+		fmt.Fprintf(f.Out, "it began by itself: %s was lost since %s: %s\n", c.Verdict.Region, c.Lost.UTC().Format(time.RFC3339Nano), strings.Join(c.Verdict.Reasons, "; "))
+	}
+
+	for _, a := range out.Answers {
+		if a.Glass && a.Taken {
+			fmt.Fprintf(f.Out, "THE GLASS WAS BROKEN at %s by %s: %s; see drctl recovery reviews\n", a.Step, a.By, a.Reason)
+		}
+	}
+
 	words := map[machine.Verdict]string{machine.Open: "it goes on", machine.Reached: out.Group + " is in " + out.To,
 		machine.TakenBack: takenBack(out), machine.Parted: "it ended in between: some of it was done and stays"}
 	fmt.Fprintf(f.Out, "%s of %s from %s to %s, epoch %d: %s\n", out.Mode, out.Group, out.From, out.To, out.Epoch, words[out.Verdict])
@@ -392,6 +404,20 @@ func (f Faces) answer(ctx context.Context, group string, r recovery.Reply) error
 	return f.taken(ctx, e.Client, id, group, len(before.Answers), r)
 }
 
+// same compares what came back with what was sent. Who breaks the glass is marked on the way.
+func same(came, sent recovery.Reply) bool {
+	if (came.Approval == nil) != (sent.Approval == nil) || came.Approval != nil && came.Approval.Signature != sent.Approval.Signature {
+		return false
+	}
+
+	if sent.Glass {
+		came.By = sent.By
+	}
+	came.Approval, sent.Approval = nil, nil
+
+	return came == sent
+}
+
 // taken waits until the run has seen the answer, and says what it made of it.
 func (f Faces) taken(ctx context.Context, c client.Client, id, group string, seen int, r recovery.Reply) error {
 	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(look) {
@@ -401,8 +427,12 @@ func (f Faces) taken(ctx context.Context, c client.Client, id, group string, see
 		}
 
 		for _, g := range now.Answers[min(seen, len(now.Answers)):] {
-			if g.Reply != r {
+			if !same(g.Reply, r) {
 				continue
+			}
+
+			if !g.Taken && g.Why != "" {
+				return fail.New(fail.Denied, "recovery: answer", r.Step, "see what is asked: drctl recovery show --group "+group, errors.New(g.Why))
 			}
 
 			if !g.Taken {

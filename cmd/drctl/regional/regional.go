@@ -104,8 +104,8 @@ func (r *running) engines(c *cobra.Command) {
 	fl.BoolVar(&r.yes, "yes", false, "do not ask before anything is touched")
 }
 
-// derive makes the plan that is to run.
-func (r running) derive(cfg *config.Config) (plan.Definition, error) {
+// derive makes the plan that is to run. edit has the last word of the policy; it may be nil.
+func (r running) derive(cfg *config.Config, edit func(*failover.Policy)) (plan.Definition, error) {
 	d, t, err := r.Plan(cfg, func(p *failover.Policy) {
 		// What is in doubt is listed for people: nothing here can prove how it ended elsewhere.
 		if p.Resolve == "" {
@@ -114,6 +114,10 @@ func (r running) derive(cfg *config.Config) (plan.Definition, error) {
 
 		if len(r.hook) > 0 {
 			p.Fence, p.Hook = []string{plan.ByHook, plan.ByGuard, plan.ByStatement}, &plan.Exec{Command: r.hook}
+		}
+
+		if edit != nil {
+			edit(p)
 		}
 	})
 	if err != nil {
@@ -137,7 +141,7 @@ func (f Faces) run(ctx context.Context, r running) error {
 		return err
 	}
 
-	d, err := r.derive(cfg)
+	d, err := r.derive(cfg, nil)
 	if err != nil {
 		return err
 	}
@@ -166,7 +170,7 @@ func (f Faces) run(ctx context.Context, r running) error {
 	}
 	defer e.Close()
 
-	in, err := f.input(ctx, e, d)
+	in, err := input(ctx, e.Platform, d, f.By(), runID(time.Now()))
 	if err != nil {
 		return err
 	}
@@ -202,13 +206,13 @@ func (f Faces) open(ctx context.Context, r running) (Engine, error) {
 }
 
 // input keeps the plan in the vaults, that of the region that takes over first.
-func (f Faces) input(ctx context.Context, e Engine, d plan.Definition) (recovery.In, error) {
-	g, err := e.Platform.Group(d.Group)
+func input(ctx context.Context, p *configured.Platform, d plan.Definition, by, run string) (recovery.In, error) {
+	g, err := p.Group(d.Group)
 	if err != nil {
 		return recovery.In{}, err
 	}
 
-	to, err := e.Platform.Vault(ctx, d.To)
+	to, err := p.Vault(ctx, d.To)
 	if err != nil {
 		return recovery.In{}, err
 	}
@@ -218,7 +222,7 @@ func (f Faces) input(ctx context.Context, e Engine, d plan.Definition) (recovery
 		return recovery.In{}, err
 	}
 
-	return recovery.In{Run: runID(time.Now()), By: f.By(), Group: d.Group, Plan: ref, Mode: d.Mode, From: d.From, To: d.To,
+	return recovery.In{Run: run, By: by, Group: d.Group, Plan: ref, Mode: d.Mode, From: d.From, To: d.To,
 		Order: d.Outline(d.Mode).Folded(), Queues: g.Queues}, nil
 }
 
@@ -249,7 +253,7 @@ come back to take any. It is recorded with your name as the proof of silence.`,
 		x.Flags().StringVarP(&group, "group", "g", "", "group (default: the only one)")
 	}
 
-	c.AddCommand(show, answer, f.lossCommand(), f.resumeCommand())
+	c.AddCommand(show, answer, f.approveCommand(), f.reviewsCommand(), f.reviewCommand(), f.lossCommand(), f.resumeCommand())
 
 	return c
 }

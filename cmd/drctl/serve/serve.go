@@ -16,6 +16,7 @@ import (
 
 	"drctl/activities"
 	"drctl/activities/actions"
+	"drctl/activities/approving"
 	"drctl/activities/observing"
 	"drctl/activities/onhost"
 	"drctl/config/workers"
@@ -93,6 +94,7 @@ type doing struct {
 	o         Options
 	acts      *activities.Activities
 	watching  *observing.Activities
+	approvals *approving.Activities
 	regional  *actions.Activities // nil where there is nothing that could move
 	observers *observers.Running
 }
@@ -112,6 +114,10 @@ func newDoing(o Options) doing {
 	d.watching = &observing.Activities{Platform: o.Platform, Drivers: drivers, HostQueue: own(platform.Archive), Running: running, Log: o.Log}
 
 	if p, ok := o.Platform.(actions.Resolver); ok { // a vault alone has nothing that could move
+		if r, ok := o.Platform.(approving.Resolver); ok {
+			d.approvals = &approving.Activities{Platform: r, Log: o.Log}
+		}
+
 		d.regional = &actions.Activities{Platform: p, Drivers: drivers, Process: own(platform.Base), Host: o.Host, Log: o.Log}
 	}
 
@@ -146,6 +152,10 @@ func (d doing) worker(c client.Client, p poll) worker.Worker {
 
 	if d.regional != nil {
 		d.regional.Register(w)
+	}
+
+	if d.approvals != nil {
+		d.approvals.Register(w)
 	}
 
 	return w

@@ -2,12 +2,11 @@ package switchover
 
 import (
 	"context"
-	"time"
 
-	"drctl/internal/fail"
 	"drctl/targets"
 	"drctl/targets/handover"
 	"drctl/targets/postgres/indoubt"
+	"drctl/targets/postgres/receiver"
 	"drctl/targets/postgres/timelines"
 )
 
@@ -57,17 +56,9 @@ func (s *Switcher) Heard(ctx context.Context, in targets.Instance) (handover.Hea
 		return handover.Heard{}, err
 	}
 
-	var at string
-	var timeline int64
-
-	var seen time.Time
-	if err := one.ask(ctx, op, one.grant("pg_monitor"), `SELECT coalesce(max(latest_end_lsn)::text, ''), coalesce(max(received_tli), 0), coalesce(max(latest_end_time), 'epoch')
-		FROM pg_catalog.pg_stat_wal_receiver`, nil, &at, &timeline, &seen); err != nil {
+	at, timeline, seen, err := receiver.Heard(op, in, one.receiver(ctx, op))
+	if err != nil {
 		return handover.Heard{}, err
-	}
-
-	if at == "" || timeline <= 0 {
-		return handover.Heard{}, fail.Newf(fail.NotFound, op, in.String(), "it hears of no primary")
 	}
 	p := timelines.Point{System: v.system, Timeline: uint32(timeline)}
 
@@ -76,4 +67,14 @@ func (s *Switcher) Heard(ctx context.Context, in targets.Instance) (handover.Hea
 	}
 
 	return handover.Heard{At: position(p), Seen: seen.UTC()}, nil
+}
+
+// Link implements handover.Linked.
+func (h *hands) Link(ctx context.Context) (handover.Link, error) {
+	return receiver.Link(h.new.receiver(ctx, "switch: link"))
+}
+
+// receiver asks about the receiver.
+func (s *side) receiver(ctx context.Context, op string) receiver.Ask {
+	return func(sql string, into ...any) error { return s.ask(ctx, op, s.grant("pg_monitor"), sql, nil, into...) }
 }

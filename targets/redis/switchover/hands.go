@@ -116,9 +116,10 @@ func (s *side) do(ctx context.Context, op string, args ...any) (any, error) {
 // seen is what a server says of its replication.
 type seen struct {
 	master bool
-	of     string // host:port of its master
-	linked bool   // the link to its master is up
-	id     string // of its history
+	of     string        // host:port of its master
+	linked bool          // the link to its master is up
+	silent time.Duration // since it has heard from its master
+	id     string        // of its history
 	offset uint64
 	// before and fork are the history that it left, and where.
 	before string
@@ -159,6 +160,10 @@ func parse(text string) seen {
 
 	if !v.master {
 		v.of = net.JoinHostPort(m["master_host"], m["master_port"])
+
+		if n, err := strconv.Atoi(m["master_last_io_seconds_ago"]); err == nil && n > 0 {
+			v.silent = time.Duration(n) * time.Second
+		}
 		// What it has applied: it may have received more than that.
 		if at, err := strconv.ParseUint(m["slave_repl_offset"], 10, 64); err == nil {
 			v.offset = at

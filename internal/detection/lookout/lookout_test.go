@@ -1,0 +1,252 @@
+package lookout
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"drctl/internal/detection"
+	"drctl/internal/detection/board"
+	"drctl/internal/epoch"
+	"drctl/internal/fail"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+var shard = targets.ShardID{Target: "orders", Shard: "0"}
+
+// server stands for a shard's primary and its standby.
+type server struct {
+	targets.Driver
+	mu       sync.Mutex
+	err      error
+	writable bool
+	link     Link
+	linkErr  error
+}
+
+func (s *server) set(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	f()
+}
+
+func (s *server) Reach(ctx context.Context, _ targets.Instance) (targets.Status, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	return targets.Status{Writable: s.writable}, s.err
+}
+
+func (s *server) say(context.Context, targets.Driver, targets.Instance, targets.Instance) (Link, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	return s.link, s.linkErr
+}
+
+// world is a group of one shard with three voters in directories.
+type world struct {
+	*testing.T
+	dir     string
+	seal    epoch.Seal
+	s       *server
+	address atomic.Value
+	err     atomic.Value
+	puts    atomic.Int64
+}
+
+func newWorld(t *testing.T) *world {
+	k, err := vault.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	s, err := epoch.NewSeal(k, "set-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	w := &world{T: t, dir: t.TempDir(), seal: s, s: &server{writable: true, link: Link{Up: true}}}
+
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	t.Cleanup(func() { _ = l.Close() })
+	w.address.Store(l.Addr().String())
+
+	return w
+}
+
+type counted struct {
+	board.Store
+	n *atomic.Int64
+}
+
+func (c counted) Put(ctx context.Context, k string, b []byte) error {
+	c.n.Add(1)
+	return c.Store.Put(ctx, k, b)
+}
+
+// at is a lookout in a place.
+func (w *world) at(place string, judged func(context.Context, Seen)) *Lookout {
+	w.Helper()
+
+	var voters []board.Voter
+	for _, n := range []string{"east", "west", "witness"} {
+		s, err := vault.OpenStore(w.Context(), vault.Location{URL: "file://" + filepath.Join(w.dir, n)})
+		if err != nil {
+			w.Fatal(err)
+		}
+		voters = append(voters, board.Voter{Name: n, Store: counted{s, &w.puts}})
+	}
+
+	b, err := board.Open("shop", voters, w.seal, epoch.Boot, 5*time.Second)
+	if err != nil {
+		w.Fatal(err)
+	}
+
+	return New(Options{Group: "shop", Place: place, Process: place, Places: []string{"east", "west", "third"}, Home: "east", Interval: 50 * time.Millisecond, Limit: 2 * time.Second,
+		Rules:  detection.Rules{Lost: 500 * time.Millisecond, Up: 300 * time.Millisecond, Stale: 20 * time.Second, Skew: time.Second, Votes: 2, Window: time.Minute},
+		Shards: []Shard{{shard, targets.Redis, []string{"east", "west"}}}, Board: b, Judged: judged, Log: slog.New(slog.DiscardHandler),
+		Link: w.s.say, Driver: func(targets.Kind) (targets.Driver, error) { return w.s, nil },
+		Instance: func(context.Context, targets.ShardID, string) (targets.Instance, error) {
+			err, _ := w.err.Load().(error)
+			return targets.Instance{Kind: targets.Redis, Shard: shard, Address: w.address.Load().(string)}, err
+		}})
+}
+
+// TestWhatALookSays: no answer is dead, any answer is alive, and what could not be tried is
+// no vote.
+func TestWhatALookSays(t *testing.T) {
+	answers := func(err error, writable bool) func(*world) {
+		return func(w *world) { w.s.set(func() { w.s.err, w.s.writable = err, writable }) }
+	}
+	links := func(k Link, err error) func(*world) {
+		return func(w *world) { w.s.set(func() { w.s.link, w.s.linkErr = k, err }) }
+	}
+
+	for name, c := range map[string]struct {
+		prepare func(*world)
+		kind    detection.Kind
+		want    detection.Saw
+	}{
+		"it takes writes":          {func(*world) {}, detection.Probe, detection.Alive},
+		"it takes none":            {answers(nil, false), detection.Probe, detection.Alive},
+		"it refuses":               {answers(fail.Newf(fail.Denied, "t", "", "password"), false), detection.Probe, detection.Alive},
+		"nobody listens":           {func(w *world) { w.address.Store("127.0.0.1:1") }, detection.Probe, detection.Dead},
+		"it does not answer":       {answers(fail.Newf(fail.Unavailable, "t", "", "time-out"), false), detection.Probe, detection.Dead},
+		"no password":              {func(w *world) { w.err.Store(errors.New("no such file")) }, detection.Probe, detection.Unable},
+		"no name":                  {func(w *world) { w.address.Store("nowhere.invalid:1") }, detection.Probe, detection.Unable},
+		"no file handles":          {answers(fail.Newf(fail.Exhausted, "t", "", "too many open files"), false), detection.Probe, detection.Unable},
+		"bytes come":               {links(Link{Up: true}, nil), detection.Link, detection.Alive},
+		"the link is down":         {links(Link{}, nil), detection.Link, detection.Dead},
+		"nothing for long":         {links(Link{Up: true, Silent: time.Minute}, nil), detection.Link, detection.Dead},
+		"the standby is not there": {links(Link{}, fail.Newf(fail.Unavailable, "t", "", "gone")), detection.Link, detection.Unable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			c.prepare(w)
+
+			for _, s := range w.at("west", nil).look(t.Context()) {
+				if s.Kind == c.kind && s.Saw != c.want {
+					t.Errorf("%+v, want %s", s, c.want)
+				}
+			}
+		})
+	}
+
+	for err, want := range map[error]detection.Saw{syscall.ECONNREFUSED: detection.Dead, syscall.ETIMEDOUT: detection.Dead, syscall.EHOSTUNREACH: detection.Dead, syscall.EMFILE: detection.Unable,
+		syscall.ENETUNREACH: detection.Unable, context.DeadlineExceeded: detection.Dead, context.Canceled: detection.Unable, io.EOF: detection.Dead} {
+		if got := dialled(err); got != want {
+			t.Errorf("%v: %s, want %s", err, got, want)
+		}
+	}
+}
+
+// TestTwoPlaces: two places agree on a loss when nobody sees life, and only then; and while
+// all is well they write next to nothing.
+func TestTwoPlaces(t *testing.T) {
+	w := newWorld(t)
+
+	var mu sync.Mutex
+	var west detection.State
+
+	looks := 0
+	a := w.at("west", func(_ context.Context, s Seen) {
+		mu.Lock()
+		defer mu.Unlock()
+
+		west = s.Verdict.State
+		looks++
+	})
+	is := func(want detection.State) bool {
+		mu.Lock()
+		defer mu.Unlock()
+
+		return west == want
+	}
+	until := func(what string, f func() bool) {
+		t.Helper()
+
+		for end := time.Now().Add(3 * time.Minute); !f(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("it never happens: %s", what)
+			}
+		}
+	}
+	run := func(l *Lookout) (stop func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+
+		var done sync.WaitGroup
+		done.Go(func() { l.Run(ctx) })
+
+		return func() { cancel(); done.Wait() }
+	}
+
+	stop := run(a)
+	defer stop()
+
+	until("up", func() bool { return is(detection.Up) })
+
+	mu.Lock()
+	before, from := w.puts.Load(), looks
+
+	mu.Unlock()
+	until("some looks", func() bool { mu.Lock(); defer mu.Unlock(); return looks > from+20 })
+
+	if n := w.puts.Load() - before; n > 6 { // what changed, in three voters
+		t.Errorf("%d records in twenty looks while all is well", n)
+	}
+
+	// One place alone is suspicious, and no more.
+	w.s.set(func() { w.s.err, w.s.link = fail.Newf(fail.Unavailable, "t", "", "gone"), Link{} })
+	until("suspected", func() bool { return is(detection.Suspected) })
+	time.Sleep(time.Second)
+
+	if !is(detection.Suspected) {
+		t.Error("one place is enough for a loss")
+	}
+
+	other := run(w.at("third", nil))
+
+	until("lost", func() bool { return is(detection.Lost) })
+
+	// A standby that gets bytes is enough against both.
+	w.s.set(func() { w.s.link = Link{Up: true} })
+	until("suspected again", func() bool { return is(detection.Suspected) })
+	w.s.set(func() { w.s.err = nil })
+	until("up again", func() bool { return is(detection.Up) })
+	other()
+}
