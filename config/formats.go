@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"drctl/config/storage"
+	"drctl/config/unit"
 )
 
 // A format is a check of a string and its pattern for the JSON Schema, which
@@ -50,7 +51,7 @@ var formats = map[string]format{
 	"vaulturl": {pattern: `^(file:///|s3://[a-z0-9])`, check: func(s string) (string, string) { return storage.CheckURL(s, bucketFormat.check) }},
 	"cutmode":  byPattern(`^(auto|share|(tagged|two-phase|gate|locks)(\+(tagged|two-phase|gate|locks))*)$`, "a mode of cuts", "auto, or some of tagged, two-phase, gate and locks, joined by +"),
 	"gids":     {check: checkGIDs},
-	"fraction": {pattern: `^([1-9][0-9]*/[1-9][0-9]*)?$`, check: checkFraction},
+	"fraction": {pattern: `^([1-9][0-9]*/[1-9][0-9]*)?$`, check: unit.CheckFraction},
 }
 
 func checkGIDs(s string) (string, string) {
@@ -115,19 +116,4 @@ func checkAddress(s string) (string, string) {
 	}
 
 	return checkAddr(s)
-}
-
-func checkFraction(s string) (string, string) {
-	if s == "" {
-		return "", ""
-	}
-	n, t, _ := strings.Cut(s, "/")
-	a, errA := strconv.Atoi(n)
-
-	b, errB := strconv.Atoi(t)
-	if errA != nil || errB != nil || a < 1 || b < a || b > 256 { // restic knows no more
-		return fmt.Sprintf("%q is not a part", s), "write n/t with n from 1 to t and t up to 256, for example 1/20"
-	}
-
-	return "", ""
 }

@@ -191,11 +191,10 @@ func (a *Activities) provable(ctx context.Context, h *steps.Hands, c Call, d pla
 				return fail.New(fail.Corrupt, op, s.ID, "", err)
 			}
 
-			if f.Kind != handover.SilentLease {
+			switch {
+			case f.Kind != handover.SilentLease:
 				continue
-			}
-
-			if f.Proof == nil {
+			case f.Proof == nil:
 				return fail.Newf(fail.Denied, op, s.ID, "a guard's lease is said to be over, and there is no proof of that")
 			}
 

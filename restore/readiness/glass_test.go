@@ -8,6 +8,7 @@ import (
 
 	"drctl/internal/platform"
 	"drctl/internal/vault"
+	"drctl/restore/readiness/problem"
 	"drctl/restore/runs"
 )
 
@@ -27,7 +28,7 @@ func TestABrokenGlassIsAProblem(t *testing.T) {
 
 	judged := func() string {
 		f := Facts{now: time.Now(), group: g, glass: runs.Unreviewed(t.Context(), answered([]vaultFacts{{region: "west", v: v, policy: true}}), "shop")}
-		return strings.Join(Texts(f.judgeGlass(), f.now), "\n")
+		return strings.Join(problem.Texts(f.judgeGlass(), f.now), "\n")
 	}
 
 	if got := judged(); got != "" {

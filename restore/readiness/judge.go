@@ -10,6 +10,7 @@ import (
 	"drctl/internal/human"
 	"drctl/internal/platform"
 	"drctl/internal/topology"
+	"drctl/restore/readiness/problem"
 	"drctl/restore/served"
 	"drctl/targets"
 )
@@ -54,7 +55,7 @@ func (f Facts) judgeEngine() (out []Problem) {
 
 		p := Problem{Code: "region-unserved", Severity: Critical, Subject: r.Region, Region: r.Region, What: "nobody serves " + r.Queue, Since: r.Polled, Next: served.HowTo(f.engine.Embedded, r.Region)}
 		if ws := f.engine.waiting(r.Queue); len(ws) > 0 {
-			p.Detail = fmt.Sprintf("%s waiting there, the oldest, %s, since %s", human.Plural(len(ws), "run"), ws[0].ID, clock(ws[0].Started, f.now))
+			p.Detail = fmt.Sprintf("%s waiting there, the oldest, %s, since %s", human.Plural(len(ws), "run"), ws[0].ID, problem.Clock(ws[0].Started, f.now))
 		}
 		out = append(out, p)
 	}
@@ -369,7 +370,7 @@ func times(s engine.Streak, now time.Time) string {
 		return ""
 	}
 
-	d := fmt.Sprintf("%d times, last at %s", s.Failures, clock(s.Last, now))
+	d := fmt.Sprintf("%d times, last at %s", s.Failures, problem.Clock(s.Last, now))
 	if s.More {
 		d += ", and before"
 	}

@@ -11,6 +11,7 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
+	"drctl/restore/readiness/problem"
 	"drctl/targets"
 )
 
@@ -29,7 +30,7 @@ func TestJobsAreJudgedByTheirBeats(t *testing.T) {
 		j := Job{Pending: p, Name: cmp.Or(p.Activity, "base"), Moves: p.Activity == ""}
 		f := Facts{now: now, group: platform.Group{Name: "shop"}, engine: Engine{Jobs: []Job{j}, Regions: []Region{{"east", "drctl.east", now}}}}
 
-		return strings.Join(Texts(f.judgeJobs(), now), "\n")
+		return strings.Join(problem.Texts(f.judgeJobs(), now), "\n")
 	}
 	began := now.Add(-10 * time.Minute)
 	still := engine.Beat{Shard: shard.String(), Phase: "save", Done: 68 << 20, Moved: began}
@@ -42,11 +43,11 @@ func TestJobsAreJudgedByTheirBeats(t *testing.T) {
 		p          engine.Pending
 		b          engine.Beat
 	}{
-		{"a base that waits", "base of orders/0 makes no progress since " + clock(began, now) + " (save, 68 MiB done); see the log of its worker and of the server", engine.Pending{State: "started"}, still},
+		{"a base that waits", "base of orders/0 makes no progress since " + problem.Clock(began, now) + " (save, 68 MiB done); see the log of its worker and of the server", engine.Pending{State: "started"}, still},
 		{"a base that moves", "", engine.Pending{State: "started"}, moving},
-		{"a base that is tried again", "base of orders/0 fails since " + clock(began, now) + " (attempt 3, next in 20 s): base: orders/0@east: permission denied; GRANT it",
+		{"a base that is tried again", "base of orders/0 fails since " + problem.Clock(began, now) + " (attempt 3, next in 20 s): base: orders/0@east: permission denied; GRANT it",
 			engine.Pending{State: "scheduled", Attempt: 3, LastFailure: refused.Error(), LastError: refused, LastEnded: began, NextAttempt: now.Add(20 * time.Second)}, moving},
-		{"a base that no worker takes", "base of shop waits for a worker since " + clock(began, now), engine.Pending{State: "scheduled", Scheduled: began}, engine.Beat{}},
+		{"a base that no worker takes", "base of shop waits for a worker since " + problem.Clock(began, now), engine.Pending{State: "scheduled", Scheduled: began}, engine.Beat{}},
 		{"a check reads for long without a count", "", engine.Pending{Activity: "check", State: "started"}, still},
 	} {
 		if got := job(c.p, c.b); got != c.want {
@@ -78,15 +79,15 @@ func TestArchiversAreJudged(t *testing.T) {
 			engine.Beat{Phase: engine.Following, Offset: 77, Trouble: "the server keeps its log: no right"}), true, "orders/0: archived, but hindered: the server keeps its log: no right"},
 		{"it follows again", pending(engine.Pending{State: "started", Attempt: 4, Started: began, LastHeartbeat: now, LastFailure: "x", LastError: refused}, following), true, ""},
 		{"its worker died while it followed", pending(engine.Pending{State: "scheduled", Attempt: 2, Started: began, LastEnded: now.Add(-time.Minute), LastFailure: refused.Error(), LastError: refused}, following), false,
-			"archiver of orders/0 fails since " + clock(now.Add(-time.Minute), now) + " (attempt 2): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"},
+			"archiver of orders/0 fails since " + problem.Clock(now.Add(-time.Minute), now) + " (attempt 2): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"},
 		{"it fails again and again", pending(engine.Pending{State: "scheduled", Attempt: 14, NextAttempt: now.Add(20 * time.Second), LastFailure: refused.Error(), LastError: refused}, engine.Beat{Phase: "starting", Failing: began}), false,
-			"archiver of orders/0 fails since " + clock(began, now) + " (attempt 14, next in 20 s): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"},
+			"archiver of orders/0 fails since " + problem.Clock(began, now) + " (attempt 14, next in 20 s): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"},
 		{"the engine gave it up and the workflow waits", Archiver{Again: 30 * time.Second, Streak: engine.Streak{Failures: 3, Since: began, Last: now.Add(-10 * time.Second), Err: refused}}, false,
-			"archiver of orders/0 fails since " + clock(began, now) + " (attempt 4, next in 20 s): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"},
+			"archiver of orders/0 fails since " + problem.Clock(began, now) + " (attempt 4, next in 20 s): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"},
 		{"there is none", Archiver{Missing: true}, false, "orders/0: no archiver runs; start them with: drctl apply"},
 		{"it has just begun", pending(engine.Pending{State: "started", Started: now}, engine.Beat{Phase: "starting"}), false, ""},
 		{"it never begins", pending(engine.Pending{State: "started", Started: began}, engine.Beat{Phase: "starting"}), false,
-			"archiver of orders/0 has not begun since " + clock(began, now) + "; see the log of the worker of east"},
+			"archiver of orders/0 has not begun since " + problem.Clock(began, now) + "; see the log of the worker of east"},
 	} {
 		f := Facts{now: now, engine: Engine{Archivers: map[targets.ShardID]Archiver{sh.Shard: c.x}, Regions: []Region{{"east", "drctl.east", now}}}}
 		archiving, _, p := f.judgeArchiver(sh)
@@ -127,7 +128,7 @@ func TestProblemsAsLines(t *testing.T) {
 	p := Problem{What: "archiver of orders/0 fails", Since: at, Detail: attempts(14, at.Add(80*time.Second), at.Add(time.Minute))}.Because(
 		fail.New(fail.Denied, "follow", "orders/0@east", "ALTER ROLE drctl REPLICATION", errors.New("must be replication role")))
 
-	want := "archiver of orders/0 fails since " + clock(at, now) + " (attempt 14, next in 20 s): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"
+	want := "archiver of orders/0 fails since " + problem.Clock(at, now) + " (attempt 14, next in 20 s): follow: orders/0@east: must be replication role; ALTER ROLE drctl REPLICATION"
 	if p.Text(now) != want {
 		t.Errorf("got  %s\nwant %s", p.Text(now), want)
 	}

@@ -176,13 +176,13 @@ func (f Facts) judgeVaults() (out []Problem) {
 		p := Problem{Code: "vault-unavailable", Severity: Critical, Subject: v.region, Region: v.region}
 		if errors.Is(v.err, platform.ErrNoKey) {
 			lacking = append(lacking, v.region)
-			locked = locked.vault(v)
+			locked = closed(locked, v)
 
 			continue
 		}
 
 		if v.err != nil {
-			out = append(out, p.vault(v))
+			out = append(out, closed(p, v))
 			continue
 		}
 
@@ -209,8 +209,8 @@ func (f Facts) judgeVaults() (out []Problem) {
 	return out
 }
 
-// vault words why a vault cannot be opened.
-func (p Problem) vault(v vaultFacts) Problem {
+// closed words why a vault cannot be opened.
+func closed(p Problem, v vaultFacts) Problem {
 	p.What = "the vault of " + v.region + " cannot be opened"
 	err := v.err
 

@@ -3,6 +3,7 @@ package readiness
 import (
 	"time"
 
+	"drctl/restore/readiness/problem"
 	"drctl/targets"
 )
 
@@ -122,7 +123,7 @@ func (f Facts) Status() Status {
 		}
 	}
 	st.Vaults = f.vaultsOf(newest)
-	st.Problems = Texts(st.Details, f.now)
+	st.Problems = problem.Texts(st.Details, f.now)
 
 	return st
 }

@@ -1,15 +1,13 @@
-package readiness
+package problem
 
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"drctl/internal/fail"
-	"drctl/internal/human"
 )
 
 // Problem is one thing that endangers recovery or will. It is what status
@@ -46,7 +44,7 @@ func (p Problem) Text(now time.Time) string {
 	b.WriteString(p.What)
 
 	if !p.Since.IsZero() {
-		b.WriteString(" since " + clock(p.Since, now))
+		b.WriteString(" since " + Clock(p.Since, now))
 	}
 
 	if p.Detail != "" {
@@ -98,8 +96,8 @@ func (p Problem) Because(err error) Problem {
 	return p
 }
 
-// clock is a time of day, with the day when that is not today.
-func clock(t, now time.Time) string {
+// Clock is a time of day, with the day when that is not today.
+func Clock(t, now time.Time) string {
 	t = t.Local()
 	if y, m, d := t.Date(); !sameDay(now.Local(), y, m, d) {
 		return t.Format("2006-01-02 15:04")
@@ -111,16 +109,6 @@ func clock(t, now time.Time) string {
 func sameDay(t time.Time, year int, month time.Month, day int) bool {
 	y, m, d := t.Date()
 	return y == year && m == month && d == day
-}
-
-// attempts says how often something failed and when it is tried again.
-func attempts(n int, next time.Time, now time.Time) string {
-	s := fmt.Sprintf("attempt %d", n)
-	if in := next.Sub(now); !next.IsZero() && in > 0 {
-		s += ", next in " + human.Duration(in.Round(time.Second))
-	}
-
-	return s
 }
 
 // Texts renders problems as lines for people.
