@@ -198,12 +198,9 @@ func (a *Activities) provable(ctx context.Context, h *steps.Hands, c Call, d pla
 				return fail.Newf(fail.Denied, op, s.ID, "a guard's lease is said to be over, and there is no proof of that")
 			}
 
-			key, err := a.silenceKey(ctx, d)
-			if err == nil {
-				err = holds(d, s.On, *f.Proof, c.Epoch, key)
-			}
-
-			if err != nil {
+			if key, err := a.silenceKey(ctx, d); err != nil {
+				return err
+			} else if err := holds(d, s.On, *f.Proof, c.Epoch, key); err != nil {
 				return err
 			}
 		}
