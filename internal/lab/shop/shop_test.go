@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/lab/shop/journal"
+	"drctl/internal/lab/shop/judge"
 	"drctl/internal/lab/shop/stores"
 	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/servers"
@@ -311,6 +312,7 @@ func TestCheckFindsEveryViolation(t *testing.T) {
 	}
 
 	checkShowsNothing(t, p, cut, path)
+	checkLeftPrepared(t, p, cut, path, move.Shards[0])
 	// Traffic that went on after the cut: everything of it is surplus.
 	o = options(p, path)
 	o.Duration, o.Seed = time.Second, 7
@@ -436,5 +438,27 @@ func TestGateHoldsTransfersUp(t *testing.T) {
 
 	if sum := <-done; sum.Max < 250*time.Millisecond {
 		t.Errorf("the wait for the gate is not in the latency: %+v", sum)
+	}
+}
+
+// checkLeftPrepared leaves a transaction prepared: only a cut that is not proven, and says that it leaves
+// this one, may do so.
+func checkLeftPrepared(t *testing.T, p Platform, cut targets.Cut, path string, shard int) {
+	t.Helper()
+
+	exec(t, p.Postgres[shard], "BEGIN; UPDATE accounts SET balance = 0 WHERE id = 7; PREPARE TRANSACTION 'left'")
+	defer exec(t, p.Postgres[shard], "ROLLBACK PREPARED 'left'")
+
+	for _, c := range []struct {
+		grade  judge.Grade
+		action judge.Action
+		faults int
+	}{{judge.Ordered, judge.Leave, 0}, {judge.Ordered, "", 1}, {judge.Proven, judge.Leave, 1}} {
+		claim := &judge.Claim{Grade: c.grade, Actions: map[judge.Doubtful]judge.Action{{Shard: shard, GID: "left"}: c.action}}
+
+		rep, err := Check(t.Context(), CheckOptions{Cut: cut, Journals: []string{path}, Platform: p, Claim: claim})
+		if err != nil || rep.ByRule[RulePrepared] != c.faults {
+			t.Errorf("%s, %q: %d faults, want %d, %v", c.grade, c.action, rep.ByRule[RulePrepared], c.faults, err)
+		}
 	}
 }
