@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -76,7 +77,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 
-	w := &world{T: t, dir: t.TempDir(), seal: s, s: &server{writable: true, link: Link{Up: true}}}
+	w := &world{T: t, dir: dirOf(t), seal: s, s: &server{writable: true, link: Link{Up: true}}}
 
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -87,6 +88,28 @@ func newWorld(t *testing.T) *world {
 	w.address.Store(l.Addr().String())
 
 	return w
+}
+
+// dirOf is a directory in which a voter may still write for a moment when a lookout has ended: it waits
+// for none that hangs.
+func dirOf(t *testing.T) string {
+	t.Helper()
+
+	dir, err := os.MkdirTemp("", "drctl-lookout-")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	t.Cleanup(func() {
+		for end := time.Now().Add(10 * time.Second); os.RemoveAll(dir) != nil; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Errorf("left behind: %s", dir)
+				return
+			}
+		}
+	})
+
+	return dir
 }
 
 type counted struct {
