@@ -40,7 +40,9 @@ need jq jq
 need git git
 need curl curl
 need procps ps
-need util-linux flock
+need util-linux flock unshare
+need mount mount
+need openssh-client ssh-keygen
 if ! [[ -s /etc/ssl/certs/ca-certificates.crt || -s /etc/pki/tls/certs/ca-bundle.crt || -s /etc/ssl/cert.pem ]]; then
 	missing+=(ca-certificates)
 fi

@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"drctl/internal/sandbox/sandboxtest"
 	"drctl/internal/servers"
 	"drctl/workflows"
 )
@@ -19,11 +19,7 @@ import (
 func onHost(t *testing.T, own, disk string) []string {
 	t.Helper()
 
-	if out, err := exec.Command("unshare", "--mount", "true").CombinedOutput(); err != nil {
-		t.Skipf("no mount namespaces here: %v, %s", err, out)
-	}
-
-	return []string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" "$1" && shift && exec "$@"`, own, disk}
+	return append(sandboxtest.Mounts(t), "sh", "-c", `mount --bind "$0" "$1" && shift && exec "$@"`, own, disk)
 }
 
 // names are those in a directory.

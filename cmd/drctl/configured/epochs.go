@@ -33,40 +33,56 @@ func (p *Platform) Epochs(ctx context.Context, group string) (*epoch.Log, error)
 			fmt.Errorf("with %d voters the loss of one vault would leave no majority", p.Config.Voters()))
 	}
 
+	return opened(p, p.epochs, group, func() (*epoch.Log, error) {
+		voters, seal, err := p.voting(ctx)
+		if err != nil {
+			return nil, err
+		}
+
+		host, _ := os.Hostname() // for people
+
+		return epoch.Open(epoch.Config{Group: group, Voters: voters, Codec: seal, By: fmt.Sprintf("%s, process %d", host, os.Getpid())})
+	}, (*epoch.Log).Close)
+}
+
+// opened is what this process has of a group: one, however many ask for it at once. Closed is
+// told of one that came too late.
+func opened[T any](p *Platform, all map[string]*T, group string, open func() (*T, error), closed func(*T)) (*T, error) {
 	p.mu.Lock()
-	l := p.epochs[group]
+	one := all[group]
+
 	p.mu.Unlock()
 
-	if l != nil {
-		return l, nil
+	if one != nil {
+		return one, nil
 	}
 
-	voters, err := p.voters(ctx)
+	one, err := open()
 	if err != nil {
-		return nil, err
-	}
-
-	seal, err := p.seal(ctx)
-	if err != nil {
-		return nil, err
-	}
-
-	host, _ := os.Hostname() // for people
-
-	if l, err = epoch.Open(epoch.Config{Group: group, Voters: voters, Codec: seal, By: fmt.Sprintf("%s, process %d", host, os.Getpid())}); err != nil {
 		return nil, err
 	}
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	if other := p.epochs[group]; other != nil {
-		l.Close()
+	if other := all[group]; other != nil {
+		closed(one)
 		return other, nil
 	}
-	p.epochs[group] = l
+	all[group] = one
 
-	return l, nil
+	return one, nil
+}
+
+// voting is what records in all voters need.
+func (p *Platform) voting(ctx context.Context) ([]epoch.Voter, epoch.Seal, error) {
+	voters, err := p.voters(ctx)
+	if err != nil {
+		return nil, epoch.Seal{}, err
+	}
+	seal, err := p.seal(ctx)
+
+	return voters, seal, err
 }
 
 // voters are the stores of all vaults and of the witness.
@@ -128,40 +144,17 @@ func (p *Platform) seal(ctx context.Context) (epoch.Seal, error) {
 // Board is where vantage points keep what they saw of a group, and people's orders about
 // that. Each process has one, which knows what it has read.
 func (p *Platform) Board(ctx context.Context, group string) (*board.Board, error) {
-	p.mu.Lock()
-	b := p.boards[group]
-	p.mu.Unlock()
+	return opened(p, p.boards, group, func() (*board.Board, error) {
+		voters, seal, err := p.voting(ctx)
+		if err != nil {
+			return nil, err
+		}
 
-	if b != nil {
-		return b, nil
-	}
+		var of []board.Voter
+		for _, v := range voters {
+			of = append(of, board.Voter{Name: v.Name, Store: v.Store})
+		}
 
-	voters, err := p.voters(ctx)
-	if err != nil {
-		return nil, err
-	}
-
-	seal, err := p.seal(ctx)
-	if err != nil {
-		return nil, err
-	}
-
-	var of []board.Voter
-	for _, v := range voters {
-		of = append(of, board.Voter{Name: v.Name, Store: v.Store})
-	}
-
-	if b, err = board.Open(group, of, seal, epoch.Boot, p.Config.Detection.Limit); err != nil {
-		return nil, err
-	}
-
-	p.mu.Lock()
-	defer p.mu.Unlock()
-
-	if other := p.boards[group]; other != nil {
-		return other, nil
-	}
-	p.boards[group] = b
-
-	return b, nil
+		return board.Open(group, of, seal, epoch.Boot, p.Config.Detection.Limit)
+	}, func(*board.Board) {})
 }

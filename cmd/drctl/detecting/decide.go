@@ -1,6 +1,7 @@
 package detecting
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"drctl/internal/detection"
 	"drctl/internal/detection/board"
 	"drctl/internal/detection/lookout"
+	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/logs"
 	"drctl/internal/retry"
@@ -213,12 +215,24 @@ func (d *decider) runs(ctx context.Context, group string) (open string, moved ti
 	}
 
 	// One whose worker has not begun yet is in no vault.
-	x, err := d.engine.DescribeWorkflowExecution(ctx, d.ids.Recover(group), "")
-	if err == nil && x.GetWorkflowExecutionInfo().GetCloseTime() == nil {
-		open = d.ids.Recover(group)
+	waits, err := running(ctx, d.engine, d.ids.Recover(group))
+
+	return cmp.Or(waits, open), moved, err
+}
+
+// running is the workflow if it runs. What the engine does not say is an error: nothing begins on
+// the assumption that nothing runs.
+func running(ctx context.Context, c client.Client, id string) (string, error) {
+	s, err := engine.StateOf(ctx, c, id)
+
+	switch {
+	case fail.Is(err, fail.NotFound):
+		return "", nil
+	case err != nil || !s.Running:
+		return "", err
 	}
 
-	return open, moved, nil
+	return id, nil
 }
 
 // begin starts the failover, once it is recorded why.

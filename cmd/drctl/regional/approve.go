@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -89,24 +90,26 @@ func (f Faces) approve(ctx context.Context, a approving) error {
 	fmt.Fprintf(f.Err, "%s\nplan  %s\nstate %s\n%d of %d people have agreed\n", s.Subject.Words, s.Subject.Plan, s.Subject.State, len(s.Agreed), s.People)
 
 	r := recovery.Reply{Step: s.ID, Answer: machine.SayYes, By: f.By()}
+	word := "approve"
 
+	var p *pen
 	if a.glass != "" {
-		r.Glass, r.Reason = true, a.glass
-	} else if r.Approval, err = a.sign(ctx, cfg, group, *s.Subject, f.Err); err != nil {
+		r.Glass, r.Reason, word = true, a.glass, "break the glass for"
+	} else if p, err = a.pen(cfg, group); err != nil {
 		return err
-	} else if r.Approval != nil {
-		r.By = r.Approval.By
 	}
 
 	if !a.yes {
-		word := "approve"
-		if r.Glass {
-			word = "break the glass for"
-		}
-
 		if err := ui.Confirm(f.Err, word, "group", group); err != nil {
 			return err
 		}
+	}
+
+	if p != nil {
+		if r.Approval, err = p.sign(ctx, *s.Subject, a.length, f.Err); err != nil {
+			return err
+		}
+		r.By = p.by
 	}
 
 	if err := e.Client.SignalWorkflow(ctx, id, "", recovery.Answer, r); err != nil {
@@ -127,41 +130,52 @@ func asking(now recovery.Out, step string) (recovery.Step, error) {
 	return recovery.Step{}, fail.New(fail.NotFound, opApprove, now.Group, "see what is asked: drctl recovery show --group "+now.Group, errors.New("nothing wants to be approved now"))
 }
 
-// sign makes the approval; nil where the configuration names nobody whose signature counts.
-func (a approving) sign(ctx context.Context, cfg *config.Config, group string, s approval.Subject, tell io.Writer) (*approval.Approval, error) {
+// pen is what a person signs with.
+type pen struct {
+	by, key string
+	private ssh.Signer // nil where ssh-keygen has to sign
+}
+
+// pen finds it; nil where the configuration names nobody whose signature counts.
+func (a approving) pen(cfg *config.Config, group string) (*pen, error) {
 	rec := cfg.Recovery[group]
 	if rec == nil || len(rec.Approvers) == 0 {
 		return nil, nil
 	}
 
-	key := a.key
-	if home, err := os.UserHomeDir(); key == "" && err == nil {
-		key = filepath.Join(home, ".ssh", "id_ed25519")
+	p := pen{by: a.as, key: a.key}
+	if home, err := os.UserHomeDir(); p.key == "" && err == nil {
+		p.key = filepath.Join(home, ".ssh", "id_ed25519")
 	}
 
-	private, public, err := keyOf(key)
-	if err != nil {
+	var public ssh.PublicKey
+
+	var err error
+	if p.private, public, err = keyOf(p.key); err != nil {
 		return nil, err
 	}
 
-	by := a.as
-	if by == "" {
-		by = owner(cfg, group, public)
+	if p.by == "" {
+		p.by = owner(cfg, group, public)
 	}
 
-	if by == "" {
-		return nil, fail.New(fail.Denied, opApprove, key, "use another key, or have it added to recovery."+group+".approvers", fmt.Errorf("it is none of %s", strings.Join(slices.Sorted(maps.Keys(rec.Approvers)), ", ")))
+	if p.by == "" {
+		return nil, fail.New(fail.Denied, opApprove, p.key, "use another key, or have it added to recovery."+group+".approvers", fmt.Errorf("it is none of %s", strings.Join(slices.Sorted(maps.Keys(rec.Approvers)), ", ")))
 	}
 
+	return &p, nil
+}
+
+func (p pen) sign(ctx context.Context, s approval.Subject, length time.Duration, tell io.Writer) (*approval.Approval, error) {
 	now := time.Now().UTC().Truncate(time.Second)
-	x := approval.Approval{Subject: s, By: by, At: now, Expires: now.Add(a.length)}
+	x := approval.Approval{Subject: s, By: p.by, At: now, Expires: now.Add(length)}
 
-	if private != nil {
-		x, err = approval.Sign(x, private)
-		return &x, err
+	var err error
+	if p.private != nil {
+		x, err = approval.Sign(x, p.private)
+	} else {
+		x.Signature, err = keygen(ctx, p.key, x.Message(), tell)
 	}
-
-	x.Signature, err = keygen(ctx, key, x.Message(), tell)
 
 	return &x, err
 }
@@ -170,6 +184,10 @@ func (a approving) sign(ctx context.Context, cfg *config.Config, group string, s
 // opens.
 func keyOf(path string) (private ssh.Signer, public ssh.PublicKey, err error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fail.New(fail.NotFound, opApprove, path, "name your SSH key with --key; it is one of recovery.GROUP.approvers", err)
+	}
+
 	if err != nil {
 		return nil, nil, fail.FromOS(opApprove, path, err)
 	}

@@ -117,6 +117,11 @@ recovery:
 	p.refused(1, "not signed", "recovery", "answer", "approve", "yes")
 	p.must("drctl", "recovery", "approve", "--yes", "--key", ann)
 	p.refused(1, "already", "recovery", "approve", "--yes", "--key", ann2)
+
+	if _, said, _ := p.run("drctl", "recovery", "approve", "--key", bob+".pub"); strings.Contains(said, "Signing") {
+		p.Errorf("it is signed before the person was asked: %s", said)
+	}
+
 	p.must("drctl", "recovery", "approve", "--yes", "--key", bob+".pub") // by ssh-keygen
 	p.reached(ended)
 	p.must("drctl", "recovery", "reviews")

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"drctl/internal/sandbox/sandboxtest"
 	"drctl/restore/machine"
 	"drctl/targets"
 )
@@ -26,9 +27,9 @@ func (p *place) without(c *exec.Cmd, regions ...string) *exec.Cmd {
 	for _, r := range regions {
 		script += "mount -t tmpfs tmpfs " + p.instance(r).DataDir + " && "
 	}
-	c.Args = append([]string{"unshare", "--mount", "sh", "-c", script + `exec "$0" "$@"`}, c.Args...)
+	c.Args = append(append(sandboxtest.Mounts(p), "sh", "-c", script+`exec "$0" "$@"`), c.Args...)
 
-	path, err := exec.LookPath("unshare")
+	path, err := exec.LookPath(c.Args[0])
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -84,9 +85,7 @@ func (p *place) beside(region, other string) {
 // a server's own host can see its directory: bases are read there, the old primary is
 // stopped there, and becomes a standby there. The sections run elsewhere.
 func TestEveryHostDoesItsOwn(t *testing.T) {
-	if out, err := exec.Command("unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt").CombinedOutput(); err != nil {
-		t.Skipf("no mount namespaces here: %v, %s", err, out)
-	}
+	sandboxtest.Mounts(t)
 
 	p := newPlace(t)
 	p.names()
