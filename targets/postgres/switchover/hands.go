@@ -191,11 +191,32 @@ func (s *side) grant(role string) string {
 // point is where a server's log stands, with the ancestry of its timeline: what it
 // has replayed, for a standby.
 func (s *side) point(ctx context.Context, op string) (timelines.Point, error) {
-	v, err := s.look(ctx, op)
-	if err != nil {
-		return timelines.Point{}, err
+	p, _, err := s.stands(ctx, op)
+	return p, err
+}
+
+// stands is point and look of one moment. A server may be promoted between two
+// questions, by a process that was killed after it had told it so: then both are
+// asked again.
+func (s *side) stands(ctx context.Context, op string) (p timelines.Point, v seen, err error) {
+	if v, err = s.look(ctx, op); err != nil {
+		return p, v, err
 	}
 
+	for {
+		if p, err = s.located(ctx, op, v); err != nil {
+			return p, v, err
+		}
+		before := v.standby
+
+		if v, err = s.look(ctx, op); err != nil || v.standby == before {
+			return p, v, err
+		}
+	}
+}
+
+// located opens a session for the log that broke again, once.
+func (s *side) located(ctx context.Context, op string, v seen) (timelines.Point, error) {
 	for try := 0; ; try++ {
 		p, err := s.identify(ctx, op, v)
 		if err != nil && s.log != nil && s.log.IsClosed() && try == 0 && ctx.Err() == nil {
@@ -286,13 +307,9 @@ func position(p timelines.Point) targets.Position {
 func (s *Switcher) Standby(ctx context.Context, op string, in targets.Instance) (at timelines.Point, replayed func(context.Context) (uint64, error), done func(), err error) {
 	one := &side{o: &s.o, in: in}
 
-	v, err := one.look(ctx, op)
+	at, v, err := one.stands(ctx, op)
 	if err == nil && !v.standby {
 		err = fail.New(fail.Conflict, op, in.String(), "see drctl status for who is the primary", errors.New("it is no standby"))
-	}
-
-	if err == nil {
-		at, err = one.point(ctx, op)
 	}
 
 	if err != nil {

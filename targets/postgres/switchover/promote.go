@@ -33,12 +33,7 @@ func (h *hands) Promote(ctx context.Context, req handover.PromoteRequest) (out h
 		return out, fail.New(fail.Invalid, opPromote, h.req.New.String(), "", err)
 	}
 
-	at, err := h.new.point(ctx, opPromote)
-	if err != nil {
-		return out, err
-	}
-
-	v, err := h.new.look(ctx, opPromote)
+	at, v, err := h.new.stands(ctx, opPromote)
 	if err != nil {
 		return out, err
 	}
@@ -126,8 +121,12 @@ func (h *hands) onLine(at, line timelines.Point, exact bool) error {
 // writable promotes the standby and waits until it takes writes.
 func (h *hands) writable(ctx context.Context) error {
 	// It does not wait there: the server would look only every 100 ms.
-	if err := h.new.run(ctx, opPromote, "GRANT EXECUTE ON FUNCTION pg_promote TO "+h.req.New.User, "SELECT pg_catalog.pg_promote(false)"); err != nil {
-		return err
+	err := h.new.run(ctx, opPromote, "GRANT EXECUTE ON FUNCTION pg_promote TO "+h.req.New.User, "SELECT pg_catalog.pg_promote(false)")
+	if err != nil {
+		// A process before this one may have told it, a moment ago.
+		if v, lerr := h.new.look(ctx, opPromote); lerr != nil || v.standby {
+			return err
+		}
 	}
 
 	return await(ctx, opPromote, h.req.New, func() string { return "it was told to take writes, and does not yet" }, func() (bool, error) {

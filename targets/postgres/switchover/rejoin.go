@@ -51,14 +51,12 @@ func (s *Switcher) Rejoin(ctx context.Context, req handover.RejoinRequest) (hand
 }
 
 func (r *rejoin) do(ctx context.Context) error {
-	to, err := r.new.point(ctx, opRejoin)
+	to, v, err := r.new.stands(ctx, opRejoin)
 	if err != nil {
 		return err
 	}
 
-	if v, err := r.new.look(ctx, opRejoin); err != nil {
-		return err
-	} else if v.standby {
+	if v.standby {
 		return fail.New(fail.Conflict, opRejoin, r.req.New.String(), "see drctl status for who is the primary", errors.New("it is a standby"))
 	}
 	r.out.Method = "as it was"

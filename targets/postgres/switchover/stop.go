@@ -213,7 +213,7 @@ func (h *hands) holds(ctx context.Context, end timelines.Point) error {
 		}
 	}
 
-	at, err := h.new.point(ctx, opStop)
+	at, v, err := h.new.stands(ctx, opStop)
 	if err != nil {
 		return err
 	}
