@@ -21,7 +21,7 @@ const opStart = "start server"
 // that it was started with before, as the owner of the directory, and waits until
 // it takes sessions. It outlives this process. One that runs already is waited for.
 func Start(ctx context.Context, dir string) (Server, error) {
-	if s, err := Find(dir); err == nil {
+	if s, err := written(ctx, dir); err == nil {
 		return s, s.await(ctx, nil, "")
 	} else if !fail.Is(err, fail.NotFound) {
 		return Server{}, err
@@ -72,11 +72,34 @@ func Start(ctx context.Context, dir string) (Server, error) {
 	}
 
 	// Somebody else has started it at the same time, and was first.
-	if other, ferr := Find(dir); ferr == nil && other.ID != s.ID {
+	if other, ferr := written(ctx, dir); ferr == nil && other.ID != s.ID {
 		return other, other.await(ctx, nil, "")
 	}
 
 	return s, err
+}
+
+// writtenWithin is how long a server may take between making its lock file and
+// writing it.
+const writtenWithin = 2 * time.Second
+
+// written is Find that waits for a lock file that is being written. A server that
+// starts and finds one ends, too.
+func written(ctx context.Context, dir string) (s Server, err error) {
+	ctx, cancel := context.WithTimeout(ctx, writtenWithin)
+	defer cancel()
+
+	for {
+		if s, err = Find(dir); !fail.Is(err, fail.Unavailable) {
+			return s, err
+		}
+
+		select {
+		case <-ctx.Done():
+			return s, err
+		case <-time.After(poll):
+		}
+	}
 }
 
 // await waits until the server takes sessions.

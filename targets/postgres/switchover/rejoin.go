@@ -365,5 +365,5 @@ func configure(dir string, set map[string]string) error {
 		kept = append(kept, name+" = "+replayconf.Quote(set[name]))
 	}
 
-	return writeOwned(path, []byte(strings.Join(kept, "\n")+"\n"))
+	return postmaster.WriteOwned(path, []byte(strings.Join(kept, "\n")+"\n"))
 }

@@ -158,7 +158,7 @@ func (r *rejoin) putBack() error {
 		b, err := os.ReadFile(filepath.Join(r.aside(), name))
 		switch {
 		case err == nil:
-			err = writeOwned(to, b)
+			err = postmaster.WriteOwned(to, b)
 		case errors.Is(err, os.ErrNotExist):
 			if err = os.Remove(to); errors.Is(err, os.ErrNotExist) {
 				err = nil

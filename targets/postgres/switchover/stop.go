@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -137,29 +136,7 @@ func (h *hands) sealed() error { return seal(h.req.Old.DataDir) }
 
 // seal lets whoever starts the server start a standby.
 func seal(dir string) error {
-	return writeOwned(filepath.Join(dir, sealFile), nil)
-}
-
-// writeOwned writes a file that belongs to the owner of its directory.
-func writeOwned(path string, content []byte) error {
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		return fail.FromOS("write", path, err)
-	}
-
-	if os.Geteuid() != 0 {
-		return nil
-	}
-
-	uid, gid, err := postmaster.Owner(filepath.Dir(path))
-	if err == nil {
-		err = os.Chown(path, uid, gid)
-	}
-
-	if err != nil {
-		return fail.FromOS("chown", path, err)
-	}
-
-	return nil
+	return postmaster.WriteOwned(filepath.Join(dir, sealFile), nil)
 }
 
 // command runs what stops or starts a server.
