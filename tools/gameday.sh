@@ -63,6 +63,8 @@ lost() {
 begin=$(date +%s)
 say "1. Two regions: $SHARDS PostgreSQL shards behind PgBouncers, $REDIS Redis masters behind HAProxies"
 run drlab up --dir "$LAB" --shards "$SHARDS" --redis "$REDIS" --size 20MiB --mode auto --proxies 2>"$WORK/lab.log"
+bg "$WORK/keep.log" "$WORK/keep.err" drlab keep --dir "$LAB"
+keeper=$pid
 run drctl vault init >/dev/null
 serve
 run drctl backup now >/dev/null 2>&1
@@ -108,6 +110,7 @@ jq -r 'def p(q): sort | .[((length * q + 99) / 100 | floor) - 1]; def ms: . / 1e
 jq -rs 'def p(q): sort | .[((length * q + 99) / 100 | floor) - 1]; def ms: . / 1e5 | round / 10;
 	[.[].steps[] | select(.op == "section") | .inside[] | {k: (.id | split("-")[0]), t: .took_ns}] | group_by(.k)[] | "  \(.[0].k): p50 \([.[].t] | p(50) | ms) ms, longest \([.[].t] | max | ms) ms"' "$WORK"/there-*.json "$WORK"/home-*.json
 jq -r '"failover      \([.steps[] | select(.op == "section") | .inside[].at_ns] | max / 1e6 | round) ms from its first promotion to its last release"' "$WORK/failover.json"
+[ ! -s "$WORK/keep.log" ] || { echo "poolers and proxies that died by themselves and were started again:"; cat "$WORK/keep.log"; }
 echo "took          $(($(date +%s) - begin)) s"
 ok=1
 exit "$status"

@@ -1,5 +1,5 @@
 # What the scripts that tell a story with a lab share: sourced, with BIN, WORK and LAB set.
-up= traffic= ok= status=0
+up= traffic= keeper= ok= status=0
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 # bg OUT ERR PROGRAM ARGS starts a program itself in the background, so that its pid is known.
@@ -30,6 +30,7 @@ ended() {
 	set +e
 	[ -n "$traffic" ] && kill "$traffic" 2>/dev/null && wait "$traffic" 2>/dev/null
 	[ -n "$up" ] && kill "$up" 2>/dev/null && wait "$up" 2>/dev/null
+	[ -n "$keeper" ] && kill "$keeper" 2>/dev/null && wait "$keeper" 2>/dev/null
 	for box in "$LAB"/sandbox/*/; do
 		[ -f "$box/sandbox.json" ] && "$BIN/drctl" sandbox rm "${box%/}" >/dev/null
 	done

@@ -136,6 +136,22 @@ func shopOf(l *lab.Lab, at func(targets.ShardID) (targets.Instance, error)) (sho
 	return p, err
 }
 
+func (a *app) keepCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "keep", Short: "Start proxies again that die, as a service manager would, until it is interrupted", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			tools, err := findTools()
+			if err != nil {
+				return err
+			}
+
+			return lab.Keep(cmd.Context(), a.dir, tools, func(s string) {
+				fmt.Fprintf(a.out, "%s lab: %s\n", time.Now().UTC().Format(time.RFC3339), s)
+			})
+		},
+	}
+}
+
 func (a *app) downCmd() *cobra.Command {
 	var destroy bool
 	c := &cobra.Command{

@@ -2,7 +2,9 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
+	"time"
 
 	"drctl/internal/fail"
 	"drctl/internal/servers"
@@ -99,6 +101,43 @@ func (l *Lab) startProxy(ctx context.Context, p Server) (servers.Server, error) 
 		Databases: map[string]string{to.Database: to.Address}, ConnectQuery: "SET lock_timeout = 2000",
 		Users: map[string]targets.Secret{to.User: to.Password}, Admins: []string{to.User},
 		Settings: map[string]string{"ignore_startup_parameters": "extra_float_digits,lock_timeout"}})
+}
+
+// keepEvery is how often a dead proxy is looked for.
+const keepEvery = 200 * time.Millisecond
+
+// Keep starts the proxies of the lab in a directory again when they die, as the service
+// manager of a host does, until ctx ends. It says each that it started. What was
+// stopped on purpose, and what else is down, it leaves alone.
+func Keep(ctx context.Context, dir string, tools servers.Binaries, say func(string)) error {
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+
+	for {
+		// Others write the lab's record, too.
+		l, err := Open(dir, tools)
+		if err != nil {
+			return err
+		}
+
+		for i, s := range l.Servers() {
+			if s.Role != Proxy || !s.Made || s.Proc.Pid == 0 || s.Proc.Alive() {
+				continue
+			}
+
+			say(fmt.Sprintf("%s (process %d) is gone; starting it again", s.Name, s.Proc.Pid))
+
+			if err := l.start(ctx, i); err != nil && ctx.Err() == nil {
+				say(fmt.Sprintf("%s: %v", s.Name, err))
+			}
+		}
+
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // leader is where a proxy leads that has forgotten where it was pointed, or was never: whoever
