@@ -279,10 +279,21 @@ func (g *Guard) leave(t *epoch.Tenure, lease time.Duration) bool {
 	return true
 }
 
+// blink is how long a timer runs at most. Timers stand still while the machine sleeps, and
+// the clock of the leases does not.
+const blink = 100 * time.Millisecond
+
 func (g *Guard) pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(max(d, time.Millisecond)):
+	for end := g.Clock() + max(d, time.Millisecond); ctx.Err() == nil; {
+		left := end - g.Clock()
+		if left <= 0 {
+			return
+		}
+
+		select {
+		case <-ctx.Done():
+		case <-time.After(min(left, blink)):
+		}
 	}
 }
 
