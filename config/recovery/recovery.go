@@ -59,8 +59,10 @@ func (d *Detection) SetDefaults() {
 	*d = Detection{Interval: time.Second, Limit: time.Second, Lost: 5 * time.Second, Up: 10 * time.Second, Votes: 2, Block: 10 * time.Minute}
 }
 
-// Stale is after how long a vote counts no more.
-func (d Detection) Stale() time.Duration { return 3*d.Interval + d.Limit }
+// Stale is after how long a vote counts no more. A look takes a limit, or two where servers
+// take connections and say nothing, and voters that do not answer take one more: by then it
+// has to count still.
+func (d Detection) Stale() time.Duration { return max(3*d.Interval+d.Limit, d.Interval+3*d.Limit) }
 
 // Check lists what is wrong with values that were read well. automatic says that a group
 // has that policy.

@@ -19,9 +19,11 @@ type Server interface {
 	// Writable reports whether it takes writes. An error is no answer.
 	Writable(ctx context.Context) (bool, error)
 	// Place is where its processes are known by on this host: those of no other
-	// server, and none when it is gone. Without a directory it is not known yet, and
-	// the guard does not answer for it.
+	// server, and none when it is gone. Without a directory it is not known yet.
 	Place() (dir string, programs []string)
+	// Here reports whether the server that is called by this name was seen to be at the place. The
+	// guard answers for no other: what it kills there may be something else.
+	Here() bool
 	// Hold makes it refuse writes, ends sessions, and returns when none is left.
 	Hold(ctx context.Context) error
 	// Release takes back what Hold has left behind.
@@ -178,7 +180,10 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 
 	g.release(ctx)
 	g.tell(t)
+	g.look(ctx, lease/6)
+
 	said := g.instances()
+	g.unseen(ctx)
 	t.Cover(said) // from the next renewal on, with the watchman standing by
 
 	for wait := time.Duration(0); ; {
@@ -227,13 +232,13 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 	}
 }
 
-// look asks the servers whose place is not known yet.
+// look asks the servers that were not seen at their place yet.
 func (g *Guard) look(ctx context.Context, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 
 	for _, s := range g.Servers {
-		if place(s).Dir == "" {
+		if !s.Here() {
 			_, _ = s.Writable(ctx) // it says more next time
 		}
 	}
@@ -279,16 +284,27 @@ func (g *Guard) leave(t *epoch.Tenure, lease time.Duration) bool {
 	return true
 }
 
+// blink is how long a timer runs at most. Timers stand still while the machine sleeps, and
+// the clock of the leases does not.
+const blink = 100 * time.Millisecond
+
 func (g *Guard) pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(max(d, time.Millisecond)):
+	for end := g.Clock() + max(d, time.Millisecond); ctx.Err() == nil; {
+		left := end - g.Clock()
+		if left <= 0 {
+			return
+		}
+
+		select {
+		case <-ctx.Done():
+		case <-time.After(min(left, blink)):
+		}
 	}
 }
 
 func (g *Guard) instances() (all []string) {
 	for _, s := range g.Servers {
-		if place(s).Dir != "" {
+		if place(s).Dir != "" && s.Here() {
 			all = append(all, s.Instance())
 		}
 	}
@@ -299,6 +315,15 @@ func (g *Guard) instances() (all []string) {
 // tell has the watchman know until when the servers may run, and what they are now.
 func (g *Guard) tell(t *epoch.Tenure) {
 	g.Watchman.Tell(Watch{Until: t.Until() - time.Duration(t.Epoch().Lease)/6, Places: places(g.Servers)})
+}
+
+// unseen says for which servers the guard does not answer.
+func (g *Guard) unseen(ctx context.Context) {
+	for _, s := range g.Servers {
+		if !s.Here() {
+			g.Out.WarnContext(ctx, "the guard does not answer for the server: none on this host was seen to be it. It is asked again with each renewal", "region", g.Region, "instance", s.Instance())
+		}
+	}
 }
 
 func (g *Guard) release(ctx context.Context) {

@@ -101,21 +101,30 @@ func (c cut) Put(ctx context.Context, k string, b []byte) error {
 
 // log opens the group's sequence; off cuts two of the three voters off.
 func (o order) log(by string, off *atomic.Bool) (*epoch.Log, error) {
-	key, err := vault.ParseKey(targets.NewSecret(o.Key))
+	c, err := o.config(by, off)
 	if err != nil {
 		return nil, err
+	}
+
+	return epoch.Open(c)
+}
+
+func (o order) config(by string, off *atomic.Bool) (c epoch.Config, err error) {
+	key, err := vault.ParseKey(targets.NewSecret(o.Key))
+	if err != nil {
+		return c, err
 	}
 
 	seal, err := epoch.NewSeal(key, "set-1")
 	if err != nil {
-		return nil, err
+		return c, err
 	}
-	c := epoch.Config{Group: "shop", By: by, Codec: seal, Patience: lease / 3}
+	c = epoch.Config{Group: "shop", By: by, Codec: seal, Patience: lease / 3}
 
 	for i, n := range []string{"east", "west", "witness"} {
 		s, err := vault.OpenStore(context.Background(), vault.Location{URL: "file://" + filepath.Join(o.Dir, n)})
 		if err != nil {
-			return nil, err
+			return c, err
 		}
 
 		if off != nil && i > 0 {
@@ -125,7 +134,7 @@ func (o order) log(by string, off *atomic.Bool) (*epoch.Log, error) {
 		}
 	}
 
-	return epoch.Open(c)
+	return c, nil
 }
 
 func (o order) guard(ctx context.Context, off *atomic.Bool) (*guard.Guard, error) {

@@ -25,6 +25,8 @@ func (u *unseen) Hold(context.Context) error             { return nil }
 func (u *unseen) Release(context.Context) error          { return nil }
 func (u *unseen) Stop(context.Context) error             { return nil }
 
+func (u *unseen) Here() bool { return u.runs.Load() }
+
 func (u *unseen) Place() (string, []string) {
 	if !u.runs.Load() {
 		return "", nil

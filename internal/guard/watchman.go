@@ -161,7 +161,7 @@ func Stand(in io.Reader, clock epoch.Clock, kill func([]Place) error) error {
 	for {
 		var due <-chan time.Time
 		if len(now.Places) > 0 {
-			due = time.After(max(0, now.Until-clock()))
+			due = time.After(min(max(0, now.Until-clock()), blink))
 		}
 
 		select {

@@ -63,8 +63,15 @@ func (d *decider) judged(group string) func(context.Context, lookout.Seen) {
 		return nil
 	}
 
-	var busy sync.Mutex
-	var said string
+	for _, r := range d.p.Config.RegionNames() {
+		if successor(d.p.Config, group, r) == "" {
+			d.log.Error("no failover of the group can begin by itself when the region is lost: no other region has an instance of all shards that move", "group", group, "region", r)
+		}
+	}
+
+	var busy sync.Mutex // and of what follows
+	var said saying
+	var last tried
 
 	return func(ctx context.Context, s lookout.Seen) {
 		if s.Verdict.State != detection.Lost || successor(d.p.Config, group, s.Verdict.Region) != d.here || !busy.TryLock() {
@@ -77,13 +84,45 @@ func (d *decider) judged(group string) func(context.Context, lookout.Seen) {
 			c, stop := context.WithTimeout(ctx, decideLimit)
 			defer stop()
 
-			why := d.decide(c, group, s)
-			if text := strings.Join(why, "; "); text != "" && text != said && ctx.Err() == nil {
-				said = text
+			why := d.decide(c, group, s, &last)
+			if text, ok := said.anew(s.Verdict, why); ok && ctx.Err() == nil {
 				d.log.ErrorContext(ctx, "the region is lost, and no failover begins by itself", "group", group, "region", s.Verdict.Region, "reason", text)
 			}
 		}()
 	}
+}
+
+// saying is what was said of a loss.
+type saying struct {
+	since time.Time
+	text  string
+}
+
+// anew is why nothing begins, in words; ok is false where that was said of this loss before.
+func (s *saying) anew(v detection.Verdict, why []string) (text string, ok bool) {
+	text = strings.Join(why, "; ")
+	if text == "" || text == s.text && v.Since.Equal(s.since) {
+		return text, false
+	}
+	s.since, s.text = v.Since, text
+
+	return text, true
+}
+
+// tried is the failover that this process has let the voters know of.
+type tried struct {
+	epoch uint64
+	in    run.In
+	begun bool // the engine has taken it
+}
+
+// run is its name while it may be tried again; "" is none of the epoch.
+func (t tried) run(epoch uint64) string {
+	if t.epoch != epoch || t.begun {
+		return ""
+	}
+
+	return t.in.Run
 }
 
 // successor is the region that takes over: the first other one that has an instance of all
@@ -112,10 +151,10 @@ func moving(cfg *config.Config, group string) (out []targets.ShardID) {
 }
 
 // decide begins a failover, or says why not.
-func (d *decider) decide(ctx context.Context, group string, s lookout.Seen) []string {
+func (d *decider) decide(ctx context.Context, group string, s lookout.Seen, last *tried) []string {
 	decided := time.Now()
 
-	f, number, err := d.facts(ctx, group, s)
+	f, number, err := d.facts(ctx, group, s, *last)
 	if err != nil {
 		return []string{fail.Cause(err)}
 	}
@@ -124,7 +163,7 @@ func (d *decider) decide(ctx context.Context, group string, s lookout.Seen) []st
 		return why
 	}
 
-	if err := d.begin(ctx, group, number, s.Verdict, decided); err != nil {
+	if err := d.begin(ctx, group, number, s.Verdict, decided, last); err != nil {
 		return []string{"it could not be begun: " + err.Error()}
 	}
 
@@ -132,7 +171,7 @@ func (d *decider) decide(ctx context.Context, group string, s lookout.Seen) []st
 }
 
 // facts reads all that a decision rests on, at once.
-func (d *decider) facts(ctx context.Context, group string, s lookout.Seen) (f detection.Facts, number uint64, err error) {
+func (d *decider) facts(ctx context.Context, group string, s lookout.Seen, last tried) (f detection.Facts, number uint64, err error) {
 	cfg, rec := d.p.Config, d.p.Config.Recovery[group]
 	f = detection.Facts{Verdict: s.Verdict, Automatic: rec.Decision == recovery.Automatic, Block: cfg.Detection.Block, Witness: d.p.Witnessed(), Hook: len(rec.Fence) > 0}
 
@@ -165,48 +204,58 @@ func (d *decider) facts(ctx context.Context, group string, s lookout.Seen) (f de
 
 	var all sync.WaitGroup
 	var rerr, uerr error
+	var newest string
 
 	all.Go(func() {
 		o, err := b.Standing(ctx)
-		f.Orders, f.Off = err == nil, o.Off.Words()
-
-		if a := o.Acknowledged; a != nil && a.Until.After(time.Now()) {
-			f.Acknowledged = a.Words()
-		}
+		f.Orders = err == nil
+		f.Off, f.Acknowledged = inForce(o)
 	})
-	all.Go(func() { f.Open, f.Moved, rerr = d.runs(ctx, group) })
-	all.Go(func() { f.Used, uerr = b.Used(ctx, number) })
+	all.Go(func() { newest, f.Open, f.Moved, rerr = d.runs(ctx, group) })
+	all.Go(func() { f.Used, uerr = b.Used(ctx, number, last.run(number)) })
 	all.Wait()
 
 	f.Runs, f.Now = rerr == nil, time.Now()
+	f.Used = f.Used || newest != "" && newest == last.run(number) // the engine had taken it
 
 	return f, number, uerr
+}
+
+// inForce are the orders that let nothing begin, in words.
+func inForce(o board.Standing) (off, acknowledged string) {
+	if a := o.Acknowledged; a != nil && a.Until.After(time.Now()) {
+		acknowledged = a.Words()
+	}
+
+	return o.Off.Words(), acknowledged
 }
 
 // ofRun is how the name of a run begins.
 const ofRun = "20060102T150405"
 
-// runs are the newest recovery of a group that has not ended, and when the newest began.
-func (d *decider) runs(ctx context.Context, group string) (open string, moved time.Time, err error) {
+// runs are the newest recovery of a group, what of the group has not ended, and when the newest began.
+func (d *decider) runs(ctx context.Context, group string) (newest, open string, moved time.Time, err error) {
 	v, err := d.p.Vault(ctx, d.here)
 	if err != nil {
-		return "", moved, err
+		return "", "", moved, err
 	}
 
 	ps, err := runs.Promotions(ctx, v, group)
 	if err != nil {
-		return "", moved, err
+		return "", "", moved, err
 	}
 
 	if n := len(ps); n > 0 {
 		last := ps[n-1]
+		newest = last.Run
+
 		if moved = last.At; moved.IsZero() && len(last.Run) > len(ofRun) { // of an older version
 			moved, _ = time.Parse(ofRun, last.Run[:len(ofRun)])
 		}
 
 		_, ended, err := runs.Ended(ctx, vault.Set{Vaults: []*vault.Vault{v}}, group, last.Run)
 		if err != nil {
-			return "", moved, err
+			return newest, "", moved, err
 		}
 
 		if !ended {
@@ -217,7 +266,7 @@ func (d *decider) runs(ctx context.Context, group string) (open string, moved ti
 	// One whose worker has not begun yet is in no vault.
 	waits, err := running(ctx, d.engine, d.ids.Recover(group))
 
-	return cmp.Or(waits, open), moved, err
+	return newest, cmp.Or(waits, open), moved, err
 }
 
 // running is the workflow if it runs. What the engine does not say is an error: nothing begins on
@@ -235,12 +284,21 @@ func running(ctx context.Context, c client.Client, id string) (string, error) {
 	return id, nil
 }
 
-// begin starts the failover, once it is recorded why.
-func (d *decider) begin(ctx context.Context, group string, number uint64, v detection.Verdict, decided time.Time) error {
-	in, err := regional.ByItself(ctx, d.p, group, v.Region, d.here, "detection at "+d.here+", "+serve.Hostname(), run.Cause{Verdict: v, Lost: v.Since, Decided: decided.UTC()})
-	if err != nil {
-		return err
+// begin starts the failover, once it is recorded why. One that was recorded and that the engine did not
+// take is tried again as it was: the record lets nobody else begin in this epoch.
+func (d *decider) begin(ctx context.Context, group string, number uint64, v detection.Verdict, decided time.Time, last *tried) error {
+	why := run.Cause{Verdict: v, Lost: v.Since, Decided: decided.UTC()}
+
+	if last.run(number) == "" {
+		in, err := regional.ByItself(ctx, d.p, group, v.Region, d.here, "detection at "+d.here+", "+serve.Hostname(), why)
+		if err != nil {
+			return err
+		}
+		*last = tried{epoch: number, in: in}
 	}
+
+	in := last.in
+	in.Cause = &why
 
 	b, err := d.p.Board(ctx, group)
 	if err != nil {
@@ -251,12 +309,23 @@ func (d *decider) begin(ctx context.Context, group string, number uint64, v dete
 		return err
 	}
 
+	// Somebody may have switched it off meanwhile.
+	o, err := b.Standing(ctx)
+	if err != nil {
+		return err
+	}
+
+	if off, ack := inForce(o); off != "" || ack != "" {
+		return fail.Newf(fail.Denied, op, group, "somebody has just ordered otherwise: %s", cmp.Or(off, ack))
+	}
+
 	d.log.ErrorContext(ctx, "the region is lost: a failover begins by itself", "group", group, "region", v.Region, "to", d.here, "run", in.Run, "reasons", v.Reasons)
 
 	tries := (retry.Policy{First: 200 * time.Millisecond, Max: time.Second}).Start()
 	for {
 		_, err := starting.Run(ctx, d.engine, d.ids.Recover(group), run.Name, in.Queues[d.here], runLimit, false, in)
 		if err == nil || !fail.Retryable(err) {
+			last.begun = err == nil
 			return err
 		}
 

@@ -2,10 +2,12 @@ package detecting
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +27,9 @@ import (
 // openAgain is how long is waited until vaults that did not answer are asked again.
 const openAgain = 5 * time.Second
 
+// sayAfter is after how long it is said that a vault does not answer, and that nobody looks.
+const sayAfter = time.Minute
+
 // skew is how far clocks of places may be apart.
 const skew = 2 * time.Second
 
@@ -41,6 +46,8 @@ func Watch(ctx context.Context, p *configured.Platform, place string, judged fun
 
 	for _, g := range p.Config.GroupNames() {
 		groups.Go(func() {
+			began := time.Now()
+
 			for said := ""; ctx.Err() == nil; {
 				l, err := open(ctx, p, place, g, judged, log)
 				if err == nil && l != nil {
@@ -51,7 +58,8 @@ func Watch(ctx context.Context, p *configured.Platform, place string, judged fun
 					return
 				}
 
-				if text := err.Error(); text != said && !fail.Retryable(err) {
+				// What ends by itself is not said, unless it does not end.
+				if text := err.Error(); text != said && (!fail.Retryable(err) || time.Since(began) > sayAfter) {
 					said = text
 
 					log.ErrorContext(ctx, "detection: nobody looks at the group", "group", g, logs.Err, err)
@@ -70,7 +78,7 @@ func open(ctx context.Context, p *configured.Platform, place, group string, judg
 	}
 	d := p.Config.Detection
 
-	o := lookout.Options{Group: group, Place: place, Process: fmt.Sprintf("%s, process %d", serve.Hostname(), os.Getpid()), Places: places(p.Config),
+	o := lookout.Options{Group: group, Place: place, Process: process(), Places: places(p.Config),
 		Rules:    rules(d.Lost, d.Up, d.Stale(), d.Votes),
 		Interval: d.Interval, Limit: d.Limit, Home: g.Home, Instance: p.Instance, Log: log}
 
@@ -113,6 +121,12 @@ func open(ctx context.Context, p *configured.Platform, place, group string, judg
 	}
 
 	return lookout.New(o), nil
+}
+
+// process tells this one from all others of the place: two machines may have one name, and in a
+// container each process is number one.
+func process() string {
+	return fmt.Sprintf("%s, process %d (%s)", serve.Hostname(), os.Getpid(), strings.ToLower(rand.Text()[:6]))
 }
 
 // link asks a standby through the hands that would promote it.

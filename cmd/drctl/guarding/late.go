@@ -61,6 +61,14 @@ func (l *late) Place() (string, []string) {
 	return l.s.Place()
 }
 
+// Here implements guard.Server.
+func (l *late) Here() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	return l.s != nil && l.s.Here()
+}
+
 // Writable implements guard.Server.
 func (l *late) Writable(ctx context.Context) (bool, error) {
 	s, err := l.known(ctx)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,6 +91,36 @@ type end struct {
 	heard time.Duration // when it was read; foreign is of before
 	first bool          // last was there when this process began to read
 	made  time.Duration // nothing was behind seq at this time
+
+	said map[string]detection.Heard // of a place, by process: what each has said last
+}
+
+// forget is after how long it is forgotten what a process has said that says nothing more.
+const forget = time.Hour
+
+// note keeps what was read last. Processes of one place write into one sequence, and what one says
+// must not hide what another sees. e.mu is held.
+func (b *Board) note(name string, e *end) {
+	place, ok := strings.CutPrefix(name, votes)
+	if !ok || len(e.last) == 0 {
+		return
+	}
+
+	h := detection.Heard{At: e.heard}
+	if json.Unmarshal(e.last, &h.Vote) != nil || h.Place != place {
+		return
+	}
+
+	if e.first {
+		h.At = b.clock() - 365*24*time.Hour
+	}
+
+	if e.said == nil {
+		e.said = map[string]detection.Heard{}
+	}
+	e.said[h.Process] = h
+
+	maps.DeleteFunc(e.said, func(p string, o detection.Heard) bool { return p != h.Process && b.clock()-o.At > forget })
 }
 
 func (b *Board) prefix(name string) string { return root + b.group + "/" + name + "/" }
@@ -162,6 +193,7 @@ func (b *Board) locate(ctx context.Context, s Store, name string, e *end) error 
 		e.heard, e.first = b.clock(), !e.known
 	}
 	e.known, e.seq, e.last, e.made = true, seq, last, at
+	b.note(name, e)
 
 	return nil
 }
@@ -185,6 +217,7 @@ func (b *Board) walk(ctx context.Context, s Store, name string, e *end) error {
 			return err
 		}
 		e.seq, e.last, e.heard, e.first = e.seq+1, body, b.clock(), false
+		b.note(name, e)
 	}
 }
 
@@ -218,13 +251,9 @@ func (b *Board) each(ctx context.Context, voters []Voter, f func(context.Context
 // Majority reports whether so many voters are one.
 func (b *Board) Majority(n int) bool { return 2*n > len(b.voters) }
 
-// append writes a record behind all others of a sequence in each voter.
-func (b *Board) append(ctx context.Context, name string, record any) (done int, err error) {
-	body, err := json.Marshal(record)
-	if err != nil {
-		return 0, fail.From(fail.Internal, op, name, err)
-	}
-
+// append writes a record behind all others of a sequence in each voter: what next makes of the
+// one that is the last there, which is nil in an empty sequence.
+func (b *Board) append(ctx context.Context, name string, next func(last []byte) (any, error)) (done int, err error) {
 	return b.each(ctx, b.voters, func(ctx context.Context, v Voter) error {
 		e := b.end(v.Name, name)
 		e.mu.Lock()
@@ -236,6 +265,16 @@ func (b *Board) append(ctx context.Context, name string, record any) (done int, 
 			}
 			k := b.key(name, e.seq+1)
 
+			record, err := next(e.last)
+			if err != nil {
+				return err
+			}
+
+			body, err := json.Marshal(record)
+			if err != nil {
+				return fail.From(fail.Internal, op, name, err)
+			}
+
 			sealed, err := b.codec.Seal(k, body)
 			if err != nil {
 				return err
@@ -243,6 +282,7 @@ func (b *Board) append(ctx context.Context, name string, record any) (done int, 
 
 			if err = v.Store.Put(ctx, k, sealed); err == nil {
 				e.seq, e.last, e.heard, e.first = e.seq+1, body, b.clock(), false
+				b.note(name, e)
 				b.tidy(ctx, v.Store, name, e.seq)
 
 				return nil
@@ -272,14 +312,15 @@ func (b *Board) tidy(ctx context.Context, s Store, name string, seq uint64) {
 
 // Say keeps a vote of a place in every voter that answers. It is an error when none does.
 func (b *Board) Say(ctx context.Context, v detection.Vote) error {
-	if n, err := b.append(ctx, votes+v.Place, v); n == 0 {
+	if n, err := b.append(ctx, votes+v.Place, func([]byte) (any, error) { return v, nil }); n == 0 {
 		return fail.New(fail.Unavailable, op, v.Place, "see that the vaults and the witness can be written from here", err)
 	}
 
 	return nil
 }
 
-// Hear returns the newest vote of each process of the places, and how many voters answered.
+// Hear returns the newest vote of each process of the places, or two where voters do not agree
+// which that is, and how many voters answered.
 // of says which of the voters are asked; none asks all. A vote that was there before this
 // process began to read has an instant that counts for nothing.
 func (b *Board) Hear(ctx context.Context, places []string, of ...int) (heard []detection.Heard, answered int, err error) {
@@ -308,7 +349,7 @@ func (b *Board) Hear(ctx context.Context, places []string, of ...int) (heard []d
 
 	for _, p := range places {
 		for _, v := range b.voters {
-			if h, ok := b.newest(b.end(v.Name, votes+p), p); ok {
+			for _, h := range b.known(b.end(v.Name, votes+p)) {
 				heard = add(heard, h)
 			}
 		}
@@ -320,37 +361,37 @@ func (b *Board) Hear(ctx context.Context, places []string, of ...int) (heard []d
 // Voters is how many there are.
 func (b *Board) Voters() int { return len(b.voters) }
 
-// newest is what is known of a place by one voter.
-func (b *Board) newest(e *end, place string) (h detection.Heard, ok bool) {
+// known is what each process of a place has said last, by one voter.
+func (b *Board) known(e *end) []detection.Heard {
 	if !e.mu.TryLock() { // a voter that hangs is asked about it again later
-		return h, false
+		return nil
 	}
 	defer e.mu.Unlock()
 
-	if len(e.last) == 0 || json.Unmarshal(e.last, &h.Vote) != nil || h.Place != place {
-		return h, false
-	}
-	h.At = e.heard
-
-	if e.first {
-		h.At = b.clock() - 365*24*time.Hour
-	}
-
-	return h, true
+	return slices.Collect(maps.Values(e.said))
 }
 
-// add keeps of each process the newest by its own clock, heard at the earliest.
+// add keeps of each process the newest by its own clock, heard at the earliest. One that is older
+// by that clock and was heard later stays beside it: the clock was set back, and a voter that is
+// away would hide what the process has said since, or a voter tells late. Whoever counts both
+// takes life from either.
 func add(all []detection.Heard, h detection.Heard) []detection.Heard {
-	i := slices.IndexFunc(all, func(o detection.Heard) bool { return o.Place == h.Place && o.Process == h.Process })
+	for i, o := range all {
+		if o.Place != h.Place || o.Process != h.Process {
+			continue
+		}
 
-	switch {
-	case i < 0:
-		return append(all, h)
-	case h.Wall.After(all[i].Wall):
-		all[i] = h
-	case h.Wall.Equal(all[i].Wall):
-		all[i].At = min(all[i].At, h.At)
+		switch {
+		case h.Wall.Equal(o.Wall):
+			all[i].At = min(o.At, h.At)
+			return all
+		case h.Wall.After(o.Wall) && h.At >= o.At:
+			all[i] = h
+			return all
+		case o.Wall.After(h.Wall) && o.At >= h.At:
+			return all
+		}
 	}
 
-	return all
+	return append(all, h)
 }

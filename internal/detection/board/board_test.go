@@ -2,6 +2,7 @@ package board
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -218,7 +219,7 @@ func TestBegin(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.board("east"), w.board()
 
-	if used, err := b.Used(t.Context(), 7); err != nil || used {
+	if used, err := b.Used(t.Context(), 7, "b"); err != nil || used {
 		t.Fatal(used, err)
 	}
 
@@ -230,7 +231,7 @@ func TestBegin(t *testing.T) {
 		t.Errorf("the second one: %v", err)
 	}
 
-	if used, err := b.Used(t.Context(), 7); err != nil || !used {
+	if used, err := b.Used(t.Context(), 7, "b"); err != nil || !used {
 		t.Error(used, err)
 	}
 
@@ -239,9 +240,9 @@ func TestBegin(t *testing.T) {
 		var won atomic.Int64
 		var both sync.WaitGroup
 
-		for _, x := range []*Board{w.board("east"), w.board("east")} {
+		for i, x := range []*Board{w.board("east"), w.board("east")} {
 			both.Go(func() {
-				if x.Begin(t.Context(), Begun{Epoch: 100 + n, From: "east", Run: "r"}) == nil {
+				if x.Begin(t.Context(), Begun{Epoch: 100 + n, From: "east", Run: fmt.Sprint(i)}) == nil {
 					won.Add(1)
 				}
 			})

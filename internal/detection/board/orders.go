@@ -38,23 +38,57 @@ type Order struct {
 type Standing struct {
 	Off          *Order `json:"off,omitempty"`
 	Acknowledged *Order `json:"acknowledged,omitempty"`
+	// On is the newest of its kind: it has ended what is older.
+	On *Order `json:"on,omitempty"`
 }
 
 // after is what is in force after an order.
 func (o Order) after() Standing {
-	s := o.Was
+	var s Standing
+
+	was := o.Was
 	o.Was = Standing{}
 
 	switch o.Do {
 	case Off:
 		s.Off = &o
 	case On:
-		s.Off, s.Acknowledged = nil, nil
+		s.On = &o
 	case Acknowledge:
 		s.Acknowledged = &o
 	}
 
+	return was.and(s)
+}
+
+// and is what two say together, in any order: of each kind the newest.
+func (s Standing) and(o Standing) Standing {
+	s.Off, s.Acknowledged, s.On = newer(s.Off, o.Off), newer(s.Acknowledged, o.Acknowledged), newer(s.On, o.On)
+
+	for _, x := range []**Order{&s.Off, &s.Acknowledged} {
+		if *x != nil && s.On != nil && !(*x).At.After(s.On.At) {
+			*x = nil
+		}
+	}
+
 	return s
+}
+
+// at is when the newest of all was given.
+func (s Standing) at() (at time.Time) {
+	if o := newer(newer(s.Off, s.Acknowledged), s.On); o != nil {
+		at = o.At
+	}
+
+	return at
+}
+
+func newer(a, b *Order) *Order {
+	if a == nil || b != nil && b.At.After(a.At) {
+		return b
+	}
+
+	return a
 }
 
 // Words say who has ordered it and why; "" is nobody.
@@ -72,33 +106,46 @@ func (o *Order) Words() string {
 }
 
 // Order has a majority of the voters take an order. It is an error when no majority does:
-// then nobody knows whether it is in force.
+// then nobody knows whether it is in force. Of two that are given at one time none is lost.
 func (b *Board) Order(ctx context.Context, o Order) error {
-	newest, err := b.newestOrder(ctx)
+	was, err := b.Standing(ctx)
 	if err != nil {
 		return err
 	}
-	o.Was = newest.after()
 
-	if !o.At.After(newest.At) { // by a clock that is behind: the last word counts all the same
-		o.At = newest.At.Add(time.Millisecond)
+	if at := was.at(); !o.At.After(at) { // by a clock that is behind: the last word counts all the same
+		o.At = at.Add(time.Millisecond)
 	}
 
-	if n, err := b.append(ctx, orders, o); !b.Majority(n) {
+	n, err := b.append(ctx, orders, func(last []byte) (any, error) {
+		l, err := b.order(last)
+		x := o
+		x.Was = was.and(l.after())
+
+		return x, err
+	})
+	if !b.Majority(n) {
 		return fail.New(fail.Unavailable, op, o.Do, "see that a majority of vaults and witness can be written from here, and say it again", errors.Join(fmt.Errorf("%d of %d voters have taken it", n, len(b.voters)), err))
 	}
 
 	return nil
 }
 
-// Standing is what is in force, as a majority of the voters tells it.
-func (b *Board) Standing(ctx context.Context) (Standing, error) {
-	o, err := b.newestOrder(ctx)
-	return o.after(), err
+// order reads a record; of nil it is none.
+func (b *Board) order(body []byte) (o Order, err error) {
+	if len(body) == 0 {
+		return o, nil
+	}
+
+	if err := json.Unmarshal(body, &o); err != nil {
+		return o, fail.New(fail.Corrupt, op, b.group, "find out who can write to this store besides drctl", err)
+	}
+
+	return o, nil
 }
 
-// newestOrder is the last one that any voter of a majority knows.
-func (b *Board) newestOrder(ctx context.Context) (newest Order, err error) {
+// Standing is what is in force, as a majority of the voters tells it: all that any of them knows.
+func (b *Board) Standing(ctx context.Context) (s Standing, err error) {
 	n, err := b.each(ctx, b.voters, func(ctx context.Context, v Voter) error {
 		e := b.end(v.Name, orders)
 		e.mu.Lock()
@@ -107,7 +154,7 @@ func (b *Board) newestOrder(ctx context.Context) (newest Order, err error) {
 		return b.walk(ctx, v.Store, orders, e)
 	})
 	if !b.Majority(n) {
-		return newest, fail.New(fail.Unavailable, op, b.group, "see that a majority of vaults and witness can be reached from here", errors.Join(fmt.Errorf("%d of %d voters have told what people ordered", n, len(b.voters)), err))
+		return s, fail.New(fail.Unavailable, op, b.group, "see that a majority of vaults and witness can be reached from here", errors.Join(fmt.Errorf("%d of %d voters have told what people ordered", n, len(b.voters)), err))
 	}
 
 	for _, v := range b.voters {
@@ -118,22 +165,14 @@ func (b *Board) newestOrder(ctx context.Context) (newest Order, err error) {
 		body := e.last
 		e.mu.Unlock()
 
-		var o Order
-
-		if len(body) == 0 {
-			continue
+		o, err := b.order(body)
+		if err != nil {
+			return s, err
 		}
-
-		if err := json.Unmarshal(body, &o); err != nil {
-			return newest, fail.New(fail.Corrupt, op, b.group, "find out who can write to this store besides drctl", err)
-		}
-
-		if o.At.After(newest.At) {
-			newest = o
-		}
+		s = s.and(o.after())
 	}
 
-	return newest, nil
+	return s, nil
 }
 
 // Begun is the record of a failover that began by itself.
@@ -179,7 +218,11 @@ func (b *Board) Begin(ctx context.Context, r Begun) error {
 				return err
 			}
 
-			return v.Store.Put(ctx, k, sealed)
+			if err = v.Store.Put(ctx, k, sealed); fail.Is(err, fail.Conflict) && b.begunBy(ctx, v, r.Epoch) == r.Run {
+				return nil // an answer was lost
+			}
+
+			return err
 		})
 
 		if taken += n; b.Majority(taken) {
@@ -195,26 +238,42 @@ func (b *Board) Begin(ctx context.Context, r Begun) error {
 	return fail.New(fail.Conflict, op, b.group, "begin it by hand: drctl failover run", errors.Join(fmt.Errorf("%d of %d voters let this one begin in epoch %d", taken, len(b.voters), r.Epoch), errors.Join(errs...)))
 }
 
-// Used reports whether any voter knows of a failover that began by itself in an epoch. It is
-// an error when no majority tells.
-func (b *Board) Used(ctx context.Context, epoch uint64) (used bool, err error) {
-	found := make(chan bool, len(b.voters))
+// begunBy is the run that a voter knows to have begun in an epoch; "" is none that can be read.
+func (b *Board) begunBy(ctx context.Context, v Voter, epoch uint64) string {
+	var r Begun
+
+	body, err := b.get(ctx, v.Store, b.begunKey(epoch))
+	if err != nil || json.Unmarshal(body, &r) != nil {
+		return ""
+	}
+
+	return r.Run
+}
+
+// Used reports whether any voter knows of another failover than the run that began by itself in
+// an epoch. It is an error when no majority tells.
+func (b *Board) Used(ctx context.Context, epoch uint64, run string) (used bool, err error) {
+	found := make(chan string, len(b.voters))
 
 	n, err := b.each(ctx, b.voters, func(ctx context.Context, v Voter) error {
-		_, err := b.get(ctx, v.Store, b.begunKey(epoch))
+		body, err := b.get(ctx, v.Store, b.begunKey(epoch))
 		if fail.Is(err, fail.NotFound) {
 			return nil
 		}
 
+		var r Begun
 		if err == nil {
-			found <- true
+			_ = json.Unmarshal(body, &r) // one that nobody can read is another's
+			found <- r.Run
 		}
 
 		return err
 	})
 
-	if len(found) > 0 {
-		return true, nil
+	for range len(found) {
+		if by := <-found; by != run || run == "" {
+			return true, nil
+		}
 	}
 
 	if !b.Majority(n) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -20,7 +21,7 @@ const standsBy = "it answers, and takes no writes"
 // again is how long the way to an instance is kept: a password may come of a program.
 const again = time.Minute
 
-// many is how many servers are asked at once.
+// many is how many servers are asked at once at least.
 const many = 32
 
 // cached is the way to an instance.
@@ -29,22 +30,17 @@ type cached struct {
 	until time.Time
 }
 
-// look asks the primary of each shard, and the standby in the lookout's own region.
+// look asks the primary of each shard, and the standby in the lookout's own region. It takes
+// about three limits at most, however many of them say nothing: later it would not be of now.
 func (l *Lookout) look(ctx context.Context) []detection.Sighting {
 	var mu sync.Mutex
 	var out []detection.Sighting
 	var all sync.WaitGroup
 
-	slots := make(chan struct{}, many)
-	ask := func(f func(context.Context) detection.Sighting) {
+	in := turns{slots: make(chan struct{}, max(many, len(l.o.Shards)/2)), limit: l.o.Limit}
+	ask := func(f func(context.Context, turns) detection.Sighting) {
 		all.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-
-			c, cancel := context.WithTimeout(ctx, l.o.Limit)
-			defer cancel()
-
-			s := f(c)
+			s := f(ctx, in)
 
 			mu.Lock()
 			defer mu.Unlock()
@@ -58,10 +54,10 @@ func (l *Lookout) look(ctx context.Context) []detection.Sighting {
 			continue
 		}
 
-		ask(func(ctx context.Context) detection.Sighting { return l.probe(ctx, s) })
+		ask(func(ctx context.Context, in turns) detection.Sighting { return l.probe(ctx, in, s) })
 
 		if l.o.Place != l.region && slices.Contains(s.Regions, l.o.Place) {
-			ask(func(ctx context.Context) detection.Sighting { return l.link(ctx, s) })
+			ask(func(ctx context.Context, in turns) detection.Sighting { return l.link(ctx, in, s) })
 		}
 	}
 
@@ -80,6 +76,43 @@ func (l *Lookout) look(ctx context.Context) []detection.Sighting {
 	})
 
 	return out
+}
+
+// turns lets so many ask at once, each within the limit.
+type turns struct {
+	slots chan struct{}
+	limit time.Duration
+}
+
+// taken is what f says when it is its turn. One that does not end with its context is not waited for.
+func taken[T any](ctx context.Context, t turns, f func(context.Context) (T, error)) (T, error) {
+	t.slots <- struct{}{}
+	defer func() { <-t.slots }()
+
+	c, cancel := context.WithTimeout(ctx, t.limit)
+	defer cancel()
+
+	type answer struct {
+		x   T
+		err error
+	}
+
+	got := make(chan answer, 1)
+	go func() {
+		x, err := f(c)
+		got <- answer{x, err}
+	}()
+
+	late := time.NewTimer(t.limit + t.limit/10) // what it says of its context's end is better
+	defer late.Stop()
+
+	select {
+	case a := <-got:
+		return a.x, a.err
+	case <-late.C:
+		var none T
+		return none, fail.From(fail.Stalled, "detection: look", "", context.DeadlineExceeded)
+	}
 }
 
 // instance is the way to an instance; one that was known is used while it cannot be had anew.
@@ -108,25 +141,33 @@ func (l *Lookout) instance(ctx context.Context, id targets.ShardID, region strin
 	return in, nil
 }
 
-// probe asks a primary.
-func (l *Lookout) probe(ctx context.Context, s Shard) detection.Sighting {
+// probe asks a primary. To connect it needs no turn: who is gone is waited for by all at once.
+func (l *Lookout) probe(ctx context.Context, turn turns, s Shard) detection.Sighting {
 	out := detection.Sighting{Kind: detection.Probe, Shard: s.ID, Server: s.ID.String() + "@" + l.region}
 
-	in, d, err := l.way(ctx, s, l.region)
+	type found struct {
+		in targets.Instance
+		d  targets.Driver
+	}
+
+	way, err := taken(ctx, turn, func(ctx context.Context) (w found, err error) {
+		w.in, w.d, err = l.way(ctx, s, l.region)
+		return w, err
+	})
 	if err != nil {
 		out.Saw, out.Why = detection.Unable, fail.Cause(err)
 		return out
 	}
 
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", in.Address)
+	c, err := (&net.Dialer{Timeout: l.o.Limit}).DialContext(ctx, "tcp", way.in.Address)
 	if err != nil {
 		out.Saw, out.Why = dialled(err), fail.Cause(err)
 		return out
 	}
 	_ = c.Close()
 
-	st, err := d.Reach(ctx, in)
-	out.Saw, out.Why = reached(err)
+	st, err := taken(ctx, turn, func(ctx context.Context) (targets.Status, error) { return way.d.Reach(ctx, way.in) })
+	out.Saw, out.Why = reached(st, err)
 
 	if err == nil && !st.Writable {
 		out.Why = standsBy
@@ -162,13 +203,17 @@ func dialled(err error) detection.Saw {
 	return detection.Dead
 }
 
-// reached is what a server's answer says. One that refuses is alive.
-func reached(err error) (detection.Saw, string) {
+// reached is what a server's answer says. One that refuses is alive, and so is one of which
+// something was read before it was too slow for the rest.
+func reached(st targets.Status, err error) (detection.Saw, string) {
 	if err == nil {
 		return detection.Alive, ""
 	}
 
 	why := fail.Cause(err)
+	if st.Reachable || answered(err) {
+		return detection.Alive, "it answers: " + why
+	}
 
 	switch fail.CodeOf(err) {
 	case fail.Unavailable, fail.Stalled:
@@ -180,11 +225,24 @@ func reached(err error) (detection.Saw, string) {
 	return detection.Unable, why
 }
 
+// answered reports whether the server itself has said the error: that it has no connection
+// free, is starting, or runs a script. Class 08 is what a proxy says of a server behind it.
+func answered(err error) bool {
+	var pg interface{ SQLState() string }
+	if errors.As(err, &pg) {
+		return pg.SQLState() != "" && !strings.HasPrefix(pg.SQLState(), "08")
+	}
+
+	var redis interface{ RedisError() }
+
+	return errors.As(err, &redis)
+}
+
 // link asks the standby in the lookout's region whether it still gets bytes.
-func (l *Lookout) link(ctx context.Context, s Shard) detection.Sighting {
+func (l *Lookout) link(ctx context.Context, turn turns, s Shard) detection.Sighting {
 	out := detection.Sighting{Kind: detection.Link, Shard: s.ID, Server: s.ID.String() + "@" + l.o.Place, Saw: detection.Unable}
 
-	k, err := l.linkOf(ctx, s)
+	k, err := taken(ctx, turn, func(ctx context.Context) (Link, error) { return l.linkOf(ctx, s) })
 
 	switch {
 	case err != nil:

@@ -122,20 +122,29 @@ func (c counted) Put(ctx context.Context, k string, b []byte) error {
 	return c.Store.Put(ctx, k, b)
 }
 
-// at is a lookout in a place.
-func (w *world) at(place string, judged func(context.Context, Seen)) *Lookout {
+// voters are the three, of which east's is the lost region's.
+func (w *world) voters(east func(board.Store) board.Store) (out []board.Voter) {
 	w.Helper()
 
-	var voters []board.Voter
 	for _, n := range []string{"east", "west", "witness"} {
 		s, err := vault.OpenStore(w.Context(), vault.Location{URL: "file://" + filepath.Join(w.dir, n)})
 		if err != nil {
 			w.Fatal(err)
 		}
-		voters = append(voters, board.Voter{Name: n, Store: counted{s, &w.puts}})
+		out = append(out, board.Voter{Name: n, Store: counted{s, &w.puts}})
 	}
+	out[0].Store = east(out[0].Store)
 
-	b, err := board.Open("shop", voters, w.seal, epoch.Boot, 5*time.Second)
+	return out
+}
+
+// at is a lookout in a place.
+func (w *world) at(place string, judged func(context.Context, Seen)) *Lookout {
+	w.Helper()
+
+	same := func(s board.Store) board.Store { return s }
+
+	b, err := board.Open("shop", w.voters(same), w.seal, epoch.Boot, 5*time.Second)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/proc"
 	"drctl/targets"
+	"drctl/targets/postgres/control"
 )
 
 const program = "postgres"
@@ -28,6 +31,8 @@ type Server struct {
 
 	mu   sync.Mutex
 	conn *pgx.Conn // kept open: when it is needed there may be no free place
+
+	here atomic.Bool // who answers was seen to work in dir
 }
 
 // New takes a server by its data directory, and what opens a session of a superuser.
@@ -45,6 +50,29 @@ func (s *Server) Instance() string { return s.in.Shard.String() + "@" + s.in.Reg
 
 // Place is the data directory and the program's name.
 func (s *Server) Place() (dir string, programs []string) { return s.dir, []string{program} }
+
+// Here reports whether the server that answers at the address was seen to work in the directory. Another
+// host may have a directory of that name.
+func (s *Server) Here() bool { return s.here.Load() }
+
+// owns reports whether the session's server is the one in the directory: by the process that has
+// begun the session, and by the cluster, because another host's process may have the same number.
+func (s *Server) owns(ctx context.Context, c *pgx.Conn) bool {
+	var session int
+	var system string
+
+	if err := c.QueryRow(ctx, "SELECT pg_backend_pid(), system_identifier::text FROM pg_control_system()").Scan(&session, &system); err != nil {
+		return false
+	}
+
+	if _, own, err := control.Read(s.dir); err != nil || own != system {
+		return false
+	}
+
+	server := proc.ParentOf(session)
+
+	return slices.ContainsFunc(proc.In(s.dir, program), func(r proc.Resident) bool { return r.Pid == server })
+}
 
 // ask runs f on the open session, or on a new one.
 func (s *Server) ask(ctx context.Context, f func(*pgx.Conn) error) (err error) {
@@ -83,7 +111,12 @@ func (s *Server) Writable(ctx context.Context) (bool, error) {
 	var standby bool
 
 	err := s.ask(ctx, func(c *pgx.Conn) error {
-		return c.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby)
+		err := c.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby)
+		if err == nil && !s.here.Load() {
+			s.here.Store(s.owns(ctx, c))
+		}
+
+		return err
 	})
 	if err == nil {
 		return !standby, nil

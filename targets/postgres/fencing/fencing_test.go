@@ -89,3 +89,32 @@ func TestAStandbyTakesNoWrites(t *testing.T) {
 		t.Fatalf("writable: %v, %v", w, err)
 	}
 }
+
+// The server of another host is none that works here, whatever its directory is called.
+func TestHere(t *testing.T) {
+	own, other := sandboxtest.Postgres(t, sandboxtest.PostgresOptions{}), sandboxtest.Postgres(t, sandboxtest.PostgresOptions{})
+	strange := other
+	strange.DataDir = own.DataDir
+
+	for _, c := range []struct {
+		in   targets.Instance
+		here bool
+	}{{own, true}, {strange, false}} {
+		s, err := Open(c.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		if s.Here() {
+			t.Error("it was not asked yet")
+		}
+
+		if _, err := s.Writable(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+
+		if s.Here() != c.here {
+			t.Errorf("%s in %s is here: %t", c.in.Address, c.in.DataDir, s.Here())
+		}
+	}
+}

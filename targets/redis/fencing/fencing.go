@@ -73,6 +73,9 @@ func (s *Server) Instance() string { return s.in.Shard.String() + "@" + s.in.Reg
 // Place is the server's directory and the program's name.
 func (s *Server) Place() (dir string, programs []string) { return s.dir, []string{program} }
 
+// Here is true: New has seen it.
+func (s *Server) Here() bool { return true }
+
 // Writable reports whether the server is up and a master.
 func (s *Server) Writable(ctx context.Context) (bool, error) {
 	if len(proc.In(s.dir, program)) == 0 {
