@@ -23,6 +23,7 @@ func TestKeepStartsADeadProxyAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = l.Down(context.Background(), true) })
 
 	ctx, leave := context.WithCancel(t.Context())

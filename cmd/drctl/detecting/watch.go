@@ -18,6 +18,7 @@ import (
 	"drctl/internal/detection/lookout"
 	"drctl/internal/fail"
 	"drctl/internal/logs"
+	"drctl/internal/observation"
 	"drctl/internal/retry"
 	"drctl/targets"
 	"drctl/targets/all"
@@ -107,7 +108,8 @@ func open(ctx context.Context, p *configured.Platform, place, group string, judg
 		drivers[d.Kind()] = d
 	}
 
-	o.Link = link
+	asks := &links{hands: map[string]handover.Switch{}}
+	o.Link, o.Left, o.Session = asks.ask, asks.close, asking(observation.NewObserver())
 	o.Driver = func(k targets.Kind) (targets.Driver, error) {
 		if d, ok := drivers[k]; ok {
 			return d, nil
@@ -127,30 +129,6 @@ func open(ctx context.Context, p *configured.Platform, place, group string, judg
 // container each process is number one.
 func process() string {
 	return fmt.Sprintf("%s, process %d (%s)", serve.Hostname(), os.Getpid(), strings.ToLower(rand.Text()[:6]))
-}
-
-// link asks a standby through the hands that would promote it.
-func link(ctx context.Context, d targets.Driver, primary, standby targets.Instance) (lookout.Link, error) {
-	unable := fail.Newf(fail.Unsupported, op, standby.String(), "stores of this kind have no standby that could be asked")
-
-	sw, ok := d.(handover.Switcher)
-	if !ok {
-		return lookout.Link{}, unable
-	}
-
-	h, err := sw.Switch(handover.Request{Old: primary, New: standby})
-	if err != nil {
-		return lookout.Link{}, err
-	}
-	defer h.Close()
-
-	k, ok := h.(handover.Linked)
-	if !ok {
-		return lookout.Link{}, unable
-	}
-	x, err := k.Link(ctx)
-
-	return lookout.Link{Up: x.Up, Silent: x.Silent}, err
 }
 
 func rules(lost, up, stale time.Duration, votes int) detection.Rules {

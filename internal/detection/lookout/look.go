@@ -159,6 +159,14 @@ func (l *Lookout) probe(ctx context.Context, turn turns, s Shard) detection.Sigh
 		return out
 	}
 
+	if w, ok := l.again(ctx, out.Server, way.in); ok {
+		if out.Saw = detection.Alive; !w {
+			out.Why = standsBy
+		}
+
+		return out
+	}
+
 	c, err := (&net.Dialer{Timeout: l.o.Limit}).DialContext(ctx, "tcp", way.in.Address)
 	if err != nil {
 		out.Saw, out.Why = dialled(err), fail.Cause(err)
@@ -171,6 +179,10 @@ func (l *Lookout) probe(ctx context.Context, turn turns, s Shard) detection.Sigh
 
 	if err == nil && !st.Writable {
 		out.Why = standsBy
+	}
+
+	if err == nil && st.Writable && l.o.Session != nil {
+		l.first(ctx, turn, out.Server, way.d, way.in)
 	}
 
 	return out

@@ -46,7 +46,12 @@ type Options struct {
 	Instance        func(ctx context.Context, id targets.ShardID, region string) (targets.Instance, error)
 	Driver          func(targets.Kind) (targets.Driver, error)
 	// Link asks a standby whether it still gets bytes of its primary.
-	Link  func(ctx context.Context, d targets.Driver, primary, standby targets.Instance) (Link, error)
+	Link func(ctx context.Context, d targets.Driver, primary, standby targets.Instance) (Link, error)
+	// Session opens what a server that takes writes is asked with from then on; nil asks
+	// each time as for the first time.
+	Session func(ctx context.Context, d targets.Driver, in targets.Instance) (Session, error)
+	// Left ends what Link keeps, once nobody looks any more; it may be nil.
+	Left  func()
 	Board *board.Board
 	// Epochs is nil where there are not voters enough.
 	Epochs *epoch.Log
@@ -82,15 +87,24 @@ type Lookout struct {
 
 	mu        sync.Mutex
 	instances map[string]cached
+	sessions  map[string]session
 }
 
 // New makes a lookout. It asks nobody yet.
 func New(o Options) *Lookout {
-	return &Lookout{o: o, region: o.Home, instances: map[string]cached{}}
+	return &Lookout{o: o, region: o.Home, instances: map[string]cached{}, sessions: map[string]session{}}
 }
 
 // Run looks until the context ends.
 func (l *Lookout) Run(ctx context.Context) {
+	defer func() {
+		l.leave()
+
+		if l.o.Left != nil {
+			l.o.Left()
+		}
+	}()
+
 	tick := time.NewTicker(l.o.Interval)
 	defer tick.Stop()
 
@@ -260,6 +274,7 @@ func (l *Lookout) lease(fresh bool) (s detection.Sighting, ok bool) {
 // watch looks at a region from now on.
 func (l *Lookout) watch(region string) {
 	if region != l.region {
+		l.leave()
 		l.region, l.memory, l.verdict, l.told = region, detection.Memory{}, detection.Verdict{}, ""
 	}
 }

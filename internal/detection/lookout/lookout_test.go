@@ -32,6 +32,34 @@ type server struct {
 	writable bool
 	link     Link
 	linkErr  error
+	opened   atomic.Int32 // sessions, ever
+	sessions atomic.Int32 // that are open
+	hung     int32        // the session that does not answer
+}
+
+// asked is a session with the server.
+type asked struct {
+	s *server
+	n int32
+}
+
+func (a asked) Close() { a.s.sessions.Add(-1) }
+
+func (a asked) Writable(ctx context.Context) (bool, error) {
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+
+	if a.n == a.s.hung {
+		<-ctx.Done()
+		return false, ctx.Err()
+	}
+
+	return a.s.writable, a.s.err
+}
+
+func (s *server) session(context.Context, targets.Driver, targets.Instance) (Session, error) {
+	s.sessions.Add(1)
+	return asked{s, s.opened.Add(1)}, nil
 }
 
 func (s *server) set(f func()) {
@@ -209,6 +237,66 @@ func TestWhatALookSays(t *testing.T) {
 
 // TestTwoPlaces: two places agree on a loss when nobody sees life, and only then; and while
 // all is well they write next to nothing.
+// A session is kept from look to look. One that breaks or hangs makes no dead server, and
+// none is left when nobody looks.
+func TestSessionsAreKept(t *testing.T) {
+	w := newWorld(t)
+	l := w.at("east", nil)
+	l.o.Session = w.s.session
+
+	look := func(what string, want detection.Saw, opened, open int32) {
+		t.Helper()
+
+		for _, s := range l.look(t.Context()) {
+			if s.Kind == detection.Probe && s.Saw != want {
+				t.Errorf("%s: it saw %s: %s", what, s.Saw, s.Why)
+			}
+		}
+
+		if n, m := w.s.opened.Load(), w.s.sessions.Load(); n != opened || m != open {
+			t.Errorf("%s: %d sessions were opened, %d are open; want %d, %d", what, n, m, opened, open)
+		}
+	}
+
+	for range 3 {
+		look("well", detection.Alive, 1, 1)
+	}
+
+	w.s.set(func() { w.s.hung = 1 })
+	look("the session hangs", detection.Alive, 2, 1)
+
+	w.s.set(func() { w.s.err = fail.Newf(fail.Unavailable, "t", "", "gone") })
+	look("nobody answers", detection.Dead, 2, 0)
+
+	w.s.set(func() { w.s.err = nil })
+	look("well again", detection.Alive, 3, 1)
+
+	w.s.set(func() { w.s.writable = false })
+	look("it is a standby", detection.Alive, 3, 0)
+
+	w.s.set(func() { w.s.writable = true })
+	look("it takes writes again", detection.Alive, 4, 1)
+
+	was := w.address.Load()
+	w.address.Store("127.0.0.1:1")
+
+	l.instances = map[string]cached{} // a minute later
+
+	look("it is elsewhere", detection.Dead, 4, 0)
+
+	w.address.Store(was)
+
+	l.instances = map[string]cached{}
+
+	look("it is back", detection.Alive, 5, 1)
+
+	l.watch("west")
+
+	if n := w.s.sessions.Load(); n != 0 {
+		t.Errorf("%d sessions with a region that nobody looks at", n)
+	}
+}
+
 func TestTwoPlaces(t *testing.T) {
 	w := newWorld(t)
 
