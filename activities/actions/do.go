@@ -13,6 +13,7 @@ import (
 	"drctl/activities/steps"
 	"drctl/internal/fail"
 	"drctl/internal/traffic"
+	"drctl/restore/history"
 	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/targets/handover"
@@ -87,6 +88,14 @@ func (a *Activities) precheck(ctx context.Context, c Call, d plan.Definition, s 
 		return a.ready(ctx, c, d, s)
 	case plan.CheckStandby:
 		return a.standby(ctx, d, s)
+	case plan.CheckVerify:
+		set, err := a.vaults(ctx, d.Group, d.To)
+		if err != nil {
+			return Done{}, err
+		}
+		said, err := history.Precheck(ctx, set, d, c.Run, s.With.Precheck.Within)
+
+		return Done{Said: said}, err
 	}
 
 	return Done{}, fail.Newf(fail.Unsupported, op, s.ID, "nothing here checks %q", s.With.Precheck.Check)

@@ -9,6 +9,7 @@ import (
 	"drctl/internal/ui"
 	"drctl/internal/upkeep"
 	"drctl/restore/failover"
+	"drctl/restore/history"
 	"drctl/restore/inventory"
 	"drctl/restore/losses"
 	"drctl/restore/plan"
@@ -76,6 +77,8 @@ func All() []Answer {
 		{Command: "failback run", Value: recovery.Out{}},
 		{Command: "failover run", Value: recovery.Out{}},
 		{Command: "plan diff", Value: []failover.Difference{}},
+		{Command: "plan forecast", Value: Foreseen{}},
+		{Command: "plan history", Value: []history.Plan{}},
 		{Command: "plan lint", Value: []failover.Problem{}},
 		{Command: "plan show", Value: plan.Definition{}},
 		{Command: "recovery answer", Value: recovery.Out{}},
