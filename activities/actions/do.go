@@ -9,6 +9,7 @@ import (
 
 	"drctl/activities/onhost"
 	"drctl/activities/outside"
+	"drctl/activities/reconciling"
 	"drctl/activities/section"
 	"drctl/activities/steps"
 	"drctl/internal/fail"
@@ -36,6 +37,8 @@ func (a *Activities) do(ctx context.Context, c Call, d plan.Definition, s plan.S
 		return a.verify(ctx, d, s)
 	case plan.OpRejoin:
 		return a.rejoin(ctx, c, d, s)
+	case plan.OpReconcile:
+		return a.reconcile(ctx, c, d, s)
 	case plan.OpExec:
 		return program(ctx, s.ID, s.With.Exec)
 	case plan.OpHTTP:
@@ -56,6 +59,22 @@ func (a *Activities) do(ctx context.Context, c Call, d plan.Definition, s plan.S
 	}
 
 	return Done{}, fail.Newf(fail.Unsupported, op, s.ID, "nothing here can do %q", s.Do)
+}
+
+// reconcile brings a store together that took writes on both sides.
+func (a *Activities) reconcile(ctx context.Context, c Call, d plan.Definition, s plan.StepDef) (Done, error) {
+	driver, err := a.driver(s.Kind)
+	if err != nil {
+		return Done{}, err
+	}
+
+	set, err := a.vaults(ctx, d.Group, d.To)
+	if err != nil {
+		return Done{}, err
+	}
+	said, err := reconciling.Step(ctx, a.Platform, driver, set, d, s, c.Run, a.Log)
+
+	return Done{Said: said}, err
 }
 
 // routesStep is the id of the step that reads the routes before anything is touched.

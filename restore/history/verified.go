@@ -78,6 +78,19 @@ func (r Recent) Region() string {
 	return ""
 }
 
+// Parted is when the newest run began that may have taken the group from one of two regions to the
+// other; zero when there is none. not names a run that does not count.
+func (r Recent) Parted(a, b, not string) time.Time {
+	for _, e := range r.out {
+		between := e.From == a && e.To == b || e.From == b && e.To == a
+		if between && !e.Drill && e.ID != not && e.Verdict != string(machine.TakenBack) {
+			return e.Started
+		}
+	}
+
+	return time.Time{}
+}
+
 // Err is what vaults did not tell; nil when all that were asked did.
 func (r Recent) Err() error { return r.err() }
 

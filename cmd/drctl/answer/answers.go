@@ -16,6 +16,7 @@ import (
 	"drctl/restore/readiness"
 	"drctl/restore/runs"
 	"drctl/targets"
+	"drctl/targets/reconciliation"
 	"drctl/workflows"
 	"drctl/workflows/recovery"
 )
@@ -74,6 +75,7 @@ func All() []Answer {
 		{Command: "drill show", Where: "the record, as [evidence.schema.json](evidence.schema.json) describes it"},
 		{Command: "drill simulate", Value: simulate.Summary{}},
 		{Command: "drill simulate", When: "with `--schedules 1`", Value: simulate.Result{}},
+		{Command: "failback reconcile", Value: []reconciliation.Result{}},
 		{Command: "failback run", Value: recovery.Out{}},
 		{Command: "failover run", Value: recovery.Out{}},
 		{Command: "plan diff", Value: []failover.Difference{}},
