@@ -9,10 +9,12 @@ import (
 
 	"drctl/activities/onhost"
 	"drctl/activities/outside"
+	"drctl/activities/reconciling"
 	"drctl/activities/section"
 	"drctl/activities/steps"
 	"drctl/internal/fail"
 	"drctl/internal/traffic"
+	"drctl/restore/history"
 	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/targets/handover"
@@ -35,6 +37,8 @@ func (a *Activities) do(ctx context.Context, c Call, d plan.Definition, s plan.S
 		return a.verify(ctx, d, s)
 	case plan.OpRejoin:
 		return a.rejoin(ctx, c, d, s)
+	case plan.OpReconcile:
+		return a.reconcile(ctx, c, d, s)
 	case plan.OpExec:
 		return program(ctx, s.ID, s.With.Exec)
 	case plan.OpHTTP:
@@ -55,6 +59,22 @@ func (a *Activities) do(ctx context.Context, c Call, d plan.Definition, s plan.S
 	}
 
 	return Done{}, fail.Newf(fail.Unsupported, op, s.ID, "nothing here can do %q", s.Do)
+}
+
+// reconcile brings a store together that took writes on both sides.
+func (a *Activities) reconcile(ctx context.Context, c Call, d plan.Definition, s plan.StepDef) (Done, error) {
+	driver, err := a.driver(s.Kind)
+	if err != nil {
+		return Done{}, err
+	}
+
+	set, err := a.vaults(ctx, d.Group, d.To)
+	if err != nil {
+		return Done{}, err
+	}
+	said, err := reconciling.Step(ctx, a.Platform, driver, set, d, s, c.Run, a.Log)
+
+	return Done{Said: said}, err
 }
 
 // routesStep is the id of the step that reads the routes before anything is touched.
@@ -87,6 +107,14 @@ func (a *Activities) precheck(ctx context.Context, c Call, d plan.Definition, s 
 		return a.ready(ctx, c, d, s)
 	case plan.CheckStandby:
 		return a.standby(ctx, d, s)
+	case plan.CheckVerify:
+		set, err := a.vaults(ctx, d.Group, d.To)
+		if err != nil {
+			return Done{}, err
+		}
+		said, err := history.Precheck(ctx, set, d, c.Run, s.With.Precheck.Within)
+
+		return Done{Said: said}, err
 	}
 
 	return Done{}, fail.Newf(fail.Unsupported, op, s.ID, "nothing here checks %q", s.With.Precheck.Check)

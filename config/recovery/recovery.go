@@ -25,11 +25,17 @@ type Recovery struct {
 	Within    time.Duration        `yaml:"within" min:"1s" doc:"For how long approvals are waited for; then the recovery is given up."`
 	Approvers map[string]*Approver `yaml:"approvers" key:"word" doc:"Who may approve, by name. With them an approval counts only when it is signed with a key of the person."`
 	Fence     []string             `yaml:"fence" doc:"Program and arguments that take power or network from a server of the region that is left: its success is proof of silence. It is told which by DRCTL_INSTANCE, DRCTL_ADDRESS, DRCTL_SHARD and DRCTL_REGION."`
+	Verified  time.Duration        `yaml:"verified_for" min:"0s" doc:"For how long a run or a drill of a plan shows that the plan works; 0s is for ever."`
 	Stay      []string             `yaml:"stay" doc:"Targets that a recovery between regions leaves where they are, such as a bucket that both regions use."`
 }
 
 // SetDefaults fills in what is left out.
-func (r *Recovery) SetDefaults() { r.Parallel, r.Decision, r.Within = 4, People, time.Hour }
+func (r *Recovery) SetDefaults() {
+	r.Parallel, r.Decision, r.Within, r.Verified = 4, People, time.Hour, VerifiedFor
+}
+
+// VerifiedFor is for how long a run or a drill counts where the configuration does not say.
+const VerifiedFor = 90 * 24 * time.Hour
 
 // The decisions.
 const (

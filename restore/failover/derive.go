@@ -300,7 +300,14 @@ func (d *deriving) comeBack() {
 	for _, s := range d.Shards {
 		x := d.on(s, plan.OpRejoin, longest)
 		x.Host = s.Hosts[x.Region]
-		x.ID, x.With = "return-"+s.ID.String(), plan.Args{Rejoin: &plan.Rejoin{By: d.p.Rejoin}}
+		x.With = plan.Args{Rejoin: &plan.Rejoin{By: d.p.Rejoin}}
+
+		if s.bothSides(d.p.From, d.p.To) { // most of it is copied while clients are still on the other side
+			x = d.on(s, plan.OpReconcile, longest)
+			x.IfFails = plan.AskPeople
+		}
+
+		x.ID = "return-" + s.ID.String()
 		d.add(x, "approve-return")
 	}
 }
@@ -401,6 +408,12 @@ func (d *deriving) afterwards() {
 		for _, s := range d.Shards {
 			x := d.on(s, plan.OpRejoin, longest)
 			x.Region, x.Host, x.IfFails, x.With = d.p.From, s.Hosts[d.p.From], plan.GoOn, plan.Args{Rejoin: &plan.Rejoin{By: d.p.Rejoin}}
+
+			if d.mode == plan.ModeFailback && s.bothSides(d.p.From, d.p.To) { // what was written until clients left
+				x = d.on(s, plan.OpReconcile, longest)
+				x.IfFails = plan.GoOn
+			}
+
 			d.add(x, done...)
 		}
 	}

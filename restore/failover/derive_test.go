@@ -369,3 +369,57 @@ func TestExpand(t *testing.T) {
 		t.Errorf("a ring: %v", err)
 	}
 }
+
+// TestBucketsComeTogether: a failback brings buckets together that took writes in both regions, before clients
+// leave and after it. One that is in one region alone it leaves as it is.
+func TestBucketsComeTogether(t *testing.T) {
+	media, logs := targets.ShardID{Target: "media", Shard: "0"}, targets.ShardID{Target: "logs", Shard: "0"}
+	top := failover.Topology{Group: "shop", Regions: []string{"east", "west"}, Shards: []failover.Shard{
+		{ID: targets.ShardID{Target: "orders", Shard: "0"}, Kind: targets.Postgres, Regions: []string{"east", "west"}},
+		{ID: media, Kind: targets.S3, Regions: []string{"east", "west"}}, {ID: logs, Kind: targets.S3, Regions: []string{"east"}}}}
+	p := failover.Policy{From: "west", To: "east"}
+
+	d, err := failover.Derive(top, p, plan.ModeFailback)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	before, ok := d.Step("return-media/0")
+	if !ok || before.Do != plan.OpReconcile || before.IfFails != plan.AskPeople {
+		t.Errorf("%+v", before)
+	}
+
+	after, ok := d.Step("reconcile-media/0")
+	if !ok || after.Do != plan.OpReconcile || after.IfFails != plan.GoOn || !slices.Contains(after.Needs, "promote-*") {
+		t.Errorf("%+v", after)
+	}
+
+	if ready, _ := d.Step("ready-media/0"); !slices.Contains(ready.Needs, "return-media/0") {
+		t.Errorf("nothing waits for the first: %+v", ready)
+	}
+
+	if x, ok := d.Step("return-logs/0"); !ok || x.Do != plan.OpRejoin {
+		t.Errorf("%+v", x)
+	}
+
+	if err := d.Check(); err != nil || failover.HasErrors(failover.Lint(d, top)) {
+		t.Errorf("%v %+v", err, failover.Lint(d, top))
+	}
+
+	for i := range d.Steps {
+		if d.Steps[i].ID == "reconcile-media/0" {
+			d.Steps[i].On = logs
+		}
+	}
+
+	if !failover.HasErrors(failover.Lint(d, top)) {
+		t.Error("lint has nothing against a bucket without another side")
+	}
+
+	top.Shards = slices.DeleteFunc(top.Shards, func(s failover.Shard) bool { return s.ID == logs })
+
+	d, err = failover.Derive(top, failover.Policy{From: "east", To: "west"}, plan.ModeSwitchover)
+	if err != nil || slices.ContainsFunc(d.Steps, func(s plan.StepDef) bool { return s.Do == plan.OpReconcile }) {
+		t.Errorf("a switchover: %v", err)
+	}
+}

@@ -184,7 +184,7 @@ func (l *linter) subject(s plan.StepDef) {
 		l.say(s.ID, "nobody can run it: there is no route %s", s.With.Reroute.Route)
 	}
 
-	onShard := slices.Contains([]plan.Op{plan.OpFence, plan.OpDrain, plan.OpFeed, plan.OpPromote, plan.OpRestore, plan.OpResolve, plan.OpFollow, plan.OpRejoin}, s.Do)
+	onShard := slices.Contains([]plan.Op{plan.OpFence, plan.OpDrain, plan.OpFeed, plan.OpPromote, plan.OpRestore, plan.OpResolve, plan.OpFollow, plan.OpRejoin, plan.OpReconcile}, s.Do)
 	if s.On == (targets.ShardID{}) {
 		if onShard {
 			l.say(s.ID, "nobody can run it: a %s is of one shard, and it names none", s.Do)
@@ -203,6 +203,10 @@ func (l *linter) subject(s plan.StepDef) {
 		l.say(s.ID, "%s is of kind %s, not %s", s.On, x.Kind, s.Kind)
 	} else if !x.log() && slices.Contains([]plan.Op{plan.OpFence, plan.OpFeed, plan.OpPromote}, s.Do) {
 		l.say(s.ID, "nobody can run it: %s is of kind %s and has no primary", s.On, s.Kind)
+	}
+
+	if x := l.t.Shards[i]; s.Do == plan.OpReconcile && !x.bothSides(l.d.From, l.d.To) {
+		l.say(s.ID, "nobody can run it: %s does not take writes in %s and in %s", s.On, l.d.From, l.d.To)
 	}
 
 	if s.Do == plan.OpRestore && s.Into == (plan.Destination{}) {

@@ -41,6 +41,11 @@ type Shard struct {
 // has none: both sides take writes.
 func (s Shard) log() bool { return s.Kind.Traits().Log }
 
+// bothSides reports whether it takes writes in both regions, each in a store of its own.
+func (s Shard) bothSides(a, b string) bool {
+	return !s.log() && slices.Contains(s.Regions, a) && slices.Contains(s.Regions, b)
+}
+
 // The tiers of services, in the order in which they come up.
 const (
 	Cache       = "cache"

@@ -11,11 +11,11 @@ import (
 
 // Sample is how long a step took in a past run or drill.
 type Sample struct {
-	Step string
-	Do   plan.Op
-	Took time.Duration
+	Step string        `json:"step"`
+	Do   plan.Op       `json:"do,omitempty"`
+	Took time.Duration `json:"took_ns"`
 	// Bytes are what it moved; 0 when its time does not grow with a size.
-	Bytes int64
+	Bytes int64 `json:"bytes,omitempty"`
 }
 
 // Span is a duration as it is foreseen.
@@ -34,7 +34,9 @@ type Forecast struct {
 	// People is the part of the path in which people are waited for.
 	People Span `json:"people"`
 	// Unknown are steps of which nothing is known; they count as nothing.
-	Unknown  []string `json:"unknown,omitempty"`
+	Unknown []string `json:"unknown,omitempty"`
+	// Danger says that an objective is out of reach, or may be missed; it is one of the warnings.
+	Danger   string   `json:"danger,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 }
 
@@ -79,12 +81,8 @@ func Of(d plan.Definition, m plan.Mode, past []Sample, sizes map[string]int64, o
 		}
 	}
 
-	switch {
-	case objective <= 0:
-	case out.Total.P50 > objective:
-		out.Warnings = append(out.Warnings, fmt.Sprintf("the objective of %s is out of reach: half of the runs take %s or more", objective, out.Total.P50.Round(time.Millisecond)))
-	case out.Total.P95 > objective:
-		out.Warnings = append(out.Warnings, fmt.Sprintf("the objective of %s may be missed: %s where every step is slow", objective, out.Total.P95.Round(time.Millisecond)))
+	if out.Danger = danger(out.Total, objective); out.Danger != "" {
+		out.Warnings = append(out.Warnings, out.Danger)
 	}
 
 	if len(out.Unknown) > 0 {
@@ -94,11 +92,24 @@ func Of(d plan.Definition, m plan.Mode, past []Sample, sizes map[string]int64, o
 	return out
 }
 
+// danger holds an objective against what is foreseen.
+func danger(total Span, objective time.Duration) string {
+	switch {
+	case objective <= 0:
+	case total.P50 > objective:
+		return fmt.Sprintf("the objective of %s is out of reach: half of the runs take %s or more", objective, total.P50.Round(time.Millisecond))
+	case total.P95 > objective:
+		return fmt.Sprintf("the objective of %s may be missed: %s where every step is slow", objective, total.P95.Round(time.Millisecond))
+	}
+
+	return ""
+}
+
 // ofStep is what a step's past says of it, and from how many runs.
 func ofStep(n plan.Node, past []Sample, size int64) (Span, int) {
 	for _, same := range []func(Sample) bool{
 		func(s Sample) bool { return s.Step == n.ID },
-		func(s Sample) bool { return s.Do == n.Op },
+		func(s Sample) bool { return s.Do == n.Op && n.Op != "" },
 	} {
 		var took []time.Duration
 

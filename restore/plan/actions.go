@@ -15,12 +15,14 @@ const (
 	OpReroute  Op = "reroute"  // clients are isolated, held, pointed elsewhere, let go
 	OpFollow   Op = "follow"   // the archive follows the new primary
 	OpRejoin   Op = "rejoin"   // the old primary becomes a standby
-	OpWarm     Op = "warm"     // a cache is rebuilt
-	OpManual   Op = "manual"   // people do it and say so
-	OpExec     Op = "exec"     // a program of the platform's own
-	OpHTTP     Op = "http"     // a call of the platform's own
-	OpNotify   Op = "notify"   // people are told
-	OpInclude  Op = "include"  // the steps of another plan
+	// OpReconcile brings stores together that took writes on both sides.
+	OpReconcile Op = "reconcile"
+	OpWarm      Op = "warm"    // a cache is rebuilt
+	OpManual    Op = "manual"  // people do it and say so
+	OpExec      Op = "exec"    // a program of the platform's own
+	OpHTTP      Op = "http"    // a call of the platform's own
+	OpNotify    Op = "notify"  // people are told
+	OpInclude   Op = "include" // the steps of another plan
 
 	// OpSection stands for all steps of one section in an outline: see Outline.Folded.
 	OpSection Op = "section"

@@ -35,6 +35,7 @@ type Facts struct {
 	deep   bool
 	checks []checkFacts
 	glass  []runs.Glass // that was broken, and not reviewed
+	plan   planFacts
 }
 
 // Sources are what is asked. Regions are all that the platform has: a vault that
@@ -45,6 +46,9 @@ type Sources struct {
 	Regions  []string
 	// Engine says what runs. It never fails: what could not be asked is in the value.
 	Engine func(context.Context, platform.Group) Engine
+	// Failover is the plan by which a group would fail over today from a region; nil where
+	// nothing is known of plans.
+	Failover func(group, from string) Failover
 }
 
 // Scope limits what is asked.
@@ -72,6 +76,7 @@ func Gather(ctx context.Context, s Sources, g platform.Group, o Scope) Facts {
 		f.vaults = s.askVaults(ctx, g, o)
 		if f.deep {
 			f.checks, f.glass = askChecks(ctx, g, f.vaults), runs.Unreviewed(ctx, answered(f.vaults), g.Name)
+			f.plan = s.askPlan(ctx, g, f.vaults)
 		}
 	})
 	wg.Wait()

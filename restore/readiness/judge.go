@@ -39,6 +39,7 @@ func (f Facts) Judge() []Problem {
 	out = append(out, f.judgeVaults()...)
 	out = append(out, f.judgeCuts()...)
 	out = append(append(out, f.judgeSchedules()...), f.judgeGlass()...)
+	out = append(out, f.judgePlan()...)
 
 	return append(out, f.judgeChecks()...)
 }

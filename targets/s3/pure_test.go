@@ -17,6 +17,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/manifest"
 	"drctl/targets"
+	"drctl/targets/s3/merge"
 )
 
 func sequence[T any](xs []T, err error) iter.Seq2[T, error] {
@@ -60,21 +61,21 @@ func TestJoin(t *testing.T) {
 		}
 
 		got, last := map[string]string{}, ""
-		for p, err := range join(sequence(l, nil), sequence(r, nil), listedKey, entryKey) {
+		for p, err := range merge.Join(sequence(l, nil), sequence(r, nil), listedKey, entryKey) {
 			if err != nil {
 				t.Fatal(err)
 			}
 
 			k := ""
-			if p.left != nil {
-				k = p.left.Key
+			if p.Left != nil {
+				k = p.Left.Key
 			}
 
-			if p.right != nil {
-				if k != "" && k != p.right.Key {
-					t.Fatalf("%q is paired with %q", k, p.right.Key)
+			if p.Right != nil {
+				if k != "" && k != p.Right.Key {
+					t.Fatalf("%q is paired with %q", k, p.Right.Key)
 				}
-				k = p.right.Key
+				k = p.Right.Key
 			}
 
 			if k <= last {
@@ -82,11 +83,11 @@ func TestJoin(t *testing.T) {
 			}
 
 			last = k
-			if p.left != nil {
+			if p.Left != nil {
 				got[k] += "l"
 			}
 
-			if p.right != nil {
+			if p.Right != nil {
 				got[k] += "r"
 			}
 		}
@@ -101,7 +102,7 @@ func TestJoinErrors(t *testing.T) {
 	boom := fail.Newf(fail.Unavailable, "x", "", "boom")
 	for _, c := range [][2]error{{boom, nil}, {nil, boom}} {
 		n, seen := 0, error(nil)
-		for _, err := range join(sequence([]listed{{Key: "a"}}, c[0]), sequence([]manifest.Entry{{Key: "a"}, {Key: "b"}}, c[1]), listedKey, entryKey) {
+		for _, err := range merge.Join(sequence([]listed{{Key: "a"}}, c[0]), sequence([]manifest.Entry{{Key: "a"}, {Key: "b"}}, c[1]), listedKey, entryKey) {
 			if err != nil {
 				seen = err
 				break

@@ -31,6 +31,7 @@ import (
 	"drctl/internal/s3client"
 	"drctl/internal/servers"
 	"drctl/targets"
+	"drctl/targets/s3/merge"
 )
 
 const (
@@ -249,12 +250,12 @@ func (r *restoration) looksEqual(ctx context.Context) (bool, error) {
 	}
 	defer m.Close()
 
-	for p, err := range join(r.current(ctx), manifest.Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
+	for p, err := range merge.Join(r.current(ctx), manifest.Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
 		if err != nil {
 			return false, err
 		}
 
-		if p.left == nil || p.right == nil || p.left.Size != p.right.Size {
+		if p.Left == nil || p.Right == nil || p.Left.Size != p.Right.Size {
 			return false, nil
 		}
 	}
@@ -326,7 +327,7 @@ func (r *restoration) run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 
-	for p, err := range join(present, manifest.Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
+	for p, err := range merge.Join(present, manifest.Entries(m, "manifest "+r.req.Point.Manifest), listedKey, entryKey) {
 		if err != nil {
 			g.Go(func() error { return err })
 			break
@@ -335,24 +336,24 @@ func (r *restoration) run(ctx context.Context) error {
 		if gctx.Err() != nil {
 			break
 		}
-		odd := r.odd != nil && p.right != nil && placing.odd(*p.right)
+		odd := r.odd != nil && p.Right != nil && placing.odd(*p.Right)
 		g.Go(func() error {
 			if odd {
-				err := r.odd.entry(gctx, place(*p.right), nil)
-				r.req.Progress.Report("restore objects", done.Add(p.right.Size), total)
+				err := r.odd.entry(gctx, place(*p.Right), nil)
+				r.req.Progress.Report("restore objects", done.Add(p.Right.Size), total)
 
 				return err
 			}
 
-			if p.right == nil {
-				return r.surplus(gctx, p.left.Key)
+			if p.Right == nil {
+				return r.surplus(gctx, p.Left.Key)
 			}
 
-			if err := r.entry(gctx, *p.right, p.left); err != nil {
+			if err := r.entry(gctx, *p.Right, p.Left); err != nil {
 				return err
 			}
 
-			r.req.Progress.Report("restore objects", done.Add(p.right.Size), total)
+			r.req.Progress.Report("restore objects", done.Add(p.Right.Size), total)
 
 			return nil
 		})

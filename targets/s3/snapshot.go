@@ -19,6 +19,7 @@ import (
 	"drctl/internal/retry"
 	"drctl/internal/s3client"
 	"drctl/targets"
+	"drctl/targets/s3/merge"
 )
 
 const (
@@ -183,19 +184,19 @@ func (s *snapshot) run(ctx context.Context, listing iter.Seq2[listed, error], la
 // plan merges the listing with the last manifest and hands out jobs, first to
 // the writer's queue, which is the bound on memory, then to the workers.
 func (s *snapshot) plan(ctx context.Context, listing iter.Seq2[listed, error], last iter.Seq2[manifest.Entry, error], work, queue chan<- *job) error {
-	for p, err := range join(listing, last, listedKey, entryKey) {
+	for p, err := range merge.Join(listing, last, listedKey, entryKey) {
 		if err != nil {
 			return err
 		}
 
-		if p.left == nil {
+		if p.Left == nil {
 			s.stats.DeletedSinceLast++
 			continue
 		}
 
-		j := &job{now: *p.left, done: make(chan error, 1)}
-		if p.right != nil && same(*p.left, *p.right) {
-			j.prior = p.right
+		j := &job{now: *p.Left, done: make(chan error, 1)}
+		if p.Right != nil && same(*p.Left, *p.Right) {
+			j.prior = p.Right
 		}
 
 		for _, c := range []chan<- *job{queue, work} {
@@ -325,13 +326,20 @@ func (s *snapshot) fetch(ctx context.Context, l listed) (manifest.Entry, error) 
 		return manifest.Entry{}, fail.Newf(code, "s3: read", s.subject(l.Key), "the listing says %d bytes, %d were read", l.Size, size)
 	}
 
+	e := headers(out)
+	e.Key, e.VersionID, e.Size, e.ETag, e.SHA256, e.Modified = l.Key, l.VersionID, size, l.ETag, sha, l.Modified
+
+	return e, nil
+}
+
+// headers are what is kept of an object beside its content.
+func headers(out *awss3.GetObjectOutput) manifest.Entry {
 	return manifest.Entry{
-		Key: l.Key, VersionID: l.VersionID, Size: size, ETag: l.ETag, SHA256: sha, Modified: l.Modified,
 		ContentType: aws.ToString(out.ContentType), Metadata: out.Metadata, CacheControl: aws.ToString(out.CacheControl),
 		ContentEncoding: aws.ToString(out.ContentEncoding), ContentLanguage: aws.ToString(out.ContentLanguage),
 		ContentDisposition: aws.ToString(out.ContentDisposition), Expires: aws.ToString(out.ExpiresString),
 		NotKept: notKept(out),
-	}, nil
+	}
 }
 
 // watched remembers the reader's own error, to tell it from the sink's.

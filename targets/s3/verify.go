@@ -21,6 +21,7 @@ import (
 	"drctl/internal/retry"
 	"drctl/internal/s3client"
 	"drctl/targets"
+	"drctl/targets/s3/merge"
 )
 
 // maxNamed bounds the findings that name single objects; the summary counts all.
@@ -97,7 +98,7 @@ func (v *verification) run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 
-	for p, err := range join(v.current(ctx), manifest.Entries(m, "manifest of "+v.in.Shard.String()), listedKey, entryKey) {
+	for p, err := range merge.Join(v.current(ctx), manifest.Entries(m, "manifest of "+v.in.Shard.String()), listedKey, entryKey) {
 		if err != nil {
 			g.Go(func() error { return err })
 			break
@@ -107,8 +108,8 @@ func (v *verification) run(ctx context.Context) error {
 			break
 		}
 
-		if v.in.Role == targets.Sandbox && p.right != nil && placing.odd(*p.right) {
-			g.Go(func() error { return v.oddObject(gctx, *p.right) })
+		if v.in.Role == targets.Sandbox && p.Right != nil && placing.odd(*p.Right) {
+			g.Go(func() error { return v.oddObject(gctx, *p.Right) })
 			continue
 		}
 
@@ -116,7 +117,7 @@ func (v *verification) run(ctx context.Context) error {
 			continue
 		}
 
-		g.Go(func() error { return v.content(gctx, *p.right) })
+		g.Go(func() error { return v.content(gctx, *p.Right) })
 	}
 
 	if err := g.Wait(); err != nil {
@@ -132,27 +133,27 @@ func (v *verification) run(ctx context.Context) error {
 
 // listing compares what the two sides say of a key, without reading it. It
 // reports whether the content is worth reading.
-func (v *verification) listing(p pair[listed, manifest.Entry]) bool {
+func (v *verification) listing(p merge.Pair[listed, manifest.Entry]) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 
-	if p.left != nil {
+	if p.Left != nil {
 		v.haveObjects++
-		v.haveBytes += p.left.Size
+		v.haveBytes += p.Left.Size
 	}
 
-	if p.right != nil {
+	if p.Right != nil {
 		v.wantObjects++
-		v.wantBytes += p.right.Size
+		v.wantBytes += p.Right.Size
 	}
 
 	switch {
-	case p.right == nil:
-		v.name(p.left.Key, "no such object", fmt.Sprintf("%d bytes", p.left.Size), "the object is not in the manifest")
-	case p.left == nil:
-		v.name(p.right.Key, fmt.Sprintf("%d bytes", p.right.Size), "no such object", "the object is missing")
-	case p.left.Size != p.right.Size:
-		v.name(p.right.Key, fmt.Sprintf("%d bytes", p.right.Size), fmt.Sprintf("%d bytes", p.left.Size), "the size differs")
+	case p.Right == nil:
+		v.name(p.Left.Key, "no such object", fmt.Sprintf("%d bytes", p.Left.Size), "the object is not in the manifest")
+	case p.Left == nil:
+		v.name(p.Right.Key, fmt.Sprintf("%d bytes", p.Right.Size), "no such object", "the object is missing")
+	case p.Left.Size != p.Right.Size:
+		v.name(p.Right.Key, fmt.Sprintf("%d bytes", p.Right.Size), fmt.Sprintf("%d bytes", p.Left.Size), "the size differs")
 	default:
 		return true
 	}

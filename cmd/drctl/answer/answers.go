@@ -9,12 +9,14 @@ import (
 	"drctl/internal/ui"
 	"drctl/internal/upkeep"
 	"drctl/restore/failover"
+	"drctl/restore/history"
 	"drctl/restore/inventory"
 	"drctl/restore/losses"
 	"drctl/restore/plan"
 	"drctl/restore/readiness"
 	"drctl/restore/runs"
 	"drctl/targets"
+	"drctl/targets/reconciliation"
 	"drctl/workflows"
 	"drctl/workflows/recovery"
 )
@@ -73,9 +75,12 @@ func All() []Answer {
 		{Command: "drill show", Where: "the record, as [evidence.schema.json](evidence.schema.json) describes it"},
 		{Command: "drill simulate", Value: simulate.Summary{}},
 		{Command: "drill simulate", When: "with `--schedules 1`", Value: simulate.Result{}},
+		{Command: "failback reconcile", Value: []reconciliation.Result{}},
 		{Command: "failback run", Value: recovery.Out{}},
 		{Command: "failover run", Value: recovery.Out{}},
 		{Command: "plan diff", Value: []failover.Difference{}},
+		{Command: "plan forecast", Value: Foreseen{}},
+		{Command: "plan history", Value: []history.Plan{}},
 		{Command: "plan lint", Value: []failover.Problem{}},
 		{Command: "plan show", Value: plan.Definition{}},
 		{Command: "recovery answer", Value: recovery.Out{}},

@@ -17,6 +17,7 @@ import (
 	"drctl/internal/progress"
 	"drctl/internal/report/dag"
 	"drctl/internal/ui"
+	"drctl/internal/vault"
 	"drctl/restore/failover"
 	"drctl/restore/plan"
 )
@@ -26,6 +27,8 @@ type Faces struct {
 	Load func() (*config.Config, error)
 	Out  io.Writer
 	JSON *bool
+	// Vaults opens the vaults of a group that answer; nil opens those of the configuration.
+	Vaults func(ctx context.Context, group string) (vault.Set, error)
 }
 
 // print prints a value as JSON, or what text writes.
@@ -42,8 +45,8 @@ const NoWitness = "There is no witness: nothing keeps another engine from a reco
 
 // Command is "drctl plan".
 func (f Faces) Command() *cobra.Command {
-	c := &cobra.Command{Use: "plan", Short: "The recovery plans between regions: show, check, compare"}
-	c.AddCommand(f.show(), f.lint(), f.diff())
+	c := &cobra.Command{Use: "plan", Short: "The recovery plans between regions: show, check, compare, foresee"}
+	c.AddCommand(f.show(), f.lint(), f.diff(), f.forecast(), f.history())
 
 	return c
 }
@@ -54,8 +57,9 @@ func (f Faces) show() *cobra.Command {
 	c := &cobra.Command{
 		Use: "show", Short: "Show the plan of a switchover, failover or failback", Args: cobra.NoArgs,
 		Long: `Shows the plan that is derived from the configuration, with what --extra adds and
-changes. Nothing is touched. The hash changes with every edit, and with nothing else.`,
-		RunE: func(*cobra.Command, []string) error {
+changes, and what its past runs and drills say of it. Nothing is touched. The hash
+changes with every edit, and with nothing else.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, t, err := f.derive(s)
 			if err != nil {
 				return err
@@ -70,6 +74,10 @@ changes. Nothing is touched. The hash changes with every edit, and with nothing 
 
 				if !t.Witness {
 					fmt.Fprintln(f.Out, NoWitness)
+				}
+
+				if err := f.tell(cmd.Context(), d); err != nil {
+					return err
 				}
 
 				fmt.Fprintln(f.Out)
@@ -92,6 +100,16 @@ func (f Faces) derive(s Wanted) (plan.Definition, failover.Topology, error) {
 	}
 
 	return s.Plan(cfg, nil)
+}
+
+// tell says what is known of a plan.
+func (f Faces) tell(ctx context.Context, d plan.Definition) error {
+	cfg, err := f.Load()
+	if err == nil {
+		Tell(ctx, f.Out, f.vaults(cfg), cfg, d)
+	}
+
+	return err
 }
 
 func title(d plan.Definition) string {

@@ -4,23 +4,42 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"drctl/cmd/drctl/plans"
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/vault"
+	"drctl/restore/forecast"
+	"drctl/restore/history"
 	"drctl/restore/plan"
 )
+
+// promised is the objective of the example.
+var promised time.Duration
+
+// vaults are those that the commands find.
+var vaults vault.Set
 
 // run runs one command on the example configuration.
 func run(t *testing.T, asJSON bool, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	f := plans.Faces{Out: &out, JSON: &asJSON, Load: func() (*config.Config, error) { return example(t), nil }}
+	f := plans.Faces{Out: &out, JSON: &asJSON, Load: func() (*config.Config, error) { return example(t), nil },
+		Vaults: func(context.Context, string) (vault.Set, error) {
+			if len(vaults.Vaults) == 0 {
+				return vaults, errors.New("no vault is there")
+			}
+
+			return vaults, nil
+		}}
 
 	c := f.Command()
 	if args[0] == "simulate" {
@@ -41,8 +60,9 @@ func example(t *testing.T) *config.Config {
 	shard := config.Shard{"east": east, "west": west}
 
 	return &config.Config{Name: "shop", Regions: map[string]*config.Region{"east": {}, "west": {}},
-		Targets: map[string]*config.Target{"orders": {Kind: "postgres", Shards: map[string]config.Shard{"0": shard, "1": shard}}, "carts": {Kind: "redis", Shards: map[string]config.Shard{"0": shard}}},
-		Groups:  map[string]*config.Group{"shop": {Targets: []string{"orders", "carts"}, Home: "east"}}}
+		Targets:  map[string]*config.Target{"orders": {Kind: "postgres", Shards: map[string]config.Shard{"0": shard, "1": shard}}, "carts": {Kind: "redis", Shards: map[string]config.Shard{"0": shard}}},
+		Groups:   map[string]*config.Group{"shop": {Targets: []string{"orders", "carts"}, Home: "east", Policy: "standard"}},
+		Policies: map[string]*config.Policy{"standard": {Objectives: config.Objectives{RTO: promised}}}}
 }
 
 func write(t *testing.T, text string) string {
@@ -69,7 +89,7 @@ func TestShow(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for _, want := range []string{"switchover from east to west", "[switch]", "fence-orders/*", "2 people approve", "exec: stop-jobs", " 10s ", " 1m ", " 24h ", "POINT OF NO RETURN", "check-api", "There is no witness"} {
+	for _, want := range []string{"switchover from east to west", "[switch]", "fence-orders/*", "2 people approve", "exec: stop-jobs", " 10s ", " 1m ", " 24h ", "POINT OF NO RETURN", "check-api", "There is no witness", "UNVERIFIED, as far as is known"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
@@ -168,5 +188,83 @@ func TestTheExampleOfThePage(t *testing.T) {
 
 	if out, err := run(t, false, "lint", "--extra", write(t, text)); err != nil || !strings.Contains(out, "nothing found") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// shown is a plan that does not run unless it has been shown to work.
+const shown = `{"policy": {"people": 1}, "overlay": {"add": [{"id": "shown", "do": "precheck", "with": {"precheck": {"check": "plan", "within_ns": 7776000000000000}},
+ "limit_ns": 60000000000, "if_fails": "abort", "region": "west", "before": ["approve"]}]}}`
+
+// TestPast: what was drilled is told of the plan, and an edit makes another one.
+func TestPast(t *testing.T) {
+	key, err := vault.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	v, err := vault.Init(t.Context(), vault.Options{Region: "west", Location: vault.Location{URL: "file://" + filepath.Join(t.TempDir(), "west")}, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vaults = vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}
+
+	t.Cleanup(func() { vaults = vault.Set{} })
+
+	if out, err := run(t, false, "history"); err != nil || !strings.Contains(out, "no plan of shop has run") {
+		t.Errorf("%v %s", err, out)
+	}
+
+	d, _, err := plans.Wanted{Mode: "switchover"}.Plan(example(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	began := time.Now().Add(-time.Hour)
+	x := history.Drill{ID: "game", Plan: d.Hash(), Mode: d.Mode, From: d.From, To: d.To, By: "bob", Started: began, Finished: began.Add(time.Minute), Passed: true}
+
+	for _, s := range d.Steps {
+		x.Steps = append(x.Steps, forecast.Sample{Step: s.ID, Do: s.Do, Took: time.Second})
+	}
+
+	if err := history.SaveDrill(t.Context(), vaults, "shop", x); err != nil {
+		t.Fatal(err)
+	}
+
+	until := began.Add(90 * 24 * time.Hour).UTC().Format(time.DateOnly)
+
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"show"}, "verified until " + until + ": drill game passed"},
+		{[]string{"show", "--extra", write(t, extra)}, "UNVERIFIED: it was edited since drill game passed"},
+		{[]string{"history"}, "verified until " + until},
+		{[]string{"history"}, "by bob"},
+		{[]string{"lint", "--extra", write(t, shown)}, "nothing found"},
+		{[]string{"forecast"}, "decides"},
+	} {
+		if out, err := run(t, false, c.args...); err != nil || !strings.Contains(out, c.want) {
+			t.Errorf("%v: %v, no %q in\n%s", c.args, err, c.want, out)
+		}
+	}
+
+	// Of one second each, the chain that decides has some steps: it takes longer than the objective.
+	promised = 2 * time.Second
+	t.Cleanup(func() { promised = 0 })
+
+	if out, err := run(t, false, "forecast"); !fail.Is(err, fail.Unverified) || !strings.Contains(out, "out of reach") {
+		t.Errorf("%v %s", err, out)
+	}
+
+	if out, err := run(t, true, "forecast"); !fail.Is(err, fail.Unverified) || !strings.Contains(out, fmt.Sprintf(`"objective_ns": %d`, promised)) {
+		t.Errorf("%v %s", err, out)
+	}
+
+	if out, err := run(t, true, "history", "--mode", "failover"); err != nil || strings.TrimSpace(out) != "[]" {
+		t.Errorf("%v %s", err, out)
+	}
+
+	if _, err := run(t, true, "history", "--mode", "war"); !fail.Is(err, fail.Invalid) {
+		t.Error(err)
 	}
 }

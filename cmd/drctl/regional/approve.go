@@ -17,10 +17,13 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"drctl/cmd/drctl/configured"
+	"drctl/cmd/drctl/plans"
 	"drctl/config"
 	"drctl/internal/approval"
 	"drctl/internal/fail"
 	"drctl/internal/ui"
+	"drctl/restore/history"
 	"drctl/restore/machine"
 	"drctl/workflows/recovery"
 )
@@ -89,6 +92,8 @@ func (f Faces) approve(ctx context.Context, a approving) error {
 
 	fmt.Fprintf(f.Err, "%s\nplan  %s\nstate %s\n%d of %d people have agreed\n", s.Subject.Words, s.Subject.Plan, s.Subject.State, len(s.Agreed), s.People)
 
+	f.verified(ctx, cfg, now)
+
 	r := recovery.Reply{Step: s.ID, Answer: machine.SayYes, By: f.By()}
 	word := "approve"
 
@@ -117,6 +122,22 @@ func (f Faces) approve(ctx context.Context, a approving) error {
 	}
 
 	return f.taken(ctx, e.Client, id, group, len(now.Answers), r)
+}
+
+// verified tells who approves whether the plan has been shown to work.
+func (f Faces) verified(ctx context.Context, cfg *config.Config, now recovery.Out) {
+	set, err := configured.Answering(ctx, cfg, now.Group)
+	if err != nil {
+		fmt.Fprintf(f.Err, "plan  UNVERIFIED, as far as is known: no vault tells: %v\n", err)
+		return
+	}
+
+	past := history.Read(ctx, set, now.Group, time.Now(), plans.VerifiedFor(cfg, now.Group))
+	fmt.Fprintln(f.Err, "plan ", past.Verified(history.Ask{Plan: now.Plan, To: now.To, Mode: now.Mode, Not: now.Run}))
+
+	if err := past.Err(); err != nil {
+		fmt.Fprintf(f.Err, "not all of it is known: %v\n", err)
+	}
 }
 
 // asking is the step of a run that wants approvals.

@@ -75,7 +75,7 @@ func (f Faces) loss(ctx context.Context, l losing, run string) error {
 	}
 	p := configured.New(cfg, tools, slog.New(slog.DiscardHandler))
 
-	set, err := answering(ctx, p, group)
+	set, err := p.Answering(ctx, group)
 	if err != nil {
 		return err
 	}
@@ -101,34 +101,6 @@ func (f Faces) loss(ctx context.Context, l losing, run string) error {
 	fmt.Fprintf(f.Out, "run %s, epoch %d: %s from %s to %s\n", st.Run, st.Epoch, st.Group, st.From, st.To)
 
 	return errors.Join(f.lossLines(&st), f.lossTable(st), failed)
-}
-
-// answering are the vaults of a group that answer.
-func answering(ctx context.Context, p *configured.Platform, group string) (vault.Set, error) {
-	g, err := p.Group(group)
-	if err != nil {
-		return vault.Set{}, err
-	}
-	out := vault.Set{Durability: 1}
-	var errs []error
-
-	for _, region := range g.Policy.Vaults {
-		v, err := p.Vault(ctx, region)
-		if err == nil {
-			err = v.Answers(ctx)
-		}
-
-		if err == nil {
-			out.Vaults = append(out.Vaults, v)
-		}
-		errs = append(errs, err)
-	}
-
-	if len(out.Vaults) == 0 {
-		return out, errors.Join(errs...)
-	}
-
-	return out, nil
 }
 
 func (f Faces) lossRuns(ctx context.Context, set vault.Set, group string) error {

@@ -17,6 +17,7 @@ import (
 
 	"drctl/cmd/drctl/configured"
 	"drctl/cmd/drctl/plans"
+	"drctl/cmd/drctl/reconciling"
 	"drctl/config"
 	"drctl/internal/fail"
 	"drctl/internal/ui"
@@ -55,6 +56,10 @@ type Faces struct {
 
 // Commands are all of them.
 func (f Faces) Commands() []*cobra.Command {
+	home := f.kind(plan.ModeFailback, "Go home again",
+		`A switchover home, after the instances there follow the present primaries again.`)
+	home.AddCommand(reconciling.Faces{Load: f.Load, Out: f.Out, Err: f.Err, JSON: f.JSON, Say: f.Say}.Command())
+
 	return []*cobra.Command{f.kind(plan.ModeSwitchover, "Leave a region for another, with nothing lost",
 		`Makes the servers of the other region the primaries: clients are kept waiting, the old
 primaries are stopped in order, the standbys show that they hold the very last record,
@@ -65,8 +70,7 @@ back by itself.`),
 to them. Nothing is promoted before it is proven that the old side is silent: by the
 program that policy names, or by a person who has made sure and says so
 (drctl recovery answer STEP vouch --reason ...).`),
-		f.kind(plan.ModeFailback, "Go home again",
-			`A switchover home, after the instances there follow the present primaries again.`), f.recovery()}
+		home, f.recovery()}
 }
 
 // running are the flags of a run.
@@ -107,11 +111,6 @@ func (r *running) engines(c *cobra.Command) {
 // derive makes the plan that is to run. edit has the last word of the policy; it may be nil.
 func (r running) derive(cfg *config.Config, edit func(*failover.Policy)) (plan.Definition, error) {
 	d, t, err := r.Plan(cfg, func(p *failover.Policy) {
-		// What is in doubt is listed for people: nothing here can prove how it ended elsewhere.
-		if p.Resolve == "" {
-			p.Resolve = plan.ResolveList
-		}
-
 		if len(r.hook) > 0 {
 			p.Fence, p.Hook = []string{plan.ByHook, plan.ByGuard, plan.ByStatement}, &plan.Exec{Command: r.hook}
 		}
@@ -156,6 +155,8 @@ func (f Faces) run(ctx context.Context, r running) error {
 		for _, name := range r.Stay {
 			fmt.Fprintf(f.Out, "%s stays where it is\n", name)
 		}
+
+		plans.Tell(ctx, f.Out, plans.Vaults(cfg), cfg, d)
 	}
 
 	if !r.yes {

@@ -100,6 +100,18 @@ func (p *place) refused(code int, words string, args ...string) {
 	}
 }
 
+// shown runs a command about plans, and wants a status and words.
+func (p *place) shown(code int, words string, args ...string) {
+	p.Helper()
+
+	switch args[len(args)-1] {
+	case "show", "forecast":
+		args = append(args, "--to", "west", "--stay", "media")
+	}
+
+	p.refused(code, words, args...)
+}
+
 // serve starts drctl up and waits until it is ready.
 func (p *place) serve() {
 	p.Helper()
@@ -248,12 +260,18 @@ func TestThereAndBackAndWithoutARegion(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 
+	p.shown(0, "verified until", "plan", "show")
+	p.shown(0, "promote-orders/0", "plan", "forecast")
+	p.shown(4, "the failover of shop from west to east is not verified", "status")
+
 	p.has("west", 100)
 	p.standsBy("west", false)
 	p.standsBy("east", true)
 	p.write("west", 50)
 	p.must("drctl", "cut", "now")
 	p.refused(1, "", "switchover", "run", "--yes", "--stay", "media") // the east is no primary any more
+	p.shown(0, "UNVERIFIED: its newest run", "plan", "show")
+	p.shown(0, "taken-back", "plan", "history")
 
 	p.killedInTheMiddle()
 	p.has("east", 150)

@@ -82,7 +82,7 @@ func (f Faces) resume(ctx context.Context, r running, run string) error {
 
 // again is the input of a run that is taken up: all of it is in a vault.
 func (f Faces) again(ctx context.Context, e Engine, group, run string) (recovery.In, error) {
-	set, err := answering(ctx, e.Platform, group)
+	set, err := e.Platform.Answering(ctx, group)
 	if err != nil {
 		return recovery.In{}, err
 	}

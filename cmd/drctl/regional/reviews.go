@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -53,12 +52,7 @@ func (f Faces) vaults(ctx context.Context, name string) (vault.Set, string, erro
 	if err != nil {
 		return vault.Set{}, "", err
 	}
-
-	tools, err := configured.Tools(cfg)
-	if err != nil {
-		return vault.Set{}, group, err
-	}
-	set, err := answering(ctx, configured.New(cfg, tools, slog.New(slog.DiscardHandler)), group)
+	set, err := configured.Answering(ctx, cfg, group)
 
 	return set, group, err
 }

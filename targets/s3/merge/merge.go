@@ -1,17 +1,17 @@
-package s3
+package merge
 
 import "iter"
 
-// pair is a key that the left side, the right side or both have.
-type pair[L, R any] struct {
-	left  *L
-	right *R
+// Pair is a key that the left side, the right side or both have.
+type Pair[L, R any] struct {
+	Left  *L
+	Right *R
 }
 
-// join merges two sequences that ascend strictly by key, without holding more
+// Join merges two sequences that ascend strictly by key, without holding more
 // than one element of each. It ends with the first error of either side.
-func join[L, R any](left iter.Seq2[L, error], right iter.Seq2[R, error], leftKey func(*L) string, rightKey func(*R) string) iter.Seq2[pair[L, R], error] {
-	return func(yield func(pair[L, R], error) bool) {
+func Join[L, R any](left iter.Seq2[L, error], right iter.Seq2[R, error], leftKey func(*L) string, rightKey func(*R) string) iter.Seq2[Pair[L, R], error] {
+	return func(yield func(Pair[L, R], error) bool) {
 		nextL, stopL := iter.Pull2(left)
 		defer stopL()
 
@@ -22,36 +22,36 @@ func join[L, R any](left iter.Seq2[L, error], right iter.Seq2[R, error], leftKey
 		r, errR := advance(nextR)
 		for {
 			if errL != nil {
-				yield(pair[L, R]{}, errL)
+				yield(Pair[L, R]{}, errL)
 				return
 			}
 
 			if errR != nil {
-				yield(pair[L, R]{}, errR)
+				yield(Pair[L, R]{}, errR)
 				return
 			}
 
-			var p pair[L, R]
+			var p Pair[L, R]
 			switch {
 			case l == nil && r == nil:
 				return
 			case r == nil || l != nil && leftKey(l) < rightKey(r):
-				p.left = l
+				p.Left = l
 			case l == nil || rightKey(r) < leftKey(l):
-				p.right = r
+				p.Right = r
 			default:
-				p.left, p.right = l, r
+				p.Left, p.Right = l, r
 			}
 
 			if !yield(p, nil) {
 				return
 			}
 
-			if p.left != nil {
+			if p.Left != nil {
 				l, errL = advance(nextL)
 			}
 
-			if p.right != nil {
+			if p.Right != nil {
 				r, errR = advance(nextR)
 			}
 		}

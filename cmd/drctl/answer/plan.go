@@ -1,0 +1,23 @@
+package answer
+
+import (
+	"time"
+
+	"drctl/restore/forecast"
+	"drctl/restore/plan"
+)
+
+// Foreseen is what past runs and drills say of a plan.
+type Foreseen struct {
+	Group string    `json:"group"`
+	Mode  plan.Mode `json:"mode"`
+	From  string    `json:"from"`
+	To    string    `json:"to"`
+	Plan  string    `json:"plan"` // hash
+	// Objective is the time to recover that was promised; 0 when none was.
+	Objective    time.Duration         `json:"objective_ns"`
+	Verification forecast.Verification `json:"verification"`
+	Forecast     forecast.Forecast     `json:"forecast"`
+	// Unread is what vaults did not tell.
+	Unread string `json:"unread,omitempty"`
+}
