@@ -27,8 +27,9 @@ type Shard struct {
 	Switch handover.Switch
 	// Old is the side that is left.
 	Old targets.Instance
-	// Standing are the proofs for its further instances: they are standbys, or
-	// somebody vouched for them.
+	// Others are its further instances, and Standing the proofs for them: they are
+	// standbys, or somebody vouched for them.
+	Others   []targets.Instance
 	Standing []handover.Silence
 }
 
@@ -55,6 +56,10 @@ type Hands struct {
 	// Newer is not nil while a newer recovery may have promoted another server; asked
 	// before an old side is started again. It may be nil.
 	Newer func(ctx context.Context) error
+	// Laid are the shards whose new side was laid down from a vault, up to a place, and Wake starts
+	// the server of one.
+	Laid map[targets.ShardID]targets.Position
+	Wake func(ctx context.Context, id targets.ShardID) error
 	// InDoubt lists what is prepared on the new side of a shard and not ended.
 	InDoubt func(ctx context.Context, id targets.ShardID) ([]string, error)
 }
@@ -220,6 +225,13 @@ func (h *Hands) promote(ctx context.Context, n plan.Node, k section.Known) (json
 		defer stop()
 	}
 
+	if at, ok := h.Laid[n.Shard]; ok {
+		if err := h.wake(ctx, n, s, req.Silence); err != nil {
+			return nil, err
+		}
+		req.LaidDown = at
+	}
+
 	out, err := s.Switch.Promote(ctx, req)
 	if err != nil {
 		return nil, err
@@ -230,6 +242,15 @@ func (h *Hands) promote(ctx context.Context, n plan.Node, k section.Known) (json
 	}
 
 	return json.Marshal(out)
+}
+
+// wake starts what was laid down, which takes writes from then on.
+func (h *Hands) wake(ctx context.Context, n plan.Node, s Shard, proofs []handover.Silence) error {
+	if err := handover.CheckSilence(h.Epoch, append([]targets.Instance{s.Old}, s.Others...), proofs); err != nil {
+		return fail.New(fail.Denied, op, n.ID, "fence it first, or have a person sign that it is silent", err)
+	}
+
+	return h.Wake(ctx, n.Shard)
 }
 
 // Left are prepared transactions that nobody has ended.

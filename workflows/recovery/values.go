@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"drctl/activities/atmoment"
 	"drctl/activities/section"
 	"drctl/internal/approval"
 	"drctl/internal/detection"
@@ -62,9 +63,13 @@ type Out struct {
 	// Cause is why it began by itself; nil when a person began it.
 	Cause *Cause `json:"cause,omitempty"`
 	// Loss is what a failover lost, as far as it is known at once.
-	Loss     *losses.Statement `json:"loss,omitempty"`
-	Started  time.Time         `json:"started"`
-	Finished time.Time         `json:"finished,omitzero"`
+	Loss *losses.Statement `json:"loss,omitempty"`
+	// Moment is what a proven recovery goes to.
+	Moment *atmoment.Bound `json:"moment,omitempty"`
+	// Laid are the shards that were laid down from the vault at a proven moment.
+	Laid     []atmoment.Laid `json:"laid,omitempty"`
+	Started  time.Time       `json:"started"`
+	Finished time.Time       `json:"finished,omitzero"`
 }
 
 // Step is one step, or one section with its steps inside.
