@@ -244,16 +244,21 @@ func (p *place) killedWhileLaying(mark string, standby targets.Instance) (o reco
 		p.Error(err)
 	}
 
-	select {
-	case s := <-ended:
-		if s != "" {
-			p.Fatal(s)
-		}
-	case <-time.After(limit):
-		p.Fatal("nobody has gone on")
-	}
+	for end := time.Now().Add(limit); ; {
+		select {
+		case s := <-ended:
+			if s != "" {
+				p.Fatal(s)
+			}
 
-	return o
+			return o
+		case <-time.After(time.Second):
+		}
+
+		if text, _, _ := p.run("drctl", "recovery", "show"); strings.Contains(text, "asking") && !strings.Contains(text, "fence-") || time.Now().After(end) {
+			p.Fatalf("nobody has gone on:\n%s", text)
+		}
+	}
 }
 
 // keptAside wants the directory of every standby where the run says that it is.
