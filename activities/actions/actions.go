@@ -235,6 +235,10 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 	h.Newer = func(ctx context.Context) error { return a.newer(ctx, d, c.Epoch) }
 
 	h.InDoubt = func(ctx context.Context, id targets.ShardID) ([]string, error) { return a.inDoubt(ctx, d, id) }
+	h.Resolve = func(ctx context.Context, id targets.ShardID, forks map[targets.ShardID]targets.Position) (steps.Left, error) {
+		return a.resolve(ctx, d, id, forks)
+	}
+
 	if d.Mode == plan.ModeFailover {
 		h.Line = func(ctx context.Context, id targets.ShardID) (steps.Line, error) {
 			return a.line(ctx, d, id, c.Waived)

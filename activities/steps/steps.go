@@ -62,6 +62,8 @@ type Hands struct {
 	Wake func(ctx context.Context, id targets.ShardID) error
 	// InDoubt lists what is prepared on the new side of a shard and not ended.
 	InDoubt func(ctx context.Context, id targets.ShardID) ([]string, error)
+	// Resolve ends it by the rule, from where the new sides have left the old timelines.
+	Resolve func(ctx context.Context, id targets.ShardID, forks map[targets.ShardID]targets.Position) (Left, error)
 }
 
 // Epochs say which region of a group may write.
@@ -166,7 +168,7 @@ func (h *Hands) Do(ctx context.Context, n plan.Node, k section.Known) (json.RawM
 	case plan.OpPromote:
 		return h.promote(ctx, n, k)
 	case plan.OpResolve:
-		return h.resolve(ctx, n)
+		return h.resolve(ctx, n, k)
 	}
 
 	// The drain is proven by Stop, which shows that the new side holds the last record;
@@ -256,12 +258,24 @@ func (h *Hands) wake(ctx context.Context, n plan.Node, s Shard, proofs []handove
 // Left are prepared transactions that nobody has ended.
 type Left struct {
 	InDoubt []string `json:"in_doubt"`
+	// Ended are those that were ended by rule.
+	Ended []string `json:"ended,omitempty"`
 }
 
-// resolve lists what is in doubt and ends none of it.
-func (h *Hands) resolve(ctx context.Context, n plan.Node) (json.RawMessage, error) {
-	if with := h.Defs[n.ID].With.Resolve; with == nil || with.Rule != plan.ResolveList || h.InDoubt == nil {
-		return nil, fail.Newf(fail.Unsupported, op, n.ID, "transactions in doubt can only be listed (rule %q)", plan.ResolveList)
+// resolve ends what is in doubt by rule, or lists it.
+func (h *Hands) resolve(ctx context.Context, n plan.Node, k section.Known) (json.RawMessage, error) {
+	with := h.Defs[n.ID].With.Resolve
+	if with == nil || h.InDoubt == nil || h.Resolve == nil {
+		return nil, fail.Newf(fail.Unsupported, op, n.ID, "it names no rule")
+	}
+
+	if with.Rule == plan.ResolveByGroup {
+		left, err := h.Resolve(ctx, n.Shard, h.forks(k))
+		if err != nil {
+			return nil, err
+		}
+
+		return json.Marshal(left)
 	}
 
 	ids, err := h.InDoubt(ctx, n.Shard)
@@ -270,6 +284,20 @@ func (h *Hands) resolve(ctx context.Context, n plan.Node) (json.RawMessage, erro
 	}
 
 	return json.Marshal(Left{InDoubt: ids})
+}
+
+// forks are where the new sides have left the old timelines.
+func (h *Hands) forks(k section.Known) map[targets.ShardID]targets.Position {
+	out := map[targets.ShardID]targets.Position{}
+
+	for id, d := range h.Defs {
+		var p handover.Promoted
+		if d.Do == plan.OpPromote && json.Unmarshal(k.Outs[id], &p) == nil && p.Fork.Timeline != "" {
+			out[d.On] = p.Fork
+		}
+	}
+
+	return out
 }
 
 // proven is what shows that the old side of a shard is silent, and where its log ends

@@ -274,11 +274,21 @@ func (d *deriving) failover() {
 			continue
 		}
 		x := d.on(s, plan.OpResolve, short)
-		x.Section, x.Retry, x.With = sec, plan.Retry{Attempts: 3, Backoff: 100 * time.Millisecond}, plan.Args{Resolve: &plan.Resolve{Rule: d.p.Resolve}}
+		x.Section, x.Retry, x.With = sec, plan.Retry{Attempts: 3, Backoff: 100 * time.Millisecond}, plan.Args{Resolve: &plan.Resolve{Rule: d.rule()}}
 		d.add(x, "promote-*")
 	}
 
 	d.release(sec)
+}
+
+// rule is what becomes of prepared transactions. A recovery from the vault has applied the
+// rule already, at its moment.
+func (d *deriving) rule() string {
+	if d.p.Choice == plan.Proven {
+		return plan.ResolveList
+	}
+
+	return d.p.Resolve
 }
 
 // moved are the shards that are laid down from the vault at one moment.

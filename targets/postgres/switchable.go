@@ -56,6 +56,9 @@ func (d *Driver) Rejoin(ctx context.Context, req handover.RejoinRequest) (handov
 // Replacer implements handover.Replacing.
 func (d *Driver) Replacer() handover.Replacer { return replace.Replacer{At: d.switcher().Place} }
 
+// Ender implements handover.Ending.
+func (d *Driver) Ender() handover.Ender { return d.switcher() }
+
 // Asker implements handover.Asking.
 func (d *Driver) Asker() handover.Asker { return d.switcher() }
 

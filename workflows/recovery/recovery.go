@@ -253,7 +253,7 @@ func (r *run) section(ctx, own workflow.Context, n plan.Node, call actions.Call,
 	opt.StartToCloseTimeout += spare
 
 	err := workflow.ExecuteActivity(workflow.WithActivityOptions(own, opt), actions.SectionName, call).Get(ctx, &res)
-	e.Inside, e.InDoubt, e.Loss = res.Steps, res.InDoubt, res.Loss
+	e.Inside, e.InDoubt, e.Resolved, e.Halves, e.Loss = res.Steps, res.InDoubt, res.Resolved, res.Halves, res.Loss
 	e.note(err)
 
 	if err != nil {
@@ -352,7 +352,11 @@ func (r *run) note(ctx workflow.Context, e ended) machine.Event {
 	}
 
 	if len(e.Inside) > 0 {
-		s.Inside, s.InDoubt = e.Inside, e.InDoubt
+		s.Inside, s.InDoubt, s.Resolved = e.Inside, e.InDoubt, e.Resolved
+	}
+
+	if e.Halves != nil {
+		r.out.HalfDone = e.Halves
 	}
 
 	if e.Loss != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"drctl/activities/actions"
 	"drctl/activities/atmoment"
 	"drctl/activities/section"
 	"drctl/internal/approval"
@@ -64,6 +65,8 @@ type Out struct {
 	Cause *Cause `json:"cause,omitempty"`
 	// Loss is what a failover lost, as far as it is known at once.
 	Loss *losses.Statement `json:"loss,omitempty"`
+	// HalfDone are tagged global transactions of which a part is lost; nil before a promotion.
+	HalfDone *actions.Halves `json:"half_done,omitempty"`
 	// Moment is what a proven recovery goes to.
 	Moment *atmoment.Bound `json:"moment,omitempty"`
 	// Laid are the shards that were laid down from the vault at a proven moment.
@@ -92,6 +95,8 @@ type Step struct {
 	Finished time.Time         `json:"finished,omitzero"`
 	// InDoubt are transactions that are prepared on the new side and that nobody has ended.
 	InDoubt []string `json:"in_doubt,omitempty"`
+	// Resolved are those that were ended by rule, each with its reason.
+	Resolved []string `json:"resolved,omitempty"`
 	// Inside are the steps of a section.
 	Inside []section.StepResult `json:"inside,omitempty"`
 }
@@ -138,6 +143,8 @@ type ended struct {
 	Out       json.RawMessage
 	Inside    []section.StepResult
 	InDoubt   []string
+	Resolved  []string
+	Halves    *actions.Halves
 	Loss      *losses.Statement
 }
 

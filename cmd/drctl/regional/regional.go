@@ -107,11 +107,6 @@ func (r *running) engines(c *cobra.Command) {
 // derive makes the plan that is to run. edit has the last word of the policy; it may be nil.
 func (r running) derive(cfg *config.Config, edit func(*failover.Policy)) (plan.Definition, error) {
 	d, t, err := r.Plan(cfg, func(p *failover.Policy) {
-		// What is in doubt is listed for people: nothing here can prove how it ended elsewhere.
-		if p.Resolve == "" {
-			p.Resolve = plan.ResolveList
-		}
-
 		if len(r.hook) > 0 {
 			p.Fence, p.Hook = []string{plan.ByHook, plan.ByGuard, plan.ByStatement}, &plan.Exec{Command: r.hook}
 		}
