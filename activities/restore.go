@@ -24,13 +24,14 @@ import (
 	"drctl/targets"
 )
 
-// RestoreShard lays one shard down and brings it to its point.
+// RestoreShard is LayDown as an activity.
 func (a *Activities) RestoreShard(ctx context.Context, in StepIn) (plan.StepOut, error) {
-	out, err := a.restoreShard(ctx, in)
+	out, err := a.LayDown(ctx, in)
 	return out, engine.EncodeAttempt(err, int(activity.GetInfo(ctx).Attempt))
 }
 
-func (a *Activities) restoreShard(parent context.Context, named StepIn) (plan.StepOut, error) {
+// LayDown lays one shard down and brings it to its point. It is called within an activity.
+func (a *Activities) LayDown(parent context.Context, named StepIn) (plan.StepOut, error) {
 	ctx, cancel := stoppable(parent)
 	defer cancel(nil)
 	in, err := a.bind(ctx, named)

@@ -99,10 +99,10 @@ type Instance struct {
 	Bucket   string   `yaml:"bucket" only:"s3" format:"bucket" doc:"Name of the bucket."`
 	Prefix   string   `yaml:"prefix" only:"s3" doc:"Limits the shard to keys that begin with it."`
 	Role     string   `yaml:"role" req:"true" enum:"primary|standby" doc:"What the instance is when all is well."`
-	DataDir  string   `yaml:"data_dir" only:"postgres" format:"path" doc:"The data directory where the region's worker can read it; bases are then taken file by file."`
+	DataDir  string   `yaml:"data_dir" only:"postgres|redis" format:"path" doc:"The data directory where the region's worker can read it; bases of PostgreSQL are then taken file by file. A failover to a proven moment lays the shard down there."`
 	Host     string   `yaml:"host" only:"postgres|redis" format:"host" doc:"The host that the server runs on. What reads its data directory, or stops and starts it, is done by the worker there (drctl worker --host); any worker of the region when left out."`
-	Stop     []string `yaml:"stop" only:"postgres" doc:"Program and arguments by which a worker stops the server in order, and keeps its supervisor from starting it; a switchover runs it. Left out, the worker signals the server of data_dir."`
-	Start    []string `yaml:"start" only:"postgres" doc:"Program and arguments by which a worker starts the server again."`
+	Stop     []string `yaml:"stop" only:"postgres|redis" doc:"Program and arguments by which a worker stops the server in order, and keeps its supervisor from starting it; a switchover runs it. Left out, the worker signals the server of data_dir."`
+	Start    []string `yaml:"start" only:"postgres|redis" doc:"Program and arguments by which a worker starts the server again."`
 
 	User      string `yaml:"user" only:"postgres|redis" doc:"Overrides the target's user."`
 	Password  Ref    `yaml:"password" only:"postgres|redis" doc:"Overrides the target's password."`

@@ -421,6 +421,9 @@ const (
 // server has no logical replication workers, so that it reads from no publisher.
 const CheckReplicationOff = "logical replication is off"
 
+// CheckPrepared is the check of findings of transactions in two phases.
+const CheckPrepared = "prepared-transactions"
+
 // Finding is the outcome of one check: what was expected and what was got.
 type Finding struct {
 	Check    string        `json:"check"`

@@ -17,6 +17,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/logs"
 	"drctl/internal/platform"
+	"drctl/internal/proof/shardlog"
 	"drctl/internal/traffic"
 	"drctl/restore/plan"
 	"drctl/targets"
@@ -82,6 +83,10 @@ type Activities struct {
 	// Process names this process in journals, and Host the host that it is on.
 	Process, Host string
 	Log           *slog.Logger
+	// Restore and Logs are for a recovery to a proven moment; Version is drctl's.
+	Restore Restore
+	Logs    map[targets.Kind]shardlog.Opener
+	Version string
 
 	hosted onhost.Hosted
 	plans  planned.Plans
@@ -180,6 +185,8 @@ func (a *Activities) Undo(ctx context.Context, c Call) error {
 		err = a.rerouteBack(ctx, c, d, s)
 	case s.Do == plan.OpClaim:
 		err = a.giveBack(ctx, c, d)
+	case s.Do == plan.OpRestore:
+		err = a.unplace(ctx, c, d, s)
 	case s.Do == plan.OpFence: // what keeps an old side silent is not taken away by a program
 	default:
 		err = fail.Newf(fail.Unsupported, op, s.ID, "nothing takes this step back by itself")
@@ -228,10 +235,27 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 	h.Newer = func(ctx context.Context) error { return a.newer(ctx, d, c.Epoch) }
 
 	h.InDoubt = func(ctx context.Context, id targets.ShardID) ([]string, error) { return a.inDoubt(ctx, d, id) }
+	h.Resolve = func(ctx context.Context, id targets.ShardID, forks map[targets.ShardID]targets.Position) (steps.Left, error) {
+		return a.resolve(ctx, d, id, forks)
+	}
+
 	if d.Mode == plan.ModeFailover {
 		h.Line = func(ctx context.Context, id targets.ShardID) (steps.Line, error) {
 			return a.line(ctx, d, id, c.Waived)
 		}
+	}
+
+	if d.Choice != plan.Proven {
+		return h, done, nil
+	}
+
+	h.Line = func(ctx context.Context, id targets.ShardID) (steps.Line, error) {
+		return a.lineOf(ctx, d, id, h.Shards[id].Old.Kind)
+	}
+
+	if err := a.laidDown(h, c, d); err != nil {
+		done()
+		return nil, nil, err
 	}
 
 	return h, done, nil

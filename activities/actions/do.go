@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"drctl/activities/atmoment"
 	"drctl/activities/onhost"
 	"drctl/activities/outside"
 	"drctl/activities/reconciling"
@@ -33,6 +34,8 @@ func (a *Activities) do(ctx context.Context, c Call, d plan.Definition, s plan.S
 		return a.fence(ctx, c, d, s)
 	case plan.OpFeed:
 		return a.feed(ctx, d, s)
+	case plan.OpRestore:
+		return a.restore(ctx, c, d, s)
 	case plan.OpVerify:
 		return a.verify(ctx, d, s)
 	case plan.OpRejoin:
@@ -115,6 +118,12 @@ func (a *Activities) precheck(ctx context.Context, c Call, d plan.Definition, s 
 		said, err := history.Precheck(ctx, set, d, c.Run, s.With.Precheck.Within)
 
 		return Done{Said: said}, err
+	case plan.CheckMoment:
+		return a.moment(ctx, c, d, atmoment.Foreseen)
+	case plan.BindMoment:
+		return a.moment(ctx, c, d, atmoment.Settled)
+	case plan.CheckPlace:
+		return a.placeable(ctx, c, d, s)
 	}
 
 	return Done{}, fail.Newf(fail.Unsupported, op, s.ID, "nothing here checks %q", s.With.Precheck.Check)
@@ -289,11 +298,12 @@ func (a *Activities) shard(ctx context.Context, c Call, d plan.Definition, s pla
 		}
 		req.Others, out.Standing = append(req.Others, in), append(out.Standing, proof)
 	}
+	out.Others = req.Others
 
 	stop, start := a.Platform.Host(s.On, d.From)
 	req.Host = handover.HostCommands{Stop: stop, Start: start}
 
-	if onhost.Beside(a.Host, req.Old) != nil {
+	if req.Old.Kind.Traits().Files && onhost.Beside(a.Host, req.Old) != nil {
 		out.Switch, err = a.across(c, d, sw, req)
 	} else {
 		out.Switch, err = sw.Switch(req)

@@ -59,6 +59,16 @@ func (a *Activities) hand(ctx context.Context, ask onhost.Ask) (json.RawMessage,
 		return nil, err
 	}
 
+	if ask.Do == onhost.Wake {
+		done, err := a.hosted.Turn(ctx, ask)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+
+		return nil, a.wakeHere(ctx, c, d, ask.Shard)
+	}
+
 	s, err := a.shard(ctx, c, d, plan.StepDef{On: ask.Shard, Kind: ask.Kind})
 	if err != nil {
 		return nil, err

@@ -23,7 +23,9 @@ import (
 // taken back is no error.
 func (a *Activities) Section(ctx context.Context, c Call) (Ended, error) {
 	out, err := a.section(ctx, c)
-	return Ended{out, inDoubt(out.Steps), a.lost(ctx, c, out)}, engine.EncodeError(err)
+	left := leftOver(out.Steps)
+
+	return Ended{out, left.InDoubt, left.Ended, a.halves(ctx, c, out), a.lost(ctx, c, out)}, engine.EncodeError(err)
 }
 
 // Ended is how a section ended.
@@ -31,20 +33,29 @@ type Ended struct {
 	section.Result
 	// InDoubt are transactions that are prepared on the new side and that nobody has ended.
 	InDoubt []string `json:"in_doubt,omitempty"`
+	// Resolved are those that were ended by rule.
+	Resolved []string `json:"resolved,omitempty"`
+	// Halves are global transactions of which a part is lost.
+	Halves *Halves `json:"halves,omitempty"`
 	// Loss is what a failover lost, as far as it is known at once.
 	Loss *losses.Statement `json:"loss,omitempty"`
 }
 
-// inDoubt are the transactions that the steps of a section have listed.
-func inDoubt(all []section.StepResult) (out []string) {
+// leftOver is what the steps of a section have ended, and left.
+func leftOver(all []section.StepResult) (out steps.Left) {
 	for _, s := range all {
 		var left steps.Left
 		if len(s.Out) == 0 || json.Unmarshal(s.Out, &left) != nil {
 			continue
 		}
+		shard := strings.TrimPrefix(s.ID, string(plan.OpResolve)+"-") + ": "
 
 		for _, t := range left.InDoubt {
-			out = append(out, strings.TrimPrefix(s.ID, string(plan.OpResolve)+"-")+": "+t)
+			out.InDoubt = append(out.InDoubt, shard+t)
+		}
+
+		for _, t := range left.Ended {
+			out.Ended = append(out.Ended, shard+t)
 		}
 	}
 

@@ -18,17 +18,10 @@ const op = "recovery plan"
 // Of is the line of a shard's log that a vault has, and the way from where a standby stands
 // to its end; no way when there is no more. A gap behind the standby is an error, and never the end.
 func Of(ctx context.Context, v *vault.Vault, id targets.ShardID, at targets.Position) (line steps.Line, path []targets.Span, err error) {
-	ls, err := stream.Outline(ctx, v, id)
+	ls, newest, err := outline(ctx, v, id)
 	if err != nil {
 		return line, nil, err
 	}
-
-	if len(ls) == 0 {
-		return line, nil, fail.New(fail.NotFound, op, id.String(), "recover the shard from another vault (drctl restore run --into instances), or promote it by hand",
-			fmt.Errorf("the vault of %s has no log of the shard: whether the standby is on the right line is not known", v.Region()))
-	}
-
-	newest := slices.MaxFunc(ls, func(a, b timeline.Timeline) int { return a.LastSeen().Compare(b.LastSeen()) })
 	line = steps.Line{At: targets.Position{Kind: at.Kind, Timeline: newest.ID, Offset: newest.Tip()}, History: newest.History}
 
 	switch {
@@ -48,6 +41,26 @@ func Of(ctx context.Context, v *vault.Vault, id targets.ShardID, at targets.Posi
 	}
 
 	return line, path, nil
+}
+
+// End is the line of a shard's log that a vault has.
+func End(ctx context.Context, v *vault.Vault, id targets.ShardID, k targets.Kind) (steps.Line, error) {
+	_, newest, err := outline(ctx, v, id)
+	return steps.Line{At: targets.Position{Kind: k, Timeline: newest.ID, Offset: newest.Tip()}, History: newest.History}, err
+}
+
+// outline are the timelines that a vault has of a shard, and the newest of them.
+func outline(ctx context.Context, v *vault.Vault, id targets.ShardID) (ls []timeline.Timeline, newest timeline.Timeline, err error) {
+	if ls, err = stream.Outline(ctx, v, id); err != nil {
+		return nil, newest, err
+	}
+
+	if len(ls) == 0 {
+		return nil, newest, fail.New(fail.NotFound, op, id.String(), "recover the shard from another vault (drctl restore run --into instances), or promote it by hand",
+			fmt.Errorf("the vault of %s has no log of the shard: whether the standby is on the right line is not known", v.Region()))
+	}
+
+	return ls, slices.MaxFunc(ls, func(a, b timeline.Timeline) int { return a.LastSeen().Compare(b.LastSeen()) }), nil
 }
 
 // leads reports whether the way to a place goes over a timeline, or may: where it is lost

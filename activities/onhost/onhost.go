@@ -30,6 +30,8 @@ const (
 	Silence Method = "silence"
 	Stop    Method = "stop"
 	Undo    Method = "undo"
+	// Wake starts the server of what was laid down there; who is asked has its own way for it.
+	Wake Method = "wake"
 )
 
 // Ask is one call.
@@ -119,6 +121,9 @@ func (s Switch) Silence(ctx context.Context) (out handover.Stopped, err error) {
 // Undo implements handover.Switch.
 func (s Switch) Undo(ctx context.Context, begun bool) error { return s.ask(ctx, Undo, begun, nil) }
 
+// Wake has the server of what was laid down started.
+func (s Switch) Wake(ctx context.Context) error { return s.ask(ctx, Wake, false, nil) }
+
 // Silencer is a switch that drains and stops by one call.
 type Silencer interface {
 	Silence(ctx context.Context) (handover.Stopped, error)
@@ -132,7 +137,7 @@ type Hosted struct {
 
 // Do does a call, after the one before it for the shard has ended.
 func (h *Hosted) Do(ctx context.Context, sw handover.Switch, a Ask) (out any, err error) {
-	done, err := h.turn(ctx, a)
+	done, err := h.Turn(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -158,8 +163,8 @@ func (h *Hosted) Do(ctx context.Context, sw handover.Switch, a Ask) (out any, er
 	return nil, fail.Newf(fail.Unsupported, op, a.Shard.String(), "this build cannot %q", a.Do)
 }
 
-// turn waits until nobody else is at the shard.
-func (h *Hosted) turn(ctx context.Context, a Ask) (done func(), err error) {
+// Turn waits until nobody else is at the shard.
+func (h *Hosted) Turn(ctx context.Context, a Ask) (done func(), err error) {
 	for {
 		h.mu.Lock()
 

@@ -27,8 +27,9 @@ type Shard struct {
 	Switch handover.Switch
 	// Old is the side that is left.
 	Old targets.Instance
-	// Standing are the proofs for its further instances: they are standbys, or
-	// somebody vouched for them.
+	// Others are its further instances, and Standing the proofs for them: they are
+	// standbys, or somebody vouched for them.
+	Others   []targets.Instance
 	Standing []handover.Silence
 }
 
@@ -55,8 +56,14 @@ type Hands struct {
 	// Newer is not nil while a newer recovery may have promoted another server; asked
 	// before an old side is started again. It may be nil.
 	Newer func(ctx context.Context) error
+	// Laid are the shards whose new side was laid down from a vault, up to a place, and Wake starts
+	// the server of one.
+	Laid map[targets.ShardID]targets.Position
+	Wake func(ctx context.Context, id targets.ShardID) error
 	// InDoubt lists what is prepared on the new side of a shard and not ended.
 	InDoubt func(ctx context.Context, id targets.ShardID) ([]string, error)
+	// Resolve ends it by the rule, from where the new sides have left the old timelines.
+	Resolve func(ctx context.Context, id targets.ShardID, forks map[targets.ShardID]targets.Position) (Left, error)
 }
 
 // Epochs say which region of a group may write.
@@ -161,7 +168,7 @@ func (h *Hands) Do(ctx context.Context, n plan.Node, k section.Known) (json.RawM
 	case plan.OpPromote:
 		return h.promote(ctx, n, k)
 	case plan.OpResolve:
-		return h.resolve(ctx, n)
+		return h.resolve(ctx, n, k)
 	}
 
 	// The drain is proven by Stop, which shows that the new side holds the last record;
@@ -220,6 +227,13 @@ func (h *Hands) promote(ctx context.Context, n plan.Node, k section.Known) (json
 		defer stop()
 	}
 
+	if at, ok := h.Laid[n.Shard]; ok {
+		if err := h.wake(ctx, n, s, req.Silence); err != nil {
+			return nil, err
+		}
+		req.LaidDown = at
+	}
+
 	out, err := s.Switch.Promote(ctx, req)
 	if err != nil {
 		return nil, err
@@ -232,15 +246,36 @@ func (h *Hands) promote(ctx context.Context, n plan.Node, k section.Known) (json
 	return json.Marshal(out)
 }
 
+// wake starts what was laid down, which takes writes from then on.
+func (h *Hands) wake(ctx context.Context, n plan.Node, s Shard, proofs []handover.Silence) error {
+	if err := handover.CheckSilence(h.Epoch, append([]targets.Instance{s.Old}, s.Others...), proofs); err != nil {
+		return fail.New(fail.Denied, op, n.ID, "fence it first, or have a person sign that it is silent", err)
+	}
+
+	return h.Wake(ctx, n.Shard)
+}
+
 // Left are prepared transactions that nobody has ended.
 type Left struct {
 	InDoubt []string `json:"in_doubt"`
+	// Ended are those that were ended by rule.
+	Ended []string `json:"ended,omitempty"`
 }
 
-// resolve lists what is in doubt and ends none of it.
-func (h *Hands) resolve(ctx context.Context, n plan.Node) (json.RawMessage, error) {
-	if with := h.Defs[n.ID].With.Resolve; with == nil || with.Rule != plan.ResolveList || h.InDoubt == nil {
-		return nil, fail.Newf(fail.Unsupported, op, n.ID, "transactions in doubt can only be listed (rule %q)", plan.ResolveList)
+// resolve ends what is in doubt by rule, or lists it.
+func (h *Hands) resolve(ctx context.Context, n plan.Node, k section.Known) (json.RawMessage, error) {
+	with := h.Defs[n.ID].With.Resolve
+	if with == nil || h.InDoubt == nil || h.Resolve == nil {
+		return nil, fail.Newf(fail.Unsupported, op, n.ID, "it names no rule")
+	}
+
+	if with.Rule == plan.ResolveByGroup {
+		left, err := h.Resolve(ctx, n.Shard, h.forks(k))
+		if err != nil {
+			return nil, err
+		}
+
+		return json.Marshal(left)
 	}
 
 	ids, err := h.InDoubt(ctx, n.Shard)
@@ -249,6 +284,20 @@ func (h *Hands) resolve(ctx context.Context, n plan.Node) (json.RawMessage, erro
 	}
 
 	return json.Marshal(Left{InDoubt: ids})
+}
+
+// forks are where the new sides have left the old timelines.
+func (h *Hands) forks(k section.Known) map[targets.ShardID]targets.Position {
+	out := map[targets.ShardID]targets.Position{}
+
+	for id, d := range h.Defs {
+		var p handover.Promoted
+		if d.Do == plan.OpPromote && json.Unmarshal(k.Outs[id], &p) == nil && p.Fork.Timeline != "" {
+			out[d.On] = p.Fork
+		}
+	}
+
+	return out
 }
 
 // proven is what shows that the old side of a shard is silent, and where its log ends

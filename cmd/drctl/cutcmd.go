@@ -14,7 +14,6 @@ import (
 
 	"drctl/cmd/drctl/answer"
 	"drctl/cmd/drctl/cutview"
-	"drctl/cmd/drctl/moments"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -24,6 +23,7 @@ import (
 	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
+	"drctl/restore/moments"
 	"drctl/targets"
 	"drctl/workflows"
 )

@@ -3,18 +3,20 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"drctl/cmd/drctl/answer"
 	"drctl/cmd/drctl/cutview"
-	"drctl/cmd/drctl/moments"
 	"drctl/internal/fail"
 	"drctl/internal/human"
+	"drctl/internal/moment"
 	"drctl/internal/platform"
 	"drctl/internal/ui"
 	"drctl/internal/vault"
+	"drctl/restore/moments"
 	"drctl/targets"
 	"drctl/targets/all"
 )
@@ -102,7 +104,7 @@ func (a *app) cutProve(ctx context.Context, place vaultFlags, group, region, nam
 		return nil
 	}
 
-	return moments.Refused(cut, l.Vault, report)
+	return refused(cut, l.Vault, report)
 }
 
 func (a *app) cutAtCmd(place *vaultFlags, group, region *string) *cobra.Command {
@@ -175,4 +177,10 @@ func (a *app) cutWindow(ctx context.Context, place vaultFlags, group, region str
 	}
 
 	return cutview.Window(a.out, w)
+}
+
+// refused ends a command whose cut could not be proven anew: a verification that failed.
+func refused(cut targets.Cut, from *vault.Vault, r *moment.Report) error {
+	return ui.Exit{Code: 4, Message: fmt.Sprintf("verification failed: cut %s is not proven by the vault of %s: %s (do not rely on it; try another region's vault with --vault, and drctl backup verify)",
+		cut.ID, from.Region(), human.Clean(strings.Join(r.Faults, "; ")))}
 }

@@ -13,7 +13,6 @@ import (
 
 	"drctl/cmd/drctl/boxes"
 	"drctl/cmd/drctl/cutview"
-	"drctl/cmd/drctl/moments"
 	"drctl/cmd/drctl/restoreview"
 	"drctl/cmd/drctl/serve"
 	"drctl/config"
@@ -25,6 +24,7 @@ import (
 	"drctl/internal/upkeep"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
+	"drctl/restore/moments"
 	"drctl/restore/plan"
 	"drctl/restore/recovery"
 	"drctl/targets"
@@ -181,14 +181,14 @@ func (a *app) inventory(ctx context.Context, f restoreFlags, r planned, v *vault
 
 	p := moments.Place{Vault: v, Version: version, Logs: all.Logs()}
 
-	found, err := p.At(ctx, goal.Group, group, goal.At)
-	if err != nil {
+	to, found, inv, err := p.Goal(ctx, *goal, group)
+	if found.Cut.ID == "" {
 		return recovery.Inventory{}, fail.New(fail.CodeOf(err), "restore: plan", goal.Group, "see when it can be: drctl cut list --window; or restore each shard by its own log: --unproven", err)
 	}
-	goal.Cut, goal.Moment, goal.At = found.Cut.ID, goal.At, time.Time{}
+	*goal = to
 	a.say(slog.LevelInfo, "%s before the instant: %s", human.Duration(goal.Moment.Sub(found.Cut.QuiescedAt)), cutview.Grade(found.Cut))
 
-	return inventory.ReadMoment(ctx, v, *goal, found.Cut)
+	return inv, err
 }
 
 // chosen adds the shards of the targets that were named to those that were named

@@ -108,7 +108,10 @@ func (w *world) act(s plan.StepDef) bool {
 		return x == nil || w.feed(x)
 	case plan.OpRestore:
 		if x != nil { // as far as the chosen moment, which is what was agreed to
-			x.new.end, x.accepted = min(x.new.end, x.vault), true
+			if !x.laid {
+				x.stood = x.new.end
+			}
+			x.new.end, x.accepted, x.laid = min(x.stood, x.vault), true, true
 		}
 	case plan.OpPromote:
 		w.promote(x)
@@ -233,6 +236,10 @@ func (w *world) undo(s plan.StepDef) bool {
 	case plan.OpReroute:
 		if r := w.route(s.With.Reroute.Route); r != nil {
 			r.open, r.toNew = true, false
+		}
+	case plan.OpRestore:
+		if x != nil && x.laid { // the standby that was moved aside is back
+			x.new.end, x.accepted, x.laid = x.stood, false, false
 		}
 	case plan.OpFence:
 		if x == nil {

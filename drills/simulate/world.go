@@ -28,6 +28,8 @@ type shard struct {
 	proof    bool // of silence, and nothing has been undone since
 	accepted bool // that log which the vault holds is lost, by somebody's word
 	before   side // the old side as it was
+	laid     bool // the new side was laid down from the vault, in the standby's place
+	stood    int  // where the standby's log ended that was moved aside
 }
 
 // route is a way of the clients.

@@ -20,6 +20,10 @@ const (
 	short   = time.Minute
 	long    = time.Hour
 	longest = 24 * time.Hour // stuck, and beats are watched besides
+	// foreseeing reads the ends of all logs.
+	foreseeing = 10 * time.Minute
+	// waking starts a server that was laid down.
+	waking = 5 * time.Minute
 )
 
 // Derive makes the complete recovery plan for a switchover, a failover or a
@@ -115,11 +119,12 @@ func (d *deriving) gate(standby string) {
 	}
 
 	d.precheck(plan.StepDef{ID: "vault", Region: d.p.To}, plan.CheckVault, 0)
+	d.foresee()
 
 	if len(d.Routes) > 0 {
 		d.precheck(plan.StepDef{ID: "routes", Region: d.p.To}, plan.CheckRoutes, 0)
 	}
-	d.gates = []string{"ready-*", "vault", "routes"}
+	d.gates = []string{"ready-*", "vault", "moment", "place-*", "routes"}
 
 	if d.p.People == 0 {
 		return
@@ -210,6 +215,9 @@ func (d *deriving) promotion(sec string, needs ...string) {
 	d.shards(func(s Shard) (plan.StepDef, []string) {
 		x := d.on(s, plan.OpPromote, quick)
 		x.Section, x.NoReturn, x.Retry = sec, true, plan.Retry{Attempts: 3, Backoff: 100 * time.Millisecond}
+		if d.anew(s, d.p, d.mode) { // its server is started for that
+			x.Limit = waking
+		}
 
 		return x, append([]string{"fence-" + s.ID.String()}, needs...)
 	})
@@ -266,22 +274,77 @@ func (d *deriving) failover() {
 			continue
 		}
 		x := d.on(s, plan.OpResolve, short)
-		x.Section, x.Retry, x.With = sec, plan.Retry{Attempts: 3, Backoff: 100 * time.Millisecond}, plan.Args{Resolve: &plan.Resolve{Rule: d.p.Resolve}}
+		x.Section, x.Retry, x.With = sec, plan.Retry{Attempts: 3, Backoff: 100 * time.Millisecond}, plan.Args{Resolve: &plan.Resolve{Rule: d.rule()}}
 		d.add(x, "promote-*")
 	}
 
 	d.release(sec)
 }
 
+// rule is what becomes of prepared transactions. A recovery from the vault has applied the
+// rule already, at its moment.
+func (d *deriving) rule() string {
+	if d.p.Choice == plan.Proven {
+		return plan.ResolveList
+	}
+
+	return d.p.Resolve
+}
+
+// moved are the shards that are laid down from the vault at one moment.
+func (d *deriving) moved() (out []Shard) {
+	for _, s := range d.Shards {
+		if s.log() && d.anew(s, d.p, d.mode) {
+			out = append(out, s)
+		}
+	}
+
+	return out
+}
+
+// foresee finds the moment of a proven recovery, and whether each shard has room for it,
+// while nothing is touched yet.
+func (d *deriving) foresee() {
+	all := d.moved()
+	if len(all) == 0 {
+		return
+	}
+
+	d.precheck(plan.StepDef{ID: "moment", Region: d.p.To}, plan.CheckMoment, 0, "vault")
+	last := &d.steps[len(d.steps)-1]
+	last.Limit = foreseeing
+
+	for _, s := range all {
+		d.precheck(plan.StepDef{ID: "place-" + s.ID.String(), On: s.ID, Kind: s.Kind, Region: d.p.To, Host: s.into(d.p).Host, Into: s.into(d.p)}, plan.CheckPlace, 0, "moment")
+	}
+}
+
+// bind settles the moment. The old side writes no more, so that there will be no newer one.
+func (d *deriving) bind() {
+	if len(d.moved()) == 0 {
+		return
+	}
+
+	d.precheck(plan.StepDef{ID: "bind", Region: d.p.To}, plan.BindMoment, 0, append([]string{"fence-*"}, d.gates...)...)
+	last := &d.steps[len(d.steps)-1]
+	last.Limit, last.IfFails = foreseeing, plan.AskPeople
+}
+
 // fill gives the new side what it lacks: a feed where there is a standby, else all.
 func (d *deriving) fill() {
+	d.bind()
+
 	for _, s := range d.Shards {
 		switch {
 		case d.anew(s, d.p, d.mode):
 			x := d.on(s, plan.OpRestore, longest)
-			x.IfFails, x.Into, x.Modes = plan.AskPeople, d.p.Destinations[s.ID.String()], nil
+			x.IfFails, x.Into, x.Modes = plan.AskPeople, s.into(d.p), nil
 			x.Host = x.Into.Host
-			d.add(x, append([]string{"fence-*"}, d.gates...)...)
+
+			if s.log() { // what is moved aside for it comes back
+				x.Undo, x.Modes = &plan.Undo{}, rehearsed()
+			}
+			d.add(x, append([]string{"bind", "fence-*"}, d.gates...)...)
 		case s.log():
 			x := d.on(s, plan.OpFeed, long)
 			x.Host = s.Hosts[d.p.To]

@@ -35,6 +35,22 @@ type Shard struct {
 	Regions []string
 	// Hosts are those of its instances whose directories a worker there reads, by region.
 	Hosts map[string]string
+	// Places are its instances whose directories a worker reaches, by region: where a
+	// recovery from the vault lays the shard down when the policy names nothing else.
+	Places map[string]plan.Destination
+}
+
+// into is where the shard is laid down; zero when nobody says where. A destination at which
+// neither clients nor archivers look is for restores by hand.
+func (s Shard) into(p Policy) plan.Destination {
+	d, named := p.Destinations[s.ID.String()]
+
+	own, ok := s.Places[p.To]
+	if named && (!ok || !s.log() || d.Address == own.Address) {
+		return d
+	}
+
+	return own
 }
 
 // log reports whether the shard has a log and so a primary and standbys. A bucket
@@ -152,8 +168,7 @@ func (t Topology) check(p Policy, m plan.Mode) error {
 
 	for _, s := range t.Shards {
 		if t.anew(s, p, m) {
-			_, ok := p.Destinations[s.ID.String()]
-			need(ok, "%s has to be laid down anew in %s: name its destination", s.ID, p.To)
+			need(s.into(p) != plan.Destination{}, "%s has to be laid down anew in %s: name its data_dir there, or its destination", s.ID, p.To)
 		} else {
 			need(slices.Contains(s.Regions, p.To), "%s has no instance in %s", s.ID, p.To)
 		}

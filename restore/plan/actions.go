@@ -135,6 +135,9 @@ const (
 	CheckStandby = "standby" // the standby is there and knows the old primary's history
 	CheckVault   = "vault"   // the vault of the region that takes over can be read
 	CheckRoutes  = "routes"  // every route can be read and could be changed
+	CheckMoment  = "moment"  // a moment of the whole group is proven; the vault leads every shard there
+	CheckPlace   = "place"   // a shard can be laid down where its standby is, which can be moved aside
+	BindMoment   = "bind"    // the newest of those moments is what the run goes to from here on
 	CheckVerify  = "plan"    // this plan has passed a drill
 )
 

@@ -119,7 +119,7 @@ func (s StepDef) checkArgs() error {
 func (a Args) check() error {
 	switch {
 	case a.Precheck != nil:
-		return oneOf("check", a.Precheck.Check, CheckReady, CheckStandby, CheckVault, CheckRoutes, CheckVerify)
+		return oneOf("check", a.Precheck.Check, CheckReady, CheckStandby, CheckVault, CheckRoutes, CheckMoment, CheckPlace, BindMoment, CheckVerify)
 	case a.Approve != nil && (a.Approve.People < 0 || a.Approve.People > maxPeople):
 		return fmt.Errorf("%d people cannot approve", a.Approve.People)
 	case a.Fence != nil:

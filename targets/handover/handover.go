@@ -209,6 +209,9 @@ type PromoteRequest struct {
 	History []byte
 	// Exact refuses a new side that does not stand at the very place.
 	Exact bool
+	// LaidDown says that the new side was laid down from a vault, up to this place, and was
+	// started as a primary; zero when it was a standby.
+	LaidDown targets.Position
 }
 
 // Promoted is what became of the new side.

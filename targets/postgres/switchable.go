@@ -9,6 +9,7 @@ import (
 	"drctl/targets/handover"
 	"drctl/targets/postgres/feed"
 	"drctl/targets/postgres/loss"
+	"drctl/targets/postgres/replace"
 	"drctl/targets/postgres/switchover"
 )
 
@@ -51,6 +52,12 @@ func (d *Driver) Switch(req handover.Request) (handover.Switch, error) {
 func (d *Driver) Rejoin(ctx context.Context, req handover.RejoinRequest) (handover.Rejoined, error) {
 	return d.switcher().Rejoin(ctx, req)
 }
+
+// Replacer implements handover.Replacing.
+func (d *Driver) Replacer() handover.Replacer { return replace.Replacer{At: d.switcher().Place} }
+
+// Ender implements handover.Ending.
+func (d *Driver) Ender() handover.Ender { return d.switcher() }
 
 // Asker implements handover.Asking.
 func (d *Driver) Asker() handover.Asker { return d.switcher() }

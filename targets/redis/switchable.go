@@ -7,6 +7,7 @@ import (
 
 	"drctl/targets"
 	"drctl/targets/handover"
+	"drctl/targets/redis/replace"
 	"drctl/targets/redis/switchover"
 )
 
@@ -22,4 +23,20 @@ func (d *Driver) Switch(req handover.Request) (handover.Switch, error) { return 
 // Rejoin implements handover.Switcher.
 func (d *Driver) Rejoin(ctx context.Context, req handover.RejoinRequest) (handover.Rejoined, error) {
 	return switcher().Rejoin(ctx, req)
+}
+
+// Replacer implements handover.Replacing.
+func (d *Driver) Replacer() handover.Replacer {
+	return replace.Replacer{Explain: wrap, Files: filesOf, Client: func(in targets.Instance) (*goredis.Client, error) { return client(in, 0) }}
+}
+
+// filesOf are the settings by which a server finds what was restored of a base: see
+// layout.arrangeFiles.
+func filesOf(base targets.Artifact) map[string]string {
+	s := sourceOf(base)
+	if s.known && !s.appendOnly {
+		return map[string]string{"appendonly": "no", "dbfilename": s.dbFile}
+	}
+
+	return map[string]string{"appendonly": "yes", "appenddirname": s.dirName, "appendfilename": s.fileName}
 }

@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"drctl/activities/actions"
+	"drctl/activities/atmoment"
 	"drctl/internal/approval"
 	"drctl/internal/engine"
 	"drctl/internal/platform"
@@ -252,7 +253,7 @@ func (r *run) section(ctx, own workflow.Context, n plan.Node, call actions.Call,
 	opt.StartToCloseTimeout += spare
 
 	err := workflow.ExecuteActivity(workflow.WithActivityOptions(own, opt), actions.SectionName, call).Get(ctx, &res)
-	e.Inside, e.InDoubt, e.Loss = res.Steps, res.InDoubt, res.Loss
+	e.Inside, e.InDoubt, e.Resolved, e.Halves, e.Loss = res.Steps, res.InDoubt, res.Resolved, res.Halves, res.Loss
 	e.note(err)
 
 	if err != nil {
@@ -327,7 +328,7 @@ func (r *run) call(n plan.Node) actions.Call {
 func rests(step, on plan.Op) bool {
 	switch step {
 	case plan.OpSection:
-		return on == plan.OpClaim || on == plan.OpFence || on == plan.OpFeed || on == plan.OpPrecheck
+		return on == plan.OpClaim || on == plan.OpFence || on == plan.OpFeed || on == plan.OpPrecheck || on == plan.OpRestore
 	case plan.OpFence:
 		return on == plan.OpClaim
 	case plan.OpReroute:
@@ -351,7 +352,11 @@ func (r *run) note(ctx workflow.Context, e ended) machine.Event {
 	}
 
 	if len(e.Inside) > 0 {
-		s.Inside, s.InDoubt = e.Inside, e.InDoubt
+		s.Inside, s.InDoubt, s.Resolved = e.Inside, e.InDoubt, e.Resolved
+	}
+
+	if e.Halves != nil {
+		r.out.HalfDone = e.Halves
 	}
 
 	if e.Loss != nil {
@@ -360,15 +365,42 @@ func (r *run) note(ctx workflow.Context, e ended) machine.Event {
 
 	if len(e.Out) > 0 && string(e.Out) != "null" {
 		r.outs[e.Step] = e.Out
+		r.laid(e.Step, s.Op, e.Out)
 	}
 
 	delete(r.halts, e.Step)
 
 	if e.Undo {
+		r.unlaid(s.Op, e)
 		return machine.Undid{Step: e.Step, Failed: e.Failed}
 	}
 
 	return machine.Ended{Step: e.Step, Failed: e.Failed, Untouched: e.Failed && e.Untouched}
+}
+
+// laid keeps to which moment a run goes, and what a shard was laid down to, for whoever
+// reads how the run went.
+func (r *run) laid(step string, op plan.Op, out json.RawMessage) {
+	switch op {
+	case plan.OpPrecheck:
+		var b atmoment.Bound
+		if json.Unmarshal(out, &b) == nil && b.Cut != "" {
+			r.out.Moment = &b
+		}
+	case plan.OpRestore:
+		var l atmoment.Laid
+		if json.Unmarshal(out, &l) == nil {
+			l.Step = step
+			r.out.Laid = append(slices.DeleteFunc(r.out.Laid, func(o atmoment.Laid) bool { return o.Step == step }), l)
+		}
+	}
+}
+
+// unlaid forgets what was taken back.
+func (r *run) unlaid(op plan.Op, e ended) {
+	if op == plan.OpRestore && !e.Failed {
+		r.out.Laid = slices.DeleteFunc(r.out.Laid, func(o atmoment.Laid) bool { return o.Step == e.Step })
+	}
 }
 
 // shown is how far the run has come.

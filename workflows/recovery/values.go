@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"drctl/activities/actions"
+	"drctl/activities/atmoment"
 	"drctl/activities/section"
 	"drctl/internal/approval"
 	"drctl/internal/detection"
@@ -62,9 +64,15 @@ type Out struct {
 	// Cause is why it began by itself; nil when a person began it.
 	Cause *Cause `json:"cause,omitempty"`
 	// Loss is what a failover lost, as far as it is known at once.
-	Loss     *losses.Statement `json:"loss,omitempty"`
-	Started  time.Time         `json:"started"`
-	Finished time.Time         `json:"finished,omitzero"`
+	Loss *losses.Statement `json:"loss,omitempty"`
+	// HalfDone are tagged global transactions of which a part is lost; nil before a promotion.
+	HalfDone *actions.Halves `json:"half_done,omitempty"`
+	// Moment is what a proven recovery goes to.
+	Moment *atmoment.Bound `json:"moment,omitempty"`
+	// Laid are the shards that were laid down from the vault at a proven moment.
+	Laid     []atmoment.Laid `json:"laid,omitempty"`
+	Started  time.Time       `json:"started"`
+	Finished time.Time       `json:"finished,omitzero"`
 }
 
 // Step is one step, or one section with its steps inside.
@@ -87,6 +95,8 @@ type Step struct {
 	Finished time.Time         `json:"finished,omitzero"`
 	// InDoubt are transactions that are prepared on the new side and that nobody has ended.
 	InDoubt []string `json:"in_doubt,omitempty"`
+	// Resolved are those that were ended by rule, each with its reason.
+	Resolved []string `json:"resolved,omitempty"`
 	// Inside are the steps of a section.
 	Inside []section.StepResult `json:"inside,omitempty"`
 }
@@ -133,6 +143,8 @@ type ended struct {
 	Out       json.RawMessage
 	Inside    []section.StepResult
 	InDoubt   []string
+	Resolved  []string
+	Halves    *actions.Halves
 	Loss      *losses.Statement
 }
 

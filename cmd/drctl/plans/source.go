@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -164,10 +165,14 @@ func topology(cfg *config.Config, group string) failover.Topology {
 	t := failover.Topology{Group: group, Witness: cfg.Voters() >= 3, Regions: cfg.RegionNames()}
 
 	for _, id := range cfg.Shards(group) {
-		s := failover.Shard{ID: id, Kind: cfg.Kind(id), Regions: cfg.ShardRegions(id), Hosts: map[string]string{}}
+		s := failover.Shard{ID: id, Kind: cfg.Kind(id), Regions: cfg.ShardRegions(id), Hosts: map[string]string{}, Places: map[string]plan.Destination{}}
 		for _, r := range s.Regions {
 			if host, dir := cfg.Host(id, r); dir {
 				s.Hosts[r] = host
+			}
+
+			if in := cfg.Targets[id.Target].Shards[id.Shard][r]; in != nil && in.DataDir != "" {
+				s.Places[r] = plan.Destination{Region: r, Host: in.Host, Address: in.Address, DataDir: filepath.Clean(in.DataDir)}
 			}
 		}
 		t.Shards = append(t.Shards, s)

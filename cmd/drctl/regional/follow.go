@@ -278,6 +278,10 @@ func (f Faces) tell(out recovery.Out) error {
 		}
 	}
 
+	if h := out.HalfDone; h != nil && len(h.List) > 0 {
+		odd = append(odd, human.Plural(len(h.List), "half done global transaction"))
+	}
+
 	switch {
 	case out.Verdict == machine.Open:
 		return nil
@@ -309,10 +313,18 @@ func (f Faces) table(out recovery.Out) error {
 		for _, t := range s.InDoubt {
 			rows = append(rows, []string{"  in doubt", "", "", t})
 		}
+
+		for _, t := range s.Resolved {
+			rows = append(rows, []string{"  ended by rule", "", "", t})
+		}
 	}
 
 	if err := progress.Table(f.Out, []string{"STEP", "STATUS", "TOOK", ""}, rows); err != nil {
 		return err
+	}
+
+	for _, line := range out.HalfDone.Words() {
+		fmt.Fprintln(f.Out, line)
 	}
 
 	if err := f.lossLines(out.Loss); err != nil {

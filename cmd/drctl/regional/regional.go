@@ -127,10 +127,6 @@ func (r running) derive(cfg *config.Config, edit func(*failover.Policy)) (plan.D
 		return d, fail.New(fail.Unverified, "recovery plan", d.Group, "see all of it with: drctl plan lint --mode "+r.Mode, errors.New("the plan must not run as it is"))
 	}
 
-	if d.Choice == plan.Proven {
-		return d, fail.New(fail.Unsupported, "recovery plan", d.Group, "recover it with: drctl restore run --into instances", errors.New("a proven recovery is not yet run as a failover"))
-	}
-
 	return d, nil
 }
 

@@ -38,6 +38,12 @@ type place struct {
 // newPlace builds the programs and starts a lab of one shard of each kind.
 func newPlace(t *testing.T) *place {
 	t.Helper()
+	return newPlaceOf(t, 1)
+}
+
+// newPlaceOf is newPlace with so many shards of PostgreSQL.
+func newPlaceOf(t *testing.T, shards int) *place {
+	t.Helper()
 
 	p := &place{T: t, bin: t.TempDir(), dir: filepath.Join(sandboxtest.Dir(t), "lab")}
 	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", p.bin, "drctl/cmd/drctl", "drctl/cmd/drlab").CombinedOutput(); err != nil {
@@ -52,7 +58,7 @@ func newPlace(t *testing.T) *place {
 	}
 
 	t.Cleanup(func() { p.run("drlab", "down", "--dir", p.dir, "--destroy") })
-	p.must("drlab", "up", "--dir", p.dir, "--shards", "1", "--redis", "1", "--size", "16MiB", "--mode", "auto", "--cut-every", "60s")
+	p.must("drlab", "up", "--dir", p.dir, "--shards", strconv.Itoa(shards), "--redis", "1", "--size", "16MiB", "--mode", "auto", "--cut-every", "60s")
 	p.must("drctl", "vault", "init")
 
 	return p

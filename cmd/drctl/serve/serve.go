@@ -26,6 +26,7 @@ import (
 	"drctl/internal/sandbox"
 	"drctl/internal/servers"
 	observers "drctl/internal/watch"
+	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/targets/all"
 	"drctl/workflows"
@@ -118,7 +119,10 @@ func newDoing(o Options) doing {
 			d.approvals = &approving.Activities{Platform: r, Log: o.Log}
 		}
 
-		d.regional = &actions.Activities{Platform: p, Drivers: drivers, Process: own(platform.Base), Host: o.Host, Log: o.Log}
+		d.regional = &actions.Activities{Platform: p, Drivers: drivers, Process: own(platform.Base), Host: o.Host, Log: o.Log, Logs: all.Logs(), Version: o.Version,
+			Restore: func(ctx context.Context, run plan.Carried, step string) (plan.StepOut, error) {
+				return d.acts.LayDown(ctx, activities.StepIn{Run: run, StepID: step})
+			}}
 	}
 
 	return d

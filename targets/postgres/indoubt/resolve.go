@@ -11,7 +11,7 @@ import (
 )
 
 // Check is the name of the findings.
-const Check = "prepared-transactions"
+const Check = targets.CheckPrepared
 
 // Want is what a cut says of what is prepared: see targets.ShardPoint.
 type Want struct {

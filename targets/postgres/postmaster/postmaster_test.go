@@ -45,7 +45,7 @@ func TestTheLastCommandIsReadAsTheServerWroteIt(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		if got, err := lastCommand(dir); !slices.Equal(got, want) || (err == nil) != (want != nil) {
+		if got, err := LastCommand(dir); !slices.Equal(got, want) || (err == nil) != (want != nil) {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
 	}

@@ -32,7 +32,7 @@ func Start(ctx context.Context, dir string) (Server, error) {
 		return Server{}, fail.FromOS(opStart, dir, err)
 	}
 
-	args, err := lastCommand(real)
+	args, err := LastCommand(real)
 	if err != nil {
 		return Server{}, err
 	}
@@ -126,10 +126,24 @@ func (s *Server) await(ctx context.Context, ended <-chan struct{}, log string) e
 	}
 }
 
-// lastCommand is what the server left in postmaster.opts: the program, and every
+// optsFile is where a server leaves how it was started.
+const optsFile = "postmaster.opts"
+
+// WriteCommand makes a program and its arguments those by which Start starts the server of a
+// directory that has not been started by them yet.
+func WriteCommand(dir string, command []string) error {
+	text := command[0]
+	for _, a := range command[1:] {
+		text += ` "` + a + `"`
+	}
+
+	return WriteOwned(filepath.Join(dir, optsFile), []byte(text+"\n"))
+}
+
+// LastCommand is what the server left in postmaster.opts: the program, and every
 // argument in double quotes, which the server does not escape.
-func lastCommand(dir string) ([]string, error) {
-	path := filepath.Join(dir, "postmaster.opts")
+func LastCommand(dir string) ([]string, error) {
+	path := filepath.Join(dir, optsFile)
 
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 	"drctl/targets"
 	"drctl/targets/handover"
 	"drctl/targets/postgres/control"
@@ -141,12 +140,7 @@ func seal(dir string) error {
 
 // command runs what stops or starts a server.
 func command(ctx context.Context, op string, in targets.Instance, line []string) error {
-	out, err := exec.CommandContext(ctx, line[0], line[1:]...).CombinedOutput()
-	if err != nil {
-		return fail.New(fail.Unavailable, op, in.String(), "see what the command says", fmt.Errorf("%s: %w: %.500s", line[0], err, strings.TrimSpace(string(out))))
-	}
-
-	return nil
+	return proc.Command(ctx, op, in.String(), line)
 }
 
 // endOf reads where the log of a cleanly stopped primary ends: behind its shutdown

@@ -208,6 +208,10 @@ func (h *hands) Promote(ctx context.Context, req handover.PromoteRequest) (out h
 		return out, err
 	}
 
+	if req.LaidDown.Timeline != "" {
+		return h.laidDown(ctx, next, req)
+	}
+
 	if out.Again = next.master; !out.Again {
 		if next.id != req.Line.Timeline || req.Exact && next.offset != req.Line.Offset {
 			return out, fail.New(fail.Conflict, opPromote, h.req.New.String(), "choose another replica, or recover from the vault",
@@ -231,6 +235,20 @@ func (h *hands) Promote(ctx context.Context, req handover.PromoteRequest) (out h
 	}
 	out.Fork = targets.Position{Kind: targets.Redis, Timeline: next.before, Offset: next.fork}
 	out.Begins = targets.Position{Kind: targets.Redis, Timeline: next.id, Offset: next.fork}
+
+	return out, nil
+}
+
+// laidDown takes a master for what was laid down from a vault: whoever started it has shown
+// that. It has a history of its own.
+func (h *hands) laidDown(ctx context.Context, next seen, req handover.PromoteRequest) (out handover.Promoted, err error) {
+	if !next.master {
+		return out, fail.New(fail.Conflict, opPromote, h.req.New.String(), "see what was started in its place", errors.New("it is a replica, and not what was laid down from the vault"))
+	}
+
+	h.new.keepRole(ctx)
+	out.Fork = req.LaidDown
+	out.Begins = targets.Position{Kind: targets.Redis, Timeline: next.id, Offset: next.offset}
 
 	return out, nil
 }

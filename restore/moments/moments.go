@@ -5,21 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"drctl/internal/cutting"
 	"drctl/internal/fail"
-	"drctl/internal/human"
 	"drctl/internal/moment"
 	"drctl/internal/moment/window"
 	"drctl/internal/platform"
 	"drctl/internal/proof/shardlog"
 	"drctl/internal/sealing"
-	"drctl/internal/ui"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
 	"drctl/restore/plan"
+	"drctl/restore/recovery"
 	"drctl/targets"
 )
 
@@ -64,6 +62,19 @@ func (p Place) At(ctx context.Context, name string, g *platform.Group, at time.T
 	}
 
 	return Found{cut, evidence, found.Decided}, err
+}
+
+// Goal binds a goal that wants an instant of a whole group to the last moment at or before it
+// that the logs prove to be consistent, with what the vault holds for that.
+func (p Place) Goal(ctx context.Context, goal plan.Goal, g *platform.Group) (plan.Goal, Found, recovery.Inventory, error) {
+	found, err := p.At(ctx, goal.Group, g, goal.At)
+	if err != nil {
+		return goal, found, recovery.Inventory{}, err
+	}
+	goal.Cut, goal.Moment, goal.At = found.Cut.ID, goal.At, time.Time{}
+	inv, err := inventory.ReadMoment(ctx, p.Vault, goal, found.Cut)
+
+	return goal, found, inv, err
 }
 
 // of says what the group is made of, and what its policy wants.
@@ -159,12 +170,6 @@ func (p Place) withObjects(ctx context.Context, cut targets.Cut) (targets.Cut, e
 // has none: unsupported.
 func (p Place) Prove(ctx context.Context, cut *targets.Cut) (*moment.Report, error) {
 	return moment.Prove(ctx, p.Vault, p.Logs, cut, nil)
-}
-
-// Refused ends a command whose cut could not be proven anew: a verification that failed.
-func Refused(cut targets.Cut, from *vault.Vault, r *moment.Report) error {
-	return ui.Exit{Code: 4, Message: fmt.Sprintf("verification failed: cut %s is not proven by the vault of %s: %s (do not rely on it; try another region's vault with --vault, and drctl backup verify)",
-		cut.ID, from.Region(), human.Clean(strings.Join(r.Faults, "; ")))}
 }
 
 // Cut reads a cut of a group by its id, its name, or as the latest.

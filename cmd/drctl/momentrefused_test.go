@@ -1,4 +1,4 @@
-package moments
+package main
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 
 // A cut that is not proven anew fails its verification, as a damaged vault does, and
 // is named with its vault and with every fault.
-func TestRefused(t *testing.T) {
+func TestACutThatIsNotProvenAnewIsRefused(t *testing.T) {
 	key, err := vault.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
@@ -24,7 +24,7 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	is := Refused(targets.Cut{ID: "c1"}, v, &moment.Report{Faults: []string{"one", "two"}})
+	is := refused(targets.Cut{ID: "c1"}, v, &moment.Report{Faults: []string{"one", "two"}})
 
 	exit, ok := errors.AsType[ui.Exit](is)
 	if !ok || exit.Code != 4 {

@@ -1,0 +1,164 @@
+package halfdone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"drctl/internal/proof"
+	"drctl/internal/proof/shardlog"
+	"drctl/internal/stream"
+	"drctl/internal/timeline"
+	"drctl/internal/vault"
+	"drctl/targets"
+)
+
+// Source is where the log of a shard's new primary is read.
+type Source struct {
+	Vault  *vault.Vault
+	Opener shardlog.Opener
+	Shard  targets.ShardID
+	// Fork is where the new primary left the old timeline.
+	Fork targets.Position
+	// Rest reads what the vault does not have, from the new primary itself.
+	Rest func(ctx context.Context, part targets.Span) (io.ReadCloser, error)
+}
+
+// Read reads the log from before a time on. What is in the way is in the log's Why.
+func (s Source) Read(ctx context.Context, since time.Time) Log {
+	out := Log{Shard: s.Shard}
+
+	if err := s.read(ctx, since, &out); err != nil {
+		out.Why = err.Error()
+	}
+
+	return out
+}
+
+// Ended is when the vault got the last of the old timeline.
+func (s Source) Ended(ctx context.Context) (time.Time, error) {
+	ls, err := stream.Outline(ctx, s.Vault, s.Shard)
+	if err != nil {
+		return time.Time{}, err
+	}
+
+	if l := timeline.Find(ls, s.Fork.Timeline); l != nil {
+		return l.LastSeen(), nil
+	}
+
+	return time.Time{}, fmt.Errorf("the vault of %s has no log of timeline %s", s.Vault.Region(), s.Fork.Timeline)
+}
+
+func (s Source) read(ctx context.Context, since time.Time, out *Log) error {
+	ls, err := stream.Outline(ctx, s.Vault, s.Shard)
+	if err != nil {
+		return err
+	}
+
+	l := timeline.Find(ls, s.Fork.Timeline)
+	if l == nil {
+		return fmt.Errorf("the vault of %s has no log of timeline %s", s.Vault.Region(), s.Fork.Timeline)
+	}
+	start, from := begin(l.Chunks, since)
+	end := held(l.Chunks, start, s.Fork.Offset)
+	out.Since = from
+	start = s.Opener.LogStart(start)
+
+	log, err := s.Opener.OpenLog(shardlog.Options{Shard: s.Shard, Start: start, Timelines: []shardlog.Timeline{{Name: s.Fork.Timeline}}})
+	if err != nil {
+		return err
+	}
+
+	for _, part := range []struct {
+		span targets.Span
+		open func(context.Context, targets.Span) (io.ReadCloser, error)
+	}{
+		{targets.Span{Timeline: s.Fork.Timeline, From: start, To: max(start, end)}, stream.NewReader(s.Vault, s.Shard).Log},
+		{targets.Span{Timeline: s.Fork.Timeline, From: max(start, end), To: s.Fork.Offset}, s.Rest},
+	} {
+		if err := feed(ctx, log, part.span, part.open); err != nil {
+			return err
+		}
+	}
+
+	res, err := log.Stretch(start, nil)
+	if err != nil {
+		return err
+	}
+
+	for _, r := range append(slices.Clone(res.Earlier), res.Records...) {
+		if r.GID != "" || len(r.Tags) > 0 || r.Kind != proof.Commit {
+			out.Records = append(out.Records, r)
+		}
+	}
+
+	return nil
+}
+
+// begin is the last place before which all log was written before a time, and a time from
+// which on all lies behind it; of a log that does not reach back so far it is its beginning,
+// and the time at which that was archived.
+func begin(all []timeline.Chunk, since time.Time) (start uint64, from time.Time) {
+	for i, c := range all {
+		if i == 0 {
+			start, from = c.From, c.Closed
+		}
+
+		if c.Closed.Before(since) && c.To > start {
+			start, from = c.To, c.Closed
+		}
+	}
+
+	return start, from
+}
+
+// held is how far chunks reach without a gap from a place, and not behind an end.
+func held(all []timeline.Chunk, start, end uint64) uint64 {
+	_, gaps := timeline.Cover(all, start, end)
+	if len(gaps) > 0 {
+		end = gaps[0].From
+	}
+
+	return end
+}
+
+func feed(ctx context.Context, log shardlog.Log, span targets.Span, open func(context.Context, targets.Span) (io.ReadCloser, error)) (err error) {
+	if span.From >= span.To {
+		return nil
+	}
+
+	src, err := open(ctx, span)
+	if err != nil {
+		return err
+	}
+
+	defer func() { err = errors.Join(err, src.Close()) }()
+
+	counted := &counter{from: io.LimitReader(src, int64(span.To-span.From))}
+	if err := log.Feed(counted); err != nil {
+		return err
+	}
+
+	if counted.n != span.To-span.From {
+		return fmt.Errorf("%d bytes of [%d,%d) of timeline %s are missing", span.To-span.From-counted.n, span.From, span.To, span.Timeline)
+	}
+
+	return nil
+}
+
+// counter counts what is read.
+type counter struct {
+	from io.Reader
+	n    uint64
+}
+
+// Read implements io.Reader.
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	c.n += uint64(n)
+
+	return n, err
+}
