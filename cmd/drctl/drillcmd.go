@@ -12,9 +12,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"drctl/cmd/drctl/boxes"
+	"drctl/cmd/drctl/configured"
 	"drctl/cmd/drctl/serve"
 	"drctl/drills"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/report"
 	"drctl/internal/report/evidence"
 	"drctl/internal/ui"
@@ -27,8 +29,9 @@ func (a *app) drillCmd() *cobra.Command {
 	var disaster, trigger string
 	var keep bool
 	run := &cobra.Command{
-		Use: "run NAME", Short: "Restore a cut into a sandbox, check it, measure, write the report", Args: ui.OneArg("a drill"),
-		Long: `Restores a cut into a sandbox, checks it, measures RTO and RPO against the
+		Use: "run NAME", Short: "Restore a cut into a sandbox, or hold a game day; check, measure, write the report", Args: ui.OneArg("a drill"),
+		Long: `A game day breaks servers themselves, as its configuration says, and asks before it begins.
+Any other drill restores a cut into a sandbox, checks it, measures RTO and RPO against the
 objectives, removes the sandbox and writes a report (JSON and one HTML page).
 Exit status 4 when a step or check fails, an objective is missed, or the sandbox
 could not be removed.`,
@@ -58,7 +61,8 @@ could not be removed.`,
 	show.Flags().StringVar(&html, "html", "", "write the HTML page to this file")
 	place.flags(list)
 	place.flags(show)
-	c.AddCommand(run, list, show, a.plans().Simulate())
+	fl.BoolVar(&f.yes, "yes", false, "hold a game day without asking")
+	c.AddCommand(append(a.gameDays().Commands(), run, list, show, a.plans().Simulate())...)
 
 	return c
 }
@@ -69,7 +73,15 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 		return err
 	}
 
-	def, err := definition(s.cfg, name)
+	if err := known("drill", "NAME", name, s.cfg.DrillNames()); err != nil {
+		return err
+	}
+
+	if s.cfg.Drills[name].GameDay != nil {
+		return a.gameDay(ctx, s, f, name, trigger)
+	}
+
+	def, err := configured.Drill(s.cfg, name)
 	if err != nil {
 		return err
 	}
@@ -136,16 +148,16 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 		return err
 	}
 
+	return a.printDrill(ctx, vaults, out)
+}
+
+func (a *app) printDrill(ctx context.Context, vaults platform.Resolver, out drills.Outcome) (err error) {
 	if len(out.Record) == 0 { // no more than its name crossed the engine
 		if out.Record, err = report.Read(ctx, vaults.Vault, out.Vaults, out.JSON, out.ID, out.SHA256); err != nil {
 			return err
 		}
 	}
 
-	return a.printDrill(out)
-}
-
-func (a *app) printDrill(out drills.Outcome) error {
 	var rec evidence.Record
 	if err := json.Unmarshal(out.Record, &rec); err != nil {
 		return fail.New(fail.Corrupt, "drill", out.ID, "", err)
