@@ -15,8 +15,6 @@ import (
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
-	"drctl/internal/report/evidence"
-	"drctl/targets"
 	"drctl/workflows"
 	"drctl/workflows/recovery"
 	"drctl/workflows/standing"
