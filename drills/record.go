@@ -99,27 +99,20 @@ func scope(f Facts) evidence.Scope {
 }
 
 func test(f Facts) evidence.Test {
-	t := evidence.Test{Type: "restore into a sandbox", Trigger: cmp.Or(f.Def.Trigger, "manual"),
+	return evidence.Test{Type: "restore into a sandbox", Trigger: cmp.Or(f.Def.Trigger, "manual"),
 		By:       evidence.KnownIf(f.By, "the engine was not told who"),
 		Previous: evidence.KnownIf(f.Previous, cmp.Or(f.PreviousUnknown, "no earlier record of this drill was found")),
-		NextDue:  evidence.KnownIf(f.NextDue, "the drill has no schedule")}
-	if f.NextDue.IsZero() && f.Def.Every > 0 {
-		t.NextDue = evidence.Known(NextDue(f.Started, f.Def.Every))
-	}
-
-	return t
+		NextDue:  evidence.KnownIf(cmp.Or(f.NextDue, NextDue(f.Started, f.Def.Every)), "the drill has no schedule")}
 }
 
-// NextDue is when the schedule runs next: schedules run on multiples of their
-// interval since 1970, whenever somebody runs the drill by hand in between. It is zero
-// without an interval.
+// NextDue is when the schedule runs next: on multiples of its interval since 1970, whenever
+// somebody runs the drill by hand in between. It is zero without an interval.
 func NextDue(started time.Time, every time.Duration) time.Time {
 	if every <= 0 {
 		return time.Time{}
 	}
 
-	since := started.Sub(time.Unix(0, 0))
-	return started.Add(every - since%every).UTC()
+	return started.Add(every - started.Sub(time.Unix(0, 0))%every).UTC()
 }
 
 var nameRole = regexp.MustCompile(`^(.+?)\s*\(([^()]+)\)$`)

@@ -2,23 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"drctl/cmd/drctl/boxes"
 	"drctl/cmd/drctl/configured"
+	"drctl/cmd/drctl/drillview"
 	"drctl/cmd/drctl/serve"
 	"drctl/drills"
 	"drctl/internal/fail"
-	"drctl/internal/platform"
-	"drctl/internal/report"
-	"drctl/internal/report/evidence"
 	"drctl/internal/ui"
 	"drctl/workflows"
 )
@@ -148,42 +142,10 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 		return err
 	}
 
-	return a.printDrill(ctx, vaults, out)
+	return a.drillView().Done(ctx, vaults, out)
 }
 
-func (a *app) printDrill(ctx context.Context, vaults platform.Resolver, out drills.Outcome) (err error) {
-	if len(out.Record) == 0 { // no more than its name crossed the engine
-		if out.Record, err = report.Read(ctx, vaults.Vault, out.Vaults, out.JSON, out.ID, out.SHA256); err != nil {
-			return err
-		}
-	}
-
-	var rec evidence.Record
-	if err := json.Unmarshal(out.Record, &rec); err != nil {
-		return fail.New(fail.Corrupt, "drill", out.ID, "", err)
-	}
-
-	if a.json {
-		if err := a.printJSON(out); err != nil {
-			return err
-		}
-	} else {
-		if err := report.Text(a.out, rec, a.style()); err != nil {
-			return err
-		}
-
-		fmt.Fprintf(a.out, "report: %s\n        %s\n", out.HTML, out.JSON)
-
-		if out.Problem == "" {
-			fmt.Fprintf(a.out, "        and in the vault of %s\n", strings.Join(out.Vaults, " and of "))
-		} else {
-			a.say(slog.LevelWarn, "the report is in no vault: %s", out.Problem)
-		}
-
-		if out.Sandbox != "" {
-			boxes.Left(a.out, out.Sandbox)
-		}
-	}
-
-	return drills.VerdictError(rec.Name, rec.Verdict)
+// drillView shows records of drills.
+func (a *app) drillView() drillview.View {
+	return drillview.View{Out: a.out, JSON: a.json, Style: a.style(), Say: a.say}
 }

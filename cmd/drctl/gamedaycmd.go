@@ -71,5 +71,5 @@ func (a *app) gameDay(ctx context.Context, s *session, f restoreFlags, name, tri
 		return err
 	}
 
-	return a.printDrill(ctx, s.p, out)
+	return a.drillView().Done(ctx, s.p, out)
 }
