@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"drctl/config/checks"
 	"drctl/config/recovery"
 	"drctl/config/route"
 	"drctl/config/storage"
@@ -231,8 +232,8 @@ func (c *checker) only(at, kind string, t reflect.Type) {
 }
 
 func (c *checker) checkShard(at string, id targets.ShardID, t *Target) {
-	if id.Shard == All {
-		c.fail(at, "choose another name", "%q means every shard and cannot name one", All)
+	if id.Shard == checks.All {
+		c.fail(at, "choose another name", "%q means every shard and cannot name one", checks.All)
 	}
 	var primaries []string
 

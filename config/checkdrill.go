@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 
+	"drctl/config/checks"
+	"drctl/config/gameday"
 	"drctl/config/recovery"
 	"drctl/config/unit"
 	"drctl/config/workers"
@@ -20,6 +22,10 @@ func (c *checker) checkDrill(at string, d *Drill) {
 		}
 	}
 
+	if d.GameDay != nil && ok {
+		c.checkGameDay(at+".game_day", d)
+	}
+
 	if d.Every > 0 && d.Jitter > d.Every {
 		c.fail(at+".jitter", "", "the jitter of %s is longer than the interval of %s", unit.FormatDuration(d.Jitter), unit.FormatDuration(d.Every))
 	}
@@ -29,9 +35,9 @@ func (c *checker) checkDrill(at string, d *Drill) {
 		members = g.Targets
 	}
 
-	checks := at + ".checks"
+	list := at + ".checks"
 	for _, t := range sortedKeys(d.Checks.Assertions) {
-		path := checks + ".assertions." + t
+		path := list + ".assertions." + t
 		if !c.member(path, t, members, "") {
 			continue
 		}
@@ -42,39 +48,31 @@ func (c *checker) checkDrill(at string, d *Drill) {
 
 		for i, a := range d.Checks.Assertions[t] {
 			ip := path + "." + strconv.Itoa(i)
-			if a.Shard != All {
+			if a.Shard != checks.All {
 				c.known(ip+".shard", "shard of "+t, a.Shard, sortedKeys(c.Targets[t].Shards))
 			}
 		}
 
-		c.twice(path, d.Checks.Assertions[t])
+		for _, i := range checks.Twice(d.Checks.Assertions[t]) {
+			c.fail(path+"."+strconv.Itoa(i)+".name", "", "two assertions are called %q", d.Checks.Assertions[t][i].Name)
+		}
 	}
 
 	for i, o := range d.Checks.Objects {
-		path := checks + ".objects." + strconv.Itoa(i)
+		path := list + ".objects." + strconv.Itoa(i)
 		c.member(path+".target", o.Target, members, targets.S3)
 		c.member(path+".from", o.From, members, targets.Postgres)
 	}
 
 	names := map[string]bool{}
 	for i, s := range d.Checks.Sums {
-		path := checks + ".sums." + strconv.Itoa(i)
+		path := list + ".sums." + strconv.Itoa(i)
 		c.member(path+".target", s.Target, members, targets.Postgres)
 
 		if names[s.Name] {
 			c.fail(path+".name", "", "two sums are called %q", s.Name)
 		}
 		names[s.Name] = s.Name != ""
-	}
-}
-
-func (c *checker) twice(path string, as []Assertion) {
-	names := map[string]bool{}
-	for i, a := range as {
-		if names[a.Name+"\x00"+a.Shard] {
-			c.fail(path+"."+strconv.Itoa(i)+".name", "", "two assertions are called %q", a.Name)
-		}
-		names[a.Name+"\x00"+a.Shard] = a.Name != ""
 	}
 }
 
@@ -100,6 +98,22 @@ func (c *checker) member(path, target string, members []string, kind targets.Kin
 	}
 
 	return true
+}
+
+// checkGameDay holds a game day against the servers of its group.
+func (c *checker) checkGameDay(at string, d *Drill) {
+	f := gameday.Facts{Platform: c.Name, Regions: c.RegionNames(), Servers: map[gameday.Place]bool{}}
+
+	for _, id := range c.Shards(d.Group) {
+		for _, region := range c.ShardRegions(id) {
+			_, dir := c.Host(id, region)
+			f.Servers[gameday.Place{Shard: id.String(), Region: region}] = dir
+		}
+	}
+
+	for _, p := range d.GameDay.Check(f) {
+		c.fail(at+"."+p.Key, p.Hint, "%s", p.Text)
+	}
 }
 
 func (c *checker) checkRecovery(at, name string, r *recovery.Recovery) {

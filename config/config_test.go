@@ -17,6 +17,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
+	"drctl/config/checks"
 	"drctl/config/recovery"
 	"drctl/config/workers"
 	"drctl/internal/fail"
@@ -71,7 +72,7 @@ func TestExample(t *testing.T) {
 		t.Errorf("policy: %+v %v", p, err)
 	}
 
-	if d := c.Drills["nightly"]; d.Checks.Sums[0].Want != "4000000" || d.Checks.Assertions["orders"][0].Shard != All {
+	if d := c.Drills["nightly"]; d.Checks.Sums[0].Want != "4000000" || d.Checks.Assertions["orders"][0].Shard != checks.All {
 		t.Errorf("drill: %+v", d)
 	}
 }

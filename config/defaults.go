@@ -50,8 +50,6 @@ func (d *Drill) SetDefaults() {
 	d.Window = 24 * time.Hour
 }
 
-func (a *Assertion) SetDefaults() { a.Shard = All }
-
 // derive fills what follows from other values. It runs on files with mistakes
 // too, so it takes nothing for granted.
 func (c *Config) derive() {

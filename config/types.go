@@ -3,6 +3,8 @@ package config
 import (
 	"time"
 
+	"drctl/config/checks"
+	"drctl/config/gameday"
 	"drctl/config/recovery"
 	"drctl/config/route"
 	"drctl/config/storage"
@@ -34,6 +36,7 @@ type Config struct {
 	Policies  map[string]*Policy            `yaml:"policies" key:"name" doc:"How often and how safely. The policy \"standard\" always exists."`
 	Sandbox   workers.Sandbox               `yaml:"sandbox" doc:"Where drills and sandbox restores run."`
 	Workers   workers.Slots                 `yaml:"workers" doc:"How much one worker does at once."`
+	Lab       string                        `yaml:"lab" format:"path" doc:"Directory of the lab that this platform is, as drlab up writes it. Servers of a lab may be broken by game days without more ado."`
 	Drills    map[string]*Drill             `yaml:"drills" key:"name" doc:"Rehearsals."`
 	Detection recovery.Detection            `yaml:"detection" doc:"How the loss of a region is detected."`
 	Recovery  map[string]*recovery.Recovery `yaml:"recovery" key:"name" doc:"How a group comes back, by group."`
@@ -189,7 +192,7 @@ const (
 	Random = "random"
 )
 
-// Drill is a rehearsal of a restore.
+// Drill is a rehearsal: of a restore, or a game day.
 type Drill struct {
 	Group        string        `yaml:"group" req:"true" doc:"Group that is restored."`
 	Cut          string        `yaml:"cut" enum:"latest|random" doc:"latest: the newest sealed cut. random: any sealed cut of the window, the seed recorded."`
@@ -202,41 +205,7 @@ type Drill struct {
 	Hypothesis   string        `yaml:"hypothesis" doc:"What the drill is expected to show."`
 	Participants []string      `yaml:"participants" doc:"Who takes part."`
 	Objectives   Objectives    `yaml:"objectives" doc:"Limits of this drill; the policy's when left out."`
-	Checks       Checks        `yaml:"checks" doc:"What must hold in the restored data."`
-}
+	Checks       checks.Checks `yaml:"checks" doc:"What must hold in the restored data."`
 
-// Checks are a drill's expectations.
-type Checks struct {
-	Quick      bool                   `yaml:"quick" doc:"Leaves out the checks that read every byte."`
-	Assertions map[string][]Assertion `yaml:"assertions" doc:"Queries and what they must return, by target."`
-	Objects    []ObjectCheck          `yaml:"objects" doc:"Objects that rows name must exist and hash right."`
-	Sums       []Sum                  `yaml:"sums" doc:"Invariants that span shards."`
-}
-
-// All is the shard of an assertion that runs on every shard.
-const All = "all"
-
-// Assertion is a query that every named shard must answer as expected.
-type Assertion struct {
-	Name  string `yaml:"name" req:"true" doc:"Shown in reports."`
-	Query string `yaml:"query" req:"true" doc:"SQL, or a Redis command line."`
-	Want  string `yaml:"want" req:"true" lax:"true" doc:"First column of the first row, as text; a leading =, !=, <, <=, > or >= compares numbers."`
-	Shard string `yaml:"shard" lax:"true" doc:"One shard, or all."`
-}
-
-// ObjectCheck compares the objects of a bucket with the rows that name them.
-type ObjectCheck struct {
-	Target string `yaml:"target" req:"true" doc:"The s3 target."`
-	From   string `yaml:"from" req:"true" doc:"The postgres target; the query runs on all its shards."`
-	Query  string `yaml:"query" req:"true" doc:"SQL that returns the key and, as a second column, the SHA-256 in hex."`
-
-	AllowEmpty bool `yaml:"allow_empty" doc:"Accepts that no row names an object; without it that is a failure, because nothing was looked at."`
-}
-
-// Sum is an invariant over all shards of a target.
-type Sum struct {
-	Name   string `yaml:"name" req:"true" doc:"Shown in reports."`
-	Target string `yaml:"target" req:"true" doc:"The postgres target."`
-	Query  string `yaml:"query" req:"true" doc:"SQL whose first column is added over all shards."`
-	Want   string `yaml:"want" req:"true" lax:"true" doc:"The sum, a number; may begin with =, !=, <, <=, > or >=."`
+	GameDay *gameday.GameDay `yaml:"game_day" doc:"Makes it a drill on the servers themselves, with faults, instead of a restore into a sandbox."`
 }

@@ -65,18 +65,18 @@ func Record(f Facts) evidence.Record {
 		Plan:  f.Plan, Scope: scope(f), Test: test(f), Verdict: v,
 		Scenario:     evidence.KnownIf(f.Def.Scenario, "the drill's definition gives none"),
 		Hypothesis:   evidence.KnownIf(f.Def.Hypothesis, "the drill's definition gives none"),
-		Participants: participants(f.Def.Participants),
+		Participants: Participants(f.Def.Participants),
 		Absent:       evidence.KnownIf(f.Absent, "nobody said who should have taken part"),
 		Decisions:    f.Decisions, Prechecks: f.Prechecks,
 		RecoveryPoint: recoveryPoint(f), Sample: f.Sample,
-		Objectives: f.Def.Objectives, Measured: m, Steps: slices.Clone(f.Steps), Checks: checks(f.Findings),
+		Objectives: f.Def.Objectives, Measured: m, Steps: slices.Clone(f.Steps), Checks: Checked(f.Findings),
 		Isolation: f.Isolation, CleanUp: f.CleanUp, Posture: f.Posture, Attachments: f.Attachments,
 	}
 	if r.ID == "" {
 		r.ID = "drill-" + f.Def.Name + "-" + targets.IDTime(f.Started)
 	}
 	r.Findings = issues(r.ID, v)
-	fillReasons(&r)
+	FillReasons(&r)
 
 	return r
 }
@@ -99,27 +99,26 @@ func scope(f Facts) evidence.Scope {
 }
 
 func test(f Facts) evidence.Test {
-	t := evidence.Test{Type: "restore into a sandbox", Trigger: cmp.Or(f.Def.Trigger, "manual"),
+	return evidence.Test{Type: "restore into a sandbox", Trigger: cmp.Or(f.Def.Trigger, "manual"),
 		By:       evidence.KnownIf(f.By, "the engine was not told who"),
 		Previous: evidence.KnownIf(f.Previous, cmp.Or(f.PreviousUnknown, "no earlier record of this drill was found")),
-		NextDue:  evidence.KnownIf(f.NextDue, "the drill has no schedule")}
-	if f.NextDue.IsZero() && f.Def.Every > 0 {
-		t.NextDue = evidence.Known(nextDue(f.Started, f.Def.Every))
-	}
-
-	return t
+		NextDue:  evidence.KnownIf(cmp.Or(f.NextDue, NextDue(f.Started, f.Def.Every)), "the drill has no schedule")}
 }
 
-// nextDue is when the schedule runs next: schedules run on multiples of their
-// interval since 1970, whenever somebody runs the drill by hand in between.
-func nextDue(started time.Time, every time.Duration) time.Time {
-	since := started.Sub(time.Unix(0, 0))
-	return started.Add(every - since%every).UTC()
+// NextDue is when the schedule runs next: on multiples of its interval since 1970, whenever
+// somebody runs the drill by hand in between. It is zero without an interval.
+func NextDue(started time.Time, every time.Duration) time.Time {
+	if every <= 0 {
+		return time.Time{}
+	}
+
+	return started.Add(every - started.Sub(time.Unix(0, 0))%every).UTC()
 }
 
 var nameRole = regexp.MustCompile(`^(.+?)\s*\(([^()]+)\)$`)
 
-func participants(names []string) []evidence.Participant {
+// Participants are people as a definition names them: "name", or "name (role)".
+func Participants(names []string) []evidence.Participant {
 	out := []evidence.Participant{}
 	for _, n := range names {
 		p := evidence.Participant{Name: n, Role: evidence.Unknown[string]("the definition gives none; write: name (role)")}
@@ -187,7 +186,8 @@ func shardPoint(f Facts, p targets.ShardPoint) evidence.ShardPoint {
 	return s
 }
 
-func checks(fs []targets.Finding) []evidence.Check {
+// Checked are findings as a record has them; those of an unknown severity have failed.
+func Checked(fs []targets.Finding) []evidence.Check {
 	out := []evidence.Check{}
 	for _, f := range fs {
 		sev := f.Severity
@@ -219,9 +219,9 @@ func issues(id string, v evidence.Verdict) []evidence.Issue {
 	return out
 }
 
-// fillReasons gives every gap that the caller left without a reason one that
+// FillReasons gives every gap that the caller left without a reason one that
 // says where the value should have come from.
-func fillReasons(r *evidence.Record) {
+func FillReasons(r *evidence.Record) {
 	say := func(m *evidence.Text, why string) {
 		if m.Value == nil && m.NotRecorded == "" {
 			m.NotRecorded = why

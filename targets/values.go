@@ -401,6 +401,8 @@ type Status struct {
 	Held      int64         `json:"held_bytes"` // log bytes the server keeps for drctl's slot or backlog
 	HeldLimit int64         `json:"held_limit"` // beyond which it drops them; -1 unlimited, 0 unknown
 	Warnings  []string      `json:"warnings,omitempty"`
+	// Stopped is why a standby gets nothing of its primary; "" when it does, as far as is known.
+	Stopped string `json:"stopped,omitempty"`
 	// Tablespaces are those outside the data directory, oid to location.
 	Tablespaces map[string]string `json:"tablespaces,omitempty"`
 	Checked     time.Time         `json:"checked"`

@@ -20,6 +20,7 @@ const (
 	ObserveName    = "Observe"
 	RestoreName    = "Restore"
 	RunDrillName   = "RunDrill"
+	GameDayName    = "RunGameDay"
 	CheckName      = "Check"
 	RetainName     = "Retain"
 	ScheduledName  = "Scheduled"

@@ -99,7 +99,7 @@ func outcomeOf(name string) outcome {
 		return &BackupOut{}
 	case CheckName:
 		return &checked{}
-	case RunDrillName:
+	case RunDrillName, GameDayName:
 		return &drilled{}
 	}
 

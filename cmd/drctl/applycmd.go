@@ -5,18 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/configured"
+	"drctl/cmd/drctl/gamedays"
 	"drctl/config"
-	"drctl/drills"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
-	"drctl/internal/report/evidence"
-	"drctl/targets"
 	"drctl/workflows"
 	"drctl/workflows/recovery"
 	"drctl/workflows/standing"
@@ -112,16 +110,13 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 			continue
 		}
 
-		def, err := definition(s.cfg, name)
+		queue, id := s.cfg.Regions[d.Vault].Queue, s.ids().Drill(name)
+		what, in, err := s.drilled(name, "the schedule "+id)
 		if err != nil {
 			return nil, err
 		}
-		def.Trigger = "schedule"
-		queue := s.cfg.Regions[d.Vault].Queue
-		id := s.ids().Drill(name)
 
-		x, err := s.schedule(id, d.Every, 0, min(d.Jitter, d.Every/2), workflows.ScheduledIn{ID: id, Workflow: workflows.RunDrillName, Queue: queue, Limit: limitOf(d.Every)},
-			workflows.RunDrillIn{Drill: def, Queue: queue, Sandboxes: s.p.SandboxQueue(d.Vault), By: "the schedule " + id, KeepFailed: s.cfg.Sandbox.Keep})
+		x, err := s.schedule(id, d.Every, 0, min(d.Jitter, d.Every/2), workflows.ScheduledIn{ID: id, Workflow: what, Queue: queue, Limit: limitOf(d.Every)}, in)
 		if err != nil {
 			return nil, err
 		}
@@ -129,6 +124,20 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 	}
 
 	return out, nil
+}
+
+// drilled is the workflow of a scheduled drill with what it is told.
+func (s *session) drilled(name, by string) (workflow string, in any, err error) {
+	d := s.cfg.Drills[name]
+	if d.GameDay != nil {
+		_, day, err := gamedays.Input(s.p, name, by, "schedule")
+		return workflows.GameDayName, day, err
+	}
+
+	def, err := configured.Drill(s.cfg, name)
+	def.Trigger = "schedule"
+
+	return workflows.RunDrillName, workflows.RunDrillIn{Drill: def, Queue: s.cfg.Regions[d.Vault].Queue, Sandboxes: s.p.SandboxQueue(d.Vault), By: by, KeepFailed: s.cfg.Sandbox.Keep}, err
 }
 
 // groupSchedules are those of a group: its cuts, bases, checks and retention.
@@ -266,36 +275,4 @@ func (s *session) groups() (out []platform.Group, err error) {
 	}
 
 	return out, nil
-}
-
-// definition turns a configured drill into plain data.
-func definition(cfg *config.Config, name string) (drills.Definition, error) {
-	if err := known("drill", "NAME", name, cfg.DrillNames()); err != nil {
-		return drills.Definition{}, err
-	}
-	d := cfg.Drills[name]
-
-	def := drills.Definition{Name: name, Group: d.Group, Cut: d.Cut, Window: d.Window, Seed: d.Seed, Vault: d.Vault, Every: d.Every,
-		Scenario: d.Scenario, Hypothesis: d.Hypothesis, Participants: slices.Clone(d.Participants),
-		Objectives: evidence.Objectives{RTO: d.Objectives.RTO, RPO: d.Objectives.RPO},
-		Checks:     drills.Checks{Quick: d.Checks.Quick, Assertions: map[string][]targets.Assertion{}}}
-	for target, as := range d.Checks.Assertions {
-		for _, x := range as {
-			on := target
-			if x.Shard != "" && x.Shard != config.All {
-				on += "/" + x.Shard
-			}
-			def.Checks.Assertions[on] = append(def.Checks.Assertions[on], targets.Assertion{Name: x.Name, Query: x.Query, Want: x.Want})
-		}
-	}
-
-	for _, o := range d.Checks.Objects {
-		def.Checks.Objects = append(def.Checks.Objects, drills.ObjectCheck{Target: o.Target, From: o.From, Query: o.Query, AllowEmpty: o.AllowEmpty})
-	}
-
-	for _, x := range d.Checks.Sums {
-		def.Checks.Sums = append(def.Checks.Sums, drills.Sum{Name: x.Name, Target: x.Target, Query: x.Query, Want: x.Want})
-	}
-
-	return def, def.Validate()
 }

@@ -2,21 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"drctl/cmd/drctl/boxes"
+	"drctl/cmd/drctl/configured"
+	"drctl/cmd/drctl/drillview"
 	"drctl/cmd/drctl/serve"
 	"drctl/drills"
 	"drctl/internal/fail"
-	"drctl/internal/report"
-	"drctl/internal/report/evidence"
 	"drctl/internal/ui"
 	"drctl/workflows"
 )
@@ -27,8 +23,9 @@ func (a *app) drillCmd() *cobra.Command {
 	var disaster, trigger string
 	var keep bool
 	run := &cobra.Command{
-		Use: "run NAME", Short: "Restore a cut into a sandbox, check it, measure, write the report", Args: ui.OneArg("a drill"),
-		Long: `Restores a cut into a sandbox, checks it, measures RTO and RPO against the
+		Use: "run NAME", Short: "Restore a cut into a sandbox, or hold a game day; check, measure, write the report", Args: ui.OneArg("a drill"),
+		Long: `A game day breaks servers themselves, as its configuration says, and asks before it begins.
+Any other drill restores a cut into a sandbox, checks it, measures RTO and RPO against the
 objectives, removes the sandbox and writes a report (JSON and one HTML page).
 Exit status 4 when a step or check fails, an objective is missed, or the sandbox
 could not be removed.`,
@@ -58,7 +55,8 @@ could not be removed.`,
 	show.Flags().StringVar(&html, "html", "", "write the HTML page to this file")
 	place.flags(list)
 	place.flags(show)
-	c.AddCommand(run, list, show, a.plans().Simulate())
+	fl.BoolVar(&f.yes, "yes", false, "hold a game day without asking")
+	c.AddCommand(append(a.gameDays().Commands(), run, list, show, a.plans().Simulate())...)
 
 	return c
 }
@@ -69,7 +67,15 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 		return err
 	}
 
-	def, err := definition(s.cfg, name)
+	if err := known("drill", "NAME", name, s.cfg.DrillNames()); err != nil {
+		return err
+	}
+
+	if s.cfg.Drills[name].GameDay != nil {
+		return a.gameDay(ctx, s, f, name, trigger)
+	}
+
+	def, err := configured.Drill(s.cfg, name)
 	if err != nil {
 		return err
 	}
@@ -136,42 +142,10 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 		return err
 	}
 
-	if len(out.Record) == 0 { // no more than its name crossed the engine
-		if out.Record, err = report.Read(ctx, vaults.Vault, out.Vaults, out.JSON, out.ID, out.SHA256); err != nil {
-			return err
-		}
-	}
-
-	return a.printDrill(out)
+	return a.drillView().Done(ctx, vaults, out)
 }
 
-func (a *app) printDrill(out drills.Outcome) error {
-	var rec evidence.Record
-	if err := json.Unmarshal(out.Record, &rec); err != nil {
-		return fail.New(fail.Corrupt, "drill", out.ID, "", err)
-	}
-
-	if a.json {
-		if err := a.printJSON(out); err != nil {
-			return err
-		}
-	} else {
-		if err := report.Text(a.out, rec, a.style()); err != nil {
-			return err
-		}
-
-		fmt.Fprintf(a.out, "report: %s\n        %s\n", out.HTML, out.JSON)
-
-		if out.Problem == "" {
-			fmt.Fprintf(a.out, "        and in the vault of %s\n", strings.Join(out.Vaults, " and of "))
-		} else {
-			a.say(slog.LevelWarn, "the report is in no vault: %s", out.Problem)
-		}
-
-		if out.Sandbox != "" {
-			boxes.Left(a.out, out.Sandbox)
-		}
-	}
-
-	return drills.VerdictError(rec.Name, rec.Verdict)
+// drillView shows records of drills.
+func (a *app) drillView() drillview.View {
+	return drillview.View{Out: a.out, JSON: a.json, Style: a.style(), Say: a.say}
 }

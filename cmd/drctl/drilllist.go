@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +15,6 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/progress"
-	"drctl/internal/report"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
 )
@@ -129,7 +126,7 @@ func (a *app) drillShow(ctx context.Context, place vaultFlags, region, id, html 
 			return err
 		}
 
-		return a.showRecord(rec, doc, html)
+		return a.drillView().Record(rec, doc, html)
 	}
 
 	if last != nil {
@@ -165,26 +162,4 @@ func (a *app) drillVaults(ctx context.Context, place vaultFlags, region string) 
 	}
 
 	return s.p.Vault, s.cfg.RegionNames(), nil
-}
-
-func (a *app) showRecord(rec evidence.Record, doc json.RawMessage, html string) error {
-	if html != "" {
-		f, err := os.Create(html)
-		if err != nil {
-			return fail.New(fail.Denied, "drill show", html, "", err)
-		}
-
-		if err := errors.Join(report.HTML(f, rec), f.Close()); err != nil {
-			return err
-		}
-
-		a.say(slog.LevelInfo, "wrote %s", html)
-	}
-
-	if a.json {
-		_, err := a.out.Write(append(doc, '\n'))
-		return err
-	}
-
-	return report.Text(a.out, rec, a.style())
 }

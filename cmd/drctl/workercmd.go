@@ -11,6 +11,7 @@ import (
 
 	"drctl/cmd/drctl/configured"
 	"drctl/cmd/drctl/detecting"
+	"drctl/cmd/drctl/gamedays"
 	"drctl/cmd/drctl/guarding"
 	"drctl/cmd/drctl/serve"
 	"drctl/cmd/drctl/told"
@@ -120,7 +121,7 @@ func (a *app) work(ctx context.Context, region string, as []string, supervised b
 
 	stop, err := serve.Start(c, serve.Options{Version: version, Commit: commit, Platform: p, Tools: tools, Log: log,
 		Queues: []string{cfg.Regions[region].Queue}, Host: a.hostname(), Roles: roles, Slots: cfg.Workers,
-		Sandboxes: cfg.Sandbox.Dir, SandboxMax: int64(cfg.Sandbox.MaxBytes), State: cfg.StateDir, Fatal: fatal})
+		Sandboxes: cfg.Sandbox.Dir, SandboxMax: int64(cfg.Sandbox.MaxBytes), State: cfg.StateDir, Fatal: fatal, GameDays: gamedays.Resolver{Platform: p, Log: log}})
 	if err != nil {
 		return err
 	}

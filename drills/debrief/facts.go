@@ -69,7 +69,7 @@ func (w *Writer) facts(ctx context.Context, in Seen, v *vault.Vault, planned []b
 
 	if v != nil {
 		f.VaultURL, f.KeyID = v.Store().URL(), v.Recipient()
-		f.Previous = previous(ctx, in, v)
+		f.Previous = previousOf(ctx, v, in.Drill.Name, in.Started)
 	}
 
 	return f
@@ -91,8 +91,8 @@ func unasked(in Seen) (out []targets.Finding) {
 	return out
 }
 
-// previous is when the drill ran before, as far as the vault knows.
-func previous(ctx context.Context, in Seen, v *vault.Vault) (last time.Time) {
+// previousOf is when a drill ran before, as far as the vault knows.
+func previousOf(ctx context.Context, v *vault.Vault, name string, started time.Time) (last time.Time) {
 	ids, err := v.Reports(ctx, drillReport)
 	if err != nil {
 		return last // the record says that none was found
@@ -100,7 +100,7 @@ func previous(ctx context.Context, in Seen, v *vault.Vault) (last time.Time) {
 
 	for _, id := range ids {
 		var prev evidence.Record
-		if v.Report(ctx, drillReport, id, &prev) == nil && prev.Name == in.Drill.Name && prev.Started.After(last) && prev.Started.Before(in.Started) {
+		if v.Report(ctx, drillReport, id, &prev) == nil && prev.Name == name && prev.Started.After(last) && prev.Started.Before(started) {
 			last = prev.Started
 		}
 	}

@@ -63,9 +63,20 @@ func (w *Writer) Finish(ctx context.Context, in Seen, ran map[string]Ran, again 
 	if err := vault.ValidName(rec.ID); err != nil { // it becomes the name of files
 		return drills.Outcome{}, err
 	}
+
+	out, err := w.keep(ctx, set, vaultErr, rec, doc, plan, again)
+	if in.Sandbox.Dir != "" && (in.Keep || !in.KeptUntil.IsZero()) {
+		out.Sandbox = in.Sandbox.Dir
+	}
+
+	return out, err
+}
+
+// keep stores a record in the vaults of a set and in the state directory. vaultErr is why there is no set.
+func (w *Writer) keep(ctx context.Context, set vault.Set, vaultErr error, rec evidence.Record, doc, plan []byte, again bool) (drills.Outcome, error) {
 	out := drills.Outcome{}
 
-	err = vaultErr
+	err := vaultErr
 	if err == nil {
 		rec, doc, err = saveRecord(ctx, set, rec, doc, plan)
 	}
@@ -85,9 +96,6 @@ func (w *Writer) Finish(ctx context.Context, in Seen, ran map[string]Ran, again 
 	}
 
 	out.ID, out.Passed, out.SHA256, out.Record = rec.ID, rec.Verdict.Passed, rec.ContentSHA256, doc
-	if in.Sandbox.Dir != "" && (in.Keep || !in.KeptUntil.IsZero()) {
-		out.Sandbox = in.Sandbox.Dir
-	}
 
 	return out, w.writeReport(&out, rec, plan)
 }

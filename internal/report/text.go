@@ -47,7 +47,11 @@ func textVerdict(b *bytes.Buffer, r evidence.Record, st progress.Style) {
 		word = st.Bad("✗ FAILED")
 	}
 
-	fmt.Fprintf(b, "%s  restore drill %s, group %s, from the vault of %s\n", word, r.Name, r.Scope.Group, r.Scope.Vault)
+	if r.GameDay != nil {
+		fmt.Fprintf(b, "%s  %s %s, group %s\n", word, r.Test.Type, r.Name, r.Scope.Group)
+	} else {
+		fmt.Fprintf(b, "%s  restore drill %s, group %s, from the vault of %s\n", word, r.Name, r.Scope.Group, r.Scope.Vault)
+	}
 
 	for _, f := range r.Verdict.Failures {
 		fmt.Fprintf(b, "  %s %s\n", st.Bad("✗"), f)
@@ -70,7 +74,9 @@ func textFigures(b *bytes.Buffer, r evidence.Record, st progress.Style) {
 		fmt.Fprintf(b, "%s  %s (objective %s: %s)\n", st.Bold(x.Name), got, x.Want, state(x.State, st))
 	}
 
-	fmt.Fprintf(b, "%s  %s, quiesced %s\n", st.Bold("Cut"), r.RecoveryPoint.CutID, stamp(r.RecoveryPoint.QuiescedAt))
+	if r.GameDay == nil {
+		fmt.Fprintf(b, "%s  %s, quiesced %s\n", st.Bold("Cut"), r.RecoveryPoint.CutID, stamp(r.RecoveryPoint.QuiescedAt))
+	}
 
 	var ph []string
 	for _, p := range r.Measured.Phases {
@@ -144,6 +150,11 @@ func textChecks(b *bytes.Buffer, r evidence.Record, st progress.Style) error {
 }
 
 func textEnd(b *bytes.Buffer, r evidence.Record, st progress.Style) {
+	if r.GameDay != nil {
+		textGameDay(b, r, st)
+		return
+	}
+
 	iso := "not proven"
 	switch {
 	case len(r.Isolation.ProductionTouched) > 0:
@@ -169,4 +180,34 @@ func textEnd(b *bytes.Buffer, r evidence.Record, st progress.Style) {
 	}
 
 	fmt.Fprintf(b, "%s  %s %s\n", st.Bold("Evidence"), r.ID, st.Dim("sha256 "+r.ContentSHA256))
+}
+
+// textGameDay says what was planted, and what is left of it.
+func textGameDay(b *bytes.Buffer, r evidence.Record, st progress.Style) {
+	for _, f := range r.GameDay.Faults {
+		fmt.Fprintf(b, "%s  %s: planted %s, taken away %s\n", st.Bold("Fault"), f.What, or(instantCell(f.Planted)), or(instantCell(f.Removed)))
+	}
+
+	for _, p := range r.GameDay.Proofs {
+		fmt.Fprintf(b, "%s  %s\n", st.Bold("Silence"), p)
+	}
+
+	if d := spanCell(r.GameDay.Outage); d.Gap == "" {
+		fmt.Fprintf(b, "%s  no write was possible for %s, by the recovery's own journal\n", st.Bold("Outage"), d.Value)
+	}
+
+	if len(r.CleanUp.LeftOver) > 0 {
+		fmt.Fprintf(b, "%s  %s\n", st.Bold("Left over"), st.Bad(strings.Join(r.CleanUp.LeftOver, "; ")))
+	}
+
+	fmt.Fprintf(b, "%s  %s %s\n", st.Bold("Evidence"), r.ID, st.Dim("sha256 "+r.ContentSHA256))
+}
+
+// or is a cell's value, or why there is none.
+func or(c cell) string {
+	if c.Gap != "" {
+		return "not: " + c.Gap
+	}
+
+	return c.Value
 }

@@ -132,6 +132,8 @@ func (f Facts) judgeInstances() (out []Problem) {
 			out = append(out, Problem{Code: "instance-warning", Severity: Warning, Subject: name, Region: i.Region, What: name, Why: w})
 		}
 
+		out = append(out, f.following(name, i)...)
+
 		if i.Status.Writable {
 			writable[i.Shard] = append(writable[i.Shard], i)
 		}

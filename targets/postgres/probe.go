@@ -11,6 +11,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/retry"
 	"drctl/targets"
+	"drctl/targets/postgres/receiver"
 )
 
 const (
@@ -137,12 +138,10 @@ FROM (SELECT oid, has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read
 func probeLag(ctx context.Context, in targets.Instance, conn *pgx.Conn, s server, st *targets.Status, warn func(string, ...any)) error {
 	var readOnly bool
 	var lag float64
-	var receiving bool
 
 	err := conn.QueryRow(ctx, `SELECT current_setting('transaction_read_only')::bool,
 CASE WHEN NOT pg_is_in_recovery() OR pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
-ELSE coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 0) END::float8,
-EXISTS (SELECT FROM pg_stat_wal_receiver)`).Scan(&readOnly, &lag, &receiving)
+ELSE coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 0) END::float8`).Scan(&readOnly, &lag)
 	if err != nil {
 		return queryError("probe", in, "", err)
 	}
@@ -153,11 +152,11 @@ EXISTS (SELECT FROM pg_stat_wal_receiver)`).Scan(&readOnly, &lag, &receiving)
 		warn("the primary refuses writes (default_transaction_read_only)")
 	}
 
-	if s.standby && !receiving {
-		warn("the standby does not receive from a primary: check primary_conninfo and the primary")
+	if s.standby {
+		st.Stopped, err = receiver.Stopped(func(sql string, into ...any) error { return conn.QueryRow(ctx, sql).Scan(into...) })
 	}
 
-	return nil
+	return queryError("probe", in, "", err)
 }
 
 // Tablespaces maps the oid of each tablespace outside the data directory to its

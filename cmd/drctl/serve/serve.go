@@ -17,6 +17,7 @@ import (
 	"drctl/activities"
 	"drctl/activities/actions"
 	"drctl/activities/approving"
+	"drctl/activities/gamedays"
 	"drctl/activities/observing"
 	"drctl/activities/onhost"
 	"drctl/config/workers"
@@ -30,6 +31,7 @@ import (
 	"drctl/targets"
 	"drctl/targets/all"
 	"drctl/workflows"
+	"drctl/workflows/gameday"
 	"drctl/workflows/recovery"
 )
 
@@ -47,6 +49,9 @@ type Options struct {
 	Owner            int   // process that sandboxes belong to; 0: to their workflows
 	Fatal            chan<- error
 	Version, Commit  string // of drctl
+	// GameDays is what the configuration says of game days; nil where there is none, or
+	// where nothing may be broken.
+	GameDays gamedays.Resolver
 }
 
 // Start serves the queues of the regions, and those of this host there, as far as the
@@ -78,6 +83,10 @@ func Start(c client.Client, o Options) (stop func(), err error) {
 		do.observers.Stop()
 	}
 
+	if do.days != nil {
+		sweeper.Go(func() { sweepFaults(sctx, c, do.days.Faults, o.Log) })
+	}
+
 	for _, p := range polls(o) {
 		w := do.worker(c, p)
 		if err := w.Start(); err != nil {
@@ -97,6 +106,7 @@ type doing struct {
 	watching  *observing.Activities
 	approvals *approving.Activities
 	regional  *actions.Activities // nil where there is nothing that could move
+	days      *gamedays.Activities
 	observers *observers.Running
 }
 
@@ -123,6 +133,10 @@ func newDoing(o Options) doing {
 			Restore: func(ctx context.Context, run plan.Carried, step string) (plan.StepOut, error) {
 				return d.acts.LayDown(ctx, activities.StepIn{Run: run, StepID: step})
 			}}
+	}
+
+	if o.GameDays != nil && o.has(platform.Base) {
+		d.days = &gamedays.Activities{Platform: o.GameDays, Faults: Faults(o.GameDays, o.State, o.Log), Queue: own(platform.Base), Host: o.Host, StateDir: o.State, Version: o.Version, Commit: o.Commit, Log: o.Log}
 	}
 
 	return d
@@ -160,6 +174,10 @@ func (d doing) worker(c client.Client, p poll) worker.Worker {
 
 	if d.approvals != nil {
 		d.approvals.Register(w)
+	}
+
+	if d.days != nil {
+		d.days.Register(w)
 	}
 
 	return w
@@ -211,6 +229,7 @@ func registerWorkflows(w worker.WorkflowRegistry) {
 		workflows.CheckName:      workflows.Check,
 		workflows.RetainName:     workflows.Retain,
 		workflows.ScheduledName:  workflows.Scheduled,
+		workflows.GameDayName:    gameday.Run,
 		recovery.Name:            recovery.Run,
 		onhost.WorkflowName:      recovery.OnHost,
 	} {

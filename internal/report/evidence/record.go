@@ -22,8 +22,11 @@ type (
 	Number = Maybe[int64]
 )
 
-// RestoreDrill is the kind of record that a restore drill leaves.
-const RestoreDrill = "restore-drill"
+// The kinds of records: what a restore drill leaves, and what a game day leaves.
+const (
+	RestoreDrill = "restore-drill"
+	GameDay      = "game-day"
+)
 
 // Record is the evidence of one rehearsal.
 type Record struct {
@@ -31,7 +34,7 @@ type Record struct {
 	Schema string `json:"schema"`
 	// ID names the report; it sorts by time.
 	ID string `json:"id"`
-	// Kind is what was recorded: "restore-drill".
+	// Kind is what was recorded: "restore-drill" or "game-day".
 	Kind string `json:"kind"`
 	// Name is the drill's name in the configuration.
 	Name string `json:"name"`
@@ -79,6 +82,8 @@ type Record struct {
 	Posture  Posture `json:"backup_posture"`
 	// Attachments are files that belong to the record, by hash.
 	Attachments []Attachment `json:"attachments"`
+	// GameDay is what a game day did beyond; absent of a restore drill.
+	GameDay *GameDayPart `json:"game_day,omitempty"`
 
 	// ContentSHA256 is the hash of the canonical JSON of the record without
 	// this member and without "review".
@@ -397,3 +402,38 @@ type Review struct {
 
 // Names of a check's verdicts, as in targets.Severity.
 var severities = []string{string(targets.Passed), string(targets.Warned), string(targets.Failed), string(targets.Skipped)}
+
+// GameDayPart is what was broken on the servers themselves, and how the recovery went.
+type GameDayPart struct {
+	// Run is the mode of the recovery that was run, or "none".
+	Run string `json:"run"`
+	// Definition is the SHA-256 of the drill as it was configured.
+	Definition string `json:"definition_sha256"`
+	// Red is the check that had to go off; "" when none had to.
+	Red string `json:"red,omitempty"`
+	// Recovery names the run; From and To are its regions and Outcome is how it ended.
+	Recovery string `json:"recovery,omitempty"`
+	From     string `json:"from,omitempty"`
+	To       string `json:"to,omitempty"`
+	Outcome  string `json:"outcome,omitempty"`
+	// Outage is how long no write was possible, by the recovery's own journal.
+	Outage Span `json:"outage_ns"`
+	// Proofs say how it is known that the old side was silent.
+	Proofs []string `json:"proofs"`
+	// Loss is the failover's own statement, a line for each shard.
+	Loss []string `json:"loss"`
+	// Approvals are the people who approved.
+	Approvals []string `json:"approvals"`
+	Faults    []Fault  `json:"faults"`
+}
+
+// Fault is something that was planted.
+type Fault struct {
+	ID   string `json:"id"`
+	What string `json:"what"`
+	// Intended is when the intent was on record, before anything was touched.
+	Intended Instant `json:"intended"`
+	Planted  Instant `json:"planted"`
+	Removed  Instant `json:"removed"`
+	Said     string  `json:"said,omitempty"`
+}

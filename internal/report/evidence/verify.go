@@ -179,6 +179,18 @@ func (r *Record) normalise() {
 		}
 	}
 
+	if g := r.GameDay; g != nil {
+		own := *g
+		own.Proofs, own.Loss, own.Approvals, own.Faults = list(g.Proofs), list(g.Loss), list(g.Approvals), list(g.Faults)
+		r.GameDay = &own
+
+		for i := range own.Faults {
+			for _, m := range []*Instant{&own.Faults[i].Intended, &own.Faults[i].Planted, &own.Faults[i].Removed} {
+				m.utc()
+			}
+		}
+	}
+
 	r.Findings = list(r.Findings)
 	for i := range r.Findings {
 		r.Findings[i].Due.utc()

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"fmt"
 	"time"
 
 	"drctl/internal/fail"
@@ -35,4 +36,26 @@ func Link(ask Ask) (handover.Link, error) {
 	}
 
 	return handover.Link{Up: streams, Silent: time.Duration(silent * float64(time.Second))}, nil
+}
+
+// Stopped says why a standby gets nothing of its primary; "" when it does. A receiver asks its
+// primary for a sign of life before half of wal_receiver_timeout is over, and ends itself at its end: one
+// that has heard nothing for longer is there, and does nothing.
+func Stopped(ask Ask) (why string, err error) {
+	var there bool
+	var silent, limit float64 // seconds
+
+	err = ask(`SELECT count(*) > 0, coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - max(last_msg_receipt_time)), 0)::float8,
+		coalesce(nullif((SELECT setting::float8 / 1000 FROM pg_catalog.pg_settings WHERE name = 'wal_receiver_timeout'), 0), 60) FROM pg_catalog.pg_stat_wal_receiver`, &there, &silent, &limit)
+
+	switch {
+	case err != nil:
+		return "", err
+	case !there:
+		return "it does not receive from a primary: check primary_conninfo and the primary", nil
+	case silent > limit:
+		return fmt.Sprintf("its receiver runs and has heard nothing for %.0f s, and would have ended itself after %.0f s: end the process, the server starts another", silent, limit), nil
+	}
+
+	return "", nil
 }

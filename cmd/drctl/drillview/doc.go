@@ -1,0 +1,2 @@
+// Package drillview shows the records of drills to people and programs.
+package drillview

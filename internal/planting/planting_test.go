@@ -1,0 +1,308 @@
+package planting
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"drctl/internal/fail"
+)
+
+// bench is a keeper that notes what it is made to do.
+type bench struct {
+	*testing.T
+	*Keeper
+	dir   string
+	calls []string
+	// fails are calls that fail.
+	fails map[string]error
+}
+
+func (b *bench) call(what string) error {
+	b.calls = append(b.calls, what)
+	return b.fails[what]
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+
+	b := &bench{T: t, dir: t.TempDir(), fails: map[string]error{}}
+	b.Keeper = &Keeper{Dir: filepath.Join(t.TempDir(), "planted"), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Start:    func(context.Context, Fault) error { return b.call("start") },
+		MayStart: func(context.Context, Fault) error { return b.call("may start") },
+		Program:  func(_ context.Context, _ string, argv []string) (string, error) { return "said", b.call(argv[0]) },
+		Tell: func(_ context.Context, f Fault) error {
+			if f.Removed.IsZero() {
+				return b.call("tell intent")
+			}
+
+			return b.call("tell removed")
+		}}
+
+	return b
+}
+
+func (b *bench) did(want ...string) {
+	b.Helper()
+
+	if !slices.Equal(b.calls, want) {
+		b.Errorf("it did %q, want %q", b.calls, want)
+	}
+	b.calls = nil
+}
+
+func (b *bench) fault() Fault {
+	return Fault{ID: "run-0", Drill: "d", Group: "shop", Do: "exec", On: "region:east", Exec: []string{"plant"}, Undo: []string{"undo"}, Intended: time.Now().UTC(), Until: time.Now().Add(time.Hour).UTC()}
+}
+
+// server runs processes that look like those of a PostgreSQL server, the first of them the postmaster.
+func (b *bench) server(titles ...string) []*exec.Cmd {
+	b.Helper()
+
+	bin := filepath.Join(b.TempDir(), "postgres")
+
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		b.Fatal(err)
+	}
+
+	program, err := os.ReadFile(sleep)
+	if err == nil {
+		err = os.WriteFile(bin, program, 0o755)
+	}
+
+	if err == nil {
+		err = os.WriteFile(filepath.Join(b.dir, "PG_VERSION"), nil, 0o600)
+	}
+
+	if err != nil {
+		b.Fatal(err)
+	}
+
+	var out []*exec.Cmd
+	for _, title := range titles {
+		c := &exec.Cmd{Path: bin, Args: []string{title, "600"}, Dir: b.dir}
+		if err := c.Start(); err != nil {
+			b.Fatal(err)
+		}
+
+		ended := make(chan struct{})
+		go func() { _ = c.Wait(); close(ended) }()
+
+		b.Cleanup(func() {
+			_ = c.Process.Kill()
+			<-ended
+		})
+		out = append(out, c)
+	}
+
+	return out
+}
+
+// states are those of the processes: T is stopped.
+func states(cs []*exec.Cmd) (out string) {
+	for _, c := range cs {
+		if stopped(c.Process.Pid) {
+			out += "T"
+		} else if state(c.Process.Pid) != "" {
+			out += "-"
+		}
+	}
+
+	return out
+}
+
+// Only the processes that are meant are frozen, and all go on.
+func TestFreeze(t *testing.T) {
+	for _, c := range []struct{ do, want string }{{"stop", "TTT"}, {"mute", "--T"}, {"stall", "-T-"}} {
+		b := newBench(t)
+		all := b.server("/usr/lib/postgresql/15/bin/postgres", "postgres: main: startup recovering 0000", "postgres: walreceiver streaming 0/1")
+		f := b.fault()
+		f.Do, f.Dir = c.do, b.dir
+
+		if f, err := b.Plant(t.Context(), f); err != nil || f.Planted.IsZero() || states(all) != c.want {
+			t.Errorf("%s: %v, %s, want %s", c.do, err, states(all), c.want)
+		}
+
+		if f, err := b.Remove(t.Context(), f.ID, "over"); err != nil || f.Removed.IsZero() || states(all) != "---" {
+			t.Errorf("%s: %v, %s", c.do, err, states(all))
+		}
+	}
+}
+
+// A killed server is started again, but not while its group may have moved; a standby always is.
+func TestKill(t *testing.T) {
+	moved := fail.Newf(fail.Conflict, "test", "shop", "it has moved")
+
+	for _, c := range []struct {
+		name   string
+		moved  error
+		signal bool
+		did    []string
+		stays  bool
+	}{
+		{"a primary", nil, false, []string{"may start", "start"}, false},
+		{"one whose group has moved", moved, false, []string{"may start"}, true},
+		{"a standby", moved, true, []string{"start"}, false},
+	} {
+		b := newBench(t)
+		b.Tell, b.fails["may start"] = nil, c.moved
+		all := b.server("postgres", "postgres: checkpointer")
+
+		if c.signal {
+			if err := os.WriteFile(filepath.Join(b.dir, "standby.signal"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		f := b.fault()
+		f.Do, f.Dir = "kill", b.dir
+
+		if _, err := b.Plant(t.Context(), f); err != nil || len(residents(b.dir)) != 0 {
+			t.Fatalf("%s: %v, %s", c.name, err, states(all))
+		}
+		b.did()
+
+		got, err := b.Remove(t.Context(), f.ID, "over")
+		if err != nil || got.Removed.IsZero() || (got.Stays != "") != c.stays {
+			t.Errorf("%s: %v %+v", c.name, err, got)
+		}
+		b.did(c.did...)
+	}
+}
+
+// The intent is on record before anything is touched, here and elsewhere.
+func TestTheIntentComesFirst(t *testing.T) {
+	b := newBench(t)
+	f := b.fault()
+
+	b.Program = func(context.Context, string, []string) (string, error) {
+		if all, err := b.All(); err != nil || len(all) != 1 || !all[0].Planted.IsZero() {
+			t.Errorf("on record: %+v, %v", all, err)
+		}
+
+		return "", b.call("plant")
+	}
+
+	if _, err := b.Plant(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	b.did("tell intent", "plant")
+
+	// Where it cannot be kept, nothing is touched.
+	b = newBench(t)
+	b.fails["tell intent"] = errors.New("no vault")
+
+	if _, err := b.Plant(t.Context(), f); err == nil {
+		t.Error("it was planted")
+	}
+	b.did("tell intent")
+
+	if all, err := b.All(); err != nil || len(all) != 0 {
+		t.Errorf("on record: %+v, %v", all, err)
+	}
+}
+
+// A fault is planted once. After a death between intent and planting it is taken away.
+func TestAFaultIsPlantedOnce(t *testing.T) {
+	b := newBench(t)
+	f := b.fault()
+
+	first, err := b.Plant(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	again, err := b.Plant(t.Context(), f)
+	if err != nil || !again.Planted.Equal(first.Planted) {
+		t.Errorf("%v %+v", err, again)
+	}
+	b.did("tell intent", "plant")
+
+	if _, err := b.Remove(t.Context(), f.ID, "over"); err != nil {
+		t.Fatal(err)
+	}
+
+	if _, err := b.Remove(t.Context(), f.ID, "over"); err != nil {
+		t.Fatal(err)
+	}
+	b.did("undo", "tell removed")
+
+	if _, err := b.Plant(t.Context(), f); !fail.Is(err, fail.Conflict) {
+		t.Errorf("it was planted again: %v", err)
+	}
+
+	f.ID = "run-1"
+	if err := b.write(f); err != nil { // all that a killed process leaves
+		t.Fatal(err)
+	}
+
+	got, err := b.Plant(t.Context(), f)
+	if !fail.Is(err, fail.Unverified) || got.Removed.IsZero() {
+		t.Errorf("%v %+v", err, got)
+	}
+	b.did("undo", "tell removed")
+
+	// One that could not be planted is taken away too.
+	f.ID, b.fails["plant"] = "run-2", errors.New("no")
+
+	if got, err := b.Plant(t.Context(), f); err == nil || got.Removed.IsZero() {
+		t.Errorf("%v %+v", err, got)
+	}
+	b.did("tell intent", "plant", "undo", "tell removed")
+}
+
+// What is left is taken away when its time is up or its drill has ended, and stays on the list until it is gone.
+func TestSweep(t *testing.T) {
+	b := newBench(t)
+	ended := false
+	sweep := func(left int) {
+		t.Helper()
+
+		all, _ := b.Sweep(t.Context(), func(Fault) bool { return ended })
+		if len(all) != left {
+			t.Errorf("%d are left, want %d: %+v", len(all), left, all)
+		}
+	}
+
+	f := b.fault()
+	if _, err := b.Plant(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	b.did("tell intent", "plant")
+	sweep(1)
+	b.did()
+
+	ended, b.fails["undo"] = true, errors.New("not yet")
+	sweep(1)
+	b.did("undo")
+
+	if all, _ := b.All(); len(all) != 1 || all[0].Left == "" {
+		t.Errorf("%+v", all)
+	}
+
+	b.fails = map[string]error{"tell removed": errors.New("no vault")}
+	sweep(0)
+	b.did("undo", "tell removed")
+
+	b.fails = nil
+	sweep(0) // the vaults are told later
+	b.did("tell removed")
+	sweep(0)
+	b.did()
+
+	f.ID, f.Until, ended = "run-9", time.Now().Add(-time.Second), false
+	if _, err := b.Plant(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	b.did("tell intent", "plant")
+	sweep(0)
+	b.did("undo", "tell removed")
+}
