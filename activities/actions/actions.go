@@ -230,7 +230,7 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 	h.InDoubt = func(ctx context.Context, id targets.ShardID) ([]string, error) { return a.inDoubt(ctx, d, id) }
 	if d.Mode == plan.ModeFailover {
 		h.Line = func(ctx context.Context, id targets.ShardID) (steps.Line, error) {
-			return a.line(ctx, d, id, c.Waived)
+			return a.line(ctx, c, d, id)
 		}
 	}
 

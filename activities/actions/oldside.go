@@ -92,33 +92,72 @@ func (a *Activities) guardLeft(ctx context.Context, c Call, d plan.Definition, s
 	return fenced{Silence: handover.Silence{Kind: handover.SilentLease, By: "guard " + p.Guard.Guard, Detail: text}, Proof: &p}, nil
 }
 
+// feedsInSection is how often a standby is fed once more with what its vault has got since its feed: an archiver of a lost
+// side may be late, and has little left.
+const feedsInSection = 3
+
 // line is the end of the old side's log as the vault of the region that takes over has
 // it. A standby that is not on that line is not promoted.
-func (a *Activities) line(ctx context.Context, d plan.Definition, id targets.ShardID, waived map[string]string) (steps.Line, error) {
-	k, err := a.ahead(ctx, d.To, d.To, id)
-	givenUp := waived[feedOf(d, id)] != "" // with a reason; where the line ends is known all the same
+func (a *Activities) line(ctx context.Context, c Call, d plan.Definition, id targets.ShardID) (steps.Line, error) {
+	step := feedOf(d, id)
+	givenUp := c.Waived[step.ID] != "" // with a reason; where the line ends is known all the same
 
-	switch {
-	case err != nil && (!givenUp || k.line.At.Timeline == ""):
-		return k.line, err
-	case len(k.path) > 0 && !givenUp:
-		return k.line, fail.New(fail.Stalled, op, k.standby.String(), "run it again: it is fed then", fmt.Errorf("the vault of %s has got log up to %s meanwhile, and the standby is at %s", d.To, k.line.At, k.at))
-	}
-
-	k.line.Heard = a.heard(ctx, k.driver, k.standby)
-
-	return k.line, a.mute(ctx, d, id)
-}
-
-// feedOf is the step that feeds a shard's standby.
-func feedOf(d plan.Definition, id targets.ShardID) string {
-	for _, s := range d.Steps {
-		if s.Do == plan.OpFeed && s.On == id {
-			return s.ID
+	var had fed
+	if out, ok := c.Outs[step.ID]; ok {
+		if err := json.Unmarshal(out, &had); err != nil {
+			return steps.Line{}, fail.New(fail.Corrupt, op, step.ID, "", err)
 		}
 	}
 
-	return ""
+	for feeds := 0; ; feeds++ {
+		k, err := a.ahead(ctx, d.To, d.To, id)
+		if err != nil && (!givenUp || k.line.At.Timeline == "") {
+			return k.line, err
+		}
+
+		if len(k.path) == 0 || givenUp || had.all(k) {
+			k.line.Heard = a.heard(ctx, k.driver, k.standby)
+
+			return k.line, a.mute(ctx, d, id)
+		}
+
+		err = fmt.Errorf("the vault of %s has got log up to %s meanwhile, and the standby is at %s", d.To, k.line.At, k.at)
+		if feeds == feedsInSection {
+			return k.line, fail.New(fail.Stalled, op, k.standby.String(), "run it again: it is fed then", err)
+		}
+
+		done, ferr := a.feed(ctx, d, step)
+		if ferr == nil && len(done.Out) > 0 {
+			ferr = json.Unmarshal(done.Out, &had)
+		}
+
+		if ferr != nil {
+			return k.line, fail.New(fail.Stalled, op, k.standby.String(), "run it again: it is fed then", errors.Join(err, ferr))
+		}
+	}
+}
+
+// fed is what a standby was given: the vault's log up to To, of which the last whole record ends at At.
+type fed struct {
+	To targets.Position `json:"to"`
+	At targets.Position `json:"at"`
+}
+
+// all reports whether a vault has no more than was fed. Its log may end in half a record, or in the empty rest of a page: no
+// standby ever stands there.
+func (f fed) all(k archived) bool {
+	return f.To.Timeline != "" && f.To == k.line.At && f.At.Timeline == k.at.Timeline && k.at.Offset >= f.At.Offset
+}
+
+// feedOf is the step that feeds a shard's standby; the zero step where there is none.
+func feedOf(d plan.Definition, id targets.ShardID) plan.StepDef {
+	for _, s := range d.Steps {
+		if s.Do == plan.OpFeed && s.On == id {
+			return s
+		}
+	}
+
+	return plan.StepDef{}
 }
 
 // askOld is how long the old side has to answer, if it is there.
@@ -222,7 +261,9 @@ func (a *Activities) feed(ctx context.Context, d plan.Definition, s plan.StepDef
 		return Done{}, err
 	}
 
-	return Done{Said: fmt.Sprintf("fed from %s to %s", k.at, at)}, nil
+	out, err := json.Marshal(fed{To: k.line.At, At: at})
+
+	return Done{Out: out, Said: fmt.Sprintf("fed from %s to %s", k.at, at)}, err
 }
 
 // verify shows that the new side takes writes.
