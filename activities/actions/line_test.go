@@ -120,6 +120,7 @@ func TestTheEndOfTheLine(t *testing.T) {
 	// An old side that goes on writing has no end.
 	p.more = func() { grow(end + 100) }
 	p.at = 0
+
 	grow(end + 100)
 
 	if _, err := a.line(ctx, c, d, someShard); !fail.Is(err, fail.Stalled) {

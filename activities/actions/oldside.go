@@ -99,14 +99,12 @@ const feedsInSection = 3
 // line is the end of the old side's log as the vault of the region that takes over has
 // it. A standby that is not on that line is not promoted.
 func (a *Activities) line(ctx context.Context, c Call, d plan.Definition, id targets.ShardID) (steps.Line, error) {
-	step := feedOf(d, id)
+	step := ahead.FeedOf(d, id)
 	givenUp := c.Waived[step.ID] != "" // with a reason; where the line ends is known all the same
 
-	var had fed
-	if out, ok := c.Outs[step.ID]; ok {
-		if err := json.Unmarshal(out, &had); err != nil {
-			return steps.Line{}, fail.New(fail.Corrupt, op, step.ID, "", err)
-		}
+	had, err := ahead.HadFed(c.Outs[step.ID])
+	if err != nil {
+		return steps.Line{}, err
 	}
 
 	for feeds := 0; ; feeds++ {
@@ -115,49 +113,21 @@ func (a *Activities) line(ctx context.Context, c Call, d plan.Definition, id tar
 			return k.line, err
 		}
 
-		if len(k.path) == 0 || givenUp || had.all(k) {
+		if len(k.path) == 0 || givenUp || had.All(k.line.At, k.at) {
 			k.line.Heard = a.heard(ctx, k.driver, k.standby)
 
 			return k.line, a.mute(ctx, d, id)
 		}
 
-		err = fmt.Errorf("the vault of %s has got log up to %s meanwhile, and the standby is at %s", d.To, k.line.At, k.at)
-		if feeds == feedsInSection {
-			return k.line, fail.New(fail.Stalled, op, k.standby.String(), "run it again: it is fed then", err)
+		done, ferr := Done{}, error(nil)
+		if feeds < feedsInSection {
+			done, ferr = a.feed(ctx, d, step)
 		}
 
-		done, ferr := a.feed(ctx, d, step)
-		if ferr == nil && len(done.Out) > 0 {
-			ferr = json.Unmarshal(done.Out, &had)
-		}
-
-		if ferr != nil {
-			return k.line, fail.New(fail.Stalled, op, k.standby.String(), "run it again: it is fed then", errors.Join(err, ferr))
+		if had, err = ahead.HadFed(done.Out); err != nil || ferr != nil || feeds == feedsInSection {
+			return k.line, fail.New(fail.Stalled, op, k.standby.String(), "run it again: it is fed then", errors.Join(err, ferr, fmt.Errorf("the vault of %s has got log up to %s meanwhile, and the standby is at %s", d.To, k.line.At, k.at)))
 		}
 	}
-}
-
-// fed is what a standby was given: the vault's log up to To, of which the last whole record ends at At.
-type fed struct {
-	To targets.Position `json:"to"`
-	At targets.Position `json:"at"`
-}
-
-// all reports whether a vault has no more than was fed. Its log may end in half a record, or in the empty rest of a page: no
-// standby ever stands there.
-func (f fed) all(k archived) bool {
-	return f.To.Timeline != "" && f.To == k.line.At && f.At.Timeline == k.at.Timeline && k.at.Offset >= f.At.Offset
-}
-
-// feedOf is the step that feeds a shard's standby; the zero step where there is none.
-func feedOf(d plan.Definition, id targets.ShardID) plan.StepDef {
-	for _, s := range d.Steps {
-		if s.Do == plan.OpFeed && s.On == id {
-			return s
-		}
-	}
-
-	return plan.StepDef{}
 }
 
 // askOld is how long the old side has to answer, if it is there.
@@ -197,7 +167,7 @@ func (a *Activities) ahead(ctx context.Context, to, region string, id targets.Sh
 		return k, err
 	}
 
-	if k.at, err = place(ctx, k.driver, k.standby); err != nil {
+	if k.at, err = ahead.Place(ctx, k.driver, k.standby); err != nil {
 		return k, err
 	}
 
@@ -209,16 +179,6 @@ func (a *Activities) ahead(ctx context.Context, to, region string, id targets.Sh
 	k.line, k.path, err = ahead.Of(ctx, v, id, k.at)
 
 	return k, err
-}
-
-// place is where a standby stands.
-func place(ctx context.Context, driver targets.Driver, in targets.Instance) (targets.Position, error) {
-	if p, ok := driver.(handover.Asking); ok {
-		return p.Asker().Place(ctx, in)
-	}
-	st, err := driver.Reach(ctx, in)
-
-	return st.Position, err
 }
 
 // feed gives a standby what the vault has beyond it.
@@ -261,7 +221,7 @@ func (a *Activities) feed(ctx context.Context, d plan.Definition, s plan.StepDef
 		return Done{}, err
 	}
 
-	out, err := json.Marshal(fed{To: k.line.At, At: at})
+	out, err := json.Marshal(ahead.Fed{To: k.line.At, At: at})
 
 	return Done{Out: out, Said: fmt.Sprintf("fed from %s to %s", k.at, at)}, err
 }

@@ -129,6 +129,7 @@ func (g *guarded) failover(seed uint64, total, home *tally) {
 	time.Sleep(time.Second + some(rnd))
 
 	began := time.Now()
+
 	d.do(g, x.from)
 
 	alone := rnd.IntN(3) == 0 // its vault is lost too

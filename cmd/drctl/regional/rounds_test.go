@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -58,7 +59,13 @@ func stopped(pid int) bool {
 // everything kills the engine, the workers and the command that shows the run.
 func (x *round) everything(a *arena) {
 	x.dead.Store(true)
-	each(syscall.SIGKILL, append(below(a.up.Process.Pid), a.up.Process.Pid)...)
+
+	// Servers that a worker has started are its children, and nobody's victims here.
+	for _, pid := range append(below(a.up.Process.Pid), a.up.Process.Pid) {
+		if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); strings.HasPrefix(filepath.Base(exe), "drctl") {
+			each(syscall.SIGKILL, pid)
+		}
+	}
 
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -167,6 +174,7 @@ func (a *arena) attend(x *round, m *moving, n answers) {
 			if _, said, code := a.run("drctl", "recovery", "answer", s.ID, say, "--reason", "says the round"); code != 0 {
 				a.Logf("answer %s %s: %s", s.ID, say, said)
 			}
+
 			x.asks++
 		}
 	}

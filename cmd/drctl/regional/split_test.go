@@ -62,6 +62,7 @@ func (s *places) keep(name string, args ...string) {
 				k.mu.Unlock()
 				return
 			}
+
 			hold, err := c.StdinPipe() // an engine ends with who started it
 			if err == nil {
 				err = c.Start()
@@ -120,7 +121,7 @@ func newPlaces(t *testing.T) *places {
 	ann, public := s.keypair("ann")
 	s.ann = ann
 	s.configure(fmt.Sprintf(`
-detection: {interval: 500ms, limit: 1s, lost: 2s, up: 2s, block: 1s, places: [third]}
+detection: {interval: 2s, limit: 2s, lost: 4s, up: 4s, block: 1s, places: [third]}
 recovery:
   shop:
     decision: automatic
@@ -210,6 +211,7 @@ func (s *places) view(who string) {
 		if err != nil {
 			s.Fatal(err)
 		}
+
 		s.Cleanup(line.Close)
 		s.ways[who][what] = line
 
@@ -321,7 +323,7 @@ var splits = []split{
 	}},
 	{"healed in the middle", func(s *places, x *round) (bool, bool) {
 		s.isolate(lab.East)
-		time.Sleep(time.Duration(x.rnd.Int64N(int64(9 * time.Second))))
+		time.Sleep(time.Duration(x.rnd.Int64N(int64(25 * time.Second))))
 		s.heal(lab.East)
 
 		return false, true
@@ -329,7 +331,7 @@ var splits = []split{
 	{"both cut from the witness", func(s *places, x *round) (bool, bool) {
 		s.ways[lab.East]["witness"].Cut()
 		s.ways[lab.West]["witness"].Cut()
-		s.quiet(x, 8*time.Second)
+		s.quiet(x, 15*time.Second)
 		s.ways[lab.East]["witness"].Mend()
 		s.ways[lab.West]["witness"].Mend()
 
@@ -338,7 +340,7 @@ var splits = []split{
 	{"both cut from the witness, and one lost", func(s *places, x *round) (bool, bool) {
 		s.fronts["witness"].set(true)
 		s.isolate(lab.East)
-		s.quiet(x, 10*time.Second)
+		s.quiet(x, 20*time.Second)
 		s.fronts["witness"].set(false)
 		s.taken(x)
 		s.heal(lab.East)
@@ -414,6 +416,7 @@ func (s *places) approvesLate(x *round) (late func()) {
 	})
 
 	signs := s.start("recovery", "approve", "--yes", "--key", s.ann+".pub")
+
 	time.Sleep(2 * time.Second) // until it hangs, or nearly
 
 	_ = m.cmd.Process.Signal(syscall.SIGINT)
@@ -545,7 +548,7 @@ func (s *places) comes(x *round, maybe bool) (leads string) {
 			return o.Verdict != machine.Open && s.leads(&leads)
 		}
 
-		if maybe && !started && time.Since(begin) > 20*time.Second {
+		if maybe && !started && time.Since(begin) > 40*time.Second {
 			started = true
 
 			for _, kind := range []string{"orders", "carts"} {

@@ -84,8 +84,8 @@ func (r *Register) Begin(ctx context.Context) error {
 
 	for {
 		v := r.next.Add(1)
-		_, err := s.write(ctx, v)
 
+		_, err := s.write(ctx, v)
 		if err == nil {
 			r.mu.Lock()
 			r.Begins, r.ops = v, nil
