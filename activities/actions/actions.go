@@ -241,7 +241,7 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 
 	if d.Mode == plan.ModeFailover {
 		h.Line = func(ctx context.Context, id targets.ShardID) (steps.Line, error) {
-			return a.line(ctx, d, id, c.Waived)
+			return a.line(ctx, c, d, id)
 		}
 	}
 

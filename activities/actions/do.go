@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"drctl/activities/ahead"
 	"drctl/activities/atmoment"
 	"drctl/activities/onhost"
 	"drctl/activities/outside"
@@ -223,7 +224,7 @@ func (a *Activities) standby(ctx context.Context, d plan.Definition, s plan.Step
 		return Done{}, fail.New(fail.Conflict, op, in.String(), "see drctl status: has the group moved already?", errors.New("it is writable: there is nothing to promote"))
 	}
 
-	at, err := place(ctx, driver, in)
+	at, err := ahead.Place(ctx, driver, in)
 	if err != nil {
 		return Done{}, err
 	}

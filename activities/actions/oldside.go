@@ -92,33 +92,42 @@ func (a *Activities) guardLeft(ctx context.Context, c Call, d plan.Definition, s
 	return fenced{Silence: handover.Silence{Kind: handover.SilentLease, By: "guard " + p.Guard.Guard, Detail: text}, Proof: &p}, nil
 }
 
+// feedsInSection is how often a standby is fed once more with what its vault has got since its feed: an archiver of a lost
+// side may be late, and has little left.
+const feedsInSection = 3
+
 // line is the end of the old side's log as the vault of the region that takes over has
 // it. A standby that is not on that line is not promoted.
-func (a *Activities) line(ctx context.Context, d plan.Definition, id targets.ShardID, waived map[string]string) (steps.Line, error) {
-	k, err := a.ahead(ctx, d.To, d.To, id)
-	givenUp := waived[feedOf(d, id)] != "" // with a reason; where the line ends is known all the same
+func (a *Activities) line(ctx context.Context, c Call, d plan.Definition, id targets.ShardID) (steps.Line, error) {
+	step := ahead.FeedOf(d, id)
+	givenUp := c.Waived[step.ID] != "" // with a reason; where the line ends is known all the same
 
-	switch {
-	case err != nil && (!givenUp || k.line.At.Timeline == ""):
-		return k.line, err
-	case len(k.path) > 0 && !givenUp:
-		return k.line, fail.New(fail.Stalled, op, k.standby.String(), "run it again: it is fed then", fmt.Errorf("the vault of %s has got log up to %s meanwhile, and the standby is at %s", d.To, k.line.At, k.at))
+	had, err := ahead.HadFed(c.Outs[step.ID])
+	if err != nil {
+		return steps.Line{}, err
 	}
 
-	k.line.Heard = a.heard(ctx, k.driver, k.standby)
+	for feeds := 0; ; feeds++ {
+		k, err := a.ahead(ctx, d.To, d.To, id)
+		if err != nil && (!givenUp || k.line.At.Timeline == "") {
+			return k.line, err
+		}
 
-	return k.line, a.mute(ctx, d, id)
-}
+		if len(k.path) == 0 || givenUp || had.All(k.line.At, k.at) {
+			k.line.Heard = a.heard(ctx, k.driver, k.standby)
 
-// feedOf is the step that feeds a shard's standby.
-func feedOf(d plan.Definition, id targets.ShardID) string {
-	for _, s := range d.Steps {
-		if s.Do == plan.OpFeed && s.On == id {
-			return s.ID
+			return k.line, a.mute(ctx, d, id)
+		}
+
+		done, ferr := Done{}, error(nil)
+		if feeds < feedsInSection {
+			done, ferr = a.feed(ctx, d, step)
+		}
+
+		if had, err = ahead.HadFed(done.Out); err != nil || ferr != nil || feeds == feedsInSection {
+			return k.line, fail.New(fail.Stalled, op, k.standby.String(), "run it again: it is fed then", errors.Join(err, ferr, fmt.Errorf("the vault of %s has got log up to %s meanwhile, and the standby is at %s", d.To, k.line.At, k.at)))
 		}
 	}
-
-	return ""
 }
 
 // askOld is how long the old side has to answer, if it is there.
@@ -158,7 +167,7 @@ func (a *Activities) ahead(ctx context.Context, to, region string, id targets.Sh
 		return k, err
 	}
 
-	if k.at, err = place(ctx, k.driver, k.standby); err != nil {
+	if k.at, err = ahead.Place(ctx, k.driver, k.standby); err != nil {
 		return k, err
 	}
 
@@ -170,16 +179,6 @@ func (a *Activities) ahead(ctx context.Context, to, region string, id targets.Sh
 	k.line, k.path, err = ahead.Of(ctx, v, id, k.at)
 
 	return k, err
-}
-
-// place is where a standby stands.
-func place(ctx context.Context, driver targets.Driver, in targets.Instance) (targets.Position, error) {
-	if p, ok := driver.(handover.Asking); ok {
-		return p.Asker().Place(ctx, in)
-	}
-	st, err := driver.Reach(ctx, in)
-
-	return st.Position, err
 }
 
 // feed gives a standby what the vault has beyond it.
@@ -222,7 +221,9 @@ func (a *Activities) feed(ctx context.Context, d plan.Definition, s plan.StepDef
 		return Done{}, err
 	}
 
-	return Done{Said: fmt.Sprintf("fed from %s to %s", k.at, at)}, nil
+	out, err := json.Marshal(ahead.Fed{To: k.line.At, At: at})
+
+	return Done{Out: out, Said: fmt.Sprintf("fed from %s to %s", k.at, at)}, err
 }
 
 // verify shows that the new side takes writes.

@@ -39,6 +39,22 @@ func (l *Lab) postgresSettings() map[string]string {
 	return out
 }
 
+// Start starts one server that is down, as its service manager would: what it is, its directory
+// says. One that runs is left alone.
+func (l *Lab) Start(ctx context.Context, name string) error {
+	for i, s := range l.Servers() {
+		switch {
+		case s.Name != name:
+		case s.Proc.Alive():
+			return nil
+		default:
+			return l.start(ctx, i)
+		}
+	}
+
+	return fail.Newf(fail.NotFound, "lab: start", name, "the lab has no such server")
+}
+
 func (l *Lab) start(ctx context.Context, i int) error {
 	s := l.Servers()[i]
 	var proc servers.Server

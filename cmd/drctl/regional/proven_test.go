@@ -161,7 +161,7 @@ func (p *place) stopsBy(in targets.Instance) (mark string) {
 // shards and brings the group up in the west at one provable moment. The worker is killed
 // while a shard is laid down, and the next goes on.
 func TestTheWholeGroupAtAProvenMoment(t *testing.T) {
-	p := newPlaceOf(t, 2)
+	p := newPlace(t, "--shards", "2")
 	standby := p.of("west", "orders", "0")
 	mark := p.stopsBy(standby)
 	p.serve()

@@ -2,6 +2,7 @@ package regional_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,17 +33,12 @@ type place struct {
 	*testing.T
 	bin, dir string
 	up       *exec.Cmd
+	log      string   // of drctl up
 	hidden   []string // regions whose servers' directories drctl up does not see
 }
 
-// newPlace builds the programs and starts a lab of one shard of each kind.
-func newPlace(t *testing.T) *place {
-	t.Helper()
-	return newPlaceOf(t, 1)
-}
-
-// newPlaceOf is newPlace with so many shards of PostgreSQL.
-func newPlaceOf(t *testing.T, shards int) *place {
+// newPlace builds the programs and starts a lab of one shard of each kind; more are flags of drlab up.
+func newPlace(t *testing.T, more ...string) *place {
 	t.Helper()
 
 	p := &place{T: t, bin: t.TempDir(), dir: filepath.Join(sandboxtest.Dir(t), "lab")}
@@ -58,7 +54,7 @@ func newPlaceOf(t *testing.T, shards int) *place {
 	}
 
 	t.Cleanup(func() { p.run("drlab", "down", "--dir", p.dir, "--destroy") })
-	p.must("drlab", "up", "--dir", p.dir, "--shards", strconv.Itoa(shards), "--redis", "1", "--size", "16MiB", "--mode", "auto", "--cut-every", "60s")
+	p.must("drlab", append([]string{"up", "--dir", p.dir, "--shards", "1", "--redis", "1", "--size", "16MiB", "--mode", "auto", "--cut-every", "60s"}, more...)...)
 	p.must("drctl", "vault", "init")
 
 	return p
@@ -124,6 +120,7 @@ func (p *place) serve() {
 
 	p.up = p.without(p.command("drctl", "up"), p.hidden...)
 	log := filepath.Join(p.bin, fmt.Sprintf("up-%d.log", time.Now().UnixNano()))
+	p.log = log
 
 	f, err := os.Create(log)
 	if err != nil {
@@ -191,14 +188,16 @@ func (p *place) instance(region string) targets.Instance {
 func (p *place) connect(region string) *pgx.Conn {
 	p.Helper()
 
-	in := p.instance(region)
-
-	c, err := pgx.Connect(p.Context(), "postgres://drctl:"+in.Password.Reveal()+"@"+in.Address+"/shop")
+	c, err := connectTo(p.Context(), p.instance(region))
 	if err != nil {
 		p.Fatal(err)
 	}
 
 	return c
+}
+
+func connectTo(ctx context.Context, in targets.Instance) (*pgx.Conn, error) {
+	return pgx.Connect(ctx, "postgres://drctl:"+in.Password.Reveal()+"@"+in.Address+"/shop")
 }
 
 func (p *place) exec(region, text string) {

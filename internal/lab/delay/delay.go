@@ -18,6 +18,7 @@ type Proxy struct {
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool // nil once closed
+	whole chan struct{}     // closed while the line is whole
 }
 
 // Listen starts a proxy in front of a server on an address of this host ("127.0.0.1:0" for any port). A
@@ -28,7 +29,8 @@ func Listen(address, to string, roundTrip time.Duration) (*Proxy, error) {
 		return nil, fail.New(fail.Unavailable, "delay: listen", address, "name a free port of this host", err)
 	}
 
-	p := &Proxy{to: to, oneWay: roundTrip / 2, l: l, conns: map[net.Conn]bool{}}
+	p := &Proxy{to: to, oneWay: roundTrip / 2, l: l, conns: map[net.Conn]bool{}, whole: make(chan struct{})}
+	close(p.whole)
 	p.wg.Go(p.accept)
 
 	return p, nil
@@ -37,10 +39,45 @@ func Listen(address, to string, roundTrip time.Duration) (*Proxy, error) {
 // Address is where it listens.
 func (p *Proxy) Address() string { return p.l.Addr().String() }
 
+// Cut cuts the line. Nothing comes through either way, connections stay open and hear
+// nothing, and who connects waits: what was sent comes when the line is mended.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	select {
+	case <-p.whole:
+		p.whole = make(chan struct{})
+	default:
+	}
+}
+
+// Mend makes a line whole that was cut.
+func (p *Proxy) Mend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	select {
+	case <-p.whole:
+	default:
+		close(p.whole)
+	}
+}
+
+// pass waits until the line is whole.
+func (p *Proxy) pass() {
+	p.mu.Lock()
+	whole := p.whole
+	p.mu.Unlock()
+
+	<-whole
+}
+
 // Close ends it and all connections through it.
 func (p *Proxy) Close() {
 	_ = p.l.Close() // of no interest any more
 
+	p.Mend()
 	p.mu.Lock()
 
 	for c := range p.conns {
@@ -98,6 +135,7 @@ func (p *Proxy) serve(client net.Conn) {
 	defer p.forget(client)
 
 	time.Sleep(2 * p.oneWay) // the handshake's own round trip
+	p.pass()
 
 	server, err := net.Dial("tcp", p.to)
 	if err != nil || !p.keep(server) {
@@ -140,6 +178,7 @@ func (p *Proxy) carry(to, from net.Conn) {
 
 	for x := range line {
 		time.Sleep(time.Until(x.due))
+		p.pass()
 
 		if _, err := to.Write(x.data); err != nil {
 			_ = from.Close() // and so the reader ends
@@ -150,6 +189,8 @@ func (p *Proxy) carry(to, from net.Conn) {
 			break
 		}
 	}
+
+	p.pass()
 
 	if half, ok := to.(*net.TCPConn); ok {
 		_ = half.CloseWrite() // the other direction may go on

@@ -2,8 +2,10 @@ package delay_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -77,4 +79,77 @@ func TestDelay(t *testing.T) {
 	if _, err := delay.Listen("127.0.0.1:0:0", "", far); err == nil {
 		t.Error("listens on what is no address")
 	}
+}
+
+// TestCut: over a line that is cut nothing is heard, not even an end, and what was sent comes
+// once it is mended.
+func TestCut(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+
+			go func() { _, _ = io.Copy(c, c) }()
+		}
+	}()
+
+	p, err := delay.Listen("127.0.0.1:0", l.Addr().String(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+
+	before, err := net.Dial("tcp", p.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	one := make([]byte, 1)
+	if _, err := before.Write(one); err != nil {
+		t.Fatal(err)
+	}
+
+	if _, err := io.ReadFull(before, one); err != nil {
+		t.Fatal(err)
+	}
+
+	p.Cut()
+	p.Cut() // again is nothing
+
+	during, err := net.Dial("tcp", p.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for _, c := range []net.Conn{before, during} {
+		if _, err := c.Write(one); err != nil {
+			t.Fatal(err)
+		}
+
+		_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+
+		if _, err := c.Read(one); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("something is heard over a line that is cut: %v", err)
+		}
+	}
+
+	p.Mend()
+
+	for _, c := range []net.Conn{before, during} {
+		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+
+		if _, err := io.ReadFull(c, one); err != nil {
+			t.Errorf("what was sent over a line that was cut does not come: %v", err)
+		}
+	}
+
+	p.Cut() // and Close ends it
 }
