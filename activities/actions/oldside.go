@@ -134,7 +134,8 @@ func (a *Activities) line(ctx context.Context, c Call, d plan.Definition, id tar
 const askOld = 3 * time.Second
 
 // mute asks the old side itself: whatever a program or a person says, a server that
-// answers and takes writes is not silent. No answer proves nothing and is none.
+// answers and takes writes is not silent, and neither is one that is just starting, or too
+// busy for this question. No answer proves nothing and is none.
 func (a *Activities) mute(ctx context.Context, d plan.Definition, id targets.ShardID) error {
 	in, driver, err := a.instance(ctx, id, d.From)
 	if err != nil {
@@ -144,7 +145,12 @@ func (a *Activities) mute(ctx context.Context, d plan.Definition, id targets.Sha
 	ctx, stop := context.WithTimeout(ctx, askOld)
 	defer stop()
 
-	if st, err := driver.Reach(ctx, in); err == nil && st.Writable {
+	st, err := driver.Reach(ctx, in)
+	if !st.Writable && fail.Answered(err) && !st.Reachable {
+		return fail.New(fail.Denied, op, in.String(), "fence it, or wait until it says what it is", fmt.Errorf("it was said to be silent, and it answers: %w", err))
+	}
+
+	if st.Writable {
 		return fail.New(fail.Denied, op, in.String(), "fence it; or leave the region in order: drctl switchover run", errors.New("it was said to be silent, and it answers and takes writes"))
 	}
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -223,7 +222,7 @@ func reached(st targets.Status, err error) (detection.Saw, string) {
 	}
 
 	why := fail.Cause(err)
-	if st.Reachable || answered(err) {
+	if st.Reachable || fail.Answered(err) {
 		return detection.Alive, "it answers: " + why
 	}
 
@@ -235,19 +234,6 @@ func reached(st targets.Status, err error) (detection.Saw, string) {
 	}
 
 	return detection.Unable, why
-}
-
-// answered reports whether the server itself has said the error: that it has no connection
-// free, is starting, or runs a script. Class 08 is what a proxy says of a server behind it.
-func answered(err error) bool {
-	var pg interface{ SQLState() string }
-	if errors.As(err, &pg) {
-		return pg.SQLState() != "" && !strings.HasPrefix(pg.SQLState(), "08")
-	}
-
-	var redis interface{ RedisError() }
-
-	return errors.As(err, &redis)
 }
 
 // link asks the standby in the lookout's region whether it still gets bytes.
