@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"drctl/activities/planned"
+	"drctl/activities/section"
 	"drctl/internal/epoch"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
@@ -153,7 +155,14 @@ func TestWhatStandsForWhoTakesARunUp(t *testing.T) {
 	stands(0, false, false, false)
 	stands(1, true, false, false)
 
-	if _, err := one(set.Vaults[0]).SaveReport(ctx, runs.JournalKind("shop", "r"), "takeover-000001", struct{}{}); err != nil {
+	j := planned.Journal{Vault: set.Vaults[0], Group: "shop", Run: "r", Section: "takeover"}
+	if err := section.NotBegun(ctx, j, "who could not begin it"); err != nil {
+		t.Fatal(err)
+	}
+
+	stands(1, true, false, false)
+
+	if err := j.Write(ctx, 2, section.Entry{Events: []section.Event{{Kind: section.Began}}}); err != nil {
 		t.Fatal(err)
 	}
 

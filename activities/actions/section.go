@@ -78,9 +78,11 @@ func (a *Activities) section(ctx context.Context, c Call) (section.Result, error
 	}
 	j := planned.Journal{Vault: v, Group: d.Group, Run: c.Run, Section: c.Step}
 
+	by := fmt.Sprintf("%s, attempt %d", a.Process, activity.GetInfo(ctx).Attempt)
+
 	h, done, err := a.hands(ctx, c, d)
 	if err != nil {
-		return notBegun(ctx, j, c, err)
+		return notBegun(ctx, j, by, c, err)
 	}
 	defer done()
 
@@ -89,10 +91,9 @@ func (a *Activities) section(ctx context.Context, c Call) (section.Result, error
 	defer stop()
 
 	log := a.Log.With("run", c.Run, "group", d.Group)
-	info := activity.GetInfo(ctx)
 
 	out, err := section.Run(ctx, section.Options{Steps: d.Outline(c.Mode).Within(c.Step), Hands: h, Journal: j,
-		By: fmt.Sprintf("%s, attempt %d", a.Process, info.Attempt), Log: log, Shown: func(s machine.State) { at.Store(&s) }})
+		By: by, Log: log, Shown: func(s machine.State) { at.Store(&s) }})
 
 	// Proofs and states of routes stay in the journal: nobody after the section rests on them.
 	for i, s := range out.Steps {
@@ -102,16 +103,16 @@ func (a *Activities) section(ctx context.Context, c Call) (section.Result, error
 	}
 
 	if u := (section.Untouched{}); errors.As(err, &u) {
-		return notBegun(ctx, j, c, err)
+		return notBegun(ctx, j, by, c, err)
 	}
 
 	return out, err
 }
 
-// notBegun is the result of a section that could not begin, and of which the journal says
-// the same: nothing was changed. Else it is the error.
-func notBegun(ctx context.Context, j planned.Journal, c Call, why error) (section.Result, error) {
-	if es, err := j.Read(ctx); err != nil || len(es) > 0 {
+// notBegun is the result of a section that could not begin, where the journal says the same: nothing
+// was changed, and nobody will who is still at it. Else it is the error.
+func notBegun(ctx context.Context, j section.Journal, by string, c Call, why error) (section.Result, error) {
+	if err := section.NotBegun(ctx, j, by); err != nil {
 		return section.Result{}, why
 	}
 

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
+	"drctl/activities/planned"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/vault"
@@ -92,8 +92,8 @@ func (a *Activities) already(ctx context.Context, c Call, d plan.Definition, s p
 	kind := runs.JournalKind(d.Group, c.Run)
 
 	if s.Do != plan.OpPrecheck {
-		ids, err := v.Reports(ctx, kind)
-		if err != nil || !begun(d, ids) {
+		began, err := planned.Begun(ctx, v, c.Run, d)
+		if err != nil || !began {
 			return done, false, err
 		}
 	}
@@ -106,19 +106,6 @@ func (a *Activities) already(ctx context.Context, c Call, d plan.Definition, s p
 	}
 
 	return x.Done, err == nil && x.Step == c.Step, err
-}
-
-// begun reports whether the journal of a section has an entry.
-func begun(d plan.Definition, ids []string) bool {
-	for _, s := range d.Steps {
-		for _, id := range ids {
-			if s.Section != "" && strings.HasPrefix(id, s.Section+"-") && !runs.Own(id) {
-				return true
-			}
-		}
-	}
-
-	return false
 }
 
 // EndIn is a run that ended, with how.

@@ -3,10 +3,12 @@ package planned
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"drctl/activities/section"
 	"drctl/internal/fail"
 	"drctl/internal/vault"
+	"drctl/restore/plan"
 	"drctl/restore/runs"
 )
 
@@ -42,4 +44,23 @@ func (j Journal) Read(ctx context.Context) (out []section.Entry, err error) {
 		}
 		out = append(out, e)
 	}
+}
+
+// Begun reports whether a section of a run has begun by what its journal says.
+func Begun(ctx context.Context, v *vault.Vault, run string, d plan.Definition) (bool, error) {
+	var seen []string
+
+	for _, s := range d.Steps {
+		if s.Section == "" || slices.Contains(seen, s.Section) {
+			continue
+		}
+		seen = append(seen, s.Section)
+
+		es, err := Journal{Vault: v, Group: d.Group, Run: run, Section: s.Section}.Read(ctx)
+		if err != nil || section.HasBegun(es) {
+			return err == nil, err
+		}
+	}
+
+	return false, nil
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
+	"drctl/internal/fail"
 	"drctl/restore/machine"
 )
 
@@ -26,6 +28,34 @@ type Entry struct {
 	Events []Event   `json:"events"`
 	// Prepared is what the hands saw before anything was touched; in the first entry.
 	Prepared json.RawMessage `json:"prepared,omitempty"`
+}
+
+// HasBegun reports whether a section has begun by what its journal holds. An entry without events
+// says that somebody could not begin it.
+func HasBegun(es []Entry) bool {
+	return slices.ContainsFunc(es, func(e Entry) bool { return len(e.Events) > 0 })
+}
+
+// closeLimit bounds how long NotBegun takes.
+const closeLimit = 20 * time.Second
+
+// NotBegun is nil when the section has not begun, and nobody who is still at its preparation
+// will begin it: a process that was stopped for a while would switch what everybody believes
+// untouched. Who begins it anew is not in anybody's way.
+func NotBegun(ctx context.Context, j Journal, by string) error {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), closeLimit) // who has cancelled wants to know, too
+	defer stop()
+
+	es, err := j.Read(ctx)
+	if err != nil {
+		return err
+	}
+
+	if HasBegun(es) {
+		return fail.Newf(fail.Conflict, op, "journal", "it has begun")
+	}
+
+	return j.Write(ctx, len(es)+1, Entry{At: time.Now().UTC(), By: by})
 }
 
 // The kinds of events.

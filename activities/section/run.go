@@ -92,8 +92,8 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	return r.loop(ctx)
 }
 
-// Untouched is the error of a section that did not begin: nothing was changed, and the
-// journal is empty.
+// Untouched is the error of a section that did not begin: this process has changed nothing. Another
+// one may be about to: see NotBegun.
 type Untouched struct{ error }
 
 // Unwrap is the reason.
@@ -141,7 +141,7 @@ func (r *runner) resume(ctx context.Context) error {
 		}
 	}
 
-	if r.entries == 0 {
+	if !HasBegun(es) {
 		return r.prepare(ctx)
 	}
 

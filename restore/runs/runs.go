@@ -55,9 +55,6 @@ func TakeID(n int) string { return fmt.Sprintf("%s%06d", take, n) }
 // DoneID names the record of a step that was done.
 func DoneID(step string) string { return done + strings.ReplaceAll(step, "/", ".") }
 
-// Own reports whether an id in a run's journal is of the run itself, not of a section.
-func Own(id string) bool { return strings.HasPrefix(id, take) || strings.HasPrefix(id, done) }
-
 // Promotions lists those of a group in one vault, the oldest first.
 func Promotions(ctx context.Context, v *vault.Vault, group string) (out []Promotion, err error) {
 	ids, err := v.Reports(ctx, PromotionKind(group))
