@@ -95,6 +95,9 @@ type end struct {
 	said map[string]detection.Heard // of a place, by process: what each has said last
 }
 
+// before is the instant of what was there before this process began to read.
+const before = -100 * 365 * 24 * time.Hour
+
 // forget is after how long it is forgotten what a process has said that says nothing more.
 const forget = time.Hour
 
@@ -112,7 +115,7 @@ func (b *Board) note(name string, e *end) {
 	}
 
 	if e.first {
-		h.At = b.clock() - 365*24*time.Hour
+		h.At = before
 	}
 
 	if e.said == nil {

@@ -216,3 +216,27 @@ func TestTwoProcessesOfOnePlace(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoOnlyLooksOnce: of what was there before the newest is shown, also where a voter has missed it.
+func TestWhoOnlyLooksOnce(t *testing.T) {
+	for _, missed := range []string{"east", "west", "witness"} {
+		w := newWorld(t)
+
+		for i, err := range []error{
+			w.board().Say(t.Context(), w.vote("west", "a", detection.Alive, 1)),
+			w.board(missed).Say(t.Context(), w.vote("west", "a", detection.Dead, 2)),
+		} {
+			if err != nil {
+				t.Fatal(i, err)
+			}
+		}
+
+		b := w.board()
+		b.clock = func() time.Duration { return time.Duration(w.now.Add(1)) }
+
+		heard, _, err := b.Hear(t.Context(), []string{"west"})
+		if err != nil || len(heard) != 1 || heard[0].Sightings[0].Saw != detection.Dead || heard[0].At > 0 {
+			t.Errorf("%s has missed it: %+v, %v", missed, heard, err)
+		}
+	}
+}
