@@ -155,6 +155,7 @@ func TestVaultsThatWentOnSeparately(t *testing.T) {
 			if b, err := io.ReadAll(r); err != nil || string(b) != want {
 				t.Errorf("%s: %v %q", region, err, b)
 			}
+
 			r.Close()
 		}
 
@@ -175,6 +176,7 @@ func TestVaultsThatWentOnSeparately(t *testing.T) {
 			if b, err := io.ReadAll(r); err != nil || string(b) != strings.Repeat(x.letter, int(x.to-4096)) {
 				t.Errorf("%s: log of %s: %v, %d bytes", region, x.timeline, err, len(b))
 			}
+
 			r.Close()
 		}
 
