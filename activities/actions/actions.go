@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"drctl/activities/onhost"
+	"drctl/activities/outside"
 	"drctl/activities/planned"
 	"drctl/activities/steps"
 	"drctl/internal/engine"
@@ -180,7 +181,7 @@ func (a *Activities) Undo(ctx context.Context, c Call) error {
 	case s.Undo.Exec != nil:
 		_, err = program(ctx, s.ID, s.Undo.Exec)
 	case s.Undo.HTTP != nil:
-		_, err = request(ctx, s.ID, s.Undo.HTTP)
+		_, err = outside.Request(ctx, s.ID, s.Undo.HTTP)
 	case s.Do == plan.OpReroute:
 		err = a.rerouteBack(ctx, c, d, s)
 	case s.Do == plan.OpClaim:

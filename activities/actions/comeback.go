@@ -57,7 +57,5 @@ func (a *Activities) rejoin(ctx context.Context, c Call, d plan.Definition, s pl
 	b.Req.MayRewind = slices.Contains(b.Ways, plan.RejoinRewind)
 	b.Req.Tail, b.Req.Lost = tail.Keeper{Set: b.Set, Shard: s.On}, b.Lost
 
-	said, err := b.Come(ctx)
-
-	return Done{Said: said}, err
+	return said(b.Come(ctx))
 }

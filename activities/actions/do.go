@@ -42,18 +42,16 @@ func (a *Activities) do(ctx context.Context, c Call, d plan.Definition, s plan.S
 	case plan.OpRejoin:
 		return a.rejoin(ctx, c, d, s)
 	case plan.OpReconcile:
-		return a.reconcile(ctx, c, d, s)
+		return said(reconciling.Step(ctx, a.Platform, a.Drivers[s.Kind], a.vaults, d, s, c.Run, a.Log))
+	case plan.OpMerge:
+		return said(reconciling.Merge(ctx, a.Platform.Vault, d.From, d.To, nil))
 	case plan.OpExec:
 		return program(ctx, s.ID, s.With.Exec)
 	case plan.OpHTTP:
-		return request(ctx, s.ID, s.With.HTTP)
+		return said(outside.Request(ctx, s.ID, s.With.HTTP))
 	case plan.OpWarm:
-		if s.With.Warm != nil && s.With.Warm.HTTP != nil {
-			return request(ctx, s.ID, s.With.Warm.HTTP)
-		}
-
 		if s.With.Warm != nil {
-			return program(ctx, s.ID, s.With.Warm.Exec)
+			return said(outside.Warm(ctx, s.ID, s.With.Warm))
 		}
 	case plan.OpNotify:
 		if s.With.Notify != nil {
@@ -63,22 +61,6 @@ func (a *Activities) do(ctx context.Context, c Call, d plan.Definition, s plan.S
 	}
 
 	return Done{}, fail.Newf(fail.Unsupported, op, s.ID, "nothing here can do %q", s.Do)
-}
-
-// reconcile brings a store together that took writes on both sides.
-func (a *Activities) reconcile(ctx context.Context, c Call, d plan.Definition, s plan.StepDef) (Done, error) {
-	driver, err := a.driver(s.Kind)
-	if err != nil {
-		return Done{}, err
-	}
-
-	set, err := a.vaults(ctx, d.Group, d.To)
-	if err != nil {
-		return Done{}, err
-	}
-	said, err := reconciling.Step(ctx, a.Platform, driver, set, d, s, c.Run, a.Log)
-
-	return Done{Said: said}, err
 }
 
 // routesStep is the id of the step that reads the routes before anything is touched.
@@ -112,13 +94,7 @@ func (a *Activities) precheck(ctx context.Context, c Call, d plan.Definition, s 
 	case plan.CheckStandby:
 		return a.standby(ctx, d, s)
 	case plan.CheckVerify:
-		set, err := a.vaults(ctx, d.Group, d.To)
-		if err != nil {
-			return Done{}, err
-		}
-		said, err := history.Precheck(ctx, set, d, c.Run, s.With.Precheck.Within)
-
-		return Done{Said: said}, err
+		return said(history.Precheck(ctx, a.vaults, d, c.Run, s.With.Precheck.Within))
 	case plan.CheckMoment:
 		return a.moment(ctx, c, d, atmoment.Foreseen)
 	case plan.BindMoment:
@@ -397,14 +373,10 @@ func node(d plan.Definition, m plan.Mode, id string) plan.Node {
 	return plan.Node{ID: id}
 }
 
+// said is a step of which nothing but words is left.
+func said(words string, err error) (Done, error) { return Done{Said: words}, err }
+
 // program runs a program of the platform's own.
 func program(ctx context.Context, step string, x *plan.Exec, env ...string) (Done, error) {
-	said, err := outside.Program(ctx, step, x, env...)
-	return Done{Said: said}, err
-}
-
-// request makes a call of the platform's own.
-func request(ctx context.Context, step string, x *plan.HTTP) (Done, error) {
-	said, err := outside.Request(ctx, step, x)
-	return Done{Said: said}, err
+	return said(outside.Program(ctx, step, x, env...))
 }

@@ -86,3 +86,12 @@ func Request(ctx context.Context, step string, x *plan.HTTP) (said string, err e
 
 	return res.Status, nil
 }
+
+// Warm rebuilds a cache, by a call or by a program.
+func Warm(ctx context.Context, step string, x *plan.Warm) (said string, err error) {
+	if x.HTTP != nil {
+		return Request(ctx, step, x.HTTP)
+	}
+
+	return Program(ctx, step, x.Exec)
+}

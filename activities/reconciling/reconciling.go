@@ -18,7 +18,12 @@ const every = 10 * time.Second
 
 // Step does the step of a run, and returns what is said of it. Unverified when people have to look:
 // the rest is done then.
-func Step(ctx context.Context, p platform.Resolver, driver targets.Driver, set vault.Set, d plan.Definition, s plan.StepDef, run string, log *slog.Logger) (string, error) {
+func Step(ctx context.Context, p platform.Resolver, driver targets.Driver, vaults func(ctx context.Context, group, region string) (vault.Set, error), d plan.Definition, s plan.StepDef, run string, log *slog.Logger) (string, error) {
+	set, err := vaults(ctx, d.Group, d.To)
+	if err != nil {
+		return "", err
+	}
+
 	a, err := p.Instance(ctx, s.On, d.From)
 	if err != nil {
 		return "", err

@@ -14,7 +14,6 @@ import (
 
 	"drctl/cmd/drctl/answer"
 	"drctl/cmd/drctl/configured"
-	"drctl/cmd/drctl/plans"
 	"drctl/config"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
@@ -109,7 +108,7 @@ func (s *session) sources() readiness.Sources {
 			return slices.DeleteFunc(s.cfg.DrillNames(), func(name string) bool { return s.cfg.Drills[name].Group != group })
 		}}
 
-	return readiness.Sources{Platform: s.p, Driver: driversOf(s.p.Programs, s.log), Regions: s.cfg.RegionNames(), Engine: o.Group, Failover: plans.Today(s.cfg)}
+	return readiness.Sources{Platform: s.p, Driver: driversOf(s.p.Programs, s.log), Regions: s.cfg.RegionNames(), Engine: o.Group, Failover: s.app.plans().Today(s.cfg)}
 }
 
 func (s *session) close() {

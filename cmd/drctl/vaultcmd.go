@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) vaultCmd() *cobra.Command {
-	c := &cobra.Command{Use: "vault", Short: "Make and repair the vaults"}
+	c := &cobra.Command{Use: "vault", Short: "Make, merge and repair the vaults"}
 	c.AddCommand(&cobra.Command{
 		Use: "init", Short: "Make the key and every region's vault",
 		Long: `Makes the age identity in the file that the configuration names under key, or
@@ -25,7 +25,7 @@ is harmless; a vault that was made with another key is refused.
 Keep a copy of the key away from every region: without it no vault can be opened.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.vaultInit(cmd.Context()) },
-	}, a.vaultRepairCmd())
+	}, a.vaultRepairCmd(), a.regional().Reconciling().Merge())
 
 	return c
 }

@@ -481,6 +481,11 @@ func (d *deriving) afterwards() {
 		}
 	}
 
+	if d.mode == plan.ModeFailback { // one of the two vaults may have been away
+		d.add(plan.StepDef{ID: "merge-vaults", Do: plan.OpMerge, Region: d.p.To, Limit: longest, IfFails: plan.GoOn, Modes: rehearsed(),
+			Retry: plan.Retry{Attempts: 3, Backoff: time.Minute}}, done...)
+	}
+
 	d.add(plan.StepDef{ID: "tell", Do: plan.OpNotify, Limit: short, IfFails: plan.GoOn, Modes: rehearsed(), Retry: plan.Retry{Attempts: 3, Backoff: time.Second},
 		With: plan.Args{Notify: &plan.Notify{Text: d.Group + " is in " + d.p.To + " (" + string(d.mode) + ")", To: d.p.Tell}}}, done...)
 }

@@ -394,6 +394,10 @@ func TestBucketsComeTogether(t *testing.T) {
 		t.Errorf("%+v", after)
 	}
 
+	if m, ok := d.Step("merge-vaults"); !ok || m.IfFails != plan.GoOn || !slices.Contains(m.Needs, "promote-*") {
+		t.Errorf("%+v", m)
+	}
+
 	if ready, _ := d.Step("ready-media/0"); !slices.Contains(ready.Needs, "return-media/0") {
 		t.Errorf("nothing waits for the first: %+v", ready)
 	}
@@ -419,7 +423,7 @@ func TestBucketsComeTogether(t *testing.T) {
 	top.Shards = slices.DeleteFunc(top.Shards, func(s failover.Shard) bool { return s.ID == logs })
 
 	d, err = failover.Derive(top, failover.Policy{From: "east", To: "west"}, plan.ModeSwitchover)
-	if err != nil || slices.ContainsFunc(d.Steps, func(s plan.StepDef) bool { return s.Do == plan.OpReconcile }) {
+	if err != nil || slices.ContainsFunc(d.Steps, func(s plan.StepDef) bool { return s.Do == plan.OpReconcile || s.Do == plan.OpMerge }) {
 		t.Errorf("a switchover: %v", err)
 	}
 }

@@ -166,11 +166,13 @@ func TestTheRunThatAsksDoesNotCount(t *testing.T) {
 	w.run(d, 9, machine.Reached, machine.Done)
 	id := w.run(d, 0, "", "")
 
-	if said, err := history.Precheck(t.Context(), w.set, d, id, 0); err != nil || !strings.Contains(said, "passed") {
+	open := func(context.Context, string, string) (vault.Set, error) { return w.set, nil }
+
+	if said, err := history.Precheck(t.Context(), open, d, id, 0); err != nil || !strings.Contains(said, "passed") {
 		t.Errorf("%q, %v", said, err)
 	}
 
-	if _, err := history.Precheck(t.Context(), w.set, definition(time.Hour), id, 0); !fail.Is(err, fail.Unverified) || !strings.Contains(err.Error(), "edited") {
+	if _, err := history.Precheck(t.Context(), open, definition(time.Hour), id, 0); !fail.Is(err, fail.Unverified) || !strings.Contains(err.Error(), "edited") {
 		t.Errorf("another plan: %v", err)
 	}
 

@@ -96,7 +96,11 @@ func (r Recent) Err() error { return r.err() }
 
 // Precheck is what a run says of its own plan before it begins: that it has been shown to work, no
 // longer ago than lasts. Unverified when it has not.
-func Precheck(ctx context.Context, set vault.Set, d plan.Definition, run string, lasts time.Duration) (string, error) {
+func Precheck(ctx context.Context, vaults func(ctx context.Context, group, region string) (vault.Set, error), d plan.Definition, run string, lasts time.Duration) (string, error) {
+	set, err := vaults(ctx, d.Group, d.To)
+	if err != nil {
+		return "", err
+	}
 	past := Read(ctx, set, d.Group, time.Now(), lasts)
 
 	v := past.Verified(Ask{Plan: d.Hash(), To: d.To, Mode: d.Mode, Not: run})

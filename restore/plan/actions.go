@@ -17,12 +17,14 @@ const (
 	OpRejoin   Op = "rejoin"   // the old primary becomes a standby
 	// OpReconcile brings stores together that took writes on both sides.
 	OpReconcile Op = "reconcile"
-	OpWarm      Op = "warm"    // a cache is rebuilt
-	OpManual    Op = "manual"  // people do it and say so
-	OpExec      Op = "exec"    // a program of the platform's own
-	OpHTTP      Op = "http"    // a call of the platform's own
-	OpNotify    Op = "notify"  // people are told
-	OpInclude   Op = "include" // the steps of another plan
+	// OpMerge gives each of two vaults what only the other has.
+	OpMerge   Op = "merge"
+	OpWarm    Op = "warm"    // a cache is rebuilt
+	OpManual  Op = "manual"  // people do it and say so
+	OpExec    Op = "exec"    // a program of the platform's own
+	OpHTTP    Op = "http"    // a call of the platform's own
+	OpNotify  Op = "notify"  // people are told
+	OpInclude Op = "include" // the steps of another plan
 
 	// OpSection stands for all steps of one section in an outline: see Outline.Folded.
 	OpSection Op = "section"

@@ -91,7 +91,7 @@ func (s StepDef) Check() error {
 // argsOf are the operations and the field of Args that is theirs.
 var argsOf = map[Op]string{OpPrecheck: "Precheck", OpApprove: "Approve", OpFence: "Fence", OpDrain: "Drain", OpFeed: "Feed", OpResolve: "Resolve",
 	OpReroute: "Reroute", OpRejoin: "Rejoin", OpWarm: "Warm", OpManual: "Manual", OpExec: "Exec", OpHTTP: "HTTP", OpNotify: "Notify", OpInclude: "Include",
-	OpClaim: "", OpPromote: "", OpFollow: "", OpRestore: "", OpVerify: "", OpReconcile: ""}
+	OpClaim: "", OpPromote: "", OpFollow: "", OpRestore: "", OpVerify: "", OpReconcile: "", OpMerge: ""}
 
 // wanted are the operations that mean nothing without their arguments.
 var wanted = []Op{OpPrecheck, OpFence, OpFeed, OpReroute, OpManual, OpExec, OpHTTP, OpNotify, OpInclude}

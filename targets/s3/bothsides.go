@@ -11,8 +11,6 @@ import (
 	"drctl/targets/s3/reconcile"
 )
 
-var _ reconciliation.Reconciler = (*Driver)(nil)
-
 // Reconcile implements reconciliation.Reconciler. Two instances that name one bucket have nothing to reconcile.
 func (d *Driver) Reconcile(ctx context.Context, a, b targets.Instance, req reconciliation.Request) (reconciliation.Result, error) {
 	none := reconciliation.Result{Shard: a.Shard, A: a.Region, B: b.Region, DryRun: req.DryRun, Note: "both regions use one bucket"}
@@ -24,8 +22,7 @@ func (d *Driver) Reconcile(ctx context.Context, a, b targets.Instance, req recon
 		return none, fail.Newf(fail.Unsupported, "s3: reconcile", a.Shard.String(), "its keys begin with %q in %s and with %q in %s", a.Prefix, a.Region, b.Prefix, b.Region)
 	}
 
-	var sides []reconcile.Bucket
-	var unnamed int64
+	sides, unnamed := []reconcile.Bucket{}, int64(0)
 
 	for _, in := range []targets.Instance{a, b} {
 		x, err := open(ctx, in)

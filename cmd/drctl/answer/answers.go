@@ -107,6 +107,7 @@ func All() []Answer {
 		{Command: "switchover run", Value: recovery.Out{}},
 		{Command: "up", Value: Up{}},
 		{Command: "vault init", Value: []VaultMade{}},
+		{Command: "vault merge", Value: Merged{}},
 		{Command: "vault repair", Value: []Repaired{}},
 		{Command: "version", Value: Version{}},
 		{Command: "worker", Where: "one line, `{\"address\": ...}` when it serves, or `{\"error\": {...}}`"},

@@ -21,3 +21,11 @@ type Foreseen struct {
 	// Unread is what vaults did not tell.
 	Unread string `json:"unread,omitempty"`
 }
+
+// Merged is two vaults that were merged.
+type Merged struct {
+	// Between are their regions.
+	Between []string `json:"between"`
+	// Said is for people: how much went where.
+	Said string `json:"said"`
+}

@@ -281,7 +281,7 @@ func (f Faces) entries(p history.Plan) error {
 }
 
 // Today says how the groups of the configuration would fail over today.
-func Today(cfg *config.Config) func(group, from string) readiness.Failover {
+func (Faces) Today(cfg *config.Config) func(group, from string) readiness.Failover {
 	return func(group, from string) readiness.Failover {
 		d, wanted, err := today(cfg, group, from)
 		return readiness.Failover{Plan: d, Wanted: wanted, VerifiedFor: VerifiedFor(cfg, group), Err: err}

@@ -94,6 +94,11 @@ func TestShow(t *testing.T) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
 	}
+	// It is the plan that runs, with its rule for what is in doubt.
+	if out, err := run(t, false, "show", "--mode", "failover"); err != nil || !strings.Contains(out, "resolve: "+plan.ResolveByGroup) {
+		t.Errorf("%v %s", err, out)
+	}
+
 	svg := filepath.Join(t.TempDir(), "p.svg")
 
 	if _, err := run(t, false, "show", "--extra", x, "--svg", svg); err != nil {

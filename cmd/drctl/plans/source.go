@@ -109,11 +109,6 @@ func (s Wanted) Plan(cfg *config.Config, edit func(*failover.Policy)) (plan.Defi
 		decided(rec, g.Home, &p)
 	}
 
-	// What is in doubt is listed for people: nothing here can prove how it ended elsewhere.
-	if p.Resolve == "" {
-		p.Resolve = plan.ResolveList
-	}
-
 	if edit != nil {
 		edit(&p)
 	}

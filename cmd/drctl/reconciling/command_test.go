@@ -184,6 +184,44 @@ func (w *world) run(args ...string) ([]reconciliation.Result, string, error) {
 	return all, out.String(), err
 }
 
+// TestMergeOfVaults: what one vault alone has is in both afterwards.
+func TestMergeOfVaults(t *testing.T) {
+	w := newWorld(t)
+
+	for i, v := range w.set.Vaults {
+		one := vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}
+		if _, err := one.SaveReport(t.Context(), "kept", fmt.Sprint(i), "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	var out bytes.Buffer
+	asJSON := false
+
+	run := func(args ...string) error {
+		c := reconciling.Faces{Load: func() (*config.Config, error) { return w.cfg, nil }, Out: &out, JSON: &asJSON, Say: func(slog.Level, string, ...any) {}}.Merge()
+		c.SilenceErrors, c.SilenceUsage = true, true
+		c.SetArgs(args)
+		c.SetContext(t.Context())
+
+		return c.Execute()
+	}
+
+	if err := run(); err != nil || !strings.Contains(out.String(), "1 objects") {
+		t.Errorf("%v %s", err, out.String())
+	}
+
+	for _, v := range w.set.Vaults {
+		if ids, err := v.Reports(t.Context(), "kept"); err != nil || len(ids) != 2 {
+			t.Errorf("%s: %v %v", v.Region(), err, ids)
+		}
+	}
+
+	if err := run("--between", "east,east"); !fail.Is(err, fail.Invalid) {
+		t.Error(err)
+	}
+}
+
 // TestReconcile: buckets that went on separately through a failover are brought together by the cut from
 // before it.
 func TestReconcile(t *testing.T) {

@@ -58,7 +58,7 @@ type Faces struct {
 func (f Faces) Commands() []*cobra.Command {
 	home := f.kind(plan.ModeFailback, "Go home again",
 		`A switchover home, after the instances there follow the present primaries again.`)
-	home.AddCommand(reconciling.Faces{Load: f.Load, Out: f.Out, Err: f.Err, JSON: f.JSON, Say: f.Say}.Command())
+	home.AddCommand(f.Reconciling().Command())
 
 	return []*cobra.Command{f.kind(plan.ModeSwitchover, "Leave a region for another, with nothing lost",
 		`Makes the servers of the other region the primaries: clients are kept waiting, the old
@@ -71,6 +71,11 @@ to them. Nothing is promoted before it is proven that the old side is silent: by
 program that policy names, or by a person who has made sure and says so
 (drctl recovery answer STEP vouch --reason ...).`),
 		home, f.recovery()}
+}
+
+// Reconciling are the commands that bring together what went on separately.
+func (f Faces) Reconciling() reconciling.Faces {
+	return reconciling.Faces{Load: f.Load, Out: f.Out, Err: f.Err, JSON: f.JSON, Say: f.Say}
 }
 
 // running are the flags of a run.

@@ -26,7 +26,6 @@ import (
 type fake struct {
 	name      string
 	versioned bool
-	mu        sync.Mutex
 	objects   map[string]held
 	deleted   map[string]bool // it has a delete marker
 	calls     *int
