@@ -111,6 +111,7 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 		}
 
 		queue, id := s.cfg.Regions[d.Vault].Queue, s.ids().Drill(name)
+
 		what, in, err := s.drilled(name, "the schedule "+id)
 		if err != nil {
 			return nil, err

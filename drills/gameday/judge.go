@@ -185,6 +185,7 @@ func (s Seen) findings() (out []targets.Finding) {
 		if p.Planted.IsZero() {
 			got = "not planted"
 		}
+
 		add(!p.Planted.IsZero() && p.Error == "", "planted", p.Fault.Words(), "planted", got, cmp.Or(p.Error, p.Words))
 
 		if p.Intended.IsZero() {
@@ -220,6 +221,7 @@ func (s Seen) findings() (out []targets.Finding) {
 		if a.Kind == Expected && a.Check.Not {
 			want = "it is not so"
 		}
+
 		add(a.Met(), name, a.Check.Words(), want, got, a.Words)
 	}
 
