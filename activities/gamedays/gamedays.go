@@ -20,9 +20,9 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/report/evidence"
 	"drctl/internal/vault"
+	"drctl/restore/history"
 	"drctl/restore/inventory"
 	"drctl/restore/plan"
-	"drctl/restore/runs"
 )
 
 // The names under which activities are registered.
@@ -47,6 +47,8 @@ type Resolver interface {
 	GameDay(name string) (gameday.Definition, error)
 	// Plan derives the plan that the drill runs, as a command would.
 	Plan(d gameday.Definition) (plan.Definition, error)
+	// VerifiedFor is for how long a run shows that a plan of a group works; 0 is for ever.
+	VerifiedFor(group string) time.Duration
 	// Lab says why the servers of the configuration are not those of a lab.
 	Lab() error
 	// Ask answers a check that is no program and asks no journal, as a command would:
@@ -143,7 +145,7 @@ func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
 
 	st := gameday.Standing{Lab: a.Platform.Lab(), Plan: out.Plan.SHA256, People: a.Platform.Approvers(d.Group), Now: time.Now().UTC()}
 	if st.Lab != nil {
-		st.Verified, st.VerifiedError = verified(ctx, set, d.Group, st.Plan)
+		st.Verified = verified(ctx, set, d.Group, out, a.Platform.VerifiedFor(d.Group))
 
 		if st.Approvals, err = Approvals(ctx, set, d, st.Plan); err != nil {
 			return out, err
@@ -158,14 +160,24 @@ func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
 	return out, nil
 }
 
-// verified is the newest run by which a plan has come to its end.
-func verified(ctx context.Context, set vault.Set, group, hash string) (gameday.Verified, error) {
-	if hash == "" {
-		return gameday.Verified{}, nil
+// verified says by what the plan has been shown to work, or why it has not.
+func verified(ctx context.Context, set vault.Set, group string, b Begun, lasts time.Duration) gameday.Verified {
+	if b.Plan.SHA256 == "" {
+		return gameday.Verified{}
 	}
-	f, err := runs.Finished(ctx, set, group, hash)
+	past := history.Read(ctx, set, group, time.Now(), lasts)
+	v := past.Verified(history.Ask{Plan: b.Plan.SHA256, To: b.To, Mode: b.Mode})
 
-	return gameday.Verified{Run: f.Run, At: f.Finished}, err
+	if !v.Verified {
+		why := v.Why
+		if err := past.Err(); err != nil {
+			why += "; " + err.Error()
+		}
+
+		return gameday.Verified{Why: why}
+	}
+
+	return gameday.Verified{Run: v.By, At: v.At}
 }
 
 // vaults are those of a group that answer.

@@ -111,6 +111,7 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 		}
 
 		queue, id := s.cfg.Regions[d.Vault].Queue, s.ids().Drill(name)
+
 		what, in, err := s.drilled(name, "the schedule "+id)
 		if err != nil {
 			return nil, err
@@ -128,8 +129,7 @@ func (s *session) schedules() ([]engine.Schedule, error) {
 
 // drilled is the workflow of a scheduled drill with what it is told.
 func (s *session) drilled(name, by string) (workflow string, in any, err error) {
-	d := s.cfg.Drills[name]
-	if d.GameDay != nil {
+	if s.cfg.Drills[name].GameDay != nil {
 		_, day, err := gamedays.Input(s.p, name, by, "schedule")
 		return workflows.GameDayName, day, err
 	}
@@ -137,7 +137,7 @@ func (s *session) drilled(name, by string) (workflow string, in any, err error) 
 	def, err := configured.Drill(s.cfg, name)
 	def.Trigger = "schedule"
 
-	return workflows.RunDrillName, workflows.RunDrillIn{Drill: def, Queue: s.cfg.Regions[d.Vault].Queue, Sandboxes: s.p.SandboxQueue(d.Vault), By: by, KeepFailed: s.cfg.Sandbox.Keep}, err
+	return workflows.RunDrillName, workflows.RunDrillIn{Drill: def, Queue: s.cfg.Regions[def.Vault].Queue, Sandboxes: s.p.SandboxQueue(def.Vault), By: by, KeepFailed: s.cfg.Sandbox.Keep}, err
 }
 
 // groupSchedules are those of a group: its cuts, bases, checks and retention.

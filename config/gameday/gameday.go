@@ -10,15 +10,15 @@ import (
 
 // GameDay is a drill on real servers, with faults.
 type GameDay struct {
-	Run    string   `yaml:"run" enum:"switchover|failover|failback|none" doc:"The recovery that is run; none looks at checks alone."`
-	From   string   `yaml:"from" doc:"Region that is left; as of the command when left out."`
-	To     string   `yaml:"to" doc:"Region that takes over; as of the command when left out."`
-	Fence  []string `yaml:"fence" doc:"Program and arguments that take power or network from a server of the region that is left; that of recovery.GROUP when left out."`
-	Faults []Fault  `yaml:"faults" doc:"What is planted. All of it is taken away again."`
-	Expect []Check  `yaml:"expect" doc:"What has to be so; the drill fails when it is not."`
-	Stop   []Check  `yaml:"stop" doc:"What ends the drill at once: everything planted is taken away."`
-	Red    *Check   `yaml:"red" doc:"The check that has to go off. The drill passes only when it was quiet before and goes off then."`
-	Tell   []string `yaml:"tell" doc:"Program and arguments that tell people: it is run when the drill begins and when it has ended, with DRCTL_DRILL, DRCTL_STATE (begins, passed, failed) and DRCTL_WORDS."`
+	Run    string        `yaml:"run" enum:"switchover|failover|failback|none" doc:"The recovery that is run; none looks at checks alone."`
+	From   string        `yaml:"from" doc:"Region that is left; as of the command when left out."`
+	To     string        `yaml:"to" doc:"Region that takes over; as of the command when left out."`
+	Fence  []string      `yaml:"fence" doc:"Program and arguments that take power or network from a server of the region that is left; that of recovery.GROUP when left out."`
+	Faults []Fault       `yaml:"faults" doc:"What is planted. All of it is taken away again."`
+	Expect []Expectation `yaml:"expect" doc:"What has to be so; the drill fails when it is not."`
+	Stop   []Expectation `yaml:"stop" doc:"What ends the drill at once: everything planted is taken away."`
+	Red    *Expectation  `yaml:"red" doc:"The check that has to go off. The drill passes only when it was quiet before and goes off then."`
+	Tell   []string      `yaml:"tell" doc:"Program and arguments that tell people: it is run when the drill begins and when it has ended, with DRCTL_DRILL, DRCTL_STATE (begins, passed, failed) and DRCTL_WORDS."`
 
 	Limit      time.Duration `yaml:"limit" min:"1s" doc:"Longest time of the drill; then it is ended."`
 	Production string        `yaml:"production" doc:"The platform's name: the drill may break servers that are not a lab's. Its plan has to be verified, and two people have to approve."`
@@ -61,8 +61,8 @@ const (
 	StepPrefix = "step:"
 )
 
-// Check is a question. Exactly one of what is asked is named.
-type Check struct {
+// Expectation is a question. Exactly one of what is asked is named.
+type Expectation struct {
 	Problem   string   `yaml:"problem" doc:"Code of a problem that drctl status shows."`
 	On        string   `yaml:"on" doc:"Of problem: its subject. Of detection: the region."`
 	Lint      string   `yaml:"lint" doc:"Words that the lint of the plan says."`
@@ -84,10 +84,10 @@ type Check struct {
 }
 
 // SetDefaults fills in what is left out.
-func (c *Check) SetDefaults() { c.Within = time.Minute }
+func (c *Expectation) SetDefaults() { c.Within = time.Minute }
 
 // Asked names what is asked; several when the check is wrong.
-func (c Check) Asked() (out []string) {
+func (c Expectation) Asked() (out []string) {
 	for _, x := range []struct {
 		name string
 		is   bool
@@ -102,7 +102,7 @@ func (c Check) Asked() (out []string) {
 }
 
 // OfRun reports whether the check asks the journal of the recovery.
-func (c Check) OfRun() bool {
+func (c Expectation) OfRun() bool {
 	return c.Verdict != "" || c.Step != "" || c.Loss != "" || c.Outage > 0
 }
 
@@ -254,7 +254,7 @@ func (c *checker) reach(key string, x Fault, p Place, f Facts) {
 
 var code = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 
-func (c *checker) check(key string, x Check, g *GameDay, f Facts) {
+func (c *checker) check(key string, x Expectation, g *GameDay, f Facts) {
 	switch asked := x.Asked(); {
 	case len(asked) == 0:
 		c.wrong(key, "name one of problem, lint, verify, prove, detection, exec, verdict, step, loss, outage", "it asks nothing")

@@ -175,6 +175,7 @@ func (r *Recovered) steps(c Check) (so bool, words string) {
 		if !Matches(c.Step, s.ID) {
 			continue
 		}
+
 		n++
 
 		if want := cmp.Or(c.Status, "done"); s.Status != want {

@@ -73,7 +73,7 @@ func TestGates(t *testing.T) {
 		{"the platform is not named", "bounds two-approvals", func(d *Definition, _ *Standing) { d.Permit = "" }},
 		{"another platform is named", "bounds two-approvals", func(d *Definition, _ *Standing) { d.Permit = "shop2" }},
 		{"the plan never ran", "plan-verified", func(_ *Definition, s *Standing) { s.Verified = Verified{} }},
-		{"nobody knows whether it did", "plan-verified", func(_ *Definition, s *Standing) { s.VerifiedError = errors.New("no vault") }},
+		{"nobody knows whether it did", "plan-verified", func(_ *Definition, s *Standing) { s.Verified = Verified{Why: "no vault has told"} }},
 		{"no recovery is run", "two-approvals", func(d *Definition, s *Standing) { d.Run, s.Verified, s.Plan = None, Verified{}, "" }},
 		{"one has approved", "two-approvals", func(_ *Definition, s *Standing) { s.Approvals = two[:1] }},
 		{"one has approved twice", "two-approvals", func(_ *Definition, s *Standing) { s.Approvals = []approval.Approval{two[0], two[0]} }},

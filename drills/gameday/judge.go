@@ -20,20 +20,20 @@ type Standing struct {
 	Lab error
 	// Plan is the hash of the plan; "" where none is run.
 	Plan string
-	// Verified is the newest run of that plan that came to its end; the zero value when
-	// there is none. VerifiedError is why that cannot be told.
-	Verified      Verified
-	VerifiedError error
+	// Verified is the newest run by which that plan has been shown to work.
+	Verified Verified
 	// Approvals are those that were given, and People those whose approvals count.
 	Approvals []approval.Approval
 	People    []approval.Person
 	Now       time.Time
 }
 
-// Verified is a run by which a plan has shown that it works.
+// Verified is a run or a drill by which a plan has been shown to work. Without one Run is "", and Why says
+// why.
 type Verified struct {
 	Run string
 	At  time.Time
+	Why string
 }
 
 // needed is how many people approve a drill in production.
@@ -66,12 +66,10 @@ func Gates(d Definition, s Standing) []evidence.Precheck {
 	switch {
 	case !d.Runs():
 		out = append(out, gate(GateVerified, true, "no plan is run"))
-	case s.VerifiedError != nil:
-		out = append(out, gate(GateVerified, false, "whether the plan %.12s has ever come to its end cannot be told: %s", s.Plan, fail.Cause(s.VerifiedError)))
 	case s.Verified.Run == "":
-		out = append(out, gate(GateVerified, false, "no run of the plan %.12s has come to its end, as far as the vaults know", s.Plan))
+		out = append(out, gate(GateVerified, false, "the plan %.12s is not verified: %s", s.Plan, cmp.Or(s.Verified.Why, "nothing has run")))
 	default:
-		out = append(out, gate(GateVerified, true, "run %s of the plan came to its end at %s", s.Verified.Run, s.Verified.At.UTC().Format(time.RFC3339)))
+		out = append(out, gate(GateVerified, true, "%s has shown at %s that the plan works", s.Verified.Run, s.Verified.At.UTC().Format(time.RFC3339)))
 	}
 
 	if len(s.People) < needed {
@@ -185,6 +183,7 @@ func (s Seen) findings() (out []targets.Finding) {
 		if p.Planted.IsZero() {
 			got = "not planted"
 		}
+
 		add(!p.Planted.IsZero() && p.Error == "", "planted", p.Fault.Words(), "planted", got, cmp.Or(p.Error, p.Words))
 
 		if p.Intended.IsZero() {
@@ -220,6 +219,7 @@ func (s Seen) findings() (out []targets.Finding) {
 		if a.Kind == Expected && a.Check.Not {
 			want = "it is not so"
 		}
+
 		add(a.Met(), name, a.Check.Words(), want, got, a.Words)
 	}
 

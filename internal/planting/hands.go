@@ -133,6 +133,7 @@ func freeze(ctx context.Context, dir string, meant func(title string) bool) (wor
 			if stopped(r.Pid) {
 				continue
 			}
+
 			running++
 
 			if err := r.Signal(syscall.SIGSTOP); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -164,6 +165,7 @@ func thaw(ctx context.Context, dir string) error {
 			if !stopped(r.Pid) {
 				continue
 			}
+
 			n++
 
 			if err := r.Signal(syscall.SIGCONT); err != nil && !errors.Is(err, os.ErrProcessDone) {

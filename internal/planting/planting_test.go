@@ -98,6 +98,7 @@ func (b *bench) server(titles ...string) []*exec.Cmd {
 
 		b.Cleanup(func() {
 			_ = c.Process.Kill()
+
 			<-ended
 		})
 		out = append(out, c)
@@ -168,12 +169,14 @@ func TestKill(t *testing.T) {
 		if _, err := b.Plant(t.Context(), f); err != nil || len(residents(b.dir)) != 0 {
 			t.Fatalf("%s: %v, %s", c.name, err, states(all))
 		}
+
 		b.did()
 
 		got, err := b.Remove(t.Context(), f.ID, "over")
 		if err != nil || got.Removed.IsZero() || (got.Stays != "") != c.stays {
 			t.Errorf("%s: %v %+v", c.name, err, got)
 		}
+
 		b.did(c.did...)
 	}
 }
@@ -194,6 +197,7 @@ func TestTheIntentComesFirst(t *testing.T) {
 	if _, err := b.Plant(t.Context(), f); err != nil {
 		t.Fatal(err)
 	}
+
 	b.did("tell intent", "plant")
 
 	// Where it cannot be kept, nothing is touched.
@@ -203,6 +207,7 @@ func TestTheIntentComesFirst(t *testing.T) {
 	if _, err := b.Plant(t.Context(), f); err == nil {
 		t.Error("it was planted")
 	}
+
 	b.did("tell intent")
 
 	if all, err := b.All(); err != nil || len(all) != 0 {
@@ -224,6 +229,7 @@ func TestAFaultIsPlantedOnce(t *testing.T) {
 	if err != nil || !again.Planted.Equal(first.Planted) {
 		t.Errorf("%v %+v", err, again)
 	}
+
 	b.did("tell intent", "plant")
 
 	if _, err := b.Remove(t.Context(), f.ID, "over"); err != nil {
@@ -233,6 +239,7 @@ func TestAFaultIsPlantedOnce(t *testing.T) {
 	if _, err := b.Remove(t.Context(), f.ID, "over"); err != nil {
 		t.Fatal(err)
 	}
+
 	b.did("undo", "tell removed")
 
 	if _, err := b.Plant(t.Context(), f); !fail.Is(err, fail.Conflict) {
@@ -248,6 +255,7 @@ func TestAFaultIsPlantedOnce(t *testing.T) {
 	if !fail.Is(err, fail.Unverified) || got.Removed.IsZero() {
 		t.Errorf("%v %+v", err, got)
 	}
+
 	b.did("undo", "tell removed")
 
 	// One that could not be planted is taken away too.
@@ -256,6 +264,7 @@ func TestAFaultIsPlantedOnce(t *testing.T) {
 	if got, err := b.Plant(t.Context(), f); err == nil || got.Removed.IsZero() {
 		t.Errorf("%v %+v", err, got)
 	}
+
 	b.did("tell intent", "plant", "undo", "tell removed")
 }
 
@@ -276,11 +285,13 @@ func TestSweep(t *testing.T) {
 	if _, err := b.Plant(t.Context(), f); err != nil {
 		t.Fatal(err)
 	}
+
 	b.did("tell intent", "plant")
 	sweep(1)
 	b.did()
 
 	ended, b.fails["undo"] = true, errors.New("not yet")
+
 	sweep(1)
 	b.did("undo")
 
@@ -289,10 +300,12 @@ func TestSweep(t *testing.T) {
 	}
 
 	b.fails = map[string]error{"tell removed": errors.New("no vault")}
+
 	sweep(0)
 	b.did("undo", "tell removed")
 
 	b.fails = nil
+
 	sweep(0) // the vaults are told later
 	b.did("tell removed")
 	sweep(0)
@@ -302,6 +315,7 @@ func TestSweep(t *testing.T) {
 	if _, err := b.Plant(t.Context(), f); err != nil {
 		t.Fatal(err)
 	}
+
 	b.did("tell intent", "plant")
 	sweep(0)
 	b.did("undo", "tell removed")

@@ -26,6 +26,9 @@ type In struct {
 	Recover string `json:"recover"`
 }
 
+// patience is how long a recovery that was cancelled is waited for.
+const patience = 2 * time.Minute
+
 // spare is how long after the drill's limit a fault is taken away by its host alone.
 const spare = 5 * time.Minute
 
@@ -79,7 +82,7 @@ func (d *day) hold(ctx workflow.Context) {
 	if len(d.seen.Drill.Stop) > 0 {
 		var stopped gameday.Answered
 
-		guard := workflow.ExecuteActivity(d.long(work, d.in.Queue, 1), gamedays.GuardName, gamedays.GuardIn{Name: d.in.Name, Hash: d.hash()})
+		guard := workflow.ExecuteActivity(d.long(work, d.in.Queue, 5), gamedays.GuardName, gamedays.GuardIn{Name: d.in.Name, Hash: d.hash()})
 		ended.AddFuture(guard, func(f workflow.Future) {
 			if err := f.Get(ctx, &stopped); err == nil {
 				d.seen.Answers = append(d.seen.Answers, stopped)
@@ -106,8 +109,8 @@ func (d *day) hold(ctx workflow.Context) {
 	rest, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
 
-	if !played {
-		over.Receive(rest, nil)
+	if !played && !d.await(rest, over) {
+		d.fail("the recovery goes on, and may ask people: see drctl recovery show --group " + d.seen.Drill.Group)
 	}
 
 	d.remove(ctx, "the drill is over") // what was planted meanwhile
@@ -116,6 +119,18 @@ func (d *day) hold(ctx workflow.Context) {
 	if !d.seen.Cancelled {
 		d.late(ctx)
 	}
+}
+
+// await waits for the end of what was cancelled, for a while: a recovery that is past its point of no return may wait
+// for people.
+func (d *day) await(ctx workflow.Context, over workflow.ReceiveChannel) (ended bool) {
+	workflow.NewSelector(ctx).AddReceive(over, func(c workflow.ReceiveChannel, _ bool) {
+		c.Receive(ctx, nil)
+
+		ended = true
+	}).AddFuture(workflow.NewTimer(ctx, patience), func(workflow.Future) {}).Select(ctx)
+
+	return ended
 }
 
 // play is the drill itself. It appends to what was seen.
@@ -159,6 +174,7 @@ func (d *day) spawn(ctx workflow.Context, w workflow.WaitGroup, f func(workflow.
 	w.Add(1)
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		defer w.Done()
+
 		f(ctx)
 	})
 }
@@ -340,6 +356,7 @@ func (d *day) finish(ctx workflow.Context) (out drills.Outcome, err error) {
 		if out.Passed {
 			state = "passed"
 		}
+
 		d.tell(dctx, state, "report "+out.ID)
 	}
 

@@ -3,8 +3,10 @@ package answer
 import (
 	"drctl/drills"
 	"drctl/drills/simulate"
+	"drctl/internal/approval"
 	"drctl/internal/engine"
 	"drctl/internal/moment"
+	"drctl/internal/planting"
 	"drctl/internal/sandbox"
 	"drctl/internal/ui"
 	"drctl/internal/upkeep"
@@ -70,6 +72,9 @@ func All() []Answer {
 		{Command: "detection off", Value: []Detection{}},
 		{Command: "detection on", Value: []Detection{}},
 		{Command: "detection show", Value: []Detection{}},
+		{Command: "drill abort", Value: []planting.Fault{}},
+		{Command: "drill approve", Value: approval.Approval{}},
+		{Command: "drill leftovers", Value: []planting.Fault{}},
 		{Command: "drill list", Value: []Drill{}},
 		{Command: "drill run", Value: drills.Outcome{}},
 		{Command: "drill show", Where: "the record, as [evidence.schema.json](evidence.schema.json) describes it"},

@@ -57,6 +57,8 @@ var arguments = map[string]names{
 	},
 	"backup show":     bases,
 	"backup rm":       bases,
+	"drill abort":     ofConfig((*config.Config).DrillNames),
+	"drill approve":   ofConfig((*config.Config).DrillNames),
 	"drill run":       ofConfig((*config.Config).DrillNames),
 	"drill show":      reports,
 	"sandbox show":    ofConfig(sandboxes),

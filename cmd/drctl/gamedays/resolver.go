@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"go.temporal.io/sdk/client"
 
@@ -125,6 +126,9 @@ func faults(cfg *config.Config, group string, i int, x conf.Fault) (out []gameda
 func (r Resolver) Plan(d gameday.Definition) (plan.Definition, error) {
 	return regional.Derive(r.Config, plans.Wanted{Group: d.Group, Mode: d.Run, From: d.From, To: d.To}, d.Fence)
 }
+
+// VerifiedFor is for how long a run shows that a plan of a group works.
+func (r Resolver) VerifiedFor(group string) time.Duration { return plans.VerifiedFor(r.Config, group) }
 
 // Ask answers a check. Nothing of this process's knowledge is used: the platform is resolved anew.
 func (r Resolver) Ask(ctx context.Context, c client.Client, d gameday.Definition, k gameday.Check) (so bool, words string, err error) {

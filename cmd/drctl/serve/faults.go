@@ -69,6 +69,7 @@ func sweepFaults(ctx context.Context, c client.Client, k *planting.Keeper, log *
 			said = ""
 		} else if text := err.Error(); text != said && ctx.Err() == nil {
 			said = text
+
 			log.ErrorContext(ctx, "what a game day has planted could not be taken away; trying again", "err", err)
 		}
 
