@@ -181,7 +181,7 @@ func TestDeriveRefuses(t *testing.T) {
 		"neither a target":     func(t *failover.Topology, _ *failover.Policy) { t.Routes[0].For = []string{"ghost"} },
 		"none of [cache":       func(t *failover.Topology, _ *failover.Policy) { t.Services[0].Tier = "attic" },
 		"which comes up later": func(t *failover.Topology, _ *failover.Policy) { t.Services[2].Needs = []string{"pages"} },
-		"or its destination": func(_ *failover.Topology, p *failover.Policy) { p.Choice, p.Destinations = plan.Proven, nil },
+		"or its destination":   func(_ *failover.Topology, p *failover.Policy) { p.Choice, p.Destinations = plan.Proven, nil },
 		"stand on each other":  func(t *failover.Topology, _ *failover.Policy) { t.Services = ring(t.Services) },
 	} {
 		topo := shop()

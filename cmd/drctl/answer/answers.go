@@ -16,6 +16,7 @@ import (
 	"drctl/restore/losses"
 	"drctl/restore/plan"
 	"drctl/restore/readiness"
+	"drctl/restore/readiness/alone"
 	"drctl/restore/runs"
 	"drctl/targets"
 	"drctl/targets/reconciliation"
@@ -108,7 +109,7 @@ func All() []Answer {
 		{Command: "schedule pause", Value: changes},
 		{Command: "schedule resume", Value: changes},
 		{Command: "status", Value: []readiness.Status{}},
-		{Command: "status", When: "with `--vault-url`", Value: readiness.Held{}},
+		{Command: "status", When: "with `--vault-url`", Value: alone.Held{}},
 		{Command: "switchover run", Value: recovery.Out{}},
 		{Command: "up", Value: Up{}},
 		{Command: "vault init", Value: []VaultMade{}},

@@ -1,4 +1,4 @@
-package readiness
+package alone
 
 import (
 	"context"
@@ -41,8 +41,8 @@ type HeldShard struct {
 	BaseFinished time.Time `json:"base_finished,omitzero"`
 }
 
-// Alone asks one vault, and nothing else, what can be recovered from it.
-func Alone(ctx context.Context, v *vault.Vault, g platform.Group, now time.Time) (Held, error) {
+// Ask asks one vault, and nothing else, what can be recovered from it.
+func Ask(ctx context.Context, v *vault.Vault, g platform.Group, now time.Time) (Held, error) {
 	out := Held{Vault: v.Region(), Group: g.Name, Shards: []HeldShard{}, Problems: []string{}}
 	goal := plan.Goal{Group: g.Name, Cut: plan.Latest, Vault: v.Region(), Into: plan.Sandbox}
 
