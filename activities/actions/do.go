@@ -17,6 +17,7 @@ import (
 	"drctl/internal/fail"
 	"drctl/internal/traffic"
 	"drctl/restore/history"
+	"drctl/restore/parted"
 	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/targets/handover"
@@ -44,7 +45,7 @@ func (a *Activities) do(ctx context.Context, c Call, d plan.Definition, s plan.S
 	case plan.OpReconcile:
 		return said(reconciling.Step(ctx, a.Platform, a.Drivers[s.Kind], a.vaults, d, s, c.Run, a.Log))
 	case plan.OpMerge:
-		return said(reconciling.Merge(ctx, a.Platform.Vault, d.From, d.To, nil))
+		return said(parted.Merge(ctx, a.Platform.Vault, d.From, d.To, nil))
 	case plan.OpExec:
 		return program(ctx, s.ID, s.With.Exec)
 	case plan.OpHTTP:

@@ -11,12 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drctl/activities/reconciling"
 	"drctl/cmd/drctl/answer"
 	"drctl/cmd/drctl/configured"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/ui"
+	"drctl/restore/parted"
 )
 
 // Merge is "drctl vault merge".
@@ -55,7 +55,7 @@ func (f Faces) merge(ctx context.Context, between []string) error {
 	}
 	told := time.Now()
 
-	said, err := reconciling.Merge(ctx, configured.New(cfg, tools, slog.New(slog.DiscardHandler)).Vault, between[0], between[1], func(to string, done, total int64) {
+	said, err := parted.Merge(ctx, configured.New(cfg, tools, slog.New(slog.DiscardHandler)).Vault, between[0], between[1], func(to string, done, total int64) {
 		if time.Since(told) > every {
 			told = time.Now()
 

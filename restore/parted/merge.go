@@ -1,4 +1,4 @@
-package reconciling
+package parted
 
 import (
 	"context"

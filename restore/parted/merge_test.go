@@ -1,4 +1,4 @@
-package reconciling_test
+package parted_test
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"drctl/activities/reconciling"
 	"drctl/internal/fail"
 	"drctl/internal/stream"
 	"drctl/internal/vault"
+	"drctl/restore/parted"
 	"drctl/restore/plan"
 	"drctl/restore/runs"
 	"drctl/targets"
@@ -136,7 +136,7 @@ func TestVaultsThatWentOnSeparately(t *testing.T) {
 		t.Fatal("they did not go on separately")
 	}
 
-	said, err := reconciling.Merge(t.Context(), w.open, "east", "west", nil)
+	said, err := parted.Merge(t.Context(), w.open, "east", "west", nil)
 	w.must(err)
 
 	if slices.Equal([]string{said}, []string{"0 objects (0 B) to the vault of west; 0 objects (0 B) to the vault of east"}) || !strings.Contains(said, "to the vault of west") || !strings.Contains(said, "to the vault of east") {
@@ -185,13 +185,13 @@ func TestVaultsThatWentOnSeparately(t *testing.T) {
 		}
 	}
 
-	if said, err := reconciling.Merge(t.Context(), w.open, "east", "west", func(string, int64, int64) {}); err != nil || strings.Count(said, "0 objects (0 B)") != 2 {
+	if said, err := parted.Merge(t.Context(), w.open, "east", "west", func(string, int64, int64) {}); err != nil || strings.Count(said, "0 objects (0 B)") != 2 {
 		t.Errorf("a second time: %v %q", err, said)
 	}
 
 	delete(w.v, "west")
 
-	if _, err := reconciling.Merge(t.Context(), w.open, "east", "west", nil); !fail.Is(err, fail.Unavailable) {
+	if _, err := parted.Merge(t.Context(), w.open, "east", "west", nil); !fail.Is(err, fail.Unavailable) {
 		t.Errorf("a vault that is away: %v", err)
 	}
 }
