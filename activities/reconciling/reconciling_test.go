@@ -76,6 +76,7 @@ func TestStep(t *testing.T) {
 	}
 
 	x.gives.ToA = 3
+
 	if said, err := step(); err != nil || !strings.Contains(said, "copied: 3") {
 		t.Errorf("%q, %v", said, err)
 	}
