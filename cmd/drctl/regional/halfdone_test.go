@@ -16,7 +16,7 @@ import (
 // east are lost: each standby is promoted as far as it got, what is prepared is ended by the
 // rule or left with the reason, and a tagged one of which a part is lost is listed.
 func TestHalfDoneBehindAFailover(t *testing.T) {
-	p := newPlaceOf(t, 2)
+	p := newPlace(t, "--shards", "2")
 	p.serve()
 
 	exec := func(region, shard string, all ...string) {
