@@ -269,8 +269,7 @@ func (a *Activities) reached(ctx context.Context, set vault.Set, b targets.Artif
 
 	_, err := stream.AwaitDurable(wctx, set, b.Shard, b.From, b.Until, 200*time.Millisecond, missing)
 	if err != nil {
-		return fail.New(fail.CodeOf(err), "backup: wait for the stream", b.Shard.String(),
-			"the base is stored but its stream does not reach it; is the shard's archiver running? see: drctl status", err)
+		return fail.New(fail.CodeOf(err), "backup: wait for the stream", b.Shard.String(), "the base is stored but its stream does not reach it; is the shard's archiver running? see: drctl status", err)
 	}
 
 	return nil

@@ -58,8 +58,7 @@ func (a *Activities) quiesceCut(ctx context.Context, group string) (targets.Cut,
 		return targets.Cut{}, err
 	}
 
-	return a.cuts.Take(ctx, cutting.Ask{Group: g, Set: set, Primary: a.primaries().Primary, Logs: a.Logs,
-		Observer: observer, Flush: a.live.Flush, Version: a.Version, Log: a.Log})
+	return a.cuts.Take(ctx, cutting.Ask{Group: g, Set: set, Primary: a.primaries().Primary, Logs: a.Logs, Observer: observer, Flush: a.live.Flush, Version: a.Version, Log: a.Log})
 }
 
 // SnapshotObjects records an object store as of an instant: that of a cut, or

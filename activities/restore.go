@@ -30,9 +30,9 @@ func (a *Activities) RestoreShard(ctx context.Context, in StepIn) (plan.StepOut,
 	return out, engine.EncodeAttempt(err, int(activity.GetInfo(ctx).Attempt))
 }
 
-// LayDown lays one shard down and brings it to its point. It is called within an activity.
-func (a *Activities) LayDown(parent context.Context, named StepIn) (plan.StepOut, error) {
-	ctx, cancel := stoppable(parent)
+// LayDown lays one shard down and brings it to its point, within an activity.
+func (a *Activities) LayDown(ctx context.Context, named StepIn) (plan.StepOut, error) {
+	ctx, cancel := stoppable(ctx)
 	defer cancel(nil)
 	in, err := a.bind(ctx, named)
 

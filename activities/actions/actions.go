@@ -9,6 +9,8 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
 
+	"drctl/activities/atmoment"
+	"drctl/activities/halfdone"
 	"drctl/activities/onhost"
 	"drctl/activities/outside"
 	"drctl/activities/planned"
@@ -85,7 +87,7 @@ type Activities struct {
 	Process, Host string
 	Log           *slog.Logger
 	// Restore and Logs are for a recovery to a proven moment; Version is drctl's.
-	Restore Restore
+	Restore atmoment.Restore
 	Logs    map[targets.Kind]shardlog.Opener
 	Version string
 
@@ -152,7 +154,7 @@ func (a *Activities) Do(ctx context.Context, c Call) (Done, error) {
 	}
 
 	// How routes were before cannot be read again: that has to be kept.
-	if err := a.keep(ctx, c, d, done); err != nil && s.ID == routesStep(d) {
+	if err := a.keep(ctx, c, d, done); err != nil && s.ID == planned.RoutesStep(d) {
 		return done, engine.EncodeError(err)
 	} else if err != nil {
 		a.Log.WarnContext(ctx, "that a step was done is not kept", "run", c.Run, "step", s.ID, logs.Err, err)
@@ -187,7 +189,7 @@ func (a *Activities) Undo(ctx context.Context, c Call) error {
 	case s.Do == plan.OpClaim:
 		err = a.giveBack(ctx, c, d)
 	case s.Do == plan.OpRestore:
-		err = a.unplace(ctx, c, d, s)
+		err = a.sites().Back(ctx, c.Run, d, s)
 	case s.Do == plan.OpFence: // what keeps an old side silent is not taken away by a program
 	default:
 		err = fail.Newf(fail.Unsupported, op, s.ID, "nothing takes this step back by itself")
@@ -222,7 +224,7 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 		return nil, nil, err
 	}
 
-	if out, ok := c.Outs[routesStep(d)]; ok {
+	if out, ok := c.Outs[planned.RoutesStep(d)]; ok {
 		if err := json.Unmarshal(out, &h.Was); err != nil {
 			done()
 			return nil, nil, fail.New(fail.Corrupt, op, c.Step, "", err)
@@ -235,9 +237,11 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 	}
 	h.Newer = func(ctx context.Context) error { return a.newer(ctx, d, c.Epoch) }
 
-	h.InDoubt = func(ctx context.Context, id targets.ShardID) ([]string, error) { return a.inDoubt(ctx, d, id) }
-	h.Resolve = func(ctx context.Context, id targets.ShardID, forks map[targets.ShardID]targets.Position) (steps.Left, error) {
-		return a.resolve(ctx, d, id, forks)
+	h.InDoubt = func(ctx context.Context, id targets.ShardID) ([]string, error) {
+		return a.resolver().InDoubt(ctx, d, id)
+	}
+	h.Resolve = func(ctx context.Context, id targets.ShardID, forks map[targets.ShardID]targets.Position) (halfdone.Left, error) {
+		return a.resolver().Resolve(ctx, d, id, forks)
 	}
 
 	if d.Mode == plan.ModeFailover {
@@ -248,10 +252,6 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 
 	if d.Choice != plan.Proven {
 		return h, done, nil
-	}
-
-	h.Line = func(ctx context.Context, id targets.ShardID) (steps.Line, error) {
-		return a.lineOf(ctx, d, id, h.Shards[id].Old.Kind)
 	}
 
 	if err := a.laidDown(h, c, d); err != nil {

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"strings"
 
+	"drctl/activities/aftermath"
 	"drctl/activities/ahead"
 	"drctl/activities/atmoment"
 	"drctl/activities/onhost"
 	"drctl/activities/outside"
+	"drctl/activities/planned"
 	"drctl/activities/reconciling"
 	"drctl/activities/section"
 	"drctl/activities/steps"
@@ -64,17 +66,6 @@ func (a *Activities) do(ctx context.Context, c Call, d plan.Definition, s plan.S
 	return Done{}, fail.Newf(fail.Unsupported, op, s.ID, "nothing here can do %q", s.Do)
 }
 
-// routesStep is the id of the step that reads the routes before anything is touched.
-func routesStep(d plan.Definition) string {
-	for _, s := range d.Steps {
-		if s.Do == plan.OpPrecheck && s.With.Precheck != nil && s.With.Precheck.Check == plan.CheckRoutes {
-			return s.ID
-		}
-	}
-
-	return ""
-}
-
 func (a *Activities) precheck(ctx context.Context, c Call, d plan.Definition, s plan.StepDef) (Done, error) {
 	if s.With.Precheck == nil {
 		return Done{}, fail.Newf(fail.Invalid, op, s.ID, "it names no condition")
@@ -101,7 +92,9 @@ func (a *Activities) precheck(ctx context.Context, c Call, d plan.Definition, s 
 	case plan.BindMoment:
 		return a.moment(ctx, c, d, atmoment.Settled)
 	case plan.CheckPlace:
-		return a.placeable(ctx, c, d, s)
+		said, err := a.sites().Check(ctx, c.Run, d, s)
+
+		return Done{Said: said}, err
 	}
 
 	return Done{}, fail.Newf(fail.Unsupported, op, s.ID, "nothing here checks %q", s.With.Precheck.Check)
@@ -208,7 +201,7 @@ func (a *Activities) standby(ctx context.Context, d plan.Definition, s plan.Step
 
 	// The next time it is asked it may hear of nobody any more.
 	var out json.RawMessage
-	if h := a.heard(ctx, driver, in); h != nil && d.Mode == plan.ModeFailover {
+	if h := aftermath.Heard(ctx, driver, in); h != nil && d.Mode == plan.ModeFailover {
 		if out, err = json.Marshal(h); err != nil {
 			return Done{}, err
 		}
@@ -317,7 +310,7 @@ func (a *Activities) reroute(ctx context.Context, c Call, d plan.Definition, s p
 	}
 	defer done()
 
-	_, err = h.Do(ctx, node(d, c.Mode, s.ID), known(h))
+	_, err = h.Do(ctx, planned.Node(d, c.Mode, s.ID), known(h))
 
 	return Done{}, err
 }
@@ -329,7 +322,7 @@ func (a *Activities) rerouteBack(ctx context.Context, c Call, d plan.Definition,
 	}
 	defer done()
 
-	return h.Undo(ctx, node(d, c.Mode, s.ID), known(h))
+	return h.Undo(ctx, planned.Node(d, c.Mode, s.ID), known(h))
 }
 
 // routesOnly are hands with routes and no shards, with what the routes were before.
@@ -339,7 +332,7 @@ func (a *Activities) routesOnly(ctx context.Context, c Call, d plan.Definition) 
 		h.Defs[s.ID] = s
 	}
 
-	out, ok := c.Outs[routesStep(d)]
+	out, ok := c.Outs[planned.RoutesStep(d)]
 	if !ok {
 		return nil, nil, fail.Newf(fail.Conflict, op, c.Step, "the routes were not read before")
 	}
@@ -362,16 +355,6 @@ func known(h *steps.Hands) section.Known {
 	}
 
 	return section.Known{Prepared: b}
-}
-
-func node(d plan.Definition, m plan.Mode, id string) plan.Node {
-	for _, n := range d.Outline(m).Steps {
-		if n.ID == id {
-			return n
-		}
-	}
-
-	return plan.Node{ID: id}
 }
 
 // said is a step of which nothing but words is left.

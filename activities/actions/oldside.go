@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"drctl/activities/aftermath"
 	"drctl/activities/ahead"
 	"drctl/activities/onhost"
 	"drctl/activities/steps"
@@ -114,7 +115,7 @@ func (a *Activities) line(ctx context.Context, c Call, d plan.Definition, id tar
 		}
 
 		if len(k.path) == 0 || givenUp || had.All(k.line.At, k.at) {
-			k.line.Heard = a.heard(ctx, k.driver, k.standby)
+			k.line.Heard = aftermath.Heard(ctx, k.driver, k.standby)
 
 			return k.line, a.mute(ctx, d, id)
 		}
@@ -249,19 +250,4 @@ func (a *Activities) verify(ctx context.Context, d plan.Definition, s plan.StepD
 	}
 
 	return Done{Said: fmt.Sprintf("%s at %s", st.Role, st.Position)}, nil
-}
-
-// inDoubt lists what is prepared on the new side of a shard.
-func (a *Activities) inDoubt(ctx context.Context, d plan.Definition, id targets.ShardID) ([]string, error) {
-	in, driver, err := a.instance(ctx, id, d.To)
-	if err != nil {
-		return nil, err
-	}
-
-	t, ok := driver.(handover.Asking)
-	if !ok {
-		return nil, nil // stores of this kind prepare nothing
-	}
-
-	return t.Asker().InDoubt(ctx, in)
 }

@@ -66,7 +66,7 @@ func (a *Activities) hand(ctx context.Context, ask onhost.Ask) (json.RawMessage,
 		}
 		defer done()
 
-		return nil, a.wakeHere(ctx, c, d, ask.Shard)
+		return nil, a.sites().Wake(ctx, c.Run, d, ask.Shard)
 	}
 
 	s, err := a.shard(ctx, c, d, plan.StepDef{On: ask.Shard, Kind: ask.Kind})

@@ -2,17 +2,16 @@ package actions
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 
 	"go.temporal.io/sdk/activity"
 
+	"drctl/activities/aftermath"
+	"drctl/activities/halfdone"
 	"drctl/activities/planned"
 	"drctl/activities/section"
-	"drctl/activities/steps"
 	"drctl/internal/engine"
 	"drctl/restore/losses"
 	"drctl/restore/machine"
@@ -23,7 +22,7 @@ import (
 // taken back is no error.
 func (a *Activities) Section(ctx context.Context, c Call) (Ended, error) {
 	out, err := a.section(ctx, c)
-	left := leftOver(out.Steps)
+	left := aftermath.Left(out.Steps)
 
 	return Ended{out, left.InDoubt, left.Ended, a.halves(ctx, c, out), a.lost(ctx, c, out)}, engine.EncodeError(err)
 }
@@ -36,30 +35,34 @@ type Ended struct {
 	// Resolved are those that were ended by rule.
 	Resolved []string `json:"resolved,omitempty"`
 	// Halves are global transactions of which a part is lost.
-	Halves *Halves `json:"halves,omitempty"`
+	Halves *halfdone.Halves `json:"halves,omitempty"`
 	// Loss is what a failover lost, as far as it is known at once.
 	Loss *losses.Statement `json:"loss,omitempty"`
 }
 
-// leftOver is what the steps of a section have ended, and left.
-func leftOver(all []section.StepResult) (out steps.Left) {
-	for _, s := range all {
-		var left steps.Left
-		if len(s.Out) == 0 || json.Unmarshal(s.Out, &left) != nil {
-			continue
-		}
-		shard := strings.TrimPrefix(s.ID, string(plan.OpResolve)+"-") + ": "
+func (a *Activities) resolver() halfdone.Resolver {
+	return halfdone.Resolver{Platform: a.Platform, Drivers: a.Drivers, Logs: a.Logs}
+}
 
-		for _, t := range left.InDoubt {
-			out.InDoubt = append(out.InDoubt, shard+t)
-		}
-
-		for _, t := range left.Ended {
-			out.Ended = append(out.Ended, shard+t)
-		}
+// halves lists what a failover left half done. Nobody waits for it.
+func (a *Activities) halves(ctx context.Context, c Call, out section.Result) *halfdone.Halves {
+	d, err := a.load(ctx, c.Plan)
+	if err != nil || d.Mode != plan.ModeFailover {
+		return nil
 	}
 
-	return out
+	forks := aftermath.Forks(d, out)
+	if len(forks) == 0 {
+		return nil
+	}
+
+	stop := planned.Beat(ctx, planned.Nothing)
+	defer stop()
+
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lossLimit)
+	defer cancel()
+
+	return a.resolver().Halves(ctx, d, forks)
 }
 
 func (a *Activities) section(ctx context.Context, c Call) (section.Result, error) {

@@ -208,6 +208,7 @@ func (p Place) newest(ctx context.Context, v *vault.Vault, g platform.Group, d p
 	if err == nil {
 		r, err = recovery.Build(want, plan.ModeRestore, inv, now)
 	}
+
 	b.tell(cut)
 
 	if len(errs) > 0 {

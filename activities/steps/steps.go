@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"drctl/activities/halfdone"
 	"drctl/activities/onhost"
 	"drctl/activities/section"
 	"drctl/internal/fail"
@@ -63,7 +64,7 @@ type Hands struct {
 	// InDoubt lists what is prepared on the new side of a shard and not ended.
 	InDoubt func(ctx context.Context, id targets.ShardID) ([]string, error)
 	// Resolve ends it by the rule, from where the new sides have left the old timelines.
-	Resolve func(ctx context.Context, id targets.ShardID, forks map[targets.ShardID]targets.Position) (Left, error)
+	Resolve func(ctx context.Context, id targets.ShardID, forks map[targets.ShardID]targets.Position) (halfdone.Left, error)
 }
 
 // Epochs say which region of a group may write.
@@ -255,13 +256,6 @@ func (h *Hands) wake(ctx context.Context, n plan.Node, s Shard, proofs []handove
 	return h.Wake(ctx, n.Shard)
 }
 
-// Left are prepared transactions that nobody has ended.
-type Left struct {
-	InDoubt []string `json:"in_doubt"`
-	// Ended are those that were ended by rule.
-	Ended []string `json:"ended,omitempty"`
-}
-
 // resolve ends what is in doubt by rule, or lists it.
 func (h *Hands) resolve(ctx context.Context, n plan.Node, k section.Known) (json.RawMessage, error) {
 	with := h.Defs[n.ID].With.Resolve
@@ -283,7 +277,7 @@ func (h *Hands) resolve(ctx context.Context, n plan.Node, k section.Known) (json
 		return nil, err
 	}
 
-	return json.Marshal(Left{InDoubt: ids})
+	return json.Marshal(halfdone.Left{InDoubt: ids})
 }
 
 // forks are where the new sides have left the old timelines.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,7 +11,6 @@ import (
 	"drctl/cmd/drctl/cutview"
 	"drctl/internal/fail"
 	"drctl/internal/human"
-	"drctl/internal/moment"
 	"drctl/internal/platform"
 	"drctl/internal/ui"
 	"drctl/internal/vault"
@@ -104,7 +102,7 @@ func (a *app) cutProve(ctx context.Context, place vaultFlags, group, region, nam
 		return nil
 	}
 
-	return refused(cut, l.Vault, report)
+	return cutview.Refused(cut, l.Vault, report)
 }
 
 func (a *app) cutAtCmd(place *vaultFlags, group, region *string) *cobra.Command {
@@ -177,10 +175,4 @@ func (a *app) cutWindow(ctx context.Context, place vaultFlags, group, region str
 	}
 
 	return cutview.Window(a.out, w)
-}
-
-// refused ends a command whose cut could not be proven anew: a verification that failed.
-func refused(cut targets.Cut, from *vault.Vault, r *moment.Report) error {
-	return ui.Exit{Code: 4, Message: fmt.Sprintf("verification failed: cut %s is not proven by the vault of %s: %s (do not rely on it; try another region's vault with --vault, and drctl backup verify)",
-		cut.ID, from.Region(), human.Clean(strings.Join(r.Faults, "; ")))}
 }

@@ -20,6 +20,7 @@ type Recovery struct {
 	Parallel     int                                       `yaml:"parallel" min:"1" doc:"Shards restored at the same time."`
 	Destinations map[string]map[string]workers.Destination `yaml:"destinations" doc:"Empty instances to restore into, by target and shard."`
 
+	Choice    string               `yaml:"choice" enum:"newest|proven" doc:"Which recovery a failover is when nobody says so. newest: each shard as far as it gets. proven: the whole group at the newest moment that is proven to be consistent."`
 	Decision  string               `yaml:"decision" enum:"people|automatic" doc:"Who begins a failover. people: a person runs the command. automatic: when detection calls the region lost it begins by itself, if no person is needed to show that the old side is silent."`
 	Approvals int                  `yaml:"approvals" min:"0" doc:"How many different people have to approve a recovery between regions that a person has begun; 0 asks nobody."`
 	Within    time.Duration        `yaml:"within" min:"1s" doc:"For how long approvals are waited for; then the recovery is given up."`
@@ -31,11 +32,14 @@ type Recovery struct {
 
 // SetDefaults fills in what is left out.
 func (r *Recovery) SetDefaults() {
-	r.Parallel, r.Decision, r.Within, r.Verified = 4, People, time.Hour, VerifiedFor
+	r.Parallel, r.Choice, r.Decision, r.Within, r.Verified = 4, Newest, People, time.Hour, VerifiedFor
 }
 
 // VerifiedFor is for how long a run or a drill counts where the configuration does not say.
 const VerifiedFor = 90 * 24 * time.Hour
+
+// Newest is the choice of who says nothing.
+const Newest = "newest"
 
 // The decisions.
 const (

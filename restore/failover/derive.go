@@ -214,6 +214,7 @@ func partedBy(routes []Route) (hold, isolate []Route) {
 func (d *deriving) promotion(sec string, needs ...string) {
 	d.shards(func(s Shard) (plan.StepDef, []string) {
 		x := d.on(s, plan.OpPromote, quick)
+
 		x.Section, x.NoReturn, x.Retry = sec, true, plan.Retry{Attempts: 3, Backoff: 100 * time.Millisecond}
 		if d.anew(s, d.p, d.mode) { // its server is started for that
 			x.Limit = waking
@@ -344,6 +345,7 @@ func (d *deriving) fill() {
 			if s.log() { // what is moved aside for it comes back
 				x.Undo, x.Modes = &plan.Undo{}, rehearsed()
 			}
+
 			d.add(x, append([]string{"bind", "fence-*"}, d.gates...)...)
 		case s.log():
 			x := d.on(s, plan.OpFeed, long)

@@ -427,3 +427,37 @@ func TestBucketsComeTogether(t *testing.T) {
 		t.Errorf("a switchover: %v", err)
 	}
 }
+
+// TestAProvenPlan: the moment and its places are looked at before anything is touched, it is
+// settled when the old side is silent, and what makes room can be taken back. Where the policy
+// names no place, or one at which nobody looks, it is the instance's own.
+func TestAProvenPlan(t *testing.T) {
+	topo := shop()
+	for i := range topo.Shards {
+		topo.Shards[i].Places = map[string]plan.Destination{"west": {Region: "west", Address: "own:1", DataDir: "/own"}}
+	}
+
+	p := policy(topo)
+	p.Destinations["orders/1"] = plan.Destination{Region: "west", Address: "own:1", DataDir: "/other"}
+	d := derive(t, topo, p, plan.ModeFailover, plan.Proven)
+
+	for id, want := range map[string][]string{"place-orders/0": {"moment"}, "bind": {"fence-*", "approve"}, "restore-orders/0": {"bind", "fence-*", "approve"}, "isolate-pool": {"approve"}} {
+		if s, ok := d.Step(id); !ok || !slices.Equal(s.Needs, want) {
+			t.Errorf("%s needs %v, want %v", id, s.Needs, want)
+		}
+	}
+
+	for id, dir := range map[string]string{"restore-orders/0": "/own", "restore-orders/1": "/other"} {
+		if s, _ := d.Step(id); s.Into.DataDir != dir || s.Undo == nil {
+			t.Errorf("%s: %+v", id, s)
+		}
+	}
+
+	if s, _ := d.Step("resolve-orders/0"); s.With.Resolve == nil || s.With.Resolve.Rule != plan.ResolveList {
+		t.Errorf("what the moment has decided is decided again: %+v", s)
+	}
+
+	if s, _ := derive(t, topo, p, plan.ModeFailover, plan.Newest).Step("resolve-orders/0"); s.With.Resolve.Rule != plan.ResolveByGroup {
+		t.Errorf("%+v", s)
+	}
+}

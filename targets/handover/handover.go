@@ -67,8 +67,6 @@ type Asker interface {
 	// Heard says how far its primary had come, as the standby was told beyond what it got.
 	// Not-found: it hears of no primary now, which says nothing of how far that one was.
 	Heard(ctx context.Context, standby targets.Instance) (Heard, error)
-	// InDoubt lists transactions that are prepared and not ended, as text for people.
-	InDoubt(ctx context.Context, in targets.Instance) ([]string, error)
 }
 
 // Request says what is switched, from where and to where.

@@ -140,8 +140,7 @@ func localDataDir(in targets.Instance, srv server) (dir, why string) {
 	}
 
 	if pm.port != srv.port || pm.started.Sub(srv.started).Abs() > 3*time.Second {
-		return "", fmt.Sprintf("its server listens on port %d since %s, the server that answers on port %d since %s",
-			pm.port, pm.started.UTC().Format(time.RFC3339), srv.port, srv.started.UTC().Format(time.RFC3339))
+		return "", fmt.Sprintf("its server listens on port %d since %s, the server that answers on port %d since %s", pm.port, pm.started.UTC().Format(time.RFC3339), srv.port, srv.started.UTC().Format(time.RFC3339))
 	}
 
 	return dir, ""
@@ -237,8 +236,7 @@ func (b *baseRun) stop(ctx context.Context, content []byte) error {
 
 	var lsn, label, tblMap string
 	if err := b.conn.QueryRow(ctx, stop).Scan(&lsn, &label, &tblMap); err != nil {
-		return fail.New(fail.CodeOf(queryError(opBase, b.in, b.grant(), err)), opBase, b.in.String(),
-			"no base was taken; the server failed over, restarted or went away during it", err)
+		return fail.New(fail.CodeOf(queryError(opBase, b.in, b.grant(), err)), opBase, b.in.String(), "no base was taken; the server failed over, restarted or went away during it", err)
 	}
 
 	if err := b.sameServer(ctx); err != nil {

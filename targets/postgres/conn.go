@@ -183,8 +183,7 @@ func direct(ctx context.Context, op string, in targets.Instance, conn *pgx.Conn)
 }
 
 func pooled(op string, in targets.Instance, cause error) error {
-	return fail.New(fail.Invalid, op, in.String(),
-		"the address leads to a connection pooler (PgBouncer or alike); drctl needs the server's own port", cause)
+	return fail.New(fail.Invalid, op, in.String(), "the address leads to a connection pooler (PgBouncer or alike); drctl needs the server's own port", cause)
 }
 
 // connectError says why a session could not be opened.
@@ -214,8 +213,7 @@ func connectError(ctx context.Context, op string, in targets.Instance, err error
 		return fail.New(fail.Invalid, op, in.String(), "check the address", fmt.Errorf("a %s server answers there, not PostgreSQL", kind))
 	}
 
-	return fail.New(fail.Unavailable, op, in.String(),
-		"check that the server runs, listens on this address and that no firewall is between", err)
+	return fail.New(fail.Unavailable, op, in.String(), "check that the server runs, listens on this address and that no firewall is between", err)
 }
 
 // otherKind finds out whether a server that took the connection but never

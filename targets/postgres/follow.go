@@ -136,8 +136,7 @@ func (f *follower) prepare(ctx context.Context) (slotState, error) {
 	}
 
 	if slot.found && slot.kind != "physical" {
-		return slot, fail.New(fail.Conflict, opFollow, f.in.String(), "configure another slot name, or drop the slot",
-			fmt.Errorf("replication slot %q is %s, not physical", f.d.slot, slot.kind))
+		return slot, fail.New(fail.Conflict, opFollow, f.in.String(), "configure another slot name, or drop the slot", fmt.Errorf("replication slot %q is %s, not physical", f.d.slot, slot.kind))
 	}
 
 	if slot.found && (slot.status == "lost" || slot.restart == 0) {
@@ -459,8 +458,7 @@ func (f *follower) streamError(err error) error {
 	case code == "58P01" || strings.Contains(text, "has already been removed"):
 		return fail.New(fail.NotFound, opFollow, f.in.String(), "take a new base: the stream has a hole", fmt.Errorf("%w: %w", errRemoved, err))
 	case code == "55006":
-		return fail.New(fail.Conflict, opFollow, f.in.String(),
-			fmt.Sprintf("another archiver reads replication slot %q; stop it, or end its dead session with pg_terminate_backend(active_pid)", f.d.slot), err)
+		return fail.New(fail.Conflict, opFollow, f.in.String(), fmt.Sprintf("another archiver reads replication slot %q; stop it, or end its dead session with pg_terminate_backend(active_pid)", f.d.slot), err)
 	case code == "55000" && strings.Contains(text, "lost"), strings.Contains(text, "can no longer get changes"), strings.Contains(text, "invalidated"):
 		return fail.New(fail.NotFound, opFollow, f.in.String(), "take a new base: the stream has a hole", fmt.Errorf("%w: %w", errRemoved, err))
 	}

@@ -183,8 +183,7 @@ func (r *restoreRun) checkPath() error {
 	}
 
 	if last.Timeline == base.Until.Timeline && last.To < base.Until.Offset {
-		return r.refuse(fail.Invalid, "choose a base that ended before the point", "the base is consistent at %s only, the point is %s before it",
-			targets.FormatLSN(base.Until.Offset), targets.FormatLSN(last.To))
+		return r.refuse(fail.Invalid, "choose a base that ended before the point", "the base is consistent at %s only, the point is %s before it", targets.FormatLSN(base.Until.Offset), targets.FormatLSN(last.To))
 	}
 
 	for _, s := range r.req.Path {

@@ -292,8 +292,7 @@ func (r *restoreRun) writeSpan(ctx context.Context, span targets.Span) (err erro
 
 		path := filepath.Join(r.walDir(), timelines.SegmentName(tli, at, r.segSize))
 		if err := r.writeSegment(path, io.LimitReader(log, int64(n)), int64(n), buf); err != nil {
-			return fail.New(codeOr(err, fail.Corrupt), opRestore, r.in.String(), "verify the vault; another vault may hold the range",
-				fmt.Errorf("stream %s from %s: %w", span.Timeline, targets.FormatLSN(at), err))
+			return fail.New(codeOr(err, fail.Corrupt), opRestore, r.in.String(), "verify the vault; another vault may hold the range", fmt.Errorf("stream %s from %s: %w", span.Timeline, targets.FormatLSN(at), err))
 		}
 
 		r.req.Progress.Report("log", int64(at+n-span.From), int64(span.To-span.From))

@@ -21,6 +21,7 @@ import (
 	"drctl/internal/servers"
 	"drctl/targets"
 	"drctl/targets/postgres/control"
+	"drctl/targets/postgres/localwal"
 	"drctl/targets/postgres/ownconf"
 	"drctl/targets/postgres/timelines"
 	"drctl/targets/postgres/wal"
@@ -501,12 +502,7 @@ func (r *restoreRun) prove() error {
 // server stop reading, it is there if its last record ends where the next would begin:
 // a page's header may lie between the two, or the rest of a segment that was left.
 func (r *restoreRun) atPoint(at uint64) bool {
-	point := r.req.Point.Offset
-	if at > point {
-		return at%r.segSize == 0 && at-point < r.segSize
-	}
-
-	return wal.LSN(at).RecordStart(r.segSize) == wal.LSN(point).RecordStart(r.segSize)
+	return localwal.SamePlace(wal.LSN(at), wal.LSN(r.req.Point.Offset), r.segSize)
 }
 
 // replayEnd is where the server left the log that it replayed.

@@ -122,8 +122,7 @@ func (r *restoreRun) linkSpaces() error {
 		}
 
 		if err != nil {
-			return r.refuse(fail.Denied, "let the worker make it, or make it by hand: ln -s "+s.dir+" "+s.location,
-				"tablespace %s was made after the base, and its replay needs a link there: %v", s.location, err)
+			return r.refuse(fail.Denied, "let the worker make it, or make it by hand: ln -s "+s.dir+" "+s.location, "tablespace %s was made after the base, and its replay needs a link there: %v", s.location, err)
 		}
 	}
 

@@ -7,15 +7,19 @@ import (
 
 	"drctl/targets"
 	"drctl/targets/handover"
+	"drctl/targets/postgres/ending"
 	"drctl/targets/postgres/feed"
 	"drctl/targets/postgres/loss"
 	"drctl/targets/postgres/replace"
 	"drctl/targets/postgres/switchover"
 )
 
-// switcher is the hands with the driver's own way to servers.
+// dial is the driver's own way to servers.
+var dial = switchover.Dial{SQL: connectDirect, Log: walsender, Explain: queryError}
+
+// switcher is the hands with that.
 func (d *Driver) switcher() *switchover.Switcher {
-	return switchover.New(switchover.Options{Slot: d.slot, Rewind: d.rewind, Lost: d.Lost, Dial: switchover.Dial{SQL: connectDirect, Log: walsender, Explain: queryError}})
+	return switchover.New(switchover.Options{Slot: d.slot, Rewind: d.rewind, Lost: d.Lost, Dial: dial})
 }
 
 // connectDirect opens a session with the server itself.
@@ -57,7 +61,7 @@ func (d *Driver) Rejoin(ctx context.Context, req handover.RejoinRequest) (handov
 func (d *Driver) Replacer() handover.Replacer { return replace.Replacer{At: d.switcher().Place} }
 
 // Ender implements handover.Ending.
-func (d *Driver) Ender() handover.Ender { return d.switcher() }
+func (d *Driver) Ender() handover.Ender { return ending.Ender{Dial: dial} }
 
 // Asker implements handover.Asking.
 func (d *Driver) Asker() handover.Asker { return d.switcher() }

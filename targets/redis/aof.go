@@ -155,8 +155,7 @@ func (l *layout) writeStream(ctx context.Context, req targets.RestoreRequest, pa
 
 	at := req.Base.From.Offset + s.Safe
 	if at != req.Point.Offset && req.Until.IsZero() {
-		return fail.New(fail.Invalid, opRestore, req.Point.Timeline, fmt.Sprintf("the last whole command before it ends at %d", at),
-			fmt.Errorf("the point %d is inside a command or a transaction", req.Point.Offset))
+		return fail.New(fail.Invalid, opRestore, req.Point.Timeline, fmt.Sprintf("the last whole command before it ends at %d", at), fmt.Errorf("the point %d is inside a command or a transaction", req.Point.Offset))
 	}
 
 	l.streamBytes, l.commands = s.Safe, s.Commands
@@ -191,8 +190,7 @@ type scanError struct {
 func (e scanError) Write(p []byte) (int, error) {
 	n, err := e.s.Write(p)
 	if err != nil {
-		err = fail.New(fail.Corrupt, opRestore, e.span.Timeline, "choose a base after this place, or a point before it",
-			fmt.Errorf("not a replication stream (it begins at offset %d): %w", e.base, err))
+		err = fail.New(fail.Corrupt, opRestore, e.span.Timeline, "choose a base after this place, or a point before it", fmt.Errorf("not a replication stream (it begins at offset %d): %w", e.base, err))
 	}
 
 	return n, err
@@ -231,8 +229,7 @@ func (l *layout) finish() error {
 
 // writeRecord keeps what was restored, for Verify.
 func (l *layout) writeRecord() error {
-	rec, err := json.MarshalIndent(restored{BaseBytes: l.baseBytes, BaseSHA: l.baseSHA, IncrBytes: int64(l.streamBytes), IncrSHA: l.streamSHA,
-		Reached: l.reached, Loaded: l.loaded}, "", " ")
+	rec, err := json.MarshalIndent(restored{BaseBytes: l.baseBytes, BaseSHA: l.baseSHA, IncrBytes: int64(l.streamBytes), IncrSHA: l.streamSHA, Reached: l.reached, Loaded: l.loaded}, "", " ")
 	if err != nil {
 		return fail.New(fail.Internal, opRestore, l.dir, "", err)
 	}

@@ -155,8 +155,7 @@ func (f *follower) settings(ctx context.Context) (map[string]string, error) {
 // order, so that a timeline that has begun has its base.
 func (f *follower) fullResync(ctx context.Context, o offer, tail targets.Position) error {
 	if o.id == tail.Timeline && o.offset < tail.Offset {
-		return fail.New(fail.Unavailable, "redis: follow", f.in.String(), "name the primary, or wait until this replica has caught up",
-			errors.New("the server is behind what is archived of the same replication id"))
+		return fail.New(fail.Unavailable, "redis: follow", f.in.String(), "name the primary, or wait until this replica has caught up", errors.New("the server is behind what is archived of the same replication id"))
 	}
 	at := targets.Position{Kind: targets.Redis, Timeline: o.id, Offset: o.offset}
 	f.d.log.InfoContext(ctx, "full resync", "instance", f.in.String(), "timeline", o.id, "offset", o.offset, "archived", tail.Offset)

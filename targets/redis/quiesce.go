@@ -83,8 +83,7 @@ func joinChecks(ctx context.Context, op string, in targets.Instance, c *goredis.
 	}
 
 	if m["repl_backlog_active"] != "1" {
-		return fail.New(fail.Unavailable, op, in.String(), "its archiver has not begun; drctl status says why, and drctl up starts it",
-			errors.New("the server has no replica and no backlog, so it does not number its writes"))
+		return fail.New(fail.Unavailable, op, in.String(), "its archiver has not begun; drctl status says why, and drctl up starts it", errors.New("the server has no replica and no backlog, so it does not number its writes"))
 	}
 
 	return nil

@@ -269,8 +269,7 @@ func (d *Driver) load(ctx context.Context, in targets.Instance, req targets.Rest
 		return errors.Join(err, proc.Kill())
 	}
 
-	d.log.InfoContext(ctx, "redis restored", "instance", in.String(), "address", proc.Address, "keys", keys.Keys, "commands", l.commands,
-		"timeline", l.reached.Timeline, "offset", l.reached.Offset)
+	d.log.InfoContext(ctx, "redis restored", "instance", in.String(), "address", proc.Address, "keys", keys.Keys, "commands", l.commands, "timeline", l.reached.Timeline, "offset", l.reached.Offset)
 	req.Progress.Report("keys", keys.Keys, keys.Keys)
 
 	if keep {

@@ -27,16 +27,5 @@ func (d *Driver) Rejoin(ctx context.Context, req handover.RejoinRequest) (handov
 
 // Replacer implements handover.Replacing.
 func (d *Driver) Replacer() handover.Replacer {
-	return replace.Replacer{Explain: wrap, Files: filesOf, Client: func(in targets.Instance) (*goredis.Client, error) { return client(in, 0) }}
-}
-
-// filesOf are the settings by which a server finds what was restored of a base: see
-// layout.arrangeFiles.
-func filesOf(base targets.Artifact) map[string]string {
-	s := sourceOf(base)
-	if s.known && !s.appendOnly {
-		return map[string]string{"appendonly": "no", "dbfilename": s.dbFile}
-	}
-
-	return map[string]string{"appendonly": "yes", "appenddirname": s.dirName, "appendfilename": s.fileName}
+	return replace.Replacer{Explain: wrap, Client: func(in targets.Instance) (*goredis.Client, error) { return client(in, 0) }}
 }

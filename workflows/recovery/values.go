@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"time"
 
-	"drctl/activities/actions"
 	"drctl/activities/atmoment"
+	"drctl/activities/halfdone"
 	"drctl/activities/section"
 	"drctl/internal/approval"
 	"drctl/internal/detection"
@@ -66,7 +66,7 @@ type Out struct {
 	// Loss is what a failover lost, as far as it is known at once.
 	Loss *losses.Statement `json:"loss,omitempty"`
 	// HalfDone are tagged global transactions of which a part is lost; nil before a promotion.
-	HalfDone *actions.Halves `json:"half_done,omitempty"`
+	HalfDone *halfdone.Halves `json:"half_done,omitempty"`
 	// Moment is what a proven recovery goes to.
 	Moment *atmoment.Bound `json:"moment,omitempty"`
 	// Laid are the shards that were laid down from the vault at a proven moment.
@@ -144,7 +144,7 @@ type ended struct {
 	Inside    []section.StepResult
 	InDoubt   []string
 	Resolved  []string
-	Halves    *actions.Halves
+	Halves    *halfdone.Halves
 	Loss      *losses.Statement
 }
 

@@ -203,6 +203,10 @@ func decided(r *recovery.Recovery, home string, p *failover.Policy) {
 		p.Destinations = destinations(r, home)
 	}
 
+	if p.Choice == "" {
+		p.Choice = plan.Choice(r.Choice)
+	}
+
 	p.People = max(p.People, r.Approvals)
 	if p.ApproveWithin == 0 {
 		p.ApproveWithin = r.Within

@@ -92,6 +92,7 @@ func (p *place) moves() *moves {
 			if r.Set(ctx, "moved", n, 0).Err() != nil {
 				return
 			}
+
 			m.acked.Store(n)
 		}
 	}()
@@ -182,6 +183,7 @@ func TestTheWholeGroupAtAProvenMoment(t *testing.T) {
 	for _, s := range []string{"orders/0", "orders/1", "carts/0"} {
 		p.must("drlab", "break", "--dir", p.dir, "kill", "east/"+s)
 	}
+
 	<-m.done
 
 	o := p.killedWhileLaying(mark, standby)
@@ -222,6 +224,7 @@ func (p *place) killedWhileLaying(mark string, standby targets.Instance) (o reco
 			ended <- fmt.Sprintf("exit %d, %v\n%s\n%s", code, err, out, said)
 			return
 		}
+
 		ended <- ""
 	}()
 

@@ -9,6 +9,7 @@ import (
 	"drctl/targets"
 	"drctl/targets/handover"
 	"drctl/targets/postgres/control"
+	"drctl/targets/postgres/localwal"
 	"drctl/targets/postgres/postmaster"
 	"drctl/targets/postgres/timelines"
 	"drctl/targets/postgres/wal"
@@ -70,39 +71,26 @@ func (h *hands) Promote(ctx context.Context, req handover.PromoteRequest) (out h
 
 // laidDown shows that the new side is what was laid down, and has the archive's slot.
 func (h *hands) laidDown(ctx context.Context, out *handover.Promoted, at timelines.Point, v seen, line timelines.Point, req handover.PromoteRequest) error {
+	other := func(what string, args ...any) error {
+		return fail.New(fail.Conflict, opPromote, h.req.New.String(), "see what was started in its place", fmt.Errorf(what, args...))
+	}
+
 	if v.standby {
-		return fail.New(fail.Conflict, opPromote, h.req.New.String(), "see what was started in its place", errors.New("it is a standby, and not what was laid down from the vault"))
+		return other("it is a standby, and not what was laid down from the vault")
 	}
 
-	if err := h.new.makeSlot(ctx, opPromote, h.o.Slot); err != nil {
-		return err
-	}
-
-	if err := h.promoted(ctx, out, at, line, false); err != nil {
+	if err := errors.Join(h.new.makeSlot(ctx, opPromote, h.o.Slot), h.promoted(ctx, out, at, line, false)); err != nil {
 		return err
 	}
 
 	var size uint64
-	if err := h.new.ask(ctx, opPromote, "", "SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))", nil, &size); err != nil {
-		return err
+
+	err := h.new.ask(ctx, opPromote, "", "SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))", nil, &size)
+	if err == nil && (out.Fork.Timeline != req.LaidDown.Timeline || !localwal.SamePlace(wal.LSN(out.Fork.Offset), wal.LSN(req.LaidDown.Offset), size)) {
+		err = other("it left the old timeline at %s, and what was laid down ends at %s", out.Fork, req.LaidDown)
 	}
 
-	if out.Fork.Timeline != req.LaidDown.Timeline || !samePlace(out.Fork.Offset, req.LaidDown.Offset, size) {
-		return fail.New(fail.Conflict, opPromote, h.req.New.String(), "see what was started in its place",
-			fmt.Errorf("it left the old timeline at %s, and what was laid down ends at %s", out.Fork, req.LaidDown))
-	}
-
-	return nil
-}
-
-// samePlace reports whether a log that was left at one place was replayed to another: a
-// page's header, or the rest of a segment, may lie between the two.
-func samePlace(left, to, segment uint64) bool {
-	if left > to {
-		return left%segment == 0 && left-to < segment
-	}
-
-	return wal.LSN(left).RecordStart(segment) == wal.LSN(to).RecordStart(segment)
+	return err
 }
 
 // oldIsDown looks for itself where it can: whatever the proof says, a server that

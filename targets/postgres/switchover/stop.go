@@ -111,7 +111,7 @@ func (h *hands) halt(ctx context.Context) error {
 		return srv.Stop(ctx)
 	}
 
-	if err := command(ctx, opStop, h.req.Old, h.req.Host.Stop); err != nil {
+	if err := proc.Command(ctx, opStop, h.req.Old.String(), h.req.Host.Stop); err != nil {
 		return err
 	}
 
@@ -136,11 +136,6 @@ func (h *hands) sealed() error { return seal(h.req.Old.DataDir) }
 // seal lets whoever starts the server start a standby.
 func seal(dir string) error {
 	return postmaster.WriteOwned(filepath.Join(dir, sealFile), nil)
-}
-
-// command runs what stops or starts a server.
-func command(ctx context.Context, op string, in targets.Instance, line []string) error {
-	return proc.Command(ctx, op, in.String(), line)
 }
 
 // endOf reads where the log of a cleanly stopped primary ends: behind its shutdown

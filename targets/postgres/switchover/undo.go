@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/proc"
 	"drctl/targets"
 	"drctl/targets/handover"
 	"drctl/targets/postgres/control"
@@ -114,7 +115,7 @@ func unseal(dir string) error {
 // start starts a server, by command or as it was started before.
 func start(ctx context.Context, op string, in targets.Instance, host handover.HostCommands) error {
 	if len(host.Start) > 0 {
-		if err := command(ctx, op, in, host.Start); err != nil {
+		if err := proc.Command(ctx, op, in.String(), host.Start); err != nil {
 			return err
 		}
 	}

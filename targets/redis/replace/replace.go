@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -44,8 +45,6 @@ type Replacer struct {
 	// an error of a server into one of ours.
 	Client  func(in targets.Instance) (*goredis.Client, error)
 	Explain func(op string, in targets.Instance, err error) error
-	// Files are the settings by which a server finds what was restored of a base.
-	Files func(base targets.Artifact) map[string]string
 }
 
 var _ handover.Replacer = Replacer{}
@@ -217,7 +216,7 @@ func (r Replacer) Settle(_ context.Context, in targets.Instance, st handover.Sta
 	if err != nil {
 		return fail.FromOS(opSettle, from, err)
 	}
-	set := r.Files(base)
+	set := laidDown(base)
 	set["dir"] = at.Dir
 
 	if err := writeAs(to, st.Config, from, []byte(asMaster(string(b), set))); err != nil {
@@ -259,6 +258,27 @@ func writeAs(to, like, or string, content []byte) error {
 	return nil
 }
 
+// plainWord is what a file may be called: nothing that a configuration file or a path reads as more.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+
+// laidDown are the settings by which a server finds what a restore of a base has left: the one form
+// that the source's own configuration reads.
+func laidDown(base targets.Artifact) map[string]string {
+	word := func(name, otherwise string) string {
+		if v := base.Settings[name]; plainWord.MatchString(v) {
+			return v
+		}
+
+		return otherwise
+	}
+
+	if base.Settings["appendonly"] == "no" {
+		return map[string]string{"appendonly": "no", "dbfilename": word("dbfilename", "dump.rdb")}
+	}
+
+	return map[string]string{"appendonly": "yes", "appenddirname": word("appenddirname", "appendonlydir"), "appendfilename": word("appendfilename", "appendonly.aof")}
+}
+
 // asMaster is the configuration of a replica as that of a master which finds its files by
 // the settings.
 func asMaster(text string, set map[string]string) string {
@@ -271,6 +291,7 @@ func asMaster(text string, set map[string]string) string {
 		if _, ours := set[name]; ours || name == "replicaof" || name == "slaveof" {
 			continue
 		}
+
 		out.WriteString(strings.TrimRight(line, "\n") + "\n")
 	}
 

@@ -1,4 +1,4 @@
-package switchover
+package ending
 
 import (
 	"context"
@@ -16,13 +16,19 @@ import (
 	"drctl/targets"
 	"drctl/targets/handover"
 	"drctl/targets/postgres/indoubt"
+	"drctl/targets/postgres/switchover"
 )
 
-const opEnd = "switch: prepared transactions"
+const opEnd = "prepared transactions"
+
+// Ender implements handover.Ender.
+type Ender struct{ Dial switchover.Dial }
+
+var _ handover.Ender = Ender{}
 
 // Doubts implements handover.Ender.
-func (s *Switcher) Doubts(ctx context.Context, in targets.Instance) (out []handover.Doubt, err error) {
-	conn, err := s.o.Dial.SQL(ctx, opEnd, in)
+func (s Ender) Doubts(ctx context.Context, in targets.Instance) (out []handover.Doubt, err error) {
+	conn, err := s.Dial.SQL(ctx, opEnd, in)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +36,7 @@ func (s *Switcher) Doubts(ctx context.Context, in targets.Instance) (out []hando
 
 	all, err := indoubt.List(ctx, conn, nil)
 	if err != nil {
-		return nil, s.o.Dial.Explain(opEnd, in, "", err)
+		return nil, s.Dial.Explain(opEnd, in, "", err)
 	}
 
 	for _, t := range all {
@@ -41,41 +47,38 @@ func (s *Switcher) Doubts(ctx context.Context, in targets.Instance) (out []hando
 }
 
 // End implements handover.Ender.
-func (s *Switcher) End(ctx context.Context, in targets.Instance, list []targets.InDoubt) ([]targets.Finding, error) {
+func (s Ender) End(ctx context.Context, in targets.Instance, list []targets.InDoubt) ([]targets.Finding, error) {
 	open := func(ctx context.Context, database string) (*pgx.Conn, error) {
 		to := in
 		if database != "" {
 			to.Database = database
 		}
 
-		return s.o.Dial.SQL(ctx, opEnd, to)
+		return s.Dial.SQL(ctx, opEnd, to)
 	}
 
 	out, err := indoubt.Resolve(ctx, indoubt.Server{Subject: in.String(), Open: open}, indoubt.Want{List: list})
 
-	return out, s.o.Dial.Explain(opEnd, in, "", err)
+	return out, s.Dial.Explain(opEnd, in, "", err)
 }
 
 // Log implements handover.Ender. It needs no slot: what the server has already is asked for.
-func (s *Switcher) Log(ctx context.Context, in targets.Instance, part targets.Span) (io.ReadCloser, error) {
+func (s Ender) Log(ctx context.Context, in targets.Instance, part targets.Span) (io.ReadCloser, error) {
 	_, tli, err := targets.ParsePostgresTimeline(part.Timeline)
 	if err != nil {
 		return nil, fail.New(fail.Invalid, opEnd, in.String(), "", err)
 	}
 
-	one := &side{o: &s.o, in: in}
-	defer one.close()
-
-	v, err := one.look(ctx, opEnd)
+	version, err := s.version(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 
-	conn, err := s.o.Dial.Log(ctx, opEnd, in, v.version)
+	conn, err := s.Dial.Log(ctx, opEnd, in, version)
 	if err != nil {
 		return nil, err
 	}
-	r := &sent{ctx: ctx, conn: conn, at: part.From, to: part.To, explain: func(err error) error { return s.o.Dial.Explain(opEnd, in, "", err) }}
+	r := &sent{ctx: ctx, conn: conn, at: part.From, to: part.To, explain: func(err error) error { return s.Dial.Explain(opEnd, in, "", err) }}
 
 	conn.Frontend().SendQuery(&pgproto3.Query{String: fmt.Sprintf("START_REPLICATION PHYSICAL %s TIMELINE %d", pglogrepl.LSN(part.From), tli)})
 
@@ -84,6 +87,18 @@ func (s *Switcher) Log(ctx context.Context, in targets.Instance, part targets.Sp
 	}
 
 	return r, nil
+}
+
+func (s Ender) version(ctx context.Context, in targets.Instance) (v int, err error) {
+	conn, err := s.Dial.SQL(ctx, opEnd, in)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+
+	err = conn.QueryRow(ctx, "SELECT pg_catalog.current_setting('server_version_num')::int").Scan(&v)
+
+	return v, s.Dial.Explain(opEnd, in, "", err)
 }
 
 // sent is log that a server sends.

@@ -1,4 +1,4 @@
-package main
+package cutview
 
 import (
 	"errors"
@@ -24,7 +24,7 @@ func TestACutThatIsNotProvenAnewIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	is := refused(targets.Cut{ID: "c1"}, v, &moment.Report{Faults: []string{"one", "two"}})
+	is := Refused(targets.Cut{ID: "c1"}, v, &moment.Report{Faults: []string{"one", "two"}})
 
 	exit, ok := errors.AsType[ui.Exit](is)
 	if !ok || exit.Code != 4 {

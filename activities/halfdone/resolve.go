@@ -1,4 +1,4 @@
-package actions
+package halfdone
 
 import (
 	"context"
@@ -10,9 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"drctl/activities/halfdone"
-	"drctl/activities/section"
-	"drctl/activities/steps"
+	"drctl/internal/platform"
+	"drctl/internal/proof/shardlog"
 	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/targets/handover"
@@ -28,14 +27,28 @@ const (
 	lately = 10 * time.Minute
 )
 
+// Resolver ends what a failover has left half done, and lists the rest.
+type Resolver struct {
+	Platform platform.Resolver
+	Drivers  map[targets.Kind]targets.Driver
+	Logs     map[targets.Kind]shardlog.Opener
+}
+
+// Left are prepared transactions.
+type Left struct {
+	// InDoubt are those that nobody has ended, and Ended those that were ended by rule.
+	InDoubt []string `json:"in_doubt"`
+	Ended   []string `json:"ended,omitempty"`
+}
+
 // ender is what ends what is prepared on the new side of a shard; nil where nothing is.
-func (a *Activities) ender(ctx context.Context, d plan.Definition, id targets.ShardID) (handover.Ender, targets.Instance, error) {
-	in, driver, err := a.instance(ctx, id, d.To)
+func (a Resolver) ender(ctx context.Context, d plan.Definition, id targets.ShardID) (handover.Ender, targets.Instance, error) {
+	in, err := a.Platform.Instance(ctx, id, d.To)
 	if err != nil {
 		return nil, in, err
 	}
 
-	e, ok := driver.(handover.Ending)
+	e, ok := a.Drivers[in.Kind].(handover.Ending)
 	if !ok {
 		return nil, in, nil
 	}
@@ -43,8 +56,23 @@ func (a *Activities) ender(ctx context.Context, d plan.Definition, id targets.Sh
 	return e.Ender(), in, nil
 }
 
-// resolve ends what is prepared on the new side of a shard by the rule, and says of each why.
-func (a *Activities) resolve(ctx context.Context, d plan.Definition, id targets.ShardID, forks map[targets.ShardID]targets.Position) (left steps.Left, err error) {
+// InDoubt lists what is prepared on the new side of a shard.
+func (a Resolver) InDoubt(ctx context.Context, d plan.Definition, id targets.ShardID) (out []string, err error) {
+	e, in, err := a.ender(ctx, d, id)
+	if err != nil || e == nil {
+		return nil, err // stores of other kinds prepare nothing
+	}
+
+	all, err := e.Doubts(ctx, in)
+	for _, t := range all {
+		out = append(out, t.Text)
+	}
+
+	return out, err
+}
+
+// Resolve ends what is prepared on the new side of a shard by the rule, and says of each why.
+func (a Resolver) Resolve(ctx context.Context, d plan.Definition, id targets.ShardID, forks map[targets.ShardID]targets.Position) (left Left, err error) {
 	e, in, err := a.ender(ctx, d, id)
 	if err != nil || e == nil {
 		return left, err
@@ -73,12 +101,12 @@ func (a *Activities) resolve(ctx context.Context, d plan.Definition, id targets.
 }
 
 // ruled decides. Logs that cannot be read are a reason to leave what they would tell of.
-func (a *Activities) ruled(ctx context.Context, d plan.Definition, id targets.ShardID, own []handover.Doubt, forks map[targets.ShardID]targets.Position) []targets.InDoubt {
+func (a Resolver) ruled(ctx context.Context, d plan.Definition, id targets.ShardID, own []handover.Doubt, forks map[targets.ShardID]targets.Position) []targets.InDoubt {
 	doubts := map[targets.ShardID][]handover.Doubt{id: own}
 
 	rule, err := a.gids(d)
 	if err != nil {
-		return halfdone.Decide(doubts, []halfdone.Log{{Shard: id, Why: err.Error()}}, nil)[id]
+		return Decide(doubts, []Log{{Shard: id, Why: err.Error()}}, nil)[id]
 	}
 
 	ctx, stop := context.WithTimeout(ctx, readLimit)
@@ -94,9 +122,9 @@ func (a *Activities) ruled(ctx context.Context, d plan.Definition, id targets.Sh
 	var list []targets.InDoubt
 
 	for back := backAtFirst; back <= backAtMost; back *= 6 {
-		logs := a.logs(ctx, d, forks, func(halfdone.Source) (time.Time, error) { return oldest.Add(-back), nil })
+		logs := a.logs(ctx, d, forks, func(Source) (time.Time, error) { return oldest.Add(-back), nil })
 
-		list = halfdone.Decide(doubts, logs, rule)[id]
+		list = Decide(doubts, logs, rule)[id]
 		if !slices.ContainsFunc(list, func(x targets.InDoubt) bool { return x.Action == targets.InDoubtLeave }) {
 			break
 		}
@@ -106,7 +134,7 @@ func (a *Activities) ruled(ctx context.Context, d plan.Definition, id targets.Sh
 }
 
 // gids is the rule by which the group's gids belong together.
-func (a *Activities) gids(d plan.Definition) (*regexp.Regexp, error) {
+func (a Resolver) gids(d plan.Definition) (*regexp.Regexp, error) {
 	g, err := a.Platform.Group(d.Group)
 	if err != nil || g.Policy.GIDs == "" {
 		return nil, err
@@ -117,7 +145,7 @@ func (a *Activities) gids(d plan.Definition) (*regexp.Regexp, error) {
 
 // logs reads the logs of all new primaries that have transactions, up to where they left the old timelines.
 // A shard of the plan that has no fork has none that was read.
-func (a *Activities) logs(ctx context.Context, d plan.Definition, forks map[targets.ShardID]targets.Position, since func(halfdone.Source) (time.Time, error)) []halfdone.Log {
+func (a Resolver) logs(ctx context.Context, d plan.Definition, forks map[targets.ShardID]targets.Position, since func(Source) (time.Time, error)) []Log {
 	var ids []targets.ShardID
 
 	for _, s := range d.Steps {
@@ -125,14 +153,14 @@ func (a *Activities) logs(ctx context.Context, d plan.Definition, forks map[targ
 			ids = append(ids, s.On)
 		}
 	}
-	out := make([]halfdone.Log, len(ids))
+	out := make([]Log, len(ids))
 
 	var all errgroup.Group
 	all.SetLimit(8)
 
 	for i, id := range ids {
 		all.Go(func() error {
-			out[i] = halfdone.Log{Shard: id}
+			out[i] = Log{Shard: id}
 
 			src, err := a.source(ctx, d, id, forks[id])
 			if err == nil {
@@ -155,25 +183,25 @@ func (a *Activities) logs(ctx context.Context, d plan.Definition, forks map[targ
 	return out
 }
 
-func (a *Activities) source(ctx context.Context, d plan.Definition, id targets.ShardID, fork targets.Position) (halfdone.Source, error) {
+func (a Resolver) source(ctx context.Context, d plan.Definition, id targets.ShardID, fork targets.Position) (Source, error) {
 	e, in, err := a.ender(ctx, d, id)
 	if err == nil && (e == nil || fork.Timeline == "") {
 		err = errors.New("where it left the old timeline is not known")
 	}
 
 	if err != nil {
-		return halfdone.Source{}, err
+		return Source{}, err
 	}
 
 	v, err := a.Platform.Vault(ctx, d.To)
 
-	return halfdone.Source{Vault: v, Opener: a.Logs[in.Kind], Shard: id, Fork: fork,
+	return Source{Vault: v, Opener: a.Logs[in.Kind], Shard: id, Fork: fork,
 		Rest: func(ctx context.Context, part targets.Span) (io.ReadCloser, error) { return e.Log(ctx, in, part) }}, err
 }
 
 // Halves are tagged global transactions of which a part is lost.
 type Halves struct {
-	List []halfdone.Half `json:"list,omitempty"`
+	List []Half `json:"list,omitempty"`
 	// Unknown says of which shards it is not known, and why.
 	Unknown []string `json:"unknown,omitempty"`
 }
@@ -195,26 +223,10 @@ func (h *Halves) Words() (out []string) {
 	return out
 }
 
-// halves lists what a failover left half done. Nobody waits for it.
-func (a *Activities) halves(ctx context.Context, c Call, out section.Result) *Halves {
-	d, err := a.load(ctx, c.Plan)
-	if err != nil || d.Mode != plan.ModeFailover {
-		return nil
-	}
-
-	forks := map[targets.ShardID]targets.Position{}
-	for _, p := range promoted(d, out) {
-		forks[p.Shard] = p.Fork
-	}
-
-	if len(forks) == 0 {
-		return nil
-	}
-
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lossLimit)
-	defer cancel()
-
-	logs := a.logs(ctx, d, forks, func(s halfdone.Source) (time.Time, error) {
+// Halves lists what a failover left half done of tagged transactions, from where the new primaries have left
+// the old timelines.
+func (a Resolver) Halves(ctx context.Context, d plan.Definition, forks map[targets.ShardID]targets.Position) *Halves {
+	logs := a.logs(ctx, d, forks, func(s Source) (time.Time, error) {
 		t, err := s.Ended(ctx)
 		return t.Add(-lately), err
 	})
@@ -225,7 +237,7 @@ func (a *Activities) halves(ctx context.Context, c Call, out section.Result) *Ha
 			h.Unknown = append(h.Unknown, l.Shard.String()+": "+l.Why)
 		}
 	}
-	h.List = halfdone.HalfDone(logs)
+	h.List = HalfDone(logs)
 
 	return &h
 }
