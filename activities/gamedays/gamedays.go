@@ -90,6 +90,7 @@ type BeginIn struct {
 // Begun is the drill as this worker's configuration has it, and what its gates say.
 type Begun struct {
 	Drill gameday.Definition  `json:"drill"`
+	Hash  string              `json:"hash"` // of the drill
 	Gates []evidence.Precheck `json:"gates"`
 	// Approved are who has approved.
 	Approved []string `json:"approved,omitempty"`
@@ -118,7 +119,7 @@ func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
 	if err != nil {
 		return Begun{}, err
 	}
-	out := Begun{Drill: d, Queues: g.Queues}
+	out := Begun{Drill: d, Hash: d.Hash(), Queues: g.Queues}
 
 	set, err := a.vaults(ctx, d.Group)
 	if err != nil {

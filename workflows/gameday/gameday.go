@@ -376,7 +376,7 @@ func (d *day) tell(ctx workflow.Context, state, words string) {
 
 func (d *day) fail(why string) { d.seen.Errors = append(d.seen.Errors, why) }
 
-func (d *day) hash() string { return d.seen.Drill.Hash() }
+func (d *day) hash() string { return d.begun.Hash }
 
 // text is an error without the engine's words around it.
 func text(err error) string {
