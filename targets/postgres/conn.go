@@ -210,6 +210,11 @@ func connectError(ctx context.Context, op string, in targets.Instance, err error
 		return fail.New(fail.Denied, op, in.String(), "check ca_file, the server's certificate and the host name in the address", err)
 	}
 
+	// Whoever had no more time for a greeting has none for another question.
+	if ctx.Err() != nil {
+		return fail.New(fail.Unavailable, op, in.String(), "check that the server runs, listens on this address and that no firewall is between", err)
+	}
+
 	if kind := otherKind(in.Address, err); kind != "" {
 		return fail.New(fail.Invalid, op, in.String(), "check the address", fmt.Errorf("a %s server answers there, not PostgreSQL", kind))
 	}
