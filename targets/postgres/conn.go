@@ -209,7 +209,7 @@ func connectError(ctx context.Context, op string, in targets.Instance, err error
 		return fail.New(fail.Denied, op, in.String(), "check ca_file, the server's certificate and the host name in the address", err)
 	}
 
-	if kind := otherKind(in.Address, err); kind != "" {
+	if kind := otherKind(ctx, in.Address, err); kind != "" {
 		return fail.New(fail.Invalid, op, in.String(), "check the address", fmt.Errorf("a %s server answers there, not PostgreSQL", kind))
 	}
 
@@ -217,10 +217,10 @@ func connectError(ctx context.Context, op string, in targets.Instance, err error
 }
 
 // otherKind finds out whether a server that took the connection but never
-// answered a PostgreSQL greeting speaks Redis or HTTP: both wait for a line's end.
-func otherKind(address string, err error) string {
+// answered a PostgreSQL greeting speaks Redis or HTTP, while there is time: both wait for a line's end.
+func otherKind(ctx context.Context, address string, err error) string {
 	var ne net.Error
-	if !errors.As(err, &ne) || !ne.Timeout() {
+	if ctx.Err() != nil || !errors.As(err, &ne) || !ne.Timeout() {
 		return ""
 	}
 

@@ -170,7 +170,7 @@ func (g *guarded) failover(seed uint64, total, home *tally) {
 	if x.out.Loss != nil {
 		for _, s := range x.out.Loss.Shards {
 			if s.Verdict != losses.Nothing {
-				forks[s.Shard] = &rounds.Fork{Since: s.Since, From: began, To: end}
+				forks[s.Shard] = forkOf(seen, s, began, end)
 			}
 			words += fmt.Sprintf(" %s: %s, %d bytes, since %s before;", s.Shard, s.Verdict, s.Bytes, began.Sub(s.Since).Round(time.Millisecond))
 		}
@@ -185,6 +185,24 @@ func (g *guarded) failover(seed uint64, total, home *tally) {
 
 	g.judgedAlone(x, x.to, seen, forks, total)
 	g.goHome(seed, x, home)
+}
+
+// forkOf is when a failover may have undone what. The promotion lies between the last write that the old side was seen to take and the first
+// one of the new side, and all that clients did on either side lies on its side of that.
+func forkOf(seen []rounds.Seen, lost losses.Shard, began, end time.Time) *rounds.Fork {
+	f := &rounds.Fork{Since: lost.Since, From: began, To: end}
+
+	for _, s := range seen {
+		if s.Shard == lost.Shard && s.Last.Asked.After(f.From) {
+			f.From = s.Last.Asked
+		}
+
+		if s.Shard == lost.Shard && !s.First.Answered.IsZero() && s.First.Answered.Before(f.To) {
+			f.To = s.First.Answered
+		}
+	}
+
+	return f
 }
 
 // whyNot are the errors of a run.
@@ -211,7 +229,7 @@ func (g *guarded) goHome(seed uint64, was *round, home *tally) {
 
 	x := &round{from: was.to, to: was.from, rnd: was.rnd}
 	began := time.Now()
-	leave := g.customers(int64(seed) + 1)
+	leave := g.customers(int64(seed) + 1<<32) // what customers choose is nobody else's
 
 	g.watch.Mark()
 

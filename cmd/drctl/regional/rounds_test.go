@@ -534,7 +534,7 @@ func (a *arena) compared(leads string, forks map[targets.ShardID]*rounds.Fork, t
 		a.Fatal(err)
 	}
 
-	rep, err := shop.CheckServing(a.Context(), shop.CheckOptions{Platform: p, Journals: []string{a.journal}})
+	rep, err := shop.CheckServing(a.Context(), shop.CheckOptions{Platform: p, Journals: []string{a.journal}, List: 5000})
 	if err != nil {
 		a.Fatal(err)
 	}

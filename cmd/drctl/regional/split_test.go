@@ -121,7 +121,7 @@ func newPlaces(t *testing.T) *places {
 	ann, public := s.keypair("ann")
 	s.ann = ann
 	s.configure(fmt.Sprintf(`
-detection: {interval: 2s, limit: 2s, lost: 4s, up: 4s, block: 1s, places: [third]}
+detection: {interval: 3s, limit: 2s, lost: 9s, up: 3s, block: 1s, places: [third]}
 recovery:
   shop:
     decision: automatic
@@ -509,7 +509,7 @@ func (s *places) part(seed uint64, total, home *tally) {
 	if leads == x.to && x.out.Loss != nil {
 		for _, l := range x.out.Loss.Shards {
 			if l.Verdict != losses.Nothing {
-				forks[l.Shard] = &rounds.Fork{Since: l.Since, From: began, To: end}
+				forks[l.Shard] = forkOf(seen, l, began, end)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -52,6 +53,8 @@ type Options struct {
 	BarrierOnly bool
 	// Parallel bounds the objects read at once. Default 8.
 	Parallel int
+	// List bounds the violations that the report lists. Default 50.
+	List int
 }
 
 // Violation is one thing that is not as it must be.
@@ -61,8 +64,8 @@ type Violation struct {
 	Detail  string `json:"detail"`
 }
 
-// maxViolations bounds the violations that a report lists.
-const maxViolations = 50
+// listed is the default of Options.List.
+const listed = 50
 
 // Report is what Check found.
 type Report struct {
@@ -72,7 +75,7 @@ type Report struct {
 	Checked    map[string]int64 `json:"checked"`               // things looked at, by rule
 	NotChecked []string         `json:"not_checked,omitempty"` // rules without a store to check
 	ByRule     map[string]int   `json:"violations_by_rule,omitempty"`
-	Violations []Violation      `json:"violations,omitempty"` // the first 50
+	Violations []Violation      `json:"violations,omitempty"` // the first Options.List
 	Total      int              `json:"violations_total"`
 
 	// The measured loss: what the customers had been told was done, and the
@@ -216,7 +219,7 @@ func (k *checker) violation(rule, subject, format string, args ...any) {
 	k.rep.Total++
 
 	k.rep.ByRule[rule]++
-	if len(k.rep.Violations) < maxViolations {
+	if len(k.rep.Violations) < cmp.Or(k.List, listed) {
 		k.rep.Violations = append(k.rep.Violations, Violation{Rule: rule, Subject: subject, Detail: fmt.Sprintf(format, args...)})
 	}
 }
