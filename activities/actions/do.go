@@ -14,7 +14,6 @@ import (
 	"drctl/activities/outside"
 	"drctl/activities/planned"
 	"drctl/activities/reconciling"
-	"drctl/activities/section"
 	"drctl/activities/steps"
 	"drctl/internal/fail"
 	"drctl/internal/traffic"
@@ -310,7 +309,7 @@ func (a *Activities) reroute(ctx context.Context, c Call, d plan.Definition, s p
 	}
 	defer done()
 
-	_, err = h.Do(ctx, planned.Node(d, c.Mode, s.ID), known(h))
+	_, err = h.Do(ctx, planned.Node(d, c.Mode, s.ID), h.Known())
 
 	return Done{}, err
 }
@@ -322,22 +321,18 @@ func (a *Activities) rerouteBack(ctx context.Context, c Call, d plan.Definition,
 	}
 	defer done()
 
-	return h.Undo(ctx, planned.Node(d, c.Mode, s.ID), known(h))
+	return h.Undo(ctx, planned.Node(d, c.Mode, s.ID), h.Known())
 }
 
 // routesOnly are hands with routes and no shards, with what the routes were before.
 func (a *Activities) routesOnly(ctx context.Context, c Call, d plan.Definition) (*steps.Hands, func(), error) {
-	h := &steps.Hands{To: d.To, Epoch: c.Epoch, Defs: map[string]plan.StepDef{}}
-	for _, s := range d.Steps {
-		h.Defs[s.ID] = s
-	}
-
 	out, ok := c.Outs[planned.RoutesStep(d)]
 	if !ok {
 		return nil, nil, fail.Newf(fail.Conflict, op, c.Step, "the routes were not read before")
 	}
 
-	if err := json.Unmarshal(out, &h.Was); err != nil {
+	h, err := steps.Routing(d, c.Epoch, out)
+	if err != nil {
 		return nil, nil, fail.New(fail.Corrupt, op, c.Step, "", err)
 	}
 
@@ -345,16 +340,6 @@ func (a *Activities) routesOnly(ctx context.Context, c Call, d plan.Definition) 
 	h.Routes = routes
 
 	return h, routes.Close, err
-}
-
-// known is what hands outside of a section know: the routes.
-func known(h *steps.Hands) section.Known {
-	b, err := json.Marshal(steps.Seen{Routes: h.Was})
-	if err != nil { // plain data always marshals
-		return section.Known{Prepared: json.RawMessage("{}")}
-	}
-
-	return section.Known{Prepared: b}
 }
 
 // said is a step of which nothing but words is left.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"drctl/activities/planned"
 	"drctl/internal/engine"
 	"drctl/internal/epoch"
 	"drctl/internal/fail"
@@ -57,7 +58,7 @@ func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
 		return Begun{}, err
 	}
 	// The vault of the region that takes over is the one that has to have it.
-	set = vault.Set{Vaults: append([]*vault.Vault{v}, others(set.Vaults, v)...), Durability: 1}
+	set = vault.Set{Vaults: append([]*vault.Vault{v}, planned.Others(set.Vaults, v)...), Durability: 1}
 
 	behind, claimed := a.newest(ctx, d.Group)
 	for range 100 {
@@ -98,16 +99,6 @@ func (a *Activities) newest(ctx context.Context, group string) (id string, numbe
 	}
 
 	return st.Newest()
-}
-
-func others(all []*vault.Vault, but *vault.Vault) (out []*vault.Vault) {
-	for _, v := range all {
-		if v.Region() != but.Region() {
-			out = append(out, v)
-		}
-	}
-
-	return out
 }
 
 // nextEpoch is one more than the greatest that a vault has, or the run's own. The first

@@ -74,7 +74,7 @@ func (a *Activities) vaults(ctx context.Context, group, region string) (vault.Se
 
 	if set, err := a.Platform.Set(ctx, group, region); err == nil {
 		if set, err = set.Answering(ctx); err == nil {
-			out.Vaults = append(out.Vaults, others(set.Vaults, v)...)
+			out.Vaults = append(out.Vaults, planned.Others(set.Vaults, v)...)
 		}
 	}
 
