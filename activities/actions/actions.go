@@ -10,7 +10,6 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"drctl/activities/atmoment"
-	"drctl/activities/halfdone"
 	"drctl/activities/onhost"
 	"drctl/activities/outside"
 	"drctl/activities/planned"
@@ -237,12 +236,7 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 	}
 	h.Newer = func(ctx context.Context) error { return a.newer(ctx, d, c.Epoch) }
 
-	h.InDoubt = func(ctx context.Context, id targets.ShardID) ([]string, error) {
-		return a.resolver().InDoubt(ctx, d, id)
-	}
-	h.Resolve = func(ctx context.Context, id targets.ShardID, forks map[targets.ShardID]targets.Position) (halfdone.Left, error) {
-		return a.resolver().Resolve(ctx, d, id, forks)
-	}
+	h.InDoubt, h.Resolve = a.resolver().Of(d)
 
 	if d.Mode == plan.ModeFailover {
 		h.Line = func(ctx context.Context, id targets.ShardID) (steps.Line, error) {

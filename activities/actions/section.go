@@ -51,18 +51,7 @@ func (a *Activities) halves(ctx context.Context, c Call, out section.Result) *ha
 		return nil
 	}
 
-	forks := aftermath.Forks(d, out)
-	if len(forks) == 0 {
-		return nil
-	}
-
-	stop := planned.Beat(ctx, planned.Nothing)
-	defer stop()
-
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lossLimit)
-	defer cancel()
-
-	return a.resolver().Halves(ctx, d, forks)
+	return aftermath.Halves(ctx, a.resolver(), d, out, lossLimit)
 }
 
 func (a *Activities) section(ctx context.Context, c Call) (section.Result, error) {

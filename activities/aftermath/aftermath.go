@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"drctl/activities/halfdone"
 	"drctl/activities/planned"
@@ -55,6 +56,23 @@ func Forks(d plan.Definition, out section.Result) map[targets.ShardID]targets.Po
 	}
 
 	return all
+}
+
+// Halves are tagged global transactions that a failover left half done, as far as it is known within a time; nil
+// where nothing was promoted.
+func Halves(ctx context.Context, r halfdone.Resolver, d plan.Definition, out section.Result, within time.Duration) *halfdone.Halves {
+	forks := Forks(d, out)
+	if len(forks) == 0 {
+		return nil
+	}
+
+	stop := planned.Beat(ctx, planned.Nothing)
+	defer stop()
+
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+	defer cancel()
+
+	return r.Halves(ctx, d, forks)
 }
 
 // Before adds what was known before the promotion: by the section's journal, and by

@@ -56,6 +56,16 @@ func (a Resolver) ender(ctx context.Context, d plan.Definition, id targets.Shard
 	return e.Ender(), in, nil
 }
 
+// Of are InDoubt and Resolve of one plan.
+func (a Resolver) Of(d plan.Definition) (list func(context.Context, targets.ShardID) ([]string, error), end func(context.Context, targets.ShardID, map[targets.ShardID]targets.Position) (Left, error)) {
+	list = func(ctx context.Context, id targets.ShardID) ([]string, error) { return a.InDoubt(ctx, d, id) }
+	end = func(ctx context.Context, id targets.ShardID, forks map[targets.ShardID]targets.Position) (Left, error) {
+		return a.Resolve(ctx, d, id, forks)
+	}
+
+	return list, end
+}
+
 // InDoubt lists what is prepared on the new side of a shard.
 func (a Resolver) InDoubt(ctx context.Context, d plan.Definition, id targets.ShardID) (out []string, err error) {
 	e, in, err := a.ender(ctx, d, id)
