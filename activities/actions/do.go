@@ -91,9 +91,7 @@ func (a *Activities) precheck(ctx context.Context, c Call, d plan.Definition, s 
 	case plan.BindMoment:
 		return a.moment(ctx, c, d, atmoment.Settled)
 	case plan.CheckPlace:
-		said, err := a.sites().Check(ctx, c.Run, d, s)
-
-		return Done{Said: said}, err
+		return said(a.sites().Check(ctx, c.Run, d, s))
 	}
 
 	return Done{}, fail.Newf(fail.Unsupported, op, s.ID, "nothing here checks %q", s.With.Precheck.Check)
