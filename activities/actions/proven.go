@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"drctl/activities/atmoment"
 	"drctl/activities/steps"
@@ -54,11 +55,8 @@ func (a *Activities) laidDown(h *steps.Hands, c Call, d plan.Definition) (err er
 	}
 	h.Line = func(ctx context.Context, id targets.ShardID) (steps.Line, error) {
 		line, err := a.sites().Line(ctx, d, id, h.Shards[id].Old.Kind)
-		if err != nil {
-			return line, err
-		}
 
-		return line, a.mute(ctx, d, id)
+		return line, errors.Join(err, a.mute(ctx, d, id))
 	}
 	h.Laid, err = atmoment.Points(d, c.Outs)
 
