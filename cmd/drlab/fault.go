@@ -12,8 +12,8 @@ func (a *app) faultCmd() *cobra.Command {
 	var undo bool
 	c := &cobra.Command{
 		Use: "fault FAULT WHAT", Short: "Plant a fault that can be taken away again: for game days of drctl", Args: cobra.ExactArgs(2),
-		Long: `kill SERVER, stop SERVER (Redis and S3, too), disks SERVER (killed, its disk gone), full SERVER (no file of
-it can grow), region REGION (its database servers with their disks), engine all, key all, vault REGION (away),
+		Long: `kill SERVER, stop SERVER (Redis and S3, too), disks SERVER (killed, its disk gone),
+region REGION (its database servers with their disks), engine all, key all, vault REGION (away),
 corrupt REGION (a byte in the newest chunk of log of its vault).
 
 --undo takes it away; that may be repeated, and done where nothing was planted. A killed primary is not started

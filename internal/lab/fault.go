@@ -11,8 +11,6 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"drctl/internal/fail"
 	"drctl/internal/proc"
 	"drctl/internal/supervise"
@@ -21,7 +19,7 @@ import (
 
 // Undoable are the faults that Fault plants and takes away again, with what each is planted on.
 var Undoable = map[string]string{
-	"kill": "SERVER", "stop": "SERVER", "disks": "SERVER", "full": "SERVER", "region": "REGION",
+	"kill": "SERVER", "stop": "SERVER", "disks": "SERVER", "region": "REGION",
 	"engine": "all", "key": "all", "vault": "REGION", "corrupt": "REGION",
 }
 
@@ -31,7 +29,7 @@ const opFault = "lab: fault"
 const away = ".away"
 
 // Fault plants a fault that can be taken away, or takes it away: kill a server; stop it; take
-// its disk; let none of its files grow; take a region with its disks; kill the engine; take the
+// its disk; take a region with its disks; kill the engine; take the
 // key; take a region's vault; corrupt the newest chunk of log in it. Taking away may be repeated, and done where
 // nothing was planted. A killed primary is not started while the other region takes writes.
 func (l *Lab) Fault(ctx context.Context, fault, what string, undo bool) error {
@@ -86,16 +84,13 @@ func names(m map[string]string) (out []string) {
 func (l *Lab) faultOf(ctx context.Context, fault string, i int, undo bool) error {
 	s := l.Servers()[i]
 
-	switch fault {
-	case "stop":
+	if fault == "stop" {
 		sig := syscall.SIGSTOP
 		if undo {
 			sig = syscall.SIGCONT
 		}
 
 		return l.signalAll(s, sig, undo)
-	case "full":
-		return l.full(s, undo)
 	}
 
 	if !undo {
@@ -171,33 +166,6 @@ func (l *Lab) signalAll(s Server, sig syscall.Signal, mayBeGone bool) error {
 	for _, p := range all {
 		if err := p.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return fail.New(fail.Denied, opFault, s.Name, "run drlab as the user who started the lab", err)
-		}
-	}
-
-	return nil
-}
-
-// full lets no file of a server grow, as a full disk does, or grow again. Processes that it starts later have that
-// from the first of them.
-func (l *Lab) full(s Server, undo bool) error {
-	all := l.all(s)
-	if len(all) == 0 && !undo {
-		return fail.Newf(fail.NotFound, opFault, s.Name, "it does not run; see: drlab status")
-	}
-
-	for _, p := range all {
-		var now unix.Rlimit
-		if err := unix.Prlimit(p.Pid, unix.RLIMIT_FSIZE, nil, &now); errors.Is(err, unix.ESRCH) {
-			continue
-		}
-
-		limit := unix.Rlimit{Cur: 0, Max: now.Max}
-		if undo {
-			limit.Cur = now.Max
-		}
-
-		if err := unix.Prlimit(p.Pid, unix.RLIMIT_FSIZE, &limit, nil); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fail.New(fail.Denied, opFault, s.Name, "run drlab as root", err)
 		}
 	}
 
