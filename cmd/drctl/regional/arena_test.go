@@ -117,11 +117,34 @@ func newArena(t *testing.T) *arena {
 	}
 
 	a.link(lab.West)
+	a.poolers()
 
 	a.watch = rounds.NewWatch(context.WithoutCancel(t.Context()), all)
 	t.Cleanup(a.watch.Stop)
 
 	return a
+}
+
+// poolers starts a PgBouncer again that dies, as a service manager does: 1.18 dies by itself now and then when it is told to KILL a
+// database whose server does not let it in.
+func (a *arena) poolers() {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+
+	go func() {
+		defer close(ended)
+
+		for ; ctx.Err() == nil; time.Sleep(500 * time.Millisecond) {
+			if l, err := lab.Open(a.dir, sandboxtest.Tools(a.T)); err == nil {
+				_ = l.Start(ctx, of("proxy", "orders"))
+			}
+		}
+	}()
+
+	a.Cleanup(func() {
+		stop()
+		<-ended
+	})
 }
 
 // tell shows what the servers said last, where something failed.

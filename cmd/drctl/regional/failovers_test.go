@@ -91,7 +91,10 @@ func TestFailoverRounds(t *testing.T) {
 	total.say()
 	t.Log("and on the way home:")
 	home.say()
-	t.Run("what is planted is found", g.twoAreFound)
+
+	if sandboxtest.Size(0, 1) > 0 {
+		t.Run("what is planted is found", g.twoAreFound)
+	}
 }
 
 // twoAreFound freezes the guard of the region that leads, with its watchman: the servers go on, nobody stops them, and drctl cannot

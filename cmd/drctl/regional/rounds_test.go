@@ -370,7 +370,10 @@ func TestSwitchoverRounds(t *testing.T) {
 	}
 
 	total.say()
-	t.Run("what is planted is found", func(t *testing.T) { a.undoneIsFound(t, from) })
+
+	if sandboxtest.Size(0, 1) > 0 {
+		t.Run("what is planted is found", func(t *testing.T) { a.undoneIsFound(t, from) })
+	}
 }
 
 // undoneIsFound undoes acknowledged writes behind the back of the customers: the registers' histories and the journal
