@@ -37,7 +37,6 @@ func other(region string) string {
 // and that is watched from outside.
 type arena struct {
 	*place
-	seed      uint64
 	fronts    map[string]*front       // of the vaults, by region, and of the witness
 	lines     map[string]*delay.Proxy // before the servers, by name
 	watch     *rounds.Watch
