@@ -39,6 +39,8 @@ const (
 	keep = 500
 )
 
+var errLate = errors.New("it has not answered by the time that a majority had, and half of the limit more")
+
 // Store is what a voter keeps its records in; vault.Store is one.
 type Store interface {
 	Put(ctx context.Context, key string, body []byte) error
@@ -226,6 +228,13 @@ func (b *Board) walk(ctx context.Context, s Store, name string, e *end) error {
 
 // each asks voters at once, and returns how many did it, and why others did not.
 func (b *Board) each(ctx context.Context, voters []Voter, f func(context.Context, Voter) error) (done int, why error) {
+	return b.most(ctx, voters, b.limit, f)
+}
+
+// most is each that waits only so long for the others once a majority has answered. Of votes
+// a majority is enough: two of them share a voter. Who waited for one that is gone would say and hear too
+// seldom for what it heard to count still.
+func (b *Board) most(ctx context.Context, voters []Voter, grace time.Duration, f func(context.Context, Voter) error) (done int, why error) {
 	ctx, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()
 
@@ -235,14 +244,21 @@ func (b *Board) each(ctx context.Context, voters []Voter, f func(context.Context
 	}
 
 	var errs []error
+
+	var late <-chan time.Time
 	for range voters {
 		select {
 		case err := <-got:
-			if err == nil {
-				done++
-			} else {
+			if err != nil {
 				errs = append(errs, err)
+				break
 			}
+
+			if done++; late == nil && b.Majority(done) {
+				late = time.After(grace)
+			}
+		case <-late:
+			return done, errors.Join(append(errs, errLate)...)
 		case <-ctx.Done(): // one that hangs in its store keeps nobody waiting
 			return done, errors.Join(append(errs, ctx.Err())...)
 		}
@@ -257,7 +273,12 @@ func (b *Board) Majority(n int) bool { return 2*n > len(b.voters) }
 // append writes a record behind all others of a sequence in each voter: what next makes of the
 // one that is the last there, which is nil in an empty sequence.
 func (b *Board) append(ctx context.Context, name string, next func(last []byte) (any, error)) (done int, err error) {
-	return b.each(ctx, b.voters, func(ctx context.Context, v Voter) error {
+	grace := b.limit
+	if strings.HasPrefix(name, votes) {
+		grace /= 2
+	}
+
+	return b.most(ctx, b.voters, grace, func(ctx context.Context, v Voter) error {
 		e := b.end(v.Name, name)
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -335,7 +356,7 @@ func (b *Board) Hear(ctx context.Context, places []string, of ...int) (heard []d
 		}
 	}
 
-	answered, err = b.each(ctx, ask, func(ctx context.Context, v Voter) error {
+	answered, err = b.most(ctx, ask, b.limit/2, func(ctx context.Context, v Voter) error {
 		for _, p := range places {
 			e := b.end(v.Name, votes+p)
 			e.mu.Lock()

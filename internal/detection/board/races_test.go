@@ -2,6 +2,8 @@ package board
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"sync"
@@ -238,5 +240,66 @@ func TestWhoOnlyLooksOnce(t *testing.T) {
 		if err != nil || len(heard) != 1 || heard[0].Sightings[0].Saw != detection.Dead || heard[0].At > 0 {
 			t.Errorf("%s has missed it: %+v, %v", missed, heard, err)
 		}
+	}
+}
+
+// mum is a voter that takes what is asked of it and never answers.
+type mum struct{ Store }
+
+func (mum) Get(ctx context.Context, _ string) (io.ReadCloser, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (mum) List(ctx context.Context, _, _ string) iter.Seq2[vault.Info, error] {
+	return func(yield func(vault.Info, error) bool) {
+		<-ctx.Done()
+		yield(vault.Info{}, ctx.Err())
+	}
+}
+
+func (mum) Put(ctx context.Context, _ string, _ []byte) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestOneThatIsGoneIsNotWaitedFor: a region that is cut off takes its vault along. Who waits for it
+// up to the limit, to say and to hear, hears votes that are too old to count.
+func TestOneThatIsGoneIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	b := w.board()
+	b.limit = time.Hour // longer than this test may take
+	b.voters[0].Store = mum{b.voters[0].Store}
+
+	done := make(chan error, 1)
+	go func() {
+		n, err := b.most(t.Context(), b.voters, time.Millisecond, func(ctx context.Context, v Voter) error {
+			_, err := v.Store.Get(ctx, "x")
+			if fail.Is(err, fail.NotFound) {
+				return nil
+			}
+
+			return err
+		})
+		if n != 2 {
+			err = errors.Join(err, fmt.Errorf("%d of 2 have answered", n))
+		} else if errors.Is(err, errLate) {
+			err = nil
+		}
+
+		done <- err
+	}()
+
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+
+	b.limit = 2 * time.Second
+	if err := b.Say(t.Context(), w.vote("east", "p1", detection.Alive, time.Second)); err != nil {
+		t.Error(err)
+	}
+
+	if heard, n, _ := b.Hear(t.Context(), []string{"east"}); n != 2 || len(heard) != 1 {
+		t.Errorf("%d of 2 voters have answered, %d votes were heard", n, len(heard))
 	}
 }
