@@ -58,7 +58,7 @@ func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
 		return Begun{}, err
 	}
 	// The vault of the region that takes over is the one that has to have it.
-	set = vault.Set{Vaults: append([]*vault.Vault{v}, planned.Others(set.Vaults, v)...), Durability: 1}
+	set = planned.Reached(ctx, v, set)
 
 	behind, claimed := a.newest(ctx, d.Group)
 	for range 100 {

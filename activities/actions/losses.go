@@ -70,13 +70,11 @@ func (a *Activities) vaults(ctx context.Context, group, region string) (vault.Se
 	if err != nil {
 		return vault.Set{}, err
 	}
-	out := vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}
 
-	if set, err := a.Platform.Set(ctx, group, region); err == nil {
-		if set, err = set.Answering(ctx); err == nil {
-			out.Vaults = append(out.Vaults, planned.Others(set.Vaults, v)...)
-		}
+	set, err := a.Platform.Set(ctx, group, region)
+	if err != nil {
+		return vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}, nil
 	}
 
-	return out, nil
+	return planned.Reached(ctx, v, set), nil
 }
