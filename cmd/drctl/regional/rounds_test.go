@@ -141,7 +141,7 @@ func (n answers) next(s recovery.Step, past, dead bool) (answer string) {
 func (a *arena) attend(x *round, m *moving, n answers) {
 	a.Helper()
 
-	approved := false
+	approved := 0 // a failback asks before it lets the old side come back, too
 
 	for end := time.After(roundLimit); ; {
 		select {
@@ -156,8 +156,8 @@ func (a *arena) attend(x *round, m *moving, n answers) {
 
 		// The command says what is asked; the engine knows what is asked now.
 		text := m.said.String()
-		if strings.Contains(text, "approve with: ") && !approved && a.approve != nil {
-			approved = a.approve()
+		if strings.Count(text, "approve with: ") > approved && a.approve != nil && a.approve() {
+			approved++
 		}
 
 		if !strings.Contains(text, "answer with: ") || x.dead.Load() {
