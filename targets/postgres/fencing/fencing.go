@@ -23,6 +23,9 @@ import (
 
 const program = "postgres"
 
+// Held is the setting that Hold makes, in postgresql.auto.conf.
+const Held = "default_transaction_read_only"
+
 // Server is a server whose data directory is on this host.
 type Server struct {
 	in      targets.Instance
@@ -133,7 +136,7 @@ func (s *Server) Writable(ctx context.Context) (bool, error) {
 // returns when the server lists none.
 func (s *Server) Hold(ctx context.Context) error {
 	return s.ask(ctx, func(c *pgx.Conn) error {
-		if _, err := c.Exec(ctx, "ALTER SYSTEM SET default_transaction_read_only = on"); err != nil {
+		if _, err := c.Exec(ctx, "ALTER SYSTEM SET "+Held+" = on"); err != nil {
 			return err
 		}
 
@@ -168,13 +171,13 @@ func (s *Server) Release(ctx context.Context) error {
 	return s.ask(ctx, func(c *pgx.Conn) error {
 		var ours bool // by the file: this session itself may write
 
-		err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_file_settings WHERE name = 'default_transaction_read_only'
+		err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_file_settings WHERE name = '`+Held+`'
 			AND setting = 'on' AND sourcefile LIKE '%/postgresql.auto.conf')`).Scan(&ours)
 		if err != nil || !ours {
 			return err
 		}
 
-		if _, err := c.Exec(ctx, "ALTER SYSTEM RESET default_transaction_read_only"); err != nil {
+		if _, err := c.Exec(ctx, "ALTER SYSTEM RESET "+Held); err != nil {
 			return err
 		}
 		_, err = c.Exec(ctx, "SELECT pg_reload_conf()")

@@ -111,6 +111,8 @@ func (s *side) sql(ctx context.Context, op string) (*pgx.Conn, error) {
 	return conn, err
 }
 
+func (s *side) session(ctx context.Context) (*pgx.Conn, error) { return s.sql(ctx, opPromote) }
+
 // ask reads one row. A session that broke is opened again, once.
 func (s *side) ask(ctx context.Context, op, grant, sql string, args []any, into ...any) error {
 	for try := 0; ; try++ {

@@ -9,6 +9,7 @@ import (
 	"drctl/targets"
 	"drctl/targets/handover"
 	"drctl/targets/postgres/control"
+	"drctl/targets/postgres/fencing"
 	"drctl/targets/postgres/localwal"
 	"drctl/targets/postgres/postmaster"
 	"drctl/targets/postgres/timelines"
@@ -46,7 +47,8 @@ func (h *hands) Promote(ctx context.Context, req handover.PromoteRequest) (out h
 
 	if !v.standby {
 		out.Again = true
-		return out, h.promoted(ctx, &out, at, line, req.Exact)
+
+		return out, fencing.Lift(ctx, h.new.session, func(context.Context) error { return h.promoted(ctx, &out, at, line, req.Exact) })
 	}
 
 	if err := h.onLine(at, line, req.Exact); err != nil {
@@ -57,7 +59,7 @@ func (h *hands) Promote(ctx context.Context, req handover.PromoteRequest) (out h
 		return out, err
 	}
 
-	if err := h.writable(ctx); err != nil {
+	if err := fencing.Lift(ctx, h.new.session, h.writable); err != nil {
 		return out, err
 	}
 

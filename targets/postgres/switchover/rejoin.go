@@ -17,6 +17,7 @@ import (
 	"drctl/targets"
 	"drctl/targets/handover"
 	"drctl/targets/postgres/control"
+	"drctl/targets/postgres/fencing"
 	"drctl/targets/postgres/localwal"
 	"drctl/targets/postgres/postmaster"
 	"drctl/targets/postgres/replayconf"
@@ -344,7 +345,8 @@ func (r *rejoin) tidy(ctx context.Context) error {
 	return r.old.dropSlots(ctx, opRejoin, drop...)
 }
 
-// configure sets values as ALTER SYSTEM does, in a directory whose server does not run.
+// configure sets values as ALTER SYSTEM does, in a directory whose server does not run. A guard's
+// hold on what was a primary ends with it.
 func configure(dir string, set map[string]string) error {
 	path := filepath.Join(dir, "postgresql.auto.conf")
 
@@ -356,7 +358,7 @@ func configure(dir string, set map[string]string) error {
 	var kept []string
 	for line := range strings.Lines(string(b)) {
 		name, _, _ := strings.Cut(line, "=")
-		if _, mine := set[strings.TrimSpace(name)]; !mine {
+		if _, mine := set[strings.TrimSpace(name)]; !mine && strings.TrimSpace(name) != fencing.Held {
 			kept = append(kept, strings.TrimRight(line, "\n"))
 		}
 	}
