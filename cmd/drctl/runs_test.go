@@ -5,6 +5,7 @@ import (
 
 	"drctl/cmd/drctl/answer"
 	"drctl/internal/engine"
+	enginerun "drctl/internal/engine/looked"
 )
 
 // TestSchedulesAndRuns pauses, resumes, follows and cancels by hand what a platform
@@ -48,7 +49,14 @@ func TestSchedulesAndRuns(t *testing.T) {
 	// One that is left to the engine is found there and can be followed to its end.
 	begun := decode[answer.Started](t, w.must(t, "backup", "now", "--wait=false", "--json", "--full"))
 	w.expect(t, 0, []string{begun.WorkflowID}, "runs", "list")
+	w.expect(t, 0, []string{begun.WorkflowID, "running", "in its history"}, "runs", "show", begun.WorkflowID)
 	w.expect(t, 0, []string{"has ended"}, "runs", "attach", begun.WorkflowID)
+	w.expect(t, 2, []string{"there is no run"}, "runs", "show", "no/such")
+
+	if r := decode[enginerun.Run](t, w.must(t, "runs", "show", begun.WorkflowID, "--json")); r.State != "completed" || r.RunID != begun.RunID || r.Ended.IsZero() {
+		t.Errorf("followed to its end, and shown as %+v", r)
+	}
+
 	w.expect(t, 2, []string{"there is no run"}, "runs", "attach", "no/such")
 
 	begun = decode[answer.Started](t, w.must(t, "backup", "now", "--wait=false", "--json", "--full"))

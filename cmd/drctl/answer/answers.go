@@ -5,6 +5,7 @@ import (
 	"drctl/drills/simulate"
 	"drctl/internal/approval"
 	"drctl/internal/engine"
+	"drctl/internal/engine/looked"
 	"drctl/internal/moment"
 	"drctl/internal/planting"
 	"drctl/internal/sandbox"
@@ -102,6 +103,7 @@ func All() []Answer {
 		{Command: "runs attach", Value: started},
 		{Command: "runs cancel", Value: started},
 		{Command: "runs list", Value: []engine.Run{}},
+		{Command: "runs show", Value: looked.Run{}},
 		{Command: "sandbox list", Value: []Sandbox{}},
 		{Command: "sandbox rm", Value: SandboxesRemoved{}},
 		{Command: "sandbox show", Value: []sandbox.Access{}},
