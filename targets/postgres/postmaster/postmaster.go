@@ -15,8 +15,7 @@ import (
 	"drctl/internal/proc"
 )
 
-// poll is how often a process that is to end, or to be ready, is looked at: it is
-// waited for while nobody can write.
+// poll is how often a lock file, and who it names, is looked at: it is waited for while nobody can write.
 const poll = time.Millisecond
 
 // What a server says of itself in its lock file.
@@ -104,16 +103,9 @@ func (s Server) end(ctx context.Context, sig syscall.Signal) error {
 		return fail.New(fail.Denied, op, s.Dir, "run as root or as the user of the server", err)
 	}
 
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-
-	for s.Alive() {
-		select {
-		case <-ctx.Done():
-			return fail.New(fail.Stalled, op, s.Dir, "see its log; a session or a standby may keep it from ending",
-				fmt.Errorf("process %d was told to stop and has not ended: %w", s.Pid, context.Cause(ctx)))
-		case <-tick.C:
-		}
+	if err := s.Gone(ctx); err != nil {
+		return fail.New(fail.Stalled, op, s.Dir, "see its log; a session or a standby may keep it from ending",
+			fmt.Errorf("process %d was told to stop and has not ended: %w", s.Pid, err))
 	}
 
 	return nil

@@ -18,8 +18,10 @@ import (
 )
 
 const (
-	// poll is how often a server is asked while nobody can write.
-	poll = time.Millisecond
+	// poll is how soon a server is asked again while nobody can write, and by how much later each time, up to
+	// pollMost: a question takes from the server's own time.
+	poll     = time.Millisecond
+	pollMost = 5 * time.Millisecond
 	// The defaults of a request.
 	maxLag         = 16 << 20
 	maxTransaction = 10 * time.Second
@@ -259,12 +261,9 @@ func (s *side) identify(ctx context.Context, op string, v seen) (timelines.Point
 	return p, nil
 }
 
-// await asks until yes is true.
+// await asks until yes is true, ever less often.
 func await(ctx context.Context, op string, in targets.Instance, what func() string, yes func() (bool, error)) error {
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-
-	for {
+	for wait := poll; ; wait = min(wait+poll, pollMost) {
 		ok, err := yes()
 		if err == nil && ok {
 			return nil
@@ -277,7 +276,7 @@ func await(ctx context.Context, op string, in targets.Instance, what func() stri
 		select {
 		case <-ctx.Done():
 			return fail.New(fail.Stalled, op, in.String(), "", fmt.Errorf("%s: %w", what(), context.Cause(ctx)))
-		case <-tick.C:
+		case <-time.After(wait):
 		}
 	}
 }

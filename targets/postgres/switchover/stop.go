@@ -120,7 +120,7 @@ func (h *hands) halt(ctx context.Context) error {
 	gone, stop := context.WithTimeout(ctx, goneWithin)
 	defer stop()
 
-	if await(gone, opStop, h.req.Old, func() string { return "" }, func() (bool, error) { return !srv.Alive(), nil }) != nil {
+	if srv.Gone(gone) != nil {
 		return fail.New(fail.Unverified, opStop, h.req.Old.String(), "correct the command that stops it", fmt.Errorf("the command has ended, and process %d runs", srv.Pid))
 	}
 

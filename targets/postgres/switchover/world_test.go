@@ -116,6 +116,7 @@ func newPairWith(t testing.TB, tools servers.Binaries, settings map[string]strin
 	p.b = sandboxtest.Start(t, tools, b, sandboxtest.PostgresOptions{Settings: settings})
 	p.b.Role, p.b.Region = targets.Standby, "west"
 	p.until(p.b, "SELECT count(*) > 0 FROM pg_stat_wal_receiver WHERE status = 'streaming'")
+	p.until(p.b, "SELECT pg_last_wal_replay_lsn() >= '"+p.ask(p.a, "SELECT pg_current_wal_flush_lsn()")+"'")
 
 	return p
 }
