@@ -546,10 +546,8 @@ func (a *arena) compared(leads string, forks map[targets.ShardID]*rounds.Fork, t
 		wrong = append(wrong, "nothing was compared with the journal")
 	}
 
-	for _, v := range rep.Violations {
-		if !a.mayBeLost(v, forks) {
-			wrong = append(wrong, fmt.Sprintf("the journal: %s: %s: %s", v.Rule, v.Subject, v.Detail))
-		}
+	for _, v := range a.mayBeLost(rep.Violations, forks) {
+		wrong = append(wrong, fmt.Sprintf("the journal: %s: %s: %s", v.Rule, v.Subject, v.Detail))
 	}
 
 	if rep.Total > len(rep.Violations) {

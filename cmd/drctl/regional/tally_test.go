@@ -3,6 +3,7 @@ package regional_test
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,61 +19,74 @@ var (
 	cartAt    = regexp.MustCompile("cart:([0-9]+) .*it is at change ([0-9]+), and change ([0-9]+) was acknowledged")
 )
 
-// mayBeLost reports whether a violation is of what a failover may have lost: every acknowledged operation that
+// mayBeLost are the violations that are not of what a failover may have lost: every acknowledged operation that
 // is gone was acknowledged behind the instant until when, by the statement of loss, nothing is lost, and before the failover
 // had ended. What was lost once stays forgiven.
-func (a *arena) mayBeLost(v shop.Violation, forks map[targets.ShardID]*rounds.Fork) bool {
+func (a *arena) mayBeLost(all []shop.Violation, forks map[targets.ShardID]*rounds.Fork) (wrong []shop.Violation) {
 	may := func(r *shop.Record, id targets.ShardID) bool {
 		f, at := forks[id], time.Unix(0, r.Acked())
 		return f != nil && at.After(f.Since) && at.Before(f.To)
 	}
 
-	lost := map[string]targets.ShardID{}
+	names, lost := make([][]string, len(all)), map[string]targets.ShardID{}
+	for i, v := range all {
+		var of targets.ShardID
+		names[i], of = gone(v)
 
+		for _, name := range names[i] {
+			if !a.forgiven[name] {
+				lost[name] = of
+			}
+		}
+	}
+
+	if len(lost) > 0 {
+		for r, err := range journal.Read(a.journal) {
+			if err != nil {
+				a.Fatal(err)
+			}
+
+			for _, name := range []string{r.ID, change(int64(r.Cart), int64(r.Seq))} {
+				if id, ok := lost[name]; ok && (r.Acked() == 0 || may(&r, id)) {
+					a.forgiven[name] = true
+				}
+			}
+		}
+	}
+
+	for i, v := range all {
+		if len(names[i]) == 0 || slices.ContainsFunc(names[i], func(name string) bool { return !a.forgiven[name] }) {
+			wrong = append(wrong, v)
+		}
+	}
+
+	return wrong
+}
+
+func change(cart, n int64) string { return fmt.Sprintf("cart %d change %d", cart, n) }
+
+// gone names what a violation says is gone; none when it says something else.
+func gone(v shop.Violation) (names []string, of targets.ShardID) {
 	switch v.Rule {
 	case shop.RuleAcked, shop.RuleGrade:
-		id := operation.FindString(v.Subject)
-		if id == "" {
-			return false
+		if id := operation.FindString(v.Subject); id != "" {
+			return []string{id}, orders
 		}
-		lost[id] = orders
 	case shop.RuleCarts:
 		m := cartAt.FindStringSubmatch(v.Subject + " " + v.Detail)
 		if m == nil {
-			return false
+			return nil, carts
 		}
 
 		var cart, is, was int64
 
 		_, _ = fmt.Sscan(m[1]+" "+m[2]+" "+m[3], &cart, &is, &was)
 		for n := is + 1; n <= was; n++ {
-			lost[fmt.Sprintf("cart %d change %d", cart, n)] = carts
+			names = append(names, change(cart, n))
 		}
 	}
 
-	if len(lost) == 0 {
-		return false
-	}
-
-	for r, err := range journal.Read(a.journal) {
-		if err != nil {
-			a.Fatal(err)
-		}
-
-		for _, name := range []string{r.ID, fmt.Sprintf("cart %d change %d", r.Cart, r.Seq)} {
-			if id, ok := lost[name]; ok && (r.Acked() == 0 || may(&r, id)) {
-				a.forgiven[name] = true
-			}
-		}
-	}
-
-	for name := range lost {
-		if !a.forgiven[name] {
-			return false
-		}
-	}
-
-	return true
+	return names, carts
 }
 
 // tally counts what all rounds showed.
