@@ -162,6 +162,8 @@ type Laid struct {
 	Standby targets.Position `json:"standby,omitzero"`
 	// GivenUp is how many bytes of log the standby had beyond the point; -1: not known.
 	GivenUp int64 `json:"given_up_bytes"`
+	// Bytes are those of the base and the log that were read for that, before compression.
+	Bytes int64 `json:"bytes,omitempty"`
 	// Kept is where the standby's directory is, on Host; "" when it was not moved.
 	Kept string `json:"kept,omitempty"`
 	Host string `json:"host,omitempty"`

@@ -135,6 +135,8 @@ func (a Sites) Lay(ctx context.Context, run string, d plan.Definition, s plan.St
 	}
 
 	out = b.Given(back, n.Standing.At)
+	out.Bytes = needs(back)
+
 	if n.Place.Dir == n.Standing.Dir {
 		out.Kept, out.Host = n.Place.Kept, site.In.Host
 	}
