@@ -21,6 +21,7 @@ import (
 	"drctl/internal/platform"
 	"drctl/internal/proof/shardlog"
 	"drctl/internal/traffic"
+	"drctl/restore/ahead"
 	"drctl/restore/plan"
 	"drctl/targets"
 )
@@ -239,7 +240,7 @@ func (a *Activities) hands(ctx context.Context, c Call, d plan.Definition) (h *s
 	h.InDoubt, h.Resolve = a.resolver().Of(d)
 
 	if d.Mode == plan.ModeFailover {
-		h.Line = func(ctx context.Context, id targets.ShardID) (steps.Line, error) {
+		h.Line = func(ctx context.Context, id targets.ShardID) (ahead.Line, error) {
 			return a.line(ctx, c, d, id)
 		}
 	}

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"drctl/activities/aftermath"
-	"drctl/activities/ahead"
 	"drctl/activities/atmoment"
 	"drctl/activities/onhost"
 	"drctl/activities/outside"
@@ -17,6 +15,7 @@ import (
 	"drctl/activities/steps"
 	"drctl/internal/fail"
 	"drctl/internal/traffic"
+	"drctl/restore/ahead"
 	"drctl/restore/history"
 	"drctl/restore/parted"
 	"drctl/restore/plan"
@@ -198,7 +197,7 @@ func (a *Activities) standby(ctx context.Context, d plan.Definition, s plan.Step
 
 	// The next time it is asked it may hear of nobody any more.
 	var out json.RawMessage
-	if h := aftermath.Heard(ctx, driver, in); h != nil && d.Mode == plan.ModeFailover {
+	if h := ahead.Heard(ctx, driver, in); h != nil && d.Mode == plan.ModeFailover {
 		if out, err = json.Marshal(h); err != nil {
 			return Done{}, err
 		}

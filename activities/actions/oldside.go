@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"time"
 
-	"drctl/activities/aftermath"
-	"drctl/activities/ahead"
 	"drctl/activities/onhost"
-	"drctl/activities/steps"
 	"drctl/internal/fail"
 	"drctl/internal/silence"
 	"drctl/internal/stream"
+	"drctl/restore/ahead"
 	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/targets/handover"
@@ -99,13 +97,13 @@ const feedsInSection = 3
 
 // line is the end of the old side's log as the vault of the region that takes over has
 // it. A standby that is not on that line is not promoted.
-func (a *Activities) line(ctx context.Context, c Call, d plan.Definition, id targets.ShardID) (steps.Line, error) {
+func (a *Activities) line(ctx context.Context, c Call, d plan.Definition, id targets.ShardID) (ahead.Line, error) {
 	step := ahead.FeedOf(d, id)
 	givenUp := c.Waived[step.ID] != "" // with a reason; where the line ends is known all the same
 
 	had, err := ahead.HadFed(c.Outs[step.ID])
 	if err != nil {
-		return steps.Line{}, err
+		return ahead.Line{}, err
 	}
 
 	for feeds := 0; ; feeds++ {
@@ -115,7 +113,7 @@ func (a *Activities) line(ctx context.Context, c Call, d plan.Definition, id tar
 		}
 
 		if len(k.path) == 0 || givenUp || had.All(k.line.At, k.at) {
-			k.line.Heard = aftermath.Heard(ctx, k.driver, k.standby)
+			k.line.Heard = ahead.Heard(ctx, k.driver, k.standby)
 
 			return k.line, a.mute(ctx, d, id)
 		}
@@ -160,7 +158,7 @@ func (a *Activities) mute(ctx context.Context, d plan.Definition, id targets.Sha
 
 // archived is what a vault has of the log of a shard's old side.
 type archived struct {
-	line    steps.Line
+	line    ahead.Line
 	standby targets.Instance
 	driver  targets.Driver
 	at      targets.Position // of the standby

@@ -8,6 +8,7 @@ import (
 	"drctl/activities/atmoment"
 	"drctl/activities/steps"
 	"drctl/internal/fail"
+	"drctl/restore/ahead"
 	"drctl/restore/plan"
 	"drctl/targets"
 )
@@ -53,7 +54,7 @@ func (a *Activities) laidDown(h *steps.Hands, c Call, d plan.Definition) (err er
 	h.Wake = func(ctx context.Context, id targets.ShardID) error {
 		return a.sites().WakeAnywhere(ctx, c.Run, call, d, id)
 	}
-	h.Line = func(ctx context.Context, id targets.ShardID) (steps.Line, error) {
+	h.Line = func(ctx context.Context, id targets.ShardID) (ahead.Line, error) {
 		line, err := a.sites().Line(ctx, d, id, h.Shards[id].Old.Kind)
 
 		return line, errors.Join(err, a.mute(ctx, d, id))

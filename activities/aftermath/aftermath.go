@@ -18,21 +18,6 @@ import (
 	"drctl/targets/handover"
 )
 
-// Heard asks a standby how far its primary had come; nil when it does not say.
-func Heard(ctx context.Context, driver targets.Driver, standby targets.Instance) *handover.Heard {
-	p, ok := driver.(handover.Asking)
-	if !ok {
-		return nil
-	}
-
-	h, err := p.Asker().Heard(ctx, standby)
-	if err != nil {
-		return nil
-	}
-
-	return &h
-}
-
 // Promoted are the shards that a section promoted.
 func Promoted(d plan.Definition, out section.Result) (all []losses.Promoted) {
 	for _, s := range out.Steps {

@@ -2,22 +2,18 @@ package atmoment
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"drctl/internal/fail"
 	"drctl/internal/human"
-	"drctl/internal/observation/batches"
 	"drctl/internal/platform"
 	"drctl/internal/proof/shardlog"
 	"drctl/internal/vault"
 	"drctl/restore/inventory"
 	"drctl/restore/moments"
 	"drctl/restore/plan"
-	"drctl/restore/recovery"
 	"drctl/restore/runs"
 	"drctl/targets"
 )
@@ -29,12 +25,6 @@ const op = "proven moment"
 const (
 	Foreseen = "moment-foreseen"
 	Settled  = "moment-settled"
-)
-
-const (
-	// stride is how far back a moment is looked for at once, and farthest how far at most.
-	stride   = 10 * time.Minute
-	farthest = 24 * time.Hour
 )
 
 // Place is where moments are found.
@@ -112,17 +102,20 @@ func (p Place) Settle(ctx context.Context, d plan.Definition, run, which string)
 		return Bound{}, err
 	}
 
-	b, found, r, err := p.newest(ctx, v, g, d)
+	n, err := p.moments(v).Newest(ctx, moments.GoalOf(d), &g, time.Now().UTC())
 	if err != nil {
-		return b, err
+		return Bound{}, err
 	}
 
-	if which == Settled && len(found.Evidence) > 0 {
-		p.keep(ctx, v, found, "failover-"+strings.ToLower(run), &b)
+	b := Bound{Asked: n.Asked, Warnings: n.Warnings}
+	b.tell(n.Found.Cut)
+
+	if which == Settled && len(n.Found.Evidence) > 0 {
+		p.keep(ctx, v, n.Found, "failover-"+strings.ToLower(run), &b)
 	}
 	alone := vault.Set{Vaults: []*vault.Vault{v}, Durability: 1}
 
-	if b.Restore, err = inventory.SaveRun(ctx, alone, r); err != nil {
+	if b.Restore, err = inventory.SaveRun(ctx, alone, n.Run); err != nil {
 		return b, err
 	}
 
@@ -148,93 +141,6 @@ func (p Place) moments(v *vault.Vault) moments.Place {
 	return moments.Place{Vault: v, Logs: p.Logs, Version: p.Version}
 }
 
-// goal is what is wanted: the shards that the plan lays down, where it says.
-func goal(d plan.Definition) plan.Goal {
-	g := plan.Goal{Group: d.Group, Vault: d.To, Into: plan.Instances, Destinations: map[string]plan.Destination{}}
-
-	for _, s := range d.Steps {
-		if s.Do == plan.OpRestore && s.Kind.Traits().Log {
-			g.Shards = append(g.Shards, s.On)
-			g.Destinations[s.On.String()] = s.Into
-		}
-	}
-
-	return g
-}
-
-// newest is the newest moment to which a base and an unbroken log lead: one read out of the
-// logs now, or a sealed cut that is newer than all of those.
-func (p Place) newest(ctx context.Context, v *vault.Vault, g platform.Group, d plan.Definition) (b Bound, found moments.Found, r plan.Run, err error) {
-	want, now := goal(d), time.Now().UTC()
-
-	cut, cutErr := newestCut(ctx, v, want)
-	b.Asked = now
-
-	if last, err := batches.Newest(ctx, v, d.Group); err == nil && last.Ended.Before(now) {
-		b.Asked = last.Ended
-	}
-
-	var errs []error
-
-	for at := b.Asked; at.After(b.Asked.Add(-farthest)) && at.After(cut.QuiescedAt); at = at.Add(-stride) {
-		want.At = at
-
-		to, f, inv, err := p.moments(v).Goal(ctx, want, &g)
-		if err == nil && f.Cut.QuiescedAt.After(cut.QuiescedAt) {
-			r, err = recovery.Build(to, plan.ModeRestore, inv, now)
-		}
-
-		if err == nil && r.Hash != "" {
-			b.tell(f.Cut)
-			return b, f, r, nil
-		}
-
-		if err != nil {
-			errs = append(errs, err)
-		}
-
-		if err != nil && !fail.Is(err, fail.NotFound) || cutErr == nil && err == nil {
-			break // a vault that does not tell; or the sealed cut is newer
-		}
-	}
-
-	if cutErr != nil {
-		return b, found, r, fail.New(fail.NotFound, op, d.Group, "see when it can be: drctl cut list --window; or take --choice newest", errors.Join(append(errs, cutErr)...))
-	}
-
-	want.At, want.Cut = time.Time{}, cut.ID
-
-	inv, err := inventory.Read(ctx, v, want, &g)
-	if err == nil {
-		r, err = recovery.Build(want, plan.ModeRestore, inv, now)
-	}
-
-	b.tell(cut)
-
-	if len(errs) > 0 {
-		b.Warnings = append(b.Warnings, "a newer moment could not be had: "+errs[0].Error())
-	}
-
-	return b, found, r, err
-}
-
-// newestCut is the newest sealed cut that has all the shards.
-func newestCut(ctx context.Context, v *vault.Vault, want plan.Goal) (targets.Cut, error) {
-	for c, err := range v.CutsNewest(ctx, want.Group) {
-		if err != nil || c.SealedAt.IsZero() {
-			continue // a damaged one says nothing of the others
-		}
-
-		if !slices.ContainsFunc(want.Shards, func(id targets.ShardID) bool {
-			return !slices.ContainsFunc(c.Shards, func(p targets.ShardPoint) bool { return p.Shard == id })
-		}) {
-			return c, nil
-		}
-	}
-
-	return targets.Cut{}, fail.Newf(fail.NotFound, op, want.Group, "the vault of %s holds no sealed cut of all the shards", v.Region())
-}
-
 func (b *Bound) tell(c targets.Cut) {
 	b.Cut, b.Name, b.At, b.Grade = c.ID, c.Name, c.QuiescedAt, targets.Locked
 	if c.Proof != nil {
@@ -256,6 +162,8 @@ type Laid struct {
 	Standby targets.Position `json:"standby,omitzero"`
 	// GivenUp is how many bytes of log the standby had beyond the point; -1: not known.
 	GivenUp int64 `json:"given_up_bytes"`
+	// Bytes are those of the base and the log that were read for that, before compression.
+	Bytes int64 `json:"bytes,omitempty"`
 	// Kept is where the standby's directory is, on Host; "" when it was not moved.
 	Kept string `json:"kept,omitempty"`
 	Host string `json:"host,omitempty"`

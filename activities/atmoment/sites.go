@@ -5,12 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"drctl/activities/ahead"
 	"drctl/activities/inplace"
 	"drctl/activities/onhost"
-	"drctl/activities/steps"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
+	"drctl/restore/ahead"
 	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/targets/handover"
@@ -136,6 +135,8 @@ func (a Sites) Lay(ctx context.Context, run string, d plan.Definition, s plan.St
 	}
 
 	out = b.Given(back, n.Standing.At)
+	out.Bytes = needs(back)
+
 	if n.Place.Dir == n.Standing.Dir {
 		out.Kept, out.Host = n.Place.Kept, site.In.Host
 	}
@@ -202,10 +203,10 @@ func (a Sites) WakeAnywhere(ctx context.Context, run string, call json.RawMessag
 }
 
 // Line is the line of a shard's old side by the vault: the new one does not run yet.
-func (a Sites) Line(ctx context.Context, d plan.Definition, id targets.ShardID, k targets.Kind) (steps.Line, error) {
+func (a Sites) Line(ctx context.Context, d plan.Definition, id targets.ShardID, k targets.Kind) (ahead.Line, error) {
 	v, err := a.Hosts.Vault(ctx, d.To)
 	if err != nil {
-		return steps.Line{}, err
+		return ahead.Line{}, err
 	}
 
 	return ahead.End(ctx, v, id, k)

@@ -16,6 +16,7 @@ import (
 	"drctl/activities/section"
 	"drctl/internal/fail"
 	"drctl/internal/traffic"
+	"drctl/restore/ahead"
 	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/targets/handover"
@@ -53,7 +54,7 @@ type Hands struct {
 	Epochs Epochs
 	// Line is a place of the old side's log that is known, where the old side itself
 	// cannot say its end. It may be nil.
-	Line func(ctx context.Context, id targets.ShardID) (Line, error)
+	Line func(ctx context.Context, id targets.ShardID) (ahead.Line, error)
 	// Newer is not nil while a newer recovery may have promoted another server; asked
 	// before an old side is started again. It may be nil.
 	Newer func(ctx context.Context) error
@@ -78,22 +79,13 @@ type Epochs interface {
 	Back(ctx context.Context) error
 }
 
-// Line is a place of a log, with the history of its timeline (PostgreSQL).
-type Line struct {
-	At      targets.Position `json:"at"`
-	History []byte           `json:"history,omitempty"`
-	// Heard is how far the new side knew that the old one had come, beyond what it
-	// got; nil when it heard of nobody.
-	Heard *handover.Heard `json:"heard,omitempty"`
-}
-
 var _ section.Hands = (*Hands)(nil)
 
 // Seen is what Prepare saw: how far each shard was, and where each route pointed.
 type Seen struct {
 	Shards map[string]handover.Prepared `json:"shards"`
 	Routes traffic.States               `json:"routes"`
-	Lines  map[string]Line              `json:"lines,omitempty"`
+	Lines  map[string]ahead.Line        `json:"lines,omitempty"`
 }
 
 // Prepare connects to everything, makes checkpoints, and reads the routes. It
@@ -101,7 +93,7 @@ type Seen struct {
 // Where the old side cannot be asked any more it reads how far its log is known instead.
 func (h *Hands) Prepare(ctx context.Context) (json.RawMessage, error) {
 	ids := slices.SortedFunc(maps.Keys(h.Shards), targets.ShardID.Compare)
-	prepared, lines := make([]handover.Prepared, len(ids)), make([]Line, len(ids))
+	prepared, lines := make([]handover.Prepared, len(ids)), make([]ahead.Line, len(ids))
 	seen := Seen{Shards: map[string]handover.Prepared{}, Routes: h.Was}
 
 	group, ctx2 := errgroup.WithContext(ctx)
@@ -135,7 +127,7 @@ func (h *Hands) Prepare(ctx context.Context) (json.RawMessage, error) {
 		}
 
 		if seen.Lines == nil {
-			seen.Lines = map[string]Line{}
+			seen.Lines = map[string]ahead.Line{}
 		}
 		seen.Lines[id.String()] = lines[i]
 	}

@@ -9,7 +9,6 @@ import (
 	"drctl/drills"
 	"drctl/internal/human"
 	"drctl/internal/report/evidence"
-	"drctl/restore/losses"
 	"drctl/targets"
 )
 
@@ -138,18 +137,18 @@ func lossOf(r *Recovered) evidence.Span {
 		return evidence.Known(time.Duration(0))
 	}
 
-	most := time.Duration(0)
-	for _, x := range r.Loss.Shards {
-		switch {
-		case x.Verdict == losses.Nothing:
-		case x.Since.IsZero() || r.Loss.Silent.IsZero():
-			return evidence.Unknown[time.Duration]("of " + x.Shard.String() + " it is not known since when something is lost")
-		default:
-			most = max(most, r.Loss.Silent.Sub(x.Since))
-		}
+	since, why := r.Loss.LostFrom()
+
+	switch {
+	case why != "":
+		return evidence.Unknown[time.Duration](why)
+	case since.IsZero():
+		return evidence.Known(time.Duration(0))
+	case r.Loss.Silent.IsZero():
+		return evidence.Unknown[time.Duration]("it is not known when the old side was silent")
 	}
 
-	return evidence.Known(most)
+	return evidence.Known(max(0, r.Loss.Silent.Sub(since)))
 }
 
 // steps are those of the recovery, with faults between them.

@@ -52,6 +52,21 @@ type ended struct {
 	Started  time.Time       `json:"started"`
 	Finished time.Time       `json:"finished"`
 	Steps    []endedStep     `json:"steps"`
+	Laid     []struct {
+		Step  string `json:"step"`
+		Bytes int64  `json:"bytes"`
+	} `json:"laid"`
+}
+
+// bytes are those that a step has moved; 0 where that is not known.
+func (e ended) bytes(step string) int64 {
+	for _, l := range e.Laid {
+		if l.Step == step {
+			return l.Bytes
+		}
+	}
+
+	return 0
 }
 
 type endedStep struct {
@@ -133,7 +148,7 @@ func (e ended) why() string {
 func (e ended) samples() (out []forecast.Sample) {
 	for _, s := range e.Steps {
 		if s.Status == machine.Done && s.Waived == "" && s.Op != plan.OpSection && !s.Started.IsZero() && !s.Finished.Before(s.Started) {
-			out = append(out, forecast.Sample{Step: s.ID, Do: s.Op, Took: s.Finished.Sub(s.Started)})
+			out = append(out, forecast.Sample{Step: s.ID, Do: s.Op, Took: s.Finished.Sub(s.Started), Bytes: e.bytes(s.ID)})
 		}
 
 		for _, x := range s.Inside {

@@ -64,6 +64,17 @@ func (r Recent) Samples() (out []forecast.Sample) {
 	return out
 }
 
+// Timed is how many runs and drills have such samples.
+func (r Recent) Timed() (n int) {
+	for _, e := range r.out {
+		if len(e.Steps) > 0 {
+			n++
+		}
+	}
+
+	return n
+}
+
 // Any reports whether there is any run or drill.
 func (r Recent) Any() bool { return len(r.out) > 0 }
 

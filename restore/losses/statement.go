@@ -85,6 +85,22 @@ func (st Statement) Span(s Shard) (d time.Duration, ok bool) {
 	return max(0, st.Silent.Sub(s.Since)), true
 }
 
+// LostFrom is the instant from which on something of any shard can be lost; zero where nothing is lost.
+// why says why that is not known.
+func (st Statement) LostFrom() (since time.Time, why string) {
+	for _, s := range st.Shards {
+		switch {
+		case s.Verdict == Nothing:
+		case s.Since.IsZero():
+			return time.Time{}, "of " + s.Shard.String() + " it is not known since when something is lost"
+		case since.IsZero() || s.Since.Before(since):
+			since = s.Since
+		}
+	}
+
+	return since, ""
+}
+
 // Words say it of one shard, for people.
 func (st Statement) Words(s Shard) string {
 	if s.Read != nil && s.Read.Read {

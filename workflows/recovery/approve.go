@@ -86,6 +86,12 @@ func (r *run) subject(step string) approval.Subject {
 
 	sum := sha256.Sum256(state)
 
+	// What was foreseen when it began is shown, and signed. What came later would void signatures.
+	foreseen := r.in.Choices.Words()
+	if foreseen != "" {
+		foreseen = " " + foreseen + "."
+	}
+
 	return approval.Subject{Action: string(r.in.Mode), Plan: r.in.Plan.SHA256, State: hex.EncodeToString(sum[:]),
-		Words: fmt.Sprintf("%s of %s from %s to %s, run %s, epoch %d, step %s. Checked: %s.", r.in.Mode, r.in.Group, r.in.From, r.in.To, r.in.Run, r.out.Epoch, step, strings.Join(seen, "; "))}
+		Words: fmt.Sprintf("%s of %s from %s to %s, run %s, epoch %d, step %s. Checked: %s.%s", r.in.Mode, r.in.Group, r.in.From, r.in.To, r.in.Run, r.out.Epoch, step, strings.Join(seen, "; "), foreseen)}
 }

@@ -13,6 +13,7 @@ import (
 	"drctl/internal/approval"
 	"drctl/internal/engine"
 	"drctl/internal/platform"
+	"drctl/restore/choices"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
 	"drctl/workflows/unserved"
@@ -31,7 +32,7 @@ func Run(ctx workflow.Context, in In) (Out, error) {
 	}
 
 	r := &run{in: in, m: m, ended: workflow.NewBufferedChannel(ctx, 2*len(in.Order.Steps)+1), outs: map[string]json.RawMessage{}, approvals: map[string][]approval.Approval{}, halts: map[string]workflow.CancelFunc{},
-		out: Out{Run: in.Run, Group: in.Group, Mode: in.Mode, From: in.From, To: in.To, By: in.By, Plan: in.Plan.SHA256, Take: in.Take, Cause: in.Cause, Started: workflow.Now(ctx).UTC(), Verdict: machine.Open}}
+		out: Out{Run: in.Run, Group: in.Group, Mode: in.Mode, From: in.From, To: in.To, By: in.By, Plan: in.Plan.SHA256, Take: in.Take, Cause: in.Cause, Choices: in.Choices, Started: workflow.Now(ctx).UTC(), Verdict: machine.Open}}
 	for _, n := range in.Order.Steps {
 		r.out.Steps = append(r.out.Steps, Step{ID: n.ID, Op: n.Op})
 	}
@@ -99,7 +100,7 @@ func (r *run) loop(ctx workflow.Context) {
 	work, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
 
-	answers := workflow.GetSignalChannel(ctx, Answer)
+	answers, foreseen := workflow.GetSignalChannel(ctx, Answer), workflow.GetSignalChannel(ctx, Foreseen)
 	r.cancelled = ctx.Err() != nil
 
 	var first machine.Event = machine.Begin{}
@@ -124,6 +125,16 @@ func (r *run) loop(ctx workflow.Context) {
 
 			if !r.approve(work, a) {
 				r.answer(work, a, false)
+			}
+		})
+
+		pick.AddReceive(foreseen, func(c workflow.ReceiveChannel, _ bool) {
+			var t choices.Table
+
+			c.Receive(work, &t)
+
+			if r.out.Choices == nil {
+				r.out.Choices = &t
 			}
 		})
 

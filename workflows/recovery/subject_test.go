@@ -1,8 +1,10 @@
 package recovery
 
 import (
+	"strings"
 	"testing"
 
+	"drctl/restore/choices"
 	"drctl/restore/plan"
 )
 
@@ -34,5 +36,22 @@ func TestSubject(t *testing.T) {
 		if is(change) == same {
 			t.Errorf("%s: an approval would hold for another", name)
 		}
+	}
+}
+
+// TestWhatWasForeseenIsSigned: who approves signs what was shown when the run began. What a run learns
+// later, or one of which nothing was foreseen, changes no words.
+func TestWhatWasForeseenIsSigned(t *testing.T) {
+	r := run{in: In{Run: "r1", Group: "shop", From: "east", To: "west"}}
+	before := r.subject("approve")
+
+	r.out.Choices = &choices.Table{Choices: []choices.Choice{{Choice: plan.Newest}}}
+	if got := r.subject("approve"); got != before {
+		t.Errorf("signatures are void: %q", got.Words)
+	}
+
+	r.in.Choices = &choices.Table{Default: plan.Newest, Choices: []choices.Choice{{Choice: plan.Newest, RTO: choices.Time{Why: "never run"}}}}
+	if got := r.subject("approve"); !strings.Contains(got.Words, "newest (default) loses at most unknown, log: unknown, takes unknown: never run.") || !strings.HasPrefix(got.Words, before.Words) {
+		t.Errorf("%q", got.Words)
 	}
 }

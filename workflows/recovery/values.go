@@ -9,6 +9,7 @@ import (
 	"drctl/activities/section"
 	"drctl/internal/approval"
 	"drctl/internal/detection"
+	"drctl/restore/choices"
 	"drctl/restore/losses"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
@@ -21,6 +22,9 @@ const (
 	// a run has come.
 	Answer = "answer"
 	State  = "state"
+	// Foreseen is the signal that brings what was foreseen, where that was not known yet when the run
+	// began: nothing waits for it.
+	Foreseen = "foreseen"
 )
 
 // In is a run.
@@ -36,6 +40,9 @@ type In struct {
 	Take int `json:"take,omitempty"`
 	// Cause is set for a run that began by itself.
 	Cause *Cause `json:"cause,omitempty"`
+	// Choices is what was shown to whoever began it: both ways, as they were foreseen. It is nil when
+	// nobody was shown anything, or not yet.
+	Choices *choices.Table `json:"choices,omitempty"`
 	// Order is the folded outline of the plan.
 	Order plan.Outline `json:"order"`
 	// Queues are the task queues by region.
@@ -63,6 +70,8 @@ type Out struct {
 	Answers []Given `json:"answers,omitempty"`
 	// Cause is why it began by itself; nil when a person began it.
 	Cause *Cause `json:"cause,omitempty"`
+	// Choices are both ways of the failover, as they were foreseen when a person began it.
+	Choices *choices.Table `json:"choices,omitempty"`
 	// Loss is what a failover lost, as far as it is known at once.
 	Loss *losses.Statement `json:"loss,omitempty"`
 	// HalfDone are tagged global transactions of which a part is lost; nil before a promotion.

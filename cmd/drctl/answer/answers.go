@@ -89,7 +89,7 @@ func All() []Answer {
 		{Command: "plan forecast", Value: Foreseen{}},
 		{Command: "plan history", Value: []history.Plan{}},
 		{Command: "plan lint", Value: []failover.Problem{}},
-		{Command: "plan show", Value: plan.Definition{}},
+		{Command: "plan show", Value: PlanShown{}},
 		{Command: "recovery answer", Value: recovery.Out{}},
 		{Command: "recovery approve", Value: recovery.Out{}},
 		{Command: "recovery loss", Value: losses.Statement{}},

@@ -3,9 +3,17 @@ package answer
 import (
 	"time"
 
+	"drctl/restore/choices"
 	"drctl/restore/forecast"
 	"drctl/restore/plan"
 )
+
+// PlanShown is a plan, and of a failover both choices with what is foreseen of them. The latter is no
+// part of the plan's hash.
+type PlanShown struct {
+	plan.Definition
+	Choices *choices.Table `json:"choices,omitempty"`
+}
 
 // Foreseen is what past runs and drills say of a plan.
 type Foreseen struct {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/answer"
+	"drctl/cmd/drctl/choosing"
 	"drctl/config"
 	"drctl/drills/simulate"
 	"drctl/internal/atomicfile"
@@ -18,6 +20,7 @@ import (
 	"drctl/internal/report/dag"
 	"drctl/internal/ui"
 	"drctl/internal/vault"
+	"drctl/restore/choices"
 	"drctl/restore/failover"
 	"drctl/restore/plan"
 )
@@ -29,6 +32,8 @@ type Faces struct {
 	JSON *bool
 	// Vaults opens the vaults of a group that answer; nil opens those of the configuration.
 	Vaults func(ctx context.Context, group string) (vault.Set, error)
+	// Foresee foresees both ways of a failover; nil asks what the configuration names.
+	Foresee func(ctx context.Context, cfg *config.Config, a choices.Ask) choices.Table
 }
 
 // print prints a value as JSON, or what text writes.
@@ -57,8 +62,11 @@ func (f Faces) show() *cobra.Command {
 	c := &cobra.Command{
 		Use: "show", Short: "Show the plan of a switchover, failover or failback", Args: cobra.NoArgs,
 		Long: `Shows the plan that is derived from the configuration, with what --extra adds and
-changes, and what its past runs and drills say of it. Nothing is touched. The hash
-changes with every edit, and with nothing else.`,
+changes, and what its past runs and drills say of it. The hash changes with every edit, and with
+nothing else.
+
+Of a failover it shows both choices side by side: what each would lose now and how long it
+would take, as far as the standbys and the vaults that answer say. Nothing is changed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, t, err := f.derive(s)
 			if err != nil {
@@ -69,7 +77,12 @@ changes with every edit, and with nothing else.`,
 				return picture(svg, d)
 			}
 
-			return f.print(d, func() error {
+			shown := answer.PlanShown{Definition: d}
+			if shown.Choices, err = f.choices(cmd.Context(), s, d); err != nil {
+				return err
+			}
+
+			return f.print(shown, func() error {
 				fmt.Fprintf(f.Out, "%s, %d steps, plan %s\n", title(d), len(d.Steps), d.Hash())
 
 				if !t.Witness {
@@ -78,6 +91,12 @@ changes with every edit, and with nothing else.`,
 
 				if err := f.tell(cmd.Context(), d); err != nil {
 					return err
+				}
+
+				if shown.Choices != nil {
+					if err := choosing.Print(f.Out, *shown.Choices); err != nil {
+						return err
+					}
 				}
 
 				fmt.Fprintln(f.Out)
@@ -100,6 +119,26 @@ func (f Faces) derive(s Wanted) (plan.Definition, failover.Topology, error) {
 	}
 
 	return s.Plan(cfg, nil)
+}
+
+// choices are both ways of a failover, as they are foreseen; nil of other plans.
+func (f Faces) choices(ctx context.Context, s Wanted, d plan.Definition) (*choices.Table, error) {
+	if d.Mode != plan.ModeFailover {
+		return nil, nil
+	}
+
+	cfg, err := f.Load()
+	if err != nil {
+		return nil, err
+	}
+
+	foresee := f.Foresee
+	if foresee == nil {
+		foresee = choosing.Foresee
+	}
+	t := foresee(ctx, cfg, s.Both(cfg, d, nil))
+
+	return &t, nil
 }
 
 // tell says what is known of a plan.

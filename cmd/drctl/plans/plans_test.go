@@ -13,13 +13,17 @@ import (
 	"testing"
 	"time"
 
+	"drctl/cmd/drctl/answer"
 	"drctl/cmd/drctl/plans"
 	"drctl/config"
 	"drctl/internal/fail"
+	"drctl/internal/platform"
 	"drctl/internal/vault"
+	"drctl/restore/choices"
 	"drctl/restore/forecast"
 	"drctl/restore/history"
 	"drctl/restore/plan"
+	"drctl/targets"
 )
 
 // promised is the objective of the example.
@@ -39,6 +43,10 @@ func run(t *testing.T, asJSON bool, args ...string) (string, error) {
 			}
 
 			return vaults, nil
+		},
+		Foresee: func(_ context.Context, _ *config.Config, a choices.Ask) choices.Table {
+			asked = a
+			return nobodyAnswers(t, a)
 		}}
 
 	c := f.Command()
@@ -51,6 +59,69 @@ func run(t *testing.T, asJSON bool, args ...string) (string, error) {
 	err := c.Execute()
 
 	return out.String(), err
+}
+
+// asked is what was to be foreseen last.
+var asked choices.Ask
+
+// nobody is a platform of which nothing answers.
+type nobody struct{ platform.Resolver }
+
+func (nobody) Group(string) (platform.Group, error) {
+	return platform.Group{Policy: platform.Policy{Vaults: []string{"west"}}}, nil
+}
+
+func (nobody) Instance(context.Context, targets.ShardID, string) (targets.Instance, error) {
+	return targets.Instance{}, errors.New("it is on fire")
+}
+
+func (nobody) Vault(context.Context, string) (*vault.Vault, error) {
+	return nil, errors.New("it is under water")
+}
+
+func nobodyAnswers(t *testing.T, a choices.Ask) choices.Table {
+	return choices.Sources{Platform: nobody{}}.Foresee(t.Context(), a)
+}
+
+// TestBothWays: the plan of a failover comes with both ways. Where nobody answers all is unknown, with the
+// reason; and what was foreseen is no part of the plan.
+func TestBothWays(t *testing.T) {
+	out, err := run(t, false, "show", "--mode", "failover")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for _, want := range []string{"newest (default, this plan)  unknown", "orders/0: its standby does not say where it stands: it is on fire", "the vault of west is left out: it is under water",
+		"default: newest: the configuration has no recovery.shop.choice", "proven cannot run: "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+
+	if out, err := run(t, false, "show"); err != nil || strings.Contains(out, "Two ways") {
+		t.Errorf("a switchover has one way: %v\n%s", err, out)
+	}
+
+	kept, err := run(t, true, "show", "--mode", "failover")
+
+	var is answer.PlanShown
+	if uerr := json.Unmarshal([]byte(kept), &is); err != nil || uerr != nil || is.Choices == nil || len(is.Choices.Choices) != 2 {
+		t.Fatalf("%v, %v\n%s", err, uerr, kept)
+	}
+
+	for _, c := range is.Choices.Choices {
+		if c.RPO.Within != nil || c.RPO.Bytes != nil || c.RTO.P50 != nil || c.RPO.Why == "" || c.RTO.Why == "" {
+			t.Errorf("%+v", c)
+		}
+	}
+
+	if out, err := run(t, false, "diff", "--mode", "failover", write(t, kept)); err != nil {
+		t.Errorf("what was foreseen is a part of the plan: %v\n%s", err, out)
+	}
+
+	if len(asked.Plans) != 2 || asked.Plans[0].Definition.Hash() == asked.Plans[1].Definition.Hash() || asked.Taken != plan.Newest {
+		t.Errorf("%+v", asked)
+	}
 }
 
 func example(t *testing.T) *config.Config {

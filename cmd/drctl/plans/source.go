@@ -235,10 +235,15 @@ func destinations(r *recovery.Recovery, home string) map[string]plan.Destination
 
 // definition reads a plan from a file, such as plan show --json has printed.
 func definition(path string) (plan.Definition, error) {
-	var d plan.Definition
-	if err := read(path, &d); err != nil {
-		return d, err
+	var kept struct {
+		plan.Definition
+		Choices json.RawMessage `json:"choices"` // what was foreseen then is no part of the plan
 	}
+
+	if err := read(path, &kept); err != nil {
+		return kept.Definition, err
+	}
+	d := kept.Definition
 
 	if err := d.Check(); err != nil {
 		return d, fail.New(fail.Invalid, "recovery plan", path, "write it with: drctl plan show --json", err)

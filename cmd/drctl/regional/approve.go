@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"drctl/cmd/drctl/choosing"
 	"drctl/cmd/drctl/configured"
 	"drctl/cmd/drctl/plans"
 	"drctl/config"
@@ -93,6 +94,12 @@ func (f Faces) approve(ctx context.Context, a approving) error {
 	fmt.Fprintf(f.Err, "%s\nplan  %s\nstate %s\n%d of %d people have agreed\n", s.Subject.Words, s.Subject.Plan, s.Subject.State, len(s.Agreed), s.People)
 
 	f.verified(ctx, cfg, now)
+
+	if now.Choices != nil {
+		if err := choosing.Print(f.Err, *now.Choices); err != nil {
+			return err
+		}
+	}
 
 	r := recovery.Reply{Step: s.ID, Answer: machine.SayYes, By: f.By()}
 	word := "approve"

@@ -10,6 +10,7 @@ import (
 
 	"go.temporal.io/sdk/client"
 
+	"drctl/cmd/drctl/choosing"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -330,6 +331,8 @@ func (f Faces) table(out recovery.Out) error {
 	if err := f.lossLines(out.Loss); err != nil {
 		return err
 	}
+
+	choosing.Compare(f.Out, out)
 
 	if c := out.Cause; c != nil {
 		fmt.Fprintf(f.Out, "it began by itself: %s was lost since %s: %s\n", c.Verdict.Region, c.Lost.UTC().Format(time.RFC3339Nano), strings.Join(c.Verdict.Reasons, "; "))

@@ -19,7 +19,9 @@ import (
 
 	"drctl/internal/lab"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/restore/choices"
 	"drctl/restore/machine"
+	"drctl/restore/plan"
 	"drctl/targets"
 	"drctl/workflows/recovery"
 )
@@ -186,7 +188,15 @@ func TestTheWholeGroupAtAProvenMoment(t *testing.T) {
 
 	<-m.done
 
+	p.bothWays()
+
+	// The lab does not know the server that is started in the place of its own.
+	carts := p.redis("west")
+	t.Cleanup(func() { _ = carts.ShutdownNoSave(context.Background()) })
+
 	o := p.killedWhileLaying(mark, standby)
+	p.asForeseen(o, sealed)
+
 	if o.Moment == nil || o.Moment.Grade != targets.Proven || o.Moment.Evidence == "" || !o.Moment.At.After(sealed) || len(o.Laid) != 3 {
 		t.Fatalf("%+v, %+v", o.Moment, o.Laid)
 	}
@@ -262,6 +272,72 @@ func (p *place) killedWhileLaying(mark string, standby targets.Instance) (o reco
 			p.Fatalf("nobody has gone on:\n%s", text)
 		}
 	}
+}
+
+// bothWays wants both ways of the failover told while the region is lost: how much each loses, and that
+// nothing is known of how long it takes.
+func (p *place) bothWays() {
+	p.Helper()
+
+	var x struct {
+		Choices *choices.Table `json:"choices"`
+	}
+
+	began := time.Now()
+
+	out := p.must("drctl", "plan", "show", "--mode", "failover", "--stay", "media", "--json")
+	if err := json.Unmarshal([]byte(out), &x); err != nil || x.Choices == nil {
+		p.Fatalf("%v\n%s", err, out)
+	}
+
+	p.Logf("foreseen within %s", time.Since(began))
+
+	for _, c := range x.Choices.Choices {
+		if c.RPO.Within == nil || c.RPO.Bytes == nil || c.RTO.P50 != nil || c.RTO.Why != "never run" || len(c.Shards) != 3 {
+			p.Errorf("%+v", c)
+		}
+	}
+
+	text := p.must("drctl", "plan", "show", "--mode", "failover", "--stay", "media")
+	if !strings.Contains(text, "newest (default, this plan)") || !strings.Contains(text, "never run") {
+		p.Error(text)
+	}
+
+	p.Log(text)
+}
+
+// asForeseen holds a run against what was foreseen when it began: it went to the moment that was foreseen, or a
+// later one, and lost no more than that is old.
+func (p *place) asForeseen(o recovery.Out, sealed time.Time) {
+	p.Helper()
+
+	c := o.Choices.Of(plan.Proven)
+	if c == nil || c.Moment == nil || c.RPO.Within == nil || o.Choices.Taken != plan.Proven {
+		p.Fatalf("%+v", o.Choices)
+	}
+
+	if m := c.Moment; m.Why != "" || m.Grade != targets.Proven || !m.At.After(sealed) || o.Moment == nil || m.At.After(o.Moment.At) {
+		p.Errorf("foreseen %+v, reached %+v", m, o.Moment)
+	}
+
+	for _, s := range c.Shards {
+		for _, l := range o.Laid {
+			if l.Shard == s.Shard && (s.Loss.Bytes == nil || l.GivenUp > *s.Loss.Bytes) {
+				p.Errorf("%s: given up %d bytes, foreseen %+v", s.Shard, l.GivenUp, s.Loss)
+			}
+		}
+	}
+
+	if n := o.Choices.Of(plan.Newest); n.RPO.Within == nil || *n.RPO.Within > *c.RPO.Within {
+		p.Errorf("newest is older than proven: %+v", n.RPO)
+	}
+
+	text, said, _ := p.run("drctl", "recovery", "show")
+	if !strings.Contains(text, ": proven loses at most") || !strings.Contains(text, "reached: loses") {
+		p.Errorf("%s\n%s", text, said)
+	}
+
+	p.Log(text)
 }
 
 // keptAside wants the directory of every standby where the run says that it is.

@@ -116,9 +116,7 @@ func (r *running) engines(c *cobra.Command) {
 // derive makes the plan that is to run. edit has the last word of the policy; it may be nil.
 func (r running) derive(cfg *config.Config, edit func(*failover.Policy)) (plan.Definition, error) {
 	d, t, err := r.Plan(cfg, func(p *failover.Policy) {
-		if len(r.hook) > 0 {
-			p.Fence, p.Hook = []string{plan.ByHook, plan.ByGuard, plan.ByStatement}, &plan.Exec{Command: r.hook}
-		}
+		r.hooked(p)
 
 		if edit != nil {
 			edit(p)
@@ -156,11 +154,14 @@ func (f Faces) run(ctx context.Context, r running) error {
 		for _, name := range r.Stay {
 			fmt.Fprintf(f.Out, "%s stays where it is\n", name)
 		}
-
-		plans.Tell(ctx, f.Out, plans.Vaults(cfg), cfg, d)
 	}
 
+	known := f.foresee(ctx, cfg, r, d)
+
 	if !r.yes {
+		<-known.done
+		f.print(known)
+
 		if err := ui.Confirm(f.Err, r.Mode, "group", d.Group); err != nil {
 			return err
 		}
@@ -177,7 +178,12 @@ func (f Faces) run(ctx context.Context, r running) error {
 		return err
 	}
 
-	return f.start(ctx, e, r, in)
+	if known.there() {
+		in.Choices = known.table
+		f.print(known)
+	}
+
+	return f.start(ctx, e, r, in, known)
 }
 
 // lines are those that a person types.

@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"drctl/cmd/drctl/choosing"
 	"drctl/internal/fail"
 	"drctl/internal/ui"
 	"drctl/restore/inventory"
@@ -77,7 +79,7 @@ func (f Faces) resume(ctx context.Context, r running, run string) error {
 		}
 	}
 
-	return f.start(ctx, e, r, in)
+	return f.start(ctx, e, r, in, nil)
 }
 
 // again is the input of a run that is taken up: all of it is in a vault.
@@ -113,7 +115,7 @@ func (f Faces) again(ctx context.Context, e Engine, group, run string) (recovery
 		return recovery.In{}, err
 	}
 
-	return recovery.In{Run: p.Run, By: f.By(), Group: group, Plan: ref, Mode: d.Mode, From: d.From, To: d.To, Take: takes + 1,
+	return recovery.In{Run: p.Run, By: f.By(), Group: group, Choices: choosing.Kept(ctx, to, group, p.Run), Plan: ref, Mode: d.Mode, From: d.From, To: d.To, Take: takes + 1,
 		Order: d.Outline(d.Mode).Folded(), Queues: g.Queues}, nil
 }
 
@@ -139,14 +141,20 @@ func (f Faces) notElsewhere(ctx context.Context, group string) error {
 	return fail.New(fail.Conflict, "recovery: resume", group, "see drctl recovery show --group "+group, errors.New("the platform's engine answers, and runs it"))
 }
 
-// start starts a run and follows it to its end.
-func (f Faces) start(ctx context.Context, e Engine, r running, in recovery.In) error {
+// start starts a run and follows it to its end. known is what is foreseen of it, which may not be
+// there yet; nil when nothing is.
+func (f Faces) start(ctx context.Context, e Engine, r running, in recovery.In, known *foreseen) error {
 	run, err := f.Start(ctx, e.Client, e.IDs.Recover(in.Group), recovery.Name, in.Queues[in.To], in)
 	if err != nil {
 		return err
 	}
 
 	f.Say(slog.LevelInfo, "run %s; should its engine be lost: drctl recovery resume %s --group %s --engine embedded", in.Run, in.Run, in.Group)
+
+	var recorded sync.WaitGroup
+	if known != nil {
+		recorded.Go(func() { f.record(ctx, e, in, run, known) })
+	}
 
 	// Nobody else can reach an engine of this command's own.
 	var typed <-chan string
@@ -157,6 +165,9 @@ func (f Faces) start(ctx context.Context, e Engine, r running, in recovery.In) e
 	}
 
 	out, err := f.follow(ctx, e.Client, run, r.engine == "embedded", r.vouch, typed)
+
+	recorded.Wait()
+
 	if err != nil {
 		return err
 	}

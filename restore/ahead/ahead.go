@@ -5,24 +5,33 @@ import (
 	"fmt"
 	"slices"
 
-	"drctl/activities/steps"
 	"drctl/internal/fail"
 	"drctl/internal/stream"
 	"drctl/internal/timeline"
 	"drctl/internal/vault"
 	"drctl/targets"
+	"drctl/targets/handover"
 )
 
 const op = "recovery plan"
 
+// Line is a place of a log, with the history of its timeline (PostgreSQL).
+type Line struct {
+	At      targets.Position `json:"at"`
+	History []byte           `json:"history,omitempty"`
+	// Heard is how far the new side knew that the old one had come, beyond what it
+	// got; nil when it heard of nobody.
+	Heard *handover.Heard `json:"heard,omitempty"`
+}
+
 // Of is the line of a shard's log that a vault has, and the way from where a standby stands
 // to its end; no way when there is no more. A gap behind the standby is an error, and never the end.
-func Of(ctx context.Context, v *vault.Vault, id targets.ShardID, at targets.Position) (line steps.Line, path []targets.Span, err error) {
+func Of(ctx context.Context, v *vault.Vault, id targets.ShardID, at targets.Position) (line Line, path []targets.Span, err error) {
 	ls, newest, err := outline(ctx, v, id)
 	if err != nil {
 		return line, nil, err
 	}
-	line = steps.Line{At: targets.Position{Kind: at.Kind, Timeline: newest.ID, Offset: newest.Tip()}, History: newest.History}
+	line = Line{At: targets.Position{Kind: at.Kind, Timeline: newest.ID, Offset: newest.Tip()}, History: newest.History}
 
 	switch {
 	case newest.ID == at.Timeline && line.At.Offset <= at.Offset:
@@ -44,9 +53,9 @@ func Of(ctx context.Context, v *vault.Vault, id targets.ShardID, at targets.Posi
 }
 
 // End is the line of a shard's log that a vault has.
-func End(ctx context.Context, v *vault.Vault, id targets.ShardID, k targets.Kind) (steps.Line, error) {
+func End(ctx context.Context, v *vault.Vault, id targets.ShardID, k targets.Kind) (Line, error) {
 	_, newest, err := outline(ctx, v, id)
-	return steps.Line{At: targets.Position{Kind: k, Timeline: newest.ID, Offset: newest.Tip()}, History: newest.History}, err
+	return Line{At: targets.Position{Kind: k, Timeline: newest.ID, Offset: newest.Tip()}, History: newest.History}, err
 }
 
 // outline are the timelines that a vault has of a shard, and the newest of them.

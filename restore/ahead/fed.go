@@ -51,3 +51,18 @@ func Place(ctx context.Context, driver targets.Driver, in targets.Instance) (tar
 
 	return st.Position, err
 }
+
+// Heard asks a standby how far its primary had come; nil when it does not say.
+func Heard(ctx context.Context, driver targets.Driver, standby targets.Instance) *handover.Heard {
+	p, ok := driver.(handover.Asking)
+	if !ok {
+		return nil
+	}
+
+	h, err := p.Asker().Heard(ctx, standby)
+	if err != nil {
+		return nil
+	}
+
+	return &h
+}
