@@ -82,6 +82,9 @@ func Program(ctx context.Context, id string, argv []string) (string, error) {
 	return outside.Program(ctx, id, &plan.Exec{Command: argv}, "DRCTL_FAULT="+id)
 }
 
+// Runnable says why a program could not be run here.
+func Runnable(argv []string) error { return outside.Runnable(op, argv) }
+
 // BeginIn names the drill.
 type BeginIn struct {
 	Name string `json:"name"`

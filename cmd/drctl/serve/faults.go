@@ -26,7 +26,15 @@ func Faults(p platform.Resolver, state string, log *slog.Logger) *planting.Keepe
 		return p.Set(ctx, group, g.Home)
 	}
 
-	return &planting.Keeper{Dir: gamedays.FaultsIn(state), Program: gamedays.Program, Log: log,
+	return &planting.Keeper{Dir: gamedays.FaultsIn(state), Program: gamedays.Program, Runnable: gamedays.Runnable, Log: log,
+		Alone: func(ctx context.Context, f planting.Fault) error {
+			set, err := vaults(ctx, f.Group)
+			if err != nil {
+				return err
+			}
+
+			return planting.Alone(ctx, set, f)
+		},
 		Tell: func(ctx context.Context, f planting.Fault) error {
 			set, err := vaults(ctx, f.Group)
 			if err != nil {
