@@ -308,7 +308,7 @@ func (d *day) ask(ctx workflow.Context, kind string, i int, k gameday.Check) boo
 	a := gameday.Answered{Kind: kind, Check: k}
 
 	if k.OfRun() {
-		a.Answer = d.seen.Recovered.Ask(k)
+		a.Answer = d.seen.Ask(k)
 	} else if err := workflow.ExecuteActivity(d.long(ctx, d.in.Queue, 3), gamedays.AskName, gamedays.AskIn{Name: d.in.Name, Hash: d.hash(), Kind: kind, Index: i}).Get(ctx, &a.Answer); err != nil {
 		a.Answer = gameday.Answer{Error: text(err)}
 	}
