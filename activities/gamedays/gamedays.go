@@ -154,10 +154,7 @@ func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
 		if st.Approvals, err = Approvals(ctx, set, d, st.Plan); err != nil {
 			return out, err
 		}
-
-		for _, x := range st.Approvals {
-			out.Approved = append(out.Approved, x.By)
-		}
+		out.Approved = gameday.Approvers(d, st)
 	}
 	out.Gates = gameday.Gates(d, st)
 

@@ -103,6 +103,31 @@ func TestGates(t *testing.T) {
 	}
 }
 
+// The record names those whose approvals count, each once.
+func TestApprovers(t *testing.T) {
+	ann, annKey := person(t, "ann")
+	bob, bobKey := person(t, "bob")
+	_, eveKey := person(t, "eve")
+	d, plan := production(), strings.Repeat("ab", 32)
+
+	var all []approval.Approval
+	for _, x := range []struct {
+		by  string
+		key ssh.Signer
+		at  time.Time
+	}{{"ann", annKey, now}, {"ann", annKey, now}, {"bob", bobKey, now.Add(-2 * time.Hour)}, {"bob", eveKey, now}, {"eve", eveKey, now}} {
+		a, err := approval.Sign(approval.Approval{Subject: d.Subject(plan), By: x.by, At: x.at, Expires: x.at.Add(time.Hour)}, x.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, a)
+	}
+
+	if got := Approvers(d, Standing{Plan: plan, Approvals: all, People: []approval.Person{ann, bob}, Now: now}); !slices.Equal(got, []string{"ann"}) {
+		t.Errorf("%q have approved", got)
+	}
+}
+
 func TestMatches(t *testing.T) {
 	for _, c := range []struct {
 		pattern, step string

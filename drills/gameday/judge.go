@@ -93,6 +93,11 @@ func Gates(d Definition, s Standing) []evidence.Precheck {
 	return append(out, gate(GateApprovals, true, "two people have approved the drill %.12s and the plan %.12s", d.Hash(), s.Plan))
 }
 
+// Approvers are the people whose approvals of a drill and its plan count.
+func Approvers(d Definition, s Standing) []string {
+	return approval.Counted(approval.Rule{Need: needed, Of: s.People}, d.Subject(s.Plan), s.Approvals, s.Now)
+}
+
 // Shut are the gates that did not pass.
 func Shut(gates []evidence.Precheck) (out []evidence.Precheck) {
 	for _, g := range gates {
