@@ -16,6 +16,7 @@ import (
 	"drctl/cmd/drctl/regional"
 	"drctl/drills"
 	"drctl/drills/gameday"
+	"drctl/internal/approval"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/planting"
@@ -258,6 +259,11 @@ func (f Faces) approve(ctx context.Context, name, key, as string, length time.Du
 
 	x, err := regional.Signed(ctx, p.Config, d.Group, key, as, length, s, f.Err)
 	if err != nil {
+		return err
+	}
+
+	// One that does not count is not kept: nobody is to believe that it does.
+	if err := approval.Check(approval.Rule{Need: 1, Of: p.Approvers(d.Group)}, s, []approval.Approval{*x}, time.Now()); err != nil {
 		return err
 	}
 
