@@ -210,7 +210,9 @@ func scenarios() []scenario {
 			late.ID, late.Step, late.For = "2-stop", "fence-*", 10*time.Millisecond
 			w.drill.Faults = append(w.drill.Faults, late)
 		}, calls: "tell begins, ask stop, plant 1-stop, plant 2-stop, ask expect, ask stop, remove 0, remove 1, ask expect, tell passed"},
-		{name: "red", change: func(w *world) { w.drill.Expect, w.drill.Red, w.says["ask red-quiet"] = nil, &two, []gameday.Answer{quiet} },
+		{name: "red", change: func(w *world) {
+			w.drill.Expect, w.drill.Red, w.says["ask red-quiet"] = nil, &two, []gameday.Answer{quiet}
+		},
 			calls: "ask red-quiet, plant 1-stop, ask red, remove 0"},
 		{name: "red-is-on-already", change: func(w *world) { w.drill.Red = &two }, failure: "red: quiet before", never: "plant"},
 		{name: "a-gate-is-shut", change: func(w *world) { w.shut = true }, failure: "gate alone", never: "plant, ask, remove"},
@@ -222,7 +224,9 @@ func scenarios() []scenario {
 			stops(w)
 			w.hangs, w.guarded = "ask expect", &gamedays.Guarded{Answered: gameday.Answered{Kind: gameday.Stopped, Check: two, Answer: loud}}
 		}, failure: "no reason to stop", calls: "plant 1-stop, remove 0"},
-		{name: "a-recovery-goes-before-it", change: func(w *world) { w.hangs, w.guarded = "ask expect", &gamedays.Guarded{Yield: "a recovery of the group runs"} },
+		{name: "a-recovery-goes-before-it", change: func(w *world) {
+			w.hangs, w.guarded = "ask expect", &gamedays.Guarded{Yield: "a recovery of the group runs"}
+		},
 			failure: "a recovery of the group runs", calls: "plant 1-stop, remove 0"},
 		{name: "cancelled", change: func(w *world) { w.hangs = "ask expect" }, cancel: true, failure: drills.CancelledText, calls: "plant 1-stop, remove 0"},
 		{name: "cancelled-while-it-plants", change: func(w *world) { w.hangs = "plant 1-stop" }, cancel: true, failure: drills.CancelledText, calls: "plant 1-stop, remove 0", never: "ask"},
