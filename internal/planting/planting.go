@@ -21,8 +21,9 @@ import (
 
 const op = "game day: fault"
 
-// undoLimit bounds how long taking a fault away may take, each time that it is tried.
-const undoLimit = 2 * time.Minute
+// within bounds how long planting a fault may take, and taking it away each time that it is tried: meanwhile nothing
+// else is taken away on this host.
+const within = 2 * time.Minute
 
 // Fault is one on record.
 type Fault struct {
@@ -82,7 +83,9 @@ type Keeper struct {
 	// Alone says by what others have told why a fault must not be planted now. It is asked once the intent is
 	// told, so that of two at once one sees the other. It may be nil.
 	Alone func(ctx context.Context, f Fault) error
-	Log   *slog.Logger
+	// Within bounds how long planting a fault, or taking it away, may take; 0 is two minutes.
+	Within time.Duration
+	Log    *slog.Logger
 }
 
 func (k *Keeper) path(id string) string { return filepath.Join(k.Dir, id+".json") }
@@ -183,8 +186,12 @@ func (k *Keeper) All() (out []Fault, err error) {
 	return out, errors.Join(errs...)
 }
 
-// TimeUp is the Why of a fault that was taken away as its own time was up.
-const TimeUp = "its time was up"
+// Why a fault was taken away: its own time was up, its drill had ended, or somebody has aborted the drill.
+const (
+	TimeUp  = "its time was up"
+	Ended   = "its drill has ended"
+	Aborted = "its drill was aborted"
+)
 
 // Plant plants a fault, once: a repeat returns what the first call did. Conflict: it was
 // taken away already, or others have planted something. Unverified: an attempt before may have planted it, and
@@ -204,7 +211,7 @@ func (k *Keeper) Plant(ctx context.Context, f Fault) (Fault, error) {
 
 	switch {
 	case fail.Is(err, fail.NotFound):
-		if err := k.ready(f); err != nil {
+		if err := errors.Join(k.aborted(f), k.ready(f)); err != nil {
 			return f, err
 		}
 
@@ -232,6 +239,16 @@ func (k *Keeper) Plant(ctx context.Context, f Fault) (Fault, error) {
 	return k.touch(ctx, f)
 }
 
+// aborted is a conflict when somebody has aborted the drill of a fault on this host: its engine may not know.
+func (k *Keeper) aborted(f Fault) error {
+	all, err := k.All()
+	if slices.ContainsFunc(all, func(x Fault) bool { return x.RunID == f.RunID && x.Why == Aborted }) {
+		return fail.Newf(fail.Conflict, op, f.ID, "somebody has aborted its drill on this host")
+	}
+
+	return err
+}
+
 // announce tells others of the intent, and looks whether they have one.
 func (k *Keeper) announce(ctx context.Context, f Fault) error {
 	if k.Tell != nil {
@@ -254,7 +271,7 @@ func (k *Keeper) touch(ctx context.Context, f Fault) (Fault, error) {
 		return f, err
 	}
 
-	words, err := k.do(ctx, f)
+	words, err := k.doWithin(ctx, f)
 	if err != nil {
 		f.Untouched = f.Do == "kill" && fail.Is(err, fail.NotFound) // who was not killed is not started
 
@@ -266,6 +283,13 @@ func (k *Keeper) touch(ctx context.Context, f Fault) (Fault, error) {
 	f.Words, f.Planted = words, time.Now().UTC()
 
 	return f, k.write(f)
+}
+
+func (k *Keeper) doWithin(ctx context.Context, f Fault) (words string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(k.Within, within))
+	defer cancel()
+
+	return k.do(ctx, f)
 }
 
 // Remove takes a fault away. It may be repeated; one that is not on record is not found.
@@ -286,7 +310,7 @@ func (k *Keeper) Remove(ctx context.Context, id, why string) (Fault, error) {
 
 // remove is Remove under the lock. It goes on when the caller is stopped.
 func (k *Keeper) remove(parent context.Context, f Fault, why string) (Fault, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(parent), undoLimit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(parent), cmp.Or(k.Within, within))
 	defer cancel()
 
 	if f.Removed.IsZero() {
@@ -323,38 +347,44 @@ func (k *Keeper) remove(parent context.Context, f Fault, why string) (Fault, err
 // keepMarked is how long the record of a fault that is gone stays on this host.
 const keepMarked = 24 * time.Hour
 
-// Sweep takes away what is left: faults whose time is up, and those whose drill has ended.
-// It returns those that are still there.
-func (k *Keeper) Sweep(ctx context.Context, ended func(Fault) bool) (left []Fault, err error) {
+// Sweep takes away what is left: faults whose time is up, and those of which ended says why they go, such as Ended; "" is
+// for those that stay. It returns those that are still there.
+func (k *Keeper) Sweep(ctx context.Context, ended func(Fault) string) (left []Fault, err error) {
 	all, err := k.All()
 	errs := []error{err}
 
 	for _, f := range all {
-		now := time.Now()
+		now, why := time.Now(), ""
 
 		switch {
 		case f.Marked:
 			if now.Sub(f.Removed) > keepMarked {
 				_ = os.Remove(k.path(f.ID))
 			}
-		case !f.Removed.IsZero() || !now.Before(f.Until) || ended(f):
-			why := "its drill has ended"
-			if !now.Before(f.Until) {
-				why = TimeUp
-			}
 
-			g, err := k.Remove(ctx, f.ID, why)
-			errs = append(errs, err)
-
-			if err == nil && f.Removed.IsZero() {
-				k.Log.InfoContext(ctx, "game day: took a fault away", "fault", f.ID, "drill", f.Drill, "on", f.On, "reason", why, "stays", g.Stays)
-			}
-
-			if g.Removed.IsZero() {
-				left = append(left, g)
-			}
+			continue
+		case !f.Removed.IsZero(): // the vaults are told
+			why = f.Why
+		case !now.Before(f.Until):
+			why = TimeUp
 		default:
+			why = ended(f)
+		}
+
+		if why == "" {
 			left = append(left, f)
+			continue
+		}
+
+		g, err := k.Remove(ctx, f.ID, why)
+		errs = append(errs, err)
+
+		if err == nil && f.Removed.IsZero() {
+			k.Log.InfoContext(ctx, "game day: took a fault away", "fault", f.ID, "drill", f.Drill, "on", f.On, "reason", why, "stays", g.Stays)
+		}
+
+		if g.Removed.IsZero() {
+			left = append(left, g)
 		}
 	}
 

@@ -409,7 +409,13 @@ func TestSweep(t *testing.T) {
 	sweep := func(left int) {
 		t.Helper()
 
-		all, _ := b.Sweep(t.Context(), func(Fault) bool { return ended })
+		all, _ := b.Sweep(t.Context(), func(Fault) string {
+			if ended {
+				return Ended
+			}
+
+			return ""
+		})
 		if len(all) != left {
 			t.Errorf("%d are left, want %d: %+v", len(all), left, all)
 		}
@@ -453,4 +459,52 @@ func TestSweep(t *testing.T) {
 	b.did("tell intent", "plant")
 	sweep(0)
 	b.did("undo", "tell removed")
+}
+
+// A drill that was aborted on this host plants nothing more here, whatever its engine believes.
+func TestAnAbortedDrillPlantsNothingMore(t *testing.T) {
+	b := newBench(t)
+	f := b.fault()
+	f.RunID = "run"
+
+	if _, err := b.Plant(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+
+	if left, err := b.Sweep(t.Context(), func(Fault) string { return Aborted }); err != nil || len(left) != 0 {
+		t.Fatalf("%+v, %v", left, err)
+	}
+
+	b.did("tell intent", "plant", "undo", "tell removed")
+
+	f.ID = "run-1"
+	if f, err := b.Plant(t.Context(), f); !fail.Is(err, fail.Conflict) || !f.Planted.IsZero() {
+		t.Errorf("%+v, %v", f, err)
+	}
+
+	b.did()
+
+	f.ID, f.RunID = "other-0", "other" // the drill is run again
+	if _, err := b.Plant(t.Context(), f); err != nil {
+		t.Error(err)
+	}
+}
+
+// A program that does not end keeps nothing else from being taken away for ever.
+func TestAProgramThatDoesNotEnd(t *testing.T) {
+	b := newBench(t)
+	b.Within = 50 * time.Millisecond
+	b.Program = func(ctx context.Context, _ string, argv []string) (string, error) {
+		if argv[0] == "plant" {
+			<-ctx.Done()
+		}
+
+		return "", errors.Join(b.call(argv[0]), ctx.Err())
+	}
+
+	if f, err := b.Plant(t.Context(), b.fault()); err == nil || f.Removed.IsZero() {
+		t.Errorf("%+v, %v", f, err)
+	}
+
+	b.did("tell intent", "plant", "undo", "tell removed")
 }

@@ -139,7 +139,13 @@ func (f Faces) abort(ctx context.Context, name string) error {
 	}
 
 	k := f.Faults(p, p.Config.StateDir, log)
-	_, serr := k.Sweep(ctx, func(x planting.Fault) bool { return x.Drill == name })
+	_, serr := k.Sweep(ctx, func(x planting.Fault) string {
+		if x.Drill == name {
+			return planting.Aborted
+		}
+
+		return ""
+	})
 
 	return errors.Join(f.leftovers(ctx, name), serr, err)
 }
