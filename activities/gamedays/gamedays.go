@@ -90,6 +90,8 @@ type BeginIn struct {
 	Name string `json:"name"`
 	// Recover is the id of recoveries of its group.
 	Recover string `json:"recover"`
+	// Hash is of the drill that a person was shown and has said yes to; "" when nobody was.
+	Hash string `json:"hash,omitempty"`
 }
 
 // Begun is the drill as this worker's configuration has it, and what its gates say.
@@ -120,6 +122,10 @@ func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
 	d, err := a.Platform.GameDay(in.Name)
 	if err != nil {
 		return Begun{}, err
+	}
+
+	if in.Hash != "" && in.Hash != d.Hash() {
+		return Begun{}, fail.New(fail.Conflict, op, in.Name, "restart the workers that have an older configuration, or use the one that they have", errNotSame)
 	}
 
 	g, err := a.Platform.Group(d.Group)

@@ -160,6 +160,20 @@ func TestALabsDrillIsPlantedInALabAlone(t *testing.T) {
 	}
 }
 
+// A person has said yes to the drill that was shown, and to no other.
+func TestTheDrillThatWasShown(t *testing.T) {
+	a, p := newPlace(t)
+	env := (&testsuite.WorkflowTestSuite{}).NewTestActivityEnvironment()
+	env.RegisterActivity(a.Begin)
+
+	other := p.drill
+	other.Faults = nil
+
+	if _, err := env.ExecuteActivity(a.Begin, BeginIn{Name: "d", Hash: other.Hash()}); err == nil || !strings.Contains(err.Error(), "another drill of that name") {
+		t.Error(err)
+	}
+}
+
 // Keeper and verdict mean the same by a time that is up.
 func TestTheTimeIsUp(t *testing.T) {
 	if planting.TimeUp != gameday.TimeUp {

@@ -72,7 +72,16 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	}
 
 	if s.cfg.Drills[name].GameDay != nil {
-		return a.gameDay(ctx, s, f, name, trigger)
+		var given []string
+		if keep {
+			given = append(given, "--keep")
+		}
+
+		if disaster != "" {
+			given = append(given, "--disaster-at")
+		}
+
+		return a.gameDay(ctx, s, f, name, trigger, given...)
 	}
 
 	def, err := configured.Drill(s.cfg, name)

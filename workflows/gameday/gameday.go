@@ -24,6 +24,8 @@ type In struct {
 	// Queue is where the drill is led from, and Recover the id of recoveries of its group.
 	Queue   string `json:"queue"`
 	Recover string `json:"recover"`
+	// Hash is of the drill that a person was shown; "" when nobody was.
+	Hash string `json:"hash,omitempty"`
 }
 
 // patience is how long a recovery that was cancelled is waited for.
@@ -48,7 +50,7 @@ func Run(ctx workflow.Context, in In) (drills.Outcome, error) {
 	d := &day{in: in,
 		seen: gameday.Seen{Run: workflow.GetInfo(ctx).WorkflowExecution.RunID, By: in.By, Trigger: in.Trigger, Started: workflow.Now(ctx).UTC()}}
 
-	err := workflow.ExecuteActivity(quick(ctx, in.Queue), gamedays.BeginName, gamedays.BeginIn{Name: in.Name, Recover: in.Recover}).Get(ctx, &d.begun)
+	err := workflow.ExecuteActivity(quick(ctx, in.Queue), gamedays.BeginName, gamedays.BeginIn{Name: in.Name, Recover: in.Recover, Hash: in.Hash}).Get(ctx, &d.begun)
 	if err != nil {
 		return drills.Outcome{}, err // there is no such drill, or no vault answers: nothing was planted
 	}

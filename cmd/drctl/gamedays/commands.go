@@ -73,6 +73,7 @@ func (f Faces) Hold(ctx context.Context, name, trigger string, yes bool) (out dr
 	if err != nil {
 		return out, err
 	}
+	in.Hash = d.Hash() // of what is shown
 
 	if !*f.JSON {
 		fmt.Fprintf(f.Out, "game day %s of %s: recovery %s\n", name, d.Group, d.Run)
