@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 
 	"drctl/cmd/drctl/configured"
 	"drctl/cmd/drctl/gamedays"
@@ -61,17 +60,13 @@ func (a *app) gameDays() gamedays.Faces {
 		}}
 }
 
-// gameDay holds one on the configured engine. ofRestores are flags that were given and have no effect on it.
-func (a *app) gameDay(ctx context.Context, s *session, f restoreFlags, name, trigger string, ofRestores ...string) error {
-	if f.engine != "configured" || f.vault != "" {
-		return fail.New(fail.Invalid, "flags", "--engine, --vault", "leave them out", errors.New("a game day is held by the workers of its hosts"))
+// gameDay holds one on the configured engine. given are flags of restores, and whether they were given.
+func (a *app) gameDay(ctx context.Context, s *session, yes bool, name, trigger string, given map[string]bool) error {
+	if err := gamedays.WithoutEffect(given); err != nil {
+		return err
 	}
 
-	if len(ofRestores) > 0 {
-		return fail.New(fail.Invalid, "flags", strings.Join(ofRestores, ", "), "leave it out", errors.New("a game day restores nothing into a sandbox"))
-	}
-
-	out, err := a.gameDays().Hold(ctx, name, trigger, f.yes)
+	out, err := a.gameDays().Hold(ctx, name, trigger, yes)
 	if err != nil {
 		return err
 	}

@@ -98,6 +98,7 @@ func (d *day) hold(ctx workflow.Context) {
 	if guarded || guard.IsReady() && ctx.Err() == nil { // also when it came with the end
 		d.guarded(ctx, guard)
 	}
+
 	stop()
 
 	// What is planted may be what the recovery waits for: first it is taken away.

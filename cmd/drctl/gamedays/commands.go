@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -55,6 +56,17 @@ func Input(p *configured.Platform, name, by, trigger string) (id string, in day.
 	ids := workflows.IDs(p.Config.Name)
 
 	return ids.Drill(name), day.In{Name: name, By: by, Trigger: trigger, Queue: p.Config.Regions[d.Vault].Queue, Recover: ids.Recover(d.Group)}, nil
+}
+
+// WithoutEffect refuses flags of restores that were given with a game day.
+func WithoutEffect(given map[string]bool) error {
+	maps.DeleteFunc(given, func(_ string, is bool) bool { return !is })
+
+	if len(given) == 0 {
+		return nil
+	}
+
+	return fail.New(fail.Invalid, "flags", strings.Join(slices.Sorted(maps.Keys(given)), ", "), "leave them out", errors.New("a game day is held by the workers of its hosts, and restores nothing into a sandbox"))
 }
 
 // Hold holds a game day and returns where its record is.

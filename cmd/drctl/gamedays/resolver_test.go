@@ -1,6 +1,7 @@
 package gamedays
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -35,5 +36,16 @@ func TestOnlyVantagePointsThatSpeakAreAsked(t *testing.T) {
 		if so != c.so || (err == nil) != c.told || err != nil && !fail.Is(err, fail.Unavailable) {
 			t.Errorf("%s: %v, %v", c.name, so, err)
 		}
+	}
+}
+
+// A flag of restores is refused, not ignored.
+func TestFlagsOfRestores(t *testing.T) {
+	if err := WithoutEffect(map[string]bool{"--keep": false, "--vault": false}); err != nil {
+		t.Error(err)
+	}
+
+	if err := WithoutEffect(map[string]bool{"--keep": true, "--vault": false, "--disaster-at": true}); !fail.Is(err, fail.Invalid) || !strings.Contains(err.Error(), "--disaster-at, --keep") {
+		t.Error(err)
 	}
 }
