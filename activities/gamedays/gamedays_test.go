@@ -35,7 +35,9 @@ type place struct {
 
 func (p place) GameDay(string) (gameday.Definition, error) { return p.drill, nil }
 func (p place) Lab() error                                 { return p.lab }
-func (p place) Group(string) (platform.Group, error)       { return platform.Group{Name: "shop", Home: "west"}, nil }
+func (p place) Group(string) (platform.Group, error) {
+	return platform.Group{Name: "shop", Home: "west"}, nil
+}
 
 func (p place) Set(context.Context, string, string) (vault.Set, error) { return p.set, nil }
 
