@@ -30,7 +30,7 @@ type AskIn struct {
 	Name string `json:"name"`
 	Hash string `json:"hash"`
 	// Kind is gameday.RedQuiet, RedWentOff, Expected or Stopped, and Index the place among
-	// those.
+	// those. A reason to stop is asked once.
 	Kind  string `json:"kind"`
 	Index int    `json:"index"`
 }
@@ -45,6 +45,9 @@ func (in AskIn) find(d gameday.Definition) (k gameday.Check, want bool, within t
 	case in.Kind == gameday.Expected && in.Index >= 0 && in.Index < len(d.Expect):
 		k = d.Expect[in.Index]
 		return k, !k.Not, k.Within, nil
+	case in.Kind == gameday.Stopped && in.Index >= 0 && in.Index < len(d.Stop):
+		k = d.Stop[in.Index]
+		return k, k.Not, 0, nil
 	}
 
 	return k, false, 0, fail.Newf(fail.NotFound, op, d.Name, "the drill has no such check")
@@ -66,7 +69,12 @@ func (a *Activities) Ask(ctx context.Context, in AskIn) (gameday.Answer, error) 
 	stop := planned.Beat(ctx, planned.Nothing)
 	defer stop()
 
-	for end := time.Now().Add(within); ; {
+	begun := time.Now()
+	if info := activity.GetInfo(ctx); info.Attempt > 1 { // an attempt before has waited already
+		begun = info.ScheduledTime
+	}
+
+	for end := begun.Add(within); ; {
 		x := a.ask(ctx, d, k)
 		if x.Error == "" && x.So == want || ctx.Err() != nil || !time.Now().Add(askEvery).Before(end) {
 			return x, ctx.Err()
@@ -108,24 +116,36 @@ func short(s string) string {
 type GuardIn struct {
 	Name string `json:"name"`
 	Hash string `json:"hash"`
+	// Recover is the id of recoveries of its group.
+	Recover string `json:"recover"`
 }
 
-// Guard looks at the stop conditions until one is so, and says which. One that cannot be asked stops nothing:
-// a fault may be what keeps it from being asked.
-func (a *Activities) Guard(ctx context.Context, in GuardIn) (gameday.Answered, error) {
+// Guarded is why a drill has to end: a stop condition that is so, or a recovery that goes before it.
+type Guarded struct {
+	gameday.Answered
+	Yield string `json:"yield,omitempty"`
+}
+
+// Guard looks at the stop conditions, and for a recovery that is not the drill's own, until something ends the drill. A
+// condition that cannot be asked stops nothing: a fault may be what keeps it from being asked.
+func (a *Activities) Guard(ctx context.Context, in GuardIn) (Guarded, error) {
 	d, err := a.same(in.Name, in.Hash)
 	if err != nil {
-		return gameday.Answered{}, engine.EncodeError(err)
+		return Guarded{}, engine.EncodeError(err)
 	}
 
 	stop := planned.Beat(ctx, planned.Nothing)
 	defer stop()
 
 	for ctx.Err() == nil {
+		if err := recovering(ctx, in.Recover); fail.Is(err, fail.Conflict) {
+			return Guarded{Yield: fail.Cause(err)}, nil
+		}
+
 		for _, k := range d.Stop {
 			if x := a.ask(ctx, d, k); x.Error == "" && x.So != k.Not && ctx.Err() == nil {
 				x.So = true
-				return gameday.Answered{Kind: gameday.Stopped, Check: k, Answer: x}, nil
+				return Guarded{Answered: gameday.Answered{Kind: gameday.Stopped, Check: k, Answer: x}}, nil
 			}
 		}
 
@@ -135,7 +155,7 @@ func (a *Activities) Guard(ctx context.Context, in GuardIn) (gameday.Answered, e
 		}
 	}
 
-	return gameday.Answered{}, ctx.Err()
+	return Guarded{}, ctx.Err()
 }
 
 // Approvals are those of a drill with its plan that the vaults hold. Whether they count is for the

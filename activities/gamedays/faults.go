@@ -42,6 +42,8 @@ type PlantIn struct {
 	ID    string `json:"id"`
 	// Until is when it is taken away at the latest.
 	Until time.Time `json:"until"`
+	// Lab says that the gates took the servers for a lab's.
+	Lab bool `json:"lab,omitempty"`
 	// Recover and Run name the recovery whose steps are waited for, and Plan its plan.
 	Recover string   `json:"recover,omitempty"`
 	Run     string   `json:"run,omitempty"`
@@ -67,6 +69,11 @@ func (a *Activities) plant(ctx context.Context, in PlantIn) (PlantOut, error) {
 		return PlantOut{}, err
 	}
 
+	// Nobody has approved what a lab may do.
+	if err := a.Platform.Lab(); err != nil && in.Lab {
+		return PlantOut{}, fail.New(fail.Denied, op, in.Fault, "give all workers the same configuration", err)
+	}
+
 	f, ok := d.Fault(in.Fault)
 	if !ok {
 		return PlantOut{}, fail.Newf(fail.NotFound, op, in.Fault, "the drill has no such fault")
@@ -80,6 +87,10 @@ func (a *Activities) plant(ctx context.Context, in PlantIn) (PlantOut, error) {
 		if err := a.await(ctx, in, f.Step); err != nil {
 			return out, err
 		}
+	}
+
+	if err := recovering(ctx, in.Recover); err != nil {
+		return out, err
 	}
 
 	info, now := activity.GetInfo(ctx), time.Now().UTC()
@@ -98,7 +109,7 @@ func (a *Activities) plant(ctx context.Context, in PlantIn) (PlantOut, error) {
 
 func (o *PlantOut) fill(p planting.Fault) {
 	o.Intended, o.Planted.Planted, o.Removed = p.Intended, p.Planted, p.Removed
-	o.Words, o.Stays, o.Left = p.Words, p.Stays, p.Left
+	o.Words, o.Why, o.Over, o.Stays, o.Left = p.Words, p.Why, p.Over, p.Stays, p.Left
 }
 
 // await waits until a step of the recovery that the pattern means has begun; of a section, until one was done.
@@ -214,15 +225,22 @@ func (a *Activities) inside(ctx context.Context, in PlantIn, d plan.Definition, 
 type RemoveIn struct {
 	ID  string `json:"id"`
 	Why string `json:"why"`
+	// Group is that of the drill, whose vaults know what other hosts have planted.
+	Group string `json:"group"`
 }
 
-// Remove takes a fault of this host away. What is not on record was never planted here.
+// Remove takes a fault of this host away. The answer is zero when nothing was ever touched. Unavailable: another host,
+// or a record that this one has no more, may have it.
 func (a *Activities) Remove(ctx context.Context, in RemoveIn) (gameday.Planted, error) {
 	stop := planned.Beat(ctx, planned.Nothing)
 	defer stop()
 
 	f, err := a.Faults.Remove(ctx, in.ID, in.Why)
 	if fail.Is(err, fail.NotFound) {
+		return gameday.Planted{}, engine.EncodeError(a.elsewhere(ctx, in))
+	}
+
+	if err == nil && f.Untouched {
 		return gameday.Planted{}, nil
 	}
 
@@ -230,4 +248,22 @@ func (a *Activities) Remove(ctx context.Context, in RemoveIn) (gameday.Planted, 
 	out.fill(f)
 
 	return out.Planted, engine.EncodeError(err)
+}
+
+// elsewhere says by the vaults that a fault of which this host has no record may be there all the same.
+func (a *Activities) elsewhere(ctx context.Context, in RemoveIn) error {
+	set, err := a.vaults(ctx, in.Group)
+	if err != nil {
+		return err
+	}
+
+	left, err := planting.Left(ctx, set, in.Group)
+
+	for _, f := range left {
+		if f.ID == in.ID {
+			return fail.Newf(fail.Unavailable, op, in.ID, "the worker of %s may have planted it: it is taken away there, when its worker runs", f.Host)
+		}
+	}
+
+	return err
 }

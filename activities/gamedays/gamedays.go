@@ -82,15 +82,24 @@ func Program(ctx context.Context, id string, argv []string) (string, error) {
 	return outside.Program(ctx, id, &plan.Exec{Command: argv}, "DRCTL_FAULT="+id)
 }
 
+// Runnable says why a program could not be run here.
+func Runnable(argv []string) error { return outside.Runnable(op, argv) }
+
 // BeginIn names the drill.
 type BeginIn struct {
 	Name string `json:"name"`
+	// Recover is the id of recoveries of its group.
+	Recover string `json:"recover"`
+	// Hash is of the drill that a person was shown and has said yes to; "" when nobody was.
+	Hash string `json:"hash,omitempty"`
 }
 
 // Begun is the drill as this worker's configuration has it, and what its gates say.
 type Begun struct {
-	Drill gameday.Definition  `json:"drill"`
-	Hash  string              `json:"hash"` // of the drill
+	Drill gameday.Definition `json:"drill"`
+	Hash  string             `json:"hash"` // of the drill
+	// Lab says that the servers are a lab's: nobody had to approve.
+	Lab   bool                `json:"lab,omitempty"`
 	Gates []evidence.Precheck `json:"gates"`
 	// Approved are who has approved.
 	Approved []string `json:"approved,omitempty"`
@@ -113,6 +122,10 @@ func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
 	d, err := a.Platform.GameDay(in.Name)
 	if err != nil {
 		return Begun{}, err
+	}
+
+	if in.Hash != "" && in.Hash != d.Hash() {
+		return Begun{}, fail.New(fail.Conflict, op, in.Name, "restart the workers that have an older configuration, or use the one that they have", errNotSame)
 	}
 
 	g, err := a.Platform.Group(d.Group)
@@ -144,17 +157,19 @@ func (a *Activities) begin(ctx context.Context, in BeginIn) (Begun, error) {
 		out.Order, out.Mode, out.From, out.To = p.Outline(p.Mode).Folded(), p.Mode, p.From, p.To
 	}
 
-	st := gameday.Standing{Lab: a.Platform.Lab(), Plan: out.Plan.SHA256, People: a.Platform.Approvers(d.Group), Now: time.Now().UTC()}
-	if st.Lab != nil {
+	busy := a.busy(ctx, set, in.Recover, d.Group)
+	if busy != nil && !fail.Is(busy, fail.Conflict) {
+		return out, busy
+	}
+
+	st := gameday.Standing{Busy: busy, Lab: a.Platform.Lab(), Plan: out.Plan.SHA256, People: a.Platform.Approvers(d.Group), Now: time.Now().UTC()}
+	if out.Lab = st.Lab == nil; !out.Lab {
 		st.Verified = verified(ctx, set, d.Group, out, a.Platform.VerifiedFor(d.Group))
 
 		if st.Approvals, err = Approvals(ctx, set, d, st.Plan); err != nil {
 			return out, err
 		}
-
-		for _, x := range st.Approvals {
-			out.Approved = append(out.Approved, x.By)
-		}
+		out.Approved = gameday.Approvers(d, st)
 	}
 	out.Gates = gameday.Gates(d, st)
 

@@ -47,6 +47,19 @@ func Program(ctx context.Context, step string, x *plan.Exec, env ...string) (sai
 	return out.text(), nil
 }
 
+// Runnable says why Program would not run a program on this host.
+func Runnable(op string, argv []string) error {
+	if len(argv) == 0 || !filepath.IsAbs(argv[0]) {
+		return fail.Newf(fail.Invalid, op, strings.Join(argv, " "), "it needs the absolute path of a program")
+	}
+
+	if _, err := exec.LookPath(argv[0]); err != nil {
+		return fail.New(fail.NotFound, op, argv[0], "install it on this host", err)
+	}
+
+	return trust.Program(op, argv[0])
+}
+
 // first keeps the beginning of what is written.
 type first struct{ b bytes.Buffer }
 

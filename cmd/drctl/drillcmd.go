@@ -72,7 +72,7 @@ func (a *app) drillRun(ctx context.Context, f restoreFlags, name, disaster, trig
 	}
 
 	if s.cfg.Drills[name].GameDay != nil {
-		return a.gameDay(ctx, s, f, name, trigger)
+		return a.gameDay(ctx, s, f.yes, name, trigger, map[string]bool{"--keep": keep, "--disaster-at": disaster != "", "--engine": f.engine != "configured", "--vault": f.vault != ""})
 	}
 
 	def, err := configured.Drill(s.cfg, name)

@@ -60,13 +60,13 @@ func (a *app) gameDays() gamedays.Faces {
 		}}
 }
 
-// gameDay holds one on the configured engine.
-func (a *app) gameDay(ctx context.Context, s *session, f restoreFlags, name, trigger string) error {
-	if f.engine != "configured" || f.vault != "" {
-		return fail.New(fail.Invalid, "flags", "--engine, --vault", "leave them out", errors.New("a game day is held by the workers of its hosts"))
+// gameDay holds one on the configured engine. given are flags of restores, and whether they were given.
+func (a *app) gameDay(ctx context.Context, s *session, yes bool, name, trigger string, given map[string]bool) error {
+	if err := gamedays.WithoutEffect(given); err != nil {
+		return err
 	}
 
-	out, err := a.gameDays().Hold(ctx, name, trigger, f.yes)
+	out, err := a.gameDays().Hold(ctx, name, trigger, yes)
 	if err != nil {
 		return err
 	}

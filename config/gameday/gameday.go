@@ -46,7 +46,7 @@ type Fault struct {
 	At   string        `yaml:"at" doc:"When: before the recovery, after it, or step:PATTERN when a step of the recovery whose id matches (* is anything) has begun; of a section, when it was done."`
 	Do   string        `yaml:"do" req:"true" enum:"kill|stop|mute|stall|exec" doc:"kill: the server dies. stop: all its processes are frozen. mute: a standby hears nothing more. stall: a standby replays nothing more. exec: a program of yours."`
 	On   string        `yaml:"on" req:"true" doc:"SHARD@REGION, or region:REGION for every server there; of exec where the program runs."`
-	For  time.Duration `yaml:"for" min:"100ms" doc:"It is taken away after this time, also when nothing of drctl is left that could; at the drill's end when left out."`
+	For  time.Duration `yaml:"for" min:"100ms" doc:"It is taken away after this time, by the next worker of its host when none runs; at the drill's end when left out."`
 	Exec []string      `yaml:"exec" doc:"Of exec: absolute path of the program, and arguments."`
 	Undo []string      `yaml:"undo" doc:"Of exec: what takes it away. It may run when nothing was planted, and more than once."`
 }
@@ -168,6 +168,10 @@ func (g *GameDay) Check(f Facts) []Problem {
 
 		c.check(key, x, g, f)
 
+		if x.After {
+			c.wrong(key+".after", "leave it out", "it is asked all the time")
+		}
+
 		if x.OfRun() {
 			c.wrong(key, "expect it", "the journal of a recovery is read when it has ended: it can stop nothing")
 		}
@@ -180,8 +184,12 @@ func (g *GameDay) Check(f Facts) []Problem {
 			c.wrong("red", "name a problem, a lint, a verification, a proof, a detection or a program", "this is no check that could go off")
 		}
 
-		if len(g.Faults) == 0 {
-			c.wrong("red", "add faults", "nothing is planted that the check could find")
+		if !slices.ContainsFunc(g.Faults, func(f Fault) bool { return f.At == Before }) {
+			c.wrong("red", "add faults with at: before", "nothing is planted before that the check could find: what the recovery does may set it off")
+		}
+
+		if g.Red.Problem != "" && g.Red.On == "" {
+			c.wrong("red.on", "name the subject, as drctl status --json shows it", "such a problem of something else would do as well")
 		}
 	}
 

@@ -33,7 +33,12 @@ func TestCheck(t *testing.T) {
 		{"a check that asks two things", "expect.0", func(g *GameDay) { g.Expect[0].Problem = "x" }},
 		{"a stop by the journal", "stop.0", func(g *GameDay) { g.Stop = []Expectation{{Verdict: "parted"}} }},
 		{"a red check that is no alarm", "red", func(g *GameDay) { g.Red = &Expectation{Verdict: "reached"} }},
-		{"a red drill without a fault", "red", func(g *GameDay) { g.Red, g.Faults = &Expectation{Problem: "x"}, nil }},
+		{"a red drill without a fault", "red", func(g *GameDay) { g.Red, g.Faults = &Expectation{Problem: "x", On: "orders/0@east"}, nil }},
+		{"a red drill that plants when the recovery has done something", "red", func(g *GameDay) {
+			g.Red, g.Faults[0].At = &Expectation{Problem: "x", On: "orders/0@east"}, After
+		}},
+		{"a red check of whatever has the problem", "red.on", func(g *GameDay) { g.Red = &Expectation{Problem: "x"} }},
+		{"a stop that is asked afterwards", "stop.0.after", func(g *GameDay) { g.Stop = []Expectation{{Problem: "x", After: true}} }},
 		{"a drill that cannot fail", "expect", func(g *GameDay) { g.Run, g.Expect = None, nil }},
 		{"a journal of no recovery", "expect.0", func(g *GameDay) { g.Run = None }},
 		{"a detection of no region", "expect.0.on", func(g *GameDay) { g.Expect[0] = Expectation{Detection: "lost"} }},

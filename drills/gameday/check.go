@@ -143,8 +143,8 @@ func (r *Recovered) all() (out []Step) {
 	return out
 }
 
-// Ask answers a check of a recovery's journal.
-func (r *Recovered) Ask(c Check) Answer {
+// ask answers a check of a recovery's journal, but for that of the outage.
+func (r *Recovered) ask(c Check) Answer {
 	if r == nil {
 		return Answer{Error: "no recovery has ended"}
 	}
@@ -155,12 +155,6 @@ func (r *Recovered) Ask(c Check) Answer {
 		a.So, a.Words = r.Verdict == c.Verdict, "the recovery is "+r.Verdict
 	case c.Loss != "":
 		a.So, a.Words = r.lost(c.Loss)
-	case c.Outage > 0:
-		d, ok := r.Outage()
-		if !ok {
-			return Answer{Error: "the journal does not tell when writes were possible again"}
-		}
-		a.So, a.Words = d <= c.Outage, human.Duration(d)
 	default:
 		a.So, a.Words = r.steps(c)
 	}

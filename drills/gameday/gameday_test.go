@@ -70,6 +70,10 @@ func TestGates(t *testing.T) {
 	}{
 		{"all is well", "", func(*Definition, *Standing) {}},
 		{"a lab", "", func(d *Definition, s *Standing) { *s, d.Permit = Standing{Now: now}, "" }},
+		{"a recovery runs", "alone", func(_ *Definition, s *Standing) { s.Busy = errors.New("a recovery runs") }},
+		{"a recovery runs in a lab", "alone", func(d *Definition, s *Standing) {
+			*s, d.Permit = Standing{Now: now, Busy: errors.New("a recovery runs")}, ""
+		}},
 		{"the platform is not named", "bounds two-approvals", func(d *Definition, _ *Standing) { d.Permit = "" }},
 		{"another platform is named", "bounds two-approvals", func(d *Definition, _ *Standing) { d.Permit = "shop2" }},
 		{"the plan never ran", "plan-verified", func(_ *Definition, s *Standing) { s.Verified = Verified{} }},
@@ -96,6 +100,31 @@ func TestGates(t *testing.T) {
 		if got := strings.Join(shut, " "); got != c.shut {
 			t.Errorf("%s: %q is shut, want %q", c.name, got, c.shut)
 		}
+	}
+}
+
+// The record names those whose approvals count, each once.
+func TestApprovers(t *testing.T) {
+	ann, annKey := person(t, "ann")
+	bob, bobKey := person(t, "bob")
+	_, eveKey := person(t, "eve")
+	d, plan := production(), strings.Repeat("ab", 32)
+
+	var all []approval.Approval
+	for _, x := range []struct {
+		by  string
+		key ssh.Signer
+		at  time.Time
+	}{{"ann", annKey, now}, {"ann", annKey, now}, {"bob", bobKey, now.Add(-2 * time.Hour)}, {"bob", eveKey, now}, {"eve", eveKey, now}} {
+		a, err := approval.Sign(approval.Approval{Subject: d.Subject(plan), By: x.by, At: x.at, Expires: x.at.Add(time.Hour)}, x.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, a)
+	}
+
+	if got := Approvers(d, Standing{Plan: plan, Approvals: all, People: []approval.Person{ann, bob}, Now: now}); !slices.Equal(got, []string{"ann"}) {
+		t.Errorf("%q have approved", got)
 	}
 }
 
@@ -140,6 +169,12 @@ func TestADrillFailsForEverythingThatIsNotAsItShouldBe(t *testing.T) {
 		{"a fault was not planted", "not planted", func(s *Seen) { s.Planted[0].Planted, s.Planted[0].Error = time.Time{}, "no server" }},
 		{"a fault was never begun", "it was never planted", func(s *Seen) { s.Planted = nil }},
 		{"a fault is left over", "left over", func(s *Seen) { s.Planted[0].Removed = time.Time{} }},
+		{"a fault of which its host has no record any more", "left over", func(s *Seen) { s.Planted[0].Intended, s.Planted[0].Removed = time.Time{}, time.Time{} }},
+		{"somebody took a fault away", "it was taken away before", func(s *Seen) { s.Planted[0].Why = "its drill has ended" }},
+		{"a fault had ended by itself", "it had ended by itself", func(s *Seen) {
+			s.Drill.Run, s.Drill.Expect, s.Answers, s.Recovered = None, nil, nil, nil
+			s.Planted[0].Over = "somebody has started the server"
+		}},
 		{"a fault could not be taken away", "left over", func(s *Seen) { s.Planted[0].Left = "denied" }},
 		{"an expectation is not met", "expected", func(s *Seen) { s.Answers[0].So = false }},
 		{"an expectation could not be asked", "could not be asked", func(s *Seen) { s.Answers[0].Error = "no vault" }},
@@ -161,6 +196,14 @@ func TestADrillFailsForEverythingThatIsNotAsItShouldBe(t *testing.T) {
 			s.Drill.Red = &red
 			s.Answers = append(s.Answers, Answered{Kind: RedQuiet, Check: red, Answer: Answer{So: true}}, Answered{Kind: RedWentOff, Check: red, Answer: Answer{So: true}})
 		}},
+		{"nobody asked before whether the check was quiet", "before anything was planted", func(s *Seen) {
+			s.Drill.Red, s.Answers = &red, append(s.Answers, Answered{Kind: RedWentOff, Check: red, Answer: Answer{So: true, At: now.Add(2 * time.Second)}})
+		}},
+		{"the check went off when nothing was planted any more", "nothing was planted any more", func(s *Seen) {
+			s.Drill.Red = &red
+			s.Answers = append(s.Answers, Answered{Kind: RedQuiet, Check: red}, Answered{Kind: RedWentOff, Check: red, Answer: Answer{So: true, At: now.Add(41 * time.Second)}})
+		}},
+		{"an objective was not measured", "RPO was not measured", func(s *Seen) { s.Drill.Objectives.RPO, s.Recovered.Loss = time.Hour, nil }},
 		{"it took longer than its objective", "RTO was", func(s *Seen) { s.Drill.Objectives.RTO = time.Second }},
 		{"it lost more than its objective", "RPO was", func(s *Seen) { s.Drill.Objectives.RPO = time.Second }},
 	} {
@@ -231,8 +274,44 @@ func TestWhatIsMeasured(t *testing.T) {
 	}
 }
 
+// A host whose clock is ahead makes no time shorter: the engine's own clock bounds it.
+func TestAClockThatIsAheadMakesNothingShorter(t *testing.T) {
+	s := day()
+	s.Planted[0].Planted, s.Planted[0].Heard = now.Add(time.Hour), now.Add(1100*time.Millisecond)
+	s.Answers = append(s.Answers, Answered{Kind: Expected, Check: Check{Detection: "lost", On: "east"}, Answer: Answer{So: true, At: now.Add(-time.Hour)}, Heard: now.Add(1600 * time.Millisecond)})
+	rec := Record(s, Made{At: now})
+
+	if d, _ := rec.Measured.RTO.Get(); d != 28900*time.Millisecond {
+		t.Errorf("RTO: %s", d)
+	}
+
+	if d, _ := rec.Measured.Phases[0].Took.Get(); d != 500*time.Millisecond {
+		t.Errorf("detect: %s", d)
+	}
+}
+
+// No write was possible from when the server was killed, not from when the recovery took it away.
+func TestAnOutageBeginsWithItsFault(t *testing.T) {
+	s := day()
+
+	for _, c := range []struct {
+		do, region string
+		want       time.Duration
+	}{{Kill, "east", 14 * time.Second}, {Stop, "east", 14 * time.Second}, {Stop, "west", 10 * time.Second}, {Mute, "east", 10 * time.Second}} {
+		s.Recovered.From, s.Planted[0].Fault.Do, s.Planted[0].Fault.Region = "east", c.do, c.region
+
+		if d, ok := s.outage(); !ok || d != c.want {
+			t.Errorf("%s in %s: %s, want %s", c.do, c.region, d, c.want)
+		}
+
+		if a := s.Ask(Check{Outage: c.want - 1}); a.So || a.Error != "" {
+			t.Errorf("%s in %s: %+v", c.do, c.region, a)
+		}
+	}
+}
+
 func TestTheJournalIsAsked(t *testing.T) {
-	r := day().Recovered
+	s := day()
 
 	for _, c := range []struct {
 		c    Check
@@ -244,12 +323,14 @@ func TestTheJournalIsAsked(t *testing.T) {
 		{Check{Loss: "nothing"}, false}, {Check{Loss: "known"}, true},
 		{Check{Outage: 10 * time.Second}, true}, {Check{Outage: 9 * time.Second}, false},
 	} {
-		if a := r.Ask(c.c); a.So != c.want || a.Error != "" {
+		if a := s.Ask(c.c); a.So != c.want || a.Error != "" {
 			t.Errorf("%s: %+v", c.c.Words(), a)
 		}
 	}
 
-	if a := (*Recovered)(nil).Ask(Check{Verdict: "reached"}); a.So || a.Error == "" {
-		t.Errorf("%+v", a)
+	for _, c := range []Check{{Verdict: "reached"}, {Outage: time.Hour}} {
+		if a := (Seen{}).Ask(c); a.So || a.Error == "" {
+			t.Errorf("%+v", a)
+		}
 	}
 }

@@ -16,6 +16,8 @@ import (
 
 // Standing is what the gates are held against.
 type Standing struct {
+	// Busy is why the group is not free for a drill, such as a recovery that runs; nil when it is.
+	Busy error
 	// Lab is why the servers are not those of a lab; nil when they are.
 	Lab error
 	// Plan is the hash of the plan; "" where none is run.
@@ -41,6 +43,7 @@ const needed = 2
 
 // The gates.
 const (
+	GateAlone     = "alone"
 	GatePlan      = "plan"
 	GateBounds    = "bounds"
 	GateVerified  = "plan-verified"
@@ -53,14 +56,20 @@ func Gates(d Definition, s Standing) []evidence.Precheck {
 		return evidence.Precheck{Name: name, At: s.Now, Passed: passed, Detail: human.Clean(fmt.Sprintf(format, args...))}
 	}
 
-	if s.Lab == nil {
-		const lab = "all servers of the configuration are those of a lab"
-		return []evidence.Precheck{gate(GateBounds, true, lab), gate(GateVerified, true, lab), gate(GateApprovals, true, lab)}
+	out := []evidence.Precheck{gate(GateAlone, true, "no recovery of %s runs, and no other drill has planted anything", d.Group)}
+	if s.Busy != nil {
+		out[0] = gate(GateAlone, false, "%s", fail.Cause(s.Busy))
 	}
 
-	out := []evidence.Precheck{gate(GateBounds, true, "the drill names %s", d.Platform)}
-	if d.Permit == "" || d.Permit != d.Platform {
-		out[0] = gate(GateBounds, false, "the servers are no lab's (%s), and the drill does not say: production: %s", fail.Cause(s.Lab), d.Platform)
+	if s.Lab == nil {
+		const lab = "all servers of the configuration are those of a lab"
+		return append(out, gate(GateBounds, true, lab), gate(GateVerified, true, lab), gate(GateApprovals, true, lab))
+	}
+
+	if d.Permit != "" && d.Permit == d.Platform {
+		out = append(out, gate(GateBounds, true, "the drill names %s", d.Platform))
+	} else {
+		out = append(out, gate(GateBounds, false, "the servers are no lab's (%s), and the drill does not say: production: %s", fail.Cause(s.Lab), d.Platform))
 	}
 
 	switch {
@@ -84,6 +93,11 @@ func Gates(d Definition, s Standing) []evidence.Precheck {
 	return append(out, gate(GateApprovals, true, "two people have approved the drill %.12s and the plan %.12s", d.Hash(), s.Plan))
 }
 
+// Approvers are the people whose approvals of a drill and its plan count.
+func Approvers(d Definition, s Standing) []string {
+	return approval.Counted(approval.Rule{Need: needed, Of: s.People}, d.Subject(s.Plan), s.Approvals, s.Now)
+}
+
 // Shut are the gates that did not pass.
 func Shut(gates []evidence.Precheck) (out []evidence.Precheck) {
 	for _, g := range gates {
@@ -101,12 +115,37 @@ type Planted struct {
 	Intended time.Time `json:"intended,omitzero"`
 	Planted  time.Time `json:"planted,omitzero"`
 	Removed  time.Time `json:"removed,omitzero"`
-	Words    string    `json:"words,omitempty"`
+	// Heard is when the engine knew that it was planted, by the engine's clock.
+	Heard time.Time `json:"heard,omitzero"`
+	Words string    `json:"words,omitempty"`
+	// Why says why it was taken away, and Over by what it was seen then that it had ended by itself.
+	Why  string `json:"why,omitempty"`
+	Over string `json:"over,omitempty"`
 	// Error is why it was not planted, and Left what is left of it.
 	Error string `json:"error,omitempty"`
 	Left  string `json:"left,omitempty"`
 	// Stays is what nobody may take away: a killed server whose group has moved.
 	Stays string `json:"stays,omitempty"`
+}
+
+// Why a drill takes a fault away: it is over, or the fault's own time is up.
+const (
+	DrillOver = "the drill is over"
+	TimeUp    = "its time was up"
+)
+
+// early says that somebody else than its drill took a fault away, or before its time.
+func (p Planted) early() bool {
+	return !p.Removed.IsZero() && p.Why != "" && p.Why != DrillOver && (p.Why != TimeUp || p.Fault.For <= 0)
+}
+
+// at is when it was planted; by the engine's clock where that of the host is ahead of it.
+func (p Planted) at() time.Time {
+	if !p.Heard.IsZero() && p.Heard.Before(p.Planted) {
+		return p.Heard
+	}
+
+	return p.Planted
 }
 
 // What an answer was asked for.
@@ -122,6 +161,17 @@ type Answered struct {
 	Kind  string `json:"kind"`
 	Check Check  `json:"check"`
 	Answer
+	// Heard is when the engine knew it, by the engine's clock.
+	Heard time.Time `json:"heard,omitzero"`
+}
+
+// at is when it was answered, by the engine's clock where that is known.
+func (a Answered) at() time.Time {
+	if !a.Heard.IsZero() && !a.Check.OfRun() {
+		return a.Heard
+	}
+
+	return a.At
 }
 
 // Met reports whether it was as the drill wants it.
@@ -186,18 +236,7 @@ func (s Seen) findings() (out []targets.Finding) {
 
 		add(!p.Planted.IsZero() && p.Error == "", "planted", p.Fault.Words(), "planted", got, cmp.Or(p.Error, p.Words))
 
-		if p.Intended.IsZero() {
-			continue
-		}
-
-		switch {
-		case p.Left != "" || p.Removed.IsZero():
-			add(false, "taken away", p.Fault.Words(), "nothing left", "left over", cmp.Or(p.Left, "nobody has said that it is gone"))
-		case p.Stays != "":
-			out = append(out, targets.Finding{Check: "taken away", Subject: p.Fault.Words(), Severity: targets.Warned, Expected: "nothing left", Got: "it stays down", Detail: human.Clean(p.Stays)})
-		default:
-			add(true, "taken away", p.Fault.Words(), "nothing left", "gone at "+p.Removed.UTC().Format(time.RFC3339Nano), "")
-		}
+		out = append(out, s.takenAway(p)...)
 	}
 
 	for _, a := range s.Answers {
@@ -212,6 +251,10 @@ func (s Seen) findings() (out []targets.Finding) {
 			name, want = "red: quiet before", "it is not so"
 		case RedWentOff:
 			name, want = "red: goes off", "it is so within "+human.Duration(a.Check.Within)
+
+			if a.So && a.Error == "" && s.gone(a.At) {
+				add(false, "red: goes off while something is planted", a.Check.Words(), "it is so while something is planted", "it went off when nothing was planted any more", a.Words)
+			}
 		case Stopped:
 			name, want = "no reason to stop", "it is not so"
 		}
@@ -230,6 +273,58 @@ func (s Seen) findings() (out []targets.Finding) {
 	}
 
 	return out
+}
+
+// takenAway says what became of a fault in the end.
+func (s Seen) takenAway(p Planted) (out []targets.Finding) {
+	add := func(sev targets.Severity, check, want, got, detail string) {
+		out = append(out, targets.Finding{Check: check, Subject: p.Fault.Words(), Severity: sev, Expected: want, Got: human.Clean(got), Detail: human.Clean(detail)})
+	}
+
+	if p.Intended.IsZero() && p.Planted.IsZero() {
+		return nil
+	}
+
+	switch {
+	case p.Left != "" || p.Removed.IsZero():
+		add(targets.Failed, "taken away", "nothing left", "left over", cmp.Or(p.Left, "nobody has said that it is gone"))
+	case p.Stays != "":
+		add(targets.Warned, "taken away", "nothing left", "it stays down", p.Stays)
+	default:
+		add(targets.Passed, "taken away", "nothing left", "gone at "+p.Removed.UTC().Format(time.RFC3339Nano), "")
+	}
+
+	if p.early() {
+		add(targets.Failed, "planted to the end", "it ends with the drill or when its time is up", "it was taken away before", p.Why)
+	}
+
+	if p.Over != "" {
+		sev := targets.Failed
+		if s.Drill.Runs() { // a recovery ends what it fences, and starts what it brings back
+			sev = targets.Warned
+		}
+
+		add(sev, "planted to the end", "it is there until it is taken away", "it had ended by itself", p.Over)
+	}
+
+	return out
+}
+
+// gone reports whether at an instant all faults that were planted had been taken away.
+func (s Seen) gone(at time.Time) bool {
+	n := 0
+
+	for _, p := range s.Planted {
+		if p.Planted.IsZero() {
+			continue
+		}
+
+		if n++; p.Removed.IsZero() || !at.After(p.Removed) {
+			return false
+		}
+	}
+
+	return n > 0
 }
 
 // ran says whether recovery and drill came to their end.
@@ -288,6 +383,10 @@ func (s Seen) missing() (out []string) {
 		return n
 	}
 
+	if s.Drill.Red != nil && count(RedQuiet) == 0 {
+		out = append(out, "it was never asked before anything was planted: "+s.Drill.Red.Words())
+	}
+
 	if s.Drill.Red != nil && count(RedWentOff) == 0 {
 		out = append(out, "it was never asked: "+s.Drill.Red.Words())
 	}
@@ -299,8 +398,8 @@ func (s Seen) missing() (out []string) {
 	return out
 }
 
-// verdict sums findings up.
-func verdict(fs []targets.Finding, d Definition, m evidence.Measured) evidence.Verdict {
+// verdict sums findings up. ended says that the recovery reached its end: then its objectives have to be measured.
+func verdict(fs []targets.Finding, d Definition, m evidence.Measured, ended bool) evidence.Verdict {
 	v := evidence.Verdict{}
 
 	for _, f := range fs {
@@ -331,6 +430,8 @@ func verdict(fs []targets.Finding, d Definition, m evidence.Measured) evidence.V
 
 			switch {
 			case x.want <= 0:
+			case !ok && ended: // it was to be met
+				v.Failures = append(v.Failures, fmt.Sprintf("%s was not measured: %s", x.name, x.got.Reason()))
 			case !ok:
 				v.Warnings = append(v.Warnings, fmt.Sprintf("%s was not measured: %s", x.name, x.got.Reason()))
 			case got > x.want:

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"drctl/internal/human"
 	"drctl/internal/report/evidence"
 )
 
@@ -59,10 +60,10 @@ func (r *Recovered) span(is func(id string) bool) (from, to time.Time, ok bool) 
 	return from, to, !from.IsZero()
 }
 
-// Outage is how long no write was possible, by the recovery's own journal: from the first
+// outage is when no write was possible, by the recovery's own journal: from the first
 // step that took writes away to the last that let them through, or promoted where no route
 // is let go. ok is false when the recovery did not come that far.
-func (r *Recovered) Outage() (d time.Duration, ok bool) {
+func (r *Recovered) outage() (from, to time.Time, ok bool) {
 	from, _, began := r.span(func(id string) bool { return phaseOf(id) == Silence })
 
 	_, to, ended := r.span(func(id string) bool { return strings.HasPrefix(id, "release-") })
@@ -70,7 +71,38 @@ func (r *Recovered) Outage() (d time.Duration, ok bool) {
 		_, to, ended = r.span(func(id string) bool { return strings.HasPrefix(id, "promote-") })
 	}
 
-	return to.Sub(from), began && ended && to.After(from)
+	return from, to, began && ended && to.After(from)
+}
+
+// outage is how long no write was possible: by the recovery's own journal, and from when a server of the region that is
+// left was killed or frozen before it, where that was earlier.
+func (s Seen) outage() (d time.Duration, ok bool) {
+	if s.Recovered == nil {
+		return 0, false
+	}
+	from, to, ok := s.Recovered.outage()
+
+	for _, p := range s.Planted {
+		if at := p.at(); (p.Fault.Do == Kill || p.Fault.Do == Stop) && p.Fault.Region == s.Recovered.From && !at.IsZero() && at.Before(from) {
+			from = at
+		}
+	}
+
+	return to.Sub(from), ok
+}
+
+// Ask answers a check of the recovery's journal, and what a fault has added to it.
+func (s Seen) Ask(c Check) Answer {
+	if c.Outage <= 0 || s.Recovered == nil {
+		return s.Recovered.ask(c)
+	}
+
+	d, ok := s.outage()
+	if !ok {
+		return Answer{Error: "the journal does not tell when writes were possible again"}
+	}
+
+	return Answer{At: s.Recovered.Finished, So: d <= c.Outage, Words: human.Duration(d)}
 }
 
 // phases are measured from what was seen.
@@ -88,7 +120,9 @@ func (s Seen) phases() []evidence.Phase {
 	switch {
 	case broken.IsZero():
 		out[0] = unknown(Detect, "nothing was planted")
-	case !alarm.IsZero() && !alarm.Before(broken):
+	case alarm.Before(broken) && !alarm.IsZero():
+		out[0] = unknown(Detect, "by the clocks it was detected before it was planted")
+	case !alarm.IsZero():
 		out[0] = known(Detect, broken, alarm)
 	}
 
@@ -127,8 +161,8 @@ func (s Seen) verified(from time.Time) evidence.Phase {
 	var to time.Time
 
 	for _, a := range s.Answers {
-		if a.Kind == Expected && a.At.After(to) {
-			to = a.At
+		if a.Kind == Expected && a.at().After(to) {
+			to = a.at()
 		}
 	}
 
@@ -142,8 +176,8 @@ func (s Seen) verified(from time.Time) evidence.Phase {
 // firstPlanted is when the first fault was; zero when none was.
 func (s Seen) firstPlanted() (at time.Time) {
 	for _, p := range s.Planted {
-		if !p.Planted.IsZero() && (at.IsZero() || p.Planted.Before(at)) {
-			at = p.Planted
+		if p := p.at(); !p.IsZero() && (at.IsZero() || p.Before(at)) {
+			at = p
 		}
 	}
 
@@ -153,8 +187,8 @@ func (s Seen) firstPlanted() (at time.Time) {
 // alarm is when the check went off that a red drill aims at, or detection spoke.
 func (s Seen) alarm() (at time.Time) {
 	for _, a := range s.Answers {
-		if a.So && (a.Kind == RedWentOff || a.Kind == Expected && a.Check.Detection != "") && (at.IsZero() || a.At.Before(at)) {
-			at = a.At
+		if a.So && (a.Kind == RedWentOff || a.Kind == Expected && a.Check.Detection != "") && (at.IsZero() || a.at().Before(at)) {
+			at = a.at()
 		}
 	}
 

@@ -24,7 +24,7 @@ type Made struct {
 func Record(s Seen, by Made) evidence.Record {
 	fs := s.findings()
 	m := s.measured()
-	v := verdict(fs, s.Drill, m)
+	v := verdict(fs, s.Drill, m, s.Recovered != nil && s.Recovered.Verdict == "reached")
 	d := s.Drill
 
 	r := evidence.Record{
@@ -191,7 +191,7 @@ func (s Seen) cleanUp() evidence.CleanUp {
 
 	for _, p := range s.Planted {
 		switch {
-		case p.Intended.IsZero():
+		case p.Intended.IsZero() && p.Planted.IsZero():
 		case p.Left != "" || p.Removed.IsZero():
 			c.LeftOver = append(c.LeftOver, p.Fault.Words()+": "+cmp.Or(p.Left, "nobody has said that it is gone"))
 		case p.Stays != "":
@@ -251,7 +251,7 @@ func (s Seen) gameDay() *evidence.GameDayPart {
 	}
 	g.Recovery, g.From, g.To, g.Outcome = r.Run, r.From, r.To, r.Verdict
 
-	if d, ok := r.Outage(); ok {
+	if d, ok := s.outage(); ok {
 		g.Outage = evidence.Known(d)
 	}
 

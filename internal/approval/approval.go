@@ -102,9 +102,24 @@ func Check(r Rule, s Subject, approvals []Approval, now time.Time) error {
 		return fail.New(fail.Invalid, op, s.Action, "name as many people as approvals are needed, at least one", fmt.Errorf("%d of %d people", r.Need, len(r.Of)))
 	}
 
-	var by []string // names
+	by, odd := counted(r, s, approvals, now)
+	if len(by) >= r.Need {
+		return nil
+	}
+
+	return fail.New(fail.Denied, op, s.Action, "ask another person to look at the plan and to sign",
+		errors.Join(append([]error{fmt.Errorf("%d of %d approvals", len(by), r.Need)}, odd...)...))
+}
+
+// Counted names the people whose approvals of a subject count now, each once.
+func Counted(r Rule, s Subject, approvals []Approval, now time.Time) []string {
+	by, _ := counted(r, s, approvals, now)
+	return by
+}
+
+// counted says of the others why they do not.
+func counted(r Rule, s Subject, approvals []Approval, now time.Time) (by []string, odd []error) {
 	var used [][]byte
-	var odd []error
 
 	for _, a := range approvals {
 		key, err := a.check(r, s, now)
@@ -119,12 +134,7 @@ func Check(r Rule, s Subject, approvals []Approval, now time.Time) error {
 		}
 	}
 
-	if len(by) >= r.Need {
-		return nil
-	}
-
-	return fail.New(fail.Denied, op, s.Action, "ask another person to look at the plan and to sign",
-		errors.Join(append([]error{fmt.Errorf("%d of %d approvals", len(by), r.Need)}, odd...)...))
+	return by, odd
 }
 
 // check returns the key that has signed the approval.

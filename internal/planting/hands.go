@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -17,6 +18,50 @@ import (
 
 // frozenWithin is how long all processes of a server have to stop, or to go on.
 const frozenWithin = 10 * time.Second
+
+// ready says why a fault cannot be planted here, or could not be taken away again. Nothing is touched.
+func (k *Keeper) ready(f Fault) error {
+	runnable := func(argv []string) error {
+		if len(argv) == 0 || k.Runnable == nil {
+			return nil
+		}
+
+		return k.Runnable(argv)
+	}
+
+	if f.Do == "exec" {
+		if len(f.Exec) == 0 || len(f.Undo) == 0 {
+			return fail.Newf(fail.Invalid, op, f.ID, "it does not name what plants it and what takes it away")
+		}
+
+		return errors.Join(runnable(f.Undo), runnable(f.Exec))
+	}
+
+	if len(residents(f.Dir)) == 0 {
+		return fail.Newf(fail.NotFound, op, f.Dir, "no server runs there")
+	}
+
+	return runnable(f.Start)
+}
+
+// over says by what it is seen that a planted fault has ended by itself; "" when it is still there, or cannot be seen.
+func over(f Fault) string {
+	if f.Planted.IsZero() || f.Do == "exec" {
+		return ""
+	}
+	all := residents(f.Dir)
+
+	switch {
+	case f.Do == "kill" && len(all) > 0:
+		return "somebody has started the server"
+	case f.Do == "kill" || slices.ContainsFunc(all, func(r proc.Resident) bool { return stopped(r.Pid) }):
+		return ""
+	case len(all) == 0:
+		return "the server has ended"
+	}
+
+	return "somebody has let its processes go on"
+}
 
 // do plants a fault and says what it did.
 func (k *Keeper) do(ctx context.Context, f Fault) (words string, err error) {
@@ -39,6 +84,10 @@ func (k *Keeper) do(ctx context.Context, f Fault) (words string, err error) {
 // undo takes a fault away, whether it was planted or not. stays says what nobody may take
 // away.
 func (k *Keeper) undo(ctx context.Context, f Fault) (stays string, err error) {
+	if f.Untouched {
+		return "", nil
+	}
+
 	switch f.Do {
 	case "exec":
 		_, err = k.Program(ctx, f.ID, f.Undo)
@@ -91,11 +140,11 @@ func title(pid int) string {
 }
 
 // titled finds a process of a server by what it does: "postgres: startup recovering ...",
-// with the cluster's name between where it has one.
+// with the cluster's name between where it has one. The word is whole: a role may be called startup_reader.
 func titled(what string) func(string) bool {
 	return func(s string) bool {
 		rest, ok := strings.CutPrefix(s, "postgres: ")
-		return ok && (strings.HasPrefix(rest, what) || strings.Contains(rest, ": "+what))
+		return ok && (strings.HasPrefix(rest+" ", what+" ") || strings.Contains(rest+" ", ": "+what+" "))
 	}
 }
 

@@ -21,8 +21,9 @@ import (
 
 const op = "game day: fault"
 
-// undoLimit bounds how long taking a fault away may take, each time that it is tried.
-const undoLimit = 2 * time.Minute
+// within bounds how long planting a fault may take, and taking it away each time that it is tried: meanwhile nothing
+// else is taken away on this host.
+const within = 2 * time.Minute
 
 // Fault is one on record.
 type Fault struct {
@@ -46,6 +47,8 @@ type Fault struct {
 	// Until is when it is taken away at the latest.
 	Until   time.Time `json:"until"`
 	Planted time.Time `json:"planted,omitzero"`
+	// Undoing is when it was first tried to take it away.
+	Undoing time.Time `json:"undoing,omitzero"`
 	Removed time.Time `json:"removed,omitzero"`
 	// Words say what was done, Why why it was taken away, Stays what nobody may take away,
 	// and Left why it could not be taken away the last time.
@@ -53,6 +56,10 @@ type Fault struct {
 	Why   string `json:"why,omitempty"`
 	Stays string `json:"stays,omitempty"`
 	Left  string `json:"left,omitempty"`
+	// Over says by what it was seen, when it was first tried to take it away, that it had ended by itself.
+	Over string `json:"over,omitempty"`
+	// Untouched says that nothing was broken yet, or never was: there is nothing to undo.
+	Untouched bool `json:"untouched,omitempty"`
 	// Marked says that the vaults know that it is gone.
 	Marked bool `json:"marked,omitempty"`
 }
@@ -67,10 +74,18 @@ type Keeper struct {
 	MayStart func(ctx context.Context, f Fault) error
 	// Program runs a program of the platform's own and returns what it says.
 	Program func(ctx context.Context, id string, argv []string) (string, error)
+	// Runnable says why a program could not be run here. It is asked of what takes a fault away, before the
+	// fault is planted. It may be nil.
+	Runnable func(argv []string) error
 	// Tell keeps the record where everybody can read it: with the intent, which has to be
 	// kept before anything is touched, and once it is gone. It may be nil.
 	Tell func(ctx context.Context, f Fault) error
-	Log  *slog.Logger
+	// Alone says by what others have told why a fault must not be planted now. It is asked once the intent is
+	// told, so that of two at once one sees the other. It may be nil.
+	Alone func(ctx context.Context, f Fault) error
+	// Within bounds how long planting a fault, or taking it away, may take; 0 is two minutes.
+	Within time.Duration
+	Log    *slog.Logger
 }
 
 func (k *Keeper) path(id string) string { return filepath.Join(k.Dir, id+".json") }
@@ -171,9 +186,16 @@ func (k *Keeper) All() (out []Fault, err error) {
 	return out, errors.Join(errs...)
 }
 
+// Why a fault was taken away: its own time was up, its drill had ended, or somebody has aborted the drill.
+const (
+	TimeUp  = "its time was up"
+	Ended   = "its drill has ended"
+	Aborted = "its drill was aborted"
+)
+
 // Plant plants a fault, once: a repeat returns what the first call did. Conflict: it was
-// taken away already. Unverified: an attempt before may have planted it, and it was taken
-// away instead.
+// taken away already, or others have planted something. Unverified: an attempt before may have planted it, and
+// it was taken away instead. Not-found: no server runs there, so that nothing was touched.
 func (k *Keeper) Plant(ctx context.Context, f Fault) (Fault, error) {
 	if err := vault.ValidName(f.ID); err != nil {
 		return f, err
@@ -189,37 +211,85 @@ func (k *Keeper) Plant(ctx context.Context, f Fault) (Fault, error) {
 
 	switch {
 	case fail.Is(err, fail.NotFound):
+		if err := errors.Join(k.aborted(f), k.ready(f)); err != nil {
+			return f, err
+		}
+
+		f.Untouched = true
+		if err := k.write(f); err != nil {
+			return f, err
+		}
 	case err != nil:
 		return f, err
 	case !old.Removed.IsZero():
 		return old, fail.Newf(fail.Conflict, op, f.ID, "it was taken away already: %s", old.Why)
 	case !old.Planted.IsZero():
 		return old, nil
+	case old.Untouched: // an attempt before came no further
+		f = old
 	default:
 		old, err := k.remove(ctx, old, "it was not known whether it had been planted")
 		return old, errors.Join(fail.Newf(fail.Unverified, op, f.ID, "it is not known whether it was planted: it was taken away"), err)
 	}
 
+	if err := k.announce(ctx, f); err != nil {
+		return f, err
+	}
+
+	return k.touch(ctx, f)
+}
+
+// aborted is a conflict when somebody has aborted the drill of a fault on this host: its engine may not know.
+func (k *Keeper) aborted(f Fault) error {
+	all, err := k.All()
+	if slices.ContainsFunc(all, func(x Fault) bool { return x.RunID == f.RunID && x.Why == Aborted }) {
+		return fail.Newf(fail.Conflict, op, f.ID, "somebody has aborted its drill on this host")
+	}
+
+	return err
+}
+
+// announce tells others of the intent, and looks whether they have one.
+func (k *Keeper) announce(ctx context.Context, f Fault) error {
+	if k.Tell != nil {
+		if err := k.Tell(ctx, f); err != nil {
+			return err
+		}
+	}
+
+	if k.Alone == nil {
+		return nil
+	}
+
+	return k.Alone(ctx, f)
+}
+
+// touch breaks what a fault names.
+func (k *Keeper) touch(ctx context.Context, f Fault) (Fault, error) {
+	f.Untouched = false
 	if err := k.write(f); err != nil {
 		return f, err
 	}
 
-	if k.Tell != nil {
-		if err := k.Tell(ctx, f); err != nil {
-			_ = os.Remove(k.path(f.ID)) // nothing was touched
-			return f, err
-		}
-	}
-
-	words, err := k.do(ctx, f)
+	words, err := k.doWithin(ctx, f)
 	if err != nil {
+		f.Untouched = f.Do == "kill" && fail.Is(err, fail.NotFound) // who was not killed is not started
+
 		f, rerr := k.remove(ctx, f, "it could not be planted")
+
 		return f, errors.Join(err, rerr)
 	}
 
 	f.Words, f.Planted = words, time.Now().UTC()
 
 	return f, k.write(f)
+}
+
+func (k *Keeper) doWithin(ctx context.Context, f Fault) (words string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(k.Within, within))
+	defer cancel()
+
+	return k.do(ctx, f)
 }
 
 // Remove takes a fault away. It may be repeated; one that is not on record is not found.
@@ -240,10 +310,17 @@ func (k *Keeper) Remove(ctx context.Context, id, why string) (Fault, error) {
 
 // remove is Remove under the lock. It goes on when the caller is stopped.
 func (k *Keeper) remove(parent context.Context, f Fault, why string) (Fault, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(parent), undoLimit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(parent), cmp.Or(k.Within, within))
 	defer cancel()
 
 	if f.Removed.IsZero() {
+		if f.Undoing.IsZero() { // only now can it be seen whether it was in effect
+			f.Undoing, f.Over = time.Now().UTC(), over(f)
+			if err := k.write(f); err != nil {
+				return f, err
+			}
+		}
+
 		stays, err := k.undo(ctx, f)
 		if err != nil {
 			f.Left = err.Error()
@@ -270,38 +347,44 @@ func (k *Keeper) remove(parent context.Context, f Fault, why string) (Fault, err
 // keepMarked is how long the record of a fault that is gone stays on this host.
 const keepMarked = 24 * time.Hour
 
-// Sweep takes away what is left: faults whose time is up, and those whose drill has ended.
-// It returns those that are still there.
-func (k *Keeper) Sweep(ctx context.Context, ended func(Fault) bool) (left []Fault, err error) {
+// Sweep takes away what is left: faults whose time is up, and those of which ended says why they go, such as Ended; "" is
+// for those that stay. It returns those that are still there.
+func (k *Keeper) Sweep(ctx context.Context, ended func(Fault) string) (left []Fault, err error) {
 	all, err := k.All()
 	errs := []error{err}
 
 	for _, f := range all {
-		now := time.Now()
+		now, why := time.Now(), ""
 
 		switch {
 		case f.Marked:
 			if now.Sub(f.Removed) > keepMarked {
 				_ = os.Remove(k.path(f.ID))
 			}
-		case !f.Removed.IsZero() || !now.Before(f.Until) || ended(f):
-			why := "its drill has ended"
-			if !now.Before(f.Until) {
-				why = "its time was up"
-			}
 
-			g, err := k.Remove(ctx, f.ID, why)
-			errs = append(errs, err)
-
-			if err == nil && f.Removed.IsZero() {
-				k.Log.InfoContext(ctx, "game day: took a fault away", "fault", f.ID, "drill", f.Drill, "on", f.On, "reason", why, "stays", g.Stays)
-			}
-
-			if g.Removed.IsZero() {
-				left = append(left, g)
-			}
+			continue
+		case !f.Removed.IsZero(): // the vaults are told
+			why = f.Why
+		case !now.Before(f.Until):
+			why = TimeUp
 		default:
+			why = ended(f)
+		}
+
+		if why == "" {
 			left = append(left, f)
+			continue
+		}
+
+		g, err := k.Remove(ctx, f.ID, why)
+		errs = append(errs, err)
+
+		if err == nil && f.Removed.IsZero() {
+			k.Log.InfoContext(ctx, "game day: took a fault away", "fault", f.ID, "drill", f.Drill, "on", f.On, "reason", why, "stays", g.Stays)
+		}
+
+		if g.Removed.IsZero() {
+			left = append(left, g)
 		}
 	}
 

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -200,7 +201,7 @@ func TestTheIntentComesFirst(t *testing.T) {
 
 	b.did("tell intent", "plant")
 
-	// Where it cannot be kept, nothing is touched.
+	// Where it cannot be kept, nothing is touched. A vault may have it all the same: it is told that nothing is left.
 	b = newBench(t)
 	b.fails["tell intent"] = errors.New("no vault")
 
@@ -210,8 +211,141 @@ func TestTheIntentComesFirst(t *testing.T) {
 
 	b.did("tell intent")
 
-	if all, err := b.All(); err != nil || len(all) != 0 {
-		t.Errorf("on record: %+v, %v", all, err)
+	if f, err := b.Remove(t.Context(), f.ID, "over"); err != nil || f.Removed.IsZero() || !f.Untouched {
+		t.Errorf("%+v, %v", f, err)
+	}
+
+	b.did("tell removed")
+
+	// An attempt that came no further is gone on with.
+	b = newBench(t)
+	b.fails["tell intent"] = errors.New("no vault")
+	_, _ = b.Plant(t.Context(), f)
+	b.fails = nil
+
+	if f, err := b.Plant(t.Context(), f); err != nil || f.Planted.IsZero() || f.Untouched {
+		t.Errorf("%+v, %v", f, err)
+	}
+
+	b.did("tell intent", "tell intent", "plant")
+}
+
+// Of two that plant at once, who sees the other plants nothing.
+func TestNobodyPlantsBesideOthers(t *testing.T) {
+	b := newBench(t)
+	b.Alone = func(context.Context, Fault) error { return b.call("alone") }
+	b.fails["alone"] = fail.Newf(fail.Conflict, "test", "shop", "another drill has planted something")
+
+	if f, err := b.Plant(t.Context(), b.fault()); !fail.Is(err, fail.Conflict) || !f.Planted.IsZero() {
+		t.Errorf("%+v, %v", f, err)
+	}
+
+	b.did("tell intent", "alone")
+
+	if f, err := b.Remove(t.Context(), b.fault().ID, "over"); err != nil || f.Removed.IsZero() {
+		t.Errorf("%+v, %v", f, err)
+	}
+
+	b.did("tell removed")
+}
+
+// A server that did not run is not killed, and so it is not started: it may have been left down on purpose.
+func TestWhoDidNotRunIsNotStarted(t *testing.T) {
+	for _, do := range []string{"kill", "stop", "mute", "stall"} {
+		b := newBench(t)
+		f := b.fault()
+		f.Do, f.Dir = do, b.dir
+
+		if err := os.WriteFile(filepath.Join(b.dir, "PG_VERSION"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+
+		if f, err := b.Plant(t.Context(), f); !fail.Is(err, fail.NotFound) || !f.Planted.IsZero() {
+			t.Errorf("%s: %+v, %v", do, f, err)
+		}
+
+		b.did()
+
+		if all, err := b.All(); err != nil || len(all) != 0 {
+			t.Errorf("%s: on record: %+v, %v", do, all, err)
+		}
+	}
+}
+
+// What could not be taken away is not planted.
+func TestWhatCannotBeTakenAwayIsNotPlanted(t *testing.T) {
+	for name, change := range map[string]func(*bench, *Fault){
+		"nothing undoes it":          func(_ *bench, f *Fault) { f.Undo = nil },
+		"what undoes it is not here": func(b *bench, _ *Fault) { b.fails["undo"] = errors.New("no such file") },
+		"what starts it is not here": func(b *bench, f *Fault) {
+			b.server("postgres")
+			f.Do, f.Dir, f.Start, b.fails["start it"] = "kill", b.dir, []string{"start it"}, errors.New("no such file")
+		},
+	} {
+		b := newBench(t)
+		b.Runnable = func(argv []string) error { return b.fails[argv[0]] }
+		f := b.fault()
+		change(b, &f)
+
+		if f, err := b.Plant(t.Context(), f); err == nil || !f.Planted.IsZero() {
+			t.Errorf("%s: %+v", name, f)
+		}
+
+		b.did()
+	}
+}
+
+// A fault that has ended by itself was not in effect until it was taken away, and that is said.
+func TestAFaultThatEndedByItselfIsToldApart(t *testing.T) {
+	for _, c := range []struct {
+		name, do, over string
+		meanwhile      func(*bench, []*exec.Cmd)
+	}{
+		{"frozen to the end", "stop", "", func(*bench, []*exec.Cmd) {}},
+		{"let go by somebody", "stop", "somebody has let its processes go on", func(_ *bench, cs []*exec.Cmd) {
+			for _, c := range cs {
+				_ = c.Process.Signal(syscall.SIGCONT)
+			}
+		}},
+		{"down to the end", "kill", "", func(*bench, []*exec.Cmd) {}},
+		{"started by somebody", "kill", "somebody has started the server", func(b *bench, _ []*exec.Cmd) { b.server("postgres") }},
+	} {
+		b := newBench(t)
+		all := b.server("postgres", "postgres: checkpointer")
+		f := b.fault()
+		f.Do, f.Dir = c.do, b.dir
+
+		if _, err := b.Plant(t.Context(), f); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+
+		c.meanwhile(b, all)
+
+		if c.over == "somebody has let its processes go on" {
+			for states(all) != "--" {
+				time.Sleep(time.Millisecond)
+			}
+		}
+
+		f, err := b.Remove(t.Context(), f.ID, "over")
+		if err != nil || f.Over != c.over {
+			t.Errorf("%s: %q, %v", c.name, f.Over, err)
+		}
+
+		// What undoing it has done is not taken for that.
+		if f, err = b.Remove(t.Context(), f.ID, "over"); err != nil || f.Over != c.over {
+			t.Errorf("%s: %q, %v", c.name, f.Over, err)
+		}
+	}
+}
+
+// A role may be called like a process.
+func TestARoleIsNoProcessOfTheServer(t *testing.T) {
+	for title, want := range map[string]bool{"postgres: startup recovering 0000": true, "postgres: main: startup": true, "postgres: startup_reader shop 127.0.0.1(40000) idle": false,
+		"postgres: main: startup_reader shop [local] idle": false, "postgres: checkpointer": false} {
+		if titled("startup")(title) != want {
+			t.Errorf("%q: not %v", title, want)
+		}
 	}
 }
 
@@ -275,7 +409,13 @@ func TestSweep(t *testing.T) {
 	sweep := func(left int) {
 		t.Helper()
 
-		all, _ := b.Sweep(t.Context(), func(Fault) bool { return ended })
+		all, _ := b.Sweep(t.Context(), func(Fault) string {
+			if ended {
+				return Ended
+			}
+
+			return ""
+		})
 		if len(all) != left {
 			t.Errorf("%d are left, want %d: %+v", len(all), left, all)
 		}
@@ -319,4 +459,52 @@ func TestSweep(t *testing.T) {
 	b.did("tell intent", "plant")
 	sweep(0)
 	b.did("undo", "tell removed")
+}
+
+// A drill that was aborted on this host plants nothing more here, whatever its engine believes.
+func TestAnAbortedDrillPlantsNothingMore(t *testing.T) {
+	b := newBench(t)
+	f := b.fault()
+	f.RunID = "run"
+
+	if _, err := b.Plant(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+
+	if left, err := b.Sweep(t.Context(), func(Fault) string { return Aborted }); err != nil || len(left) != 0 {
+		t.Fatalf("%+v, %v", left, err)
+	}
+
+	b.did("tell intent", "plant", "undo", "tell removed")
+
+	f.ID = "run-1"
+	if f, err := b.Plant(t.Context(), f); !fail.Is(err, fail.Conflict) || !f.Planted.IsZero() {
+		t.Errorf("%+v, %v", f, err)
+	}
+
+	b.did()
+
+	f.ID, f.RunID = "other-0", "other" // the drill is run again
+	if _, err := b.Plant(t.Context(), f); err != nil {
+		t.Error(err)
+	}
+}
+
+// A program that does not end keeps nothing else from being taken away for ever.
+func TestAProgramThatDoesNotEnd(t *testing.T) {
+	b := newBench(t)
+	b.Within = 50 * time.Millisecond
+	b.Program = func(ctx context.Context, _ string, argv []string) (string, error) {
+		if argv[0] == "plant" {
+			<-ctx.Done()
+		}
+
+		return "", errors.Join(b.call(argv[0]), ctx.Err())
+	}
+
+	if f, err := b.Plant(t.Context(), b.fault()); err == nil || f.Removed.IsZero() {
+		t.Errorf("%+v, %v", f, err)
+	}
+
+	b.did("tell intent", "plant", "undo", "tell removed")
 }

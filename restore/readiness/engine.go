@@ -77,7 +77,9 @@ const (
 type Schedule struct {
 	engine.Schedule
 	Kind    RunKind
+	Drill   string // its name
 	Missing bool
+	Created time.Time
 	Paused  bool
 	Note    string        // why it is paused
 	Streak  engine.Streak // of what it starts

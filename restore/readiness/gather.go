@@ -36,6 +36,7 @@ type Facts struct {
 	checks []checkFacts
 	glass  []runs.Glass // that was broken, and not reviewed
 	plan   planFacts
+	drills drillFacts
 }
 
 // Sources are what is asked. Regions are all that the platform has: a vault that
@@ -76,7 +77,7 @@ func Gather(ctx context.Context, s Sources, g platform.Group, o Scope) Facts {
 		f.vaults = s.askVaults(ctx, g, o)
 		if f.deep {
 			f.checks, f.glass = askChecks(ctx, g, f.vaults), runs.Unreviewed(ctx, answered(f.vaults), g.Name)
-			f.plan = s.askPlan(ctx, g, f.vaults)
+			f.plan, f.drills = s.askPlan(ctx, g, f.vaults), askDrills(ctx, answered(f.vaults))
 		}
 	})
 	wg.Wait()

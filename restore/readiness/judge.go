@@ -323,10 +323,9 @@ func (f Facts) judgeSchedules() (out []Problem) {
 				out = append(out, Problem{Code: "schedule-stuck", Severity: Warning, Subject: x.ID, What: "a scheduled run of " + x.ID + " has not ended", Since: r.Started, Detail: r.ID})
 			}
 		}
-		// A drill that fails is said; one that never comes to its end is as bad.
-		if x.Kind == DrillRuns && !x.Paused && !x.Newest.Ended.IsZero() && f.now.Sub(x.Newest.Ended) > 2*x.Every {
-			out = append(out, Problem{Code: "drill-overdue", Severity: Warning, Subject: x.ID,
-				What: fmt.Sprintf("%s last ran at %s, one is due every %s", x.ID, x.Newest.Ended.Local().Format(time.DateTime), human.Duration(x.Every))})
+
+		if q, overdue := f.overdueDrill(x); overdue {
+			out = append(out, q)
 		}
 	}
 

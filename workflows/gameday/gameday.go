@@ -24,6 +24,8 @@ type In struct {
 	// Queue is where the drill is led from, and Recover the id of recoveries of its group.
 	Queue   string `json:"queue"`
 	Recover string `json:"recover"`
+	// Hash is of the drill that a person was shown; "" when nobody was.
+	Hash string `json:"hash,omitempty"`
 }
 
 // patience is how long a recovery that was cancelled is waited for.
@@ -48,7 +50,7 @@ func Run(ctx workflow.Context, in In) (drills.Outcome, error) {
 	d := &day{in: in,
 		seen: gameday.Seen{Run: workflow.GetInfo(ctx).WorkflowExecution.RunID, By: in.By, Trigger: in.Trigger, Started: workflow.Now(ctx).UTC()}}
 
-	err := workflow.ExecuteActivity(quick(ctx, in.Queue), gamedays.BeginName, gamedays.BeginIn{Name: in.Name}).Get(ctx, &d.begun)
+	err := workflow.ExecuteActivity(quick(ctx, in.Queue), gamedays.BeginName, gamedays.BeginIn{Name: in.Name, Recover: in.Recover, Hash: in.Hash}).Get(ctx, &d.begun)
 	if err != nil {
 		return drills.Outcome{}, err // there is no such drill, or no vault answers: nothing was planted
 	}
@@ -79,18 +81,9 @@ func (d *day) hold(ctx workflow.Context) {
 		played = true
 	})
 
-	if len(d.seen.Drill.Stop) > 0 {
-		var stopped gameday.Answered
-
-		guard := workflow.ExecuteActivity(d.long(work, d.in.Queue, 5), gamedays.GuardName, gamedays.GuardIn{Name: d.in.Name, Hash: d.hash()})
-		ended.AddFuture(guard, func(f workflow.Future) {
-			if err := f.Get(ctx, &stopped); err == nil {
-				d.seen.Answers = append(d.seen.Answers, stopped)
-			} else if ctx.Err() == nil {
-				d.fail("its stop conditions cannot be looked at: " + text(err))
-			}
-		})
-	}
+	guard := workflow.ExecuteActivity(d.long(work, d.in.Queue, 5), gamedays.GuardName, gamedays.GuardIn{Name: d.in.Name, Hash: d.hash(), Recover: d.in.Recover})
+	guarded := false
+	ended.AddFuture(guard, func(workflow.Future) { guarded = true })
 
 	timer := workflow.NewTimer(work, d.seen.Drill.Limit)
 	ended.AddFuture(timer, func(f workflow.Future) {
@@ -101,10 +94,15 @@ func (d *day) hold(ctx workflow.Context) {
 	ended.AddReceive(ctx.Done(), func(workflow.ReceiveChannel, bool) { d.seen.Cancelled = true })
 
 	ended.Select(ctx)
+
+	if guarded || guard.IsReady() && ctx.Err() == nil { // also when it came with the end
+		d.guarded(ctx, guard)
+	}
+
 	stop()
 
 	// What is planted may be what the recovery waits for: first it is taken away.
-	d.remove(ctx, "the drill is over")
+	d.remove(ctx)
 
 	rest, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
@@ -113,11 +111,27 @@ func (d *day) hold(ctx workflow.Context) {
 		d.fail("the recovery goes on, and may ask people: see drctl recovery show --group " + d.seen.Drill.Group)
 	}
 
-	d.remove(ctx, "the drill is over") // what was planted meanwhile
+	d.remove(ctx) // what was planted meanwhile
 	d.seen.Ended = workflow.Now(ctx).UTC()
 
 	if !d.seen.Cancelled {
 		d.late(ctx)
+	}
+}
+
+// guarded notes why the drill has to end.
+func (d *day) guarded(ctx workflow.Context, guard workflow.Future) {
+	var out gamedays.Guarded
+
+	switch err := guard.Get(ctx, &out); {
+	case err != nil && ctx.Err() == nil:
+		d.fail("its stop conditions cannot be looked at: " + text(err))
+	case err != nil: // it was cancelled with the drill
+	case out.Yield != "":
+		d.fail(out.Yield)
+	default:
+		out.Heard = workflow.Now(ctx).UTC()
+		d.seen.Answers = append(d.seen.Answers, out.Answered)
 	}
 }
 
@@ -137,6 +151,10 @@ func (d *day) await(ctx workflow.Context, over workflow.ReceiveChannel) (ended b
 func (d *day) play(ctx workflow.Context) {
 	def := d.seen.Drill
 
+	if !d.safe(ctx, true) {
+		return // with a reason to stop, or one that nobody can ask for, nothing is begun
+	}
+
 	if def.Red != nil && !d.ask(ctx, gameday.RedQuiet, 0, *def.Red) {
 		return // what is on already cannot go off
 	}
@@ -148,7 +166,13 @@ func (d *day) play(ctx workflow.Context) {
 	}
 
 	asked := workflow.NewWaitGroup(ctx)
-	defer asked.Wait(ctx)
+	defer func() {
+		asked.Wait(ctx)
+
+		if ctx.Err() == nil {
+			d.safe(ctx, false) // the guard may not have looked since; what is planted may keep it from being asked
+		}
+	}()
 
 	if def.Red != nil {
 		d.spawn(ctx, asked, func(ctx workflow.Context) { d.ask(ctx, gameday.RedWentOff, 0, *def.Red) })
@@ -168,6 +192,25 @@ func (d *day) play(ctx workflow.Context) {
 	if ctx.Err() == nil {
 		d.plant(ctx, gameday.After)
 	}
+}
+
+// safe asks all stop conditions once, and reports whether none is so. Unless all have to be asked, one that could not
+// be is not noted.
+func (d *day) safe(ctx workflow.Context, all bool) bool {
+	w := workflow.NewWaitGroup(ctx)
+	ok := true
+
+	for i, k := range d.seen.Drill.Stop {
+		d.spawn(ctx, w, func(ctx workflow.Context) {
+			if a := d.question(ctx, gameday.Stopped, i, k); all || a.Error == "" {
+				ok = d.note(a) && ok
+			}
+		})
+	}
+
+	w.Wait(ctx)
+
+	return ok
 }
 
 func (d *day) spawn(ctx workflow.Context, w workflow.WaitGroup, f func(workflow.Context)) {
@@ -233,7 +276,7 @@ func (d *day) plantOne(ctx workflow.Context, i int, f gameday.Fault) bool {
 
 	var out gamedays.PlantOut
 
-	err := workflow.ExecuteActivity(d.long(ctx, f.Queue, 3), gamedays.PlantName, gamedays.PlantIn{Name: d.in.Name, Hash: d.hash(), Fault: f.ID, ID: d.id(i), Until: limit,
+	err := workflow.ExecuteActivity(d.long(ctx, f.Queue, 3), gamedays.PlantName, gamedays.PlantIn{Name: d.in.Name, Hash: d.hash(), Fault: f.ID, ID: d.id(i), Until: limit, Lab: d.begun.Lab,
 		Recover: d.in.Recover, Run: d.runID, Plan: d.begun.Plan}).Get(ctx, &out)
 	p := &d.seen.Planted[place]
 
@@ -241,12 +284,12 @@ func (d *day) plantOne(ctx workflow.Context, i int, f gameday.Fault) bool {
 		p.Error = text(err)
 		return false
 	}
-	p.Planted, p.Words, d.queues[place] = out.Planted.Planted, out.Words, out.Queue
+	p.Planted, p.Heard, p.Words, d.queues[place] = out.Planted.Planted, workflow.Now(ctx).UTC(), out.Words, out.Queue
 
 	if f.For > 0 {
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			if workflow.Sleep(ctx, f.For) == nil {
-				d.removeOne(ctx, place, i, "its time was up")
+				d.removeOne(ctx, place, i, gameday.TimeUp)
 			}
 		})
 	}
@@ -255,7 +298,7 @@ func (d *day) plantOne(ctx workflow.Context, i int, f gameday.Fault) bool {
 }
 
 // remove takes everything away that was planted, or may have been.
-func (d *day) remove(ctx workflow.Context, why string) {
+func (d *day) remove(ctx workflow.Context) {
 	ctx, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
 
@@ -263,7 +306,7 @@ func (d *day) remove(ctx workflow.Context, why string) {
 
 	for place := range d.seen.Planted {
 		if p := d.seen.Planted[place]; p.Removed.IsZero() {
-			d.spawn(ctx, w, func(ctx workflow.Context) { d.removeOne(ctx, place, d.index(p.Fault.ID), why) })
+			d.spawn(ctx, w, func(ctx workflow.Context) { d.removeOne(ctx, place, d.index(p.Fault.ID), gameday.DrillOver) })
 		}
 	}
 
@@ -290,35 +333,49 @@ func (d *day) removeOne(ctx workflow.Context, place, i int, why string) {
 	opt := workflow.GetActivityOptions(quick(ctx, d.queues[place]))
 	opt.StartToCloseTimeout, opt.HeartbeatTimeout = 3*time.Minute, 20*time.Second
 
-	err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, opt), gamedays.RemoveName, gamedays.RemoveIn{ID: d.id(i), Why: why}).Get(ctx, &out)
+	err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, opt), gamedays.RemoveName, gamedays.RemoveIn{ID: d.id(i), Why: why, Group: d.seen.Drill.Group}).Get(ctx, &out)
 	p := &d.seen.Planted[place]
 
 	switch {
 	case err != nil:
 		p.Left = text(err)
-	case out.Intended.IsZero(): // its host knows of none: it was never begun
+	case out.Intended.IsZero() && !p.Planted.IsZero():
+		p.Left = "its host has no record of it any more"
+	case out.Intended.IsZero(): // nothing was touched
 		p.Intended, p.Left = time.Time{}, ""
 	default:
-		p.Intended, p.Planted, p.Removed, p.Stays, p.Left = out.Intended, out.Planted, out.Removed, out.Stays, ""
+		p.Intended, p.Planted, p.Removed, p.Why, p.Over, p.Stays, p.Left = out.Intended, out.Planted, out.Removed, out.Why, out.Over, out.Stays, ""
 	}
 }
 
 // ask asks a check, notes the answer, and reports whether it is as it is wanted.
 func (d *day) ask(ctx workflow.Context, kind string, i int, k gameday.Check) bool {
+	return d.note(d.question(ctx, kind, i, k))
+}
+
+func (d *day) note(a gameday.Answered) bool {
+	d.seen.Answers = append(d.seen.Answers, a)
+	return a.Met()
+}
+
+func (d *day) question(ctx workflow.Context, kind string, i int, k gameday.Check) gameday.Answered {
 	a := gameday.Answered{Kind: kind, Check: k}
 
 	if k.OfRun() {
-		a.Answer = d.seen.Recovered.Ask(k)
+		a.Answer = d.seen.Ask(k)
 	} else if err := workflow.ExecuteActivity(d.long(ctx, d.in.Queue, 3), gamedays.AskName, gamedays.AskIn{Name: d.in.Name, Hash: d.hash(), Kind: kind, Index: i}).Get(ctx, &a.Answer); err != nil {
 		a.Answer = gameday.Answer{Error: text(err)}
 	}
 
-	if a.At.IsZero() {
-		a.At = workflow.Now(ctx).UTC()
+	if a.Heard = workflow.Now(ctx).UTC(); a.At.IsZero() {
+		a.At = a.Heard
 	}
-	d.seen.Answers = append(d.seen.Answers, a)
 
-	return a.Met()
+	if kind == gameday.Stopped && a.Error == "" {
+		a.So = a.So != k.Not // it says that there is a reason to stop
+	}
+
+	return a
 }
 
 // late asks what is asked when everything planted was taken away.

@@ -149,7 +149,7 @@ func (o Observer) Group(ctx context.Context, g platform.Group) readiness.Engine 
 
 	f.Schedules = make([]readiness.Schedule, len(schedules))
 	for i, x := range schedules {
-		f.Schedules[i] = readiness.Schedule{Schedule: x.Schedule, Kind: runKinds[x.in.Workflow]}
+		f.Schedules[i] = readiness.Schedule{Schedule: x.Schedule, Kind: runKinds[x.in.Workflow], Drill: x.drill}
 		a.ask(func() error { return o.askSchedule(ctx, x.in, &f.Schedules[i]) })
 	}
 	_ = a.Wait()
@@ -318,7 +318,8 @@ func (o Observer) jobs(ctx context.Context, g platform.Group, running []engine.R
 // scheduled is a schedule with what it starts.
 type scheduled struct {
 	engine.Schedule
-	in workflows.ScheduledIn
+	in    workflows.ScheduledIn
+	drill string // its name
 }
 
 // schedulesOf are the schedules that a group must have.
@@ -328,15 +329,20 @@ func (o Observer) schedulesOf(g platform.Group) ([]scheduled, error) {
 		return nil, err
 	}
 
-	ours := map[string]bool{o.IDs.Cut(g.Name): true, o.IDs.Backup(g.Name): true, o.IDs.Check(g.Name): true}
+	ours := map[string]string{o.IDs.Cut(g.Name): "", o.IDs.Backup(g.Name): "", o.IDs.Check(g.Name): ""}
 	for _, name := range o.Drills(g.Name) {
-		ours[o.IDs.Drill(name)] = true
+		ours[o.IDs.Drill(name)] = name
 	}
 
 	var out []scheduled
 	for _, x := range all {
-		if in, ok := x.Args[0].(workflows.ScheduledIn); ok && ours[in.ID] {
-			out = append(out, scheduled{x, in})
+		in, ok := x.Args[0].(workflows.ScheduledIn)
+		if !ok {
+			continue
+		}
+
+		if drill, is := ours[in.ID]; is {
+			out = append(out, scheduled{x, in, drill})
 		}
 	}
 
@@ -353,13 +359,13 @@ func (o Observer) askSchedule(ctx context.Context, in workflows.ScheduledIn, f *
 	if err != nil {
 		return fail.New(fail.Unavailable, "engine: describe schedule", f.ID, "", err)
 	}
-	f.Paused, f.Note = d.Schedule.State.Paused, d.Schedule.State.Note
+	f.Paused, f.Note, f.Created = d.Schedule.State.Paused, d.Schedule.State.Note, d.Info.CreatedAt
 
 	which := engine.Which{ID: in.ID, Workflow: in.Workflow}
-	switch in.Workflow {
-	case workflows.TakeCutName, workflows.TakeBackupName: // asked apart: they are taken by hand too
+	switch f.Kind {
+	case readiness.CutRuns, readiness.BaseRuns: // asked apart: they are taken by hand too
 		_, err = engine.EachClosed(ctx, o.Client, which, func(x engine.Closed) bool { f.Newest = x; return false })
-	case workflows.RunDrillName:
+	case readiness.DrillRuns: // one that failed has ended well for the engine
 		read := 0
 		f.Streak, f.Newest, err = engine.RunStreak(ctx, o.Client, which, func(ctx context.Context, x engine.Closed) error {
 			var out drills.Outcome
@@ -396,7 +402,7 @@ func others(ids workflows.IDs, running []engine.Run) []string {
 // runKinds says what a schedule's workflow is for.
 var runKinds = map[string]readiness.RunKind{
 	workflows.TakeCutName: readiness.CutRuns, workflows.TakeBackupName: readiness.BaseRuns, workflows.CheckName: readiness.CheckRuns,
-	workflows.RetainName: readiness.RetentionRuns, workflows.RunDrillName: readiness.DrillRuns,
+	workflows.RetainName: readiness.RetentionRuns, workflows.RunDrillName: readiness.DrillRuns, workflows.GameDayName: readiness.DrillRuns,
 }
 
 // jobNames says what an activity does, for people.

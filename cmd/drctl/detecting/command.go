@@ -240,9 +240,9 @@ func Look(ctx context.Context, p *configured.Platform, group string) (answer.Det
 	return s, nil
 }
 
-// late is after how long a place has said nothing for people to be told so: one that is well
+// Late is after how long a place has said nothing for people to be told so: one that is well
 // speaks once a minute.
-const late = 3 * time.Minute
+const Late = 3 * time.Minute
 
 func (f Faces) table(s answer.Detection) error {
 	var rows [][]string
@@ -252,7 +252,7 @@ func (f Faces) table(s answer.Detection) error {
 		seen := now.Sub(v.Wall).Round(time.Second)
 		state := string(v.State)
 
-		if seen > late {
+		if seen > Late {
 			state = "silent"
 		}
 		rows = append(rows, []string{v.Place, v.Region, state, ago(now, v.Since), human.Duration(max(0, seen)) + " ago", saw(v)})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"drctl/cmd/drctl/regional"
 	"drctl/drills"
 	"drctl/drills/gameday"
+	"drctl/internal/approval"
 	"drctl/internal/fail"
 	"drctl/internal/human"
 	"drctl/internal/planting"
@@ -56,6 +58,17 @@ func Input(p *configured.Platform, name, by, trigger string) (id string, in day.
 	return ids.Drill(name), day.In{Name: name, By: by, Trigger: trigger, Queue: p.Config.Regions[d.Vault].Queue, Recover: ids.Recover(d.Group)}, nil
 }
 
+// WithoutEffect refuses flags of restores that were given with a game day.
+func WithoutEffect(given map[string]bool) error {
+	maps.DeleteFunc(given, func(_ string, is bool) bool { return !is })
+
+	if len(given) == 0 {
+		return nil
+	}
+
+	return fail.New(fail.Invalid, "flags", strings.Join(slices.Sorted(maps.Keys(given)), ", "), "leave them out", errors.New("a game day is held by the workers of its hosts, and restores nothing into a sandbox"))
+}
+
 // Hold holds a game day and returns where its record is.
 func (f Faces) Hold(ctx context.Context, name, trigger string, yes bool) (out drills.Outcome, err error) {
 	p, _, err := f.Offline()
@@ -72,6 +85,7 @@ func (f Faces) Hold(ctx context.Context, name, trigger string, yes bool) (out dr
 	if err != nil {
 		return out, err
 	}
+	in.Hash = d.Hash() // of what is shown
 
 	if !*f.JSON {
 		fmt.Fprintf(f.Out, "game day %s of %s: recovery %s\n", name, d.Group, d.Run)
@@ -138,7 +152,13 @@ func (f Faces) abort(ctx context.Context, name string) error {
 	}
 
 	k := f.Faults(p, p.Config.StateDir, log)
-	_, serr := k.Sweep(ctx, func(x planting.Fault) bool { return x.Drill == name })
+	_, serr := k.Sweep(ctx, func(x planting.Fault) string {
+		if x.Drill == name {
+			return planting.Aborted
+		}
+
+		return ""
+	})
 
 	return errors.Join(f.leftovers(ctx, name), serr, err)
 }
@@ -258,6 +278,11 @@ func (f Faces) approve(ctx context.Context, name, key, as string, length time.Du
 
 	x, err := regional.Signed(ctx, p.Config, d.Group, key, as, length, s, f.Err)
 	if err != nil {
+		return err
+	}
+
+	// One that does not count is not kept: nobody is to believe that it does.
+	if err := approval.Check(approval.Rule{Need: 1, Of: p.Approvers(d.Group)}, s, []approval.Approval{*x}, time.Now()); err != nil {
 		return err
 	}
 

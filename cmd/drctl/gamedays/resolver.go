@@ -267,12 +267,29 @@ func detected(ctx context.Context, p *configured.Platform, group string, k gamed
 		return false, "", err
 	}
 
+	return told(s.Votes, k, time.Now())
+}
+
+// told is what the vantage points say that still speak. Unavailable: none of them has said anything of the region.
+func told(votes []detection.Vote, k gameday.Check, now time.Time) (so bool, words string, err error) {
 	var seen []string
-	for _, v := range s.Votes {
+	heard := false
+
+	for _, v := range votes {
+		if age := now.Sub(v.Wall); age > detecting.Late {
+			seen = append(seen, v.Place+": silent for "+human.Duration(age.Round(time.Second)))
+			continue
+		}
+
 		if v.Region == k.On && v.State == detection.State(k.Detection) {
 			return true, v.Place + " since " + v.Since.UTC().Format("15:04:05.000") + ": " + strings.Join(v.Reasons, "; "), nil
 		}
+		heard = heard || v.Region == k.On
 		seen = append(seen, v.Place+": "+v.Region+" is "+string(v.State))
+	}
+
+	if !heard {
+		return false, "", fail.Newf(fail.Unavailable, op, k.On, "no vantage point tells of it: %s", strings.Join(seen, ", "))
 	}
 
 	return false, strings.Join(seen, ", "), nil

@@ -258,7 +258,7 @@ func (p *place) outOfBounds() {
 	p.serve()
 
 	rec := p.day(4, "mute")
-	if len(rec.GameDay.Faults) != 0 || len(rec.Prechecks) != 3 || rec.Prechecks[0].Passed || rec.Prechecks[2].Passed {
+	if len(rec.GameDay.Faults) != 0 || len(rec.Prechecks) != 4 || !rec.Prechecks[0].Passed || rec.Prechecks[1].Passed || rec.Prechecks[3].Passed {
 		p.Errorf("%+v", rec.Prechecks)
 	}
 }

@@ -26,7 +26,15 @@ func Faults(p platform.Resolver, state string, log *slog.Logger) *planting.Keepe
 		return p.Set(ctx, group, g.Home)
 	}
 
-	return &planting.Keeper{Dir: gamedays.FaultsIn(state), Program: gamedays.Program, Log: log,
+	return &planting.Keeper{Dir: gamedays.FaultsIn(state), Program: gamedays.Program, Runnable: gamedays.Runnable, Log: log,
+		Alone: func(ctx context.Context, f planting.Fault) error {
+			set, err := vaults(ctx, f.Group)
+			if err != nil {
+				return err
+			}
+
+			return planting.Alone(ctx, set, f)
+		},
 		Tell: func(ctx context.Context, f planting.Fault) error {
 			set, err := vaults(ctx, f.Group)
 			if err != nil {
@@ -80,11 +88,15 @@ func sweepFaults(ctx context.Context, c client.Client, k *planting.Keeper, log *
 	}
 }
 
-// endedDrill asks the engine whether the drill of a fault has ended. One that this engine does not know may be
+// endedDrill asks the engine whether the drill of a fault has ended, and says so. One that this engine does not know may be
 // another's: its time limit ends the fault.
-func endedDrill(ctx context.Context, c client.Client) func(planting.Fault) bool {
-	return func(f planting.Fault) bool {
+func endedDrill(ctx context.Context, c client.Client) func(planting.Fault) string {
+	return func(f planting.Fault) string {
 		d, err := c.DescribeWorkflowExecution(ctx, f.Workflow, f.RunID)
-		return err == nil && d.GetWorkflowExecutionInfo().GetCloseTime() != nil
+		if err == nil && d.GetWorkflowExecutionInfo().GetCloseTime() != nil {
+			return planting.Ended
+		}
+
+		return ""
 	}
 }
