@@ -102,7 +102,9 @@ type Options struct {
 	// Cut names what both had; "" finds it.
 	Cut            string
 	DryRun, Delete bool
-	Progress       func(reconciliation.Result)
+	// Fill copies what is missing although nothing shows that it was deleted.
+	Fill     bool
+	Progress func(reconciliation.Result)
 }
 
 // Reconcile brings two instances of a shard together that went on separately: see
@@ -119,7 +121,7 @@ func Reconcile(ctx context.Context, driver targets.Driver, set vault.Set, a, b t
 	if err != nil {
 		return none, err
 	}
-	req := reconciliation.Request{DryRun: o.DryRun, Delete: o.Delete, Progress: o.Progress}
+	req := reconciliation.Request{DryRun: o.DryRun, Delete: o.Delete, Fill: o.Fill, Progress: o.Progress}
 
 	if was.Cut != "" {
 		req.Ancestor = was.Open
@@ -153,6 +155,18 @@ func Words(r reconciliation.Result) string {
 	text := fmt.Sprintf("%s: %d objects, %d the same; %s: %d to %s, %d to %s, %s; %d conflicts left alone, %d deletions known and %d carried out", r.Shard, r.Objects, r.Same, done,
 		r.ToA, r.A, r.ToB, r.B, human.Bytes(r.Bytes), r.Conflicts, r.Deletions, r.Deleted)
 
+	if r.Doubtful > 0 {
+		text += fmt.Sprintf("; of the deletions %d are shown by nothing", r.Doubtful)
+	}
+
+	if r.Emptied != "" {
+		text += fmt.Sprintf("; %s has nothing any more of what both had", r.Emptied)
+	}
+
+	if r.NotKept > 0 {
+		text += fmt.Sprintf("; %d copies lack tags, a lock or a storage class of their originals", r.NotKept)
+	}
+
 	if r.Failed > 0 {
 		text += fmt.Sprintf("; %d could not be copied", r.Failed)
 	}
@@ -164,11 +178,22 @@ func Words(r reconciliation.Result) string {
 	return text
 }
 
-// Open says that people have to look: conflicts, or what could not be copied. nil when there is nothing.
+// Open says that people have to look: conflicts, what could not be copied, and what is missing although
+// nothing shows that somebody deleted it. nil when there is nothing.
 func Open(r reconciliation.Result, group string) error {
-	if r.Conflicts == 0 && r.Failed == 0 && r.Unnamed == 0 {
+	hint := "see them with: drctl failback reconcile --dry-run --group " + group + "; make both sides alike by hand, and repeat it"
+
+	switch {
+	case r.Conflicts > 0 || r.Failed > 0 || r.Unnamed > 0:
+	case r.Emptied != "":
+		hint += "; is it the right bucket?"
+	case r.Doubtful == 0:
 		return nil
 	}
 
-	return fail.New(fail.Unverified, op, r.Shard.String(), "see them with: drctl failback reconcile --dry-run --group "+group+"; make both sides alike by hand, and repeat it", errors.New(Words(r)))
+	if r.Doubtful > 0 {
+		hint += "; what was lost, or never came there, is copied with --fill"
+	}
+
+	return fail.New(fail.Unverified, op, r.Shard.String(), hint, errors.New(Words(r)))
 }
