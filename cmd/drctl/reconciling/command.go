@@ -66,7 +66,7 @@ although nothing shows that they were deleted, or a bucket that has nothing any 
 	fl.StringVar(&w.target, "target", "", "one target (default: all that take writes in both regions)")
 	fl.StringVar(&w.from, "from", "", "one of the two regions (default: those that have the buckets)")
 	fl.StringVar(&w.to, "to", "", "the other region")
-	fl.StringVar(&w.cut, "cut", "", "cut of what both had (default: the newest before the last run between the two regions)")
+	fl.StringVar(&w.cut, "cut", "", "cut of what both had (default: the newest from before the two regions parted)")
 	fl.BoolVar(&w.dry, "dry-run", false, "only say what would be done")
 	fl.BoolVar(&w.remove, "delete", false, "carry out the deletions that a bucket shows")
 	fl.BoolVar(&w.fill, "fill", false, "copy what a bucket has no more without showing that it was deleted")
