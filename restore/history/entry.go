@@ -131,22 +131,28 @@ func entry(p runs.Promotion, e *ended) Entry {
 }
 
 // why says why a run does not count for its plan; "" when it does. What was checked has to
-// have passed: a check that people skipped has shown nothing.
+// have passed: a check that people skipped has shown nothing, and neither has a run without any.
 func (e ended) why() string {
 	if e.Verdict != machine.Reached {
 		return strings.ReplaceAll(string(e.Verdict), "-", " ")
 	}
 
+	checked := false
+
 	for _, s := range e.Steps {
-		if s.Op != plan.OpVerify || s.Status == machine.Done && s.Waived == "" {
-			continue
-		}
-
-		if s.Error != "" {
+		switch done := s.Status == machine.Done && s.Waived == ""; {
+		case s.Op != plan.OpVerify:
+		case done:
+			checked = true
+		case s.Error != "":
 			return fmt.Sprintf("%s: %s", s.ID, s.Error)
+		default:
+			return s.ID + " was not done"
 		}
+	}
 
-		return s.ID + " was not done"
+	if !checked {
+		return "nothing was checked"
 	}
 
 	return ""

@@ -126,6 +126,7 @@ func TestVerified(t *testing.T) {
 		"it was taken back":         {func(w *world) { w.run(d, 3, machine.TakenBack, "") }, false, "taken back"},
 		"a check failed":            {func(w *world) { w.run(d, 3, machine.Reached, machine.Failed) }, false, "verify-orders/0"},
 		"a check was left out":      {func(w *world) { w.run(d, 3, machine.Reached, machine.Skipped) }, false, "verify-orders/0"},
+		"nothing was checked":       {func(w *world) { w.unchecked(d, 3) }, false, "nothing was checked"},
 		"nobody knows of its end":   {func(w *world) { w.run(d, 9, machine.Reached, machine.Done); w.run(d, 3, "", "") }, false, "no vault knows that it ended"},
 		"the newest ended badly":    {func(w *world) { w.run(d, 9, machine.Reached, machine.Done); w.run(d, 3, machine.Parted, "") }, false, "parted"},
 		"the newest ended well":     {func(w *world) { w.run(d, 9, machine.Parted, ""); w.run(d, 3, machine.Reached, machine.Done) }, true, "passed"},
@@ -343,6 +344,13 @@ func TestParted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unchecked keeps a run of a plan without checks.
+func (w *world) unchecked(d plan.Definition, days int) {
+	w.Helper()
+	id := w.run(d, days, "", "")
+	w.save(runs.EndKind("shop"), id, m{"verdict": machine.Reached, "started": ago(days), "finished": ago(days).Add(time.Minute), "steps": []m{{"id": "tell", "op": "notify", "status": "done"}}})
 }
 
 // reconciled keeps a run with a step that brings buckets together.
