@@ -38,7 +38,7 @@ func (d *driver) Reconcile(_ context.Context, a, b targets.Instance, req reconci
 		known = "ancestor"
 	}
 
-	if req.DryRun || req.Delete {
+	if req.DryRun || req.Delete || req.Fill {
 		known += ", or more than copies"
 	}
 	d.asked = append(d.asked, a.Region+" "+b.Region+" "+known)
@@ -46,7 +46,7 @@ func (d *driver) Reconcile(_ context.Context, a, b targets.Instance, req reconci
 	return d.gives, nil
 }
 
-// TestStep: conflicts and failures are for people, and a plan never deletes. The run itself is not the
+// TestStep: conflicts, failures and what is missing are for people, and a plan never deletes. The run itself is not the
 // one in which both parted.
 func TestStep(t *testing.T) {
 	key, err := vault.GenerateKey()
@@ -81,11 +81,17 @@ func TestStep(t *testing.T) {
 		t.Errorf("%q, %v", said, err)
 	}
 
-	for _, open := range []reconciliation.Result{{Conflicts: 2}, {Failed: 1}, {Unnamed: 1}} {
+	for _, open := range []reconciliation.Result{{Conflicts: 2}, {Failed: 1}, {Unnamed: 1}, {Deletions: 9, Doubtful: 1}, {Deletions: 9, Emptied: "east"}} {
 		x.gives = open
 		if _, err := step(); !fail.Is(err, fail.Unverified) || !strings.Contains(err.Error(), "drctl failback reconcile --dry-run --group shop") {
 			t.Errorf("%+v: %v", open, err)
 		}
+	}
+
+	x.gives = reconciliation.Result{Deletions: 9}
+
+	if _, err := step(); err != nil {
+		t.Errorf("deletions that a bucket shows: %v", err)
 	}
 
 	for _, a := range x.asked {

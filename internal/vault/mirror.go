@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 
@@ -25,6 +27,8 @@ type MirrorOptions struct {
 	Parallel int
 	// Progress is called with bytes copied and bytes found missing so far; may be nil.
 	Progress func(done, total int64)
+	// HoldBack are shards of which nothing is copied, and no cut that needs them.
+	HoldBack []targets.ShardID
 }
 
 // MirrorStats counts what a Mirror did.
@@ -53,13 +57,15 @@ func Mirror(ctx context.Context, from, to *Vault, prefix string, opt MirrorOptio
 		return MirrorStats{}, err
 	}
 
-	if opt.Parallel <= 0 {
-		opt.Parallel = 6
-	}
+	opt.Parallel = cmp.Or(opt.Parallel, 6)
 
 	var stats MirrorStats
 	for range 3 {
 		m := &mirror{from: from, to: to, prefix: prefix, opt: opt, tainted: map[targets.ShardID]bool{}}
+		for _, s := range opt.HoldBack {
+			m.tainted[s] = true
+		}
+
 		err := m.run(ctx)
 		stats.Copied += m.stats.Copied
 		stats.Bytes += m.stats.Bytes
@@ -108,6 +114,8 @@ func (m *mirror) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
+	shards = slices.DeleteFunc(shards, func(s targets.ShardID) bool { return m.tainted[s] })
 	var data, index, closers, records []section
 
 	data = append(data, section{prefix: seedPrefix, match: all}, section{prefix: watchedRoot, match: isEncrypted})
@@ -354,7 +362,10 @@ func (m *mirror) fetchTo(ctx context.Context, key string, w io.Writer) (int64, e
 	defer src.Close()
 
 	if isEncrypted(key) {
-		return m.from.readThrough(key, teeCloser{io.TeeReader(src, w), src})
+		return m.from.readThrough(key, struct {
+			io.Reader
+			io.Closer
+		}{io.TeeReader(src, w), src})
 	}
 	h := sha256.New()
 
@@ -372,28 +383,17 @@ func (m *mirror) fetchTo(ctx context.Context, key string, w io.Writer) (int64, e
 	return n, nil
 }
 
-type teeCloser struct {
-	io.Reader
-	io.Closer
-}
-
 // holdBack reports that a record must not be copied, as the shard that it
 // needs has damage in the source.
 func (m *mirror) holdBack(p pending, sp *spool.Spool) (bool, error) {
 	m.mu.Lock()
-	tainted := m.tainted[p.shard]
-	dirty := len(m.tainted) > 0
+	tainted, dirty := m.tainted[p.shard], len(m.tainted) > 0
 	m.mu.Unlock()
 
-	if _, _, isRecord := ParseBaseRecordKey(p.Key); isRecord {
-		return tainted, nil
-	}
+	_, _, isRecord := ParseBaseRecordKey(p.Key)
 
-	if _, _, _, isManifest := ParseManifestKey(p.Key); isManifest {
-		return tainted, nil
-	}
-
-	if strings.Contains(p.Key, "/snapshots/") && strings.HasPrefix(p.Key, resticRoot) {
+	_, _, _, isManifest := ParseManifestKey(p.Key)
+	if isRecord || isManifest || strings.Contains(p.Key, "/snapshots/") && strings.HasPrefix(p.Key, resticRoot) {
 		return tainted, nil
 	}
 

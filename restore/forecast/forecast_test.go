@@ -104,6 +104,7 @@ func TestVerified(t *testing.T) {
 		"d2 failed":            {{ID: "d2", Definition: "h", At: ago(1)}, passed},
 		"it was edited":        {{ID: "d3", Definition: "old", Passed: true, At: ago(1)}},
 		"too long ago":         {{ID: "d4", Definition: "h", Passed: true, At: ago(99)}},
+		"d6 failed":            {{ID: "d6", Definition: "h", At: ago(-1)}, passed},       // so it says, by a clock that is ahead
 		"no drill of it has p": {{ID: "d5", Definition: "h", Passed: true, At: ago(-1)}}, // tomorrow
 	} {
 		v := forecast.Verified("h", all, now, 30*24*time.Hour)

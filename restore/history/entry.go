@@ -2,6 +2,7 @@ package history
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,12 +30,19 @@ type Entry struct {
 	// Passed says that it counts for the plan; Why says why it does not.
 	Passed bool   `json:"passed"`
 	Why    string `json:"why,omitempty"`
+	// apart says that stores were not brought together although it was of the plan.
+	apart bool
 	// Steps are how long its steps took that were done.
 	Steps []forecast.Sample `json:"-"`
 }
 
 // open reports whether nobody knows of its end.
 func (e Entry) open() bool { return e.Finished.IsZero() }
+
+// joined reports whether both regions had the same behind it: a planned run that got to its end.
+func (e Entry) joined() bool {
+	return e.Verdict == string(machine.Reached) && e.Mode != plan.ModeFailover && !e.apart
+}
 
 // rehearsal is what it says of the plan.
 func (e Entry) rehearsal() forecast.Rehearsal {
@@ -117,31 +125,44 @@ func entry(p runs.Promotion, e *ended) Entry {
 	}
 	out.Took = max(0, out.Finished.Sub(out.Started))
 	out.Why, out.Steps = e.why(), e.samples()
-	out.Passed = out.Why == ""
+	out.Passed, out.apart = out.Why == "", e.apart()
 
 	return out
 }
 
 // why says why a run does not count for its plan; "" when it does. What was checked has to
-// have passed: a check that people skipped has shown nothing.
+// have passed: a check that people skipped has shown nothing, and neither has a run without any.
 func (e ended) why() string {
 	if e.Verdict != machine.Reached {
 		return strings.ReplaceAll(string(e.Verdict), "-", " ")
 	}
 
+	checked := false
+
 	for _, s := range e.Steps {
-		if s.Op != plan.OpVerify || s.Status == machine.Done && s.Waived == "" {
-			continue
-		}
-
-		if s.Error != "" {
+		switch done := s.Status == machine.Done && s.Waived == ""; {
+		case s.Op != plan.OpVerify:
+		case done:
+			checked = true
+		case s.Error != "":
 			return fmt.Sprintf("%s: %s", s.ID, s.Error)
+		default:
+			return s.ID + " was not done"
 		}
+	}
 
-		return s.ID + " was not done"
+	if !checked {
+		return "nothing was checked"
 	}
 
 	return ""
+}
+
+// apart reports whether a store that took writes on both sides was not reconciled.
+func (e ended) apart() bool {
+	return slices.ContainsFunc(e.Steps, func(s endedStep) bool {
+		return s.Op == plan.OpReconcile && (s.Status != machine.Done || s.Waived != "")
+	})
 }
 
 // samples are how long the steps took that were done, those of a section one by one.

@@ -126,6 +126,7 @@ func TestVerified(t *testing.T) {
 		"it was taken back":         {func(w *world) { w.run(d, 3, machine.TakenBack, "") }, false, "taken back"},
 		"a check failed":            {func(w *world) { w.run(d, 3, machine.Reached, machine.Failed) }, false, "verify-orders/0"},
 		"a check was left out":      {func(w *world) { w.run(d, 3, machine.Reached, machine.Skipped) }, false, "verify-orders/0"},
+		"nothing was checked":       {func(w *world) { w.unchecked(d, 3) }, false, "nothing was checked"},
 		"nobody knows of its end":   {func(w *world) { w.run(d, 9, machine.Reached, machine.Done); w.run(d, 3, "", "") }, false, "no vault knows that it ended"},
 		"the newest ended badly":    {func(w *world) { w.run(d, 9, machine.Reached, machine.Done); w.run(d, 3, machine.Parted, "") }, false, "parted"},
 		"the newest ended well":     {func(w *world) { w.run(d, 9, machine.Parted, ""); w.run(d, 3, machine.Reached, machine.Done) }, true, "passed"},
@@ -278,6 +279,86 @@ func TestPlans(t *testing.T) {
 	if b, err := json.Marshal(all); err != nil || !strings.Contains(string(b), `"changes"`) {
 		t.Errorf("%v %s", err, b)
 	}
+}
+
+// TestParted: what did not bring two regions together again leaves them apart since before it.
+func TestParted(t *testing.T) {
+	there, home := definition(time.Minute), definition(time.Minute)
+	home.Mode, home.From, home.To = plan.ModeFailback, "west", "east"
+	back, planned := definition(time.Minute), home
+	back.From, back.To = "west", "east"
+	planned.Mode = plan.ModeSwitchover
+
+	for name, c := range map[string]struct {
+		runs func(w *world)
+		want time.Time
+	}{
+		"nothing ran":                    {func(*world) {}, time.Time{}},
+		"a failover":                     {func(w *world) { w.run(there, 9, machine.Reached, machine.Done) }, ago(9)},
+		"a failback that was broken off": {func(w *world) { w.run(there, 9, machine.Reached, machine.Done); w.run(home, 3, machine.Parted, "") }, ago(9)},
+		"one whose end nobody knows":     {func(w *world) { w.run(there, 9, machine.Reached, machine.Done); w.run(home, 3, "", "") }, ago(9)},
+		"one that was taken back":        {func(w *world) { w.run(there, 9, machine.Reached, machine.Done); w.run(home, 3, machine.TakenBack, "") }, ago(9)},
+		"a failover each way": {func(w *world) {
+			w.run(there, 9, machine.Reached, machine.Done)
+			w.run(back, 3, machine.Reached, machine.Done)
+		}, ago(9)},
+		"a failback": {func(w *world) {
+			w.run(there, 9, machine.Reached, machine.Done)
+			w.run(home, 3, machine.Reached, machine.Done)
+		}, ago(3)},
+		"a failback, and a failover": {func(w *world) {
+			w.run(there, 9, machine.Reached, machine.Done)
+			w.run(home, 5, machine.Reached, machine.Done)
+			w.run(there, 2, machine.Reached, machine.Done)
+		}, ago(2)},
+		"a planned way back, and a failover": {func(w *world) {
+			w.run(there, 9, machine.Reached, machine.Done)
+			w.run(planned, 5, machine.Reached, machine.Done)
+			w.run(there, 2, machine.Reached, machine.Done)
+		}, ago(2)},
+		"a failback that reconciled nothing": {func(w *world) {
+			w.run(there, 9, machine.Reached, machine.Done)
+			w.reconciled(home, 3, machine.Done, "ann: later")
+		}, ago(9)},
+		"a failback that reconciled not all": {func(w *world) {
+			w.run(there, 9, machine.Reached, machine.Done)
+			w.reconciled(home, 3, machine.Failed, "")
+		}, ago(9)},
+		"a failback that reconciled it": {func(w *world) {
+			w.run(there, 9, machine.Reached, machine.Done)
+			w.reconciled(home, 3, machine.Done, "")
+		}, ago(3)},
+		"that, and another one broken off": {func(w *world) {
+			w.run(there, 9, machine.Reached, machine.Done)
+			w.reconciled(home, 5, machine.Done, "")
+			w.run(there, 4, machine.Reached, machine.Done)
+			w.run(home, 1, machine.Parted, "")
+		}, ago(4)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			c.runs(w)
+
+			if got := history.Read(t.Context(), w.set, "shop", now, 0).Parted("east", "west", ""); !got.Equal(c.want) {
+				t.Errorf("%s, not %s", got, c.want)
+			}
+		})
+	}
+}
+
+// unchecked keeps a run of a plan without checks.
+func (w *world) unchecked(d plan.Definition, days int) {
+	w.Helper()
+	id := w.run(d, days, "", "")
+	w.save(runs.EndKind("shop"), id, m{"verdict": machine.Reached, "started": ago(days), "finished": ago(days).Add(time.Minute), "steps": []m{{"id": "tell", "op": "notify", "status": "done"}}})
+}
+
+// reconciled keeps a run with a step that brings buckets together.
+func (w *world) reconciled(d plan.Definition, days int, status machine.Status, waived string) {
+	w.Helper()
+	id := w.run(d, days, "", "")
+	w.save(runs.EndKind("shop"), id, m{"verdict": machine.Reached, "started": ago(days), "finished": ago(days).Add(time.Minute),
+		"steps": []m{{"id": "return-media/0", "op": "reconcile", "status": status, "waived": waived}, {"id": "verify-orders/0", "op": "verify", "status": "done"}}})
 }
 
 // TestDrillsThatSayNothing are refused.

@@ -89,17 +89,27 @@ func (r Recent) Region() string {
 	return ""
 }
 
-// Parted is when the newest run began that may have taken the group from one of two regions to the
-// other; zero when there is none. not names a run that does not count.
-func (r Recent) Parted(a, b, not string) time.Time {
-	for _, e := range r.out {
+// Parted is since when two regions have been apart: since the run began that took the group from one to
+// the other, or may have. Runs behind it that did not bring them together again, such as a failback that
+// was broken off or whose stores were not reconciled, change nothing. Zero when none has parted
+// them. not names a run that does not count.
+func (r Recent) Parted(a, b, not string) (since time.Time) {
+	for _, e := range r.out { // the newest first
 		between := e.From == a && e.To == b || e.From == b && e.To == a
-		if between && !e.Drill && e.ID != not && e.Verdict != string(machine.TakenBack) {
-			return e.Started
+		if !between || e.Drill || e.ID == not || e.Verdict == string(machine.TakenBack) {
+			continue
+		}
+
+		if since.IsZero() || !e.joined() {
+			since = e.Started
+		}
+
+		if e.joined() {
+			break
 		}
 	}
 
-	return time.Time{}
+	return since
 }
 
 // Err is what vaults did not tell; nil when all that were asked did.

@@ -22,8 +22,9 @@ type Reconciler interface {
 // Request says what is done.
 type Request struct {
 	// DryRun only looks. Delete carries out the deletions that a bucket itself shows: one that
-	// keeps no versions does not.
-	DryRun, Delete bool
+	// keeps no versions does not. Fill copies what one had, and has no more without showing
+	// that it was deleted.
+	DryRun, Delete, Fill bool
 	// Ancestor opens the manifest of what both had when they parted; nil when nobody knows it.
 	// Without it no deletion is known.
 	Ancestor func(ctx context.Context) (io.ReadCloser, error)
@@ -65,6 +66,12 @@ type Result struct {
 	Deletions int64 `json:"deletions"`
 	Deleted   int64 `json:"deleted"`
 	Failed    int64 `json:"failed"`
+	// Doubtful are those of Deletions that the bucket does not show: what is missing there was
+	// deleted, or lost, or never came there.
+	Doubtful int64 `json:"doubtful,omitempty"`
+	// Emptied is the region that has deleted all that both had, while the other has some of it.
+	// Nothing is deleted because of that.
+	Emptied string `json:"emptied,omitempty"`
 	// Unnamed are objects whose keys a server does not give, and NotKept copies that lack
 	// something of their originals, such as tags.
 	Unnamed int64 `json:"unnamed,omitempty"`

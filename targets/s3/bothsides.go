@@ -22,9 +22,9 @@ func (d *Driver) Reconcile(ctx context.Context, a, b targets.Instance, req recon
 		return none, fail.Newf(fail.Unsupported, "s3: reconcile", a.Shard.String(), "its keys begin with %q in %s and with %q in %s", a.Prefix, a.Region, b.Prefix, b.Region)
 	}
 
-	sides, unnamed := []reconcile.Bucket{}, int64(0)
+	sides, unnamed := []reconcile.Bucket{}, [2]int64{}
 
-	for _, in := range []targets.Instance{a, b} {
+	for i, in := range []targets.Instance{a, b} {
 		x, err := open(ctx, in)
 		if err != nil {
 			return none, err
@@ -35,13 +35,16 @@ func (d *Driver) Reconcile(ctx context.Context, a, b targets.Instance, req recon
 		if err != nil {
 			return none, err
 		}
-		x.unnamed = func(listed) { unnamed++ }
+		x.unnamed = func(listed) { unnamed[i]++ }
 		sides = append(sides, &reconcile.Store{Client: x.Client, Region: in.Region, Bucket: in.Database, Prefix: in.Prefix, Versioned: versioning != "",
-			Listing: x.listing, Headers: headers, Input: putInput, Fail: x.fail})
+			Listing: func(ctx context.Context) iter.Seq2[reconcile.Object, error] {
+				unnamed[i] = 0 // it is listed more than once
+				return x.listing(ctx)
+			}, Headers: headers, Input: putInput, Fail: x.fail})
 	}
 
 	out, err := reconcile.Run(ctx, sides[0], sides[1], req)
-	out.Shard, out.Unnamed = a.Shard, unnamed
+	out.Shard, out.Unnamed = a.Shard, unnamed[0]+unnamed[1]
 
 	return out, err
 }

@@ -164,6 +164,25 @@ func TestNotThereYet(t *testing.T) {
 	}
 }
 
+// TestEmptiedBucket: a bucket that lost all it had is not called reconciled, and is filled when somebody says so.
+func TestEmptiedBucket(t *testing.T) {
+	east, west := sides(t, false)
+	east.putObject(t, "kept", "x")
+
+	s := newStore(t)
+	before, _ := east.snapshot(s, time.Now().Add(time.Hour))
+	req := reconciliation.Request{Delete: true, Ancestor: func(ctx context.Context) (io.ReadCloser, error) { return s.Manifest(ctx, before.Manifest) }}
+
+	if got := east.reconcile(t, west, req); got.Emptied != "west" || got.Doubtful != 1 || got.Deletions != 1 || got.Deleted != 0 || len(west.keys()) != 0 {
+		t.Errorf("%+v", got)
+	}
+
+	req.Fill = true
+	if got := east.reconcile(t, west, req); got.Emptied != "" || got.Doubtful != 0 || got.ToB != 1 || west.read(t, "kept") != "x" {
+		t.Errorf("filled: %+v", got)
+	}
+}
+
 // TestWrittenDuring: what somebody writes while it runs is not overwritten.
 func TestWrittenDuring(t *testing.T) {
 	east, west := sides(t, false)

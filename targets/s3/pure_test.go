@@ -1,14 +1,10 @@
 package s3
 
 import (
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"iter"
 	"slices"
-	"strings"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -277,21 +273,6 @@ func TestULID(t *testing.T) {
 	for _, s := range []string{"", "null", "01M851DNVSERH0DBJ1PJ2CYEG", "01M851DNVSERH0DBJ1PJ2CYEGI", "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrH", "00000000000000000000000000"} {
 		if _, ok := ulidTime(s); ok {
 			t.Errorf("%q is taken", s)
-		}
-	}
-}
-
-// TestCheckedReaderBreaksOff: a source that ends early never looks like one
-// that ends, whatever its error.
-func TestCheckedReaderBreaksOff(t *testing.T) {
-	for _, cause := range []error{io.ErrUnexpectedEOF, io.EOF, fmt.Errorf("x")} {
-		c := &checkedReader{r: iotest.DataErrReader(io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(cause))), h: sha256.New(),
-			want: manifest.Entry{Size: 10, SHA256: strings.Repeat("ab", 32)}}
-		part := make([]byte, 5)
-
-		_, err := io.ReadFull(c, part)
-		if err == nil || err == io.EOF || err == io.ErrUnexpectedEOF || c.err == nil {
-			t.Errorf("%v: %v", cause, err)
 		}
 	}
 }

@@ -2,13 +2,11 @@ package s3
 
 import (
 	"bytes"
-	"context" //nolint:gosec // a checksum that S3 asks for, not a protection
+	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"iter"
 	"net"
@@ -427,15 +425,21 @@ func (r *restoration) entry(ctx context.Context, e manifest.Entry, have *listed)
 	}
 	defer body.Close()
 
-	checked := &checkedReader{r: body, h: sha256.New(), want: e, subject: r.subject(e.Key)}
+	checked := s3client.Measure(body, e.Size, func(n int64, sha string) error {
+		if n == e.Size && sha == e.SHA256 {
+			return nil
+		}
+
+		return fail.Newf(fail.Corrupt, "s3: restore", r.subject(e.Key), "the vault gave %d bytes with SHA-256 %s, the manifest says %d and %s", n, sha, e.Size, e.SHA256)
+	})
 	if e.Size <= partSize {
 		err = r.putWhole(ctx, e, checked)
 	} else {
 		err = r.putParts(ctx, e, checked)
 	}
 
-	if checked.err != nil {
-		return r.asFail(ctx, e.Key, checked.err) // says more than the upload's error
+	if checked.Err != nil {
+		return r.asFail(ctx, e.Key, checked.Err)
 	}
 
 	if err != nil {
@@ -496,41 +500,4 @@ func putInput(e manifest.Entry, bucket *string) *awss3.PutObjectInput {
 	}
 
 	return in
-}
-
-// checkedReader ends in an error of code corrupt unless the bytes are those of
-// the entry. An upload that reads it never completes with others.
-type checkedReader struct {
-	r       io.Reader
-	h       hash.Hash
-	n       int64
-	want    manifest.Entry
-	subject string
-	err     error
-}
-
-func (c *checkedReader) Read(p []byte) (int, error) {
-	if c.err != nil {
-		return 0, c.err
-	}
-	n, err := c.r.Read(p)
-	c.h.Write(p[:n])
-
-	c.n += int64(n)
-	switch {
-	case c.n > c.want.Size:
-		c.err = fail.Newf(fail.Corrupt, "s3: restore", c.subject, "the vault's object %s is longer than %d bytes", c.want.SHA256, c.want.Size)
-	case errors.Is(err, io.EOF):
-		if got := hex.EncodeToString(c.h.Sum(nil)); c.n != c.want.Size || got != c.want.SHA256 {
-			c.err = fail.Newf(fail.Corrupt, "s3: restore", c.subject, "the vault gave %d bytes with SHA-256 %s, the manifest says %d and %s", c.n, got, c.want.Size, c.want.SHA256)
-		}
-	case err != nil:
-		c.err = fmt.Errorf("read %s: %w", c.want.SHA256, err) // never a bare unexpected EOF
-	}
-
-	if c.err != nil {
-		return n, c.err
-	}
-
-	return n, err
 }

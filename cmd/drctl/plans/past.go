@@ -86,7 +86,12 @@ func Tell(ctx context.Context, w io.Writer, open func(context.Context, string) (
 func foreseen(w io.Writer, p answer.Foreseen) {
 	f := p.Forecast
 	if len(f.Unknown) < len(f.Steps) {
-		fmt.Fprintf(w, "half of the runs take %s, and %s where every step is slow", human.Duration(f.Total.P50), human.Duration(f.Total.P95))
+		least := ""
+		if len(f.Unknown) > 0 { // they count as nothing
+			least = "at least "
+		}
+
+		fmt.Fprintf(w, "half of the runs take %s%s, and %s where every step is slow", least, human.Duration(f.Total.P50), human.Duration(f.Total.P95))
 
 		if f.People.P50 > 0 {
 			fmt.Fprintf(w, " (%s of it waiting for people)", human.Duration(f.People.P50))

@@ -41,7 +41,7 @@ type Faces struct {
 // wanted are the flags.
 type wanted struct {
 	group, target, from, to, cut string
-	dry, remove, yes             bool
+	dry, remove, fill, yes       bool
 }
 
 // Command is "drctl failback reconcile".
@@ -52,19 +52,24 @@ func (f Faces) Command() *cobra.Command {
 both have with different content is a conflict, which is listed with both sides and left
 alone. What one bucket had when the regions parted, by the newest cut before that, and has no
 more was deleted there: that is listed too, and deleted on the other side only with
---delete, when the bucket itself shows the deletion and the object is as it was. It may be
-repeated, and goes on where it was broken off. It needs no engine. A failback does it by itself.
+--delete, when the bucket itself shows the deletion and the object is as it was. A bucket that
+keeps no versions does not show it: what is missing there was deleted, or lost, or never came
+there; --fill copies it again. A bucket that has nothing any more of what both had deletes nothing
+on the other side: it may be the wrong one, or emptied by mistake. The command may be repeated,
+and goes on where it was broken off. It needs no engine. A failback does it by itself.
 
-Exit status 4 while there are conflicts, or objects that could not be copied.`,
+Exit status 4 while there are conflicts, objects that could not be copied, objects that are missing
+although nothing shows that they were deleted, or a bucket that has nothing any more.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), w) }}
 	fl := c.Flags()
 	fl.StringVarP(&w.group, "group", "g", "", "group (default: the only one)")
 	fl.StringVar(&w.target, "target", "", "one target (default: all that take writes in both regions)")
 	fl.StringVar(&w.from, "from", "", "one of the two regions (default: those that have the buckets)")
 	fl.StringVar(&w.to, "to", "", "the other region")
-	fl.StringVar(&w.cut, "cut", "", "cut of what both had (default: the newest before the last run between the two regions)")
+	fl.StringVar(&w.cut, "cut", "", "cut of what both had (default: the newest from before the two regions parted)")
 	fl.BoolVar(&w.dry, "dry-run", false, "only say what would be done")
 	fl.BoolVar(&w.remove, "delete", false, "carry out the deletions that a bucket shows")
+	fl.BoolVar(&w.fill, "fill", false, "copy what a bucket has no more without showing that it was deleted")
 	fl.BoolVar(&w.yes, "yes", false, "do not ask before anything is touched")
 
 	return c
@@ -181,7 +186,7 @@ func (f Faces) shard(ctx context.Context, p *configured.Platform, driver targets
 	began := time.Now()
 	told := began
 
-	return parted.Reconcile(ctx, driver, set, a, b, parted.Options{Group: w.group, Cut: w.cut, DryRun: w.dry, Delete: w.remove, Progress: func(r reconciliation.Result) {
+	return parted.Reconcile(ctx, driver, set, a, b, parted.Options{Group: w.group, Cut: w.cut, DryRun: w.dry, Delete: w.remove, Fill: w.fill, Progress: func(r reconciliation.Result) {
 		if time.Since(told) < every {
 			return
 		}

@@ -244,7 +244,7 @@ func TestReconcile(t *testing.T) {
 	w.put("east", "late", "in east")
 	w.put("east", "both", "east")
 	w.put("west", "both", "west")
-	w.cut("west", now.Add(-time.Minute)) // what it has is not what both had
+	after := w.cut("west", now.Add(-time.Minute)) // what it has is not what both had
 
 	all, text, err := w.run("--dry-run")
 	if !fail.Is(err, fail.Unverified) || len(all) != 1 || all[0].Ancestor != before || all[0].ToA != 1 || all[0].ToB != 1 || all[0].Conflicts != 1 || all[0].Deletions != 1 {
@@ -276,6 +276,10 @@ func TestReconcile(t *testing.T) {
 
 	if all, text, err := w.run("--yes"); err != nil || all[0].ToA+all[0].ToB+all[0].Conflicts+all[0].Deletions != 0 {
 		t.Errorf("a last time: %v %s", err, text)
+	}
+
+	if _, text, err := w.run("--cut", after, "--dry-run"); !fail.Is(err, fail.Invalid) || !strings.Contains(err.Error(), "apart since") {
+		t.Errorf("a cut from after they parted: %v %s", err, text)
 	}
 
 	if _, _, err := w.run("--cut", "nonsense", "--dry-run"); !fail.Is(err, fail.NotFound) {

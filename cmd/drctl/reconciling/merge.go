@@ -27,7 +27,8 @@ func (f Faces) Merge() *cobra.Command {
 records. Vaults that went on separately, while one of them was away, are alike then. It
 is a union in both directions: nothing is overwritten or deleted, and every object is proven before it
 is stored. It may be repeated, and goes on where it was broken off. It needs no engine. A
-failback does it by itself.`,
+failback does it by itself. What is damaged in one vault stays there. Of a shard that was promoted
+twice from one log nothing is copied. Retention must not run on either vault meanwhile.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.merge(cmd.Context(), between) }}
 	c.Flags().StringSliceVar(&between, "between", nil, "the two regions (default: the only two)")
 
@@ -62,15 +63,15 @@ func (f Faces) merge(ctx context.Context, between []string) error {
 			f.Say(slog.LevelInfo, "to the vault of %s: %s of the %s found missing so far", to, human.Bytes(done), human.Bytes(total))
 		}
 	})
-	if err != nil {
+	if said == "" { // nothing was done
 		return err
 	}
 
 	if *f.JSON {
-		return ui.PrintJSON(f.Out, answer.Merged{Between: between, Said: said})
+		return errors.Join(err, ui.PrintJSON(f.Out, answer.Merged{Between: between, Said: said}))
 	}
 
-	_, err = fmt.Fprintln(f.Out, said)
+	_, perr := fmt.Fprintln(f.Out, said)
 
-	return err
+	return errors.Join(err, perr)
 }

@@ -247,7 +247,7 @@ func drawScene(t *rapid.T) *scene {
 }
 
 // wanted is what has to come of a key, said in another way than the code says it.
-func (s *scene) wanted(k string) (kind string, to *fake) {
+func (s *scene) wanted(k string, fill bool) (kind string, to *fake) {
 	x, inA := s.a.objects[k]
 	y, inB := s.b.objects[k]
 
@@ -267,13 +267,35 @@ func (s *scene) wanted(k string) (kind string, to *fake) {
 	was, had := s.ancestor[k]
 
 	switch {
-	case !had, lacks.versioned && !lacks.deleted[k]:
+	case !had, lacks.versioned && !lacks.deleted[k], !lacks.versioned && fill:
 		return reconciliation.Copied, lacks
 	case has.content != was:
 		return reconciliation.Conflict, nil
 	}
 
 	return reconciliation.Deleted, lacks
+}
+
+// emptied is the side that has nothing of what both had, while the other has.
+func (s *scene) emptied() *fake {
+	n := map[*fake]int{}
+
+	for _, f := range []*fake{s.a, s.b} {
+		for k := range f.objects {
+			if _, had := s.ancestor[k]; had {
+				n[f]++
+			}
+		}
+	}
+
+	switch {
+	case n[s.a] > 0 && n[s.b] == 0:
+		return s.b
+	case n[s.b] > 0 && n[s.a] == 0:
+		return s.a
+	}
+
+	return nil
 }
 
 func copyOf(m map[string]held) map[string]held { return maps.Clone(m) }
@@ -283,19 +305,26 @@ func copyOf(m map[string]held) map[string]held { return maps.Clone(m) }
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawScene(t)
-		req := reconciliation.Request{DryRun: rapid.Bool().Draw(t, "dry"), Delete: rapid.Bool().Draw(t, "delete"), Ancestor: s.manifest}
+		req := reconciliation.Request{DryRun: rapid.Bool().Draw(t, "dry"), Delete: rapid.Bool().Draw(t, "delete"), Fill: rapid.Bool().Draw(t, "fill"), Ancestor: s.manifest}
+		doubtful, isEmptied := 0, false
 
 		if rapid.IntRange(0, 3).Draw(t, "ancestor") == 0 {
 			req.Ancestor, s.ancestor = nil, map[string]string{}
 		}
 		wasA, wasB := copyOf(s.a.objects), copyOf(s.b.objects)
 
-		want := map[string][]string{}
+		want, emptied := map[string][]string{}, s.emptied()
 		endA, endB := copyOf(wasA), copyOf(wasB)
 
 		for i := range 12 {
 			k := fmt.Sprintf("k%02d", i)
-			kind, to := s.wanted(k)
+			kind, to := s.wanted(k, req.Fill)
+
+			if kind == reconciliation.Deleted && !to.versioned {
+				doubtful++
+			}
+
+			isEmptied = isEmptied || kind == reconciliation.Deleted && to == emptied
 			want[kind] = append(want[kind], k)
 
 			switch {
@@ -304,7 +333,7 @@ func TestModel(t *testing.T) {
 				endA[k] = wasB[k]
 			case kind == reconciliation.Copied:
 				endB[k] = wasA[k]
-			case kind == reconciliation.Deleted && req.Delete && to.versioned:
+			case kind == reconciliation.Deleted && req.Delete && to.versioned && to != emptied:
 				delete(endA, k)
 				delete(endB, k)
 			}
@@ -326,6 +355,10 @@ func TestModel(t *testing.T) {
 			}
 		}
 
+		if int(got.Doubtful) != doubtful || (got.Emptied != "") != isEmptied {
+			t.Errorf("%d are doubtful: %+v", doubtful, got)
+		}
+
 		if int(got.Same) != len(want["same"]) || int(got.ToA+got.ToB) != len(want[reconciliation.Copied]) || int(got.Conflicts) != len(want[reconciliation.Conflict]) || got.Failed != 0 ||
 			int(got.Deletions) != len(want[reconciliation.Deleted]) || int(got.Objects) != len(want["same"])+len(want[reconciliation.Copied])+len(want[reconciliation.Conflict])+len(want[reconciliation.Deleted]) {
 			t.Errorf("%+v, not %v", got, want)
@@ -343,6 +376,11 @@ func TestModel(t *testing.T) {
 		}
 
 		again, err := reconcile.Run(context.Background(), s.a, s.b, req)
+
+		if got.Emptied != "" && got.ToA+got.ToB > 0 {
+			return // it may have some of it now
+		}
+
 		if err != nil || again.ToA+again.ToB+again.Deleted != 0 || again.Conflicts != got.Conflicts || again.Deletions != got.Deletions-got.Deleted {
 			t.Errorf("a second time: %v %+v after %+v", err, again, got)
 		}
@@ -375,8 +413,10 @@ func TestBrokenOffAndGoesOn(t *testing.T) {
 		a.objects, b.objects, a.deleted, b.deleted = copyOf(s.a.objects), copyOf(s.b.objects), maps.Clone(s.a.deleted), maps.Clone(s.b.deleted)
 		whole.a, whole.b = &a, &b
 
-		if _, err := reconcile.Run(context.Background(), whole.a, whole.b, req); err != nil {
+		if out, err := reconcile.Run(context.Background(), whole.a, whole.b, req); err != nil {
 			t.Fatal(err)
+		} else if out.Emptied != "" {
+			return // what was on its way may fill it in between
 		}
 
 		broken := rapid.IntRange(1, 60).Draw(t, "broken at")

@@ -90,6 +90,9 @@ type run struct {
 	a, b Bucket
 	req  reconciliation.Request
 
+	// emptied is the side that has nothing of what both had, while the other has; nil when there is none.
+	emptied Bucket
+
 	mu  sync.Mutex
 	out reconciliation.Result
 }
@@ -129,6 +132,39 @@ func (r *run) keys(ctx context.Context, was io.Reader) iter.Seq2[item, error] {
 	}
 }
 
+// look finds out whether a side has nothing of what both had. That is what a bucket looks like that a
+// mistake has emptied, or that is another one: nobody meant each of those deletions. It ends
+// as soon as both have something.
+func (r *run) look(ctx context.Context) error {
+	m, err := r.req.Ancestor(ctx)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+
+	var a, b bool
+
+	for x, err := range r.keys(ctx, m) {
+		if err != nil {
+			return err
+		}
+		a, b = a || x.was != nil && x.a != nil, b || x.was != nil && x.b != nil
+
+		if a && b {
+			return nil
+		}
+	}
+
+	switch {
+	case a:
+		r.emptied = r.b
+	case b:
+		r.emptied = r.a
+	}
+
+	return nil
+}
+
 func keyOf(p *both) string {
 	if p.Left != nil {
 		return p.Left.Key
@@ -141,6 +177,10 @@ func keyOf(p *both) string {
 func (r *run) walk(ctx context.Context) error {
 	if r.req.Ancestor != nil { // its end is where damage shows: nothing is done by a damaged one
 		if err := r.whole(ctx); err != nil {
+			return err
+		}
+
+		if err := r.look(ctx); err != nil {
 			return err
 		}
 	}
@@ -353,10 +393,10 @@ func (r *run) alone(ctx context.Context, x item, o Object, has, lacks Bucket) er
 		return err
 	}
 
-	switch gone {
-	case Never: // it was on its way there when both parted
+	switch {
+	case gone == Never, gone == Unknown && r.req.Fill: // it was on its way there when both parted, or somebody says so
 		return r.copy(ctx, x, o, has, lacks)
-	case Present:
+	case gone == Present:
 		return fail.Newf(fail.Conflict, op, x.key, "it is there again")
 	}
 
@@ -383,7 +423,7 @@ func (r *run) alone(ctx context.Context, x item, o Object, has, lacks Bucket) er
 	d.In = lacks.Name()
 
 	// Where nothing shows that it was deleted, it may never have been there: that is for people.
-	if r.req.Delete && !r.req.DryRun && gone == Deleted {
+	if r.req.Delete && !r.req.DryRun && gone == Deleted && lacks != r.emptied {
 		if err := has.Delete(ctx, o); err != nil {
 			return err
 		}
@@ -394,6 +434,14 @@ func (r *run) alone(ctx context.Context, x item, o Object, has, lacks Bucket) er
 		out.Deletions++
 		if d.Done {
 			out.Deleted++
+		}
+
+		if gone == Unknown {
+			out.Doubtful++
+		}
+
+		if lacks == r.emptied {
+			out.Emptied = lacks.Name()
 		}
 
 		list(out, d)

@@ -7,8 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"hash"
 	"io"
 	"iter"
 	"net/url"
@@ -165,7 +163,13 @@ func (s *Store) Open(ctx context.Context, o Object) (Content, error) {
 func (s *Store) Create(ctx context.Context, key string, c Content) (string, error) {
 	in := s.Input(c.Entry, &s.Bucket)
 	in.Key, in.IfNoneMatch = &key, aws.String("*")
-	body := &measured{r: c.Body, h: sha256.New(), want: c.Size, key: key}
+	body := s3client.Measure(c.Body, c.Size, func(n int64, _ string) error {
+		if n == c.Size {
+			return nil
+		}
+
+		return fail.Newf(fail.Conflict, op, key, "%d bytes were read of %d", n, c.Size)
+	})
 
 	var err error
 
@@ -183,44 +187,11 @@ func (s *Store) Create(ctx context.Context, key string, c Content) (string, erro
 		}
 	}
 
-	if body.err != nil { // it says more than that of the upload
-		err = body.err
+	if body.Err != nil {
+		err = body.Err
 	}
 
-	return hex.EncodeToString(body.h.Sum(nil)), s.Fail(ctx, "write", key, err)
-}
-
-// measured sums what is read, and ends in an error unless it has the length that was promised.
-type measured struct {
-	r    io.Reader
-	h    hash.Hash
-	n    int64
-	want int64
-	key  string
-	err  error
-}
-
-func (m *measured) Read(p []byte) (int, error) {
-	if m.err != nil {
-		return 0, m.err
-	}
-
-	n, err := m.r.Read(p)
-	m.h.Write(p[:n])
-	m.n += int64(n)
-
-	switch {
-	case m.n > m.want || errors.Is(err, io.EOF) && m.n != m.want:
-		m.err = fail.Newf(fail.Conflict, op, m.key, "%d bytes were read of %d", m.n, m.want)
-	case err != nil && !errors.Is(err, io.EOF):
-		m.err = fail.New(fail.Unavailable, op, m.key, "", fmt.Errorf("it was not read to its end: %w", err))
-	}
-
-	if m.err != nil {
-		return n, m.err
-	}
-
-	return n, err
+	return body.SHA256(), s.Fail(ctx, "write", key, err)
 }
 
 // Delete deletes an object while it is the one that was listed.
