@@ -62,10 +62,13 @@ func (s Source) read(ctx context.Context, since time.Time, out *Log) error {
 	if l == nil {
 		return fmt.Errorf("the vault of %s has no log of timeline %s", s.Vault.Region(), s.Fork.Timeline)
 	}
-	start, from := begin(l.Chunks, since)
+
+	start, from, ok := begin(s.Opener, l.Chunks, since)
+	if !ok {
+		return fmt.Errorf("the vault of %s has less than a page of timeline %s", s.Vault.Region(), s.Fork.Timeline)
+	}
 	end := held(l.Chunks, start, s.Fork.Offset)
 	out.Since = from
-	start = s.Opener.LogStart(start)
 
 	log, err := s.Opener.OpenLog(shardlog.Options{Shard: s.Shard, Start: start, Timelines: []shardlog.Timeline{{Name: s.Fork.Timeline}}})
 	if err != nil {
@@ -98,21 +101,38 @@ func (s Source) read(ctx context.Context, since time.Time, out *Log) error {
 	return nil
 }
 
-// begin is the last place before which all log was written before a time, and a time from
-// which on all lies behind it; of a log that does not reach back so far it is its beginning,
-// and the time at which that was archived.
-func begin(all []timeline.Chunk, since time.Time) (start uint64, from time.Time) {
-	for i, c := range all {
-		if i == 0 {
-			start, from = c.From, c.Closed
-		}
+// begin is the last place at which reading can begin and before which all log was written before a time, and
+// a time from which on all lies behind it. Of a log that does not reach back so far it is the first such place, and the
+// time at which what lies before that was archived; ok is false where not even that was.
+func begin(log shardlog.Opener, all []timeline.Chunk, since time.Time) (start uint64, from time.Time, ok bool) {
+	if len(all) == 0 {
+		return 0, from, false
+	}
+	start, from = all[0].From, all[0].Closed
 
+	for _, c := range all {
 		if c.Closed.Before(since) && c.To > start {
 			start, from = c.To, c.Closed
 		}
 	}
 
-	return start, from
+	// Chunks end anywhere. What is left of the page may be all that was written for an hour.
+	next := log.LogStart(start)
+	if next == start {
+		return start, from, true
+	}
+
+	if page := log.LogStart(next+1) - next; next-page >= all[0].From {
+		return next - page, from, true
+	}
+
+	for _, c := range all {
+		if c.To >= next {
+			return next, c.Closed, true
+		}
+	}
+
+	return 0, from, false
 }
 
 // held is how far chunks reach without a gap from a place, and not behind an end.
