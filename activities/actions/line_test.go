@@ -62,7 +62,7 @@ func (a asker) Heard(context.Context, targets.Instance) (handover.Heard, error) 
 	return handover.Heard{}, fail.Newf(fail.NotFound, "heard", "", "nobody")
 }
 
-func (a asker) InDoubt(context.Context, targets.Instance) ([]string, error) { return nil, nil }
+func (a asker) Left(context.Context, targets.Instance) ([]targets.Position, error) { return nil, nil }
 
 // A vault's log may end in half a record, or in the empty rest of a page, where no standby ever stands. One that was fed all of
 // it is on the line. What the vault has got since is fed once more, and what goes on coming is not waited for.

@@ -3,6 +3,7 @@ package atmoment
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"drctl/activities/ahead"
@@ -91,6 +92,10 @@ func (a Sites) Check(ctx context.Context, run string, d plan.Definition, s plan.
 		return "", err
 	}
 
+	if err := current(ctx, driver, site.In, back.Point); err != nil {
+		return "", err
+	}
+
 	if f, ok := driver.(targets.Fitter); ok {
 		if err := f.Fits(ctx, back.Base); err != nil {
 			return "", err
@@ -107,7 +112,7 @@ func (a Sites) Lay(ctx context.Context, run string, d plan.Definition, s plan.St
 		return out, fail.New(fail.Unsupported, op, s.ID, "restore it with: drctl restore run --into instances", fmt.Errorf("nothing lays a shard of kind %s down in a failover", s.Kind))
 	}
 
-	site, _, err := a.site(ctx, run, d, s)
+	site, driver, err := a.site(ctx, run, d, s)
 	if err != nil {
 		return out, err
 	}
@@ -122,7 +127,7 @@ func (a Sites) Lay(ctx context.Context, run string, d plan.Definition, s plan.St
 		return out, err
 	}
 
-	if err := silent(); err != nil {
+	if err := errors.Join(silent(), current(ctx, driver, site.In, back.Point)); err != nil {
 		return out, err
 	}
 
