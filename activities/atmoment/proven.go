@@ -66,6 +66,10 @@ type Bound struct {
 // Words are for people.
 func (b Bound) Words() string {
 	text := fmt.Sprintf("%s (%s), %s before the last that was observed", b.At.UTC().Format("2006-01-02T15:04:05.000Z"), b.Grade, human.Duration(b.Asked.Sub(b.At)))
+	if b.Grade == targets.Ordered {
+		text += ", of global transactions nothing is known"
+	}
+
 	if b.Evidence != "" {
 		text += ", evidence " + b.Evidence[:min(12, len(b.Evidence))]
 	}
@@ -112,10 +116,13 @@ func (p Place) Settle(ctx context.Context, d plan.Definition, run, which string)
 		return Bound{}, err
 	}
 
-	b, found, r, err := p.newest(ctx, v, g, d)
+	now := time.Now().UTC()
+
+	b, found, r, err := p.newest(ctx, v, g, d, now)
 	if err != nil {
 		return b, err
 	}
+	b.Warnings = append(b.Warnings, p.behind(ctx, v, d.Group, b.Asked, now)...)
 
 	if which == Settled && len(found.Evidence) > 0 {
 		p.keep(ctx, v, found, "failover-"+strings.ToLower(run), &b)
@@ -164,8 +171,8 @@ func goal(d plan.Definition) plan.Goal {
 
 // newest is the newest moment to which a base and an unbroken log lead: one read out of the
 // logs now, or a sealed cut that is newer than all of those.
-func (p Place) newest(ctx context.Context, v *vault.Vault, g platform.Group, d plan.Definition) (b Bound, found moments.Found, r plan.Run, err error) {
-	want, now := goal(d), time.Now().UTC()
+func (p Place) newest(ctx context.Context, v *vault.Vault, g platform.Group, d plan.Definition, now time.Time) (b Bound, found moments.Found, r plan.Run, err error) {
+	want := goal(d)
 
 	cut, cutErr := newestCut(ctx, v, want)
 	b.Asked = now
