@@ -23,11 +23,14 @@ type Source struct {
 	Shard  targets.ShardID
 	// Fork is where the new primary left the old timeline.
 	Fork targets.Position
-	// Rest reads what the vault does not have, from the new primary itself.
+	// Rest reads what the vault does not have, from the new primary itself, and Now says how far that is
+	// on its own timeline.
 	Rest func(ctx context.Context, part targets.Span) (io.ReadCloser, error)
+	Now  func(ctx context.Context) (targets.Position, error)
 }
 
-// Read reads the log from before a time on. What is in the way is in the log's Why.
+// Read reads the log from before a time on, to where the new primary is now: who has ended something since the
+// promotion is heard as well. What is in the way is in the log's Why.
 func (s Source) Read(ctx context.Context, since time.Time) Log {
 	out := Log{Shard: s.Shard}
 
@@ -38,39 +41,68 @@ func (s Source) Read(ctx context.Context, since time.Time) Log {
 	return out
 }
 
-// Ended is when the vault got the last of the old timeline.
-func (s Source) Ended(ctx context.Context) (time.Time, error) {
+// Ended is when the vault got the last of what the new primary has of the old timeline.
+func (s Source) Ended(ctx context.Context) (at time.Time, err error) {
+	chunks, err := s.chunks(ctx)
+	for _, c := range chunks {
+		if c.Closed.After(at) {
+			at = c.Closed
+		}
+	}
+
+	return at, err
+}
+
+// chunks are what the vault has of the old timeline, up to where the new primary left it.
+func (s Source) chunks(ctx context.Context) (out []timeline.Chunk, err error) {
 	ls, err := stream.Outline(ctx, s.Vault, s.Shard)
 	if err != nil {
-		return time.Time{}, err
+		return nil, err
 	}
 
 	if l := timeline.Find(ls, s.Fork.Timeline); l != nil {
-		return l.LastSeen(), nil
+		out = upTo(l.Chunks, s.Fork.Offset)
 	}
 
-	return time.Time{}, fmt.Errorf("the vault of %s has no log of timeline %s", s.Vault.Region(), s.Fork.Timeline)
+	if len(out) == 0 {
+		return nil, fmt.Errorf("the vault of %s has no log of timeline %s before %s", s.Vault.Region(), s.Fork.Timeline, s.Fork)
+	}
+
+	return out, nil
+}
+
+// upTo are chunks up to a place.
+func upTo(all []timeline.Chunk, end uint64) (out []timeline.Chunk) {
+	for _, c := range all {
+		if c.From < end {
+			c.To = min(c.To, end)
+			out = append(out, c)
+		}
+	}
+
+	return out
 }
 
 func (s Source) read(ctx context.Context, since time.Time, out *Log) error {
-	ls, err := stream.Outline(ctx, s.Vault, s.Shard)
+	chunks, err := s.chunks(ctx)
 	if err != nil {
 		return err
 	}
 
-	l := timeline.Find(ls, s.Fork.Timeline)
-	if l == nil {
-		return fmt.Errorf("the vault of %s has no log of timeline %s", s.Vault.Region(), s.Fork.Timeline)
-	}
-
-	start, from, ok := begin(s.Opener, l.Chunks, since)
+	start, from, ok := begin(s.Opener, chunks, since)
 	if !ok {
 		return fmt.Errorf("the vault of %s has less than a page of timeline %s", s.Vault.Region(), s.Fork.Timeline)
 	}
-	end := held(l.Chunks, start, s.Fork.Offset)
+	end := held(chunks, start, s.Fork.Offset)
 	out.Since = from
 
-	log, err := s.Opener.OpenLog(shardlog.Options{Shard: s.Shard, Start: start, Timelines: []shardlog.Timeline{{Name: s.Fork.Timeline}}})
+	now, err := s.Now(ctx)
+	if err != nil {
+		return err
+	}
+	out.Fork = s.Fork.Offset
+
+	log, err := s.Opener.OpenLog(shardlog.Options{Shard: s.Shard, Start: start, Timelines: []shardlog.Timeline{{Name: s.Fork.Timeline}, {Name: now.Timeline, Begin: s.Fork.Offset}}})
 	if err != nil {
 		return err
 	}
@@ -81,13 +113,18 @@ func (s Source) read(ctx context.Context, since time.Time, out *Log) error {
 	}{
 		{targets.Span{Timeline: s.Fork.Timeline, From: start, To: max(start, end)}, stream.NewReader(s.Vault, s.Shard).Log},
 		{targets.Span{Timeline: s.Fork.Timeline, From: max(start, end), To: s.Fork.Offset}, s.Rest},
+		{targets.Span{Timeline: now.Timeline, From: s.Fork.Offset, To: now.Offset}, s.Rest},
 	} {
 		if err := feed(ctx, log, part.span, part.open); err != nil {
 			return err
 		}
 	}
 
-	res, err := log.Stretch(start, nil)
+	res, err := log.Stretch(s.Fork.Offset, nil)
+	if err == nil && slices.Contains(res.Missing, shardlog.NoLog) {
+		err = fmt.Errorf("the new primary has no record behind %s", s.Fork)
+	}
+
 	if err != nil {
 		return err
 	}
