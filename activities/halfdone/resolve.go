@@ -135,13 +135,25 @@ func (a Resolver) ruled(ctx context.Context, d plan.Definition, id targets.Shard
 	var list []targets.InDoubt
 
 	for back := backAtFirst; back <= backAtMost; back *= 6 {
-		list = Decide(doubts, read(ctx, from, oldest.Add(-back)), rule)[id]
+		list = decided(list, Decide(doubts, read(ctx, from, oldest.Add(-back)), rule)[id])
 		if !slices.ContainsFunc(list, func(x targets.InDoubt) bool { return x.Action == targets.InDoubtLeave }) {
 			break
 		}
 	}
 
 	return list
+}
+
+// decided is what was decided by some of the logs, and by more of them. That these could not be read in time leaves
+// nothing that was decided before.
+func decided(some, more []targets.InDoubt) []targets.InDoubt {
+	for i, x := range some {
+		if x.Action != targets.InDoubtLeave {
+			more[i] = x
+		}
+	}
+
+	return more
 }
 
 // gids is the rule by which the group's gids belong together.

@@ -70,6 +70,20 @@ func TestAListThatIsNotWholeSaysSo(t *testing.T) {
 	}
 }
 
+// What little log has decided is not left because more of it could not be read in time.
+func TestWhatWasDecidedStays(t *testing.T) {
+	x := func(a targets.InDoubtAction, why string) targets.InDoubt {
+		return targets.InDoubt{GID: "x", Action: a, Reason: why}
+	}
+	some := []targets.InDoubt{x(targets.InDoubtCommit, "some"), x(targets.InDoubtLeave, "some"), x(targets.InDoubtLeave, "some")}
+	more := []targets.InDoubt{x(targets.InDoubtLeave, "more"), x(targets.InDoubtRollBack, "more"), x(targets.InDoubtLeave, "more")}
+
+	got := decided(some, slices.Clone(more))
+	if !slices.Equal(got, []targets.InDoubt{some[0], more[1], more[2]}) || !slices.Equal(decided(nil, more), more) {
+		t.Errorf("%+v", got)
+	}
+}
+
 // What a vault has beyond the place where a new primary left the old timeline is none of its log.
 func TestLogBehindTheForkDoesNotCount(t *testing.T) {
 	all := []timeline.Chunk{{From: 0, To: 10}, {From: 10, To: 30}, {From: 30, To: 40}}
