@@ -83,7 +83,9 @@ func (a asker) Heard(context.Context, targets.Instance) (handover.Heard, error) 
 	return handover.Heard{}, fail.Newf(fail.NotFound, "heard", "", "nobody")
 }
 
-func (a asker) Left(context.Context, targets.Instance) ([]targets.Position, error) { return a.s.left, nil }
+func (a asker) Left(context.Context, targets.Instance) ([]targets.Position, error) {
+	return a.s.left, nil
+}
 
 // A vault's log may end in half a record, or in the empty rest of a page, where no standby ever stands. One that was fed all of
 // it is on the line. What the vault has got since is fed once more, and what goes on coming is not waited for.

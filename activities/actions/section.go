@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/activity"
 
 	"drctl/activities/aftermath"
+	"drctl/activities/atmoment"
 	"drctl/activities/halfdone"
 	"drctl/activities/planned"
 	"drctl/activities/section"
@@ -47,8 +48,8 @@ func (a *Activities) resolver() halfdone.Resolver {
 // halves lists what a failover left half done. Nobody waits for it.
 func (a *Activities) halves(ctx context.Context, c Call, out section.Result, lost *losses.Statement) *halfdone.Halves {
 	d, err := a.load(ctx, c.Plan)
-	if err != nil || d.Mode != plan.ModeFailover {
-		return nil
+	if err != nil || d.Mode != plan.ModeFailover || d.Choice == plan.Proven && atmoment.Whole(c.Outs) {
+		return nil // the moment says what was half done there
 	}
 
 	return aftermath.Halves(ctx, a.resolver(), d, out, lost, lossLimit)

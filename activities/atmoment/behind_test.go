@@ -2,6 +2,7 @@ package atmoment
 
 import (
 	"context"
+	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"drctl/internal/observation/batches"
 	"drctl/internal/platform"
 	"drctl/internal/vault"
+	"drctl/targets"
 )
 
 // twoVaults is a platform of which the vaults of two regions answer.
@@ -69,4 +71,23 @@ func TestAVaultThatIsBehindIsSaid(t *testing.T) {
 	saw(1, now)
 	says(now.Add(-time.Hour), "the vault of west has seen nothing", "the vault of east has seen the group until")
 	says(now.Add(-time.Second))
+}
+
+// What was half done at the moment is told, and only a proven moment speaks for what is not listed.
+func TestWhatAMomentSays(t *testing.T) {
+	var none *Bound
+
+	b := Bound{Cut: "c", Grade: targets.Proven, BrokenCount: 3, Broken: []targets.BrokenGlobal{{ID: "x", Done: 1, Want: 2}}}
+	if got := b.HalfDone(); len(none.HalfDone()) > 0 || len(got) != 2 || !strings.Contains(got[0], `"x" was half done`) || !strings.Contains(got[1], "2 more") {
+		t.Errorf("%q", got)
+	}
+
+	for grade, want := range map[targets.Grade]bool{targets.Proven: true, targets.Ordered: false, targets.Locked: false} {
+		b.Grade = grade
+
+		out, err := json.Marshal(b)
+		if err != nil || Whole(map[string]json.RawMessage{"bind": out, "routes": json.RawMessage(`{}`)}) != want {
+			t.Errorf("%s: %v", grade, err)
+		}
+	}
 }

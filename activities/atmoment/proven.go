@@ -2,6 +2,7 @@ package atmoment
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -83,6 +84,36 @@ func (b Bound) Words() string {
 	}
 
 	return strings.Join(append([]string{text}, b.Warnings...), "; ")
+}
+
+// HalfDone tells what was half done at the moment, for people; nothing of no moment.
+func (b *Bound) HalfDone() (out []string) {
+	if b == nil || b.BrokenCount == 0 {
+		return nil
+	}
+
+	for _, x := range b.Broken {
+		out = append(out, fmt.Sprintf("global transaction %q was half done at the moment, since %s: %s", x.ID, x.Since.UTC().Format(time.RFC3339), x.Parts()))
+	}
+
+	if left := b.BrokenCount - len(b.Broken); left > 0 {
+		out = append(out, fmt.Sprintf("and %d more that were half done at the moment", left))
+	}
+
+	return out
+}
+
+// Whole reports whether the moment of a run is proven to have nothing half done but what it lists, by what the steps
+// have returned.
+func Whole(outs map[string]json.RawMessage) bool {
+	for _, out := range outs {
+		var b Bound
+		if json.Unmarshal(out, &b) == nil && b.Cut != "" && b.Grade == targets.Proven {
+			return true
+		}
+	}
+
+	return false
 }
 
 // Read reads a moment of a run, and the restore that leads to it. Not-found: there is none yet.

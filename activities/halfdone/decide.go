@@ -23,6 +23,8 @@ type Log struct {
 	// Since is from when on all of them are there; Why says why not, where they are not.
 	Since time.Time
 	Why   string
+	// All says that the vault has nothing of the shard that is older.
+	All bool
 }
 
 // own reports whether a record was written by the new primary, since it was promoted.

@@ -43,8 +43,8 @@ func (s Source) Read(ctx context.Context, since time.Time) Log {
 
 // Ended is when the vault got the last of what the new primary has of the old timeline.
 func (s Source) Ended(ctx context.Context) (at time.Time, err error) {
-	chunks, err := s.chunks(ctx)
-	for _, c := range chunks {
+	w, err := s.way(ctx)
+	for _, c := range w.chunks {
 		if c.Closed.After(at) {
 			at = c.Closed
 		}
@@ -53,22 +53,43 @@ func (s Source) Ended(ctx context.Context) (at time.Time, err error) {
 	return at, err
 }
 
-// chunks are what the vault has of the old timeline, up to where the new primary left it.
-func (s Source) chunks(ctx context.Context) (out []timeline.Chunk, err error) {
+// way is what a vault has of the way to a fork, without a gap but for the last timeline.
+type way struct {
+	steps  []timeline.Step  // the oldest first
+	chunks []timeline.Chunk // of all of them, up to where each was left
+	all    bool             // the vault has nothing of the shard that lies before
+}
+
+// way follows the old timeline back, through those that it comes from.
+func (s Source) way(ctx context.Context) (w way, err error) {
 	ls, err := stream.Outline(ctx, s.Vault, s.Shard)
 	if err != nil {
-		return nil, err
+		return w, err
 	}
 
-	if l := timeline.Find(ls, s.Fork.Timeline); l != nil {
-		out = upTo(l.Chunks, s.Fork.Offset)
+	if w = wayTo(ls, s.Fork); len(w.chunks) == 0 {
+		err = fmt.Errorf("the vault of %s has no log of timeline %s before %s", s.Vault.Region(), s.Fork.Timeline, s.Fork)
 	}
 
-	if len(out) == 0 {
-		return nil, fmt.Errorf("the vault of %s has no log of timeline %s before %s", s.Vault.Region(), s.Fork.Timeline, s.Fork)
+	return w, err
+}
+
+func wayTo(ls []timeline.Timeline, fork targets.Position) (w way) {
+	for step := range timeline.NewIndex(ls).Back(fork) {
+		chunks := upTo(step.Chunks, step.UpTo)
+		if len(chunks) == 0 || len(w.steps) > 0 && held(chunks, chunks[0].From, step.UpTo) < step.UpTo {
+			return w
+		}
+		w.steps, w.chunks = append([]timeline.Step{step}, w.steps...), append(chunks, w.chunks...)
+		w.all = step.Origin && step.Parent.Timeline == ""
+
+		if !step.Origin || chunks[0].From > step.Offset || step.Offset != step.Parent.Offset { // what lies before is not there
+			w.all = step.Origin && !slices.ContainsFunc(ls, func(l timeline.Timeline) bool { return l.ID == step.Parent.Timeline && len(l.Chunks) > 0 })
+			return w
+		}
 	}
 
-	return out, nil
+	return w
 }
 
 // upTo are chunks up to a place.
@@ -84,17 +105,16 @@ func upTo(all []timeline.Chunk, end uint64) (out []timeline.Chunk) {
 }
 
 func (s Source) read(ctx context.Context, since time.Time, out *Log) error {
-	chunks, err := s.chunks(ctx)
+	w, err := s.way(ctx)
 	if err != nil {
 		return err
 	}
 
-	start, from, ok := begin(s.Opener, chunks, since)
+	start, from, ok := begin(s.Opener, w.chunks, since)
 	if !ok {
 		return fmt.Errorf("the vault of %s has less than a page of timeline %s", s.Vault.Region(), s.Fork.Timeline)
 	}
-	end := held(chunks, start, s.Fork.Offset)
-	out.Since = from
+	out.Since, out.All = from, w.all
 
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -102,20 +122,15 @@ func (s Source) read(ctx context.Context, since time.Time, out *Log) error {
 	}
 	out.Fork = s.Fork.Offset
 
-	log, err := s.Opener.OpenLog(shardlog.Options{Shard: s.Shard, Start: start, Timelines: []shardlog.Timeline{{Name: s.Fork.Timeline}, {Name: now.Timeline, Begin: s.Fork.Offset}}})
+	parts, lines := s.parts(w, start, now)
+
+	log, err := s.Opener.OpenLog(shardlog.Options{Shard: s.Shard, Start: start, Timelines: lines})
 	if err != nil {
 		return err
 	}
 
-	for _, part := range []struct {
-		span targets.Span
-		open func(context.Context, targets.Span) (io.ReadCloser, error)
-	}{
-		{targets.Span{Timeline: s.Fork.Timeline, From: start, To: max(start, end)}, stream.NewReader(s.Vault, s.Shard).Log},
-		{targets.Span{Timeline: s.Fork.Timeline, From: max(start, end), To: s.Fork.Offset}, s.Rest},
-		{targets.Span{Timeline: now.Timeline, From: s.Fork.Offset, To: now.Offset}, s.Rest},
-	} {
-		if err := feed(ctx, log, part.span, part.open); err != nil {
+	for _, p := range parts {
+		if err := feed(ctx, log, p.span, p.open); err != nil {
 			return err
 		}
 	}
@@ -136,6 +151,34 @@ func (s Source) read(ctx context.Context, since time.Time, out *Log) error {
 	}
 
 	return nil
+}
+
+// piece is a part of a log, and who has it.
+type piece struct {
+	span targets.Span
+	open func(context.Context, targets.Span) (io.ReadCloser, error)
+}
+
+// parts are those from a place on: what the vault has, and the rest from the new primary.
+func (s Source) parts(w way, start uint64, now targets.Position) (all []piece, lines []shardlog.Timeline) {
+	vault := stream.NewReader(s.Vault, s.Shard).Log
+
+	for i, step := range w.steps {
+		from := start
+		if i > 0 {
+			from = max(start, step.Offset)
+		}
+
+		if from >= step.UpTo && i+1 < len(w.steps) {
+			continue // it begins behind it
+		}
+		lines = append(lines, shardlog.Timeline{Name: step.ID, Begin: step.Offset})
+		end := max(from, held(upTo(step.Chunks, step.UpTo), from, step.UpTo))
+		all = append(all, piece{targets.Span{Timeline: step.ID, From: from, To: end}, vault}, piece{targets.Span{Timeline: step.ID, From: end, To: step.UpTo}, s.Rest})
+	}
+
+	return append(all, piece{targets.Span{Timeline: now.Timeline, From: s.Fork.Offset, To: now.Offset}, s.Rest}),
+		append(lines, shardlog.Timeline{Name: now.Timeline, Begin: s.Fork.Offset})
 }
 
 // begin is the last place at which reading can begin and before which all log was written before a time, and

@@ -304,7 +304,7 @@ func told(logs []Log, since time.Time) *Halves {
 		switch {
 		case l.Why != "":
 			h.Unknown = append(h.Unknown, l.Shard.String()+": "+l.Why)
-		case l.Since.Add(Apart).After(since):
+		case !l.All && l.Since.Add(Apart).After(since): // an archive that has just begun knows nothing of before
 			h.Unknown = append(h.Unknown, fmt.Sprintf("%s: its log was read from %s on only", l.Shard, l.Since.UTC().Format(time.RFC3339)))
 		}
 	}

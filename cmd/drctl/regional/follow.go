@@ -10,7 +10,6 @@ import (
 
 	"go.temporal.io/sdk/client"
 
-	"drctl/activities/atmoment"
 	"drctl/internal/engine"
 	"drctl/internal/fail"
 	"drctl/internal/human"
@@ -342,7 +341,7 @@ func (f Faces) table(out recovery.Out) error {
 		fmt.Fprintln(f.Out, line)
 	}
 
-	for _, line := range broken(out.Moment) {
+	for _, line := range out.Moment.HalfDone() {
 		fmt.Fprintln(f.Out, line)
 	}
 
@@ -365,23 +364,6 @@ func (f Faces) table(out recovery.Out) error {
 	fmt.Fprintf(f.Out, "%s of %s from %s to %s, epoch %d: %s\n", out.Mode, out.Group, out.From, out.To, out.Epoch, words[out.Verdict])
 
 	return nil
-}
-
-// broken tells what was half done at the moment to which a run went.
-func broken(m *atmoment.Bound) (out []string) {
-	if m == nil || m.BrokenCount == 0 {
-		return nil
-	}
-
-	for _, b := range m.Broken {
-		out = append(out, fmt.Sprintf("global transaction %q was half done at the moment, since %s: %s", b.ID, b.Since.UTC().Format(time.RFC3339), b.Parts()))
-	}
-
-	if left := m.BrokenCount - len(m.Broken); left > 0 {
-		out = append(out, fmt.Sprintf("and %d more that were half done at the moment", left))
-	}
-
-	return out
 }
 
 func takenBack(out recovery.Out) string {

@@ -22,18 +22,13 @@ func (s *Switcher) Place(ctx context.Context, in targets.Instance) (targets.Posi
 }
 
 // Left reads the history of the timeline that a standby follows.
-func (s *Switcher) Left(ctx context.Context, in targets.Instance) (out []targets.Position, err error) {
+func (s *Switcher) Left(ctx context.Context, in targets.Instance) ([]targets.Position, error) {
 	at, _, done, err := s.Standby(ctx, "switch: history", in)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-
-	for _, x := range at.History {
-		out = append(out, position(timelines.Point{System: at.System, Timeline: x.Timeline, Offset: x.End}))
+	if err == nil {
+		done()
 	}
 
-	return out, nil
+	return at.History.Left(at.System), err
 }
 
 // Heard is the end of the log that the standby's receiver was told of last.
