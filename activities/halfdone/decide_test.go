@@ -103,6 +103,7 @@ func TestHalfDone(t *testing.T) {
 	since := func(tag string) proof.Record {
 		return proof.Record{Kind: proof.CommitPrepared, Start: 100, Stamp: at(now.Add(time.Second)), Tags: []string{tag}}
 	}
+
 	for i := range logs {
 		logs[i].Fork = 100
 	}
