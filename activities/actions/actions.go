@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -173,7 +174,7 @@ func (a *Activities) Undo(ctx context.Context, c Call) error {
 	stop := planned.Beat(ctx, planned.Nothing)
 	defer stop()
 
-	if err := a.superseded(ctx, c, d, true); err != nil {
+	if err := errors.Join(a.superseded(ctx, c, d, true), a.mayUndo(ctx, c, d)); err != nil {
 		return engine.EncodeError(err)
 	}
 

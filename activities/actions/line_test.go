@@ -29,6 +29,23 @@ type standbyOnly struct {
 	whole uint64 // where the last whole record ends that the vault has
 	feeds int
 	more  func() // called after a feed
+	// elsewhere is where it stands on another line, which has left those before.
+	elsewhere targets.Position
+	left      []targets.Position
+}
+
+// notAsked is one whose kind says nothing but what a probe says.
+type notAsked struct {
+	targets.Driver
+	at targets.Position
+}
+
+func (s notAsked) Reach(_ context.Context, in targets.Instance) (targets.Status, error) {
+	if in.Region == "east" {
+		return targets.Status{}, fail.Newf(fail.Unavailable, "reach", "", "it is away")
+	}
+
+	return targets.Status{Reachable: true, Position: s.at}, nil
 }
 
 func (s *standbyOnly) Instance(_ context.Context, id targets.ShardID, region string) (targets.Instance, error) {
@@ -55,6 +72,10 @@ func (s *standbyOnly) Feed(_ context.Context, req handover.FeedRequest) (targets
 type asker struct{ s *standbyOnly }
 
 func (a asker) Place(context.Context, targets.Instance) (targets.Position, error) {
+	if a.s.elsewhere.Timeline != "" {
+		return a.s.elsewhere, nil
+	}
+
 	return placeAt(a.s.at), nil
 }
 
@@ -62,7 +83,9 @@ func (a asker) Heard(context.Context, targets.Instance) (handover.Heard, error) 
 	return handover.Heard{}, fail.Newf(fail.NotFound, "heard", "", "nobody")
 }
 
-func (a asker) InDoubt(context.Context, targets.Instance) ([]string, error) { return nil, nil }
+func (a asker) Left(context.Context, targets.Instance) ([]targets.Position, error) {
+	return a.s.left, nil
+}
 
 // A vault's log may end in half a record, or in the empty rest of a page, where no standby ever stands. One that was fed all of
 // it is on the line. What the vault has got since is fed once more, and what goes on coming is not waited for.
@@ -125,5 +148,42 @@ func TestTheEndOfTheLine(t *testing.T) {
 
 	if _, err := a.line(ctx, c, d, someShard); !fail.Is(err, fail.Stalled) {
 		t.Errorf("it never ends: %v", err)
+	}
+}
+
+// A standby that is not on the line of its old primary is found while nothing is promoted: its own promotion would
+// refuse it when those of others cannot be taken back any more.
+func TestAStandbyOfAnotherLine(t *testing.T) {
+	set := newVaults(t, "west")
+	other := targets.Position{Kind: targets.Postgres, Timeline: "7000000000000000001-00000002", Offset: 2000}
+
+	if err := set.Vaults[0].PutEncrypted(t.Context(), vault.OriginKey(someShard, someLine), nil, []byte(`{"lineage":"`+someLine+`","kind":"postgres","offset":0}`)); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := set.Vaults[0].PutEncrypted(t.Context(), vault.ChunkKey(someShard, someLine, 0, 1000, time.Now()), nil, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	d := plan.Definition{Group: "shop", Mode: plan.ModeFailover, From: "east", To: "west"}
+	p := &standbyOnly{onlyVaults: onlyVaults{set: set}, at: 1000}
+
+	for name, c := range map[string]struct {
+		driver targets.Driver
+		left   []targets.Position
+		refuse bool
+	}{
+		"of the line":                       {driver: notAsked{at: placeAt(1000)}},
+		"started anew without its primary":  {driver: notAsked{at: other}, refuse: true},
+		"ahead":                             {driver: p, left: []targets.Position{placeAt(1000)}},
+		"it left it, and the line went on":  {driver: p, left: []targets.Position{placeAt(900)}, refuse: true},
+		"nobody knows, promotion finds out": {driver: p},
+	} {
+		p.left = c.left
+		p.elsewhere = other
+		a := &Activities{Platform: p, Drivers: map[targets.Kind]targets.Driver{targets.Postgres: c.driver}}
+
+		if _, err := a.line(t.Context(), Call{}, d, someShard); fail.Is(err, fail.Conflict) != c.refuse || !c.refuse && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

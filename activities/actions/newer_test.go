@@ -8,13 +8,17 @@ import (
 	"testing"
 	"time"
 
+	"go.temporal.io/sdk/testsuite"
+
 	"drctl/activities/planned"
 	"drctl/activities/section"
+	"drctl/internal/engine"
 	"drctl/internal/epoch"
 	"drctl/internal/fail"
 	"drctl/internal/platform"
 	"drctl/internal/traffic"
 	"drctl/internal/vault"
+	"drctl/restore/inventory"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
 	"drctl/restore/runs"
@@ -167,6 +171,64 @@ func TestWhatStandsForWhoTakesARunUp(t *testing.T) {
 	}
 
 	stands(1, true, true, false)
+}
+
+// Behind a promotion an engine that took the run up takes nothing back that came before it: neither clients to
+// the side that was left, nor the epoch, nor a directory.
+func TestNothingIsTakenBackBehindAPromotion(t *testing.T) {
+	set := newVaults(t, "west")
+	a := &Activities{Platform: onlyVaults{set: set}}
+	d := plan.Definition{Format: plan.ActionsFormat, Group: "shop", Mode: plan.ModeFailover, From: "east", To: "west", Steps: []plan.StepDef{
+		{ID: "fence-orders/0", Do: plan.OpFence, Region: "west", Undo: &plan.Undo{}, IfFails: plan.Abort, Limit: time.Minute, With: plan.Args{Fence: &plan.Fence{By: []string{plan.ByStatement}}}},
+		{ID: "promote-orders/0", Do: plan.OpPromote, Region: "west", Section: "takeover", NoReturn: true, IfFails: plan.Abort, Limit: time.Minute, Needs: []string{"fence-orders/0"}}}}
+
+	ref, err := inventory.SaveDefinition(t.Context(), set, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	undo := func(run string, take int, events ...section.Event) error {
+		t.Helper()
+
+		j := planned.Journal{Vault: set.Vaults[0], Group: "shop", Run: run, Section: "takeover"}
+		if err := j.Write(t.Context(), 1, section.Entry{Events: events}); err != nil {
+			t.Fatal(err)
+		}
+
+		if take > 0 {
+			if err := a.takenUp(t.Context(), d, BeginIn{Run: run, Take: take}, 1, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		var suite testsuite.WorkflowTestSuite
+		env := suite.NewTestActivityEnvironment()
+
+		env.RegisterActivity(a.Undo)
+		_, err := env.ExecuteActivity(a.Undo, Call{Run: run, Plan: ref, Mode: plan.ModeFailover, Step: "fence-orders/0", Take: take})
+
+		return engine.DecodeError(err)
+	}
+	began, cancelled := section.Event{Kind: section.Began}, section.Event{Kind: section.Cancelled}
+	failed := section.Event{Kind: section.Ended, Step: "promote-orders/0", Error: "its answer was lost"}
+
+	if err := undo("own", 0, began); err != nil {
+		t.Errorf("its own engine: %v", err)
+	}
+
+	if err := undo("untouched", 1); err != nil {
+		t.Errorf("a section that did not begin: %v", err)
+	}
+
+	if err := undo("cancelled", 1, cancelled); err != nil {
+		t.Errorf("a section that was taken back: %v", err)
+	}
+
+	for run, events := range map[string][]section.Event{"promoting": {began}, "asking": {began, failed}, "promoted": {began, {Kind: section.Ended, Step: "promote-orders/0"}}} {
+		if err := undo(run, 1, events...); !fail.Is(err, fail.Conflict) || !strings.Contains(err.Error(), "may have promoted") {
+			t.Errorf("%s: %v", run, err)
+		}
+	}
 }
 
 // Who has been taken up by another engine does nothing more; of two that take one up, one

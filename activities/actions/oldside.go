@@ -115,7 +115,7 @@ func (a *Activities) line(ctx context.Context, c Call, d plan.Definition, id tar
 		if len(k.path) == 0 || givenUp || had.All(k.line.At, k.at) {
 			k.line.Heard = ahead.Heard(ctx, k.driver, k.standby)
 
-			return k.line, a.mute(ctx, d, id)
+			return k.line, errors.Join(ahead.OnLine(ctx, k.driver, k.standby, k.at, k.line.At), a.mute(ctx, d, id))
 		}
 
 		done, ferr := Done{}, error(nil)

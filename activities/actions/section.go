@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/activity"
 
 	"drctl/activities/aftermath"
+	"drctl/activities/atmoment"
 	"drctl/activities/halfdone"
 	"drctl/activities/planned"
 	"drctl/activities/section"
@@ -22,9 +23,9 @@ import (
 // taken back is no error.
 func (a *Activities) Section(ctx context.Context, c Call) (Ended, error) {
 	out, err := a.section(ctx, c)
-	left := aftermath.Left(out.Steps)
+	left, lost := aftermath.Left(out.Steps), a.lost(ctx, c, out)
 
-	return Ended{out, left.InDoubt, left.Ended, a.halves(ctx, c, out), a.lost(ctx, c, out)}, engine.EncodeError(err)
+	return Ended{out, left.InDoubt, left.Ended, a.halves(ctx, c, out, lost), lost}, engine.EncodeError(err)
 }
 
 // Ended is how a section ended.
@@ -45,13 +46,13 @@ func (a *Activities) resolver() halfdone.Resolver {
 }
 
 // halves lists what a failover left half done. Nobody waits for it.
-func (a *Activities) halves(ctx context.Context, c Call, out section.Result) *halfdone.Halves {
+func (a *Activities) halves(ctx context.Context, c Call, out section.Result, lost *losses.Statement) *halfdone.Halves {
 	d, err := a.load(ctx, c.Plan)
-	if err != nil || d.Mode != plan.ModeFailover {
-		return nil
+	if err != nil || d.Mode != plan.ModeFailover || d.Choice == plan.Proven && atmoment.Whole(c.Outs) {
+		return nil // the moment says what was half done there
 	}
 
-	return aftermath.Halves(ctx, a.resolver(), d, out, lossLimit)
+	return aftermath.Halves(ctx, a.resolver(), d, out, lost, lossLimit)
 }
 
 func (a *Activities) section(ctx context.Context, c Call) (section.Result, error) {

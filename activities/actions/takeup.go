@@ -55,6 +55,20 @@ func (a *Activities) superseded(ctx context.Context, c Call, d plan.Definition, 
 	return err
 }
 
+// mayUndo is nil while what a run did before its section may be taken back: see planned.Back.
+func (a *Activities) mayUndo(ctx context.Context, c Call, d plan.Definition) error {
+	if c.Take == 0 { // its own engine knows
+		return nil
+	}
+
+	v, err := a.Platform.Vault(ctx, d.To)
+	if err != nil {
+		return err
+	}
+
+	return planned.Back(ctx, v, c.Run, d, c.Mode)
+}
+
 // stood is a step that was done, for an engine that takes the run up.
 type stood struct {
 	Step string `json:"step"`

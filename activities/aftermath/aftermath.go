@@ -44,11 +44,17 @@ func Forks(d plan.Definition, out section.Result) map[targets.ShardID]targets.Po
 }
 
 // Halves are tagged global transactions that a failover left half done, as far as it is known within a time; nil
-// where nothing was promoted.
-func Halves(ctx context.Context, r halfdone.Resolver, d plan.Definition, out section.Result, within time.Duration) *halfdone.Halves {
-	forks := Forks(d, out)
+// where nothing was promoted. What was lost says until when nothing was; it may be nil.
+func Halves(ctx context.Context, r halfdone.Resolver, d plan.Definition, out section.Result, lost *losses.Statement, within time.Duration) *halfdone.Halves {
+	forks, held := Forks(d, out), map[targets.ShardID]time.Time{}
 	if len(forks) == 0 {
 		return nil
+	}
+
+	if lost != nil {
+		for _, s := range lost.Shards {
+			held[s.Shard] = s.Since
+		}
 	}
 
 	stop := planned.Beat(ctx, planned.Nothing)
@@ -57,7 +63,7 @@ func Halves(ctx context.Context, r halfdone.Resolver, d plan.Definition, out sec
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
 
-	return r.Halves(ctx, d, forks)
+	return r.Halves(ctx, d, forks, held)
 }
 
 // Before adds what was known before the promotion: by the section's journal, and by

@@ -2,6 +2,7 @@ package atmoment
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -56,6 +57,10 @@ type Bound struct {
 // Words are for people.
 func (b Bound) Words() string {
 	text := fmt.Sprintf("%s (%s), %s before the last that was observed", b.At.UTC().Format("2006-01-02T15:04:05.000Z"), b.Grade, human.Duration(b.Asked.Sub(b.At)))
+	if b.Grade == targets.Ordered {
+		text += ", of global transactions nothing is known"
+	}
+
 	if b.Evidence != "" {
 		text += ", evidence " + b.Evidence[:min(12, len(b.Evidence))]
 	}
@@ -69,6 +74,36 @@ func (b Bound) Words() string {
 	}
 
 	return strings.Join(append([]string{text}, b.Warnings...), "; ")
+}
+
+// HalfDone tells what was half done at the moment, for people; nothing of no moment.
+func (b *Bound) HalfDone() (out []string) {
+	if b == nil || b.BrokenCount == 0 {
+		return nil
+	}
+
+	for _, x := range b.Broken {
+		out = append(out, fmt.Sprintf("global transaction %q was half done at the moment, since %s: %s", x.ID, x.Since.UTC().Format(time.RFC3339), x.Parts()))
+	}
+
+	if left := b.BrokenCount - len(b.Broken); left > 0 {
+		out = append(out, fmt.Sprintf("and %d more that were half done at the moment", left))
+	}
+
+	return out
+}
+
+// Whole reports whether the moment of a run is proven to have nothing half done but what it lists, by what the steps
+// have returned.
+func Whole(outs map[string]json.RawMessage) bool {
+	for _, out := range outs {
+		var b Bound
+		if json.Unmarshal(out, &b) == nil && b.Cut != "" && b.Grade == targets.Proven {
+			return true
+		}
+	}
+
+	return false
 }
 
 // Read reads a moment of a run, and the restore that leads to it. Not-found: there is none yet.
@@ -102,12 +137,14 @@ func (p Place) Settle(ctx context.Context, d plan.Definition, run, which string)
 		return Bound{}, err
 	}
 
-	n, err := p.moments(v).Newest(ctx, moments.GoalOf(d), &g, time.Now().UTC())
+	now := time.Now().UTC()
+
+	n, err := p.moments(v).Newest(ctx, moments.GoalOf(d), &g, now)
 	if err != nil {
 		return Bound{}, err
 	}
 
-	b := Bound{Asked: n.Asked, Warnings: n.Warnings}
+	b := Bound{Asked: n.Asked, Warnings: append(n.Warnings, p.behind(ctx, v, d.Group, n.Asked, now)...)}
 	b.tell(n.Found.Cut)
 
 	if which == Settled && len(n.Found.Evidence) > 0 {

@@ -3,7 +3,10 @@ package atmoment
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"path/filepath"
+	"syscall"
 
 	"drctl/activities/inplace"
 	"drctl/activities/onhost"
@@ -90,13 +93,48 @@ func (a Sites) Check(ctx context.Context, run string, d plan.Definition, s plan.
 		return "", err
 	}
 
+	if err := current(ctx, driver, site.In, back.Point); err != nil {
+		return "", err
+	}
+
 	if f, ok := driver.(targets.Fitter); ok {
 		if err := f.Fits(ctx, back.Base); err != nil {
 			return "", err
 		}
 	}
 
-	return site.Check(ctx, needs(back))
+	return site.Check(ctx, a.together(ctx, d, r, s))
+}
+
+// together is how much room is taken by all shards that are laid down on the volume of one: each has room alone
+// where there is not enough for all.
+func (a Sites) together(ctx context.Context, d plan.Definition, r plan.Run, s plan.StepDef) (need int64) {
+	for _, x := range d.Steps {
+		if x.Do != plan.OpRestore || x.On != s.On && !a.sameVolume(ctx, d, x, s) {
+			continue
+		}
+
+		if back, err := step(r, x.On); err == nil {
+			need += needs(back)
+		}
+	}
+
+	return need
+}
+
+// sameVolume reports whether two shards are laid down on one volume of this host.
+func (a Sites) sameVolume(ctx context.Context, d plan.Definition, x, y plan.StepDef) bool {
+	in, err := a.Hosts.Instance(ctx, x.On, d.To)
+	if err != nil || onhost.Beside(a.Host, in) != nil {
+		return false
+	}
+
+	var one, other syscall.Stat_t
+	if errors.Join(syscall.Stat(filepath.Dir(filepath.Clean(x.Into.DataDir)), &one), syscall.Stat(filepath.Dir(filepath.Clean(y.Into.DataDir)), &other)) != nil {
+		return false
+	}
+
+	return one.Dev == other.Dev
 }
 
 // Lay lays a shard down at the run's moment, in the place of its standby. silent is asked before
@@ -106,7 +144,7 @@ func (a Sites) Lay(ctx context.Context, run string, d plan.Definition, s plan.St
 		return out, fail.New(fail.Unsupported, op, s.ID, "restore it with: drctl restore run --into instances", fmt.Errorf("nothing lays a shard of kind %s down in a failover", s.Kind))
 	}
 
-	site, _, err := a.site(ctx, run, d, s)
+	site, driver, err := a.site(ctx, run, d, s)
 	if err != nil {
 		return out, err
 	}
@@ -121,7 +159,7 @@ func (a Sites) Lay(ctx context.Context, run string, d plan.Definition, s plan.St
 		return out, err
 	}
 
-	if err := silent(); err != nil {
+	if err := errors.Join(silent(), current(ctx, driver, site.In, back.Point)); err != nil {
 		return out, err
 	}
 

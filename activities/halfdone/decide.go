@@ -13,18 +13,26 @@ import (
 	"drctl/targets/handover"
 )
 
-// Log is what was read of the log of a shard's new primary, up to where it left the old timeline.
+// Log is what was read of the log of a shard's new primary: the old timeline up to where it left that, and its own
+// as far as it has come.
 type Log struct {
 	Shard   targets.ShardID
 	Records []proof.Record // with a tag or a gid, in the order of the log
+	// Fork is where its own timeline begins; 0 where that was not read.
+	Fork uint64
 	// Since is from when on all of them are there; Why says why not, where they are not.
 	Since time.Time
 	Why   string
+	// All says that the vault has nothing of the shard that is older.
+	All bool
 }
+
+// own reports whether a record was written by the new primary, since it was promoted.
+func (l Log) own(r proof.Record) bool { return l.Fork > 0 && r.Start >= l.Fork }
 
 // fate is what the logs say of one global transaction in two phases.
 type fate struct {
-	committed, aborted []targets.ShardID
+	committed, aborted []Part
 	prepares           map[targets.ShardID]int
 }
 
@@ -38,12 +46,46 @@ func Decide(doubts map[targets.ShardID][]handover.Doubt, logs []Log, gids *regex
 		for _, d := range all {
 			key, name := group(shard, string(d.GID), gids)
 			x := targets.InDoubt{GID: d.GID, Group: name[:min(len(name), 1000)]}
-			x.Action, x.Reason = ruled(fates[key], unread(logs, d.Since, nameless))
+
+			x.Action, x.Reason = targets.InDoubtLeave, began(logs, shard, d)
+			if x.Reason == "" {
+				x.Action, x.Reason = ruled(fates[key], d, unread(logs, d.Since, nameless))
+			}
 			out[shard] = append(out[shard], x)
 		}
 	}
 
 	return out
+}
+
+// began says why a transaction is none that the old primary left; "" when it is. One that a client has
+// prepared since the promotion is that client's.
+func began(logs []Log, shard targets.ShardID, d handover.Doubt) string {
+	why := "its preparation is not in the log that was read"
+
+	for _, l := range logs {
+		if l.Shard != shard {
+			continue
+		}
+
+		if l.Why != "" {
+			why += ": " + l.Why
+		}
+
+		for _, r := range l.Records {
+			switch {
+			case r.GID != string(d.GID):
+			case r.Kind != proof.Prepare: // it has ended, so what is there was prepared later
+				why = "its id was used before, and its own preparation is not in the log that was read"
+			case l.own(r):
+				why = "it was prepared on the new primary, after the promotion"
+			default:
+				why = ""
+			}
+		}
+	}
+
+	return why
 }
 
 // unread says why what is prepared since a time cannot be decided; "" when all was read. The
@@ -70,7 +112,7 @@ func unread(logs []Log, since time.Time, nameless targets.ShardID) string {
 const Apart = time.Minute
 
 // ruled is the rule.
-func ruled(f *fate, unread string) (targets.InDoubtAction, string) {
+func ruled(f *fate, d handover.Doubt, unread string) (targets.InDoubtAction, string) {
 	if f == nil {
 		f = &fate{}
 	}
@@ -81,15 +123,21 @@ func ruled(f *fate, unread string) (targets.InDoubtAction, string) {
 		}
 	}
 
+	for _, p := range f.committed { // all parts are prepared before the first is committed
+		if p.At.Before(d.Since) {
+			return targets.InDoubtLeave, fmt.Sprintf("its id was committed on %s before it was prepared here: either the id was used before, or the clocks are apart", p.Shard)
+		}
+	}
+
 	switch {
 	case len(f.committed) > 0 && len(f.aborted) > 0:
-		return targets.InDoubtLeave, fmt.Sprintf("a part of its global transaction is committed on %s, and another rolled back on %s", f.committed[0], f.aborted[0])
+		return targets.InDoubtLeave, fmt.Sprintf("a part of its global transaction is committed on %s, and another rolled back on %s", f.committed[0].Shard, f.aborted[0].Shard)
 	case len(f.committed) > 0:
-		return targets.InDoubtCommit, fmt.Sprintf("a part of its global transaction is committed on %s", f.committed[0])
+		return targets.InDoubtCommit, fmt.Sprintf("a part of its global transaction is committed on %s", f.committed[0].Shard)
 	case unread != "":
 		return targets.InDoubtLeave, "whether a part of its global transaction was committed is not known: " + unread
 	case len(f.aborted) > 0:
-		return targets.InDoubtRollBack, fmt.Sprintf("a part of its global transaction is rolled back on %s", f.aborted[0])
+		return targets.InDoubtRollBack, fmt.Sprintf("a part of its global transaction is rolled back on %s", f.aborted[0].Shard)
 	}
 
 	return targets.InDoubtRollBack, "no part of its global transaction is committed on a new primary"
@@ -125,9 +173,9 @@ func fatesOf(logs []Log, gids *regexp.Regexp) (map[string]*fate, targets.ShardID
 			case proof.Prepare:
 				f.prepares[l.Shard]++
 			case proof.CommitPrepared:
-				f.committed = append(f.committed, l.Shard)
+				f.committed = append(f.committed, part(l.Shard, r))
 			case proof.AbortPrepared:
-				f.aborted = append(f.aborted, l.Shard)
+				f.aborted = append(f.aborted, part(l.Shard, r))
 			}
 		}
 	}
@@ -166,6 +214,10 @@ type Part struct {
 	At    time.Time       `json:"at"` // by the clock of the old server
 }
 
+func part(shard targets.ShardID, r proof.Record) Part {
+	return Part{Shard: shard, At: time.Unix(0, int64(r.Stamp)).UTC()}
+}
+
 // Words are for people.
 func (h Half) Words() string {
 	text := fmt.Sprintf("global transaction %q is half done: %d of %d parts are there", h.ID, len(h.Have), h.Want)
@@ -181,11 +233,11 @@ func (h Half) Words() string {
 }
 
 // HalfDone lists the tagged global transactions of which a part is missing, the youngest first. What
-// began before the logs that were read is left out: its other parts may lie before them. Parts in two
-// phases count once they are committed.
+// began before the logs that were read is left out: its other parts may lie before them. So is what began after the
+// promotions: clients are at it. Parts in two phases count once they are committed, by whomever.
 func HalfDone(logs []Log) (out []Half) {
 	all := map[string]*Half{}
-	closed := map[string]bool{}
+	closed, left := map[string]bool{}, map[string]bool{}
 
 	var since time.Time
 	for _, l := range logs {
@@ -209,7 +261,8 @@ func HalfDone(logs []Log) (out []Half) {
 					all[t.ID] = h
 				}
 				h.Want, closed[t.ID] = max(h.Want, t.Want), closed[t.ID] || t.Last
-				h.Have = append(h.Have, Part{Shard: l.Shard, At: time.Unix(0, int64(r.Stamp)).UTC()})
+				left[t.ID] = left[t.ID] || !l.own(r)
+				h.Have = append(h.Have, part(l.Shard, r))
 			}
 		}
 	}
@@ -217,7 +270,7 @@ func HalfDone(logs []Log) (out []Half) {
 	for id, h := range all {
 		slices.SortFunc(h.Have, func(a, b Part) int { return cmp.Or(a.At.Compare(b.At), a.Shard.Compare(b.Shard)) })
 
-		if closed[id] || h.Want > 0 && len(h.Have) >= h.Want || h.Have[0].At.Before(since.Add(Apart)) {
+		if !left[id] || closed[id] || h.Want > 0 && len(h.Have) >= h.Want || h.Have[0].At.Before(since.Add(Apart)) {
 			continue
 		}
 		out = append(out, *h)

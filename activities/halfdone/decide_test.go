@@ -21,7 +21,12 @@ func at(t time.Time) clock.Stamp { return clock.Stamp(t.UnixNano()) }
 func TestDecide(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	rec := func(k proof.Kind, gid string) proof.Record { return proof.Record{Kind: k, GID: gid, Stamp: at(now)} }
+	own := func(k proof.Kind, gid string) proof.Record { // on the timeline of the new primary
+		return proof.Record{Kind: k, GID: gid, Stamp: at(now.Add(time.Second)), Start: 100}
+	}
+	earlier := proof.Record{Kind: proof.CommitPrepared, GID: "x", Stamp: at(now.Add(-time.Millisecond))}
 	long := now.Add(-time.Hour)
+	prepared := []proof.Record{rec(proof.Prepare, "x")}
 
 	for name, c := range map[string]struct {
 		zero, one []proof.Record
@@ -32,17 +37,25 @@ func TestDecide(t *testing.T) {
 		want      targets.InDoubtAction
 		reason    string
 	}{
-		"committed elsewhere":   {zero: []proof.Record{rec(proof.Prepare, "x")}, one: []proof.Record{rec(proof.Prepare, "x"), rec(proof.CommitPrepared, "x")}, want: targets.InDoubtCommit, reason: "committed on orders/1"},
-		"nowhere":               {zero: []proof.Record{rec(proof.Prepare, "x")}, want: targets.InDoubtRollBack, reason: "no part"},
-		"rolled back elsewhere": {zero: []proof.Record{rec(proof.Prepare, "x")}, one: []proof.Record{rec(proof.AbortPrepared, "x")}, want: targets.InDoubtRollBack, reason: "rolled back on orders/1"},
-		"both":                  {one: []proof.Record{rec(proof.CommitPrepared, "x"), rec(proof.AbortPrepared, "x")}, want: targets.InDoubtLeave, reason: "another rolled back"},
+		"committed elsewhere":   {zero: prepared, one: []proof.Record{rec(proof.Prepare, "x"), rec(proof.CommitPrepared, "x")}, want: targets.InDoubtCommit, reason: "committed on orders/1"},
+		"nowhere":               {zero: prepared, want: targets.InDoubtRollBack, reason: "no part"},
+		"rolled back elsewhere": {zero: prepared, one: []proof.Record{rec(proof.AbortPrepared, "x")}, want: targets.InDoubtRollBack, reason: "rolled back on orders/1"},
+		"both":                  {zero: prepared, one: []proof.Record{rec(proof.CommitPrepared, "x"), rec(proof.AbortPrepared, "x")}, want: targets.InDoubtLeave, reason: "another rolled back"},
 		"used twice":            {zero: []proof.Record{rec(proof.Prepare, "x"), rec(proof.CommitPrepared, "x"), rec(proof.Prepare, "x")}, want: targets.InDoubtLeave, reason: "used 2 times"},
-		"not read":              {why: "the vault is gone", want: targets.InDoubtLeave, reason: "the vault is gone"},
-		"read too late":         {since: now.Add(-time.Second), want: targets.InDoubtLeave, reason: "on only"},
-		"not read, committed":   {one: []proof.Record{rec(proof.CommitPrepared, "x")}, since: now, want: targets.InDoubtCommit, reason: "committed on orders/1"},
-		"nameless":              {one: []proof.Record{rec(proof.CommitPrepared, "")}, want: targets.InDoubtLeave, reason: "prepared before the log"},
-		"by a rule":             {gids: `^(.*)_\d$`, gid: "x_0", one: []proof.Record{rec(proof.CommitPrepared, "x_1")}, want: targets.InDoubtCommit, reason: "committed on orders/1"},
-		"of no rule":            {gids: `^(.*)_\d$`, gid: "x", one: []proof.Record{rec(proof.CommitPrepared, "x")}, want: targets.InDoubtRollBack, reason: "no part"},
+		"not read":              {zero: prepared, why: "the vault is gone", want: targets.InDoubtLeave, reason: "the vault is gone"},
+		"read too late":         {zero: prepared, since: now.Add(-time.Second), want: targets.InDoubtLeave, reason: "on only"},
+		"not read, committed":   {zero: prepared, one: []proof.Record{rec(proof.CommitPrepared, "x")}, since: now, want: targets.InDoubtCommit, reason: "committed on orders/1"},
+		"nameless":              {zero: prepared, one: []proof.Record{rec(proof.CommitPrepared, "")}, want: targets.InDoubtLeave, reason: "prepared before the log"},
+		"by a rule":             {gids: `^(.*)_\d$`, gid: "x_0", zero: []proof.Record{rec(proof.Prepare, "x_0")}, one: []proof.Record{rec(proof.CommitPrepared, "x_1")}, want: targets.InDoubtCommit, reason: "committed on orders/1"},
+		"of no rule":            {gids: `^(.*)_\d$`, zero: prepared, one: []proof.Record{rec(proof.CommitPrepared, "x")}, want: targets.InDoubtRollBack, reason: "no part"},
+
+		"its preparation was not read":          {one: []proof.Record{rec(proof.CommitPrepared, "x")}, want: targets.InDoubtLeave, reason: "its preparation is not in the log"},
+		"prepared since the promotion":          {zero: []proof.Record{own(proof.Prepare, "x")}, want: targets.InDoubtLeave, reason: "on the new primary"},
+		"prepared since, and used before":       {zero: []proof.Record{rec(proof.Prepare, "x"), rec(proof.AbortPrepared, "x"), own(proof.Prepare, "x")}, want: targets.InDoubtLeave, reason: "on the new primary"},
+		"ended, and prepared again":             {zero: []proof.Record{rec(proof.Prepare, "x"), rec(proof.CommitPrepared, "x")}, want: targets.InDoubtLeave, reason: "used before"},
+		"committed before it was prepared":      {zero: prepared, one: []proof.Record{rec(proof.Prepare, "x"), earlier}, want: targets.InDoubtLeave, reason: "before it was prepared here"},
+		"committed by a person since":           {zero: prepared, one: []proof.Record{rec(proof.Prepare, "x"), own(proof.CommitPrepared, "x")}, want: targets.InDoubtCommit, reason: "committed on orders/1"},
+		"committed, and rolled back by someone": {zero: prepared, one: []proof.Record{rec(proof.CommitPrepared, "x"), own(proof.AbortPrepared, "x")}, want: targets.InDoubtLeave, reason: "another rolled back"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var rule *regexp.Regexp
@@ -59,7 +72,7 @@ func TestDecide(t *testing.T) {
 			if !c.since.IsZero() {
 				since = c.since
 			}
-			logs := []halfdone.Log{{Shard: shard("0"), Since: long, Records: c.zero}, {Shard: shard("1"), Since: since, Records: c.one, Why: c.why}}
+			logs := []halfdone.Log{{Shard: shard("0"), Since: long, Fork: 100, Records: c.zero}, {Shard: shard("1"), Since: since, Fork: 100, Records: c.one, Why: c.why}}
 
 			got := halfdone.Decide(map[targets.ShardID][]handover.Doubt{shard("0"): {{GID: gid, Since: now}}}, logs, rule)[shard("0")]
 			if len(got) != 1 || got[0].Action != c.want || !strings.Contains(got[0].Reason, c.reason) {
@@ -84,6 +97,20 @@ func TestHalfDone(t *testing.T) {
 	got := halfdone.HalfDone(logs)
 	if len(got) != 2 || got[0].ID != "open" || got[1].ID != "half" || got[1].Want != 2 || len(got[1].Have) != 1 || got[1].Have[0].Shard != shard("0") || !got[1].Have[0].At.Equal(now.Add(1)) {
 		t.Fatalf("%+v", got)
+	}
+
+	// What was prepared is committed since, and what clients have begun since is theirs.
+	since := func(tag string) proof.Record {
+		return proof.Record{Kind: proof.CommitPrepared, Start: 100, Stamp: at(now.Add(time.Second)), Tags: []string{tag}}
+	}
+
+	for i := range logs {
+		logs[i].Fork = 100
+	}
+	logs[1].Records = append(logs[1].Records, since("half/2"), since("young/2"))
+
+	if now := halfdone.HalfDone(logs); len(now) != 1 || now[0].ID != "open" {
+		t.Errorf("since the promotion: %+v", now)
 	}
 
 	if text := got[1].Words(); !strings.Contains(text, `"half" is half done: 1 of 2 parts`) || !strings.Contains(text, "orders/0") {

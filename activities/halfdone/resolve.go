@@ -3,6 +3,7 @@ package halfdone
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"regexp"
 	"slices"
@@ -129,18 +130,30 @@ func (a Resolver) ruled(ctx context.Context, d plan.Definition, id targets.Shard
 		}
 	}
 
+	from := a.sources(ctx, d, forks)
+
 	var list []targets.InDoubt
 
 	for back := backAtFirst; back <= backAtMost; back *= 6 {
-		logs := a.logs(ctx, d, forks, func(Source) (time.Time, error) { return oldest.Add(-back), nil })
-
-		list = Decide(doubts, logs, rule)[id]
+		list = decided(list, Decide(doubts, read(ctx, from, oldest.Add(-back)), rule)[id])
 		if !slices.ContainsFunc(list, func(x targets.InDoubt) bool { return x.Action == targets.InDoubtLeave }) {
 			break
 		}
 	}
 
 	return list
+}
+
+// decided is what was decided by some of the logs, and by more of them. That these could not be read in time leaves
+// nothing that was decided before.
+func decided(some, more []targets.InDoubt) []targets.InDoubt {
+	for i, x := range some {
+		if x.Action != targets.InDoubtLeave {
+			more[i] = x
+		}
+	}
+
+	return more
 }
 
 // gids is the rule by which the group's gids belong together.
@@ -153,35 +166,54 @@ func (a Resolver) gids(d plan.Definition) (*regexp.Regexp, error) {
 	return regexp.Compile(g.Policy.GIDs)
 }
 
-// logs reads the logs of all new primaries that have transactions, up to where they left the old timelines.
-// A shard of the plan that has no fork has none that was read.
-func (a Resolver) logs(ctx context.Context, d plan.Definition, forks map[targets.ShardID]targets.Position, since func(Source) (time.Time, error)) []Log {
-	var ids []targets.ShardID
+// sourced is where the log of a shard is to be read, or why it cannot be.
+type sourced struct {
+	Source
+	why string
+}
+
+// sources are those of all shards of the group that have transactions. Of one that the plan does not move, and of one
+// that has no fork, none is read.
+func (a Resolver) sources(ctx context.Context, d plan.Definition, forks map[targets.ShardID]targets.Position) (all []sourced) {
+	g, err := a.Platform.Group(d.Group)
+	if err != nil {
+		return []sourced{{why: err.Error()}}
+	}
 
 	for _, s := range d.Steps {
-		if s.Do == plan.OpPromote && a.Logs[s.Kind] != nil {
-			ids = append(ids, s.On)
+		if s.Do != plan.OpPromote || a.Logs[s.Kind] == nil {
+			continue
+		}
+
+		x := sourced{Source: Source{Shard: s.On}}
+		if src, err := a.source(ctx, d, s.On, forks[s.On]); err != nil {
+			x.why = err.Error()
+		} else {
+			x.Source = src
+		}
+		all = append(all, x)
+	}
+
+	for _, s := range g.Shards {
+		if a.Logs[s.Kind] != nil && !slices.ContainsFunc(all, func(x sourced) bool { return x.Shard == s.Shard }) {
+			all = append(all, sourced{Source: Source{Shard: s.Shard}, why: "it stays where it is, and parts of global transactions may be there"})
 		}
 	}
-	out := make([]Log, len(ids))
+
+	return all
+}
+
+// read reads the logs of sources from before a time on.
+func read(ctx context.Context, from []sourced, since time.Time) []Log {
+	out := make([]Log, len(from))
 
 	var all errgroup.Group
 	all.SetLimit(8)
 
-	for i, id := range ids {
+	for i, src := range from {
 		all.Go(func() error {
-			out[i] = Log{Shard: id}
-
-			src, err := a.source(ctx, d, id, forks[id])
-			if err == nil {
-				var from time.Time
-				if from, err = since(src); err == nil {
-					out[i] = src.Read(ctx, from)
-				}
-			}
-
-			if err != nil {
-				out[i].Why = err.Error()
+			if out[i] = (Log{Shard: src.Shard, Why: src.why}); src.why == "" {
+				out[i] = src.Read(ctx, since)
 			}
 
 			return nil
@@ -206,7 +238,8 @@ func (a Resolver) source(ctx context.Context, d plan.Definition, id targets.Shar
 	v, err := a.Platform.Vault(ctx, d.To)
 
 	return Source{Vault: v, Opener: a.Logs[in.Kind], Shard: id, Fork: fork,
-		Rest: func(ctx context.Context, part targets.Span) (io.ReadCloser, error) { return e.Log(ctx, in, part) }}, err
+		Rest: func(ctx context.Context, part targets.Span) (io.ReadCloser, error) { return e.Log(ctx, in, part) },
+		Now:  func(ctx context.Context) (targets.Position, error) { return e.Now(ctx, in) }}, err
 }
 
 // Halves are tagged global transactions of which a part is lost.
@@ -234,17 +267,45 @@ func (h *Halves) Words() (out []string) {
 }
 
 // Halves lists what a failover left half done of tagged transactions, from where the new primaries have left
-// the old timelines.
-func (a Resolver) Halves(ctx context.Context, d plan.Definition, forks map[targets.ShardID]targets.Position) *Halves {
-	logs := a.logs(ctx, d, forks, func(s Source) (time.Time, error) {
-		t, err := s.Ended(ctx)
-		return t.Add(-lately), err
-	})
+// the old timelines. A standby that was far behind has lost the parts of all that time: all logs are read from before
+// the first instant at which one may lack something. held are later instants at which a shard was seen to lack nothing.
+func (a Resolver) Halves(ctx context.Context, d plan.Definition, forks map[targets.ShardID]targets.Position, held map[targets.ShardID]time.Time) *Halves {
+	from := a.sources(ctx, d, forks)
+	since := time.Now()
 
+	for i := range from {
+		if from[i].why != "" {
+			continue
+		}
+
+		at, err := from[i].Ended(ctx)
+		if err != nil {
+			from[i].why = err.Error()
+			continue
+		}
+
+		if later := held[from[i].Shard]; later.After(at) { // one that is hardly used
+			at = later
+		}
+
+		if at.Before(since) {
+			since = at
+		}
+	}
+
+	return told(read(ctx, from, since.Add(-lately)), since)
+}
+
+// told are the halves of logs that are to be read from before a time on.
+func told(logs []Log, since time.Time) *Halves {
 	var h Halves
+
 	for _, l := range logs {
-		if l.Why != "" {
+		switch {
+		case l.Why != "":
 			h.Unknown = append(h.Unknown, l.Shard.String()+": "+l.Why)
+		case !l.All && l.Since.Add(Apart).After(since): // an archive that has just begun knows nothing of before
+			h.Unknown = append(h.Unknown, fmt.Sprintf("%s: its log was read from %s on only", l.Shard, l.Since.UTC().Format(time.RFC3339)))
 		}
 	}
 	h.List = HalfDone(logs)

@@ -23,6 +23,9 @@ const (
 	Cleared  Phase = "cleared"  // its directory is aside, and a new one is there
 	Restored Phase = "restored" // the shard is laid down
 	Settled  Phase = "settled"  // and has the configuration of its server
+	Woken    Phase = "woken"    // and its server may take writes: nothing is taken back any more
+
+	Returning Phase = "returning" // it is being taken back
 )
 
 // Note is what lies beside a standby's directory from before it is stopped on.

@@ -130,6 +130,14 @@ func (s Site) Clear(ctx context.Context, need int64) (n Note, err error) {
 		return n, err
 	}
 
+	if ok && n.Phase == Returning { // who took it back has died
+		if err := s.Back(ctx); err != nil {
+			return n, err
+		}
+
+		ok = false
+	}
+
 	if !ok {
 		if n, err = s.look(ctx); err != nil {
 			return n, err
@@ -229,6 +237,10 @@ func (s Site) Lay(ctx context.Context, base targets.Artifact, restore func(conte
 		}
 	}
 
+	if n.Phase != Settled && n.Phase != Woken {
+		return n, fail.Newf(fail.Conflict, op, s.In.String(), "its place is %s, and not laid down", n.Phase)
+	}
+
 	return n, nil
 }
 
@@ -239,19 +251,34 @@ func (s Site) Wake(ctx context.Context) error {
 		return err
 	}
 
-	if !ok || n.Phase != Settled {
+	if !ok || n.Phase != Settled && n.Phase != Woken {
 		return fail.Newf(fail.Conflict, op, s.In.String(), "what is in its place was not laid down to its end")
+	}
+
+	n.Phase = Woken
+	if err := s.write(n); err != nil {
+		return err
 	}
 
 	return s.Does.Wake(ctx, s.In, n.Standing, n.Place, s.Host)
 }
 
 // Back stops what was begun, and starts the standby again in its own directory. What was
-// laid down of the shard is moved aside as well, and nothing is deleted.
+// laid down of the shard is moved aside as well, and nothing is deleted. Conflict: its server was woken.
 func (s Site) Back(ctx context.Context) error {
 	n, ok, err := s.Note()
 	if err != nil || !ok {
 		return err // nothing was touched
+	}
+
+	if n.Phase == Woken {
+		return fail.New(fail.Conflict, op, s.In.String(), "leave it as it is: it may be the primary; the standby's directory is "+n.Place.Kept,
+			errors.New("the server of what was laid down in its place was started, and may have taken writes"))
+	}
+
+	n.Phase = Returning
+	if err := s.write(n); err != nil {
+		return err
 	}
 
 	if begun := !n.aside() || exists(n.Place.Kept); begun {

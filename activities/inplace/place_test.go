@@ -211,3 +211,71 @@ func mkdir(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 }
+
+// Where a server is started that may take writes, nothing is taken back any more: neither by the run, nor by
+// another engine that takes it up and does not know.
+func TestWhatMayHaveTakenWritesStays(t *testing.T) {
+	for _, dies := range []string{"", "wake"} {
+		site, s := newSite(t)
+		if _, err := site.Clear(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+
+		if _, err := site.Lay(t.Context(), targets.Artifact{}, restored(s.dir)); err != nil {
+			t.Fatal(err)
+		}
+		s.fails = dies
+
+		if err := site.Wake(t.Context()); (err != nil) != (dies != "") {
+			t.Fatal(err)
+		}
+
+		if err := site.Back(t.Context()); !fail.Is(err, fail.Conflict) || s.runs {
+			t.Errorf("dies at %q: %v, the standby runs: %t", dies, err, s.runs)
+		}
+
+		has(t, s.dir+"/restored", s.dir+".left-r1/standby")
+
+		if err := site.Wake(t.Context()); err != nil { // who goes on starts it again
+			t.Error(err)
+		}
+	}
+}
+
+// Who was taken back half way is begun anew: the standby that is in its place again is no shard that was laid down.
+func TestABrokenOffReturnIsNotTakenForALaidDownShard(t *testing.T) {
+	for _, dies := range []string{"unsettle", "return"} {
+		site, s := newSite(t)
+		lay := func() error {
+			if _, err := site.Clear(t.Context(), 0); err != nil {
+				return err
+			}
+			_, err := site.Lay(t.Context(), targets.Artifact{}, restored(s.dir))
+
+			return err
+		}
+
+		if err := lay(); err != nil {
+			t.Fatal(err)
+		}
+		s.fails = dies
+
+		if err := site.Back(t.Context()); err == nil {
+			t.Fatal("it did not die")
+		}
+
+		if err := site.Wake(t.Context()); !fail.Is(err, fail.Conflict) || s.woken {
+			t.Errorf("dies at %s: the standby was woken as what was laid down: %v", dies, err)
+		}
+
+		if err := lay(); err != nil {
+			t.Fatal(err)
+		}
+
+		has(t, s.dir+"/restored", s.dir+"/conf", s.dir+".left-r1/standby", s.dir+".given-up-r1-1/restored")
+
+		if err := site.Wake(t.Context()); err != nil || !s.woken {
+			t.Error(err)
+		}
+	}
+}

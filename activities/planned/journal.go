@@ -46,6 +46,35 @@ func (j Journal) Read(ctx context.Context) (out []section.Entry, err error) {
 	}
 }
 
+// Back is nil while what came before the sections of a run may be taken back. Conflict: a section may have done what
+// nothing can undo, which an engine that took the run up need not know.
+func Back(ctx context.Context, v *vault.Vault, run string, d plan.Definition, m plan.Mode) error {
+	o := d.Outline(m)
+
+	for i, s := range o.Steps {
+		if s.Section == "" || slices.ContainsFunc(o.Steps[:i], func(n plan.Node) bool { return n.Section == s.Section }) {
+			continue
+		}
+
+		es, err := Journal{Vault: v, Group: d.Group, Run: run, Section: s.Section}.Read(ctx)
+		if err != nil {
+			return err
+		}
+
+		stands, err := section.MayStand(o.Within(s.Section), es)
+		if err != nil {
+			return err
+		}
+
+		if stands {
+			return fail.New(fail.Conflict, "recovery plan", run, "do not take it back: go on with it, and see where the group is with drctl status",
+				fmt.Errorf("its section %s has begun before the run was taken up, and may have promoted servers", s.Section))
+		}
+	}
+
+	return nil
+}
+
 // Begun reports whether a section of a run has begun by what its journal says.
 func Begun(ctx context.Context, v *vault.Vault, run string, d plan.Definition) (bool, error) {
 	var seen []string

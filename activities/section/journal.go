@@ -9,6 +9,7 @@ import (
 
 	"drctl/internal/fail"
 	"drctl/restore/machine"
+	"drctl/restore/plan"
 )
 
 // Journal keeps what happened, in order. Its entries are numbered from 1.
@@ -34,6 +35,33 @@ type Entry struct {
 // says that somebody could not begin it.
 func HasBegun(es []Entry) bool {
 	return slices.ContainsFunc(es, func(e Entry) bool { return len(e.Events) > 0 })
+}
+
+// MayStand reports whether a section has done, or may be about to do, what nothing can undo, by what its journal
+// holds: it has begun, and was neither taken back nor ended before that.
+func MayStand(o plan.Outline, es []Entry) (bool, error) {
+	m, err := machine.New(o)
+	if err != nil {
+		return false, err
+	}
+
+	var at machine.State
+
+	past := false
+
+	for _, e := range es {
+		for _, x := range e.Events {
+			is, err := x.machine()
+			if err != nil {
+				return false, fail.New(fail.Corrupt, op, "journal", "look at the run by hand", err)
+			}
+
+			at, _ = m.Next(at, is)
+			past = past || at.Past
+		}
+	}
+
+	return HasBegun(es) && (past || !at.Finished), nil
 }
 
 // closeLimit bounds how long NotBegun takes.

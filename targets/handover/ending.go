@@ -17,6 +17,8 @@ type Ender interface {
 	Doubts(ctx context.Context, in targets.Instance) ([]Doubt, error)
 	// End ends those that are to be ended, and tells of each what became of it.
 	End(ctx context.Context, in targets.Instance, list []targets.InDoubt) ([]targets.Finding, error)
+	// Now is how far a primary's log has come, on its own timeline.
+	Now(ctx context.Context, in targets.Instance) (targets.Position, error)
 	// Log reads a part of a timeline that the server keeps, also of one that it has left. What
 	// it keeps no more is an error of the reader.
 	Log(ctx context.Context, in targets.Instance, part targets.Span) (io.ReadCloser, error)

@@ -67,6 +67,8 @@ type Asker interface {
 	// Heard says how far its primary had come, as the standby was told beyond what it got.
 	// Not-found: it hears of no primary now, which says nothing of how far that one was.
 	Heard(ctx context.Context, standby targets.Instance) (Heard, error)
+	// Left says where the line that a standby follows has left older timelines, the oldest first.
+	Left(ctx context.Context, standby targets.Instance) ([]targets.Position, error)
 }
 
 // Request says what is switched, from where and to where.

@@ -268,7 +268,24 @@ func (f Faces) tell(out recovery.Out) error {
 		return err
 	}
 
-	var odd []string
+	odd := oddities(out)
+
+	switch {
+	case out.Verdict == machine.Open:
+		return nil
+	case out.Verdict == machine.TakenBack:
+		return ui.Exit{Code: 1, Message: takenBack(out)}
+	case out.Verdict != machine.Reached:
+		return ui.Exit{Code: 3, Message: fmt.Sprintf("it ended in between: see drctl recovery show --group %s", out.Group)}
+	case len(odd) > 0:
+		return ui.Exit{Code: 3, Message: fmt.Sprintf("%s is in %s, but for: %s", out.Group, out.To, strings.Join(odd, ", "))}
+	}
+
+	return nil
+}
+
+// oddities are what is left of a run that has reached its end. Nobody is told that all is well while there is one.
+func oddities(out recovery.Out) (odd []string) {
 	for _, s := range out.Steps {
 		if s.Status != machine.Done {
 			odd = append(odd, s.ID)
@@ -283,18 +300,15 @@ func (f Faces) tell(out recovery.Out) error {
 		odd = append(odd, human.Plural(len(h.List), "half done global transaction"))
 	}
 
-	switch {
-	case out.Verdict == machine.Open:
-		return nil
-	case out.Verdict == machine.TakenBack:
-		return ui.Exit{Code: 1, Message: takenBack(out)}
-	case out.Verdict != machine.Reached:
-		return ui.Exit{Code: 3, Message: fmt.Sprintf("it ended in between: see drctl recovery show --group %s", out.Group)}
-	case len(odd) > 0:
-		return ui.Exit{Code: 3, Message: fmt.Sprintf("%s is in %s, but for: %s", out.Group, out.To, strings.Join(odd, ", "))}
+	if h := out.HalfDone; h != nil && len(h.Unknown) > 0 {
+		odd = append(odd, "which global transactions are half done is not known of "+human.Plural(len(h.Unknown), "shard"))
 	}
 
-	return nil
+	if m := out.Moment; m != nil && m.BrokenCount > 0 {
+		odd = append(odd, human.Plural(m.BrokenCount, "global transaction")+" half done at the moment")
+	}
+
+	return odd
 }
 
 func (f Faces) table(out recovery.Out) error {
@@ -325,6 +339,10 @@ func (f Faces) table(out recovery.Out) error {
 	}
 
 	for _, line := range out.HalfDone.Words() {
+		fmt.Fprintln(f.Out, line)
+	}
+
+	for _, line := range out.Moment.HalfDone() {
 		fmt.Fprintln(f.Out, line)
 	}
 

@@ -1,10 +1,15 @@
 package regional
 
 import (
+	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 
+	"drctl/activities/atmoment"
+	"drctl/activities/halfdone"
+	"drctl/internal/ui"
 	"drctl/restore/machine"
 	"drctl/restore/plan"
 	"drctl/workflows/recovery"
@@ -57,6 +62,28 @@ func TestQuestions(t *testing.T) {
 	} {
 		if got := s.line(x, "shop"); !strings.Contains(got, want) || !strings.Contains(got, "broken") {
 			t.Errorf("%q", got)
+		}
+	}
+}
+
+// Nobody is told that all is well while anything is half done, or may be.
+func TestWhatIsLeftIsSaid(t *testing.T) {
+	done := []recovery.Step{{ID: "tell", Status: machine.Done}}
+
+	for want, out := range map[string]recovery.Out{
+		"":                            {Steps: done, HalfDone: &halfdone.Halves{}, Moment: &atmoment.Bound{}},
+		"tell":                        {Steps: []recovery.Step{{ID: "tell", Status: machine.Failed}}},
+		"2 transactions in doubt":     {Steps: []recovery.Step{{ID: "takeover", Status: machine.Done, InDoubt: []string{"a", "b"}}}},
+		"1 half done global":          {Steps: done, HalfDone: &halfdone.Halves{List: []halfdone.Half{{ID: "x"}}}},
+		"is not known of 1 shard":     {Steps: done, HalfDone: &halfdone.Halves{Unknown: []string{"orders/0: no log"}}},
+		"3 global transactions half ": {Steps: done, Moment: &atmoment.Bound{BrokenCount: 3}},
+	} {
+		f := Faces{Out: io.Discard, JSON: new(bool)}
+		out.Verdict = machine.Reached
+
+		err := f.tell(out)
+		if exit := (ui.Exit{}); want == "" && err != nil || want != "" && (!errors.As(err, &exit) || exit.Code != 3 || !strings.Contains(exit.Message, want)) {
+			t.Errorf("%q: %v", want, err)
 		}
 	}
 }

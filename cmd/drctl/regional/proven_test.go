@@ -167,6 +167,11 @@ func TestTheWholeGroupAtAProvenMoment(t *testing.T) {
 	p := newPlace(t, "--shards", "2")
 	standby := p.of("west", "orders", "0")
 	mark := p.stopsBy(standby)
+
+	// The server that the run starts is none that the lab knows.
+	laid := p.redis("west")
+	p.Cleanup(func() { _ = laid.ShutdownNoSave(context.Background()).Err() })
+
 	p.serve()
 
 	for _, shard := range []string{"0", "1"} {

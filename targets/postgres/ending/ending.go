@@ -62,6 +62,32 @@ func (s Ender) End(ctx context.Context, in targets.Instance, list []targets.InDo
 	return out, s.Dial.Explain(opEnd, in, "", err)
 }
 
+// Now implements handover.Ender.
+func (s Ender) Now(ctx context.Context, in targets.Instance) (at targets.Position, err error) {
+	conn, err := s.sender(ctx, in)
+	if err != nil {
+		return at, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+
+	id, err := pglogrepl.IdentifySystem(ctx, conn)
+	if err != nil {
+		return at, s.Dial.Explain(opEnd, in, "", err)
+	}
+
+	return targets.Position{Kind: targets.Postgres, Timeline: targets.PostgresTimeline(id.SystemID, uint32(id.Timeline)), Offset: uint64(id.XLogPos)}, nil
+}
+
+// sender opens a session for the log.
+func (s Ender) sender(ctx context.Context, in targets.Instance) (*pgconn.PgConn, error) {
+	version, err := s.version(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+
+	return s.Dial.Log(ctx, opEnd, in, version)
+}
+
 // Log implements handover.Ender. It needs no slot: what the server has already is asked for.
 func (s Ender) Log(ctx context.Context, in targets.Instance, part targets.Span) (io.ReadCloser, error) {
 	_, tli, err := targets.ParsePostgresTimeline(part.Timeline)
@@ -69,12 +95,7 @@ func (s Ender) Log(ctx context.Context, in targets.Instance, part targets.Span) 
 		return nil, fail.New(fail.Invalid, opEnd, in.String(), "", err)
 	}
 
-	version, err := s.version(ctx, in)
-	if err != nil {
-		return nil, err
-	}
-
-	conn, err := s.Dial.Log(ctx, opEnd, in, version)
+	conn, err := s.sender(ctx, in)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,16 @@ func (s *Switcher) Place(ctx context.Context, in targets.Instance) (targets.Posi
 	return position(at), nil
 }
 
+// Left reads the history of the timeline that a standby follows.
+func (s *Switcher) Left(ctx context.Context, in targets.Instance) ([]targets.Position, error) {
+	at, _, done, err := s.Standby(ctx, "switch: history", in)
+	if err == nil {
+		done()
+	}
+
+	return at.History.Left(at.System), err
+}
+
 // Heard is the end of the log that the standby's receiver was told of last.
 func (s *Switcher) Heard(ctx context.Context, in targets.Instance) (handover.Heard, error) {
 	const op = "switch: heard"

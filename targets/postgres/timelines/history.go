@@ -79,6 +79,16 @@ func (h History) Parent(systemID string) (targets.Position, bool) {
 	return targets.Position{Kind: targets.Postgres, Timeline: targets.PostgresTimeline(systemID, last.Timeline), Offset: last.End}, true
 }
 
+// Left are the positions where the way to a timeline left its ancestors, the oldest first.
+func (h History) Left(systemID string) (out []targets.Position) {
+	for i := range h {
+		at, _ := h[:i+1].Parent(systemID)
+		out = append(out, at)
+	}
+
+	return out
+}
+
 // Begin returns where the timeline that h leads to starts: 0 for the first.
 func (h History) Begin() uint64 {
 	if len(h) == 0 {

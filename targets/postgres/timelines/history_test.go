@@ -22,6 +22,10 @@ func TestHistory(t *testing.T) {
 		t.Fatalf("%+v", p)
 	}
 
+	if all := h.Left("77"); len(all) != 2 || all[0].Timeline != "77-00000001" || all[1] != p {
+		t.Fatalf("%+v", all)
+	}
+
 	for _, bad := range []string{"1", "x\t0/1\t", "1\tzz\t"} {
 		if _, err := Parse([]byte(bad)); err == nil {
 			t.Errorf("%q was accepted", bad)
