@@ -130,7 +130,7 @@ func left(t *epoch.Tenure) time.Duration {
 // changes, and returns early with the epoch when one that writes was promoted in it.
 func (g *Guard) outside(ctx context.Context, why error) (*epoch.Tenure, error) {
 	for range 6 {
-		if on := g.writers(ctx, g.Lease/3, false); len(on) > 0 {
+		if on := g.writers(ctx, g.Lease/3, g.Servers); len(on) > 0 {
 			t, err := g.enter(ctx, g.Lease/3)
 			if err == nil || ctx.Err() != nil || fail.Is(err, fail.Invalid) {
 				return t, err
@@ -146,9 +146,9 @@ func (g *Guard) outside(ctx context.Context, why error) (*epoch.Tenure, error) {
 	return nil, nil
 }
 
-// writers are the servers that take writes. One that gives no answer is taken for
-// one if it is to be.
-func (g *Guard) writers(ctx context.Context, limit time.Duration, silent bool) []Server {
+// writers are the servers that take writes. One that gives no answer is taken for one, but for
+// those that are known to be calm.
+func (g *Guard) writers(ctx context.Context, limit time.Duration, calm []Server) []Server {
 	on := make([]bool, len(g.Servers))
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -157,7 +157,7 @@ func (g *Guard) writers(ctx context.Context, limit time.Duration, silent bool) [
 	for i, s := range g.Servers {
 		all.Go(func() {
 			w, err := s.Writable(ctx)
-			on[i] = err == nil && w || err != nil && silent
+			on[i] = err == nil && w || err != nil && !slices.Contains(calm, s)
 		})
 	}
 
@@ -185,6 +185,8 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 	said := g.instances()
 	g.unseen(ctx)
 	t.Cover(said) // from the next renewal on, with the watchman standing by
+
+	var calm []Server // who has said, since a planned claim, that it takes no writes
 
 	for wait := time.Duration(0); ; {
 		g.pause(ctx, wait)
@@ -223,9 +225,18 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 
 			wait = lease / 3
 		case fail.Is(err, fail.Conflict) && !planned(err), left <= lease*2/5:
-			g.end(ctx, t, lease, err)
+			if !planned(err) {
+				calm = nil
+			}
+
+			g.end(ctx, t, lease, calm, err)
+
 			return false
 		default:
+			if planned(err) {
+				calm = g.calm(ctx, lease/24, calm)
+			}
+
 			g.Out.WarnContext(ctx, "the lease could not be renewed", "region", g.Region, "left", left.String(), "reason", fail.Cause(err))
 			wait = min(lease/20, left-lease/3)
 		}
@@ -250,11 +261,41 @@ func planned(err error) bool {
 	return ok && r.Planned
 }
 
-// end fences the servers that take writes: they are gone when the lease ends. A
-// standby, such as one that was a primary before a switchover, stays.
-func (g *Guard) end(ctx context.Context, t *epoch.Tenure, lease time.Duration, why error) {
+// calm adds who says that it takes no writes, and takes off who says that it does. One that is silent
+// stays as it was: it may load what its new primary sends, and it is a standby by then.
+func (g *Guard) calm(ctx context.Context, limit time.Duration, was []Server) []Server {
+	asked, stop := context.WithTimeout(ctx, limit)
+	defer stop()
+
+	says := make([]bool, len(g.Servers))
+	silent := make([]bool, len(g.Servers))
+
+	var all sync.WaitGroup
+	for i, s := range g.Servers {
+		all.Go(func() {
+			w, err := s.Writable(asked)
+			says[i], silent[i] = !w && err == nil, err != nil
+		})
+	}
+
+	all.Wait()
+
+	var out []Server
+	for i, s := range g.Servers {
+		if says[i] || silent[i] && slices.Contains(was, s) {
+			out = append(out, s)
+		}
+	}
+
+	return out
+}
+
+// end fences the servers that take writes, and those that are silent and were not calm: they are gone when
+// the lease ends. A standby, such as one that was a primary before a switchover, stays.
+func (g *Guard) end(ctx context.Context, t *epoch.Tenure, lease time.Duration, calm []Server, why error) {
 	g.Out.WarnContext(ctx, "the region lets go of its servers", "region", g.Region, "epoch", t.Epoch().Epoch, "reason", fail.Cause(why))
-	on, at := g.writers(context.WithoutCancel(ctx), lease/24, true), t.Until()-lease/6
+
+	on, at := g.writers(context.WithoutCancel(ctx), lease/24, calm), t.Until()-lease/6
 	g.Watchman.Tell(Watch{Until: at, Places: places(on)})
 	g.fence(on, at)
 	g.Watchman.Tell(Watch{}) // what comes back is not the same
@@ -278,7 +319,7 @@ func (g *Guard) leave(t *epoch.Tenure, lease time.Duration) bool {
 		time.Sleep(lease / 50)
 	}
 
-	g.end(context.Background(), t, lease, errors.New("the guard was to end, and that could not be said to a majority"))
+	g.end(context.Background(), t, lease, nil, errors.New("the guard was to end, and that could not be said to a majority"))
 	g.Watchman.Dismiss()
 
 	return true

@@ -12,10 +12,8 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"drctl/cmd/drctl/choosing"
-	"drctl/cmd/drctl/configured"
 	"drctl/cmd/drctl/plans"
 	"drctl/config"
-	"drctl/internal/vault"
 	"drctl/restore/choices"
 	"drctl/restore/failover"
 	"drctl/restore/plan"
@@ -40,7 +38,7 @@ func (f Faces) foresee(ctx context.Context, cfg *config.Config, r running, d pla
 
 		both, past := make(chan *choices.Table, 1), make(chan []byte, 1)
 		go func() { both <- r.both(ctx, cfg, d) }()
-		go func() { past <- verification(ctx, cfg, d) }()
+		go func() { past <- plans.Verification(ctx, cfg, d) }()
 
 		var late <-chan time.Time // a switchover has the time
 		if d.Mode == plan.ModeFailover {
@@ -70,26 +68,6 @@ func (r running) both(ctx context.Context, cfg *config.Config, d plan.Definition
 	t := choosing.Foresee(ctx, cfg, r.Both(cfg, d, r.hooked))
 
 	return &t
-}
-
-// verification is what past runs and drills say of the plan. When a region is lost its vault is waited
-// for no longer than its limit.
-func verification(ctx context.Context, cfg *config.Config, d plan.Definition) []byte {
-	var out bytes.Buffer
-	open := plans.Vaults(cfg)
-
-	if d.Mode == plan.ModeFailover {
-		open = func(ctx context.Context, group string) (vault.Set, error) {
-			ctx, stop := context.WithTimeout(ctx, choices.ServerLimit)
-			defer stop()
-
-			return configured.Answering(ctx, cfg, group)
-		}
-	}
-
-	plans.Tell(ctx, &out, open, cfg, d)
-
-	return out.Bytes()
 }
 
 // there reports whether it is all known by now.

@@ -11,24 +11,23 @@ import (
 
 // Place is where a standby stands.
 func (s *Switcher) Place(ctx context.Context, in targets.Instance) (targets.Position, error) {
-	at, _, done, err := s.Standby(ctx, "switch: place", in)
-	if err != nil {
-		return targets.Position{}, err
-	}
-
-	done()
-
-	return position(at), nil
+	at, err := s.where(ctx, "switch: place", in)
+	return position(at), err
 }
 
 // Left reads the history of the timeline that a standby follows.
 func (s *Switcher) Left(ctx context.Context, in targets.Instance) ([]targets.Position, error) {
-	at, _, done, err := s.Standby(ctx, "switch: history", in)
+	at, err := s.where(ctx, "switch: history", in)
+	return at.History.Left(at.System), err
+}
+
+func (s *Switcher) where(ctx context.Context, op string, in targets.Instance) (timelines.Point, error) {
+	at, _, done, err := s.Standby(ctx, op, in)
 	if err == nil {
 		done()
 	}
 
-	return at.History.Left(at.System), err
+	return at, err
 }
 
 // Heard is the end of the log that the standby's receiver was told of last.
