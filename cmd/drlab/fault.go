@@ -18,6 +18,9 @@ func (a *app) faultCmd() *cobra.Command {
 region REGION (its database servers with their disks), engine all, key all, vault REGION (away),
 corrupt REGION (a byte in the newest chunk of log of its vault).
 
+Of a lab with clocks: clock SERVER --by 90s (PostgreSQL, Redis: its clock steps, and is off by so much from then on; --undo
+sets it right, with another step).
+
 Of a lab with lines: cut LINK (both ways, or --way in or out: into what LINK names, or out of it), slow LINK
 --by 80ms (a round trip takes so much longer), lossy LINK --rate 0.05 (that share of pieces is lost: TCP sends them again, so a
 connection stalls for 200 ms, then 400 and 800, and is reset when the same piece was lost three times). A LINK is a
@@ -59,7 +62,7 @@ while the other region takes writes.`,
 	fl := c.Flags()
 	fl.BoolVar(&undo, "undo", false, "take it away")
 	fl.StringVar(&f.Way, "way", "both", "which ways a link is cut: in, out, both")
-	fl.DurationVar(&f.By, "by", 0, "how much longer a round trip over a slow link takes")
+	fl.DurationVar(&f.By, "by", 0, "how much longer a round trip over a slow link takes; how much a clock is off")
 	fl.Float64Var(&f.Rate, "rate", 0, "share that a lossy link loses, such as 0.05")
 
 	return c

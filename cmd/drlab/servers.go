@@ -42,6 +42,7 @@ func (a *app) upCmd() *cobra.Command {
 	f.IntVar(&o.Redis, "redis", 2, "Redis masters")
 	f.BoolVar(&o.Proxies, "proxies", false, "a PgBouncer before each PostgreSQL shard and a HAProxy before each Redis master")
 	f.BoolVar(&o.Lines, "lines", false, "a line between every region, and outside, and every server elsewhere, for drlab fault; a lab gets them when it is made")
+	f.BoolVar(&o.Clocks, "clocks", false, "a clock of its own for every PostgreSQL and Redis server, for drlab fault (needs Debian's libfaketime); a lab gets them when it is made")
 	f.StringVar(&set.Mode, "mode", "gate", "mode of cuts in the lab's configuration: auto, gate, locks, tagged, two-phase, joined by +")
 	f.StringVar(&set.CutEvery, "cut-every", "5s", "interval of the scheduled cuts in the lab's configuration")
 	f.StringVar(&size, "size", "", "filler data over all PostgreSQL shards, for example 1GiB")

@@ -23,7 +23,7 @@ import (
 type Fault struct {
 	Do   string // one of Undoable
 	What string
-	// Way, By and Rate are those of a lines.Fault.
+	// Way, By and Rate are those of a lines.Fault; By is also how much a clock is off.
 	Way  string
 	By   time.Duration
 	Rate float64
@@ -34,10 +34,11 @@ var Undoable = map[string]string{
 	"kill": "SERVER", "stop": "SERVER", "disks": "SERVER", "region": "REGION",
 	"engine": "all", "key": "all", "vault": "REGION", "corrupt": "REGION",
 	lines.Cut: "LINK", lines.Slow: "LINK", lines.Lossy: "LINK",
+	clock: "SERVER",
 }
 
 // flags are what else a fault needs, by its name.
-var flags = map[string]string{lines.Cut: "way", lines.Slow: "by", lines.Lossy: "rate"}
+var flags = map[string]string{lines.Cut: "way", lines.Slow: "by", lines.Lossy: "rate", clock: "by"}
 
 // Check refuses what a fault has no use for: given says which of way, by and rate were given. Invalid.
 func (f Fault) Check(given func(string) bool) error {
@@ -57,7 +58,7 @@ const away = ".away"
 
 // Fault plants a fault that can be taken away, or takes it away: kill a server; stop it; take
 // its disk; take a region with its disks; kill the engine; take the
-// key; take a region's vault; corrupt the newest chunk of log in it; cut a link, make it slow or lossy.
+// key; take a region's vault; corrupt the newest chunk of log in it; cut a link, make it slow or lossy; step a clock.
 // Taking away may be repeated, and done where nothing was planted. A killed primary is not started while the other region takes writes.
 func (l *Lab) Fault(ctx context.Context, f Fault, undo bool) error {
 	fault, what := f.Do, f.What
@@ -77,6 +78,8 @@ func (l *Lab) Fault(ctx context.Context, f Fault, undo bool) error {
 		return l.corrupt(what, undo)
 	case lines.Cut, lines.Slow, lines.Lossy:
 		return l.lineFault(ctx, f, undo)
+	case clock:
+		return l.stepClock(ctx, f, undo)
 	}
 
 	if Undoable[fault] == "" {

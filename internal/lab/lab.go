@@ -39,6 +39,8 @@ type Options struct {
 	// is made; it keeps them. Program is drlab, which carries them.
 	Lines   bool
 	Program string
+	// Clocks gives every server of PostgreSQL and Redis a clock that can step. Given when a lab is made; it keeps them.
+	Clocks bool
 	// Progress is told what is being started.
 	Progress func(string)
 }
@@ -69,8 +71,9 @@ type state struct {
 	Engine  int      `json:"engine_port"`
 	Servers []Server `json:"servers"`
 	// Drlab is the program that carries the lines, of a lab that has some.
-	Drlab string       `json:"drlab,omitempty"`
-	Lines []lines.Line `json:"lines,omitempty"`
+	Drlab  string       `json:"drlab,omitempty"`
+	Lines  []lines.Line `json:"lines,omitempty"`
+	Clocks bool         `json:"clocks,omitempty"`
 }
 
 // Lab is a lab on disk.
@@ -120,6 +123,10 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 		if err := l.addProxies(); err != nil {
 			return nil, err
 		}
+	}
+
+	if o.Clocks && !l.st.Clocks {
+		return nil, fail.New(fail.Conflict, "lab: up", l.dir, "make another lab", errors.New("a lab gets clocks when it is made: the servers of this one run by the host's"))
 	}
 
 	if err := l.prepareLines(ctx, o); err != nil {
@@ -191,7 +198,7 @@ func create(o Options) (*Lab, error) {
 		}
 	}
 
-	l := &Lab{dir: dir, tools: o.Tools, st: state{Format: 1, Shards: o.Shards, Redis: o.Redis}}
+	l := &Lab{dir: dir, tools: o.Tools, st: state{Format: 1, Shards: o.Shards, Redis: o.Redis, Clocks: o.Clocks}}
 	if l.st.Engine, err = servers.FreePort(); err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ func TestLabLivesAndDies(t *testing.T) {
 	}
 
 	// What a lab was not made for is refused.
-	for _, f := range []lab.Fault{{Do: "cut", What: lab.West, Way: "both"}, {Do: "slow", What: lab.West, By: time.Second}, {Do: "lossy", What: lab.West, Rate: 0.1}} {
+	for _, f := range []lab.Fault{{Do: "cut", What: lab.West, Way: "both"}, {Do: "slow", What: lab.West, By: time.Second}, {Do: "lossy", What: lab.West, Rate: 0.1}, {Do: "clock", What: "east/orders/0", By: time.Second}} {
 		for _, undo := range []bool{false, true} {
 			if err := l.Fault(ctx, f, undo); !fail.Is(err, fail.Unsupported) || !strings.Contains(err.Error(), "drlab up --") {
 				t.Errorf("%+v: %v", f, err)
@@ -45,7 +45,7 @@ func TestLabLivesAndDies(t *testing.T) {
 		}
 	}
 
-	for _, more := range []lab.Options{{Lines: true, Program: "drlab"}} {
+	for _, more := range []lab.Options{{Lines: true, Program: "drlab"}, {Clocks: true}} {
 		more.Dir, more.Tools = dir, opt.Tools
 		if _, err := lab.Up(ctx, more); !fail.Is(err, fail.Conflict) {
 			t.Errorf("a lab got what it gets when it is made: %v", err)

@@ -33,6 +33,10 @@ func (l *Lab) LineDir() string { return filepath.Join(l.dir, linesName) }
 
 // addWitness records what a lab with lines has more than others.
 func (l *Lab) addWitness(program string) error {
+	if program == "" {
+		return fail.New(fail.Invalid, "lab: make", l.dir, "", errors.New("no program is named that carries the lines"))
+	}
+
 	port, err := servers.FreePort()
 	if err != nil {
 		return err

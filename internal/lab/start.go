@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
+	"drctl/internal/lab/clocks"
 	"drctl/internal/lab/lines"
 	"drctl/internal/servers"
 	"drctl/targets"
@@ -78,6 +79,10 @@ func (l *Lab) start(ctx context.Context, i int) error {
 		proc, err = l.tools.StartS3(ctx, servers.S3Spec{Name: s.Name, Dir: s.Dir, Port: s.Port, AccessKey: "lab", SecretKey: secret, Detached: true})
 	}
 
+	if proc.Pid != 0 && l.st.Clocks {
+		err = errors.Join(err, clocks.Started(proc.Pid))
+	}
+
 	if proc.Pid != 0 {
 		err = errors.Join(err, l.update(i, func(x *Server) { x.Proc, x.Made = proc, x.Made || err == nil }))
 	}
@@ -91,7 +96,12 @@ func (l *Lab) startRedis(ctx context.Context, s Server) (servers.Server, error) 
 		return servers.Server{}, err
 	}
 
-	spec := servers.RedisSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, Password: secret, Detached: true,
+	env, err := l.clockOf(s)
+	if err != nil {
+		return servers.Server{}, err
+	}
+
+	spec := servers.RedisSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, Password: secret, Detached: true, Env: env,
 		Settings: map[string]string{"appendonly": "yes", "appendfsync": "everysec", "save": "", "repl-backlog-size": "16mb",
 			"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0"}}
 
@@ -118,7 +128,12 @@ func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (servers.Serve
 		return servers.Server{}, err
 	}
 
-	spec := servers.PostgresSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, User: "drctl", Password: secret, Settings: l.postgresSettings(), Detached: true,
+	env, err := l.clockOf(s)
+	if err != nil {
+		return servers.Server{}, err
+	}
+
+	spec := servers.PostgresSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, User: "drctl", Password: secret, Settings: l.postgresSettings(), Detached: true, Env: env,
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}}
 
 	var from targets.Instance

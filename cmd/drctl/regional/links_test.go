@@ -1,12 +1,17 @@
 package regional_test
 
 import (
+	"encoding/json"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"drctl/internal/fail"
+	"drctl/internal/lab/clocks"
 	over "drctl/internal/lab/lines"
+	"drctl/targets"
 )
 
 const linkDays = `
@@ -28,9 +33,18 @@ const linkDays = `
 `
 
 // TestLinks holds game days on the lines between the regions of a lab: what sees it goes off, nothing comes over a line that
-// is cut, and everything is taken away, also when the drill is aborted.
+// is cut, and everything is taken away, also when the drill is aborted. Then clocks step under cuts.
 func TestLinks(t *testing.T) {
-	p := newPlace(t, "--lines")
+	flags := []string{"--lines"}
+
+	_, without := clocks.Environment(filepath.Join(t.TempDir(), "clock"))
+	if without == nil {
+		flags = append(flags, "--clocks")
+	} else if !fail.Is(without, fail.NotFound) {
+		t.Fatal(without)
+	}
+
+	p := newPlace(t, flags...)
 	p.configure(strings.NewReplacer("BIN", p.bin, "DIR", p.dir).Replace(linkDays))
 	p.exec("west", "ALTER SYSTEM SET wal_receiver_timeout = '4s'")
 	p.exec("west", "SELECT pg_reload_conf()")
@@ -51,6 +65,12 @@ func TestLinks(t *testing.T) {
 	}
 
 	p.aborted()
+
+	if without != nil {
+		t.Skip(without)
+	}
+
+	p.clock()
 }
 
 // catchesUp waits until the west has as many rows.
@@ -115,4 +135,63 @@ func (p *place) aborted() {
 	p.must("drctl", "drill", "abort", "held")
 	p.mended()
 	p.catchesUp(100)
+}
+
+// clock has the clock of a primary step, forwards and back, and takes a cut each time: it has to be exact, or refused.
+func (p *place) clock() {
+	p.Helper()
+
+	off := func() time.Duration {
+		var at time.Time
+
+		c := p.connect("east")
+		defer c.Close(p.Context())
+
+		if err := c.QueryRow(p.Context(), "SELECT clock_timestamp()").Scan(&at); err != nil {
+			p.Fatal(err)
+		}
+
+		return time.Until(at)
+	}
+
+	for _, x := range []struct {
+		by       []string
+		min, max time.Duration
+	}{
+		{[]string{"--by", "90s"}, 30 * time.Second, 90 * time.Second},
+		{[]string{"--undo"}, -time.Minute, 0},
+		{[]string{"--by", "-90s"}, -5 * time.Minute, -90 * time.Second},
+		{[]string{"--undo"}, -time.Minute, 0},
+	} {
+		for _, server := range []string{"east/orders/0", "east/carts/0"} {
+			p.must("drlab", append([]string{"fault", "clock", server, "--dir", p.dir}, x.by...)...)
+		}
+
+		if got := off(); got < x.min || got > x.max {
+			p.Errorf("%s: the server's clock is off by %s", x.by, got)
+		}
+
+		p.write("east", 10)
+		p.proven(strings.Join(x.by, " "))
+	}
+
+	p.must("drlab", "down", "--dir", p.dir)
+}
+
+// proven takes a cut and has it proven by the logs.
+func (p *place) proven(when string) {
+	p.Helper()
+
+	out, said, code := p.run("drctl", "cut", "now", "--json")
+	if code != 0 {
+		p.Logf("%s: a cut is refused: %s", when, said)
+		return
+	}
+
+	var cut targets.Cut
+	if err := json.Unmarshal([]byte(out), &cut); err != nil || cut.ID == "" {
+		p.Fatalf("%v\n%s", err, out)
+	}
+
+	p.Logf("%s: %s", when, p.must("drctl", "cut", "prove", cut.ID))
 }
