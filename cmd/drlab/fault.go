@@ -5,9 +5,24 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drctl/internal/fail"
 	"drctl/internal/lab"
 	"drctl/internal/ui"
 )
+
+// flagOf is what else a fault needs, by its name.
+var flagOf = map[string]string{"cut": "way", "slow": "by", "lossy": "rate", "clock": "by"}
+
+// useless refuses flags for which a fault has no use.
+func useless(fault string, given func(string) bool) error {
+	for _, flag := range []string{"way", "by", "rate"} {
+		if given(flag) && flagOf[fault] != flag {
+			return fail.Newf(fail.Invalid, "flags", "--"+flag, "the fault %s has no use for it", fault)
+		}
+	}
+
+	return nil
+}
 
 func (a *app) faultCmd() *cobra.Command {
 	var undo bool
@@ -33,7 +48,7 @@ while the other region takes writes.`,
 		Example: "  drlab fault stop east/carts/0\n  drlab fault stop east/carts/0 --undo\n  drlab fault cut west\n  drlab fault cut west/east --way out",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.Do, f.What = args[0], args[1]
-			if err := f.Check(cmd.Flags().Changed); err != nil {
+			if err := useless(args[0], cmd.Flags().Changed); err != nil {
 				return err
 			}
 

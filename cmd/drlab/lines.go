@@ -41,7 +41,7 @@ func (a *app) printLines(l *lab.Lab) error {
 
 	var rows [][]string
 	for _, x := range l.Lines() {
-		rows = append(rows, []string{x.Name(), fmt.Sprintf("127.0.0.1:%d", x.Port), x.To, lines.Words(x, faults)})
+		rows = append(rows, []string{x.Name(), x.Address(), x.To, lines.Words(x, faults)})
 	}
 
 	fmt.Fprintln(a.out)

@@ -37,20 +37,6 @@ var Undoable = map[string]string{
 	clock: "SERVER",
 }
 
-// flags are what else a fault needs, by its name.
-var flags = map[string]string{lines.Cut: "way", lines.Slow: "by", lines.Lossy: "rate", clock: "by"}
-
-// Check refuses what a fault has no use for: given says which of way, by and rate were given. Invalid.
-func (f Fault) Check(given func(string) bool) error {
-	for _, flag := range []string{"way", "by", "rate"} {
-		if given(flag) && flags[f.Do] != flag {
-			return fail.Newf(fail.Invalid, opFault, "--"+flag, "the fault %s has no use for it", f.Do)
-		}
-	}
-
-	return nil
-}
-
 const opFault = "lab: fault"
 
 // away is what the name of something ends in that a fault has put aside.

@@ -50,43 +50,21 @@ func (l *Lab) addWitness(program string) error {
 	return nil
 }
 
-// draw records the lines that are missing: from every place to every server of another one. It reports whether
-// any was.
-func (l *Lab) draw() (more bool, err error) {
-	type end struct {
-		name, place string
-		port        int
-	}
-
-	ends := []end{{engineName, lines.Outside, l.st.Engine}}
+// ends are what lines lead to.
+func (l *Lab) ends() []lines.End {
+	out := []lines.End{{Name: engineName, Place: lines.Outside, Address: Server{Port: l.st.Engine}.Address()}}
 
 	for _, s := range l.st.Servers {
 		switch {
 		case s.Role == linesName:
 		case s.Role == Proxy:
-			ends = append(ends, end{s.Name, lines.Outside, s.asked()})
+			out = append(out, lines.End{Name: s.Name, Place: lines.Outside, Address: Server{Port: s.asked()}.Address()})
 		default:
-			ends = append(ends, end{s.Name, s.Region, s.Port})
+			out = append(out, lines.End{Name: s.Name, Place: s.Region, Address: s.Address()})
 		}
 	}
 
-	for _, viewer := range []string{East, West, lines.Outside} {
-		for _, e := range ends {
-			if e.place == viewer || l.line(viewer, e.name) != nil {
-				continue
-			}
-
-			port, err := servers.FreePort()
-			if err != nil {
-				return more, err
-			}
-
-			l.st.Lines = append(l.st.Lines, lines.Line{Viewer: viewer, Server: e.name, Place: e.place, Port: port, To: Server{Port: e.port}.Address()})
-			more = true
-		}
-	}
-
-	return more, nil
+	return out
 }
 
 // prepareLines has a lab with lines ready for its servers to be started.
@@ -103,10 +81,12 @@ func (l *Lab) prepareLines(ctx context.Context, o Options) error {
 		l.st.Drlab = o.Program
 	}
 
-	more, err := l.draw()
+	all, err := lines.Draw(l.st.Lines, []string{East, West, lines.Outside}, l.ends(), servers.FreePort)
 	if err != nil {
 		return err
 	}
+	more := len(all) > len(l.st.Lines)
+	l.st.Lines = all
 
 	for i, s := range l.st.Servers {
 		if s.Role == linesName && more { // it carries those that it found at its start
@@ -129,23 +109,9 @@ func (s Server) asked() int {
 	return s.Port
 }
 
-func (l *Lab) line(viewer, server string) *lines.Line {
-	for i, x := range l.st.Lines {
-		if x.Viewer == viewer && x.Server == server {
-			return &l.st.Lines[i]
-		}
-	}
-
-	return nil
-}
-
 // reach is the address at which a place finds a server that is at another address for those beside it.
 func (l *Lab) reach(viewer, server, address string) string {
-	if x := l.line(viewer, server); x != nil {
-		return Server{Port: x.Port}.Address()
-	}
-
-	return address
+	return lines.Reach(l.st.Lines, viewer, server, address)
 }
 
 // seen is a server as a place sees it.

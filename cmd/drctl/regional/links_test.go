@@ -1,8 +1,10 @@
 package regional_test
 
 import (
+	"context"
 	"encoding/json"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -171,18 +173,78 @@ func (p *place) clock() {
 			p.Errorf("%s: the server's clock is off by %s", x.by, got)
 		}
 
-		p.write("east", 10)
-		p.proven(strings.Join(x.by, " "))
+		p.exact(strings.Join(x.by, " "))
 	}
-
-	p.must("drlab", "down", "--dir", p.dir)
 }
 
-// proven takes a cut and has it proven by the logs.
-func (p *place) proven(when string) {
+// written is a write as its client saw it, by the host's clock, with the end of the log before and after it.
+type written struct {
+	begun, acked  time.Time
+	before, after uint64
+}
+
+// writes lets a client write until it is told to end, and returns what it wrote.
+func (p *place) writes() (end func() []written) {
 	p.Helper()
 
+	c := p.connect("east")
+	ctx, stop := context.WithCancel(p.Context())
+
+	var all []written
+
+	done := make(chan error, 1)
+
+	go func() {
+		for ctx.Err() == nil {
+			var x written
+
+			const at = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
+			err := c.QueryRow(p.Context(), at).Scan(&x.before)
+			x.begun = time.Now()
+
+			if err == nil {
+				_, err = c.Exec(p.Context(), "INSERT INTO kept DEFAULT VALUES")
+				x.acked = time.Now()
+			}
+
+			if err == nil {
+				err = c.QueryRow(p.Context(), at).Scan(&x.after)
+			}
+
+			if err != nil {
+				done <- err
+				return
+			}
+			all = append(all, x)
+
+			time.Sleep(20 * time.Millisecond)
+		}
+
+		done <- nil
+	}()
+
+	return func() []written {
+		stop()
+
+		if err := <-done; err != nil {
+			p.Fatal(err)
+		}
+
+		_ = c.Close(p.Context())
+
+		return all
+	}
+}
+
+// exact takes a cut under writes. When it is not refused, it holds what was acknowledged before its instant and nothing that
+// was begun after it, by the host's clock, and the logs prove it anew.
+func (p *place) exact(when string) {
+	p.Helper()
+
+	end := p.writes()
 	out, said, code := p.run("drctl", "cut", "now", "--json")
+	all := end()
+
 	if code != 0 {
 		p.Logf("%s: a cut is refused: %s", when, said)
 		return
@@ -193,5 +255,29 @@ func (p *place) proven(when string) {
 		p.Fatalf("%v\n%s", err, out)
 	}
 
-	p.Logf("%s: %s", when, p.must("drctl", "cut", "prove", cut.ID))
+	i := slices.IndexFunc(cut.Shards, func(s targets.ShardPoint) bool { return s.Shard == orders })
+	if i < 0 {
+		p.Fatalf("%s: the cut lacks %s: %s", when, orders, out)
+	}
+	at, inside, outside := cut.Shards[i].Position.Offset, 0, 0
+
+	for _, x := range all {
+		switch {
+		case x.acked.Before(cut.QuiescedAt):
+			if inside++; at <= x.before {
+				p.Errorf("%s: the cut of %s ends at %d and lacks what was acknowledged at %s, behind %d", when, cut.QuiescedAt, at, x.acked, x.before)
+			}
+		case x.begun.After(cut.ReleasedAt):
+			if outside++; at >= x.after {
+				p.Errorf("%s: the cut of %s ends at %d and has what was begun at %s, before %d", when, cut.ReleasedAt, at, x.begun, x.after)
+			}
+		}
+	}
+
+	if len(all) == 0 || inside+outside == 0 {
+		p.Errorf("%s: nothing was written around the cut: this shows nothing", when)
+	}
+
+	p.must("drctl", "cut", "prove", cut.ID)
+	p.Logf("%s: exact: %d writes before it, %d after it", when, inside, outside)
 }

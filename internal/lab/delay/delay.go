@@ -3,6 +3,7 @@ package delay
 import (
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -224,12 +225,13 @@ func (p *Proxy) carry(to, from net.Conn, w way) {
 	go func() {
 		defer close(line)
 
+		buf := make([]byte, 32<<10)
+
 		for p.pass(w) { // who sends over a line that is cut fills his buffers, and waits
-			buf := make([]byte, 32<<10)
 			n, err := from.Read(buf)
 
 			if n > 0 {
-				line <- parcel{time.Now().Add(p.now().RoundTrip / 2), buf[:n]}
+				line <- parcel{time.Now().Add(p.now().RoundTrip / 2), slices.Clone(buf[:n])}
 			}
 
 			if err != nil {

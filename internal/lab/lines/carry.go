@@ -25,7 +25,7 @@ func Carry(ctx context.Context, dir string, all []Line, say func(string)) error 
 	proxies := make([]*delay.Proxy, len(all))
 
 	for i, l := range all {
-		p, err := delay.Listen(fmt.Sprintf("127.0.0.1:%d", l.Port), l.To, 0)
+		p, err := delay.Listen(l.Address(), l.To, 0)
 		if err != nil {
 			return err
 		}
@@ -63,7 +63,9 @@ func Carry(ctx context.Context, dir string, all []Line, say func(string)) error 
 			if err := write(dir, note{self, mark}); err != nil {
 				return err
 			}
+
 			was, trouble = mark, ""
+
 			say(fmt.Sprintf("%d faults on %d lines", len(fs), len(all)))
 		}
 

@@ -23,6 +23,45 @@ type Line struct {
 // Name is VIEWER/SERVER.
 func (l Line) Name() string { return l.Viewer + "/" + l.Server }
 
+// Address is where it begins.
+func (l Line) Address() string { return fmt.Sprintf("127.0.0.1:%d", l.Port) }
+
+// End is a server that lines lead to.
+type End struct {
+	Name, Place string
+	Address     string // host:port, for those beside it
+}
+
+// Draw adds the lines that are missing: from every place to every server of another one, each on a port that port chooses.
+func Draw(all []Line, places []string, ends []End, port func() (int, error)) ([]Line, error) {
+	for _, viewer := range places {
+		for _, e := range ends {
+			if e.Place == viewer || slices.ContainsFunc(all, func(l Line) bool { return l.Viewer == viewer && l.Server == e.Name }) {
+				continue
+			}
+
+			n, err := port()
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, Line{Viewer: viewer, Server: e.Name, Place: e.Place, Port: n, To: e.Address})
+		}
+	}
+
+	return all, nil
+}
+
+// Reach is the address at which a place finds a server: where its line begins, or else the address for those beside it.
+func Reach(all []Line, viewer, server, address string) string {
+	for _, l := range all {
+		if l.Viewer == viewer && l.Server == server {
+			return l.Address()
+		}
+	}
+
+	return address
+}
+
 // The ways of a fault: into what the link names, out of it, both.
 const (
 	In   = "in"

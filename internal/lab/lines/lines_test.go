@@ -79,6 +79,7 @@ func newCarrying(t *testing.T) *carrying {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = server.Close() })
 
 	free, err := net.Listen("tcp", "127.0.0.1:0")
