@@ -20,7 +20,7 @@ help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## install the Debian packages that are missing (PostgreSQL, Redis, HAProxy, PgBouncer, age, zstd ...)
+setup: ## install the Debian packages that are missing (PostgreSQL, Redis, HAProxy, PgBouncer, libfaketime, age, zstd ...)
 	@tools/setup.sh
 
 .PHONY: tools

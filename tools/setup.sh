@@ -43,6 +43,9 @@ need procps ps
 need util-linux flock unshare
 need mount mount
 need openssh-client ssh-keygen
+if ! compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null; then # of drlab up --clocks, and its tests
+	missing+=(libfaketime)
+fi
 if ! [[ -s /etc/ssl/certs/ca-certificates.crt || -s /etc/pki/tls/certs/ca-bundle.crt || -s /etc/ssl/cert.pem ]]; then
 	missing+=(ca-certificates)
 fi

@@ -51,7 +51,7 @@ the journal says, 130 interrupted.`,
 	f := root.PersistentFlags()
 	f.StringVar(&a.dir, "dir", "lab", "directory of the lab")
 	f.BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.upCmd(), a.downCmd(), a.statusCmd(), a.keepCmd(), a.breakCmd(), a.faultCmd(), a.trafficCmd(), a.compareCmd(), a.farCmd(), a.checkCmd())
+	root.AddCommand(a.upCmd(), a.downCmd(), a.statusCmd(), a.keepCmd(), a.breakCmd(), a.faultCmd(), a.trafficCmd(), a.compareCmd(), a.farCmd(), a.linesCmd(), a.checkCmd())
 
 	return root
 }

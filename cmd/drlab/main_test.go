@@ -22,6 +22,8 @@ func TestWrongFlags(t *testing.T) {
 		{"missing [cut]", []string{"check", "--sandbox", "x"}},
 		{"[region sandbox]", []string{"check", "--sandbox", "x", "--cut", "y", "--region", "west"}},
 		{"[region through-proxies]", []string{"traffic", "--through-proxies", "--region", "west"}},
+		{"has no use for it", []string{"fault", "cut", "west", "--by", "3s"}},
+		{"has no use for it", []string{"fault", "stop", "east/carts/0", "--way", "in"}},
 		{"accepts 1 arg", []string{"far"}},
 		{"unknown command", []string{"nonsense"}},
 	} {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -39,6 +41,8 @@ func (a *app) upCmd() *cobra.Command {
 	f.IntVar(&o.Shards, "shards", 4, "PostgreSQL shards")
 	f.IntVar(&o.Redis, "redis", 2, "Redis masters")
 	f.BoolVar(&o.Proxies, "proxies", false, "a PgBouncer before each PostgreSQL shard and a HAProxy before each Redis master")
+	f.BoolVar(&o.Lines, "lines", false, "a line between every region, and outside, and every server elsewhere, for drlab fault; a lab gets them when it is made")
+	f.BoolVar(&o.Clocks, "clocks", false, "a clock of its own for every PostgreSQL and Redis server, for drlab fault (needs Debian's libfaketime); a lab gets them when it is made")
 	f.StringVar(&set.Mode, "mode", "gate", "mode of cuts in the lab's configuration: auto, gate, locks, tagged, two-phase, joined by +")
 	f.StringVar(&set.CutEvery, "cut-every", "5s", "interval of the scheduled cuts in the lab's configuration")
 	f.StringVar(&size, "size", "", "filler data over all PostgreSQL shards, for example 1GiB")
@@ -63,6 +67,11 @@ func (a *app) up(ctx context.Context, o lab.Options, set lab.Settings, payload i
 	tools, err := findTools()
 	if err != nil {
 		return err
+	}
+
+	// The program that runs now carries the lines.
+	if o.Program, err = os.Executable(); err != nil {
+		return fail.New(fail.Internal, "drlab up", "its own program", "", err)
 	}
 
 	o.Dir, o.Tools, o.Progress = a.dir, tools, func(s string) { fmt.Fprintln(a.err, "lab: "+s) }
@@ -96,6 +105,10 @@ func (a *app) up(ctx context.Context, o lab.Options, set lab.Settings, payload i
 	}
 
 	fmt.Fprintf(a.out, "lab: %d servers run; configuration: %s\n", len(l.Servers()), path)
+
+	if l.Lined() {
+		fmt.Fprintf(a.out, "lab: that is the view from outside; the regions have their own: %s.yaml, %s.yaml\n", filepath.Join(l.Dir(), lab.East), filepath.Join(l.Dir(), lab.West))
+	}
 
 	return nil
 }
@@ -138,7 +151,7 @@ func shopOf(l *lab.Lab, at func(targets.ShardID) (targets.Instance, error)) (sho
 
 func (a *app) keepCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "keep", Short: "Start proxies again that die, as a service manager would, until it is interrupted", Args: cobra.NoArgs,
+		Use: "keep", Short: "Start proxies and lines again that die, as a service manager would, until it is interrupted", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			tools, err := findTools()
 			if err != nil {
@@ -201,12 +214,19 @@ func (a *app) statusCmd() *cobra.Command {
 					state = "running"
 				}
 				out = append(out, server{s, s.Address(), s.Proc.Alive()})
-				rows = append(rows, []string{s.Name, string(s.Kind), string(s.Role), s.Address(), fmt.Sprint(s.Proc.Pid), state})
+				address := s.Address()
+				if s.Port == 0 {
+					address = fmt.Sprintf("%d lines", len(l.Lines()))
+				}
+				rows = append(rows, []string{s.Name, string(s.Kind), string(s.Role), address, fmt.Sprint(s.Proc.Pid), state})
 			}
 			if a.json {
 				return ui.PrintJSON(a.out, out)
 			}
-			return progress.Table(a.out, []string{"SERVER", "KIND", "ROLE", "ADDRESS", "PID", "STATE"}, rows)
+			if err := progress.Table(a.out, []string{"SERVER", "KIND", "ROLE", "ADDRESS", "PID", "STATE"}, rows); err != nil {
+				return err
+			}
+			return a.printLines(l)
 		},
 	}
 }

@@ -10,17 +10,31 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/lab/lines"
 	"drctl/internal/proc"
 	"drctl/internal/supervise"
 	"drctl/targets"
 )
 
+// Fault is a fault that can be taken away again.
+type Fault struct {
+	Do   string // one of Undoable
+	What string
+	// Way, By and Rate are those of a lines.Fault; By is also how much a clock is off.
+	Way  string
+	By   time.Duration
+	Rate float64
+}
+
 // Undoable are the faults that Fault plants and takes away again, with what each is planted on.
 var Undoable = map[string]string{
 	"kill": "SERVER", "stop": "SERVER", "disks": "SERVER", "region": "REGION",
 	"engine": "all", "key": "all", "vault": "REGION", "corrupt": "REGION",
+	lines.Cut: "LINK", lines.Slow: "LINK", lines.Lossy: "LINK",
+	clock: "SERVER",
 }
 
 const opFault = "lab: fault"
@@ -30,9 +44,11 @@ const away = ".away"
 
 // Fault plants a fault that can be taken away, or takes it away: kill a server; stop it; take
 // its disk; take a region with its disks; kill the engine; take the
-// key; take a region's vault; corrupt the newest chunk of log in it. Taking away may be repeated, and done where
-// nothing was planted. A killed primary is not started while the other region takes writes.
-func (l *Lab) Fault(ctx context.Context, fault, what string, undo bool) error {
+// key; take a region's vault; corrupt the newest chunk of log in it; cut a link, make it slow or lossy; step a clock.
+// Taking away may be repeated, and done where nothing was planted. A killed primary is not started while the other region takes writes.
+func (l *Lab) Fault(ctx context.Context, f Fault, undo bool) error {
+	fault, what := f.Do, f.What
+
 	switch fault {
 	case "engine":
 		if undo {
@@ -43,9 +59,13 @@ func (l *Lab) Fault(ctx context.Context, fault, what string, undo bool) error {
 	case "key":
 		return aside(filepath.Join(l.dir, keyFile), undo)
 	case "vault":
-		return l.Fault(ctx, "stop", what+"/media/0", undo)
+		return l.Fault(ctx, Fault{Do: "stop", What: what + "/media/0"}, undo)
 	case "corrupt":
 		return l.corrupt(what, undo)
+	case lines.Cut, lines.Slow, lines.Lossy:
+		return l.lineFault(ctx, f, undo)
+	case clock:
+		return l.stepClock(ctx, f, undo)
 	}
 
 	if Undoable[fault] == "" {

@@ -15,6 +15,7 @@ import (
 
 	"drctl/internal/atomicfile"
 	"drctl/internal/fail"
+	"drctl/internal/lab/lines"
 	"drctl/internal/servers"
 	"drctl/targets"
 )
@@ -34,6 +35,12 @@ type Options struct {
 	// Proxies adds a PgBouncer before each PostgreSQL shard and a HAProxy before each
 	// Redis master. A lab that has them keeps them.
 	Proxies bool
+	// Lines puts a line between every place and every server of another one, which can be cut. Given when a lab
+	// is made; it keeps them. Program is drlab, which carries them.
+	Lines   bool
+	Program string
+	// Clocks gives every server of PostgreSQL and Redis a clock that can step. Given when a lab is made; it keeps them.
+	Clocks bool
 	// Progress is told what is being started.
 	Progress func(string)
 }
@@ -63,6 +70,10 @@ type state struct {
 	Redis   int      `json:"redis"`
 	Engine  int      `json:"engine_port"`
 	Servers []Server `json:"servers"`
+	// Drlab is the program that carries the lines, of a lab that has some.
+	Drlab  string       `json:"drlab,omitempty"`
+	Lines  []lines.Line `json:"lines,omitempty"`
+	Clocks bool         `json:"clocks,omitempty"`
 }
 
 // Lab is a lab on disk.
@@ -114,12 +125,20 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 		}
 	}
 
+	if o.Clocks && !l.st.Clocks {
+		return nil, fail.New(fail.Conflict, "lab: up", l.dir, "make another lab", errors.New("a lab gets clocks when it is made: the servers of this one run by the host's"))
+	}
+
+	if err := l.prepareLines(ctx, o); err != nil {
+		return nil, err
+	}
+
 	say := o.Progress
 	if say == nil {
 		say = func(string) {}
 	}
-	// Primaries first: standbys copy them, and proxies lead to them.
-	for _, role := range []targets.Role{targets.Primary, targets.Standby, Proxy} {
+	// Primaries before standbys, which copy them over lines, and proxies, which lead to them.
+	for _, role := range []targets.Role{linesName, targets.Primary, targets.Standby, Proxy} {
 		var wg sync.WaitGroup
 		errs := make([]error, len(l.st.Servers))
 
@@ -179,7 +198,7 @@ func create(o Options) (*Lab, error) {
 		}
 	}
 
-	l := &Lab{dir: dir, tools: o.Tools, st: state{Format: 1, Shards: o.Shards, Redis: o.Redis}}
+	l := &Lab{dir: dir, tools: o.Tools, st: state{Format: 1, Shards: o.Shards, Redis: o.Redis, Clocks: o.Clocks}}
 	if l.st.Engine, err = servers.FreePort(); err != nil {
 		return nil, err
 	}
@@ -214,6 +233,12 @@ func create(o Options) (*Lab, error) {
 			if err := add(x.region, "carts", n, targets.Redis, x.role); err != nil {
 				return nil, err
 			}
+		}
+	}
+
+	if o.Lines {
+		if err := l.addWitness(o.Program); err != nil {
+			return nil, err
 		}
 	}
 
@@ -302,8 +327,15 @@ func (l *Lab) Shards(target string) []targets.ShardID {
 	return out
 }
 
-// Down stops every server; with destroy it removes the directory as well.
+// Down stops every server; with destroy it removes the directory as well. Faults of lines are taken away:
+// a server that waits for one that is cut off would not end.
 func (l *Lab) Down(ctx context.Context, destroy bool) error {
+	if l.Lined() {
+		if err := lines.Clear(ctx, l.LineDir()); err != nil {
+			return err
+		}
+	}
+
 	var errs []error
 	for i, s := range l.Servers() {
 		var err error

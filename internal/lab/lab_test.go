@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +34,22 @@ func TestLabLivesAndDies(t *testing.T) {
 
 	if _, err := config.Load(path, os.LookupEnv); err != nil {
 		t.Fatal(err)
+	}
+
+	// What a lab was not made for is refused.
+	for _, f := range []lab.Fault{{Do: "cut", What: lab.West, Way: "both"}, {Do: "slow", What: lab.West, By: time.Second}, {Do: "lossy", What: lab.West, Rate: 0.1}, {Do: "clock", What: "east/orders/0", By: time.Second}} {
+		for _, undo := range []bool{false, true} {
+			if err := l.Fault(ctx, f, undo); !fail.Is(err, fail.Unsupported) || !strings.Contains(err.Error(), "drlab up --") {
+				t.Errorf("%+v: %v", f, err)
+			}
+		}
+	}
+
+	for _, more := range []lab.Options{{Lines: true, Program: "drlab"}, {Clocks: true}} {
+		more.Dir, more.Tools = dir, opt.Tools
+		if _, err := lab.Up(ctx, more); !fail.Is(err, fail.Conflict) {
+			t.Errorf("a lab got what it gets when it is made: %v", err)
+		}
 	}
 
 	before := l.Servers()

@@ -81,13 +81,13 @@ func takesWrites(ctx context.Context, in targets.Instance) (bool, error) {
 }
 
 // upstream is whom a server follows that is made now: whoever leads in the other
-// region, or, while nobody does, what its own role says. Nobody is the zero instance.
+// region, or, while nobody does, what its own role says; as its region sees it. Nobody is the zero instance.
 func (l *Lab) upstream(ctx context.Context, s Server) (targets.Instance, error) {
 	other := map[string]string{East: West, West: East}[s.Region]
 
 	in, err := l.Instance(other, s.Shard)
 	if err != nil || s.Role == targets.Standby {
-		return in, err
+		return l.seen(s.Region, in), err
 	}
 
 	for _, o := range l.Servers() {
@@ -96,7 +96,7 @@ func (l *Lab) upstream(ctx context.Context, s Server) (targets.Instance, error) 
 		}
 
 		if leads, err := takesWrites(ctx, in); leads || err != nil {
-			return in, err
+			return l.seen(s.Region, in), err
 		}
 	}
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"drctl/internal/fail"
+	"drctl/internal/lab/lines"
 	"drctl/internal/servers"
 	"drctl/targets"
 )
@@ -87,6 +88,7 @@ func (l *Lab) startProxy(ctx context.Context, p Server) (servers.Server, error) 
 	if err != nil {
 		return servers.Server{}, err
 	}
+	to = l.seen(lines.Outside, to)
 
 	if p.Kind == servers.HAProxy {
 		// It checks nothing: what takes writes, others decide.
@@ -106,7 +108,7 @@ func (l *Lab) startProxy(ctx context.Context, p Server) (servers.Server, error) 
 // keepEvery is how often a dead proxy is looked for.
 const keepEvery = 200 * time.Millisecond
 
-// Keep starts the proxies of the lab in a directory again when they die, as the service
+// Keep starts the proxies and the lines of the lab in a directory again when they die, as the service
 // manager of a host does, until ctx ends. It says each that it started. What was
 // stopped on purpose, and what else is down, it leaves alone.
 func Keep(ctx context.Context, dir string, tools servers.Binaries, say func(string)) error {
@@ -121,7 +123,7 @@ func Keep(ctx context.Context, dir string, tools servers.Binaries, say func(stri
 		}
 
 		for i, s := range l.Servers() {
-			if s.Role != Proxy || !s.Made || s.Proc.Pid == 0 || s.Proc.Alive() {
+			if s.Role != Proxy && s.Role != linesName || !s.Made || s.Proc.Pid == 0 || s.Proc.Alive() {
 				continue
 			}
 

@@ -15,6 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"drctl/internal/fail"
+	"drctl/internal/lab/clocks"
+	"drctl/internal/lab/lines"
 	"drctl/internal/servers"
 	"drctl/targets"
 )
@@ -67,12 +69,18 @@ func (l *Lab) start(ctx context.Context, i int) error {
 		proc, err = l.startRedis(ctx, s)
 	case servers.PgBouncer, servers.HAProxy:
 		proc, err = l.startProxy(ctx, s)
+	case linesName:
+		proc, err = l.startLines(ctx, s)
 	case targets.S3:
 		secret, serr := l.secret("s3")
 		if serr != nil {
 			return serr
 		}
 		proc, err = l.tools.StartS3(ctx, servers.S3Spec{Name: s.Name, Dir: s.Dir, Port: s.Port, AccessKey: "lab", SecretKey: secret, Detached: true})
+	}
+
+	if proc.Pid != 0 && l.st.Clocks {
+		err = errors.Join(err, clocks.Started(proc.Pid))
 	}
 
 	if proc.Pid != 0 {
@@ -88,7 +96,12 @@ func (l *Lab) startRedis(ctx context.Context, s Server) (servers.Server, error) 
 		return servers.Server{}, err
 	}
 
-	spec := servers.RedisSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, Password: secret, Detached: true,
+	env, err := l.clockOf(s)
+	if err != nil {
+		return servers.Server{}, err
+	}
+
+	spec := servers.RedisSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, Password: secret, Detached: true, Env: env,
 		Settings: map[string]string{"appendonly": "yes", "appendfsync": "everysec", "save": "", "repl-backlog-size": "16mb",
 			"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0"}}
 
@@ -115,7 +128,12 @@ func (l *Lab) startPostgres(ctx context.Context, i int, s Server) (servers.Serve
 		return servers.Server{}, err
 	}
 
-	spec := servers.PostgresSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, User: "drctl", Password: secret, Settings: l.postgresSettings(), Detached: true,
+	env, err := l.clockOf(s)
+	if err != nil {
+		return servers.Server{}, err
+	}
+
+	spec := servers.PostgresSpec{Name: s.Name, Dir: s.Dir, Port: s.Port, User: "drctl", Password: secret, Settings: l.postgresSettings(), Detached: true, Env: env,
 		HBA: []string{"host all all 127.0.0.1/32 scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"}}
 
 	var from targets.Instance
@@ -213,30 +231,50 @@ func connect(ctx context.Context, in targets.Instance, database string) (*pgx.Co
 	return c, nil
 }
 
-// buckets makes the media and vault buckets, with versioning.
+// buckets makes the media and vault buckets, with versioning, and that of the witness.
 func (l *Lab) buckets(ctx context.Context) error {
-	for _, region := range []string{East, West} {
-		in, err := l.Instance(region, targets.ShardID{Target: "media", Shard: "0"})
-		if err != nil {
+	if l.Lined() {
+		if err := l.bucket(ctx, lines.Outside, witness, "witness", false); err != nil {
 			return err
 		}
+	}
 
-		c := s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: aws.String(in.Address), UsePathStyle: true,
-			Credentials: credentials.NewStaticCredentialsProvider(in.User, in.Password.Reveal(), "")})
+	for _, region := range []string{East, West} {
 		for _, b := range []string{"media", vaultBucket} {
-			_, err := c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &b})
-			var mine *types.BucketAlreadyOwnedByYou
-
-			var there *types.BucketAlreadyExists
-			if err != nil && !errors.As(err, &mine) && !errors.As(err, &there) {
-				return fail.New(fail.Unavailable, "lab: make bucket", region+"/"+b, "", err)
-			}
-
-			if _, err := c.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{Bucket: &b,
-				VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}}); err != nil {
-				return fail.New(fail.Unavailable, "lab: switch versioning on", region+"/"+b, "", err)
+			if err := l.bucket(ctx, region, targets.ShardID{Target: "media", Shard: "0"}, b, true); err != nil {
+				return err
 			}
 		}
+	}
+
+	return nil
+}
+
+// bucket makes a bucket in a store.
+func (l *Lab) bucket(ctx context.Context, region string, store targets.ShardID, b string, versioned bool) error {
+	in, err := l.Instance(region, store)
+	if err != nil {
+		return err
+	}
+
+	c := s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: aws.String(in.Address), UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(in.User, in.Password.Reveal(), "")})
+
+	_, err = c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &b})
+	var mine *types.BucketAlreadyOwnedByYou
+
+	var there *types.BucketAlreadyExists
+	if err != nil && !errors.As(err, &mine) && !errors.As(err, &there) {
+		return fail.New(fail.Unavailable, "lab: make bucket", region+"/"+b, "", err)
+	}
+
+	if !versioned {
+		return nil
+	}
+
+	if _, err := c.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{Bucket: &b,
+		VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}}); err != nil {
+		return fail.New(fail.Unavailable, "lab: switch versioning on", region+"/"+b, "", err)
 	}
 
 	return nil

@@ -27,6 +27,7 @@ type PostgresSpec struct {
 	SocketDir string // "": none
 	// Settings override postgresql.conf; they are visible in the process list.
 	Settings map[string]string
+	Env      []string // more of the environment
 	// HBA replaces pg_hba.conf unless empty.
 	HBA []string
 	// User and Password are the superuser of a new cluster (InitPostgres).
@@ -164,7 +165,7 @@ func (b Binaries) StartPostgres(ctx context.Context, s PostgresSpec) (Server, er
 			args = append(args, "-c", k+"="+s.Settings[k])
 		}
 
-		l := launch{name: s.name(), kind: targets.Postgres, path: bin, args: args, dir: s.Dir,
+		l := launch{name: s.name(), kind: targets.Postgres, path: bin, args: args, env: s.Env, dir: s.Dir,
 			address: fmt.Sprintf("127.0.0.1:%d", port), logFile: logOf(s.LogFile, s.Dir), detached: s.Detached, timeout: s.Wait}
 		if !s.NoWait {
 			l.ready = func() error { return PostgresState(s.Dir) }

@@ -24,6 +24,7 @@ type RedisSpec struct {
 	Password  targets.Secret
 	ReplicaOf string // host:port of the master, with the same password
 	Settings  map[string]string
+	Env       []string      // more of the environment
 	LogFile   string        // "": Dir + ".log"
 	Wait      time.Duration // for loading; 0: a minute
 	Detached  bool
@@ -46,7 +47,7 @@ func (b Binaries) StartRedis(ctx context.Context, s RedisSpec) (Server, error) {
 		}
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
 
-		return b.start(ctx, launch{name: named(s.Name, "redis ", s.Dir), kind: targets.Redis, path: b.RedisServer, args: []string{conf}, dir: s.Dir,
+		return b.start(ctx, launch{name: named(s.Name, "redis ", s.Dir), kind: targets.Redis, path: b.RedisServer, args: []string{conf}, env: s.Env, dir: s.Dir,
 			address: addr, logFile: logOf(s.LogFile, s.Dir), detached: s.Detached, timeout: s.Wait,
 			ready: func() error { return redisReady(addr, s.Password) }})
 	})

@@ -37,6 +37,9 @@ func isLab(cfg *config.Config) error {
 			Port int    `json:"port"`
 			Dir  string `json:"dir"`
 		} `json:"servers"`
+		Lines []struct {
+			Port int `json:"port"`
+		} `json:"lines"`
 	}
 	if err := json.Unmarshal(b, &lab); err != nil {
 		return fail.New(fail.Corrupt, op, cfg.Lab, "", err)
@@ -45,6 +48,10 @@ func isLab(cfg *config.Config) error {
 	ports, dirs := map[string]bool{}, map[string]bool{}
 	for _, s := range lab.Servers {
 		ports[strconv.Itoa(s.Port)], dirs[s.Dir] = true, true
+	}
+
+	for _, l := range lab.Lines {
+		ports[strconv.Itoa(l.Port)] = true
 	}
 
 	for _, group := range cfg.GroupNames() {
