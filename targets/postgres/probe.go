@@ -47,11 +47,11 @@ func readServer(ctx context.Context, op string, in targets.Instance, conn *pgx.C
 	err := conn.QueryRow(ctx, `SELECT c.system_identifier::text, pg_is_in_recovery(), current_setting('server_version_num')::int, current_setting('server_version'),
 (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size'),
 CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0') ELSE pg_current_wal_flush_lsn() END::text,
-CASE WHEN pg_is_in_recovery() THEN greatest(p.timeline_id, (SELECT received_tli FROM pg_stat_wal_receiver))::bigint
+CASE WHEN pg_is_in_recovery() THEN greatest(p.timeline_id, r.min_recovery_end_timeline, (SELECT received_tli FROM pg_stat_wal_receiver))::bigint
   ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint END,
 pg_postmaster_start_time(), coalesce((SELECT setting FROM pg_settings WHERE name = 'data_directory'), ''),
 (SELECT setting::int FROM pg_settings WHERE name = 'port')
-FROM pg_control_system() c, pg_control_checkpoint() p`).
+FROM pg_control_system() c, pg_control_checkpoint() p, pg_control_recovery() r`).
 		Scan(&s.systemID, &s.standby, &s.version, &s.versionText, &s.segmentSize, &lsn, &tli, &s.started, &s.dataDir, &s.port)
 	if err != nil {
 		return s, queryError(op, in, "GRANT pg_monitor TO "+quoteIdent(in.User), err)

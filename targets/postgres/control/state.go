@@ -40,6 +40,9 @@ type State struct {
 	Checkpoint uint64
 	Redo       uint64
 	Timeline   uint32
+	// Newest is the timeline that the server was on last. A server that was promoted has no
+	// checkpoint on its own timeline for a while, minutes on a busy one.
+	Newest uint32
 }
 
 // Versions of the file that are laid out as read here: PostgreSQL 13 to 17, and 18.
@@ -60,7 +63,12 @@ func ReadState(dataDir string) (State, error) {
 		return State{}, fmt.Errorf("pg_control is of version %d, which is not known", v)
 	}
 
-	return State{SystemID: system, Phase: Phase(binary.LittleEndian.Uint32(content[stateOffset:])),
+	st := State{SystemID: system, Phase: Phase(binary.LittleEndian.Uint32(content[stateOffset:])),
 		Checkpoint: binary.LittleEndian.Uint64(content[32:]), Redo: binary.LittleEndian.Uint64(content[40:]),
-		Timeline: binary.LittleEndian.Uint32(content[48:])}, nil
+		Timeline: binary.LittleEndian.Uint32(content[48:])}
+
+	// minRecoveryPointTLI: a promotion writes its own timeline there, and the checkpoint after it zero.
+	st.Newest = max(st.Timeline, binary.LittleEndian.Uint32(content[144:]))
+
+	return st, nil
 }

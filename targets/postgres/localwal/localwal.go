@@ -60,13 +60,13 @@ func In(dir, system string, timeline uint32) (*Log, error) {
 	return l, nil
 }
 
-// Of opens the log of the timeline that the control file names, with what it says.
+// Of opens the log of the timeline that the server was on last by its control file, with what that says.
 func Of(dataDir string) (*Log, control.State, error) {
 	st, err := control.ReadState(dataDir)
 	if err != nil {
 		return nil, st, fail.New(fail.Corrupt, op, dataDir, "is it a data directory of PostgreSQL 13 to 18?", err)
 	}
-	l, err := Open(dataDir, st.SystemID, st.Timeline)
+	l, err := Open(dataDir, st.SystemID, st.Newest)
 
 	return l, st, err
 }

@@ -18,8 +18,7 @@ import (
 )
 
 const (
-	// poll is how soon a server is asked again while nobody can write, and by how much later each time, up to
-	// pollMost: a question takes from the server's own time.
+	// poll is how soon a server is asked again, and by how much later each time: a question takes its time.
 	poll     = time.Millisecond
 	pollMost = 5 * time.Millisecond
 	// The defaults of a request.

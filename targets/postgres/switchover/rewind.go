@@ -59,7 +59,7 @@ func (r *rejoin) rewind(ctx context.Context, fork targets.Position) error {
 			return fail.New(fail.CodeOf(ctx.Err()), opRejoin, r.req.Old.String(), "repeat it", ctx.Err())
 		}
 
-		return r.rebuild(fmt.Errorf("pg_rewind: %.1000s", strings.TrimSpace(string(out))))
+		return r.rebuild(fmt.Errorf("pg_rewind: %w %.1000s", err, strings.TrimSpace(string(out))))
 	}
 	r.out.Method = "rewind"
 

@@ -80,7 +80,7 @@ func (h *hands) Stop(ctx context.Context) (out handover.Stopped, err error) {
 func (h *hands) halt(ctx context.Context) error {
 	srv, err := postmaster.Find(h.req.Old.DataDir)
 	if fail.Is(err, fail.NotFound) {
-		return h.sealed()
+		return seal(h.req.Old.DataDir)
 	}
 
 	if err != nil {
@@ -129,9 +129,6 @@ func (h *hands) halt(ctx context.Context) error {
 
 // goneWithin is how long a process may still be there after the command that stops it.
 const goneWithin = 5 * time.Second
-
-// sealed makes sure that the stopped old side cannot come up as a primary.
-func (h *hands) sealed() error { return seal(h.req.Old.DataDir) }
 
 // seal lets whoever starts the server start a standby.
 func seal(dir string) error {
