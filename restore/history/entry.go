@@ -131,7 +131,8 @@ func entry(p runs.Promotion, e *ended) Entry {
 }
 
 // why says why a run does not count for its plan; "" when it does. What was checked has to
-// have passed: a check that people skipped has shown nothing, and neither has a run without any.
+// have passed, and what the plan says has to have been done: what people passed over has shown nothing, and
+// neither has a run without any check.
 func (e ended) why() string {
 	if e.Verdict != machine.Reached {
 		return strings.ReplaceAll(string(e.Verdict), "-", " ")
@@ -141,6 +142,8 @@ func (e ended) why() string {
 
 	for _, s := range e.Steps {
 		switch done := s.Status == machine.Done && s.Waived == ""; {
+		case s.passedOver():
+			return fmt.Sprintf("%s was passed over by %s", s.ID, s.Waived)
 		case s.Op != plan.OpVerify:
 		case done:
 			checked = true
@@ -156,6 +159,12 @@ func (e ended) why() string {
 	}
 
 	return ""
+}
+
+// passedOver reports whether people had a step counted as done that was not. That they vouch for what is to be
+// fenced, and approve alone, is of the plan.
+func (s endedStep) passedOver() bool {
+	return s.Waived != "" && s.Waived != machine.OtherMode && s.Op != plan.OpFence && s.Op != plan.OpApprove
 }
 
 // apart reports whether a store that took writes on both sides was not reconciled.

@@ -246,7 +246,7 @@ func (t *turn) start() {
 		case n.Behaviour == plan.Skip || s.Waived != "":
 			t.s.Ready = slices.Delete(t.s.Ready, k, k+1)
 			if s.Waived == "" {
-				s.Waived = "it is not of this mode"
+				s.Waived = OtherMode
 			}
 
 			t.end(i, Done)

@@ -23,6 +23,9 @@ const (
 	Left    Status = "left" // it could not be taken back, and people gave it up
 )
 
+// OtherMode is why a step counts as done that its plan leaves out in this mode.
+const OtherMode = "it is not of this mode"
+
 // Ended reports whether nothing more comes of a step but its undoing.
 func (s Status) Ended() bool {
 	switch s {
