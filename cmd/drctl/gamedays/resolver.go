@@ -29,6 +29,7 @@ import (
 	"drctl/restore/failover"
 	"drctl/restore/plan"
 	"drctl/restore/readiness"
+	codes "drctl/restore/readiness/problem"
 	"drctl/targets"
 	"drctl/targets/all"
 	"drctl/workflows"
@@ -80,7 +81,23 @@ func Definition(cfg *config.Config, name string) (gameday.Definition, error) {
 		out.Red = &red
 	}
 
-	return out, nil
+	return out, known(out)
+}
+
+// known refuses questions for problems that there are not: a reason to stop that nobody can give stops nothing.
+func known(d gameday.Definition) error {
+	all := slices.Concat(d.Expect, d.Stop)
+	if d.Red != nil {
+		all = append(all, *d.Red)
+	}
+
+	for _, k := range all {
+		if k.Problem != "" && !codes.Known(k.Problem) {
+			return fail.New(fail.Invalid, op, d.Name, human.Suggest(k.Problem, codes.Codes()), fmt.Errorf("there is no problem %q: codes are as drctl status --json shows them", k.Problem))
+		}
+	}
+
+	return nil
 }
 
 // faults are one for each server that a configured one means.

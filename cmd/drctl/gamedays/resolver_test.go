@@ -49,3 +49,21 @@ func TestFlagsOfRestores(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A reason to stop that nobody can give would stop nothing.
+func TestProblemsThatThereAreNot(t *testing.T) {
+	d := gameday.Definition{Name: "freeze", Stop: []gameday.Check{{Problem: "vault-unavailable"}}, Expect: []gameday.Check{{Verdict: "reached"}, {Problem: "two-primaries", Not: true}}}
+	if err := known(d); err != nil {
+		t.Error(err)
+	}
+
+	for _, wrong := range []gameday.Definition{
+		{Stop: []gameday.Check{{Problem: "vault-unavailble"}}},
+		{Expect: []gameday.Check{{Problem: "two-primarys", Not: true}}},
+		{Red: &gameday.Check{Problem: "standby-stoped"}},
+	} {
+		if err := known(wrong); !fail.Is(err, fail.Invalid) || !strings.Contains(err.Error(), "did you mean") {
+			t.Errorf("%+v: %v", wrong, err)
+		}
+	}
+}

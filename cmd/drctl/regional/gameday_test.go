@@ -91,10 +91,10 @@ const gameDays = `
     game_day: {faults: [{do: exec, on: "region:east", exec: [/bin/true], undo: [/bin/true]}], red: {exec: [/bin/true]}}
   hold:
     group: shop
-    game_day: {faults: [{do: stop, on: orders/0@east}], expect: [{problem: never, within: 20m}]}
+    game_day: {faults: [{do: stop, on: orders/0@east}], expect: [{problem: key-missing, within: 20m}]}
   short:
     group: shop
-    game_day: {faults: [{do: stop, on: orders/0@east, for: 2s}], expect: [{problem: never, within: 20m}]}
+    game_day: {faults: [{do: stop, on: orders/0@east, for: 2s}], expect: [{problem: key-missing, within: 20m}]}
   corrupt:
     group: shop
     game_day:

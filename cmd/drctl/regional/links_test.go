@@ -31,7 +31,7 @@ const linkDays = `
     group: shop
     game_day:
       faults: [{do: exec, on: "region:west", exec: [BIN/drlab, --dir, DIR, fault, cut, west], undo: [BIN/drlab, --dir, DIR, fault, cut, west, --undo]}]
-      expect: [{problem: never, within: 20m}]
+      expect: [{problem: key-missing, within: 20m}]
 `
 
 // TestLinks holds game days on the lines between the regions of a lab: what sees it goes off, nothing comes over a line that
