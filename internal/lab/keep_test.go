@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"context"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 
 	"drctl/internal/lab"
 	"drctl/internal/sandbox/sandboxtest"
+	"drctl/internal/servers"
 )
 
 // A proxy that dies is started again while somebody keeps the lab; what else dies stays down.
@@ -81,5 +83,39 @@ func TestKeepStartsADeadProxyAgain(t *testing.T) {
 
 	if err := <-done; err != nil || said.Load() != 2 {
 		t.Errorf("%v; it said %d of 2", err, said.Load())
+	}
+
+	theirs(t, l, opt)
+}
+
+// theirs has somebody else start a Redis server in its directory: the lab knows it, and takes it down.
+func theirs(t *testing.T, l *lab.Lab, opt lab.Options) {
+	t.Helper()
+
+	dir := ""
+	for _, s := range l.Servers() {
+		if s.Name == "west/carts/0" {
+			dir = s.Dir
+		}
+	}
+
+	if out, err := exec.Command("redis-server", filepath.Join(dir, "redis.conf"), "--daemonize", "yes", "--dir", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+
+	in := func() []servers.Server { return servers.In(dir) }
+	for end := time.Now().Add(time.Minute); len(in()) != 1; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not run")
+		}
+	}
+
+	now, err := lab.Open(opt.Dir, opt.Tools)
+	if err == nil {
+		err = now.Down(t.Context(), true)
+	}
+
+	if left := in(); err != nil || len(left) > 0 {
+		t.Errorf("%v; %v is left", err, left)
 	}
 }

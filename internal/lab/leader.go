@@ -120,11 +120,11 @@ func replicaOf(dir string) (address string, known bool) {
 	return "", true
 }
 
-// adopt finds the PostgreSQL servers that somebody has started again in their
-// directories, as a switchover does.
+// adopt finds the servers that somebody has started again in their directories, as a switchover does
+// with one of PostgreSQL, and a failover to a proven moment with one of Redis.
 func (l *Lab) adopt() {
 	for i, s := range l.st.Servers {
-		if s.Kind != targets.Postgres || s.Proc.Alive() {
+		if s.Role == Proxy || s.Proc.Alive() {
 			continue
 		}
 
@@ -133,20 +133,38 @@ func (l *Lab) adopt() {
 			continue // it was never made, or its disk is lost
 		}
 
-		text, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
-		if err != nil {
-			continue
+		var id proc.ID
+
+		switch s.Kind {
+		case targets.Postgres:
+			id = postmaster(dir)
+		case targets.Redis:
+			if all := proc.In(dir, "redis-server"); len(all) == 1 {
+				id = all[0].ID
+			}
 		}
 
-		line, _, _ := strings.Cut(string(text), "\n")
-
-		pid, err := strconv.Atoi(line)
-		if err != nil {
-			continue
-		}
-
-		if id, ok := proc.Lives(pid, dir, "postgres"); ok {
+		if id.Alive() {
 			l.st.Servers[i].Proc = servers.Server{Name: s.Name, Kind: s.Kind, ID: id, Dir: s.Dir, Address: s.Address(), LogFile: s.Dir + ".log"}
 		}
 	}
+}
+
+// postmaster is the process that the lock file of a directory names; zero when that does not run.
+func postmaster(dir string) proc.ID {
+	text, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
+	if err != nil {
+		return proc.ID{}
+	}
+
+	line, _, _ := strings.Cut(string(text), "\n")
+
+	pid, err := strconv.Atoi(line)
+	if err != nil {
+		return proc.ID{}
+	}
+
+	id, _ := proc.Lives(pid, dir, "postgres")
+
+	return id
 }
