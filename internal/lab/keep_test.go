@@ -110,12 +110,15 @@ func theirs(t *testing.T, l *lab.Lab, opt lab.Options) {
 		}
 	}
 
+	own := in()[0]
+
 	now, err := lab.Open(opt.Dir, opt.Tools)
 	if err == nil {
 		err = now.Down(t.Context(), true)
 	}
 
-	if left := in(); err != nil || len(left) > 0 {
-		t.Errorf("%v; %v is left", err, left)
+	if err != nil || own.Alive() {
+		_ = own.Kill()
+		t.Errorf("%v; it runs: %t", err, own.Alive())
 	}
 }

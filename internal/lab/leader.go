@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"drctl/internal/proc"
 	"drctl/internal/servers"
 	"drctl/targets"
+	"drctl/targets/postgres/postmaster"
 )
 
 // asked is how long a server has to say what it is.
@@ -137,7 +137,9 @@ func (l *Lab) adopt() {
 
 		switch s.Kind {
 		case targets.Postgres:
-			id = postmaster(dir)
+			if p, err := postmaster.Find(dir); err == nil {
+				id = p.ID
+			}
 		case targets.Redis:
 			if all := proc.In(dir, "redis-server"); len(all) == 1 {
 				id = all[0].ID
@@ -148,23 +150,4 @@ func (l *Lab) adopt() {
 			l.st.Servers[i].Proc = servers.Server{Name: s.Name, Kind: s.Kind, ID: id, Dir: s.Dir, Address: s.Address(), LogFile: s.Dir + ".log"}
 		}
 	}
-}
-
-// postmaster is the process that the lock file of a directory names; zero when that does not run.
-func postmaster(dir string) proc.ID {
-	text, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
-	if err != nil {
-		return proc.ID{}
-	}
-
-	line, _, _ := strings.Cut(string(text), "\n")
-
-	pid, err := strconv.Atoi(line)
-	if err != nil {
-		return proc.ID{}
-	}
-
-	id, _ := proc.Lives(pid, dir, "postgres")
-
-	return id
 }
