@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,6 @@ import (
 	"drctl/internal/proc"
 	"drctl/internal/servers"
 	"drctl/targets"
-	"drctl/targets/postgres/postmaster"
 )
 
 // asked is how long a server has to say what it is.
@@ -133,20 +133,13 @@ func (l *Lab) adopt() {
 			continue // it was never made, or its disk is lost
 		}
 
-		var id proc.ID
+		all := proc.In(dir, "postgres", "redis-server")
+		first := slices.IndexFunc(all, func(p proc.Resident) bool {
+			return !slices.ContainsFunc(all, func(x proc.Resident) bool { return x.Pid == proc.ParentOf(p.Pid) })
+		})
 
-		switch s.Kind {
-		case targets.Postgres:
-			if p, err := postmaster.Find(dir); err == nil {
-				id = p.ID
-			}
-		case targets.Redis:
-			if all := proc.In(dir, "redis-server"); len(all) == 1 {
-				id = all[0].ID
-			}
-		}
-
-		if id.Alive() {
+		if first >= 0 {
+			id := all[first].ID
 			l.st.Servers[i].Proc = servers.Server{Name: s.Name, Kind: s.Kind, ID: id, Dir: s.Dir, Address: s.Address(), LogFile: s.Dir + ".log"}
 		}
 	}
