@@ -80,10 +80,12 @@ func wayTo(ls []timeline.Timeline, fork targets.Position) (w way) {
 		if len(chunks) == 0 || len(w.steps) > 0 && held(chunks, chunks[0].From, step.UpTo) < step.UpTo {
 			return w
 		}
-		w.steps, w.chunks = append([]timeline.Step{step}, w.steps...), append(chunks, w.chunks...)
+
+		// A timeline of PostgreSQL begins with its segment, a copy of its parent's up to where it left that.
+		w.steps, w.chunks = append([]timeline.Step{step}, w.steps...), append(chunks, behind(w.chunks, step.UpTo)...)
 		w.all = step.Origin && step.Parent.Timeline == ""
 
-		if !step.Origin || chunks[0].From > step.Offset || step.Offset != step.Parent.Offset { // what lies before is not there
+		if !step.Origin || chunks[0].From > step.Offset || step.Offset > step.Parent.Offset { // what lies before is not there
 			w.all = step.Origin && !slices.ContainsFunc(ls, func(l timeline.Timeline) bool { return l.ID == step.Parent.Timeline && len(l.Chunks) > 0 })
 			return w
 		}
@@ -97,6 +99,18 @@ func upTo(all []timeline.Chunk, end uint64) (out []timeline.Chunk) {
 	for _, c := range all {
 		if c.From < end {
 			c.To = min(c.To, end)
+			out = append(out, c)
+		}
+	}
+
+	return out
+}
+
+// behind are chunks from a place on.
+func behind(all []timeline.Chunk, place uint64) (out []timeline.Chunk) {
+	for _, c := range all {
+		if c.To > place {
+			c.From = max(c.From, place)
 			out = append(out, c)
 		}
 	}
@@ -164,15 +178,16 @@ func (s Source) parts(w way, start uint64, now targets.Position) (all []piece, l
 	vault := stream.NewReader(s.Vault, s.Shard).Log
 
 	for i, step := range w.steps {
-		from := start
+		from, begin := start, step.Offset
 		if i > 0 {
-			from = max(start, step.Offset)
+			begin = step.Parent.Offset
+			from = max(start, begin)
 		}
 
 		if from >= step.UpTo && i+1 < len(w.steps) {
 			continue // it begins behind it
 		}
-		lines = append(lines, shardlog.Timeline{Name: step.ID, Begin: step.Offset})
+		lines = append(lines, shardlog.Timeline{Name: step.ID, Begin: begin})
 		end := max(from, held(upTo(step.Chunks, step.UpTo), from, step.UpTo))
 		all = append(all, piece{targets.Span{Timeline: step.ID, From: from, To: end}, vault}, piece{targets.Span{Timeline: step.ID, From: end, To: step.UpTo}, s.Rest})
 	}

@@ -62,6 +62,7 @@ func TestTheWayToAFork(t *testing.T) {
 	}
 	one := timeline.Timeline{ID: "1", Origin: true, Offset: 10, Chunks: chunks(10, 50, 50, 120)} // it went on after it was left
 	two := timeline.Timeline{ID: "2", Origin: true, Offset: 100, Parent: at("1", 100), Chunks: chunks(100, 150)}
+	copied := timeline.Timeline{ID: "2", Origin: true, Offset: 80, Parent: at("1", 100), Chunks: chunks(80, 90, 90, 150)} // with its segment
 	holed, late, lost := one, two, two
 	holed.Chunks = chunks(10, 50, 60, 120)
 	late.Chunks = chunks(110, 150)
@@ -74,6 +75,7 @@ func TestTheWayToAFork(t *testing.T) {
 		all   bool
 	}{
 		"both":                          {[]timeline.Timeline{one, two}, "12", 140, true},
+		"both, a part of it twice":      {[]timeline.Timeline{one, copied}, "12", 140, true},
 		"its parent has a hole":         {[]timeline.Timeline{holed, two}, "2", 140, false},
 		"its parent was never archived": {[]timeline.Timeline{two}, "2", 140, false},
 		"its own beginning is missing":  {[]timeline.Timeline{one, late}, "2", 140, false},
@@ -100,20 +102,22 @@ func TestTheWayToAFork(t *testing.T) {
 
 	s := Source{Fork: at("2", 140)}
 
-	parts, lines := s.parts(wayTo([]timeline.Timeline{one, two}, s.Fork), 40, at("3", 200))
-	if len(lines) != 3 || lines[0].Name != "1" || lines[1].Begin != 100 || lines[2].Begin != 140 {
-		t.Errorf("%+v", lines)
-	}
-	place := uint64(40)
-
-	for _, p := range parts {
-		if p.span.From != place {
-			t.Errorf("%+v, want it from %d on", p.span, place)
+	for _, second := range []timeline.Timeline{two, copied} {
+		parts, lines := s.parts(wayTo([]timeline.Timeline{one, second}, s.Fork), 40, at("3", 200))
+		if len(lines) != 3 || lines[0].Name != "1" || lines[1].Begin != 100 || lines[2].Begin != 140 {
+			t.Errorf("%+v", lines)
 		}
-		place = p.span.To
-	}
+		place := uint64(40)
 
-	if place != 200 {
-		t.Errorf("it ends at %d", place)
+		for _, p := range parts {
+			if p.span.From != place {
+				t.Errorf("%+v, want it from %d on", p.span, place)
+			}
+			place = p.span.To
+		}
+
+		if place != 200 {
+			t.Errorf("it ends at %d", place)
+		}
 	}
 }
