@@ -249,16 +249,20 @@ func (c *client) dies() bool {
 
 func (c *client) tagged(a, b int) error {
 	id := fmt.Sprintf("g%d", c.j.next.Add(1))
+	dies := c.dies() // before anything is written: a look that begins behind the tag does not know of it
 
 	ops, err := c.both(a, b, func(o *op) error {
 		o.global = id
 		return c.exec(o.shard, tag(id, 2))
 	})
 	if err != nil {
+		if dies {
+			c.j.dying.Add(1)
+		}
+
 		return err
 	}
 
-	dies := c.dies()
 	if err := c.end(ops[0], "COMMIT"); err != nil {
 		return err
 	}
