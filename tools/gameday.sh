@@ -30,11 +30,18 @@ leave() {
 	wait "$traffic" || broken "the traffic ended with status $?: $(tail -1 "$WORK/traffic-$1.log")"
 	traffic=
 }
-# moved FILE COMMAND... runs a recovery and keeps its record.
+# moved FILE COMMAND... runs a recovery and keeps its record. That a lost region leaves global transactions half done is a
+# part of the loss: they are listed, and the exit status is 3.
 moved() {
-	local file=$1
+	local file=$1 status=0
 	shift
-	run drctl "$@" --stay media --yes --json >"$WORK/$file.json" 2>"$WORK/$file.log" || { broken "$*: exit $?"; tail -5 "$WORK/$file.log"; }
+	run drctl "$@" --stay media --yes --json >"$WORK/$file.json" 2>"$WORK/$file.log" || status=$?
+	if [ "$status" = 3 ] && jq -e '.verdict == "reached" and (.half_done.list // [] | length) > 0 and (.half_done.unknown // [] | length) == 0' "$WORK/$file.json" >/dev/null; then
+		jq -r '"\(.half_done.list | length) global transactions are half done: \([.half_done.list[].id] | join(", "))"' "$WORK/$file.json"
+	elif [ "$status" != 0 ]; then
+		broken "$*: exit $status"
+		tail -5 "$WORK/$file.log"
+	fi
 	jq -r '"\(.mode) from \(.from) to \(.to): \(.verdict)"' "$WORK/$file.json"
 }
 

@@ -54,7 +54,7 @@ func (c *client) commit(ctx context.Context, conn *pgx.Conn, rec *journal.Record
 		return err
 	}
 
-	at, err := stores.Commit(ctx, conn, tag, sql)
+	at, err := stores.Commit(ctx, conn, tag, sql, c.Proxied)
 	s := &rec.Steps[n]
 	s.Committed = &journal.Bounds{Low: at.Low, High: at.High}
 
@@ -102,7 +102,7 @@ func (c *client) prepare(ctx context.Context, conn *pgx.Conn, rec *journal.Recor
 	s := &rec.Steps[n]
 	s.GID, s.Saw = transfer.GID(rec.ID, n), append(s.Saw, c.told()...)
 
-	at, err := stores.Commit(ctx, conn, "PREPARE TRANSACTION", "PREPARE TRANSACTION '"+s.GID+"'")
+	at, err := stores.Commit(ctx, conn, "PREPARE TRANSACTION", "PREPARE TRANSACTION '"+s.GID+"'", c.Proxied)
 	s.XID, s.Prepared = at.XID, &journal.Bounds{Low: at.Low, High: at.High}
 
 	return err

@@ -74,8 +74,10 @@ const (
 
 // Commit sends COMMIT, PREPARE TRANSACTION or COMMIT PREPARED, and asks before and
 // after it how far the log has come, all in one round trip. An error means that the outcome is
-// not known, or is ErrNotCommitted. What happens after the answer is no error.
-func Commit(ctx context.Context, conn *pgx.Conn, tag, sql string) (p Place, err error) {
+// not known, or is ErrNotCommitted. What happens after the answer is no error. Through a pooler nothing is asked
+// after it: that is a transaction of its own, which waits where the pooler was paused just then, and whoever asks
+// would hold what he has open elsewhere.
+func Commit(ctx context.Context, conn *pgx.Conn, tag, sql string, pooled bool) (p Place, err error) {
 	line := conn.PgConn().StartPipeline(ctx)
 	defer func() {
 		// A pipeline that failed closes the connection.
@@ -84,7 +86,12 @@ func Commit(ctx context.Context, conn *pgx.Conn, tag, sql string) (p Place, err 
 		}
 	}()
 
-	for _, q := range []string{before, sql, after} {
+	asks := []string{before, sql, after}
+	if pooled {
+		asks = asks[:2]
+	}
+
+	for _, q := range asks {
 		line.SendQueryParams(q, nil, nil, nil, nil)
 
 		if err := line.Sync(); err != nil {
@@ -116,6 +123,10 @@ func Commit(ctx context.Context, conn *pgx.Conn, tag, sql string) (p Place, err 
 
 	if err != nil {
 		return p, err
+	}
+
+	if pooled {
+		return p, nil
 	}
 
 	if row, _, err := answer(line); err == nil {
