@@ -140,7 +140,9 @@ func (w *world) objects(t *testing.T, k kept) {
 			t.Fatal(err)
 		}
 
-		said := slices.ContainsFunc(rep.Words, func(words string) bool { return strings.HasPrefix(words, "media/0: ") && strings.Contains(words, ", 1s before the instant") })
+		said := slices.ContainsFunc(rep.Words, func(words string) bool {
+			return strings.HasPrefix(words, "media/0: ") && strings.Contains(words, ", 1s before the instant")
+		})
 		if rep.Accepted != c.accepted || said != (c.named != "" && c.accepted) {
 			t.Errorf("%s: accepted %v, said %v: %v", name, rep.Accepted, said, rep.Faults)
 		}
