@@ -146,26 +146,34 @@ func (g *Guard) outside(ctx context.Context, why error) (*epoch.Tenure, error) {
 	return nil, nil
 }
 
-// writers are the servers that take writes. One that gives no answer is taken for one, but for
-// those that are known to be calm.
-func (g *Guard) writers(ctx context.Context, limit time.Duration, calm []Server) []Server {
-	on := make([]bool, len(g.Servers))
+// answer is what a server said of itself.
+type answer struct{ writes, silent bool }
+
+// ask asks all servers at once.
+func (g *Guard) ask(ctx context.Context, limit time.Duration) []answer {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+
+	out := make([]answer, len(g.Servers))
 
 	var all sync.WaitGroup
 	for i, s := range g.Servers {
 		all.Go(func() {
 			w, err := s.Writable(ctx)
-			on[i] = err == nil && w || err != nil && !slices.Contains(calm, s)
+			out[i] = answer{writes: err == nil && w, silent: err != nil}
 		})
 	}
 
 	all.Wait()
 
-	var out []Server
-	for i, s := range g.Servers {
-		if on[i] {
+	return out
+}
+
+// writers are the servers that take writes. One that gives no answer is taken for one, but for
+// those that are known to be calm.
+func (g *Guard) writers(ctx context.Context, limit time.Duration, calm []Server) (out []Server) {
+	for i, a := range g.ask(ctx, limit) {
+		if s := g.Servers[i]; a.writes || a.silent && !slices.Contains(calm, s) {
 			out = append(out, s)
 		}
 	}
@@ -225,7 +233,7 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 
 			wait = lease / 3
 		case fail.Is(err, fail.Conflict) && !planned(err), left <= lease*2/5:
-			if !planned(err) {
+			if fail.Is(err, fail.Conflict) && !planned(err) {
 				calm = nil
 			}
 
@@ -233,12 +241,13 @@ func (g *Guard) hold(ctx context.Context, t *epoch.Tenure) bool {
 
 			return false
 		default:
+			begun := g.Clock()
 			if planned(err) {
 				calm = g.calm(ctx, lease/24, calm)
 			}
 
 			g.Out.WarnContext(ctx, "the lease could not be renewed", "region", g.Region, "left", left.String(), "reason", fail.Cause(err))
-			wait = min(lease/20, left-lease/3)
+			wait = min(lease/20, left-lease/3) - (g.Clock() - begun)
 		}
 	}
 }
@@ -263,26 +272,9 @@ func planned(err error) bool {
 
 // calm adds who says that it takes no writes, and takes off who says that it does. One that is silent
 // stays as it was: it may load what its new primary sends, and it is a standby by then.
-func (g *Guard) calm(ctx context.Context, limit time.Duration, was []Server) []Server {
-	asked, stop := context.WithTimeout(ctx, limit)
-	defer stop()
-
-	says := make([]bool, len(g.Servers))
-	silent := make([]bool, len(g.Servers))
-
-	var all sync.WaitGroup
-	for i, s := range g.Servers {
-		all.Go(func() {
-			w, err := s.Writable(asked)
-			says[i], silent[i] = !w && err == nil, err != nil
-		})
-	}
-
-	all.Wait()
-
-	var out []Server
-	for i, s := range g.Servers {
-		if says[i] || silent[i] && slices.Contains(was, s) {
+func (g *Guard) calm(ctx context.Context, limit time.Duration, was []Server) (out []Server) {
+	for i, a := range g.ask(ctx, limit) {
+		if s := g.Servers[i]; !a.writes && (!a.silent || slices.Contains(was, s)) {
 			out = append(out, s)
 		}
 	}

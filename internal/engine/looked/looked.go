@@ -2,12 +2,10 @@ package looked
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -40,7 +38,7 @@ func At(ctx context.Context, c client.Client, id string) (out Run, err error) {
 	d, err := c.DescribeWorkflowExecution(ctx, id, "")
 	if err != nil {
 		code := fail.Unavailable
-		if gone := (*serviceerror.NotFound)(nil); errors.As(err, &gone) {
+		if engine.NotFound(err) {
 			code = fail.NotFound
 		}
 
