@@ -278,7 +278,7 @@ func (f Faces) tell(out recovery.Out) error {
 	case out.Verdict != machine.Reached:
 		return ui.Exit{Code: 3, Message: fmt.Sprintf("it ended in between: see drctl recovery show --group %s", out.Group)}
 	case len(odd) > 0:
-		return ui.Exit{Code: 3, Message: fmt.Sprintf("%s is in %s, but for: %s", out.Group, out.To, strings.Join(odd, ", "))}
+		return ui.Exit{Code: 3, Message: fmt.Sprintf("%s is in %s, but for: %s (see: drctl recovery show --group %s)", out.Group, out.To, strings.Join(odd, ", "), out.Group)}
 	}
 
 	return nil
